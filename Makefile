@@ -1,0 +1,59 @@
+# Two commands: `make run` sets everything up and shows regard at work; `make test` holds it to its word.
+#   make run PHOTOS=DIR   the same over a folder of your own
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
+EDITABLE := --config-settings editable_mode=strict
+SOURCES := core models storage indexer search evaluation api
+PACKAGES := $(addprefix -p regard.,$(SOURCES))
+
+.PHONY: run demo test lint types imports pytest campaign benchmark clean FORCE
+
+run: demo
+demo: $(VENV)/.installed-run $(VENV)/.linked
+	$(BIN)/regard demo --output demo-output $(if $(PHOTOS),--photos "$(PHOTOS)")
+
+test: lint types imports pytest
+
+lint: $(VENV)/.installed-test
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: $(VENV)/.installed-test $(VENV)/.linked
+	$(BIN)/mypy $(PACKAGES)
+
+imports: $(VENV)/.installed-test $(VENV)/.linked
+	$(BIN)/lint-imports
+
+pytest: $(VENV)/.installed-test $(VENV)/.linked
+	$(BIN)/python -m pytest -m "not campaign"
+
+# The slow tests: crash and damage campaigns at full length.
+campaign: $(VENV)/.installed-test $(VENV)/.linked
+	$(BIN)/python -m pytest -m campaign --timeout 1800
+
+benchmark: $(VENV)/.installed-run $(VENV)/.linked
+	$(BIN)/python benchmarks/indexing_rate.py
+
+clean:
+	rm -rf $(VENV) build demo-output *.egg-info
+
+$(BIN)/python:
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.installed-run: pyproject.toml constraints.txt | $(BIN)/python
+	$(PIP) install -c constraints.txt $(EDITABLE) -e '.[cpu]'
+	touch $@ $(VENV)/.linked
+
+$(VENV)/.installed-test: pyproject.toml constraints.txt | $(BIN)/python
+	$(PIP) install -c constraints.txt $(EDITABLE) -e '.[test]'
+	touch $@ $(VENV)/.installed-run $(VENV)/.linked
+
+# A strict editable install links the files that were there; link anew when files come or go.
+$(VENV)/.files: FORCE | $(BIN)/python
+	@find $(SOURCES) -name '*.py' | sort | cmp -s - $@ || find $(SOURCES) -name '*.py' | sort > $@
+
+$(VENV)/.linked: $(VENV)/.files | $(VENV)/.installed-run
+	$(PIP) install --no-deps $(EDITABLE) -e .
+	touch $@

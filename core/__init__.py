@@ -1,0 +1,1 @@
+"""The words every other room speaks: records, errors, settings, Protocols, id sets, decoding."""

@@ -1,0 +1,175 @@
+"""What the catalog takes and gives, and the Protocols through which the other rooms use it."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from typing import Protocol
+
+from regard.core.facts import PhotoFacts
+from regard.core.geometry import Box
+from regard.core.records import Analysis, Channel, Float32Array, Int64Array
+
+
+@dataclass(frozen=True, slots=True)
+class FileStamp:
+    """What tells that a file is unchanged, without reading it.
+
+    `path` is the absolute path as the file system's bytes, symlinks unresolved; `sidecar` stands for
+    the metadata file beside it, None when there is none.
+    """
+
+    path: bytes
+    size: int
+    mtime_ns: int
+    sidecar: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class KnownAsset:
+    """An asset as an earlier run left it; `failure` is the reason when that run could not use it."""
+
+    id: int
+    stamp: FileStamp
+    failure: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class ContentHeader:
+    """The identity and form of exact bytes; `width` and `height` in pixels, oriented."""
+
+    sha256: str
+    format: str
+    width: int
+    height: int
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """A file that is no usable photograph, and why."""
+
+    uri: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Owner:
+    """Whom an embedding describes: a content, and perhaps a region of it."""
+
+    embedding: int
+    content: int
+    region: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class AssetView:
+    """An asset as an answer shows it; `path` holds the raw bytes behind `uri`."""
+
+    id: int
+    content: int
+    uri: str
+    path: bytes
+    width: int
+    height: int
+    caption: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class RegionView:
+    """A region as an answer shows it."""
+
+    id: int
+    content: int
+    box: Box
+    area: int
+    caption: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class StoredVectors:
+    """Vectors kept for an asset's content or a region, by channel."""
+
+    content: int
+    region: int | None
+    vectors: Mapping[Channel, Float32Array]
+
+
+class WriterLease(Protocol):
+    """The right to write: one holder at a time, with a heartbeat."""
+
+    def check(self) -> None:
+        """Raise LeaseHeld when another process has taken over."""
+
+
+class IndexingCatalog(Protocol):
+    """The catalog as the indexer sees it: one collection, one live pipeline, one writer.
+
+    Each method is one transaction. After each of them a content that no asset needs any
+    more is gone with all that it owns, in the same transaction.
+    """
+
+    def writer_lease(self) -> AbstractContextManager[WriterLease]:
+        """Hold the lease for the block; raises LeaseHeld, which says who holds it."""
+
+    def known_assets(self, root: bytes) -> Iterator[KnownAsset]:
+        """The assets at or below `root`, ordered by path bytes; read page by page."""
+
+    def assets_of_content(self, sha256: str) -> list[KnownAsset] | None:
+        """The collection's assets of a content, or None when no analysis of it is stored."""
+
+    def save(
+        self, stamp: FileStamp, content: ContentHeader, facts: PhotoFacts, analysis: Analysis
+    ) -> None:
+        """Write an asset and its content, whose analysis is new."""
+
+    def attach(
+        self, stamp: FileStamp, sha256: str, facts: PhotoFacts, *, moved_from: int | None = None
+    ) -> None:
+        """Write an asset of a content that is stored already.
+
+        `moved_from` is the asset to carry to the new path, when the file was moved.
+        """
+
+    def fail(self, stamp: FileStamp, reason: str) -> None:
+        """Write an asset that could not be used."""
+
+    def remove(self, assets: Sequence[KnownAsset]) -> int:
+        """Delete assets that still lie where they did; the number deleted."""
+
+    def failures(self, roots: Sequence[bytes]) -> list[Failure]:
+        """All failed assets at or below the roots, ordered by path."""
+
+
+class SearchCatalog(Protocol):
+    """The catalog as search sees it; reads only."""
+
+    def owners(self, embeddings: Int64Array) -> dict[int, Owner]:
+        """Whom each embedding describes; deleted ones are absent."""
+
+    def assets(
+        self, contents: Collection[int], collection: str | None
+    ) -> dict[int, list[AssetView]]:
+        """The assets of each content, ordered by id, with the content's caption."""
+
+    def regions(self, regions: Collection[int]) -> dict[int, RegionView]:
+        """Regions by id."""
+
+    def asset_vectors(self, asset: int) -> StoredVectors:
+        """Vectors of the whole image of an asset; raises NotFound."""
+
+    def region_vectors(self, region: int) -> StoredVectors:
+        """Vectors of a region; raises NotFound."""
+
+
+class ChannelSearch(Protocol):
+    """Nearest neighbours in the live pipeline's channels, as fresh as the catalog."""
+
+    def search(
+        self, channel: Channel, queries: Float32Array, k: int, collection: str | None
+    ) -> tuple[Float32Array, Int64Array]:
+        """The `k` best embeddings of each query in a collection, None for all.
+
+        Returns scores (n, k), descending, and embedding ids (n, k), filled up with -inf and -1.
+        Raises NotFound for an unknown collection.
+        """

@@ -1,0 +1,50 @@
+"""Boxes in integer pixels of the oriented image, origin at the top left."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Box:
+    """A rectangle: left `x`, top `y`, `width`, `height`, in pixels (COCO's order)."""
+
+    x: int
+    y: int
+    width: int
+    height: int
+
+    @property
+    def right(self) -> int:
+        """First column to the right of the box."""
+        return self.x + self.width
+
+    @property
+    def bottom(self) -> int:
+        """First row below the box."""
+        return self.y + self.height
+
+    @property
+    def area(self) -> int:
+        """Pixels inside the box."""
+        return self.width * self.height
+
+    def iou(self, other: Box) -> float:
+        """Intersection over union with another box, in [0, 1]; 0 when both are empty."""
+        width = min(self.right, other.right) - max(self.x, other.x)
+        height = min(self.bottom, other.bottom) - max(self.y, other.y)
+        intersection = max(width, 0) * max(height, 0)
+        union = self.area + other.area - intersection
+        return intersection / union if union else 0.0
+
+    def clipped(self, width: int, height: int) -> Box | None:
+        """The part of the box inside an image of `width` × `height`, or None when nothing is."""
+        left, top = max(self.x, 0), max(self.y, 0)
+        right, bottom = min(self.right, width), min(self.bottom, height)
+        if right <= left or bottom <= top:
+            return None
+        return Box(left, top, right - left, bottom - top)
+
+    def to_list(self) -> list[int]:
+        """[x, y, width, height]."""
+        return [self.x, self.y, self.width, self.height]

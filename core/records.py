@@ -1,0 +1,168 @@
+"""The records that travel between the rooms; DESIGN's vocabulary as frozen dataclasses."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from regard.core.geometry import Box
+from regard.core.masks import Mask
+
+Float32Array = npt.NDArray[np.float32]
+Int64Array = npt.NDArray[np.int64]
+UInt8Array = npt.NDArray[np.uint8]
+
+
+class Kind(StrEnum):
+    """What a vector describes."""
+
+    IMAGE = "image"
+    REGION = "region"
+    CAPTION = "caption"
+
+
+class Target(StrEnum):
+    """What a search answers with."""
+
+    IMAGE = "image"
+    REGION = "region"
+
+
+class QueryKind(StrEnum):
+    """What a search asks with."""
+
+    TEXT = "text"
+    IMAGE = "image"
+    REGION = "region"
+
+
+@dataclass(frozen=True, slots=True)
+class Image:
+    """Decoded pixels: uint8 sRGB of shape (height, width, 3), oriented as a person sees them."""
+
+    pixels: UInt8Array
+
+    def __post_init__(self) -> None:
+        if self.pixels.dtype != np.uint8 or self.pixels.ndim != 3 or self.pixels.shape[2] != 3:
+            found = f"{self.pixels.dtype} {self.pixels.shape}"
+            raise ValueError(f"expected uint8 (h, w, 3), got {found}")
+
+    @property
+    def width(self) -> int:
+        """Columns."""
+        return int(self.pixels.shape[1])
+
+    @property
+    def height(self) -> int:
+        """Rows."""
+        return int(self.pixels.shape[0])
+
+
+@dataclass(frozen=True, slots=True)
+class Region:
+    """A segment of an image; `area` is the mask's pixels, `score` its objectness (more: surer)."""
+
+    box: Box
+    mask: Mask
+    area: int
+    score: float
+
+
+@dataclass(frozen=True, slots=True)
+class Caption:
+    """A sentence about an image, or about `Analysis.regions[region]`; `model` says who wrote it."""
+
+    text: str
+    model: str
+    region: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Embedding:
+    """One L2-normalised float32 vector of shape (d,) in a space.
+
+    `region` and `caption` are positions in the analysis' lists, for the kinds that need one.
+    """
+
+    space: str
+    kind: Kind
+    vector: Float32Array
+    region: int | None = None
+    caption: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Analysis:
+    """All that a pipeline says of one image."""
+
+    regions: tuple[Region, ...]
+    captions: tuple[Caption, ...]
+    embeddings: tuple[Embedding, ...]
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Channel:
+    """What a query is matched against: one kind of embedding in one space."""
+
+    space: str
+    kind: Kind
+
+    def __str__(self) -> str:
+        return f"{self.space}/{self.kind}"
+
+
+@dataclass(frozen=True, slots=True)
+class WeightedChannel:
+    """A channel and its weight when ranks are fused."""
+
+    channel: Channel
+    weight: float = 1.0
+
+
+Routes = Mapping[tuple[QueryKind, Target], tuple[WeightedChannel, ...]]
+
+
+@dataclass(frozen=True, slots=True)
+class Space:
+    """The vector space of one encoder at one revision and preprocessing."""
+
+    name: str
+    dimension: int
+
+
+@dataclass(frozen=True, slots=True)
+class PipelineSpec:
+    """One profile at exact revisions and parameters.
+
+    `models` names each part's model and revision, `parameters` all that changes what it writes.
+    """
+
+    profile: str
+    spaces: tuple[Space, ...]
+    models: Mapping[str, str]
+    parameters: Mapping[str, Any] = field(default_factory=dict)
+
+    def to_json(self) -> str:
+        """Canonical JSON: the same spec gives the same bytes."""
+        return json.dumps(
+            {
+                "profile": self.profile,
+                "spaces": {space.name: space.dimension for space in self.spaces},
+                "models": dict(self.models),
+                "parameters": dict(self.parameters),
+            },
+            sort_keys=True,
+            separators=(",", ":"),
+        )
+
+    @property
+    def fingerprint(self) -> str:
+        """SHA-256 over the canonical JSON, in hex."""
+        return hashlib.sha256(self.to_json().encode()).hexdigest()
