@@ -17,10 +17,13 @@ DATABASE_VARIABLE = "REGARD_DATABASE_URL"
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """`home` holds the SQLite file, the vector indexes and thumbnails; `database_url` is the catalog's."""
+    """`home` holds the SQLite file, the vector indexes and thumbnails.
+
+    `database_url` names another SQL database for the catalog; None means the home's own file.
+    """
 
     home: Path
-    database_url: str
+    database_url: str | None = None
 
     @classmethod
     def resolve(
@@ -37,8 +40,12 @@ class Settings:
         chosen = Path(os.path.abspath(chosen.expanduser()))
         if chosen.exists() and not chosen.is_dir():
             raise UsageError(f"the home {chosen} is a file", remedy="give --home a folder")
-        sqlite = f"sqlite:///{chosen / 'catalog.sqlite3'}"
-        return cls(home=chosen, database_url=environ.get(DATABASE_VARIABLE) or sqlite)
+        return cls(home=chosen, database_url=environ.get(DATABASE_VARIABLE) or None)
+
+    @property
+    def catalog_file(self) -> Path:
+        """The home's own SQLite file."""
+        return self.home / "catalog.sqlite3"
 
     @property
     def indexes(self) -> Path:

@@ -15,5 +15,7 @@ def uri_of_path(path: bytes) -> str:
 
 
 def absolute_path(path: str | bytes | os.PathLike[str]) -> bytes:
-    """The absolute path's bytes, `.` and `..` folded, symlinks unresolved."""
-    return os.path.abspath(os.fsencode(path))
+    """The absolute path's bytes, `.`, `..` and repeated slashes folded, symlinks unresolved."""
+    absolute = os.path.abspath(os.fsencode(path))
+    # POSIX lets two leading slashes mean something else; no system that regard runs on does so.
+    return absolute[1:] if os.name == "posix" and absolute.startswith(b"//") else absolute

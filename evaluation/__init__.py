@@ -1,0 +1,1 @@
+"""Measures search, regions and captions on labelled data."""

@@ -1,0 +1,262 @@
+"""Text → image and text → region retrieval, in the field's recall at k.
+
+A caption that several images bear is answered by any of them, so a query's rank is that of the
+first right answer: right answers behind it neither help nor harm.
+"""
+
+from __future__ import annotations
+
+import math
+import statistics
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from regard.core.errors import CannotWork
+from regard.core.geometry import Box
+from regard.core.masks import Mask
+from regard.core.records import Target
+from regard.evaluation.labels import LabelledSet
+from regard.evaluation.statistics import Share, as_table
+
+IOU_THRESHOLD = 0.5
+IMAGE_CUTOFFS = (1, 5, 10)
+REGION_CUTOFFS = (1, 10)
+# Texts a searcher is handed at once: whole rankings of a batch are held in memory.
+_BATCH = 256
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """One hit: the image's file name as the labels spell it and, where there is one, a region."""
+
+    file_name: str
+    box: Box | None = None
+    mask: Mask | None = None
+
+
+class Searcher(Protocol):
+    """Answers texts over exactly the labelled set's images."""
+
+    def __call__(
+        self, texts: Sequence[str], target: Target, limit: int
+    ) -> Sequence[Sequence[Answer]]:
+        """Up to `limit` answers of each text, best first.
+
+        For images: at most one answer an image. For regions: `box` is never None.
+        """
+
+
+@dataclass(frozen=True, slots=True)
+class RankedQuery:
+    """One text, the rank of its first right answer (1 is best, None: not found), its first ten.
+
+    `weight` is how many labels ask it: captions for images, 1 for regions.
+    """
+
+    text: str
+    rank: int | None
+    weight: int
+    answers: tuple[Answer, ...]
+
+    @property
+    def depth(self) -> float:
+        """The rank, or infinity where nothing right was found."""
+        return math.inf if self.rank is None else self.rank
+
+
+@dataclass(frozen=True, slots=True)
+class Ranking:
+    """All queries of one searcher and one target."""
+
+    cutoffs: tuple[int, ...]
+    queries: tuple[RankedQuery, ...]
+
+    def recall(self, k: int) -> Share:
+        """Share of labels whose text has a right answer among the first `k`."""
+        return Share(
+            hits=sum(query.weight for query in self.queries if query.depth <= k),
+            total=sum(query.weight for query in self.queries),
+        )
+
+    @property
+    def median_rank(self) -> float | None:
+        """Median rank over labels; None when that is not found, or when there are no labels."""
+        depths = [query.depth for query in self.queries for _ in range(query.weight)]
+        median = statistics.median(depths) if depths else math.inf
+        return None if math.isinf(median) else float(median)
+
+    def failures(self) -> list[RankedQuery]:
+        """Queries whose first answer is wrong, worst rank first, then by text."""
+        missed = [query for query in self.queries if query.rank != 1]
+        return sorted(missed, key=lambda query: (-query.depth, query.text))
+
+
+@dataclass(frozen=True, slots=True)
+class Retrieval:
+    """What one searcher reached."""
+
+    images: Ranking
+    regions: Ranking
+
+    def to_json(self) -> dict[str, Any]:
+        """The measures as plain JSON values.
+
+        `text_to_image` holds `recall_at_1`, `recall_at_5`, `recall_at_10` and `median_rank` (null:
+        not found), `text_to_region` holds `hit_at_1` and `hit_at_10`.
+        """
+        recalls = {f"recall_at_{k}": self.images.recall(k).to_json() for k in self.images.cutoffs}
+        return {
+            "text_to_image": {**recalls, "median_rank": self.images.median_rank},
+            "text_to_region": {
+                f"hit_at_{k}": self.regions.recall(k).to_json() for k in self.regions.cutoffs
+            },
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class RetrievalReport:
+    """Retrieval of the whole search and of its ablations over one labelled set."""
+
+    image_count: int
+    caption_count: int
+    object_count: int
+    text_count: int
+    fused: Retrieval
+    ablations: Mapping[str, Retrieval] = field(default_factory=dict)
+
+    def to_json(self) -> dict[str, Any]:
+        """The measures as plain JSON values.
+
+        `images`, `captions`, `objects`, `object_texts` are counts; `text_to_image` and
+        `text_to_region` are `Retrieval.to_json` of the fused search; `ablations` holds the same
+        two for each name.
+        """
+        return {
+            "images": self.image_count,
+            "captions": self.caption_count,
+            "objects": self.object_count,
+            "object_texts": self.text_count,
+            **self.fused.to_json(),
+            "ablations": {name: found.to_json() for name, found in self.ablations.items()},
+        }
+
+    def to_text(self) -> str:
+        """A table for people."""
+        searches = {"all channels": self.fused, **self.ablations}
+        rows = [["text → image", *(f"R@{k}" for k in IMAGE_CUTOFFS), "median rank"]]
+        for name, found in searches.items():
+            median = found.images.median_rank
+            shares = [str(found.images.recall(k)) for k in found.images.cutoffs]
+            rows.append([f"  {name}", *shares, "not found" if median is None else f"{median:g}"])
+        rows.append(["text → region", *(f"hit@{k}" for k in REGION_CUTOFFS)])
+        for name, found in searches.items():
+            rows.append([f"  {name}", *(str(found.regions.recall(k)) for k in REGION_CUTOFFS)])
+        return "\n".join(
+            [
+                f"{self.image_count} images, {self.caption_count} captions, "
+                f"{self.object_count} objects with {self.text_count} texts",
+                *as_table(rows),
+                "in parentheses: 95 % interval (Wilson)",
+            ]
+        )
+
+
+def evaluate_retrieval(
+    labels: LabelledSet, fused: Searcher, ablations: Mapping[str, Searcher] | None = None
+) -> RetrievalReport:
+    """Measure how well texts find their images and their regions.
+
+    Text → image is counted a caption: each caption of each image is a query, right on any image
+    that bears the same caption. Text → region is counted a distinct object text: right is a region
+    of an image whose box meets that of an object with this text at IoU ≥ 0.5. `ablations` are
+    further searchers by name ("without …") that are measured the same way.
+
+    Raises CannotWork when a searcher answers with an image outside the labelled set.
+    """
+    counted = [image.captions for image in labels.images]
+    objects = [thing for image in labels.images for thing in image.objects]
+    return RetrievalReport(
+        image_count=len(labels.images),
+        caption_count=sum(map(len, counted)),
+        object_count=len(objects),
+        text_count=len({thing.text for thing in objects}),
+        fused=_measure(labels, fused),
+        ablations={name: _measure(labels, one) for name, one in (ablations or {}).items()},
+    )
+
+
+def images_by_caption(labels: LabelledSet) -> dict[str, set[str]]:
+    """Caption → file names of the images that bear it."""
+    bearers: dict[str, set[str]] = defaultdict(set)
+    for image in labels.images:
+        for caption in image.captions:
+            bearers[caption].add(image.file_name)
+    return bearers
+
+
+def boxes_by_text(labels: LabelledSet) -> dict[str, dict[str, list[Box]]]:
+    """Object text → file name → boxes of the objects that the text describes."""
+    boxes: dict[str, dict[str, list[Box]]] = defaultdict(lambda: defaultdict(list))
+    for image in labels.images:
+        for thing in image.objects:
+            boxes[thing.text][image.file_name].append(thing.box)
+    return boxes
+
+
+def is_right_region(answer: Answer, boxes: Mapping[str, Sequence[Box]]) -> bool:
+    """Whether the answer's box meets one of its image's `boxes` at IoU ≥ 0.5."""
+    box = answer.box
+    return box is not None and any(
+        box.iou(labelled) >= IOU_THRESHOLD for labelled in boxes.get(answer.file_name, ())
+    )
+
+
+def _measure(labels: LabelledSet, searcher: Searcher) -> Retrieval:
+    bearers, boxes = images_by_caption(labels), boxes_by_text(labels)
+    weights: dict[str, int] = defaultdict(int)
+    for image in labels.images:
+        for caption in image.captions:
+            weights[caption] += 1
+    known = {image.file_name for image in labels.images}
+    # The median wants every rank, so the whole ranking is asked for.
+    limit = max(len(labels.images), *IMAGE_CUTOFFS)
+    images = []
+    for text, answers in _answers(searcher, sorted(bearers), Target.IMAGE, limit, known):
+        right = [answer.file_name in bearers[text] for answer in answers]
+        images.append(_ranked(text, right, weights[text], answers))
+    regions = []
+    for text, answers in _answers(
+        searcher, sorted(boxes), Target.REGION, max(REGION_CUTOFFS), known
+    ):
+        right = [is_right_region(answer, boxes[text]) for answer in answers]
+        regions.append(_ranked(text, right, 1, answers))
+    return Retrieval(
+        images=Ranking(IMAGE_CUTOFFS, tuple(images)),
+        regions=Ranking(REGION_CUTOFFS, tuple(regions)),
+    )
+
+
+def _ranked(
+    text: str, right: Sequence[bool], weight: int, answers: Sequence[Answer]
+) -> RankedQuery:
+    rank = right.index(True) + 1 if True in right else None
+    return RankedQuery(text, rank, weight, tuple(answers[: max(IMAGE_CUTOFFS)]))
+
+
+def _answers(
+    searcher: Searcher, texts: Sequence[str], target: Target, limit: int, known: set[str]
+) -> Iterator[tuple[str, Sequence[Answer]]]:
+    """Each text with its first `limit` answers, searched in batches."""
+    for start in range(0, len(texts), _BATCH):
+        batch = texts[start : start + _BATCH]
+        for text, answers in zip(batch, searcher(batch, target, limit), strict=True):
+            for answer in answers:
+                if answer.file_name not in known:
+                    raise CannotWork(
+                        f"the search answered with {answer.file_name}, "
+                        "which is not among the labelled photographs",
+                        remedy="search a collection that holds exactly those",
+                    )
+            yield text, answers[:limit]

@@ -1,0 +1,1 @@
+"""Photo to records: discover, decode, analyse, commit."""
