@@ -1,0 +1,132 @@
+"""The change log: every addition and deletion of an embedding, numbered in the order of visibility.
+
+A sequence would hand out numbers that commit out of order: a reader that has seen 7 would then miss a 6
+that commits later. Here the numbers are taken from one counter row at the end of a transaction, and
+that row stays locked until the commit; whoever reads the counter has all positions up to it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from sqlalchemy import Connection, insert, select, update
+
+from regard.core.errors import HomeError
+from regard.core.records import Float32Array, Int64Array
+from regard.storage import schema
+from regard.storage.vector_bytes import from_bytes
+
+_POSITION = "change"
+_ASSETS = "assets"
+COUNTERS = (_POSITION, _ASSETS)
+
+
+@dataclass(frozen=True, slots=True)
+class ChangeBatch:
+    """Net changes of one channel: rows to add, rows to remove, complete up to `through`."""
+
+    added_ids: Int64Array
+    added_vectors: Float32Array
+    removed_ids: Int64Array
+    through: int
+
+
+def record_changes(
+    connection: Connection,
+    added: Sequence[tuple[int, int]],
+    removed: Sequence[tuple[int, int]],
+) -> None:
+    """Number (channel id, embedding id) pairs. Must be the last statement of its transaction."""
+    _advance(connection, _ASSETS, 1)
+    count = len(added) + len(removed)
+    if not count:
+        return
+    position = _advance(connection, _POSITION, count) - count
+    rows = []
+    for pairs, is_addition in ((removed, False), (added, True)):
+        for channel_id, embedding_id in pairs:
+            position += 1
+            rows.append(
+                {
+                    "position": position,
+                    "channel_id": channel_id,
+                    "embedding_id": embedding_id,
+                    "added": is_addition,
+                }
+            )
+    connection.execute(insert(schema.change), rows)
+
+
+def last_position(connection: Connection) -> int:
+    """The last position that is visible; all before it are visible too."""
+    return _value(connection, _POSITION)
+
+
+def assets_version(connection: Connection) -> int:
+    """A number that grows with every change of assets; tells whether a cached filter still holds."""
+    return _value(connection, _ASSETS)
+
+
+def read_changes(
+    connection: Connection, channel_id: int, dimension: int, after: int, limit: int
+) -> ChangeBatch:
+    """The next changes of a channel after a position, at most `limit` of them.
+
+    `through` is the last visible position when these are all. An embedding that was added and deleted
+    within the log is only listed as removed.
+    """
+    visible = last_position(connection)
+    rows = connection.execute(
+        select(
+            schema.change.c.position,
+            schema.change.c.embedding_id,
+            schema.change.c.added,
+            schema.embedding.c.vector,
+        )
+        .join_from(
+            schema.change,
+            schema.embedding,
+            schema.embedding.c.id == schema.change.c.embedding_id,
+            isouter=True,
+        )
+        .where(
+            schema.change.c.channel_id == channel_id,
+            schema.change.c.position > after,
+            schema.change.c.position <= visible,
+        )
+        .order_by(schema.change.c.position)
+        .limit(limit)
+    ).all()
+    added = [row for row in rows if row.added and row.vector is not None]
+    removed = [row.embedding_id for row in rows if not row.added]
+    return ChangeBatch(
+        added_ids=np.asarray([row.embedding_id for row in added], dtype=np.int64),
+        added_vectors=from_bytes([row.vector for row in added], dimension),
+        removed_ids=np.asarray(removed, dtype=np.int64),
+        through=int(rows[-1].position) if len(rows) == limit else visible,
+    )
+
+
+def _advance(connection: Connection, name: str, by: int) -> int:
+    return int(
+        connection.execute(
+            update(schema.counter)
+            .where(schema.counter.c.name == name)
+            .values(value=schema.counter.c.value + by)
+            .returning(schema.counter.c.value)
+        ).scalar_one()
+    )
+
+
+def _value(connection: Connection, name: str) -> int:
+    value = connection.execute(
+        select(schema.counter.c.value).where(schema.counter.c.name == name)
+    ).scalar_one_or_none()
+    if value is None:
+        raise HomeError(
+            f"the catalog is damaged: it has lost its counter of {name}",
+            remedy="restore the database from a backup, or choose another --home",
+        )
+    return int(value)

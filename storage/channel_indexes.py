@@ -1,0 +1,196 @@
+"""The vector indexes of the live pipeline: one a channel, each derived from the catalog's change log.
+
+A search first looks at the log's last position, one row, and applies what is new: what another process
+has committed shows at once, without reopening anything.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from sqlalchemy import Connection
+
+from regard.core.errors import HomeError, IndexMismatch
+from regard.core.records import Channel, Float32Array, Int64Array
+from regard.storage.catalog import Catalog
+from regard.storage.change_log import last_position, read_changes
+from regard.storage.pipelines import StoredChannel, StoredPipeline
+from regard.storage.searching import SqlSearchCatalog
+from regard.storage.vectors.gpu import gpu_devices
+from regard.storage.vectors.index import SegmentedIndex
+from regard.storage.vectors.manifest import IndexIdentity
+from regard.storage.verification import Finding, verify_channel
+
+# Rows of the log that one step applies; bounds memory while a long log is caught up with.
+_STEP = 8192
+
+
+class ChannelIndexes:
+    """Opens, catches up, searches and keeps the indexes of one pipeline's channels."""
+
+    def __init__(
+        self,
+        catalog: Catalog,
+        pipeline: StoredPipeline,
+        filters: SqlSearchCatalog,
+        folder: Path,
+    ) -> None:
+        """Nothing is opened before it is asked for."""
+        self._catalog = catalog
+        self._pipeline = pipeline
+        self._filters = filters
+        self._folder = folder / pipeline.fingerprint[:16]
+        self._indexes: dict[Channel, SegmentedIndex] = {}
+        self._opening = threading.Lock()
+        self._catching_up = threading.Lock()
+
+    def search(
+        self, channel: Channel, queries: Float32Array, k: int, collection: str | None
+    ) -> tuple[Float32Array, Int64Array]:
+        """The `k` best embeddings of each query in a collection, None for all.
+
+        Returns scores and ids, (n, m) with m ≤ k, filled up with -inf and -1 where fewer exist. Raises
+        NotFound for an unknown collection, IndexMismatch when the index on disk does not fit.
+        """
+        index = self._fresh(channel)
+        allowed = None if collection is None else self._filters.allowed(channel, collection)
+        # One column more than there are rows tells the caller that it has seen all.
+        width = min(k, index.stats()["rows"] + 1)
+        return index.search(queries, width, allowed)
+
+    def catch_up(self) -> None:
+        """Apply what the catalog has committed to every index.
+
+        Raises IndexMismatch when one does not fit, so it is worth calling before other work is done.
+        """
+        for channel in self._pipeline.channels:
+            self._fresh(channel)
+
+    def snapshot(self) -> None:
+        """Write every index that has changed since its last snapshot."""
+        for index in list(self._indexes.values()):
+            with _disk_errors_named(self._folder):
+                index.snapshot()
+
+    def rebuild(self) -> None:
+        """Make every index anew from the catalog, whatever is on disk."""
+        with self._opening:
+            self._indexes = {
+                channel: SegmentedIndex(
+                    self._identity(stored), self._directory(channel), devices=gpu_devices()
+                )
+                for channel, stored in self._pipeline.channels.items()
+            }
+        self.catch_up()
+        self.snapshot()
+
+    def verify(self) -> list[Finding]:
+        """Compare every index, caught up, with the embeddings in the catalog."""
+        findings: list[Finding] = []
+        for channel, stored in self._pipeline.channels.items():
+            try:
+                findings += self._verify(channel, stored)
+            except IndexMismatch as error:
+                findings.append(Finding(error.message, in_index=True))
+            except HomeError as error:
+                findings.append(Finding(error.message, in_index=False))
+        return findings
+
+    def stats(self) -> Mapping[str, Mapping[str, Any]]:
+        """Counts and sizes by channel."""
+        return {
+            str(channel): {
+                **self._fresh(channel).stats(),
+                "applied_through": self._fresh(channel).applied_through,
+            }
+            for channel in self._pipeline.channels
+        }
+
+    def _verify(self, channel: Channel, stored: StoredChannel) -> list[Finding]:
+        """Compare one index with the catalog at one moment, whatever others commit meanwhile."""
+        index = self._index(channel)
+        with self._catching_up, self._catalog.database.reading() as connection:
+            self._apply(connection, index, stored)
+
+            def vectors(ids: Int64Array) -> Float32Array:
+                return index.vectors(ids).astype(np.float32)
+
+            return verify_channel(connection, stored, index.ids(), vectors)
+
+    def _fresh(self, channel: Channel) -> SegmentedIndex:
+        """The channel's index with everything applied that the catalog has committed."""
+        index = self._index(channel)
+        with self._catalog.database.reading() as connection:
+            visible = last_position(connection)
+        if index.applied_through == visible:
+            return index
+        # Another thread may have gone past `visible` since; a transaction that begins while no one
+        # else applies anything sees all that was applied.
+        with self._catching_up, self._catalog.database.reading() as connection:
+            self._apply(connection, index, self._pipeline.channels[channel])
+        return index
+
+    def _apply(self, connection: Connection, index: SegmentedIndex, stored: StoredChannel) -> None:
+        """Bring an index to the moment that a reading transaction sees."""
+        visible = last_position(connection)
+        if index.applied_through > visible:
+            raise IndexMismatch(
+                f"the index {stored.channel} is ahead of its catalog", remedy="run: regard rebuild"
+            )
+        while index.applied_through < visible:
+            batch = read_changes(
+                connection, stored.id, stored.dimension, index.applied_through, _STEP
+            )
+            try:
+                index.apply(
+                    (batch.added_ids, batch.added_vectors),
+                    batch.removed_ids,
+                    through=batch.through,
+                )
+            except ValueError as error:
+                raise HomeError(
+                    f"the catalog holds damaged vectors in {stored.channel}: {error}",
+                    remedy="see them with: regard verify",
+                ) from error
+
+    def _index(self, channel: Channel) -> SegmentedIndex:
+        index = self._indexes.get(channel)
+        if index is not None:
+            return index
+        with self._opening:
+            if channel not in self._indexes:
+                with _disk_errors_named(self._folder):
+                    self._indexes[channel] = SegmentedIndex.open(
+                        self._identity(self._pipeline.channels[channel]),
+                        self._directory(channel),
+                        devices=gpu_devices(),
+                    )
+            return self._indexes[channel]
+
+    def _directory(self, channel: Channel) -> Path:
+        return self._folder / f"{channel.space}-{channel.kind}"
+
+    def _identity(self, stored: StoredChannel) -> IndexIdentity:
+        return IndexIdentity(
+            catalog=self._catalog.uuid,
+            pipeline=self._pipeline.fingerprint,
+            space=stored.channel.space,
+            kind=stored.channel.kind,
+            dimension=stored.dimension,
+        )
+
+
+@contextmanager
+def _disk_errors_named(folder: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise HomeError(
+            f"the vector indexes in {folder} can't be used: {error.strerror or error}",
+            remedy="check permissions and free space, then run: regard rebuild",
+        ) from error

@@ -1,0 +1,207 @@
+"""Opens the catalog's database, on SQLite or PostgreSQL, and brings its schema up to date.
+
+A reading transaction sees one moment of the database, on both: SQLite gives that by itself, PostgreSQL
+by REPEATABLE READ. SQLite runs in WAL mode, so readers never wait for the writer; a write transaction
+takes the lock at its start (BEGIN IMMEDIATE), so that it waits its turn instead of failing half-way.
+`synchronous=FULL` makes a commit survive a power cut: a vector index on disk may then never be ahead of
+the catalog.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from alembic import command
+from alembic.config import Config
+from alembic.runtime.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from sqlalchemy import URL, Connection, Engine, create_engine, event, inspect, make_url
+from sqlalchemy.engine.interfaces import DBAPIConnection
+from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
+from sqlalchemy.pool import ConnectionPoolEntry
+
+from regard.core.errors import HomeError, HomeVersionError, MissingDependency, UsageError
+
+BUSY_TIMEOUT_SECONDS = 30
+_WRITES = "regard_writes"
+# Any number, as long as no other program takes advisory locks by it in the same database.
+_TURN = 7265676172
+_DRIVERS = {
+    "sqlite": "sqlite+pysqlite",
+    "sqlite+pysqlite": "sqlite+pysqlite",
+    "postgres": "postgresql+psycopg",
+    "postgresql": "postgresql+psycopg",
+    "postgresql+psycopg": "postgresql+psycopg",
+}
+_MIGRATIONS = Path(__file__).parent / "migrations"
+
+
+class Database:
+    """Connections to one catalog database, with read and write transactions."""
+
+    def __init__(self, url: str | Path) -> None:
+        """Connect lazily to a SQLAlchemy URL or an SQLite file; `postgresql://` means psycopg 3.
+
+        Raises UsageError for a malformed URL or another kind of database, MissingDependency when the
+        driver is not installed.
+        """
+        try:
+            # A file's name is no URL: `?` and `%` would be read as something else in one.
+            parsed = (
+                URL.create("sqlite", database=str(url)) if isinstance(url, Path) else make_url(url)
+            )
+        except (ArgumentError, ValueError) as error:  # the latter from a port that is no number
+            raise UsageError(
+                "the database URL is malformed",
+                remedy="set REGARD_DATABASE_URL to postgresql://user:password@host/name",
+            ) from error
+        if parsed.drivername not in _DRIVERS:
+            raise UsageError(
+                f"the catalog lives on SQLite or PostgreSQL, not on {parsed.drivername}",
+                remedy="unset REGARD_DATABASE_URL to use SQLite",
+            )
+        parsed = parsed.set(drivername=_DRIVERS[parsed.drivername])
+        self.is_sqlite = parsed.get_backend_name() == "sqlite"
+        if self.is_sqlite and parsed.database in {None, "", ":memory:"}:
+            raise UsageError(
+                "a catalog in memory can't be shared between connections",
+                remedy="name a file in REGARD_DATABASE_URL, or unset it",
+            )
+        self.location = (
+            str(url) if isinstance(url, Path) else parsed.render_as_string(hide_password=True)
+        )
+        try:
+            if self.is_sqlite:
+                self.engine = create_engine(parsed, connect_args={"timeout": BUSY_TIMEOUT_SECONDS})
+                _prepare_sqlite(self.engine)
+                self._reader = self.engine
+            else:
+                self.engine = create_engine(parsed, pool_pre_ping=True)
+                self._reader = self.engine.execution_options(
+                    isolation_level="REPEATABLE READ", postgresql_readonly=True
+                )
+        except (ModuleNotFoundError, NoSuchModuleError) as error:
+            raise MissingDependency(
+                "the PostgreSQL driver is not installed",
+                remedy="run: pip install 'regard[postgres]'",
+            ) from error
+
+    @contextmanager
+    def reading(self) -> Iterator[Connection]:
+        """A transaction that only reads, and sees one moment of the database."""
+        with self._errors_named(), self._reader.connect() as connection, connection.begin():
+            yield connection
+
+    @contextmanager
+    def writing(self) -> Iterator[Connection]:
+        """A transaction that writes; commits at the end of the block, rolls back on an error."""
+        with self._errors_named(), self.engine.connect() as connection:
+            connection.execution_options(**{_WRITES: True})
+            with connection.begin():
+                yield connection
+
+    def take_turns(self, connection: Connection) -> None:
+        """Let no other transaction that calls this go on before this one has ended.
+
+        For what two processes may do to a new home at once: each looks again after its turn came.
+        """
+        # SQLite's write transactions take turns anyway.
+        if not self.is_sqlite:
+            connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({_TURN})")
+
+    def upgrade(self) -> None:
+        """Create the schema, or bring an older one up to date, in one transaction.
+
+        Raises HomeVersionError when a newer regard, or another program, made it.
+        """
+        scripts = ScriptDirectory(str(_MIGRATIONS))
+        head = (scripts.get_current_head(),)
+        with self.reading() as connection:
+            if _revisions(connection) == head:
+                return
+        with self.writing() as connection:
+            self.take_turns(connection)
+            revisions = _revisions(connection)
+            if not revisions:
+                # What a complete downgrade leaves is no one else's.
+                if set(inspect(connection).get_table_names()) - {"alembic_version"}:
+                    raise HomeVersionError(
+                        f"the database {self.location} holds tables that are not regard's",
+                        remedy="choose another --home or REGARD_DATABASE_URL",
+                    )
+            elif not {*revisions} <= {script.revision for script in scripts.walk_revisions()}:
+                raise HomeVersionError(
+                    f"{self.location} was made by another version of regard "
+                    f"(schema {', '.join(revisions)})",
+                    remedy="run: pip install --upgrade regard, or choose another --home",
+                )
+            config = Config()
+            config.set_main_option("script_location", str(_MIGRATIONS).replace("%", "%%"))
+            config.attributes["connection"] = connection
+            command.upgrade(config, "head")
+
+    def close(self) -> None:
+        """Close all connections."""
+        self.engine.dispose()
+
+    @contextmanager
+    def _errors_named(self) -> Iterator[None]:
+        try:
+            yield
+        except (DBAPIError, PoolTimeout) as error:
+            cause = error.orig if isinstance(error, DBAPIError) else error
+            reason = next(iter(str(cause).strip().splitlines()), type(cause).__name__)
+            raise HomeError(
+                f"the database {self.location} can't be used: {reason}",
+                remedy="check that the home is on a writable disk with free space"
+                if self.is_sqlite
+                else "check REGARD_DATABASE_URL and that the server is up",
+            ) from error
+
+
+def _revisions(connection: Connection) -> tuple[str, ...]:
+    """The schema's revisions: one in a catalog, none in a database without one."""
+    return MigrationContext.configure(connection).get_current_heads()
+
+
+def _prepare_sqlite(engine: Engine) -> None:
+    @event.listens_for(engine, "connect")
+    def configure(connection: DBAPIConnection, _record: ConnectionPoolEntry) -> None:
+        assert isinstance(connection, sqlite3.Connection)
+        # The driver would begin transactions at moments of its own choosing.
+        connection.isolation_level = None
+        try:
+            _use_wal(connection)
+            for pragma in ("synchronous=FULL", "foreign_keys=ON"):
+                connection.execute(f"PRAGMA {pragma}")
+        except sqlite3.Error:
+            # The pool has not got it yet, so nobody else would.
+            connection.close()
+            raise
+
+    @event.listens_for(engine, "begin")
+    def begin(connection: Connection) -> None:
+        writes = connection.get_execution_options().get(_WRITES, False)
+        connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
+
+
+def _use_wal(connection: sqlite3.Connection) -> None:
+    """Switch the file to WAL mode, which it then keeps.
+
+    Of two processes that switch a new file at once SQLite refuses one, without the busy timeout, since
+    each would wait for the other.
+    """
+    deadline = time.monotonic() + BUSY_TIMEOUT_SECONDS
+    while True:
+        try:
+            connection.execute("PRAGMA journal_mode=WAL")
+            return
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode != sqlite3.SQLITE_BUSY or time.monotonic() > deadline:
+                raise
+        time.sleep(0.01)

@@ -1,0 +1,443 @@
+"""The catalog as the indexer writes it; one transaction a content.
+
+Each write checks the lease, writes the asset with all that its content owns, drops contents that no
+asset needs any more, and numbers the changes as its last statements, so that the log's row lock is
+short.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import json
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager
+
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    RowMapping,
+    Table,
+    and_,
+    delete,
+    insert,
+    or_,
+    select,
+    tuple_,
+    update,
+)
+
+from regard.core.catalog import ContentHeader, Failure, FileStamp, KnownAsset
+from regard.core.facts import PhotoFacts
+from regard.core.records import Analysis, Channel
+from regard.core.uris import uri_of_path
+from regard.storage import schema
+from regard.storage.catalog import Catalog
+from regard.storage.change_log import record_changes
+from regard.storage.lease import SqlWriterLease, hold_writer_lease
+from regard.storage.pipelines import StoredPipeline
+from regard.storage.vector_bytes import to_bytes
+
+_PAGE = 2000
+# SQLite takes expressions of at most 1000 levels; a shell's wildcard may name more files than that.
+_ROOTS = 100
+_REMOVED_AT_ONCE = 200
+
+
+class SqlIndexingCatalog:
+    """Writes one collection with one pipeline. See `regard.core.catalog.IndexingCatalog`."""
+
+    def __init__(self, catalog: Catalog, pipeline: StoredPipeline, collection: str) -> None:
+        """Prepare to write; the collection is made with its first asset."""
+        self._database = catalog.database
+        self._pipeline = pipeline
+        self._collection_name = collection
+        self._lease: SqlWriterLease | None = None
+        # None until the lease is held, and while there is no such collection: it then has no assets.
+        self._collection_id: int | None = None
+
+    @contextlib.contextmanager
+    def _held(self) -> Iterator[SqlWriterLease]:
+        with hold_writer_lease(self._database) as lease:
+            with self._database.reading() as connection:
+                self._collection_id = _find_collection(connection, self._collection_name)
+            self._lease = lease
+            try:
+                yield lease
+            finally:
+                self._lease = None
+
+    def writer_lease(self) -> AbstractContextManager[SqlWriterLease]:
+        """Hold the writer's lease for the block; raises LeaseHeld when another process writes."""
+        return self._held()
+
+    def known_assets(self, root: bytes) -> Iterator[KnownAsset]:
+        """The assets at or below `root`, ordered by path bytes, read page by page.
+
+        An asset whose content the live pipeline has not analysed is left out, so that it counts as new.
+        """
+        with self._database.reading() as connection:
+            itself = self._known(connection, schema.asset.c.path == root, None)
+        yield from itself
+        # One range, so that a page is read off the index, however many come after it.
+        after, end = _range_below(root)
+        while True:
+            with self._database.reading() as connection:
+                path = schema.asset.c.path
+                page = self._known(connection, and_(path > after, path < end), _PAGE)
+            yield from page
+            if len(page) < _PAGE:
+                return
+            after = page[-1].stamp.path
+
+    def assets_of_content(self, sha256: str) -> list[KnownAsset] | None:
+        """The collection's assets of a content, or None when no analysis of it is stored."""
+        pipeline = self._pipeline
+        with self._database.reading() as connection:
+            content_id = connection.execute(
+                select(schema.content.c.id)
+                .join_from(schema.content, schema.analysis)
+                .where(
+                    schema.content.c.sha256 == sha256,
+                    schema.analysis.c.pipeline_id == pipeline.id,
+                )
+            ).scalar_one_or_none()
+            if content_id is None:
+                return None
+            return self._known(connection, schema.asset.c.content_id == content_id, None)
+
+    def save(
+        self, stamp: FileStamp, content: ContentHeader, facts: PhotoFacts, analysis: Analysis
+    ) -> None:
+        """Write an asset and its content, whose analysis is new."""
+        with self._writing() as connection:
+            content_id = _ensure_content(connection, content)
+            added = self._write_analysis(connection, content_id, analysis)
+            left = self._write_asset(connection, stamp, content_id, None, facts, None)
+            record_changes(connection, added, _drop_orphans(connection, left - {content_id}))
+
+    def attach(
+        self, stamp: FileStamp, sha256: str, facts: PhotoFacts, *, moved_from: int | None = None
+    ) -> None:
+        """Write an asset of a content that is stored already.
+
+        `moved_from` is the asset to carry to the new path, when the file was moved.
+        """
+        with self._writing() as connection:
+            content_id = connection.execute(
+                select(schema.content.c.id).where(schema.content.c.sha256 == sha256)
+            ).scalar_one()
+            left = self._write_asset(connection, stamp, content_id, None, facts, moved_from)
+            record_changes(connection, [], _drop_orphans(connection, left - {content_id}))
+
+    def fail(self, stamp: FileStamp, reason: str) -> None:
+        """Write an asset that could not be used."""
+        with self._writing() as connection:
+            left = self._write_asset(connection, stamp, None, _storable(reason), PhotoFacts(), None)
+            record_changes(connection, [], _drop_orphans(connection, left))
+
+    def remove(self, assets: Sequence[KnownAsset]) -> int:
+        """Delete assets that still lie where they did; the number deleted.
+
+        In transactions of some hundred assets, so that nobody else waits long; a killed process leaves
+        each of them whole or gone.
+        """
+        asset = schema.asset.c
+        deleted = 0
+        for start in range(0, len(assets), _REMOVED_AT_ONCE):
+            places = [
+                (known.id, known.stamp.path) for known in assets[start : start + _REMOVED_AT_ONCE]
+            ]
+            with self._writing() as connection:
+                contents = (
+                    connection.execute(
+                        delete(schema.asset)
+                        .where(tuple_(asset.id, asset.path).in_(places))
+                        .returning(asset.content_id)
+                    )
+                    .scalars()
+                    .all()
+                )
+                deleted += len(contents)
+                left = {content_id for content_id in contents if content_id is not None}
+                record_changes(connection, [], _drop_orphans(connection, left))
+        return deleted
+
+    def failures(self, roots: Sequence[bytes]) -> list[Failure]:
+        """All failed assets at or below the roots, ordered by path."""
+        asset = schema.asset.c
+        found: dict[bytes, Failure] = {}
+        with self._database.reading() as connection:
+            for start in range(0, len(roots), _ROOTS):
+                under = (_under(root) for root in roots[start : start + _ROOTS])
+                for row in connection.execute(
+                    select(asset.path, asset.uri, asset.failure).where(
+                        asset.collection_id == self._collection_id,
+                        asset.failure.is_not(None),
+                        or_(*under),
+                    )
+                ):
+                    found[bytes(row.path)] = Failure(row.uri, row.failure)
+        return [found[path] for path in sorted(found)]
+
+    @contextlib.contextmanager
+    def _writing(self) -> Iterator[Connection]:
+        if self._lease is None:
+            raise RuntimeError("the writer's lease is not held")
+        collection_id = self._collection_id
+        try:
+            with self._database.writing() as connection:
+                self._lease.guard(connection)
+                yield connection
+        except BaseException:
+            # A collection that was made in this transaction has gone with it.
+            self._collection_id = collection_id
+            raise
+
+    def _known(
+        self, connection: Connection, where: ColumnElement[bool], limit: int | None
+    ) -> list[KnownAsset]:
+        asset, analysis = schema.asset.c, schema.analysis.c
+        rows = connection.execute(
+            select(
+                asset.id, asset.path, asset.size, asset.mtime_ns, asset.sidecar_stamp, asset.failure
+            )
+            .join_from(
+                schema.asset,
+                schema.analysis,
+                and_(
+                    analysis.content_id == asset.content_id,
+                    analysis.pipeline_id == self._pipeline.id,
+                ),
+                isouter=True,
+            )
+            .where(
+                where,
+                asset.collection_id == self._collection_id,
+                or_(asset.failure.is_not(None), analysis.content_id.is_not(None)),
+            )
+            .order_by(asset.path)
+            .limit(limit)
+        ).mappings()
+        return [_known_asset(row) for row in rows]
+
+    def _write_asset(
+        self,
+        connection: Connection,
+        stamp: FileStamp,
+        content_id: int | None,
+        failure: str | None,
+        facts: PhotoFacts,
+        moved_from: int | None,
+    ) -> set[int]:
+        """Insert or update the asset at a path; the contents it left."""
+        asset = schema.asset.c
+        if self._collection_id is None:
+            self._collection_id = connection.execute(
+                insert(schema.collection)
+                .values(name=self._collection_name)
+                .returning(schema.collection.c.id)
+            ).scalar_one()
+        # A `moved_from` of None matches nothing.
+        existing = connection.execute(
+            select(asset.id, asset.content_id).where(
+                asset.collection_id == self._collection_id,
+                or_(asset.path == stamp.path, asset.id == moved_from),
+            )
+        ).all()
+        left = {row.content_id for row in existing if row.content_id is not None}
+        values = {
+            "collection_id": self._collection_id,
+            "path": stamp.path,
+            "uri": uri_of_path(stamp.path),
+            "content_id": content_id,
+            "size": stamp.size,
+            "mtime_ns": stamp.mtime_ns,
+            "sidecar_stamp": stamp.sidecar,
+            "failure": failure,
+            **_fact_columns(facts),
+        }
+        kept = next(
+            (row.id for row in existing if row.id == moved_from),
+            existing[0].id if existing else None,
+        )
+        others = [row.id for row in existing if row.id != kept]
+        if others:
+            connection.execute(delete(schema.asset).where(asset.id.in_(others)))
+        if kept is None:
+            kept = connection.execute(
+                insert(schema.asset).values(**values).returning(asset.id)
+            ).scalar_one()
+        else:
+            connection.execute(update(schema.asset).where(asset.id == kept).values(**values))
+            connection.execute(
+                delete(schema.asset_keyword).where(schema.asset_keyword.c.asset_id == kept)
+            )
+        if facts.keywords:
+            connection.execute(
+                insert(schema.asset_keyword),
+                [
+                    {"asset_id": kept, "position": position, "keyword": keyword}
+                    for position, keyword in enumerate(facts.keywords)
+                ],
+            )
+        return left
+
+    def _write_analysis(
+        self, connection: Connection, content_id: int, analysis: Analysis
+    ) -> list[tuple[int, int]]:
+        """Insert regions, captions and embeddings; (channel id, embedding id) of each embedding."""
+        pipeline = self._pipeline
+        owner = {"content_id": content_id, "pipeline_id": pipeline.id}
+        connection.execute(insert(schema.analysis).values(**owner))
+        region_ids = _insert_all(
+            connection,
+            schema.region,
+            [
+                {
+                    **owner,
+                    "ordinal": ordinal,
+                    "x": region.box.x,
+                    "y": region.box.y,
+                    "width": region.box.width,
+                    "height": region.box.height,
+                    "area": region.area,
+                    "score": region.score,
+                    "mask": region.mask.counts,
+                }
+                for ordinal, region in enumerate(analysis.regions)
+            ],
+        )
+        caption_ids = _insert_all(
+            connection,
+            schema.caption,
+            [
+                {
+                    **owner,
+                    "region_id": None if caption.region is None else region_ids[caption.region],
+                    "text": _storable(caption.text),
+                    "model": caption.model,
+                }
+                for caption in analysis.captions
+            ],
+        )
+        channels = [
+            pipeline.channels[Channel(embedding.space, embedding.kind)]
+            for embedding in analysis.embeddings
+        ]
+        embedding_ids = _insert_all(
+            connection,
+            schema.embedding,
+            [
+                {
+                    **owner,
+                    "channel_id": stored.id,
+                    "region_id": None if item.region is None else region_ids[item.region],
+                    "caption_id": None if item.caption is None else caption_ids[item.caption],
+                    "vector": to_bytes(item.vector, stored.dimension),
+                }
+                for stored, item in zip(channels, analysis.embeddings, strict=True)
+            ],
+        )
+        return [
+            (stored.id, embedding_id)
+            for stored, embedding_id in zip(channels, embedding_ids, strict=True)
+        ]
+
+
+def _find_collection(connection: Connection, name: str) -> int | None:
+    table = schema.collection
+    return connection.execute(select(table.c.id).where(table.c.name == name)).scalar_one_or_none()
+
+
+def _ensure_content(connection: Connection, content: ContentHeader) -> int:
+    table = schema.content
+    found = connection.execute(
+        select(table.c.id).where(table.c.sha256 == content.sha256)
+    ).scalar_one_or_none()
+    if found is None:
+        found = connection.execute(
+            insert(table).values(**dataclasses.asdict(content)).returning(table.c.id)
+        ).scalar_one()
+    return int(found)
+
+
+def _insert_all(connection: Connection, table: Table, rows: list[dict[str, object]]) -> list[int]:
+    if not rows:
+        return []
+    statement = insert(table).returning(table.c.id, sort_by_parameter_order=True)
+    return [int(value) for value in connection.execute(statement, rows).scalars()]
+
+
+def _drop_orphans(connection: Connection, contents: set[int]) -> list[tuple[int, int]]:
+    """Delete those contents that no asset has; (channel id, embedding id) of what went with them."""
+    if not contents:
+        return []
+    used = set(
+        connection.execute(
+            select(schema.asset.c.content_id).where(schema.asset.c.content_id.in_(contents))
+        ).scalars()
+    )
+    orphans = contents - used
+    if not orphans:
+        return []
+    embedding = schema.embedding.c
+    removed = connection.execute(
+        select(embedding.channel_id, embedding.id).where(embedding.content_id.in_(orphans))
+    ).all()
+    connection.execute(delete(schema.content).where(schema.content.c.id.in_(orphans)))
+    return [(row.channel_id, row.id) for row in removed]
+
+
+def _range_below(root: bytes) -> tuple[bytes, bytes]:
+    """What lies below `root` sorts between `root/` and `root0`, the byte after `/`; both exclusive."""
+    stem = root.rstrip(b"/")
+    return stem + b"/", stem + b"0"
+
+
+def _under(root: bytes) -> ColumnElement[bool]:
+    """The path itself, or whatever lies below it."""
+    path = schema.asset.c.path
+    after, end = _range_below(root)
+    return or_(path == root, and_(path > after, path < end))
+
+
+def _known_asset(row: RowMapping) -> KnownAsset:
+    return KnownAsset(
+        id=row["id"],
+        stamp=FileStamp(
+            path=bytes(row["path"]),
+            size=row["size"],
+            mtime_ns=row["mtime_ns"],
+            sidecar=row["sidecar_stamp"],
+        ),
+        failure=row["failure"],
+    )
+
+
+def _storable(text: str) -> str:
+    """The text as every database takes it; messages of errors may quote any bytes of a bad file."""
+    return (
+        text.encode("utf-8", errors="replace")
+        .decode("utf-8")
+        .replace("\0", "\N{REPLACEMENT CHARACTER}")
+    )
+
+
+def _fact_columns(facts: PhotoFacts) -> dict[str, object]:
+    capture = dataclasses.asdict(facts.capture)
+    return {
+        "taken_at": facts.taken_at,
+        "utc_offset_minutes": facts.utc_offset_minutes,
+        "camera_make": facts.camera_make,
+        "camera_model": facts.camera_model,
+        "lens": facts.lens,
+        "latitude": facts.latitude,
+        "longitude": facts.longitude,
+        "title": facts.title,
+        "description": facts.description,
+        "rating": facts.rating,
+        "capture": json.dumps(
+            {name: value for name, value in capture.items() if value is not None}
+        ),
+    }

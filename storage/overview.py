@@ -1,0 +1,61 @@
+"""What a catalog holds, in numbers."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from sqlalchemy import func, select
+
+from regard.storage import schema
+from regard.storage.catalog import Catalog
+from regard.storage.change_log import last_position
+
+
+@dataclass(frozen=True, slots=True)
+class CollectionOverview:
+    """One collection: assets that were indexed, and files that could not be."""
+
+    name: str
+    indexed: int
+    failed: int
+
+
+@dataclass(frozen=True, slots=True)
+class Overview:
+    """Counts over a whole catalog; `last_change` is the change log's last position."""
+
+    collections: tuple[CollectionOverview, ...]
+    contents: int
+    regions: int
+    captions: int
+    embeddings: int
+    last_change: int
+
+
+def read_overview(catalog: Catalog) -> Overview:
+    """Count what the catalog holds."""
+    asset, collection = schema.asset.c, schema.collection.c
+    with catalog.database.reading() as connection:
+        rows = connection.execute(
+            select(
+                collection.name,
+                func.count(asset.content_id).label("indexed"),
+                func.count(asset.failure).label("failed"),
+            )
+            .join_from(schema.collection, schema.asset, isouter=True)
+            .group_by(collection.name)
+            .order_by(collection.name)
+        ).all()
+        contents, regions, captions, embeddings = (
+            int(connection.execute(select(func.count()).select_from(table)).scalar_one())
+            for table in (schema.content, schema.region, schema.caption, schema.embedding)
+        )
+        position = last_position(connection)
+    return Overview(
+        tuple(CollectionOverview(row.name, row.indexed, row.failed) for row in rows),
+        contents,
+        regions,
+        captions,
+        embeddings,
+        position,
+    )

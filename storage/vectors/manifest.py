@@ -1,0 +1,148 @@
+"""The manifest of an index on disk: what it was made for, how far it got, and its files.
+
+Only the manifest is ever replaced; the files that it names are named by their contents and never
+change. So whoever holds a manifest holds one consistent snapshot. The format is specified in
+`docs/storage.md`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from regard.core.errors import IndexMismatch
+from regard.core.records import Kind
+from regard.storage.vectors.durable_files import write_file
+
+FORMAT = 1
+METRIC = "inner_product"
+REMEDY = "run: regard rebuild"
+ROWS_SUFFIX = ".rows"
+DELETED_SUFFIX = ".deleted"
+_NAME = "manifest.json"
+_SHA256 = re.compile(r"[0-9a-f]{64}")
+
+
+@dataclass(frozen=True, slots=True)
+class IndexIdentity:
+    """What an index is an index of: catalog UUID, pipeline fingerprint, and the channel."""
+
+    catalog: str
+    pipeline: str
+    space: str
+    kind: Kind
+    dimension: int
+
+
+@dataclass(frozen=True, slots=True)
+class StoredFile:
+    """An immutable file: the SHA-256 over its bytes, which also names it, and how many rows it tells of."""
+
+    sha256: str
+    rows: int
+
+
+@dataclass(frozen=True, slots=True)
+class Manifest:
+    """One snapshot. `deleted` holds the deleted rows of all segments, None when there are none."""
+
+    identity: IndexIdentity
+    applied_through: int
+    segments: tuple[StoredFile, ...]
+    delta: StoredFile | None
+    deleted: StoredFile | None
+
+    def file_names(self) -> frozenset[str]:
+        """Names of the files that this snapshot needs."""
+        rows = (*self.segments, self.delta) if self.delta else self.segments
+        names = {stored.sha256 + ROWS_SUFFIX for stored in rows}
+        if self.deleted:
+            names.add(self.deleted.sha256 + DELETED_SUFFIX)
+        return frozenset(names)
+
+    def to_json(self) -> str:
+        """The file's text, with the checksum over the rest of it."""
+        document: dict[str, Any] = {
+            "format": FORMAT,
+            "metric": METRIC,
+            **asdict(self.identity),
+            "applied_through": self.applied_through,
+            "segments": [asdict(stored) for stored in self.segments],
+            "delta": None if self.delta is None else asdict(self.delta),
+            "deleted": None if self.deleted is None else asdict(self.deleted),
+        }
+        return json.dumps({**document, "checksum": _checksum(document)}, sort_keys=True, indent=1)
+
+    @classmethod
+    def from_json(cls, text: str) -> Manifest:
+        """Parse the file's text; raises ValueError, which says what is wrong."""
+        document = json.loads(text)
+        if not isinstance(document, dict):
+            raise ValueError("it is no JSON object")
+        # The format comes first: another one may be checked in another way.
+        if document.get("format") != FORMAT:
+            raise ValueError(
+                f"it has format {document.get('format')!r}, this regard reads {FORMAT}"
+            )
+        checksum = document.pop("checksum", None)
+        if checksum != _checksum(document):
+            raise ValueError("its checksum does not match")
+        if document.get("metric") != METRIC:
+            raise ValueError(f"it has metric {document.get('metric')!r}, not {METRIC!r}")
+        try:
+            return cls(
+                identity=IndexIdentity(
+                    catalog=str(document["catalog"]),
+                    pipeline=str(document["pipeline"]),
+                    space=str(document["space"]),
+                    kind=Kind(document["kind"]),
+                    dimension=int(document["dimension"]),
+                ),
+                applied_through=int(document["applied_through"]),
+                segments=tuple(_stored(entry) for entry in document["segments"]),
+                delta=None if document["delta"] is None else _stored(document["delta"]),
+                deleted=None if document["deleted"] is None else _stored(document["deleted"]),
+            )
+        except (KeyError, TypeError) as error:
+            raise ValueError(f"it lacks or mistypes {error}") from error
+
+    @classmethod
+    def read(cls, directory: Path) -> Manifest | None:
+        """The manifest of a directory, None when there is none; raises IndexMismatch."""
+        path = directory / _NAME
+        try:
+            return cls.from_json(path.read_bytes().decode("utf-8"))
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+        except ValueError as error:  # also damaged JSON and UTF-8
+            raise IndexMismatch(f"cannot use {path}: {error}", remedy=REMEDY) from error
+
+    def write(self, directory: Path) -> None:
+        """Replace the directory's manifest; durable once the directory is synced."""
+        write_file(directory / _NAME, [self.to_json().encode("utf-8")])
+
+    def require(self, identity: IndexIdentity, directory: Path) -> None:
+        """Raise IndexMismatch unless this was made for `identity`."""
+        ours, theirs = asdict(identity), asdict(self.identity)
+        for name, value in ours.items():
+            if theirs[name] != value:
+                raise IndexMismatch(
+                    f"the vector index in {directory} is of {name} {theirs[name]}, not {value}",
+                    remedy=REMEDY,
+                )
+
+
+def _stored(entry: dict[str, Any]) -> StoredFile:
+    sha256, rows = str(entry["sha256"]), int(entry["rows"])
+    if not _SHA256.fullmatch(sha256) or rows < 1:
+        raise ValueError(f"it names no file by {entry}")
+    return StoredFile(sha256, rows)
+
+
+def _checksum(document: dict[str, Any]) -> str:
+    canonical = json.dumps(document, sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(canonical.encode("utf-8")).hexdigest()

@@ -1,0 +1,136 @@
+"""A sealed segment: rows that never change, searched by FAISS.
+
+The vectors lie in a FAISS scalar quantizer of type fp16, whose codes are the very float16 values of
+the catalog: nothing is lost, and a scan multiplies them with the float32 query in float32. Rows are
+ordered by id, so that an id is found by bisection.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from functools import cached_property
+
+import numpy as np
+import numpy.typing as npt
+
+from regard.core.idset import BoolArray, IdSet
+from regard.core.records import Float32Array, Int64Array
+from regard.storage.vectors.faiss_library import load_faiss
+
+Float16Array = npt.NDArray[np.float16]
+
+# Looking up few listed ids in the segment is cheaper than asking the set about each of its rows.
+_LOOKUP_SHARE = 8
+
+
+class Segment:
+    """Immutable rows: `ids` (n,) int64, positive and strictly ascending; vectors (n, d) float16."""
+
+    def __init__(self, ids: Int64Array, vectors: Float16Array) -> None:
+        if ids.ndim != 1 or vectors.ndim != 2 or len(ids) != len(vectors):
+            raise ValueError(f"ids {ids.shape} and vectors {vectors.shape} do not go together")
+        _require_ascending(ids)
+        self.ids = np.array(ids, dtype=np.int64)
+        self.ids.flags.writeable = False
+        self.dimension = int(vectors.shape[1])
+        faiss = load_faiss()
+        self.faiss_index = faiss.IndexScalarQuantizer(
+            self.dimension, faiss.ScalarQuantizer.QT_fp16, faiss.METRIC_INNER_PRODUCT
+        )
+        # The codes are the values themselves, so they are copied in, not encoded from float32.
+        values = np.ascontiguousarray(vectors, dtype=np.float16)
+        faiss.copy_array_to_vector(values.view(np.uint8).ravel(), self.faiss_index.codes)
+        self.faiss_index.ntotal = len(ids)
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    @property
+    def nbytes(self) -> int:
+        """Memory of ids and vectors."""
+        return len(self) * (8 + 2 * self.dimension)
+
+    def locate(self, ids: Int64Array) -> tuple[Int64Array, BoolArray]:
+        """Positions of those `ids` that are here, and which of `ids` they are, a mask (len(ids),)."""
+        if not len(self):
+            return np.empty(0, np.int64), np.zeros(ids.shape, np.bool_)
+        positions = np.minimum(np.searchsorted(self.ids, ids), len(self) - 1)
+        present: BoolArray = self.ids[positions] == ids
+        return positions[present], present
+
+    def members(self, allowed: IdSet) -> BoolArray:
+        """Which rows `allowed` contains, (n,)."""
+        if allowed.listed_count * _LOOKUP_SHARE >= len(self):
+            return allowed.contains(self.ids)
+        mask = np.full(len(self), allowed.is_complement)
+        mask[self.locate(allowed.listed())[0]] = not allowed.is_complement
+        return mask
+
+    def gather(self, positions: Int64Array) -> Float32Array:
+        """The vectors at `positions` (m,), as float32 (m, d), exact."""
+        if not len(positions):
+            return np.empty((0, self.dimension), np.float32)
+        rows: Float32Array = self.faiss_index.reconstruct_batch(positions)
+        return rows
+
+    def vectors(self) -> Float16Array:
+        """A copy of all vectors, float16 (n, d)."""
+        codes: npt.NDArray[np.uint8] = load_faiss().vector_to_array(self.faiss_index.codes)
+        return codes.view(np.float16).reshape(len(self), self.dimension)
+
+    def scan(
+        self, queries: Float32Array, k: int, selected: BoolArray | None
+    ) -> tuple[Float32Array, Int64Array]:
+        """The `k` best rows of each query on the CPU, among those that the mask `selected` (n,) names.
+
+        Returns scores (q, k), descending, and positions (q, k), -1 where there are no more.
+        """
+        faiss = load_faiss()
+        parameters = None
+        if selected is not None:
+            bitmap = np.packbits(selected, bitorder="little")
+            parameters = faiss.SearchParameters(sel=faiss.IDSelectorBitmap(bitmap))
+        scores, positions = self.faiss_index.search(queries, k, params=parameters)
+        return scores, positions
+
+    def encode(self) -> Iterator[bytes]:
+        """The bytes of the segment's file: ids as little-endian int64, vectors as float16."""
+        return encode_rows(self.ids, self.vectors())
+
+    @cached_property
+    def sha256(self) -> str:
+        """SHA-256 over `encode()`, in hex; computed once, when the segment is first written."""
+        return digest(self.encode())
+
+
+def encode_rows(ids: Int64Array, vectors: Float16Array) -> Iterator[bytes]:
+    """The bytes of a file of rows, in two chunks."""
+    yield ids.astype("<i8", copy=False).tobytes()
+    yield vectors.astype("<f2", copy=False).tobytes()
+
+
+def decode_rows(data: bytes, rows: int, dimension: int) -> tuple[Int64Array, Float16Array]:
+    """The ids and vectors of a file of `rows` rows.
+
+    Raises ValueError when its size differs or its ids are not positive and strictly ascending.
+    """
+    if len(data) != rows * (8 + 2 * dimension):
+        raise ValueError(f"{len(data)} bytes are not {rows} rows of dimension {dimension}")
+    ids = np.frombuffer(data, "<i8", count=rows).astype(np.int64, copy=False)
+    _require_ascending(ids)
+    vectors = np.frombuffer(data, "<f2", offset=8 * rows).astype(np.float16, copy=False)
+    return ids, vectors.reshape(rows, dimension)
+
+
+def _require_ascending(ids: Int64Array) -> None:
+    if ids.size and (ids[0] <= 0 or not (np.diff(ids) > 0).all()):
+        raise ValueError("its ids are not positive and strictly ascending")
+
+
+def digest(chunks: Iterator[bytes]) -> str:
+    """SHA-256 over the chunks, in hex."""
+    sha256 = hashlib.sha256()
+    for chunk in chunks:
+        sha256.update(chunk)
+    return sha256.hexdigest()

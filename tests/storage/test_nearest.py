@@ -1,0 +1,112 @@
+"""The search is exact as long as each scan keeps within the error that it declares."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from vector_oracle import unit_rows
+
+from regard.core.idset import IdSet
+from regard.storage.vectors import nearest as nearest_module
+from regard.storage.vectors.nearest import Scan, nearest
+
+D = 8
+ERROR = 0.1
+
+
+@dataclass
+class VaguePart:
+    """A part whose scan is wrong by up to `ERROR`, differently each time."""
+
+    ids: np.ndarray
+    alive: np.ndarray | None
+    rows: np.ndarray
+    rng: np.random.Generator
+    scans: int = 0
+
+    def members(self, allowed: IdSet) -> np.ndarray:
+        return allowed.contains(self.ids)
+
+    def gather(self, positions: np.ndarray) -> np.ndarray:
+        return self.rows[positions]
+
+    def scan(
+        self, queries: np.ndarray, fetch: int, selected: np.ndarray | None, count: int
+    ) -> Scan:
+        self.scans += 1
+        norms = np.linalg.norm(queries, axis=1, keepdims=True)
+        scores = queries @ self.rows.T
+        scores += norms * ERROR * self.rng.choice(np.float32([-0.99, 0.99]), scores.shape)
+        positions = np.argsort(-scores, axis=1)[:, :fetch]
+        scores = np.take_along_axis(scores, positions, axis=1)
+        floors = scores[:, -1] if fetch < len(self.ids) else np.full(len(queries), -np.inf)
+        if selected is not None:
+            positions = np.where(selected[positions], positions, -1)
+        return Scan(scores, positions, floors, ERROR)
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _scan_all_but_the_tiniest() -> object:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(nearest_module, "_GATHER_ROWS", 2)
+        patch.setattr(nearest_module, "_SLACK", 1)
+        yield
+
+
+def part(rng: np.random.Generator, ids: np.ndarray, deleted: float) -> VaguePart:
+    rows = unit_rows(rng, len(ids), D)
+    rows[rng.random(len(ids)) < 0.1] = rows[0]
+    alive = rng.random(len(ids)) >= deleted if deleted else None
+    return VaguePart(ids, alive, rows, rng)
+
+
+@given(
+    seed=st.integers(0, 2**32 - 1),
+    sizes=st.lists(st.integers(1, 150), min_size=1, max_size=3),
+    k=st.integers(1, 30),
+    deleted=st.sampled_from([0, 0.2, 0.9]),
+    allowed=st.sampled_from([None, 0.1, 0.8]),
+    count=st.sampled_from([1, 3, 7]),
+    length=st.sampled_from([1.0, 50.0, 0.01]),
+)
+def test_vague_scans_give_exact_answers(
+    seed: int,
+    sizes: list[int],
+    k: int,
+    deleted: float,
+    allowed: float | None,
+    count: int,
+    length: float,
+) -> None:
+    rng = np.random.default_rng(seed)
+    ids = rng.permutation(np.arange(1, 1 + sum(sizes)))
+    parts = [part(rng, own, deleted) for own in np.split(ids, np.cumsum(sizes)[:-1])]
+    queries = unit_rows(rng, count, D) * np.float32(length)
+    chosen = None if allowed is None else IdSet(ids[rng.random(len(ids)) < allowed])
+    scores, found = nearest(parts, queries, k, chosen)
+    keep = np.concatenate(
+        [np.ones(len(p.ids), bool) if p.alive is None else p.alive for p in parts]
+    )
+    if chosen is not None:
+        keep &= chosen.contains(ids)
+    rows = np.concatenate([p.rows for p in parts])[keep]
+    for row, query in enumerate(queries):
+        exact = (rows * query).sum(axis=1)
+        order = np.lexsort((ids[keep], -exact))[:k]
+        assert found[row, : len(order)].tolist() == ids[keep][order].tolist()
+        np.testing.assert_array_equal(scores[row, : len(order)], exact[order])
+        assert (found[row, len(order) :] == -1).all()
+
+
+def test_one_scan_is_enough_when_it_is_sure() -> None:
+    rng = np.random.default_rng(3)
+    rows = np.repeat(np.array([[0, 1]], np.float32), 100, axis=0)
+    rows[17] = [1, 0]
+    clear = VaguePart(np.arange(1, 101), None, rows, rng)
+    _, ids = nearest([clear], np.array([[1, 0]], np.float32), 1, None)
+    assert ids.tolist() == [[18]]
+    assert clear.scans == 1

@@ -1,0 +1,199 @@
+"""What the vector index tests share: brute force as the truth, implementations, a GPU's stand-in."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from regard.core.idset import IdSet
+from regard.core.records import Kind
+from regard.storage.vectors import nearest as nearest_module
+from regard.storage.vectors.gpu import GpuDevice, gpu_devices
+from regard.storage.vectors.index import SegmentedIndex
+from regard.storage.vectors.manifest import IndexIdentity
+from regard.storage.vectors.sealed import Device
+from regard.storage.vectors.state import SegmentLimits
+
+SMALL = SegmentLimits(segment_rows=400, delta_rows=60, dead_share=0.25, small_segments=3)
+
+
+def identity(dimension: int = 16, **changes: Any) -> IndexIdentity:
+    fields = {
+        "catalog": "0b0e3f0e-6a54-4b54-9d39-0d2c2f0a9c11",
+        "pipeline": "f" * 64,
+        "space": "lite-joint",
+        "kind": Kind.REGION,
+        "dimension": dimension,
+    }
+    return IndexIdentity(**{**fields, **changes})
+
+
+def unit_rows(rng: np.random.Generator, count: int, dimension: int = 16) -> np.ndarray:
+    """Random unit vectors, float32 (count, dimension), that float16 holds exactly."""
+    rows = rng.standard_normal((count, dimension))
+    rows /= np.linalg.norm(rows, axis=1, keepdims=True)
+    return rows.astype(np.float16).astype(np.float32)
+
+
+class Truth:
+    """Brute force in float64 over the stored float16 vectors."""
+
+    def __init__(self, dimension: int = 16) -> None:
+        self.dimension = dimension
+        self.rows: dict[int, np.ndarray] = {}
+
+    def add(self, ids: np.ndarray, vectors: np.ndarray) -> None:
+        for key, vector in zip(ids.tolist(), vectors.astype(np.float16), strict=True):
+            self.rows.setdefault(key, vector)
+
+    def remove(self, ids: np.ndarray) -> None:
+        for key in ids.tolist():
+            self.rows.pop(key, None)
+
+    def ids(self) -> np.ndarray:
+        return np.array(sorted(self.rows), np.int64)
+
+    def vectors(self) -> np.ndarray:
+        rows = [self.rows[key] for key in self.ids().tolist()]
+        return np.array(rows, np.float16).reshape(-1, self.dimension)
+
+    def check_search(
+        self, index: SegmentedIndex, queries: np.ndarray, k: int, allowed: IdSet | None = None
+    ) -> None:
+        """The index's answer is a right one; rows whose scores tie may stand for each other."""
+        scores, found = index.search(queries, k, allowed)
+        assert scores.shape == found.shape == (len(queries), k)
+        assert (scores.dtype, found.dtype) == (np.float32, np.int64)
+        ids = self.ids()
+        here = np.ones(len(ids), bool) if allowed is None else allowed.contains(ids)
+        ids, vectors = ids[here], self.vectors()[here].astype(np.float64)
+        count = min(k, len(ids))
+        assert (found[:, count:] == -1).all()
+        assert np.isneginf(scores[:, count:]).all()
+        every = queries.astype(np.float64) @ vectors.T  # (q, d) @ (d, n)
+        best = -np.sort(-every, axis=1)[:, :count]
+        np.testing.assert_allclose(scores[:, :count], best, atol=2e-6, rtol=2e-6)
+        for row in range(len(queries)):
+            answer = found[row, :count]
+            assert len(set(answer.tolist())) == count
+            places = np.searchsorted(ids, answer)
+            np.testing.assert_array_equal(ids[places], answer)
+            np.testing.assert_allclose(
+                scores[row, :count], every[row, places], atol=2e-6, rtol=2e-6
+            )
+            order = np.lexsort((answer, -scores[row, :count]))
+            np.testing.assert_array_equal(order, np.arange(count))
+
+    def check_contents(self, index: SegmentedIndex) -> None:
+        np.testing.assert_array_equal(index.ids(), self.ids())
+        np.testing.assert_array_equal(index.vectors(self.ids()), self.vectors())
+        assert index.stats()["rows"] == len(self.rows)
+
+
+class StandInGpu:
+    """Clones CPU indexes into stand-ins for GPU indexes that share one resource object."""
+
+    def __init__(self) -> None:
+        self.in_use = threading.Lock()
+        self.room = 1_000_000
+        self.searches = 0
+        self.copies = 0
+
+    def clone(self, cpu_index: Any) -> StandInGpuIndex:
+        with _Alone(self.in_use):
+            if self.room <= 0:
+                raise RuntimeError("StandardGpuResources: alloc fail")
+            self.room -= 1
+            self.copies += 1
+            return StandInGpuIndex(self, cpu_index)
+
+
+class StandInGpuIndex:
+    """A CPU index with a GPU index's manners: no removal, no selector, k <= 2048, one user."""
+
+    def __init__(self, gpu: StandInGpu, cpu_index: Any) -> None:
+        self._gpu = gpu
+        self._cpu_index = cpu_index
+
+    def search(self, queries: np.ndarray, k: int, *, params: Any = None) -> tuple[Any, Any]:
+        with _Alone(self._gpu.in_use):
+            assert params is None, "a GPU index takes no search parameters"
+            assert k <= 2048, "a GPU index selects 2048 neighbours at most"
+            self._gpu.searches += 1
+            rounded = queries.astype(np.float16).astype(np.float32)
+            return self._cpu_index.search(rounded, k)
+
+    def remove_ids(self, _: Any) -> None:
+        raise AssertionError("a GPU index removes nothing")
+
+    def __del__(self) -> None:
+        with _Alone(self._gpu.in_use):
+            self._gpu.copies -= 1
+
+
+class _Alone:
+    """Fails when two threads are in it at once."""
+
+    def __init__(self, lock: threading.Lock) -> None:
+        self._lock = lock
+
+    def __enter__(self) -> None:
+        assert self._lock.acquire(blocking=False), "a GPU resource was used by two threads at once"
+
+    def __exit__(self, *_: object) -> None:
+        self._lock.release()
+
+
+@dataclass(frozen=True)
+class Implementation:
+    """One way to search, by which every test of the suite is run."""
+
+    name: str
+    devices: Callable[[], tuple[Device, ...]]
+    scans: bool
+
+    def prepare(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Let small parts be scanned that would otherwise be multiplied outright."""
+        if self.scans:
+            monkeypatch.setattr(nearest_module, "_GATHER_ROWS", 4)
+            monkeypatch.setattr(nearest_module, "_SLACK", 1)
+
+    def create(
+        self, directory: Path, dimension: int = 16, limits: SegmentLimits = SMALL
+    ) -> SegmentedIndex:
+        return SegmentedIndex(identity(dimension), directory, limits=limits, devices=self.devices())
+
+    def open(
+        self, directory: Path, dimension: int = 16, limits: SegmentLimits = SMALL
+    ) -> SegmentedIndex:
+        return SegmentedIndex.open(
+            identity(dimension), directory, limits=limits, devices=self.devices()
+        )
+
+
+def _real_gpus() -> tuple[Device, ...]:
+    devices = gpu_devices()
+    if not devices:
+        pytest.skip("FAISS sees no GPU")
+    return devices
+
+
+MULTIPLYING = Implementation("cpu multiplying", tuple, scans=False)
+SCANNING = Implementation("cpu scanning", tuple, scans=True)
+STAND_IN = Implementation(
+    "gpu stand-in", lambda: (GpuDevice(StandInGpu().clone), GpuDevice(StandInGpu().clone)), True
+)
+REAL_GPU = Implementation("gpu", _real_gpus, scans=True)
+
+IMPLEMENTATIONS = [
+    pytest.param(MULTIPLYING, id=MULTIPLYING.name),
+    pytest.param(SCANNING, id=SCANNING.name),
+    pytest.param(STAND_IN, id=STAND_IN.name),
+    pytest.param(REAL_GPU, id=REAL_GPU.name, marks=pytest.mark.gpu),
+]
