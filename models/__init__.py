@@ -1,0 +1,1 @@
+"""What sees and reads: encoders, captioners, segmenters, and the profiles that name them."""

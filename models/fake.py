@@ -1,0 +1,189 @@
+"""The `fake` profile: deterministic, quick, without weights and without torch.
+
+It sees nothing but colour, yet it is a whole implementation: texts that name a colour find photographs
+and quadrants of that colour, so that the rest of regard can be tested end to end in milliseconds.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+
+import numpy as np
+
+from regard.core.geometry import Box
+from regard.core.masks import Mask
+from regard.core.protocols import Analyzer, Encoder
+from regard.core.records import (
+    Channel,
+    Float32Array,
+    Image,
+    Kind,
+    PipelineSpec,
+    QueryKind,
+    Region,
+    Routes,
+    Space,
+    Target,
+    UInt8Array,
+    WeightedChannel,
+)
+from regard.models.composition import ComposedAnalyzer
+
+_COLOURS = {
+    "red": (220, 30, 30),
+    "green": (40, 160, 60),
+    "blue": (40, 70, 200),
+    "yellow": (240, 220, 50),
+    "orange": (240, 140, 30),
+    "purple": (130, 50, 160),
+    "brown": (120, 75, 40),
+    "grey": (128, 128, 128),
+    "black": (10, 10, 10),
+    "white": (245, 245, 245),
+}
+_NAMES = tuple(_COLOURS)
+_PALETTE = np.asarray(list(_COLOURS.values()), dtype=np.float32)
+_WORD_DIMENSIONS = 22
+_SPACE = Space("fake-colour-1", len(_NAMES) + _WORD_DIMENSIONS)
+
+
+class FakeEncoder:
+    """Colour shares of a picture, or the colours that a text names, beside a hash that tells apart."""
+
+    space = _SPACE
+    takes_texts = True
+
+    def encode_images(self, images: Sequence[Image]) -> Float32Array:
+        """Embed whole images, shape (n, 32)."""
+        return _stack([_embed_pixels(image.pixels) for image in images])
+
+    def encode_regions(
+        self,
+        images: Sequence[Image],
+        boxes: Sequence[Sequence[Box]],
+        masks: Sequence[Sequence[Mask | None]],
+    ) -> list[Float32Array]:
+        """Embed boxes, a list of (r, 32); masks are not looked at."""
+        return [
+            _stack(
+                [
+                    _embed_pixels(image.pixels[box.y : box.bottom, box.x : box.right])
+                    for box in image_boxes
+                ]
+            )
+            for image, image_boxes in zip(images, boxes, strict=True)
+        ]
+
+    def encode_texts(self, texts: Sequence[str]) -> Float32Array:
+        """Embed texts, shape (n, 32)."""
+        rows = []
+        for text in texts:
+            words = text.lower().replace(".", " ").replace(",", " ").split()
+            colours = np.asarray([name in words for name in _NAMES], dtype=np.float32)
+            rows.append(_unit(colours, _hash_vector(text.encode(errors="replace"))))
+        return _stack(rows)
+
+
+class FakeCaptioner:
+    """Names the most frequent colour."""
+
+    def caption(self, images: Sequence[Image]) -> list[str]:
+        """One sentence an image."""
+        return [
+            f"A mostly {_NAMES[int(_colour_shares(image.pixels).argmax())]} photograph."
+            for image in images
+        ]
+
+
+class FakeSegmenter:
+    """Cuts an image into four quadrants; a side of one pixel is not cut."""
+
+    def segment(self, images: Sequence[Image]) -> list[list[Region]]:
+        """The quadrants of each image."""
+        return [_quadrants(image) for image in images]
+
+
+class FakeProfile:
+    """See `regard.core.protocols.Profile`."""
+
+    name = "fake"
+    batch_size = 8
+    analyzer_threads = 1
+    spec = PipelineSpec(profile="fake", spaces=(_SPACE,), models={"all": "fake-colour-1"})
+
+    @property
+    def routes(self) -> Routes:
+        """Every query meets the one space."""
+        image, region, caption = (
+            WeightedChannel(Channel(_SPACE.name, kind))
+            for kind in (Kind.IMAGE, Kind.REGION, Kind.CAPTION)
+        )
+        return {
+            (QueryKind.TEXT, Target.IMAGE): (image, region, caption),
+            (QueryKind.TEXT, Target.REGION): (region,),
+            (QueryKind.IMAGE, Target.IMAGE): (image,),
+            (QueryKind.IMAGE, Target.REGION): (region,),
+            (QueryKind.REGION, Target.IMAGE): (region,),
+            (QueryKind.REGION, Target.REGION): (region,),
+        }
+
+    def names_thing(self, caption: str) -> bool:
+        """Never: it only names colours."""
+        return False
+
+    def encoder(self, space: str) -> Encoder:
+        """The encoder of the one space."""
+        if space != _SPACE.name:
+            raise KeyError(space)
+        return FakeEncoder()
+
+    def analyzer(self) -> Analyzer:
+        """The composition of the three fakes."""
+        return ComposedAnalyzer(
+            [FakeEncoder()], FakeCaptioner(), FakeSegmenter(), captioner_name="fake-colour-1"
+        )
+
+
+def _quadrants(image: Image) -> list[Region]:
+    regions: list[Region] = []
+    for top, bottom in _halves(image.height):
+        for left, right in _halves(image.width):
+            box = Box(left, top, right - left, bottom - top)
+            mask = Mask.from_box(image.height, image.width, box)
+            regions.append(Region(box, mask, box.area, 1.0 - 0.1 * len(regions)))
+    return regions
+
+
+def _halves(length: int) -> list[tuple[int, int]]:
+    middle = length // 2
+    return [(0, middle), (middle, length)] if middle else [(0, length)]
+
+
+def _embed_pixels(pixels: UInt8Array) -> Float32Array:
+    # The hash makes distinct pictures distinct vectors, as weights would.
+    return _unit(_colour_shares(pixels), _hash_vector(np.ascontiguousarray(pixels).tobytes()))
+
+
+def _colour_shares(pixels: UInt8Array) -> Float32Array:
+    step = max(1, min(pixels.shape[:2]) // 16)
+    samples = pixels[::step, ::step].reshape(-1, 1, 3).astype(np.float32)  # (p, 1, 3)
+    nearest = ((samples - _PALETTE) ** 2).sum(axis=2).argmin(axis=1)
+    counts = np.bincount(nearest, minlength=len(_NAMES))
+    shares: Float32Array = (counts / counts.sum()).astype(np.float32)
+    return shares
+
+
+def _hash_vector(data: bytes) -> Float32Array:
+    digest = hashlib.sha256(data).digest()[:_WORD_DIMENSIONS]
+    return np.frombuffer(digest, dtype=np.uint8).astype(np.float32) / 127.5 - 1.0
+
+
+def _unit(colours: Float32Array, rest: Float32Array) -> Float32Array:
+    vector = np.concatenate([colours, 0.05 * rest]).astype(np.float32)
+    unit: Float32Array = vector / np.linalg.norm(vector)
+    return unit
+
+
+def _stack(rows: list[Float32Array]) -> Float32Array:
+    return np.stack(rows) if rows else np.zeros((0, _SPACE.dimension), dtype=np.float32)

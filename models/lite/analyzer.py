@@ -1,0 +1,82 @@
+"""Everything that `lite` says of an image, from one look at it.
+
+The segmenter finds regions; one set of forward passes then serves both encoders and the captioner.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from regard.core.protocols import Segmenter
+from regard.core.records import (
+    Analysis,
+    Caption,
+    Embedding,
+    Float32Array,
+    Image,
+    Kind,
+    Region,
+)
+from regard.models.lite.captioner import describe
+from regard.models.lite.classifier import Classifier
+from regard.models.lite.encoder import JOINT, VISUAL, JointEncoder, VisualEncoder
+from regard.models.lite.naming import Namer
+from regard.models.lite.views import Views, look
+
+CAPTION_MODEL = "lite-classes"
+
+
+class LiteAnalyzer:
+    """Regions, a caption, and vectors in the joint and the visual space, of each image."""
+
+    def __init__(
+        self,
+        segmenter: Segmenter,
+        classifier: Classifier,
+        joint: JointEncoder,
+        visual: VisualEncoder,
+        namer: Namer,
+    ) -> None:
+        """The encoders are those that answer queries, over the same classifier."""
+        self._segmenter = segmenter
+        self._classifier = classifier
+        self._joint = joint
+        self._visual = visual
+        self._namer = namer
+
+    def analyze(self, images: Sequence[Image]) -> list[Analysis]:
+        """One analysis an image, equal to that of the image alone."""
+        found = self._segmenter.segment(images)
+        seen = [
+            look(self._classifier, image, [r.box for r in regions], [r.mask for r in regions])
+            for image, regions in zip(images, found, strict=True)
+        ]
+        sentences = [describe(views, self._namer) for views in seen]
+        caption_rows = self._joint.encode_texts(sentences)
+        return [
+            self._analysis(*parts)
+            for parts in zip(found, seen, sentences, caption_rows, strict=True)
+        ]
+
+    def _analysis(
+        self, regions: Sequence[Region], views: Views, sentence: str, caption_row: Float32Array
+    ) -> Analysis:
+        embeddings = [
+            Embedding(JOINT.name, Kind.IMAGE, self._joint.image_row(views)),
+            Embedding(VISUAL.name, Kind.IMAGE, self._visual.image_row(views)),
+            Embedding(JOINT.name, Kind.CAPTION, caption_row, caption=0),
+        ]
+        objectness = [region.score for region in regions]
+        for space, rows in (
+            (JOINT, self._joint.region_rows(views, objectness)),
+            (VISUAL, self._visual.region_rows(views)),
+        ):
+            embeddings += [
+                Embedding(space.name, Kind.REGION, row, region=position)
+                for position, row in enumerate(rows)
+            ]
+        return Analysis(
+            regions=tuple(regions),
+            captions=(Caption(text=sentence, model=CAPTION_MODEL),),
+            embeddings=tuple(embeddings),
+        )

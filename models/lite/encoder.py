@@ -1,0 +1,209 @@
+"""The two encoders of `lite`: a joint space that texts meet, and a visual space for image ↔ image.
+
+No weights here were trained on pairs of image and text. What joins the two is the classifier's words. A
+row of the joint space is three blocks side by side, each of unit length before its weight:
+
+- meaning (384): of an image, the mean of its likeliest classes' sentence embeddings, weighted by
+  probability (ConSE, Norouzi et al., 2014, arXiv 1312.5650); of a text, its own sentence embedding;
+- classes (1000): of an image, how far above a floor each class' log-probability is; of a text, its
+  affinity to each class, a softmax over its similarity to the class' names and description;
+- colours (11): of an image, the square roots of its colours' shares; of a text, the colours it names.
+
+An inner product of two rows thus is a weighted sum of three cosines. One last component, always zero in
+a text, keeps rows L2-normalised where a region counts for less: a region that hardly looks like a thing
+has part of its length there, and so scores lower with every text.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from regard.core.errors import UsageError
+from regard.core.geometry import Box
+from regard.core.masks import Mask
+from regard.core.records import Float32Array, Image, Space
+from regard.models.lite.classifier import CLASSES, FEATURES, Classifier
+from regard.models.lite.colours import NAMES
+from regard.models.lite.sentences import DIMENSION, SentenceEncoder
+from regard.models.lite.views import Views, look, softmax
+from regard.models.lite.vocabulary import vocabulary
+
+JOINT = Space("lite-joint", DIMENSION + CLASSES + len(NAMES) + 1)
+VISUAL = Space("lite-visual", FEATURES)
+
+_LIKELIEST = (
+    30  # classes whose meanings are mixed; the long tail only pulls towards the common mean
+)
+_FLOOR = 0.002  # a class less likely than this counts as not seen: twice the uniform probability
+_SHARPNESS = 10.0  # of a text's affinity to classes, per unit of cosine
+_MEANING, _CLASSES, _COLOURS = 0.4, 0.6, 0.16  # weights of the three blocks' cosines
+_THINGNESS = 0.4  # power of a region's objectness that scales its scores
+_LEAST_OBJECTNESS = 0.05
+
+PARAMETERS: Mapping[str, float] = {
+    "likeliest": _LIKELIEST,
+    "floor": _FLOOR,
+    "sharpness": _SHARPNESS,
+    "meaning": _MEANING,
+    "classes": _CLASSES,
+    "colours": _COLOURS,
+    "thingness": _THINGNESS,
+    "least_objectness": _LEAST_OBJECTNESS,
+}
+"""All that shapes the joint space, for the pipeline's fingerprint."""
+
+
+class JointEncoder:
+    """Images, regions and texts in one space, joined by ImageNet's words and by colours.
+
+    Images are looked at one at a time, so a batch gives exactly the rows of its images one by one; texts
+    agree within 1e-5. Texts alone never load the classifier. Safe to call from several threads.
+    """
+
+    def __init__(self, classifier: Classifier, sentences: SentenceEncoder) -> None:
+        self._classifier = classifier
+        self._sentences = sentences
+
+    @property
+    def space(self) -> Space:
+        """The joint space."""
+        return JOINT
+
+    @property
+    def takes_texts(self) -> bool:
+        """Always."""
+        return True
+
+    def encode_images(self, images: Sequence[Image]) -> Float32Array:
+        """Embed whole images, shape (n, 1396)."""
+        return _stacked([self.image_row(look(self._classifier, i, (), ())) for i in images], JOINT)
+
+    def encode_regions(
+        self,
+        images: Sequence[Image],
+        boxes: Sequence[Sequence[Box]],
+        masks: Sequence[Sequence[Mask | None]],
+    ) -> list[Float32Array]:
+        """Embed regions, a list of (r, 1396); all of one image's regions share its forward pass."""
+        return [
+            self.region_rows(look(self._classifier, image, its_boxes, its_masks))
+            for image, its_boxes, its_masks in zip(images, boxes, masks, strict=True)
+        ]
+
+    def encode_texts(self, texts: Sequence[str]) -> Float32Array:
+        """Embed sentences, shape (n, 1396); what lies beyond 256 tokens is not read."""
+        meanings = self._sentences.encode(texts)
+        similarity = vocabulary().similarity(meanings)
+        return _joined(meanings, softmax(similarity * _SHARPNESS), _named_colours(texts))
+
+    def image_row(self, views: Views) -> Float32Array:
+        """The whole image's vector, shape (1396,)."""
+        rows = _seen(views.probabilities[None], views.colours[None])
+        return np.asarray(rows[0])
+
+    def region_rows(self, views: Views, objectness: Sequence[float] | None = None) -> Float32Array:
+        """The regions' vectors, shape (r, 1396).
+
+        `objectness` (r), from 0 to 1, tells how much each looks like a thing; without it all count in full.
+        """
+        rows = _seen(views.region_probabilities, views.region_colours)
+        if objectness is not None:
+            scale = np.clip(np.asarray(objectness, dtype=np.float32), _LEAST_OBJECTNESS, 1.0)
+            rows *= (scale**_THINGNESS)[:, None]
+            rows[:, -1] = np.sqrt(1 - np.square(rows).sum(axis=1).clip(max=1.0))
+        return rows
+
+
+class VisualEncoder:
+    """Images and regions by the classifier's pooled features, for image ↔ image and region ↔ region.
+
+    Images are looked at one at a time, so a batch gives exactly the rows of its images one by one. Safe to
+    call from several threads.
+    """
+
+    def __init__(self, classifier: Classifier) -> None:
+        self._classifier = classifier
+
+    @property
+    def space(self) -> Space:
+        """The visual space."""
+        return VISUAL
+
+    @property
+    def takes_texts(self) -> bool:
+        """Never: a text has no looks."""
+        return False
+
+    def encode_images(self, images: Sequence[Image]) -> Float32Array:
+        """Embed whole images, shape (n, 1280)."""
+        return _stacked([self.image_row(look(self._classifier, i, (), ())) for i in images], VISUAL)
+
+    def encode_regions(
+        self,
+        images: Sequence[Image],
+        boxes: Sequence[Sequence[Box]],
+        masks: Sequence[Sequence[Mask | None]],
+    ) -> list[Float32Array]:
+        """Embed regions, a list of (r, 1280); all of one image's regions share its forward pass."""
+        return [
+            self.region_rows(look(self._classifier, image, its_boxes, its_masks))
+            for image, its_boxes, its_masks in zip(images, boxes, masks, strict=True)
+        ]
+
+    def encode_texts(self, texts: Sequence[str]) -> Float32Array:
+        """Refused: raises UsageError."""
+        raise UsageError(f"the space {VISUAL.name} takes images and regions, not texts")
+
+    def image_row(self, views: Views) -> Float32Array:
+        """The whole image's vector, shape (1280,)."""
+        return np.asarray(_rows(views.features[None])[0])
+
+    def region_rows(self, views: Views) -> Float32Array:
+        """The regions' vectors, shape (r, 1280)."""
+        return _rows(views.region_features)
+
+
+def _seen(probabilities: Float32Array, colours: Float32Array) -> Float32Array:
+    """Joint rows from class probabilities (n, 1000) and colour shares (n, 11)."""
+    threshold = np.partition(probabilities, -_LIKELIEST, axis=1)[:, -_LIKELIEST, None]
+    likely = np.where(probabilities >= threshold, probabilities, np.float32(0))
+    meaning = likely @ vocabulary().description_vectors
+    evidence = np.log(np.maximum(probabilities, _FLOOR) / np.float32(_FLOOR))
+    return _joined(meaning, evidence, np.sqrt(colours))
+
+
+def _joined(meaning: Float32Array, classes: Float32Array, colours: Float32Array) -> Float32Array:
+    blocks = ((meaning, _MEANING), (classes, _CLASSES), (colours, _COLOURS))
+    # A row's weight is split evenly between the two sides of the inner product, hence the root.
+    weighted = [unit(block) * np.float32(weight**0.5) for block, weight in blocks]
+    return _rows(np.hstack([*weighted, np.zeros((len(meaning), 1), dtype=np.float32)]))
+
+
+def _named_colours(texts: Sequence[str]) -> Float32Array:
+    """1 where a text names a colour of `NAMES`, shape (n, 11)."""
+    named = np.zeros((len(texts), len(NAMES)), dtype=np.float32)
+    for row, text in enumerate(texts):
+        words = {"grey" if word == "gray" else word for word in re.findall(r"\w+", text.lower())}
+        named[row] = [name in words for name in NAMES]
+    return named
+
+
+def _rows(vectors: Float32Array) -> Float32Array:
+    """Rows of length one, also where nothing was seen: a row of zeros points everywhere alike."""
+    blank = ~vectors.any(axis=1, keepdims=True)
+    return unit(np.where(blank, np.float32(1), vectors))
+
+
+def unit(rows: Float32Array) -> Float32Array:
+    """Rows of length one; a row of zeros stays."""
+    lengths = np.linalg.norm(rows, axis=-1, keepdims=True)
+    return np.asarray(rows / np.where(lengths > 0, lengths, 1.0), dtype=np.float32)
+
+
+def _stacked(rows: Sequence[Float32Array], space: Space) -> Float32Array:
+    if not rows:
+        return np.zeros((0, space.dimension), dtype=np.float32)
+    return np.stack(rows)

@@ -1,0 +1,247 @@
+"""Which of the proposed regions are things: generic cues, a fitted objectness, a diverse choice.
+
+Cues are of the classic kinds: contrast with the surroundings and closed boundaries (Alexe et al.,
+2012, "Measuring the objectness of image windows"), distance from the image's border over the graph
+of superpixels (Wei et al., 2012, "Geodesic saliency using background priors"), and how many
+proposals agree on about the same region. Objectness is a linear function of the cues and their
+squares that predicts a region's best mask IoU with any thing; `regard.models.lite.fit_ranking` fits
+it. Where in the image a region lies is no cue: photographers centre things, test sets place them.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+from scipy.sparse import coo_matrix
+from scipy.sparse.csgraph import dijkstra
+
+from regard.models.lite.proposals import BoolArray
+from regard.models.lite.superpixels import Float32Array, Float64Array, Int64Array, Partition
+
+CUES = (
+    "area",
+    "fill",
+    "frame",
+    "inner gradient",
+    "weak closure",
+    "strong closure",
+    "compactness",
+    "contrast with the surroundings",
+    "contrast with the rest",
+    "surroundings unlike the border",
+    "surroundings' spread",
+    "superpixels",
+    "agreement",
+    "depth",
+    "surroundings' depth",
+)
+"""Columns of `cues`, in this order."""
+
+_WEAK_EDGE, _STRONG_EDGE = 3.0, 12.0
+"""CIELAB gradients, per pixel, from which a boundary counts as one, and as a strong one."""
+
+_COLOUR_NOISE = 2.0
+"""CIELAB distance between neighbours that does not yet lead away from the background."""
+
+_CLIP = 3.0
+"""Standard deviations beyond which a cue says no more: a photograph unlike those of the fit."""
+
+
+class Term(NamedTuple):
+    """What one cue adds: linear · z + square · z², where z = (cue - mean) / deviation."""
+
+    cue: str
+    mean: float
+    deviation: float
+    linear: float
+    square: float
+
+
+@dataclass(frozen=True, slots=True)
+class Objectness:
+    """A region's predicted mask IoU with a thing: the sum of the terms and a constant."""
+
+    terms: tuple[Term, ...]
+    constant: float
+
+    def __call__(self, values: Float64Array) -> Float64Array:
+        """Predicted mask IoU of each row of `cues`, (c,); `terms` in the order of `CUES`."""
+        _, mean, deviation, linear, square = (
+            np.array(part) for part in zip(*self.terms, strict=True)
+        )
+        z = standardised(values, mean, deviation)
+        score: Float64Array = z @ linear + z**2 @ square + self.constant
+        return score
+
+
+OBJECTNESS = Objectness(
+    terms=(
+        Term("area", -4.0837, 1.6757, 0.1747, -0.0343),
+        Term("fill", 0.5121, 0.1547, -0.0063, 0.0034),
+        Term("frame", 0.07, 0.126, -0.1085, 0.0063),
+        Term("inner gradient", 1.454, 0.8937, -0.0102, 0.0097),
+        Term("weak closure", 0.8592, 0.271, 0.0525, 0.0089),
+        Term("strong closure", 0.3355, 0.327, 0.0375, 0.0058),
+        Term("compactness", 3.9756, 0.6738, -0.0417, -0.004),
+        Term("contrast with the surroundings", 2.8504, 0.7902, -0.0198, -0.0093),
+        Term("contrast with the rest", 0.5665, 0.198, 0.0386, -0.0135),
+        Term("surroundings unlike the border", 0.4361, 0.2053, -0.0258, 0.0019),
+        Term("surroundings' spread", 2.977, 0.5423, -0.047, -0.0012),
+        Term("superpixels", 1.6287, 1.3676, 0.0003, 0.0099),
+        Term("agreement", 1.3723, 0.9868, 0.0608, 0.0166),
+        Term("depth", 2.3838, 1.6278, 0.1448, 0.0232),
+        Term("surroundings' depth", 2.3946, 1.1863, -0.1021, -0.0246),
+    ),
+    constant=0.1204,
+)
+"""Printed by `python -m regard.models.lite.fit_ranking`."""
+
+
+def standardised(values: Float64Array, mean: Float64Array, deviation: Float64Array) -> Float64Array:
+    """Cues in standard deviations from their mean, within ±3."""
+    return np.clip((values - mean) / deviation, -_CLIP, _CLIP)
+
+
+def overlaps(partition: Partition, members: BoolArray) -> Float32Array:
+    """Mask IoU of every two regions, (c, c)."""
+    area = partition.area.astype(np.float32)
+    rows = members.astype(np.float32)
+    weighted = rows * area
+    total = weighted.sum(axis=1)
+    intersection = weighted @ rows.T
+    iou: Float32Array = intersection / (total[:, None] + total[None] - intersection)
+    return iou
+
+
+def cues(partition: Partition, members: BoolArray, iou: Float32Array) -> Float64Array:
+    """What is known of each region, (c, len(CUES)).
+
+    `members` (c, n) bool as proposed; `iou` (c, c) their overlaps.
+    """
+    rows = members.astype(np.float32)
+    outside = 1 - rows
+    weighted = rows * partition.area.astype(np.float32)
+    area = weighted.sum(axis=1)
+    total = float(partition.area.sum())
+    length = _symmetric(partition, partition.length)
+    touching = rows @ length
+    # How much of each region's boundary runs along each superpixel outside it: its surroundings.
+    around = touching * outside
+    perimeter = around.sum(axis=1)
+    # A region that fills the image has no surroundings; rows of zeros then stand for them.
+    around /= np.maximum(perimeter, 1)[:, None]
+    seam = (touching * rows).sum(axis=1)
+    inner = ((rows @ _symmetric(partition, partition.length * partition.gradient)) * rows).sum(
+        axis=1
+    )
+    frame = rows @ partition.frame.astype(np.float32)
+    histogram = (partition.histogram / partition.area[:, None]).astype(np.float32)
+    colour = partition.colour.astype(np.float32)
+    mass = weighted @ histogram
+    rest = (
+        np.maximum(partition.histogram.sum(axis=0) - mass, 0) / np.maximum(total - area, 1)[:, None]
+    )
+    border = partition.frame.astype(np.float32) @ histogram / partition.frame.sum()
+    around_colour = around @ colour
+    apart = weighted @ colour / area[:, None] - around_colour
+    variance = (around @ colour**2 - around_colour**2).sum(axis=1)
+    depth = _depth(partition).astype(np.float32)
+    values = {
+        "area": np.log(area / total),
+        "fill": area / _box_areas(partition, members),
+        "frame": frame / np.maximum(frame + perimeter, 1),
+        "inner gradient": np.log1p(inner / np.maximum(seam, 1)),
+        "weak closure": _closure(partition, rows, outside, _WEAK_EDGE) / np.maximum(perimeter, 1),
+        "strong closure": _closure(partition, rows, outside, _STRONG_EDGE)
+        / np.maximum(perimeter, 1),
+        "compactness": np.log(np.maximum(perimeter, 1) ** 2 / area),
+        "contrast with the surroundings": np.log1p(np.sqrt((apart**2).sum(axis=1))),
+        "contrast with the rest": 1 - np.minimum(mass / area[:, None], rest).sum(axis=1),
+        "surroundings unlike the border": 1 - np.minimum(around @ histogram, border).sum(axis=1),
+        "surroundings' spread": np.log1p(np.sqrt(np.maximum(variance, 0))),
+        "superpixels": np.log(rows.sum(axis=1)),
+        "agreement": np.log((iou**2 * (iou > 0.5)).sum(axis=1)),
+        "depth": weighted @ depth / area,
+        "surroundings' depth": around @ depth,
+    }
+    return np.stack([values[name] for name in CUES], axis=1).astype(np.float64)
+
+
+def choose(
+    score: Float64Array, iou: npt.NDArray[np.floating], most: int, same: float, crowding: float
+) -> tuple[Int64Array, Float64Array]:
+    """Pick at most `most` regions, best first, and the scores they were picked at, descending.
+
+    A region costs `crowding` times its greatest IoU with one picked before, and is never picked
+    when that reaches `same`: other things come before more views of the same one.
+    """
+    picked: list[int] = []
+    scores: list[float] = []
+    crowd = np.zeros(len(score))
+    while len(picked) < min(most, len(score)):
+        left = np.where(crowd < same, score - crowding * crowd, -np.inf)
+        left[picked] = -np.inf
+        best = int(left.argmax())
+        if not np.isfinite(left[best]):
+            break
+        picked.append(best)
+        scores.append(float(left[best]))
+        crowd = np.maximum(crowd, iou[best])
+    return np.array(picked, np.int64), np.array(scores)
+
+
+def _symmetric(partition: Partition, value: Float64Array) -> Float32Array:
+    """A value a boundary as a dense matrix (n, n)."""
+    matrix = np.zeros((partition.count, partition.count), np.float32)
+    matrix[partition.first, partition.second] = value
+    matrix[partition.second, partition.first] = value
+    return matrix
+
+
+def _closure(
+    partition: Partition, rows: Float32Array, outside: Float32Array, edge: float
+) -> Float32Array:
+    """Length of each region's boundary where the gradient is above `edge`, (c,)."""
+    length = _symmetric(partition, partition.length * (partition.gradient > edge))
+    closed: Float32Array = ((rows @ length) * outside).sum(axis=1)
+    return closed
+
+
+def _box_areas(partition: Partition, members: BoolArray) -> Float64Array:
+    """Pixels of each region's bounding box, (c,)."""
+    labels = partition.labels
+    sides = []
+    for axis, size in ((0, labels.shape[0]), (1, labels.shape[1])):
+        place = np.broadcast_to(
+            np.arange(size).reshape((-1, 1) if axis == 0 else (1, -1)), labels.shape
+        )
+        low = np.full(partition.count, size)
+        high = np.full(partition.count, -1)
+        np.minimum.at(low, labels.ravel(), place.ravel())
+        np.maximum.at(high, labels.ravel(), place.ravel())
+        sides.append(
+            np.where(members, high, -1).max(axis=1) - np.where(members, low, size).min(axis=1) + 1
+        )
+    boxes: Float64Array = (sides[0] * sides[1]).astype(np.float64)
+    return boxes
+
+
+def _depth(partition: Partition) -> Float64Array:
+    """Least colour distance walked from the image's border to each superpixel, logarithmic, (n,)."""
+    step = np.sqrt(
+        ((partition.colour[partition.first] - partition.colour[partition.second]) ** 2).sum(axis=1)
+    )
+    count = partition.count
+    border = np.flatnonzero(partition.frame)
+    # Zero would mean no edge at all to scipy's sparse graphs.
+    cost = np.concatenate([np.maximum(step - _COLOUR_NOISE, 1e-6), np.full(len(border), 1e-6)])
+    ends = (
+        np.concatenate([partition.first, np.full(len(border), count)]),
+        np.concatenate([partition.second, border]),
+    )
+    graph = coo_matrix((cost, ends), shape=(count + 1, count + 1)).tocsr()
+    walked: Float64Array = dijkstra(graph, directed=False, indices=count)[:count]
+    return np.log1p(walked)

@@ -1,0 +1,119 @@
+"""The `lite` segmenter: class-agnostic regions with masks, on the CPU, without learned features.
+
+Superpixels at a reduced resolution, regions proposed by merging them, and a choice of those that
+look most like things: `superpixels`, `proposals` and `ranking` are the three steps.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import PIL.Image
+
+from regard.core.masks import Mask
+from regard.core.records import Image, Region
+from regard.models.lite.proposals import propose
+from regard.models.lite.ranking import OBJECTNESS, Objectness, choose, cues, overlaps
+from regard.models.lite.superpixels import partition
+
+
+@dataclass(frozen=True, slots=True)
+class SegmenterParameters:
+    """All that changes which regions are found.
+
+    `side`: longest side, in pixels, at which an image is segmented; larger ones are reduced.
+    `sigma`: scale of the colour gradient, in pixels of that size.
+    `superpixels`: how many an image is cut into, at most.
+    `cuts`: levels of a merge tree at which what stands off the border is proposed.
+    `smallest`, `largest`: bounds of a region's area, as parts of the image's.
+    `same`: mask IoU from which two regions are one; `crowding`: predicted IoU that a region loses
+    per unit of overlap with a better one.
+    """
+
+    side: int = 320
+    sigma: float = 1.0
+    superpixels: int = 250
+    cuts: int = 12
+    smallest: float = 0.0015
+    largest: float = 0.8
+    same: float = 0.8
+    crowding: float = 0.35
+    objectness: Objectness = field(default=OBJECTNESS)
+
+
+class SuperpixelSegmenter:
+    """Finds the things in an image by their boundaries and their contrast with what is around.
+
+    Deterministic; a batch gives the same regions as its images one by one. An image without any
+    boundary (one colour throughout) has no regions.
+    """
+
+    def __init__(
+        self,
+        parameters: SegmenterParameters | None = None,
+        *,
+        max_regions: int = 12,
+        threads: int = 1,
+    ) -> None:
+        """`threads` images of a batch are worked on at once; it changes no result."""
+        if max_regions < 1 or threads < 1:
+            raise ValueError("max_regions and threads must be at least 1")
+        self._parameters = parameters or SegmenterParameters()
+        self._max_regions = max_regions
+        self._threads = threads
+
+    @property
+    def parameters(self) -> Mapping[str, Any]:
+        """What determines the regions, fit for JSON and a pipeline's fingerprint."""
+        return {**asdict(self._parameters), "max_regions": self._max_regions}
+
+    def segment(self, images: Sequence[Image]) -> list[list[Region]]:
+        """Regions of each image, best first; their scores are predicted mask IoUs, less crowding."""
+        if self._threads == 1 or len(images) < 2:
+            return [self._regions(image) for image in images]
+        with ThreadPoolExecutor(min(self._threads, len(images))) as pool:
+            return list(pool.map(self._regions, images))
+
+    def _regions(self, image: Image) -> list[Region]:
+        known = self._parameters
+        pieces = partition(reduced(image, known.side), known.superpixels, known.sigma)
+        members = propose(pieces, known.cuts, known.smallest, known.largest)
+        if not len(members):
+            return []
+        iou = overlaps(pieces, members)
+        score = known.objectness(cues(pieces, members, iou))
+        picked, scores = choose(score, iou, self._max_regions, known.same, known.crowding)
+        return [
+            region(members[row][pieces.labels], image, float(value))
+            for row, value in zip(picked, scores, strict=True)
+        ]
+
+
+def reduced(image: Image, side: int) -> npt.NDArray[np.uint8]:
+    """Pixels (h, w, 3) with the longest side at most `side`; each the mean of those it covers."""
+    longest = max(image.width, image.height)
+    if longest <= side:
+        return image.pixels
+    width = max(1, round(image.width * side / longest))
+    height = max(1, round(image.height * side / longest))
+    small = PIL.Image.fromarray(image.pixels).resize((width, height), PIL.Image.Resampling.BOX)
+    return np.asarray(small)
+
+
+def region(members: npt.NDArray[np.bool_], image: Image, score: float) -> Region:
+    """A region of `image` from its pixels (h, w) at the reduced size; not one of them is lost."""
+    rows = _nearest(image.height, members.shape[0])
+    columns = _nearest(image.width, members.shape[1])
+    # Column by column, as masks are encoded: the other order costs a transposed copy.
+    mask = Mask.from_array(members.T[:, rows][columns].T)
+    return Region(box=mask.box, mask=mask, area=mask.area, score=score)
+
+
+def _nearest(length: int, reduced_length: int) -> npt.NDArray[np.int64]:
+    """For each of `length` pixels the one of `reduced_length` that covers its centre."""
+    return (2 * np.arange(length) + 1) * reduced_length // (2 * length)

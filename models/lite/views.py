@@ -1,0 +1,169 @@
+"""What the classifier makes of an image and of its regions, from three forward passes.
+
+The whole image is seen at the classifier's native square size, and through windows that slide over a
+larger map; the class probabilities of all are averaged. A still larger map serves the regions: its
+features, averaged under each region's mask and under its box, cost no further pass. What a caption
+speaks of is the whole image and, a little, the regions that the classifier is surest of.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from regard.core.geometry import Box
+from regard.core.masks import Mask
+from regard.core.records import Float32Array, Image
+from regard.models.lite.classifier import FEATURES, NATIVE_SIDE, STRIDE, Classifier
+from regard.models.lite.colours import colour_shares, named_pixels
+
+_WINDOWED_SIDE = 448
+_WINDOW = 7  # positions of that map: 224 pixels, near the native side
+_WINDOW_STEP = 2
+_REGION_SIDE = 512
+# The softer a view's raw probabilities, the lower the temperature that makes the views comparable.
+_NATIVE_TEMPERATURE = 0.6
+_MASK_TEMPERATURE = 1.2
+_SALIENT_SHARE = 0.3  # of the surest regions in what a caption speaks of
+
+PARAMETERS: Mapping[str, float] = {
+    "windowed_side": _WINDOWED_SIDE,
+    "window": _WINDOW,
+    "window_step": _WINDOW_STEP,
+    "region_side": _REGION_SIDE,
+    "native_temperature": _NATIVE_TEMPERATURE,
+    "mask_temperature": _MASK_TEMPERATURE,
+    "salient_share": _SALIENT_SHARE,
+}
+"""All that shapes what is seen, for the pipeline's fingerprint."""
+
+
+@dataclass(frozen=True, slots=True)
+class Views:
+    """One image seen.
+
+    `features` (1280,), `probabilities` (1000,) and `colours` (11,) are the whole image's, and
+    `salient` (1000,) leans towards its surest regions. The others have a row for each region.
+    Probabilities sum to 1, and so do shares of colours.
+    """
+
+    features: Float32Array
+    probabilities: Float32Array
+    salient: Float32Array
+    colours: Float32Array
+    region_features: Float32Array
+    region_probabilities: Float32Array
+    region_colours: Float32Array
+
+
+def look(
+    classifier: Classifier, image: Image, boxes: Sequence[Box], masks: Sequence[Mask | None]
+) -> Views:
+    """See one image and its regions; a mask of None means the whole box."""
+    native = classifier.feature_map(image, NATIVE_SIDE, NATIVE_SIDE).mean(axis=(1, 2))  # (1280,)
+    windowed = classifier.feature_map(image, *_sides(image, _WINDOWED_SIDE))  # (1280, gh, gw)
+    large = classifier.feature_map(image, *_sides(image, _REGION_SIDE))
+    whole = (
+        softmax(classifier.logits(native) / _NATIVE_TEMPERATURE)
+        + softmax(classifier.logits(_windows(windowed))).mean(axis=0)
+    ) / np.float32(2)
+    under_masks, under_boxes = _pooled(large, image, boxes, masks)  # (r, 1280)
+    coarsely, _ = _pooled(windowed, image, boxes, masks)
+    named = named_pixels(image)
+    pixel_weights, _ = _region_weights(image, boxes, masks, *named.shape)
+    return Views(
+        features=(native + windowed.mean(axis=(1, 2)) + large.mean(axis=(1, 2))) / np.float32(3),
+        probabilities=whole,
+        salient=_salient(whole, softmax(classifier.logits(coarsely) / _MASK_TEMPERATURE)),
+        colours=colour_shares(named, np.ones((1, named.size), dtype=np.float32))[0],
+        region_features=(under_masks + coarsely) / np.float32(2),
+        region_probabilities=(
+            softmax(classifier.logits(under_masks) / _MASK_TEMPERATURE)
+            + softmax(classifier.logits(under_boxes))
+        )
+        / np.float32(2),
+        region_colours=colour_shares(named, pixel_weights),
+    )
+
+
+def softmax(logits: Float32Array) -> Float32Array:
+    """Over the last axis."""
+    exponentials = np.exp(logits - logits.max(axis=-1, keepdims=True))
+    return np.asarray(exponentials / exponentials.sum(axis=-1, keepdims=True), dtype=np.float32)
+
+
+def _sides(image: Image, longest: int) -> tuple[int, int]:
+    """Width and height, multiples of the stride, nearest to the image's shape."""
+    scale = longest / max(image.width, image.height) / STRIDE
+    width, height = (max(round(side * scale), 1) * STRIDE for side in (image.width, image.height))
+    return width, height
+
+
+def _windows(features: Float32Array) -> Float32Array:
+    """Averages over windows that slide across a map: (1280, gh, gw) → (n, 1280)."""
+    _, rows, columns = features.shape
+    height, width = min(_WINDOW, rows), min(_WINDOW, columns)
+    return np.stack(
+        [
+            features[:, y : y + height, x : x + width].mean(axis=(1, 2))
+            for y in range(0, rows - height + 1, _WINDOW_STEP)
+            for x in range(0, columns - width + 1, _WINDOW_STEP)
+        ]
+    )
+
+
+def _salient(whole: Float32Array, regions: Float32Array) -> Float32Array:
+    """Mix the whole's probabilities (1000,) with the regions' (r, 1000), the surer the more."""
+    if not len(regions):
+        return whole
+    sureness = regions.max(axis=1)
+    surest = sureness @ regions / sureness.sum()
+    return np.asarray((1 - _SALIENT_SHARE) * whole + _SALIENT_SHARE * surest, dtype=np.float32)
+
+
+def _pooled(
+    features: Float32Array, image: Image, boxes: Sequence[Box], masks: Sequence[Mask | None]
+) -> tuple[Float32Array, Float32Array]:
+    """A map's features averaged under each mask and under each box, (r, 1280) each."""
+    _, rows, columns = features.shape
+    mask_weights, box_weights = _region_weights(image, boxes, masks, rows, columns)
+    positions = features.reshape(FEATURES, -1).T  # (gh * gw, 1280)
+    under_masks: Float32Array = mask_weights @ positions
+    under_boxes: Float32Array = box_weights @ positions
+    return under_masks, under_boxes
+
+
+def _region_weights(
+    image: Image, boxes: Sequence[Box], masks: Sequence[Mask | None], rows: int, columns: int
+) -> tuple[Float32Array, Float32Array]:
+    """How much each cell of a grid over the image belongs to each mask and to each box.
+
+    Two arrays (r, rows * columns) whose rows sum to 1. A cell counts by the share of it that the region
+    covers, computed exactly, so that a region of one pixel still weighs where it lies. A mask of None,
+    or without a pixel inside its box, is the box; a box wholly outside the image is the image.
+    """
+    down, across = _coverage(image.height, rows), _coverage(image.width, columns)
+    mask_weights = np.zeros((len(boxes), rows * columns), dtype=np.float32)
+    box_weights = np.zeros((len(boxes), rows * columns), dtype=np.float32)
+    for row, (box, mask) in enumerate(zip(boxes, masks, strict=True)):
+        inside = box.clipped(image.width, image.height) or Box(0, 0, image.width, image.height)
+        y, x = slice(inside.y, inside.bottom), slice(inside.x, inside.right)
+        box_weights[row] = np.outer(down[:, y].sum(axis=1), across[:, x].sum(axis=1)).ravel()
+        if mask is not None:
+            part = mask.to_array()[y, x].astype(np.float32)
+            mask_weights[row] = (down[:, y] @ part @ across[:, x].T).ravel()
+        if not mask_weights[row].any():
+            mask_weights[row] = box_weights[row]
+    mask_weights /= mask_weights.sum(axis=1, keepdims=True)
+    box_weights /= box_weights.sum(axis=1, keepdims=True)
+    return mask_weights, box_weights
+
+
+def _coverage(pixels: int, positions: int) -> Float32Array:
+    """Share of each of `positions` equal cells that each pixel fills, shape (positions, pixels)."""
+    edges = np.arange(positions + 1) * (pixels / positions)
+    starts = np.arange(pixels)
+    overlap = np.minimum(edges[1:, None], starts + 1) - np.maximum(edges[:-1, None], starts)
+    return np.asarray(np.maximum(overlap, 0.0), dtype=np.float32)

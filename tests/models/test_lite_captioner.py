@@ -1,0 +1,200 @@
+"""Captions: plain when sure, kinds when sure of a kind, colours otherwise; one look serves all."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import skimage.data
+
+from regard.core.geometry import Box
+from regard.core.masks import Mask
+from regard.core.records import Image, Kind, Region
+from regard.models.lite.analyzer import LiteAnalyzer
+from regard.models.lite.captioner import (
+    ClassCaptioner,
+    describe,
+    names_thing,
+    sentence,
+)
+from regard.models.lite.classifier import Classifier
+from regard.models.lite.colours import NAMES, colour_shares, name_pixels, named_pixels, to_lab
+from regard.models.lite.encoder import JOINT, VISUAL, JointEncoder, VisualEncoder
+from regard.models.lite.kinds import kind_of
+from regard.models.lite.naming import Namer, plain_name
+from regard.models.lite.sentences import SentenceEncoder
+from regard.models.lite.views import Views
+from regard.models.lite.vocabulary import class_texts
+
+
+class OneRegion:
+    """A segmenter that finds the middle of every image, and nothing in one of a single colour."""
+
+    def segment(self, images: list[Image]) -> list[list[Region]]:
+        found = []
+        for image in images:
+            box = Box(image.width // 4, image.height // 4, image.width // 2, image.height // 2)
+            mask = Mask.from_box(image.height, image.width, box)
+            found.append([Region(box, mask, mask.area, 0.5)] if np.ptp(image.pixels) else [])
+        return found
+
+
+@pytest.fixture(scope="module")
+def classifier() -> Classifier:
+    return Classifier()
+
+
+@pytest.fixture(scope="module")
+def namer() -> Namer:
+    return Namer(SentenceEncoder())
+
+
+@pytest.fixture(scope="module")
+def analyzer(classifier: Classifier) -> LiteAnalyzer:
+    joint, visual = JointEncoder(classifier, SentenceEncoder()), VisualEncoder(classifier)
+    return LiteAnalyzer(OneRegion(), classifier, joint, visual, Namer(SentenceEncoder()))
+
+
+def seen(probabilities: dict[str, float], colours: dict[str, float]) -> Views:
+    classes = np.full(1000, 1e-5, dtype=np.float32)
+    for name, probability in probabilities.items():
+        classes[class_texts().names.index(name)] = probability
+    shares = np.asarray([colours.get(name, 0.0) for name in NAMES], dtype=np.float32)
+    none = np.zeros((0, 1), dtype=np.float32)
+    return Views(none, classes, classes, shares, none, none, none)
+
+
+@pytest.mark.parametrize(
+    ("probabilities", "colours", "expected"),
+    [
+        ({"great egret": 0.7}, {"white": 1.0}, "A great egret."),
+        ({"airliner": 0.9}, {}, "An airliner."),
+        ({"drake (male duck)": 0.6}, {}, "A drake."),
+        ({"sunglasses": 0.6}, {}, "Sunglasses."),
+        (
+            {"Siberian Husky": 0.4, "Malinois": 0.25, "Otterhound": 0.25},
+            {},
+            "A dog, perhaps a Siberian Husky.",
+        ),
+        ({"teapot": 0.3}, {"green": 0.8}, "A mostly green photograph."),
+        ({"teapot": 0.3}, {"green": 0.3, "blue": 0.3}, "A photograph in green and blue."),
+    ],
+)
+def test_sentences(
+    namer: Namer, probabilities: dict[str, float], colours: dict[str, float], expected: str
+) -> None:
+    assert describe(seen(probabilities, colours), namer) == expected
+    assert names_thing(expected) == ("photograph" not in expected)
+
+
+def test_every_class_makes_a_plain_sentence() -> None:
+    for name in class_texts().names:
+        words = sentence(plain_name(name))
+        assert words[0].isupper()
+        assert words.endswith(".")
+        assert not set("()/") & set(words)
+        assert names_thing(words)
+
+
+@pytest.mark.parametrize(
+    ("name", "kind"),
+    [
+        ("tench", "fish"),
+        ("goose", "bird"),
+        ("king penguin", "bird"),
+        ("mud turtle", "turtle"),
+        ("sidewinder rattlesnake", "snake"),
+        ("Siberian Husky", "dog"),
+        ("Persian cat", "cat"),
+        ("polar bear", "bear"),
+        ("monarch butterfly", "butterfly"),
+        ("dragonfly", "insect"),
+        ("macaque", "monkey"),
+        ("sports car", "car"),
+        ("sombrero", "hat"),
+        ("lemon", "fruit"),
+        ("broccoli", "vegetable"),
+        ("teapot", None),
+    ],
+)
+def test_kinds(name: str, kind: str | None) -> None:
+    probabilities = np.zeros(1000, dtype=np.float32)
+    number = class_texts().names.index(name)
+    probabilities[number] = 0.9
+    assert kind_of(probabilities, number) == (kind, pytest.approx(0.9 if kind else 0.0))
+
+
+def test_lab_of_known_colours() -> None:
+    known = np.asarray([[255, 255, 255], [0, 0, 0], [255, 0, 0], [0, 0, 255]], dtype=np.uint8)
+    expected = [[100, 0, 0], [0, 0, 0], [53.24, 80.09, 67.20], [32.30, 79.19, -107.86]]
+    np.testing.assert_allclose(to_lab(known), expected, atol=0.05)
+
+
+@pytest.mark.parametrize(
+    ("pixel", "name"),
+    [((250, 250, 250), "white"), ((10, 10, 10), "black"), ((128, 128, 128), "grey"),
+     ((200, 10, 20), "red"), ((250, 220, 20), "yellow"), ((30, 140, 40), "green"),
+     ((40, 80, 210), "blue"), ((110, 65, 30), "brown"), ((245, 130, 20), "orange")],
+)  # fmt: skip
+def test_colour_names(pixel: tuple[int, int, int], name: str) -> None:
+    assert NAMES[int(name_pixels(np.asarray(pixel, dtype=np.uint8)))] == name
+
+
+def test_colour_shares_follow_their_weights() -> None:
+    pixels = np.zeros((40, 40, 3), dtype=np.uint8)
+    pixels[:, 20:] = 255
+    named = named_pixels(Image(pixels))
+    right = np.zeros(named.shape, dtype=np.float32)
+    right[:, 20:] = 1
+    shares = colour_shares(named, np.stack([np.ones(1600, dtype=np.float32), right.ravel()]))
+    assert shares[:, NAMES.index("white")].tolist() == [0.5, 1.0]
+
+
+def test_captions_real_photographs(classifier: Classifier) -> None:
+    captioner = ClassCaptioner(classifier, OneRegion(), Namer(SentenceEncoder()))
+    images = [
+        Image(np.ascontiguousarray(load())) for load in (skimage.data.cat, skimage.data.coffee)
+    ]
+    captions = captioner.caption(images)
+    assert [captioner.caption([image])[0] for image in images] == captions
+    assert all(caption.endswith(".") for caption in captions)
+    assert captioner.caption([]) == []
+
+
+def test_one_colour_is_named_as_such(classifier: Classifier) -> None:
+    green = Image(np.full((60, 80, 3), (20, 130, 30), dtype=np.uint8))
+    (caption,) = ClassCaptioner(classifier, OneRegion(), Namer(SentenceEncoder())).caption([green])
+    assert names_thing(caption) or "green" in caption
+
+
+def test_analysis_is_what_the_encoders_say(analyzer: LiteAnalyzer, classifier: Classifier) -> None:
+    image = Image(np.ascontiguousarray(skimage.data.cat()))
+    blank = Image(np.full((50, 70, 3), 200, dtype=np.uint8))
+    analysis, plain = analyzer.analyze([image, blank])
+    assert analyzer.analyze([]) == []
+    kinds = [(e.space, e.kind) for e in analysis.embeddings]
+    assert sorted(kinds) == sorted(
+        [
+            (JOINT.name, Kind.IMAGE),
+            (JOINT.name, Kind.REGION),
+            (JOINT.name, Kind.CAPTION),
+            (VISUAL.name, Kind.IMAGE),
+            (VISUAL.name, Kind.REGION),
+        ]
+    )
+    assert not plain.regions
+    rows = {(e.space, e.kind): e.vector for e in analysis.embeddings}
+    for row in rows.values():
+        assert np.linalg.norm(row) == pytest.approx(1.0, abs=1e-5)
+    joint, visual = JointEncoder(classifier, SentenceEncoder()), VisualEncoder(classifier)
+    assert np.array_equal(rows[JOINT.name, Kind.IMAGE], joint.encode_images([image])[0])
+    assert np.array_equal(rows[VISUAL.name, Kind.IMAGE], visual.encode_images([image])[0])
+    boxes, masks = [[r.box for r in analysis.regions]], [[r.mask for r in analysis.regions]]
+    (regions,) = joint.encode_regions([image], boxes, masks)
+    # Objectness shortens the row within the space: every text scores lower by one factor.
+    scale = rows[JOINT.name, Kind.REGION][:-1] @ regions[0][:-1]
+    np.testing.assert_allclose(
+        rows[JOINT.name, Kind.REGION][:-1], scale * regions[0][:-1], atol=1e-5
+    )
+    assert scale == pytest.approx(0.5**0.4, abs=1e-4)
+    caption_row = joint.encode_texts([analysis.captions[0].text])[0]
+    np.testing.assert_allclose(rows[JOINT.name, Kind.CAPTION], caption_row, atol=1e-5)
