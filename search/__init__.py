@@ -1,0 +1,1 @@
+"""Query to hits: encode, search the channels, fuse, hydrate."""

@@ -1,0 +1,260 @@
+"""Two hundred damaged files among good ones: the run ends, lists each of them, and stays small."""
+
+from __future__ import annotations
+
+import ctypes
+import io
+import json
+import os
+import random
+import signal
+import struct
+import subprocess
+import zlib
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from made_library import Library, command, painted, regard_process
+
+from regard.core.decoding import decode_bytes
+from regard.core.errors import DecodeError
+from regard.core.uris import uri_of_path
+
+_KINDS = {"JPEG": "jpg", "PNG": "png", "WEBP": "webp", "TIFF": "tif", "GIF": "gif", "BMP": "bmp"}
+_GIBIBYTE = 1 << 30
+_PR_CAPBSET_DROP, _CAP_DAC_OVERRIDE, _CAP_DAC_READ_SEARCH = 24, 1, 2
+
+
+def _encoded(seed: int, kind: str) -> bytes:
+    buffer = io.BytesIO()
+    painted(("red", "green", "blue"), seed, (64, 48)).save(buffer, kind)
+    return buffer.getvalue()
+
+
+def _chunk(kind: bytes, body: bytes) -> bytes:
+    return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
+
+
+def _png(width: int, height: int, pixels: bytes, *extra: bytes) -> bytes:
+    header = _chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0))
+    end = _chunk(b"IEND", b"")
+    return b"\x89PNG\r\n\x1a\n" + header + b"".join(extra) + _chunk(b"IDAT", pixels) + end
+
+
+def _deflated_zeros(count: int) -> bytes:
+    packer = zlib.compressobj(9)
+    block = bytes(1 << 20)
+    parts = [packer.compress(block) for _ in range(count >> 20)]
+    return b"".join([*parts, packer.compress(bytes(count & 0xFFFFF)), packer.flush()])
+
+
+def _bombs() -> dict[str, bytes]:
+    zeros = _deflated_zeros(512 << 20)
+    small = zlib.compress(b"\0" * (16 * 49))
+    return {
+        "header-60000.png": _png(60_000, 60_000, small),
+        "bomb-pixels.png": _png(60_000, 60_000, zeros),
+        "bomb-idat.png": _png(16, 16, zeros),
+        "bomb-iccp.png": _png(16, 16, small, _chunk(b"iCCP", b"profile\0\0" + zeros)),
+        "bomb-ztxt.png": _png(16, 16, small, *[_chunk(b"zTXt", b"k\0\0" + zeros)] * 3),
+        "bomb-itxt.png": _png(16, 16, small, _chunk(b"iTXt", b"k\0\1\0\0\0" + zeros)),
+    }
+
+
+def _is_photo(data: bytes) -> bool:
+    try:
+        decode_bytes(data)
+    except DecodeError:
+        return False
+    return True
+
+
+def _damage(library: Library) -> tuple[set[bytes], set[bytes]]:
+    """Write two hundred damaged files and good ones between them; the bad paths and the good ones."""
+    chance = random.Random(7)
+    good: set[bytes] = set()
+    bad: set[bytes] = set()
+
+    def put(name: str | bytes, data: bytes, is_good: bool | None) -> None:
+        path = os.path.join(os.fsencode(library.photos), os.fsencode(name))
+        with open(path, "wb") as file:
+            file.write(data)
+        if is_good is None:
+            is_good = _is_photo(data)
+        (good if is_good else bad).add(path)
+
+    for number, (kind, suffix) in enumerate(_KINDS.items()):
+        whole = _encoded(number, kind)
+        put(f"good-{number}.{suffix}", whole, True)
+        for cut in range(24):
+            length = chance.randrange(1, len(whole) * 3 // 4)
+            put(f"cut-{number}-{cut}.{suffix}", whole[:length], None)
+        for flip in range(12):
+            damaged = bytearray(whole)
+            for _ in range(chance.randrange(1, 20)):
+                damaged[chance.randrange(len(damaged))] ^= 1 << chance.randrange(8)
+            put(f"flip-{number}-{flip}.{suffix}", bytes(damaged), None)
+    for number, (kind, suffix) in enumerate(_KINDS.items()):
+        others = [other for other in _KINDS.values() if other != suffix]
+        put(f"photo-as-other-{number}.{others[0]}", _encoded(100 + number, kind), True)
+        put(f"photo-as-text-{number}.txt", _encoded(200 + number, kind), True)
+        put(f"text-as-photo-{number}.{suffix}", b"Dear diary, today I took no photograph.\n", False)
+        put(f"empty-{number}.{suffix}", b"", False)
+    for number in range(10):
+        put(f"noise-{number}.jpg", chance.randbytes(4000), False)
+    for name, data in _bombs().items():
+        # What is inflated beside the pixels does not make a photograph bad; it must only not be kept.
+        put(name, data, None)
+    put(b"latin-\xe9.png", _encoded(300, "PNG"), True)
+    put("new\nline.png", _encoded(301, "PNG"), True)
+    photos = os.fsencode(library.photos)
+    for name, target in ((b"loop.jpg", b"loop.jpg"), (b"dangling.jpg", b"nowhere.jpg")):
+        os.symlink(target, os.path.join(photos, name))
+        bad.add(os.path.join(photos, name))
+    os.mkfifo(os.path.join(photos, b"pipe.jpg"))
+    bad.add(os.path.join(photos, b"pipe.jpg"))
+    put("notes.txt", b"not meant to be a photograph\n", True)
+    good.remove(os.path.join(photos, b"notes.txt"))
+    # A folder may be called anything.
+    os.mkdir(os.path.join(photos, b"folder.jpg"))
+    put("folder.jpg/inside.png", _encoded(302, "PNG"), True)
+    return bad, good
+
+
+def _peak_memory(process: subprocess.Popen[bytes]) -> tuple[int, int, bytes, bytes]:
+    """Exit code, peak bytes of the process itself, stdout and stderr."""
+    assert process.stdout is not None
+    assert process.stderr is not None
+    with process.stdout, process.stderr:
+        out, err = process.stdout.read(), process.stderr.read()
+    _, status, usage = os.wait4(process.pid, 0)
+    process.returncode = os.waitstatus_to_exitcode(status)
+    return process.returncode, usage.ru_maxrss * 1024, out, err
+
+
+def _index_process(library: Library) -> tuple[int, int, bytes, bytes]:
+    arguments = ("index", library.photos, "--home", library.home, "--profile", "fake", "--json")
+    return _peak_memory(
+        subprocess.Popen(command(*arguments), stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    )
+
+
+def test_two_hundred_damaged_files(tmp_path: Path) -> None:
+    library = Library(tmp_path)
+    bad, good = _damage(library)
+    assert len(bad) + sum(b"flip" in path or b"cut" in path for path in good) >= 200
+    assert len(bad) > 180
+
+    code, peak, out, err = _index_process(library)
+
+    assert code == 1
+    assert b"Traceback" not in err, err.decode()
+    assert peak < 2 * _GIBIBYTE
+    report = json.loads(out)
+    assert {failure["uri"] for failure in report["failures"]} == set(map(uri_of_path, bad))
+    assert all(failure["reason"].strip() for failure in report["failures"])
+    assert not any("\n" in failure["reason"] for failure in report["failures"])
+    indexed = {path for (path,) in library.sql("SELECT path FROM asset WHERE failure IS NULL")}
+    assert indexed == good
+    library.verify()
+
+    # They stand, are listed again, and are tried again only on request.
+    again = library.index(code=1)
+    assert (again["indexed"], again["unchanged"]) == (0, len(good))
+    assert again["failures"] == report["failures"]
+
+
+@pytest.mark.campaign
+def test_giants_do_not_add_up(tmp_path: Path) -> None:
+    library = Library(tmp_path)
+    for number in range(8):
+        side = 9000 + number
+        rows = _deflated_zeros((3 * side + 1) * side)
+        (library.photos / f"{number}.png").write_bytes(_png(side, side, rows))
+    code, peak, _, err = _index_process(library)
+    assert code == 0, err
+    assert peak < 2 * _GIBIBYTE
+
+
+def _give_up_reading_everything() -> None:
+    """In the child: root without the rights to read and enter whatever it likes."""
+    if os.geteuid() == 0:
+        libc = ctypes.CDLL(None)
+        for capability in (_CAP_DAC_OVERRIDE, _CAP_DAC_READ_SEARCH):
+            assert libc.prctl(_PR_CAPBSET_DROP, capability, 0, 0, 0) == 0
+
+
+def test_what_can_not_be_read_is_kept_and_listed(tmp_path: Path) -> None:
+    library = Library(tmp_path)
+    for name, seed in (("open.png", 1), ("closed.png", 2), ("shut/inside.png", 3), ("bare.x", 4)):
+        library.photo(name, seed)
+
+    def index(code: int) -> dict[str, Any]:
+        done = regard_process(
+            *("index", library.photos, "--home", library.home, "--profile", "fake", "--json"),
+            preexec_fn=_give_up_reading_everything,
+        )
+        assert done.code == code, done
+        assert "Traceback" not in done.err
+        report: dict[str, Any] = done.document
+        assert report["removed"] == 0
+        return report
+
+    def reasons(report: dict[str, Any]) -> dict[str, str]:
+        return {Path(item["uri"]).name: item["reason"] for item in report["failures"]}
+
+    assert index(0)["indexed"] == 4
+    os.chmod(library.photos / "shut", 0)
+    os.chmod(library.photos / "bare.x", 0)
+    os.chmod(library.photos / "closed.png", 0)
+    # Unchanged, it need not be read; nothing tells that it could not.
+    assert set(reasons(index(1))) == {"bare.x", "shut"}
+    assert len(library.shown()) == 4
+    os.utime(library.photos / "closed.png")
+    # Listed, but not entered: the files in it can't even be looked at.
+    os.chmod(library.photos / "shut", 0o444)
+    report = index(1)
+    assert set(reasons(report)) == {"closed.png", "bare.x", "inside.png"}
+    assert all("Permission denied" in reason for reason in reasons(report).values())
+    assert library.shown() == {"open.png", "bare.x", "shut/inside.png"}
+    for path in library.photos.rglob("*"):
+        os.chmod(path, 0o755)
+    assert index(1)["unchanged"] == 3
+    again = library.index("--retry-failed", library.photos)
+    assert (again["failed"], again["indexed"]) == (0, 1)
+    assert len(library.shown()) == 4
+
+
+def test_a_writer_that_waits_for_nobody(tmp_path: Path) -> None:
+    """A named pipe as the root itself, as a sidecar, and as a query."""
+    library = Library(tmp_path)
+    photo = library.photo("photo.jpg", 1)
+    os.mkfifo(tmp_path / "pipe")
+    os.mkfifo(library.photos / "photo.xmp")
+
+    def alarm(_number: int, _frame: object) -> None:
+        raise AssertionError("it waits")
+
+    former: Callable[..., object] | int | None = signal.signal(signal.SIGALRM, alarm)
+    signal.alarm(30)
+    try:
+        assert library.index(photo)["indexed"] == 1
+        report = library.index(tmp_path / "pipe", code=1)
+        assert "regular" in report["failures"][0]["reason"]
+        library.run("search", "--image", tmp_path / "pipe").expect_sentence(3, "regular")
+    finally:
+        signal.alarm(0)
+        signal.signal(signal.SIGALRM, former)
+
+
+def test_a_name_can_not_steer_the_terminal(tmp_path: Path) -> None:
+    library = Library(tmp_path)
+    (library.photos / "\x1b]0;title\x07.jpg").write_bytes(b"x")
+    library.photo("\x1b[31mred.png", 1)
+    done = regard_process("index", library.photos, "--home", library.home, "--profile", "fake")
+    assert done.code == 1
+    assert "\x1b" not in done.err
+    assert "\x07" not in done.err
+    assert b"\x1b" not in library.run("search", "red").out

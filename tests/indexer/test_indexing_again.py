@@ -1,0 +1,420 @@
+"""Indexing again: what is unchanged costs nothing, and what is not there is not always gone."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+from made_library import Library, write_photo
+from made_library import regard as run_command
+
+import regard.indexer.run
+from regard.core.decoding import decode_file
+from regard.core.records import Analysis, Image
+from regard.models.composition import ComposedAnalyzer
+
+
+@pytest.fixture
+def library(tmp_path: Path) -> Library:
+    return Library(tmp_path)
+
+
+@pytest.fixture
+def analysed(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """How many images each call of the models got."""
+    calls: list[int] = []
+    analyze = ComposedAnalyzer.analyze
+
+    def counted(self: ComposedAnalyzer, images: Sequence[Image]) -> list[Analysis]:
+        calls.append(len(images))
+        return analyze(self, images)
+
+    monkeypatch.setattr(ComposedAnalyzer, "analyze", counted)
+    return calls
+
+
+def _counts(report: dict[str, object]) -> dict[str, object]:
+    names = ("indexed", "unchanged", "moved", "removed", "failed")
+    return {name: report[name] for name in names if report[name]}
+
+
+def test_unchanged_and_touched_files_cost_no_model_time(
+    library: Library, analysed: list[int]
+) -> None:
+    for number in range(20):
+        library.photo(f"{number}.png", number)
+    assert _counts(library.index()) == {"indexed": 20}
+    assert sum(analysed) == 20
+    assert max(analysed) > 1
+    ids = library.asset_ids()
+    assert _counts(library.index()) == {"unchanged": 20}
+    for path in library.photos.iterdir():
+        os.utime(path, (1, 1))
+    assert _counts(library.index()) == {"unchanged": 20}
+    assert sum(analysed) == 20
+    assert library.asset_ids() == ids
+
+
+def test_a_changed_file_is_analysed_anew_and_keeps_its_id(library: Library) -> None:
+    library.photo("a.png", 1)
+    library.photo("b.png", 2)
+    library.index()
+    ids = library.asset_ids()
+    library.photo("a.png", 50, "yellow", "yellow", "yellow")
+    assert _counts(library.index()) == {"indexed": 1, "unchanged": 1}
+    assert library.asset_ids() == ids
+    assert library.sql("SELECT count(*) FROM content") == [(2,)]
+    assert library.search("yellow")[0]["asset"]["uri"].endswith("a.png")
+    library.verify()
+
+
+def test_a_deleted_file_leaves_the_results(library: Library) -> None:
+    for number in range(5):
+        library.photo(f"{number}.png", number)
+    library.index()
+    os.unlink(library.photos / "3.png")
+    assert _counts(library.index()) == {"unchanged": 4, "removed": 1}
+    assert library.shown() == {"0.png", "1.png", "2.png", "4.png"}
+    assert library.sql("SELECT count(*) FROM embedding") == [(24,)]
+    library.verify()
+
+
+def test_a_moved_file_keeps_its_content_and_its_id(library: Library, analysed: list[int]) -> None:
+    for number in range(6):
+        library.photo(f"old/{number}.png", number)
+    library.photo("stays.png", 9)
+    library.index()
+    ids = library.asset_ids()
+    (library.photos / "old").rename(library.photos / "new")
+    (library.photos / "new/0.png").rename(library.photos / "a.png")
+    assert _counts(library.index()) == {"unchanged": 1, "moved": 6}
+    moved = {name.replace("old/", "new/"): number for name, number in ids.items()}
+    moved["a.png"] = moved.pop("new/0.png")
+    assert library.asset_ids() == moved
+    assert sum(analysed) == 7
+    library.verify()
+
+
+def test_names_that_are_shifted_or_swapped_end_as_the_folder_is(library: Library) -> None:
+    for number in range(5):
+        library.photo(f"{number}.png", number)
+    library.index()
+    for number in reversed(range(5)):
+        (library.photos / f"{number}.png").rename(library.photos / f"{number + 1}.png")
+    (library.photos / "4.png").rename(library.photos / "x.png")
+    (library.photos / "5.png").rename(library.photos / "4.png")
+    (library.photos / "x.png").rename(library.photos / "5.png")
+    library.index()
+    fresh = Library(library.home.parent / "fresh")
+    fresh.photos = library.photos
+    fresh.index()
+    assert library.everything() == fresh.everything()
+    library.verify()
+
+
+def test_the_same_bytes_at_two_paths_are_two_assets_of_one_content(
+    library: Library, analysed: list[int]
+) -> None:
+    for name in ("a.png", "b.png", "sub/c.png"):
+        library.photo(name, 1, "red")
+    assert _counts(library.index()) == {"indexed": 3}
+    assert sum(analysed) == 1
+    library.photo("d.png", 1, "red")
+    assert _counts(library.index()) == {"indexed": 1, "unchanged": 3}
+    assert sum(analysed) == 1
+    assert library.sql("SELECT count(*) FROM content") == [(1,)]
+    assert library.shown() == {"a.png", "b.png", "d.png", "sub/c.png"}
+    os.unlink(library.photos / "a.png")
+    library.index()
+    assert library.shown() == {"b.png", "d.png", "sub/c.png"}
+    library.verify()
+
+
+def test_many_twins_of_one_picture(library: Library, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(regard.indexer.run, "_BATCH_TWINS", 4)
+    for number in range(30):
+        library.photo(f"{number:02}.png", 1)
+    assert _counts(library.index()) == {"indexed": 30}
+    assert library.sql("SELECT count(*) FROM content") == [(1,)]
+
+
+def test_giants_are_taken_one_by_one(library: Library, monkeypatch: pytest.MonkeyPatch) -> None:
+    for number in range(8):
+        write_photo(library.photos / f"{number}.png", number)
+        write_photo(library.photos / f"{number}-twin.png", number)
+        (library.photos / f"{number}.jpg").write_bytes(b"bad")
+    library.index(code=1)
+    giants = Library(library.home.parent / "giants")
+    giants.photos = library.photos
+    monkeypatch.setattr(regard.indexer.run, "_AHEAD_PIXELS", 100)
+    alive: list[int] = []
+    analyze = ComposedAnalyzer.analyze
+
+    def watched(self: ComposedAnalyzer, images: Sequence[Image]) -> list[Analysis]:
+        alive.append(len(images))
+        return analyze(self, images)
+
+    monkeypatch.setattr(ComposedAnalyzer, "analyze", watched)
+    monkeypatch.setattr(regard.indexer.run, "_BATCH_PIXELS", 100)
+    giants.index(code=1)
+    assert alive == [1] * 8
+    assert giants.everything() == library.everything()
+    assert _counts(giants.index(code=1)) == {"unchanged": 16, "failed": 8}
+
+
+def test_failed_files_are_tried_again_only_when_changed_or_asked(library: Library) -> None:
+    bad = library.photos / "bad.jpg"
+    bad.write_bytes(b"no photograph")
+    library.photo("good.png", 1)
+    report = library.index(code=1)
+    assert _counts(report) == {"indexed": 1, "failed": 1}
+    standing = {"uri": str(bad), "reason": "it is no photograph of a known format"}
+    assert report["failures"] == [standing]
+    # The reason is that of the former run: it was not tried again.
+    again = library.index(code=1)
+    assert _counts(again) == {"unchanged": 1, "failed": 1}
+    assert again["failures"] == [standing]
+    # A failure elsewhere is none of this run's.
+    assert library.index(library.photos / "good.png")["failed"] == 0
+    assert library.index("--retry-failed", library.photos, code=1)["failures"] == [standing]
+    write_photo(bad, 2)
+    assert _counts(library.index()) == {"indexed": 1, "unchanged": 1}
+    bad.write_bytes(b"broken again")
+    assert _counts(library.index(code=1)) == {"unchanged": 1, "failed": 1}
+    assert library.shown() == {"good.png"}
+    library.verify()
+    os.unlink(bad)
+    assert _counts(library.index()) == {"unchanged": 1, "removed": 1}
+
+
+def test_changes_of_a_sidecar_are_picked_up(library: Library, analysed: list[int]) -> None:
+    library.photo("a.jpg", 1, kind="JPEG")
+    library.index()
+
+    def sidecar(title: str) -> None:
+        (library.photos / "a.xmp").write_text(
+            '<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:RDF '
+            'xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#"><rdf:Description '
+            'xmlns:dc="http://purl.org/dc/elements/1.1/"><dc:title><rdf:Alt>'
+            f'<rdf:li xml:lang="x-default">{title}</rdf:li></rdf:Alt></dc:title>'
+            "</rdf:Description></rdf:RDF></x:xmpmeta>"
+        )
+
+    for title in ("The harbour", "The old harbour"):
+        sidecar(title)
+        library.index()
+        assert library.sql("SELECT title FROM asset") == [(title,)]
+    os.unlink(library.photos / "a.xmp")
+    library.index()
+    assert library.sql("SELECT title FROM asset") == [(None,)]
+    assert sum(analysed) == 1
+
+
+@pytest.mark.parametrize("how", ["missing", "empty", "without photographs", "a loop"])
+def test_a_root_that_is_not_what_it_was_removes_nothing(library: Library, how: str) -> None:
+    for number in range(3):
+        library.photo(f"{number}.png", number)
+    library.index()
+    shutil.rmtree(library.photos)
+    if how == "a loop":
+        library.photos.symlink_to(library.photos)
+    elif how != "missing":
+        library.photos.mkdir()
+        if how == "without photographs":
+            (library.photos / "notes.txt").write_text("all gone")
+    library.run("index", library.photos).expect_sentence(3, str(library.photos))
+    assert len(library.shown()) == 3
+    library.verify()
+
+
+def test_an_unmounted_root_does_not_make_copies_look_like_moves(library: Library) -> None:
+    disk = library.photos / "z-disk"
+    write_photo(disk / "1.png", 1)
+    write_photo(library.photos / "other.png", 2)
+    library.index(disk)
+    disk.rename(library.photos.parent / "unplugged")
+    copies = library.photos / "a-copies"
+    write_photo(copies / "1.png", 1)
+    # The disk is no root of this run, so nothing is said of it.
+    assert _counts(library.index(copies)) == {"indexed": 1}
+    assert set(library.asset_ids()) == {"a-copies/1.png", "z-disk/1.png"}
+    write_photo(copies / "2.png", 1)
+    disk.mkdir()
+    library.run("index", copies, disk).expect_sentence(3, "z-disk", "nothing was removed")
+    assert "z-disk/1.png" in library.asset_ids()
+
+
+def test_an_unmounted_disk_behind_a_link_is_sheltered(library: Library) -> None:
+    write_photo(library.photos.parent / "disk" / "far.png", 1)
+    library.photo("near.png", 2)
+    (library.photos / "link").symlink_to(library.photos.parent / "disk")
+    assert _counts(library.index()) == {"indexed": 2}
+    (library.photos.parent / "disk").rename(library.photos.parent / "unplugged")
+    report = library.index(code=1)
+    assert _counts(report) == {"unchanged": 1, "failed": 1}
+    assert report["failures"][0]["uri"] == str(library.photos / "link")
+    assert library.shown() == {"near.png", "link/far.png"}
+
+
+def test_overlapping_roots_are_walked_once(library: Library) -> None:
+    library.photo("a/1.png", 1)
+    library.photo("b/2.png", 2)
+    roots = (
+        library.photos / "a",
+        library.photos,
+        library.photos / "a" / "1.png",
+        library.photos / "b",
+    )
+    assert _counts(library.index(*roots)) == {"indexed": 2}
+    # A root inside another knows only its own.
+    os.unlink(library.photos / "b" / "2.png")
+    assert _counts(library.index(library.photos / "a")) == {"unchanged": 1}
+    assert len(library.asset_ids()) == 2
+    assert _counts(library.index()) == {"unchanged": 1, "removed": 1}
+
+
+def test_a_folder_beside_with_the_same_beginning_is_left_alone(library: Library) -> None:
+    for name in ("a/1.png", "a-b/2.png", "ab/3.png", "a.png", "a0/4.png"):
+        library.photo(name, len(name) * 7 + ord(name[1]))
+    library.index()
+    os.unlink(library.photos / "a/1.png")
+    library.photo("a/5.png", 5)
+    shutil.rmtree(library.photos / "a-b")
+    shutil.rmtree(library.photos / "ab")
+    assert _counts(library.index(library.photos / "a")) == {"indexed": 1, "removed": 1}
+    assert len(library.asset_ids()) == 5
+
+
+def test_a_root_that_is_a_single_file(library: Library) -> None:
+    photo = library.photo("a.png", 1)
+    library.photo("b.png", 2)
+    assert _counts(library.index(photo)) == {"indexed": 1}
+    assert _counts(library.index(photo)) == {"unchanged": 1}
+    os.unlink(photo)
+    library.run("index", photo).expect_sentence(3, "regard remove")
+    assert library.shown() == {"a.png"}
+    assert library.run("remove", photo).code == 0
+    library.run("search", "red").out.decode().startswith("nothing")
+    library.run("remove", photo).expect_sentence(3, "holds nothing")
+
+
+def test_hundreds_of_single_files(library: Library) -> None:
+    for number in range(450):
+        library.photo(f"{number}.png", 1)
+    (library.photos / "bad.jpg").write_bytes(b"bad")
+    report = library.index(*sorted(library.photos.iterdir()), code=1)
+    assert _counts(report) == {"indexed": 450, "failed": 1}
+
+
+def test_collections_are_separate(library: Library, analysed: list[int]) -> None:
+    for number in range(4):
+        library.photo(f"{number}.png", number)
+    library.index()
+    library.index("--collection", "second", library.photos / "1.png", library.photos / "2.png")
+    assert sum(analysed) == 4
+    assert library.shown() == {f"{number}.png" for number in range(4)}
+    assert library.shown("--collection", "second") == {"1.png", "2.png"}
+    assert len(library.search("red", "--limit", "100")) == 6
+    os.unlink(library.photos / "1.png")
+    library.index()
+    assert library.shown("--collection", "default") == {"0.png", "2.png", "3.png"}
+    assert library.shown("--collection", "second") == {"1.png", "2.png"}
+    library.verify()
+    assert library.run("remove", library.photos, "--collection", "second", "--json").document == {
+        "removed": 2
+    }
+    assert library.shown() == {"0.png", "2.png", "3.png"}
+    assert library.sql("SELECT count(*) FROM content") == [(3,)]
+    library.verify()
+
+
+def test_one_picture_that_the_models_can_not_take(
+    library: Library, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    for number in range(10):
+        library.photo(f"{number}.png", number)
+    write_photo(library.photos / "wide.png", 99, "blue", "red")
+    analyze = ComposedAnalyzer.analyze
+    poison = library.photos / "5.png"
+    pixels = decode_file(poison).pixels
+
+    def brittle(self: ComposedAnalyzer, images: Sequence[Image]) -> list[Analysis]:
+        for image in images:
+            if image.pixels.shape == pixels.shape and (image.pixels == pixels).all():
+                raise RuntimeError("CUDA out of memory")
+        return analyze(self, images)
+
+    monkeypatch.setattr(ComposedAnalyzer, "analyze", brittle)
+    report = library.index(code=1)
+    assert _counts(report) == {"indexed": 10, "failed": 1}
+    assert report["failures"] == [
+        {"uri": str(poison), "reason": "the models can't take it: RuntimeError: CUDA out of memory"}
+    ]
+    assert "Traceback" not in capfd.readouterr().err
+    monkeypatch.setattr(ComposedAnalyzer, "analyze", analyze)
+    assert _counts(library.index("--retry-failed", library.photos)) == {
+        "indexed": 1,
+        "unchanged": 10,
+    }
+
+
+def test_whatever_reading_raises_is_the_fault_of_one_file(
+    library: Library, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    library.photo("a.png", 1)
+    library.photo("b.png", 2)
+    read_photo = regard.indexer.run.read_photo
+
+    def brittle(path: bytes, *arguments: object, **options: object) -> object:
+        if path.endswith(b"a.png"):
+            raise RecursionError("too deep")
+        return read_photo(path, *arguments, **options)
+
+    monkeypatch.setattr(regard.indexer.run, "read_photo", brittle)
+    report = library.index(code=1)
+    assert _counts(report) == {"indexed": 1, "failed": 1}
+    assert "RecursionError" in report["failures"][0]["reason"]
+
+
+def test_a_mistyped_path_makes_no_home(library: Library) -> None:
+    outcome = run_command(
+        "index", library.photos / "typo", "--home", library.home, "--profile", "fake"
+    )
+    outcome.expect_sentence(3, "typo")
+    assert not library.home.exists()
+
+
+def test_a_file_that_changes_while_it_is_read_is_read_again_next_time(
+    library: Library, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    photo = library.photo("a.png", 1)
+    read_photo = regard.indexer.run.read_photo
+
+    def changing(path: bytes, *arguments: object, **options: object) -> object:
+        write_photo(photo, 2, "purple")
+        return read_photo(path, *arguments, **options)
+
+    monkeypatch.setattr(regard.indexer.run, "read_photo", changing)
+    library.index()
+    monkeypatch.undo()
+    write_photo(photo, 3, "yellow")
+    library.index()
+    fresh = Library(library.home.parent / "fresh")
+    fresh.photos = library.photos
+    fresh.index()
+    assert library.everything() == fresh.everything()
+
+
+def test_the_report_is_json_of_the_documented_form(library: Library) -> None:
+    library.photo("a.png", 1)
+    report = library.index()
+    assert {name: type(value) for name, value in report.items()} == {
+        **dict.fromkeys(("indexed", "unchanged", "moved", "removed", "failed"), int),
+        **dict.fromkeys(("regions", "captions"), int),
+        "seconds": float,
+        "failures": list,
+    }
+    assert (report["regions"], report["captions"]) == (4, 1)

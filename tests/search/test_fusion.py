@@ -1,0 +1,84 @@
+"""Fusion: one ranking out of several."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from regard.search.fusion import RANK_OFFSET, fuse
+
+_RANKING = st.lists(st.integers(1, 30), unique=True, max_size=20)
+_WEIGHT = st.floats(0.01, 10)
+_WEIGHTED = st.lists(st.tuples(_RANKING, _WEIGHT), min_size=1, max_size=4)
+
+
+def _items(fused: list[tuple[int, float]]) -> list[int]:
+    return [item for item, _ in fused]
+
+
+@given(ranking=_RANKING, weight=_WEIGHT)
+def test_one_channel_keeps_its_order(ranking: list[int], weight: float) -> None:
+    assert _items(fuse([ranking], [weight])) == ranking
+
+
+@given(weighted=_WEIGHTED)
+def test_the_score_is_the_sum_over_channels(weighted: list[tuple[list[int], float]]) -> None:
+    rankings, weights = zip(*weighted, strict=True)
+    fused = fuse(rankings, weights)
+    for item, score in fused:
+        expected = sum(
+            weight / (RANK_OFFSET + ranking.index(item) + 1)
+            for ranking, weight in weighted
+            if item in ranking
+        )
+        assert score == pytest.approx(expected)
+    assert sorted(_items(fused)) == sorted(set().union(*rankings))
+    scores = [score for _, score in fused]
+    assert scores == sorted(scores, reverse=True)
+
+
+@given(weighted=_WEIGHTED, data=st.data())
+def test_the_order_of_channels_changes_no_score(
+    weighted: list[tuple[list[int], float]], data: st.DataObject
+) -> None:
+    shuffled = data.draw(st.permutations(weighted))
+    one = dict(fuse(*map(list, zip(*weighted, strict=True))))
+    other = dict(fuse(*map(list, zip(*shuffled, strict=True))))
+    assert one == pytest.approx(other)
+
+
+@given(weighted=_WEIGHTED)
+def test_the_same_rankings_give_the_same_answer(weighted: list[tuple[list[int], float]]) -> None:
+    rankings, weights = zip(*weighted, strict=True)
+    assert fuse(rankings, weights) == fuse(rankings, weights)
+
+
+@given(weighted=_WEIGHTED, factor=st.sampled_from([0.5, 2.0, 4.0]))
+def test_only_the_ratio_of_weights_matters(
+    weighted: list[tuple[list[int], float]], factor: float
+) -> None:
+    rankings, weights = zip(*weighted, strict=True)
+    scaled = fuse(rankings, [weight * factor for weight in weights])
+    assert _items(scaled) == _items(fuse(rankings, weights))
+
+
+@given(rankings=st.lists(_RANKING, min_size=2, max_size=4))
+def test_what_is_first_everywhere_is_first(rankings: list[list[int]]) -> None:
+    best = 99
+    fused = fuse([[best, *ranking] for ranking in rankings], [1.0] * len(rankings))
+    assert fused[0][0] == best
+
+
+def test_ties_go_to_the_earlier_channel() -> None:
+    assert _items(fuse([[5, 3], [3, 5]], [1, 1])) == [5, 3]
+    assert _items(fuse([[5], [3]], [1, 1])) == [5, 3]
+    assert _items(fuse([[3], [5]], [1, 1])) == [3, 5]
+    assert _items(fuse([[5], [3]], [1, 2])) == [3, 5]
+
+
+def test_nothing_gives_nothing() -> None:
+    assert fuse([], []) == []
+    assert fuse([[], []], [1, 1]) == []
+    with pytest.raises(ValueError, match="zip"):
+        fuse([[1]], [])
