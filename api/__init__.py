@@ -1,0 +1,1 @@
+"""The faces of regard, and the one place that builds and wires the concrete parts."""

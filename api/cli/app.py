@@ -1,0 +1,163 @@
+"""The `regard` command: its subcommands, and how errors become exit codes.
+
+A subcommand's module is imported when the subcommand is asked for, so that `regard --help` is quick.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import io
+import json
+import logging
+import os
+import sys
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import click
+
+from regard.core.errors import DecodeError, RegardError, UsageError
+
+DONE, DONE_WITH_FAILURES, WRONG_USE, CANNOT_WORK, INTERRUPTED = 0, 1, 2, 3, 130
+
+_COMMANDS = {
+    "index": ("indexing", "Index photographs: regard index ~/Pictures"),
+    "search": ("searching", 'Find photographs, or the things in them: regard search "a red bus"'),
+    "status": ("maintenance", "Show what a home holds: regard status"),
+    "verify": ("maintenance", "Check the catalog and its indexes: regard verify"),
+    "rebuild": ("maintenance", "Make the vector indexes anew from the catalog: regard rebuild"),
+    "remove": ("indexing", "Forget photographs, touching no file: regard remove ~/Pictures/old"),
+    "profiles": ("maintenance", "List the model profiles: regard profiles"),
+    "evaluate": ("evaluating", "Measure quality on labelled photographs: regard evaluate --help"),
+    "demo": ("demonstrating", "Index sample photographs and search them: regard demo"),
+}
+
+
+class _ReaderGone(Exception):
+    """The reader of our output has seen enough, as `head` does."""
+
+
+class _LazyGroup(click.Group):
+    """A group whose commands are imported when they are needed."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run the command; click would end the process for a closed pipe, with the code of failures."""
+        try:
+            return super().invoke(ctx)
+        except BrokenPipeError:
+            raise _ReaderGone from None
+        except KeyboardInterrupt:
+            raise click.Abort from None
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(_COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in _COMMANDS:
+            return None
+        module = importlib.import_module(f"regard.api.cli.{_COMMANDS[cmd_name][0]}")
+        command: click.Command = getattr(module, cmd_name)
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, text) for name, (_, text) in _COMMANDS.items()])
+
+
+@click.group(
+    cls=_LazyGroup,
+    invoke_without_command=True,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+@click.version_option(package_name="regard")
+@click.pass_context
+def cli(context: click.Context) -> None:
+    """Find photographs, and the things in them, by text and by image."""
+    if context.invoked_subcommand is None:
+        raise click.UsageError("no command is given", context)
+
+
+def write_json(document: Mapping[str, Any]) -> None:
+    """One line of JSON on stdout, in ASCII where stdout takes no UTF-8."""
+    encoding = getattr(sys.stdout, "encoding", None) or "ascii"
+    is_utf8 = encoding.lower().replace("-", "") == "utf8"
+    click.echo(json.dumps(document, ensure_ascii=not is_utf8))
+
+
+def printable(text: str) -> str:
+    """Text with control characters escaped: a file's name must not steer the terminal."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line; returns the exit code."""
+    _prepare_streams()
+    logging.basicConfig(level=logging.ERROR, format="regard: %(message)s", stream=sys.stderr)
+    try:
+        code = cli.main(arguments, prog_name="regard", standalone_mode=False)
+        sys.stdout.flush()
+    except (_ReaderGone, BrokenPipeError):
+        _silence_stdout()
+        return DONE
+    except click.Abort:
+        return _complain("interrupted", None, INTERRUPTED)
+    except Exception as error:
+        if sys.flags.dev_mode:
+            raise
+        _silence_stdout()
+        return _complain(*_outcome(error))
+    return code if isinstance(code, int) else DONE
+
+
+def _outcome(  # noqa: PLR0911 - one return an outcome
+    error: Exception,
+) -> tuple[str, str | None, int]:
+    """What to say of an error, the remedy, and the exit code."""
+    match error:
+        case click.UsageError():
+            path = error.ctx.command_path if error.ctx is not None else "regard"
+            return error.format_message().rstrip("."), f"see: {path} --help", WRONG_USE
+        case click.ClickException():
+            return error.format_message().rstrip("."), None, CANNOT_WORK
+        case UsageError():
+            return error.message, error.remedy, WRONG_USE
+        case DecodeError():
+            return error.message, error.remedy or "choose another picture", CANNOT_WORK
+        case RegardError():
+            return error.message, error.remedy, CANNOT_WORK
+        case OSError():
+            where = "" if error.filename is None else f" with {error.filename}"
+            reason = error.strerror or str(error)
+            return f"the system failed{where}: {reason}", "mend that and try again", CANNOT_WORK
+    return (
+        f"this should not happen: {type(error).__name__}: {error}",
+        "see where with: python -X dev -m regard.api.cli …",
+        CANNOT_WORK,
+    )
+
+
+def _complain(message: str, remedy: str | None, code: int) -> int:
+    text = " ".join(printable(part) for part in message.split())
+    with contextlib.suppress(OSError):
+        click.echo(f"regard: {text}" + (f"; {remedy}" if remedy else ""), err=True)
+    return code
+
+
+def _prepare_streams() -> None:
+    """Let nothing fail for a closed stream or a character that stdout's encoding lacks."""
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:
+            # Left closed, its number would go to the next file that is opened, a database perhaps.
+            setattr(sys, name, open(os.devnull, mode, encoding="utf-8"))  # noqa: SIM115 - for good
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")
+
+
+def _silence_stdout() -> None:
+    """Give up what stdout has not taken; at its end Python would try, and complain, once more."""
+    try:
+        sys.stdout.flush()
+    except OSError:
+        with contextlib.suppress(OSError, io.UnsupportedOperation):
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

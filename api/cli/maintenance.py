@@ -1,0 +1,112 @@
+"""`regard status`, `verify`, `rebuild` and `profiles`."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from pathlib import Path
+
+import click
+
+from regard.api.cli.app import CANNOT_WORK, DONE, write_json
+from regard.api.cli.options import home_option, json_option
+from regard.api.wiring import open_library
+from regard.core.settings import Settings
+from regard.core.uris import uri_of_path
+from regard.models.profiles import profile_descriptions
+from regard.storage.overview import read_overview
+from regard.storage.verification import verify_catalog
+
+
+@click.command()
+@home_option
+@json_option
+def status(home: Path | None, as_json: bool) -> int:
+    """Show what a home holds: collections, counts and vector indexes.
+
+    \b
+    Example: regard status
+    """
+    settings = Settings.resolve(home)
+    with open_library(settings) as library:
+        overview = read_overview(library.catalog)
+        channels = library.indexes.stats()
+    if as_json:
+        document = {
+            "home": uri_of_path(os.fsencode(settings.home)),
+            "profile": library.pipeline.profile,
+            "pipeline": library.pipeline.fingerprint,
+            **dataclasses.asdict(overview),
+            "channels": channels,
+        }
+        write_json(document)
+        return DONE
+    click.echo(f"home     {settings.home}")
+    click.echo(f"profile  {library.pipeline.profile} ({library.pipeline.fingerprint[:16]})")
+    for collection in overview.collections:
+        failed = f", {collection.failed} failed" if collection.failed else ""
+        click.echo(f"  collection {collection.name}: {collection.indexed} photographs{failed}")
+    click.echo(
+        f"  {overview.contents} contents, {overview.regions} regions, "
+        f"{overview.captions} captions, {overview.embeddings} embeddings"
+    )
+    for name, stats in channels.items():
+        click.echo(f"  index {name}: {stats['rows']} rows in {stats['segments']} segments")
+    return DONE
+
+
+@click.command()
+@home_option
+@json_option
+def verify(home: Path | None, as_json: bool) -> int:
+    """Check that the catalog is whole and that the vector indexes agree with it.
+
+    \b
+    Example: regard verify
+    """
+    with open_library(Settings.resolve(home)) as library:
+        findings = [
+            *verify_catalog(library.catalog, library.pipeline),
+            *library.indexes.verify(),
+        ]
+    if as_json:
+        document = {"agrees": not findings, "findings": [f.message for f in findings]}
+        write_json(document)
+    elif not findings:
+        click.echo("the catalog is whole and its indexes agree with it")
+    for finding in findings:
+        remedy = "; run: regard rebuild" if finding.in_index else ""
+        click.echo(f"regard: {finding.message}{remedy}", err=True)
+    return CANNOT_WORK if findings else DONE
+
+
+@click.command()
+@home_option
+def rebuild(home: Path | None) -> int:
+    """Make the vector indexes anew from the catalog; no photograph is read.
+
+    \b
+    Example: regard rebuild
+    """
+    with open_library(Settings.resolve(home)) as library:
+        library.indexes.rebuild()
+        rows = sum(int(stats["rows"]) for stats in library.indexes.stats().values())
+    click.echo(f"{rows} vectors in {len(library.pipeline.channels)} indexes")
+    return DONE
+
+
+@click.command()
+@json_option
+def profiles(as_json: bool) -> int:
+    """List the model profiles.
+
+    \b
+    Example: regard profiles
+    """
+    described = profile_descriptions()
+    if as_json:
+        write_json(described)
+        return DONE
+    for name, text in described.items():
+        click.echo(f"{name:8}{text}")
+    return DONE

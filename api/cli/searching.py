@@ -1,0 +1,201 @@
+"""`regard search`."""
+
+from __future__ import annotations
+
+import codecs
+import os
+import sys
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import click
+
+from regard.api.cli.app import DONE, write_json
+from regard.api.cli.options import home_option
+from regard.api.cli.output import print_answer, print_preview
+from regard.api.wiring import is_text, open_library, require_name
+from regard.core.decoding import decode_file
+from regard.core.errors import DecodeError, NotFound, UsageError
+from regard.core.geometry import Box
+from regard.core.records import Target
+from regard.core.settings import Settings
+from regard.core.uris import absolute_path, uri_of_path
+from regard.search.answers import Answer, ImageQuery, LikeQuery, Query, Scope, TextQuery
+from regard.search.engine import SearchEngine
+from regard.search.identifiers import parse_identifier
+
+_LINES_AT_ONCE = 256
+
+
+@click.command()
+@click.argument("text", required=False)
+@click.option("--image", metavar="FILE", help="Search by a picture.")
+@click.option("--box", metavar="X,Y,W,H", help="Search by this part of the picture, in pixels.")
+@click.option("--like", metavar="ID", help="Search by a stored photograph or region.")
+@click.option("--queries", metavar="FILE", help="One query a line, - for stdin; writes JSON lines.")
+@click.option(
+    "--target",
+    type=click.Choice([target.value for target in Target]),
+    default="image",
+    show_default=True,
+    help="What to find.",
+)
+@click.option("--limit", type=int, default=10, show_default=True, metavar="N")
+@click.option("--collection", metavar="NAME", help="Search one collection only.")
+@home_option
+@click.option("--json", "as_json", is_flag=True, help="Write the whole answer as JSON.")
+@click.option("--paths", "as_paths", is_flag=True, help="Write paths, a line each.")
+@click.option("--paths0", "as_paths0", is_flag=True, help="Write paths, each ended by a NUL byte.")
+@click.option("--preview", is_flag=True, help="Show the hits in the terminal.")
+def search(
+    text: str | None,
+    image: str | None,
+    box: str | None,
+    like: str | None,
+    queries: str | None,
+    target: str,
+    limit: int,
+    collection: str | None,
+    home: Path | None,
+    as_json: bool,
+    as_paths: bool,
+    as_paths0: bool,
+    preview: bool,
+) -> int:
+    """Find photographs, or with --target region the things in them.
+
+    \b
+    Examples: regard search "a red bus"
+              regard search --image cat.jpg --box 10,20,200,150 --target region
+              regard search "beach" --paths0 | xargs -0 cp -t chosen/
+    """
+    collection = None if collection is None else require_name(collection)
+    scope = Scope(Target(target), limit, collection)
+    if sum((as_json, as_paths, as_paths0, preview)) > 1:
+        raise UsageError(
+            "--json, --paths, --paths0 and --preview exclude each other", remedy="give one of them"
+        )
+    if queries is not None and (as_paths or as_paths0 or preview):
+        raise UsageError("--queries answers in JSON", remedy="give --json or nothing with it")
+    given = [name for name, value in _kinds(text, image, like, queries) if value is not None]
+    if len(given) != 1:
+        what = "no query is given" if not given else f"{' and '.join(given)} exclude each other"
+        raise UsageError(what, remedy="give one of TEXT, --image, --like and --queries")
+    if box is not None and image is None:
+        raise UsageError("--box needs a picture", remedy="add --image FILE")
+    settings = Settings.resolve(home)
+    if queries is not None:
+        with _opened_lines(queries) as lines, open_library(settings) as library:
+            for line in _answer_lines(library.engine(), lines, scope):
+                write_json(line)
+        return DONE
+    query = _query(text, image, box, like)
+    with open_library(settings) as library:
+        answer = library.engine().search(query, scope)
+    if as_json:
+        write_json(answer.to_json())
+    elif as_paths or as_paths0:
+        _write_paths(answer, b"\0" if as_paths0 else b"\n")
+    elif preview:
+        print_preview(answer)
+    else:
+        print_answer(answer)
+    return DONE
+
+
+def _kinds(
+    text: str | None, image: str | None, like: str | None, queries: str | None
+) -> tuple[tuple[str, str | None], ...]:
+    return ("TEXT", text), ("--image", image), ("--like", like), ("--queries", queries)
+
+
+def _query(text: str | None, image: str | None, box: str | None, like: str | None) -> Query:
+    if text is not None:
+        if not is_text(text):
+            raise UsageError("the query is no text", remedy="give it in UTF-8")
+        return TextQuery(text)
+    if like is not None:
+        return LikeQuery(parse_identifier(like))
+    assert image is not None
+    part = None if box is None else _parse_box(box)
+    path = os.fsencode(image)
+    if not path:
+        raise UsageError("--image names no file", remedy="give --image a photograph")
+    uri = uri_of_path(absolute_path(path))
+    if not os.path.exists(path):
+        raise NotFound(f"there is no file {uri}", remedy="give --image a photograph")
+    try:
+        return ImageQuery(decode_file(path), uri, part)
+    except DecodeError as error:
+        raise DecodeError(f"{uri} can't be used: {error.message}") from error
+
+
+def _parse_box(text: str) -> Box:
+    try:
+        x, y, width, height = (int(part) for part in text.split(","))
+    except ValueError:
+        raise UsageError(
+            f"{text!r} is no box", remedy="give --box X,Y,W,H in whole pixels, as in 10,20,200,150"
+        ) from None
+    if width < 1 or height < 1:
+        raise UsageError("the box is empty", remedy="give --box a width and a height from 1 up")
+    return Box(x, y, width, height)
+
+
+def _opened_lines(name: str) -> BinaryIO:
+    if name == "-":
+        return sys.stdin.buffer
+    try:
+        return open(name, "rb")
+    except OSError as error:
+        raise NotFound(
+            f"the file of queries {name} can't be read: {error.strerror}",
+            remedy="give --queries a text file",
+        ) from error
+
+
+def _answer_lines(
+    engine: SearchEngine, lines: Iterable[bytes], scope: Scope
+) -> Iterator[dict[str, Any]]:
+    """One JSON object a line, in order, whatever the line holds."""
+    batch: list[TextQuery | dict[str, object]] = []
+    for number, line in enumerate(lines):
+        # Windows' editors begin a file with a mark that is no text.
+        batch.append(_parse_line(line.removeprefix(codecs.BOM_UTF8) if number == 0 else line))
+        if len(batch) == _LINES_AT_ONCE:
+            yield from _answer_batch(engine, batch, scope)
+            batch = []
+    yield from _answer_batch(engine, batch, scope)
+
+
+def _parse_line(line: bytes) -> TextQuery | dict[str, object]:
+    try:
+        text = line.rstrip(b"\r\n").decode("utf-8")
+    except UnicodeDecodeError:
+        return {
+            "query": line.rstrip(b"\r\n").decode("utf-8", "replace"),
+            "error": "the line is no UTF-8",
+        }
+    try:
+        return TextQuery(text)
+    except UsageError as error:
+        return {"query": text, "error": error.message}
+
+
+def _answer_batch(
+    engine: SearchEngine, batch: list[TextQuery | dict[str, object]], scope: Scope
+) -> Iterator[dict[str, Any]]:
+    answers = iter(
+        engine.search_texts([item for item in batch if isinstance(item, TextQuery)], scope)
+    )
+    for item in batch:
+        yield next(answers).to_json() if isinstance(item, TextQuery) else item
+
+
+def _write_paths(answer: Answer, end: bytes) -> None:
+    """Each path once, best first, as the file system's own bytes."""
+    sys.stdout.flush()
+    for path in dict.fromkeys(hit.asset.path for hit in answer.hits):
+        sys.stdout.buffer.write(path + end)
+    sys.stdout.buffer.flush()

@@ -1,0 +1,117 @@
+"""Builds the concrete parts of a home and wires them; the one place that knows all rooms."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+
+from regard.core.errors import HomeError, UsageError
+from regard.core.protocols import Profile
+from regard.core.records import Routes
+from regard.core.settings import Settings
+from regard.indexer.run import Indexer
+from regard.models.profiles import DEFAULT_PROFILE, load_profile
+from regard.search.engine import SearchEngine
+from regard.storage.catalog import Catalog, open_catalog
+from regard.storage.channel_indexes import ChannelIndexes
+from regard.storage.indexing import SqlIndexingCatalog
+from regard.storage.pipelines import StoredPipeline, check_pipeline
+from regard.storage.searching import SqlSearchCatalog
+
+DEFAULT_COLLECTION = "default"
+
+
+class Library:
+    """An opened home with a live pipeline: its catalog, profile and vector indexes."""
+
+    def __init__(self, settings: Settings, catalog: Catalog, pipeline: StoredPipeline) -> None:
+        """Wire a home; raises PipelineConflict when this version of the profile is another one."""
+        self.settings = settings
+        self.catalog = catalog
+        self.pipeline = pipeline
+        self.profile: Profile = load_profile(pipeline.profile)
+        check_pipeline(pipeline, self.profile.spec)
+        self.search_catalog = SqlSearchCatalog(catalog, pipeline)
+        self.indexes = ChannelIndexes(catalog, pipeline, self.search_catalog, settings.indexes)
+
+    def engine(self, routes: Routes | None = None) -> SearchEngine:
+        """A search engine over this home; `routes` stand in for the profile's own."""
+        return SearchEngine(self.profile, self.search_catalog, self.indexes, routes)
+
+    def indexer(self, collection: str) -> Indexer:
+        """An indexer into one collection of this home."""
+        return Indexer(
+            SqlIndexingCatalog(self.catalog, self.pipeline, collection),
+            self.profile.analyzer,
+            self.indexes,
+            batch_size=self.profile.batch_size,
+            analyzer_threads=self.profile.analyzer_threads,
+        )
+
+
+@contextlib.contextmanager
+def open_library(settings: Settings) -> Iterator[Library]:
+    """A home that something was indexed into; raises HomeError when there is none."""
+    with _opened(settings, make=False) as catalog:
+        pipeline = catalog.live_pipeline()
+        if pipeline is None:
+            raise _nothing_indexed(settings)
+        yield Library(settings, catalog, pipeline)
+
+
+@contextlib.contextmanager
+def open_or_make_library(settings: Settings, profile: str | None) -> Iterator[Library]:
+    """A home to index into, made when there is none.
+
+    `profile` None means the home's own, `lite` for a new home. Raises PipelineConflict when the home
+    has another one, UsageError for an unknown name, both before anything is written.
+    """
+    chosen = load_profile(profile) if profile is not None else None
+    with _opened(settings, make=True) as catalog:
+        pipeline = catalog.live_pipeline()
+        if chosen is None:
+            chosen = load_profile(DEFAULT_PROFILE if pipeline is None else pipeline.profile)
+        if pipeline is not None:
+            check_pipeline(pipeline, chosen.spec)
+        else:
+            pipeline = catalog.make_live(chosen.spec)
+        yield Library(settings, catalog, pipeline)
+
+
+@contextlib.contextmanager
+def _opened(settings: Settings, *, make: bool) -> Iterator[Catalog]:
+    if not make and settings.database_url is None and not settings.catalog_file.exists():
+        raise _nothing_indexed(settings)
+    try:
+        settings.home.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise HomeError(
+            f"the home {settings.home} can't be made: {error.strerror}",
+            remedy="give --home a folder that you may write to",
+        ) from error
+    catalog = open_catalog(settings.database_url or settings.catalog_file)
+    try:
+        yield catalog
+    finally:
+        catalog.close()
+
+
+def _nothing_indexed(settings: Settings) -> HomeError:
+    return HomeError(
+        f"nothing is indexed in the home {settings.home}",
+        remedy="run: regard index FOLDER, or name the right --home",
+    )
+
+
+def require_name(collection: str) -> str:
+    """A collection's name; raises UsageError for a blank one, and for bytes that are no UTF-8."""
+    if not collection.strip():
+        raise UsageError("the collection's name is empty", remedy="give --collection a name")
+    if not is_text(collection):
+        raise UsageError("the collection's name is no text", remedy="give --collection in UTF-8")
+    return collection
+
+
+def is_text(argument: str) -> bool:
+    """Whether an argument's bytes were text; those that were not can't be stored or encoded."""
+    return not any("\ud800" <= character <= "\udfff" for character in argument)

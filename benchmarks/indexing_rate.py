@@ -1,0 +1,112 @@
+"""How near indexing comes to the bare model calls: `python benchmarks/indexing_rate.py DIR [DIR...]`.
+
+Two things are timed in turn, several times, in one process:
+
+- indexing: `Indexer.run` over the folders into a new home, from discovery to the snapshot, loading of the
+  models included;
+- models: the same profile's analyzer over the same photographs, decoded before, in batches and threads;
+  the best of several thread and batch settings counts.
+
+The ratio of the two says what reading, hashing, decoding, committing and the indexes cost. Only ratios of
+one run compare; the rates depend on the machine and on what else it does.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import sys
+import tempfile
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from regard.api.wiring import open_or_make_library
+from regard.core.decoding import decode_file
+from regard.core.protocols import Analyzer
+from regard.core.records import Image
+from regard.core.settings import Settings
+from regard.indexer.discover import Walk
+from regard.models.profiles import load_profile
+
+
+def main() -> None:
+    """Time, and print a table or JSON."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawTextHelpFormatter
+    )
+    parser.add_argument("folders", nargs="*", type=Path, default=[Path("../shared/photos")])
+    parser.add_argument("--profile", default="lite")
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--json", action="store_true")
+    arguments = parser.parse_args()
+
+    profile = load_profile(arguments.profile)
+    analyzer = profile.analyzer()
+    paths = [found.stamp.path for folder in arguments.folders for found in Walk(_bytes(folder))]
+    images = [decode_file(path) for path in paths]
+    analyzer.analyze(images[:1])
+    settings = sorted(
+        {
+            (1, profile.batch_size),
+            (profile.analyzer_threads, profile.batch_size),
+            (profile.analyzer_threads, 1),
+        }
+    )
+    indexing, models = [], {setting: [] for setting in settings}
+    for round_number in range(arguments.rounds):
+        print(f"round {round_number + 1} of {arguments.rounds}", file=sys.stderr)
+        indexing.append(len(images) / _time_indexing(arguments.profile, arguments.folders))
+        for threads, batch in settings:
+            seconds = _time_models(analyzer, images, threads, batch)
+            models[threads, batch].append(len(images) / seconds)
+    best = max(settings, key=lambda setting: statistics.median(models[setting]))
+    report = {
+        "photographs": len(images),
+        "profile": arguments.profile,
+        "indexing_per_second": _spread(indexing),
+        "models_per_second": {
+            f"{threads} threads, batch {batch}": _spread(rates)
+            for (threads, batch), rates in models.items()
+        },
+        "best_models": f"{best[0]} threads, batch {best[1]}",
+        "ratio": _spread([a / b for a, b in zip(indexing, models[best], strict=True)]),
+    }
+    print(json.dumps(report, indent=None if arguments.json else 2))
+
+
+def _time_indexing(profile: str, folders: list[Path]) -> float:
+    with tempfile.TemporaryDirectory() as home:
+        started = time.perf_counter()
+        with open_or_make_library(Settings.resolve(Path(home), {}), profile) as library:
+            report = library.indexer("default").run(folders)
+        seconds = time.perf_counter() - started
+    if report.failures:
+        raise SystemExit(f"{len(report.failures)} photographs failed")
+    return seconds
+
+
+def _time_models(analyzer: Analyzer, images: list[Image], threads: int, batch: int) -> float:
+    batches = [images[start : start + batch] for start in range(0, len(images), batch)]
+    started = time.perf_counter()
+    with ThreadPoolExecutor(threads) as pool:
+        for _ in pool.map(analyzer.analyze, batches):
+            pass
+    return time.perf_counter() - started
+
+
+def _spread(values: list[float]) -> dict[str, float]:
+    return {
+        "median": round(statistics.median(values), 3),
+        "minimum": round(min(values), 3),
+        "maximum": round(max(values), 3),
+    }
+
+
+def _bytes(folder: Path) -> bytes:
+    return bytes(folder.resolve())
+
+
+if __name__ == "__main__":
+    main()

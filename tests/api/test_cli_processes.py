@@ -1,0 +1,387 @@
+"""What shows only between real processes: freshness, signals, streams, imports, memory of nothing heavy."""
+
+from __future__ import annotations
+
+import json
+import os
+import pty
+import resource
+import select
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from made_library import Library, command, regard, regard_process
+
+_SEARCH_SERVER = """
+import json, sys
+from pathlib import Path
+from regard.api.wiring import open_library
+from regard.core.settings import Settings
+from regard.search.answers import Scope, TextQuery
+
+with open_library(Settings.resolve(Path(sys.argv[1]))) as library:
+    engine = library.engine()
+    for line in sys.stdin:
+        hits = engine.search(TextQuery(line.strip()), Scope(limit=100000)).hits
+        print(json.dumps([hit.asset.uri for hit in hits]), flush=True)
+"""
+
+
+@pytest.fixture
+def library(tmp_path: Path) -> Library:
+    made = Library(tmp_path)
+    for number in range(30):
+        made.photo(f"{number:03}.png", number)
+    return made
+
+
+def _index_arguments(library: Library, *more: str) -> list[Any]:
+    return ["index", library.photos, "--home", library.home, "--profile", "fake", *more]
+
+
+def _start_index(library: Library, **options: Any) -> subprocess.Popen[bytes]:
+    return subprocess.Popen(
+        command(*_index_arguments(library)),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        **options,
+    )
+
+
+def _slow_models(folder: Path, seconds: float) -> dict[str, str]:
+    """An environment in which each batch takes so long."""
+    site = folder / "slow"
+    site.mkdir(exist_ok=True)
+    (site / "sitecustomize.py").write_text(
+        "import time\n"
+        "import regard.models.fake as fake\n"
+        "segment = fake.FakeSegmenter.segment\n"
+        "def slow(self, images):\n"
+        f"    time.sleep({seconds})\n"
+        "    return segment(self, images)\n"
+        "fake.FakeSegmenter.segment = slow\n"
+    )
+    return {**os.environ, "PYTHONPATH": str(site)}
+
+
+def _wait_for_commits(library: Library, count: int) -> None:
+    deadline = time.monotonic() + 30
+    while time.monotonic() < deadline:
+        try:
+            if len(library.asset_ids()) >= count:
+                return
+        except Exception:  # noqa: BLE001 - no database, or no table yet
+            time.sleep(0.01)
+        time.sleep(0.01)
+    raise AssertionError("nothing was committed")
+
+
+@pytest.fixture
+def searcher(library: Library) -> Iterator[subprocess.Popen[str]]:
+    library.index()
+    process = subprocess.Popen(
+        [sys.executable, "-W", "error", "-c", _SEARCH_SERVER, str(library.home)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    yield process
+    process.communicate(timeout=30)
+    assert process.returncode == 0
+
+
+def _ask(process: subprocess.Popen[str]) -> set[str]:
+    assert process.stdin is not None
+    assert process.stdout is not None
+    process.stdin.write("red\n")
+    process.stdin.flush()
+    return {os.path.basename(uri) for uri in json.loads(process.stdout.readline())}
+
+
+def test_an_open_search_sees_what_another_process_commits(
+    library: Library, searcher: subprocess.Popen[str]
+) -> None:
+    before = _ask(searcher)
+    assert len(before) == 30
+    for number in range(40, 60):
+        library.photo(f"{number:03}.png", number)
+    indexing = _start_index(library, env=_slow_models(library.home.parent, 0.3))
+    _wait_for_commits(library, 31)
+    # The run goes on, and nothing but SQL has been written: its indexes are not on disk yet.
+    committed = len(library.asset_ids())
+    started = time.monotonic()
+    seen = _ask(searcher)
+    assert time.monotonic() - started < 1
+    assert len(seen) >= committed > 30
+    assert indexing.poll() is None
+    assert indexing.wait(timeout=60) == 0
+    indexing.communicate()
+    started = time.monotonic()
+    assert len(_ask(searcher)) == 50
+    for number in range(10):
+        os.unlink(library.photos / f"{number:03}.png")
+    assert regard_process(*_index_arguments(library)).code == 0
+    started = time.monotonic()
+    seen = _ask(searcher)
+    assert time.monotonic() - started < 1
+    assert len(seen) == 40
+    assert "000.png" not in seen
+
+
+def test_a_second_indexer_is_told_who_is_first(library: Library) -> None:
+    first = _start_index(library, env=_slow_models(library.home.parent, 2.0))
+    _wait_for_commits(library, 1)
+    second = regard("index", *_index_arguments(library, "--json")[1:])
+    removal = regard("remove", library.photos, "--home", library.home)
+    assert first.poll() is None
+    second.expect_sentence(3, str(first.pid), "wait for it to end")
+    removal.expect_sentence(3, str(first.pid))
+    first.kill()
+    first.communicate(timeout=60)
+    # The lease of a process that is gone is free at once.
+    assert regard_process(*_index_arguments(library)).code == 0
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_one_signal_ends_a_run_in_order(library: Library, number: signal.Signals) -> None:
+    for extra in range(100, 200):
+        library.photo(f"{extra}.png", extra)
+    process = _start_index(library, env=_slow_models(library.home.parent, 0.2))
+    _wait_for_commits(library, 3)
+    started = time.monotonic()
+    process.send_signal(number)
+    out, err = process.communicate(timeout=30)
+    assert time.monotonic() - started < 5
+    assert process.returncode == 130
+    assert b"Traceback" not in err
+    assert err.splitlines()[-1] == b"regard: interrupted; run the same command to carry on"
+    assert b"indexed" in out
+    kept = len(library.asset_ids())
+    assert 3 <= kept < 130
+    library.verify()
+    # What was interrupted was not taken for the whole, and its snapshot is on disk.
+    assert len(list(library.home.rglob("manifest.json"))) == 3
+    report = library.index()
+    assert (report["indexed"], report["unchanged"], report["removed"]) == (130 - kept, kept, 0)
+    library.verify()
+
+
+def test_a_second_signal_ends_it_at_once(library: Library) -> None:
+    process = _start_index(library, env=_slow_models(library.home.parent, 1.0))
+    _wait_for_commits(library, 1)
+    assert process.stderr is not None
+    process.send_signal(signal.SIGINT)
+    assert b"Ctrl-C again" in process.stderr.readline()
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=10)
+    assert process.returncode == 130
+    assert err == b"regard: interrupted\n"
+    library.verify()
+    assert library.index()["failed"] == 0
+    assert len(library.asset_ids()) == 30
+    library.verify()
+
+
+def test_a_search_is_interrupted_without_words_of_python(library: Library, tmp_path: Path) -> None:
+    library.index()
+    os.mkfifo(tmp_path / "queries")
+    process = subprocess.Popen(
+        command("search", "--queries", tmp_path / "queries", "--home", library.home),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
+    with open(tmp_path / "queries", "wb", buffering=0) as queries:
+        queries.write(b"red\n")
+        time.sleep(0.5)
+        process.send_signal(signal.SIGINT)
+        _, err = process.communicate(timeout=10)
+    assert process.returncode == 130
+    assert err == b"regard: interrupted\n"
+
+
+def test_a_terminal_gets_a_bar_and_a_pipe_gets_none(library: Library) -> None:
+    quiet = regard_process(*_index_arguments(library))
+    assert quiet.err == ""
+    for number in range(100, 130):
+        library.photo(f"{number}.png", number)
+    terminal, theirs = pty.openpty()
+    process = subprocess.Popen(
+        command(*_index_arguments(library)),
+        stdout=subprocess.PIPE,
+        stderr=theirs,
+        env={**_slow_models(library.home.parent, 0.2), "TERM": "xterm", "COLUMNS": "100"},
+    )
+    os.close(theirs)
+    shown = bytearray()
+    while select.select([terminal], [], [], 30)[0]:
+        try:
+            part = os.read(terminal, 65536)
+        except OSError:
+            break
+        if not part:
+            break
+        shown += part
+    os.close(terminal)
+    assert process.wait(timeout=30) == 0
+    assert process.stdout is not None
+    process.stdout.close()
+    assert b"indexing" in shown
+    assert b"30/30" in shown
+    assert b"Traceback" not in shown
+
+
+_HEAVY = (
+    "torch",
+    "transformers",
+    "tokenizers",
+    "safetensors",
+    "skimage",
+    "efficientnet_lite_pytorch",
+)
+
+
+@pytest.mark.parametrize("arguments", ["--help", "index", "search", "status", "verify"])
+def test_the_fake_profile_imports_nothing_heavy(library: Library, arguments: str) -> None:
+    library.index()
+    given = {
+        "--help": ["--help"],
+        "index": _index_arguments(library),
+        "search": ["search", "red", "--home", library.home],
+    }.get(arguments, [arguments, "--home", library.home])
+    light = ("faiss", "sqlalchemy", "numpy", "PIL") if arguments == "--help" else ()
+    script = (
+        "import sys\n"
+        "from regard.api.cli import main\n"
+        "main(sys.argv[1:])\n"
+        f"print([name for name in {_HEAVY + light!r} if name in sys.modules], file=sys.stderr)\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script, *given], capture_output=True, check=True, timeout=60
+    )
+    assert done.stderr == b"[]\n"
+
+
+def test_faiss_is_missed_with_the_command_that_installs_it(
+    library: Library, tmp_path: Path
+) -> None:
+    library.index()
+    site = tmp_path / "blocked"
+    site.mkdir()
+    (site / "sitecustomize.py").write_text("import sys\nsys.modules['faiss'] = None\n")
+    environ = {"PYTHONPATH": str(site)}
+    for arguments in (["search", "red", "--json"], ["verify"], ["rebuild"], ["status"]):
+        done = regard_process(*arguments, "--home", library.home, environ=environ)
+        done.expect_sentence(3, "FAISS", "pip install 'regard[cpu]'")
+    regard_process(*_index_arguments(library, "--json"), environ=environ).expect_sentence(
+        3, "FAISS"
+    )
+    fresh = Library(tmp_path / "fresh")
+    fresh.photo("a.png", 1)
+    done = regard_process(*_index_arguments(fresh, "--json"), environ=environ)
+    done.expect_sentence(3, "FAISS")
+
+
+def test_a_reader_that_has_seen_enough(library: Library) -> None:
+    library.index()
+    queries = b"red\n" * 3000
+    process = subprocess.Popen(
+        command("search", "--queries", "-", "--home", library.home),
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
+    assert process.stdin is not None
+    assert process.stdout is not None
+    assert process.stderr is not None
+    with process.stdin, process.stderr:
+        process.stdin.write(queries)
+        process.stdin.close()
+        process.stdout.readline()
+        process.stdout.close()
+        assert process.stderr.read() == b""
+        assert process.wait(timeout=60) == 0
+
+
+def test_streams_that_are_closed_or_full(library: Library) -> None:
+    def shell(line: str) -> subprocess.CompletedProcess[bytes]:
+        start = f"{sys.executable} -W error -m regard.api.cli"
+        script = line.replace("regard ", f"{start} ").replace("HOME", str(library.home))
+        return subprocess.run(["bash", "-c", script], capture_output=True, check=False, timeout=60)
+
+    done = shell(f"regard index {library.photos} --home HOME --profile fake >&- 2>&- <&-")
+    assert (done.returncode, done.stderr) == (0, b"")
+    library.verify()
+    assert len(library.asset_ids()) == 30
+    for arguments in ("red --json", "red --paths0", "--queries /etc/hostname"):
+        done = shell(f"regard search {arguments} --home HOME >&-")
+        assert (done.returncode, done.stderr) == (0, b"")
+        done = shell(f"regard search {arguments} --home HOME >/dev/full")
+        assert done.returncode == 3
+        assert done.stderr.startswith(b"regard: the system failed: No space left on device")
+        assert done.stderr.count(b"\n") == 1
+    done = shell("regard search --queries - --home HOME <&-")
+    assert (done.returncode, done.stdout, done.stderr) == (0, b"", b"")
+
+
+def test_a_disk_without_space_loses_nothing(library: Library) -> None:
+    library.index()
+    for number in range(200, 500):
+        library.photo(f"{number}.png", number)
+    size = (library.home / "catalog.sqlite3").stat().st_size
+
+    def limit() -> None:
+        # A file may not grow beyond this, as on a full disk; Python ignores the signal of it.
+        resource.setrlimit(resource.RLIMIT_FSIZE, (size + 300_000, resource.RLIM_INFINITY))
+
+    done = regard_process(*_index_arguments(library, "--json"), preexec_fn=limit)
+    done.expect_sentence(3, "catalog.sqlite3", "free space")
+    kept = len(library.asset_ids())
+    assert 30 < kept < 330
+    library.verify()
+    assert library.index()["unchanged"] == kept
+    library.verify()
+
+
+def test_a_home_that_may_not_be_written(library: Library) -> None:
+    library.index()
+    for path in (library.home, *library.home.rglob("*")):
+        os.chmod(path, 0o555 if path.is_dir() else 0o444)
+
+    def give_up_writing_everywhere() -> None:
+        if os.geteuid() == 0:
+            import ctypes
+
+            assert ctypes.CDLL(None).prctl(24, 1, 0, 0, 0) == 0
+
+    options: dict[str, Any] = {"preexec_fn": give_up_writing_everywhere}
+    library.photo("another.png", 99)
+    done = regard_process(*_index_arguments(library, "--json"), **options)
+    done.expect_sentence(3, "writable")
+    done = regard_process("search", "red", "--home", library.home, "--json", **options)
+    # SQLite's write-ahead log needs a file beside the database even for reading.
+    done.expect_sentence(3, "writable")
+    done = regard_process(
+        "index", library.photos, "--home", library.home / "below", "--profile", "fake", **options
+    )
+    done.expect_sentence(3, "can't be made")
+    for path in (library.home, *library.home.rglob("*")):
+        os.chmod(path, 0o755)
+
+
+def test_output_in_an_encoding_that_lacks_characters(library: Library) -> None:
+    library.photo("bücher-日本.png", 77)
+    library.index()
+    environ = {"PYTHONIOENCODING": "ascii"}
+    arguments = ("search", "é red", "--limit", "100", "--home", library.home)
+    document = regard_process(*arguments, "--json", environ=environ).document
+    assert document["query"]["text"] == "é red"
+    assert any(hit["asset"]["uri"].endswith("bücher-日本.png") for hit in document["hits"])
+    done = regard_process(*arguments, environ=environ)
+    assert done.code == 0
+    assert b"b\\xfccher" in done.out
