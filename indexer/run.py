@@ -24,7 +24,13 @@ from typing import Protocol
 
 from regard.core.catalog import Failure, IndexingCatalog, KnownAsset, WriterLease
 from regard.core.decoding import DecodeLimits
-from regard.core.errors import DecodeError, NotFound, RegardError, RootUnavailable
+from regard.core.errors import (
+    DecodeError,
+    ModelError,
+    NotFound,
+    RegardError,
+    RootUnavailable,
+)
 from regard.core.protocols import Analyzer
 from regard.core.records import Analysis, Image
 from regard.core.uris import uri_of_path
@@ -409,11 +415,15 @@ class _Run:
         """Write a content that the models have seen, or why they could not."""
         del self._pending[pending.photo.content.sha256]
         if isinstance(analysis, str):
-            for found, _ in [(pending.found, pending.photo), *pending.twins]:
-                self._fail(found, analysis)
+            self._commit_failure(pending, analysis)
             return
         photo = pending.photo
-        self._catalog.save(pending.found.stamp, photo.content, photo.facts, analysis)
+        try:
+            self._catalog.save(pending.found.stamp, photo.content, photo.facts, analysis)
+        except ModelError as error:
+            # A vector that no index could take: this picture's trouble alone.
+            self._commit_failure(pending, error.message)
+            return
         self._committed()
         self.report.indexed += 1
         self.report.regions += len(analysis.regions)
@@ -421,6 +431,10 @@ class _Run:
         for found, photo in pending.twins:
             assets = self._catalog.assets_of_content(photo.content.sha256) or []
             self._attach(found, photo, assets)
+
+    def _commit_failure(self, pending: _Pending, reason: str) -> None:
+        for found in (pending.found, *(found for found, _ in pending.twins)):
+            self._fail(found, reason)
 
     def _attach(self, found: Found, photo: Photo, assets: Sequence[KnownAsset]) -> None:
         """Write an asset of a content that is stored: it changed in name, place or time only.

@@ -73,17 +73,17 @@ def look(
     coarsely, _ = _pooled(windowed, image, boxes, masks)
     named = named_pixels(image)
     pixel_weights, _ = _region_weights(image, boxes, masks, *named.shape)
+    region_probabilities = (
+        softmax(classifier.logits(under_masks) / _MASK_TEMPERATURE)
+        + softmax(classifier.logits(under_boxes))
+    ) / np.float32(2)
     return Views(
         features=(native + windowed.mean(axis=(1, 2)) + large.mean(axis=(1, 2))) / np.float32(3),
         probabilities=whole,
-        salient=_salient(whole, softmax(classifier.logits(coarsely) / _MASK_TEMPERATURE)),
+        salient=_salient(whole, region_probabilities),
         colours=colour_shares(named, np.ones((1, named.size), dtype=np.float32))[0],
         region_features=(under_masks + coarsely) / np.float32(2),
-        region_probabilities=(
-            softmax(classifier.logits(under_masks) / _MASK_TEMPERATURE)
-            + softmax(classifier.logits(under_boxes))
-        )
-        / np.float32(2),
+        region_probabilities=region_probabilities,
         region_colours=colour_shares(named, pixel_weights),
     )
 
