@@ -106,9 +106,8 @@ class Retrieval:
         `text_to_image` holds `recall_at_1`, `recall_at_5`, `recall_at_10` and `median_rank` (null:
         not found), `text_to_region` holds `hit_at_1` and `hit_at_10`.
         """
-        recalls = {f"recall_at_{k}": self.images.recall(k).to_json() for k in self.images.cutoffs}
         return {
-            "text_to_image": {**recalls, "median_rank": self.images.median_rank},
+            "text_to_image": _image_measures(self.images),
             "text_to_region": {
                 f"hit_at_{k}": self.regions.recall(k).to_json() for k in self.regions.cutoffs
             },
@@ -124,14 +123,14 @@ class RetrievalReport:
     object_count: int
     text_count: int
     fused: Retrieval
-    ablations: Mapping[str, Retrieval] = field(default_factory=dict)
+    ablations: Mapping[str, Ranking] = field(default_factory=dict)
 
     def to_json(self) -> dict[str, Any]:
         """The measures as plain JSON values.
 
         `images`, `captions`, `objects`, `object_texts` are counts; `text_to_image` and
-        `text_to_region` are `Retrieval.to_json` of the fused search; `ablations` holds the same
-        two for each name.
+        `text_to_region` are `Retrieval.to_json` of the fused search; `ablations` holds
+        `text_to_image` for each name.
         """
         return {
             "images": self.image_count,
@@ -139,20 +138,23 @@ class RetrievalReport:
             "objects": self.object_count,
             "object_texts": self.text_count,
             **self.fused.to_json(),
-            "ablations": {name: found.to_json() for name, found in self.ablations.items()},
+            "ablations": {
+                name: {"text_to_image": _image_measures(found)}
+                for name, found in self.ablations.items()
+            },
         }
 
     def to_text(self) -> str:
         """A table for people."""
-        searches = {"all channels": self.fused, **self.ablations}
+        searches = {"all channels": self.fused.images, **self.ablations}
         rows = [["text → image", *(f"R@{k}" for k in IMAGE_CUTOFFS), "median rank"]]
         for name, found in searches.items():
-            median = found.images.median_rank
-            shares = [str(found.images.recall(k)) for k in found.images.cutoffs]
+            median = found.median_rank
+            shares = [str(found.recall(k)) for k in found.cutoffs]
             rows.append([f"  {name}", *shares, "not found" if median is None else f"{median:g}"])
         rows.append(["text → region", *(f"hit@{k}" for k in REGION_CUTOFFS)])
-        for name, found in searches.items():
-            rows.append([f"  {name}", *(str(found.regions.recall(k)) for k in REGION_CUTOFFS)])
+        regions = self.fused.regions
+        rows.append(["  all channels", *(str(regions.recall(k)) for k in REGION_CUTOFFS)])
         return "\n".join(
             [
                 f"{self.image_count} images, {self.caption_count} captions, "
@@ -171,7 +173,7 @@ def evaluate_retrieval(
     Text → image is counted a caption: each caption of each image is a query, right on any image
     that bears the same caption. Text → region is counted a distinct object text: right is a region
     of an image whose box meets that of an object with this text at IoU ≥ 0.5. `ablations` are
-    further searchers by name ("without …") that are measured the same way.
+    further searchers by name ("without …"), for text → image alone.
 
     Raises CannotWork when a searcher answers with an image outside the labelled set.
     """
@@ -182,8 +184,8 @@ def evaluate_retrieval(
         caption_count=sum(map(len, counted)),
         object_count=len(objects),
         text_count=len({thing.text for thing in objects}),
-        fused=_measure(labels, fused),
-        ablations={name: _measure(labels, one) for name, one in (ablations or {}).items()},
+        fused=Retrieval(_rank_images(labels, fused), _rank_regions(labels, fused)),
+        ablations={name: _rank_images(labels, one) for name, one in (ablations or {}).items()},
     )
 
 
@@ -213,29 +215,37 @@ def is_right_region(answer: Answer, boxes: Mapping[str, Sequence[Box]]) -> bool:
     )
 
 
-def _measure(labels: LabelledSet, searcher: Searcher) -> Retrieval:
-    bearers, boxes = images_by_caption(labels), boxes_by_text(labels)
+def _image_measures(ranking: Ranking) -> dict[str, Any]:
+    recalls = {f"recall_at_{k}": ranking.recall(k).to_json() for k in ranking.cutoffs}
+    return {**recalls, "median_rank": ranking.median_rank}
+
+
+def _rank_images(labels: LabelledSet, searcher: Searcher) -> Ranking:
+    bearers = images_by_caption(labels)
     weights: dict[str, int] = defaultdict(int)
     for image in labels.images:
         for caption in image.captions:
             weights[caption] += 1
-    known = {image.file_name for image in labels.images}
     # The median wants every rank, so the whole ranking is asked for.
     limit = max(len(labels.images), *IMAGE_CUTOFFS)
-    images = []
-    for text, answers in _answers(searcher, sorted(bearers), Target.IMAGE, limit, known):
+    queries = []
+    for text, answers in _answers(searcher, sorted(bearers), Target.IMAGE, limit, _names(labels)):
         right = [answer.file_name in bearers[text] for answer in answers]
-        images.append(_ranked(text, right, weights[text], answers))
-    regions = []
-    for text, answers in _answers(
-        searcher, sorted(boxes), Target.REGION, max(REGION_CUTOFFS), known
-    ):
+        queries.append(_ranked(text, right, weights[text], answers))
+    return Ranking(IMAGE_CUTOFFS, tuple(queries))
+
+
+def _rank_regions(labels: LabelledSet, searcher: Searcher) -> Ranking:
+    boxes, limit = boxes_by_text(labels), max(REGION_CUTOFFS)
+    queries = []
+    for text, answers in _answers(searcher, sorted(boxes), Target.REGION, limit, _names(labels)):
         right = [is_right_region(answer, boxes[text]) for answer in answers]
-        regions.append(_ranked(text, right, 1, answers))
-    return Retrieval(
-        images=Ranking(IMAGE_CUTOFFS, tuple(images)),
-        regions=Ranking(REGION_CUTOFFS, tuple(regions)),
-    )
+        queries.append(_ranked(text, right, 1, answers))
+    return Ranking(REGION_CUTOFFS, tuple(queries))
+
+
+def _names(labels: LabelledSet) -> set[str]:
+    return {image.file_name for image in labels.images}
 
 
 def _ranked(

@@ -19,7 +19,7 @@ from regard.api.cli.progress import progress_bar
 from regard.api.wiring import Library, open_or_make_library
 from regard.core.decoding import decode_file
 from regard.core.errors import CannotWork
-from regard.core.records import Float32Array, Image, Kind, Routes, Target
+from regard.core.records import Float32Array, Image, Kind, QueryKind, Routes, Target
 from regard.core.settings import Settings
 from regard.core.uris import absolute_path
 from regard.evaluation.captions import WrittenCaption, evaluate_captions
@@ -134,7 +134,8 @@ def retrieval(**options: Any) -> int:
     With --home the photographs are kept there, and measuring again is quick.
     """
     with _subject(**options) as subject:
-        kinds = [kind for kind in Kind if _has(subject.library.profile.routes, kind)]
+        routed = subject.library.profile.routes[QueryKind.TEXT, Target.IMAGE]
+        kinds = dict.fromkeys(weighted.channel.kind for weighted in routed)
         ablated = {f"without {kind}": subject.searcher(kind) for kind in kinds}
         report = evaluate_retrieval(subject.labels, subject.searcher(), ablated)
         subject.show(
@@ -229,10 +230,6 @@ def _embed_sentences(sentences: Sequence[str]) -> Float32Array:
     from regard.models.lite.sentences import SentenceEncoder
 
     return SentenceEncoder().encode(sentences)
-
-
-def _has(routes: Routes, kind: Kind) -> bool:
-    return any(weighted.channel.kind is kind for routed in routes.values() for weighted in routed)
 
 
 def _without(routes: Routes, kind: Kind | None) -> Routes:

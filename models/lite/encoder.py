@@ -17,6 +17,7 @@ has part of its length there, and so scores lower with every text.
 from __future__ import annotations
 
 import re
+from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -56,30 +57,33 @@ PARAMETERS: Mapping[str, float] = {
 """All that shapes the joint space, for the pipeline's fingerprint."""
 
 
-class JointEncoder:
-    """Images, regions and texts in one space, joined by ImageNet's words and by colours.
+class _LookingEncoder(ABC):
+    """Encodes images and regions by looking at each image once.
 
-    Images are looked at one at a time, so a batch gives exactly the rows of its images one by one; texts
-    agree within 1e-5. Texts alone never load the classifier. Safe to call from several threads.
+    Images are looked at one at a time, so a batch gives exactly the rows of its images one by one. Safe to
+    call from several threads.
     """
 
-    def __init__(self, classifier: Classifier, sentences: SentenceEncoder) -> None:
+    def __init__(self, classifier: Classifier) -> None:
         self._classifier = classifier
-        self._sentences = sentences
 
     @property
+    @abstractmethod
     def space(self) -> Space:
-        """The joint space."""
-        return JOINT
+        """The space that the rows lie in."""
 
-    @property
-    def takes_texts(self) -> bool:
-        """Always."""
-        return True
+    @abstractmethod
+    def image_row(self, views: Views) -> Float32Array:
+        """The whole image's vector, shape (d,)."""
+
+    @abstractmethod
+    def region_rows(self, views: Views) -> Float32Array:
+        """The regions' vectors, shape (r, d)."""
 
     def encode_images(self, images: Sequence[Image]) -> Float32Array:
-        """Embed whole images, shape (n, 1396)."""
-        return _stacked([self.image_row(look(self._classifier, i, (), ())) for i in images], JOINT)
+        """Embed whole images, shape (n, d)."""
+        rows = [self.image_row(look(self._classifier, image, (), ())) for image in images]
+        return np.stack(rows) if rows else np.zeros((0, self.space.dimension), dtype=np.float32)
 
     def encode_regions(
         self,
@@ -87,11 +91,29 @@ class JointEncoder:
         boxes: Sequence[Sequence[Box]],
         masks: Sequence[Sequence[Mask | None]],
     ) -> list[Float32Array]:
-        """Embed regions, a list of (r, 1396); all of one image's regions share its forward pass."""
+        """Embed regions, a list of (r, d); all of one image's regions share its forward pass."""
         return [
             self.region_rows(look(self._classifier, image, its_boxes, its_masks))
             for image, its_boxes, its_masks in zip(images, boxes, masks, strict=True)
         ]
+
+
+class JointEncoder(_LookingEncoder):
+    """Images, regions and texts in one space, joined by ImageNet's words and by colours.
+
+    Rows have 1396 dimensions. Texts agree in any batch within 1e-5, and never load the classifier.
+    """
+
+    takes_texts = True
+
+    def __init__(self, classifier: Classifier, sentences: SentenceEncoder) -> None:
+        super().__init__(classifier)
+        self._sentences = sentences
+
+    @property
+    def space(self) -> Space:
+        """The joint space."""
+        return JOINT
 
     def encode_texts(self, texts: Sequence[str]) -> Float32Array:
         """Embed sentences, shape (n, 1396); what lies beyond 256 tokens is not read."""
@@ -117,41 +139,15 @@ class JointEncoder:
         return rows
 
 
-class VisualEncoder:
-    """Images and regions by the classifier's pooled features, for image ↔ image and region ↔ region.
+class VisualEncoder(_LookingEncoder):
+    """Images and regions by the classifier's pooled features, for image ↔ image and region ↔ region."""
 
-    Images are looked at one at a time, so a batch gives exactly the rows of its images one by one. Safe to
-    call from several threads.
-    """
-
-    def __init__(self, classifier: Classifier) -> None:
-        self._classifier = classifier
+    takes_texts = False
 
     @property
     def space(self) -> Space:
         """The visual space."""
         return VISUAL
-
-    @property
-    def takes_texts(self) -> bool:
-        """Never: a text has no looks."""
-        return False
-
-    def encode_images(self, images: Sequence[Image]) -> Float32Array:
-        """Embed whole images, shape (n, 1280)."""
-        return _stacked([self.image_row(look(self._classifier, i, (), ())) for i in images], VISUAL)
-
-    def encode_regions(
-        self,
-        images: Sequence[Image],
-        boxes: Sequence[Sequence[Box]],
-        masks: Sequence[Sequence[Mask | None]],
-    ) -> list[Float32Array]:
-        """Embed regions, a list of (r, 1280); all of one image's regions share its forward pass."""
-        return [
-            self.region_rows(look(self._classifier, image, its_boxes, its_masks))
-            for image, its_boxes, its_masks in zip(images, boxes, masks, strict=True)
-        ]
 
     def encode_texts(self, texts: Sequence[str]) -> Float32Array:
         """Refused: raises UsageError."""
@@ -201,9 +197,3 @@ def unit(rows: Float32Array) -> Float32Array:
     """Rows of length one; a row of zeros stays."""
     lengths = np.linalg.norm(rows, axis=-1, keepdims=True)
     return np.asarray(rows / np.where(lengths > 0, lengths, 1.0), dtype=np.float32)
-
-
-def _stacked(rows: Sequence[Float32Array], space: Space) -> Float32Array:
-    if not rows:
-        return np.zeros((0, space.dimension), dtype=np.float32)
-    return np.stack(rows)
