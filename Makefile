@@ -8,11 +8,13 @@ EDITABLE := --config-settings editable_mode=strict
 SOURCES := core models storage indexer search evaluation api
 PACKAGES := $(addprefix -p regard.,$(SOURCES))
 
+export PHOTOS
+.NOTPARALLEL:
 .PHONY: run demo test lint types imports pytest campaign benchmark clean FORCE
 
 run: demo
 demo: $(VENV)/.installed-run $(VENV)/.linked
-	$(BIN)/regard demo --output demo-output $(if $(PHOTOS),--photos "$(PHOTOS)")
+	$(BIN)/regard demo --output demo-output $(if $(PHOTOS),--photos "$$PHOTOS")
 
 test: lint types imports pytest
 

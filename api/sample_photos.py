@@ -9,7 +9,7 @@ from pathlib import Path
 from regard.core.errors import MissingDependency
 
 # The photographs among scikit-image's sample images: no diagrams, microscopy or test patterns. Its
-# documentation (`skimage.data`) names the source of each; all are in the public domain or CC0.
+# documentation (`skimage.data`) names the source of each and, for most, the licence.
 _SAMPLES = {
     "astronaut.png": "astronaut.png",
     "brick.png": "brick-wall.png",

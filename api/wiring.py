@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator
 
-from regard.core.errors import HomeError, UsageError
+from regard.core.errors import HomeError, PipelineConflict, UsageError
 from regard.core.protocols import Profile
 from regard.core.records import Routes
 from regard.core.settings import Settings
@@ -29,7 +29,7 @@ class Library:
         self.settings = settings
         self.catalog = catalog
         self.pipeline = pipeline
-        self.profile: Profile = load_profile(pipeline.profile)
+        self.profile = _profile_of(pipeline)
         check_pipeline(pipeline, self.profile.spec)
         self.search_catalog = SqlSearchCatalog(catalog, pipeline)
         self.indexes = ChannelIndexes(catalog, pipeline, self.search_catalog, settings.indexes)
@@ -70,7 +70,7 @@ def open_or_make_library(settings: Settings, profile: str | None) -> Iterator[Li
     with _opened(settings, make=True) as catalog:
         pipeline = catalog.live_pipeline()
         if chosen is None:
-            chosen = load_profile(DEFAULT_PROFILE if pipeline is None else pipeline.profile)
+            chosen = load_profile(DEFAULT_PROFILE) if pipeline is None else _profile_of(pipeline)
         if pipeline is not None:
             check_pipeline(pipeline, chosen.spec)
         else:
@@ -94,6 +94,17 @@ def _opened(settings: Settings, *, make: bool) -> Iterator[Catalog]:
         yield catalog
     finally:
         catalog.close()
+
+
+def _profile_of(pipeline: StoredPipeline) -> Profile:
+    """The profile of a home; one that this version does not know is the home's trouble, not the user's."""
+    try:
+        return load_profile(pipeline.profile)
+    except UsageError as error:
+        raise PipelineConflict(
+            f"this home was indexed with the profile {pipeline.profile}, which this version lacks",
+            remedy="install the version of regard that has it, or choose another --home",
+        ) from error
 
 
 def _nothing_indexed(settings: Settings) -> HomeError:

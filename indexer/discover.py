@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import errno
 import os
+import shlex
 import stat
 from collections.abc import Callable, Container, Iterable, Iterator
 from dataclasses import dataclass, field
@@ -212,7 +213,8 @@ def require_root(root: bytes) -> os.stat_result:
     except FileNotFoundError:
         raise RootUnavailable(
             f"there is no file or folder {uri}",
-            remedy=f"mount or restore it, or run: regard remove {uri}",
+            remedy="check the path; what is gone for good is forgotten by: "
+            f"regard remove {shlex.quote(uri)}",
         ) from None
     except OSError as error:
         raise RootUnavailable(

@@ -15,6 +15,7 @@ import dataclasses
 import itertools
 import logging
 import os
+import shlex
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -173,15 +174,16 @@ class Indexer:
         """
         removed = 0
         with self.catalog.writer_lease():
-            for root in distinct_roots(paths):
-                known = self.catalog.known_assets(root)
-                count = sum(self.catalog.remove(assets) for assets in _portions(known))
-                if not count:
+            roots = distinct_roots(paths)
+            for root in roots:
+                if next(self.catalog.known_assets(root), None) is None:
                     raise NotFound(
                         f"the collection holds nothing at or below {uri_of_path(root)}",
                         remedy="see what it holds with: regard status",
                     )
-                removed += count
+            for root in roots:
+                known = self.catalog.known_assets(root)
+                removed += sum(self.catalog.remove(assets) for assets in _portions(known))
             self._keep_indexes()
         return removed
 
@@ -484,7 +486,7 @@ def _emptied(root: bytes) -> RootUnavailable:
     uri = uri_of_path(root)
     return RootUnavailable(
         f"no photograph is left at {uri}, where the catalog knows some, and nothing was removed",
-        remedy=f"mount or restore it, or run: regard remove {uri}",
+        remedy=f"mount or restore it, or run: regard remove {shlex.quote(uri)}",
     )
 
 

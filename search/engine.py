@@ -169,8 +169,12 @@ class SearchEngine:
             [list(ranking.matches) for ranking in rankings],
             [ranking.weighted.weight for ranking in rankings],
         )
-        if excluded is not None and excluded.is_region and scope.target is Target.REGION:
-            fused = [entry for entry in fused if entry[0] != excluded.id]
+        if excluded is not None and excluded.is_region:
+            # The region itself; or the photograph it was found on, the trivial answer.
+            own = {excluded.id}
+            if scope.target is Target.IMAGE:
+                own = {region.content for region in self._catalog.regions(own).values()}
+            fused = [entry for entry in fused if entry[0] not in own]
         hits: list[Hit] = []
         left = iter(fused)
         portion = min(scope.limit, len(fused)) + 1

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import shlex
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -19,7 +21,7 @@ from regard.core.decoding import decode_file
 from regard.core.errors import CannotWork
 from regard.core.records import Image, Target
 from regard.core.settings import Settings
-from regard.core.uris import uri_of_path
+from regard.core.uris import absolute_path, uri_of_path
 from regard.evaluation.contact_sheet import Outline, Role, Row, TextCard, Tile, draw_contact_sheet
 from regard.search.answers import Answer, Hit, ImageQuery, LikeQuery, Query, Scope, TextQuery
 from regard.search.engine import SearchEngine
@@ -66,8 +68,10 @@ def demo(photos: Path | None, output: Path, profile: str | None) -> int:
         folder = output / "photos"
         click.echo(f"{gather_sample_photos(folder)} sample photographs in {folder}")
     else:
-        folder = photos
-    settings = Settings.resolve(output / ("home" if photos is None else "home-of-yours"), {})
+        folder = photos.expanduser()
+    # Each folder has a home of its own, so that the hits are from the photographs that were named.
+    digest = hashlib.sha256(absolute_path(folder)).hexdigest()[:12]
+    settings = Settings.resolve(output / ("home" if photos is None else f"home-{digest}"), {})
     with open_or_make_library(settings, profile) as library:
         with stop_request() as stop, progress_bar("indexing") as progress:
             report = library.indexer(DEFAULT_COLLECTION).run(
@@ -85,7 +89,7 @@ def demo(photos: Path | None, output: Path, profile: str | None) -> int:
     picture = output / "hits.png"
     _draw(shown, picture)
     click.echo(f"\n{len(shown)} queries in {elapsed:.1f} s; the picture of them: {picture}")
-    click.echo(f'search on with: regard search "…" --home {settings.home}')
+    click.echo(f'search on with: regard search "…" --home {shlex.quote(str(settings.home))}')
     return DONE_WITH_FAILURES if report.failures else DONE
 
 

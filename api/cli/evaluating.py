@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import json
+import hashlib
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -12,7 +12,7 @@ from typing import Any, Protocol, TypeVar
 
 import click
 
-from regard.api.cli.app import DONE
+from regard.api.cli.app import DONE, write_json
 from regard.api.cli.indexing import stop_request
 from regard.api.cli.options import home_option, json_option
 from regard.api.cli.progress import progress_bar
@@ -82,7 +82,7 @@ class _Subject:
     def show(self, report: _Report, draw: Callable[[Path], Sequence[Path]]) -> None:
         """Print the report, and draw its failures where that was asked for."""
         if self.as_json:
-            click.echo(json.dumps(report.to_json(), ensure_ascii=False))
+            write_json(report.to_json())
         else:
             click.echo(report.to_text())
         if self.pictures is not None:
@@ -91,20 +91,20 @@ class _Subject:
                 click.echo(f"drawn: {path}", err=True)
 
     def _names(self) -> dict[bytes, str]:
-        return {
-            absolute_path(self.labels.path(image.file_name)): image.file_name
-            for image in self.labels.images
-        }
+        return {absolute_path(path): name for path, name in self.labels.by_path().items()}
 
 
-@click.group()
-def evaluate() -> None:
+@click.group(invoke_without_command=True)
+@click.pass_context
+def evaluate(context: click.Context) -> None:
     """Measure quality on photographs with labels in COCO's form.
 
     \b
     Example: regard evaluate retrieval --images photos --only 'singles/*'
              --captions photos/captions.json --instances photos/instances.json
     """
+    if context.invoked_subcommand is None:
+        raise click.UsageError("no measurement is given", context)
 
 
 def _common(function: _Function) -> _Function:
@@ -112,7 +112,9 @@ def _common(function: _Function) -> _Function:
     path = click.Path(path_type=Path)
     for option in reversed(
         (
-            click.option("--images", type=path, required=True, metavar="DIR"),
+            click.option(
+                "--images", type=path, required=True, metavar="DIR", help="The photographs."
+            ),
             click.option("--only", metavar="GLOB", help="Only images whose file_name matches."),
             click.option("--captions", type=path, metavar="FILE", help="COCO captions."),
             click.option("--instances", type=path, metavar="FILE", help="COCO instances."),
@@ -130,6 +132,10 @@ def _common(function: _Function) -> _Function:
 @_common
 def retrieval(**options: Any) -> int:
     """Text → image R@1/5/10 a caption, text → region hit@1/10 a distinct text.
+
+    \b
+    Example: regard evaluate retrieval --images photos --captions photos/captions.json
+             --instances photos/instances.json --pictures failures
 
     With --home the photographs are kept there, and measuring again is quick.
     """
@@ -150,6 +156,9 @@ def retrieval(**options: Any) -> int:
 def regions(**options: Any) -> int:
     """Share of labelled objects that regions cover, and how well masks fit.
 
+    \b
+    Example: regard evaluate regions --images photos --instances photos/instances.json
+
     With --home the photographs are kept there, and measuring again is quick.
     """
     with _subject(**options) as subject:
@@ -166,6 +175,9 @@ def regions(**options: Any) -> int:
 @_common
 def captions(**options: Any) -> int:
     """CIDEr, BLEU-4 and SPICE, and how often captions name a thing and are right.
+
+    \b
+    Example: regard evaluate captions --images photos --captions photos/captions.json
 
     With --home the photographs are kept there, and measuring again is quick.
     """
@@ -198,7 +210,10 @@ def _subject(
 ) -> Iterator[_Subject]:
     """Index the labelled photographs into a collection of their own, and hand all over."""
     labels = read_labels(images, captions=captions, instances=instances, only=only)
-    collection = f"evaluation of {only or 'all'}"
+    # Another selection is another collection, so that a search meets exactly these photographs.
+    selection = "\0".join(str(labels.path(image.file_name)) for image in labels.images)
+    digest = hashlib.sha256(selection.encode(errors="surrogateescape")).hexdigest()
+    collection = f"evaluation {digest[:16]}"
     with tempfile.TemporaryDirectory(prefix="regard-evaluation-") as scratch:
         # Unless told otherwise, nothing of a measurement stays, and no home of one's own is touched.
         settings = Settings.resolve(home or Path(scratch), {} if home is None else None)

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import functools
-import os
 
+from regard.core.machine import usable_cores
 from regard.core.protocols import Analyzer, Encoder
 from regard.core.records import (
     Channel,
@@ -39,7 +39,7 @@ class LiteProfile:
     name = "lite"
     batch_size = 8
     # Each analysis runs on one core: more images at once use a machine better than more threads each.
-    analyzer_threads = os.cpu_count() or 1
+    analyzer_threads = usable_cores()
 
     @functools.cached_property
     def spec(self) -> PipelineSpec:

@@ -14,7 +14,6 @@ answer therefore depends neither on the device nor on how the rows are spread ov
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -25,6 +24,7 @@ import numpy as np
 import numpy.typing as npt
 
 from regard.core.idset import BoolArray, IdSet
+from regard.core.machine import usable_cores
 from regard.core.records import Float32Array, Int64Array
 
 # Rows fetched beyond k, so that near ties at the border rarely need a second scan.
@@ -37,7 +37,7 @@ _BLOCK_QUERIES = 64
 # FAISS shares a scan among its threads by query, so few queries leave cores idle: then the parts are
 # scanned side by side. The scans release the GIL. No thread starts before the first search.
 _FEW_QUERIES = 4
-_scanners = ThreadPoolExecutor(os.cpu_count(), thread_name_prefix="regard-scan")
+_scanners = ThreadPoolExecutor(usable_cores(), thread_name_prefix="regard-scan")
 
 
 @dataclass(frozen=True, slots=True)

@@ -171,6 +171,7 @@ def _an_unknown_profile(library: Library) -> None:
         (_a_damaged_index, ["damaged", "run: regard rebuild"]),
         (_an_index_of_another_catalog, ["another", "run: regard rebuild"]),
         (_another_fingerprint, ["other revisions", "another --home"]),
+        (_an_unknown_profile, ["blip9", "another --home"]),
     ],
 )
 def test_a_home_that_does_not_fit(
