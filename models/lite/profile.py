@@ -37,7 +37,7 @@ class LiteProfile:
     """See `regard.core.protocols.Profile`. The models are made once and load their weights lazily."""
 
     name = "lite"
-    batch_size = 8
+    batch_size = 4
     # Each analysis runs on one core: more images at once use a machine better than more threads each.
     analyzer_threads = usable_cores()
 
