@@ -36,7 +36,7 @@ campaign: $(VENV)/.installed-test $(VENV)/.linked
 	$(BIN)/python -m pytest -m campaign --timeout 1800
 
 benchmark: $(VENV)/.installed-run $(VENV)/.linked
-	$(BIN)/python benchmarks/indexing_rate.py
+	$(BIN)/python benchmarks/indexing_rate.py $(PHOTOS)
 
 clean:
 	rm -rf $(VENV) build demo-output *.egg-info

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 
 from rich.columns import Columns
@@ -11,7 +12,7 @@ from rich.text import Text
 
 from regard.api.cli.app import printable
 from regard.core.decoding import decode_file
-from regard.core.errors import DecodeError
+from regard.core.errors import CannotWork, DecodeError
 from regard.search.answers import Answer, Hit
 from regard.search.identifiers import asset_identifier, region_identifier
 
@@ -45,6 +46,12 @@ def print_preview(answer: Answer) -> None:
     """The hits as pictures, with the matching region's box drawn, in the terminal's best way."""
     from PIL import Image as PillowImage
     from PIL import ImageDraw
+
+    if sys.stdout.isatty() and 0 in os.get_terminal_size(sys.stdout.fileno()):
+        raise CannotWork(
+            "the terminal tells no size to draw pictures in",
+            remedy="run: stty cols 80 rows 24, or search without --preview",
+        )
     from textual_image.renderable import Image as TerminalImage
 
     console = Console()

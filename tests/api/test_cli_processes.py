@@ -124,6 +124,7 @@ def test_an_open_search_sees_what_another_process_commits(
     indexing.communicate()
     started = time.monotonic()
     assert len(_ask(searcher)) == 50
+    assert time.monotonic() - started < 1
     for number in range(10):
         os.unlink(library.photos / f"{number:03}.png")
     assert regard_process(*_index_arguments(library)).code == 0
