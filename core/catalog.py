@@ -173,3 +173,13 @@ class ChannelSearch(Protocol):
         Returns scores (n, k), descending, and embedding ids (n, k), filled up with -inf and -1.
         Raises NotFound for an unknown collection.
         """
+
+
+class DerivedIndexes(Protocol):
+    """The vector indexes, brought up to the catalog and kept on disk."""
+
+    def catch_up(self) -> None:
+        """Apply what the catalog has committed."""
+
+    def snapshot(self) -> None:
+        """Write what is not on disk yet."""

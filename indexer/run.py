@@ -20,14 +20,12 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
-from typing import Protocol
+from dataclasses import dataclass
 
-from regard.core.catalog import Failure, IndexingCatalog, KnownAsset, WriterLease
+from regard.core.catalog import DerivedIndexes, Failure, IndexingCatalog, KnownAsset, WriterLease
 from regard.core.decoding import DecodeLimits
 from regard.core.errors import (
     DecodeError,
-    ModelError,
     NotFound,
     RegardError,
     RootUnavailable,
@@ -35,6 +33,7 @@ from regard.core.errors import (
 from regard.core.protocols import Analyzer
 from regard.core.records import Analysis, Image
 from regard.core.uris import uri_of_path
+from regard.indexer.commits import Commits, Pending
 from regard.indexer.decode import Photo, read_photo
 from regard.indexer.discover import (
     Candidate,
@@ -44,8 +43,6 @@ from regard.indexer.discover import (
     compare,
     distinct_roots,
     is_empty_folder,
-    is_gone,
-    lies_below,
     require_root,
 )
 from regard.indexer.lookahead import map_ahead
@@ -64,16 +61,6 @@ _SNAPSHOT_SECONDS = 60.0
 _REMOVED_AT_ONCE = 1000
 
 
-class DerivedIndexes(Protocol):
-    """The vector indexes, brought up to the catalog and kept on disk."""
-
-    def catch_up(self) -> None:
-        """Apply what the catalog has committed."""
-
-    def snapshot(self) -> None:
-        """Write what is not on disk yet."""
-
-
 @dataclass(frozen=True, slots=True)
 class _Read:
     """What was made of a file: a photograph, or the reason why not."""
@@ -81,24 +68,6 @@ class _Read:
     found: Found
     photo: Photo | None = None
     trouble: str | None = None
-
-
-@dataclass(slots=True)
-class _Pending:
-    """A content on its way through the models, and the files that turned out to be its twins.
-
-    `photo` and the twins are without pixels; `image` goes once the models have seen it.
-    """
-
-    found: Found
-    photo: Photo
-    image: Image | None
-    twins: list[tuple[Found, Photo]] = field(default_factory=list)
-
-    @property
-    def pixels(self) -> int:
-        """Pixels of the picture."""
-        return self.photo.content.width * self.photo.content.height
 
 
 class Indexer:
@@ -211,11 +180,11 @@ class _Run:
         self._retry_failed = retry_failed
         self._progress = progress
         self._should_stop = should_stop
-        self._roots = frozenset(roots)
-        self._pending: dict[str, _Pending] = {}
+        self._pending: dict[str, Pending] = {}
         self._with_missing: list[Walk] = []
         self._giant = threading.Semaphore()
-        self._commits = 0
+        self._commits = Commits(self._catalog, frozenset(roots), self.report, progress)
+        self._caught_up = 0
         self._snapshot_at = time.monotonic() + _SNAPSHOT_SECONDS
 
     def index(self, roots: Sequence[bytes]) -> None:
@@ -245,7 +214,8 @@ class _Run:
             )
             for batch, analyses in analysed:
                 for pending, analysis in zip(batch, analyses, strict=True):
-                    self._commit(pending, analysis)
+                    del self._pending[pending.photo.content.sha256]
+                    self._commits.save(pending, analysis)
                 self._keep_indexes()
             self._remove_missing()
         finally:
@@ -350,9 +320,9 @@ class _Run:
             return _Read(found, trouble=f"it can't be read: {type(error).__name__}: {error}")
         return _Read(found, photo)
 
-    def _batches(self, read: Iterable[_Read]) -> Iterator[list[_Pending]]:
+    def _batches(self, read: Iterable[_Read]) -> Iterator[list[Pending]]:
         """Batches of new contents; failures and known contents are committed on the way."""
-        batch: list[_Pending] = []
+        batch: list[Pending] = []
         for item in read:
             pending = self._sort(item)
             if pending is not None:
@@ -368,10 +338,10 @@ class _Run:
         if batch:
             yield batch
 
-    def _sort(self, item: _Read) -> _Pending | None:
+    def _sort(self, item: _Read) -> Pending | None:
         """A content that the models must see; whatever else it is, is dealt with here."""
         if item.found.trouble is not None:
-            self._fail(item.found, item.found.trouble)
+            self._commits.fail(item.found, item.found.trouble)
             return None
         if item.photo is not None:
             if self._is_stored(item.found, item.photo):
@@ -384,7 +354,7 @@ class _Run:
         try:
             again = self._read(item.found, self._indexer.limits)
             if again.photo is None:
-                self._fail(again.found, again.trouble or "it can't be read")
+                self._commits.fail(again.found, again.trouble or "it can't be read")
             elif not self._is_stored(again.found, again.photo):
                 pending = _pending(again.found, again.photo)
         finally:
@@ -400,10 +370,10 @@ class _Run:
             return True
         assets = self._catalog.assets_of_content(sha256)
         if assets is not None:
-            self._attach(found, photo, assets)
+            self._commits.attach(found, photo, assets)
         return assets is not None
 
-    def _analyse(self, analyzer: Analyzer, batch: Sequence[_Pending]) -> list[Analysis | str]:
+    def _analyse(self, analyzer: Analyzer, batch: Sequence[Pending]) -> list[Analysis | str]:
         """In an analyzer thread: analyses in the order of the batch, or why there is none."""
         try:
             return _analyses(analyzer, [item.image for item in batch if item.image is not None])
@@ -413,68 +383,10 @@ class _Run:
                 if _is_giant(item):
                     self._giant.release()
 
-    def _commit(self, pending: _Pending, analysis: Analysis | str) -> None:
-        """Write a content that the models have seen, or why they could not."""
-        del self._pending[pending.photo.content.sha256]
-        if isinstance(analysis, str):
-            self._commit_failure(pending, analysis)
-            return
-        photo = pending.photo
-        try:
-            self._catalog.save(pending.found.stamp, photo.content, photo.facts, analysis)
-        except ModelError as error:
-            # A vector that no index could take: this picture's trouble alone.
-            self._commit_failure(pending, error.message)
-            return
-        self._committed()
-        self.report.indexed += 1
-        self.report.regions += len(analysis.regions)
-        self.report.captions += len(analysis.captions)
-        for found, photo in pending.twins:
-            assets = self._catalog.assets_of_content(photo.content.sha256) or []
-            self._attach(found, photo, assets)
-
-    def _commit_failure(self, pending: _Pending, reason: str) -> None:
-        for found in (pending.found, *(found for found, _ in pending.twins)):
-            self._fail(found, reason)
-
-    def _attach(self, found: Found, photo: Photo, assets: Sequence[KnownAsset]) -> None:
-        """Write an asset of a content that is stored: it changed in name, place or time only.
-
-        `assets` are those of the same content; one whose file is gone from the roots was moved here.
-        """
-        path = found.stamp.path
-        is_same = any(asset.stamp.path == path for asset in assets)
-        moved_from = None
-        if not is_same:
-            gone = (
-                asset.id
-                for asset in assets
-                if lies_below(asset.stamp.path, self._roots) and is_gone(asset.stamp.path)
-            )
-            moved_from = next(gone, None)
-        self._catalog.attach(found.stamp, photo.content.sha256, photo.facts, moved_from=moved_from)
-        self._committed()
-        if is_same:
-            self.report.unchanged += 1
-        elif moved_from is not None:
-            self.report.moved += 1
-        else:
-            self.report.indexed += 1
-
-    def _fail(self, found: Found, reason: str) -> None:
-        self._catalog.fail(found.stamp, reason)
-        self._committed()
-
-    def _committed(self) -> None:
-        self._commits += 1
-        if self._progress is not None:
-            self._progress.advance()
-
     def _keep_indexes(self) -> None:
         """Bring the indexes up to the catalog now and then, so that a crash leaves little to redo."""
-        if self._commits >= _CATCH_UP_COMMITS:
-            self._commits = 0
+        if self._commits.count >= self._caught_up + _CATCH_UP_COMMITS:
+            self._caught_up = self._commits.count
             self._indexer.indexes.catch_up()
         if time.monotonic() >= self._snapshot_at:
             self._indexer.indexes.catch_up()
@@ -495,11 +407,11 @@ def _portions(assets: Iterator[KnownAsset]) -> Iterator[list[KnownAsset]]:
         yield portion
 
 
-def _pending(found: Found, photo: Photo) -> _Pending:
-    return _Pending(found, dataclasses.replace(photo, image=None), photo.image)
+def _pending(found: Found, photo: Photo) -> Pending:
+    return Pending(found, dataclasses.replace(photo, image=None), photo.image)
 
 
-def _is_giant(pending: _Pending) -> bool:
+def _is_giant(pending: Pending) -> bool:
     return pending.pixels > _AHEAD_PIXELS
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import pty
@@ -10,6 +11,7 @@ import select
 import signal
 import subprocess
 import sys
+import termios
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -199,7 +201,11 @@ def test_a_search_is_interrupted_without_words_of_python(library: Library, tmp_p
     )
     with open(tmp_path / "queries", "wb", buffering=0) as queries:
         queries.write(b"red\n")
-        time.sleep(0.5)
+        # Not while it still starts: only once it has read the line does it wait for the next one.
+        while int.from_bytes(fcntl.ioctl(queries, termios.FIONREAD, bytes(4)), sys.byteorder):
+            assert process.poll() is None
+            time.sleep(0.05)
+        time.sleep(0.2)
         process.send_signal(signal.SIGINT)
         _, err = process.communicate(timeout=10)
     assert process.returncode == 130
