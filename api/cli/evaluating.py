@@ -14,7 +14,7 @@ import click
 
 from regard.api.cli.app import DONE, write_json
 from regard.api.cli.indexing import stop_request
-from regard.api.cli.options import home_option, json_option
+from regard.api.cli.options import json_option
 from regard.api.cli.progress import progress_bar
 from regard.api.wiring import Library, open_or_make_library
 from regard.core.decoding import decode_file
@@ -120,7 +120,9 @@ def _common(function: _Function) -> _Function:
             click.option("--instances", type=path, metavar="FILE", help="COCO instances."),
             click.option("--profile", metavar="NAME", help="Models to measure [default: lite]."),
             click.option("--pictures", type=path, metavar="DIR", help="Draw the failures there."),
-            home_option,
+            click.option(
+                "--home", type=path, metavar="DIR", help="Keep the photographs' analyses there."
+            ),
             json_option,
         )
     ):
