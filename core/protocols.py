@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
+from regard.core.errors import CannotWork
 from regard.core.geometry import Box
 from regard.core.idset import IdSet
 from regard.core.masks import Mask
@@ -80,8 +81,21 @@ class Profile(Protocol):
         """`lite`, `fake`, …"""
 
     @property
+    def spaces(self) -> tuple[Space, ...]:
+        """The spaces of its encoders; all that a search has to know of the pipeline.
+
+        Raises ModelError when an encoder's files are not at hand.
+        """
+
+    @property
     def spec(self) -> PipelineSpec:
-        """The pipeline this profile makes today, told without loading weights."""
+        """The pipeline this profile makes today, told without loading weights.
+
+        Raises ModelError when a model's files are not at hand.
+        """
+
+    def problems(self) -> Sequence[CannotWork]:
+        """Why it can't index here, told without loading weights; empty when it can."""
 
     @property
     def routes(self) -> Routes:

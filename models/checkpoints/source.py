@@ -1,0 +1,177 @@
+"""Where a model's files come from, and what they are called in a pipeline.
+
+A source names a model on the hub (id and revision), a folder (or a file) on this machine, or both:
+with both, the files are taken from the folder and go by the model's name, so that a copy of a published
+model makes the same vectors as the model itself. A folder without a name goes by a signature of its
+bytes. Nothing here touches the network; `regard.models.checkpoints.fetching` does.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from regard.core.errors import ModelError
+
+CONFIG = "config.json"
+_SHARDED = "model.safetensors.index.json"
+_SINGLE = "model.safetensors"
+# What of a published model is wanted: configs, tokenizers and safetensors of the top folder; never
+# code, pickles or other formats' copies.
+WANTED = ("*.json", "*.jinja", "*.model", "*.txt", "*.safetensors")
+UNWANTED = ("*/*",)
+# A signature reads this many blocks of this many bytes from each file, evenly spread.
+_BLOCKS, _BLOCK_BYTES = 64, 1 << 16
+
+
+@dataclass(frozen=True, slots=True)
+class ModelSource:
+    """`model` and `revision` on the hub, `path` on this machine; at least one of model and path.
+
+    `profile` is whose part this is, for the command that fetches it; `download_bytes` is how large the
+    published files are, about, 0 where that is unknown.
+    """
+
+    model: str | None = None
+    revision: str = "main"
+    path: Path | None = None
+    profile: str = ""
+    download_bytes: int = 0
+
+    @property
+    def name(self) -> str:
+        """What a person calls it: the hub id, else the path."""
+        return self.model or str(self.path)
+
+    def locate(self) -> Checkpoint:
+        """The files on this machine; raises ModelError when they are not there."""
+        if self.path is not None:
+            path = self.path.expanduser()
+            if not path.exists():
+                raise ModelError(
+                    f"the model path {path} does not exist",
+                    remedy=f"put the files there, or correct the profile {self.profile}",
+                )
+            return Checkpoint(path, f"{self.model}@{self.revision}" if self.model else None)
+        assert self.model is not None
+        folder = self._cached()
+        if folder is None:
+            size = f" ({format_bytes(self.download_bytes)})" if self.download_bytes else ""
+            raise ModelError(
+                f"the weights of {self.model}{size} are not on this machine",
+                remedy=f"run: regard models fetch {self.profile}",
+            )
+        return Checkpoint(folder, f"{self.model}@{folder.name}")
+
+    def _cached(self) -> Path | None:
+        from huggingface_hub import snapshot_download
+        from huggingface_hub.errors import LocalEntryNotFoundError
+
+        assert self.model is not None
+        try:
+            return Path(
+                snapshot_download(
+                    self.model,
+                    revision=self.revision,
+                    allow_patterns=list(WANTED),
+                    ignore_patterns=list(UNWANTED),
+                    local_files_only=True,
+                )
+            )
+        except LocalEntryNotFoundError:
+            return None
+
+
+@dataclass(frozen=True, slots=True)
+class Checkpoint:
+    """A model's files on this machine: a folder, or one file for bare state dicts.
+
+    `published` is the model's id and revision where it is known.
+    """
+
+    path: Path
+    published: str | None = None
+
+    @property
+    def identity(self) -> str:
+        """What a pipeline calls these weights: id and revision, else name and signature."""
+        if self.published is not None:
+            return self.published
+        files = [self.path]
+        if self.path.is_dir():
+            files = sorted([*self.path.glob("*.safetensors"), *self.path.glob(CONFIG)])
+        return f"{self.path.name}#{signature(files)}"
+
+    def config(self) -> dict[str, Any]:
+        """`config.json`; raises ModelError when it is missing or no JSON object."""
+        return self.json(CONFIG)
+
+    def json(self, name: str) -> dict[str, Any]:
+        """One JSON file of the folder; raises ModelError when it is missing or no JSON object."""
+        try:
+            document = json.loads(self.require(name).read_bytes())
+        except ValueError as error:
+            raise ModelError(f"{self.path / name} is no JSON") from error
+        if not isinstance(document, dict):
+            raise ModelError(f"{self.path / name} is no JSON object")
+        return document
+
+    def require(self, name: str) -> Path:
+        """The path of one file of the folder; raises ModelError when it is not there."""
+        path = self.path / name
+        if not path.is_file():
+            raise ModelError(
+                f"{self.path} lacks {name}", remedy="fetch the model again, or copy it whole"
+            )
+        return path
+
+    def weights(self) -> tuple[Path, ...]:
+        """The safetensors files: the shards that the index names, or the single file.
+
+        Raises ModelError when one is missing, or when there are only pickles.
+        """
+        if (self.path / _SHARDED).is_file():
+            index = self.json(_SHARDED).get("weight_map")
+            if not isinstance(index, dict) or not index:
+                raise ModelError(f"{self.path / _SHARDED} names no shards")
+            return tuple(self.require(str(shard)) for shard in sorted(set(index.values())))
+        if (self.path / _SINGLE).is_file():
+            return (self.path / _SINGLE,)
+        pickles = sorted([*self.path.glob("*.bin"), *self.path.glob("*.pt*")])
+        if pickles:
+            raise ModelError(
+                f"{self.path} holds a pickle ({pickles[0].name}) where safetensors is expected",
+                remedy="convert it with safetensors, or take a revision that has safetensors",
+            )
+        return (self.require(_SINGLE),)
+
+
+def signature(files: Sequence[Path]) -> str:
+    """12 hex digits that tell weights apart: SHA-256 over names, sizes and spread blocks of bytes.
+
+    Training changes every block, so that a sample does; a deliberate forgery is not looked for.
+    """
+    digest = hashlib.sha256()
+    for file in files:
+        size = file.stat().st_size
+        digest.update(f"{file.name}:{size}:".encode())
+        with file.open("rb") as stream:
+            for block in range(_BLOCKS):
+                offset = block * max(0, size - _BLOCK_BYTES) // (_BLOCKS - 1)
+                stream.seek(offset)
+                digest.update(stream.read(_BLOCK_BYTES))
+    return digest.hexdigest()[:12]
+
+
+def format_bytes(count: int) -> str:
+    """A size as people say it: decimal units, two digits or so."""
+    size = float(count)
+    for unit in ("B", "kB", "MB"):
+        if size < 999.5:
+            return f"{size:.3g} {unit}"
+        size /= 1000
+    return f"{size:.3g} GB"

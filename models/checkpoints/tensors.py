@@ -1,0 +1,144 @@
+"""Reading safetensors into a model, one tensor at a time, with every key accounted for.
+
+A model is made on the `meta` device, where it has shapes and no memory; `check_keys` compares its keys with
+those of the files before a byte of weights is read; `fill` then reads each tensor straight to its
+device and dtype. Never more than one tensor exists twice.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from torch import nn
+
+from regard.core.errors import ModelError
+from regard.models.checkpoints.placement import Placement
+
+Shapes = Mapping[str, tuple[int, ...]]
+
+
+class TensorFiles:
+    """The tensors of one or several safetensors files, by name."""
+
+    def __init__(self, paths: Sequence[Path]) -> None:
+        """Nothing is opened yet."""
+        self._paths = tuple(paths)
+
+    @cached_property
+    def shapes(self) -> Shapes:
+        """Every tensor's shape, from the headers alone.
+
+        Raises ModelError for a file that is damaged or no safetensors, and for a name found twice.
+        """
+        shapes: dict[str, tuple[int, ...]] = {}
+        for path in self._paths:
+            with _opened(path, "cpu") as file:
+                for name in file.keys():  # noqa: SIM118 - no mapping
+                    if name in shapes:
+                        raise ModelError(f"{path} repeats the tensor {name} of another shard")
+                    shapes[name] = tuple(file.get_slice(name).get_shape())
+        return shapes
+
+    @property
+    def parameters(self) -> int:
+        """How many numbers there are in all."""
+        return sum(math.prod(shape) for shape in self.shapes.values())
+
+    def read(
+        self, names: Callable[[str], bool], placement: Placement
+    ) -> Iterator[tuple[str, torch.Tensor]]:
+        """The tensors whose name is wanted, file by file, on the device; floats in the dtype."""
+        for path in self._paths:
+            with _opened(path, str(placement.device)) as file:
+                for name in file.keys():  # noqa: SIM118 - no mapping
+                    if names(name):
+                        yield name, placement.put(file.get_tensor(name))
+
+
+def _opened(path: Path, device: str) -> Any:
+    try:
+        return safe_open(path, framework="pt", device=device)
+    except (SafetensorError, OSError) as error:
+        raise ModelError(
+            f"{path} is damaged or no safetensors file: {error}", remedy="fetch the model again"
+        ) from error
+
+
+def shapes_of(module: nn.Module) -> Shapes:
+    """The keys and shapes that a model's checkpoint has to have."""
+    return {name: tuple(tensor.shape) for name, tensor in module.state_dict().items()}
+
+
+def check_keys(where: object, expected: Shapes, found: Shapes, ignored: Sequence[str] = ()) -> None:
+    """Raise ModelError unless every expected key is found with its shape and no other is there.
+
+    `ignored` are regular expressions for keys that may be there or not; `where` is named in the error.
+    """
+    missing = [key for key in expected if key not in found]
+    surplus = [
+        key
+        for key in found
+        if key not in expected and not any(re.fullmatch(rule, key) for rule in ignored)
+    ]
+    if missing or surplus:
+        parts = [
+            f"{len(keys)} {word}, such as {keys[0]}"
+            for keys, word in ((missing, "missing"), (surplus, "unknown"))
+            if keys
+        ]
+        raise ModelError(
+            f"{where} has other keys than its model: {'; '.join(parts)}",
+            remedy="check that the profile names the right kind of model",
+        )
+    for key, shape in expected.items():
+        if found[key] != shape:
+            raise ModelError(
+                f"{where} has {key} of shape {list(found[key])} where its model has {list(shape)}"
+            )
+
+
+def fill(
+    module: nn.Module,
+    tensors: TensorFiles,
+    placement: Placement,
+    *,
+    where: object,
+    key: Callable[[str], str] = lambda name: name,
+    ignored: Sequence[str] = (),
+) -> None:
+    """Fill a model that was made on `meta`; `key` maps a model's name to the checkpoint's.
+
+    Raises ModelError as `check_keys` does. Buffers that are not in checkpoints stay to be made.
+    """
+    expected = {key(name): shape for name, shape in shapes_of(module).items()}
+    check_keys(where, expected, tensors.shapes, ignored)
+    targets = {key(name): name for name in module.state_dict()}
+    for name, tensor in tensors.read(targets.__contains__, placement):
+        assign(module, targets[name], tensor)
+
+
+def assign(module: nn.Module, name: str, tensor: torch.Tensor) -> None:
+    """Put a tensor in the place of a parameter or buffer, without copying it."""
+    *path, leaf = name.split(".")
+    owner = module.get_submodule(".".join(path))
+    if leaf in owner._parameters:
+        owner._parameters[leaf] = nn.Parameter(tensor, requires_grad=False)
+    else:
+        owner._buffers[leaf] = tensor
+
+
+def require_whole(module: nn.Module) -> None:
+    """Raise AssertionError when something was left on `meta`: a model that would answer nonsense."""
+    left = [
+        name
+        for name, tensor in [*module.named_parameters(), *module.named_buffers()]
+        if tensor.is_meta
+    ]
+    assert not left, f"never filled: {left}"

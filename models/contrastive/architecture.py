@@ -1,0 +1,78 @@
+"""What a contrastive checkpoint's `config.json` says of it, read without torch or transformers.
+
+Only what a space and a preprocessing need: the family, the embedding's dimension, the length that texts
+have and the size that images have. Absent keys take the defaults of transformers' config classes, as
+published configs leave most of them out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any
+
+from regard.core.errors import ModelError
+from regard.models.checkpoints.source import CONFIG, Checkpoint
+
+
+class Family(StrEnum):
+    """`model_type` of the models read here; SigLIP 2 at fixed resolution calls itself `siglip`."""
+
+    SIGLIP = "siglip"
+    SIGLIP2 = "siglip2"  # NaFlex: any aspect ratio, a bounded number of patches
+    CLIP = "clip"
+
+
+@dataclass(frozen=True, slots=True)
+class Architecture:
+    """A checkpoint's shape: `dimension` of its rows, `text_length` in tokens, sides in pixels.
+
+    `image_side` is None for SigLIP 2's NaFlex models, which take any shape.
+    """
+
+    family: Family
+    dimension: int
+    text_length: int
+    image_side: int | None
+    patch_side: int
+
+
+def read_architecture(checkpoint: Checkpoint) -> Architecture:
+    """The architecture of a checkpoint.
+
+    Raises ModelError when `config.json` is missing, of another kind of model, or has no whole numbers
+    where these are needed.
+    """
+    config = checkpoint.config()
+    found = config.get("model_type")
+    if found not in list(Family):
+        raise ModelError(
+            f"{checkpoint.path / CONFIG} describes a model of type {found!r}, "
+            "which is no contrastive encoder that regard knows",
+            remedy="name a SigLIP, SigLIP 2 or CLIP checkpoint",
+        )
+    family = Family(found)
+    vision, text = _table(config, "vision_config"), _table(config, "text_config")
+    clip = family is Family.CLIP
+
+    def number(table: Mapping[str, Any], name: str, default: int) -> int:
+        value = table.get(name, default)
+        if not isinstance(value, int) or value < 1:
+            raise ModelError(f"{checkpoint.path / CONFIG} has {value!r} for {name}")
+        return value
+
+    return Architecture(
+        family=family,
+        dimension=(
+            number(config, "projection_dim", 512) if clip else number(vision, "hidden_size", 768)
+        ),
+        text_length=number(text, "max_position_embeddings", 77 if clip else 64),
+        image_side=None if family is Family.SIGLIP2 else number(vision, "image_size", 224),
+        patch_side=number(vision, "patch_size", 32 if clip else 16),
+    )
+
+
+def _table(config: Mapping[str, Any], name: str) -> Mapping[str, Any]:
+    # CLIP's oldest configs repeat each table as `…_dict`, which then takes precedence.
+    return {**(config.get(name) or {}), **(config.get(f"{name}_dict") or {})}

@@ -1,0 +1,264 @@
+"""How a checkpoint wants its images, from its own `preprocessor_config.json`.
+
+Pixels stay uint8 here: what is left for the device is one multiplication and one subtraction. SigLIP
+squashes an image to its square and never crops, CLIP fits the shortest edge and cuts out the centre,
+NaFlex keeps the aspect ratio in patches; which of them holds is read, never guessed, and a setting
+that is not known is an error. Rows equal transformers' own image processors (Pillow) within one of
+256 grey levels. Nothing here imports torch or transformers.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, NoReturn
+
+import numpy as np
+import PIL.Image
+
+from regard.core.errors import ModelError
+from regard.core.records import UInt8Array
+from regard.models.checkpoints.source import Checkpoint
+from regard.models.contrastive.architecture import Architecture, Family
+
+PREPROCESSOR = "preprocessor_config.json"
+_PROCESSOR = "processor_config.json"  # where transformers 5 writes the same table, under a key
+
+_BICUBIC = int(PIL.Image.Resampling.BICUBIC)
+_HALF = (0.5, 0.5, 0.5)
+_SWITCHES = ("do_resize", "do_rescale", "do_normalize", "do_convert_rgb", "do_center_crop")
+
+# What transformers' image processors take where the file is silent.
+_DEFAULTS: Mapping[str, Mapping[str, Any]] = {
+    "SiglipImageProcessor": {
+        "size": {"height": 224, "width": 224},
+        "resample": 3,
+        "image_mean": _HALF,
+        "image_std": _HALF,
+    },
+    "Siglip2ImageProcessor": {
+        "patch_size": 16,
+        "max_num_patches": 256,
+        "resample": 2,
+        "image_mean": _HALF,
+        "image_std": _HALF,
+    },
+    "CLIPImageProcessor": {
+        "size": {"shortest_edge": 224},
+        "crop_size": {"height": 224, "width": 224},
+        "do_center_crop": True,
+        "resample": 3,
+        "image_mean": (0.48145466, 0.4578275, 0.40821073),
+        "image_std": (0.26862954, 0.26130258, 0.27577711),
+    },
+}
+_PROCESSORS: Mapping[Family, str] = {
+    Family.SIGLIP: "SiglipImageProcessor",
+    Family.SIGLIP2: "Siglip2ImageProcessor",
+    Family.CLIP: "CLIPImageProcessor",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Levels:
+    """How uint8 becomes the model's numbers: (pixel × scale − mean) ÷ std, channel by channel."""
+
+    scale: float
+    mean: tuple[float, float, float]
+    std: tuple[float, float, float]
+
+    @property
+    def neutral(self) -> UInt8Array:
+        """The colour (3,) that becomes zero, or as near as a byte gets."""
+        return np.clip(np.rint(np.array(self.mean) / self.scale), 0, 255).astype(np.uint8)
+
+
+@dataclass(frozen=True, slots=True)
+class FixedSize:
+    """Resize, then perhaps cut out the centre: every image ends at `width` × `height`.
+
+    `shortest_edge` is what the shorter side is resized to, keeping the aspect ratio; None squashes to
+    `resized` (width, height) whatever the aspect ratio was.
+    """
+
+    width: int
+    height: int
+    resized: tuple[int, int] | None
+    shortest_edge: int | None
+    resample: int
+    levels: Levels
+
+    @property
+    def squash_size(self) -> tuple[int, int] | None:
+        """(width, height) where images are squashed bicubic to [−1, 1], the xGen-MM way; else None."""
+        plain = self.resample == _BICUBIC and self.levels == Levels(1 / 255, _HALF, _HALF)
+        size = (self.width, self.height)
+        return size if plain and self.resized == size else None
+
+    def prepare(self, pixels: UInt8Array) -> UInt8Array:
+        """(H, W, 3) of any size → (height, width, 3)."""
+        height, width = pixels.shape[:2]
+        across, down = self.resized or _fitted(width, height, self.shortest_edge or 1)
+        left, top = (across - self.width) // 2, (down - self.height) // 2
+        step_x, step_y = width / across, height / down
+        # Only what the cut will keep is computed: a thin strip may be enormous once it is fitted.
+        kept = (
+            left * step_x,
+            top * step_y,
+            min((left + self.width) * step_x, width),
+            min((top + self.height) * step_y, height),
+        )
+        image = PIL.Image.fromarray(np.ascontiguousarray(pixels))
+        return np.asarray(image.resize((self.width, self.height), self.resample, box=kept))
+
+
+@dataclass(frozen=True, slots=True)
+class Patches:
+    """SigLIP 2's NaFlex: as many whole patches as fit `most`, in nearly the image's own shape."""
+
+    side: int
+    most: int
+    resample: int
+    levels: Levels
+
+    @property
+    def squash_size(self) -> None:
+        """Never squashed."""
+
+    def prepare(self, pixels: UInt8Array) -> UInt8Array:
+        """(H, W, 3) of any size → (rows, columns, side × side × 3), rows × columns ≤ `most`."""
+        rows, columns = self.grid(*pixels.shape[:2])
+        size = (columns * self.side, rows * self.side)
+        image = PIL.Image.fromarray(np.ascontiguousarray(pixels))
+        resized = np.asarray(image.resize(size, self.resample))  # (rows·s, columns·s, 3)
+        cells = resized.reshape(rows, self.side, columns, self.side, 3)
+        return np.ascontiguousarray(cells.transpose(0, 2, 1, 3, 4)).reshape(rows, columns, -1)
+
+    def grid(self, height: int, width: int) -> tuple[int, int]:
+        """Rows and columns of patches: the largest scale (to 1e-5, as published) that fits."""
+
+        def at(scale: float) -> tuple[int, int]:
+            return (
+                max(1, math.ceil(height * scale / self.side)),
+                max(1, math.ceil(width * scale / self.side)),
+            )
+
+        low, high = 1e-6, 100.0
+        while high - low >= 1e-5:
+            middle = (low + high) / 2
+            if math.prod(at(middle)) <= self.most:
+                low = middle
+            else:
+                high = middle
+        return at(low)
+
+
+Preprocessing = FixedSize | Patches
+
+
+def read_preprocessing(checkpoint: Checkpoint, architecture: Architecture) -> Preprocessing:
+    """The preprocessing that the checkpoint's own file asks for.
+
+    Raises ModelError, which names the file, when it is missing, asks for what is not known here, or
+    makes images of another size than the model takes.
+    """
+    table, name = _table(checkpoint)
+
+    def refuse(what: str) -> NoReturn:
+        raise ModelError(
+            f"{checkpoint.path / name} asks for {what}, which regard does not know",
+            remedy="take the file of the published model, or choose another model",
+        )
+
+    kind = str(
+        table.get("image_processor_type")
+        or table.get("feature_extractor_type")
+        or _PROCESSORS[architecture.family]
+    )
+    kind = kind.removesuffix("Fast").replace("FeatureExtractor", "ImageProcessor")
+    if kind not in _DEFAULTS or (kind == _PROCESSORS[Family.SIGLIP2]) != (
+        architecture.image_side is None
+    ):
+        refuse(f"{kind} before a model of type {architecture.family}")
+    values = {
+        **_DEFAULTS[kind],
+        **{key: value for key, value in table.items() if value is not None},
+    }
+    for key, value in values.items():
+        if key.startswith("do_") and value and key not in _SWITCHES:
+            refuse(key)
+    for key in ("do_resize", "do_rescale", "do_normalize"):
+        if not values.get(key, True):
+            refuse(f"{key} = false")
+    try:
+        resample = int(PIL.Image.Resampling(values["resample"]))
+        levels = Levels(
+            float(values.get("rescale_factor", 1 / 255)),
+            _channels(values["image_mean"]),
+            _channels(values["image_std"]),
+        )
+        if architecture.image_side is None:
+            made: Preprocessing = Patches(
+                int(values["patch_size"]), int(values["max_num_patches"]), resample, levels
+            )
+        else:
+            made = _fixed_size(values, resample, levels)
+    except (KeyError, TypeError, ValueError) as error:
+        refuse(f"an unknown mode ({error})")
+    sides = (made.side,) if isinstance(made, Patches) else (made.width, made.height)
+    wanted = architecture.image_side or architecture.patch_side
+    if any(side != wanted for side in sides):
+        raise ModelError(
+            f"{checkpoint.path / name} makes {' × '.join(map(str, sides))} pixels "
+            f"where the model's config says {wanted}",
+            remedy="take both files from one model",
+        )
+    return made
+
+
+def describe(preprocessing: Preprocessing) -> Mapping[str, Any]:
+    """All that shapes the pixels, as plain values."""
+    return {"kind": type(preprocessing).__name__, **dataclasses.asdict(preprocessing)}
+
+
+def _table(checkpoint: Checkpoint) -> tuple[Mapping[str, Any], str]:
+    if not (checkpoint.path / PREPROCESSOR).is_file() and (checkpoint.path / _PROCESSOR).is_file():
+        inner = checkpoint.json(_PROCESSOR).get("image_processor")
+        if isinstance(inner, dict):
+            return inner, _PROCESSOR
+    return checkpoint.json(PREPROCESSOR), PREPROCESSOR
+
+
+def _fixed_size(values: Mapping[str, Any], resample: int, levels: Levels) -> FixedSize:
+    """Raises ValueError for a combination that does not end at one size."""
+    size = values["size"]
+    if isinstance(size, int):
+        size = {"shortest_edge": size}
+    sides = {key: int(value) for key, value in size.items() if value}
+    cut = None
+    if values.get("do_center_crop"):
+        crop = values["crop_size"]
+        crop = {"height": crop, "width": crop} if isinstance(crop, int) else crop
+        cut = int(crop["width"]), int(crop["height"])
+    if set(sides) == {"height", "width"}:
+        resized = sides["width"], sides["height"]
+        width, height = cut or resized
+        if width <= resized[0] and height <= resized[1]:
+            return FixedSize(width, height, resized, None, resample, levels)
+    elif set(sides) == {"shortest_edge"} and cut and max(cut) <= sides["shortest_edge"]:
+        return FixedSize(*cut, None, sides["shortest_edge"], resample, levels)
+    raise ValueError(f"size {size}, crop {cut}")
+
+
+def _fitted(width: int, height: int, shortest_edge: int) -> tuple[int, int]:
+    """Width and height once the shorter side is `shortest_edge`; the other is cut to whole pixels."""
+    if width <= height:
+        return shortest_edge, int(shortest_edge * height / width)
+    return int(shortest_edge * width / height), shortest_edge
+
+
+def _channels(values: Any) -> tuple[float, float, float]:
+    red, green, blue = (float(value) for value in values)
+    return red, green, blue

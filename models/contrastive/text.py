@@ -1,0 +1,123 @@
+"""Texts as a contrastive checkpoint's own tokenizer cuts them.
+
+SigLIP was trained on texts of one fixed length, padding seen like any token: without it the rows are
+others. CLIP reads up to its end-of-text token, so that its padding changes nothing. `tokenizer.json` is
+read by the tokenizers library itself: transformers' class for SigLIP wants sentencepiece and protobuf,
+and its class for SigLIP 2's fixed-resolution checkpoints leaves out the lower-casing that their
+`tokenizer_config.json` asks for and that they were trained with.
+"""
+
+from __future__ import annotations
+
+import string
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from regard.core.errors import ModelError
+from regard.core.records import Int64Array
+from regard.models.checkpoints.source import Checkpoint
+from regard.models.contrastive.architecture import Architecture, Family
+
+if TYPE_CHECKING:
+    from tokenizers import Tokenizer
+
+TOKENIZER = "tokenizer.json"
+_SETTINGS = "tokenizer_config.json"
+_SPECIAL = "special_tokens_map.json"
+_VOCABULARY, _MERGES = "vocab.json", "merges.txt"  # CLIP's tokenizer before tokenizer.json
+_NO_PUNCTUATION = str.maketrans("", "", string.punctuation)
+
+
+def require_tokenizer(checkpoint: Checkpoint, family: Family) -> None:
+    """Raise ModelError unless the tokenizer's files are there."""
+    checkpoint.require(_SETTINGS)
+    if not _has_merges(checkpoint, family):
+        checkpoint.require(TOKENIZER)
+
+
+@dataclass(frozen=True, slots=True)
+class TextTokenizer:
+    """Token ids of texts; safe to call from several threads."""
+
+    _tokenizer: Tokenizer
+    _lower_case: bool
+    _strip_punctuation: bool
+
+    @classmethod
+    def read(cls, checkpoint: Checkpoint, architecture: Architecture) -> TextTokenizer:
+        """The tokenizer in a checkpoint; raises ModelError when its files are missing or damaged."""
+        family = architecture.family
+        require_tokenizer(checkpoint, family)
+        settings = checkpoint.json(_SETTINGS)
+        tokenizer = _read_tokenizer(checkpoint, family)
+        pad = _token(settings, "pad_token")
+        if pad is None and (checkpoint.path / _SPECIAL).is_file():
+            pad = _token(checkpoint.json(_SPECIAL), "pad_token")
+        pad_id = None if pad is None else tokenizer.token_to_id(pad)
+        if pad_id is None:
+            raise ModelError(
+                f"{checkpoint.path / _SETTINGS} names no padding token of its vocabulary"
+            )
+        tokenizer.enable_truncation(architecture.text_length)
+        tokenizer.enable_padding(
+            direction=str(settings.get("padding_side", "right")),
+            pad_id=pad_id,
+            pad_token=pad,
+            length=None if family is Family.CLIP else architecture.text_length,
+        )
+        siglip = str(settings.get("tokenizer_class", "")).startswith("SiglipTokenizer")
+        return cls(tokenizer, bool(settings.get("do_lower_case", siglip)), siglip)
+
+    def encode(self, texts: Sequence[str]) -> tuple[Int64Array, Int64Array]:
+        """Ids (n, T) and 1 where they are no padding (n, T).
+
+        T is the model's text length for SigLIP, the longest text's for CLIP; what is longer than the
+        model's text length is cut before the end token.
+        """
+        encodings = self._tokenizer.encode_batch([self._canonical(text) for text in texts])
+        ids = np.array([encoding.ids for encoding in encodings], dtype=np.int64)
+        seen = np.array([encoding.attention_mask for encoding in encodings], dtype=np.int64)
+        return ids, seen
+
+    def _canonical(self, text: str) -> str:
+        # As SigLIP's training did; where tokenizer.json does so too, it finds nothing left to do.
+        if self._lower_case:
+            text = text.lower()
+        if self._strip_punctuation:
+            text = " ".join(text.translate(_NO_PUNCTUATION).split())
+        return text
+
+
+def _has_merges(checkpoint: Checkpoint, family: Family) -> bool:
+    files = (checkpoint.path / _VOCABULARY, checkpoint.path / _MERGES)
+    bare = not (checkpoint.path / TOKENIZER).is_file()
+    return family is Family.CLIP and bare and all(file.is_file() for file in files)
+
+
+def _read_tokenizer(checkpoint: Checkpoint, family: Family) -> Tokenizer:
+    if _has_merges(checkpoint, family):
+        from transformers import CLIPTokenizer
+
+        made = CLIPTokenizer.from_pretrained(checkpoint.path, local_files_only=True)
+        backend: Tokenizer = made.backend_tokenizer
+        return backend
+    from tokenizers import Tokenizer
+
+    path = checkpoint.require(TOKENIZER)
+    try:
+        return Tokenizer.from_file(str(path))
+    except Exception as error:  # no class of the library's own
+        raise ModelError(
+            f"{path} is damaged or no tokenizer", remedy="fetch the model again"
+        ) from error
+
+
+def _token(settings: Mapping[str, Any], name: str) -> str | None:
+    """A special token's text, which files give bare or in a table."""
+    value = settings.get(name)
+    if isinstance(value, dict):
+        value = value.get("content")
+    return value if isinstance(value, str) else None
