@@ -38,3 +38,11 @@ def photos_dir() -> Path:
     if not (folder / "captions.json").is_file():
         pytest.skip(f"no labelled photographs at {folder}; set REGARD_TEST_PHOTOS")
     return folder.resolve()
+
+
+@pytest.fixture(scope="session")
+def parity_dir() -> Path:
+    """Reference figures of the published models; `REGARD_TEST_PARITY` names the folder."""
+    folder = Path(os.environ.get("REGARD_TEST_PARITY", REPOSITORY.parent / "shared" / "parity"))
+    assert folder.is_dir(), f"no parity figures at {folder}"
+    return folder.resolve()

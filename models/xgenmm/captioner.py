@@ -1,0 +1,160 @@
+"""Captions by xGen-MM: an image's tiles through the tower, their tokens into a prompt, and a sentence out.
+
+`caption` is made of three public steps, `prepare`, `features` and `caption_features`, so that who has run
+the same tower for another purpose can hand over its features.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from regard.core.records import Image
+from regard.models.batching import run_halving
+from regard.models.checkpoints.placement import Placement
+from regard.models.checkpoints.source import Checkpoint
+from regard.models.xgenmm.anyres import (
+    Size,
+    choose_resolution,
+    cut_tiles,
+    normalised,
+    squash,
+)
+from regard.models.xgenmm.config import PAD, read_config
+from regard.models.xgenmm.language_model import generate
+from regard.models.xgenmm.loading import load_model
+from regard.models.xgenmm.model import XGenMM
+from regard.models.xgenmm.prompting import Prompting, XGenMMParameters, read_examples
+from regard.models.xgenmm.tokenizer import PromptTokenizer
+
+
+@dataclass(frozen=True, slots=True)
+class Tiles:
+    """An image as the tower takes it: `pixels` (1 + tiles, 3, b, b) float32, the whole view first.
+
+    `size` is the image's own, (width, height).
+    """
+
+    pixels: Tensor
+    size: Size
+
+
+class XGenMMCaptioner:
+    """See `regard.core.protocols.Captioner`. Safe to call from several threads.
+
+    A batch gives the same sentences as one by one, but where two words are equally likely to within
+    rounding (1e-5 of the logits in float32).
+    """
+
+    def __init__(
+        self,
+        model: XGenMM,
+        placement: Placement,
+        tokenizer: PromptTokenizer,
+        parameters: XGenMMParameters,
+        examples: Sequence[tuple[Image, str]] = (),
+    ) -> None:
+        """`examples`: images and their captions, shown to the model before each image."""
+        self._model = model
+        self._placement = placement
+        self._tokenizer = tokenizer
+        self._parameters = parameters
+        captions = [caption for _, caption in examples]
+        prompting = Prompting(model.config, parameters)
+        self._prompt = tokenizer.encode(prompting.prompt(captions))
+        self._examples = [self._tokens_of(image) for image, _ in examples]
+
+    @property
+    def tower(self) -> nn.Module:
+        """The vision model; it may be an encoder's."""
+        return self._model.tower
+
+    @property
+    def squash_size(self) -> Size | None:
+        """(width, height) where whole images are squashed bicubic to [−1, 1]; None where otherwise."""
+        config = self._model.config
+        if config.mean != (0.5, 0.5, 0.5) or config.std != (0.5, 0.5, 0.5):
+            return None
+        return config.tower.image_size, config.tower.image_size
+
+    def caption(self, images: Sequence[Image]) -> list[str]:
+        """One sentence for each image."""
+        captions: list[str] = []
+        count = self._parameters.batch_size
+        for start in range(0, len(images), count):
+            tiles = [self.prepare(image) for image in images[start : start + count]]
+            pixels = torch.cat([item.pixels for item in tiles])  # (sum of 1 + tiles, 3, b, b)
+            features = torch.split(self.features(pixels), [len(item.pixels) for item in tiles])
+            captions += self.caption_features(features, [item.size for item in tiles])
+        return captions
+
+    def prepare(self, image: Image) -> Tiles:
+        """The whole view, squashed, and the tiles of an instruct model unless they are turned off."""
+        config = self._model.config
+        side = config.tower.image_size
+        size = (image.width, image.height)
+        views = squash(image.pixels, (side, side))[None]  # (1, b, b, 3)
+        if config.instruct and self._parameters.tiles:
+            tiles = cut_tiles(image.pixels, choose_resolution(size, config.pinpoints), side)
+            views = np.concatenate([views, tiles])  # (1 + tiles, b, b, 3)
+        return Tiles(torch.from_numpy(normalised(views, config.mean, config.std)), size)
+
+    def features(self, pixels: Tensor) -> Tensor:
+        """What the tower sees, `batch_size` tiles at a time: (n, 3, b, b) float32 → (n, P, D)."""
+        chunks = torch.split(pixels, self._parameters.batch_size)
+        return torch.cat([self._model.features(self._placement.put(chunk)) for chunk in chunks])
+
+    def caption_features(self, features: Sequence[Tensor], sizes: Sequence[Size]) -> list[str]:
+        """Sentences from what the tower saw: one (1 + tiles, P, D) and one size an image.
+
+        `batch_size` at once, fewer where the GPU's memory does not take them.
+        """
+        pairs = list(zip(features, sizes, strict=True))
+        count = self._parameters.batch_size
+        written = (
+            run_halving(self._write, pairs[start : start + count], "a caption")
+            for start in range(0, len(pairs), count)
+        )
+        return [sentence for pieces in written for piece in pieces for sentence in piece]
+
+    def _write(self, seen: Sequence[tuple[Tensor, Size]]) -> list[str]:
+        """Sentences of images that are written about at once."""
+        config = self._model.config
+        visual = [
+            [*self._examples, self._model.visual_tokens(features, size)] for features, size in seen
+        ]
+        embeddings, mask = self._model.embed([self._prompt] * len(visual), visual)
+        written = generate(
+            self._model.language,
+            embeddings,
+            mask,
+            stop_ids=config.stop_ids,
+            pad_id=config.token_ids[PAD],
+            max_new_tokens=self._parameters.max_new_tokens,
+            beams=self._parameters.beams,
+        )
+        return [self._tokenizer.caption(row) for row in written.tolist()]
+
+    def _tokens_of(self, image: Image) -> Tensor:
+        tiles = self.prepare(image)
+        return self._model.visual_tokens(self.features(tiles.pixels), tiles.size)  # (N, E)
+
+
+def load_captioner(
+    checkpoint: Checkpoint,
+    parameters: XGenMMParameters,
+    placement: Placement,
+    tower: nn.Module | None = None,
+) -> XGenMMCaptioner:
+    """The captioner with its weights on the device; raises ModelError.
+
+    `captioner.tower is tower` when the tower handed in has this checkpoint's weights; see `load_model`.
+    """
+    config = read_config(checkpoint)
+    tokenizer = PromptTokenizer.read(checkpoint, config.token_ids)
+    model = load_model(checkpoint, config, placement, tower)
+    return XGenMMCaptioner(model, placement, tokenizer, parameters, read_examples(parameters))

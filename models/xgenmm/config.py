@@ -1,0 +1,262 @@
+"""What an xGen-MM v1.5 checkpoint says of itself in its JSON files; importing this imports no torch.
+
+The published `config.json` names little: no sizes of tower, resampler or language model, and no token
+ids, all of which its code fixed. What it leaves out is written down here, so that a smaller model that
+writes it out (`siglip_vision_config`, `resampler`, `token_ids`) loads the same way.
+
+Base and instruct checkpoints have the same config. Their `preprocessor_config.json` tells them apart:
+`grids` is null for the base model, which sees one image squashed, and a list of resolutions for the
+instruct models, which see tiles.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields
+from typing import Any, TypeVar
+
+from regard.core.errors import ModelError
+from regard.models.checkpoints.source import CONFIG, Checkpoint
+
+PREPROCESSOR = "preprocessor_config.json"
+
+END_OF_TEXT, END, PAD = "<|endoftext|>", "<|end|>", "<pad>"
+SYSTEM, USER, ASSISTANT = "<|system|>", "<|user|>", "<|assistant|>"
+IMAGE, PLACEHOLDER, END_OF_CHUNK = "<image>", "<image placeholder>", "<|endofchunk|>"
+# Added to Phi-3's tokenizer, in this order; their rows lie in tables of their own.
+ADDED = (IMAGE, PLACEHOLDER, END_OF_CHUNK)
+
+# The published tokenizer: Phi-3's specials, <pad> after them, then the added ones.
+_TOKEN_IDS: Mapping[str, int] = {
+    END_OF_TEXT: 32000,
+    ASSISTANT: 32001,
+    SYSTEM: 32006,
+    END: 32007,
+    USER: 32010,
+    PAD: 32011,
+    IMAGE: 32012,
+    PLACEHOLDER: 32013,
+    END_OF_CHUNK: 32014,
+}
+
+Size = tuple[int, int]
+Channels = tuple[float, float, float]
+
+
+@dataclass(frozen=True, slots=True)
+class TowerConfig:
+    """The vision tower; what is left out is `google/siglip-so400m-patch14-384`."""
+
+    hidden_size: int = 1152
+    intermediate_size: int = 4304
+    num_hidden_layers: int = 27
+    num_attention_heads: int = 16
+    num_channels: int = 3
+    image_size: int = 384
+    patch_size: int = 14
+    hidden_act: str = "gelu_pytorch_tanh"
+    layer_norm_eps: float = 1e-6
+
+    @property
+    def tokens_per_side(self) -> int:
+        """Patches along one side; an image that is no multiple of the patch loses its last pixels."""
+        return self.image_size // self.patch_size
+
+    @property
+    def tokens(self) -> int:
+        """P, the tokens of one tile."""
+        return self.tokens_per_side**2
+
+
+@dataclass(frozen=True, slots=True)
+class ResamplerConfig:
+    """The perceiver resampler between tower and language model."""
+
+    depth: int = 6
+    heads: int = 16
+    dim_head: int = 96
+    ff_mult: int = 4
+    vis_feature_dim: int = 1152
+    lang_embedding_dim: int = 3072
+    num_vis_tokens: int = 128
+
+
+@dataclass(frozen=True, slots=True)
+class LanguageConfig:
+    """The language model; what is left out is `microsoft/Phi-3-mini-4k-instruct`.
+
+    `initial_tokenizer_len` tokens have their rows in the main tables, which are padded to `vocab_size`.
+    """
+
+    initial_tokenizer_len: int = 32012
+    vocab_size: int = 32064
+    hidden_size: int = 3072
+    intermediate_size: int = 8192
+    num_hidden_layers: int = 32
+    num_attention_heads: int = 32
+    num_key_value_heads: int = 32
+    hidden_act: str = "silu"
+    max_position_embeddings: int = 4096
+    original_max_position_embeddings: int = 4096
+    rms_norm_eps: float = 1e-5
+    rope_theta: float = 10000.0
+    sliding_window: int | None = 2047
+
+    @property
+    def merged_size(self) -> int:
+        """Rows of the merged tables: those in use of the main ones, and the added ones."""
+        return self.initial_tokenizer_len + len(ADDED)
+
+
+@dataclass(frozen=True, slots=True)
+class XGenMMConfig:
+    """A whole checkpoint.
+
+    `instruct` says whether it was tuned to chat and to see tiles. `pinpoints` are the resolutions
+    (width, height) it may choose from, in the order in which ties are decided. `mean` and `std` are of
+    RGB in 0 to 1.
+    """
+
+    tower: TowerConfig
+    resampler: ResamplerConfig
+    language: LanguageConfig
+    token_ids: Mapping[str, int]
+    instruct: bool
+    pinpoints: tuple[Size, ...]
+    mean: Channels = (0.5, 0.5, 0.5)
+    std: Channels = (0.5, 0.5, 0.5)
+
+    @property
+    def stop_ids(self) -> tuple[int, ...]:
+        """Tokens that end a caption; the base model ends its examples with a token of its own."""
+        names = (END_OF_TEXT, END) if self.instruct else (END_OF_TEXT, END, END_OF_CHUNK)
+        return tuple(self.token_ids[name] for name in names)
+
+
+def read_config(checkpoint: Checkpoint) -> XGenMMConfig:
+    """Read `config.json` and, where there is one, `preprocessor_config.json`; raises ModelError."""
+    document = checkpoint.config()
+    path = checkpoint.path / CONFIG
+    if document.get("model_type") != "xgenmm":
+        raise ModelError(
+            f"{path} is of the model type {document.get('model_type')!r}, not 'xgenmm'",
+            remedy="choose the kind image-text for other models",
+        )
+    encoder = _table(document, "vision_encoder_config", path)
+    text = _table(document, "text_config", path)
+    if text.get("model_type", "phi3") != "phi3" or text.get("rope_scaling") is not None:
+        raise ModelError(
+            f"{path} has a language model other than Phi-3 with plain rotary positions"
+        )
+    resampler = {
+        **_table(document, "vision_tokenizer_config", path),
+        **_table(document, "resampler", path),
+    }
+    tower = _filled(TowerConfig, _table(document, "siglip_vision_config", path), path)
+    language = _filled(LanguageConfig, text, path)
+    side = tower.image_size
+    image = _Preprocessing.read(checkpoint, side)
+    anyres = encoder.get("image_aspect_ratio") == "anyres"
+    config = XGenMMConfig(
+        tower=tower,
+        resampler=_filled(ResamplerConfig, resampler, path),
+        language=language,
+        token_ids={**_TOKEN_IDS, **_table(document, "token_ids", path)},
+        instruct=anyres and encoder.get("anyres_patch_sampling") is True and image.tiled,
+        pinpoints=image.pinpoints,
+        mean=image.mean,
+        std=image.std,
+    )
+    _check(config, path)
+    return config
+
+
+@dataclass(frozen=True, slots=True)
+class _Preprocessing:
+    """`preprocessor_config.json`; without the file, what the published ones say."""
+
+    pinpoints: tuple[Size, ...]
+    tiled: bool = True
+    mean: Channels = (0.5, 0.5, 0.5)
+    std: Channels = (0.5, 0.5, 0.5)
+
+    @classmethod
+    def read(cls, checkpoint: Checkpoint, side: int) -> _Preprocessing:
+        published = tuple(
+            (columns * side, rows * side)
+            for columns, rows in ((1, 2), (2, 1), (2, 2), (3, 1), (1, 3))
+        )
+        path = checkpoint.path / PREPROCESSOR
+        if not path.is_file():
+            return cls(published)
+        document = checkpoint.json(PREPROCESSOR)
+        for key, known in (("resize_mode", "squash"), ("interpolation_mode", "bicubic")):
+            if document.get(key, known) != known:
+                raise ModelError(f"{path} has an unknown {key}: {document[key]!r}")
+        if document.get("size", [side, side]) != [side, side]:
+            raise ModelError(f"{path} has the size {document['size']} for a tower of {side} pixels")
+        grids = document.get("grids")
+        pinpoints = published if grids is None else tuple(_pair(grid, side, path) for grid in grids)
+        return cls(
+            pinpoints,
+            grids is not None,
+            _channels(document.get("image_mean"), path),
+            _channels(document.get("image_std"), path),
+        )
+
+
+def _pair(grid: Any, side: int, path: object) -> Size:
+    if not isinstance(grid, Sequence) or len(grid) != 2 or any(n <= 0 or n % side for n in grid):
+        raise ModelError(f"{path} has a grid that is no multiple of {side} pixels: {grid!r}")
+    return int(grid[0]), int(grid[1])
+
+
+def _channels(values: Any, path: object) -> Channels:
+    if values is None:
+        return 0.5, 0.5, 0.5
+    if not isinstance(values, Sequence) or len(values) != 3:
+        raise ModelError(f"{path} has a mean or deviation that is not of three channels")
+    red, green, blue = (float(value) for value in values)
+    return red, green, blue
+
+
+def _table(document: Mapping[str, Any], key: str, path: object) -> Mapping[str, Any]:
+    table = document.get(key) or {}
+    if not isinstance(table, Mapping):
+        raise ModelError(f"{path} has a {key} that is no object")
+    return table
+
+
+_Config = TypeVar("_Config", TowerConfig, ResamplerConfig, LanguageConfig)
+
+
+def _filled(kind: type[_Config], table: Mapping[str, Any], path: object) -> _Config:
+    """The fields that a table names, the published values for the rest."""
+    values = {}
+    for field in fields(kind):
+        if field.name not in table:
+            continue
+        value, published = table[field.name], field.default
+        kinds = (float, int) if isinstance(published, float) else (type(published),)
+        unbounded = field.name == "sliding_window" and value is None
+        if not unbounded and (not isinstance(value, kinds) or isinstance(value, bool)):
+            raise ModelError(f"{path} has a wrong {field.name}: {value!r}")
+        values[field.name] = value
+    return kind(**values)
+
+
+def _check(config: XGenMMConfig, path: object) -> None:
+    """The widths that the parts share, and the places of the token ids."""
+    widths = (
+        ("vis_feature_dim", config.resampler.vis_feature_dim, config.tower.hidden_size),
+        ("lang_embedding_dim", config.resampler.lang_embedding_dim, config.language.hidden_size),
+    )
+    for name, found, expected in widths:
+        if found != expected:
+            raise ModelError(f"{path} has {name} {found} beside a part that is {expected} wide")
+    first = config.language.initial_tokenizer_len
+    added = [config.token_ids[name] for name in ADDED]
+    if added != list(range(first, first + len(ADDED))):
+        raise ModelError(
+            f"{path} has {first} tokens in its main table, yet {IMAGE} has the id {added[0]}"
+        )

@@ -1,0 +1,131 @@
+"""What is asked of the model, as a profile's parameters say it; importing this imports no torch."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, ClassVar
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+
+from regard.core.decoding import decode_file
+from regard.core.errors import DecodeError, ModelError
+from regard.core.records import Image
+from regard.models.parts import Parameters
+from regard.models.xgenmm.anyres import Size, choose_resolution, grid_of
+from regard.models.xgenmm.config import ADDED, IMAGE, XGenMMConfig
+from regard.models.xgenmm.prompts import BASE_PROMPT, INSTRUCT_PROMPT, base_prompt, instruct_prompt
+
+
+def _without_image_tokens(text: str) -> str:
+    if any(token in text for token in ADDED):
+        raise ValueError(f"the words {', '.join(ADDED)} are put into prompts where they belong")
+    return text
+
+
+_Text = Annotated[str, Field(min_length=1), AfterValidator(_without_image_tokens)]
+
+
+class Example(BaseModel):
+    """An image file and the caption that the model is to take as an example."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    image: Path
+    caption: _Text
+
+
+class XGenMMParameters(Parameters):
+    """How captions are asked for.
+
+    `prompt` is the question to an instruct model, or the words that a base model goes on from; None is
+    the model's own. `examples` come before every image; they lift a base model far. A relative path
+    of an example's image starts at the profile's file. `tiles` false shows
+    an instruct model the whole view alone: less detail, a fifth of the work. `regions`: caption each
+    region too.
+    """
+
+    working: ClassVar[frozenset[str]] = frozenset({"batch_size"})
+
+    prompt: _Text | None = None
+    examples: tuple[Example, ...] = ()
+    max_new_tokens: int = Field(default=32, ge=1)
+    beams: int = Field(default=1, ge=1)
+    batch_size: int = Field(default=8, ge=1)
+    tiles: bool = True
+    regions: bool = False
+
+
+def from_base(parameters: XGenMMParameters, base: Path) -> XGenMMParameters:
+    """The parameters with the examples' images found from a folder."""
+    examples = tuple(
+        example.model_copy(update={"image": base / example.image.expanduser()})
+        for example in parameters.examples
+    )
+    return parameters.model_copy(update={"examples": examples})
+
+
+@dataclass(frozen=True, slots=True)
+class Prompting:
+    """A model and what is asked of it."""
+
+    config: XGenMMConfig
+    parameters: XGenMMParameters
+
+    @property
+    def question(self) -> str:
+        """The prompt, the model's own where none is given."""
+        own = INSTRUCT_PROMPT if self.config.instruct else BASE_PROMPT
+        return self.parameters.prompt or own
+
+    def prompt(self, captions: Sequence[str]) -> str:
+        """The whole prompt, with an image before each of the captions and one more at the end."""
+        if self.config.instruct:
+            return instruct_prompt(self.question, captions)
+        latents = self.config.resampler.num_vis_tokens
+        return base_prompt(self.question, captions, latents=latents)
+
+    @property
+    def most_groups(self) -> int:
+        """Views of the image that has most."""
+        if not (self.config.instruct and self.parameters.tiles):
+            return 1
+        side = self.config.tower.image_size
+        grids = [grid_of(resolution, side) for resolution in self.config.pinpoints]
+        return 1 + max(columns * rows for columns, rows in grids)
+
+    def longest(self, prompt: Sequence[int], examples: Sequence[Size]) -> int:
+        """Positions that the longest sequence takes, new tokens included.
+
+        `prompt` are its ids, `examples` the sizes of the examples' images.
+        """
+        length = len(prompt) + self.parameters.max_new_tokens
+        if not self.config.instruct:
+            return length
+        groups = sum(self._groups(size) for size in examples) + self.most_groups
+        image_tokens = groups * self.config.resampler.num_vis_tokens
+        places = sum(token == self.config.token_ids[IMAGE] for token in prompt)
+        return length + image_tokens - places
+
+    def _groups(self, size: Size) -> int:
+        if not self.parameters.tiles:
+            return 1
+        side = self.config.tower.image_size
+        columns, rows = grid_of(choose_resolution(size, self.config.pinpoints), side)
+        return 1 + columns * rows
+
+
+def read_examples(parameters: XGenMMParameters) -> list[tuple[Image, str]]:
+    """The examples' images, decoded, with their captions; raises ModelError."""
+    found = []
+    for example in parameters.examples:
+        path = example.image
+        try:
+            found.append((decode_file(path), example.caption))
+        except DecodeError as error:
+            raise ModelError(
+                f"the example image {path} can't be read: {error.message}",
+                remedy="correct the captioner's examples in the profile",
+            ) from error
+    return found
