@@ -1,0 +1,162 @@
+"""An image-text-to-text checkpoint made a model and a processor, by transformers' own classes.
+
+Never with code from the checkpoint, never from a pickle, and never with a tensor that was missing and
+made up: transformers only reports those, here they are errors.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+from regard.core.errors import MissingDependency, ModelError
+from regard.models.checkpoints.placement import Placement
+from regard.models.checkpoints.source import CONFIG, Checkpoint
+from regard.models.checkpoints.tensors import TensorFiles
+from regard.models.parts import guarded
+
+# Buffers that old checkpoints hold and that models make anew.
+_REMADE = re.compile(r".*\.(position_ids|inv_freq)")
+# Without any of these transformers makes a tokenizer without words, and says nothing.
+_VOCABULARIES = ("tokenizer.json", "vocab.json", "vocab.txt", "tekken.json", "*.model")
+_SAMPLING = ("temperature", "top_p", "top_k", "min_p", "typical_p", "max_length", "min_length")
+
+
+def require_supported(checkpoint: Checkpoint) -> None:
+    """Raise ModelError unless transformers itself has an image-text-to-text model of this type."""
+    from transformers.models.auto.modeling_auto import (
+        MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES as KNOWN,
+    )
+
+    config = checkpoint.config()
+    found = config.get("model_type")
+    if found in KNOWN:
+        return
+    where = checkpoint.path / CONFIG
+    if "auto_map" in config:
+        raise ModelError(
+            f"{where} describes a model that needs code of its own ({found!r}), which regard never runs",
+            remedy="choose a model that transformers has itself",
+        )
+    raise ModelError(
+        f"{where} describes a model of type {found!r}, "
+        "which is no image-text-to-text model of transformers",
+        remedy="choose another captioner",
+    )
+
+
+def load_processor(checkpoint: Checkpoint, settings: Mapping[str, bool | int | float]) -> Any:
+    """The checkpoint's processor, with settings of its image processor changed.
+
+    Raises MissingDependency when it needs a package that is not here, ModelError when its files are not
+    whole or a setting is not one of its own.
+    """
+    import transformers
+
+    if not any(next(checkpoint.path.glob(name), None) for name in _VOCABULARIES):
+        checkpoint.require(_VOCABULARIES[0])
+    automatic: Any = transformers.AutoProcessor
+
+    def load() -> Any:
+        try:
+            with _quiet():
+                return automatic.from_pretrained(
+                    checkpoint.path, local_files_only=True, trust_remote_code=False
+                )
+        except ImportError as error:
+            needed = " ".join(str(error).split()).partition(". ")[0]
+            raise MissingDependency(
+                f"the processor of {checkpoint.path} can't be made here: {needed}",
+                remedy="install that package, or choose another captioner",
+            ) from error
+
+    processor = guarded(load, f"the processor of {checkpoint.path}")
+    images = getattr(processor, "image_processor", None)
+    if images is None or not hasattr(processor, "tokenizer"):
+        raise ModelError(f"{checkpoint.path} has no processor of images and texts")
+    for name, value in settings.items():
+        if name not in images.to_dict():
+            raise ModelError(f"the image processor of {checkpoint.path} has no setting {name}")
+        setattr(images, name, value)
+    return processor
+
+
+def load_model(checkpoint: Checkpoint, placement: Placement) -> Any:
+    """The model, weights read, on the device; raises ModelError unless every key is accounted for."""
+    from transformers import AutoModelForImageTextToText
+
+    require_supported(checkpoint)
+    # Damage is told by its file before transformers meets it.
+    assert TensorFiles(checkpoint.weights()).shapes
+
+    def load() -> Any:
+        with _quiet():
+            return AutoModelForImageTextToText.from_pretrained(
+                checkpoint.path,
+                local_files_only=True,
+                trust_remote_code=False,
+                use_safetensors=True,
+                dtype=placement.dtype,
+                ignore_mismatched_sizes=True,  # else the library's error names no key
+                output_loading_info=True,
+            )
+
+    model, report = guarded(load, f"the model of {checkpoint.path}")
+    _require_whole(checkpoint, report)
+    _decide(model)
+    return model.to(placement.device).eval().requires_grad_(False)
+
+
+def _require_whole(checkpoint: Checkpoint, report: Mapping[str, Any]) -> None:
+    parts = []
+    for kind, word in (
+        ("missing_keys", "missing"),
+        ("unexpected_keys", "unknown"),
+        ("mismatched_keys", "of another shape"),
+    ):
+        keys = sorted(_names(report.get(kind) or ()))
+        if keys:
+            parts.append(f"{len(keys)} {word}, such as {keys[0]}")
+    if parts:
+        raise ModelError(
+            f"{checkpoint.path} has other keys than its model: {'; '.join(parts)}",
+            remedy="fetch the model again, or choose another captioner",
+        )
+
+
+def _names(keys: Iterable[Any]) -> Iterator[str]:
+    """Mismatched keys come with their two shapes."""
+    for key in keys:
+        name = key if isinstance(key, str) else str(key[0])
+        if not _REMADE.fullmatch(name):
+            yield name
+
+
+def _decide(model: Any) -> None:
+    """Let the model's likeliest words win, whatever sampling its files suggest."""
+    for module in model.modules():
+        generation = getattr(module, "generation_config", None)
+        if generation is not None:
+            generation.do_sample = False
+            for name in _SAMPLING:
+                if hasattr(generation, name):
+                    setattr(generation, name, None)
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Without transformers' progress bars and reports: what matters is said by an error."""
+    from transformers.utils import logging as its_logging
+
+    logging: Any = its_logging
+    shown, level = logging.is_progress_bar_enabled(), logging.get_verbosity()
+    logging.disable_progress_bar()
+    logging.set_verbosity_error()
+    try:
+        yield
+    finally:
+        logging.set_verbosity(level)
+        if shown:
+            logging.enable_progress_bar()
