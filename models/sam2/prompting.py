@@ -1,0 +1,71 @@
+"""The model asked about a fixed grid of points: images are embedded once, points decoded in batches.
+
+Neither the points' embeddings nor the positions' depend on the image, so both are computed once.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from regard.models.checkpoints.placement import Placement
+
+
+@dataclass(frozen=True, slots=True)
+class ImageMaps:
+    """What the encoder says of one image, for the decoder: (1, C, S/16, S/16) and two finer maps."""
+
+    coarse: torch.Tensor
+    finer: tuple[torch.Tensor, ...]
+
+
+class PointPrompter:
+    """A `Sam2Model` and points to ask it about."""
+
+    def __init__(self, model: Any, placement: Placement, points: torch.Tensor) -> None:
+        """`points` (P, 2): x and y in pixels of the model's square input."""
+        self.placement = placement
+        self._model = model
+        with torch.inference_mode():
+            asked = points.to(placement.device)[None, :, None]  # (P, 2) → (1, P, 1, 2)
+            labels = torch.ones(asked.shape[:3], dtype=torch.int64, device=placement.device)
+            sparse, dense = model.prompt_encoder(
+                input_points=asked, input_labels=labels, input_boxes=None, input_masks=None
+            )
+            # Positions are computed in float32 and rounded only now.
+            self._sparse = placement.put(sparse)  # (1, P, 2, C): the point and a padding
+            self._dense = placement.put(dense)  # (1, C, S/16, S/16): no mask is prompted
+            self._positions = placement.put(model.get_image_wide_positional_embeddings())
+
+    @property
+    def points(self) -> int:
+        """How many points there are."""
+        return int(self._sparse.shape[1])
+
+    @torch.inference_mode()
+    def embed(self, pixels: torch.Tensor) -> list[ImageMaps]:
+        """Maps of each image of a batch (B, 3, S, S)."""
+        finest, finer, coarse = self._model.get_image_embeddings(pixels)  # (B, C, h, w) each
+        return [
+            ImageMaps(coarse[row : row + 1], (finest[row : row + 1], finer[row : row + 1]))
+            for row in range(len(pixels))
+        ]
+
+    @torch.inference_mode()
+    def decode(self, maps: ImageMaps, start: int, stop: int) -> tuple[torch.Tensor, torch.Tensor]:
+        """Masks of one image for the points from `start` to before `stop`.
+
+        Logits (P, M, S/4, S/4) and predicted IoUs (P, M): M masks a point, of the whole, a part and a
+        part of that, since a point alone does not say which is meant (Kirillov et al. 2023, §3).
+        """
+        logits, ious, _, _ = self._model.mask_decoder(
+            image_embeddings=maps.coarse,
+            image_positional_embeddings=self._positions,
+            sparse_prompt_embeddings=self._sparse[:, start:stop],
+            dense_prompt_embeddings=self._dense,
+            multimask_output=True,
+            high_resolution_features=list(maps.finer),
+        )
+        return logits[0], ious[0]  # (1, P, …) → (P, …)

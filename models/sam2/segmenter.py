@@ -1,0 +1,122 @@
+"""The automatic mask generator over SAM 2: everything in a photograph, without being asked for it.
+
+After Kirillov et al. 2023 (Segment Anything, arXiv 2304.02643) and Ravi et al. 2024 (SAM 2, arXiv
+2408.00714): a grid of points, three masks each, of which those stay that the model is sure of, that
+do not hang on the threshold, and that are no better mask's double.
+
+A candidate is (S/4)² numbers until it is one of the regions. Only these are drawn at the photograph's
+size, one at a time, and compressed at once: for 24 million pixels that takes 150 MB beside the
+candidates, however many masks there are.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from torch.nn import functional
+
+from regard.core.masks import Mask
+from regard.core.records import Image, Region
+from regard.models.checkpoints.placement import Placement
+from regard.models.checkpoints.source import Checkpoint
+from regard.models.sam2.candidates import Candidates, Thresholds, mask_boxes
+from regard.models.sam2.cleaning import without_specks
+from regard.models.sam2.loading import STRIDES, image_size, load_model
+from regard.models.sam2.non_maximum_suppression import suppress
+from regard.models.sam2.points import point_grid
+from regard.models.sam2.preprocessing import Preprocessing
+from regard.models.sam2.prompting import ImageMaps, PointPrompter
+
+if TYPE_CHECKING:
+    from regard.models.sam2.part import Sam2Parameters
+
+
+class Sam2Segmenter:
+    """Regions by SAM 2, best first; their scores are the IoUs that the model predicts of its masks.
+
+    Deterministic. A batch gives the same regions as its images one by one, up to the rounding of
+    matrix products: in float32 scores agree to 1e-4, and a candidate that lies that near to a
+    threshold may fall on its other side.
+    """
+
+    def __init__(
+        self, prompter: PointPrompter, preprocessing: Preprocessing, parameters: Sam2Parameters
+    ) -> None:
+        """`prompter` holds the loaded model and the grid of points."""
+        self._prompter = prompter
+        self._preprocessing = preprocessing
+        self._parameters = parameters
+        cells = (preprocessing.image_size // STRIDES[0]) ** 2
+        self._thresholds = Thresholds(
+            parameters.predicted_iou,
+            parameters.stability,
+            parameters.stability_offset,
+            max(1, round(parameters.min_region_share * cells)),
+        )
+
+    @classmethod
+    def from_checkpoint(
+        cls, checkpoint: Checkpoint, placement: Placement, parameters: Sam2Parameters
+    ) -> Sam2Segmenter:
+        """Read the weights; raises ModelError."""
+        model = load_model(checkpoint, placement)
+        size = image_size(model.config)
+        points = point_grid(parameters.points_per_side, size)
+        prompter = PointPrompter(model, placement, points)
+        return cls(prompter, Preprocessing.read(checkpoint, size), parameters)
+
+    def segment(self, images: Sequence[Image]) -> list[list[Region]]:
+        """Regions of each image, best first."""
+        found: list[list[Region]] = []
+        for start in range(0, len(images), self._parameters.batch_size):
+            batch = images[start : start + self._parameters.batch_size]
+            pixels = self._preprocessing.prepare(batch, self._prompter.placement)
+            for image, maps in zip(batch, self._prompter.embed(pixels), strict=True):
+                found.append(self._regions(self._candidates(maps), image))
+        return found
+
+    def _candidates(self, maps: ImageMaps) -> Candidates:
+        candidates = Candidates()
+        step = self._parameters.points_batch
+        for start in range(0, self._prompter.points, step):
+            logits, ious = self._prompter.decode(maps, start, start + step)
+            candidates.take(logits, ious, self._thresholds)
+        return candidates
+
+    def _regions(self, candidates: Candidates, image: Image) -> list[Region]:
+        overlap = self._parameters.box_nms
+        scores = candidates.scores
+        kept = suppress(candidates.boxes, scores, overlap)
+        if not kept.size:
+            return []
+        logits = torch.stack([candidates.logits[row] for row in kept]).float().cpu()  # (k, h, w)
+        clean = np.stack(
+            [without_specks(mask, self._thresholds.smallest) for mask in logits.numpy()]
+        )
+        whole = (clean > 0).any(axis=(1, 2))
+        clean, scores = clean[whole], scores[kept][whole]
+        # Masks that differed by their specks alone are doubles by now.
+        boxes = mask_boxes(torch.from_numpy(clean > 0)).numpy()
+        best = suppress(boxes, scores, overlap)[: self._parameters.limit]
+        drawn = ((_drawn(torch.from_numpy(clean[row]), image), float(scores[row])) for row in best)
+        # A mask thinner than a pixel of a tiny photograph is nothing there.
+        return [
+            Region(box=mask.box, mask=mask, area=mask.area, score=score)
+            for mask, score in drawn
+            if mask.area
+        ]
+
+
+def _drawn(logits: torch.Tensor, image: Image) -> Mask:
+    """The mask at the photograph's size, from logits (h, w) of the square that it was squashed to.
+
+    Column by column, as masks are encoded: the other order costs a transposed copy.
+    """
+    size = (image.width, image.height)
+    large = functional.interpolate(
+        logits.T[None, None], size, mode="bilinear", align_corners=False
+    )  # (h, w) → (1, 1, width, height)
+    return Mask.from_array((large[0, 0] > 0).numpy().T)

@@ -1,0 +1,63 @@
+"""Making a SAM2-UNet from a published state dict, with every key accounted for.
+
+The trunk is transformers' and calls some layers differently than the original that the checkpoints come
+from; all else bears the published names. Only `up4.*` may be there beyond what the network has.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+
+from regard.core.errors import ModelError
+from regard.models.checkpoints.placement import Placement
+from regard.models.checkpoints.tensors import Shapes, check_keys, fill, require_whole, shapes_of
+from regard.models.sam2unet.layout import layout_of
+from regard.models.sam2unet.network import Sam2UNet
+from regard.models.sam2unet.weights import open_weights
+
+# The decoder's fourth step, which is in checkpoints and never used.
+UNUSED = (r"up4\..*",)
+_RENAMED = (
+    (".patch_embed.projection.", ".patch_embed.proj."),
+    (".block.layer_norm", ".block.norm"),
+    (".mlp.proj_in.", ".mlp.layers.0."),
+    (".mlp.proj_out.", ".mlp.layers.1."),
+)
+
+
+def published_key(name: str) -> str:
+    """The checkpoint's name for one of the network's parameters or buffers."""
+    for ours, published in _RENAMED:
+        name = name.replace(ours, published)
+    return name
+
+
+def count_parameters(file: Path) -> int:
+    """Check a file's keys and shapes, and count the network's numbers; no weights are read.
+
+    Raises ModelError when the file is damaged or no SAM2-UNet's.
+    """
+    found = open_weights(file).shapes
+    shapes = shapes_of(_unfilled(file, found))
+    check_keys(file, {published_key(name): shape for name, shape in shapes.items()}, found, UNUSED)
+    return sum(torch.Size(shape).numel() for shape in shapes.values())
+
+
+def load_network(file: Path, placement: Placement) -> Sam2UNet:
+    """The network with its weights, ready for inference; raises ModelError as `count_parameters`."""
+    weights = open_weights(file)
+    network = _unfilled(file, weights.shapes)
+    fill(network, weights, placement, where=file, key=published_key, ignored=UNUSED)
+    require_whole(network)
+    for name, parameter in network.named_parameters():
+        if not parameter.is_floating_point():
+            raise ModelError(f"{file} has whole numbers in {published_key(name)}")
+    return network.eval()
+
+
+def _unfilled(file: Path, found: Shapes) -> Sam2UNet:
+    layout = layout_of(file, found)
+    with torch.device("meta"):
+        return Sam2UNet(layout)
