@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 from collections.abc import Iterator
 
 from regard.core.errors import HomeError, PipelineConflict, UsageError
@@ -10,12 +11,12 @@ from regard.core.protocols import Profile
 from regard.core.records import Routes
 from regard.core.settings import Settings
 from regard.indexer.run import Indexer
-from regard.models.profiles import DEFAULT_PROFILE, load_profile
+from regard.models.profiles.registry import DEFAULT_PROFILE, load_profile
 from regard.search.engine import SearchEngine
 from regard.storage.catalog import Catalog, open_catalog
 from regard.storage.channel_indexes import ChannelIndexes
 from regard.storage.indexing import SqlIndexingCatalog
-from regard.storage.pipelines import StoredPipeline, check_pipeline
+from regard.storage.pipelines import StoredPipeline, check_pipeline, check_spaces
 from regard.storage.searching import SqlSearchCatalog
 
 DEFAULT_COLLECTION = "default"
@@ -24,18 +25,32 @@ DEFAULT_COLLECTION = "default"
 class Library:
     """An opened home with a live pipeline: its catalog, profile and vector indexes."""
 
-    def __init__(self, settings: Settings, catalog: Catalog, pipeline: StoredPipeline) -> None:
-        """Wire a home; raises PipelineConflict when this version of the profile is another one."""
+    def __init__(
+        self,
+        settings: Settings,
+        catalog: Catalog,
+        pipeline: StoredPipeline,
+        profile: Profile | None = None,
+    ) -> None:
+        """Nothing is loaded yet; `profile` is the home's where it is at hand already."""
         self.settings = settings
         self.catalog = catalog
         self.pipeline = pipeline
-        self.profile = _profile_of(pipeline)
-        check_pipeline(pipeline, self.profile.spec)
+        self._profile = profile
         self.search_catalog = SqlSearchCatalog(catalog, pipeline)
         self.indexes = ChannelIndexes(catalog, pipeline, self.search_catalog, settings.indexes)
 
+    @functools.cached_property
+    def profile(self) -> Profile:
+        """The home's profile; raises PipelineConflict when this version lacks it."""
+        return self._profile or _profile_of(self.pipeline)
+
     def engine(self, routes: Routes | None = None) -> SearchEngine:
-        """A search engine over this home; `routes` stand in for the profile's own."""
+        """A search engine over this home; `routes` stand in for the profile's own.
+
+        Raises ModelError when the encoder is not at hand, PipelineConflict when it is another one.
+        """
+        check_spaces(self.pipeline, self.profile.spaces)
         return SearchEngine(self.profile, self.search_catalog, self.indexes, routes)
 
     def indexer(self, collection: str) -> Indexer:
@@ -63,19 +78,28 @@ def open_library(settings: Settings) -> Iterator[Library]:
 def open_or_make_library(settings: Settings, profile: str | None) -> Iterator[Library]:
     """A home to index into, made when there is none.
 
-    `profile` None means the home's own, `lite` for a new home. Raises PipelineConflict when the home
-    has another one, UsageError for an unknown name, both before anything is written.
+    `profile` None means the home's own, `lite` for a new home. Before anything is written, raises
+    UsageError for an unknown name, ModelError or MissingDependency when the profile can't run here,
+    PipelineConflict when the home has another one.
     """
-    chosen = load_profile(profile) if profile is not None else None
+    chosen = _ready(load_profile(profile)) if profile is not None else None
     with _opened(settings, make=True) as catalog:
         pipeline = catalog.live_pipeline()
         if chosen is None:
-            chosen = load_profile(DEFAULT_PROFILE) if pipeline is None else _profile_of(pipeline)
+            chosen = _ready(
+                load_profile(DEFAULT_PROFILE) if pipeline is None else _profile_of(pipeline)
+            )
         if pipeline is not None:
             check_pipeline(pipeline, chosen.spec)
         else:
             pipeline = catalog.make_live(chosen.spec)
-        yield Library(settings, catalog, pipeline)
+        yield Library(settings, catalog, pipeline, chosen)
+
+
+def _ready(profile: Profile) -> Profile:
+    for problem in profile.problems():
+        raise problem
+    return profile
 
 
 @contextlib.contextmanager

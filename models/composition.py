@@ -2,60 +2,109 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from itertools import chain
 
 from regard.core.protocols import Captioner, Encoder, Segmenter
-from regard.core.records import Analysis, Caption, Embedding, Image, Kind
+from regard.core.records import Analysis, Caption, Embedding, Float32Array, Image, Kind, Region
+
+Regions = Sequence[Sequence[Region]]
 
 
 class ComposedAnalyzer:
     """Analyses a batch with independent models.
 
     Each encoder embeds whole images and regions; an encoder that takes texts embeds the captions too.
+    Without a segmenter there are no regions, without a captioner no captions. An empty sentence is
+    left out.
     """
 
     def __init__(
         self,
         encoders: Sequence[Encoder],
-        captioner: Captioner,
-        segmenter: Segmenter,
+        captioner: Captioner | None,
+        segmenter: Segmenter | None,
         *,
         captioner_name: str,
+        caption_regions: bool = False,
     ) -> None:
+        """`caption_regions`: whether each region is captioned as a picture of its own, too."""
         self._encoders = encoders
         self._captioner = captioner
         self._segmenter = segmenter
         self._captioner_name = captioner_name
+        self._caption_regions = caption_regions
 
     def analyze(self, images: Sequence[Image]) -> list[Analysis]:
-        """One analysis an image; an empty caption is left out."""
+        """One analysis an image."""
         if not images:
             return []
-        regions = self._segmenter.segment(images)
-        sentences = self._captioner.caption(images)
+        regions: Regions = [[] for _ in images]
+        if self._segmenter is not None:
+            regions = self._segmenter.segment(images)
+        whole, sentences = self._look(images)
+        captions = self._captions(images, regions, sentences)
         embeddings: list[list[Embedding]] = [[] for _ in images]
-        boxes = [[region.box for region in found] for found in regions]
-        masks = [[region.mask for region in found] for found in regions]
         for encoder in self._encoders:
-            space = encoder.space.name
-            whole = encoder.encode_images(images)
-            parts = encoder.encode_regions(images, boxes, masks)
-            for item, rows, vector in zip(embeddings, parts, whole, strict=True):
-                item.append(Embedding(space, Kind.IMAGE, vector))
-                item.extend(
-                    Embedding(space, Kind.REGION, row, region=index)
-                    for index, row in enumerate(rows)
-                )
-            if encoder.takes_texts:
-                written = [index for index, sentence in enumerate(sentences) if sentence]
-                rows = encoder.encode_texts([sentences[index] for index in written])
-                for index, row in zip(written, rows, strict=True):
-                    embeddings[index].append(Embedding(space, Kind.CAPTION, row, caption=0))
+            _embed(encoder, images, whole[encoder.space.name], regions, captions, embeddings)
         return [
-            Analysis(
-                regions=tuple(found),
-                captions=(Caption(sentence, self._captioner_name),) if sentence else (),
-                embeddings=tuple(vectors),
-            )
-            for found, sentence, vectors in zip(regions, sentences, embeddings, strict=True)
+            Analysis(regions=tuple(found), captions=tuple(written), embeddings=tuple(vectors))
+            for found, written, vectors in zip(regions, captions, embeddings, strict=True)
         ]
+
+    def _look(self, images: Sequence[Image]) -> tuple[Mapping[str, Float32Array], Sequence[str]]:
+        """Whole images' rows by space, (n, d) each, and their sentences."""
+        sentences = (
+            [""] * len(images) if self._captioner is None else self._captioner.caption(images)
+        )
+        rows = {encoder.space.name: encoder.encode_images(images) for encoder in self._encoders}
+        return rows, sentences
+
+    def _captions(
+        self, images: Sequence[Image], regions: Regions, sentences: Sequence[str]
+    ) -> list[list[Caption]]:
+        captions = [
+            [Caption(sentence, self._captioner_name)] if sentence else [] for sentence in sentences
+        ]
+        if self._captioner is None or not self._caption_regions:
+            return captions
+        crops = [
+            Image(image.pixels[part.box.y : part.box.bottom, part.box.x : part.box.right])
+            for image, found in zip(images, regions, strict=True)
+            for part in found
+        ]
+        written = iter(self._captioner.caption(crops))
+        for item, found in zip(captions, regions, strict=True):
+            for index, sentence in zip(range(len(found)), written, strict=False):
+                if sentence:
+                    item.append(Caption(sentence, self._captioner_name, region=index))
+        return captions
+
+
+def _embed(
+    encoder: Encoder,
+    images: Sequence[Image],
+    whole: Float32Array,
+    regions: Regions,
+    captions: Sequence[Sequence[Caption]],
+    embeddings: Sequence[list[Embedding]],
+) -> None:
+    """Append one encoder's vectors of images, regions and captions."""
+    space = encoder.space.name
+    boxes = [[region.box for region in found] for found in regions]
+    masks = [[region.mask for region in found] for found in regions]
+    parts = encoder.encode_regions(images, boxes, masks)
+    for item, rows, vector in zip(embeddings, parts, whole, strict=True):
+        item.append(Embedding(space, Kind.IMAGE, vector))
+        item.extend(
+            Embedding(space, Kind.REGION, row, region=index) for index, row in enumerate(rows)
+        )
+    if not encoder.takes_texts:
+        return
+    texts = encoder.encode_texts([caption.text for caption in chain.from_iterable(captions)])
+    row = iter(texts)
+    for item, written in zip(embeddings, captions, strict=True):
+        for index, caption in enumerate(written):
+            item.append(
+                Embedding(space, Kind.CAPTION, next(row), region=caption.region, caption=index)
+            )

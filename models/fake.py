@@ -7,28 +7,16 @@ and quadrants of that colour, so that the rest of regard can be tested end to en
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar
 
 import numpy as np
 
 from regard.core.geometry import Box
 from regard.core.masks import Mask
-from regard.core.protocols import Analyzer, Encoder
-from regard.core.records import (
-    Channel,
-    Float32Array,
-    Image,
-    Kind,
-    PipelineSpec,
-    QueryKind,
-    Region,
-    Routes,
-    Space,
-    Target,
-    UInt8Array,
-    WeightedChannel,
-)
-from regard.models.composition import ComposedAnalyzer
+from regard.core.protocols import Captioner, Encoder, Segmenter
+from regard.core.records import Float32Array, Image, Region, Space, UInt8Array
+from regard.models.parts import MemoryNeed, Parameters, PartDefinition, read_parameters
 
 _COLOURS = {
     "red": (220, 30, 30),
@@ -45,7 +33,8 @@ _COLOURS = {
 _NAMES = tuple(_COLOURS)
 _PALETTE = np.asarray(list(_COLOURS.values()), dtype=np.float32)
 _WORD_DIMENSIONS = 22
-_SPACE = Space("fake-colour-1", len(_NAMES) + _WORD_DIMENSIONS)
+MODEL = "fake-colour-1"
+_SPACE = Space(MODEL, len(_NAMES) + _WORD_DIMENSIONS)
 
 
 class FakeEncoder:
@@ -104,45 +93,65 @@ class FakeSegmenter:
         return [_quadrants(image) for image in images]
 
 
-class FakeProfile:
-    """See `regard.core.protocols.Profile`."""
+class _FakePart:
+    """Shared by the fake parts: they take no weights, no memory and no parameters."""
 
-    name = "fake"
-    batch_size = 8
-    analyzer_threads = 1
-    spec = PipelineSpec(profile="fake", spaces=(_SPACE,), models={"all": "fake-colour-1"})
+    role: ClassVar[str]
+    captions_regions = False
 
-    @property
-    def routes(self) -> Routes:
-        """Every query meets the one space."""
-        image, region, caption = (
-            WeightedChannel(Channel(_SPACE.name, kind))
-            for kind in (Kind.IMAGE, Kind.REGION, Kind.CAPTION)
-        )
-        return {
-            (QueryKind.TEXT, Target.IMAGE): (image, region, caption),
-            (QueryKind.TEXT, Target.REGION): (region,),
-            (QueryKind.IMAGE, Target.IMAGE): (image,),
-            (QueryKind.IMAGE, Target.REGION): (region,),
-            (QueryKind.REGION, Target.IMAGE): (region,),
-            (QueryKind.REGION, Target.REGION): (region,),
-        }
+    def __init__(self, definition: PartDefinition) -> None:
+        """Raises UsageError for a parameter."""
+        read_parameters(definition, Parameters)
+
+    def names(self) -> Mapping[str, str]:
+        """See `Part.names`."""
+        return {self.role: MODEL}
+
+    def identity(self) -> Mapping[str, Any]:
+        """See `Part.identity`."""
+        return {}
+
+    def needs(self) -> tuple[MemoryNeed, ...]:
+        """See `Part.needs`."""
+        return ()
+
+
+class FakeEncoderPart(_FakePart):
+    """See `regard.models.parts.EncoderPart`."""
+
+    role = "encoder"
+
+    def space(self) -> Space:
+        """The one space."""
+        return _SPACE
+
+    def load(self) -> Encoder:
+        """The encoder."""
+        return FakeEncoder()
+
+
+class FakeCaptionerPart(_FakePart):
+    """See `regard.models.parts.CaptionerPart`."""
+
+    role = "captioner"
 
     def names_thing(self, caption: str) -> bool:
         """Never: it only names colours."""
         return False
 
-    def encoder(self, space: str) -> Encoder:
-        """The encoder of the one space."""
-        if space != _SPACE.name:
-            raise KeyError(space)
-        return FakeEncoder()
+    def load(self) -> Captioner:
+        """The captioner."""
+        return FakeCaptioner()
 
-    def analyzer(self) -> Analyzer:
-        """The composition of the three fakes."""
-        return ComposedAnalyzer(
-            [FakeEncoder()], FakeCaptioner(), FakeSegmenter(), captioner_name="fake-colour-1"
-        )
+
+class FakeSegmenterPart(_FakePart):
+    """See `regard.models.parts.SegmenterPart`."""
+
+    role = "segmenter"
+
+    def load(self) -> Segmenter:
+        """The segmenter."""
+        return FakeSegmenter()
 
 
 def _quadrants(image: Image) -> list[Region]:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from sqlalchemy import Connection, insert, select
 
 from regard.core.errors import PipelineConflict
-from regard.core.records import Channel, Kind, PipelineSpec
+from regard.core.records import Channel, Kind, PipelineSpec, Space
 from regard.storage import schema
 
 
@@ -82,6 +82,19 @@ def make_live(connection: Connection, spec: PipelineSpec) -> StoredPipeline:
         live = live_pipeline(connection)
         assert live is not None
     return live
+
+
+def check_spaces(live: StoredPipeline, spaces: Sequence[Space]) -> None:
+    """Raise PipelineConflict unless the live pipeline's vectors lie in these spaces.
+
+    It is all that a search needs: what found the regions or wrote the captions may have changed since.
+    """
+    stored = {(item.channel.space, item.dimension) for item in live.channels.values()}
+    if stored != {(space.name, space.dimension) for space in spaces}:
+        raise PipelineConflict(
+            f"this home was indexed with another encoder than the profile {live.profile} has now",
+            remedy="choose another --home and index anew, or give the profile the encoder that made it",
+        )
 
 
 def check_pipeline(live: StoredPipeline, spec: PipelineSpec) -> None:

@@ -28,7 +28,8 @@ _COMMANDS = {
     "verify": ("maintenance", "Check the catalog and its indexes: regard verify"),
     "rebuild": ("maintenance", "Make the vector indexes anew from the catalog: regard rebuild"),
     "remove": ("indexing", "Forget photographs, touching no file: regard remove ~/Pictures/old"),
-    "profiles": ("maintenance", "List the model profiles: regard profiles"),
+    "profiles": ("modelling", "List the model profiles, and which can run: regard profiles"),
+    "models": ("modelling", "Fetch the models of a profile: regard models fetch blip3"),
     "evaluate": ("evaluating", "Measure quality on labelled photographs: regard evaluate --help"),
     "demo": ("demonstrating", "Index sample photographs and search them: regard demo"),
 }

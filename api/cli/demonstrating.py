@@ -13,6 +13,7 @@ import click
 
 from regard.api.cli.app import DONE, DONE_WITH_FAILURES, INTERRUPTED
 from regard.api.cli.indexing import describe_report, stop_request
+from regard.api.cli.options import offline_option
 from regard.api.cli.output import print_answer
 from regard.api.cli.progress import progress_bar
 from regard.api.sample_photos import gather_sample_photos
@@ -57,7 +58,10 @@ class _Shown:
     metavar="DIR",
     help="Where the home and the picture of the hits go.",
 )
-@click.option("--profile", metavar="NAME", help="Models to use [default: lite].")
+@click.option(
+    "--profile", metavar="NAME", help="Models to use, by name or TOML file [default: lite]."
+)
+@offline_option
 def demo(photos: Path | None, output: Path, profile: str | None) -> int:
     """Index sample photographs, or your own, and show every way to search them.
 

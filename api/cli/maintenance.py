@@ -1,4 +1,4 @@
-"""`regard status`, `verify`, `rebuild` and `profiles`."""
+"""`regard status`, `verify` and `rebuild`."""
 
 from __future__ import annotations
 
@@ -13,7 +13,6 @@ from regard.api.cli.options import home_option, json_option
 from regard.api.wiring import open_library
 from regard.core.settings import Settings
 from regard.core.uris import uri_of_path
-from regard.models.profiles import profile_descriptions
 from regard.storage.overview import read_overview
 from regard.storage.verification import verify_catalog
 
@@ -92,21 +91,4 @@ def rebuild(home: Path | None) -> int:
         library.indexes.rebuild()
         rows = sum(int(stats["rows"]) for stats in library.indexes.stats().values())
     click.echo(f"{rows} vectors in {len(library.pipeline.channels)} indexes")
-    return DONE
-
-
-@click.command()
-@json_option
-def profiles(as_json: bool) -> int:
-    """List the model profiles.
-
-    \b
-    Example: regard profiles
-    """
-    described = profile_descriptions()
-    if as_json:
-        write_json(described)
-        return DONE
-    for name, text in described.items():
-        click.echo(f"{name:8}{text}")
     return DONE

@@ -28,6 +28,27 @@ def json_option(function: _Function) -> _Function:
     )(function)
 
 
+def forbid_network(_context: click.Context, _option: click.Parameter, offline: bool) -> bool:
+    """Callback of `--offline`: from here on, nothing in this process may use the network."""
+    import os
+
+    if offline:
+        # Read by the hub's library and by transformers when they are imported, which is later.
+        os.environ["HF_HUB_OFFLINE"] = "1"
+    return offline
+
+
+def offline_option(function: _Function) -> _Function:
+    """`--offline`."""
+    return click.option(
+        "--offline",
+        is_flag=True,
+        callback=forbid_network,
+        expose_value=False,
+        help="Never touch the network, whatever a model's library would do.",
+    )(function)
+
+
 class PathArgument(click.ParamType[bytes]):
     """A path as the file system's bytes, which may be no valid text."""
 

@@ -12,7 +12,7 @@ from typing import Any, BinaryIO
 import click
 
 from regard.api.cli.app import DONE, write_json
-from regard.api.cli.options import home_option
+from regard.api.cli.options import home_option, offline_option
 from regard.api.cli.output import print_answer, print_preview
 from regard.api.wiring import is_text, open_library, require_name
 from regard.core.decoding import decode_file
@@ -44,6 +44,7 @@ _LINES_AT_ONCE = 256
 @click.option("--limit", type=int, default=10, show_default=True, metavar="N")
 @click.option("--collection", metavar="NAME", help="Search one collection only.")
 @home_option
+@offline_option
 @click.option("--json", "as_json", is_flag=True, help="Write the whole answer as JSON.")
 @click.option("--paths", "as_paths", is_flag=True, help="Write paths, a line each.")
 @click.option("--paths0", "as_paths0", is_flag=True, help="Write paths, each ended by a NUL byte.")

@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 from made_library import Argument, Library, regard
 
-from regard.core.records import PipelineSpec
-from regard.models.fake import FakeProfile
+from regard.core.records import Space
+from regard.models.fake import FakeCaptionerPart, FakeEncoderPart
 
 
 @pytest.fixture(scope="module")
@@ -170,8 +170,6 @@ def _an_unknown_profile(library: Library) -> None:
         (_not_a_database, ["can't be used", "home"]),
         (_a_damaged_index, ["damaged", "run: regard rebuild"]),
         (_an_index_of_another_catalog, ["another", "run: regard rebuild"]),
-        (_another_fingerprint, ["other revisions", "another --home"]),
-        (_an_unknown_profile, ["blip9", "another --home"]),
     ],
 )
 def test_a_home_that_does_not_fit(
@@ -197,15 +195,40 @@ def test_a_home_that_does_not_fit(
         library.verify()
 
 
+@pytest.mark.parametrize(
+    ("change", "words", "able"),
+    [
+        # Queries meet the encoder alone, and counts meet no model at all.
+        (_another_fingerprint, ["other revisions", "another --home"], {"search", "status"}),
+        (_an_unknown_profile, ["blip9", "another --home"], {"status"}),
+    ],
+)
+def test_a_home_whose_models_are_others_does_what_it_still_can(
+    tmp_path: Path, change: Callable[[Library], None], words: list[str], able: set[str]
+) -> None:
+    library = Library(tmp_path)
+    library.photo("0.png", 0)
+    library.index()
+    change(library)
+    commands = {"search": "red", "index": library.photos, "status": None}
+    for name, argument in commands.items():
+        outcome = library.run(name, *([argument] if argument else []), "--json")
+        if name in able:
+            assert outcome.code == 0, outcome
+        else:
+            outcome.expect_sentence(3, *words)
+
+
 def test_another_version_of_the_profile(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     library = Library(tmp_path)
     library.photo("0.png", 0)
     library.index()
-    spec = FakeProfile.spec
-    newer = PipelineSpec(spec.profile, spec.spaces, {"all": "fake-colour-2"})
-    monkeypatch.setattr(FakeProfile, "spec", newer)
+    monkeypatch.setattr(FakeCaptionerPart, "names", lambda _: {"captioner": "fake-colour-2"})
     library.run("index", library.photos, "--json").expect_sentence(3, "other revisions")
-    library.run("search", "red", "--json").expect_sentence(3, "other revisions")
+    # What was found is still searched, for queries meet the encoder alone.
+    assert library.shown() == {"0.png"}
+    monkeypatch.setattr(FakeEncoderPart, "space", lambda _: Space("fake-colour-2", 32))
+    library.run("search", "red", "--json").expect_sentence(3, "another encoder")
 
 
 def test_names_of_homes_that_look_like_urls(tmp_path: Path) -> None:

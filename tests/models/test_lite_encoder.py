@@ -255,8 +255,8 @@ class TestMeeting:
 def test_texts_alone_load_no_torch() -> None:
     code = (
         "import sys\n"
-        "from regard.models.lite.profile import LiteProfile\n"
-        "profile = LiteProfile()\n"
+        "from regard.models.profiles.registry import load_profile\n"
+        "profile = load_profile('lite')\n"
         "profile.encoder('lite-joint').encode_texts(['a red bus'])\n"
         "heavy = {'torch', 'transformers'} & set(sys.modules)\n"
         "sys.exit(f'loaded {heavy}' if heavy else 0)\n"

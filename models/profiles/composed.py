@@ -1,0 +1,214 @@
+"""A profile made of parts: what it is called in a pipeline, whether it can run here, and its models.
+
+Parts are told of before they are loaded, and each is loaded once, when first asked for: a search loads
+the encoder that its query needs and nothing else.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import defaultdict
+from collections.abc import Callable, Mapping
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from regard.core.errors import CannotWork, MissingDependency, ModelError
+from regard.core.machine import available_memory, usable_cores
+from regard.core.protocols import Analyzer, Captioner, Encoder, Segmenter
+from regard.core.records import (
+    Channel,
+    Kind,
+    PipelineSpec,
+    QueryKind,
+    Routes,
+    Space,
+    Target,
+    WeightedChannel,
+)
+from regard.models.checkpoints.source import ModelSource, format_bytes
+from regard.models.parts import CaptionerPart, EncoderPart, SegmenterPart, TowerTaker
+from regard.models.profiles.definition import ProfileDefinition, part_definition
+from regard.models.profiles.kinds import make_part
+
+
+class ComposedProfile:
+    """See `regard.core.protocols.Profile`. Safe to ask for models from several threads."""
+
+    def __init__(self, name: str, definition: ProfileDefinition, base: Path) -> None:
+        """`base` is the folder that relative paths start from.
+
+        Raises UsageError for an unknown kind or parameter, before any weights are looked for.
+        """
+        self.name = name
+        self.definition = definition
+        self.batch_size = definition.batch_size
+        threads = definition.threads
+        self.analyzer_threads = usable_cores() if threads == "cores" else threads
+        self._parts: Mapping[str, Any] = {
+            role: make_part(role, part_definition(table, name, role, base))
+            for role, table in definition.tables().items()
+        }
+        self._loading = threading.RLock()
+        self._loaded: dict[str, Any] = {}
+
+    @cached_property
+    def spaces(self) -> tuple[Space, ...]:
+        """The spaces of the encoders; raises ModelError when an encoder's files are not at hand."""
+        return tuple(part.space() for part in self._encoder_parts.values())
+
+    @cached_property
+    def spec(self) -> PipelineSpec:
+        """The pipeline of these parts; raises ModelError when a part's files are not at hand."""
+        models: dict[str, str] = {}
+        parameters: dict[str, Any] = {}
+        for part in self._parts.values():
+            models |= part.names()
+            parameters[part.role] = dict(part.identity())
+        return PipelineSpec(self.name, self.spaces, models, parameters)
+
+    @cached_property
+    def routes(self) -> Routes:
+        """Texts meet the encoder's space, pictures the visual encoder's where there is one."""
+        weights = self.definition.weights
+        text, looks = self.spaces[0].name, self.spaces[-1].name
+        region_exists = self._segmenter is not None
+        text_image = [WeightedChannel(Channel(text, Kind.IMAGE), weights.image)]
+        if region_exists:
+            text_image.append(WeightedChannel(Channel(text, Kind.REGION), weights.region))
+        if self._captioner is not None:
+            text_image.append(WeightedChannel(Channel(text, Kind.CAPTION), weights.caption))
+        routes = {
+            (QueryKind.TEXT, Target.IMAGE): tuple(item for item in text_image if item.weight),
+            (QueryKind.IMAGE, Target.IMAGE): (WeightedChannel(Channel(looks, Kind.IMAGE)),),
+        }
+        if region_exists:
+            region = (WeightedChannel(Channel(looks, Kind.REGION)),)
+            text_region = [WeightedChannel(Channel(text, Kind.REGION))]
+            if self._captioner is not None and self._captioner.captions_regions:
+                written = weights.caption / weights.region if weights.region else weights.caption
+                text_region.append(WeightedChannel(Channel(text, Kind.CAPTION), written))
+            routes[QueryKind.TEXT, Target.REGION] = tuple(text_region)
+            routes[QueryKind.IMAGE, Target.REGION] = region
+            routes[QueryKind.REGION, Target.IMAGE] = region
+            routes[QueryKind.REGION, Target.REGION] = region
+        return routes
+
+    @property
+    def sources(self) -> tuple[ModelSource, ...]:
+        """Where the weights of the parts come from; parts without weights of their own are left out."""
+        found = [getattr(part, "source", None) for part in self._parts.values()]
+        return tuple(dict.fromkeys(source for source in found if source is not None))
+
+    def names_thing(self, caption: str) -> bool:
+        """Whether the captioner's sentence says what a thing is."""
+        return self._captioner is not None and self._captioner.names_thing(caption)
+
+    def problems(self) -> list[CannotWork]:
+        """Why the profile can't run here, part by part; empty when it can. Reads no weights."""
+        found: list[CannotWork] = []
+        needed: defaultdict[str, int] = defaultdict(int)
+        for part in self._parts.values():
+            try:
+                part.names()  # told without torch: files that are not there are soon known
+                for need in part.needs():
+                    needed[need.device] += need.count
+            except (ModelError, MissingDependency) as error:
+                found.append(error)
+        if not found:
+            found.extend(self._memory_problems(needed))
+        return found
+
+    def encoder(self, space: str) -> Encoder:
+        """The encoder of a space, loaded; raises KeyError for another profile's space, ModelError."""
+        for role, part in self._encoder_parts.items():
+            if part.space().name == space:
+                encoder: Encoder = self._once(role, part.load)
+                return encoder
+        raise KeyError(space)
+
+    def analyzer(self) -> Analyzer:
+        """The analyzer over the same models as the encoders, loaded; raises ModelError."""
+        encoders = [self.encoder(space.name) for space in self.spaces]
+        segmenter = self._once("segmenter", self._load_segmenter)
+        if self._looks_once:
+            from regard.models.lite.parts import make_analyzer
+
+            return make_analyzer(segmenter)
+        from regard.models.composition import ComposedAnalyzer
+
+        captioner = self._once("captioner", lambda: self._load_captioner(encoders[0]))
+        name = "" if self._captioner is None else self._captioner.names()["captioner"]
+        regions = self._captioner is not None and self._captioner.captions_regions
+        if isinstance(self._captioner, TowerTaker):
+            from regard.models.shared_tower import shared_analyzer
+
+            shared = shared_analyzer(encoders[0], captioner, segmenter, name, regions)
+            if shared is not None:
+                return shared
+        return ComposedAnalyzer(
+            encoders, captioner, segmenter, captioner_name=name, caption_regions=regions
+        )
+
+    @property
+    def _looks_once(self) -> bool:
+        """Whether one look of `lite` at an image serves encoders and captioner."""
+        kinds = {role: table.kind for role, table in self.definition.tables().items()}
+        kinds.pop("segmenter", None)
+        return kinds == {
+            "encoder": "lite-joint",
+            "visual_encoder": "lite-visual",
+            "captioner": "lite-classes",
+        }
+
+    def _load_captioner(self, encoder: Encoder) -> Captioner | None:
+        part = self._captioner
+        if part is None:
+            return None
+        if isinstance(part, TowerTaker):
+            return part.load_beside(encoder)
+        return part.load()
+
+    def _load_segmenter(self) -> Segmenter | None:
+        return None if self._segmenter is None else self._segmenter.load()
+
+    def _memory_problems(self, needed: Mapping[str, int]) -> list[CannotWork]:
+        found: list[CannotWork] = []
+        for device, count in needed.items():
+            free = _free_bytes(device)
+            if count > free:
+                found.append(
+                    ModelError(
+                        f"the profile {self.name} needs {format_bytes(count)} of memory on {device}, "
+                        f"of which {format_bytes(free)} are free",
+                        remedy="free memory, set dtype to bfloat16, or choose a smaller profile",
+                    )
+                )
+        return found
+
+    def _once(self, role: str, load: Callable[[], Any]) -> Any:
+        # Two first callers must not read gigabytes twice.
+        with self._loading:
+            if role not in self._loaded:
+                self._loaded[role] = load()
+            return self._loaded[role]
+
+    @cached_property
+    def _encoder_parts(self) -> Mapping[str, EncoderPart]:
+        return {role: part for role, part in self._parts.items() if role.endswith("encoder")}
+
+    @cached_property
+    def _captioner(self) -> CaptionerPart | None:
+        return self._parts.get("captioner")
+
+    @cached_property
+    def _segmenter(self) -> SegmenterPart | None:
+        return self._parts.get("segmenter")
+
+
+def _free_bytes(device: str) -> int:
+    if device == "cpu":
+        return available_memory()
+    from regard.models.checkpoints.placement import Placement
+
+    return Placement.resolve(device).free_bytes()

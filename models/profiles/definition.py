@@ -1,0 +1,110 @@
+"""A profile's TOML file, read and checked; nothing heavy is imported and no model is looked at."""
+
+from __future__ import annotations
+
+import tomllib
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from regard.core.errors import UsageError
+from regard.models.checkpoints.source import ModelSource
+from regard.models.parts import PartDefinition
+
+
+class _Table(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class PartTable(_Table):
+    """One model: its `kind`, where its weights come from, where it computes, and its parameters."""
+
+    kind: str
+    model: str | None = None
+    revision: str | None = None
+    folder: str | None = None
+    download_bytes: int = Field(default=0, ge=0)
+    device: str = "auto"
+    dtype: str = "auto"
+    parameters: dict[str, Any] = {}
+
+    @model_validator(mode="after")
+    def _revision_is_of_a_model(self) -> PartTable:
+        if self.revision is not None and self.model is None:
+            raise ValueError("a revision needs a model")
+        return self
+
+
+class WeightsTable(_Table):
+    """How much each channel counts when the ranks that a text found are fused."""
+
+    image: float = Field(default=1.0, ge=0)
+    region: float = Field(default=0.5, ge=0)
+    caption: float = Field(default=0.25, ge=0)
+
+
+class ProfileDefinition(_Table):
+    """The whole file. `visual_encoder` is for pictures that look for pictures; without it, `encoder` is.
+
+    `threads`: how many analyses run side by side; "cores" is one a core. `gpu_memory_bytes`: about how
+    much the whole takes on a GPU, in bfloat16, to tell before the files are there.
+    """
+
+    description: str
+    batch_size: int = Field(default=8, ge=1)
+    threads: Annotated[int, Field(ge=1)] | Literal["cores"] = 1
+    gpu_memory_bytes: int = Field(default=0, ge=0)
+    encoder: PartTable
+    visual_encoder: PartTable | None = None
+    captioner: PartTable | None = None
+    segmenter: PartTable | None = None
+    weights: WeightsTable = WeightsTable()
+
+    def tables(self) -> dict[str, PartTable]:
+        """The parts that there are, by role."""
+        roles = ("encoder", "visual_encoder", "captioner", "segmenter")
+        found = {role: getattr(self, role) for role in roles}
+        return {role: table for role, table in found.items() if table is not None}
+
+
+def read_definition(path: Path) -> ProfileDefinition:
+    """The definition in a file; raises UsageError that names the file and what is wrong in it."""
+    try:
+        document = tomllib.loads(path.read_text(encoding="utf-8"))
+        return ProfileDefinition.model_validate(document)
+    except OSError as error:
+        raise UsageError(f"the profile {path} can't be read: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise UsageError(f"the profile {path} is no UTF-8") from error
+    except tomllib.TOMLDecodeError as error:
+        raise UsageError(f"the profile {path} is no TOML: {error}") from error
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(step) for step in first["loc"]) or "the file"
+        raise UsageError(
+            f"the profile {path} is wrong at {where}: {first['msg']}",
+            remedy="compare it with: regard profiles --show blip3",
+        ) from error
+
+
+def part_definition(table: PartTable, profile: str, role: str, base: Path) -> PartDefinition:
+    """A table as its part takes it; relative paths are relative to the profile's file (`base`)."""
+    source = None
+    if table.model is not None or table.folder is not None:
+        source = ModelSource(
+            model=table.model,
+            revision=table.revision or "main",
+            path=None if table.folder is None else base / Path(table.folder).expanduser(),
+            profile=profile,
+            download_bytes=table.download_bytes,
+        )
+    return PartDefinition(
+        kind=table.kind,
+        where=f"profile {Path(profile).stem}, {role}",
+        source=source,
+        device=table.device,
+        dtype=table.dtype,
+        parameters=table.parameters,
+        base=base,
+    )

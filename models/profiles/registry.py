@@ -1,0 +1,66 @@
+"""Profiles by name: those that ship with regard, those of the user's folder, and files by path.
+
+A user's folder is `REGARD_PROFILES`, else `profiles` in the platform's configuration folder; a file there
+hides the shipped one of the same name. A name that ends in `.toml` is a path.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+import platformdirs
+
+from regard.core.errors import UsageError
+from regard.models.profiles.composed import ComposedProfile
+from regard.models.profiles.definition import read_definition
+
+DEFAULT_PROFILE = "lite"
+FOLDER_VARIABLE = "REGARD_PROFILES"
+_SHIPPED = Path(__file__).parent / "shipped"
+_SUFFIX = ".toml"
+
+
+def profile_files() -> Mapping[str, Path]:
+    """Every profile's file by name: the default first, the others in order of their names."""
+    found = {path.stem: path for folder in (_SHIPPED, user_folder()) for path in _files(folder)}
+    return dict(sorted(found.items(), key=lambda item: (item[0] != DEFAULT_PROFILE, item[0])))
+
+
+def user_folder() -> Path:
+    """Where the user's own profiles lie; it need not exist."""
+    named = os.environ.get(FOLDER_VARIABLE)
+    if named:
+        return Path(named)
+    return Path(platformdirs.user_config_path("regard", appauthor=False)) / "profiles"
+
+
+def profile_file(name: str) -> Path:
+    """The file of a profile; raises UsageError, which lists the names, for an unknown one."""
+    if name.endswith(_SUFFIX):
+        path = Path(os.path.abspath(Path(name).expanduser()))
+        if not path.is_file():
+            raise UsageError(
+                f"there is no profile at {path}", remedy="give --profile a name or a TOML file"
+            )
+        return path
+    files = profile_files()
+    if name not in files:
+        raise UsageError(
+            f"there is no profile named {name!r}",
+            remedy=f"choose one of: {', '.join(files)} (see: regard profiles)",
+        )
+    return files[name]
+
+
+def load_profile(name: str) -> ComposedProfile:
+    """The profile of a name or a path; raises UsageError for an unknown or a wrong one."""
+    path = profile_file(name)
+    return ComposedProfile(
+        str(path) if name.endswith(_SUFFIX) else name, read_definition(path), path.parent
+    )
+
+
+def _files(folder: Path) -> list[Path]:
+    return sorted(folder.glob(f"*{_SUFFIX}")) if folder.is_dir() else []

@@ -1,0 +1,402 @@
+"""Checkpoints in the published layouts, tiny and random, through the command line: fetch, index, search."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import huggingface_hub
+import pytest
+from made_checkpoints.contrastive import make_clip, make_siglip
+from made_checkpoints.image_text import make_idefics3
+from made_checkpoints.sam2 import make_sam2
+from made_checkpoints.sam2unet import make_sam2unet
+from made_checkpoints.xgenmm import make_xgenmm
+from made_hub import COMMIT, made_hub
+from made_library import Outcome, command, regard, regard_process
+from safetensors import safe_open
+from torch import Tensor, nn
+
+from regard.api.sample_photos import gather_sample_photos
+from regard.core.decoding import decode_file
+from regard.core.records import Image
+from regard.models.profiles.registry import load_profile
+
+SIDE = 32
+# Random masks would not pass the filters of trained ones.
+SAM2 = "{ points_per_side = 6, predicted_iou = 0.0, stability = 0.0, limit = 5 }"
+
+
+@dataclass(frozen=True)
+class Weights:
+    """Folders of tiny models in the published layouts, and a folder for profiles."""
+
+    folder: Path
+
+    def profile(self, name: str, text: str) -> Path:
+        path = self.folder / f"{name}.toml"
+        path.write_text(f'description = "{name}"\nbatch_size = 4\n{text}', encoding="utf-8")
+        return path
+
+    @property
+    def blip3(self) -> Path:
+        return self.profile("tiny-blip3", BLIP3)
+
+    @property
+    def mixed(self) -> Path:
+        return self.profile("tiny-mixed", MIXED)
+
+
+BLIP3 = f"""
+[encoder]
+kind = "contrastive"
+folder = "siglip"
+[captioner]
+kind = "xgenmm"
+folder = "xgenmm"
+parameters = {{ max_new_tokens = 8 }}
+[segmenter]
+kind = "sam2"
+folder = "sam2"
+parameters = {SAM2}
+"""
+MIXED = """
+[encoder]
+kind = "contrastive"
+folder = "clip"
+parameters = { region_view = "masked" }
+[captioner]
+kind = "image-text"
+folder = "idefics3"
+[captioner.parameters]
+prompt = "What is this?"
+max_new_tokens = 6
+regions = true
+image_processor = { do_image_splitting = false }
+[segmenter]
+kind = "sam2unet"
+folder = "sam2unet.pth"
+parameters = { certainty = 0.0, limit = 3 }
+"""
+
+
+def tower_of(siglip: Path) -> tuple[dict[str, Tensor], dict[str, object]]:
+    """The vision tower's tensors and sizes of a SigLIP checkpoint."""
+    with safe_open(siglip / "model.safetensors", framework="pt") as file:
+        prefix = "vision_model."
+        tensors = {
+            key.removeprefix(prefix): file.get_tensor(key)
+            for key in file.keys()  # noqa: SIM118 - no mapping
+            if key.startswith(prefix)
+        }
+    vision = json.loads((siglip / "config.json").read_text())["vision_config"]
+    names = (
+        "hidden_size",
+        "intermediate_size",
+        "num_hidden_layers",
+        "num_attention_heads",
+        "image_size",
+        "patch_size",
+    )
+    return tensors, {name: vision[name] for name in names}
+
+
+@pytest.fixture(scope="module")
+def weights(tmp_path_factory: pytest.TempPathFactory) -> Weights:
+    """All tiny models, SigLIP and xGen-MM with the same vision tower."""
+    folder = tmp_path_factory.mktemp("weights")
+    siglip = make_siglip(folder / "siglip", side=SIDE)
+    tower, sizes = tower_of(siglip)
+    make_xgenmm(folder / "xgenmm", tower_state=tower, siglip_vision_config=sizes)
+    make_sam2(folder / "sam2")
+    make_sam2unet(folder / "sam2unet.pth")
+    make_clip(folder / "clip", side=SIDE)
+    make_idefics3(folder / "idefics3", side=SIDE)
+    return Weights(folder)
+
+
+@pytest.fixture
+def broken(weights: Weights, tmp_path: Path) -> Weights:
+    """A copy of the weights, to be damaged."""
+    return Weights(Path(shutil.copytree(weights.folder, tmp_path / "weights")))
+
+
+@pytest.fixture(scope="module")
+def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The photographs of the demo."""
+    folder = tmp_path_factory.mktemp("demo") / "photos"
+    assert gather_sample_photos(folder) >= 8
+    return folder
+
+
+def sql(home: Path, statement: str) -> list[tuple[object, ...]]:
+    import sqlite3
+    from contextlib import closing
+
+    with closing(sqlite3.connect(home / "catalog.sqlite3")) as connection:
+        return connection.execute(statement).fetchall()
+
+
+@pytest.mark.parametrize("name", ["blip3", "mixed"])
+def test_the_demo_photographs_end_to_end(
+    weights: Weights, photos: Path, tmp_path: Path, name: str
+) -> None:
+    home = tmp_path / "home"
+    profile = getattr(weights, name)
+    count = len(list(photos.iterdir()))
+    indexed = regard("index", photos, "--home", home, "--profile", profile, "--json")
+    assert indexed.code == 0, indexed
+    report = indexed.document
+    assert report["indexed"] == count
+    assert report["failed"] == 0
+    assert report["regions"] >= count / 2
+    assert report["captions"] >= count / 2
+
+    for target in ("image", "region"):
+        for query in (["a red bus"], ["--image", photos / "cat.png"]):
+            found = regard("search", *query, "--target", target, "--home", home, "--json")
+            assert found.code == 0, found
+            assert found.document["hits"], query
+    # A photograph finds itself, whatever the weights.
+    alike = regard("search", "--image", photos / "cat.png", "--home", home, "--json").document
+    first = alike["hits"][0]
+    assert Path(first["asset"]["uri"]).name == "cat.png"
+    assert first["channels"][0]["score"] > 0.999
+    part = regard("search", "--image", photos / "cat.png", "--box", "40,30,200,150", "--home", home)
+    assert part.code == 0, part
+    first = regard("search", "red", "--target", "region", "--home", home, "--json").document[
+        "hits"
+    ][0]
+    like = regard("search", "--like", first["region"]["id"], "--home", home, "--json")
+    assert like.code == 0, like
+    assert regard("verify", "--home", home).code == 0
+
+    again = regard("index", photos, "--home", home, "--json")
+    assert again.code == 0, again
+    assert again.document["unchanged"] == count
+
+
+def test_regions_are_captioned_where_the_profile_asks(
+    weights: Weights, photos: Path, tmp_path: Path
+) -> None:
+    home = tmp_path / "home"
+    assert regard("index", photos / "cat.png", photos / "coffee.png", "--home", home,
+                  "--profile", weights.mixed).code == 0  # fmt: skip
+    described = sql(home, "SELECT count(*) FROM caption WHERE region_id IS NOT NULL")[0][0]
+    assert described == sql(home, "SELECT count(*) FROM region")[0][0] > 0
+    hits = regard("search", "red", "--target", "region", "--home", home, "--json").document["hits"]
+    assert all(hit["region"]["caption"] for hit in hits)
+    kinds = {channel["kind"] for hit in hits for channel in hit["channels"]}
+    assert kinds == {"region", "caption"}
+
+
+def test_one_pass_of_the_tower_serves_embedding_and_caption(weights: Weights, photos: Path) -> None:
+    images = [decode_file(photos / name) for name in ("cat.png", "coffee.png")]
+    profile = load_profile(str(weights.blip3))
+    shared = profile.analyzer()
+    encoder = profile.encoder(profile.spaces[0].name)
+    seen: list[int] = []
+    tower: nn.Module = encoder.tower  # type: ignore[attr-defined]
+    hook = tower.register_forward_hook(lambda _m, _in, out: seen.append(len(out.last_hidden_state)))
+    together = shared.analyze(images)
+    regions = sum(len(item.regions) for item in together)
+    tiles = sum(1 + 4 for _ in images)  # both photographs are cut into two by two
+    assert sum(seen) == tiles + regions
+    hook.remove()
+
+    # The same models apart, each with its own pass, say the same.
+    own = make_xgenmm_of_its_own(weights)
+    apart = load_profile(str(own)).analyzer()
+    assert type(apart) is not type(shared)
+    for one, other in zip(together, apart.analyze(images), strict=True):
+        assert [c.text for c in one.captions] == [c.text for c in other.captions]
+        for mine, theirs in zip(one.embeddings, other.embeddings, strict=True):
+            assert abs(mine.vector - theirs.vector).max() < 1e-5
+
+
+def make_xgenmm_of_its_own(weights: Weights) -> Path:
+    """A profile whose encoder differs from the captioner's tower in a bias that changes nothing."""
+    folder = weights.folder / "siglip-apart"
+    if not folder.exists():
+        shutil.copytree(weights.folder / "siglip", folder)
+        from safetensors.torch import load_file, save_file
+
+        tensors = load_file(folder / "model.safetensors")
+        # Attention is blind to what is added to every key: the same features from other weights.
+        name = "vision_model.encoder.layers.0.self_attn.k_proj.bias"
+        tensors[name] = tensors[name] + 0.5
+        save_file(tensors, folder / "model.safetensors", {"format": "pt"})
+    return weights.profile("apart", BLIP3.replace('"siglip"', '"siglip-apart"'))
+
+
+def _no_shard(folder: Path) -> None:
+    next((folder / "xgenmm").glob("*.safetensors")).unlink()
+
+
+def _cut_off(folder: Path) -> None:
+    path = folder / "siglip" / "model.safetensors"
+    path.write_bytes(path.read_bytes()[:-100])
+
+
+def _other_keys(folder: Path) -> None:
+    shutil.copy(folder / "siglip" / "model.safetensors", folder / "sam2" / "model.safetensors")
+
+
+def _a_pickle(folder: Path) -> None:
+    path = folder / "siglip" / "model.safetensors"
+    path.rename(path.with_name("pytorch_model.bin"))
+
+
+def _no_tokenizer(folder: Path) -> None:
+    (folder / "xgenmm" / "tokenizer.json").unlink()
+
+
+def _no_config(folder: Path) -> None:
+    (folder / "sam2" / "config.json").unlink()
+
+
+def _no_folder(folder: Path) -> None:
+    shutil.rmtree(folder / "siglip")
+
+
+@pytest.mark.parametrize(
+    ("damage", "words"),
+    [
+        (_no_shard, ["xgenmm", "lacks"]),
+        (_cut_off, ["siglip", "damaged"]),
+        (_other_keys, ["sam2", "other keys"]),
+        (_a_pickle, ["siglip", "pickle"]),
+        (_no_tokenizer, ["tokenizer.json"]),
+        (_no_config, ["sam2", "config.json"]),
+        (_no_folder, ["siglip", "does not exist"]),
+    ],
+)
+def test_what_is_wrong_is_said_before_a_photograph_is_touched(
+    broken: Weights, photos: Path, tmp_path: Path, damage: Callable[[Path], None], words: list[str]
+) -> None:
+    profile = broken.blip3
+    damage(broken.folder)
+    home = tmp_path / "home"
+    regard("index", photos, "--home", home, "--profile", profile).expect_sentence(3, *words)
+    assert not home.exists()
+    for key in ("ready", "problems"):
+        os.environ["REGARD_PROFILES"] = str(broken.folder)
+        try:
+            told = regard("profiles", "--json").document["tiny-blip3"]
+        finally:
+            del os.environ["REGARD_PROFILES"]
+        assert told[key] is not True
+    assert any(word in str(told["problems"]) for word in words)
+
+
+def test_a_search_needs_the_encoder_alone(broken: Weights, photos: Path, tmp_path: Path) -> None:
+    home = tmp_path / "home"
+    assert regard("index", photos / "cat.png", "--home", home, "--profile", broken.blip3).code == 0
+    shutil.rmtree(broken.folder / "xgenmm")
+    shutil.rmtree(broken.folder / "sam2")
+    found = regard("search", "a cat", "--home", home, "--json")
+    assert found.code == 0, found
+    assert len(found.document["hits"]) == 1
+    regard("index", photos, "--home", home).expect_sentence(3, "does not exist")
+    shutil.rmtree(broken.folder / "siglip")
+    regard("search", "a cat", "--home", home, "--json").expect_sentence(3, "does not exist")
+    # Nor do counts and repairs need a model.
+    for name in ("status", "verify", "rebuild"):
+        assert regard(name, "--home", home).code == 0
+
+
+def test_other_weights_of_the_same_shape_are_another_space(
+    broken: Weights, photos: Path, tmp_path: Path
+) -> None:
+    home = tmp_path / "home"
+    assert regard("index", photos / "cat.png", "--home", home, "--profile", broken.blip3).code == 0
+    shutil.rmtree(broken.folder / "siglip")
+    make_siglip(broken.folder / "siglip", seed=1, side=SIDE)
+    regard("search", "a cat", "--home", home).expect_sentence(3, "another encoder")
+    regard("index", photos, "--home", home).expect_sentence(3, "other revisions")
+
+
+def test_fetching_then_working_without_the_network(
+    weights: Weights, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    served = tmp_path / "served"
+    shutil.copytree(weights.folder / "siglip", served)
+    (served / "remote_code.py").write_text("raise SystemExit('never run')")
+    (served / "pytorch_model.bin").write_bytes(b"a pickle")
+    profile = tmp_path / "fetched.toml"
+    profile.write_text(
+        'description = "fetched"\n[encoder]\nkind = "contrastive"\nmodel = "made/siglip"\n'
+        '[segmenter]\nkind = "superpixels"\n'
+    )
+    environ = {"HF_HOME": str(tmp_path / "cache"), "HF_HUB_DISABLE_TELEMETRY": "1"}
+    home = tmp_path / "home"
+    with made_hub({"made/siglip": served}) as hub:
+        environ["HF_ENDPOINT"] = hub.endpoint
+
+        def run(*arguments: str | Path) -> Outcome:
+            return regard_process(*arguments, environ=environ)
+
+        words = ("made/siglip", "not on this machine", "regard models fetch")
+        run("index", photos, "--home", home, "--profile", profile).expect_sentence(3, *words)
+        assert not home.exists()
+        run("models", "fetch", profile, "--offline").expect_sentence(3, *words)
+        assert hub.requests == []
+
+        hub.slow.add("model.safetensors")
+        with subprocess.Popen(
+            command("models", "fetch", profile),
+            env=os.environ | environ,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        ) as process:
+            assert hub.stopped.wait(60)
+            process.kill()
+        hub.go_on.set()
+        hub.slow.clear()
+        # From here on in this process, where the models' libraries are imported already.
+        monkeypatch.setattr(huggingface_hub.constants, "ENDPOINT", hub.endpoint)
+        monkeypatch.setattr(
+            huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path / "cache" / "hub")
+        )
+        monkeypatch.setenv("HF_HUB_OFFLINE", "0")
+        regard("index", photos, "--home", home, "--profile", profile).expect_sentence(3, *words)
+        hub.requests.clear()
+        fetched = run("models", "fetch", profile)
+        assert fetched.code == 0, fetched
+        assert b"is ready" in fetched.out
+        assert COMMIT in fetched.out.decode()
+        assert "model.safetensors" in hub.downloads()
+        assert not {"remote_code.py", "pytorch_model.bin"} & set(hub.downloads())
+
+        hub.requests.clear()
+        indexed = regard(
+            "index", photos / "cat.png", "--home", home, "--profile", profile, "--offline"
+        )
+        assert indexed.code == 0, indexed
+        assert hub.requests == []
+
+
+def test_a_copy_goes_by_the_model_s_name(weights: Weights) -> None:
+    copy = BLIP3.replace(
+        'folder = "siglip"', f'folder = "siglip"\nmodel = "made/siglip"\nrevision = "{COMMIT}"'
+    )
+    named = load_profile(str(weights.profile("copy", copy)))
+    assert named.spec.models["encoder"] == f"contrastive:made/siglip@{COMMIT}"
+    unnamed = load_profile(str(weights.blip3))
+    assert unnamed.spaces != named.spaces
+    assert unnamed.spec.models["encoder"].startswith("contrastive:siglip#")
+
+
+def test_images_without_things_are_indexed(weights: Weights) -> None:
+    import numpy as np
+
+    flat = [Image(np.full(shape, 127, np.uint8)) for shape in ((1, 1, 3), (3, 400, 3), (400, 3, 3))]
+    for profile in (weights.blip3, weights.mixed):
+        analyses = load_profile(str(profile)).analyzer().analyze(flat)
+        assert len(analyses) == 3
+        assert all(analysis.embeddings for analysis in analyses)
