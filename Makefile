@@ -10,7 +10,7 @@ PACKAGES := $(addprefix -p regard.,$(SOURCES))
 
 export PHOTOS
 .NOTPARALLEL:
-.PHONY: run demo test lint types imports pytest campaign benchmark clean FORCE
+.PHONY: run demo test lint types imports pytest campaign benchmark benchmark-models clean FORCE
 
 run: demo
 demo: $(VENV)/.installed-run $(VENV)/.linked
@@ -37,6 +37,10 @@ campaign: $(VENV)/.installed-test $(VENV)/.linked
 
 benchmark: $(VENV)/.installed-run $(VENV)/.linked
 	$(BIN)/python benchmarks/indexing_rate.py $(PHOTOS)
+
+# The big models at full size, with random weights, on this machine's GPU; see docs/performance.md.
+benchmark-models: $(VENV)/.installed-run $(VENV)/.linked
+	$(BIN)/python benchmarks/models.py --random full
 
 clean:
 	rm -rf $(VENV) build demo-output *.egg-info

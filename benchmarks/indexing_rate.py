@@ -32,7 +32,7 @@ from regard.core.protocols import Analyzer
 from regard.core.records import Image
 from regard.core.settings import Settings
 from regard.indexer.discover import Walk
-from regard.models.profiles import load_profile
+from regard.models.profiles.registry import load_profile
 
 
 @dataclass(frozen=True)
