@@ -216,11 +216,12 @@ def _subject(
     selection = "\0".join(str(labels.path(image.file_name)) for image in labels.images)
     digest = hashlib.sha256(selection.encode(errors="surrogateescape")).hexdigest()
     collection = f"evaluation {digest[:16]}"
-    with tempfile.TemporaryDirectory(prefix="regard-evaluation-") as scratch:
-        # Unless told otherwise, nothing of a measurement stays, and no home of one's own is touched.
-        settings = Settings.resolve(home or Path(scratch), {} if home is None else None)
+    # Unless told otherwise, nothing of a measurement stays, and no home of one's own is touched.
+    scratch = tempfile.TemporaryDirectory(prefix="regard-evaluation-", ignore_cleanup_errors=True)
+    with scratch:
+        settings = Settings.resolve(home or Path(scratch.name), {} if home is None else None)
         with open_or_make_library(settings, profile) as library:
-            with stop_request() as stop, progress_bar("indexing") as progress:
+            with stop_request(scratch.cleanup) as stop, progress_bar("indexing") as progress:
                 report = library.indexer(collection).run(
                     [labels.path(image.file_name) for image in labels.images],
                     progress=progress,

@@ -6,14 +6,14 @@ import contextlib
 import os
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import FrameType
 
 import click
 
 from regard.api.cli.app import DONE, DONE_WITH_FAILURES, INTERRUPTED, printable, write_json
-from regard.api.cli.options import PathArgument, home_option, json_option
+from regard.api.cli.options import PathArgument, home_option, json_option, offline_option
 from regard.api.cli.progress import progress_bar
 from regard.api.wiring import DEFAULT_COLLECTION, open_library, open_or_make_library, require_name
 from regard.core.settings import Settings
@@ -25,7 +25,12 @@ from regard.indexer.report import IndexReport
 @click.argument("paths", nargs=-1, required=True, type=PathArgument())
 @home_option
 @click.option("--collection", default=DEFAULT_COLLECTION, metavar="NAME", show_default=True)
-@click.option("--profile", metavar="NAME", help="Models to use in a new home [default: lite].")
+@click.option(
+    "--profile",
+    metavar="NAME",
+    help="Models to use in a new home, by name or TOML file [default: lite].",
+)
+@offline_option
 @click.option("--retry-failed", is_flag=True, help="Try again what failed and has not changed.")
 @json_option
 def index(
@@ -84,17 +89,25 @@ def remove(paths: tuple[bytes, ...], home: Path | None, collection: str, as_json
 
 
 @contextlib.contextmanager
-def stop_request() -> Iterator[threading.Event]:
-    """An event that the first Ctrl-C (or SIGTERM) sets; the second one interrupts at once."""
+def stop_request(at_once: Callable[[], object] = lambda: None) -> Iterator[threading.Event]:
+    """An event that the first Ctrl-C (or SIGTERM) sets; the second one ends the process at once.
+
+    `at_once` is called before that, to leave nothing behind that no later run would find.
+    """
     requested = threading.Event()
 
     def request(_number: int, _frame: FrameType | None) -> None:
-        if requested.is_set():
-            raise KeyboardInterrupt
-        requested.set()
         # Python's own writing can't be entered twice, and this may come in the midst of it.
-        with contextlib.suppress(OSError):
-            os.write(2, b"regard: finishing what is begun; Ctrl-C again stops at once\n")
+        if not requested.is_set():
+            requested.set()
+            _write_to_stderr(b"regard: finishing what is begun; Ctrl-C again stops at once\n")
+            return
+        # An exception out of nowhere, in the midst of a transaction, would leave its lock held and
+        # the way out waiting for it. What is committed stands whenever a process ends.
+        at_once()
+        shown_again = b"\x1b[?25h" if os.isatty(2) else b""  # the cursor, which a bar may hide
+        _write_to_stderr(shown_again + b"regard: interrupted\n")
+        os._exit(INTERRUPTED)
 
     former = {number: signal.signal(number, request) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
@@ -102,6 +115,11 @@ def stop_request() -> Iterator[threading.Event]:
     finally:
         for number, handler in former.items():
             signal.signal(number, handler)
+
+
+def _write_to_stderr(text: bytes) -> None:
+    with contextlib.suppress(OSError):
+        os.write(2, text)
 
 
 def describe_report(report: IndexReport) -> None:
