@@ -1,4 +1,4 @@
-"""The catalog's tables.
+"""The catalog's tables, and those of the service: jobs, API keys, answers to repeated requests.
 
 A content is analysed once and owns its regions, captions and embeddings; an asset is a place where a
 content lies. Embedding ids are the ids in the vector indexes and are never reused. `change` numbers the
@@ -77,6 +77,7 @@ collection = _table(
     "collection",
     Column("id", Id, primary_key=True),
     Column("name", Text, nullable=False, unique=True),
+    Column("created_at", DateTime, nullable=True),
 )
 
 pipeline = _table(
@@ -137,6 +138,19 @@ asset = _table(
     Column("description", Text, nullable=True),
     Column("rating", SmallInteger, nullable=True),
     Column("capture", Text, nullable=False),
+    # What follows is not read from the file. Times are naive UTC.
+    Column("file_name", Text, nullable=True),
+    Column("external_id", Text, nullable=True),
+    # Whether the file is one of the home's own originals, kept for this asset and its twins.
+    Column("managed", Boolean, nullable=True),
+    # A title that a person gave stands before the file's own, whatever the file says later.
+    Column("edited_title", Text, nullable=True),
+    Column("custom", Text, nullable=True),
+    Column("added_at", DateTime, nullable=True),
+    # When it was taken, else when the file was last changed: what lists are sorted by.
+    Column("dated_at", DateTime, nullable=True),
+    # Since when it lies in the trash.
+    Column("deleted_at", DateTime, nullable=True),
     UniqueConstraint("collection_id", "path"),
     CheckConstraint("(content_id IS NULL) = (failure IS NOT NULL)", name="failed_without_content"),
 )
@@ -147,6 +161,69 @@ asset_keyword = Table(
     Column("asset_id", Id, ForeignKey("asset.id", ondelete="CASCADE"), primary_key=True),
     Column("position", Integer, primary_key=True),
     Column("keyword", Text, nullable=False, index=True),
+)
+
+# Seeded from the file's keywords; what people add and take away stands beside what the file says later.
+asset_tag = Table(
+    "asset_tag",
+    metadata,
+    Column("asset_id", Id, ForeignKey("asset.id", ondelete="CASCADE"), primary_key=True),
+    Column("tag", Text, primary_key=True, index=True),
+)
+
+# What happened to assets, for whoever keeps a copy; positions become visible in order, as `change`'s do.
+asset_change = Table(
+    "asset_change",
+    metadata,
+    Column("position", BigInteger, primary_key=True, autoincrement=False),
+    Column("asset_id", Id, nullable=False),
+    Column("collection_id", Id, nullable=False),
+    Column("kind", String(16), nullable=False),
+    Column("changed_at", DateTime, nullable=False),
+)
+
+job = _table(
+    "job",
+    Column("id", Id, primary_key=True),
+    Column("kind", String(16), nullable=False),
+    Column("state", String(16), nullable=False, index=True),
+    Column("collection_id", Id, ForeignKey("collection.id", ondelete="CASCADE"), nullable=False),
+    # JSON: what to do, and what was done.
+    Column("parameters", Text, nullable=False),
+    Column("report", Text, nullable=True),
+    Column("message", Text, nullable=True),
+    Column("total", BigInteger, nullable=True),
+    Column("done", BigInteger, nullable=False),
+    Column("cancel_requested", Boolean, nullable=False),
+    Column("created_at", DateTime, nullable=False),
+    Column("started_at", DateTime, nullable=True),
+    Column("finished_at", DateTime, nullable=True),
+)
+
+api_key = _table(
+    "api_key",
+    Column("id", Id, primary_key=True),
+    Column("name", Text, nullable=False),
+    # SHA-256 of the whole key, in hex: keys are random and long, so that nothing slower is needed.
+    Column("secret_sha256", String(64), nullable=False, unique=True),
+    Column("scope", String(16), nullable=False),
+    # JSON list of collection names; null is all.
+    Column("collections", Text, nullable=True),
+    Column("created_at", DateTime, nullable=False),
+    Column("last_used_at", DateTime, nullable=True),
+    Column("revoked_at", DateTime, nullable=True),
+)
+
+# Answers that were given under an Idempotency-Key, to be given again.
+idempotency = Table(
+    "idempotency",
+    metadata,
+    Column("caller", String(64), primary_key=True),
+    Column("key", String(255), primary_key=True),
+    Column("request_sha256", String(64), nullable=False),
+    Column("status", Integer, nullable=False),
+    Column("answer", Text, nullable=False),
+    Column("created_at", DateTime, nullable=False),
 )
 
 region = _table(
@@ -203,3 +280,9 @@ Index("ix_caption_content_id_pipeline_id", caption.c.content_id, caption.c.pipel
 Index("ix_embedding_content_id_channel_id", embedding.c.content_id, embedding.c.channel_id)
 Index("ix_change_channel_id_position", change.c.channel_id, change.c.position)
 Index("ix_asset_content_id_collection_id", asset.c.content_id, asset.c.collection_id)
+Index(
+    "ix_asset_change_collection_id_position", asset_change.c.collection_id, asset_change.c.position
+)
+Index("uq_asset_collection_id_external_id", asset.c.collection_id, asset.c.external_id, unique=True)
+Index("ix_asset_collection_id_dated_at_id", asset.c.collection_id, asset.c.dated_at, asset.c.id)
+Index("ix_asset_deleted_at", asset.c.deleted_at)
