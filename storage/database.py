@@ -9,9 +9,10 @@ the catalog.
 
 from __future__ import annotations
 
+import math
 import sqlite3
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -179,6 +180,11 @@ def _prepare_sqlite(engine: Engine) -> None:
             _use_wal(connection)
             for pragma in ("synchronous=FULL", "foreign_keys=ON"):
                 connection.execute(f"PRAGMA {pragma}")
+            # Not every build of SQLite has these.
+            for function in (math.sin, math.cos):
+                connection.create_function(
+                    function.__name__, 1, _of_nothing(function), deterministic=True
+                )
         except sqlite3.Error:
             # The pool has not got it yet, so nobody else would.
             connection.close()
@@ -188,6 +194,11 @@ def _prepare_sqlite(engine: Engine) -> None:
     def begin(connection: Connection) -> None:
         writes = connection.get_execution_options().get(_WRITES, False)
         connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
+
+
+def _of_nothing(function: Callable[[float], float]) -> Callable[[float | None], float | None]:
+    """A function of numbers as SQL has it: of nothing, nothing."""
+    return lambda value: None if value is None else function(value)
 
 
 def _use_wal(connection: sqlite3.Connection) -> None:

@@ -171,6 +171,15 @@ asset_tag = Table(
     Column("tag", Text, primary_key=True, index=True),
 )
 
+# The single values among an asset's custom fields, as JSON, to filter by.
+asset_field = Table(
+    "asset_field",
+    metadata,
+    Column("asset_id", Id, ForeignKey("asset.id", ondelete="CASCADE"), primary_key=True),
+    Column("name", Text, primary_key=True),
+    Column("value", Text, nullable=False),
+)
+
 # What happened to assets, for whoever keeps a copy; positions become visible in order, as `change`'s do.
 asset_change = Table(
     "asset_change",
@@ -286,3 +295,4 @@ Index(
 Index("uq_asset_collection_id_external_id", asset.c.collection_id, asset.c.external_id, unique=True)
 Index("ix_asset_collection_id_dated_at_id", asset.c.collection_id, asset.c.dated_at, asset.c.id)
 Index("ix_asset_deleted_at", asset.c.deleted_at)
+Index("ix_asset_field_name_value", asset_field.c.name, asset_field.c.value)

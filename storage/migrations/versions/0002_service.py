@@ -47,6 +47,20 @@ def upgrade() -> None:
     )
     op.create_index(op.f("ix_asset_tag_tag"), "asset_tag", ["tag"])
     op.create_table(
+        "asset_field",
+        sa.Column("asset_id", _ID, nullable=False),
+        sa.Column("name", sa.Text(), nullable=False),
+        sa.Column("value", sa.Text(), nullable=False),
+        sa.ForeignKeyConstraint(
+            ["asset_id"],
+            ["asset.id"],
+            name=op.f("fk_asset_field_asset_id_asset"),
+            ondelete="CASCADE",
+        ),
+        sa.PrimaryKeyConstraint("asset_id", "name", name=op.f("pk_asset_field")),
+    )
+    op.create_index("ix_asset_field_name_value", "asset_field", ["name", "value"])
+    op.create_table(
         "asset_change",
         sa.Column("position", sa.BigInteger(), autoincrement=False, nullable=False),
         sa.Column("asset_id", _ID, nullable=False),
@@ -125,7 +139,7 @@ def downgrade() -> None:
         "uq_asset_collection_id_external_id",
     ):
         op.drop_index(name, "asset")
-    for name in ("idempotency", "api_key", "job", "asset_change", "asset_tag"):
+    for name in ("idempotency", "api_key", "job", "asset_change", "asset_field", "asset_tag"):
         op.drop_table(name)
     for name in reversed(_ASSET_COLUMNS):
         op.drop_column("asset", name)

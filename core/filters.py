@@ -1,0 +1,95 @@
+"""Which assets a list or a search is about: conditions over what the catalog knows, all of which hold.
+
+A filter is a value: hashable, so that what follows from it can be kept, and free of SQL and HTTP.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+from datetime import datetime
+from enum import StrEnum
+
+from regard.core.errors import UsageError
+
+CustomValue = str | int | float | bool
+
+
+class Orientation(StrEnum):
+    """The shape of a photograph as a person sees it."""
+
+    LANDSCAPE = "landscape"
+    PORTRAIT = "portrait"
+    SQUARE = "square"
+
+
+@dataclass(frozen=True, slots=True)
+class GpsBox:
+    """Degrees, north and east positive; `west` > `east` crosses the date line."""
+
+    west: float
+    south: float
+    east: float
+    north: float
+
+    def __post_init__(self) -> None:
+        _require_degrees("gps_box", (self.south, self.north), (self.west, self.east))
+        if self.south > self.north:
+            raise UsageError("gps_box has its south above its north")
+
+
+@dataclass(frozen=True, slots=True)
+class GpsCircle:
+    """All within `radius_km` of a place, along the great circle."""
+
+    latitude: float
+    longitude: float
+    radius_km: float
+
+    def __post_init__(self) -> None:
+        _require_degrees("gps_near", (self.latitude,), (self.longitude,))
+        if not 0 < self.radius_km <= 20_100:
+            raise UsageError("the radius of gps_near lies outside 0 to 20100 km")
+
+
+@dataclass(frozen=True, slots=True)
+class AssetFilter:
+    """Conditions on assets; None and () set no condition. Assets in the trash never pass.
+
+    `collections`: names, any of them. `taken_from` and `taken_to` are naive local times, inclusive; with
+    either, assets without a date do not pass. `cameras`: model, or make and model, case-insensitive, any.
+    `tags`: all; `without_tags`: none. `custom`: (field, value) pairs. `path_prefixes`: absolute paths as bytes
+    at or below which the file lies, any of them.
+    """
+
+    collections: tuple[str, ...] | None = None
+    taken_from: datetime | None = None
+    taken_to: datetime | None = None
+    cameras: tuple[str, ...] = ()
+    gps_box: GpsBox | None = None
+    gps_near: GpsCircle | None = None
+    min_width: int | None = None
+    max_width: int | None = None
+    min_height: int | None = None
+    max_height: int | None = None
+    orientation: Orientation | None = None
+    tags: tuple[str, ...] = ()
+    without_tags: tuple[str, ...] = ()
+    custom: tuple[tuple[str, CustomValue], ...] = ()
+    path_prefixes: tuple[bytes, ...] = ()
+
+    @property
+    def is_everything(self) -> bool:
+        """Whether it sets no condition at all."""
+        return all(getattr(self, field.name) == field.default for field in fields(self))
+
+
+EVERYTHING = AssetFilter()
+
+
+def _require_degrees(
+    name: str, latitudes: tuple[float, ...], longitudes: tuple[float, ...]
+) -> None:
+    if not all(-90 <= value <= 90 for value in latitudes):
+        raise UsageError(f"a latitude of {name} lies outside -90 to 90")
+    if not all(-180 <= value <= 180 for value in longitudes):
+        raise UsageError(f"a longitude of {name} lies outside -180 to 180")

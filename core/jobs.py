@@ -1,0 +1,86 @@
+"""Jobs: work that outlives a request and a process, as the rooms hand it to each other."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+from typing import Any, Protocol
+
+
+class JobKind(StrEnum):
+    """What a job does.
+
+    `import` indexes a folder; `upload` what was uploaded into a collection and is not analysed yet; `reindex`
+    looks at all of a collection's imported folders and uploads again, failed ones too.
+    """
+
+    IMPORT = "import"
+    UPLOAD = "upload"
+    REINDEX = "reindex"
+
+
+class JobState(StrEnum):
+    """Where a job is. `queued` and `running` are not final."""
+
+    QUEUED = "queued"
+    RUNNING = "running"
+    DONE = "done"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+
+    @property
+    def is_final(self) -> bool:
+        """Whether nothing more will happen."""
+        return self not in {JobState.QUEUED, JobState.RUNNING}
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """A job as the catalog keeps it. Times are naive UTC.
+
+    `root` names a configured root and `path` a folder below it ("" is the root itself), for imports.
+    `retry_failed`: whether what failed before and has not changed is tried again. `total` counts the files that
+    need work, None while that is not known; `done` those dealt with. `report` is an `IndexReport`'s JSON without
+    its failures, None until the job has ended once. `message` says why it waits or failed.
+    """
+
+    id: int
+    kind: JobKind
+    state: JobState
+    collection_id: int
+    collection: str
+    root: str | None
+    path: str | None
+    retry_failed: bool
+    total: int | None
+    done: int
+    report: Mapping[str, Any] | None
+    message: str | None
+    cancel_requested: bool
+    created_at: datetime
+    started_at: datetime | None
+    finished_at: datetime | None
+
+
+class JobQueue(Protocol):
+    """The jobs of a catalog, as who works on them sees them. Each method is one transaction."""
+
+    def claim(self) -> Job | None:
+        """The oldest queued job, running from now on; None when there is none.
+
+        The caller is the only worker: a job that is `running` already was left by one that died, and is
+        claimed first.
+        """
+
+    def progress(self, job: int, *, done: int, total: int | None) -> bool:
+        """Write how far it is; whether it should go on (it was neither cancelled nor removed)."""
+
+    def finish(
+        self, job: int, state: JobState, *, report: Mapping[str, Any] | None, message: str | None
+    ) -> None:
+        """Write how it ended: `done`, `failed` or `cancelled`; or `queued`, to go on another time."""
+
+    def waits(self, job: int, message: str) -> None:
+        """Queue a claimed job again and say what it waits for."""
