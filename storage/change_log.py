@@ -1,4 +1,4 @@
-"""The change log: every addition and deletion of an embedding, numbered in the order of visibility.
+"""The change logs: of embeddings, and of assets, each numbered in the order of visibility.
 
 A sequence would hand out numbers that commit out of order: a reader that has seen 7 would then miss a 6
 that commits later. Here the numbers are taken from one counter row at the end of a transaction, and
@@ -7,6 +7,7 @@ that row stays locked until the commit; whoever reads the counter has all positi
 
 from __future__ import annotations
 
+import datetime
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -33,13 +34,26 @@ class ChangeBatch:
     through: int
 
 
+@dataclass(frozen=True, slots=True)
+class AssetEvent:
+    """What a transaction did to an asset: "added", "changed" or "removed"."""
+
+    asset: int
+    collection: int
+    kind: str
+
+
 def record_changes(
     connection: Connection,
     added: Sequence[tuple[int, int]],
     removed: Sequence[tuple[int, int]],
+    assets: Sequence[AssetEvent] = (),
 ) -> None:
-    """Number (channel id, embedding id) pairs. Must be the last statement of its transaction."""
-    _advance(connection, _ASSETS, 1)
+    """Number (channel id, embedding id) pairs, and what was done to assets.
+
+    Must be the last statement of its transaction.
+    """
+    _record_assets(connection, assets)
     count = len(added) + len(removed)
     if not count:
         return
@@ -57,6 +71,27 @@ def record_changes(
                 }
             )
     connection.execute(insert(schema.change), rows)
+
+
+def _record_assets(connection: Connection, events: Sequence[AssetEvent]) -> None:
+    # One step at least: whatever was done, cached filters have to be made anew.
+    step = max(1, len(events))
+    position = _advance(connection, _ASSETS, step) - step
+    if events:
+        now = datetime.datetime.now(datetime.UTC).replace(tzinfo=None)
+        connection.execute(
+            insert(schema.asset_change),
+            [
+                {
+                    "position": position + number,
+                    "asset_id": event.asset,
+                    "collection_id": event.collection,
+                    "kind": event.kind,
+                    "changed_at": now,
+                }
+                for number, event in enumerate(events, start=1)
+            ],
+        )
 
 
 def last_position(connection: Connection) -> int:

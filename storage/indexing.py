@@ -8,10 +8,10 @@ short.
 from __future__ import annotations
 
 import contextlib
-import dataclasses
-import json
+import os
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager
+from dataclasses import dataclass
 
 from sqlalchemy import (
     ColumnElement,
@@ -32,8 +32,18 @@ from regard.core.facts import PhotoFacts
 from regard.core.records import Analysis, Channel
 from regard.core.uris import uri_of_path
 from regard.storage import schema
+from regard.storage.asset_rows import (
+    dated_at,
+    drop_orphans,
+    ensure_collection,
+    ensure_content,
+    fact_columns,
+    find_collection,
+    utc_now,
+    write_keywords,
+)
 from regard.storage.catalog import Catalog
-from regard.storage.change_log import record_changes
+from regard.storage.change_log import AssetEvent, record_changes
 from regard.storage.lease import SqlWriterLease, hold_writer_lease
 from regard.storage.pipelines import StoredPipeline
 from regard.storage.vector_bytes import to_bytes
@@ -60,7 +70,7 @@ class SqlIndexingCatalog:
     def _held(self) -> Iterator[SqlWriterLease]:
         with hold_writer_lease(self._database) as lease:
             with self._database.reading() as connection:
-                self._collection_id = _find_collection(connection, self._collection_name)
+                self._collection_id = find_collection(connection, self._collection_name)
             self._lease = lease
             try:
                 yield lease
@@ -111,10 +121,11 @@ class SqlIndexingCatalog:
     ) -> None:
         """Write an asset and its content, whose analysis is new."""
         with self._writing() as connection:
-            content_id = _ensure_content(connection, content)
+            content_id = ensure_content(connection, content)
             added = self._write_analysis(connection, content_id, analysis)
-            left = self._write_asset(connection, stamp, content_id, None, facts, None)
-            record_changes(connection, added, _drop_orphans(connection, left - {content_id}))
+            written = self._write_asset(connection, stamp, content_id, None, facts, None)
+            twins = _twins(connection, content_id, written)
+            self._conclude(connection, written, content_id, added, twins)
 
     def attach(
         self, stamp: FileStamp, sha256: str, facts: PhotoFacts, *, moved_from: int | None = None
@@ -127,14 +138,16 @@ class SqlIndexingCatalog:
             content_id = connection.execute(
                 select(schema.content.c.id).where(schema.content.c.sha256 == sha256)
             ).scalar_one()
-            left = self._write_asset(connection, stamp, content_id, None, facts, moved_from)
-            record_changes(connection, [], _drop_orphans(connection, left - {content_id}))
+            written = self._write_asset(connection, stamp, content_id, None, facts, moved_from)
+            self._conclude(connection, written, content_id)
 
     def fail(self, stamp: FileStamp, reason: str) -> None:
         """Write an asset that could not be used."""
         with self._writing() as connection:
-            left = self._write_asset(connection, stamp, None, _storable(reason), PhotoFacts(), None)
-            record_changes(connection, [], _drop_orphans(connection, left))
+            written = self._write_asset(
+                connection, stamp, None, _storable(reason), PhotoFacts(), None
+            )
+            self._conclude(connection, written, None)
 
     def remove(self, assets: Sequence[KnownAsset]) -> int:
         """Delete assets that still lie where they did; the number deleted.
@@ -149,18 +162,15 @@ class SqlIndexingCatalog:
                 (known.id, known.stamp.path) for known in assets[start : start + _REMOVED_AT_ONCE]
             ]
             with self._writing() as connection:
-                contents = (
-                    connection.execute(
-                        delete(schema.asset)
-                        .where(tuple_(asset.id, asset.path).in_(places))
-                        .returning(asset.content_id)
-                    )
-                    .scalars()
-                    .all()
-                )
-                deleted += len(contents)
-                left = {content_id for content_id in contents if content_id is not None}
-                record_changes(connection, [], _drop_orphans(connection, left))
+                rows = connection.execute(
+                    delete(schema.asset)
+                    .where(tuple_(asset.id, asset.path).in_(places))
+                    .returning(asset.id, asset.collection_id, asset.content_id)
+                ).all()
+                deleted += len(rows)
+                left = {row.content_id for row in rows if row.content_id is not None}
+                events = [AssetEvent(row.id, row.collection_id, "removed") for row in rows]
+                record_changes(connection, [], drop_orphans(connection, left), events)
         return deleted
 
     def failures(self, roots: Sequence[bytes]) -> list[Failure]:
@@ -229,59 +239,65 @@ class SqlIndexingCatalog:
         failure: str | None,
         facts: PhotoFacts,
         moved_from: int | None,
-    ) -> set[int]:
-        """Insert or update the asset at a path; the contents it left."""
+    ) -> _Written:
+        """Insert or update the asset at a path."""
         asset = schema.asset.c
         if self._collection_id is None:
-            self._collection_id = connection.execute(
-                insert(schema.collection)
-                .values(name=self._collection_name)
-                .returning(schema.collection.c.id)
-            ).scalar_one()
+            self._collection_id = ensure_collection(connection, self._collection_name)
         # A `moved_from` of None matches nothing.
         existing = connection.execute(
-            select(asset.id, asset.content_id).where(
+            select(asset.id, asset.content_id, asset.managed).where(
                 asset.collection_id == self._collection_id,
                 or_(asset.path == stamp.path, asset.id == moved_from),
             )
         ).all()
         left = {row.content_id for row in existing if row.content_id is not None}
+        uri = uri_of_path(stamp.path)
         values = {
             "collection_id": self._collection_id,
             "path": stamp.path,
-            "uri": uri_of_path(stamp.path),
+            "uri": uri,
             "content_id": content_id,
             "size": stamp.size,
             "mtime_ns": stamp.mtime_ns,
             "sidecar_stamp": stamp.sidecar,
             "failure": failure,
-            **_fact_columns(facts),
+            "dated_at": dated_at(facts, stamp.mtime_ns),
+            **fact_columns(facts),
         }
         kept = next(
-            (row.id for row in existing if row.id == moved_from),
-            existing[0].id if existing else None,
+            (row for row in existing if row.id == moved_from), existing[0] if existing else None
         )
-        others = [row.id for row in existing if row.id != kept]
+        # An upload lies under its digest; what it is called, its sender said.
+        if kept is None or not kept.managed:
+            values["file_name"] = os.path.basename(uri)
+        others = [row.id for row in existing if kept is not None and row.id != kept.id]
         if others:
             connection.execute(delete(schema.asset).where(asset.id.in_(others)))
         if kept is None:
-            kept = connection.execute(
-                insert(schema.asset).values(**values).returning(asset.id)
+            asset_id = connection.execute(
+                insert(schema.asset).values(**values, added_at=utc_now()).returning(asset.id)
             ).scalar_one()
         else:
-            connection.execute(update(schema.asset).where(asset.id == kept).values(**values))
-            connection.execute(
-                delete(schema.asset_keyword).where(schema.asset_keyword.c.asset_id == kept)
-            )
-        if facts.keywords:
-            connection.execute(
-                insert(schema.asset_keyword),
-                [
-                    {"asset_id": kept, "position": position, "keyword": keyword}
-                    for position, keyword in enumerate(facts.keywords)
-                ],
-            )
-        return left
+            asset_id = kept.id
+            connection.execute(update(schema.asset).where(asset.id == asset_id).values(**values))
+        write_keywords(connection, asset_id, facts.keywords)
+        events = [AssetEvent(other, self._collection_id, "removed") for other in others]
+        kind = "added" if kept is None else "changed"
+        events.append(AssetEvent(asset_id, self._collection_id, kind))
+        return _Written(asset_id, left, tuple(events))
+
+    @staticmethod
+    def _conclude(
+        connection: Connection,
+        written: _Written,
+        content_id: int | None,
+        added: Sequence[tuple[int, int]] = (),
+        twins: Sequence[AssetEvent] = (),
+    ) -> None:
+        """Drop the contents that were left, and number the changes."""
+        removed = drop_orphans(connection, written.left - {content_id})
+        record_changes(connection, added, removed, [*written.events, *twins])
 
     def _write_analysis(
         self, connection: Connection, content_id: int, analysis: Analysis
@@ -345,21 +361,24 @@ class SqlIndexingCatalog:
         ]
 
 
-def _find_collection(connection: Connection, name: str) -> int | None:
-    table = schema.collection
-    return connection.execute(select(table.c.id).where(table.c.name == name)).scalar_one_or_none()
+@dataclass(frozen=True, slots=True)
+class _Written:
+    """An asset that was written, the contents it left, and what to log."""
+
+    asset: int
+    left: set[int | None]
+    events: tuple[AssetEvent, ...]
 
 
-def _ensure_content(connection: Connection, content: ContentHeader) -> int:
-    table = schema.content
-    found = connection.execute(
-        select(table.c.id).where(table.c.sha256 == content.sha256)
-    ).scalar_one_or_none()
-    if found is None:
-        found = connection.execute(
-            insert(table).values(**dataclasses.asdict(content)).returning(table.c.id)
-        ).scalar_one()
-    return int(found)
+def _twins(connection: Connection, content_id: int, written: _Written) -> list[AssetEvent]:
+    """The content's other assets: an analysis makes all of them findable."""
+    asset = schema.asset.c
+    rows = connection.execute(
+        select(asset.id, asset.collection_id).where(
+            asset.content_id == content_id, asset.id != written.asset
+        )
+    )
+    return [AssetEvent(row.id, row.collection_id, "changed") for row in rows]
 
 
 def _insert_all(connection: Connection, table: Table, rows: list[dict[str, object]]) -> list[int]:
@@ -367,26 +386,6 @@ def _insert_all(connection: Connection, table: Table, rows: list[dict[str, objec
         return []
     statement = insert(table).returning(table.c.id, sort_by_parameter_order=True)
     return [int(value) for value in connection.execute(statement, rows).scalars()]
-
-
-def _drop_orphans(connection: Connection, contents: set[int]) -> list[tuple[int, int]]:
-    """Delete those contents that no asset has; (channel id, embedding id) of what went with them."""
-    if not contents:
-        return []
-    used = set(
-        connection.execute(
-            select(schema.asset.c.content_id).where(schema.asset.c.content_id.in_(contents))
-        ).scalars()
-    )
-    orphans = contents - used
-    if not orphans:
-        return []
-    embedding = schema.embedding.c
-    removed = connection.execute(
-        select(embedding.channel_id, embedding.id).where(embedding.content_id.in_(orphans))
-    ).all()
-    connection.execute(delete(schema.content).where(schema.content.c.id.in_(orphans)))
-    return [(row.channel_id, row.id) for row in removed]
 
 
 def _range_below(root: bytes) -> tuple[bytes, bytes]:
@@ -422,22 +421,3 @@ def _storable(text: str) -> str:
         .decode("utf-8")
         .replace("\0", "\N{REPLACEMENT CHARACTER}")
     )
-
-
-def _fact_columns(facts: PhotoFacts) -> dict[str, object]:
-    capture = dataclasses.asdict(facts.capture)
-    return {
-        "taken_at": facts.taken_at,
-        "utc_offset_minutes": facts.utc_offset_minutes,
-        "camera_make": facts.camera_make,
-        "camera_model": facts.camera_model,
-        "lens": facts.lens,
-        "latitude": facts.latitude,
-        "longitude": facts.longitude,
-        "title": facts.title,
-        "description": facts.description,
-        "rating": facts.rating,
-        "capture": json.dumps(
-            {name: value for name, value in capture.items() if value is not None}
-        ),
-    }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 import os
+from typing import Any
 
 import sqlalchemy as sa
 from alembic import op
@@ -15,7 +16,7 @@ depends_on = None
 
 # SQLite makes an autoincrementing key of INTEGER alone.
 _ID = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
-_ASSET_COLUMNS = {
+_ASSET_COLUMNS: dict[str, sa.types.TypeEngine[Any]] = {
     "file_name": sa.Text(),
     "external_id": sa.Text(),
     "managed": sa.Boolean(),
