@@ -57,7 +57,8 @@ class AssetFilter:
 
     `collections`: names, any of them. `taken_from` and `taken_to` are naive local times, inclusive; with
     either, assets without a date do not pass. `cameras`: model, or make and model, case-insensitive, any.
-    `tags`: all; `without_tags`: none. `custom`: (field, value) pairs. `path_prefixes`: absolute paths as bytes
+    `tags`: all; `without_tags`: none. `custom`: (field, value) pairs. `path_prefixes`: absolute
+    paths as bytes
     at or below which the file lies, any of them.
     """
 

@@ -12,7 +12,8 @@ from typing import Any, Protocol
 class JobKind(StrEnum):
     """What a job does.
 
-    `import` indexes a folder; `upload` what was uploaded into a collection and is not analysed yet; `reindex`
+    `import` indexes a folder; `upload` what was uploaded into a collection and is not analysed yet;
+    `reindex`
     looks at all of a collection's imported folders and uploads again, failed ones too.
     """
 
@@ -41,8 +42,10 @@ class Job:
     """A job as the catalog keeps it. Times are naive UTC.
 
     `root` names a configured root and `path` a folder below it ("" is the root itself), for imports.
-    `retry_failed`: whether what failed before and has not changed is tried again. `total` counts the files that
-    need work, None while that is not known; `done` those dealt with. `report` is an `IndexReport`'s JSON without
+    `retry_failed`: whether what failed before and has not changed is tried again. `total` counts
+    the files that
+    need work, None while that is not known; `done` those dealt with. `report` is an `IndexReport`'s
+    JSON without
     its failures, None until the job has ended once. `message` says why it waits or failed.
     """
 

@@ -1,0 +1,158 @@
+"""Assets as lists and services show them, and what people may change of them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+from typing import Any
+
+from regard.core.facts import PhotoFacts
+from regard.core.geometry import Box
+
+
+class AssetState(StrEnum):
+    """Where an asset is: analysed, waiting for that, unusable, or in the trash."""
+
+    INDEXED = "indexed"
+    PENDING = "pending"
+    FAILED = "failed"
+    TRASHED = "trashed"
+
+
+class AssetOrder(StrEnum):
+    """How a list of assets is sorted; the minus is descending."""
+
+    NEWEST = "-date"
+    OLDEST = "date"
+    LAST_ADDED = "-added"
+    FIRST_ADDED = "added"
+
+    @property
+    def by_date(self) -> bool:
+        """By `dated_at`, not by when it was added."""
+        return self in {AssetOrder.NEWEST, AssetOrder.OLDEST}
+
+    @property
+    def descending(self) -> bool:
+        """Latest first."""
+        return self.value.startswith("-")
+
+
+@dataclass(frozen=True, slots=True)
+class AssetRecord:
+    """An asset as a list shows it.
+
+    `path` holds the file's bytes, `uri` its printable form; `managed` files are the home's own.
+    `sha256`, `format`,
+    `width` and `height` (pixels) are None for a failed asset. `size` in bytes. `taken_at` and
+    `dated_at` are
+    local where the photograph was taken, `added_at` and `deleted_at` naive UTC.
+    """
+
+    id: int
+    content_id: int | None
+    collection_id: int
+    collection: str
+    external_id: str | None
+    uri: str
+    path: bytes
+    managed: bool
+    file_name: str
+    title: str | None
+    tags: tuple[str, ...]
+    custom: Mapping[str, Any]
+    state: AssetState
+    sha256: str | None
+    format: str | None
+    width: int | None
+    height: int | None
+    size: int
+    mtime_ns: int
+    taken_at: datetime | None
+    added_at: datetime
+    dated_at: datetime
+    deleted_at: datetime | None
+    camera: str | None
+    caption: str | None
+    failure: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class RegionRecord:
+    """A stored region of a content; `score` is its objectness."""
+
+    id: int
+    content_id: int
+    box: Box
+    area: int
+    score: float
+    caption: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class CaptionRecord:
+    """A sentence, the model that wrote it, and the region that it is about, None for the whole."""
+
+    text: str
+    model: str
+    region: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class AssetDetail:
+    """All that is known of an asset."""
+
+    asset: AssetRecord
+    facts: PhotoFacts
+    regions: tuple[RegionRecord, ...]
+    captions: tuple[CaptionRecord, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class AssetEdit:
+    """What a person changes; only what is named in `fields` is.
+
+    `title` None gives the file's own back. `tags` replaces all. `custom` is merged, a value of None
+    deletes.
+    """
+
+    fields: frozenset[str]
+    title: str | None = None
+    tags: tuple[str, ...] = ()
+    custom: Mapping[str, Any] | None = None
+    external_id: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class AssetChange:
+    """An entry of the log of assets; `kind` is added, changed or removed. `at` is naive UTC."""
+
+    position: int
+    kind: str
+    asset: int
+    collection_id: int
+    collection: str | None
+    at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class CollectionRecord:
+    """A collection and its counts of assets by state; `assets` are all but those in the trash."""
+
+    id: int
+    name: str
+    created_at: datetime | None
+    assets: int
+    pending: int
+    failed: int
+    trashed: int
+
+
+@dataclass(frozen=True, slots=True)
+class FacetValue:
+    """How many assets have a value."""
+
+    value: str
+    count: int
