@@ -6,6 +6,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 EDITABLE := --config-settings editable_mode=strict
 SOURCES := core models storage indexer search evaluation api
+FILES := find $(SOURCES) -name '*.py' -o -path '*/web/*' -type f | sort
 PACKAGES := $(addprefix -p regard.,$(SOURCES))
 
 export PHOTOS
@@ -58,7 +59,7 @@ $(VENV)/.installed-test: pyproject.toml constraints.txt | $(BIN)/python
 
 # A strict editable install links the files that were there; link anew when files come or go.
 $(VENV)/.files: FORCE | $(BIN)/python
-	@find $(SOURCES) -name '*.py' | sort | cmp -s - $@ || find $(SOURCES) -name '*.py' | sort > $@
+	@$(FILES) | cmp -s - $@ || $(FILES) > $@
 
 $(VENV)/.linked: $(VENV)/.files | $(VENV)/.installed-run
 	$(PIP) install --no-deps $(EDITABLE) -e .

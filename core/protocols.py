@@ -112,6 +112,9 @@ class Profile(Protocol):
     def names_thing(self, caption: str) -> bool:
         """Whether a sentence of this profile's captioner says what a thing is, not only its look."""
 
+    def loaded_bytes(self) -> Mapping[str, int]:
+        """Memory of the parts that are loaded, in bytes by part."""
+
     def encoder(self, space: str) -> Encoder:
         """The encoder of one of the spec's spaces."""
 

@@ -7,11 +7,11 @@ whoever keeps a copy. No file is touched here: `purge` says which originals nobo
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, delete, func, insert, or_, select, update
+from sqlalchemy import ColumnElement, Connection, delete, exists, insert, or_, select, update
 
 from regard.core.assets import AssetEdit
 from regard.core.catalog import ContentHeader, FileStamp
@@ -60,6 +60,17 @@ class Uploaded:
 
     asset: int
     status: str
+
+
+@dataclass(frozen=True, slots=True)
+class Purged:
+    """How many assets were forgotten, and the SHA-256 of managed files that none of them needs any more.
+
+    Ask `needs` again before such a file is deleted: the same bytes may have been uploaded since.
+    """
+
+    assets: int
+    originals: tuple[str, ...]
 
 
 class SqlAssetEditing:
@@ -180,31 +191,29 @@ class SqlAssetEditing:
         """Take assets out of the trash, all of them or none; raises NotFound."""
         self._move(assets, visible, into_trash=False)
 
-    def purge(self, *, collection: int | None = None, trashed_only: bool = True) -> list[str]:
+    def purge(self, *, collection: int | None = None, trashed_only: bool = True) -> Purged:
         """Forget what lies in the trash, of one collection or of all; nothing brings it back.
 
-        With `trashed_only` false, everything of the collection. Returns the SHA-256 of managed files
-        that no asset needs any more, one for each asset that was purged of them.
+        With `trashed_only` false, everything of the collection. Touches no file.
         """
         where: list[ColumnElement[bool]] = []
         if trashed_only:
             where.append(_asset.deleted_at.is_not(None))
         if collection is not None:
             where.append(_asset.collection_id == collection)
-        digests: list[str] = []
+        assets, originals = 0, []
         while True:
-            purged, orphans = self._purge_some(where)
-            digests += orphans
-            if purged < _PURGED_AT_ONCE:
-                return digests
+            count, unused = self._purge_some(where)
+            assets += count
+            originals += unused
+            if count < _PURGED_AT_ONCE:
+                return Purged(assets, tuple(originals))
 
-    def count_trash(self, collection: int | None = None) -> int:
-        """How many assets lie in the trash."""
-        statement = select(func.count()).where(_asset.deleted_at.is_not(None))
-        if collection is not None:
-            statement = statement.where(_asset.collection_id == collection)
+    def needs(self, path: bytes) -> bool:
+        """Whether an asset has its file at this path."""
         with self._database.reading() as connection:
-            return int(connection.execute(statement).scalar_one())
+            statement = select(exists().where(_asset.path == path))
+            return bool(connection.execute(statement).scalar_one())
 
     def waiting_originals(self, collection: str, *, failed: bool = False) -> list[bytes]:
         """Paths of a collection's uploads that the live pipeline has not analysed yet, oldest first.
@@ -232,23 +241,28 @@ class SqlAssetEditing:
             ).scalars()
             return [bytes(path) for path in rows]
 
-    def relocate_originals(self, former: bytes, now: bytes) -> int:
-        """Follow a managed store that lies elsewhere than before; the number of assets moved along."""
-        after, end = former.rstrip(b"/") + b"/", former.rstrip(b"/") + b"0"
-        with self._database.writing() as connection:
+    def relocate_originals(self, path_of: Callable[[str], bytes]) -> int:
+        """Follow a managed store that lies elsewhere than before; the number of assets moved along.
+
+        `path_of` gives the place of a file by its SHA-256, which is the last part of its path.
+        """
+        moved = 0
+        with self._database.reading() as connection:
             rows = connection.execute(
-                select(_asset.id, _asset.path).where(
-                    _asset.managed.is_(True), _asset.path > after, _asset.path < end
-                )
+                select(_asset.id, _asset.path).where(_asset.managed.is_(True))
             ).all()
-            for row in rows:
-                path = now.rstrip(b"/") + b"/" + bytes(row.path)[len(after) :]
+        for row in rows:
+            path = path_of(bytes(row.path).rpartition(b"/")[2].decode())
+            if path == bytes(row.path):
+                continue
+            with self._database.writing() as connection:
                 connection.execute(
                     update(schema.asset)
                     .where(_asset.id == row.id)
                     .values(path=path, uri=uri_of_path(path))
                 )
-        return len(rows)
+            moved += 1
+        return moved
 
     def _upload_again(
         self, connection: Connection, collection_id: int, there: Any, upload: Upload

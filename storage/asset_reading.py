@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import os
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
@@ -163,21 +164,28 @@ class SqlAssetReading:
             return {name: _facet(connection, name, chosen, visible) for name in names}
 
     def with_failures(
-        self, collection: int, *, after: int = 0, limit: int = 100
+        self,
+        collection: int,
+        *,
+        below: str | None = None,
+        managed: bool | None = None,
+        after: int = 0,
+        limit: int = 100,
     ) -> list[AssetRecord]:
-        """Assets of a collection that could not be used, by id."""
+        """Assets of a collection that could not be used, by id; below a folder, or managed, alone."""
+        prefixes = () if below is None else (os.fsencode(below),)
+        where = [
+            passes(AssetFilter(path_prefixes=prefixes)),
+            _asset.collection_id == collection,
+            _asset.failure.is_not(None),
+            _asset.id > after,
+        ]
+        if managed is not None:
+            where.append(_asset.managed.is_(managed))
         with self._database.reading() as connection:
             pipeline = _live(connection)
             rows = connection.execute(
-                _records(pipeline)
-                .where(
-                    _asset.collection_id == collection,
-                    _asset.failure.is_not(None),
-                    _asset.deleted_at.is_(None),
-                    _asset.id > after,
-                )
-                .order_by(_asset.id)
-                .limit(limit)
+                _records(pipeline).where(*where).order_by(_asset.id).limit(limit)
             ).all()
             return _complete(connection, pipeline, rows)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from sqlalchemy import func, select
@@ -59,3 +60,45 @@ def read_overview(catalog: Catalog) -> Overview:
         embeddings,
         position,
     )
+
+
+@dataclass(frozen=True, slots=True)
+class VisibleCounts:
+    """What a caller may see of a catalog; what lies in the trash is left out."""
+
+    assets: int
+    contents: int
+    regions: int
+    captions: int
+    embeddings: int
+
+
+def count_visible(catalog: Catalog, visible: Sequence[str] | None) -> VisibleCounts:
+    """Count what the collections of these names hold, None for all."""
+    asset = schema.asset.c
+    chosen = select(asset.content_id).where(
+        asset.deleted_at.is_(None), asset.content_id.is_not(None)
+    )
+    assets = select(func.count()).select_from(schema.asset).where(asset.deleted_at.is_(None))
+    if visible is not None:
+        collection = schema.collection.c
+        ids = select(collection.id).where(collection.name.in_(visible))
+        chosen = chosen.where(asset.collection_id.in_(ids))
+        assets = assets.where(asset.collection_id.in_(ids))
+    with catalog.database.reading() as connection:
+        contents, regions, captions, embeddings = (
+            int(
+                connection.execute(
+                    select(func.count()).select_from(table).where(column.in_(chosen))
+                ).scalar_one()
+            )
+            for table, column in (
+                (schema.content, schema.content.c.id),
+                (schema.region, schema.region.c.content_id),
+                (schema.caption, schema.caption.c.content_id),
+                (schema.embedding, schema.embedding.c.content_id),
+            )
+        )
+        return VisibleCounts(
+            int(connection.execute(assets).scalar_one()), contents, regions, captions, embeddings
+        )

@@ -51,6 +51,7 @@ class ComposedProfile:
         }
         self._loading = threading.RLock()
         self._loaded: dict[str, Any] = {}
+        self._loaded_bytes: dict[str, int] = {}
 
     @cached_property
     def spaces(self) -> tuple[Space, ...]:
@@ -118,6 +119,15 @@ class ComposedProfile:
         if not found:
             found.extend(self._memory_problems(needed))
         return found
+
+    def loaded_bytes(self) -> Mapping[str, int]:
+        """Memory of the parts that are loaded, as they reckon it themselves, by part."""
+        with self._loading:
+            for role in self._loaded.keys() - self._loaded_bytes.keys():
+                if role in self._parts:
+                    needs = self._parts[role].needs()
+                    self._loaded_bytes[role] = sum(need.count for need in needs)
+            return dict(self._loaded_bytes)
 
     def encoder(self, space: str) -> Encoder:
         """The encoder of a space, loaded; raises KeyError for another profile's space, ModelError."""

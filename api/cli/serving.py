@@ -1,0 +1,259 @@
+"""`regard serve`."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import socket
+import webbrowser
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from types import FrameType
+from typing import TYPE_CHECKING
+
+import click
+
+from regard.api.cli.app import DONE, INTERRUPTED
+from regard.api.cli.options import home_option, offline_option
+from regard.core.errors import CannotWork, UsageError
+from regard.core.settings import Settings
+
+if TYPE_CHECKING:
+    from regard.api.http.service import Service
+
+DEFAULT_PORT = 8420
+_ALL_ADDRESSES = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}  # noqa: S104 - named, not listened at
+_BACKLOG = 512
+# How long answers that are under way may take when the server ends.
+_GRACE_SECONDS = 5
+
+
+@click.command()
+@click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen at.")
+@click.option(
+    "--port",
+    type=click.IntRange(0, 65535),
+    default=DEFAULT_PORT,
+    show_default=True,
+    help="Port; 0 is any free one.",
+)
+@home_option
+@click.option(
+    "--root",
+    "roots",
+    multiple=True,
+    metavar="NAME=DIR",
+    help="A folder that may be imported, and what callers know it by; many.",
+)
+@click.option(
+    "--import",
+    "imported",
+    type=click.Path(path_type=Path),
+    metavar="DIR",
+    help="Index this folder while serving; it is a root, too.",
+)
+@click.option(
+    "--allow-host",
+    "allow_hosts",
+    multiple=True,
+    metavar="NAME",
+    help="Another name that requests may be made to, of a proxy before it for one; many.",
+)
+@click.option(
+    "--cors-origin",
+    "cors_origins",
+    multiple=True,
+    metavar="URL",
+    help="A site whose pages may read answers, as https://dam.example; many.",
+)
+@click.option(
+    "--without-keys", is_flag=True, help="Ask nobody for a key: something before the server does."
+)
+@click.option("--profile", metavar="NAME", help="Models of a new home [default: lite].")
+@click.option(
+    "--max-upload-bytes",
+    type=click.IntRange(min=1),
+    default=None,
+    metavar="N",
+    help="Largest file of an upload [default: 200 MiB].",
+)
+@click.option(
+    "--max-upload-files",
+    type=click.IntRange(1, 1000),
+    default=None,
+    metavar="N",
+    help="Most files of one upload [default: 100].",
+)
+@click.option("--open", "open_page", is_flag=True, help="Open the page in a browser.")
+@offline_option
+def serve(
+    host: str,
+    port: int,
+    home: Path | None,
+    roots: tuple[str, ...],
+    imported: Path | None,
+    allow_hosts: tuple[str, ...],
+    cors_origins: tuple[str, ...],
+    without_keys: bool,
+    profile: str | None,
+    max_upload_bytes: int | None,
+    max_upload_files: int | None,
+    open_page: bool,
+) -> int:
+    """Serve a home over HTTP, with a page for people, until Ctrl-C.
+
+    \b
+    Example: regard serve --open
+             regard serve --root photos=/srv/photos
+    """
+    from regard.api.http import service as parts
+    from regard.api.http.access import check_may_start
+    from regard.api.wiring import DEFAULT_COLLECTION, open_or_make_library
+    from regard.api.worker import WorkerProcess
+    from regard.core.jobs import JobKind
+    from regard.storage.keys import SqlKeys
+
+    settings = Settings.resolve(home)
+    folders = _read_roots(roots)
+    import_root = None if imported is None else _import_root(imported, folders)
+    with open_or_make_library(settings, profile) as library, _listening(host, port) as listener:
+        required = check_may_start(
+            SqlKeys(library.catalog), host, allow_hosts, without_keys=without_keys
+        )
+        options = parts.ServiceOptions(
+            allowed_hosts=[*_own_names(host), *allow_hosts],
+            roots=folders,
+            cors_origins=cors_origins,
+            keys_required=required,
+            upload_bytes=max_upload_bytes or parts.DEFAULT_UPLOAD_BYTES,
+            upload_files=max_upload_files or parts.DEFAULT_UPLOAD_FILES,
+        )
+        worker = WorkerProcess(settings, roots=folders, profile=profile)
+        service = parts.Service(library, options, worker.wake)
+        service.follow_moved_home()
+        if import_root is not None:
+            service.jobs.add(JobKind.IMPORT, DEFAULT_COLLECTION, root=import_root, path="")
+        worker.start()
+        try:
+            address = _address(host, listener)
+
+            def announce() -> None:
+                click.echo(f"regard serves {settings.home} at {address}")
+                if open_page:
+                    webbrowser.open(address)
+
+            stopped_by = _run(service, listener, announce)
+        finally:
+            worker.stop()
+    return INTERRUPTED if stopped_by == signal.SIGINT else DONE
+
+
+def _run(service: Service, listener: socket.socket, announce: Callable[[], None]) -> int:
+    """Serve until a signal; which one it was."""
+    import uvicorn
+
+    from regard.api.http.app import create_app
+
+    class Server(uvicorn.Server):
+        stopped_by = 0
+
+        async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+            await super().startup(sockets)
+            if self.started:
+                announce()
+
+        @contextlib.contextmanager
+        def capture_signals(self) -> Iterator[None]:
+            # uvicorn's own would raise the signal again, and the worker would be left behind.
+            numbers = (signal.SIGINT, signal.SIGTERM)
+            former = {number: signal.signal(number, self.handle_exit) for number in numbers}
+            try:
+                yield
+            finally:
+                for number, handler in former.items():
+                    signal.signal(number, handler)
+
+        def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+            self.stopped_by = sig
+            service.is_closing = True
+            super().handle_exit(sig, frame)
+
+    config = uvicorn.Config(
+        create_app(service),
+        log_level="warning",
+        access_log=False,
+        server_header=False,
+        timeout_graceful_shutdown=_GRACE_SECONDS,
+    )
+    server = Server(config)
+    server.run([listener])
+    return server.stopped_by
+
+
+@contextlib.contextmanager
+def _listening(host: str, port: int) -> Iterator[socket.socket]:
+    """A socket that listens; raises CannotWork when the address can't be had."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        listener = socket.create_server((host, port), family=family, backlog=_BACKLOG)
+    except (OSError, OverflowError) as error:
+        reason = getattr(error, "strerror", None) or str(error)
+        raise CannotWork(
+            f"the server can't listen at {host} port {port}: {reason}",
+            remedy="choose another with --port, or --port 0 for any free one",
+        ) from error
+    with listener:
+        yield listener
+
+
+def _own_names(host: str) -> Sequence[str]:
+    from regard.api.http.access import is_loopback
+    from regard.api.http.guards import LOOPBACK_HOSTS
+
+    # All addresses of this machine: which of them callers use, --allow-host tells.
+    if host in _ALL_ADDRESSES:
+        return sorted(LOOPBACK_HOSTS)
+    return sorted({*LOOPBACK_HOSTS, host}) if is_loopback(host) else [host]
+
+
+def _address(host: str, listener: socket.socket) -> str:
+    port = listener.getsockname()[1]
+    shown = _ALL_ADDRESSES.get(host, f"[{host}]" if ":" in host else host)
+    return f"http://{shown}:{port}/"
+
+
+def _read_roots(given: Sequence[str]) -> dict[str, Path]:
+    """Folders by name; raises UsageError for what is no NAME=DIR, CannotWork for no folder."""
+    roots: dict[str, Path] = {}
+    for text in given:
+        name, equals, folder = text.partition("=")
+        if not equals or not name or not folder or "/" in name:
+            raise UsageError(
+                f"{text!r} is no root", remedy="give --root NAME=DIR, as in photos=/srv/photos"
+            )
+        if name in roots:
+            raise UsageError(f"two roots are named {name}", remedy="give each its own name")
+        roots[name] = _folder(Path(folder))
+    return roots
+
+
+def _import_root(folder: Path, roots: dict[str, Path]) -> str:
+    """The name under which a folder is a root, added to the roots where it is none yet."""
+    found = _folder(folder)
+    for name, root in roots.items():
+        if root == found:
+            return name
+    name = base = found.name or "root"
+    number = 2
+    while name in roots:
+        name, number = f"{base}-{number}", number + 1
+    roots[name] = found
+    return name
+
+
+def _folder(path: Path) -> Path:
+    absolute = Path(os.path.abspath(path.expanduser()))
+    if not absolute.is_dir():
+        raise CannotWork(f"there is no folder {absolute}", remedy="name one that is there")
+    return absolute

@@ -1,0 +1,121 @@
+"""The application: guards around routers over one service, and the page's files."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import threading
+import time
+from collections.abc import AsyncIterator
+from importlib.metadata import version
+from pathlib import Path
+
+from fastapi import Depends, FastAPI
+from starlette.responses import FileResponse, Response
+from starlette.staticfiles import StaticFiles
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from regard.api.http.access import session_router
+from regard.api.http.dependencies import only_known_parameters
+from regard.api.http.guards import guarded
+from regard.api.http.problems import install
+from regard.api.http.reference import reference_router
+from regard.api.http.routers import assets, collections, files, jobs, search, uploads
+from regard.api.http.routers import service as service_routes
+from regard.api.http.service import Service
+from regard.core.errors import RegardError
+
+_log = logging.getLogger(__name__)
+
+_WEB = Path(__file__).resolve().parent.parent / "web"
+_JSON_BYTES = 1 << 20
+_MULTIPART = ("/v1/assets", "/v1/search")
+_UNKNOWN_ROUTE = "-"
+
+
+def create_app(service: Service) -> ASGIApp:
+    """The application of a service, behind its guards; it warms up in the background when it starts."""
+
+    @contextlib.asynccontextmanager
+    async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
+        threading.Thread(target=_warm, args=(service,), name="warm", daemon=True).start()
+        yield
+
+    app = FastAPI(
+        title="regard",
+        version=version("regard"),
+        description="Find photographs, and the things in them, by text and by image.",
+        lifespan=lifespan,
+        openapi_url=None,
+        docs_url=None,
+        redoc_url=None,
+        dependencies=[Depends(only_known_parameters)],
+        generate_unique_id_function=lambda route: route.name,
+    )
+    app.state.service = service
+    # Before the rest: `/assets/bulk` is no asset, and uploads share their address with lists.
+    for module in (uploads, assets, files, search, collections, jobs, service_routes):
+        app.include_router(module.router)
+    app.include_router(session_router(service.access))
+    app.include_router(reference_router(app, service.access))
+    install(app)
+    app.add_api_route("/", _page, include_in_schema=False)
+    app.mount("/web", _Files(directory=_WEB))
+    return guarded(
+        _Measured(app, service),
+        hosts=service.options.allowed_hosts,
+        cors_origins=service.options.cors_origins,
+        max_json_bytes=_JSON_BYTES,
+        multipart_paths=_MULTIPART,
+    )
+
+
+async def _page() -> FileResponse:
+    return FileResponse(_WEB / "index.html", headers={"Cache-Control": "no-cache"})
+
+
+class _Files(StaticFiles):
+    """The page's files, which a browser asks about each time: they change with the version alone."""
+
+    async def get_response(self, path: str, scope: Scope) -> Response:
+        """As Starlette's, with a word on caching."""
+        response = await super().get_response(path, scope)
+        response.headers["Cache-Control"] = "no-cache"
+        return response
+
+
+class _Measured:
+    """Counts every request and how long it took, by its route."""
+
+    def __init__(self, app: ASGIApp, service: Service) -> None:
+        self._app = app
+        self._metrics = service.metrics
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass a request on."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        status = 500
+        started = time.perf_counter()
+
+        async def watch(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+            await send(message)
+
+        try:
+            await self._app(scope, receive, watch)
+        finally:
+            route = getattr(scope.get("route"), "path", _UNKNOWN_ROUTE)
+            elapsed = time.perf_counter() - started
+            self._metrics.observe_request(scope["method"], route, status, elapsed)
+
+
+def _warm(service: Service) -> None:
+    try:
+        service.warm()
+    except RegardError as error:
+        # Each request tells the same; /readyz says not ready.
+        _log.error("the models and indexes can't be loaded: %s", error)

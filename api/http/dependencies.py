@@ -1,0 +1,102 @@
+"""What handlers are given: the service, the caller with enough scope, pages and filters."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Annotated
+
+from fastapi import Depends, Query, Request
+from fastapi._compat import ModelField
+from fastapi.dependencies.models import Dependant
+from fastapi.exceptions import RequestValidationError
+
+from regard.api.http.access import CookieKey, HeaderKey
+from regard.api.http.filters import JsonFilters, asset_filter, query_filters
+from regard.api.http.service import Service
+from regard.core.filters import AssetFilter
+from regard.core.keys import Caller
+
+PAGE = 100
+MAX_PAGE = 1000
+_FREE_PREFIX = "custom."
+
+
+async def service_of(request: Request) -> Service:
+    """The service that the application was made for."""
+    service: Service = request.app.state.service
+    return service
+
+
+Use = Annotated[Service, Depends(service_of)]
+
+
+async def reader(request: Request, service: Use, header: HeaderKey, cookie: CookieKey) -> Caller:
+    """A caller that may read."""
+    return await service.access.reader(request, header, cookie)
+
+
+async def writer(request: Request, service: Use, header: HeaderKey, cookie: CookieKey) -> Caller:
+    """A caller that may write."""
+    return await service.access.writer(request, header, cookie)
+
+
+async def administrator(
+    request: Request, service: Use, header: HeaderKey, cookie: CookieKey
+) -> Caller:
+    """A caller that may do everything."""
+    return await service.access.administrator(request, header, cookie)
+
+
+Reader = Annotated[Caller, Depends(reader)]
+Writer = Annotated[Caller, Depends(writer)]
+Administrator = Annotated[Caller, Depends(administrator)]
+Cursor = Annotated[str | None, Query(max_length=2000, description="`next` of the page before.")]
+PageLimit = Annotated[int, Query(ge=1, le=MAX_PAGE)]
+
+
+def only_known_parameters(request: Request) -> None:
+    """Raise a validation error for query parameters that the operation does not have."""
+    if not request.url.query:
+        return
+    known: set[str] = set()
+    takes_filters = False
+    for parameter in _query_parameters(request.scope["route"].dependant):
+        fields = getattr(parameter.field_info.annotation, "model_fields", None)
+        known |= {parameter.alias} if fields is None else set(fields)
+        takes_filters = takes_filters or fields is not None
+    unknown = [
+        name
+        for name in request.query_params
+        if name not in known and not (takes_filters and name.startswith(_FREE_PREFIX))
+    ]
+    if unknown:
+        raise RequestValidationError(
+            [
+                {"loc": ("query", name), "msg": "there is no such parameter", "type": "unknown"}
+                for name in unknown
+            ]
+        )
+
+
+def _query_parameters(dependant: Dependant) -> Iterator[ModelField]:
+    yield from dependant.query_params
+    for inner in dependant.dependencies:
+        yield from _query_parameters(inner)
+
+
+def make_filter(service: Service, caller: Caller, filters: JsonFilters) -> AssetFilter:
+    """The filter within what the caller may see; raises NotFound, UsageError."""
+    known = None
+    if filters.collection and caller.collections is None:
+        known = [item.name for item in service.collections.page(limit=100_000)]
+    return asset_filter(filters, caller, service.options.roots, known)
+
+
+def chosen_assets(
+    service: Use, caller: Reader, filters: Annotated[JsonFilters, Depends(query_filters)]
+) -> AssetFilter:
+    """The filter of a query string."""
+    return make_filter(service, caller, filters)
+
+
+Chosen = Annotated[AssetFilter, Depends(chosen_assets)]

@@ -1,0 +1,186 @@
+"""Filters as callers write them, in a query string or in JSON, made an `AssetFilter`.
+
+Names of import roots become folders here; a caller that may not see paths of the server can't ask by them.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping, Sequence
+from datetime import date, datetime, time
+from pathlib import Path
+from typing import Annotated, Any
+
+from fastapi import Query, Request
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from regard.core.errors import NotFound, UsageError
+from regard.core.filters import AssetFilter, CustomValue, GpsBox, GpsCircle, Orientation
+from regard.core.keys import AccessScope, Caller
+
+_CUSTOM = "custom."
+_Name = Annotated[str, Field(min_length=1, max_length=500)]
+_Pixels = Annotated[int, Field(ge=0, le=1_000_000_000)]
+
+
+class FilterModel(BaseModel):
+    """Conditions, all of which hold; see docs/http.md."""
+
+    collection: list[_Name] = Field(default=[], description="Names; any of them.")
+    taken_from: str | None = Field(
+        default=None, description="ISO date or time, inclusive.", examples=["2024-05-01"]
+    )
+    taken_to: str | None = Field(
+        default=None,
+        description="ISO date or time, inclusive; a date alone is the whole day.",
+        examples=["2024-06-30"],
+    )
+    camera: list[_Name] = Field(default=[], description="Model, or make and model; any of them.")
+    gps_box: str | None = Field(
+        default=None, description="west,south,east,north", examples=["13.1,52.3,13.8,52.7"]
+    )
+    gps_near: str | None = Field(
+        default=None, description="latitude,longitude,km", examples=["52.5,13.4,10"]
+    )
+    min_width: _Pixels | None = None
+    max_width: _Pixels | None = None
+    min_height: _Pixels | None = None
+    max_height: _Pixels | None = None
+    orientation: Orientation | None = None
+    tag: list[_Name] = Field(default=[], description="All of them.")
+    not_tag: list[_Name] = Field(default=[], description="None of them.")
+    path_prefix: str | None = Field(
+        default=None,
+        min_length=1,
+        max_length=4096,
+        description="ROOT/folder; an absolute path for callers with admin.",
+        examples=["photos/2024"],
+    )
+
+
+class JsonFilters(FilterModel):
+    """The same in JSON, with custom fields as an object."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    custom: dict[str, CustomValue] = Field(default={}, examples=[{"shoot": "harbour"}])
+
+    @model_validator(mode="after")
+    def _few_enough(self) -> JsonFilters:
+        if len(self.custom) > 50:
+            raise ValueError("more than 50 custom fields")
+        return self
+
+
+def query_filters(
+    request: Request,
+    filters: Annotated[FilterModel, Query()],
+) -> JsonFilters:
+    """Filters of a query string; `custom.NAME=value`, a number or truth where it reads like one."""
+    custom = {
+        name.removeprefix(_CUSTOM): _plain_value(value)
+        for name, value in request.query_params.multi_items()
+        if name.startswith(_CUSTOM)
+    }
+    return JsonFilters(**filters.model_dump(), custom=custom)
+
+
+def asset_filter(
+    filters: JsonFilters, caller: Caller, roots: Mapping[str, Path], known: Sequence[str] | None
+) -> AssetFilter:
+    """The filter within what the caller may see.
+
+    `known` are the names of all collections, needed where some are named. Raises NotFound for a
+    collection that is not there for the caller or an unknown root, UsageError for what makes no sense.
+    """
+    return AssetFilter(
+        collections=_collections(filters.collection, caller, known),
+        taken_from=_moment("taken_from", filters.taken_from, time.min),
+        taken_to=_moment("taken_to", filters.taken_to, time.max),
+        cameras=tuple(filters.camera),
+        gps_box=None
+        if filters.gps_box is None
+        else GpsBox(*_numbers("gps_box", filters.gps_box, 4)),
+        gps_near=None
+        if filters.gps_near is None
+        else GpsCircle(*_numbers("gps_near", filters.gps_near, 3)),
+        min_width=filters.min_width,
+        max_width=filters.max_width,
+        min_height=filters.min_height,
+        max_height=filters.max_height,
+        orientation=filters.orientation,
+        tags=tuple(filters.tag),
+        without_tags=tuple(filters.not_tag),
+        custom=tuple(sorted(filters.custom.items())),
+        path_prefixes=_prefixes(filters.path_prefix, caller, roots),
+    )
+
+
+def _collections(
+    named: Sequence[str], caller: Caller, known: Sequence[str] | None
+) -> tuple[str, ...] | None:
+    visible = caller.collections
+    if not named:
+        return None if visible is None else tuple(sorted(visible))
+    for name in named:
+        if (visible is not None and name not in visible) or (
+            known is not None and name not in known
+        ):
+            raise NotFound(f"no collection is named {name}", remedy="see the list of them")
+    return tuple(sorted(set(named)))
+
+
+def _prefixes(prefix: str | None, caller: Caller, roots: Mapping[str, Path]) -> tuple[bytes, ...]:
+    if prefix is None:
+        return ()
+    if "\0" in prefix:
+        raise UsageError("path_prefix is no path")
+    if prefix.startswith("/"):
+        if not caller.scope.covers(AccessScope.ADMIN):
+            raise UsageError(
+                "path_prefix begins with a slash", remedy="begin it with the name of a root"
+            )
+        return (os.fsencode(os.path.normpath(prefix)),)
+    name, _, rest = prefix.partition("/")
+    if name not in roots:
+        raise NotFound(f"no root is named {name}", remedy="see the roots in /v1/info")
+    folder = os.path.normpath(os.path.join(roots[name], rest)) if rest else str(roots[name])
+    if os.path.commonpath([folder, roots[name]]) != str(roots[name]):
+        raise UsageError("path_prefix leads out of its root")
+    return (os.fsencode(folder),)
+
+
+def _moment(name: str, text: str | None, edge: time) -> datetime | None:
+    if text is None:
+        return None
+    try:
+        if len(text) == 10:
+            return datetime.combine(date.fromisoformat(text), edge)
+        # The wall clock where it was taken is what is stored.
+        return datetime.fromisoformat(text).replace(tzinfo=None)
+    except ValueError:
+        raise UsageError(
+            f"{name} is no date", remedy="write it as 2024-05-01 or 2024-05-01T12:30:00"
+        ) from None
+
+
+def _numbers(name: str, text: str, count: int) -> list[float]:
+    try:
+        numbers = [float(part) for part in text.split(",")]
+    except ValueError:
+        numbers = []
+    if len(numbers) != count or not all(abs(number) < 1e6 for number in numbers):
+        raise UsageError(f"{name} needs {count} numbers with commas between them")
+    return numbers
+
+
+def _plain_value(text: str) -> Any:
+    try:
+        value = json.loads(text)
+    except (ValueError, RecursionError):
+        return text
+    is_plain = isinstance(value, str | bool) or (
+        isinstance(value, int | float) and abs(value) < 1e18
+    )
+    return value if is_plain else text

@@ -1,0 +1,53 @@
+"""Answering a repeated request once: the work behind an `Idempotency-Key` is done a single time."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from typing import Annotated, Any
+
+from fastapi import Header
+from starlette.responses import JSONResponse, Response
+
+from regard.api.http.service import Service
+from regard.core.keys import Caller
+from regard.storage.idempotency import Answer
+
+IdempotencyKey = Annotated[
+    str | None,
+    Header(
+        alias="Idempotency-Key",
+        min_length=1,
+        max_length=255,
+        description="A repeated request under one key gets the first answer again.",
+    ),
+]
+_REPLAYED = "Idempotent-Replayed"
+
+
+def answer_once(
+    service: Service,
+    caller: Caller,
+    key: str | None,
+    request_sha256: str,
+    work: Callable[[], tuple[int, dict[str, Any]]],
+) -> Response:
+    """The answer of `work`, status and document; or of the same request before it under the same key.
+
+    Raises KeyReused, KeyInUse, and what `work` raises, which is then not remembered.
+    """
+    if key is None:
+        status, document = work()
+        return JSONResponse(document, status)
+    before = service.idempotency.recall(caller, key, request_sha256)
+    if before is not None:
+        return Response(
+            before.body, before.status, {_REPLAYED: "true"}, media_type="application/json"
+        )
+    try:
+        status, document = work()
+    except BaseException:
+        service.idempotency.forget(caller, key)
+        raise
+    service.idempotency.remember(caller, key, Answer(status, json.dumps(document)))
+    return JSONResponse(document, status)

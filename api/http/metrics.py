@@ -1,0 +1,82 @@
+"""What Prometheus reads: how long requests and their stages take, what waits, how large the indexes are."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from prometheus_client import CollectorRegistry, Histogram, generate_latest
+from prometheus_client.core import GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+from regard.api.wiring import Library
+from regard.core.errors import RegardError
+from regard.storage.jobs import SqlJobQueue
+
+CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+_BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
+
+
+class Metrics:
+    """One registry a service, so that several can live in one process."""
+
+    def __init__(self, jobs: SqlJobQueue, library: Library) -> None:
+        self._registry = CollectorRegistry()
+        self._requests = Histogram(
+            "regard_http_request_seconds",
+            "Time from a request to the end of its answer.",
+            ("method", "route", "status"),
+            registry=self._registry,
+            buckets=_BUCKETS,
+        )
+        self._stages = Histogram(
+            "regard_stage_seconds",
+            "Time spent in a stage of the work: encode, index, fuse, hydrate, thumbnail, upload.",
+            ("stage",),
+            registry=self._registry,
+            buckets=_BUCKETS,
+        )
+        self._registry.register(_State(jobs, library))
+
+    def observe_request(self, method: str, route: str, status: int, seconds: float) -> None:
+        """Count a request; `route` is the pattern, never a path that a caller made up."""
+        self._requests.labels(method, route, str(status)).observe(seconds)
+
+    def observe_stage(self, stage: str, seconds: float) -> None:
+        """Count a stage of the work."""
+        self._stages.labels(stage).observe(seconds)
+
+    def exposition(self) -> bytes:
+        """All of it in Prometheus' text format."""
+        return generate_latest(self._registry)
+
+
+class _State(Collector):
+    """What is looked up when it is asked for; what can't be told now is left out."""
+
+    def __init__(self, jobs: SqlJobQueue, library: Library) -> None:
+        self._jobs = jobs
+        self._library = library
+
+    def describe(self) -> list[Metric]:
+        return []
+
+    def collect(self) -> Iterator[Metric]:
+        jobs = GaugeMetricFamily("regard_jobs", "Jobs by state.", labels=["state"])
+        rows = GaugeMetricFamily(
+            "regard_index_rows", "Vectors in an index.", labels=["space", "kind"]
+        )
+        memory = GaugeMetricFamily(
+            "regard_model_memory_bytes", "Memory of the models that are loaded.", labels=["part"]
+        )
+        try:
+            for state, count in self._jobs.counts().items():
+                jobs.add_metric([state.value], count)
+            for channel, stats in self._library.indexes.stats().items():
+                space, _, kind = channel.rpartition("/")
+                rows.add_metric([space, kind], stats["rows"])
+        except RegardError:
+            # The scrape tells what it can; /readyz tells what is wrong.
+            pass
+        for part, count in self._library.profile.loaded_bytes().items():
+            memory.add_metric([part], count)
+        yield from (jobs, rows, memory)

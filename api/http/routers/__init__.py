@@ -1,0 +1,1 @@
+"""One router a resource; handlers validate, call and hand on: errors become problems in one table."""

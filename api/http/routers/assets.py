@@ -1,0 +1,218 @@
+"""`/v1/assets`: lists, single assets, edits, trash. Uploads and files have modules of their own."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Annotated, Any, Literal
+
+from fastapi import APIRouter, Query
+from pydantic import BaseModel, ConfigDict, Field, JsonValue, field_validator
+from starlette.responses import Response
+
+from regard.api.http import schemas
+from regard.api.http.cursors import read_cursor, write_cursor
+from regard.api.http.dependencies import (
+    PAGE,
+    Administrator,
+    Chosen,
+    Cursor,
+    PageLimit,
+    Reader,
+    Use,
+    Writer,
+)
+from regard.api.http.documents import read_identifier
+from regard.api.http.problems import named, responses
+from regard.core.assets import AssetEdit, AssetOrder, AssetRecord, AssetState
+from regard.core.errors import NameTaken, NotFound, UsageError
+
+router = APIRouter(prefix="/v1", tags=["assets"])
+
+Tag = Annotated[str, Field(min_length=1, max_length=200)]
+Custom = Annotated[dict[str, JsonValue], Field(max_length=100)]
+_BULK = 1000
+
+
+class AssetPatch(BaseModel):
+    """What to change; what is left out stays."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    title: str | None = Field(default=None, max_length=2000, examples=["Harbour at dawn"])
+    tags: list[Tag] = Field(default=[], max_length=500, examples=[["harbour", "dawn"]])
+    custom: Custom | None = Field(default=None, examples=[{"shoot": "harbour", "approved": True}])
+    external_id: str | None = Field(default=None, min_length=1, max_length=500)
+
+    @field_validator("title", "tags", "external_id", "custom")
+    @classmethod
+    def _storable(cls, value: Any) -> Any:
+        return require_storable(value)
+
+
+class BulkRequest(BaseModel):
+    """One action on many assets: all of them, or none."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    ids: list[str] = Field(min_length=1, max_length=_BULK, examples=[["a17", "a18"]])
+    action: Literal["tag", "untag", "delete", "restore"]
+    tags: list[Tag] = Field(default=[], max_length=500, examples=[["harbour"]])
+
+    @field_validator("tags")
+    @classmethod
+    def _storable(cls, value: Any) -> Any:
+        return require_storable(value)
+
+
+class TrashRequest(BaseModel):
+    """Whose trash to empty; without a collection, all of it."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    collection: str | None = Field(default=None, examples=["holiday"])
+
+
+def require_storable(value: Any, depth: int = 0) -> Any:
+    """Raise ValueError for texts that no database takes, and for values nested out of all reason."""
+    if depth > 20:
+        raise ValueError("it is nested more than 20 deep")
+    if isinstance(value, str):
+        if "\0" in value or any("\ud800" <= letter <= "\udfff" for letter in value):
+            raise ValueError("it holds a character that can't be stored")
+    elif isinstance(value, list):
+        for item in value:
+            require_storable(item, depth + 1)
+    elif isinstance(value, dict):
+        for name, item in value.items():
+            require_storable(name, depth + 1)
+            require_storable(item, depth + 1)
+    return value
+
+
+@router.get("/assets", response_model=schemas.AssetList, responses=responses("not-found"))
+def list_assets(
+    service: Use,
+    caller: Reader,
+    chosen: Chosen,
+    state: Annotated[
+        Literal["live", "indexed", "pending", "failed", "trashed"],
+        Query(description="`live`: all but the trash."),
+    ] = "live",
+    sort: AssetOrder = AssetOrder.NEWEST,
+    cursor: Cursor = None,
+    limit: PageLimit = PAGE,
+) -> dict[str, Any]:
+    """Assets that pass the filters."""
+    after = None
+    if cursor is not None:
+        dated, number = read_cursor(cursor, f"assets{sort}", [str, int])
+        try:
+            after = datetime.fromisoformat(dated), number
+        except ValueError:
+            raise UsageError("the cursor is not one of this list") from None
+    found = service.assets.page(
+        chosen,
+        visible=caller.collections,
+        state=None if state == "live" else AssetState(state),
+        order=sort,
+        after=after,
+        limit=limit + 1,
+    )
+    make = service.documents(caller)
+    return {
+        "items": [make.asset(asset) for asset in found[:limit]],
+        "next": _next(found[limit - 1], sort) if len(found) > limit else None,
+    }
+
+
+@router.get(
+    "/assets/{id}", response_model=schemas.AssetDetailDocument, responses=responses("not-found")
+)
+def get_asset(id: str, service: Use, caller: Reader) -> dict[str, Any]:
+    """One asset with regions, captions and facts."""
+    detail = service.assets.detail(read_identifier(id, "a"), visible=caller.collections)
+    return service.documents(caller).detail(detail)
+
+
+@router.patch(
+    "/assets/{id}",
+    response_model=schemas.AssetDetailDocument,
+    responses=responses("not-found", "external-id-taken"),
+)
+def edit_asset(id: str, patch: AssetPatch, service: Use, caller: Writer) -> dict[str, Any]:
+    """Change title, tags, custom fields or the external id."""
+    number = read_identifier(id, "a")
+    edit = AssetEdit(
+        frozenset(patch.model_fields_set),
+        title=patch.title,
+        tags=tuple(dict.fromkeys(patch.tags)),
+        custom=patch.custom,
+        external_id=patch.external_id,
+    )
+    with named(NameTaken, "external-id-taken", caller):
+        service.editing.edit(number, edit, visible=caller.collections)
+    detail = service.assets.detail(number, visible=caller.collections)
+    return service.documents(caller).detail(detail)
+
+
+@router.post("/assets/bulk", response_model=schemas.BulkAnswer, responses=responses("not-found"))
+def change_many(request: BulkRequest, service: Use, caller: Writer) -> dict[str, Any]:
+    """Tag, untag, delete or restore many assets at once; 404 when one of them is not there."""
+    numbers = {read_identifier(id, "a") for id in request.ids}
+    if request.action in {"tag", "untag"} and not request.tags:
+        raise UsageError(f"the action {request.action} needs tags")
+    editing, visible = service.editing, caller.collections
+    match request.action:
+        case "tag":
+            editing.tag(numbers, add=request.tags, visible=visible)
+        case "untag":
+            editing.tag(numbers, remove=request.tags, visible=visible)
+        case "delete":
+            editing.trash(numbers, visible=visible)
+        case "restore":
+            editing.restore(numbers, visible=visible)
+    return {"done": len(numbers)}
+
+
+@router.delete("/assets/{id}", status_code=204, responses=responses("not-found"))
+def delete_asset(id: str, service: Use, caller: Writer) -> Response:
+    """Put an asset into the trash; no file is touched."""
+    service.editing.trash([read_identifier(id, "a")], visible=caller.collections)
+    return Response(status_code=204)
+
+
+@router.post(
+    "/assets/{id}/restore",
+    response_model=schemas.AssetDocument,
+    responses=responses("not-found"),
+)
+def restore_asset(id: str, service: Use, caller: Writer) -> dict[str, Any]:
+    """Take an asset out of the trash."""
+    number = read_identifier(id, "a")
+    service.editing.restore([number], visible=caller.collections)
+    asset = service.assets.get(number, visible=caller.collections)
+    return service.documents(caller).asset(asset)
+
+
+@router.post("/trash/empty", response_model=schemas.PurgeAnswer, responses=responses("not-found"))
+def empty_trash(request: TrashRequest, service: Use, caller: Administrator) -> dict[str, Any]:
+    """Forget for good what lies in the trash; of files, only managed ones that nobody needs go."""
+    names = caller.collections if request.collection is None else (request.collection,)
+    if names is None:
+        return {"purged": _purge(service, None)}
+    purged = 0
+    for name in names:
+        if not caller.may_see(name):
+            raise NotFound(f"no collection is named {name}", remedy="see the list of them")
+        purged += _purge(service, service.collections.named(name).id)
+    return {"purged": purged}
+
+
+def _purge(service: Use, collection: int | None) -> int:
+    purged = service.editing.purge(collection=collection)
+    service.discard(purged)
+    return purged.assets
+
+
+def _next(last: AssetRecord, sort: AssetOrder) -> str:
+    return write_cursor(f"assets{sort}", last.dated_at.isoformat(), last.id)

@@ -1,0 +1,126 @@
+"""`/v1/collections` and `/v1/changes`."""
+
+from __future__ import annotations
+
+import hashlib
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Query
+from pydantic import BaseModel, ConfigDict, Field
+from starlette.responses import Response
+
+from regard.api.http import documents, schemas
+from regard.api.http.cursors import read_cursor, write_cursor
+from regard.api.http.dependencies import (
+    MAX_PAGE,
+    PAGE,
+    Administrator,
+    Cursor,
+    PageLimit,
+    Reader,
+    Use,
+    Writer,
+)
+from regard.api.http.documents import read_identifier
+from regard.api.http.idempotency import IdempotencyKey, answer_once
+from regard.api.http.problems import Problem, named, responses
+from regard.api.wiring import require_name
+from regard.core.errors import Conflict
+
+router = APIRouter(prefix="/v1", tags=["collections"])
+
+
+class NewCollection(BaseModel):
+    """What a collection is to be called."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    name: str = Field(min_length=1, max_length=200, examples=["holiday"])
+
+
+@router.post(
+    "/collections",
+    status_code=201,
+    response_model=schemas.CollectionDocument,
+    responses=responses("name-taken", "idempotency-key-reused", "conflict"),
+)
+def create_collection(
+    new: NewCollection, service: Use, caller: Writer, key: IdempotencyKey = None
+) -> Response:
+    """Make an empty collection."""
+    if caller.is_bound:
+        raise Problem("scope-missing", "a key that is bound to collections can't make any")
+    require_name(new.name)
+    digest = hashlib.sha256(f"POST /v1/collections {new.name}".encode()).hexdigest()
+
+    def work() -> tuple[int, dict[str, Any]]:
+        return 201, documents.collection(service.collections.create(new.name))
+
+    return answer_once(service, caller, key, digest, work)
+
+
+@router.get("/collections", response_model=schemas.CollectionList, responses=responses())
+def list_collections(
+    service: Use, caller: Reader, cursor: Cursor = None, limit: PageLimit = PAGE
+) -> dict[str, Any]:
+    """The collections, by name."""
+    after = None if cursor is None else read_cursor(cursor, "collections", [str])[0]
+    found = service.collections.page(visible=caller.collections, after=after, limit=limit + 1)
+    more = write_cursor("collections", found[limit - 1].name) if len(found) > limit else None
+    return {"items": [documents.collection(item) for item in found[:limit]], "next": more}
+
+
+@router.get(
+    "/collections/{id}",
+    response_model=schemas.CollectionDocument,
+    responses=responses("not-found"),
+)
+def get_collection(id: str, service: Use, caller: Reader) -> dict[str, Any]:
+    """One collection."""
+    number = read_identifier(id, "c")
+    return documents.collection(service.collections.get(number, visible=caller.collections))
+
+
+@router.delete(
+    "/collections/{id}",
+    status_code=204,
+    responses=responses("not-found", "collection-not-empty"),
+)
+def delete_collection(
+    id: str,
+    service: Use,
+    caller: Administrator,
+    with_assets: Annotated[
+        bool, Query(description="Forget its assets, too, for good. Only managed files go.")
+    ] = False,
+) -> Response:
+    """Forget a collection."""
+    number = read_identifier(id, "c")
+    service.collections.get(number, visible=caller.collections)
+    if with_assets:
+        service.discard(service.editing.purge(collection=number, trashed_only=False))
+    with named(Conflict, "collection-not-empty", caller):
+        service.collections.delete(number)
+    return Response(status_code=204)
+
+
+@router.get("/changes", response_model=schemas.ChangeList, responses=responses())
+def list_changes(
+    service: Use,
+    caller: Reader,
+    since: Annotated[int, Query(ge=0, lt=1 << 62, description="`next` of the answer before.")] = 0,
+    limit: PageLimit = MAX_PAGE,
+    collection: Annotated[
+        list[str], Query(description="Names; all that one may see without any.")
+    ] = [],  # noqa: B006 - FastAPI copies it
+) -> dict[str, Any]:
+    """What was added, changed and removed since a position, in order."""
+    visible = caller.collections
+    if collection:
+        visible = tuple(name for name in collection if caller.may_see(name))
+    found, position, more = service.collections.changes(since, visible=visible, limit=limit)
+    return {
+        "changes": [documents.change(item) for item in found],
+        "next": position,
+        "more": more,
+    }

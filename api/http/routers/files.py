@@ -1,0 +1,272 @@
+"""Pictures: originals, thumbnails, crops and masks.
+
+What is read is the very file that was indexed; a link that was put in its place since leads nowhere.
+Where keys are needed it has to lie in the managed store or in a configured root.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import time
+from collections.abc import Callable, Iterator
+from enum import IntEnum
+from typing import Annotated, Any, BinaryIO, Literal
+from urllib.parse import quote
+
+from fastapi import APIRouter, Header, Query
+from starlette.responses import JSONResponse, Response, StreamingResponse
+
+from regard.api.http import schemas
+from regard.api.http.dependencies import Reader, Use
+from regard.api.http.documents import read_identifier
+from regard.api.http.problems import Problem, Responses, responses
+from regard.api.http.service import Service
+from regard.core.assets import AssetRecord
+from regard.core.decoding import decode_bytes
+from regard.core.rendering import (
+    content_type,
+    cropped,
+    encode_webp,
+    mask_png,
+    shown_inline,
+    thumbnail,
+)
+from regard.storage.originals import open_original
+
+router = APIRouter(prefix="/v1", tags=["files"])
+
+_YEAR = 365 * 24 * 3600
+_CHUNK = 1 << 18
+_RANGE = re.compile(r"bytes=(\d*)-(\d*)")
+_WEBP: Responses = {200: {"content": {"image/webp": {}}, "description": "the picture"}}
+_PNG_OR_RLE: Responses = {
+    200: {"content": {"image/png": {}, "application/json": {}}, "description": "the mask"}
+}
+_FILE: Responses = {
+    200: {"content": {"application/octet-stream": {}}, "description": "the file"},
+    206: {"content": {"application/octet-stream": {}}, "description": "a part of the file"},
+    304: {"description": "it is what the caller has"},
+    416: {"description": "the file has no such part"},
+}
+_UNCHANGED: Responses = {304: {"description": "it is what the caller has"}}
+
+Version = Annotated[
+    str | None,
+    Query(max_length=64, description="The content's; the answer may then be kept for good."),
+]
+KnownTag = Annotated[str | None, Header(alias="If-None-Match", max_length=1000)]
+
+
+class PictureSize(IntEnum):
+    """The longer side of a picture, in pixels."""
+
+    SMALL = 256
+    MEDIUM = 512
+    LARGE = 1024
+
+
+Size = Annotated[PictureSize, Query(description="The longer side, in pixels.")]
+
+
+@router.get(
+    "/assets/{id}/original",
+    response_class=Response,
+    responses={
+        **responses("not-found", "original-gone", "original-changed", "outside-roots"),
+        **_FILE,
+    },
+)
+def get_original(
+    id: str,
+    service: Use,
+    caller: Reader,
+    download: Annotated[bool, Query(description="As an attachment.")] = False,
+    range: Annotated[str | None, Header(max_length=200)] = None,
+    known: KnownTag = None,
+) -> Response:
+    """The file itself, byte for byte, or a range of it."""
+    asset = service.assets.get(read_identifier(id, "a"), visible=caller.collections)
+    tag = f'"{asset.sha256 or f"{asset.size}-{asset.mtime_ns}"}"'
+    if known is not None and tag in known:
+        return Response(status_code=304, headers={"ETag": tag})
+    file = _open(service, asset)
+    disposition = "inline" if shown_inline(asset.format) and not download else "attachment"
+    headers = {
+        "ETag": tag,
+        "Accept-Ranges": "bytes",
+        "Cache-Control": "private, no-cache",
+        "Content-Disposition": f"{disposition}; filename*=UTF-8''{quote(asset.file_name, safe='')}",
+        "Content-Security-Policy": "default-src 'none'; sandbox",
+    }
+    start, end = 0, asset.size
+    status = 200
+    if range is not None and (match := _RANGE.fullmatch(range)):
+        start, end = _span(match, asset.size)
+        if start >= end:
+            file.close()
+            return Response(status_code=416, headers={"Content-Range": f"bytes */{asset.size}"})
+        status = 206
+        headers["Content-Range"] = f"bytes {start}-{end - 1}/{asset.size}"
+    headers["Content-Length"] = str(end - start)
+    media_type = content_type(asset.format) or "application/octet-stream"
+    return StreamingResponse(_part(file, start, end), status, headers, media_type)
+
+
+@router.get(
+    "/assets/{id}/thumbnail",
+    response_class=Response,
+    responses={
+        **responses(
+            "not-found", "original-gone", "original-changed", "outside-roots", "unusable-image"
+        ),
+        **_WEBP,
+        **_UNCHANGED,
+    },
+)
+def get_thumbnail(
+    id: str,
+    service: Use,
+    caller: Reader,
+    size: Size = PictureSize.SMALL,
+    v: Version = None,
+    known: KnownTag = None,
+) -> Response:
+    """A small picture, WebP."""
+    asset = service.assets.get(read_identifier(id, "a"), visible=caller.collections)
+    return _picture(
+        service,
+        asset,
+        str(size),
+        v,
+        known,
+        lambda data: thumbnail(data, size, limits=service.limits),
+    )
+
+
+@router.get(
+    "/regions/{id}",
+    response_model=schemas.RegionWithAsset,
+    responses=responses("not-found"),
+    tags=["regions"],
+)
+def get_region(id: str, service: Use, caller: Reader) -> dict[str, Any]:
+    """One region and the asset that it was found on."""
+    region, asset = service.assets.region(read_identifier(id, "r"), visible=caller.collections)
+    make = service.documents(caller)
+    return {**make.region(region, asset), "asset": make.asset(asset)}
+
+
+@router.get(
+    "/regions/{id}/crop",
+    response_class=Response,
+    responses={
+        **responses(
+            "not-found", "original-gone", "original-changed", "outside-roots", "unusable-image"
+        ),
+        **_WEBP,
+        **_UNCHANGED,
+    },
+    tags=["regions"],
+)
+def get_crop(
+    id: str,
+    service: Use,
+    caller: Reader,
+    size: Size = PictureSize.MEDIUM,
+    v: Version = None,
+    known: KnownTag = None,
+) -> Response:
+    """The part of the photograph inside the region's box, WebP."""
+    region, asset = service.assets.region(read_identifier(id, "r"), visible=caller.collections)
+    box = region.box
+    variant = f"crop-{box.x},{box.y},{box.width},{box.height}-{size.value}"
+
+    def render(data: bytes) -> bytes:
+        return encode_webp(cropped(decode_bytes(data, service.limits), box, size))
+
+    return _picture(service, asset, variant, v, known, render)
+
+
+@router.get(
+    "/regions/{id}/mask",
+    response_class=Response,
+    responses={**responses("not-found"), **_PNG_OR_RLE},
+    tags=["regions"],
+)
+def get_mask(
+    id: str,
+    service: Use,
+    caller: Reader,
+    format: Annotated[Literal["png", "rle"], Query()] = "png",
+    v: Version = None,
+) -> Response:
+    """The region's mask: a PNG of 0 and 255, or COCO's compressed run lengths."""
+    region, asset = service.assets.region(read_identifier(id, "r"), visible=caller.collections)
+    mask = service.assets.mask(region.id)
+    headers = _caching(asset, v)
+    if format == "rle":
+        document = {"size": [mask.height, mask.width], "counts": mask.counts.decode("ascii")}
+        return JSONResponse(document, headers=headers)
+    return Response(mask_png(mask), headers=headers, media_type="image/png")
+
+
+def _picture(
+    service: Service,
+    asset: AssetRecord,
+    variant: str,
+    version: str | None,
+    known: str | None,
+    render: Callable[[bytes], bytes],
+) -> Response:
+    """A rendering of an asset's file from the cache, or made now."""
+    if asset.sha256 is None:
+        raise Problem("unusable-image", "the file could not be used, so there is no picture of it")
+    tag = f'"{asset.sha256[:32]}-{variant}"'
+    headers = {**_caching(asset, version), "ETag": tag}
+    if known is not None and tag in known:
+        return Response(status_code=304, headers=headers)
+
+    def make() -> bytes:
+        started = time.perf_counter()
+        with _open(service, asset) as file:
+            data = file.read()
+        picture = render(data)
+        service.metrics.observe_stage("thumbnail", time.perf_counter() - started)
+        return picture
+
+    data = service.thumbnails.get(asset.sha256, variant, make)
+    return Response(data, headers=headers, media_type="image/webp")
+
+
+def _caching(asset: AssetRecord, version: str | None) -> dict[str, str]:
+    """For good under the address that names the content; else asked about each time."""
+    is_named = bool(version) and (asset.sha256 or "").startswith(version or "")
+    long = is_named and len(version or "") >= 8
+    return {
+        "Cache-Control": f"private, max-age={_YEAR}, immutable" if long else "private, no-cache"
+    }
+
+
+def _open(service: Service, asset: AssetRecord) -> BinaryIO:
+    folders = service.folders
+    # Without keys only someone on this machine asks, for what was indexed on its command line, perhaps.
+    is_elsewhere = not any(asset.path.startswith(folder + b"/") for folder in folders)
+    within = None if is_elsewhere and not service.options.keys_required else folders
+    return open_original(asset.path, size=asset.size, mtime_ns=asset.mtime_ns, within=within)
+
+
+def _span(match: re.Match[str], size: int) -> tuple[int, int]:
+    first, last = match.groups()
+    if not first:
+        return max(size - int(last or 0), 0), size
+    return int(first), min(int(last) + 1, size) if last else size
+
+
+def _part(file: BinaryIO, start: int, end: int) -> Iterator[bytes]:
+    with file:
+        file.seek(start, os.SEEK_SET)
+        left = end - start
+        while left > 0 and (chunk := file.read(min(_CHUNK, left))):
+            left -= len(chunk)
+            yield chunk

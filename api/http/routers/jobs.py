@@ -1,0 +1,240 @@
+"""`/v1/jobs`."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import json
+from collections.abc import AsyncIterator
+from typing import Annotated, Any, Literal
+
+from anyio import to_thread
+from fastapi import APIRouter, Query, Request
+from pydantic import BaseModel, ConfigDict, Field
+from starlette.responses import Response, StreamingResponse
+
+from regard.api.http import schemas
+from regard.api.http.cursors import read_cursor, write_cursor
+from regard.api.http.dependencies import PAGE, Cursor, PageLimit, Reader, Use, Writer
+from regard.api.http.documents import Documents, read_identifier
+from regard.api.http.idempotency import IdempotencyKey, answer_once
+from regard.api.http.problems import Problem, Responses, named, responses
+from regard.api.http.service import Service
+from regard.api.wiring import DEFAULT_COLLECTION, require_name
+from regard.core.errors import Conflict, NotFound
+from regard.core.jobs import Job, JobKind, JobState
+from regard.core.keys import Caller
+from regard.search.identifiers import asset_identifier
+
+router = APIRouter(prefix="/v1", tags=["jobs"])
+
+_EVENT_SECONDS = 0.3
+# A comment now and then tells proxies that the stream lives.
+_QUIET_LOOKS = 50
+_EVENTS: Responses = {
+    200: {"content": {"text/event-stream": {}}, "description": "the job, as it changes"}
+}
+
+
+class ImportRequest(BaseModel):
+    """Index a folder below a configured root."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    kind: Literal["import"]
+    root: str = Field(max_length=200, examples=["photos"])
+    path: str = Field(default="", max_length=4096, examples=["2024/harbour"])
+    collection: str = Field(default=DEFAULT_COLLECTION, min_length=1, max_length=200)
+
+
+class ReindexRequest(BaseModel):
+    """Look at all that was imported and uploaded into a collection again."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    kind: Literal["reindex"]
+    collection: str = Field(min_length=1, max_length=200)
+
+
+JobRequest = Annotated[ImportRequest | ReindexRequest, Field(discriminator="kind")]
+
+
+@router.post(
+    "/jobs",
+    status_code=202,
+    response_model=schemas.JobDocument,
+    responses=responses("not-found", "outside-roots", "idempotency-key-reused", "conflict"),
+)
+def start_job(
+    wanted: JobRequest, service: Use, caller: Writer, key: IdempotencyKey = None
+) -> Response:
+    """Start an import or a reindexing; it goes on whatever becomes of the caller, and of the server."""
+    require_name(wanted.collection)
+    if not caller.may_see(wanted.collection):
+        raise NotFound(f"no collection is named {wanted.collection}")
+    if isinstance(wanted, ImportRequest):
+        if wanted.root not in service.options.roots:
+            raise NotFound(f"no root is named {wanted.root}", remedy="see the roots in /v1/info")
+        folder = service.import_folder(wanted.root, wanted.path)
+        if folder is None:
+            raise Problem("outside-roots", "the path leads out of its root")
+        if not folder.exists():
+            raise NotFound(f"there is no folder {wanted.path!r} in the root {wanted.root}")
+    else:
+        service.collections.named(wanted.collection)
+    text = f"POST /v1/jobs {wanted.model_dump_json()}"
+
+    def work() -> tuple[int, dict[str, Any]]:
+        job = _add(service, wanted)
+        return 202, service.documents(caller).job(job)
+
+    return answer_once(service, caller, key, hashlib.sha256(text.encode()).hexdigest(), work)
+
+
+@router.get("/jobs", response_model=schemas.JobList, responses=responses("not-found"))
+def list_jobs(
+    service: Use,
+    caller: Reader,
+    state: Annotated[list[JobState], Query(description="Any of them.")] = [],  # noqa: B006
+    collection: Annotated[list[str], Query(description="Names; any of them.")] = [],  # noqa: B006
+    cursor: Cursor = None,
+    limit: PageLimit = PAGE,
+) -> dict[str, Any]:
+    """Jobs, newest first."""
+    before = None if cursor is None else read_cursor(cursor, "jobs", [int])[0]
+    visible = caller.collections
+    if collection:
+        visible = tuple(name for name in collection if caller.may_see(name))
+    found = service.jobs.list(
+        states=state or None, collections=visible, before=before, limit=limit + 1
+    )
+    make = service.documents(caller)
+    return {
+        "items": [make.job(job) for job in found[:limit]],
+        "next": write_cursor("jobs", found[limit - 1].id) if len(found) > limit else None,
+    }
+
+
+@router.get("/jobs/{id}", response_model=schemas.JobDocument, responses=responses("not-found"))
+def get_job(id: str, service: Use, caller: Reader) -> dict[str, Any]:
+    """One job."""
+    return service.documents(caller).job(_job(service, caller, id))
+
+
+@router.get(
+    "/jobs/{id}/failures", response_model=schemas.JobFailureList, responses=responses("not-found")
+)
+def list_failures(
+    id: str, service: Use, caller: Reader, cursor: Cursor = None, limit: PageLimit = PAGE
+) -> dict[str, Any]:
+    """The files that could not be used, where the job looked."""
+    job = _job(service, caller, id)
+    after = 0 if cursor is None else read_cursor(cursor, "failures", [int])[0]
+    below = None
+    if job.kind is JobKind.IMPORT:
+        folder = service.import_folder(job.root or "", job.path or "")
+        below = None if folder is None else str(folder)
+    found = service.assets.with_failures(
+        job.collection_id,
+        below=below,
+        managed=True if job.kind is JobKind.UPLOAD else None,
+        after=after,
+        limit=limit + 1,
+    )
+    return {
+        "items": [
+            {
+                "asset": asset_identifier(asset.id),
+                "file_name": asset.file_name,
+                "reason": asset.failure or "",
+            }
+            for asset in found[:limit]
+        ],
+        "next": write_cursor("failures", found[limit - 1].id) if len(found) > limit else None,
+    }
+
+
+@router.post(
+    "/jobs/{id}/cancel",
+    response_model=schemas.JobDocument,
+    responses=responses("not-found", "job-not-running"),
+)
+def cancel_job(id: str, service: Use, caller: Writer) -> dict[str, Any]:
+    """Stop a job as soon as it can; what it has done stays."""
+    job = _job(service, caller, id)
+    with named(Conflict, "job-not-running", caller):
+        return service.documents(caller).job(service.jobs.cancel(job.id))
+
+
+@router.post(
+    "/jobs/{id}/retry",
+    status_code=202,
+    response_model=schemas.JobDocument,
+    responses=responses("not-found", "job-running"),
+)
+def retry_job(id: str, service: Use, caller: Writer) -> dict[str, Any]:
+    """A new job that does the same and tries what failed again."""
+    job = _job(service, caller, id)
+    if not job.state.is_final:
+        raise Problem("job-running", "the job has not ended", remedy="wait, or cancel it first")
+    again = service.jobs.add(
+        job.kind, job.collection, root=job.root, path=job.path, retry_failed=True
+    )
+    service.wake_worker()
+    return service.documents(caller).job(again)
+
+
+@router.get(
+    "/jobs/{id}/events",
+    response_class=StreamingResponse,
+    responses={**responses("not-found"), **_EVENTS},
+)
+def follow_job(id: str, request: Request, service: Use, caller: Reader) -> StreamingResponse:
+    """Server-sent events: the job now, and whenever it changes, until it has ended."""
+    job = _job(service, caller, id)
+    return StreamingResponse(
+        _events(request, service, service.documents(caller), job),
+        media_type="text/event-stream",
+        headers={"Cache-Control": "no-store", "X-Accel-Buffering": "no"},
+    )
+
+
+async def _events(
+    request: Request, service: Service, make: Documents, job: Job
+) -> AsyncIterator[str]:
+    seen: Job | None = None
+    quiet = 0
+    while not await request.is_disconnected() and not service.is_closing:
+        if job != seen:
+            yield f"event: job\ndata: {json.dumps(make.job(job))}\n\n"
+            seen, quiet = job, 0
+        if job.state.is_final:
+            return
+        await asyncio.sleep(_EVENT_SECONDS)
+        quiet += 1
+        if quiet % _QUIET_LOOKS == 0:
+            yield ": still here\n\n"
+        try:
+            job = await to_thread.run_sync(service.jobs.get, job.id)
+        except NotFound:
+            # Its collection is gone, and the job with it.
+            return
+
+
+def _job(service: Service, caller: Caller, id: str) -> Job:
+    """The job, if it exists for the caller; raises NotFound."""
+    job = service.jobs.get(read_identifier(id, "j"))
+    if not caller.may_see(job.collection):
+        raise NotFound(f"no job has the id {id}", remedy="take an id from the list of them")
+    return job
+
+
+def _add(service: Service, wanted: ImportRequest | ReindexRequest) -> Job:
+    if isinstance(wanted, ImportRequest):
+        job = service.jobs.add(
+            JobKind.IMPORT, wanted.collection, root=wanted.root, path=wanted.path
+        )
+    else:
+        job = service.jobs.add(JobKind.REINDEX, wanted.collection, retry_failed=True)
+    service.wake_worker()
+    return job

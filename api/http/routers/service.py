@@ -1,0 +1,77 @@
+"""Health, metrics, and what the server is."""
+
+from __future__ import annotations
+
+from importlib.metadata import version
+from typing import Any
+
+from fastapi import APIRouter
+from starlette.responses import JSONResponse, Response
+
+from regard.api.http import schemas
+from regard.api.http.dependencies import MAX_PAGE, Reader, Use
+from regard.api.http.metrics import CONTENT_TYPE
+from regard.api.http.problems import Responses, responses
+from regard.api.http.routers.search import MAX_HITS
+from regard.storage.overview import count_visible
+
+router = APIRouter(tags=["service"])
+
+_NOT_READY: Responses = {
+    503: {"model": schemas.Readiness, "description": "not yet, or not any more"}
+}
+_METRICS: Responses = {
+    200: {"content": {"text/plain": {}}, "description": "Prometheus' text format"}
+}
+
+
+@router.get("/healthz", response_model=schemas.Health)
+async def health() -> dict[str, str]:
+    """That the process lives."""
+    return {"status": "ok"}
+
+
+@router.get("/readyz", response_model=schemas.Readiness, responses=_NOT_READY)
+def readiness(service: Use) -> Response:
+    """Whether searches can be answered now."""
+    reasons = service.reasons_not_ready()
+    state = "not ready" if reasons else "ready"
+    return JSONResponse({"status": state, "reasons": reasons}, 503 if reasons else 200)
+
+
+@router.get("/metrics", response_class=Response, responses={**responses(), **_METRICS})
+def metrics(service: Use, caller: Reader) -> Response:
+    """How long requests and their stages take, what waits, how large the indexes are."""
+    return Response(service.metrics.exposition(), media_type=CONTENT_TYPE)
+
+
+@router.get("/v1/info", response_model=schemas.InfoDocument, responses=responses())
+def info(service: Use, caller: Reader) -> dict[str, Any]:
+    """The server, and who one is to it."""
+    library, options = service.library, service.options
+    counts = count_visible(library.catalog, caller.collections)
+    return {
+        "version": version("regard"),
+        "profile": library.pipeline.profile,
+        "spaces": {
+            stored.channel.space: stored.dimension for stored in library.pipeline.channels.values()
+        },
+        "counts": {
+            "assets": counts.assets,
+            "contents": counts.contents,
+            "regions": counts.regions,
+            "captions": counts.captions,
+            "embeddings": counts.embeddings,
+        },
+        "limits": {
+            "upload_bytes": options.upload_bytes,
+            "upload_files": options.upload_files,
+            "pixels": service.limits.max_pixels,
+            "page": MAX_PAGE,
+            "hits": MAX_HITS,
+        },
+        "roots": sorted(options.roots),
+        "scope": caller.scope.value,
+        "collections": None if caller.collections is None else list(caller.collections),
+        "keys_required": options.keys_required,
+    }

@@ -1,0 +1,236 @@
+"""`POST /v1/assets`: files into the managed store, and assets of them.
+
+Each file is hashed while it streams to disk, looked at before it is kept, and held until the row that
+points at it is committed; what a model sees in it, a job finds out later.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+from anyio import to_thread
+from fastapi import APIRouter, Request
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from starlette.responses import Response
+
+from regard.api.http import schemas
+from regard.api.http.dependencies import Use, Writer
+from regard.api.http.form_parts import FormLimits, FormShape
+from regard.api.http.idempotency import IdempotencyKey, answer_once
+from regard.api.http.multipart import Form, FormFile, read_form
+from regard.api.http.problems import FieldError, Problem, named, problem_document, responses
+from regard.api.http.routers.assets import Custom, Tag, require_storable
+from regard.api.http.service import Service
+from regard.api.wiring import DEFAULT_COLLECTION, require_name
+from regard.core.catalog import FileStamp
+from regard.core.errors import DecodeError, NameTaken, NotFound
+from regard.core.formats import sniff
+from regard.core.jobs import JobKind
+from regard.core.keys import Caller
+from regard.indexer.decode import inspect_photo
+from regard.storage.asset_editing import Upload, Uploaded
+from regard.storage.originals import Incoming
+
+router = APIRouter(prefix="/v1", tags=["assets"])
+
+_SHAPE = FormShape(
+    files=frozenset({"file"}),
+    single=frozenset({"collection", "external_id", "title", "custom"}),
+    many=frozenset({"tag"}),
+)
+_FORM = {
+    "requestBody": {
+        "required": True,
+        "content": {
+            "multipart/form-data": {
+                "schema": {
+                    "type": "object",
+                    "required": ["file"],
+                    "properties": {
+                        "file": {
+                            "type": "array",
+                            "items": {"type": "string", "format": "binary"},
+                            "description": "One or many photographs.",
+                        },
+                        "collection": {"type": "string", "default": DEFAULT_COLLECTION},
+                        "external_id": {"type": "string", "description": "With a single file."},
+                        "title": {"type": "string", "description": "With a single file."},
+                        "tag": {"type": "array", "items": {"type": "string"}},
+                        "custom": {"type": "string", "description": "A JSON object."},
+                    },
+                }
+            }
+        },
+    }
+}
+
+
+class UploadFields(BaseModel):
+    """What is said of the files of an upload."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    collection: str = Field(default=DEFAULT_COLLECTION, min_length=1, max_length=200)
+    external_id: str | None = Field(default=None, min_length=1, max_length=500)
+    title: str | None = Field(default=None, max_length=2000)
+    tag: list[Tag] = Field(default=[], max_length=500)
+    custom: Custom = {}
+
+    @field_validator("collection", "external_id", "title", "tag", "custom")
+    @classmethod
+    def _storable(cls, value: Any) -> Any:
+        return require_storable(value)
+
+
+@dataclass(frozen=True, slots=True)
+class _Outcome:
+    file_name: str
+    uploaded: Uploaded | None
+    problem: dict[str, Any] | None
+
+
+@router.post(
+    "/assets",
+    status_code=201,
+    response_model=schemas.UploadAnswer,
+    responses={
+        **responses(
+            "bad-request",
+            "not-found",
+            "too-large",
+            "unsupported-media",
+            "unusable-image",
+            "external-id-taken",
+            "idempotency-key-reused",
+            "conflict",
+        ),
+        200: {"model": schemas.UploadAnswer, "description": "all were there already"},
+    },
+    openapi_extra=_FORM,
+)
+async def upload_assets(
+    request: Request, service: Use, caller: Writer, key: IdempotencyKey = None
+) -> Response:
+    """Upload photographs; a repeat in one collection gives the asset that is there."""
+    limits = FormLimits(file_bytes=service.options.upload_bytes, files=service.options.upload_files)
+    incoming = partial(service.originals.incoming, max_bytes=service.options.upload_bytes)
+    started = time.perf_counter()
+    async with read_form(request, files=incoming, shape=_SHAPE, limits=limits) as form:
+        # In a thread, with the files still open: their rows are committed before they are let go.
+        answer = await to_thread.run_sync(_answer, service, caller, key, form)
+    service.metrics.observe_stage("upload", time.perf_counter() - started)
+    return answer
+
+
+def _answer(service: Service, caller: Caller, key: str | None, form: Form[Incoming]) -> Response:
+    fields = _read_fields(form)
+    require_name(fields.collection)
+    if not caller.may_see(fields.collection):
+        raise NotFound(f"no collection is named {fields.collection}")
+    if not form.files:
+        raise _wrong("file", "no file is given")
+    if len(form.files) > 1 and (fields.external_id is not None or fields.title is not None):
+        raise _wrong("external_id", "external_id and title take a single file")
+    digest = hashlib.sha256(
+        json.dumps(
+            [
+                "POST /v1/assets",
+                fields.model_dump(mode="json"),
+                [[file.file_name, file.sink.sha256] for file in form.files],
+            ],
+            sort_keys=True,
+        ).encode()
+    ).hexdigest()
+    return answer_once(
+        service, caller, key, digest, lambda: _take_in(service, caller, fields, form.files)
+    )
+
+
+def _take_in(
+    service: Service,
+    caller: Caller,
+    fields: UploadFields,
+    files: Sequence[FormFile[Incoming]],
+) -> tuple[int, dict[str, Any]]:
+    outcomes = [_keep(service, caller, fields, file) for file in files]
+    if len(outcomes) == 1 and (refused := outcomes[0].problem) is not None:
+        name = str(refused["type"]).rpartition("/")[2]
+        raise Problem(name, refused["detail"], remedy=refused["remedy"])
+    stored = [outcome.uploaded for outcome in outcomes if outcome.uploaded is not None]
+    assets = service.assets.by_ids([uploaded.asset for uploaded in stored])
+    make = service.documents(caller)
+    job = None
+    if any(asset.state == "pending" for asset in assets.values()):
+        job = make.job(service.jobs.add(JobKind.UPLOAD, fields.collection))
+        service.wake_worker()
+    items = [
+        {
+            "file_name": outcome.file_name,
+            "status": "refused" if outcome.uploaded is None else outcome.uploaded.status,
+            "asset": None
+            if outcome.uploaded is None
+            else make.asset(assets[outcome.uploaded.asset]),
+            "problem": outcome.problem,
+        }
+        for outcome in outcomes
+    ]
+    is_new = any(uploaded.status != "existing" for uploaded in stored)
+    return (201 if is_new else 200), {"items": items, "job": job}
+
+
+def _keep(
+    service: Service, caller: Caller, fields: UploadFields, file: FormFile[Incoming]
+) -> _Outcome:
+    """Look at one file and keep it, or say why not."""
+    name = file.file_name or "unnamed"
+    data = file.sink.read()
+    if sniff(data) is None:
+        detail = "it is empty" if not data else "it is no photograph of a known format"
+        return _Outcome(name, None, problem_document("unsupported-media", detail))
+    try:
+        photo = inspect_photo(data, file.sink.sha256, service.limits)
+    except DecodeError as error:
+        return _Outcome(name, None, problem_document("unusable-image", error.message))
+    del data
+    original = file.sink.keep()
+    upload = Upload(
+        stamp=FileStamp(original.path, original.size, original.mtime_ns),
+        content=photo.content,
+        facts=photo.facts,
+        file_name=name,
+        external_id=fields.external_id,
+        title=fields.title,
+        tags=tuple(dict.fromkeys(fields.tag)),
+        custom=fields.custom,
+    )
+    with named(NameTaken, "external-id-taken", caller):
+        return _Outcome(name, service.editing.upload(fields.collection, upload), None)
+
+
+def _read_fields(form: Form[Incoming]) -> UploadFields:
+    values: dict[str, Any] = {
+        name: value for name, value in form.fields if name in _SHAPE.single and name != "custom"
+    }
+    values["tag"] = form.values("tag")
+    custom = form.value("custom")
+    if custom is not None:
+        try:
+            values["custom"] = json.loads(custom)
+        except (ValueError, RecursionError):
+            raise _wrong("custom", "it is no JSON object") from None
+    try:
+        return UploadFields.model_validate(values)
+    except ValidationError as error:
+        first = error.errors()[0]
+        raise _wrong(".".join(str(step) for step in first["loc"]), str(first["msg"])) from None
+
+
+def _wrong(where: str, message: str) -> Problem:
+    field = FieldError(where=f"body.{where}", message=message)
+    return Problem("validation", f"{field.where}: {message}", errors=[field])

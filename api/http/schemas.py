@@ -1,0 +1,326 @@
+"""The documents of the API, as OpenAPI shows them and the Python client reads them."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+
+class Document(BaseModel):
+    """Base of all answers."""
+
+    model_config = ConfigDict(extra="forbid")
+
+
+class CollectionName(Document):
+    """A collection as other documents name it."""
+
+    id: str = Field(examples=["c1"])
+    name: str = Field(examples=["holiday"])
+
+
+class CollectionDocument(CollectionName):
+    """A collection and its counts; `assets` are all but those in the trash."""
+
+    created_at: datetime | None
+    assets: int
+    pending: int
+    failed: int
+    trashed: int
+
+
+class CollectionList(Document):
+    """A page of collections, by name."""
+
+    items: list[CollectionDocument]
+    next: str | None
+
+
+class AssetUrls(Document):
+    """Where to get more of an asset; relative to the server."""
+
+    self: str = Field(examples=["/v1/assets/a17"])
+    original: str
+    thumbnail: str
+    thumbnail_512: str
+    thumbnail_1024: str
+    similar: str
+
+
+class AssetDocument(Document):
+    """An asset as lists and hits show it."""
+
+    id: str = Field(examples=["a17"])
+    collection: CollectionName
+    external_id: str | None
+    uri: str
+    path: str | None = Field(examples=["photos/2024/harbour.jpg"])
+    file_name: str
+    title: str | None
+    tags: list[str]
+    custom: dict[str, Any]
+    state: Literal["indexed", "pending", "failed", "trashed"]
+    width: int | None
+    height: int | None
+    format: str | None
+    size: int
+    taken_at: datetime | None
+    added_at: datetime
+    dated_at: datetime
+    camera: str | None
+    caption: str | None
+    urls: AssetUrls
+
+
+class AssetList(Document):
+    """A page of assets."""
+
+    items: list[AssetDocument]
+    next: str | None
+
+
+class RegionUrls(Document):
+    """Where to get more of a region."""
+
+    crop: str
+    mask: str
+    similar: str
+
+
+class RegionDocument(Document):
+    """A region: [x, y, width, height] and area in pixels of the oriented photograph."""
+
+    id: str = Field(examples=["r92"])
+    bbox: list[int] = Field(min_length=4, max_length=4)
+    area: int
+    score: float
+    caption: str | None
+    urls: RegionUrls
+
+
+class RegionWithAsset(RegionDocument):
+    """A region and the asset that it was found on."""
+
+    asset: AssetDocument
+
+
+class CaptionDocument(Document):
+    """A sentence; `region` is None for one about the whole."""
+
+    text: str
+    model: str
+    region: str | None
+
+
+class FactsDocument(Document):
+    """What the file's metadata says."""
+
+    camera_make: str | None
+    camera_model: str | None
+    lens: str | None
+    latitude: float | None
+    longitude: float | None
+    altitude_m: float | None
+    exposure_seconds: float | None
+    f_number: float | None
+    iso: int | None
+    focal_length_mm: float | None
+    rating: int | None
+    description: str | None
+    keywords: list[str]
+    utc_offset_minutes: int | None
+
+
+class AssetDetailDocument(AssetDocument):
+    """An asset with all that is known of it."""
+
+    sha256: str | None
+    failure: str | None
+    deleted_at: datetime | None
+    facts: FactsDocument
+    regions: list[RegionDocument]
+    captions: list[CaptionDocument]
+
+
+class BulkAnswer(Document):
+    """How many assets a bulk call changed."""
+
+    done: int
+
+
+class PurgeAnswer(Document):
+    """How many assets were forgotten for good."""
+
+    purged: int
+
+
+class JobDocument(Document):
+    """A job; see docs/http.md."""
+
+    id: str = Field(examples=["j4"])
+    kind: Literal["import", "upload", "reindex"]
+    state: Literal["queued", "running", "done", "failed", "cancelled"]
+    collection: CollectionName
+    root: str | None
+    path: str | None
+    total: int | None
+    done: int
+    failed: int
+    report: dict[str, Any] | None
+    message: str | None
+    created_at: datetime
+    started_at: datetime | None
+    finished_at: datetime | None
+
+
+class JobList(Document):
+    """A page of jobs, newest first."""
+
+    items: list[JobDocument]
+    next: str | None
+
+
+class JobFailure(Document):
+    """A file that a job's collection could not use, and why."""
+
+    asset: str
+    file_name: str
+    reason: str
+
+
+class JobFailureList(Document):
+    """A page of failures."""
+
+    items: list[JobFailure]
+    next: str | None
+
+
+class UploadItem(Document):
+    """What became of one file of an upload."""
+
+    file_name: str
+    status: Literal["created", "existing", "restored", "refused"]
+    asset: AssetDocument | None
+    problem: dict[str, Any] | None
+
+
+class UploadAnswer(Document):
+    """What became of an upload, file by file, and the job that analyses what is new."""
+
+    items: list[UploadItem]
+    job: JobDocument | None
+
+
+class HitRegion(Document):
+    """The region of a hit."""
+
+    id: str
+    bbox: list[int]
+    area: int
+    caption: str | None
+    urls: RegionUrls
+
+
+class ChannelDocument(Document):
+    """Which channel found the hit, at what rank and with what score."""
+
+    space: str
+    kind: str
+    rank: int
+    score: float
+
+
+class HitDocument(Document):
+    """One answer of a search; `score` compares only within one answer."""
+
+    rank: int
+    score: float
+    relevance: float | None
+    asset: AssetDocument
+    region: HitRegion | None
+    channels: list[ChannelDocument]
+
+
+class FacetDocument(Document):
+    """How many assets that pass the filters have a value."""
+
+    value: str
+    count: int
+
+
+class SearchAnswer(Document):
+    """Hits, best first."""
+
+    query: dict[str, Any]
+    took_ms: float
+    matched: bool
+    hits: list[HitDocument]
+    next: str | None
+    facets: dict[str, list[FacetDocument]] | None = None
+
+
+class ChangeDocument(Document):
+    """One entry of the log of assets."""
+
+    position: int
+    kind: Literal["added", "changed", "removed"]
+    asset: str
+    collection: CollectionName | None
+    at: datetime
+
+
+class ChangeList(Document):
+    """What happened, in order; `next` is the position to go on from."""
+
+    changes: list[ChangeDocument]
+    next: int
+    more: bool
+
+
+class Counts(Document):
+    """What the catalog holds, as far as the caller may see."""
+
+    assets: int
+    contents: int
+    regions: int
+    captions: int
+    embeddings: int
+
+
+class Limits(Document):
+    """What a call may carry."""
+
+    upload_bytes: int
+    upload_files: int
+    pixels: int
+    page: int
+    hits: int
+
+
+class InfoDocument(Document):
+    """The server, and who one is to it."""
+
+    version: str
+    profile: str
+    spaces: dict[str, int]
+    counts: Counts
+    limits: Limits
+    roots: list[str]
+    scope: Literal["read", "write", "admin"]
+    collections: list[str] | None
+    keys_required: bool
+
+
+class Health(Document):
+    """That the process lives."""
+
+    status: Literal["ok"] = "ok"
+
+
+class Readiness(Document):
+    """Whether searches can be answered, and if not, why."""
+
+    status: Literal["ready", "not ready"]
+    reasons: list[str] = []

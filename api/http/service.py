@@ -1,0 +1,136 @@
+"""The service's parts over one opened home, built once and shared by all requests.
+
+Everything here may be used from several threads. What a request may do is decided per call, by its caller.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+
+from regard.api.http.access import Access
+from regard.api.http.documents import Documents
+from regard.api.http.metrics import Metrics
+from regard.api.wiring import Library
+from regard.core.decoding import DecodeLimits
+from regard.core.errors import RegardError
+from regard.core.keys import Caller
+from regard.storage.asset_editing import Purged, SqlAssetEditing
+from regard.storage.asset_reading import SqlAssetReading
+from regard.storage.collections import SqlCollections
+from regard.storage.idempotency import SqlIdempotency
+from regard.storage.jobs import SqlJobQueue
+from regard.storage.keys import SqlKeys
+from regard.storage.originals import Originals
+from regard.storage.thumbnails import Thumbnails
+
+_log = logging.getLogger(__name__)
+
+DEFAULT_UPLOAD_BYTES = 200 << 20
+DEFAULT_UPLOAD_FILES = 100
+
+
+@dataclass(frozen=True, slots=True)
+class ServiceOptions:
+    """What the operator decides.
+
+    `roots`: folders that imports may name, by name, absolute. `allowed_hosts`: names and addresses that
+    requests may be made to. `keys_required`: whether every caller needs a key.
+    """
+
+    allowed_hosts: Sequence[str]
+    roots: Mapping[str, Path] = field(default_factory=dict)
+    cors_origins: Sequence[str] = ()
+    keys_required: bool = False
+    upload_bytes: int = DEFAULT_UPLOAD_BYTES
+    upload_files: int = DEFAULT_UPLOAD_FILES
+
+
+class Service:
+    """What the handlers call; `wake_worker` tells the worker that there is a job."""
+
+    def __init__(
+        self,
+        library: Library,
+        options: ServiceOptions,
+        wake_worker: Callable[[], None] = lambda: None,
+    ) -> None:
+        catalog, home = library.catalog, library.settings.home
+        self.library = library
+        self.options = options
+        self.wake_worker = wake_worker
+        # Set when the server ends, so that answers without an end do.
+        self.is_closing = False
+        self._is_warm = False
+        self.limits = DecodeLimits(max_bytes=options.upload_bytes)
+        self.assets = SqlAssetReading(catalog)
+        self.editing = SqlAssetEditing(catalog)
+        self.collections = SqlCollections(catalog)
+        self.jobs = SqlJobQueue(catalog)
+        self.idempotency = SqlIdempotency(catalog)
+        self.originals = Originals(home / "originals")
+        self.thumbnails = Thumbnails(home / "thumbnails")
+        self.access = Access(SqlKeys(catalog), required=options.keys_required)
+        self.metrics = Metrics(self.jobs, library)
+        self.engine = library.engine(observe=self.metrics.observe_stage)
+
+    def documents(self, caller: Caller) -> Documents:
+        """Makes documents that a caller may see."""
+        return Documents(caller, self.options.roots)
+
+    def discard(self, purged: Purged) -> None:
+        """Delete managed files that no asset needs any more, and what was rendered of them."""
+        for sha256 in purged.originals:
+            is_needed = partial(self.editing.needs, self.originals.path_of(sha256))
+            if self.originals.discard(sha256, unless=is_needed):
+                self.thumbnails.discard(sha256)
+
+    def follow_moved_home(self) -> None:
+        """Let uploads be found where the home lies now, and clear away what killed ones left."""
+        self.editing.relocate_originals(self.originals.path_of)
+        self.originals.sweep()
+
+    def warm(self) -> None:
+        """Load what searches need, so that the first does not wait for it; raises RegardError."""
+        self.library.indexes.catch_up()
+        self.library.search_catalog.preload()
+        for space in self.library.profile.spaces:
+            encoder = self.library.profile.encoder(space.name)
+            if encoder.takes_texts:
+                encoder.encode_texts(["a photograph"])
+        self._is_warm = True
+
+    def reasons_not_ready(self) -> list[str]:
+        """Why searches can't be answered now; empty when they can."""
+        if not self._is_warm:
+            return ["the models and indexes are being loaded"]
+        try:
+            self.library.indexes.catch_up()
+        except RegardError as error:
+            _log.error("not ready: %s", error)
+            return ["the database or the indexes can't be used now; the server's log tells why"]
+        return []
+
+    @property
+    def folders(self) -> list[bytes]:
+        """Where files may be read from: the managed store and the roots."""
+        managed = self.library.settings.home / "originals"
+        return [os.fsencode(folder) for folder in (managed, *self.options.roots.values())]
+
+    def import_folder(self, root: str, path: str) -> Path | None:
+        """The folder below a root; None when there is no such root or the path leads out of it.
+
+        Symlinks are looked through: what the path really is has to lie in what the root really is.
+        """
+        base = self.options.roots.get(root)
+        if base is None or "\0" in path or os.path.isabs(path):
+            return None
+        folder = Path(os.path.normpath(base / path))
+        real, real_base = os.path.realpath(folder), os.path.realpath(base)
+        inside = os.path.commonpath([real, real_base]) == real_base
+        named_inside = os.path.commonpath([folder, base]) == str(base)
+        return folder if inside and named_inside else None
