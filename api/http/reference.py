@@ -1,0 +1,113 @@
+"""The OpenAPI document, and a page that shows its operations to people without a script or a style.
+
+Pages such as Swagger's load scripts from elsewhere, and inline ones, which the server's content policy
+forbids for good reason.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from html import escape
+from typing import Any
+
+from fastapi import APIRouter, Depends, FastAPI
+from starlette.responses import HTMLResponse, JSONResponse
+
+from regard.api.http.access import Access
+from regard.api.http.problems import PROBLEMS
+
+_METHODS = ("get", "post", "put", "patch", "delete")
+
+
+def reference_router(app: FastAPI, access: Access) -> APIRouter:
+    """`/v1/openapi.json` and `/v1/docs` of an application that FastAPI itself serves no document for."""
+    router = APIRouter(dependencies=[Depends(access.reader)], include_in_schema=False)
+
+    @router.get("/v1/openapi.json")
+    async def document() -> JSONResponse:
+        return JSONResponse(app.openapi())
+
+    @router.get("/v1/docs")
+    async def page() -> HTMLResponse:
+        return HTMLResponse(reference_page(app.openapi()))
+
+    return router
+
+
+def reference_page(document: Mapping[str, Any]) -> str:
+    """An OpenAPI document's operations as HTML: parameters, bodies, answers, and the problems there are."""
+    title = escape(f"{document['info']['title']} {document['info']['version']}")
+    by_tag: dict[str, list[str]] = {}
+    for path, operations in document["paths"].items():
+        for method in _METHODS:
+            if method in operations:
+                operation = operations[method]
+                tag = next(iter(operation.get("tags", [])), "other")
+                by_tag.setdefault(tag, []).append(_operation(method, path, operation))
+    contents = "".join(f'<li><a href="#{escape(tag)}">{escape(tag)}</a></li>' for tag in by_tag)
+    sections = "".join(
+        f'<section id="{escape(tag)}"><h2>{escape(tag)}</h2>{"".join(articles)}</section>'
+        for tag, articles in by_tag.items()
+    )
+    problems = "".join(
+        f"<tr><td>{kind.status}</td><td><code>{name}</code></td><td>{escape(kind.unspecific)}</td></tr>"
+        for name, kind in PROBLEMS.items()
+    )
+    return (
+        '<!doctype html><html lang="en"><head><meta charset="utf-8">'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">'
+        f'<meta name="color-scheme" content="light dark"><title>{title}</title></head><body><main>'
+        f"<h1>{title}</h1>{_paragraph(document['info'].get('description'))}"
+        '<p>For programs: <a href="/v1/openapi.json">the OpenAPI document</a>.</p>'
+        f'<nav aria-label="Contents"><ul>{contents}<li><a href="#problems">problems</a></li></ul></nav>'
+        f'{sections}<section id="problems"><h2>problems</h2><table>'
+        "<thead><tr><th>status</th><th>name</th><th>meaning</th></tr></thead>"
+        f"<tbody>{problems}</tbody></table></section></main></body></html>\n"
+    )
+
+
+def _operation(method: str, path: str, operation: Mapping[str, Any]) -> str:
+    parameters = "".join(
+        f"<tr><td><code>{escape(item['name'])}</code></td><td>{escape(item['in'])}</td>"
+        f"<td>{escape(_type(item.get('schema', {})))}</td>"
+        f"<td>{'required' if item.get('required') else ''}</td>"
+        f"<td>{escape(item.get('description', ''))}</td></tr>"
+        for item in operation.get("parameters", [])
+    )
+    table = (
+        "<table><thead><tr><th>parameter</th><th>in</th><th>type</th><th></th><th></th></tr></thead>"
+        f"<tbody>{parameters}</tbody></table>"
+        if parameters
+        else ""
+    )
+    body = "".join(
+        f"<p>Body: <code>{escape(kind)}</code>, {escape(_type(content.get('schema', {})))}</p>"
+        for kind, content in operation.get("requestBody", {}).get("content", {}).items()
+    )
+    answers = "".join(
+        f"<li>{escape(status)}: {escape(answer.get('description', ''))}</li>"
+        for status, answer in operation["responses"].items()
+    )
+    return (
+        f"<article><h3><code>{method.upper()} {escape(path)}</code></h3>"
+        f"{_paragraph(operation.get('description') or operation.get('summary'))}"
+        f"{table}{body}<ul>{answers}</ul></article>"
+    )
+
+
+def _type(schema: Mapping[str, Any]) -> str:
+    """A schema in a word or a few."""
+    if "$ref" in schema:
+        return str(schema["$ref"]).rsplit("/", 1)[-1]
+    for name in ("anyOf", "oneOf"):
+        if name in schema:
+            return " or ".join(dict.fromkeys(map(_type, schema[name])))
+    if "enum" in schema:
+        return " or ".join(map(str, schema["enum"]))
+    if schema.get("type") == "array":
+        return f"list of {_type(schema.get('items', {}))}"
+    return str(schema.get("type", schema.get("const", "any")))
+
+
+def _paragraph(text: str | None) -> str:
+    return f"<p>{escape(text)}</p>" if text else ""
