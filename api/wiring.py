@@ -12,7 +12,7 @@ from regard.core.records import Routes
 from regard.core.settings import Settings
 from regard.indexer.run import Indexer
 from regard.models.profiles.registry import DEFAULT_PROFILE, load_profile
-from regard.search.engine import SearchEngine
+from regard.search.engine import Observe, SearchEngine
 from regard.storage.catalog import Catalog, open_catalog
 from regard.storage.channel_indexes import ChannelIndexes
 from regard.storage.indexing import SqlIndexingCatalog
@@ -38,20 +38,22 @@ class Library:
         self.pipeline = pipeline
         self._profile = profile
         self.search_catalog = SqlSearchCatalog(catalog, pipeline)
-        self.indexes = ChannelIndexes(catalog, pipeline, self.search_catalog, settings.indexes)
+        self.indexes = ChannelIndexes(catalog, pipeline, settings.indexes)
 
     @functools.cached_property
     def profile(self) -> Profile:
         """The home's profile; raises PipelineConflict when this version lacks it."""
         return self._profile or _profile_of(self.pipeline)
 
-    def engine(self, routes: Routes | None = None) -> SearchEngine:
+    def engine(
+        self, routes: Routes | None = None, observe: Observe | None = None
+    ) -> SearchEngine:
         """A search engine over this home; `routes` stand in for the profile's own.
 
         Raises ModelError when the encoder is not at hand, PipelineConflict when it is another one.
         """
         check_spaces(self.pipeline, self.profile.spaces)
-        return SearchEngine(self.profile, self.search_catalog, self.indexes, routes)
+        return SearchEngine(self.profile, self.search_catalog, self.indexes, routes, observe)
 
     def indexer(self, collection: str) -> Indexer:
         """An indexer into one collection of this home."""
@@ -67,7 +69,7 @@ class Library:
 @contextlib.contextmanager
 def open_library(settings: Settings) -> Iterator[Library]:
     """A home that something was indexed into; raises HomeError when there is none."""
-    with _opened(settings, make=False) as catalog:
+    with open_home_catalog(settings, make=False) as catalog:
         pipeline = catalog.live_pipeline()
         if pipeline is None:
             raise _nothing_indexed(settings)
@@ -83,7 +85,7 @@ def open_or_make_library(settings: Settings, profile: str | None) -> Iterator[Li
     PipelineConflict when the home has another one.
     """
     chosen = _ready(load_profile(profile)) if profile is not None else None
-    with _opened(settings, make=True) as catalog:
+    with open_home_catalog(settings, make=True) as catalog:
         pipeline = catalog.live_pipeline()
         if chosen is None:
             chosen = _ready(
@@ -103,7 +105,8 @@ def _ready(profile: Profile) -> Profile:
 
 
 @contextlib.contextmanager
-def _opened(settings: Settings, *, make: bool) -> Iterator[Catalog]:
+def open_home_catalog(settings: Settings, *, make: bool) -> Iterator[Catalog]:
+    """The catalog of a home, with or without a live pipeline; raises HomeError."""
     if not make and settings.database_url is None and not settings.catalog_file.exists():
         raise _nothing_indexed(settings)
     try:

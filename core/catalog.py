@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from regard.core.facts import PhotoFacts
+from regard.core.filters import AssetFilter
 from regard.core.geometry import Box
 from regard.core.records import Analysis, Channel, Float32Array, Int64Array
 
@@ -53,13 +54,15 @@ class Failure:
     reason: str
 
 
-@dataclass(frozen=True, slots=True)
-class Owner:
-    """Whom an embedding describes: a content, and perhaps a region of it."""
+@dataclass(frozen=True, slots=True, eq=False)
+class Owners:
+    """Whom embeddings describe, in their order: ids of contents and of regions, 0 for none.
 
-    embedding: int
-    content: int
-    region: int | None
+    Both are int64 of the shape of the embeddings; an embedding that was deleted has no content.
+    """
+
+    contents: Int64Array
+    regions: Int64Array
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +87,23 @@ class RegionView:
     box: Box
     area: int
     caption: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Views:
+    """What answers show, at one moment: assets by content, ordered by id, and regions by id."""
+
+    assets: Mapping[int, Sequence[AssetView]]
+    regions: Mapping[int, RegionView]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ChannelQuery:
+    """What is asked of one channel: the `k` best for each of `vectors` (n, d)."""
+
+    channel: Channel
+    vectors: Float32Array
+    k: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,16 +164,16 @@ class IndexingCatalog(Protocol):
 class SearchCatalog(Protocol):
     """The catalog as search sees it; reads only."""
 
-    def owners(self, embeddings: Int64Array) -> dict[int, Owner]:
-        """Whom each embedding describes; deleted ones are absent."""
+    def owners(self, embeddings: Int64Array) -> Owners:
+        """Whom each embedding describes; negative ids describe nobody."""
 
-    def assets(
-        self, contents: Collection[int], collection: str | None
-    ) -> dict[int, list[AssetView]]:
-        """The assets of each content, ordered by id, with the content's caption."""
+    def views(
+        self, contents: Collection[int], regions: Collection[int], chosen: AssetFilter
+    ) -> Views:
+        """The assets of each content that pass the filter, with its caption; and regions.
 
-    def regions(self, regions: Collection[int]) -> dict[int, RegionView]:
-        """Regions by id."""
+        What was deleted is absent.
+        """
 
     def asset_vectors(self, asset: int) -> StoredVectors:
         """Vectors of the whole image of an asset; raises NotFound."""
@@ -166,12 +186,13 @@ class ChannelSearch(Protocol):
     """Nearest neighbours in the live pipeline's channels, as fresh as the catalog."""
 
     def search(
-        self, channel: Channel, queries: Float32Array, k: int, collection: str | None
-    ) -> tuple[Float32Array, Int64Array]:
-        """The `k` best embeddings of each query in a collection, None for all.
+        self, asked: Sequence[ChannelQuery], chosen: AssetFilter
+    ) -> list[tuple[Float32Array, Int64Array]]:
+        """For each channel the best embeddings whose content has an asset that passes the filter.
 
-        Returns scores (n, k), descending, and embedding ids (n, k), filled up with -inf and -1.
-        Raises NotFound for an unknown collection.
+        All as of one moment of the catalog, or later. Scores (n, m), descending, and embedding ids (n, m)
+        with m ≤ k, filled up with -inf and -1 where fewer exist: that a row ends so tells that it holds
+        all. Raises NotFound for an unknown collection.
         """
 
 

@@ -6,6 +6,7 @@ codes and HTTP answers in one table each; nothing below a face prints or exits.
 
     RegardError
     ├── UsageError                  wrong from the arguments alone
+    │   └── UnanswerableQuery       a query that these models, or any, can't answer
     ├── CannotWork                  right arguments, but the work can't be done
     │   ├── MissingDependency       a package or extra is not installed
     │   ├── ModelError              weights missing, damaged or of another layout
@@ -15,6 +16,13 @@ codes and HTTP answers in one table each; nothing below a face prints or exits.
     │   ├── LeaseHeld               another process is the writer of this home
     │   ├── RootUnavailable         a root is missing, unreadable or suddenly empty
     │   ├── NotFound                an id, a collection or a file that is not there
+    │   ├── KeyReused               an idempotency key that came with another request before
+    │   ├── KeyInUse                the first request under an idempotency key is not answered yet
+    │   ├── OriginalGone            an asset's file is missing or can't be read
+    │   ├── OriginalChanged         an asset's file is not the one that was indexed
+    │   ├── OutsideRoots            a file or folder lies outside all that may be read
+    │   ├── Conflict                the state of what is named does not allow it
+    │   │   └── NameTaken           a name or an external id belongs to something else
     │   └── IndexMismatch           a vector index on disk does not fit its catalog
     └── DecodeError                 one file is no usable photograph; never stops a run
 """
@@ -42,6 +50,10 @@ class RegardError(Exception):
 
 class UsageError(RegardError):
     """The request is wrong from its arguments alone: an empty query, an unknown profile."""
+
+
+class UnanswerableQuery(UsageError):
+    """A query is empty, asks for what the models of the home don't do, or for no part of its picture."""
 
 
 class CannotWork(RegardError):
@@ -78,6 +90,34 @@ class RootUnavailable(CannotWork):
 
 class NotFound(CannotWork):
     """Something named by id, name or path does not exist."""
+
+
+class OriginalGone(CannotWork):
+    """The file of an asset is missing, or can't be read any more."""
+
+
+class OriginalChanged(CannotWork):
+    """The file of an asset is not the one that was indexed: its size, time or kind differs."""
+
+
+class OutsideRoots(CannotWork):
+    """A path leads out of the folders that may be read, by `..`, a symlink or from the start."""
+
+
+class Conflict(CannotWork):
+    """The state of what is named does not allow what was asked for."""
+
+
+class NameTaken(Conflict):
+    """A name, or an external id, belongs to something else already."""
+
+
+class KeyReused(CannotWork):
+    """An idempotency key came before, with another request."""
+
+
+class KeyInUse(CannotWork):
+    """The first request under an idempotency key is still being answered."""
 
 
 class IndexMismatch(CannotWork):

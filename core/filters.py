@@ -5,13 +5,17 @@ A filter is a value: hashable, so that what follows from it can be kept, and fre
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+import math
+from dataclasses import dataclass, field, fields
 from datetime import datetime
 from enum import StrEnum
 
 from regard.core.errors import UsageError
 
 CustomValue = str | int | float | bool
+
+# What a column of 32 bits holds, on either database.
+_MOST_PIXELS = 2**31 - 1
 
 
 class Orientation(StrEnum):
@@ -55,11 +59,11 @@ class GpsCircle:
 class AssetFilter:
     """Conditions on assets; None and () set no condition. Assets in the trash never pass.
 
-    `collections`: names, any of them. `taken_from` and `taken_to` are naive local times, inclusive; with
-    either, assets without a date do not pass. `cameras`: model, or make and model, case-insensitive, any.
-    `tags`: all; `without_tags`: none. `custom`: (field, value) pairs. `path_prefixes`: absolute
-    paths as bytes
-    at or below which the file lies, any of them.
+    `collections`: names, any of them; () is none at all. `taken_from` and `taken_to` are naive local
+    times, inclusive; with either, assets without a date do not pass. `cameras`: model, or make and
+    model, any; upper and lower case of A to Z are one. Sizes in pixels. `tags`: all; `without_tags`:
+    none. `custom`: (field, value) pairs. `path_prefixes`: absolute paths as bytes at or below which the
+    file lies, any of them. Raises UsageError for values that no asset could have.
     """
 
     collections: tuple[str, ...] | None = None
@@ -77,6 +81,41 @@ class AssetFilter:
     without_tags: tuple[str, ...] = ()
     custom: tuple[tuple[str, CustomValue], ...] = ()
     path_prefixes: tuple[bytes, ...] = ()
+    # Python takes 1 for True: without this, filters by the one would be equal to filters by the other.
+    _truths: tuple[bool, ...] = field(default=(), init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(
+            self, "_truths", tuple(isinstance(value, bool) for _, value in self.custom)
+        )
+        for name in ("taken_from", "taken_to"):
+            moment: datetime | None = getattr(self, name)
+            if moment is not None and moment.tzinfo is not None:
+                raise UsageError(
+                    f"{name} has a time zone",
+                    remedy="give the time on the clock where the photograph was taken, without a zone",
+                )
+        for name in ("min_width", "max_width", "min_height", "max_height"):
+            pixels: int | None = getattr(self, name)
+            if pixels is not None and not 0 <= pixels <= _MOST_PIXELS:
+                raise UsageError(f"{name} lies outside 0 to {_MOST_PIXELS}")
+        texts = (
+            ("collection", self.collections or ()),
+            ("camera", self.cameras),
+            ("tag", self.tags),
+            ("not_tag", self.without_tags),
+            ("custom", [name for name, _ in self.custom]),
+        )
+        for name, values in texts:
+            if not all(_is_text(value) and "\0" not in value for value in values):
+                raise UsageError(f"a value of {name} is no text")
+        for name, value in self.custom:
+            if isinstance(value, str) and not _is_text(value):
+                raise UsageError(f"the value of the field {name} is no text")
+            if isinstance(value, float) and not math.isfinite(value):
+                raise UsageError(f"the value of the field {name} is no finite number")
+        if not all(self.path_prefixes):
+            raise UsageError("a path prefix is empty")
 
     @property
     def is_everything(self) -> bool:
@@ -85,6 +124,11 @@ class AssetFilter:
 
 
 EVERYTHING = AssetFilter()
+
+
+def _is_text(value: str) -> bool:
+    """Whether it has no lone surrogates, which no database takes."""
+    return not any("\ud800" <= letter <= "\udfff" for letter in value)
 
 
 def _require_degrees(

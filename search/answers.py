@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from regard.core.catalog import AssetView, RegionView
-from regard.core.errors import UsageError
+from regard.core.errors import UnanswerableQuery, UsageError
+from regard.core.filters import EVERYTHING, AssetFilter
 from regard.core.geometry import Box
 from regard.core.records import Channel, Image, Target
 from regard.search.identifiers import Reference, asset_identifier, region_identifier
@@ -15,15 +17,21 @@ from regard.search.identifiers import Reference, asset_identifier, region_identi
 
 @dataclass(frozen=True, slots=True)
 class Scope:
-    """What is searched for and where: parameters that travel with each call."""
+    """What is searched for and where: parameters that travel with each call.
+
+    `offset` hits are left out at the beginning, and ranks go on after them.
+    """
 
     target: Target = Target.IMAGE
     limit: int = 10
-    collection: str | None = None
+    filter: AssetFilter = EVERYTHING
+    offset: int = 0
 
     def __post_init__(self) -> None:
         if self.limit < 1:
             raise UsageError("the limit is less than 1", remedy="give --limit a number from 1 up")
+        if self.offset < 0:
+            raise UsageError("the offset is less than 0", remedy="give a number from 0 up")
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +42,7 @@ class TextQuery:
 
     def __post_init__(self) -> None:
         if not self.text.strip():
-            raise UsageError("the query is empty", remedy='run: regard search "a red bus"')
+            raise UnanswerableQuery("the query is empty", remedy='run: regard search "a red bus"')
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +61,39 @@ class LikeQuery:
     reference: Reference
 
 
-Query = TextQuery | ImageQuery | LikeQuery
+PlainQuery = TextQuery | ImageQuery | LikeQuery
+
+
+@dataclass(frozen=True, slots=True)
+class Term:
+    """A part of a composed query: how much it counts, and whether it says what is not wanted."""
+
+    query: PlainQuery
+    weight: float = 1.0
+    negative: bool = False
+
+    def __post_init__(self) -> None:
+        if not (math.isfinite(self.weight) and self.weight > 0):
+            raise UsageError(
+                f"the weight {self.weight} is no number above 0",
+                remedy="leave the term out instead",
+            )
+
+
+@dataclass(frozen=True, slots=True)
+class ComposedQuery:
+    """Several terms that are looked for together; at least one of them says what is wanted."""
+
+    terms: tuple[Term, ...]
+
+    def __post_init__(self) -> None:
+        if all(term.negative for term in self.terms):
+            raise UnanswerableQuery(
+                "the query says only what is not wanted", remedy="add what is looked for"
+            )
+
+
+Query = PlainQuery | ComposedQuery
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,15 +144,30 @@ def _query_json(query: Query) -> dict[str, Any]:
     match query:
         case TextQuery(text):
             return {"text": text}
-        case ImageQuery(_, name, None):
-            return {"image": name}
-        case ImageQuery(_, name, box) if box is not None:
-            return {"image": name, "box": box.to_list()}
+        case ImageQuery(_, name, box):
+            return {"image": name, **({} if box is None else {"box": box.to_list()})}
         case LikeQuery(reference):
-            if reference.is_region:
-                return {"like": region_identifier(reference.id)}
-            return {"like": asset_identifier(reference.id)}
-    raise TypeError(type(query))
+            make = region_identifier if reference.is_region else asset_identifier
+            return {"like": make(reference.id)}
+        case ComposedQuery(terms):
+            return _terms_json(terms)
+
+
+def _terms_json(terms: Sequence[Term]) -> dict[str, Any]:
+    """As the plain ones side by side, with all weights; a list where several terms are of one kind."""
+    values: dict[str, list[Any]] = {}
+    weights: dict[str, list[float]] = {}
+    for term in terms:
+        prefix = "negative_" if term.negative else ""
+        fields = _query_json(term.query)
+        for name, value in fields.items():
+            values.setdefault(prefix + name, []).append(value)
+        weights.setdefault(prefix + next(iter(fields)), []).append(term.weight)
+    return {**_singly(values), "weights": _singly(weights)}
+
+
+def _singly(lists: Mapping[str, list[Any]]) -> dict[str, Any]:
+    return {name: items[0] if len(items) == 1 else items for name, items in lists.items()}
 
 
 def _hit_json(hit: Hit) -> Mapping[str, Any]:

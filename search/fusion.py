@@ -9,20 +9,36 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import numpy as np
+import numpy.typing as npt
+
+from regard.core.records import Int64Array
+
+Float64Array = npt.NDArray[np.float64]
+
 RANK_OFFSET = 3.0
 
 
 def fuse(
-    rankings: Sequence[Sequence[int]],
+    rankings: Sequence[Int64Array],
     weights: Sequence[float],
     rank_offset: float = RANK_OFFSET,
-) -> list[tuple[int, float]]:
-    """Fuse rankings of items (best first, no repeats) into (item, score), best first.
+) -> tuple[Int64Array, Float64Array]:
+    """Fuse rankings of items (best first, no repeats) into items and their scores, best first.
 
     Ties go to the item that came first, by ranking and then by rank, so the order is deterministic.
     """
-    scores: dict[int, float] = {}
-    for ranking, weight in zip(rankings, weights, strict=True):
-        for rank, item in enumerate(ranking, start=1):
-            scores[item] = scores.get(item, 0.0) + weight / (rank_offset + rank)
-    return sorted(scores.items(), key=lambda entry: -entry[1])
+    shares = [
+        weight / (rank_offset + np.arange(1, len(ranking) + 1, dtype=np.float64))
+        for ranking, weight in zip(rankings, weights, strict=True)
+    ]
+    if not shares:
+        return np.zeros(0, np.int64), np.zeros(0, np.float64)
+    items, first, places = np.unique(
+        np.concatenate(rankings), return_index=True, return_inverse=True
+    )
+    # Adds up in the order of the rankings.
+    scores = np.zeros(len(items))
+    np.add.at(scores, places, np.concatenate(shares))
+    order = np.lexsort((first, -scores))
+    return items[order].astype(np.int64, copy=False), scores[order]

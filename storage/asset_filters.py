@@ -7,70 +7,104 @@ from __future__ import annotations
 
 import json
 import math
+import string
 from collections.abc import Iterator
+from typing import Any
 
-from sqlalchemy import ColumnElement, and_, case, exists, false, func, or_, select
+from sqlalchemy import ColumnElement, Text, and_, case, exists, func, or_, select
+from sqlalchemy.ext.compiler import compiles
+from sqlalchemy.sql.compiler import SQLCompiler
+from sqlalchemy.sql.functions import FunctionElement
 
 from regard.core.filters import AssetFilter, CustomValue, GpsBox, GpsCircle, Orientation
 from regard.storage import schema
 
 _EARTH_RADIUS_KM = 6371.0088
+_LOWER = str.maketrans(string.ascii_uppercase, string.ascii_lowercase)
 _asset, _content, _tag = schema.asset.c, schema.content.c, schema.asset_tag.c
 
 
-def passes(chosen: AssetFilter) -> ColumnElement[bool]:
-    """The condition that all of the filter's parts hold."""
-    return and_(_asset.deleted_at.is_(None), *_conditions(chosen))
+def passes(chosen: AssetFilter, *, trashed: bool = False) -> ColumnElement[bool]:
+    """The condition that all of the filter's parts hold; with `trashed`, in the trash instead."""
+    deleted = _asset.deleted_at.is_not(None) if trashed else _asset.deleted_at.is_(None)
+    return and_(deleted, *_conditions(chosen))
 
 
 def _conditions(chosen: AssetFilter) -> Iterator[ColumnElement[bool]]:
+    for part in (_collections, _times, _cameras, _places, _sizes, _labels, _paths):
+        yield from part(chosen)
+
+
+def _collections(chosen: AssetFilter) -> Iterator[ColumnElement[bool]]:
     if chosen.collections is not None:
         collection = schema.collection.c
         yield _asset.collection_id.in_(
             select(collection.id).where(collection.name.in_(chosen.collections))
         )
+
+
+def _times(chosen: AssetFilter) -> Iterator[ColumnElement[bool]]:
     if chosen.taken_from is not None:
         yield _asset.taken_at >= chosen.taken_from
     if chosen.taken_to is not None:
         yield _asset.taken_at <= chosen.taken_to
+
+
+def _cameras(chosen: AssetFilter) -> Iterator[ColumnElement[bool]]:
     if chosen.cameras:
-        yield func.lower(camera_name()).in_([name.lower() for name in chosen.cameras]) | func.lower(
-            _asset.camera_model
-        ).in_([name.lower() for name in chosen.cameras])
+        names = [name.translate(_LOWER) for name in chosen.cameras]
+        yield or_(
+            _ascii_lower(camera_name()).in_(names), _ascii_lower(_asset.camera_model).in_(names)
+        )
+
+
+def _places(chosen: AssetFilter) -> Iterator[ColumnElement[bool]]:
     if chosen.gps_box is not None:
         yield _within_box(chosen.gps_box)
     if chosen.gps_near is not None:
         yield _within_circle(chosen.gps_near)
-    if chosen.min_width is not None:
-        yield _content.width >= chosen.min_width
-    if chosen.max_width is not None:
-        yield _content.width <= chosen.max_width
-    if chosen.min_height is not None:
-        yield _content.height >= chosen.min_height
-    if chosen.max_height is not None:
-        yield _content.height <= chosen.max_height
+
+
+def _sizes(chosen: AssetFilter) -> Iterator[ColumnElement[bool]]:
+    width, height = _content.width, _content.height
+    for size, least, most in (
+        (width, chosen.min_width, chosen.max_width),
+        (height, chosen.min_height, chosen.max_height),
+    ):
+        if least is not None:
+            yield size >= least
+        if most is not None:
+            yield size <= most
     match chosen.orientation:
         case Orientation.LANDSCAPE:
-            yield _content.width > _content.height
+            yield width > height
         case Orientation.PORTRAIT:
-            yield _content.width < _content.height
+            yield width < height
         case Orientation.SQUARE:
-            yield _content.width == _content.height
+            yield width == height
+
+
+def _labels(chosen: AssetFilter) -> Iterator[ColumnElement[bool]]:
     for tag in chosen.tags:
         yield _has_tag(tag)
     for tag in chosen.without_tags:
         yield ~_has_tag(tag)
     for name, value in chosen.custom:
         yield _has_field(name, value)
+
+
+def _paths(chosen: AssetFilter) -> Iterator[ColumnElement[bool]]:
     if chosen.path_prefixes:
         yield or_(*(_lies_below(prefix) for prefix in chosen.path_prefixes))
 
 
 def camera_name() -> ColumnElement[str]:
-    """Make and model as a person reads them; the make once where the model begins with it."""
+    """Make and model as a person reads them, the make once where the model begins with it; or null."""
     make, model = func.coalesce(_asset.camera_make, ""), func.coalesce(_asset.camera_model, "")
-    repeated = func.lower(func.substr(model, 1, func.length(make))) == func.lower(make)
-    return case((or_(make == "", repeated), model), (model == "", make), else_=make + " " + model)
+    begin = func.substr(model, 1, func.length(make))
+    repeated = _ascii_lower(begin) == _ascii_lower(make)
+    name = case((or_(make == "", repeated), model), (model == "", make), else_=make + " " + model)
+    return func.nullif(name, "")
 
 
 def stored_field(value: CustomValue) -> str:
@@ -107,23 +141,48 @@ def _within_box(box: GpsBox) -> ColumnElement[bool]:
         if box.west <= box.east
         else or_(longitude >= box.west, longitude <= box.east)
     )
+    if 180 in {abs(box.west), abs(box.east)}:
+        # The date line has two names, and a box that touches it holds both.
+        around = or_(around, longitude == 180, longitude == -180)
     return and_(latitude >= box.south, latitude <= box.north, around)
 
 
 def _within_circle(circle: GpsCircle) -> ColumnElement[bool]:
     """By the haversine; cheap latitudes first, which an index or a scan rejects most by."""
-    span = math.degrees(circle.radius_km / _EARTH_RADIUS_KM)
+    angle = circle.radius_km / _EARTH_RADIUS_KM
+    if angle >= math.pi:
+        return and_(_asset.latitude.is_not(None), _asset.longitude.is_not(None))
+    span = math.degrees(angle)
     radians = math.pi / 180
     north = (_asset.latitude - circle.latitude) * (radians / 2)
     east = (_asset.longitude - circle.longitude) * (radians / 2)
     haversine = func.sin(north) * func.sin(north) + math.cos(circle.latitude * radians) * func.cos(
         _asset.latitude * radians
     ) * func.sin(east) * func.sin(east)
-    limit = math.sin(min(circle.radius_km / _EARTH_RADIUS_KM / 2, math.pi / 2)) ** 2
-    if limit <= 0:
-        return false()
     return and_(
         _asset.latitude >= circle.latitude - span,
         _asset.latitude <= circle.latitude + span,
-        haversine <= limit,
+        haversine <= math.sin(angle / 2) ** 2,
     )
+
+
+class _AsciiLower(FunctionElement[str]):
+    """Text with A to Z in lower case and all else as it is, whatever the database's language."""
+
+    type = Text()
+    inherit_cache = True
+
+
+def _ascii_lower(text: ColumnElement[Any]) -> _AsciiLower:
+    return _AsciiLower(text)
+
+
+# SQLite's own `lower` knows A to Z alone.
+@compiles(_AsciiLower)
+def _lower(element: _AsciiLower, compiler: SQLCompiler, **options: Any) -> str:
+    return f"lower({compiler.process(element.clauses, **options)})"
+
+
+@compiles(_AsciiLower, "postgresql")
+def _lower_in_c(element: _AsciiLower, compiler: SQLCompiler, **options: Any) -> str:
+    return f"""lower(({compiler.process(element.clauses, **options)}) COLLATE "C")"""

@@ -22,6 +22,7 @@ from regard.storage.vector_bytes import from_bytes
 _POSITION = "change"
 _ASSETS = "assets"
 COUNTERS = (_POSITION, _ASSETS)
+_ALL_COUNTERS = select(schema.counter.c.name, schema.counter.c.value)
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,6 +95,22 @@ def _record_assets(connection: Connection, events: Sequence[AssetEvent]) -> None
         )
 
 
+@dataclass(frozen=True, slots=True)
+class Moment:
+    """How far both logs go at the moment that a transaction sees."""
+
+    embeddings: int
+    assets: int
+
+
+def moment(connection: Connection) -> Moment:
+    """What `last_position` and `assets_version` say, in one statement."""
+    values = {row.name: int(row.value) for row in connection.execute(_ALL_COUNTERS)}
+    return Moment(
+        _present(values.get(_POSITION), _POSITION), _present(values.get(_ASSETS), _ASSETS)
+    )
+
+
 def last_position(connection: Connection) -> int:
     """The last position that is visible; all before it are visible too."""
     return _value(connection, _POSITION)
@@ -159,9 +176,13 @@ def _value(connection: Connection, name: str) -> int:
     value = connection.execute(
         select(schema.counter.c.value).where(schema.counter.c.name == name)
     ).scalar_one_or_none()
+    return int(_present(value, name))
+
+
+def _present(value: int | None, name: str) -> int:
     if value is None:
         raise HomeError(
             f"the catalog is damaged: it has lost its counter of {name}",
             remedy="restore the database from a backup, or choose another --home",
         )
-    return int(value)
+    return value

@@ -1,13 +1,13 @@
 """The vector indexes of the live pipeline: one a channel, each derived from the catalog's change log.
 
-A search first looks at the log's last position, one row, and applies what is new: what another process
-has committed shows at once, without reopening anything.
+A search first looks once how far the logs go, and applies what is new: what another process has
+committed shows at once, without reopening anything.
 """
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -15,12 +15,14 @@ from typing import Any
 import numpy as np
 from sqlalchemy import Connection
 
+from regard.core.catalog import ChannelQuery
 from regard.core.errors import HomeError, IndexMismatch
+from regard.core.filters import AssetFilter
 from regard.core.records import Channel, Float32Array, Int64Array
 from regard.storage.catalog import Catalog
-from regard.storage.change_log import last_position, read_changes
+from regard.storage.change_log import last_position, moment, read_changes
+from regard.storage.passing_embeddings import PassingEmbeddings
 from regard.storage.pipelines import StoredChannel, StoredPipeline
-from regard.storage.searching import SqlSearchCatalog
 from regard.storage.vectors.gpu import gpu_devices
 from regard.storage.vectors.index import SegmentedIndex
 from regard.storage.vectors.manifest import IndexIdentity
@@ -37,39 +39,46 @@ class ChannelIndexes:
         self,
         catalog: Catalog,
         pipeline: StoredPipeline,
-        filters: SqlSearchCatalog,
         folder: Path,
     ) -> None:
         """Nothing is opened before it is asked for."""
         self._catalog = catalog
         self._pipeline = pipeline
-        self._filters = filters
+        self._passing = PassingEmbeddings(pipeline)
         self._folder = folder / pipeline.fingerprint[:16]
         self._indexes: dict[Channel, SegmentedIndex] = {}
         self._opening = threading.Lock()
         self._catching_up = threading.Lock()
 
     def search(
-        self, channel: Channel, queries: Float32Array, k: int, collection: str | None
-    ) -> tuple[Float32Array, Int64Array]:
-        """The `k` best embeddings of each query in a collection, None for all.
+        self, asked: Sequence[ChannelQuery], chosen: AssetFilter
+    ) -> list[tuple[Float32Array, Int64Array]]:
+        """For each channel the best embeddings whose content has an asset that passes the filter.
 
-        Returns scores and ids, (n, m) with m ≤ k, filled up with -inf and -1 where fewer exist. Raises
-        NotFound for an unknown collection, IndexMismatch when the index on disk does not fit.
+        Scores and ids, (n, m) with m ≤ k, filled up with -inf and -1 where fewer exist. Raises NotFound
+        for an unknown collection, IndexMismatch when the index on disk does not fit.
         """
-        index = self._fresh(channel)
-        allowed = None if collection is None else self._filters.allowed(channel, collection)
-        # One column more than there are rows tells the caller that it has seen all.
-        width = min(k, index.stats()["rows"] + 1)
-        return index.search(queries, width, allowed)
+        # The indexes may go on past this moment, but a set that excludes what it does not list would
+        # then let new embeddings through: hence whoever shows them looks at the filter again.
+        with self._catalog.database.reading() as connection:
+            now = moment(connection)
+            allowed = self._passing.of(connection, chosen, now.assets)
+        answers = []
+        for query in asked:
+            index = self._fresh(query.channel, now.embeddings)
+            # One column more than there are rows tells the caller that it has seen all.
+            width = min(query.k, index.stats()["rows"] + 1)
+            answers.append(index.search(query.vectors, width, allowed[query.channel]))
+        return answers
 
     def catch_up(self) -> None:
         """Apply what the catalog has committed to every index.
 
         Raises IndexMismatch when one does not fit, so it is worth calling before other work is done.
         """
+        visible = self._visible()
         for channel in self._pipeline.channels:
-            self._fresh(channel)
+            self._fresh(channel, visible)
 
     def snapshot(self) -> None:
         """Write every index that has changed since its last snapshot."""
@@ -103,12 +112,11 @@ class ChannelIndexes:
 
     def stats(self) -> Mapping[str, Mapping[str, Any]]:
         """Counts and sizes by channel."""
+        visible = self._visible()
+        indexes = {channel: self._fresh(channel, visible) for channel in self._pipeline.channels}
         return {
-            str(channel): {
-                **self._fresh(channel).stats(),
-                "applied_through": self._fresh(channel).applied_through,
-            }
-            for channel in self._pipeline.channels
+            str(channel): {**index.stats(), "applied_through": index.applied_through}
+            for channel, index in indexes.items()
         }
 
     def _verify(self, channel: Channel, stored: StoredChannel) -> list[Finding]:
@@ -122,11 +130,13 @@ class ChannelIndexes:
 
             return verify_channel(connection, stored, index.ids(), vectors)
 
-    def _fresh(self, channel: Channel) -> SegmentedIndex:
-        """The channel's index with everything applied that the catalog has committed."""
-        index = self._index(channel)
+    def _visible(self) -> int:
         with self._catalog.database.reading() as connection:
-            visible = last_position(connection)
+            return last_position(connection)
+
+    def _fresh(self, channel: Channel, visible: int) -> SegmentedIndex:
+        """The channel's index with everything applied up to a position that was just read."""
+        index = self._index(channel)
         if index.applied_through == visible:
             return index
         # Another thread may have gone past `visible` since; a transaction that begins while no one

@@ -1,124 +1,71 @@
-"""The catalog as search reads it: from embedding ids to assets, regions and captions."""
+"""The catalog as search reads it: from embedding ids to assets, regions and captions.
+
+The statements of an answer are made once: to build and to recognise one takes longer than to run it.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator
+import functools
+from collections.abc import Collection, Iterator
+from typing import Any
 
-import numpy as np
-from sqlalchemy import Connection, and_, select
+from sqlalchemy import BindParameter, Connection, Select, and_, bindparam, select
 
-from regard.core.catalog import AssetView, Owner, RegionView, StoredVectors
+from regard.core.catalog import AssetView, Owners, RegionView, StoredVectors, Views
 from regard.core.errors import NotFound
+from regard.core.filters import AssetFilter
 from regard.core.geometry import Box
-from regard.core.idset import IdSet
-from regard.core.records import Channel, Int64Array, Kind
+from regard.core.records import Int64Array, Kind
 from regard.storage import schema
+from regard.storage.asset_filters import passes
 from regard.storage.catalog import Catalog
-from regard.storage.change_log import assets_version
+from regard.storage.embedding_owners import EmbeddingOwners
 from regard.storage.pipelines import StoredPipeline
 from regard.storage.vector_bytes import from_bytes
 
 # Below the 32,766 parameters that SQLite takes in one statement.
 _CHUNK = 10_000
+_IDS: BindParameter[Any] = bindparam("ids", expanding=True)
 
 
 class SqlSearchCatalog:
     """Reads for search, over one pipeline. See `regard.core.catalog.SearchCatalog`."""
 
     def __init__(self, catalog: Catalog, pipeline: StoredPipeline) -> None:
+        """Nothing is read yet."""
         self._database = catalog.database
         self._pipeline = pipeline
-        self._filters: dict[tuple[int, str], tuple[int, IdSet | None]] = {}
+        self._owners = EmbeddingOwners(catalog.database)
 
-    def owners(self, embeddings: Int64Array) -> dict[int, Owner]:
-        """Whom each embedding describes; deleted ones are absent."""
-        columns = schema.embedding.c
-        found: dict[int, Owner] = {}
-        with self._database.reading() as connection:
-            for ids in _chunks(np.unique(embeddings).tolist()):
-                for row in connection.execute(
-                    select(columns.id, columns.content_id, columns.region_id).where(
-                        columns.id.in_(ids)
-                    )
-                ):
-                    found[row.id] = Owner(row.id, row.content_id, row.region_id)
-        return found
+    def preload(self) -> None:
+        """Read ahead what searches would read bit by bit; worth it for a process that stays."""
+        self._owners.preload()
 
-    def assets(
-        self, contents: Collection[int], collection: str | None
-    ) -> dict[int, list[AssetView]]:
-        """The assets of each content, ordered by id, with the content's caption."""
-        asset, content, caption = schema.asset.c, schema.content.c, schema.caption.c
-        statement = (
-            select(
-                asset.id,
-                asset.content_id,
-                asset.uri,
-                asset.path,
-                content.width,
-                content.height,
-                caption.text,
-            )
-            .join_from(schema.asset, schema.content, content.id == asset.content_id)
-            .join(
-                schema.caption,
-                and_(
-                    caption.content_id == asset.content_id,
-                    caption.pipeline_id == self._pipeline.id,
-                    caption.region_id.is_(None),
-                ),
-                isouter=True,
-            )
-            .order_by(asset.id, caption.id)
-        )
-        if collection is not None:
-            statement = statement.join(
-                schema.collection, schema.collection.c.id == asset.collection_id
-            ).where(schema.collection.c.name == collection)
-        views: dict[int, AssetView] = {}
-        with self._database.reading() as connection:
-            for ids in _chunks(contents):
-                for row in connection.execute(statement.where(asset.content_id.in_(ids))):
-                    view = AssetView(
-                        id=row.id,
-                        content=row.content_id,
-                        uri=row.uri,
-                        path=bytes(row.path),
-                        width=row.width,
-                        height=row.height,
-                        caption=row.text,
-                    )
-                    views.setdefault(view.id, view)
-        grouped: dict[int, list[AssetView]] = {}
-        for view in sorted(views.values(), key=lambda view: view.id):
-            grouped.setdefault(view.content, []).append(view)
-        return grouped
+    def owners(self, embeddings: Int64Array) -> Owners:
+        """Whom each embedding describes; negative ids describe nobody."""
+        return self._owners.of(embeddings)
 
-    def regions(self, regions: Collection[int]) -> dict[int, RegionView]:
-        """Regions by id; deleted ones are absent."""
-        region, caption = schema.region.c, schema.caption.c
-        statement = (
-            select(
-                region.id,
-                region.content_id,
-                region.x,
-                region.y,
-                region.width,
-                region.height,
-                region.area,
-                caption.text,
-            )
-            .join_from(schema.region, schema.caption, caption.region_id == region.id, isouter=True)
-            .order_by(caption.id)
-        )
+    def views(
+        self, contents: Collection[int], regions: Collection[int], chosen: AssetFilter
+    ) -> Views:
+        """The assets of each content that pass the filter, with its caption; and regions."""
+        assets: dict[int, list[AssetView]] = {}
         found: dict[int, RegionView] = {}
         with self._database.reading() as connection:
-            for ids in _chunks(regions):
-                for row in connection.execute(statement.where(region.id.in_(ids))):
-                    box = Box(row.x, row.y, row.width, row.height)
-                    view = RegionView(row.id, row.content_id, box, row.area, row.text)
-                    found.setdefault(view.id, view)
-        return found
+            last = 0
+            statement = _assets_statement(self._pipeline.id, chosen)
+            for row in _by_id(connection, statement, sorted(contents)):
+                # Of several captions the first.
+                if row[0] != last:
+                    last = row[0]
+                    assets.setdefault(row[1], []).append(AssetView(*row))
+            for number, content, x, y, width, height, area, text in _by_id(
+                connection, _REGIONS, sorted(regions)
+            ):
+                if number not in found:
+                    box = Box(x, y, width, height)
+                    found[number] = RegionView(number, content, box, area, text)
+        return Views(assets, found)
 
     def asset_vectors(self, asset: int) -> StoredVectors:
         """Vectors of the whole image of an asset; raises NotFound."""
@@ -146,29 +93,6 @@ class SqlSearchCatalog:
                 )
             return self._vectors(connection, content_id, region)
 
-    def allowed(self, channel: Channel, collection: str) -> IdSet | None:
-        """The embeddings of a channel whose content the collection holds; None means all.
-
-        Kept until assets change. Raises NotFound for an unknown collection.
-        """
-        channel_id = self._pipeline.channels[channel].id
-        key = (channel_id, collection)
-        with self._database.reading() as connection:
-            version = assets_version(connection)
-            kept = self._filters.get(key)
-            if kept is not None and kept[0] == version:
-                return kept[1]
-            names = list(connection.execute(select(schema.collection.c.name)).scalars())
-            if collection not in names:
-                raise NotFound(
-                    f"no collection is named {collection}",
-                    remedy="the collections are: " + (", ".join(sorted(names)) or "none"),
-                )
-            found = None if len(names) == 1 else _members(connection, channel_id, collection)
-        # One assignment: searches in other threads see the old entry or the new one.
-        self._filters[key] = (version, found)
-        return found
-
     def _vectors(
         self, connection: Connection, content_id: int, region_id: int | None
     ) -> StoredVectors:
@@ -190,22 +114,58 @@ class SqlSearchCatalog:
         return StoredVectors(content_id, region_id, vectors)
 
 
-def _members(connection: Connection, channel_id: int, collection: str) -> IdSet:
-    embedding, asset = schema.embedding.c, schema.asset.c
-    contents = (
-        select(asset.content_id)
-        .join_from(schema.asset, schema.collection)
-        .where(schema.collection.c.name == collection, asset.content_id.is_not(None))
-    )
-    rows = connection.execute(
-        select(embedding.id).where(
-            embedding.channel_id == channel_id, embedding.content_id.in_(contents)
+@functools.lru_cache(maxsize=64)
+def _assets_statement(pipeline: int, chosen: AssetFilter) -> Select[Any]:
+    """The fields of `AssetView`, in their order."""
+    asset, content, caption = schema.asset.c, schema.content.c, schema.caption.c
+    return (
+        select(
+            asset.id,
+            asset.content_id,
+            asset.uri,
+            asset.path,
+            content.width,
+            content.height,
+            caption.text,
         )
-    ).scalars()
-    return IdSet(np.fromiter(rows, dtype=np.int64))
+        .join_from(schema.asset, schema.content, content.id == asset.content_id)
+        .join(
+            schema.caption,
+            and_(
+                caption.content_id == asset.content_id,
+                caption.pipeline_id == pipeline,
+                caption.region_id.is_(None),
+            ),
+            isouter=True,
+        )
+        .where(asset.content_id.in_(_IDS), passes(chosen))
+        .order_by(asset.id, caption.id)
+    )
 
 
-def _chunks(ids: Iterable[int]) -> Iterator[list[int]]:
-    items = list(ids)
-    for start in range(0, len(items), _CHUNK):
-        yield items[start : start + _CHUNK]
+def _regions_statement() -> Select[Any]:
+    region, caption = schema.region.c, schema.caption.c
+    return (
+        select(
+            region.id,
+            region.content_id,
+            region.x,
+            region.y,
+            region.width,
+            region.height,
+            region.area,
+            caption.text,
+        )
+        .join_from(schema.region, schema.caption, caption.region_id == region.id, isouter=True)
+        .where(region.id.in_(_IDS))
+        .order_by(region.id, caption.id)
+    )
+
+
+_REGIONS = _regions_statement()
+
+
+def _by_id(connection: Connection, statement: Select[Any], ids: list[int]) -> Iterator[Any]:
+    """The rows of a statement about `ids`."""
+    for start in range(0, len(ids), _CHUNK):
+        yield from connection.execute(statement, {"ids": ids[start : start + _CHUNK]})

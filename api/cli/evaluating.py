@@ -19,6 +19,7 @@ from regard.api.cli.progress import progress_bar
 from regard.api.wiring import Library, open_or_make_library
 from regard.core.decoding import decode_file
 from regard.core.errors import CannotWork
+from regard.core.filters import AssetFilter
 from regard.core.records import Float32Array, Image, Kind, QueryKind, Routes, Target
 from regard.core.settings import Settings
 from regard.core.uris import absolute_path
@@ -60,7 +61,7 @@ class _Subject:
         names = self._names()
 
         def search(texts: Sequence[str], target: Target, limit: int) -> Sequence[Sequence[Answer]]:
-            scope = Scope(target, limit, self.collection)
+            scope = Scope(target, limit, AssetFilter(collections=(self.collection,)))
             answers = engine.search_texts([TextQuery(text) for text in texts], scope)
             return [
                 [

@@ -17,6 +17,7 @@ from regard.api.cli.output import print_answer, print_preview
 from regard.api.wiring import is_text, open_library, require_name
 from regard.core.decoding import decode_file
 from regard.core.errors import DecodeError, NotFound, UsageError
+from regard.core.filters import EVERYTHING, AssetFilter
 from regard.core.geometry import Box
 from regard.core.records import Target
 from regard.core.settings import Settings
@@ -72,7 +73,8 @@ def search(
               regard search "beach" --paths0 | xargs -0 cp -t chosen/
     """
     collection = None if collection is None else require_name(collection)
-    scope = Scope(Target(target), limit, collection)
+    chosen = EVERYTHING if collection is None else AssetFilter(collections=(collection,))
+    scope = Scope(Target(target), limit, chosen)
     if sum((as_json, as_paths, as_paths0, preview)) > 1:
         raise UsageError(
             "--json, --paths, --paths0 and --preview exclude each other", remedy="give one of them"

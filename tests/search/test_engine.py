@@ -2,171 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 import pytest
+from memory_home import IMAGE, REGION, MemoryHome, engine_over, unit
 
-from regard.core.catalog import AssetView, Owner, RegionView, StoredVectors
+from regard.core.catalog import StoredVectors
 from regard.core.errors import UsageError
 from regard.core.geometry import Box
-from regard.core.records import (
-    Channel,
-    Float32Array,
-    Image,
-    Int64Array,
-    Kind,
-    PipelineSpec,
-    QueryKind,
-    Routes,
-    Space,
-    Target,
-    WeightedChannel,
-)
+from regard.core.records import Float32Array, Image, Target
 from regard.search.answers import Answer, ImageQuery, LikeQuery, Query, Scope, TextQuery
-from regard.search.engine import SearchEngine
 from regard.search.identifiers import Reference, parse_identifier
-
-IMAGE, REGION, CAPTION = (Channel("s", kind) for kind in (Kind.IMAGE, Kind.REGION, Kind.CAPTION))
-_DIMENSION = 8
-
-
-def _unit(rng: np.random.Generator) -> Float32Array:
-    vector = rng.standard_normal(_DIMENSION)
-    return (vector / np.linalg.norm(vector)).astype(np.float32)
-
-
-class MemoryHome:
-    """Contents with regions and assets, and exact search over them.
-
-    Implements `SearchCatalog`, `ChannelSearch` and `Profile`, and counts what is read.
-    """
-
-    name = "memory"
-    batch_size = analyzer_threads = 1
-    spec = PipelineSpec("memory", (Space("s", _DIMENSION),), {})
-    space = spec.spaces[0]
-    takes_texts = True
-
-    def __init__(self, seed: int = 0) -> None:
-        self.rng = np.random.default_rng(seed)
-        self.rows: dict[Channel, dict[int, Float32Array]] = {IMAGE: {}, REGION: {}, CAPTION: {}}
-        self.owner: dict[int, Owner] = {}
-        self.region: dict[int, RegionView] = {}
-        self.asset: dict[int, AssetView] = {}
-        self.contents = 0
-        self.depths: list[tuple[Channel, int]] = []
-
-    def add_content(
-        self, *, regions: int = 0, assets: int = 1, near: Float32Array | None = None
-    ) -> int:
-        self.contents += 1
-        content = self.contents
-        self._embed(IMAGE, content, None, near)
-        for _ in range(regions):
-            number = len(self.region) + 1
-            self.region[number] = RegionView(number, content, Box(0, 0, 2, 2), 4, None)
-            self._embed(REGION, content, number, near)
-        for _ in range(assets):
-            number = len(self.asset) + 1
-            path = f"/{number}"
-            self.asset[number] = AssetView(number, content, path, path.encode(), 9, 9, None)
-        return content
-
-    def _embed(
-        self, channel: Channel, content: int, region: int | None, near: Float32Array | None
-    ) -> None:
-        number = len(self.owner) + 1
-        vector = _unit(self.rng)
-        if near is not None:
-            vector = near + 0.01 * vector
-            vector /= np.linalg.norm(vector)
-        self.rows[channel][number] = vector
-        self.owner[number] = Owner(number, content, region)
-
-    @property
-    def routes(self) -> Routes:
-        image, region = WeightedChannel(IMAGE), WeightedChannel(REGION)
-        return {
-            (QueryKind.TEXT, Target.IMAGE): (image, region),
-            (QueryKind.TEXT, Target.REGION): (region,),
-            (QueryKind.IMAGE, Target.IMAGE): (image,),
-            (QueryKind.IMAGE, Target.REGION): (region,),
-            (QueryKind.REGION, Target.REGION): (region,),
-        }
-
-    def encoder(self, _space: str) -> MemoryHome:
-        return self
-
-    def encode_texts(self, texts: Sequence[str]) -> Float32Array:
-        return np.stack([_unit(np.random.default_rng(list(text.encode()))) for text in texts])
-
-    def encode_images(self, images: Sequence[Image]) -> Float32Array:
-        return self.encode_texts(["image"] * len(images))
-
-    def encode_regions(
-        self, images: Sequence[Image], boxes: Sequence[Sequence[Box]], _masks: object
-    ) -> list[Float32Array]:
-        return [self.encode_texts([str(box.to_list()) for box in boxes[0]]) for _ in images]
-
-    def owners(self, embeddings: Int64Array) -> dict[int, Owner]:
-        return {
-            number: self.owner[number] for number in embeddings.tolist() if number in self.owner
-        }
-
-    def assets(
-        self, contents: Collection[int], _collection: str | None
-    ) -> dict[int, list[AssetView]]:
-        found: dict[int, list[AssetView]] = {}
-        for view in self.asset.values():
-            if view.content in contents:
-                found.setdefault(view.content, []).append(view)
-        return found
-
-    def regions(self, regions: Collection[int]) -> dict[int, RegionView]:
-        return {number: self.region[number] for number in regions if number in self.region}
-
-    def asset_vectors(self, asset: int) -> StoredVectors:
-        content = self.asset[asset].content
-        return StoredVectors(content, None, {IMAGE: self.rows[IMAGE][self._of(content, None)]})
-
-    def region_vectors(self, region: int) -> StoredVectors:
-        content = self.region[region].content
-        return StoredVectors(
-            content, region, {REGION: self.rows[REGION][self._of(content, region)]}
-        )
-
-    def _of(self, content: int, region: int | None) -> int:
-        return next(
-            owner.embedding
-            for owner in self.owner.values()
-            if (owner.content, owner.region) == (content, region)
-        )
-
-    def search(
-        self, channel: Channel, queries: Float32Array, k: int, _collection: str | None
-    ) -> tuple[Float32Array, Int64Array]:
-        self.depths.append((channel, k))
-        rows = self.rows[channel]
-        width = min(k, len(rows) + 1)
-        scores = np.full((len(queries), width), -np.inf, np.float32)
-        ids = np.full((len(queries), width), -1, np.int64)
-        numbers = np.asarray(list(rows), np.int64)
-        if len(rows):
-            similar = queries @ np.stack(list(rows.values())).T
-            order = np.lexsort((np.broadcast_to(numbers, similar.shape), -similar))[:, :width]
-            scores[:, : order.shape[1]] = np.take_along_axis(similar, order, axis=1)
-            ids[:, : order.shape[1]] = numbers[order]
-        return scores, ids
-
-
-def _engine(home: MemoryHome) -> SearchEngine:
-    return SearchEngine(home, home, home)  # type: ignore[arg-type]
 
 
 def _search(home: MemoryHome, query: Query | str, target: Target, limit: int) -> Answer:
     query = TextQuery(query) if isinstance(query, str) else query
-    answer = _engine(home).search(query, Scope(target, limit))
+    answer = engine_over(home).search(query, Scope(target, limit))
     assert len(answer.hits) <= limit
     assert [hit.rank for hit in answer.hits] == list(range(1, len(answer.hits) + 1))
     scores = [hit.score for hit in answer.hits]
@@ -225,7 +77,7 @@ def test_like_an_asset_leaves_out_only_itself() -> None:
 def test_like_an_asset_gives_as_many_regions_as_wanted() -> None:
     """Its own regions, the nearest of all, are left out, and others take their places."""
     home = MemoryHome()
-    near = _unit(home.rng)
+    near = unit(home.rng)
     home.add_content(regions=50, near=near)
     for _ in range(40):
         home.add_content(regions=1)
@@ -281,10 +133,10 @@ def test_an_answer_does_not_depend_on_its_neighbours_in_a_batch() -> None:
             for answer in answers
         ]
 
-    alone = [_engine(home).search(TextQuery(text), scope) for text in texts]
-    together = _engine(home).search_texts([TextQuery(text) for text in texts], scope)
+    alone = [engine_over(home).search(TextQuery(text), scope) for text in texts]
+    together = engine_over(home).search_texts([TextQuery(text) for text in texts], scope)
     assert shown(together) == shown(alone)
-    assert _engine(home).search_texts([], scope) == []
+    assert engine_over(home).search_texts([], scope) == []
 
 
 def test_the_region_shown_is_the_best_matching_one() -> None:
@@ -294,9 +146,9 @@ def test_the_region_shown_is_the_best_matching_one() -> None:
     query = home.encode_texts(["red"])[0]
     for hit in _search(home, "red", Target.IMAGE, 5).hits:
         scores = {
-            owner.region: float(home.rows[REGION][owner.embedding] @ query)
-            for owner in home.owner.values()
-            if owner.content == hit.asset.content and owner.region is not None
+            region: float(home.rows[REGION][number] @ query)
+            for number, (content, region) in home.owner.items()
+            if content == hit.asset.content and region
         }
         assert hit.region is not None
         assert hit.region.id == max(scores, key=lambda region: scores[region])

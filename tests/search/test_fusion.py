@@ -2,15 +2,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from regard.search.fusion import RANK_OFFSET, fuse
+from regard.search import fusion
+from regard.search.fusion import RANK_OFFSET
 
 _RANKING = st.lists(st.integers(1, 30), unique=True, max_size=20)
 _WEIGHT = st.floats(0.01, 10)
 _WEIGHTED = st.lists(st.tuples(_RANKING, _WEIGHT), min_size=1, max_size=4)
+
+
+def fuse(rankings: Sequence[Sequence[int]], weights: Sequence[float]) -> list[tuple[int, float]]:
+    arrays = [np.asarray(ranking, np.int64) for ranking in rankings]
+    items, scores = fusion.fuse(arrays, weights)
+    assert items.dtype == np.int64
+    return list(zip(items.tolist(), scores.tolist(), strict=True))
 
 
 def _items(fused: list[tuple[int, float]]) -> list[int]:

@@ -106,7 +106,7 @@ class Home:
         return SqlSearchCatalog(self.catalog, self.pipeline)
 
     def indexes(self) -> ChannelIndexes:
-        return ChannelIndexes(self.catalog, self.pipeline, self.searching(), self.folder)
+        return ChannelIndexes(self.catalog, self.pipeline, self.folder)
 
     def rows(self, table: Table) -> list[Row[tuple[object, ...]]]:
         with self.catalog.database.reading() as connection:

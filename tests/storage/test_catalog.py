@@ -29,6 +29,7 @@ from sqlalchemy.exc import DBAPIError
 from regard.core.catalog import Failure, FileStamp, KnownAsset
 from regard.core.errors import HomeError, ModelError
 from regard.core.facts import Capture, PhotoFacts
+from regard.core.filters import EVERYTHING
 from regard.core.records import Analysis, Embedding, Kind
 from regard.storage import schema
 from regard.storage.overview import CollectionOverview, read_overview
@@ -271,7 +272,7 @@ def test_paths_keep_their_bytes(home: Home) -> None:
         (asset,) = writer.known_assets(b"/p/caf\xe9 50%\\_")
         assert asset.stamp.path == path
     (content,) = home.rows(schema.content)
-    ((view,),) = home.searching().assets([content.id], None).values()
+    ((view,),) = home.searching().views([content.id], [], EVERYTHING).assets.values()
     assert view.path == path
     assert view.uri == "/p/caf%E9 50%\\_/%FF%FE\né.jpg"
 

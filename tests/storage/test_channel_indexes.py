@@ -6,6 +6,7 @@ import random
 import shutil
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -25,7 +26,9 @@ from catalog_samples import (
 )
 from sqlalchemy import select, update
 
+from regard.core.catalog import ChannelQuery
 from regard.core.errors import HomeError, IndexMismatch, NotFound
+from regard.core.filters import EVERYTHING, AssetFilter
 from regard.core.records import Channel, Float32Array, Int64Array
 from regard.storage import schema
 from regard.storage.channel_indexes import ChannelIndexes
@@ -33,6 +36,21 @@ from regard.storage.channel_indexes import ChannelIndexes
 
 def query(*seeds: object) -> Float32Array:
     return np.stack([unit(seed) for seed in seeds])
+
+
+def search(
+    indexes: ChannelIndexes,
+    channel: Channel,
+    queries: Float32Array,
+    k: int,
+    collection: str | None,
+) -> tuple[Float32Array, Int64Array]:
+    (found,) = indexes.search([ChannelQuery(channel, queries, k)], within(collection))
+    return found
+
+
+def within(collection: str | None) -> AssetFilter:
+    return EVERYTHING if collection is None else AssetFilter(collections=(collection,))
 
 
 def brute_force(
@@ -98,7 +116,7 @@ def test_filtered_search_equals_brute_force(home: Home, channel: Channel) -> Non
     queries = query("q", "r", ("content 12", "image"))
     for collection in (None, "one", "two"):
         for k in (1, 7, 1000):
-            found = indexes.search(channel, queries, k, collection)
+            found = search(indexes, channel, queries, k, collection)
             assert_best(found, brute_force(home, channel, queries, k, collection), k)
 
 
@@ -109,7 +127,7 @@ def test_a_filter_is_as_fresh_as_the_catalog(home: Home) -> None:
 
     def check() -> None:
         for collection in ("one", "two"):
-            found = indexes.search(IMAGE, queries, 100, collection)
+            found = search(indexes, IMAGE, queries, 100, collection)
             assert_best(found, brute_force(home, IMAGE, queries, 100, collection), 100)
 
     check()
@@ -125,27 +143,27 @@ def test_a_filter_is_as_fresh_as_the_catalog(home: Home) -> None:
 def test_unknown_collection(home: Home) -> None:
     indexes = home.indexes()
     with pytest.raises(NotFound, match="no collection is named x"):
-        indexes.search(IMAGE, query("q"), 3, "x")
+        search(indexes, IMAGE, query("q"), 3, "x")
     fill(home)
     with pytest.raises(NotFound) as caught:
-        indexes.search(IMAGE, query("q"), 3, "x")
+        search(indexes, IMAGE, query("q"), 3, "x")
     assert caught.value.remedy == "the collections are: one, two"
     home.save("/x.jpg", "x", "x")
-    assert indexes.search(IMAGE, query("q"), 3, "x")[1].shape == (1, 3)
+    assert search(indexes, IMAGE, query("q"), 3, "x")[1].shape == (1, 3)
 
 
 def test_the_only_collection_is_no_filter_until_there_is_another(home: Home) -> None:
     home.save("/a.jpg", "a", "one")
     indexes = home.indexes()
-    assert (indexes.search(IMAGE, query("q"), 10, "one")[1] >= 0).sum() == 1
+    assert (search(indexes, IMAGE, query("q"), 10, "one")[1] >= 0).sum() == 1
     home.save("/b.jpg", "b", "two")
-    assert (indexes.search(IMAGE, query("q"), 10, "one")[1] >= 0).sum() == 1
-    assert (indexes.search(IMAGE, query("q"), 10, None)[1] >= 0).sum() == 2
+    assert (search(indexes, IMAGE, query("q"), 10, "one")[1] >= 0).sum() == 1
+    assert (search(indexes, IMAGE, query("q"), 10, None)[1] >= 0).sum() == 2
 
 
 def test_an_empty_catalog(home: Home) -> None:
     indexes = home.indexes()
-    scores, ids = indexes.search(IMAGE, query("q", "r"), 5, None)
+    scores, ids = search(indexes, IMAGE, query("q", "r"), 5, None)
     assert scores.shape == ids.shape == (2, 1)
     assert (ids == -1).all()
     assert indexes.verify() == []
@@ -163,7 +181,7 @@ def test_snapshots_are_continued(home: Home) -> None:
         save(writer, "/one/new.jpg", "new")
     again = home.indexes()
     queries = query("q")
-    found = again.search(REGION, queries, 100, None)
+    found = search(again, REGION, queries, 100, None)
     assert_best(found, brute_force(home, REGION, queries, 100, None), 100)
     assert again.verify() == []
     stats = again.stats()
@@ -180,9 +198,9 @@ def test_an_older_catalog_was_restored(home: Home, tmp_path: Path) -> None:
     home.execute(schema.change.delete().where(schema.change.c.position > 3))
     restored = home.indexes()
     for attempt in (
-        lambda: restored.search(IMAGE, query("q"), 3, None),
+        lambda: search(restored, IMAGE, query("q"), 3, None),
         restored.catch_up,
-        lambda: indexes.search(IMAGE, query("q"), 3, None),
+        lambda: search(indexes, IMAGE, query("q"), 3, None),
     ):
         with pytest.raises(IndexMismatch, match="ahead of its catalog") as caught:
             attempt()
@@ -191,7 +209,7 @@ def test_an_older_catalog_was_restored(home: Home, tmp_path: Path) -> None:
     assert len(restored.verify()) == 3
     restored.rebuild()
     # The log of this catalog is damaged, but the index contains what it says.
-    assert restored.search(IMAGE, query("q"), 3, None)[1].max() > 0
+    assert search(restored, IMAGE, query("q"), 3, None)[1].max() > 0
 
 
 def test_lost_or_damaged_files_are_mended_by_rebuild(home: Home) -> None:
@@ -238,7 +256,7 @@ def test_damaged_vector_in_the_catalog(home: Home) -> None:
         )
         indexes = home.indexes()
         with pytest.raises(HomeError, match="damaged vectors") as caught:
-            indexes.search(IMAGE, query("q"), 3, None)
+            search(indexes, IMAGE, query("q"), 3, None)
         assert "regard verify" in str(caught.value)
         (finding,) = indexes.verify()
         assert not finding.in_index
@@ -252,21 +270,19 @@ def test_threads_search_while_others_write(home: Home) -> None:
     errors: list[Exception] = []
     searches = [0]
 
-    def search(seed: int) -> None:
+    def keep_searching(seed: int) -> None:
         rng = random.Random(seed)
         try:
             while not stopped.is_set():
-                collection = rng.choice([None, "one", "two"])
-                scores, ids = indexes.search(
-                    rng.choice([IMAGE, REGION]), query(rng.random()), 5, collection
-                )
+                channel, collection = rng.choice([IMAGE, REGION]), rng.choice([None, "one", "two"])
+                scores, ids = search(indexes, channel, query(rng.random()), 5, collection)
                 assert (ids >= 0).all()
                 assert (np.diff(scores) <= 1e-6).all()
                 searches[0] += 1
         except Exception as error:  # noqa: BLE001 - shown by the test's own thread
             errors.append(error)
 
-    threads = [threading.Thread(target=search, args=(seed,)) for seed in range(4)]
+    threads = [threading.Thread(target=keep_searching, args=(seed,)) for seed in range(4)]
     for thread in threads:
         thread.start()
     deadline = time.monotonic() + 0.8
@@ -310,19 +326,19 @@ def test_another_process_shows_within_a_second(home: Home, tmp_path: Path) -> No
     home.save("/p/a.jpg", "a")
     indexes = home.indexes()
     wanted = query(("b", "image"))
-    assert (indexes.search(IMAGE, wanted, 5, "default")[1] >= 0).sum() == 1
+    assert (search(indexes, IMAGE, wanted, 5, "default")[1] >= 0).sum() == 1
     with Worker(home.url, tmp_path / "other") as other:
         other.ask("open")
         other.ask("hold")
         for count, command in enumerate([("save", "/p/b.jpg", "b"), ("remove", "/p/b.jpg")]):
             assert other.ask(*command) in {"done", 1}
             committed = time.monotonic()
-            scores, ids = indexes.search(IMAGE, wanted, 5, "default")
+            scores, ids = search(indexes, IMAGE, wanted, 5, "default")
             assert time.monotonic() - committed < 1
             assert (ids >= 0).sum() == 2 - count
             assert (scores[0, 0] > 0.99) == (count == 0)
         assert other.ask("save", "/p/b.jpg", "b") == "done"
-        assert (indexes.search(IMAGE, wanted, 5, "default")[1] >= 0).sum() == 2
+        assert (search(indexes, IMAGE, wanted, 5, "default")[1] >= 0).sum() == 2
     assert indexes.verify() == []
     assert home.findings() == []
 
@@ -353,28 +369,58 @@ def test_answers_are_hydrated(home: Home) -> None:
     fill(home)
     contents = {row.sha256: row.id for row in home.rows(schema.content)}
     shared = contents[header("content 12").sha256]
-    search = home.searching()
-    both = search.assets([shared, 10**6], None)
+    searching = home.searching()
+    both = searching.views([shared, 10**6], [], EVERYTHING).assets
     assert [view.uri for view in both[shared]] == ["/one/12.jpg", "/two/12.jpg"]
     assert {view.caption for view in both[shared]} == {"a picture of content 12"}
-    only = search.assets([shared], "two")
-    assert [view.uri for view in only[shared]] == ["/two/12.jpg"]
-    assert search.assets([shared], "three") == {}
-    every = search.assets(contents.values(), None)
-    assert len(every) == len(contents) == 34
+    assert {(view.width, view.height) for view in both[shared]} == {(40, 30)}
+    only = searching.views([shared], [], within("two")).assets
+    assert [(view.uri, view.path) for view in only[shared]] == [("/two/12.jpg", b"/two/12.jpg")]
+    assert searching.views([shared], [], within("three")).assets == {}
+    every = searching.views(contents.values(), [], EVERYTHING)
+    assert len(every.assets) == len(contents) == 34
+    assert every.regions == {}
     regions = {row.id: row for row in home.rows(schema.region)}
-    views = search.regions([*regions, 10**6])
+    views = searching.views([], [*regions, 10**6], EVERYTHING).regions
     assert set(views) == set(regions)
     for number, view in views.items():
         row = regions[number]
         assert view.box.to_list() == [row.x, row.y, row.width, row.height]
         assert (view.caption is not None) == (row.ordinal == 0)
-    embeddings = home.rows(schema.embedding)
-    owners = search.owners(np.asarray([row.id for row in embeddings] * 2 + [10**6]))
-    assert {(owner.embedding, owner.content, owner.region) for owner in owners.values()} == {
-        (row.id, row.content_id, row.region_id) for row in embeddings
-    }
-    assert search.owners(np.zeros(0, dtype=np.int64)) == {}
+
+
+@pytest.mark.parametrize("preloaded", [False, True])
+def test_owners(home: Home, preloaded: bool) -> None:
+    fill(home)
+    searching = home.searching()
+    if preloaded:
+        searching.preload()
+    for later in range(2):
+        rows = home.rows(schema.embedding)
+        embeddings = np.asarray([-1, 0, 10**6, *(row.id for row in rows), rows[0].id])
+        owners = searching.owners(embeddings)
+        wanted = [(0, 0)] * 3 + [(row.content_id, row.region_id or 0) for row in [*rows, rows[0]]]
+        assert list(zip(owners.contents, owners.regions, strict=True)) == wanted
+        home.save(f"/{later}.jpg", f"later {later}", "one")
+    of_none = searching.owners(np.zeros(0, dtype=np.int64))
+    assert of_none.contents.shape == of_none.regions.shape == (0,)
+
+
+def test_many_threads_learn_owners(home: Home) -> None:
+    """Whoever sees a content sees its region too, however the arrays grow meanwhile."""
+    fill(home)
+    rows = home.rows(schema.embedding)
+    wanted = {row.id: (row.content_id, row.region_id or 0) for row in rows}
+    for seed in range(10):
+        searching = home.searching()
+        rng = random.Random(seed)
+        portions = [
+            np.asarray(rng.sample(sorted(wanted), len(wanted) // 4), np.int64) for _ in range(8)
+        ]
+        with ThreadPoolExecutor(8) as pool:
+            for ids, owners in zip(portions, pool.map(searching.owners, portions), strict=True):
+                found = zip(owners.contents.tolist(), owners.regions.tolist(), strict=True)
+                assert list(found) == [wanted[number] for number in ids.tolist()]
 
 
 def test_indexes_of_another_catalog(home: Home, make_url, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]

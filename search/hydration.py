@@ -1,0 +1,82 @@
+"""From items to hits: which embeddings made an item match, and what of it an answer shows."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+
+from regard.core.catalog import AssetView, Views
+from regard.core.records import Int64Array, Target
+from regard.search.answers import ChannelMatch, Hit
+from regard.search.encoding import Excluded
+from regard.search.ranking import Order, Ranking, embeddings_at
+
+
+class Portion:
+    """Some items of an order, with what is to be read of the catalog to show them.
+
+    `contents` and `regions` (m,) are those of the items; a content's region is that of the first channel
+    that has one, 0 for none.
+    """
+
+    def __init__(
+        self, order: Order, chosen: Int64Array, rankings: Sequence[Ranking], target: Target
+    ) -> None:
+        """`chosen` (m,) are places in the order."""
+        items, levels = order.items[chosen], order.levels[chosen]
+        self._target = target
+        self._scores: list[float] = order.scores[chosen].tolist()
+        self._rankings = rankings
+        self._places: list[list[int]] = []
+        self.contents = items if target is Target.IMAGE else np.zeros_like(items)
+        self.regions = items if target is Target.REGION else np.zeros_like(items)
+        for ranking in rankings:
+            places = _places(ranking, items, levels, target)
+            self._places.append(places.tolist())
+            there = places >= 0
+            if target is Target.REGION:
+                of_item = np.where(there, ranking.contents[places], 0) if there.any() else 0
+                self.contents = np.where(self.contents == 0, of_item, self.contents)
+            elif there.any():
+                of_item = np.where(there, ranking.regions[places], 0)
+                self.regions = np.where(self.regions == 0, of_item, self.regions)
+
+    def shown(self, views: Views, excluded: Excluded) -> Iterator[tuple[int, AssetView]]:
+        """The hits' places in the portion and their assets, best first."""
+        regions = self.regions.tolist()
+        for place, content in enumerate(self.contents.tolist()):
+            if self._target is Target.REGION and regions[place] not in views.regions:
+                continue
+            for asset in views.assets.get(content, ()):
+                if asset.id not in excluded.assets:
+                    yield place, asset
+
+    def hit(self, place: int, rank: int, asset: AssetView, views: Views) -> Hit:
+        """The item at a place in the portion as an answer shows it."""
+        return Hit(
+            rank=rank,
+            score=self._scores[place],
+            asset=asset,
+            region=views.regions.get(int(self.regions[place])),
+            channels=tuple(
+                ChannelMatch(
+                    ranking.weighted.channel,
+                    places[place] + 1,
+                    float(ranking.scores[places[place]]),
+                )
+                for ranking, places in zip(self._rankings, self._places, strict=True)
+                if places[place] >= 0
+            ),
+        )
+
+
+def _places(ranking: Ranking, items: Int64Array, levels: Int64Array, target: Target) -> Int64Array:
+    """Where a channel ranked each item, from 0; -1 where it did not up to the item's level."""
+    places = ranking.find(items)
+    if not len(ranking.items) or not len(items):
+        return places
+    ends = np.asarray(
+        [embeddings_at(ranking.weighted, target, level) for level in range(levels.max() + 1)]
+    )
+    return np.where(ranking.places[places] < ends[levels], places, -1)

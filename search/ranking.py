@@ -1,0 +1,138 @@
+"""From embeddings to items, and from the channels' rankings of items to one order.
+
+An item is a content, or where regions are wanted a region. The order must not depend on how many hits
+are asked for, else a second page would repeat or drop hits of the first: a channel that is read deeper
+ranks more items, and these would move others. So channels are fused level by level. The first level
+is the first `DEPTH` places of each channel, the next four times as many, and so on; what a level adds
+stands after all that stood before, whatever its score.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from regard.core.catalog import Owners
+from regard.core.records import Float32Array, Int64Array, Kind, Target, WeightedChannel
+from regard.search.fusion import Float64Array, fuse
+
+# Deep enough for ranks to be fused, however few hits are wanted.
+DEPTH = 200
+_DEPTH_PER_HIT = 2
+_GROWTH = 4
+# Several regions of a content count once for an image: this many are read for each item wanted.
+_REGIONS_PER_ITEM = 4
+# Deeper than any collection; an answer then holds whatever exists.
+DEEPEST_LEVEL = 9
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Ranking:
+    """One channel's answer to one query: n items, best first, each by its best embedding.
+
+    `places` are those embeddings' places in the channel's answer, from 0; `scores`, `contents` and
+    `regions` (0 for none) are theirs. `by_item` sorts `items`. `exhausted`: there is no more to read.
+    """
+
+    weighted: WeightedChannel
+    items: Int64Array
+    places: Int64Array
+    scores: Float32Array
+    contents: Int64Array
+    regions: Int64Array
+    by_item: Int64Array
+    exhausted: bool
+
+    def find(self, items: Int64Array) -> Int64Array:
+        """The place of each of `items` (m,) in the ranking, from 0; -1 where it is not there."""
+        if not len(self.items):
+            return np.full(len(items), -1, np.int64)
+        near = np.searchsorted(self.items, items, sorter=self.by_item)
+        found = self.by_item[np.minimum(near, len(self.items) - 1)]
+        return np.where(self.items[found] == items, found, -1)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Order:
+    """Items (n,), best first, with descending scores and the level that each came in by."""
+
+    items: Int64Array
+    scores: Float64Array
+    levels: Int64Array
+
+
+def level_for(hits: int) -> int:
+    """The level to begin with when so many hits are wanted; often enough, never too deep."""
+    level = 0
+    while level < DEEPEST_LEVEL and _depth(level) < _DEPTH_PER_HIT * hits:
+        level += 1
+    return level
+
+
+def embeddings_at(weighted: WeightedChannel, target: Target, level: int) -> int:
+    """How many embeddings of a channel a level holds, those of the levels before it included."""
+    is_grouped = weighted.channel.kind is Kind.REGION and target is Target.IMAGE
+    return _depth(level) * (_REGIONS_PER_ITEM if is_grouped else 1)
+
+
+def collapse(
+    weighted: WeightedChannel,
+    scores: Float32Array,
+    embeddings: Int64Array,
+    owners: Owners,
+    target: Target,
+) -> Ranking:
+    """From a channel's answer (m,), filled up with -1, to items: the best embedding stands for one."""
+    item_of = owners.contents if target is Target.IMAGE else owners.regions
+    known = np.flatnonzero((embeddings >= 0) & (owners.contents > 0) & (item_of > 0))
+    items, first = np.unique(item_of[known], return_index=True)
+    by_rank = np.argsort(first)
+    by_item = np.empty_like(by_rank)
+    by_item[by_rank] = np.arange(len(by_rank))
+    places = known[first[by_rank]]
+    return Ranking(
+        weighted=weighted,
+        items=items[by_rank],
+        places=places,
+        scores=scores[places],
+        contents=owners.contents[places],
+        regions=owners.regions[places],
+        by_item=by_item,
+        exhausted=bool(embeddings.size == 0 or embeddings[-1] < 0),
+    )
+
+
+def order_of(rankings: Sequence[Ranking], target: Target, level: int) -> Order:
+    """All items of the rankings up to a level, in the order that is the same whatever the level."""
+    weights = [ranking.weighted.weight for ranking in rankings]
+    order = Order(np.zeros(0, np.int64), np.zeros(0), np.zeros(0, np.int64))
+    for reached in range(level + 1):
+        items, scores = fuse(
+            [
+                ranking.items[
+                    : np.searchsorted(
+                        ranking.places, embeddings_at(ranking.weighted, target, reached)
+                    )
+                ]
+                for ranking in rankings
+            ],
+            weights,
+        )
+        if reached:
+            new = ~np.isin(items, order.items)
+            items, scores = items[new], scores[new]
+            # Two low ranks may add up to more than one that was low enough for the level before.
+            if len(order.scores):
+                scores = np.minimum(scores, order.scores[-1])
+        order = Order(
+            np.concatenate([order.items, items]),
+            np.concatenate([order.scores, scores]),
+            np.concatenate([order.levels, np.full(len(items), reached)]),
+        )
+    return order
+
+
+def _depth(level: int) -> int:
+    return DEPTH * int(_GROWTH**level)

@@ -1,0 +1,170 @@
+"""A home in memory, with exact search over it, to hold the engine against."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+
+import numpy as np
+
+from regard.core.catalog import (
+    AssetView,
+    ChannelQuery,
+    Owners,
+    RegionView,
+    StoredVectors,
+    Views,
+)
+from regard.core.filters import AssetFilter
+from regard.core.geometry import Box
+from regard.core.records import (
+    Channel,
+    Float32Array,
+    Image,
+    Int64Array,
+    Kind,
+    PipelineSpec,
+    QueryKind,
+    Routes,
+    Space,
+    Target,
+    WeightedChannel,
+)
+from regard.search.engine import SearchEngine
+
+IMAGE, REGION, CAPTION = (Channel("s", kind) for kind in (Kind.IMAGE, Kind.REGION, Kind.CAPTION))
+DIMENSION = 8
+
+
+def unit(rng: np.random.Generator) -> Float32Array:
+    vector = rng.standard_normal(DIMENSION)
+    return (vector / np.linalg.norm(vector)).astype(np.float32)
+
+
+class MemoryHome:
+    """Contents with regions and assets, and exact search over them.
+
+    Implements `SearchCatalog`, `ChannelSearch` and `Profile`, and counts what is read.
+    """
+
+    name = "memory"
+    batch_size = analyzer_threads = 1
+    spec = PipelineSpec("memory", (Space("s", DIMENSION),), {})
+    space = spec.spaces[0]
+    takes_texts = True
+
+    def __init__(self, seed: int = 0) -> None:
+        self.rng = np.random.default_rng(seed)
+        self.rows: dict[Channel, dict[int, Float32Array]] = {IMAGE: {}, REGION: {}, CAPTION: {}}
+        # Content and region of each embedding, 0 for no region.
+        self.owner: dict[int, tuple[int, int]] = {}
+        self.region: dict[int, RegionView] = {}
+        self.asset: dict[int, AssetView] = {}
+        self.contents = 0
+        self.depths: list[tuple[Channel, int]] = []
+
+    def add_content(
+        self, *, regions: int = 0, assets: int = 1, near: Float32Array | None = None
+    ) -> int:
+        self.contents += 1
+        content = self.contents
+        self._embed(IMAGE, content, None, near)
+        for _ in range(regions):
+            number = len(self.region) + 1
+            self.region[number] = RegionView(number, content, Box(0, 0, 2, 2), 4, None)
+            self._embed(REGION, content, number, near)
+        for _ in range(assets):
+            number = len(self.asset) + 1
+            path = f"/{number}"
+            self.asset[number] = AssetView(number, content, path, path.encode(), 9, 9, None)
+        return content
+
+    def _embed(
+        self, channel: Channel, content: int, region: int | None, near: Float32Array | None
+    ) -> None:
+        number = len(self.owner) + 1
+        vector = unit(self.rng)
+        if near is not None:
+            vector = near + 0.01 * vector
+            vector /= np.linalg.norm(vector)
+        self.rows[channel][number] = vector
+        self.owner[number] = (content, region or 0)
+
+    @property
+    def routes(self) -> Routes:
+        image, region = WeightedChannel(IMAGE), WeightedChannel(REGION)
+        return {
+            (QueryKind.TEXT, Target.IMAGE): (image, region),
+            (QueryKind.TEXT, Target.REGION): (region,),
+            (QueryKind.IMAGE, Target.IMAGE): (image,),
+            (QueryKind.IMAGE, Target.REGION): (region,),
+            (QueryKind.REGION, Target.REGION): (region,),
+        }
+
+    def encoder(self, _space: str) -> MemoryHome:
+        return self
+
+    def encode_texts(self, texts: Sequence[str]) -> Float32Array:
+        return np.stack([unit(np.random.default_rng(list(text.encode()))) for text in texts])
+
+    def encode_images(self, images: Sequence[Image]) -> Float32Array:
+        return self.encode_texts(["image"] * len(images))
+
+    def encode_regions(
+        self, images: Sequence[Image], boxes: Sequence[Sequence[Box]], _masks: object
+    ) -> list[Float32Array]:
+        return [self.encode_texts([str(box.to_list()) for box in boxes[0]]) for _ in images]
+
+    def owners(self, embeddings: Int64Array) -> Owners:
+        found = [self.owner.get(number, (0, 0)) for number in embeddings.tolist()]
+        table = np.asarray(found, np.int64).reshape(-1, 2)
+        return Owners(table[:, 0], table[:, 1])
+
+    def views(
+        self, contents: Collection[int], regions: Collection[int], _chosen: AssetFilter
+    ) -> Views:
+        found: dict[int, list[AssetView]] = {}
+        for view in self.asset.values():
+            if view.content in contents:
+                found.setdefault(view.content, []).append(view)
+        return Views(
+            found, {number: self.region[number] for number in regions if number in self.region}
+        )
+
+    def asset_vectors(self, asset: int) -> StoredVectors:
+        content = self.asset[asset].content
+        return StoredVectors(content, None, {IMAGE: self.rows[IMAGE][self._of(content, None)]})
+
+    def region_vectors(self, region: int) -> StoredVectors:
+        content = self.region[region].content
+        return StoredVectors(
+            content, region, {REGION: self.rows[REGION][self._of(content, region)]}
+        )
+
+    def _of(self, content: int, region: int | None) -> int:
+        wanted = (content, region or 0)
+        return next(number for number, owner in self.owner.items() if owner == wanted)
+
+    def search(
+        self, asked: Sequence[ChannelQuery], _chosen: AssetFilter
+    ) -> list[tuple[Float32Array, Int64Array]]:
+        return [self._search(query.channel, query.vectors, query.k) for query in asked]
+
+    def _search(
+        self, channel: Channel, queries: Float32Array, k: int
+    ) -> tuple[Float32Array, Int64Array]:
+        self.depths.append((channel, k))
+        rows = self.rows[channel]
+        width = min(k, len(rows) + 1)
+        scores = np.full((len(queries), width), -np.inf, np.float32)
+        ids = np.full((len(queries), width), -1, np.int64)
+        numbers = np.asarray(list(rows), np.int64)
+        if len(rows):
+            similar = queries @ np.stack(list(rows.values())).T
+            order = np.lexsort((np.broadcast_to(numbers, similar.shape), -similar))[:, :width]
+            scores[:, : order.shape[1]] = np.take_along_axis(similar, order, axis=1)
+            ids[:, : order.shape[1]] = numbers[order]
+        return scores, ids
+
+
+def engine_over(home: MemoryHome) -> SearchEngine:
+    return SearchEngine(home, home, home)  # type: ignore[arg-type]

@@ -1,0 +1,267 @@
+"""Assets made for filters, filters to draw, and what passes: in plain Python, as the docs word it."""
+
+from __future__ import annotations
+
+import datetime
+import math
+import random
+import string
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+from hypothesis import strategies as st
+
+from regard.core.filters import (
+    EVERYTHING,
+    AssetFilter,
+    CustomValue,
+    GpsBox,
+    GpsCircle,
+    Orientation,
+)
+
+EARTH_KM = 6371.0088
+DAY = datetime.datetime(2024, 5, 17)
+TIMES = [
+    None,
+    DAY,
+    DAY + datetime.timedelta(microseconds=1),
+    DAY - datetime.timedelta(microseconds=1),
+    datetime.datetime(999, 1, 1),
+    datetime.datetime(2024, 5, 17, 23, 59, 59, 999999),
+]
+CAMERAS = [
+    (None, None),
+    ("Canon", "Canon EOS 5D"),
+    ("CANON", "eos 5d"),
+    ("Nikon", "D90"),
+    ("Nikon", None),
+    (None, "D90"),
+    ("Éclair", "ÉCLAIR 1"),
+    ("Éclair", "Éclair 1"),
+    ("50%", "_x"),
+]
+NAMES = [
+    "canon eos 5d",
+    "EOS 5D",
+    "D90",
+    "nikon d90",
+    "Nikon",
+    "éclair 1",
+    "Éclair 1",
+    "ÉCLAIR 1",
+    "Éclair ÉCLAIR 1",
+    "5_ _x",
+    "50% _X",
+    "",
+]
+PLACES: list[tuple[float | None, float | None]] = [
+    (None, None),
+    (0.0, 0.0),
+    (52.5, 13.4),
+    (52.6, 13.5),
+    (-17.0, 179.5),
+    (-17.0, -179.5),
+    (-17.0, 180.0),
+    (-17.0, -180.0),
+    (90.0, 0.0),
+    (90.0, 120.0),
+    (-90.0, 5.0),
+    (-52.5, -166.6),
+]
+SIZES = [(40, 30), (30, 40), (30, 30), (1, 5000)]
+TAGS = ["red", "Red", "réd", "a b", "50%", "_"]
+VALUES: list[CustomValue] = [1, 1.0, True, False, "1", "true", "x", "é", 1.5, 10**20, 1e20, "a\0b"]
+PATHS = [b"/p/a", b"/p/a/1.jpg", b"/p/a-b/2.jpg", b"/p/a0", b"/p/\xff\xfe/3.jpg", b"/q.jpg"]
+PREFIXES = [b"/", b"/p", b"/p/", b"/p/a", b"/p/a/", b"/p/\xff\xfe", b"/p/%", b"/nowhere"]
+COLLECTIONS = ["one", "two", "empty"]
+
+
+@dataclass(frozen=True)
+class Made:
+    """An asset as the test made it; the oracle looks at nothing else."""
+
+    collection: str
+    content: int
+    path: bytes
+    size: tuple[int, int]
+    taken_at: datetime.datetime | None = None
+    camera: tuple[str | None, str | None] = (None, None)
+    place: tuple[float | None, float | None] = (None, None)
+    tags: frozenset[str] = frozenset()
+    custom: dict[str, CustomValue] = field(default_factory=dict)
+    trashed: bool = False
+    failed: bool = False
+
+
+def lower(text: str) -> str:
+    return "".join(
+        chr(ord(letter) + 32) if letter in string.ascii_uppercase else letter for letter in text
+    )
+
+
+def full_name(camera: tuple[str | None, str | None]) -> str | None:
+    make, model = camera[0] or "", camera[1] or ""
+    if lower(model).startswith(lower(make)):
+        return model or None
+    return f"{make} {model}".strip()
+
+
+def distance_km(one: tuple[float, float], other: tuple[float, float]) -> float:
+    """Along the great circle, by the angle between two unit vectors."""
+
+    def vector(place: tuple[float, float]) -> np.ndarray[Any, Any]:
+        latitude, longitude = map(math.radians, place)
+        return np.asarray(
+            [
+                math.cos(latitude) * math.cos(longitude),
+                math.cos(latitude) * math.sin(longitude),
+                math.sin(latitude),
+            ]
+        )
+
+    a, b = vector(one), vector(other)
+    return EARTH_KM * math.atan2(float(np.linalg.norm(np.cross(a, b))), float(a @ b))
+
+
+def in_box(box: GpsBox, latitude: float, longitude: float) -> bool:
+    if not box.south <= latitude <= box.north:
+        return False
+    # Eastwards from the west edge, on a circle of 360 degrees.
+    width = box.east - box.west if box.west <= box.east else box.east - box.west + 360
+    return any(0 <= longitude + turn - box.west <= width for turn in (-360, 0, 360))
+
+
+def same_value(one: CustomValue, other: CustomValue) -> bool:
+    return isinstance(one, bool) == isinstance(other, bool) and one == other
+
+
+def should_pass(asset: Made, chosen: AssetFilter) -> bool:
+    """The conditions as the documentation words them."""
+    latitude, longitude = asset.place
+    width, height = asset.size
+    if asset.trashed or asset.failed:
+        return False
+    if chosen.collections is not None and asset.collection not in chosen.collections:
+        return False
+    if (chosen.taken_from or chosen.taken_to) and asset.taken_at is None:
+        return False
+    if asset.taken_at is not None:
+        if chosen.taken_from is not None and asset.taken_at < chosen.taken_from:
+            return False
+        if chosen.taken_to is not None and asset.taken_at > chosen.taken_to:
+            return False
+    if chosen.cameras:
+        own = {lower(name) for name in (asset.camera[1], full_name(asset.camera)) if name}
+        if not own & {lower(name) for name in chosen.cameras}:
+            return False
+    if (chosen.gps_box or chosen.gps_near) and (latitude is None or longitude is None):
+        return False
+    if latitude is not None and longitude is not None:
+        if chosen.gps_box is not None and not in_box(chosen.gps_box, latitude, longitude):
+            return False
+        near = chosen.gps_near
+        if near is not None and (
+            distance_km((near.latitude, near.longitude), (latitude, longitude)) > near.radius_km
+        ):
+            return False
+    for pixels, least, most in (
+        (width, chosen.min_width, chosen.max_width),
+        (height, chosen.min_height, chosen.max_height),
+    ):
+        if (least is not None and pixels < least) or (most is not None and pixels > most):
+            return False
+    shape = {
+        Orientation.LANDSCAPE: width > height,
+        Orientation.PORTRAIT: width < height,
+        Orientation.SQUARE: width == height,
+    }
+    if chosen.orientation is not None and not shape[chosen.orientation]:
+        return False
+    if not set(chosen.tags) <= asset.tags or asset.tags & set(chosen.without_tags):
+        return False
+    for name, value in chosen.custom:
+        if name not in asset.custom or not same_value(asset.custom[name], value):
+            return False
+    stems = [prefix.rstrip(b"/") for prefix in chosen.path_prefixes]
+    return not stems or any(
+        asset.path == stem or asset.path.startswith(stem + b"/") for stem in stems
+    )
+
+
+def some(values: list[Any], most: int = 2) -> st.SearchStrategy[tuple[Any, ...]]:
+    return st.just(()) | st.lists(st.sampled_from(values), max_size=most).map(tuple)
+
+
+def maybe(strategy: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
+    return st.none() | st.none() | strategy
+
+
+_latitudes = st.sampled_from([-90.0, -17.0, 0.0, 52.5, 90.0]) | st.floats(-90, 90)
+_longitudes = st.sampled_from([-180.0, -179.5, 0.0, 13.4, 180.0]) | st.floats(-180, 180)
+_boxes = st.builds(
+    lambda west, east, one, other: GpsBox(west, min(one, other), east, max(one, other)),
+    _longitudes,
+    _longitudes,
+    _latitudes,
+    _latitudes,
+)
+# Not a distance between two of the places, where rounding would decide.
+_circles = st.builds(
+    GpsCircle, _latitudes, _longitudes, st.sampled_from([1e-9, 0.5, 13.7, 777.7, 20_050.0])
+)
+_sizes = st.sampled_from([0, 1, 29, 30, 31, 40, 5000, 2**31 - 1])
+FILTERS = st.builds(
+    AssetFilter,
+    collections=maybe(st.lists(st.sampled_from(COLLECTIONS), max_size=2).map(tuple)),
+    taken_from=maybe(st.sampled_from(TIMES[1:])),
+    taken_to=maybe(st.sampled_from(TIMES[1:])),
+    cameras=some(NAMES),
+    gps_box=maybe(_boxes),
+    gps_near=maybe(_circles),
+    min_width=maybe(_sizes),
+    max_width=maybe(_sizes),
+    min_height=maybe(_sizes),
+    max_height=maybe(_sizes),
+    orientation=maybe(st.sampled_from(list(Orientation))),
+    tags=some(TAGS),
+    without_tags=some(TAGS),
+    custom=some([(name, value) for name in ("k", "K'") for value in VALUES]),
+    path_prefixes=some(PREFIXES),
+)
+# With one condition most filters let some assets through and others not.
+SINGLE = st.one_of(
+    *(
+        st.builds(
+            lambda chosen, name=name: replace(EVERYTHING, **{name: getattr(chosen, name)}), FILTERS
+        )
+        for name in AssetFilter.__dataclass_fields__
+        if not name.startswith("_")
+    )
+)
+
+
+def made_assets(rng: random.Random) -> list[Made]:
+    """Assets with every value that the filters ask about; contents that have several of them."""
+    assets = []
+    sizes = {content: rng.choice(SIZES) for content in range(1, 31)}
+    for number in range(60):
+        content = rng.choice(list(sizes))
+        custom = {name: rng.choice(VALUES) for name in ("k", "K'", "other") if rng.random() < 0.5}
+        assets.append(
+            Made(
+                rng.choice(COLLECTIONS[:2]),
+                content,
+                PATHS[number] if number < len(PATHS) else rng.choice(PATHS) + b"/%d" % number,
+                sizes[content],
+                rng.choice(TIMES),
+                rng.choice(CAMERAS),
+                rng.choice(PLACES),
+                frozenset(tag for tag in TAGS if rng.random() < 0.3),
+                custom,
+                trashed=rng.random() < 0.15,
+                failed=rng.random() < 0.05,
+            )
+        )
+    return assets
