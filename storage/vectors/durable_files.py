@@ -16,11 +16,11 @@ ASIDE_SUFFIX = ".aside"
 _LOCK_NAME = "lock"
 
 
-def make_directory(directory: Path) -> None:
-    """Make a directory and those above it, durably."""
+def make_directory(directory: Path, mode: int = 0o777) -> None:
+    """Make a directory and those above it, durably; `mode` is that of the ones that are new."""
     missing = [parent for parent in (directory, *directory.parents) if not parent.exists()]
     for path in reversed(missing):
-        path.mkdir(exist_ok=True)
+        path.mkdir(mode, exist_ok=True)
         sync_directory(path.parent)
 
 
