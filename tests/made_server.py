@@ -6,6 +6,7 @@ import os
 import re
 import signal
 import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Callable, Mapping
@@ -14,8 +15,10 @@ from typing import BinaryIO
 
 import httpx
 import psutil
-from made_library import Argument, command
+from made_library import Argument
 
+# pycocotools 2.0.11 under NumPy 2; see pyproject.toml.
+_WARNINGS = ("error", "ignore:__array__ implementation doesn't accept a copy:DeprecationWarning")
 _ANNOUNCED = re.compile(rb"^regard serves .* at (http://\S+?)/?$", re.MULTILINE)
 
 
@@ -42,7 +45,7 @@ class Server:
             self._arguments += ["--root", f"{name}={folder}"]
         if profile is not None:
             self._arguments += ["--profile", profile]
-        self._environ = {**os.environ, "PYTHONWARNINGS": "error", **(environ or {})}
+        self._environ = {**os.environ, "PYTHONWARNINGS": ",".join(_WARNINGS), **(environ or {})}
         self._ready = ready
         self._out: BinaryIO | None = None
         self._err: BinaryIO | None = None
@@ -84,7 +87,7 @@ class Server:
         self._out = tempfile.TemporaryFile()  # noqa: SIM115 - kept until the end
         self._err = tempfile.TemporaryFile()  # noqa: SIM115
         self._process = subprocess.Popen(
-            command("serve", *self._arguments),
+            [sys.executable, "-m", "regard.api.cli", "serve", *self._arguments],
             stdin=subprocess.DEVNULL,
             stdout=self._out,
             stderr=self._err,

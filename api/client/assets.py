@@ -1,0 +1,210 @@
+"""Assets: uploads, lists, edits, files, and the trash."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import uuid
+from collections.abc import Iterator, Mapping, Sequence
+from enum import Enum
+from pathlib import Path
+from typing import Any, BinaryIO, Final, Literal
+from urllib.parse import quote
+
+from regard.api.client.collections import new_key
+from regard.api.client.connection import Call, Connection, pages, pairs
+from regard.api.client.filters import Filters, filter_query
+from regard.api.client.forms import Source, form
+from regard.api.http.schemas import (
+    AssetDetailDocument,
+    AssetDocument,
+    AssetList,
+    BulkAnswer,
+    PurgeAnswer,
+    SearchAnswer,
+    UploadAnswer,
+)
+
+State = Literal["live", "indexed", "pending", "failed", "trashed"]
+Sort = Literal["-date", "date", "-added", "added"]
+
+
+class Keep(Enum):
+    """Says of a field that it stays as it is, where None would clear it."""
+
+    KEEP = "keep"
+
+
+KEEP: Final = Keep.KEEP
+
+
+class Assets:
+    """`/v1/assets`."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+
+    def upload(
+        self,
+        *files: Source,
+        collection: str | None = None,
+        external_id: str | None = None,
+        title: str | None = None,
+        tags: Sequence[str] = (),
+        custom: Mapping[str, Any] | None = None,
+        idempotency_key: str | None = None,
+    ) -> UploadAnswer:
+        """Send photographs, streamed from disk; the answer tells of each in order.
+
+        `external_id` and `title` take a single file. Raises OSError for one that can't be read, and
+        ServerProblem `unusable-image` or `unsupported-media` for a single one that is refused; of many, the
+        answer tells.
+        """
+        values = pairs(collection=collection, external_id=external_id, title=title, tag=list(tags))
+        if custom is not None:
+            values.append(("custom", json.dumps(custom)))
+        call = Call(
+            "POST",
+            "/v1/assets",
+            parts=form("file", files, values),
+            idempotency_key=idempotency_key or new_key(),
+        )
+        return self._connection.read(UploadAnswer, call)
+
+    def list(
+        self,
+        filters: Filters | None = None,
+        *,
+        state: State | None = None,
+        sort: Sort | None = None,
+        cursor: str | None = None,
+        limit: int | None = None,
+    ) -> AssetList:
+        """One page; by default of all but the trash, the newest first."""
+        query = pairs(state=state, sort=sort, cursor=cursor, limit=limit)
+        return self._connection.get(AssetList, "/v1/assets", query + filter_query(filters))
+
+    def iterate(
+        self,
+        filters: Filters | None = None,
+        *,
+        state: State | None = None,
+        sort: Sort | None = None,
+        page: int | None = None,
+    ) -> Iterator[AssetDocument]:
+        """All of them, `page` at a time."""
+        return pages(
+            lambda cursor: self.list(filters, state=state, sort=sort, cursor=cursor, limit=page),
+            lambda found: found.items,
+        )
+
+    def get(self, id: str) -> AssetDetailDocument:
+        """One asset with regions, captions and facts; raises ServerProblem `not-found`."""
+        return self._connection.get(AssetDetailDocument, _path(id))
+
+    def patch(
+        self,
+        id: str,
+        *,
+        title: str | Keep | None = KEEP,
+        tags: Sequence[str] | Keep = KEEP,
+        custom: Mapping[str, Any] | Keep = KEEP,
+        external_id: str | Keep | None = KEEP,
+    ) -> AssetDetailDocument:
+        """Change what is given. `tags` replaces all; `custom` is merged, and None in it deletes a field.
+
+        `title` None gives the file's own back. Raises ServerProblem `not-found`, `external-id-taken`.
+        """
+        given = {
+            "title": title,
+            "tags": tags if isinstance(tags, Keep) else list(tags),
+            "custom": custom if isinstance(custom, Keep) else dict(custom),
+            "external_id": external_id,
+        }
+        change = {name: value for name, value in given.items() if value is not KEEP}
+        call = Call("PATCH", _path(id), json=change, repeatable=True)
+        return self._connection.read(AssetDetailDocument, call)
+
+    def bulk(
+        self,
+        ids: Sequence[str],
+        action: Literal["tag", "untag", "delete", "restore"],
+        *,
+        tags: Sequence[str] = (),
+    ) -> BulkAnswer:
+        """Do one thing to at most 1000 assets: to all, or to none when one is not there."""
+        document = {"ids": list(ids), "action": action, "tags": list(tags)}
+        call = Call("POST", "/v1/assets/bulk", json=document, repeatable=True)
+        return self._connection.read(BulkAnswer, call)
+
+    def delete(self, id: str) -> None:
+        """Put an asset into the trash; raises ServerProblem `not-found`."""
+        self._connection.send(Call("DELETE", _path(id)))
+
+    def restore(self, id: str) -> AssetDocument:
+        """Take an asset out of the trash; raises ServerProblem `not-found`."""
+        call = Call("POST", f"{_path(id)}/restore", repeatable=True)
+        return self._connection.read(AssetDocument, call)
+
+    def original(self, id: str, to: str | os.PathLike[str] | BinaryIO) -> int:
+        """Write the file itself, byte for byte, to a path or an open file; how many bytes it has.
+
+        A file at the path is replaced when all has arrived. Raises ServerProblem `original-gone`.
+        """
+        if not isinstance(to, str | os.PathLike):
+            return self._download(id, to)
+        path = Path(to)
+        arriving = path.with_name(f".{path.name}.{uuid.uuid4().hex}.part")
+        try:
+            with open(arriving, "xb") as file:
+                size = self._download(id, file)
+            os.replace(arriving, path)
+        finally:
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(arriving)
+        return size
+
+    def thumbnail(self, id: str, size: Literal[256, 512, 1024] = 256) -> bytes:
+        """A WebP, its longer side at most `size` pixels."""
+        return self._connection.content(f"{_path(id)}/thumbnail", pairs(size=size))
+
+    def similar(
+        self,
+        id: str,
+        filters: Filters | None = None,
+        *,
+        target: Literal["image", "region"] | None = None,
+        limit: int | None = None,
+        cursor: str | None = None,
+    ) -> SearchAnswer:
+        """What looks like an asset."""
+        query = pairs(target=target, limit=limit, cursor=cursor) + filter_query(filters)
+        return self._connection.get(SearchAnswer, f"{_path(id)}/similar", query)
+
+    def _download(self, id: str, file: BinaryIO) -> int:
+        size = 0
+        with self._connection.stream(
+            Call("GET", f"{_path(id)}/original", repeatable=True)
+        ) as answer:
+            for chunk in answer.iter_bytes():
+                file.write(chunk)
+                size += len(chunk)
+        return size
+
+
+class Trash:
+    """`/v1/trash`."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+
+    def empty(self, collection: str | None = None) -> PurgeAnswer:
+        """Forget for good what lies in it; of files, managed ones alone go."""
+        document = {} if collection is None else {"collection": collection}
+        call = Call("POST", "/v1/trash/empty", json=document, repeatable=True)
+        return self._connection.read(PurgeAnswer, call)
+
+
+def _path(id: str) -> str:
+    return f"/v1/assets/{quote(id, safe='')}"

@@ -1,0 +1,140 @@
+"""The client itself: resources by name, searches, changes, and what the server is."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from types import TracebackType
+from typing import Unpack
+
+from regard.api.client.assets import Assets, Trash
+from regard.api.client.collections import Collections
+from regard.api.client.connection import Call, Connection, pages, pairs
+from regard.api.client.jobs import Jobs
+from regard.api.client.problems import shown_url
+from regard.api.client.regions import Regions
+from regard.api.client.searching import Facet, Terms, search_call
+from regard.api.http.schemas import (
+    ChangeDocument,
+    ChangeList,
+    Health,
+    HitDocument,
+    InfoDocument,
+    Readiness,
+    SearchAnswer,
+)
+
+_TIMEOUT_SECONDS = 60.0
+
+
+class Client:
+    """A server at an address, and the key that it is asked with; close it, or use it as a block.
+
+    Safe to use from several threads.
+    """
+
+    def __init__(
+        self, base_url: str, key: str | None = None, timeout: float | None = _TIMEOUT_SECONDS
+    ) -> None:
+        """`timeout` in seconds is how long the server may say nothing; None is for ever.
+
+        Nothing is sent yet. Raises UsageError for what is no address, or no key.
+        """
+        self._connection = Connection(base_url, key, timeout)
+        self.url = shown_url(self._connection.url)
+        self.collections = Collections(self._connection)
+        self.assets = Assets(self._connection)
+        self.trash = Trash(self._connection)
+        self.regions = Regions(self._connection)
+        self.jobs = Jobs(self._connection)
+        self.session = Session(self._connection)
+
+    def __enter__(self) -> Client:
+        return self
+
+    def __exit__(
+        self,
+        _type: type[BaseException] | None,
+        _error: BaseException | None,
+        _traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Let go of the connection."""
+        self._connection.close()
+
+    def search(
+        self,
+        text: str | None = None,
+        *,
+        limit: int | None = None,
+        cursor: str | None = None,
+        facets: Sequence[Facet] = (),
+        **terms: Unpack[Terms],
+    ) -> SearchAnswer:
+        """Find by text, `image` (with `box` for a part of it), `like` (an id), or several of them.
+
+        `negative_text`, `weights`, `filters` and `target` as docs/http.md says. Raises ServerProblem
+        `unanswerable-query`, `unusable-image`, `not-found`.
+        """
+        call = search_call(text, terms, limit=limit, cursor=cursor, facets=facets)
+        return self._connection.read(SearchAnswer, call)
+
+    def iterate_hits(
+        self, text: str | None = None, *, page: int | None = None, **terms: Unpack[Terms]
+    ) -> Iterator[HitDocument]:
+        """Hits of a search, best first, `page` at a time, as deep as the server goes."""
+        return pages(
+            lambda cursor: self.search(text, limit=page, cursor=cursor, **terms),
+            lambda answer: answer.hits,
+        )
+
+    def list_changes(
+        self, since: int = 0, *, limit: int | None = None, collection: Sequence[str] = ()
+    ) -> ChangeList:
+        """What happened after a position; its `next` is the position to go on from."""
+        query = pairs(since=since, limit=limit, collection=list(collection))
+        return self._connection.get(ChangeList, "/v1/changes", query)
+
+    def changes(
+        self, since: int = 0, *, collection: Sequence[str] = ()
+    ) -> Iterator[ChangeDocument]:
+        """All that happened after a position, in order, up to now."""
+        while True:
+            page = self.list_changes(since, collection=collection)
+            yield from page.changes
+            since = page.next
+            if not page.more:
+                return
+
+    def info(self) -> InfoDocument:
+        """The server, and who one is to it."""
+        return self._connection.get(InfoDocument, "/v1/info")
+
+    def health(self) -> Health:
+        """That the server lives; needs no key."""
+        return self._connection.get(Health, "/healthz")
+
+    def ready(self) -> Readiness:
+        """Whether searches can be answered now, and if not, why; needs no key."""
+        call = Call("GET", "/readyz", repeatable=True, accepted=(200, 503))
+        return self._connection.read(Readiness, call)
+
+    def metrics(self) -> str:
+        """Figures in Prometheus' text format."""
+        return self._connection.content("/metrics", []).decode()
+
+
+class Session:
+    """`/v1/session`: the key in a cookie instead, as browsers keep it."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+
+    def start(self, key: str) -> None:
+        """Have the server keep a key in a cookie of this client; raises ServerProblem `key-invalid`."""
+        self._connection.send(Call("POST", "/v1/session", json={"key": key}, repeatable=True))
+
+    def end(self) -> None:
+        """Drop the cookie."""
+        self._connection.send(Call("DELETE", "/v1/session", repeatable=True))

@@ -1,0 +1,45 @@
+"""Files to send: where they come from, opened for one attempt at a time and streamed from disk."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, ExitStack
+from typing import BinaryIO
+
+from regard.api.client.connection import Pairs, Parts
+from regard.core.uris import uri_of_path
+
+# A file on disk, or a name and the bytes, or a file that is open in binary mode and can seek.
+Source = str | os.PathLike[str] | tuple[str, bytes | BinaryIO]
+
+_ANY_TYPE = "application/octet-stream"
+
+
+def form(
+    field: str, sources: Sequence[Source], values: Pairs
+) -> Callable[[], AbstractContextManager[Parts]]:
+    """Opens a multipart form of fields and files; raises OSError for a file that can't be read.
+
+    An open file is sent from its beginning, and stays open.
+    """
+
+    @contextlib.contextmanager
+    def opened() -> Iterator[Parts]:
+        with ExitStack() as stack:
+            parts: Parts = [(name, (None, value.encode())) for name, value in values]
+            parts += [(field, _part(source, stack)) for source in sources]
+            yield parts
+
+    return opened
+
+
+def _part(source: Source, stack: ExitStack) -> tuple[str, bytes | BinaryIO, str]:
+    # What it is, the server tells from the content.
+    if isinstance(source, tuple):
+        name, content = source
+        return name, content, _ANY_TYPE
+    path = os.fsencode(source)
+    name = uri_of_path(os.path.basename(path))
+    return name, stack.enter_context(open(path, "rb")), _ANY_TYPE
