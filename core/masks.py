@@ -7,6 +7,7 @@ pycocotools' own.
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,6 +16,11 @@ import numpy.typing as npt
 from pycocotools import mask as coco_mask
 
 from regard.core.geometry import Box
+
+# pycocotools 2.0.11 under NumPy 2; harmless, and out of our hands.
+warnings.filterwarnings(
+    "ignore", message="__array__ implementation doesn't accept a copy", category=DeprecationWarning
+)
 
 
 @dataclass(frozen=True, slots=True)

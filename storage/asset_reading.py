@@ -277,10 +277,10 @@ def _complete(connection: Connection, pipeline: int, rows: Sequence[Row[Any]]) -
     tag = schema.asset_tag.c
     tags: dict[int, list[str]] = {}
     ids = [row.id for row in rows]
-    for asset_id, name in connection.execute(
+    for tagged in connection.execute(
         select(tag.asset_id, tag.tag).where(tag.asset_id.in_(ids)).order_by(tag.tag)
-    ).tuples():
-        tags.setdefault(asset_id, []).append(name)
+    ):
+        tags.setdefault(tagged.asset_id, []).append(tagged.tag)
     records = []
     for row in rows:
         columns = dict(row._mapping)

@@ -114,6 +114,7 @@ def serve(
     from regard.core.jobs import JobKind
     from regard.storage.keys import SqlKeys
 
+    _allow_many_files()
     settings = Settings.resolve(home)
     folders = _read_roots(roots)
     import_root = None if imported is None else _import_root(imported, folders)
@@ -189,6 +190,15 @@ def _run(service: Service, listener: socket.socket, announce: Callable[[], None]
     server = Server(config)
     server.run([listener])
     return server.stopped_by
+
+
+def _allow_many_files() -> None:
+    """An upload holds two descriptors a file, and a shell allows a process few."""
+    import resource
+
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with contextlib.suppress(ValueError, OSError):
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
 
 
 @contextlib.contextmanager

@@ -9,8 +9,11 @@ import time
 from collections.abc import AsyncIterator
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 from fastapi import Depends, FastAPI
+from pydantic import BaseModel
+from starlette.requests import Request
 from starlette.responses import FileResponse, Response
 from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -59,7 +62,9 @@ def create_app(service: Service) -> ASGIApp:
     app.include_router(session_router(service.access))
     app.include_router(reference_router(app, service.access))
     install(app)
-    app.add_api_route("/", _page, include_in_schema=False)
+    _document(app, search.SearchRequest)
+    # No API route: the page's address carries the page's own state, which is no parameter of the API.
+    app.add_route("/", _page, include_in_schema=False)
     app.mount("/web", _Files(directory=_WEB))
     return guarded(
         _Measured(app, service),
@@ -70,7 +75,24 @@ def create_app(service: Service) -> ASGIApp:
     )
 
 
-async def _page() -> FileResponse:
+def _document(app: FastAPI, model: type[BaseModel]) -> None:
+    """Put a model into the OpenAPI document that a handler reads by itself."""
+    generate = app.openapi
+
+    def openapi() -> dict[str, Any]:
+        document = generate()
+        schemas = document["components"]["schemas"]
+        if model.__name__ not in schemas:
+            schema = model.model_json_schema(ref_template="#/components/schemas/{model}")
+            schemas.update(schema.pop("$defs", {}))
+            schemas[model.__name__] = schema
+        return document
+
+    # FastAPI's own way to extend it.
+    app.openapi = openapi  # type: ignore[method-assign]
+
+
+async def _page(_request: Request) -> FileResponse:
     return FileResponse(_WEB / "index.html", headers={"Cache-Control": "no-cache"})
 
 

@@ -3,9 +3,21 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, WithJsonSchema
+
+# A camera's wall clock: ISO 8601 without a zone, which OpenAPI's `date-time` would demand.
+LocalTime = Annotated[
+    datetime,
+    WithJsonSchema(
+        {
+            "type": "string",
+            "description": "ISO 8601 without a zone",
+            "examples": ["2024-05-01T07:30:00"],
+        }
+    ),
+]
 
 
 class Document(BaseModel):
@@ -66,9 +78,9 @@ class AssetDocument(Document):
     height: int | None
     format: str | None
     size: int
-    taken_at: datetime | None
+    taken_at: LocalTime | None
     added_at: datetime
-    dated_at: datetime
+    dated_at: LocalTime
     camera: str | None
     caption: str | None
     urls: AssetUrls

@@ -7,10 +7,12 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
+
+from anyio import CapacityLimiter
 
 from regard.api.http.access import Access
 from regard.api.http.documents import Documents
@@ -75,6 +77,8 @@ class Service:
         self.originals = Originals(home / "originals")
         self.thumbnails = Thumbnails(home / "thumbnails")
         self.access = Access(SqlKeys(catalog), required=options.keys_required)
+        # Threads that may wait for pictures; all others stay free for the rest.
+        self.rendering_threads = CapacityLimiter(4)
         self.metrics = Metrics(self.jobs, library)
         self.engine = library.engine(observe=self.metrics.observe_stage)
 
@@ -84,7 +88,11 @@ class Service:
 
     def discard(self, purged: Purged) -> None:
         """Delete managed files that no asset needs any more, and what was rendered of them."""
-        for sha256 in purged.originals:
+        self.discard_unneeded(purged.originals)
+
+    def discard_unneeded(self, digests: Iterable[str]) -> None:
+        """Delete those of the managed files that no asset needs, by their SHA-256."""
+        for sha256 in digests:
             is_needed = partial(self.editing.needs, self.originals.path_of(sha256))
             if self.originals.discard(sha256, unless=is_needed):
                 self.thumbnails.discard(sha256)

@@ -10,10 +10,12 @@ import os
 import re
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from enum import IntEnum
 from typing import Annotated, Any, BinaryIO, Literal
 from urllib.parse import quote
 
+from anyio import to_thread
 from fastapi import APIRouter, Header, Query
 from starlette.responses import JSONResponse, Response, StreamingResponse
 
@@ -44,8 +46,8 @@ _PNG_OR_RLE: Responses = {
     200: {"content": {"image/png": {}, "application/json": {}}, "description": "the mask"}
 }
 _FILE: Responses = {
-    200: {"content": {"application/octet-stream": {}}, "description": "the file"},
-    206: {"content": {"application/octet-stream": {}}, "description": "a part of the file"},
+    200: {"content": {"*/*": {}}, "description": "the file"},
+    206: {"content": {"*/*": {}}, "description": "a part of the file"},
     304: {"description": "it is what the caller has"},
     416: {"description": "the file has no such part"},
 }
@@ -124,7 +126,7 @@ def get_original(
         **_UNCHANGED,
     },
 )
-def get_thumbnail(
+async def get_thumbnail(
     id: str,
     service: Use,
     caller: Reader,
@@ -133,15 +135,14 @@ def get_thumbnail(
     known: KnownTag = None,
 ) -> Response:
     """A small picture, WebP."""
-    asset = service.assets.get(read_identifier(id, "a"), visible=caller.collections)
-    return _picture(
-        service,
-        asset,
-        str(size),
-        v,
-        known,
-        lambda data: thumbnail(data, size, limits=service.limits),
-    )
+    number = read_identifier(id, "a")
+
+    def find() -> _Wanted:
+        asset = service.assets.get(number, visible=caller.collections)
+        render = partial(thumbnail, longer_side=size.value, limits=service.limits)
+        return _Wanted(asset, str(size.value), render)
+
+    return await _picture(service, find, v, known)
 
 
 @router.get(
@@ -169,7 +170,7 @@ def get_region(id: str, service: Use, caller: Reader) -> dict[str, Any]:
     },
     tags=["regions"],
 )
-def get_crop(
+async def get_crop(
     id: str,
     service: Use,
     caller: Reader,
@@ -178,14 +179,19 @@ def get_crop(
     known: KnownTag = None,
 ) -> Response:
     """The part of the photograph inside the region's box, WebP."""
-    region, asset = service.assets.region(read_identifier(id, "r"), visible=caller.collections)
-    box = region.box
-    variant = f"crop-{box.x},{box.y},{box.width},{box.height}-{size.value}"
+    number = read_identifier(id, "r")
 
-    def render(data: bytes) -> bytes:
-        return encode_webp(cropped(decode_bytes(data, service.limits), box, size))
+    def find() -> _Wanted:
+        region, asset = service.assets.region(number, visible=caller.collections)
+        box = region.box
 
-    return _picture(service, asset, variant, v, known, render)
+        def render(data: bytes) -> bytes:
+            return encode_webp(cropped(decode_bytes(data, service.limits), box, size.value))
+
+        name = f"crop-{box.x},{box.y},{box.width},{box.height}-{size.value}"
+        return _Wanted(asset, name, render)
+
+    return await _picture(service, find, v, known)
 
 
 @router.get(
@@ -211,32 +217,53 @@ def get_mask(
     return Response(mask_png(mask), headers=headers, media_type="image/png")
 
 
-def _picture(
-    service: Service,
-    asset: AssetRecord,
-    variant: str,
-    version: str | None,
-    known: str | None,
-    render: Callable[[bytes], bytes],
+@dataclass(frozen=True, slots=True)
+class _Wanted:
+    """A picture of an asset: its name in the cache, and how it is made of the file's bytes."""
+
+    asset: AssetRecord
+    variant: str
+    render: Callable[[bytes], bytes]
+
+
+async def _picture(
+    service: Service, find: Callable[[], _Wanted], version: str | None, known: str | None
 ) -> Response:
-    """A rendering of an asset's file from the cache, or made now."""
-    if asset.sha256 is None:
-        raise Problem("unusable-image", "the file could not be used, so there is no picture of it")
-    tag = f'"{asset.sha256[:32]}-{variant}"'
+    """A rendering of an asset's file from the cache, or made now.
+
+    Few threads wait for renderings, so that a page full of new ones leaves enough for searches.
+    """
+    wanted, data = await to_thread.run_sync(_find_picture, service, find)
+    asset = wanted.asset
+    tag = f'"{(asset.sha256 or "")[:32]}-{wanted.variant}"'
     headers = {**_caching(asset, version), "ETag": tag}
     if known is not None and tag in known:
         return Response(status_code=304, headers=headers)
+    if data is None:
+        data = await to_thread.run_sync(
+            _make_picture, service, wanted, limiter=service.rendering_threads
+        )
+    return Response(data, headers=headers, media_type="image/webp")
 
+
+def _find_picture(service: Service, find: Callable[[], _Wanted]) -> tuple[_Wanted, bytes | None]:
+    wanted = find()
+    if wanted.asset.sha256 is None:
+        raise Problem("unusable-image", "the file could not be used, so there is no picture of it")
+    return wanted, service.thumbnails.find(wanted.asset.sha256, wanted.variant)
+
+
+def _make_picture(service: Service, wanted: _Wanted) -> bytes:
     def make() -> bytes:
         started = time.perf_counter()
-        with _open(service, asset) as file:
+        with _open(service, wanted.asset) as file:
             data = file.read()
-        picture = render(data)
+        picture = wanted.render(data)
         service.metrics.observe_stage("thumbnail", time.perf_counter() - started)
         return picture
 
-    data = service.thumbnails.get(asset.sha256, variant, make)
-    return Response(data, headers=headers, media_type="image/webp")
+    assert wanted.asset.sha256 is not None
+    return service.thumbnails.get(wanted.asset.sha256, wanted.variant, make)
 
 
 def _caching(asset: AssetRecord, version: str | None) -> dict[str, str]:

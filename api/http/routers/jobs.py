@@ -53,7 +53,7 @@ class ReindexRequest(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     kind: Literal["reindex"]
-    collection: str = Field(min_length=1, max_length=200)
+    collection: str = Field(min_length=1, max_length=200, examples=["holiday"])
 
 
 JobRequest = Annotated[ImportRequest | ReindexRequest, Field(discriminator="kind")]

@@ -121,14 +121,22 @@ async def upload_assets(
     limits = FormLimits(file_bytes=service.options.upload_bytes, files=service.options.upload_files)
     incoming = partial(service.originals.incoming, max_bytes=service.options.upload_bytes)
     started = time.perf_counter()
-    async with read_form(request, files=incoming, shape=_SHAPE, limits=limits) as form:
-        # In a thread, with the files still open: their rows are committed before they are let go.
-        answer = await to_thread.run_sync(_answer, service, caller, key, form)
+    kept: list[str] = []
+    try:
+        async with read_form(request, files=incoming, shape=_SHAPE, limits=limits) as form:
+            # In a thread, with the files still open: their rows are committed before they are let go.
+            answer = await to_thread.run_sync(_answer, service, caller, key, form, kept)
+    except Problem:
+        # What was kept for an asset that could not be made must not stay behind.
+        await to_thread.run_sync(service.discard_unneeded, kept)
+        raise
     service.metrics.observe_stage("upload", time.perf_counter() - started)
     return answer
 
 
-def _answer(service: Service, caller: Caller, key: str | None, form: Form[Incoming]) -> Response:
+def _answer(
+    service: Service, caller: Caller, key: str | None, form: Form[Incoming], kept: list[str]
+) -> Response:
     fields = _read_fields(form)
     require_name(fields.collection)
     if not caller.may_see(fields.collection):
@@ -148,7 +156,7 @@ def _answer(service: Service, caller: Caller, key: str | None, form: Form[Incomi
         ).encode()
     ).hexdigest()
     return answer_once(
-        service, caller, key, digest, lambda: _take_in(service, caller, fields, form.files)
+        service, caller, key, digest, lambda: _take_in(service, caller, fields, form.files, kept)
     )
 
 
@@ -157,8 +165,9 @@ def _take_in(
     caller: Caller,
     fields: UploadFields,
     files: Sequence[FormFile[Incoming]],
+    kept: list[str],
 ) -> tuple[int, dict[str, Any]]:
-    outcomes = [_keep(service, caller, fields, file) for file in files]
+    outcomes = [_keep(service, caller, fields, file, kept) for file in files]
     if len(outcomes) == 1 and (refused := outcomes[0].problem) is not None:
         name = str(refused["type"]).rpartition("/")[2]
         raise Problem(name, refused["detail"], remedy=refused["remedy"])
@@ -185,7 +194,11 @@ def _take_in(
 
 
 def _keep(
-    service: Service, caller: Caller, fields: UploadFields, file: FormFile[Incoming]
+    service: Service,
+    caller: Caller,
+    fields: UploadFields,
+    file: FormFile[Incoming],
+    kept: list[str],
 ) -> _Outcome:
     """Look at one file and keep it, or say why not."""
     name = file.file_name or "unnamed"
@@ -199,6 +212,7 @@ def _keep(
         return _Outcome(name, None, problem_document("unusable-image", error.message))
     del data
     original = file.sink.keep()
+    kept.append(original.sha256)
     upload = Upload(
         stamp=FileStamp(original.path, original.size, original.mtime_ns),
         content=photo.content,
