@@ -13,10 +13,12 @@ import logging
 import os
 import sys
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import click
 
+from regard.api.cli.options import choose_server
 from regard.core.errors import DecodeError, RegardError, UsageError
 
 DONE, DONE_WITH_FAILURES, WRONG_USE, CANNOT_WORK, INTERRUPTED = 0, 1, 2, 3, 130
@@ -28,6 +30,8 @@ _COMMANDS = {
     "verify": ("maintenance", "Check the catalog and its indexes: regard verify"),
     "rebuild": ("maintenance", "Make the vector indexes anew from the catalog: regard rebuild"),
     "remove": ("indexing", "Forget photographs, touching no file: regard remove ~/Pictures/old"),
+    "serve": ("serving", "Serve a home over HTTP, with a page for people: regard serve --open"),
+    "keys": ("keys", "Make, list and revoke keys of the service: regard keys create NAME"),
     "profiles": ("modelling", "List the model profiles, and which can run: regard profiles"),
     "models": ("modelling", "Fetch the models of a profile: regard models fetch blip3"),
     "evaluate": ("evaluating", "Measure quality on labelled photographs: regard evaluate --help"),
@@ -72,11 +76,24 @@ class _LazyGroup(click.Group):
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 @click.version_option(package_name="regard")
+@click.option(
+    "--server",
+    metavar="URL",
+    envvar="REGARD_SERVER",
+    help="Work on a server instead of a home: index, search and status [env: REGARD_SERVER].",
+)
+@click.option(
+    "--key-file",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="Where the key for the server lies [env: REGARD_API_KEY holds a key itself].",
+)
 @click.pass_context
-def cli(context: click.Context) -> None:
+def cli(context: click.Context, server: str | None, key_file: Path | None) -> None:
     """Find photographs, and the things in them, by text and by image."""
     if context.invoked_subcommand is None:
         raise click.UsageError("no command is given", context)
+    choose_server(context, server, key_file)
 
 
 def write_json(document: Mapping[str, Any]) -> None:
