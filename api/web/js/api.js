@@ -1,0 +1,101 @@
+// The calls to the service under /v1. Every failure is a `Problem`: a sentence and, where there is one, a remedy.
+
+/** Why a call failed; `status` 0 when no answer came at all. */
+export class Problem extends Error {
+  constructor({ status = 0, type = "", title = "", detail = "", remedy = null, errors = [] }) {
+    super(sentence([detail, ...errors.map((each) => `${each.where}: ${each.message}`)].filter(Boolean).join("; ") || title));
+    this.name = "Problem";
+    this.status = status;
+    this.kind = type.split("/").pop();
+    this.remedy = remedy && sentence(remedy);
+  }
+}
+
+function sentence(text) {
+  return text && text[0].toUpperCase() + text.slice(1) + (/[.!?…]$/.test(text) ? "" : ".");
+}
+
+let signIn = null;
+/** Called when a key is needed; resolves once there is a session, and the call is made again. */
+export function onKeyRequired(handler) {
+  signIn = handler;
+}
+
+/** The problem that an answer describes. */
+export function problemOf(status, text) {
+  try {
+    return new Problem({ status, ...JSON.parse(text) });
+  } catch {
+    return new Problem({
+      status,
+      detail: `the server answered ${status}`,
+      remedy: status === 413 ? "choose a smaller file" : "try again, and look at the server's log if it stays so",
+    });
+  }
+}
+
+/** The problem of an answer that never came. */
+export const unreachable = () =>
+  new Problem({ detail: "the server can't be reached", remedy: "check that `regard serve` is running, then try again" });
+
+async function call(path, { method = "GET", json, body, signal, key } = {}) {
+  const headers = { Accept: "application/json" };
+  if (json !== undefined) headers["Content-Type"] = "application/json";
+  if (key) headers["Idempotency-Key"] = key;
+  const request = { method, headers, signal, body: json === undefined ? body : JSON.stringify(json) };
+  let answer;
+  try {
+    answer = await fetch(path, request);
+  } catch (error) {
+    if (error.name === "AbortError") throw error;
+    throw unreachable();
+  }
+  if (answer.status === 401 && signIn !== null && path !== "/v1/session") {
+    await signIn();
+    return call(path, { method, json, body, signal, key });
+  }
+  const text = await answer.text();
+  if (!answer.ok) throw problemOf(answer.status, text);
+  return text ? JSON.parse(text) : null;
+}
+
+/** A query string of [name, value] pairs; empty values are left out. */
+function address(path, pairs) {
+  const query = new URLSearchParams(pairs.filter(([, value]) => value !== "" && value !== null && value !== undefined));
+  return `${path}?${query}`;
+}
+
+const id = encodeURIComponent;
+
+export const info = () => call("/v1/info");
+export const startSession = (key) => call("/v1/session", { method: "POST", json: { key } });
+export const endSession = () => call("/v1/session", { method: "DELETE" });
+
+export const collections = () => call("/v1/collections?limit=200");
+
+export const listAssets = (pairs, signal) => call(address("/v1/assets", pairs), { signal });
+export const asset = (which, signal) => call(`/v1/assets/${id(which)}`, { signal });
+export const patchAsset = (which, change) => call(`/v1/assets/${id(which)}`, { method: "PATCH", json: change });
+export const trashAsset = (which) => call(`/v1/assets/${id(which)}`, { method: "DELETE" });
+export const restoreAsset = (which) => call(`/v1/assets/${id(which)}/restore`, { method: "POST" });
+export const bulk = (ids, action, tags) =>
+  call("/v1/assets/bulk", { method: "POST", json: { ids, action, ...(tags ? { tags } : {}) } });
+export const emptyTrash = () => call("/v1/trash/empty", { method: "POST", json: {} });
+
+export const region = (which, signal) => call(`/v1/regions/${id(which)}`, { signal });
+
+export const searchText = (pairs, signal) => call(address("/v1/search", pairs), { signal });
+/** Search by anything; a picture travels beside the query. */
+export function search(query, picture, signal) {
+  if (!picture) return call("/v1/search", { method: "POST", json: query, signal });
+  const body = new FormData();
+  body.append("query", JSON.stringify(query));
+  body.append("image", picture.blob, picture.name || "picture");
+  return call("/v1/search", { method: "POST", body, signal });
+}
+
+export const jobs = (pairs = []) => call(address("/v1/jobs", pairs));
+export const cancelJob = (which) => call(`/v1/jobs/${id(which)}/cancel`, { method: "POST" });
+export const retryJob = (which) => call(`/v1/jobs/${id(which)}/retry`, { method: "POST" });
+export const jobFailures = (which) => call(`/v1/jobs/${id(which)}/failures?limit=100`);
+export const jobEvents = (which) => new EventSource(`/v1/jobs/${id(which)}/events`);

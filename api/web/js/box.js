@@ -1,0 +1,182 @@
+// The query picture, and the box on it: search by a part. By pointer one drags; by keyboard the arrow keys move the
+// box, Shift with them sizes it, and four fields take numbers.
+
+import { button, fill, h } from "./dom.js";
+import { pictureOf } from "./pictures.js";
+import { go, state } from "./state.js";
+
+const SMALLEST = 8;
+const WAIT_MS = 450;
+
+/** Shows the picture of the state in `place`, while there is one. */
+export function makeBox(place) {
+  let shown = null;
+  let natural = [1, 1];
+  let timer = null;
+
+  const image = h("img", { alt: "", draggable: "false" });
+  const frame = h("div", { class: "query-box", hidden: true, data: { testid: "box" } });
+  const stage = h(
+    "div",
+    {
+      class: "query-stage", tabindex: "0", role: "group", "aria-describedby": "box-hint", data: { testid: "box-stage" },
+      on: { pointerdown: press, keydown: key },
+    },
+    image, frame,
+  );
+  const fields = ["Left", "Top", "Width", "Height"].map((label, position) => {
+    const input = h("input", {
+      type: "number", inputmode: "numeric", min: position < 2 ? "0" : "1", step: "1", data: { testid: `box-${label.toLowerCase()}` },
+      on: { change: () => typed() },
+    });
+    return { label: h("label", {}, h("span", {}, label), input), input };
+  });
+  const whole = button("Whole picture", () => commit(null), { class: "is-small", "data-testid": "box-clear" });
+  const name = h("h2", { class: "query-name" });
+  const hint = h("p", { id: "box-hint", class: "hint" });
+  fill(place, stage, h(
+    "div", { class: "query-side" }, name, hint,
+    h("fieldset", { class: "box-fields" }, h("legend", {}, "Part of the picture, in pixels"), fields.map((field) => field.label)),
+    h("div", { class: "query-actions" }, whole, button("Remove", () => go({ picture: "" }), { class: "is-small", "aria-label": "Remove the picture", "data-testid": "picture-remove" })),
+  ));
+
+  image.addEventListener("load", () => {
+    natural = [image.naturalWidth, image.naturalHeight];
+    stage.classList.remove("is-unseen");
+    draw(state().box);
+  });
+  image.addEventListener("error", () => {
+    // The server may read what this browser can't show.
+    stage.classList.add("is-unseen");
+    hint.textContent = "This browser can't show this picture; the search uses all of it.";
+  });
+
+  function draw(box) {
+    frame.hidden = !box;
+    whole.disabled = !box;
+    if (box) {
+      const [x, y, w, h] = box;
+      const [wide, high] = natural;
+      Object.assign(frame.style, {
+        left: `${(x / wide) * 100}%`, top: `${(y / high) * 100}%`, width: `${(w / wide) * 100}%`, height: `${(h / high) * 100}%`,
+      });
+    }
+    fields.forEach(({ input }, position) => {
+      if (document.activeElement !== input) input.value = box ? box[position] : "";
+      input.max = String(natural[position % 2]);
+      input.placeholder = String(position < 2 ? 0 : natural[position % 2]);
+    });
+  }
+
+  const within = (value, least, most) => Math.min(Math.max(value, least), most);
+  /** A box of whole pixels that lies on the picture. */
+  function fitted([x, y, w, h]) {
+    const wide = within(Math.round(w), 1, natural[0]);
+    const high = within(Math.round(h), 1, natural[1]);
+    return [within(Math.round(x), 0, natural[0] - wide), within(Math.round(y), 0, natural[1] - high), wide, high];
+  }
+
+  function commit(box, { replace = false } = {}) {
+    clearTimeout(timer);
+    draw(box);
+    go({ box }, { replace });
+  }
+
+  // A row of key presses is one search and one step of history.
+  function commitSoon(box) {
+    draw(box);
+    clearTimeout(timer);
+    timer = setTimeout(() => commit(box, { replace: state().box !== null }), WAIT_MS);
+    pending = box;
+  }
+  let pending = null;
+
+  function press(event) {
+    if (event.button || stage.classList.contains("is-unseen")) return;
+    event.preventDefault();
+    stage.focus({ preventScroll: true });
+    stage.setPointerCapture(event.pointerId);
+    const area = image.getBoundingClientRect();
+    const at = (moved) => [
+      within((moved.clientX - area.left) / area.width, 0, 1) * natural[0],
+      within((moved.clientY - area.top) / area.height, 0, 1) * natural[1],
+    ];
+    const start = at(event);
+    const old = state().box;
+    const isMove = old && event.target === frame;
+    let box = null;
+    const move = (moved) => {
+      const [x, y] = at(moved);
+      box = isMove
+        ? fitted([old[0] + x - start[0], old[1] + y - start[1], old[2], old[3]])
+        : fitted([Math.min(x, start[0]), Math.min(y, start[1]), Math.abs(x - start[0]), Math.abs(y - start[1])]);
+      draw(box);
+    };
+    const end = (last) => {
+      for (const kind of ["pointermove", "pointerup", "pointercancel"]) stage.removeEventListener(kind, kind === "pointermove" ? move : end);
+      const scale = natural[0] / area.width;
+      const isTooSmall = !box || box[2] < SMALLEST * scale || box[3] < SMALLEST * scale;
+      if (last.type === "pointercancel" || isTooSmall) draw(old);
+      else commit(box);
+    };
+    stage.addEventListener("pointermove", move);
+    stage.addEventListener("pointerup", end);
+    stage.addEventListener("pointercancel", end);
+  }
+
+  function key(event) {
+    const direction = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] }[event.key];
+    const box = pending ?? state().box;
+    if (event.key === "Escape" && box) {
+      event.preventDefault();
+      pending = null;
+      commit(null);
+    } else if (direction && !event.ctrlKey && !event.metaKey && !event.altKey) {
+      event.preventDefault();
+      const [wide, high] = natural;
+      if (!box) {
+        commitSoon(fitted([wide / 4, high / 4, wide / 2, high / 2]));
+        return;
+      }
+      const [x, y, w, h] = box;
+      const [dx, dy] = [direction[0] * Math.max(1, wide * 0.02), direction[1] * Math.max(1, high * 0.02)];
+      commitSoon(event.shiftKey
+        ? fitted([x, y, within(w + dx, SMALLEST, wide - x), within(h + dy, SMALLEST, high - y)])
+        : fitted([x + dx, y + dy, w, h]));
+    }
+  }
+
+  function typed() {
+    const values = fields.map(({ input }) => (input.value === "" ? null : Number(input.value)));
+    if (values.every((value) => value === null)) {
+      commit(null);
+      return;
+    }
+    const [x, y] = [values[0] ?? 0, values[1] ?? 0];
+    commit(fitted([x, y, values[2] ?? natural[0] - x, values[3] ?? natural[1] - y]), { replace: state().box !== null });
+  }
+
+  return {
+    show(current) {
+      pending = null;
+      const picture = current.picture ? pictureOf(current.picture) : null;
+      place.hidden = picture === null;
+      if (picture === null) {
+        shown = null;
+        return;
+      }
+      if (shown !== current.picture) {
+        shown = current.picture;
+        name.textContent = picture.name;
+        fill(hint, "Drag on the picture to search by a part of it.",
+          h("span", { class: "by-keyboard" }, " By keyboard: arrow keys move the box, Shift with them sizes it, Escape takes all of it."));
+        image.alt = `The picture to search by: ${picture.name}`;
+        stage.setAttribute("aria-label", `The picture to search by, ${picture.name}`);
+        image.src = picture.url;
+      } else {
+        draw(current.box);
+      }
+    },
+    focus: () => stage.focus(),
+  };
+}

@@ -1,0 +1,175 @@
+// What is known of a photograph, beside it: name, captions, tags, facts, regions, and what can be done with it.
+
+import * as api from "./api.js";
+import { button, fill, h, icon, iconButton } from "./dom.js";
+import { facet } from "./finding.js";
+import { bytes, exposure, moment, nameOf, number, place } from "./format.js";
+import { canWrite } from "./session.js";
+import { state } from "./state.js";
+import { makeTags } from "./tags.js";
+import { toastProblem } from "./toast.js";
+import { reasons, regionName } from "./why.js";
+
+/**
+ * The details of `asset` (whole, with regions) in `place`. `actions`: {changed(asset), similar(id, target),
+ * filter(name, value), part(asset), remove(asset), restore(asset), point(region | null)}.
+ */
+export function showDetails(place_, asset, result, actions) {
+  const canEdit = canWrite() && asset.state !== "trashed";
+  fill(
+    place_,
+    title(asset, canEdit, actions),
+    captions(asset),
+    trouble(asset),
+    whyFound(result),
+    h("div", { class: "detail-actions" }, deeds(asset, actions)),
+    section("Tags", makeTags({
+      tags: asset.tags, canEdit, onProblem: toastProblem, onFilter: (tag) => actions.filter("tag", [tag]),
+      suggest: () => facet(state(), "tags", Object.keys(state().filters)),
+      async change(tags) {
+        const changed = await api.patchAsset(asset.id, { tags });
+        actions.changed(changed);
+        return changed.tags;
+      },
+    })),
+    asset.regions.length > 0 && section(`Things in it`, regions(asset, actions)),
+    section("Facts", facts(asset, actions)),
+    Object.keys(asset.custom ?? {}).length > 0 && section("Custom fields", custom(asset, actions)),
+  );
+}
+
+const section = (heading, ...content) => h("section", { class: "detail" }, h("h3", {}, heading), content);
+
+function title(asset, canEdit, actions) {
+  const place_ = h("div", { class: "detail-title" });
+  const show = () => fill(place_, h("h2", { id: "viewer-title", data: { testid: "viewer-title" } }, nameOf(asset)),
+    canEdit && iconButton("edit", "Edit the title", edit, { "data-testid": "title-edit" }));
+  function edit() {
+    const field = h("input", { type: "text", value: asset.title ?? "", maxlength: "500", "aria-label": "Title", placeholder: asset.file_name ?? "", data: { testid: "title-input" } });
+    const back = () => {
+      show();
+      place_.querySelector("button").focus();
+    };
+    const form = h("form", {
+      class: "title-form", on: {
+        async submit(event) {
+          event.preventDefault();
+          try {
+            const changed = await api.patchAsset(asset.id, { title: field.value.trim() || null });
+            asset.title = changed.title;
+            actions.changed(changed);
+            back();
+          } catch (problem) {
+            toastProblem(problem);
+          }
+        },
+        keydown(event) {
+          if (event.key !== "Escape") return;
+          event.preventDefault();
+          event.stopPropagation();
+          back();
+        },
+      },
+    }, field, h("button", { type: "submit", class: "button is-small" }, "Save"));
+    fill(place_, form);
+    field.select();
+  }
+  show();
+  return place_;
+}
+
+function captions(asset) {
+  const whole = asset.captions.filter((caption) => !caption.region);
+  if (!whole.length) return null;
+  return h("div", { class: "captions", data: { testid: "captions" } }, whole.map(({ text, model }) => h("p", { title: `Written by ${model}` }, text)));
+}
+
+function trouble(asset) {
+  if (asset.state === "failed") return h("p", { class: "detail-trouble is-bad" }, icon("alert"), h("span", {}, `It can't be read: ${asset.failure ?? "no reason is known"}.`));
+  if (asset.state === "pending") return h("p", { class: "detail-trouble" }, icon("clock"), h("span", {}, "It waits to be indexed; searches find it then."));
+  if (asset.state === "trashed") return h("p", { class: "detail-trouble" }, icon("trash"), h("span", {}, "It lies in the trash; no search finds it."));
+  return null;
+}
+
+function whyFound(result) {
+  const why = result ? reasons(result) : [];
+  if (!why.length) return null;
+  return section("Why it was found", h("dl", { class: "facts", data: { testid: "viewer-why" } }, why.map(({ label, place: rank, score, space }) => [
+    h("dt", {}, label), h("dd", { title: space }, `${rank}${score && ` · ${score}`}`)])));
+}
+
+function deeds(asset, actions) {
+  const download = h("a", {
+    class: "button", href: `${asset.urls.original}?download=true`, download: asset.file_name ?? "", data: { testid: "download" },
+  }, icon("download"), h("span", {}, "Original"));
+  if (asset.state === "trashed") return [canWrite() && button("Restore", () => actions.restore(asset), { drawing: "restore", class: "is-primary", "data-testid": "restore" }), download];
+  return [
+    asset.state === "indexed" && button("More like this", () => actions.similar(asset.id, "image"), { drawing: "similar", class: "is-primary", "data-testid": "similar" }),
+    asset.width && button("Search by a part", () => actions.part(asset), { drawing: "crop", "data-testid": "part" }),
+    download,
+    canWrite() && button("Delete", () => actions.remove(asset), { drawing: "trash", "data-testid": "delete" }),
+  ];
+}
+
+function regions(asset, actions) {
+  const all = asset.width * asset.height;
+  return h("ol", { class: "regions", data: { testid: "regions" } }, asset.regions.map((region, position) => {
+    const name = regionName(region, position + 1);
+    const share = Math.max(1, Math.round((region.area / all) * 100));
+    return h(
+      "li",
+      {
+        class: "region", data: { testid: "region", region: region.id }, on: {
+          pointerenter: () => actions.point(region.id), pointerleave: () => actions.point(null),
+          focusin: () => actions.point(region.id), focusout: () => actions.point(null),
+        },
+      },
+      h("button", {
+        type: "button", class: "region-go", "aria-label": `More like ${name}`, title: "More like this part", data: { testid: "region-similar" },
+        on: { click: () => actions.similar(region.id, "region") },
+      },
+      h("img", { src: region.urls.crop, alt: "", loading: "lazy" }),
+      h("span", { class: "region-words" }, h("span", {}, name), h("span", { class: "region-size" }, `${share}% of the photo`)),
+      icon("similar")),
+    );
+  }));
+}
+
+function facts(asset, actions) {
+  const of = asset.facts ?? {};
+  const shot = [
+    of.exposure_seconds && exposure(of.exposure_seconds), of.f_number && `f/${Number(of.f_number.toFixed(1))}`,
+    of.iso && `ISO ${of.iso}`, of.focal_length_mm && `${Number(of.focal_length_mm.toFixed(1))} mm`,
+  ].filter(Boolean).join(" · ");
+  const camera = [of.camera_make, of.camera_model].filter(Boolean);
+  const make = camera.length === 2 && camera[1].toLowerCase().startsWith(camera[0].split(" ")[0].toLowerCase()) ? camera[1] : camera.join(" ");
+  const hasPlace = Number.isFinite(of.latitude) && Number.isFinite(of.longitude);
+  const rows = [
+    ["Taken", asset.taken_at && moment(asset.taken_at)],
+    ["Camera", make && link(make, "Show all photos of this camera", () => actions.filter("camera", [of.camera_model ?? make]))],
+    ["Lens", of.lens],
+    ["Exposure", shot],
+    ["Place", hasPlace && [h("span", {}, place(of.latitude, of.longitude)), " ", link("Photos near it", "Show all photos within 5 km", () => actions.filter("gps_near", `${of.latitude},${of.longitude},5`))]],
+    ["Altitude", Number.isFinite(of.altitude_m) && `${number(Math.round(of.altitude_m))} m`],
+    ["Rating", of.rating > 0 && `${of.rating} of 5`],
+    ["Description", of.description],
+    ["Size", asset.width && `${number(asset.width)} × ${number(asset.height)} · ${bytes(asset.size)}${asset.format ? ` · ${asset.format}` : ""}`],
+    ["Collection", link(asset.collection.name, "Show this collection", () => actions.filter("collection", [asset.collection.name]))],
+    ["File", asset.file_name],
+    ["Folder", asset.path?.includes("/") && link(asset.path.replace(/\/[^/]*$/, ""), "Show this folder", () => actions.filter("path_prefix", asset.path.replace(/\/[^/]*$/, "")))],
+    ["Path", !asset.path && !/^(https?:|\/v1\/)/.test(asset.uri ?? "") && asset.uri],
+    ["External id", asset.external_id],
+    ["Added", asset.added_at && moment(asset.added_at)],
+  ];
+  return h("dl", { class: "facts", data: { testid: "facts" } }, rows.filter(([, value]) => value).map(([name, value]) => [h("dt", {}, name), h("dd", {}, value)]));
+}
+
+const link = (words, tip, click) => h("button", { type: "button", class: "link", title: tip, on: { click } }, words);
+
+function custom(asset, actions) {
+  return h("dl", { class: "facts", data: { testid: "custom" } }, Object.entries(asset.custom).map(([name, value]) => {
+    const isSingle = ["string", "number", "boolean"].includes(typeof value);
+    const text = isSingle ? String(value) : JSON.stringify(value);
+    return [h("dt", {}, name), h("dd", {}, isSingle ? link(text, `Show all photos with this ${name}`, () => actions.filter(`custom.${name}`, text)) : text)];
+  }));
+}

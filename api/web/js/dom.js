@@ -1,0 +1,82 @@
+// Builds elements. Text from the library (file names, captions, tags) is hostile: it only ever becomes text
+// nodes and attribute values here, never markup, and the page has no other way to make elements.
+
+const SVG = "http://www.w3.org/2000/svg";
+const PROPERTIES = new Set(["value", "checked", "indeterminate", "disabled", "hidden", "open", "htmlFor"]);
+
+/**
+ * An element with attributes and children. `on` holds listeners, `style` CSS properties, `data` data-attributes;
+ * null, undefined and false leave an attribute or child out.
+ */
+export function h(tag, attributes = {}, ...children) {
+  const element = document.createElement(tag);
+  for (const [name, value] of Object.entries(attributes)) {
+    if (value === null || value === undefined || value === false) continue;
+    if (name === "on") {
+      for (const [event, listener] of Object.entries(value)) element.addEventListener(event, listener);
+    } else if (name === "style") {
+      for (const [property, text] of Object.entries(value)) element.style.setProperty(property, text);
+    } else if (name === "data") {
+      Object.assign(element.dataset, value);
+    } else if (PROPERTIES.has(name)) {
+      element[name] = value;
+    } else {
+      element.setAttribute(name, value === true ? "" : String(value));
+    }
+  }
+  element.append(...shown(children));
+  return element;
+}
+
+/** Give an element other children, of which null, undefined and false are left out. */
+export function fill(element, ...children) {
+  element.replaceChildren(...shown(children));
+  return element;
+}
+
+function shown(children) {
+  return children.flat(Infinity).filter((child) => child !== null && child !== undefined && child !== false);
+}
+
+/** A drawing from the sprite, in the colour of the text around it; screen readers pass over it. */
+export function icon(name) {
+  const drawing = document.createElementNS(SVG, "svg");
+  drawing.setAttribute("class", "icon");
+  drawing.setAttribute("aria-hidden", "true");
+  const use = document.createElementNS(SVG, "use");
+  use.setAttribute("href", `/web/icons/sprite.svg#${name}`);
+  drawing.append(use);
+  return drawing;
+}
+
+/** A button that shows only a drawing; its label is its tooltip too. A `class` comes beside its own. */
+export function iconButton(name, label, click, { class: more = "", ...attributes } = {}) {
+  return h(
+    "button",
+    { type: "button", class: `icon-button ${more}`.trim(), "aria-label": label, title: label, on: { click }, ...attributes },
+    icon(name),
+  );
+}
+
+/** A button with words, and perhaps a drawing before them. A `class` comes beside its own. */
+export function button(words, click, { drawing, class: more = "", ...attributes } = {}) {
+  return h(
+    "button",
+    { type: "button", class: `button ${more}`.trim(), on: { click }, ...attributes },
+    drawing && icon(drawing),
+    h("span", {}, words),
+  );
+}
+
+/** Tell screen readers. */
+export function announce(text) {
+  const live = document.getElementById("live");
+  // The same text twice would be silent.
+  live.textContent = live.textContent === text ? `${text}\u00a0` : text;
+}
+
+/** Whether a key press belongs to something that takes text. */
+export function isTyping(event) {
+  const target = event.target;
+  return target instanceof Element && target.closest("input, textarea, select, [contenteditable]") !== null;
+}

@@ -1,0 +1,72 @@
+// The row under the search box: what is searched for, the filters as chips, and the menu that adds one.
+
+import { button, fill, h, icon, iconButton } from "./dom.js";
+import { makeFilterMenu } from "./filtermenu.js";
+import { chips, KINDS } from "./filterkinds.js";
+import { go, isSearch, SORTS, state } from "./state.js";
+
+const DRAWINGS = Object.fromEntries(KINDS.map((kind) => [kind.id, kind.drawing]));
+
+/** The row's parts in `place`; `summary` is the element that says how many there are. */
+export function makeFilters({ place, summary, selectButton, emptyTrash }) {
+  const row = h("ul", { class: "chips", "aria-label": "Filters" });
+  const add = button("Filter", () => menu.toggle(add), {
+    drawing: "filter", class: "is-small", "aria-haspopup": "dialog", "aria-expanded": "false", "data-testid": "filter-add",
+  });
+  const menu = makeFilterMenu(add);
+  const targets = h(
+    "fieldset", { class: "switch", data: { testid: "target" } }, h("legend", { class: "visually-hidden" }, "What to find"),
+    [["image", "Photos"], ["region", "Things in them"]].map(([value, words]) =>
+      h("label", {}, h("input", {
+        type: "radio", name: "target", value, data: { testid: `target-${value}` }, on: { change: () => go({ target: value, photo: "" }) },
+      }), h("span", {}, words)),
+    ),
+  );
+  const sort = h(
+    "select", { "aria-label": "Order", class: "sort", data: { testid: "sort" }, on: { change: () => go({ sort: sort.value }) } },
+    Object.entries(SORTS).map(([value, words]) => h("option", { value }, words)),
+  );
+  const heading = h("h1", { class: "bar-title" });
+  fill(place, heading, targets, row, h("span", { class: "bar-add" }, add), h("span", { class: "bar-end" }, summary, emptyTrash, sort, selectButton));
+
+  function chip({ kind, label, remove }, position) {
+    const take = () => {
+      go(remove);
+      const left = row.querySelectorAll(".chip-label");
+      (left[Math.min(position, left.length - 1)] ?? add).focus();
+    };
+    return h(
+      "li", { class: "chip", data: { testid: "chip", kind } },
+      h("button", {
+        type: "button", class: "chip-label", title: "Change (Delete removes it)", on: {
+          click: (event) => menu.open(event.currentTarget, kind),
+          keydown: (event) => {
+            if (event.key !== "Delete" && event.key !== "Backspace") return;
+            event.preventDefault();
+            take();
+          },
+        },
+      }, icon(DRAWINGS[kind]), h("span", {}, label)),
+      iconButton("close", `Remove the filter ${label}`, take, { class: "chip-remove", "data-testid": "chip-remove" }),
+    );
+  }
+
+  return {
+    show(current) {
+      const isTrash = current.view === "trash";
+      heading.textContent = isTrash ? "Trash" : isSearch(current) ? "Results" : "Library";
+      heading.classList.toggle("visually-hidden", !isTrash);
+      targets.hidden = !isSearch(current);
+      for (const input of targets.querySelectorAll("input")) input.checked = input.value === current.target;
+      fill(row, chips(current).map(chip));
+      row.hidden = row.childElementCount === 0;
+      sort.hidden = isSearch(current);
+      sort.value = current.sort;
+    },
+    dropLast() {
+      const last = chips(state()).at(-1);
+      if (last) go(last.remove);
+    },
+    openMenu: (kind) => menu.open(add, kind),
+  };
+}

@@ -1,0 +1,76 @@
+// From a state to a page of results: the library, the trash, or the answer to a search. A result is
+// {asset, region, channels, score, rank}; in lists the last four are null.
+
+import * as api from "./api.js";
+import { pictureOf } from "./pictures.js";
+import { filterPairs, isSearch } from "./state.js";
+
+export const PAGE = 60;
+const NUMBERS = new Set(["min_width", "max_width", "min_height", "max_height"]);
+
+/** The query picture that a link names is not in this browser. */
+export class PictureMissing extends Error {}
+
+/** One page: {items, next, matched, took}. `cursor` is null for the first. Raises Problem, PictureMissing. */
+export async function find(state, cursor, signal) {
+  if (!isSearch(state)) return listed(state, cursor, signal);
+  const answer = await answered(state, { cursor, limit: PAGE }, signal);
+  const items = answer.hits.map((hit) => ({ ...hit, channels: hit.channels ?? [] }));
+  return { items, next: answer.next ?? null, matched: answer.matched, took: answer.took_ms };
+}
+
+async function listed(state, cursor, signal) {
+  const what = state.view === "trash" ? [["state", "trashed"]] : [];
+  const pairs = [...filterPairs(state.filters), ["sort", state.sort], ...what, ["limit", PAGE], ["cursor", cursor]];
+  const list = await api.listAssets(pairs, signal);
+  const items = list.items.map((asset) => ({ asset, region: null, channels: null, score: null, rank: null }));
+  return { items, next: list.next, matched: true, took: null };
+}
+
+async function answered(state, { cursor, limit, facets }, signal) {
+  if (!state.like && !state.picture) {
+    const pairs = [
+      ["q", state.q], ["not", state.not], ["target", state.target], ...filterPairs(state.filters),
+      ["limit", limit], ["cursor", cursor], ["facets", facets?.join(",")],
+    ];
+    return api.searchText(pairs, signal);
+  }
+  const picture = state.picture ? pictureOf(state.picture) : null;
+  if (state.picture && picture === null) throw new PictureMissing();
+  const query = { target: state.target, limit, filters: filtersJson(state.filters) };
+  if (state.q) query.text = state.q;
+  if (state.not) query.negative_text = state.not;
+  if (state.like) query.like = state.like;
+  if (state.box) query.box = state.box;
+  if (cursor) query.cursor = cursor;
+  if (facets) query.facets = facets;
+  return api.search(query, picture, signal);
+}
+
+// Custom fields travel as text here and as one object in JSON, where 3 and "3" differ.
+function filtersJson(filters) {
+  const out = {};
+  for (const [name, value] of Object.entries(filters)) {
+    if (name.startsWith("custom.")) (out.custom ??= {})[name.slice(7)] = plain(value);
+    else if (NUMBERS.has(name)) out[name] = Number(value);
+    else out[name] = value;
+  }
+  return out;
+}
+
+function plain(text) {
+  if (text === "true" || text === "false") return text === "true";
+  return /^-?\d+(\.\d+)?$/.test(text) ? Number(text) : text;
+}
+
+/**
+ * The values of a facet with their counts, over all photographs that pass the state's filters but those left out.
+ * Raises Problem.
+ */
+export async function facet(state, name, leftOut, signal) {
+  const filters = Object.fromEntries(Object.entries(state.filters).filter(([other]) => !leftOut.includes(other)));
+  // Facets are counted over what passes the filters, whatever is asked: any words will do.
+  const asked = { ...state, q: state.q || "photograph", like: "", picture: "", box: null, filters };
+  const answer = await answered(asked, { limit: 1, facets: [name] }, signal);
+  return answer.facets?.[name] ?? [];
+}

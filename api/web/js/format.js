@@ -1,0 +1,49 @@
+// Facts in words that people read.
+
+const NUMBER = new Intl.NumberFormat("en-GB");
+const DAY = new Intl.DateTimeFormat("en-GB", { dateStyle: "medium" });
+const MOMENT = new Intl.DateTimeFormat("en-GB", { dateStyle: "medium", timeStyle: "short" });
+const MONTH = new Intl.DateTimeFormat("en-GB", { month: "long", year: "numeric" });
+
+/** 12,345 */
+export const number = (value) => NUMBER.format(value);
+
+/** 1 photo, 2 photos */
+export const plural = (count, word, many = `${word}s`) => `${number(count)} ${count === 1 ? word : many}`;
+
+/** 3.2 MB */
+export function bytes(count) {
+  const units = ["B", "kB", "MB", "GB", "TB"];
+  let value = count;
+  let unit = 0;
+  while (value >= 1000 && unit < units.length - 1) {
+    value /= 1000;
+    unit += 1;
+  }
+  return `${value < 10 && unit > 0 ? value.toFixed(1) : Math.round(value)} ${units[unit]}`;
+}
+
+/** 3 May 2024, 10:12. Times without a zone are the camera's own and are shown as they are. */
+export const moment = (iso) => dated(iso, MOMENT);
+/** 3 May 2024 */
+export const day = (iso) => dated(/^\d{4}-\d\d-\d\d$/.test(iso) ? `${iso}T00:00:00` : iso, DAY);
+/** May 2024, from 2024-05 */
+export const month = (iso) => dated(`${iso}-01T00:00:00`, MONTH);
+
+function dated(iso, form) {
+  const date = new Date(iso);
+  return Number.isNaN(date.getTime()) ? iso : form.format(date);
+}
+
+/** 1/250 s */
+export const exposure = (seconds) =>
+  seconds >= 0.4 ? `${Number(seconds.toFixed(1))} s` : `1/${Math.round(1 / seconds)} s`;
+
+/** 48.85840° N, 2.29450° E */
+export function place(latitude, longitude) {
+  const north = `${Math.abs(latitude).toFixed(5)}° ${latitude < 0 ? "S" : "N"}`;
+  return `${north}, ${Math.abs(longitude).toFixed(5)}° ${longitude < 0 ? "W" : "E"}`;
+}
+
+/** What people call a photograph: its title, else its file's name. */
+export const nameOf = (asset) => asset.title || asset.file_name || asset.id;

@@ -1,0 +1,219 @@
+// Wires the page: every part shows the state, and the state is the URL.
+
+import * as api from "./api.js";
+import { makeBox } from "./box.js";
+import { announce, button, h, iconButton, isTyping } from "./dom.js";
+import { chooseFiles, watchDrops } from "./drop.js";
+import { makeFilters } from "./filters.js";
+import { nameOf } from "./format.js";
+import { makeFresh } from "./fresh.js";
+import { makeGrid } from "./grid.js";
+import { makeJobs } from "./jobs.js";
+import { makeMenu } from "./menu.js";
+import { keepPicture } from "./pictures.js";
+import { makeResults } from "./results.js";
+import { makeSearchbar } from "./searchbar.js";
+import { makeSelection } from "./selection.js";
+import { canWrite, isAdmin, learn, signIn } from "./session.js";
+import { go, goAfresh, isSearch, onChange, resultsKey, state, tell } from "./state.js";
+import { toast, toastProblem } from "./toast.js";
+import { makeUpload } from "./upload.js";
+import { makeViewer } from "./viewer.js";
+
+const part = (id) => document.getElementById(id);
+history.scrollRestoration = "manual";
+api.onKeyRequired(signIn);
+
+async function searchBy(file, extra = {}) {
+  try {
+    const picture = await keepPicture(file);
+    goAfresh({ picture, q: state().q, target: state().target, filters: state().filters, ...extra });
+    scrollTo(0, 0);
+  } catch (problem) {
+    toastProblem(problem);
+  }
+}
+
+async function choosePicture() {
+  const [file] = await chooseFiles();
+  if (file) await searchBy(file);
+}
+
+const list = part("grid");
+const summary = h("span", { class: "summary", data: { testid: "summary" } });
+const grid = makeGrid(list, {
+  open(result, event) {
+    if (selection.isActive()) {
+      selection.toggle(result.asset.id, event);
+      return;
+    }
+    viewer.expect(result);
+    go({ photo: result.asset.id }, { note: { opened: true } });
+  },
+  toggle: (result, event) => selection.toggle(result.asset.id, event),
+  similar: ({ asset, region }) =>
+    state().target === "region" && region
+      ? goAfresh({ like: region.id, target: "region", filters: state().filters })
+      : goAfresh({ like: asset.id, filters: state().filters }),
+}, (id) => selection.has(id));
+
+const selection = makeSelection(part("selection"), {
+  order: () => [...new Set(grid.results().map((result) => result.asset.id))],
+  mark: (isSelecting) => grid.markSelected(isSelecting),
+  removed: (ids) => { results.remove(ids); fresh.reset(); },
+  restored: () => results.reload(),
+  async tagged(ids) {
+    // A filter by tags may hold or not now.
+    if (state().filters.tag || state().filters.not_tag) await results.reload();
+    else for (const id of ids.slice(0, 50)) results.refresh(await api.asset(id));
+  },
+});
+
+const results = makeResults({
+  grid, list, notice: part("notice"), tail: part("tail"), summary,
+  help: {
+    canWrite, choosePicture,
+    withoutPicture: () => go({ picture: "" }),
+    clearFilters: () => go({ filters: {} }),
+    clearQuery: () => goAfresh({ filters: state().filters }),
+    upload: () => upload.open(),
+  },
+});
+
+const viewer = makeViewer({
+  results,
+  actions: {
+    changed: (asset) => results.refresh(asset),
+    focusOn: (id) => grid.focus(id) || part("results").focus({ preventScroll: true }),
+    async part(asset) {
+      try {
+        const answer = await fetch(asset.urls.thumbnail_1024);
+        if (!answer.ok) throw api.problemOf(answer.status, await answer.text());
+        const blob = await answer.blob();
+        await searchBy(new File([blob], nameOf(asset), { type: blob.type }), { q: "" });
+        box.focus();
+      } catch (problem) {
+        toastProblem(problem);
+      }
+    },
+    async remove(asset) {
+      await api.trashAsset(asset.id);
+      results.remove(new Set([asset.id]));
+      fresh.reset();
+      toast(`Moved ${nameOf(asset)} to the trash.`, {
+        action: {
+          words: "Undo",
+          async run() {
+            try {
+              await api.restoreAsset(asset.id);
+              await results.reload();
+              announce("Restored");
+            } catch (problem) {
+              toastProblem(problem);
+            }
+          },
+        },
+      });
+    },
+    async restore(asset) {
+      await api.restoreAsset(asset.id);
+      results.remove(new Set([asset.id]));
+      toast(`Restored ${nameOf(asset)}.`);
+    },
+  },
+});
+
+const fresh = makeFresh(part("fresh"), () => results.reload());
+const uploadButton = button("Upload", () => upload.open(), { drawing: "upload", class: "upload-open", "data-testid": "upload-open", "aria-label": "Upload photos" });
+part("actions").append(uploadButton);
+const jobs = makeJobs(part("actions"), (job, before) => {
+  fresh.poke();
+  if (before && job.state !== before.state && job.finished_at) settlePending();
+});
+const upload = makeUpload({
+  jobs,
+  async done() {
+    if (isSearch(state()) || state().view === "trash") {
+      fresh.poke();
+    } else {
+      await results.reload();
+      await fresh.reset();
+    }
+  },
+});
+const menu = makeMenu(part("actions"));
+const selectButton = iconButton("select", "Select several", () => selection.begin(), { "data-testid": "select-mode" });
+const emptyTrash = button("Empty the trash", purge, { class: "is-small is-bad", "data-testid": "empty-trash" });
+const filters = makeFilters({ place: part("bar"), summary, selectButton, emptyTrash });
+const searchbar = makeSearchbar({ form: part("search"), choosePicture, dropLastFilter: () => filters.dropLast() });
+const box = makeBox(part("asking"));
+
+watchDrops({ search: searchBy, upload: (files) => upload.open(files), canUpload: canWrite });
+
+// What was pending when a job ended is indexed or failed now.
+async function settlePending() {
+  const pending = grid.results().filter((result) => result.asset.state === "pending").slice(0, 200);
+  for (const { asset } of pending) results.refresh(await api.asset(asset.id).catch(() => asset));
+}
+
+async function purge() {
+  if (!confirm("Empty the trash? What lies there is gone for good.")) return;
+  try {
+    const { purged } = await api.emptyTrash();
+    toast(`Removed ${purged} for good.`);
+    await results.reload();
+  } catch (problem) {
+    toastProblem(problem);
+  }
+}
+
+document.addEventListener("keydown", (event) => {
+  if (isTyping(event) || event.ctrlKey || event.metaKey || event.altKey || document.querySelector("dialog[open]")) return;
+  const deed = {
+    "?": () => menu.showShortcuts(),
+    u: () => canWrite() && upload.open(),
+    t: () => isSearch(state()) && go({ target: state().target === "image" ? "region" : "image" }),
+  }[event.key];
+  if (!deed) return;
+  event.preventDefault();
+  deed();
+});
+
+part("brand").addEventListener("click", (event) => {
+  if (event.metaKey || event.ctrlKey) return;
+  event.preventDefault();
+  goAfresh();
+  scrollTo(0, 0);
+});
+
+addEventListener("beforeunload", (event) => upload.isRunning() && event.preventDefault());
+
+onChange((current, before) => {
+  if (before && resultsKey(before) !== resultsKey(current)) results.keep();
+  if (before && resultsKey(before) !== resultsKey(current)) selection.clear();
+  document.title = [current.q || (current.like && "More like this") || (current.picture && "Search by a picture") || (current.view === "trash" && "Trash"), "regard"].filter(Boolean).join(" · ");
+  emptyTrash.hidden = current.view !== "trash" || !isAdmin();
+  searchbar.show(current, before);
+  filters.show(current);
+  box.show(current);
+  results.show(current);
+  viewer.show(current);
+  selection.refresh();
+});
+
+async function start() {
+  tell();
+  try {
+    await learn();
+  } catch (problem) {
+    // The results show their own problem; this one tells why nothing can be changed.
+    toastProblem(problem);
+  }
+  uploadButton.hidden = !canWrite();
+  emptyTrash.hidden = state().view !== "trash" || !isAdmin();
+  selection.refresh();
+  await fresh.reset();
+  await jobs.look();
+}
+
+start();

@@ -1,0 +1,61 @@
+// The menu at the right: trash, theme, keyboard shortcuts, signing out.
+
+import * as api from "./api.js";
+import { fill, h, icon, iconButton } from "./dom.js";
+import { makePopover } from "./popover.js";
+import { info } from "./session.js";
+import { goAfresh } from "./state.js";
+import { theme, toggleTheme } from "./theme.js";
+import { toastProblem } from "./toast.js";
+
+const SHORTCUTS = [
+  ["/", "Search"], ["Arrow keys", "Move between photos, and from photo to photo in the viewer"], ["Enter", "Open the photo"],
+  ["x", "Select the focused photo"], ["m", "More like the focused or open photo"], ["o", "Outline the things in the open photo, or not"],
+  ["Delete", "Move the open photo to the trash; remove the focused filter"], ["Backspace", "In the empty search box: take the last part of the search away"],
+  ["Esc", "Close, or end selecting"], ["u", "Upload"], ["t", "Photos, or things in them"], ["?", "Show these"],
+];
+
+/** Put the menu's button in `place`; {showShortcuts}. */
+export function makeMenu(place) {
+  const list = h("ul", { class: "menu-list" });
+  const panel = h("div", { class: "popover", role: "dialog", "aria-label": "Menu" }, list);
+  const about = h("p", { class: "hint menu-about" });
+  panel.append(about);
+  const popover = makePopover(panel, { onOpen: draw });
+  const open = iconButton("menu", "Menu", () => popover.toggle(open), { "aria-expanded": "false", "aria-haspopup": "dialog", "data-testid": "menu" });
+  place.append(open);
+
+  const item = (drawing, words, run, testid) => h("li", {}, h("button", { type: "button", class: "menu-item", data: { testid }, on: { click: run } }, icon(drawing), h("span", {}, words)));
+
+  function draw() {
+    const isDark = theme() === "dark";
+    fill(list,
+      item("photo", "Library", () => { popover.close(); goAfresh(); }, "menu-library"),
+      item("trash", "Trash", () => { popover.close(); goAfresh({ view: "trash" }); }, "menu-trash"),
+      item(isDark ? "sun" : "moon", isDark ? "Light" : "Dark", () => { toggleTheme(); draw(); list.querySelector('[data-testid="menu-theme"]').focus(); }, "menu-theme"),
+      item("keyboard", "Keyboard shortcuts", () => { popover.close(); showShortcuts(); }, "menu-shortcuts"),
+      info().keys_required && item("sign-out", "Sign out", signOut, "menu-sign-out"));
+    const { version, profile } = info();
+    about.textContent = version ? `regard ${version} · ${profile}` : "regard";
+    list.querySelector("button").focus();
+  }
+
+  async function signOut() {
+    try {
+      await api.endSession();
+      location.assign("/");
+    } catch (problem) {
+      toastProblem(problem);
+    }
+  }
+  return { showShortcuts };
+}
+
+function showShortcuts() {
+  const dialog = h("dialog", { class: "sheet", "aria-labelledby": "shortcuts-title", data: { testid: "shortcuts" } },
+    h("div", { class: "sheet-head" }, h("h2", { id: "shortcuts-title" }, "Keyboard shortcuts"), iconButton("close", "Close", () => dialog.close())),
+    h("dl", { class: "shortcuts" }, SHORTCUTS.map(([key, words]) => [h("dt", {}, h("kbd", {}, key)), h("dd", {}, words)])));
+  dialog.addEventListener("close", () => dialog.remove());
+  document.body.append(dialog);
+  dialog.showModal();
+}

@@ -1,0 +1,233 @@
+// Loads what the state asks for, page by page as one scrolls, and says so when there is nothing or something failed.
+// Earlier results are kept, so that back and forward are at once where they were.
+
+import { announce, button, fill, h, icon } from "./dom.js";
+import { find, PictureMissing } from "./finding.js";
+import { plural } from "./format.js";
+import { isSearch, resultsKey, state } from "./state.js";
+import { tileCount } from "./tile.js";
+
+const KEPT = 12;
+const AHEAD = 900;
+
+/**
+ * The results in `grid`, with notices in `notice` and the end of the list in `tail`. `help` are what the notices
+ * offer: {clearFilters, clearQuery, choosePicture, upload, canWrite}.
+ */
+export function makeResults({ grid, list, notice, tail, summary, help }) {
+  const kept = new Map();
+  let now = null;
+  let controller = null;
+
+  const more = button("Show more", () => loadMore(), { "data-testid": "more" });
+  const sentinel = h("div", { class: "sentinel", "aria-hidden": "true" });
+  const loading = h("p", { class: "loading", hidden: true }, h("span", { class: "spinner" }), "Loading more");
+  fill(tail, sentinel, loading, more);
+  new IntersectionObserver(([entry]) => entry.isIntersecting && moreIfNear(), { rootMargin: `${AHEAD}px` }).observe(sentinel);
+
+  // The observer tells only of changes: a page that leaves the end in sight has to be followed by another.
+  function moreIfNear() {
+    if (!now || now.problem || tail.hidden) return;
+    if (sentinel.getBoundingClientRect().top < innerHeight + AHEAD) loadMore();
+  }
+
+  function keep() {
+    if (now?.isLoaded) kept.set(now.key, { ...now, scroll: scrollY });
+    while (kept.size > KEPT) kept.delete(kept.keys().next().value);
+  }
+
+  async function show(current) {
+    const key = resultsKey(current);
+    if (now?.key === key && !now.problem) return;
+    controller?.abort();
+    const found = kept.get(key);
+    if (found) {
+      now = found;
+      kept.delete(key);
+      display();
+      scrollTo(0, now.scroll);
+      return;
+    }
+    now = { key, state: current, items: [], next: null, isLoaded: false, problem: null, isHidden: false };
+    skeletons();
+    scrollTo(0, 0);
+    await load(now, null);
+  }
+
+  async function load(which, cursor) {
+    controller = new AbortController();
+    which.isLoading = true;
+    try {
+      const page = await find(which.state, cursor, controller.signal);
+      const isFirst = cursor === null;
+      which.items = isFirst ? page.items : [...which.items, ...page.items];
+      which.next = page.next;
+      which.took = page.took ?? which.took;
+      which.isHidden = isFirst ? page.items.length > 0 && page.matched === false : which.isHidden;
+      which.isLoaded = true;
+      which.problem = null;
+      if (which !== now) return;
+      if (isFirst) display();
+      else {
+        grid.append(page.items);
+        describe();
+      }
+    } catch (error) {
+      if (error.name === "AbortError" || which !== now) return;
+      which.problem = error;
+      if (cursor === null) display();
+      else showTail();
+    } finally {
+      which.isLoading = false;
+      if (which === now) {
+        showTail();
+        requestAnimationFrame(moreIfNear);
+      }
+    }
+  }
+
+  async function loadMore() {
+    if (!now?.next || now.isLoading || now.isHidden) return;
+    loading.hidden = false;
+    more.hidden = true;
+    const which = now;
+    const hadFocus = document.activeElement === more;
+    await load(which, which.next);
+    if (hadFocus && which === now) more.focus();
+  }
+
+  function display() {
+    list.hidden = false;
+    list.removeAttribute("aria-busy");
+    grid.show(now.isHidden || now.problem ? [] : now.items, now.state);
+    fill(notice, said(now));
+    notice.hidden = notice.childElementCount === 0;
+    list.hidden = !notice.hidden;
+    describe();
+    showTail();
+  }
+
+  function showTail() {
+    const isFailed = now.problem && now.isLoaded;
+    loading.hidden = true;
+    more.hidden = !now.next || now.isHidden || (Boolean(now.problem) && !now.isLoaded);
+    more.querySelector("span").textContent = isFailed ? "Loading more failed: try again" : "Show more";
+    tail.hidden = more.hidden && loading.hidden;
+  }
+
+  function skeletons() {
+    fill(notice);
+    notice.hidden = true;
+    list.hidden = false;
+    list.setAttribute("aria-busy", "true");
+    list.replaceChildren(
+      ...Array.from({ length: 18 }, (_, number) =>
+        h("li", { class: "tile skeleton", "aria-hidden": "true", style: { "--ratio": String([1.5, 1.33, 0.75, 1.78, 1][number % 5]) } }),
+      ),
+    );
+    summary.textContent = "Looking…";
+    tail.hidden = true;
+  }
+
+  function describe() {
+    const text = summaryOf(now);
+    summary.textContent = text;
+    announce(text);
+  }
+
+  function said(which) {
+    if (which.problem instanceof PictureMissing) {
+      return notification("photo", "The picture of this link is not here",
+        "A link can't hold the picture that was searched by; it stays in the browser that made the link.",
+        button("Choose the picture", help.choosePicture, { class: "is-primary" }),
+        button("Search without it", help.withoutPicture));
+    }
+    if (which.problem) {
+      return notification("alert", which.problem.message || "Something went wrong", which.problem.remedy || "",
+        button("Try again", retry, { class: "is-primary", "data-testid": "retry" }));
+    }
+    if (which.isHidden) {
+      return notification("search", "Nothing here matches this well",
+        "Try other words, or fewer filters.",
+        button(`Show the ${plural(which.items.length, "closest photo")} anyway`, () => {
+          which.isHidden = false;
+          display();
+        }, { class: "is-primary" }));
+    }
+    if (which.items.length) return null;
+    if (Object.keys(which.state.filters).length) {
+      return notification("filter", "No photo passes these filters", "Take one away, or all of them.",
+        button("Remove all filters", help.clearFilters, { class: "is-primary" }),
+        isSearch(which.state) && button("Clear the search", help.clearQuery));
+    }
+    if (which.state.view === "trash") return notification("trash", "The trash is empty", "What you delete lies here until the trash is emptied, and can be restored.");
+    if (isSearch(which.state)) {
+      return notification("search", "Nothing is indexed that could match",
+        help.canWrite() ? "Upload photos first, or wait until indexing has begun." : "Nothing is in this library yet.",
+        button("Clear the search", help.clearQuery, { class: "is-primary" }));
+    }
+    return notification("photo", "Your library is empty",
+      help.canWrite() ? "Drop photos anywhere on this page, or choose them. A folder that lies on the server is indexed by:" : "Nothing is in this library yet.",
+      help.canWrite() && h("code", { class: "command" }, "regard index FOLDER"),
+      help.canWrite() && button("Upload photos", help.upload, { class: "is-primary", drawing: "upload" }));
+  }
+
+  function retry() {
+    kept.delete(now.key);
+    const which = now;
+    which.problem = null;
+    skeletons();
+    load(which, null);
+  }
+
+  return {
+    show,
+    /** Remember what is shown and where; before anything of the next state moves the page. */
+    keep,
+    /** Load the present results anew, in place. */
+    async reload() {
+      kept.clear();
+      if (now) await load(now, null);
+    },
+    /** Forget photographs that went away, here and in what is kept. */
+    remove(ids) {
+      kept.clear();
+      now.items = now.items.filter((item) => !ids.has(item.asset.id));
+      grid.remove(ids);
+      if (!now.items.length && !now.next) display();
+      else describe();
+    },
+    /** Show a change of a photograph. */
+    refresh(asset) {
+      kept.clear();
+      grid.refresh(asset);
+    },
+    items: () => now?.items ?? [],
+    /** Load a further page, for whoever walks past the end; whether there was one. */
+    async advance() {
+      if (!now?.next) return false;
+      const before = now.items.length;
+      await loadMore();
+      return now.items.length > before;
+    },
+    state: () => now?.state ?? state(),
+  };
+}
+
+function summaryOf({ state: of, items, next, took, problem, isHidden }) {
+  if (problem) return "";
+  if (isHidden) return "No good match";
+  if (!items.length) return isSearch(of) ? "No match" : "No photos";
+  const count = tileCount(items.length, isSearch(of) ? of.target : "image");
+  if (!isSearch(of)) return next ? count.replace(" ", "+ ") : count;
+  const seconds = took === null || took === undefined ? "" : ` · ${Math.max(1, Math.round(took))} ms`;
+  return `${count.replace(" ", " closest ")}${seconds}`;
+}
+
+function notification(drawing, title, text, ...actions) {
+  return h(
+    "div", { class: "notice", data: { testid: "notice" } },
+    h("span", { class: "notice-icon" }, icon(drawing)), h("h2", {}, title), text && h("p", {}, text),
+    h("div", { class: "notice-actions" }, actions),
+  );
+}

@@ -1,0 +1,103 @@
+// The one search box, with the picture or photograph that is searched by as a token before the words.
+
+import * as api from "./api.js";
+import { fill, h, icon, iconButton, isTyping } from "./dom.js";
+import { nameOf } from "./format.js";
+import { pictureOf } from "./pictures.js";
+import { go, goAfresh, state } from "./state.js";
+
+/** Wire the form; `choosePicture` opens the file chooser, `dropLastFilter` takes the last chip away. */
+export function makeSearchbar({ form, choosePicture, dropLastFilter }) {
+  const field = h("input", {
+    id: "q", type: "search", name: "q", autocomplete: "off", enterkeyhint: "search", maxlength: "1000", spellcheck: "false",
+    "aria-label": "Search photos by words", "aria-keyshortcuts": "/", data: { testid: "q" },
+  });
+  const token = h("span", { class: "token-place" });
+  const clear = iconButton("close", "Clear the search", () => {
+    goAfresh({ filters: state().filters, target: state().target });
+    field.value = "";
+    field.focus();
+  }, { "data-testid": "clear" });
+  const slash = h("kbd", { class: "slash", "aria-hidden": "true" }, "/");
+  const choose = iconButton("picture", "Search by a picture", choosePicture, { "data-testid": "choose-picture" });
+  const submit = h("button", { type: "submit", class: "icon-button search-go", "aria-label": "Search", title: "Search", data: { testid: "search-go" } }, icon("search"));
+  fill(form, submit, token, field, slash, clear, choose);
+
+  const show = () => {
+    const { q, like, picture } = state();
+    clear.hidden = !(field.value || q || like || picture);
+    slash.hidden = Boolean(field.value);
+    field.placeholder = like || picture ? "Add words to steer it" : innerWidth < 560 ? "Search photos" : "Search by words, or drop a picture";
+  };
+  field.addEventListener("input", show);
+  form.addEventListener("submit", (event) => {
+    event.preventDefault();
+    const q = field.value.trim();
+    go({ q, photo: "", view: "library" });
+    if (matchMedia("(pointer: coarse)").matches) field.blur();
+  });
+  field.addEventListener("keydown", (event) => {
+    if (event.key === "Backspace" && field.value === "") {
+      const { like, picture } = state();
+      if (like || picture) go({ like: "", picture: "" });
+      else dropLastFilter();
+    } else if (event.key === "Escape" && !field.value) {
+      field.blur();
+    }
+  });
+  document.addEventListener("keydown", (event) => {
+    if (event.key !== "/" || isTyping(event) || event.ctrlKey || event.metaKey || event.altKey) return;
+    if (document.querySelector("dialog[open]")) return;
+    event.preventDefault();
+    field.focus();
+    field.select();
+  });
+
+  let shownToken = null;
+  async function showToken({ like, picture }) {
+    const key = like || picture;
+    if (key === shownToken) return;
+    shownToken = key;
+    fill(token);
+    if (!key) return;
+    const { url, name } = picture ? ofPicture(picture) : await ofStored(like);
+    if (shownToken !== key) return;
+    fill(token, h(
+      "span", { class: "token", data: { testid: "like-token" }, title: name },
+      url && h("img", { src: url, alt: "" }), h("span", { class: "token-name" }, name),
+      iconButton("close", `Stop searching by ${name}`, () => {
+        go({ like: "", picture: "" });
+        field.focus();
+      }),
+    ));
+  }
+
+  return {
+    focus: () => field.focus(),
+    show(current, before) {
+      if (!before || before.q !== current.q) field.value = current.q;
+      show();
+      return showToken(current);
+    },
+  };
+}
+
+function ofPicture(token) {
+  const picture = pictureOf(token);
+  return { url: picture?.url, name: picture?.name ?? "a picture" };
+}
+
+async function ofStored(like) {
+  try {
+    if (like.startsWith("r")) {
+      const region = await api.region(like);
+      return { url: region.urls.crop, name: `like ${region.caption || `a part of ${nameOf(region.asset)}`}` };
+    }
+    const asset = await api.asset(like);
+    return { url: asset.urls.thumbnail, name: `like ${nameOf(asset)}` };
+  } catch {
+    // The results say what is wrong with it.
+    return { url: null, name: `like ${like}` };
+  }
+}
+

@@ -1,0 +1,141 @@
+// Several photographs at once: which are selected, and the bar that tags, deletes or restores them.
+
+import * as api from "./api.js";
+import { announce, button, fill, h, iconButton } from "./dom.js";
+import { plural } from "./format.js";
+import { canWrite } from "./session.js";
+import { state } from "./state.js";
+import { toast, toastProblem } from "./toast.js";
+
+const AT_ONCE = 1000;
+
+/** The selection; `actions`: {order() → asset ids, mark(isSelecting), removed(ids), restored(), tagged(ids)}. */
+export function makeSelection(bar, actions) {
+  const selected = new Set();
+  let last = null;
+  let isSelecting = false;
+
+  function toggle(id, event) {
+    const order = actions.order();
+    if (event?.shiftKey && last !== null && order.includes(last)) {
+      const [from, to] = [order.indexOf(last), order.indexOf(id)].sort((one, other) => one - other);
+      for (const each of order.slice(from, to + 1)) selected.add(each);
+    } else if (!selected.delete(id)) {
+      selected.add(id);
+    }
+    last = id;
+    isSelecting = isSelecting || selected.size > 0;
+    show();
+  }
+
+  function clear() {
+    selected.clear();
+    isSelecting = false;
+    last = null;
+    show();
+  }
+
+  const count = h("strong", { class: "selection-count", data: { testid: "selection-count" } });
+  const field = h("input", { type: "text", placeholder: "Tag", "aria-label": "Tag for the selected photos", maxlength: "200", autocomplete: "off", data: { testid: "bulk-tag" } });
+  const tagForm = h("form", {
+    class: "selection-tags", on: {
+      submit(event) {
+        event.preventDefault();
+        tag(event.submitter?.value === "untag" ? "untag" : "tag");
+      },
+    },
+  }, field, h("button", { type: "submit", value: "tag", class: "button is-small", data: { testid: "bulk-tag-add" } }, "Add tag"),
+  h("button", { type: "submit", value: "untag", class: "button is-small", data: { testid: "bulk-tag-remove" } }, "Remove tag"));
+  const remove = button("Delete", () => trash(), { drawing: "trash", class: "is-small", "data-testid": "bulk-delete" });
+  const restore = button("Restore", () => bring(), { drawing: "restore", class: "is-small", "data-testid": "bulk-restore" });
+  const all = button("All", () => {
+    for (const id of actions.order()) selected.add(id);
+    show();
+  }, { class: "is-small", title: "Select all that are shown", "data-testid": "select-all" });
+  fill(bar, iconButton("close", "End selecting (Esc)", clear, { "data-testid": "selection-clear" }), count, all, h("span", { class: "spring" }), tagForm, remove, restore);
+
+  async function each(action, tags) {
+    const ids = [...selected];
+    for (let start = 0; start < ids.length; start += AT_ONCE) await api.bulk(ids.slice(start, start + AT_ONCE), action, tags);
+    return ids;
+  }
+
+  async function tag(action) {
+    const tags = field.value.split(",").map((each) => each.trim()).filter(Boolean);
+    if (!tags.length || !selected.size) {
+      field.focus();
+      return;
+    }
+    try {
+      const ids = await each(action, tags);
+      field.value = "";
+      actions.tagged(ids);
+      toast(`${action === "tag" ? "Added" : "Removed"} ${tags.map((one) => `“${one}”`).join(", ")} ${action === "tag" ? "to" : "from"} ${plural(ids.length, "photo")}.`);
+    } catch (problem) {
+      toastProblem(problem);
+    }
+  }
+
+  async function trash() {
+    try {
+      const ids = await each("delete");
+      clear();
+      actions.removed(new Set(ids));
+      toast(`Moved ${plural(ids.length, "photo")} to the trash.`, { action: { words: "Undo", run: () => undo(ids) } });
+    } catch (problem) {
+      toastProblem(problem);
+    }
+  }
+
+  async function undo(ids) {
+    try {
+      for (let start = 0; start < ids.length; start += AT_ONCE) await api.bulk(ids.slice(start, start + AT_ONCE), "restore");
+      actions.restored();
+    } catch (problem) {
+      toastProblem(problem);
+    }
+  }
+
+  async function bring() {
+    try {
+      const ids = await each("restore");
+      clear();
+      actions.removed(new Set(ids));
+      toast(`Restored ${plural(ids.length, "photo")}.`);
+    } catch (problem) {
+      toastProblem(problem);
+    }
+  }
+
+  function show() {
+    bar.hidden = !isSelecting;
+    document.documentElement.classList.toggle("is-selecting", isSelecting);
+    count.textContent = `${selected.size} selected`;
+    const isTrash = state().view === "trash";
+    tagForm.hidden = isTrash || !canWrite();
+    remove.hidden = isTrash || !canWrite();
+    restore.hidden = !isTrash || !canWrite();
+    for (const act of [remove, restore, ...tagForm.querySelectorAll("button")]) act.disabled = selected.size === 0;
+    actions.mark(isSelecting);
+    if (isSelecting) announce(`${selected.size} selected`);
+  }
+
+  document.addEventListener("keydown", (event) => {
+    if (event.key !== "Escape" || !isSelecting || document.querySelector("dialog[open], :popover-open")) return;
+    clear();
+  });
+
+  show();
+  return {
+    toggle,
+    clear: () => isSelecting && clear(),
+    begin() {
+      isSelecting = !isSelecting;
+      if (!isSelecting) selected.clear();
+      show();
+    },
+    has: (id) => selected.has(id),
+    isActive: () => isSelecting,
+    refresh: show,
+  };
+}

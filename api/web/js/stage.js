@@ -1,0 +1,85 @@
+// The photograph, large, with its regions outlined on it. The region that is pointed at or chosen stands out: the rest
+// of the photograph is veiled along the region's own mask.
+
+import { fill, h } from "./dom.js";
+import { nameOf } from "./format.js";
+import { regionName } from "./why.js";
+
+/** The stage; `onPoint(id | null)` and `onChoose(id)` tell of the regions on it. */
+export function makeStage({ onPoint, onChoose }) {
+  const image = h("img", { class: "stage-image", alt: "", draggable: "false", data: { testid: "viewer-image" } });
+  const preview = h("img", { class: "stage-preview", alt: "", "aria-hidden": "true", draggable: "false" });
+  const veil = h("div", { class: "stage-veil", hidden: true });
+  const outlines = h("div", { class: "stage-outlines", "aria-hidden": "true" });
+  const frame = h("div", { class: "stage-frame" }, preview, image, veil, outlines);
+  const failure = h("p", { class: "stage-failure", hidden: true });
+  const element = h("div", { class: "stage" }, frame, failure);
+  let size = [4, 3];
+  let marks = new Map();
+
+  function fit() {
+    const [wide, high] = size;
+    const scale = Math.min(element.clientWidth / wide, element.clientHeight / high);
+    if (!Number.isFinite(scale) || scale <= 0) return;
+    frame.style.width = `${Math.round(wide * scale)}px`;
+    frame.style.height = `${Math.round(high * scale)}px`;
+  }
+  new ResizeObserver(fit).observe(element);
+
+  image.addEventListener("load", () => frame.classList.add("is-sharp"));
+  image.addEventListener("error", () => {
+    failure.hidden = false;
+    failure.textContent = "The picture can't be shown.";
+  });
+
+  return {
+    element,
+    /** Show a photograph of a list at once; its regions come with `outline`. */
+    show(asset) {
+      size = asset.width ? [asset.width, asset.height] : [4, 3];
+      fit();
+      failure.hidden = true;
+      frame.classList.remove("is-sharp");
+      preview.src = asset.urls.thumbnail;
+      image.alt = asset.caption || nameOf(asset);
+      image.src = asset.urls.thumbnail_1024;
+      marks = new Map();
+      fill(outlines);
+      veil.hidden = true;
+    },
+
+    /** Outline regions; the small ones lie above the large ones that hold them. */
+    outline(regions) {
+      const [wide, high] = size;
+      const numbered = regions.map((region, position) => ({ region, position: position + 1 }));
+      numbered.sort((one, other) => other.region.bbox[2] * other.region.bbox[3] - one.region.bbox[2] * one.region.bbox[3]);
+      marks = new Map(numbered.map(({ region, position }) => {
+        const [x, y, w, h_] = region.bbox;
+        const mark = h(
+          "div",
+          {
+            class: "stage-region", data: { testid: "region-outline", region: region.id }, title: regionName(region, position),
+            style: { left: `${(x / wide) * 100}%`, top: `${(y / high) * 100}%`, width: `${(w / wide) * 100}%`, height: `${(h_ / high) * 100}%` },
+            on: { pointerenter: () => onPoint(region.id), pointerleave: () => onPoint(null), click: () => onChoose(region.id) },
+          },
+        );
+        return [region.id, { mark, region }];
+      }));
+      fill(outlines, [...marks.values()].map(({ mark }) => mark));
+    },
+
+    /** Make one region stand out, or none; with `isVeiled` the rest of the photograph steps back. */
+    highlight(id, isVeiled) {
+      for (const [other, { mark }] of marks) mark.classList.toggle("is-lit", other === id);
+      const found = marks.get(id);
+      veil.hidden = !found || !isVeiled;
+      if (veil.hidden) return;
+      // Everything but the region: a full layer, from which the stylesheet takes the mask's white away.
+      veil.style.maskImage = `linear-gradient(#fff, #fff), url(${JSON.stringify(found.region.urls.mask)})`;
+    },
+
+    setOutlined(isOn) {
+      element.classList.toggle("is-plain", !isOn);
+    },
+  };
+}

@@ -1,0 +1,123 @@
+// What the page shows lives in its URL, so that back, forward, reload and a shared link all work.
+//
+// A state is {q, not, like, picture, box, target, view, sort, photo, filters}. `picture` names an uploaded query
+// picture that this browser keeps (see pictures.js); `filters` holds the API's filters under the API's names.
+
+export const MANY = ["collection", "camera", "tag", "not_tag"];
+const SINGLE = [
+  "taken_from", "taken_to", "orientation", "min_width", "max_width", "min_height", "max_height",
+  "gps_near", "gps_box", "path_prefix",
+];
+export const SORTS = { "-date": "Newest first", date: "Oldest first", "-added": "Added last", added: "Added first" };
+const DEFAULT_SORT = "-date";
+
+const listeners = new Set();
+
+/** The state of a query string; what it does not know is passed over. */
+export function parse(search) {
+  const given = new URLSearchParams(search);
+  const filters = {};
+  for (const name of MANY) {
+    const values = given.getAll(name).filter(Boolean);
+    if (values.length) filters[name] = values;
+  }
+  for (const [name, value] of given) {
+    if ((SINGLE.includes(name) || name.startsWith("custom.")) && value) filters[name] = value;
+  }
+  const box = (given.get("box") ?? "").split(",").map(Number);
+  const isBox = box.length === 4 && box.every(Number.isInteger) && box[2] > 0 && box[3] > 0;
+  return normal({
+    q: given.get("q")?.trim() ?? "",
+    not: given.get("not")?.trim() ?? "",
+    like: given.get("like") ?? "",
+    picture: given.get("picture") ?? "",
+    box: isBox ? box : null,
+    target: given.get("target") === "region" ? "region" : "image",
+    view: given.get("view") === "trash" ? "trash" : "library",
+    sort: given.get("sort") in SORTS ? given.get("sort") : DEFAULT_SORT,
+    photo: given.get("photo") ?? "",
+    filters,
+  });
+}
+
+// What makes no sense without its other half goes with it.
+function normal(state) {
+  const asked = isSearch(state);
+  return {
+    ...state,
+    not: asked ? state.not : "",
+    box: state.picture ? state.box : null,
+    view: asked ? "library" : state.view,
+  };
+}
+
+/** Whether something is asked for; else the page shows the library or the trash. */
+export const isSearch = (state) => Boolean(state.q || state.like || state.picture);
+
+/** The page's address for a state. */
+export function href(state) {
+  const out = new URLSearchParams();
+  for (const name of ["q", "not", "like", "picture"]) if (state[name]) out.set(name, state[name]);
+  if (state.box) out.set("box", state.box.join(","));
+  if (state.target !== "image") out.set("target", state.target);
+  if (state.view !== "library") out.set("view", state.view);
+  for (const [name, value] of filterPairs(state.filters)) out.append(name, value);
+  if (state.sort !== DEFAULT_SORT) out.set("sort", state.sort);
+  if (state.photo) out.set("photo", state.photo);
+  const query = out.toString();
+  return query ? `/?${query}` : "/";
+}
+
+/** The filters as [name, value] pairs, those with many values once for each. */
+export function filterPairs(filters) {
+  return Object.entries(filters).flatMap(([name, value]) =>
+    Array.isArray(value) ? value.map((each) => [name, each]) : [[name, value]],
+  );
+}
+
+/** Filters with another value for one name; empty values take the filter away. */
+export function withFilter(filters, name, value) {
+  const rest = Object.fromEntries(Object.entries(filters).filter(([other]) => other !== name));
+  const isEmpty = Array.isArray(value) ? value.length === 0 : !value;
+  return isEmpty ? rest : { ...rest, [name]: value };
+}
+
+/** What the results depend on: the state without the open photograph. */
+export const resultsKey = (state) => href({ ...state, photo: "" });
+
+let current = parse(location.search);
+
+/** The state that the page shows now. */
+export const state = () => current;
+
+/** Change the state; one step of the browser's history unless `replace` is set. */
+export function go(patch, { replace = false, note = {} } = {}) {
+  const next = normal({ ...current, ...patch });
+  const address = href(next);
+  if (address === href(current)) return;
+  current = next;
+  if (replace) history.replaceState({ ...history.state, ...note }, "", address);
+  else history.pushState(note, "", address);
+  tell();
+}
+
+/** Start anew from the library, keeping only what is given. */
+export const goAfresh = (patch = {}) => go({ ...parse(""), ...patch });
+
+/** Call a function with (state, before) after each change. */
+export function onChange(listener) {
+  listeners.add(listener);
+}
+
+let told = null;
+/** Let all listeners show the present state. */
+export function tell() {
+  const before = told;
+  told = current;
+  for (const listener of listeners) listener(current, before);
+}
+
+window.addEventListener("popstate", () => {
+  current = parse(location.search);
+  tell();
+});

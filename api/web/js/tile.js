@@ -1,0 +1,133 @@
+// One picture of the grid: a link to the photograph, the part that matched outlined, and on hover or focus why.
+
+import { h, icon, iconButton } from "./dom.js";
+import { nameOf, plural } from "./format.js";
+import { href } from "./state.js";
+import { reasons, reasonSentence } from "./why.js";
+
+const NARROWEST = 0.42;
+const MARGIN = 0.3;
+const DEEPEST_ZOOM = 5;
+
+/**
+ * The part of the photograph that a tile shows, [x, y, width, height] in its pixels: all of it, or for a region
+ * the region with its surroundings.
+ */
+function windowOf({ asset, region }, target) {
+  const width = asset.width || 4;
+  const height = asset.height || 3;
+  if (target !== "region" || !region) return [0, 0, width, height];
+  const [x, y, w, h] = region.bbox;
+  const margin = MARGIN * Math.max(w, h);
+  let wide = Math.max(w + margin * 2, width / DEEPEST_ZOOM);
+  let high = Math.max(h + margin * 2, height / DEEPEST_ZOOM);
+  // No slivers: the shape stays between 2:3 and 2:1.
+  wide = Math.min(width, Math.max(wide, high * 0.67));
+  high = Math.min(height, Math.max(high, wide / 2));
+  const left = Math.min(Math.max(0, x + w / 2 - wide / 2), width - wide);
+  const top = Math.min(Math.max(0, y + h / 2 - high / 2), height - high);
+  return [left, top, wide, high];
+}
+
+const percent = (share) => `${(share * 100).toFixed(3)}%`;
+
+/** Where a box lies in a window, as CSS. */
+function placed([x, y, w, h], [left, top, wide, high]) {
+  return { left: percent((x - left) / wide), top: percent((y - top) / high), width: percent(w / wide), height: percent(h / high) };
+}
+
+/** The tile's aspect ratio, known before any picture is loaded. */
+export function ratioOf(result, target) {
+  const [, , wide, high] = windowOf(result, target);
+  return Math.max(wide / high, NARROWEST);
+}
+
+/** The thumbnail that is sharp enough when the tile is this large. */
+export function thumbnailFor({ asset, region }, target, size) {
+  const [, , wide] = windowOf({ asset, region }, target);
+  const whole = (size.width * (asset.width || wide)) / wide;
+  const longer = whole * Math.max(1, (asset.height || 1) / (asset.width || 1)) * Math.min(2, devicePixelRatio || 1);
+  if (longer <= 290) return asset.urls.thumbnail;
+  return longer <= 580 ? asset.urls.thumbnail_512 : asset.urls.thumbnail_1024;
+}
+
+let count = 0;
+
+/** A tile; `actions` are {open, toggle, similar}, each called with the result and the event. */
+export function tile(result, state, actions, isSelected) {
+  const { asset, region } = result;
+  const shown = windowOf(result, state.target);
+  const [, , wide, high] = shown;
+  const caption = region?.caption || asset.caption || "";
+  count += 1;
+  const whyId = `why-${count}`;
+  const why = reasons(result);
+
+  const image = h("img", {
+    alt: caption ? `${nameOf(asset)}: ${caption}` : nameOf(asset), decoding: "async", draggable: "false",
+    style: placed([0, 0, asset.width || wide, asset.height || high], shown),
+    on: {
+      load: () => element.classList.add("is-loaded"),
+      error: () => element.classList.add("is-broken"),
+    },
+  });
+  const frame = h(
+    "span", { class: "frame", style: { width: percent(Math.min(1, wide / high / NARROWEST)) } },
+    image, region && h("span", { class: "outline", style: placed(region.bbox, shown) }),
+  );
+  const link = h(
+    "a",
+    {
+      class: "tile-link", href: href({ ...state, photo: asset.id }), "aria-describedby": why.length ? whyId : null,
+      data: { testid: "hit-link" },
+      on: {
+        click: (event) => {
+          // With a modifier it is a link like any other.
+          if (event.metaKey || event.ctrlKey || event.altKey || event.button) return;
+          event.preventDefault();
+          actions.open(result, event);
+        },
+      },
+    },
+    frame,
+    h("span", { class: "broken", "aria-hidden": "true" }, icon("photo"), h("span", {}, nameOf(asset))),
+    badge(asset),
+    h(
+      "span", { class: "why", "aria-hidden": "true", data: { testid: "why" } },
+      caption && h("span", { class: "why-caption" }, caption),
+      why.map(({ label, place, score }) => h("span", { class: "why-line" }, h("span", {}, label), h("span", {}, `${place} · ${score}`))),
+    ),
+  );
+  const element = h(
+    "li",
+    {
+      class: `tile${isSelected ? " is-selected" : ""}`,
+      data: { testid: "hit", asset: asset.id, ...(region ? { region: region.id } : {}) },
+    },
+    link,
+    why.length > 0 && h("span", { id: whyId, hidden: true }, reasonSentence(result)),
+    h(
+      "button",
+      {
+        type: "button", class: "tile-check", tabindex: "-1", "aria-pressed": String(Boolean(isSelected)),
+        "aria-label": `Select ${nameOf(asset)}`, title: "Select (x)", data: { testid: "select" },
+        on: { click: (event) => actions.toggle(result, event) },
+      },
+      icon("check"),
+    ),
+    asset.state === "indexed" &&
+      iconButton("similar", region && state.target === "region" ? "More like this part (m)" : "More like this (m)",
+        (event) => actions.similar(result, event), { class: "tile-similar", tabindex: "-1", data: { testid: "hit-similar" } }),
+  );
+  return { element, image };
+}
+
+function badge(asset) {
+  if (asset.state === "pending") return h("span", { class: "badge", data: { testid: "pending" } }, "Waiting to be indexed");
+  if (asset.state === "failed") return h("span", { class: "badge is-bad" }, "Can't be read");
+  return null;
+}
+
+/** What a number of tiles is called. */
+export const tileCount = (number, target) =>
+  target === "region" ? plural(number, "thing") : plural(number, "photo");

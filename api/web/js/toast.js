@@ -1,0 +1,49 @@
+// Short messages at the foot of the page, with at most one action; they stay while pointed at or focused.
+
+import { announce, button, h, iconButton } from "./dom.js";
+
+const STAY_MS = 9000;
+
+/** Show a message; `action` is {words, run}. Errors stay until closed. */
+export function toast(message, { action, isError = false } = {}) {
+  // A dialog makes the rest of the page inert: the message goes inside it.
+  const dialog = [...document.querySelectorAll("dialog[open]")].at(-1);
+  const host = document.getElementById("toasts");
+  if (dialog) dialog.append(host);
+  else document.body.append(host);
+  const element = h(
+    "div", { class: `toast${isError ? " is-bad" : ""}`, role: isError ? "alert" : null, data: { testid: "toast" } },
+    h("p", {}, message),
+    action && button(action.words, () => { close(); action.run(); }, { class: "is-small", "data-testid": "toast-action" }),
+    iconButton("close", "Dismiss", () => close()),
+  );
+  let timer = null;
+  const wait = () => {
+    clearTimeout(timer);
+    if (!isError) timer = setTimeout(close, STAY_MS);
+  };
+  const stay = () => clearTimeout(timer);
+  function close() {
+    clearTimeout(timer);
+    element.remove();
+  }
+  element.addEventListener("pointerenter", stay);
+  element.addEventListener("pointerleave", wait);
+  element.addEventListener("focusin", stay);
+  element.addEventListener("focusout", wait);
+  host.append(element);
+  while (host.childElementCount > 3) host.firstElementChild.remove();
+  if (!isError) announce(message);
+  wait();
+}
+
+/** Show why something failed. */
+export function toastProblem(error) {
+  if (error.name === "AbortError") return;
+  toast([error.message, error.remedy].filter(Boolean).join(" "), { isError: true });
+}
+
+/** Bring the messages back to the page before a dialog closes. */
+export function releaseToasts() {
+  document.body.append(document.getElementById("toasts"));
+}

@@ -1,0 +1,203 @@
+// A photograph opened large: a modal dialog over the grid, which the URL's `photo` opens and closes.
+
+import * as api from "./api.js";
+import { announce, fill, h, iconButton, isTyping } from "./dom.js";
+import { showDetails } from "./details.js";
+import { nameOf } from "./format.js";
+import { makeStage } from "./stage.js";
+import { go, goAfresh, state } from "./state.js";
+import { releaseToasts, toastProblem } from "./toast.js";
+
+/**
+ * The viewer. `results` are walked by the arrow keys; `actions`: {changed(asset), remove(asset), restore(asset),
+ * part(asset), focusOn(id)}.
+ */
+export function makeViewer({ results, actions }) {
+  // The region that stands out while none is pointed at: the one that was found, or that a person chose.
+  let found = null;
+  let chosen = null;
+  let controller = null;
+  let open = null;
+  let nextResult = null;
+
+  const stage = makeStage({ onPoint: (id) => point(id), onChoose: choose });
+  const side = h("div", { class: "viewer-side", tabindex: "0", role: "region", "aria-label": "Details" });
+  const previous = iconButton("left", "Previous (left arrow)", () => walk(-1), { class: "viewer-previous", "data-testid": "previous" });
+  const next = iconButton("right", "Next (right arrow)", () => walk(1), { class: "viewer-next", "data-testid": "next" });
+  const outlines = iconButton("outlines", "Outline the things in it (o)", () => setOutlined(!isOutlined), { "data-testid": "outlines", "aria-pressed": "true" });
+  const count = h("span", { class: "viewer-count" });
+  const dialog = h(
+    "dialog", { class: "viewer", "aria-label": "Photo", data: { testid: "viewer" } },
+    h("div", { class: "viewer-main" },
+      h("div", { class: "viewer-bar" }, iconButton("close", "Close (Esc)", () => close(), { "data-testid": "viewer-close" }), count, h("span", { class: "spring" }), outlines),
+      stage.element, previous, next),
+    side,
+  );
+  document.body.append(dialog);
+
+  let isOutlined = true;
+  function setOutlined(isOn) {
+    isOutlined = isOn;
+    outlines.setAttribute("aria-pressed", String(isOn));
+    stage.setOutlined(isOn);
+  }
+
+  function point(id) {
+    const lit = id ?? chosen ?? found;
+    stage.highlight(lit, Boolean(id ?? chosen));
+    for (const row of side.querySelectorAll(".region")) row.classList.toggle("is-lit", row.dataset.region === lit);
+  }
+
+  function choose(id) {
+    chosen = chosen === id ? null : id;
+    point(null);
+    const row = [...side.querySelectorAll(".region")].find((each) => each.dataset.region === id);
+    row?.querySelector("button").focus({ preventScroll: true });
+    row?.scrollIntoView({ block: "nearest" });
+  }
+
+  const position = (id, region) => {
+    const all = results.items();
+    const exact = nextResult && all.indexOf(nextResult);
+    if (exact >= 0 && exact !== null && all[exact].asset.id === id) return exact;
+    return all.findIndex((item) => item.asset.id === id && (!region || item.region?.id === region));
+  };
+
+  async function walk(step) {
+    const here = position(open);
+    if (here < 0) return;
+    let to = here + step;
+    // In results of regions one photograph may come several times in a row; each is a stop of its own.
+    if (to >= results.items().length && !(await results.advance())) return;
+    to = Math.max(0, to);
+    const result = results.items()[to];
+    if (!result || to === here) return;
+    nextResult = result;
+    if (result.asset.id === open) load(open, result);
+    else go({ photo: result.asset.id }, { replace: true });
+  }
+
+  function close() {
+    if (history.state?.opened) history.back();
+    else go({ photo: "" });
+  }
+
+  dialog.addEventListener("cancel", (event) => {
+    event.preventDefault();
+    close();
+  });
+  dialog.addEventListener("keydown", (event) => {
+    if (isTyping(event) || event.ctrlKey || event.metaKey || event.altKey) return;
+    const deed = {
+      ArrowLeft: () => walk(-1), ArrowRight: () => walk(1), o: () => setOutlined(!isOutlined),
+      Delete: () => side.querySelector('[data-testid="delete"]')?.click(),
+      m: () => side.querySelector('[data-testid="similar"]')?.click(),
+    }[event.key];
+    if (!deed) return;
+    event.preventDefault();
+    deed();
+  });
+  // The page behind stays where it is; on a narrow screen the viewer itself scrolls.
+  stage.element.addEventListener("wheel", (event) => {
+    if (dialog.scrollHeight <= dialog.clientHeight) event.preventDefault();
+  }, { passive: false });
+  // A tap beside the picture closes, as people expect of a picture that lies over a page.
+  stage.element.addEventListener("click", (event) => event.target === stage.element && close());
+
+  async function load(id, result) {
+    controller?.abort();
+    controller = new AbortController();
+    chosen = null;
+    found = null;
+    open = id;
+    const index = position(id);
+    nextResult = index >= 0 ? results.items()[index] : result ?? null;
+    const total = results.items().length;
+    count.textContent = index >= 0 ? `${index + 1} of ${total}` : "";
+    previous.disabled = index <= 0;
+    next.disabled = index < 0;
+    if (nextResult) {
+      stage.show(nextResult.asset);
+      fill(side, h("div", { class: "detail-title" }, h("h2", {}, nameOf(nextResult.asset))), h("p", { class: "hint" }, "Loading the details…"));
+    }
+    side.scrollTop = 0;
+    try {
+      const asset = await api.asset(id, controller.signal);
+      if (open !== id) return;
+      if (!nextResult) stage.show(asset);
+      stage.outline(asset.regions);
+      draw(asset);
+      announce(nameOf(asset));
+      const lit = nextResult?.region;
+      if (lit && asset.regions.some((region) => region.id === lit.id)) {
+        found = lit.id;
+        point(null);
+      }
+    } catch (problem) {
+      if (problem.name === "AbortError" || open !== id) return;
+      fill(side, h("div", { class: "notice is-small", role: "alert" }, h("h2", {}, problem.status === 404 ? "This photo is not there" : "The details can't be loaded"),
+        h("p", {}, [problem.message, problem.remedy].filter(Boolean).join(" ")),
+        h("button", { type: "button", class: "button", on: { click: () => load(id, result) } }, "Try again")));
+    }
+  }
+
+  function draw(asset) {
+    dialog.setAttribute("aria-label", nameOf(asset));
+    showDetails(side, asset, nextResult, {
+      point,
+      similar: (like, target) => goAfresh({ like, target, filters: state().filters }),
+      filter: (name, value) => goAfresh({ filters: { [name]: value } }),
+      changed: (changed) => {
+        dialog.setAttribute("aria-label", nameOf(changed));
+        actions.changed(changed);
+      },
+      part: actions.part,
+      async remove(of) {
+        const here = position(of.id);
+        const after = results.items()[here + 1] ?? results.items()[here - 1];
+        try {
+          await actions.remove(of);
+        } catch (problem) {
+          toastProblem(problem);
+          return;
+        }
+        nextResult = null;
+        if (after && after.asset.id !== of.id) go({ photo: after.asset.id }, { replace: true });
+        else close();
+      },
+      async restore(of) {
+        try {
+          await actions.restore(of);
+          close();
+        } catch (problem) {
+          toastProblem(problem);
+        }
+      },
+    });
+  }
+
+  return {
+    /** Which result the next opening is of, when a photograph comes several times. */
+    expect(result) {
+      nextResult = result;
+    },
+    show(current) {
+      if (!current.photo) {
+        if (!dialog.open) return;
+        const was = open;
+        open = null;
+        controller?.abort();
+        releaseToasts();
+        dialog.close();
+        actions.focusOn(was);
+        return;
+      }
+      if (!dialog.open) {
+        dialog.showModal();
+        setOutlined(isOutlined);
+        dialog.querySelector('[data-testid="viewer-close"]').focus();
+      }
+      if (open !== current.photo) load(current.photo, nextResult);
+    },
+  };
+}
