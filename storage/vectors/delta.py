@@ -103,6 +103,10 @@ class Delta:
         """The vectors at `positions` (m,), float32 (m, d)."""
         return self.vector_buffer[positions]
 
+    def block(self, start: int, end: int) -> Float32Array:
+        """The vectors from `start` up to `end`, float32 (end - start, d), not copied."""
+        return self.vector_buffer[start:end]
+
     def scan(
         self, queries: Float32Array, fetch: int, selected: BoolArray | None, count: int
     ) -> None:

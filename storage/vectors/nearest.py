@@ -70,7 +70,10 @@ class Part(Protocol):
         """Which rows `allowed` contains, (n,)."""
 
     def gather(self, positions: Int64Array) -> Float32Array:
-        """The vectors at `positions` (m,), float32 (m, d)."""
+        """The vectors at `positions` (m,), float32 (m, d), as the caller's own copy."""
+
+    def block(self, start: int, end: int) -> Float32Array:
+        """The vectors from `start` up to `end`, float32 (end - start, d), to be read only."""
 
     def scan(
         self, queries: Float32Array, fetch: int, selected: BoolArray | None, count: int
@@ -175,7 +178,15 @@ def _margin(error: float, norm: float, dimension: int) -> float:
 
 
 def _score_every(part: Part, queries: Float32Array, positions: Int64Array) -> Float32Array:
-    """Inner products of the queries with the rows at `positions` (m,): (q, m)."""
+    """Inner products of the queries with the rows at `positions` (m,), ascending: (q, m)."""
+    total = len(part.ids)
+    if 2 * len(positions) >= total:
+        # Multiplying a row that is not wanted costs less than copying those that are.
+        scores = np.empty((len(queries), total), np.float32)
+        for start in range(0, total, _BLOCK_ROWS):
+            end = min(start + _BLOCK_ROWS, total)
+            scores[:, start:end] = queries @ part.block(start, end).T  # (q, d) @ (d, b)
+        return scores if len(positions) == total else scores[:, positions]
     scores = np.empty((len(queries), len(positions)), np.float32)
     for start in range(0, len(positions), _BLOCK_ROWS):
         rows = part.gather(positions[start : start + _BLOCK_ROWS])
@@ -209,7 +220,8 @@ def _rank(
             block = positions[start : start + _BLOCK_ROWS]
             # Unlike a matrix product, a row's sum here does not depend on the rows beside it, so
             # equal vectors score equal wherever they lie.
-            exact[filled : filled + len(block)] = (group.part.gather(block) * query).sum(axis=1)
+            rows = group.part.gather(block)
+            exact[filled : filled + len(block)] = np.multiply(rows, query, out=rows).sum(axis=1)
             ids[filled : filled + len(block)] = group.part.ids[block]
             filled += len(block)
     order = np.lexsort((ids, -exact))[:k]

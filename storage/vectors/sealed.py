@@ -97,6 +97,10 @@ class Sealed:
         """The vectors at `positions` (m,), float32 (m, d)."""
         return self.segment.gather(positions)
 
+    def block(self, start: int, end: int) -> Float32Array:
+        """The vectors from `start` up to `end`, float32 (end - start, d)."""
+        return self.segment.block(start, end)
+
     def scan(
         self, queries: Float32Array, fetch: int, selected: BoolArray | None, count: int
     ) -> Scan:

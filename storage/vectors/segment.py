@@ -74,6 +74,11 @@ class Segment:
         rows: Float32Array = self.faiss_index.reconstruct_batch(positions)
         return rows
 
+    def block(self, start: int, end: int) -> Float32Array:
+        """The vectors from `start` up to `end`, as float32 (end - start, d), exact."""
+        found: Float32Array = self.faiss_index.reconstruct_n(start, end - start)
+        return found
+
     def vectors(self) -> Float16Array:
         """A copy of all vectors, float16 (n, d)."""
         codes: npt.NDArray[np.uint8] = load_faiss().vector_to_array(self.faiss_index.codes)

@@ -88,8 +88,11 @@ class TwoSpaces(MemoryHome):
     def _embed(
         self, channel: Channel, content: int, region: int | None, near: Float32Array | None
     ) -> None:
-        super()._embed(channel, content, region, near)
-        super()._embed(Channel("v", channel.kind), content, region, near)
+        for each in (channel, Channel("v", channel.kind)):
+            super()._embed(each, content, region, near)
+            number = len(self.owner)
+            # As a catalog keeps it, so that its norm is not quite 1.
+            self.rows[each][number] = self.rows[each][number].astype(np.float16).astype(np.float32)
 
     def stored(self, channel: Channel, content: int, region: int) -> Float32Array:
         return next(
@@ -252,6 +255,16 @@ def test_one_positive_term_is_the_plain_query(target: Target, weight: float) -> 
     ):
         composed = ComposedQuery((Term(query, weight),))
         assert plain(answer(home, composed, target)) == plain(answer(home, query, target))
+
+
+def test_the_vector_of_a_single_term_is_the_stored_one() -> None:
+    home = TwoSpaces(3)
+    stored = home.stored(SEEN, 1, 0)
+    rows = {home.owner[number][0]: vector for number, vector in home.rows[SEEN].items()}
+    for hit in answer(home, LikeQuery(Reference(1, False)), Target.IMAGE).hits:
+        (match,) = (match for match in hit.channels if match.channel == SEEN)
+        # Its norm is off by more than this.
+        assert match.score == pytest.approx(float(rows[hit.asset.content] @ stored), abs=1e-6)
 
 
 def test_only_the_ratio_of_weights_matters() -> None:

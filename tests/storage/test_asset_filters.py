@@ -177,6 +177,8 @@ def test_every_condition_divides_the_assets(filled: Filled) -> None:
         AssetFilter(gps_box=GpsBox(179, -20, -179, 0)),
         AssetFilter(gps_box=GpsBox(-180, -90, -179, 90)),
         AssetFilter(gps_near=GpsCircle(-17, 179.9, 50)),
+        # The whole earth, its other side included.
+        AssetFilter(gps_near=GpsCircle(52.5, 13.4, 20_050)),
         AssetFilter(min_width=31),
         AssetFilter(max_height=30),
         AssetFilter(orientation=Orientation.SQUARE),

@@ -34,6 +34,9 @@ class VaguePart:
     def gather(self, positions: np.ndarray) -> np.ndarray:
         return self.rows[positions]
 
+    def block(self, start: int, end: int) -> np.ndarray:
+        return self.rows[start:end]
+
     def scan(
         self, queries: np.ndarray, fetch: int, selected: np.ndarray | None, count: int
     ) -> Scan:

@@ -1,0 +1,128 @@
+"""Where the time of a warm text search goes: `python benchmarks/search_latency.py HOME`.
+
+In one run and in turn for each query: the text encoder alone, the search of the vector indexes alone (as
+deep as the engine reads them), and the whole engine, with its stages as it tells them itself. Prints
+the 50th and 95th percentile in milliseconds, and what the engine adds to encoder and indexes.
+"""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from regard.api.wiring import Library, open_library
+from regard.core.catalog import ChannelQuery
+from regard.core.filters import EVERYTHING
+from regard.core.records import Float32Array, QueryKind, Target
+from regard.core.settings import Settings
+from regard.search.answers import Scope, TextQuery
+from regard.search.ranking import embeddings_at, level_for
+
+_ADJECTIVES = ("a red", "a small", "an old", "a wet", "a bright", "two", "a wooden", "some")
+_THINGS = ("bus", "cats", "flower", "house by the sea", "bridge at night", "street", "dogs", "boat")
+_PLACES = ("", " in the snow", " under trees", " on a table")
+
+
+def queries(count: int) -> list[str]:
+    """Texts that differ, of the length that people type."""
+    texts = map("".join, itertools.product((f"{a} " for a in _ADJECTIVES), _THINGS, _PLACES))
+    return list(itertools.islice(itertools.cycle(texts), count))
+
+
+class Rows:
+    """Seconds by name, in the order in which the names came."""
+
+    def __init__(self) -> None:
+        self.seconds: dict[str, list[float]] = {}
+
+    def add(self, name: str, seconds: float) -> None:
+        """One figure."""
+        self.seconds.setdefault(name, []).append(seconds)
+
+    def timed(self, name: str, call: Callable[[], Any]) -> Any:
+        """What the call returns; how long it took is one figure."""
+        started = time.perf_counter()
+        result = call()
+        self.add(name, time.perf_counter() - started)
+        return result
+
+    def percentile(self, name: str, percent: int) -> float:
+        """In milliseconds."""
+        return 1000 * float(np.percentile(self.seconds[name], percent))
+
+    def print(self) -> None:
+        """One line a name."""
+        width = max(map(len, self.seconds))
+        print(f"{'milliseconds':{width}}  {'p50':>7}  {'p95':>7}")
+        for name in self.seconds:
+            p50, p95 = self.percentile(name, 50), self.percentile(name, 95)
+            print(f"{name:{width}}  {p50:7.2f}  {p95:7.2f}")
+
+
+def measure(library: Library, texts: Sequence[str], target: Target, limit: int) -> Rows:
+    """Warm everything up, then time the parts and the whole side by side."""
+    rows = Rows()
+    engine = library.engine(observe=lambda stage, took: rows.add(f"  engine: {stage}", took))
+    routed = library.profile.routes[QueryKind.TEXT, target]
+    spaces = dict.fromkeys(weighted.channel.space for weighted in routed)
+    encoders = {space: library.profile.encoder(space) for space in spaces}
+    scope = Scope(target, limit)
+    library.indexes.catch_up()
+    library.search_catalog.preload()
+    level = level_for(limit)
+
+    def encode(text: str) -> dict[str, Float32Array]:
+        return {space: encoder.encode_texts([text]) for space, encoder in encoders.items()}
+
+    def asked(vectors: dict[str, Float32Array]) -> list[ChannelQuery]:
+        return [
+            ChannelQuery(
+                weighted.channel,
+                vectors[weighted.channel.space],
+                embeddings_at(weighted, target, level),
+            )
+            for weighted in routed
+        ]
+
+    for text in texts[:20]:
+        library.indexes.search(asked(encode(text)), EVERYTHING)
+        engine.search(TextQuery(text), scope)
+    rows.seconds.clear()
+    for text in texts:
+        vectors = rows.timed("encoder alone", lambda text=text: encode(text))
+        raw = asked(vectors)
+        rows.timed("raw index search alone", lambda raw=raw: search_raw(library, raw))
+        rows.timed("engine", lambda text=text: engine.search(TextQuery(text), scope))
+    return rows
+
+
+def search_raw(library: Library, asked: Sequence[ChannelQuery]) -> None:
+    """The vector indexes as they are, without a look at the catalog."""
+    for query in asked:
+        index = library.indexes._index(query.channel)  # nobody else has a use for it
+        index.search(query.vectors, min(query.k, index.stats()["rows"] + 1))
+
+
+def main() -> None:
+    """Time, and print."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("home", type=Path)
+    parser.add_argument("--queries", type=int, default=200)
+    parser.add_argument("--limit", type=int, default=20)
+    parser.add_argument("--target", type=Target, choices=list(Target), default=Target.IMAGE)
+    arguments = parser.parse_args()
+    with open_library(Settings.resolve(arguments.home, {})) as library:
+        rows = measure(library, queries(arguments.queries), arguments.target, arguments.limit)
+    rows.print()
+    parts = sum(rows.percentile(name, 50) for name in ("encoder alone", "raw index search alone"))
+    print(f"the engine adds {rows.percentile('engine', 50) - parts:.2f} ms at the median")
+
+
+if __name__ == "__main__":
+    main()
