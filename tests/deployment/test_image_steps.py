@@ -165,7 +165,15 @@ def test_a_backup_brings_everything_back(compose: Compose, tmp_path: Path) -> No
         dump.write_bytes(
             former.run_in_database("pg_dump", "--username=regard", "--format=custom", "regard")
         )
-        kept = ("-C", "/data", "-cz", "--exclude=./indexes", "--exclude=./thumbnails", ".")
+        kept = (
+            "-C",
+            "/data",
+            "-cz",
+            "--format=posix",
+            "--exclude=./indexes",
+            "--exclude=./thumbnails",
+            ".",
+        )
         data.write_bytes(former.run(*kept, entrypoint="tar"))
 
     later.run_in_database("pg_restore", "--username=regard", "--dbname=regard", given=dump)
