@@ -34,6 +34,16 @@ export function problemOf(status, text) {
   }
 }
 
+/** Why a picture does not come: an <img> can't tell. Null when it would come now. */
+export async function whyNoPicture(address) {
+  try {
+    const answer = await fetch(address);
+    return answer.ok ? null : problemOf(answer.status, await answer.text());
+  } catch {
+    return unreachable();
+  }
+}
+
 /** The problem of an answer that never came. */
 export const unreachable = () =>
   new Problem({ detail: "the server can't be reached", remedy: "check that `regard serve` is running, then try again" });

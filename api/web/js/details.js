@@ -128,7 +128,7 @@ function regions(asset, actions) {
         type: "button", class: "region-go", "aria-label": `More like ${name}`, title: "More like this part", data: { testid: "region-similar" },
         on: { click: () => actions.similar(region.id, "region") },
       },
-      h("img", { src: region.urls.crop, alt: "", loading: "lazy" }),
+      h("img", { src: region.urls.crop, alt: "", loading: "lazy", on: { error: (event) => event.currentTarget.removeAttribute("src") } }),
       h("span", { class: "region-words" }, h("span", {}, name), h("span", { class: "region-size" }, `${share}% of the photo`)),
       icon("similar")),
     );

@@ -20,10 +20,11 @@ export function makeGrid(list, actions, isSelected) {
       const size = sizes[position];
       each.element.style.width = `${size.width}px`;
       each.element.style.height = `${size.height}px`;
-      if (position >= from && !each.image.hasAttribute("src")) {
-        each.image.loading = "lazy";
-        each.image.src = thumbnailFor(each.result, shownFor.target, size);
-      }
+      if (position < from || each.image.hasAttribute("src")) return;
+      const thumbnail = thumbnailFor(each.result, shownFor.target, size);
+      if (thumbnail === null) return;
+      each.image.loading = "lazy";
+      each.image.src = thumbnail;
     });
   }
 

@@ -153,8 +153,8 @@ function bar(job) {
 }
 
 function words(job) {
-  const failed = job.failed ? `, ${number(job.failed)} failed` : "";
+  const failed = job.failed ? `, ${number(job.failed)} of them failed` : "";
   if (job.state === "queued") return "Waits for its turn";
-  if (isActive(job)) return job.total === null ? `${plural(job.done, "photo")} so far${failed}` : `Indexed ${number(job.done)} of ${plural(job.total, "photo")}${failed}`;
-  return job.done || job.failed ? `Indexed ${plural(job.done, "photo")}${failed}` : "Nothing was left to index";
+  if (isActive(job)) return job.total === null ? `${plural(job.done, "photo")} so far${failed}` : `${number(job.done)} of ${plural(job.total, "photo")} done${failed}`;
+  return job.done || job.failed ? `${plural(job.done, "photo")} done${failed}` : "Nothing was left to index";
 }

@@ -123,7 +123,11 @@ const viewer = makeViewer({
   },
 });
 
-const fresh = makeFresh(part("fresh"), () => results.reload());
+const fresh = makeFresh(part("fresh"), async () => {
+  await results.reload();
+  scrollTo({ top: 0, behavior: "smooth" });
+  grid.focusFirst();
+});
 const uploadButton = button("Upload", () => upload.open(), { drawing: "upload", class: "upload-open", "data-testid": "upload-open", "aria-label": "Upload photos" });
 part("actions").append(uploadButton);
 const jobs = makeJobs(part("actions"), (job, before) => {

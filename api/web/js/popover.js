@@ -34,6 +34,12 @@ export function makePopover(panel, { onOpen, onClose } = {}) {
   }, { capture: true });
   addEventListener("keydown", () => { wasOpen = false; }, { capture: true });
 
+  // Whoever walks on by Tab has left it.
+  panel.addEventListener("focusout", (event) => {
+    const to = event.relatedTarget;
+    if (to && !panel.contains(to) && !anchor?.contains(to) && panel.matches(":popover-open")) panel.hidePopover();
+  });
+
   const self = {
     open(from) {
       anchor = from;

@@ -184,10 +184,16 @@ export function makeResults({ grid, list, notice, tail, summary, help }) {
     show,
     /** Remember what is shown and where; before anything of the next state moves the page. */
     keep,
-    /** Load the present results anew, in place. */
+    /** Load the present results anew, as many as there were, without moving the page. */
     async reload() {
       kept.clear();
-      if (now) await load(now, null);
+      if (!now) return;
+      const which = now;
+      const count = which.items.length;
+      const scroll = scrollY;
+      await load(which, null);
+      while (which === now && which.next && !which.problem && which.items.length < count) await load(which, which.next);
+      if (which === now) scrollTo(0, scroll);
     },
     /** Forget photographs that went away, here and in what is kept. */
     remove(ids) {
@@ -203,6 +209,7 @@ export function makeResults({ grid, list, notice, tail, summary, help }) {
       grid.refresh(asset);
     },
     items: () => now?.items ?? [],
+    hasMore: () => Boolean(now?.next),
     /** Load a further page, for whoever walks past the end; whether there was one. */
     async advance() {
       if (!now?.next) return false;

@@ -1,9 +1,12 @@
 // The photograph, large, with its regions outlined on it. The region that is pointed at or chosen stands out: the rest
 // of the photograph is veiled along the region's own mask.
 
+import { whyNoPicture } from "./api.js";
 import { fill, h } from "./dom.js";
 import { nameOf } from "./format.js";
 import { regionName } from "./why.js";
+
+const UNSEEN = "This picture can't be shown.";
 
 /** The stage; `onPoint(id | null)` and `onChoose(id)` tell of the regions on it. */
 export function makeStage({ onPoint, onChoose }) {
@@ -27,10 +30,18 @@ export function makeStage({ onPoint, onChoose }) {
   new ResizeObserver(fit).observe(element);
 
   image.addEventListener("load", () => frame.classList.add("is-sharp"));
-  image.addEventListener("error", () => {
-    failure.hidden = false;
-    failure.textContent = "The picture can't be shown.";
+  image.addEventListener("error", async () => {
+    fail(true);
+    const source = image.src;
+    const problem = await whyNoPicture(source);
+    if (problem && image.src === source) failure.textContent = [UNSEEN, problem.message, problem.remedy].filter(Boolean).join(" ");
   });
+
+  function fail(hasFailed) {
+    frame.hidden = hasFailed;
+    failure.hidden = !hasFailed;
+    failure.textContent = UNSEEN;
+  }
 
   return {
     element,
@@ -38,11 +49,14 @@ export function makeStage({ onPoint, onChoose }) {
     show(asset) {
       size = asset.width ? [asset.width, asset.height] : [4, 3];
       fit();
-      failure.hidden = true;
+      fail(asset.state === "failed");
       frame.classList.remove("is-sharp");
-      preview.src = asset.urls.thumbnail;
       image.alt = asset.caption || nameOf(asset);
-      image.src = asset.urls.thumbnail_1024;
+      for (const each of [preview, image]) each.removeAttribute("src");
+      if (asset.state !== "failed") {
+        preview.src = asset.urls.thumbnail;
+        image.src = asset.urls.thumbnail_1024;
+      }
       marks = new Map();
       fill(outlines);
       veil.hidden = true;

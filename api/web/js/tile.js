@@ -42,8 +42,9 @@ export function ratioOf(result, target) {
   return Math.max(wide / high, NARROWEST);
 }
 
-/** The thumbnail that is sharp enough when the tile is this large. */
+/** The thumbnail that is sharp enough when the tile is this large; null where there can't be one. */
 export function thumbnailFor({ asset, region }, target, size) {
+  if (asset.state === "failed") return null;
   const [, , wide] = windowOf({ asset, region }, target);
   const whole = (size.width * (asset.width || wide)) / wide;
   const longer = whole * Math.max(1, (asset.height || 1) / (asset.width || 1)) * Math.min(2, devicePixelRatio || 1);
@@ -90,7 +91,7 @@ export function tile(result, state, actions, isSelected) {
       },
     },
     frame,
-    h("span", { class: "broken", "aria-hidden": "true" }, icon("photo"), h("span", {}, nameOf(asset))),
+    h("span", { class: "broken" }, icon("photo"), h("span", {}, nameOf(asset))),
     badge(asset),
     h(
       "span", { class: "why", "aria-hidden": "true", data: { testid: "why" } },
@@ -101,7 +102,7 @@ export function tile(result, state, actions, isSelected) {
   const element = h(
     "li",
     {
-      class: `tile${isSelected ? " is-selected" : ""}`,
+      class: ["tile", isSelected && "is-selected", asset.state === "failed" && "is-broken"].filter(Boolean).join(" "),
       data: { testid: "hit", asset: asset.id, ...(region ? { region: region.id } : {}) },
     },
     link,

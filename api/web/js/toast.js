@@ -3,14 +3,16 @@
 import { announce, button, h, iconButton } from "./dom.js";
 
 const STAY_MS = 9000;
+const host = document.getElementById("toasts");
 
 /** Show a message; `action` is {words, run}. Errors stay until closed. */
 export function toast(message, { action, isError = false } = {}) {
   // A dialog makes the rest of the page inert: the message goes inside it.
   const dialog = [...document.querySelectorAll("dialog[open]")].at(-1);
-  const host = document.getElementById("toasts");
-  if (dialog) dialog.append(host);
-  else document.body.append(host);
+  if (dialog && !dialog.contains(host)) {
+    dialog.append(host);
+    dialog.addEventListener("close", () => document.body.append(host), { once: true });
+  }
   const element = h(
     "div", { class: `toast${isError ? " is-bad" : ""}`, role: isError ? "alert" : null, data: { testid: "toast" } },
     h("p", {}, message),
@@ -41,9 +43,4 @@ export function toast(message, { action, isError = false } = {}) {
 export function toastProblem(error) {
   if (error.name === "AbortError") return;
   toast([error.message, error.remedy].filter(Boolean).join(" "), { isError: true });
-}
-
-/** Bring the messages back to the page before a dialog closes. */
-export function releaseToasts() {
-  document.body.append(document.getElementById("toasts"));
 }

@@ -6,7 +6,7 @@ import { showDetails } from "./details.js";
 import { nameOf } from "./format.js";
 import { makeStage } from "./stage.js";
 import { go, goAfresh, state } from "./state.js";
-import { releaseToasts, toastProblem } from "./toast.js";
+import { toastProblem } from "./toast.js";
 
 /**
  * The viewer. `results` are walked by the arrow keys; `actions`: {changed(asset), remove(asset), restore(asset),
@@ -113,9 +113,10 @@ export function makeViewer({ results, actions }) {
     const index = position(id);
     nextResult = index >= 0 ? results.items()[index] : result ?? null;
     const total = results.items().length;
-    count.textContent = index >= 0 ? `${index + 1} of ${total}` : "";
+    const hasMore = results.hasMore();
+    count.textContent = index >= 0 ? `${index + 1} of ${total}${hasMore ? "+" : ""}` : "";
     previous.disabled = index <= 0;
-    next.disabled = index < 0;
+    next.disabled = index < 0 || (index === total - 1 && !hasMore);
     if (nextResult) {
       stage.show(nextResult.asset);
       fill(side, h("div", { class: "detail-title" }, h("h2", {}, nameOf(nextResult.asset))), h("p", { class: "hint" }, "Loading the details…"));
@@ -187,7 +188,6 @@ export function makeViewer({ results, actions }) {
         const was = open;
         open = null;
         controller?.abort();
-        releaseToasts();
         dialog.close();
         actions.focusOn(was);
         return;
