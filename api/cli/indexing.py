@@ -13,9 +13,16 @@ from types import FrameType
 import click
 
 from regard.api.cli.app import DONE, DONE_WITH_FAILURES, INTERRUPTED, printable, write_json
-from regard.api.cli.options import PathArgument, home_option, json_option, offline_option
+from regard.api.cli.options import (
+    PathArgument,
+    chosen_server,
+    home_option,
+    json_option,
+    offline_option,
+)
 from regard.api.cli.progress import progress_bar
 from regard.api.wiring import DEFAULT_COLLECTION, open_library, open_or_make_library, require_name
+from regard.core.errors import UsageError
 from regard.core.settings import Settings
 from regard.indexer.discover import distinct_roots, require_root
 from regard.indexer.report import IndexReport
@@ -46,8 +53,15 @@ def index(
     \b
     Example: regard index ~/Pictures
     """
-    settings = Settings.resolve(home)
+    server = chosen_server()
     require_name(collection)
+    if server is not None:
+        from regard.api.cli.remote_indexing import index_on_server
+
+        if profile is not None:
+            raise UsageError("a server has its models already", remedy="leave out --profile")
+        return index_on_server(server, paths, collection, as_json=as_json)
+    settings = Settings.resolve(home)
     for root in distinct_roots(paths):
         # A home is not made, and no profile chosen for it, by a mistyped path.
         require_root(root)

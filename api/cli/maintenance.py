@@ -9,7 +9,7 @@ from pathlib import Path
 import click
 
 from regard.api.cli.app import CANNOT_WORK, DONE, write_json
-from regard.api.cli.options import home_option, json_option
+from regard.api.cli.options import chosen_server, home_option, json_option
 from regard.api.wiring import open_library
 from regard.core.settings import Settings
 from regard.core.uris import uri_of_path
@@ -26,6 +26,11 @@ def status(home: Path | None, as_json: bool) -> int:
     \b
     Example: regard status
     """
+    server = chosen_server()
+    if server is not None:
+        from regard.api.cli.remote import show_status
+
+        return show_status(server, as_json=as_json)
     settings = Settings.resolve(home)
     with open_library(settings) as library:
         overview = read_overview(library.catalog)

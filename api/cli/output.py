@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 from rich.columns import Columns
 from rich.console import Console, Group
@@ -11,39 +13,49 @@ from rich.table import Table
 from rich.text import Text
 
 from regard.api.cli.app import printable
-from regard.core.decoding import decode_file
 from regard.core.errors import CannotWork, DecodeError
-from regard.search.answers import Answer, Hit
-from regard.search.identifiers import asset_identifier, region_identifier
+from regard.core.records import Image
+from regard.search.answers import Answer
+
+JsonHit = Mapping[str, Any]
 
 _PREVIEW_COLUMNS = 36
 
 
 def print_answer(answer: Answer, console: Console | None = None) -> None:
     """One row a hit: what it is, where it lies, and which channels found it."""
+    print_hits(answer.to_json()["hits"], console)
+
+
+def print_hits(hits: Sequence[JsonHit], console: Console | None = None) -> None:
+    """The same for hits in the documented JSON form, whoever found them."""
     # Piped output has no width of its own; a row should not be folded to an imagined one.
     console = console or Console(width=None if sys.stdout.isatty() else 240)
-    if not answer.hits:
+    if not hits:
         console.print("nothing is indexed that could match")
         return
     table = Table(box=None, pad_edge=False, header_style="bold")
     for name in ("#", "score", "id", "photograph", "box", "caption", "found by"):
         table.add_column(name, overflow="fold")
-    for hit in answer.hits:
+    for hit in hits:
         table.add_row(
-            str(hit.rank),
-            f"{hit.score:.4f}",
+            str(hit["rank"]),
+            f"{hit['score']:.4f}",
             _identifier(hit),
-            Text(printable(hit.asset.uri)),
+            Text(printable(hit["asset"]["uri"])),
             _box(hit),
             Text(printable(_caption(hit))),
-            ", ".join(f"{match.channel.kind} #{match.rank}" for match in hit.channels),
+            ", ".join(f"{match['kind']} #{match['rank']}" for match in hit["channels"]),
         )
     console.print(table)
 
 
-def print_preview(answer: Answer) -> None:
-    """The hits as pictures, with the matching region's box drawn, in the terminal's best way."""
+def print_pictures(hits: Sequence[JsonHit], pictures: Sequence[Callable[[], Image]]) -> None:
+    """The hits as pictures, with the matching region's box drawn, in the terminal's best way.
+
+    `pictures` get the picture of each hit, at any size. A DecodeError from one of them stands in the place
+    of its picture.
+    """
     from PIL import Image as PillowImage
     from PIL import ImageDraw
 
@@ -56,39 +68,36 @@ def print_preview(answer: Answer) -> None:
 
     console = Console()
     tiles = []
-    for hit in answer.hits:
+    for hit, get_picture in zip(hits, pictures, strict=True):
         label = Text(
-            f"{hit.rank}. {printable(hit.asset.uri)}\n{printable(_caption(hit))}", overflow="fold"
+            f"{hit['rank']}. {printable(hit['asset']['uri'])}\n{printable(_caption(hit))}",
+            overflow="fold",
         )
         try:
-            picture = PillowImage.fromarray(decode_file(hit.asset.path).pixels)
+            picture = PillowImage.fromarray(get_picture().pixels)
         except DecodeError as error:
             tiles.append(Group(Text(f"[{error.message}]", style="red"), label))
             continue
-        if hit.region is not None:
-            box = hit.region.box
-            width = max(2, max(picture.size) // 150)
-            ImageDraw.Draw(picture).rectangle(
-                (box.x, box.y, box.right - 1, box.bottom - 1), outline=(255, 194, 10), width=width
-            )
+        if hit["region"] is not None:
+            scale = picture.width / hit["asset"]["width"]
+            x, y, width, height = (side * scale for side in hit["region"]["bbox"])
+            line = max(2, max(picture.size) // 150)
+            corners = x, y, max(x, x + width - 1), max(y, y + height - 1)
+            ImageDraw.Draw(picture).rectangle(corners, outline=(255, 194, 10), width=line)
         picture.thumbnail((640, 640))
         tiles.append(Group(TerminalImage(picture, width=_PREVIEW_COLUMNS, height="auto"), label))
     console.print(Columns(tiles, width=_PREVIEW_COLUMNS, padding=(1, 2)))
 
 
-def _identifier(hit: Hit) -> str:
-    if hit.region is None:
-        return asset_identifier(hit.asset.id)
-    return f"{asset_identifier(hit.asset.id)} {region_identifier(hit.region.id)}"
+def _identifier(hit: JsonHit) -> str:
+    asset: str = hit["asset"]["id"]
+    return asset if hit["region"] is None else f"{asset} {hit['region']['id']}"
 
 
-def _caption(hit: Hit) -> str:
-    if hit.region is not None and hit.region.caption:
-        return hit.region.caption
-    return hit.asset.caption or ""
+def _caption(hit: JsonHit) -> str:
+    of_region = hit["region"]["caption"] if hit["region"] is not None else None
+    return of_region or hit["asset"]["caption"] or ""
 
 
-def _box(hit: Hit) -> str:
-    if hit.region is None:
-        return ""
-    return ",".join(map(str, hit.region.box.to_list()))
+def _box(hit: JsonHit) -> str:
+    return "" if hit["region"] is None else ",".join(map(str, hit["region"]["bbox"]))

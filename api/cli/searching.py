@@ -3,30 +3,58 @@
 from __future__ import annotations
 
 import codecs
+import contextlib
 import os
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, BinaryIO
 
 import click
 
 from regard.api.cli.app import DONE, write_json
-from regard.api.cli.options import home_option, offline_option
-from regard.api.cli.output import print_answer, print_preview
+from regard.api.cli.options import ChosenServer, chosen_server, home_option, offline_option
+from regard.api.cli.output import print_hits, print_pictures
 from regard.api.wiring import is_text, open_library, require_name
 from regard.core.decoding import decode_file
 from regard.core.errors import DecodeError, NotFound, UsageError
 from regard.core.filters import EVERYTHING, AssetFilter
 from regard.core.geometry import Box
-from regard.core.records import Target
+from regard.core.records import Image, Target
 from regard.core.settings import Settings
 from regard.core.uris import absolute_path, uri_of_path
-from regard.search.answers import Answer, ImageQuery, LikeQuery, Query, Scope, TextQuery
-from regard.search.engine import SearchEngine
+from regard.search.answers import ImageQuery, LikeQuery, Scope, TextQuery
 from regard.search.identifiers import parse_identifier
 
 _LINES_AT_ONCE = 256
+
+AnswerTexts = Callable[[Sequence[TextQuery]], Iterable[dict[str, Any]]]
+
+
+@dataclass(frozen=True, slots=True)
+class WantedPicture:
+    """A picture on this machine to search by, or the part of it inside `box`."""
+
+    path: bytes
+    uri: str
+    box: Box | None
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """An answer in its documented JSON form, what its hits' paths are, and what gets their pictures."""
+
+    document: dict[str, Any]
+    paths: Sequence[bytes]
+    pictures: Sequence[Callable[[], Image]]
+
+    @property
+    def hits(self) -> list[dict[str, Any]]:
+        """The hits of the document."""
+        hits: list[dict[str, Any]] = self.document["hits"]
+        return hits
 
 
 @click.command()
@@ -87,24 +115,60 @@ def search(
         raise UsageError(what, remedy="give one of TEXT, --image, --like and --queries")
     if box is not None and image is None:
         raise UsageError("--box needs a picture", remedy="add --image FILE")
-    settings = Settings.resolve(home)
+    server = chosen_server()
     if queries is not None:
-        with _opened_lines(queries) as lines, open_library(settings) as library:
-            for line in _answer_lines(library.engine(), lines, scope):
+        with _opened_lines(queries) as lines, _answering(server, home, scope) as answer_texts:
+            for line in _answer_lines(answer_texts, lines):
                 write_json(line)
         return DONE
-    query = _query(text, image, box, like)
-    with open_library(settings) as library:
-        answer = library.engine().search(query, scope)
-    if as_json:
-        write_json(answer.to_json())
-    elif as_paths or as_paths0:
-        _write_paths(answer, b"\0" if as_paths0 else b"\n")
-    elif preview:
-        print_preview(answer)
-    else:
-        print_answer(answer)
+    wanted = _wanted(text, image, box, like)
+    with _searched(server, home, wanted, scope) as found:
+        if as_json:
+            write_json(found.document)
+        elif as_paths or as_paths0:
+            _write_paths(found.paths, b"\0" if as_paths0 else b"\n")
+        elif preview:
+            print_pictures(found.hits, found.pictures)
+        else:
+            print_hits(found.hits)
     return DONE
+
+
+@contextlib.contextmanager
+def _searched(
+    server: ChosenServer | None,
+    home: Path | None,
+    wanted: TextQuery | LikeQuery | WantedPicture,
+    scope: Scope,
+) -> Iterator[Found]:
+    """The answer; its pictures can be got inside the block."""
+    if server is not None:
+        from regard.api.cli.remote_searching import remote_search
+
+        with remote_search(server, wanted, scope) as found:
+            yield found
+        return
+    query = _decoded(wanted) if isinstance(wanted, WantedPicture) else wanted
+    with open_library(Settings.resolve(home)) as library:
+        answer = library.engine().search(query, scope)
+        paths = [hit.asset.path for hit in answer.hits]
+        yield Found(answer.to_json(), paths, [partial(decode_file, path) for path in paths])
+
+
+@contextlib.contextmanager
+def _answering(
+    server: ChosenServer | None, home: Path | None, scope: Scope
+) -> Iterator[AnswerTexts]:
+    """What answers many texts, each as JSON."""
+    if server is not None:
+        from regard.api.cli.remote_searching import remote_answers
+
+        with remote_answers(server, scope) as answer_texts:
+            yield answer_texts
+        return
+    with open_library(Settings.resolve(home)) as library:
+        engine = library.engine()
+        yield lambda texts: (answer.to_json() for answer in engine.search_texts(texts, scope))
 
 
 def _kinds(
@@ -113,7 +177,9 @@ def _kinds(
     return ("TEXT", text), ("--image", image), ("--like", like), ("--queries", queries)
 
 
-def _query(text: str | None, image: str | None, box: str | None, like: str | None) -> Query:
+def _wanted(
+    text: str | None, image: str | None, box: str | None, like: str | None
+) -> TextQuery | LikeQuery | WantedPicture:
     if text is not None:
         if not is_text(text):
             raise UsageError("the query is no text", remedy="give it in UTF-8")
@@ -128,10 +194,14 @@ def _query(text: str | None, image: str | None, box: str | None, like: str | Non
     uri = uri_of_path(absolute_path(path))
     if not os.path.exists(path):
         raise NotFound(f"there is no file {uri}", remedy="give --image a photograph")
+    return WantedPicture(path, uri, part)
+
+
+def _decoded(wanted: WantedPicture) -> ImageQuery:
     try:
-        return ImageQuery(decode_file(path), uri, part)
+        return ImageQuery(decode_file(wanted.path), wanted.uri, wanted.box)
     except DecodeError as error:
-        raise DecodeError(f"{uri} can't be used: {error.message}") from error
+        raise DecodeError(f"{wanted.uri} can't be used: {error.message}") from error
 
 
 def _parse_box(text: str) -> Box:
@@ -158,18 +228,16 @@ def _opened_lines(name: str) -> BinaryIO:
         ) from error
 
 
-def _answer_lines(
-    engine: SearchEngine, lines: Iterable[bytes], scope: Scope
-) -> Iterator[dict[str, Any]]:
+def _answer_lines(answer_texts: AnswerTexts, lines: Iterable[bytes]) -> Iterator[dict[str, Any]]:
     """One JSON object a line, in order, whatever the line holds."""
     batch: list[TextQuery | dict[str, object]] = []
     for number, line in enumerate(lines):
         # Windows' editors begin a file with a mark that is no text.
         batch.append(_parse_line(line.removeprefix(codecs.BOM_UTF8) if number == 0 else line))
         if len(batch) == _LINES_AT_ONCE:
-            yield from _answer_batch(engine, batch, scope)
+            yield from _answer_batch(answer_texts, batch)
             batch = []
-    yield from _answer_batch(engine, batch, scope)
+    yield from _answer_batch(answer_texts, batch)
 
 
 def _parse_line(line: bytes) -> TextQuery | dict[str, object]:
@@ -187,18 +255,16 @@ def _parse_line(line: bytes) -> TextQuery | dict[str, object]:
 
 
 def _answer_batch(
-    engine: SearchEngine, batch: list[TextQuery | dict[str, object]], scope: Scope
+    answer_texts: AnswerTexts, batch: list[TextQuery | dict[str, object]]
 ) -> Iterator[dict[str, Any]]:
-    answers = iter(
-        engine.search_texts([item for item in batch if isinstance(item, TextQuery)], scope)
-    )
+    answers = iter(answer_texts([item for item in batch if isinstance(item, TextQuery)]))
     for item in batch:
-        yield next(answers).to_json() if isinstance(item, TextQuery) else item
+        yield next(answers) if isinstance(item, TextQuery) else item
 
 
-def _write_paths(answer: Answer, end: bytes) -> None:
+def _write_paths(paths: Iterable[bytes], end: bytes) -> None:
     """Each path once, best first, as the file system's own bytes."""
     sys.stdout.flush()
-    for path in dict.fromkeys(hit.asset.path for hit in answer.hits):
+    for path in dict.fromkeys(paths):
         sys.stdout.buffer.write(path + end)
     sys.stdout.buffer.flush()

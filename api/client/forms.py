@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack
-from typing import BinaryIO
+from typing import BinaryIO, cast
 
 from regard.api.client.connection import Pairs, Parts
 from regard.core.uris import uri_of_path
@@ -22,7 +23,8 @@ def form(
 ) -> Callable[[], AbstractContextManager[Parts]]:
     """Opens a multipart form of fields and files; raises OSError for a file that can't be read.
 
-    An open file is sent from its beginning, and stays open.
+    An open file is sent from its beginning, and stays open. One from disk is sent as long as it was when it
+    was opened, whatever is written to it meanwhile; OSError when it became shorter.
     """
 
     @contextlib.contextmanager
@@ -42,4 +44,25 @@ def _part(source: Source, stack: ExitStack) -> tuple[str, bytes | BinaryIO, str]
         return name, content, _ANY_TYPE
     path = os.fsencode(source)
     name = uri_of_path(os.path.basename(path))
-    return name, stack.enter_context(open(path, "rb")), _ANY_TYPE
+    return name, cast(BinaryIO, _AsLongAsItWas(stack.enter_context(open(path, "rb")))), _ANY_TYPE
+
+
+class _AsLongAsItWas:
+    """As much of httpx's idea of a file as it needs; the length that was told has to hold."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file = file
+        self._size = os.fstat(file.fileno()).st_size
+
+    def read(self, size: int) -> bytes:
+        wanted = min(size, self._size - self._file.tell())
+        data = self._file.read(wanted)
+        if len(data) < wanted:
+            raise OSError(errno.EIO, "it became shorter while it was read", self._file.name)
+        return data
+
+    def tell(self) -> int:
+        return self._file.tell()
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
+        return self._file.seek(self._size if whence == os.SEEK_END else offset)
