@@ -1,6 +1,9 @@
-# Two commands: `make run` sets everything up and shows regard at work; `make test` holds it to its word.
-#   make run PHOTOS=DIR   the same over a folder of your own
+# Two commands: `make run` sets everything up and serves regard's page over sample photographs; `make test` holds
+# it to its word.
+#   make run PHOTOS=DIR   the page over a folder of your own, while it is being indexed
+#   make demo             index and search in the terminal alone, PHOTOS=DIR too
 PYTHON ?= python3
+PORT ?= 8420
 VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
@@ -13,7 +16,15 @@ export PHOTOS
 .NOTPARALLEL:
 .PHONY: run demo test lint types imports pytest campaign benchmark benchmark-models clean FORCE
 
-run: demo
+run: $(VENV)/.installed-run $(VENV)/.linked
+ifdef PHOTOS
+	$(BIN)/regard serve --port $(PORT) --open --import "$$PHOTOS" \
+	  --home "demo-output/home-$$(printf %s "$$PHOTOS" | cksum | cut -d ' ' -f 1)"
+else
+	$(BIN)/regard demo --output demo-output
+	$(BIN)/regard serve --port $(PORT) --open --home demo-output/home
+endif
+
 demo: $(VENV)/.installed-run $(VENV)/.linked
 	$(BIN)/regard demo --output demo-output $(if $(PHOTOS),--photos "$$PHOTOS")
 

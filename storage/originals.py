@@ -234,11 +234,12 @@ class Originals:
 
 
 def open_original(
-    path: bytes, *, size: int, mtime_ns: int, within: Sequence[bytes] | None
+    path: bytes, *, size: int, mtime_ns: int | None, within: Sequence[bytes] | None
 ) -> BinaryIO:
     """Open the file of an asset, to be served, if it still is the one that was indexed.
 
-    `size` and `mtime_ns` are the asset's recorded stamp. With `within` the file that was opened, not
+    `size` and `mtime_ns` are the asset's recorded stamp; None stands for any time, of a file whose name says
+    what is in it. With `within` the file that was opened, not
     the name that led to it, has to lie in one of these folders (none of them: nowhere); None allows
     any place. Raises OriginalGone, OriginalChanged or OutsideRoots; never waits on a pipe or a device.
     """
@@ -253,7 +254,7 @@ def open_original(
         if within is not None and not _lies_within(file, path, within):
             raise OutsideRoots("the original lies outside the folders that may be read")
         status = os.fstat(file.fileno())
-        if (status.st_size, status.st_mtime_ns) != (size, mtime_ns):
+        if status.st_size != size or mtime_ns not in {None, status.st_mtime_ns}:
             raise _changed()
     except BaseException:
         file.close()

@@ -281,7 +281,9 @@ def _open(service: Service, asset: AssetRecord) -> BinaryIO:
     # Without keys only someone on this machine asks, for what was indexed on its command line, perhaps.
     is_elsewhere = not any(asset.path.startswith(folder + b"/") for folder in folders)
     within = None if is_elsewhere and not service.options.keys_required else folders
-    return open_original(asset.path, size=asset.size, mtime_ns=asset.mtime_ns, within=within)
+    # The store's files are named by what is in them, and a backup may cut their times short.
+    mtime_ns = None if asset.managed else asset.mtime_ns
+    return open_original(asset.path, size=asset.size, mtime_ns=mtime_ns, within=within)
 
 
 def _span(match: re.Match[str], size: int) -> tuple[int, int]:
