@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 import socket
 import subprocess
 import sys
@@ -15,12 +16,14 @@ from itertools import pairwise
 from pathlib import Path
 from urllib.parse import urlsplit
 
+import httpx
 import pytest
 from made_library import painted, regard, write_photo
 from made_server import Server
 from PIL import Image
 
 from regard.api.client import Client, Filters, ServerProblem
+from regard.api.client.forms import form
 from regard.core.errors import CannotWork, UsageError
 
 _COUNT = 6
@@ -497,3 +500,22 @@ def test_waiting_ends_when_time_is_up(server: Server, monkeypatch: pytest.Monkey
         monkeypatch.setattr(client.jobs, "get", lambda _id: running)
         with pytest.raises(CannotWork, match=r"has not ended after 0\.1 s"):
             client.jobs.wait(job.id, timeout=0.1)
+
+
+def test_a_file_is_sent_as_long_as_it_was(tmp_path: Path) -> None:
+    growing, shrinking = tmp_path / "growing.bin", tmp_path / "shrinking.bin"
+    growing.write_bytes(b"g" * 100_000)
+    shrinking.write_bytes(b"s" * 100_000)
+    with form("file", [growing], [("tag", "x")])() as parts:
+        request = httpx.Request("POST", "http://localhost", files=parts)
+        with growing.open("ab") as more:
+            more.write(b"more")
+        # What was said of the length has to hold, or the connection is lost.
+        assert len(request.read()) == int(request.headers["Content-Length"])
+        assert request.content.count(b"g") >= 100_000
+        assert b"more" not in request.content
+    with form("file", [shrinking], [])() as parts:
+        request = httpx.Request("POST", "http://localhost", files=parts)
+        os.truncate(shrinking, 70_000)
+        with pytest.raises(OSError, match="became shorter"):
+            request.read()

@@ -277,7 +277,7 @@ def test_an_interrupted_run_carries_on(tmp_path: Path) -> None:
         "import regard.models.fake as fake\n"
         "segment = fake.FakeSegmenter.segment\n"
         "def slow(self, images):\n"
-        "    time.sleep(1)\n"
+        "    time.sleep(0.3)\n"
         "    return segment(self, images)\n"
         "fake.FakeSegmenter.segment = slow\n"
     )
