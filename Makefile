@@ -14,7 +14,7 @@ PACKAGES := $(addprefix -p regard.,$(SOURCES))
 
 export PHOTOS
 .NOTPARALLEL:
-.PHONY: run demo test lint types imports pytest campaign benchmark benchmark-models clean FORCE
+.PHONY: run demo test lint types imports pytest campaign benchmark benchmark-service benchmark-models clean FORCE
 
 run: $(VENV)/.installed-run $(VENV)/.linked
 ifdef PHOTOS
@@ -49,6 +49,10 @@ campaign: $(VENV)/.installed-test $(VENV)/.linked
 
 benchmark: $(VENV)/.installed-run $(VENV)/.linked
 	$(BIN)/python benchmarks/indexing_rate.py $(PHOTOS)
+
+# How long searches take, in parts and over HTTP, and beside uploads; see docs/performance.md.
+benchmark-service: $(VENV)/.installed-run $(VENV)/.linked
+	$(BIN)/python benchmarks/service_load.py $(PHOTOS)
 
 # The big models at full size, with random weights, on this machine's GPU; see docs/performance.md.
 benchmark-models: $(VENV)/.installed-run $(VENV)/.linked

@@ -238,9 +238,9 @@ def open_original(
 ) -> BinaryIO:
     """Open the file of an asset, to be served, if it still is the one that was indexed.
 
-    `size` and `mtime_ns` are the asset's recorded stamp; None stands for any time, of a file whose name says
-    what is in it. With `within` the file that was opened, not
-    the name that led to it, has to lie in one of these folders (none of them: nowhere); None allows
+    `size` and `mtime_ns` are the asset's recorded stamp; a time of None is any, for a file whose name
+    says what is in it. With `within` the file that was opened, not the name that led to it, has to lie in
+    one of these folders (none of them: nowhere); None allows
     any place. Raises OriginalGone, OriginalChanged or OutsideRoots; never waits on a pipe or a device.
     """
     try:

@@ -121,7 +121,8 @@ class Connection:
     def parse(self, answer: type[Answer], data: bytes | str) -> Answer:
         """Read a document; raises CannotWork for what is none of its kind."""
         try:
-            return answer.model_validate_json(data)
+            # A newer server may say more than this client knows of.
+            return answer.model_validate_json(data, extra="ignore")
         except ValidationError as error:
             raise CannotWork(
                 f"what answers at {shown_url(self.url)} is no regard of this version",
