@@ -62,6 +62,14 @@ export function makeStage({ onPoint, onChoose }) {
       veil.hidden = true;
     },
 
+    /** Show nothing: there is no such photograph. */
+    clear() {
+      fail(true);
+      failure.hidden = true;
+      fill(outlines);
+      veil.hidden = true;
+    },
+
     /** Outline regions; the small ones lie above the large ones that hold them. */
     outline(regions) {
       const [wide, high] = size;

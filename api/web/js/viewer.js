@@ -136,6 +136,7 @@ export function makeViewer({ results, actions }) {
       }
     } catch (problem) {
       if (problem.name === "AbortError" || open !== id) return;
+      if (!nextResult) stage.clear();
       fill(side, h("div", { class: "notice is-small", role: "alert" }, h("h2", {}, problem.status === 404 ? "This photo is not there" : "The details can't be loaded"),
         h("p", {}, [problem.message, problem.remedy].filter(Boolean).join(" ")),
         h("button", { type: "button", class: "button", on: { click: () => load(id, result) } }, "Try again")));
