@@ -16,6 +16,7 @@ from regard.search.engine import Observe, SearchEngine
 from regard.storage.catalog import Catalog, open_catalog
 from regard.storage.channel_indexes import ChannelIndexes
 from regard.storage.indexing import SqlIndexingCatalog
+from regard.storage.originals import Originals
 from regard.storage.pipelines import StoredPipeline, check_pipeline, check_spaces
 from regard.storage.searching import SqlSearchCatalog
 
@@ -45,9 +46,7 @@ class Library:
         """The home's profile; raises PipelineConflict when this version lacks it."""
         return self._profile or _profile_of(self.pipeline)
 
-    def engine(
-        self, routes: Routes | None = None, observe: Observe | None = None
-    ) -> SearchEngine:
+    def engine(self, routes: Routes | None = None, observe: Observe | None = None) -> SearchEngine:
         """A search engine over this home; `routes` stand in for the profile's own.
 
         Raises ModelError when the encoder is not at hand, PipelineConflict when it is another one.
@@ -58,7 +57,12 @@ class Library:
     def indexer(self, collection: str) -> Indexer:
         """An indexer into one collection of this home."""
         return Indexer(
-            SqlIndexingCatalog(self.catalog, self.pipeline, collection),
+            SqlIndexingCatalog(
+                self.catalog,
+                self.pipeline,
+                collection,
+                is_managed=Originals(self.settings.home / "originals").holds,
+            ),
             self.profile.analyzer,
             self.indexes,
             batch_size=self.profile.batch_size,

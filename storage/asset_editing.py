@@ -11,12 +11,23 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, delete, exists, insert, or_, select, update
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    Row,
+    delete,
+    exists,
+    insert,
+    or_,
+    select,
+    update,
+)
 
 from regard.core.assets import AssetEdit
 from regard.core.catalog import ContentHeader, FileStamp
 from regard.core.errors import NameTaken, NotFound
 from regard.core.facts import PhotoFacts
+from regard.core.jobs import JobKind
 from regard.core.uris import uri_of_path
 from regard.storage import schema
 from regard.storage.asset_filters import stored_field
@@ -38,6 +49,7 @@ from regard.storage.pipelines import live_pipeline
 
 _asset = schema.asset.c
 _PURGED_AT_ONCE = 200
+_MOVED_AT_ONCE = 500
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,37 +92,37 @@ class SqlAssetEditing:
         """Prepare to write."""
         self._database = catalog.database
 
-    def upload(self, collection: str, upload: Upload) -> Uploaded:
+    def upload(
+        self,
+        collection: str,
+        upload: Upload,
+        *,
+        is_sound: Callable[[FileStamp], bool] = lambda stamp: True,
+    ) -> Uploaded:
         """Make an asset of a file, or find the one that the collection has of the same bytes.
 
-        One that lies in the trash comes back. The collection is made when it is new. Raises
-        NameTaken when another asset has the external id.
+        One that lies in the trash comes back, and one that could not be used is tried again. An
+        imported one counts if its own file `is_sound`: else nobody would have kept the bytes. The
+        collection is made when it is new. Raises NameTaken when another asset has the external id.
         """
         with self._database.writing() as connection:
             # Two uploads of the same bytes at once would both find nothing.
             self._database.take_turns(connection)
             collection_id = ensure_collection(connection, collection)
             content_id = ensure_content(connection, upload.content)
-            there = connection.execute(
-                select(_asset.id, _asset.deleted_at, _asset.external_id)
-                .where(_asset.collection_id == collection_id, _asset.content_id == content_id)
-                .order_by(_asset.deleted_at.is_not(None), _asset.id)
-                .limit(1)
-            ).one_or_none()
-            if there is not None:
-                return self._upload_again(connection, collection_id, there, upload)
-            _require_free(connection, collection_id, upload.external_id, None)
-            # A file that could not be used may lie at the same place; it is tried again.
-            failed = connection.execute(
-                delete(schema.asset)
+            of_same_bytes = connection.execute(
+                select(schema.asset)
                 .where(
                     _asset.collection_id == collection_id,
-                    _asset.path == upload.stamp.path,
-                    _asset.failure.is_not(None),
+                    or_(_asset.content_id == content_id, _asset.path == upload.stamp.path),
                 )
-                .returning(_asset.id)
-            ).scalars()
-            events = [AssetEvent(asset, collection_id, "removed") for asset in failed]
+                .order_by(_asset.deleted_at.is_not(None), _asset.id)
+            ).all()
+            for there in of_same_bytes:
+                stamp = FileStamp(bytes(there.path), there.size, there.mtime_ns)
+                if there.managed or is_sound(stamp):
+                    return self._upload_again(connection, content_id, there, upload)
+            _require_free(connection, collection_id, upload.external_id, None)
             asset = connection.execute(
                 insert(schema.asset)
                 .values(
@@ -133,13 +145,15 @@ class SqlAssetEditing:
             write_keywords(connection, asset, upload.facts.keywords)
             add_tags(connection, [asset], upload.tags)
             _write_custom(connection, asset, upload.custom or {})
-            events.append(AssetEvent(asset, collection_id, "added"))
-            record_changes(connection, [], [], events)
+            record_changes(connection, [], [], [AssetEvent(asset, collection_id, "added")])
             return Uploaded(asset, "created")
 
     def edit(self, asset: int, edit: AssetEdit, *, visible: Visible = None) -> None:
         """Change one asset; raises NotFound, NameTaken."""
         with self._database.writing() as connection:
+            if "external_id" in edit.fields:
+                # Two that find an external id free would both take it.
+                self._database.take_turns(connection)
             row = _require(connection, [asset], visible)[0]
             values: dict[str, Any] = {}
             if "title" in edit.fields:
@@ -158,8 +172,7 @@ class SqlAssetEditing:
             if edit.custom is not None and "custom" in edit.fields:
                 former = json.loads(row.custom) if row.custom else {}
                 _write_custom(connection, asset, {**former, **edit.custom})
-            event = AssetEvent(asset, row.collection_id, "changed")
-            record_changes(connection, [], [], [event])
+            record_changes(connection, [], [], _changed([row]))
 
     def tag(
         self,
@@ -179,9 +192,7 @@ class SqlAssetEditing:
                     delete(schema.asset_tag).where(tag.asset_id.in_(ids), tag.tag.in_(remove))
                 )
             add_tags(connection, ids, add)
-            record_changes(
-                connection, [], [], [AssetEvent(r.id, r.collection_id, "changed") for r in rows]
-            )
+            record_changes(connection, [], [], _changed(rows))
 
     def trash(self, assets: Collection[int], *, visible: Visible = None) -> None:
         """Put assets into the trash, all of them or none; raises NotFound."""
@@ -203,10 +214,10 @@ class SqlAssetEditing:
             where.append(_asset.collection_id == collection)
         assets, originals = 0, []
         while True:
-            count, unused = self._purge_some(where)
+            found, count, unused = self._purge_some(where)
             assets += count
             originals += unused
-            if count < _PURGED_AT_ONCE:
+            if found < _PURGED_AT_ONCE:
                 return Purged(assets, tuple(originals))
 
     def needs(self, path: bytes) -> bool:
@@ -241,43 +252,87 @@ class SqlAssetEditing:
             ).scalars()
             return [bytes(path) for path in rows]
 
+    def collections_without_job(self) -> list[str]:
+        """Collections with uploads that wait to be analysed, and no job since that would have done so.
+
+        A server may be killed after an upload was stored and before its job was.
+        """
+        analysis, job = schema.analysis.c, schema.job.c
+        with self._database.reading() as connection:
+            pipeline = live_pipeline(connection)
+            analysed = exists().where(
+                analysis.content_id == _asset.content_id,
+                analysis.pipeline_id == (-1 if pipeline is None else pipeline.id),
+            )
+            # One that was cancelled since was not wanted.
+            seen = exists().where(
+                job.collection_id == _asset.collection_id,
+                job.kind.in_([JobKind.UPLOAD, JobKind.REINDEX]),
+                or_(job.finished_at.is_(None), job.finished_at >= _asset.added_at),
+            )
+            return list(
+                connection.execute(
+                    select(schema.collection.c.name)
+                    .distinct()
+                    .join_from(schema.asset, schema.collection)
+                    .where(
+                        _asset.managed.is_(True),
+                        _asset.deleted_at.is_(None),
+                        _asset.content_id.is_not(None),
+                        ~analysed,
+                        ~seen,
+                    )
+                ).scalars()
+            )
+
     def relocate_originals(self, path_of: Callable[[str], bytes]) -> int:
         """Follow a managed store that lies elsewhere than before; the number of assets moved along.
 
         `path_of` gives the place of a file by its SHA-256, which is the last part of its path.
         """
-        moved = 0
+        moves: list[tuple[int, bytes]] = []
         with self._database.reading() as connection:
-            rows = connection.execute(
+            for row in connection.execute(
                 select(_asset.id, _asset.path).where(_asset.managed.is_(True))
-            ).all()
-        for row in rows:
-            path = path_of(bytes(row.path).rpartition(b"/")[2].decode())
-            if path == bytes(row.path):
-                continue
+            ):
+                path = path_of(bytes(row.path).rpartition(b"/")[2].decode())
+                if path != bytes(row.path):
+                    moves.append((row.id, path))
+        for start in range(0, len(moves), _MOVED_AT_ONCE):
             with self._database.writing() as connection:
-                connection.execute(
-                    update(schema.asset)
-                    .where(_asset.id == row.id)
-                    .values(path=path, uri=uri_of_path(path))
-                )
-            moved += 1
-        return moved
+                for asset, path in moves[start : start + _MOVED_AT_ONCE]:
+                    connection.execute(
+                        update(schema.asset)
+                        .where(_asset.id == asset)
+                        .values(path=path, uri=uri_of_path(path))
+                    )
+                record_changes(connection, [], [])
+        return len(moves)
 
     def _upload_again(
-        self, connection: Connection, collection_id: int, there: Any, upload: Upload
+        self, connection: Connection, content_id: int, there: Row[Any], upload: Upload
     ) -> Uploaded:
         values: dict[str, Any] = {}
+        _require_free(connection, there.collection_id, upload.external_id, there.id)
+        if upload.external_id is not None and there.external_id is None:
+            values["external_id"] = upload.external_id
+        if there.failure is not None:
+            values |= {"failure": None, "content_id": content_id}
+            values |= {"dated_at": dated_at(upload.facts, upload.stamp.mtime_ns)}
+            values |= fact_columns(upload.facts)
         if there.deleted_at is not None:
             values["deleted_at"] = None
-        if upload.external_id is not None and there.external_id is None:
-            _require_free(connection, collection_id, upload.external_id, there.id)
-            values["external_id"] = upload.external_id
+        stamp = {"size": upload.stamp.size, "mtime_ns": upload.stamp.mtime_ns}
+        if there.managed and (there.size, there.mtime_ns) != tuple(stamp.values()):
+            # The file had been lost, and is there again.
+            values |= stamp
         if not values:
             return Uploaded(there.id, "existing")
         connection.execute(update(schema.asset).where(_asset.id == there.id).values(**values))
+        if there.failure is not None:
+            write_keywords(connection, there.id, upload.facts.keywords)
         kind = "added" if "deleted_at" in values else "changed"
-        record_changes(connection, [], [], [AssetEvent(there.id, collection_id, kind)])
+        record_changes(connection, [], [], [AssetEvent(there.id, there.collection_id, kind)])
         return Uploaded(there.id, "restored" if "deleted_at" in values else "existing")
 
     def _move(self, assets: Collection[int], visible: Visible, *, into_trash: bool) -> None:
@@ -296,8 +351,26 @@ class SqlAssetEditing:
                 connection, [], [], [AssetEvent(row.id, row.collection_id, kind) for row in moved]
             )
 
-    def _purge_some(self, where: Sequence[ColumnElement[bool]]) -> tuple[int, list[str]]:
+    def _purge_some(self, where: Sequence[ColumnElement[bool]]) -> tuple[int, int, list[str]]:
+        """Forget a portion: how many were found, how many of them went, and files no longer needed."""
         with self._database.writing() as connection:
+            # An upload may just have found one of these in the trash.
+            self._database.take_turns(connection)
+            found = connection.execute(
+                select(_asset.id, _asset.content_id)
+                .where(*where)
+                .order_by(_asset.id)
+                .limit(_PURGED_AT_ONCE)
+            ).all()
+            # First contents, then assets, as the indexer has them: else each would wait for the other.
+            content = schema.content.c
+            connection.execute(
+                select(content.id)
+                .where(content.id.in_([row.content_id for row in found if row.content_id]))
+                .order_by(content.id)
+                .with_for_update()
+            ).all()
+            # Some may have been restored since they were found.
             rows = connection.execute(
                 select(
                     _asset.id,
@@ -307,12 +380,12 @@ class SqlAssetEditing:
                     _asset.deleted_at,
                     _asset.path,
                 )
-                .where(*where)
+                .where(_asset.id.in_([row.id for row in found]), *where)
                 .order_by(_asset.id)
-                .limit(_PURGED_AT_ONCE)
+                .with_for_update()
             ).all()
             if not rows:
-                return 0, []
+                return len(found), 0, []
             connection.execute(delete(schema.asset).where(_asset.id.in_([row.id for row in rows])))
             removed = drop_orphans(connection, {row.content_id for row in rows})
             # What lies in the trash was told as removed when it went there.
@@ -325,7 +398,15 @@ class SqlAssetEditing:
             used = connection.execute(select(_asset.path).where(_asset.path.in_(paths))).scalars()
             unused = paths - {bytes(path) for path in used}
             record_changes(connection, [], removed, events)
-        return len(rows), [path.rpartition(b"/")[2].decode() for path in sorted(unused)]
+        originals = [path.rpartition(b"/")[2].decode() for path in sorted(unused)]
+        return len(found), len(rows), originals
+
+
+def _changed(rows: Sequence[Any]) -> list[AssetEvent]:
+    """What to log of edited assets: of those in the trash nothing, which were told as removed."""
+    return [
+        AssetEvent(row.id, row.collection_id, "changed") for row in rows if row.deleted_at is None
+    ]
 
 
 def _require(connection: Connection, assets: Collection[int], visible: Visible) -> Sequence[Any]:

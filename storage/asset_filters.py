@@ -5,6 +5,7 @@ Whoever uses it joins `content` to `asset` by content_id; assets in the trash ne
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
 import string
@@ -20,6 +21,8 @@ from regard.core.filters import AssetFilter, CustomValue, GpsBox, GpsCircle, Ori
 from regard.storage import schema
 
 _EARTH_RADIUS_KM = 6371.0088
+# In characters, of up to four bytes.
+_LONGEST_FIELD = 400
 _LOWER = str.maketrans(string.ascii_uppercase, string.ascii_lowercase)
 _asset, _content, _tag = schema.asset.c, schema.content.c, schema.asset_tag.c
 
@@ -108,14 +111,21 @@ def camera_name() -> ColumnElement[str]:
 
 
 def stored_field(value: CustomValue) -> str:
-    """A custom field's value as `asset_field` holds it: JSON, in which 1 and 1.0 are one number."""
+    """A custom field's value as `asset_field` holds it: JSON, in which 1 and 1.0 are one number.
+
+    A long text is held as its hash, which no JSON looks like: PostgreSQL's index takes no more.
+    """
     if isinstance(value, float) and value.is_integer():
         value = int(value)
-    return json.dumps(value, ensure_ascii=False)
+    text = json.dumps(value, ensure_ascii=False)
+    if len(text) <= _LONGEST_FIELD:
+        return text
+    return "sha256:" + hashlib.sha256(text.encode()).hexdigest()
 
 
 def _has_tag(tag: str) -> ColumnElement[bool]:
-    return exists().where(_tag.asset_id == _asset.id, _tag.tag == tag)
+    # The asset is the outer query's; the tags are not, even where it joins tags itself, to count them.
+    return exists().where(_tag.asset_id == _asset.id, _tag.tag == tag).correlate(schema.asset)
 
 
 def _has_field(name: str, value: CustomValue) -> ColumnElement[bool]:

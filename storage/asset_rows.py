@@ -10,7 +10,8 @@ import datetime
 import json
 from collections.abc import Sequence
 
-from sqlalchemy import Connection, delete, insert, select
+from sqlalchemy import Connection, Table, delete, insert, select
+from sqlalchemy.dialects import postgresql, sqlite
 
 from regard.core.catalog import ContentHeader
 from regard.core.facts import PhotoFacts
@@ -42,28 +43,28 @@ def find_collection(connection: Connection, name: str) -> int | None:
 
 def ensure_collection(connection: Connection, name: str) -> int:
     """The id of a collection, made when there is none of that name."""
-    table = schema.collection
-    found = find_collection(connection, name)
-    if found is None:
-        found = connection.execute(
-            insert(table).values(name=name, created_at=utc_now()).returning(table.c.id)
-        ).scalar_one()
+    while (found := find_collection(connection, name)) is None:
+        _insert_if_new(connection, schema.collection, name=name, created_at=utc_now())
     return int(found)
 
 
 def ensure_content(connection: Connection, content: ContentHeader) -> int:
     """The id of a content, written when it is new; its row is held until the transaction ends."""
     table = schema.content
-    found = connection.execute(
+    held = (
         select(table.c.id)
         .where(table.c.sha256 == content.sha256)
         .with_for_update(read=True, key_share=True)
-    ).scalar_one_or_none()
-    if found is None:
-        found = connection.execute(
-            insert(table).values(**dataclasses.asdict(content)).returning(table.c.id)
-        ).scalar_one()
+    )
+    while (found := connection.execute(held).scalar_one_or_none()) is None:
+        _insert_if_new(connection, table, **dataclasses.asdict(content))
     return int(found)
+
+
+def _insert_if_new(connection: Connection, table: Table, **values: object) -> None:
+    """Insert a row, unless another transaction does just then; waits for that one to end."""
+    dialect = sqlite if connection.dialect.name == "sqlite" else postgresql
+    connection.execute(dialect.insert(table).values(**values).on_conflict_do_nothing())
 
 
 def drop_orphans(connection: Connection, left: set[int | None]) -> list[tuple[int, int]]:

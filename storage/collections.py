@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from sqlalchemy import ColumnElement, and_, delete, exists, func, insert, select
 
@@ -70,9 +70,17 @@ class SqlCollections:
             raise NotFound(f"no collection is named {name}", remedy="see the list of them")
         return found[0]
 
+    def missing(self, names: Collection[str]) -> set[str]:
+        """Those of the names that no collection has."""
+        with self._database.reading() as connection:
+            found = connection.execute(select(_table.name).where(_table.name.in_(names))).scalars()
+            return set(names) - set(found)
+
     def delete(self, collection: int) -> None:
         """Forget an empty collection; raises NotFound, and Conflict while it holds assets."""
         with self._database.writing() as connection:
+            # An upload into it may be under way.
+            self._database.take_turns(connection)
             connection.execute(
                 select(_table.id).where(_table.id == collection).with_for_update()
             ).all()

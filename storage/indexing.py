@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from typing import Any
 
 from sqlalchemy import (
     ColumnElement,
@@ -57,8 +58,20 @@ _REMOVED_AT_ONCE = 200
 class SqlIndexingCatalog:
     """Writes one collection with one pipeline. See `regard.core.catalog.IndexingCatalog`."""
 
-    def __init__(self, catalog: Catalog, pipeline: StoredPipeline, collection: str) -> None:
-        """Prepare to write; the collection is made with its first asset."""
+    def __init__(
+        self,
+        catalog: Catalog,
+        pipeline: StoredPipeline,
+        collection: str,
+        *,
+        is_managed: Callable[[bytes], bool] = lambda path: False,
+    ) -> None:
+        """Prepare to write; the collection is made with its first asset.
+
+        `is_managed` tells the paths of the home's own originals. Uploads alone make assets of those: what
+        is to be written of one that was purged meanwhile is dropped.
+        """
+        self._is_managed = is_managed
         self._database = catalog.database
         self._pipeline = pipeline
         self._collection_name = collection
@@ -165,11 +178,11 @@ class SqlIndexingCatalog:
                 rows = connection.execute(
                     delete(schema.asset)
                     .where(tuple_(asset.id, asset.path).in_(places))
-                    .returning(asset.id, asset.collection_id, asset.content_id)
+                    .returning(asset.id, asset.collection_id, asset.content_id, asset.deleted_at)
                 ).all()
                 deleted += len(rows)
                 left = {row.content_id for row in rows if row.content_id is not None}
-                events = [AssetEvent(row.id, row.collection_id, "removed") for row in rows]
+                events = _events(rows, "removed")
                 record_changes(connection, [], drop_orphans(connection, left), events)
         return deleted
 
@@ -196,7 +209,10 @@ class SqlIndexingCatalog:
             raise RuntimeError("the writer's lease is not held")
         collection_id = self._collection_id
         try:
-            with self._database.writing() as connection:
+            with (
+                contextlib.suppress(_UploadPurged),
+                self._database.writing() as connection,
+            ):
                 self._lease.guard(connection)
                 yield connection
         except BaseException:
@@ -246,7 +262,10 @@ class SqlIndexingCatalog:
             self._collection_id = ensure_collection(connection, self._collection_name)
         # A `moved_from` of None matches nothing.
         existing = connection.execute(
-            select(asset.id, asset.content_id, asset.managed).where(
+            select(
+                *(asset.id, asset.content_id, asset.collection_id),
+                *(asset.managed, asset.deleted_at),
+            ).where(
                 asset.collection_id == self._collection_id,
                 or_(asset.path == stamp.path, asset.id == moved_from),
             )
@@ -268,12 +287,14 @@ class SqlIndexingCatalog:
         kept = next(
             (row for row in existing if row.id == moved_from), existing[0] if existing else None
         )
+        if kept is None and self._is_managed(stamp.path):
+            raise _UploadPurged
         # An upload lies under its digest; what it is called, its sender said.
         if kept is None or not kept.managed:
             values["file_name"] = os.path.basename(uri)
-        others = [row.id for row in existing if kept is not None and row.id != kept.id]
+        others = [row for row in existing if kept is not None and row.id != kept.id]
         if others:
-            connection.execute(delete(schema.asset).where(asset.id.in_(others)))
+            connection.execute(delete(schema.asset).where(asset.id.in_([row.id for row in others])))
         if kept is None:
             asset_id = connection.execute(
                 insert(schema.asset).values(**values, added_at=utc_now()).returning(asset.id)
@@ -282,9 +303,11 @@ class SqlIndexingCatalog:
             asset_id = kept.id
             connection.execute(update(schema.asset).where(asset.id == asset_id).values(**values))
         write_keywords(connection, asset_id, facts.keywords)
-        events = [AssetEvent(other, self._collection_id, "removed") for other in others]
-        kind = "added" if kept is None else "changed"
-        events.append(AssetEvent(asset_id, self._collection_id, kind))
+        events = _events(others, "removed")
+        if kept is None:
+            events.append(AssetEvent(asset_id, self._collection_id, "added"))
+        else:
+            events += _events([kept], "changed")
         return _Written(asset_id, left, tuple(events))
 
     @staticmethod
@@ -361,6 +384,10 @@ class SqlIndexingCatalog:
         ]
 
 
+class _UploadPurged(Exception):
+    """An upload was purged while it was analysed."""
+
+
 @dataclass(frozen=True, slots=True)
 class _Written:
     """An asset that was written, the contents it left, and what to log."""
@@ -374,11 +401,16 @@ def _twins(connection: Connection, content_id: int, written: _Written) -> list[A
     """The content's other assets: an analysis makes all of them findable."""
     asset = schema.asset.c
     rows = connection.execute(
-        select(asset.id, asset.collection_id).where(
+        select(asset.id, asset.collection_id, asset.deleted_at).where(
             asset.content_id == content_id, asset.id != written.asset
         )
-    )
-    return [AssetEvent(row.id, row.collection_id, "changed") for row in rows]
+    ).all()
+    return _events(rows, "changed")
+
+
+def _events(rows: Sequence[Any], kind: str) -> list[AssetEvent]:
+    """What to log of assets: of those in the trash nothing, which were told as removed."""
+    return [AssetEvent(row.id, row.collection_id, kind) for row in rows if row.deleted_at is None]
 
 
 def _insert_all(connection: Connection, table: Table, rows: list[dict[str, object]]) -> list[int]:

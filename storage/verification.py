@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
-from sqlalchemy import Connection, except_, exists, func, intersect, not_, select
+from sqlalchemy import Connection, except_, exists, func, intersect, not_, or_, select
 
 from regard.core.records import Float32Array, Int64Array, Kind
 from regard.storage import schema
@@ -97,23 +97,23 @@ def _table_checks(connection: Connection, pipeline: StoredPipeline) -> Iterator[
         "contents have no asset",
         count(not_(exists().where(schema.asset.c.content_id == content.id))),
     )
-    yield (
-        "contents are not analysed",
-        count(
-            not_(
-                exists().where(
-                    schema.analysis.c.content_id == content.id,
-                    schema.analysis.c.pipeline_id == pipeline.id,
-                )
-            )
-        ),
+    analysed = exists().where(
+        schema.analysis.c.content_id == content.id, schema.analysis.c.pipeline_id == pipeline.id
     )
+    # An upload may still wait for its job.
+    uploaded = exists().where(
+        schema.asset.c.content_id == content.id, schema.asset.c.managed.is_(True)
+    )
+    yield "contents are not analysed", count(not_(analysed), not_(uploaded))
     for channel, stored in pipeline.channels.items():
         of_channel = embedding.channel_id == stored.id
         if channel.kind is Kind.IMAGE:
             yield (
                 f"contents lack a vector in {channel}",
-                count(not_(exists().where(of_channel, embedding.content_id == content.id))),
+                count(
+                    or_(analysed, not_(uploaded)),
+                    not_(exists().where(of_channel, embedding.content_id == content.id)),
+                ),
             )
         elif channel.kind is Kind.REGION:
             yield (
