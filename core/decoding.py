@@ -22,6 +22,7 @@ from PIL import Image as Pillow
 from PIL import UnidentifiedImageError
 
 from regard.core.colour import TURNED, srgb_pixels
+from regard.core.confinement import Confinement
 from regard.core.errors import DecodeError
 from regard.core.files import FilePath, file_size, open_regular, read_file
 from regard.core.formats import (
@@ -154,10 +155,10 @@ def oriented_size(data: bytes, limits: DecodeLimits = DEFAULT_LIMITS) -> tuple[i
             return (height, width) if _orientation(photo, data, kind) in TURNED else (width, height)
 
 
-def looks_like_photo(path: FilePath) -> bool:
-    """Whether a file starts like a photograph; False for whatever can't be read."""
+def looks_like_photo(path: FilePath, within: Confinement | None = None) -> bool:
+    """Whether a file starts like a photograph; False for whatever can't be read, or leads out."""
     try:
-        with open_regular(path) as file:
+        with open_regular(path, within) as file:
             return sniff_start(file.read(SNIFF_BYTES)) is not None
     except (DecodeError, OSError):
         return False

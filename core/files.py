@@ -2,27 +2,40 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import stat
 from typing import BinaryIO
 
-from regard.core.errors import DecodeError
+from regard.core.confinement import LEADS_OUT, Confinement
+from regard.core.errors import DecodeError, OutsideRoots
 
 FilePath = str | bytes | os.PathLike[str] | os.PathLike[bytes]
 
 _FLAGS = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
 
 
-def open_regular(path: FilePath) -> BinaryIO:
-    """Open a regular file for reading; raises DecodeError for pipes, devices, folders and the like."""
+def open_regular(path: FilePath, within: Confinement | None = None) -> BinaryIO:
+    """Open a regular file for reading; raises DecodeError for pipes, devices, folders and the like.
+
+    With `within`, for whatever leads out of it too.
+    """
     try:
-        # Looking first keeps devices closed, some of which act on being opened.
-        if stat.S_ISREG(os.stat(path).st_mode):
-            file = os.fdopen(os.open(path, _FLAGS), "rb")
-            # The name may have become something else in between.
-            if stat.S_ISREG(os.fstat(file.fileno()).st_mode):
-                return file
-            file.close()
+        with contextlib.ExitStack() as entered:
+            folder, flags = None, _FLAGS
+            if within is not None:
+                folder, path = entered.enter_context(within.entered(os.fsencode(path)))
+                flags |= os.O_NOFOLLOW
+            found = os.stat(path, dir_fd=folder, follow_symlinks=within is None)
+            # Looking first keeps devices closed, some of which act on being opened.
+            if stat.S_ISREG(found.st_mode):
+                file = os.fdopen(os.open(path, flags, dir_fd=folder), "rb")
+                # The name may have become something else in between.
+                if stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+                    return file
+                file.close()
+    except OutsideRoots as error:
+        raise DecodeError(error.message) from None
     except OSError as error:
         raise DecodeError(f"it can't be read: {error.strerror or error}") from error
     except ValueError as error:
@@ -30,9 +43,11 @@ def open_regular(path: FilePath) -> BinaryIO:
     raise DecodeError("it is no regular file")
 
 
-def file_size(path: FilePath) -> int:
-    """Bytes of the file at `path`; raises DecodeError when there is none."""
+def file_size(path: FilePath, within: Confinement | None = None) -> int:
+    """Bytes of the file at `path`; raises DecodeError when there is none, or none `within`."""
     try:
+        if within is not None and not within.holds(os.fsencode(path)):
+            raise DecodeError(LEADS_OUT)
         return os.stat(path).st_size
     except OSError as error:
         raise DecodeError(f"it can't be read: {error.strerror or error}") from error
@@ -40,9 +55,12 @@ def file_size(path: FilePath) -> int:
         raise DecodeError(f"it can't be read: {error}") from error
 
 
-def read_file(path: FilePath, max_bytes: int) -> bytes:
-    """The bytes of a regular file; raises DecodeError when it is none, too large or unreadable."""
-    with open_regular(path) as file:
+def read_file(path: FilePath, max_bytes: int, within: Confinement | None = None) -> bytes:
+    """The bytes of a regular file; raises DecodeError when it is none, too large or unreadable.
+
+    With `within`, also when it leads out of there.
+    """
+    with open_regular(path, within) as file:
         size = os.fstat(file.fileno()).st_size
         if size > max_bytes:
             raise DecodeError(f"it has {size:,} bytes, more than {max_bytes:,}")

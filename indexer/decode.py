@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from regard.core.catalog import ContentHeader
+from regard.core.confinement import Confinement
 from regard.core.decoding import (
     DEFAULT_LIMITS,
     DecodeLimits,
@@ -37,14 +38,16 @@ def read_photo(
     *,
     sidecar: FilePath | None = None,
     is_known: Callable[[str], bool] | None = None,
+    within: Confinement | None = None,
 ) -> Photo:
     """Read the file once, hash it, and decode it unless `is_known` says so of its SHA-256 (hex).
 
     The facts are read either way, since a file beside it, `sidecar`, has a say in them; one that
-    can't be read is ignored. The file's bytes are let go on return. Raises DecodeError.
+    can't be read is ignored. Neither is read when it leads out of `within`. The file's bytes are let go
+    on return. Raises DecodeError.
     """
-    with large_file_turn(file_size(path)):
-        data = read_file(path, limits.max_bytes)
+    with large_file_turn(file_size(path, within)):
+        data = read_file(path, limits.max_bytes, within)
         sha256 = hashlib.sha256(data).hexdigest()
         header = probe(data, limits)
         if is_known is not None and is_known(sha256):
@@ -52,6 +55,15 @@ def read_photo(
         else:
             image = decode_bytes(data, limits)
             width, height = image.width, image.height
-        facts = facts_of(header, sidecar)
+        facts = facts_of(header, sidecar, within)
     content = ContentHeader(sha256, str(header.format), width, height)
     return Photo(content, len(data), facts, image)
+
+
+def inspect_photo(data: bytes, sha256: str, limits: DecodeLimits = DEFAULT_LIMITS) -> Photo:
+    """Identity, form and facts of a photograph in memory, its pixels not decoded; raises DecodeError."""
+    with large_file_turn(len(data)):
+        header = probe(data, limits)
+        width, height = oriented_size(data, limits)
+        facts = facts_of(header)
+    return Photo(ContentHeader(sha256, str(header.format), width, height), len(data), facts, None)

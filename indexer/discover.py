@@ -4,7 +4,8 @@ The walk yields paths in the byte order of whole paths, the order in which the c
 knows; both are merged as they stream, so memory grows with the largest folder, not with the library.
 
 What can't be seen is not gone: assets below a folder that can't be read, or behind a link that leads
-nowhere, are never MISSING.
+nowhere, are never MISSING. Nor are those behind a link that leads out of where a walk is confined to,
+and of what lies there nothing is looked at.
 """
 
 from __future__ import annotations
@@ -14,13 +15,15 @@ import os
 import shlex
 import stat
 from collections.abc import Callable, Container, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from enum import Enum, auto
 from functools import lru_cache
 
 from regard.core.catalog import FileStamp, KnownAsset
+from regard.core.confinement import LEADS_OUT, Confinement
 from regard.core.decoding import looks_like_photo
-from regard.core.errors import RootUnavailable
+from regard.core.errors import OutsideRoots, RootUnavailable
 from regard.core.uris import absolute_path, uri_of_path
 
 PHOTO_SUFFIXES = frozenset(
@@ -29,6 +32,7 @@ PHOTO_SUFFIXES = frozenset(
     b".x3f .kdc .dcr".split()
 )
 _SIDECAR_SUFFIX = b".xmp"
+_LIST = os.O_RDONLY | getattr(os, "O_DIRECTORY", 0) | getattr(os, "O_NOFOLLOW", 0)
 
 
 class Status(Enum):
@@ -80,12 +84,15 @@ class Walk:
     """One pass over a root; ends early once `stopped` is true.
 
     `unreadable` lists folders that could not be read, with the reason. `identity` is a root folder's
-    device and inode; one that is given must hold, so that two passes see the same disk.
+    device and inode; one that is given must hold, so that two passes see the same disk. `outside` lists
+    links that lead out of the confinement, but for those with a photograph's suffix, which are Found.
     """
 
     root: bytes
     stopped: Callable[[], bool] = lambda: False
     identity: tuple[int, int] | None = None
+    confinement: Confinement | None = None
+    outside: list[bytes] = field(default_factory=list)
     unreadable: list[tuple[bytes, str]] = field(default_factory=list)
     files: int = 0
     _dangling: dict[bytes, str] = field(default_factory=dict)
@@ -101,7 +108,11 @@ class Walk:
         self.require_root()
 
     def require_root(self) -> os.stat_result:
-        """The root's status; raises RootUnavailable unless it is there and the one it was."""
+        """The root's status; raises RootUnavailable unless it is there and the one it was.
+
+        Raises OutsideRoots when it leads out of the confinement.
+        """
+        require_inside(self.root, self.confinement)
         status = require_root(self.root)
         identity = (status.st_dev, status.st_ino) if stat.S_ISDIR(status.st_mode) else None
         if self.identity is not None and identity != self.identity:
@@ -119,6 +130,8 @@ class Walk:
                 del self._dangling[link]
                 self.unreadable.append((link, reason))
                 return True
+        if any((path + b"/").startswith(link + b"/") for link in self.outside):
+            return True
         return any(path.startswith(folder.rstrip(b"/") + b"/") for folder, _ in self.unreadable)
 
     def _named_file(self) -> Iterator[Found]:
@@ -128,7 +141,7 @@ class Walk:
         except OSError:
             # A file can be read in a folder that can't be listed.
             sidecars = {}
-        found = _inspect(self.root, name, folder, sidecars, is_named=True)
+        found = self._inspect(self.root, name, folder, sidecars, is_named=True)
         if found is not None:
             yield found
 
@@ -145,32 +158,62 @@ class Walk:
             if name.endswith(b"/"):
                 stack.append(self._open(path.rstrip(b"/"), folder.identities))
                 continue
-            found = _inspect(path, name, folder.path, folder.sidecars, is_named=False)
+            found = self._inspect(path, name, folder.path, folder.sidecars, is_named=False)
             if found is not None:
                 yield found
 
     def _open(self, path: bytes, ancestors: frozenset[tuple[int, int]]) -> _Folder | None:
         """A folder's names; None when it can't be read, or is one of those it lies in, as a link may be."""
+        names: list[bytes] = []
         try:
-            status = os.stat(path)
-            identity = status.st_dev, status.st_ino
-            if identity in ancestors:
-                return None
-            names = []
-            with os.scandir(path) as entries:
+            with self._listing(path) as (status, entries):
+                identity = status.st_dev, status.st_ino
+                if identity in ancestors:
+                    return None
                 for entry in entries:
-                    if entry.name.startswith(b"."):
+                    name = os.fsencode(entry.name)
+                    if name.startswith(b"."):
+                        continue
+                    below = os.path.join(path, name)
+                    if entry.is_symlink() and self._leads_out(below):
+                        if _is_photo_name(name):
+                            names.append(name)
+                        else:
+                            self.outside.append(below)
                         continue
                     # Folders sort as `name/`, as whole paths do.
-                    is_folder = self._is_folder(entry)
-                    names.append(entry.name + b"/" if is_folder else entry.name)
+                    names.append(name + b"/" if self._is_folder(entry, below) else name)
+        except OutsideRoots:
+            # A link came in its place after its name was listed.
+            self.outside.append(path)
+            return None
         except OSError as error:
             self.unreadable.append((path, _reason(error)))
             return None
         names.sort(reverse=True)
         return _Folder(path, names, _sidecars(names), ancestors | {identity})
 
-    def _is_folder(self, entry: os.DirEntry[bytes]) -> bool:
+    @contextmanager
+    def _listing(
+        self, path: bytes
+    ) -> Iterator[tuple[os.stat_result, Iterator[os.DirEntry[bytes] | os.DirEntry[str]]]]:
+        """A folder's status and its entries, of the very folder whose path was found inside."""
+        if self.confinement is None:
+            with os.scandir(path) as entries:
+                yield os.stat(path), entries
+            return
+        with self.confinement.entered(path) as (above, name):
+            folder = os.open(name, _LIST, dir_fd=above)
+        try:
+            with os.scandir(folder) as entries_there:
+                yield os.fstat(folder), entries_there
+        finally:
+            os.close(folder)
+
+    def _leads_out(self, path: bytes) -> bool:
+        return self.confinement is not None and not self.confinement.holds(path)
+
+    def _is_folder(self, entry: os.DirEntry[bytes] | os.DirEntry[str], path: bytes) -> bool:
         try:
             if entry.is_dir():
                 return True
@@ -178,8 +221,53 @@ class Walk:
                 entry.stat()
         except OSError as error:
             # It may have led to a folder.
-            self._dangling[entry.path] = _reason(error)
+            self._dangling[path] = _reason(error)
         return False
+
+    def _inspect(  # noqa: PLR0911 - one return an outcome
+        self,
+        path: bytes,
+        name: bytes,
+        folder: bytes,
+        sidecars: dict[bytes, bytes],
+        *,
+        is_named: bool,
+    ) -> Found | None:
+        """The stamp of a file, or None when it is not meant to be a photograph."""
+        stem, suffix = os.path.splitext(name)
+        is_meant = is_named or _is_photo_name(name)
+        if os.path.islink(path) and self._leads_out(path):
+            nothing = FileStamp(path, 0, 0)
+            return Found(nothing, trouble=LEADS_OUT, is_unreachable=True) if is_meant else None
+        try:
+            status = os.stat(path)
+        except OSError as error:
+            if not is_meant or is_gone(path):
+                return None
+            trouble = f"it can't be read: {_reason(error)}"
+            return Found(FileStamp(path, 0, 0), trouble=trouble, is_unreachable=True)
+        stamp = FileStamp(path, status.st_size, status.st_mtime_ns)
+        if not stat.S_ISREG(status.st_mode):
+            return Found(stamp, trouble="it is no regular file") if is_meant else None
+        if not is_meant and (
+            suffix.lower() == _SIDECAR_SUFFIX or not looks_like_photo(path, self.confinement)
+        ):
+            return None
+        candidates = (name + _SIDECAR_SUFFIX, stem + _SIDECAR_SUFFIX)
+        sidecar = next(filter(None, (sidecars.get(one.lower()) for one in candidates)), None)
+        if sidecar is None:
+            return Found(stamp)
+        return self._with_sidecar(stamp, os.path.join(folder, sidecar))
+
+    def _with_sidecar(self, stamp: FileStamp, sidecar: bytes) -> Found:
+        if os.path.islink(sidecar) and self._leads_out(sidecar):
+            return Found(stamp)
+        try:
+            status = os.stat(sidecar)
+        except OSError:
+            return Found(stamp)
+        text = f"{uri_of_path(os.path.basename(sidecar))}:{status.st_size}:{status.st_mtime_ns}"
+        return Found(FileStamp(stamp.path, stamp.size, stamp.mtime_ns, text), sidecar)
 
 
 def distinct_roots(paths: Iterable[str | bytes | os.PathLike[str]]) -> list[bytes]:
@@ -222,6 +310,15 @@ def require_root(root: bytes) -> os.stat_result:
             remedy="mend its permissions or its mount",
         ) from error
     return status
+
+
+def require_inside(root: bytes, confinement: Confinement | None) -> None:
+    """Raise OutsideRoots when a root leads out of the confinement."""
+    if confinement is not None and not confinement.holds(root):
+        raise OutsideRoots(
+            "the folder leads out of the configured root",
+            remedy="name one that lies in it, or configure the root where it leads to",
+        )
 
 
 def compare(
@@ -273,6 +370,10 @@ def _status(found: Found, known: KnownAsset, *, retry_failed: bool) -> Status:
     return Status.RETRY if retry_failed else Status.STILL_FAILED
 
 
+def _is_photo_name(name: bytes) -> bool:
+    return os.path.splitext(name)[1].lower() in PHOTO_SUFFIXES
+
+
 def _sidecars(names: Iterable[bytes]) -> dict[bytes, bytes]:
     """Metadata files by their names in lower case."""
     return {name.lower(): name for name in names if name.lower().endswith(_SIDECAR_SUFFIX)}
@@ -307,37 +408,3 @@ def is_gone(path: bytes) -> bool:
 
 def _reason(error: OSError) -> str:
     return os.strerror(error.errno or errno.EIO)
-
-
-def _inspect(
-    path: bytes, name: bytes, folder: bytes, sidecars: dict[bytes, bytes], *, is_named: bool
-) -> Found | None:
-    """The stamp of a file, or None when it is not meant to be a photograph."""
-    stem, suffix = os.path.splitext(name)
-    is_meant = is_named or suffix.lower() in PHOTO_SUFFIXES
-    try:
-        status = os.stat(path)
-    except OSError as error:
-        if not is_meant or is_gone(path):
-            return None
-        trouble = f"it can't be read: {_reason(error)}"
-        return Found(FileStamp(path, 0, 0), trouble=trouble, is_unreachable=True)
-    stamp = FileStamp(path, status.st_size, status.st_mtime_ns)
-    if not stat.S_ISREG(status.st_mode):
-        return Found(stamp, trouble="it is no regular file") if is_meant else None
-    if not is_meant and (suffix.lower() == _SIDECAR_SUFFIX or not looks_like_photo(path)):
-        return None
-    for candidate in (name + _SIDECAR_SUFFIX, stem + _SIDECAR_SUFFIX):
-        sidecar = sidecars.get(candidate.lower())
-        if sidecar is not None:
-            return _with_sidecar(stamp, os.path.join(folder, sidecar))
-    return Found(stamp)
-
-
-def _with_sidecar(stamp: FileStamp, sidecar: bytes) -> Found:
-    try:
-        status = os.stat(sidecar)
-    except OSError:
-        return Found(stamp)
-    text = f"{uri_of_path(os.path.basename(sidecar))}:{status.st_size}:{status.st_mtime_ns}"
-    return Found(FileStamp(stamp.path, stamp.size, stamp.mtime_ns, text), sidecar)

@@ -10,6 +10,7 @@ from __future__ import annotations
 from dataclasses import replace
 from datetime import time
 
+from regard.core.confinement import Confinement
 from regard.core.decoding import DEFAULT_LIMITS, DecodeLimits, PhotoHeader, probe
 from regard.core.errors import DecodeError
 from regard.core.facts import PhotoFacts
@@ -28,12 +29,17 @@ def read_facts(
     return facts_of(probe(read_file(path, limits.max_bytes), limits), sidecar)
 
 
-def facts_of(header: PhotoHeader, sidecar: FilePath | None = None) -> PhotoFacts:
-    """The facts in a header's metadata blocks and in a sidecar; one that can't be read is ignored."""
+def facts_of(
+    header: PhotoHeader, sidecar: FilePath | None = None, within: Confinement | None = None
+) -> PhotoFacts:
+    """The facts in a header's metadata blocks and in a sidecar; one that can't be read is ignored.
+
+    So is one that leads out of `within`.
+    """
     beside = None
     if sidecar is not None:
         try:
-            beside = read_file(sidecar, MAX_XMP_BYTES)
+            beside = read_file(sidecar, MAX_XMP_BYTES, within)
         except DecodeError:
             beside = None
     sources = (

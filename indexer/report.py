@@ -11,7 +11,11 @@ from regard.core.catalog import Failure
 
 @dataclass(slots=True)
 class IndexReport:
-    """Counts of one run. `failures` also holds those that stand from before under the same roots."""
+    """Counts of one run. `failures` also holds those that stand from before under the same roots.
+
+    `unseen` are those of them that no asset stands for: folders that could not be looked into, and files
+    that were seen before and can't be now.
+    """
 
     indexed: int = 0
     unchanged: int = 0
@@ -22,6 +26,7 @@ class IndexReport:
     seconds: float = 0.0
     interrupted: bool = False
     failures: list[Failure] = field(default_factory=list)
+    unseen: list[Failure] = field(default_factory=list)
 
     def to_json(self) -> dict[str, Any]:
         """The documented JSON form."""

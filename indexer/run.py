@@ -23,6 +23,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 from regard.core.catalog import DerivedIndexes, Failure, IndexingCatalog, KnownAsset, WriterLease
+from regard.core.confinement import LEADS_OUT, Confinement, confine
 from regard.core.decoding import DecodeLimits
 from regard.core.errors import (
     DecodeError,
@@ -43,6 +44,7 @@ from regard.indexer.discover import (
     compare,
     distinct_roots,
     is_empty_folder,
+    require_inside,
     require_root,
 )
 from regard.indexer.lookahead import map_ahead
@@ -101,19 +103,24 @@ class Indexer:
         paths: Sequence[str | bytes | os.PathLike[str]],
         *,
         retry_failed: bool = False,
+        confined_to: bytes | None = None,
         progress: Progress | None = None,
         should_stop: Callable[[], bool] = lambda: False,
     ) -> IndexReport:
         """Index everything at or below the paths; returns what was done.
 
         When `should_stop` turns true, what is in the models is committed and the report says
-        `interrupted`; the next run carries on. Raises RootUnavailable when a path is missing or
-        unreadable, or when no photograph is left below one that had some; LeaseHeld when another
-        process indexes; ModelError when the models can't be loaded.
+        `interrupted`; the next run carries on. Nothing is read that lies outside of the folder
+        `confined_to`, where links lead there: those are failures. Raises RootUnavailable when a path
+        is missing or unreadable, or when no photograph is left below one that had some; OutsideRoots
+        when a path leads out of `confined_to`; LeaseHeld when another process indexes; ModelError when
+        the models can't be loaded.
         """
         started = time.perf_counter()
         roots = distinct_roots(paths)
+        confinement = None if confined_to is None else confine(confined_to)
         for root in roots:
+            require_inside(root, confinement)
             require_root(root)
         with self.catalog.writer_lease() as lease:
             for root in roots:
@@ -122,7 +129,7 @@ class Indexer:
                     raise _emptied(root)
             # An index that can't be used should show before the work, not after it.
             self.indexes.catch_up()
-            run = _Run(self, lease, roots, retry_failed, progress, should_stop)
+            run = _Run(self, lease, roots, retry_failed, confinement, progress, should_stop)
             try:
                 run.index(roots)
             except BaseException:
@@ -132,6 +139,7 @@ class Indexer:
                 raise
             self._keep_indexes()
         report = run.report
+        report.unseen = list(report.failures)
         report.failures[:0] = self.catalog.failures(roots)
         report.seconds = time.perf_counter() - started
         return report
@@ -170,6 +178,7 @@ class _Run:
         lease: WriterLease,
         roots: Sequence[bytes],
         retry_failed: bool,
+        confinement: Confinement | None,
         progress: Progress | None,
         should_stop: Callable[[], bool],
     ) -> None:
@@ -178,6 +187,7 @@ class _Run:
         self._catalog = indexer.catalog
         self._lease = lease
         self._retry_failed = retry_failed
+        self._confinement = confinement
         self._progress = progress
         self._should_stop = should_stop
         self._pending: dict[str, Pending] = {}
@@ -234,7 +244,7 @@ class _Run:
     def _work(self, roots: Sequence[bytes]) -> Iterator[Found]:
         """The files that must be read; what needs no reading is dealt with on the way."""
         for root in roots:
-            walk = Walk(root, self._stopped)
+            walk = Walk(root, self._stopped, confinement=self._confinement)
             is_any_missing = False
             for candidate in self._compared(walk):
                 if self._stopped():
@@ -257,6 +267,9 @@ class _Run:
                 Failure(uri_of_path(folder), f"the folder can't be read: {reason}")
                 for folder, reason in walk.unreadable
             )
+            self.report.failures.extend(
+                Failure(uri_of_path(link), LEADS_OUT) for link in walk.outside
+            )
 
     def _remove_missing(self) -> None:
         """Delete what has no file, by a second look: moved files have been carried along since.
@@ -264,7 +277,7 @@ class _Run:
         Looking again costs less than keeping the list, which may be as long as the library.
         """
         for walk in self._with_missing:
-            again = Walk(walk.root, self._stopped, walk.identity)
+            again = Walk(walk.root, self._stopped, walk.identity, self._confinement)
             missing = (
                 candidate.known
                 for candidate in self._compared(again)
@@ -284,7 +297,8 @@ class _Run:
         total = 0
         try:
             for root in roots:
-                for candidate in self._compared(Walk(root, ended.is_set)):
+                walk = Walk(root, ended.is_set, confinement=self._confinement)
+                for candidate in self._compared(walk):
                     if ended.is_set():
                         return
                     total += candidate.status in {Status.NEW, Status.CHANGED, Status.RETRY}
@@ -310,6 +324,7 @@ class _Run:
                 limits,
                 sidecar=found.sidecar,
                 is_known=lambda sha256: self._catalog.assets_of_content(sha256) is not None,
+                within=self._confinement,
             )
         except DecodeError as error:
             return _Read(found, trouble=error.message)

@@ -1,5 +1,7 @@
 """The writer's lease: one indexing process a catalog, told by a row with a heartbeat.
 
+Another row of the same kind is the role of the worker, who alone claims jobs.
+
 A holder that was killed leaves its row behind. On the same host the row is free at once when its
 process is gone (process id and start time, since ids are used again); from another host it is free
 when the heartbeat is old. Every write checks the token in its own transaction, so a holder that slept
@@ -23,7 +25,7 @@ from regard.core.errors import HomeError, LeaseHeld
 from regard.storage import schema
 from regard.storage.database import Database
 
-_NAME = "writer"
+WRITER, WORKER = "writer", "worker"
 HEARTBEAT_SECONDS = 5.0
 EXPIRY_SECONDS = 60.0
 
@@ -31,8 +33,9 @@ EXPIRY_SECONDS = 60.0
 class SqlWriterLease:
     """A lease that is held; made by `hold_writer_lease`."""
 
-    def __init__(self, database: Database, token: str) -> None:
+    def __init__(self, database: Database, token: str, name: str = WRITER) -> None:
         self._database = database
+        self._name = name
         self.token = token
         self._lost = threading.Event()
 
@@ -45,7 +48,7 @@ class SqlWriterLease:
         """Refresh the lease inside a write transaction; raises LeaseHeld when it is lost."""
         refreshed = connection.execute(
             update(schema.lease)
-            .where(schema.lease.c.name == _NAME, schema.lease.c.token == self.token)
+            .where(schema.lease.c.name == self._name, schema.lease.c.token == self.token)
             .values(heartbeat_at=time.time())
         )
         if refreshed.rowcount != 1:
@@ -67,8 +70,8 @@ class SqlWriterLease:
 
 
 @contextlib.contextmanager
-def hold_writer_lease(database: Database) -> Iterator[SqlWriterLease]:
-    """Hold the writer's lease for the block.
+def hold_writer_lease(database: Database, name: str = WRITER) -> Iterator[SqlWriterLease]:
+    """Hold the writer's lease, or another by its name, for the block.
 
     Raises LeaseHeld, which names the holder's process and host, when another process has it.
     """
@@ -79,19 +82,19 @@ def hold_writer_lease(database: Database) -> Iterator[SqlWriterLease]:
         # is committing.
         database.take_turns(connection)
         row = connection.execute(
-            select(schema.lease).where(schema.lease.c.name == _NAME).with_for_update()
+            select(schema.lease).where(schema.lease.c.name == name).with_for_update()
         ).one_or_none()
         if row is not None:
-            if not _is_free(row.host, row.pid, row.process_started, row.heartbeat_at, now):
+            if not is_free(row.host, row.pid, row.process_started, row.heartbeat_at, now):
                 raise LeaseHeld(
                     f"process {row.pid} on {row.host} is indexing into this home "
                     f"since {time.strftime('%Y-%m-%d %H:%M:%S', time.localtime(row.acquired_at))}",
                     remedy="wait for it to end, or stop it, and run the command again",
                 )
-            connection.execute(delete(schema.lease).where(schema.lease.c.name == _NAME))
+            connection.execute(delete(schema.lease).where(schema.lease.c.name == name))
         connection.execute(
             insert(schema.lease).values(
-                name=_NAME,
+                name=name,
                 token=token,
                 host=socket.gethostname(),
                 pid=os.getpid(),
@@ -100,7 +103,7 @@ def hold_writer_lease(database: Database) -> Iterator[SqlWriterLease]:
                 heartbeat_at=now,
             )
         )
-    lease = SqlWriterLease(database, token)
+    lease = SqlWriterLease(database, token, name)
     stopped = threading.Event()
     heart = threading.Thread(target=lease.beat, args=(stopped,), name="lease", daemon=True)
     heart.start()
@@ -113,7 +116,8 @@ def hold_writer_lease(database: Database) -> Iterator[SqlWriterLease]:
             connection.execute(delete(schema.lease).where(schema.lease.c.token == token))
 
 
-def _is_free(host: str, pid: int, started: float, heartbeat_at: float, now: float) -> bool:
+def is_free(host: str, pid: int, started: float, heartbeat_at: float, now: float) -> bool:
+    """Whether the process that left a mark is gone, or on another host and silent for too long."""
     if host == socket.gethostname():
         try:
             process = psutil.Process(pid)

@@ -1,0 +1,299 @@
+"""Jobs in the catalog: added, listed and cancelled by whoever serves, claimed by the one worker.
+
+Only who holds the worker's role claims, and each write of the worker checks the role in its own
+transaction: one that slept through its role can't write beside its successor. So a job that is `running`
+when it is claimed was left by a worker that died, and goes on. One that took its worker down time and again
+without getting further ends as failed, so that those behind it have their turn.
+"""
+
+from __future__ import annotations
+
+import builtins
+import contextlib
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from sqlalchemy import Connection, Row, Select, func, insert, select, update
+
+from regard.core.errors import Conflict, NotFound
+from regard.core.jobs import Job, JobKind, JobState
+from regard.storage import schema
+from regard.storage.asset_rows import ensure_collection, utc_now
+from regard.storage.catalog import Catalog
+from regard.storage.lease import WORKER, SqlWriterLease, hold_writer_lease
+
+_MAX_DEATHS = 5
+_job = schema.job.c
+
+
+class SqlJobQueue:
+    """The jobs of a catalog; each method is one transaction. See `regard.core.jobs.JobQueue` too.
+
+    `claim`, `progress`, `finish` and `waits` are the worker's, inside `worker_role`.
+    """
+
+    def __init__(self, catalog: Catalog) -> None:
+        """Use an opened catalog; nothing is read yet."""
+        self._database = catalog.database
+        self._role: SqlWriterLease | None = None
+
+    def add(
+        self,
+        kind: JobKind,
+        collection: str,
+        *,
+        root: str | None = None,
+        path: str | None = None,
+        retry_failed: bool = False,
+    ) -> Job:
+        """A new job, queued; the collection is made when there is none of that name.
+
+        An upload job joins one that is still queued for the same collection: it then returns that one.
+        What was uploaded has to be committed before, for the job to see it.
+        """
+        with self._database.writing() as connection:
+            # Two that find no queued job would both add one.
+            self._database.take_turns(connection)
+            collection_id = ensure_collection(connection, collection)
+            if kind is JobKind.UPLOAD:
+                waiting = connection.execute(
+                    _jobs()
+                    .where(
+                        _job.kind == kind,
+                        _job.state == JobState.QUEUED,
+                        _job.collection_id == collection_id,
+                    )
+                    .order_by(_job.id)
+                )
+                for job in map(_read, waiting):
+                    if job.retry_failed == retry_failed:
+                        return job
+            parameters: dict[str, object] = {"root": root, "path": path}
+            number = connection.execute(
+                insert(schema.job)
+                .values(
+                    kind=kind,
+                    state=JobState.QUEUED,
+                    collection_id=collection_id,
+                    parameters=json.dumps(parameters | {"retry_failed": retry_failed}),
+                    done=0,
+                    cancel_requested=False,
+                    created_at=utc_now(),
+                )
+                .returning(_job.id)
+            ).scalar_one()
+            return _get(connection, number)
+
+    def get(self, job: int) -> Job:
+        """A job; raises NotFound."""
+        with self._database.reading() as connection:
+            return _get(connection, job)
+
+    def list(
+        self,
+        *,
+        states: Sequence[JobState] | None = None,
+        collections: Sequence[str] | None = None,
+        before: int | None = None,
+        limit: int,
+    ) -> builtins.list[Job]:
+        """Up to `limit` jobs, newest first; of some states or collections, and older than `before`."""
+        query = _jobs().order_by(_job.id.desc()).limit(limit)
+        if states is not None:
+            query = query.where(_job.state.in_(states))
+        if collections is not None:
+            query = query.where(schema.collection.c.name.in_(collections))
+        if before is not None:
+            query = query.where(_job.id < before)
+        with self._database.reading() as connection:
+            return [_read(row) for row in connection.execute(query)]
+
+    def cancel(self, job: int) -> Job:
+        """Cancel a job: one that waits at once, one that runs as soon as it can stop.
+
+        Raises NotFound, and Conflict when it has ended.
+        """
+        with self._database.writing() as connection:
+            state = connection.execute(
+                select(_job.state).where(_job.id == job).with_for_update()
+            ).scalar_one_or_none()
+            if state is not None and JobState(state).is_final:
+                raise Conflict(
+                    f"job {job} has ended already",
+                    remedy="cancel a job that is queued or running",
+                )
+            values: dict[str, object] = {"cancel_requested": True}
+            if state == JobState.QUEUED:
+                values |= {"state": JobState.CANCELLED, "finished_at": utc_now(), "message": None}
+            connection.execute(update(schema.job).where(_job.id == job).values(**values))
+            return _get(connection, job)
+
+    def counts(self) -> dict[JobState, int]:
+        """How many jobs are in each state."""
+        with self._database.reading() as connection:
+            rows = connection.execute(select(_job.state, func.count()).group_by(_job.state)).all()
+        return dict.fromkeys(JobState, 0) | {JobState(state): count for state, count in rows}
+
+    def imported_folders(self, collection: str) -> builtins.list[tuple[str, str]]:
+        """The (root, path) of all imports into a collection that ever began, each once, in order."""
+        query = (
+            select(_job.parameters)
+            .distinct()
+            .join_from(schema.job, schema.collection)
+            .where(
+                schema.collection.c.name == collection,
+                _job.kind == JobKind.IMPORT,
+                _job.started_at.is_not(None),
+            )
+        )
+        with self._database.reading() as connection:
+            found = [json.loads(text) for text in connection.execute(query).scalars()]
+        return sorted({(parameters["root"], parameters["path"] or "") for parameters in found})
+
+    @contextlib.contextmanager
+    def worker_role(self) -> Iterator[None]:
+        """Be the one worker for the block; raises LeaseHeld when another process is."""
+        with hold_writer_lease(self._database, WORKER) as role:
+            self._role = role
+            try:
+                yield
+            finally:
+                self._role = None
+
+    def claim(self) -> Job | None:
+        """The oldest queued job, or one that a dead worker left; running from now on, or None."""
+        with self._database.reading() as connection:
+            # Asked every second: it must not write, nor wait for who does, while there is nothing.
+            if connection.execute(_claimable().with_only_columns(_job.id)).first() is None:
+                return None
+        with self._working() as connection:
+            while (row := connection.execute(_claimable().with_for_update()).first()) is not None:
+                values: dict[str, object] = {"state": JobState.RUNNING}
+                if row.state == JobState.RUNNING:
+                    deaths, parameters = _one_more_death(row)
+                    values["parameters"] = json.dumps(parameters)
+                    if deaths >= _MAX_DEATHS:
+                        values |= {
+                            "state": JobState.FAILED,
+                            "finished_at": utc_now(),
+                            "message": f"the worker died {deaths} times at the same place; see the "
+                            "log of the server, and retry the job when that is mended",
+                        }
+                if row.started_at is None:
+                    values["started_at"] = utc_now()
+                connection.execute(update(schema.job).where(_job.id == row.id).values(**values))
+                if values["state"] is JobState.RUNNING:
+                    return _get(connection, row.id)
+        return None
+
+    def progress(self, job: int, *, done: int, total: int | None) -> bool:
+        """Write how far it is; whether it should go on (it was neither cancelled nor removed).
+
+        Costs one reading when nothing has changed. A message from when it waited is dropped.
+        """
+        with self._database.reading() as connection:
+            row = connection.execute(
+                select(
+                    _job.state, _job.done, _job.total, _job.message, _job.cancel_requested
+                ).where(_job.id == job)
+            ).one_or_none()
+        if row is None or row.state != JobState.RUNNING:
+            return False
+        if (row.done, row.total, row.message) != (done, total, None):
+            with self._working() as connection:
+                connection.execute(
+                    update(schema.job)
+                    .where(_job.id == job, _job.state == JobState.RUNNING)
+                    .values(done=done, total=total, message=None)
+                )
+        return not row.cancel_requested
+
+    def finish(
+        self, job: int, state: JobState, *, report: Mapping[str, Any] | None, message: str | None
+    ) -> None:
+        """Write how a claimed job ended: `done`, `failed` or `cancelled`; `queued` to go on another time.
+
+        To go on, that is, unless it was cancelled meanwhile.
+        """
+        with self._working() as connection:
+            row = connection.execute(
+                select(_job.cancel_requested)
+                .where(_job.id == job, _job.state == JobState.RUNNING)
+                .with_for_update()
+            ).one_or_none()
+            if row is None:
+                return
+            if state is JobState.QUEUED and row.cancel_requested:
+                state, message = JobState.CANCELLED, None
+            values: dict[str, object] = {"state": state, "message": message}
+            if report is not None:
+                values["report"] = json.dumps(dict(report))
+            if state.is_final:
+                values["finished_at"] = utc_now()
+            connection.execute(update(schema.job).where(_job.id == job).values(**values))
+
+    def waits(self, job: int, message: str) -> None:
+        """Queue a claimed job again and say what it waits for."""
+        self.finish(job, JobState.QUEUED, report=None, message=message)
+
+    @contextlib.contextmanager
+    def _working(self) -> Iterator[Connection]:
+        if self._role is None:
+            raise RuntimeError("the worker's role is not held")
+        with self._database.writing() as connection:
+            self._role.guard(connection)
+            yield connection
+
+
+def _jobs() -> Select[Any]:
+    return select(schema.job, schema.collection.c.name.label("collection")).join_from(
+        schema.job, schema.collection
+    )
+
+
+def _claimable() -> Select[Any]:
+    """The next job to work on: the one that runs already before those that wait."""
+    return (
+        select(_job.id, _job.state, _job.parameters, _job.done, _job.started_at)
+        .where(_job.state.in_([JobState.RUNNING, JobState.QUEUED]))
+        .order_by(_job.state == JobState.QUEUED, _job.id)
+        .limit(1)
+    )
+
+
+def _one_more_death(row: Row[Any]) -> tuple[int, dict[str, Any]]:
+    """How often a worker died without getting further with a job; and its parameters, which remember it."""
+    parameters = json.loads(row.parameters)
+    got_further = row.done > parameters.get("died_at", -1)
+    deaths = 1 if got_further else parameters["deaths"] + 1
+    return deaths, parameters | {"deaths": deaths, "died_at": row.done}
+
+
+def _get(connection: Connection, number: int) -> Job:
+    row = connection.execute(_jobs().where(_job.id == number)).one_or_none()
+    if row is None:
+        raise NotFound(f"there is no job {number}", remedy="take an id from the list of jobs")
+    return _read(row)
+
+
+def _read(row: Row[Any]) -> Job:
+    parameters = json.loads(row.parameters)
+    return Job(
+        id=row.id,
+        kind=JobKind(row.kind),
+        state=JobState(row.state),
+        collection_id=row.collection_id,
+        collection=row.collection,
+        root=parameters["root"],
+        path=parameters["path"],
+        retry_failed=parameters["retry_failed"],
+        total=row.total,
+        done=row.done,
+        report=None if row.report is None else json.loads(row.report),
+        message=row.message,
+        cancel_requested=row.cancel_requested,
+        created_at=row.created_at,
+        started_at=row.started_at,
+        finished_at=row.finished_at,
+    )

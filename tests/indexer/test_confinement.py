@@ -1,0 +1,313 @@
+"""What lies outside of a configured root stays unread, whatever links, `..` and races say."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from made_library import write_photo
+
+from regard.api.wiring import Library, open_or_make_library
+from regard.core import confinement as confinement_module
+from regard.core.confinement import LEADS_OUT, Confinement, confine
+from regard.core.errors import DecodeError, OutsideRoots
+from regard.core.files import open_regular, read_file
+from regard.core.settings import Settings
+from regard.indexer import run as run_module
+from regard.indexer.discover import Walk
+from regard.indexer.report import IndexReport
+
+_XMP = """<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:RDF
+ xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#"><rdf:Description
+ xmlns:dc="http://purl.org/dc/elements/1.1/"><dc:title><rdf:Alt><rdf:li
+ xml:lang="x-default">{}</rdf:li></rdf:Alt></dc:title></rdf:Description></rdf:RDF></x:xmpmeta>"""
+
+
+class World:
+    """A root with a photograph in it, and another one that lies outside."""
+
+    def __init__(self, folder: Path, library: Library) -> None:
+        self.root = folder / "root"
+        self.outside = folder / "root-beside"
+        self.library = library
+        write_photo(self.root / "kept.png", 1)
+        write_photo(self.outside / "secret.png", 2)
+
+    def index(self, path: Path | None = None, *, confined: bool = True) -> IndexReport:
+        return self.library.indexer("default").run(
+            [path or self.root], confined_to=os.fsencode(self.root) if confined else None
+        )
+
+    def indexed(self) -> dict[str, str | None]:
+        """Failures by path below the root, None for a photograph; and no trace of what is outside."""
+        catalog = self.library.indexer("default").catalog
+        with catalog.writer_lease():
+            known = list(catalog.known_assets(b"/"))
+        for asset in known:
+            assert b"secret" not in os.path.basename(asset.stamp.path)
+        return {
+            os.path.relpath(os.fsdecode(asset.stamp.path), self.root): asset.failure
+            for asset in known
+        }
+
+    def title(self) -> str | None:
+        from sqlalchemy import select
+
+        from regard.storage import schema
+
+        with self.library.catalog.database.reading() as connection:
+            return connection.execute(select(schema.asset.c.title)).scalar_one()
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> Iterator[World]:
+    with open_or_make_library(Settings(tmp_path / "home"), "fake") as library:
+        yield World(tmp_path, library)
+
+
+def _said(report: IndexReport) -> dict[str, str]:
+    return {os.path.basename(failure.uri): failure.reason for failure in report.failures}
+
+
+def test_links_that_stay_inside_are_followed(world: World) -> None:
+    write_photo(world.root / "a" / "1.png", 3)
+    (world.root / "link.png").symlink_to("kept.png")
+    (world.root / "folder").symlink_to(world.root / "a")
+    report = world.index()
+    assert report.failures == []
+    assert set(world.indexed()) == {"kept.png", "link.png", "a/1.png", "folder/1.png"}
+
+
+def test_a_root_may_be_a_link_itself(world: World, tmp_path: Path) -> None:
+    (tmp_path / "alias").symlink_to(world.root)
+    report = world.library.indexer("default").run(
+        [tmp_path / "alias"], confined_to=os.fsencode(tmp_path / "alias")
+    )
+    assert (report.indexed, report.failures) == (1, [])
+
+
+@pytest.mark.parametrize("target", ["absolute", "relative", "through another", "dangling"])
+def test_a_file_that_leads_out_is_a_failure(world: World, target: str) -> None:
+    link = world.root / "link.png"
+    if target == "absolute":
+        link.symlink_to(world.outside / "secret.png")
+    elif target == "relative":
+        link.symlink_to("../root-beside/secret.png")
+    elif target == "through another":
+        (world.root / ".hop").symlink_to(world.outside)
+        link.symlink_to(".hop/secret.png")
+    else:
+        # Whether there is something outside is not told either.
+        link.symlink_to(world.outside / "none.png")
+    report = world.index()
+    assert _said(report) == {"link.png": LEADS_OUT}
+    assert world.indexed() == {"kept.png": None, "link.png": LEADS_OUT}
+    assert report.indexed == 1
+    link.unlink()
+    write_photo(link, 5)
+    assert world.index().failures == []
+    assert world.indexed() == {"kept.png": None, "link.png": None}
+
+
+@pytest.mark.parametrize("name", ["folder", "folder.png", "file", "page.xmp"])
+def test_a_folder_that_leads_out_is_a_failure(world: World, name: str) -> None:
+    target = world.outside if name.startswith("folder") else world.outside / "secret.png"
+    (world.root / name).symlink_to(target)
+    report = world.index()
+    assert _said(report) == {name: LEADS_OUT}
+    assert {path for path, failure in world.indexed().items() if not failure} == {"kept.png"}
+    assert report.indexed == 1
+
+
+def test_links_one_behind_another(world: World) -> None:
+    (world.root / "a" / "b").mkdir(parents=True)
+    (world.root / "a" / "b" / "up").symlink_to("../..")
+    (world.root / "a" / "b" / "out").symlink_to("../../..")
+    (world.root / "in").symlink_to("a/b")
+    report = world.index()
+    assert _said(report) == {"out": LEADS_OUT}
+    assert {failure.uri for failure in report.failures} == {
+        str(world.root / "a" / "b" / "out"),
+        str(world.root / "in" / "out"),
+    }
+    assert set(world.indexed()) == {"kept.png"}
+
+
+@pytest.mark.parametrize(
+    "path", ["..", "../root-beside", "x/../../root-beside", "link", "link/below"]
+)
+def test_a_run_that_leads_out_is_refused(world: World, path: str) -> None:
+    (world.outside / "below").mkdir()
+    (world.root / "link").symlink_to(world.outside)
+    with pytest.raises(OutsideRoots) as caught:
+        world.index(world.root / path)
+    assert str(world.outside) not in str(caught.value)
+    assert world.indexed() == {}
+
+
+def test_sidecars_that_lead_out_are_not_read(world: World) -> None:
+    (world.outside / "page.xmp").write_text(_XMP.format("secret"))
+    (world.root / "kept.xmp").symlink_to(world.outside / "page.xmp")
+    report = world.index()
+    assert _said(report) == {"kept.xmp": LEADS_OUT}
+    assert world.title() is None
+    # A file that is named brings its sidecar along, too.
+    assert world.index(world.root / "kept.png").unchanged == 1
+    (world.root / "kept.xmp").unlink()
+    (world.root / "kept.xmp").write_text(_XMP.format("ours"))
+    world.index(world.root / "kept.png")
+    assert world.title() == "ours"
+    (world.root / "kept.xmp").unlink()
+    (world.root / "kept.xmp").symlink_to(world.outside / "page.xmp")
+    world.index(world.root / "kept.png")
+    assert world.title() is None
+    inside = confine(os.fsencode(world.root))
+    (named,) = Walk(os.fsencode(world.root / "kept.png"), confinement=inside)
+    assert (named.sidecar, named.stamp.sidecar) == (None, None)
+
+
+def test_what_was_indexed_without_confinement_is_kept(world: World) -> None:
+    (world.root / "folder").symlink_to(world.outside)
+    (world.root / "link.png").symlink_to(world.outside / "secret.png")
+    (world.outside / "secret.png").rename(world.outside / "open.png")
+    (world.root / "link.png").unlink()
+    (world.root / "link.png").symlink_to(world.outside / "open.png")
+    assert world.index(confined=False).indexed == 3
+    report = world.index()
+    assert _said(report) == {"folder": LEADS_OUT, "link.png": LEADS_OUT}
+    assert (report.removed, report.unchanged) == (0, 1)
+    assert world.indexed() == dict.fromkeys(["kept.png", "folder/open.png", "link.png"])
+
+
+@pytest.mark.parametrize("what", ["photograph", "sidecar"])
+def test_a_file_swapped_between_finding_and_reading(
+    world: World, monkeypatch: pytest.MonkeyPatch, what: str
+) -> None:
+    (world.outside / "page.xmp").write_text(_XMP.format("secret"))
+    name, target = ("kept.png", "secret.png") if what == "photograph" else ("kept.xmp", "page.xmp")
+    (world.root / "kept.xmp").write_text(_XMP.format("ours"))
+    read_photo = run_module.read_photo
+
+    def swap_and_read(*arguments: object, **options: object) -> object:
+        (world.root / name).unlink(missing_ok=True)
+        (world.root / name).symlink_to(world.outside / target)
+        return read_photo(*arguments, **options)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(run_module, "read_photo", swap_and_read)
+    report = world.index()
+    if what == "photograph":
+        assert _said(report) == {"kept.png": LEADS_OUT}
+        assert world.indexed() == {"kept.png": LEADS_OUT}
+    else:
+        assert report.indexed == 1
+    assert world.title() is None
+
+
+def test_a_folder_swapped_after_it_was_listed(world: World) -> None:
+    write_photo(world.root / "z" / "1.png", 3)
+    walk = Walk(os.fsencode(world.root), confinement=confine(os.fsencode(world.root)))
+    found = iter(walk)
+    assert os.path.basename(next(found).stamp.path) == b"kept.png"
+    (world.root / "z").rename(world.root.parent / "z")
+    (world.root / "z").symlink_to(world.outside)
+    assert list(found) == []
+    assert walk.outside == [os.fsencode(world.root / "z")]
+    assert walk.shelters(os.fsencode(world.root / "z" / "1.png"))
+
+
+# What happens within an opening, between finding out where a path leads and going there
+
+
+def _swap_after_resolving(monkeypatch: pytest.MonkeyPatch, swap: Callable[[bytes], None]) -> None:
+    real = os.path.realpath
+
+    def resolve(path: bytes) -> bytes:
+        where = real(path)
+        swap(path)
+        return where
+
+    class Module:
+        """`os`, whose `path.realpath` is slow."""
+
+        class path:  # noqa: N801 - stands for a module
+            realpath = staticmethod(resolve)
+
+        def __getattr__(self, name: str) -> object:
+            return getattr(os, name)
+
+    monkeypatch.setattr(confinement_module, "os", Module())
+
+
+@pytest.mark.parametrize("what", ["file", "folder", "folder above"])
+def test_a_link_that_comes_while_opening(
+    world: World, monkeypatch: pytest.MonkeyPatch, what: str
+) -> None:
+    path = write_photo(world.root / "a" / "b" / "secret.png", 3)
+    (world.outside / "b").mkdir()
+    write_photo(world.outside / "b" / "secret.png", 4)
+    swapped, target = {
+        "file": (path, world.outside / "secret.png"),
+        "folder": (path.parent, world.outside),
+        "folder above": (path.parent.parent, world.outside),
+    }[what]
+    inside = confine(os.fsencode(world.root))
+    assert read_file(path, 10**6, inside) == path.read_bytes()
+
+    def swap(_: bytes) -> None:
+        if not swapped.is_symlink():
+            swapped.rename(world.root / "away")
+            swapped.symlink_to(target)
+
+    _swap_after_resolving(monkeypatch, swap)
+    with pytest.raises(DecodeError):
+        read_file(path, 10**6, inside)
+    assert swapped.is_symlink()
+    assert path.exists()
+
+
+def test_a_folder_listed_is_the_one_that_was_found(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = write_photo(world.root / "a" / "1.png", 3).parent
+    swapped: list[bytes] = []
+
+    def swap(path: bytes) -> None:
+        if path == os.fsencode(folder):
+            folder.rename(world.root / ".away")
+            folder.symlink_to(world.outside)
+            swapped.append(path)
+
+    walk = Walk(os.fsencode(world.root), confinement=confine(os.fsencode(world.root)))
+    _swap_after_resolving(monkeypatch, swap)
+    assert [os.path.basename(found.stamp.path) for found in walk] == [b"kept.png"]
+    assert [path for path, _ in walk.unreadable] == swapped == [os.fsencode(folder)]
+
+
+def test_confinement_compares_whole_names(tmp_path: Path) -> None:
+    (tmp_path / "root").mkdir()
+    (tmp_path / "root-beside").mkdir()
+    inside = confine(os.fsencode(tmp_path / "root"))
+    assert inside.holds(os.fsencode(tmp_path / "root"))
+    assert inside.holds(os.fsencode(tmp_path / "root" / "none"))
+    assert not inside.holds(os.fsencode(tmp_path / "root-beside"))
+    assert not inside.holds(os.fsencode(tmp_path))
+    assert Confinement(b"/").holds(os.fsencode(tmp_path))
+    photo = write_photo(tmp_path / "root" / "a.png", 1)
+    with open_regular(photo, Confinement(b"/")) as file:
+        assert file.read() == photo.read_bytes()
+    with pytest.raises(DecodeError, match="no regular file"):
+        open_regular(tmp_path / "root", inside)
+
+
+def test_no_descriptor_is_left_open(world: World) -> None:
+    (world.root / "link.png").symlink_to(world.outside / "secret.png")
+    (world.root / "folder").symlink_to(world.outside)
+    write_photo(world.root / "a" / "b" / "c.png", 3)
+    world.index()
+    before = len(os.listdir("/proc/self/fd"))
+    for number in range(5):
+        write_photo(world.root / "a" / "b" / f"{number}.png", 10 + number)
+        world.index()
+    assert len(os.listdir("/proc/self/fd")) <= before

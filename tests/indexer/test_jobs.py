@@ -1,0 +1,454 @@
+"""Jobs from claim to end: how they go on, are cancelled, wait and fail; and what each kind indexes."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from made_library import write_photo
+
+from regard.api.wiring import Library, open_or_make_library
+from regard.core.catalog import Failure
+from regard.core.errors import LeaseHeld, ModelError
+from regard.core.jobs import Job, JobKind, JobState
+from regard.core.settings import Settings
+from regard.indexer import jobs as jobs_module
+from regard.indexer.job_work import JobWork
+from regard.indexer.jobs import JobRunner, Outcome, Work
+from regard.indexer.report import IndexReport, Progress
+from regard.storage.jobs import SqlJobQueue
+from regard.storage.lease import hold_writer_lease
+
+ShouldStop = Callable[[], bool]
+
+
+@pytest.fixture
+def library(tmp_path: Path) -> Iterator[Library]:
+    with open_or_make_library(Settings(tmp_path / "home"), "fake") as opened:
+        yield opened
+
+
+@pytest.fixture
+def queue(library: Library) -> Iterator[SqlJobQueue]:
+    held = SqlJobQueue(library.catalog)
+    with held.worker_role():
+        yield held
+
+
+@pytest.fixture(autouse=True)
+def short_waits(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(jobs_module, "PROGRESS_SECONDS", 0.02)
+    monkeypatch.setattr(jobs_module, "LEASE_RETRY_SECONDS", 0.05)
+
+
+def _until(condition: Callable[[], object]) -> None:
+    deadline = time.monotonic() + 20
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.005)
+
+
+def _run(queue: SqlJobQueue, work: Work, stop: threading.Event | None = None) -> Outcome:
+    return JobRunner(queue, work).run_one(stop or threading.Event())
+
+
+@contextlib.contextmanager
+def _running(queue: SqlJobQueue, work: Work) -> Iterator[tuple[threading.Event, threading.Event]]:
+    """A runner in a thread of its own; its `stop` and `wake`."""
+    stop, wake = threading.Event(), threading.Event()
+    thread = threading.Thread(target=JobRunner(queue, work).run_until, args=(stop, wake))
+    thread.start()
+    try:
+        yield stop, wake
+    finally:
+        stop.set()
+        wake.set()
+        thread.join(20)
+        assert not thread.is_alive()
+
+
+def _import(queue: SqlJobQueue, path: str = "", **options: bool) -> Job:
+    return queue.add(JobKind.IMPORT, "holiday", root="photos", path=path, **options)
+
+
+# The runner, over work that is told what to do
+
+
+def test_a_job_is_done_and_its_progress_told(queue: SqlJobQueue) -> None:
+    job = _import(queue)
+    seen: list[tuple[int, int | None]] = []
+
+    def work(given: Job, progress: Progress, should_stop: ShouldStop) -> IndexReport:
+        assert (given.id, given.state) == (job.id, JobState.RUNNING)
+        progress.expect(3)
+        progress.advance()
+        _until(lambda: queue.get(job.id).done)
+        seen.append((queue.get(job.id).done, queue.get(job.id).total))
+        progress.advance()
+        progress.advance()
+        assert not should_stop()
+        return IndexReport(indexed=2, regions=5, failures=[Failure("/a.jpg", "it is empty")])
+
+    assert _run(queue, work) is Outcome.ENDED
+    assert seen == [(1, 3)]
+    ended = queue.get(job.id)
+    assert (ended.state, ended.done, ended.total) == (JobState.DONE, 3, 3)
+    assert ended.report == {
+        "indexed": 2, "unchanged": 0, "moved": 0, "removed": 0, "failed": 1, "regions": 5,
+        "captions": 0, "seconds": 0.0,
+    }  # fmt: skip
+    assert ended.message is None
+    assert _run(queue, work) is Outcome.IDLE
+
+
+def test_a_stopped_job_goes_on_and_adds_up(queue: SqlJobQueue) -> None:
+    job = _import(queue)
+    stop = threading.Event()
+
+    def first(_: Job, progress: Progress, should_stop: ShouldStop) -> IndexReport:
+        progress.expect(5)
+        progress.advance()
+        progress.advance()
+        assert not should_stop()
+        stop.set()
+        assert should_stop()
+        return IndexReport(indexed=2, unchanged=1, captions=2, seconds=1.5, interrupted=True)
+
+    _run(queue, first, stop)
+    waiting = queue.get(job.id)
+    assert (waiting.state, waiting.done, waiting.total) == (JobState.QUEUED, 2, 5)
+
+    def second(_: Job, progress: Progress, should_stop: ShouldStop) -> IndexReport:
+        progress.expect(3)
+        for _count in range(3):
+            progress.advance()
+        return IndexReport(indexed=3, unchanged=3, captions=3, seconds=2.0)
+
+    _run(queue, second)
+    ended = queue.get(job.id)
+    assert (ended.state, ended.done, ended.total) == (JobState.DONE, 5, 5)
+    assert ended.report is not None
+    assert {name: ended.report[name] for name in ("indexed", "unchanged", "captions")} == {
+        "indexed": 5, "unchanged": 1, "captions": 5,
+    }  # fmt: skip
+    assert ended.report["seconds"] == 3.5
+
+
+def test_a_stop_that_comes_after_the_work_leaves_it_done(queue: SqlJobQueue) -> None:
+    job = _import(queue)
+    stop = threading.Event()
+
+    def work(*_: object) -> IndexReport:
+        stop.set()
+        return IndexReport(indexed=1)
+
+    _run(queue, work, stop)
+    assert queue.get(job.id).state is JobState.DONE
+
+
+def test_a_cancelled_job_stops_and_keeps_what_it_did(queue: SqlJobQueue) -> None:
+    job = _import(queue)
+
+    def work(_: Job, progress: Progress, should_stop: ShouldStop) -> IndexReport:
+        progress.advance()
+        queue.cancel(job.id)
+        # Although it tells of no progress, as while a slow model works.
+        _until(should_stop)
+        return IndexReport(indexed=1, interrupted=True)
+
+    _run(queue, work)
+    ended = queue.get(job.id)
+    assert (ended.state, ended.done) == (JobState.CANCELLED, 1)
+    assert ended.report is not None
+    assert ended.report["indexed"] == 1
+
+
+def test_one_that_was_cancelled_before_a_crash_is_not_begun_again(queue: SqlJobQueue) -> None:
+    job = _import(queue)
+    queue.claim()
+    queue.cancel(job.id)
+
+    def work(*_: object) -> IndexReport:
+        raise AssertionError("it was begun")
+
+    assert _run(queue, work) is Outcome.ENDED
+    assert queue.get(job.id).state is JobState.CANCELLED
+
+
+@pytest.mark.parametrize(
+    ("error", "message"),
+    [
+        (ModelError("no weights", remedy="fetch them"), "no weights; fetch them"),
+        (KeyError("x"), "this should not happen: KeyError: 'x'"),
+    ],
+)
+def test_a_job_that_fails_says_why_and_the_next_one_runs(
+    queue: SqlJobQueue, error: Exception, message: str
+) -> None:
+    broken, sound = _import(queue), _import(queue)
+
+    def work(job: Job, progress: Progress, _: ShouldStop) -> IndexReport:
+        progress.advance()
+        if job.id == broken.id:
+            raise error
+        return IndexReport()
+
+    with _running(queue, work):
+        _until(lambda: queue.get(sound.id).state is JobState.DONE)
+    ended = queue.get(broken.id)
+    assert (ended.state, ended.message, ended.done) == (JobState.FAILED, message, 1)
+
+
+def test_what_no_asset_stands_for_is_said(queue: SqlJobQueue) -> None:
+    job = _import(queue)
+    unseen = [Failure(f"photos/{name}", "locked") for name in "abcde"]
+    _run(queue, lambda *_: IndexReport(failures=list(unseen), unseen=unseen))
+    ended = queue.get(job.id)
+    assert ended.state is JobState.DONE
+    assert ended.message == (
+        "passed over: photos/a: locked; photos/b: locked; photos/c: locked; and 2 more"
+    )
+
+
+def test_a_job_waits_for_another_writer(queue: SqlJobQueue, library: Library) -> None:
+    job = _import(queue)
+
+    def work(*_: object) -> IndexReport:
+        with hold_writer_lease(library.catalog.database):
+            return IndexReport(indexed=1)
+
+    with _running(queue, work):
+        with hold_writer_lease(library.catalog.database):
+            _until(lambda: "indexing into this home" in (queue.get(job.id).message or ""))
+            assert not queue.get(job.id).state.is_final
+        _until(lambda: queue.get(job.id).state is JobState.DONE)
+    assert queue.get(job.id).message is None
+
+
+def test_waking_is_quicker_than_looking(
+    queue: SqlJobQueue, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(jobs_module, "POLL_SECONDS", 60)
+    with _running(queue, lambda *_: IndexReport()) as (_, wake):
+        for _count in range(3):
+            job = _import(queue)
+            wake.set()
+            _until(lambda number=job.id: queue.get(number).state is JobState.DONE)
+
+
+def test_without_waking_it_looks_by_itself(
+    queue: SqlJobQueue, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(jobs_module, "POLL_SECONDS", 0.02)
+    with _running(queue, lambda *_: IndexReport()):
+        time.sleep(0.05)
+        job = _import(queue)
+        _until(lambda: queue.get(job.id).state is JobState.DONE)
+
+
+def test_a_runner_that_lost_its_role_stops(queue: SqlJobQueue, library: Library) -> None:
+    job = _import(queue)
+
+    def work(_: Job, progress: Progress, should_stop: ShouldStop) -> IndexReport:
+        from sqlalchemy import update
+
+        from regard.storage import schema
+
+        with library.catalog.database.writing() as connection:
+            connection.execute(update(schema.lease).values(token="another's"))
+        progress.advance()
+        _until(should_stop)
+        return IndexReport(interrupted=True)
+
+    with pytest.raises(LeaseHeld):
+        _run(queue, work)
+    # It is the other worker's now.
+    assert (queue.get(job.id).state, queue.get(job.id).done) == (JobState.RUNNING, 0)
+
+
+# What the kinds of jobs index
+
+
+class _World:
+    """Photographs below a root, uploads, and the work over the fake models."""
+
+    def __init__(self, library: Library, queue: SqlJobQueue, folder: Path) -> None:
+        self.library, self.queue = library, queue
+        self.photos = folder / "photos"
+        self.uploads = folder / "uploads"
+        self.waiting: list[bytes] = []
+        self.failed: list[bytes] = []
+        self.photo("a/1.png", 1)
+        self.photo("b/2.png", 2)
+        self.uploads.mkdir()
+        self.work = JobWork(
+            library.indexer,
+            {"photos": os.fsencode(self.photos)},
+            self.originals,
+            queue.imported_folders,
+        )
+
+    def photo(self, name: str, seed: int) -> Path:
+        return write_photo(self.photos / name, seed)
+
+    def upload(self, name: str, seed: int) -> None:
+        self.waiting.append(os.fsencode(write_photo(self.uploads / name, seed)))
+
+    def originals(self, collection: str, *, failed: bool) -> list[bytes]:
+        assert collection == "holiday"
+        known = {
+            asset.stamp.path
+            for asset in self.library.indexer(collection).catalog.known_assets(b"/")
+            if asset.failure is None
+        }
+        found = self.waiting + (self.failed if failed else [])
+        return [path for path in found if path not in known]
+
+    def run(self, job: Job) -> Job:
+        _run(self.queue, self.work)
+        return self.queue.get(job.id)
+
+    def names(self) -> set[str]:
+        catalog = self.library.indexer("holiday").catalog
+        with catalog.writer_lease():
+            return {
+                os.path.basename(os.fsdecode(asset.stamp.path))
+                for asset in catalog.known_assets(b"/")
+                if asset.failure is None
+            }
+
+
+@pytest.fixture
+def world(library: Library, queue: SqlJobQueue, tmp_path: Path) -> _World:
+    return _World(library, queue, tmp_path)
+
+
+def test_an_import_indexes_its_folder(world: _World) -> None:
+    job = world.run(_import(world.queue, "a"))
+    assert (job.state, job.done, job.total) == (JobState.DONE, 1, 1)
+    assert world.names() == {"1.png"}
+    world.run(_import(world.queue))
+    assert world.names() == {"1.png", "2.png"}
+
+
+@pytest.mark.parametrize("path", ["..", "../elsewhere", "a/../../elsewhere", "/etc", "link"])
+def test_no_import_leads_out_of_its_root(world: _World, path: str) -> None:
+    write_photo(world.photos.parent / "elsewhere" / "secret.png", 7)
+    (world.photos / "link").symlink_to(world.photos.parent / "elsewhere")
+    job = world.run(_import(world.queue, path))
+    assert job.state is JobState.FAILED
+    assert "leads out of the configured root" in (job.message or "")
+    assert world.names() == set()
+
+
+def test_an_import_says_nothing_of_where_its_root_lies(world: _World) -> None:
+    job = world.run(_import(world.queue, "none"))
+    assert job.state is JobState.FAILED
+    assert "there is no file or folder photos/none" in (job.message or "")
+    (world.photos / "a" / "link").symlink_to("/etc")
+    job = world.run(_import(world.queue, "a"))
+    assert job.message == "passed over: photos/a/link: it leads out of the configured root"
+    job = world.run(world.queue.add(JobKind.IMPORT, "holiday", root="gone", path=""))
+    assert job.state is JobState.FAILED
+    assert "no root 'gone'" in (job.message or "")
+
+
+def test_failures_are_tried_again_when_that_is_asked_for(world: _World) -> None:
+    broken = world.photos / "a" / "1.png"
+    sound = broken.read_bytes()
+    stamp = broken.stat()
+    broken.write_bytes(b"\x89PNG" + bytes(len(sound) - 4))
+    os.utime(broken, ns=(stamp.st_atime_ns, stamp.st_mtime_ns))
+    job = world.run(_import(world.queue))
+    assert job.report is not None
+    assert (job.report["indexed"], job.report["failed"]) == (1, 1)
+    broken.write_bytes(sound)
+    os.utime(broken, ns=(stamp.st_atime_ns, stamp.st_mtime_ns))
+    world.run(_import(world.queue))
+    assert world.names() == {"2.png"}
+    job = world.run(_import(world.queue, retry_failed=True))
+    assert world.names() == {"1.png", "2.png"}
+
+
+def test_an_upload_job_takes_in_what_comes_meanwhile(
+    world: _World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number in range(3):
+        world.upload(f"u{number}.png", 10 + number)
+    indexer = world.library.indexer("holiday")
+    runs: list[int] = []
+    run = type(indexer).run
+
+    def watched(self: object, paths: list[bytes], **options: object) -> IndexReport:
+        report: IndexReport = run(self, paths, **options)  # type: ignore[arg-type]
+        runs.append(len(paths))
+        if len(runs) == 1:
+            world.upload("late.png", 20)
+        return report
+
+    monkeypatch.setattr(type(indexer), "run", watched)
+    job = world.run(world.queue.add(JobKind.UPLOAD, "holiday"))
+    assert runs == [3, 1]
+    assert (job.state, job.done, job.total) == (JobState.DONE, 4, 4)
+    assert job.report is not None
+    assert job.report["indexed"] == 4
+    assert world.names() == {"u0.png", "u1.png", "u2.png", "late.png"}
+
+
+def test_an_upload_whose_file_is_gone_holds_up_no_other(world: _World) -> None:
+    world.upload("gone.png", 10)
+    world.upload("there.png", 11)
+    (world.uploads / "gone.png").unlink()
+    job = world.run(world.queue.add(JobKind.UPLOAD, "holiday"))
+    assert job.state is JobState.DONE
+    assert job.message == "passed over: the upload gone.png: its file is gone"
+    assert job.report is not None
+    assert (job.report["indexed"], job.report["failed"]) == (1, 1)
+    assert world.names() == {"there.png"}
+
+
+def test_reindexing_looks_at_all_that_was_imported_or_uploaded(world: _World) -> None:
+    world.run(_import(world.queue, "a"))
+    world.run(_import(world.queue, "b"))
+    world.photo("a/new.png", 30)
+    world.photo("c/elsewhere.png", 31)
+    world.upload("u.png", 32)
+    write_photo(world.uploads / "retried.png", 33)
+    world.failed.append(os.fsencode(world.uploads / "retried.png"))
+    job = world.run(world.queue.add(JobKind.REINDEX, "holiday"))
+    assert job.state is JobState.DONE
+    assert job.report is not None
+    assert (job.report["indexed"], job.report["unchanged"]) == (3, 2)
+    assert world.names() == {"1.png", "2.png", "new.png", "u.png", "retried.png"}
+
+
+def test_reindexing_follows_what_moved_and_passes_over_what_is_gone(world: _World) -> None:
+    for folder in ("a", "b", "c"):
+        world.photo(f"{folder}/keep-{folder}.png", 40 + ord(folder))
+        world.run(_import(world.queue, folder))
+    os.rename(world.photos / "a" / "1.png", world.photos / "b" / "1.png")
+    os.rename(world.photos / "c", world.photos.parent / "away")
+    job = world.run(world.queue.add(JobKind.REINDEX, "holiday"))
+    assert job.state is JobState.DONE
+    assert job.message == "passed over: photos/c: it is not there, or can't be read"
+    assert job.report is not None
+    assert (job.report["moved"], job.report["removed"], job.report["failed"]) == (1, 0, 1)
+    assert "keep-c.png" in world.names()
+
+
+def test_a_stop_before_the_work_loads_no_models(
+    world: _World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(world.library.profile, "analyzer", lambda: pytest.fail("loaded"))
+    world.upload("u.png", 10)
+    stop = threading.Event()
+    stop.set()
+    for job in (_import(world.queue), world.queue.add(JobKind.UPLOAD, "holiday")):
+        _run(world.queue, world.work, stop)
+        assert world.queue.get(job.id).state is JobState.QUEUED
+        world.queue.cancel(job.id)
