@@ -86,7 +86,7 @@ def open_or_make_library(settings: Settings, profile: str | None) -> Iterator[Li
 
     `profile` None means the home's own, `lite` for a new home. Before anything is written, raises
     UsageError for an unknown name, ModelError or MissingDependency when the profile can't run here,
-    PipelineConflict when the home has another one.
+    PipelineConflict when the home has another one and something made by it.
     """
     chosen = _ready(load_profile(profile)) if profile is not None else None
     with open_home_catalog(settings, make=True) as catalog:
@@ -95,10 +95,9 @@ def open_or_make_library(settings: Settings, profile: str | None) -> Iterator[Li
             chosen = _ready(
                 load_profile(DEFAULT_PROFILE) if pipeline is None else _profile_of(pipeline)
             )
-        if pipeline is not None:
-            check_pipeline(pipeline, chosen.spec)
-        else:
+        if pipeline is None or pipeline.fingerprint != chosen.spec.fingerprint:
             pipeline = catalog.make_live(chosen.spec)
+        check_pipeline(pipeline, chosen.spec)
         yield Library(settings, catalog, pipeline, chosen)
 
 

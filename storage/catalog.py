@@ -32,7 +32,7 @@ class Catalog:
             return live_pipeline(connection)
 
     def make_live(self, spec: PipelineSpec) -> StoredPipeline:
-        """The live pipeline; that of `spec` from now on when the home has none."""
+        """The live pipeline; that of `spec` from now on when the home has none that made anything."""
         with self.database.writing() as connection:
             self.database.take_turns(connection)
             return make_live(connection, spec)

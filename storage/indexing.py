@@ -46,7 +46,7 @@ from regard.storage.asset_rows import (
 from regard.storage.catalog import Catalog
 from regard.storage.change_log import AssetEvent, record_changes
 from regard.storage.lease import SqlWriterLease, hold_writer_lease
-from regard.storage.pipelines import StoredPipeline
+from regard.storage.pipelines import StoredPipeline, require_live
 from regard.storage.vector_bytes import to_bytes
 
 _PAGE = 2000
@@ -83,6 +83,7 @@ class SqlIndexingCatalog:
     def _held(self) -> Iterator[SqlWriterLease]:
         with hold_writer_lease(self._database) as lease:
             with self._database.reading() as connection:
+                require_live(connection, self._pipeline)
                 self._collection_id = find_collection(connection, self._collection_name)
             self._lease = lease
             try:
@@ -91,7 +92,11 @@ class SqlIndexingCatalog:
                 self._lease = None
 
     def writer_lease(self) -> AbstractContextManager[SqlWriterLease]:
-        """Hold the writer's lease for the block; raises LeaseHeld when another process writes."""
+        """Hold the writer's lease for the block.
+
+        Raises LeaseHeld when another process writes, PipelineConflict when the home has another pipeline
+        than when it was opened.
+        """
         return self._held()
 
     def known_assets(self, root: bytes) -> Iterator[KnownAsset]:
