@@ -8,21 +8,29 @@ the 50th and 95th percentile in milliseconds, and what the engine adds to encode
 from __future__ import annotations
 
 import argparse
+import http.client
 import itertools
+import os
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlencode, urlsplit
 
-import numpy as np
+# As the server does, before numerical libraries are loaded.
+for _name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
+    os.environ.setdefault(_name, "1")
 
-from regard.api.wiring import Library, open_library
-from regard.core.catalog import ChannelQuery
-from regard.core.filters import EVERYTHING
-from regard.core.records import Float32Array, QueryKind, Target
-from regard.core.settings import Settings
-from regard.search.answers import Scope, TextQuery
-from regard.search.ranking import embeddings_at, level_for
+import numpy as np  # noqa: E402
+from service_load import served  # noqa: E402
+
+from regard.api.wiring import Library, open_library  # noqa: E402
+from regard.core.catalog import ChannelQuery  # noqa: E402
+from regard.core.filters import EVERYTHING  # noqa: E402
+from regard.core.records import Float32Array, QueryKind, Target  # noqa: E402
+from regard.core.settings import Settings  # noqa: E402
+from regard.search.answers import Scope, TextQuery  # noqa: E402
+from regard.search.ranking import embeddings_at, level_for  # noqa: E402
 
 _ADJECTIVES = ("a red", "a small", "an old", "a wet", "a bright", "two", "a wooden", "some")
 _THINGS = ("bus", "cats", "flower", "house by the sea", "bridge at night", "street", "dogs", "boat")
@@ -65,7 +73,26 @@ class Rows:
             print(f"{name:{width}}  {p50:7.2f}  {p95:7.2f}")
 
 
-def measure(library: Library, texts: Sequence[str], target: Target, limit: int) -> Rows:
+class Asker:
+    """Searches over HTTP, one connection kept open."""
+
+    def __init__(self, url: str, target: Target, limit: int) -> None:
+        address = urlsplit(url)
+        self._connection = http.client.HTTPConnection(address.hostname or "", address.port)
+        self._rest = {"target": target.value, "limit": limit}
+
+    def __call__(self, text: str) -> None:
+        """One search; the answer is read whole."""
+        self._connection.request("GET", f"/v1/search?{urlencode({'q': text, **self._rest})}")
+        response = self._connection.getresponse()
+        body = response.read()
+        if response.status != http.HTTPStatus.OK:
+            raise SystemExit(body.decode())
+
+
+def measure(
+    library: Library, texts: Sequence[str], target: Target, limit: int, ask: Callable[[str], None]
+) -> Rows:
     """Warm everything up, then time the parts and the whole side by side."""
     rows = Rows()
     engine = library.engine(observe=lambda stage, took: rows.add(f"  engine: {stage}", took))
@@ -93,12 +120,14 @@ def measure(library: Library, texts: Sequence[str], target: Target, limit: int) 
     for text in texts[:20]:
         library.indexes.search(asked(encode(text)), EVERYTHING)
         engine.search(TextQuery(text), scope)
+        ask(text)
     rows.seconds.clear()
     for text in texts:
         vectors = rows.timed("encoder alone", lambda text=text: encode(text))
         raw = asked(vectors)
         rows.timed("raw index search alone", lambda raw=raw: search_raw(library, raw))
         rows.timed("engine", lambda text=text: engine.search(TextQuery(text), scope))
+        rows.timed("HTTP", lambda text=text: ask(text))
     return rows
 
 
@@ -117,11 +146,18 @@ def main() -> None:
     parser.add_argument("--limit", type=int, default=20)
     parser.add_argument("--target", type=Target, choices=list(Target), default=Target.IMAGE)
     arguments = parser.parse_args()
-    with open_library(Settings.resolve(arguments.home, {})) as library:
-        rows = measure(library, queries(arguments.queries), arguments.target, arguments.limit)
+    with (
+        served(arguments.home, None) as url,
+        open_library(Settings.resolve(arguments.home, {})) as library,
+    ):
+        ask = Asker(url, arguments.target, arguments.limit)
+        texts = queries(arguments.queries)
+        rows = measure(library, texts, arguments.target, arguments.limit, ask)
     rows.print()
     parts = sum(rows.percentile(name, 50) for name in ("encoder alone", "raw index search alone"))
-    print(f"the engine adds {rows.percentile('engine', 50) - parts:.2f} ms at the median")
+    for name in ("engine", "HTTP"):
+        added = rows.percentile(name, 50) - parts
+        print(f"at the median, {name} adds {added:.2f} ms to encoder and indexes")
 
 
 if __name__ == "__main__":

@@ -30,19 +30,19 @@ _TEXTS = ("a red bus", "a cat", "flowers", "a bridge over water", "food on a pla
 
 
 @contextmanager
-def served(home: Path, profile: str) -> Iterator[str]:
-    """A server in a process of its own; its address."""
-    process = subprocess.Popen(
-        [
-            *(sys.executable, "-m", "regard.api.cli", "serve", "--port", "0"),
-            *("--home", str(home), "--profile", profile),
-        ],
-        stdout=subprocess.PIPE,
-        text=True,
-    )
+def served(home: Path, profile: str | None) -> Iterator[str]:
+    """A warm server in a process of its own; its address. `profile` None is the home's own."""
+    command = [sys.executable, "-m", "regard.api.cli", "serve", "--port", "0", "--home", str(home)]
+    if profile is not None:
+        command += ["--profile", profile]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
     assert process.stdout is not None
     try:
-        yield process.stdout.readline().split()[-1]
+        url = process.stdout.readline().split()[-1]
+        with Client(url) as client:
+            while client.ready().status != "ready":
+                time.sleep(0.2)
+        yield url
     finally:
         process.terminate()
         process.wait()
@@ -133,8 +133,6 @@ def main() -> None:
         (scratch / "copies").mkdir()
         uploads = copies(paths[1::2], scratch / "copies")
         with served(scratch / "home", arguments.profile) as url, Client(url) as client:
-            while client.ready().status != "ready":
-                time.sleep(0.2)
             quiet, busy = Load(url), Load(url)
             end = time.monotonic() + arguments.seconds
             run_together([lambda n=n: quiet.search(n, end) for n in range(_CLIENTS)])
