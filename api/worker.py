@@ -37,12 +37,18 @@ class WorkerProcess:
     """Keeps a worker running for a server: starts it, and again when it dies. For any thread."""
 
     def __init__(
-        self, settings: Settings, *, roots: Mapping[str, Path], profile: str | None = None
+        self,
+        settings: Settings,
+        *,
+        roots: Mapping[str, Path],
+        profile: str | None = None,
+        environ: Mapping[str, str] | None = None,
     ) -> None:
         """Prepare the worker of a home; `roots` are the folders that may be imported, by name.
 
-        `profile` is that of a home that has no live pipeline yet.
+        `profile` is that of a home that has no live pipeline yet; `environ` stands in for this process'.
         """
+        self._environ = dict(os.environ if environ is None else environ)
         self._settings = settings
         self._command = [sys.executable, "-P", "-m", "regard.api.worker"]
         self._command += ["--home", str(settings.home)]
@@ -121,7 +127,7 @@ class WorkerProcess:
             self._command,
             stdin=subprocess.PIPE,
             bufsize=0,
-            env=_environment(self._settings),
+            env=_environment(self._settings, self._environ),
             # Ctrl-C in the server's terminal is for the server, which then ends its worker in order.
             start_new_session=True,
         )
@@ -130,9 +136,9 @@ class WorkerProcess:
         return process
 
 
-def _environment(settings: Settings) -> dict[str, str]:
+def _environment(settings: Settings, environ: Mapping[str, str]) -> dict[str, str]:
     """The environment from which another process gets the same settings."""
-    environ = dict(os.environ)
+    environ = dict(environ)
     if Settings.resolve(settings.home, environ) != settings:
         environ.pop(PASSWORD_FILE_VARIABLE, None)
         environ[DATABASE_VARIABLE] = settings.database_url or ""

@@ -11,9 +11,11 @@ import json
 import os
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import datetime
+from functools import lru_cache
 from typing import Any
 
 from sqlalchemy import (
+    BindParameter,
     ColumnElement,
     Connection,
     Integer,
@@ -21,6 +23,7 @@ from sqlalchemy import (
     Select,
     String,
     and_,
+    bindparam,
     case,
     cast,
     exists,
@@ -47,7 +50,7 @@ from regard.core.masks import Mask
 from regard.storage import schema
 from regard.storage.asset_filters import camera_name, passes
 from regard.storage.catalog import Catalog
-from regard.storage.pipelines import live_pipeline
+from regard.storage.pipelines import StoredPipeline, live_pipeline
 
 Visible = Sequence[str] | None
 # Where a page ends: the value that it is sorted by, and the asset's id.
@@ -61,9 +64,13 @@ _asset, _content = schema.asset.c, schema.content.c
 class SqlAssetReading:
     """Reads assets of a catalog; each method sees one moment of it."""
 
-    def __init__(self, catalog: Catalog) -> None:
-        """States and captions are those of the live pipeline, looked up at each call."""
+    def __init__(self, catalog: Catalog, pipeline: StoredPipeline | None = None) -> None:
+        """States and captions are those of `pipeline`; None is the live one, looked up at each call."""
         self._database = catalog.database
+        self._pipeline = None if pipeline is None else pipeline.id
+
+    def _chosen(self, connection: Connection) -> int:
+        return _live(connection) if self._pipeline is None else self._pipeline
 
     def page(
         self,
@@ -77,23 +84,23 @@ class SqlAssetReading:
     ) -> list[AssetRecord]:
         """The next assets after a place; `state` None is all but the trash."""
         with self._database.reading() as connection:
-            pipeline = _live(connection)
+            pipeline = self._chosen(connection)
             statement = _records(pipeline).where(
                 passes(chosen, trashed=state is AssetState.TRASHED), *_seen(visible)
             )
             if state not in {None, AssetState.TRASHED}:
                 statement = statement.where(_state(pipeline) == state)
             statement = _sorted(statement, order, after).limit(limit)
-            return _complete(connection, pipeline, connection.execute(statement).all())
+            return _complete(connection, connection.execute(statement).all())
 
     def by_ids(self, ids: Collection[int], *, visible: Visible = None) -> dict[int, AssetRecord]:
         """Assets by id, those in the trash too; what is not there, or not visible, is absent."""
         with self._database.reading() as connection:
-            pipeline = _live(connection)
-            rows = connection.execute(
-                _records(pipeline).where(_asset.id.in_(ids), *_seen(visible))
-            ).all()
-            return {asset.id: asset for asset in _complete(connection, pipeline, rows)}
+            pipeline = self._chosen(connection)
+            names = None if visible is None else list(visible)
+            statement = _records_by_id(pipeline, names is not None)
+            rows = connection.execute(statement, {"ids": list(ids), "names": names}).all()
+            return {asset.id: asset for asset in _complete(connection, rows)}
 
     def get(self, asset: int, *, visible: Visible = None) -> AssetRecord:
         """One asset; raises NotFound."""
@@ -105,13 +112,13 @@ class SqlAssetReading:
     def detail(self, asset: int, *, visible: Visible = None) -> AssetDetail:
         """One asset with facts, regions and captions; raises NotFound."""
         with self._database.reading() as connection:
-            pipeline = _live(connection)
+            pipeline = self._chosen(connection)
             rows = connection.execute(
                 _records(pipeline).where(_asset.id == asset, *_seen(visible))
             ).all()
             if not rows:
                 raise _no_asset(asset)
-            record = _complete(connection, pipeline, rows)[0]
+            record = _complete(connection, rows)[0]
             return AssetDetail(
                 record,
                 _facts(connection, asset),
@@ -122,7 +129,7 @@ class SqlAssetReading:
     def region(self, region: int, *, visible: Visible = None) -> tuple[RegionRecord, AssetRecord]:
         """A region, and the first visible asset of its content; raises NotFound."""
         with self._database.reading() as connection:
-            pipeline = _live(connection)
+            pipeline = self._chosen(connection)
             table = schema.region.c
             content_id = connection.execute(
                 select(table.content_id).where(table.id == region)
@@ -141,7 +148,7 @@ class SqlAssetReading:
                 raise NotFound(
                     f"no region has the id r{region}", remedy="take an id from the hits of a search"
                 )
-            return found, _complete(connection, pipeline, rows)[0]
+            return found, _complete(connection, rows)[0]
 
     def mask(self, region: int) -> Mask:
         """A region's mask, of its content's size; raises NotFound."""
@@ -183,11 +190,11 @@ class SqlAssetReading:
         if managed is not None:
             where.append(_asset.managed.is_(managed))
         with self._database.reading() as connection:
-            pipeline = _live(connection)
+            pipeline = self._chosen(connection)
             rows = connection.execute(
                 _records(pipeline).where(*where).order_by(_asset.id).limit(limit)
             ).all()
-            return _complete(connection, pipeline, rows)
+            return _complete(connection, rows)
 
 
 def _no_asset(asset: int) -> NotFound:
@@ -218,6 +225,24 @@ def _state(pipeline: int) -> ColumnElement[str]:
     )
 
 
+# Making a statement takes as long as running it, and the hits of each search ask for these.
+_TAGS = (
+    select(schema.asset_tag.c.asset_id, schema.asset_tag.c.tag)
+    .where(schema.asset_tag.c.asset_id.in_(bindparam("ids", expanding=True)))
+    .order_by(schema.asset_tag.c.tag)
+)
+
+
+@lru_cache(maxsize=16)
+def _records_by_id(pipeline: int, is_limited: bool) -> Select[Any]:
+    statement = _records(pipeline).where(_asset.id.in_(bindparam("ids", expanding=True)))
+    if is_limited:
+        names: BindParameter[Any] = bindparam("names", expanding=True)
+        statement = statement.where(schema.collection.c.name.in_(names))
+    return statement
+
+
+@lru_cache(maxsize=16)
 def _records(pipeline: int) -> Select[Any]:
     caption = schema.caption.c
     sentence = (
@@ -272,14 +297,11 @@ def _sorted(statement: Select[Any], order: AssetOrder, after: Place | None) -> S
     return statement.order_by(*(key.desc() if order.descending else key.asc() for key in keys))
 
 
-def _complete(connection: Connection, pipeline: int, rows: Sequence[Row[Any]]) -> list[AssetRecord]:
+def _complete(connection: Connection, rows: Sequence[Row[Any]]) -> list[AssetRecord]:
     """Records of rows, tags added."""
-    tag = schema.asset_tag.c
     tags: dict[int, list[str]] = {}
     ids = [row.id for row in rows]
-    for tagged in connection.execute(
-        select(tag.asset_id, tag.tag).where(tag.asset_id.in_(ids)).order_by(tag.tag)
-    ):
+    for tagged in connection.execute(_TAGS, {"ids": ids}):
         tags.setdefault(tagged.asset_id, []).append(tagged.tag)
     records = []
     for row in rows:
