@@ -14,7 +14,7 @@ from typing import Any, ClassVar, Protocol, TypeVar, runtime_checkable
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from regard.core.errors import ModelError, UsageError
+from regard.core.errors import ModelError, RegardError, UsageError
 from regard.core.protocols import Captioner, Encoder, Segmenter
 from regard.core.records import Space
 from regard.models.checkpoints.source import Checkpoint, ModelSource
@@ -115,6 +115,9 @@ class TowerTaker(Protocol):
         """The captioner, over the encoder's tower where both hold the same weights."""
 
 
+# Of what a library says: some quote whole configs.
+_LONGEST_REASON = 300
+
 _Parameters = TypeVar("_Parameters", bound=Parameters)
 
 
@@ -162,10 +165,26 @@ class CheckpointPart:
         return {self.role: f"{self.definition.kind}:{self.weights_identity}"}
 
 
+def expanded(path: str | Path) -> Path:
+    """A path with `~` made a folder; raises ValueError where there is no such user."""
+    try:
+        return Path(path).expanduser()
+    except RuntimeError as error:
+        raise ValueError(
+            f"{str(path)!r} begins with the folder of a user who is not known"
+        ) from error
+
+
 def guarded(load: Callable[[], Any], where: str) -> Any:
-    """Run a loader of a library, turning what it raises into a ModelError that names the part."""
+    """Run a loader of a library, turning what it raises into a ModelError that names the part.
+
+    What is wrong in a checkpoint's files makes libraries raise whatever they happen to meet.
+    """
     try:
         return load()
-    except (OSError, ValueError, KeyError, RuntimeError, ImportError) as error:
-        first = (str(error).strip() or type(error).__name__).splitlines()[0]
+    except RegardError:
+        raise
+    except Exception as error:
+        words = " ".join(str(error).split()) or type(error).__name__
+        first = words.partition(". ")[0][:_LONGEST_REASON]
         raise ModelError(f"{where} can't be loaded: {first}") from error

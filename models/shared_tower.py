@@ -10,10 +10,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+import numpy as np
 import torch
+from torch import Tensor
 
 from regard.core.protocols import Captioner, Encoder, Segmenter
 from regard.core.records import Float32Array, Image
+from regard.models.batching import run_halving
 from regard.models.composition import ComposedAnalyzer
 from regard.models.contrastive.encoder import ContrastiveEncoder
 from regard.models.xgenmm.captioner import XGenMMCaptioner
@@ -72,6 +75,11 @@ class SharedTowerAnalyzer(ComposedAnalyzer):
         pixels = torch.cat([tiles.pixels for tiles in prepared])  # (sum of 1 + tiles, 3, b, b)
         features = self._reader.features(pixels)  # (sum of 1 + tiles, P, D)
         by_image = torch.split(features, counts)
-        rows = self._encoder.pool(torch.stack([item[0] for item in by_image]))  # (n, P, D) → (n, d)
+        whole = [item[0] for item in by_image]  # (P, D) each
+        rows = np.concatenate(run_halving(self._pool, whole, "an image"))  # (n, d)
         sentences = self._reader.caption_features(by_image, [tiles.size for tiles in prepared])
         return {self._encoder.space.name: rows}, sentences
+
+    def _pool(self, hidden: Sequence[Tensor]) -> Float32Array:
+        """(P, D) each → (n, d)."""
+        return self._encoder.pool(torch.stack(list(hidden)))

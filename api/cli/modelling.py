@@ -8,7 +8,7 @@ import click
 
 from regard.api.cli.app import CANNOT_WORK, DONE, write_json
 from regard.api.cli.options import forbid_network, json_option
-from regard.core.errors import RegardError
+from regard.core.errors import RegardError, UsageError
 from regard.models.checkpoints.source import format_bytes
 from regard.models.profiles.composed import ComposedProfile
 from regard.models.profiles.registry import load_profile, profile_file, profile_files
@@ -94,14 +94,21 @@ def _describe(name: str) -> dict[str, Any]:
         profile = load_profile(name)
         problems: list[RegardError] = list(profile.problems())
     except RegardError as error:
-        # A wrong file of the user's own must not hide the other profiles.
-        return {"description": "", "ready": False, "needs": None, "problems": [_problem(error)]}
+        return _unusable(error)
+    except Exception as error:  # noqa: BLE001 - one file must not hide the others, whatever it sets off
+        said = f"{type(error).__name__}: {' '.join(str(error).split())}"
+        return _unusable(UsageError(f"the profile {name} can't be looked at: {said}"))
     return {
         "description": profile.definition.description,
         "ready": not problems,
         "needs": _needs(profile),
         "problems": [_problem(problem) for problem in problems],
     }
+
+
+def _unusable(error: RegardError) -> dict[str, Any]:
+    """What is said of a profile that could not be looked at."""
+    return {"description": "", "ready": False, "needs": None, "problems": [_problem(error)]}
 
 
 def _problem(error: RegardError) -> dict[str, str | None]:

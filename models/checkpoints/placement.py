@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 
 import torch
@@ -9,6 +10,7 @@ import torch
 from regard.core.errors import ModelError, UsageError
 from regard.core.machine import available_memory
 
+_DEVICE = re.compile(r"cpu|cuda(:(?P<index>[0-9]{1,4}))?")
 _DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 
 
@@ -23,22 +25,24 @@ class Placement:
     def resolve(cls, device: str = "auto", dtype: str = "auto") -> Placement:
         """A profile's words made concrete.
 
-        `auto` is the first GPU and bfloat16 there, else the CPU and float32. Raises UsageError for an
-        unknown word, ModelError for a GPU that is not there.
+        `auto` is the first GPU and bfloat16 there, else the CPU and float32; `cuda` is the first GPU, so
+        that each device has one name. Raises UsageError for an unknown word, ModelError for a GPU that
+        is not there.
         """
         if device == "auto":
             device = "cuda" if torch.cuda.is_available() else "cpu"
-        try:
-            resolved = torch.device(device)
-        except RuntimeError as error:
+        found = _DEVICE.fullmatch(device)
+        if found is None:
             raise UsageError(
                 f"there is no device {device!r}", remedy="use auto, cpu, cuda or cuda:N"
-            ) from error
-        if resolved.type == "cuda" and (resolved.index or 0) >= torch.cuda.device_count():
+            )
+        index = int(found["index"] or 0)
+        if device != "cpu" and index >= torch.cuda.device_count():
             raise ModelError(
                 f"the device {device} is not on this machine",
                 remedy="set the profile's device to auto or cpu",
             )
+        resolved = torch.device("cpu") if device == "cpu" else torch.device("cuda", index)
         if dtype == "auto":
             dtype = "bfloat16" if resolved.type == "cuda" else "float32"
         if dtype not in _DTYPES:

@@ -24,7 +24,9 @@ _SINGLE = "model.safetensors"
 # code, pickles or other formats' copies.
 WANTED = ("*.json", "*.jinja", "*.model", "*.txt", "*.safetensors")
 UNWANTED = ("*/*",)
-# A signature reads this many blocks of this many bytes from each file, evenly spread.
+# A signature reads small files whole, tokenizers among them, and from each larger one this many blocks
+# of this many bytes, evenly spread.
+_WHOLE_BYTES = 1 << 26
 _BLOCKS, _BLOCK_BYTES = 64, 1 << 16
 
 
@@ -50,13 +52,12 @@ class ModelSource:
     def locate(self) -> Checkpoint:
         """The files on this machine; raises ModelError when they are not there."""
         if self.path is not None:
-            path = self.path.expanduser()
-            if not path.exists():
+            if not self.path.exists():
                 raise ModelError(
-                    f"the model path {path} does not exist",
+                    f"the model path {self.path} does not exist",
                     remedy=f"put the files there, or correct the profile {self.profile}",
                 )
-            return Checkpoint(path, f"{self.model}@{self.revision}" if self.model else None)
+            return Checkpoint(self.path, f"{self.model}@{self.revision}" if self.model else None)
         assert self.model is not None
         folder = self._cached()
         if folder is None:
@@ -98,13 +99,20 @@ class Checkpoint:
 
     @property
     def identity(self) -> str:
-        """What a pipeline calls these weights: id and revision, else name and signature."""
+        """What a pipeline calls this model: id and revision, else name and signature.
+
+        The signature covers all files that a model is made of, tokenizer and preprocessing among them.
+        """
         if self.published is not None:
             return self.published
         files = [self.path]
         if self.path.is_dir():
-            files = sorted([*self.path.glob("*.safetensors"), *self.path.glob(CONFIG)])
-        return f"{self.path.name}#{signature(files)}"
+            found = {file for pattern in WANTED for file in self.path.glob(pattern)}
+            files = sorted(file for file in found if file.is_file())
+        try:
+            return f"{self.path.name}#{signature(files)}"
+        except OSError as error:
+            raise ModelError(f"{error.filename} can't be read: {error.strerror}") from error
 
     def config(self) -> dict[str, Any]:
         """`config.json`; raises ModelError when it is missing or no JSON object."""
@@ -114,7 +122,9 @@ class Checkpoint:
         """One JSON file of the folder; raises ModelError when it is missing or no JSON object."""
         try:
             document = json.loads(self.require(name).read_bytes())
-        except ValueError as error:
+        except OSError as error:
+            raise ModelError(f"{self.path / name} can't be read: {error.strerror}") from error
+        except (ValueError, RecursionError) as error:
             raise ModelError(f"{self.path / name} is no JSON") from error
         if not isinstance(document, dict):
             raise ModelError(f"{self.path / name} is no JSON object")
@@ -151,17 +161,21 @@ class Checkpoint:
 
 
 def signature(files: Sequence[Path]) -> str:
-    """12 hex digits that tell weights apart: SHA-256 over names, sizes and spread blocks of bytes.
+    """12 hex digits that tell models apart: SHA-256 over names, sizes and bytes.
 
-    Training changes every block, so that a sample does; a deliberate forgery is not looked for.
+    Of large files, which are weights, spread blocks are read: training changes every block, so that a
+    sample does; a deliberate forgery is not looked for. Raises OSError.
     """
     digest = hashlib.sha256()
     for file in files:
         size = file.stat().st_size
         digest.update(f"{file.name}:{size}:".encode())
         with file.open("rb") as stream:
+            if size <= _WHOLE_BYTES:
+                digest.update(stream.read())
+                continue
             for block in range(_BLOCKS):
-                offset = block * max(0, size - _BLOCK_BYTES) // (_BLOCKS - 1)
+                offset = block * (size - _BLOCK_BYTES) // (_BLOCKS - 1)
                 stream.seek(offset)
                 digest.update(stream.read(_BLOCK_BYTES))
     return digest.hexdigest()[:12]

@@ -23,6 +23,9 @@ from regard.models.checkpoints.placement import Placement
 
 Shapes = Mapping[str, tuple[int, ...]]
 
+# How what `torch.save` writes begins: a zip archive, or a pickle of protocol 2.
+_PICKLES = (b"PK\x03\x04", b"\x80\x02")
+
 
 class TensorFiles:
     """The tensors of one or several safetensors files, by name."""
@@ -54,21 +57,40 @@ class TensorFiles:
     def read(
         self, names: Callable[[str], bool], placement: Placement
     ) -> Iterator[tuple[str, torch.Tensor]]:
-        """The tensors whose name is wanted, file by file, on the device; floats in the dtype."""
+        """The tensors whose name is wanted, file by file, on the device; floats in the dtype.
+
+        They are copies: what is mapped into memory would change with the file, or vanish.
+        """
         for path in self._paths:
             with _opened(path, str(placement.device)) as file:
                 for name in file.keys():  # noqa: SIM118 - no mapping
                     if names(name):
-                        yield name, placement.put(file.get_tensor(name))
+                        mapped = file.get_tensor(name)
+                        put = placement.put(mapped)
+                        is_copy = put.device.type != "cpu" or put.data_ptr() != mapped.data_ptr()
+                        yield name, put if is_copy else put.clone()
 
 
 def _opened(path: Path, device: str) -> Any:
     try:
         return safe_open(path, framework="pt", device=device)
     except (SafetensorError, OSError) as error:
+        if _begins_as_pickle(path):
+            raise ModelError(
+                f"{path} is a pickle, whatever its name says, where safetensors is expected",
+                remedy="convert it with safetensors, or take a revision that has safetensors",
+            ) from error
         raise ModelError(
             f"{path} is damaged or no safetensors file: {error}", remedy="fetch the model again"
         ) from error
+
+
+def _begins_as_pickle(path: Path) -> bool:
+    try:
+        with path.open("rb") as stream:
+            return stream.read(4).startswith(_PICKLES)
+    except OSError:
+        return False
 
 
 def shapes_of(module: nn.Module) -> Shapes:

@@ -53,13 +53,14 @@ def read_architecture(checkpoint: Checkpoint) -> Architecture:
             remedy="name a SigLIP, SigLIP 2 or CLIP checkpoint",
         )
     family = Family(found)
-    vision, text = _table(config, "vision_config"), _table(config, "text_config")
+    where = checkpoint.path / CONFIG
+    vision, text = (_table(config, name, where) for name in ("vision_config", "text_config"))
     clip = family is Family.CLIP
 
     def number(table: Mapping[str, Any], name: str, default: int) -> int:
         value = table.get(name, default)
-        if not isinstance(value, int) or value < 1:
-            raise ModelError(f"{checkpoint.path / CONFIG} has {value!r} for {name}")
+        if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+            raise ModelError(f"{where} has {value!r} for {name}")
         return value
 
     return Architecture(
@@ -73,6 +74,12 @@ def read_architecture(checkpoint: Checkpoint) -> Architecture:
     )
 
 
-def _table(config: Mapping[str, Any], name: str) -> Mapping[str, Any]:
+def _table(config: Mapping[str, Any], name: str, where: object) -> Mapping[str, Any]:
     # CLIP's oldest configs repeat each table as `…_dict`, which then takes precedence.
-    return {**(config.get(name) or {}), **(config.get(f"{name}_dict") or {})}
+    table: dict[str, Any] = {}
+    for key in (name, f"{name}_dict"):
+        found = config.get(key) or {}
+        if not isinstance(found, Mapping):
+            raise ModelError(f"{where} has a {key} that is no table")
+        table.update(found)
+    return table

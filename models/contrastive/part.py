@@ -27,7 +27,7 @@ from regard.models.contrastive.preprocessing import (
     read_preprocessing,
 )
 from regard.models.contrastive.region_views import RegionView, RegionViews
-from regard.models.contrastive.text import TextTokenizer, require_tokenizer
+from regard.models.contrastive.text import TextTokenizer
 from regard.models.parts import (
     CheckpointPart,
     MemoryNeed,
@@ -95,7 +95,7 @@ class ContrastivePart(CheckpointPart):
 
         placement = Placement.resolve(self.definition.device, self.definition.dtype)
         preprocessing = self.preprocessing
-        require_tokenizer(self.checkpoint, self.architecture.family)
+        TextTokenizer.read(self.checkpoint, self.architecture)
         tensors = TensorFiles(self.checkpoint.weights())
         module = build(self.checkpoint, self.architecture)
         check_keys(self.checkpoint.path, shapes_of(module), tensors.shapes, IGNORED)

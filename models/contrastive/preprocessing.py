@@ -194,18 +194,14 @@ def read_preprocessing(checkpoint: Checkpoint, architecture: Architecture) -> Pr
             refuse(f"{key} = false")
     try:
         resample = int(PIL.Image.Resampling(values["resample"]))
-        levels = Levels(
-            float(values.get("rescale_factor", 1 / 255)),
-            _channels(values["image_mean"]),
-            _channels(values["image_std"]),
-        )
+        levels = _levels(values)
         if architecture.image_side is None:
             made: Preprocessing = Patches(
                 int(values["patch_size"]), int(values["max_num_patches"]), resample, levels
             )
         else:
             made = _fixed_size(values, resample, levels)
-    except (KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
         refuse(f"an unknown mode ({error})")
     sides = (made.side,) if isinstance(made, Patches) else (made.width, made.height)
     wanted = architecture.image_side or architecture.patch_side
@@ -257,6 +253,19 @@ def _fitted(width: int, height: int, shortest_edge: int) -> tuple[int, int]:
     if width <= height:
         return shortest_edge, int(shortest_edge * height / width)
     return int(shortest_edge * width / height), shortest_edge
+
+
+def _levels(values: Mapping[str, Any]) -> Levels:
+    """Raises ValueError, TypeError or KeyError for what can't be computed with."""
+    levels = Levels(
+        float(values.get("rescale_factor", 1 / 255)),
+        _channels(values["image_mean"]),
+        _channels(values["image_std"]),
+    )
+    divisors = (levels.scale, *levels.std)
+    if not all(map(math.isfinite, (*divisors, *levels.mean))) or min(divisors) <= 0:
+        raise ValueError("levels that can't be computed with")
+    return levels
 
 
 def _channels(values: Any) -> tuple[float, float, float]:

@@ -20,6 +20,7 @@ from regard.core.errors import ModelError
 from regard.core.records import Int64Array
 from regard.models.checkpoints.source import Checkpoint
 from regard.models.contrastive.architecture import Architecture, Family
+from regard.models.parts import guarded
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
@@ -29,13 +30,6 @@ _SETTINGS = "tokenizer_config.json"
 _SPECIAL = "special_tokens_map.json"
 _VOCABULARY, _MERGES = "vocab.json", "merges.txt"  # CLIP's tokenizer before tokenizer.json
 _NO_PUNCTUATION = str.maketrans("", "", string.punctuation)
-
-
-def require_tokenizer(checkpoint: Checkpoint, family: Family) -> None:
-    """Raise ModelError unless the tokenizer's files are there."""
-    checkpoint.require(_SETTINGS)
-    if not _has_merges(checkpoint, family):
-        checkpoint.require(TOKENIZER)
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +44,6 @@ class TextTokenizer:
     def read(cls, checkpoint: Checkpoint, architecture: Architecture) -> TextTokenizer:
         """The tokenizer in a checkpoint; raises ModelError when its files are missing or damaged."""
         family = architecture.family
-        require_tokenizer(checkpoint, family)
         settings = checkpoint.json(_SETTINGS)
         tokenizer = _read_tokenizer(checkpoint, family)
         pad = _token(settings, "pad_token")
@@ -61,9 +54,12 @@ class TextTokenizer:
             raise ModelError(
                 f"{checkpoint.path / _SETTINGS} names no padding token of its vocabulary"
             )
+        side = settings.get("padding_side", "right")
+        if side not in ("left", "right"):
+            raise ModelError(f"{checkpoint.path / _SETTINGS} has {side!r} for padding_side")
         tokenizer.enable_truncation(architecture.text_length)
         tokenizer.enable_padding(
-            direction=str(settings.get("padding_side", "right")),
+            direction=side,
             pad_id=pad_id,
             pad_token=pad,
             length=None if family is Family.CLIP else architecture.text_length,
@@ -101,7 +97,10 @@ def _read_tokenizer(checkpoint: Checkpoint, family: Family) -> Tokenizer:
     if _has_merges(checkpoint, family):
         from transformers import CLIPTokenizer
 
-        made = CLIPTokenizer.from_pretrained(checkpoint.path, local_files_only=True)
+        made = guarded(
+            lambda: CLIPTokenizer.from_pretrained(checkpoint.path, local_files_only=True),
+            f"the tokenizer of {checkpoint.path}",
+        )
         backend: Tokenizer = made.backend_tokenizer
         return backend
     from tokenizers import Tokenizer

@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from regard.core.errors import MissingDependency, ModelError
+from regard.core.machine import available_memory
 from regard.models.checkpoints.placement import Placement
 from regard.models.checkpoints.source import CONFIG, Checkpoint
 from regard.models.checkpoints.tensors import TensorFiles
@@ -83,6 +84,56 @@ def load_processor(checkpoint: Checkpoint, settings: Mapping[str, bool | int | f
     return processor
 
 
+def check_model(checkpoint: Checkpoint, placement: Placement) -> int:
+    """Compare keys and shapes with the model's, reading no weights; how many numbers the model has.
+
+    Raises ModelError when the config describes no whole model, or files and model have other keys. Where
+    memory has no room for the model the keys are left unlooked at: tensors that were missing would be
+    made in it.
+    """
+    import torch
+    import transformers
+
+    require_supported(checkpoint)
+    tensors = TensorFiles(checkpoint.weights())
+    shapes = tensors.shapes
+    auto: Any = transformers.AutoConfig
+    models: Any = transformers.MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING
+
+    def build() -> tuple[Any, Any, Any]:
+        with _quiet():
+            config = auto.from_pretrained(
+                checkpoint.path, local_files_only=True, trust_remote_code=False
+            )
+            kind = models[type(config)]
+            with torch.device("meta"):
+                return config, kind, kind(config)
+
+    where = f"the model that {checkpoint.path / CONFIG} describes"
+    config, kind, empty = guarded(build, where)
+    numbers: int = max(tensors.parameters, sum(weight.numel() for weight in empty.parameters()))
+    if numbers * placement.item_bytes > available_memory():
+        return numbers
+    # Old checkpoints have names that transformers changes while it loads. Let it load: not the tensors, but
+    # one number in the shape of each.
+    number = torch.zeros((), dtype=placement.dtype)
+
+    def rehearse() -> Any:
+        with _quiet():
+            return kind.from_pretrained(
+                None,
+                config=config,
+                state_dict={name: number.expand(shape) for name, shape in shapes.items()},
+                dtype=placement.dtype,
+                ignore_mismatched_sizes=True,
+                output_loading_info=True,
+            )
+
+    _, report = guarded(rehearse, where)
+    _require_whole(checkpoint, report)
+    return numbers
+
+
 def load_model(checkpoint: Checkpoint, placement: Placement) -> Any:
     """The model, weights read, on the device; raises ModelError unless every key is accounted for."""
     from transformers import AutoModelForImageTextToText
@@ -106,7 +157,12 @@ def load_model(checkpoint: Checkpoint, placement: Placement) -> Any:
     model, report = guarded(load, f"the model of {checkpoint.path}")
     _require_whole(checkpoint, report)
     _decide(model)
-    return model.to(placement.device).eval().requires_grad_(False)
+    model = model.to(placement.device).eval().requires_grad_(False)
+    if placement.device.type == "cpu":
+        # What is mapped into memory would change with the file, or vanish.
+        for weight in (*model.parameters(), *model.buffers()):
+            weight.data = weight.data.clone()
+    return model
 
 
 def _require_whole(checkpoint: Checkpoint, report: Mapping[str, Any]) -> None:

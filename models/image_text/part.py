@@ -65,15 +65,18 @@ class ImageTextPart(CheckpointPart):
         return self.parameters.identity
 
     def needs(self) -> tuple[MemoryNeed, ...]:
-        """See `Part.needs`: the type of model, its processor, its packages and its headers are checked."""
+        """See `Part.needs`: type, processor, packages, and every tensor's name and shape are checked."""
         from regard.models.checkpoints.placement import Placement
-        from regard.models.checkpoints.tensors import TensorFiles
-        from regard.models.image_text.loading import load_processor, require_supported
+        from regard.models.image_text.loading import (
+            check_model,
+            load_processor,
+            require_supported,
+        )
 
         placement = Placement.resolve(self.definition.device, self.definition.dtype)
         require_supported(self.checkpoint)
-        numbers = TensorFiles(self.checkpoint.weights()).parameters
         load_processor(self.checkpoint, self.parameters.image_processor)
+        numbers = check_model(self.checkpoint, placement)
         numbers += self.parameters.batch_size * _NUMBERS_PER_IMAGE
         return (MemoryNeed(str(placement.device), numbers * placement.item_bytes),)
 

@@ -2,15 +2,28 @@
 
 from __future__ import annotations
 
+import re
 import tomllib
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 
 from regard.core.errors import UsageError
 from regard.models.checkpoints.source import ModelSource
-from regard.models.parts import PartDefinition
+from regard.models.parts import PartDefinition, expanded
+
+_HUB_NAME = r"[A-Za-z0-9_](?:(?!--|\.\.)[A-Za-z0-9_.-])*(?<![.-])(?<!\.git)"
+_HUB_ID = re.compile(rf"(?:{_HUB_NAME}/)?{_HUB_NAME}")
+_LONGEST_ID = 96
+_REVISION = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_./+-]*")
 
 
 class _Table(BaseModel):
@@ -28,6 +41,29 @@ class PartTable(_Table):
     device: str = "auto"
     dtype: str = "auto"
     parameters: dict[str, Any] = {}
+
+    @field_validator("model")
+    @classmethod
+    def _model_is_an_id(cls, model: str | None) -> str | None:
+        if model is not None and (len(model) > _LONGEST_ID or not _HUB_ID.fullmatch(model)):
+            raise ValueError(f"{model!r} can't be a model of the hub, which are named OWNER/NAME")
+        return model
+
+    @field_validator("revision")
+    @classmethod
+    def _revision_is_a_name(cls, revision: str | None) -> str | None:
+        if revision is not None and (not _REVISION.fullmatch(revision) or ".." in revision):
+            raise ValueError(f"{revision!r} can't be a revision: a branch, a tag or a commit")
+        return revision
+
+    @field_validator("folder")
+    @classmethod
+    def _folder_is_a_path(cls, folder: str | None) -> str | None:
+        if folder is not None:
+            if not folder.strip() or "\0" in folder:
+                raise ValueError(f"{folder!r} is no path")
+            expanded(folder)
+        return folder
 
     @model_validator(mode="after")
     def _revision_is_of_a_model(self) -> PartTable:
@@ -95,7 +131,7 @@ def part_definition(table: PartTable, profile: str, role: str, base: Path) -> Pa
         source = ModelSource(
             model=table.model,
             revision=table.revision or "main",
-            path=None if table.folder is None else base / Path(table.folder).expanduser(),
+            path=None if table.folder is None else base / expanded(table.folder),
             profile=profile,
             download_bytes=table.download_bytes,
         )

@@ -39,7 +39,8 @@ def user_folder() -> Path:
 def profile_file(name: str) -> Path:
     """The file of a profile; raises UsageError, which lists the names, for an unknown one."""
     if name.endswith(_SUFFIX):
-        path = Path(os.path.abspath(Path(name).expanduser()))
+        # Unlike pathlib's, this leaves the `~` of a user who is not known: no such file is there.
+        path = Path(os.path.abspath(os.path.expanduser(name)))
         if not path.is_file():
             raise UsageError(
                 f"there is no profile at {path}", remedy="give --profile a name or a TOML file"

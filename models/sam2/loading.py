@@ -10,7 +10,6 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
-from huggingface_hub.errors import StrictDataclassError
 from transformers import Sam2Config, Sam2Model
 
 from regard.core.errors import ModelError
@@ -64,13 +63,8 @@ def read_config(checkpoint: Checkpoint) -> Any:
             raise ModelError(f"{where} has no table {name}, which SAM 2's config has")
         parts[name] = table if name == "vision_config" else _without_type(table)
     _check_backbone(said["vision_config"], where)
-    try:
-        config = guarded(lambda: Sam2Config(**parts), str(where))
-    except (StrictDataclassError, TypeError, AttributeError) as error:
-        raise ModelError(
-            f"{where} is no config of SAM 2: {' '.join(str(error).split())}"
-        ) from error
-    _check_config(config, where)
+    config = guarded(lambda: Sam2Config(**parts), f"the config of SAM 2 in {where}")
+    guarded(lambda: _check_config(config, where), str(where))
     return config
 
 
@@ -87,10 +81,7 @@ def build(config: Any, where: object) -> Any:
             model: Any = Sam2Model(config)
         return model.eval()
 
-    try:
-        return guarded(make, f"the model of {where}")
-    except (IndexError, TypeError) as error:
-        raise ModelError(f"the config of {where} contradicts itself: {error}") from error
+    return guarded(make, f"the model that the config of {where} describes")
 
 
 def check_headers(model: Any, checkpoint: Checkpoint) -> None:

@@ -6,6 +6,7 @@ The checkpoint's own files say how; where they are silent, as the published chec
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -53,21 +54,20 @@ class Preprocessing:
                 f"{where} says size: {size}, but the model takes {image_size} × {image_size}"
             )
         resample = said.get("resample", int(default.resample))
-        if resample not in _FILTERS:
+        if not isinstance(resample, int) or resample not in _FILTERS:
             raise ModelError(
                 f"{where} says resample: {resample!r}, which is none of "
                 f"{', '.join(f'{number} ({kind.name.lower()})' for number, kind in _FILTERS.items())}"
             )
         try:
-            return cls(
-                image_size,
-                _FILTERS[resample],
-                float(said.get("rescale_factor", default.scale)),
-                _three(said.get("image_mean", default.mean)),
-                _three(said.get("image_std", default.deviation)),
-            )
-        except (TypeError, ValueError) as error:
+            scale = float(said.get("rescale_factor", default.scale))
+            mean = _three(said.get("image_mean", default.mean))
+            deviation = _three(said.get("image_std", default.deviation))
+            if not all(map(math.isfinite, (scale, *mean, *deviation))) or not all(deviation):
+                raise ValueError("levels that can't be computed with")
+        except (TypeError, ValueError, OverflowError) as error:
             raise ModelError(f"{where} has other numbers than three of mean and std") from error
+        return cls(image_size, _FILTERS[resample], scale, mean, deviation)
 
     def prepare(self, images: Sequence[Image], placement: Placement) -> torch.Tensor:
         """The input of the encoder: (B, 3, S, S) in the placement's dtype, on its device."""

@@ -47,7 +47,7 @@ class Sam2UNetPart(CheckpointPart):
     def checkpoint(self) -> Checkpoint:
         """The weights file; raises ModelError when it is not there, or not the only one."""
         path = self.source.path
-        if path is not None and not path.expanduser().exists():
+        if path is not None and not path.exists():
             raise ModelError(
                 f"the SAM2-UNet weights {path} do not exist",
                 remedy=f"put a file such as SAM2UNet-COD.pth there ({_HOME} links them), "

@@ -104,9 +104,14 @@ class XGenMMCaptioner:
         return Tiles(torch.from_numpy(normalised(views, config.mean, config.std)), size)
 
     def features(self, pixels: Tensor) -> Tensor:
-        """What the tower sees, `batch_size` tiles at a time: (n, 3, b, b) float32 → (n, P, D)."""
-        chunks = torch.split(pixels, self._parameters.batch_size)
-        return torch.cat([self._model.features(self._placement.put(chunk)) for chunk in chunks])
+        """What the tower sees: (n, 3, b, b) float32 → (n, P, D).
+
+        `batch_size` tiles at once, fewer where the GPU's memory does not take them.
+        """
+        seen: list[Tensor] = []
+        for chunk in torch.split(pixels, self._parameters.batch_size):
+            seen += run_halving(self._see, list(chunk), "a tile of an image")
+        return torch.cat(seen)
 
     def caption_features(self, features: Sequence[Tensor], sizes: Sequence[Size]) -> list[str]:
         """Sentences from what the tower saw: one (1 + tiles, P, D) and one size an image.
@@ -120,6 +125,10 @@ class XGenMMCaptioner:
             for start in range(0, len(pairs), count)
         )
         return [sentence for pieces in written for piece in pieces for sentence in piece]
+
+    def _see(self, tiles: Sequence[Tensor]) -> Tensor:
+        """(3, b, b) each → (n, P, D)."""
+        return self._model.features(self._placement.put(torch.stack(list(tiles))))
 
     def _write(self, seen: Sequence[tuple[Tensor, Size]]) -> list[str]:
         """Sentences of images that are written about at once."""

@@ -6,12 +6,14 @@ writes it out (`siglip_vision_config`, `resampler`, `token_ids`) loads the same 
 
 Base and instruct checkpoints have the same config. Their `preprocessor_config.json` tells them apart:
 `grids` is null for the base model, which sees one image squashed, and a list of resolutions for the
-instruct models, which see tiles.
+instruct models, which see tiles. Without that key, or without the file, `config.json` decides: it is an
+instruct model where it says `anyres`, with the published resolutions.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import Any, TypeVar
 
@@ -38,6 +40,9 @@ _TOKEN_IDS: Mapping[str, int] = {
     PLACEHOLDER: 32013,
     END_OF_CHUNK: 32014,
 }
+
+# Above any size or rate of a model; NaN and infinity, which JSON may hold here, are not below it.
+_LARGEST = 2**31
 
 Size = tuple[int, int]
 Channels = tuple[float, float, float]
@@ -195,29 +200,49 @@ class _Preprocessing:
                 raise ModelError(f"{path} has an unknown {key}: {document[key]!r}")
         if document.get("size", [side, side]) != [side, side]:
             raise ModelError(f"{path} has the size {document['size']} for a tower of {side} pixels")
-        grids = document.get("grids")
-        pinpoints = published if grids is None else tuple(_pair(grid, side, path) for grid in grids)
-        return cls(
-            pinpoints,
-            grids is not None,
-            _channels(document.get("image_mean"), path),
-            _channels(document.get("image_std"), path),
-        )
+        pinpoints = published
+        grids = document.get("grids", published)
+        if grids is not None and grids is not published:
+            if not isinstance(grids, list) or not grids:
+                raise ModelError(f"{path} has grids that are no list of resolutions: {grids!r}")
+            pinpoints = tuple(_pair(grid, side, path) for grid in grids)
+        mean = _channels(document.get("image_mean"), path)
+        std = _channels(document.get("image_std"), path)
+        if min(std) <= 0:
+            raise ModelError(f"{path} has a deviation that is not above zero")
+        return cls(pinpoints, grids is not None, mean, std)
 
 
 def _pair(grid: Any, side: int, path: object) -> Size:
-    if not isinstance(grid, Sequence) or len(grid) != 2 or any(n <= 0 or n % side for n in grid):
+    if (
+        not isinstance(grid, list)
+        or len(grid) != 2
+        or any(not _is_whole(n) or n <= 0 or n % side for n in grid)
+    ):
         raise ModelError(f"{path} has a grid that is no multiple of {side} pixels: {grid!r}")
-    return int(grid[0]), int(grid[1])
+    return grid[0], grid[1]
 
 
 def _channels(values: Any, path: object) -> Channels:
     if values is None:
         return 0.5, 0.5, 0.5
-    if not isinstance(values, Sequence) or len(values) != 3:
+    if (
+        not isinstance(values, list)
+        or len(values) != 3
+        or not all(isinstance(value, (int, float)) and math.isfinite(value) for value in values)
+    ):
         raise ModelError(f"{path} has a mean or deviation that is not of three channels")
     red, green, blue = (float(value) for value in values)
     return red, green, blue
+
+
+def _is_usable(value: Any) -> bool:
+    """Whether it can be a size, a rate or the name of a function."""
+    return isinstance(value, str) or 0 < value < _LARGEST
+
+
+def _is_whole(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
 
 
 def _table(document: Mapping[str, Any], key: str, path: object) -> Mapping[str, Any]:
@@ -239,7 +264,11 @@ def _filled(kind: type[_Config], table: Mapping[str, Any], path: object) -> _Con
         value, published = table[field.name], field.default
         kinds = (float, int) if isinstance(published, float) else (type(published),)
         unbounded = field.name == "sliding_window" and value is None
-        if not unbounded and (not isinstance(value, kinds) or isinstance(value, bool)):
+        if not unbounded and (
+            not isinstance(value, kinds)
+            or isinstance(value, bool)
+            or not _is_usable(value)
+        ):
             raise ModelError(f"{path} has a wrong {field.name}: {value!r}")
         values[field.name] = value
     return kind(**values)
@@ -254,9 +283,23 @@ def _check(config: XGenMMConfig, path: object) -> None:
     for name, found, expected in widths:
         if found != expected:
             raise ModelError(f"{path} has {name} {found} beside a part that is {expected} wide")
+    for part, width, heads in (
+        ("siglip_vision_config", config.tower.hidden_size, config.tower.num_attention_heads),
+        ("text_config", config.language.hidden_size, config.language.num_attention_heads),
+        ("text_config", config.language.num_attention_heads, config.language.num_key_value_heads),
+    ):
+        if width % heads:
+            raise ModelError(f"{path} has a {part} whose {width} can't be divided among {heads} heads")
+    if config.tower.patch_size > config.tower.image_size:
+        raise ModelError(f"{path} has patches that are larger than the image")
     first = config.language.initial_tokenizer_len
+    if first > config.language.vocab_size:
+        raise ModelError(f"{path} has a vocab_size that is less than initial_tokenizer_len")
     added = [config.token_ids[name] for name in ADDED]
     if added != list(range(first, first + len(ADDED))):
         raise ModelError(
             f"{path} has {first} tokens in its main table, yet {IMAGE} has the id {added[0]}"
         )
+    for token, number in config.token_ids.items():
+        if not _is_whole(number) or not 0 <= number < config.language.merged_size:
+            raise ModelError(f"{path} has the id {number!r} for {token}")

@@ -12,7 +12,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 from regard.core.decoding import decode_file
 from regard.core.errors import DecodeError, ModelError
 from regard.core.records import Image
-from regard.models.parts import Parameters
+from regard.models.parts import Parameters, expanded
 from regard.models.xgenmm.anyres import Size, choose_resolution, grid_of
 from regard.models.xgenmm.config import ADDED, IMAGE, XGenMMConfig
 from regard.models.xgenmm.prompts import BASE_PROMPT, INSTRUCT_PROMPT, base_prompt, instruct_prompt
@@ -28,11 +28,11 @@ _Text = Annotated[str, Field(min_length=1), AfterValidator(_without_image_tokens
 
 
 class Example(BaseModel):
-    """An image file and the caption that the model is to take as an example."""
+    """An image file, `~` made a folder, and the caption that the model is to take as an example."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    image: Path
+    image: Annotated[Path, AfterValidator(expanded)]
     caption: _Text
 
 
@@ -60,7 +60,7 @@ class XGenMMParameters(Parameters):
 def from_base(parameters: XGenMMParameters, base: Path) -> XGenMMParameters:
     """The parameters with the examples' images found from a folder."""
     examples = tuple(
-        example.model_copy(update={"image": base / example.image.expanduser()})
+        example.model_copy(update={"image": base / example.image})
         for example in parameters.examples
     )
     return parameters.model_copy(update={"examples": examples})

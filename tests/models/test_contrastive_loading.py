@@ -210,15 +210,19 @@ def test_a_missing_file_is_named(copy: Path, name: str) -> None:
 
 def test_a_damaged_tokenizer_is_named(copy: Path) -> None:
     (copy / "tokenizer.json").write_text("{")
-    with pytest.raises(ModelError, match=r"tokenizer\.json is damaged"):
-        part(copy).load()
+    fails(copy, r"tokenizer\.json is damaged")
 
 
 def test_a_tokenizer_without_padding_is_refused(copy: Path) -> None:
     file = copy / "tokenizer_config.json"
     file.write_text(json.dumps(json.loads(file.read_bytes()) | {"pad_token": "[PAD]"}))
-    with pytest.raises(ModelError, match="padding token"):
-        part(copy).load()
+    fails(copy, "padding token")
+
+
+def test_padding_on_no_side_is_refused(copy: Path) -> None:
+    file = copy / "tokenizer_config.json"
+    file.write_text(json.dumps(json.loads(file.read_bytes()) | {"padding_side": "middle"}))
+    fails(copy, "'middle' for padding_side")
 
 
 def test_another_kind_of_model_is_refused(copy: Path) -> None:
@@ -242,6 +246,8 @@ def test_a_config_with_a_word_for_a_number_is_one_sentence(copy: Path) -> None:
     config["vision_config"]["hidden_size"] = "wide"
     file.write_text(json.dumps(config))
     fails(copy, "'wide' for hidden_size")
+    file.write_text(json.dumps({**config, "vision_config": "wide"}))
+    fails(copy, "vision_config that is no table")
 
 
 @pytest.mark.parametrize("make", [make_siglip, make_siglip2, make_clip])

@@ -139,24 +139,69 @@ def test_a_processor_that_needs_a_package_says_which(idefics3: Path, tmp_path: P
 def test_a_missing_key_is_named(copy: Path) -> None:
     name = "vision_model.post_layernorm.weight"
     change_tensors(copy, lambda tensors: {k: v for k, v in tensors.items() if k != name})
-    refused(part(copy).load, f"1 missing, such as {name}")
+    for attempt in (part(copy).needs, part(copy).load):
+        refused(attempt, f"1 missing, such as {name}")
 
 
 def test_an_unknown_key_is_named(copy: Path) -> None:
     change_tensors(copy, lambda tensors: {**tensors, "adapter.weight": torch.zeros(2)})
-    refused(part(copy).load, r"1 unknown, such as adapter\.weight")
+    for attempt in (part(copy).needs, part(copy).load):
+        refused(attempt, r"1 unknown, such as adapter\.weight")
 
 
 def test_a_tensor_of_another_shape_is_named(copy: Path) -> None:
     name = "vision_model.post_layernorm.weight"
     change_tensors(copy, lambda tensors: tensors | {name: torch.zeros(3)})
-    refused(part(copy).load, f"1 of another shape, such as {name}")
+    for attempt in (part(copy).needs, part(copy).load):
+        refused(attempt, f"1 of another shape, such as {name}")
 
 
 def test_position_ids_of_old_checkpoints_are_ignored(copy: Path) -> None:
     name = "text_decoder.bert.embeddings.position_ids"
     change_tensors(copy, lambda tensors: {**tensors, name: torch.arange(64)[None]})
+    part(copy).needs()
     part(copy).load()
+
+
+def test_names_that_transformers_changes_while_it_loads_are_no_other_keys(
+    idefics3: Path, tmp_path: Path
+) -> None:
+    folder = shutil.copytree(idefics3, tmp_path / "old")
+    # As before transformers 4.52: the parts of the model were attributes of the model itself.
+    change_tensors(
+        folder, lambda tensors: {name.removeprefix("model."): t for name, t in tensors.items()}
+    )
+    assert part(folder).needs() == part(idefics3).needs()
+    part(folder).load()
+
+
+def test_keys_are_compared_without_reading_or_making_weights(
+    copy: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    held = part(copy).needs()
+    monkeypatch.setattr("regard.models.image_text.loading.available_memory", lambda: 1000)
+    change_tensors(copy, lambda tensors: {"other": torch.zeros(2)})
+    # No room to find out: too little memory is what is to be said.
+    assert part(copy).needs() == held
+    monkeypatch.undo()
+    refused(part(copy).needs, "other keys")
+
+
+def test_a_model_does_not_change_with_its_file(copy: Path) -> None:
+    model = part(copy).load()._model
+    before = {name: weight.clone() for name, weight in model.named_parameters()}
+    file = copy / WEIGHTS
+    with file.open("r+b") as stream:
+        stream.seek(-file.stat().st_size // 2, 2)
+        stream.write(b"\x11" * (file.stat().st_size // 2))
+    for name, weight in model.named_parameters():
+        assert torch.equal(weight, before[name]), name
+
+
+def test_a_config_that_makes_no_model_is_refused(copy: Path) -> None:
+    rewrite(copy / "config.json", vision_config={"hidden_size": "wide"})
+    for attempt in (part(copy).needs, part(copy).load):
+        refused(attempt, r"can't be loaded")
 
 
 def test_truncated_weights_are_told(copy: Path) -> None:

@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from huggingface_hub.utils import validate_repo_id
 
 from regard.core.errors import ModelError, UsageError
 from regard.core.records import Kind, QueryKind, Target
@@ -100,6 +101,16 @@ def test_a_segmenter_without_weights_goes_with_any_encoder(own_profiles: Path) -
         (FAKE + "device = 7\n", "segmenter.device"),
         (FAKE + "parameters = { points = 3 }\n", "points"),
         (FAKE + 'revision = "main"\n', "a revision needs a model"),
+        (FAKE + 'model = "not a valid/id/x"\n', r"segmenter\.model: .*'not a valid/id/x'"),
+        (FAKE + 'model = ""\n', r"segmenter\.model: .*''"),
+        (FAKE + 'model = "a--b"\n', r"segmenter\.model: .*'a--b'"),
+        (FAKE + 'model = "a/b.git"\n', r"segmenter\.model: .*'a/b.git'"),
+        (FAKE + 'model = "a/-b"\n', r"segmenter\.model: .*'a/-b'"),
+        (FAKE + f'model = "a/{"b" * 96}"\n', r"segmenter\.model"),
+        (FAKE + 'model = "a/b"\nrevision = "../x"\n', r"segmenter\.revision: .*'\.\./x'"),
+        (FAKE + 'model = "a/b"\nrevision = ""\n', r"segmenter\.revision"),
+        (FAKE + 'folder = ""\n', r"segmenter\.folder: .*'' is no path"),
+        (FAKE + 'folder = "~nouser/x"\n', r"segmenter\.folder: .*'~nouser/x' begins with the fol"),
         (FAKE.replace('[encoder]\nkind = "fake"', '[encoder]\nkind = "clip9"'), "clip9"),
         (FAKE.replace('[captioner]\nkind = "fake"', '[captioner]\nkind = "xgenmm"'), "model"),
         (
@@ -126,12 +137,33 @@ def test_what_is_wrong_in_a_file_is_named(own_profiles: Path, text: str, words: 
     assert "\n" not in caught.value.message
 
 
+@pytest.mark.parametrize(
+    ("model", "revision"),
+    [
+        ("google/siglip-so400m-patch14-384", "main"),
+        ("Salesforce/xgen-mm-phi3-mini-base-r-v1.5", "v1.0"),
+        ("gpt2", "refs/pr/7"),
+        ("a_b/c.d", "9a2f0cbd0f8d7b1a4a9f2c5d9d0b6f3f7e1e2a3c"),
+    ],
+)
+def test_names_of_the_hub_are_taken(own_profiles: Path, model: str, revision: str) -> None:
+    text = FAKE.replace(
+        '[encoder]\nkind = "fake"',
+        f'[encoder]\nkind = "contrastive"\nmodel = "{model}"\nrevision = "{revision}"',
+    )
+    (source,) = load_profile(str(written(own_profiles, text))).sources
+    assert (source.model, source.revision) == (model, revision)
+    validate_repo_id(model)
+
+
 def test_a_profile_that_is_not_there(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="blip9") as caught:
         load_profile("blip9")
     assert "lite" in str(caught.value.remedy)
     with pytest.raises(UsageError, match=r"none\.toml"):
         load_profile(str(tmp_path / "none.toml"))
+    with pytest.raises(UsageError, match=r"no profile at .*~nouser/x\.toml"):
+        load_profile("~nouser/x.toml")
 
 
 def test_missing_weights_say_how_to_get_them(tmp_path: Path) -> None:

@@ -108,6 +108,35 @@ def test_features_handed_over_give_the_same_captions(folders: dict[str, Path]) -
     assert captions == captioner.caption(images())
 
 
+class FullMemory(torch.nn.Module):
+    """A tower before which a GPU's memory holds `room` tiles at once."""
+
+    def __init__(self, tower: torch.nn.Module, room: int) -> None:
+        super().__init__()
+        self.tower, self.room, self.sizes = tower, room, list[int]()
+
+    def forward(self, pixels: torch.Tensor) -> Any:
+        self.sizes.append(len(pixels))
+        if len(pixels) > self.room:
+            raise torch.cuda.OutOfMemoryError("CUDA out of memory")
+        return self.tower(pixels)
+
+
+def test_tiles_too_many_for_the_gpu_are_halved_until_they_fit(folders: dict[str, Path]) -> None:
+    captioner = part(folders["instruct"], batch_size=8).load()
+    pixels = torch.cat([captioner.prepare(image).pixels for image in images()])
+    expected, captions = captioner.features(pixels), captioner.caption(images())
+    tower = FullMemory(captioner.tower, room=3)
+    captioner._model.tower = tower
+    assert torch.allclose(captioner.features(pixels), expected, atol=1e-6)
+    assert max(tower.sizes) == 8
+    assert sum(size for size in tower.sizes if size <= 3) == len(pixels) > 8
+    assert captioner.caption(images()) == captions
+    tower.room = 0
+    with pytest.raises(ModelError, match="a tile of an image does not fit"):
+        captioner.caption(images())
+
+
 def test_the_tower_of_an_encoder_is_used_where_it_is_the_same(tmp_path: Path) -> None:
     torch.manual_seed(1)
     untyped: Any = SiglipVisionModel
@@ -244,6 +273,7 @@ def test_identity_says_what_is_asked_and_not_how_fast(
         {"temperature": 0.5},
         {"prompt": "What is <image>?"},
         {"examples": [{"image": "a.png"}]},
+        {"examples": [{"image": "~nouser/a.png", "caption": "a cat"}]},
         {"examples": [{"image": "a.png", "caption": "a cat<|endofchunk|>"}]},
     ],
 )
