@@ -118,8 +118,9 @@ def read_definition(path: Path) -> ProfileDefinition:
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(str(step) for step in first["loc"]) or "the file"
+        said = first["msg"].removeprefix("Value error, ")
         raise UsageError(
-            f"the profile {path} is wrong at {where}: {first['msg']}",
+            f"the profile {path} is wrong at {where}: {said}",
             remedy="compare it with: regard profiles --show blip3",
         ) from error
 

@@ -7,7 +7,6 @@ import json
 import math
 import re
 import tempfile
-import zlib
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -18,11 +17,13 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 import torch
+from parity_formulas import formula_image, formula_tensor
 from safetensors.numpy import load_file
 from torch import nn
 
 from regard.core.records import Image
 from regard.models.checkpoints.placement import Placement
+from regard.models.sam2unet.decoder import DecoderStep
 from regard.models.sam2unet.layout import layout_of
 from regard.models.sam2unet.loading import load_network, published_key
 from regard.models.sam2unet.network import SaliencyLogits, Sam2UNet
@@ -32,68 +33,6 @@ CPU = Placement(torch.device("cpu"), torch.float32)
 BUFFERS = ("running_mean", "running_var", "num_batches_tracked")
 Arrays = Mapping[str, npt.NDArray[Any]]
 Shapes = Mapping[str, tuple[int, ...]]
-
-
-# The formulas of the parity folder's README.
-
-
-def hashed(key: str, salt: int, start: int, stop: int) -> npt.NDArray[np.float64]:
-    """u of the elements `start` to `stop` - 1, in [-1, 1)."""
-    x = np.arange(start + 1, stop + 1, dtype=np.uint32)
-    x *= np.uint32(0x9E3779B9)
-    x += np.uint32(zlib.crc32(key.encode()) ^ salt)
-    x ^= x >> np.uint32(16)
-    x *= np.uint32(0x85EBCA6B)
-    x ^= x >> np.uint32(13)
-    x *= np.uint32(0xC2B2AE35)
-    x ^= x >> np.uint32(16)
-    return x * 2.0**-31 - 1
-
-
-def scale(key: str, shape: tuple[int, ...]) -> tuple[float, float]:
-    """a and b of the value a + b · u."""
-    if key.endswith("running_var"):
-        return 1.0, 0.5
-    if key.endswith(("running_mean", "bias")):
-        return 0.0, 0.1
-    if key in {"encoder.pos_embed", "encoder.pos_embed_window"}:
-        return 0.0, 0.5
-    if len(shape) == 1:
-        return 1.0, 0.25
-    gain = {4: 6.0, 2: 3.0}[len(shape)]
-    if key.startswith(("side1.", "side2.", "head.")):
-        gain = 0.1
-    if "prompt_learn" in key:
-        gain = 0.75
-    return 0.0, math.sqrt(gain / math.prod(shape[1:]))
-
-
-def formula_tensor(key: str, shape: tuple[int, ...], salt: int) -> npt.NDArray[Any]:
-    if key.endswith("num_batches_tracked"):
-        return np.zeros(shape, np.int64)
-    offset, factor = scale(key, shape)
-    flat = np.empty(math.prod(shape), np.float32)
-    chunk = 1 << 17
-    for start in range(0, flat.size, chunk):
-        u = hashed(key, salt, start, min(start + chunk, flat.size))
-        u *= factor
-        if offset:
-            u += offset
-        flat[start : start + chunk] = u
-    return flat.reshape(shape)
-
-
-def formula_image(width: int, height: int, salt: int) -> npt.NDArray[np.uint8]:
-    y, x, c = np.meshgrid(np.arange(height), np.arange(width), np.arange(3), indexing="ij")
-    phase = salt % 1000 / 1000
-    s = 127.5 + 55 * np.sin(2 * np.pi * (1.5 * x / width + 0.5 * y / height + c / 3 + phase))
-    s += 45 * np.cos(2 * np.pi * (2.5 * y / height - (x / width) * (c + 1) / 2 + 2 * phase))
-    near = (x - 0.6 * width) ** 2 + (y - 0.4 * height) ** 2 < (0.25 * min(width, height)) ** 2
-    u = hashed("image", salt, 0, s.size).reshape(s.shape)
-    return np.clip(np.floor(s + 40 * near + 20 * u + 0.5), 0, 255).astype(np.uint8)
-
-
-# What is compared.
 
 
 @dataclass(frozen=True)
@@ -110,7 +49,7 @@ class Run:
 
     outputs: SaliencyLogits
     features: Mapping[str, torch.Tensor]
-    wrong_hashes: list[str]
+    hashes: Mapping[str, str]
 
 
 @pytest.fixture(scope="module")
@@ -137,7 +76,7 @@ def run(reference: Reference) -> Run:
 
     with ThreadPoolExecutor(2) as pool:
         made = list(pool.map(make, reference.shapes.items()))
-    wrong = [key for key, _, digest in made if digest != reference.hashes[key]]
+    hashes = {key: digest for key, _, digest in made}
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder, "SAM2UNet.pth")
         torch.save({key: tensor for key, tensor, _ in made}, file)
@@ -160,7 +99,7 @@ def run(reference: Reference) -> Run:
         module.register_forward_hook(keep(name))
     with torch.inference_mode():
         outputs = network(torch.from_numpy(reference.tensors["input"]))
-    return Run(outputs, features, wrong)
+    return Run(outputs, features, hashes)
 
 
 def assert_close(found: Any, expected: npt.NDArray[Any]) -> None:
@@ -171,11 +110,13 @@ def assert_close(found: Any, expected: npt.NDArray[Any]) -> None:
 
 def test_parity_of_keys_and_shapes_at_full_size_on_meta(reference: Reference) -> None:
     with torch.device("meta"):
-        network = Sam2UNet(layout_of("the published layout", reference.shapes))
+        layout = layout_of("the published layout", reference.shapes)
+        network, unused = Sam2UNet(layout), DecoderStep(layout.decoder_width)
     ours = {published_key(key): tuple(value.shape) for key, value in network.state_dict().items()}
-    unused = {key: shape for key, shape in reference.shapes.items() if key.startswith("up4.")}
-    assert {**ours, **unused} == reference.shapes
-    assert not ours.keys() & unused.keys()
+    # The decoder's fourth step is in checkpoints and never used.
+    fourth = {f"up4.{key}": tuple(value.shape) for key, value in unused.state_dict().items()}
+    assert {**ours, **fourth} == reference.shapes
+    assert not ours.keys() & fourth.keys()
 
 
 def test_parity_of_parameter_counts_with_the_published_ones(reference: Reference) -> None:
@@ -205,25 +146,35 @@ def test_parity_of_normalization_eps(reference: Reference) -> None:
 
 
 def test_parity_of_the_fill_to_the_bit(reference: Reference, run: Run) -> None:
-    assert run.wrong_hashes == []
+    assert run.hashes == reference.hashes
+    lines = sorted(f"{key} {digest}" for key, digest in run.hashes.items())
+    of_all = hashlib.sha256("\n".join(lines).encode()).hexdigest()
+    assert of_all == reference.facts.get("fill_sha256_of_all", of_all)
     for key, values in reference.facts["fill_first_values"].items():
         tensor = formula_tensor(key, reference.shapes[key], reference.facts["salt"])
         assert tensor.ravel()[: len(values)].tolist() == values
 
 
 def test_parity_of_preprocessing(reference: Reference) -> None:
-    image = reference.tensors["image"]
+    image, facts = reference.tensors["image"], reference.facts
     height, width, _ = image.shape
-    assert (formula_image(width, height, reference.facts["salt"]) == image).all()
-    assert_close(preprocess(Image(image), width, height)[None], reference.tensors["input"])
-    squashed = [name for name in reference.facts if name.startswith("preprocess_")]
+    made = formula_image(width, height, facts["salt"])
+    assert (made == image).all()
+    digest = hashlib.sha256(made).hexdigest()
+    assert digest == facts.get("image_sha256", digest)
+    first = facts.get("image_first_row_first_pixels", [])
+    assert image[0, : len(first)].tolist() == first
+    size = reference.tensors["input"].shape[:1:-1]  # (width, height)
+    assert list(size[::-1]) == facts.get("input_size", list(size[::-1]))
+    assert_close(preprocess(Image(image), *size)[None], reference.tensors["input"])
+    squashed = [name for name in facts if name.startswith("preprocess_")]
     assert squashed
     for name in squashed:
         facts = reference.facts[name]
         width, height = (int(x) for x in re.findall(r"\d+", name))
         pixels = formula_image(width, height, facts["image_salt"])
         assert hashlib.sha256(pixels).hexdigest() == facts["image_sha256"]
-        found = preprocess(Image(pixels), *reference.tensors["input"].shape[:1:-1])
+        found = preprocess(Image(pixels), *size)
         step = facts["pixel_step"]
         assert_close(found[:, ::step, ::step], reference.tensors[f"{name}.sample"])
         assert_close(found.mean(axis=(1, 2), dtype=np.float64), np.array(facts["mean"]))
@@ -236,6 +187,7 @@ def test_parity_of_stages_blocks_and_decoder_steps(reference: Reference, run: Ru
     for name, steps in samples.items():
         channels, pixels = steps["channel_step"], steps["pixel_step"]
         sample = run.features[name][:, ::channels, ::pixels, ::pixels]
+        assert list(sample.shape) == steps.get("sample_shape", list(sample.shape))
         assert_close(sample, reference.tensors[f"{name}.sample"])
 
 

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import json
-import zlib
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import PIL
 import pytest
+from parity_formulas import formula_image
 from safetensors.numpy import load_file
 
 from regard.models.xgenmm.anyres import (
@@ -146,6 +145,7 @@ def check_mask(
     margin = expected["margin"]
     along = masked if expected["axis"] == "rows" else masked.T
     assert along[:margin].all()
+    assert int(masked.sum()) == 2 * margin * along.shape[1]
 
 
 def test_parity_pixels_of_the_tiles(parity_dir: Path) -> None:
@@ -175,31 +175,3 @@ def test_parity_pixels_of_the_tiles(parity_dir: Path) -> None:
 
 def vectors(parity_dir: Path) -> dict[str, Any]:
     return dict(json.loads((parity_dir / "anyres" / "vectors.json").read_text()))
-
-
-def formula_image(width: int, height: int, salt: int) -> npt.NDArray[np.uint8]:
-    """The made image of the parity figures' README."""
-    x = np.arange(width)[None, :, None]
-    y = np.arange(height)[:, None, None]
-    channel = np.arange(3)[None, None, :]
-    phase = (salt % 1000) / 1000
-    turn = 2 * np.pi
-    waves = (
-        127.5
-        + 55 * np.sin(turn * (1.5 * x / width + 0.5 * y / height + channel / 3 + phase))
-        + 45 * np.cos(turn * (2.5 * y / height - (x / width) * (channel + 1) / 2 + 2 * phase))
-    )
-    inside = (x - 0.6 * width) ** 2 + (y - 0.4 * height) ** 2 < (0.25 * min(width, height)) ** 2
-    noise = 20 * hashed_noise(width * height * 3, salt).reshape(height, width, 3)
-    return np.clip(np.floor(waves + 40 * inside + noise + 0.5), 0, 255).astype(np.uint8)
-
-
-def hashed_noise(count: int, salt: int) -> npt.NDArray[np.float64]:
-    seed = np.uint32(zlib.crc32(b"image") ^ salt)
-    state = seed + np.arange(1, count + 1, dtype=np.uint32) * np.uint32(0x9E3779B9)
-    state ^= state >> np.uint32(16)
-    state *= np.uint32(0x85EBCA6B)
-    state ^= state >> np.uint32(13)
-    state *= np.uint32(0xC2B2AE35)
-    state ^= state >> np.uint32(16)
-    return state / 2**31 - 1
