@@ -14,6 +14,10 @@ import pytest
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
+# No test downloads anything: said before the hub's library is imported, which reads it then. Processes that
+# are to fetch from the hub of `made_hub.py` are told otherwise, and where it is.
+os.environ["HF_HUB_OFFLINE"] = "1"
+
 REPOSITORY = Path(__file__).resolve().parents[1]
 
 

@@ -14,7 +14,7 @@ import click
 
 from regard.api.cli.app import DONE, write_json
 from regard.api.cli.indexing import stop_request
-from regard.api.cli.options import json_option
+from regard.api.cli.options import json_option, offline_option
 from regard.api.cli.progress import progress_bar
 from regard.api.wiring import Library, open_or_make_library
 from regard.core.decoding import decode_file
@@ -124,6 +124,7 @@ def _common(function: _Function) -> _Function:
             click.option(
                 "--home", type=path, metavar="DIR", help="Keep the photographs' analyses there."
             ),
+            offline_option,
             json_option,
         )
     ):

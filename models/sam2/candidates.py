@@ -17,7 +17,7 @@ from regard.core.records import Float32Array, Int64Array
 
 @dataclass(frozen=True, slots=True)
 class Thresholds:
-    """What a candidate must exceed: predicted IoU and stability at `offset`; at least `smallest` cells."""
+    """Predicted IoU to exceed; stability at `offset` and size in cells, `smallest`, to reach."""
 
     predicted_iou: float
     stability: float
@@ -41,7 +41,7 @@ class Candidates:
         scores = ious.flatten().float()  # (P, M) → (P·M,)
         sure = scores > thresholds.predicted_iou
         scores, masks = scores[sure], logits.flatten(0, 1)[sure]  # (P, M, h, w) → (k, h, w)
-        good = stability_scores(masks, thresholds.offset) > thresholds.stability
+        good = stability_scores(masks, thresholds.offset) >= thresholds.stability
         good &= (masks > 0).sum(dim=(1, 2)) >= thresholds.smallest
         masks = masks[good]
         self.logits.extend(masks)

@@ -265,9 +265,7 @@ def _filled(kind: type[_Config], table: Mapping[str, Any], path: object) -> _Con
         kinds = (float, int) if isinstance(published, float) else (type(published),)
         unbounded = field.name == "sliding_window" and value is None
         if not unbounded and (
-            not isinstance(value, kinds)
-            or isinstance(value, bool)
-            or not _is_usable(value)
+            not isinstance(value, kinds) or isinstance(value, bool) or not _is_usable(value)
         ):
             raise ModelError(f"{path} has a wrong {field.name}: {value!r}")
         values[field.name] = value
@@ -289,7 +287,9 @@ def _check(config: XGenMMConfig, path: object) -> None:
         ("text_config", config.language.num_attention_heads, config.language.num_key_value_heads),
     ):
         if width % heads:
-            raise ModelError(f"{path} has a {part} whose {width} can't be divided among {heads} heads")
+            raise ModelError(
+                f"{path} has a {part} whose {width} can't be divided among {heads} heads"
+            )
     if config.tower.patch_size > config.tower.image_size:
         raise ModelError(f"{path} has patches that are larger than the image")
     first = config.language.initial_tokenizer_len

@@ -6,12 +6,13 @@ import json
 import os
 import shutil
 import subprocess
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import huggingface_hub
 import pytest
+import torch
 from made_checkpoints.contrastive import make_clip, make_siglip
 from made_checkpoints.image_text import make_idefics3
 from made_checkpoints.sam2 import make_sam2
@@ -20,14 +21,18 @@ from made_checkpoints.xgenmm import make_xgenmm
 from made_hub import COMMIT, made_hub
 from made_library import Outcome, command, regard, regard_process
 from safetensors import safe_open
+from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from regard.api.sample_photos import gather_sample_photos
 from regard.core.decoding import decode_file
-from regard.core.records import Image
+from regard.core.records import Image, Kind
+from regard.models.profiles.composed import ComposedProfile
 from regard.models.profiles.registry import load_profile
+from regard.models.shared_tower import SharedTowerAnalyzer
 
 SIDE = 32
+MEASUREMENTS = ("retrieval", "regions", "captions")
 # Random masks would not pass the filters of trained ones.
 SAM2 = "{ points_per_side = 6, predicted_iou = 0.0, stability = 0.0, limit = 5 }"
 
@@ -219,13 +224,57 @@ def test_one_pass_of_the_tower_serves_embedding_and_caption(weights: Weights, ph
             assert abs(mine.vector - theirs.vector).max() < 1e-5
 
 
+def test_regions_are_captioned_beside_a_shared_tower(weights: Weights, photos: Path) -> None:
+    images = [decode_file(photos / name) for name in ("cat.png", "coffee.png")]
+    asked = BLIP3.replace("max_new_tokens = 8", "max_new_tokens = 8, regions = true")
+    profile = load_profile(str(weights.profile("regions", asked)))
+    shared = profile.analyzer()
+    assert isinstance(shared, SharedTowerAnalyzer)
+    together = shared.analyze(images)
+    for image, analysis in zip(images, together, strict=True):
+        described = {caption.region for caption in analysis.captions}
+        assert described == {None, *range(len(analysis.regions))}
+        for caption in analysis.captions:
+            if caption.region is not None:
+                box = analysis.regions[caption.region].box
+                crop = Image(image.pixels[box.y : box.bottom, box.x : box.right])
+                assert shared._reader.caption([crop]) == [caption.text]
+        vectors = [item for item in analysis.embeddings if item.kind is Kind.CAPTION]
+        assert {item.region for item in vectors} == described
+    # By the setting alone: without it the same models write one sentence a photograph.
+    for analysis in load_profile(str(weights.blip3)).analyzer().analyze(images):
+        assert [caption.region for caption in analysis.captions] == [None]
+
+
+def test_a_shared_tower_makes_do_with_the_memory_of_a_gpu(weights: Weights, photos: Path) -> None:
+    images = [decode_file(photos / name) for name in ("cat.png", "coffee.png")]
+    profile = load_profile(str(weights.blip3))
+    analyzer = profile.analyzer()
+    assert isinstance(analyzer, SharedTowerAnalyzer)
+    expected = analyzer.analyze(images)
+    sizes: list[int] = []
+
+    def full(_module: nn.Module, inputs: tuple[Tensor, ...], options: dict[str, Tensor]) -> None:
+        given = [*inputs, *options.values()]
+        sizes.append(len(given[0]))
+        if len(given[0]) > 1:
+            raise torch.cuda.OutOfMemoryError("CUDA out of memory")
+
+    tower: nn.Module = analyzer._reader.tower
+    for module in (tower.get_submodule("embeddings"), tower.get_submodule("head")):
+        module.register_forward_pre_hook(full, with_kwargs=True)
+    for one, other in zip(analyzer.analyze(images), expected, strict=True):
+        assert [caption.text for caption in one.captions] == [c.text for c in other.captions]
+        for mine, before in zip(one.embeddings, other.embeddings, strict=True):
+            assert abs(mine.vector - before.vector).max() < 1e-5
+    assert max(sizes) > 1
+
+
 def make_xgenmm_of_its_own(weights: Weights) -> Path:
     """A profile whose encoder differs from the captioner's tower in a bias that changes nothing."""
     folder = weights.folder / "siglip-apart"
     if not folder.exists():
         shutil.copytree(weights.folder / "siglip", folder)
-        from safetensors.torch import load_file, save_file
-
         tensors = load_file(folder / "model.safetensors")
         # Attention is blind to what is added to every key: the same features from other weights.
         name = "vision_model.encoder.layers.0.self_attn.k_proj.bias"
@@ -264,6 +313,61 @@ def _no_folder(folder: Path) -> None:
     shutil.rmtree(folder / "siglip")
 
 
+def _a_pickle_of_another_name(folder: Path) -> None:
+    torch.save({"a": torch.zeros(2)}, folder / "siglip" / "model.safetensors")
+
+
+def _half_a_tokenizer(folder: Path) -> None:
+    path = folder / "siglip" / "tokenizer.json"
+    path.write_bytes(path.read_bytes()[:3000])
+
+
+def _no_padding(folder: Path) -> None:
+    (folder / "siglip" / "tokenizer_config.json").write_text("{}")
+
+
+def _another_captioner(folder: Path) -> None:
+    path = folder / "idefics3" / "model.safetensors"
+    tensors = load_file(path)
+    first = min(tensors)
+    tensors[f"other.{first}"] = tensors.pop(first)
+    save_file(tensors, path, {"format": "pt"})
+
+
+def _a_word_for_a_number(folder: Path) -> None:
+    path = folder / "xgenmm" / "preprocessor_config.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "grids": [["a", 2]]}))
+
+
+@pytest.fixture
+def untouched(photos: Path) -> Iterator[None]:
+    """Raises AssertionError when a photograph was read or written meanwhile."""
+
+    def seen() -> list[tuple[str, int, int, bytes]]:
+        found = ((path, path.stat()) for path in sorted(photos.iterdir()))
+        return [(path.name, s.st_mtime_ns, s.st_ctime_ns, path.read_bytes()) for path, s in found]
+
+    before = seen()
+    yield
+    assert seen() == before
+
+
+def refused(
+    profile: Path, photos: Path, home: Path, code: int, words: Sequence[str], told: str
+) -> None:
+    """One sentence and no home, and `regard profiles` says the same beside the other profiles."""
+    regard("index", photos, "--home", home, "--profile", profile).expect_sentence(code, *words)
+    assert not home.exists()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("REGARD_PROFILES", str(profile.parent))
+        listed = regard("profiles", "--json")
+    assert listed.code == 0, listed
+    assert listed.document["fake"]["ready"]
+    assert listed.document[profile.stem]["ready"] is False
+    assert told in str(listed.document[profile.stem]["problems"])
+
+
+@pytest.mark.usefixtures("untouched")
 @pytest.mark.parametrize(
     ("damage", "words"),
     [
@@ -271,7 +375,11 @@ def _no_folder(folder: Path) -> None:
         (_cut_off, ["siglip", "damaged"]),
         (_other_keys, ["sam2", "other keys"]),
         (_a_pickle, ["siglip", "pickle"]),
+        (_a_pickle_of_another_name, ["siglip", "pickle"]),
         (_no_tokenizer, ["tokenizer.json"]),
+        (_half_a_tokenizer, ["siglip", "tokenizer.json is damaged"]),
+        (_no_padding, ["siglip", "no padding token"]),
+        (_a_word_for_a_number, ["xgenmm", "a grid that is no multiple"]),
         (_no_config, ["sam2", "config.json"]),
         (_no_folder, ["siglip", "does not exist"]),
     ],
@@ -281,17 +389,84 @@ def test_what_is_wrong_is_said_before_a_photograph_is_touched(
 ) -> None:
     profile = broken.blip3
     damage(broken.folder)
+    refused(profile, photos, tmp_path / "home", 3, words, words[-1])
+
+
+@pytest.mark.usefixtures("untouched")
+def test_other_keys_of_a_captioner_of_transformers_are_told_before(
+    broken: Weights, photos: Path, tmp_path: Path
+) -> None:
+    _another_captioner(broken.folder)
+    words = ["idefics3", "1 missing", "1 unknown, such as other."]
+    refused(broken.mixed, photos, tmp_path / "home", 3, words, "other keys")
+
+
+@pytest.mark.usefixtures("untouched")
+@pytest.mark.parametrize(
+    ("old", "new", "code", "words"),
+    [
+        ("max_new_tokens = 8", "max_new_tokens = 8, zoom = 3", 2, ["captioner", "zoom"]),
+        ('folder = "sam2"', 'folder = "sam2"\ndevice = "mps"', 2, ["no device 'mps'"]),
+        ('folder = "sam2"', 'folder = "sam2"\ndevice = "meta"', 2, ["no device 'meta'"]),
+        ('folder = "sam2"', 'folder = "sam2"\ndevice = "cuda:99"', 3, ["cuda:99", "machine"]),
+        ('folder = "sam2"', 'folder = "sam2"\ndtype = "float16"', 2, ["no dtype 'float16'"]),
+        ('folder = "sam2"', 'model = "not a valid/id/x"', 2, ["segmenter.model", "valid/id/x"]),
+        ("max_new_tokens = 8", "batch_size = 100000000", 3, ["of memory on cpu, of which"]),
+    ],
+)
+def test_what_is_wrong_in_a_profile_is_said_before_a_photograph_is_touched(
+    weights: Weights,
+    photos: Path,
+    tmp_path: Path,
+    old: str,
+    new: str,
+    code: int,
+    words: list[str],
+) -> None:
+    folder = tmp_path / "profiles"
+    folder.mkdir()
+    path = folder / "wrong.toml"
+    text = BLIP3.replace(old, new).replace('folder = "', f'folder = "{weights.folder}/')
+    path.write_text(f'description = "wrong"\n{text}')
+    refused(path, photos, tmp_path / "home", code, words, words[-1])
+
+
+def test_what_no_one_foresaw_in_one_profile_does_not_hide_the_others(
+    weights: Weights, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def load(name: str) -> ComposedProfile:
+        if name == "tiny-blip3":
+            raise ZeroDivisionError("of something")
+        return load_profile(name)
+
+    assert weights.blip3.exists()
+    monkeypatch.setenv("REGARD_PROFILES", str(weights.folder))
+    monkeypatch.setattr("regard.api.cli.modelling.load_profile", load)
+    listed = regard("profiles", "--json").document
+    assert listed["fake"]["ready"]
+    (problem,) = listed["tiny-blip3"]["problems"]
+    assert "ZeroDivisionError: of something" in problem["message"]
+
+
+def test_weights_that_fail_to_load_leave_the_home_to_others(
+    broken: Weights, photos: Path, tmp_path: Path
+) -> None:
+    path = broken.folder / "sam2unet.pth"
+    tensors = torch.load(path, weights_only=True)
+    # Shapes are right: only whoever reads the weights can tell.
+    torch.save({name: tensor.to(torch.int64) for name, tensor in tensors.items()}, path)
     home = tmp_path / "home"
-    regard("index", photos, "--home", home, "--profile", profile).expect_sentence(3, *words)
-    assert not home.exists()
-    for key in ("ready", "problems"):
-        os.environ["REGARD_PROFILES"] = str(broken.folder)
-        try:
-            told = regard("profiles", "--json").document["tiny-blip3"]
-        finally:
-            del os.environ["REGARD_PROFILES"]
-        assert told[key] is not True
-    assert any(word in str(told["problems"]) for word in words)
+    first = regard("index", photos, "--home", home, "--profile", broken.mixed)
+    first.expect_sentence(3, "whole numbers")
+    again = regard("index", photos / "cat.png", "--home", home, "--profile", "fake", "--json")
+    assert again.code == 0, again
+    assert again.document["indexed"] == 1
+    assert sql(home, "SELECT profile FROM pipeline WHERE live") == [("fake",)]
+    assert regard("search", "red", "--home", home).code == 0
+    assert regard("verify", "--home", home).code == 0
+    # Now that something was made, others are refused.
+    other = regard("index", photos, "--home", home, "--profile", broken.blip3)
+    other.expect_sentence(3, "indexed with the profile fake")
 
 
 def test_a_search_needs_the_encoder_alone(broken: Weights, photos: Path, tmp_path: Path) -> None:
@@ -333,7 +508,11 @@ def test_fetching_then_working_without_the_network(
         'description = "fetched"\n[encoder]\nkind = "contrastive"\nmodel = "made/siglip"\n'
         '[segmenter]\nkind = "superpixels"\n'
     )
-    environ = {"HF_HOME": str(tmp_path / "cache"), "HF_HUB_DISABLE_TELEMETRY": "1"}
+    environ = {
+        "HF_HOME": str(tmp_path / "cache"),
+        "HF_HUB_DISABLE_TELEMETRY": "1",
+        "HF_HUB_OFFLINE": "0",
+    }
     home = tmp_path / "home"
     with made_hub({"made/siglip": served}) as hub:
         environ["HF_ENDPOINT"] = hub.endpoint
@@ -363,12 +542,14 @@ def test_fetching_then_working_without_the_network(
         monkeypatch.setattr(
             huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path / "cache" / "hub")
         )
-        monkeypatch.setenv("HF_HUB_OFFLINE", "0")
         regard("index", photos, "--home", home, "--profile", profile).expect_sentence(3, *words)
         hub.requests.clear()
         fetched = run("models", "fetch", profile)
         assert fetched.code == 0, fetched
         assert b"is ready" in fetched.out
+        assert "to download" in fetched.err
+        assert "100%" in fetched.err, "no progress bar"
+        assert "Traceback" not in fetched.err
         assert COMMIT in fetched.out.decode()
         assert "model.safetensors" in hub.downloads()
         assert not {"remote_code.py", "pytorch_model.bin"} & set(hub.downloads())
@@ -379,6 +560,14 @@ def test_fetching_then_working_without_the_network(
         )
         assert indexed.code == 0, indexed
         assert hub.requests == []
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["index", "search", "models fetch", *(f"evaluate {what}" for what in MEASUREMENTS)],
+)
+def test_whatever_loads_models_can_be_kept_from_the_network(name: str) -> None:
+    assert b"--offline" in regard(*name.split(), "--help").out
 
 
 def test_a_copy_goes_by_the_model_s_name(weights: Weights) -> None:

@@ -43,6 +43,18 @@ def test_stability_is_the_iou_of_the_masks_at_both_thresholds():
     assert stability_scores(logits, 1.0).tolist() == pytest.approx([1 / 3, 1, 0, 0])
 
 
+def test_thresholds_are_the_published_generators():
+    # Two masks of two points; the second of each is half as large at +1 as at −1.
+    sure, unsure = [[5.0, 5.0, -5.0, -5.0]], [[5.0, 0.5, -5.0, -5.0]]
+    logits = torch.tensor([[sure, unsure], [sure, unsure]])
+    candidates = Candidates()
+    ious = torch.tensor([[0.8, 0.9], [0.9, 0.9]])
+    candidates.take(logits, ious, Thresholds(0.8, 1.0, 1.0, 1))
+    # A predicted IoU has to be above its threshold, a stability may be at it.
+    assert candidates.scores.tolist() == pytest.approx([0.9])
+    assert torch.equal(torch.stack(candidates.logits), torch.tensor([sure]))
+
+
 @settings(max_examples=50, deadline=None)
 @given(st.integers(0, 2**31 - 1), st.sampled_from([0.02, 0.3, 0.9]))
 def test_boxes_are_tight_and_empty_masks_have_none(seed: int, share: float):
