@@ -2,7 +2,7 @@
 
     python benchmarks/models.py --profile blip3                  the profile's own checkpoints
     python benchmarks/models.py --random full --folder DIR       random weights of the same sizes (11 GB)
-    python benchmarks/models.py --random tiny --seconds 0        to see that it runs
+    python benchmarks/models.py --random tiny                    to see that it runs: a minute on a CPU
 
 Each figure stands beside its floor: see `measuring.py` and docs/performance.md. Rows are printed as
 they are measured; one that does not fit into memory says so, and the rest goes on.
@@ -64,6 +64,19 @@ _CHUNKS = 4
 _CANDIDATES = 100
 
 
+@dataclasses.dataclass(frozen=True, slots=True)
+class _Sizes:
+    """What is measured where the command line is silent."""
+
+    batches: tuple[int, ...]
+    caption_batches: tuple[int, ...]
+    seconds: float
+
+
+_USUAL = _Sizes(batches=(1, 32, 256), caption_batches=(1, 16, 64), seconds=3.0)
+_TINY = _Sizes(batches=(1, 4), caption_batches=(1, 2), seconds=0.0)
+
+
 def main() -> None:
     """Measure, and print a table or JSON."""
     parser = argparse.ArgumentParser(
@@ -74,20 +87,21 @@ def main() -> None:
     parser.add_argument("--folder", type=Path, help="where they are written and kept")
     parser.add_argument("--device", default="auto")
     parser.add_argument("--dtype", default="auto")
-    parser.add_argument("--batches", type=int, nargs="+", default=[1, 32, 256])
-    parser.add_argument("--caption-batches", type=int, nargs="+", default=[1, 16, 64])
+    parser.add_argument("--batches", type=int, nargs="+")
+    parser.add_argument("--caption-batches", type=int, nargs="+")
     parser.add_argument(
         "--seconds",
         type=float,
-        default=3.0,
-        help="a figure's repeats end after these; at least two",
+        help="a figure's repeats end after these (3, of tiny models 0); at least two",
     )
     parser.add_argument("--json", action="store_true")
     arguments = parser.parse_args()
+    usual = _TINY if arguments.random == "tiny" else _USUAL
+    seconds = usual.seconds if arguments.seconds is None else arguments.seconds
 
     stream = sys.stderr if arguments.json else sys.stdout
     machine = Machine.measure(Placement.resolve(arguments.device, arguments.dtype))
-    report = Report(machine, arguments.seconds, stream)
+    report = Report(machine, seconds, stream)
     with tempfile.TemporaryDirectory() as scratch:
         profile = arguments.profile
         if arguments.random:
@@ -96,7 +110,7 @@ def main() -> None:
             profile = str(write_random(folder, arguments.random))
             report.add(Row("random weights written", seconds=time.perf_counter() - started))
         Benchmark(report, profile, random=bool(arguments.random)).run(
-            arguments.batches, arguments.caption_batches
+            arguments.batches or usual.batches, arguments.caption_batches or usual.caption_batches
         )
     if arguments.json:
         print(json.dumps(report.document()))
@@ -299,7 +313,13 @@ class Benchmark:
         if row is not None and row.seconds:
             masks = sum(map(len, segmenter.segment(images)))
             self._report.add(
-                Row(f"{what}: masks", masks / row.seconds, "masks/s", note=f"{masks} a call")
+                dataclasses.replace(
+                    row,
+                    what=f"{what}: masks",
+                    rate=masks / row.seconds,
+                    unit="masks/s",
+                    note=f"{masks} a call",
+                )
             )
 
     def _analyzer(
