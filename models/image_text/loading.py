@@ -33,7 +33,7 @@ def require_supported(checkpoint: Checkpoint) -> None:
 
     config = checkpoint.config()
     found = config.get("model_type")
-    if found in KNOWN:
+    if isinstance(found, str) and found in KNOWN:
         return
     where = checkpoint.path / CONFIG
     if "auto_map" in config:
