@@ -46,7 +46,7 @@ export async function whyNoPicture(address) {
 
 /** The problem of an answer that never came. */
 export const unreachable = () =>
-  new Problem({ detail: "the server can't be reached", remedy: "check that `regard serve` is running, then try again" });
+  new Problem({ detail: "the server can't be reached", remedy: "check that regard serve is running, then try again" });
 
 async function call(path, { method = "GET", json, body, signal, key } = {}) {
   const headers = { Accept: "application/json" };

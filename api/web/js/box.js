@@ -152,8 +152,10 @@ export function makeBox(place) {
       commit(null);
       return;
     }
-    const [x, y] = [values[0] ?? 0, values[1] ?? 0];
-    commit(fitted([x, y, values[2] ?? natural[0] - x, values[3] ?? natural[1] - y]), { replace: state().box !== null });
+    // What was typed first stays: a box that is too large for its corner becomes smaller, and does not move.
+    const corner = [0, 1].map((side) => within(Math.round(values[side] ?? 0), 0, natural[side] - 1));
+    const size = [0, 1].map((side) => Math.min(values[side + 2] ?? natural[side], natural[side] - corner[side]));
+    commit(fitted([...corner, ...size]), { replace: state().box !== null });
   }
 
   return {

@@ -216,6 +216,8 @@ async function start() {
   uploadButton.hidden = !canWrite();
   emptyTrash.hidden = state().view !== "trash" || !isAdmin();
   selection.refresh();
+  results.renew();
+  viewer.renew();
   await fresh.reset();
   await jobs.look();
 }

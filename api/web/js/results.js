@@ -182,6 +182,10 @@ export function makeResults({ grid, list, notice, tail, summary, help }) {
 
   return {
     show,
+    /** Say anew what there is to say: what one may do is known now. */
+    renew() {
+      if (now && !notice.hidden) fill(notice, said(now));
+    },
     /** Remember what is shown and where; before anything of the next state moves the page. */
     keep,
     /** Load the present results anew, as many as there were, without moving the page. */

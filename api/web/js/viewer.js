@@ -19,6 +19,7 @@ export function makeViewer({ results, actions }) {
   let controller = null;
   let open = null;
   let nextResult = null;
+  let drawn = null;
 
   const stage = makeStage({ onPoint: (id) => point(id), onChoose: choose });
   const side = h("div", { class: "viewer-side", tabindex: "0", role: "region", "aria-label": "Details" });
@@ -144,6 +145,7 @@ export function makeViewer({ results, actions }) {
   }
 
   function draw(asset) {
+    drawn = asset;
     dialog.setAttribute("aria-label", nameOf(asset));
     showDetails(side, asset, nextResult, {
       point,
@@ -179,6 +181,12 @@ export function makeViewer({ results, actions }) {
   }
 
   return {
+    /** Show the details anew: what one may do with the photograph is known now. */
+    renew() {
+      if (open === null || drawn?.id !== open) return;
+      draw(drawn);
+      point(null);
+    },
     /** Which result the next opening is of, when a photograph comes several times. */
     expect(result) {
       nextResult = result;

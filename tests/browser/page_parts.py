@@ -1,0 +1,104 @@
+"""Where things are on the page, and what people do there that takes a browser several steps."""
+
+from __future__ import annotations
+
+import json
+import re
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from urllib.parse import parse_qs, urlsplit
+
+from axe_playwright_python.sync_playwright import Axe
+from playwright.sync_api import Locator, Page, expect
+from visits import TIMEOUT_MS
+
+_AXE = Axe()
+
+
+def part(page: Page | Locator, name: str) -> Locator:
+    """A part by its test id, the first where there are several."""
+    return page.get_by_test_id(name).first
+
+
+def hits(page: Page) -> Locator:
+    return page.get_by_test_id("hit")
+
+
+def picture(page: Page, name: str) -> Locator:
+    """The tile of a photograph, by its name."""
+    return hits(page).filter(has=page.locator(f'img[alt^="{name}"]')).first
+
+
+def expect_first(page: Page, *names: str) -> None:
+    """Wait until the results begin with these photographs."""
+    for position, name in enumerate(names):
+        image = hits(page).nth(position).locator("img")
+        expect(image).to_have_attribute("alt", _beginning_with(name))
+
+
+def shown(page: Page) -> list[str]:
+    """The names in the results, in order."""
+    alts = hits(page).locator("img").evaluate_all("images => images.map(image => image.alt)")
+    return [alt.split(": ")[0] for alt in alts]
+
+
+def search(page: Page, words: str) -> None:
+    part(page, "q").fill(words)
+    part(page, "q").press("Enter")
+    expect(part(page, "summary")).to_contain_text("closest")
+
+
+def wait_until(page: Page, condition: Callable[[], bool]) -> None:
+    """Wait for what Playwright can't; the page's content policy forbids what it would do for scripts."""
+    deadline = time.monotonic() + TIMEOUT_MS / 1000
+    while not condition():
+        assert time.monotonic() < deadline, "it did not come about"
+        page.wait_for_timeout(20)
+
+
+def query(page: Page) -> dict[str, str]:
+    """What the page's address says."""
+    return {name: ",".join(values) for name, values in parse_qs(urlsplit(page.url).query).items()}
+
+
+def drop(page: Page, zone: str, files: Sequence[Path]) -> None:
+    """Drag files over the page and let them fall on one of the two places that it offers.
+
+    The browser itself makes the events, as for a drag from a file manager.
+    """
+    session = page.context.new_cdp_session(page)
+    data = {"items": [], "files": [str(file) for file in files], "dragOperationsMask": 1}
+
+    def drag(kind: str, x: float, y: float) -> None:
+        session.send("Input.dispatchDragEvent", {"type": kind, "x": x, "y": y, "data": data})
+
+    drag("dragEnter", 5, 300)
+    drag("dragOver", 5, 300)
+    place = part(page, f"drop-{zone}")
+    expect(place).to_be_visible()
+    box = place.bounding_box()
+    assert box is not None
+    middle = (box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
+    drag("dragOver", *middle)
+    drag("drop", *middle)
+    session.detach()
+
+
+def expect_no_serious_violation(page: Page, where: str) -> None:
+    """axe-core finds nothing there that it calls serious or critical."""
+    found = _AXE.run(page).response["violations"]
+    serious = [
+        {
+            "rule": violation["id"],
+            "help": violation["help"],
+            "nodes": [[node["target"], node["failureSummary"]] for node in violation["nodes"]],
+        }
+        for violation in found
+        if violation["impact"] in {"serious", "critical"}
+    ]
+    assert not serious, f"{where}: {json.dumps(serious, indent=1)}"
+
+
+def _beginning_with(name: str) -> re.Pattern[str]:
+    return re.compile(rf"^{re.escape(name)}(: |$)")

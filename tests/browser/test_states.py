@@ -1,0 +1,220 @@
+"""What the page says when there is nothing, when it waits, when something fails; and hostile text in it."""
+
+from __future__ import annotations
+
+import contextlib
+import sqlite3
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from gallery import save
+from made_library import Library
+from made_server import Server
+from page_parts import expect_first, hits, part, picture, search
+from playwright.sync_api import Page, Route, expect
+from visits import Visits
+
+from regard.api.client import Client
+
+Shoot = Callable[[Page, str], None]
+_CUT_OFF = r"Failed to load resource: net::ERR_"
+_HOSTILE = "<img src=x onerror=hacked()>"
+
+
+# Servers for one test come before `visit` in its arguments: its pages are closed before they end.
+@pytest.fixture
+def empty(tmp_path: Path) -> Iterator[Server]:
+    with Server(tmp_path / "home") as running:
+        yield running
+
+
+def test_an_empty_library_says_how_to_begin(
+    empty: Server, visit: Visits, tmp_path: Path, shoot: Shoot
+) -> None:
+    page = visit(empty.url)
+    expect(part(page, "notice")).to_contain_text("Your library is empty")
+    expect(part(page, "notice")).to_contain_text("regard index")
+    shoot(page, "empty-library")
+    part(page, "notice").get_by_role("button", name="Upload photos").click()
+    part(page, "upload-input").set_input_files(save(tmp_path / "first.png", ["green"], 1))
+    part(page, "upload-start").click()
+    expect(part(page, "upload-indexing")).to_contain_text("1 photo done")
+    part(page, "upload-done").click()
+    expect_first(page, "first.png")
+    expect(page.get_by_test_id("notice")).to_have_count(0)
+
+
+def test_what_one_may_do_is_offered_however_late_it_is_known(
+    empty: Server, visit: Visits, tmp_path: Path
+) -> None:
+    page = visit(empty.url)
+    held: list[Route] = []
+
+    def hold(route: Route) -> None:
+        held.append(route)
+
+    def release() -> None:
+        while held:
+            held.pop().continue_()
+
+    page.route("**/v1/info", hold)
+    page.reload()
+    expect(part(page, "notice")).to_contain_text("Your library is empty")
+    expect(part(page, "notice").get_by_role("button")).to_have_count(0)
+    release()
+    expect(part(page, "notice").get_by_role("button", name="Upload photos")).to_be_visible()
+
+    with Client(empty.url) as client:
+        (item,) = client.assets.upload(save(tmp_path / "first.png", ["green"], 1)).items
+    assert item.asset is not None
+    page.goto(f"{empty.url}/?photo={item.asset.id}")
+    expect(part(page, "viewer-title")).to_have_text("first.png")
+    expect(page.get_by_test_id("tag-input")).to_have_count(0)
+    release()
+    expect(part(page, "tag-input")).to_be_visible()
+    expect(part(page, "delete")).to_be_visible()
+    page.unroute_all(behavior="ignoreErrors")
+
+
+def test_no_match_says_what_to_do(visit: Visits, server: Server, shoot: Shoot) -> None:
+    page = visit(f"{server.url}/?q=red&tag=nowhere")
+    expect(part(page, "notice")).to_contain_text("No photo passes these filters")
+    shoot(page, "no-match")
+    part(page, "notice").get_by_role("button", name="Remove all filters").click()
+    expect_first(page, "red.png")
+
+
+def test_waiting_is_shown_and_a_search_that_is_over_taken_is_dropped(
+    visit: Visits, server: Server, shoot: Shoot
+) -> None:
+    page = visit(server.url)
+    expect(hits(page).first).to_be_visible()
+    held: list[Route] = []
+
+    def hold(route: Route) -> None:
+        held.append(route)
+
+    page.route("**/v1/search?q=red&*", hold)
+    part(page, "q").fill("red")
+    part(page, "q").press("Enter")
+    expect(page.locator("#grid")).to_have_attribute("aria-busy", "true")
+    expect(part(page, "summary")).to_have_text("Looking…")
+    shoot(page, "loading")
+    assert len(held) == 1
+
+    search(page, "green")
+    expect_first(page, "green.png")
+    with contextlib.suppress(Exception):
+        # The page gave it up, and may have told the browser so already.
+        held[0].continue_()
+    search(page, "blue")
+    expect_first(page, "blue.png")
+
+
+def test_an_error_is_said_and_mended_by_trying_again(
+    visit: Visits, server: Server, shoot: Shoot
+) -> None:
+    page = visit(server.url, expected=[_CUT_OFF, "status of 503"])
+    expect(hits(page).first).to_be_visible()
+    page.route("**/v1/search?**", lambda route: route.abort())
+    part(page, "q").fill("red")
+    part(page, "q").press("Enter")
+    expect(part(page, "notice")).to_contain_text("The server can't be reached.")
+    expect(part(page, "notice")).to_contain_text("regard serve")
+    shoot(page, "error")
+    page.unroute_all()
+    part(page, "retry").click()
+    expect_first(page, "red.png")
+
+    # A problem that the server tells of.
+    problem = {
+        "type": "/v1/problems/unavailable",
+        "title": "Unavailable",
+        "status": 503,
+        "detail": "the index can't be opened",
+        "remedy": "run: regard rebuild",
+    }
+    page.route("**/v1/search?**", lambda route: route.fulfill(status=503, json=problem))
+    part(page, "q").fill("green")
+    part(page, "q").press("Enter")
+    expect(part(page, "notice")).to_contain_text("The index can't be opened.")
+    expect(part(page, "notice")).to_contain_text("Run: regard rebuild.")
+
+
+def test_a_further_page_that_fails_leaves_what_is_there(visit: Visits, server: Server) -> None:
+    page = visit(server.url, expected=[_CUT_OFF])
+    page.route("**/v1/assets?*cursor=*", lambda route: route.abort())
+    hits(page).nth(59).scroll_into_view_if_needed()
+    expect(part(page, "more")).to_contain_text("Loading more failed: try again")
+    expect(hits(page)).to_have_count(60)
+    page.unroute_all()
+    part(page, "more").click()
+    expect(hits(page).nth(60)).to_be_attached()
+
+
+def test_a_server_that_stopped_is_said_to_be_gone(visit: Visits, tmp_path: Path) -> None:
+    library = Library(tmp_path)
+    save(library.photos / "red.png", ["red"], 1)
+    library.index()
+    with Server(library.home) as server:
+        page = visit(server.url, expected=[_CUT_OFF])
+        expect_first(page, "red.png")
+        server.stop()
+        part(page, "q").fill("red")
+        part(page, "q").press("Enter")
+        expect(part(page, "notice")).to_contain_text("The server can't be reached.")
+
+
+@pytest.fixture
+def hostile(tmp_path: Path) -> Iterator[Server]:
+    """A library in which every text is markup that would run a script."""
+    library = Library(tmp_path)
+    save(library.photos / f"{_HOSTILE}.png", ["red"], 1)
+    library.index()
+    with contextlib.closing(sqlite3.connect(library.home / "catalog.sqlite3")) as catalog:
+        catalog.execute("UPDATE caption SET text = ?", (f"caption {_HOSTILE}",))
+        catalog.commit()
+    with Server(library.home) as server, Client(server.url) as client:
+        (asset,) = client.assets.iterate()
+        client.assets.patch(
+            asset.id, tags=[f"tag {_HOSTILE}"], custom={f"field {_HOSTILE}": f"value {_HOSTILE}"}
+        )
+        yield server
+
+
+def test_hostile_text_is_shown_as_text(hostile: Server, visit: Visits, shoot: Shoot) -> None:
+    page = visit(hostile.url)
+    search(page, "red")
+    hits(page).first.hover()
+    expect(part(hits(page).first, "why")).to_contain_text(f"caption {_HOSTILE}")
+    picture(page, f"{_HOSTILE}.png").click()
+    expect(part(page, "viewer-title")).to_have_text(f"{_HOSTILE}.png")
+    expect(part(page, "captions")).to_contain_text(f"caption {_HOSTILE}")
+    # A title of two lines pushes down what comes below it.
+    assert part(page, "viewer-title").evaluate(
+        "title => title.getBoundingClientRect().bottom"
+    ) <= part(page, "captions").evaluate("captions => captions.getBoundingClientRect().top")
+    expect(part(page, "custom")).to_contain_text(f"field {_HOSTILE}")
+    expect(part(page, "custom")).to_contain_text(f"value {_HOSTILE}")
+    shoot(page, "hostile-text")
+    page.get_by_test_id("tag").get_by_text(f"tag {_HOSTILE}").click()
+    expect(page.get_by_test_id("chip")).to_have_text([f"tag {_HOSTILE}"])
+    part(page, "filter-add").click()
+    part(page, "filter-tag").click()
+    expect(part(page, "filter-menu")).to_contain_text(f"tag {_HOSTILE}")
+    # A link that somebody sent.
+    page.goto(f"{hostile.url}/?q={_HOSTILE}&not_tag={_HOSTILE}&custom.{_HOSTILE}={_HOSTILE}")
+    expect(part(page, "q")).to_have_value(_HOSTILE)
+    expect(part(page, "chip")).to_have_text(f"not {_HOSTILE}")
+
+    page.goto(hostile.url)
+    hits(page).first.click()
+    part(page, "title-edit").click()
+    part(page, "title-input").fill(f"title {_HOSTILE}")
+    page.keyboard.press("Enter")
+    expect(part(page, "viewer-title")).to_have_text(f"title {_HOSTILE}")
+    part(page, "delete").click()
+    expect(part(page, "toast")).to_contain_text(f"Moved title {_HOSTILE} to the trash.")
+    # That no script ran is the visit's to say: `hacked` is not defined, so it would have failed.
+    assert page.locator('img[src="x"]').count() == 0
