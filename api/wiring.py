@@ -6,6 +6,7 @@ import contextlib
 import functools
 from collections.abc import Iterator
 
+from regard.core.catalog import SearchCatalog
 from regard.core.errors import HomeError, PipelineConflict, UsageError
 from regard.core.protocols import Profile
 from regard.core.records import Routes
@@ -46,13 +47,19 @@ class Library:
         """The home's profile; raises PipelineConflict when this version lacks it."""
         return self._profile or _profile_of(self.pipeline)
 
-    def engine(self, routes: Routes | None = None, observe: Observe | None = None) -> SearchEngine:
-        """A search engine over this home; `routes` stand in for the profile's own.
+    def engine(
+        self,
+        routes: Routes | None = None,
+        observe: Observe | None = None,
+        catalog: SearchCatalog | None = None,
+    ) -> SearchEngine:
+        """A search engine over this home; `routes` stand in for the profile's own, `catalog` for its reads.
 
         Raises ModelError when the encoder is not at hand, PipelineConflict when it is another one.
         """
         check_spaces(self.pipeline, self.profile.spaces)
-        return SearchEngine(self.profile, self.search_catalog, self.indexes, routes, observe)
+        reads = self.search_catalog if catalog is None else catalog
+        return SearchEngine(self.profile, reads, self.indexes, routes, observe)
 
     def indexer(self, collection: str) -> Indexer:
         """An indexer into one collection of this home."""

@@ -26,7 +26,7 @@ from regard.core.settings import DATABASE_VARIABLE, PASSWORD_FILE_VARIABLE, Sett
 _log = logging.getLogger(__name__)
 
 DONE, CANNOT_WORK = 0, 3
-_NICE = 10
+_NICE = 19
 _ROLE_RETRY_SECONDS = 1.0
 _FIRST_DELAY_SECONDS, _LAST_DELAY_SECONDS = 0.5, 60.0
 # A worker that ran so long before it died did not die of how it was started.
@@ -129,7 +129,7 @@ class WorkerProcess:
             bufsize=0,
             env=_environment(self._settings, self._environ),
             # Ctrl-C in the server's terminal is for the server, which then ends its worker in order.
-            start_new_session=True,
+            process_group=0,
         )
         assert process.stdin is not None
         os.set_blocking(process.stdin.fileno(), False)

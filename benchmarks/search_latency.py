@@ -1,8 +1,9 @@
 """Where the time of a warm text search goes: `python benchmarks/search_latency.py HOME`.
 
-In one run and in turn for each query: the text encoder alone, the search of the vector indexes alone (as
-deep as the engine reads them), and the whole engine, with its stages as it tells them itself. Prints
-the 50th and 95th percentile in milliseconds, and what the engine adds to encoder and indexes.
+In one run and in turn for each query: the text encoder alone, the search of the raw vector indexes
+alone (as deep as the engine reads them), the whole engine, with its stages as it tells them itself, and the
+same search over HTTP, answered by a warm server on the same home. Prints the 50th and 95th percentile in
+milliseconds, and what engine and HTTP add to encoder and indexes.
 """
 
 from __future__ import annotations

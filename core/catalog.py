@@ -7,6 +7,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Protocol
 
+from regard.core.assets import AssetRecord
 from regard.core.facts import PhotoFacts
 from regard.core.filters import AssetFilter
 from regard.core.geometry import Box
@@ -67,7 +68,10 @@ class Owners:
 
 @dataclass(frozen=True, slots=True)
 class AssetView:
-    """An asset as an answer shows it; `path` holds the raw bytes behind `uri`."""
+    """An asset as an answer shows it; `path` holds the raw bytes behind `uri`.
+
+    `record` is all that lists show of it, where the catalog was asked for that.
+    """
 
     id: int
     content: int
@@ -76,6 +80,7 @@ class AssetView:
     width: int
     height: int
     caption: str | None
+    record: AssetRecord | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -111,14 +111,20 @@ class SqlAssetEditing:
             collection_id = ensure_collection(connection, collection)
             content_id = ensure_content(connection, upload.content)
             of_same_bytes = connection.execute(
-                select(schema.asset)
+                select(_asset.id)
                 .where(
                     _asset.collection_id == collection_id,
                     or_(_asset.content_id == content_id, _asset.path == upload.stamp.path),
                 )
                 .order_by(_asset.deleted_at.is_not(None), _asset.id)
             ).all()
-            for there in of_same_bytes:
+            for row in of_same_bytes:
+                # As it is now, and stays until the commit.
+                there = connection.execute(
+                    select(schema.asset).where(_asset.id == row.id).with_for_update()
+                ).one_or_none()
+                if there is None:
+                    continue
                 stamp = FileStamp(bytes(there.path), there.size, there.mtime_ns)
                 if there.managed or is_sound(stamp):
                     return self._upload_again(connection, content_id, there, upload)
@@ -285,10 +291,15 @@ class SqlAssetEditing:
                 ).scalars()
             )
 
-    def relocate_originals(self, path_of: Callable[[str], bytes]) -> int:
+    def relocate_originals(
+        self,
+        path_of: Callable[[str], bytes],
+        mtime_of: Callable[[bytes], int | None] = lambda path: None,
+    ) -> int:
         """Follow a managed store that lies elsewhere than before; the number of assets moved along.
 
-        `path_of` gives the place of a file by its SHA-256, which is the last part of its path.
+        `path_of` gives the place of a file by its SHA-256, which is the last part of its path, and
+        `mtime_of` the time in nanoseconds that a copy there may have got, None where it is not known.
         """
         moves: list[tuple[int, bytes]] = []
         with self._database.reading() as connection:
@@ -301,10 +312,12 @@ class SqlAssetEditing:
         for start in range(0, len(moves), _MOVED_AT_ONCE):
             with self._database.writing() as connection:
                 for asset, path in moves[start : start + _MOVED_AT_ONCE]:
+                    values: dict[str, Any] = {"path": path, "uri": uri_of_path(path)}
+                    mtime_ns = mtime_of(path)
+                    if mtime_ns is not None:
+                        values["mtime_ns"] = mtime_ns
                     connection.execute(
-                        update(schema.asset)
-                        .where(_asset.id == asset)
-                        .values(path=path, uri=uri_of_path(path))
+                        update(schema.asset).where(_asset.id == asset).values(**values)
                     )
                 record_changes(connection, [], [])
         return len(moves)

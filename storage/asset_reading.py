@@ -242,6 +242,20 @@ def _records_by_id(pipeline: int, is_limited: bool) -> Select[Any]:
     return statement
 
 
+def read_records(
+    connection: Connection, pipeline: int, contents: Collection[int], chosen: AssetFilter
+) -> list[AssetRecord]:
+    """The assets of contents that pass a filter, by id; states and captions are of the pipeline."""
+    statement = _records_of_contents(pipeline, chosen)
+    return _complete(connection, connection.execute(statement, {"ids": sorted(contents)}).all())
+
+
+@lru_cache(maxsize=64)
+def _records_of_contents(pipeline: int, chosen: AssetFilter) -> Select[Any]:
+    wanted = _asset.content_id.in_(bindparam("ids", expanding=True))
+    return _records(pipeline).where(wanted, passes(chosen)).order_by(_asset.id)
+
+
 @lru_cache(maxsize=16)
 def _records(pipeline: int) -> Select[Any]:
     caption = schema.caption.c
@@ -305,16 +319,14 @@ def _complete(connection: Connection, rows: Sequence[Row[Any]]) -> list[AssetRec
         tags.setdefault(tagged.asset_id, []).append(tagged.tag)
     records = []
     for row in rows:
-        columns = dict(row._mapping)
-        columns |= {
-            "path": bytes(row.path),
-            "managed": bool(row.managed),
-            "file_name": row.file_name or "",
-            "tags": tuple(tags.get(row.id, ())),
-            "custom": json.loads(row.custom) if row.custom else {},
-            "state": AssetState(row.state),
-            "camera": row.camera or None,
-        }
+        columns = row._asdict()
+        asset = columns["id"]
+        columns["path"] = bytes(columns["path"])
+        columns["managed"] = bool(columns["managed"])
+        columns["file_name"] = columns["file_name"] or ""
+        columns["tags"] = tuple(tags[asset]) if asset in tags else ()
+        columns["custom"] = json.loads(columns["custom"]) if columns["custom"] else {}
+        columns["state"] = AssetState(columns["state"])
         records.append(AssetRecord(**columns))
     return records
 

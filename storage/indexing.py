@@ -265,6 +265,7 @@ class SqlIndexingCatalog:
         asset = schema.asset.c
         if self._collection_id is None:
             self._collection_id = ensure_collection(connection, self._collection_name)
+        self._hold_assets(connection, stamp.path, content_id, moved_from)
         # A `moved_from` of None matches nothing.
         existing = connection.execute(
             select(
@@ -314,6 +315,31 @@ class SqlIndexingCatalog:
         else:
             events += _events([kept], "changed")
         return _Written(asset_id, left, tuple(events))
+
+    def _hold_assets(
+        self,
+        connection: Connection,
+        path: bytes,
+        content_id: int | None,
+        moved_from: int | None,
+    ) -> None:
+        """Let nobody trash or restore, until the commit, what is about to be logged as changed.
+
+        All at once and by id, as whoever edits many takes them. SQLite's writers take turns anyway.
+        """
+        if self._database.is_sqlite:
+            return
+        asset = schema.asset.c
+        here = and_(
+            asset.collection_id == self._collection_id,
+            or_(asset.path == path, asset.id == moved_from),
+        )
+        connection.execute(
+            select(asset.id)
+            .where(here if content_id is None else or_(here, asset.content_id == content_id))
+            .order_by(asset.id)
+            .with_for_update()
+        ).all()
 
     @staticmethod
     def _conclude(

@@ -49,23 +49,23 @@ class SqlSearchCatalog:
         self, contents: Collection[int], regions: Collection[int], chosen: AssetFilter
     ) -> Views:
         """The assets of each content that pass the filter, with its caption; and regions."""
-        assets: dict[int, list[AssetView]] = {}
-        found: dict[int, RegionView] = {}
         with self._database.reading() as connection:
-            last = 0
-            statement = _assets_statement(self._pipeline.id, chosen)
-            for row in _by_id(connection, statement, sorted(contents)):
-                # Of several captions the first.
-                if row[0] != last:
-                    last = row[0]
-                    assets.setdefault(row[1], []).append(AssetView(*row))
-            for number, content, x, y, width, height, area, text in _by_id(
-                connection, _REGIONS, sorted(regions)
-            ):
-                if number not in found:
-                    box = Box(x, y, width, height)
-                    found[number] = RegionView(number, content, box, area, text)
-        return Views(assets, found)
+            return Views(
+                self._asset_views(connection, contents, chosen), _region_views(connection, regions)
+            )
+
+    def _asset_views(
+        self, connection: Connection, contents: Collection[int], chosen: AssetFilter
+    ) -> dict[int, list[AssetView]]:
+        assets: dict[int, list[AssetView]] = {}
+        last = 0
+        statement = _assets_statement(self._pipeline.id, chosen)
+        for row in _by_id(connection, statement, sorted(contents)):
+            # Of several captions the first.
+            if row[0] != last:
+                last = row[0]
+                assets.setdefault(row[1], []).append(AssetView(*row))
+        return assets
 
     def asset_vectors(self, asset: int) -> StoredVectors:
         """Vectors of the whole image of an asset; raises NotFound."""
@@ -163,6 +163,17 @@ def _regions_statement() -> Select[Any]:
 
 
 _REGIONS = _regions_statement()
+
+
+def _region_views(connection: Connection, regions: Collection[int]) -> dict[int, RegionView]:
+    found: dict[int, RegionView] = {}
+    for number, content, x, y, width, height, area, text in _by_id(
+        connection, _REGIONS, sorted(regions)
+    ):
+        if number not in found:
+            box = Box(x, y, width, height)
+            found[number] = RegionView(number, content, box, area, text)
+    return found
 
 
 def _by_id(connection: Connection, statement: Select[Any], ids: list[int]) -> Iterator[Any]:

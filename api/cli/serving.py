@@ -107,6 +107,9 @@ def serve(
     Example: regard serve --open
              regard serve --root photos=/srv/photos
     """
+    # The worker gets the environment as it was.
+    environ = dict(os.environ)
+    _one_thread_a_call()
     from regard.api.http import service as parts
     from regard.api.http.access import check_may_start
     from regard.api.wiring import DEFAULT_COLLECTION, open_or_make_library
@@ -130,9 +133,9 @@ def serve(
             upload_bytes=max_upload_bytes or parts.DEFAULT_UPLOAD_BYTES,
             upload_files=max_upload_files or parts.DEFAULT_UPLOAD_FILES,
         )
-        worker = WorkerProcess(settings, roots=folders, profile=profile)
+        worker = WorkerProcess(settings, roots=folders, profile=profile, environ=environ)
         service = parts.Service(library, options, worker.wake)
-        service.follow_moved_home()
+        service.take_up()
         if import_root is not None:
             service.jobs.add(JobKind.IMPORT, DEFAULT_COLLECTION, root=import_root, path="")
         worker.start()
@@ -192,6 +195,15 @@ def _run(service: Service, listener: socket.socket, announce: Callable[[], None]
     return server.stopped_by
 
 
+def _one_thread_a_call() -> None:
+    """Searches run side by side; were each to use every core, they would wait for one another.
+
+    Read by numerical libraries when they are loaded, which is later.
+    """
+    for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
+        os.environ.setdefault(name, "1")
+
+
 def _allow_many_files() -> None:
     """An upload holds two descriptors a file, and a shell allows a process few."""
     import resource
@@ -205,9 +217,14 @@ def _allow_many_files() -> None:
 def _listening(host: str, port: int) -> Iterator[socket.socket]:
     """A socket that listens; raises CannotWork when the address can't be had."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    # Named as TCP, or asyncio would not send small answers at once but wait for others to join them.
+    listener = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
-        listener = socket.create_server((host, port), family=family, backlog=_BACKLOG)
+        listener.bind((host, port))
+        listener.listen(_BACKLOG)
     except (OSError, OverflowError) as error:
+        listener.close()
         reason = getattr(error, "strerror", None) or str(error)
         raise CannotWork(
             f"the server can't listen at {host} port {port}: {reason}",

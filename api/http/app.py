@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import logging
 import threading
 import time
 from collections.abc import AsyncIterator
@@ -26,9 +25,6 @@ from regard.api.http.reference import reference_router
 from regard.api.http.routers import assets, collections, files, jobs, search, uploads
 from regard.api.http.routers import service as service_routes
 from regard.api.http.service import Service
-from regard.core.errors import RegardError
-
-_log = logging.getLogger(__name__)
 
 _WEB = Path(__file__).resolve().parent.parent / "web"
 _JSON_BYTES = 1 << 20
@@ -41,7 +37,7 @@ def create_app(service: Service) -> ASGIApp:
 
     @contextlib.asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
-        threading.Thread(target=_warm, args=(service,), name="warm", daemon=True).start()
+        threading.Thread(target=service.warm_in_background, name="warm", daemon=True).start()
         yield
 
     app = FastAPI(
@@ -63,6 +59,7 @@ def create_app(service: Service) -> ASGIApp:
     app.include_router(reference_router(app, service.access))
     install(app)
     _document(app, search.SearchRequest)
+    _build_routes(app)
     # No API route: the page's address carries the page's own state, which is no parameter of the API.
     app.add_route("/", _page, include_in_schema=False)
     app.mount("/web", _Files(directory=_WEB))
@@ -73,6 +70,13 @@ def create_app(service: Service) -> ASGIApp:
         max_json_bytes=_JSON_BYTES,
         multipart_paths=_MULTIPART,
     )
+
+
+def _build_routes(app: FastAPI) -> None:
+    """Have all routes built now: FastAPI does it at first use, and no other thread may warn meanwhile."""
+    nowhere = {"type": "http", "method": "GET", "path": "/-", "root_path": "", "headers": []}
+    for route in app.routes:
+        route.matches(nowhere)
 
 
 def _document(app: FastAPI, model: type[BaseModel]) -> None:
@@ -133,11 +137,3 @@ class _Measured:
             route = getattr(scope.get("route"), "path", _UNKNOWN_ROUTE)
             elapsed = time.perf_counter() - started
             self._metrics.observe_request(scope["method"], route, status, elapsed)
-
-
-def _warm(service: Service) -> None:
-    try:
-        service.warm()
-    except RegardError as error:
-        # Each request tells the same; /readyz says not ready.
-        _log.error("the models and indexes can't be loaded: %s", error)

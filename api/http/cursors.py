@@ -12,6 +12,7 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
+from regard.api.http.storable import is_storable
 from regard.core.errors import UsageError
 
 
@@ -35,6 +36,9 @@ def read_cursor(cursor: str, kind: str, types: Sequence[type]) -> list[Any]:
         or not all(type(value) is wanted for value, wanted in zip(found[1:], types, strict=True))
     ):
         raise UsageError("the cursor is not one of this list", remedy="leave it out to begin anew")
-    if any(type(value) is int and not -1 <= value < 1 << 63 for value in found[1:]):
+    if not all(
+        is_storable(value) if isinstance(value, str) else -1 <= value < 1 << 63
+        for value in found[1:]
+    ):
         raise UsageError("the cursor is not one of this list", remedy="leave it out to begin anew")
     return found[1:]

@@ -13,6 +13,7 @@ from fastapi.exceptions import RequestValidationError
 from regard.api.http.access import CookieKey, HeaderKey
 from regard.api.http.filters import JsonFilters, asset_filter, query_filters
 from regard.api.http.service import Service
+from regard.api.http.storable import is_storable
 from regard.core.filters import AssetFilter
 from regard.core.keys import Caller
 
@@ -54,20 +55,18 @@ Cursor = Annotated[str | None, Query(max_length=2000, description="`next` of the
 PageLimit = Annotated[int, Query(ge=1, le=MAX_PAGE)]
 
 
-def only_known_parameters(request: Request) -> None:
+async def only_known_parameters(request: Request) -> None:
     """Raise a validation error for query parameters that the operation does not have."""
     if not request.url.query:
         return
-    known: set[str] = set()
-    takes_filters = False
-    for parameter in _query_parameters(request.scope["route"].dependant):
-        fields = getattr(parameter.field_info.annotation, "model_fields", None)
-        known |= {parameter.alias} if fields is None else set(fields)
-        takes_filters = takes_filters or fields is not None
+    route = request.scope["route"]
+    known = {parameter.alias for parameter in _query_parameters(route.dependant)}
+    filters = (route.openapi_extra or {}).get("parameters", ())
+    known.update(parameter["name"] for parameter in filters)
     unknown = [
         name
         for name in request.query_params
-        if name not in known and not (takes_filters and name.startswith(_FREE_PREFIX))
+        if name not in known and not (filters and name.startswith(_FREE_PREFIX))
     ]
     if unknown:
         raise RequestValidationError(
@@ -88,15 +87,10 @@ def make_filter(service: Service, caller: Caller, filters: JsonFilters) -> Asset
     """The filter within what the caller may see; raises NotFound, UsageError."""
     known = None
     if filters.collection and caller.collections is None:
-        known = [item.name for item in service.collections.page(limit=100_000)]
+        # What no database takes, no collection is called.
+        storable = [name for name in filters.collection if is_storable(name)]
+        known = set(storable) - service.collections.missing(storable)
     return asset_filter(filters, caller, service.options.roots, known)
 
 
-def chosen_assets(
-    service: Use, caller: Reader, filters: Annotated[JsonFilters, Depends(query_filters)]
-) -> AssetFilter:
-    """The filter of a query string."""
-    return make_filter(service, caller, filters)
-
-
-Chosen = Annotated[AssetFilter, Depends(chosen_assets)]
+Filters = Annotated[JsonFilters, Depends(query_filters)]

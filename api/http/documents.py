@@ -12,6 +12,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from regard.api.http.problems import names_path
 from regard.core.assets import (
     AssetChange,
     AssetDetail,
@@ -113,7 +114,7 @@ class Documents:
         return {
             **self.asset(asset),
             "sha256": asset.sha256,
-            "failure": asset.failure,
+            "failure": self.shown(asset.failure),
             "deleted_at": utc(asset.deleted_at),
             "facts": {
                 "camera_make": facts.camera_make,
@@ -167,11 +168,17 @@ class Documents:
             "done": job.done,
             "failed": 0 if report is None else report.get("failed", 0),
             "report": report,
-            "message": job.message,
+            "message": self.shown(job.message),
             "created_at": utc(job.created_at),
             "started_at": utc(job.started_at),
             "finished_at": utc(job.finished_at),
         }
+
+    def shown(self, sentence: str | None) -> str | None:
+        """A sentence on what went wrong, unless it names a path and the caller may see none."""
+        if sentence is None or self._caller.is_admin or not names_path(sentence):
+            return sentence
+        return "something went wrong; who runs the server can see what"
 
     def _path(self, path: bytes) -> str | None:
         for name, folder in self._roots.items():

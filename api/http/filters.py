@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import date, datetime, time
 from pathlib import Path
 from typing import Annotated, Any
 
-from fastapi import Query, Request
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from fastapi import Request
+from fastapi.exceptions import RequestValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from regard.core.errors import NotFound, UsageError
 from regard.core.filters import AssetFilter, CustomValue, GpsBox, GpsCircle, Orientation
@@ -73,26 +74,62 @@ class JsonFilters(FilterModel):
         return self
 
 
-def query_filters(
-    request: Request,
-    filters: Annotated[FilterModel, Query()],
-) -> JsonFilters:
-    """Filters of a query string; `custom.NAME=value`, a number or truth where it reads like one."""
+_NAMES = frozenset(FilterModel.model_fields)
+_MANY = frozenset({"collection", "camera", "tag", "not_tag"})
+_NONE = JsonFilters()
+
+
+def _parameters() -> list[dict[str, Any]]:
+    properties = FilterModel.model_json_schema(ref_template="#/components/schemas/{model}")
+    return [
+        {
+            "name": name,
+            "in": "query",
+            "required": False,
+            "schema": schema,
+            "description": schema.get("description", ""),
+        }
+        for name, schema in properties["properties"].items()
+    ]
+
+
+# Read by hand, below, since FastAPI takes as long over sixteen parameters as a search of the catalog.
+TAKES_FILTERS: dict[str, Any] = {"parameters": _parameters()}
+
+
+async def query_filters(request: Request) -> JsonFilters:
+    """Filters of a query string; `custom.NAME=value`, a number or truth where it reads like one.
+
+    Operations that have them say so by `openapi_extra=TAKES_FILTERS`.
+    """
+    given = request.query_params
+    names = _NAMES.intersection(given)
     custom = {
         name.removeprefix(_CUSTOM): _plain_value(value)
-        for name, value in request.query_params.multi_items()
+        for name, value in given.multi_items()
         if name.startswith(_CUSTOM)
     }
-    return JsonFilters(**filters.model_dump(), custom=custom)
+    if not names and not custom:
+        return _NONE
+    values: dict[str, Any] = {
+        name: given.getlist(name) if name in _MANY else given[name] for name in names
+    }
+    try:
+        return JsonFilters.model_validate({**values, "custom": custom})
+    except ValidationError as error:
+        raise RequestValidationError(
+            [{**item, "loc": ("query", *item["loc"])} for item in error.errors()]
+        ) from None
 
 
 def asset_filter(
-    filters: JsonFilters, caller: Caller, roots: Mapping[str, Path], known: Sequence[str] | None
+    filters: JsonFilters, caller: Caller, roots: Mapping[str, Path], known: Collection[str] | None
 ) -> AssetFilter:
     """The filter within what the caller may see.
 
-    `known` are the names of all collections, needed where some are named. Raises NotFound for a
-    collection that is not there for the caller or an unknown root, UsageError for what makes no sense.
+    `known` are those of the collections it names that there are, None where that need not be asked.
+    Raises NotFound for a collection that is not there for the caller or an unknown root, UsageError for
+    what makes no sense.
     """
     return AssetFilter(
         collections=_collections(filters.collection, caller, known),
@@ -118,7 +155,7 @@ def asset_filter(
 
 
 def _collections(
-    named: Sequence[str], caller: Caller, known: Sequence[str] | None
+    named: Sequence[str], caller: Caller, known: Collection[str] | None
 ) -> tuple[str, ...] | None:
     visible = caller.collections
     if not named:

@@ -168,6 +168,11 @@ def problem_document(
     return document
 
 
+def names_path(sentence: str) -> bool:
+    """Whether something in it looks like an absolute path."""
+    return _PATH.search(sentence) is not None
+
+
 def problem_of(
     error: RegardError, caller: Caller | None, name: str | None = None
 ) -> dict[str, Any]:
@@ -178,9 +183,9 @@ def problem_of(
     if name is None:
         name = next(_NAMES[kind] for kind in type(error).__mro__ if kind in _NAMES)
     if caller is None or not caller.is_admin:
-        if PROBLEMS[name].status >= 500 or _PATH.search(error.message):
+        if PROBLEMS[name].status >= 500 or names_path(error.message):
             return problem_document(name)
-        if error.remedy is not None and _PATH.search(error.remedy):
+        if error.remedy is not None and names_path(error.remedy):
             return problem_document(name, error.message)
     # A remedy may list what there is instead, which need not exist for a bound key.
     remedy = None if caller is None or caller.is_bound else error.remedy

@@ -5,9 +5,11 @@ Everything here may be used from several threads. What a request may do is decid
 
 from __future__ import annotations
 
+import contextlib
+import gc
 import logging
 import os
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -18,22 +20,27 @@ from regard.api.http.access import Access
 from regard.api.http.documents import Documents
 from regard.api.http.metrics import Metrics
 from regard.api.wiring import Library
+from regard.core.assets import AssetState
+from regard.core.catalog import FileStamp
 from regard.core.decoding import DecodeLimits
-from regard.core.errors import RegardError
+from regard.core.errors import Conflict, RegardError
+from regard.core.jobs import JobKind, JobState
 from regard.core.keys import Caller
 from regard.storage.asset_editing import Purged, SqlAssetEditing
 from regard.storage.asset_reading import SqlAssetReading
 from regard.storage.collections import SqlCollections
+from regard.storage.hit_records import SqlHitRecords
 from regard.storage.idempotency import SqlIdempotency
 from regard.storage.jobs import SqlJobQueue
 from regard.storage.keys import SqlKeys
-from regard.storage.originals import Originals
+from regard.storage.originals import Originals, open_original
 from regard.storage.thumbnails import Thumbnails
 
 _log = logging.getLogger(__name__)
 
 DEFAULT_UPLOAD_BYTES = 200 << 20
 DEFAULT_UPLOAD_FILES = 100
+_MANY_JOBS = 10_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,8 +75,9 @@ class Service:
         # Set when the server ends, so that answers without an end do.
         self.is_closing = False
         self._is_warm = False
+        self._not_ready = "the models and indexes are being loaded"
         self.limits = DecodeLimits(max_bytes=options.upload_bytes)
-        self.assets = SqlAssetReading(catalog)
+        self.assets = SqlAssetReading(catalog, library.pipeline)
         self.editing = SqlAssetEditing(catalog)
         self.collections = SqlCollections(catalog)
         self.jobs = SqlJobQueue(catalog)
@@ -80,7 +88,8 @@ class Service:
         # Threads that may wait for pictures; all others stay free for the rest.
         self.rendering_threads = CapacityLimiter(4)
         self.metrics = Metrics(self.jobs, library)
-        self.engine = library.engine(observe=self.metrics.observe_stage)
+        self.hits = SqlHitRecords(catalog, library.pipeline)
+        self.engine = library.engine(observe=self.metrics.observe_stage, catalog=self.hits)
 
     def documents(self, caller: Caller) -> Documents:
         """Makes documents that a caller may see."""
@@ -97,25 +106,73 @@ class Service:
             if self.originals.discard(sha256, unless=is_needed):
                 self.thumbnails.discard(sha256)
 
-    def follow_moved_home(self) -> None:
-        """Let uploads be found where the home lies now, and clear away what killed ones left."""
-        self.editing.relocate_originals(self.originals.path_of)
+    def has_original(self, stamp: FileStamp) -> bool:
+        """Whether an imported asset's file is still the one that was indexed."""
+        try:
+            file = open_original(stamp.path, size=stamp.size, mtime_ns=stamp.mtime_ns, within=None)
+        except RegardError:
+            return False
+        file.close()
+        return True
+
+    def analyse_restored(self, assets: Collection[int]) -> None:
+        """Have uploads analysed that went into the trash before they were, and came back."""
+        restored = self.assets.by_ids(assets).values()
+        waiting = {
+            asset.collection
+            for asset in restored
+            if asset.managed and asset.state is AssetState.PENDING
+        }
+        for collection in waiting:
+            self.jobs.add(JobKind.UPLOAD, collection)
+        if waiting:
+            self.wake_worker()
+
+    def cancel_jobs(self, collection: str) -> None:
+        """Cancel what is still to be done in a collection."""
+        waiting = [JobState.QUEUED, JobState.RUNNING]
+        for job in self.jobs.list(states=waiting, collections=[collection], limit=_MANY_JOBS):
+            # It may have ended just now.
+            with contextlib.suppress(Conflict):
+                self.jobs.cancel(job.id)
+
+    def take_up(self) -> None:
+        """Go on where an earlier server ended, perhaps in the midst of things, perhaps elsewhere.
+
+        Uploads are found where the home lies now, what killed ones left is cleared away, and those that
+        were stored without a job get one.
+        """
+        self.editing.relocate_originals(self.originals.path_of, _mtime_of)
         self.originals.sweep()
+        for collection in self.editing.collections_without_job():
+            self.jobs.add(JobKind.UPLOAD, collection)
 
     def warm(self) -> None:
         """Load what searches need, so that the first does not wait for it; raises RegardError."""
         self.library.indexes.catch_up()
-        self.library.search_catalog.preload()
+        self.hits.preload()
         for space in self.library.profile.spaces:
             encoder = self.library.profile.encoder(space.name)
             if encoder.takes_texts:
                 encoder.encode_texts(["a photograph"])
+        # What was loaded stays: looking through it for garbage again and again would make searches wait.
+        gc.collect()
+        gc.freeze()
         self._is_warm = True
+
+    def warm_in_background(self) -> None:
+        """Load what searches need; a failure is logged, and readiness tells of it."""
+        try:
+            self.warm()
+        except RegardError as error:
+            # Each request tells the same.
+            _log.error("the models and indexes can't be loaded: %s", error)
+            self._not_ready = "the models or indexes can't be loaded; the server's log tells why"
 
     def reasons_not_ready(self) -> list[str]:
         """Why searches can't be answered now; empty when they can."""
         if not self._is_warm:
-            return ["the models and indexes are being loaded"]
+            return [self._not_ready]
         try:
             self.library.indexes.catch_up()
         except RegardError as error:
@@ -142,3 +199,10 @@ class Service:
         inside = os.path.commonpath([real, real_base]) == real_base
         named_inside = os.path.commonpath([folder, base]) == str(base)
         return folder if inside and named_inside else None
+
+
+def _mtime_of(path: bytes) -> int | None:
+    try:
+        return os.stat(path).st_mtime_ns
+    except OSError:
+        return None

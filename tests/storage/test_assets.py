@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import datetime
 import threading
+import time
 from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 import pytest
-from catalog_samples import Home, attach, header, save
+from catalog_samples import Home, analysis, attach, header, save
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from made_assets import NOON, STORE, Assets, place
@@ -21,7 +22,9 @@ from regard.core.catalog import FileStamp
 from regard.core.errors import Conflict, NameTaken, NotFound
 from regard.core.facts import Capture, PhotoFacts
 from regard.core.filters import AssetFilter
+from regard.core.jobs import JobKind
 from regard.storage import schema
+from regard.storage.jobs import SqlJobQueue
 from regard.storage.overview import count_visible
 
 quick = settings(
@@ -548,6 +551,29 @@ def test_what_is_restored_in_time_is_not_purged(assets: Assets) -> None:
     assert assets.record(asset).state is AssetState.INDEXED
 
 
+def test_what_is_trashed_while_it_is_analysed_is_told_as_removed_last(assets: Assets) -> None:
+    """On PostgreSQL the indexer saw it alive, and would tell of a change after that."""
+    ids = [assets.upload("p").asset, assets.upload("p", "two").asset]
+    position = assets.position()
+    writer, stamp = assets.writer("one"), FileStamp(place("p"), 100, 1_000)
+    with ThreadPoolExecutor(2) as pool, writer.writer_lease():
+        with assets.home.catalog.database.writing() as connection:
+            # Somebody else is at the log: the indexer has done all but that, when the trash comes.
+            connection.execute(
+                update(schema.counter)
+                .where(schema.counter.c.name == "change")
+                .values(value=schema.counter.c.value)
+            )
+            saved = pool.submit(writer.save, stamp, header("p"), PhotoFacts(), analysis("p"))
+            time.sleep(0.2)
+            trashed = pool.submit(assets.editing.trash, ids)
+            time.sleep(0.2)
+        saved.result()
+        trashed.result()
+    told = assets.events(position)
+    assert [event for event in told if event[0] == "removed"] == told[-2:]
+
+
 def test_an_upload_purged_while_it_is_analysed_does_not_come_back(assets: Assets) -> None:
     asset = assets.upload("p").asset
     other = assets.upload("q").asset
@@ -555,8 +581,6 @@ def test_an_upload_purged_while_it_is_analysed_does_not_come_back(assets: Assets
     assets.editing.purge()
     writer = assets.writer("one")
     with writer.writer_lease():
-        from catalog_samples import analysis
-
         stamp = FileStamp(place("p"), 100, 1_000)
         writer.save(stamp, header("p"), PhotoFacts(), analysis("p"))
         writer.fail(stamp, "it is gone")
@@ -580,6 +604,29 @@ def test_what_waits_is_not_analysed_and_not_in_the_trash(assets: Assets) -> None
     assert assets.editing.waiting_originals("nowhere") == []
 
 
+def test_uploads_that_no_job_saw_are_told(assets: Assets) -> None:
+    """A server was killed between an upload and its job; one whose job was cancelled is not wanted."""
+    jobs = SqlJobQueue(assets.home.catalog)
+    assets.home.save("/photos/p", "imported", "one")
+    assert assets.editing.collections_without_job() == []
+    trashed = assets.upload("t", "two").asset
+    assets.editing.trash([trashed])
+    assert assets.editing.collections_without_job() == []
+    assets.upload("a")
+    assets.upload("b", "two")
+    jobs.add(JobKind.IMPORT, "one", root="photos", path="")
+    assert sorted(assets.editing.collections_without_job()) == ["one", "two"]
+    job = jobs.add(JobKind.UPLOAD, "one")
+    assert assets.editing.collections_without_job() == ["two"]
+    jobs.cancel(job.id)
+    assert assets.editing.collections_without_job() == ["two"]
+    assets.upload("c")
+    assert sorted(assets.editing.collections_without_job()) == ["one", "two"]
+    assets.analyse("one")
+    assets.analyse("two", but=["b"])
+    assert assets.editing.collections_without_job() == []
+
+
 def test_a_store_that_was_moved_is_followed(assets: Assets) -> None:
     ids = [assets.upload(f"p{number}").asset for number in range(3)]
     assets.home.save("/photos/p", "p", "one")
@@ -588,8 +635,10 @@ def test_a_store_that_was_moved_is_followed(assets: Assets) -> None:
     def path_of(sha256: str) -> bytes:
         return str(there / sha256).encode()
 
-    assert assets.editing.relocate_originals(path_of) == 3
-    assert assets.editing.relocate_originals(path_of) == 0
+    later = {path_of(header("p1").sha256): 7_000}
+    assert assets.editing.relocate_originals(path_of, later.get) == 3
+    assert assets.editing.relocate_originals(path_of, later.get) == 0
+    assert [assets.record(asset).mtime_ns for asset in ids] == [1_000, 7_000, 1_000]
     for number, asset in enumerate(ids):
         record = assets.record(asset)
         assert record.path == path_of(header(f"p{number}").sha256)

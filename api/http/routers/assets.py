@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Query
-from pydantic import BaseModel, ConfigDict, Field, JsonValue, field_validator
+from pydantic import BaseModel, ConfigDict, Field, JsonValue
 from starlette.responses import Response
 
 from regard.api.http import schemas
@@ -14,22 +14,26 @@ from regard.api.http.cursors import read_cursor, write_cursor
 from regard.api.http.dependencies import (
     PAGE,
     Administrator,
-    Chosen,
     Cursor,
+    Filters,
     PageLimit,
     Reader,
     Use,
     Writer,
+    make_filter,
 )
 from regard.api.http.documents import read_identifier
+from regard.api.http.filters import TAKES_FILTERS
 from regard.api.http.problems import named, responses
+from regard.api.http.storable import Storable, StorableText
 from regard.core.assets import AssetEdit, AssetOrder, AssetRecord, AssetState
 from regard.core.errors import NameTaken, NotFound, UsageError
 
 router = APIRouter(prefix="/v1", tags=["assets"])
 
-Tag = Annotated[str, Field(min_length=1, max_length=200)]
-Custom = Annotated[dict[str, JsonValue], Field(max_length=100)]
+Tag = Annotated[StorableText, Field(min_length=1, max_length=200)]
+FieldName = Annotated[str, Field(max_length=200)]
+Custom = Annotated[dict[FieldName, JsonValue], Field(max_length=100), Storable]
 _BULK = 1000
 
 
@@ -38,15 +42,10 @@ class AssetPatch(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    title: str | None = Field(default=None, max_length=2000, examples=["Harbour at dawn"])
+    title: StorableText | None = Field(default=None, max_length=2000, examples=["Harbour at dawn"])
     tags: list[Tag] = Field(default=[], max_length=500, examples=[["harbour", "dawn"]])
     custom: Custom | None = Field(default=None, examples=[{"shoot": "harbour", "approved": True}])
-    external_id: str | None = Field(default=None, min_length=1, max_length=500)
-
-    @field_validator("title", "tags", "external_id", "custom")
-    @classmethod
-    def _storable(cls, value: Any) -> Any:
-        return require_storable(value)
+    external_id: StorableText | None = Field(default=None, min_length=1, max_length=500)
 
 
 class BulkRequest(BaseModel):
@@ -58,42 +57,25 @@ class BulkRequest(BaseModel):
     action: Literal["tag", "untag", "delete", "restore"]
     tags: list[Tag] = Field(default=[], max_length=500, examples=[["harbour"]])
 
-    @field_validator("tags")
-    @classmethod
-    def _storable(cls, value: Any) -> Any:
-        return require_storable(value)
-
 
 class TrashRequest(BaseModel):
     """Whose trash to empty; without a collection, all of it."""
 
     model_config = ConfigDict(extra="forbid")
 
-    collection: str | None = Field(default=None, examples=["holiday"])
+    collection: StorableText | None = Field(default=None, examples=["holiday"])
 
 
-def require_storable(value: Any, depth: int = 0) -> Any:
-    """Raise ValueError for texts that no database takes, and for values nested out of all reason."""
-    if depth > 20:
-        raise ValueError("it is nested more than 20 deep")
-    if isinstance(value, str):
-        if "\0" in value or any("\ud800" <= letter <= "\udfff" for letter in value):
-            raise ValueError("it holds a character that can't be stored")
-    elif isinstance(value, list):
-        for item in value:
-            require_storable(item, depth + 1)
-    elif isinstance(value, dict):
-        for name, item in value.items():
-            require_storable(name, depth + 1)
-            require_storable(item, depth + 1)
-    return value
-
-
-@router.get("/assets", response_model=schemas.AssetList, responses=responses("not-found"))
+@router.get(
+    "/assets",
+    response_model=schemas.AssetList,
+    responses=responses("not-found"),
+    openapi_extra=TAKES_FILTERS,
+)
 def list_assets(
     service: Use,
     caller: Reader,
-    chosen: Chosen,
+    filters: Filters,
     state: Annotated[
         Literal["live", "indexed", "pending", "failed", "trashed"],
         Query(description="`live`: all but the trash."),
@@ -103,6 +85,7 @@ def list_assets(
     limit: PageLimit = PAGE,
 ) -> dict[str, Any]:
     """Assets that pass the filters."""
+    chosen = make_filter(service, caller, filters)
     after = None
     if cursor is not None:
         dated, number = read_cursor(cursor, f"assets{sort}", [str, int])
@@ -171,6 +154,7 @@ def change_many(request: BulkRequest, service: Use, caller: Writer) -> dict[str,
             editing.trash(numbers, visible=visible)
         case "restore":
             editing.restore(numbers, visible=visible)
+            service.analyse_restored(numbers)
     return {"done": len(numbers)}
 
 
@@ -190,6 +174,7 @@ def restore_asset(id: str, service: Use, caller: Writer) -> dict[str, Any]:
     """Take an asset out of the trash."""
     number = read_identifier(id, "a")
     service.editing.restore([number], visible=caller.collections)
+    service.analyse_restored([number])
     asset = service.assets.get(number, visible=caller.collections)
     return service.documents(caller).asset(asset)
 
@@ -197,15 +182,16 @@ def restore_asset(id: str, service: Use, caller: Writer) -> dict[str, Any]:
 @router.post("/trash/empty", response_model=schemas.PurgeAnswer, responses=responses("not-found"))
 def empty_trash(request: TrashRequest, service: Use, caller: Administrator) -> dict[str, Any]:
     """Forget for good what lies in the trash; of files, only managed ones that nobody needs go."""
-    names = caller.collections if request.collection is None else (request.collection,)
-    if names is None:
+    if request.collection is not None:
+        if not caller.may_see(request.collection):
+            raise NotFound(
+                f"no collection is named {request.collection}", remedy="see the list of them"
+            )
+        return {"purged": _purge(service, service.collections.named(request.collection).id)}
+    if caller.collections is None:
         return {"purged": _purge(service, None)}
-    purged = 0
-    for name in names:
-        if not caller.may_see(name):
-            raise NotFound(f"no collection is named {name}", remedy="see the list of them")
-        purged += _purge(service, service.collections.named(name).id)
-    return {"purged": purged}
+    seen = service.collections.page(visible=caller.collections, limit=len(caller.collections))
+    return {"purged": sum(_purge(service, collection.id) for collection in seen)}
 
 
 def _purge(service: Use, collection: int | None) -> int:

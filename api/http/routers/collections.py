@@ -24,10 +24,14 @@ from regard.api.http.dependencies import (
 from regard.api.http.documents import read_identifier
 from regard.api.http.idempotency import IdempotencyKey, answer_once
 from regard.api.http.problems import Problem, named, responses
+from regard.api.http.storable import StorableText, is_storable
 from regard.api.wiring import require_name
 from regard.core.errors import Conflict
 
 router = APIRouter(prefix="/v1", tags=["collections"])
+
+
+_ATTEMPTS = 20
 
 
 class NewCollection(BaseModel):
@@ -35,7 +39,7 @@ class NewCollection(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    name: str = Field(min_length=1, max_length=200, examples=["holiday"])
+    name: StorableText = Field(min_length=1, max_length=200, examples=["holiday"])
 
 
 @router.post(
@@ -96,11 +100,20 @@ def delete_collection(
 ) -> Response:
     """Forget a collection."""
     number = read_identifier(id, "c")
-    service.collections.get(number, visible=caller.collections)
+    name = service.collections.get(number, visible=caller.collections).name
     if with_assets:
-        service.discard(service.editing.purge(collection=number, trashed_only=False))
+        service.cancel_jobs(name)
     with named(Conflict, "collection-not-empty", caller):
-        service.collections.delete(number)
+        for left in reversed(range(_ATTEMPTS if with_assets else 1)):
+            if with_assets:
+                service.discard(service.editing.purge(collection=number, trashed_only=False))
+            try:
+                service.collections.delete(number)
+                break
+            except Conflict:
+                # A job of it is still at its last batch.
+                if not left:
+                    raise
     return Response(status_code=204)
 
 
@@ -117,7 +130,7 @@ def list_changes(
     """What was added, changed and removed since a position, in order."""
     visible = caller.collections
     if collection:
-        visible = tuple(name for name in collection if caller.may_see(name))
+        visible = tuple(filter(is_storable, filter(caller.may_see, collection)))
     found, position, more = service.collections.changes(since, visible=visible, limit=limit)
     return {
         "changes": [documents.change(item) for item in found],

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import re
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from enum import IntEnum
 from functools import partial
@@ -19,6 +19,7 @@ from urllib.parse import quote
 from anyio import to_thread
 from fastapi import APIRouter, Header, Query
 from starlette.responses import JSONResponse, Response, StreamingResponse
+from starlette.types import Receive, Scope, Send
 
 from regard.api.http import schemas
 from regard.api.http.dependencies import Reader, Use
@@ -87,6 +88,7 @@ def get_original(
     download: Annotated[bool, Query(description="As an attachment.")] = False,
     range: Annotated[str | None, Header(max_length=200)] = None,
     known: KnownTag = None,
+    unless_changed: Annotated[str | None, Header(alias="If-Range", max_length=200)] = None,
 ) -> Response:
     """The file itself, byte for byte, or a range of it."""
     asset = service.assets.get(read_identifier(id, "a"), visible=caller.collections)
@@ -104,8 +106,11 @@ def get_original(
     }
     start, end = 0, asset.size
     status = 200
-    if range is not None and (match := _RANGE.fullmatch(range)):
-        start, end = _span(match, asset.size)
+    if unless_changed is not None and unless_changed != tag:
+        # The part that the caller has is of another file.
+        range = None
+    if range is not None and (span := _span(range, asset.size)) is not None:
+        start, end = span
         if start >= end:
             file.close()
             return Response(status_code=416, headers={"Content-Range": f"bytes */{asset.size}"})
@@ -113,7 +118,7 @@ def get_original(
         headers["Content-Range"] = f"bytes {start}-{end - 1}/{asset.size}"
     headers["Content-Length"] = str(end - start)
     media_type = content_type(asset.format) or "application/octet-stream"
-    return StreamingResponse(_part(file, start, end), status, headers, media_type)
+    return _FileResponse(file, _part(file, start, end), status, headers, media_type)
 
 
 @router.get(
@@ -286,17 +291,42 @@ def _open(service: Service, asset: AssetRecord) -> BinaryIO:
     return open_original(asset.path, size=asset.size, mtime_ns=mtime_ns, within=within)
 
 
-def _span(match: re.Match[str], size: int) -> tuple[int, int]:
+def _span(asked: str, size: int) -> tuple[int, int] | None:
+    """The first byte that is asked for and the one after the last; None for what asks for no such thing."""
+    match = _RANGE.fullmatch(asked)
+    if match is None:
+        return None
     first, last = match.groups()
     if not first:
-        return max(size - int(last or 0), 0), size
+        return (max(size - int(last), 0), size) if last else None
+    if last and int(last) < int(first):
+        return None
     return int(first), min(int(last) + 1, size) if last else size
 
 
+class _FileResponse(StreamingResponse):
+    """Streams from a file, which it closes, also when the caller hangs up before the first byte."""
+
+    def __init__(
+        self,
+        file: BinaryIO,
+        content: Iterator[bytes],
+        status: int,
+        headers: Mapping[str, str],
+        media_type: str,
+    ) -> None:
+        super().__init__(content, status, headers, media_type)
+        self._file = file
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Send it."""
+        with self._file:
+            await super().__call__(scope, receive, send)
+
+
 def _part(file: BinaryIO, start: int, end: int) -> Iterator[bytes]:
-    with file:
-        file.seek(start, os.SEEK_SET)
-        left = end - start
-        while left > 0 and (chunk := file.read(min(_CHUNK, left))):
-            left -= len(chunk)
-            yield chunk
+    file.seek(start, os.SEEK_SET)
+    left = end - start
+    while left > 0 and (chunk := file.read(min(_CHUNK, left))):
+        left -= len(chunk)
+        yield chunk

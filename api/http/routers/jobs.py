@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import hashlib
 import json
+import os
 from collections.abc import AsyncIterator
 from typing import Annotated, Any, Literal
 
@@ -20,6 +22,7 @@ from regard.api.http.documents import Documents, read_identifier
 from regard.api.http.idempotency import IdempotencyKey, answer_once
 from regard.api.http.problems import Problem, Responses, named, responses
 from regard.api.http.service import Service
+from regard.api.http.storable import StorableText, is_storable
 from regard.api.wiring import DEFAULT_COLLECTION, require_name
 from regard.core.errors import Conflict, NotFound
 from regard.core.jobs import Job, JobKind, JobState
@@ -42,9 +45,9 @@ class ImportRequest(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     kind: Literal["import"]
-    root: str = Field(max_length=200, examples=["photos"])
-    path: str = Field(default="", max_length=4096, examples=["2024/harbour"])
-    collection: str = Field(default=DEFAULT_COLLECTION, min_length=1, max_length=200)
+    root: StorableText = Field(max_length=200, examples=["photos"])
+    path: StorableText = Field(default="", max_length=4096, examples=["2024/harbour"])
+    collection: StorableText = Field(default=DEFAULT_COLLECTION, min_length=1, max_length=200)
 
 
 class ReindexRequest(BaseModel):
@@ -53,7 +56,7 @@ class ReindexRequest(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     kind: Literal["reindex"]
-    collection: str = Field(min_length=1, max_length=200, examples=["holiday"])
+    collection: StorableText = Field(min_length=1, max_length=200, examples=["holiday"])
 
 
 JobRequest = Annotated[ImportRequest | ReindexRequest, Field(discriminator="kind")]
@@ -78,7 +81,7 @@ def start_job(
         folder = service.import_folder(wanted.root, wanted.path)
         if folder is None:
             raise Problem("outside-roots", "the path leads out of its root")
-        if not folder.exists():
+        if not os.path.exists(folder):
             raise NotFound(f"there is no folder {wanted.path!r} in the root {wanted.root}")
     else:
         service.collections.named(wanted.collection)
@@ -104,7 +107,7 @@ def list_jobs(
     before = None if cursor is None else read_cursor(cursor, "jobs", [int])[0]
     visible = caller.collections
     if collection:
-        visible = tuple(name for name in collection if caller.may_see(name))
+        visible = tuple(filter(is_storable, filter(caller.may_see, collection)))
     found = service.jobs.list(
         states=state or None, collections=visible, before=before, limit=limit + 1
     )
@@ -134,6 +137,7 @@ def list_failures(
     if job.kind is JobKind.IMPORT:
         folder = service.import_folder(job.root or "", job.path or "")
         below = None if folder is None else str(folder)
+    make = service.documents(caller)
     found = service.assets.with_failures(
         job.collection_id,
         below=below,
@@ -146,7 +150,7 @@ def list_failures(
             {
                 "asset": asset_identifier(asset.id),
                 "file_name": asset.file_name,
-                "reason": asset.failure or "",
+                "reason": make.shown(asset.failure) or "",
             }
             for asset in found[:limit]
         ],
@@ -223,8 +227,11 @@ async def _events(
 
 def _job(service: Service, caller: Caller, id: str) -> Job:
     """The job, if it exists for the caller; raises NotFound."""
-    job = service.jobs.get(read_identifier(id, "j"))
-    if not caller.may_see(job.collection):
+    number, job = read_identifier(id, "j"), None
+    with contextlib.suppress(NotFound):
+        job = service.jobs.get(number)
+    # Of others' jobs nothing is told, not even that they are there.
+    if job is None or not caller.may_see(job.collection):
         raise NotFound(f"no job has the id {id}", remedy="take an id from the list of them")
     return job
 

@@ -2,26 +2,27 @@
 
 from __future__ import annotations
 
-import json
 from typing import Annotated, Literal, TypeVar
 
 from anyio import to_thread
 from fastapi import APIRouter, Query, Request
 from fastapi.exceptions import RequestValidationError
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic_core import to_json
 from starlette.responses import Response
 
 from regard.api.http import schemas
 from regard.api.http.cursors import read_cursor, write_cursor
-from regard.api.http.dependencies import Chosen, Cursor, Reader, Use, make_filter
+from regard.api.http.dependencies import Cursor, Filters, Reader, Use, make_filter
 from regard.api.http.documents import read_identifier, region_urls
-from regard.api.http.filters import JsonFilters
+from regard.api.http.filters import TAKES_FILTERS, JsonFilters
 from regard.api.http.form_parts import FormLimits, FormShape
 from regard.api.http.multipart import in_memory, read_form
 from regard.api.http.problems import responses
 from regard.api.http.service import Service
+from regard.core.assets import AssetState
 from regard.core.decoding import decode_bytes
-from regard.core.errors import NotFound, UsageError
+from regard.core.errors import NotFound, UnanswerableQuery, UsageError
 from regard.core.filters import AssetFilter
 from regard.core.geometry import Box
 from regard.core.keys import Caller
@@ -111,11 +112,13 @@ _BODY = {
 _POSSIBLE = responses("not-found", "unanswerable-query")
 
 
-@router.get("/search", response_model=schemas.SearchAnswer, responses=_POSSIBLE)
+@router.get(
+    "/search", response_model=schemas.SearchAnswer, responses=_POSSIBLE, openapi_extra=TAKES_FILTERS
+)
 def search_by_text(
     service: Use,
     caller: Reader,
-    chosen: Chosen,
+    filters: Filters,
     q: Annotated[str, Query(min_length=1, max_length=_MAX_TEXT, examples=["a red bus"])],
     without: Annotated[
         str | None,
@@ -135,6 +138,7 @@ def search_by_text(
         if name not in FACETS:
             raise UsageError(f"there is no facet {name!r}", remedy=f"choose of {', '.join(FACETS)}")
     query = _query(SearchRequest(text=q, negative_text=without), None, service, caller)
+    chosen = make_filter(service, caller, filters)
     return _answer(service, caller, query, chosen, target, limit, cursor, wanted)
 
 
@@ -181,12 +185,17 @@ async def search_by_anything(request: Request, service: Use, caller: Reader) -> 
     return await to_thread.run_sync(find)
 
 
-@router.get("/assets/{id}/similar", response_model=schemas.SearchAnswer, responses=_POSSIBLE)
+@router.get(
+    "/assets/{id}/similar",
+    response_model=schemas.SearchAnswer,
+    responses=_POSSIBLE,
+    openapi_extra=TAKES_FILTERS,
+)
 def search_like_asset(
     id: str,
     service: Use,
     caller: Reader,
-    chosen: Chosen,
+    filters: Filters,
     target: Target = Target.IMAGE,
     limit: Limit = HITS,
     cursor: Cursor = None,
@@ -194,6 +203,7 @@ def search_like_asset(
     """Find what looks like an asset."""
     reference = Reference(read_identifier(id, "a"), is_region=False)
     _require_visible(service, caller, reference)
+    chosen = make_filter(service, caller, filters)
     return _answer(service, caller, LikeQuery(reference), chosen, target, limit, cursor, [])
 
 
@@ -202,12 +212,13 @@ def search_like_asset(
     response_model=schemas.SearchAnswer,
     responses=_POSSIBLE,
     tags=["regions"],
+    openapi_extra=TAKES_FILTERS,
 )
 def search_like_region(
     id: str,
     service: Use,
     caller: Reader,
-    chosen: Chosen,
+    filters: Filters,
     target: Target = Target.REGION,
     limit: Limit = HITS,
     cursor: Cursor = None,
@@ -215,6 +226,7 @@ def search_like_region(
     """Find what looks like a region."""
     reference = Reference(read_identifier(id, "r"), is_region=True)
     _require_visible(service, caller, reference)
+    chosen = make_filter(service, caller, filters)
     return _answer(service, caller, LikeQuery(reference), chosen, target, limit, cursor, [])
 
 
@@ -264,6 +276,10 @@ def _require_visible(service: Service, caller: Caller, reference: Reference) -> 
         asset = service.assets.get(reference.id, visible=caller.collections)
         if asset.content_id is None:
             raise NotFound(f"the photograph a{reference.id} could not be used, nor searched with")
+        if asset.state is AssetState.PENDING:
+            raise UnanswerableQuery(
+                f"the photograph a{reference.id} is not indexed yet", remedy="try again later"
+            )
 
 
 def _answer(
@@ -282,21 +298,18 @@ def _answer(
     # One more than wanted tells whether there are more.
     answer = service.engine.search(query, Scope(target, limit + 1, chosen, offset))
     shown = answer.hits[:limit]
-    assets = service.assets.by_ids({hit.asset.id for hit in shown}, visible=caller.collections)
     make = service.documents(caller)
     document = answer.to_json()
     hits = []
     for hit, found in zip(shown, document["hits"], strict=False):
-        asset = assets.get(hit.asset.id)
-        if asset is None:  # deleted since
-            continue
+        asset = hit.asset.record
+        assert asset is not None, "the service's engine searches a catalog with records"
         found["asset"] = make.asset(asset)
         if hit.region is not None:
             found["region"]["urls"] = region_urls(hit.region.id, asset)
         hits.append(found)
     more = len(answer.hits) > limit and offset + limit <= _DEEPEST
     document["hits"] = hits
-    document["matched"] = bool(hits)
     document["next"] = write_cursor(f"hits-{target}", offset + limit) if more else None
     if facets:
         counted = service.assets.facets(chosen, facets, visible=caller.collections)
@@ -304,10 +317,7 @@ def _answer(
             name: [{"value": item.value, "count": item.count} for item in values]
             for name, values in counted.items()
         }
-    return Response(
-        json.dumps(document, ensure_ascii=False, separators=(",", ":")),
-        media_type="application/json",
-    )
+    return Response(to_json(document), media_type="application/json")
 
 
 def _read(model: type[_Model], text: bytes) -> _Model:

@@ -11,7 +11,7 @@ from starlette.responses import JSONResponse, Response
 from regard.api.http import schemas
 from regard.api.http.dependencies import MAX_PAGE, Reader, Use
 from regard.api.http.metrics import CONTENT_TYPE
-from regard.api.http.problems import Responses, responses
+from regard.api.http.problems import Problem, Responses, responses
 from regard.api.http.routers.search import MAX_HITS
 from regard.storage.overview import count_visible
 
@@ -42,6 +42,8 @@ def readiness(service: Use) -> Response:
 @router.get("/metrics", response_class=Response, responses={**responses(), **_METRICS})
 def metrics(service: Use, caller: Reader) -> Response:
     """How long requests and their stages take, what waits, how large the indexes are."""
+    if caller.is_bound:
+        raise Problem("scope-missing", "the figures are of all collections, and the key is not")
     return Response(service.metrics.exposition(), media_type=CONTENT_TYPE)
 
 

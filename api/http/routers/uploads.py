@@ -16,7 +16,7 @@ from typing import Any
 
 from anyio import to_thread
 from fastapi import APIRouter, Request
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from starlette.responses import Response
 
 from regard.api.http import schemas
@@ -25,8 +25,9 @@ from regard.api.http.form_parts import FormLimits, FormShape
 from regard.api.http.idempotency import IdempotencyKey, answer_once
 from regard.api.http.multipart import Form, FormFile, read_form
 from regard.api.http.problems import FieldError, Problem, named, problem_document, responses
-from regard.api.http.routers.assets import Custom, Tag, require_storable
+from regard.api.http.routers.assets import Custom, Tag
 from regard.api.http.service import Service
+from regard.api.http.storable import StorableText
 from regard.api.wiring import DEFAULT_COLLECTION, require_name
 from regard.core.catalog import FileStamp
 from regard.core.errors import DecodeError, NameTaken, NotFound
@@ -76,16 +77,11 @@ class UploadFields(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    collection: str = Field(default=DEFAULT_COLLECTION, min_length=1, max_length=200)
-    external_id: str | None = Field(default=None, min_length=1, max_length=500)
-    title: str | None = Field(default=None, max_length=2000)
+    collection: StorableText = Field(default=DEFAULT_COLLECTION, min_length=1, max_length=200)
+    external_id: StorableText | None = Field(default=None, min_length=1, max_length=500)
+    title: StorableText | None = Field(default=None, max_length=2000)
     tag: list[Tag] = Field(default=[], max_length=500)
     custom: Custom = {}
-
-    @field_validator("collection", "external_id", "title", "tag", "custom")
-    @classmethod
-    def _storable(cls, value: Any) -> Any:
-        return require_storable(value)
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,10 +122,9 @@ async def upload_assets(
         async with read_form(request, files=incoming, shape=_SHAPE, limits=limits) as form:
             # In a thread, with the files still open: their rows are committed before they are let go.
             answer = await to_thread.run_sync(_answer, service, caller, key, form, kept)
-    except Problem:
-        # What was kept for an asset that could not be made must not stay behind.
+    finally:
+        # What was kept for an asset that could not be made, or has the bytes elsewhere, must not stay.
         await to_thread.run_sync(service.discard_unneeded, kept)
-        raise
     service.metrics.observe_stage("upload", time.perf_counter() - started)
     return answer
 
@@ -224,7 +219,10 @@ def _keep(
         custom=fields.custom,
     )
     with named(NameTaken, "external-id-taken", caller):
-        return _Outcome(name, service.editing.upload(fields.collection, upload), None)
+        uploaded = service.editing.upload(fields.collection, upload, is_sound=service.has_original)
+    if uploaded.status == "created":
+        kept.remove(original.sha256)
+    return _Outcome(name, uploaded, None)
 
 
 def _read_fields(form: Form[Incoming]) -> UploadFields:

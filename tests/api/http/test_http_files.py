@@ -1,0 +1,325 @@
+"""Pictures over HTTP: originals, thumbnails, crops and masks, and what may be read at all."""
+
+from __future__ import annotations
+
+import io
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from made_service import Served, Shelf, cut_off, jpeg, noisy, png, refused
+from PIL import Image
+
+from regard.api.http.schemas import AssetDocument
+from regard.core.masks import Mask
+
+YEAR = "private, max-age=31536000, immutable"
+
+
+def opened(data: bytes) -> Image.Image:
+    picture = Image.open(io.BytesIO(data))
+    picture.load()
+    return picture
+
+
+def imported(shelf: Shelf, data: bytes) -> tuple[Path, AssetDocument]:
+    """A photograph in the root, and its asset."""
+    folder = shelf.folder(a=data)
+    shelf.bring(folder)
+    return folder / "a.png", next(iter(shelf.client.assets.iterate(shelf.within)))
+
+
+def problem(answer: Any) -> str:
+    assert answer.headers["content-type"] == "application/problem+json", answer.text
+    name: str = answer.json()["type"]
+    return name.removeprefix("/v1/problems/")
+
+
+def test_an_original_comes_byte_for_byte(served: Served, shelf: Shelf) -> None:
+    data = noisy()
+    for asset in (shelf.add(data)[0], imported(served.shelf(), data)[1]):
+        out = io.BytesIO()
+        assert shelf.client.assets.original(asset.id, out) == len(data)
+        assert out.getvalue() == data
+    answer = served.raw().get(asset.urls.original)
+    assert answer.headers["content-type"] == "image/jpeg"
+    assert answer.headers["content-length"] == str(len(data))
+    assert answer.headers["content-disposition"].startswith("inline")
+    assert "sandbox" in answer.headers["content-security-policy"]
+    assert answer.headers["x-content-type-options"] == "nosniff"
+
+
+def test_a_part_of_an_original(served: Served, shelf: Shelf) -> None:
+    data = png()
+    [asset] = shelf.add(data)
+    size, raw = len(data), served.raw()
+
+    def part(value: str, **headers: str) -> tuple[int, bytes, str | None]:
+        answer = raw.get(asset.urls.original, headers={"Range": value, **headers})
+        return answer.status_code, answer.content, answer.headers.get("content-range")
+
+    assert part("bytes=0-3") == (206, data[:4], f"bytes 0-3/{size}")
+    assert part("bytes=4-") == (206, data[4:], f"bytes 4-{size - 1}/{size}")
+    assert part("bytes=-5") == (206, data[-5:], f"bytes {size - 5}-{size - 1}/{size}")
+    assert part("bytes=-99999999") == (206, data, f"bytes 0-{size - 1}/{size}")
+    assert part("bytes=2-99999999") == (206, data[2:], f"bytes 2-{size - 1}/{size}")
+    assert part(f"bytes={size}-")[::2] == (416, f"bytes */{size}")
+    for other in ("lines=0-3", "bytes=0-1,3-4", "bytes=x", "bytes=-", "bytes=3-1"):
+        assert part(other)[:2] == (200, data), other
+    # Of a file that is another by now a part is of no use.
+    tag = raw.get(asset.urls.original).headers["etag"]
+    assert part("bytes=0-3", **{"If-Range": tag})[0] == 206
+    assert part("bytes=0-3", **{"If-Range": '"other"'})[:2] == (200, data)
+
+
+def test_an_original_that_is_known_is_not_sent_again(served: Served, shelf: Shelf) -> None:
+    [asset] = shelf.add(png())
+    raw = served.raw()
+    first = raw.get(asset.urls.original)
+    tag = first.headers["etag"]
+    for known in (tag, f'"x", {tag}'):
+        again = raw.get(asset.urls.original, headers={"If-None-Match": known})
+        assert (again.status_code, again.content) == (304, b"")
+        assert again.headers["etag"] == tag
+    assert raw.get(asset.urls.original, headers={"If-None-Match": '"x"'}).status_code == 200
+
+
+def test_an_attachment_is_called_what_it_was(served: Served, shelf: Shelf) -> None:
+    name = "naïve '; 🌊.png"
+    answer = shelf.client.assets.upload((name, png()), collection=shelf.name)
+    [item] = answer.items
+    assert item.asset is not None
+    shown = served.raw().get(item.asset.urls.original, params={"download": True})
+    assert shown.headers["content-disposition"] == (
+        "attachment; filename*=UTF-8''na%C3%AFve%20%27%3B%20%F0%9F%8C%8A.png"
+    )
+
+
+def test_what_no_browser_shows_is_an_attachment(served: Served, shelf: Shelf) -> None:
+    [item] = shelf.send(cut_off(noisy())).items
+    for job in shelf.client.jobs.iterate(collection=[shelf.name]):
+        served.wait(job)
+    assert item.asset is not None
+    answer = served.raw().get(item.asset.urls.original)
+    assert answer.headers["content-type"] == "application/octet-stream"
+    assert answer.headers["content-disposition"].startswith("attachment")
+
+
+def replaced(path: Path, outside: Path) -> None:
+    status = path.stat()
+    path.write_bytes(png("blue", size=(8, 8)))
+    os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns + 10**9))
+
+
+def removed(path: Path, outside: Path) -> None:
+    path.unlink()
+
+
+def turned_into_folder(path: Path, outside: Path) -> None:
+    path.unlink()
+    path.mkdir()
+
+
+def turned_into_pipe(path: Path, outside: Path) -> None:
+    path.unlink()
+    os.mkfifo(path)
+
+
+def swapped_for_link(path: Path, outside: Path) -> None:
+    """A link to a file elsewhere that has the very stamp of the one that was indexed."""
+    status = path.stat()
+    secret = outside / f"secret-{path.parent.name}"
+    secret.write_bytes(b"s" * status.st_size)
+    os.utime(secret, ns=(status.st_atime_ns, status.st_mtime_ns))
+    path.unlink()
+    path.symlink_to(secret)
+
+
+def folder_swapped_for_link(path: Path, outside: Path) -> None:
+    moved = outside / path.parent.name
+    path.parent.rename(moved)
+    path.parent.symlink_to(moved)
+
+
+@pytest.mark.parametrize(
+    ("happens", "name", "status"),
+    [
+        (replaced, "original-changed", 409),
+        (removed, "original-gone", 410),
+        (turned_into_folder, "original-changed", 409),
+        (turned_into_pipe, "original-changed", 409),
+        (swapped_for_link, "outside-roots", 403),
+        (folder_swapped_for_link, "outside-roots", 403),
+    ],
+)
+def test_only_the_file_that_was_indexed_is_served(
+    served: Served,
+    shelf: Shelf,
+    happens: Callable[[Path, Path], None],
+    name: str,
+    status: int,
+) -> None:
+    """The guard is `open_original`: without its stamp and its folders whatever lies there is served."""
+    path, asset = imported(shelf, noisy())
+    region = shelf.client.assets.get(asset.id).regions[0]
+    happens(path, served.outside)
+    raw = served.raw()
+    for address in (asset.urls.original, asset.urls.thumbnail, region.urls.crop):
+        answer = raw.get(address)
+        assert (answer.status_code, problem(answer)) == (status, name), address
+    reader = served.raw(served.key("read"))
+    assert problem(reader.get(asset.urls.original)) == name
+    assert str(served.folder) not in reader.get(asset.urls.original).text
+
+
+def test_a_managed_file_swapped_for_a_link_is_refused(served: Served, shelf: Shelf) -> None:
+    [asset] = shelf.add(noisy())
+    [path] = (served.home / "originals").rglob(asset.sha256 or "-")  # type: ignore[attr-defined]
+    swapped_for_link(path, served.outside)
+    with refused("outside-roots"):
+        shelf.client.assets.original(asset.id, io.BytesIO())
+
+
+# Thumbnails
+
+
+@pytest.mark.parametrize("size", [256, 512, 1024])
+def test_a_thumbnail_is_a_small_webp(served: Served, shelf: Shelf, size: int) -> None:
+    [asset] = shelf.add(jpeg("red", "blue", size=(1200, 900)))
+    picture = opened(shelf.client.assets.thumbnail(asset.id, size))  # type: ignore[arg-type]
+    assert picture.format == "WEBP"
+    assert picture.size == (size, size * 3 // 4)
+    red = np.asarray(picture.convert("RGB"))[:, : size // 4].mean(axis=(0, 1))
+    assert np.abs(red - (220, 30, 30)).max() < 25
+    assert "exif" not in picture.info
+
+
+def test_a_small_photograph_stays_as_small_as_it_is(shelf: Shelf) -> None:
+    [asset] = shelf.add(png(size=(40, 30)))
+    assert opened(shelf.client.assets.thumbnail(asset.id, 1024)).size == (40, 30)
+
+
+def test_a_thumbnail_is_kept_for_good_under_its_contents_name_alone(
+    served: Served, shelf: Shelf
+) -> None:
+    asset, other = shelf.add(png(), png())
+    raw = served.raw()
+    itself = f"/v1/assets/{asset.id}/thumbnail"
+    assert f"{itself}?v=" in asset.urls.thumbnail
+    for address, caching in (
+        (asset.urls.thumbnail, YEAR),
+        (asset.urls.thumbnail_512, YEAR),
+        (itself, "private, no-cache"),
+        (f"{itself}?v=", "private, no-cache"),
+        (f"{itself}?v=0", "private, no-cache"),
+        (f"{itself}?v={shelf.client.assets.get(other.id).sha256}", "private, no-cache"),
+    ):
+        answer = raw.get(address)
+        assert answer.status_code == 200
+        assert answer.headers["cache-control"] == caching, address
+        tag = answer.headers["etag"]
+        again = raw.get(address, headers={"If-None-Match": tag})
+        assert (again.status_code, again.content) == (304, b"")
+        assert again.headers["cache-control"] == caching
+    tags = {
+        raw.get(address).headers["etag"]
+        for address in (asset.urls.thumbnail, asset.urls.thumbnail_512, other.urls.thumbnail)
+    }
+    assert len(tags) == 3
+    for size in ("0", "257", "2048", "x"):
+        assert raw.get(itself, params={"size": size}).status_code == 422
+
+
+def test_a_new_content_has_new_addresses(served: Served, shelf: Shelf) -> None:
+    path, asset = imported(shelf, png("red", size=(30, 30)))
+    before = served.raw().get(asset.urls.thumbnail)
+    path.write_bytes(png("blue", size=(32, 30)))
+    shelf.bring(path.parent)
+    now = shelf.client.assets.get(asset.id)
+    assert now.urls.thumbnail != asset.urls.thumbnail
+    after = served.raw().get(now.urls.thumbnail)
+    assert after.headers["etag"] != before.headers["etag"]
+    assert opened(after.content).size == (32, 30)
+
+
+def test_a_turned_photograph_is_shown_upright(shelf: Shelf) -> None:
+    """Orientation 6: the picture lies on its side in the file."""
+    with io.BytesIO() as file:
+        exif = Image.Exif()
+        exif[0x0112] = 6
+        Image.new("RGB", (60, 40), (200, 30, 30)).save(file, "JPEG", exif=exif)
+        data = file.getvalue()
+    [asset] = shelf.add(data)
+    assert (asset.width, asset.height) == (40, 60)
+    assert opened(shelf.client.assets.thumbnail(asset.id)).size == (40, 60)
+
+
+# Regions
+
+
+def test_a_region_its_crop_and_its_mask(served: Served, shelf: Shelf) -> None:
+    [asset] = shelf.add(png("red", "blue", size=(64, 32)))
+    regions = shelf.client.assets.get(asset.id).regions
+    assert [region.bbox for region in regions] == [
+        [0, 0, 32, 16], [32, 0, 32, 16], [0, 16, 32, 16], [32, 16, 32, 16],
+    ]  # fmt: skip
+    for region, colour in zip(regions, ("red", "blue", "red", "blue"), strict=True):
+        got = shelf.client.regions.get(region.id)
+        assert got.asset.id == asset.id
+        assert got.model_dump(exclude={"asset"}) == region.model_dump()
+        crop = opened(shelf.client.regions.crop(region.id))
+        assert (crop.format, crop.size) == ("WEBP", (32, 16))
+        mean = np.asarray(crop.convert("RGB")).mean(axis=(0, 1))
+        assert mean.argmax() == (0 if colour == "red" else 2)
+        mask = opened(shelf.client.regions.mask(region.id))
+        assert (mask.format, mask.size) == ("PNG", (64, 32))
+        pixels = np.asarray(mask)
+        assert set(np.unique(pixels)) == {0, 255}
+        x, y, width, height = region.bbox
+        assert (pixels[y : y + height, x : x + width] == 255).all()
+        assert (pixels == 255).sum() == region.area == width * height
+        runs = shelf.client.regions.mask_run_lengths(region.id)
+        decoded = Mask(*runs.size, runs.counts.encode()).to_array()
+        assert (decoded == (pixels == 255)).all()
+        for address in (region.urls.crop, region.urls.mask):
+            assert served.raw().get(address).headers["cache-control"] == YEAR
+
+
+def test_similar_finds_other_regions_and_photographs(served: Served, shelf: Shelf) -> None:
+    red, mixed, blue = shelf.add(png("red"), png("red", "blue"), png("blue"))
+    region = shelf.client.assets.get(mixed.id).regions[1]
+    hits = shelf.client.regions.similar(region.id, shelf.within, limit=20).hits
+    assert len(hits) == 11
+    assert region.id not in {hit.region.id for hit in hits if hit.region}
+    # The blue ones first: one more of its own photograph, four of the blue.
+    assert {hit.asset.id for hit in hits[:5]} == {mixed.id, blue.id}
+    of_images = shelf.client.regions.similar(region.id, shelf.within, target="image").hits
+    assert of_images[0].asset.id == blue.id
+    alike = shelf.client.assets.similar(red.id, shelf.within).hits
+    assert [hit.asset.id for hit in alike] == [mixed.id, blue.id]
+    first = shelf.client.assets.similar(red.id, shelf.within, limit=1)
+    assert first.next is not None
+    rest = shelf.client.assets.similar(red.id, shelf.within, limit=1, cursor=first.next)
+    assert [hit.asset.id for hit in (*first.hits, *rest.hits)] == [mixed.id, blue.id]
+    assert rest.next is None
+
+
+@pytest.mark.parametrize("id", ["r0", "r999999999", "a1", "x"])
+def test_what_is_no_region_is_not_found(served: Served, id: str) -> None:
+    regions = served.client.regions
+    for call in (regions.get, regions.crop, regions.mask, regions.mask_run_lengths,
+                 regions.similar):  # fmt: skip
+        with refused("not-found"):
+            call(id)
+
+
+def test_regions_go_with_what_they_were_found_on(served: Served, shelf: Shelf) -> None:
+    [asset] = shelf.add(png())
+    region = shelf.client.assets.get(asset.id).regions[0].id
+    shelf.client.assets.delete(asset.id)
+    served.client.trash.empty(shelf.name)
+    with refused("not-found"):
+        shelf.client.regions.get(region)

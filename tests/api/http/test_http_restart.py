@@ -1,0 +1,122 @@
+"""A server that ends in the midst of work: what it had taken on goes on by itself, once."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import shutil
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from made_library import regard
+from made_service import WAIT, Served, Shelf, png
+
+from regard.core.catalog import FileStamp
+from regard.indexer.decode import inspect_photo
+from regard.storage.asset_editing import SqlAssetEditing, Upload
+from regard.storage.catalog import open_catalog
+from regard.storage.originals import Originals
+
+
+@pytest.fixture
+def frail(
+    database_url: str | None, tmp_path: Path, request: pytest.FixtureRequest
+) -> Iterator[Served]:
+    """A server that a test may end, on a database of its own."""
+    url = None if database_url is None else request.getfixturevalue("postgres_url")()
+    with contextlib.ExitStack() as opened:
+        yield opened.enter_context(Served(tmp_path, url))
+
+
+def until_done(served: Served, job: str, count: int) -> None:
+    deadline = time.monotonic() + WAIT
+    while served.client.jobs.get(job).done < count:
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+def expect_whole(served: Served, counts: dict[Shelf, int]) -> None:
+    """Each photograph is there once, indexed, found, and all that is stored of it is sound."""
+    for shelf, count in counts.items():
+        assets = list(served.client.assets.iterate(shelf.within))
+        assert len(assets) == count
+        assert {asset.state for asset in assets} == {"indexed"}
+        assert len({asset.file_name for asset in assets}) == count
+        assert sorted(shelf.found()) == sorted(asset.id for asset in assets)
+    total, held = sum(counts.values()), served.client.info().counts
+    assert (held.assets, held.contents, held.regions) == (total, total, 4 * total)
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in served.environ.items():
+            patch.setenv(name, value)
+        outcome = regard("verify", "--home", served.home)
+    assert outcome.code == 0, outcome
+
+
+def store_without_job(served: Served, collection: str, data: bytes) -> None:
+    """What a kill between the two commits of an upload leaves."""
+    catalog = open_catalog(
+        served.environ.get("REGARD_DATABASE_URL") or served.home / "catalog.sqlite3"
+    )
+    with Originals(served.home / "originals").incoming() as incoming:
+        incoming.write(data)
+        kept = incoming.keep()
+        photo = inspect_photo(data, kept.sha256)
+        stamp = FileStamp(kept.path, kept.size, kept.mtime_ns)
+        upload = Upload(stamp, photo.content, photo.facts, file_name="alone.png")
+        SqlAssetEditing(catalog).upload(collection, upload)
+    catalog.close()
+
+
+def test_what_was_taken_on_goes_on_by_itself_after_every_end(frail: Served) -> None:
+    """An import in its midst, uploads that were answered and not begun, and one that lost its job."""
+    shelf, lost = frail.shelf(), frail.shelf()
+    folder = shelf.folder(**{f"p{number}": png(size=(8, 8)) for number in range(160)})
+    imported = shelf.bring(folder, wait=False)
+    sent = [png(size=(8, 8)) for _ in range(20)]
+    uploaded = shelf.client.assets.upload(
+        *((f"sent {number}.png", data) for number, data in enumerate(sent)), collection=shelf.name
+    )
+    until_done(frail, imported.id, 10)
+    frail.close_clients()
+    frail.server.stop()
+    alone = png(size=(8, 8))
+    store_without_job(frail, lost.name, alone)
+    frail.server.start()
+    frail.client = frail.with_key(None)
+    until_done(frail, imported.id, frail.client.jobs.get(imported.id).done + 10)
+    frail.restart(kill=True)
+    ended = frail.wait(imported)
+    assert (ended.done, ended.failed) == (160, 0)
+    assert frail.wait(uploaded.job).done == 20
+    jobs = list(frail.client.jobs.iterate())
+    assert [job.collection.name for job in jobs] == [lost.name, shelf.name, shelf.name]
+    frail.wait(jobs[0])
+    assert sorted(frail.originals().values()) == sorted([*sent, alone])
+    expect_whole(frail, {shelf: 180, lost: 1})
+
+
+def test_a_home_that_was_copied_elsewhere_keeps_its_uploads(tmp_path: Path) -> None:
+    data = png()
+    with Served(tmp_path, None) as served:
+        [asset] = served.shelf("mine").add(data)
+        served.client.assets.thumbnail(asset.id)
+    there = tmp_path / "elsewhere"
+    there.mkdir()
+    # As `cp -r` does: the files are as new.
+    shutil.copytree(served.home, there / "home", copy_function=shutil.copyfile)
+    shutil.rmtree(served.home)
+    with Served(there, None) as served:
+        shelf = served.shelf("mine")
+        out = io.BytesIO()
+        served.client.assets.original(asset.id, out)
+        assert out.getvalue() == data
+        assert served.client.assets.thumbnail(asset.id, 512)
+        assert shelf.found() == [asset.id]
+        assert shelf.send(data).items[0].status == "existing"
+        job = served.wait(served.client.jobs.reindex("mine"))
+        assert job.failed == 0
+        served.client.assets.delete(asset.id)
+        served.client.trash.empty()
+        assert served.originals() == {}

@@ -1,0 +1,205 @@
+"""Searches over HTTP: every kind of query, weights, pages, and what is no query."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from made_service import Served, Shelf, png, refused
+
+from regard.api.http.schemas import SearchAnswer
+
+COLOURS = ("red", "blue", "green", "yellow")
+
+
+@pytest.fixture(scope="module")
+def filled(served: Served) -> tuple[Shelf, dict[str, str]]:
+    """Photographs of one colour and of two, and their ids by colours."""
+    shelf = served.shelf()
+    mixes = [(colour,) for colour in COLOURS] + [
+        (one, two) for one in COLOURS for two in COLOURS if one < two
+    ]
+    assets = shelf.add(
+        *(png(*mix, size=(32, 32), seed=9_000_000 + number) for number, mix in enumerate(mixes))
+    )
+    return shelf, {"+".join(mix): asset.id for mix, asset in zip(mixes, assets, strict=True)}
+
+
+def asked(filled: tuple[Shelf, dict[str, str]], text: str | None = None, **terms: Any) -> list[str]:
+    """The colours of all hits, best first."""
+    shelf, ids = filled
+    answer = shelf.client.search(text, filters=shelf.within, limit=100, **terms)
+    of = {id: name for name, id in ids.items()}
+    assert [hit.rank for hit in answer.hits] == list(range(1, len(answer.hits) + 1))
+    scores = [hit.score for hit in answer.hits]
+    assert scores == sorted(scores, reverse=True)
+    return [of[hit.asset.id] for hit in answer.hits]
+
+
+def have(found: list[str], colour: str) -> bool:
+    """Whether the first four, which are all that have a colour, have it."""
+    return all(colour in name for name in found[:4])
+
+
+def test_a_text_finds_what_it_names(served: Served, filled: tuple[Shelf, dict[str, str]]) -> None:
+    shelf, ids = filled
+    found = asked(filled, "a blue thing")
+    assert have(found, "blue")
+    assert len(found) == len(ids) == len(set(found))
+    answer = shelf.client.search("blue", filters=shelf.within, limit=3)
+    hit = answer.hits[0]
+    assert answer.matched
+    assert answer.query == {"text": "blue", "target": "image"}
+    assert hit.asset == shelf.client.assets.list(shelf.within).items[
+        [item.id for item in shelf.client.assets.list(shelf.within).items].index(hit.asset.id)
+    ]  # fmt: skip
+    assert hit.asset.caption == "A mostly blue photograph."
+    assert hit.region is None or hit.region.urls.crop.startswith(f"/v1/regions/{hit.region.id}/")
+    assert {channel.kind for channel in hit.channels} <= {"image", "region", "caption", "keyword"}
+    got = served.raw().get("/v1/search", params={"q": "blue", "collection": shelf.name, "limit": 3})
+    assert [hit["asset"]["id"] for hit in got.json()["hits"]] == [
+        hit.asset.id for hit in answer.hits
+    ]
+
+
+def test_a_negative_text_turns_away_from_what_it_names(
+    filled: tuple[Shelf, dict[str, str]],
+) -> None:
+    with_red = asked(filled, "blue", negative_text="red", weights={"negative_text": 1.0})
+    place = with_red.index("blue+red")
+    assert place > max(map(with_red.index, ("blue", "blue+green", "blue+yellow")))
+    assert place > asked(filled, "blue").index("blue+red")
+
+
+def test_a_picture_and_a_part_of_it(filled: tuple[Shelf, dict[str, str]]) -> None:
+    picture = ("x.png", png("green", "yellow", size=(40, 40), seed=1))
+    assert asked(filled, image=picture)[0] == "green+yellow"
+    assert have(asked(filled, image=picture, box=[0, 0, 20, 40]), "green")
+    assert have(asked(filled, image=picture, box=[20, 0, 20, 40]), "yellow")
+    # Beyond the picture's edge there is nothing: the box is what lies on it.
+    for box in ([0, 0, 0, 5], [100, 100, 5, 5]):
+        with pytest.raises(Exception, match=r".") as told:
+            asked(filled, image=picture, box=box)
+        assert told.value.status == 422  # type: ignore[attr-defined]
+
+
+def test_what_is_like_something_stored(filled: tuple[Shelf, dict[str, str]]) -> None:
+    shelf, ids = filled
+    found = asked(filled, like=ids["red"])
+    assert "red" not in found
+    assert all("red" in name for name in found[:3])
+    region = shelf.client.assets.get(ids["green+red"]).regions[0].id
+    assert asked(filled, like=region, target="region").count("green") == 4
+
+
+def test_terms_are_weighed_together(filled: tuple[Shelf, dict[str, str]]) -> None:
+    _, ids = filled
+    picture = ("x.png", png("green", seed=2))
+    both = asked(filled, "yellow", image=picture)
+    assert "green+yellow" in both[:3]
+    assert "green" in both[:6]
+    assert have(asked(filled, "yellow", image=picture, weights={"image": 30.0}), "green")
+    assert have(asked(filled, "yellow", image=picture, weights={"text": 30.0}), "yellow")
+    everything = asked(
+        filled, "yellow", image=picture, like=ids["red"], negative_text="blue",
+        weights={"text": 1.0, "image": 1.0, "like": 1.0, "negative_text": 1.0},
+    )  # fmt: skip
+    assert len(everything) == len(ids) - 1
+    assert everything.index("blue") > everything.index("yellow")
+
+
+@pytest.mark.parametrize("target", ["image", "region"])
+@pytest.mark.parametrize("query", ["text", "like", "composed"])
+def test_pages_are_one_long_answer(
+    filled: tuple[Shelf, dict[str, str]], target: Any, query: str
+) -> None:
+    shelf, ids = filled
+    terms: dict[str, dict[str, Any]] = {
+        "text": {},
+        "like": {"like": ids["red"]},
+        "composed": {"like": ids["red"], "negative_text": "green"},
+    }
+    text = None if query == "like" else "blue"
+
+    def key(answer: SearchAnswer) -> list[tuple[object, ...]]:
+        return [
+            (hit.rank, hit.asset.id, hit.region and hit.region.id, round(hit.score, 6))
+            for hit in answer.hits
+        ]
+
+    def page(limit: int, cursor: str | None = None) -> SearchAnswer:
+        return shelf.client.search(
+            text, filters=shelf.within, target=target, limit=limit, cursor=cursor, **terms[query]
+        )
+
+    whole = page(200)
+    assert whole.next is None
+    count = len(ids) - (query != "text")
+    assert len(whole.hits) == count * (4 if target == "region" else 1)
+    for size in (1, 4, len(whole.hits)) if target == "image" else (7, len(whole.hits)):
+        found: list[tuple[object, ...]] = []
+        answer = page(size)
+        while True:
+            found += key(answer)
+            if answer.next is None:
+                break
+            assert len(answer.hits) == size
+            answer = page(size, answer.next)
+        assert found == key(whole)
+
+
+def test_what_is_no_query_is_told(served: Served) -> None:
+    raw = served.raw()
+    for body in (
+        {}, {"negative_text": "x"}, {"text": ""}, {"text": "x", "weights": {"text": 0}},
+        {"text": "x", "weights": {"colour": 1}}, {"text": "x", "limit": 0}, {"text": "x", "limit": 501},
+        {"text": "x", "target": "video"}, {"text": "x", "box": [0, 0, 1, 1]}, {"like": "x"},
+        {"text": "x", "facets": ["colour"]}, {"text": "x", "filters": {"colour": "red"}},
+        {"text": "x" * 2001}, {"text": "x", "filters": {"custom": {"a": [1]}}},
+    ):  # fmt: skip
+        answer = raw.post("/v1/search", json=body)
+        assert answer.status_code == 422, (body, answer.text)
+        assert answer.json()["type"] in {
+            "/v1/problems/validation", "/v1/problems/unanswerable-query",
+        }  # fmt: skip
+    for like in ("a999999999", "r999999999"):
+        assert raw.post("/v1/search", json={"like": like}).status_code == 404
+    assert raw.post("/v1/search", content=b"{").status_code in {415, 422}
+    assert raw.get("/v1/search").status_code == 422
+    picture = ("x.png", b"no picture")
+    assert raw.post("/v1/search", files={"image": picture}).status_code == 422
+    assert raw.post("/v1/search", files={"picture": picture}).status_code == 422
+    query = json.dumps({"box": [0, 0, -1, 1]})
+    form = {"image": ("x.png", png()), "query": (None, query)}
+    assert raw.post("/v1/search", files=form).status_code == 422
+
+
+def test_odd_texts_are_answered(filled: tuple[Shelf, dict[str, str]]) -> None:
+    shelf, ids = filled
+    for text in ("\0", "*", '"', "🌊", "red" * 600, "' OR 1=1 --", "\u202e", "NEAR(", "a" * 2000):
+        answer = shelf.client.search(text, filters=shelf.within, limit=100)
+        assert len(answer.hits) == len(ids), text
+
+
+def test_what_waits_to_be_analysed_can_not_be_asked_with(served: Served) -> None:
+    shelf = served.shelf()
+    # Those before it keep the worker at work for a while.
+    answer = shelf.send(*(png() for _ in range(20)))
+    item = answer.items[-1]
+    assert item.asset is not None
+    # The worker may be as quick; then it is an answer.
+    told = served.raw().post("/v1/search", json={"like": item.asset.id})
+    state = shelf.client.assets.get(item.asset.id).state
+    assert told.status_code == 422 or state == "indexed", told.text
+    served.wait(answer.job)
+
+
+def test_an_empty_library_is_an_answer(served: Served) -> None:
+    served.client.collections.create("nothing in it")
+    from regard.api.client import Filters
+
+    answer = served.client.search("red", filters=Filters(collection=["nothing in it"]))
+    assert (answer.hits, answer.matched, answer.next) == ([], False, None)
+    with refused("not-found"):
+        served.client.search("red", filters=Filters(collection=["nowhere"]))

@@ -1,0 +1,283 @@
+"""Where a server may stand: keys beyond loopback, hosts and origins, headers, health and figures."""
+
+from __future__ import annotations
+
+import re
+import socket
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import pytest
+from made_library import regard_process
+from made_service import Served, Shelf, png, refused
+
+from regard.api.client import Client
+
+NAME = "dam.example"
+
+
+@pytest.fixture(scope="module")
+def known(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Served, str]]:
+    """A server that goes by another name too, so that it asks for keys; and a key."""
+    folder = tmp_path_factory.mktemp("known")
+    made = regard_process(
+        *("keys", "create", "first", "--scope", "admin", "--home", folder / "home")
+    )
+    key = made.out.decode().strip()
+    with Served(folder, None, "--allow-host", NAME) as served:
+        yield served, key
+
+
+# Keys
+
+
+@pytest.mark.parametrize(
+    "arguments", [("--host", "0.0.0.0"), ("--host", "::"), ("--allow-host", NAME)]
+)
+def test_beyond_loopback_no_server_starts_without_a_key(
+    tmp_path: Path, arguments: tuple[str, ...]
+) -> None:
+    """The guard is `check_may_start`."""
+    outcome = regard_process(
+        *("serve", *arguments, "--port", "0", "--home", tmp_path / "home", "--profile", "fake")
+    )
+    if "can't listen" not in outcome.err:
+        outcome.expect_sentence(3, "keys", "regard keys create")
+
+
+def test_a_flag_starts_it_without_keys(tmp_path: Path) -> None:
+    with Served(tmp_path, None, "--host", "0.0.0.0", "--without-keys") as served:
+        info = served.client.info()
+        assert (info.scope, info.keys_required) == ("admin", False)
+
+
+def test_every_call_needs_a_key_where_keys_are_needed(known: tuple[Served, str]) -> None:
+    """The guard is Access's `required`."""
+    served, key = known
+    raw = served.raw()
+    document = served.raw(key).get("/v1/openapi.json").json()
+    tried = 0
+    for path, item in document["paths"].items():
+        for method in item:
+            answer = raw.request(method, path.replace("{id}", "a1"))
+            if path in {"/healthz", "/readyz"}:
+                assert answer.status_code == 200
+            elif path == "/v1/session":
+                assert answer.status_code in {204, 422}
+            else:
+                assert answer.status_code == 401, (method, path, answer.text)
+                assert answer.json()["type"] == "/v1/problems/key-required"
+                tried += 1
+    assert tried > 25
+    for path in ("/v1/docs", "/v1/openapi.json"):
+        assert raw.get(path).status_code == 401
+    # The page asks for the key; it holds nothing itself.
+    assert raw.get("/").status_code == 200
+    assert served.with_key(key).info().keys_required
+
+
+def test_a_revoked_key_ends_within_a_second(known: tuple[Served, str]) -> None:
+    served, key = known
+    admin = served.with_key(key)
+    made = regard_process("keys", "create", "short", "--scope", "read", "--home", served.home)
+    secret = made.out.decode().strip()
+    number = re.search(r"the key (\d+)", made.err)
+    assert number is not None
+    client = served.with_key(secret)
+    client.info()
+    assert regard_process("keys", "revoke", number[1], "--home", served.home).code == 0
+    time.sleep(1)
+    with refused("key-invalid"):
+        client.info()
+    admin.info()
+
+
+def test_a_browser_keeps_its_key_in_a_cookie(known: tuple[Served, str]) -> None:
+    served, key = known
+    raw = served.raw()
+    assert raw.post("/v1/session", json={"key": "x"}).status_code == 401
+    answer = raw.post("/v1/session", json={"key": key})
+    assert answer.status_code == 204
+    attributes = {part.strip().lower() for part in answer.headers["set-cookie"].split(";")}
+    assert {"httponly", "samesite=strict", "path=/"} <= attributes
+    assert raw.get("/v1/info").status_code == 200
+    raw.delete("/v1/session")
+    assert raw.get("/v1/info").status_code == 401
+
+
+# Hosts and origins
+
+
+@pytest.mark.parametrize(
+    ("host", "status"),
+    [
+        ("evil.example", 421), ("127.0.0.1.evil.example", 421), ("localhost.evil.example:80", 421),
+        ("10.0.0.1", 421), ("localhost", 200), ("127.0.0.1:1", 200), ("[::1]:8420", 200), ("", 400),
+    ],
+)  # fmt: skip
+def test_a_foreign_host_is_refused(served: Served, host: str, status: int) -> None:
+    """The guard is HostGuard: a name of theirs that points here lets a foreign page read everything."""
+    for path in ("/v1/info", "/", "/healthz", "/v1/assets/a1/original"):
+        answer = served.raw().get(path, headers={"Host": host})
+        if status == 200:
+            assert answer.status_code in {200, 404}
+        else:
+            assert answer.status_code == status, path
+
+
+@pytest.mark.parametrize(
+    "origin", ["https://evil.example", "null", "http://127.0.0.1:1", "file://"]
+)
+def test_a_foreign_origin_can_not_post_nor_read(served: Served, shelf: Shelf, origin: str) -> None:
+    """The guard is OriginGuard: a foreign page can post forms to loopback too."""
+    raw = served.raw()
+    for answer in (
+        raw.post(
+            "/v1/assets",
+            files={"file": ("x.png", png())},
+            data={"collection": shelf.name},
+            headers={"Origin": origin},
+        ),
+        raw.get("/v1/info", headers={"Origin": origin}),
+        raw.options("/v1/info", headers={"Origin": origin, "Access-Control-Request-Method": "GET"}),
+        raw.get("/v1/info", headers={"Sec-Fetch-Site": "cross-site"}),
+    ):
+        assert answer.status_code == 403
+        assert answer.json()["type"] == "/v1/problems/origin-refused"
+        assert "access-control-allow-origin" not in answer.headers
+    names = {item.name for item in served.client.collections.iterate()}
+    assert shelf.name not in names
+
+
+def test_its_own_origin_may(served: Served) -> None:
+    raw = served.raw()
+    answer = raw.get(
+        "/v1/info", headers={"Origin": served.server.url, "Sec-Fetch-Site": "same-origin"}
+    )
+    assert answer.status_code == 200
+    assert "access-control-allow-origin" not in answer.headers
+    link = {
+        "Sec-Fetch-Site": "cross-site",
+        "Sec-Fetch-Mode": "navigate",
+        "Sec-Fetch-Dest": "document",
+    }
+    assert raw.get("/", headers=link).status_code == 200
+
+
+def test_cors_is_for_those_that_were_named(own: object) -> None:
+    origin = "https://dam.example"
+    served: Served = own("--cors-origin", origin)  # type: ignore[operator]
+    raw = served.raw()
+    asked = {"Origin": origin, "Access-Control-Request-Method": "GET"}
+    assert raw.options("/v1/info", headers=asked).headers["access-control-allow-origin"] == origin
+    assert raw.get("/v1/info", headers={"Origin": origin}).status_code == 200
+    assert raw.get("/v1/info", headers={"Origin": "https://evil.example"}).status_code == 403
+
+
+def test_every_answer_has_the_headers_that_bind_a_browser(served: Served, shelf: Shelf) -> None:
+    """The guard is SecurityHeaders."""
+    [asset] = shelf.add(png())
+    raw = served.raw()
+    answers = [
+        raw.get(path)
+        for path in ("/", "/v1/info", "/v1/nowhere", "/healthz", "/nowhere", asset.urls.original,
+                     asset.urls.thumbnail, "/v1/search?q=x", "/web/nowhere.js")
+    ]  # fmt: skip
+    answers += [raw.post("/v1/search", json={}), raw.get("/", headers={"Host": "evil.example"})]
+    for answer in answers:
+        policy = answer.headers["content-security-policy"]
+        assert "unsafe-inline" not in policy
+        assert "default-src 'none'" in policy
+        assert answer.headers["x-content-type-options"] == "nosniff"
+        assert answer.headers["x-frame-options"] == "DENY"
+        assert answer.headers["referrer-policy"] == "no-referrer"
+        assert answer.headers["cross-origin-resource-policy"] == "same-origin"
+        assert "server" not in answer.headers
+    assert raw.get("/v1/info").headers["cache-control"] == "no-store"
+
+
+# Health and figures
+
+
+def test_health_readiness_info_and_figures(served: Served, shelf: Shelf) -> None:
+    shelf.add(png())
+    shelf.found()
+    client = served.client
+    assert client.health().status == "ok"
+    assert client.ready().status == "ready"
+    info = client.info()
+    assert (info.profile, info.roots, info.collections, info.scope) == (
+        "fake", ["photos"], None, "admin",
+    )  # fmt: skip
+    assert info.spaces == {"fake-colour-1": 32}
+    counts = info.counts
+    assert counts.assets >= counts.contents > 0
+    assert counts.embeddings >= counts.regions > 0
+    figures = client.metrics()
+    for wanted in (
+        r'regard_http_request_seconds_count\{method="POST",route="/v1/search",status="200"\} [1-9]',
+        r'regard_stage_seconds_count\{stage="encode"\} [1-9]',
+        r'regard_stage_seconds_count\{stage="upload"\} [1-9]',
+        r'regard_jobs\{state="done"\} [1-9]',
+        r'regard_jobs\{state="queued"\} \d',
+        r'regard_index_rows\{kind="image",space="fake-colour-1"\} [1-9]',
+    ):
+        assert re.search(wanted, figures), wanted
+    # No path that a caller made up becomes a label.
+    served.raw().get("/v1/made-up")
+    assert "made-up" not in client.metrics()
+
+
+def test_a_server_whose_database_is_gone_is_not_ready(tmp_path: Path) -> None:
+    with Served(tmp_path, None) as served:
+        reader = served.raw(served.key("read"))
+        for path in served.home.glob("catalog.sqlite3*"):
+            path.rename(path.with_name(f"gone-{path.name}"))
+        (served.home / "catalog.sqlite3").mkdir()
+        time.sleep(1.2)
+        for path in ("/readyz", "/v1/assets", "/v1/search?q=red"):
+            answer = reader.get(path)
+            if answer.status_code == 200:
+                # Connections that were open still reach the file that was moved.
+                continue
+            assert answer.status_code in {401, 503}
+            assert str(tmp_path) not in answer.text
+        assert reader.get("/healthz").status_code == 200
+        (served.home / "catalog.sqlite3").rmdir()
+        for path in served.home.glob("gone-*"):
+            path.rename(path.with_name(path.name.removeprefix("gone-")))
+
+
+def test_nobody_but_this_machine_reaches_a_server_on_loopback(served: Served) -> None:
+    assert served.server.url.startswith("http://127.0.0.1:")
+
+
+def test_odd_requests_get_problems(served: Served) -> None:
+    raw = served.raw()
+    for method, path, status in (
+        ("PUT", "/v1/assets", 405), ("GET", "/v1", 404), ("GET", "/v1/assets/a1/nothing", 404),
+        ("POST", "/healthz", 405), ("GET", "/web/../../../etc/passwd", 404),
+        ("GET", "/web/%2e%2e/%2e%2e/pyproject.toml", 404), ("DELETE", "/v1/trash/empty", 405),
+    ):  # fmt: skip
+        answer = raw.request(method, path)
+        assert answer.status_code == status, (method, path)
+        assert answer.headers["content-type"] == "application/problem+json"
+        assert answer.json()["status"] == status
+
+
+def test_a_client_that_hangs_up_does_no_harm(served: Served, shelf: Shelf) -> None:
+    [asset] = shelf.add(png())
+    for _ in range(5):
+        with served.raw().stream("GET", asset.urls.original):
+            pass
+        address = urlsplit(served.server.url)
+        with socket.create_connection((address.hostname, address.port)) as half:
+            half.sendall(
+                b"POST /v1/assets HTTP/1.1\r\nHost: localhost\r\nContent-Length: 9999\r\n"
+                b"Content-Type: multipart/form-data; boundary=x\r\n\r\n--x\r\n"
+                b'Content-Disposition: form-data; name="file"; filename="a"\r\n\r\nhalf of it'
+            )
+    with Client(served.server.url) as client:
+        assert client.health().status == "ok"

@@ -1,0 +1,421 @@
+"""Uploads: one or many, once on disk, repeated, refused, limited, and told by their content."""
+
+from __future__ import annotations
+
+import datetime
+import hashlib
+import io
+import json
+import os
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+from made_library import painted
+from made_service import Served, Shelf, cut_off, jpeg, names, noisy, png, refused
+from PIL import Image
+
+MEGABYTE = 1 << 20
+
+
+def digest(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()
+
+
+def test_an_upload_becomes_an_asset_and_is_found(served: Served, shelf: Shelf) -> None:
+    picture = png("red", "green")
+    answer = shelf.client.assets.upload(
+        ("harbour.jpg", picture),
+        collection=shelf.name,
+        external_id="dam-1",
+        title="Harbour",
+        tags=["sea", "dawn", "sea"],
+        custom={"shoot": 7, "tree": {"a": [1, None]}},
+    )
+    [item] = answer.items
+    assert (item.status, item.problem, item.file_name) == ("created", None, "harbour.jpg")
+    asset = item.asset
+    assert asset is not None
+    assert (asset.title, asset.tags, asset.external_id) == ("Harbour", ["dawn", "sea"], "dam-1")
+    assert asset.custom == {"shoot": 7, "tree": {"a": [1, None]}}
+    assert (asset.width, asset.height, asset.format, asset.size) == (24, 16, "PNG", len(picture))
+    assert asset.path is None
+    assert asset.uri == asset.urls.original
+    assert answer.job is not None
+    assert answer.job.kind == "upload"
+    served.wait(answer.job)
+    assert shelf.client.assets.get(asset.id).state == "indexed"
+    assert shelf.found("red") == [asset.id]
+    assert served.originals()[digest(picture)] == picture
+
+
+def test_a_repeat_gives_the_asset_that_is_there(served: Served, shelf: Shelf) -> None:
+    picture = png()
+    [asset] = shelf.add(picture)
+    raw = served.raw()
+    files = {"file": ("other.png", picture)}
+    answer = raw.post("/v1/assets", files=files, data={"collection": shelf.name})
+    assert answer.status_code == 200
+    document = answer.json()
+    assert document["job"] is None
+    assert document["items"][0]["status"] == "existing"
+    assert document["items"][0]["asset"]["id"] == asset.id
+    assert document["items"][0]["asset"]["file_name"] == "0.png"
+    elsewhere = served.shelf()
+    assert elsewhere.send(picture).items[0].status == "created"
+    assert list(served.originals()).count(digest(picture)) == 1
+
+
+def test_many_are_taken_and_bad_ones_among_them_are_told(served: Served, shelf: Shelf) -> None:
+    good, again = png(), png()
+    shelf.add(again)
+    answer = shelf.send(good, b"no picture", again, b"", good, png()[:40])
+    assert [item.status for item in answer.items] == [
+        "created", "refused", "existing", "refused", "existing", "refused",
+    ]  # fmt: skip
+    problems = [item.problem and item.problem["type"].rsplit("/")[-1] for item in answer.items]
+    assert problems == [
+        None, "unsupported-media", None, "unsupported-media", None, "unusable-image",
+    ]  # fmt: skip
+    assert len(shelf.ids()) == 2
+    assert digest(b"no picture") not in served.originals()
+
+
+@pytest.mark.parametrize(
+    ("data", "problem"),
+    [
+        (b"", "unsupported-media"),
+        (b"<html><script>alert(1)</script></html>", "unsupported-media"),
+        (b"<svg xmlns='http://www.w3.org/2000/svg'/>", "unsupported-media"),
+        (b"%PDF-1.7", "unsupported-media"),
+        (b"\xff\xd8\xff\xe0 not really", "unusable-image"),
+    ],
+)
+def test_the_type_is_told_by_the_content_not_the_name(
+    served: Served, shelf: Shelf, data: bytes, problem: str
+) -> None:
+    """The guard is `sniff`: without it whatever calls itself a JPEG is kept and served."""
+    with refused(problem):
+        shelf.client.assets.upload(("holiday.jpg", data), collection=shelf.name)
+    assert digest(data) not in served.originals()
+    answer = served.raw().post(
+        "/v1/assets",
+        files={"file": ("page.html", png(), "text/html")},
+        data={"collection": shelf.name},
+    )
+    [item] = answer.json()["items"]
+    assert item["asset"]["format"] == "PNG"
+    original = served.raw().get(item["asset"]["urls"]["original"])
+    assert original.headers["content-type"] == "image/png"
+    assert original.headers["x-content-type-options"] == "nosniff"
+
+
+def test_a_file_that_is_cut_off_fails_in_its_job_and_is_listed(
+    served: Served, shelf: Shelf
+) -> None:
+    cut = cut_off(noisy())
+    answer = shelf.send(cut, png(), tags=["t"])
+    job = served.wait(answer.job)
+    assert (job.done, job.total, job.failed) == (2, 2, 1)
+    [failure] = shelf.client.jobs.failures(job.id)
+    assert failure.file_name == "0.png"
+    asset = shelf.client.assets.get(failure.asset)
+    assert (asset.state, asset.failure, asset.tags) == ("failed", failure.reason, ["t"])
+    assert shelf.ids(state="failed") == [asset.id]
+    with refused("unusable-image"):
+        shelf.client.assets.thumbnail(asset.id)
+    with refused("not-found"):
+        shelf.client.search(like=asset.id)
+    # Sent again it is tried again, and is the same asset.
+    again = shelf.send(cut)
+    assert again.items[0].asset is not None
+    assert again.items[0].asset.id == asset.id
+    assert served.wait(again.job).failed == 1
+
+
+def test_names_of_files_are_for_people_and_never_paths(served: Served, shelf: Shelf) -> None:
+    for name, shown in (
+        ("../../etc/passwd.png", "passwd.png"),
+        ("C:\\photos\\x.png", "x.png"),
+        ("..", "unnamed"),
+        ("a\u202egnp.exe", "agnp.exe"),
+        ("naïve 🌊.png", "naïve 🌊.png"),
+    ):
+        answer = shelf.client.assets.upload((name, png()), collection=shelf.name)
+        assert answer.items[0].file_name == shown
+    assert all(len(name) == 64 for name in served.originals())
+
+
+def test_an_external_id_names_one_asset_of_a_collection(served: Served, shelf: Shelf) -> None:
+    picture = png()
+    [asset] = shelf.send(picture, external_id="x").items
+    rejected = png()
+    with refused("external-id-taken"):
+        shelf.send(rejected, external_id="x")
+    assert digest(rejected) not in served.originals()
+    assert shelf.send(picture, external_id="x").items[0].status == "existing"
+    assert served.shelf().send(rejected, external_id="x").items[0].status == "created"
+    [other] = shelf.send(png(), external_id="y").items
+    assert asset.asset is not None
+    assert other.asset is not None
+    with refused("external-id-taken"):
+        shelf.client.assets.patch(other.asset.id, external_id="x")
+    shelf.client.assets.patch(asset.asset.id, external_id=None)
+    assert shelf.client.assets.patch(other.asset.id, external_id="x").external_id == "x"
+
+
+def test_what_is_said_of_one_file_is_not_said_of_two(shelf: Shelf) -> None:
+    for said in ({"external_id": "x"}, {"title": "x"}):
+        with refused("validation"):
+            shelf.send(png(), png(), **said)
+    # Not even the collection was made.
+    with refused("not-found"):
+        shelf.ids()
+
+
+@pytest.mark.parametrize(
+    "custom",
+    ["[1]", "1", "{", '"x"', '{"a": NaN}', '{"a": [-Infinity]}', '{"a": 1e999}', '{"a": "\\u0000"}',
+     '{"a": "\\ud800"}', json.dumps({"n" * 201: 1}), json.dumps({f"f{n}": n for n in range(101)}),
+     '{"a":' * 30 + "1" + "}" * 30, '{"a":' * 40_000],
+)  # fmt: skip
+def test_custom_fields_that_can_not_be_kept_are_refused(
+    served: Served, shelf: Shelf, custom: str
+) -> None:
+    answer = served.raw().post(
+        "/v1/assets",
+        files={"file": ("x.png", png())},
+        data={"collection": shelf.name, "custom": custom},
+    )
+    assert answer.status_code in {413, 422}, answer.text
+
+
+def test_a_form_needs_a_file_and_no_more_than_it_may_have(served: Served, shelf: Shelf) -> None:
+    raw = served.raw()
+    file = ("x.png", png())
+    for files, data, problem in (
+        ([("collection", (None, "x"))], {}, "validation"),
+        ([("file", file)], {"colection": shelf.name}, "validation"),
+        ([("image", file)], {}, "validation"),
+        ([("file", file)], {"tag": "x" * 201}, "validation"),
+        ([("file", file)], {"collection": " "}, "validation"),
+    ):
+        answer = raw.post("/v1/assets", files=files, data=data)
+        assert answer.status_code == 422, answer.text
+        assert answer.json()["type"] == f"/v1/problems/{problem}"
+    answer = raw.post("/v1/assets", json={"file": "http://example.org/x.png"})
+    assert answer.status_code == 415
+
+
+def test_a_client_names_no_url_to_fetch(served: Served, shelf: Shelf) -> None:
+    """The server has no call that takes one; a file part with a URL in it is no photograph."""
+    with refused("unsupported-media"):
+        shelf.send(b"http://127.0.0.1:1/x.png")
+    document = served.raw().get("/v1/openapi.json").json()
+    shown = json.dumps(document["paths"]) + json.dumps(document["components"])
+    assert '"format": "uri"' not in shown
+    assert '"url":' not in shown
+
+
+# Repeated requests
+
+
+def test_a_request_repeated_under_its_key_is_answered_again(served: Served, shelf: Shelf) -> None:
+    raw, picture = served.raw(), png()
+
+    def send(data: bytes, **fields: str) -> tuple[int, str | None, dict[str, object]]:
+        answer = raw.post(
+            "/v1/assets",
+            files={"file": ("x.png", data)},
+            data={"collection": shelf.name, **fields},
+            headers={"Idempotency-Key": f"key of {shelf.name}"},
+        )
+        return answer.status_code, answer.headers.get("idempotent-replayed"), answer.json()
+
+    status, replayed, first = send(picture)
+    assert (status, replayed) == (201, None)
+    assert send(picture) == (201, "true", first)
+    for other in (lambda: send(png()), lambda: send(picture, title="x")):
+        status, replayed, problem = other()
+        assert (status, replayed) == (422, None)
+        assert problem["type"] == "/v1/problems/idempotency-key-reused"
+    assert len(shelf.ids()) == 1
+    # A caller of its own has keys of its own.
+    mine = served.raw(served.key("write")).post(
+        "/v1/assets",
+        files={"file": ("x.png", png())},
+        data={"collection": shelf.name},
+        headers={"Idempotency-Key": f"key of {shelf.name}"},
+    )
+    assert mine.status_code == 201
+
+
+def test_repeats_at_once_are_one_upload(served: Served, shelf: Shelf) -> None:
+    picture = png()
+    with ThreadPoolExecutor(6) as pool:
+        under_one_key = pool.map(
+            lambda _: shelf.send(picture, idempotency_key=f"once {shelf.name}"), range(3)
+        )
+        under_others = pool.map(lambda _: shelf.send(picture), range(3))
+        answers = [*under_one_key, *under_others]
+    assert len({answer.items[0].asset.id for answer in answers if answer.items[0].asset}) == 1
+    assert len(shelf.ids()) == 1
+    assert len([answer for answer in answers if answer.items[0].status == "created"]) <= 4
+
+
+def test_many_upload_at_once_and_nothing_is_lost(served: Served, shelf: Shelf) -> None:
+    pictures = [png() for _ in range(24)]
+    with ThreadPoolExecutor(4) as pool:
+        answers = list(pool.map(shelf.send, pictures))
+    for answer in answers:
+        served.wait(answer.job)
+    assert sorted(shelf.ids(state="indexed")) == sorted(
+        answer.items[0].asset.id for answer in answers if answer.items[0].asset
+    )
+    assert len(shelf.found()) == 24
+
+
+# An imported twin
+
+
+def test_an_imported_twin_counts_and_its_bytes_are_not_kept_twice(
+    served: Served, shelf: Shelf
+) -> None:
+    picture = png()
+    folder = shelf.folder(a=picture)
+    shelf.bring(folder)
+    [imported] = shelf.ids()
+    again = shelf.send(picture)
+    assert (again.items[0].status, again.job) == ("existing", None)
+    assert shelf.ids() == [imported]
+    assert digest(picture) not in served.originals()
+    # Its file is gone, which the catalog does not know yet: then the upload has to stand by itself.
+    (folder / "a.png").unlink()
+    made = shelf.send(picture)
+    assert made.items[0].status == "created"
+    assert served.originals()[digest(picture)] == picture
+    assert made.items[0].asset is not None
+    out = io.BytesIO()
+    shelf.client.assets.original(made.items[0].asset.id, out)
+    assert out.getvalue() == picture
+
+
+def test_a_lost_original_is_mended_by_an_upload(served: Served, shelf: Shelf) -> None:
+    picture = png()
+    [asset] = shelf.add(picture)
+    [path] = (served.home / "originals").rglob(digest(picture))
+    path.unlink()
+    with refused("original-gone"):
+        shelf.client.assets.original(asset.id, io.BytesIO())
+    assert shelf.send(picture).items[0].status == "existing"
+    out = io.BytesIO()
+    shelf.client.assets.original(asset.id, out)
+    assert out.getvalue() == picture
+
+
+def test_a_missing_collection_is_made(served: Served) -> None:
+    shelf = served.shelf()
+    shelf.send(png())
+    assert shelf.name in [item.name for item in served.client.collections.iterate()]
+    answer = served.client.assets.upload(("x.png", png()))
+    assert answer.items[0].asset is not None
+    assert answer.items[0].asset.collection.name == "default"
+
+
+def test_facts_come_from_the_file(served: Served, shelf: Shelf) -> None:
+    taken = datetime.datetime(2023, 7, 9, 18, 30, 5)
+    [asset] = shelf.add(jpeg("red", taken=taken, make="Fuji", model="X100", place=(-33.5, 151.25)))
+    assert (asset.taken_at, asset.dated_at, asset.camera) == (taken, taken, "Fuji X100")
+    detail = shelf.client.assets.get(asset.id)
+    facts = detail.facts
+    assert (facts.camera_make, facts.camera_model, facts.f_number, facts.iso) == (
+        "Fuji", "X100", 2.8, 200,
+    )  # fmt: skip
+    assert facts.latitude == pytest.approx(-33.5)
+    assert facts.longitude == pytest.approx(151.25)
+    assert len(detail.regions) == 4
+    assert detail.caption == "A mostly red photograph."
+    assert detail.captions[0].text == detail.caption
+    assert detail.sha256 is not None
+    assert names([detail]) == ["0.png"]
+
+
+# Limits
+
+
+@pytest.fixture(scope="module")
+def small(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+    """A server that takes little."""
+    with Served(
+        tmp_path_factory.mktemp("small"),
+        None,
+        *("--max-upload-bytes", str(MEGABYTE), "--max-upload-files", "3"),
+    ) as served:
+        yield served
+
+
+def too_many(small: Served) -> None:
+    small.shelf().send(*(png() for _ in range(4)))
+
+
+def too_long(small: Served) -> None:
+    small.shelf().send(png(), png() + bytes(MEGABYTE))
+
+
+def too_long_to_search(small: Served) -> None:
+    small.client.search(image=("x.png", png() + bytes(MEGABYTE)))
+
+
+@pytest.mark.parametrize("send", [too_many, too_long, too_long_to_search])
+def test_more_than_a_call_may_carry_is_refused_whole(
+    small: Served, send: Callable[[Served], None]
+) -> None:
+    """The guards are FormLimits' files and file_bytes."""
+    with refused("too-large"):
+        send(small)
+    assert small.originals() == {}
+    assert list(small.client.assets.iterate()) == []
+
+
+def test_a_picture_of_too_many_pixels_is_refused(small: Served) -> None:
+    """The guard is DecodeLimits.max_pixels: a few bytes would fill the memory."""
+    limit = small.client.info().limits.pixels
+    side = int(limit**0.5) + 1000
+    with io.BytesIO() as file:
+        Image.new("1", (side, side)).save(file, "PNG", optimize=True)
+        bomb = file.getvalue()
+    assert len(bomb) < MEGABYTE
+    with refused("unusable-image"):
+        small.shelf().send(bomb)
+    with refused("unusable-image"):
+        small.client.search(image=("x.png", bomb))
+    assert small.originals() == {}
+
+
+def test_json_is_limited_too(small: Served) -> None:
+    """The guard is BodyLimit."""
+    answer = small.raw().post("/v1/search", json={"text": "x" * (MEGABYTE + 1)})
+    assert answer.status_code == 413
+
+
+def test_info_tells_the_limits(small: Served) -> None:
+    limits = small.client.info().limits
+    assert (limits.upload_bytes, limits.upload_files) == (MEGABYTE, 3)
+
+
+def test_the_store_is_for_its_owner_alone(served: Served, shelf: Shelf) -> None:
+    data = png()
+    shelf.send(data)
+    [path] = (served.home / "originals").rglob(digest(data))
+    for part in (path, *path.parents[:3]):
+        assert os.stat(part).st_mode & 0o077 == 0, part
+
+
+def test_any_format_that_can_be_read_is_taken(shelf: Shelf) -> None:
+    pictures = []
+    for kind in ("JPEG", "PNG", "WEBP", "GIF", "TIFF", "BMP"):
+        with io.BytesIO() as file:
+            painted(["red"], len(pictures)).save(file, kind)
+            pictures.append(file.getvalue())
+    answer = shelf.send(*pictures)
+    assert {item.status for item in answer.items} == {"created"}, answer
