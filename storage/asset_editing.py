@@ -15,6 +15,7 @@ from sqlalchemy import (
     ColumnElement,
     Connection,
     Row,
+    and_,
     delete,
     exists,
     insert,
@@ -243,7 +244,8 @@ class SqlAssetEditing:
             analysed = select(analysis.content_id).where(
                 analysis.pipeline_id == (-1 if pipeline is None else pipeline.id)
             )
-            waiting: ColumnElement[bool] = _asset.content_id.not_in(analysed)
+            # Nothing at all is also not in an empty list.
+            waiting = and_(_asset.content_id.is_not(None), _asset.content_id.not_in(analysed))
             if failed:
                 waiting = or_(waiting, _asset.failure.is_not(None))
             rows = connection.execute(

@@ -558,15 +558,11 @@ def test_what_is_trashed_while_it_is_analysed_is_told_as_removed_last(assets: As
     writer, stamp = assets.writer("one"), FileStamp(place("p"), 100, 1_000)
     with ThreadPoolExecutor(2) as pool, writer.writer_lease():
         with assets.home.catalog.database.writing() as connection:
-            # Somebody else is at the log: the indexer has done all but that, when the trash comes.
-            connection.execute(
-                update(schema.counter)
-                .where(schema.counter.c.name == "change")
-                .values(value=schema.counter.c.value)
-            )
-            saved = pool.submit(writer.save, stamp, header("p"), PhotoFacts(), analysis("p"))
-            time.sleep(0.2)
+            # Somebody else is at the log: all but that is done of the one, when the other begins.
+            connection.execute(update(schema.counter).values(value=schema.counter.c.value))
             trashed = pool.submit(assets.editing.trash, ids)
+            time.sleep(0.2)
+            saved = pool.submit(writer.save, stamp, header("p"), PhotoFacts(), analysis("p"))
             time.sleep(0.2)
         saved.result()
         trashed.result()
@@ -602,6 +598,13 @@ def test_what_waits_is_not_analysed_and_not_in_the_trash(assets: Assets) -> None
     # Another collection's job has seen it.
     assert assets.editing.waiting_originals("two") == []
     assert assets.editing.waiting_originals("nowhere") == []
+
+
+def test_an_upload_that_failed_does_not_wait_where_nothing_is_analysed(assets: Assets) -> None:
+    assets.upload("a")
+    assets.analyse(but=["a"])
+    assert assets.editing.waiting_originals("one") == []
+    assert assets.editing.waiting_originals("one", failed=True) == [place("a")]
 
 
 def test_uploads_that_no_job_saw_are_told(assets: Assets) -> None:
