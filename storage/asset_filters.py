@@ -21,6 +21,8 @@ from regard.core.filters import AssetFilter, CustomValue, GpsBox, GpsCircle, Ori
 from regard.storage import schema
 
 _EARTH_RADIUS_KM = 6371.0088
+# Far less than an atom, in degrees; its square is still a number.
+_DUST = 1e-100
 # In characters, of up to four bytes.
 _LONGEST_FIELD = 400
 _LOWER = str.maketrans(string.ascii_uppercase, string.ascii_lowercase)
@@ -164,16 +166,21 @@ def _within_circle(circle: GpsCircle) -> ColumnElement[bool]:
         return and_(_asset.latitude.is_not(None), _asset.longitude.is_not(None))
     span = math.degrees(angle)
     radians = math.pi / 180
-    north = (_asset.latitude - circle.latitude) * (radians / 2)
-    east = (_asset.longitude - circle.longitude) * (radians / 2)
-    haversine = func.sin(north) * func.sin(north) + math.cos(circle.latitude * radians) * func.cos(
-        _asset.latitude * radians
-    ) * func.sin(east) * func.sin(east)
+    north = func.sin(_without_dust(_asset.latitude - circle.latitude) * (radians / 2))
+    east = func.sin(_without_dust(_asset.longitude - circle.longitude) * (radians / 2))
+    haversine = north * north + math.cos(circle.latitude * radians) * func.cos(
+        _without_dust(_asset.latitude) * radians
+    ) * (east * east)
     return and_(
         _asset.latitude >= circle.latitude - span,
         _asset.latitude <= circle.latitude + span,
         haversine <= math.sin(angle / 2) ** 2,
     )
+
+
+def _without_dust(degrees: ColumnElement[float]) -> ColumnElement[float]:
+    """Zero for what is next to nothing: PostgreSQL takes a square that is too small for an error."""
+    return case((func.abs(degrees) < _DUST, 0.0), else_=degrees)
 
 
 class _AsciiLower(FunctionElement[str]):

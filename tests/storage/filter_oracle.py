@@ -198,7 +198,8 @@ def maybe(strategy: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
     return st.none() | st.none() | strategy
 
 
-_latitudes = st.sampled_from([-90.0, -17.0, 0.0, 52.5, 90.0]) | st.floats(-90, 90)
+# Of numbers next to nothing PostgreSQL can't take the square.
+_latitudes = st.sampled_from([-90.0, -17.0, 0.0, 1e-200, 52.5, 90.0]) | st.floats(-90, 90)
 _longitudes = st.sampled_from([-180.0, -179.5, 0.0, 13.4, 180.0]) | st.floats(-180, 180)
 _boxes = st.builds(
     lambda west, east, one, other: GpsBox(west, min(one, other), east, max(one, other)),
