@@ -7,6 +7,7 @@ import math
 import random
 import string
 from dataclasses import dataclass, field, replace
+from fractions import Fraction
 from typing import Any
 
 import numpy as np
@@ -128,9 +129,10 @@ def distance_km(one: tuple[float, float], other: tuple[float, float]) -> float:
 def in_box(box: GpsBox, latitude: float, longitude: float) -> bool:
     if not box.south <= latitude <= box.north:
         return False
-    # Eastwards from the west edge, on a circle of 360 degrees.
-    width = box.east - box.west if box.west <= box.east else box.east - box.west + 360
-    return any(0 <= longitude + turn - box.west <= width for turn in (-360, 0, 360))
+    # Eastwards from the west edge, on a circle of 360 degrees, without rounding.
+    west, east = Fraction(box.west), Fraction(box.east)
+    width = east - west if west <= east else east - west + 360
+    return any(0 <= Fraction(longitude) + turn - west <= width for turn in (-360, 0, 360))
 
 
 def same_value(one: CustomValue, other: CustomValue) -> bool:
