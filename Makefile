@@ -50,7 +50,7 @@ campaign: $(VENV)/.installed-test $(VENV)/.linked
 benchmark: $(VENV)/.installed-run $(VENV)/.linked
 	$(BIN)/python benchmarks/indexing_rate.py $(PHOTOS)
 
-# How long searches take, in parts and over HTTP, and beside uploads; see docs/performance.md.
+# How long searches take alone and beside uploads; see docs/performance.md.
 benchmark-service: $(VENV)/.installed-run $(VENV)/.linked
 	$(BIN)/python benchmarks/service_load.py $(PHOTOS)
 
