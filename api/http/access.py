@@ -1,18 +1,19 @@
 """Who makes a request, and whether that is enough for it: keys in a header or a cookie, and scopes.
 
 On loopback nobody needs a key, and whoever sends none may do everything. A key that is sent has to be valid
-everywhere, and limits its holder everywhere. Routes depend on `reader`, `writer` or `administrator`, and
-look at nothing but the `Caller` that they get.
+everywhere, and limits its holder everywhere. Routes depend on a `Requires`, and look at nothing but the
+`Caller` that they get.
 """
 
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Collection
-from typing import Annotated, Literal, TypedDict
+from collections.abc import Callable, Collection
+from typing import Any, Literal, TypedDict
 
-from fastapi import APIRouter, Depends
-from fastapi.security import APIKeyCookie, HTTPBearer
+from fastapi import APIRouter
+from fastapi.openapi.models import HTTPBearer
+from fastapi.security.base import SecurityBase
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
@@ -27,42 +28,22 @@ from regard.storage.keys import SqlKeys
 COOKIE = "regard_session"
 COOKIE_SECONDS = 30 * 24 * 3600
 
-# What these give is not looked at: they say in the OpenAPI document how a key is sent.
-HeaderKey = Annotated[object, Depends(HTTPBearer(auto_error=False, scheme_name="key"))]
-CookieKey = Annotated[
-    object, Depends(APIKeyCookie(name=COOKIE, auto_error=False, scheme_name="session"))
-]
+_KEY, _SESSION = "key", "session"
 
 
 class Access:
-    """Tells who calls; its methods `reader`, `writer` and `administrator` are FastAPI dependencies."""
+    """Tells who calls; `reader`, `writer` and `administrator` are FastAPI dependencies."""
 
     def __init__(self, keys: SqlKeys, *, required: bool) -> None:
         """`required`: whether a request without a key is refused, see `check_may_start`."""
         self.required = required
         self._keys = keys
+        self.reader = Requires(AccessScope.READ, lambda _request: self)
+        self.writer = Requires(AccessScope.WRITE, lambda _request: self)
+        self.administrator = Requires(AccessScope.ADMIN, lambda _request: self)
 
-    async def reader(self, request: Request, _key: HeaderKey, _session: CookieKey) -> Caller:
-        """The caller, who may search, list and get."""
-        return await self._caller(request, AccessScope.READ)
-
-    async def writer(self, request: Request, _key: HeaderKey, _session: CookieKey) -> Caller:
-        """The caller, who may also upload, import, edit and run jobs."""
-        return await self._caller(request, AccessScope.WRITE)
-
-    async def administrator(self, request: Request, _key: HeaderKey, _session: CookieKey) -> Caller:
-        """The caller, who may do everything."""
-        return await self._caller(request, AccessScope.ADMIN)
-
-    async def caller_of(self, secret: str) -> Caller:
-        """Who holds this secret; raises the problem `key-invalid`."""
-        # Usually remembered, and then no thread is worth it.
-        key = self._keys.remembered(secret) or await run_in_threadpool(self._keys.find, secret)
-        if key is None:
-            raise _key_invalid()
-        return Caller(key.scope, key.collections, key.id)
-
-    async def _caller(self, request: Request, needed: AccessScope) -> Caller:
+    async def caller(self, request: Request, needed: AccessScope) -> Caller:
+        """Who makes a request; raises the problems `key-required`, `key-invalid` and `scope-missing`."""
         caller = await self._identify(request)
         # For the problems of this request: what they may say depends on who calls.
         request.state.caller = caller
@@ -72,6 +53,14 @@ class Access:
                 f"this call needs the scope {needed}, and the key has {caller.scope}",
             )
         return caller
+
+    async def caller_of(self, secret: str) -> Caller:
+        """Who holds this secret; raises the problem `key-invalid`."""
+        # Usually remembered, and then no thread is worth it.
+        key = self._keys.remembered(secret) or await run_in_threadpool(self._keys.find, secret)
+        if key is None:
+            raise _key_invalid()
+        return Caller(key.scope, key.collections, key.id)
 
     async def _identify(self, request: Request) -> Caller:
         given = request.headers.getlist("authorization")
@@ -90,6 +79,40 @@ class Access:
                 headers={"WWW-Authenticate": "Bearer"},
             )
         return LOCAL
+
+
+class Requires(SecurityBase):
+    """A dependency that gives the caller: READ may search, list and get, WRITE upload, import, edit and run
+    jobs as well, ADMIN do everything.
+
+    One dependency and not one each for header, cookie and scope: FastAPI takes longer over each than
+    finding a key does.
+    """
+
+    def __init__(self, needed: AccessScope, access_of: Callable[[Request], Access]) -> None:
+        """`access_of` finds what tells who calls."""
+        self._needed = needed
+        self._access_of = access_of
+        # What FastAPI documents; `document_session` adds the other way to send a key.
+        self.model = HTTPBearer()
+        self.scheme_name = _KEY
+
+    async def __call__(self, request: Request) -> Caller:
+        """See `Access.caller`."""
+        return await self._access_of(request).caller(request, self._needed)
+
+
+def document_session(document: dict[str, Any]) -> None:
+    """Say in an OpenAPI document that wherever a key may be sent, the cookie may be too."""
+    schemes = document.get("components", {}).get("securitySchemes", {})
+    if _KEY not in schemes:
+        return
+    schemes[_SESSION] = {"type": "apiKey", "in": "cookie", "name": COOKIE}
+    for operations in document["paths"].values():
+        for operation in operations.values():
+            ways = operation.get("security", [])
+            if {_KEY: []} in ways and {_SESSION: []} not in ways:
+                ways.append({_SESSION: []})
 
 
 class SessionStart(BaseModel):

@@ -52,8 +52,9 @@ def create_app(service: Service) -> ASGIApp:
         generate_unique_id_function=lambda route: route.name,
     )
     app.state.service = service
-    # Before the rest: `/assets/bulk` is no asset, and uploads share their address with lists.
-    for module in (uploads, assets, files, search, collections, jobs, service_routes):
+    # In the order in which they are tried: searches are what waits least, `/assets/bulk` is no asset, and
+    # uploads share their address with lists.
+    for module in (search, uploads, assets, files, collections, jobs, service_routes):
         app.include_router(module.router)
     app.include_router(session_router(service.access))
     app.include_router(reference_router(app, service.access))

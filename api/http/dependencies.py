@@ -10,12 +10,12 @@ from fastapi._compat import ModelField
 from fastapi.dependencies.models import Dependant
 from fastapi.exceptions import RequestValidationError
 
-from regard.api.http.access import CookieKey, HeaderKey
+from regard.api.http.access import Access, Requires
 from regard.api.http.filters import JsonFilters, asset_filter, query_filters
 from regard.api.http.service import Service
 from regard.api.http.storable import is_storable
 from regard.core.filters import AssetFilter
-from regard.core.keys import Caller
+from regard.core.keys import AccessScope, Caller
 
 PAGE = 100
 MAX_PAGE = 1000
@@ -31,26 +31,14 @@ async def service_of(request: Request) -> Service:
 Use = Annotated[Service, Depends(service_of)]
 
 
-async def reader(request: Request, service: Use, header: HeaderKey, cookie: CookieKey) -> Caller:
-    """A caller that may read."""
-    return await service.access.reader(request, header, cookie)
+def _access_of(request: Request) -> Access:
+    access: Access = request.app.state.service.access
+    return access
 
 
-async def writer(request: Request, service: Use, header: HeaderKey, cookie: CookieKey) -> Caller:
-    """A caller that may write."""
-    return await service.access.writer(request, header, cookie)
-
-
-async def administrator(
-    request: Request, service: Use, header: HeaderKey, cookie: CookieKey
-) -> Caller:
-    """A caller that may do everything."""
-    return await service.access.administrator(request, header, cookie)
-
-
-Reader = Annotated[Caller, Depends(reader)]
-Writer = Annotated[Caller, Depends(writer)]
-Administrator = Annotated[Caller, Depends(administrator)]
+Reader = Annotated[Caller, Depends(Requires(AccessScope.READ, _access_of))]
+Writer = Annotated[Caller, Depends(Requires(AccessScope.WRITE, _access_of))]
+Administrator = Annotated[Caller, Depends(Requires(AccessScope.ADMIN, _access_of))]
 Cursor = Annotated[str | None, Query(max_length=2000, description="`next` of the page before.")]
 PageLimit = Annotated[int, Query(ge=1, le=MAX_PAGE)]
 

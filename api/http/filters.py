@@ -10,7 +10,7 @@ import os
 from collections.abc import Collection, Mapping, Sequence
 from datetime import date, datetime, time
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Generic, TypeVar
 
 from fastapi import Request
 from fastapi.exceptions import RequestValidationError
@@ -74,52 +74,69 @@ class JsonFilters(FilterModel):
         return self
 
 
-_NAMES = frozenset(FilterModel.model_fields)
-_MANY = frozenset({"collection", "camera", "tag", "not_tag"})
-_NONE = JsonFilters()
+_Query = TypeVar("_Query", bound=JsonFilters)
 
 
-def _parameters() -> list[dict[str, Any]]:
-    properties = FilterModel.model_json_schema(ref_template="#/components/schemas/{model}")
-    return [
-        {
-            "name": name,
-            "in": "query",
-            "required": False,
-            "schema": schema,
-            "description": schema.get("description", ""),
+class QueryString(Generic[_Query]):
+    """Filters, and what else a model adds to them, as the parameters of a query string.
+
+    Read by hand, since FastAPI takes as long over sixteen parameters as a search of the catalog.
+    """
+
+    def __init__(self, model: type[_Query]) -> None:
+        """Operations that read such a query say so by `openapi_extra=…` with `documented`."""
+        schema = model.model_json_schema(ref_template="#/components/schemas/{model}")
+        properties: dict[str, Any] = {**schema["properties"]}
+        # In a query string custom fields are parameters each.
+        del properties["custom"]
+        self._model = model
+        self._names = frozenset(properties)
+        self._many = frozenset(
+            name for name, property in properties.items() if property.get("type") == "array"
+        )
+        self.documented: dict[str, Any] = {
+            "parameters": [
+                {
+                    "name": name,
+                    "in": "query",
+                    "required": name in schema.get("required", ()),
+                    "schema": property,
+                    "description": property.get("description", ""),
+                }
+                for name, property in properties.items()
+            ]
         }
-        for name, schema in properties["properties"].items()
-    ]
+
+    def read(self, request: Request) -> _Query:
+        """A request's parameters; `custom.NAME=value` is a number or truth where it reads like one.
+
+        Raises a validation error that names the parameter.
+        """
+        given = request.query_params
+        values: dict[str, Any] = {
+            name: given.getlist(name) if name in self._many else given[name]
+            for name in self._names.intersection(given)
+        }
+        values["custom"] = {
+            name.removeprefix(_CUSTOM): _plain_value(value)
+            for name, value in given.multi_items()
+            if name.startswith(_CUSTOM)
+        }
+        try:
+            return self._model.model_validate(values)
+        except ValidationError as error:
+            raise RequestValidationError(
+                [{**item, "loc": ("query", *item["loc"])} for item in error.errors()]
+            ) from None
 
 
-# Read by hand, below, since FastAPI takes as long over sixteen parameters as a search of the catalog.
-TAKES_FILTERS: dict[str, Any] = {"parameters": _parameters()}
+_FILTERS = QueryString(JsonFilters)
+TAKES_FILTERS: dict[str, Any] = _FILTERS.documented
 
 
 async def query_filters(request: Request) -> JsonFilters:
-    """Filters of a query string; `custom.NAME=value`, a number or truth where it reads like one.
-
-    Operations that have them say so by `openapi_extra=TAKES_FILTERS`.
-    """
-    given = request.query_params
-    names = _NAMES.intersection(given)
-    custom = {
-        name.removeprefix(_CUSTOM): _plain_value(value)
-        for name, value in given.multi_items()
-        if name.startswith(_CUSTOM)
-    }
-    if not names and not custom:
-        return _NONE
-    values: dict[str, Any] = {
-        name: given.getlist(name) if name in _MANY else given[name] for name in names
-    }
-    try:
-        return JsonFilters.model_validate({**values, "custom": custom})
-    except ValidationError as error:
-        raise RequestValidationError(
-            [{**item, "loc": ("query", *item["loc"])} for item in error.errors()]
-        ) from None
+    """The filters of a query string; see `QueryString.read`."""
+    return _FILTERS.read(request)
 
 
 def asset_filter(

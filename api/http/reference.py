@@ -13,7 +13,7 @@ from typing import Any
 from fastapi import APIRouter, Depends, FastAPI
 from starlette.responses import HTMLResponse, JSONResponse
 
-from regard.api.http.access import Access
+from regard.api.http.access import Access, document_session
 from regard.api.http.problems import PROBLEMS
 
 _METHODS = ("get", "post", "put", "patch", "delete")
@@ -25,13 +25,19 @@ def reference_router(app: FastAPI, access: Access) -> APIRouter:
 
     @router.get("/v1/openapi.json")
     async def document() -> JSONResponse:
-        return JSONResponse(app.openapi())
+        return JSONResponse(_document(app))
 
     @router.get("/v1/docs")
     async def page() -> HTMLResponse:
-        return HTMLResponse(reference_page(app.openapi()))
+        return HTMLResponse(reference_page(_document(app)))
 
     return router
+
+
+def _document(app: FastAPI) -> dict[str, Any]:
+    document = app.openapi()
+    document_session(document)
+    return document
 
 
 def reference_page(document: Mapping[str, Any]) -> str:

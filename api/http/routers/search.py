@@ -15,7 +15,7 @@ from regard.api.http import schemas
 from regard.api.http.cursors import read_cursor, write_cursor
 from regard.api.http.dependencies import Cursor, Filters, Reader, Use, make_filter
 from regard.api.http.documents import read_identifier, region_urls
-from regard.api.http.filters import TAKES_FILTERS, JsonFilters
+from regard.api.http.filters import TAKES_FILTERS, JsonFilters, QueryString
 from regard.api.http.form_parts import FormLimits, FormShape
 from regard.api.http.multipart import in_memory, read_form
 from regard.api.http.problems import responses
@@ -82,6 +82,24 @@ class SearchRequest(BaseModel):
     facets: list[Facet] = []
 
 
+class TextSearch(JsonFilters):
+    """The parameters of `GET /v1/search`."""
+
+    q: Text = Field(examples=["a red bus"])
+    without: Text | None = Field(default=None, alias="not", description="What it is not.")
+    target: Target = Target.IMAGE
+    limit: int = Field(default=HITS, ge=1, le=MAX_HITS)
+    cursor: str | None = Field(
+        default=None, max_length=2000, description="`next` of the page before."
+    )
+    facets: str | None = Field(
+        default=None,
+        max_length=100,
+        description="camera,month,tags,collection: which of them to count.",
+    )
+
+
+_TEXT_SEARCH = QueryString(TextSearch)
 _BODY = {
     "requestBody": {
         "required": True,
@@ -113,33 +131,23 @@ _POSSIBLE = responses("not-found", "unanswerable-query")
 
 
 @router.get(
-    "/search", response_model=schemas.SearchAnswer, responses=_POSSIBLE, openapi_extra=TAKES_FILTERS
+    "/search",
+    response_model=schemas.SearchAnswer,
+    responses=_POSSIBLE,
+    openapi_extra=_TEXT_SEARCH.documented,
 )
-def search_by_text(
-    service: Use,
-    caller: Reader,
-    filters: Filters,
-    q: Annotated[str, Query(min_length=1, max_length=_MAX_TEXT, examples=["a red bus"])],
-    without: Annotated[
-        str | None,
-        Query(alias="not", min_length=1, max_length=_MAX_TEXT, description="What it is not."),
-    ] = None,
-    target: Target = Target.IMAGE,
-    limit: Limit = HITS,
-    cursor: Cursor = None,
-    facets: Annotated[
-        str | None,
-        Query(description="camera,month,tags,collection: which of them to count.", max_length=100),
-    ] = None,
-) -> Response:
+def search_by_text(request: Request, caller: Reader) -> Response:
     """Find by text."""
-    wanted = [] if not facets else facets.split(",")
+    service: Service = request.app.state.service
+    asked = _TEXT_SEARCH.read(request)
+    wanted = [] if not asked.facets else asked.facets.split(",")
     for name in wanted:
         if name not in FACETS:
             raise UsageError(f"there is no facet {name!r}", remedy=f"choose of {', '.join(FACETS)}")
-    query = _query(SearchRequest(text=q, negative_text=without), None, service, caller)
-    chosen = make_filter(service, caller, filters)
-    return _answer(service, caller, query, chosen, target, limit, cursor, wanted)
+    terms = SearchRequest(text=asked.q, negative_text=asked.without)
+    query = _query(terms, None, service, caller)
+    chosen = make_filter(service, caller, asked)
+    return _answer(service, caller, query, chosen, asked.target, asked.limit, asked.cursor, wanted)
 
 
 @router.post(
