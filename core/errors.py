@@ -6,7 +6,8 @@ codes and HTTP answers in one table each; nothing below a face prints or exits.
 
     RegardError
     ├── UsageError                  wrong from the arguments alone
-    │   └── UnanswerableQuery       a query that these models, or any, can't answer
+    │   ├── UnanswerableQuery       a query that these models, or any, can't answer
+    │   └── MalformedQuery          a query that breaks the language's rules, and where
     ├── CannotWork                  right arguments, but the work can't be done
     │   ├── MissingDependency       a package or extra is not installed
     │   ├── ModelError              weights missing, damaged or of another layout
@@ -54,6 +55,20 @@ class UsageError(RegardError):
 
 class UnanswerableQuery(UsageError):
     """A query is empty, asks for what the models of the home don't do, or for no part of its picture."""
+
+
+class MalformedQuery(UsageError):
+    """A query breaks the rules of the query language, or a field of it has no usable value.
+
+    `position` and `length` are the place in the query, in characters; both may lie at its end.
+    """
+
+    def __init__(
+        self, message: str, *, position: int, length: int, remedy: str | None = None
+    ) -> None:
+        super().__init__(message, remedy=remedy)
+        self.position = position
+        self.length = length
 
 
 class CannotWork(RegardError):

@@ -55,6 +55,38 @@ class GpsCircle:
             raise UsageError("the radius of gps_near lies outside 0 to 20100 km")
 
 
+class Fact(StrEnum):
+    """Something that a photograph may be known to have."""
+
+    GPS = "gps"
+    DATE = "date"
+    CAMERA = "camera"
+    LENS = "lens"
+    TITLE = "title"
+    DESCRIPTION = "description"
+    TAG = "tag"
+    RATING = "rating"
+
+
+@dataclass(frozen=True, slots=True)
+class PathPart:
+    """Folders in a row, the last of them perhaps a file: `2024/trip` as bytes, anywhere in a path.
+
+    `below`: folders in whose inside it is looked for, None for the whole path. `at`: paths at or below
+    which everything passes, too.
+    """
+
+    part: bytes
+    below: tuple[bytes, ...] | None = None
+    at: tuple[bytes, ...] = ()
+
+    def __post_init__(self) -> None:
+        if not self.part.strip(b"/") or b"\0" in self.part:
+            raise UsageError("a part of a path is empty")
+        if not all(self.below or ()) or not all(self.at):
+            raise UsageError("a path prefix is empty")
+
+
 @dataclass(frozen=True, slots=True)
 class AssetFilter:
     """Conditions on assets; None and () set no condition. Assets in the trash never pass.
@@ -63,7 +95,9 @@ class AssetFilter:
     times, inclusive; with either, assets without a date do not pass. `cameras`: model, or make and
     model, any; upper and lower case of A to Z are one. Sizes in pixels. `tags`: all; `without_tags`:
     none. `custom`: (field, value) pairs. `path_prefixes`: absolute paths as bytes at or below which the
-    file lies, any of them. Raises UsageError for values that no asset could have.
+    file lies, any of them; `path_parts`: all. `has`: all of these facts are known. `also`: filters that
+    all pass too; `without`: filters none of which passes. Raises UsageError for values that no asset
+    could have.
     """
 
     collections: tuple[str, ...] | None = None
@@ -81,6 +115,10 @@ class AssetFilter:
     without_tags: tuple[str, ...] = ()
     custom: tuple[tuple[str, CustomValue], ...] = ()
     path_prefixes: tuple[bytes, ...] = ()
+    path_parts: tuple[PathPart, ...] = ()
+    has: tuple[Fact, ...] = ()
+    also: tuple[AssetFilter, ...] = ()
+    without: tuple[AssetFilter, ...] = ()
     # Python takes 1 for True: without this, filters by the one would be equal to filters by the other.
     _truths: tuple[bool, ...] = field(default=(), init=False, repr=False)
 
@@ -121,6 +159,12 @@ class AssetFilter:
     def is_everything(self) -> bool:
         """Whether it sets no condition at all."""
         return all(getattr(self, field.name) == field.default for field in fields(self))
+
+    @property
+    def named_collections(self) -> tuple[str, ...]:
+        """All collections that it names, those in inner filters too."""
+        inner = (name for part in (*self.also, *self.without) for name in part.named_collections)
+        return tuple(dict.fromkeys((*(self.collections or ()), *inner)))
 
 
 EVERYTHING = AssetFilter()

@@ -1,0 +1,143 @@
+"""What a written query asks of a search: its terms, and the filter that its conditions are.
+
+Whose pictures are named, and where paths are looked for, is the face's to say.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+
+from regard.core.errors import MalformedQuery, UsageError
+from regard.core.filters import (
+    AssetFilter,
+    Fact,
+    GpsBox,
+    GpsCircle,
+    Orientation,
+    PathPart,
+)
+from regard.search.answers import ComposedQuery, ImageQuery, LikeQuery, Query, Term, TextQuery
+from regard.search.identifiers import Reference
+from regard.search.language.syntax import (
+    Condition,
+    CustomField,
+    Field,
+    Period,
+    Pixels,
+    WrittenPicture,
+    WrittenQuery,
+    WrittenTerm,
+    WrittenText,
+)
+
+GetPicture = Callable[[WrittenPicture], ImageQuery]
+GetPath = Callable[[str], PathPart]
+
+
+def meant_terms(query: WrittenQuery, picture: GetPicture) -> list[Term]:
+    """The terms, in their order; `picture` gets those that are named.
+
+    Raises MalformedQuery, with the term's place, for what `picture` raises.
+    """
+    return [
+        Term(_meant(term, picture), weight=term.weight, negative=term.negative)
+        for term in query.terms
+    ]
+
+
+def as_query(terms: Sequence[Term]) -> Query:
+    """One query of the terms, plain where there is one; raises UnanswerableQuery."""
+    if len(terms) == 1 and not terms[0].negative:
+        return terms[0].query
+    return ComposedQuery(tuple(terms))
+
+
+def meant_filter(query: WrittenQuery, path: GetPath) -> AssetFilter:
+    """All conditions as one filter: collections and cameras any of those named, all else all of them.
+
+    `path` says where a path may be looked for; raises MalformedQuery, with the condition's place, for
+    what it raises.
+    """
+    wanted = [condition for condition in query.conditions if not condition.negative]
+    unwanted = [condition for condition in query.conditions if condition.negative]
+    collections = _texts(Field.COLLECTION, wanted)
+    single = {Field.COLLECTION, Field.CAMERA, Field.TAG}
+    return AssetFilter(
+        collections=tuple(sorted(set(collections))) or None,
+        cameras=_texts(Field.CAMERA, wanted),
+        tags=_texts(Field.TAG, wanted),
+        without_tags=_texts(Field.TAG, unwanted),
+        also=tuple(_alone(item, path) for item in wanted if item.field not in single),
+        without=tuple(_alone(item, path) for item in unwanted if item.field is not Field.TAG),
+    )
+
+
+def within(chosen: AssetFilter, other: AssetFilter) -> AssetFilter:
+    """What passes both."""
+    if other.is_everything:
+        return chosen
+    if chosen.is_everything:
+        return other
+    return AssetFilter(also=(chosen, other))
+
+
+def _meant(term: WrittenTerm, picture: GetPicture) -> TextQuery | ImageQuery | LikeQuery:
+    match term.what:
+        case WrittenText(text):
+            return TextQuery(text)
+        case Reference():
+            return LikeQuery(term.what)
+        case WrittenPicture():
+            try:
+                return picture(term.what)
+            except UsageError as error:
+                raise _at(term, error) from error
+
+
+def _texts(field: Field, conditions: Iterable[Condition]) -> tuple[str, ...]:
+    values = (item.value for item in conditions if item.field is field)
+    return tuple(value for value in values if isinstance(value, str))
+
+
+def _alone(condition: Condition, path: GetPath) -> AssetFilter:
+    """The filter that one condition is, whatever its sign."""
+    try:
+        return _filter(condition, path)
+    except UsageError as error:
+        raise _at(condition, error) from error
+
+
+def _filter(condition: Condition, path: GetPath) -> AssetFilter:  # noqa: PLR0911 - one a kind of value
+    match condition.value:
+        case Period(start, end):
+            return AssetFilter(taken_from=start, taken_to=end)
+        case Pixels(least, most) if condition.field is Field.WIDTH:
+            return AssetFilter(min_width=least, max_width=most)
+        case Pixels(least, most):
+            return AssetFilter(min_height=least, max_height=most)
+        case GpsBox() as box:
+            return AssetFilter(gps_box=box)
+        case GpsCircle() as circle:
+            return AssetFilter(gps_near=circle)
+        case Orientation() as orientation:
+            return AssetFilter(orientation=orientation)
+        case Fact() as fact:
+            return AssetFilter(has=(fact,))
+        case CustomField(name, value):
+            return AssetFilter(custom=((name, value),))
+        case str() as text:
+            if condition.field is Field.PATH:
+                return AssetFilter(path_parts=(path(text),))
+            if condition.field is Field.CAMERA:
+                return AssetFilter(cameras=(text,))
+            return AssetFilter(collections=(text,))
+
+
+def _at(part: WrittenTerm | Condition, error: UsageError) -> MalformedQuery:
+    """The error, with the part's place."""
+    if isinstance(error, MalformedQuery):
+        return error
+    span = part.span
+    return MalformedQuery(
+        error.message, position=span.position, length=span.length, remedy=error.remedy
+    )

@@ -1,0 +1,108 @@
+"""What a query says, as text that says the same: `parse_query(print_query(query)) == query`."""
+
+from __future__ import annotations
+
+import re
+
+from regard.core.errors import MalformedQuery
+from regard.search.identifiers import Reference, asset_identifier, region_identifier
+from regard.search.language.names import BOX, CUSTOM, IMAGE, LIKE, reads_as_field
+from regard.search.language.scanning import ESCAPABLE, QUOTES, Scanner
+from regard.search.language.syntax import (
+    NEGATIVE_WEIGHT,
+    WEIGHT,
+    Condition,
+    Field,
+    WrittenPicture,
+    WrittenQuery,
+    WrittenTerm,
+    WrittenText,
+)
+
+_SPACES = re.compile(r"(\s+)")
+
+
+def print_query(query: WrittenQuery) -> str:
+    """The terms and then the conditions, each in its order."""
+    parts = []
+    following: WrittenTerm | None = None
+    for term in reversed(query.terms):
+        ends_by_itself = not (_is_bare(term) and following is not None and _is_bare(following))
+        parts.append(_print_term(term, with_weight=not ends_by_itself))
+        following = term
+    parts.reverse()
+    parts += map(_print_condition, query.conditions)
+    return " ".join(parts)
+
+
+def _is_bare(term: WrittenTerm) -> bool:
+    """Whether words beside it would join it."""
+    return isinstance(term.what, WrittenText) and not term.what.quoted and not term.negative
+
+
+def _print_term(term: WrittenTerm, *, with_weight: bool) -> str:
+    sign = "-" if term.negative else ""
+    match term.what:
+        case WrittenText(text, quoted):
+            shown = _quoted(text) if quoted else _bare(text, sign)
+        case WrittenPicture(name, None):
+            shown = f"{IMAGE}:{_value(name)}"
+        case WrittenPicture(name, box):
+            sides = "" if box is None else ",".join(map(str, box.to_list()))
+            shown = f"{BOX}:{_value(f'{name},{sides}')}"
+        case Reference(number, is_region):
+            shown = f"{LIKE}:{(region_identifier if is_region else asset_identifier)(number)}"
+    usual = NEGATIVE_WEIGHT if term.negative else WEIGHT
+    weight = f"^{_decimal(term.weight)}" if with_weight or term.weight != usual else ""
+    return sign + shown + weight
+
+
+def _print_condition(condition: Condition) -> str:
+    name = condition.field.value
+    if condition.field is Field.CUSTOM:
+        name = CUSTOM + _escaped(condition.name)
+    before = f"{'-' if condition.negative else ''}{name}:"
+    written = condition.written
+    return before + (_quoted(written) if condition.quoted else _bare(written, before))
+
+
+def _value(text: str) -> str:
+    """With quotes where it has spaces or would say something else."""
+    has_spaces = any(letter.isspace() for letter in text)
+    return text if not has_spaces and _says_itself(text, f"{IMAGE}:") else _quoted(text)
+
+
+def _quoted(text: str) -> str:
+    escaped = "".join("\\" + letter if letter in f"{QUOTES}\\" else letter for letter in text)
+    return f'"{escaped}"'
+
+
+def _bare(text: str, before: str) -> str:
+    """Words without quotes that follow `before`: with escapes where they would say something else."""
+    words = _SPACES.split(text)
+    shown = [
+        word if _says_itself(word, before if place == 0 else "") else _escaped(word)
+        for place, word in enumerate(words[::2])
+    ]
+    spaces = [*words[1::2], ""]
+    return "".join(word + space for word, space in zip(shown, spaces, strict=True))
+
+
+def _says_itself(word: str, before: str) -> bool:
+    try:
+        chunk = Scanner(before + word, reads_as_field).next()
+    except MalformedQuery:
+        return False
+    return (
+        chunk is not None
+        and (chunk.text, chunk.quoted, chunk.weight) == (word, False, None)
+        and (chunk.value_at.position, chunk.value_at.length) == (len(before), len(word))
+    )
+
+
+def _escaped(text: str) -> str:
+    return "".join("\\" + letter if letter in ESCAPABLE else letter for letter in text)
+
+
+def _decimal(weight: float) -> str:
+    return f"{weight:.9f}".rstrip("0").rstrip(".")

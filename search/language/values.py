@@ -1,0 +1,225 @@
+"""The values of fields: from what is written after the colon to what it means.
+
+Every reader raises UsageError with what is wrong; the parser adds where.
+"""
+
+from __future__ import annotations
+
+import calendar
+import json
+import re
+from collections.abc import Callable, Mapping
+from datetime import datetime, timedelta
+from enum import StrEnum
+from typing import TypeVar
+
+from regard.core.errors import UsageError
+from regard.core.filters import CustomValue, Fact, GpsBox, GpsCircle, Orientation
+from regard.core.geometry import Box
+from regard.search.language.syntax import Field, Period, Pixels, Value, WrittenPicture
+
+_MOMENT = re.compile(
+    r"(\d{4})(?:-(\d{1,2})(?:-(\d{1,2})(?:[T ](\d{1,2}):(\d{2})(?::(\d{2})(?:\.(\d{1,6}))?)?)?)?)?",
+    re.ASCII,
+)
+_COMPARED = re.compile(r"(>=|<=|>|<|=)(.*)", re.DOTALL)
+_WHOLE = re.compile(r"[0-9]{1,10}", re.ASCII)
+_DECIMAL = re.compile(r"[+-]?[0-9]{1,5}(\.[0-9]{0,17})?", re.ASCII)
+_RADIUS = re.compile(r"([0-9]{1,8}(?:\.[0-9]{0,9})?) ?(km|m|mi|)", re.ASCII)
+_KILOMETRES = {"km": 1.0, "": 1.0, "m": 0.001, "mi": 1.609344}
+_TICK = timedelta(microseconds=1)
+_MOST_PIXELS = 2**31 - 1
+_MOST_BOX_PIXELS = 1 << 30
+_LONGEST_NAME = 500
+_Bound = TypeVar("_Bound", int, datetime)
+_Choice = TypeVar("_Choice", bound=StrEnum)
+
+
+def read_value(field: Field, text: str) -> Value:
+    """What a value means; raises UsageError. Custom fields have a reader of their own."""
+    return _READERS[field](text)
+
+
+def read_custom(text: str, *, quoted: bool) -> CustomValue:
+    """A text, or without quotes a number or a truth where it reads like one."""
+    if quoted:
+        return text
+    try:
+        value = json.loads(text)
+    except (ValueError, RecursionError):
+        return text
+    if isinstance(value, bool) or (isinstance(value, int | float) and abs(value) < 1e18):
+        return value
+    return text
+
+
+def read_box(text: str) -> WrittenPicture:
+    """`PICTURE,X,Y,W,H`; raises UsageError."""
+    name, *sides = text.rsplit(",", 4)
+    if len(sides) != 4 or not name or not all(_WHOLE.fullmatch(side.strip()) for side in sides):
+        raise UsageError(
+            "a box is a picture and four whole numbers of pixels",
+            remedy="write box:PICTURE,X,Y,WIDTH,HEIGHT",
+        )
+    x, y, width, height = map(int, sides)
+    if max(x, y, width, height) > _MOST_BOX_PIXELS:
+        raise UsageError("the box is larger than any picture")
+    if not width or not height:
+        raise UsageError("the box is empty", remedy="give it a width and a height from 1 up")
+    return WrittenPicture(name, Box(x, y, width, height))
+
+
+def _name(text: str) -> str:
+    if len(text) > _LONGEST_NAME:
+        raise UsageError(f"the name has more than {_LONGEST_NAME} characters")
+    return text
+
+
+def _path(text: str) -> str:
+    if not text.strip("/") or {".", ".."} & set(text.split("/")):
+        raise UsageError("this is no path", remedy="write folders with / between, as in 2024/trip")
+    return text
+
+
+def _period(text: str) -> Period:
+    remedy = "write it as 2024, 2024-05, 2024-05-17 or 2024-05..2024-06"
+    try:
+        return Period(*_range(text, _moments, _TICK, "date", remedy))
+    except OverflowError:
+        raise UsageError("no date lies beyond this one", remedy=remedy) from None
+
+
+def _pixels(text: str) -> Pixels:
+    remedy = "write it as 2000, >=2000 or 1000..2000"
+    found = Pixels(*_range(text, _whole, 1, "number of pixels", remedy))
+    if not all(0 <= bound <= _MOST_PIXELS for bound in (found.least or 0, found.most or 0)):
+        raise UsageError("no photograph has so many pixels", remedy=remedy)
+    return found
+
+
+def _range(
+    text: str,
+    read: Callable[[str], tuple[_Bound, _Bound] | None],
+    step: int | timedelta,
+    what: str,
+    remedy: str,
+) -> tuple[_Bound | None, _Bound | None]:
+    """The first and the last that `A`, `>A`, `<=A`, `A..B`, `A..` or `..B` lets through."""
+
+    def bounds(part: str) -> tuple[_Bound, _Bound]:
+        found = read(part.strip())
+        if found is None:
+            raise UsageError(f"{part.strip()!r} is no {what}", remedy=remedy)
+        return found
+
+    compared = _COMPARED.fullmatch(text)
+    if compared is not None:
+        first, last = bounds(compared[2])
+        open_ended: Mapping[str, Callable[[], tuple[_Bound | None, _Bound | None]]] = {
+            ">": lambda: (last + step, None),  # type: ignore[operator]
+            ">=": lambda: (first, None),
+            "<": lambda: (None, first - step),  # type: ignore[operator]
+            "<=": lambda: (None, last),
+            "=": lambda: (first, last),
+        }
+        return open_ended[compared[1]]()
+    begin, dots, end = (part.strip() for part in text.partition(".."))
+    if not dots:
+        return bounds(text)
+    if not begin and not end:
+        raise UsageError(f"{text!r} is no {what}", remedy=remedy)
+    least = bounds(begin)[0] if begin else None
+    most = bounds(end)[1] if end else None
+    if least is not None and most is not None and least > most:
+        raise UsageError("the range ends before it begins", remedy="write the smaller end first")
+    return least, most
+
+
+def _whole(text: str) -> tuple[int, int] | None:
+    return (int(text), int(text)) if _WHOLE.fullmatch(text) else None
+
+
+def _moments(text: str) -> tuple[datetime, datetime] | None:
+    """The first and the last moment of a year, month, day, minute or second."""
+    match = _MOMENT.fullmatch(text)
+    if match is None:
+        return None
+    year, month, day, hour, minute, second = (
+        None if part is None else int(part) for part in match.groups()[:6]
+    )
+    try:
+        start = datetime(year or 0, month or 1, day or 1, hour or 0, minute or 0, second or 0)
+    except ValueError:
+        return None
+    if match[7] is not None:
+        start = start.replace(microsecond=int(match[7].ljust(6, "0")))
+        return start, start
+    if day is None:
+        month = month or 12
+        start_of_last = start.replace(month=month)
+        end = start_of_last.replace(day=calendar.monthrange(start.year, month)[1])
+    else:
+        end = start
+    end = end.replace(
+        hour=23 if hour is None else hour,
+        minute=59 if minute is None else minute,
+        second=59 if second is None else second,
+        microsecond=999_999,
+    )
+    return start, end
+
+
+def _circle(text: str) -> GpsCircle:
+    parts = [part.strip() for part in text.split(",")]
+    radius = _RADIUS.fullmatch(parts[-1])
+    if len(parts) != 3 or radius is None or not all(map(_DECIMAL.fullmatch, parts[:2])):
+        raise UsageError(
+            "a place is a latitude, a longitude and a distance",
+            remedy="write near:52.5,13.4,10km, south and west with a minus",
+        )
+    kilometres = float(radius[1]) * _KILOMETRES[radius[2]]
+    try:
+        return GpsCircle(float(parts[0]), float(parts[1]), kilometres)
+    except UsageError as error:
+        raise UsageError(error.message.replace(" of gps_near", "")) from error
+
+
+def _box(text: str) -> GpsBox:
+    parts = [part.strip() for part in text.split(",")]
+    if len(parts) != 4 or not all(map(_DECIMAL.fullmatch, parts)):
+        raise UsageError(
+            "a part of the map is four numbers of degrees",
+            remedy="write within:WEST,SOUTH,EAST,NORTH, as in within:13.1,52.3,13.8,52.7",
+        )
+    try:
+        return GpsBox(*map(float, parts))
+    except UsageError as error:
+        raise UsageError(error.message.replace("gps_box", "the part of the map")) from error
+
+
+def _one_of(choices: type[_Choice]) -> Callable[[str], _Choice]:
+    def read(text: str) -> _Choice:
+        try:
+            return choices(text.lower())
+        except ValueError:
+            raise UsageError(
+                f"{text!r} is none of what can stand here",
+                remedy="choose of " + ", ".join(choices),
+            ) from None
+
+    return read
+
+
+_READERS: Mapping[Field, Callable[[str], Value]] = {
+    Field.COLLECTION: _name,
+    Field.TAKEN: _period,
+    Field.CAMERA: _name,
+    Field.WITHIN: _box,
+    Field.NEAR: _circle,
+    Field.WIDTH: _pixels,
+    Field.HEIGHT: _pixels,
+    Field.ORIENTATION: _one_of(Orientation),
+    Field.TAG: _name,
+    Field.PATH: _path,
+    Field.HAS: _one_of(Fact),
+}

@@ -1,0 +1,289 @@
+"""The query language: what texts say, and where errors point."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+import pytest
+
+from regard.core.errors import MalformedQuery
+from regard.core.filters import CustomValue, Fact, GpsBox, GpsCircle, Orientation
+from regard.core.geometry import Box
+from regard.search.identifiers import Reference
+from regard.search.language.parsing import parse_query
+from regard.search.language.printing import print_query
+from regard.search.language.syntax import (
+    MAX_CONDITIONS,
+    MAX_LENGTH,
+    MAX_PICTURE_TERMS,
+    MAX_TERMS,
+    CustomField,
+    Field,
+    Period,
+    Pixels,
+    Value,
+    WrittenPicture,
+    WrittenText,
+)
+
+Term = tuple[object, float, bool]
+
+
+def text(words: str, weight: float = 1.0) -> Term:
+    return WrittenText(words), weight, False
+
+
+def phrase(words: str, weight: float = 1.0) -> Term:
+    return WrittenText(words, quoted=True), weight, False
+
+
+def unwanted(term: Term, weight: float = 0.5) -> Term:
+    return term[0], weight, True
+
+
+def terms(source: str) -> list[Term]:
+    return [(term.what, term.weight, term.negative) for term in parse_query(source).terms]
+
+
+@pytest.mark.parametrize(
+    ("source", "expected"),
+    [
+        ("a red bus at night", [text("a red bus at night")]),
+        ("  a  red\tbus ", [text("a  red\tbus")]),
+        ('"red bus" -night', [phrase("red bus"), unwanted(text("night"))]),
+        (
+            'sunset^2 -"people on a beach"^0.25',
+            [text("sunset", 2.0), unwanted(phrase("people on a beach"), 0.25)],
+        ),
+        # A minus is for one word or one quoted text; a weight is for all words before it.
+        ("-night sky", [unwanted(text("night")), text("sky")]),
+        ("a red bus^2 sky", [text("a red bus", 2.0), text("sky")]),
+        ("bus taken:2024 sky", [text("bus"), text("sky")]),
+        ('"red bus" "sky"^.5', [phrase("red bus"), phrase("sky", 0.5)]),
+        ("“red bus” „sky“", [phrase("red bus"), phrase("sky")]),
+        (
+            "like:a12 -like:r92^1",
+            [(Reference(12, False), 1, False), (Reference(92, True), 1, True)],
+        ),
+        (
+            "image:1 box:cat,2.jpg,10,20,200,150^3",
+            [
+                (WrittenPicture("1"), 1, False),
+                (WrittenPicture("cat,2.jpg", Box(10, 20, 200, 150)), 3, False),
+            ],
+        ),
+        ('image:"my cat.jpg"', [(WrittenPicture("my cat.jpg"), 1, False)]),
+        # What is no field, no sign and no weight is text.
+        ("10:30 https://x.org/a?b:c note: dusk", [text("10:30 https://x.org/a?b:c note: dusk")]),
+        (r"C:\photos\2024 don't", [text(r"C:\photos\2024 don't")]),
+        ("date: 5 May", [text("date: 5 May")]),
+        ("t-shirt - blue --x -", [text("t-shirt - blue --x -")]),
+        ('18" wheel foo^bar ^2 :^)', [text('18" wheel foo^bar ^2 :^)')]),
+        ("cats OR (dogs AND birds)", [text("cats OR (dogs AND birds)")]),
+        # A backslash makes text of it.
+        (r"\-night \"a\" tag\:x x\^2 a\\b a\b", [text('-night "a" tag:x x^2 a\\b a\\b')]),
+        (r'"a \"b\" \\ \n"', [phrase('a "b" \\ \\n')]),
+        ("", []),
+        (" \n ", []),
+    ],
+)
+def test_terms(source: str, expected: list[Term]) -> None:
+    assert terms(source) == expected
+    assert parse_query(print_query(parse_query(source))) == parse_query(source)
+
+
+def moment(*parts: int) -> datetime:
+    return datetime(*parts)  # type: ignore[arg-type]
+
+
+LAST = (23, 59, 59, 999_999)
+
+
+@pytest.mark.parametrize(
+    ("source", "field", "value"),
+    [
+        ("taken:2024", Field.TAKEN, Period(moment(2024, 1, 1), moment(2024, 12, 31, *LAST))),
+        ("taken:2024-2", Field.TAKEN, Period(moment(2024, 2, 1), moment(2024, 2, 29, *LAST))),
+        (
+            "taken:2024-05-17",
+            Field.TAKEN,
+            Period(moment(2024, 5, 17), moment(2024, 5, 17, *LAST)),
+        ),
+        (
+            'taken:"2024-05-17 08:30"',
+            Field.TAKEN,
+            Period(moment(2024, 5, 17, 8, 30), moment(2024, 5, 17, 8, 30, 59, 999_999)),
+        ),
+        (
+            "taken:2024-05..2024-06",
+            Field.TAKEN,
+            Period(moment(2024, 5, 1), moment(2024, 6, 30, *LAST)),
+        ),
+        ("taken:2024-05..", Field.TAKEN, Period(moment(2024, 5, 1), None)),
+        ("taken:..2024-05", Field.TAKEN, Period(None, moment(2024, 5, 31, *LAST))),
+        ("taken:>2024-05", Field.TAKEN, Period(moment(2024, 6, 1), None)),
+        ("taken:>=2024-05", Field.TAKEN, Period(moment(2024, 5, 1), None)),
+        ("taken:<2024", Field.TAKEN, Period(None, moment(2023, 12, 31, *LAST))),
+        ("taken:<=2024", Field.TAKEN, Period(None, moment(2024, 12, 31, *LAST))),
+        (
+            "taken:2024-05-17T08:30:15.5..2024-05-17T08:30:16",
+            Field.TAKEN,
+            Period(
+                moment(2024, 5, 17, 8, 30, 15, 500_000), moment(2024, 5, 17, 8, 30, 16, 999_999)
+            ),
+        ),
+        ("width:>=2000", Field.WIDTH, Pixels(2000, None)),
+        ("width:>2000", Field.WIDTH, Pixels(2001, None)),
+        ("height:1000..2000", Field.HEIGHT, Pixels(1000, 2000)),
+        ("height:<1000", Field.HEIGHT, Pixels(None, 999)),
+        ("height:1000", Field.HEIGHT, Pixels(1000, 1000)),
+        ("near:52.5,13.4,10km", Field.NEAR, GpsCircle(52.5, 13.4, 10)),
+        ("near:-52.5,-13,500m", Field.NEAR, GpsCircle(-52.5, -13, 0.5)),
+        ('near:"52.5, 13.4, 2 mi"', Field.NEAR, GpsCircle(52.5, 13.4, 2 * 1.609344)),
+        ("within:13.1,52.3,13.8,52.7", Field.WITHIN, GpsBox(13.1, 52.3, 13.8, 52.7)),
+        ("orientation:Portrait", Field.ORIENTATION, Orientation.PORTRAIT),
+        ("has:gps", Field.HAS, Fact.GPS),
+        ("tag:harbour", Field.TAG, "harbour"),
+        ('TAG:"a b"', Field.TAG, "a b"),
+        ("tag:a:b,c-d", Field.TAG, "a:b,c-d"),
+        ('camera:"Canon EOS R5"', Field.CAMERA, "Canon EOS R5"),
+        ("collection:holiday", Field.COLLECTION, "holiday"),
+        ("path:2024/trip", Field.PATH, "2024/trip"),
+        ("custom.shoot:harbour", Field.CUSTOM, CustomField("shoot", "harbour")),
+    ],
+)
+@pytest.mark.parametrize("sign", ["", "-"])
+def test_conditions(source: str, field: Field, value: Value, sign: str) -> None:
+    query = parse_query(sign + source)
+    (condition,) = query.conditions
+    assert not query.terms
+    assert (condition.field, condition.value) == (field, value)
+    assert condition.negative == bool(sign)
+    assert (condition.span.position, condition.span.length) == (0, len(sign + source))
+    assert parse_query(print_query(query)) == query
+
+
+@pytest.mark.parametrize(
+    ("written", "value"),
+    [
+        ("12", 12),
+        ("1.5", 1.5),
+        ("true", True),
+        ('"12"', "12"),
+        ('"true"', "true"),
+        ("1e300", "1e300"),
+        ("NaN", "NaN"),
+        ("[1]", "[1]"),
+        ("None", "None"),
+    ],
+)
+def test_values_of_custom_fields(written: str, value: CustomValue) -> None:
+    (condition,) = parse_query(f"custom.My-field:{written}").conditions
+    assert condition.value == CustomField("My-field", value)
+    assert type(condition.value.value) is type(value)
+
+
+@pytest.mark.parametrize(
+    # The place is that of the marks below the query.
+    ("source", "marks", "message"),
+    [
+        ('a "red bus', "  ^", "has no end"),
+        ('"a"b c', "   ^", "a space or a weight"),
+        ('"a", b', "   ^", "a space or a weight"),
+        ('bus ""', "    ^^", "nothing between the quotes"),
+        ('bus -" "', "    ^^^^", "nothing between the quotes"),
+        ("bus^0", "   ^^", "no number above 0"),
+        ("bus^-1", "   ^^^", "no number above 0"),
+        ("bus^100.5", "   ^^^^^^", "no number above 0"),
+        ("bus^1e2", "   ^^^^", "no number above 0"),
+        ('"bus"^x', "     ^^", "no number above 0"),
+        ("a tags:x", "  ^^^^^", r"no field tags:; write tag:,"),
+        ("-tags:x", " ^^^^^", "write tag:"),
+        ("Camrea:x", "^^^^^^^", "write camera:"),
+        ("colection:x", "^^^^^^^^^^", "write collection:"),
+        ("min_width:5", "^^^^^^^^^^", "write width:>="),
+        ("taken_from:2024", "^^^^^^^^^^^", "write taken:2024-05.."),
+        ("custom:x", "^^^^^^^", "write custom.NAME:"),
+        ("custom.:x", "^^^^^^^^", "write custom.NAME:"),
+        ("tag: x", "^^^^", "tag: has no value"),
+        ('a -tag:""', "  ^^^^^^^", "tag: has no value"),
+        ("tag:x^2", "     ^^", "no weight"),
+        ("taken:2024-13", "      ^^^^^^^", "'2024-13' is no date"),
+        ("taken:2023-02-29", "      ^^^^^^^^^^", "is no date"),
+        ("taken:2024..x", "      ^^^^^^^", "'x' is no date"),
+        ("taken:2024..2023", "      ^^^^^^^^^^", "ends before it begins"),
+        ("taken:..", "      ^^", "is no date"),
+        ("taken:>", "      ^", "is no date"),
+        ("taken:>9999", "      ^^^^^", "beyond"),
+        ("taken:<0001", "      ^^^^^", "beyond"),
+        ("width:big", "      ^^^", "is no number of pixels"),
+        ("width:<0", "      ^^", "so many pixels"),
+        ("width:9999999999", "      ^^^^^^^^^^", "so many pixels"),
+        ("near:52.5,13.4", "     ^^^^^^^^^", "a latitude, a longitude and a distance"),
+        ("near:91,13.4,1km", "     ^^^^^^^^^^^", "a latitude lies outside"),
+        ("near:52,13.4,1yd", "     ^^^^^^^^^^^", "a latitude, a longitude and a distance"),
+        ("near:52,13.4,0km", "     ^^^^^^^^^^^", "radius"),
+        ("within:1,2,3", "       ^^^^^", "four numbers"),
+        ("within:1,5,3,2", "       ^^^^^^^", "south above its north"),
+        ("has:wings", "    ^^^^^", "choose of gps, date"),
+        ("orientation:up", "            ^^", "choose of landscape"),
+        ("path:../x", "     ^^^^", "no path"),
+        ("path:/", "     ^", "no path"),
+        ("a like:12", "       ^^", "no id"),
+        ('like:"a1 2"', "     ^^^^^^", "no id"),
+        ("box:1,2,3", "    ^^^^^", "four whole numbers"),
+        ("box:1,2,3,0,5", "    ^^^^^^^^^", "empty"),
+        ("box:1,2,3,-4,5", "    ^^^^^^^^^^", "four whole numbers"),
+        ("a\0b", " ^", "no text"),
+        ("a \ud800", "  ^", "no text"),
+    ],
+)
+def test_errors_point_at_the_place(source: str, marks: str, message: str) -> None:
+    with pytest.raises(MalformedQuery, match=message) as caught:
+        parse_query(source)
+    error = caught.value
+    assert " " * error.position + "^" * error.length == marks
+
+
+def test_the_place_of_every_part() -> None:
+    source = 'a red  bus^2  -"in rain" x tag:"a b" -like:r9^1'
+    query = parse_query(source)
+    parts = [part.span for part in (*query.terms, *query.conditions)]
+    written = [source[span.position : span.end] for span in parts]
+    assert written == ["a red  bus^2", '-"in rain"', "x", "-like:r9^1", 'tag:"a b"']
+
+
+@pytest.mark.parametrize(
+    ("most", "part", "message"),
+    [
+        (MAX_TERMS, "-x ", "16 terms"),
+        (MAX_PICTURE_TERMS, "image:x ", "4 pictures"),
+        (MAX_CONDITIONS, "tag:x ", "32 filters"),
+    ],
+)
+def test_how_much_a_query_may_say(most: int, part: str, message: str) -> None:
+    assert parse_query(part * most)
+    with pytest.raises(MalformedQuery, match=f"more than {message}") as caught:
+        parse_query(part * (most + 1))
+    assert caught.value.position == most * len(part)
+
+
+def test_how_long_a_query_may_be() -> None:
+    assert len(terms("x" * MAX_LENGTH)) == 1
+    with pytest.raises(MalformedQuery, match="2000 characters") as caught:
+        parse_query("x" * (MAX_LENGTH + 5))
+    assert (caught.value.position, caught.value.length) == (MAX_LENGTH, 5)
+
+
+@pytest.mark.parametrize(
+    ("source", "expected"),
+    [
+        ("a red bus", "a red bus"),
+        ('"a red bus"', None),
+        ("-x", None),
+        ("bus tag:x", None),
+        ("", None),
+    ],
+)
+def test_what_is_plain_text(source: str, expected: str | None) -> None:
+    assert parse_query(source).plain_text == expected

@@ -1,0 +1,128 @@
+"""The query language holds whatever it is given: a query, or an error that points into the text."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from regard.core.errors import MalformedQuery
+from regard.search.language.names import FIELDS
+from regard.search.language.parsing import parse_query
+from regard.search.language.printing import print_query
+from regard.search.language.syntax import (
+    MAX_CONDITIONS,
+    MAX_PICTURE_TERMS,
+    MAX_TERMS,
+    WrittenPicture,
+    WrittenQuery,
+    WrittenText,
+)
+
+# What means something somewhere, so that random strings meet the language.
+_PIECES = st.sampled_from(
+    [
+        *(f"{field}:" for field in FIELDS),
+        *(
+            "custom.a:",
+            "custom.:",
+            "tags:",
+            "Date:",
+            "https://",
+            "10:30",
+            "taken:2024",
+            "near:1,2,3km",
+        ),
+        *(
+            '"',
+            "“",
+            "”",
+            "\\",
+            "^",
+            "^2",
+            "^.5",
+            "^0",
+            "-",
+            " -",
+            " ",
+            "  ",
+            "\t",
+            "\n",
+            ":",
+            ",",
+            "..",
+        ),
+        *(">=", "<", "a", "red bus", "gps", "r92", "a12", "2024-05", "1,2,3,4,5", "é", "😀", "\0"),
+    ]
+)
+_SOURCES = st.text(max_size=60) | st.lists(_PIECES | st.text(max_size=3), max_size=14).map("".join)
+
+
+def is_a_query_or_points(source: str) -> None:
+    read = parsed(source)
+    if isinstance(read, MalformedQuery):
+        assert 0 <= read.position < len(source)
+        assert 1 <= read.length <= len(source) - read.position
+        assert read.message
+    else:
+        holds(read, source)
+
+
+def parsed(source: str) -> WrittenQuery | MalformedQuery:
+    try:
+        return parse_query(source)
+    except MalformedQuery as error:
+        return error
+
+
+def holds(query: WrittenQuery, source: str) -> None:
+    assert_is_about(query, source)
+    printed = print_query(query)
+    assert parse_query(printed) == query
+    # What is printed is printed alike.
+    assert print_query(parse_query(printed)) == printed
+
+
+def assert_is_about(query: WrittenQuery, source: str) -> None:
+    """Every part stands in the text, none over another, and nothing but spaces stands between them."""
+    spans = sorted(
+        (part.span for part in (*query.terms, *query.conditions)), key=lambda span: span.position
+    )
+    end = 0
+    for span in spans:
+        assert not source[end : span.position].strip()
+        assert span.length > 0
+        assert source[span.position : span.end].strip() == source[span.position : span.end]
+        end = span.end
+    assert not source[end:].strip()
+    assert len(query.terms) <= MAX_TERMS
+    assert len(query.conditions) <= MAX_CONDITIONS
+    pictures = [term for term in query.terms if isinstance(term.what, WrittenPicture)]
+    assert len(pictures) <= MAX_PICTURE_TERMS
+    assert all(0 < term.weight <= 100 for term in query.terms)
+    assert all(term.what.text.strip() for term in query.terms if isinstance(term.what, WrittenText))
+
+
+@settings(max_examples=1500, deadline=None)
+@given(source=_SOURCES)
+def test_random_strings(source: str) -> None:
+    is_a_query_or_points(source)
+
+
+@pytest.mark.campaign
+@pytest.mark.timeout(1800)
+@settings(max_examples=100_000, deadline=None)
+@given(source=_SOURCES)
+def test_a_hundred_thousand_random_strings(source: str) -> None:
+    is_a_query_or_points(source)
+
+
+@settings(max_examples=300, deadline=None)
+@given(
+    words=st.lists(st.text(st.characters(categories=["L", "N", "P", "S"]), min_size=1), min_size=1)
+)
+def test_words_with_escapes_are_one_text(words: list[str]) -> None:
+    """Whatever words there are, there is a way to write them as a text."""
+    text = " ".join(words)[:500].strip()
+    escaped = "".join("\\" + letter if letter in '"“”„\\^:-' else letter for letter in text)
+    assert parse_query(escaped).plain_text == text
