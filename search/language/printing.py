@@ -42,9 +42,11 @@ def _is_bare(term: WrittenTerm) -> bool:
 
 def _print_term(term: WrittenTerm, *, with_weight: bool) -> str:
     sign = "-" if term.negative else ""
+    usual = NEGATIVE_WEIGHT if term.negative else WEIGHT
+    weight = f"^{_decimal(term.weight)}" if with_weight or term.weight != usual else ""
     match term.what:
         case WrittenText(text, quoted):
-            shown = _quoted(text) if quoted else _bare(text, sign)
+            shown = _quoted(text) if quoted else _bare(text, sign, weight)
         case WrittenPicture(name, None):
             shown = f"{IMAGE}:{_value(name)}"
         case WrittenPicture(name, box):
@@ -52,8 +54,6 @@ def _print_term(term: WrittenTerm, *, with_weight: bool) -> str:
             shown = f"{BOX}:{_value(f'{name},{sides}')}"
         case Reference(number, is_region):
             shown = f"{LIKE}:{(region_identifier if is_region else asset_identifier)(number)}"
-    usual = NEGATIVE_WEIGHT if term.negative else WEIGHT
-    weight = f"^{_decimal(term.weight)}" if with_weight or term.weight != usual else ""
     return sign + shown + weight
 
 
@@ -77,25 +77,28 @@ def _quoted(text: str) -> str:
     return f'"{escaped}"'
 
 
-def _bare(text: str, before: str) -> str:
-    """Words without quotes that follow `before`: with escapes where they would say something else."""
+def _bare(text: str, before: str, after: str = "") -> str:
+    """Words without quotes between `before` and `after`, with escapes where they would mean more."""
     words = _SPACES.split(text)
+    last = len(words) // 2
     shown = [
-        word if _says_itself(word, before if place == 0 else "") else _escaped(word)
+        word
+        if _says_itself(word, before if place == 0 else "", after if place == last else "")
+        else _escaped(word)
         for place, word in enumerate(words[::2])
     ]
     spaces = [*words[1::2], ""]
     return "".join(word + space for word, space in zip(shown, spaces, strict=True))
 
 
-def _says_itself(word: str, before: str) -> bool:
+def _says_itself(word: str, before: str, after: str = "") -> bool:
     try:
-        chunk = Scanner(before + word, reads_as_field).next()
+        chunk = Scanner(before + word + after, reads_as_field).next()
     except MalformedQuery:
         return False
     return (
         chunk is not None
-        and (chunk.text, chunk.quoted, chunk.weight) == (word, False, None)
+        and (chunk.text, chunk.quoted, chunk.weight is None) == (word, False, not after)
         and (chunk.value_at.position, chunk.value_at.length) == (len(before), len(word))
     )
 
