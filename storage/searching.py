@@ -51,7 +51,7 @@ class SqlSearchCatalog:
         """The assets of each content that pass the filter, with its caption; and regions."""
         with self._database.reading() as connection:
             return Views(
-                self._asset_views(connection, contents, chosen), _region_views(connection, regions)
+                self._asset_views(connection, contents, chosen), region_views(connection, regions)
             )
 
     def _asset_views(
@@ -165,7 +165,8 @@ def _regions_statement() -> Select[Any]:
 _REGIONS = _regions_statement()
 
 
-def _region_views(connection: Connection, regions: Collection[int]) -> dict[int, RegionView]:
+def region_views(connection: Connection, regions: Collection[int]) -> dict[int, RegionView]:
+    """Regions by id; what was deleted is absent."""
     found: dict[int, RegionView] = {}
     for number, content, x, y, width, height, area, text in _by_id(
         connection, _REGIONS, sorted(regions)

@@ -21,6 +21,8 @@ from hypothesis.stateful import (
 from made_assets import Assets, place
 
 from regard.core.assets import AssetEdit, AssetState
+from regard.core.filters import EVERYTHING, AssetFilter
+from regard.storage.hit_records import SqlHitRecords
 
 NAMES = st.sampled_from("pqrs")
 COLLECTIONS = st.sampled_from(["one", "two"])
@@ -50,6 +52,7 @@ class Histories(RuleBasedStateMachine):
         self.analysed: set[str] = set()
         self.copy: set[int] = set()
         self.position = self.assets.position()
+        self.hits = SqlHitRecords(self.home.catalog, self.home.pipeline)
 
     def pick(self, choice: int) -> int:
         ids = sorted(self.model)
@@ -195,6 +198,15 @@ class Histories(RuleBasedStateMachine):
                 if change.kind == "removed":
                     self.copy.remove(change.asset)
         assert self.copy == {number for number, kept in self.model.items() if not kept.trashed}
+
+    @invariant()
+    def what_searches_keep_is_what_is_stored(self) -> None:
+        fresh = SqlHitRecords(self.home.catalog, self.home.pipeline)
+        contents, regions = set(range(1, 60)), set(range(1, 120))
+        for chosen in (EVERYTHING, AssetFilter(collections=("one",))):
+            assert self.hits.views(contents, regions, chosen) == fresh.views(
+                contents, regions, chosen
+            )
 
 
 def test_histories(home: Home) -> None:
