@@ -12,12 +12,27 @@ import string
 from collections.abc import Iterator
 from typing import Any
 
-from sqlalchemy import ColumnElement, Text, and_, case, exists, func, or_, select
+from sqlalchemy import (
+    Boolean,
+    ColumnElement,
+    LargeBinary,
+    Text,
+    and_,
+    case,
+    exists,
+    false,
+    func,
+    literal,
+    or_,
+    select,
+    true,
+)
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.compiler import SQLCompiler
 from sqlalchemy.sql.functions import FunctionElement
 
-from regard.core.filters import AssetFilter, CustomValue, GpsBox, GpsCircle, Orientation
+from regard.core.filters import AssetFilter, CustomValue, Fact, GpsBox, GpsCircle, Orientation
+from regard.core.uris import uri_of_path
 from regard.storage import schema
 
 _EARTH_RADIUS_KM = 6371.0088
@@ -36,8 +51,13 @@ def passes(chosen: AssetFilter, *, trashed: bool = False) -> ColumnElement[bool]
 
 
 def _conditions(chosen: AssetFilter) -> Iterator[ColumnElement[bool]]:
-    for part in (_collections, _times, _cameras, _places, _sizes, _labels, _paths):
+    for part in (_collections, _times, _cameras, _places, _sizes, _labels, _paths, _facts):
         yield from part(chosen)
+    for inner in chosen.also:
+        yield from _conditions(inner)
+    for inner in chosen.without:
+        # What is not known makes a condition null, and then it does not hold.
+        yield ~func.coalesce(and_(true(), *_conditions(inner)), false())
 
 
 def _collections(chosen: AssetFilter) -> Iterator[ColumnElement[bool]]:
@@ -101,6 +121,18 @@ def _labels(chosen: AssetFilter) -> Iterator[ColumnElement[bool]]:
 def _paths(chosen: AssetFilter) -> Iterator[ColumnElement[bool]]:
     if chosen.path_prefixes:
         yield or_(*(_lies_below(prefix) for prefix in chosen.path_prefixes))
+    for part in chosen.path_parts:
+        inside = [None] if part.below is None else part.below
+        yield or_(
+            false(),
+            *(_lies_below(prefix) for prefix in part.at),
+            *(_has_part(part.part.strip(b"/"), folder) for folder in inside),
+        )
+
+
+def _facts(chosen: AssetFilter) -> Iterator[ColumnElement[bool]]:
+    for fact in chosen.has:
+        yield _is_known(fact)
 
 
 def camera_name() -> ColumnElement[str]:
@@ -146,6 +178,40 @@ def _lies_below(prefix: bytes) -> ColumnElement[bool]:
     )
 
 
+def _has_part(part: bytes, folder: bytes | None) -> ColumnElement[bool]:
+    """Whether folders in a row, or such and the file, stand in a path, or in what follows `folder`.
+
+    The home's own originals lie where nobody put them: they have a file name and no folders.
+    """
+    is_named = and_(_asset.managed.is_(True), _asset.file_name == uri_of_path(part))
+    of_others = or_(_asset.managed.is_(None), _asset.managed.is_(False))
+    path: ColumnElement[Any] = _asset.path
+    is_below: ColumnElement[bool] = true()
+    if folder is not None:
+        stem = folder.rstrip(b"/")
+        is_below = _lies_below(folder)
+        path = func.substr(path, len(stem) + 1, type_=LargeBinary)
+    end = b"/" + part
+    start = func.length(path) - (len(end) - 1)
+    ends_so = and_(start >= 1, func.substr(path, start, type_=LargeBinary) == end)
+    found = and_(of_others, is_below, or_(_Holds(path, literal(end + b"/", LargeBinary)), ends_so))
+    return found if b"/" in part else or_(is_named, found)
+
+
+def _is_known(fact: Fact) -> ColumnElement[bool]:
+    known: dict[Fact, ColumnElement[bool]] = {
+        Fact.GPS: and_(_asset.latitude.is_not(None), _asset.longitude.is_not(None)),
+        Fact.DATE: _asset.taken_at.is_not(None),
+        Fact.CAMERA: camera_name().is_not(None),
+        Fact.LENS: func.coalesce(_asset.lens, "") != "",
+        Fact.TITLE: func.coalesce(_asset.edited_title, _asset.title, "") != "",
+        Fact.DESCRIPTION: func.coalesce(_asset.description, "") != "",
+        Fact.TAG: exists().where(_tag.asset_id == _asset.id).correlate(schema.asset),
+        Fact.RATING: _asset.rating.is_not(None),
+    }
+    return known[fact]
+
+
 def _within_box(box: GpsBox) -> ColumnElement[bool]:
     latitude, longitude = _asset.latitude, _asset.longitude
     around = (
@@ -181,6 +247,24 @@ def _within_circle(circle: GpsCircle) -> ColumnElement[bool]:
 def _without_dust(degrees: ColumnElement[float]) -> ColumnElement[float]:
     """Zero for what is next to nothing: PostgreSQL takes a square that is too small for an error."""
     return case((func.abs(degrees) < _DUST, 0.0), else_=degrees)
+
+
+class _Holds(FunctionElement[bool]):
+    """Whether bytes hold other bytes."""
+
+    type = Boolean()
+    inherit_cache = True
+
+
+@compiles(_Holds)
+def _instr(element: _Holds, compiler: SQLCompiler, **options: Any) -> str:
+    return f"(instr({compiler.process(element.clauses, **options)}) > 0)"
+
+
+@compiles(_Holds, "postgresql")
+def _position(element: _Holds, compiler: SQLCompiler, **options: Any) -> str:
+    whole, part = (compiler.process(clause, **options) for clause in element.clauses)
+    return f"(position({part} in {whole}) > 0)"
 
 
 class _AsciiLower(FunctionElement[str]):

@@ -95,10 +95,11 @@ class PassingEmbeddings:
 
 
 def _require_collections(connection: Connection, chosen: AssetFilter) -> None:
-    if chosen.collections is None:
+    named = chosen.named_collections
+    if not named:
         return
     names = set(connection.execute(select(schema.collection.c.name)).scalars())
-    for name in chosen.collections:
+    for name in named:
         if name not in names:
             raise NotFound(
                 f"no collection is named {name}",

@@ -17,9 +17,11 @@ from regard.core.filters import (
     EVERYTHING,
     AssetFilter,
     CustomValue,
+    Fact,
     GpsBox,
     GpsCircle,
     Orientation,
+    PathPart,
 )
 
 EARTH_KM = 6371.0088
@@ -76,6 +78,27 @@ TAGS = ["red", "Red", "réd", "a b", "50%", "_"]
 VALUES: list[CustomValue] = [1, 1.0, True, False, "1", "true", "x", "é", 1.5, 10**20, 1e20, "a\0b"]
 PATHS = [b"/p/a", b"/p/a/1.jpg", b"/p/a-b/2.jpg", b"/p/a0", b"/p/\xff\xfe/3.jpg", b"/q.jpg"]
 PREFIXES = [b"/", b"/p", b"/p/", b"/p/a", b"/p/a/", b"/p/\xff\xfe", b"/p/%", b"/nowhere"]
+DIVIDING_PARTS = [
+    PathPart(b"p"),
+    PathPart(b"a"),
+    PathPart(b"/p/a/"),
+    PathPart(b"1.jpg"),
+    PathPart(b"a/1.jpg"),
+    PathPart(b"\xff\xfe/3.jpg"),
+    PathPart(b"p/\xff\xfe"),
+    PathPart(b"a-b"),
+    PathPart(b"q.jpg"),
+    PathPart(b"a", below=(b"/p/", b"/nowhere")),
+    PathPart(b"1.jpg", below=(b"/p/a",)),
+    PathPart(b"a", below=(), at=(b"/p/a-b",)),
+]
+PARTS = [
+    *DIVIDING_PARTS,
+    PathPart(b".jpg"),
+    PathPart(b"p", below=(b"/p",)),
+    PathPart(b"a/1.jpg", below=(b"/p/a",)),
+    PathPart(b"a", below=()),
+]
 COLLECTIONS = ["one", "two", "empty"]
 
 
@@ -94,6 +117,13 @@ class Made:
     custom: dict[str, CustomValue] = field(default_factory=dict)
     trashed: bool = False
     failed: bool = False
+    title: str | None = None
+    edited_title: str | None = None
+    rating: int | None = None
+    lens: str | None = None
+    description: str | None = None
+    # The name of an upload.
+    upload: str | None = None
 
 
 def lower(text: str) -> str:
@@ -141,9 +171,20 @@ def same_value(one: CustomValue, other: CustomValue) -> bool:
 
 def should_pass(asset: Made, chosen: AssetFilter) -> bool:
     """The conditions as the documentation words them."""
+    return not asset.trashed and not asset.failed and holds(asset, chosen)
+
+
+def holds(asset: Made, chosen: AssetFilter) -> bool:
+    """All conditions and inner filters, of whatever state the asset is."""
     latitude, longitude = asset.place
     width, height = asset.size
-    if asset.trashed or asset.failed:
+    if not all(holds(asset, inner) for inner in chosen.also):
+        return False
+    if any(holds(asset, inner) for inner in chosen.without):
+        return False
+    if not all(knows(asset, fact) for fact in chosen.has):
+        return False
+    if not all(has_part(asset, part) for part in chosen.path_parts):
         return False
     if chosen.collections is not None and asset.collection not in chosen.collections:
         return False
@@ -192,6 +233,39 @@ def should_pass(asset: Made, chosen: AssetFilter) -> bool:
     )
 
 
+def knows(asset: Made, fact: Fact) -> bool:
+    return {
+        Fact.GPS: asset.place[0] is not None,
+        Fact.DATE: asset.taken_at is not None,
+        Fact.CAMERA: full_name(asset.camera) is not None,
+        Fact.LENS: bool(asset.lens),
+        Fact.TITLE: bool(asset.title if asset.edited_title is None else asset.edited_title),
+        Fact.DESCRIPTION: bool(asset.description),
+        Fact.TAG: bool(asset.tags),
+        Fact.RATING: asset.rating is not None,
+    }[fact]
+
+
+def is_below(path: bytes, folder: bytes) -> bool:
+    stem = folder.rstrip(b"/")
+    return path == stem or path.startswith(stem + b"/")
+
+
+def has_part(asset: Made, part: PathPart) -> bool:
+    if any(is_below(asset.path, folder) for folder in part.at):
+        return True
+    wanted = part.part.strip(b"/").split(b"/")
+    if asset.upload is not None:
+        return part.below != () and [asset.upload.encode()] == wanted
+    for folder in [b"/"] if part.below is None else part.below:
+        if is_below(asset.path, folder):
+            inside = asset.path[len(folder.rstrip(b"/")) :].split(b"/")[1:]
+            runs = (inside[at : at + len(wanted)] for at in range(len(inside)))
+            if wanted in runs:
+                return True
+    return False
+
+
 def some(values: list[Any], most: int = 2) -> st.SearchStrategy[tuple[Any, ...]]:
     return st.just(()) | st.lists(st.sampled_from(values), max_size=most).map(tuple)
 
@@ -215,7 +289,7 @@ _circles = st.builds(
     GpsCircle, _latitudes, _longitudes, st.sampled_from([1e-9, 0.5, 13.7, 777.7, 20_050.0])
 )
 _sizes = st.sampled_from([0, 1, 29, 30, 31, 40, 5000, 2**31 - 1])
-FILTERS = st.builds(
+_FLAT = st.builds(
     AssetFilter,
     collections=maybe(st.lists(st.sampled_from(COLLECTIONS), max_size=2).map(tuple)),
     taken_from=maybe(st.sampled_from(TIMES[1:])),
@@ -232,16 +306,26 @@ FILTERS = st.builds(
     without_tags=some(TAGS),
     custom=some([(name, value) for name in ("k", "K'") for value in VALUES]),
     path_prefixes=some(PREFIXES),
+    path_parts=some(PARTS),
+    has=some(list(Fact)),
 )
 # With one condition most filters let some assets through and others not.
 SINGLE = st.one_of(
     *(
         st.builds(
-            lambda chosen, name=name: replace(EVERYTHING, **{name: getattr(chosen, name)}), FILTERS
+            lambda chosen, name=name: replace(EVERYTHING, **{name: getattr(chosen, name)}), _FLAT
         )
         for name in AssetFilter.__dataclass_fields__
-        if not name.startswith("_")
+        if not name.startswith("_") and name not in {"also", "without"}
     )
+)
+_INNER = some([EVERYTHING]) | st.lists(SINGLE, max_size=2).map(tuple)
+# Three deep, as faces put filters into each other.
+FILTERS = st.builds(
+    lambda chosen, also, without: replace(chosen, also=also, without=without),
+    SINGLE | _FLAT,
+    _INNER | st.builds(lambda inner: (AssetFilter(also=inner),), _INNER),
+    _INNER | st.builds(lambda inner: (AssetFilter(without=inner),), _INNER),
 )
 
 
@@ -265,6 +349,12 @@ def made_assets(rng: random.Random) -> list[Made]:
                 custom,
                 trashed=rng.random() < 0.15,
                 failed=rng.random() < 0.05,
+                title=rng.choice([None, "", "a title"]),
+                edited_title=rng.choice([None, None, "", "another"]),
+                rating=rng.choice([None, 0, 3]),
+                lens=rng.choice([None, "50 mm"]),
+                description=rng.choice([None, "", "what it shows"]),
+                upload=rng.choice([None, None, None, "1.jpg", "p"]),
             )
         )
     return assets

@@ -18,6 +18,7 @@ import pytest
 from catalog_samples import CAPTION, IMAGE, REGION, D, Home, analysis, header, stamp, unit
 from filter_oracle import (
     DAY,
+    DIVIDING_PARTS,
     FILTERS,
     SINGLE,
     Made,
@@ -35,9 +36,11 @@ from regard.core.facts import PhotoFacts
 from regard.core.filters import (
     EVERYTHING,
     AssetFilter,
+    Fact,
     GpsBox,
     GpsCircle,
     Orientation,
+    PathPart,
 )
 from regard.core.idset import IdSet
 from regard.core.records import (
@@ -137,6 +140,13 @@ def _insert(connection: Connection, made: Made) -> int:
             camera_model=made.camera[1],
             latitude=made.place[0],
             longitude=made.place[1],
+            title=made.title,
+            edited_title=made.edited_title,
+            rating=made.rating,
+            lens=made.lens,
+            description=made.description,
+            managed=made.upload is not None or None,
+            file_name=made.upload,
             deleted_at=DAY if made.trashed else None,
         )
         .returning(schema.asset.c.id)
@@ -187,6 +197,13 @@ def test_every_condition_divides_the_assets(filled: Filled) -> None:
         AssetFilter(custom=(("k", True),)),
         AssetFilter(custom=(("k", 1.0),)),
         AssetFilter(path_prefixes=(b"/p/a",)),
+        *(AssetFilter(has=(fact,)) for fact in Fact),
+        *(AssetFilter(path_parts=(part,)) for part in DIVIDING_PARTS),
+        AssetFilter(without=(AssetFilter(taken_from=DAY),)),
+        AssetFilter(without=(AssetFilter(gps_near=GpsCircle(52.5, 13.4, 50)),)),
+        AssetFilter(also=(AssetFilter(cameras=("D90",)), AssetFilter(tags=("red",)))),
+        AssetFilter(without=(AssetFilter(cameras=("D90",), tags=("red",)),)),
+        AssetFilter(without=(AssetFilter(collections=("one",)), AssetFilter(tags=("red",)))),
     ):
         passed = filled.passing_ids(chosen)
         assert passed == filled.expected_ids(chosen)
@@ -284,6 +301,12 @@ def test_unknown_collections_are_named(filled: Filled) -> None:
     with pytest.raises(NotFound, match="no collection is named x") as caught:
         indexes.search(asked, AssetFilter(collections=("one", "x")))
     assert caught.value.remedy == "the collections are: empty, one, two"
+    for inner in (
+        AssetFilter(also=(AssetFilter(without=(AssetFilter(collections=("x",)),)),)),
+        AssetFilter(collections=("one",), without=(AssetFilter(collections=("x",)),)),
+    ):
+        with pytest.raises(NotFound, match="no collection is named x"):
+            indexes.search(asked, inner)
 
 
 def test_names_of_cameras(filled: Filled) -> None:
@@ -324,6 +347,14 @@ def test_filters_are_equal_when_they_mean_the_same() -> None:
 def test_values_that_no_asset_could_have(wrong: dict[str, Any]) -> None:
     with pytest.raises(UsageError):
         AssetFilter(**wrong)
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"part": b""}, {"part": b"//"}, {"part": b"a\0"}, {"part": b"a", "below": (b"",)}]
+)
+def test_parts_of_paths_that_no_path_has(wrong: dict[str, Any]) -> None:
+    with pytest.raises(UsageError):
+        PathPart(**wrong)
 
 
 class OneSpace:
