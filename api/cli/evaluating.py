@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -13,15 +11,14 @@ from typing import Any, Protocol, TypeVar
 import click
 
 from regard.api.cli.app import DONE, write_json
-from regard.api.cli.indexing import stop_request
+from regard.api.cli.evaluating_duplicates import duplicates
+from regard.api.cli.measured_library import measured_library
 from regard.api.cli.options import json_option, offline_option
-from regard.api.cli.progress import progress_bar
-from regard.api.wiring import Library, open_or_make_library
+from regard.api.cli.segmenting import segmentation
+from regard.api.wiring import Library
 from regard.core.decoding import decode_file
-from regard.core.errors import CannotWork
 from regard.core.filters import AssetFilter
 from regard.core.records import Float32Array, Image, Kind, QueryKind, Routes, Target
-from regard.core.settings import Settings
 from regard.core.uris import absolute_path
 from regard.evaluation.captions import WrittenCaption, evaluate_captions
 from regard.evaluation.failures import (
@@ -109,7 +106,7 @@ def evaluate(context: click.Context) -> None:
 
 
 def _common(function: _Function) -> _Function:
-    """The options that all three measurements share."""
+    """The options that the measurements in COCO's form share."""
     path = click.Path(path_type=Path)
     for option in reversed(
         (
@@ -200,6 +197,10 @@ def captions(**options: Any) -> int:
     return DONE
 
 
+evaluate.add_command(segmentation)
+evaluate.add_command(duplicates)
+
+
 @contextmanager
 def _subject(
     *,
@@ -214,31 +215,9 @@ def _subject(
 ) -> Iterator[_Subject]:
     """Index the labelled photographs into a collection of their own, and hand all over."""
     labels = read_labels(images, captions=captions, instances=instances, only=only)
-    # Another selection is another collection, so that a search meets exactly these photographs.
-    selection = "\0".join(str(labels.path(image.file_name)) for image in labels.images)
-    digest = hashlib.sha256(selection.encode(errors="surrogateescape")).hexdigest()
-    collection = f"evaluation {digest[:16]}"
-    # Unless told otherwise, nothing of a measurement stays, and no home of one's own is touched.
-    scratch = tempfile.TemporaryDirectory(prefix="regard-evaluation-", ignore_cleanup_errors=True)
-    with scratch:
-        settings = Settings.resolve(home or Path(scratch.name), {} if home is None else None)
-        with open_or_make_library(settings, profile) as library:
-            with stop_request(scratch.cleanup) as stop, progress_bar("indexing") as progress:
-                report = library.indexer(collection).run(
-                    [labels.path(image.file_name) for image in labels.images],
-                    progress=progress,
-                    should_stop=stop.is_set,
-                )
-            if report.interrupted:
-                raise KeyboardInterrupt
-            if report.failures:
-                failure = report.failures[0]
-                raise CannotWork(
-                    f"{len(report.failures)} of the labelled photographs can't be indexed, "
-                    f"the first is {failure.uri}: {failure.reason}",
-                    remedy="mend or leave them out with --only",
-                )
-            yield _Subject(labels, library, collection, pictures, as_json)
+    paths = [labels.path(image.file_name) for image in labels.images]
+    with measured_library(paths, profile, home) as (library, collection):
+        yield _Subject(labels, library, collection, pictures, as_json)
 
 
 def _read_image(path: Path) -> Image:
