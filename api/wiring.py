@@ -17,6 +17,7 @@ from regard.search.engine import Observe, SearchEngine
 from regard.storage.catalog import Catalog, open_catalog
 from regard.storage.channel_indexes import ChannelIndexes
 from regard.storage.indexing import SqlIndexingCatalog
+from regard.storage.keywords import SqlKeywordSearch
 from regard.storage.originals import Originals
 from regard.storage.pipelines import StoredPipeline, check_pipeline, check_spaces
 from regard.storage.searching import SqlSearchCatalog
@@ -41,6 +42,7 @@ class Library:
         self._profile = profile
         self.search_catalog = SqlSearchCatalog(catalog, pipeline)
         self.indexes = ChannelIndexes(catalog, pipeline, settings.indexes)
+        self.keywords = SqlKeywordSearch(catalog, pipeline)
 
     @functools.cached_property
     def profile(self) -> Profile:
@@ -59,7 +61,7 @@ class Library:
         """
         check_spaces(self.pipeline, self.profile.spaces)
         reads = self.search_catalog if catalog is None else catalog
-        return SearchEngine(self.profile, reads, self.indexes, routes, observe)
+        return SearchEngine(self.profile, reads, self.indexes, routes, observe, self.keywords)
 
     def indexer(self, collection: str) -> Indexer:
         """An indexer into one collection of this home."""
@@ -83,7 +85,7 @@ def open_library(settings: Settings) -> Iterator[Library]:
     with open_home_catalog(settings, make=False) as catalog:
         pipeline = catalog.live_pipeline()
         if pipeline is None:
-            raise _nothing_indexed(settings)
+            raise nothing_indexed(settings)
         yield Library(settings, catalog, pipeline)
 
 
@@ -95,20 +97,26 @@ def open_or_make_library(settings: Settings, profile: str | None) -> Iterator[Li
     UsageError for an unknown name, ModelError or MissingDependency when the profile can't run here,
     PipelineConflict when the home has another one and something made by it.
     """
-    chosen = _ready(load_profile(profile)) if profile is not None else None
+    chosen = load_ready_profile(profile, None) if profile is not None else None
     with open_home_catalog(settings, make=True) as catalog:
         pipeline = catalog.live_pipeline()
         if chosen is None:
-            chosen = _ready(
-                load_profile(DEFAULT_PROFILE) if pipeline is None else _profile_of(pipeline)
-            )
+            chosen = load_ready_profile(None, pipeline)
         if pipeline is None or pipeline.fingerprint != chosen.spec.fingerprint:
             pipeline = catalog.make_live(chosen.spec)
         check_pipeline(pipeline, chosen.spec)
         yield Library(settings, catalog, pipeline, chosen)
 
 
-def _ready(profile: Profile) -> Profile:
+def load_ready_profile(name: str | None, pipeline: StoredPipeline | None) -> Profile:
+    """A profile that can run here: the named one, else that of the pipeline, else the default.
+
+    Raises UsageError for an unknown name, ModelError or MissingDependency when it can't run.
+    """
+    if name is not None:
+        profile: Profile = load_profile(name)
+    else:
+        profile = load_profile(DEFAULT_PROFILE) if pipeline is None else _profile_of(pipeline)
     for problem in profile.problems():
         raise problem
     return profile
@@ -118,7 +126,7 @@ def _ready(profile: Profile) -> Profile:
 def open_home_catalog(settings: Settings, *, make: bool) -> Iterator[Catalog]:
     """The catalog of a home, with or without a live pipeline; raises HomeError."""
     if not make and settings.database_url is None and not settings.catalog_file.exists():
-        raise _nothing_indexed(settings)
+        raise nothing_indexed(settings)
     try:
         settings.home.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -144,7 +152,8 @@ def _profile_of(pipeline: StoredPipeline) -> Profile:
         ) from error
 
 
-def _nothing_indexed(settings: Settings) -> HomeError:
+def nothing_indexed(settings: Settings) -> HomeError:
+    """What to say of a home that has no photographs."""
     return HomeError(
         f"nothing is indexed in the home {settings.home}",
         remedy="run: regard index FOLDER, or name the right --home",

@@ -11,16 +11,17 @@ from __future__ import annotations
 import argparse
 import contextlib
 import logging
+import math
 import os
 import signal
 import subprocess
 import sys
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-from regard.core.errors import LeaseHeld, RegardError, UsageError
+from regard.core.errors import LeaseHeld, PipelineConflict, RegardError, UsageError
 from regard.core.settings import DATABASE_VARIABLE, PASSWORD_FILE_VARIABLE, Settings
 
 _log = logging.getLogger(__name__)
@@ -28,6 +29,7 @@ _log = logging.getLogger(__name__)
 DONE, CANNOT_WORK = 0, 3
 _NICE = 19
 _ROLE_RETRY_SECONDS = 1.0
+_ASK_SECONDS = 1.0
 _FIRST_DELAY_SECONDS, _LAST_DELAY_SECONDS = 0.5, 60.0
 # A worker that ran so long before it died did not die of how it was started.
 _STEADY_SECONDS = 60.0
@@ -179,9 +181,12 @@ def _work(
     stop: threading.Event,
     wake: threading.Event,
 ) -> None:
+    from regard.api.reindexing import prune_again, reindex, target_profile
     from regard.api.wiring import Library, open_home_catalog, open_or_make_library
+    from regard.core.jobs import Job, JobKind
     from regard.indexer.job_work import JobWork
     from regard.indexer.jobs import JobRunner
+    from regard.indexer.report import IndexReport, Progress
     from regard.indexer.run import Indexer
     from regard.storage.asset_editing import SqlAssetEditing
     from regard.storage.jobs import SqlJobQueue
@@ -189,17 +194,58 @@ def _work(
     with contextlib.ExitStack() as opened:
         catalog = opened.enter_context(open_home_catalog(settings, make=True))
         library: Library | None = None
+        library_opened = opened.enter_context(contextlib.ExitStack())
+
+        def is_current() -> bool:
+            live = catalog.live_pipeline()
+            return library is not None and live is not None and live.id == library.pipeline.id
 
         def indexer(collection: str) -> Indexer:
             nonlocal library
-            if library is None:
+            if not is_current():
+                library = None
+                library_opened.close()
                 of_new_home = profile if catalog.live_pipeline() is None else None
-                library = opened.enter_context(open_or_make_library(settings, of_new_home))
+                library = library_opened.enter_context(open_or_make_library(settings, of_new_home))
+            assert library is not None
             return library.indexer(collection)
+
+        def for_all(job: Job, progress: Progress, should_stop: Callable[[], bool]) -> IndexReport:
+            if job.kind is JobKind.PRUNE:
+                return prune_again(
+                    settings,
+                    catalog,
+                    job.pipelines,
+                    unfinished=job.unfinished,
+                    should_stop=should_stop,
+                )
+            is_awaited = _now_and_then(lambda: queue.is_awaited(job.id))
+            return reindex(
+                settings,
+                catalog,
+                target_profile(settings, catalog, job.profile),
+                only=job.pipelines[0] if job.pipelines else None,
+                progress=progress,
+                # What people wait for goes first; this goes on when all of that is done.
+                should_stop=lambda: should_stop() or is_awaited(),
+            )
 
         queue = SqlJobQueue(catalog)
         originals = SqlAssetEditing(catalog).waiting_originals
-        runner = JobRunner(queue, JobWork(indexer, roots, originals, queue.imported_folders))
+        work = JobWork(indexer, roots, originals, queue.imported_folders, for_all)
+
+        def work_with_live(
+            job: Job, progress: Progress, should_stop: Callable[[], bool]
+        ) -> IndexReport:
+            try:
+                return work(job, progress, should_stop)
+            except PipelineConflict:
+                if library is None or is_current():
+                    raise
+                # Other models went live meanwhile, with which the job goes on.
+                return IndexReport(interrupted=True)
+
+        runner = JobRunner(queue, work_with_live)
         while not stop.is_set():
             try:
                 with queue.worker_role():
@@ -207,6 +253,19 @@ def _work(
             except LeaseHeld:
                 # Another worker has the role; it may end at any moment.
                 stop.wait(_ROLE_RETRY_SECONDS)
+
+
+def _now_and_then(ask: Callable[[], bool]) -> Callable[[], bool]:
+    """What is asked at most every second, by any number of threads; between, the last answer."""
+    asked_at, answer = -math.inf, False
+
+    def last_answer() -> bool:
+        nonlocal asked_at, answer
+        if time.monotonic() >= asked_at + _ASK_SECONDS:
+            asked_at, answer = time.monotonic(), ask()
+        return answer
+
+    return last_answer
 
 
 def _roots(given: Sequence[str]) -> dict[str, bytes]:

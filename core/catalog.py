@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from enum import StrEnum
 from typing import Protocol
 
 from regard.core.assets import AssetRecord
@@ -12,6 +13,7 @@ from regard.core.facts import PhotoFacts
 from regard.core.filters import AssetFilter
 from regard.core.geometry import Box
 from regard.core.records import Analysis, Channel, Float32Array, Int64Array
+from regard.core.signatures import Signature
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +55,17 @@ class Failure:
 
     uri: str
     reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class WaitingContent:
+    """A content that a pipeline has yet to analyse; `paths` are where its file may lie, best first."""
+
+    id: int
+    sha256: str
+    width: int
+    height: int
+    paths: tuple[bytes, ...]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -120,6 +133,52 @@ class StoredVectors:
     vectors: Mapping[Channel, Float32Array]
 
 
+class WordField(StrEnum):
+    """Where a word of a photograph stands: in what an asset is called, or in a caption."""
+
+    TITLE = "title"
+    TAG = "tag"
+    FILE_NAME = "file_name"
+    FOLDER = "folder"
+    DESCRIPTION = "description"
+    CAPTION = "caption"
+    REGION_CAPTION = "region_caption"
+
+
+WORD_FIELDS = tuple(WordField)
+
+
+@dataclass(frozen=True, slots=True)
+class Words:
+    """What to look up: one word, or a phrase of several that stand side by side as they are.
+
+    `words` are as `regard.core.words` splits them, two or more for a phrase. A single word is found in its
+    other forms too (bus, buses) unless it is `exact`, as phrases are.
+    """
+
+    words: tuple[str, ...]
+    exact: bool = False
+
+    def __post_init__(self) -> None:
+        if not self.words or (len(self.words) > 1 and not self.exact):
+            raise ValueError("one word, or several that are exact")
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Occurrences:
+    """Where several `Words` were found: arrays (m,), one row for each text that holds one of them.
+
+    `places` are theirs in what was asked, `fields` places in `WORD_FIELDS`, `regions` those that a caption
+    is about, 0 for none. `total`: about how many contents were looked through.
+    """
+
+    places: Int64Array
+    fields: Int64Array
+    contents: Int64Array
+    regions: Int64Array
+    total: int
+
+
 class WriterLease(Protocol):
     """The right to write: one holder at a time, with a heartbeat."""
 
@@ -144,9 +203,15 @@ class IndexingCatalog(Protocol):
         """The collection's assets of a content, or None when no analysis of it is stored."""
 
     def save(
-        self, stamp: FileStamp, content: ContentHeader, facts: PhotoFacts, analysis: Analysis
+        self,
+        stamp: FileStamp,
+        content: ContentHeader,
+        facts: PhotoFacts,
+        analysis: Analysis,
+        *,
+        signature: Signature | None = None,
     ) -> None:
-        """Write an asset and its content, whose analysis is new."""
+        """Write an asset and its content, whose analysis is new, and its signature where it is at hand."""
 
     def attach(
         self, stamp: FileStamp, sha256: str, facts: PhotoFacts, *, moved_from: int | None = None
@@ -166,6 +231,34 @@ class IndexingCatalog(Protocol):
         """All failed assets at or below the roots, ordered by path."""
 
 
+class ReindexingCatalog(Protocol):
+    """The catalog as reindexing sees it: one pipeline that is not live, one builder.
+
+    What waits is what the live pipeline has analysed and this one has not. Each method is one transaction.
+    """
+
+    def builder_lease(self) -> AbstractContextManager[WriterLease]:
+        """Hold the builder's lease for the block; raises LeaseHeld, which says who holds it."""
+
+    def count(self) -> int:
+        """How many contents wait."""
+
+    def waiting(self, after: int, limit: int) -> Sequence[WaitingContent]:
+        """The next contents that wait, by id."""
+
+    def save(self, content: WaitingContent, analysis: Analysis) -> bool:
+        """Write what the pipeline says of a content; False when the content has gone meanwhile."""
+
+    def fail(self, content: WaitingContent, reason: str) -> None:
+        """Write that a content can't be analysed now: the pipeline may go live without it."""
+
+    def go_live(self) -> bool:
+        """Make the pipeline the live one, unless something waits; whether it is.
+
+        Raises LeaseHeld while another process indexes.
+        """
+
+
 class SearchCatalog(Protocol):
     """The catalog as search sees it; reads only."""
 
@@ -179,6 +272,9 @@ class SearchCatalog(Protocol):
 
         What was deleted is absent.
         """
+
+    def newest(self, chosen: AssetFilter, offset: int, limit: int) -> list[AssetView]:
+        """Analysed assets that pass the filter, by date, newest first, a page of them."""
 
     def asset_vectors(self, asset: int) -> StoredVectors:
         """Vectors of the whole image of an asset; raises NotFound."""
@@ -198,6 +294,18 @@ class ChannelSearch(Protocol):
         All as of one moment of the catalog, or later. Scores (n, m), descending, and embedding ids (n, m)
         with m ≤ k, filled up with -inf and -1 where fewer exist: that a row ends so tells that it holds
         all. Raises NotFound for an unknown collection.
+        """
+
+
+class KeywordSearch(Protocol):
+    """The keyword index, always at the catalog's moment."""
+
+    def find(self, asked: Sequence[Sequence[Words]], chosen: AssetFilter) -> list[Occurrences]:
+        """For each query, where its words are found.
+
+        In captions of the live pipeline whose content has an asset that passes the filter, and in what
+        assets that pass and are analysed are called. Of a word that very many texts hold, only the
+        newest of these. An unknown collection holds nothing.
         """
 
 

@@ -14,12 +14,16 @@ class JobKind(StrEnum):
 
     `import` indexes a folder; `upload` what was uploaded into a collection and is not analysed yet;
     `reindex`
-    looks at all of a collection's imported folders and uploads again, failed ones too.
+    looks at all of a collection's imported folders and uploads again, failed ones too. Those are of one
+    collection. `pipeline` analyses all photographs by another profile, and has that go live; `prune`
+    deletes pipelines that are not live.
     """
 
     IMPORT = "import"
     UPLOAD = "upload"
     REINDEX = "reindex"
+    PIPELINE = "pipeline"
+    PRUNE = "prune"
 
 
 class JobState(StrEnum):
@@ -47,13 +51,16 @@ class Job:
     need work, None while that is not known; `done` those dealt with. `report` is an `IndexReport`'s
     JSON without
     its failures, None until the job has ended once. `message` says why it waits or failed.
+    What is on the whole home has no collection. `profile` is that of a `pipeline` job, None for the home's
+    own; `pipelines` holds fingerprints: the one that it has to make, or those to prune, whose beginnings
+    suffice. `unfinished`: whether those are pruned that were never live.
     """
 
     id: int
     kind: JobKind
     state: JobState
-    collection_id: int
-    collection: str
+    collection_id: int | None
+    collection: str | None
     root: str | None
     path: str | None
     retry_failed: bool
@@ -65,6 +72,9 @@ class Job:
     created_at: datetime
     started_at: datetime | None
     finished_at: datetime | None
+    profile: str | None = None
+    pipelines: tuple[str, ...] = ()
+    unfinished: bool = False
 
 
 class JobQueue(Protocol):

@@ -35,7 +35,7 @@ class JobWork:
     """Does jobs: `roots` are the configured ones by name, and nothing outside of them is imported.
 
     `indexer` makes the indexer into a collection; `imported_folders` gives the (root, path) that were
-    ever imported into one.
+    ever imported into one. `for_all` does the jobs that are of no collection.
     """
 
     def __init__(
@@ -44,11 +44,13 @@ class JobWork:
         roots: Mapping[str, bytes],
         waiting_originals: WaitingOriginals,
         imported_folders: Callable[[str], Sequence[tuple[str, str]]],
+        for_all: Callable[[Job, Progress, Callable[[], bool]], IndexReport] | None = None,
     ) -> None:
         self._indexer = indexer
         self._roots = roots
         self._waiting_originals = waiting_originals
         self._imported_folders = imported_folders
+        self._for_all = for_all
 
     def __call__(
         self, job: Job, progress: Progress, should_stop: Callable[[], bool]
@@ -57,17 +59,21 @@ class JobWork:
 
         Raises NotFound for a root that is not configured any more, and what `Indexer.run` raises.
         """
+        if job.collection is None:
+            if self._for_all is None:
+                raise ValueError(f"nothing here does jobs of kind {job.kind}")
+            return self._for_all(job, progress, should_stop)
         total = IndexReport()
-        for report in self._runs(job, _InTurn(progress), should_stop):
+        for report in self._runs(job, job.collection, _InTurn(progress), should_stop):
             _add(total, report)
             if total.interrupted:
                 break
         return total
 
     def _runs(
-        self, job: Job, progress: _InTurn, should_stop: Callable[[], bool]
+        self, job: Job, collection: str, progress: _InTurn, should_stop: Callable[[], bool]
     ) -> Iterator[IndexReport]:
-        indexer = self._indexer(job.collection)
+        indexer = self._indexer(collection)
         retry_failed = job.retry_failed or job.kind is JobKind.REINDEX
 
         def run(paths: Sequence[bytes], confined_to: bytes | None) -> IndexReport:
@@ -86,8 +92,8 @@ class JobWork:
             yield self._import(job.root or "", [job.path or ""], run)
             return
         if job.kind is JobKind.REINDEX:
-            yield from self._import_again(job.collection, run)
-        for there, gone in self._uploads(job.collection, failed=retry_failed):
+            yield from self._import_again(collection, run)
+        for there, gone in self._uploads(collection, failed=retry_failed):
             yield IndexReport(failures=gone, unseen=gone)
             if there:
                 yield run(there, None)

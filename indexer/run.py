@@ -391,7 +391,7 @@ class _Run:
     def _analyse(self, analyzer: Analyzer, batch: Sequence[Pending]) -> list[Analysis | str]:
         """In an analyzer thread: analyses in the order of the batch, or why there is none."""
         try:
-            return _analyses(analyzer, [item.image for item in batch if item.image is not None])
+            return analyses_of(analyzer, [item.image for item in batch if item.image is not None])
         finally:
             for item in batch:
                 item.image = None
@@ -430,7 +430,8 @@ def _is_giant(pending: Pending) -> bool:
     return pending.pixels > _AHEAD_PIXELS
 
 
-def _analyses(analyzer: Analyzer, images: Sequence[Image]) -> list[Analysis | str]:
+def analyses_of(analyzer: Analyzer, images: Sequence[Image]) -> list[Analysis | str]:
+    """Analyses in the order of the images, or why there is none of one: it must not stop the others."""
     try:
         return list(analyzer.analyze(images))
     except Exception:  # noqa: BLE001 - one picture that a model can't take must not stop the run
@@ -441,5 +442,5 @@ def _analyses(analyzer: Analyzer, images: Sequence[Image]) -> list[Analysis | st
 def _analyse_one(analyzer: Analyzer, image: Image) -> Analysis | str:
     try:
         return analyzer.analyze([image])[0]
-    except Exception as error:  # noqa: BLE001 - see _analyses
+    except Exception as error:  # noqa: BLE001 - see analyses_of
         return f"the models can't take it: {type(error).__name__}: {error}"

@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 import numpy as np
+from pydantic import Field
 
 from regard.core.geometry import Box
 from regard.core.masks import Mask
@@ -34,18 +35,26 @@ _NAMES = tuple(_COLOURS)
 _PALETTE = np.asarray(list(_COLOURS.values()), dtype=np.float32)
 _WORD_DIMENSIONS = 22
 MODEL = "fake-colour-1"
-_SPACE = Space(MODEL, len(_NAMES) + _WORD_DIMENSIONS)
+_DIMENSION = len(_NAMES) + _WORD_DIMENSIONS
 
 
 class FakeEncoder:
-    """Colour shares of a picture, or the colours that a text names, beside a hash that tells apart."""
+    """Colour shares of a picture, or the colours that a text names, beside a hash that tells apart.
 
-    space = _SPACE
+    `turn` moves every number so many places on: another space, in which the vectors of this one find
+    other colours.
+    """
+
     takes_texts = True
+
+    def __init__(self, turn: int = 0) -> None:
+        """A space of its own for every `turn`."""
+        self.space = _space(turn)
+        self._turn = turn
 
     def encode_images(self, images: Sequence[Image]) -> Float32Array:
         """Embed whole images, shape (n, 32)."""
-        return _stack([_embed_pixels(image.pixels) for image in images])
+        return self._stack([_embed_pixels(image.pixels) for image in images])
 
     def encode_regions(
         self,
@@ -55,7 +64,7 @@ class FakeEncoder:
     ) -> list[Float32Array]:
         """Embed boxes, a list of (r, 32); masks are not looked at."""
         return [
-            _stack(
+            self._stack(
                 [
                     _embed_pixels(image.pixels[box.y : box.bottom, box.x : box.right])
                     for box in image_boxes
@@ -71,7 +80,11 @@ class FakeEncoder:
             words = text.lower().replace(".", " ").replace(",", " ").split()
             colours = np.asarray([name in words for name in _NAMES], dtype=np.float32)
             rows.append(_unit(colours, _hash_vector(text.encode(errors="replace"))))
-        return _stack(rows)
+        return self._stack(rows)
+
+    def _stack(self, rows: list[Float32Array]) -> Float32Array:
+        found = np.stack(rows) if rows else np.zeros((0, self.space.dimension), dtype=np.float32)
+        return np.roll(found, self._turn, axis=1)
 
 
 class FakeCaptioner:
@@ -93,8 +106,18 @@ class FakeSegmenter:
         return [_quadrants(image) for image in images]
 
 
+class FakeEncoderParameters(Parameters):
+    """See `FakeEncoder`."""
+
+    turn: int = Field(default=0, ge=0, lt=_DIMENSION)
+
+
+def _space(turn: int) -> Space:
+    return Space(f"{MODEL}-turned-{turn}" if turn else MODEL, _DIMENSION)
+
+
 class _FakePart:
-    """Shared by the fake parts: they take no weights, no memory and no parameters."""
+    """Shared by the fake parts: they take no weights and no memory, and most of them no parameters."""
 
     role: ClassVar[str]
     captions_regions = False
@@ -121,13 +144,21 @@ class FakeEncoderPart(_FakePart):
 
     role = "encoder"
 
+    def __init__(self, definition: PartDefinition) -> None:
+        """Raises UsageError for a wrong parameter."""
+        self._parameters = read_parameters(definition, FakeEncoderParameters)
+
+    def identity(self) -> Mapping[str, Any]:
+        """See `Part.identity`."""
+        return {"turn": self._parameters.turn} if self._parameters.turn else {}
+
     def space(self) -> Space:
         """The one space."""
-        return _SPACE
+        return _space(self._parameters.turn)
 
     def load(self) -> Encoder:
         """The encoder."""
-        return FakeEncoder()
+        return FakeEncoder(self._parameters.turn)
 
 
 class FakeCaptionerPart(_FakePart):
@@ -192,7 +223,3 @@ def _unit(colours: Float32Array, rest: Float32Array) -> Float32Array:
     vector = np.concatenate([colours, 0.05 * rest]).astype(np.float32)
     unit: Float32Array = vector / np.linalg.norm(vector)
     return unit
-
-
-def _stack(rows: list[Float32Array]) -> Float32Array:
-    return np.stack(rows) if rows else np.zeros((0, _SPACE.dimension), dtype=np.float32)

@@ -1,4 +1,4 @@
-"""A catalog database, opened: its identity, its live pipeline, and the views the other rooms use."""
+"""A catalog database, opened: its identity, its pipelines, and the views the other rooms use."""
 
 from __future__ import annotations
 
@@ -12,7 +12,13 @@ from regard.core.records import PipelineSpec
 from regard.storage import schema
 from regard.storage.change_log import COUNTERS
 from regard.storage.database import Database
-from regard.storage.pipelines import StoredPipeline, live_pipeline, make_live
+from regard.storage.pipelines import (
+    StoredPipeline,
+    ensure_pipeline,
+    live_pipeline,
+    make_live,
+    stored_pipelines,
+)
 
 _UUID = "catalog_uuid"
 
@@ -36,6 +42,17 @@ class Catalog:
         with self.database.writing() as connection:
             self.database.take_turns(connection)
             return make_live(connection, spec)
+
+    def ensure_pipeline(self, spec: PipelineSpec) -> StoredPipeline:
+        """The pipeline of `spec`, made where it is new, live or not; raises PipelineConflict."""
+        with self.database.writing() as connection:
+            self.database.take_turns(connection)
+            return ensure_pipeline(connection, spec)
+
+    def pipelines(self) -> list[StoredPipeline]:
+        """All pipelines that can be searched, oldest first."""
+        with self.database.reading() as connection:
+            return stored_pipelines(connection)
 
     def close(self) -> None:
         """Close the database's connections."""

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from sqlalchemy import Connection, insert, select, update
+from sqlalchemy import Connection, and_, delete, func, insert, literal, select, update
 
 from regard.core.errors import HomeError
 from regard.core.records import Float32Array, Int64Array
@@ -21,7 +21,9 @@ from regard.storage.vector_bytes import from_bytes
 
 _POSITION = "change"
 _ASSETS = "assets"
-COUNTERS = (_POSITION, _ASSETS)
+# How many entries are gone with the pipelines that they were of.
+_PRUNED = "pruned"
+COUNTERS = (_POSITION, _ASSETS, _PRUNED)
 _ALL_COUNTERS = select(schema.counter.c.name, schema.counter.c.value)
 
 
@@ -55,6 +57,16 @@ def record_changes(
     Must be the last statement of its transaction.
     """
     _record_assets(connection, assets)
+    record_embeddings(connection, added, removed)
+
+
+def record_embeddings(
+    connection: Connection, added: Sequence[tuple[int, int]], removed: Sequence[tuple[int, int]]
+) -> None:
+    """Number embeddings that change nothing about assets, of a pipeline that is not live.
+
+    Must be the last statement of its transaction.
+    """
     count = len(added) + len(removed)
     if not count:
         return
@@ -93,6 +105,47 @@ def _record_assets(connection: Connection, events: Sequence[AssetEvent]) -> None
                 for number, event in enumerate(events, start=1)
             ],
         )
+
+
+def record_all_changed(connection: Connection) -> None:
+    """Say of every asset with a content that it has changed; the last statement of its transaction."""
+    asset = schema.asset.c
+    chosen = and_(asset.content_id.is_not(None), asset.deleted_at.is_(None))
+    count = connection.execute(
+        select(func.count()).select_from(schema.asset).where(chosen)
+    ).scalar_one()
+    position = _advance(connection, _ASSETS, max(1, count)) - max(1, count)
+    number = func.row_number().over(order_by=asset.id)
+    now = literal(datetime.datetime.now(datetime.UTC).replace(tzinfo=None))
+    connection.execute(
+        insert(schema.asset_change).from_select(
+            ["position", "asset_id", "collection_id", "kind", "changed_at"],
+            # An asset that came since it was counted is told of by who added it.
+            select(number + position, asset.id, asset.collection_id, literal("changed"), now)
+            .where(chosen)
+            .order_by(asset.id)
+            .limit(count),
+        )
+    )
+
+
+def forget_channels(connection: Connection, channels: Sequence[int], limit: int) -> int:
+    """Delete up to `limit` entries about the embeddings of channels; how many there were."""
+    change = schema.change.c
+    oldest = (
+        select(change.position)
+        .where(change.channel_id.in_(channels))
+        .order_by(change.position)
+        .limit(limit)
+    )
+    count = connection.execute(delete(schema.change).where(change.position.in_(oldest))).rowcount
+    _advance(connection, _PRUNED, count)
+    return count
+
+
+def pruned_positions(connection: Connection) -> int:
+    """How many positions of the log of embeddings are gone with their pipelines."""
+    return _value(connection, _PRUNED)
 
 
 @dataclass(frozen=True, slots=True)

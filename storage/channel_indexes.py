@@ -1,4 +1,4 @@
-"""The vector indexes of the live pipeline: one a channel, each derived from the catalog's change log.
+"""The vector indexes of a pipeline: one a channel, each derived from the catalog's change log.
 
 A search first looks once how far the logs go, and applies what is new: what another process has
 committed shows at once, without reopening anything.
@@ -35,6 +35,11 @@ from regard.storage.verification import Finding, verify_channel
 _STEP = 8192
 
 
+def index_folder(folder: Path, fingerprint: str) -> Path:
+    """Where the indexes of a pipeline lie, in the folder of all of them."""
+    return folder / fingerprint[:16]
+
+
 class ChannelIndexes:
     """Opens, catches up, searches and keeps the indexes of one pipeline's channels."""
 
@@ -48,7 +53,7 @@ class ChannelIndexes:
         self._catalog = catalog
         self._pipeline = pipeline
         self._passing = PassingEmbeddings(pipeline)
-        self._folder = folder / pipeline.fingerprint[:16]
+        self._folder = index_folder(folder, pipeline.fingerprint)
         self._indexes: dict[Channel, SegmentedIndex] = {}
         self._opening = threading.Lock()
         self._catching_up = threading.Lock()

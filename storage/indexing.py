@@ -18,7 +18,6 @@ from sqlalchemy import (
     ColumnElement,
     Connection,
     RowMapping,
-    Table,
     and_,
     delete,
     insert,
@@ -30,7 +29,7 @@ from sqlalchemy import (
 
 from regard.core.catalog import ContentHeader, Failure, FileStamp, KnownAsset
 from regard.core.facts import PhotoFacts
-from regard.core.records import Analysis, Channel
+from regard.core.records import Analysis
 from regard.core.uris import uri_of_path
 from regard.storage import schema
 from regard.storage.asset_rows import (
@@ -47,7 +46,8 @@ from regard.storage.catalog import Catalog
 from regard.storage.change_log import AssetEvent, record_changes
 from regard.storage.lease import SqlWriterLease, hold_writer_lease
 from regard.storage.pipelines import StoredPipeline, require_live
-from regard.storage.vector_bytes import to_bytes
+from regard.storage.signatures import write_signature
+from regard.storage.stored_analyses import storable, write_analysis
 
 _PAGE = 2000
 # SQLite takes expressions of at most 1000 levels; a shell's wildcard may name more files than that.
@@ -135,12 +135,20 @@ class SqlIndexingCatalog:
             return self._known(connection, schema.asset.c.content_id == content_id, None)
 
     def save(
-        self, stamp: FileStamp, content: ContentHeader, facts: PhotoFacts, analysis: Analysis
+        self,
+        stamp: FileStamp,
+        content: ContentHeader,
+        facts: PhotoFacts,
+        analysis: Analysis,
+        *,
+        signature: Signature | None = None,
     ) -> None:
-        """Write an asset and its content, whose analysis is new."""
+        """Write an asset and its content, whose analysis is new, and its signature where it is at hand."""
         with self._writing() as connection:
             content_id = ensure_content(connection, content)
-            added = self._write_analysis(connection, content_id, analysis)
+            if signature is not None:
+                write_signature(connection, content_id, signature)
+            added = write_analysis(connection, self._pipeline, content_id, analysis)
             written = self._write_asset(connection, stamp, content_id, None, facts, None)
             twins = _twins(connection, content_id, written)
             self._conclude(connection, written, content_id, added, twins)
@@ -163,7 +171,7 @@ class SqlIndexingCatalog:
         """Write an asset that could not be used."""
         with self._writing() as connection:
             written = self._write_asset(
-                connection, stamp, None, _storable(reason), PhotoFacts(), None
+                connection, stamp, None, storable(reason), PhotoFacts(), None
             )
             self._conclude(connection, written, None)
 
@@ -353,67 +361,6 @@ class SqlIndexingCatalog:
         removed = drop_orphans(connection, written.left - {content_id})
         record_changes(connection, added, removed, [*written.events, *twins])
 
-    def _write_analysis(
-        self, connection: Connection, content_id: int, analysis: Analysis
-    ) -> list[tuple[int, int]]:
-        """Insert regions, captions and embeddings; (channel id, embedding id) of each embedding."""
-        pipeline = self._pipeline
-        owner = {"content_id": content_id, "pipeline_id": pipeline.id}
-        connection.execute(insert(schema.analysis).values(**owner))
-        region_ids = _insert_all(
-            connection,
-            schema.region,
-            [
-                {
-                    **owner,
-                    "ordinal": ordinal,
-                    "x": region.box.x,
-                    "y": region.box.y,
-                    "width": region.box.width,
-                    "height": region.box.height,
-                    "area": region.area,
-                    "score": region.score,
-                    "mask": region.mask.counts,
-                }
-                for ordinal, region in enumerate(analysis.regions)
-            ],
-        )
-        caption_ids = _insert_all(
-            connection,
-            schema.caption,
-            [
-                {
-                    **owner,
-                    "region_id": None if caption.region is None else region_ids[caption.region],
-                    "text": _storable(caption.text),
-                    "model": caption.model,
-                }
-                for caption in analysis.captions
-            ],
-        )
-        channels = [
-            pipeline.channels[Channel(embedding.space, embedding.kind)]
-            for embedding in analysis.embeddings
-        ]
-        embedding_ids = _insert_all(
-            connection,
-            schema.embedding,
-            [
-                {
-                    **owner,
-                    "channel_id": stored.id,
-                    "region_id": None if item.region is None else region_ids[item.region],
-                    "caption_id": None if item.caption is None else caption_ids[item.caption],
-                    "vector": to_bytes(item.vector, stored.dimension),
-                }
-                for stored, item in zip(channels, analysis.embeddings, strict=True)
-            ],
-        )
-        return [
-            (stored.id, embedding_id)
-            for stored, embedding_id in zip(channels, embedding_ids, strict=True)
-        ]
-
 
 class _UploadPurged(Exception):
     """An upload was purged while it was analysed."""
@@ -444,13 +391,6 @@ def _events(rows: Sequence[Any], kind: str) -> list[AssetEvent]:
     return [AssetEvent(row.id, row.collection_id, kind) for row in rows if row.deleted_at is None]
 
 
-def _insert_all(connection: Connection, table: Table, rows: list[dict[str, object]]) -> list[int]:
-    if not rows:
-        return []
-    statement = insert(table).returning(table.c.id, sort_by_parameter_order=True)
-    return [int(value) for value in connection.execute(statement, rows).scalars()]
-
-
 def _range_below(root: bytes) -> tuple[bytes, bytes]:
     """What lies below `root` sorts between `root/` and `root0`, the byte after `/`; both exclusive."""
     stem = root.rstrip(b"/")
@@ -474,13 +414,4 @@ def _known_asset(row: RowMapping) -> KnownAsset:
             sidecar=row["sidecar_stamp"],
         ),
         failure=row["failure"],
-    )
-
-
-def _storable(text: str) -> str:
-    """The text as every database takes it; messages of errors may quote any bytes of a bad file."""
-    return (
-        text.encode("utf-8", errors="replace")
-        .decode("utf-8")
-        .replace("\0", "\N{REPLACEMENT CHARACTER}")
     )

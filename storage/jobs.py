@@ -69,21 +69,48 @@ class SqlJobQueue:
                 for job in map(_read, waiting):
                     if job.retry_failed == retry_failed:
                         return job
-            parameters: dict[str, object] = {"root": root, "path": path}
-            number = connection.execute(
-                insert(schema.job)
-                .values(
-                    kind=kind,
-                    state=JobState.QUEUED,
-                    collection_id=collection_id,
-                    parameters=json.dumps(parameters | {"retry_failed": retry_failed}),
-                    done=0,
-                    cancel_requested=False,
-                    created_at=utc_now(),
+            parameters = {"root": root, "path": path, "retry_failed": retry_failed}
+            return _add(connection, kind, collection_id, parameters)
+
+    def add_for_all(
+        self,
+        kind: JobKind,
+        *,
+        profile: str | None = None,
+        pipelines: Sequence[str] = (),
+        unfinished: bool = False,
+    ) -> Job:
+        """A new `pipeline` or `prune` job, queued; the same that has not ended is returned instead.
+
+        Raises Conflict while another of its kind has not ended.
+        """
+        parameters = {"profile": profile, "pipelines": list(pipelines), "unfinished": unfinished}
+        with self._database.writing() as connection:
+            self._database.take_turns(connection)
+            for job in map(
+                _read,
+                connection.execute(
+                    _jobs().where(
+                        _job.kind == kind, _job.state.in_([JobState.QUEUED, JobState.RUNNING])
+                    )
+                ),
+            ):
+                if (job.profile, job.pipelines, job.unfinished) == (
+                    profile,
+                    tuple(pipelines),
+                    unfinished,
+                ):
+                    return job
+                raise Conflict(
+                    f"job {job.id} of this kind has not ended", remedy="wait, or cancel it first"
                 )
-                .returning(_job.id)
-            ).scalar_one()
-            return _get(connection, number)
+            return _add(connection, kind, None, parameters)
+
+    def is_awaited(self, job: int) -> bool:
+        """Whether others wait for this one, which can stop and go on later."""
+        waiting = select(_job.id).where(_job.state == JobState.QUEUED, _job.id != job).limit(1)
+        with self._database.reading() as connection:
+            return connection.execute(waiting).first() is not None
 
     def get(self, job: int) -> Job:
         """A job; raises NotFound."""
@@ -248,16 +275,38 @@ class SqlJobQueue:
 
 def _jobs() -> Select[Any]:
     return select(schema.job, schema.collection.c.name.label("collection")).join_from(
-        schema.job, schema.collection
+        schema.job, schema.collection, isouter=True
     )
 
 
+def _add(
+    connection: Connection, kind: JobKind, collection_id: int | None, parameters: dict[str, Any]
+) -> Job:
+    number = connection.execute(
+        insert(schema.job)
+        .values(
+            kind=kind,
+            state=JobState.QUEUED,
+            collection_id=collection_id,
+            parameters=json.dumps(parameters),
+            done=0,
+            cancel_requested=False,
+            created_at=utc_now(),
+        )
+        .returning(_job.id)
+    ).scalar_one()
+    return _get(connection, number)
+
+
 def _claimable() -> Select[Any]:
-    """The next job to work on: the one that runs already before those that wait."""
+    """The next job to work on: the one that runs already before those that wait.
+
+    One that takes as long as all photographs together lets the others go first.
+    """
     return (
         select(_job.id, _job.state, _job.parameters, _job.done, _job.started_at)
         .where(_job.state.in_([JobState.RUNNING, JobState.QUEUED]))
-        .order_by(_job.state == JobState.QUEUED, _job.id)
+        .order_by(_job.state == JobState.QUEUED, _job.kind == JobKind.PIPELINE, _job.id)
         .limit(1)
     )
 
@@ -285,9 +334,9 @@ def _read(row: Row[Any]) -> Job:
         state=JobState(row.state),
         collection_id=row.collection_id,
         collection=row.collection,
-        root=parameters["root"],
-        path=parameters["path"],
-        retry_failed=parameters["retry_failed"],
+        root=parameters.get("root"),
+        path=parameters.get("path"),
+        retry_failed=parameters.get("retry_failed", False),
         total=row.total,
         done=row.done,
         report=None if row.report is None else json.loads(row.report),
@@ -296,4 +345,7 @@ def _read(row: Row[Any]) -> Job:
         created_at=row.created_at,
         started_at=row.started_at,
         finished_at=row.finished_at,
+        profile=parameters.get("profile"),
+        pipelines=tuple(parameters.get("pipelines", ())),
+        unfinished=parameters.get("unfinished", False),
     )

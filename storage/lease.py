@@ -1,6 +1,7 @@
 """The writer's lease: one indexing process a catalog, told by a row with a heartbeat.
 
-Another row of the same kind is the role of the worker, who alone claims jobs.
+Other rows of the same kind are the role of the worker, who alone claims jobs, and that of the builder, who
+alone writes to a pipeline that is not live.
 
 A holder that was killed leaves its row behind. On the same host the row is free at once when its
 process is gone (process id and start time, since ids are used again); from another host it is free
@@ -25,7 +26,9 @@ from regard.core.errors import HomeError, LeaseHeld
 from regard.storage import schema
 from regard.storage.database import Database
 
-WRITER, WORKER = "writer", "worker"
+WRITER, WORKER, BUILDER = "writer", "worker", "builder"
+_INDEXING = "is indexing into"
+_DOING = {BUILDER: "is reindexing"}
 HEARTBEAT_SECONDS = 5.0
 EXPIRY_SECONDS = 60.0
 
@@ -87,7 +90,7 @@ def hold_writer_lease(database: Database, name: str = WRITER) -> Iterator[SqlWri
         if row is not None:
             if not is_free(row.host, row.pid, row.process_started, row.heartbeat_at, now):
                 raise LeaseHeld(
-                    f"process {row.pid} on {row.host} is indexing into this home "
+                    f"process {row.pid} on {row.host} {_DOING.get(name, _INDEXING)} this home "
                     f"since {time.strftime('%Y-%m-%d %H:%M:%S', time.localtime(row.acquired_at))}",
                     remedy="wait for it to end, or stop it, and run the command again",
                 )

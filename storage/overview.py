@@ -1,15 +1,16 @@
-"""What a catalog holds, in numbers."""
+"""What a catalog holds, in numbers: regions, captions and embeddings are those of the live pipeline."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from sqlalchemy import func, select
+from sqlalchemy import Select, Table, func, select
 
 from regard.storage import schema
 from regard.storage.catalog import Catalog
 from regard.storage.change_log import last_position
+from regard.storage.pipelines import StoredPipeline, live_pipeline
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,8 +48,9 @@ def read_overview(catalog: Catalog) -> Overview:
             .group_by(collection.name)
             .order_by(collection.name)
         ).all()
+        live = live_pipeline(connection)
         contents, regions, captions, embeddings = (
-            int(connection.execute(select(func.count()).select_from(table)).scalar_one())
+            int(connection.execute(_count(table, live)).scalar_one())
             for table in (schema.content, schema.region, schema.caption, schema.embedding)
         )
         position = last_position(connection)
@@ -86,12 +88,9 @@ def count_visible(catalog: Catalog, visible: Sequence[str] | None) -> VisibleCou
         chosen = chosen.where(asset.collection_id.in_(ids))
         assets = assets.where(asset.collection_id.in_(ids))
     with catalog.database.reading() as connection:
+        live = live_pipeline(connection)
         contents, regions, captions, embeddings = (
-            int(
-                connection.execute(
-                    select(func.count()).select_from(table).where(column.in_(chosen))
-                ).scalar_one()
-            )
+            int(connection.execute(_count(table, live).where(column.in_(chosen))).scalar_one())
             for table, column in (
                 (schema.content, schema.content.c.id),
                 (schema.region, schema.region.c.content_id),
@@ -102,3 +101,10 @@ def count_visible(catalog: Catalog, visible: Sequence[str] | None) -> VisibleCou
         return VisibleCounts(
             int(connection.execute(assets).scalar_one()), contents, regions, captions, embeddings
         )
+
+
+def _count(table: Table, live: StoredPipeline | None) -> Select[tuple[int]]:
+    counted = select(func.count()).select_from(table)
+    if "pipeline_id" not in table.c:
+        return counted
+    return counted.where(table.c.pipeline_id == (-1 if live is None else live.id))

@@ -1,17 +1,26 @@
-"""Pipelines and their channels in the catalog: which one is live, and which ids its channels have."""
+"""Pipelines and their channels in the catalog: which one is live, and which ids its channels have.
+
+One is live. Beside it a home may hold one that is being built, which has never been live, and those that
+were live before and are kept to go back to.
+"""
 
 from __future__ import annotations
 
+import shlex
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
-from sqlalchemy import Connection, insert, select, update
+from sqlalchemy import Connection, Row, insert, select, update
 
 from regard.core.errors import PipelineConflict
-from regard.core.records import Channel, Kind, PipelineSpec, Space
+from regard.core.records import VECTOR_KINDS, Channel, Kind, PipelineSpec, Space
 from regard.storage import schema
+from regard.storage.asset_rows import utc_now
 from regard.storage.lease import WRITER, is_free
+
+SHORT_FINGERPRINT = 12
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,14 +41,37 @@ class StoredPipeline:
     fingerprint: str
     channels: Mapping[Channel, StoredChannel]
 
+    @property
+    def short(self) -> str:
+        """Enough of the fingerprint to tell it from the others of a home."""
+        return self.fingerprint[:SHORT_FINGERPRINT]
+
 
 def live_pipeline(connection: Connection) -> StoredPipeline | None:
     """The live pipeline, or None in a home that nothing was indexed into."""
     row = connection.execute(
         select(schema.pipeline).where(schema.pipeline.c.live.is_(True))
     ).one_or_none()
-    if row is None:
-        return None
+    return None if row is None else _read(connection, row)
+
+
+def stored_pipelines(connection: Connection) -> list[StoredPipeline]:
+    """All of them, oldest first, but for those that are being deleted."""
+    rows = connection.execute(
+        select(schema.pipeline)
+        .where(schema.pipeline.c.pruned_at.is_(None))
+        .order_by(schema.pipeline.c.id)
+    ).all()
+    return [_read(connection, row) for row in rows]
+
+
+def find_pipeline(connection: Connection, fingerprint: str) -> StoredPipeline | None:
+    """The pipeline of a fingerprint, unless it is being deleted."""
+    found = (one for one in stored_pipelines(connection) if one.fingerprint == fingerprint)
+    return next(found, None)
+
+
+def _read(connection: Connection, row: Row[Any]) -> StoredPipeline:
     channels = {}
     for found in connection.execute(
         select(schema.channel)
@@ -66,17 +98,43 @@ def make_live(connection: Connection, spec: PipelineSpec) -> StoredPipeline:
         return live
     if live is not None:
         # Models that failed to load leave it behind, and must not bind the home to them.
-        _set_live(connection, live.id, False)
+        connection.execute(
+            update(schema.pipeline)
+            .where(schema.pipeline.c.id == live.id)
+            .values(live=False, live_since=None)
+        )
+    made = ensure_pipeline(connection, spec)
+    set_live(connection, made)
+    return made
+
+
+def ensure_pipeline(connection: Connection, spec: PipelineSpec) -> StoredPipeline:
+    """The pipeline of a spec, not live where it is new; the transaction has to have taken its turn.
+
+    Raises PipelineConflict while it is being deleted.
+    """
     known = connection.execute(
-        select(schema.pipeline.c.id).where(schema.pipeline.c.fingerprint == spec.fingerprint)
-    ).scalar_one_or_none()
+        select(schema.pipeline).where(schema.pipeline.c.fingerprint == spec.fingerprint)
+    ).one_or_none()
     if known is None:
-        _insert_live(connection, spec)
-    else:
-        _set_live(connection, known, True)
-    made = live_pipeline(connection)
+        _insert(connection, spec)
+    elif known.pruned_at is not None:
+        raise PipelineConflict(
+            f"what the profile {spec.profile} made is being deleted",
+            remedy="finish that with: regard prune",
+        )
+    made = find_pipeline(connection, spec.fingerprint)
     assert made is not None
     return made
+
+
+def set_live(connection: Connection, pipeline: StoredPipeline) -> None:
+    """Make a pipeline the live one."""
+    connection.execute(
+        update(schema.pipeline)
+        .where(schema.pipeline.c.id == pipeline.id)
+        .values(live=True, live_since=utc_now(), replaced_at=None)
+    )
 
 
 def require_live(connection: Connection, pipeline: StoredPipeline) -> None:
@@ -105,20 +163,14 @@ def _is_written_to(connection: Connection) -> bool:
     )
 
 
-def _set_live(connection: Connection, pipeline_id: int, live: bool) -> None:
-    connection.execute(
-        update(schema.pipeline).where(schema.pipeline.c.id == pipeline_id).values(live=live)
-    )
-
-
-def _insert_live(connection: Connection, spec: PipelineSpec) -> None:
+def _insert(connection: Connection, spec: PipelineSpec) -> None:
     pipeline_id = connection.execute(
         insert(schema.pipeline)
         .values(
             profile=spec.profile,
             fingerprint=spec.fingerprint,
             spec=spec.to_json(),
-            live=True,
+            live=False,
         )
         .returning(schema.pipeline.c.id)
     ).scalar_one()
@@ -132,7 +184,7 @@ def _insert_live(connection: Connection, spec: PipelineSpec) -> None:
                 "dimension": space.dimension,
             }
             for space in spec.spaces
-            for kind in Kind
+            for kind in VECTOR_KINDS
         ],
     )
 
@@ -146,7 +198,7 @@ def check_spaces(live: StoredPipeline, spaces: Sequence[Space]) -> None:
     if stored != {(space.name, space.dimension) for space in spaces}:
         raise PipelineConflict(
             f"this home was indexed with another encoder than the profile {live.profile} has now",
-            remedy="choose another --home and index anew, or give the profile the encoder that made it",
+            remedy="run: regard reindex, or give the profile the encoder that made it",
         )
 
 
@@ -157,9 +209,10 @@ def check_pipeline(live: StoredPipeline, spec: PipelineSpec) -> None:
     if live.profile != spec.profile:
         raise PipelineConflict(
             f"this home was indexed with the profile {live.profile}, not {spec.profile}",
-            remedy=f"add --profile {live.profile}, or choose another --home",
+            remedy=f"add --profile {live.profile}, or change the home's models with: "
+            f"regard reindex --profile {shlex.quote(spec.profile)}",
         )
     raise PipelineConflict(
         f"this home was indexed with the profile {live.profile} of other revisions or parameters",
-        remedy="choose another --home and index anew, or install the version of regard that made it",
+        remedy="renew it, while searches go on, with: regard reindex",
     )

@@ -87,6 +87,11 @@ pipeline = _table(
     Column("fingerprint", String(64), nullable=False, unique=True),
     Column("spec", Text, nullable=False),
     Column("live", Boolean, nullable=False),
+    # Since when it is live, or was last; since when another is in its place; since when it is deleted
+    # bit by bit, and can't go live any more.
+    Column("live_since", DateTime, nullable=True),
+    Column("replaced_at", DateTime, nullable=True),
+    Column("pruned_at", DateTime, nullable=True),
 )
 
 channel = _table(
@@ -113,6 +118,15 @@ analysis = Table(
     metadata,
     Column("content_id", Id, ForeignKey("content.id", ondelete="CASCADE"), primary_key=True),
     Column("pipeline_id", Id, ForeignKey("pipeline.id"), primary_key=True),
+)
+
+# What a pipeline that is not live yet could not analyse, and why; it may go live without that.
+analysis_failure = Table(
+    "analysis_failure",
+    metadata,
+    Column("content_id", Id, ForeignKey("content.id", ondelete="CASCADE"), primary_key=True),
+    Column("pipeline_id", Id, ForeignKey("pipeline.id"), primary_key=True),
+    Column("reason", Text, nullable=False),
 )
 
 asset = _table(
@@ -171,6 +185,15 @@ asset_tag = Table(
     Column("tag", Text, primary_key=True, index=True),
 )
 
+# What an asset is called: title, description, file name, folders and tags, a row a text. Triggers write it.
+asset_text = _table(
+    "asset_text",
+    Column("id", Id, primary_key=True),
+    Column("asset_id", Id, ForeignKey("asset.id", ondelete="CASCADE"), nullable=False, index=True),
+    Column("field", String(16), nullable=False),
+    Column("text", Text, nullable=False),
+)
+
 # The single values among an asset's custom fields, as JSON, to filter by.
 asset_field = Table(
     "asset_field",
@@ -196,7 +219,8 @@ job = _table(
     Column("id", Id, primary_key=True),
     Column("kind", String(16), nullable=False),
     Column("state", String(16), nullable=False, index=True),
-    Column("collection_id", Id, ForeignKey("collection.id", ondelete="CASCADE"), nullable=False),
+    # None for a job on all of them.
+    Column("collection_id", Id, ForeignKey("collection.id", ondelete="CASCADE"), nullable=True),
     # JSON: what to do, and what was done.
     Column("parameters", Text, nullable=False),
     Column("report", Text, nullable=True),
@@ -233,6 +257,45 @@ idempotency = Table(
     Column("status", Integer, nullable=False),
     Column("answer", Text, nullable=False),
     Column("created_at", DateTime, nullable=False),
+)
+
+# A small grey picture of a content, uint8 of the shape that `core/signatures.py` gives its size.
+signature = Table(
+    "signature",
+    metadata,
+    Column(
+        "content_id",
+        Id,
+        ForeignKey("content.id", ondelete="CASCADE"),
+        primary_key=True,
+        autoincrement=False,
+    ),
+    Column("version", SmallInteger, nullable=False),
+    Column("grey", LargeBinary, nullable=False),
+)
+
+# The contents whose neighbours were looked at for copies.
+comparison = Table(
+    "comparison",
+    metadata,
+    Column("content_id", Id, ForeignKey("content.id", ondelete="CASCADE"), primary_key=True),
+    Column("pipeline_id", Id, ForeignKey("pipeline.id", ondelete="CASCADE"), primary_key=True),
+    Column("version", SmallInteger, nullable=False),
+)
+
+# Two contents that are one picture, the lower id first.
+copy_pair = Table(
+    "copy_pair",
+    metadata,
+    Column("first_id", Id, ForeignKey("content.id", ondelete="CASCADE"), primary_key=True),
+    Column(
+        "second_id",
+        Id,
+        ForeignKey("content.id", ondelete="CASCADE"),
+        primary_key=True,
+        index=True,
+    ),
+    Column("similarity", Float(53), nullable=False),
 )
 
 region = _table(

@@ -9,7 +9,7 @@ import functools
 from collections.abc import Collection, Iterator
 from typing import Any
 
-from sqlalchemy import BindParameter, Connection, Select, and_, bindparam, select
+from sqlalchemy import BindParameter, Connection, Integer, Select, and_, bindparam, exists, select
 
 from regard.core.catalog import AssetView, Owners, RegionView, StoredVectors, Views
 from regard.core.errors import NotFound
@@ -20,11 +20,13 @@ from regard.storage import schema
 from regard.storage.asset_filters import passes
 from regard.storage.catalog import Catalog
 from regard.storage.embedding_owners import EmbeddingOwners
+from regard.storage.passing_embeddings import require_collections
 from regard.storage.pipelines import StoredPipeline
 from regard.storage.vector_bytes import from_bytes
 
 # Below the 32,766 parameters that SQLite takes in one statement.
 _CHUNK = 10_000
+_MOST_ROWS = 2**31 - 1
 _IDS: BindParameter[Any] = bindparam("ids", expanding=True)
 
 
@@ -67,6 +69,23 @@ class SqlSearchCatalog:
                 assets.setdefault(row[1], []).append(AssetView(*row))
         return assets
 
+    def newest(self, chosen: AssetFilter, offset: int, limit: int) -> list[AssetView]:
+        """Analysed assets that pass the filter, by date, newest first, a page of them.
+
+        Raises NotFound for an unknown collection.
+        """
+        with self._database.reading() as connection:
+            require_collections(connection, chosen)
+            statement = _newest_statement(self._pipeline.id, chosen)
+            # SQLite takes no number of more than 64 bits.
+            page = {"offset": min(offset, _MOST_ROWS), "limit": min(limit, _MOST_ROWS)}
+            rows = connection.execute(statement, page).all()
+        contents = {row.content_id for row in rows}
+        views = self.views(contents, (), chosen).assets
+        found = {view.id: view for of_content in views.values() for view in of_content}
+        # What was deleted since is absent.
+        return [found[row.id] for row in rows if row.id in found]
+
     def asset_vectors(self, asset: int) -> StoredVectors:
         """Vectors of the whole image of an asset; raises NotFound."""
         with self._database.reading() as connection:
@@ -84,7 +103,9 @@ class SqlSearchCatalog:
         """Vectors of a region; raises NotFound."""
         with self._database.reading() as connection:
             content_id = connection.execute(
-                select(schema.region.c.content_id).where(schema.region.c.id == region)
+                select(schema.region.c.content_id).where(
+                    schema.region.c.id == region, schema.region.c.pipeline_id == self._pipeline.id
+                )
             ).scalar_one_or_none()
             if content_id is None:
                 raise NotFound(
@@ -140,6 +161,22 @@ def _assets_statement(pipeline: int, chosen: AssetFilter) -> Select[Any]:
         )
         .where(asset.content_id.in_(_IDS), passes(chosen))
         .order_by(asset.id, caption.id)
+    )
+
+
+@functools.lru_cache(maxsize=64)
+def _newest_statement(pipeline: int, chosen: AssetFilter) -> Select[Any]:
+    asset, content, analysis = schema.asset.c, schema.content.c, schema.analysis.c
+    analysed = exists().where(
+        analysis.content_id == asset.content_id, analysis.pipeline_id == pipeline
+    )
+    return (
+        select(asset.id, asset.content_id)
+        .join_from(schema.asset, schema.content, content.id == asset.content_id)
+        .where(analysed.correlate(schema.asset), passes(chosen))
+        .order_by(asset.dated_at.desc(), asset.id.desc())
+        .offset(bindparam("offset", type_=Integer))
+        .limit(bindparam("limit", type_=Integer))
     )
 
 

@@ -1,18 +1,19 @@
-"""Reads back what a pipeline wrote about each photograph: its regions with masks, its caption."""
+"""Writes what a pipeline says about a photograph, and reads it back: regions, captions, vectors."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from sqlalchemy import Connection, select
+from sqlalchemy import Connection, Table, insert, select
 
 from regard.core.geometry import Box
 from regard.core.masks import Mask
-from regard.core.records import Region
+from regard.core.records import Analysis, Channel, Region
 from regard.storage import schema
 from regard.storage.catalog import Catalog
 from regard.storage.pipelines import StoredPipeline
+from regard.storage.vector_bytes import to_bytes
 
 _PAGE = 500
 
@@ -24,6 +25,70 @@ class StoredAnalysis:
     path: bytes
     regions: tuple[Region, ...]
     caption: str | None
+
+
+def write_analysis(
+    connection: Connection, pipeline: StoredPipeline, content_id: int, analysis: Analysis
+) -> list[tuple[int, int]]:
+    """Insert what a pipeline says of a content; (channel id, embedding id) of each embedding.
+
+    Raises ModelError for a vector that no index could take.
+    """
+    owner = {"content_id": content_id, "pipeline_id": pipeline.id}
+    connection.execute(insert(schema.analysis).values(**owner))
+    region_ids = _insert_all(
+        connection,
+        schema.region,
+        [
+            {
+                **owner,
+                "ordinal": ordinal,
+                "x": region.box.x,
+                "y": region.box.y,
+                "width": region.box.width,
+                "height": region.box.height,
+                "area": region.area,
+                "score": region.score,
+                "mask": region.mask.counts,
+            }
+            for ordinal, region in enumerate(analysis.regions)
+        ],
+    )
+    caption_ids = _insert_all(
+        connection,
+        schema.caption,
+        [
+            {
+                **owner,
+                "region_id": None if caption.region is None else region_ids[caption.region],
+                "text": storable(caption.text),
+                "model": caption.model,
+            }
+            for caption in analysis.captions
+        ],
+    )
+    channels = [
+        pipeline.channels[Channel(embedding.space, embedding.kind)]
+        for embedding in analysis.embeddings
+    ]
+    embedding_ids = _insert_all(
+        connection,
+        schema.embedding,
+        [
+            {
+                **owner,
+                "channel_id": stored.id,
+                "region_id": None if item.region is None else region_ids[item.region],
+                "caption_id": None if item.caption is None else caption_ids[item.caption],
+                "vector": to_bytes(item.vector, stored.dimension),
+            }
+            for stored, item in zip(channels, analysis.embeddings, strict=True)
+        ],
+    )
+    return [
+        (stored.id, embedding_id)
+        for stored, embedding_id in zip(channels, embedding_ids, strict=True)
+    ]
 
 
 def read_analyses(
@@ -56,6 +121,13 @@ def read_analyses(
         after = rows[-1].id
 
 
+def _insert_all(connection: Connection, table: Table, rows: list[dict[str, object]]) -> list[int]:
+    if not rows:
+        return []
+    statement = insert(table).returning(table.c.id, sort_by_parameter_order=True)
+    return [int(value) for value in connection.execute(statement, rows).scalars()]
+
+
 def _regions(
     connection: Connection, pipeline: StoredPipeline, sizes: dict[int, tuple[int, int]]
 ) -> dict[int, list[Region]]:
@@ -86,3 +158,12 @@ def _captions(
         .order_by(caption.id.desc())
     )
     return {row.content_id: row.text for row in rows}
+
+
+def storable(text: str) -> str:
+    """The text as every database takes it; messages of errors may quote any bytes of a bad file."""
+    return (
+        text.encode("utf-8", errors="replace")
+        .decode("utf-8")
+        .replace("\0", "\N{REPLACEMENT CHARACTER}")
+    )

@@ -6,13 +6,24 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
-from sqlalchemy import Connection, except_, exists, func, intersect, not_, or_, select
+from sqlalchemy import (
+    Connection,
+    Exists,
+    Table,
+    except_,
+    exists,
+    func,
+    intersect,
+    not_,
+    or_,
+    select,
+)
 
 from regard.core.records import Float32Array, Int64Array, Kind
 from regard.storage import schema
 from regard.storage.catalog import Catalog
-from regard.storage.change_log import last_position
-from regard.storage.pipelines import StoredChannel, StoredPipeline
+from regard.storage.change_log import last_position, pruned_positions
+from regard.storage.pipelines import StoredChannel, StoredPipeline, stored_pipelines
 from regard.storage.vector_bytes import from_bytes, is_sound
 
 _PAGE = 4096
@@ -27,7 +38,10 @@ class Finding:
 
 
 def verify_catalog(catalog: Catalog, pipeline: StoredPipeline) -> list[Finding]:
-    """Check what must hold between the tables: nothing half-visible, orphaned or unlogged."""
+    """Check what must hold between the tables: nothing half-visible, orphaned or unlogged.
+
+    `pipeline` is the live one; vectors are looked at of all that the home keeps.
+    """
     with catalog.database.reading() as connection:
         return [
             Finding(f"{count} {what}", in_index=False)
@@ -91,47 +105,43 @@ def _table_checks(connection: Connection, pipeline: StoredPipeline) -> Iterator[
         statement = select(func.count()).select_from(of).where(*conditions)  # type: ignore[arg-type]
         return int(connection.execute(statement).scalar_one())
 
-    content, embedding, region = schema.content.c, schema.embedding.c, schema.region.c
-    change = schema.change.c
+    content, embedding, change = schema.content.c, schema.embedding.c, schema.change.c
     yield (
         "contents have no asset",
         count(not_(exists().where(schema.asset.c.content_id == content.id))),
     )
-    analysed = exists().where(
-        schema.analysis.c.content_id == content.id, schema.analysis.c.pipeline_id == pipeline.id
+    analysed = _is_of(schema.analysis, pipeline)
+    # An upload may still wait for its job; a pipeline may have gone live without what was not there.
+    excused = or_(
+        exists().where(schema.asset.c.content_id == content.id, schema.asset.c.managed.is_(True)),
+        _is_of(schema.analysis_failure, pipeline),
     )
-    # An upload may still wait for its job.
-    uploaded = exists().where(
-        schema.asset.c.content_id == content.id, schema.asset.c.managed.is_(True)
-    )
-    yield "contents are not analysed", count(not_(analysed), not_(uploaded))
+    yield "contents are not analysed", count(not_(analysed), not_(excused))
     for channel, stored in pipeline.channels.items():
-        of_channel = embedding.channel_id == stored.id
         if channel.kind is Kind.IMAGE:
             yield (
                 f"contents lack a vector in {channel}",
                 count(
-                    or_(analysed, not_(uploaded)),
-                    not_(exists().where(of_channel, embedding.content_id == content.id)),
+                    or_(analysed, not_(excused)),
+                    not_(
+                        exists().where(
+                            embedding.channel_id == stored.id, embedding.content_id == content.id
+                        )
+                    ),
                 ),
             )
-        elif channel.kind is Kind.REGION:
-            yield (
-                f"regions lack a vector in {channel}",
-                count(
-                    not_(exists().where(of_channel, embedding.region_id == region.id)),
-                    of=schema.region,
-                ),
-            )
-        yield (
-            f"vectors in {channel} are not of {stored.dimension} numbers",
-            count(
-                of_channel,
-                func.length(embedding.vector) != 2 * stored.dimension,
-                of=schema.embedding,
-            ),
-        )
-    ids, logged = select(embedding.id), select(change.embedding_id)
+    for other in stored_pipelines(connection):
+        is_live = other.id == pipeline.id
+        for wrong, number in _vector_checks(count, other, is_live=is_live):
+            yield wrong if is_live else f"{wrong} of the pipeline {other.short}", number
+    # What is deleted bit by bit is not whole until it is gone.
+    lasting = (
+        select(schema.channel.c.id)
+        .join_from(schema.channel, schema.pipeline)
+        .where(schema.pipeline.c.pruned_at.is_(None))
+    )
+    ids = select(embedding.id).where(embedding.channel_id.in_(lasting))
+    logged = select(change.embedding_id).where(change.channel_id.in_(lasting))
     added, removed = logged.where(change.added.is_(True)), logged.where(change.added.is_(False))
     # Set operations: on either database they cost one sort, whatever the size.
     yield "embeddings are not in the change log", count(of=except_(ids, added).subquery())
@@ -143,7 +153,9 @@ def _table_checks(connection: Connection, pipeline: StoredPipeline) -> Iterator[
     position = last_position(connection)
     yield (
         "positions are missing from the change log",
-        position - count(change.position <= position, of=schema.change),
+        position
+        - count(change.position <= position, of=schema.change)
+        - pruned_positions(connection),
     )
     yield (
         "positions of the change log lie beyond its counter",
@@ -159,3 +171,45 @@ def _table_checks(connection: Connection, pipeline: StoredPipeline) -> Iterator[
                     of=table,
                 ),
             )
+
+
+def _is_of(table: Table, pipeline: StoredPipeline) -> Exists:
+    """Whether a content has a row of a pipeline in `analysis` or `analysis_failure`."""
+    return exists().where(
+        table.c.content_id == schema.content.c.id, table.c.pipeline_id == pipeline.id
+    )
+
+
+def _vector_checks(
+    count: Callable[..., int], pipeline: StoredPipeline, *, is_live: bool
+) -> Iterator[tuple[str, int]]:
+    """What must hold of each channel's vectors."""
+    embedding, region, analysis = schema.embedding.c, schema.region.c, schema.analysis.c
+    for channel, stored in pipeline.channels.items():
+        of_channel = embedding.channel_id == stored.id
+        if channel.kind is Kind.IMAGE and not is_live:
+            yield (
+                f"analyses lack a vector in {channel}",
+                count(
+                    analysis.pipeline_id == pipeline.id,
+                    not_(exists().where(of_channel, embedding.content_id == analysis.content_id)),
+                    of=schema.analysis,
+                ),
+            )
+        elif channel.kind is Kind.REGION:
+            yield (
+                f"regions lack a vector in {channel}",
+                count(
+                    region.pipeline_id == pipeline.id,
+                    not_(exists().where(of_channel, embedding.region_id == region.id)),
+                    of=schema.region,
+                ),
+            )
+        yield (
+            f"vectors in {channel} are not of {stored.dimension} numbers",
+            count(
+                of_channel,
+                func.length(embedding.vector) != 2 * stored.dimension,
+                of=schema.embedding,
+            ),
+        )

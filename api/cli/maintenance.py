@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import dataclasses
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import click
 
 from regard.api.cli.app import CANNOT_WORK, DONE, write_json
 from regard.api.cli.options import chosen_server, home_option, json_option
-from regard.api.wiring import open_library
+from regard.api.cli.pipelines import show_pipelines
+from regard.api.wiring import Library, open_library
 from regard.core.settings import Settings
 from regard.core.uris import uri_of_path
+from regard.storage.channel_indexes import ChannelIndexes
 from regard.storage.overview import read_overview
+from regard.storage.pipeline_overview import read_pipelines
 from regard.storage.verification import verify_catalog
 
 
@@ -35,6 +39,7 @@ def status(home: Path | None, as_json: bool) -> int:
     with open_library(settings) as library:
         overview = read_overview(library.catalog)
         channels = library.indexes.stats()
+        kept = [one.to_json() for one in read_pipelines(library.catalog)]
     if as_json:
         document = {
             "home": uri_of_path(os.fsencode(settings.home)),
@@ -42,6 +47,7 @@ def status(home: Path | None, as_json: bool) -> int:
             "pipeline": library.pipeline.fingerprint,
             **dataclasses.asdict(overview),
             "channels": channels,
+            "pipelines": kept,
         }
         write_json(document)
         return DONE
@@ -54,6 +60,8 @@ def status(home: Path | None, as_json: bool) -> int:
         f"  {overview.contents} contents, {overview.regions} regions, "
         f"{overview.captions} captions, {overview.embeddings} embeddings"
     )
+    if len(kept) > 1:
+        show_pipelines(kept)
     for name, stats in channels.items():
         click.echo(f"  index {name}: {stats['rows']} rows in {stats['segments']} segments")
     return DONE
@@ -63,7 +71,7 @@ def status(home: Path | None, as_json: bool) -> int:
 @home_option
 @json_option
 def verify(home: Path | None, as_json: bool) -> int:
-    """Check that the catalog is whole and that the vector indexes agree with it.
+    """Check that the catalog is whole, and that the vector indexes of all models it keeps agree with it.
 
     \b
     Example: regard verify
@@ -71,7 +79,7 @@ def verify(home: Path | None, as_json: bool) -> int:
     with open_library(Settings.resolve(home)) as library:
         findings = [
             *verify_catalog(library.catalog, library.pipeline),
-            *library.indexes.verify(),
+            *(finding for indexes in _all_indexes(library) for finding in indexes.verify()),
         ]
     if as_json:
         document = {"agrees": not findings, "findings": [f.message for f in findings]}
@@ -93,7 +101,20 @@ def rebuild(home: Path | None) -> int:
     Example: regard rebuild
     """
     with open_library(Settings.resolve(home)) as library:
-        library.indexes.rebuild()
-        rows = sum(int(stats["rows"]) for stats in library.indexes.stats().values())
-    click.echo(f"{rows} vectors in {len(library.pipeline.channels)} indexes")
+        count = rows = 0
+        for indexes in _all_indexes(library):
+            indexes.rebuild()
+            stats = indexes.stats().values()
+            count += len(stats)
+            rows += sum(int(one["rows"]) for one in stats)
+    click.echo(f"{rows} vectors in {count} indexes")
     return DONE
+
+
+def _all_indexes(library: Library) -> Iterator[ChannelIndexes]:
+    """Those of the live pipeline, of what is kept to go back to, and of what is being built."""
+    for pipeline in library.catalog.pipelines():
+        if pipeline.id == library.pipeline.id:
+            yield library.indexes
+        else:
+            yield ChannelIndexes(library.catalog, pipeline, library.settings.indexes)

@@ -20,7 +20,7 @@ from regard.api.http.schemas import JobDocument
 from regard.core.errors import CannotWork, NotFound, UsageError
 
 KEY_VARIABLE = "REGARD_API_KEY"
-WRONG_ARGUMENTS = frozenset({"validation", "unanswerable-query"})
+WRONG_ARGUMENTS = frozenset({"validation", "unanswerable-query", "malformed-query"})
 _JOBS_SHOWN = 5
 
 
@@ -75,8 +75,8 @@ def _describe(job: JobDocument) -> str:
     total = "" if job.total is None else f" of {job.total}"
     failed = f", {job.failed} failed" if job.failed else ""
     message = "" if job.message is None else f": {printable(job.message)}"
-    where = printable(job.collection.name)
-    return f"{job.kind} into {where}, {job.state}, {job.done}{total} done{failed}{message}"
+    where = "" if job.collection is None else f" into {printable(job.collection.name)}"
+    return f"{job.kind}{where}, {job.state}, {job.done}{total} done{failed}{message}"
 
 
 def _key(server: ChosenServer) -> str | None:

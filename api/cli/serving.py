@@ -180,7 +180,7 @@ def _run(service: Service, listener: socket.socket, announce: Callable[[], None]
 
         def handle_exit(self, sig: int, frame: FrameType | None) -> None:
             self.stopped_by = sig
-            service.is_closing = True
+            service.close()
             super().handle_exit(sig, frame)
 
     config = uvicorn.Config(

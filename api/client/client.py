@@ -10,6 +10,7 @@ from regard.api.client.assets import Assets, Trash
 from regard.api.client.collections import Collections
 from regard.api.client.connection import Call, Connection, pages, pairs
 from regard.api.client.jobs import Jobs
+from regard.api.client.pipelines import Pipelines
 from regard.api.client.problems import shown_url
 from regard.api.client.regions import Regions
 from regard.api.client.searching import Facet, Terms, search_call
@@ -46,6 +47,7 @@ class Client:
         self.trash = Trash(self._connection)
         self.regions = Regions(self._connection)
         self.jobs = Jobs(self._connection)
+        self.pipelines = Pipelines(self._connection)
         self.session = Session(self._connection)
 
     def __enter__(self) -> Client:
@@ -74,8 +76,9 @@ class Client:
     ) -> SearchAnswer:
         """Find by text, `image` (with `box` for a part of it), `like` (an id), or several of them.
 
-        `negative_text`, `weights`, `filters` and `target` as docs/http.md says. Raises ServerProblem
-        `unanswerable-query`, `unusable-image`, `not-found`.
+        `query`, which may name several `images`, `terms`, `negative_text`, `weights`, `filters` and
+        `target` as docs/http.md says. Raises ServerProblem `malformed-query`, `unanswerable-query`,
+        `unusable-image`, `not-found`.
         """
         call = search_call(text, terms, limit=limit, cursor=cursor, facets=facets)
         return self._connection.read(SearchAnswer, call)

@@ -23,9 +23,9 @@ _FREE_PREFIX = "custom."
 
 
 async def service_of(request: Request) -> Service:
-    """The service that the application was made for."""
+    """The service that the application was made for, with the same models for all of a request."""
     service: Service = request.app.state.service
-    return service
+    return service.at_one_moment()
 
 
 Use = Annotated[Service, Depends(service_of)]

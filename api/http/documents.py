@@ -161,7 +161,11 @@ class Documents:
             "id": job_identifier(job.id),
             "kind": job.kind.value,
             "state": job.state.value,
-            "collection": {"id": collection_identifier(job.collection_id), "name": job.collection},
+            "collection": None
+            if job.collection_id is None
+            else {"id": collection_identifier(job.collection_id), "name": job.collection},
+            "profile": job.profile,
+            "pipelines": list(job.pipelines),
             "root": job.root,
             "path": job.path,
             "total": job.total,

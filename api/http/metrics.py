@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from prometheus_client import CollectorRegistry, Histogram, generate_latest
 from prometheus_client.core import GaugeMetricFamily, Metric
@@ -19,7 +19,8 @@ _BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 
 class Metrics:
     """One registry a service, so that several can live in one process."""
 
-    def __init__(self, jobs: SqlJobQueue, library: Library) -> None:
+    def __init__(self, jobs: SqlJobQueue, library: Callable[[], Library]) -> None:
+        """`library` gives the one that is answered from when it is asked."""
         self._registry = CollectorRegistry()
         self._requests = Histogram(
             "regard_http_request_seconds",
@@ -53,7 +54,7 @@ class Metrics:
 class _State(Collector):
     """What is looked up when it is asked for; what can't be told now is left out."""
 
-    def __init__(self, jobs: SqlJobQueue, library: Library) -> None:
+    def __init__(self, jobs: SqlJobQueue, library: Callable[[], Library]) -> None:
         self._jobs = jobs
         self._library = library
 
@@ -68,15 +69,16 @@ class _State(Collector):
         memory = GaugeMetricFamily(
             "regard_model_memory_bytes", "Memory of the models that are loaded.", labels=["part"]
         )
+        library = self._library()
         try:
             for state, count in self._jobs.counts().items():
                 jobs.add_metric([state.value], count)
-            for channel, stats in self._library.indexes.stats().items():
+            for channel, stats in library.indexes.stats().items():
                 space, _, kind = channel.rpartition("/")
                 rows.add_metric([space, kind], stats["rows"])
         except RegardError:
             # The scrape tells what it can; /readyz tells what is wrong.
             pass
-        for part, count in self._library.profile.loaded_bytes().items():
+        for part, count in library.profile.loaded_bytes().items():
             memory.add_metric([part], count)
         yield from (jobs, rows, memory)

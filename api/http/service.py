@@ -1,14 +1,21 @@
-"""The service's parts over one opened home, built once and shared by all requests.
+"""The service's parts over one opened home, shared by all requests.
 
 Everything here may be used from several threads. What a request may do is decided per call, by its caller.
+What depends on the home's models is one object, which is replaced by another when other models have gone
+live and are loaded; each request keeps the one that it began with.
 """
 
 from __future__ import annotations
 
 import contextlib
+import copy
 import gc
 import logging
 import os
+import threading
+import time
+import uuid
+import weakref
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -26,6 +33,7 @@ from regard.core.decoding import DecodeLimits
 from regard.core.errors import Conflict, RegardError
 from regard.core.jobs import JobKind, JobState
 from regard.core.keys import Caller
+from regard.search.engine import SearchEngine
 from regard.storage.asset_editing import Purged, SqlAssetEditing
 from regard.storage.asset_reading import SqlAssetReading
 from regard.storage.collections import SqlCollections
@@ -33,7 +41,9 @@ from regard.storage.hit_records import SqlHitRecords
 from regard.storage.idempotency import SqlIdempotency
 from regard.storage.jobs import SqlJobQueue
 from regard.storage.keys import SqlKeys
+from regard.storage.lease import hold_writer_lease
 from regard.storage.originals import Originals, open_original
+from regard.storage.pruning import serving_mark
 from regard.storage.thumbnails import Thumbnails
 
 _log = logging.getLogger(__name__)
@@ -41,6 +51,10 @@ _log = logging.getLogger(__name__)
 DEFAULT_UPLOAD_BYTES = 200 << 20
 DEFAULT_UPLOAD_FILES = 100
 _MANY_JOBS = 10_000
+# How often to look whether other models are live, and when loading them has failed.
+_LOOK_SECONDS, _RETRY_SECONDS = 0.5, 10.0
+# How long a request may go on with the models that it began with.
+_LONGEST_REQUEST_SECONDS = 60.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +73,16 @@ class ServiceOptions:
     upload_files: int = DEFAULT_UPLOAD_FILES
 
 
+@dataclass(frozen=True, slots=True, weakref_slot=True)
+class Serving:
+    """What answers from one pipeline."""
+
+    library: Library
+    assets: SqlAssetReading
+    hits: SqlHitRecords
+    engine: SearchEngine
+
+
 class Service:
     """What the handlers call; `wake_worker` tells the worker that there is a job."""
 
@@ -69,15 +93,12 @@ class Service:
         wake_worker: Callable[[], None] = lambda: None,
     ) -> None:
         catalog, home = library.catalog, library.settings.home
-        self.library = library
         self.options = options
         self.wake_worker = wake_worker
-        # Set when the server ends, so that answers without an end do.
-        self.is_closing = False
+        self._closing = threading.Event()
         self._is_warm = False
         self._not_ready = "the models and indexes are being loaded"
         self.limits = DecodeLimits(max_bytes=options.upload_bytes)
-        self.assets = SqlAssetReading(catalog, library.pipeline)
         self.editing = SqlAssetEditing(catalog)
         self.collections = SqlCollections(catalog)
         self.jobs = SqlJobQueue(catalog)
@@ -87,9 +108,41 @@ class Service:
         self.access = Access(SqlKeys(catalog), required=options.keys_required)
         # Threads that may wait for pictures; all others stay free for the rest.
         self.rendering_threads = CapacityLimiter(4)
-        self.metrics = Metrics(self.jobs, library)
-        self.hits = SqlHitRecords(catalog, library.pipeline)
-        self.engine = library.engine(observe=self.metrics.observe_stage, catalog=self.hits)
+        self.metrics = Metrics(self.jobs, lambda: self.library)
+        self._serving = self._serve(library)
+
+    def at_one_moment(self) -> Service:
+        """This service with the models that it has now, for one request from start to end."""
+        return copy.copy(self)
+
+    @property
+    def is_closing(self) -> bool:
+        """Whether the server ends, so that answers without an end do, too."""
+        return self._closing.is_set()
+
+    def close(self) -> None:
+        """Have everything that goes on by itself end."""
+        self._closing.set()
+
+    @property
+    def library(self) -> Library:
+        """The home with the models that are answered from."""
+        return self._serving.library
+
+    @property
+    def assets(self) -> SqlAssetReading:
+        """Assets as those models see them."""
+        return self._serving.assets
+
+    @property
+    def engine(self) -> SearchEngine:
+        """Searches with those models."""
+        return self._serving.engine
+
+    def _serve(self, library: Library) -> Serving:
+        hits = SqlHitRecords(library.catalog, library.pipeline)
+        engine = library.engine(observe=self.metrics.observe_stage, catalog=hits)
+        return Serving(library, SqlAssetReading(library.catalog, library.pipeline), hits, engine)
 
     def documents(self, caller: Caller) -> Documents:
         """Makes documents that a caller may see."""
@@ -149,25 +202,53 @@ class Service:
 
     def warm(self) -> None:
         """Load what searches need, so that the first does not wait for it; raises RegardError."""
-        self.library.indexes.catch_up()
-        self.hits.preload()
-        for space in self.library.profile.spaces:
-            encoder = self.library.profile.encoder(space.name)
-            if encoder.takes_texts:
-                encoder.encode_texts(["a photograph"])
+        _load(self._serving)
         # What was loaded stays: looking through it for garbage again and again would make searches wait.
         gc.collect()
         gc.freeze()
         self._is_warm = True
 
-    def warm_in_background(self) -> None:
-        """Load what searches need; a failure is logged, and readiness tells of it."""
+    def run_in_background(self) -> None:
+        """Load what searches need, then follow the home's models, until the service is closed.
+
+        A failure is logged, and readiness tells of it.
+        """
         try:
             self.warm()
         except RegardError as error:
             # Each request tells the same.
             _log.error("the models and indexes can't be loaded: %s", error)
             self._not_ready = "the models or indexes can't be loaded; the server's log tells why"
+        pause = _LOOK_SECONDS
+        while not self._closing.wait(pause):
+            pause = _LOOK_SECONDS
+            try:
+                self._follow()
+            except Exception as error:  # noqa: BLE001 - what is loaded goes on answering
+                _log.error("the home's new models can't be loaded: %s", error)
+                pause = _RETRY_SECONDS
+
+    def _follow(self) -> None:
+        """When another pipeline is live, load it while the one before answers, and replace that."""
+        catalog, before = self.library.catalog, self.library.pipeline
+        live = catalog.live_pipeline()
+        if live is None or live.id == before.id:
+            return
+        # Nobody deletes what is still answered from.
+        mark = f"{serving_mark(before.id)}{uuid.uuid4().hex[:16]}"
+        with hold_writer_lease(catalog.database, mark):
+            serving = self._serve(Library(self.library.settings, catalog, live))
+            _load(serving)
+            replaced = weakref.ref(self._serving)
+            self._serving = serving
+            deadline = time.monotonic() + _LONGEST_REQUEST_SECONDS
+            while replaced() is not None and time.monotonic() < deadline:
+                if self._closing.wait(_LOOK_SECONDS):
+                    return
+        gc.unfreeze()
+        gc.collect()
+        gc.freeze()
+        self._is_warm = True
 
     def reasons_not_ready(self) -> list[str]:
         """Why searches can't be answered now; empty when they can."""
@@ -199,6 +280,16 @@ class Service:
         inside = os.path.commonpath([real, real_base]) == real_base
         named_inside = os.path.commonpath([folder, base]) == str(base)
         return folder if inside and named_inside else None
+
+
+def _load(serving: Serving) -> None:
+    library = serving.library
+    library.indexes.catch_up()
+    serving.hits.preload()
+    for space in library.profile.spaces:
+        encoder = library.profile.encoder(space.name)
+        if encoder.takes_texts:
+            encoder.encode_texts(["a photograph"])
 
 
 def _mtime_of(path: bytes) -> int | None:

@@ -132,6 +132,9 @@ def list_failures(
 ) -> dict[str, Any]:
     """The files that could not be used, where the job looked."""
     job = _job(service, caller, id)
+    if job.collection_id is None:
+        # Its message names some, and no asset is failed for them.
+        return {"items": [], "next": None}
     after = 0 if cursor is None else read_cursor(cursor, "failures", [int])[0]
     below = None
     if job.kind is JobKind.IMPORT:
@@ -166,6 +169,7 @@ def list_failures(
 def cancel_job(id: str, service: Use, caller: Writer) -> dict[str, Any]:
     """Stop a job as soon as it can; what it has done stays."""
     job = _job(service, caller, id)
+    _require_leave(caller, job)
     with named(Conflict, "job-not-running", caller):
         return service.documents(caller).job(service.jobs.cancel(job.id))
 
@@ -179,11 +183,17 @@ def cancel_job(id: str, service: Use, caller: Writer) -> dict[str, Any]:
 def retry_job(id: str, service: Use, caller: Writer) -> dict[str, Any]:
     """A new job that does the same and tries what failed again."""
     job = _job(service, caller, id)
+    _require_leave(caller, job)
     if not job.state.is_final:
         raise Problem("job-running", "the job has not ended", remedy="wait, or cancel it first")
-    again = service.jobs.add(
-        job.kind, job.collection, root=job.root, path=job.path, retry_failed=True
-    )
+    if job.collection is None:
+        again = service.jobs.add_for_all(
+            job.kind, profile=job.profile, pipelines=job.pipelines, unfinished=job.unfinished
+        )
+    else:
+        again = service.jobs.add(
+            job.kind, job.collection, root=job.root, path=job.path, retry_failed=True
+        )
     service.wake_worker()
     return service.documents(caller).job(again)
 
@@ -231,9 +241,20 @@ def _job(service: Service, caller: Caller, id: str) -> Job:
     with contextlib.suppress(NotFound):
         job = service.jobs.get(number)
     # Of others' jobs nothing is told, not even that they are there.
-    if job is None or not caller.may_see(job.collection):
+    if job is None or not _may_see(caller, job):
         raise NotFound(f"no job has the id {id}", remedy="take an id from the list of them")
     return job
+
+
+def _may_see(caller: Caller, job: Job) -> bool:
+    """What is on the whole home is not for a key that is bound to collections."""
+    return not caller.is_bound if job.collection is None else caller.may_see(job.collection)
+
+
+def _require_leave(caller: Caller, job: Job) -> None:
+    """Raise the problem `scope-missing` when a job may be stopped and begun by administrators alone."""
+    if job.collection is None and not caller.is_admin:
+        raise Problem("scope-missing", "jobs on the whole home are for the scope admin")
 
 
 def _add(service: Service, wanted: ImportRequest | ReindexRequest) -> Job:

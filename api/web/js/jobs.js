@@ -8,7 +8,7 @@ import { canWrite } from "./session.js";
 import { toastProblem } from "./toast.js";
 
 const LOOK_MS = 20_000;
-const KINDS = { import: "Indexing a folder", upload: "Indexing uploads", reindex: "Looking again" };
+const KINDS = { import: "Indexing a folder", upload: "Indexing uploads", reindex: "Looking again", pipeline: "Changing the models", prune: "Deleting former models" };
 const STATES = { queued: "Waiting", running: "Running", done: "Done", failed: "Failed", cancelled: "Cancelled" };
 const isActive = (job) => job.state === "queued" || job.state === "running";
 
@@ -84,7 +84,7 @@ export function makeJobs(place, onProgress) {
     return h(
       "li", { class: "job", data: { testid: "job", state: job.state } },
       h("div", { class: "job-head" }, h("strong", {}, KINDS[job.kind] ?? job.kind), h("span", { class: `job-state is-${job.state}` }, STATES[job.state] ?? job.state)),
-      h("p", { class: "hint" }, [job.collection.name, job.root && [job.root, job.path].filter(Boolean).join("/"), moment(job.created_at)].filter(Boolean).join(" · ")),
+      h("p", { class: "hint" }, [job.collection?.name ?? "All photographs", job.root && [job.root, job.path].filter(Boolean).join("/"), moment(job.created_at)].filter(Boolean).join(" · ")),
       isActive(job) && bar(job),
       h("p", {}, words(job)),
       job.message && h("p", { class: job.state === "failed" ? "is-bad" : "hint" }, job.message),

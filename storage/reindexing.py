@@ -1,0 +1,175 @@
+"""The catalog as reindexing writes it: a pipeline that is built beside the live one, and goes live whole.
+
+What is analysed is what the live pipeline has analysed and this one has not; photographs that come, move
+or go meanwhile are met by asking again. Builders need no writer's lease, so that indexing goes on beside
+them: a lease of their own keeps them apart. The switch alone takes the writer's: nothing is analysed then,
+and whether anything is missing is looked up in the transaction that switches.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
+
+from sqlalchemy import Connection, Select, and_, delete, exists, func, insert, select
+
+from regard.core.catalog import WaitingContent
+from regard.core.records import Analysis, PipelineSpec
+from regard.storage import schema
+from regard.storage.catalog import Catalog
+from regard.storage.change_log import record_embeddings
+from regard.storage.lease import BUILDER, SqlWriterLease, hold_writer_lease
+from regard.storage.pipelines import StoredPipeline, live_pipeline
+from regard.storage.stored_analyses import storable, write_analysis
+from regard.storage.switching import lacking, switch
+
+_content, _asset = schema.content.c, schema.asset.c
+
+
+class SqlReindexing:
+    """Builds one pipeline. See `regard.core.catalog.ReindexingCatalog`."""
+
+    def __init__(
+        self,
+        catalog: Catalog,
+        spec: PipelineSpec,
+        *,
+        original_of: Callable[[str], bytes | None] = lambda sha256: None,
+    ) -> None:
+        """The pipeline of `spec` is made where it is new; one that is there is gone on with.
+
+        `original_of` gives the home's own file of a SHA-256, wherever the home lies now. Raises
+        PipelineConflict while what is there of the pipeline is being deleted.
+        """
+        self._database = catalog.database
+        self._original_of = original_of
+        self.pipeline: StoredPipeline = catalog.ensure_pipeline(spec)
+        self._lease: SqlWriterLease | None = None
+
+    def builder_lease(self) -> AbstractContextManager[SqlWriterLease]:
+        """Be the one builder for the block; raises LeaseHeld when another process reindexes.
+
+        What an earlier builder could not analyse waits again.
+        """
+        return self._held()
+
+    @contextlib.contextmanager
+    def _held(self) -> Iterator[SqlWriterLease]:
+        with hold_writer_lease(self._database, BUILDER) as lease:
+            failure = schema.analysis_failure
+            with self._database.writing() as connection:
+                lease.guard(connection)
+                connection.execute(delete(failure).where(failure.c.pipeline_id == self.pipeline.id))
+            self._lease = lease
+            try:
+                yield lease
+            finally:
+                self._lease = None
+
+    def count(self) -> int:
+        """How many contents wait."""
+        with self._database.reading() as connection:
+            return int(
+                connection.execute(
+                    select(func.count()).select_from(self._waiting(connection).subquery())
+                ).scalar_one()
+            )
+
+    def waiting(self, after: int, limit: int) -> list[WaitingContent]:
+        """The next contents that wait, by id."""
+        with self._database.reading() as connection:
+            rows = connection.execute(
+                self._waiting(connection)
+                .where(_content.id > after)
+                .order_by(_content.id)
+                .limit(limit)
+            ).all()
+            places: dict[int, list[bytes]] = {row.id: [] for row in rows}
+            for asset in connection.execute(
+                select(_asset.content_id, _asset.path, _asset.managed)
+                .where(_asset.content_id.in_(places))
+                .order_by(_asset.deleted_at.is_not(None), _asset.id)
+            ):
+                places[asset.content_id].append(bytes(asset.path))
+        found = []
+        for row in rows:
+            original = self._original_of(row.sha256)
+            paths = [*places[row.id], *([] if original is None else [original])]
+            found.append(
+                WaitingContent(
+                    row.id, row.sha256, row.width, row.height, tuple(dict.fromkeys(paths))
+                )
+            )
+        return found
+
+    def save(self, content: WaitingContent, analysis: Analysis) -> bool:
+        """Write what the pipeline says of a content; False when the content has gone meanwhile.
+
+        Raises ModelError for a vector that no index could take.
+        """
+        with self._writing() as connection:
+            if not self._is_wanted(connection, content.id):
+                return False
+            added = write_analysis(connection, self.pipeline, content.id, analysis)
+            record_embeddings(connection, added, [])
+            return True
+
+    def fail(self, content: WaitingContent, reason: str) -> None:
+        """Write that a content can't be analysed now: the pipeline may go live without it."""
+        with self._writing() as connection:
+            if self._is_wanted(connection, content.id):
+                connection.execute(
+                    insert(schema.analysis_failure).values(
+                        content_id=content.id,
+                        pipeline_id=self.pipeline.id,
+                        reason=storable(reason),
+                    )
+                )
+
+    def go_live(self) -> bool:
+        """Make the pipeline the live one, unless something waits; whether it is.
+
+        Raises LeaseHeld while another process indexes.
+        """
+        with (
+            hold_writer_lease(self._database) as writer,
+            self._writing() as connection,
+        ):
+            self._database.take_turns(connection)
+            writer.guard(connection)
+            live = live_pipeline(connection)
+            if live is not None and live.id == self.pipeline.id:
+                return True
+            if connection.execute(self._waiting(connection).limit(1)).first() is not None:
+                return False
+            switch(connection, self.pipeline)
+        return True
+
+    @staticmethod
+    def _is_wanted(connection: Connection, content_id: int) -> bool:
+        """Whether the content is still there; nobody drops it then until the transaction ends."""
+        held = (
+            select(_content.id)
+            .where(_content.id == content_id)
+            .with_for_update(read=True, key_share=True)
+        )
+        return connection.execute(held).first() is not None
+
+    def _waiting(self, connection: Connection) -> Select[tuple[int, str, int, int]]:
+        live = live_pipeline(connection)
+        wanted = exists().where(
+            schema.analysis.c.content_id == _content.id,
+            schema.analysis.c.pipeline_id == (-1 if live is None else live.id),
+        )
+        return select(_content.id, _content.sha256, _content.width, _content.height).where(
+            and_(wanted, lacking(self.pipeline.id))
+        )
+
+    @contextlib.contextmanager
+    def _writing(self) -> Iterator[Connection]:
+        if self._lease is None:
+            raise RuntimeError("the builder's lease is not held")
+        with self._database.writing() as connection:
+            self._lease.guard(connection)
+            yield connection
