@@ -21,11 +21,15 @@ UInt8Array = npt.NDArray[np.uint8]
 
 
 class Kind(StrEnum):
-    """What a vector describes."""
+    """What a query is matched against: the vectors of one kind of thing, or the keyword index."""
 
     IMAGE = "image"
     REGION = "region"
     CAPTION = "caption"
+    KEYWORD = "keyword"
+
+
+VECTOR_KINDS = (Kind.IMAGE, Kind.REGION, Kind.CAPTION)
 
 
 class Target(StrEnum):
@@ -109,13 +113,17 @@ class Analysis:
 
 @dataclass(frozen=True, slots=True, order=True)
 class Channel:
-    """What a query is matched against: one kind of embedding in one space."""
+    """What a query is matched against: one kind of embedding in one space, or `KEYWORDS`."""
 
     space: str
     kind: Kind
 
     def __str__(self) -> str:
-        return f"{self.space}/{self.kind}"
+        return f"{self.space}/{self.kind}" if self.space else self.kind.value
+
+
+KEYWORDS = Channel("", Kind.KEYWORD)
+"""The keyword index, which lies in no space."""
 
 
 @dataclass(frozen=True, slots=True)

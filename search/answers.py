@@ -7,11 +7,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from regard.core.catalog import AssetView, RegionView
+from regard.core.catalog import AssetView, RegionView, WordField
 from regard.core.errors import UnanswerableQuery, UsageError
 from regard.core.filters import EVERYTHING, AssetFilter
 from regard.core.geometry import Box
-from regard.core.records import Channel, Image, Target
+from regard.core.records import Channel, Image, Kind, Target
 from regard.search.identifiers import Reference, asset_identifier, region_identifier
 
 
@@ -36,9 +36,10 @@ class Scope:
 
 @dataclass(frozen=True, slots=True)
 class TextQuery:
-    """A sentence or a few words."""
+    """A sentence or a few words; the keyword index looks for those of a `phrase` as they stand."""
 
     text: str
+    phrase: bool = False
 
     def __post_init__(self) -> None:
         if not self.text.strip():
@@ -98,11 +99,16 @@ Query = PlainQuery | ComposedQuery
 
 @dataclass(frozen=True, slots=True)
 class ChannelMatch:
-    """Where a channel ranked the hit, and its score there."""
+    """Where a channel ranked the hit, its score there, and its part of the hit's fused score.
+
+    The contributions of a hit's channels add up to its score. `words`: what the keyword index found.
+    """
 
     channel: Channel
     rank: int
     score: float
+    contribution: float
+    words: tuple[WordMatch, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,13 +197,19 @@ def _hit_json(hit: Hit) -> Mapping[str, Any]:
             "area": region.area,
             "caption": region.caption,
         },
-        "channels": [
-            {
-                "space": match.channel.space,
-                "kind": match.channel.kind.value,
-                "rank": match.rank,
-                "score": round(match.score, 6),
-            }
-            for match in hit.channels
-        ],
+        "channels": [_match_json(match) for match in hit.channels],
     }
+
+
+def _match_json(match: ChannelMatch) -> dict[str, Any]:
+    space, kind = match.channel.space, match.channel.kind
+    found = {
+        "kind": kind.value,
+        "rank": match.rank,
+        "score": round(match.score, 6),
+        "contribution": round(match.contribution, 6),
+    }
+    if kind is Kind.KEYWORD:
+        words = [{"text": word.text, "field": word.field.value} for word in match.words]
+        return {**found, "words": words}
+    return {"space": space, **found}

@@ -16,6 +16,7 @@ from regard.core.catalog import SearchCatalog, StoredVectors
 from regard.core.errors import CannotWork, UnanswerableQuery
 from regard.core.protocols import Profile
 from regard.core.records import (
+    KEYWORDS,
     Channel,
     Float32Array,
     Kind,
@@ -26,6 +27,7 @@ from regard.core.records import (
 )
 from regard.search.answers import ImageQuery, LikeQuery, Term, TextQuery
 from regard.search.identifiers import Reference
+from regard.search.keywords import MOST_WORDS, WeightedWords, words_of
 
 # What is left of terms that cancel out is rounding, below this share of their weights.
 _CANCELLED = 1e-4
@@ -60,7 +62,11 @@ def encode_texts(
     profile: Profile, routes: Routes, texts: Sequence[str], target: Target
 ) -> list[ChannelVectors]:
     """The vectors (n, d) of n texts, each a query of its own; raises UnanswerableQuery."""
-    routed = _route(routes, QueryKind.TEXT, target)
+    routed = [
+        weighted
+        for weighted in _route(routes, QueryKind.TEXT, target)
+        if weighted.channel.kind is not Kind.KEYWORD
+    ]
     vectors = {space: profile.encoder(space).encode_texts(texts) for space in _spaces(routed)}
     return [ChannelVectors(weighted, vectors[weighted.channel.space]) for weighted in routed]
 
@@ -109,6 +115,33 @@ def encode_terms(
             remedy="give them other weights, or leave one out",
         )
     return channels, Excluded(frozenset(assets), frozenset(items))
+
+
+def words_of_terms(
+    routes: Routes, terms: Sequence[Term], target: Target
+) -> tuple[WeightedChannel, list[WeightedWords]] | None:
+    """The words of the texts that are wanted, and the keyword index with its weight; None without.
+
+    What is not wanted asks for no words: that a text lacks one says little. The weight is that of the
+    route times the share of positive weight that is texts'.
+    """
+    texts = [term for term in terms if isinstance(term.query, TextQuery) and not term.negative]
+    routed = routes.get((QueryKind.TEXT, target), ()) if texts else ()
+    weight = next((item.weight for item in routed if item.channel.kind is Kind.KEYWORD), 0.0)
+    if not weight:
+        return None
+    largest = max(term.weight for term in texts)
+    words = [
+        item
+        for term in texts
+        if isinstance(term.query, TextQuery)
+        for item in words_of(
+            term.query.text, phrase=term.query.phrase, weight=term.weight / largest
+        )
+    ]
+    total = math.fsum(term.weight for term in terms if not term.negative)
+    share = math.fsum(term.weight for term in texts) / total
+    return WeightedChannel(KEYWORDS, weight * share), words[:MOST_WORDS]
 
 
 def _meet(meetings: Sequence[_Meeting], total: float) -> ChannelVectors | None:

@@ -1,5 +1,8 @@
 """Answers queries: encode, search the channels, fuse, hydrate.
 
+The keyword index is asked while the text is encoded, in a thread beside: the encoder leaves it the
+processor, and hardly any of its time adds to the answer's.
+
 The engine holds no state of its own between calls; every parameter travels with the call. On a home that
 does not change the same call gives the same answer, and the hits of one limit and offset are a part
 of those of any larger limit: pages neither repeat nor drop any.
@@ -9,12 +12,23 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
 
 import numpy as np
 
-from regard.core.catalog import ChannelQuery, ChannelSearch, Owners, SearchCatalog
+from regard.core.catalog import (
+    ChannelQuery,
+    ChannelSearch,
+    KeywordSearch,
+    Occurrences,
+    Owners,
+    SearchCatalog,
+)
+from regard.core.errors import UnanswerableQuery
+from regard.core.machine import usable_cores
 from regard.core.protocols import Profile
-from regard.core.records import Int64Array, Routes
+from regard.core.records import Int64Array, Routes, Target, WeightedChannel
 from regard.search.answers import (
     Answer,
     ComposedQuery,
@@ -24,12 +38,20 @@ from regard.search.answers import (
     Term,
     TextQuery,
 )
-from regard.search.encoding import ChannelVectors, Excluded, encode_terms, encode_texts
+from regard.search.encoding import (
+    ChannelVectors,
+    Excluded,
+    encode_terms,
+    encode_texts,
+    words_of_terms,
+)
 from regard.search.hydration import Portion
+from regard.search.keywords import KeywordRanking, WeightedWords, rank_words
 from regard.search.ranking import (
     DEEPEST_LEVEL,
     Order,
     Ranking,
+    by_keywords,
     collapse,
     embeddings_at,
     level_for,
@@ -52,16 +74,20 @@ class SearchEngine:
         channels: ChannelSearch,
         routes: Routes | None = None,
         observe: Observe | None = None,
+        keywords: KeywordSearch | None = None,
     ) -> None:
         """`routes` stand in for the profile's own, to measure what a channel is worth.
 
-        `observe` is called once for each stage of a search, and of a batch of texts.
+        `observe` is called once for each stage of a search, and of a batch of texts. Without `keywords` no
+        words are looked up.
         """
         self._profile = profile
         self._routes = profile.routes if routes is None else routes
         self._catalog = catalog
         self._channels = channels
         self._observe = observe
+        self._keywords = keywords
+        self._pool = ThreadPoolExecutor(usable_cores(), "keywords")
 
     def search(self, query: Query, scope: Scope) -> Answer:
         """Answer one query.
@@ -73,11 +99,12 @@ class SearchEngine:
             return self.search_texts([query], scope)[0]
         clock = _Clock()
         terms = query.terms if isinstance(query, ComposedQuery) else (Term(query),)
+        words = self._look_up([terms], scope)
         asked, excluded = encode_terms(
             self._profile, self._catalog, self._routes, terms, scope.target
         )
         clock.lap("encode")
-        hits = self._hits(asked, scope, excluded, clock)[0]
+        hits = self._hits(asked, words, scope, excluded, clock)[0]
         return Answer(query, scope.target, self._stop(clock), tuple(hits))
 
     def search_texts(self, queries: Sequence[TextQuery], scope: Scope) -> list[Answer]:
@@ -86,10 +113,11 @@ class SearchEngine:
         for start in range(0, len(queries), _TEXT_BATCH):
             batch = queries[start : start + _TEXT_BATCH]
             clock = _Clock()
+            words = self._look_up([[Term(query)] for query in batch], scope)
             texts = [query.text for query in batch]
             asked = encode_texts(self._profile, self._routes, texts, scope.target)
             clock.lap("encode")
-            found = self._hits(asked, scope, Excluded(), clock)
+            found = self._hits(asked, words, scope, Excluded(), clock)
             took = self._stop(clock) / len(batch)
             answers += [
                 Answer(query, scope.target, took, tuple(hits))
@@ -104,8 +132,26 @@ class SearchEngine:
                 self._observe(stage, seconds)
         return 1000 * (clock.last - clock.started)
 
+    def _look_up(self, queries: Sequence[Sequence[Term]], scope: Scope) -> _LookUp | None:
+        """Begin to look up the words of queries of terms; None where none has any."""
+        if self._keywords is None:
+            return None
+        asked = [words_of_terms(self._routes, terms, scope.target) for terms in queries]
+        channel = next((found[0] for found in asked if found is not None), None)
+        words = [[] if found is None else found[1] for found in asked]
+        if channel is None or not any(words):
+            return None
+        wanted = [[item.words for item in of_query] for of_query in words]
+        future = self._pool.submit(self._keywords.find, wanted, scope.filter)
+        return _LookUp(channel, words, future)
+
     def _hits(
-        self, asked: Sequence[ChannelVectors], scope: Scope, excluded: Excluded, clock: _Clock
+        self,
+        asked: Sequence[ChannelVectors],
+        words: _LookUp | None,
+        scope: Scope,
+        excluded: Excluded,
+        clock: _Clock,
     ) -> list[list[Hit]]:
         """The hits of each row of the vectors; reads deeper until there are as many as wanted.
 
@@ -115,8 +161,14 @@ class SearchEngine:
         level = level_for(wanted)
         rows = list(range(len(asked[0].vectors)))
         answers: list[list[Hit]] = [[] for _ in rows]
+        by_words: list[KeywordRanking] | None = None
         while rows:
             rankings = self._rank(asked, rows, scope, level, clock)
+            if words is not None:
+                by_words = by_words or words.rankings(scope)
+                for row, of_row in zip(rows, rankings, strict=True):
+                    of_row.append(by_keywords(words.channel, by_words[row], level))
+                clock.lap("index")
             short = []
             for row, of_row in zip(rows, rankings, strict=True):
                 order = order_of(of_row, scope.target, level)
@@ -203,6 +255,22 @@ class SearchEngine:
             start += portion
             portion *= 4
         return hits, min(count, wanted)
+
+
+@dataclass(frozen=True, slots=True)
+class _LookUp:
+    """Words that are being looked up for several queries, and the channel that they count by."""
+
+    channel: WeightedChannel
+    words: Sequence[Sequence[WeightedWords]]
+    found: Future[list[Occurrences]]
+
+    def rankings(self, scope: Scope) -> list[KeywordRanking]:
+        """What was found, ranked, for each query; waits for it."""
+        return [
+            rank_words(asked, found, scope.target)
+            for asked, found in zip(self.words, self.found.result(), strict=True)
+        ]
 
 
 class _Clock:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 
 import numpy as np
@@ -10,6 +11,7 @@ from regard.core.catalog import AssetView, Views
 from regard.core.records import Int64Array, Target
 from regard.search.answers import ChannelMatch, Hit
 from regard.search.encoding import Excluded
+from regard.search.keywords import word_matches
 from regard.search.ranking import Order, Ranking, embeddings_at
 
 
@@ -54,19 +56,30 @@ class Portion:
 
     def hit(self, place: int, rank: int, asset: AssetView, views: Views) -> Hit:
         """The item at a place in the portion as an answer shows it."""
+        found = [
+            (ranking, places[place])
+            for ranking, places in zip(self._rankings, self._places, strict=True)
+            if places[place] >= 0
+        ]
+        score = self._scores[place]
+        # What a deeper level adds may have been given a lower score than the points' sum.
+        points = [float(ranking.points[at]) for ranking, at in found]
+        total = math.fsum(points)
+        scale = score / total if total else 0.0
         return Hit(
             rank=rank,
-            score=self._scores[place],
+            score=score,
             asset=asset,
             region=views.regions.get(int(self.regions[place])),
             channels=tuple(
                 ChannelMatch(
                     ranking.weighted.channel,
-                    places[place] + 1,
-                    float(ranking.scores[places[place]]),
+                    int(ranking.ranks[at]),
+                    float(ranking.scores[at]),
+                    scale * of_channel,
+                    () if ranking.keywords is None else word_matches(ranking.keywords, at),
                 )
-                for ranking, places in zip(self._rankings, self._places, strict=True)
-                if places[place] >= 0
+                for (ranking, at), of_channel in zip(found, points, strict=True)
             ),
         )
 
@@ -74,7 +87,7 @@ class Portion:
 def _places(ranking: Ranking, items: Int64Array, levels: Int64Array, target: Target) -> Int64Array:
     """Where a channel ranked each item, from 0; -1 where it did not up to the item's level."""
     places = ranking.find(items)
-    if not len(ranking.items) or not len(items):
+    if ranking.keywords is not None or not len(ranking.items) or not len(items):
         return places
     ends = np.asarray(
         [embeddings_at(ranking.weighted, target, level) for level in range(levels.max() + 1)]

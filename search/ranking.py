@@ -4,7 +4,8 @@ An item is a content, or where regions are wanted a region. The order must not d
 are asked for, else a second page would repeat or drop hits of the first: a channel that is read deeper
 ranks more items, and these would move others. So channels are fused level by level. The first level
 is the first `DEPTH` places of each channel, the next four times as many, and so on; what a level adds
-stands after all that stood before, whatever its score.
+stands after all that stood before, whatever its score. The keyword index is read whole: to a level it
+adds its best, and gives points to whatever else the level holds.
 """
 
 from __future__ import annotations
@@ -16,7 +17,8 @@ import numpy as np
 
 from regard.core.catalog import Owners
 from regard.core.records import Float32Array, Int64Array, Kind, Target, WeightedChannel
-from regard.search.fusion import Float64Array, fuse
+from regard.search.fusion import Float64Array, fuse, points_by_rank, points_by_strength
+from regard.search.keywords import KeywordRanking
 
 # Deep enough for ranks to be fused, however few hits are wanted.
 DEPTH = 200
@@ -33,17 +35,21 @@ class Ranking:
     """One channel's answer to one query: n items, best first, each by its best embedding.
 
     `places` are those embeddings' places in the channel's answer, from 0; `scores`, `contents` and
-    `regions` (0 for none) are theirs. `by_item` sorts `items`. `exhausted`: there is no more to read.
+    `regions` (0 for none) are theirs. `ranks` are shown, from 1; `points` are fused. `by_item` sorts.
+    `exhausted`: there is no more to read. `keywords`: what it was made of, None for vectors.
     """
 
     weighted: WeightedChannel
     items: Int64Array
     places: Int64Array
+    ranks: Int64Array
+    points: Float64Array
     scores: Float32Array
     contents: Int64Array
     regions: Int64Array
     by_item: Int64Array
     exhausted: bool
+    keywords: KeywordRanking | None = None
 
     def find(self, items: Int64Array) -> Int64Array:
         """The place of each of `items` (m,) in the ranking, from 0; -1 where it is not there."""
@@ -96,6 +102,8 @@ def collapse(
         weighted=weighted,
         items=items[by_rank],
         places=places,
+        ranks=np.arange(1, len(items) + 1),
+        points=points_by_rank(len(items), weighted.weight),
         scores=scores[places],
         contents=owners.contents[places],
         regions=owners.regions[places],
@@ -104,21 +112,31 @@ def collapse(
     )
 
 
+def by_keywords(weighted: WeightedChannel, found: KeywordRanking, level: int) -> Ranking:
+    """The ranking of the keyword index, whole; at deeper levels more of it stands for itself."""
+    return Ranking(
+        weighted=weighted,
+        items=found.items,
+        places=np.arange(len(found.items)),
+        ranks=found.ranks,
+        points=points_by_strength(found.strengths, weighted.weight),
+        scores=found.scores,
+        contents=found.contents,
+        regions=found.regions,
+        by_item=np.argsort(found.items),
+        exhausted=len(found.items) <= _depth(level),
+        keywords=found,
+    )
+
+
 def order_of(rankings: Sequence[Ranking], target: Target, level: int) -> Order:
     """All items of the rankings up to a level, in the order that is the same whatever the level."""
-    weights = [ranking.weighted.weight for ranking in rankings]
     order = Order(np.zeros(0, np.int64), np.zeros(0), np.zeros(0, np.int64))
     for reached in range(level + 1):
+        chosen = _of_level(rankings, target, reached)
         items, scores = fuse(
-            [
-                ranking.items[
-                    : np.searchsorted(
-                        ranking.places, embeddings_at(ranking.weighted, target, reached)
-                    )
-                ]
-                for ranking in rankings
-            ],
-            weights,
+            [ranking.items[of] for ranking, of in zip(rankings, chosen, strict=True)],
+            [ranking.points[of] for ranking, of in zip(rankings, chosen, strict=True)],
         )
         if reached:
             new = ~np.isin(items, order.items)
@@ -132,6 +150,20 @@ def order_of(rankings: Sequence[Ranking], target: Target, level: int) -> Order:
             np.concatenate([order.levels, np.full(len(items), reached)]),
         )
     return order
+
+
+def _of_level(rankings: Sequence[Ranking], target: Target, level: int) -> list[slice | Int64Array]:
+    """Which items of each ranking a level holds, those of the levels before it included."""
+    ends = [
+        int(np.searchsorted(r.places, embeddings_at(r.weighted, target, level))) for r in rankings
+    ]
+    chosen: list[slice | Int64Array] = [slice(end) for end in ends]
+    for place, (ranking, end) in enumerate(zip(rankings, ends, strict=True)):
+        if ranking.keywords is not None and end < len(ranking.items):
+            others = [r.items[:e] for r, e in zip(rankings, ends, strict=True) if r is not ranking]
+            later = np.isin(ranking.items[end:], np.concatenate([ranking.items[:0], *others]))
+            chosen[place] = np.concatenate([np.arange(end), end + np.flatnonzero(later)])
+    return chosen
 
 
 def _depth(level: int) -> int:

@@ -17,6 +17,7 @@ from regard.core.errors import CannotWork, MissingDependency, ModelError
 from regard.core.machine import available_memory, usable_cores
 from regard.core.protocols import Analyzer, Captioner, Encoder, Segmenter
 from regard.core.records import (
+    KEYWORDS,
     Channel,
     Kind,
     PipelineSpec,
@@ -79,6 +80,8 @@ class ComposedProfile:
             text_image.append(WeightedChannel(Channel(text, Kind.REGION), weights.region))
         if self._captioner is not None:
             text_image.append(WeightedChannel(Channel(text, Kind.CAPTION), weights.caption))
+        keywords = WeightedChannel(KEYWORDS, weights.keyword)
+        text_image.append(keywords)
         routes = {
             (QueryKind.TEXT, Target.IMAGE): tuple(item for item in text_image if item.weight),
             (QueryKind.IMAGE, Target.IMAGE): (WeightedChannel(Channel(looks, Kind.IMAGE)),),
@@ -89,7 +92,10 @@ class ComposedProfile:
             if self._captioner is not None and self._captioner.captions_regions:
                 written = weights.caption / weights.region if weights.region else weights.caption
                 text_region.append(WeightedChannel(Channel(text, Kind.CAPTION), written))
-            routes[QueryKind.TEXT, Target.REGION] = tuple(text_region)
+                text_region.append(keywords)
+            routes[QueryKind.TEXT, Target.REGION] = tuple(
+                item for item in text_region if item.weight
+            )
             routes[QueryKind.IMAGE, Target.REGION] = region
             routes[QueryKind.REGION, Target.IMAGE] = region
             routes[QueryKind.REGION, Target.REGION] = region

@@ -73,11 +73,12 @@ class PartTable(_Table):
 
 
 class WeightsTable(_Table):
-    """How much each channel counts when the ranks that a text found are fused."""
+    """How much each channel counts when what a text found in them is fused."""
 
     image: float = Field(default=1.0, ge=0)
     region: float = Field(default=0.5, ge=0)
     caption: float = Field(default=0.25, ge=0)
+    keyword: float = Field(default=1.0, ge=0)
 
 
 class ProfileDefinition(_Table):

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from regard.search import fusion
-from regard.search.fusion import RANK_OFFSET
+from regard.search.fusion import RANK_OFFSET, points_by_rank, points_by_strength
 
 _RANKING = st.lists(st.integers(1, 30), unique=True, max_size=20)
 _WEIGHT = st.floats(0.01, 10)
@@ -19,7 +19,8 @@ _WEIGHTED = st.lists(st.tuples(_RANKING, _WEIGHT), min_size=1, max_size=4)
 
 def fuse(rankings: Sequence[Sequence[int]], weights: Sequence[float]) -> list[tuple[int, float]]:
     arrays = [np.asarray(ranking, np.int64) for ranking in rankings]
-    items, scores = fusion.fuse(arrays, weights)
+    points = [points_by_rank(len(one), weight) for one, weight in zip(arrays, weights, strict=True)]
+    items, scores = fusion.fuse(arrays, points)
     assert items.dtype == np.int64
     return list(zip(items.tolist(), scores.tolist(), strict=True))
 
@@ -91,5 +92,11 @@ def test_ties_go_to_the_earlier_channel() -> None:
 def test_nothing_gives_nothing() -> None:
     assert fuse([], []) == []
     assert fuse([[], []], [1, 1]) == []
-    with pytest.raises(ValueError, match="zip"):
-        fuse([[1]], [])
+    with pytest.raises(ValueError, match="points"):
+        fusion.fuse([np.asarray([1])], [np.zeros(0)])
+
+
+def test_a_whole_match_of_words_is_worth_a_first_rank() -> None:
+    strengths = np.asarray([1.0, 0.5, 0.0], np.float32)
+    best = points_by_rank(1, 0.7)[0]
+    assert points_by_strength(strengths, 0.7).tolist() == pytest.approx([best, best / 2, 0])

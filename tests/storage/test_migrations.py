@@ -37,7 +37,13 @@ def database(url: str) -> Iterator[Database]:
 
 def tables(database: Database) -> set[str]:
     with database.reading() as connection:
-        return set(inspect(connection).get_table_names())
+        names = inspect(connection).get_table_names()
+    return {name for name in names if not is_of_words(name)}
+
+
+def is_of_words(name: str | None) -> bool:
+    """Whether a table or an index belongs to the databases' own full-text search."""
+    return name is not None and name.startswith(("asset_text_words", "caption_words"))
 
 
 def run(database: Database, statement: str) -> None:
@@ -57,7 +63,12 @@ def test_migrated_schema_is_the_one_in_schema(database: Database) -> None:
     database.upgrade()
     with database.reading() as connection:
         context = MigrationContext.configure(
-            connection, opts={"compare_type": True, "compare_server_default": True}
+            connection,
+            opts={
+                "compare_type": True,
+                "compare_server_default": True,
+                "include_name": lambda name, *_: not is_of_words(name),
+            },
         )
         assert compare_metadata(context, schema.metadata) == []
         inspector = inspect(connection)

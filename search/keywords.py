@@ -1,0 +1,151 @@
+"""From a query's words and where they stand to a ranking of what holds them.
+
+An item's score is the sum, over the query's words, of how rare the word is times how much the best place
+counts in which the item has it:
+
+    score(item) = Σ over words  weight(word) · idf(word) · max over fields with it  field weight
+
+with BM25's idf (Robertson & Zaragoza, 2009, section 3.3.1), over contents. Lengths and repetitions are
+left out: titles, tags and captions are short, and a word twice in a path says no more. An item's
+strength, from 0 to below 1, is its score as a share of what a text with all the words in the best field
+would have. Words that stand in nearly everything tell nothing and are left out, as are articles and such.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from regard.core.catalog import WORD_FIELDS, Occurrences, WordField, Words
+from regard.core.records import Float32Array, Int64Array, Target
+from regard.core.words import folded, split_words
+from regard.search.answers import WordMatch
+from regard.search.fusion import Float64Array
+
+# How much a word counts by where it stands: what a person wrote about this photograph most, what
+# models wrote least, since they err.
+FIELD_WEIGHTS: Mapping[WordField, float] = {
+    WordField.TITLE: 1.0,
+    WordField.TAG: 1.0,
+    WordField.FILE_NAME: 0.8,
+    WordField.DESCRIPTION: 0.6,
+    WordField.FOLDER: 0.6,
+    WordField.CAPTION: 0.3,
+    WordField.REGION_CAPTION: 0.3,
+}
+# A word that more than about three of four contents have tells them from nothing.
+_LEAST_IDF = 0.3
+# What strength takes off for words that are common: one of this idf counts half.
+_HALF_IDF = 1.0
+# Longer texts are hardly searches; each word costs two looks.
+MOST_WORDS = 16
+# English function words, and words that are true of everything here.
+_SILENT = frozenset(
+    split_words("""
+    a about after all also am an and any are as at be been before being between both but by can could did
+    do does doing down each few for from had has have having he her here hers him his how i if in into is
+    it its just me more most my no nor not of off on once only or other our out over own s same she so
+    some such t than that the their them then there these they this those through to too under until up
+    very was we were what when where which while who whom why will with you your
+    image images photo photograph photographs photos picture pictures
+    """)
+)
+
+
+@dataclass(frozen=True, slots=True)
+class WeightedWords:
+    """What to look up, and how much it counts."""
+
+    words: Words
+    weight: float = 1.0
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class KeywordRanking:
+    """What holds words of a query: items (n,), best first, ties by id.
+
+    `ranks` from 1, the same for equal scores. `regions` are those that the captions are about, 0 for none.
+    `fields` (n, w) say for each word in which place of `WORD_FIELDS` an item has it, -1 for nowhere.
+    """
+
+    words: tuple[Words, ...]
+    items: Int64Array
+    scores: Float32Array
+    strengths: Float32Array
+    ranks: Int64Array
+    contents: Int64Array
+    regions: Int64Array
+    fields: Int64Array
+
+
+def words_of(text: str, *, phrase: bool = False, weight: float = 1.0) -> list[WeightedWords]:
+    """What a text asks the keyword index for: its telling words, or with `phrase` all as they stand.
+
+    A text of function words alone asks for these: "The Who" is a name.
+    """
+    words = split_words(text)
+    if phrase:
+        return [WeightedWords(Words(tuple(words), exact=True), weight)] if words else []
+    distinct = {folded(word): word for word in reversed(words)}
+    telling = [word for key, word in distinct.items() if key not in _SILENT] or distinct.values()
+    return [WeightedWords(Words((word,)), weight) for word in [*telling][::-1][:MOST_WORDS]]
+
+
+def rank_words(
+    asked: Sequence[WeightedWords], found: Occurrences, target: Target
+) -> KeywordRanking:
+    """The ranking that the module describes, of contents or of regions with captions of their own."""
+    items = found.contents if target is Target.IMAGE else found.regions
+    kept = items > 0
+    places, contents, regions = found.places[kept], found.contents[kept], found.regions[kept]
+    fields = found.fields[kept]
+    ids, rows = np.unique(items[kept], return_inverse=True)
+    # How often each word is found is counted in contents, whatever the target.
+    pairs = np.unique(np.stack([found.places, found.contents], axis=1), axis=0)
+    frequencies = np.bincount(pairs[:, 0], minlength=len(asked))[: len(asked)]
+    rarity = _inverse_frequencies(frequencies, found.total)
+    rarity[rarity < _LEAST_IDF] = 0.0
+    worth = rarity * np.asarray([item.weight for item in asked])  # (w,)
+    # The best field of each item and word.
+    held = np.zeros((len(ids), len(asked)))  # (n, w)
+    np.maximum.at(held, (rows, places), _WEIGHTS[fields])
+    where = np.full((len(ids), len(asked)), -1, np.int64)
+    best = _WEIGHTS[fields] == held[rows, places]
+    where[rows[best], places[best]] = fields[best]
+    scores = held @ worth
+    of_content = np.zeros(len(ids), np.int64)
+    of_content[rows] = contents
+    of_region = np.zeros(len(ids), np.int64)
+    of_region[rows] = regions
+    chosen = np.flatnonzero(scores > 0)
+    order = chosen[np.lexsort((ids[chosen], -scores[chosen]))]
+    scores = scores[order]
+    return KeywordRanking(
+        words=tuple(item.words for item in asked),
+        items=ids[order],
+        scores=scores.astype(np.float32),
+        strengths=(scores / (worth.sum() + _HALF_IDF)).astype(np.float32),
+        ranks=np.searchsorted(-scores, -scores) + 1,
+        contents=of_content[order],
+        regions=of_region[order],
+        fields=np.where(worth > 0, where[order], -1),
+    )
+
+
+def word_matches(ranking: KeywordRanking, place: int) -> tuple[WordMatch, ...]:
+    """Which of the query's words the item at a place has, and where."""
+    return tuple(
+        WordMatch(" ".join(words.words), WORD_FIELDS[field])
+        for words, field in zip(ranking.words, ranking.fields[place].tolist(), strict=True)
+        if field >= 0
+    )
+
+
+def _inverse_frequencies(frequencies: Int64Array, total: int) -> Float64Array:
+    missing = np.maximum(total - frequencies, 0)
+    return np.log1p((missing + 0.5) / (frequencies + 0.5))
+
+
+_WEIGHTS = np.asarray([FIELD_WEIGHTS[field] for field in WORD_FIELDS])

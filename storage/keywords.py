@@ -1,0 +1,300 @@
+"""The keyword index: in which texts of photographs a word stands.
+
+What assets are called lies in `asset_text`, which triggers keep; captions lie in `caption`. Both databases
+index the words of either themselves: SQLite by the FTS5 tables `asset_text_words` and `caption_words`,
+PostgreSQL by GIN indexes over `regard_words(text)`. So the index is at the catalog's moment in every
+transaction, whoever wrote. Words are found by their stems (Porter's on SQLite, Snowball's English on
+PostgreSQL); what is asked for exactly is looked up by stems and then held to the text.
+
+A look-up is one statement, an arm a word and table, each of which reads `MOST_TEXTS` texts at most.
+"""
+
+from __future__ import annotations
+
+import functools
+import threading
+from collections import OrderedDict
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    Select,
+    Text,
+    bindparam,
+    cast,
+    column,
+    delete,
+    distinct,
+    exists,
+    func,
+    insert,
+    literal_column,
+    null,
+    select,
+    table,
+    union_all,
+)
+from sqlalchemy.exc import DatabaseError
+
+from regard.core.catalog import WORD_FIELDS, Occurrences, WordField, Words
+from regard.core.filters import AssetFilter
+from regard.core.words import folded, split_words
+from regard.storage import schema
+from regard.storage.asset_filters import passes
+from regard.storage.catalog import Catalog
+from regard.storage.change_log import assets_version
+from regard.storage.database import Database
+from regard.storage.pipelines import StoredPipeline
+from regard.storage.verification import Finding
+
+# Texts that are read for one word: what more hold than that says little, and all must not be read.
+MOST_TEXTS = 10_000
+_KEPT = 32
+_NOTHING = np.zeros(0, np.int64)
+_REGION_CAPTION = WORD_FIELDS.index(WordField.REGION_CAPTION)
+_FIELD_PLACES = {field.value: place for place, field in enumerate(WORD_FIELDS)}
+
+_asset, _content, _analysis = schema.asset.c, schema.content.c, schema.analysis.c
+_text, _caption = schema.asset_text.c, schema.caption.c
+_SOURCE = table("asset_text_source", column("asset_id"), column("field"), column("text"))
+# A command to FTS5 is an insertion into the column of the table's name; 1 compares with the texts too.
+_CHECKS = {
+    "assets": "INSERT INTO asset_text_words (asset_text_words, rank) VALUES ('integrity-check', 1)",
+    "captions": "INSERT INTO caption_words (caption_words, rank) VALUES ('integrity-check', 1)",
+}
+_REBUILDS = {
+    True: (
+        "INSERT INTO asset_text_words (asset_text_words) VALUES ('rebuild')",
+        "INSERT INTO caption_words (caption_words) VALUES ('rebuild')",
+    ),
+    False: ("REINDEX INDEX asset_text_words", "REINDEX INDEX caption_words"),
+}
+
+
+class SqlKeywordSearch:
+    """Finds words over one pipeline, for any number of threads. See `regard.core.catalog.KeywordSearch`."""
+
+    def __init__(self, catalog: Catalog, pipeline: StoredPipeline) -> None:
+        """Nothing is read yet."""
+        self._database = catalog.database
+        self._pipeline = pipeline.id
+        self._totals = _Totals()
+
+    def find(self, asked: Sequence[Sequence[Words]], chosen: AssetFilter) -> list[Occurrences]:
+        """For each query, where its words are found."""
+        if not any(asked):
+            return [Occurrences(_NOTHING, _NOTHING, _NOTHING, _NOTHING, 0) for _ in asked]
+        with self._database.reading() as connection:
+            total = self._totals.of(connection, chosen)
+            return [self._find(connection, words, chosen, total) for words in asked]
+
+    def _find(
+        self, connection: Connection, words: Sequence[Words], chosen: AssetFilter, total: int
+    ) -> Occurrences:
+        rows: list[tuple[int, int, int, int]] = []
+        if words:
+            exact = tuple(item.exact for item in words)
+            statement = _statement(self._database.is_sqlite, self._pipeline, chosen, exact)
+            values = {f"words_{n}": self._query(item) for n, item in enumerate(words)}
+            for place, name, content, region, text in connection.execute(statement, values):
+                if text is None or _stands_in(words[place], text):
+                    field = _REGION_CAPTION if region else _FIELD_PLACES[name]
+                    rows.append((place, field, content, region))
+        found = np.asarray(rows, np.int64).reshape(-1, 4)
+        return Occurrences(found[:, 0], found[:, 1], found[:, 2], found[:, 3], total)
+
+    def _query(self, asked: Words) -> str:
+        """All the words, wherever they stand."""
+        if self._database.is_sqlite:
+            return " ".join(f'"{word}"' for word in asked.words)
+        return " ".join(asked.words)
+
+
+class _Totals:
+    """How many contents have an asset that passes a filter; kept until assets change."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._kept: OrderedDict[AssetFilter, tuple[int, int]] = OrderedDict()
+
+    def of(self, connection: Connection, chosen: AssetFilter) -> int:
+        if chosen.is_everything:
+            # At hand at any size; too many by those that were deleted, which changes no order much.
+            last = connection.execute(_LAST_CONTENT).scalar_one()
+            return int(last or 0)
+        version = assets_version(connection)
+        with self._lock:
+            kept = self._kept.get(chosen)
+            if kept is not None and kept[0] == version:
+                self._kept.move_to_end(chosen)
+                return kept[1]
+        total = int(connection.execute(_count_of(chosen)).scalar_one())
+        with self._lock:
+            self._kept[chosen] = (version, total)
+            self._kept.move_to_end(chosen)
+            if len(self._kept) > _KEPT:
+                self._kept.popitem(last=False)
+        return total
+
+
+_LAST_CONTENT = select(func.max(_content.id))
+
+
+def _count_of(chosen: AssetFilter) -> Select[tuple[int]]:
+    return (
+        select(func.count(distinct(_asset.content_id)))
+        .join_from(schema.asset, schema.content, _content.id == _asset.content_id)
+        .where(passes(chosen))
+    )
+
+
+@functools.lru_cache(maxsize=256)
+def _statement(
+    is_sqlite: bool, pipeline: int, chosen: AssetFilter, exact: tuple[bool, ...]
+) -> Select[Any]:
+    """(place, field, content, region, the text where it has to be looked at) of each text."""
+    arms = []
+    for place, is_exact in enumerate(exact):
+        wanted = bindparam(f"words_{place}", type_=Text())
+        for select_arm in (_asset_arm, _caption_arm):
+            arm = select_arm(is_sqlite, pipeline, chosen, place, wanted, is_exact)
+            arms.append(select(arm.subquery(f"{select_arm.__name__}_{place}")))
+    return select(union_all(*arms).subquery("found"))
+
+
+def _asset_arm(
+    is_sqlite: bool,
+    pipeline: int,
+    chosen: AssetFilter,
+    place: int,
+    wanted: ColumnElement[str],
+    is_exact: bool,
+) -> Select[Any]:
+    """In what assets that pass and are analysed are called."""
+    found, holds = _holding(is_sqlite, "asset_text", _text.id, _text.text, wanted)
+    statement = select(
+        literal_column(str(place)).label("place"),
+        _text.field.label("field"),
+        _asset.content_id.label("content"),
+        literal_column("0").label("region"),
+        (_text.text if is_exact else cast(null(), Text)).label("text"),
+    ).select_from(schema.asset_text)
+    if found is not None:
+        statement = statement.join(found, literal_column(f"{found.name}.rowid") == _text.id)
+    return (
+        statement.join(schema.asset, _asset.id == _text.asset_id)
+        .join(schema.content, _content.id == _asset.content_id)
+        .join(schema.analysis, _analysis.content_id == _asset.content_id)
+        .where(holds, _analysis.pipeline_id == pipeline, passes(chosen))
+        .order_by(_text.id.desc())
+        .limit(MOST_TEXTS)
+    )
+
+
+def _caption_arm(
+    is_sqlite: bool,
+    pipeline: int,
+    chosen: AssetFilter,
+    place: int,
+    wanted: ColumnElement[str],
+    is_exact: bool,
+) -> Select[Any]:
+    """In the pipeline's captions whose content has an asset that passes."""
+    found, holds = _holding(is_sqlite, "caption", _caption.id, _caption.text, wanted)
+    passing = (
+        exists()
+        .where(
+            _asset.content_id == _caption.content_id,
+            _content.id == _asset.content_id,
+            passes(chosen),
+        )
+        .correlate(schema.caption)
+    )
+    statement = select(
+        literal_column(str(place)).label("place"),
+        literal_column(f"'{WordField.CAPTION.value}'").label("field"),
+        _caption.content_id.label("content"),
+        func.coalesce(_caption.region_id, 0).label("region"),
+        (_caption.text if is_exact else cast(null(), Text)).label("text"),
+    ).select_from(schema.caption)
+    if found is not None:
+        statement = statement.join(found, literal_column(f"{found.name}.rowid") == _caption.id)
+    return (
+        statement.where(holds, _caption.pipeline_id == pipeline, passing)
+        .order_by(_caption.id.desc())
+        .limit(MOST_TEXTS)
+    )
+
+
+def _holding(
+    is_sqlite: bool,
+    of: str,
+    number: ColumnElement[int],
+    text: ColumnElement[str],
+    wanted: ColumnElement[str],
+) -> tuple[Any, ColumnElement[bool]]:
+    """The table that finds texts by words, where there is one, and the condition."""
+    if is_sqlite:
+        index = table(f"{of}_words", column("rowid"))
+        return index, literal_column(index.name).op("MATCH", is_comparison=True)(wanted)
+    query = func.plainto_tsquery(literal_column("'regard'::regconfig"), func.regard_folded(wanted))
+    return None, func.regard_words(text).op("@@", is_comparison=True)(query)
+
+
+def _stands_in(asked: Words, text: str) -> bool:
+    """Whether the words stand in the text as they are, side by side."""
+    wanted = [folded(word) for word in asked.words]
+    there = [folded(word) for word in split_words(text)]
+    return any(
+        there[start : start + len(wanted)] == wanted
+        for start in range(len(there) - len(wanted) + 1)
+    )
+
+
+def verify_keywords(database: Database) -> list[Finding]:
+    """Compare what is indexed with what assets are called, and the words with their texts."""
+    findings = []
+    with database.reading() as connection:
+        held = select(_text.asset_id, _text.field, _text.text)
+        derived = select(_SOURCE.c.asset_id, _SOURCE.c.field, _SOURCE.c.text)
+        for missing, rest, what in (
+            (derived, held, "texts of assets are not in the keyword index"),
+            (held, derived, "texts of the keyword index are of no asset"),
+        ):
+            differing = missing.except_(rest).subquery()
+            count = connection.execute(select(func.count()).select_from(differing)).scalar_one()
+            if count:
+                findings.append(Finding(f"{count} {what}", in_index=True))
+    if database.is_sqlite:
+        findings += _verify_fts5(database)
+    return findings
+
+
+def rebuild_keywords(database: Database) -> int:
+    """Make the index anew from the tables; the number of texts that assets have."""
+    with database.writing() as connection:
+        # First: triggers of what is deleted next want an index that agrees with its texts.
+        for statement in _REBUILDS[database.is_sqlite]:
+            connection.exec_driver_sql(statement)
+        connection.execute(delete(schema.asset_text))
+        derived = select(_SOURCE.c.asset_id, _SOURCE.c.field, _SOURCE.c.text)
+        connection.execute(
+            insert(schema.asset_text).from_select(["asset_id", "field", "text"], derived)
+        )
+        return int(
+            connection.execute(select(func.count()).select_from(schema.asset_text)).scalar_one()
+        )
+
+
+def _verify_fts5(database: Database) -> Iterator[Finding]:
+    for what, check in _CHECKS.items():
+        try:
+            with database.engine.connect() as connection:
+                connection.exec_driver_sql(check)
+        except DatabaseError:
+            yield Finding(
+                f"the indexed words of {what} are not those of their texts", in_index=True
+            )
