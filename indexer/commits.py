@@ -54,7 +54,13 @@ class Commits:
             return
         photo = pending.photo
         try:
-            self._catalog.save(pending.found.stamp, photo.content, photo.facts, analysis)
+            self._catalog.save(
+                pending.found.stamp,
+                photo.content,
+                photo.facts,
+                analysis,
+                signature=photo.signature,
+            )
         except ModelError as error:
             # A vector that no index could take: this picture's trouble alone.
             self._fail_all(pending, error.message)

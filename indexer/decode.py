@@ -19,17 +19,19 @@ from regard.core.decoding import (
 from regard.core.facts import PhotoFacts
 from regard.core.files import FilePath, file_size, read_file
 from regard.core.records import Image
+from regard.core.signatures import Signature, sign
 from regard.indexer.metadata import facts_of
 
 
 @dataclass(frozen=True, slots=True)
 class Photo:
-    """A photograph as read: `size` in bytes; `image` is None when its content was known already."""
+    """A photograph as read: `size` in bytes; no `image` and no `signature` of a content known already."""
 
     content: ContentHeader
     size: int
     facts: PhotoFacts
     image: Image | None
+    signature: Signature | None = None
 
 
 def read_photo(
@@ -57,7 +59,7 @@ def read_photo(
             width, height = image.width, image.height
         facts = facts_of(header, sidecar, within)
     content = ContentHeader(sha256, str(header.format), width, height)
-    return Photo(content, len(data), facts, image)
+    return Photo(content, len(data), facts, image, None if image is None else sign(image))
 
 
 def inspect_photo(data: bytes, sha256: str, limits: DecodeLimits = DEFAULT_LIMITS) -> Photo:

@@ -30,6 +30,7 @@ from sqlalchemy import (
 from regard.core.catalog import ContentHeader, Failure, FileStamp, KnownAsset
 from regard.core.facts import PhotoFacts
 from regard.core.records import Analysis
+from regard.core.signatures import Signature
 from regard.core.uris import uri_of_path
 from regard.storage import schema
 from regard.storage.asset_rows import (

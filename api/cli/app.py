@@ -26,6 +26,7 @@ DONE, DONE_WITH_FAILURES, WRONG_USE, CANNOT_WORK, INTERRUPTED = 0, 1, 2, 3, 130
 _COMMANDS = {
     "index": ("indexing", "Index photographs: regard index ~/Pictures"),
     "search": ("searching", 'Find photographs, or the things in them: regard search "a red bus"'),
+    "duplicates": ("duplicates", "List copies, edits and bursts: regard duplicates"),
     "status": ("maintenance", "Show what a home holds: regard status"),
     "verify": ("maintenance", "Check the catalog and its indexes: regard verify"),
     "rebuild": ("maintenance", "Make the vector indexes anew from the catalog: regard rebuild"),

@@ -13,7 +13,9 @@ from regard.core.errors import UsageError
 
 _Function = TypeVar("_Function", bound=Callable[..., Any])
 
-_ON_SERVERS = frozenset({"index", "search", "status"})
+_ON_SERVERS = frozenset(
+    {"duplicates", "index", "search", "status", "reindex", "rollback", "prune", "pipelines"}
+)
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,139 @@
+"""Duplicates: their kinds and groups, and what finding them needs of the catalog.
+
+Contents are compared once, whatever the collection; what was found is kept. Which assets a list shows
+of it, and which of them to keep, is decided when it is asked for.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+from typing import Protocol
+
+from regard.core.assets import AssetRecord
+from regard.core.catalog import FileStamp
+from regard.core.filters import AssetFilter
+from regard.core.records import Channel, Float32Array
+from regard.core.signatures import Signature
+
+
+class DuplicateKind(StrEnum):
+    """Why photographs belong together.
+
+    `exact`: the same bytes. `edited`: the same picture re-encoded, resized or lightly edited. `burst`:
+    taken within seconds by one camera and alike. `object`: the same thing in different photographs.
+    """
+
+    EXACT = "exact"
+    EDITED = "edited"
+    BURST = "burst"
+    OBJECT = "object"
+
+
+@dataclass(frozen=True, slots=True)
+class Duplicate:
+    """A member of a group: an asset, and for `object` the region that shows the thing.
+
+    `similarity` is to the member that the group was made around, at most 1; 1 for that one itself.
+    """
+
+    asset: AssetRecord
+    similarity: float
+    region: int | None = None
+
+
+# Where a list goes on: a number that grows along it, and the count of groups that share it.
+Place = tuple[int, int]
+
+
+@dataclass(frozen=True, slots=True)
+class DuplicateGroup:
+    """Photographs that belong together; `keeper` is the position of the one to keep among `members`.
+
+    `reasons` say in words why that one.
+    """
+
+    kind: DuplicateKind
+    place: Place
+    members: tuple[Duplicate, ...]
+    keeper: int
+    reasons: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Unsigned:
+    """A content without signature, and where its bytes lie or lay."""
+
+    content: int
+    sha256: str
+    files: tuple[FileStamp, ...]
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class CopyPair:
+    """Two contents, `first` < `second`, that are one picture; `similarity` 0 to 1."""
+
+    first: int
+    second: int
+    similarity: float
+
+
+@dataclass(frozen=True, slots=True)
+class Exposure:
+    """An asset of a known camera and time; `taken_at` on the clock of the place."""
+
+    asset: int
+    content: int
+    camera: str
+    taken_at: datetime
+
+
+class SignatureStore(Protocol):
+    """Signatures, as whoever makes them up for older contents sees them."""
+
+    def unsigned(self, after: int, limit: int) -> list[Unsigned]:
+        """The next contents by id that have a live asset and no signature."""
+
+    def save_signatures(self, signatures: Mapping[int, Signature]) -> None:
+        """Keep signatures by content; one whose content has gone is dropped."""
+
+
+class DuplicateCatalog(Protocol):
+    """The catalog as the search for duplicates sees it."""
+
+    def signatures(self, contents: Collection[int]) -> dict[int, Signature]:
+        """Signatures by content; those without one are absent."""
+
+    def uncompared(self, channel: Channel, limit: int) -> list[int]:
+        """Contents, by id, with signature, vector and live asset, whose neighbours were not looked at."""
+
+    def count_uncompared(self, channel: Channel) -> int:
+        """How many of them there are."""
+
+    def image_vectors(self, channel: Channel, contents: Collection[int]) -> dict[int, Float32Array]:
+        """Vectors of whole images, (d,) by content."""
+
+    def save_comparisons(self, contents: Sequence[int], pairs: Sequence[CopyPair]) -> None:
+        """Keep the pairs found among the neighbours of contents, and that these were looked at."""
+
+    def copy_pairs(self) -> Iterator[CopyPair]:
+        """All pairs, ordered."""
+
+    def pairs_among(self, contents: Collection[int]) -> set[tuple[int, int]]:
+        """Pairs of which both contents are among these."""
+
+    def repeated_contents(self, chosen: AssetFilter, first: int) -> Iterator[int]:
+        """Contents from id `first` on that have several assets that pass the filter, by id."""
+
+    def exposures(self, chosen: AssetFilter, first: int) -> Iterator[Exposure]:
+        """Assets that pass, by camera, time and id, read page by page, from the asset `first` on; 0 is all.
+
+        Raises UsageError when there is no such asset any more.
+        """
+
+    def records(
+        self, contents: Collection[int], chosen: AssetFilter
+    ) -> dict[int, list[AssetRecord]]:
+        """Assets that pass the filter, by content, each by id."""

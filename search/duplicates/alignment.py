@@ -1,0 +1,319 @@
+"""Where one picture lies inside another: scale and shift between two signatures, found by looking.
+
+A crop, a resized copy and the whole picture show the same things at other places of their frames. The
+middle of one is slid over the other at several scales (normalised cross-correlation, on signatures
+reduced three times), and the best places are refined to fractions of a pixel by Gauss-Newton on shift,
+scale, gain and offset (Lucas & Kanade 1981; Baker & Matthews 2004). Nothing turns or mirrors.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+import numpy.typing as npt
+from numpy.lib.stride_tricks import sliding_window_view
+from scipy.ndimage import gaussian_filter, zoom
+
+from regard.core.records import Float32Array
+from regard.core.signatures import Signature
+
+BoolArray = npt.NDArray[np.bool_]
+
+_REDUCED = 3
+# The middle that is slid: what a crop of a fifth on any side still shows.
+_MIDDLE = 0.6
+# A step of 6 % leaves an error that the refinement gets over.
+_SCALES = tuple(float(scale) for scale in 1.06 ** np.arange(-8, 9))
+_LEAST_TEMPLATE = 5
+# Places of the middle that are looked at closely, and how well it must fit there at all.
+_PLACES = 2
+_LEAST_SLID = 0.5
+# In pixels of the signature: what two ways of shrinking a picture differ by.
+_BLUR = 1.0
+_COARSE_ROUNDS, _FINE_ROUNDS = 6, 4
+_STILL = 0.01
+# Of copies, after all edits that were tried, 0.95 at the least; of other pictures 0.92 at the most.
+_LEAST_CORRELATION, _SURE_CORRELATION = 0.8, 0.97
+# A refinement that wants to go further than this has lost its way.
+_MOST_PIXELS, _MOST_GROWTH = 3.0, 0.2
+_LEAST_GAIN = 0.1
+# Successive exposures of a moving subject; of photographs drawn at random one in a hundred has as much.
+_LEAST_LIKENESS = 0.6
+_LEAST_CONTRAST = 1e-3
+
+
+class Picture:
+    """A signature made ready: what its comparisons share."""
+
+    def __init__(self, signature: Signature) -> None:
+        self.signature = signature
+        self.grey: Float32Array = signature.grey.astype(np.float32)
+        self._blurred: dict[tuple[int, int], Float32Array] = {}
+        self._spreads: dict[tuple[int, int], Float32Array] = {}
+
+    @cached_property
+    def reduced(self) -> Float32Array:
+        """The signature reduced three times, (h / 3, w / 3)."""
+        return _shrink(self.grey, _REDUCED)
+
+    @cached_property
+    def templates(self) -> tuple[tuple[float, Float32Array], ...]:
+        """The middle at each scale, of mean 0 and norm 1; scales at which it shows nothing left out."""
+        rows, columns = self.reduced.shape
+        top, left = round(rows * (1 - _MIDDLE) / 2), round(columns * (1 - _MIDDLE) / 2)
+        middle = self.reduced[top : rows - top, left : columns - left]
+        found = []
+        for scale in _SCALES:
+            size = round(middle.shape[0] * scale), round(middle.shape[1] * scale)
+            if min(size) < _LEAST_TEMPLATE:
+                continue
+            scaled = _resize(middle, size)
+            scaled = scaled - scaled.mean()
+            norm = float(np.linalg.norm(scaled))
+            if norm > _LEAST_CONTRAST:
+                found.append((scale, scaled / norm))
+        return tuple(found)
+
+    def spread(self, height: int, width: int) -> Float32Array:
+        """Standard deviation times root of size of each window of the reduced signature, flat."""
+        key = height, width
+        if key not in self._spreads:
+            whole = self.reduced
+            sums = _window_sums(whole, height, width)
+            powers = _window_sums(whole * whole, height, width)
+            variance = np.maximum(powers - sums * sums / (height * width), _LEAST_CONTRAST)
+            self._spreads[key] = np.sqrt(variance).ravel()
+        return self._spreads[key]
+
+    def blurred(self, step: int, scale: float = 1.0) -> Float32Array:
+        """The signature shrunk by whole steps, and blurred as much as a pixel of `scale` hides."""
+        # In steps of 3 %, so that the same one serves many comparisons.
+        level = round(math.log(scale) / 0.03)
+        key = step, level
+        if key not in self._blurred:
+            grey = self.grey if step == 1 else _shrink(self.grey, step)
+            sigma = _BLUR * math.exp(level * 0.03)
+            self._blurred[key] = gaussian_filter(grey, sigma, mode="nearest")
+        return self._blurred[key]
+
+
+@dataclass(frozen=True, slots=True)
+class Placement:
+    """Places of one picture in another: x ↦ `scale_x`·x + `shift_x`, and y alike.
+
+    Both in pixels of the signatures, of which the first's top left corner is 0, 0.
+    """
+
+    scale_x: float
+    scale_y: float
+    shift_x: float
+    shift_y: float
+
+    def inverse(self) -> Placement:
+        """From the second picture to the first."""
+        return Placement(
+            1 / self.scale_x,
+            1 / self.scale_y,
+            -self.shift_x / self.scale_x,
+            -self.shift_y / self.scale_y,
+        )
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Overlay:
+    """The second picture laid on the first's grid: float32 (h, w) each, `inside` where both exist."""
+
+    ours: Float32Array
+    theirs: Float32Array
+    inside: BoolArray
+
+    @property
+    def correlation(self) -> float:
+        """Of what both show, -1 to 1; 0 where one of them shows nothing."""
+        return _correlation(self.ours[self.inside], self.theirs[self.inside])
+
+
+def align(first: Picture, second: Picture) -> Placement | None:
+    """Where the first lies in the second; None where they can't be pictures of the same.
+
+    The finer grid of the two should be the second's: what is laid over is sampled, not enlarged.
+    """
+    candidates = [whole_frame(first, second), *_slid(first, second)]
+    best, best_correlation = None, _LEAST_CORRELATION
+    for candidate in candidates:
+        placement = _refined(first, second, candidate, step=2, rounds=_COARSE_ROUNDS)
+        if placement is None:
+            continue
+        laid = overlay(first, second, placement, step=2)
+        correlation = laid.correlation
+        if correlation > best_correlation:
+            best, best_correlation = placement, correlation
+        if correlation > _SURE_CORRELATION:
+            break
+    if best is None:
+        return None
+    return _refined(first, second, best, step=1, rounds=_FINE_ROUNDS)
+
+
+def likeness(first: Picture, second: Picture) -> float | None:
+    """How alike two pictures of a burst are, 0.6 to 1; None for others, and for other shapes.
+
+    By what either shows as a whole or, where the camera moved a little, in its middle.
+    """
+    ours, theirs = first.reduced, second.reduced
+    if ours.shape != theirs.shape:
+        return None
+    best = _correlation(ours.ravel(), theirs.ravel())
+    template = dict(first.templates).get(1.0)
+    if template is not None:
+        windows = sliding_window_view(theirs, template.shape)
+        fits = (windows.reshape(-1, template.size) @ template.ravel()) / second.spread(
+            *template.shape
+        )
+        best = max(best, float(fits.max()))
+    return best if best >= _LEAST_LIKENESS else None
+
+
+def whole_frame(first: Picture, second: Picture) -> Placement:
+    """Both show the same from edge to edge, as after resizing."""
+    rows, columns = first.grey.shape
+    other_rows, other_columns = second.grey.shape
+    return Placement(other_columns / columns, other_rows / rows, 0.0, 0.0)
+
+
+def overlay(first: Picture, second: Picture, placement: Placement, *, step: int = 1) -> Overlay:
+    """The second picture as seen on the first's grid, both equally blurred, shrunk by whole steps."""
+    scale = max(float(np.sqrt(placement.scale_x * placement.scale_y)), 0.5)
+    return _lay(first.blurred(step), second.blurred(step, scale), placement, step)
+
+
+def _slid(first: Picture, second: Picture) -> list[Placement]:
+    """The best places of the first's middle in the second, one a scale."""
+    whole = second.reduced
+    rows, columns = whole.shape
+    middle_rows, middle_columns = (size / 2 for size in first.grey.shape)
+    found: list[tuple[float, float, Placement]] = []
+    for scale, template in first.templates:
+        height, width = template.shape
+        if height > rows or width > columns:
+            continue
+        windows = sliding_window_view(whole, template.shape)
+        spread = second.spread(height, width)
+        correlation = (windows.reshape(-1, template.size) @ template.ravel()) / spread
+        best = int(correlation.argmax())
+        top, left = divmod(best, windows.shape[1])
+        centre_y, centre_x = (top + height / 2) * _REDUCED, (left + width / 2) * _REDUCED
+        placement = Placement(
+            scale, scale, centre_x - scale * middle_columns, centre_y - scale * middle_rows
+        )
+        found.append((-float(correlation[best]), scale, placement))
+    found.sort(key=lambda item: item[:2])
+    return [placement for cost, _, placement in found[:_PLACES] if -cost > _LEAST_SLID]
+
+
+def _refined(
+    first: Picture, second: Picture, placement: Placement, *, step: int, rounds: int
+) -> Placement | None:
+    """The placement to a fraction of a pixel; None where the pictures lead it astray."""
+    scale = max(float(np.sqrt(placement.scale_x * placement.scale_y)), 0.5)
+    ours, theirs = first.blurred(step), second.blurred(step, scale)
+    for _ in range(rounds):
+        moved = _improved(ours, theirs, placement, step)
+        if moved is None:
+            return None
+        by = abs(moved.shift_x - placement.shift_x) + abs(moved.shift_y - placement.shift_y)
+        placement = moved
+        if by < _STILL:
+            break
+    return placement
+
+
+def _improved(
+    ours: Float32Array, theirs: Float32Array, placement: Placement, step: int
+) -> Placement | None:
+    laid = _lay(ours, theirs, placement, step)
+    inside = laid.inside
+    if inside.sum() < inside.size / 4:
+        return None
+    rows, columns = ours.shape
+    down, across = np.gradient(laid.theirs)
+    # Around the middle, so that scale and shift do not fight.
+    ys = (np.arange(rows, dtype=np.float32) + 0.5 - rows / 2)[:, None]
+    xs = (np.arange(columns, dtype=np.float32) + 0.5 - columns / 2)[None, :]
+    terms = (across, down, across * xs, down * ys, laid.theirs, np.ones_like(laid.theirs))
+    design = np.stack([term[inside] for term in terms], axis=1).astype(np.float64)
+    target = ours[inside].astype(np.float64)
+    normal = design.T @ design
+    normal[np.diag_indices_from(normal)] *= 1 + 1e-6
+    try:
+        solution = np.linalg.solve(normal, design.T @ target)
+    except np.linalg.LinAlgError:
+        return None
+    gain = solution[4]
+    if not np.isfinite(solution).all() or gain < _LEAST_GAIN:
+        return None
+    # ours ≈ gain · theirs(x + dx) + offset, so that the derivatives carry the gain.
+    dx, dy, grow_x, grow_y = (float(value) for value in solution[:4] / gain)
+    if max(abs(dx), abs(dy)) > _MOST_PIXELS or max(abs(grow_x), abs(grow_y)) > _MOST_GROWTH:
+        return None
+    middle_x, middle_y = columns * step / 2, rows * step / 2
+    scale_x, scale_y = placement.scale_x * (1 + grow_x), placement.scale_y * (1 + grow_y)
+    # Where the middle of ours lies in theirs, moved by the solution in pixels of our grid.
+    at_x = placement.scale_x * (middle_x + dx * step) + placement.shift_x
+    at_y = placement.scale_y * (middle_y + dy * step) + placement.shift_y
+    return Placement(scale_x, scale_y, at_x - scale_x * middle_x, at_y - scale_y * middle_y)
+
+
+def _lay(ours: Float32Array, theirs: Float32Array, placement: Placement, step: int) -> Overlay:
+    rows, columns = ours.shape
+    ys = placement.scale_y * (np.arange(rows) + 0.5) + placement.shift_y / step - 0.5
+    xs = placement.scale_x * (np.arange(columns) + 0.5) + placement.shift_x / step - 0.5
+    theirs_rows, theirs_columns = theirs.shape
+    inside = ((ys >= -0.25) & (ys <= theirs_rows - 0.75))[:, None] & (
+        (xs >= -0.25) & (xs <= theirs_columns - 0.75)
+    )[None, :]
+    return Overlay(ours, _across(_down(theirs, ys), xs), inside)
+
+
+def _down(grey: Float32Array, ys: Float32Array) -> Float32Array:
+    """Rows at fractional places, by linear interpolation."""
+    ys = np.clip(ys, 0, grey.shape[0] - 1)
+    lower = np.minimum(ys.astype(np.int64), grey.shape[0] - 2)
+    share = (ys - lower).astype(np.float32)[:, None]
+    return grey[lower] * (1 - share) + grey[lower + 1] * share
+
+
+def _across(grey: Float32Array, xs: Float32Array) -> Float32Array:
+    return np.ascontiguousarray(_down(np.ascontiguousarray(grey.T), xs).T)
+
+
+def _shrink(grey: Float32Array, step: int) -> Float32Array:
+    """Means of whole blocks; a remainder at the end is left out."""
+    rows, columns = grey.shape[0] // step, grey.shape[1] // step
+    blocks = grey[: rows * step, : columns * step].reshape(rows, step, columns, step)
+    return blocks.mean(axis=(1, 3), dtype=np.float32)
+
+
+def _resize(grey: Float32Array, size: tuple[int, int]) -> Float32Array:
+    factors = size[0] / grey.shape[0], size[1] / grey.shape[1]
+    resized: Float32Array = zoom(grey, factors, order=1, grid_mode=True, mode="nearest")
+    return resized
+
+
+def _window_sums(grey: Float32Array, height: int, width: int) -> Float32Array:
+    """Sums over all windows of a size, (rows, columns), by an integral image."""
+    total = np.zeros((grey.shape[0] + 1, grey.shape[1] + 1), np.float64)
+    np.cumsum(np.cumsum(grey, 0, dtype=np.float64), 1, out=total[1:, 1:])
+    sums = total[height:, width:] - total[:-height, width:] - total[height:, :-width]
+    return (sums + total[:-height, :-width]).astype(np.float32)
+
+
+def _correlation(first: Float32Array, second: Float32Array) -> float:
+    if not first.size:
+        return 0.0
+    first, second = first - first.mean(), second - second.mean()
+    norm = float(np.linalg.norm(first) * np.linalg.norm(second))
+    return float(first @ second) / norm if norm > _LEAST_CONTRAST else 0.0

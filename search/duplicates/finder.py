@@ -1,0 +1,169 @@
+"""Duplicates of a library: compares what is new, and lists groups of each kind.
+
+A list is made anew each time from what was found before and from the assets there are now, so that
+collections, filters, the trash and edits count at once. Groups come one by one, and only the assets of
+those that are looked at are read.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+
+from regard.core.assets import AssetRecord
+from regard.core.catalog import ChannelSearch, SearchCatalog
+from regard.core.duplicates import (
+    Duplicate,
+    DuplicateCatalog,
+    DuplicateGroup,
+    DuplicateKind,
+    Exposure,
+    Place,
+)
+from regard.core.filters import AssetFilter
+from regard.core.records import Channel
+from regard.search.duplicates.alignment import likeness
+from regard.search.duplicates.bursts import are_separate_exposures, cut, runs
+from regard.search.duplicates.copies import Comparer, compare_contents
+from regard.search.duplicates.grouping import components, stars
+from regard.search.duplicates.keepers import by_preference, choose_keeper
+
+START: Place = (0, 0)
+
+# Of one kind, from a place on, that one included.
+FindGroups = Callable[[AssetFilter, Place], Iterator[DuplicateGroup]]
+
+
+class DuplicateFinder:
+    """Finds duplicates over one channel of whole images; for one thread at a time.
+
+    `objects` finds the groups of the kind `object`.
+    """
+
+    def __init__(
+        self,
+        catalog: DuplicateCatalog,
+        owners: SearchCatalog,
+        index: ChannelSearch,
+        channel: Channel,
+        objects: FindGroups | None = None,
+    ) -> None:
+        self._catalog = catalog
+        self._owners = owners
+        self._index = index
+        self._channel = channel
+        self._comparer = Comparer(catalog)
+        self._finders: dict[DuplicateKind, FindGroups] = {
+            DuplicateKind.EXACT: self._exact,
+            DuplicateKind.EDITED: self._edited,
+            DuplicateKind.BURST: self._bursts,
+        }
+        if objects is not None:
+            self._finders[DuplicateKind.OBJECT] = objects
+
+    @property
+    def kinds(self) -> tuple[DuplicateKind, ...]:
+        """The kinds that it finds."""
+        return tuple(self._finders)
+
+    def waiting(self) -> int:
+        """How many contents were not compared yet."""
+        return self._catalog.count_uncompared(self._channel)
+
+    def compare(
+        self,
+        *,
+        should_stop: Callable[[], bool] = lambda: False,
+        advance: Callable[[int], None] = lambda done: None,
+    ) -> bool:
+        """Compare what was not compared yet; whether nothing is left. What is done stays done."""
+        return compare_contents(
+            self._catalog,
+            self._owners,
+            self._index,
+            self._channel,
+            self._comparer,
+            should_stop=should_stop,
+            advance=advance,
+        )
+
+    def groups(
+        self, kind: DuplicateKind, chosen: AssetFilter, after: Place | None = None
+    ) -> Iterator[DuplicateGroup]:
+        """Groups of a kind among the assets that pass the filter, after a place; of two or more each.
+
+        Raises UsageError when the place has gone.
+        """
+        for group in self._finders[kind](chosen, START if after is None else after):
+            if after is None or group.place > after or group.place[0] != after[0]:
+                yield group
+
+    def _exact(self, chosen: AssetFilter, start: Place) -> Iterator[DuplicateGroup]:
+        for content in self._catalog.repeated_contents(chosen, start[0]):
+            assets = self._catalog.records([content], chosen).get(content, [])
+            # One may have gone since.
+            if len(assets) > 1:
+                members = [(asset, 1.0) for asset in assets]
+                yield _group(DuplicateKind.EXACT, (content, 0), members)
+
+    def _edited(self, chosen: AssetFilter, start: Place) -> Iterator[DuplicateGroup]:
+        for contents in components(self._catalog.copy_pairs()):
+            if contents[0] < start[0]:
+                continue
+            assets = _representatives(self._catalog.records(contents, chosen))
+            order = list(assets)
+            preferred = [order[place] for place in by_preference(list(assets.values()))]
+            exposures = {content: _exposure(asset) for content, asset in assets.items()}
+            self._comparer.prepare(preferred)
+
+            def similarity(
+                first: int, second: int, shots: Mapping[int, Exposure | None] = exposures
+            ) -> float | None:
+                one, other = shots[first], shots[second]
+                if one is not None and other is not None and are_separate_exposures(one, other):
+                    return None
+                return self._comparer.similarity(first, second)
+
+            for number, found in enumerate(stars(preferred, similarity)):
+                members = [(assets[content], alike) for content, alike in found.items()]
+                yield _group(DuplicateKind.EDITED, (contents[0], number), members)
+
+    def _bursts(self, chosen: AssetFilter, start: Place) -> Iterator[DuplicateGroup]:
+        for run in runs(self._catalog.exposures(chosen, start[0])):
+            contents = [exposure.content for exposure in run]
+            pairs = self._catalog.pairs_among(contents)
+            self._comparer.prepare(contents)
+
+            def is_copy(
+                first: Exposure, second: Exposure, among: set[tuple[int, int]] = pairs
+            ) -> bool:
+                pair = tuple(sorted((first.content, second.content)))
+                return pair in among and not are_separate_exposures(first, second)
+
+            for number, found in enumerate(cut(run, self._likeness, is_copy)):
+                assets = _representatives(self._catalog.records(list(found), chosen))
+                members = [(assets[item], alike) for item, alike in found.items() if item in assets]
+                if len(members) > 1:
+                    yield _group(DuplicateKind.BURST, (run[0].asset, number), members)
+
+    def _likeness(self, first: int, second: int) -> float | None:
+        ours, theirs = self._comparer.picture(first), self._comparer.picture(second)
+        return None if ours is None or theirs is None else likeness(ours, theirs)
+
+
+def _group(
+    kind: DuplicateKind, place: Place, members: Sequence[tuple[AssetRecord, float]]
+) -> DuplicateGroup:
+    keeper, reasons = choose_keeper([asset for asset, _ in members])
+    found = tuple(Duplicate(asset, round(min(alike, 1.0), 4)) for asset, alike in members)
+    return DuplicateGroup(kind, place, found, keeper, reasons)
+
+
+def _representatives(assets: Mapping[int, Sequence[AssetRecord]]) -> dict[int, AssetRecord]:
+    """One asset a content, the one to keep; that it has several is a duplicate of its own kind."""
+    return {content: found[choose_keeper(found)[0]] for content, found in sorted(assets.items())}
+
+
+def _exposure(asset: AssetRecord) -> Exposure | None:
+    if asset.camera is None or asset.taken_at is None:
+        return None
+    return Exposure(asset.id, asset.content_id or 0, asset.camera, asset.taken_at)
