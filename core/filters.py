@@ -73,7 +73,7 @@ class PathPart:
     """Folders in a row, the last of them perhaps a file: `2024/trip` as bytes, anywhere in a path.
 
     `below`: folders in whose inside it is looked for, None for the whole path. `at`: paths at or below
-    which everything passes, too.
+    which everything passes, too. The home's own originals have no path, only a name.
     """
 
     part: bytes

@@ -94,7 +94,20 @@ class ComposedQuery:
             )
 
 
-Query = PlainQuery | ComposedQuery
+@dataclass(frozen=True, slots=True)
+class ListQuery:
+    """No term at all: every photograph that passes the filter, newest first."""
+
+
+Query = PlainQuery | ComposedQuery | ListQuery
+
+
+@dataclass(frozen=True, slots=True)
+class WordMatch:
+    """A word or phrase of the query, and where the hit has it."""
+
+    text: str
+    field: WordField
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,6 +170,8 @@ def _query_json(query: Query) -> dict[str, Any]:
             return {"like": make(reference.id)}
         case ComposedQuery(terms):
             return _terms_json(terms)
+        case ListQuery():
+            return {}
 
 
 def _terms_json(terms: Sequence[Term]) -> dict[str, Any]:

@@ -33,6 +33,7 @@ from regard.search.answers import (
     Answer,
     ComposedQuery,
     Hit,
+    ListQuery,
     Query,
     Scope,
     Term,
@@ -98,6 +99,10 @@ class SearchEngine:
         if isinstance(query, TextQuery):
             return self.search_texts([query], scope)[0]
         clock = _Clock()
+        if isinstance(query, ListQuery):
+            listed = self._list(scope)
+            clock.lap("hydrate")
+            return Answer(query, scope.target, self._stop(clock), listed)
         terms = query.terms if isinstance(query, ComposedQuery) else (Term(query),)
         words = self._look_up([terms], scope)
         asked, excluded = encode_terms(
@@ -106,6 +111,17 @@ class SearchEngine:
         clock.lap("encode")
         hits = self._hits(asked, words, scope, excluded, clock)[0]
         return Answer(query, scope.target, self._stop(clock), tuple(hits))
+
+    def _list(self, scope: Scope) -> tuple[Hit, ...]:
+        """The newest photographs that pass the filter; no channel found them, and they have no score."""
+        if scope.target is Target.REGION:
+            raise UnanswerableQuery(
+                "filters alone list photographs, not the things in them",
+                remedy="say what to look for, too",
+            )
+        views = self._catalog.newest(scope.filter, scope.offset, scope.limit)
+        first = scope.offset + 1
+        return tuple(Hit(rank, 0.0, view, None, ()) for rank, view in enumerate(views, first))
 
     def search_texts(self, queries: Sequence[TextQuery], scope: Scope) -> list[Answer]:
         """Answer several texts with one batch through the encoder; order in is order out."""

@@ -123,10 +123,14 @@ def _paths(chosen: AssetFilter) -> Iterator[ColumnElement[bool]]:
         yield or_(*(_lies_below(prefix) for prefix in chosen.path_prefixes))
     for part in chosen.path_parts:
         inside = [None] if part.below is None else part.below
+        wanted = part.part.strip(b"/")
+        # The home's own originals lie where nobody put them: they have a name and no folders.
+        is_own = _asset.managed.is_(True)
+        is_named = and_(is_own, _asset.file_name == uri_of_path(wanted))
         yield or_(
-            false(),
+            is_named,
             *(_lies_below(prefix) for prefix in part.at),
-            *(_has_part(part.part.strip(b"/"), folder) for folder in inside),
+            *(and_(is_own.is_not(true()), _has_part(wanted, folder)) for folder in inside),
         )
 
 
@@ -179,23 +183,16 @@ def _lies_below(prefix: bytes) -> ColumnElement[bool]:
 
 
 def _has_part(part: bytes, folder: bytes | None) -> ColumnElement[bool]:
-    """Whether folders in a row, or such and the file, stand in a path, or in what follows `folder`.
-
-    The home's own originals lie where nobody put them: they have a file name and no folders.
-    """
-    is_named = and_(_asset.managed.is_(True), _asset.file_name == uri_of_path(part))
-    of_others = or_(_asset.managed.is_(None), _asset.managed.is_(False))
+    """Whether folders in a row, or such and the file, stand in a path, or in what follows `folder`."""
     path: ColumnElement[Any] = _asset.path
     is_below: ColumnElement[bool] = true()
     if folder is not None:
-        stem = folder.rstrip(b"/")
         is_below = _lies_below(folder)
-        path = func.substr(path, len(stem) + 1, type_=LargeBinary)
+        path = func.substr(path, len(folder.rstrip(b"/")) + 1, type_=LargeBinary)
     end = b"/" + part
     start = func.length(path) - (len(end) - 1)
     ends_so = and_(start >= 1, func.substr(path, start, type_=LargeBinary) == end)
-    found = and_(of_others, is_below, or_(_Holds(path, literal(end + b"/", LargeBinary)), ends_so))
-    return found if b"/" in part else or_(is_named, found)
+    return and_(is_below, or_(_Holds(path, literal(end + b"/", LargeBinary)), ends_so))
 
 
 def _is_known(fact: Fact) -> ColumnElement[bool]:

@@ -59,7 +59,7 @@ class PassingEmbeddings:
 
     def _read(self, connection: Connection, chosen: AssetFilter) -> Allowed:
         everything: Allowed = dict.fromkeys(self._pipeline.channels)
-        _require_collections(connection, chosen)
+        require_collections(connection, chosen)
         if chosen.is_everything and not connection.execute(_TRASH).scalar_one():
             return everything
         passing = (
@@ -94,7 +94,8 @@ class PassingEmbeddings:
         }
 
 
-def _require_collections(connection: Connection, chosen: AssetFilter) -> None:
+def require_collections(connection: Connection, chosen: AssetFilter) -> None:
+    """Raise NotFound for a collection that a filter names and nobody made."""
     named = chosen.named_collections
     if not named:
         return

@@ -30,6 +30,10 @@ _COMMANDS = {
     "status": ("maintenance", "Show what a home holds: regard status"),
     "verify": ("maintenance", "Check the catalog and its indexes: regard verify"),
     "rebuild": ("maintenance", "Make the vector indexes anew from the catalog: regard rebuild"),
+    "reindex": ("pipelines", "Change a home's models: regard reindex --profile NAME"),
+    "rollback": ("pipelines", "Go back to the models before: regard rollback"),
+    "prune": ("pipelines", "Delete what former models made: regard prune"),
+    "pipelines": ("pipelines", "List the models that a home keeps: regard pipelines"),
     "remove": ("indexing", "Forget photographs, touching no file: regard remove ~/Pictures/old"),
     "serve": ("serving", "Serve a home over HTTP, with a page for people: regard serve --open"),
     "keys": ("keys", "Make, list and revoke keys of the service: regard keys create NAME"),
@@ -81,7 +85,7 @@ class _LazyGroup(click.Group):
     "--server",
     metavar="URL",
     envvar="REGARD_SERVER",
-    help="Work on a server instead of a home: index, search and status [env: REGARD_SERVER].",
+    help="Work on a server instead of a home, where a command can [env: REGARD_SERVER].",
 )
 @click.option(
     "--key-file",
@@ -125,7 +129,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if sys.flags.dev_mode:
             raise
         _silence_stdout()
-        return _complain(*_outcome(error))
+        code = _complain(*_outcome(error))
+        _show_notes(error)
     return code if isinstance(code, int) else DONE
 
 
@@ -161,6 +166,13 @@ def _complain(message: str, remedy: str | None, code: int) -> int:
     with contextlib.suppress(OSError):
         click.echo(f"regard: {text}" + (f"; {remedy}" if remedy else ""), err=True)
     return code
+
+
+def _show_notes(error: Exception) -> None:
+    """What else helps, a line each: where in a query the trouble is."""
+    with contextlib.suppress(OSError):
+        for note in getattr(error, "__notes__", ()):
+            click.echo(note, err=True)
 
 
 def _prepare_streams() -> None:

@@ -3,58 +3,88 @@
 from __future__ import annotations
 
 import contextlib
-import os
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
 from regard.api.cli.options import ChosenServer
 from regard.api.cli.remote import WRONG_ARGUMENTS, open_client
-from regard.api.cli.searching import AnswerTexts, Found, WantedPicture
+from regard.api.cli.searching import AnswerTexts, Found, Wanted, picture_uri
 from regard.api.client import Client, Filters, ServerProblem
 from regard.api.client.searching import Terms
 from regard.api.http.schemas import HitDocument
 from regard.core.decoding import decode_bytes
-from regard.core.errors import DecodeError
+from regard.core.errors import DecodeError, MalformedQuery
 from regard.core.records import Image, Target
-from regard.search.answers import LikeQuery, Scope, TextQuery
-from regard.search.identifiers import asset_identifier, region_identifier
+from regard.search.answers import Scope, TextQuery
+from regard.search.language.printing import print_query
+from regard.search.language.syntax import WrittenPicture, WrittenQuery
 
 # Up to here any server answers in one page.
 _PAGE = 100
 _OF_THE_PICTURE = {"unusable-image", "unsupported-media", "too-large"}
+_PICTURES = {"image", "negative_image"}
 _ASSET = "id", "uri", "width", "height", "caption"
 _REGION = "id", "bbox", "area", "caption"
 
 
 @contextlib.contextmanager
-def remote_search(
-    server: ChosenServer, wanted: TextQuery | LikeQuery | WantedPicture, scope: Scope
-) -> Iterator[Found]:
-    """Search a server; pictures can be got inside the block."""
+def remote_search(server: ChosenServer, wanted: Wanted, scope: Scope) -> Iterator[Found]:
+    """Search a server, which gets the query's pictures; pictures of hits can be got inside the block."""
+    query, files = _numbered(wanted.query)
+    uris = [picture_uri(name) for name in files]
+    terms = _terms(scope)
+    terms["query"] = print_query(query)
+    terms["images"] = files
     with open_client(server) as client:
-        terms, text = _terms(scope), None
-        if isinstance(wanted, TextQuery):
-            text = wanted.text
-        elif isinstance(wanted, LikeQuery):
-            make = region_identifier if wanted.reference.is_region else asset_identifier
-            terms["like"] = make(wanted.reference.id)
-        else:
-            terms["image"] = os.fsdecode(wanted.path)
-            terms["box"] = None if wanted.box is None else wanted.box.to_list()
         try:
-            document, hits = _search(client, text, terms, scope.limit)
+            document, hits = _search(client, None, terms, scope.limit)
         except ServerProblem as problem:
-            if isinstance(wanted, WantedPicture) and problem.name in _OF_THE_PICTURE:
-                raise DecodeError(f"{wanted.uri} can't be used: {problem.detail}") from problem
+            if uris and problem.name in _OF_THE_PICTURE:
+                raise DecodeError(
+                    f"{' or '.join(uris)} can't be used: {problem.detail}"
+                ) from problem
+            if problem.position is not None and terms["query"] == wanted.text:
+                raise MalformedQuery(
+                    problem.detail,
+                    position=problem.position,
+                    length=problem.length or 0,
+                    remedy=problem.remedy,
+                ) from problem
             raise
-        if isinstance(wanted, WantedPicture):
-            document["query"]["image"] = wanted.uri
+        document["query"] = _said(document["query"], uris, wanted)
         yield Found(
             document,
             [hit.asset.uri.encode() for hit in hits],
             [partial(_picture, client, hit) for hit in hits],
         )
+
+
+def _numbered(query: WrittenQuery) -> tuple[WrittenQuery, list[str]]:
+    """The query with numbers for its pictures' names, and the files that they stand for."""
+    files: dict[str, int] = {}
+    terms = []
+    for term in query.terms:
+        what = term.what
+        if isinstance(what, WrittenPicture):
+            what = replace(what, name=str(files.setdefault(what.name, len(files) + 1)))
+        terms.append(replace(term, what=what))
+    return replace(query, terms=tuple(terms)), list(files)
+
+
+def _said(shown: dict[str, Any], uris: Sequence[str], wanted: Wanted) -> dict[str, Any]:
+    """What the answer says of the query: with files for numbers, and as it was written here."""
+    own = {name: value for name, value in shown.items() if name not in {"query", "parts"}}
+    for name in _PICTURES & own.keys():
+        numbers = own[name]
+        many = [uris[int(number) - 1] for number in _listed(numbers)]
+        own[name] = many if isinstance(numbers, list) else many[0]
+    return own | wanted.said
+
+
+def _listed(value: str | list[str]) -> list[str]:
+    return value if isinstance(value, list) else [value]
 
 
 @contextlib.contextmanager
@@ -110,7 +140,7 @@ def _picture(client: Client, hit: HitDocument) -> Image:
 
 def _documented(hit: HitDocument) -> dict[str, Any]:
     """The fields of docs/cli.md, in their order."""
-    document = hit.model_dump(mode="json")
+    document = hit.model_dump(mode="json", exclude_unset=True)
     for part, names in (("asset", _ASSET), ("region", _REGION)):
         if document[part] is not None:
             document[part] = {name: document[part][name] for name in names}

@@ -7,7 +7,7 @@ import contextlib
 import os
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -17,16 +17,21 @@ import click
 from regard.api.cli.app import DONE, write_json
 from regard.api.cli.options import ChosenServer, chosen_server, home_option, offline_option
 from regard.api.cli.output import print_hits, print_pictures
+from regard.api.cli.pointing import pointing_into
 from regard.api.wiring import is_text, open_library, require_name
 from regard.core.decoding import decode_file
-from regard.core.errors import DecodeError, NotFound, UsageError
-from regard.core.filters import EVERYTHING, AssetFilter
+from regard.core.errors import DecodeError, NotFound, UnanswerableQuery, UsageError
+from regard.core.filters import EVERYTHING, AssetFilter, PathPart
 from regard.core.geometry import Box
 from regard.core.records import Image, Target
 from regard.core.settings import Settings
 from regard.core.uris import absolute_path, uri_of_path
-from regard.search.answers import ImageQuery, LikeQuery, Scope, TextQuery
+from regard.search.answers import ImageQuery, Scope, TextQuery
 from regard.search.identifiers import parse_identifier
+from regard.search.language.describing import describe_query
+from regard.search.language.meaning import as_query, meant_filter, meant_terms, within
+from regard.search.language.parsing import parse_query
+from regard.search.language.syntax import WrittenPicture, WrittenQuery, WrittenTerm
 
 _LINES_AT_ONCE = 256
 
@@ -34,12 +39,19 @@ AnswerTexts = Callable[[Sequence[TextQuery]], Iterable[dict[str, Any]]]
 
 
 @dataclass(frozen=True, slots=True)
-class WantedPicture:
-    """A picture on this machine to search by, or the part of it inside `box`."""
+class Wanted:
+    """What is asked on the command line: the query and what options add to it, and the query's own text.
 
-    path: bytes
-    uri: str
-    box: Box | None
+    Its pictures are named by files on this machine.
+    """
+
+    query: WrittenQuery
+    text: str | None
+
+    @property
+    def said(self) -> dict[str, Any]:
+        """What an answer says of the query besides its terms."""
+        return {} if self.text is None else describe_query(parse_query(self.text), self.text)
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,6 +109,7 @@ def search(
 
     \b
     Examples: regard search "a red bus"
+              regard search '"red bus" -night taken:2024'
               regard search --image cat.jpg --box 10,20,200,150 --target region
               regard search "beach" --paths0 | xargs -0 cp -t chosen/
     """
@@ -109,10 +122,16 @@ def search(
         )
     if queries is not None and (as_paths or as_paths0 or preview):
         raise UsageError("--queries answers in JSON", remedy="give --json or nothing with it")
-    given = [name for name, value in _kinds(text, image, like, queries) if value is not None]
-    if len(given) != 1:
-        what = "no query is given" if not given else f"{' and '.join(given)} exclude each other"
-        raise UsageError(what, remedy="give one of TEXT, --image, --like and --queries")
+    named = {"TEXT": text, "--image": image, "--like": like}
+    given = [name for name, value in named.items() if value is not None]
+    if queries is not None and given:
+        raise UsageError(
+            f"{' and '.join(given)} and --queries exclude each other", remedy="give one of them"
+        )
+    if queries is None and not given:
+        raise UsageError(
+            "no query is given", remedy="give TEXT, --image, --like, several of them, or --queries"
+        )
     if box is not None and image is None:
         raise UsageError("--box needs a picture", remedy="add --image FILE")
     server = chosen_server()
@@ -122,7 +141,7 @@ def search(
                 write_json(line)
         return DONE
     wanted = _wanted(text, image, box, like)
-    with _searched(server, home, wanted, scope) as found:
+    with pointing_into(text or ""), _searched(server, home, wanted, scope) as found:
         if as_json:
             write_json(found.document)
         elif as_paths or as_paths0:
@@ -138,7 +157,7 @@ def search(
 def _searched(
     server: ChosenServer | None,
     home: Path | None,
-    wanted: TextQuery | LikeQuery | WantedPicture,
+    wanted: Wanted,
     scope: Scope,
 ) -> Iterator[Found]:
     """The answer; its pictures can be got inside the block."""
@@ -148,11 +167,15 @@ def _searched(
         with remote_search(server, wanted, scope) as found:
             yield found
         return
-    query = _decoded(wanted) if isinstance(wanted, WantedPicture) else wanted
+    terms = meant_terms(wanted.query, _decoded)
+    chosen = within(scope.filter, meant_filter(wanted.query, _path_filter))
+    scope = replace(scope, filter=chosen)
     with open_library(Settings.resolve(home)) as library:
-        answer = library.engine().search(query, scope)
+        answer = library.engine().search(as_query(terms), scope)
         paths = [hit.asset.path for hit in answer.hits]
-        yield Found(answer.to_json(), paths, [partial(decode_file, path) for path in paths])
+        document = answer.to_json()
+        document["query"].update(wanted.said)
+        yield Found(document, paths, [partial(decode_file, path) for path in paths])
 
 
 @contextlib.contextmanager
@@ -171,37 +194,49 @@ def _answering(
         yield lambda texts: (answer.to_json() for answer in engine.search_texts(texts, scope))
 
 
-def _kinds(
-    text: str | None, image: str | None, like: str | None, queries: str | None
-) -> tuple[tuple[str, str | None], ...]:
-    return ("TEXT", text), ("--image", image), ("--like", like), ("--queries", queries)
-
-
-def _wanted(
-    text: str | None, image: str | None, box: str | None, like: str | None
-) -> TextQuery | LikeQuery | WantedPicture:
+def _wanted(text: str | None, image: str | None, box: str | None, like: str | None) -> Wanted:
+    """The query with what the options add to its terms; raises UsageError."""
+    query = WrittenQuery()
     if text is not None:
+        if not text.strip():
+            raise UnanswerableQuery("the query is empty", remedy='run: regard search "a red bus"')
         if not is_text(text):
             raise UsageError("the query is no text", remedy="give it in UTF-8")
-        return TextQuery(text)
+        with pointing_into(text):
+            query = parse_query(text)
+    terms = list(query.terms)
+    if image is not None:
+        if not image:
+            raise UsageError("--image names no file", remedy="give --image a photograph")
+        picture = WrittenPicture(image, None if box is None else _parse_box(box))
+        terms.append(WrittenTerm(picture))
     if like is not None:
-        return LikeQuery(parse_identifier(like))
-    assert image is not None
-    part = None if box is None else _parse_box(box)
-    path = os.fsencode(image)
-    if not path:
-        raise UsageError("--image names no file", remedy="give --image a photograph")
+        terms.append(WrittenTerm(parse_identifier(like)))
+    return Wanted(WrittenQuery(tuple(terms), query.conditions), text)
+
+
+def picture_uri(name: str) -> str:
+    """What an answer calls a picture of this machine; raises NotFound when there is none."""
+    path = os.fsencode(name)
     uri = uri_of_path(absolute_path(path))
     if not os.path.exists(path):
-        raise NotFound(f"there is no file {uri}", remedy="give --image a photograph")
-    return WantedPicture(path, uri, part)
+        raise NotFound(f"there is no file {uri}", remedy="give --image or image: a photograph")
+    return uri
 
 
-def _decoded(wanted: WantedPicture) -> ImageQuery:
+def _decoded(written: WrittenPicture) -> ImageQuery:
+    uri = picture_uri(written.name)
     try:
-        return ImageQuery(decode_file(wanted.path), wanted.uri, wanted.box)
+        return ImageQuery(decode_file(os.fsencode(written.name)), uri, written.box)
     except DecodeError as error:
-        raise DecodeError(f"{wanted.uri} can't be used: {error.message}") from error
+        raise DecodeError(f"{uri} can't be used: {error.message}") from error
+
+
+def _path_filter(text: str) -> AssetFilter:
+    """What `path:` means on a home: an absolute path, or folders in a row anywhere."""
+    if text.startswith("/"):
+        return AssetFilter(path_prefixes=(absolute_path(text),))
+    return AssetFilter(path_parts=(PathPart(os.fsencode(text)),))
 
 
 def _parse_box(text: str) -> Box:

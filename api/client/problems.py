@@ -26,7 +26,8 @@ class ServerProblem(CannotWork):
     """The server refused a request, or failed at it (RFC 9457).
 
     `type` is stable, `name` its last part, as `not-found`; it is empty for an answer that is no problem of
-    regard's, of a proxy perhaps. `errors` are those of a `validation` problem.
+    regard's, of a proxy perhaps. `errors` are those of a `validation` problem, `position` and `length` (in
+    characters of the query) those of a `malformed-query`.
     """
 
     def __init__(
@@ -38,6 +39,8 @@ class ServerProblem(CannotWork):
         title: str = "",
         remedy: str | None = None,
         errors: tuple[WrongField, ...] = (),
+        position: int | None = None,
+        length: int | None = None,
     ) -> None:
         super().__init__(detail, remedy=remedy)
         self.type = type
@@ -46,6 +49,8 @@ class ServerProblem(CannotWork):
         self.status = status
         self.detail = detail
         self.errors = errors
+        self.position = position
+        self.length = length
 
 
 def problem_of(response: httpx.Response) -> ServerProblem:
@@ -75,7 +80,13 @@ def _from_document(document: Mapping[str, Any], status: int) -> ServerProblem:
         title=str(document.get("title") or ""),
         remedy=None if remedy is None else str(remedy),
         errors=tuple(WrongField(str(one["where"]), str(one["message"])) for one in wrong),
+        position=_number(document.get("position")),
+        length=_number(document.get("length")),
     )
+
+
+def _number(value: object) -> int | None:
+    return value if isinstance(value, int) else None
 
 
 def connection_trouble(error: httpx.RequestError, url: httpx.URL) -> CannotWork:

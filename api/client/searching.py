@@ -23,9 +23,26 @@ class Weights(TypedDict, total=False):
     like: float
 
 
-class Terms(TypedDict, total=False):
-    """What is looked for besides the text, and where."""
+class SearchTerm(TypedDict, total=False):
+    """One of text, image (a number from 1 among `images`) and like; what else is left out is as usual."""
 
+    text: str
+    image: int
+    box: Sequence[int]
+    like: str
+    weight: float
+    negative: bool
+
+
+class Terms(TypedDict, total=False):
+    """What is looked for besides the text, and where.
+
+    `query` is in the query language; it and `terms` name `images` by their numbers, from 1.
+    """
+
+    query: str | None
+    terms: Sequence[SearchTerm]
+    images: Sequence[Source]
     negative_text: str | None
     image: Source | None
     box: Sequence[int] | None
@@ -45,12 +62,15 @@ def search_call(
 ) -> Call:
     """The call of a search, as JSON, or as a form where a picture goes with it."""
     filters, box, image = terms.get("filters"), terms.get("box"), terms.get("image")
+    images = [*terms.get("images", ()), *([] if image is None else [image])]
     given: dict[str, Any] = {
+        "query": terms.get("query"),
         "text": text,
         "negative_text": terms.get("negative_text"),
         "like": terms.get("like"),
         "box": None if box is None else list(box),
         "weights": terms.get("weights"),
+        "terms": list(terms.get("terms", ())) or None,
         "target": terms.get("target"),
         "filters": None if filters is None else filters.to_json(),
         "limit": limit,
@@ -58,7 +78,7 @@ def search_call(
         "facets": list(facets) or None,
     }
     document = {name: value for name, value in given.items() if value is not None}
-    if image is None:
+    if not images:
         return Call("POST", "/v1/search", json=document, repeatable=True)
-    parts = form("image", [image], [("query", json.dumps(document))])
+    parts = form("image", images, [("query", json.dumps(document))])
     return Call("POST", "/v1/search", parts=parts, repeatable=True)

@@ -17,7 +17,14 @@ from fastapi.exceptions import RequestValidationError
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from regard.core.errors import NotFound, UsageError
-from regard.core.filters import AssetFilter, CustomValue, GpsBox, GpsCircle, Orientation
+from regard.core.filters import (
+    AssetFilter,
+    CustomValue,
+    GpsBox,
+    GpsCircle,
+    Orientation,
+    PathPart,
+)
 from regard.core.keys import AccessScope, Caller
 
 _CUSTOM = "custom."
@@ -193,7 +200,7 @@ def _prefixes(prefix: str | None, caller: Caller, roots: Mapping[str, Path]) -> 
     if prefix.startswith("/"):
         if not caller.scope.covers(AccessScope.ADMIN):
             raise UsageError(
-                "path_prefix begins with a slash", remedy="begin it with the name of a root"
+                "the path begins with a slash", remedy="begin it with the name of a root"
             )
         return (os.fsencode(os.path.normpath(prefix)),)
     name, _, rest = prefix.partition("/")
@@ -203,6 +210,21 @@ def _prefixes(prefix: str | None, caller: Caller, roots: Mapping[str, Path]) -> 
     if os.path.commonpath([folder, roots[name]]) != str(roots[name]):
         raise UsageError("path_prefix leads out of its root")
     return (os.fsencode(folder),)
+
+
+def path_filter(text: str, caller: Caller, roots: Mapping[str, Path]) -> AssetFilter:
+    """What `path:` of a query means: folders in a row, below the roots for who may not see other paths.
+
+    A part that begins with a root's name is also what lists show as `path`. Raises UsageError for an
+    absolute path that the caller may not ask by.
+    """
+    if text.startswith("/"):
+        return AssetFilter(path_prefixes=_prefixes(text, caller, roots))
+    name, _, rest = text.partition("/")
+    at = (os.fsencode(os.path.normpath(roots[name] / rest)),) if name in roots else ()
+    sees_all = caller.scope.covers(AccessScope.ADMIN)
+    below = None if sees_all else tuple(os.fsencode(root) for root in roots.values())
+    return AssetFilter(path_parts=(PathPart(os.fsencode(text), below, at),))
 
 
 def _moment(name: str, text: str | None, edge: time) -> datetime | None:

@@ -22,7 +22,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse
 
 from regard.core import errors
-from regard.core.errors import RegardError
+from regard.core.errors import MalformedQuery, RegardError
 from regard.core.keys import Caller
 
 _log = logging.getLogger(__name__)
@@ -64,6 +64,9 @@ PROBLEMS: Mapping[str, ProblemKind] = {
     "validation": ProblemKind(422, "Validation failed", "the request is wrong"),
     "unusable-image": ProblemKind(422, "Unusable image", "the file is no usable photograph"),
     "unanswerable-query": ProblemKind(422, "Unanswerable query", "the query can't be answered"),
+    "malformed-query": ProblemKind(
+        422, "Malformed query", "the query breaks the rules of the query language"
+    ),
     "idempotency-key-reused": ProblemKind(
         422, "Idempotency key reused", "another request came under this idempotency key"
     ),
@@ -79,6 +82,7 @@ PROBLEMS: Mapping[str, ProblemKind] = {
 _NAMES: Mapping[type[RegardError], str] = {
     errors.UsageError: "validation",
     errors.UnanswerableQuery: "unanswerable-query",
+    errors.MalformedQuery: "malformed-query",
     errors.CannotWork: "unavailable",
     errors.NotFound: "not-found",
     errors.KeyReused: "idempotency-key-reused",
@@ -127,6 +131,10 @@ class ProblemDocument(BaseModel):
     detail: str = Field(description="one sentence")
     remedy: str | None = Field(description="what mends it")
     errors: list[FieldError] = Field([], description="of a validation problem alone")
+    position: int | None = Field(
+        None, description="of a malformed query alone: where its wrong part begins, in characters"
+    )
+    length: int | None = Field(None, description="how many characters the wrong part has")
 
 
 class Problem(Exception):
@@ -180,6 +188,10 @@ def problem_of(
 
     `name` stands in for the table's.
     """
+    if isinstance(error, MalformedQuery):
+        # It speaks of nothing but the query, which is the caller's own.
+        document = problem_document("malformed-query", error.message, error.remedy)
+        return {**document, "position": error.position, "length": error.length}
     if name is None:
         name = next(_NAMES[kind] for kind in type(error).__mro__ if kind in _NAMES)
     if caller is None or not caller.is_admin:
@@ -190,6 +202,13 @@ def problem_of(
     # A remedy may list what there is instead, which need not exist for a bound key.
     remedy = None if caller is None or caller.is_bound else error.remedy
     return problem_document(name, error.message, remedy)
+
+
+def invalid_field(where: str, message: str) -> RequestValidationError:
+    """The validation error of one parameter or field, `body.box`."""
+    return RequestValidationError(
+        [{"loc": tuple(where.split(".")), "msg": message, "type": "value_error"}]
+    )
 
 
 @contextlib.contextmanager

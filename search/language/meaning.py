@@ -14,9 +14,16 @@ from regard.core.filters import (
     GpsBox,
     GpsCircle,
     Orientation,
-    PathPart,
 )
-from regard.search.answers import ComposedQuery, ImageQuery, LikeQuery, Query, Term, TextQuery
+from regard.search.answers import (
+    ComposedQuery,
+    ImageQuery,
+    LikeQuery,
+    ListQuery,
+    Query,
+    Term,
+    TextQuery,
+)
 from regard.search.identifiers import Reference
 from regard.search.language.syntax import (
     Condition,
@@ -31,7 +38,7 @@ from regard.search.language.syntax import (
 )
 
 GetPicture = Callable[[WrittenPicture], ImageQuery]
-GetPath = Callable[[str], PathPart]
+GetPath = Callable[[str], AssetFilter]
 
 
 def meant_terms(query: WrittenQuery, picture: GetPicture) -> list[Term]:
@@ -46,7 +53,12 @@ def meant_terms(query: WrittenQuery, picture: GetPicture) -> list[Term]:
 
 
 def as_query(terms: Sequence[Term]) -> Query:
-    """One query of the terms, plain where there is one; raises UnanswerableQuery."""
+    """One query of the terms, plain where there is one, a list where there is none.
+
+    Raises UnanswerableQuery when they say only what is not wanted.
+    """
+    if not terms:
+        return ListQuery()
     if len(terms) == 1 and not terms[0].negative:
         return terms[0].query
     return ComposedQuery(tuple(terms))
@@ -83,8 +95,8 @@ def within(chosen: AssetFilter, other: AssetFilter) -> AssetFilter:
 
 def _meant(term: WrittenTerm, picture: GetPicture) -> TextQuery | ImageQuery | LikeQuery:
     match term.what:
-        case WrittenText(text):
-            return TextQuery(text)
+        case WrittenText(text, quoted):
+            return TextQuery(text, phrase=quoted)
         case Reference():
             return LikeQuery(term.what)
         case WrittenPicture():
@@ -127,7 +139,7 @@ def _filter(condition: Condition, path: GetPath) -> AssetFilter:  # noqa: PLR091
             return AssetFilter(custom=((name, value),))
         case str() as text:
             if condition.field is Field.PATH:
-                return AssetFilter(path_parts=(path(text),))
+                return path(text)
             if condition.field is Field.CAMERA:
                 return AssetFilter(cameras=(text,))
             return AssetFilter(collections=(text,))

@@ -256,7 +256,7 @@ def has_part(asset: Made, part: PathPart) -> bool:
         return True
     wanted = part.part.strip(b"/").split(b"/")
     if asset.upload is not None:
-        return part.below != () and [asset.upload.encode()] == wanted
+        return [asset.upload.encode()] == wanted
     for folder in [b"/"] if part.below is None else part.below:
         if is_below(asset.path, folder):
             inside = asset.path[len(folder.rstrip(b"/")) :].split(b"/")[1:]
