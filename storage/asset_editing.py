@@ -47,6 +47,7 @@ from regard.storage.asset_rows import (
 from regard.storage.catalog import Catalog
 from regard.storage.change_log import AssetEvent, record_changes
 from regard.storage.pipelines import live_pipeline
+from regard.storage.signatures import forget_comparisons
 
 _asset = schema.asset.c
 _PURGED_AT_ONCE = 200
@@ -151,7 +152,7 @@ class SqlAssetEditing:
             ).scalar_one()
             write_keywords(connection, asset, upload.facts.keywords)
             add_tags(connection, [asset], upload.tags)
-            _write_custom(connection, asset, upload.custom or {})
+            write_custom(connection, asset, upload.custom or {})
             record_changes(connection, [], [], [AssetEvent(asset, collection_id, "added")])
             return Uploaded(asset, "created")
 
@@ -178,7 +179,7 @@ class SqlAssetEditing:
                 add_tags(connection, [asset], edit.tags)
             if edit.custom is not None and "custom" in edit.fields:
                 former = json.loads(row.custom) if row.custom else {}
-                _write_custom(connection, asset, {**former, **edit.custom})
+                write_custom(connection, asset, {**former, **edit.custom})
             record_changes(connection, [], [], _changed([row]))
 
     def tag(
@@ -361,6 +362,9 @@ class SqlAssetEditing:
                 .where(_asset.id.in_([row.id for row in moved]))
                 .values(deleted_at=utc_now() if into_trash else None)
             )
+            if not into_trash:
+                # What was indexed meanwhile was not compared with them.
+                forget_comparisons(connection, {row.content_id for row in moved} - {None})
             kind = "removed" if into_trash else "added"
             record_changes(
                 connection, [], [], [AssetEvent(row.id, row.collection_id, kind) for row in moved]
@@ -427,7 +431,10 @@ def _changed(rows: Sequence[Any]) -> list[AssetEvent]:
 def _require(connection: Connection, assets: Collection[int], visible: Visible) -> Sequence[Any]:
     """The rows of assets that a caller may see; raises NotFound unless all are there."""
     statement = (
-        select(_asset.id, _asset.collection_id, _asset.deleted_at, _asset.custom)
+        select(
+            *(_asset.id, _asset.content_id, _asset.collection_id),
+            *(_asset.deleted_at, _asset.custom),
+        )
         .join_from(schema.asset, schema.collection)
         .where(_asset.id.in_(assets))
         .order_by(_asset.id)
@@ -462,7 +469,8 @@ def _require_free(
         )
 
 
-def _write_custom(connection: Connection, asset: int, custom: Mapping[str, Any]) -> None:
+def write_custom(connection: Connection, asset: int, custom: Mapping[str, Any]) -> None:
+    """Replace an asset's custom fields, and what filters read of them; a value of None is left out."""
     kept = {name: value for name, value in custom.items() if value is not None}
     connection.execute(
         update(schema.asset)

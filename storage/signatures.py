@@ -88,6 +88,12 @@ class SqlDuplicates:
                 ).scalar_one()
             )
 
+    def has_unsigned(self, after: int = 0) -> bool:
+        """Whether `unsigned` would give any."""
+        statement = select(exists().where(_content.id > after, _is_live(), ~_is_signed()))
+        with self._database.reading() as connection:
+            return bool(connection.execute(statement).scalar_one())
+
     def save_signatures(self, signatures: Mapping[int, Signature]) -> None:
         """Keep signatures by content; one whose content has gone is dropped."""
         with self._database.writing() as connection:
@@ -262,10 +268,7 @@ class SqlDuplicates:
 
 
 def forget_comparisons(connection: Connection, contents: Collection[int]) -> None:
-    """Have contents compared anew, in their caller's transaction.
-
-    For those that come out of the trash: what was indexed meanwhile was not compared with them.
-    """
+    """Have contents compared anew, in their caller's transaction."""
     if contents:
         connection.execute(delete(schema.comparison).where(_comparison.content_id.in_(contents)))
 

@@ -29,24 +29,18 @@ _DEFAULT_KINDS = (DuplicateKind.EXACT, DuplicateKind.EDITED, DuplicateKind.BURST
 
 @dataclass(frozen=True, slots=True)
 class Listed:
-    """Groups in their documented JSON form, with what is still to be done.
+    """Groups in their documented JSON form; `paths` are those of each group, its keeper's first.
 
-    `waiting` photographs were not compared; of the `unusable` ones no file could be looked at. `paths` are
-    those of each group, its keeper's first.
+    Of the `unusable` photographs no file could be looked at.
     """
 
     groups: Sequence[dict[str, Any]]
     paths: Sequence[Sequence[bytes]]
-    waiting: int
     unusable: Sequence[dict[str, str]]
 
     def to_json(self) -> dict[str, Any]:
         """See docs/duplicates.md."""
-        return {
-            "groups": list(self.groups),
-            "waiting": self.waiting,
-            "unusable": list(self.unusable),
-        }
+        return {"groups": list(self.groups), "unusable": list(self.unusable)}
 
 
 @click.command()
@@ -143,7 +137,6 @@ def _list_at_home(
         return Listed(
             [group_document(group) for group in groups],
             [_paths_of(group) for group in groups],
-            parts.finder.waiting(),
             [{"uri": failure.uri, "reason": failure.reason} for failure in report.unusable],
         )
 
@@ -211,5 +204,3 @@ def _print(listed: Listed) -> None:
             )
     found = ", ".join(f"{count} {kind}" for kind, count in counts.items())
     click.echo(f"groups: {found}" if found else "no duplicates were found")
-    if listed.waiting:
-        click.echo(f"{listed.waiting} photographs are not compared yet")

@@ -9,6 +9,7 @@ from typing import Unpack
 from regard.api.client.assets import Assets, Trash
 from regard.api.client.collections import Collections
 from regard.api.client.connection import Call, Connection, pages, pairs
+from regard.api.client.duplicates import Duplicates
 from regard.api.client.jobs import Jobs
 from regard.api.client.pipelines import Pipelines
 from regard.api.client.problems import shown_url
@@ -46,6 +47,7 @@ class Client:
         self.assets = Assets(self._connection)
         self.trash = Trash(self._connection)
         self.regions = Regions(self._connection)
+        self.duplicates = Duplicates(self._connection)
         self.jobs = Jobs(self._connection)
         self.pipelines = Pipelines(self._connection)
         self.session = Session(self._connection)

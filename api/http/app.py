@@ -22,7 +22,16 @@ from regard.api.http.dependencies import only_known_parameters
 from regard.api.http.guards import guarded
 from regard.api.http.problems import install
 from regard.api.http.reference import reference_router
-from regard.api.http.routers import assets, collections, files, jobs, search, uploads
+from regard.api.http.routers import (
+    assets,
+    collections,
+    duplicates,
+    files,
+    jobs,
+    pipelines,
+    search,
+    uploads,
+)
 from regard.api.http.routers import service as service_routes
 from regard.api.http.service import Service
 
@@ -54,7 +63,17 @@ def create_app(service: Service) -> ASGIApp:
     app.state.service = service
     # In the order in which they are tried: searches are what waits least, `/assets/bulk` is no asset, and
     # uploads share their address with lists.
-    for module in (search, uploads, assets, files, collections, jobs, service_routes):
+    for module in (
+        search,
+        uploads,
+        assets,
+        files,
+        collections,
+        duplicates,
+        jobs,
+        pipelines,
+        service_routes,
+    ):
         app.include_router(module.router)
     app.include_router(session_router(service.access))
     app.include_router(reference_router(app, service.access))

@@ -93,6 +93,31 @@ class AssetList(Document):
     next: str | None
 
 
+class DuplicateMember(Document):
+    """A photograph of a group; `similarity`, at most 1, is to the one that the group was made around."""
+
+    asset: AssetDocument
+    similarity: float
+    region: str | None = Field(description="For `object`, the region that shows the thing.")
+
+
+class DuplicateGroupDocument(Document):
+    """Photographs that belong together, the id of the one to keep, and why that one."""
+
+    kind: Literal["exact", "edited", "burst", "object"]
+    keeper: str = Field(examples=["a17"])
+    reasons: list[str] = Field(examples=[["most pixels: 4000 × 3000"]])
+    members: list[DuplicateMember]
+
+
+class DuplicateList(Document):
+    """A page of groups; `complete` is whether all photographs that are analysed were compared."""
+
+    groups: list[DuplicateGroupDocument]
+    complete: bool
+    next: str | None
+
+
 class RegionUrls(Document):
     """Where to get more of a region."""
 

@@ -25,6 +25,7 @@ from anyio import CapacityLimiter
 
 from regard.api.http.access import Access
 from regard.api.http.documents import Documents
+from regard.api.http.duplicate_lists import DuplicateLists
 from regard.api.http.metrics import Metrics
 from regard.api.wiring import Library
 from regard.core.assets import AssetState
@@ -108,6 +109,9 @@ class Service:
         self.access = Access(SqlKeys(catalog), required=options.keys_required)
         # Threads that may wait for pictures; all others stay free for the rest.
         self.rendering_threads = CapacityLimiter(4)
+        # Comparing pictures takes a core, and searches must not wait behind many who do.
+        self.comparing_threads = CapacityLimiter(2)
+        self.duplicates = DuplicateLists(self.limits, lambda: self.folders)
         self.metrics = Metrics(self.jobs, lambda: self.library)
         self._serving = self._serve(library)
 

@@ -1,0 +1,75 @@
+"""`regard duplicates` on a server, in the shapes that a home gives."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from regard.api.cli.duplicates import Listed
+from regard.api.cli.options import ChosenServer
+from regard.api.cli.remote import open_client
+from regard.api.http.schemas import DuplicateGroupDocument
+from regard.core.duplicates import DuplicateKind
+
+_PAGE = 100
+
+
+def list_on_server(
+    server: ChosenServer,
+    kinds: Sequence[DuplicateKind],
+    collection: str | None,
+    should_stop: Callable[[], bool],
+) -> Listed | None:
+    """All groups, once the server has compared everything; None where it was interrupted."""
+    names = [kind.value for kind in kinds]
+    within = [] if collection is None else [collection]
+    groups: list[DuplicateGroupDocument] = []
+    with open_client(server) as client:
+        while not client.duplicates.list(names, collection=within, limit=1).complete:
+            if should_stop():
+                return None
+        cursor = None
+        while True:
+            page = client.duplicates.list(names, collection=within, limit=_PAGE, cursor=cursor)
+            groups += page.groups
+            cursor = page.next
+            if should_stop():
+                return None
+            if cursor is None:
+                break
+    return Listed(
+        [_documented(group) for group in groups],
+        [_paths_of(group) for group in groups],
+        [],
+    )
+
+
+def _documented(group: DuplicateGroupDocument) -> dict[str, Any]:
+    """The fields of docs/duplicates.md, in their order."""
+    return {
+        "kind": group.kind,
+        "keeper": group.keeper,
+        "reasons": group.reasons,
+        "members": [
+            {
+                "asset": {
+                    "id": member.asset.id,
+                    "uri": member.asset.uri,
+                    "width": member.asset.width,
+                    "height": member.asset.height,
+                    "caption": member.asset.caption,
+                    "format": member.asset.format,
+                    "size": member.asset.size,
+                    "collection": member.asset.collection.name,
+                },
+                "similarity": member.similarity,
+                "region": member.region,
+            }
+            for member in group.members
+        ],
+    }
+
+
+def _paths_of(group: DuplicateGroupDocument) -> list[bytes]:
+    members = sorted(group.members, key=lambda member: member.asset.id != group.keeper)
+    return [member.asset.uri.encode() for member in members]

@@ -1,0 +1,45 @@
+"""Duplicates: copies, edited copies, bursts, and the same thing in different photographs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Literal
+
+from regard.api.client.connection import Connection, pages, pairs
+from regard.api.http.schemas import DuplicateGroupDocument, DuplicateList
+
+DuplicateKindName = Literal["exact", "edited", "burst", "object"]
+
+
+class Duplicates:
+    """`/v1/duplicates`. What to do with them is the caller's: `assets.bulk` puts others into the trash."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+
+    def list(
+        self,
+        kind: Sequence[DuplicateKindName] = (),
+        *,
+        collection: Sequence[str] = (),
+        limit: int | None = None,
+        cursor: str | None = None,
+    ) -> DuplicateList:
+        """One page of groups; while `complete` is false, asking again compares more."""
+        query = pairs(kind=list(kind), collection=list(collection), limit=limit, cursor=cursor)
+        return self._connection.get(DuplicateList, "/v1/duplicates", query)
+
+    def iterate(
+        self,
+        kind: Sequence[DuplicateKindName] = (),
+        *,
+        collection: Sequence[str] = (),
+        page: int | None = None,
+    ) -> Iterator[DuplicateGroupDocument]:
+        """All groups, `page` at a time, once all photographs that are analysed were compared."""
+        while not self.list(kind, collection=collection, limit=1).complete:
+            pass
+        return pages(
+            lambda cursor: self.list(kind, collection=collection, limit=page, cursor=cursor),
+            lambda found: found.groups,
+        )

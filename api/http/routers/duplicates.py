@@ -1,0 +1,104 @@
+"""`/v1/duplicates`: photographs that are copies, bursts, or show the same thing."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Annotated, Any
+
+from anyio import to_thread
+from fastapi import APIRouter, Query
+from pydantic_core import to_json
+from starlette.responses import Response
+
+from regard.api.http import schemas
+from regard.api.http.cursors import read_cursor, write_cursor
+from regard.api.http.dependencies import Cursor, Reader, Use, make_filter
+from regard.api.http.documents import Documents
+from regard.api.http.filters import JsonFilters
+from regard.api.http.problems import responses
+from regard.api.http.service import Service
+from regard.core.duplicates import DuplicateGroup, DuplicateKind, Place
+from regard.core.errors import UsageError
+from regard.core.keys import Caller
+from regard.search.identifiers import asset_identifier, region_identifier
+
+router = APIRouter(prefix="/v1", tags=["duplicates"])
+
+GROUPS = 20
+MAX_GROUPS = 200
+_CURSOR = "duplicates"
+# The order in which kinds come, that of what is least in doubt.
+_KINDS = tuple(DuplicateKind)
+_DEFAULT_KINDS = (DuplicateKind.EXACT, DuplicateKind.EDITED, DuplicateKind.BURST)
+
+
+@router.get("/duplicates", response_model=schemas.DuplicateList, responses=responses("not-found"))
+async def list_duplicates(
+    service: Use,
+    caller: Reader,
+    kind: Annotated[
+        list[DuplicateKind] | None,
+        Query(description="Any of them; all but object where none is given.", max_length=8),
+    ] = None,
+    collection: Annotated[
+        list[Annotated[str, Query(min_length=1, max_length=500)]] | None,
+        Query(description="Names; any of them."),
+    ] = None,
+    limit: Annotated[int, Query(ge=1, le=MAX_GROUPS)] = GROUPS,
+    cursor: Cursor = None,
+) -> Response:
+    """Groups of photographs of which one would do, and which that is. Nothing is deleted.
+
+    Each call compares for about a second what was not compared yet; `complete` says whether none is left.
+    """
+    wanted = [known for known in _KINDS if known in (kind or _DEFAULT_KINDS)]
+    after = None if cursor is None else _read_place(cursor)
+    work = partial(_answer, service, caller, wanted, collection or [], after, limit)
+    return await to_thread.run_sync(work, limiter=service.comparing_threads)
+
+
+def _answer(
+    service: Service,
+    caller: Caller,
+    kinds: list[DuplicateKind],
+    collections: list[str],
+    after: tuple[DuplicateKind, Place] | None,
+    limit: int,
+) -> Response:
+    chosen = make_filter(service, caller, JsonFilters(collection=collections))
+    page = service.duplicates.page(service.library, kinds, chosen, after, limit)
+    make = service.documents(caller)
+    document = {
+        "groups": [_group(group, make) for group in page.groups],
+        "complete": page.complete,
+        "next": None if page.next is None else _write_place(*page.next),
+    }
+    return Response(to_json(document), media_type="application/json")
+
+
+def _group(group: DuplicateGroup, make: Documents) -> dict[str, Any]:
+    """See `regard.api.http.schemas.DuplicateGroupDocument`."""
+    return {
+        "kind": group.kind.value,
+        "keeper": asset_identifier(group.members[group.keeper].asset.id),
+        "reasons": list(group.reasons),
+        "members": [
+            {
+                "asset": make.asset(member.asset),
+                "similarity": member.similarity,
+                "region": None if member.region is None else region_identifier(member.region),
+            }
+            for member in group.members
+        ],
+    }
+
+
+def _write_place(kind: DuplicateKind, place: Place) -> str:
+    return write_cursor(_CURSOR, kind.value, *place)
+
+
+def _read_place(cursor: str) -> tuple[DuplicateKind, Place]:
+    kind, number, ordinal = read_cursor(cursor, _CURSOR, [str, int, int])
+    if kind not in {known.value for known in DuplicateKind} or number < 0 or ordinal < 0:
+        raise UsageError("the cursor is not one of this list", remedy="leave it out to begin anew")
+    return DuplicateKind(kind), (number, ordinal)

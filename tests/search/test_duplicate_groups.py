@@ -1,0 +1,185 @@
+"""Groups out of pairs, the photograph to keep, and bursts."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from regard.core.assets import AssetRecord, AssetState
+from regard.core.duplicates import CopyPair, Exposure
+from regard.search.duplicates.bursts import are_separate_exposures, cut, runs
+from regard.search.duplicates.grouping import components, stars
+from regard.search.duplicates.keepers import by_preference, choose_keeper
+
+NOON = datetime(2024, 5, 1, 12)
+
+edges = st.sets(
+    st.tuples(st.integers(1, 12), st.integers(1, 12)).filter(lambda pair: pair[0] < pair[1])
+)
+
+
+def asset(number: int = 1, **changes: Any) -> AssetRecord:
+    values: dict[str, Any] = {
+        "id": number,
+        "content_id": number,
+        "collection_id": 1,
+        "collection": "default",
+        "external_id": None,
+        "uri": f"/{number}.jpg",
+        "path": b"/%d.jpg" % number,
+        "managed": False,
+        "file_name": f"IMG_{number}.jpg",
+        "title": None,
+        "tags": (),
+        "custom": {},
+        "state": AssetState.INDEXED,
+        "sha256": "0" * 64,
+        "format": "JPEG",
+        "width": 400,
+        "height": 300,
+        "size": 1000,
+        "mtime_ns": 5,
+        "taken_at": None,
+        "added_at": NOON,
+        "dated_at": NOON,
+        "deleted_at": None,
+        "camera": None,
+        "caption": None,
+        "failure": None,
+    }
+    return AssetRecord(**(values | changes))
+
+
+@given(edges)
+def test_every_member_was_verified_against_the_first_of_its_group(
+    pairs: set[tuple[int, int]],
+) -> None:
+    def similarity(first: int, second: int) -> float | None:
+        return 0.9 if (min(first, second), max(first, second)) in pairs else None
+
+    seen: list[int] = []
+    for contents in components(CopyPair(*pair, 0.9) for pair in sorted(pairs)):
+        groups = stars(contents, similarity)
+        for group in groups:
+            centre, *others = group
+            assert others
+            assert group[centre] == 1.0
+            assert all(similarity(centre, other) == group[other] for other in others)
+            seen += group
+        # Whoever is left over belongs to nobody who is left over.
+        left = [content for content in contents if not any(content in group for group in groups)]
+        assert all(similarity(one, other) is None for one in left for other in left if one < other)
+    assert len(seen) == len(set(seen))
+
+
+@given(edges)
+def test_components_are_what_pairs_connect(pairs: set[tuple[int, int]]) -> None:
+    found = components(CopyPair(*pair, 1.0) for pair in sorted(pairs))
+    assert found == sorted(sorted(group) for group in found)
+    place = {content: number for number, group in enumerate(found) for content in group}
+    assert set(place) == {content for pair in pairs for content in pair}
+    assert all(place[first] == place[second] for first, second in pairs)
+    for group in found:
+        reached = {group[0]}
+        while more := {b for a, b in pairs if a in reached} | {a for a, b in pairs if b in reached}:
+            if more <= reached:
+                break
+            reached |= more
+        assert reached == set(group)
+
+
+@pytest.mark.parametrize(
+    ("better", "reason"),
+    [
+        ({"width": 4000, "height": 3000}, "most pixels: 4000 × 3000"),
+        ({"camera": "Leica M6"}, "what the camera wrote"),
+        ({"format": "RAW"}, "without loss"),
+        ({"tags": ("harbour",)}, "tags"),
+        ({"size": 2_500_000}, "largest file: 2.5 MB"),
+        ({"mtime_ns": 4}, "the longest ago"),
+    ],
+)
+def test_the_better_one_is_kept_and_why(better: dict[str, Any], reason: str) -> None:
+    for place in (0, 1):
+        assets = [asset(1), asset(1)]
+        assets[place] = asset(1, **better)
+        keeper, reasons = choose_keeper(assets)
+        assert keeper == place
+        assert len(reasons) == 1
+        assert reason in reasons[0]
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "IMG_1 (1).jpg",
+        "IMG_1 - Copy.jpg",
+        "IMG_1_edited.jpg",
+        "IMG-20240501-WA0001.jpg",
+        "a_thumb.png",
+    ],
+)
+def test_the_name_of_a_copy_tells(name: str) -> None:
+    keeper, reasons = choose_keeper([asset(1, file_name=name), asset(2, file_name="IMG_1.jpg")])
+    assert (keeper, reasons) == (1, ("its name is not that of a copy",))
+
+
+def test_reasons_come_in_order_and_leave_out_what_all_have() -> None:
+    assets = [asset(1, width=200), asset(2, camera="A", taken_at=NOON), asset(3, camera="A")]
+    keeper, reasons = choose_keeper(assets)
+    assert keeper == 1
+    assert [reason.partition(":")[0] for reason in reasons] == [
+        "most pixels",
+        "has what the camera wrote",
+    ]
+    assert by_preference(assets) == [1, 2, 0]
+    assert choose_keeper([asset(1), asset(2)]) == (0, ("the first that was indexed",))
+    with pytest.raises(ValueError, match="nothing"):
+        choose_keeper([])
+
+
+def exposures(*seconds: float, camera: str = "A") -> list[Exposure]:
+    return [
+        Exposure(number, number, camera, NOON + timedelta(seconds=value))
+        for number, value in enumerate(seconds, 1)
+    ]
+
+
+def test_a_run_is_of_one_camera_and_a_few_seconds() -> None:
+    assert [len(run) for run in runs(exposures(0, 0.5, 2, 10, 11, 60))] == [3, 2]
+    assert list(runs(exposures(0, 3, 6))) == []
+    mixed = exposures(0, 1) + exposures(0, 1, camera="B")
+    assert [[shot.camera for shot in run] for run in runs(mixed)] == [["A", "A"], ["B", "B"]]
+    # A camera that goes on and on makes bursts of half a minute.
+    assert [len(run) for run in runs(exposures(*range(0, 60)))] == [31, 29]
+    twice = [Exposure(1, 7, "A", NOON), Exposure(2, 7, "A", NOON)]
+    assert list(runs(twice)) == []
+
+
+def test_a_burst_ends_where_the_picture_changes_and_holds_no_copies() -> None:
+    run = exposures(0, 1, 2, 3, 4, 5)
+
+    def alike(first: int, second: int) -> float | None:
+        return 0.8 if (first <= 3) == (second <= 3) else None
+
+    assert [list(found) for found in cut(run, alike, lambda *_: False)] == [[1, 2, 3], [4, 5, 6]]
+    of_two = [list(found) for found in cut(run, alike, lambda _, new: new.content == 2)]
+    assert of_two == [[1, 3], [4, 5, 6]]
+    assert list(cut(run, lambda *_: None, lambda *_: False)) == []
+
+
+@pytest.mark.parametrize(
+    ("seconds", "separate"),
+    [(0, False), (1, True), (0.2, True), (3600, False), (3601, True), (7200, False)],
+)
+def test_another_time_is_another_exposure_unless_the_clock_was_set(
+    seconds: float, separate: bool
+) -> None:
+    first, second = exposures(0, seconds)
+    assert are_separate_exposures(first, second) is separate
+    other = Exposure(3, 3, "B", second.taken_at)
+    assert not are_separate_exposures(first, other)
