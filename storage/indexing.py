@@ -19,6 +19,7 @@ from sqlalchemy import (
     Connection,
     RowMapping,
     and_,
+    case,
     delete,
     insert,
     or_,
@@ -54,6 +55,7 @@ _PAGE = 2000
 # SQLite takes expressions of at most 1000 levels; a shell's wildcard may name more files than that.
 _ROOTS = 100
 _REMOVED_AT_ONCE = 200
+_NO_FILE_S_SIZE = -1
 
 
 class SqlIndexingCatalog:
@@ -103,7 +105,8 @@ class SqlIndexingCatalog:
     def known_assets(self, root: bytes) -> Iterator[KnownAsset]:
         """The assets at or below `root`, ordered by path bytes, read page by page.
 
-        An asset whose content the live pipeline has not analysed is left out, so that it counts as new.
+        One whose content the live pipeline has not analysed comes with a size that no file has: it counts
+        as changed, or as missing when its file is.
         """
         with self._database.reading() as connection:
             itself = self._known(connection, schema.asset.c.path == root, None)
@@ -238,9 +241,15 @@ class SqlIndexingCatalog:
         self, connection: Connection, where: ColumnElement[bool], limit: int | None
     ) -> list[KnownAsset]:
         asset, analysis = schema.asset.c, schema.analysis.c
+        is_settled = or_(asset.failure.is_not(None), analysis.content_id.is_not(None))
         rows = connection.execute(
             select(
-                asset.id, asset.path, asset.size, asset.mtime_ns, asset.sidecar_stamp, asset.failure
+                asset.id,
+                asset.path,
+                case((is_settled, asset.size), else_=_NO_FILE_S_SIZE).label("size"),
+                asset.mtime_ns,
+                asset.sidecar_stamp,
+                asset.failure,
             )
             .join_from(
                 schema.asset,
@@ -251,11 +260,7 @@ class SqlIndexingCatalog:
                 ),
                 isouter=True,
             )
-            .where(
-                where,
-                asset.collection_id == self._collection_id,
-                or_(asset.failure.is_not(None), analysis.content_id.is_not(None)),
-            )
+            .where(where, asset.collection_id == self._collection_id)
             .order_by(asset.path)
             .limit(limit)
         ).mappings()

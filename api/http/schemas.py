@@ -197,9 +197,11 @@ class JobDocument(Document):
     """A job; see docs/http.md."""
 
     id: str = Field(examples=["j4"])
-    kind: Literal["import", "upload", "reindex"]
+    kind: Literal["import", "upload", "reindex", "pipeline", "prune"]
     state: Literal["queued", "running", "done", "failed", "cancelled"]
-    collection: CollectionName
+    collection: CollectionName | None = Field(description="null: the job is on the whole home")
+    profile: str | None
+    pipelines: list[str]
     root: str | None
     path: str | None
     total: int | None
@@ -250,6 +252,39 @@ class UploadAnswer(Document):
     job: JobDocument | None
 
 
+class PipelineDocument(Document):
+    """A pipeline that the home has, and how complete it is; see docs/model-change.md."""
+
+    profile: str
+    fingerprint: str
+    state: Literal["live", "kept", "unfinished", "deleting"]
+    models: dict[str, str]
+    spaces: dict[str, int]
+    analysed: int
+    missing: int
+    failed: int
+    embeddings: int
+    live_since: datetime | None
+    replaced_at: datetime | None
+
+
+class PipelineList(Document):
+    """All pipelines, the live one first; `serving` is the fingerprint of the one that answers here."""
+
+    items: list[PipelineDocument]
+    serving: str
+
+
+class RollbackDocument(Document):
+    """What came of going back; where photographs were missing, the job that analyses them first."""
+
+    profile: str
+    fingerprint: str
+    missing: int
+    live: bool
+    jobs: list[JobDocument]
+
+
 class HitRegion(Document):
     """The region of a hit."""
 
@@ -260,13 +295,27 @@ class HitRegion(Document):
     urls: RegionUrls
 
 
-class ChannelDocument(Document):
-    """Which channel found the hit, at what rank and with what score."""
+class WordDocument(Document):
+    """A word or phrase of the query, and where the hit has it."""
 
-    space: str
+    text: str
+    field: Literal[
+        "title", "tag", "file_name", "folder", "description", "caption", "region_caption"
+    ]
+
+
+class ChannelDocument(Document):
+    """Which channel found the hit, at what rank and with what score, and its part of the hit's score.
+
+    The keyword index has `words` in the place of a `space`.
+    """
+
+    space: str | None = None
     kind: str
     rank: int
     score: float
+    contribution: float
+    words: list[WordDocument] | None = None
 
 
 class HitDocument(Document):

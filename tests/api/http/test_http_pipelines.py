@@ -1,0 +1,267 @@
+"""Other models in a running server: searches go on, the switch is whole, and there is a way back."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+from made_library import regard
+from made_searchers import Ask, Searchers, Told
+from made_service import Served, png, refused
+
+from regard.api.client import Client
+from regard.api.http.schemas import JobDocument, PipelineDocument
+
+PHOTOS = 30
+OLD, NEW = "fake-colour-1", "fake-colour-1-turned-5"
+ASKS: list[Ask] = [
+    lambda client: client.search("red", limit=50),
+    lambda client: client.search("blue", target="region", limit=20),
+    lambda client: client.search(like="a1", limit=10),
+]
+
+
+@pytest.fixture(scope="module")
+def profiles(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A user's profile: other numbers for the same colours, and no captions."""
+    folder = tmp_path_factory.mktemp("profiles")
+    (folder / "turned.toml").write_text(
+        'description = "another"\nbatch_size = 2\n[encoder]\nkind = "fake"\n'
+        '[encoder.parameters]\nturn = 5\n[segmenter]\nkind = "fake"\n'
+    )
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("REGARD_PROFILES", str(folder))
+        yield folder
+
+
+@pytest.fixture
+def filled(profiles: Path, database: Callable[[], str | None], tmp_path: Path) -> Iterator[Served]:
+    """A server whose home has some photographs by the models of `fake`."""
+    with Served(tmp_path, database()) as served:
+        shelf = served.shelf("all")
+        served.photos.mkdir(exist_ok=True)
+        files = {f"{number:03}": png(*COLOURS[number % 3], seed=number) for number in range(PHOTOS)}
+        shelf.bring(shelf.folder(**files))
+        yield served
+
+
+COLOURS = (("red", "blue"), ("blue", "green"), ("red",))
+
+
+@pytest.fixture
+def database(request: pytest.FixtureRequest) -> Callable[[], str | None]:
+    """Gives the URL of a database of its own, None for the home's file, as it is unless told otherwise."""
+    if getattr(request, "param", "sqlite") == "sqlite":
+        return lambda: None
+    make: Callable[[], str] = request.getfixturevalue("postgres_url")
+    return make
+
+
+on_both = pytest.mark.parametrize("database", ["sqlite", "postgresql"], indirect=True)
+
+
+@on_both
+def test_searches_go_on_whatever_is_killed(filled: Served) -> None:
+    client = filled.client
+    before = told_by(client)
+    with Searchers(filled.server.url, ASKS) as searchers:
+        job = client.pipelines.reindex("turned")
+        for part in (2, PHOTOS // 2):
+            until_analysed(client, job, part)
+            assert kill_worker(filled)
+            assert states(client)[0] == ("fake", "live", PHOTOS)
+        job = filled.wait(job)
+        switched = time.monotonic()
+        searchers.until(lambda told: told.spaces == {NEW})
+        assert time.monotonic() - switched < 5
+        after = told_by(client)
+    assert job.report is not None
+    assert job.report["failed"] == 0
+    assert job.done == job.total
+    expect_whole(searchers, [before, after])
+    assert states(client) == [("turned", "live", PHOTOS), ("fake", "kept", PHOTOS)]
+    expect_agreement(filled)
+
+
+def test_what_comes_during_the_build_is_found_before_and_after(filled: Served) -> None:
+    client = filled.client
+    job = client.pipelines.reindex("turned")
+    until_analysed(client, job, 2)
+    fresh = filled.shelf("fresh").add(png("yellow"), png("yellow"))
+    # Uploads go first: the other job waited for them.
+    assert client.jobs.get(job.id).state in {"queued", "running"}
+    found = client.search("yellow", limit=2)
+    assert {hit.asset.id for hit in found.hits} == {asset.id for asset in fresh}
+    assert {match.space for hit in found.hits for match in hit.channels if match.space} == {OLD}
+    filled.wait(job)
+    wait_for_models(client, "turned")
+    found = client.search("yellow", limit=2)
+    assert {hit.asset.id for hit in found.hits} == {asset.id for asset in fresh}
+    assert {match.space for hit in found.hits for match in hit.channels if match.space} == {NEW}
+    assert client.pipelines.list().items[0].analysed == PHOTOS + 2
+    expect_agreement(filled)
+
+
+@on_both
+def test_there_and_back(filled: Served) -> None:
+    client = filled.client
+    region = client.search("blue", target="region", limit=1).hits[0].region
+    assert region is not None
+    since = list(client.changes())[-1].position
+    filled.wait(client.pipelines.reindex("turned"))
+    wait_for_models(client, "turned")
+    told = {change.asset for change in client.changes(since) if change.kind == "changed"}
+    assert len(told) == PHOTOS
+    with refused("not-found"):
+        client.regions.get(region.id)
+    with refused("conflict"):
+        client.pipelines.reindex("turned")
+    assert client.info().counts.captions == 0
+    added = filled.shelf("fresh").add(png("yellow"))
+    back = client.pipelines.roll_back()
+    assert (back.profile, back.missing, back.live) == ("fake", 1, False)
+    filled.wait(back.jobs[0])
+    wait_for_models(client, "fake")
+    assert client.regions.get(region.id).bbox == region.bbox
+    assert client.search("yellow", limit=1).hits[0].asset.id == added[0].id
+    forth = client.pipelines.roll_back()
+    assert (forth.profile, forth.missing, forth.live, forth.jobs) == ("turned", 0, True, [])
+    wait_for_models(client, "turned")
+    live, kept = client.pipelines.list().items
+    with refused("conflict"):
+        client.pipelines.prune([live.fingerprint[:12]])
+    job = filled.wait(client.pipelines.prune([kept.fingerprint[:12]]))
+    assert job.report is not None
+    assert job.report["removed"] == 1
+    assert states(client) == [("turned", "live", PHOTOS + 1)]
+    assert os.listdir(filled.home / "indexes") == [live.fingerprint[:16]]
+    with refused("conflict"):
+        client.pipelines.roll_back()
+    expect_agreement(filled)
+
+
+def test_going_back_at_once_analyses_afterwards(filled: Served) -> None:
+    client = filled.client
+    filled.wait(client.pipelines.reindex("turned"))
+    wait_for_models(client, "turned")
+    added = filled.shelf("fresh").add(png("yellow"))
+    back = client.pipelines.roll_back(at_once=True)
+    assert (back.missing, back.live) == (1, True)
+    assert [job.collection.name for job in back.jobs if job.collection] == ["fresh"]
+    wait_for_models(client, "fake")
+    filled.wait(back.jobs[0])
+    assert client.search("yellow", limit=1).hits[0].asset.id == added[0].id
+    expect_agreement(filled)
+
+
+def test_the_command_line_changes_a_server_s_models(filled: Served) -> None:
+    server = ("--server", filled.server.url)
+    changed = regard(*server, "reindex", "--profile", "turned", "--json")
+    assert changed.code == 0, changed
+    assert changed.document["state"] == "done"
+    wait_for_models(filled.client, "turned")
+    assert b"turned: live; 30 contents" in regard(*server, "pipelines").out
+    assert regard(*server, "rollback").out == b"fake is live again\n"
+    wait_for_models(filled.client, "fake")
+    assert regard(*server, "prune").out == b"1 deleted\n"
+    regard(*server, "rollback").expect_sentence(3, "keeps no models")
+    regard(*server, "reindex", "--profile", "unknown").expect_sentence(2, "no profile named")
+    regard(*server, "reindex", "--profile", "/etc/passwd").expect_sentence(2, "can't be named here")
+
+
+def test_models_are_for_administrators_of_the_whole_home(filled: Served) -> None:
+    writer = filled.with_key(filled.key("write"))
+    bound = filled.with_key(filled.key("admin", "all"))
+    assert states(writer) == [("fake", "live", PHOTOS)]
+    for refusal in (
+        bound.pipelines.list,
+        lambda: bound.pipelines.reindex("turned"),
+        bound.pipelines.roll_back,
+        lambda: writer.pipelines.reindex("turned"),
+        writer.pipelines.roll_back,
+        writer.pipelines.prune,
+    ):
+        with refused("scope-missing"):
+            refusal()
+    job = filled.client.pipelines.reindex("turned")
+    with refused("not-found"):
+        bound.jobs.get(job.id)
+    assert job.id not in {one.id for one in bound.jobs.iterate()}
+    with refused("scope-missing"):
+        writer.jobs.cancel(job.id)
+    with refused("conflict"):
+        filled.client.pipelines.reindex("fake")
+    filled.wait(job)
+
+
+def told_by(client: Client) -> list[Told]:
+    """What a server says to each question."""
+    return [Told.of(0.0, number, ask(client)) for number, ask in enumerate(ASKS)]
+
+
+def expect_whole(searchers: Searchers, wholes: list[list[Told]]) -> None:
+    """Each answer is one of those that a home at rest gives, and nobody goes back to a former one."""
+    assert not searchers.failures, searchers.failures[0]
+    for told in searchers.told:
+        seen = []
+        for answer in told:
+            assert answer.hits
+            whole = [
+                number
+                for number, of_home in enumerate(wholes)
+                if of_home[answer.question].hits == answer.hits
+                and of_home[answer.question].spaces == answer.spaces
+            ]
+            assert len(whole) == 1, answer
+            seen += whole
+        assert seen == sorted(seen)
+        assert set(seen) == set(range(len(wholes)))
+
+
+def states(client: Client) -> list[tuple[str, str, int]]:
+    def state(one: PipelineDocument) -> tuple[str, str, int]:
+        return one.profile, one.state, one.analysed
+
+    return [state(one) for one in client.pipelines.list().items]
+
+
+def wait_for_models(client: Client, profile: str) -> None:
+    """Until the server answers by a profile's models."""
+    deadline = time.monotonic() + 10
+    while client.info().profile != profile:
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+def until_analysed(client: Client, job: JobDocument, count: int) -> None:
+    """Until a job has analysed so many photographs, of more."""
+    deadline = time.monotonic() + 60
+    while True:
+        found = states(client)
+        if len(found) > 1 and found[1][2] >= count:
+            assert found[1][2] < PHOTOS
+            return
+        assert client.jobs.get(job.id).state in {"queued", "running"}
+        assert time.monotonic() < deadline, found
+
+
+def kill_worker(served: Served) -> bool:
+    """Kill the server's worker with no warning; whether there was one."""
+    children = psutil.Process(served.server.pid).children()
+    for child in children:
+        os.kill(child.pid, signal.SIGKILL)
+    return bool(children)
+
+
+def expect_agreement(served: Served) -> None:
+    """Catalog and indexes agree, of all models that are kept."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in served.environ.items():
+            patch.setenv(name, value)
+        outcome = regard("verify", "--home", served.home)
+    assert outcome.code == 0, outcome

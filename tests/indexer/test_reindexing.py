@@ -1,0 +1,224 @@
+"""Reindexing through the command line: resumed after kills, with files that have gone or changed."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from made_library import Library, Outcome, command, write_photo
+
+PHOTOS = 16
+
+
+@pytest.fixture(autouse=True)
+def profiles(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A user's profiles: `turned` has other numbers for the same colours, and is slow as batches go."""
+    folder = tmp_path_factory.mktemp("profiles")
+    monkeypatch.setenv("REGARD_PROFILES", str(folder))
+    write_turned(folder, 5)
+    return folder
+
+
+def write_turned(folder: Path, turn: int) -> None:
+    (folder / "turned.toml").write_text(
+        'description = "another"\nbatch_size = 1\n[encoder]\nkind = "fake"\n'
+        f'[encoder.parameters]\nturn = {turn}\n[segmenter]\nkind = "fake"\n'
+    )
+
+
+@pytest.fixture
+def library(tmp_path: Path) -> Iterator[Library]:
+    made = Library(tmp_path)
+    for number in range(PHOTOS):
+        made.photo(f"{number:02}.png", number)
+    made.index()
+    return made
+
+
+def test_kills_in_the_middle_lose_nothing_and_leave_the_old_models_live(library: Library) -> None:
+    before = library.search("red", "--limit", "50")
+    for part in (3, PHOTOS // 2):
+        process = subprocess.Popen(
+            command("reindex", "--profile", "turned", "--home", library.home),
+            stdout=subprocess.DEVNULL,
+        )
+        while analysed(library, "turned") < part:
+            assert process.poll() is None
+            time.sleep(0.005)
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+        assert part <= analysed(library, "turned") < PHOTOS
+        assert library.search("red", "--limit", "50") == before
+        library.verify()
+    done = analysed(library, "turned")
+    report = reindexed(library, "turned")
+    assert report["indexed"] == PHOTOS - done
+    assert report["live"]
+    library.verify()
+    # All is as if nobody had been killed.
+    straight = Library(library.home.parent / "straight")
+    straight.photos = library.photos
+    assert straight.run("index", library.photos, "--profile", "turned").code == 0
+    found, wanted = library.search("red", "--limit", "50"), straight.search("red", "--limit", "50")
+    assert [(hit["asset"]["uri"], hit["score"]) for hit in found] == [
+        (hit["asset"]["uri"], hit["score"]) for hit in wanted
+    ]
+
+
+def test_files_that_have_gone_or_changed_are_told_and_hold_nothing_up(library: Library) -> None:
+    library.photo("twin.png", 2)
+    library.index()
+    (library.photos / "00.png").unlink()
+    write_photo(library.photos / "01.png", 1000)
+    # A content whose first file is gone has another.
+    (library.photos / "02.png").unlink()
+    (library.photos / "03.png").write_bytes(b"no photograph")
+    outcome = library.run("reindex", "--profile", "turned", "--json")
+    assert outcome.code == 1
+    reasons = {Path(one["uri"]).name: one["reason"] for one in outcome.document["failures"]}
+    assert reasons.keys() == {"00.png", "01.png", "03.png"}
+    assert reasons["01.png"] == "the file has changed since it was indexed"
+    assert outcome.document["indexed"] == PHOTOS - 3
+    library.verify()
+    kept = pipelines(library)
+    assert [(one["profile"], one["analysed"], one["failed"]) for one in kept] == [
+        ("turned", PHOTOS - 3, 3),
+        ("fake", PHOTOS, 0),
+    ]
+    # Indexing again makes of the folder what it always does.
+    report = library.run("index", library.photos, "--json").document
+    assert (report["indexed"], report["removed"]) == (1, 2)
+    assert [failure["uri"] for failure in report["failures"]] == [str(library.photos / "03.png")]
+    library.verify()
+
+
+def test_a_home_is_changed_by_the_command_that_the_refusal_names(library: Library) -> None:
+    refused = library.run("index", library.photos, "--profile", "turned")
+    refused.expect_sentence(3, "regard reindex --profile turned")
+    library.run("reindex", "--profile", "no-such").expect_sentence(2, "no-such")
+    assert reindexed(library, "turned")["indexed"] == PHOTOS
+    assert library.run("index", library.photos, "--profile", "turned").code == 0
+    assert reindexed(library, "turned")["indexed"] == 0
+    assert b"already" in library.run("reindex", "--profile", "turned").out
+
+
+def test_changed_parameters_under_the_same_name_are_other_models(
+    library: Library, profiles: Path
+) -> None:
+    reindexed(library, "turned")
+    assert library.run("prune", "--json").document["pruned"]
+    write_turned(profiles, 9)
+    library.run("index", library.photos).expect_sentence(3, "other revisions", "regard reindex")
+    library.run("search", "red").expect_sentence(3, "another encoder", "regard reindex")
+    assert reindexed(library)["indexed"] == PHOTOS
+    assert library.search("red", "--limit", "1")[0]["channels"][0]["space"].endswith("turned-9")
+    # The profile can't make the former ones any more; what they made is still there.
+    assert library.run("rollback").code == 0
+    library.run("search", "red").expect_sentence(3, "another encoder")
+    assert library.run("rollback").code == 0
+    assert library.run("index", library.photos).code == 0
+    library.verify()
+
+
+def test_a_home_without_photographs_has_no_models_to_change(tmp_path: Path) -> None:
+    empty = Library(tmp_path)
+    for name in ("reindex", "rollback", "prune", "pipelines"):
+        empty.run(name).expect_sentence(3, "nothing is indexed")
+
+
+def test_indexing_and_reindexing_go_on_side_by_side(library: Library, tmp_path: Path) -> None:
+    for number in range(PHOTOS, PHOTOS + 12):
+        library.photo(f"{number:02}.png", number)
+    (tmp_path / "sitecustomize.py").write_text(_SLOW)
+    building = subprocess.Popen(
+        command("reindex", "--profile", "turned", "--home", library.home, "--json"),
+        stdout=subprocess.PIPE,
+        env={**os.environ, "PYTHONPATH": f"{tmp_path}:{os.environ.get('PYTHONPATH', '')}"},
+    )
+    while analysed(library, "turned") < 2:
+        time.sleep(0.005)
+    # The live models get the new ones now, and two builders shut each other out.
+    library.index()
+    library.run("reindex", "--profile", "turned").expect_sentence(3, "is reindexing")
+    assert building.poll() is None
+    assert analysed(library, "fake") == PHOTOS + 12
+    out, _ = building.communicate(timeout=60)
+    report = Outcome(building.returncode, out, "").document
+    assert building.returncode == 0
+    assert (report["indexed"], report["live"]) == (PHOTOS + 12, True)
+    assert analysed(library, "turned") == PHOTOS + 12
+    assert len(library.shown()) == PHOTOS + 12
+    library.verify()
+
+
+def test_interrupted_it_stops_in_order_and_carries_on(library: Library) -> None:
+    process = subprocess.Popen(
+        command("reindex", "--profile", "turned", "--home", library.home),
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+    )
+    while analysed(library, "turned") < 2:
+        time.sleep(0.005)
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert b"run the same command to carry on" in err
+    assert [one["state"] for one in pipelines(library)] == ["live", "unfinished"]
+    assert library.run("prune", "--json").document == {"pruned": []}
+    assert len(library.run("prune", "--unfinished", "--json").document["pruned"]) == 1
+    library.verify()
+
+
+def test_going_back_catches_up_or_says_what_is_missing(library: Library) -> None:
+    reindexed(library, "turned")
+    library.photo("new.png", 500)
+    assert library.run("index", library.photos).code == 0
+    outcome = library.run("rollback", "--json")
+    assert outcome.code == 0
+    assert "1 photographs are analysed first" in outcome.err
+    assert outcome.document["missing"] == 0
+    assert len(library.shown()) == PHOTOS + 1
+    library.photo("newer.png", 501)
+    library.index()
+    outcome = library.run("rollback", "--at-once", "--json")
+    assert (outcome.code, outcome.document["missing"]) == (1, 1)
+    assert len(library.shown()) == PHOTOS + 1
+    library.verify()
+    assert library.run("index", library.photos).code == 0
+    assert len(library.shown()) == PHOTOS + 2
+
+
+# A model that takes its time.
+_SLOW = """
+import time
+from regard.models import fake
+segment = fake.FakeSegmenter.segment
+fake.FakeSegmenter.segment = lambda self, images: time.sleep(0.15) or segment(self, images)
+"""
+
+
+def reindexed(library: Library, profile: str | None = None) -> dict[str, object]:
+    chosen = () if profile is None else ("--profile", profile)
+    outcome = library.run("reindex", *chosen, "--json")
+    assert outcome.code == 0, outcome
+    report: dict[str, object] = outcome.document
+    return report
+
+
+def pipelines(library: Library) -> list[dict[str, object]]:
+    found: list[dict[str, object]] = library.run("pipelines", "--json").document["pipelines"]
+    return found
+
+
+def analysed(library: Library, profile: str) -> int:
+    rows = library.sql(
+        "SELECT count(*) FROM analysis JOIN pipeline ON pipeline.id = pipeline_id "
+        "WHERE profile = ?",
+        profile,
+    )
+    return int(rows[0][0])
