@@ -13,6 +13,7 @@ import click
 from regard.api.cli.app import DONE, write_json
 from regard.api.cli.evaluating_duplicates import duplicates
 from regard.api.cli.measured_library import measured_library
+from regard.api.cli.objects import objects
 from regard.api.cli.options import json_option, offline_option
 from regard.api.cli.segmenting import segmentation
 from regard.api.wiring import Library
@@ -198,6 +199,7 @@ def captions(**options: Any) -> int:
 
 
 evaluate.add_command(segmentation)
+evaluate.add_command(objects)
 evaluate.add_command(duplicates)
 
 

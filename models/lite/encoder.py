@@ -187,6 +187,11 @@ def _named_colours(texts: Sequence[str]) -> Float32Array:
     return named
 
 
+def colours_of_regions(rows: Float32Array) -> Float32Array:
+    """Roots of colours' shares of joint rows (n, 1396) of images or regions, unit rows (n, 11)."""
+    return unit(rows[:, DIMENSION + CLASSES : DIMENSION + CLASSES + len(NAMES)].clip(0))
+
+
 def _rows(vectors: Float32Array) -> Float32Array:
     """Rows of length one, also where nothing was seen: a row of zeros points everywhere alike."""
     blank = ~vectors.any(axis=1, keepdims=True)

@@ -1,0 +1,143 @@
+"""`regard evaluate objects`: how well the same object in different photographs is found."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import click
+
+from regard.api.cli.app import DONE, write_json
+from regard.api.cli.measured_library import measured_library
+from regard.api.cli.options import json_option, offline_option
+from regard.api.same_objects import object_finder
+from regard.api.wiring import Library
+from regard.core.filters import AssetFilter
+from regard.core.uris import absolute_path
+from regard.evaluation.labels import LabelledSet, read_labels
+from regard.evaluation.same_objects import (
+    OTHERS_IN_A_HALF,
+    Half,
+    Identities,
+    ObjectReport,
+    fit_logistic,
+    identify,
+    measure_groups,
+    split,
+    training_pairs,
+)
+from regard.search.same_objects.evidence import SIGNS, Weights
+from regard.search.same_objects.finder import Compared
+from regard.storage.stored_regions import SqlRegions
+
+_PATH = click.Path(path_type=Path)
+
+
+@click.command()
+@click.option("--images", type=_PATH, required=True, metavar="DIR", help="The photographs.")
+@click.option(
+    "--instances",
+    type=_PATH,
+    required=True,
+    metavar="FILE",
+    help="COCO instances with masks; the same text is the same object.",
+)
+@click.option("--only", metavar="GLOB", help="Only images whose file_name matches.")
+@click.option(
+    "--halves",
+    type=click.IntRange(min=0),
+    default=0,
+    metavar="N",
+    help="Fit on half of the objects and measure on the other, over N random splits.",
+)
+@click.option("--without-colours", is_flag=True, help="As for models that tell no colours.")
+@click.option("--profile", metavar="NAME", help="Models to measure [default: lite].")
+@click.option("--home", type=_PATH, metavar="DIR", help="Keep the photographs' analyses there.")
+@offline_option
+@json_option
+def objects(
+    images: Path,
+    instances: Path,
+    only: str | None,
+    halves: int,
+    without_colours: bool,
+    profile: str | None,
+    home: Path | None,
+    as_json: bool,
+) -> int:
+    """Precision and recall of groups of regions that show one object in different photographs.
+
+    \b
+    Example: regard evaluate objects --images photos --instances photos/instances.json
+             --halves 10
+
+    With --halves the weights are fitted anew each time; those that all pairs give are shown.
+    """
+    labels = read_labels(images, instances=instances, only=only)
+    paths = [labels.path(image.file_name) for image in labels.images]
+    with measured_library(paths, profile, home) as (library, collection):
+        chosen = AssetFilter(collections=(collection,))
+        finder = object_finder(library, use_colours=not without_colours)
+        compared = finder.compare(chosen, {})
+        assert compared is not None
+        identities = _identities(library, labels, chosen)
+    result: dict[str, Any] = {}
+    if halves:
+        reports = []
+        for seed in range(halves):
+            one, other = split(identities, seed)
+            reports += [
+                _measured(compared, identities, fitted_on=one, measured_on=other),
+                _measured(compared, identities, fitted_on=other, measured_on=one),
+            ]
+        report = ObjectReport.mean(reports, halves)
+        weights = _fit(compared, identities, None)
+        result["weights"] = {
+            "intercept": weights.intercept,
+            **dict(zip(SIGNS, weights.weights, strict=False)),
+        }
+    else:
+        report = measure_groups(identities, _groups(compared, None))
+    if as_json:
+        write_json({**report.to_json(), **result})
+    else:
+        click.echo(report.to_text())
+        for name, weight in result.get("weights", {}).items():
+            click.echo(f"fitted on all pairs: {name} {weight:.2f}")
+    return DONE
+
+
+def _measured(
+    compared: Compared, identities: Identities, *, fitted_on: Half, measured_on: Half
+) -> ObjectReport:
+    weights = _fit(compared, identities, fitted_on)
+    return measure_groups(identities, _groups(compared, weights), measured_on)
+
+
+def _fit(compared: Compared, identities: Identities, half: Half | None) -> Weights:
+    regions, found = compared.things.regions, compared.found
+    pairs = list(zip(regions[found.first].tolist(), regions[found.second].tolist(), strict=True))
+    used, same = training_pairs(identities, pairs, half)
+    others = 1.0 if half is None else OTHERS_IN_A_HALF
+    return Weights(*fit_logistic(found.signs[used], same[used], others))
+
+
+def _groups(compared: Compared, weights: Weights | None) -> Iterator[list[int]]:
+    for found in compared.same_objects(weights):
+        yield [sighting.region for sighting in found.sightings]
+
+
+def _identities(library: Library, labels: LabelledSet, chosen: AssetFilter) -> Identities:
+    """What the stored regions show; of one content at several paths the last one counts."""
+    names = {absolute_path(path): name for path, name in labels.by_path().items()}
+    stored = list(SqlRegions(library.catalog, library.pipeline).content_regions(chosen))
+    views = library.search_catalog.views([of.content for of in stored], (), chosen)
+    masks = {
+        names[view.path]: {
+            region: found.mask for region, found in zip(of.ids, of.regions, strict=True)
+        }
+        for of in stored
+        for view in views.assets.get(of.content, ())
+    }
+    return identify(labels, masks)

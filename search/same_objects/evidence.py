@@ -1,0 +1,96 @@
+"""How likely two things are one object: four signs, weighed by logistic regression.
+
+- `closeness`: their cosine above the mean of what each has with its ten nearest things elsewhere
+  (cross-domain similarity local scaling, Conneau et al. 2018, arXiv 1710.04087), in units of how far such
+  neighbours commonly are from being identical. A blade of grass is as close to many blades; and what
+  recurs in dozens of photographs is more likely the place than an object.
+- `objectness`: the share of regions that look less like a thing than the lesser of the two.
+- `displacement`: 1 less the overlap (IoU) of their boxes as shares of the frame. What stays in its
+  place is background, or one scene twice.
+- `colours`: −ln(0.01 + 1 − the Bhattacharyya coefficient of their colours), where a model tells colours.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from regard.core.records import Float32Array, Int64Array
+from regard.search.same_objects.neighbours import Neighbours
+from regard.search.same_objects.things import Things
+
+SIGNS = ("closeness", "objectness", "displacement", "colours")
+
+_LOCAL = 10
+_SAME_COLOURS = 0.01
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Candidates:
+    """Pairs of things, `first` < `second` rows (m), ordered, and their signs (m, 3 or 4) as in `SIGNS`."""
+
+    first: Int64Array
+    second: Int64Array
+    signs: Float32Array
+
+
+@dataclass(frozen=True, slots=True)
+class Weights:
+    """Of a logistic regression over the signs: `weights` as in `SIGNS`, the last one left out where
+    there are no colours."""
+
+    intercept: float
+    weights: tuple[float, ...]
+
+
+# Fitted on all labelled pairs by `regard evaluate objects --halves`; see docs/same-objects.md.
+WITH_COLOURS = Weights(-17.15, (10.47, 9.91, 3.57, 1.30))
+WITHOUT_COLOURS = Weights(-12.65, (11.85, 7.83, 3.83))
+
+
+def candidates(things: Things, neighbours: Neighbours) -> Candidates:
+    """Every pair of which one is among the other's neighbours, with its signs."""
+    rows, similarities = neighbours.rows, neighbours.similarities
+    ones, places = np.nonzero(rows >= 0)
+    others = rows[ones, places]
+    pairs = np.stack([np.minimum(ones, others), np.maximum(ones, others)], axis=1)
+    unique, index = np.unique(pairs, axis=0, return_index=True)
+    first, second = unique[:, 0], unique[:, 1]
+    cosine = similarities[ones, places][index].astype(np.float64)
+    local = _local_means(neighbours)
+    unit = max(1 - float(local[rows[:, 0] >= 0].mean()), 1e-6) if len(first) else 1.0
+    signs = [
+        (cosine - (local[first] + local[second]) / 2) / unit,
+        np.minimum(things.objectness[first], things.objectness[second]),
+        1 - _overlap(things.boxes[first], things.boxes[second]),
+    ]
+    if things.colours is not None:
+        alike = np.einsum("ij,ij->i", things.colours[first], things.colours[second])
+        signs.append(-np.log(_SAME_COLOURS + np.clip(1 - alike, 0, 1)))
+    return Candidates(first, second, np.stack(signs, axis=1).astype(np.float32))
+
+
+def probabilities(found: Candidates, weights: Weights | None = None) -> Float32Array:
+    """Estimated probability that each pair is one object, shape (m,)."""
+    chosen = weights
+    if chosen is None:
+        chosen = WITH_COLOURS if found.signs.shape[1] == len(SIGNS) else WITHOUT_COLOURS
+    logits = chosen.intercept + found.signs.astype(np.float64) @ np.asarray(chosen.weights)
+    return np.asarray(1 / (1 + np.exp(-logits.clip(-50, 50))), dtype=np.float32)
+
+
+def _local_means(neighbours: Neighbours) -> Float32Array:
+    """Mean cosine with the nearest things elsewhere, as many as there are; -1 where there is none."""
+    near = neighbours.rows[:, :_LOCAL] >= 0
+    sums = np.where(near, neighbours.similarities[:, :_LOCAL], 0).sum(axis=1, dtype=np.float64)
+    counts = near.sum(axis=1)
+    return np.where(counts > 0, sums / np.maximum(counts, 1), -1.0)
+
+
+def _overlap(ones: Float32Array, others: Float32Array) -> Float32Array:
+    """IoU of boxes (m, 4) pair by pair."""
+    sides = np.minimum(ones[:, 2:], others[:, 2:]) - np.maximum(ones[:, :2], others[:, :2])
+    common = sides.clip(0).prod(axis=1)
+    areas = [(boxes[:, 2:] - boxes[:, :2]).prod(axis=1) for boxes in (ones, others)]
+    return np.asarray(common / np.maximum(areas[0] + areas[1] - common, 1e-12))

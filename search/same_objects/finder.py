@@ -1,0 +1,135 @@
+"""Finds the same object in different photographs: region to region, whatever stands around it.
+
+Things are the best disjoint regions (`things.py`), their candidates the nearest things of other
+photographs in the vector index (`neighbours.py`). Four signs say how likely a pair is one object
+(`evidence.py`), and pairs become groups without chains (`grouping.py`).
+
+Time is that of one index search a thing, two to four a photograph, so it grows with the square of the
+library where the index is exact. Memory is about 300 bytes a thing, whatever the dimension of vectors.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from regard.core.catalog import ChannelSearch, SearchCatalog
+from regard.core.filters import AssetFilter
+from regard.core.records import Channel, Float32Array
+from regard.core.same_objects import ObjectCatalog, SameObject, Sighting
+from regard.search.same_objects.evidence import Candidates, Weights, candidates, probabilities
+from regard.search.same_objects.grouping import Pairs, groups, pairs_of
+from regard.search.same_objects.neighbours import find_neighbours
+from regard.search.same_objects.things import Things, find_things
+
+# Mean signs of a group from which they are worth telling.
+_CLOSE, _MOVED, _SAME_COLOURS = 0.1, 0.7, 2.5
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Colours:
+    """How to tell colours of regions from what is stored: a channel, and its rows as colours.
+
+    `of_rows` maps vectors (n, d) to unit rows (n, c), none negative.
+    """
+
+    channel: Channel
+    of_rows: Callable[[Float32Array], Float32Array]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Compared:
+    """All things of a selection, and the pairs of them that may be one object."""
+
+    things: Things
+    found: Candidates
+
+    def same_objects(self, weights: Weights | None = None) -> list[SameObject]:
+        """Groups, ordered by their lowest region; `weights` stand in for the fitted ones."""
+        probability = probabilities(self.found, weights)
+        pairs = pairs_of(self.found.first, self.found.second, probability)
+        places = {pair: place for place, pair in enumerate(pairs)}
+        pictures = self.things.pictures.tolist()
+        return [self._object(rows, pairs, places) for rows in groups(pairs, pictures)]
+
+    def _object(
+        self, rows: Sequence[int], pairs: Pairs, places: Mapping[tuple[int, int], int]
+    ) -> SameObject:
+        between = [(one, other) for one in rows for other in rows if one < other]
+        means = {
+            row: float(np.mean([pairs.get(pair, 0.0) for pair in between if row in pair]))
+            for row in rows
+        }
+        order = sorted(rows, key=lambda row: (-means[row], row))
+        signs = self.found.signs[[places[pair] for pair in between if pair in places]].mean(axis=0)
+        return SameObject(
+            sightings=tuple(
+                Sighting(int(self.things.contents[row]), int(self.things.regions[row]), means[row])
+                for row in order
+            ),
+            certainty=float(np.mean([pairs.get(pair, 0.0) for pair in between])),
+            reasons=tuple(_reasons(len(rows), signs.tolist())),
+        )
+
+
+class ObjectFinder:
+    """Finds objects over one channel of regions."""
+
+    def __init__(
+        self,
+        catalog: ObjectCatalog,
+        owners: SearchCatalog,
+        index: ChannelSearch,
+        channel: Channel,
+        colours: Colours | None = None,
+    ) -> None:
+        """Nothing is read yet."""
+        self._catalog = catalog
+        self._owners = owners
+        self._index = index
+        self._channel = channel
+        self._colours = colours
+
+    def compare(
+        self,
+        chosen: AssetFilter,
+        pictures: Mapping[int, int],
+        should_stop: Callable[[], bool] = lambda: False,
+    ) -> Compared | None:
+        """Compare the things of all photographs that pass; None where `should_stop` turned true.
+
+        `pictures` maps contents that are copies or bursts of one picture to a number they share, that of
+        one of them; they count as one photograph, and others as each its own.
+        """
+        colours_of = None if self._colours is None else self._colours_of
+        things = find_things(
+            self._catalog.content_regions(chosen),
+            lambda content: pictures.get(content, content),
+            colours_of,
+        )
+        neighbours = find_neighbours(
+            things, self._catalog, self._owners, self._index, self._channel, chosen, should_stop
+        )
+        return None if neighbours is None else Compared(things, candidates(things, neighbours))
+
+    def _colours_of(self, regions: Sequence[int]) -> Float32Array:
+        assert self._colours is not None
+        channel = self._colours.channel
+        rows = self._catalog.vectors_of_regions([channel], regions)[channel]
+        return self._colours.of_rows(np.nan_to_num(rows))
+
+
+def _reasons(count: int, signs: Sequence[float]) -> Iterator[str]:
+    """What speaks for a group, in words, from the means of its signs."""
+    closeness, objectness, displacement, *colours = signs
+    yield f"alike in {count} photographs"
+    if closeness >= _CLOSE:
+        yield "closer to each other than to anything else"
+    if objectness > 0:
+        yield f"looks more like a thing than {100 * objectness:.0f} % of all regions"
+    if colours and colours[0] >= _SAME_COLOURS:
+        yield "of the same colours"
+    if displacement >= _MOVED:
+        yield "in other places of the pictures"

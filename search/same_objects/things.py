@@ -1,0 +1,117 @@
+"""The things of a photograph: of its regions those that no better one overlaps.
+
+A segmenter proposes an object, its parts, and the object with some of its surroundings. Of each such
+nest the region with the best objectness stands for all (greedy non-maximum suppression), so that the
+head of a bird does not become an object beside the bird. What is kept of a thing are some numbers, so
+that all things of a large library fit into memory; their vectors are read when they are compared.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from regard.core.masks import mask_iou
+from regard.core.records import Float32Array, Int64Array, Region
+from regard.core.same_objects import ContentRegions
+
+# Of the smaller of two regions: more than this of it in common makes them one thing.
+_NESTED = 0.5
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Things:
+    """All things of a library, by content and then best first, one row each.
+
+    `regions` and `contents` are ids (n); `pictures` (n) is the same number for contents that are copies of
+    one picture, which thus count as one photograph. `boxes` (n, 4) are left, top, right, bottom as
+    shares of the image. `objectness` (n) is the share of the library's regions that score lower,
+    whatever the segmenter's scale. `colours` (n, c) are unit rows whose inner product tells how alike
+    colours are, or None where no model tells.
+    """
+
+    regions: Int64Array
+    contents: Int64Array
+    pictures: Int64Array
+    boxes: Float32Array
+    objectness: Float32Array
+    colours: Float32Array | None
+
+    def __len__(self) -> int:
+        return len(self.regions)
+
+    def rows_of(self, regions: Int64Array) -> Int64Array:
+        """The row of each region that is a thing, -1 for others; any shape."""
+        if not len(self):
+            return np.full(regions.shape, -1)
+        order = np.argsort(self.regions)
+        places = np.searchsorted(self.regions, regions, sorter=order).clip(max=len(self) - 1)
+        rows: Int64Array = order[places]
+        return np.where(self.regions[rows] == regions, rows, -1)
+
+
+def find_things(
+    stored: Iterable[ContentRegions],
+    picture_of: Callable[[int], int],
+    colours_of: Callable[[Sequence[int]], Float32Array] | None,
+) -> Things:
+    """The things of each content.
+
+    `picture_of` gives a content the number of its picture. `colours_of` gives regions, by id, rows (n, c)
+    that are not negative; it is called once a content.
+    """
+    regions: list[int] = []
+    contents: list[int] = []
+    pictures: list[int] = []
+    boxes: list[tuple[float, float, float, float]] = []
+    scores: list[float] = []
+    all_scores: list[float] = []
+    colours: list[Float32Array] = []
+    for content in stored:
+        all_scores += [region.score for region in content.regions]
+        kept = best_disjoint(content.regions)
+        if not kept:
+            continue
+        ids = [content.ids[place] for place in kept]
+        regions += ids
+        contents += [content.content] * len(kept)
+        pictures += [picture_of(content.content)] * len(kept)
+        for place in kept:
+            box = content.regions[place].box
+            boxes.append(
+                (
+                    box.x / content.width,
+                    box.y / content.height,
+                    box.right / content.width,
+                    box.bottom / content.height,
+                )
+            )
+            scores.append(content.regions[place].score)
+        if colours_of is not None:
+            colours.append(colours_of(ids))
+    ranked = np.sort(np.asarray(all_scores, dtype=np.float64))
+    below = np.searchsorted(ranked, np.asarray(scores, dtype=np.float64))
+    return Things(
+        regions=np.asarray(regions, dtype=np.int64),
+        contents=np.asarray(contents, dtype=np.int64),
+        pictures=np.asarray(pictures, dtype=np.int64),
+        boxes=np.asarray(boxes, dtype=np.float32).reshape(-1, 4),
+        objectness=(below / max(len(ranked), 1)).astype(np.float32),
+        colours=np.concatenate(colours) if colours else None,
+    )
+
+
+def best_disjoint(regions: Sequence[Region]) -> list[int]:
+    """Positions of the regions that overlap no better one, best first; equal ones in their order."""
+    masks = [region.mask for region in regions]
+    areas = np.asarray([max(region.area, 1) for region in regions], dtype=np.float64)
+    ious = mask_iou(masks, masks)
+    common = ious * (areas[:, None] + areas[None, :]) / (1 + ious) if len(regions) else ious
+    nested = common > _NESTED * np.minimum(areas[:, None], areas[None, :]) if len(regions) else ious
+    kept: list[int] = []
+    for place in sorted(range(len(regions)), key=lambda place: (-regions[place].score, place)):
+        if not nested[place, kept].any():
+            kept.append(place)
+    return kept

@@ -1,0 +1,298 @@
+"""The same object in different photographs: what is grouped, and what only looks like it."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Mapping, Sequence
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from regard.core.catalog import ChannelQuery, Owners
+from regard.core.filters import EVERYTHING, AssetFilter
+from regard.core.geometry import Box
+from regard.core.masks import Mask
+from regard.core.records import Channel, Float32Array, Int64Array, Kind, Region
+from regard.core.same_objects import ContentRegions, SameObject
+from regard.search.same_objects.finder import Colours, ObjectFinder
+from regard.search.same_objects.grouping import groups, linkage
+from regard.search.same_objects.things import best_disjoint, find_things
+
+CHANNEL = Channel("s", Kind.REGION)
+COLOURS = Channel("c", Kind.REGION)
+SIDE = 100
+DIMENSION = 512
+# Boxes that hardly meet, so that nothing stays in its place unless a test wants it to.
+PLACES = [Box(x, y, 30, 30) for x in (0, 35, 70) for y in (0, 35, 70)]
+
+
+def region(box: Box, score: float) -> Region:
+    return Region(box, Mask.from_box(SIDE, SIDE, box), box.area, score)
+
+
+def direction(seed: int) -> Float32Array:
+    vector = np.random.default_rng(seed).standard_normal(DIMENSION)
+    return (vector / np.linalg.norm(vector)).astype(np.float32)
+
+
+class Shelf:
+    """Photographs of things, stored and searched exactly as a home does."""
+
+    def __init__(self) -> None:
+        self.contents: list[ContentRegions] = []
+        self.rows: dict[int, Float32Array] = {}
+        self.colours: dict[int, Float32Array] = {}
+        self.content_of: dict[int, int] = {}
+
+    def photograph(self, *shown: tuple[int, Box, float]) -> int:
+        """Things by their number, where they are and how much they look like things; the content's id."""
+        content = len(self.contents) + 1
+        ids = []
+        for number, _, _ in shown:
+            name = len(self.rows) + 1
+            noise = direction(10_000 + name)
+            row = direction(number) + 0.5 * noise
+            self.rows[name] = row / np.linalg.norm(row)
+            # Things of other numbers are of other colours; a little differs each time.
+            colour = np.full(11, 0.02, np.float32)
+            colour[number % 11] = 1
+            colour += 0.02 * np.abs(noise[:11])
+            self.colours[name] = colour / np.linalg.norm(colour)
+            self.content_of[name] = content
+            ids.append(name)
+        regions = tuple(region(box, score) for _, box, score in shown)
+        self.contents.append(ContentRegions(content, SIDE, SIDE, tuple(ids), regions))
+        return content
+
+    def background(self, seed: int) -> tuple[tuple[int, Box, float], ...]:
+        """Scraps that look like nothing, each like no other."""
+        return tuple((1000 + 10 * seed + n, PLACES[n], 0.1 + 0.01 * n) for n in range(3))
+
+    def find(
+        self,
+        *,
+        pictures: Mapping[int, int] | None = None,
+        colours: bool = True,
+    ) -> list[SameObject]:
+        of_rows = Colours(COLOURS, lambda rows: rows) if colours else None
+        finder = ObjectFinder(self, self, self, CHANNEL, of_rows)  # type: ignore[arg-type]
+        compared = finder.compare(EVERYTHING, pictures or {})
+        assert compared is not None
+        return compared.same_objects()
+
+    def content_regions(self, _chosen: AssetFilter) -> Iterator[ContentRegions]:
+        return iter(self.contents)
+
+    def vectors_of_regions(
+        self, channels: Collection[Channel], regions: Sequence[int]
+    ) -> Mapping[Channel, Float32Array]:
+        of = {CHANNEL: self.rows, COLOURS: self.colours}
+        return {channel: np.stack([of[channel][one] for one in regions]) for channel in channels}
+
+    def owners(self, embeddings: Int64Array) -> Owners:
+        contents = [self.content_of.get(one, 0) for one in embeddings.tolist()]
+        return Owners(np.asarray(contents), np.maximum(embeddings, 0))
+
+    def search(
+        self, asked: Sequence[ChannelQuery], _chosen: AssetFilter
+    ) -> list[tuple[Float32Array, Int64Array]]:
+        (query,) = asked
+        names = np.asarray(list(self.rows), np.int64)
+        similar = query.vectors @ np.stack(list(self.rows.values())).T
+        width = min(query.k, len(names) + 1)
+        scores = np.full((len(similar), width), -np.inf, np.float32)
+        ids = np.full((len(similar), width), -1, np.int64)
+        order = np.argsort(-similar, axis=1, kind="stable")[:, :width]
+        scores[:, : order.shape[1]] = np.take_along_axis(similar, order, axis=1)
+        ids[:, : order.shape[1]] = names[order]
+        return [(scores, ids)]
+
+
+def shown(objects: Sequence[SameObject]) -> list[set[int]]:
+    return [{sighting.content for sighting in one.sightings} for one in objects]
+
+
+def a_library(cup_scores: Sequence[float]) -> tuple[Shelf, set[int]]:
+    """Forty photographs of other things, and a cup at another place in as many as it has scores."""
+    shelf, with_cup = Shelf(), set()
+    for seed in range(40):
+        scraps = shelf.background(seed)
+        thing = (100 + seed, PLACES[3 + seed % 6], 0.8)
+        if seed < len(cup_scores):
+            cup = (7, PLACES[8 - seed], cup_scores[seed])
+            thing = (100 + seed, PLACES[3], 0.8)
+            with_cup.add(shelf.photograph(cup, thing, *scraps))
+        else:
+            shelf.photograph(thing, *scraps)
+    return shelf, with_cup
+
+
+def test_an_object_is_found_in_every_photograph_that_shows_it() -> None:
+    shelf, with_cup = a_library([0.9, 0.95, 0.85, 0.9, 0.9])
+    (cup,) = shelf.find()
+    assert {sighting.content for sighting in cup.sightings} == with_cup
+    assert all(shelf.content_of[one.region] == one.content for one in cup.sightings)
+    assert 0.7 <= cup.certainty <= 1
+    certainties = [sighting.certainty for sighting in cup.sightings]
+    assert certainties == sorted(certainties, reverse=True)
+    assert cup.reasons[0] == "alike in 5 photographs"
+    assert "of the same colours" in cup.reasons
+
+
+def test_it_is_found_without_colours_too_and_says_nothing_of_them() -> None:
+    shelf, with_cup = a_library([0.9, 0.95, 0.85, 0.9, 0.9])
+    (cup,) = shelf.find(colours=False)
+    assert {sighting.content for sighting in cup.sightings} == with_cup
+    assert not any("colours" in reason for reason in cup.reasons)
+
+
+def test_a_scrap_that_recurs_but_looks_like_no_thing_is_background() -> None:
+    shelf, _ = a_library([0.05, 0.06, 0.05, 0.07, 0.06])
+    assert shelf.find() == []
+
+
+def test_what_stays_in_its_place_needs_more_to_be_an_object() -> None:
+    def certainty(places: Sequence[Box]) -> float:
+        shelf = Shelf()
+        for seed in range(40):
+            scraps = shelf.background(seed)[1:]
+            if seed < 3:
+                shelf.photograph((7, places[seed], 0.9), *scraps)
+            else:
+                shelf.photograph((100 + seed, PLACES[3 + seed % 6], 0.8), *scraps)
+        return max((found.certainty for found in shelf.find()), default=0.0)
+
+    assert certainty([PLACES[0]] * 3) < certainty([PLACES[0], PLACES[5], PLACES[8]])
+
+
+def test_copies_of_one_picture_are_no_second_photograph() -> None:
+    shelf, with_cup = a_library([0.9, 0.95])
+    assert shown(shelf.find()) == [with_cup]
+    assert shelf.find(pictures=dict.fromkeys(with_cup, min(with_cup))) == []
+
+
+def test_parts_of_an_object_make_no_object_beside_it() -> None:
+    shelf = Shelf()
+    for seed in range(40):
+        place = PLACES[3 + seed % 6]
+        whole = (7 if seed < 4 else 100 + seed, place, 0.9)
+        part = (8 if seed < 4 else 300 + seed, Box(place.x, place.y, 30, 12), 0.8)
+        shelf.photograph(part, whole, *shelf.background(seed))
+    (found,) = shelf.find()
+    numbers = {shelf.contents[one.content - 1].ids.index(one.region) for one in found.sightings}
+    assert numbers == {1}
+
+
+def test_the_order_of_photographs_changes_nothing() -> None:
+    shelf, _ = a_library([0.9, 0.95, 0.85])
+    before = shelf.find()
+    shelf.rows = dict(reversed(shelf.rows.items()))
+    assert shelf.find() == before
+
+
+def test_an_empty_library_and_one_photograph_have_no_objects() -> None:
+    shelf = Shelf()
+    shelf.photograph()
+    assert shelf.find() == []
+    shelf.photograph((7, PLACES[0], 0.9))
+    assert shelf.find() == []
+
+
+def test_a_search_that_is_stopped_finds_nothing() -> None:
+    shelf, _ = a_library([0.9, 0.95])
+    finder = ObjectFinder(shelf, shelf, shelf, CHANNEL)  # type: ignore[arg-type]
+    assert finder.compare(EVERYTHING, {}, lambda: True) is None
+
+
+def test_where_many_parts_are_nearer_the_index_is_asked_for_more() -> None:
+    shelf, with_cup = a_library([0.9, 0.95])
+    one = shelf.rows[1]
+    nested = Box(PLACES[8].x, PLACES[8].y, 10, 10)
+    # Photographs whose parts, not things, are nearer to the cup than the other cup is.
+    for seed in range(30):
+        ids = []
+        for row in [direction(5000 + seed), *[one] * 8]:
+            name = len(shelf.rows) + 1
+            shelf.rows[name] = row
+            shelf.colours[name] = np.full(11, 11**-0.5, np.float32)
+            shelf.content_of[name] = len(shelf.contents) + 1
+            ids.append(name)
+        regions = (region(PLACES[8], 0.5), *[region(nested, 0.2)] * 8)
+        shelf.contents.append(
+            ContentRegions(len(shelf.contents) + 1, SIDE, SIDE, tuple(ids), regions)
+        )
+    assert with_cup in shown(shelf.find())
+
+
+@given(
+    st.lists(
+        st.tuples(st.integers(0, 60), st.integers(0, 60), st.integers(1, 40), st.integers(1, 40)),
+        max_size=8,
+    ),
+    st.randoms(use_true_random=False),
+)
+def test_things_are_disjoint_and_each_other_region_overlaps_a_better_one(
+    boxes: list[tuple[int, int, int, int]], random: object
+) -> None:
+    regions = [region(Box(*box), 1 / (1 + place // 2)) for place, box in enumerate(boxes)]
+
+    def overlap(one: Region, other: Region) -> float:
+        common = (one.mask.to_array() & other.mask.to_array()).sum()
+        return float(common / min(one.area, other.area))
+
+    kept = best_disjoint(regions)
+    for place, one in enumerate(regions):
+        better = [other for other in kept if regions[other].score >= one.score and other != place]
+        overlapped = any(overlap(one, regions[other]) > 0.5 + 1e-6 for other in better)
+        clear = all(overlap(one, regions[other]) < 0.5 - 1e-6 for other in kept if other != place)
+        assert overlapped if place not in kept else clear or not overlapped
+
+
+def test_objectness_is_the_share_of_all_regions_that_score_lower() -> None:
+    place = Box(PLACES[0].x, PLACES[0].y, 10, 10)
+    stored = [
+        ContentRegions(1, SIDE, SIDE, (1, 2), (region(PLACES[0], 5.0), region(place, 1.0))),
+        ContentRegions(2, SIDE, SIDE, (3, 4), (region(PLACES[0], 2.0), region(PLACES[8], 9.0))),
+    ]
+    things = find_things(stored, lambda content: content, None)
+    assert things.regions.tolist() == [1, 4, 3]
+    assert things.objectness.tolist() == [0.5, 0.75, 0.25]
+    assert things.boxes[1].tolist() == pytest.approx([0.7, 0.7, 1.0, 1.0])
+    assert things.rows_of(np.asarray([[2, 3], [4, -1]])).tolist() == [[-1, 2], [1, -1]]
+
+
+def test_a_chain_makes_no_group() -> None:
+    chain = {(0, 1): 0.95, (1, 2): 0.9, (2, 3): 0.85}
+    assert groups(chain, range(4)) == [[0, 1], [2, 3]]
+
+
+def test_one_photograph_gives_a_group_one_thing() -> None:
+    assert groups({(0, 2): 0.9, (1, 2): 0.8}, [1, 1, 2]) == [[0, 2]]
+
+
+pair_probabilities = st.dictionaries(
+    st.tuples(st.integers(0, 9), st.integers(0, 9)).filter(lambda pair: pair[0] < pair[1]),
+    st.sampled_from([0.1, 0.5, 0.72, 0.8, 0.9, 0.99]),
+    max_size=30,
+)
+
+
+@given(pair_probabilities, st.lists(st.integers(0, 6), min_size=10, max_size=10))
+def test_groups_are_disjoint_of_different_pictures_and_held_together(
+    pairs: dict[tuple[int, int], float], pictures: list[int]
+) -> None:
+    pairs = {pair: one for pair, one in pairs.items() if pictures[pair[0]] != pictures[pair[1]]}
+    found = groups(pairs, pictures)
+    rows = [row for group in found for row in group]
+    assert len(rows) == len(set(rows))
+    for group in found:
+        assert len({pictures[row] for row in group}) == len(group) >= 2
+        # Average linkage: each member is tied to the rest, and nobody by a candidate too weak.
+        for row in group:
+            others = [other for other in group if other != row]
+            assert linkage(pairs, [row], others) > 0
+        assert any(
+            pairs.get((one, other), 0) >= 0.7 for one in group for other in group if one < other
+        )
+    assert found == groups(dict(reversed(pairs.items())), pictures)
