@@ -2,12 +2,15 @@
 
 /** Why a call failed; `status` 0 when no answer came at all. */
 export class Problem extends Error {
-  constructor({ status = 0, type = "", title = "", detail = "", remedy = null, errors = [] }) {
+  constructor({ status = 0, type = "", title = "", detail = "", remedy = null, errors = [], position = null, length = null }) {
     super(sentence([detail, ...errors.map((each) => `${each.where}: ${each.message}`)].filter(Boolean).join("; ") || title));
     this.name = "Problem";
     this.status = status;
     this.kind = type.split("/").pop();
     this.remedy = remedy && sentence(remedy);
+    // Of a malformed query: where, in characters.
+    this.position = position;
+    this.length = length;
   }
 }
 

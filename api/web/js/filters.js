@@ -4,11 +4,13 @@ import { button, fill, h, icon, iconButton } from "./dom.js";
 import { makeFilterMenu } from "./filtermenu.js";
 import { chips, KINDS } from "./filterkinds.js";
 import { go, isSearch, SORTS, state } from "./state.js";
+import { labelOf, without } from "./written.js";
 
 const DRAWINGS = Object.fromEntries(KINDS.map((kind) => [kind.id, kind.drawing]));
 
 /** The row's parts in `place`; `summary` is the element that says how many there are. */
 export function makeFilters({ place, summary, selectButton, emptyTrash }) {
+  const parts = h("ul", { class: "chips", "aria-label": "What the query says", hidden: true });
   const row = h("ul", { class: "chips", "aria-label": "Filters" });
   const add = button("Filter", () => menu.toggle(add), {
     drawing: "filter", class: "is-small", "aria-haspopup": "dialog", "aria-expanded": "false", "data-testid": "filter-add",
@@ -27,7 +29,7 @@ export function makeFilters({ place, summary, selectButton, emptyTrash }) {
     Object.entries(SORTS).map(([value, words]) => h("option", { value }, words)),
   );
   const heading = h("h1", { class: "bar-title" });
-  fill(place, heading, targets, row, h("span", { class: "bar-add" }, add), h("span", { class: "bar-end" }, summary, emptyTrash, sort, selectButton));
+  fill(place, heading, targets, parts, row, h("span", { class: "bar-add" }, add), h("span", { class: "bar-end" }, summary, emptyTrash, sort, selectButton));
 
   function chip({ kind, label, remove }, position) {
     const take = () => {
@@ -51,7 +53,22 @@ export function makeFilters({ place, summary, selectButton, emptyTrash }) {
     );
   }
 
+  function partChip(part) {
+    const label = labelOf(part);
+    return h(
+      "li", { class: "chip is-written", data: { testid: "part" } }, h("span", { class: "chip-label", title: label }, h("span", {}, label)),
+      iconButton("close", `Take ${label} out of the query`, () => go({ q: without(state().q, part), photo: "" }), {
+        class: "chip-remove", "data-testid": "part-remove",
+      }),
+    );
+  }
+
   return {
+    /** Show how the service read the query; nothing for mere words. */
+    showParts(read) {
+      fill(parts, read.map(partChip));
+      parts.hidden = read.length === 0;
+    },
     show(current) {
       const isTrash = current.view === "trash";
       heading.textContent = isTrash ? "Trash" : isSearch(current) ? "Results" : "Library";

@@ -4,6 +4,7 @@
 import * as api from "./api.js";
 import { pictureOf } from "./pictures.js";
 import { filterPairs, isSearch } from "./state.js";
+import { isList } from "./written.js";
 
 export const PAGE = 60;
 const NUMBERS = new Set(["min_width", "max_width", "min_height", "max_height"]);
@@ -11,12 +12,14 @@ const NUMBERS = new Set(["min_width", "max_width", "min_height", "max_height"]);
 /** The query picture that a link names is not in this browser. */
 export class PictureMissing extends Error {}
 
-/** One page: {items, next, matched, took}. `cursor` is null for the first. Raises Problem, PictureMissing. */
+/** One page: {items, next, matched, took, parts}; `parts` are those of a query that is more than words. `cursor` is null for the first. Raises Problem, PictureMissing. */
 export async function find(state, cursor, signal) {
   if (!isSearch(state)) return listed(state, cursor, signal);
   const answer = await answered(state, { cursor, limit: PAGE }, signal);
-  const items = answer.hits.map((hit) => ({ ...hit, channels: hit.channels ?? [] }));
-  return { items, next: answer.next ?? null, matched: answer.matched, took: answer.took_ms };
+  const parts = answer.query.parts ?? [];
+  const items = answer.hits.map((hit) => (isList(parts) ? { ...hit, channels: null, score: null } : { ...hit, channels: hit.channels ?? [] }));
+  // A list that is empty is not one whose hits match badly.
+  return { items, next: answer.next ?? null, matched: isList(parts) || answer.matched, took: answer.took_ms, parts };
 }
 
 async function listed(state, cursor, signal) {
@@ -24,7 +27,7 @@ async function listed(state, cursor, signal) {
   const pairs = [...filterPairs(state.filters), ["sort", state.sort], ...what, ["limit", PAGE], ["cursor", cursor]];
   const list = await api.listAssets(pairs, signal);
   const items = list.items.map((asset) => ({ asset, region: null, channels: null, score: null, rank: null }));
-  return { items, next: list.next, matched: true, took: null };
+  return { items, next: list.next, matched: true, took: null, parts: [] };
 }
 
 async function answered(state, { cursor, limit, facets }, signal) {
@@ -38,7 +41,7 @@ async function answered(state, { cursor, limit, facets }, signal) {
   const picture = state.picture ? pictureOf(state.picture) : null;
   if (state.picture && picture === null) throw new PictureMissing();
   const query = { target: state.target, limit, filters: filtersJson(state.filters) };
-  if (state.q) query.text = state.q;
+  if (state.q) query.query = state.q;
   if (state.not) query.negative_text = state.not;
   if (state.like) query.like = state.like;
   if (state.box) query.box = state.box;
@@ -70,7 +73,7 @@ function plain(text) {
 export async function facet(state, name, leftOut, signal) {
   const filters = Object.fromEntries(Object.entries(state.filters).filter(([other]) => !leftOut.includes(other)));
   // Facets are counted over what passes the filters, whatever is asked: any words will do.
-  const asked = { ...state, q: state.q || "photograph", like: "", picture: "", box: null, filters };
+  const asked = { ...state, q: state.q || "photograph", target: "image", like: "", picture: "", box: null, filters };
   const answer = await answered(asked, { limit: 1, facets: [name] }, signal);
   return answer.facets?.[name] ?? [];
 }

@@ -77,6 +77,8 @@ const results = makeResults({
     clearFilters: () => go({ filters: {} }),
     clearQuery: () => goAfresh({ filters: state().filters }),
     upload: () => upload.open(),
+    understood: (parts) => filters.showParts(parts),
+    wrong: (problem) => searchbar.mark(problem),
   },
 });
 

@@ -6,13 +6,15 @@ import { find, PictureMissing } from "./finding.js";
 import { plural } from "./format.js";
 import { isSearch, resultsKey, state } from "./state.js";
 import { tileCount } from "./tile.js";
+import { isList, marked } from "./written.js";
 
 const KEPT = 12;
 const AHEAD = 900;
 
 /**
  * The results in `grid`, with notices in `notice` and the end of the list in `tail`. `help` are what the notices
- * offer: {clearFilters, clearQuery, choosePicture, upload, canWrite}.
+ * offer: {clearFilters, clearQuery, choosePicture, upload, canWrite}, and who is told of the query: {understood(parts),
+ * wrong(problem)}.
  */
 export function makeResults({ grid, list, notice, tail, summary, help }) {
   const kept = new Map();
@@ -48,7 +50,7 @@ export function makeResults({ grid, list, notice, tail, summary, help }) {
       scrollTo(0, now.scroll);
       return;
     }
-    now = { key, state: current, items: [], next: null, isLoaded: false, problem: null, isHidden: false };
+    now = { key, state: current, items: [], next: null, parts: [], isLoaded: false, problem: null, isHidden: false };
     skeletons();
     scrollTo(0, 0);
     await load(now, null);
@@ -63,6 +65,7 @@ export function makeResults({ grid, list, notice, tail, summary, help }) {
       which.items = isFirst ? page.items : [...which.items, ...page.items];
       which.next = page.next;
       which.took = page.took ?? which.took;
+      which.parts = page.parts;
       which.isHidden = isFirst ? page.items.length > 0 && page.matched === false : which.isHidden;
       which.isLoaded = true;
       which.problem = null;
@@ -101,6 +104,8 @@ export function makeResults({ grid, list, notice, tail, summary, help }) {
     list.removeAttribute("aria-busy");
     grid.show(now.isHidden || now.problem ? [] : now.items, now.state);
     fill(notice, said(now));
+    help.understood(now.problem ? [] : now.parts);
+    help.wrong(now.problem?.kind === "malformed-query" ? now.problem : null);
     notice.hidden = notice.childElementCount === 0;
     list.hidden = !notice.hidden;
     describe();
@@ -117,6 +122,8 @@ export function makeResults({ grid, list, notice, tail, summary, help }) {
 
   function skeletons() {
     fill(notice);
+    help.understood([]);
+    help.wrong(null);
     notice.hidden = true;
     list.hidden = false;
     list.setAttribute("aria-busy", "true");
@@ -142,6 +149,9 @@ export function makeResults({ grid, list, notice, tail, summary, help }) {
         button("Choose the picture", help.choosePicture, { class: "is-primary" }),
         button("Search without it", help.withoutPicture));
     }
+    if (which.problem?.kind === "malformed-query") {
+      return notification("alert", which.problem.message, which.problem.remedy || "", marked(which.state.q, which.problem));
+    }
     if (which.problem) {
       return notification("alert", which.problem.message || "Something went wrong", which.problem.remedy || "",
         button("Try again", retry, { class: "is-primary", "data-testid": "retry" }));
@@ -155,6 +165,10 @@ export function makeResults({ grid, list, notice, tail, summary, help }) {
         }, { class: "is-primary" }));
     }
     if (which.items.length) return null;
+    if (which.parts.some((part) => part.field)) {
+      return notification("filter", "No photo passes what the query says", "Take a part of it away.",
+        button("Clear the search", help.clearQuery, { class: "is-primary" }));
+    }
     if (Object.keys(which.state.filters).length) {
       return notification("filter", "No photo passes these filters", "Take one away, or all of them.",
         button("Remove all filters", help.clearFilters, { class: "is-primary" }),
@@ -225,12 +239,12 @@ export function makeResults({ grid, list, notice, tail, summary, help }) {
   };
 }
 
-function summaryOf({ state: of, items, next, took, problem, isHidden }) {
+function summaryOf({ state: of, items, next, took, problem, isHidden, parts = [] }) {
   if (problem) return "";
   if (isHidden) return "No good match";
   if (!items.length) return isSearch(of) ? "No match" : "No photos";
   const count = tileCount(items.length, isSearch(of) ? of.target : "image");
-  if (!isSearch(of)) return next ? count.replace(" ", "+ ") : count;
+  if (!isSearch(of) || isList(parts)) return next ? count.replace(" ", "+ ") : count;
   const seconds = took === null || took === undefined ? "" : ` · ${Math.max(1, Math.round(took))} ms`;
   return `${count.replace(" ", " closest ")}${seconds}`;
 }

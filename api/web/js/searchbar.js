@@ -5,11 +5,12 @@ import { fill, h, icon, iconButton, isTyping } from "./dom.js";
 import { nameOf } from "./format.js";
 import { pictureOf } from "./pictures.js";
 import { go, goAfresh, state } from "./state.js";
+import { placeOf } from "./written.js";
 
 /** Wire the form; `choosePicture` opens the file chooser, `dropLastFilter` takes the last chip away. */
 export function makeSearchbar({ form, choosePicture, dropLastFilter }) {
   const field = h("input", {
-    id: "q", type: "search", name: "q", autocomplete: "off", enterkeyhint: "search", maxlength: "1000", spellcheck: "false",
+    id: "q", type: "search", name: "q", autocomplete: "off", enterkeyhint: "search", maxlength: "2000", spellcheck: "false",
     "aria-label": "Search photos by words", "aria-keyshortcuts": "/", data: { testid: "q" },
   });
   const token = h("span", { class: "token-place" });
@@ -30,6 +31,7 @@ export function makeSearchbar({ form, choosePicture, dropLastFilter }) {
     field.placeholder = like || picture ? "Add words to steer it" : innerWidth < 560 ? "Search photos" : "Search by words, or drop a picture";
   };
   field.addEventListener("input", show);
+  field.addEventListener("input", () => field.removeAttribute("aria-invalid"));
   form.addEventListener("submit", (event) => {
     event.preventDefault();
     const q = field.value.trim();
@@ -74,6 +76,13 @@ export function makeSearchbar({ form, choosePicture, dropLastFilter }) {
 
   return {
     focus: () => field.focus(),
+    /** Show that the query is wrong, and select where, for whoever is in the midst of it; null takes it back. */
+    mark(problem) {
+      field.removeAttribute("aria-invalid");
+      if (!problem) return;
+      field.setAttribute("aria-invalid", "true");
+      if (document.activeElement === field) field.setSelectionRange(...placeOf(state().q, problem));
+    },
     show(current, before) {
       if (!before || before.q !== current.q) field.value = current.q;
       show();
