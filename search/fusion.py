@@ -1,11 +1,11 @@
 """Fusion: one ranking out of several.
 
 Each channel gives each item that it found some points, and an item's score is their sum; an item that a
-channel did not find gets none there. Channels of vectors give points by rank: weighted reciprocal-rank
-fusion (Cormack, Clarke & Büttcher, SIGIR 2009), weight / (k + rank), ranks from 1. Ranks, not scores,
-because the cosines of two channels are on different scales. The keyword index gives points by strength,
-since it knows what a whole match is, and since among its many equals a rank would be an accident:
-strength 1 is worth what a first rank is.
+channel did not find gets none there. Scores of two channels are on different scales, so each channel of
+vectors gives points by where a score lies between its best and the last that is fused (relative score
+fusion; Fox & Shaw's CombSUM over scores scaled to one range, TREC-2, 1994): its weight to the best, a
+tenth of that to the last. The keyword index gives its weight times the strength of the match, since it
+knows by itself what a whole match is.
 """
 
 from __future__ import annotations
@@ -19,19 +19,23 @@ from regard.core.records import Float32Array, Int64Array
 
 Float64Array = npt.NDArray[np.float64]
 
-RANK_OFFSET = 3.0
+# What the last score counts, as a share of the best: to be found at all is worth something.
+LAST_SHARE = 0.1
 
 
-def points_by_rank(count: int, weight: float, rank_offset: float = RANK_OFFSET) -> Float64Array:
-    """The points of the first `count` ranks, shape (count,)."""
-    return weight / (rank_offset + np.arange(1, count + 1, dtype=np.float64))
+def points_by_span(scores: Float32Array, weight: float) -> Float64Array:
+    """The points of descending scores, shape (n,); the best gets all of the weight."""
+    if not len(scores):
+        return np.zeros(0)
+    exact = scores.astype(np.float64)
+    span = exact[0] - exact[-1]
+    shares = (exact - exact[-1]) / span if span > 0 else np.ones(len(exact))
+    return weight * (LAST_SHARE + (1 - LAST_SHARE) * shares)
 
 
-def points_by_strength(
-    strengths: Float32Array, weight: float, rank_offset: float = RANK_OFFSET
-) -> Float64Array:
-    """The points of strengths from 0 to 1, of their shape."""
-    return strengths.astype(np.float64) * (weight / (rank_offset + 1))
+def points_by_strength(strengths: Float32Array, weight: float) -> Float64Array:
+    """The points of matches from 0, none, to 1, whole; of their shape."""
+    return weight * strengths.astype(np.float64)
 
 
 def fuse(
@@ -40,7 +44,7 @@ def fuse(
     """Fuse rankings of items (best first, no repeats) into items and their scores, best first.
 
     `points` are those of each ranking's items. Ties go to the item that came first, by ranking and then by
-    rank, so the order is deterministic.
+    place, so the order is deterministic.
     """
     if [len(ranking) for ranking in rankings] != [len(of_ranking) for of_ranking in points]:
         raise ValueError("each item of each ranking needs its points")

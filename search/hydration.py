@@ -11,8 +11,9 @@ from regard.core.catalog import AssetView, Views
 from regard.core.records import Int64Array, Target
 from regard.search.answers import ChannelMatch, Hit
 from regard.search.encoding import Excluded
+from regard.search.fusion import Float64Array
 from regard.search.keywords import word_matches
-from regard.search.ranking import Order, Ranking, embeddings_at
+from regard.search.ranking import Order, Ranking
 
 
 class Portion:
@@ -31,11 +32,13 @@ class Portion:
         self._scores: list[float] = order.scores[chosen].tolist()
         self._rankings = rankings
         self._places: list[list[int]] = []
+        self._points: list[list[float]] = []
         self.contents = items if target is Target.IMAGE else np.zeros_like(items)
         self.regions = items if target is Target.REGION else np.zeros_like(items)
         for ranking in rankings:
             places = _places(ranking, items, levels, target)
             self._places.append(places.tolist())
+            self._points.append(_points(ranking, places, levels, target).tolist())
             there = places >= 0
             if target is Target.REGION:
                 of_item = np.where(there, ranking.contents[places], 0) if there.any() else 0
@@ -57,14 +60,15 @@ class Portion:
     def hit(self, place: int, rank: int, asset: AssetView, views: Views) -> Hit:
         """The item at a place in the portion as an answer shows it."""
         found = [
-            (ranking, places[place])
-            for ranking, places in zip(self._rankings, self._places, strict=True)
+            (ranking, places[place], points[place])
+            for ranking, places, points in zip(
+                self._rankings, self._places, self._points, strict=True
+            )
             if places[place] >= 0
         ]
         score = self._scores[place]
-        # What a deeper level adds may have been given a lower score than the points' sum.
-        points = [float(ranking.points[at]) for ranking, at in found]
-        total = math.fsum(points)
+        # What deeper levels add has lower scores than its points' sum.
+        total = math.fsum(points for _, _, points in found)
         scale = score / total if total else 0.0
         return Hit(
             rank=rank,
@@ -76,10 +80,10 @@ class Portion:
                     ranking.weighted.channel,
                     int(ranking.ranks[at]),
                     float(ranking.scores[at]),
-                    scale * of_channel,
+                    scale * points,
                     () if ranking.keywords is None else word_matches(ranking.keywords, at),
                 )
-                for (ranking, at), of_channel in zip(found, points, strict=True)
+                for ranking, at, points in found
             ),
         )
 
@@ -87,9 +91,18 @@ class Portion:
 def _places(ranking: Ranking, items: Int64Array, levels: Int64Array, target: Target) -> Int64Array:
     """Where a channel ranked each item, from 0; -1 where it did not up to the item's level."""
     places = ranking.find(items)
-    if ranking.keywords is not None or not len(ranking.items) or not len(items):
-        return places
-    ends = np.asarray(
-        [embeddings_at(ranking.weighted, target, level) for level in range(levels.max() + 1)]
-    )
-    return np.where(ranking.places[places] < ends[levels], places, -1)
+    if ranking.keywords is None and len(items):
+        ends = np.asarray([ranking.end(target, level) for level in range(levels.max() + 1)])
+        places = np.where(places < ends[levels], places, -1)
+    return places
+
+
+def _points(
+    ranking: Ranking, places: Int64Array, levels: Int64Array, target: Target
+) -> Float64Array:
+    """What a channel gave the items that it ranked at these places, at their levels; 0 elsewhere."""
+    points = np.zeros(len(places))
+    for level in np.unique(levels):
+        chosen = (levels == level) & (places >= 0)
+        points[chosen] = ranking.points(ranking.end(target, int(level)))[places[chosen]]
+    return points

@@ -32,8 +32,8 @@ FIELD_WEIGHTS: Mapping[WordField, float] = {
     WordField.FILE_NAME: 0.8,
     WordField.DESCRIPTION: 0.6,
     WordField.FOLDER: 0.6,
-    WordField.CAPTION: 0.3,
-    WordField.REGION_CAPTION: 0.3,
+    WordField.CAPTION: 0.2,
+    WordField.REGION_CAPTION: 0.2,
 }
 # A word that more than about three of four contents have tells them from nothing.
 _LEAST_IDF = 0.3

@@ -17,7 +17,7 @@ import numpy as np
 
 from regard.core.catalog import Owners
 from regard.core.records import Float32Array, Int64Array, Kind, Target, WeightedChannel
-from regard.search.fusion import Float64Array, fuse, points_by_rank, points_by_strength
+from regard.search.fusion import Float64Array, fuse, points_by_span, points_by_strength
 from regard.search.keywords import KeywordRanking
 
 # Deep enough for ranks to be fused, however few hits are wanted.
@@ -35,7 +35,7 @@ class Ranking:
     """One channel's answer to one query: n items, best first, each by its best embedding.
 
     `places` are those embeddings' places in the channel's answer, from 0; `scores`, `contents` and
-    `regions` (0 for none) are theirs. `ranks` are shown, from 1; `points` are fused. `by_item` sorts.
+    `regions` (0 for none) are theirs. `ranks` are what is shown, from 1. `by_item` sorts the items.
     `exhausted`: there is no more to read. `keywords`: what it was made of, None for vectors.
     """
 
@@ -43,7 +43,6 @@ class Ranking:
     items: Int64Array
     places: Int64Array
     ranks: Int64Array
-    points: Float64Array
     scores: Float32Array
     contents: Int64Array
     regions: Int64Array
@@ -58,6 +57,16 @@ class Ranking:
         near = np.searchsorted(self.items, items, sorter=self.by_item)
         found = self.by_item[np.minimum(near, len(self.items) - 1)]
         return np.where(self.items[found] == items, found, -1)
+
+    def end(self, target: Target, level: int) -> int:
+        """How many items a level holds, those of the levels before it included."""
+        return int(np.searchsorted(self.places, embeddings_at(self.weighted, target, level)))
+
+    def points(self, end: int) -> Float64Array:
+        """What items add to their fused scores where the first `end` of vectors' are fused."""
+        if self.keywords is not None:
+            return points_by_strength(self.keywords.strengths, self.weighted.weight)
+        return points_by_span(self.scores[:end], self.weighted.weight)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -103,7 +112,6 @@ def collapse(
         items=items[by_rank],
         places=places,
         ranks=np.arange(1, len(items) + 1),
-        points=points_by_rank(len(items), weighted.weight),
         scores=scores[places],
         contents=owners.contents[places],
         regions=owners.regions[places],
@@ -119,7 +127,6 @@ def by_keywords(weighted: WeightedChannel, found: KeywordRanking, level: int) ->
         items=found.items,
         places=np.arange(len(found.items)),
         ranks=found.ranks,
-        points=points_by_strength(found.strengths, weighted.weight),
         scores=found.scores,
         contents=found.contents,
         regions=found.regions,
@@ -133,17 +140,14 @@ def order_of(rankings: Sequence[Ranking], target: Target, level: int) -> Order:
     """All items of the rankings up to a level, in the order that is the same whatever the level."""
     order = Order(np.zeros(0, np.int64), np.zeros(0), np.zeros(0, np.int64))
     for reached in range(level + 1):
-        chosen = _of_level(rankings, target, reached)
-        items, scores = fuse(
-            [ranking.items[of] for ranking, of in zip(rankings, chosen, strict=True)],
-            [ranking.points[of] for ranking, of in zip(rankings, chosen, strict=True)],
-        )
+        items, scores = _fused(rankings, [r.end(target, reached) for r in rankings])
         if reached:
             new = ~np.isin(items, order.items)
             items, scores = items[new], scores[new]
-            # Two low ranks may add up to more than one that was low enough for the level before.
-            if len(order.scores):
-                scores = np.minimum(scores, order.scores[-1])
+            # Whatever a level adds follows those before; so do its scores, in their own proportions.
+            if len(order.scores) and len(scores):
+                last = order.scores[-1]
+                scores = np.minimum(scores * (last / max(scores[0], last)), last)
         order = Order(
             np.concatenate([order.items, items]),
             np.concatenate([order.scores, scores]),
@@ -152,18 +156,16 @@ def order_of(rankings: Sequence[Ranking], target: Target, level: int) -> Order:
     return order
 
 
-def _of_level(rankings: Sequence[Ranking], target: Target, level: int) -> list[slice | Int64Array]:
-    """Which items of each ranking a level holds, those of the levels before it included."""
-    ends = [
-        int(np.searchsorted(r.places, embeddings_at(r.weighted, target, level))) for r in rankings
-    ]
-    chosen: list[slice | Int64Array] = [slice(end) for end in ends]
+def _fused(rankings: Sequence[Ranking], ends: Sequence[int]) -> tuple[Int64Array, Float64Array]:
+    """The rankings fused up to their ends; words count for whatever of it has them."""
+    items = [ranking.items[:end] for ranking, end in zip(rankings, ends, strict=True)]
+    points = [ranking.points(end) for ranking, end in zip(rankings, ends, strict=True)]
     for place, (ranking, end) in enumerate(zip(rankings, ends, strict=True)):
         if ranking.keywords is not None and end < len(ranking.items):
-            others = [r.items[:e] for r, e in zip(rankings, ends, strict=True) if r is not ranking]
-            later = np.isin(ranking.items[end:], np.concatenate([ranking.items[:0], *others]))
-            chosen[place] = np.concatenate([np.arange(end), end + np.flatnonzero(later)])
-    return chosen
+            later = np.isin(ranking.items[end:], np.concatenate(items))
+            kept = np.concatenate([np.arange(end), end + np.flatnonzero(later)])
+            items[place], points[place] = ranking.items[kept], points[place][kept]
+    return fuse(items, points)
 
 
 def _depth(level: int) -> int:

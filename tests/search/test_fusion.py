@@ -9,8 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from regard.core.records import Float32Array
 from regard.search import fusion
-from regard.search.fusion import RANK_OFFSET, points_by_rank, points_by_strength
+from regard.search.fusion import LAST_SHARE, points_by_span, points_by_strength
 
 _RANKING = st.lists(st.integers(1, 30), unique=True, max_size=20)
 _WEIGHT = st.floats(0.01, 10)
@@ -19,10 +20,23 @@ _WEIGHTED = st.lists(st.tuples(_RANKING, _WEIGHT), min_size=1, max_size=4)
 
 def fuse(rankings: Sequence[Sequence[int]], weights: Sequence[float]) -> list[tuple[int, float]]:
     arrays = [np.asarray(ranking, np.int64) for ranking in rankings]
-    points = [points_by_rank(len(one), weight) for one, weight in zip(arrays, weights, strict=True)]
+    points = [
+        points_by_span(descending(len(one)), weight)
+        for one, weight in zip(arrays, weights, strict=True)
+    ]
     items, scores = fusion.fuse(arrays, points)
     assert items.dtype == np.int64
     return list(zip(items.tolist(), scores.tolist(), strict=True))
+
+
+def descending(count: int) -> Float32Array:
+    """Scores with the same step from each to the next."""
+    return 0.3 - 0.01 * np.arange(count, dtype=np.float32)
+
+
+def share(place: int, count: int) -> float:
+    """What the item at a place, from 0, gets of its channel's weight by those scores."""
+    return 1.0 if count == 1 else 1 - (1 - LAST_SHARE) * place / (count - 1)
 
 
 def _items(fused: list[tuple[int, float]]) -> list[int]:
@@ -40,11 +54,11 @@ def test_the_score_is_the_sum_over_channels(weighted: list[tuple[list[int], floa
     fused = fuse(rankings, weights)
     for item, score in fused:
         expected = sum(
-            weight / (RANK_OFFSET + ranking.index(item) + 1)
+            weight * share(ranking.index(item), len(ranking))
             for ranking, weight in weighted
             if item in ranking
         )
-        assert score == pytest.approx(expected)
+        assert score == pytest.approx(expected, rel=1e-4)
     assert sorted(_items(fused)) == sorted(set().union(*rankings))
     scores = [score for _, score in fused]
     assert scores == sorted(scores, reverse=True)
@@ -96,7 +110,16 @@ def test_nothing_gives_nothing() -> None:
         fusion.fuse([np.asarray([1])], [np.zeros(0)])
 
 
-def test_a_whole_match_of_words_is_worth_a_first_rank() -> None:
+def test_points_are_the_same_on_whatever_scale_the_scores_are() -> None:
+    scores = np.asarray([0.9, 0.5, 0.5, 0.1], np.float32)
+    points = points_by_span(scores, 2.0)
+    middle = 1 + LAST_SHARE
+    assert points.tolist() == pytest.approx([2.0, middle, middle, 2 * LAST_SHARE])
+    assert points_by_span(100 * scores - 7, 2.0).tolist() == pytest.approx(points.tolist())
+    assert points_by_span(np.full(3, 0.4, np.float32), 2.0).tolist() == [2.0, 2.0, 2.0]
+
+
+def test_a_whole_match_of_words_is_worth_a_best_score() -> None:
     strengths = np.asarray([1.0, 0.5, 0.0], np.float32)
-    best = points_by_rank(1, 0.7)[0]
+    best = points_by_span(descending(5), 0.7)[0]
     assert points_by_strength(strengths, 0.7).tolist() == pytest.approx([best, best / 2, 0])
