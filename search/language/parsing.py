@@ -164,7 +164,7 @@ def _known(chunk: Chunk) -> str:
     meant = "custom.NAME:" if lower.startswith(CUSTOM) else suggestion(name)
     raise _wrong(
         chunk,
-        f"there is no field {name[:_SHOWN]}:",
+        f"no field is called {name[:_SHOWN]}",
         f"write {meant}, or put quotes around what is meant as text",
         at,
     )

@@ -197,7 +197,7 @@ def test_values_of_custom_fields(written: str, value: CustomValue) -> None:
         ("bus^100.5", "   ^^^^^^", "no number above 0"),
         ("bus^1e2", "   ^^^^", "no number above 0"),
         ('"bus"^x', "     ^^", "no number above 0"),
-        ("a tags:x", "  ^^^^^", r"no field tags:; write tag:,"),
+        ("a tags:x", "  ^^^^^", "no field is called tags; write tag:,"),
         ("-tags:x", " ^^^^^", "write tag:"),
         ("Camrea:x", "^^^^^^^", "write camera:"),
         ("colection:x", "^^^^^^^^^^", "write collection:"),
