@@ -9,6 +9,7 @@ import contextlib
 import importlib
 import io
 import json
+import keyword
 import logging
 import os
 import sys
@@ -39,6 +40,8 @@ _COMMANDS = {
     "keys": ("keys", "Make, list and revoke keys of the service: regard keys create NAME"),
     "profiles": ("modelling", "List the model profiles, and which can run: regard profiles"),
     "models": ("modelling", "Fetch the models of a profile: regard models fetch blip3"),
+    "export": ("exporting", "Write the catalog as Parquet, COCO and .npy: regard export DIR"),
+    "import": ("exporting", "Take an export back, without any model: regard import DIR"),
     "evaluate": ("evaluating", "Measure quality on labelled photographs: regard evaluate --help"),
     "demo": ("demonstrating", "Index sample photographs and search them: regard demo"),
 }
@@ -67,7 +70,8 @@ class _LazyGroup(click.Group):
         if cmd_name not in _COMMANDS:
             return None
         module = importlib.import_module(f"regard.api.cli.{_COMMANDS[cmd_name][0]}")
-        command: click.Command = getattr(module, cmd_name)
+        name = f"{cmd_name}_" if keyword.iskeyword(cmd_name) else cmd_name
+        command: click.Command = getattr(module, name)
         return command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:

@@ -1,0 +1,396 @@
+"""Writes the catalog as Parquet tables, .npy vectors and COCO files, as it is at one moment.
+
+All is written into a folder beside the one that was asked for, synced, and renamed: the export is there
+whole or not at all. One reading transaction sees it through, content by content, so that memory does not
+grow with the library and whoever writes meanwhile is not seen.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import datetime
+import os
+import shutil
+import tempfile
+import uuid
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    FromClause,
+    Select,
+    Table,
+    and_,
+    exists,
+    func,
+    null,
+    select,
+    union_all,
+)
+
+from regard.core.errors import CannotWork, Conflict, NotFound
+from regard.storage import schema
+from regard.storage.catalog import Catalog
+from regard.storage.export.coco import CocoWriter
+from regard.storage.export.layout import (
+    COCO_CAPTIONS,
+    COCO_INSTANCES,
+    MANIFEST,
+    OWNERS,
+    TABLES,
+    ChannelFiles,
+    Manifest,
+    SealedFile,
+    file_digest,
+)
+from regard.storage.export.table_files import TableWriter, VectorWriter, load_pyarrow
+from regard.storage.pipelines import live_pipeline, stored_pipelines
+from regard.storage.vectors.durable_files import sync_directory
+
+_CONTENTS_AT_ONCE = 200
+_ASSETS_AT_ONCE = 2000
+_asset, _content = schema.asset.c, schema.content.c
+
+Row = dict[str, Any]
+
+
+@dataclass(slots=True)
+class ExportReport:
+    """How many rows were written."""
+
+    assets: int = 0
+    contents: int = 0
+    regions: int = 0
+    captions: int = 0
+    embeddings: int = 0
+    bytes: int = 0
+    pipelines: list[str] = field(default_factory=list)
+
+
+def export_catalog(catalog: Catalog, folder: Path, collections: Sequence[str] = ()) -> ExportReport:
+    """Export the named collections, or all, into a folder that is not there yet, or empty.
+
+    Raises NotFound for a collection that is not there, Conflict when the folder holds something,
+    CannotWork when it can't be written, MissingDependency without pyarrow.
+    """
+    load_pyarrow()
+    folder = Path(os.path.abspath(folder))
+    with _disk_errors_named(folder), _written_aside(folder) as aside:
+        with catalog.database.reading() as connection:
+            report, manifest = _Export(connection, aside, collections).write(catalog.uuid)
+        (aside / MANIFEST).write_bytes(manifest.to_bytes())
+        report.bytes = sum(file.bytes for file in manifest.files.values())
+    return report
+
+
+class _Export:
+    """One export on its way, inside a reading transaction."""
+
+    def __init__(self, connection: Connection, folder: Path, collections: Sequence[str]) -> None:
+        self._connection = connection
+        self._folder = folder
+        self._collections = _collections(connection, collections)
+        self._ids = [row["id"] for row in self._collections]
+        self._pipelines = stored_pipelines(connection)
+        self._live = live_pipeline(connection)
+        self._report = ExportReport(pipelines=[one.fingerprint for one in self._pipelines])
+
+    def write(self, catalog: str) -> tuple[ExportReport, Manifest]:
+        """Write all files but the manifest, which is returned."""
+        channels = {
+            stored.id: ChannelFiles.of(
+                pipeline.fingerprint, stored.channel, stored.dimension, number
+            )
+            for number, (pipeline, stored) in enumerate(
+                (pipeline, stored)
+                for pipeline in self._pipelines
+                for stored in pipeline.channels.values()
+            )
+        }
+        (self._folder / "embeddings").mkdir()
+        with ExitStack() as stack:
+            tables = {
+                name: stack.enter_context(TableWriter(self._folder / name, columns))
+                for name, columns in TABLES.items()
+            }
+            owners, vectors = {}, {}
+            for number, files in channels.items():
+                count = self._count_embeddings(number)
+                path = self._folder / files.vectors
+                vectors[number] = stack.enter_context(VectorWriter(path, count, files.dimension))
+                path = self._folder / files.owners
+                owners[number] = stack.enter_context(TableWriter(path, OWNERS))
+            coco = None
+            if self._live is not None:
+                made = self._live
+                coco = stack.enter_context(
+                    CocoWriter(self._folder, self._root(), made.profile, made.fingerprint)
+                )
+            tables["collections.parquet"].add(self._collections)
+            tables["pipelines.parquet"].add(self._pipeline_rows())
+            for contents in self._pages():
+                self._write_contents(contents, tables, owners, vectors, coco)
+            for failed in self._failed_assets():
+                tables["assets.parquet"].add(failed)
+        rows: dict[str, int] = {name: table.count for name, table in tables.items()}
+        for number, files in channels.items():
+            rows[files.owners] = rows[files.vectors] = owners[number].count
+            self._report.embeddings += owners[number].count
+        self._report.assets = rows["assets.parquet"]
+        self._report.contents = rows["contents.parquet"]
+        self._report.regions = rows["regions.parquet"]
+        self._report.captions = rows["captions.parquet"]
+        names = [*rows, *((COCO_INSTANCES, COCO_CAPTIONS) if coco is not None else ())]
+        return self._report, Manifest(
+            export=str(uuid.uuid4()),
+            catalog=catalog,
+            regard=version("regard"),
+            created_at=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+            collections=tuple(row["name"] for row in self._collections),
+            channels=tuple(channels.values()),
+            files={name: _sealed(self._folder / name, rows.get(name)) for name in names},
+        )
+
+    def _write_contents(
+        self,
+        contents: Sequence[Row],
+        tables: Mapping[str, TableWriter],
+        owners: Mapping[int, TableWriter],
+        vectors: Mapping[int, VectorWriter],
+        coco: CocoWriter | None,
+    ) -> None:
+        """Write a page of contents and all that belongs to them."""
+        ids = [content["id"] for content in contents]
+        assets = self._assets(_asset.content_id.in_(ids), _asset.content_id, _asset.id)
+        regions = self._of_contents(schema.region, ids, "pipeline_id", "ordinal")
+        captions = self._of_contents(schema.caption, ids, "id")
+        tables["contents.parquet"].add(contents)
+        tables["assets.parquet"].add(assets)
+        tables["analyses.parquet"].add(self._analyses(ids))
+        tables["regions.parquet"].add(regions)
+        tables["captions.parquet"].add(captions)
+        found: dict[int, list[Row]] = defaultdict(list)
+        for row in self._of_contents(schema.embedding, ids, "id"):
+            found[row["channel_id"]].append(row)
+        for channel, rows in found.items():
+            owners[channel].add([{c.name: row[c.name] for c in OWNERS} for row in rows])
+            vectors[channel].add([row["vector"] for row in rows])
+        if coco is not None and self._live is not None:
+            of_content = [_by_content(rows, self._live.id) for rows in (regions, captions)]
+            of_asset = _by_content(assets, None)
+            for content in contents:
+                number = content["id"]
+                coco.add(content, of_asset[number], *(rows[number] for rows in of_content))
+
+    def _pages(self) -> Iterator[list[Row]]:
+        """Contents with an asset in the collections, by id."""
+        after = 0
+        while True:
+            rows = self._rows(
+                select(schema.content)
+                .where(_content.id > after, self._is_chosen(_content.id))
+                .order_by(_content.id)
+                .limit(_CONTENTS_AT_ONCE)
+            )
+            if rows:
+                yield rows
+            if len(rows) < _CONTENTS_AT_ONCE:
+                return
+            after = rows[-1]["id"]
+
+    def _failed_assets(self) -> Iterator[list[Row]]:
+        after = 0
+        while True:
+            rows = self._assets(
+                and_(_asset.content_id.is_(None), _asset.id > after),
+                _asset.id,
+                limit=_ASSETS_AT_ONCE,
+            )
+            if rows:
+                yield rows
+            if len(rows) < _ASSETS_AT_ONCE:
+                return
+            after = rows[-1]["id"]
+
+    def _assets(
+        self, where: ColumnElement[bool], *order: ColumnElement[Any], limit: int | None = None
+    ) -> list[Row]:
+        """Assets of the collections with their keywords and tags."""
+        rows = self._rows(
+            select(schema.asset)
+            .where(where, _asset.collection_id.in_(self._ids))
+            .order_by(*order)
+            .limit(limit)
+        )
+        ids = [row["id"] for row in rows]
+        words: dict[str, dict[int, list[str]]] = {}
+        for name, table, text, place in (
+            ("keywords", schema.asset_keyword, "keyword", "position"),
+            ("tags", schema.asset_tag, "tag", "tag"),
+        ):
+            of_asset: dict[int, list[str]] = defaultdict(list)
+            for start in range(0, len(ids), _ASSETS_AT_ONCE):
+                some = ids[start : start + _ASSETS_AT_ONCE]
+                for found in self._rows(
+                    select(table)
+                    .where(table.c.asset_id.in_(some))
+                    .order_by(table.c.asset_id, table.c[place])
+                ):
+                    of_asset[found["asset_id"]].append(found[text])
+            # In the order of code points on every database.
+            words[name] = (
+                of_asset if name == "keywords" else {k: sorted(v) for k, v in of_asset.items()}
+            )
+        for row in rows:
+            row["path"] = bytes(row["path"])
+            for name, of_asset in words.items():
+                row[name] = of_asset.get(row["id"], [])
+        return rows
+
+    def _of_contents(self, table: Table, ids: Sequence[int], *order: str) -> list[Row]:
+        """Rows that belong to contents, by content, of pipelines that are kept."""
+        kept = [pipeline.id for pipeline in self._pipelines]
+        rows = self._rows(
+            select(table)
+            .where(table.c.content_id.in_(ids), table.c.pipeline_id.in_(kept))
+            .order_by(table.c.content_id, *(table.c[name] for name in order))
+        )
+        for row in rows:
+            for name in ("mask", "vector"):
+                if name in row:
+                    row[name] = bytes(row[name])
+        return rows
+
+    def _analyses(self, ids: Sequence[int]) -> list[Row]:
+        done, failed = schema.analysis.c, schema.analysis_failure.c
+        kept = [pipeline.id for pipeline in self._pipelines]
+        both = union_all(
+            *(
+                select(table.content_id, table.pipeline_id, reason.label("failure")).where(
+                    table.content_id.in_(ids), table.pipeline_id.in_(kept)
+                )
+                for table, reason in ((done, null()), (failed, failed.reason))
+            )
+        ).subquery()
+        return self._rows(
+            select(both).order_by(both.c.content_id, both.c.pipeline_id, both.c.failure.is_(None))
+        )
+
+    def _count_embeddings(self, channel: int) -> int:
+        embedding = schema.embedding.c
+        return int(
+            self._connection.execute(
+                select(func.count())
+                .select_from(schema.embedding)
+                .where(embedding.channel_id == channel, self._is_chosen(embedding.content_id))
+            ).scalar_one()
+        )
+
+    def _is_chosen(self, content: ColumnElement[int]) -> ColumnElement[bool]:
+        return exists().where(_asset.content_id == content, _asset.collection_id.in_(self._ids))
+
+    def _pipeline_rows(self) -> list[Row]:
+        wanted = TABLES["pipelines.parquet"]
+        rows = self._rows(select(schema.pipeline).order_by(schema.pipeline.c.id))
+        kept = {pipeline.id for pipeline in self._pipelines}
+        return [{c.name: row[c.name] for c in wanted} for row in rows if row["id"] in kept]
+
+    def _root(self) -> bytes:
+        """The deepest folder that holds all assets of the collections."""
+        chosen = and_(_asset.collection_id.in_(self._ids), _asset.content_id.is_not(None))
+        ends = [
+            self._connection.execute(
+                select(_asset.path).where(chosen).order_by(order).limit(1)
+            ).scalar_one_or_none()
+            for order in (_asset.path.asc(), _asset.path.desc())
+        ]
+        # What the first and the last share, in the order of bytes, all between share too.
+        first, last = (b"/" if end is None else os.path.dirname(bytes(end)) for end in ends)
+        return os.path.commonpath([first, last])
+
+    def _rows(self, statement: Select[Any]) -> list[Row]:
+        return [dict(row) for row in self._connection.execute(statement).mappings()]
+
+
+def _collections(connection: Connection, names: Sequence[str]) -> list[Row]:
+    table: FromClause = schema.collection
+    rows = [
+        dict(row)
+        for row in connection.execute(select(table).order_by(table.c.id)).mappings()
+        if not names or row["name"] in names
+    ]
+    missing = set(names) - {row["name"] for row in rows}
+    if missing:
+        raise NotFound(
+            f"there is no collection {min(missing)!r}", remedy="see them with: regard status"
+        )
+    return rows
+
+
+def _by_content(rows: Sequence[Row], pipeline: int | None) -> dict[int, list[Row]]:
+    found: dict[int, list[Row]] = defaultdict(list)
+    for row in rows:
+        if pipeline is None or row["pipeline_id"] == pipeline:
+            found[row["content_id"]].append(row)
+    return found
+
+
+def _sealed(path: Path, rows: int | None) -> SealedFile:
+    return SealedFile(path.stat().st_size, file_digest(path), rows)
+
+
+@contextlib.contextmanager
+def _written_aside(folder: Path) -> Iterator[Path]:
+    """A folder that takes the place of `folder` when the block ends well, durably, and else goes."""
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise Conflict(f"{folder} is there already", remedy="name a folder that is new, or empty")
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    aside = Path(tempfile.mkdtemp(".aside", f".{folder.name}.", folder.parent))
+    try:
+        yield aside
+        for path in aside.rglob("*"):
+            _sync(path)
+        aside.chmod(0o777 & ~_umask())
+        sync_directory(aside)
+        try:
+            # An empty folder gives way; one that was filled meanwhile does not.
+            os.rename(aside, folder)
+        except OSError as error:
+            if not folder.exists():
+                raise
+            raise Conflict(f"{folder} was filled meanwhile", remedy="name another") from error
+        sync_directory(folder.parent)
+    finally:
+        shutil.rmtree(aside, ignore_errors=True)
+
+
+def _sync(path: Path) -> None:
+    if path.is_dir():
+        sync_directory(path)
+        return
+    with open(path, "rb") as file:
+        os.fsync(file.fileno())
+
+
+def _umask() -> int:
+    current = os.umask(0o077)
+    os.umask(current)
+    return current
+
+
+@contextlib.contextmanager
+def _disk_errors_named(folder: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise CannotWork(
+            f"the export {folder} can't be written: {error.strerror or error}",
+            remedy="name a folder on a writable disk with free space",
+        ) from error

@@ -1,0 +1,492 @@
+"""Takes an export back into a home, new or in use, without a model being run.
+
+All of the export is looked at before anything is written. Then contents come in transactions of some dozen,
+each with everything that belongs to it, under the writer's lease: a killed import leaves whole contents,
+and the same command carries on. What the home has already stays as it is there. A new home takes the
+ids of the export over, so that whatever names them still fits; any other gives new ones.
+
+What another pipeline than the live one made is kept as that pipeline's, beside the live one.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import islice
+from typing import Any
+
+from sqlalchemy import Connection, Table, delete, exists, func, insert, select, text, update
+
+from regard.core.records import Channel
+from regard.core.uris import uri_of_path
+from regard.storage import schema
+from regard.storage.asset_editing import write_custom
+from regard.storage.asset_rows import add_tags, ensure_collection, find_collection
+from regard.storage.catalog import Catalog
+from regard.storage.change_log import AssetEvent, moment, record_changes
+from regard.storage.export.layout import TABLES
+from regard.storage.export.reading import Export, ExportedContent
+from regard.storage.lease import BUILDER, WRITER, SqlWriterLease, hold_writer_lease
+from regard.storage.pipelines import StoredPipeline, ensure_pipeline, live_pipeline, make_live
+
+Row = dict[str, Any]
+
+_CONTENTS_AT_ONCE = 50
+_FAILED_AT_ONCE = 500
+_MARK = "import"
+_IN_OWN_TABLES = ("keywords", "tags", "custom")
+_NOT_BY_LIVE = "it was imported with what other models say of it; index it to add the home's own"
+
+_asset, _content = schema.asset.c, schema.content.c
+
+
+@dataclass(slots=True)
+class ImportReport:
+    """What came, and what did not: `conflicts` are (uri, reason) of assets that the home has otherwise.
+
+    `unchanged` assets were there already. `pipelines` are the fingerprints that the analyses are of;
+    `waiting` counts contents that the live pipeline has not analysed.
+    """
+
+    assets: int = 0
+    unchanged: int = 0
+    contents: int = 0
+    regions: int = 0
+    captions: int = 0
+    embeddings: int = 0
+    waiting: int = 0
+    pipelines: list[str] = field(default_factory=list)
+    conflicts: list[tuple[str, str]] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True)
+class _Mark:
+    """How far an import into a new home has come; `through` is the last content that is in."""
+
+    export: str
+    through: int
+
+
+def import_catalog(
+    catalog: Catalog,
+    export: Export,
+    *,
+    place_of: Callable[[str], bytes],
+    should_stop: Callable[[], bool] = lambda: False,
+) -> ImportReport:
+    """Import an opened export into a catalog.
+
+    `place_of` gives the path that the home's own original of a SHA-256 has: uploads are looked for there
+    from now on, wherever they lay. Raises CannotWork for an export that does not fit together, before
+    anything is written; LeaseHeld while another process indexes or reindexes; PipelineConflict while what
+    is there of one of its pipelines is being deleted.
+    """
+    highest = export.check()
+    with _leases(catalog):
+        # Told before anything is written; a held lease would keep another pipeline from going live.
+        pass
+    live = next((one for one in export.pipelines.values() if one.live), None)
+    with catalog.database.writing() as connection:
+        catalog.database.take_turns(connection)
+        if live is not None:
+            make_live(connection, live.spec)
+        pipelines = {
+            number: ensure_pipeline(connection, one.spec)
+            for number, one in export.pipelines.items()
+        }
+        _remember_former(connection, export, pipelines)
+    with _leases(catalog) as leases:
+        work = _Import(catalog, export, pipelines, leases, place_of)
+        work.begin(highest)
+        work.write(should_stop)
+    return work.report
+
+
+class _Import:
+    """One import on its way."""
+
+    def __init__(
+        self,
+        catalog: Catalog,
+        export: Export,
+        pipelines: Mapping[int, StoredPipeline],
+        leases: Sequence[SqlWriterLease],
+        place_of: Callable[[str], bytes],
+    ) -> None:
+        self._database = catalog.database
+        self._export = export
+        self._pipelines = pipelines
+        self._by_fingerprint = {one.fingerprint: one for one in pipelines.values()}
+        self._leases = leases
+        self._place_of = place_of
+        self._mark: _Mark | None = None
+        self._live: int | None = None
+        self.report = ImportReport(pipelines=sorted(self._by_fingerprint))
+
+    def begin(self, highest: Mapping[str, int]) -> None:
+        """Take the ids over where the home is new, or where this export was on its way into it."""
+        export = self._export.manifest.export
+        with self._writing() as connection:
+            for row in self._export.collections.values():
+                if find_collection(connection, row["name"]) is None:
+                    values = {"name": row["name"], "created_at": row["created_at"]}
+                    connection.execute(insert(schema.collection).values(**values))
+            live = live_pipeline(connection)
+            self._live = None if live is None else live.id
+            said = connection.execute(
+                select(schema.catalog_info.c.value).where(schema.catalog_info.c.key == _MARK)
+            ).scalar_one_or_none()
+            if said is not None:
+                mark = _Mark(**json.loads(said))
+                self._mark = mark if mark.export == export else None
+            elif _is_new(connection):
+                # Whoever else writes from now on gets ids beyond those of the export.
+                self._reserve(connection, highest)
+                self._mark = _Mark(export, 0)
+                connection.execute(insert(schema.catalog_info).values(key=_MARK, value=""))
+                self._write_mark(connection)
+
+    def write(self, should_stop: Callable[[], bool]) -> None:
+        """Write all that is not there yet."""
+        contents = self._export.contents()
+        while some := list(islice(contents, _CONTENTS_AT_ONCE)):
+            if should_stop():
+                raise KeyboardInterrupt
+            with self._writing() as connection:
+                added: list[tuple[int, int]] = []
+                events: list[AssetEvent] = []
+                for found in some:
+                    self._write_content(connection, found, added, events)
+                if self._mark is not None:
+                    through = max(self._mark.through, some[-1].content["id"])
+                    self._mark = _Mark(self._mark.export, through)
+                    self._write_mark(connection)
+                record_changes(connection, added, [], events)
+        failed = self._export.failed_assets()
+        while rows := list(islice(failed, _FAILED_AT_ONCE)):
+            with self._writing() as connection:
+                events = []
+                for row in rows:
+                    if self._is_wanted(connection, row, None, self._path(row, None)):
+                        keeps = self._mark is not None
+                        self._write_asset(connection, row, None, None, events, keeps=keeps)
+                record_changes(connection, [], [], events)
+        if self._mark is not None:
+            with self._writing() as connection:
+                connection.execute(
+                    delete(schema.catalog_info).where(schema.catalog_info.c.key == _MARK)
+                )
+
+    def _write_content(
+        self,
+        connection: Connection,
+        found: ExportedContent,
+        added: list[tuple[int, int]],
+        events: list[AssetEvent],
+    ) -> None:
+        content = found.content
+        there = connection.execute(
+            select(schema.content).where(_content.sha256 == content["sha256"])
+        ).one_or_none()
+        if there is not None and (there.width, there.height) != (
+            content["width"],
+            content["height"],
+        ):
+            self.report.conflicts += [
+                (row["uri"], "the home has the same bytes as a picture of another size")
+                for row in found.assets
+            ]
+            return
+        keeps = self._mark is not None and content["id"] > self._mark.through
+        known = None if there is None else there.id
+        wanted = [
+            row
+            for row in found.assets
+            if self._is_wanted(connection, row, known, self._path(row, content["sha256"]))
+        ]
+        if there is None and not wanted:
+            return
+        if there is None:
+            columns = {c.name: content[c.name] for c in TABLES["contents.parquet"]}
+            number = self._insert(connection, schema.content, [columns], keeps=keeps)[0]
+            self.report.contents += 1
+        else:
+            number = there.id
+        news = self._write_analyses(connection, found, number, keeps=keeps)
+        added += news
+        written = {
+            self._write_asset(connection, row, number, content["sha256"], events, keeps=keeps)
+            for row in wanted
+        }
+        if news and there is not None:
+            # What was there before is findable by more than it was.
+            twins = connection.execute(
+                select(_asset.id, _asset.collection_id).where(
+                    _asset.content_id == number, _asset.deleted_at.is_(None)
+                )
+            ).all()
+            events += [
+                AssetEvent(row.id, row.collection_id, "changed")
+                for row in twins
+                if row.id not in written
+            ]
+
+    def _write_analyses(
+        self, connection: Connection, found: ExportedContent, content: int, *, keeps: bool
+    ) -> list[tuple[int, int]]:
+        """Add what the home does not have of each pipeline; (channel id, embedding id) of what is new."""
+        analysis, failure = schema.analysis, schema.analysis_failure
+        has, failed = (
+            set(
+                connection.execute(
+                    select(table.c.pipeline_id).where(table.c.content_id == content)
+                ).scalars()
+            )
+            for table in (analysis, failure)
+        )
+        new: dict[int, StoredPipeline] = {}
+        for row in found.analyses:
+            pipeline = self._pipelines[row["pipeline_id"]]
+            owner = {"content_id": content, "pipeline_id": pipeline.id}
+            if pipeline.id in has:
+                continue
+            if row["failure"] is None:
+                connection.execute(insert(analysis).values(**owner))
+                new[row["pipeline_id"]] = pipeline
+            elif pipeline.id not in failed:
+                connection.execute(insert(failure).values(**owner, reason=row["failure"]))
+                failed.add(pipeline.id)
+        here = has | {pipeline.id for pipeline in new.values()}
+        if stale := failed & {pipeline.id for pipeline in new.values()}:
+            connection.execute(
+                delete(failure).where(
+                    failure.c.content_id == content, failure.c.pipeline_id.in_(stale)
+                )
+            )
+        if self._live is not None and self._live not in here:
+            self.report.waiting += 1
+            # Uploads wait for a job; of others nothing else would tell that they may be without.
+            if self._live not in failed and not any(row["managed"] for row in found.assets):
+                owner = {"content_id": content, "pipeline_id": self._live}
+                connection.execute(insert(failure).values(**owner, reason=_NOT_BY_LIVE))
+        return self._write_owned(connection, found, content, new, keeps=keeps)
+
+    def _write_owned(
+        self,
+        connection: Connection,
+        found: ExportedContent,
+        content: int,
+        new: Mapping[int, StoredPipeline],
+        *,
+        keeps: bool,
+    ) -> list[tuple[int, int]]:
+        regions = self._insert_renamed(
+            connection, schema.region, found.regions, content, new, keeps
+        )
+        captions = self._insert_renamed(
+            connection, schema.caption, found.captions, content, new, keeps, region_id=regions
+        )
+        rows, channels = [], []
+        for files, owner, vector in found.embeddings:
+            pipeline = self._by_fingerprint[files.pipeline]
+            if pipeline not in new.values():
+                continue
+            channel = pipeline.channels[Channel(files.space, files.channel.kind)]
+            channels.append(channel.id)
+            rows.append(
+                {
+                    "id": owner["id"],
+                    "content_id": content,
+                    "pipeline_id": pipeline.id,
+                    "channel_id": channel.id,
+                    "region_id": regions.get(owner["region_id"]),
+                    "caption_id": captions.get(owner["caption_id"]),
+                    "vector": vector,
+                }
+            )
+        numbers = self._insert(connection, schema.embedding, rows, keeps=keeps)
+        self.report.regions += len(regions)
+        self.report.captions += len(captions)
+        self.report.embeddings += len(numbers)
+        return list(zip(channels, numbers, strict=True))
+
+    def _insert_renamed(
+        self,
+        connection: Connection,
+        table: Table,
+        rows: Sequence[Row],
+        content: int,
+        new: Mapping[int, StoredPipeline],
+        keeps: bool,
+        **references: Mapping[int, int],
+    ) -> dict[int, int]:
+        """Insert rows of the new pipelines; ids here by the ids of the export."""
+        chosen = [row for row in rows if row["pipeline_id"] in new]
+        renamed = [
+            {
+                **row,
+                "content_id": content,
+                "pipeline_id": new[row["pipeline_id"]].id,
+                **{name: ids.get(row[name]) for name, ids in references.items()},
+            }
+            for row in chosen
+        ]
+        numbers = self._insert(connection, table, renamed, keeps=keeps)
+        return {row["id"]: number for row, number in zip(chosen, numbers, strict=True)}
+
+    def _is_wanted(
+        self, connection: Connection, row: Row, content: int | None, path: bytes
+    ) -> bool:
+        """Whether the home lacks the asset, whose content it has under this id, if any.
+
+        One that it has otherwise is told of.
+        """
+        there = connection.execute(
+            select(_asset.content_id)
+            .join_from(schema.asset, schema.collection)
+            .where(schema.collection.c.name == self._collection(row), _asset.path == path)
+        ).one_or_none()
+        if there is None:
+            return True
+        if there.content_id == content and (content is None) == (row["content_id"] is None):
+            self.report.unchanged += 1
+        else:
+            self.report.conflicts.append((row["uri"], "the home has another photograph there"))
+        return False
+
+    def _path(self, row: Row, sha256: str | None) -> bytes:
+        """Where its file is looked for: an upload's among the home's own originals."""
+        path: bytes = row["path"]
+        if not row["managed"]:
+            return path
+        # Originals lie under their digests, those of failed assets too.
+        return self._place_of(sha256 or os.fsdecode(os.path.basename(path)))
+
+    def _collection(self, row: Row) -> str:
+        return str(self._export.collections[row["collection_id"]]["name"])
+
+    def _write_asset(
+        self,
+        connection: Connection,
+        row: Row,
+        content: int | None,
+        sha256: str | None,
+        events: list[AssetEvent],
+        *,
+        keeps: bool,
+    ) -> int:
+        """Insert an asset with its keywords, tags and fields; its id."""
+        collection = ensure_collection(connection, self._collection(row))
+        path = self._path(row, sha256)
+        values = {
+            **{name: value for name, value in row.items() if name not in _IN_OWN_TABLES},
+            "collection_id": collection,
+            "content_id": content,
+            "path": path,
+            "uri": uri_of_path(path),
+        }
+        if row["external_id"] is not None and _has_external_id(connection, collection, row):
+            values["external_id"] = None
+            self.report.conflicts.append(
+                (
+                    row["uri"],
+                    f"its external id {row['external_id']} belongs to another asset; it came without",
+                )
+            )
+        number = self._insert(connection, schema.asset, [values], keeps=keeps)[0]
+        if row["keywords"]:
+            connection.execute(
+                insert(schema.asset_keyword),
+                [
+                    {"asset_id": number, "position": position, "keyword": word}
+                    for position, word in enumerate(row["keywords"])
+                ],
+            )
+        add_tags(connection, [number], list(dict.fromkeys(row["tags"])))
+        if row["custom"] is not None:
+            write_custom(connection, number, json.loads(row["custom"]))
+        self.report.assets += 1
+        if row["deleted_at"] is None:
+            events.append(AssetEvent(number, collection, "added"))
+        return number
+
+    @staticmethod
+    def _insert(
+        connection: Connection, table: Table, rows: Sequence[Row], *, keeps: bool
+    ) -> list[int]:
+        """Insert rows, under their own ids or new ones; the ids in the order of the rows."""
+        if not rows:
+            return []
+        named = rows if keeps else [{k: v for k, v in row.items() if k != "id"} for row in rows]
+        statement = insert(table).returning(table.c.id, sort_by_parameter_order=True)
+        return [int(number) for number in connection.execute(statement, named).scalars()]
+
+    def _reserve(self, connection: Connection, highest: Mapping[str, int]) -> None:
+        for table, number in highest.items():
+            if not number:
+                continue
+            if self._database.is_sqlite:
+                values = {"name": table, "seq": number}
+                connection.execute(text("DELETE FROM sqlite_sequence WHERE name = :name"), values)
+                connection.execute(
+                    text("INSERT INTO sqlite_sequence (name, seq) VALUES (:name, :seq)"), values
+                )
+            else:
+                connection.execute(
+                    select(func.setval(func.pg_get_serial_sequence(table, "id"), number))
+                )
+
+    def _write_mark(self, connection: Connection) -> None:
+        assert self._mark is not None
+        said = json.dumps({"export": self._mark.export, "through": self._mark.through})
+        connection.execute(
+            update(schema.catalog_info).where(schema.catalog_info.c.key == _MARK).values(value=said)
+        )
+
+    @contextlib.contextmanager
+    def _writing(self) -> Iterator[Connection]:
+        with self._database.writing() as connection:
+            for lease in self._leases:
+                lease.guard(connection)
+            yield connection
+
+
+@contextlib.contextmanager
+def _leases(catalog: Catalog) -> Iterator[list[SqlWriterLease]]:
+    """Be the one who indexes, and the one who reindexes."""
+    with (
+        hold_writer_lease(catalog.database, WRITER) as writer,
+        hold_writer_lease(catalog.database, BUILDER) as builder,
+    ):
+        yield [writer, builder]
+
+
+def _is_new(connection: Connection) -> bool:
+    """Whether nothing was ever in the home, so that no id was given out."""
+    now = moment(connection)
+    rows = select(exists().where(_asset.id > 0), exists().where(_content.id > 0))
+    return not (now.embeddings or now.assets or any(connection.execute(rows).one()))
+
+
+def _has_external_id(connection: Connection, collection: int, row: Row) -> bool:
+    found = exists().where(
+        _asset.collection_id == collection, _asset.external_id == row["external_id"]
+    )
+    return bool(connection.execute(select(found)).scalar_one())
+
+
+def _remember_former(
+    connection: Connection, export: Export, pipelines: Mapping[int, StoredPipeline]
+) -> None:
+    """Keep which pipelines were live before, so that the home can go back to them."""
+    table = schema.pipeline
+    for number, one in export.pipelines.items():
+        if not one.live and one.replaced_at is not None:
+            connection.execute(
+                update(table)
+                .where(table.c.id == pipelines[number].id, table.c.live_since.is_(None))
+                .values(replaced_at=one.replaced_at)
+            )

@@ -1,0 +1,153 @@
+"""Tables as Parquet files and vectors as .npy files, written and read in batches; never a pickle.
+
+pyarrow comes with an extra: nothing else of regard needs it, and its wheel has 50 megabytes.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from types import ModuleType, TracebackType
+from typing import Any, Self
+
+import numpy as np
+import numpy.typing as npt
+
+from regard.core.errors import CannotWork, MissingDependency
+from regard.storage.export.layout import Column
+
+Float16Array = npt.NDArray[np.float16]
+
+_ROWS_AT_ONCE = 4096
+
+
+class TableWriter:
+    """Writes one Parquet file, a row group every few thousand rows."""
+
+    def __init__(self, path: Path, columns: Sequence[Column]) -> None:
+        """Begin the file."""
+        arrow, parquet = load_pyarrow()
+        self._from_rows = arrow.Table.from_pylist
+        self._schema = _schema(arrow, columns)
+        self._writer = parquet.ParquetWriter(path, self._schema, compression="zstd")
+        self._rows: list[Mapping[str, Any]] = []
+        self.count = 0
+
+    def add(self, rows: Sequence[Mapping[str, Any]]) -> None:
+        """Append rows: a value a column."""
+        self._rows += rows
+        self.count += len(rows)
+        if len(self._rows) >= _ROWS_AT_ONCE:
+            self._flush()
+
+    def _flush(self) -> None:
+        self._writer.write_table(self._from_rows(self._rows, schema=self._schema))
+        self._rows = []
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if error is None and self._rows:
+            self._flush()
+        self._writer.close()
+
+
+def read_table(path: Path, columns: Sequence[Column]) -> Iterator[dict[str, Any]]:
+    """The rows of a Parquet file; raises CannotWork when it has other columns, or can't be read."""
+    arrow, parquet = load_pyarrow()
+    try:
+        with parquet.ParquetFile(path) as file:
+            if not file.schema_arrow.equals(_schema(arrow, columns)):
+                raise CannotWork(f"{path} has other columns than an export has")
+            for batch in file.iter_batches(batch_size=_ROWS_AT_ONCE):
+                rows: list[dict[str, Any]] = batch.to_pylist()
+                yield from rows
+    except (arrow.ArrowException, OSError, ValueError, OverflowError) as error:
+        raise CannotWork(f"{path} is damaged, or no Parquet file") from error
+
+
+class VectorWriter:
+    """Writes `count` vectors of `dimension` little-endian float16 numbers into one .npy file."""
+
+    def __init__(self, path: Path, count: int, dimension: int) -> None:
+        """Begin the file with its header, which tells the shape."""
+        self._file = open(path, "wb")  # noqa: SIM115 - closed on exit
+        self._left, self._width = count, 2 * dimension
+        header = {"descr": "<f2", "fortran_order": False, "shape": (count, dimension)}
+        np.lib.format.write_array_header_1_0(self._file, header)
+
+    def add(self, rows: Sequence[bytes]) -> None:
+        """Append vectors as the catalog holds them; raises CannotWork for a damaged one."""
+        if any(len(row) != self._width for row in rows):
+            raise CannotWork(
+                "the catalog holds damaged vectors", remedy="see them with: regard verify"
+            )
+        self._file.write(b"".join(rows))
+        self._left -= len(rows)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._file.close()
+        if error is None and self._left:
+            raise RuntimeError(f"{self._left} vectors are missing")
+
+
+def open_vectors(path: Path, dimension: int) -> Float16Array:
+    """The vectors of a file, (n, dimension), mapped and not read; raises CannotWork for another form."""
+    try:
+        vectors = np.load(path, mmap_mode="r", allow_pickle=False)
+    except (OSError, ValueError, EOFError) as error:
+        raise CannotWork(f"{path} is damaged, or no .npy file of numbers") from error
+    if not isinstance(vectors, np.ndarray) or vectors.dtype != np.dtype("<f2"):
+        raise CannotWork(f"{path} does not hold float16 numbers")
+    if vectors.ndim != 2 or vectors.shape[1] != dimension or not vectors.flags.c_contiguous:
+        raise CannotWork(f"{path} does not hold rows of {dimension} numbers")
+    return vectors
+
+
+def load_pyarrow() -> tuple[ModuleType, ModuleType]:
+    """`pyarrow` and `pyarrow.parquet`; raises MissingDependency where they are not installed."""
+    try:
+        return importlib.import_module("pyarrow"), importlib.import_module("pyarrow.parquet")
+    except ModuleNotFoundError as error:
+        if error.name != "pyarrow":
+            raise
+        raise MissingDependency(
+            "exports are Parquet files, for which pyarrow is not installed",
+            remedy="run: pip install 'regard[export]'",
+        ) from error
+
+
+def _schema(arrow: Any, columns: Sequence[Column]) -> Any:
+    types = {
+        "int16": arrow.int16(),
+        "int32": arrow.int32(),
+        "int64": arrow.int64(),
+        "double": arrow.float64(),
+        "bool": arrow.bool_(),
+        "string": arrow.string(),
+        "binary": arrow.binary(),
+        "timestamp": arrow.timestamp("us"),
+        # The name that Parquet gives to the items of a list.
+        "strings": arrow.list_(arrow.field("element", arrow.string(), nullable=False)),
+    }
+    return arrow.schema(
+        [
+            arrow.field(column.name, types[column.type], nullable=column.nullable)
+            for column in columns
+        ]
+    )
