@@ -2,14 +2,26 @@
 
 from __future__ import annotations
 
+from weakref import WeakKeyDictionary
+
 from regard.api.wiring import Library
 from regard.core.errors import CannotWork
 from regard.core.records import Channel, Kind, QueryKind, Target
 from regard.search.same_objects.finder import Colours, ObjectFinder
 from regard.storage.stored_regions import SqlRegions
 
+# A finder keeps its last comparison, which takes seconds.
+_FINDERS: WeakKeyDictionary[Library, ObjectFinder] = WeakKeyDictionary()
 
-def object_finder(library: Library, *, use_colours: bool = True) -> ObjectFinder:
+
+def object_finder(library: Library) -> ObjectFinder:
+    """The library's finder, always the same; raises CannotWork when the profile compares no regions."""
+    if library not in _FINDERS:
+        _FINDERS[library] = new_object_finder(library)
+    return _FINDERS[library]
+
+
+def new_object_finder(library: Library, *, use_colours: bool = True) -> ObjectFinder:
     """A finder over the live pipeline; raises CannotWork when the profile compares no regions."""
     return ObjectFinder(
         SqlRegions(library.catalog, library.pipeline),

@@ -48,6 +48,9 @@ class SameObject:
 class ObjectCatalog(Protocol):
     """The catalog as the search for objects sees it."""
 
+    def moment(self) -> object:
+        """Equal to an earlier one as long as no region, asset or collection has changed since."""
+
     def content_regions(self, chosen: AssetFilter) -> Iterator[ContentRegions]:
         """Contents with an asset that passes the filter, by id, read page by page."""
 

@@ -260,8 +260,9 @@ def fit_logistic(
 ) -> tuple[float, tuple[float, ...]]:
     """Intercept and weights of a logistic regression of `same` (m,) on `signs` (m, k).
 
-    Pairs that are not the same count `weight_of_others` times. By Newton's method on standardised signs with a ridge of 1 on the weights (Hastie, Tibshirani and
-    Friedman 2009, section 4.4). Raises CannotWork when all pairs are alike, or there are none.
+    Pairs that are not the same count `weight_of_others` times. By Newton's method on standardised signs
+    with a ridge of 1 on the weights (Hastie, Tibshirani and Friedman 2009, section 4.4). Raises CannotWork
+    when all pairs are alike, or there are none.
     """
     if not same.any() or same.all():
         raise CannotWork(

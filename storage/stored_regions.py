@@ -18,6 +18,7 @@ from regard.core.same_objects import ContentRegions
 from regard.storage import schema
 from regard.storage.asset_filters import passes
 from regard.storage.catalog import Catalog
+from regard.storage.change_log import Moment, moment
 from regard.storage.pipelines import StoredPipeline
 from regard.storage.vector_bytes import from_bytes
 
@@ -33,6 +34,11 @@ class SqlRegions:
         """Nothing is read yet."""
         self._database = catalog.database
         self._pipeline = pipeline
+
+    def moment(self) -> Moment:
+        """Equal to an earlier one as long as no region, asset or collection has changed since."""
+        with self._database.reading() as connection:
+            return moment(connection)
 
     def content_regions(self, chosen: AssetFilter) -> Iterator[ContentRegions]:
         """Contents with an asset that passes the filter, by id, read page by page."""

@@ -11,7 +11,7 @@ import click
 from regard.api.cli.app import DONE, write_json
 from regard.api.cli.measured_library import measured_library
 from regard.api.cli.options import json_option, offline_option
-from regard.api.same_objects import object_finder
+from regard.api.same_objects import new_object_finder
 from regard.api.wiring import Library
 from regard.core.filters import AssetFilter
 from regard.core.uris import absolute_path
@@ -78,7 +78,7 @@ def objects(
     paths = [labels.path(image.file_name) for image in labels.images]
     with measured_library(paths, profile, home) as (library, collection):
         chosen = AssetFilter(collections=(collection,))
-        finder = object_finder(library, use_colours=not without_colours)
+        finder = new_object_finder(library, use_colours=not without_colours)
         compared = finder.compare(chosen, {})
         assert compared is not None
         identities = _identities(library, labels, chosen)

@@ -5,13 +5,14 @@ photographs in the vector index (`neighbours.py`). Four signs say how likely a p
 (`evidence.py`), and pairs become groups without chains (`grouping.py`).
 
 Time is that of one index search a thing, two to four a photograph, so it grows with the square of the
-library where the index is exact. Memory is about 300 bytes a thing, whatever the dimension of vectors.
+library where the index is exact. Memory is a few kilobytes a thing, whatever the dimension of vectors.
 """
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -24,6 +25,10 @@ from regard.search.same_objects.grouping import Pairs, groups, pairs_of
 from regard.search.same_objects.neighbours import find_neighbours
 from regard.search.same_objects.things import Things, find_things
 
+# Vectors that are read at once.
+_AT_ONCE = 1000
+# Pairs less probable than this count as 0 and are forgotten.
+_UNLIKELY = 0.01
 # Mean signs of a group from which they are worth telling.
 _CLOSE, _MOVED, _SAME_COLOURS = 0.1, 0.7, 2.5
 
@@ -49,33 +54,38 @@ class Compared:
     def same_objects(self, weights: Weights | None = None) -> list[SameObject]:
         """Groups, ordered by their lowest region; `weights` stand in for the fitted ones."""
         probability = probabilities(self.found, weights)
-        pairs = pairs_of(self.found.first, self.found.second, probability)
-        places = {pair: place for place, pair in enumerate(pairs)}
+        likely = np.flatnonzero(probability >= _UNLIKELY)
+        pairs = pairs_of(self.found.first[likely], self.found.second[likely], probability[likely])
+        places = dict(zip(pairs, likely.tolist(), strict=True))
         pictures = self.things.pictures.tolist()
         return [self._object(rows, pairs, places) for rows in groups(pairs, pictures)]
 
     def _object(
         self, rows: Sequence[int], pairs: Pairs, places: Mapping[tuple[int, int], int]
     ) -> SameObject:
+        """`places` are those of the pairs among all candidates."""
         between = [(one, other) for one in rows for other in rows if one < other]
-        means = {
-            row: float(np.mean([pairs.get(pair, 0.0) for pair in between if row in pair]))
-            for row in rows
-        }
-        order = sorted(rows, key=lambda row: (-means[row], row))
+        sums = dict.fromkeys(rows, 0.0)
+        for pair in between:
+            for row in pair:
+                sums[row] += pairs.get(pair, 0.0)
+        means = {row: total / (len(rows) - 1) for row, total in sums.items()}
         signs = self.found.signs[[places[pair] for pair in between if pair in places]].mean(axis=0)
         return SameObject(
             sightings=tuple(
                 Sighting(int(self.things.contents[row]), int(self.things.regions[row]), means[row])
-                for row in order
+                for row in sorted(rows, key=lambda row: (-means[row], row))
             ),
-            certainty=float(np.mean([pairs.get(pair, 0.0) for pair in between])),
+            certainty=sum(means.values()) / len(rows),
             reasons=tuple(_reasons(len(rows), signs.tolist())),
         )
 
 
 class ObjectFinder:
-    """Finds objects over one channel of regions."""
+    """Finds objects over one channel of regions; may be called from several threads.
+
+    The last comparison is kept until something changes, so that the pages of one list cost it once.
+    """
 
     def __init__(
         self,
@@ -91,6 +101,8 @@ class ObjectFinder:
         self._index = index
         self._channel = channel
         self._colours = colours
+        self._comparing = threading.Lock()
+        self._last: tuple[object, Compared] | None = None
 
     def compare(
         self,
@@ -103,22 +115,38 @@ class ObjectFinder:
         `pictures` maps contents that are copies or bursts of one picture to a number they share, that of
         one of them; they count as one photograph, and others as each its own.
         """
-        colours_of = None if self._colours is None else self._colours_of
+        with self._comparing:
+            # Read first: what changes meanwhile makes the next comparison anew.
+            key = (self._catalog.moment(), chosen, dict(pictures))
+            if self._last is not None and self._last[0] == key:
+                return self._last[1]
+            compared = self._compare(chosen, pictures, should_stop)
+            if compared is not None:
+                self._last = (key, compared)
+            return compared
+
+    def _compare(
+        self, chosen: AssetFilter, pictures: Mapping[int, int], should_stop: Callable[[], bool]
+    ) -> Compared | None:
         things = find_things(
-            self._catalog.content_regions(chosen),
-            lambda content: pictures.get(content, content),
-            colours_of,
+            self._catalog.content_regions(chosen), lambda content: pictures.get(content, content)
         )
+        if self._colours is not None:
+            things = replace(things, colours=self._read_colours(self._colours, things))
         neighbours = find_neighbours(
             things, self._catalog, self._owners, self._index, self._channel, chosen, should_stop
         )
         return None if neighbours is None else Compared(things, candidates(things, neighbours))
 
-    def _colours_of(self, regions: Sequence[int]) -> Float32Array:
-        assert self._colours is not None
-        channel = self._colours.channel
-        rows = self._catalog.vectors_of_regions([channel], regions)[channel]
-        return self._colours.of_rows(np.nan_to_num(rows))
+    def _read_colours(self, colours: Colours, things: Things) -> Float32Array:
+        """Colours of all things, (n, c), read some at a time."""
+        found = []
+        for start in range(0, len(things), _AT_ONCE) or (0,):
+            ids = things.regions[start : start + _AT_ONCE].tolist()
+            rows = self._catalog.vectors_of_regions([colours.channel], ids)[colours.channel]
+            # What has gone meanwhile has no neighbours either.
+            found.append(colours.of_rows(np.nan_to_num(rows)))
+        return np.concatenate(found)
 
 
 def _reasons(count: int, signs: Sequence[float]) -> Iterator[str]:
@@ -126,7 +154,7 @@ def _reasons(count: int, signs: Sequence[float]) -> Iterator[str]:
     closeness, objectness, displacement, *colours = signs
     yield f"alike in {count} photographs"
     if closeness >= _CLOSE:
-        yield "closer to each other than to anything else"
+        yield "closer to each other than to what else is like them"
     if objectness > 0:
         yield f"looks more like a thing than {100 * objectness:.0f} % of all regions"
     if colours and colours[0] >= _SAME_COLOURS:

@@ -37,7 +37,7 @@ class Things:
     pictures: Int64Array
     boxes: Float32Array
     objectness: Float32Array
-    colours: Float32Array | None
+    colours: Float32Array | None = None
 
     def __len__(self) -> int:
         return len(self.regions)
@@ -55,27 +55,20 @@ class Things:
 def find_things(
     stored: Iterable[ContentRegions],
     picture_of: Callable[[int], int],
-    colours_of: Callable[[Sequence[int]], Float32Array] | None,
 ) -> Things:
-    """The things of each content.
-
-    `picture_of` gives a content the number of its picture. `colours_of` gives regions, by id, rows (n, c)
-    that are not negative; it is called once a content.
-    """
+    """The things of each content, without colours; `picture_of` gives a content its picture's number."""
     regions: list[int] = []
     contents: list[int] = []
     pictures: list[int] = []
     boxes: list[tuple[float, float, float, float]] = []
     scores: list[float] = []
     all_scores: list[float] = []
-    colours: list[Float32Array] = []
     for content in stored:
         all_scores += [region.score for region in content.regions]
         kept = best_disjoint(content.regions)
         if not kept:
             continue
-        ids = [content.ids[place] for place in kept]
-        regions += ids
+        regions += [content.ids[place] for place in kept]
         contents += [content.content] * len(kept)
         pictures += [picture_of(content.content)] * len(kept)
         for place in kept:
@@ -89,8 +82,6 @@ def find_things(
                 )
             )
             scores.append(content.regions[place].score)
-        if colours_of is not None:
-            colours.append(colours_of(ids))
     ranked = np.sort(np.asarray(all_scores, dtype=np.float64))
     below = np.searchsorted(ranked, np.asarray(scores, dtype=np.float64))
     return Things(
@@ -99,7 +90,6 @@ def find_things(
         pictures=np.asarray(pictures, dtype=np.int64),
         boxes=np.asarray(boxes, dtype=np.float32).reshape(-1, 4),
         objectness=(below / max(len(ranked), 1)).astype(np.float32),
-        colours=np.concatenate(colours) if colours else None,
     )
 
 

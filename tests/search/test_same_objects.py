@@ -81,6 +81,9 @@ class Shelf:
         assert compared is not None
         return compared.same_objects()
 
+    def moment(self) -> object:
+        return len(self.contents)
+
     def content_regions(self, _chosen: AssetFilter) -> Iterator[ContentRegions]:
         return iter(self.contents)
 
@@ -88,7 +91,13 @@ class Shelf:
         self, channels: Collection[Channel], regions: Sequence[int]
     ) -> Mapping[Channel, Float32Array]:
         of = {CHANNEL: self.rows, COLOURS: self.colours}
-        return {channel: np.stack([of[channel][one] for one in regions]) for channel in channels}
+        width = {CHANNEL: DIMENSION, COLOURS: 11}
+        return {
+            channel: np.asarray([of[channel][one] for one in regions], dtype=np.float32).reshape(
+                -1, width[channel]
+            )
+            for channel in channels
+        }
 
     def owners(self, embeddings: Int64Array) -> Owners:
         contents = [self.content_of.get(one, 0) for one in embeddings.tolist()]
@@ -205,6 +214,21 @@ def test_a_search_that_is_stopped_finds_nothing() -> None:
     assert finder.compare(EVERYTHING, {}, lambda: True) is None
 
 
+def test_a_comparison_is_kept_until_something_changes() -> None:
+    shelf, _ = a_library([0.9, 0.95])
+    finder = ObjectFinder(shelf, shelf, shelf, CHANNEL)  # type: ignore[arg-type]
+    first = finder.compare(EVERYTHING, {})
+    assert finder.compare(EVERYTHING, {}) is first
+    assert finder.compare(EVERYTHING, {1: 2}) is not first
+    second = finder.compare(EVERYTHING, {})
+    shelf.photograph((7, PLACES[1], 0.9), *shelf.background(41))
+    third = finder.compare(EVERYTHING, {})
+    assert third is not second
+    assert third is not None
+    assert first is not None
+    assert len(third.same_objects()[0].sightings) == len(first.same_objects()[0].sightings) + 1
+
+
 def test_where_many_parts_are_nearer_the_index_is_asked_for_more() -> None:
     shelf, with_cup = a_library([0.9, 0.95])
     one = shelf.rows[1]
@@ -255,7 +279,7 @@ def test_objectness_is_the_share_of_all_regions_that_score_lower() -> None:
         ContentRegions(1, SIDE, SIDE, (1, 2), (region(PLACES[0], 5.0), region(place, 1.0))),
         ContentRegions(2, SIDE, SIDE, (3, 4), (region(PLACES[0], 2.0), region(PLACES[8], 9.0))),
     ]
-    things = find_things(stored, lambda content: content, None)
+    things = find_things(stored, lambda content: content)
     assert things.regions.tolist() == [1, 4, 3]
     assert things.objectness.tolist() == [0.5, 0.75, 0.25]
     assert things.boxes[1].tolist() == pytest.approx([0.7, 0.7, 1.0, 1.0])
