@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import random
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -142,9 +142,14 @@ def vector_of(home: TwoSpaces, query: PlainQuery, space: str) -> Float32Array:
 
 
 def by_definition(
-    home: TwoSpaces, terms: Sequence[Term], target: Target
+    home: TwoSpaces, terms: Sequence[Term], target: Target, passing: Collection[int] | None = None
 ) -> list[tuple[int, int, float]]:
-    """(asset, region or 0, score) of every hit: sums, rankings and fusion written out."""
+    """(asset, region or 0, score) of every hit: sums, rankings and fusion written out.
+
+    `passing` are the assets that may be found, None for all.
+    """
+    may_pass = set(home.asset if passing is None else passing)
+    contents = {home.asset[number].content for number in may_pass}
     total = sum(term.weight for term in terms if not term.negative)
     channels = dict.fromkeys(
         weighted.channel for term in terms for weighted in ROUTES[kind_of(term.query), target]
@@ -174,13 +179,13 @@ def by_definition(
         for number, vector in best:
             content, region = home.owner[number]
             item = content if target is Target.IMAGE else region
-            if item not in found:
+            if content in contents and item not in found:
                 found[item] = float(vector @ query)
                 if region:
                     shown.setdefault(item, region)
-        top, last = max(found.values()), min(found.values())
+        top, last = max(found.values(), default=0.0), min(found.values(), default=0.0)
         for item, cosine in found.items():
-            share = 0.1 + 0.9 * (cosine - last) / (top - last)
+            share = 0.1 + 0.9 * (cosine - last) / (top - last) if top > last else 1.0
             scores[item] = scores.get(item, 0.0) + weight * share
     likes = [term.query.reference for term in terms if isinstance(term.query, LikeQuery)]
     hits = []
@@ -191,7 +196,7 @@ def by_definition(
             own = {home.region[region].content for region in own}
         for asset in home.asset.values():
             is_itself = Reference(asset.id, False) in likes or item in own
-            if asset.content == content and not is_itself:
+            if asset.content == content and asset.id in may_pass and not is_itself:
                 hits.append((asset.id, shown.get(item, 0), score))
     return hits
 
