@@ -162,6 +162,8 @@ class Words:
     def __post_init__(self) -> None:
         if not self.words or (len(self.words) > 1 and not self.exact):
             raise ValueError("one word, or several that are exact")
+        if not all(word.isalnum() for word in self.words):
+            raise ValueError("words are letters and digits")
 
 
 @dataclass(frozen=True, slots=True, eq=False)

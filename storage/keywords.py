@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import functools
 import threading
+import unicodedata
 from collections import OrderedDict
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -37,7 +38,7 @@ from sqlalchemy import (
     table,
     union_all,
 )
-from sqlalchemy.exc import DatabaseError
+from sqlalchemy.exc import DatabaseError, OperationalError
 
 from regard.core.catalog import WORD_FIELDS, Occurrences, WordField, Words
 from regard.core.filters import AssetFilter
@@ -107,10 +108,13 @@ class SqlKeywordSearch:
         return Occurrences(found[:, 0], found[:, 1], found[:, 2], found[:, 3], total)
 
     def _query(self, asked: Words) -> str:
-        """All the words, wherever they stand."""
+        """A word in its forms, or all the words wherever they stand, as the database reads queries."""
         if self._database.is_sqlite:
-            return " ".join(f'"{word}"' for word in asked.words)
-        return " ".join(asked.words)
+            quoted = [f'"{word}"' for word in _forms(asked)]
+            return (" AND " if asked.exact else " OR ").join(quoted)
+        # As `regard_folded` leaves texts.
+        plain = [unicodedata.normalize("NFD", folded(word)) for word in _forms(asked)]
+        return (" & " if asked.exact else " | ").join(plain)
 
 
 class _Totals:
@@ -123,7 +127,7 @@ class _Totals:
     def of(self, connection: Connection, chosen: AssetFilter) -> int:
         if chosen.is_everything:
             # At hand at any size; too many by those that were deleted, which changes no order much.
-            last = connection.execute(_LAST_CONTENT).scalar_one()
+            last: Any = connection.execute(_LAST_CONTENT).scalar_one()
             return int(last or 0)
         version = assets_version(connection)
         with self._lock:
@@ -131,7 +135,7 @@ class _Totals:
             if kept is not None and kept[0] == version:
                 self._kept.move_to_end(chosen)
                 return kept[1]
-        total = int(connection.execute(_count_of(chosen)).scalar_one())
+        total: int = connection.execute(_count_of(chosen)).scalar_one()
         with self._lock:
             self._kept[chosen] = (version, total)
             self._kept.move_to_end(chosen)
@@ -143,7 +147,7 @@ class _Totals:
 _LAST_CONTENT = select(func.max(_content.id))
 
 
-def _count_of(chosen: AssetFilter) -> Select[tuple[int]]:
+def _count_of(chosen: AssetFilter) -> Select[Any]:
     return (
         select(func.count(distinct(_asset.content_id)))
         .join_from(schema.asset, schema.content, _content.id == _asset.content_id)
@@ -240,8 +244,18 @@ def _holding(
     if is_sqlite:
         index = table(f"{of}_words", column("rowid"))
         return index, literal_column(index.name).op("MATCH", is_comparison=True)(wanted)
-    query = func.plainto_tsquery(literal_column("'regard'::regconfig"), func.regard_folded(wanted))
+    query = func.to_tsquery(literal_column("'regard'::regconfig"), wanted)
     return None, func.regard_words(text).op("@@", is_comparison=True)(query)
+
+
+def _forms(asked: Words) -> tuple[str, ...]:
+    """The words, and of a single one the plural or singular that stemmers miss: bus and buses."""
+    word = asked.words[0]
+    if asked.exact or word.endswith("ss"):
+        return asked.words
+    if word.endswith("ses"):
+        return word, word[:-2]
+    return (word, f"{word}es") if word.endswith("s") else (word,)
 
 
 def _stands_in(asked: Words, text: str) -> bool:
@@ -291,10 +305,11 @@ def rebuild_keywords(database: Database) -> int:
 
 def _verify_fts5(database: Database) -> Iterator[Finding]:
     for what, check in _CHECKS.items():
-        try:
-            with database.engine.connect() as connection:
+        with database.writing() as connection:
+            try:
                 connection.exec_driver_sql(check)
-        except DatabaseError:
-            yield Finding(
-                f"the indexed words of {what} are not those of their texts", in_index=True
-            )
+            except OperationalError:  # as when another process writes for too long
+                raise
+            except DatabaseError:
+                message = f"the indexed words of {what} are not those of their texts"
+                yield Finding(message, in_index=True)

@@ -16,6 +16,7 @@ from regard.api.wiring import Library, open_library
 from regard.core.settings import Settings
 from regard.core.uris import uri_of_path
 from regard.storage.channel_indexes import ChannelIndexes
+from regard.storage.keywords import rebuild_keywords, verify_keywords
 from regard.storage.overview import read_overview
 from regard.storage.pipeline_overview import read_pipelines
 from regard.storage.verification import verify_catalog
@@ -80,6 +81,7 @@ def verify(home: Path | None, as_json: bool) -> int:
         findings = [
             *verify_catalog(library.catalog, library.pipeline),
             *(finding for indexes in _all_indexes(library) for finding in indexes.verify()),
+            *verify_keywords(library.catalog.database),
         ]
     if as_json:
         document = {"agrees": not findings, "findings": [f.message for f in findings]}
@@ -95,12 +97,13 @@ def verify(home: Path | None, as_json: bool) -> int:
 @click.command()
 @home_option
 def rebuild(home: Path | None) -> int:
-    """Make the vector indexes anew from the catalog; no photograph is read.
+    """Make the vector indexes and the keyword index anew from the catalog; no photograph is read.
 
     \b
     Example: regard rebuild
     """
     with open_library(Settings.resolve(home)) as library:
+        rebuild_keywords(library.catalog.database)
         count = rows = 0
         for indexes in _all_indexes(library):
             indexes.rebuild()

@@ -68,9 +68,10 @@ _POSTGRES_FOLDED = r"""
 CREATE FUNCTION regard_folded(words text) RETURNS text
 LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE AS $$
 SELECT regexp_replace(
-    regexp_replace(normalize(lower(left(words, 20000)), NFD), '[\u0300-\u036f]', '', 'g'),
+    regexp_replace(normalize(lower(left(words, 20000) {collate}), NFD), '[\u0300-\u036f]', '', 'g'),
     '[\u0001-\u002f\u003a-\u0040\u005b-\u0060\u007b-\u00a9\u00ab-\u00b1\u00b4\u00b6-\u00b8\u00bb\u00bf\u00d7\u00f7'
-    '\u2000-\u206f\u3000-\u3003\u3008-\u3020]+', ' ', 'g')
+    '\u2000-\u206f\u20a0-\u20cf\u2190-\u245f\u2500-\u2775\u2794-\u2bff\u3000-\u3003\u3008-\u3020'
+    '\uff01-\uff0f\uff1a-\uff20\U0001f000-\U0001faff]+', ' ', 'g')
 $$
 """
 _POSTGRES_WORDS = """
@@ -169,7 +170,7 @@ def _upgrade_postgresql() -> None:
         "ALTER TEXT SEARCH CONFIGURATION regard ADD MAPPING FOR "
         "asciiword, word, numword, int, uint, float, sfloat WITH regard_stem"
     )
-    _run(_POSTGRES_FOLDED)
+    _run(_POSTGRES_FOLDED.format(collate=_collation()))
     _run(_POSTGRES_WORDS)
     _run("CREATE INDEX asset_text_words ON asset_text USING gin (regard_words(text))")
     _run("CREATE INDEX caption_words ON caption USING gin (regard_words(text))")
@@ -195,6 +196,18 @@ def _upgrade_postgresql() -> None:
         "CREATE TRIGGER asset_tagged AFTER INSERT OR UPDATE OR DELETE ON asset_tag "
         "FOR EACH ROW EXECUTE FUNCTION regard_tag_asset()"
     )
+
+
+def _collation() -> str:
+    """One that knows capitals beyond A to Z, which a database's own may not."""
+    there = op.get_bind().exec_driver_sql(
+        "SELECT collname FROM pg_collation "
+        "WHERE collencoding IN (-1, pg_char_to_encoding(getdatabaseencoding())) "
+        "AND collnamespace = 'pg_catalog'::regnamespace"
+    )
+    names = set(there.scalars())
+    wanted = ("pg_c_utf8", "und-x-icu", "C.utf8")
+    return next((f'COLLATE pg_catalog."{name}"' for name in wanted if name in names), "")
 
 
 def _named(folders: str) -> str:
