@@ -40,6 +40,8 @@ class Searchers:
     url: str
     asks: Sequence[Ask]
     count: int = 4
+    # Seconds between an answer and the next question.
+    pause: float = 0.0
     told: list[list[Told]] = field(default_factory=list)
     failures: list[Exception] = field(default_factory=list)
 
@@ -74,8 +76,31 @@ class Searchers:
         with Client(self.url) as client:
             while not self._stop.is_set():
                 for question, ask in enumerate(self.asks):
+                    time.sleep(self.pause)
                     asked = time.monotonic()
                     try:
                         told.append(Told.of(asked, question, ask(client)))
                     except Exception as error:  # noqa: BLE001 - whatever it is, it is one
                         self.failures.append(error)
+
+
+def answers_as_wholes(searchers: Searchers, wholes: Sequence[Sequence[Told]]) -> None:
+    """Each answer is one of those that a home at rest gives, and no client is led back to a former one.
+
+    `wholes` holds what a server at rest says to each question, in the order of its pipelines.
+    """
+    assert not searchers.failures, searchers.failures[0]
+    for told in searchers.told:
+        seen = []
+        for answer in told:
+            assert answer.hits
+            whole = [
+                number
+                for number, of_home in enumerate(wholes)
+                if of_home[answer.question].hits == answer.hits
+                and of_home[answer.question].spaces == answer.spaces
+            ]
+            assert len(whole) == 1, answer
+            seen += whole
+        assert seen == sorted(seen)
+        assert set(seen) == set(range(len(wholes)))

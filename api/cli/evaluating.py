@@ -11,14 +11,15 @@ from typing import Any, Protocol, TypeVar
 import click
 
 from regard.api.cli.app import DONE, write_json
+from regard.api.cli.comparing import compare, text_searcher
 from regard.api.cli.evaluating_duplicates import duplicates
+from regard.api.cli.evaluating_relevance import relevance
 from regard.api.cli.measured_library import measured_library
 from regard.api.cli.objects import objects
 from regard.api.cli.options import json_option, offline_option
 from regard.api.cli.segmenting import segmentation
 from regard.api.wiring import Library
 from regard.core.decoding import decode_file
-from regard.core.filters import AssetFilter
 from regard.core.records import Float32Array, Image, Kind, QueryKind, Routes, Target
 from regard.core.uris import absolute_path
 from regard.evaluation.captions import WrittenCaption, evaluate_captions
@@ -29,8 +30,7 @@ from regard.evaluation.failures import (
 )
 from regard.evaluation.labels import LabelledSet, read_labels
 from regard.evaluation.regions import evaluate_regions
-from regard.evaluation.retrieval import Answer, Searcher, evaluate_retrieval
-from regard.search.answers import Scope, TextQuery
+from regard.evaluation.retrieval import Searcher, evaluate_retrieval
 from regard.storage.stored_analyses import StoredAnalysis, read_analyses
 
 _Function = TypeVar("_Function", bound=Callable[..., Any])
@@ -55,21 +55,7 @@ class _Subject:
     def searcher(self, without: Kind | None = None) -> Searcher:
         """Text search over the labelled photographs, perhaps without one kind of channel."""
         routes = _without(self.library.profile.routes, without)
-        engine = self.library.engine(routes)
-        names = self._names()
-
-        def search(texts: Sequence[str], target: Target, limit: int) -> Sequence[Sequence[Answer]]:
-            scope = Scope(target, limit, AssetFilter(collections=(self.collection,)))
-            answers = engine.search_texts([TextQuery(text) for text in texts], scope)
-            return [
-                [
-                    Answer(names[hit.asset.path], None if hit.region is None else hit.region.box)
-                    for hit in answer.hits
-                ]
-                for answer in answers
-            ]
-
-        return search
+        return text_searcher(self.library.engine(routes), self.labels, self.collection)
 
     def analyses(self) -> Iterator[tuple[str, StoredAnalysis]]:
         """What is stored about each labelled photograph, by its file name."""
@@ -201,6 +187,8 @@ def captions(**options: Any) -> int:
 evaluate.add_command(segmentation)
 evaluate.add_command(objects)
 evaluate.add_command(duplicates)
+evaluate.add_command(relevance)
+evaluate.add_command(compare)
 
 
 @contextmanager

@@ -11,7 +11,7 @@ from pathlib import Path
 import psutil
 import pytest
 from made_library import regard
-from made_searchers import Ask, Searchers, Told
+from made_searchers import Ask, Searchers, Told, answers_as_wholes
 from made_service import Served, png, refused
 
 from regard.api.client import Client
@@ -83,7 +83,7 @@ def test_searches_go_on_whatever_is_killed(filled: Served) -> None:
     assert job.report is not None
     assert job.report["failed"] == 0
     assert job.done == job.total
-    expect_whole(searchers, [before, after])
+    answers_as_wholes(searchers, [before, after])
     assert states(client) == [("turned", "live", PHOTOS), ("fake", "kept", PHOTOS)]
     expect_agreement(filled)
 
@@ -202,25 +202,6 @@ def test_models_are_for_administrators_of_the_whole_home(filled: Served) -> None
 def told_by(client: Client) -> list[Told]:
     """What a server says to each question."""
     return [Told.of(0.0, number, ask(client)) for number, ask in enumerate(ASKS)]
-
-
-def expect_whole(searchers: Searchers, wholes: list[list[Told]]) -> None:
-    """Each answer is one of those that a home at rest gives, and nobody goes back to a former one."""
-    assert not searchers.failures, searchers.failures[0]
-    for told in searchers.told:
-        seen = []
-        for answer in told:
-            assert answer.hits
-            whole = [
-                number
-                for number, of_home in enumerate(wholes)
-                if of_home[answer.question].hits == answer.hits
-                and of_home[answer.question].spaces == answer.spaces
-            ]
-            assert len(whole) == 1, answer
-            seen += whole
-        assert seen == sorted(seen)
-        assert set(seen) == set(range(len(wholes)))
 
 
 def states(client: Client) -> list[tuple[str, str, int]]:
