@@ -33,12 +33,14 @@ from regard.api.http.routers import (
     uploads,
 )
 from regard.api.http.routers import service as service_routes
+from regard.api.http.search_requests import SearchRequest
 from regard.api.http.service import Service
 
 _WEB = Path(__file__).resolve().parent.parent / "web"
 _JSON_BYTES = 1 << 20
 _MULTIPART = ("/v1/assets", "/v1/search")
 _UNKNOWN_ROUTE = "-"
+_CLOSE_SECONDS = 2.0
 
 
 def create_app(service: Service) -> ASGIApp:
@@ -46,8 +48,12 @@ def create_app(service: Service) -> ASGIApp:
 
     @contextlib.asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
-        threading.Thread(target=service.warm_in_background, name="warm", daemon=True).start()
+        background = threading.Thread(target=service.run_in_background, name="models", daemon=True)
+        background.start()
         yield
+        service.close()
+        # Unless it is in the midst of loading models.
+        background.join(_CLOSE_SECONDS)
 
     app = FastAPI(
         title="regard",
@@ -78,7 +84,7 @@ def create_app(service: Service) -> ASGIApp:
     app.include_router(session_router(service.access))
     app.include_router(reference_router(app, service.access))
     install(app)
-    _document(app, search.SearchRequest)
+    _document(app, SearchRequest)
     _build_routes(app)
     # No API route: the page's address carries the page's own state, which is no parameter of the API.
     app.add_route("/", _page, include_in_schema=False)
