@@ -27,12 +27,15 @@ def print_answer(answer: Answer, console: Console | None = None) -> None:
     print_hits(answer.to_json()["hits"], console)
 
 
-def print_hits(hits: Sequence[JsonHit], console: Console | None = None) -> None:
+def print_hits(
+    hits: Sequence[JsonHit], console: Console | None = None, *, is_filtered: bool = False
+) -> None:
     """The same for hits in the documented JSON form, whoever found them."""
     # Piped output has no width of its own; a row should not be folded to an imagined one.
     console = console or Console(width=None if sys.stdout.isatty() else 240)
     if not hits:
-        console.print("nothing is indexed that could match")
+        filtered = "nothing passes the filters"
+        console.print(filtered if is_filtered else "nothing is indexed that could match")
         return
     table = Table(box=None, pad_edge=False, header_style="bold")
     for name in ("#", "score", "id", "photograph", "box", "caption", "found by"):
@@ -40,7 +43,8 @@ def print_hits(hits: Sequence[JsonHit], console: Console | None = None) -> None:
     for hit in hits:
         table.add_row(
             str(hit["rank"]),
-            f"{hit['score']:.4f}",
+            # What no channel found was only listed.
+            f"{hit['score']:.4f}" if hit["channels"] else "",
             _identifier(hit),
             Text(printable(hit["asset"]["uri"])),
             _box(hit),

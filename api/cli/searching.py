@@ -149,7 +149,7 @@ def search(
         elif preview:
             print_pictures(found.hits, found.pictures)
         else:
-            print_hits(found.hits)
+            print_hits(found.hits, is_filtered=bool(wanted.query.conditions))
     return DONE
 
 

@@ -111,6 +111,17 @@ def test_filters_alone_are_a_list_in_pages(library: Library, server: Server) -> 
     assert whole["hits"][:2] == both(library, server, "has:date", "--limit", "2").document["hits"]
 
 
+def test_a_list_for_people(library: Library) -> None:
+    shown = library.run("search", "has:gps")
+    rows = [line.split() for line in shown.out.decode().splitlines()[1:]]
+    # A number, and at once the id: there is no score.
+    assert [(row[0], row[1][0], Path(row[2]).name) for row in rows] == [
+        ("1", "a", "blue.jpg"),
+        ("2", "a", "red.jpg"),
+    ]
+    assert library.run("search", "tag:nowhere").out == b"nothing passes the filters\n"
+
+
 def test_a_plain_text_is_what_it_was(library: Library, server: Server) -> None:
     """Neither the terms nor the answer of a mere text say anything of a language."""
     plain = both(library, server, "a red bus at 10:30").document

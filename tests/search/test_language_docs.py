@@ -20,7 +20,9 @@ from regard.search.language.syntax import (
     WrittenText,
 )
 
-PAGE = (Path(__file__).resolve().parents[2] / "docs" / "query-language.md").read_text("utf-8")
+_REPOSITORY = Path(__file__).resolve().parents[2]
+PAGE = (_REPOSITORY / "docs" / "query-language.md").read_text("utf-8")
+SCRIPT = (_REPOSITORY / "api" / "web" / "js" / "written.js").read_text("utf-8")
 
 
 def section(title: str) -> str:
@@ -58,6 +60,16 @@ def test_examples_of_text_are_one_text(example: str) -> None:
     text = parse_query(example).plain_text
     assert text is not None
     assert text == example.replace("\\", "")
+
+
+def test_the_page_s_examples_are_queries() -> None:
+    shown = re.search(r"EXAMPLES = \[\n(.*?)\n\];", SCRIPT, re.DOTALL)
+    assert shown is not None
+    examples = re.findall(r"""\[(?:"([^"]*)"|'([^']*)'), \"""", shown[1])
+    assert len(examples) == shown[1].count("[") > 10
+    for one, other in examples:
+        query = parse_query(one or other)
+        assert parse_query(print_query(query)) == query
 
 
 def test_examples_say_what_the_page_says_of_them() -> None:

@@ -7,6 +7,7 @@ import { info } from "./session.js";
 import { goAfresh } from "./state.js";
 import { theme, toggleTheme } from "./theme.js";
 import { toastProblem } from "./toast.js";
+import { EXAMPLES } from "./written.js";
 
 const SHORTCUTS = [
   ["/", "Search"], ["Arrow keys", "Move between photos, and from photo to photo in the viewer"], ["Enter", "Open the photo"],
@@ -54,7 +55,9 @@ export function makeMenu(place) {
 function showShortcuts() {
   const dialog = h("dialog", { class: "sheet", "aria-labelledby": "shortcuts-title", data: { testid: "shortcuts" } },
     h("div", { class: "sheet-head" }, h("h2", { id: "shortcuts-title" }, "Keyboard shortcuts"), iconButton("close", "Close", () => dialog.close())),
-    h("dl", { class: "shortcuts" }, SHORTCUTS.map(([key, words]) => [h("dt", {}, h("kbd", {}, key)), h("dd", {}, words)])));
+    h("dl", { class: "shortcuts" }, SHORTCUTS.map(([key, words]) => [h("dt", {}, h("kbd", {}, key)), h("dd", {}, words)])),
+    h("h3", {}, "In the search box"),
+    h("dl", { class: "shortcuts" }, EXAMPLES.map(([query, words]) => [h("dt", {}, h("code", {}, query)), h("dd", {}, words)])));
   dialog.addEventListener("close", () => dialog.remove());
   document.body.append(dialog);
   dialog.showModal();

@@ -3,6 +3,15 @@
 
 import { h } from "./dom.js";
 
+/** Queries for people who never wrote one, and what they find. */
+export const EXAMPLES = [
+  ["a red bus at night", "What the words say"], ['"red bus"', "These words, side by side"], ["-people", "Away from this"],
+  ["sunset^2 beach", "Two texts, of which the first counts twice"], ["taken:2024-05..2024-06", "Of these months"],
+  ["tag:harbour -tag:draft", "With one tag, and without another"], ['camera:"EOS R5"', "By this camera"],
+  ["near:52.5,13.4,10km", "Near this place"], ["path:2024/trip", "In a folder"], ["has:gps", "With a place"],
+  ["width:>=2000", "Large ones"], ["like:a12", "Like a photo, by its id"], ["image:1", "Like the picture that you search by"],
+];
+
 const USUAL = { wanted: 1, unwanted: 0.5 };
 
 /** The place [begin, end] of a part in the page's own string. */
