@@ -6,6 +6,7 @@ import functools
 from collections.abc import Callable, Sequence
 from typing import BinaryIO
 
+from regard.api.same_objects import object_finder
 from regard.api.wiring import Library
 from regard.core.catalog import FileStamp
 from regard.core.decoding import DEFAULT_LIMITS, DecodeLimits
@@ -25,7 +26,11 @@ class LibraryDuplicates:
         """Raises CannotWork when the profile compares no images."""
         self.store = SqlDuplicates(library.catalog, library.pipeline)
         self.finder = DuplicateFinder(
-            self.store, library.search_catalog, library.indexes, image_channel(library)
+            self.store,
+            library.search_catalog,
+            library.indexes,
+            image_channel(library),
+            functools.partial(object_finder, library),
         )
 
     def sign(

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, cast
 
 from regard.api.cli.duplicates import Listed
 from regard.api.cli.options import ChosenServer
 from regard.api.cli.remote import open_client
+from regard.api.client.duplicates import DuplicateKindName
 from regard.api.http.schemas import DuplicateGroupDocument
 from regard.core.duplicates import DuplicateKind
 
@@ -21,7 +22,7 @@ def list_on_server(
     should_stop: Callable[[], bool],
 ) -> Listed | None:
     """All groups, once the server has compared everything; None where it was interrupted."""
-    names = [kind.value for kind in kinds]
+    names = [cast("DuplicateKindName", kind.value) for kind in kinds]
     within = [] if collection is None else [collection]
     groups: list[DuplicateGroupDocument] = []
     with open_client(server) as client:

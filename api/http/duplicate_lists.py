@@ -51,7 +51,7 @@ class DuplicateLists:
         after: tuple[DuplicateKind, Place] | None,
         limit: int,
     ) -> DuplicatePage:
-        """The next groups; raises UsageError for a place that has gone."""
+        """The next groups, after one of a kind among `kinds`; raises UsageError where that has gone."""
         parts = LibraryDuplicates(library)
         if self._comparing.acquire(blocking=False):
             try:
@@ -61,10 +61,8 @@ class DuplicateLists:
         groups: list[DuplicateGroup] = []
         if after is not None:
             # Those before it were shown.
-            kinds = kinds[kinds.index(after[0]) :] if after[0] in kinds else ()
+            kinds = kinds[kinds.index(after[0]) :]
         for kind in kinds:
-            if kind not in parts.finder.kinds:
-                continue
             place = after[1] if after is not None and kind is after[0] else None
             for group in parts.finder.groups(kind, chosen, place):
                 if len(groups) == limit:

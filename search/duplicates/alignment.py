@@ -243,7 +243,8 @@ def _improved(
     # Around the middle, so that scale and shift do not fight.
     ys = (np.arange(rows, dtype=np.float32) + 0.5 - rows / 2)[:, None]
     xs = (np.arange(columns, dtype=np.float32) + 0.5 - columns / 2)[None, :]
-    terms = (across, down, across * xs, down * ys, laid.theirs, np.ones_like(laid.theirs))
+    shades: tuple[Float32Array, ...] = (laid.theirs, np.ones_like(laid.theirs))
+    terms: tuple[Float32Array, ...] = (across, down, across * xs, down * ys, *shades)
     design = np.stack([term[inside] for term in terms], axis=1).astype(np.float64)
     target = ours[inside].astype(np.float64)
     normal = design.T @ design
@@ -283,7 +284,8 @@ def _down(grey: Float32Array, ys: Float32Array) -> Float32Array:
     ys = np.clip(ys, 0, grey.shape[0] - 1)
     lower = np.minimum(ys.astype(np.int64), grey.shape[0] - 2)
     share = (ys - lower).astype(np.float32)[:, None]
-    return grey[lower] * (1 - share) + grey[lower + 1] * share
+    between: Float32Array = grey[lower] * (1 - share) + grey[lower + 1] * share
+    return between
 
 
 def _across(grey: Float32Array, xs: Float32Array) -> Float32Array:
@@ -294,7 +296,8 @@ def _shrink(grey: Float32Array, step: int) -> Float32Array:
     """Means of whole blocks; a remainder at the end is left out."""
     rows, columns = grey.shape[0] // step, grey.shape[1] // step
     blocks = grey[: rows * step, : columns * step].reshape(rows, step, columns, step)
-    return blocks.mean(axis=(1, 3), dtype=np.float32)
+    means: Float32Array = blocks.mean(axis=(1, 3), dtype=np.float32)
+    return means
 
 
 def _resize(grey: Float32Array, size: tuple[int, int]) -> Float32Array:

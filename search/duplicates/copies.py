@@ -17,7 +17,7 @@ import numpy as np
 from regard.core.catalog import ChannelQuery, ChannelSearch, SearchCatalog
 from regard.core.duplicates import CopyPair, DuplicateCatalog
 from regard.core.filters import EVERYTHING
-from regard.core.records import Channel
+from regard.core.records import Channel, Float32Array
 from regard.core.signatures import Signature
 from regard.search.duplicates.alignment import Picture
 from regard.search.duplicates.verification import similarity_of_copies
@@ -121,7 +121,7 @@ def _neighbours(
     index: ChannelSearch,
     owners: SearchCatalog,
     channel: Channel,
-    vectors: dict[int, np.ndarray[tuple[int, ...], np.dtype[np.float32]]],
+    vectors: dict[int, Float32Array],
     contents: Sequence[int],
     count: int,
 ) -> dict[int, list[int]]:
@@ -130,6 +130,6 @@ def _neighbours(
     _, ids = index.search([ChannelQuery(channel, rows, count)], EVERYTHING)[0]
     of = owners.owners(ids.ravel()).contents.reshape(ids.shape)
     return {
-        content: [other for other in dict.fromkeys(row) if other not in {0, content}]
-        for content, row in zip(contents, of.tolist(), strict=True)
+        content: [int(other) for other in dict.fromkeys(row) if other not in {0, content}]
+        for content, row in zip(contents, list(of), strict=True)
     }

@@ -26,6 +26,7 @@ from regard.search.duplicates.bursts import are_separate_exposures, cut, runs
 from regard.search.duplicates.copies import Comparer, compare_contents
 from regard.search.duplicates.grouping import components, stars
 from regard.search.duplicates.keepers import by_preference, choose_keeper
+from regard.search.same_objects.finder import ObjectFinder
 
 START: Place = (0, 0)
 
@@ -36,7 +37,7 @@ FindGroups = Callable[[AssetFilter, Place], Iterator[DuplicateGroup]]
 class DuplicateFinder:
     """Finds duplicates over one channel of whole images; for one thread at a time.
 
-    `objects` finds the groups of the kind `object`.
+    `load_objects` gives what finds objects when the first of them is asked for.
     """
 
     def __init__(
@@ -45,25 +46,20 @@ class DuplicateFinder:
         owners: SearchCatalog,
         index: ChannelSearch,
         channel: Channel,
-        objects: FindGroups | None = None,
+        load_objects: Callable[[], ObjectFinder],
     ) -> None:
         self._catalog = catalog
         self._owners = owners
         self._index = index
         self._channel = channel
+        self._load_objects = load_objects
         self._comparer = Comparer(catalog)
         self._finders: dict[DuplicateKind, FindGroups] = {
             DuplicateKind.EXACT: self._exact,
             DuplicateKind.EDITED: self._edited,
             DuplicateKind.BURST: self._bursts,
+            DuplicateKind.OBJECT: self._objects,
         }
-        if objects is not None:
-            self._finders[DuplicateKind.OBJECT] = objects
-
-    @property
-    def kinds(self) -> tuple[DuplicateKind, ...]:
-        """The kinds that it finds."""
-        return tuple(self._finders)
 
     def waiting(self) -> int:
         """How many contents were not compared yet."""
@@ -91,7 +87,7 @@ class DuplicateFinder:
     ) -> Iterator[DuplicateGroup]:
         """Groups of a kind among the assets that pass the filter, after a place; of two or more each.
 
-        Raises UsageError when the place has gone.
+        Raises UsageError when the place has gone, CannotWork for objects where nothing compares regions.
         """
         for group in self._finders[kind](chosen, START if after is None else after):
             if after is None or group.place > after or group.place[0] != after[0]:
@@ -106,14 +102,14 @@ class DuplicateFinder:
                 yield _group(DuplicateKind.EXACT, (content, 0), members)
 
     def _edited(self, chosen: AssetFilter, start: Place) -> Iterator[DuplicateGroup]:
-        for contents in components(self._catalog.copy_pairs()):
+        pairs = {(pair.first, pair.second): pair for pair in self._catalog.copy_pairs()}
+        for contents in components(pairs.values()):
             if contents[0] < start[0]:
                 continue
             assets = _representatives(self._catalog.records(contents, chosen))
             order = list(assets)
             preferred = [order[place] for place in by_preference(list(assets.values()))]
             exposures = {content: _exposure(asset) for content, asset in assets.items()}
-            self._comparer.prepare(preferred)
 
             def similarity(
                 first: int, second: int, shots: Mapping[int, Exposure | None] = exposures
@@ -121,7 +117,9 @@ class DuplicateFinder:
                 one, other = shots[first], shots[second]
                 if one is not None and other is not None and are_separate_exposures(one, other):
                     return None
-                return self._comparer.similarity(first, second)
+                known = pairs.get((min(first, second), max(first, second)))
+                # Of many copies not all were neighbours.
+                return known.similarity if known else self._comparer.similarity(first, second)
 
             for number, found in enumerate(stars(preferred, similarity)):
                 members = [(assets[content], alike) for content, alike in found.items()]
@@ -144,6 +142,41 @@ class DuplicateFinder:
                 members = [(assets[item], alike) for item, alike in found.items() if item in assets]
                 if len(members) > 1:
                     yield _group(DuplicateKind.BURST, (run[0].asset, number), members)
+
+    def _objects(self, chosen: AssetFilter, start: Place) -> Iterator[DuplicateGroup]:
+        compared = self._load_objects().compare(chosen, self._pictures(chosen))
+        found = [] if compared is None else compared.same_objects()
+        numbered = [(min(seen.region for seen in thing.sightings), thing) for thing in found]
+        for number, thing in sorted(numbered, key=lambda item: item[0]):
+            if number < start[0]:
+                continue
+            assets = _representatives(
+                self._catalog.records([seen.content for seen in thing.sightings], chosen)
+            )
+            members = tuple(
+                Duplicate(assets[seen.content], round(seen.certainty, 4), seen.region)
+                for seen in thing.sightings
+                if seen.content in assets
+            )
+            if len(members) > 1:
+                keeper, _ = choose_keeper([member.asset for member in members])
+                # None of them is too much: what is told is why they belong together.
+                yield DuplicateGroup(
+                    DuplicateKind.OBJECT, (number, 0), members, keeper, thing.reasons
+                )
+
+    def _pictures(self, chosen: AssetFilter) -> dict[int, int]:
+        """Contents that are copies or one burst, and a number that they share: one of them."""
+        numbers = {
+            content: group[0]
+            for group in components(self._catalog.copy_pairs())
+            for content in group
+        }
+        for group in self._bursts(chosen, START):
+            contents = [member.asset.content_id or 0 for member in group.members]
+            first = numbers.get(contents[0], contents[0])
+            numbers.update((content, numbers.get(content, first)) for content in contents)
+        return numbers
 
     def _likeness(self, first: int, second: int) -> float | None:
         ours, theirs = self._comparer.picture(first), self._comparer.picture(second)

@@ -22,6 +22,7 @@ _NAME_OF_A_COPY = re.compile(
     re.IGNORECASE,
 )
 
+
 @dataclass(frozen=True, slots=True)
 class _Rule:
     """The more, the better; `says` tells of the best why."""

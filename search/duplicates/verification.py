@@ -89,7 +89,8 @@ def apply_tone(laid: Overlay) -> Float32Array:
     ours, theirs = laid.ours[laid.inside], laid.theirs[laid.inside]
     edges = np.unique(np.quantile(theirs, np.linspace(0, 1, _TONE_BINS + 1)))
     if len(edges) < 3:
-        return (laid.theirs + (ours.mean() - theirs.mean())).astype(np.float32)
+        moved: Float32Array = (laid.theirs + (ours.mean() - theirs.mean())).astype(np.float32)
+        return moved
     places = np.clip(np.searchsorted(edges, theirs, "right") - 1, 0, len(edges) - 2)
     order = np.argsort(places, kind="stable")
     knots_from, knots_to = [], []
@@ -134,4 +135,5 @@ def _structure(laid: Overlay) -> Float32Array:
     spread_theirs = np.maximum(mean(theirs * theirs) - mean_theirs**2, 0)
     together = mean(ours * theirs) - mean_ours * mean_theirs
     noise = _STRUCTURE_NOISE
-    return (together + noise) / (np.sqrt(spread_ours * spread_theirs) + noise)
+    share: Float32Array = (together + noise) / (np.sqrt(spread_ours * spread_theirs) + noise)
+    return share

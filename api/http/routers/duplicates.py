@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import partial
 from typing import Annotated, Any
 
@@ -52,7 +53,7 @@ async def list_duplicates(
     Each call compares for about a second what was not compared yet; `complete` says whether none is left.
     """
     wanted = [known for known in _KINDS if known in (kind or _DEFAULT_KINDS)]
-    after = None if cursor is None else _read_place(cursor)
+    after = None if cursor is None else _read_place(cursor, wanted)
     work = partial(_answer, service, caller, wanted, collection or [], after, limit)
     return await to_thread.run_sync(work, limiter=service.comparing_threads)
 
@@ -97,8 +98,8 @@ def _write_place(kind: DuplicateKind, place: Place) -> str:
     return write_cursor(_CURSOR, kind.value, *place)
 
 
-def _read_place(cursor: str) -> tuple[DuplicateKind, Place]:
+def _read_place(cursor: str, kinds: Sequence[DuplicateKind]) -> tuple[DuplicateKind, Place]:
     kind, number, ordinal = read_cursor(cursor, _CURSOR, [str, int, int])
-    if kind not in {known.value for known in DuplicateKind} or number < 0 or ordinal < 0:
+    if kind not in {known.value for known in kinds} or number < 0 or ordinal < 0:
         raise UsageError("the cursor is not one of this list", remedy="leave it out to begin anew")
     return DuplicateKind(kind), (number, ordinal)

@@ -1,0 +1,120 @@
+"""`/v1/duplicates`: groups in pages, for those who may see them, without what lies in the trash."""
+
+from __future__ import annotations
+
+import pytest
+from made_pictures import cropped, encoded, scene
+from made_service import Served, Shelf, refused
+
+from regard.api.http.schemas import DuplicateGroupDocument
+
+
+def members(group: DuplicateGroupDocument) -> set[str]:
+    return {member.asset.id for member in group.members}
+
+
+def filled(shelf: Shelf, seed: int) -> dict[str, str]:
+    """A photograph, edited copies of it, one of these twice, and others; ids by name."""
+    whole = scene(seed)
+    worse = encoded(whole, quality=50)
+    folder = shelf.folder(
+        whole=encoded(whole, quality=95),
+        worse=worse,
+        again=worse,
+        cut=encoded(cropped(whole, 0.1, 0.1, 0, 0), quality=85),
+        other=encoded(scene(seed + 1)),
+        another=encoded(scene(seed + 2)),
+    )
+    shelf.bring(folder)
+    return {
+        asset.file_name.removesuffix(".png"): asset.id
+        for asset in shelf.client.assets.iterate(shelf.within)
+    }
+
+
+def test_groups_tell_which_to_keep_and_why(shelf: Shelf) -> None:
+    ids = filled(shelf, 100)
+    exact, edited = shelf.client.duplicates.iterate(collection=[shelf.name])
+    assert (exact.kind, edited.kind) == ("exact", "edited")
+    assert members(exact) == {ids["worse"], ids["again"]}
+    assert members(edited) & {ids["whole"], ids["cut"]} == {ids["whole"], ids["cut"]}
+    # Of twins one alone is among the edited.
+    assert len(members(edited)) == len(members(edited) & set(ids.values())) == 3
+    assert edited.keeper == ids["whole"]
+    assert edited.reasons[0] == "most pixels: 320 × 240"
+    assert all(0.9 < member.similarity <= 1 and not member.region for member in edited.members)
+    only = shelf.client.duplicates.list(["edited"], collection=[shelf.name])
+    assert (only.groups, only.next, only.complete) == ([edited], None, True)
+
+
+def test_the_others_go_into_the_trash_and_out_of_the_list(shelf: Shelf) -> None:
+    ids = filled(shelf, 200)
+    client, within = shelf.client, [shelf.name]
+    groups = list(client.duplicates.iterate(["exact", "edited"], collection=within))
+    others = set.union(*(members(group) - {group.keeper} for group in groups))
+    client.assets.bulk(sorted(others), "delete")
+    assert not list(client.duplicates.iterate(["exact", "edited"], collection=within))
+    # What comes while they lie there is compared with them when they come back.
+    whole = scene(200).resize((300, 225))
+    client.assets.upload(("late.jpg", encoded(whole)), collection=shelf.name)
+    for job in client.jobs.iterate():
+        if job.collection.name == shelf.name:
+            shelf.served.wait(job)
+    client.assets.bulk([ids["cut"]], "restore")
+    [group] = client.duplicates.iterate(["edited"], collection=within)
+    assert len(members(group)) == 3
+    assert {ids["whole"], ids["cut"]} <= members(group)
+
+
+def test_pages_hold_every_group_once(shelf: Shelf) -> None:
+    pictures = {}
+    for seed in range(5):
+        whole = scene(300 + seed)
+        pictures[f"a{seed}"] = encoded(whole, quality=95)
+        pictures[f"b{seed}"] = pictures[f"c{seed}"] = encoded(whole, quality=60)
+    shelf.bring(shelf.folder(**pictures))
+    every = list(shelf.client.duplicates.iterate(collection=[shelf.name]))
+    assert [group.kind for group in every] == ["exact"] * 5 + ["edited"] * 5
+    for size in (1, 2, 3, 5, 10):
+        paged = list(shelf.client.duplicates.iterate(collection=[shelf.name], page=size))
+        assert paged == every
+    page = shelf.client.duplicates.list(collection=[shelf.name], limit=2)
+    rest = shelf.client.duplicates.list(["exact"], collection=[shelf.name], cursor=page.next)
+    assert rest.groups == every[2:5]
+    with refused("validation"):
+        shelf.client.duplicates.list(["edited"], collection=[shelf.name], cursor=page.next)
+
+
+def test_a_bound_key_sees_its_own(served: Served) -> None:
+    mine, theirs = served.shelf(), served.shelf()
+    whole = scene(400)
+    mine.add(encoded(whole, quality=95), encoded(whole, quality=60))
+    theirs.add(encoded(whole, quality=80))
+    client = served.with_key(served.key("read", mine.name))
+    [group] = [g for g in client.duplicates.iterate(["edited"]) if members(g) & set(mine.ids())]
+    assert members(group) == set(mine.ids())
+    with refused("not-found"):
+        client.duplicates.list(collection=[theirs.name])
+    both = [g for g in served.client.duplicates.iterate(["edited"]) if members(g) & set(mine.ids())]
+    assert members(both[0]) == {*mine.ids(), *theirs.ids()}
+
+
+def test_the_same_thing_is_asked_for_by_name(shelf: Shelf) -> None:
+    filled(shelf, 500)
+    for group in shelf.client.duplicates.iterate(["object"], collection=[shelf.name]):
+        assert group.kind == "object"
+        assert all(member.region for member in group.members)
+
+
+@pytest.mark.parametrize(
+    "query",
+    ["kind=similar", "limit=0", "limit=201", "cursor=nonsense", "cursor=WyJhIiwxXQ", "sort=date"],
+)
+def test_what_is_wrong_is_refused(served: Served, query: str) -> None:
+    answer = served.raw().get(f"/v1/duplicates?{query}")
+    assert answer.status_code == 422, answer.text
+
+
+def test_an_unknown_collection_is_not_there(served: Served) -> None:
+    with refused("not-found"):
+        served.client.duplicates.list(collection=["nowhere at all"])
