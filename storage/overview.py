@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from sqlalchemy import Select, Table, func, select
 
@@ -103,7 +104,7 @@ def count_visible(catalog: Catalog, visible: Sequence[str] | None) -> VisibleCou
         )
 
 
-def _count(table: Table, live: StoredPipeline | None) -> Select[tuple[int]]:
+def _count(table: Table, live: StoredPipeline | None) -> Select[Any]:
     counted = select(func.count()).select_from(table)
     if "pipeline_id" not in table.c:
         return counted

@@ -11,6 +11,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
+from typing import Any
 
 from sqlalchemy import Connection, Select, and_, delete, exists, func, insert, select
 
@@ -156,7 +157,7 @@ class SqlReindexing:
         )
         return connection.execute(held).first() is not None
 
-    def _waiting(self, connection: Connection) -> Select[tuple[int, str, int, int]]:
+    def _waiting(self, connection: Connection) -> Select[Any]:
         live = live_pipeline(connection)
         wanted = exists().where(
             schema.analysis.c.content_id == _content.id,
