@@ -23,7 +23,9 @@ from regard.core.records import (
     Region,
     Routes,
     Space,
+    Target,
 )
+from regard.core.relevance import Calibration
 
 
 class Encoder(Protocol):
@@ -100,6 +102,10 @@ class Profile(Protocol):
     @property
     def routes(self) -> Routes:
         """(query kind, target) → the channels a query meets, with their weights."""
+
+    @property
+    def calibrations(self) -> Mapping[Target, Calibration]:
+        """What relevance means for texts, by target; empty where nothing was calibrated."""
 
     @property
     def batch_size(self) -> int:

@@ -126,13 +126,34 @@ class ChannelMatch:
 
 @dataclass(frozen=True, slots=True)
 class Hit:
-    """One answer: an asset, perhaps a region of it, and why it matched."""
+    """One answer: an asset, perhaps a region of it, and why it matched.
+
+    `relevance`: the probability that it is right, None where that can't be told; `evidence`: what it was
+    judged by, None where nothing was judged.
+    """
 
     rank: int
     score: float
     asset: AssetView
     region: RegionView | None
     channels: tuple[ChannelMatch, ...]
+    relevance: float | None = None
+    evidence: Mapping[str, float] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Judgement:
+    """What is to be said of an answer as a whole, whichever of its hits are shown.
+
+    `presence`: the probability that anything right is there, None where that can't be told; `found`:
+    whether it reaches the profile's cut-off, or names and tags that people gave say what was asked.
+    `best`: the highest relevance among the first hits. `evidence`: what presence was judged by.
+    """
+
+    evidence: Mapping[str, float]
+    presence: float | None = None
+    found: bool = True
+    best: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,18 +164,31 @@ class Answer:
     target: Target
     took_ms: float
     hits: tuple[Hit, ...]
+    judgement: Judgement | None = None
 
     @property
     def matched(self) -> bool:
-        """Whether there is any hit."""
-        return bool(self.hits)
+        """Whether anything matches by the profile's cut-off."""
+        return self.matches(None)
 
-    def to_json(self) -> dict[str, Any]:
+    def matches(self, min_relevance: float | None) -> bool:
+        """Whether anything matches; hits are there whether or not.
+
+        By the profile's cut-off, or where `min_relevance` is given by whether one of the first hits is
+        that relevant. Where relevance can't be told any hit is a match.
+        """
+        if not self.hits or self.judgement is None:
+            return bool(self.hits)
+        if min_relevance is None or self.judgement.best is None:
+            return self.judgement.found
+        return self.judgement.best >= min_relevance
+
+    def to_json(self, min_relevance: float | None = None) -> dict[str, Any]:
         """The documented JSON form."""
         return {
             "query": {**_query_json(self.query), "target": self.target.value},
             "took_ms": round(self.took_ms, 1),
-            "matched": self.matched,
+            "matched": self.matches(min_relevance),
             "hits": [_hit_json(hit) for hit in self.hits],
         }
 
@@ -196,7 +230,7 @@ def _hit_json(hit: Hit) -> Mapping[str, Any]:
     return {
         "rank": hit.rank,
         "score": round(hit.score, 6),
-        "relevance": None,
+        "relevance": None if hit.relevance is None else round(hit.relevance, 4),
         "asset": {
             "id": asset_identifier(hit.asset.id),
             "uri": hit.asset.uri,

@@ -11,7 +11,7 @@ of those of any larger limit: pages neither repeat nor drop any.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 
@@ -21,7 +21,6 @@ from regard.core.catalog import (
     ChannelQuery,
     ChannelSearch,
     KeywordSearch,
-    Occurrences,
     Owners,
     SearchCatalog,
 )
@@ -29,10 +28,12 @@ from regard.core.errors import UnanswerableQuery
 from regard.core.machine import usable_cores
 from regard.core.protocols import Profile
 from regard.core.records import Int64Array, Routes, Target, WeightedChannel
+from regard.core.relevance import Calibration
 from regard.search.answers import (
     Answer,
     ComposedQuery,
     Hit,
+    Judgement,
     ListQuery,
     Query,
     Scope,
@@ -58,6 +59,7 @@ from regard.search.ranking import (
     level_for,
     order_of,
 )
+from regard.search.relevance import JUDGED, Background, Judge, backgrounds, fitting
 
 # What is told of each stage of a call ("encode", "index", "fuse", "hydrate"), in seconds.
 Observe = Callable[[str, float], None]
@@ -76,13 +78,15 @@ class SearchEngine:
         routes: Routes | None = None,
         observe: Observe | None = None,
         keywords: KeywordSearch | None = None,
+        calibrations: Mapping[Target, Calibration] | None = None,
     ) -> None:
         """`routes` stand in for the profile's own, to measure what a channel is worth.
 
         `observe` is called once for each stage of a search, and of a batch of texts. Without `keywords` no
-        words are looked up.
+        words are looked up. `calibrations` stand in for the profile's own.
         """
         self._profile = profile
+        self._calibrations = profile.calibrations if calibrations is None else calibrations
         self._routes = profile.routes if routes is None else routes
         self._catalog = catalog
         self._channels = channels
@@ -109,8 +113,8 @@ class SearchEngine:
             self._profile, self._catalog, self._routes, terms, scope.target
         )
         clock.lap("encode")
-        hits = self._hits(asked, words, scope, excluded, clock)[0]
-        return Answer(query, scope.target, self._stop(clock), tuple(hits))
+        found = self._hits(asked, words, scope, excluded, clock, judged=False)[0]
+        return Answer(query, scope.target, self._stop(clock), tuple(found.hits))
 
     def _list(self, scope: Scope) -> tuple[Hit, ...]:
         """The newest photographs that pass the filter; no channel found them, and they have no score."""
@@ -133,11 +137,11 @@ class SearchEngine:
             texts = [query.text for query in batch]
             asked = encode_texts(self._profile, self._routes, texts, scope.target)
             clock.lap("encode")
-            found = self._hits(asked, words, scope, Excluded(), clock)
+            found = self._hits(asked, words, scope, Excluded(), clock, judged=True)
             took = self._stop(clock) / len(batch)
             answers += [
-                Answer(query, scope.target, took, tuple(hits))
-                for query, hits in zip(batch, found, strict=True)
+                Answer(query, scope.target, took, tuple(row.hits), row.judgement)
+                for query, row in zip(batch, found, strict=True)
             ]
         return answers
 
@@ -157,9 +161,7 @@ class SearchEngine:
         words = [[] if found is None else found[1] for found in asked]
         if channel is None or not any(words):
             return None
-        wanted = [[item.words for item in of_query] for of_query in words]
-        future = self._pool.submit(self._keywords.find, wanted, scope.filter)
-        return _LookUp(channel, words, future)
+        return _LookUp(channel, self._pool.submit(_rank_words, self._keywords, words, scope))
 
     def _hits(
         self,
@@ -168,7 +170,9 @@ class SearchEngine:
         scope: Scope,
         excluded: Excluded,
         clock: _Clock,
-    ) -> list[list[Hit]]:
+        *,
+        judged: bool,
+    ) -> list[_Found]:
         """The hits of each row of the vectors; reads deeper until there are as many as wanted.
 
         Only rows that came short are read again: what a query gets does not depend on its neighbours.
@@ -176,22 +180,35 @@ class SearchEngine:
         wanted = scope.offset + scope.limit
         level = level_for(wanted)
         rows = list(range(len(asked[0].vectors)))
-        answers: list[list[Hit]] = [[] for _ in rows]
-        by_words: list[KeywordRanking] | None = None
+        answers = [_Found([]) for _ in rows]
+        against: list[Background] | None = None
         while rows:
             rankings = self._rank(asked, rows, scope, level, clock)
             if words is not None:
-                by_words = by_words or words.rankings(scope)
+                by_words = words.rankings.result()
                 for row, of_row in zip(rows, rankings, strict=True):
                     of_row.append(by_keywords(words.channel, by_words[row], level))
                 clock.lap("index")
+            if judged and against is None:
+                # After a search, which brings the indexes up to the catalog.
+                against = backgrounds(self._channels, asked)
+                clock.lap("fuse")
+            calibration = fitting(self._calibrations.get(scope.target), asked)
             short = []
             for row, of_row in zip(rows, rankings, strict=True):
                 order = order_of(of_row, scope.target, level)
                 clock.lap("fuse")
-                hits, count = self._hydrate(order, of_row, scope, excluded)
+                judge = None
+                if against is not None:
+                    judge = Judge(calibration, asked, against, row, of_row)
+                    # Of the first level alone, which is the same however deep is read.
+                    first = np.flatnonzero(order.levels == 0)[:JUDGED]
+                    shown = Portion(order, first, of_row, scope.target, judge)
+                    judgement = judge.of_answer(shown.relevances)
+                    clock.lap("fuse")
+                hits, count = self._hydrate(order, of_row, scope, excluded, judge)
                 clock.lap("hydrate")
-                answers[row] = hits
+                answers[row] = _Found(hits, None if judge is None else judgement)
                 if count < wanted and not all(ranking.exhausted for ranking in of_row):
                     short.append(row)
             rows = short if level < DEEPEST_LEVEL else []
@@ -249,7 +266,12 @@ class SearchEngine:
         ]
 
     def _hydrate(
-        self, order: Order, rankings: Sequence[Ranking], scope: Scope, excluded: Excluded
+        self,
+        order: Order,
+        rankings: Sequence[Ranking],
+        scope: Scope,
+        excluded: Excluded,
+        judge: Judge | None,
     ) -> tuple[list[Hit], int]:
         """The hits of the page, and how many there are up to its end."""
         kept = np.flatnonzero(~np.isin(order.items, list(excluded.items)))
@@ -260,7 +282,7 @@ class SearchEngine:
         while count < wanted and start < len(kept):
             # Nearly always once: an item gives at least one hit, save what is left out or deleted.
             chosen = kept[start : start + portion]
-            items = Portion(order, chosen, rankings, scope.target)
+            items = Portion(order, chosen, rankings, scope.target, judge)
             views = self._catalog.views(
                 set(items.contents.tolist()), set(items.regions.tolist()) - {0}, scope.filter
             )
@@ -278,15 +300,26 @@ class _LookUp:
     """Words that are being looked up for several queries, and the channel that they count by."""
 
     channel: WeightedChannel
-    words: Sequence[Sequence[WeightedWords]]
-    found: Future[list[Occurrences]]
+    rankings: Future[list[KeywordRanking]]
 
-    def rankings(self, scope: Scope) -> list[KeywordRanking]:
-        """What was found, ranked, for each query; waits for it."""
-        return [
-            rank_words(asked, found, scope.target)
-            for asked, found in zip(self.words, self.found.result(), strict=True)
-        ]
+
+def _rank_words(
+    keywords: KeywordSearch, asked: Sequence[Sequence[WeightedWords]], scope: Scope
+) -> list[KeywordRanking]:
+    """What has the words of each query."""
+    found = keywords.find([[item.words for item in words] for words in asked], scope.filter)
+    return [
+        rank_words(words, occurrences, scope.target)
+        for words, occurrences in zip(asked, found, strict=True)
+    ]
+
+
+@dataclass(frozen=True, slots=True)
+class _Found:
+    """The hits of one query, and what is to be said of its answer."""
+
+    hits: list[Hit]
+    judgement: Judgement | None = None
 
 
 class _Clock:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 
@@ -14,6 +14,7 @@ from regard.search.encoding import Excluded
 from regard.search.fusion import Float64Array
 from regard.search.keywords import word_matches
 from regard.search.ranking import Order, Ranking
+from regard.search.relevance import Judge
 
 
 class Portion:
@@ -24,20 +25,27 @@ class Portion:
     """
 
     def __init__(
-        self, order: Order, chosen: Int64Array, rankings: Sequence[Ranking], target: Target
+        self,
+        order: Order,
+        chosen: Int64Array,
+        rankings: Sequence[Ranking],
+        target: Target,
+        judge: Judge | None = None,
     ) -> None:
-        """`chosen` (m,) are places in the order."""
+        """`chosen` (m,) are places in the order; `judge` tells relevance, if anyone does."""
         items, levels = order.items[chosen], order.levels[chosen]
         self._target = target
         self._scores: list[float] = order.scores[chosen].tolist()
         self._rankings = rankings
         self._places: list[list[int]] = []
         self._points: list[list[float]] = []
+        ranked_at: list[Int64Array] = []
         self.contents = items if target is Target.IMAGE else np.zeros_like(items)
         self.regions = items if target is Target.REGION else np.zeros_like(items)
         for ranking in rankings:
             places = _places(ranking, items, levels, target)
             self._places.append(places.tolist())
+            ranked_at.append(places)
             self._points.append(_points(ranking, places, levels, target).tolist())
             there = places >= 0
             if target is Target.REGION:
@@ -46,6 +54,10 @@ class Portion:
             elif there.any():
                 of_item = np.where(there, ranking.regions[places], 0)
                 self.regions = np.where(self.regions == 0, of_item, self.regions)
+        self._evidence: Sequence[Mapping[str, float]] = ()
+        self.relevances: Sequence[float | None] = [None] * len(items)
+        if judge is not None:
+            self._evidence, self.relevances = judge.of_hits(ranked_at, chosen + 1)
 
     def shown(self, views: Views, excluded: Excluded) -> Iterator[tuple[int, AssetView]]:
         """The hits' places in the portion and their assets, best first."""
@@ -85,6 +97,8 @@ class Portion:
                 )
                 for ranking, at, points in found
             ),
+            relevance=self.relevances[place],
+            evidence=self._evidence[place] if self._evidence else None,
         )
 
 

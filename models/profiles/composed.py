@@ -27,8 +27,10 @@ from regard.core.records import (
     Target,
     WeightedChannel,
 )
+from regard.core.relevance import Calibration
 from regard.models.checkpoints.source import ModelSource, format_bytes
 from regard.models.parts import CaptionerPart, EncoderPart, SegmenterPart, TowerTaker
+from regard.models.profiles.calibration import read_calibrations
 from regard.models.profiles.definition import ProfileDefinition, part_definition
 from regard.models.profiles.kinds import make_part
 
@@ -36,13 +38,20 @@ from regard.models.profiles.kinds import make_part
 class ComposedProfile:
     """See `regard.core.protocols.Profile`. Safe to ask for models from several threads."""
 
-    def __init__(self, name: str, definition: ProfileDefinition, base: Path) -> None:
-        """`base` is the folder that relative paths start from.
+    def __init__(
+        self,
+        name: str,
+        definition: ProfileDefinition,
+        base: Path,
+        calibration_file: Path | None = None,
+    ) -> None:
+        """`base` is the folder that relative paths start from; the calibration's file need not exist.
 
         Raises UsageError for an unknown kind or parameter, before any weights are looked for.
         """
         self.name = name
         self.definition = definition
+        self._calibration_file = calibration_file
         self.batch_size = definition.batch_size
         threads = definition.threads
         self.analyzer_threads = usable_cores() if threads == "cores" else threads
@@ -53,6 +62,11 @@ class ComposedProfile:
         self._loading = threading.RLock()
         self._loaded: dict[str, Any] = {}
         self._loaded_bytes: dict[str, int] = {}
+
+    @cached_property
+    def calibrations(self) -> Mapping[Target, Calibration]:
+        """What was fitted beside the profile's file, if anything; raises UsageError when it is wrong."""
+        return {} if self._calibration_file is None else read_calibrations(self._calibration_file)
 
     @cached_property
     def spaces(self) -> tuple[Space, ...]:

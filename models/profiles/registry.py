@@ -13,6 +13,7 @@ from pathlib import Path
 import platformdirs
 
 from regard.core.errors import UsageError
+from regard.models.profiles.calibration import calibration_file
 from regard.models.profiles.composed import ComposedProfile
 from regard.models.profiles.definition import read_definition
 
@@ -59,7 +60,10 @@ def load_profile(name: str) -> ComposedProfile:
     """The profile of a name or a path; raises UsageError for an unknown or a wrong one."""
     path = profile_file(name)
     return ComposedProfile(
-        str(path) if name.endswith(_SUFFIX) else name, read_definition(path), path.parent
+        str(path) if name.endswith(_SUFFIX) else name,
+        read_definition(path),
+        path.parent,
+        calibration_file(path),
     )
 
 

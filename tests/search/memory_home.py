@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
+from typing import ClassVar
 
 import numpy as np
 
@@ -29,6 +30,7 @@ from regard.core.records import (
     Target,
     WeightedChannel,
 )
+from regard.core.relevance import Calibration
 from regard.search.engine import SearchEngine
 
 IMAGE, REGION, CAPTION = (Channel("s", kind) for kind in (Kind.IMAGE, Kind.REGION, Kind.CAPTION))
@@ -50,6 +52,7 @@ class MemoryHome:
     batch_size = analyzer_threads = 1
     spec = PipelineSpec("memory", (Space("s", DIMENSION),), {})
     space = spec.spaces[0]
+    calibrations: ClassVar[dict[Target, Calibration]] = {}
     takes_texts = True
 
     def __init__(self, seed: int = 0) -> None:
@@ -148,6 +151,10 @@ class MemoryHome:
         self, asked: Sequence[ChannelQuery], _chosen: AssetFilter
     ) -> list[tuple[Float32Array, Int64Array]]:
         return [self._search(query.channel, query.vectors, query.k) for query in asked]
+
+    def sample(self, channel: Channel) -> Float32Array:
+        rows = list(self.rows[channel].values())[:256]
+        return np.stack(rows) if rows else np.zeros((0, DIMENSION), np.float32)
 
     def _search(
         self, channel: Channel, queries: Float32Array, k: int
