@@ -155,7 +155,7 @@ class Manifest:
         try:
             document = json.loads(data)
             form = document.pop("format")
-            if form == FORMAT and isinstance(form, int):
+            if form == FORMAT and type(form) is int:
                 return cls._checked(document)
         except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
             raise CannotWork(

@@ -266,7 +266,7 @@ class _Check:
         self._by_fingerprint = {
             one.spec.fingerprint: number for number, one in export.pipelines.items()
         }
-        # Hashes, to hold a million of them in some 60 megabytes.
+        # Hashes, to hold a million of them in about 100 megabytes.
         self._places: set[int] = set()
 
     @property
@@ -370,6 +370,7 @@ class _Check:
         captions: Mapping[int, int],
     ) -> None:
         rows: dict[int, list[bytes]] = {}
+        described = set()
         for files, owner, vector in found.embeddings:
             pipeline = self._by_fingerprint[files.pipeline]
             region, caption = owner["region_id"], owner["caption_id"]
@@ -382,12 +383,31 @@ class _Check:
                     fits = captions.get(caption) == pipeline and (
                         region is None or regions.get(region) == pipeline
                     )
+            what = pipeline, files.space, files.kind, region, caption
             self._require(
-                fits and pipeline in done and self._ids["embedding"].add(owner["id"]),
+                fits
+                and pipeline in done
+                and what not in described
+                and self._ids["embedding"].add(owner["id"]),
                 files.owners,
                 "one stands twice, or is of no region, caption or analysis",
             )
+            described.add(what)
             rows.setdefault(files.dimension, []).append(vector)
+        self._require(
+            all(
+                (pipeline, space.name, Kind.IMAGE, None, None) in described
+                for pipeline in done
+                for space in self._export.pipelines[pipeline].spec.spaces
+            )
+            and all(
+                (pipeline, space.name, Kind.REGION, region, None) in described
+                for region, pipeline in regions.items()
+                for space in self._export.pipelines[pipeline].spec.spaces
+            ),
+            "embeddings",
+            "a content or a region lacks its vector",
+        )
         for dimension, vectors in rows.items():
             numbers = np.frombuffer(b"".join(vectors), "<f2").reshape(-1, dimension)
             self._require(

@@ -195,6 +195,7 @@ def test_what_other_models_say_stays_theirs(filled: Home, new: Catalog, tmp_path
     check_whole(new, home.folder)
 
 
+@pytest.mark.parametrize("backend", ["sqlite"])
 def test_only_the_collections_that_are_named(filled: Home, new: Catalog, tmp_path: Path) -> None:
     folder = export(filled.catalog, tmp_path / "export", "two")
     found = tables(folder)
@@ -210,6 +211,7 @@ def test_only_the_collections_that_are_named(filled: Home, new: Catalog, tmp_pat
     assert not (tmp_path / "none").exists()
 
 
+@pytest.mark.parametrize("backend", ["sqlite"])
 def test_coco_files_as_other_programs_read_them(
     filled: Home, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -257,6 +259,7 @@ def test_file_names_are_relative_to_the_deepest_folder_of_all(home: Home, tmp_pa
     assert [image["file_name"] for image in written["images"]] == ["r/a.jpg", "rr.jpg"]
 
 
+@pytest.mark.parametrize("backend", ["sqlite"])
 def test_a_home_with_nothing_in_it(home: Home, new: Catalog, tmp_path: Path) -> None:
     report = take(new, export(home.catalog, tmp_path / "export"))
     assert (report.assets, report.contents) == (0, 0)
@@ -265,6 +268,7 @@ def test_a_home_with_nothing_in_it(home: Home, new: Catalog, tmp_path: Path) -> 
     assert live.fingerprint == SPEC.fingerprint
 
 
+@pytest.mark.parametrize("backend", ["sqlite"])
 def test_an_export_is_there_whole_or_not_at_all(
     filled: Home, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -313,6 +317,7 @@ def test_an_export_shows_one_moment(
     assert len(filled.rows(schema.content)) > len(before["contents.parquet"])
 
 
+@pytest.mark.parametrize("backend", ["sqlite"])
 @pytest.mark.parametrize("written", [1, 2])
 def test_an_import_that_was_stopped_carries_on(
     filled: Home, new: Catalog, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, written: int
@@ -356,6 +361,7 @@ def test_an_import_that_was_stopped_carries_on(
     assert keys == {"catalog_uuid"}
 
 
+@pytest.mark.parametrize("backend", ["sqlite"])
 def test_ids_that_were_used_once_are_not_taken_over(
     filled: Home, new: Catalog, tmp_path: Path
 ) -> None:
@@ -370,6 +376,7 @@ def test_ids_that_were_used_once_are_not_taken_over(
     check_whole(new, home.folder)
 
 
+@pytest.mark.parametrize("backend", ["sqlite"])
 def test_nobody_else_may_write_meanwhile(filled: Home, new: Catalog, tmp_path: Path) -> None:
     folder = export(filled.catalog, tmp_path / "export")
     for name in ("writer", "builder"):
@@ -378,6 +385,7 @@ def test_nobody_else_may_write_meanwhile(filled: Home, new: Catalog, tmp_path: P
     assert new.pipelines() == []
 
 
+@pytest.mark.parametrize("backend", ["sqlite"])
 def test_an_external_id_belongs_to_one_asset(filled: Home, new: Catalog, tmp_path: Path) -> None:
     pipeline = new.make_live(SPEC)
     home = Home("", new, pipeline, tmp_path / "h")
@@ -389,6 +397,7 @@ def test_an_external_id_belongs_to_one_asset(filled: Home, new: Catalog, tmp_pat
     assert row.external_id is None
 
 
+@pytest.mark.parametrize("backend", ["sqlite"])
 def test_uploads_are_looked_for_in_the_home_they_came_to(
     filled: Home, new: Catalog, tmp_path: Path
 ) -> None:
