@@ -1,6 +1,6 @@
 """How likely two things are one object: four signs, weighed by logistic regression.
 
-- `closeness`: their cosine above the mean of what each has with its ten nearest things elsewhere
+- `closeness`: their cosine above the mean of what each has with its nearest things elsewhere, ten at most
   (cross-domain similarity local scaling, Conneau et al. 2018, arXiv 1710.04087), in units of how far such
   neighbours commonly are from being identical. A blade of grass is as close to many blades; and what
   recurs in dozens of photographs is more likely the place than an object.
@@ -22,7 +22,9 @@ from regard.search.same_objects.things import Things
 
 SIGNS = ("closeness", "objectness", "displacement", "colours")
 
-_LOCAL = 10
+# Of n things, 0.29 √n nearest ones are looked at. In a small library ten would reach beyond what is like
+# a thing; fewer than six would be all of one object.
+_LOCAL_RATE, _LEAST_LOCAL, _MOST_LOCAL = 0.29, 6, 10
 _SAME_COLOURS = 0.01
 
 
@@ -82,8 +84,10 @@ def probabilities(found: Candidates, weights: Weights | None = None) -> Float32A
 
 def _local_means(neighbours: Neighbours) -> Float32Array:
     """Mean cosine with the nearest things elsewhere, as many as there are; -1 where there is none."""
-    near = neighbours.rows[:, :_LOCAL] >= 0
-    sums = np.where(near, neighbours.similarities[:, :_LOCAL], 0).sum(axis=1, dtype=np.float64)
+    count = round(_LOCAL_RATE * len(neighbours.rows) ** 0.5)
+    nearest = slice(min(max(count, _LEAST_LOCAL), _MOST_LOCAL))
+    near = neighbours.rows[:, nearest] >= 0
+    sums = np.where(near, neighbours.similarities[:, nearest], 0).sum(axis=1, dtype=np.float64)
     counts = near.sum(axis=1)
     return np.where(counts > 0, sums / np.maximum(counts, 1), -1.0)
 
