@@ -10,6 +10,7 @@ library where the index is exact. Memory is a few kilobytes a thing, whatever th
 
 from __future__ import annotations
 
+import math
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -30,7 +31,7 @@ _AT_ONCE = 1000
 # Pairs less probable than this count as 0 and are forgotten.
 _UNLIKELY = 0.01
 # Mean signs of a group from which they are worth telling.
-_CLOSE, _MOVED, _SAME_COLOURS = 0.1, 0.7, 2.5
+_CLOSE, _THING, _MOVED, _SAME_COLOURS = 0.1, 0.5, 0.7, 2.5
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -155,8 +156,8 @@ def _reasons(count: int, signs: Sequence[float]) -> Iterator[str]:
     yield f"alike in {count} photographs"
     if closeness >= _CLOSE:
         yield "closer to each other than to what else is like them"
-    if objectness > 0:
-        yield f"looks more like a thing than {100 * objectness:.0f} % of all regions"
+    if objectness >= _THING:
+        yield f"more like things than {math.floor(100 * objectness)} % of all regions"
     if colours and colours[0] >= _SAME_COLOURS:
         yield "of the same colours"
     if displacement >= _MOVED:
