@@ -78,7 +78,7 @@ class WeightsTable(_Table):
     image: float = Field(default=1.0, ge=0)
     region: float = Field(default=0.5, ge=0)
     caption: float = Field(default=0.25, ge=0)
-    keyword: float = Field(default=1.0, ge=0)
+    keyword: float = Field(default=2.0, ge=0)
 
 
 class ProfileDefinition(_Table):

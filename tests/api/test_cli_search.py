@@ -38,8 +38,9 @@ _HIT = {
 }
 _ASSET = {"id": str, "uri": str, "width": int, "height": int, "caption": (str, type(None))}
 _REGION = {"id": str, "bbox": list, "area": int, "caption": (str, type(None))}
-_VECTOR_CHANNEL = {"space": str, "kind": str, "rank": int, "score": _NUMBER}
-_KEYWORD_CHANNEL = {"kind": str, "rank": int, "score": _NUMBER}
+_RANKED = {"kind": str, "rank": int, "score": _NUMBER, "contribution": _NUMBER}
+_VECTOR_CHANNEL = {"space": str, **_RANKED}
+_KEYWORD_CHANNEL = {**_RANKED, "words": list}
 
 
 def _is(value: dict[str, Any], form: dict[str, Any]) -> None:
@@ -71,6 +72,8 @@ def _check_answer(document: dict[str, Any], query: dict[str, Any], target: str, 
         assert hit["channels"]
         for channel in hit["channels"]:
             _is(channel, _KEYWORD_CHANNEL if channel["kind"] == "keyword" else _VECTOR_CHANNEL)
+        parts = [channel["contribution"] for channel in hit["channels"]]
+        assert sum(parts) == pytest.approx(hit["score"], abs=1e-5)
     scores = [hit["score"] for hit in document["hits"]]
     assert scores == sorted(scores, reverse=True)
     if target == "image":

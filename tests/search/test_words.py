@@ -1,0 +1,349 @@
+"""Words: which ones a query asks for, how what holds them is ranked, and what that does to an answer."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from memory_home import IMAGE, REGION, MemoryHome
+
+from regard.core.catalog import WORD_FIELDS, Occurrences, WordField, Words
+from regard.core.filters import AssetFilter
+from regard.core.records import KEYWORDS, Kind, QueryKind, Routes, Target, WeightedChannel
+from regard.search import ranking
+from regard.search.answers import (
+    Answer,
+    ChannelMatch,
+    ComposedQuery,
+    Hit,
+    LikeQuery,
+    Query,
+    Scope,
+    Term,
+    TextQuery,
+)
+from regard.search.engine import SearchEngine
+from regard.search.identifiers import Reference
+from regard.search.keywords import (
+    FIELD_WEIGHTS,
+    MOST_WORDS,
+    KeywordRanking,
+    WeightedWords,
+    rank_words,
+    words_of,
+)
+
+TITLE, TAG, CAPTION, REGION_CAPTION = (
+    WORD_FIELDS.index(field)
+    for field in (WordField.TITLE, WordField.TAG, WordField.CAPTION, WordField.REGION_CAPTION)
+)
+
+
+class HomeWithWords(MemoryHome):
+    """A home in memory whose contents have texts: (field, text, region or 0)."""
+
+    def __init__(self, seed: int = 0) -> None:
+        super().__init__(seed)
+        self.texts: dict[int, list[tuple[int, str, int]]] = {}
+        self.asked: list[list[list[Words]]] = []
+
+    @property
+    def routes(self) -> Routes:
+        words = WeightedChannel(KEYWORDS, 2.0)
+        return {
+            **super().routes,
+            (QueryKind.TEXT, Target.IMAGE): (
+                WeightedChannel(IMAGE), WeightedChannel(REGION, 0.5), words,
+            ),
+            (QueryKind.TEXT, Target.REGION): (WeightedChannel(REGION), words),
+        }  # fmt: skip
+
+    def find(self, asked: Sequence[Sequence[Words]], _chosen: AssetFilter) -> list[Occurrences]:
+        self.asked.append([list(words) for words in asked])
+        return [self._find(words) for words in asked]
+
+    def _find(self, asked: Sequence[Words]) -> Occurrences:
+        rows = [
+            (place, field, content, region)
+            for place, item in enumerate(asked)
+            for content, texts in self.texts.items()
+            for field, text, region in texts
+            if f" {' '.join(item.words)} " in f" {text} "
+        ]
+        table = np.asarray(rows, np.int64).reshape(-1, 4)
+        return Occurrences(*table.T, total=self.contents)
+
+
+def engine_over(home: HomeWithWords) -> SearchEngine:
+    return SearchEngine(home, home, home, keywords=home)  # type: ignore[arg-type]
+
+
+def search(
+    home: HomeWithWords, query: Query | str, target: Target = Target.IMAGE, limit: int = 10**6
+) -> Answer:
+    asked = TextQuery(query) if isinstance(query, str) else query
+    return engine_over(home).search(asked, Scope(target, limit))
+
+
+def by_words(hit: Hit) -> ChannelMatch | None:
+    return next((match for match in hit.channels if match.channel == KEYWORDS), None)
+
+
+def asked_for(text: str) -> list[str]:
+    return [item.words.words[0] for item in words_of(text)]
+
+
+def occurrences(*rows: tuple[int, int, int, int], total: int = 100) -> Occurrences:
+    table = np.asarray(rows, np.int64).reshape(-1, 4)
+    return Occurrences(*table.T, total=total)
+
+
+def rank(text: str, *rows: tuple[int, int, int, int], **options: object) -> KeywordRanking:
+    return rank_words(words_of(text), occurrences(*rows), options.get("target", Target.IMAGE))  # type: ignore[arg-type]
+
+
+def test_a_text_asks_for_its_telling_words() -> None:
+    assert asked_for("A photograph of the Red Buses, in São Paulo!") == [
+        "red",
+        "buses",
+        "são",
+        "paulo",
+    ]
+    assert asked_for("red RED réd bus") == ["red", "bus"]
+    assert asked_for("IMG_1234-a.jpg") == ["img", "1234", "jpg"]
+    # Words that say nothing are asked for where there are no others.
+    assert asked_for("The Who") == ["the", "who"]
+    assert asked_for(" ?! ") == []
+    assert len(asked_for(" ".join(f"w{n}" for n in range(99)))) == MOST_WORDS
+    assert asked_for("w1 w2 w3")[0] == "w1"
+
+
+def test_a_phrase_asks_for_all_its_words_as_they_stand() -> None:
+    (asked,) = words_of("The Red-bus of old", phrase=True, weight=0.5)
+    assert asked == WeightedWords(Words(("the", "red", "bus", "of", "old"), exact=True), 0.5)
+    assert words_of("?!", phrase=True) == []
+
+
+def test_rare_words_in_good_places_count_more() -> None:
+    common = [(0, TITLE, content, 0) for content in range(1, 31)]
+    found = rank("red egret", *common, (1, TITLE, 50, 0), (1, CAPTION, 51, 0), (1, CAPTION, 1, 0))
+    # Rare in the title; common in the title and rare in a caption; common alone; rare in a caption.
+    order = found.items.tolist()
+    assert order[:3] == [50, 1, 2]
+    assert order[-1] == 51
+    # The best of several places counts, once.
+    twice = rank("egret", (0, TAG, 1, 0), (0, CAPTION, 1, 0), (0, TAG, 2, 0))
+    assert twice.scores[0] == twice.scores[1]
+    assert twice.ranks.tolist() == [1, 1]
+    assert twice.items.tolist() == [1, 2]
+    assert twice.fields.tolist() == [[TAG], [TAG]]
+
+
+def test_the_score_is_that_of_the_definition() -> None:
+    found = rank("red bus", (0, TITLE, 1, 0), (1, CAPTION, 1, 0), (0, TAG, 2, 0))
+    red, bus = math.log(1 + 98.5 / 2.5), math.log(1 + 99.5 / 1.5)
+    expected = [red + bus * FIELD_WEIGHTS[WordField.CAPTION], red]
+    assert found.items.tolist() == [1, 2]
+    assert found.scores.tolist() == pytest.approx(expected)
+    assert found.strengths.tolist() == pytest.approx(
+        [score / (red + bus + 1) for score in expected]
+    )
+    assert 0 < found.strengths.min() <= found.strengths.max() < 1
+
+
+def test_words_that_nearly_everything_has_say_nothing() -> None:
+    everywhere = [(0, TITLE, content, 0) for content in range(1, 91)]
+    assert rank("photos", *everywhere).items.tolist() == []
+    found = rank("red egret", *everywhere, (1, TITLE, 3, 0))
+    assert found.items.tolist() == [3]
+    assert found.fields.tolist() == [[-1, TITLE]]
+
+
+def test_regions_are_ranked_by_their_own_captions() -> None:
+    rows = [(0, REGION_CAPTION, 1, 7), (0, TITLE, 1, 0), (0, REGION_CAPTION, 2, 8)]
+    found = rank("egret", *rows, target=Target.REGION)
+    assert found.items.tolist() == found.regions.tolist() == [7, 8]
+    assert found.contents.tolist() == [1, 2]
+    of_images = rank("egret", *rows)
+    assert of_images.items.tolist() == [1, 2]
+    assert of_images.regions.tolist()[1] == 8
+
+
+def made_home(seed: int, contents: int) -> HomeWithWords:
+    home = HomeWithWords(seed)
+    rng = np.random.default_rng(seed)
+    for _ in range(contents):
+        content = home.add_content(regions=int(rng.integers(0, 3)))
+        regions = [n for n, region in home.region.items() if region.content == content]
+        texts = [(TITLE, " ".join(rng.choice(["red", "bus", "sea", "sun"], 2)), 0)]
+        if regions and rng.random() < 0.5:
+            texts.append((REGION_CAPTION, str(rng.choice(["red", "boat"])), regions[0]))
+        if rng.random() < 0.7:
+            home.texts[content] = texts
+    # Found by words alone: the vector indexes do not know it.
+    home.texts[home.add_content()] = [(TAG, "red", 0)]
+    del home.rows[IMAGE][max(home.rows[IMAGE])]
+    return home
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    seed=st.integers(0, 10**6),
+    contents=st.integers(1, 50),
+    depth=st.integers(1, 12),
+    target=st.sampled_from(list(Target)),
+    limits=st.lists(st.integers(1, 25), min_size=1, max_size=4),
+    text=st.sampled_from(["red", "red bus", "boat on the sea", "nothing known"]),
+)
+def test_pages_are_parts_of_one_answer(
+    seed: int, contents: int, depth: int, target: Target, limits: list[int], text: str
+) -> None:
+    home = made_home(seed, contents)
+    engine = engine_over(home)
+    with pytest.MonkeyPatch.context() as patch:
+        # So shallow that most words stand beyond the first level.
+        patch.setattr(ranking, "DEPTH", depth)
+        whole = list(engine.search(TextQuery(text), Scope(target, 10**6)).hits)
+        paged: list[Hit] = []
+        for turn in range(10**6):
+            scope = Scope(target, limits[turn % len(limits)], offset=len(paged))
+            page = engine.search(TextQuery(text), scope).hits
+            paged += page
+            if len(page) < scope.limit:
+                break
+    assert paged == whole
+    scores = [hit.score for hit in whole]
+    assert scores == sorted(scores, reverse=True)
+    # Words never cost a hit, nor make two of one.
+    without = search_without_words(home, text, target)
+    shown = {(hit.asset.id, hit.region and hit.region.id) for hit in whole}
+    if target is Target.REGION:
+        assert shown == {(hit.asset.id, hit.region and hit.region.id) for hit in without}
+    else:
+        assert {asset for asset, _ in shown} >= {hit.asset.id for hit in without}
+        assert len({asset for asset, _ in shown}) == len(whole)
+    for hit in whole:
+        parts = [match.contribution for match in hit.channels]
+        assert math.fsum(parts) == pytest.approx(hit.score)
+        assert min(parts) >= 0
+
+
+def search_without_words(home: HomeWithWords, text: str, target: Target) -> Sequence[Hit]:
+    engine = SearchEngine(home, home, home)  # type: ignore[arg-type]
+    return engine.search(TextQuery(text), Scope(target, 10**6)).hits
+
+
+@pytest.mark.parametrize("target", list(Target))
+@pytest.mark.parametrize("text", ["xyzzy", "the", "?!"])
+def test_a_text_without_known_words_leaves_the_answer_as_it_was(text: str, target: Target) -> None:
+    home = made_home(3, 30)
+    assert search(home, text, target).hits == search_without_words(home, text, target)
+
+
+def test_what_has_the_words_comes_first_and_says_so() -> None:
+    home = made_home(4, 30)
+    wanted = home.add_content()
+    home.texts[wanted] = [(TITLE, "great egret", 0)]
+    hit = search(home, "a great Egret").hits[0]
+    assert hit.asset.content == wanted
+    match = by_words(hit)
+    assert match is not None
+    assert match.rank == 1
+    assert [(word.text, word.field) for word in match.words] == [
+        ("great", WordField.TITLE), ("egret", WordField.TITLE),
+    ]  # fmt: skip
+    document = search(home, "a great Egret", limit=1).to_json()["hits"][0]
+    words = document["channels"][-1]
+    assert words == {
+        "kind": "keyword",
+        "rank": 1,
+        "score": pytest.approx(match.score, abs=1e-6),
+        "contribution": pytest.approx(match.contribution, abs=1e-6),
+        "words": [{"text": "great", "field": "title"}, {"text": "egret", "field": "title"}],
+    }
+    parts = [channel["contribution"] for channel in document["channels"]]
+    assert sum(parts) == pytest.approx(document["score"], abs=1e-5)
+    assert by_words(search(home, "a great Egret").hits[-1]) is None
+
+
+def test_what_only_words_find_is_found() -> None:
+    home = made_home(5, 10)
+    lost = home.contents
+    hits = {hit.asset.content: hit for hit in search(home, "red").hits}
+    assert [match.channel for match in hits[lost].channels] == [KEYWORDS]
+    assert lost not in {hit.asset.content for hit in search(home, "nothing known").hits}
+
+
+def test_of_terms_only_wanted_texts_ask_for_words() -> None:
+    home = made_home(6, 20)
+    picture = LikeQuery(Reference(1, False))
+    terms = (
+        Term(TextQuery("red bus"), 1.0),
+        Term(TextQuery("on the sea", phrase=True), 0.5),
+        Term(TextQuery("sun"), 0.3, negative=True),
+        Term(picture, 0.5),
+    )
+    found = search(home, ComposedQuery(terms))
+    (asked,) = home.asked.pop()
+    assert asked == [
+        Words(("red",)), Words(("bus",)), Words(("on", "the", "sea"), exact=True),
+    ]  # fmt: skip
+    # The picture's share of the weight is not the words'.
+    most = max(match.contribution for hit in found.hits if (match := by_words(hit)))
+    alone = search(home, ComposedQuery(terms[:3]))
+    most_alone = max(match.contribution for hit in alone.hits if (match := by_words(hit)))
+    assert most == pytest.approx(most_alone * 1.5 / 2.0)
+    home.asked.clear()
+    search(home, picture)
+    search(home, ComposedQuery((Term(picture), Term(TextQuery("red"), negative=True))))
+    assert home.asked == []
+
+
+def test_a_term_counts_by_its_weight() -> None:
+    home = HomeWithWords(7)
+    for content in range(1, 31):
+        home.add_content()
+        home.texts[content] = [(TITLE, "bus" if content <= 3 else "x", 0)]
+    home.texts[30] = [(TITLE, "boat", 0)]
+    heavy, light = Term(TextQuery("bus"), 2.0), Term(TextQuery("boat"), 0.2)
+
+    def points(*terms: Term) -> dict[int, float]:
+        hits = search(home, ComposedQuery(terms)).hits
+        return {hit.asset.content: m.score for hit in hits if (m := by_words(hit)) is not None}
+
+    found = points(heavy, light)
+    assert set(found) == {1, 2, 3, 30}
+    # Rarer, but asked for with a tenth of the weight.
+    assert found[30] < found[1]
+    assert points(light, heavy) == pytest.approx(found)
+
+
+def test_texts_of_a_batch_keep_their_own_words() -> None:
+    home = made_home(8, 20)
+    texts = ["red", "nothing known", "?!", "sea sun"]
+    together = engine_over(home).search_texts([TextQuery(text) for text in texts], Scope(limit=9))
+    assert [len(words) for words in home.asked.pop()] == [1, 2, 0, 2]
+    for text, answer in zip(texts, together, strict=True):
+        alone = search(home, text, limit=9)
+        assert [hit.asset for hit in answer.hits] == [hit.asset for hit in alone.hits]
+        found, expected = (
+            [(match.rank, match.words) for hit in hits if (match := by_words(hit))]
+            for hits in (answer.hits, alone.hits)
+        )
+        assert found == expected
+
+
+def test_a_route_without_words_asks_for_none() -> None:
+    home = made_home(9, 10)
+    routes = {
+        key: tuple(w for w in routed if w.channel.kind is not Kind.KEYWORD)
+        for key, routed in home.routes.items()
+    }
+    engine = SearchEngine(home, home, home, routes, keywords=home)  # type: ignore[arg-type]
+    answer = engine.search(TextQuery("red"), Scope(limit=10**6))
+    assert home.asked == []
+    assert answer.hits == search_without_words(home, "red", Target.IMAGE)
