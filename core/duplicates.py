@@ -106,8 +106,8 @@ class DuplicateCatalog(Protocol):
     def signatures(self, contents: Collection[int]) -> dict[int, Signature]:
         """Signatures by content; those without one are absent."""
 
-    def uncompared(self, channel: Channel, limit: int) -> list[int]:
-        """Contents, by id, with signature, vector and live asset, whose neighbours were not looked at."""
+    def uncompared(self, channel: Channel, after: int, limit: int) -> list[int]:
+        """The next contents by id with signature, vector and live asset that were not compared."""
 
     def count_uncompared(self, channel: Channel) -> int:
         """How many of them there are."""

@@ -33,6 +33,7 @@ from regard.storage import schema
 from regard.storage.asset_filters import camera_name, passes
 from regard.storage.asset_reading import read_records
 from regard.storage.catalog import Catalog
+from regard.storage.change_log import Moment, moment
 from regard.storage.pipelines import StoredPipeline
 from regard.storage.vector_bytes import from_bytes
 
@@ -117,9 +118,14 @@ class SqlDuplicates:
                         found[row.id] = Signature(grey.reshape(shape), row.width, row.height)
         return found
 
-    def uncompared(self, channel: Channel, limit: int) -> list[int]:
-        """Contents, by id, with signature, vector and live asset, whose neighbours were not looked at."""
-        statement = select(_content.id).where(*self._waits(channel))
+    def moment(self) -> Moment:
+        """While it stays the same, so does all that lists are made of, but what is found by comparing."""
+        with self._database.reading() as connection:
+            return moment(connection)
+
+    def uncompared(self, channel: Channel, after: int, limit: int) -> list[int]:
+        """The next contents by id with signature, vector and live asset that were not compared."""
+        statement = select(_content.id).where(_content.id > after, *self._waits(channel))
         with self._database.reading() as connection:
             return list(connection.execute(statement.order_by(_content.id).limit(limit)).scalars())
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, cast
+from typing import Any
 
 from regard.api.cli.duplicates import Listed
 from regard.api.cli.options import ChosenServer
@@ -22,7 +22,7 @@ def list_on_server(
     should_stop: Callable[[], bool],
 ) -> Listed | None:
     """All groups, once the server has compared everything; None where it was interrupted."""
-    names = [cast("DuplicateKindName", kind.value) for kind in kinds]
+    names: list[DuplicateKindName] = [kind.value for kind in kinds]
     within = [] if collection is None else [collection]
     groups: list[DuplicateGroupDocument] = []
     with open_client(server) as client:

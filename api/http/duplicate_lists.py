@@ -16,6 +16,7 @@ from regard.api.wiring import Library
 from regard.core.decoding import DecodeLimits
 from regard.core.duplicates import DuplicateGroup, DuplicateKind, Place
 from regard.core.filters import AssetFilter
+from regard.storage.change_log import Moment
 
 _COMPARING_SECONDS = 1.0
 
@@ -42,6 +43,8 @@ class DuplicateLists:
         self._comparing = threading.Lock()
         # New contents come with signatures: older ones are gone through once.
         self._signed_through = 0
+        # Looking whether something waits goes through the whole catalog: only when it has changed.
+        self._complete_at: tuple[int, Moment] | None = None
 
     def page(
         self,
@@ -53,11 +56,7 @@ class DuplicateLists:
     ) -> DuplicatePage:
         """The next groups, after one of a kind among `kinds`; raises UsageError where that has gone."""
         parts = LibraryDuplicates(library)
-        if self._comparing.acquire(blocking=False):
-            try:
-                self._go_on(parts)
-            finally:
-                self._comparing.release()
+        complete = self._compare(parts, library.pipeline.id)
         groups: list[DuplicateGroup] = []
         if after is not None:
             # Those before it were shown.
@@ -67,9 +66,26 @@ class DuplicateLists:
             for group in parts.finder.groups(kind, chosen, place):
                 if len(groups) == limit:
                     last = groups[-1]
-                    return DuplicatePage(groups, (last.kind, last.place), self._is_complete(parts))
+                    return DuplicatePage(groups, (last.kind, last.place), complete)
                 groups.append(group)
-        return DuplicatePage(groups, None, self._is_complete(parts))
+        return DuplicatePage(groups, None, complete)
+
+    def _compare(self, parts: LibraryDuplicates, pipeline: int) -> bool:
+        """Compare a share of what waits, unless another request does; whether nothing waits."""
+        now = parts.store.moment()
+        if self._complete_at == (pipeline, now):
+            return True
+        if not self._comparing.acquire(blocking=False):
+            return False
+        try:
+            self._go_on(parts)
+            if parts.store.has_unsigned(self._signed_through) or parts.finder.waiting():
+                return False
+            # As of a moment before: what came since changes it.
+            self._complete_at = pipeline, now
+            return True
+        finally:
+            self._comparing.release()
 
     def _go_on(self, parts: LibraryDuplicates) -> None:
         deadline = time.monotonic() + _COMPARING_SECONDS
@@ -84,7 +100,5 @@ class DuplicateLists:
             should_stop=is_over,
         )
         self._signed_through = report.through
-        parts.finder.compare(should_stop=is_over)
-
-    def _is_complete(self, parts: LibraryDuplicates) -> bool:
-        return not parts.store.has_unsigned(self._signed_through) and not parts.finder.waiting()
+        if not is_over():
+            parts.finder.compare(should_stop=is_over)

@@ -239,7 +239,8 @@ def _improved(
     if inside.sum() < inside.size / 4:
         return None
     rows, columns = ours.shape
-    down, across = np.gradient(laid.theirs)
+    gradients: list[Float32Array] = list(np.gradient(laid.theirs))
+    down, across = gradients
     # Around the middle, so that scale and shift do not fight.
     ys = (np.arange(rows, dtype=np.float32) + 0.5 - rows / 2)[:, None]
     xs = (np.arange(columns, dtype=np.float32) + 0.5 - columns / 2)[None, :]

@@ -9,8 +9,9 @@ of them turn out to be copies there may be more, and more are asked for. Signatu
 from __future__ import annotations
 
 import functools
+import itertools
 from collections import OrderedDict
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 
 import numpy as np
 
@@ -69,67 +70,81 @@ class Comparer:
         return None if ours is None or theirs is None else similarity_of_copies(ours, theirs)
 
 
-def compare_contents(
-    catalog: DuplicateCatalog,
-    owners: SearchCatalog,
-    index: ChannelSearch,
-    channel: Channel,
-    comparer: Comparer,
-    *,
-    should_stop: Callable[[], bool] = lambda: False,
-    advance: Callable[[int], None] = lambda done: None,
-) -> bool:
-    """Compare all contents that wait for it with their neighbours, some at a time, each portion kept.
+class NeighbourComparison:
+    """Compares contents with their neighbours in one channel, and keeps what comes of it."""
 
-    Returns whether none waits any more; false where `should_stop` turned true.
-    """
-    while not should_stop():
-        contents = catalog.uncompared(channel, _AT_ONCE)
-        if not contents:
-            return True
-        vectors = catalog.image_vectors(channel, contents)
-        found: dict[tuple[int, int], float] = {}
-        waiting, done = list(contents), []
-        for number, count in enumerate(_NEIGHBOURS):
-            neighbours = _neighbours(index, owners, channel, vectors, waiting, count)
-            more = []
-            for content in waiting:
-                if should_stop():
+    def __init__(
+        self,
+        catalog: DuplicateCatalog,
+        owners: SearchCatalog,
+        index: ChannelSearch,
+        channel: Channel,
+        comparer: Comparer,
+    ) -> None:
+        self._catalog = catalog
+        self._owners = owners
+        self._index = index
+        self._channel = channel
+        self._comparer = comparer
+
+    def run(
+        self, *, should_stop: Callable[[], bool], advance: Callable[[int], None] = lambda done: None
+    ) -> bool:
+        """Compare all contents that wait for it, some at a time, each portion kept.
+
+        Returns whether all were; false where `should_stop` turned true. One at the least is compared, so
+        that whoever has little time each time gets to the end, too.
+        """
+        last = 0
+        while contents := self._catalog.uncompared(self._channel, last, _AT_ONCE):
+            last = contents[-1]
+            vectors = self._catalog.image_vectors(self._channel, contents)
+            # One may have gone meanwhile.
+            contents = [content for content in contents if content in vectors]
+            near = self._neighbours(vectors, contents, _NEIGHBOURS[0]) if contents else {}
+            done: list[int] = []
+            found: list[CopyPair] = []
+            stopped = False
+            for content in contents:
+                copies = self._copies(content, vectors, near[content])
+                found += [
+                    CopyPair(min(content, other), max(content, other), similarity)
+                    for other, similarity in copies.items()
+                ]
+                done.append(content)
+                stopped = should_stop()
+                if stopped:
                     break
-                near = neighbours[content]
-                comparer.prepare([content, *near])
-                copies = 0
-                for other in near:
-                    similarity = comparer.similarity(content, other)
-                    if similarity is not None:
-                        found[min(content, other), max(content, other)] = similarity
-                        copies += 1
-                if copies >= _MOST * (count - 1) and number + 1 < len(_NEIGHBOURS):
-                    more.append(content)
-                else:
-                    done.append(content)
-            waiting = more
-            if not waiting:
+            self._catalog.save_comparisons(done, sorted(set(found)))
+            advance(len(done))
+            if stopped:
+                return False
+        return True
+
+    def _copies(
+        self, content: int, vectors: Mapping[int, Float32Array], near: Sequence[int]
+    ) -> dict[int, float]:
+        """Those of a content's neighbours that are the same picture, and how alike."""
+        copies = self._compared(content, near)
+        for before, count in itertools.pairwise(_NEIGHBOURS):
+            if len(copies) < _MOST * (before - 1):
                 break
-        pairs = [CopyPair(*pair, similarity) for pair, similarity in sorted(found.items())]
-        catalog.save_comparisons(sorted(done), pairs)
-        advance(len(done))
-    return False
+            copies = self._compared(content, self._neighbours(vectors, [content], count)[content])
+        return copies
 
+    def _compared(self, content: int, near: Sequence[int]) -> dict[int, float]:
+        self._comparer.prepare([content, *near])
+        found = {other: self._comparer.similarity(content, other) for other in near}
+        return {other: alike for other, alike in found.items() if alike is not None}
 
-def _neighbours(
-    index: ChannelSearch,
-    owners: SearchCatalog,
-    channel: Channel,
-    vectors: dict[int, Float32Array],
-    contents: Sequence[int],
-    count: int,
-) -> dict[int, list[int]]:
-    """The nearest other contents of each, nearest first, about `count`."""
-    rows = np.stack([vectors[content] for content in contents])
-    _, ids = index.search([ChannelQuery(channel, rows, count)], EVERYTHING)[0]
-    of = owners.owners(ids.ravel()).contents.reshape(ids.shape)
-    return {
-        content: [int(other) for other in dict.fromkeys(row) if other not in {0, content}]
-        for content, row in zip(contents, list(of), strict=True)
-    }
+    def _neighbours(
+        self, vectors: Mapping[int, Float32Array], contents: Sequence[int], count: int
+    ) -> dict[int, list[int]]:
+        """The nearest other contents of each, nearest first, about `count`."""
+        rows = np.stack([vectors[content] for content in contents])
+        _, ids = self._index.search([ChannelQuery(self._channel, rows, count)], EVERYTHING)[0]
+        of = self._owners.owners(ids.ravel()).contents.reshape(ids.shape)
+        return {
+            content: [int(other) for other in dict.fromkeys(row) if other not in {0, content}]
+            for content, row in zip(contents, list(of), strict=True)
+        }

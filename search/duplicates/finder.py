@@ -23,7 +23,7 @@ from regard.core.filters import AssetFilter
 from regard.core.records import Channel
 from regard.search.duplicates.alignment import likeness
 from regard.search.duplicates.bursts import are_separate_exposures, cut, runs
-from regard.search.duplicates.copies import Comparer, compare_contents
+from regard.search.duplicates.copies import Comparer, NeighbourComparison
 from regard.search.duplicates.grouping import components, stars
 from regard.search.duplicates.keepers import by_preference, choose_keeper
 from regard.search.same_objects.finder import ObjectFinder
@@ -49,11 +49,10 @@ class DuplicateFinder:
         load_objects: Callable[[], ObjectFinder],
     ) -> None:
         self._catalog = catalog
-        self._owners = owners
-        self._index = index
         self._channel = channel
         self._load_objects = load_objects
         self._comparer = Comparer(catalog)
+        self._neighbours = NeighbourComparison(catalog, owners, index, channel, self._comparer)
         self._finders: dict[DuplicateKind, FindGroups] = {
             DuplicateKind.EXACT: self._exact,
             DuplicateKind.EDITED: self._edited,
@@ -72,15 +71,7 @@ class DuplicateFinder:
         advance: Callable[[int], None] = lambda done: None,
     ) -> bool:
         """Compare what was not compared yet; whether nothing is left. What is done stays done."""
-        return compare_contents(
-            self._catalog,
-            self._owners,
-            self._index,
-            self._channel,
-            self._comparer,
-            should_stop=should_stop,
-            advance=advance,
-        )
+        return self._neighbours.run(should_stop=should_stop, advance=advance)
 
     def groups(
         self, kind: DuplicateKind, chosen: AssetFilter, after: Place | None = None

@@ -121,7 +121,8 @@ def test_what_was_compared_is_not_compared_again(home: Home, store: SqlDuplicate
     for name in ("a", "bb", "ccc"):
         save(home, f"/{name}.jpg", name)
     ids = sorted(contents(home).values())
-    assert store.uncompared(IMAGE, 2) == ids[:2]
+    assert store.uncompared(IMAGE, 0, 2) == ids[:2]
+    assert store.uncompared(IMAGE, ids[1], 2) == ids[2:]
     vectors = store.image_vectors(IMAGE, ids)
     assert sorted(vectors) == ids
     assert all(abs(np.linalg.norm(vector) - 1) < 0.01 for vector in vectors.values())
@@ -130,7 +131,7 @@ def test_what_was_compared_is_not_compared_again(home: Home, store: SqlDuplicate
     # Another process may have found the same.
     store.save_comparisons(ids[:2], [*pairs, CopyPair(ids[1], 999, 0.9)])
     assert list(store.copy_pairs()) == pairs
-    assert store.uncompared(IMAGE, 10) == ids[2:]
+    assert store.uncompared(IMAGE, 0, 10) == ids[2:]
     assert store.pairs_among(ids) == {(ids[0], ids[1])}
     assert store.pairs_among([ids[1], ids[2]]) == set()
 
@@ -144,7 +145,7 @@ def test_what_comes_out_of_the_trash_is_compared_again(home: Home, store: SqlDup
     editing.trash([row.id])  # type: ignore[attr-defined]
     assert store.count_uncompared(IMAGE) == 0
     editing.restore([row.id])  # type: ignore[attr-defined]
-    assert store.uncompared(IMAGE, 10) == [content]
+    assert store.uncompared(IMAGE, 0, 10) == [content]
 
 
 def test_lists_are_of_what_passes_and_is_not_in_the_trash(home: Home, store: SqlDuplicates) -> None:
