@@ -298,9 +298,6 @@ class ChannelSearch(Protocol):
         all. Raises NotFound for an unknown collection.
         """
 
-    def sample(self, channel: Channel) -> Float32Array:
-        """A random sample of a channel's embeddings, (m, d) with m ≤ 256, the same while the home is."""
-
 
 class KeywordSearch(Protocol):
     """The keyword index, always at the catalog's moment."""

@@ -59,7 +59,7 @@ from regard.search.ranking import (
     level_for,
     order_of,
 )
-from regard.search.relevance import JUDGED, Background, Judge, backgrounds, fitting
+from regard.search.relevance import JUDGED, Judge, concentration, fitting
 
 # What is told of each stage of a call ("encode", "index", "fuse", "hydrate"), in seconds.
 Observe = Callable[[str, float], None]
@@ -181,7 +181,6 @@ class SearchEngine:
         level = level_for(wanted)
         rows = list(range(len(asked[0].vectors)))
         answers = [_Found([]) for _ in rows]
-        against: list[Background] | None = None
         while rows:
             rankings = self._rank(asked, rows, scope, level, clock)
             if words is not None:
@@ -189,18 +188,15 @@ class SearchEngine:
                 for row, of_row in zip(rows, rankings, strict=True):
                     of_row.append(by_keywords(words.channel, by_words[row], level))
                 clock.lap("index")
-            if judged and against is None:
-                # After a search, which brings the indexes up to the catalog.
-                against = backgrounds(self._channels, asked)
-                clock.lap("fuse")
             calibration = fitting(self._calibrations.get(scope.target), asked)
             short = []
             for row, of_row in zip(rows, rankings, strict=True):
                 order = order_of(of_row, scope.target, level)
                 clock.lap("fuse")
-                judge = None
-                if against is not None:
-                    judge = Judge(calibration, asked, against, row, of_row)
+                judge = judgement = None
+                if judged:
+                    known = concentration(asked[0].vectors[row])
+                    judge = Judge(calibration, known, order, of_row)
                     # Of the first level alone, which is the same however deep is read.
                     first = np.flatnonzero(order.levels == 0)[:JUDGED]
                     shown = Portion(order, first, of_row, scope.target, judge)
@@ -208,7 +204,7 @@ class SearchEngine:
                     clock.lap("fuse")
                 hits, count = self._hydrate(order, of_row, scope, excluded, judge)
                 clock.lap("hydrate")
-                answers[row] = _Found(hits, None if judge is None else judgement)
+                answers[row] = _Found(hits, judgement)
                 if count < wanted and not all(ranking.exhausted for ranking in of_row):
                     short.append(row)
             rows = short if level < DEEPEST_LEVEL else []

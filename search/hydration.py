@@ -57,7 +57,10 @@ class Portion:
         self._evidence: Sequence[Mapping[str, float]] = ()
         self.relevances: Sequence[float | None] = [None] * len(items)
         if judge is not None:
-            self._evidence, self.relevances = judge.of_hits(ranked_at, chosen + 1)
+            lasts = [_lasts(ranking, levels, target) for ranking in rankings]
+            self._evidence, self.relevances = judge.of_hits(
+                ranked_at, lasts, order.scores[chosen], chosen + 1
+            )
 
     def shown(self, views: Views, excluded: Excluded) -> Iterator[tuple[int, AssetView]]:
         """The hits' places in the portion and their assets, best first."""
@@ -120,3 +123,13 @@ def _points(
         chosen = (levels == level) & (places >= 0)
         points[chosen] = ranking.points(ranking.end(target, int(level)))[places[chosen]]
     return points
+
+
+def _lasts(ranking: Ranking, levels: Int64Array, target: Target) -> Float64Array:
+    """The last score that a channel has up to each of the levels; 0 where it has none."""
+    lasts = np.zeros(len(levels))
+    if ranking.keywords is None:
+        for level in np.unique(levels):
+            end = ranking.end(target, int(level))
+            lasts[levels == level] = ranking.scores[end - 1] if end else 0.0
+    return lasts

@@ -1,14 +1,16 @@
 """What speaks for a hit, and for there being any right one: evidence, in numbers that have names.
 
-Of a hit, by each channel of vectors: `KIND.cosine` and `KIND.standing`, by how many standard deviations
-that cosine stands above the text's cosines with a random sample of the whole channel; `keyword.strength`;
-and `precedence`, minus the logarithm of its rank: of several hits with like evidence few are right.
-A hit that a channel did not find counts there as a photograph taken at random.
+Of a hit: `KIND.cosine` in each channel of vectors; `keyword.strength`; `lead`, its fused score less that
+of the best other hit, as a share of the highest; and `precedence`, minus the logarithm of its rank: of
+several hits with like evidence few are right. A hit that a channel did not find counts there as the last
+one that it did.
 
-Of the whole answer: `KIND.best`, the best cosine of each channel; `keyword.best`; and `spread`, the
-logarithm of the text's vector's 1-norm. A space whose components stand for things knows a text well when
-few of them hold most of its length, and then a thing that is there should have come nearer than one
-that the space hardly knows; where components stand for nothing, `spread` hardly differs between texts.
+Of the whole answer: `KIND.best`, the best cosine of each channel; and `keyword.best`.
+
+Of both: `concentration`, how unevenly a text's vector's length lies on its components, as their Gini
+index (Hurley & Rickard, 2009, arXiv 0811.4706). A space whose components stand for things knows a text
+well when few of them hold most of its length; then a like cosine says more, and a thing that is there
+should have come nearer. Where components stand for nothing it hardly differs between texts.
 
 None of this depends on how many hits are asked for, on what stands behind a hit, or on how large a
 collection is. How evidence becomes a probability is `regard.core.relevance`'s matter.
@@ -16,122 +18,95 @@ collection is. How evidence becomes a probability is `regard.core.relevance`'s m
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 
-from regard.core.catalog import ChannelSearch
 from regard.core.records import Float32Array, Int64Array
 from regard.core.relevance import Calibration
 from regard.search.answers import Judgement
 from regard.search.encoding import ChannelVectors
 from regard.search.fusion import Float64Array
-from regard.search.ranking import Ranking
+from regard.search.ranking import Order, Ranking
 
-# A sample of few rows hardly tells how cosines vary: so many rows of this deviation are added to it.
-_PRIOR_ROWS = 4
-_PRIOR_DEVIATION = 0.05
 # Whether any hit is relevant enough is told from the first ones, however many are asked for.
 JUDGED = 20
 # Captions alone can't bring the keyword index's strength so far: what people wrote says this.
 _NAMED = 0.4
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Background:
-    """The mean and the standard deviation (n,) of n texts' cosines with a sample of a channel."""
-
-    means: Float64Array
-    deviations: Float64Array
-
-
-def backgrounds(index: ChannelSearch, asked: Sequence[ChannelVectors]) -> list[Background]:
-    """The background of each channel that n texts are asked of."""
-    found = []
-    for channel in asked:
-        sample = index.sample(channel.weighted.channel)
-        # Text by text: of a batch, the last digits would depend on how many there are.
-        cosines = np.zeros((len(channel.vectors), len(sample)))  # (n, m)
-        for row, vector in enumerate(channel.vectors):
-            cosines[row] = sample @ vector
-        rows = len(sample)
-        means = cosines.mean(axis=1) if rows else np.zeros(len(cosines))
-        squares = np.square(cosines - means[:, None]).sum(axis=1)
-        prior = _PRIOR_ROWS * _PRIOR_DEVIATION**2
-        found.append(Background(means, np.sqrt((squares + prior) / (rows + _PRIOR_ROWS))))
-    return found
-
-
 class Judge:
-    """Judges the answer to one text.
-
-    `rankings` are those of its channels, `row` is its place in `asked`.
-    """
+    """Judges the answer to one text: its order, and the rankings that were fused into it."""
 
     def __init__(
         self,
         calibration: Calibration | None,
-        asked: Sequence[ChannelVectors],
-        against: Sequence[Background],
-        row: int,
+        concentration: float,
+        order: Order,
         rankings: Sequence[Ranking],
     ) -> None:
         self._calibration = calibration
+        self._concentration = concentration
         self._rankings = rankings
-        self._means = [float(background.means[row]) for background in against]
-        self._deviations = [float(background.deviations[row]) for background in against]
-        self._vectors: list[Float32Array] = [channel.vectors[row] for channel in asked]
+        # The first two are of the first level, and so the same however deep is read.
+        self._first = float(order.scores[0]) if len(order.scores) else 0.0
+        self._second = float(order.scores[1]) if len(order.scores) > 1 else 0.0
 
     def of_hits(
-        self, places: Sequence[Int64Array], ranks: Int64Array
+        self,
+        places: Sequence[Int64Array],
+        lasts: Sequence[Float64Array],
+        scores: Float64Array,
+        ranks: Int64Array,
     ) -> tuple[list[dict[str, float]], list[float | None]]:
         """The evidence and the relevance of m items.
 
-        `places` (m,) say for each ranking where it has them, -1 where it has not; `ranks` (m,) from 1.
+        For each ranking `places` (m,) say where it has them, -1 where it has not, and `lasts` (m,) the last
+        score of their level; `scores` (m,) are fused, `ranks` (m,) count from 1.
         """
-        columns: dict[str, list[float]] = {"keyword.strength": [0.0] * len(ranks)}
-        vectors = iter(zip(self._means, self._deviations, strict=True))
-        for ranking, of_ranking in zip(self._rankings, places, strict=True):
-            there = of_ranking >= 0
+        columns: dict[str, Float64Array] = {"keyword.strength": np.zeros(len(ranks))}
+        for ranking, at, last in zip(self._rankings, places, lasts, strict=True):
             if ranking.keywords is not None:
-                strengths = _at(ranking.keywords.strengths, of_ranking, there, 0.0)
-                columns["keyword.strength"] = strengths.tolist()
-                continue
-            mean, deviation = next(vectors)
-            kind = ranking.weighted.channel.kind
-            cosines = _at(ranking.scores, of_ranking, there, mean)
-            columns[f"{kind}.cosine"] = cosines.tolist()
-            columns[f"{kind}.standing"] = ((cosines - mean) / deviation).tolist()
-        columns["precedence"] = (-np.log(ranks)).tolist()
-        evidence = [
-            dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)
-        ]
+                strengths = ranking.keywords.strengths
+                columns["keyword.strength"] = _values(strengths, at, np.zeros(len(ranks)))
+            else:
+                kind = ranking.weighted.channel.kind
+                columns[f"{kind}.cosine"] = _values(ranking.scores, at, last)
+        other = np.where(ranks == 1, self._second, self._first)
+        columns["lead"] = (scores - other) / max(self._first, 1e-9)
+        columns["precedence"] = -np.log(ranks)
+        columns["concentration"] = np.full(len(ranks), self._concentration)
+        rows = np.column_stack([*columns.values()]).tolist()
+        evidence = [dict(zip(columns, row, strict=True)) for row in rows]
         if self._calibration is None:
             return evidence, [None] * len(evidence)
         return evidence, [self._calibration.hit.probability(item) for item in evidence]
 
     def of_answer(self, relevances: Sequence[float | None]) -> Judgement:
         """The judgement, when the first hits' relevances are known."""
-        evidence = {"keyword.best": 0.0}
-        means = iter(self._means)
+        evidence = {"keyword.best": 0.0, "concentration": self._concentration}
         for ranking in self._rankings:
             if ranking.keywords is not None:
                 evidence["keyword.best"] = float(ranking.keywords.strengths.max(initial=0.0))
-                continue
-            mean = next(means)
-            best = float(ranking.scores[0]) if len(ranking.scores) else mean
-            evidence[f"{ranking.weighted.channel.kind}.best"] = best
-        evidence["spread"] = math.log(max(float(np.abs(self._vectors[0]).sum()), 1e-9))
-        known = [relevance for relevance in relevances if relevance is not None]
-        best_hit = max(known, default=None)
+            else:
+                best = float(ranking.scores[0]) if len(ranking.scores) else 0.0
+                evidence[f"{ranking.weighted.channel.kind}.best"] = best
         if self._calibration is None:
             return Judgement(evidence)
+        known = [relevance for relevance in relevances if relevance is not None]
         presence = self._calibration.presence.probability(evidence)
         is_named = evidence["keyword.best"] >= _NAMED
         found = presence is None or presence >= self._calibration.cut_off or is_named
-        return Judgement(evidence, presence, found, best_hit)
+        return Judgement(evidence, presence, found, max(known, default=None))
+
+
+def concentration(vector: Float32Array) -> float:
+    """The Gini index of a vector's (d,) absolute components: 0 where all are equal, almost 1 of one."""
+    ordered = np.sort(np.abs(vector).astype(np.float64))
+    count, total = len(ordered), ordered.sum()
+    if not total:
+        return 0.0
+    return float((2 * np.arange(1, count + 1) - count - 1) @ ordered / (count * total))
 
 
 def fitting(calibration: Calibration | None, asked: Sequence[ChannelVectors]) -> Calibration | None:
@@ -141,13 +116,8 @@ def fitting(calibration: Calibration | None, asked: Sequence[ChannelVectors]) ->
     return calibration
 
 
-def _at(
-    values: Float32Array,
-    places: Int64Array,
-    there: np.ndarray[tuple[int], np.dtype[np.bool_]],
-    otherwise: float,
-) -> Float64Array:
-    """The values at places, and something else where an item is not there."""
-    found = np.full(len(places), otherwise)
-    found[there] = values[places[there]]
-    return found
+def _values(values: Float32Array, places: Int64Array, otherwise: Float64Array) -> Float64Array:
+    """The values (n,) at places (m,), and something else where an item is not there."""
+    if not len(values):
+        return otherwise
+    return np.where(places >= 0, values[places], otherwise).astype(np.float64)

@@ -29,7 +29,6 @@ from regard.storage.pipelines import StoredChannel, StoredPipeline
 from regard.storage.vectors.gpu import gpu_devices
 from regard.storage.vectors.index import SegmentedIndex
 from regard.storage.vectors.manifest import IndexIdentity
-from regard.storage.vectors.sample import Sample
 from regard.storage.verification import Finding, verify_channel
 
 # Rows of the log that one step applies; bounds memory while a long log is caught up with.
@@ -56,7 +55,6 @@ class ChannelIndexes:
         self._passing = PassingEmbeddings(pipeline)
         self._folder = index_folder(folder, pipeline.fingerprint)
         self._indexes: dict[Channel, SegmentedIndex] = {}
-        self._samples: dict[Channel, Sample] = {}
         self._opening = threading.Lock()
         self._catching_up = threading.Lock()
         self._pool = ThreadPoolExecutor(usable_cores(), "channel")
@@ -85,15 +83,6 @@ class ChannelIndexes:
             own[place] if place in own else ahead[place].result() for place in range(len(asked))
         ]
 
-    def sample(self, channel: Channel) -> Float32Array:
-        """A random sample of the channel, as fresh as the last search: the same while its rows are."""
-        sample = self._samples.get(channel)
-        if sample is None:
-            index = self._index(channel)
-            with self._catching_up:
-                sample = self._samples.setdefault(channel, Sample.of(index))
-        return sample.vectors
-
     def catch_up(self) -> None:
         """Apply what the catalog has committed to every index.
 
@@ -118,8 +107,6 @@ class ChannelIndexes:
                 )
                 for channel, stored in self._pipeline.channels.items()
             }
-        with self._catching_up:
-            self._samples.clear()
         self.catch_up()
         self.snapshot()
 
@@ -204,11 +191,6 @@ class ChannelIndexes:
                     f"the catalog holds damaged vectors in {stored.channel}: {error}",
                     remedy="see them with: regard verify",
                 ) from error
-            sample = self._samples.pop(stored.channel, None)
-            step = (batch.added_ids, batch.added_vectors, batch.removed_ids)
-            after = None if sample is None else sample.after(*step)
-            if after is not None:
-                self._samples[stored.channel] = after
 
     def _index(self, channel: Channel) -> SegmentedIndex:
         index = self._indexes.get(channel)

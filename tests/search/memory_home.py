@@ -152,10 +152,6 @@ class MemoryHome:
     ) -> list[tuple[Float32Array, Int64Array]]:
         return [self._search(query.channel, query.vectors, query.k) for query in asked]
 
-    def sample(self, channel: Channel) -> Float32Array:
-        rows = list(self.rows[channel].values())[:256]
-        return np.stack(rows) if rows else np.zeros((0, DIMENSION), np.float32)
-
     def _search(
         self, channel: Channel, queries: Float32Array, k: int
     ) -> tuple[Float32Array, Int64Array]:
