@@ -47,8 +47,8 @@ class Weights:
 
 
 # Fitted on all labelled pairs by `regard evaluate objects --halves`; see docs/same-objects.md.
-WITH_COLOURS = Weights(-17.15, (10.47, 9.91, 3.57, 1.30))
-WITHOUT_COLOURS = Weights(-12.65, (11.85, 7.83, 3.83))
+WITH_COLOURS = Weights(-17.44, (10.87, 10.04, 3.63, 1.32))
+WITHOUT_COLOURS = Weights(-12.90, (12.29, 7.94, 3.92))
 
 
 def candidates(things: Things, neighbours: Neighbours) -> Candidates:

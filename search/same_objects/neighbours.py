@@ -18,16 +18,16 @@ from regard.core.same_objects import ObjectCatalog
 from regard.search.same_objects.things import Things
 
 # Neighbours kept of a thing.
-NEIGHBOURS = 20
+NEIGHBOURS = 40
 _AT_ONCE = 128
-_ASKED = (100, 400, 1600)
+_ASKED = (200, 800, 3200)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Neighbours:
     """The nearest things in other pictures, nearest first.
 
-    `rows` (n, 20) are rows of the things, -1 where there are no more; `similarities` (n, 20) cosines, -1
+    `rows` (n, 40) are rows of the things, -1 where there are no more; `similarities` (n, 40) cosines, -1
     there.
     """
 

@@ -214,6 +214,15 @@ def test_a_search_that_is_stopped_finds_nothing() -> None:
     assert finder.compare(EVERYTHING, {}, lambda: True) is None
 
 
+def test_an_object_in_many_photographs_is_one_group() -> None:
+    shelf = Shelf()
+    for seed in range(120):
+        thing = (100 + seed, PLACES[3 + seed % 6], 0.8)
+        cup = [(7, PLACES[seed % 3], 0.9)] if seed < 30 else []
+        shelf.photograph(*cup, thing, *shelf.background(seed)[1:])
+    assert shown(shelf.find()) == [set(range(1, 31))]
+
+
 def test_a_comparison_is_kept_until_something_changes() -> None:
     shelf, _ = a_library([0.9, 0.95])
     finder = ObjectFinder(shelf, shelf, shelf, CHANNEL)  # type: ignore[arg-type]
