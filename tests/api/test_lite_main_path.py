@@ -99,6 +99,21 @@ def test_captions_name_half_and_are_mostly_right(
     assert report["right_of_named"]["value"] >= 0.59
 
 
+def test_the_same_objects_are_found_in_different_photographs(
+    photos_dir: Path, home: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    # Fitted on half of the objects and measured on the other.
+    code = main(
+        ["evaluate", "objects", "--images", str(photos_dir), "--home", str(home), "--json",
+         "--instances", str(photos_dir / "instances.json"), "--halves", "4"]
+    )  # fmt: skip
+    assert code == 0
+    report = json.loads(capsys.readouterr().out)
+    assert report["precision"]["value"] >= 0.9
+    assert report["recall"]["value"] >= 0.6
+    assert report["pure_groups"]["value"] >= 0.85
+
+
 def test_the_demo_shows_every_way_to_search(demo: tuple[Path, str]) -> None:
     folder, printed = demo
     for title in ("“a cat”", "regions: “a motorcycle”", "by a picture", "by a part of a picture",
