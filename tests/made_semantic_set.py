@@ -1,6 +1,6 @@
 """Makes masks and classes in ADE20K's layout from photographs with COCO instances.
 
-    python tests/evaluation/made_semantic_set.py PHOTOS OUT
+    python tests/made_semantic_set.py PHOTOS OUT
 
 writes OUT/masks/….png and OUT/classes.txt (in the form of objectInfo150.txt) from PHOTOS/instances.json. A
 class is a description up to its first comma, semicolon or parenthesis, without article and final marks,

@@ -15,6 +15,7 @@ from typing import Any, BinaryIO
 import click
 
 from regard.api.cli.app import DONE, write_json
+from regard.api.cli.explaining import print_explained
 from regard.api.cli.options import ChosenServer, chosen_server, home_option, offline_option
 from regard.api.cli.output import print_hits, print_pictures
 from regard.api.cli.pointing import pointing_into
@@ -90,6 +91,9 @@ class Found:
 @click.option("--paths", "as_paths", is_flag=True, help="Write paths, a line each.")
 @click.option("--paths0", "as_paths0", is_flag=True, help="Write paths, each ended by a NUL byte.")
 @click.option("--preview", is_flag=True, help="Show the hits in the terminal.")
+@click.option(
+    "--explain", is_flag=True, help="Say of each hit what found it, in words and figures."
+)
 def search(
     text: str | None,
     image: str | None,
@@ -104,6 +108,7 @@ def search(
     as_paths: bool,
     as_paths0: bool,
     preview: bool,
+    explain: bool,
 ) -> int:
     """Find photographs, or with --target region the things in them.
 
@@ -116,11 +121,12 @@ def search(
     collection = None if collection is None else require_name(collection)
     chosen = EVERYTHING if collection is None else AssetFilter(collections=(collection,))
     scope = Scope(Target(target), limit, chosen)
-    if sum((as_json, as_paths, as_paths0, preview)) > 1:
+    if sum((as_json, as_paths, as_paths0, preview, explain)) > 1:
         raise UsageError(
-            "--json, --paths, --paths0 and --preview exclude each other", remedy="give one of them"
+            "--json, --paths, --paths0, --preview and --explain exclude each other",
+            remedy="give one of them",
         )
-    if queries is not None and (as_paths or as_paths0 or preview):
+    if queries is not None and (as_paths or as_paths0 or preview or explain):
         raise UsageError("--queries answers in JSON", remedy="give --json or nothing with it")
     named = {"TEXT": text, "--image": image, "--like": like}
     given = [name for name, value in named.items() if value is not None]
@@ -148,6 +154,8 @@ def search(
             _write_paths(found.paths, b"\0" if as_paths0 else b"\n")
         elif preview:
             print_pictures(found.hits, found.pictures)
+        elif explain:
+            print_explained(found.hits, is_filtered=bool(wanted.query.conditions))
         else:
             print_hits(found.hits, is_filtered=bool(wanted.query.conditions))
     return DONE

@@ -6,6 +6,7 @@ import json
 import shutil
 import signal
 import subprocess
+import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -144,3 +145,25 @@ def test_coco_files_are_json(library: Library) -> None:
         document = json.loads((folder / "coco" / f"{name}.json").read_bytes())
         assert len(document["images"]) == 7
         assert document["annotations"]
+
+
+def test_real_models_are_not_run_by_an_import(photos_dir: Path, tmp_path: Path) -> None:
+    photos = [photos_dir / "singles" / f"000{number}.jpg" for number in range(3)]
+    home, new, folder = tmp_path / "home", tmp_path / "new", tmp_path / "export"
+    assert regard("index", *photos, "--home", home).code == 0
+    assert regard("export", folder, "--home", home).code == 0
+    code = (
+        "import sys; from regard.api.cli import main; "
+        f"code = main(['import', {str(folder)!r}, '--home', {str(new)!r}]); "
+        "print(code, [name for name in ('torch', 'transformers') if name in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == "0 []", done
+    for query in (("a bird",), ("a frog", "--target", "region"), ("--like", "r1")):
+        found = [
+            regard("search", *query, "--json", "--home", where).document for where in (home, new)
+        ]
+        for document in found:
+            assert document["hits"]
+            document.pop("took_ms")
+        assert found[0] == found[1]

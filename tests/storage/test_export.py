@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shutil
+import tempfile
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -15,10 +18,15 @@ from catalog_samples import (
     REGION,
     SPEC,
     Home,
+    attach,
     header,
+    open_home,
+    save,
     stamp,
     unit,
 )
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from made_exports import (
     NEW,
     columns_of,
@@ -35,10 +43,12 @@ from made_exports import (
 from pycocotools.coco import COCO
 from sqlalchemy import select
 
+from regard.core.assets import AssetEdit
 from regard.core.catalog import ChannelQuery
 from regard.core.errors import CannotWork, Conflict, LeaseHeld, NotFound
 from regard.core.filters import AssetFilter
 from regard.storage import schema
+from regard.storage.asset_editing import SqlAssetEditing
 from regard.storage.catalog import Catalog, open_catalog
 from regard.storage.channel_indexes import ChannelIndexes
 from regard.storage.export import exporting
@@ -409,6 +419,63 @@ def test_uploads_are_looked_for_in_the_home_they_came_to(
     expected = {place_of(header(name).sha256) for name in ("e", "waits")}
     assert {bytes(row.path) for row in rows} == expected
     assert {row.uri.encode() for row in rows} == expected
+
+
+@dataclass(frozen=True)
+class Shot:
+    """One photograph of a random home."""
+
+    collection: str
+    place: int
+    content: str
+    tags: frozenset[str]
+    custom: dict[str, object] | None
+    trashed: bool
+
+
+CUSTOM = st.integers() | st.booleans() | st.text("ab'\"é", max_size=3) | st.lists(st.integers())
+SHOTS = st.lists(
+    st.builds(
+        Shot,
+        collection=st.sampled_from(["one", "two", "drei — 3"]),
+        place=st.integers(0, 5),
+        content=st.sampled_from(["a", "b", "c", "d"]),
+        tags=st.frozensets(st.text("aé漢 ,", min_size=1, max_size=4), max_size=3),
+        custom=st.none() | st.dictionaries(st.sampled_from("xyz"), CUSTOM),
+        trashed=st.booleans(),
+    ),
+    max_size=8,
+)
+
+
+@given(shots=SHOTS)
+@settings(max_examples=8, deadline=None)
+def test_whatever_a_home_holds_comes_back(shots: list[Shot], migrated_sqlite: Path) -> None:
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = Path(scratch)
+        files = [shutil.copy(migrated_sqlite, folder / f"{name}.sqlite3") for name in "ab"]
+        with open_home(f"sqlite:///{files[0]}", folder) as home:
+            for shot in shots:
+                with home.writing(shot.collection) as writer:
+                    path = f"/p/{shot.place}.jpg"
+                    if writer.assets_of_content(header(shot.content).sha256) is None:
+                        save(writer, path, shot.content, len(shot.content) + shot.place % 2)
+                    else:
+                        attach(writer, path, shot.content)
+                number = max(row.id for row in home.rows(schema.asset))
+                editing = SqlAssetEditing(home.catalog)
+                fields = frozenset({"tags", "custom"})
+                editing.edit(number, AssetEdit(fields, None, tuple(shot.tags), shot.custom))
+                if shot.trashed:
+                    editing.trash([number])
+            before = portable(tables(export(home.catalog, folder / "export")))
+        with opened(f"sqlite:///{files[1]}") as catalog:
+            take(catalog, folder / "export")
+            after = portable(tables(export(catalog, folder / "again")))
+            check_whole(catalog, folder / "indexes")
+        assert without_ids(after) == without_ids(before)
+        for name in ("contents.parquet", "regions.parquet", f"{SPEC.fingerprint} joint-1 region"):
+            assert [row["id"] for row in after[name]] == [row["id"] for row in before[name]]
 
 
 LEFT_OUT = {
