@@ -149,13 +149,13 @@ def identify(labels: LabelledSet, regions: Mapping[str, Mapping[int, Mask]]) -> 
                 remedy="index the photographs that were labelled",
             )
         ious = mask_iou(list(stored.values()), outlined)
-        for row, (region, mask) in zip(ious, stored.items(), strict=True):
+        shares = _shares(ious, list(stored.values()), outlined)
+        for row, on_it, region in zip(ious, shares, stored, strict=True):
             best = int(row.argmax()) if len(row) else -1
             standing = best >= 0 and row[best] >= _COVERED
             on = image.objects[best].text if standing else None
-            if not standing:
-                for thing, share in zip(image.objects, _shares(mask, outlined), strict=True):
-                    on = thing.text if share >= _ON_OBJECT else on
+            if not standing and len(on_it) and on_it.max() >= _ON_OBJECT:
+                on = image.objects[int(on_it.argmax())].text
             shown[region] = LabelledRegion(
                 image.file_name, (image.file_name, best) if standing else None, on
             )
@@ -299,8 +299,11 @@ def _labelled_pairs(texts: Mapping[_Object, str]) -> list[tuple[_Object, _Object
     ]
 
 
-def _shares(mask: Mask, objects: Sequence[Mask]) -> list[float]:
-    """Share of a region's pixels on each object."""
-    own = mask.to_array()
-    area = max(int(own.sum()), 1)
-    return [float((own & thing.to_array()).sum()) / area for thing in objects]
+def _shares(
+    ious: npt.NDArray[np.float64], regions: Sequence[Mask], objects: Sequence[Mask]
+) -> npt.NDArray[np.float64]:
+    """Share of each region's pixels on each object, (regions, objects), out of their IoU."""
+    own = np.asarray([max(mask.area, 1) for mask in regions], dtype=np.float64)[:, None]
+    other = np.asarray([mask.area for mask in objects], dtype=np.float64)[None, :]
+    shares: npt.NDArray[np.float64] = ious * (own + other) / (1 + ious) / own
+    return shares
