@@ -9,7 +9,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 EDITABLE := --config-settings editable_mode=strict
 SOURCES := core models storage indexer search evaluation api
-FILES := find $(SOURCES) -name '*.py' -o -path '*/web/*' -type f | sort
+FILES := find $(SOURCES) -name '*.py' -o -path '*/web/*' -type f -o -path '*/shipped/*' -type f | sort
 PACKAGES := $(addprefix -p regard.,$(SOURCES))
 
 export PHOTOS

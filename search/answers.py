@@ -19,15 +19,22 @@ from regard.search.identifiers import Reference, asset_identifier, region_identi
 class Scope:
     """What is searched for and where: parameters that travel with each call.
 
-    `offset` hits are left out at the beginning, and ranks go on after them.
+    `offset` hits are left out at the beginning, and ranks go on after them. `min_relevance` is for whether
+    an answer counts as a match, which leaves its hits as they are; None takes the profile's cut-off.
     """
 
     target: Target = Target.IMAGE
     limit: int = 10
     filter: AssetFilter = EVERYTHING
     offset: int = 0
+    min_relevance: float | None = None
 
     def __post_init__(self) -> None:
+        if self.min_relevance is not None and not 0 <= self.min_relevance <= 1:
+            raise UsageError(
+                f"the relevance {self.min_relevance} lies outside 0 to 1",
+                remedy="give --min-relevance a number from 0 to 1",
+            )
         if self.limit < 1:
             raise UsageError("the limit is less than 1", remedy="give --limit a number from 1 up")
         if self.offset < 0:
@@ -165,30 +172,27 @@ class Answer:
     took_ms: float
     hits: tuple[Hit, ...]
     judgement: Judgement | None = None
+    min_relevance: float | None = None
 
     @property
     def matched(self) -> bool:
-        """Whether anything matches by the profile's cut-off."""
-        return self.matches(None)
-
-    def matches(self, min_relevance: float | None) -> bool:
         """Whether anything matches; hits are there whether or not.
 
-        By the profile's cut-off, or where `min_relevance` is given by whether one of the first hits is
+        By the profile's cut-off, or where `min_relevance` was given by whether one of the first hits is
         that relevant. Where relevance can't be told any hit is a match.
         """
         if not self.hits or self.judgement is None:
             return bool(self.hits)
-        if min_relevance is None or self.judgement.best is None:
+        if self.min_relevance is None or self.judgement.best is None:
             return self.judgement.found
-        return self.judgement.best >= min_relevance
+        return self.judgement.best >= self.min_relevance
 
-    def to_json(self, min_relevance: float | None = None) -> dict[str, Any]:
+    def to_json(self) -> dict[str, Any]:
         """The documented JSON form."""
         return {
             "query": {**_query_json(self.query), "target": self.target.value},
             "took_ms": round(self.took_ms, 1),
-            "matched": self.matches(min_relevance),
+            "matched": self.matched,
             "hits": [_hit_json(hit) for hit in self.hits],
         }
 

@@ -140,7 +140,14 @@ class SearchEngine:
             found = self._hits(asked, words, scope, Excluded(), clock, judged=True)
             took = self._stop(clock) / len(batch)
             answers += [
-                Answer(query, scope.target, took, tuple(row.hits), row.judgement)
+                Answer(
+                    query,
+                    scope.target,
+                    took,
+                    tuple(row.hits),
+                    row.judgement,
+                    scope.min_relevance,
+                )
                 for query, row in zip(batch, found, strict=True)
             ]
         return answers

@@ -38,13 +38,14 @@ def print_hits(
         console.print(filtered if is_filtered else "nothing is indexed that could match")
         return
     table = Table(box=None, pad_edge=False, header_style="bold")
-    for name in ("#", "score", "id", "photograph", "box", "caption", "found by"):
+    for name in ("#", "score", "right", "id", "photograph", "box", "caption", "found by"):
         table.add_column(name, overflow="fold")
     for hit in hits:
         table.add_row(
             str(hit["rank"]),
             # What no channel found was only listed.
             f"{hit['score']:.4f}" if hit["channels"] else "",
+            "" if hit["relevance"] is None else f"{hit['relevance']:.0%}",
             _identifier(hit),
             Text(printable(hit["asset"]["uri"])),
             _box(hit),
@@ -52,6 +53,12 @@ def print_hits(
             ", ".join(f"{match['kind']} #{match['rank']}" for match in hit["channels"]),
         )
     console.print(table)
+
+
+def print_unmatched() -> None:
+    """What is said where there are hits, but none that is likely enough to be right."""
+    console = Console(width=None if sys.stdout.isatty() else 240)
+    console.print("nothing here matches; to see what comes nearest add: --min-relevance 0")
 
 
 def print_pictures(hits: Sequence[JsonHit], pictures: Sequence[Callable[[], Image]]) -> None:

@@ -108,7 +108,11 @@ def _terms(scope: Scope) -> Terms:
     collections = scope.filter.collections
     filters = None if collections is None else Filters(collection=collections)
     wants_regions = scope.target is Target.REGION
-    return Terms(target="region" if wants_regions else "image", filters=filters)
+    return Terms(
+        target="region" if wants_regions else "image",
+        filters=filters,
+        min_relevance=scope.min_relevance,
+    )
 
 
 def _search(
@@ -117,7 +121,7 @@ def _search(
     """The documented JSON form of an answer, from as many pages as it takes, and its hits."""
     page = limit if limit <= _PAGE else min(limit, client.info().limits.hits)
     answer = client.search(text, limit=page, **terms)
-    hits, took = answer.hits, answer.took_ms
+    hits, took, matched = answer.hits, answer.took_ms, answer.matched
     while answer.next is not None and len(hits) < limit:
         size = min(page, limit - len(hits))
         answer = client.search(text, limit=size, cursor=answer.next, **terms)
@@ -125,7 +129,7 @@ def _search(
     document = {
         "query": answer.query,
         "took_ms": round(took, 1),
-        "matched": bool(hits),
+        "matched": matched,
         "hits": [_documented(hit) for hit in hits],
     }
     return document, hits

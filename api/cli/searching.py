@@ -17,7 +17,7 @@ import click
 from regard.api.cli.app import DONE, write_json
 from regard.api.cli.explaining import print_explained
 from regard.api.cli.options import ChosenServer, chosen_server, home_option, offline_option
-from regard.api.cli.output import print_hits, print_pictures
+from regard.api.cli.output import print_hits, print_pictures, print_unmatched
 from regard.api.cli.pointing import pointing_into
 from regard.api.wiring import is_text, open_library, require_name
 from regard.core.decoding import decode_file
@@ -69,6 +69,24 @@ class Found:
         hits: list[dict[str, Any]] = self.document["hits"]
         return hits
 
+    def for_people(self, min_relevance: float | None) -> Found:
+        """The same without what does not match: all where nothing does, else what is less relevant."""
+        kept = [
+            place
+            for place, hit in enumerate(self.hits)
+            if self.document["matched"]
+            and (
+                min_relevance is None
+                or hit["relevance"] is None
+                or hit["relevance"] >= min_relevance
+            )
+        ]
+        return Found(
+            {**self.document, "hits": [self.hits[place] for place in kept]},
+            [self.paths[place] for place in kept],
+            [self.pictures[place] for place in kept],
+        )
+
 
 @click.command()
 @click.argument("text", required=False)
@@ -85,6 +103,12 @@ class Found:
 )
 @click.option("--limit", type=int, default=10, show_default=True, metavar="N")
 @click.option("--collection", metavar="NAME", help="Search one collection only.")
+@click.option(
+    "--min-relevance",
+    type=float,
+    metavar="P",
+    help="Show only hits that are right with this probability, 0 to 1.",
+)
 @home_option
 @offline_option
 @click.option("--json", "as_json", is_flag=True, help="Write the whole answer as JSON.")
@@ -103,6 +127,7 @@ def search(
     target: str,
     limit: int,
     collection: str | None,
+    min_relevance: float | None,
     home: Path | None,
     as_json: bool,
     as_paths: bool,
@@ -120,7 +145,7 @@ def search(
     """
     collection = None if collection is None else require_name(collection)
     chosen = EVERYTHING if collection is None else AssetFilter(collections=(collection,))
-    scope = Scope(Target(target), limit, chosen)
+    scope = Scope(Target(target), limit, chosen, min_relevance=min_relevance)
     if sum((as_json, as_paths, as_paths0, preview, explain)) > 1:
         raise UsageError(
             "--json, --paths, --paths0, --preview and --explain exclude each other",
@@ -151,14 +176,24 @@ def search(
         if as_json:
             write_json(found.document)
         elif as_paths or as_paths0:
-            _write_paths(found.paths, b"\0" if as_paths0 else b"\n")
-        elif preview:
-            print_pictures(found.hits, found.pictures)
-        elif explain:
-            print_explained(found.hits, is_filtered=bool(wanted.query.conditions))
+            listed = found if min_relevance is None else found.for_people(min_relevance)
+            _write_paths(listed.paths, b"\0" if as_paths0 else b"\n")
         else:
-            print_hits(found.hits, is_filtered=bool(wanted.query.conditions))
+            is_filtered = bool(wanted.query.conditions)
+            _print(found, found.for_people(min_relevance), preview, explain, is_filtered)
     return DONE
+
+
+def _print(found: Found, shown: Found, preview: bool, explain: bool, is_filtered: bool) -> None:
+    """What people see: `shown`, or that nothing of what was found matches."""
+    if found.hits and not shown.hits:
+        print_unmatched()
+    elif preview:
+        print_pictures(shown.hits, shown.pictures)
+    elif explain:
+        print_explained(shown.hits, is_filtered=is_filtered)
+    else:
+        print_hits(shown.hits, is_filtered=is_filtered)
 
 
 @contextlib.contextmanager

@@ -50,6 +50,7 @@ class Terms(TypedDict, total=False):
     weights: Weights | None
     filters: Filters | None
     target: Target | None
+    min_relevance: float | None
 
 
 def search_call(
@@ -76,6 +77,7 @@ def search_call(
         "limit": limit,
         "cursor": cursor,
         "facets": list(facets) or None,
+        "min_relevance": terms.get("min_relevance"),
     }
     document = {name: value for name, value in given.items() if value is not None}
     if not images:

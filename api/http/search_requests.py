@@ -25,6 +25,10 @@ Text = Annotated[str, Field(min_length=1, max_length=MAX_LENGTH)]
 Weight = Annotated[float, Field(gt=0, le=MAX_WEIGHT)]
 Side = Annotated[int, Field(ge=0, le=_MAX_SIDE)]
 Sides = tuple[Side, Side, Side, Side]
+MinRelevance = Annotated[
+    float | None,
+    Field(ge=0, le=1, description="`matched` says whether a hit is so relevant; hits stay."),
+]
 
 
 class Weights(BaseModel):
@@ -84,6 +88,7 @@ class SearchRequest(BaseModel):
     limit: int = Field(default=HITS, ge=1, le=MAX_HITS)
     cursor: str | None = Field(default=None, max_length=2000)
     facets: list[Facet] = []
+    min_relevance: MinRelevance = None
 
 
 class QuerySearch(JsonFilters):
@@ -103,6 +108,7 @@ class QuerySearch(JsonFilters):
         max_length=100,
         description="camera,month,tags,collection: which of them to count.",
     )
+    min_relevance: MinRelevance = None
 
 
 SEARCH_BODY = {

@@ -67,7 +67,16 @@ def search_by_query(request: Request, caller: Reader) -> Response:
             raise UsageError(f"there is no facet {name!r}", remedy=f"choose of {', '.join(FACETS)}")
     terms = SearchRequest(query=asked.q, negative_text=asked.without)
     search = read_search(terms, asked, [], service, caller)
-    return _answer(service, caller, search, asked.target, asked.limit, asked.cursor, wanted)
+    return _answer(
+        service,
+        caller,
+        search,
+        asked.target,
+        asked.limit,
+        asked.cursor,
+        wanted,
+        asked.min_relevance,
+    )
 
 
 @router.post(
@@ -107,6 +116,7 @@ async def search_by_anything(request: Request, service: Use, caller: Reader) -> 
             wanted.limit,
             wanted.cursor,
             list(dict.fromkeys(wanted.facets)),
+            wanted.min_relevance,
         )
 
     return await to_thread.run_sync(find)
@@ -185,12 +195,14 @@ def _answer(
     limit: int,
     cursor: str | None,
     facets: list[str],
+    min_relevance: float | None = None,
 ) -> Response:
     offset = 0 if cursor is None else read_cursor(cursor, f"hits-{target}", [int])[0]
     if not 0 <= offset <= _DEEPEST:
         raise UsageError("the cursor is not one of this list", remedy="leave it out to begin anew")
     # One more than wanted tells whether there are more.
-    answer = service.engine.search(search.query, Scope(target, limit + 1, search.filter, offset))
+    scope = Scope(target, limit + 1, search.filter, offset, min_relevance)
+    answer = service.engine.search(search.query, scope)
     shown = answer.hits[:limit]
     make = service.documents(caller)
     document = answer.to_json()
