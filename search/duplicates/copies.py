@@ -20,7 +20,7 @@ from regard.core.duplicates import CopyPair, DuplicateCatalog
 from regard.core.filters import EVERYTHING
 from regard.core.records import Channel, Float32Array
 from regard.core.signatures import Signature
-from regard.search.duplicates.alignment import Picture
+from regard.search.duplicates.pictures import Picture
 from regard.search.duplicates.verification import similarity_of_copies
 
 _AT_ONCE = 32

@@ -16,10 +16,10 @@ from scipy.ndimage import binary_erosion, binary_opening, label, uniform_filter
 from regard.core.records import Float32Array
 from regard.search.duplicates.alignment import (
     Overlay,
-    Picture,
     align,
     overlay,
 )
+from regard.search.duplicates.pictures import Picture
 
 # The blur reaches as far over a crop's edge.
 _EDGE = 2
@@ -32,9 +32,10 @@ _LEAST_LEVELS, _LEVELS, _SHARE_OF_CONTRAST = 3.0, 6.0, 0.12
 _LEAST_STRUCTURE = 0.7
 _WINDOW = 7
 _STRUCTURE_NOISE = 4.0
-# Copies, edited in every way that was tried, correlate by 0.976 at the least and change in 18 connected
-# pixels of 6912 at the most; photographs of other things before the same background by 0.93 at the
-# most and in 200 at the least; things of a hundredth of the picture, pasted in, in 60.
+# Of the 337 labelled photographs, copies by 19 edits correlate by 0.987 at the least and change in 0.26 %
+# of the frame at the most. With 51 grey levels added or taken off, which leaves much of some white or
+# black, 99 % and 96 % pass. Of 30,330 pairs of neighbours, some edited, none passes: those that correlate
+# by 0.95 change in 4 %, those that change in 0.71 % correlate by 0.93.
 _LEAST_CORRELATION = 0.95
 _MOST_CHANGED = 0.0035
 

@@ -13,7 +13,7 @@ from PIL import Image, ImageEnhance, ImageOps
 
 from regard.core import records
 from regard.core.signatures import SIGNATURE_SIDE, sign, signature_shape
-from regard.search.duplicates.alignment import Picture, likeness
+from regard.search.duplicates.pictures import Picture, likeness
 from regard.search.duplicates.verification import similarity_of_copies
 
 EDITS: dict[str, Callable[[Image.Image], Image.Image]] = {
