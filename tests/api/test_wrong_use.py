@@ -204,7 +204,7 @@ def test_a_home_that_does_not_fit(
     ("change", "words", "able"),
     [
         # Queries meet the encoder alone, and counts meet no model at all.
-        (_another_fingerprint, ["other revisions", "another --home"], {"search", "status"}),
+        (_another_fingerprint, ["other revisions", "regard reindex"], {"search", "status"}),
         (_an_unknown_profile, ["blip9", "another --home"], {"status"}),
     ],
 )

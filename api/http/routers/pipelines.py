@@ -13,7 +13,7 @@ from regard.api.http.problems import Problem, named, responses
 from regard.api.http.service import Service
 from regard.api.http.storable import StorableText
 from regard.api.reindexing import is_live, target_profile
-from regard.core.errors import LeaseHeld, UsageError
+from regard.core.errors import LeaseHeld, MissingDependency, ModelError, UsageError
 from regard.core.jobs import JobKind
 from regard.storage.pipeline_overview import PipelineState, read_pipelines
 from regard.storage.switching import roll_back
@@ -75,7 +75,9 @@ def change_models(wanted: ReindexAllRequest, service: Use, caller: Administrator
             remedy="put it into the server's folder of profiles, and give its name",
         )
     library = service.library
-    profile = target_profile(library.settings, library.catalog, wanted.profile)
+    # What the server lacks for it is no failure of the server.
+    with named(ModelError, "conflict", caller), named(MissingDependency, "conflict", caller):
+        profile = target_profile(library.settings, library.catalog, wanted.profile)
     if is_live(library.catalog, profile):
         raise Problem("conflict", f"the home has the models of {profile.name} already")
     job = service.jobs.add_for_all(JobKind.PIPELINE, profile=wanted.profile)

@@ -196,6 +196,9 @@ def test_models_are_for_administrators_of_the_whole_home(filled: Served) -> None
         writer.jobs.cancel(job.id)
     with refused("conflict"):
         filled.client.pipelines.reindex("fake")
+    # Its models are not here.
+    with refused("conflict"):
+        filled.client.pipelines.reindex("blip3")
     filled.wait(job)
 
 
