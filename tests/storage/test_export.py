@@ -6,7 +6,7 @@ import contextlib
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -76,8 +76,8 @@ def other_url(backend: str, request: pytest.FixtureRequest, tmp_path: Path) -> I
 
 
 @pytest.fixture
-def new(tmp_path: Path) -> Iterator[Catalog]:
-    with opened(f"sqlite:///{tmp_path / 'new.sqlite3'}") as catalog:
+def new(make_url: Callable[[], str]) -> Iterator[Catalog]:
+    with opened(make_url()) as catalog:
         yield catalog
 
 
@@ -449,7 +449,7 @@ SHOTS = st.lists(
 
 
 @given(shots=SHOTS)
-@settings(max_examples=8, deadline=None)
+@settings(max_examples=5, deadline=None)
 def test_whatever_a_home_holds_comes_back(shots: list[Shot], migrated_sqlite: Path) -> None:
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
