@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Protocol
 
@@ -171,7 +171,8 @@ class Occurrences:
     """Where several `Words` were found: arrays (m,), one row for each text that holds one of them.
 
     `places` are theirs in what was asked, `fields` places in `WORD_FIELDS`, `regions` those that a caption
-    is about, 0 for none. `total`: about how many contents were looked through.
+    is about, 0 for none. `total`: about how many contents were looked through. `more` has, by place, about
+    how many texts hold what too many hold to list them all.
     """
 
     places: Int64Array
@@ -179,6 +180,7 @@ class Occurrences:
     contents: Int64Array
     regions: Int64Array
     total: int
+    more: Mapping[int, int] = field(default_factory=dict)
 
 
 class WriterLease(Protocol):

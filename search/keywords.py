@@ -105,6 +105,8 @@ def rank_words(
     # How often each word is found is counted in contents, whatever the target.
     pairs = np.unique(np.stack([found.places, found.contents], axis=1), axis=0)
     frequencies = np.bincount(pairs[:, 0], minlength=len(asked))[: len(asked)]
+    for place, texts in found.more.items():
+        frequencies[place] = min(max(frequencies[place], texts), found.total)
     rarity = _inverse_frequencies(frequencies, found.total)
     rarity[rarity < _LEAST_IDF] = 0.0
     worth = rarity * np.asarray([item.weight for item in asked])  # (w,)

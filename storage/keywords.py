@@ -6,7 +6,8 @@ PostgreSQL by GIN indexes over `regard_words(text)`. So the index is at the cata
 transaction, whoever wrote. Words are found by their stems (Porter's on SQLite, Snowball's English on
 PostgreSQL); what is asked for exactly is looked up by stems and then held to the text.
 
-A look-up is one statement, an arm a word and table, each of which reads `MOST_TEXTS` texts at most.
+A look-up is one statement, an arm a word and table, each of which reads `MOST_TEXTS` texts at most, the
+newest. How many hold such a word is then counted, so that it does not pass for a rare one.
 """
 
 from __future__ import annotations
@@ -51,8 +52,9 @@ from regard.storage.database import Database
 from regard.storage.pipelines import StoredPipeline
 from regard.storage.verification import Finding
 
-# Texts that are read for one word: what more hold than that says little, and all must not be read.
-MOST_TEXTS = 10_000
+# Texts that are read for one word in each table, and that are counted where there are more.
+MOST_TEXTS = 4_000
+MOST_COUNTED = 100_000
 _KEPT = 32
 _NOTHING = np.zeros(0, np.int64)
 _REGION_CAPTION = WORD_FIELDS.index(WordField.REGION_CAPTION)
@@ -96,16 +98,27 @@ class SqlKeywordSearch:
         self, connection: Connection, words: Sequence[Words], chosen: AssetFilter, total: int
     ) -> Occurrences:
         rows: list[tuple[int, int, int, int]] = []
+        more: dict[int, int] = {}
         if words:
             exact = tuple(item.exact for item in words)
             statement = _statement(self._database.is_sqlite, self._pipeline, chosen, exact)
+            read = [0] * len(words)
             values = {f"words_{n}": self._query(item) for n, item in enumerate(words)}
             for place, name, content, region, text in connection.execute(statement, values):
                 if text is None or _stands_in(words[place], text):
                     field = _REGION_CAPTION if region else _FIELD_PLACES[name]
                     rows.append((place, field, content, region))
+                read[place] += 1
+            for place, count in enumerate(read):
+                if count >= MOST_TEXTS:
+                    more[place] = self._count(connection, values[f"words_{place}"])
         found = np.asarray(rows, np.int64).reshape(-1, 4)
-        return Occurrences(found[:, 0], found[:, 1], found[:, 2], found[:, 3], total)
+        return Occurrences(found[:, 0], found[:, 1], found[:, 2], found[:, 3], total, more)
+
+    def _count(self, connection: Connection, query: str) -> int:
+        """About how many texts hold a common word, whatever the filter."""
+        statement = _counting(self._database.is_sqlite)
+        return int(connection.execute(statement, {"words": query}).scalar_one())
 
     def _query(self, asked: Words) -> str:
         """A word in its forms, or all the words wherever they stand, as the database reads queries."""
@@ -178,7 +191,7 @@ def _asset_arm(
     is_exact: bool,
 ) -> Select[Any]:
     """In what assets that pass and are analysed are called."""
-    found, holds = _holding(is_sqlite, "asset_text", _text.id, _text.text, wanted)
+    found, holds = _holding(is_sqlite, "asset_text", _text.text, wanted)
     statement = select(
         literal_column(str(place)).label("place"),
         _text.field.label("field"),
@@ -186,14 +199,17 @@ def _asset_arm(
         literal_column("0").label("region"),
         (_text.text if is_exact else cast(null(), Text)).label("text"),
     ).select_from(schema.asset_text)
+    newest: ColumnElement[int] = _text.id
     if found is not None:
-        statement = statement.join(found, literal_column(f"{found.name}.rowid") == _text.id)
+        # By its own number the index goes from the newest on, and can stop.
+        newest = literal_column(f"{found.name}.rowid")
+        statement = statement.join(found, newest == _text.id)
     return (
         statement.join(schema.asset, _asset.id == _text.asset_id)
         .join(schema.content, _content.id == _asset.content_id)
         .join(schema.analysis, _analysis.content_id == _asset.content_id)
         .where(holds, _analysis.pipeline_id == pipeline, passes(chosen))
-        .order_by(_text.id.desc())
+        .order_by(newest.desc())
         .limit(MOST_TEXTS)
     )
 
@@ -207,7 +223,7 @@ def _caption_arm(
     is_exact: bool,
 ) -> Select[Any]:
     """In the pipeline's captions whose content has an asset that passes."""
-    found, holds = _holding(is_sqlite, "caption", _caption.id, _caption.text, wanted)
+    found, holds = _holding(is_sqlite, "caption", _caption.text, wanted)
     passing = (
         exists()
         .where(
@@ -224,19 +240,37 @@ def _caption_arm(
         func.coalesce(_caption.region_id, 0).label("region"),
         (_caption.text if is_exact else cast(null(), Text)).label("text"),
     ).select_from(schema.caption)
+    newest: ColumnElement[int] = _caption.id
     if found is not None:
-        statement = statement.join(found, literal_column(f"{found.name}.rowid") == _caption.id)
+        newest = literal_column(f"{found.name}.rowid")
+        statement = statement.join(found, newest == _caption.id)
     return (
         statement.where(holds, _caption.pipeline_id == pipeline, passing)
-        .order_by(_caption.id.desc())
+        .order_by(newest.desc())
         .limit(MOST_TEXTS)
     )
+
+
+@functools.lru_cache(maxsize=2)
+def _counting(is_sqlite: bool) -> Select[Any]:
+    """How many texts of either table hold a word, up to a bound."""
+    counts = []
+    for of, source, number in (
+        ("asset_text", schema.asset_text, _text),
+        ("caption", schema.caption, _caption),
+    ):
+        found, holds = _holding(is_sqlite, of, number.text, bindparam("words", type_=Text()))
+        rows: Select[Any] = select(literal_column("1").label("one")).select_from(
+            source if found is None else found
+        )
+        some = rows.where(holds).limit(MOST_COUNTED).subquery(f"{of}_some")
+        counts.append(select(func.count()).select_from(some).scalar_subquery())
+    return select(counts[0] + counts[1])
 
 
 def _holding(
     is_sqlite: bool,
     of: str,
-    number: ColumnElement[int],
     text: ColumnElement[str],
     wanted: ColumnElement[str],
 ) -> tuple[Any, ColumnElement[bool]]:

@@ -163,6 +163,18 @@ def test_words_that_nearly_everything_has_say_nothing() -> None:
     assert found.fields.tolist() == [[-1, TITLE]]
 
 
+def test_a_word_too_common_to_be_listed_is_no_rare_one() -> None:
+    rows = [(0, TITLE, content, 0) for content in range(1, 11)] + [(1, TITLE, 50, 0)]
+    asked = words_of("red egret")
+    listed = rank_words(asked, occurrences(*rows), Target.IMAGE)
+    table = np.asarray(rows, np.int64)
+    told = rank_words(asked, Occurrences(*table.T, total=100, more={0: 60}), Target.IMAGE)
+    assert listed.items.tolist() == told.items.tolist() == [50, *range(1, 11)]
+    assert told.scores[1] == pytest.approx(math.log(1 + 40.5 / 60.5))
+    assert told.scores[1] < listed.scores[1]
+    assert told.scores[0] == listed.scores[0]
+
+
 def test_regions_are_ranked_by_their_own_captions() -> None:
     rows = [(0, REGION_CAPTION, 1, 7), (0, TITLE, 1, 0), (0, REGION_CAPTION, 2, 8)]
     found = rank("egret", *rows, target=Target.REGION)

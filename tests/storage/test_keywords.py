@@ -215,6 +215,9 @@ def test_of_a_common_word_the_newest_texts_are_read(
         save_called(home, f"/p/{name}.jpg", name, title="common" if name != "a" else "rare")
     assert find(home, "common") == {("c", "title"), ("d", "title")}
     assert find(home, "rare") == {("a", "title")}
+    # How common it is, is told all the same.
+    assert look_up(home, words("rare|common")).more == {1: 3}
+    assert look_up(home, words("picture")).more == {0: 4}
     assert find(home, "picture") == {("c", "caption"), ("d", "caption")}
     # Those that do not pass leave their places to others.
     chosen = AssetFilter(path_prefixes=(b"/p/b.jpg", b"/p/c.jpg"))
