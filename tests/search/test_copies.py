@@ -108,14 +108,17 @@ def test_a_signature_keeps_the_shape(width: int, height: int) -> None:
 
 
 def test_a_signature_does_not_depend_on_the_size_of_its_picture() -> None:
-    whole = scene(5, (1200, 900))
-    small = whole.resize((600, 450), Image.Resampling.BOX)
+    small = scene(5, (600, 450))
+    whole = small.resize((3600, 2700), Image.Resampling.BICUBIC)
     first, second = sign(records.Image(np.asarray(whole))), sign(records.Image(np.asarray(small)))
     assert first.grey.shape == second.grey.shape == (72, 96)
-    assert np.abs(first.grey.astype(int) - second.grey).max() <= 3
+    apart = np.abs(first.grey.astype(int) - second.grey)
+    # Hard edges are where ways of shrinking differ.
+    assert apart.mean() < 0.5
+    assert apart.max() <= 8
 
 
-@pytest.mark.parametrize("size", [(1, 1), (1, 500), (500, 1), (3, 2), (5000, 7)])
+@pytest.mark.parametrize("size", [(1, 1), (1, 5000), (5000, 1), (3, 2), (5000, 7)])
 def test_the_smallest_and_longest_pictures_have_signatures(size: tuple[int, int]) -> None:
     one = Image.new("RGB", size, (10, 200, 30))
     assert picture(one).grey.shape == signature_shape(*size)
