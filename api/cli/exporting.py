@@ -10,6 +10,7 @@ import click
 from regard.api.cli.app import DONE, DONE_WITH_FAILURES, printable, write_json
 from regard.api.cli.indexing import stop_request
 from regard.api.cli.options import home_option, json_option
+from regard.api.cli.progress import progress_bar
 from regard.api.wiring import Library, open_home_catalog, require_name
 from regard.core.settings import Settings
 from regard.storage.originals import Originals
@@ -73,10 +74,17 @@ def import_(folder: Path, home: Path | None, as_json: bool) -> int:
     export = Export(folder)
     export.check()
     originals = Originals(settings.home / "originals")
-    with open_home_catalog(settings, make=True) as catalog, stop_request() as stop:
-        report = import_catalog(
-            catalog, export, place_of=originals.path_of, should_stop=stop.is_set
-        )
+    with open_home_catalog(settings, make=True) as catalog:
+        with stop_request() as stop, progress_bar("importing") as progress:
+            if progress is not None:
+                progress.expect(export.content_count)
+            report = import_catalog(
+                catalog,
+                export,
+                place_of=originals.path_of,
+                should_stop=stop.is_set,
+                **({} if progress is None else {"advance": progress.advance}),
+            )
         live = catalog.live_pipeline()
         if live is not None:
             indexes = Library(settings, catalog, live).indexes

@@ -76,13 +76,15 @@ def import_catalog(
     *,
     place_of: Callable[[str], bytes],
     should_stop: Callable[[], bool] = lambda: False,
+    advance: Callable[[], None] = lambda: None,
 ) -> ImportReport:
     """Import an opened export into a catalog.
 
     `place_of` gives the path that the home's own original of a SHA-256 has: uploads are looked for there
-    from now on, wherever they lay. Raises CannotWork for an export that does not fit together, before
-    anything is written; LeaseHeld while another process indexes or reindexes; PipelineConflict while what
-    is there of one of its pipelines is being deleted.
+    from now on, wherever they lay. `advance` is called for each content that is in. Raises CannotWork for an
+    export that does not fit together, before anything is written; LeaseHeld while another process indexes
+    or reindexes; PipelineConflict while what is there of one of its pipelines is being deleted;
+    KeyboardInterrupt where `should_stop` says so, between two transactions.
     """
     highest = export.check()
     with _leases(catalog):
@@ -101,7 +103,7 @@ def import_catalog(
     with _leases(catalog) as leases:
         work = _Import(catalog, export, pipelines, leases, place_of)
         work.begin(highest)
-        work.write(should_stop)
+        work.write(should_stop, advance)
     return work.report
 
 
@@ -149,7 +151,7 @@ class _Import:
                 connection.execute(insert(schema.catalog_info).values(key=_MARK, value=""))
                 self._write_mark(connection)
 
-    def write(self, should_stop: Callable[[], bool]) -> None:
+    def write(self, should_stop: Callable[[], bool], advance: Callable[[], None]) -> None:
         """Write all that is not there yet."""
         contents = self._export.contents()
         while some := list(islice(contents, _CONTENTS_AT_ONCE)):
@@ -165,6 +167,8 @@ class _Import:
                     self._mark = _Mark(self._mark.export, through)
                     self._write_mark(connection)
                 record_changes(connection, added, [], events)
+            for _ in some:
+                advance()
         failed = self._export.failed_assets()
         while rows := list(islice(failed, _FAILED_AT_ONCE)):
             with self._writing() as connection:

@@ -90,6 +90,11 @@ class Export:
         self.pipelines = self._pipelines()
         self._highest: dict[str, int] | None = None
 
+    @property
+    def content_count(self) -> int:
+        """How many contents there are."""
+        return self.manifest.files["contents.parquet"].rows or 0
+
     def contents(self) -> Iterator[ExportedContent]:
         """Each content with all that belongs to it, in the order of ids."""
         groups = {
