@@ -81,9 +81,9 @@ def import_catalog(
     """Import an opened export into a catalog.
 
     `place_of` gives the path that the home's own original of a SHA-256 has: uploads are looked for there
-    from now on, wherever they lay. `advance` is called for each content that is in. Raises CannotWork for an
-    export that does not fit together, before anything is written; LeaseHeld while another process indexes
-    or reindexes; PipelineConflict while what is there of one of its pipelines is being deleted;
+    from now on, wherever they lay. `advance` is called for each content that is in. Raises CannotWork for
+    an export that does not fit together, before anything is written; LeaseHeld while another process
+    indexes or reindexes; PipelineConflict while what is there of one of its pipelines is being deleted;
     KeyboardInterrupt where `should_stop` says so, between two transactions.
     """
     highest = export.check()
