@@ -18,7 +18,8 @@ def describe_query(query: WrittenQuery, source: str) -> dict[str, Any]:
     """`query` and `parts`, the parts in their order in the text; nothing for a mere text."""
     if query.plain_text is not None:
         return {}
-    parts = sorted((*query.terms, *query.conditions), key=lambda part: part.span.position)
+    parts: list[WrittenTerm | Condition] = [*query.terms, *query.conditions]
+    parts.sort(key=lambda part: part.span.position)
     return {"query": source, "parts": [_described(part) for part in parts]}
 
 
