@@ -2,8 +2,8 @@
 
 What assets are called lies in `asset_text`, which triggers keep; captions lie in `caption`. Both databases
 index the words of either themselves: SQLite by the FTS5 tables `asset_text_words` and `caption_words`,
-PostgreSQL by GIN indexes over `regard_words(text)`. So the index is at the catalog's moment in every
-transaction, whoever wrote. Words are found by their stems (Porter's on SQLite, Snowball's English on
+PostgreSQL by generated columns of the same names and GIN indexes over them. So the index is at the
+catalog's moment in every transaction, whoever wrote. Words are found by their stems (Porter's on SQLite, Snowball's English on
 PostgreSQL); what is asked for exactly is looked up by stems and then held to the text.
 
 A look-up is one statement, an arm a word and table, each of which reads `MOST_TEXTS` texts at most, the
@@ -191,7 +191,7 @@ def _asset_arm(
     is_exact: bool,
 ) -> Select[Any]:
     """In what assets that pass and are analysed are called."""
-    found, holds = _holding(is_sqlite, "asset_text", _text.text, wanted)
+    found, holds = _holding(is_sqlite, "asset_text", wanted)
     statement = select(
         literal_column(str(place)).label("place"),
         _text.field.label("field"),
@@ -223,7 +223,7 @@ def _caption_arm(
     is_exact: bool,
 ) -> Select[Any]:
     """In the pipeline's captions whose content has an asset that passes."""
-    found, holds = _holding(is_sqlite, "caption", _caption.text, wanted)
+    found, holds = _holding(is_sqlite, "caption", wanted)
     passing = (
         exists()
         .where(
@@ -255,11 +255,8 @@ def _caption_arm(
 def _counting(is_sqlite: bool) -> Select[Any]:
     """How many texts of either table hold a word, up to a bound."""
     counts = []
-    for of, source, number in (
-        ("asset_text", schema.asset_text, _text),
-        ("caption", schema.caption, _caption),
-    ):
-        found, holds = _holding(is_sqlite, of, number.text, bindparam("words", type_=Text()))
+    for of, source in (("asset_text", schema.asset_text), ("caption", schema.caption)):
+        found, holds = _holding(is_sqlite, of, bindparam("words", type_=Text()))
         rows: Select[Any] = select(literal_column("1").label("one")).select_from(
             source if found is None else found
         )
@@ -271,7 +268,6 @@ def _counting(is_sqlite: bool) -> Select[Any]:
 def _holding(
     is_sqlite: bool,
     of: str,
-    text: ColumnElement[str],
     wanted: ColumnElement[str],
 ) -> tuple[Any, ColumnElement[bool]]:
     """The table that finds texts by words, where there is one, and the condition."""
@@ -279,7 +275,7 @@ def _holding(
         index = table(f"{of}_words", column("rowid"))
         return index, literal_column(index.name).op("MATCH", is_comparison=True)(wanted)
     query = func.to_tsquery(literal_column("'regard'::regconfig"), wanted)
-    return None, func.regard_words(text).op("@@", is_comparison=True)(query)
+    return None, literal_column(f"{of}.{of}_words").op("@@", is_comparison=True)(query)
 
 
 def _forms(asked: Words) -> tuple[str, ...]:
