@@ -76,9 +76,11 @@ def _name(text: str) -> str:
 
 
 def _path(text: str) -> str:
-    if not text.strip("/") or {".", ".."} & set(text.split("/")):
+    names = [name for name in text.split("/") if name]
+    if not names or {".", ".."} & set(names):
         raise UsageError("this is no path", remedy="write folders with / between, as in 2024/trip")
-    return text
+    # Repeated slashes are one: what follows a root's name must not become an absolute path.
+    return ("/" if text.startswith("/") else "") + "/".join(names)
 
 
 def _period(text: str) -> Period:

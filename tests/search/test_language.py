@@ -149,6 +149,8 @@ LAST = (23, 59, 59, 999_999)
         ('camera:"Canon EOS R5"', Field.CAMERA, "Canon EOS R5"),
         ("collection:holiday", Field.COLLECTION, "holiday"),
         ("path:2024/trip", Field.PATH, "2024/trip"),
+        ("path:2024//trip/", Field.PATH, "2024/trip"),
+        ("path://photos//2024", Field.PATH, "/photos/2024"),
         ("custom.shoot:harbour", Field.CUSTOM, CustomField("shoot", "harbour")),
     ],
 )

@@ -185,6 +185,10 @@ def test_paths_below_the_root_and_names_of_uploads(served: Served, filled: Fille
     query = f'path:"{above}"'
     assert len(filled.shelf.client.search(query=query, filters=filled.shelf.within).hits) == 2
     assert not reader.search(query=query, filters=filled.shelf.within).hits
+    # Nor does a root's name lead there.
+    assert not reader.search(query=f'path:"photos/{served.photos}"').hits
+    with pytest.raises(ServerProblem, match="no path"):
+        reader.search(query="path:photos/../outside")
     absolute = f'red path:"{served.photos}"'
     assert len(filled.shelf.client.search(query=absolute, filters=filled.shelf.within).hits) == 2
     with pytest.raises(ServerProblem, match="begins with a slash") as told:
