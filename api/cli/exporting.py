@@ -66,21 +66,20 @@ def import_(folder: Path, home: Path | None, as_json: bool) -> int:
 
     All of DIR is looked at before anything is written. What the home has already stays as it is.
     """
+    from regard.storage.export.checking import open_export
     from regard.storage.export.importing import import_catalog
-    from regard.storage.export.reading import Export
 
     settings = Settings.resolve(home)
     # A home is not made by a mistyped path, or for an export that can't be used.
-    export = Export(folder)
-    export.check()
+    checked = open_export(folder)
     originals = Originals(settings.home / "originals")
     with open_home_catalog(settings, make=True) as catalog:
         with stop_request() as stop, progress_bar("importing") as progress:
             if progress is not None:
-                progress.expect(export.content_count)
+                progress.expect(checked.export.content_count)
             report = import_catalog(
                 catalog,
-                export,
+                checked,
                 place_of=originals.path_of,
                 should_stop=stop.is_set,
                 **({} if progress is None else {"advance": progress.advance}),

@@ -7,11 +7,8 @@ grow with the library and whoever writes meanwhile is not seen.
 
 from __future__ import annotations
 
-import contextlib
 import datetime
 import os
-import shutil
-import tempfile
 import uuid
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
@@ -35,7 +32,7 @@ from sqlalchemy import (
     union_all,
 )
 
-from regard.core.errors import CannotWork, Conflict, NotFound
+from regard.core.errors import NotFound
 from regard.storage import schema
 from regard.storage.catalog import Catalog
 from regard.storage.export.coco import CocoWriter
@@ -51,8 +48,8 @@ from regard.storage.export.layout import (
     file_digest,
 )
 from regard.storage.export.table_files import TableWriter, VectorWriter, load_pyarrow
+from regard.storage.export.written_aside import written_aside
 from regard.storage.pipelines import live_pipeline, stored_pipelines
-from regard.storage.vectors.durable_files import sync_directory
 
 _CONTENTS_AT_ONCE = 200
 _ASSETS_AT_ONCE = 2000
@@ -82,7 +79,7 @@ def export_catalog(catalog: Catalog, folder: Path, collections: Sequence[str] = 
     """
     load_pyarrow()
     folder = Path(os.path.abspath(folder))
-    with _disk_errors_named(folder), _written_aside(folder) as aside:
+    with written_aside(folder) as aside:
         with catalog.database.reading() as connection:
             report, manifest = _Export(connection, aside, collections).write(catalog.uuid)
         (aside / MANIFEST).write_bytes(manifest.to_bytes())
@@ -344,53 +341,3 @@ def _by_content(rows: Sequence[Row], pipeline: int | None) -> dict[int, list[Row
 
 def _sealed(path: Path, rows: int | None) -> SealedFile:
     return SealedFile(path.stat().st_size, file_digest(path), rows)
-
-
-@contextlib.contextmanager
-def _written_aside(folder: Path) -> Iterator[Path]:
-    """A folder that takes the place of `folder` when the block ends well, durably, and else goes."""
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise Conflict(f"{folder} is there already", remedy="name a folder that is new, or empty")
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    aside = Path(tempfile.mkdtemp(".aside", f".{folder.name}.", folder.parent))
-    try:
-        yield aside
-        for path in aside.rglob("*"):
-            _sync(path)
-        aside.chmod(0o777 & ~_umask())
-        sync_directory(aside)
-        try:
-            # An empty folder gives way; one that was filled meanwhile does not.
-            os.rename(aside, folder)
-        except OSError as error:
-            if not folder.exists():
-                raise
-            raise Conflict(f"{folder} was filled meanwhile", remedy="name another") from error
-        sync_directory(folder.parent)
-    finally:
-        shutil.rmtree(aside, ignore_errors=True)
-
-
-def _sync(path: Path) -> None:
-    if path.is_dir():
-        sync_directory(path)
-        return
-    with open(path, "rb") as file:
-        os.fsync(file.fileno())
-
-
-def _umask() -> int:
-    current = os.umask(0o077)
-    os.umask(current)
-    return current
-
-
-@contextlib.contextmanager
-def _disk_errors_named(folder: Path) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        raise CannotWork(
-            f"the export {folder} can't be written: {error.strerror or error}",
-            remedy="name a folder on a writable disk with free space",
-        ) from error

@@ -1,6 +1,6 @@
 """Takes an export back into a home, new or in use, without a model being run.
 
-All of the export is looked at before anything is written. Then contents come in transactions of some dozen,
+All of the export was looked at before. Contents come in transactions of some dozen,
 each with everything that belongs to it, under the writer's lease: a killed import leaves whole contents,
 and the same command carries on. What the home has already stays as it is there. A new home takes the
 ids of the export over, so that whatever names them still fits; any other gives new ones.
@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 from itertools import islice
 from typing import Any
 
-from sqlalchemy import Connection, Table, delete, exists, func, insert, select, text, update
+from sqlalchemy import Connection, Table, delete, exists, insert, select, update
 
 from regard.core.records import Channel
 from regard.core.uris import uri_of_path
@@ -26,7 +26,9 @@ from regard.storage import schema
 from regard.storage.asset_editing import write_custom
 from regard.storage.asset_rows import add_tags, ensure_collection, find_collection
 from regard.storage.catalog import Catalog
-from regard.storage.change_log import AssetEvent, moment, record_changes
+from regard.storage.change_log import AssetEvent, record_changes
+from regard.storage.export.checking import CheckedExport
+from regard.storage.export.kept_ids import KeptIds, take_over_ids
 from regard.storage.export.layout import TABLES
 from regard.storage.export.reading import Export, ExportedContent
 from regard.storage.lease import BUILDER, WRITER, SqlWriterLease, hold_writer_lease
@@ -36,7 +38,6 @@ Row = dict[str, Any]
 
 _CONTENTS_AT_ONCE = 50
 _FAILED_AT_ONCE = 500
-_MARK = "import"
 _IN_OWN_TABLES = ("keywords", "tags", "custom")
 _NOT_BY_LIVE = "it was imported with what other models say of it; index it to add the home's own"
 
@@ -62,31 +63,22 @@ class ImportReport:
     conflicts: list[tuple[str, str]] = field(default_factory=list)
 
 
-@dataclass(frozen=True, slots=True)
-class _Mark:
-    """How far an import into a new home has come; `through` is the last content that is in."""
-
-    export: str
-    through: int
-
-
 def import_catalog(
     catalog: Catalog,
-    export: Export,
+    checked: CheckedExport,
     *,
     place_of: Callable[[str], bytes],
     should_stop: Callable[[], bool] = lambda: False,
     advance: Callable[[], None] = lambda: None,
 ) -> ImportReport:
-    """Import an opened export into a catalog.
+    """Import an export that was looked at into a catalog.
 
     `place_of` gives the path that the home's own original of a SHA-256 has: uploads are looked for there
-    from now on, wherever they lay. `advance` is called for each content that is in. Raises CannotWork for
-    an export that does not fit together, before anything is written; LeaseHeld while another process
-    indexes or reindexes; PipelineConflict while what is there of one of its pipelines is being deleted;
-    KeyboardInterrupt where `should_stop` says so, between two transactions.
+    from now on, wherever they lay. `advance` is called for each content that is in. Raises LeaseHeld while
+    another process indexes or reindexes; PipelineConflict while what is there of one of its pipelines is
+    being deleted; KeyboardInterrupt where `should_stop` says so, between two transactions.
     """
-    highest = export.check()
+    export = checked.export
     with _leases(catalog):
         # Told before anything is written; a held lease would keep another pipeline from going live.
         pass
@@ -102,7 +94,7 @@ def import_catalog(
         _remember_former(connection, export, pipelines)
     with _leases(catalog) as leases:
         work = _Import(catalog, export, pipelines, leases, place_of)
-        work.begin(highest)
+        work.begin(checked.highest)
         work.write(should_stop, advance)
     return work.report
 
@@ -124,7 +116,7 @@ class _Import:
         self._by_fingerprint = {one.fingerprint: one for one in pipelines.values()}
         self._leases = leases
         self._place_of = place_of
-        self._mark: _Mark | None = None
+        self._kept: KeptIds | None = None
         self._live: int | None = None
         self.report = ImportReport(pipelines=sorted(self._by_fingerprint))
 
@@ -138,18 +130,9 @@ class _Import:
                     connection.execute(insert(schema.collection).values(**values))
             live = live_pipeline(connection)
             self._live = None if live is None else live.id
-            said = connection.execute(
-                select(schema.catalog_info.c.value).where(schema.catalog_info.c.key == _MARK)
-            ).scalar_one_or_none()
-            if said is not None:
-                mark = _Mark(**json.loads(said))
-                self._mark = mark if mark.export == export else None
-            elif _is_new(connection):
-                # Whoever else writes from now on gets ids beyond those of the export.
-                self._reserve(connection, highest)
-                self._mark = _Mark(export, 0)
-                connection.execute(insert(schema.catalog_info).values(key=_MARK, value=""))
-                self._write_mark(connection)
+            self._kept = take_over_ids(
+                connection, export, highest, is_sqlite=self._database.is_sqlite
+            )
 
     def write(self, should_stop: Callable[[], bool], advance: Callable[[], None]) -> None:
         """Write all that is not there yet."""
@@ -162,10 +145,8 @@ class _Import:
                 events: list[AssetEvent] = []
                 for found in some:
                     self._write_content(connection, found, added, events)
-                if self._mark is not None:
-                    through = max(self._mark.through, some[-1].content["id"])
-                    self._mark = _Mark(self._mark.export, through)
-                    self._write_mark(connection)
+                if self._kept is not None:
+                    self._kept.advance(connection, some[-1].content["id"])
                 record_changes(connection, added, [], events)
             for _ in some:
                 advance()
@@ -175,14 +156,12 @@ class _Import:
                 events = []
                 for row in rows:
                     if self._is_wanted(connection, row, None, self._path(row, None)):
-                        keeps = self._mark is not None
+                        keeps = self._kept is not None
                         self._write_asset(connection, row, None, None, events, keeps=keeps)
                 record_changes(connection, [], [], events)
-        if self._mark is not None:
+        if self._kept is not None:
             with self._writing() as connection:
-                connection.execute(
-                    delete(schema.catalog_info).where(schema.catalog_info.c.key == _MARK)
-                )
+                self._kept.end(connection)
 
     def _write_content(
         self,
@@ -204,7 +183,7 @@ class _Import:
                 for row in found.assets
             ]
             return
-        keeps = self._mark is not None and content["id"] > self._mark.through
+        keeps = self._kept is not None and self._kept.keeps(content["id"])
         known = None if there is None else there.id
         wanted = [
             row
@@ -428,28 +407,6 @@ class _Import:
         statement = insert(table).returning(table.c.id, sort_by_parameter_order=True)
         return [int(number) for number in connection.execute(statement, named).scalars()]
 
-    def _reserve(self, connection: Connection, highest: Mapping[str, int]) -> None:
-        for table, number in highest.items():
-            if not number:
-                continue
-            if self._database.is_sqlite:
-                values = {"name": table, "seq": number}
-                connection.execute(text("DELETE FROM sqlite_sequence WHERE name = :name"), values)
-                connection.execute(
-                    text("INSERT INTO sqlite_sequence (name, seq) VALUES (:name, :seq)"), values
-                )
-            else:
-                connection.execute(
-                    select(func.setval(func.pg_get_serial_sequence(table, "id"), number))
-                )
-
-    def _write_mark(self, connection: Connection) -> None:
-        assert self._mark is not None
-        said = json.dumps({"export": self._mark.export, "through": self._mark.through})
-        connection.execute(
-            update(schema.catalog_info).where(schema.catalog_info.c.key == _MARK).values(value=said)
-        )
-
     @contextlib.contextmanager
     def _writing(self) -> Iterator[Connection]:
         with self._database.writing() as connection:
@@ -466,13 +423,6 @@ def _leases(catalog: Catalog) -> Iterator[list[SqlWriterLease]]:
         hold_writer_lease(catalog.database, BUILDER) as builder,
     ):
         yield [writer, builder]
-
-
-def _is_new(connection: Connection) -> bool:
-    """Whether nothing was ever in the home, so that no id was given out."""
-    now = moment(connection)
-    rows = select(exists().where(_asset.id > 0), exists().where(_content.id > 0))
-    return not (now.embeddings or now.assets or any(connection.execute(rows).one()))
 
 
 def _has_external_id(connection: Connection, collection: int, row: Row) -> bool:

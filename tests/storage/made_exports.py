@@ -20,10 +20,10 @@ from regard.core.assets import AssetEdit
 from regard.core.facts import Capture, PhotoFacts
 from regard.core.records import Analysis, Channel, Kind, Space
 from regard.storage.catalog import Catalog
+from regard.storage.export.checking import open_export
 from regard.storage.export.exporting import export_catalog
 from regard.storage.export.importing import ImportReport, import_catalog
 from regard.storage.export.layout import MANIFEST, OWNERS, TABLES, Manifest, file_digest
-from regard.storage.export.reading import Export
 from regard.storage.reindexing import SqlReindexing
 
 # Another encoder.
@@ -118,7 +118,7 @@ def export(catalog: Catalog, folder: Path, *collections: str) -> Path:
 
 
 def take(catalog: Catalog, folder: Path, **options: Any) -> ImportReport:
-    return import_catalog(catalog, Export(folder), place_of=place_of, **options)
+    return import_catalog(catalog, open_export(folder), place_of=place_of, **options)
 
 
 Content = dict[str, list[dict[str, Any]]]

@@ -24,9 +24,9 @@ from regard.storage import schema
 from regard.storage.catalog import open_catalog
 from regard.storage.database import Database
 from regard.storage.export import table_files
+from regard.storage.export.checking import open_export
 from regard.storage.export.layout import MANIFEST, OWNERS, TABLES, Manifest
 from regard.storage.export.mask_runs import mask_runs
-from regard.storage.export.reading import Export
 from regard.storage.verification import verify_catalog
 
 Rows = list[dict[str, Any]]
@@ -91,7 +91,7 @@ def test_every_file_is_looked_at_byte_by_byte(folder: Path, empty: Path) -> None
         path.unlink()
         refused(folder, empty, path.name)
         path.write_bytes(data)
-    Export(folder).check()
+    open_export(folder)
 
 
 @pytest.mark.parametrize(
@@ -258,7 +258,7 @@ def test_without_pyarrow(whole: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(table_files.importlib, "import_module", absent)
     with pytest.raises(MissingDependency, match=r"pip install 'regard\[export\]'"):
-        Export(whole)
+        open_export(whole)
 
 
 @st.composite

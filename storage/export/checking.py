@@ -1,0 +1,241 @@
+"""Looks at all of an export before anything is made of it: every row, and that they fit together."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from regard.core.errors import CannotWork
+from regard.core.records import Kind
+from regard.storage.export.mask_runs import mask_runs
+from regard.storage.export.reading import Export, ExportedContent, Row
+from regard.storage.vector_bytes import is_sound
+
+_DIGEST = re.compile(r"[0-9a-f]{64}")
+_PAGE_BITS = 16
+_LARGEST_SIDE = 2**20
+
+
+@dataclass(frozen=True, slots=True)
+class CheckedExport:
+    """An export that fits together, and the highest id by table."""
+
+    export: Export
+    highest: Mapping[str, int]
+
+
+def open_export(folder: Path) -> CheckedExport:
+    """Open an export and look at every row.
+
+    Raises CannotWork for what is no whole export or does not fit together, MissingDependency without
+    pyarrow.
+    """
+    export = Export(folder)
+    check = _Check(export)
+    for found in export.contents():
+        check.content(found)
+    for row in export.failed_assets():
+        check.asset(row)
+    return CheckedExport(export, check.highest)
+
+
+class _Ids:
+    """Which ids were seen: a bitmap by pages, small where ids lie close together."""
+
+    def __init__(self) -> None:
+        self._pages: dict[int, bytearray] = {}
+        self.highest = 0
+
+    def add(self, number: int) -> bool:
+        """Whether it is positive and new."""
+        if number <= 0:
+            return False
+        self.highest = max(self.highest, number)
+        page = self._pages.setdefault(number >> _PAGE_BITS, bytearray(1 << (_PAGE_BITS - 3)))
+        place, bit = (number >> 3) & ((1 << (_PAGE_BITS - 3)) - 1), 1 << (number & 7)
+        is_new = not page[place] & bit
+        page[place] |= bit
+        return is_new
+
+
+class _Check:
+    """What must hold of every row."""
+
+    def __init__(self, export: Export) -> None:
+        self._export = export
+        self._ids = {
+            name: _Ids() for name in ("content", "asset", "region", "caption", "embedding")
+        }
+        self._by_fingerprint = {
+            one.spec.fingerprint: number for number, one in export.pipelines.items()
+        }
+        # Hashes, to hold a million of them in about 100 megabytes.
+        self._places: set[int] = set()
+
+    @property
+    def highest(self) -> dict[str, int]:
+        """The highest id by table."""
+        return {name: ids.highest for name, ids in self._ids.items()}
+
+    def content(self, found: ExportedContent) -> None:
+        content = found.content
+        self._require(self._ids["content"].add(content["id"]), "contents", "an id stands twice")
+        sizes = content["width"], content["height"]
+        self._require(
+            _DIGEST.fullmatch(content["sha256"]) is not None
+            and len(content["format"]) <= 16
+            and all(0 < side < _LARGEST_SIDE for side in sizes),
+            "contents",
+            "a content is no photograph's",
+        )
+        self._require(bool(found.assets), "assets", "a content has none")
+        for asset in found.assets:
+            self.asset(asset)
+        analysed = [(row["pipeline_id"], row["failure"] is None) for row in found.analyses]
+        self._require(
+            len(set(analysed)) == len(analysed)
+            and all(pipeline in self._export.pipelines for pipeline, _ in analysed),
+            "analyses",
+            "one stands twice, or is of no pipeline",
+        )
+        done = {pipeline for pipeline, is_done in analysed if is_done}
+        self._regions(found, done)
+        regions = {row["id"]: row["pipeline_id"] for row in found.regions}
+        for row in found.captions:
+            self._require(
+                self._ids["caption"].add(row["id"])
+                and row["pipeline_id"] in done
+                and (
+                    row["region_id"] is None or regions.get(row["region_id"]) == row["pipeline_id"]
+                ),
+                "captions",
+                "one stands twice, or is of no analysis or region",
+            )
+        captions = {row["id"]: row["pipeline_id"] for row in found.captions}
+        self._embeddings(found, done, regions, captions)
+
+    def asset(self, row: Row) -> None:
+        self._require(self._ids["asset"].add(row["id"]), "assets", "an id stands twice")
+        self._require(
+            row["collection_id"] in self._export.collections, "assets", "one is of no collection"
+        )
+        self._require(
+            (row["content_id"] is None) == (row["failure"] is not None)
+            and os.path.isabs(row["path"])
+            and b"\0" not in row["path"]
+            and row["size"] >= 0
+            and (
+                not row["managed"] or _DIGEST.fullmatch(os.fsdecode(os.path.basename(row["path"])))
+            ),
+            "assets",
+            "one is no file's",
+        )
+        place = hash((row["collection_id"], row["path"]))
+        self._require(place not in self._places, "assets", "a path stands twice in a collection")
+        self._places.add(place)
+        for name in ("capture", "custom"):
+            if row[name] is not None:
+                self._require(_is_object(row[name]), "assets", f"`{name}` is no JSON object")
+
+    def _regions(self, found: ExportedContent, done: set[int]) -> None:
+        width, height = found.content["width"], found.content["height"]
+        places = set()
+        for row in found.regions:
+            place = row["pipeline_id"], row["ordinal"]
+            self._require(
+                self._ids["region"].add(row["id"])
+                and row["pipeline_id"] in done
+                and place not in places,
+                "regions",
+                "one stands twice, or is of no analysis",
+            )
+            places.add(place)
+            try:
+                runs = mask_runs(row["mask"])
+            except ValueError:
+                runs = np.zeros(1, np.int64)
+            self._require(
+                min(row["x"], row["y"], row["ordinal"]) >= 0
+                and 0 < row["width"] <= width - row["x"]
+                and 0 < row["height"] <= height - row["y"]
+                and int(runs.sum()) == width * height
+                and int(runs[1::2].sum()) == row["area"]
+                and bool(np.isfinite(row["score"])),
+                "regions",
+                "a box or a mask does not fit its photograph",
+            )
+
+    def _embeddings(
+        self,
+        found: ExportedContent,
+        done: set[int],
+        regions: Mapping[int, int],
+        captions: Mapping[int, int],
+    ) -> None:
+        rows: dict[int, list[bytes]] = {}
+        described = set()
+        for files, owner, vector in found.embeddings:
+            pipeline = self._by_fingerprint[files.pipeline]
+            region, caption = owner["region_id"], owner["caption_id"]
+            match files.kind:
+                case Kind.IMAGE:
+                    fits = region is None and caption is None
+                case Kind.REGION:
+                    fits = regions.get(region) == pipeline and caption is None
+                case _:
+                    fits = captions.get(caption) == pipeline and (
+                        region is None or regions.get(region) == pipeline
+                    )
+            what = pipeline, files.space, files.kind, region, caption
+            self._require(
+                fits
+                and pipeline in done
+                and what not in described
+                and self._ids["embedding"].add(owner["id"]),
+                files.owners,
+                "one stands twice, or is of no region, caption or analysis",
+            )
+            described.add(what)
+            rows.setdefault(files.dimension, []).append(vector)
+        self._require(
+            all(
+                (pipeline, space.name, Kind.IMAGE, None, None) in described
+                for pipeline in done
+                for space in self._export.pipelines[pipeline].spec.spaces
+            )
+            and all(
+                (pipeline, space.name, Kind.REGION, region, None) in described
+                for region, pipeline in regions.items()
+                for space in self._export.pipelines[pipeline].spec.spaces
+            ),
+            "embeddings",
+            "a content or a region lacks its vector",
+        )
+        for dimension, vectors in rows.items():
+            numbers = np.frombuffer(b"".join(vectors), "<f2").reshape(-1, dimension)
+            self._require(
+                bool(is_sound(numbers.astype(np.float32)).all()),
+                "embeddings",
+                "a vector is not normalised",
+            )
+
+    def _require(self, holds: object, name: str, what: str) -> None:
+        if not holds:
+            raise CannotWork(f"{self._export.folder} does not fit together: {name}: {what}")
+
+
+def _is_object(text: str) -> bool:
+    try:
+        return isinstance(json.loads(text, parse_constant=_refuse), dict)
+    except (ValueError, RecursionError):
+        return False
+
+
+def _refuse(constant: str) -> None:
+    raise ValueError(f"{constant} is no JSON")
