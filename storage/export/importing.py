@@ -14,19 +14,18 @@ import contextlib
 import json
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
 from itertools import islice
 from typing import Any
 
-from sqlalchemy import Connection, Table, delete, exists, insert, select, update
+from sqlalchemy import Connection, exists, insert, select, update
 
-from regard.core.records import Channel
 from regard.core.uris import uri_of_path
 from regard.storage import schema
 from regard.storage.asset_editing import write_custom
 from regard.storage.asset_rows import add_tags, ensure_collection, find_collection
 from regard.storage.catalog import Catalog
 from regard.storage.change_log import AssetEvent, record_changes
+from regard.storage.export.analysis_import import AnalysisImport, ImportReport, insert_rows
 from regard.storage.export.checking import CheckedExport
 from regard.storage.export.kept_ids import KeptIds, take_over_ids
 from regard.storage.export.layout import TABLES
@@ -39,28 +38,8 @@ Row = dict[str, Any]
 _CONTENTS_AT_ONCE = 50
 _FAILED_AT_ONCE = 500
 _IN_OWN_TABLES = ("keywords", "tags", "custom")
-_NOT_BY_LIVE = "it was imported with what other models say of it; index it to add the home's own"
 
 _asset, _content = schema.asset.c, schema.content.c
-
-
-@dataclass(slots=True)
-class ImportReport:
-    """What came, and what did not: `conflicts` are (uri, reason) of assets that the home has otherwise.
-
-    `unchanged` assets were there already. `pipelines` are the fingerprints that the analyses are of;
-    `waiting` counts contents that the live pipeline has not analysed.
-    """
-
-    assets: int = 0
-    unchanged: int = 0
-    contents: int = 0
-    regions: int = 0
-    captions: int = 0
-    embeddings: int = 0
-    waiting: int = 0
-    pipelines: list[str] = field(default_factory=list)
-    conflicts: list[tuple[str, str]] = field(default_factory=list)
 
 
 def import_catalog(
@@ -112,13 +91,11 @@ class _Import:
     ) -> None:
         self._database = catalog.database
         self._export = export
-        self._pipelines = pipelines
-        self._by_fingerprint = {one.fingerprint: one for one in pipelines.values()}
         self._leases = leases
         self._place_of = place_of
         self._kept: KeptIds | None = None
-        self._live: int | None = None
-        self.report = ImportReport(pipelines=sorted(self._by_fingerprint))
+        self.report = ImportReport(pipelines=sorted(one.fingerprint for one in pipelines.values()))
+        self._analyses = AnalysisImport(pipelines, self.report)
 
     def begin(self, highest: Mapping[str, int]) -> None:
         """Take the ids over where the home is new, or where this export was on its way into it."""
@@ -128,8 +105,7 @@ class _Import:
                 if find_collection(connection, row["name"]) is None:
                     values = {"name": row["name"], "created_at": row["created_at"]}
                     connection.execute(insert(schema.collection).values(**values))
-            live = live_pipeline(connection)
-            self._live = None if live is None else live.id
+            self._analyses.live = live_pipeline(connection)
             self._kept = take_over_ids(
                 connection, export, highest, is_sqlite=self._database.is_sqlite
             )
@@ -172,7 +148,10 @@ class _Import:
     ) -> None:
         content = found.content
         there = connection.execute(
-            select(schema.content).where(_content.sha256 == content["sha256"])
+            select(schema.content)
+            .where(_content.sha256 == content["sha256"])
+            # Whoever drops contents waits, and then sees who uses this one.
+            .with_for_update(read=True, key_share=True)
         ).one_or_none()
         if there is not None and (there.width, there.height) != (
             content["width"],
@@ -194,11 +173,11 @@ class _Import:
             return
         if there is None:
             columns = {c.name: content[c.name] for c in TABLES["contents.parquet"]}
-            number = self._insert(connection, schema.content, [columns], keeps=keeps)[0]
+            number = insert_rows(connection, schema.content, [columns], keeps=keeps)[0]
             self.report.contents += 1
         else:
             number = there.id
-        news = self._write_analyses(connection, found, number, keeps=keeps)
+        news = self._analyses.write(connection, found, number, keeps=keeps)
         added += news
         written = {
             self._write_asset(connection, row, number, content["sha256"], events, keeps=keeps)
@@ -216,109 +195,6 @@ class _Import:
                 for row in twins
                 if row.id not in written
             ]
-
-    def _write_analyses(
-        self, connection: Connection, found: ExportedContent, content: int, *, keeps: bool
-    ) -> list[tuple[int, int]]:
-        """Add what the home does not have of each pipeline; (channel id, embedding id) of what is new."""
-        analysis, failure = schema.analysis, schema.analysis_failure
-        has, failed = (
-            set(
-                connection.execute(
-                    select(table.c.pipeline_id).where(table.c.content_id == content)
-                ).scalars()
-            )
-            for table in (analysis, failure)
-        )
-        new: dict[int, StoredPipeline] = {}
-        for row in found.analyses:
-            pipeline = self._pipelines[row["pipeline_id"]]
-            owner = {"content_id": content, "pipeline_id": pipeline.id}
-            if pipeline.id in has:
-                continue
-            if row["failure"] is None:
-                connection.execute(insert(analysis).values(**owner))
-                new[row["pipeline_id"]] = pipeline
-            elif pipeline.id not in failed:
-                connection.execute(insert(failure).values(**owner, reason=row["failure"]))
-                failed.add(pipeline.id)
-        here = has | {pipeline.id for pipeline in new.values()}
-        if stale := failed & {pipeline.id for pipeline in new.values()}:
-            connection.execute(
-                delete(failure).where(
-                    failure.c.content_id == content, failure.c.pipeline_id.in_(stale)
-                )
-            )
-        if self._live is not None and self._live not in here:
-            self.report.waiting += 1
-            # Uploads wait for a job; of others nothing else would tell that they may be without.
-            if self._live not in failed and not any(row["managed"] for row in found.assets):
-                owner = {"content_id": content, "pipeline_id": self._live}
-                connection.execute(insert(failure).values(**owner, reason=_NOT_BY_LIVE))
-        return self._write_owned(connection, found, content, new, keeps=keeps)
-
-    def _write_owned(
-        self,
-        connection: Connection,
-        found: ExportedContent,
-        content: int,
-        new: Mapping[int, StoredPipeline],
-        *,
-        keeps: bool,
-    ) -> list[tuple[int, int]]:
-        regions = self._insert_renamed(
-            connection, schema.region, found.regions, content, new, keeps
-        )
-        captions = self._insert_renamed(
-            connection, schema.caption, found.captions, content, new, keeps, region_id=regions
-        )
-        rows, channels = [], []
-        for files, owner, vector in found.embeddings:
-            pipeline = self._by_fingerprint[files.pipeline]
-            if pipeline not in new.values():
-                continue
-            channel = pipeline.channels[Channel(files.space, files.channel.kind)]
-            channels.append(channel.id)
-            rows.append(
-                {
-                    "id": owner["id"],
-                    "content_id": content,
-                    "pipeline_id": pipeline.id,
-                    "channel_id": channel.id,
-                    "region_id": regions.get(owner["region_id"]),
-                    "caption_id": captions.get(owner["caption_id"]),
-                    "vector": vector,
-                }
-            )
-        numbers = self._insert(connection, schema.embedding, rows, keeps=keeps)
-        self.report.regions += len(regions)
-        self.report.captions += len(captions)
-        self.report.embeddings += len(numbers)
-        return list(zip(channels, numbers, strict=True))
-
-    def _insert_renamed(
-        self,
-        connection: Connection,
-        table: Table,
-        rows: Sequence[Row],
-        content: int,
-        new: Mapping[int, StoredPipeline],
-        keeps: bool,
-        **references: Mapping[int, int],
-    ) -> dict[int, int]:
-        """Insert rows of the new pipelines; ids here by the ids of the export."""
-        chosen = [row for row in rows if row["pipeline_id"] in new]
-        renamed = [
-            {
-                **row,
-                "content_id": content,
-                "pipeline_id": new[row["pipeline_id"]].id,
-                **{name: ids.get(row[name]) for name, ids in references.items()},
-            }
-            for row in chosen
-        ]
-        numbers = self._insert(connection, table, renamed, keeps=keeps)
-        return {row["id"]: number for row, number in zip(chosen, numbers, strict=True)}
 
     def _is_wanted(
         self, connection: Connection, row: Row, content: int | None, path: bytes
@@ -379,7 +255,7 @@ class _Import:
                     f"its external id {row['external_id']} belongs to another asset; it came without",
                 )
             )
-        number = self._insert(connection, schema.asset, [values], keeps=keeps)[0]
+        number = insert_rows(connection, schema.asset, [values], keeps=keeps)[0]
         if row["keywords"]:
             connection.execute(
                 insert(schema.asset_keyword),
@@ -395,17 +271,6 @@ class _Import:
         if row["deleted_at"] is None:
             events.append(AssetEvent(number, collection, "added"))
         return number
-
-    @staticmethod
-    def _insert(
-        connection: Connection, table: Table, rows: Sequence[Row], *, keeps: bool
-    ) -> list[int]:
-        """Insert rows, under their own ids or new ones; the ids in the order of the rows."""
-        if not rows:
-            return []
-        named = rows if keeps else [{k: v for k, v in row.items() if k != "id"} for row in rows]
-        statement = insert(table).returning(table.c.id, sort_by_parameter_order=True)
-        return [int(number) for number in connection.execute(statement, named).scalars()]
 
     @contextlib.contextmanager
     def _writing(self) -> Iterator[Connection]:
