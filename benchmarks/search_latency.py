@@ -1,9 +1,10 @@
 """Where the time of a warm text search goes: `python benchmarks/search_latency.py HOME`.
 
 In one run and in turn for each query: the text encoder alone, the search of the raw vector indexes
-alone (as deep as the engine reads them), the whole engine, with its stages as it tells them itself, and the
-same search over HTTP, answered by a warm server on the same home. Prints the 50th and 95th percentile in
-milliseconds, and what engine and HTTP add to encoder and indexes.
+alone, without that of words (as deep as the engine reads them), the whole engine, with its stages as it
+tells them itself, the engine without the keyword index, and the same search over HTTP, answered by a warm
+server on the same home. Prints the 50th and 95th percentile in milliseconds, what engine and HTTP add to
+encoder and indexes, and what words add, text by text.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ from service_load import served  # noqa: E402
 from regard.api.wiring import Library, open_library  # noqa: E402
 from regard.core.catalog import ChannelQuery  # noqa: E402
 from regard.core.filters import EVERYTHING  # noqa: E402
-from regard.core.records import Float32Array, QueryKind, Target  # noqa: E402
+from regard.core.records import Float32Array, Kind, QueryKind, Target  # noqa: E402
 from regard.core.settings import Settings  # noqa: E402
 from regard.search.answers import Scope, TextQuery  # noqa: E402
 from regard.search.ranking import embeddings_at, level_for  # noqa: E402
@@ -97,7 +98,12 @@ def measure(
     """Warm everything up, then time the parts and the whole side by side."""
     rows = Rows()
     engine = library.engine(observe=lambda stage, took: rows.add(f"  engine: {stage}", took))
-    routed = library.profile.routes[QueryKind.TEXT, target]
+    routed = [
+        weighted
+        for weighted in library.profile.routes[QueryKind.TEXT, target]
+        if weighted.channel.kind is not Kind.KEYWORD
+    ]
+    wordless = library.engine({(QueryKind.TEXT, target): tuple(routed)})
     spaces = dict.fromkeys(weighted.channel.space for weighted in routed)
     encoders = {space: library.profile.encoder(space) for space in spaces}
     scope = Scope(target, limit)
@@ -121,6 +127,7 @@ def measure(
     for text in texts[:20]:
         library.indexes.search(asked(encode(text)), EVERYTHING)
         engine.search(TextQuery(text), scope)
+        wordless.search(TextQuery(text), scope)
         ask(text)
     rows.seconds.clear()
     for text in texts:
@@ -128,6 +135,9 @@ def measure(
         raw = asked(vectors)
         rows.timed("raw index search alone", lambda raw=raw: search_raw(library, raw))
         rows.timed("engine", lambda text=text: engine.search(TextQuery(text), scope))
+        rows.timed(
+            "engine without words", lambda text=text: wordless.search(TextQuery(text), scope)
+        )
         rows.timed("HTTP", lambda text=text: ask(text))
     return rows
 
@@ -159,6 +169,8 @@ def main() -> None:
     for name in ("engine", "HTTP"):
         added = rows.percentile(name, 50) - parts
         print(f"at the median, {name} adds {added:.2f} ms to encoder and indexes")
+    paired = np.subtract(rows.seconds["engine"], rows.seconds["engine without words"])
+    print(f"at the median, words add {1000 * float(np.median(paired)):.2f} ms to the engine")
 
 
 if __name__ == "__main__":

@@ -3,8 +3,8 @@
 What assets are called lies in `asset_text`, which triggers keep; captions lie in `caption`. Both databases
 index the words of either themselves: SQLite by the FTS5 tables `asset_text_words` and `caption_words`,
 PostgreSQL by generated columns of the same names and GIN indexes over them. So the index is at the
-catalog's moment in every transaction, whoever wrote. Words are found by their stems (Porter's on SQLite, Snowball's English on
-PostgreSQL); what is asked for exactly is looked up by stems and then held to the text.
+catalog's moment in every transaction, whoever wrote. Words are found by their stems (Porter's on SQLite,
+Snowball's English on PostgreSQL); what is asked for exactly is found by stems and then held to the text.
 
 A look-up is one statement, an arm a word and table, each of which reads `MOST_TEXTS` texts at most, the
 newest. How many hold such a word is then counted, so that it does not pass for a rare one.

@@ -68,18 +68,23 @@ def test_text_finds_single_things(
 ) -> None:
     report = measured(capsys, photos_dir, home, "retrieval", "singles/*")
     found = report["text_to_image"]
-    assert found["recall_at_1"]["value"] >= 0.36
-    assert found["recall_at_10"]["value"] >= 0.63
+    # Measured 0.396 and 0.677, see docs/quality.md; one photograph is 0.005.
+    assert found["recall_at_1"]["value"] >= 0.39
+    assert found["recall_at_10"]["value"] >= 0.66
     without = report["ablations"]["without caption"]["text_to_image"]
     assert found["recall_at_10"]["value"] >= without["recall_at_10"]["value"]
+    # Names of files tell nothing here; the words of captions must at least not harm.
+    wordless = report["ablations"]["without keyword"]["text_to_image"]
+    assert found["recall_at_1"]["value"] >= wordless["recall_at_1"]["value"]
 
 
 def test_text_finds_things_in_scenes(
     capsys: pytest.CaptureFixture[str], photos_dir: Path, home: Path
 ) -> None:
     found = measured(capsys, photos_dir, home, "retrieval", "scenes/*")["text_to_region"]
-    assert found["hit_at_1"]["value"] >= 0.24
-    assert found["hit_at_10"]["value"] >= 0.47
+    # Measured 0.353 and 0.590.
+    assert found["hit_at_1"]["value"] >= 0.30
+    assert found["hit_at_10"]["value"] >= 0.55
 
 
 def test_regions_cover_the_things(
@@ -134,7 +139,8 @@ def test_a_text_finds_its_photograph_and_the_thing_in_it(
     home = ["--home", str(demo[0] / "home")]
     best = hits(capsys, text, *home)[0]
     assert name(best).startswith(expected)
-    assert {match["kind"] for match in best["channels"]} == {"image", "region", "caption"}
+    kinds = {match["kind"] for match in best["channels"]}
+    assert kinds >= {"image", "region", "caption"}
     region = hits(capsys, text, "--target", "region", *home)[0]
     assert name(region).startswith(expected)
     x, y, width, height = region["region"]["bbox"]
