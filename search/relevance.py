@@ -12,8 +12,9 @@ index (Hurley & Rickard, 2009, arXiv 0811.4706). A space whose components stand 
 well when few of them hold most of its length; then a like cosine says more, and a thing that is there
 should have come nearer. Where components stand for nothing it hardly differs between texts.
 
-None of this depends on how many hits are asked for, on what stands behind a hit, or on how large a
-collection is. How evidence becomes a probability is `regard.core.relevance`'s matter.
+None of this depends on how many hits are asked for, or on what stands behind the second. The best of more
+photographs is better by chance alone: in larger collections presence is judged more leniently. How
+evidence becomes a probability is `regard.core.relevance`'s matter.
 """
 
 from __future__ import annotations

@@ -1,0 +1,139 @@
+"""Relevance from a calibrated profile to the faces: the command line, a server, and what is measured."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from made_library import Library, regard
+from made_server import Server
+
+from regard.core.errors import UsageError
+from regard.models.profiles.registry import load_profile
+
+PROFILE = """
+description = "sees colours, and knows how sure it is"
+[encoder]
+kind = "fake"
+"""
+# A picture of one colour has a cosine near 1 with a text that names it.
+CALIBRATION = {
+    "space": "fake-colour",
+    "image": {
+        "hit": {"constant": -8.0, "weights": {"image.cosine": 12.0}},
+        "presence": {"constant": -8.0, "weights": {"image.best": 12.0}},
+        "cut_off": 0.5,
+    },
+}
+
+
+@pytest.fixture
+def calibrated(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Library:
+    """Red and blue photographs, indexed with a calibrated profile."""
+    folder = tmp_path / "profiles"
+    folder.mkdir()
+    monkeypatch.setenv("REGARD_PROFILES", str(folder))
+    (folder / "sure.toml").write_text(PROFILE)
+    document = {**CALIBRATION, "space": load_profile("sure").spaces[0].name}
+    (folder / "sure.relevance.json").write_text(json.dumps(document))
+    library = Library(tmp_path)
+    for number, colour in enumerate(("red", "red", "blue")):
+        library.photo(f"{number}.png", number, colour)
+    assert library.run("index", library.photos, "--profile", "sure").code == 0
+    return library
+
+
+def test_the_command_line_says_that_nothing_matches(calibrated: Library) -> None:
+    found = calibrated.run("search", "red", "--json").document
+    assert found["matched"] is True
+    relevances = [hit["relevance"] for hit in found["hits"]]
+    assert relevances[0] > 0.5 > relevances[-1]
+    for hit in found["hits"]:
+        cosine = hit["channels"][0]["score"]
+        assert hit["relevance"] == pytest.approx(
+            1 / (1 + 2.718281828 ** (8 - 12 * cosine)), abs=1e-3
+        )
+    shown = calibrated.run("search", "red").out.decode()
+    assert "2.png" in shown
+    assert "2.png" not in calibrated.run("search", "red", "--min-relevance", "0.5").out.decode()
+    paths = calibrated.run("search", "red", "--min-relevance", "0.5", "--paths").out.splitlines()
+    assert len(paths) == 2
+
+    absent = calibrated.run("search", "yellow", "--json").document
+    assert absent["matched"] is False
+    assert len(absent["hits"]) == 3
+    shown = calibrated.run("search", "yellow").out.decode()
+    assert "nothing here matches" in shown
+    assert ".png" not in shown
+    nearest = calibrated.run("search", "yellow", "--min-relevance", "0").out.decode()
+    assert nearest.count(".png") == 3
+    calibrated.run("search", "red", "--min-relevance", "1.5").expect_sentence(2, "relevance")
+    # A picture that looks for its like was not calibrated: any hit may be right.
+    like = calibrated.run("search", "--like", "a1", "--min-relevance", "0.9").out.decode()
+    assert like.count(".png") == 2
+
+
+def test_what_is_named_so_matches_whatever_it_looks_like(calibrated: Library) -> None:
+    calibrated.photo("yellow.png", 9, "blue")
+    assert calibrated.run("index", calibrated.photos).code == 0
+    assert calibrated.run("search", "yellow", "--json").document["matched"] is True
+
+
+def test_a_server_says_the_same(calibrated: Library) -> None:
+    with Server(calibrated.home, profile=None) as server:
+        for arguments in (("red",), ("yellow",), ("red", "--min-relevance", "0.999")):
+            here = calibrated.run("search", *arguments, "--json").document
+            there = regard("--server", server.url, "search", *arguments, "--json").document
+            assert there["matched"] is here["matched"]
+            assert [hit["relevance"] for hit in there["hits"]] == [
+                hit["relevance"] for hit in here["hits"]
+            ]
+
+
+@pytest.mark.parametrize(
+    ("text", "place"),
+    [("{", "the file"), ('{"space": 1}', "space"), ('{"space": "s", "image": {}}', "image.hit")],
+)
+def test_what_is_wrong_in_a_calibration_is_named(
+    calibrated: Library, text: str, place: str
+) -> None:
+    path = calibrated.photos.parent / "profiles" / "sure.relevance.json"
+    path.write_text(text)
+    with pytest.raises(UsageError, match=place):
+        _ = load_profile("sure").calibrations
+    calibrated.run("search", "red").expect_sentence(2, "sure.relevance.json")
+
+
+def test_a_calibration_is_fitted_and_drawn(calibrated: Library, tmp_path: Path) -> None:
+    names = [f"{number}.png" for number in range(3)]
+    labels = {
+        "images": [
+            {"id": number, "file_name": name, "width": 24, "height": 16}
+            for number, name in enumerate(names)
+        ],
+        "annotations": [
+            {"id": number, "image_id": number, "caption": caption}
+            for number, caption in enumerate(("red", "red", "blue"))
+        ],
+    }
+    (tmp_path / "captions.json").write_text(json.dumps(labels))
+    (tmp_path / "absent.txt").write_text("yellow\n\nwhite\n")
+    fitted, picture = tmp_path / "fitted.json", tmp_path / "drawn.png"
+    outcome = regard(
+        "evaluate", "relevance", "--images", calibrated.photos, "--captions",
+        tmp_path / "captions.json", "--absent", tmp_path / "absent.txt", "--profile", "sure",
+        "--fit", fitted, "--picture", picture, "--json",
+    )  # fmt: skip
+    assert outcome.code == 0, outcome
+    report = outcome.document
+    assert (report["images"], report["absent_texts"]) == (3, 2)
+    told = report["text_to_image"]
+    assert told["texts"] == 2
+    assert told["first_right"]["value"] == 1
+    assert told["profile"]["present_kept"]["value"] == 1
+    assert told["profile"]["absent_rejected"]["value"] == 1
+    assert picture.read_bytes().startswith(b"\x89PNG")
+    fitted.replace(tmp_path / "profiles" / "sure.relevance.json")
+    assert set(load_profile("sure").calibrations) == {"image"}
+    assert calibrated.run("search", "red", "--json").document["hits"][0]["relevance"] is not None
