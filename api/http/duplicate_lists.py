@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from regard.api.duplicates import LibraryDuplicates
@@ -45,6 +45,9 @@ class DuplicateLists:
         self._signed_through = 0
         # Looking whether something waits goes through the whole catalog: only when it has changed.
         self._complete_at: tuple[int, Moment] | None = None
+        self._objects_found: (
+            tuple[tuple[int, AssetFilter, Moment, bool], list[DuplicateGroup]] | None
+        ) = None
 
     def page(
         self,
@@ -63,12 +66,35 @@ class DuplicateLists:
             kinds = kinds[kinds.index(after[0]) :]
         for kind in kinds:
             place = after[1] if after is not None and kind is after[0] else None
-            for group in parts.finder.groups(kind, chosen, place):
+            found = (
+                self._objects(parts, library.pipeline.id, chosen, place, complete=complete)
+                if kind is DuplicateKind.OBJECT
+                else parts.finder.groups(kind, chosen, place)
+            )
+            for group in found:
                 if len(groups) == limit:
                     last = groups[-1]
                     return DuplicatePage(groups, (last.kind, last.place), complete)
                 groups.append(group)
         return DuplicatePage(groups, None, complete)
+
+    def _objects(
+        self,
+        parts: LibraryDuplicates,
+        pipeline: int,
+        chosen: AssetFilter,
+        after: Place | None,
+        *,
+        complete: bool,
+    ) -> Iterator[DuplicateGroup]:
+        """Groups of objects after a place; all are found at once, and kept for the pages that follow."""
+        # What is a copy is found meanwhile, which changes no moment.
+        asked = pipeline, chosen, parts.store.moment(), complete
+        kept = self._objects_found
+        if kept is None or kept[0] != asked:
+            kept = asked, list(parts.finder.groups(DuplicateKind.OBJECT, chosen))
+            self._objects_found = kept
+        return (group for group in kept[1] if after is None or group.place > after)
 
     def _compare(self, parts: LibraryDuplicates, pipeline: int) -> bool:
         """Compare a share of what waits, unless another request does; whether nothing waits."""

@@ -101,9 +101,18 @@ def test_a_bound_key_sees_its_own(served: Served) -> None:
 
 def test_the_same_thing_is_asked_for_by_name(shelf: Shelf) -> None:
     filled(shelf, 500)
-    for group in shelf.client.duplicates.iterate(["object"], collection=[shelf.name]):
+    thing = scene(1, (120, 90))
+    for number in range(3):
+        other = scene(510 + number)
+        other.paste(thing, (0, 0))
+        shelf.add(encoded(other, "PNG"))
+    within = [shelf.name]
+    every = list(shelf.client.duplicates.iterate(["object"], collection=within))
+    for group in every:
         assert group.kind == "object"
+        assert group.reasons
         assert all(member.region for member in group.members)
+    assert list(shelf.client.duplicates.iterate(["object"], collection=within, page=1)) == every
 
 
 @pytest.mark.parametrize(
