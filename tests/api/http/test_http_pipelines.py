@@ -36,7 +36,30 @@ def profiles(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     )
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("REGARD_PROFILES", str(folder))
+        (folder / "sitecustomize.py").write_text(_SLOW)
+        patch.setenv("PYTHONPATH", f"{folder}:{os.environ.get('PYTHONPATH', '')}")
+        patch.setenv("PAUSE", "0.05")
         yield folder
+
+
+# Its encoder takes its time in all processes: what is to happen in the middle of a change finds one.
+_SLOW = """
+import os, time
+from regard.models import fake
+encode = fake.FakeEncoder.encode_images
+
+def encode_slowly(self, images):
+    time.sleep(float(os.environ["PAUSE"]) if self._turn else 0)
+    return encode(self, images)
+
+fake.FakeEncoder.encode_images = encode_slowly
+"""
+
+
+@pytest.fixture
+def slower(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Has a change take some seconds more; to be asked for before the server."""
+    monkeypatch.setenv("PAUSE", "0.3")
 
 
 @pytest.fixture
@@ -88,6 +111,7 @@ def test_searches_go_on_whatever_is_killed(filled: Served) -> None:
     expect_agreement(filled)
 
 
+@pytest.mark.usefixtures("slower")
 def test_what_comes_during_the_build_is_found_before_and_after(filled: Served) -> None:
     client = filled.client
     job = client.pipelines.reindex("turned")
