@@ -108,6 +108,7 @@ def test_the_same_thing_is_asked_for_by_name(shelf: Shelf) -> None:
         shelf.add(encoded(other, "PNG"))
     within = [shelf.name]
     every = list(shelf.client.duplicates.iterate(["object"], collection=within))
+    assert every
     for group in every:
         assert group.kind == "object"
         assert group.reasons
