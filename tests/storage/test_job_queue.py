@@ -280,3 +280,38 @@ def test_a_job_goes_with_its_collection(
     worker.finish(job.id, JobState.DONE, report=None, message=None)
     with pytest.raises(NotFound):
         queue.get(job.id)
+
+
+def test_a_change_of_models_is_of_no_collection_and_there_is_one_at_a_time(
+    queue: SqlJobQueue, home: Home
+) -> None:
+    job = queue.add_for_all(JobKind.PIPELINE, profile="other", pipelines=["ab12"])
+    assert queue.get(job.id) == job
+    assert (job.collection_id, job.collection) == (None, None)
+    assert (job.profile, job.pipelines, job.unfinished) == ("other", ("ab12",), False)
+    assert home.rows(schema.collection) == []
+    assert queue.add_for_all(JobKind.PIPELINE, profile="other", pipelines=["ab12"]) == job
+    with pytest.raises(Conflict, match=f"job {job.id}"):
+        queue.add_for_all(JobKind.PIPELINE, profile="another")
+    assert queue.add_for_all(JobKind.PRUNE, unfinished=True).unfinished
+    assert job.id not in {one.id for one in queue.list(collections=["holiday"], limit=10)}
+    assert job.id in {one.id for one in queue.list(limit=10)}
+    queue.cancel(job.id)
+    assert queue.add_for_all(JobKind.PIPELINE, profile="another").id != job.id
+
+
+def test_a_change_of_models_gives_way_to_whoever_waits(
+    queue: SqlJobQueue, worker: SqlJobQueue
+) -> None:
+    change = queue.add_for_all(JobKind.PIPELINE, profile="other")
+    first = _import(queue)
+    assert _claim(worker).id == first.id
+    worker.finish(first.id, JobState.DONE, report=None, message=None)
+    assert _claim(worker).id == change.id
+    assert not queue.is_awaited(change.id)
+    second = _import(queue, "later")
+    assert queue.is_awaited(change.id)
+    # One that a dead worker left goes on first; it then looks who waits.
+    assert _claim(worker).id == change.id
+    worker.finish(change.id, JobState.QUEUED, report=None, message=None)
+    assert _claim(worker).id == second.id
