@@ -61,7 +61,7 @@ _RULES: tuple[_Rule, ...] = (
     _Rule(_care, lambda _: "has tags, a title or other fields"),
     _Rule(_is_plainly_named, lambda _: "its name is not that of a copy"),
     _Rule(lambda asset: asset.size, lambda asset: f"largest file: {_in_words(asset.size)}"),
-    _Rule(lambda asset: -asset.mtime_ns, lambda _: "its file was changed last the longest ago"),
+    _Rule(lambda asset: -asset.mtime_ns, lambda _: "the oldest file, by when it was last changed"),
     _Rule(lambda asset: -asset.id, lambda _: "the first that was indexed"),
 )
 

@@ -100,7 +100,7 @@ def test_components_are_what_pairs_connect(pairs: set[tuple[int, int]]) -> None:
         ({"format": "RAW"}, "without loss"),
         ({"tags": ("harbour",)}, "tags"),
         ({"size": 2_500_000}, "largest file: 2.5 MB"),
-        ({"mtime_ns": 4}, "the longest ago"),
+        ({"mtime_ns": 4}, "the oldest file"),
     ],
 )
 def test_the_better_one_is_kept_and_why(better: dict[str, Any], reason: str) -> None:
