@@ -307,3 +307,25 @@ def test_server_that_is_not_there() -> None:
         open_catalog("postgres://user:secret@127.0.0.1:1/x")
     assert_one_sentence(caught.value)
     assert "secret" not in str(caught.value)
+
+
+def test_jobs_keep_their_ids_when_they_may_be_of_no_collection(database: Database) -> None:
+    """SQLite makes their table anew, and must not forget which ids were used."""
+    config = Config()
+    config.set_main_option("script_location", str(Path(migrations.__file__).parent))
+    with database.writing() as connection:
+        config.attributes["connection"] = connection
+        command.upgrade(config, "0004")
+    run(database, "INSERT INTO collection (name) VALUES ('holiday')")
+    add = (
+        "INSERT INTO job (kind, state, collection_id, parameters, done, cancel_requested, created_at) "
+        "VALUES ('upload', 'done', {}, '[]', 0, FALSE, '2026-01-01')"
+    )
+    for _ in range(3):
+        run(database, add.format(1))
+    run(database, "DELETE FROM job WHERE id = 3")
+    database.upgrade()
+    run(database, add.format("NULL"))
+    with database.reading() as connection:
+        found = connection.execute(text("SELECT id, collection_id FROM job ORDER BY id")).all()
+    assert [tuple(row) for row in found] == [(1, 1), (2, 1), (4, None)]
