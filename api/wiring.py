@@ -90,8 +90,12 @@ def open_library(settings: Settings) -> Iterator[Library]:
 
 
 @contextlib.contextmanager
-def open_or_make_library(settings: Settings, profile: str | None) -> Iterator[Library]:
-    """A home to index into, made when there is none.
+def open_or_make_library(
+    settings: Settings, profile: str | None, *, to_search: bool = False
+) -> Iterator[Library]:
+    """A home to index into, made when there is none; `to_search` one to search with its own profile.
+
+    To search, it matters not what of the profile has changed since, as long as its encoders have not.
 
     `profile` None means the home's own, `lite` for a new home. Before anything is written, raises
     UsageError for an unknown name, ModelError or MissingDependency when the profile can't run here,
@@ -104,7 +108,8 @@ def open_or_make_library(settings: Settings, profile: str | None) -> Iterator[Li
             chosen = load_ready_profile(None, pipeline)
         if pipeline is None or pipeline.fingerprint != chosen.spec.fingerprint:
             pipeline = catalog.make_live(chosen.spec)
-        check_pipeline(pipeline, chosen.spec)
+        if profile is not None or not to_search:
+            check_pipeline(pipeline, chosen.spec)
         yield Library(settings, catalog, pipeline, chosen)
 
 

@@ -121,7 +121,10 @@ def serve(
     settings = Settings.resolve(home)
     folders = _read_roots(roots)
     import_root = None if imported is None else _import_root(imported, folders)
-    with open_or_make_library(settings, profile) as library, _listening(host, port) as listener:
+    with (
+        open_or_make_library(settings, profile, to_search=True) as library,
+        _listening(host, port) as listener,
+    ):
         required = check_may_start(
             SqlKeys(library.catalog), host, allow_hosts, without_keys=without_keys
         )

@@ -10,8 +10,9 @@ from pathlib import Path
 
 import psutil
 import pytest
-from made_library import regard
+from made_library import regard, write_photo
 from made_searchers import Ask, Searchers, Told, answers_as_wholes
+from made_server import Server
 from made_service import Served, png, refused
 
 from regard.api.client import Client
@@ -224,6 +225,25 @@ def test_models_are_for_administrators_of_the_whole_home(filled: Served) -> None
     with refused("conflict"):
         filled.client.pipelines.reindex("blip3")
     filled.wait(job)
+
+
+def test_a_server_starts_on_changed_models_and_renews_them(profiles: Path, tmp_path: Path) -> None:
+    """As after an upgrade of regard: only what an encoder made has to be understood."""
+    file = profiles / "own.toml"
+    file.write_text('description = "own"\n[encoder]\nkind = "fake"\n')
+    write_photo(tmp_path / "photos" / "0.png", 0, "red")
+    home = tmp_path / "home"
+    assert regard("index", tmp_path / "photos", "--home", home, "--profile", "own").code == 0
+    file.write_text(file.read_text() + '[captioner]\nkind = "fake"\n')
+    regard("index", tmp_path / "photos", "--home", home).expect_sentence(3, "regard reindex")
+    with Server(home, profile=None) as server, Client(server.url) as client:
+        assert [hit.asset.caption for hit in client.search("red").hits] == [None]
+        assert client.jobs.wait(client.pipelines.reindex().id, timeout=60).state == "done"
+        deadline = time.monotonic() + 10
+        while (hit := client.search("red").hits[0]).asset.caption is None:
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+        assert hit.asset.caption == "A mostly red photograph."
 
 
 def told_by(client: Client) -> list[Told]:
