@@ -26,7 +26,8 @@ class Told:
     @classmethod
     def of(cls, asked: float, question: int, answer: SearchAnswer) -> Told:
         hits = tuple(
-            (hit.asset.id, hit.asset.caption, hit.region and hit.region.id) for hit in answer.hits
+            (hit.asset.id, hit.asset.caption, None if hit.region is None else hit.region.id)
+            for hit in answer.hits
         )
         # The keyword index lies in no space.
         spaces = {match.space for hit in answer.hits for match in hit.channels if match.space}

@@ -50,10 +50,7 @@ def test_a_reindex_of_300_photographs_under_search(
         shutil.copy(path, photos / f"{path.parent.name}-{path.name}")
     assert regard("index", photos, "--home", home, "--profile", "lite").code == 0
     asks: list[Ask] = [
-        *(
-            lambda client, text=text: client.search(text, limit=20)  # type: ignore[misc]
-            for text in TEXTS
-        ),
+        *(lambda client, text=text: client.search(text, limit=20) for text in TEXTS),
         lambda client: client.search("a red bus", target="region", limit=20),
         lambda client: client.search(like="a1", limit=20),
     ]

@@ -82,8 +82,8 @@ _VALUES = st.lists(
 @given(_VALUES)
 def test_the_other_way_round_is_the_negative(values: list[tuple[float, float, int]]) -> None:
     first, second, weights = (list(column) for column in zip(*values, strict=True))
-    there = Difference.of(first, second, weights)  # type: ignore[arg-type]
-    back = Difference.of(second, first, weights)  # type: ignore[arg-type]
+    there = Difference.of(first, second, weights)
+    back = Difference.of(second, first, weights)
     assert there.difference is not None
     assert there.low is not None
     assert there.high is not None

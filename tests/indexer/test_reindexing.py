@@ -6,7 +6,6 @@ import os
 import signal
 import subprocess
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -32,7 +31,7 @@ def write_turned(folder: Path, turn: int) -> None:
 
 
 @pytest.fixture
-def library(tmp_path: Path) -> Iterator[Library]:
+def library(tmp_path: Path) -> Library:
     made = Library(tmp_path)
     for number in range(PHOTOS):
         made.photo(f"{number:02}.png", number)
