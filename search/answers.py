@@ -154,7 +154,8 @@ class Judgement:
 
     `presence`: the probability that anything right is there, None where that can't be told; `found`:
     whether it reaches the profile's cut-off, or names and tags that people gave say what was asked.
-    `best`: the highest relevance among the first hits. `evidence`: what presence was judged by.
+    `best`: the highest relevance among the first hits, where the call has a `min_relevance`. `evidence`:
+    what presence was judged by.
     """
 
     evidence: Mapping[str, float]

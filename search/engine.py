@@ -204,10 +204,7 @@ class SearchEngine:
                 if judged:
                     known = concentration(asked[0].vectors[row])
                     judge = Judge(calibration, known, order, of_row)
-                    # Of the first level alone, which is the same however deep is read.
-                    first = np.flatnonzero(order.levels == 0)[:JUDGED]
-                    shown = Portion(order, first, of_row, scope.target, judge)
-                    judgement = judge.of_answer(shown.relevances)
+                    judgement = judge.of_answer(_relevances(judge, order, of_row, scope))
                     clock.lap("fuse")
                 hits, count = self._hydrate(order, of_row, scope, excluded, judge)
                 clock.lap("hydrate")
@@ -315,6 +312,17 @@ def _rank_words(
         rank_words(words, occurrences, scope.target)
         for words, occurrences in zip(asked, found, strict=True)
     ]
+
+
+def _relevances(
+    judge: Judge, order: Order, rankings: Sequence[Ranking], scope: Scope
+) -> Sequence[float | None]:
+    """Of the first hits, where a match is told by them; that costs as much as to show them."""
+    if scope.min_relevance is None:
+        return ()
+    # Of the first level alone, which is the same however deep is read.
+    first = np.flatnonzero(order.levels == 0)[:JUDGED]
+    return Portion(order, first, rankings, scope.target, judge).relevances
 
 
 @dataclass(frozen=True, slots=True)

@@ -84,7 +84,7 @@ class Judge:
         return evidence, [self._calibration.hit.probability(item) for item in evidence]
 
     def of_answer(self, relevances: Sequence[float | None]) -> Judgement:
-        """The judgement, when the first hits' relevances are known."""
+        """The judgement; `relevances` are those of the first hits, or none where nobody asks."""
         evidence = {"keyword.best": 0.0, "concentration": self._concentration}
         for ranking in self._rankings:
             if ranking.keywords is not None:

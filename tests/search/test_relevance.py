@@ -42,10 +42,10 @@ def test_relevance_depends_on_neither_limit_nor_page() -> None:
     # More than the first level holds, so that a deep read goes further than a shallow one.
     engine = engine_of(home_of(420))
     query = TextQuery("red")
-    whole = engine.search(query, Scope(limit=420))
+    whole = engine.search(query, Scope(limit=420, min_relevance=0.5))
     assert None not in [hit.relevance for hit in whole.hits]
     for limit, offset in ((1, 0), (7, 0), (10, 10), (20, 395)):
-        part = engine.search(query, Scope(limit=limit, offset=offset))
+        part = engine.search(query, Scope(limit=limit, offset=offset, min_relevance=0.5))
         assert relevances(part) == relevances(whole)[offset : offset + limit]
         assert part.judgement == whole.judgement
 
@@ -71,7 +71,7 @@ def test_evidence_is_what_the_answer_shows() -> None:
 
 def test_an_answer_matches_from_the_cut_off_or_the_given_relevance_on() -> None:
     home = home_of(30)
-    found = engine_of(home).search(TextQuery("red"), Scope())
+    found = engine_of(home).search(TextQuery("red"), Scope(min_relevance=0.0))
     assert found.judgement is not None
     presence, best = found.judgement.presence, found.judgement.best
     assert presence is not None
