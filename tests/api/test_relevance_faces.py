@@ -10,6 +10,7 @@ from made_library import Library, regard
 from made_server import Server
 
 from regard.core.errors import UsageError
+from regard.core.records import Target
 from regard.models.profiles.registry import load_profile
 
 PROFILE = """
@@ -137,3 +138,15 @@ def test_a_calibration_is_fitted_and_drawn(calibrated: Library, tmp_path: Path) 
     fitted.replace(tmp_path / "profiles" / "sure.relevance.json")
     assert set(load_profile("sure").calibrations) == {"image"}
     assert calibrated.run("search", "red", "--json").document["hits"][0]["relevance"] is not None
+
+
+def test_lite_ships_calibrated_for_the_space_that_its_texts_meet() -> None:
+    profile = load_profile("lite")
+    assert set(profile.calibrations) == set(Target)
+    for calibration in profile.calibrations.values():
+        assert calibration.space == profile.spaces[0].name
+        assert 0.2 < calibration.cut_off < 0.5
+        # A better match is never less relevant.
+        for model in (calibration.hit, calibration.presence):
+            for name, weight in model.weights.items():
+                assert weight > 0 or name == "concentration"
