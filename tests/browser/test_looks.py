@@ -107,8 +107,23 @@ def test_every_state_is_accessible_and_fits(
     expect_first(page, "rocket.jpg")
     if name != "narrow":
         hits(page).first.hover()
-        expect(part(hits(page).first, "why")).to_have_css("opacity", "1")
+        part(hits(page).first, "tile-why").hover()
+        expect(part(page, "why")).to_contain_text("what you asked for")
     look.check("results")
+    page.mouse.move(2, 2)
+    page.keyboard.press("Escape")
+    expect(part(page, "why")).to_be_hidden()
+
+    part(page, "q").fill("a submarine")
+    part(page, "q").press("Enter")
+    expect(part(page, "notice")).to_contain_text("Nothing here matches “a submarine”.")
+    look.check("no-match")
+    part(page, "show-nearest").press("Enter")
+    expect(part(page, "caution")).to_be_visible()
+    # The focus is on the first: its card tells why.
+    expect(part(page, "why")).to_be_visible()
+    look.check("nearest")
+    search(page, "a rocket")
 
     part(page, "target-region").check()
     expect(part(page, "summary")).to_contain_text("things")
@@ -172,4 +187,4 @@ def test_every_state_is_accessible_and_fits(
     page.keyboard.press("Escape")
     page.goto(f"{server.url}/?tag=none")
     expect(part(page, "notice")).to_be_visible()
-    look.check("no-match")
+    look.check("no-photo")

@@ -65,7 +65,7 @@ def test_filters_alone_are_a_list(visit: Visits, server: Server) -> None:
     expect(hits(page)).to_have_count(len(PLAIN) - 1)
     expect(part(page, "summary")).to_have_text(f"{len(PLAIN) - 1} photos")
     assert "red.png" not in shown(page)
-    expect(hits(page).first.locator(".why-line")).to_have_count(0)
+    expect(page.get_by_test_id("tile-why")).to_have_count(0)
     ask(page, "tag:none")
     expect(part(page, "notice")).to_contain_text("No photo passes what the query says")
 

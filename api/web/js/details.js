@@ -8,7 +8,8 @@ import { canWrite } from "./session.js";
 import { state } from "./state.js";
 import { makeTags } from "./tags.js";
 import { toastProblem } from "./toast.js";
-import { reasons, regionName } from "./why.js";
+import { regionName } from "./why.js";
+import { whyParts } from "./whycard.js";
 
 /**
  * The details of `asset` (whole, with regions) in `place`. `actions`: {changed(asset), similar(id, target),
@@ -92,10 +93,8 @@ function trouble(asset) {
 }
 
 function whyFound(result) {
-  const why = result ? reasons(result) : [];
-  if (!why.length) return null;
-  return section("Why it was found", h("dl", { class: "facts", data: { testid: "viewer-why" } }, why.map(({ label, place: rank, score, space }) => [
-    h("dt", {}, label), h("dd", { title: space }, `${rank}${score && ` · ${score}`}`)])));
+  const why = result ? whyParts(result) : [];
+  return why.length > 0 && section("Why it was found", h("div", { class: "why-found", data: { testid: "viewer-why" } }, why));
 }
 
 function deeds(asset, actions) {

@@ -2,6 +2,7 @@
 
 import { justify } from "./justified.js";
 import { ratioOf, thumbnailFor, tile } from "./tile.js";
+import { makeWhyCard } from "./whycard.js";
 
 const GAP = 6;
 
@@ -9,6 +10,7 @@ const GAP = 6;
 export function makeGrid(list, actions, isSelected) {
   let tiles = [];
   let shownFor = null;
+  const whyCard = makeWhyCard(list, (element) => tiles.find((each) => each.element === element)?.result);
 
   const targetHeight = () => (innerWidth < 560 ? 124 : innerWidth < 1000 ? 176 : 220);
 
@@ -83,6 +85,7 @@ export function makeGrid(list, actions, isSelected) {
     show(results, state) {
       shownFor = state;
       tiles = [];
+      whyCard.close();
       list.replaceChildren();
       this.append(results);
     },

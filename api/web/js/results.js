@@ -3,8 +3,7 @@
 
 import { announce, button, fill, h, icon } from "./dom.js";
 import { find, PictureMissing } from "./finding.js";
-import { plural } from "./format.js";
-import { isSearch, resultsKey, state } from "./state.js";
+import { go, isSearch, resultsKey, state } from "./state.js";
 import { tileCount } from "./tile.js";
 import { isList, marked } from "./written.js";
 
@@ -21,6 +20,8 @@ export function makeResults({ grid, list, notice, tail, summary, help }) {
   let now = null;
   let controller = null;
 
+  const caution = h("div", { class: "caution", hidden: true, data: { testid: "caution" } });
+  list.before(caution);
   const more = button("Show more", () => loadMore(), { "data-testid": "more" });
   const sentinel = h("div", { class: "sentinel", "aria-hidden": "true" });
   const loading = h("p", { class: "loading", hidden: true }, h("span", { class: "spinner" }), "Loading more");
@@ -40,17 +41,27 @@ export function makeResults({ grid, list, notice, tail, summary, help }) {
 
   async function show(current) {
     const key = resultsKey(current);
-    if (now?.key === key && !now.problem) return;
+    if (now?.key === key && !now.problem) {
+      const wasHidden = isHidden(now);
+      now.state = current;
+      if (now.isLoaded && isHidden(now) !== wasHidden) {
+        display();
+        scrollTo(0, 0);
+        requestAnimationFrame(moreIfNear);
+      }
+      return;
+    }
     controller?.abort();
     const found = kept.get(key);
     if (found) {
       now = found;
+      now.state = current;
       kept.delete(key);
       display();
       scrollTo(0, now.scroll);
       return;
     }
-    now = { key, state: current, items: [], next: null, parts: [], isLoaded: false, problem: null, isHidden: false };
+    now = { key, state: current, items: [], next: null, parts: [], isLoaded: false, problem: null, isMatched: true };
     skeletons();
     scrollTo(0, 0);
     await load(now, null);
@@ -66,7 +77,7 @@ export function makeResults({ grid, list, notice, tail, summary, help }) {
       which.next = page.next;
       which.took = page.took ?? which.took;
       which.parts = page.parts;
-      which.isHidden = isFirst ? page.items.length > 0 && page.matched === false : which.isHidden;
+      if (isFirst) which.isMatched = page.matched || page.items.length === 0;
       which.isLoaded = true;
       which.problem = null;
       if (which !== now) return;
@@ -90,7 +101,7 @@ export function makeResults({ grid, list, notice, tail, summary, help }) {
   }
 
   async function loadMore() {
-    if (!now?.next || now.isLoading || now.isHidden) return;
+    if (!now?.next || now.isLoading || isHidden(now)) return;
     loading.hidden = false;
     more.hidden = true;
     const which = now;
@@ -102,8 +113,10 @@ export function makeResults({ grid, list, notice, tail, summary, help }) {
   function display() {
     list.hidden = false;
     list.removeAttribute("aria-busy");
-    grid.show(now.isHidden || now.problem ? [] : now.items, now.state);
+    grid.show(isHidden(now) || now.problem ? [] : now.items, now.state);
     fill(notice, said(now));
+    fill(caution, !now.problem && now.isLoaded && !now.isMatched && !isHidden(now) && cautionOf(now));
+    caution.hidden = caution.childElementCount === 0;
     help.understood(now.problem ? [] : now.parts);
     help.wrong(now.problem?.kind === "malformed-query" ? now.problem : null);
     notice.hidden = notice.childElementCount === 0;
@@ -115,13 +128,14 @@ export function makeResults({ grid, list, notice, tail, summary, help }) {
   function showTail() {
     const isFailed = now.problem && now.isLoaded;
     loading.hidden = true;
-    more.hidden = !now.next || now.isHidden || (Boolean(now.problem) && !now.isLoaded);
+    more.hidden = !now.next || isHidden(now) || (Boolean(now.problem) && !now.isLoaded);
     more.querySelector("span").textContent = isFailed ? "Loading more failed: try again" : "Show more";
     tail.hidden = more.hidden && loading.hidden;
   }
 
   function skeletons() {
     fill(notice);
+    caution.hidden = true;
     help.understood([]);
     help.wrong(null);
     notice.hidden = true;
@@ -139,7 +153,7 @@ export function makeResults({ grid, list, notice, tail, summary, help }) {
   function describe() {
     const text = summaryOf(now);
     summary.textContent = text;
-    announce(text);
+    announce(now.problem || now.isMatched ? text : `Nothing here matches ${asked(now)}. ${isHidden(now) ? "" : text}`);
   }
 
   function said(which) {
@@ -156,13 +170,15 @@ export function makeResults({ grid, list, notice, tail, summary, help }) {
       return notification("alert", which.problem.message || "Something went wrong", which.problem.remedy || "",
         button("Try again", retry, { class: "is-primary", "data-testid": "retry" }));
     }
-    if (which.isHidden) {
-      return notification("search", "Nothing here matches this well",
-        "Try other words, or fewer filters.",
-        button(`Show the ${plural(which.items.length, "closest photo")} anyway`, () => {
-          which.isHidden = false;
-          display();
-        }, { class: "is-primary" }));
+    if (isHidden(which)) {
+      const hasFilters = Object.keys(which.state.filters).length > 0 || which.parts.some((part) => part.field);
+      return notification("search", `Nothing here matches ${asked(which)}.`,
+        hasFilters ? "Try other words, or fewer filters." : "Try other words. What comes nearest is probably something else.",
+        button("Show the nearest anyway", () => {
+          go({ nearest: true });
+          grid.focusFirst();
+        }, { class: "is-primary", "data-testid": "show-nearest" }),
+        hasFilters && Object.keys(which.state.filters).length > 0 && button("Remove all filters", help.clearFilters));
     }
     if (which.items.length) return null;
     if (which.parts.some((part) => part.field)) {
@@ -185,6 +201,14 @@ export function makeResults({ grid, list, notice, tail, summary, help }) {
       help.canWrite() && h("code", { class: "command" }, "regard index FOLDER"),
       help.canWrite() && button("Upload photos", help.upload, { class: "is-primary", drawing: "upload" }));
   }
+
+  const cautionOf = (which) => [
+    icon("alert"), h("p", {}, `Nothing here matches ${asked(which)}. These come nearest.`),
+    button("Hide them", () => {
+      go({ nearest: false });
+      notice.querySelector("button").focus();
+    }, { class: "is-small", "data-testid": "hide-nearest" }),
+  ];
 
   function retry() {
     kept.delete(now.key);
@@ -226,11 +250,11 @@ export function makeResults({ grid, list, notice, tail, summary, help }) {
       kept.clear();
       grid.refresh(asset);
     },
-    items: () => now?.items ?? [],
-    hasMore: () => Boolean(now?.next),
+    items: () => (now && !isHidden(now) ? now.items : []),
+    hasMore: () => Boolean(now?.next) && !isHidden(now),
     /** Load a further page, for whoever walks past the end; whether there was one. */
     async advance() {
-      if (!now?.next) return false;
+      if (!now?.next || isHidden(now)) return false;
       const before = now.items.length;
       await loadMore();
       return now.items.length > before;
@@ -239,14 +263,24 @@ export function makeResults({ grid, list, notice, tail, summary, help }) {
   };
 }
 
-function summaryOf({ state: of, items, next, took, problem, isHidden, parts = [] }) {
+// Bad matches are shown to those alone who asked for them.
+const isHidden = (which) => !which.isMatched && !which.state.nearest;
+
+/** What was asked for, as people wrote it; of a composed query the texts that are wanted. */
+function asked({ state: of, parts }) {
+  const texts = parts.filter((part) => part.text && !part.negative).map((part) => part.text);
+  return `“${texts.join(", ") || of.q}”`;
+}
+
+function summaryOf(which) {
+  const { state: of, items, next, took, problem, isMatched, parts } = which;
   if (problem) return "";
-  if (isHidden) return "No good match";
+  if (isHidden(which)) return "No match";
   if (!items.length) return isSearch(of) ? "No match" : "No photos";
   const count = tileCount(items.length, isSearch(of) ? of.target : "image");
   if (!isSearch(of) || isList(parts)) return next ? count.replace(" ", "+ ") : count;
   const seconds = took === null || took === undefined ? "" : ` · ${Math.max(1, Math.round(took))} ms`;
-  return `${count.replace(" ", " closest ")}${seconds}`;
+  return `${count.replace(" ", isMatched ? " closest " : " nearest ")}${seconds}`;
 }
 
 function notification(drawing, title, text, ...actions) {

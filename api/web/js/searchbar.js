@@ -7,6 +7,9 @@ import { pictureOf } from "./pictures.js";
 import { go, goAfresh, state } from "./state.js";
 import { placeOf } from "./written.js";
 
+// The width in pixels that the longer of two placeholders takes.
+const WIDE = 290;
+
 /** Wire the form; `choosePicture` opens the file chooser, `dropLastFilter` takes the last chip away. */
 export function makeSearchbar({ form, choosePicture, dropLastFilter }) {
   const field = h("input", {
@@ -28,8 +31,11 @@ export function makeSearchbar({ form, choosePicture, dropLastFilter }) {
     const { q, like, picture } = state();
     clear.hidden = !(field.value || q || like || picture);
     slash.hidden = Boolean(field.value);
-    field.placeholder = like || picture ? "Add words to steer it" : innerWidth < 560 ? "Search photos" : "Search by words, or drop a picture";
+    const isWide = field.clientWidth > WIDE;
+    if (like || picture) field.placeholder = isWide ? "Add words to steer it" : "Add words";
+    else field.placeholder = isWide ? "Search by words, or drop a picture" : "Search photos";
   };
+  new ResizeObserver(() => show()).observe(field);
   field.addEventListener("input", show);
   field.addEventListener("input", () => field.removeAttribute("aria-invalid"));
   form.addEventListener("submit", (event) => {

@@ -1,7 +1,8 @@
 // What the page shows lives in its URL, so that back, forward, reload and a shared link all work.
 //
-// A state is {q, not, like, picture, box, target, view, sort, photo, filters}. `picture` names an uploaded query
-// picture that this browser keeps (see pictures.js); `filters` holds the API's filters under the API's names.
+// A state is {q, not, like, picture, box, target, view, sort, nearest, photo, filters}. `picture` names an uploaded query
+// picture that this browser keeps (see pictures.js); `nearest` asks for what comes nearest where nothing matches;
+// `filters` holds the API's filters under the API's names.
 
 export const MANY = ["collection", "camera", "tag", "not_tag"];
 const SINGLE = [
@@ -35,6 +36,7 @@ export function parse(search) {
     target: given.get("target") === "region" ? "region" : "image",
     view: given.get("view") === "trash" ? "trash" : "library",
     sort: given.get("sort") in SORTS ? given.get("sort") : DEFAULT_SORT,
+    nearest: given.get("nearest") === "true",
     photo: given.get("photo") ?? "",
     filters,
   });
@@ -48,6 +50,7 @@ function normal(state) {
     not: asked ? state.not : "",
     box: state.picture ? state.box : null,
     view: asked ? "library" : state.view,
+    nearest: asked && state.nearest,
   };
 }
 
@@ -63,6 +66,7 @@ export function href(state) {
   if (state.view !== "library") out.set("view", state.view);
   for (const [name, value] of filterPairs(state.filters)) out.append(name, value);
   if (state.sort !== DEFAULT_SORT) out.set("sort", state.sort);
+  if (state.nearest) out.set("nearest", "true");
   if (state.photo) out.set("photo", state.photo);
   const query = out.toString();
   return query ? `/?${query}` : "/";
@@ -82,8 +86,8 @@ export function withFilter(filters, name, value) {
   return isEmpty ? rest : { ...rest, [name]: value };
 }
 
-/** What the results depend on: the state without the open photograph. */
-export const resultsKey = (state) => href({ ...state, photo: "" });
+/** What the results depend on: the state without the open photograph, and whether bad matches are shown. */
+export const resultsKey = (state) => href({ ...state, photo: "", nearest: false });
 
 let current = parse(location.search);
 
@@ -93,6 +97,8 @@ export const state = () => current;
 /** Change the state; one step of the browser's history unless `replace` is set. */
 export function go(patch, { replace = false, note = {} } = {}) {
   const next = normal({ ...current, ...patch });
+  // Who asked to see bad matches asked it of one search.
+  if (!("nearest" in patch) && resultsKey(next) !== resultsKey(current)) next.nearest = false;
   const address = href(next);
   if (address === href(current)) return;
   current = next;

@@ -1,9 +1,10 @@
-// One picture of the grid: a link to the photograph, the part that matched outlined, and on hover or focus why.
+// One picture of the grid: a link to the photograph, the part that matched outlined, and on hover or focus how likely
+// it is right; whycard.js tells why.
 
 import { h, icon, iconButton } from "./dom.js";
 import { nameOf, plural } from "./format.js";
 import { href } from "./state.js";
-import { reasons, reasonSentence } from "./why.js";
+import { isGood, reasonSentence, relevanceOf } from "./why.js";
 
 const NARROWEST = 0.42;
 const MARGIN = 0.3;
@@ -62,7 +63,8 @@ export function tile(result, state, actions, isSelected) {
   const caption = region?.caption || asset.caption || "";
   count += 1;
   const whyId = `why-${count}`;
-  const why = reasons(result);
+  const why = reasonSentence(result);
+  const known = relevanceOf(result);
 
   const image = h("img", {
     alt: caption ? `${nameOf(asset)}: ${caption}` : nameOf(asset), decoding: "async", draggable: "false",
@@ -74,12 +76,12 @@ export function tile(result, state, actions, isSelected) {
   });
   const frame = h(
     "span", { class: "frame", style: { width: percent(Math.min(1, wide / high / NARROWEST)) } },
-    image, region && h("span", { class: "outline", style: placed(region.bbox, shown) }),
+    image, region && h("span", { class: `outline ${isGood(result) ? "is-strong" : ""}`.trim(), style: placed(region.bbox, shown) }),
   );
   const link = h(
     "a",
     {
-      class: "tile-link", href: href({ ...state, photo: asset.id }), "aria-describedby": why.length ? whyId : null,
+      class: "tile-link", href: href({ ...state, photo: asset.id }), "aria-describedby": why ? whyId : null,
       data: { testid: "hit-link" },
       on: {
         click: (event) => {
@@ -93,11 +95,7 @@ export function tile(result, state, actions, isSelected) {
     frame,
     h("span", { class: "broken" }, icon("photo"), h("span", {}, nameOf(asset))),
     badge(asset),
-    h(
-      "span", { class: "why", "aria-hidden": "true", data: { testid: "why" } },
-      caption && h("span", { class: "why-caption" }, caption),
-      why.map(({ label, place, score }) => h("span", { class: "why-line" }, h("span", {}, label), h("span", {}, `${place} · ${score}`))),
-    ),
+    !why && caption && h("span", { class: "tile-caption", "aria-hidden": "true" }, caption),
   );
   const element = h(
     "li",
@@ -106,7 +104,10 @@ export function tile(result, state, actions, isSelected) {
       data: { testid: "hit", asset: asset.id, ...(region ? { region: region.id } : {}) },
     },
     link,
-    why.length > 0 && h("span", { id: whyId, hidden: true }, reasonSentence(result)),
+    why && h("span", { id: whyId, hidden: true }, why),
+    why && h("button", {
+      type: "button", class: "tile-why", tabindex: "-1", "aria-label": `Why ${nameOf(asset)} was found`, data: { testid: "tile-why" },
+    }, known ? `${known.word} · ${known.percent}%` : "Why?"),
     h(
       "button",
       {

@@ -1,4 +1,4 @@
-// Why something was found, in words.
+// Why something was found, and how likely it is right, in words.
 
 const KINDS = {
   image: "Whole picture",
@@ -6,23 +6,57 @@ const KINDS = {
   caption: "Caption's meaning",
   keyword: "Words in its text",
 };
+const FIELDS = {
+  title: "the title", tag: "a tag", file_name: "the file's name", folder: "a folder's name", description: "the description",
+  caption: "the caption", region_caption: "a part's caption",
+};
+// Relevance is a probability: from `GOOD` on a hit is more likely right than not.
+const GOOD = 0.5;
+const DEGREES = [[0.9, "Surely"], [GOOD, "Probably"], [0.3, "Perhaps"], [0, "Hardly"]];
 
-/** [{label, place, score}] of a result's channels, best place first. */
+/** {word, percent} of how likely a result is right; null where that can't be told. Nothing is quite sure: 1 to 99. */
+export function relevanceOf({ relevance }) {
+  if (!Number.isFinite(relevance)) return null;
+  const [, word] = DEGREES.find(([least]) => relevance >= least);
+  return { word, percent: Math.min(99, Math.max(1, Math.round(relevance * 100))) };
+}
+
+/** Whether the part that matched is worth pointing at: it is likely right, or nobody can tell. */
+export const isGood = ({ relevance }) => !Number.isFinite(relevance) || relevance >= GOOD;
+
+/**
+ * [{kind, label, place, share, details, space}] of a result's channels, the largest part of the score first: `share` is that
+ * part in percent, null where there is no score; `details` say what of the photograph matched.
+ */
 export function reasons(result) {
   return [...(result.channels ?? [])]
-    .sort((one, other) => one.rank - other.rank)
+    .sort((one, other) => other.contribution - one.contribution || one.rank - other.rank)
     .map((channel) => ({
+      kind: channel.kind,
       label: KINDS[channel.kind] ?? channel.kind,
       place: `no. ${channel.rank}`,
-      score: Number.isFinite(channel.score) ? channel.score.toFixed(2) : "",
+      share: result.score > 0 ? Math.max(0, Math.round((channel.contribution / result.score) * 100)) : null,
+      details: detailsOf(channel, result),
       space: channel.space ?? "",
     }));
 }
 
-/** One sentence of the same. */
+function detailsOf({ kind, words }, { asset, region }) {
+  const caption = region?.caption || asset.caption;
+  if (kind === "region") return region ? [region.caption ? `“${region.caption}”, outlined` : "the part that is outlined"] : [];
+  if (kind === "caption") return caption ? [`“${caption}”`] : [];
+  if (kind !== "keyword") return [];
+  const found = Map.groupBy(words ?? [], (word) => word.field);
+  return [...found].map(([field, each]) => `${each.map(({ text }) => `“${text}”`).join(", ")} in ${FIELDS[field] ?? field}`);
+}
+
+/** Sentences of the same, for those who hear the page. */
 export function reasonSentence(result) {
-  const parts = reasons(result).map(({ label, place, score }) => `${label}: ${place}${score && `, score ${score}`}`);
-  return parts.length ? `Found by ${parts.join("; ")}.` : "";
+  const known = relevanceOf(result);
+  const parts = reasons(result).map(({ label, place, share, details }) =>
+    [`${label}: ${place}`, share !== null && `${share}% of the score`, ...details].filter(Boolean).join(", "));
+  return [known && `${known.word} what you asked for, ${known.percent}%.`, parts.length > 0 && `Found by ${parts.join("; ")}.`]
+    .filter(Boolean).join(" ");
 }
 
 /** What a region is called: its caption, else its number on the photograph. */

@@ -1,0 +1,167 @@
+"""What the page makes of relevance: an honest "nothing here matches", and how likely each hit is right.
+
+The fake models see colours; their calibration here says that what is not a colour is not there.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+from collections.abc import Iterator
+
+import pytest
+from gallery import QUARTERED
+from made_library import Library
+from made_server import Server
+from page_parts import expect_first, hits, part, picture, query, search
+from playwright.sync_api import Page, expect
+from visits import Visits
+
+from regard.api.client import Client
+from regard.models.profiles.registry import profile_file
+
+_NOTHING = "Nothing here matches “a submarine”."
+
+
+@pytest.fixture(scope="module")
+def server(gallery: Library, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """The fake models, calibrated."""
+    folder = tmp_path_factory.mktemp("profiles")
+    shutil.copy(profile_file("fake"), folder)
+    (space,) = {space for (space,) in gallery.sql("SELECT space FROM channel")}
+    table = {
+        "hit": {"constant": -8, "weights": {"image.cosine": 12}},
+        "presence": {"constant": -6, "weights": {"image.best": 12}},
+        "cut_off": 0.5,
+    }
+    document = {"space": space, "image": table, "region": table}
+    (folder / "fake.relevance.json").write_text(json.dumps(document))
+    with Server(gallery.home, environ={"REGARD_PROFILES": str(folder)}) as running:
+        yield running
+
+
+def ask(page: Page, words: str) -> None:
+    part(page, "q").fill(words)
+    part(page, "q").press("Enter")
+
+
+def test_nothing_matches_until_the_nearest_are_asked_for(visit: Visits, server: Server) -> None:
+    page = visit(server.url)
+    expect(hits(page).first).to_be_visible()
+    ask(page, "a submarine")
+    notice = part(page, "notice")
+    expect(notice).to_contain_text(_NOTHING)
+    expect(part(page, "summary")).to_have_text("No match")
+    expect(page.get_by_test_id("live")).to_contain_text(_NOTHING)
+    expect(hits(page)).to_have_count(0)
+    assert query(page) == {"q": "a submarine"}
+    page.mouse.wheel(0, 4000)
+    expect(part(page, "more")).to_be_hidden()
+    expect(hits(page)).to_have_count(0)
+
+    # By keyboard: the focus goes on to what was asked for.
+    part(page, "show-nearest").press("Enter")
+    expect(hits(page).first.get_by_test_id("hit-link")).to_be_focused()
+    expect(notice).to_be_hidden()
+    expect(part(page, "caution")).to_contain_text(f"{_NOTHING} These come nearest.")
+    assert query(page) == {"q": "a submarine", "nearest": "true"}
+    shown = hits(page).count()
+    hits(page).last.scroll_into_view_if_needed()
+    expect(hits(page).nth(shown)).to_be_attached()
+
+    # A photograph of them opens, and the browser's back leads through all of it.
+    hits(page).first.click()
+    expect(part(page, "relevance")).to_contain_text("Hardly what you asked for")
+    page.go_back()
+    expect(part(page, "viewer")).to_be_hidden()
+    expect(part(page, "caution")).to_be_visible()
+    page.go_back()
+    expect(notice).to_contain_text(_NOTHING)
+    expect(part(page, "caution")).to_be_hidden()
+    page.go_forward()
+    expect(hits(page).first).to_be_visible()
+    part(page, "hide-nearest").click()
+    expect(part(page, "show-nearest")).to_be_focused()
+    assert query(page) == {"q": "a submarine"}
+
+
+def test_a_link_shows_what_its_maker_saw(visit: Visits, server: Server) -> None:
+    page = visit(f"{server.url}/?q=a+submarine&nearest=true")
+    expect(part(page, "caution")).to_be_visible()
+    expect(hits(page).first).to_be_visible()
+    # Another search is another question.
+    ask(page, "a lighthouse")
+    expect(part(page, "notice")).to_contain_text("Nothing here matches “a lighthouse”.")
+    assert query(page) == {"q": "a lighthouse"}
+    search(page, "purple")
+    expect_first(page, "purple.png")
+    expect(part(page, "caution")).to_be_hidden()
+
+
+def test_how_likely_a_hit_is_right(visit: Visits, server: Server) -> None:
+    with Client(server.url) as client:
+        found = client.search("yellow", limit=60).hits
+    relevances = {hit.asset.file_name: hit.relevance for hit in found}
+    likely, unlikely = relevances["yellow.png"], relevances[QUARTERED]
+    assert likely is not None
+    assert unlikely is not None
+    assert likely > 0.9 > 0.5 > unlikely
+
+    page = visit(server.url)
+    search(page, "yellow")
+    expect_first(page, "yellow.png")
+    for name, relevance, word in (
+        ("yellow.png", likely, "Surely"),
+        (QUARTERED, unlikely, "Perhaps" if unlikely >= 0.3 else "Hardly"),
+    ):
+        percent = f"{min(99, max(1, round(relevance * 100)))}%"
+        tile = picture(page, name)
+        tile.hover()
+        expect(part(tile, "tile-why")).to_have_text(f"{word} · {percent}")
+        part(tile, "tile-why").hover()
+        expect(part(page, "why")).to_contain_text(f"{word} what you asked for{percent}")
+        described = tile.get_by_test_id("hit-link").get_attribute("aria-describedby")
+        expect(page.locator(f"#{described}")).to_contain_text(
+            f"{word} what you asked for, {percent}."
+        )
+    # Only what is likely right is outlined as if it were.
+    strong = re.compile("is-strong")
+    expect(picture(page, "yellow.png").locator(".outline")).to_have_class(strong)
+    expect(picture(page, QUARTERED).locator(".outline")).not_to_have_class(strong)
+
+
+def test_the_parts_of_the_score_add_up(visit: Visits, server: Server) -> None:
+    with Client(server.url) as client:
+        hit = client.search("purple", limit=1).hits[0]
+    page = visit(server.url)
+    search(page, "purple")
+    hits(page).first.click()
+    reasons = part(page, "viewer-why").get_by_test_id("reason")
+    expect(reasons).to_have_count(len(hit.channels))
+    for channel in hit.channels:
+        reason = part(page, "viewer-why").locator(f'[data-kind="{channel.kind}"]')
+        share = round(channel.contribution / hit.score * 100)
+        expect(reason.locator(".reason-place")).to_have_text(f"no. {channel.rank}")
+        expect(reason.locator(".reason-share")).to_have_text(f"{share}%")
+
+
+@pytest.mark.parametrize("width", [360, 720, 1280])
+def test_what_to_type_is_said_in_full(visit: Visits, server: Server, width: int) -> None:
+    page = visit(server.url, viewport={"width": width, "height": 700})
+    expect(hits(page).first).to_be_visible()
+    field = part(page, "q")
+    fits = """(field) => {
+      const style = getComputedStyle(field);
+      const pen = document.createElement("canvas").getContext("2d");
+      pen.font = style.font;
+      const room = field.clientWidth - parseFloat(style.paddingLeft) - parseFloat(style.paddingRight);
+      return [field.placeholder, pen.measureText(field.placeholder).width <= room];
+    }"""
+    assert field.evaluate(fits)[1], field.evaluate(fits)
+    search(page, "red")
+    hits(page).first.hover()
+    part(hits(page).first, "hit-similar").click()
+    expect(part(page, "like-token")).to_be_visible()
+    expect(field).to_have_attribute("placeholder", re.compile("^Add words"))
+    assert field.evaluate(fits)[1], field.evaluate(fits)
