@@ -93,6 +93,7 @@ export const trashAsset = (which) => call(`/v1/assets/${id(which)}`, { method: "
 export const restoreAsset = (which) => call(`/v1/assets/${id(which)}/restore`, { method: "POST" });
 export const bulk = (ids, action, tags) =>
   call("/v1/assets/bulk", { method: "POST", json: { ids, action, ...(tags ? { tags } : {}) } });
+export const duplicates = (pairs, signal) => call(address("/v1/duplicates", pairs), { signal });
 export const emptyTrash = () => call("/v1/trash/empty", { method: "POST", json: {} });
 
 export const region = (which, signal) => call(`/v1/regions/${id(which)}`, { signal });

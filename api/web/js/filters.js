@@ -6,6 +6,7 @@ import { chips, KINDS } from "./filterkinds.js";
 import { go, isSearch, SORTS, state } from "./state.js";
 import { labelOf, without } from "./written.js";
 
+const HEADINGS = { trash: "Trash", duplicates: "Duplicates" };
 const DRAWINGS = Object.fromEntries(KINDS.map((kind) => [kind.id, kind.drawing]));
 
 /** The row's parts in `place`; `summary` is the element that says how many there are. */
@@ -70,14 +71,16 @@ export function makeFilters({ place, summary, selectButton, emptyTrash }) {
       parts.hidden = read.length === 0;
     },
     show(current) {
-      const isTrash = current.view === "trash";
-      heading.textContent = isTrash ? "Trash" : isSearch(current) ? "Results" : "Library";
-      heading.classList.toggle("visually-hidden", !isTrash);
+      const isDuplicates = current.view === "duplicates";
+      heading.textContent = HEADINGS[current.view] ?? (isSearch(current) ? "Results" : "Library");
+      heading.classList.toggle("visually-hidden", !(current.view in HEADINGS));
+      add.parentElement.hidden = isDuplicates;
+      selectButton.hidden = isDuplicates;
       targets.hidden = !isSearch(current);
       for (const input of targets.querySelectorAll("input")) input.checked = input.value === current.target;
       fill(row, chips(current).map(chip));
       row.hidden = row.childElementCount === 0;
-      sort.hidden = isSearch(current);
+      sort.hidden = isSearch(current) || isDuplicates;
       sort.value = current.sort;
     },
     dropLast() {

@@ -4,6 +4,7 @@ import * as api from "./api.js";
 import { makeBox } from "./box.js";
 import { announce, button, h, iconButton, isTyping } from "./dom.js";
 import { chooseFiles, watchDrops } from "./drop.js";
+import { makeDuplicates } from "./duplicates.js";
 import { makeFilters } from "./filters.js";
 import { nameOf } from "./format.js";
 import { makeFresh } from "./fresh.js";
@@ -86,7 +87,7 @@ const viewer = makeViewer({
   results,
   actions: {
     changed: (asset) => results.refresh(asset),
-    focusOn: (id) => grid.focus(id) || part("results").focus({ preventScroll: true }),
+    focusOn: (id) => duplicates.focus(id) || grid.focus(id) || part("results").focus({ preventScroll: true }),
     async part(asset) {
       try {
         const answer = await fetch(asset.urls.thumbnail_1024);
@@ -101,6 +102,7 @@ const viewer = makeViewer({
     async remove(asset) {
       await api.trashAsset(asset.id);
       results.remove(new Set([asset.id]));
+      duplicates.remove(new Set([asset.id]));
       fresh.reset();
       toast(`Moved ${nameOf(asset)} to the trash.`, {
         action: {
@@ -125,6 +127,12 @@ const viewer = makeViewer({
   },
 });
 
+const duplicates = makeDuplicates(part("duplicates"), summary, {
+  open: (id) => go({ photo: id }, { note: { opened: true } }),
+  removed: (ids) => { results.remove(ids); fresh.reset(); },
+  restored: () => results.reload(),
+});
+
 const fresh = makeFresh(part("fresh"), async () => {
   await results.reload();
   scrollTo({ top: 0, behavior: "smooth" });
@@ -139,7 +147,7 @@ const jobs = makeJobs(part("actions"), (job, before) => {
 const upload = makeUpload({
   jobs,
   async done() {
-    if (isSearch(state()) || state().view === "trash") {
+    if (isSearch(state()) || state().view !== "library") {
       fresh.poke();
     } else {
       await results.reload();
@@ -197,12 +205,14 @@ addEventListener("beforeunload", (event) => upload.isRunning() && event.preventD
 onChange((current, before) => {
   if (before && resultsKey(before) !== resultsKey(current)) results.keep();
   if (before && resultsKey(before) !== resultsKey(current)) selection.clear();
-  document.title = [current.q || (current.like && "More like this") || (current.picture && "Search by a picture") || (current.view === "trash" && "Trash"), "regard"].filter(Boolean).join(" · ");
+  document.title = [current.q || (current.like && "More like this") || (current.picture && "Search by a picture") || (current.view === "trash" && "Trash"), (current.view === "duplicates" && "Duplicates"), "regard"].filter(Boolean).join(" · ");
   emptyTrash.hidden = current.view !== "trash" || !isAdmin();
   searchbar.show(current, before);
   filters.show(current);
   box.show(current);
-  results.show(current);
+  if (current.view === "duplicates") results.leave();
+  else results.show(current);
+  duplicates.show(current);
   viewer.show(current);
   selection.refresh();
 });
@@ -219,6 +229,7 @@ async function start() {
   emptyTrash.hidden = state().view !== "trash" || !isAdmin();
   selection.refresh();
   results.renew();
+  duplicates.renew();
   viewer.renew();
   await fresh.reset();
   await jobs.look();

@@ -1,4 +1,4 @@
-// The menu at the right: trash, theme, keyboard shortcuts, signing out.
+// The menu at the right: library, duplicates, trash, theme, keyboard shortcuts, signing out.
 
 import * as api from "./api.js";
 import { fill, h, icon, iconButton } from "./dom.js";
@@ -32,6 +32,7 @@ export function makeMenu(place) {
     const isDark = theme() === "dark";
     fill(list,
       item("photo", "Library", () => { popover.close(); goAfresh(); }, "menu-library"),
+      item("similar", "Duplicates", () => { popover.close(); goAfresh({ view: "duplicates" }); }, "menu-duplicates"),
       item("trash", "Trash", () => { popover.close(); goAfresh({ view: "trash" }); }, "menu-trash"),
       item(isDark ? "sun" : "moon", isDark ? "Light" : "Dark", () => { toggleTheme(); draw(); list.querySelector('[data-testid="menu-theme"]').focus(); }, "menu-theme"),
       item("keyboard", "Keyboard shortcuts", () => { popover.close(); showShortcuts(); }, "menu-shortcuts"),

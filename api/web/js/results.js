@@ -3,6 +3,7 @@
 
 import { announce, button, fill, h, icon } from "./dom.js";
 import { find, PictureMissing } from "./finding.js";
+import { notification } from "./notice.js";
 import { go, isSearch, resultsKey, state } from "./state.js";
 import { tileCount } from "./tile.js";
 import { isList, marked } from "./written.js";
@@ -220,6 +221,14 @@ export function makeResults({ grid, list, notice, tail, summary, help }) {
 
   return {
     show,
+    /** Show nothing: another view has the page. */
+    leave() {
+      controller?.abort();
+      now = null;
+      for (const each of [list, notice, tail, caution]) each.hidden = true;
+      help.understood([]);
+      help.wrong(null);
+    },
     /** Say anew what there is to say: what one may do is known now. */
     renew() {
       if (now && !notice.hidden) fill(notice, said(now));
@@ -240,6 +249,7 @@ export function makeResults({ grid, list, notice, tail, summary, help }) {
     /** Forget photographs that went away, here and in what is kept. */
     remove(ids) {
       kept.clear();
+      if (!now) return;
       now.items = now.items.filter((item) => !ids.has(item.asset.id));
       grid.remove(ids);
       if (!now.items.length && !now.next) display();
@@ -281,12 +291,4 @@ function summaryOf(which) {
   if (!isSearch(of) || isList(parts)) return next ? count.replace(" ", "+ ") : count;
   const seconds = took === null || took === undefined ? "" : ` · ${Math.max(1, Math.round(took))} ms`;
   return `${count.replace(" ", isMatched ? " closest " : " nearest ")}${seconds}`;
-}
-
-function notification(drawing, title, text, ...actions) {
-  return h(
-    "div", { class: "notice", data: { testid: "notice" } },
-    h("span", { class: "notice-icon" }, icon(drawing)), h("h2", {}, title), text && h("p", {}, text),
-    h("div", { class: "notice-actions" }, actions),
-  );
 }

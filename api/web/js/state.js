@@ -1,6 +1,6 @@
 // What the page shows lives in its URL, so that back, forward, reload and a shared link all work.
 //
-// A state is {q, not, like, picture, box, target, view, sort, nearest, photo, filters}. `picture` names an uploaded query
+// A state is {q, not, like, picture, box, target, view, kind, sort, nearest, photo, filters}. `picture` names an uploaded query
 // picture that this browser keeps (see pictures.js); `nearest` asks for what comes nearest where nothing matches;
 // `filters` holds the API's filters under the API's names.
 
@@ -10,6 +10,8 @@ const SINGLE = [
   "gps_near", "gps_box", "path_prefix",
 ];
 export const SORTS = { "-date": "Newest first", date: "Oldest first", "-added": "Added last", added: "Added first" };
+export const KINDS = ["exact", "edited", "burst", "object"];
+const VIEWS = ["library", "trash", "duplicates"];
 const DEFAULT_SORT = "-date";
 
 const listeners = new Set();
@@ -34,7 +36,8 @@ export function parse(search) {
     picture: given.get("picture") ?? "",
     box: isBox ? box : null,
     target: given.get("target") === "region" ? "region" : "image",
-    view: given.get("view") === "trash" ? "trash" : "library",
+    view: VIEWS.includes(given.get("view")) ? given.get("view") : "library",
+    kind: KINDS.includes(given.get("kind")) ? given.get("kind") : "",
     sort: given.get("sort") in SORTS ? given.get("sort") : DEFAULT_SORT,
     nearest: given.get("nearest") === "true",
     photo: given.get("photo") ?? "",
@@ -45,8 +48,13 @@ export function parse(search) {
 // What makes no sense without its other half goes with it.
 function normal(state) {
   const asked = isSearch(state);
+  const isDuplicates = !asked && state.view === "duplicates";
+  const { collection } = state.filters;
   return {
     ...state,
+    kind: isDuplicates ? state.kind : "",
+    // Of duplicates the service filters by collection alone.
+    filters: isDuplicates ? (collection ? { collection } : {}) : state.filters,
     not: asked ? state.not : "",
     box: state.picture ? state.box : null,
     view: asked ? "library" : state.view,
@@ -54,7 +62,7 @@ function normal(state) {
   };
 }
 
-/** Whether something is asked for; else the page shows the library or the trash. */
+/** Whether something is asked for; else the page shows the library, the trash or duplicates. */
 export const isSearch = (state) => Boolean(state.q || state.like || state.picture);
 
 /** The page's address for a state. */
@@ -64,6 +72,7 @@ export function href(state) {
   if (state.box) out.set("box", state.box.join(","));
   if (state.target !== "image") out.set("target", state.target);
   if (state.view !== "library") out.set("view", state.view);
+  if (state.kind) out.set("kind", state.kind);
   for (const [name, value] of filterPairs(state.filters)) out.append(name, value);
   if (state.sort !== DEFAULT_SORT) out.set("sort", state.sort);
   if (state.nearest) out.set("nearest", "true");
