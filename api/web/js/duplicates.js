@@ -60,6 +60,8 @@ export function makeDuplicates(place, summary, actions) {
     controller = new AbortController();
     const { signal } = controller;
     const pairs = [...(state().kind ? [["kind", state().kind]] : []), ...(state().filters.collection ?? []).map((name) => ["collection", name]), ["limit", PAGE]];
+    const hadFocus = document.activeElement === more;
+    const before = groups.length;
     more.disabled = true;
     try {
       let page = await api.duplicates([...pairs, ["cursor", cursor]], signal);
@@ -74,6 +76,7 @@ export function makeDuplicates(place, summary, actions) {
       next = page.next;
       fill(notice, groups.length === 0 && notification("check", "No duplicates here", ABOUT[state().kind]));
       draw();
+      if (hadFocus) list.children[before]?.querySelector(".member-link").focus();
       announce(summary.textContent);
     } catch (problem) {
       if (problem.name === "AbortError") return;
