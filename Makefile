@@ -4,6 +4,8 @@
 #   make demo             index and search in the terminal alone, PHOTOS=DIR too
 PYTHON ?= python3
 PORT ?= 8420
+# Test files are shared out among so many processes.
+WORKERS ?= 2
 VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
@@ -41,7 +43,7 @@ imports: $(VENV)/.installed-test $(VENV)/.linked
 	$(BIN)/lint-imports
 
 pytest: $(VENV)/.installed-test $(VENV)/.linked
-	$(BIN)/python -m pytest -m "not campaign"
+	$(BIN)/python -m pytest -m "not campaign" --numprocesses $(WORKERS) --dist loadfile
 
 # The slow tests: crash and damage campaigns at full length.
 campaign: $(VENV)/.installed-test $(VENV)/.linked

@@ -44,7 +44,10 @@ def _photo(library: Library) -> Path:
         (["search", "red", "--limit", "-3"], ["limit"]),
         (["search", "red", "--limit", "ten"], ["--limit"]),
         (["search", "red", "--target", "face"], ["--target"]),
-        (["search", "red", "--image", "{photo}", "--queries", "-"], ["TEXT and --image and --queries"]),
+        (
+            ["search", "red", "--image", "{photo}", "--queries", "-"],
+            ["TEXT and --image and --queries"],
+        ),
         (["search", "tag:x", "--target", "region"], ["list photographs"]),
         (["search", "box:{photo},500,0,9,9"], ["outside", "24×16"]),
         (["search", "--like", "a1", "--queries", "-"], ["--like and --queries exclude"]),

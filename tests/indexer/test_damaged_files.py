@@ -10,6 +10,7 @@ import random
 import signal
 import struct
 import subprocess
+import sys
 import zlib
 from collections.abc import Callable
 from pathlib import Path
@@ -123,22 +124,26 @@ def _damage(library: Library) -> tuple[set[bytes], set[bytes]]:
     return bad, good
 
 
-def _peak_memory(process: subprocess.Popen[bytes]) -> tuple[int, int, bytes, bytes]:
-    """Exit code, peak bytes of the process itself, stdout and stderr."""
-    assert process.stdout is not None
-    assert process.stderr is not None
-    with process.stdout, process.stderr:
-        out, err = process.stdout.read(), process.stderr.read()
-    _, status, usage = os.wait4(process.pid, 0)
-    process.returncode = os.waitstatus_to_exitcode(status)
-    return process.returncode, usage.ru_maxrss * 1024, out, err
+# A process begins with the peak of the one that it is forked from, so a small one stands between.
+_MEASURED = """
+import pathlib, resource, subprocess, sys
+code = subprocess.call(sys.argv[2:])
+peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss * 1024
+pathlib.Path(sys.argv[1]).write_text(str(peak))
+sys.exit(code)
+"""
 
 
 def _index_process(library: Library) -> tuple[int, int, bytes, bytes]:
+    """Exit code, peak bytes of the process itself, stdout and stderr."""
+    peak = library.home.parent / "peak"
     arguments = ("index", library.photos, "--home", library.home, "--profile", "fake", "--json")
-    return _peak_memory(
-        subprocess.Popen(command(*arguments), stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    done = subprocess.run(
+        [sys.executable, "-c", _MEASURED, peak, *command(*arguments)],
+        capture_output=True,
+        check=False,
     )
+    return done.returncode, int(peak.read_text()), done.stdout, done.stderr
 
 
 def test_two_hundred_damaged_files(tmp_path: Path) -> None:

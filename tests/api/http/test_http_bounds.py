@@ -90,6 +90,11 @@ CALLS = [
     ("GET", "/v1/jobs/j999999/events", READ, None),
     ("POST", "/v1/jobs/j999999/cancel", WRITE, None),
     ("POST", "/v1/jobs/j999999/retry", WRITE, None),
+    ("GET", "/v1/duplicates?kind=exact&collection=nowhere", READ, None),
+    ("GET", "/v1/pipelines", READ, None),
+    ("POST", "/v1/pipelines", ADMIN, {"profile": 1}),
+    ("POST", "/v1/pipelines/rollback", ADMIN, {"at_once": "perhaps"}),
+    ("POST", "/v1/pipelines/prune", ADMIN, {"pipelines": 1}),
 ]
 
 
