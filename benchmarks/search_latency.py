@@ -1,6 +1,6 @@
 """Where the time of a warm text search goes: `python benchmarks/search_latency.py HOME`.
 
-In one run and in turn for every twenty queries: the text encoder alone, the search of the raw vector indexes
+In one run, in turn for every twenty queries: the text encoder alone, the search of the raw vector indexes
 alone, without that of words (as deep as the engine reads them), the whole engine, with its stages as it
 tells them itself, the engine without the keyword index, and the same search over HTTP, answered by a warm
 server on the same home. Prints the 50th and 95th percentile in milliseconds, what engine and HTTP add to
