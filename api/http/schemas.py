@@ -111,7 +111,10 @@ class DuplicateGroupDocument(Document):
 
 
 class DuplicateList(Document):
-    """A page of groups; `complete` is whether all photographs that are analysed were compared."""
+    """A page of groups; `complete` is whether nothing waits to be compared.
+
+    Photographs of older homes whose files can't be read are left out; see docs/http.md.
+    """
 
     groups: list[DuplicateGroupDocument]
     complete: bool
