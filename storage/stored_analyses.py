@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from sqlalchemy import Connection, Table, insert, select
 
@@ -91,22 +92,29 @@ def write_analysis(
     ]
 
 
+def page_of_assets(
+    connection: Connection, collection: str, after: int, limit: int
+) -> Sequence[Any]:
+    """The next indexed assets of a collection after an id: id, path, content_id, width and height."""
+    asset, content = schema.asset.c, schema.content.c
+    return connection.execute(
+        select(asset.id, asset.path, asset.content_id, content.width, content.height)
+        .join_from(schema.asset, schema.content, content.id == asset.content_id)
+        .join(schema.collection, schema.collection.c.id == asset.collection_id)
+        .where(schema.collection.c.name == collection, asset.id > after)
+        .order_by(asset.id)
+        .limit(limit)
+    ).all()
+
+
 def read_analyses(
     catalog: Catalog, pipeline: StoredPipeline, collection: str
 ) -> Iterator[StoredAnalysis]:
     """The indexed assets of a collection in the order of their ids, read page by page."""
-    asset, content = schema.asset.c, schema.content.c
     after = 0
     while True:
         with catalog.database.reading() as connection:
-            rows = connection.execute(
-                select(asset.id, asset.path, asset.content_id, content.width, content.height)
-                .join_from(schema.asset, schema.content, content.id == asset.content_id)
-                .join(schema.collection, schema.collection.c.id == asset.collection_id)
-                .where(schema.collection.c.name == collection, asset.id > after)
-                .order_by(asset.id)
-                .limit(_PAGE)
-            ).all()
+            rows = page_of_assets(connection, collection, after, _PAGE)
             sizes = {row.content_id: (row.height, row.width) for row in rows}
             regions = _regions(connection, pipeline, sizes)
             captions = _captions(connection, pipeline, list(sizes))

@@ -15,6 +15,7 @@ from regard.core.records import Channel, Float32Array, Kind, Region
 from regard.storage import schema
 from regard.storage.catalog import Catalog
 from regard.storage.pipelines import StoredPipeline
+from regard.storage.stored_analyses import page_of_assets
 from regard.storage.vector_bytes import from_bytes
 
 _PAGE = 50
@@ -42,18 +43,10 @@ def read_segments(
 
     Raises HomeError when a region or a content lacks its vector.
     """
-    asset, content = schema.asset.c, schema.content.c
     after = 0
     while True:
         with catalog.database.reading() as connection:
-            rows = connection.execute(
-                select(asset.id, asset.path, asset.content_id, content.width, content.height)
-                .join_from(schema.asset, schema.content, content.id == asset.content_id)
-                .join(schema.collection, schema.collection.c.id == asset.collection_id)
-                .where(schema.collection.c.name == collection, asset.id > after)
-                .order_by(asset.id)
-                .limit(_PAGE)
-            ).all()
+            rows = page_of_assets(connection, collection, after, _PAGE)
             contents = sorted({row.content_id for row in rows})
             images = {
                 space: _image_vectors(connection, pipeline, space, contents) for space in spaces
