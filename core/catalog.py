@@ -14,6 +14,7 @@ from regard.core.filters import AssetFilter
 from regard.core.geometry import Box
 from regard.core.records import Analysis, Channel, Float32Array, Int64Array
 from regard.core.signatures import Signature
+from regard.core.words import is_word
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,7 +163,7 @@ class Words:
     def __post_init__(self) -> None:
         if not self.words or (len(self.words) > 1 and not self.exact):
             raise ValueError("one word, or several that are exact")
-        if not all(word.isalnum() for word in self.words):
+        if not all(map(is_word, self.words)):
             raise ValueError("words are letters and digits")
 
 

@@ -29,6 +29,12 @@ class PhotoFormat(StrEnum):
     RAW = "RAW"
 
 
+# How names of files in these formats end: those that are looked at in folders.
+PHOTO_SUFFIXES = frozenset(
+    b".jpg .jpeg .jpe .jfif .png .webp .gif .bmp .dib .tif .tiff .heic .heif .hif .avif "
+    b".dng .cr2 .cr3 .crw .nef .nrw .arw .srf .sr2 .raf .orf .rw2 .pef .srw .3fr .iiq .erf .mrw "
+    b".x3f .kdc .dcr".split()
+)
 _HEIF_BRANDS = {
     *(b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"hevm", b"hevs"),
     *(b"mif1", b"msf1"),

@@ -24,13 +24,9 @@ from regard.core.catalog import FileStamp, KnownAsset
 from regard.core.confinement import LEADS_OUT, Confinement
 from regard.core.decoding import looks_like_photo
 from regard.core.errors import OutsideRoots, RootUnavailable
+from regard.core.formats import PHOTO_SUFFIXES
 from regard.core.uris import absolute_path, uri_of_path
 
-PHOTO_SUFFIXES = frozenset(
-    b".jpg .jpeg .jpe .jfif .png .webp .gif .bmp .dib .tif .tiff .heic .heif .hif .avif "
-    b".dng .cr2 .cr3 .crw .nef .nrw .arw .srf .sr2 .raf .orf .rw2 .pef .srw .3fr .iiq .erf .mrw "
-    b".x3f .kdc .dcr".split()
-)
 _SIDECAR_SUFFIX = b".xmp"
 _LIST = os.O_RDONLY | getattr(os, "O_DIRECTORY", 0) | getattr(os, "O_NOFOLLOW", 0)
 

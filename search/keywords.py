@@ -13,12 +13,14 @@ would have. Words that stand in nearly everything tell nothing and are left out,
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from regard.core.catalog import WORD_FIELDS, Occurrences, WordField, Words
+from regard.core.formats import PHOTO_SUFFIXES
 from regard.core.records import Float32Array, Int64Array, Target
 from regard.core.words import folded, split_words
 from regard.search.answers import WordMatch
@@ -41,6 +43,11 @@ _LEAST_IDF = 0.3
 _HALF_IDF = 1.0
 # Longer texts are hardly searches; each word costs two looks.
 MOST_WORDS = 16
+# Names of files are indexed without these, and asked for with or without.
+_SUFFIX = re.compile(
+    rf"(?<=\w)(?:{'|'.join(re.escape(suffix.decode()) for suffix in sorted(PHOTO_SUFFIXES))})(?!\w)",
+    re.IGNORECASE,
+)
 # English function words, and words that are true of everything here.
 _SILENT = frozenset(
     split_words("""
@@ -83,9 +90,10 @@ class KeywordRanking:
 def words_of(text: str, *, phrase: bool = False, weight: float = 1.0) -> list[WeightedWords]:
     """What a text asks the keyword index for: its telling words, or with `phrase` all as they stand.
 
-    A text of function words alone asks for these: "The Who" is a name.
+    A text of function words alone asks for these: "The Who" is a name. Of a file's name the suffix is left
+    out, as it is in the index.
     """
-    words = split_words(text)
+    words = split_words(_SUFFIX.sub(" ", text))
     if phrase:
         return [WeightedWords(Words(tuple(words), exact=True), weight)] if words else []
     distinct = {folded(word): word for word in reversed(words)}

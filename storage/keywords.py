@@ -100,8 +100,8 @@ class SqlKeywordSearch:
         rows: list[tuple[int, int, int, int]] = []
         more: dict[int, int] = {}
         if words:
-            exact = tuple(item.exact for item in words)
-            statement = _statement(self._database.is_sqlite, self._pipeline, chosen, exact)
+            held = tuple(map(_is_held_to_text, words))
+            statement = _statement(self._database.is_sqlite, self._pipeline, chosen, held)
             read = [0] * len(words)
             values = {f"words_{n}": self._query(item) for n, item in enumerate(words)}
             for place, name, content, region, text in connection.execute(statement, values):
@@ -123,10 +123,11 @@ class SqlKeywordSearch:
     def _query(self, asked: Words) -> str:
         """A word in its forms, or all the words wherever they stand, as the database reads queries."""
         if self._database.is_sqlite:
-            quoted = [f'"{word}"' for word in _forms(asked)]
+            # FTS5 takes letters as they were written: composed, or in parts as macOS names files.
+            quoted = [f'("{word}" OR "{_apart(word)}")' for word in _forms(asked)]
             return (" AND " if asked.exact else " OR ").join(quoted)
         # As `regard_folded` leaves texts.
-        plain = [unicodedata.normalize("NFD", folded(word)) for word in _forms(asked)]
+        plain = [_apart(folded(word)) for word in _forms(asked)]
         return (" & " if asked.exact else " | ").join(plain)
 
 
@@ -170,14 +171,14 @@ def _count_of(chosen: AssetFilter) -> Select[Any]:
 
 @functools.lru_cache(maxsize=256)
 def _statement(
-    is_sqlite: bool, pipeline: int, chosen: AssetFilter, exact: tuple[bool, ...]
+    is_sqlite: bool, pipeline: int, chosen: AssetFilter, held: tuple[bool, ...]
 ) -> Select[Any]:
     """(place, field, content, region, the text where it has to be looked at) of each text."""
     arms = []
-    for place, is_exact in enumerate(exact):
+    for place, is_held in enumerate(held):
         wanted = bindparam(f"words_{place}", type_=Text())
         for select_arm in (_asset_arm, _caption_arm):
-            arm = select_arm(is_sqlite, pipeline, chosen, place, wanted, is_exact)
+            arm = select_arm(is_sqlite, pipeline, chosen, place, wanted, is_held)
             arms.append(select(arm.subquery(f"{select_arm.__name__}_{place}")))
     return select(union_all(*arms).subquery("found"))
 
@@ -188,7 +189,7 @@ def _asset_arm(
     chosen: AssetFilter,
     place: int,
     wanted: ColumnElement[str],
-    is_exact: bool,
+    is_held: bool,
 ) -> Select[Any]:
     """In what assets that pass and are analysed are called."""
     found, holds = _holding(is_sqlite, "asset_text", wanted)
@@ -197,7 +198,7 @@ def _asset_arm(
         _text.field.label("field"),
         _asset.content_id.label("content"),
         literal_column("0").label("region"),
-        (_text.text if is_exact else cast(null(), Text)).label("text"),
+        (_text.text if is_held else cast(null(), Text)).label("text"),
     ).select_from(schema.asset_text)
     newest: ColumnElement[int] = _text.id
     if found is not None:
@@ -220,7 +221,7 @@ def _caption_arm(
     chosen: AssetFilter,
     place: int,
     wanted: ColumnElement[str],
-    is_exact: bool,
+    is_held: bool,
 ) -> Select[Any]:
     """In the pipeline's captions whose content has an asset that passes."""
     found, holds = _holding(is_sqlite, "caption", wanted)
@@ -238,7 +239,7 @@ def _caption_arm(
         literal_column(f"'{WordField.CAPTION.value}'").label("field"),
         _caption.content_id.label("content"),
         func.coalesce(_caption.region_id, 0).label("region"),
-        (_caption.text if is_exact else cast(null(), Text)).label("text"),
+        (_caption.text if is_held else cast(null(), Text)).label("text"),
     ).select_from(schema.caption)
     newest: ColumnElement[int] = _caption.id
     if found is not None:
@@ -286,6 +287,16 @@ def _forms(asked: Words) -> tuple[str, ...]:
     if word.endswith("ses"):
         return word, word[:-2]
     return (word, f"{word}es") if word.endswith("s") else (word,)
+
+
+def _is_held_to_text(asked: Words) -> bool:
+    """Whether texts have to be looked at: a word with marks is several to FTS5."""
+    return asked.exact or not all(_apart(folded(word)).isalnum() for word in asked.words)
+
+
+def _apart(word: str) -> str:
+    """A word with its letters and their marks one by one."""
+    return unicodedata.normalize("NFD", word)
 
 
 def _stands_in(asked: Words, text: str) -> bool:

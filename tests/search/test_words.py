@@ -114,7 +114,9 @@ def test_a_text_asks_for_its_telling_words() -> None:
         "paulo",
     ]
     assert asked_for("red RED réd bus") == ["red", "bus"]
-    assert asked_for("IMG_1234-a.jpg") == ["img", "1234", "jpg"]
+    # Of a file's name as it is indexed, without its suffix.
+    assert asked_for("IMG_1234-a.jpg b.CR2") == ["img", "1234", "b"]
+    assert asked_for("jpg .jpg v1.5 example.org") == ["jpg", "v1", "5", "example", "org"]
     # Words that say nothing are asked for where there are no others.
     assert asked_for("The Who") == ["the", "who"]
     assert asked_for(" ?! ") == []
@@ -125,6 +127,8 @@ def test_a_text_asks_for_its_telling_words() -> None:
 def test_a_phrase_asks_for_all_its_words_as_they_stand() -> None:
     (asked,) = words_of("The Red-bus of old", phrase=True, weight=0.5)
     assert asked == WeightedWords(Words(("the", "red", "bus", "of", "old"), exact=True), 0.5)
+    (name,) = words_of("IMG_2024-05.jpg", phrase=True)
+    assert name.words.words == ("img", "2024", "05")
     assert words_of("?!", phrase=True) == []
 
 

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import random
+import unicodedata
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Literal
 
 import pytest
 from alembic import command
@@ -19,6 +21,7 @@ from regard.core.catalog import WORD_FIELDS, Occurrences, WordField, Words
 from regard.core.facts import PhotoFacts
 from regard.core.filters import EVERYTHING, AssetFilter
 from regard.core.records import Caption
+from regard.core.words import split_words
 from regard.storage import keywords, migrations, schema
 from regard.storage.database import Database
 from regard.storage.keywords import SqlKeywordSearch, rebuild_keywords, verify_keywords
@@ -121,6 +124,25 @@ def test_letters_of_other_scripts(home: Home) -> None:
     save_called(home, "/p/1.jpg", "a", title="Йошкар озеро 東京 m² €5 🚌7")
     for word in ("йошкар", "озеро", "東京", "5", "7"):
         assert find(home, word) == {("a", "title")}, word
+
+
+def test_vowels_that_are_marks_belong_to_their_words(home: Home) -> None:
+    save_called(home, "/p/1.jpg", "a", title="हिन्दी भाषा, தமிழ்")
+    save_called(home, "/p/2.jpg", "b", title="ह न द 🚌\ufe0f x\u0304y")
+    assert split_words("हिन्दी भाषा 🚌\ufe0f 7\ufe0f\u20e3") == ["हिन्दी", "भाषा", "7"]
+    for word in ("हिन्दी", "भाषा", "தமிழ்", "हिन्दी भाषा"):
+        assert find(home, word) == {("a", "title")}, word
+    for word in ("हिन", "xy"):
+        assert find(home, word) <= {("b", "title")}, word
+
+
+@pytest.mark.parametrize("written", ["서울", "がく", "Überé", "हिन्दी"])
+@pytest.mark.parametrize("form", ["NFC", "NFD"])
+def test_names_as_macos_writes_them(home: Home, written: str, form: Literal["NFC", "NFD"]) -> None:
+    save_called(home, f"/p/{unicodedata.normalize(form, written)} 7.jpg", "a")
+    (word,) = split_words(written)
+    assert find(home, word) == {("a", "file_name")}
+    assert find(home, f"{word} 7") == {("a", "file_name")}
 
 
 def test_a_phrase_stands_as_it_is(home: Home) -> None:
