@@ -55,11 +55,21 @@ class TextQuery:
 
 @dataclass(frozen=True, slots=True)
 class ImageQuery:
-    """A picture, or the part of it inside `box`; `name` is how the answer calls it."""
+    """A picture, or the part of it inside `box`; `name` is how the answer calls it.
+
+    Raises UnanswerableQuery when nothing of the picture is inside.
+    """
 
     image: Image
     name: str
     box: Box | None = None
+
+    def __post_init__(self) -> None:
+        if self.box is not None and self.box.clipped(self.image.width, self.image.height) is None:
+            raise UnanswerableQuery(
+                f"the box lies outside the picture of {self.image.width}×{self.image.height} pixels",
+                remedy="give a box of x, y, width, height in pixels from the top left",
+            )
 
 
 @dataclass(frozen=True, slots=True)

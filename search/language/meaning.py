@@ -44,7 +44,7 @@ GetPath = Callable[[str], AssetFilter]
 def meant_terms(query: WrittenQuery, picture: GetPicture) -> list[Term]:
     """The terms, in their order; `picture` gets those that are named.
 
-    Raises MalformedQuery, with the term's place, for what `picture` raises.
+    Raises MalformedQuery, with the term's place, for what `picture` raises of UsageErrors.
     """
     return [
         Term(_meant(term, picture), weight=term.weight, negative=term.negative)
@@ -145,11 +145,11 @@ def _filter(condition: Condition, path: GetPath) -> AssetFilter:  # noqa: PLR091
             return AssetFilter(collections=(text,))
 
 
-def _at(part: WrittenTerm | Condition, error: UsageError) -> MalformedQuery:
-    """The error, with the part's place."""
-    if isinstance(error, MalformedQuery):
-        return error
+def _at(part: WrittenTerm | Condition, error: UsageError) -> UsageError:
+    """The error, with the part's place; as it is where the part stands in no text, as an option."""
     span = part.span
+    if isinstance(error, MalformedQuery) or not span.length:
+        return error
     return MalformedQuery(
         error.message, position=span.position, length=span.length, remedy=error.remedy
     )

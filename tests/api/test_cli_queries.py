@@ -211,6 +211,20 @@ def test_errors_point_at_the_place(
     assert regard("--server", server.url, "search", query) == here
 
 
+def test_a_box_beside_its_picture_is_pointed_at(library: Library, server: Server) -> None:
+    inside, outside = (f"box:{library.photos}/undated.png,{x},0,5,5" for x in (0, 9999))
+    message = "the box lies outside the picture of"
+    query = f"日本 {inside} {outside}"
+    sentence, shown, marks = library.run("search", query).err.splitlines()
+    assert sentence.startswith(f"regard: {message}")
+    assert shown.endswith(outside[:60])
+    assert len(marks.strip()) == min(len(outside), 60)
+    # An option stands in no text, and a server gets its pictures by numbers.
+    option = ("--image", library.photos / "undated.png", "--box", "9999,0,5,5")
+    library.run("search", "a", *option).expect_sentence(2, message)
+    regard("--server", server.url, "search", query).expect_sentence(2, message)
+
+
 def test_what_only_says_what_is_not_wanted(library: Library, server: Server) -> None:
     for given in (["search", "--home", library.home], ["--server", server.url, "search"]):
         regard(*given, "--", "-night").expect_sentence(2, "only what is not wanted")
