@@ -6,12 +6,11 @@ import functools
 from collections.abc import Callable, Sequence
 from typing import BinaryIO
 
-from regard.api.same_objects import object_finder
+from regard.api.same_objects import compared_channel, object_finder
 from regard.api.wiring import Library
 from regard.core.catalog import FileStamp
 from regard.core.decoding import DEFAULT_LIMITS, DecodeLimits
-from regard.core.errors import CannotWork
-from regard.core.records import Channel, Kind, QueryKind, Target
+from regard.core.records import Kind
 from regard.indexer.report import Progress
 from regard.indexer.signing import SigningReport, sign_contents
 from regard.search.duplicates.finder import DuplicateFinder
@@ -29,7 +28,7 @@ class LibraryDuplicates:
             self.store,
             library.search_catalog,
             library.indexes,
-            image_channel(library),
+            compared_channel(library, Kind.IMAGE),
             functools.partial(object_finder, library),
         )
 
@@ -53,22 +52,6 @@ class LibraryDuplicates:
             progress=progress,
             should_stop=should_stop,
         )
-
-
-def image_channel(library: Library) -> Channel:
-    """The channel that meets whole images with whole images best; raises CannotWork where there is none."""
-    routed = library.profile.routes.get((QueryKind.IMAGE, Target.IMAGE), ())
-    channels = [
-        (weighted.weight, weighted.channel)
-        for weighted in routed
-        if weighted.channel.kind is Kind.IMAGE
-    ]
-    if not channels:
-        raise CannotWork(
-            f"the profile {library.profile.name} does not compare whole photographs",
-            remedy="use a home whose profile does",
-        )
-    return max(channels, key=lambda item: item[0])[1]
 
 
 def _open(stamp: FileStamp, *, within: Sequence[bytes] | None) -> BinaryIO:

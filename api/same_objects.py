@@ -10,6 +10,10 @@ from regard.core.records import Channel, Kind, QueryKind, Target
 from regard.search.same_objects.finder import Colours, ObjectFinder
 from regard.storage.stored_regions import SqlRegions
 
+_LIKE_WITH_LIKE = {
+    Kind.IMAGE: (QueryKind.IMAGE, Target.IMAGE, "whole photographs"),
+    Kind.REGION: (QueryKind.REGION, Target.REGION, "regions"),
+}
 # A finder keeps its last comparison, which takes seconds.
 _FINDERS: WeakKeyDictionary[Library, ObjectFinder] = WeakKeyDictionary()
 
@@ -27,25 +31,25 @@ def new_object_finder(library: Library, *, use_colours: bool = True) -> ObjectFi
         SqlRegions(library.catalog, library.pipeline),
         library.search_catalog,
         library.indexes,
-        region_channel(library),
+        compared_channel(library, Kind.REGION),
         _colours(library) if use_colours else None,
     )
 
 
-def region_channel(library: Library) -> Channel:
-    """The channel that meets regions with regions best; raises CannotWork where there is none."""
-    routed = library.profile.routes.get((QueryKind.REGION, Target.REGION), ())
-    channels = [
-        (weighted.weight, weighted.channel)
-        for weighted in routed
-        if weighted.channel.kind is Kind.REGION
-    ]
+def compared_channel(library: Library, kind: Kind) -> Channel:
+    """The channel that meets whole images, or regions, with their like best.
+
+    Raises CannotWork where there is none.
+    """
+    query, target, compared = _LIKE_WITH_LIKE[kind]
+    routed = library.profile.routes.get((query, target), ())
+    channels = [weighted for weighted in routed if weighted.channel.kind is kind]
     if not channels:
         raise CannotWork(
-            f"the profile {library.profile.name} does not compare regions",
+            f"the profile {library.profile.name} does not compare {compared}",
             remedy="use a home whose profile does",
         )
-    return max(channels, key=lambda item: item[0])[1]
+    return max(channels, key=lambda weighted: weighted.weight).channel
 
 
 def _colours(library: Library) -> Colours | None:
