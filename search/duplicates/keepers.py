@@ -15,10 +15,12 @@ from regard.core.assets import AssetRecord
 from regard.core.formats import PhotoFormat
 
 _LOSSLESS = frozenset({PhotoFormat.PNG, PhotoFormat.TIFF, PhotoFormat.BMP})
-# Names that copies get: by file managers, by messengers, by editors and by whoever makes thumbnails.
+# Names that copies get: by file managers, by messengers, by editors and by whoever makes thumbnails;
+# with spaces for underscores.
 _NAME_OF_A_COPY = re.compile(
     r"\(\d+\)|\bcopy\b|\bkopie\b|\bcopie\b|\bcopia\b|\bedit(ed)?\b|\bsmall\b|\bthumb(nail)?\b"
-    r"|\bresized?\b|\bcrop(ped)?\b|\bpreview\b|\bscaled\b|\bexport(ed)?\b|whatsapp|\b-wa\d{4}\b|^fb_img",
+    r"|\bresized?\b|\bcrop(ped)?\b|\bpreview\b|\bscaled\b|\bexport(ed)?\b|whatsapp|\b-wa\d{4}\b"
+    r"|^fb img\b|^received \d+$|\w~\d+$",
     re.IGNORECASE,
 )
 

@@ -121,6 +121,9 @@ def test_the_better_one_is_kept_and_why(better: dict[str, Any], reason: str) -> 
         "IMG_1_edited.jpg",
         "IMG-20240501-WA0001.jpg",
         "a_thumb.png",
+        "FB_IMG_1576012345678.jpg",
+        "received_1576012345678.jpeg",
+        "IMG_1~2.jpg",
     ],
 )
 def test_the_name_of_a_copy_tells(name: str) -> None:
