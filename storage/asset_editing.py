@@ -46,6 +46,7 @@ from regard.storage.asset_rows import (
 )
 from regard.storage.catalog import Catalog
 from regard.storage.change_log import AssetEvent, record_changes
+from regard.storage.forgotten import drop_files, note_files, noted_files
 from regard.storage.pipelines import live_pipeline
 from regard.storage.signatures import forget_comparisons
 
@@ -80,7 +81,8 @@ class Uploaded:
 class Purged:
     """How many assets were forgotten, and the SHA-256 of managed files that none of them needs any more.
 
-    Ask `needs` again before such a file is deleted: the same bytes may have been uploaded since.
+    Ask `needs` again before such a file is deleted: the same bytes may have been uploaded since. Tell
+    `forget_originals` when it is.
     """
 
     assets: int
@@ -157,30 +159,36 @@ class SqlAssetEditing:
             return Uploaded(asset, "created")
 
     def edit(self, asset: int, edit: AssetEdit, *, visible: Visible = None) -> None:
-        """Change one asset; raises NotFound, NameTaken."""
+        """Change one asset; raises NotFound, NameTaken. What changes nothing is not logged."""
         with self._database.writing() as connection:
             if "external_id" in edit.fields:
                 # Two that find an external id free would both take it.
                 self._database.take_turns(connection)
             row = _require(connection, [asset], visible)[0]
             values: dict[str, Any] = {}
-            if "title" in edit.fields:
+            if "title" in edit.fields and edit.title != row.edited_title:
                 values["edited_title"] = edit.title
-            if "external_id" in edit.fields:
+            if "external_id" in edit.fields and edit.external_id != row.external_id:
                 _require_free(connection, row.collection_id, edit.external_id, asset)
                 values["external_id"] = edit.external_id
             if values:
                 connection.execute(update(schema.asset).where(_asset.id == asset).values(**values))
+            has_changed = bool(values)
             if "tags" in edit.fields:
                 tag = schema.asset_tag.c
-                connection.execute(
+                gone = connection.execute(
                     delete(schema.asset_tag).where(tag.asset_id == asset, tag.tag.not_in(edit.tags))
-                )
-                add_tags(connection, [asset], edit.tags)
+                ).rowcount
+                added = add_tags(connection, [asset], edit.tags)
+                has_changed = has_changed or bool(gone or added)
             if edit.custom is not None and "custom" in edit.fields:
                 former = json.loads(row.custom) if row.custom else {}
-                write_custom(connection, asset, {**former, **edit.custom})
-            record_changes(connection, [], [], _changed([row]))
+                custom = {**former, **edit.custom}
+                if _custom_text(custom) != row.custom:
+                    write_custom(connection, asset, custom)
+                    has_changed = True
+            if has_changed:
+                record_changes(connection, [], [], _changed([row]))
 
     def tag(
         self,
@@ -194,13 +202,21 @@ class SqlAssetEditing:
         with self._database.writing() as connection:
             rows = _require(connection, assets, visible)
             ids = [row.id for row in rows]
+            changed: set[int] = set()
             if remove:
                 tag = schema.asset_tag.c
-                connection.execute(
-                    delete(schema.asset_tag).where(tag.asset_id.in_(ids), tag.tag.in_(remove))
+                changed.update(
+                    connection.execute(
+                        delete(schema.asset_tag)
+                        .where(tag.asset_id.in_(ids), tag.tag.in_(remove))
+                        .returning(tag.asset_id)
+                    ).scalars()
                 )
-            add_tags(connection, ids, add)
-            record_changes(connection, [], [], _changed(rows))
+            changed |= add_tags(connection, ids, add)
+            if changed:
+                record_changes(
+                    connection, [], [], _changed([row for row in rows if row.id in changed])
+                )
 
     def trash(self, assets: Collection[int], *, visible: Visible = None) -> None:
         """Put assets into the trash, all of them or none; raises NotFound."""
@@ -227,6 +243,17 @@ class SqlAssetEditing:
             originals += unused
             if found < _PURGED_AT_ONCE:
                 return Purged(assets, tuple(originals))
+
+    def forgotten_originals(self) -> list[str]:
+        """The SHA-256 of all managed files that purges, also killed ones, left to be deleted."""
+        with self._database.reading() as connection:
+            return noted_files(connection)
+
+    def forget_originals(self, digests: Collection[str]) -> None:
+        """Take note that these files are deleted, or were needed again."""
+        if digests:
+            with self._database.writing() as connection:
+                drop_files(connection, digests)
 
     def needs(self, path: bytes) -> bool:
         """Whether an asset has its file at this path."""
@@ -416,8 +443,9 @@ class SqlAssetEditing:
             paths = {bytes(row.path) for row in rows if row.managed}
             used = connection.execute(select(_asset.path).where(_asset.path.in_(paths))).scalars()
             unused = paths - {bytes(path) for path in used}
+            originals = [path.rpartition(b"/")[2].decode() for path in sorted(unused)]
+            note_files(connection, originals)
             record_changes(connection, [], removed, events)
-        originals = [path.rpartition(b"/")[2].decode() for path in sorted(unused)]
         return len(found), len(rows), originals
 
 
@@ -433,7 +461,7 @@ def _require(connection: Connection, assets: Collection[int], visible: Visible) 
     statement = (
         select(
             *(_asset.id, _asset.content_id, _asset.collection_id),
-            *(_asset.deleted_at, _asset.custom),
+            *(_asset.deleted_at, _asset.custom, _asset.edited_title, _asset.external_id),
         )
         .join_from(schema.asset, schema.collection)
         .where(_asset.id.in_(assets))
@@ -473,9 +501,7 @@ def write_custom(connection: Connection, asset: int, custom: Mapping[str, Any]) 
     """Replace an asset's custom fields, and what filters read of them; a value of None is left out."""
     kept = {name: value for name, value in custom.items() if value is not None}
     connection.execute(
-        update(schema.asset)
-        .where(_asset.id == asset)
-        .values(custom=json.dumps(kept, ensure_ascii=False) if kept else None)
+        update(schema.asset).where(_asset.id == asset).values(custom=_custom_text(custom))
     )
     connection.execute(delete(schema.asset_field).where(schema.asset_field.c.asset_id == asset))
     single = [
@@ -485,3 +511,9 @@ def write_custom(connection: Connection, asset: int, custom: Mapping[str, Any]) 
     ]
     if single:
         connection.execute(insert(schema.asset_field), single)
+
+
+def _custom_text(custom: Mapping[str, Any]) -> str | None:
+    """Custom fields as they are stored."""
+    kept = {name: value for name, value in custom.items() if value is not None}
+    return json.dumps(kept, ensure_ascii=False) if kept else None

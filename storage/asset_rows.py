@@ -9,6 +9,7 @@ import dataclasses
 import datetime
 import json
 from collections.abc import Sequence
+from typing import Any
 
 from sqlalchemy import Connection, Table, delete, insert, select
 from sqlalchemy.dialects import postgresql, sqlite
@@ -117,10 +118,10 @@ def write_keywords(connection: Connection, asset_id: int, keywords: Sequence[str
     add_tags(connection, [asset_id], sorted(new))
 
 
-def add_tags(connection: Connection, assets: Sequence[int], tags: Sequence[str]) -> None:
-    """Give each asset each tag that it does not have."""
+def add_tags(connection: Connection, assets: Sequence[int], tags: Sequence[str]) -> set[int]:
+    """Give each asset each tag that it does not have; which assets got any."""
     if not assets or not tags:
-        return
+        return set()
     tag = schema.asset_tag.c
     there = {
         (row.asset_id, row.tag)
@@ -128,7 +129,7 @@ def add_tags(connection: Connection, assets: Sequence[int], tags: Sequence[str])
             select(tag.asset_id, tag.tag).where(tag.asset_id.in_(assets), tag.tag.in_(tags))
         )
     }
-    rows = [
+    rows: list[dict[str, Any]] = [
         {"asset_id": asset, "tag": name}
         for asset in assets
         for name in tags
@@ -136,6 +137,7 @@ def add_tags(connection: Connection, assets: Sequence[int], tags: Sequence[str])
     ]
     if rows:
         connection.execute(insert(schema.asset_tag), rows)
+    return {row["asset_id"] for row in rows}
 
 
 def fact_columns(facts: PhotoFacts) -> dict[str, object]:

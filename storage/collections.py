@@ -7,12 +7,13 @@ from collections.abc import Collection, Sequence
 from sqlalchemy import ColumnElement, and_, delete, exists, func, insert, select
 
 from regard.core.assets import AssetChange, CollectionRecord
-from regard.core.errors import Conflict, NameTaken, NotFound
+from regard.core.errors import Conflict, NameTaken, NotFound, UsageError
 from regard.storage import schema
 from regard.storage.asset_reading import Visible
 from regard.storage.asset_rows import find_collection, utc_now
 from regard.storage.catalog import Catalog
 from regard.storage.change_log import assets_version
+from regard.storage.forgotten import note_collection, notes_collection
 from regard.storage.pipelines import live_pipeline
 
 _table, _asset, _change = schema.collection.c, schema.asset.c, schema.asset_change.c
@@ -81,9 +82,11 @@ class SqlCollections:
         with self._database.writing() as connection:
             # An upload into it may be under way.
             self._database.take_turns(connection)
-            connection.execute(
-                select(_table.id).where(_table.id == collection).with_for_update()
-            ).all()
+            name = connection.execute(
+                select(_table.name).where(_table.id == collection).with_for_update()
+            ).scalar_one_or_none()
+            if name is None:
+                raise NotFound(f"no collection has the id c{collection}")
             if connection.execute(
                 select(exists().where(_asset.collection_id == collection))
             ).scalar_one():
@@ -91,35 +94,37 @@ class SqlCollections:
                     "the collection holds photographs, in the trash perhaps",
                     remedy="delete it with its assets, or empty it first",
                 )
-            if not connection.execute(
-                delete(schema.collection).where(_table.id == collection)
-            ).rowcount:
-                raise NotFound(f"no collection has the id c{collection}")
+            connection.execute(delete(schema.collection).where(_table.id == collection))
+            note_collection(connection, collection, name)
 
     def changes(
         self, after: int, *, visible: Visible = None, limit: int = 1000
     ) -> tuple[list[AssetChange], int, bool]:
-        """What happened to assets after a position, in order.
+        """What happened to assets after a position, in order, in collections that are gone, too.
 
-        Returns the changes, the position to go on from, and whether there are more.
+        Returns the changes, the position to go on from, and whether there are more. Raises UsageError for
+        a position that the log has not reached: whoever has it followed another catalog.
         """
         with self._database.reading() as connection:
             # All positions up to this one are visible.
             known = assets_version(connection)
-            statement = (
-                select(schema.asset_change, _table.name)
-                .join_from(
-                    schema.asset_change,
-                    schema.collection,
-                    _table.id == _change.collection_id,
-                    isouter=True,
+            if after > known:
+                raise UsageError(
+                    f"the log of changes ends at {known}, before {after}",
+                    remedy="begin anew with 0: this is another catalog than the one that was followed, "
+                    "or an older state of it",
                 )
+            name = func.coalesce(_table.name, schema.catalog_info.c.value)
+            statement = (
+                select(schema.asset_change, name.label("name"))
+                .outerjoin(schema.collection, _table.id == _change.collection_id)
+                .outerjoin(schema.catalog_info, notes_collection(_change.collection_id))
                 .where(and_(_change.position > after, _change.position <= known))
                 .order_by(_change.position)
                 .limit(limit + 1)
             )
             if visible is not None:
-                statement = statement.where(_table.name.in_(visible))
+                statement = statement.where(name.in_(visible))
             rows = connection.execute(statement).all()
         more = len(rows) > limit
         rows = rows[:limit]
@@ -129,7 +134,7 @@ class SqlCollections:
             )
             for row in rows
         ]
-        return changes, rows[-1].position if more else max(known, after), more
+        return changes, rows[-1].position if more else known, more
 
     def _records(self, where: Sequence[ColumnElement[bool]], limit: int) -> list[CollectionRecord]:
         analysis = schema.analysis.c

@@ -154,13 +154,20 @@ class Service:
 
     def discard(self, purged: Purged) -> None:
         """Delete managed files that no asset needs any more, and what was rendered of them."""
-        self.discard_unneeded(purged.originals)
+        self._delete(purged.originals)
+
+    def _delete(self, digests: Collection[str]) -> None:
+        """Delete managed files that purges left, and let nobody look for them again."""
+        self.discard_unneeded(digests)
+        self.editing.forget_originals(digests)
 
     def discard_unneeded(self, digests: Iterable[str]) -> None:
         """Delete those of the managed files that no asset needs, by their SHA-256."""
         for sha256 in digests:
             is_needed = partial(self.editing.needs, self.originals.path_of(sha256))
-            if self.originals.discard(sha256, unless=is_needed):
+            self.originals.discard(sha256, unless=is_needed)
+            if not is_needed():
+                # Of a file that is gone already, too: a process may have been killed in between.
                 self.thumbnails.discard(sha256)
 
     def has_original(self, stamp: FileStamp) -> bool:
@@ -196,11 +203,12 @@ class Service:
     def take_up(self) -> None:
         """Go on where an earlier server ended, perhaps in the midst of things, perhaps elsewhere.
 
-        Uploads are found where the home lies now, what killed ones left is cleared away, and those that
-        were stored without a job get one.
+        Uploads are found where the home lies now, what killed ones and killed purges left is cleared away,
+        and uploads that were stored without a job get one.
         """
         self.editing.relocate_originals(self.originals.path_of, _mtime_of)
         self.originals.sweep()
+        self._delete(self.editing.forgotten_originals())
         for collection in self.editing.collections_without_job():
             self.jobs.add(JobKind.UPLOAD, collection)
 

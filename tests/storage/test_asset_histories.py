@@ -140,6 +140,10 @@ class Histories(RuleBasedStateMachine):
         self.model = {key: kept for key, kept in self.model.items() if key not in gone}
         left = {kept.name for kept in self.model.values()}
         assert set(purged.originals) == {header(name).sha256 for name in before - left}
+        # Were nobody there to delete the files, the next server would be told of them.
+        assert set(purged.originals) <= set(self.assets.editing.forgotten_originals())
+        self.assets.editing.forget_originals(purged.originals)
+        assert not set(purged.originals) & set(self.assets.editing.forgotten_originals())
         self.forget_contents()
 
     @invariant()

@@ -19,7 +19,7 @@ from sqlalchemy import update
 
 from regard.core.assets import AssetEdit, AssetOrder, AssetRecord, AssetState
 from regard.core.catalog import FileStamp
-from regard.core.errors import Conflict, NameTaken, NotFound
+from regard.core.errors import Conflict, NameTaken, NotFound, UsageError
 from regard.core.facts import Capture, PhotoFacts
 from regard.core.filters import AssetFilter
 from regard.core.jobs import JobKind
@@ -650,7 +650,51 @@ def test_a_store_that_was_moved_is_followed(assets: Assets) -> None:
     assert len(assets.reading.page(AssetFilter(path_prefixes=(str(there).encode(),)))) == 3
 
 
+def test_an_edit_that_changes_nothing_is_no_change(assets: Assets) -> None:
+    """Two systems that follow each other's changes would else go on for ever."""
+    first, second = assets.upload("p", custom={"a": 1, "b": [2]}).asset, assets.upload("q").asset
+    editing = assets.editing
+    edit = edited(title="t", tags=("x", "y"), custom={"a": True, "c": "d"}, external_id="e")
+    position = assets.position()
+    editing.edit(first, edit)
+    assert assets.events(position) == [("changed", first)]
+    assert assets.record(first).custom == {"a": True, "b": [2], "c": "d"}
+    position = assets.position()
+    editing.edit(first, edit)
+    editing.edit(first, edited(tags=("y", "x"), custom={"nothing": None}))
+    editing.edit(first, edited())
+    editing.tag([first], add=["x"], remove=["z"])
+    assert assets.events(position) == []
+    editing.tag([first, second], add=["x"])
+    editing.tag([first, second], remove=["y"])
+    for less in (edited(title=None), edited(external_id=None), edited(custom={"a": 1})):
+        editing.edit(first, less)
+    assert assets.events(position) == [
+        ("changed", second), *[("changed", first)] * 4,
+    ]  # fmt: skip
+    assert assets.record(first).tags == ("x",)
+
+
 # Collections
+
+
+def test_whoever_follows_a_collection_is_told_that_it_is_gone(assets: Assets) -> None:
+    asset, other = assets.upload("p", "one").asset, assets.upload("q", "two").asset
+    made = assets.collections.named("one")
+    position = assets.position()
+    assets.editing.purge(collection=made.id, trashed_only=False)
+    assets.collections.delete(made.id)
+    for visible in (("one",), None):
+        [change], after, _ = assets.collections.changes(position, visible=visible)
+        assert (change.kind, change.asset, change.collection) == ("removed", asset, "one")
+        assert change.collection_id == made.id
+    assert assets.collections.changes(position, visible=("two", "nowhere"))[0] == []
+    again = assets.upload("r", "one").asset
+    found, _, _ = assets.collections.changes(0, visible=("one",))
+    assert [change.asset for change in found] == [asset, asset, again]
+    assert other not in {change.asset for change in found}
+    with pytest.raises(UsageError):
+        assets.collections.changes(assets.position() + 1)
 
 
 def test_collections_are_made_counted_and_forgotten(assets: Assets) -> None:

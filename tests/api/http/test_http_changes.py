@@ -10,12 +10,8 @@ from typing import Any
 from made_service import Served, Shelf, png
 
 
-def position(served: Served) -> int:
-    """Where the log ends now."""
-    return served.client.list_changes((1 << 62) - 1).next and last(served)
-
-
 def last(served: Served) -> int:
+    """Where the log ends now."""
     since = 0
     while True:
         page = served.client.list_changes(since)
@@ -69,6 +65,9 @@ def test_pages_of_the_log_are_the_log(served: Served, shelf: Shelf) -> None:
     positions = [change.position for change in whole]
     assert positions == sorted(set(positions))
     assert served.client.list_changes(last(served)).changes == []
+    ahead = served.raw().get(f"/v1/changes?since={1 << 60}")
+    assert ahead.status_code == 422
+    assert "begin anew with 0" in ahead.json()["remedy"]
     for query in ("since=-1", "since=x", f"since={1 << 63}", "limit=0", "limit=1001"):
         assert served.raw().get(f"/v1/changes?{query}").status_code == 422
     assert served.raw().get("/v1/changes?collection=%00").json()["changes"] == []
@@ -120,3 +119,17 @@ def test_who_follows_while_many_write_misses_nothing(served: Served) -> None:
         follower.result()
     assert positions == sorted(set(positions))
     assert set(copy) == {id for shelf in shelves for id in shelf.ids()}
+
+
+def test_a_bound_key_is_told_that_its_collection_went(served: Served, shelf: Shelf) -> None:
+    [asset] = shelf.add(png())
+    bound = served.with_key(served.key("read", shelf.name))
+    since = last(served)
+    id = asset.collection.id
+    served.client.collections.delete(id, with_assets=True)
+    for changes in (list(bound.changes(since)), list(shelf.client.changes(since))):
+        [change] = [change for change in changes if change.asset == asset.id]
+        assert change.kind == "removed"
+        assert change.collection is not None
+        assert (change.collection.id, change.collection.name) == (id, shelf.name)
+    assert told(shelf, since) == [("removed", asset.id)]

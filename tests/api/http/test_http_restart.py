@@ -101,17 +101,39 @@ def test_what_was_taken_on_goes_on_by_itself_after_every_end(frail: Served) -> N
     expect_whole(frail, {shelf: PHOTOS + len(sent), lost: 1})
 
 
+def purge_without_files(served: Served, asset: str) -> None:
+    """What a kill between the commit of a purge and its files leaves."""
+    catalog = open_catalog(served.home / "catalog.sqlite3")
+    editing = SqlAssetEditing(catalog)
+    editing.trash([int(asset.removeprefix("a"))])
+    assert editing.purge().assets == 1
+    catalog.close()
+
+
 def test_a_home_that_was_copied_elsewhere_keeps_its_uploads(tmp_path: Path) -> None:
+    """And what was being purged meanwhile goes, but nothing else that no row names."""
     data = png()
     with Served(tmp_path, None) as served:
         [asset] = served.shelf("mine").add(data)
-        served.client.assets.thumbnail(asset.id)
+        [purged] = served.shelf("mine").add(png())
+        for id in (asset.id, purged.id):
+            served.client.assets.thumbnail(id)
+        # As a catalog that is older than the folder would find it.
+        unknown = served.home / "originals" / "ab" / "cd" / ("abcd" + 60 * "0")
+        unknown.parent.mkdir(parents=True)
+        unknown.write_bytes(b"of a later upload")
+    purge_without_files(served, purged.id)
+    assert len(served.originals()) == 3
     there = tmp_path / "elsewhere"
     there.mkdir()
     # As `cp -r` does: the files are as new.
     shutil.copytree(served.home, there / "home", copy_function=shutil.copyfile)
     shutil.rmtree(served.home)
     with Served(there, None) as served:
+        assert sorted(served.originals().values()) == sorted([data, b"of a later upload"])
+        assert [path.parent.name for path in (served.home / "thumbnails").glob("*/*/*")] == [
+            asset.sha256
+        ]
         shelf = served.shelf("mine")
         out = io.BytesIO()
         served.client.assets.original(asset.id, out)
@@ -123,4 +145,4 @@ def test_a_home_that_was_copied_elsewhere_keeps_its_uploads(tmp_path: Path) -> N
         assert job.failed == 0
         served.client.assets.delete(asset.id)
         served.client.trash.empty()
-        assert served.originals() == {}
+        assert served.originals().keys() == {unknown.name}
