@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import MultipartParser, parse_options_header
 
-from regard.api.http.problems import Problem
+from regard.api.http.problems import FieldError, Problem
 
 # It logs every malformed form as a warning; here that is the client's trouble, who is told.
 logging.getLogger(MultipartParser.__module__).setLevel(logging.ERROR)
@@ -33,9 +33,10 @@ _UNREADABLE = {"Cc", "Cs", "Zl", "Zp"}
 class FormError(Problem):
     """The body is no form that this call takes."""
 
-    def __init__(self, name: str, detail: str) -> None:
+    def __init__(self, name: str, detail: str, *, field: str | None = None) -> None:
+        errors = [] if field is None else [FieldError(where=f"body.{field}", message=detail)]
         # What was not read of the body would be taken for the next request.
-        super().__init__(name, detail, headers={"Connection": "close"})
+        super().__init__(name, detail, errors=errors, headers={"Connection": "close"})
         self.status: int = self.document["status"]
         self.detail = detail
 
@@ -171,9 +172,10 @@ class FormParts:
             if self._files > limits.files:
                 raise too_large("the form", limits.files, "files")
         elif name not in shape.single and name not in shape.many:
-            raise FormError("validation", f"the form has no field {name[:100]!r}")
+            shown = name[:100]
+            raise FormError("validation", f"the form has no field {shown!r}", field=shown)
         elif name in shape.single and any(key == name for key, _ in self._fields):
-            raise FormError("validation", f"the field {name!r} came more than once")
+            raise FormError("validation", f"the field {name!r} came more than once", field=name)
         elif len(self._fields) >= limits.fields:
             raise too_large("the form", limits.fields, "fields")
         self._part = Part(name, _file_name(options.get(b"filename")) if is_file else None, is_file)

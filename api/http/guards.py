@@ -59,9 +59,15 @@ def guarded(
         inner = CORSMiddleware(
             inner,
             allow_origins=list(cors_origins),
-            allow_methods=["GET", "POST", "PATCH", "DELETE"],
-            allow_headers=["Authorization", "Idempotency-Key", "If-None-Match", "Range"],
-            expose_headers=["Content-Range", "ETag", "Idempotent-Replayed"],
+            allow_methods=["GET", "HEAD", "POST", "PATCH", "DELETE"],
+            allow_headers=[
+                *("Authorization", "Idempotency-Key", "If-None-Match", "If-Range", "Range"),
+                "Last-Event-ID",
+            ],
+            expose_headers=[
+                *("Accept-Ranges", "Content-Disposition", "Content-Range", "ETag"),
+                "Idempotent-Replayed",
+            ],
         )
     return SecurityHeaders(HostGuard(OriginGuard(inner, cors_origins), hosts))
 

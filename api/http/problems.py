@@ -20,6 +20,7 @@ from pydantic import BaseModel, Field
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import JSONResponse
+from starlette.routing import Match
 
 from regard.core import errors
 from regard.core.errors import MalformedQuery, RegardError
@@ -60,6 +61,7 @@ PROBLEMS: Mapping[str, ProblemKind] = {
     "original-gone": ProblemKind(410, "Original gone", "the file is missing or can't be read"),
     "too-large": ProblemKind(413, "Too large", "the request is larger than this server takes"),
     "unsupported-media": ProblemKind(415, "Unsupported media", "this kind of file is not taken"),
+    "range-not-satisfiable": ProblemKind(416, "No such range", "the file has no such part"),
     "host-refused": ProblemKind(421, "Host refused", "this server does not go by that name"),
     "validation": ProblemKind(422, "Validation failed", "the request is wrong"),
     "unusable-image": ProblemKind(422, "Unusable image", "the file is no usable photograph"),
@@ -284,15 +286,21 @@ def _on_core_error(request: Request, error: Exception) -> JSONResponse:
 
 def _on_invalid_request(_request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, RequestValidationError)
-    found = [
-        FieldError(
-            where=".".join(map(str, item["loc"])),
-            message=str(item["msg"]).removeprefix("Value error, "),
-        )
-        for item in error.errors()
-    ]
+    found = list(map(_field_error, error.errors()))
     first = f"{found[0].where}: {found[0].message}" if found else None
     return problem_response(problem_document("validation", first, errors=found))
+
+
+def _field_error(item: Mapping[str, Any]) -> FieldError:
+    if item["type"] == "json_invalid" and "error" in item.get("ctx", ()):
+        # FastAPI counts the characters where others name the field.
+        reason, place = item["ctx"]["error"], item["loc"][-1]
+        message = f"it is no JSON: {reason} at character {place}"
+        return FieldError(where=str(item["loc"][0]), message=message)
+    return FieldError(
+        where=".".join(map(str, item["loc"])),
+        message=str(item["msg"]).removeprefix("Value error, "),
+    )
 
 
 def _on_http_error(request: Request, error: Exception) -> JSONResponse:
@@ -303,7 +311,20 @@ def _on_http_error(request: Request, error: Exception) -> JSONResponse:
     detail = error.detail if name == "bad-request" else None
     if name == "not-found":
         detail = f"there is nothing at {request.url.path}"
-    return problem_response(problem_document(name, detail), error.headers)
+    headers = dict(error.headers or {})
+    if name == "method-not-allowed":
+        # Of several operations at one address the router names those of one.
+        headers["Allow"] = ", ".join(_methods_at(request))
+    return problem_response(problem_document(name, detail), headers)
+
+
+def _methods_at(request: Request) -> list[str]:
+    found = []
+    for method in ("GET", "POST", "PUT", "PATCH", "DELETE"):
+        scope = {**request.scope, "method": method}
+        if any(route.matches(scope)[0] is Match.FULL for route in request.app.routes):
+            found += [method, "HEAD"] if method == "GET" else [method]
+    return found
 
 
 def _on_unforeseen(request: Request, error: Exception) -> JSONResponse:

@@ -167,6 +167,10 @@ def test_wrong_requests_name_each_place() -> None:
         "/things", content=b"{", headers={"content-type": "application/json"}
     )
     assert broken.json()["type"] == "/v1/problems/validation"
+    [error] = broken.json()["errors"]
+    assert error["where"] == "body"
+    assert error["message"].startswith("it is no JSON: ")
+    assert error["message"].endswith(" at character 1")
 
 
 def test_frameworks_own_errors_are_problems() -> None:

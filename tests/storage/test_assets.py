@@ -685,7 +685,7 @@ def test_whoever_follows_a_collection_is_told_that_it_is_gone(assets: Assets) ->
     assets.editing.purge(collection=made.id, trashed_only=False)
     assets.collections.delete(made.id)
     for visible in (("one",), None):
-        [change], after, _ = assets.collections.changes(position, visible=visible)
+        [change] = assets.collections.changes(position, visible=visible)[0]
         assert (change.kind, change.asset, change.collection) == ("removed", asset, "one")
         assert change.collection_id == made.id
     assert assets.collections.changes(position, visible=("two", "nowhere"))[0] == []

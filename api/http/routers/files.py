@@ -51,7 +51,6 @@ _FILE: Responses = {
     200: {"content": {"*/*": {}}, "description": "the file"},
     206: {"content": {"*/*": {}}, "description": "a part of the file"},
     304: {"description": "it is what the caller has"},
-    416: {"description": "the file has no such part"},
 }
 _UNCHANGED: Responses = {304: {"description": "it is what the caller has"}}
 
@@ -77,7 +76,10 @@ Size = Annotated[PictureSize, Query(description="The longer side, in pixels.")]
     "/assets/{id}/original",
     response_class=Response,
     responses={
-        **responses("not-found", "original-gone", "original-changed", "outside-roots"),
+        **responses(
+            *("not-found", "original-gone", "original-changed", "outside-roots"),
+            "range-not-satisfiable",
+        ),
         **_FILE,
     },
 )
@@ -93,14 +95,13 @@ def get_original(
     """The file itself, byte for byte, or a range of it."""
     asset = service.assets.get(read_identifier(id, "a"), visible=caller.collections)
     tag = f'"{asset.sha256 or f"{asset.size}-{asset.mtime_ns}"}"'
-    if known is not None and tag in known:
-        return Response(status_code=304, headers={"ETag": tag})
+    headers = {"ETag": tag, "Cache-Control": "private, no-cache"}
+    if _is_known(tag, known):
+        return Response(status_code=304, headers=headers)
     file = _open(service, asset)
     disposition = "inline" if shown_inline(asset.format) and not download else "attachment"
-    headers = {
-        "ETag": tag,
+    headers |= {
         "Accept-Ranges": "bytes",
-        "Cache-Control": "private, no-cache",
         "Content-Disposition": f"{disposition}; filename*=UTF-8''{quote(asset.file_name, safe='')}",
         "Content-Security-Policy": "default-src 'none'; sandbox",
     }
@@ -113,7 +114,11 @@ def get_original(
         start, end = span
         if start >= end:
             file.close()
-            return Response(status_code=416, headers={"Content-Range": f"bytes */{asset.size}"})
+            raise Problem(
+                "range-not-satisfiable",
+                f"the file has {asset.size} bytes",
+                headers={"Content-Range": f"bytes */{asset.size}"},
+            )
         status = 206
         headers["Content-Range"] = f"bytes {start}-{end - 1}/{asset.size}"
     headers["Content-Length"] = str(end - start)
@@ -203,7 +208,7 @@ async def get_crop(
 @router.get(
     "/regions/{id}/mask",
     response_class=Response,
-    responses={**responses("not-found"), **_PNG_OR_RLE},
+    responses={**responses("not-found"), **_PNG_OR_RLE, **_UNCHANGED},
     tags=["regions"],
 )
 def get_mask(
@@ -212,11 +217,15 @@ def get_mask(
     caller: Reader,
     format: Annotated[Literal["png", "rle"], Query()] = "png",
     v: Version = None,
+    known: KnownTag = None,
 ) -> Response:
     """The region's mask: a PNG of 0 and 255, or COCO's compressed run lengths."""
     region, asset = service.assets.region(read_identifier(id, "r"), visible=caller.collections)
+    tag = f'"{(asset.sha256 or "")[:32]}-{id}-{format}"'
+    headers = {**_caching(asset, v), "ETag": tag}
+    if _is_known(tag, known):
+        return Response(status_code=304, headers=headers)
     mask = service.assets.mask(region.id)
-    headers = _caching(asset, v)
     if format == "rle":
         document = {"size": [mask.height, mask.width], "counts": mask.counts.decode("ascii")}
         return JSONResponse(document, headers=headers)
@@ -243,7 +252,7 @@ async def _picture(
     asset = wanted.asset
     tag = f'"{(asset.sha256 or "")[:32]}-{wanted.variant}"'
     headers = {**_caching(asset, version), "ETag": tag}
-    if known is not None and tag in known:
+    if _is_known(tag, known):
         return Response(status_code=304, headers=headers)
     if data is None:
         data = await to_thread.run_sync(
@@ -270,6 +279,12 @@ def _make_picture(service: Service, wanted: _Wanted) -> bytes:
 
     assert wanted.asset.sha256 is not None
     return service.thumbnails.get(wanted.asset.sha256, wanted.variant, make)
+
+
+def _is_known(tag: str, known: str | None) -> bool:
+    """Whether If-None-Match names what the caller would get; a weak tag is as good (RFC 9110, 13.1.2)."""
+    named = [] if known is None else [name.strip().removeprefix("W/") for name in known.split(",")]
+    return tag in named or "*" in named
 
 
 def _caching(asset: AssetRecord, version: str | None) -> dict[str, str]:

@@ -11,7 +11,7 @@ from collections.abc import AsyncIterator
 from typing import Annotated, Any, Literal
 
 from anyio import to_thread
-from fastapi import APIRouter, Query, Request
+from fastapi import APIRouter, Header, Query, Request
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.responses import Response, StreamingResponse
 
@@ -35,8 +35,18 @@ _EVENT_SECONDS = 0.3
 # A comment now and then tells proxies that the stream lives.
 _QUIET_LOOKS = 50
 _EVENTS: Responses = {
-    200: {"content": {"text/event-stream": {}}, "description": "the job, as it changes"}
+    200: {"content": {"text/event-stream": {}}, "description": "the job, as it changes"},
+    204: {"description": "the job has ended, and the caller has seen that"},
 }
+
+LastEvent = Annotated[
+    str | None,
+    Header(
+        alias="Last-Event-ID",
+        max_length=200,
+        description="The `id` of the last event that arrived, where a stream broke off.",
+    ),
+]
 
 
 class ImportRequest(BaseModel):
@@ -203,25 +213,33 @@ def retry_job(id: str, service: Use, caller: Writer) -> dict[str, Any]:
     response_class=StreamingResponse,
     responses={**responses("not-found"), **_EVENTS},
 )
-def follow_job(id: str, request: Request, service: Use, caller: Reader) -> StreamingResponse:
+def follow_job(
+    id: str, request: Request, service: Use, caller: Reader, last: LastEvent = None
+) -> Response:
     """Server-sent events: the job now, and whenever it changes, until it has ended."""
     job = _job(service, caller, id)
+    make = service.documents(caller)
+    if job.state.is_final and _event_id(_data(make, job)) == last:
+        # Browsers connect again when a stream ends, until they are told so.
+        return Response(status_code=204)
     return StreamingResponse(
-        _events(request, service, service.documents(caller), job),
+        _events(request, service, make, job, last),
         media_type="text/event-stream",
         headers={"Cache-Control": "no-store", "X-Accel-Buffering": "no"},
     )
 
 
 async def _events(
-    request: Request, service: Service, make: Documents, job: Job
+    request: Request, service: Service, make: Documents, job: Job, last: str | None
 ) -> AsyncIterator[str]:
-    seen: Job | None = None
+    """What the caller does not have yet; `last` is the id of what it has."""
     quiet = 0
     while not await request.is_disconnected() and not service.is_closing:
-        if job != seen:
-            yield f"event: job\ndata: {json.dumps(make.job(job))}\n\n"
-            seen, quiet = job, 0
+        data = _data(make, job)
+        id = _event_id(data)
+        if id != last:
+            yield f"id: {id}\nevent: job\ndata: {data}\n\n"
+            last, quiet = id, 0
         if job.state.is_final:
             return
         await asyncio.sleep(_EVENT_SECONDS)
@@ -233,6 +251,15 @@ async def _events(
         except NotFound:
             # Its collection is gone, and the job with it.
             return
+
+
+def _data(make: Documents, job: Job) -> str:
+    return json.dumps(make.job(job))
+
+
+def _event_id(data: str) -> str:
+    """Names a state of a job by what is told of it, so that any server of the home knows it again."""
+    return hashlib.sha256(data.encode()).hexdigest()[:16]
 
 
 def _job(service: Service, caller: Caller, id: str) -> Job:

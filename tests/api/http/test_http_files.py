@@ -67,6 +67,8 @@ def test_a_part_of_an_original(served: Served, shelf: Shelf) -> None:
     assert part("bytes=-99999999") == (206, data, f"bytes 0-{size - 1}/{size}")
     assert part("bytes=2-99999999") == (206, data[2:], f"bytes 2-{size - 1}/{size}")
     assert part(f"bytes={size}-")[::2] == (416, f"bytes */{size}")
+    beyond = raw.get(asset.urls.original, headers={"Range": f"bytes={size}-"})
+    assert problem(beyond) == "range-not-satisfiable"
     for other in ("lines=0-3", "bytes=0-1,3-4", "bytes=x", "bytes=-", "bytes=3-1"):
         assert part(other)[:2] == (200, data), other
     # Of a file that is another by now a part is of no use.
@@ -80,11 +82,32 @@ def test_an_original_that_is_known_is_not_sent_again(served: Served, shelf: Shel
     raw = served.raw()
     first = raw.get(asset.urls.original)
     tag = first.headers["etag"]
-    for known in (tag, f'"x", {tag}'):
+    for known in (tag, f'"x", {tag}', f"W/{tag}", "*"):
         again = raw.get(asset.urls.original, headers={"If-None-Match": known})
         assert (again.status_code, again.content) == (304, b"")
-        assert again.headers["etag"] == tag
-    assert raw.get(asset.urls.original, headers={"If-None-Match": '"x"'}).status_code == 200
+        # What a cache has of it, it may keep.
+        for name in ("etag", "cache-control"):
+            assert again.headers[name] == first.headers[name]
+    for other in ('"x"', f'"x{tag[1:]}'):
+        answer = raw.get(asset.urls.original, headers={"If-None-Match": other})
+        assert answer.status_code == 200
+
+
+def test_head_tells_what_get_would_send(served: Served, shelf: Shelf) -> None:
+    asset = shelf.client.assets.get(shelf.add(noisy())[0].id)
+    raw = served.raw()
+    [job] = shelf.client.jobs.iterate(collection=[shelf.name])
+    for path in (asset.urls.original, asset.urls.thumbnail, asset.regions[0].urls.mask, "/",
+                 asset.urls.self, "/healthz", "/web/js/main.js"):  # fmt: skip
+        got, told = raw.get(path), raw.head(path)
+        assert (told.status_code, told.content) == (got.status_code, b""), path
+        differing = {name for name in got.headers if got.headers[name] != told.headers.get(name)}
+        assert differing <= {"date"}, path
+    # It does not wait until the job ends, and the connection goes on.
+    assert raw.head(f"/v1/jobs/{job.id}/events").status_code == 200
+    assert raw.head("/v1/assets/a999999").status_code == 404
+    assert raw.head("/v1/session").status_code == 405
+    assert raw.get("/healthz").status_code == 200
 
 
 def test_an_attachment_is_called_what_it_was(served: Served, shelf: Shelf) -> None:

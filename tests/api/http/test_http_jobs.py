@@ -257,6 +257,25 @@ def test_events_tell_how_a_job_goes_until_it_ends(served: Served, shelf: Shelf) 
     assert document["state"] == "done"
 
 
+def test_a_stream_that_broke_off_goes_on_where_it_was(served: Served, shelf: Shelf) -> None:
+    job = shelf.bring(shelf.folder(**{f"p{number}": png() for number in range(60)}), wait=False)
+    raw, path = served.raw(), f"/v1/jobs/{job.id}/events"
+    with raw.stream("GET", path) as answer:
+        lines = answer.iter_lines()
+        last = next(line for line in lines if line.startswith("id: ")).removeprefix("id: ")
+        first = next(line for line in lines if line.startswith("data: "))
+    headers = {"Last-Event-ID": last}
+    rest = raw.get(path, headers=headers).text
+    assert first not in rest
+    ids = [line.removeprefix("id: ") for line in rest.splitlines() if line.startswith("id: ")]
+    assert len(set(ids)) == len(ids) == rest.count("event: job") > 0
+    assert last not in ids
+    # A browser connects again when a stream ends; this tells it not to.
+    ended = raw.get(path, headers={"Last-Event-ID": ids[-1]})
+    assert (ended.status_code, ended.content) == (204, b"")
+    assert raw.get(path, headers=headers).status_code == 200
+
+
 def test_an_import_repeated_under_its_key_is_one_job(served: Served, shelf: Shelf) -> None:
     folder = shelf.folder(a=png())
     start = shelf.client.jobs.start_import

@@ -265,6 +265,9 @@ def test_odd_requests_get_problems(served: Served) -> None:
         assert answer.status_code == status, (method, path)
         assert answer.headers["content-type"] == "application/problem+json"
         assert answer.json()["status"] == status
+    for path, methods in (("/v1/assets", "GET, HEAD, POST"), ("/v1/trash/empty", "POST"),
+                          ("/v1/assets/a1", "GET, HEAD, PATCH, DELETE")):  # fmt: skip
+        assert raw.put(path).headers["allow"] == methods
 
 
 def test_a_client_that_hangs_up_does_no_harm(served: Served, shelf: Shelf) -> None:

@@ -193,16 +193,19 @@ def test_custom_fields_that_can_not_be_kept_are_refused(
 def test_a_form_needs_a_file_and_no_more_than_it_may_have(served: Served, shelf: Shelf) -> None:
     raw = served.raw()
     file = ("x.png", png())
-    for files, data, problem in (
-        ([("collection", (None, "x"))], {}, "validation"),
-        ([("file", file)], {"colection": shelf.name}, "validation"),
-        ([("image", file)], {}, "validation"),
-        ([("file", file)], {"tag": "x" * 201}, "validation"),
-        ([("file", file)], {"collection": " "}, "validation"),
+    for files, data, where in (
+        ([("collection", (None, "x"))], {}, "file"),
+        ([("file", file)], {"colection": shelf.name}, "colection"),
+        ([("image", file)], {}, "image"),
+        ([("file", file), ("title", (None, "a")), ("title", (None, "b"))], {}, "title"),
+        ([("file", file)], {"tag": "x" * 201}, "tag.0"),
+        ([("file", file)], {"collection": " "}, None),
     ):
         answer = raw.post("/v1/assets", files=files, data=data)
         assert answer.status_code == 422, answer.text
-        assert answer.json()["type"] == f"/v1/problems/{problem}"
+        assert answer.json()["type"] == "/v1/problems/validation"
+        named = [error["where"] for error in answer.json()["errors"]]
+        assert named == ([] if where is None else [f"body.{where}"])
     answer = raw.post("/v1/assets", json={"file": "http://example.org/x.png"})
     assert answer.status_code == 415
 
