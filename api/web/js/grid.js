@@ -15,7 +15,8 @@ export function makeGrid(list, actions, isSelected) {
   const targetHeight = () => (innerWidth < 560 ? 124 : innerWidth < 1000 ? 176 : 220);
 
   function layOut(from = 0) {
-    const width = list.clientWidth;
+    // Never rounded up, as clientWidth is: a row that is wider than its place by part of a pixel breaks.
+    const width = Math.floor(list.getBoundingClientRect().width);
     if (!width) return;
     const sizes = justify(tiles.map((each) => each.ratio), width, targetHeight(), GAP);
     tiles.forEach((each, position) => {

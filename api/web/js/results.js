@@ -27,7 +27,8 @@ export function makeResults({ grid, list, notice, tail, summary, help }) {
   const sentinel = h("div", { class: "sentinel", "aria-hidden": "true" });
   const loading = h("p", { class: "loading", hidden: true }, h("span", { class: "spinner" }), "Loading more");
   fill(tail, sentinel, loading, more);
-  new IntersectionObserver(([entry]) => entry.isIntersecting && moreIfNear(), { rootMargin: `${AHEAD}px` }).observe(sentinel);
+  // Where the end is now tells; several changes may come at once, the last of which counts.
+  new IntersectionObserver(() => moreIfNear(), { rootMargin: `${AHEAD}px` }).observe(sentinel);
 
   // The observer tells only of changes: a page that leaves the end in sight has to be followed by another.
   function moreIfNear() {
