@@ -5,20 +5,29 @@ What the command line and the worker have in common.
 
 from __future__ import annotations
 
+import math
 import os
-from collections.abc import Callable, Sequence
+import threading
+import time
+from collections.abc import Callable
 
 from regard.api.wiring import load_ready_profile, nothing_indexed
 from regard.core.errors import PipelineConflict
+from regard.core.jobs import Job, JobKind
 from regard.core.protocols import Profile
 from regard.core.settings import Settings
+from regard.indexer.analysing import Analysing
 from regard.indexer.reindexing import Reindexer
 from regard.indexer.report import IndexReport, Progress
 from regard.storage.catalog import Catalog
 from regard.storage.channel_indexes import ChannelIndexes
+from regard.storage.jobs import SqlJobQueue
 from regard.storage.originals import Originals
+from regard.storage.pipeline_overview import read_pipelines
 from regard.storage.pruning import prune
 from regard.storage.reindexing import SqlReindexing
+
+_ASK_SECONDS = 1.0
 
 
 def target_profile(settings: Settings, catalog: Catalog, name: str | None) -> Profile:
@@ -45,6 +54,7 @@ def reindex(
     profile: Profile,
     *,
     only: str | None = None,
+    retry_failed: bool = True,
     progress: Progress | None = None,
     should_stop: Callable[[], bool] = lambda: False,
     waits: Callable[[str], None] = lambda sentence: None,
@@ -70,30 +80,87 @@ def reindex(
     building = SqlReindexing(catalog, spec, original_of=original_of)
     return Reindexer(
         building,
-        profile.analyzer,
-        ChannelIndexes(catalog, building.pipeline, settings.indexes),
-        batch_size=profile.batch_size,
-        analyzer_threads=profile.analyzer_threads,
-    ).run(progress=progress, should_stop=should_stop, waits=waits)
+        Analysing(
+            profile.analyzer,
+            ChannelIndexes(catalog, building.pipeline, settings.indexes),
+            profile.batch_size,
+            profile.analyzer_threads,
+        ),
+    ).run(retry_failed=retry_failed, progress=progress, should_stop=should_stop, waits=waits)
 
 
-def prune_again(
-    settings: Settings,
-    catalog: Catalog,
-    chosen: Sequence[str],
-    *,
-    unfinished: bool,
-    should_stop: Callable[[], bool],
-) -> IndexReport:
-    """Prune as a job does, perhaps one that was interrupted: what is gone by now is done.
+class HomeJobs:
+    """Does the jobs that are of the whole home: other models, and deleting those not needed.
 
-    `removed` counts pipelines.
+    The models of a change stay loaded between its turns.
     """
-    there = {pipeline.fingerprint for pipeline in catalog.pipelines()}
-    left = [one for one in chosen if one in there]
-    gone: list[str] = []
-    if left or not chosen:
-        gone = prune(
-            catalog, settings.indexes, left, unfinished=unfinished, should_stop=should_stop
+
+    def __init__(self, settings: Settings, catalog: Catalog, queue: SqlJobQueue) -> None:
+        """Nothing is loaded yet."""
+        self._settings = settings
+        self._catalog = catalog
+        self._queue = queue
+        self._loaded: Profile | None = None
+
+    def __call__(
+        self, job: Job, progress: Progress, should_stop: Callable[[], bool]
+    ) -> IndexReport:
+        """Do a job of kind `pipeline` or `prune`; raises what `reindex` and `prune` do."""
+        if job.kind is JobKind.PRUNE:
+            return self._prune(job, should_stop)
+        report = None
+        try:
+            report = self._change(job, progress, should_stop)
+        finally:
+            goes_on = report is not None and report.interrupted
+            if not goes_on or self._queue.get(job.id).cancel_requested:
+                self._loaded = None
+        return report
+
+    def _change(self, job: Job, progress: Progress, should_stop: Callable[[], bool]) -> IndexReport:
+        target = target_profile(self._settings, self._catalog, job.profile)
+        if self._loaded is None or self._loaded.spec.fingerprint != target.spec.fingerprint:
+            self._loaded = target
+        waits_for_switch = threading.Event()
+        is_awaited = _now_and_then(lambda: self._queue.is_awaited(job.id))
+        return reindex(
+            self._settings,
+            self._catalog,
+            self._loaded,
+            only=job.pipelines[0] if job.pipelines else None,
+            # What failed in an earlier turn of the same job would only fail again.
+            retry_failed=job.report is None,
+            progress=progress,
+            # Nobody needs to wait for who indexes, only because the switch does.
+            should_stop=lambda: should_stop() or (waits_for_switch.is_set() and is_awaited()),
+            waits=lambda sentence: waits_for_switch.set(),
         )
-    return IndexReport(removed=len(gone), interrupted=should_stop())
+
+    def _prune(self, job: Job, should_stop: Callable[[], bool]) -> IndexReport:
+        """Prune, perhaps again after a stop: what is gone by now is done. `removed` counts pipelines."""
+        # Also those that an earlier turn has deleted halfway.
+        there = {pipeline.fingerprint for pipeline in read_pipelines(self._catalog)}
+        left = [one for one in job.pipelines if one in there]
+        gone: list[str] = []
+        if left or not job.pipelines:
+            gone = prune(
+                self._catalog,
+                self._settings.indexes,
+                left,
+                unfinished=job.unfinished,
+                should_stop=should_stop,
+            )
+        return IndexReport(removed=len(gone), interrupted=should_stop())
+
+
+def _now_and_then(ask: Callable[[], bool]) -> Callable[[], bool]:
+    """What is asked at most every second, by any number of threads; between, the last answer."""
+    asked_at, answer = -math.inf, False
+
+    def last_answer() -> bool:
+        nonlocal asked_at, answer
+        if time.monotonic() >= asked_at + _ASK_SECONDS:
+            asked_at, answer = time.monotonic(), ask()
+        return answer
+
+    return last_answer

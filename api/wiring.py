@@ -11,6 +11,7 @@ from regard.core.errors import HomeError, PipelineConflict, UsageError
 from regard.core.protocols import Profile
 from regard.core.records import Routes
 from regard.core.settings import Settings
+from regard.indexer.analysing import Analysing
 from regard.indexer.run import Indexer
 from regard.models.profiles.registry import DEFAULT_PROFILE, load_profile
 from regard.search.engine import Observe, SearchEngine
@@ -72,10 +73,12 @@ class Library:
                 collection,
                 is_managed=Originals(self.settings.home / "originals").holds,
             ),
-            self.profile.analyzer,
-            self.indexes,
-            batch_size=self.profile.batch_size,
-            analyzer_threads=self.profile.analyzer_threads,
+            Analysing(
+                self.profile.analyzer,
+                self.indexes,
+                self.profile.batch_size,
+                self.profile.analyzer_threads,
+            ),
         )
 
 

@@ -11,7 +11,6 @@ from __future__ import annotations
 import argparse
 import contextlib
 import logging
-import math
 import os
 import signal
 import subprocess
@@ -29,7 +28,6 @@ _log = logging.getLogger(__name__)
 DONE, CANNOT_WORK = 0, 3
 _NICE = 19
 _ROLE_RETRY_SECONDS = 1.0
-_ASK_SECONDS = 1.0
 _FIRST_DELAY_SECONDS, _LAST_DELAY_SECONDS = 0.5, 60.0
 # A worker that ran so long before it died did not die of how it was started.
 _STEADY_SECONDS = 60.0
@@ -181,9 +179,9 @@ def _work(
     stop: threading.Event,
     wake: threading.Event,
 ) -> None:
-    from regard.api.reindexing import prune_again, reindex, target_profile
+    from regard.api.reindexing import HomeJobs
     from regard.api.wiring import Library, open_home_catalog, open_or_make_library
-    from regard.core.jobs import Job, JobKind
+    from regard.core.jobs import Job
     from regard.indexer.job_work import JobWork
     from regard.indexer.jobs import JobRunner
     from regard.indexer.report import IndexReport, Progress
@@ -210,29 +208,10 @@ def _work(
             assert library is not None
             return library.indexer(collection)
 
-        def for_all(job: Job, progress: Progress, should_stop: Callable[[], bool]) -> IndexReport:
-            if job.kind is JobKind.PRUNE:
-                return prune_again(
-                    settings,
-                    catalog,
-                    job.pipelines,
-                    unfinished=job.unfinished,
-                    should_stop=should_stop,
-                )
-            is_awaited = _now_and_then(lambda: queue.is_awaited(job.id))
-            return reindex(
-                settings,
-                catalog,
-                target_profile(settings, catalog, job.profile),
-                only=job.pipelines[0] if job.pipelines else None,
-                progress=progress,
-                # What people wait for goes first; this goes on when all of that is done.
-                should_stop=lambda: should_stop() or is_awaited(),
-            )
-
         queue = SqlJobQueue(catalog)
         originals = SqlAssetEditing(catalog).waiting_originals
-        work = JobWork(indexer, roots, originals, queue.imported_folders, for_all)
+        for_home = HomeJobs(settings, catalog, queue)
+        work = JobWork(indexer, roots, originals, queue.imported_folders, for_home)
 
         def work_with_live(
             job: Job, progress: Progress, should_stop: Callable[[], bool]
@@ -253,19 +232,6 @@ def _work(
             except LeaseHeld:
                 # Another worker has the role; it may end at any moment.
                 stop.wait(_ROLE_RETRY_SECONDS)
-
-
-def _now_and_then(ask: Callable[[], bool]) -> Callable[[], bool]:
-    """What is asked at most every second, by any number of threads; between, the last answer."""
-    asked_at, answer = -math.inf, False
-
-    def last_answer() -> bool:
-        nonlocal asked_at, answer
-        if time.monotonic() >= asked_at + _ASK_SECONDS:
-            asked_at, answer = time.monotonic(), ask()
-        return answer
-
-    return last_answer
 
 
 def _roots(given: Sequence[str]) -> dict[str, bytes]:

@@ -242,8 +242,11 @@ class ReindexingCatalog(Protocol):
     What waits is what the live pipeline has analysed and this one has not. Each method is one transaction.
     """
 
-    def builder_lease(self) -> AbstractContextManager[WriterLease]:
-        """Hold the builder's lease for the block; raises LeaseHeld, which says who holds it."""
+    def builder_lease(self, *, retry_failed: bool) -> AbstractContextManager[WriterLease]:
+        """Hold the builder's lease for the block; raises LeaseHeld, which says who holds it.
+
+        With `retry_failed`, what an earlier builder could not analyse waits again.
+        """
 
     def count(self) -> int:
         """How many contents wait."""
@@ -256,6 +259,9 @@ class ReindexingCatalog(Protocol):
 
     def fail(self, content: WaitingContent, reason: str) -> None:
         """Write that a content can't be analysed now: the pipeline may go live without it."""
+
+    def failures(self) -> list[Failure]:
+        """What could not be analysed and is not to be tried again, by content."""
 
     def go_live(self) -> bool:
         """Make the pipeline the live one, unless something waits; whether it is.

@@ -81,11 +81,14 @@ class JobQueue(Protocol):
     """The jobs of a catalog, as who works on them sees them. Each method is one transaction."""
 
     def claim(self) -> Job | None:
-        """The oldest queued job, running from now on; None when there is none.
+        """The queued job that has waited longest, running from now on; None when there is none.
 
         The caller is the only worker: a job that is `running` already was left by one that died, and is
         claimed first.
         """
+
+    def is_awaited(self, job: int) -> bool:
+        """Whether others wait for this one."""
 
     def progress(self, job: int, *, done: int, total: int | None) -> bool:
         """Write how far it is; whether it should go on (it was neither cancelled nor removed)."""
@@ -93,7 +96,7 @@ class JobQueue(Protocol):
     def finish(
         self, job: int, state: JobState, *, report: Mapping[str, Any] | None, message: str | None
     ) -> None:
-        """Write how it ended: `done`, `failed` or `cancelled`; or `queued`, to go on another time."""
+        """Write how it ended: `done`, `failed` or `cancelled`; `queued`, to go on behind all that wait."""
 
     def waits(self, job: int, message: str) -> None:
         """Queue a claimed job again and say what it waits for."""

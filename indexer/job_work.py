@@ -138,16 +138,14 @@ class JobWork:
     def _uploads(
         self, collection: str, *, failed: bool
     ) -> Iterator[tuple[list[bytes], list[Failure]]]:
-        """Uploads in portions, also those that come meanwhile: what is there, and what is gone."""
-        tried: set[bytes] = set()
-        while True:
-            waiting = self._waiting_originals(collection, failed=failed)
-            portion = [path for path in waiting if path not in tried][:_UPLOADS_AT_ONCE]
-            if not portion:
-                return
-            tried.update(portion)
+        """Uploads that wait now, in portions: what is there, and what is gone.
+
+        Those that come meanwhile have a job of their own, or this one would never end while they come.
+        """
+        waiting = self._waiting_originals(collection, failed=failed)
+        for start in range(0, len(waiting), _UPLOADS_AT_ONCE):
             there, gone = [], []
-            for path in portion:
+            for path in waiting[start : start + _UPLOADS_AT_ONCE]:
                 try:
                     require_root(path)
                     there.append(path)

@@ -1,15 +1,22 @@
-"""Runs jobs, one after another: claims them, does their work, and writes how they go and end.
+"""Runs jobs, one at a time: claims them, does their work, and writes how they go and end.
 
 Whatever happens, a claimed job ends, or goes back to the queue: at a stop with what it has done, to go
 on by itself later, and while another process holds the writer's lease. Only a process that dies leaves
 one that is running, which is the first to be claimed again. Indexing is idempotent, so that a job that
 goes on simply begins anew and finds what is done.
+
+Jobs take turns, so that none waits for ever: while others wait, a job goes back to the queue when its turn
+is over. A turn begins with the first photograph that is done, and is at least as long as it took to get
+there, so that half the time is work. A change of models meets what the others analysed in theirs: its turn
+lasts until it has done twice as much as came since its last one. So what it lacks becomes less with every
+turn, however slow its models, until nothing is missing and it ends.
 """
 
 from __future__ import annotations
 
 import logging
 import threading
+import time
 from collections.abc import Callable, Mapping, Sequence
 from enum import Enum, auto
 from types import TracebackType
@@ -17,7 +24,7 @@ from typing import Any, Self
 
 from regard.core.catalog import Failure
 from regard.core.errors import LeaseHeld, RegardError
-from regard.core.jobs import Job, JobQueue, JobState
+from regard.core.jobs import Job, JobKind, JobQueue, JobState
 from regard.indexer.report import IndexReport, Progress
 
 _log = logging.getLogger(__name__)
@@ -27,6 +34,7 @@ Work = Callable[[Job, Progress, Callable[[], bool]], IndexReport]
 POLL_SECONDS = 1.0
 PROGRESS_SECONDS = 0.5
 LEASE_RETRY_SECONDS = 2.0
+TURN_SECONDS = 5.0
 _NAMED = 3
 
 
@@ -115,7 +123,12 @@ class _Telling:
         self._lock = threading.Lock()
         self._done = job.done
         self._total = job.total
+        self._total_before = job.total
+        self._claimed_at = time.monotonic()
+        # Deleting has no photographs, and nothing to load before it.
+        self._began_at = self._claimed_at if job.kind is JobKind.PRUNE else None
         self._cancelled = threading.Event()
+        self._turn_over = threading.Event()
         self._ended = threading.Event()
         self._lost: LeaseHeld | None = None
         self._thread = threading.Thread(target=self._keep_telling, name="progress", daemon=True)
@@ -138,15 +151,19 @@ class _Telling:
     def expect(self, total: int) -> None:
         """So many files need work in this attempt."""
         self._total = self._job.done + total
+        if self._total_before is None:
+            self._total_before = self._total
 
     def advance(self) -> None:
         """One of them is done."""
         with self._lock:
             self._done += 1
+            if self._began_at is None:
+                self._began_at = time.monotonic()
 
     def should_stop(self) -> bool:
         """Whether the work should end early."""
-        return self._stop.is_set() or self._cancelled.is_set()
+        return self._stop.is_set() or self._cancelled.is_set() or self._turn_over.is_set()
 
     def tell(self) -> None:
         """Write how far it is, and learn whether it was cancelled."""
@@ -165,6 +182,8 @@ class _Telling:
         while not self._ended.wait(PROGRESS_SECONDS):
             try:
                 self.tell()
+                if self._has_had_its_turn() and self._queue.is_awaited(self._job.id):
+                    self._turn_over.set()
             except LeaseHeld as error:
                 self._lost = error
                 self._cancelled.set()
@@ -172,6 +191,18 @@ class _Telling:
             except RegardError as error:
                 # The work goes on, and meets what is worse than a busy database itself.
                 _log.warning("job %d: its progress was not written: %s", self._job.id, error)
+
+    def _has_had_its_turn(self) -> bool:
+        """Whether it has worked long enough for others to go on, where there are any."""
+        if self._began_at is None:
+            return False
+        turn = max(TURN_SECONDS, self._began_at - self._claimed_at)
+        if time.monotonic() < self._began_at + turn:
+            return False
+        if self._job.kind is not JobKind.PIPELINE:
+            return True
+        came = (self._total or 0) - (self._total_before or 0)
+        return self._done - self._job.done >= 2 * came
 
 
 def _with_earlier(report: IndexReport, earlier: Mapping[str, Any] | None) -> dict[str, Any]:

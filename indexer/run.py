@@ -2,10 +2,7 @@
 
     discover ─▶ reader threads: read, hash, decode ─▶ batches ─▶ analyzer threads ─▶ commit
 
-The stages are generators that pull from each other in the caller's thread, which decides and commits;
-two bounded pools read and think ahead of it. A stage holds a bounded number of items, giant pictures
-come one at a time, and pixels go when the models have seen them; so memory depends neither on the size
-of the library nor on that of its pictures.
+The caller's thread decides and commits; see regard.indexer.analysing for the stages around it.
 """
 
 from __future__ import annotations
@@ -19,10 +16,9 @@ import shlex
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
-from regard.core.catalog import DerivedIndexes, Failure, IndexingCatalog, KnownAsset, WriterLease
+from regard.core.catalog import Failure, IndexingCatalog, KnownAsset, WriterLease
 from regard.core.confinement import LEADS_OUT, Confinement, confine
 from regard.core.decoding import DecodeLimits
 from regard.core.errors import (
@@ -31,9 +27,8 @@ from regard.core.errors import (
     RegardError,
     RootUnavailable,
 )
-from regard.core.protocols import Analyzer
-from regard.core.records import Analysis, Image
 from regard.core.uris import uri_of_path
+from regard.indexer.analysing import AHEAD_PIXELS, Analysing, Stages
 from regard.indexer.commits import Commits, Pending
 from regard.indexer.decode import Photo, read_photo
 from regard.indexer.discover import (
@@ -47,19 +42,12 @@ from regard.indexer.discover import (
     require_inside,
     require_root,
 )
-from regard.indexer.lookahead import map_ahead
 from regard.indexer.report import IndexReport, Progress
 
 _log = logging.getLogger(__name__)
 
-# A batch closes early when its pictures are large: 32 megapixels are 96 MB of RGB.
-_BATCH_PIXELS = 32_000_000
-# Larger pictures are not decoded ahead, and one after another: a few of them would fill the memory.
-_AHEAD_PIXELS = 40_000_000
-# A batch closes early too when so many files turned out to be twins of its pictures.
+# A batch closes early when so many files turned out to be twins of its pictures.
 _BATCH_TWINS = 256
-_CATCH_UP_COMMITS = 256
-_SNAPSHOT_SECONDS = 60.0
 _REMOVED_AT_ONCE = 1000
 
 
@@ -73,30 +61,11 @@ class _Read:
 
 
 class Indexer:
-    """Indexes roots into one collection.
+    """Indexes roots into one collection."""
 
-    `reader_threads` read, hash and decode; `analyzer_threads` may be inside the analyzer at once, with
-    batches of up to `batch_size` images.
-    """
-
-    def __init__(
-        self,
-        catalog: IndexingCatalog,
-        load_analyzer: Callable[[], Analyzer],
-        indexes: DerivedIndexes,
-        *,
-        batch_size: int,
-        analyzer_threads: int,
-        reader_threads: int = 2,
-        limits: DecodeLimits | None = None,
-    ) -> None:
+    def __init__(self, catalog: IndexingCatalog, analysing: Analysing) -> None:
         self.catalog = catalog
-        self.load_analyzer = load_analyzer
-        self.indexes = indexes
-        self.batch_size = batch_size
-        self.analyzer_threads = analyzer_threads
-        self.reader_threads = reader_threads
-        self.limits = limits or DecodeLimits()
+        self.analysing = analysing
 
     def run(
         self,
@@ -128,7 +97,7 @@ class Indexer:
                 if is_empty_folder(root) and next(self.catalog.known_assets(root), None):
                     raise _emptied(root)
             # An index that can't be used should show before the work, not after it.
-            self.indexes.catch_up()
+            self.analysing.indexes.catch_up()
             run = _Run(self, lease, roots, retry_failed, confinement, progress, should_stop)
             try:
                 run.index(roots)
@@ -165,8 +134,8 @@ class Indexer:
         return removed
 
     def _keep_indexes(self) -> None:
-        self.indexes.catch_up()
-        self.indexes.snapshot()
+        self.analysing.indexes.catch_up()
+        self.analysing.indexes.snapshot()
 
 
 class _Run:
@@ -183,7 +152,7 @@ class _Run:
         should_stop: Callable[[], bool],
     ) -> None:
         self.report = IndexReport()
-        self._indexer = indexer
+        self._analysing = indexer.analysing
         self._catalog = indexer.catalog
         self._lease = lease
         self._retry_failed = retry_failed
@@ -192,46 +161,29 @@ class _Run:
         self._should_stop = should_stop
         self._pending: dict[str, Pending] = {}
         self._with_missing: list[Walk] = []
-        self._giant = threading.Semaphore()
+        self._stages = Stages(self._analysing, self._stopped)
         self._commits = Commits(self._catalog, frozenset(roots), self.report, progress)
-        self._caught_up = 0
-        self._snapshot_at = time.monotonic() + _SNAPSHOT_SECONDS
 
     def index(self, roots: Sequence[bytes]) -> None:
         """Index the roots, then delete what is missing below them."""
-        analyzer = self._indexer.load_analyzer()
+        analyzer = self._analysing.load_analyzer()
         ended = threading.Event()
         counter = threading.Thread(target=self._count, args=(roots, ended), daemon=True)
-        readers = ThreadPoolExecutor(self._indexer.reader_threads, "read")
-        thinkers = ThreadPoolExecutor(self._indexer.analyzer_threads, "analyze")
         if self._progress is not None:
             counter.start()
+        analysed = self._stages.analysed(
+            analyzer, self._work(roots), self._read_ahead, self._batches
+        )
         try:
-            read = map_ahead(
-                readers,
-                self._read_ahead,
-                self._work(roots),
-                window=2 * self._indexer.reader_threads,
-                stopped=self._stopped,
-            )
-            # One batch more than there are threads: none of them waits for the commit.
-            analysed = map_ahead(
-                thinkers,
-                lambda batch: self._analyse(analyzer, batch),
-                self._batches(outcome for _, outcome in read),
-                window=self._indexer.analyzer_threads + 1,
-                stopped=self._stopped,
-            )
-            for batch, analyses in analysed:
-                for pending, analysis in zip(batch, analyses, strict=True):
-                    del self._pending[pending.photo.content.sha256]
-                    self._commits.save(pending, analysis)
-                self._keep_indexes()
+            with contextlib.closing(analysed):
+                for batch, analyses in analysed:
+                    for pending, analysis in zip(batch, analyses, strict=True):
+                        del self._pending[pending.photo.content.sha256]
+                        self._commits.save(pending, analysis)
+                    self._stages.keep_indexes(self._commits.count)
             self._remove_missing()
         finally:
             ended.set()
-            readers.shutdown(cancel_futures=True)
-            thinkers.shutdown(cancel_futures=True)
             if self._progress is not None:
                 counter.join()
 
@@ -311,8 +263,8 @@ class _Run:
 
     def _read_ahead(self, found: Found) -> _Read:
         """In a reader thread: as `_read`, giant pictures left out."""
-        pixels = min(self._indexer.limits.max_pixels, _AHEAD_PIXELS)
-        return self._read(found, dataclasses.replace(self._indexer.limits, max_pixels=pixels))
+        pixels = min(self._analysing.limits.max_pixels, AHEAD_PIXELS)
+        return self._read(found, dataclasses.replace(self._analysing.limits, max_pixels=pixels))
 
     def _read(self, found: Found, limits: DecodeLimits) -> _Read:
         """Bytes, identity and facts; pixels too unless the content is known."""
@@ -343,11 +295,8 @@ class _Run:
             if pending is not None:
                 self._pending[pending.photo.content.sha256] = pending
                 batch.append(pending)
-            if (
-                len(batch) >= self._indexer.batch_size
-                or sum(pending.pixels for pending in batch) >= _BATCH_PIXELS
-                or sum(len(pending.twins) for pending in batch) >= _BATCH_TWINS
-            ):
+            twins = sum(len(pending.twins) for pending in batch)
+            if self._analysing.is_full(batch) or twins >= _BATCH_TWINS:
                 yield batch
                 batch = []
         if batch:
@@ -364,18 +313,15 @@ class _Run:
             if item.photo.image is not None:
                 return _pending(item.found, item.photo)
         # It may be a giant; or its content was known to the reader and has gone since.
-        self._giant.acquire()
-        pending = None
-        try:
-            again = self._read(item.found, self._indexer.limits)
-            if again.photo is None:
-                self._commits.fail(again.found, again.trouble or "it can't be read")
-            elif not self._is_stored(again.found, again.photo):
-                pending = _pending(again.found, again.photo)
-        finally:
-            if pending is None or not _is_giant(pending):
-                self._giant.release()
-        return pending
+        return self._stages.read_giant(lambda: self._read_again(item.found))
+
+    def _read_again(self, found: Found) -> Pending | None:
+        again = self._read(found, self._analysing.limits)
+        if again.photo is None:
+            self._commits.fail(again.found, again.trouble or "it can't be read")
+        elif not self._is_stored(again.found, again.photo):
+            return _pending(again.found, again.photo)
+        return None
 
     def _is_stored(self, found: Found, photo: Photo) -> bool:
         """Whether the content is stored or under way already; then the file becomes its asset."""
@@ -387,26 +333,6 @@ class _Run:
         if assets is not None:
             self._commits.attach(found, photo, assets)
         return assets is not None
-
-    def _analyse(self, analyzer: Analyzer, batch: Sequence[Pending]) -> list[Analysis | str]:
-        """In an analyzer thread: analyses in the order of the batch, or why there is none."""
-        try:
-            return analyses_of(analyzer, [item.image for item in batch if item.image is not None])
-        finally:
-            for item in batch:
-                item.image = None
-                if _is_giant(item):
-                    self._giant.release()
-
-    def _keep_indexes(self) -> None:
-        """Bring the indexes up to the catalog now and then, so that a crash leaves little to redo."""
-        if self._commits.count >= self._caught_up + _CATCH_UP_COMMITS:
-            self._caught_up = self._commits.count
-            self._indexer.indexes.catch_up()
-        if time.monotonic() >= self._snapshot_at:
-            self._indexer.indexes.catch_up()
-            self._indexer.indexes.snapshot()
-            self._snapshot_at = time.monotonic() + _SNAPSHOT_SECONDS
 
 
 def _emptied(root: bytes) -> RootUnavailable:
@@ -424,23 +350,3 @@ def _portions(assets: Iterator[KnownAsset]) -> Iterator[list[KnownAsset]]:
 
 def _pending(found: Found, photo: Photo) -> Pending:
     return Pending(found, dataclasses.replace(photo, image=None), photo.image)
-
-
-def _is_giant(pending: Pending) -> bool:
-    return pending.pixels > _AHEAD_PIXELS
-
-
-def analyses_of(analyzer: Analyzer, images: Sequence[Image]) -> list[Analysis | str]:
-    """Analyses in the order of the images, or why there is none of one: it must not stop the others."""
-    try:
-        return list(analyzer.analyze(images))
-    except Exception:  # noqa: BLE001 - one picture that a model can't take must not stop the run
-        _log.info("a batch of %d failed; trying them one by one", len(images), exc_info=True)
-    return [_analyse_one(analyzer, image) for image in images]
-
-
-def _analyse_one(analyzer: Analyzer, image: Image) -> Analysis | str:
-    try:
-        return analyzer.analyze([image])[0]
-    except Exception as error:  # noqa: BLE001 - see analyses_of
-        return f"the models can't take it: {type(error).__name__}: {error}"

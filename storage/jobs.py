@@ -4,17 +4,21 @@ Only who holds the worker's role claims, and each write of the worker checks the
 transaction: one that slept through its role can't write beside its successor. So a job that is `running`
 when it is claimed was left by a worker that died, and goes on. One that took its worker down time and again
 without getting further ends as failed, so that those behind it have their turn.
+
+Jobs take turns: one that stops before its end goes behind all that wait by then. Only its worker remembers
+that; after a restart the oldest comes first again.
 """
 
 from __future__ import annotations
 
 import builtins
 import contextlib
+import itertools
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import Connection, Row, Select, func, insert, select, update
+from sqlalchemy import Connection, Row, Select, case, func, insert, select, update
 
 from regard.core.errors import Conflict, NotFound
 from regard.core.jobs import Job, JobKind, JobState
@@ -37,6 +41,9 @@ class SqlJobQueue:
         """Use an opened catalog; nothing is read yet."""
         self._database = catalog.database
         self._role: SqlWriterLease | None = None
+        # Of each job that stopped before its end, the newest job then, and how many had stopped before it.
+        self._behind: dict[int, tuple[int, int]] = {}
+        self._stopped = itertools.count(1)
 
     def add(
         self,
@@ -107,7 +114,7 @@ class SqlJobQueue:
             return _add(connection, kind, None, parameters)
 
     def is_awaited(self, job: int) -> bool:
-        """Whether others wait for this one, which can stop and go on later."""
+        """Whether others wait for this one."""
         waiting = select(_job.id).where(_job.state == JobState.QUEUED, _job.id != job).limit(1)
         with self._database.reading() as connection:
             return connection.execute(waiting).first() is not None
@@ -189,13 +196,14 @@ class SqlJobQueue:
                 self._role = None
 
     def claim(self) -> Job | None:
-        """The oldest queued job, or one that a dead worker left; running from now on, or None."""
+        """A job that a dead worker left, or who has waited longest; running from now on, or None."""
+        claimable = self._claimable()
         with self._database.reading() as connection:
             # Asked every second: it must not write, nor wait for who does, while there is nothing.
-            if connection.execute(_claimable().with_only_columns(_job.id)).first() is None:
+            if connection.execute(claimable.with_only_columns(_job.id)).first() is None:
                 return None
         with self._working() as connection:
-            while (row := connection.execute(_claimable().with_for_update()).first()) is not None:
+            while (row := connection.execute(claimable.with_for_update()).first()) is not None:
                 values: dict[str, object] = {"state": JobState.RUNNING}
                 if row.state == JobState.RUNNING:
                     deaths, parameters = _one_more_death(row)
@@ -241,7 +249,7 @@ class SqlJobQueue:
     ) -> None:
         """Write how a claimed job ended: `done`, `failed` or `cancelled`; `queued` to go on another time.
 
-        To go on, that is, unless it was cancelled meanwhile.
+        To go on, that is, unless it was cancelled meanwhile; behind all that wait by now.
         """
         with self._working() as connection:
             row = connection.execute(
@@ -258,11 +266,30 @@ class SqlJobQueue:
                 values["report"] = json.dumps(dict(report))
             if state.is_final:
                 values["finished_at"] = utc_now()
+                self._behind.pop(job, None)
+            else:
+                newest = connection.execute(select(func.max(_job.id))).scalar_one()
+                self._behind[job] = newest, next(self._stopped)
             connection.execute(update(schema.job).where(_job.id == job).values(**values))
 
     def waits(self, job: int, message: str) -> None:
         """Queue a claimed job again and say what it waits for."""
         self.finish(job, JobState.QUEUED, report=None, message=message)
+
+    def _claimable(self) -> Select[Any]:
+        """The next job to work on: one that runs already, then in the order in which they came to wait."""
+        order: list[Any] = [_job.state == JobState.QUEUED]
+        if self._behind:
+            newest = {job: place[0] for job, place in self._behind.items()}
+            stopped = {job: place[1] for job, place in self._behind.items()}
+            order.append(case(newest, value=_job.id, else_=_job.id))
+            order.append(case(stopped, value=_job.id, else_=0))
+        return (
+            select(_job.id, _job.state, _job.parameters, _job.done, _job.started_at)
+            .where(_job.state.in_([JobState.RUNNING, JobState.QUEUED]))
+            .order_by(*order, _job.id)
+            .limit(1)
+        )
 
     @contextlib.contextmanager
     def _working(self) -> Iterator[Connection]:
@@ -296,19 +323,6 @@ def _add(
         .returning(_job.id)
     ).scalar_one()
     return _get(connection, number)
-
-
-def _claimable() -> Select[Any]:
-    """The next job to work on: the one that runs already before those that wait.
-
-    One that takes as long as all photographs together lets the others go first.
-    """
-    return (
-        select(_job.id, _job.state, _job.parameters, _job.done, _job.started_at)
-        .where(_job.state.in_([JobState.RUNNING, JobState.QUEUED]))
-        .order_by(_job.state == JobState.QUEUED, _job.kind == JobKind.PIPELINE, _job.id)
-        .limit(1)
-    )
 
 
 def _one_more_death(row: Row[Any]) -> tuple[int, dict[str, Any]]:

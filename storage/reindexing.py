@@ -9,22 +9,24 @@ and whether anything is missing is looked up in the transaction that switches.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from typing import Any
 
 from sqlalchemy import Connection, Select, and_, delete, exists, func, insert, select
 
-from regard.core.catalog import WaitingContent
+from regard.core.catalog import Failure, WaitingContent
 from regard.core.records import Analysis, PipelineSpec
+from regard.core.uris import uri_of_path
 from regard.storage import schema
 from regard.storage.catalog import Catalog
 from regard.storage.change_log import record_embeddings
 from regard.storage.lease import BUILDER, SqlWriterLease, hold_writer_lease
 from regard.storage.pipelines import StoredPipeline, live_pipeline
 from regard.storage.stored_analyses import storable, write_analysis
-from regard.storage.switching import lacking, switch
+from regard.storage.switching import lacking, lacks, switch
 
+_PAGE = 1000
 _content, _asset = schema.content.c, schema.asset.c
 
 
@@ -48,22 +50,24 @@ class SqlReindexing:
         self.pipeline: StoredPipeline = catalog.ensure_pipeline(spec)
         self._lease: SqlWriterLease | None = None
 
-    def builder_lease(self) -> AbstractContextManager[SqlWriterLease]:
+    def builder_lease(self, *, retry_failed: bool) -> AbstractContextManager[SqlWriterLease]:
         """Be the one builder for the block; raises LeaseHeld when another process reindexes.
 
-        What an earlier builder could not analyse waits again.
+        With `retry_failed`, what an earlier builder could not analyse waits again.
         """
-        return self._held()
+        return self._held(retry_failed)
 
     @contextlib.contextmanager
-    def _held(self) -> Iterator[SqlWriterLease]:
+    def _held(self, retry_failed: bool) -> Iterator[SqlWriterLease]:
         with hold_writer_lease(self._database, BUILDER) as lease:
-            failure = schema.analysis_failure
-            with self._database.writing() as connection:
-                lease.guard(connection)
-                connection.execute(delete(failure).where(failure.c.pipeline_id == self.pipeline.id))
             self._lease = lease
             try:
+                if retry_failed:
+                    failure = schema.analysis_failure
+                    with self._writing() as connection:
+                        connection.execute(
+                            delete(failure).where(failure.c.pipeline_id == self.pipeline.id)
+                        )
                 yield lease
             finally:
                 self._lease = None
@@ -86,13 +90,7 @@ class SqlReindexing:
                 .order_by(_content.id)
                 .limit(limit)
             ).all()
-            places: dict[int, list[bytes]] = {row.id: [] for row in rows}
-            for asset in connection.execute(
-                select(_asset.content_id, _asset.path, _asset.managed)
-                .where(_asset.content_id.in_(places))
-                .order_by(_asset.deleted_at.is_not(None), _asset.id)
-            ):
-                places[asset.content_id].append(bytes(asset.path))
+            places = _places(connection, [row.id for row in rows])
         found = []
         for row in rows:
             original = self._original_of(row.sha256)
@@ -127,6 +125,29 @@ class SqlReindexing:
                         reason=storable(reason),
                     )
                 )
+
+    def failures(self) -> list[Failure]:
+        """What could not be analysed and does not wait, by content; named by its first file."""
+        failure = schema.analysis_failure.c
+        failed = (
+            select(_content.id, _content.sha256, failure.reason)
+            .join_from(schema.content, schema.analysis_failure, failure.content_id == _content.id)
+            .where(
+                failure.pipeline_id == self.pipeline.id, lacks(schema.analysis, self.pipeline.id)
+            )
+            .order_by(_content.id)
+        )
+        with self._database.reading() as connection:
+            rows = connection.execute(failed).all()
+            found = []
+            for start in range(0, len(rows), _PAGE):
+                page = rows[start : start + _PAGE]
+                places = _places(connection, [row.id for row in page])
+                for row in page:
+                    paths = places[row.id]
+                    uri = uri_of_path(paths[0]) if paths else f"content {row.sha256}"
+                    found.append(Failure(uri, row.reason))
+        return found
 
     def go_live(self) -> bool:
         """Make the pipeline the live one, unless something waits; whether it is.
@@ -174,3 +195,15 @@ class SqlReindexing:
         with self._database.writing() as connection:
             self._lease.guard(connection)
             yield connection
+
+
+def _places(connection: Connection, contents: Sequence[int]) -> dict[int, list[bytes]]:
+    """Paths of the files of contents, those of the trash last."""
+    places: dict[int, list[bytes]] = {content: [] for content in contents}
+    for asset in connection.execute(
+        select(_asset.content_id, _asset.path)
+        .where(_asset.content_id.in_(contents))
+        .order_by(_asset.deleted_at.is_not(None), _asset.id)
+    ):
+        places[asset.content_id].append(bytes(asset.path))
+    return places

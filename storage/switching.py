@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from sqlalchemy import (
     ColumnElement,
     Connection,
+    Table,
     and_,
     exists,
     func,
@@ -59,13 +60,12 @@ def switch(connection: Connection, pipeline: StoredPipeline) -> None:
 
 def lacking(pipeline: int) -> ColumnElement[bool]:
     """That a pipeline has not analysed a content, and is not known to be unable to."""
-    tables = (schema.analysis, schema.analysis_failure)
-    return and_(
-        *(
-            not_(exists().where(table.c.content_id == _content.id, table.c.pipeline_id == pipeline))
-            for table in tables
-        )
-    )
+    return and_(lacks(schema.analysis, pipeline), lacks(schema.analysis_failure, pipeline))
+
+
+def lacks(table: Table, pipeline: int) -> ColumnElement[bool]:
+    """That a table has no row of a content by a pipeline."""
+    return not_(exists().where(table.c.content_id == _content.id, table.c.pipeline_id == pipeline))
 
 
 def roll_back(catalog: Catalog, *, at_once: bool) -> Rollback:

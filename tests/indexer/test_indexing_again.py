@@ -149,7 +149,8 @@ def test_giants_are_taken_one_by_one(library: Library, monkeypatch: pytest.Monke
     library.index(code=1)
     giants = Library(library.home.parent / "giants")
     giants.photos = library.photos
-    monkeypatch.setattr(regard.indexer.run, "_AHEAD_PIXELS", 100)
+    for module in (regard.indexer.run, regard.indexer.analysing):
+        monkeypatch.setattr(module, "AHEAD_PIXELS", 100)
     alive: list[int] = []
     analyze = ComposedAnalyzer.analyze
 
@@ -158,7 +159,7 @@ def test_giants_are_taken_one_by_one(library: Library, monkeypatch: pytest.Monke
         return analyze(self, images)
 
     monkeypatch.setattr(ComposedAnalyzer, "analyze", watched)
-    monkeypatch.setattr(regard.indexer.run, "_BATCH_PIXELS", 100)
+    monkeypatch.setattr(regard.indexer.analysing, "_BATCH_PIXELS", 100)
     giants.index(code=1)
     assert alive == [1] * 8
     assert giants.everything() == library.everything()

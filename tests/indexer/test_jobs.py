@@ -17,6 +17,7 @@ from regard.core.catalog import Failure
 from regard.core.errors import LeaseHeld, ModelError
 from regard.core.jobs import Job, JobKind, JobState
 from regard.core.settings import Settings
+from regard.indexer import job_work as job_work_module
 from regard.indexer import jobs as jobs_module
 from regard.indexer.job_work import JobWork
 from regard.indexer.jobs import JobRunner, Outcome, Work
@@ -274,6 +275,78 @@ def test_a_runner_that_lost_its_role_stops(queue: SqlJobQueue, library: Library)
     assert (queue.get(job.id).state, queue.get(job.id).done) == (JobState.RUNNING, 0)
 
 
+# Turns
+
+
+def test_a_job_gives_way_when_its_turn_is_over_and_somebody_waits(
+    queue: SqlJobQueue, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(jobs_module, "TURN_SECONDS", 0.1)
+    long, behind = _import(queue), _import(queue)
+    turns: list[tuple[int, float]] = []
+
+    def work(job: Job, progress: Progress, should_stop: ShouldStop) -> IndexReport:
+        # As long as models take to load, or a folder to be walked.
+        time.sleep(0.2)
+        assert not should_stop()
+        progress.expect(1)
+        progress.advance()
+        started = time.monotonic()
+        _until(lambda: should_stop() or time.monotonic() > started + 0.8)
+        turns.append((job.id, time.monotonic() - started))
+        return IndexReport(indexed=1, interrupted=should_stop())
+
+    for _ in range(3):
+        _run(queue, work)
+    # The first gave way; the second did to it, and waits in turn.
+    assert [number for number, _ in turns] == [long.id, behind.id, long.id]
+    # Half of a turn at least is work.
+    assert all(0.2 <= seconds < 0.7 for _, seconds in turns)
+    queue.cancel(behind.id)
+    _run(queue, work)
+    # Nobody waits any more.
+    assert turns[3][0] == long.id
+    assert turns[3][1] > 0.8
+    ended = queue.get(long.id)
+    assert (ended.state, ended.done) == (JobState.DONE, 3)
+
+
+def test_a_change_of_models_ends_while_uploads_never_do(
+    queue: SqlJobQueue, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its models are ten times as slow as those that uploads meet, of which more always wait."""
+    monkeypatch.setattr(jobs_module, "TURN_SECONDS", 0.05)
+    change = queue.add_for_all(JobKind.PIPELINE, profile="slow")
+    uploads = queue.add(JobKind.UPLOAD, "holiday")
+    analysed, built = 100, 0
+    # What the change still lacked when its turns ended.
+    left: list[int] = []
+
+    def work(job: Job, progress: Progress, should_stop: ShouldStop) -> IndexReport:
+        nonlocal analysed, built
+        if job.id == uploads.id:
+            while not should_stop():
+                time.sleep(0.0002)
+                analysed += 1
+                progress.advance()
+            return IndexReport(interrupted=True)
+        progress.expect(analysed - built)
+        while built < analysed and not should_stop():
+            time.sleep(0.002)
+            built += 1
+            progress.advance()
+        left.append(analysed - built)
+        return IndexReport(interrupted=built < analysed)
+
+    deadline = time.monotonic() + 30
+    while not queue.get(change.id).state.is_final:
+        assert time.monotonic() < deadline, left
+        _run(queue, work)
+    assert queue.get(change.id).state is JobState.DONE
+    assert left == sorted(left, reverse=True)
+    assert queue.get(uploads.id).done > 100
+
+
 # What the kinds of jobs index
 
 
@@ -378,9 +451,10 @@ def test_failures_are_tried_again_when_that_is_asked_for(world: _World) -> None:
     assert world.names() == {"1.png", "2.png"}
 
 
-def test_an_upload_job_takes_in_what_comes_meanwhile(
+def test_an_upload_job_ends_however_many_come_meanwhile(
     world: _World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(job_work_module, "_UPLOADS_AT_ONCE", 2)
     for number in range(3):
         world.upload(f"u{number}.png", 10 + number)
     indexer = world.library.indexer("holiday")
@@ -390,17 +464,21 @@ def test_an_upload_job_takes_in_what_comes_meanwhile(
     def watched(self: object, paths: list[bytes], **options: object) -> IndexReport:
         report: IndexReport = run(self, paths, **options)  # type: ignore[arg-type]
         runs.append(len(paths))
-        if len(runs) == 1:
-            world.upload("late.png", 20)
+        assert len(runs) < 10
+        world.upload(f"late{len(runs)}.png", 20 + len(runs))
         return report
 
     monkeypatch.setattr(type(indexer), "run", watched)
-    job = world.run(world.queue.add(JobKind.UPLOAD, "holiday"))
-    assert runs == [3, 1]
-    assert (job.state, job.done, job.total) == (JobState.DONE, 4, 4)
+    job = world.queue.add(JobKind.UPLOAD, "holiday")
+    job = world.run(job)
+    assert runs == [2, 1]
+    assert (job.state, job.done, job.total) == (JobState.DONE, 3, 3)
     assert job.report is not None
-    assert job.report["indexed"] == 4
-    assert world.names() == {"u0.png", "u1.png", "u2.png", "late.png"}
+    assert job.report["indexed"] == 3
+    # Those that came have a job of their own.
+    job = world.run(world.queue.add(JobKind.UPLOAD, "holiday"))
+    assert (job.state, job.done) == (JobState.DONE, 2)
+    assert world.names() == {"u0.png", "u1.png", "u2.png", "late1.png", "late2.png"}
 
 
 def test_an_upload_whose_file_is_gone_holds_up_no_other(world: _World) -> None:

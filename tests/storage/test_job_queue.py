@@ -140,7 +140,7 @@ def test_a_job_goes_on_where_a_dead_worker_left_it(queue: SqlJobQueue, home: Hom
         stopped = queue.get(left.id)
         assert (stopped.state, stopped.done, stopped.finished_at) == (JobState.QUEUED, 5, None)
         assert stopped.report == {"indexed": 5}
-        assert _claim(successor).id == left.id < earlier.id
+        assert _claim(successor).id == earlier.id
 
 
 def test_what_kills_its_worker_time_and_again_lets_others_pass(
@@ -300,18 +300,36 @@ def test_a_change_of_models_is_of_no_collection_and_there_is_one_at_a_time(
     assert queue.add_for_all(JobKind.PIPELINE, profile="another").id != job.id
 
 
-def test_a_change_of_models_gives_way_to_whoever_waits(
-    queue: SqlJobQueue, worker: SqlJobQueue
+def test_who_stops_before_its_end_goes_behind_all_that_wait(
+    queue: SqlJobQueue, worker: SqlJobQueue, home: Home
 ) -> None:
+    def turn(expected: Job, state: JobState = JobState.QUEUED) -> None:
+        assert _claim(worker).id == expected.id
+        worker.finish(expected.id, state, report=None, message=None)
+
     change = queue.add_for_all(JobKind.PIPELINE, profile="other")
-    first = _import(queue)
-    assert _claim(worker).id == first.id
-    worker.finish(first.id, JobState.DONE, report=None, message=None)
-    assert _claim(worker).id == change.id
     assert not queue.is_awaited(change.id)
-    second = _import(queue, "later")
+    first, second = _import(queue), _import(queue, "later")
     assert queue.is_awaited(change.id)
-    # One that a dead worker left goes on first; it then looks who waits.
-    assert _claim(worker).id == change.id
-    worker.finish(change.id, JobState.QUEUED, report=None, message=None)
-    assert _claim(worker).id == second.id
+    for job in (change, first, second, change, first):
+        turn(job)
+    # Whoever comes waits behind them once, and they no longer than that.
+    third = _import(queue, "last")
+    turn(second)
+    turn(change)
+    turn(first)
+    turn(third)
+    fourth = _import(queue, "never last")
+    for job in (second, change, first, third, fourth):
+        turn(job, JobState.DONE)
+    assert worker.claim() is None
+    # One that a dead worker left goes on first, and another worker begins with the oldest.
+    one, other = _import(queue), _import(queue)
+    turn(one)
+    assert _claim(worker).id == other.id
+    assert _claim(worker).id == other.id
+    worker.waits(other.id, "somebody else is indexing")
+    home.execute(delete(schema.lease))
+    successor = SqlJobQueue(home.catalog)
+    with successor.worker_role():
+        assert _claim(successor).id == one.id

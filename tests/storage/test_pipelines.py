@@ -11,7 +11,7 @@ import pytest
 from catalog_samples import SPEC, D, Home, analysis, attach, header, save, stamp
 from sqlalchemy import update
 
-from regard.core.catalog import WaitingContent
+from regard.core.catalog import Failure, WaitingContent
 from regard.core.errors import Conflict, LeaseHeld, NotFound, PipelineConflict
 from regard.core.facts import PhotoFacts
 from regard.core.records import Analysis, Space
@@ -129,8 +129,13 @@ def test_what_can_not_be_analysed_holds_nothing_up_and_counts_as_new(home: Home)
         builder.save(first, newly("a"))
         builder.fail(second, "its file has vanished\0")
         assert builder.count() == 0
+        told = [Failure("/b.jpg", "its file has vanished\ufffd")]
+        assert builder.failures() == told
+    with building(home, retry_failed=False) as builder:
+        assert (builder.count(), builder.failures()) == (0, told)
     # It may be there again when the next builder looks.
     with building(home) as builder:
+        assert builder.failures() == []
         assert [one.id for one in builder.waiting(0, 10)] == [second.id]
         builder.fail(second, "its file has vanished")
         assert builder.go_live()
@@ -283,9 +288,9 @@ def test_a_region_is_of_the_pipeline_that_found_it(home: Home) -> None:
 
 
 @contextmanager
-def building(home: Home) -> Iterator[SqlReindexing]:
+def building(home: Home, *, retry_failed: bool = True) -> Iterator[SqlReindexing]:
     builder = SqlReindexing(home.catalog, NEW)
-    with builder.builder_lease():
+    with builder.builder_lease(retry_failed=retry_failed):
         yield builder
 
 

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 import signal
+import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import psutil
@@ -54,6 +56,9 @@ def encode_slowly(self, images):
     return encode(self, images)
 
 fake.FakeEncoder.encode_images = encode_slowly
+
+from regard.indexer import jobs
+jobs.TURN_SECONDS = 1.0
 """
 
 
@@ -129,6 +134,35 @@ def test_what_comes_during_the_build_is_found_before_and_after(filled: Served) -
     assert {hit.asset.id for hit in found.hits} == {asset.id for asset in fresh}
     assert {match.space for hit in found.hits for match in hit.channels if match.space} == {NEW}
     assert client.pipelines.list().items[0].analysed == PHOTOS + 2
+    expect_agreement(filled)
+
+
+def test_a_change_ends_in_a_server_that_never_rests_from_uploads(filled: Served) -> None:
+    client, ended = filled.client, threading.Event()
+
+    def bring(name: str) -> None:
+        with Client(filled.server.url) as own:
+            while not ended.is_set():
+                own.assets.upload(("a.png", png("yellow")), collection=name)
+
+    names = ("endless", "also endless")
+    with ThreadPoolExecutor(2) as clients:
+        bringing = [clients.submit(bring, name) for name in names]
+        try:
+            job = filled.wait(client.pipelines.reindex("turned"))
+        finally:
+            ended.set()
+        assert [one.exception() for one in bringing] == [None, None]
+    assert job.report is not None
+    assert job.report["failed"] == 0
+    # It was not alone, and left out nothing of what came.
+    assert job.report["indexed"] > PHOTOS
+    for waiting in client.jobs.iterate(state=("queued", "running")):
+        filled.wait(waiting)
+    came = [one.assets for one in client.collections.iterate() if one.name in names]
+    assert client.pipelines.list().items[0].analysed == PHOTOS + sum(came)
+    wait_for_models(client, "turned")
+    assert client.search("yellow", limit=1).hits
     expect_agreement(filled)
 
 
