@@ -85,11 +85,8 @@ class SqlAssetReading:
         """The next assets after a place; `state` None is all but the trash."""
         with self._database.reading() as connection:
             pipeline = self._chosen(connection)
-            statement = _records(pipeline).where(
-                passes(chosen, trashed=state is AssetState.TRASHED), *_seen(visible)
-            )
-            if state not in {None, AssetState.TRASHED}:
-                statement = statement.where(_state(pipeline) == state)
+            statement = _records(pipeline).where(*_in_state(chosen, state, pipeline))
+            statement = statement.where(*_seen(visible))
             statement = _sorted(statement, order, after).limit(limit)
             return _complete(connection, connection.execute(statement).all())
 
@@ -164,11 +161,20 @@ class SqlAssetReading:
         return Mask(row.height, row.width, bytes(row.mask))
 
     def facets(
-        self, chosen: AssetFilter, names: Iterable[str], *, visible: Visible = None
+        self,
+        chosen: AssetFilter,
+        names: Iterable[str],
+        *,
+        visible: Visible = None,
+        state: AssetState | None = None,
     ) -> dict[str, list[FacetValue]]:
-        """How many assets that pass have each camera, month, tag or collection; most frequent first."""
+        """How many assets that pass have each camera, month, tag or collection; most frequent first.
+
+        `state` None is all but the trash.
+        """
         with self._database.reading() as connection:
-            return {name: _facet(connection, name, chosen, visible) for name in names}
+            where = [*_in_state(chosen, state, self._chosen(connection)), *_seen(visible)]
+            return {name: _facet(connection, name, where) for name in names}
 
     def with_failures(
         self,
@@ -210,6 +216,13 @@ def _live(connection: Connection) -> int:
 
 def _seen(visible: Visible) -> list[ColumnElement[bool]]:
     return [] if visible is None else [schema.collection.c.name.in_(visible)]
+
+
+def _in_state(
+    chosen: AssetFilter, state: AssetState | None, pipeline: int
+) -> list[ColumnElement[bool]]:
+    where = [passes(chosen, trashed=state is AssetState.TRASHED)]
+    return where if state in {None, AssetState.TRASHED} else [*where, _state(pipeline) == state]
 
 
 def _state(pipeline: int) -> ColumnElement[str]:
@@ -390,7 +403,7 @@ def _captions(
 
 
 def _facet(
-    connection: Connection, name: str, chosen: AssetFilter, visible: Visible
+    connection: Connection, name: str, where: Sequence[ColumnElement[bool]]
 ) -> list[FacetValue]:
     value = _FACETS[name]()
     statement = (
@@ -402,7 +415,7 @@ def _facet(
     if name == "tags":
         statement = statement.join(schema.asset_tag, schema.asset_tag.c.asset_id == _asset.id)
     rows = connection.execute(
-        statement.where(and_(passes(chosen), value.is_not(None), value != "", *_seen(visible)))
+        statement.where(and_(value.is_not(None), value != "", *where))
         .group_by(value)
         .order_by(func.count().desc(), value)
         .limit(_FACET_VALUES)

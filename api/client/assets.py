@@ -16,6 +16,7 @@ from regard.api.client.collections import new_key
 from regard.api.client.connection import Call, Connection, pages, pairs
 from regard.api.client.filters import Filters, filter_query
 from regard.api.client.forms import Source, form
+from regard.api.client.searching import Facet
 from regard.api.http.schemas import (
     AssetDetailDocument,
     AssetDocument,
@@ -80,9 +81,14 @@ class Assets:
         sort: Sort | None = None,
         cursor: str | None = None,
         limit: int | None = None,
+        facets: Sequence[Facet] = (),
     ) -> AssetList:
-        """One page; by default of all but the trash, the newest first."""
+        """One page; by default of all but the trash, the newest first.
+
+        `facets` are counted over all pages: how many photographs each camera, month, tag has.
+        """
         query = pairs(state=state, sort=sort, cursor=cursor, limit=limit)
+        query += pairs(facets=",".join(facets) or None)
         return self._connection.get(AssetList, "/v1/assets", query + filter_query(filters))
 
     def iterate(

@@ -14,8 +14,10 @@ from regard.api.http.access import Access, Requires
 from regard.api.http.filters import JsonFilters, asset_filter, query_filters
 from regard.api.http.service import Service
 from regard.api.http.storable import is_storable
+from regard.core.errors import UsageError
 from regard.core.filters import AssetFilter
 from regard.core.keys import AccessScope, Caller
+from regard.storage.asset_reading import FACETS
 
 PAGE = 100
 MAX_PAGE = 1000
@@ -69,6 +71,15 @@ def _query_parameters(dependant: Dependant) -> Iterator[ModelField]:
     yield from dependant.query_params
     for inner in dependant.dependencies:
         yield from _query_parameters(inner)
+
+
+def facet_names(text: str | None) -> list[str]:
+    """The facets that a query string asks for; raises UsageError for what is none."""
+    wanted = list(dict.fromkeys(text.split(","))) if text else []
+    for name in wanted:
+        if name not in FACETS:
+            raise UsageError(f"there is no facet {name!r}", remedy=f"choose of {', '.join(FACETS)}")
+    return wanted
 
 
 def make_filter(service: Service, caller: Caller, filters: JsonFilters) -> AssetFilter:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,7 @@ from regard.core.assets import (
     AssetDetail,
     AssetRecord,
     CollectionRecord,
+    FacetValue,
     RegionRecord,
 )
 from regard.core.errors import NotFound
@@ -219,6 +220,14 @@ def change(record: AssetChange) -> dict[str, Any]:
         "asset": asset_identifier(record.asset),
         "collection": named,
         "at": utc(record.at),
+    }
+
+
+def facets(counted: Mapping[str, Sequence[FacetValue]]) -> dict[str, Any]:
+    """See `regard.api.http.schemas.FacetDocument`."""
+    return {
+        name: [{"value": item.value, "count": item.count} for item in values]
+        for name, values in counted.items()
     }
 
 

@@ -86,11 +86,19 @@ class AssetDocument(Document):
     urls: AssetUrls
 
 
+class FacetDocument(Document):
+    """How many assets that pass the filters have a value."""
+
+    value: str
+    count: int
+
+
 class AssetList(Document):
-    """A page of assets."""
+    """A page of assets; `facets`, where they were asked for, count all that are on any page."""
 
     items: list[AssetDocument]
     next: str | None
+    facets: dict[str, list[FacetDocument]] | None = None
 
 
 class DuplicateMember(Document):
@@ -330,13 +338,6 @@ class HitDocument(Document):
     asset: AssetDocument
     region: HitRegion | None
     channels: list[ChannelDocument]
-
-
-class FacetDocument(Document):
-    """How many assets that pass the filters have a value."""
-
-    value: str
-    count: int
 
 
 class SearchAnswer(Document):

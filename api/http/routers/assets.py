@@ -9,7 +9,7 @@ from fastapi import APIRouter, Query
 from pydantic import BaseModel, ConfigDict, Field, JsonValue
 from starlette.responses import Response
 
-from regard.api.http import schemas
+from regard.api.http import documents, schemas
 from regard.api.http.cursors import read_cursor, write_cursor
 from regard.api.http.dependencies import (
     PAGE,
@@ -20,6 +20,7 @@ from regard.api.http.dependencies import (
     Reader,
     Use,
     Writer,
+    facet_names,
     make_filter,
 )
 from regard.api.http.documents import read_identifier
@@ -69,6 +70,7 @@ class TrashRequest(BaseModel):
 @router.get(
     "/assets",
     response_model=schemas.AssetList,
+    response_model_exclude_unset=True,
     responses=responses("not-found"),
     openapi_extra=TAKES_FILTERS,
 )
@@ -83,9 +85,15 @@ def list_assets(
     sort: AssetOrder = AssetOrder.NEWEST,
     cursor: Cursor = None,
     limit: PageLimit = PAGE,
+    facets: Annotated[
+        str | None,
+        Query(max_length=100, description="camera,month,tags,collection: which of them to count."),
+    ] = None,
 ) -> dict[str, Any]:
     """Assets that pass the filters."""
     chosen = make_filter(service, caller, filters)
+    counted = facet_names(facets)
+    within = None if state == "live" else AssetState(state)
     after = None
     if cursor is not None:
         dated, number = read_cursor(cursor, f"assets{sort}", [str, int])
@@ -96,16 +104,21 @@ def list_assets(
     found = service.assets.page(
         chosen,
         visible=caller.collections,
-        state=None if state == "live" else AssetState(state),
+        state=within,
         order=sort,
         after=after,
         limit=limit + 1,
     )
     make = service.documents(caller)
-    return {
+    page = {
         "items": [make.asset(asset) for asset in found[:limit]],
         "next": _next(found[limit - 1], sort) if len(found) > limit else None,
     }
+    if counted:
+        page["facets"] = documents.facets(
+            service.assets.facets(chosen, counted, visible=caller.collections, state=within)
+        )
+    return page
 
 
 @router.get(

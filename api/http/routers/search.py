@@ -13,7 +13,8 @@ from starlette.responses import Response
 
 from regard.api.http import schemas
 from regard.api.http.cursors import read_cursor, write_cursor
-from regard.api.http.dependencies import Cursor, Filters, Reader, Use, make_filter
+from regard.api.http.dependencies import Cursor, Filters, Reader, Use, facet_names, make_filter
+from regard.api.http.documents import facets as facet_documents
 from regard.api.http.documents import read_identifier, region_urls
 from regard.api.http.filters import TAKES_FILTERS, QueryString
 from regard.api.http.form_parts import FormLimits, FormShape
@@ -34,7 +35,6 @@ from regard.core.records import Target
 from regard.search.answers import LikeQuery, Scope
 from regard.search.identifiers import Reference
 from regard.search.language.syntax import MAX_PICTURE_TERMS
-from regard.storage.asset_reading import FACETS
 
 router = APIRouter(prefix="/v1", tags=["search"])
 
@@ -61,10 +61,6 @@ def search_by_query(request: Request, caller: Reader) -> Response:
     """Find by a query: text, or anything else that the query language says."""
     service: Service = request.app.state.service.at_one_moment()
     asked = _QUERY_STRING.read(request)
-    wanted = [] if not asked.facets else asked.facets.split(",")
-    for name in wanted:
-        if name not in FACETS:
-            raise UsageError(f"there is no facet {name!r}", remedy=f"choose of {', '.join(FACETS)}")
     terms = SearchRequest(query=asked.q, negative_text=asked.without)
     search = read_search(terms, asked, [], service, caller)
     return _answer(
@@ -74,7 +70,7 @@ def search_by_query(request: Request, caller: Reader) -> Response:
         asked.target,
         asked.limit,
         asked.cursor,
-        wanted,
+        facet_names(asked.facets),
         asked.min_relevance,
     )
 
@@ -220,10 +216,7 @@ def _answer(
     document["next"] = write_cursor(f"hits-{target}", offset + limit) if more else None
     if facets:
         counted = service.assets.facets(search.filter, facets, visible=caller.collections)
-        document["facets"] = {
-            name: [{"value": item.value, "count": item.count} for item in values]
-            for name, values in counted.items()
-        }
+        document["facets"] = facet_documents(counted)
     return Response(to_json(document), media_type="application/json")
 
 

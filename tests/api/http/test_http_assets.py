@@ -206,8 +206,20 @@ def test_facets_count_all_that_passes(served: Served, varied: tuple[Shelf, dict[
     assert served.client.search("red", filters=narrow).facets is None
     query = {"q": "red", "collection": shelf.name, "facets": "month,tags"}
     assert set(served.raw().get("/v1/search", params=query).json()["facets"]) == {"month", "tags"}
+    listed = served.client.assets.list(
+        shelf.within, limit=1, facets=["camera", "month", "tags", "collection"]
+    )
+    assert (
+        listed.facets == served.client.search("red", filters=shelf.within, facets=[*shown]).facets
+    )
+    assert listed.next is not None
+    assert "facets" not in served.raw().get("/v1/assets").json()
+    trashed = served.client.assets.list(shelf.within, state="trashed", facets=["collection"])
+    assert trashed.facets == {"collection": []}
     query["facets"] = "colour"
     assert served.raw().get("/v1/search", params=query).status_code == 422
+    assert served.raw().get("/v1/assets?facets=tags").status_code == 200
+    assert served.raw().get("/v1/assets?facets=colour").status_code == 422
 
 
 # Edits
