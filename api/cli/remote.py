@@ -16,7 +16,7 @@ import click
 from regard.api.cli.app import DONE, printable, write_json
 from regard.api.cli.options import ChosenServer
 from regard.api.client import Client, ServerProblem
-from regard.api.http.schemas import JobDocument
+from regard.api.http.schemas import AssetDocument, JobDocument
 from regard.core.errors import CannotWork, NotFound, UsageError
 
 KEY_VARIABLE = "REGARD_API_KEY"
@@ -32,6 +32,12 @@ def open_client(server: ChosenServer) -> Iterator[Client]:
             yield client
         except ServerProblem as problem:
             raise _as_command_error(problem) from problem
+
+
+def uri_of(client: Client, asset: AssetDocument) -> str:
+    """A path as indexed; else the whole URL of the original, which the server gives without itself."""
+    is_relative = asset.uri == asset.urls.original
+    return f"{client.url}{asset.uri}" if is_relative else asset.uri
 
 
 def show_status(server: ChosenServer, *, as_json: bool) -> int:

@@ -7,7 +7,8 @@ from typing import Any
 
 from regard.api.cli.duplicates import Listed
 from regard.api.cli.options import ChosenServer
-from regard.api.cli.remote import open_client
+from regard.api.cli.remote import open_client, uri_of
+from regard.api.client import Client
 from regard.api.client.duplicates import DuplicateKindName
 from regard.api.http.schemas import DuplicateGroupDocument
 from regard.core.duplicates import DuplicateKind
@@ -39,13 +40,13 @@ def list_on_server(
             if cursor is None:
                 break
     return Listed(
-        [_documented(group) for group in groups],
-        [_paths_of(group) for group in groups],
+        [_documented(client, group) for group in groups],
+        [_paths_of(client, group) for group in groups],
         [],
     )
 
 
-def _documented(group: DuplicateGroupDocument) -> dict[str, Any]:
+def _documented(client: Client, group: DuplicateGroupDocument) -> dict[str, Any]:
     """The fields of docs/duplicates.md, in their order."""
     return {
         "kind": group.kind,
@@ -55,7 +56,7 @@ def _documented(group: DuplicateGroupDocument) -> dict[str, Any]:
             {
                 "asset": {
                     "id": member.asset.id,
-                    "uri": member.asset.uri,
+                    "uri": uri_of(client, member.asset),
                     "width": member.asset.width,
                     "height": member.asset.height,
                     "caption": member.asset.caption,
@@ -71,6 +72,6 @@ def _documented(group: DuplicateGroupDocument) -> dict[str, Any]:
     }
 
 
-def _paths_of(group: DuplicateGroupDocument) -> list[bytes]:
+def _paths_of(client: Client, group: DuplicateGroupDocument) -> list[bytes]:
     members = sorted(group.members, key=lambda member: member.asset.id != group.keeper)
-    return [member.asset.uri.encode() for member in members]
+    return [uri_of(client, member.asset).encode() for member in members]

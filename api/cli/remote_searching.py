@@ -9,7 +9,7 @@ from functools import partial
 from typing import Any
 
 from regard.api.cli.options import ChosenServer
-from regard.api.cli.remote import WRONG_ARGUMENTS, open_client
+from regard.api.cli.remote import WRONG_ARGUMENTS, open_client, uri_of
 from regard.api.cli.searching import AnswerTexts, Found, Wanted, picture_uri
 from regard.api.client import Client, Filters, ServerProblem
 from regard.api.client.searching import Terms
@@ -56,7 +56,7 @@ def remote_search(server: ChosenServer, wanted: Wanted, scope: Scope) -> Iterato
         document["query"] = _said(document["query"], uris, wanted)
         yield Found(
             document,
-            [hit.asset.uri.encode() for hit in hits],
+            [uri_of(client, hit.asset).encode() for hit in hits],
             [partial(_picture, client, hit) for hit in hits],
         )
 
@@ -130,7 +130,7 @@ def _search(
         "query": answer.query,
         "took_ms": round(took, 1),
         "matched": matched,
-        "hits": [_documented(hit) for hit in hits],
+        "hits": [_documented(client, hit) for hit in hits],
     }
     return document, hits
 
@@ -142,9 +142,10 @@ def _picture(client: Client, hit: HitDocument) -> Image:
         raise DecodeError(problem.detail) from problem
 
 
-def _documented(hit: HitDocument) -> dict[str, Any]:
+def _documented(client: Client, hit: HitDocument) -> dict[str, Any]:
     """The fields of docs/cli.md, in their order."""
     document = hit.model_dump(mode="json", exclude_unset=True)
+    document["asset"]["uri"] = uri_of(client, hit.asset)
     for part, names in (("asset", _ASSET), ("region", _REGION)):
         if document[part] is not None:
             document[part] = {name: document[part][name] for name in names}

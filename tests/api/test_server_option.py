@@ -343,7 +343,14 @@ def test_keys_come_from_a_file_or_the_environment(
     assert regard(*with_file, "status", "--json").document["scope"] == "read"
     # It may not see paths of the server.
     hits = regard(*with_file, "search", "red", "--json").document["hits"]
-    assert {hit["asset"]["uri"][:11] for hit in hits} == {"/v1/assets/"}
+    originals = [f"{server.url}/v1/assets/{hit['asset']['id']}/original" for hit in hits]
+    assert [hit["asset"]["uri"] for hit in hits] == originals
+    paths = regard(*with_file, "search", "red", "--paths").out.decode().splitlines()
+    assert paths == originals
+    groups = regard(*with_file, "duplicates", "--json").document["groups"]
+    uris = [member["asset"]["uri"] for group in groups for member in group["members"]]
+    assert uris
+    assert set(uris) <= {f"{server.url}/v1/assets/a{number}/original" for number in range(99)}
     write_photo(tmp_path / "photos" / "a.png", 1)
     regard(*with_file, "index", tmp_path / "photos").expect_sentence(3, "scope", "regard keys")
     monkeypatch.setenv("REGARD_API_KEY", "rgd_wrong")

@@ -110,7 +110,7 @@ def list_assets(
         limit=limit + 1,
     )
     make = service.documents(caller)
-    page = {
+    page: dict[str, Any] = {
         "items": [make.asset(asset) for asset in found[:limit]],
         "next": _next(found[limit - 1], sort) if len(found) > limit else None,
     }
