@@ -8,6 +8,7 @@ the weight of its labels, and queries, not labels, are resampled.
 from __future__ import annotations
 
 import math
+import zlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -18,7 +19,7 @@ from regard.evaluation.retrieval import RankedQuery, Ranking, RetrievalReport
 from regard.evaluation.statistics import as_table
 
 _RESAMPLES, _AT_ONCE = 2000, 100
-_SHOWN = 10
+_SHOWN = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +65,13 @@ class Difference:
         """Whether the interval leaves out no difference at all."""
         return self.low is not None and self.high is not None and not self.low <= 0 <= self.high
 
+    @property
+    def remark(self) -> str:
+        """What the interval says, where that is not plain."""
+        if self.is_clear:
+            return ""
+        return "the same" if self.low == self.high else "not clear"
+
     def to_json(self) -> dict[str, float | None]:
         """`first`, `second`, `difference`, `low`, `high`; null of no queries."""
         return {
@@ -84,6 +92,14 @@ class DifferentQuery:
     first: int | None
     second: int | None
 
+    @property
+    def lead(self) -> float:
+        """How far the first search is ahead, in doublings: from 1 to 10 is more than from 101 to 110."""
+        # What was not found counts as far behind what was.
+        ranks = [math.inf if rank is None else rank for rank in (self.first, self.second)]
+        shown = [min(rank, 10_000.0) for rank in ranks]
+        return math.log2(shown[1]) - math.log2(shown[0])
+
     def to_json(self) -> dict[str, Any]:
         """The same as JSON values."""
         return {
@@ -95,24 +111,70 @@ class DifferentQuery:
 
 
 @dataclass(frozen=True, slots=True)
+class BetterRanks:
+    """How many queries either search ranks a right answer first for, higher than the other, or as high."""
+
+    first: int
+    second: int
+    same: int
+
+    @classmethod
+    def of(cls, rankings: tuple[Ranking, Ranking]) -> BetterRanks:
+        """From the rankings of the same queries."""
+        pairs = zip(rankings[0].queries, rankings[1].queries, strict=True)
+        signs = [one.depth - other.depth for one, other in pairs]
+        better, worse = sum(sign < 0 for sign in signs), sum(sign > 0 for sign in signs)
+        return cls(better, worse, len(signs) - better - worse)
+
+    def to_json(self) -> dict[str, int]:
+        """The same as JSON values."""
+        return {"first": self.first, "second": self.second, "same": self.same}
+
+
+@dataclass(frozen=True, slots=True)
 class ComparisonReport:
-    """Two searches, by name; `differences` by target and measure, `queries` those that differ most."""
+    """Two searches, by name; `differences` by target and measure, `better_ranks` by target.
+
+    `queries` are those that differ most, better in the first search and better in the second.
+    `seconds` are those that either took to load its models and analyse the photographs, where it did.
+    """
 
     names: tuple[str, str]
     reports: tuple[RetrievalReport, RetrievalReport]
     differences: dict[str, dict[str, Difference]]
-    queries: tuple[DifferentQuery, ...]
+    better_ranks: dict[str, BetterRanks]
+    queries: tuple[tuple[DifferentQuery, ...], tuple[DifferentQuery, ...]]
+    seconds: tuple[float, float] | None = None
+
+    @property
+    def verdict(self) -> str:
+        """One sentence on what differs clearly."""
+        clear: dict[str, list[str]] = {name: [] for name in self.names}
+        for target, measures in self.differences.items():
+            for name, one in measures.items():
+                if one.is_clear and one.difference:
+                    of = self.names[one.difference > 0]
+                    clear[of].append(_measure(target, name))
+        said = [f"{name} is clearly better at {', '.join(of)}" for name, of in clear.items() if of]
+        if not said:
+            return "neither is clearly better at anything measured here"
+        return "; ".join(said)
 
     def to_json(self) -> dict[str, Any]:
         """`first` and `second` as `RetrievalReport.to_json` with their `name`, then what differs."""
+        costs: list[dict[str, float]] = [{}, {}]
+        if self.seconds is not None:
+            costs = [{"indexing_seconds": round(seconds, 1)} for seconds in self.seconds]
         return {
-            "first": {"name": self.names[0], **self.reports[0].to_json()},
-            "second": {"name": self.names[1], **self.reports[1].to_json()},
+            "verdict": self.verdict,
+            "first": {"name": self.names[0], **costs[0], **self.reports[0].to_json()},
+            "second": {"name": self.names[1], **costs[1], **self.reports[1].to_json()},
             "differences": {
                 target: {name: one.to_json() for name, one in measures.items()}
                 for target, measures in self.differences.items()
             },
-            "queries": [query.to_json() for query in self.queries],
+            "better_ranks": {target: one.to_json() for target, one in self.better_ranks.items()},
+            "queries": [query.to_json() for queries in self.queries for query in queries],
         }
 
     def to_text(self) -> str:
@@ -124,29 +186,47 @@ class ComparisonReport:
                     continue
                 rows.append(
                     [
-                        f"{_SPOKEN[target]} {name.replace('_at_', '@')}",
+                        _measure(target, name),
                         f"{one.first:.3f}",
                         f"{one.second:.3f}",
                         f"{one.difference:+.3f}",
                         f"{one.low:+.3f} to {one.high:+.3f}",
-                        "" if one.is_clear else "not clear",
+                        one.remark,
                     ]
                 )
-        ranks = [["queries that differ most", *self.names]]
-        ranks += [
-            [f"  {query.text} ({query.target})", _rank(query.first), _rank(query.second)]
-            for query in self.queries
+        if self.seconds is not None:
+            rows.append(["seconds of indexing", *(f"{seconds:.0f}" for seconds in self.seconds)])
+        better = [["queries with a better rank", *self.names, "as good"]]
+        better += [
+            [f"  {_SPOKEN[target]}", str(one.first), str(one.second), str(one.same)]
+            for target, one in self.better_ranks.items()
         ]
-        return "\n".join([*as_table(rows), "", *as_table(ranks)])
+        ranks = [["rank of the first right answer", *self.names]]
+        for name, queries in zip(self.names, self.queries, strict=True):
+            if queries:
+                ranks.append([f"furthest ahead with {name}"])
+            ranks += [
+                [f"  {query.text} ({query.target})", _rank(query.first), _rank(query.second)]
+                for query in queries
+            ]
+        tables = ([f"{self.verdict[0].upper()}{self.verdict[1:]}."], rows, better, ranks)
+        return "\n".join([tables[0][0], *("\n".join(["", *as_table(one)]) for one in tables[1:])])
 
 
 _SPOKEN = {"text_to_image": "text → image", "text_to_region": "text → region"}
 
 
+def _measure(target: str, name: str) -> str:
+    return f"{_SPOKEN[target]} {name.replace('_at_', '@').replace('_', ' ')}"
+
+
 def compare_retrieval(
-    names: tuple[str, str], first: RetrievalReport, second: RetrievalReport
+    names: tuple[str, str],
+    first: RetrievalReport,
+    second: RetrievalReport,
+    seconds: tuple[float, float] | None = None,
 ) -> ComparisonReport:
-    """Compare two searches that were measured over the same labels.
+    """Compare two searches that were measured over the same labels; see ComparisonReport for `seconds`.
 
     Raises ValueError when they were asked different things.
     """
@@ -162,8 +242,23 @@ def compare_retrieval(
         },
     }
     changed = [*_changed("image", images), *_changed("region", regions)]
-    changed.sort(key=lambda query: (-_distance(query), query.target, query.text))
-    return ComparisonReport(names, (first, second), differences, tuple(changed[:_SHOWN]))
+    # Of many that differ as much, any, always the same: by the alphabet they would be alike.
+    changed.sort(
+        key=lambda query: (-abs(query.lead), zlib.crc32(query.text.encode()), query.target)
+    )
+    ahead = [query for query in changed if query.lead > 0]
+    behind = [query for query in changed if query.lead < 0]
+    return ComparisonReport(
+        names,
+        (first, second),
+        differences,
+        {
+            "text_to_image": BetterRanks.of(images),
+            **({"text_to_region": BetterRanks.of(regions)} if regions[0].queries else {}),
+        },
+        (tuple(ahead[:_SHOWN]), tuple(behind[:_SHOWN])),
+        seconds,
+    )
 
 
 def _within(k: int) -> Callable[[RankedQuery], float]:
@@ -193,14 +288,6 @@ def _changed(target: str, rankings: tuple[Ranking, Ranking]) -> list[DifferentQu
         for one, other in zip(rankings[0].queries, rankings[1].queries, strict=True)
         if one.rank != other.rank
     ]
-
-
-def _distance(query: DifferentQuery) -> float:
-    """How far apart the ranks are, in doublings: from 1 to 10 is more than from 101 to 110."""
-    # What was not found counts as far behind what was.
-    ranks = [math.inf if rank is None else rank for rank in (query.first, query.second)]
-    shown = [min(rank, 10_000.0) for rank in ranks]
-    return abs(math.log2(shown[0]) - math.log2(shown[1]))
 
 
 def _rank(rank: int | None) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -12,8 +13,9 @@ from hypothesis import strategies as st
 from made_labels import make_labels
 from made_library import regard, write_photo
 
+from regard.api.cli import comparing
 from regard.core.records import Target
-from regard.evaluation.comparison import Difference, compare_retrieval
+from regard.evaluation.comparison import BetterRanks, Difference, compare_retrieval
 from regard.evaluation.labels import LabelledSet
 from regard.evaluation.retrieval import Answer, RetrievalReport, evaluate_retrieval
 
@@ -39,21 +41,46 @@ def test_differences_are_taken_a_query_with_the_weight_of_its_labels() -> None:
     assert reciprocal.first == pytest.approx((2 * 0.5 + 1 + 0) / 4)
     assert reciprocal.second == pytest.approx((2 * 1 + 0.25 + 1) / 4)
     # What was not found is furthest away, then from 1 to 4, then from 2 to 1.
-    assert [(query.text, query.first, query.second) for query in report.queries] == [
-        ("tree", None, 1),
-        ("bus", 1, 4),
-        ("frog", 2, 1),
-    ]
+    ahead, behind = (
+        [(query.text, query.first, query.second) for query in queries] for queries in report.queries
+    )
+    assert ahead == [("bus", 1, 4)]
+    assert behind == [("tree", None, 1), ("frog", 2, 1)]
+    assert report.better_ranks == {"text_to_image": BetterRanks(1, 2, 0)}
     assert report.differences["text_to_region"]["hit_at_1"].difference is None
     document = json.loads(json.dumps(report.to_json()))
     assert document["first"]["name"] == "old"
     assert document["queries"][0] == {
-        "text": "tree",
+        "text": "bus",
         "target": "image",
-        "first_rank": None,
-        "second_rank": 1,
+        "first_rank": 1,
+        "second_rank": 4,
     }
-    assert "frog (image)" in report.to_text()
+    text = report.to_text()
+    assert text.startswith("Neither is clearly better at anything measured here.\n")
+    assert "frog (image)" in text
+    assert "seconds" not in text
+
+
+def test_the_verdict_names_what_differs_clearly() -> None:
+    names = {f"{number:02}": [f"thing {number}"] for number in range(40)}
+    labels = make_labels(names)
+    found = {things[0]: [name] for name, things in names.items()}
+    all_found, none_found = measured(found, labels), measured({}, labels)
+    report = compare_retrieval(("good", "bad"), all_found, none_found, (3.0, 40.4))
+    assert report.verdict == (
+        "good is clearly better at text → image recall@1, text → image recall@5, "
+        "text → image recall@10, text → image mean reciprocal rank"
+    )
+    assert [len(queries) for queries in report.queries] == [5, 0]
+    assert report.better_ranks["text_to_image"] == BetterRanks(40, 0, 0)
+    lines = report.to_text().splitlines()
+    assert any(line.split() == ["seconds", "of", "indexing", "3", "40"] for line in lines)
+    assert "furthest ahead with bad" not in lines
+    same = compare_retrieval(("one", "other"), all_found, all_found)
+    assert same.verdict.startswith("neither")
+    assert "the same" in same.to_text()
+    assert "not clear" not in same.to_text()
 
 
 def test_other_questions_do_not_compare() -> None:
@@ -113,11 +140,19 @@ def labelled(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         'description = "sees no captions"\n[encoder]\nkind = "fake"\n'
         "[encoder.parameters]\nturn = 3\n[weights]\nkeyword = 0\n"
     )
+    # As `fake`, but for what a text meets.
+    shipped = regard("profiles", "--show", "fake").out.decode()
+    parts = shipped.partition("[weights]")[0]
+    (tmp_path / "profiles" / "deaf.toml").write_text(
+        f"{parts}[weights]\nimage = 1\ncaption = 0\nregion = 0\nkeyword = 0\n"
+    )
     monkeypatch.setenv("REGARD_PROFILES", str(tmp_path / "profiles"))
     return tmp_path
 
 
-def test_profiles_and_kept_pipelines_compare_alike(labelled: Path) -> None:
+def test_profiles_and_kept_pipelines_compare_alike(
+    labelled: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     asked = ("--images", labelled / "photos", "--captions", labelled / "captions.json", "--json")
     profiles = regard("evaluate", "compare", "fake", "blind", *asked)
     assert profiles.code == 0, profiles
@@ -127,8 +162,25 @@ def test_profiles_and_kept_pipelines_compare_alike(labelled: Path) -> None:
     assert regard("reindex", "--profile", "blind", *home).code == 0
     kept = regard("evaluate", "compare", "fake", "blind", *asked, *home)
     assert kept.code == 0, kept
-    assert kept.document == profiles.document
+    measured = profiles.document
+    took = [measured[one].pop("indexing_seconds") for one in ("first", "second")]
+    assert all(0 < seconds < 60 for seconds in took)
+    assert kept.document == measured
     assert kept.document["first"]["text_to_image"]["recall_at_1"]["value"] == 1.0
+    # Of those that differ in weights alone, the photographs are indexed once.
+    indexed: list[str | None] = []
+    measured_library = comparing.measured_library
+
+    def watched(paths: Sequence[Path], profile: str | None, home: Path | None) -> Any:
+        indexed.append(profile)
+        return measured_library(paths, profile, home)
+
+    monkeypatch.setattr(comparing, "measured_library", watched)
+    alike = regard("evaluate", "compare", "fake", "deaf", *asked).document
+    assert indexed == ["fake"]
+    assert alike["second"]["name"] == "deaf"
+    assert alike["first"]["text_to_image"] == measured["first"]["text_to_image"]
+    assert alike["differences"]["text_to_image"]["mean_reciprocal_rank"]["difference"] == 0
     # What one of them has not analysed can't be compared.
     write_photo(labelled / "photos" / "late.png", 9, "purple")
     document = json.loads((labelled / "captions.json").read_text())
