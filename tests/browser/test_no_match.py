@@ -125,10 +125,25 @@ def test_how_likely_a_hit_is_right(visit: Visits, server: Server) -> None:
         expect(page.locator(f"#{described}")).to_contain_text(
             f"{word} what you asked for, {percent}."
         )
+    # What is hardly right stands under a heading that says so.
+    possible = [hit.relevance is not None and hit.relevance >= 0.3 for hit in found]
+    above = page.evaluate(
+        """() => [...document.querySelector("#grid").children]
+          .findIndex((each) => each.textContent === "Less likely")"""
+    )
+    assert above == len(possible) - possible[::-1].index(True)
     # Only what is likely right is outlined as if it were.
     strong = re.compile("is-strong")
     expect(picture(page, "yellow.png").locator(".outline")).to_have_class(strong)
     expect(picture(page, QUARTERED).locator(".outline")).not_to_have_class(strong)
+
+    # Where nothing hovers, how likely it is is there to be seen, and a tap on it says why.
+    phone = visit(page.url, viewport={"width": 360, "height": 740}, has_touch=True, is_mobile=True)
+    word = part(picture(phone, "yellow.png"), "tile-why")
+    expect(word).to_have_css("opacity", "1")
+    word.tap()
+    expect(part(phone, "why")).to_contain_text("Whole picture")
+    expect(part(phone, "viewer")).to_be_hidden()
 
 
 def test_the_parts_of_the_score_add_up(visit: Visits, server: Server) -> None:

@@ -3,19 +3,39 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from datetime import datetime
 from pathlib import Path
 
 import pytest
 from gallery import COUNT, PLAIN, QUARTERED, SIZE, TALL, save
 from made_library import Library
 from made_server import Server
-from page_parts import drop, expect_first, hits, part, picture, query, search, shown
+from page_parts import (
+    drop,
+    expect_first,
+    hits,
+    part,
+    picture,
+    query,
+    search,
+    shown,
+    wait_until,
+)
 from playwright.sync_api import Page, expect
 from visits import Visits
 
 from regard.api.client import Client
 
 Shoot = Callable[[Page, str], None]
+_ROWS_ARE_FULL = """() => {
+  const list = document.querySelector("#grid");
+  const right = list.getBoundingClientRect().right;
+  const rows = new Map();
+  for (const tile of list.querySelectorAll(".tile")) {
+    rows.set(tile.offsetTop, tile.getBoundingClientRect().right);
+  }
+  return rows.size > 3 && [...rows.values()].slice(0, -1).every((end) => Math.abs(end - right) < 2);
+}"""
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -290,15 +310,23 @@ def test_a_picture_lasts_over_a_reload_and_a_link_says_that_it_has_none(
 def test_the_library_goes_on_as_one_scrolls(visit: Visits, server: Server) -> None:
     page = visit(server.url)
     expect(hits(page).nth(59)).to_be_attached()
-    while hits(page).count() < COUNT:
-        before = hits(page).count()
-        hits(page).last.scroll_into_view_if_needed()
-        expect(hits(page).nth(before)).to_be_attached()
+    # How many there are is known before all of them are.
+    expect(part(page, "summary")).to_have_text(f"{COUNT} photos")
+    # Leaps, as of somebody who holds the End key.
+    end = "void scrollTo(0, document.documentElement.scrollHeight)"
+    wait_until(page, lambda: page.evaluate(end) or hits(page).count() == COUNT)
     expect(part(page, "more")).to_be_hidden()
     expect(part(page, "summary")).to_have_text(f"{COUNT} photos")
     names = shown(page)
     assert len(set(names)) == len(names) == COUNT
     assert {f"{name}.png" for name in PLAIN} < set(names)
+
+    # All were taken at once, as far as their files tell.
+    expect(page.locator(".grid-heading")).to_have_text([datetime.now().strftime("%B %Y")])
+    # Whatever the width, of whole pixels or not, each row but the last is full.
+    for width in (800, 997, 1280):
+        page.set_viewport_size({"width": width, "height": 700})
+        wait_until(page, lambda: page.evaluate(_ROWS_ARE_FULL))
 
     # Back from a photograph one is where one was.
     hits(page).last.locator("a").focus()

@@ -1,5 +1,6 @@
 // Lays tiles out, keeps them laid out when the width changes, and moves the focus between them by arrow keys.
 
+import { h } from "./dom.js";
 import { justify } from "./justified.js";
 import { ratioOf, thumbnailFor, tile } from "./tile.js";
 import { makeWhyCard } from "./whycard.js";
@@ -10,6 +11,7 @@ const GAP = 6;
 export function makeGrid(list, actions, isSelected) {
   let tiles = [];
   let shownFor = null;
+  let headingOf = () => null;
   const whyCard = makeWhyCard(list, (element) => tiles.find((each) => each.element === element)?.result);
 
   const targetHeight = () => (innerWidth < 560 ? 124 : innerWidth < 1000 ? 176 : 220);
@@ -18,7 +20,11 @@ export function makeGrid(list, actions, isSelected) {
     // Never rounded up, as clientWidth is: a row that is wider than its place by part of a pixel breaks.
     const width = Math.floor(list.getBoundingClientRect().width);
     if (!width) return;
-    const sizes = justify(tiles.map((each) => each.ratio), width, targetHeight(), GAP);
+    const sizes = [];
+    for (let start = 0, end = 0; start < tiles.length; start = end) {
+      while (tiles[end]?.heading === tiles[start].heading && end < tiles.length) end += 1;
+      sizes.push(...justify(tiles.slice(start, end).map((each) => each.ratio), width, targetHeight(), GAP));
+    }
     tiles.forEach((each, position) => {
       const size = sizes[position];
       each.element.style.width = `${size.width}px`;
@@ -82,9 +88,10 @@ export function makeGrid(list, actions, isSelected) {
   }
 
   return {
-    /** Show these results instead of what is there. */
-    show(results, state) {
+    /** Show these results instead of what is there, each under the heading that `of(result, position)` gives it. */
+    show(results, state, of) {
       shownFor = state;
+      headingOf = of;
       tiles = [];
       whyCard.close();
       list.replaceChildren();
@@ -94,13 +101,17 @@ export function makeGrid(list, actions, isSelected) {
     /** Show further results after those that are there; nothing that is seen moves. */
     append(results) {
       const from = tiles.length;
-      const made = results.map((result) => ({
+      const made = results.map((result, position) => ({
         result,
         ratio: ratioOf(result, shownFor.target),
+        heading: headingOf(result, from + position),
         ...tile(result, shownFor, actions, isSelected(result.asset.id)),
       }));
       tiles = [...tiles, ...made];
-      list.append(...made.map((each) => each.element));
+      list.append(...made.flatMap(({ heading, element }, position) => {
+        const isNew = heading !== null && heading !== tiles[from + position - 1]?.heading;
+        return isNew ? [h("li", { class: "grid-heading" }, h("h2", {}, heading)), element] : [element];
+      }));
       layOut(from);
     },
 
@@ -124,6 +135,9 @@ export function makeGrid(list, actions, isSelected) {
       const position = tiles.findIndex((each) => each.element.contains(document.activeElement));
       for (const each of tiles) if (ids.has(each.result.asset.id)) each.element.remove();
       tiles = tiles.filter((each) => !ids.has(each.result.asset.id));
+      for (const heading of list.querySelectorAll(".grid-heading")) {
+        if (!heading.nextElementSibling?.classList.contains("tile")) heading.remove();
+      }
       layOut();
       if (position >= 0 && !list.contains(document.activeElement)) focusOn(Math.min(position, tiles.length - 1));
     },

@@ -1,9 +1,12 @@
 // Loads what the state asks for, page by page as one scrolls, and says so when there is nothing or something failed.
 // Earlier results are kept, so that back and forward are at once where they were.
 
+import * as api from "./api.js";
 import { announce, button, fill, h, icon } from "./dom.js";
 import { find, PictureMissing } from "./finding.js";
+import { number } from "./format.js";
 import { notification } from "./notice.js";
+import { headingsOf } from "./sections.js";
 import { go, isSearch, resultsKey, state } from "./state.js";
 import { tileCount } from "./tile.js";
 import { isList, marked } from "./written.js";
@@ -63,7 +66,7 @@ export function makeResults({ grid, list, notice, tail, summary, help }) {
       scrollTo(0, now.scroll);
       return;
     }
-    now = { key, state: current, items: [], next: null, parts: [], isLoaded: false, problem: null, isMatched: true };
+    now = { key, state: current, items: [], next: null, total: null, parts: [], isLoaded: false, problem: null, isMatched: true };
     skeletons();
     scrollTo(0, 0);
     await load(now, null);
@@ -79,7 +82,11 @@ export function makeResults({ grid, list, notice, tail, summary, help }) {
       which.next = page.next;
       which.took = page.took ?? which.took;
       which.parts = page.parts;
-      if (isFirst) which.isMatched = page.matched || page.items.length === 0;
+      if (isFirst) {
+        which.isMatched = page.matched || page.items.length === 0;
+        which.headingOf = headingsOf(which.state, which.isMatched ? page.items : []);
+        count(which);
+      }
       which.isLoaded = true;
       which.problem = null;
       if (which !== now) return;
@@ -102,6 +109,15 @@ export function makeResults({ grid, list, notice, tail, summary, help }) {
     }
   }
 
+  // A list tells how many it holds only at its end; of the whole library the service knows.
+  async function count(which) {
+    which.total = null;
+    if (!which.next || isSearch(which.state) || which.state.view !== "library" || Object.keys(which.state.filters).length) return;
+    const { counts } = await api.info().catch(() => ({ counts: { assets: null } }));
+    which.total = counts.assets;
+    if (which === now && which.isLoaded && !which.problem) summary.textContent = summaryOf(which);
+  }
+
   async function loadMore() {
     if (!now?.next || now.isLoading || isHidden(now)) return;
     loading.hidden = false;
@@ -115,7 +131,7 @@ export function makeResults({ grid, list, notice, tail, summary, help }) {
   function display() {
     list.hidden = false;
     list.removeAttribute("aria-busy");
-    grid.show(isHidden(now) || now.problem ? [] : now.items, now.state);
+    grid.show(isHidden(now) || now.problem ? [] : now.items, now.state, now.headingOf);
     fill(notice, said(now));
     fill(caution, !now.problem && now.isLoaded && !now.isMatched && !isHidden(now) && cautionOf(now));
     caution.hidden = caution.childElementCount === 0;
@@ -251,7 +267,9 @@ export function makeResults({ grid, list, notice, tail, summary, help }) {
     remove(ids) {
       kept.clear();
       if (!now) return;
+      const before = now.items.length;
       now.items = now.items.filter((item) => !ids.has(item.asset.id));
+      if (now.total) now.total -= before - now.items.length;
       grid.remove(ids);
       if (!now.items.length && !now.next) display();
       else describe();
@@ -263,6 +281,8 @@ export function makeResults({ grid, list, notice, tail, summary, help }) {
     },
     items: () => (now && !isHidden(now) ? now.items : []),
     hasMore: () => Boolean(now?.next) && !isHidden(now),
+    /** How many there are in all, as far as that is known: "60", "337", "60+". */
+    total: () => (now?.total && now.next ? number(now.total) : `${number(now?.items.length ?? 0)}${now?.next ? "+" : ""}`),
     /** Load a further page, for whoever walks past the end; whether there was one. */
     async advance() {
       if (!now?.next || isHidden(now)) return false;
@@ -284,12 +304,12 @@ function asked({ state: of, parts }) {
 }
 
 function summaryOf(which) {
-  const { state: of, items, next, took, problem, isMatched, parts } = which;
+  const { state: of, items, next, total, took, problem, isMatched, parts } = which;
   if (problem) return "";
   if (isHidden(which)) return "No match";
   if (!items.length) return isSearch(of) ? "No match" : "No photos";
-  const count = tileCount(items.length, isSearch(of) ? of.target : "image");
-  if (!isSearch(of) || isList(parts)) return next ? count.replace(" ", "+ ") : count;
+  const count = tileCount(next && total ? Math.max(total, items.length) : items.length, isSearch(of) ? of.target : "image");
+  if (!isSearch(of) || isList(parts)) return next && !total ? count.replace(" ", "+ ") : count;
   const seconds = took === null || took === undefined ? "" : ` · ${Math.max(1, Math.round(took))} ms`;
   return `${count.replace(" ", isMatched ? " closest " : " nearest ")}${seconds}`;
 }

@@ -95,7 +95,7 @@ export function tile(result, state, actions, isSelected) {
     frame,
     h("span", { class: "broken" }, icon("photo"), h("span", {}, nameOf(asset))),
     badge(asset),
-    !why && caption && h("span", { class: "tile-caption", "aria-hidden": "true" }, caption),
+    !why && h("span", { class: "tile-caption", "aria-hidden": "true" }, h("span", { class: "tile-name", dir: "auto" }, nameOf(asset)), caption && h("span", {}, caption)),
   );
   const element = h(
     "li",
@@ -107,7 +107,7 @@ export function tile(result, state, actions, isSelected) {
     why && h("span", { id: whyId, hidden: true }, why),
     why && h("button", {
       type: "button", class: "tile-why", tabindex: "-1", "aria-label": `Why ${nameOf(asset)} was found`, data: { testid: "tile-why" },
-    }, known ? `${known.word} · ${known.percent}%` : "Why?"),
+    }, known ? [h("span", { class: "tile-word" }, `${known.word} · `), `${known.percent}%`] : "Why?"),
     h(
       "button",
       {

@@ -3,7 +3,7 @@
 import * as api from "./api.js";
 import { announce, fill, h, iconButton, isTyping } from "./dom.js";
 import { showDetails } from "./details.js";
-import { nameOf } from "./format.js";
+import { nameOf, number } from "./format.js";
 import { makeStage } from "./stage.js";
 import { go, goAfresh, state } from "./state.js";
 import { toastProblem } from "./toast.js";
@@ -115,7 +115,7 @@ export function makeViewer({ results, actions }) {
     nextResult = index >= 0 ? results.items()[index] : result ?? null;
     const total = results.items().length;
     const hasMore = results.hasMore();
-    count.textContent = index >= 0 ? `${index + 1} of ${total}${hasMore ? "+" : ""}` : "";
+    count.textContent = index >= 0 ? `${number(index + 1)} of ${results.total()}` : "";
     previous.disabled = index <= 0;
     next.disabled = index < 0 || (index === total - 1 && !hasMore);
     if (nextResult) {
