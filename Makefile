@@ -45,9 +45,9 @@ imports: $(VENV)/.installed-test $(VENV)/.linked
 pytest: $(VENV)/.installed-test $(VENV)/.linked
 	$(BIN)/python -m pytest -m "not campaign" --numprocesses $(WORKERS) --dist loadfile
 
-# The slow tests: crash and damage campaigns at full length.
+# The slow tests: crash and damage campaigns at full length, and other examples each time.
 campaign: $(VENV)/.installed-test $(VENV)/.linked
-	$(BIN)/python -m pytest -m campaign --timeout 1800
+	$(BIN)/python -m pytest -m campaign --timeout 1800 --hypothesis-profile explore
 
 benchmark: $(VENV)/.installed-run $(VENV)/.linked
 	$(BIN)/python benchmarks/indexing_rate.py $(PHOTOS)

@@ -8,6 +8,7 @@ from collections.abc import Generator
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 # A shell starts background jobs with Ctrl-C ignored, and processes inherit that: those that the tests
 # interrupt would not notice. With a handler here they begin as from a terminal.
@@ -17,6 +18,17 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
 # No test downloads anything: said before the hub's library is imported, which reads it then. Processes that
 # are to fetch from the hub of `made_hub.py` are told otherwise, and where it is.
 os.environ["HF_HUB_OFFLINE"] = "1"
+
+# The same examples each time, and no limit to what one takes: a test that passes does so tomorrow, and on a
+# loaded machine. `--hypothesis-profile explore` looks at others, as `make campaign` does.
+_steady = settings(
+    deadline=None,
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
+    print_blob=True,
+)
+settings.register_profile("explore", _steady)
+settings.register_profile("same", _steady, derandomize=True, database=None)
+settings.load_profile("same")
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 

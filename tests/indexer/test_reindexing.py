@@ -6,9 +6,11 @@ import os
 import signal
 import subprocess
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from made_gate import Gate
 from made_library import Library, Outcome, command, write_photo
 
 PHOTOS = 16
@@ -16,7 +18,7 @@ PHOTOS = 16
 
 @pytest.fixture(autouse=True)
 def profiles(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A user's profiles: `turned` has other numbers for the same colours, and is slow as batches go."""
+    """A user's profiles: `turned` has other numbers for the same colours, and batches of one."""
     folder = tmp_path_factory.mktemp("profiles")
     monkeypatch.setenv("REGARD_PROFILES", str(folder))
     write_turned(folder, 5)
@@ -39,18 +41,23 @@ def library(tmp_path: Path) -> Library:
     return made
 
 
-def test_kills_in_the_middle_lose_nothing_and_leave_the_old_models_live(library: Library) -> None:
+@pytest.fixture
+def gate(tmp_path: Path) -> Iterator[Gate]:
+    made = Gate(tmp_path / "gate")
+    yield made
+    made.open()
+
+
+def test_kills_in_the_middle_lose_nothing_and_leave_the_old_models_live(
+    library: Library, gate: Gate
+) -> None:
     before = library.search("red", "--limit", "50")
     for part in (3, PHOTOS // 2):
-        process = subprocess.Popen(
-            command("reindex", "--profile", "turned", "--home", library.home),
-            stdout=subprocess.DEVNULL,
-        )
-        while analysed(library, "turned") < part:
-            assert process.poll() is None
-            time.sleep(0.005)
+        gate.let(part)
+        process = started(library, gate)
+        until_analysed(library, part, process)
         process.send_signal(signal.SIGKILL)
-        process.wait()
+        process.communicate()
         assert part <= analysed(library, "turned") < PHOTOS
         assert library.search("red", "--limit", "50") == before
         library.verify()
@@ -130,22 +137,18 @@ def test_a_home_without_photographs_has_no_models_to_change(tmp_path: Path) -> N
         empty.run(name).expect_sentence(3, "nothing is indexed")
 
 
-def test_indexing_and_reindexing_go_on_side_by_side(library: Library, tmp_path: Path) -> None:
+def test_indexing_and_reindexing_go_on_side_by_side(library: Library, gate: Gate) -> None:
     for number in range(PHOTOS, PHOTOS + 12):
         library.photo(f"{number:02}.png", number)
-    (tmp_path / "sitecustomize.py").write_text(_SLOW)
-    building = subprocess.Popen(
-        command("reindex", "--profile", "turned", "--home", library.home, "--json"),
-        stdout=subprocess.PIPE,
-        env={**os.environ, "PYTHONPATH": f"{tmp_path}:{os.environ.get('PYTHONPATH', '')}"},
-    )
-    while analysed(library, "turned") < 2:
-        time.sleep(0.005)
+    gate.let(2)
+    building = started(library, gate, "--json")
+    until_analysed(library, 2, building)
     # The live models get the new ones now, and two builders shut each other out.
     library.index()
     library.run("reindex", "--profile", "turned").expect_sentence(3, "is reindexing")
     assert building.poll() is None
     assert analysed(library, "fake") == PHOTOS + 12
+    gate.open()
     out, _ = building.communicate(timeout=60)
     report = Outcome(building.returncode, out, "").document
     assert building.returncode == 0
@@ -155,15 +158,14 @@ def test_indexing_and_reindexing_go_on_side_by_side(library: Library, tmp_path: 
     library.verify()
 
 
-def test_interrupted_it_stops_in_order_and_carries_on(library: Library) -> None:
-    process = subprocess.Popen(
-        command("reindex", "--profile", "turned", "--home", library.home),
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
-    )
-    while analysed(library, "turned") < 2:
-        time.sleep(0.005)
+def test_interrupted_it_stops_in_order_and_carries_on(library: Library, gate: Gate) -> None:
+    gate.let(2)
+    process = started(library, gate)
+    until_analysed(library, 2, process)
     process.send_signal(signal.SIGINT)
+    assert process.stderr is not None
+    assert b"Ctrl-C again" in process.stderr.readline()
+    gate.open()
     _, err = process.communicate(timeout=60)
     assert process.returncode == 130
     assert b"run the same command to carry on" in err
@@ -192,13 +194,21 @@ def test_going_back_catches_up_or_says_what_is_missing(library: Library) -> None
     assert len(library.shown()) == PHOTOS + 2
 
 
-# A model that takes its time.
-_SLOW = """
-import time
-from regard.models import fake
-segment = fake.FakeSegmenter.segment
-fake.FakeSegmenter.segment = lambda self, images: time.sleep(0.15) or segment(self, images)
-"""
+def started(library: Library, gate: Gate, *more: str) -> subprocess.Popen[bytes]:
+    """A process that reindexes, as far as the gate lets it."""
+    return subprocess.Popen(
+        command("reindex", "--profile", "turned", "--home", library.home, *more),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        env={**os.environ, **gate.environ},
+    )
+
+
+def until_analysed(library: Library, count: int, process: subprocess.Popen[bytes]) -> None:
+    """Until a process has stored so many analyses by the new models."""
+    while analysed(library, "turned") < count:
+        assert process.poll() is None
+        time.sleep(0.005)
 
 
 def reindexed(library: Library, profile: str | None = None) -> dict[str, object]:

@@ -1,0 +1,68 @@
+"""A gate before the fake models of other processes, for what is to happen in the midst of their work.
+
+No more batches pass than a test has let through, in all processes together, however quick they are and
+however long the test itself is held up. Nor need anything sleep: what waits goes on as soon as it may.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+# Runs at the start of each process that has the gate's environment. What nobody lets through for minutes
+# goes on: its test is long over, and it should be.
+_AT_START = """
+import time
+from pathlib import Path
+from regard.models.fake import FakeSegmenter
+
+FOLDER = Path({folder!r})
+segment = FakeSegmenter.segment
+
+def hold(self, images):
+    allowed, passed, until = FOLDER / "allowed", FOLDER / "passed", time.monotonic() + 120
+    while passed.stat().st_size >= int(allowed.read_text()) and time.monotonic() < until:
+        time.sleep(0.005)
+    with passed.open("ab") as file:
+        file.write(b".")
+    time.sleep(float((FOLDER / "pause").read_text()))
+    return segment(self, images)
+
+FakeSegmenter.segment = hold
+"""
+_EVERYTHING = 10**9
+
+
+class Gate:
+    """Stands open until it is told otherwise; `environ` is for the processes that it is to hold.
+
+    Models that run in several threads may pass by as many batches more.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        self._folder = folder
+        (folder / "passed").touch()
+        self.open()
+        (folder / "sitecustomize.py").write_text(_AT_START.format(folder=str(folder)))
+        earlier = os.environ.get("PYTHONPATH")
+        self.environ = {"PYTHONPATH": f"{folder}:{earlier}" if earlier else str(folder)}
+
+    @property
+    def passed(self) -> int:
+        """How many batches were let through."""
+        return (self._folder / "passed").stat().st_size
+
+    def let(self, batches: int) -> None:
+        """Let so many more through, and then no more."""
+        self._write("allowed", self.passed + batches)
+
+    def open(self, pause: float = 0.0) -> None:
+        """Let everything through, each batch after a pause in seconds."""
+        self._write("pause", pause)
+        self._write("allowed", _EVERYTHING)
+
+    def _write(self, name: str, value: float) -> None:
+        aside = self._folder / f"{name}.aside"
+        aside.write_text(str(value))
+        aside.replace(self._folder / name)
