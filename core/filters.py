@@ -94,10 +94,10 @@ class AssetFilter:
     `collections`: names, any of them; () is none at all. `taken_from` and `taken_to` are naive local
     times, inclusive; with either, assets without a date do not pass. `cameras`: model, or make and
     model, any; upper and lower case of A to Z are one. Sizes in pixels. `tags`: all; `without_tags`:
-    none. `custom`: (field, value) pairs. `path_prefixes`: absolute paths as bytes at or below which the
-    file lies, any of them; `path_parts`: all. `has`: all of these facts are known. `also`: filters that
-    all pass too; `without`: filters none of which passes. Raises UsageError for values that no asset
-    could have.
+    none. `custom`: (field, value) pairs. `external_ids`: what another system calls it, any of them.
+    `path_prefixes`: absolute paths as bytes at or below which the file lies, any of them;
+    `path_parts`: all. `has`: all of these facts are known. `also`: filters that all pass too;
+    `without`: filters none of which passes. Raises UsageError for values that no asset could have.
     """
 
     collections: tuple[str, ...] | None = None
@@ -114,6 +114,7 @@ class AssetFilter:
     tags: tuple[str, ...] = ()
     without_tags: tuple[str, ...] = ()
     custom: tuple[tuple[str, CustomValue], ...] = ()
+    external_ids: tuple[str, ...] = ()
     path_prefixes: tuple[bytes, ...] = ()
     path_parts: tuple[PathPart, ...] = ()
     has: tuple[Fact, ...] = ()
@@ -143,6 +144,7 @@ class AssetFilter:
             ("tag", self.tags),
             ("not_tag", self.without_tags),
             ("custom", [name for name, _ in self.custom]),
+            ("external_id", self.external_ids),
         )
         for name, values in texts:
             if not all(_is_text(value) and "\0" not in value for value in values):

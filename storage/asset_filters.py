@@ -116,6 +116,8 @@ def _labels(chosen: AssetFilter) -> Iterator[ColumnElement[bool]]:
         yield ~_has_tag(tag)
     for name, value in chosen.custom:
         yield _has_field(name, value)
+    if chosen.external_ids:
+        yield _asset.external_id.in_(chosen.external_ids)
 
 
 def _paths(chosen: AssetFilter) -> Iterator[ColumnElement[bool]]:

@@ -35,6 +35,7 @@ class Filters:
     orientation: Literal["landscape", "portrait", "square"] | None = None
     tag: Sequence[str] = ()
     not_tag: Sequence[str] = ()
+    external_id: Sequence[str] = ()
     custom: Mapping[str, CustomValue] = field(default_factory=dict)
     path_prefix: str | None = None
 
@@ -68,6 +69,7 @@ class Filters:
             "camera": self.camera,
             "tag": self.tag,
             "not_tag": self.not_tag,
+            "external_id": self.external_id,
         }
         return [(name, values) for name, values in many.items() if values]
 

@@ -58,6 +58,7 @@ class FilterModel(BaseModel):
     orientation: Orientation | None = None
     tag: list[_Name] = Field(default=[], description="All of them.")
     not_tag: list[_Name] = Field(default=[], description="None of them.")
+    external_id: list[_Name] = Field(default=[], description="Any of them.")
     path_prefix: str | None = Field(
         default=None,
         min_length=1,
@@ -174,6 +175,7 @@ def asset_filter(
         tags=tuple(filters.tag),
         without_tags=tuple(filters.not_tag),
         custom=tuple(sorted(filters.custom.items())),
+        external_ids=tuple(sorted(set(filters.external_id))),
         path_prefixes=_prefixes(filters.path_prefix, caller, roots),
     )
 

@@ -100,6 +100,7 @@ PARTS = [
     PathPart(b"a", below=()),
 ]
 COLLECTIONS = ["one", "two", "empty"]
+EXTERNAL_IDS = ["x", "X", "é", "a b", "7", "50%", "_"]
 
 
 @dataclass(frozen=True)
@@ -124,6 +125,7 @@ class Made:
     description: str | None = None
     # The name of an upload.
     upload: str | None = None
+    external_id: str | None = None
 
 
 def lower(text: str) -> str:
@@ -227,6 +229,8 @@ def holds(asset: Made, chosen: AssetFilter) -> bool:
     for name, value in chosen.custom:
         if name not in asset.custom or not same_value(asset.custom[name], value):
             return False
+    if chosen.external_ids and asset.external_id not in chosen.external_ids:
+        return False
     stems = [prefix.rstrip(b"/") for prefix in chosen.path_prefixes]
     return not stems or any(
         asset.path == stem or asset.path.startswith(stem + b"/") for stem in stems
@@ -305,6 +309,7 @@ _FLAT = st.builds(
     tags=some(TAGS),
     without_tags=some(TAGS),
     custom=some([(name, value) for name in ("k", "K'") for value in VALUES]),
+    external_ids=some([*EXTERNAL_IDS, "nobody's"]),
     path_prefixes=some(PREFIXES),
     path_parts=some(PARTS),
     has=some(list(Fact)),
@@ -355,6 +360,7 @@ def made_assets(rng: random.Random) -> list[Made]:
                 lens=rng.choice([None, "50 mm"]),
                 description=rng.choice([None, "", "what it shows"]),
                 upload=rng.choice([None, None, None, "1.jpg", "p"]),
+                external_id=EXTERNAL_IDS[number] if number < len(EXTERNAL_IDS) else None,
             )
         )
     return assets

@@ -148,6 +148,7 @@ def _insert(connection: Connection, made: Made) -> int:
             description=made.description,
             managed=made.upload is not None or None,
             file_name=made.upload,
+            external_id=made.external_id,
             deleted_at=DAY if made.trashed else None,
         )
         .returning(schema.asset.c.id)
@@ -197,6 +198,7 @@ def test_every_condition_divides_the_assets(filled: Filled) -> None:
         AssetFilter(without_tags=("50%",)),
         AssetFilter(custom=(("k", True),)),
         AssetFilter(custom=(("k", 1.0),)),
+        AssetFilter(external_ids=("x", "é", "7", "50%")),
         AssetFilter(path_prefixes=(b"/p/a",)),
         *(AssetFilter(has=(fact,)) for fact in Fact),
         *(AssetFilter(path_parts=(part,)) for part in DIVIDING_PARTS),
@@ -334,6 +336,7 @@ def test_filters_are_equal_when_they_mean_the_same() -> None:
         {"tags": ("a\0",)},
         {"without_tags": ("\ud800",)},
         {"cameras": ("\udfff",)},
+        {"external_ids": ("a\0",)},
         {"collections": ("\0",)},
         {"custom": (("\0", 1),)},
         {"custom": (("k", "\ud800"),)},

@@ -59,6 +59,7 @@ FILTERS: dict[str, tuple[Filters, str]] = {
     "custom text": (Filters(custom={"n": "1"}), "b"),
     "custom truth": (Filters(custom={"n": True}), "c"),
     "custom fraction": (Filters(custom={"n": 1.5, "m": "x y"}), "d"),
+    "external_id": (Filters(external_id=["dam 1", "dam é"]), "de"),
     "several": (Filters(tag=["sea"], camera=["x100"], taken_to="2024-05-01"), "a"),
     "none": (Filters(tag=["sea"], not_tag=["sea"]), ""),
 }  # fmt: skip
@@ -84,8 +85,14 @@ def varied(served: Served) -> tuple[Shelf, dict[str, str]]:
             ),
             {"custom": {"n": True}},
         ),
-        "d": (jpeg(taken=DAY + 3 * day, size=(40, 20)), {"custom": {"n": 1.5, "m": "x y"}}),
-        "e": (png(size=(20, 20)), {}),
+        "d": (
+            jpeg(taken=DAY + 3 * day, size=(40, 20)),
+            {
+                "custom": {"n": 1.5, "m": "x y"},
+                "external_id": "dam 1",
+            },
+        ),
+        "e": (png(size=(20, 20)), {"external_id": "dam é"}),
     }
     ids = {}
     for name, (picture, said) in made.items():
