@@ -17,7 +17,8 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 
 from regard.core.errors import LeaseHeld, PipelineConflict, RegardError, UsageError
@@ -179,6 +180,7 @@ def _work(
     stop: threading.Event,
     wake: threading.Event,
 ) -> None:
+    from regard.api.duplicates import keep_signing
     from regard.api.reindexing import HomeJobs
     from regard.api.wiring import Library, open_home_catalog, open_or_make_library
     from regard.core.jobs import Job
@@ -227,11 +229,24 @@ def _work(
         runner = JobRunner(queue, work_with_live)
         while not stop.is_set():
             try:
-                with queue.worker_role():
+                with queue.worker_role(), _beside(partial(keep_signing, catalog)):
                     runner.run_until(stop, wake)
             except LeaseHeld:
                 # Another worker has the role; it may end at any moment.
                 stop.wait(_ROLE_RETRY_SECONDS)
+
+
+@contextlib.contextmanager
+def _beside(upkeep: Callable[[threading.Event], None]) -> Iterator[None]:
+    """Do something in a thread of its own for the block."""
+    ended = threading.Event()
+    thread = threading.Thread(target=upkeep, args=(ended,), name="upkeep")
+    thread.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        thread.join()
 
 
 def _roots(given: Sequence[str]) -> dict[str, bytes]:

@@ -94,10 +94,10 @@ class SignatureStore(Protocol):
     """Signatures, as whoever makes them up for older contents sees them."""
 
     def unsigned(self, after: int, limit: int) -> list[Unsigned]:
-        """The next contents by id that have a live asset and no signature."""
+        """The next contents by id that are analysed, have a live asset and no signature."""
 
-    def save_signatures(self, signatures: Mapping[int, Signature]) -> None:
-        """Keep signatures by content; one whose content has gone is dropped."""
+    def save_signatures(self, signatures: Mapping[int, Signature | None]) -> None:
+        """Keep signatures by content, None that it was tried in vain; what has gone is dropped."""
 
 
 class DuplicateCatalog(Protocol):

@@ -1,7 +1,8 @@
 """Signatures for contents that were indexed before there were any: their files are read once more.
 
 A content at a time, committed a few at once, so that whoever is interrupted goes on from there. A file
-that has gone, or is another one by now, is passed over: its content stays without signature.
+that has gone, or is another one by now, is passed over: its content stays without signature, and it is
+noted that this was tried.
 """
 
 from __future__ import annotations
@@ -56,7 +57,7 @@ def sign_contents(
         if not unsigned:
             report.finished = True
             break
-        made: dict[int, Signature] = {}
+        made: dict[int, Signature | None] = {}
         try:
             for content in unsigned:
                 if should_stop():
@@ -64,14 +65,15 @@ def sign_contents(
                 outcome = _signature_of(content, open_file, limits)
                 if isinstance(outcome, Failure):
                     report.unusable.append(outcome)
+                    made[content.content] = None
                 else:
                     made[content.content] = outcome
+                    report.signed += 1
                 report.through = content.content
                 if progress is not None:
                     progress.advance()
         finally:
             store.save_signatures(made)
-            report.signed += len(made)
     return report
 
 

@@ -26,7 +26,7 @@ from regard.core.assets import AssetRecord
 from regard.core.catalog import FileStamp
 from regard.core.duplicates import CopyPair, Exposure, Unsigned
 from regard.core.errors import UsageError
-from regard.core.filters import AssetFilter
+from regard.core.filters import EVERYTHING, AssetFilter
 from regard.core.records import Channel, Float32Array
 from regard.core.signatures import SIGNATURE_VERSION, Signature, signature_shape
 from regard.storage import schema
@@ -61,11 +61,11 @@ class SqlDuplicates:
         self._pipeline = pipeline
 
     def unsigned(self, after: int, limit: int) -> list[Unsigned]:
-        """The next contents by id that have a live asset and no signature."""
+        """The next contents by id that are analysed, have a live asset and no signature."""
         with self._database.reading() as connection:
             rows = connection.execute(
                 select(_content.id, _content.sha256)
-                .where(_content.id > after, _is_live(), ~_is_signed())
+                .where(_content.id > after, *_lacks_signature())
                 .order_by(_content.id)
                 .limit(limit)
             ).all()
@@ -79,27 +79,34 @@ class SqlDuplicates:
                 files.setdefault(row.content_id, []).append(stamp)
         return [Unsigned(row.id, row.sha256, tuple(files[row.id])) for row in rows]
 
-    def count_unsigned(self, after: int = 0) -> int:
-        """How many contents `unsigned` would give."""
+    def count_unsigned(self, chosen: AssetFilter = EVERYTHING) -> int:
+        """How many contents `unsigned` would give, of those with an asset that passes the filter."""
+        has_chosen = exists().where(_asset.content_id == _content.id, passes(chosen))
+        statement = select(func.count()).select_from(schema.content)
+        statement = statement.where(*_lacks_signature(), has_chosen)
         with self._database.reading() as connection:
-            statement = select(func.count()).select_from(schema.content)
-            return int(
-                connection.execute(
-                    statement.where(_content.id > after, _is_live(), ~_is_signed())
-                ).scalar_one()
-            )
+            return int(connection.execute(statement).scalar_one())
 
-    def has_unsigned(self, after: int = 0) -> bool:
-        """Whether `unsigned` would give any."""
-        statement = select(exists().where(_content.id > after, _is_live(), ~_is_signed()))
+    def has_untried(self) -> bool:
+        """Whether there are any of them that nobody has tried to sign."""
+        statement = select(select(_content.id).where(*_lacks_signature(), ~_has_row()).exists())
         with self._database.reading() as connection:
             return bool(connection.execute(statement).scalar_one())
 
-    def save_signatures(self, signatures: Mapping[int, Signature]) -> None:
-        """Keep signatures by content; one whose content has gone is dropped."""
+    def save_signatures(self, signatures: Mapping[int, Signature | None]) -> None:
+        """Keep signatures by content, None that it was tried in vain; what has gone is dropped."""
         with self._database.writing() as connection:
             for content in _hold(connection, signatures):
-                write_signature(connection, content, signatures[content])
+                signature = signatures[content]
+                if signature is None:
+                    mark = {"version": SIGNATURE_VERSION, "grey": b""}
+                    statement = _insert(connection, schema.signature)
+                    connection.execute(
+                        statement.on_conflict_do_update(index_elements=["content_id"], set_=mark),
+                        {"content_id": content, **mark},
+                    )
+                else:
+                    write_signature(connection, content, signature)
 
     def signatures(self, contents: Collection[int]) -> dict[int, Signature]:
         """Signatures by content; those without one are absent."""
@@ -285,8 +292,23 @@ def _is_live() -> ColumnElement[bool]:
 
 def _is_signed() -> ColumnElement[bool]:
     return exists().where(
+        _signature.content_id == _content.id,
+        _signature.version == SIGNATURE_VERSION,
+        # One without a pixel says that no file could be used.
+        func.length(_signature.grey) > 0,
+    )
+
+
+def _has_row() -> ColumnElement[bool]:
+    return exists().where(
         _signature.content_id == _content.id, _signature.version == SIGNATURE_VERSION
     )
+
+
+def _lacks_signature() -> tuple[ColumnElement[bool], ...]:
+    """Of a content that should have one: one that waits for its analysis gets it with that."""
+    is_analysed = exists().where(schema.analysis.c.content_id == _content.id)
+    return is_analysed, _is_live(), ~_is_signed()
 
 
 def _hold(connection: Connection, contents: Collection[int]) -> list[int]:

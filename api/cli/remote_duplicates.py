@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Sequence
 from typing import Any
+
+import click
 
 from regard.api.cli.duplicates import Listed
 from regard.api.cli.options import ChosenServer
@@ -14,6 +17,7 @@ from regard.api.http.schemas import DuplicateGroupDocument
 from regard.core.duplicates import DuplicateKind
 
 _PAGE = 100
+_AGAIN_SECONDS = 0.2
 
 
 def list_on_server(
@@ -27,9 +31,10 @@ def list_on_server(
     within = [] if collection is None else [collection]
     groups: list[DuplicateGroupDocument] = []
     with open_client(server) as client:
-        while not client.duplicates.list(names, collection=within, limit=1).complete:
+        while client.duplicates.list(names, collection=within, limit=1).waiting:
             if should_stop():
                 return None
+            time.sleep(_AGAIN_SECONDS)
         cursor = None
         while True:
             page = client.duplicates.list(names, collection=within, limit=_PAGE, cursor=cursor)
@@ -39,6 +44,12 @@ def list_on_server(
                 return None
             if cursor is None:
                 break
+    if page.left_out:
+        click.echo(
+            f"regard: {page.left_out} photographs can't be compared: the server finds no file that still "
+            "has their bytes",
+            err=True,
+        )
     return Listed(
         [_documented(client, group) for group in groups],
         [_paths_of(client, group) for group in groups],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator, Sequence
 from typing import Literal
 
@@ -9,6 +10,9 @@ from regard.api.client.connection import Connection, pages, pairs
 from regard.api.http.schemas import DuplicateGroupDocument, DuplicateList
 
 DuplicateKindName = Literal["exact", "edited", "burst", "object"]
+
+# What asking sooner gains, waiting for the server's own upkeep, is nothing.
+_AGAIN_SECONDS = 0.2
 
 
 class Duplicates:
@@ -25,7 +29,7 @@ class Duplicates:
         limit: int | None = None,
         cursor: str | None = None,
     ) -> DuplicateList:
-        """One page of groups; while `complete` is false, asking again compares more."""
+        """One page of groups; while `waiting`, asking again compares more."""
         query = pairs(kind=list(kind), collection=list(collection), limit=limit, cursor=cursor)
         return self._connection.get(DuplicateList, "/v1/duplicates", query)
 
@@ -36,9 +40,9 @@ class Duplicates:
         collection: Sequence[str] = (),
         page: int | None = None,
     ) -> Iterator[DuplicateGroupDocument]:
-        """All groups, `page` at a time, once all photographs that are analysed were compared."""
-        while not self.list(kind, collection=collection, limit=1).complete:
-            pass
+        """All groups, `page` at a time, once all photographs were compared whose files can be read."""
+        while self.list(kind, collection=collection, limit=1).waiting:
+            time.sleep(_AGAIN_SECONDS)
         return pages(
             lambda cursor: self.list(kind, collection=collection, limit=page, cursor=cursor),
             lambda found: found.groups,

@@ -8,12 +8,11 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from regard.api.duplicates import LibraryDuplicates
 from regard.api.wiring import Library
-from regard.core.decoding import DecodeLimits
 from regard.core.duplicates import DuplicateGroup, DuplicateKind, Place
 from regard.core.filters import AssetFilter
 from regard.storage.change_log import Moment
@@ -25,26 +24,29 @@ _COMPARING_SECONDS = 1.0
 class DuplicatePage:
     """Some groups; `next` is the kind and place of the last where there are more.
 
-    `complete` says that all photographs that are analysed were compared.
+    `waiting` says that asking again gets further. `left_out` counts those of the photographs, that pass the
+    filter, which have no signature: once nothing waits, since no file with their bytes could be read.
     """
 
     groups: Sequence[DuplicateGroup]
     next: tuple[DuplicateKind, Place] | None
-    complete: bool
+    waiting: bool
+    left_out: int
+
+    @property
+    def complete(self) -> bool:
+        """Whether all photographs that are analysed were compared."""
+        return not self.waiting and not self.left_out
 
 
 class DuplicateLists:
     """Lists the duplicates of a service's library; all methods may be called from several threads."""
 
-    def __init__(self, limits: DecodeLimits, folders: Callable[[], Sequence[bytes]]) -> None:
-        """`folders` are those that files may be read from."""
-        self._limits = limits
-        self._folders = folders
+    def __init__(self) -> None:
+        """Nothing is looked at yet."""
         self._comparing = threading.Lock()
-        # New contents come with signatures: older ones are gone through once.
-        self._signed_through = 0
         # Looking whether something waits goes through the whole catalog: only when it has changed.
-        self._complete_at: tuple[int, Moment] | None = None
+        self._all_compared: tuple[int, Moment] | None = None
         self._objects_found: (
             tuple[tuple[int, AssetFilter, Moment, bool], list[DuplicateGroup]] | None
         ) = None
@@ -59,7 +61,8 @@ class DuplicateLists:
     ) -> DuplicatePage:
         """The next groups, after one of a kind among `kinds`; raises UsageError where that has gone."""
         parts = LibraryDuplicates(library)
-        complete = self._compare(parts, library.pipeline.id)
+        waiting, unsigned = self._compare(parts, library.pipeline.id)
+        left_out = parts.store.count_unsigned(chosen) if unsigned else 0
         groups: list[DuplicateGroup] = []
         if after is not None:
             # Those before it were shown.
@@ -67,16 +70,16 @@ class DuplicateLists:
         for kind in kinds:
             place = after[1] if after is not None and kind is after[0] else None
             found = (
-                self._objects(parts, library.pipeline.id, chosen, place, complete=complete)
+                self._objects(parts, library.pipeline.id, chosen, place, waiting=waiting)
                 if kind is DuplicateKind.OBJECT
                 else parts.finder.groups(kind, chosen, place)
             )
             for group in found:
                 if len(groups) == limit:
                     last = groups[-1]
-                    return DuplicatePage(groups, (last.kind, last.place), complete)
+                    return DuplicatePage(groups, (last.kind, last.place), waiting, left_out)
                 groups.append(group)
-        return DuplicatePage(groups, None, complete)
+        return DuplicatePage(groups, None, waiting, left_out)
 
     def _objects(
         self,
@@ -85,46 +88,36 @@ class DuplicateLists:
         chosen: AssetFilter,
         after: Place | None,
         *,
-        complete: bool,
+        waiting: bool,
     ) -> Iterator[DuplicateGroup]:
         """Groups of objects after a place; all are found at once, and kept for the pages that follow."""
         # What is a copy is found meanwhile, which changes no moment.
-        asked = pipeline, chosen, parts.store.moment(), complete
+        asked = pipeline, chosen, parts.store.moment(), waiting
         kept = self._objects_found
         if kept is None or kept[0] != asked:
             kept = asked, list(parts.finder.groups(DuplicateKind.OBJECT, chosen))
             self._objects_found = kept
         return (group for group in kept[1] if after is None or group.place > after)
 
-    def _compare(self, parts: LibraryDuplicates, pipeline: int) -> bool:
-        """Compare a share of what waits, unless another request does; whether nothing waits."""
-        now = parts.store.moment()
-        if self._complete_at == (pipeline, now):
-            return True
+    def _compare(self, parts: LibraryDuplicates, pipeline: int) -> tuple[bool, bool]:
+        """Compare a share of what waits, unless another request does.
+
+        Whether something still waits, and whether anything is without signature.
+        """
+        now = pipeline, parts.store.moment()
+        if self._all_compared == now:
+            return False, False
         if not self._comparing.acquire(blocking=False):
-            return False
+            return True, True
         try:
-            self._go_on(parts)
-            if parts.store.has_unsigned(self._signed_through) or parts.finder.waiting():
-                return False
-            # As of a moment before: what came since changes it.
-            self._complete_at = pipeline, now
-            return True
+            deadline = time.monotonic() + _COMPARING_SECONDS
+            parts.finder.compare(should_stop=lambda: time.monotonic() >= deadline)
+            unsigned = parts.store.count_unsigned() > 0
+            # The worker signs those of older homes, as far as their files are there.
+            waiting = parts.finder.waiting() > 0 or (unsigned and parts.store.has_untried())
+            if not waiting and not unsigned:
+                # As of a moment before: what came since changes it.
+                self._all_compared = now
+            return waiting, unsigned
         finally:
             self._comparing.release()
-
-    def _go_on(self, parts: LibraryDuplicates) -> None:
-        deadline = time.monotonic() + _COMPARING_SECONDS
-
-        def is_over() -> bool:
-            return time.monotonic() >= deadline
-
-        report = parts.sign(
-            after=self._signed_through,
-            within=self._folders(),
-            limits=self._limits,
-            should_stop=is_over,
-        )
-        self._signed_through = report.through
-        if not is_over():
-            parts.finder.compare(should_stop=is_over)

@@ -119,13 +119,15 @@ class DuplicateGroupDocument(Document):
 
 
 class DuplicateList(Document):
-    """A page of groups; `complete` is whether nothing waits to be compared.
+    """A page of groups; `complete` is whether all photographs that are analysed were compared.
 
-    Photographs of older homes whose files can't be read are left out; see docs/http.md.
+    While `waiting`, asking again gets further. Photographs whose files can't be read are left out.
     """
 
     groups: list[DuplicateGroupDocument]
     complete: bool
+    waiting: bool
+    left_out: int = Field(description="How many photographs can't be told from their copies.")
     next: str | None
 
 

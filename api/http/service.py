@@ -111,7 +111,7 @@ class Service:
         self.rendering_threads = CapacityLimiter(4)
         # Comparing pictures takes a core, and searches must not wait behind many who do.
         self.comparing_threads = CapacityLimiter(2)
-        self.duplicates = DuplicateLists(self.limits, lambda: self.folders)
+        self.duplicates = DuplicateLists()
         self.metrics = Metrics(self.jobs, lambda: self.library)
         self._serving = self._serve(library)
 

@@ -12,8 +12,10 @@ import piexif
 import pytest
 from made_library import Library, regard
 from made_pictures import cropped, encoded, scene, with_thing, write
+from made_server import Server
 from PIL import Image, ImageEnhance
 
+from regard.api.client import Client
 from regard.api.duplicates import LibraryDuplicates
 from regard.api.wiring import open_library
 from regard.core.settings import Settings
@@ -174,7 +176,34 @@ def test_an_older_home_is_looked_at_when_it_is_asked(library: Library) -> None:
     assert all(unusable.values())
     assert outcome.err.count("can't be compared") == 2
     assert groups(library, code=1) == [("edited", ["a.jpg", "b.jpg"])]
-    assert len(library.sql("SELECT content_id FROM signature")) == 2
+    signed = "SELECT content_id FROM signature WHERE length(grey) > 0"
+    assert len(library.sql(signed)) == 2
+
+
+def test_a_server_signs_what_it_knows_by_itself_wherever_that_lies(
+    library: Library, tmp_path: Path
+) -> None:
+    whole = scene(1)
+    files = [library.photos / f"{number}.jpg" for number in range(5)]
+    for number, file in enumerate(files):
+        write(file, whole if number < 2 else scene(200 + number), quality=60 + number)
+    library.index()
+    without_signatures(library)
+    files[2].unlink()
+    # What lies there now is not what was indexed, wherever it leads.
+    write(tmp_path / "secret.jpg", whole)
+    files[3].unlink()
+    files[3].symlink_to(tmp_path / "secret.jpg")
+    with Server(library.home, profile=None) as server, Client(server.url) as client:
+        (group,) = client.duplicates.iterate()
+        assert {member.asset.file_name for member in group.members} == {"0.jpg", "1.jpg"}
+        page = client.duplicates.list()
+        assert (page.waiting, page.left_out, page.complete) == (False, 2, False)
+        told = regard("--server", server.url, "duplicates", "--json")
+        assert len(told.document["groups"]) == 1
+        assert "2 photographs can't be compared" in told.err
+    signed = library.sql("SELECT count(*) FROM signature WHERE length(grey) > 0")
+    assert signed == [(3,)]
 
 
 def test_whoever_is_interrupted_goes_on(library: Library) -> None:

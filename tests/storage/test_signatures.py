@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 import numpy as np
 import pytest
 from catalog_samples import IMAGE, Home, analysis, header, stamp
-from sqlalchemy import update
+from sqlalchemy import delete, update
 
 from regard.core.duplicates import CopyPair
 from regard.core.errors import UsageError
@@ -93,11 +93,30 @@ def test_contents_of_older_homes_get_theirs_later(home: Home, store: SqlDuplicat
     assert [item.content for item in store.unsigned(first.content, 1)] == [rest[0].content]
     # One that has gone meanwhile is dropped.
     store.save_signatures({first.content: signature(1), 999: signature(2)})
-    assert store.has_unsigned()
-    assert not store.has_unsigned(rest[-1].content)
-    store.save_signatures({item.content: signature(3) for item in rest})
-    assert not store.has_unsigned()
-    assert store.count_uncompared(IMAGE) == 3
+    assert store.has_untried()
+    # Of one no file could be used: it is tried again by whoever begins anew, and waits for nothing.
+    store.save_signatures({rest[0].content: None, rest[1].content: signature(3), 999: None})
+    assert not store.has_untried()
+    assert store.unsigned(0, 10) == [rest[0]]
+    assert store.count_unsigned() == 1
+    assert store.count_unsigned(AssetFilter(collections=("default",))) == 1
+    assert store.count_unsigned(AssetFilter(tags=("none has it",))) == 0
+    assert store.count_uncompared(IMAGE) == 2
+    assert store.signatures([rest[0].content]) == {}
+    store.save_signatures({rest[0].content: signature(4)})
+    assert store.count_unsigned() == 0
+    # And one that had been good of another version is not, from then on.
+    store.save_signatures({rest[0].content: None})
+    assert store.count_unsigned() == 1
+
+
+def test_what_waits_for_its_analysis_needs_no_signature_yet(
+    home: Home, store: SqlDuplicates
+) -> None:
+    save(home, "/a.jpg", "a", signed=False)
+    home.execute(delete(schema.analysis))
+    assert store.unsigned(0, 10) == []
+    assert not store.has_untried()
 
 
 def test_a_signature_of_another_version_or_size_counts_as_none(

@@ -50,7 +50,7 @@ async def list_duplicates(
 ) -> Response:
     """Groups of photographs of which one would do, and which that is. Nothing is deleted.
 
-    Each call compares for about a second what was not compared yet; `complete` says whether none is left.
+    Each call compares for about a second what was not compared yet; while `waiting`, ask again.
     """
     wanted = [known for known in _KINDS if known in (kind or _DEFAULT_KINDS)]
     after = None if cursor is None else _read_place(cursor, wanted)
@@ -72,6 +72,8 @@ def _answer(
     document = {
         "groups": [_group(group, make) for group in page.groups],
         "complete": page.complete,
+        "waiting": page.waiting,
+        "left_out": page.left_out,
         "next": None if page.next is None else _write_place(*page.next),
     }
     return Response(to_json(document), media_type="application/json")
