@@ -11,7 +11,7 @@ import pytest
 from gallery import save
 from made_library import Library
 from made_server import Server
-from page_parts import expect_first, hits, part, picture, search
+from page_parts import expect_first, hits, part, picture, search, wait_until
 from playwright.sync_api import Page, Route, expect
 from visits import Visits
 
@@ -151,6 +151,47 @@ def test_a_further_page_that_fails_leaves_what_is_there(visit: Visits, server: S
     page.unroute_all()
     part(page, "more").click()
     expect(hits(page).nth(60)).to_be_attached()
+
+
+def test_a_list_that_one_left_while_it_loaded_goes_on(visit: Visits, server: Server) -> None:
+    page = visit(server.url)
+    held: list[Route] = []
+
+    def hold(route: Route) -> None:
+        held.append(route)
+
+    page.route("**/v1/assets?*cursor=*", hold)
+    hits(page).nth(59).scroll_into_view_if_needed()
+    wait_until(page, lambda: bool(held))
+    search(page, "green")
+    expect_first(page, "green.png")
+    page.unroute_all(behavior="ignoreErrors")
+    page.go_back()
+    expect(part(page, "q")).to_have_value("")
+    expect(hits(page).nth(60)).to_be_attached()
+
+
+def test_a_picture_that_is_gone_says_why(visit: Visits, server: Server, shoot: Shoot) -> None:
+    page = visit(server.url, expected=["status of 409"])
+    expect(hits(page).first).to_be_visible()
+    answer = {
+        "type": "/v1/problems/original-missing",
+        "title": "Original missing",
+        "status": 409,
+        "detail": "the original is not where it was",
+        "remedy": "index it again",
+    }
+    page.route("**/thumbnail?*", lambda route: route.fulfill(status=409, json=answer))
+    page.route("**/crop?*", lambda route: route.fulfill(status=409, json=answer))
+    search(page, "green")
+    tile = hits(page).first
+    expect(tile).to_contain_text("green.png")
+    expect(tile).to_contain_text("The original is not where it was. Index it again.")
+    tile.get_by_test_id("hit-link").press("Enter")
+    expect(page.locator(".stage-failure")).to_contain_text("Index it again.")
+    expect(page.locator(".region-go .unseen")).to_have_count(4)
+    expect(page.locator(".region-go img")).to_have_count(0)
+    shoot(page, "pictures-gone")
 
 
 def test_a_server_that_stopped_is_said_to_be_gone(visit: Visits, tmp_path: Path) -> None:

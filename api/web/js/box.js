@@ -7,6 +7,8 @@ import { go, state } from "./state.js";
 
 const SMALLEST = 8;
 const WAIT_MS = 450;
+// On a narrow screen the results come before the numbers.
+const NARROW = 700;
 
 /** Shows the picture of the state in `place`, while there is one. */
 export function makeBox(place) {
@@ -36,7 +38,8 @@ export function makeBox(place) {
   const hint = h("p", { id: "box-hint", class: "hint" });
   fill(place, stage, h(
     "div", { class: "query-side" }, name, hint,
-    h("fieldset", { class: "box-fields" }, h("legend", {}, "Part of the picture, in pixels"), fields.map((field) => field.label)),
+    h("details", { class: "box-numbers", open: innerWidth > NARROW }, h("summary", {}, "Part of the picture, in pixels"),
+      h("div", { class: "box-fields", role: "group", "aria-label": "Part of the picture, in pixels" }, fields.map((field) => field.label))),
     h("div", { class: "query-actions" }, whole, button("Remove", () => go({ picture: "" }), { class: "is-small", "aria-label": "Remove the picture", "data-testid": "picture-remove" })),
   ));
 

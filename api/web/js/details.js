@@ -1,7 +1,7 @@
 // What is known of a photograph, beside it: name, captions, tags, facts, regions, and what can be done with it.
 
 import * as api from "./api.js";
-import { button, fill, h, icon, iconButton } from "./dom.js";
+import { button, fill, h, icon, iconButton, thumb } from "./dom.js";
 import { facet } from "./finding.js";
 import { bytes, exposure, moment, nameOf, number, place } from "./format.js";
 import { canWrite } from "./session.js";
@@ -43,7 +43,7 @@ const section = (heading, ...content) => h("section", { class: "detail" }, h("h3
 
 function title(asset, canEdit, actions) {
   const place_ = h("div", { class: "detail-title" });
-  const show = () => fill(place_, h("h2", { id: "viewer-title", data: { testid: "viewer-title" } }, nameOf(asset)),
+  const show = () => fill(place_, h("h2", { id: "viewer-title", dir: "auto", data: { testid: "viewer-title" } }, nameOf(asset)),
     canEdit && iconButton("edit", "Edit the title", edit, { "data-testid": "title-edit" }));
   function edit() {
     const field = h("input", { type: "text", value: asset.title ?? "", maxlength: "500", "aria-label": "Title", placeholder: asset.file_name ?? "", data: { testid: "title-input" } });
@@ -82,7 +82,7 @@ function title(asset, canEdit, actions) {
 function captions(asset) {
   const whole = asset.captions.filter((caption) => !caption.region);
   if (!whole.length) return null;
-  return h("div", { class: "captions", data: { testid: "captions" } }, whole.map(({ text, model }) => h("p", { title: `Written by ${model}` }, text)));
+  return h("div", { class: "captions", data: { testid: "captions" } }, whole.map(({ text, model }) => h("p", { dir: "auto", title: `Written by ${model}` }, text)));
 }
 
 function trouble(asset) {
@@ -127,7 +127,7 @@ function regions(asset, actions) {
         type: "button", class: "region-go", "aria-label": `More like ${name}`, title: "More like this part", data: { testid: "region-similar" },
         on: { click: () => actions.similar(region.id, "region") },
       },
-      h("img", { src: region.urls.crop, alt: "", loading: "lazy", on: { error: (event) => event.currentTarget.removeAttribute("src") } }),
+      thumb(region.urls.crop),
       h("span", { class: "region-words" }, h("span", {}, name), h("span", { class: "region-size" }, `${share}% of the photo`)),
       icon("similar")),
     );

@@ -49,6 +49,13 @@ export function icon(name) {
   return drawing;
 }
 
+/** A small picture, in place of which a drawing stands when it does not come. */
+export function thumb(address, attributes = {}) {
+  const failed = () => image.replaceWith(h("span", { class: "unseen" }, icon("photo")));
+  const image = h("img", { src: address, alt: "", loading: "lazy", on: { error: failed }, ...attributes });
+  return image;
+}
+
 /** A button that shows only a drawing; its label is its tooltip too. A `class` comes beside its own. */
 export function iconButton(name, label, click, { class: more = "", ...attributes } = {}) {
   return h(

@@ -2,7 +2,7 @@
 // trash is chosen here, photograph by photograph or for all groups at once, and only after a question.
 
 import * as api from "./api.js";
-import { announce, button, fill, h, icon, iconButton } from "./dom.js";
+import { announce, button, fill, h, icon, iconButton, thumb } from "./dom.js";
 import { bytes, nameOf, number, plural } from "./format.js";
 import { notification } from "./notice.js";
 import { canWrite } from "./session.js";
@@ -11,6 +11,8 @@ import { toast, toastProblem } from "./toast.js";
 
 const PAGE = 50;
 const AT_ONCE = 1000;
+// Of a larger group so many are shown first.
+const SHOWN = 12;
 const AGAIN_MS = 300;
 const NAMES = { exact: "The same file", edited: "Edited copies", burst: "A burst", object: "The same thing" };
 const ABOUT = {
@@ -28,6 +30,8 @@ export function makeDuplicates(place, summary, actions) {
   let next = null;
   let controller = null;
   const chosen = new Set();
+  const whole = new Set();
+  const nameOfGroup = (group) => `${group.kind} ${group.keeper ?? group.members[0].asset.id}`;
 
   const kind = h(
     "select", { class: "sort", "aria-label": "Kind of duplicates", data: { testid: "duplicates-kind" }, on: { change: () => go({ kind: kind.value }) } },
@@ -66,7 +70,7 @@ export function makeDuplicates(place, summary, actions) {
     try {
       let page = await api.duplicates([...pairs, ["cursor", cursor]], signal);
       // New photographs are compared bit by bit, each time that one asks; groups stay as they are when that is done.
-      while (cursor === null && !page.complete) {
+      while (cursor === null && page.waiting) {
         waiting(`Comparing photos: ${plural(page.groups.length, "group")}${page.next ? " and more" : ""} so far.`);
         await new Promise((resolve) => setTimeout(resolve, AGAIN_MS));
         page = await api.duplicates(pairs, signal);
@@ -74,7 +78,7 @@ export function makeDuplicates(place, summary, actions) {
       if (signal.aborted) return;
       groups = cursor === null ? page.groups : [...groups, ...page.groups];
       next = page.next;
-      fill(notice, groups.length === 0 && notification("check", "No duplicates here", ABOUT[state().kind]));
+      fill(notice, groups.length === 0 && notification("check", "No duplicates here", state().kind ? "" : "All photos were compared, and each is there once."));
       draw();
       if (hadFocus) list.children[before]?.querySelector(".member-link").focus();
       announce(summary.textContent);
@@ -107,12 +111,18 @@ export function makeDuplicates(place, summary, actions) {
 
   function drawn(group) {
     const words = `${NAMES[group.kind]}, ${plural(group.members.length, "photo")}`;
+    const members = [...group.members].sort((one, other) => (other.asset.id === group.keeper) - (one.asset.id === group.keeper));
+    const shown = members.length <= SHOWN + 1 || whole.has(nameOfGroup(group)) ? members : members.slice(0, SHOWN);
     return h(
       "li", { class: "group", data: { testid: "group", kind: group.kind } },
       h("div", { class: "group-head" }, h("h2", {}, words),
         canWrite() && isCopies(group) && button("Select the others", () => { select(group); show(); }, { class: "is-small", "data-testid": "group-others" })),
       h("p", { class: "hint" }, `${isCopies(group) ? "Suggested to keep" : "Why"}: ${group.reasons.join("; ")}.`),
-      h("ul", { class: "members" }, [...group.members].sort((one, other) => (other.asset.id === group.keeper) - (one.asset.id === group.keeper)).map((member) => memberOf(group, member))),
+      h("ul", { class: "members" }, shown.map((member) => memberOf(group, member))),
+      shown.length < members.length && button(`Show all ${plural(members.length, "photo")}`, () => {
+        whole.add(nameOfGroup(group));
+        draw();
+      }, { class: "is-small", "data-testid": "group-all" }),
     );
   }
 
@@ -129,9 +139,9 @@ export function makeDuplicates(place, summary, actions) {
             actions.open(asset.id);
           },
         },
-      }, h("img", { src: picture, alt: "", loading: "lazy", on: { error: (event) => event.currentTarget.removeAttribute("src") } }),
+      }, thumb(picture),
       isKept && h("span", { class: "badge is-kept" }, icon("check"), "Keep")),
-      h("span", { class: "member-name" }, nameOf(asset)),
+      h("span", { class: "member-name", dir: "auto", title: nameOf(asset) }, nameOf(asset)),
       h("span", { class: "member-facts" }, `${number(asset.width)} × ${number(asset.height)} · ${bytes(asset.size)}`),
       canWrite() && isCopies(group) && h("label", { class: "member-choice" }, h("input", {
         type: "checkbox", "aria-label": `Move ${nameOf(asset)} to the trash`, value: asset.id, data: { testid: "member-choice" }, on: {

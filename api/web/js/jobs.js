@@ -8,6 +8,8 @@ import { canWrite } from "./session.js";
 import { toastProblem } from "./toast.js";
 
 const LOOK_MS = 20_000;
+// Each takes one of the few connections that a browser has to one server; of the others the next look tells.
+const STREAMS = 2;
 const KINDS = { import: "Indexing a folder", upload: "Indexing uploads", reindex: "Looking again", pipeline: "Changing the models", prune: "Deleting former models" };
 const STATES = { queued: "Waiting", running: "Running", done: "Done", failed: "Failed", cancelled: "Cancelled" };
 const isActive = (job) => job.state === "queued" || job.state === "running";
@@ -37,7 +39,7 @@ export function makeJobs(place, onProgress) {
   }
 
   function follow(id) {
-    if (streams.has(id)) return;
+    if (streams.has(id) || streams.size >= STREAMS) return;
     const stream = api.jobEvents(id);
     streams.set(id, stream);
     const end = () => {
@@ -49,6 +51,7 @@ export function makeJobs(place, onProgress) {
       // Before the job is taken: it would be followed anew otherwise.
       if (!isActive(job)) end();
       take(job);
+      for (const each of jobs.values()) if (isActive(each)) follow(each.id);
     });
     stream.addEventListener("error", () => {
       // The browser tries again by itself unless the server refused it; then the next look tells.

@@ -76,6 +76,7 @@ const results = makeResults({
     canWrite, choosePicture,
     withoutPicture: () => go({ picture: "" }),
     clearFilters: () => go({ filters: {} }),
+    showExamples: () => menu.showExamples(),
     clearQuery: () => goAfresh({ filters: state().filters }),
     upload: () => upload.open(),
     understood: (parts) => filters.showParts(parts),

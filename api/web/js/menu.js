@@ -50,15 +50,24 @@ export function makeMenu(place) {
       toastProblem(problem);
     }
   }
-  return { showShortcuts };
+  return { showShortcuts, showExamples };
 }
 
+const examples = () => h("dl", { class: "shortcuts" }, EXAMPLES.map(([query, words]) => [h("dt", {}, h("code", {}, query)), h("dd", {}, words)]));
+
 function showShortcuts() {
-  const dialog = h("dialog", { class: "sheet", "aria-labelledby": "shortcuts-title", data: { testid: "shortcuts" } },
-    h("div", { class: "sheet-head" }, h("h2", { id: "shortcuts-title" }, "Keyboard shortcuts"), iconButton("close", "Close", () => dialog.close())),
+  showSheet("Keyboard shortcuts",
     h("dl", { class: "shortcuts" }, SHORTCUTS.map(([key, words]) => [h("dt", {}, h("kbd", {}, key)), h("dd", {}, words)])),
-    h("h3", {}, "In the search box"),
-    h("dl", { class: "shortcuts" }, EXAMPLES.map(([query, words]) => [h("dt", {}, h("code", {}, query)), h("dd", {}, words)])));
+    h("h3", {}, "In the search box"), examples());
+}
+
+function showExamples() {
+  showSheet("What the search box understands", examples());
+}
+
+function showSheet(title, ...content) {
+  const dialog = h("dialog", { class: "sheet", "aria-labelledby": "shortcuts-title", data: { testid: "shortcuts" } },
+    h("div", { class: "sheet-head" }, h("h2", { id: "shortcuts-title" }, title), iconButton("close", "Close", () => dialog.close())), content);
   dialog.addEventListener("close", () => dialog.remove());
   document.body.append(dialog);
   dialog.showModal();

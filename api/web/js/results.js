@@ -16,7 +16,7 @@ const AHEAD = 900;
 
 /**
  * The results in `grid`, with notices in `notice` and the end of the list in `tail`. `help` are what the notices
- * offer: {clearFilters, clearQuery, choosePicture, upload, canWrite}, and who is told of the query: {understood(parts),
+ * offer: {clearFilters, clearQuery, choosePicture, showExamples, upload, canWrite}, and who is told of the query: {understood(parts),
  * wrong(problem)}.
  */
 export function makeResults({ grid, list, notice, tail, summary, help }) {
@@ -40,7 +40,8 @@ export function makeResults({ grid, list, notice, tail, summary, help }) {
   }
 
   function keep() {
-    if (now?.isLoaded) kept.set(now.key, { ...now, scroll: scrollY });
+    // What was under way when one left does not go on.
+    if (now?.isLoaded) kept.set(now.key, { ...now, isLoading: false, scroll: scrollY });
     while (kept.size > KEPT) kept.delete(kept.keys().next().value);
   }
 
@@ -73,10 +74,12 @@ export function makeResults({ grid, list, notice, tail, summary, help }) {
   }
 
   async function load(which, cursor) {
-    controller = new AbortController();
+    controller?.abort();
+    const mine = new AbortController();
+    controller = mine;
     which.isLoading = true;
     try {
-      const page = await find(which.state, cursor, controller.signal);
+      const page = await find(which.state, cursor, mine.signal);
       const isFirst = cursor === null;
       which.items = isFirst ? page.items : [...which.items, ...page.items];
       which.next = page.next;
@@ -101,8 +104,9 @@ export function makeResults({ grid, list, notice, tail, summary, help }) {
       if (cursor === null) display();
       else showTail();
     } finally {
-      which.isLoading = false;
-      if (which === now) {
+      // Else another load took over.
+      if (mine === controller) {
+        which.isLoading = false;
         showTail();
         requestAnimationFrame(moreIfNear);
       }
@@ -182,7 +186,7 @@ export function makeResults({ grid, list, notice, tail, summary, help }) {
         button("Search without it", help.withoutPicture));
     }
     if (which.problem?.kind === "malformed-query") {
-      return notification("alert", which.problem.message, which.problem.remedy || "", marked(which.state.q, which.problem));
+      return notification("alert", which.problem.message, which.problem.remedy || "", marked(which.state.q, which.problem), examples());
     }
     if (which.problem) {
       return notification("alert", which.problem.message || "Something went wrong", which.problem.remedy || "",
@@ -196,7 +200,7 @@ export function makeResults({ grid, list, notice, tail, summary, help }) {
           go({ nearest: true });
           grid.focusFirst();
         }, { class: "is-primary", "data-testid": "show-nearest" }),
-        hasFilters && Object.keys(which.state.filters).length > 0 && button("Remove all filters", help.clearFilters));
+        hasFilters && Object.keys(which.state.filters).length > 0 && button("Remove all filters", help.clearFilters), examples());
     }
     if (which.items.length) return null;
     if (which.parts.some((part) => part.field)) {
@@ -219,6 +223,8 @@ export function makeResults({ grid, list, notice, tail, summary, help }) {
       help.canWrite() && h("code", { class: "command" }, "regard index FOLDER"),
       help.canWrite() && button("Upload photos", help.upload, { class: "is-primary", drawing: "upload" }));
   }
+
+  const examples = () => button("What one can write", help.showExamples, { "data-testid": "examples" });
 
   const cautionOf = (which) => [
     icon("alert"), h("p", {}, `Nothing here matches ${asked(which)}. These come nearest.`),

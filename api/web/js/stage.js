@@ -19,6 +19,13 @@ export function makeStage({ onPoint, onChoose }) {
   const element = h("div", { class: "stage" }, frame, failure);
   let size = [4, 3];
   let marks = new Map();
+  let pointed = null;
+
+  function pointAt(id) {
+    if (id === pointed) return;
+    pointed = id;
+    onPoint(id);
+  }
 
   function fit() {
     const [wide, high] = size;
@@ -51,13 +58,14 @@ export function makeStage({ onPoint, onChoose }) {
       fit();
       fail(asset.state === "failed");
       frame.classList.remove("is-sharp");
-      image.alt = asset.caption || nameOf(asset);
+      image.alt = asset.caption ? `${nameOf(asset)}: ${asset.caption}` : nameOf(asset);
       for (const each of [preview, image]) each.removeAttribute("src");
       if (asset.state !== "failed") {
         preview.src = asset.urls.thumbnail;
         image.src = asset.urls.thumbnail_1024;
       }
       marks = new Map();
+      pointed = null;
       fill(outlines);
       veil.hidden = true;
     },
@@ -82,7 +90,11 @@ export function makeStage({ onPoint, onChoose }) {
           {
             class: "stage-region", data: { testid: "region-outline", region: region.id }, title: regionName(region, position),
             style: { left: `${(x / wide) * 100}%`, top: `${(y / high) * 100}%`, width: `${(w / wide) * 100}%`, height: `${(h_ / high) * 100}%` },
-            on: { pointerenter: () => onPoint(region.id), pointerleave: () => onPoint(null), click: () => onChoose(region.id) },
+            // Not on entering: a photograph that opens under a pointer at rest is not pointed at.
+            on: {
+              pointermove: ({ pointerType }) => pointerType === "mouse" && pointAt(region.id),
+              pointerleave: () => pointAt(null), click: () => onChoose(region.id),
+            },
           },
         );
         return [region.id, { mark, region }];

@@ -1,6 +1,7 @@
 // One picture of the grid: a link to the photograph, the part that matched outlined, and on hover or focus how likely
 // it is right; whycard.js tells why.
 
+import { whyNoPicture } from "./api.js";
 import { h, icon, iconButton } from "./dom.js";
 import { nameOf, plural } from "./format.js";
 import { href } from "./state.js";
@@ -71,9 +72,15 @@ export function tile(result, state, actions, isSelected) {
     style: placed([0, 0, asset.width || wide, asset.height || high], shown),
     on: {
       load: () => element.classList.add("is-loaded"),
-      error: () => element.classList.add("is-broken"),
+      error: fail,
     },
   });
+  const failure = h("span", { class: "broken-why" });
+  async function fail() {
+    element.classList.add("is-broken");
+    const problem = await whyNoPicture(image.src);
+    if (problem) failure.textContent = [problem.message, problem.remedy].filter(Boolean).join(" ");
+  }
   const frame = h(
     "span", { class: "frame", style: { width: percent(Math.min(1, wide / high / NARROWEST)) } },
     image, region && h("span", { class: `outline ${isGood(result) ? "is-strong" : ""}`.trim(), style: placed(region.bbox, shown) }),
@@ -93,7 +100,7 @@ export function tile(result, state, actions, isSelected) {
       },
     },
     frame,
-    h("span", { class: "broken" }, icon("photo"), h("span", {}, nameOf(asset))),
+    h("span", { class: "broken" }, icon("photo"), h("span", { dir: "auto" }, nameOf(asset)), failure),
     badge(asset),
     !why && h("span", { class: "tile-caption", "aria-hidden": "true" }, h("span", { class: "tile-name", dir: "auto" }, nameOf(asset)), caption && h("span", {}, caption)),
   );

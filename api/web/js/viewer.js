@@ -8,6 +8,9 @@ import { makeStage } from "./stage.js";
 import { go, goAfresh, state } from "./state.js";
 import { toastProblem } from "./toast.js";
 
+// In pixels; less is a tap of an unsteady hand.
+const WIPE = 50;
+
 /**
  * The viewer. `results` are walked by the arrow keys; `actions`: {changed(asset), remove(asset), restore(asset),
  * part(asset), focusOn(id)}.
@@ -102,6 +105,17 @@ export function makeViewer({ results, actions }) {
   stage.element.addEventListener("wheel", (event) => {
     if (dialog.scrollHeight <= dialog.clientHeight) event.preventDefault();
   }, { passive: false });
+  // A finger that wipes over the picture turns to the next one, or back.
+  let touch = null;
+  stage.element.addEventListener("touchstart", ({ touches }) => {
+    touch = touches.length === 1 ? { x: touches[0].clientX, y: touches[0].clientY } : null;
+  }, { passive: true });
+  stage.element.addEventListener("touchend", ({ changedTouches: [end] }) => {
+    if (!touch) return;
+    const [dx, dy] = [end.clientX - touch.x, end.clientY - touch.y];
+    if (Math.abs(dx) > WIPE && Math.abs(dx) > 2 * Math.abs(dy)) walk(dx < 0 ? 1 : -1);
+    touch = null;
+  }, { passive: true });
   // A tap beside the picture closes, as people expect of a picture that lies over a page.
   stage.element.addEventListener("click", (event) => event.target === stage.element && close());
 
@@ -118,6 +132,9 @@ export function makeViewer({ results, actions }) {
     count.textContent = index >= 0 ? `${number(index + 1)} of ${results.total()}` : "";
     previous.disabled = index <= 0;
     next.disabled = index < 0 || (index === total - 1 && !hasMore);
+    // A button that can't be pressed any more loses the focus, and with it all keys would be lost.
+    const stops = [next, previous, dialog.querySelector('[data-testid="viewer-close"]')];
+    if (stops.includes(document.activeElement) && document.activeElement.disabled) stops.find((stop) => !stop.disabled).focus();
     if (nextResult) {
       stage.show(nextResult.asset);
       fill(side, h("div", { class: "detail-title" }, h("h2", {}, nameOf(nextResult.asset))), h("p", { class: "hint" }, "Loading the details…"));
