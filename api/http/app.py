@@ -19,6 +19,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from regard.api.http.access import session_router
 from regard.api.http.dependencies import only_known_parameters
+from regard.api.http.examples import document_examples
 from regard.api.http.guards import guarded
 from regard.api.http.problems import install
 from regard.api.http.reference import reference_router
@@ -106,7 +107,7 @@ def _build_routes(app: FastAPI) -> None:
 
 
 def _document(app: FastAPI, model: type[BaseModel]) -> None:
-    """Put a model into the OpenAPI document that a handler reads by itself."""
+    """Put a model into the OpenAPI document that a handler reads by itself, and examples of answers."""
     generate = app.openapi
 
     def openapi() -> dict[str, Any]:
@@ -116,6 +117,7 @@ def _document(app: FastAPI, model: type[BaseModel]) -> None:
             schema = model.model_json_schema(ref_template="#/components/schemas/{model}")
             schemas.update(schema.pop("$defs", {}))
             schemas[model.__name__] = schema
+            document_examples(document)
         return document
 
     # FastAPI's own way to extend it.

@@ -16,6 +16,9 @@ import pytest
 from made_library import Library
 from made_server import Server
 
+from regard.api.http import schemas
+from regard.api.http.examples import EXAMPLES
+
 _CHECKS = (
     "not_a_server_error",
     "status_code_conformance",
@@ -76,3 +79,18 @@ def test_operations_have_words_and_examples(server: Server) -> None:
             names = re.findall(r"#/components/schemas/(\w+)", str(body))
             models = [document["components"]["schemas"][name] for name in names]
             assert body is None or "example" in f"{body} {models}", (method, path)
+            for status, answer in operation["responses"].items():
+                for kind, content in answer.get("content", {}).items():
+                    if status.startswith("2") and kind == "application/json":
+                        schema = content["schema"]
+                        name = schema.get("$ref", "").rpartition("/")[2]
+                        shown = document["components"]["schemas"].get(name, schema)
+                        assert shown["examples"], (method, path, status)
+
+
+@pytest.mark.parametrize("name", EXAMPLES)
+def test_examples_are_what_their_models_say(name: str) -> None:
+    model = getattr(schemas, name)
+    document = model.model_validate(EXAMPLES[name]).model_dump(mode="json", exclude_unset=True)
+    assert document == EXAMPLES[name]
+    assert set(model.model_fields) <= set(document), "an example shows all there is"

@@ -44,8 +44,20 @@ _YEAR = 365 * 24 * 3600
 _CHUNK = 1 << 18
 _RANGE = re.compile(r"bytes=(\d*)-(\d*)")
 _WEBP: Responses = {200: {"content": {"image/webp": {}}, "description": "the picture"}}
+_RUN_LENGTHS: dict[str, Any] = {
+    "type": "object",
+    "required": ["size", "counts"],
+    "properties": {
+        "size": {"type": "array", "items": {"type": "integer"}, "description": "height, width"},
+        "counts": {"type": "string", "description": "COCO's compressed run lengths"},
+    },
+    "examples": [{"size": [4, 6], "counts": "5220007"}],
+}
 _PNG_OR_RLE: Responses = {
-    200: {"content": {"image/png": {}, "application/json": {}}, "description": "the mask"}
+    200: {
+        "content": {"image/png": {}, "application/json": {"schema": _RUN_LENGTHS}},
+        "description": "the mask",
+    }
 }
 _FILE: Responses = {
     200: {"content": {"*/*": {}}, "description": "the file"},
