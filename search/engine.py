@@ -253,17 +253,14 @@ class SearchEngine:
 
     def _owners(self, found: Sequence[Int64Array]) -> list[Owners]:
         """The owners of several arrays of embeddings, asked for at once."""
-        owners = self._catalog.owners(np.concatenate([ids.ravel() for ids in found]))
-        ends = np.cumsum([ids.size for ids in found])[:-1]
-        return [
-            Owners(contents.reshape(ids.shape), regions.reshape(ids.shape))
-            for ids, contents, regions in zip(
-                found,
-                np.split(owners.contents, ends),
-                np.split(owners.regions, ends),
-                strict=True,
-            )
-        ]
+        every = self._catalog.owners(np.concatenate([ids.ravel() for ids in found]))
+        owners = []
+        end = 0
+        for ids in found:
+            start, end = end, end + ids.size
+            contents, regions = every.contents[start:end], every.regions[start:end]
+            owners.append(Owners(contents.reshape(ids.shape), regions.reshape(ids.shape)))
+        return owners
 
     def _hydrate(
         self,
@@ -274,7 +271,9 @@ class SearchEngine:
         judge: Judge | None,
     ) -> tuple[list[Hit], int]:
         """The hits of the page, and how many there are up to its end."""
-        kept = np.flatnonzero(~np.isin(order.items, list(excluded.items)))
+        kept = np.arange(len(order.items))
+        if excluded.items:
+            kept = np.flatnonzero(~np.isin(order.items, list(excluded.items)))
         hits: list[Hit] = []
         wanted = scope.offset + scope.limit
         count = start = 0

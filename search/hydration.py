@@ -42,11 +42,15 @@ class Portion:
         ranked_at: list[Int64Array] = []
         self.contents = items if target is Target.IMAGE else np.zeros_like(items)
         self.regions = items if target is Target.REGION else np.zeros_like(items)
+        lasts: list[Float64Array] = []
+        last_level = int(levels.max(initial=0))
         for ranking in rankings:
-            places = _places(ranking, items, levels, target)
+            ends = [ranking.end(target, level) for level in range(last_level + 1)]
+            places = _places(ranking, items, levels, ends)
             self._places.append(places.tolist())
             ranked_at.append(places)
-            self._points.append(_points(ranking, places, levels, target).tolist())
+            self._points.append(_points(ranking, places, levels, ends).tolist())
+            lasts.append(_lasts(ranking, levels, ends))
             there = places >= 0
             if target is Target.REGION:
                 of_item = np.where(there, ranking.contents[places], 0) if there.any() else 0
@@ -57,7 +61,6 @@ class Portion:
         self._evidence: Sequence[Mapping[str, float]] = ()
         self.relevances: Sequence[float | None] = [None] * len(items)
         if judge is not None:
-            lasts = [_lasts(ranking, levels, target) for ranking in rankings]
             self._evidence, self.relevances = judge.of_hits(
                 ranked_at, lasts, order.scores[chosen], chosen + 1
             )
@@ -105,31 +108,30 @@ class Portion:
         )
 
 
-def _places(ranking: Ranking, items: Int64Array, levels: Int64Array, target: Target) -> Int64Array:
-    """Where a channel ranked each item, from 0; -1 where it did not up to the item's level."""
+def _places(
+    ranking: Ranking, items: Int64Array, levels: Int64Array, ends: Sequence[int]
+) -> Int64Array:
+    """Where a channel ranked each item, from 0; -1 where it did not up to the end of the item's level."""
     places = ranking.find(items)
-    if ranking.keywords is None and len(items):
-        ends = np.asarray([ranking.end(target, level) for level in range(levels.max() + 1)])
-        places = np.where(places < ends[levels], places, -1)
+    if ranking.keywords is None:
+        places = np.where(places < np.asarray(ends)[levels], places, -1)
     return places
 
 
 def _points(
-    ranking: Ranking, places: Int64Array, levels: Int64Array, target: Target
+    ranking: Ranking, places: Int64Array, levels: Int64Array, ends: Sequence[int]
 ) -> Float64Array:
     """What a channel gave the items that it ranked at these places, at their levels; 0 elsewhere."""
     points = np.zeros(len(places))
-    for level in np.unique(levels):
+    for level, end in enumerate(ends):
         chosen = (levels == level) & (places >= 0)
-        points[chosen] = ranking.points(ranking.end(target, int(level)))[places[chosen]]
+        points[chosen] = ranking.points(end)[places[chosen]]
     return points
 
 
-def _lasts(ranking: Ranking, levels: Int64Array, target: Target) -> Float64Array:
+def _lasts(ranking: Ranking, levels: Int64Array, ends: Sequence[int]) -> Float64Array:
     """The last score that a channel has up to each of the levels; 0 where it has none."""
-    lasts = np.zeros(len(levels))
-    if ranking.keywords is None:
-        for level in np.unique(levels):
-            end = ranking.end(target, int(level))
-            lasts[levels == level] = ranking.scores[end - 1] if end else 0.0
-    return lasts
+    if ranking.keywords is not None:
+        return np.zeros(len(levels))
+    lasts = [float(ranking.scores[end - 1]) if end else 0.0 for end in ends]
+    return np.asarray(lasts)[levels]

@@ -111,8 +111,9 @@ def rank_words(
     fields = found.fields[kept]
     ids, rows = np.unique(items[kept], return_inverse=True)
     # How often each word is found is counted in contents, whatever the target.
-    pairs = np.unique(np.stack([found.places, found.contents], axis=1), axis=0)
-    frequencies = np.bincount(pairs[:, 0], minlength=len(asked))[: len(asked)]
+    base = int(found.contents.max(initial=0)) + 1
+    pairs = np.unique(found.places * base + found.contents)
+    frequencies = np.bincount(pairs // base, minlength=len(asked))[: len(asked)]
     for place, texts in found.more.items():
         frequencies[place] = min(max(frequencies[place], texts), found.total)
     rarity = _inverse_frequencies(frequencies, found.total)

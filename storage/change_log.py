@@ -8,8 +8,9 @@ that row stays locked until the commit; whoever reads the counter has all positi
 from __future__ import annotations
 
 import datetime
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from sqlalchemy import Connection, and_, delete, func, insert, literal, select, update
@@ -17,6 +18,7 @@ from sqlalchemy import Connection, and_, delete, func, insert, literal, select, 
 from regard.core.errors import HomeError
 from regard.core.records import Float32Array, Int64Array
 from regard.storage import schema
+from regard.storage.database import Database
 from regard.storage.vector_bytes import from_bytes
 
 _POSITION = "change"
@@ -24,7 +26,7 @@ _ASSETS = "assets"
 # How many entries are gone with the pipelines that they were of.
 _PRUNED = "pruned"
 COUNTERS = (_POSITION, _ASSETS, _PRUNED)
-# As text, which every search reads twice: the expression language takes longer than the database.
+# As text, since every search reads it twice: the expression language takes longer than the database.
 _ALL_COUNTERS = "SELECT name, value FROM counter"
 
 
@@ -159,7 +161,16 @@ class Moment:
 
 def moment(connection: Connection) -> Moment:
     """What `last_position` and `assets_version` say, in one statement."""
-    values = {name: int(value) for name, value in connection.exec_driver_sql(_ALL_COUNTERS)}
+    return _moment_of(connection.exec_driver_sql(_ALL_COUNTERS))
+
+
+def moment_now(database: Database) -> Moment:
+    """The same of the moment of the call, without a transaction."""
+    return _moment_of(database.read_once(_ALL_COUNTERS))
+
+
+def _moment_of(counters: Iterable[Iterable[Any]]) -> Moment:
+    values = {name: int(value) for name, value in counters}
     return Moment(
         _present(values.get(_POSITION), _POSITION), _present(values.get(_ASSETS), _ASSETS)
     )

@@ -23,7 +23,7 @@ from regard.core.idset import IdSet
 from regard.core.machine import usable_cores
 from regard.core.records import Channel, Float32Array, Int64Array
 from regard.storage.catalog import Catalog
-from regard.storage.change_log import last_position, moment, read_changes
+from regard.storage.change_log import last_position, moment, moment_now, read_changes
 from regard.storage.passing_embeddings import PassingEmbeddings
 from regard.storage.pipelines import StoredChannel, StoredPipeline
 from regard.storage.vectors.gpu import gpu_devices
@@ -58,6 +58,8 @@ class ChannelIndexes:
         self._opening = threading.Lock()
         self._catching_up = threading.Lock()
         self._pool = ThreadPoolExecutor(usable_cores(), "channel")
+        # A thread for each core but the caller's own: more would wait for one another.
+        self._beside = max(1, usable_cores() - 1)
 
     def search(
         self, asked: Sequence[ChannelQuery], chosen: AssetFilter
@@ -69,19 +71,24 @@ class ChannelIndexes:
         """
         # The indexes may go on past this moment, but a set that excludes what it does not list would
         # then let new embeddings through: hence whoever shows them looks at the filter again.
-        with self._catalog.database.reading() as connection:
-            now = moment(connection)
-            allowed = self._passing.of(connection, chosen, now.assets)
+        now = moment_now(self._catalog.database)
+        allowed = self._passing.kept(chosen, now.assets)
+        if allowed is None:
+            with self._catalog.database.reading() as connection:
+                now = moment(connection)
+                allowed = self._passing.of(connection, chosen, now.assets)
         # The largest takes as long as the others together, and leaves Python's lock to them meanwhile.
         order = sorted(range(len(asked)), key=lambda place: -self._rows(asked[place].channel))
-        ahead = {
-            place: self._pool.submit(self._answer, asked[place], now.embeddings, allowed)
-            for place in order[1:]
-        }
-        own = {place: self._answer(asked[place], now.embeddings, allowed) for place in order[:1]}
-        return [
-            own[place] if place in own else ahead[place].result() for place in range(len(asked))
-        ]
+        shares = [share for core in range(self._beside) if (share := order[1 + core :: self._beside])]
+
+        def answer(places: Sequence[int]) -> list[tuple[int, tuple[Float32Array, Int64Array]]]:
+            return [(n, self._answer(asked[n], now.embeddings, allowed)) for n in places]
+
+        beside = [self._pool.submit(answer, share) for share in shares]
+        found = dict(answer(order[:1]))
+        for future in beside:
+            found.update(future.result())
+        return [found[place] for place in range(len(asked))]
 
     def catch_up(self) -> None:
         """Apply what the catalog has committed to every index.

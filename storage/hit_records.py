@@ -16,7 +16,7 @@ from regard.core.catalog import AssetView, RegionView, Views
 from regard.core.filters import AssetFilter
 from regard.storage.asset_reading import read_records
 from regard.storage.catalog import Catalog
-from regard.storage.change_log import moment
+from regard.storage.change_log import moment, moment_now
 from regard.storage.pipelines import StoredPipeline
 from regard.storage.searching import SqlSearchCatalog, region_views
 
@@ -40,6 +40,10 @@ class SqlHitRecords(SqlSearchCatalog):
         self, contents: Collection[int], regions: Collection[int], chosen: AssetFilter
     ) -> Views:
         """The assets of each content that pass the filter, with their records; and regions."""
+        kept = self._kept_at(moment_now(self._database).assets)
+        views = kept.views(contents, regions, chosen)
+        if views is not None:
+            return views
         with self._database.reading() as connection:
             kept = self._kept_at(moment(connection).assets)
             assets = kept.assets.setdefault(chosen, {})
@@ -51,10 +55,9 @@ class SqlHitRecords(SqlSearchCatalog):
             if unread:
                 found = region_views(connection, unread)
                 kept.regions.update({region: found.get(region) for region in unread})
-        return Views(
-            {content: assets[content] for content in contents},
-            {region: view for region in regions if (view := kept.regions[region]) is not None},
-        )
+        views = kept.views(contents, regions, chosen)
+        assert views is not None, "what is kept is never dropped bit by bit"
+        return views
 
     def _kept_at(self, version: int) -> _Kept:
         """What is kept of the moment of a version; nothing yet where that is another one."""
@@ -91,6 +94,19 @@ class _Kept:
         self.version = version
         self.assets: dict[AssetFilter, dict[int, list[AssetView]]] = {}
         self.regions: dict[int, RegionView | None] = {}
+
+    def views(
+        self, contents: Collection[int], regions: Collection[int], chosen: AssetFilter
+    ) -> Views | None:
+        """The views of an answer; None where some of them were not read yet."""
+        assets = self.assets.get(chosen, {})
+        try:
+            return Views(
+                {content: assets[content] for content in contents},
+                {region: view for region in regions if (view := self.regions[region]) is not None},
+            )
+        except KeyError:
+            return None
 
     @property
     def count(self) -> int:

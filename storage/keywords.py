@@ -16,13 +16,15 @@ import functools
 import threading
 import unicodedata
 from collections import OrderedDict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from sqlalchemy import (
     ColumnElement,
     Connection,
+    Dialect,
     Select,
     Text,
     bindparam,
@@ -40,9 +42,10 @@ from sqlalchemy import (
     union_all,
 )
 from sqlalchemy.exc import DatabaseError, OperationalError
+from sqlalchemy.sql.compiler import SQLCompiler
 
 from regard.core.catalog import WORD_FIELDS, Occurrences, WordField, Words
-from regard.core.filters import AssetFilter
+from regard.core.filters import EVERYTHING, AssetFilter
 from regard.core.words import folded, split_words
 from regard.storage import schema
 from regard.storage.asset_filters import passes
@@ -101,10 +104,9 @@ class SqlKeywordSearch:
         more: dict[int, int] = {}
         if words:
             held = tuple(map(_is_held_to_text, words))
-            statement = _statement(self._database.is_sqlite, self._pipeline, chosen, held)
             read = [0] * len(words)
             values = {f"words_{n}": self._query(item) for n, item in enumerate(words)}
-            for place, name, content, region, text in connection.execute(statement, values):
+            for place, name, content, region, text in self._texts(connection, chosen, held, values):
                 if text is None or _stands_in(words[place], text):
                     field = _REGION_CAPTION if region else _FIELD_PLACES[name]
                     rows.append((place, field, content, region))
@@ -114,6 +116,20 @@ class SqlKeywordSearch:
                     more[place] = self._count(connection, values[f"words_{place}"])
         found = np.asarray(rows, np.int64).reshape(-1, 4)
         return Occurrences(found[:, 0], found[:, 1], found[:, 2], found[:, 3], total, more)
+
+    def _texts(
+        self,
+        connection: Connection,
+        chosen: AssetFilter,
+        held: tuple[bool, ...],
+        values: Mapping[str, str],
+    ) -> Iterable[Any]:
+        """What `_statement` finds."""
+        if chosen.is_everything:
+            dialect = self._database.engine.dialect
+            return _unfiltered(dialect, self._pipeline, held).run(connection, values)
+        statement = _statement(self._database.is_sqlite, self._pipeline, chosen, held)
+        return connection.execute(statement, values)
 
     def _count(self, connection: Connection, query: str) -> int:
         """About how many texts hold a common word, whatever the filter."""
@@ -141,8 +157,7 @@ class _Totals:
     def of(self, connection: Connection, chosen: AssetFilter) -> int:
         if chosen.is_everything:
             # At hand at any size; too many by those that were deleted, which changes no order much.
-            last: Any = connection.execute(_LAST_CONTENT).scalar_one()
-            return int(last or 0)
+            return int(connection.exec_driver_sql(_LAST_CONTENT).scalar_one() or 0)
         version = assets_version(connection)
         with self._lock:
             kept = self._kept.get(chosen)
@@ -158,7 +173,8 @@ class _Totals:
         return total
 
 
-_LAST_CONTENT = select(func.max(_content.id))
+# As text: see `regard.storage.change_log`.
+_LAST_CONTENT = "SELECT max(id) FROM content"
 
 
 def _count_of(chosen: AssetFilter) -> Select[Any]:
@@ -250,6 +266,33 @@ def _caption_arm(
         .order_by(newest.desc())
         .limit(MOST_TEXTS)
     )
+
+
+@dataclass(frozen=True, slots=True)
+class _Unfiltered:
+    """The statement without a filter, as the driver takes it, with what it holds besides words: numbers.
+
+    To recognise so large an expression takes longer than to run it.
+    """
+
+    statement: str
+    values: Mapping[str, Any]
+    order: Sequence[str] | None
+
+    def run(self, connection: Connection, words: Mapping[str, str]) -> Iterable[Any]:
+        """Its rows for these words."""
+        values = {**self.values, **words}
+        if self.order is None:
+            return connection.exec_driver_sql(self.statement, values)
+        return connection.exec_driver_sql(self.statement, tuple(values[n] for n in self.order))
+
+
+@functools.lru_cache(maxsize=64)
+def _unfiltered(dialect: Dialect, pipeline: int, held: tuple[bool, ...]) -> _Unfiltered:
+    statement = _statement(dialect.name == "sqlite", pipeline, EVERYTHING, held)
+    compiled = statement.compile(dialect=dialect)
+    assert isinstance(compiled, SQLCompiler)
+    return _Unfiltered(str(compiled), compiled.params, compiled.positiontup)
 
 
 @functools.lru_cache(maxsize=2)

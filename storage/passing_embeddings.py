@@ -42,11 +42,9 @@ class PassingEmbeddings:
 
         `version` is that of the assets then. Raises NotFound for an unknown collection.
         """
-        with self._lock:
-            kept = self._kept.get(chosen)
-            if kept is not None and kept[0] == version:
-                self._kept.move_to_end(chosen)
-                return kept[1]
+        kept = self.kept(chosen, version)
+        if kept is not None:
+            return kept
         allowed = self._read(connection, chosen)
         with self._lock:
             # Another thread may have read at a later moment.
@@ -56,6 +54,15 @@ class PassingEmbeddings:
             if len(self._kept) > _KEPT:
                 self._kept.popitem(last=False)
         return allowed
+
+    def kept(self, chosen: AssetFilter, version: int) -> Allowed | None:
+        """What was read at that version of the assets, so that no look at the catalog is needed."""
+        with self._lock:
+            kept = self._kept.get(chosen)
+            if kept is None or kept[0] != version:
+                return None
+            self._kept.move_to_end(chosen)
+            return kept[1]
 
     def _read(self, connection: Connection, chosen: AssetFilter) -> Allowed:
         everything: Allowed = dict.fromkeys(self._pipeline.channels)

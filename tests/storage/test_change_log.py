@@ -13,10 +13,17 @@ from catalog_samples import CAPTION, IMAGE, REGION, D, Home, attach, open_home, 
 from sqlalchemy import select
 
 from regard.core.catalog import ChannelQuery
+from regard.core.errors import HomeError
 from regard.core.filters import EVERYTHING
 from regard.core.records import Channel
 from regard.storage import schema
-from regard.storage.change_log import last_position, read_changes, record_changes
+from regard.storage.change_log import (
+    last_position,
+    moment,
+    moment_now,
+    read_changes,
+    record_changes,
+)
 
 
 class Watcher:
@@ -238,11 +245,22 @@ def test_what_was_added_and_deleted_is_only_removed(home: Home) -> None:
 
 @pytest.mark.parametrize("counter", ["change", "assets"])
 def test_a_lost_counter_is_named(home: Home, counter: str) -> None:
-    from regard.core.errors import HomeError
-
     home.execute(schema.counter.delete().where(schema.counter.c.name == counter))
     with pytest.raises(HomeError, match=r"lost its counter of \w+"):
         home.indexes().search([ChannelQuery(IMAGE, np.zeros((1, D), np.float32), 1)], EVERYTHING)
     if counter == "change":
         with pytest.raises(HomeError, match=r"lost its counter of \w+"):
             home.findings()
+
+
+def test_a_moment_without_a_transaction(home: Home) -> None:
+    """The one that a transaction begun then sees; a statement that fails is named, and harms nothing."""
+    database = home.catalog.database
+    for turn in range(3):
+        home.save(f"/{turn}.jpg", str(turn))
+        now = moment_now(database)
+        with database.reading() as connection:
+            assert now == moment(connection)
+        with pytest.raises(HomeError, match="can't be used"):
+            database.read_once("SELECT name, value FROM no_such_table")
+    assert now.assets >= 3
