@@ -91,15 +91,16 @@ class PathPart:
 class AssetFilter:
     """Conditions on assets; None and () set no condition. Assets in the trash never pass.
 
-    `collections`: names, any of them; () is none at all. `taken_from` and `taken_to` are naive local
-    times, inclusive; with either, assets without a date do not pass. `cameras`: model, or make and
-    model, any; upper and lower case of A to Z are one. Sizes in pixels. `tags`: all; `without_tags`:
-    none. `custom`: (field, value) pairs. `external_ids`: what another system calls it, any of them.
-    `path_prefixes`: absolute paths as bytes at or below which the file lies, any of them;
+    `ids`: any of them. `collections`: names, any of them; () is none at all. `taken_from` and `taken_to`
+    are naive local times, inclusive; with either, assets without a date do not pass. `cameras`: model, or
+    make and model, any; upper and lower case of A to Z are one. Sizes in pixels. `tags`: all;
+    `without_tags`: none. `custom`: (field, value) pairs. `external_ids`: what another system calls it,
+    any of them. `path_prefixes`: absolute paths as bytes at or below which the file lies, any of them;
     `path_parts`: all. `has`: all of these facts are known. `also`: filters that all pass too;
     `without`: filters none of which passes. Raises UsageError for values that no asset could have.
     """
 
+    ids: tuple[int, ...] = ()
     collections: tuple[str, ...] | None = None
     taken_from: datetime | None = None
     taken_to: datetime | None = None

@@ -51,7 +51,7 @@ def passes(chosen: AssetFilter, *, trashed: bool = False) -> ColumnElement[bool]
 
 
 def _conditions(chosen: AssetFilter) -> Iterator[ColumnElement[bool]]:
-    for part in (_collections, _times, _cameras, _places, _sizes, _labels, _paths, _facts):
+    for part in (_named, _times, _cameras, _places, _sizes, _labels, _paths, _facts):
         yield from part(chosen)
     for inner in chosen.also:
         yield from _conditions(inner)
@@ -60,7 +60,9 @@ def _conditions(chosen: AssetFilter) -> Iterator[ColumnElement[bool]]:
         yield ~func.coalesce(and_(true(), *_conditions(inner)), false())
 
 
-def _collections(chosen: AssetFilter) -> Iterator[ColumnElement[bool]]:
+def _named(chosen: AssetFilter) -> Iterator[ColumnElement[bool]]:
+    if chosen.ids:
+        yield _asset.id.in_(chosen.ids)
     if chosen.collections is not None:
         collection = schema.collection.c
         yield _asset.collection_id.in_(

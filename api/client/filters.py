@@ -22,6 +22,7 @@ class Filters:
     `gps_box` is west, south, east, north in degrees, `gps_near` latitude, longitude and kilometres.
     """
 
+    id: Sequence[str] = ()
     collection: Sequence[str] = ()
     taken_from: Moment | None = None
     taken_to: Moment | None = None
@@ -65,6 +66,7 @@ class Filters:
 
     def _many(self) -> list[tuple[str, Sequence[str]]]:
         many = {
+            "id": self.id,
             "collection": self.collection,
             "camera": self.camera,
             "tag": self.tag,

@@ -16,6 +16,7 @@ from fastapi import Request
 from fastapi.exceptions import RequestValidationError
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from regard.api.http.documents import read_identifier
 from regard.core.errors import NotFound, UsageError
 from regard.core.filters import (
     AssetFilter,
@@ -28,13 +29,18 @@ from regard.core.filters import (
 from regard.core.keys import AccessScope, Caller
 
 _CUSTOM = "custom."
+_MOST_IDS = 1000
 _Name = Annotated[str, Field(min_length=1, max_length=500)]
+_Id = Annotated[str, Field(max_length=40)]
 _Pixels = Annotated[int, Field(ge=0, le=1_000_000_000)]
 
 
 class FilterModel(BaseModel):
     """Conditions, all of which hold; see docs/http.md."""
 
+    id: list[_Id] = Field(
+        default=[], max_length=_MOST_IDS, description="Of assets; any of them.", examples=[["a17"]]
+    )
     collection: list[_Name] = Field(default=[], description="Names; any of them.")
     taken_from: str | None = Field(
         default=None, description="ISO date or time, inclusive.", examples=["2024-05-01"]
@@ -153,10 +159,11 @@ def asset_filter(
     """The filter within what the caller may see.
 
     `known` are those of the collections it names that there are, None where that need not be asked.
-    Raises NotFound for a collection that is not there for the caller or an unknown root, UsageError for
-    what makes no sense.
+    Raises NotFound for a collection that is not there for the caller, an unknown root or what is no id,
+    UsageError for what makes no sense.
     """
     return AssetFilter(
+        ids=tuple(sorted({read_identifier(id, "a") for id in filters.id})),
         collections=_collections(filters.collection, caller, known),
         taken_from=_moment("taken_from", filters.taken_from, time.min),
         taken_to=_moment("taken_to", filters.taken_to, time.max),

@@ -229,6 +229,24 @@ def test_facets_count_all_that_passes(served: Served, varied: tuple[Shelf, dict[
     assert served.raw().get("/v1/assets?facets=colour").status_code == 422
 
 
+def test_what_the_log_names_is_had_in_one_list(served: Served, shelf: Shelf) -> None:
+    ids = [asset.id for asset in shelf.add(*(png() for _ in range(4)))]
+    chosen = Filters(id=[ids[2], ids[0], "a999999999"])
+    assert {asset.id for asset in served.client.assets.iterate(chosen)} == {ids[0], ids[2]}
+    assert set(shelf.found(filters=chosen)) == {ids[0], ids[2]}
+    hits = shelf.client.search("red", target="region", filters=chosen, limit=100).hits
+    assert {hit.asset.id for hit in hits} == {ids[0], ids[2]}
+    # Of others' nothing is told.
+    bound = served.with_key(served.key("read", served.shelf().name))
+    assert bound.assets.list(chosen).items == []
+    for wrong in ("r1", "1", "a-1"):
+        with refused("not-found"):
+            served.client.assets.list(Filters(id=[wrong]))
+    many = [("id", f"a{number}") for number in range(1, 1002)]
+    assert served.raw().get("/v1/assets", params=many[:1000]).status_code == 200
+    assert served.raw().get("/v1/assets", params=many).status_code == 422
+
+
 # Edits
 
 
