@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
@@ -82,10 +83,19 @@ def _file_name(text: str) -> str:
     return re.sub(r"[^\w-]+", "-", text).strip("-")
 
 
+@pytest.fixture(scope="session")
+def painted(tmp_path_factory: pytest.TempPathFactory) -> Library:
+    """Painted pictures, indexed once; see `gallery.py`. Tests take `gallery`, which they may change."""
+    return make_gallery(tmp_path_factory.mktemp("painted"))
+
+
 @pytest.fixture(scope="module")
-def gallery(tmp_path_factory: pytest.TempPathFactory) -> Library:
-    """Painted pictures, indexed; see `gallery.py`."""
-    return make_gallery(tmp_path_factory.mktemp("gallery"))
+def gallery(painted: Library, tmp_path_factory: pytest.TempPathFactory) -> Library:
+    """The painted pictures where they lie, and a copy of their home."""
+    library = Library(tmp_path_factory.mktemp("gallery"))
+    library.photos = painted.photos
+    shutil.copytree(painted.home, library.home)
+    return library
 
 
 @pytest.fixture(scope="module")
