@@ -23,9 +23,8 @@ from regard.core.records import (
     Region,
     Routes,
     Space,
-    Target,
 )
-from regard.core.relevance import Calibration
+from regard.core.relevance import Calibrations
 
 
 class Encoder(Protocol):
@@ -104,8 +103,8 @@ class Profile(Protocol):
         """(query kind, target) → the channels a query meets, with their weights."""
 
     @property
-    def calibrations(self) -> Mapping[Target, Calibration]:
-        """What relevance means for texts, by target; empty where nothing was calibrated."""
+    def calibrations(self) -> Calibrations:
+        """What relevance means, by form of query and target; empty where nothing was calibrated."""
 
     @property
     def batch_size(self) -> int:

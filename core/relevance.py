@@ -1,7 +1,7 @@
 """What a profile says of relevance: how evidence becomes the probability that a hit is right.
 
 Plain numbers, fitted on labelled photographs by `regard evaluate relevance --fit`. What the pieces of
-evidence are called is `regard.search.relevance`'s to say.
+evidence are called is `regard.search.evidence`'s to say.
 """
 
 from __future__ import annotations
@@ -9,6 +9,23 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from enum import StrEnum
+
+from regard.core.records import Target
+
+
+class Form(StrEnum):
+    """What a query is made of, as far as relevance depends on it.
+
+    One text; one picture or stored photograph; one box of a picture or stored region; several terms that
+    are all texts; several terms with pictures among them.
+    """
+
+    TEXT = "text"
+    IMAGE = "image"
+    REGION = "region"
+    TEXTS = "texts"
+    MIXED = "mixed"
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,13 +48,17 @@ class LogisticModel:
 
 @dataclass(frozen=True, slots=True)
 class Calibration:
-    """What relevance means for texts in one space and for one target.
+    """What relevance means for queries of one form that meet these spaces, and for one target.
 
     `hit`: that a hit is right. `presence`: that anything right is there at all; below `cut_off` an answer
     counts as one that found nothing.
     """
 
-    space: str
+    spaces: frozenset[str]
     hit: LogisticModel
     presence: LogisticModel
     cut_off: float
+
+
+# What a profile knows of relevance; nothing for what was not calibrated.
+Calibrations = Mapping[tuple[Form, Target], Calibration]

@@ -1,81 +1,55 @@
 """Whether relevance is worth its name: told on labelled photographs, and fitted to them.
 
-Each distinct labelled text is a query. Of its hits those are right that bear the text; for regions, those
-that meet an object of the text at IoU ≥ 0.5. A text is asked twice: of all photographs, where something
-right is present, and of all but those that bear the text, where nothing is: so presence is fitted to
-nothing but what a text's own photographs add, and never to how texts are worded. Texts of things that no
-photograph shows may be given beside; nothing is fitted to them.
-
-Cross-validated figures are of models that saw no text of the same last word, so that green peppers say
-nothing of yellow ones.
+For each form of query and each target: how well relevance tells right first hits from wrong ones, how
+honest it is as a probability, what the cut-off lets pass, and the same of single numbers in its place.
+What is asked and what counts as right is `relevance_queries`' matter, how models are fitted and
+cross-validated `relevance_fitting`'s.
 """
 
 from __future__ import annotations
 
-import hashlib
-import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
 
 from regard.core.records import Target
-from regard.core.relevance import Calibration, LogisticModel
+from regard.core.relevance import Calibration, Form
 from regard.evaluation.labels import LabelledSet
-from regard.evaluation.logistic import Float64Array, fit_logistic, probabilities
+from regard.evaluation.logistic import Float64Array
+from regard.evaluation.relevance_fitting import (
+    Asked,
+    JudgedAnswer,
+    baselines,
+    ceiling,
+    cross_validate,
+    fit,
+)
+from regard.evaluation.relevance_queries import LabelledQuery, labelled_queries
 from regard.evaluation.reliability import Bin, area_under_curve, calibration_error, reliability
-from regard.evaluation.retrieval import Answer, boxes_by_text, images_by_caption, is_right_region
 from regard.evaluation.statistics import Share, as_table
 
-# Hits of each text that are learned from; the first counts as much as the next several together.
+# Hits of each query that are learned from; the first counts as much as the next several together.
 DEPTH = 20
-_FOLDS = 10
-# The share of present texts that should at least pass the cut-off, and the one that it is set for: in a
-# smaller collection than the labelled one best cosines are lower, and fewer pass.
-_KEPT = 0.9
-_KEPT_WHEN_FITTED = 0.91
-_ROUNDING = 1e-4
-_EITHER_SIGN = frozenset({"concentration"})
-Evidence = Mapping[str, float]
-
-
-@dataclass(frozen=True, slots=True)
-class JudgedHit:
-    """A hit, its fused score, what it was judged by, and its relevance where there is a calibration."""
-
-    answer: Answer
-    score: float
-    evidence: Evidence
-    relevance: float | None
-
-
-@dataclass(frozen=True, slots=True)
-class JudgedAnswer:
-    """The first hits of a text, what their presence was judged by, and whether anything matched."""
-
-    hits: tuple[JudgedHit, ...]
-    evidence: Evidence
-    matched: bool
+# Of the query's own photograph, to be left out: more than its regions.
+_OWN = 20
 
 
 class JudgedSearcher(Protocol):
-    """Answers texts over the labelled set's images."""
+    """Answers labelled queries over the labelled set's images."""
 
     def __call__(
-        self, texts: Sequence[str], target: Target, limit: int, without: Sequence[frozenset[str]]
-    ) -> Sequence[JudgedAnswer]:
-        """Up to `limit` hits of each text, among all images but those that `without` names for it."""
+        self,
+        queries: Sequence[LabelledQuery],
+        target: Target,
+        limit: int,
+        without: Sequence[Collection[str]],
+    ) -> Sequence[JudgedAnswer | None]:
+        """Up to `limit` hits of each query, among all images but those that `without` names for it.
 
-
-@dataclass(frozen=True, slots=True)
-class _Asked:
-    """One text with its two answers, and which hits of the first are right."""
-
-    text: str
-    present: JudgedAnswer
-    taken_out: JudgedAnswer
-    right: tuple[bool, ...]
+        None for what can't be asked: for a box for which no region stands.
+        """
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,7 +79,7 @@ class Told:
 
 @dataclass(frozen=True, slots=True)
 class Cut:
-    """What a cut-off lets pass: of texts that something is there for, whose own is out, absent ones."""
+    """What a cut-off lets pass: of queries that something is there for, whose own is out, absent ones."""
 
     present_kept: Share
     taken_out_rejected: Share
@@ -121,15 +95,15 @@ class Cut:
 
 
 @dataclass(frozen=True, slots=True)
-class TargetReport:
-    """Relevance for one target.
+class FormReport:
+    """Relevance of one form of query for one target.
 
-    `ceiling`: the share of taken-out texts that any rule could reject that keeps 0.9 of the present
+    `ceiling`: the share of taken-out queries that any rule could reject that keeps 0.9 of the present
     ones: where nothing that presence is judged by changed, no rule can tell the two answers apart.
     `baselines`: AUROC of single numbers.
     """
 
-    texts: int
+    queries: int
     first_right: Share
     own: tuple[Told, Cut] | None
     cross_validated: tuple[Told, Cut]
@@ -144,7 +118,7 @@ class TargetReport:
             return None if pair is None else {**pair[0].to_json(), **pair[1].to_json()}
 
         return {
-            "texts": self.texts,
+            "queries": self.queries,
             "first_right": self.first_right.to_json(),
             "profile": both(self.own),
             "cross_validated": both(self.cross_validated),
@@ -155,23 +129,25 @@ class TargetReport:
 
 @dataclass(frozen=True, slots=True)
 class RelevanceReport:
-    """Relevance by target, over one labelled set."""
+    """Relevance by form of query and target, over one labelled set."""
 
     images: int
     absent: int
-    targets: Mapping[Target, TargetReport]
+    forms: Mapping[tuple[Form, Target], FormReport]
 
     def to_json(self) -> dict[str, Any]:
-        """`images`, `absent_texts`, and `TargetReport.to_json` by `text_to_image` and `text_to_region`."""
-        found = {f"text_to_{target}": report.to_json() for target, report in self.targets.items()}
+        """`images`, `absent_texts`, and `FormReport.to_json` by `text_to_image` and its like."""
+        found = {
+            f"{form}_to_{target}": report.to_json() for (form, target), report in self.forms.items()
+        }
         return {"images": self.images, "absent_texts": self.absent, **found}
 
     def to_text(self) -> str:
         """A table for people."""
         rows = []
-        for target, report in self.targets.items():
+        for (form, target), report in self.forms.items():
             rows.append(
-                [f"text → {target}", "AUROC", "calibration error", "present kept", "absent told",
+                [f"{form} → {target}", "AUROC", "calibration error", "present kept", "absent told",
                  "own out told"]
             )  # fmt: skip
             for name, pair in (
@@ -198,170 +174,87 @@ class RelevanceReport:
 
 
 def evaluate_relevance(
-    labels: LabelledSet, search: JudgedSearcher, space: str, absent: Sequence[str] = ()
+    labels: LabelledSet,
+    search: JudgedSearcher,
+    spaces: Mapping[tuple[Form, Target], frozenset[str]],
+    absent: Sequence[str] = (),
 ) -> RelevanceReport:
-    """Measure relevance of `search`, and fit a calibration for texts of `space` to the same labels.
+    """Measure relevance of `search`, and fit calibrations to the same labels.
 
-    Image texts are captions, region texts those of objects; a target without any is left out.
+    `spaces` are those that queries of each form meet for each target; what is not there is not asked. Where
+    the labels give nothing to ask for, or nothing is found, there is no report.
     """
-    texts = {
-        Target.IMAGE: {text: frozenset(found) for text, found in images_by_caption(labels).items()},
-        Target.REGION: {text: frozenset(found) for text, found in boxes_by_text(labels).items()},
-    }
-    boxes = boxes_by_text(labels)
-
-    def is_right(target: Target, text: str, answer: Answer) -> bool:
-        if target is Target.REGION:
-            return is_right_region(answer, boxes[text])
-        return answer.file_name in texts[target][text]
-
     reports = {}
-    for target, bearers in texts.items():
-        if not bearers:
+    for (form, target), of_form in spaces.items():
+        queries = labelled_queries(labels, form, target, absent)
+        asked = _ask(search, target, [query for query in queries if query.right])
+        if not asked:
             continue
-        asked = _ask(search, target, bearers, is_right)
-        nothing = [frozenset[str]()] * len(absent)
-        of_absent = search(absent, target, DEPTH, nothing) if absent else ()
-        reports[target] = _report(asked, of_absent, space)
+        nothing = [query for query in queries if not query.right]
+        found = search(nothing, target, DEPTH, [()] * len(nothing)) if nothing else ()
+        of_absent = [answer for answer in found if answer is not None and answer.hits]
+        reports[form, target] = _report(asked, of_absent, of_form)
     return RelevanceReport(len(labels.images), len(absent), reports)
 
 
-def _ask(
-    search: JudgedSearcher,
-    target: Target,
-    bearers: Mapping[str, frozenset[str]],
-    is_right: Callable[[Target, str, Answer], bool],
-) -> list[_Asked]:
-    texts = sorted(bearers)
-    present = search(texts, target, DEPTH, [frozenset()] * len(texts))
-    taken_out = search(texts, target, DEPTH, [bearers[text] for text in texts])
-    return [
-        _Asked(text, first, second, tuple(is_right(target, text, hit.answer) for hit in first.hits))
-        for text, first, second in zip(texts, present, taken_out, strict=True)
-        if first.hits and second.hits
-    ]
-
-
-def _report(asked: Sequence[_Asked], absent: Sequence[JudgedAnswer], space: str) -> TargetReport:
-    names = sorted(asked[0].present.hits[0].evidence)
-    signs = sorted(asked[0].present.evidence)
-    first = np.asarray([query.right[0] for query in asked], dtype=np.float64)
-    folds = np.asarray([_fold(query.text) for query in asked])
-    tops = _table([query.present.hits[0].evidence for query in asked], names)
-    present = _table([query.present.evidence for query in asked], signs)
-    taken_out = _table([query.taken_out.evidence for query in asked], signs)
-    of_absent = _table([answer.evidence for answer in absent], signs)
-
-    relevances = np.zeros(len(asked))
-    kept, out_rejected = np.zeros(len(asked), bool), np.zeros(len(asked), bool)
-    absent_rejected: list[bool] = []
-    for fold in range(_FOLDS):
-        there = folds == fold
-        others = [query for query, held_out in zip(asked, there, strict=True) if not held_out]
-        if not others or not there.any():
+def _ask(search: JudgedSearcher, target: Target, queries: Sequence[LabelledQuery]) -> list[Asked]:
+    limit = DEPTH + _OWN
+    present = search(queries, target, limit, [()] * len(queries))
+    taken_out = search(queries, target, limit, [query.right.keys() for query in queries])
+    asked = []
+    for query, first, second in zip(queries, present, taken_out, strict=True):
+        if first is None or second is None:
             continue
-        hit, presence, cut_off = _fit(others, names, signs)
-        relevances[there] = probabilities(hit, names, tops[there])
-        kept[there] = probabilities(presence, signs, present[there]) >= cut_off
-        out_rejected[there] = probabilities(presence, signs, taken_out[there]) < cut_off
-        # Absent texts belong to no fold: each of the models is asked about all of them.
-        absent_rejected += (probabilities(presence, signs, of_absent) < cut_off).tolist()
-    runs = max(1, len(absent_rejected) // max(1, len(absent)))
-    cross_validated = (
-        Told.of(relevances, first),
-        Cut(
-            Share.of(kept.tolist()),
-            Share.of(out_rejected.tolist()),
-            Share(round(sum(absent_rejected) / runs), len(absent)),
-        ),
+        there, not_there = _of_others(first, query), _of_others(second, query)
+        if there.hits and not_there.hits:
+            right = tuple(query.is_right(hit.answer) for hit in there.hits)
+            asked.append(Asked(query, there, not_there, right))
+    return asked
+
+
+def _of_others(answer: JudgedAnswer, query: LabelledQuery) -> JudgedAnswer:
+    """The first hits that are not on the query's own photographs."""
+    hits = tuple(hit for hit in answer.hits if hit.answer.file_name not in query.own)
+    return JudgedAnswer(hits[:DEPTH], answer.evidence, answer.matched)
+
+
+def _report(
+    asked: Sequence[Asked], absent: Sequence[JudgedAnswer], spaces: frozenset[str]
+) -> FormReport:
+    first = np.asarray([one.right[0] for one in asked], dtype=np.float64)
+    unseen = cross_validate(asked, absent)
+    cut = Cut(
+        Share.of(unseen.kept),
+        Share.of(unseen.taken_out_rejected),
+        Share(round(unseen.absent_rejected), len(absent)),
     )
-    hit, presence, cut_off = _fit(asked, names, signs)
-    # Rarity of words changes with every photograph, the rest only where one of the text's own was best.
-    seen = [place for place, name in enumerate(signs) if not name.startswith("keyword.")]
-    # Two searches of the same vectors may differ in the last digits.
-    changes = np.abs(present - taken_out)[:, seen].max(axis=1, initial=0.0)
-    unchanged = float((changes < _ROUNDING).mean())
-    return TargetReport(
-        texts=len(asked),
+    return FormReport(
+        queries=len(asked),
         first_right=Share.of(first.astype(bool).tolist()),
         own=_own(asked, absent, first),
-        cross_validated=cross_validated,
-        baselines=_baselines(asked, names, tops, first),
-        ceiling=1 - unchanged + min(1 - _KEPT, unchanged),
-        fitted=Calibration(space, hit, presence, cut_off),
+        cross_validated=(Told.of(unseen.relevances, first), cut),
+        baselines=baselines(asked),
+        ceiling=ceiling(asked),
+        fitted=fit(asked).calibration(spaces),
     )
-
-
-def _fit(
-    asked: Sequence[_Asked], names: Sequence[str], signs: Sequence[str]
-) -> tuple[LogisticModel, LogisticModel, float]:
-    """The models of a hit's and of an answer's evidence, and the cut-off of presence."""
-    hits = [
-        (hit.evidence, right, 1 / rank)
-        for query in asked
-        for rank, (hit, right) in enumerate(zip(query.present.hits, query.right, strict=True), 1)
-    ]
-    hit = fit_logistic(
-        names,
-        _table([evidence for evidence, _, _ in hits], names),
-        np.asarray([right for _, right, _ in hits], dtype=np.float64),
-        np.asarray([weight for _, _, weight in hits]),
-        _EITHER_SIGN,
-    )
-    there = _table([query.present.evidence for query in asked], signs)
-    not_there = _table([query.taken_out.evidence for query in asked], signs)
-    presence = fit_logistic(
-        signs,
-        np.concatenate([there, not_there]),
-        np.repeat([1.0, 0.0], len(asked)),
-        np.ones(2 * len(asked)),
-        _EITHER_SIGN,
-    )
-    cut_off = float(np.quantile(probabilities(presence, signs, there), 1 - _KEPT_WHEN_FITTED))
-    return hit, presence, cut_off
 
 
 def _own(
-    asked: Sequence[_Asked], absent: Sequence[JudgedAnswer], first: Float64Array
+    asked: Sequence[Asked], absent: Sequence[JudgedAnswer], first: Float64Array
 ) -> tuple[Told, Cut] | None:
     """What the searcher itself says, where it says anything."""
-    said = [query.present.hits[0].relevance for query in asked]
+    said = [one.present.hits[0].relevance for one in asked]
     known = [relevance for relevance in said if relevance is not None]
     if len(known) < len(said):
         return None
     return (
         Told.of(np.asarray(known), first),
         Cut(
-            Share.of(query.present.matched for query in asked),
-            Share.of(not query.taken_out.matched for query in asked),
+            Share.of(one.present.matched for one in asked),
+            Share.of(not one.taken_out.matched for one in asked),
             Share.of(not answer.matched for answer in absent),
         ),
     )
-
-
-def _baselines(
-    asked: Sequence[_Asked], names: Sequence[str], tops: Float64Array, first: Float64Array
-) -> dict[str, float | None]:
-    score = np.asarray([query.present.hits[0].score for query in asked])
-    following = [query.present.hits[1:2] for query in asked]
-    gap = score - [hits[0].score if hits else 0.0 for hits in following]
-    found = {name: area_under_curve(tops[:, place], first) for place, name in enumerate(names)}
-    found.pop("precedence")
-    return {
-        **found,
-        "fused score": area_under_curve(score, first),
-        "gap to the next hit": area_under_curve(gap, first),
-    }
-
-
-def _fold(text: str) -> int:
-    """Texts that end in the same word are in the same fold, on every machine."""
-    words = re.findall(r"\w+", text.lower())
-    return hashlib.sha256((words or [text])[-1].encode()).digest()[0] % _FOLDS
-
-
-def _table(rows: Sequence[Evidence], names: Sequence[str]) -> Float64Array:
-    return np.asarray([[row[name] for name in names] for row in rows]).reshape(-1, len(names))
 
 
 def _number(value: float | None) -> str:

@@ -17,6 +17,8 @@ import numpy.typing as npt
 Float64Array = npt.NDArray[np.float64]
 
 _BINS = 10
+# One of each form of query.
+_IN_A_ROW = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,17 +62,22 @@ def area_under_curve(values: Float64Array, right: Float64Array) -> float | None:
 
 
 def draw_reliability(diagrams: Sequence[tuple[str, Sequence[Bin]]], path: Path) -> None:
-    """Draw diagrams side by side as a PNG; a dot's area grows with how many hits its bin holds."""
+    """Draw diagrams in rows as a PNG; a dot's area grows with how many hits its bin holds."""
     from PIL import Image, ImageDraw, ImageFont
 
     side, margin, scale = 320, 64, 2
-    width = scale * (len(diagrams) * (side + margin) + margin)
-    picture = Image.new("RGB", (width, scale * (side + 2 * margin)), "#FFFFFF")
+    columns = min(len(diagrams), _IN_A_ROW)
+    rows = -(-len(diagrams) // _IN_A_ROW)
+    width = scale * (columns * (side + margin) + margin)
+    height = scale * rows * (side + 2 * margin)
+    picture = Image.new("RGB", (width, height), "#FFFFFF")
     draw = ImageDraw.Draw(picture)
     font = ImageFont.load_default(13 * scale)
     most = max((one.count for _, bins in diagrams for one in bins), default=1)
     for place, (title, bins) in enumerate(diagrams):
-        left, bottom = scale * (margin + place * (side + margin)), scale * (margin + side)
+        row, column = divmod(place, _IN_A_ROW)
+        left = scale * (margin + column * (side + margin))
+        bottom = scale * (row * (side + 2 * margin) + margin + side)
 
         def at(x: float, y: float, left: int = left, bottom: int = bottom) -> tuple[float, float]:
             return left + x * side * scale, bottom - y * side * scale

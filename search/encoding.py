@@ -35,18 +35,27 @@ _CANCELLED = 1e-4
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ChannelVectors:
-    """A channel, its weight when channels are fused, and the vectors (n, d) of n queries in it."""
+    """A channel, its weight when channels are fused, and the vectors (n, d) of n queries in it.
+
+    `parts` (t, d) are those of the terms of one query of several, as they stand.
+    """
 
     weighted: WeightedChannel
     vectors: Float32Array
+    parts: Float32Array | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Excluded:
-    """What the query itself names, the trivial answer: assets, and contents or regions, by id."""
+    """What the query itself names, the trivial answer: assets, and contents or regions, by id.
+
+    `photographs` are the contents of those assets, `cut_from` those of the regions.
+    """
 
     assets: frozenset[int] = frozenset()
     items: frozenset[int] = frozenset()
+    photographs: frozenset[int] = frozenset()
+    cut_from: frozenset[int] = frozenset()
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -90,6 +99,8 @@ def encode_terms(
     by_channel: dict[Channel, list[_Meeting]] = {}
     assets: set[int] = set()
     items: set[int] = set()
+    photographs: set[int] = set()
+    cut_from: set[int] = set()
     for term in terms:
         match term.query:
             case TextQuery(text):
@@ -101,7 +112,9 @@ def encode_terms(
                 met, content = _stored(catalog, routes, reference, target)
                 if not reference.is_region:
                     assets.add(reference.id)
+                    photographs.add(content)
                 else:
+                    cut_from.add(content)
                     # The region itself; or the photograph it was found on.
                     items.add(reference.id if target is Target.REGION else content)
         for weighted, vector in met:
@@ -114,7 +127,10 @@ def encode_terms(
             "the terms of the query cancel each other out",
             remedy="give them other weights, or leave one out",
         )
-    return channels, Excluded(frozenset(assets), frozenset(items))
+    excluded = Excluded(
+        frozenset(assets), frozenset(items), frozenset(photographs), frozenset(cut_from)
+    )
+    return channels, excluded
 
 
 def words_of_terms(
@@ -163,7 +179,8 @@ def _meet(meetings: Sequence[_Meeting], total: float) -> ChannelVectors | None:
     norm = float(np.linalg.norm(mixed))
     if norm <= _CANCELLED * float(np.abs(weights).sum() / np.abs(weights).max()):
         return None
-    return ChannelVectors(weighted, (mixed / norm).astype(np.float32)[None, :])
+    parts = vectors.astype(np.float32)
+    return ChannelVectors(weighted, (mixed / norm).astype(np.float32)[None, :], parts)
 
 
 def _picture(

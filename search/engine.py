@@ -11,9 +11,9 @@ of those of any larger limit: pages neither repeat nor drop any.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -28,7 +28,7 @@ from regard.core.errors import UnanswerableQuery
 from regard.core.machine import usable_cores
 from regard.core.protocols import Profile
 from regard.core.records import Int64Array, Routes, Target, WeightedChannel
-from regard.core.relevance import Calibration
+from regard.core.relevance import Calibrations
 from regard.search.answers import (
     Answer,
     ComposedQuery,
@@ -47,6 +47,7 @@ from regard.search.encoding import (
     encode_texts,
     words_of_terms,
 )
+from regard.search.evidence import Question
 from regard.search.hydration import Portion
 from regard.search.keywords import KeywordRanking, WeightedWords, rank_words
 from regard.search.ranking import (
@@ -59,7 +60,7 @@ from regard.search.ranking import (
     level_for,
     order_of,
 )
-from regard.search.relevance import JUDGED, Judge, concentration, fitting
+from regard.search.relevance import JUDGED, Judge, fitting
 
 # What is told of each stage of a call ("encode", "index", "fuse", "hydrate"), in seconds.
 Observe = Callable[[str, float], None]
@@ -78,7 +79,7 @@ class SearchEngine:
         routes: Routes | None = None,
         observe: Observe | None = None,
         keywords: KeywordSearch | None = None,
-        calibrations: Mapping[Target, Calibration] | None = None,
+        calibrations: Calibrations | None = None,
     ) -> None:
         """`routes` stand in for the profile's own, to measure what a channel is worth.
 
@@ -113,8 +114,29 @@ class SearchEngine:
             self._profile, self._catalog, self._routes, terms, scope.target
         )
         clock.lap("encode")
-        found = self._hits(asked, words, scope, excluded, clock, judged=False)[0]
-        return Answer(query, scope.target, self._stop(clock), tuple(found.hits))
+        own = self._own(excluded, scope)
+        question = Question.of_terms(terms, asked, own, self._routes, scope.target)
+        found = self._hits(asked, words, scope, excluded, clock, [question])[0]
+        return Answer(
+            query,
+            scope.target,
+            self._stop(clock),
+            tuple(found.hits),
+            found.judgement,
+            scope.min_relevance,
+        )
+
+    def _own(self, excluded: Excluded, scope: Scope) -> frozenset[int]:
+        """The contents that the query itself shows, save those that it finds at another path, too."""
+        if not excluded.photographs:
+            return excluded.cut_from
+        found = self._catalog.views(excluded.photographs, (), scope.filter).assets
+        copied = {
+            content
+            for content, assets in found.items()
+            if any(asset.id not in excluded.assets for asset in assets)
+        }
+        return excluded.cut_from | (excluded.photographs - copied)
 
     def _list(self, scope: Scope) -> tuple[Hit, ...]:
         """The newest photographs that pass the filter; no channel found them, and they have no score."""
@@ -137,7 +159,8 @@ class SearchEngine:
             texts = [query.text for query in batch]
             asked = encode_texts(self._profile, self._routes, texts, scope.target)
             clock.lap("encode")
-            found = self._hits(asked, words, scope, Excluded(), clock, judged=True)
+            questions = [Question.of_text(vector) for vector in asked[0].vectors]
+            found = self._hits(asked, words, scope, Excluded(), clock, questions)
             took = self._stop(clock) / len(batch)
             answers += [
                 Answer(
@@ -177,8 +200,7 @@ class SearchEngine:
         scope: Scope,
         excluded: Excluded,
         clock: _Clock,
-        *,
-        judged: bool,
+        questions: Sequence[Question],
     ) -> list[_Found]:
         """The hits of each row of the vectors; reads deeper until there are as many as wanted.
 
@@ -187,7 +209,8 @@ class SearchEngine:
         wanted = scope.offset + scope.limit
         level = level_for(wanted)
         rows = list(range(len(asked[0].vectors)))
-        answers = [_Found([]) for _ in rows]
+        answers: dict[int, _Found] = {}
+        parts: list[list[Ranking]] = []
         while rows:
             rankings = self._rank(asked, rows, scope, level, clock)
             if words is not None:
@@ -195,17 +218,16 @@ class SearchEngine:
                 for row, of_row in zip(rows, rankings, strict=True):
                     of_row.append(by_keywords(words.channel, by_words[row], level))
                 clock.lap("index")
-            calibration = fitting(self._calibrations.get(scope.target), asked)
+            calibration = fitting(self._calibrations, questions[0].form, scope.target, asked)
+            if questions[0].negative and not parts:
+                parts = self._parts(asked, scope, clock)
             short = []
             for row, of_row in zip(rows, rankings, strict=True):
                 order = order_of(of_row, scope.target, level)
                 clock.lap("fuse")
-                judge = judgement = None
-                if judged:
-                    known = concentration(asked[0].vectors[row])
-                    judge = Judge(calibration, known, order, of_row)
-                    judgement = judge.of_answer(_relevances(judge, order, of_row, scope))
-                    clock.lap("fuse")
+                judge = Judge(calibration, questions[row], order, of_row, parts)
+                judgement = judge.of_answer(_relevances(judge, order, of_row, scope))
+                clock.lap("fuse")
                 hits, count = self._hydrate(order, of_row, scope, excluded, judge)
                 clock.lap("hydrate")
                 answers[row] = _Found(hits, judgement)
@@ -213,7 +235,14 @@ class SearchEngine:
                     short.append(row)
             rows = short if level < DEEPEST_LEVEL else []
             level += 1
-        return answers
+        return [answers[row] for row in range(len(questions))]
+
+    def _parts(
+        self, asked: Sequence[ChannelVectors], scope: Scope, clock: _Clock
+    ) -> list[list[Ranking]]:
+        """What each of a query's terms ranks by itself."""
+        alone = [replace(met, vectors=met.parts) for met in asked if met.parts is not None]
+        return self._rank(alone, range(len(alone[0].vectors)), scope, 0, clock)
 
     def _rank(
         self,
@@ -268,7 +297,7 @@ class SearchEngine:
         rankings: Sequence[Ranking],
         scope: Scope,
         excluded: Excluded,
-        judge: Judge | None,
+        judge: Judge,
     ) -> tuple[list[Hit], int]:
         """The hits of the page, and how many there are up to its end."""
         kept = np.arange(len(order.items))
@@ -329,7 +358,7 @@ class _Found:
     """The hits of one query, and what is to be said of its answer."""
 
     hits: list[Hit]
-    judgement: Judgement | None = None
+    judgement: Judgement
 
 
 class _Clock:

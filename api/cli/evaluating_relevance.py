@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import click
@@ -10,24 +11,25 @@ import click
 from regard.api.cli.app import DONE, write_json
 from regard.api.cli.measured_library import measured_library
 from regard.api.cli.options import json_option, offline_option
+from regard.api.wiring import Library
 from regard.core.errors import CannotWork, NotFound
 from regard.core.filters import AssetFilter
-from regard.core.records import Target
+from regard.core.geometry import Box
+from regard.core.records import Kind, QueryKind, Routes, Target
+from regard.core.relevance import Form
 from regard.core.uris import absolute_path
 from regard.evaluation.labels import LabelledSet, read_labels
-from regard.evaluation.relevance import (
-    JudgedAnswer,
-    JudgedHit,
-    JudgedSearcher,
-    RelevanceReport,
-    evaluate_relevance,
-)
+from regard.evaluation.relevance import RelevanceReport, evaluate_relevance
+from regard.evaluation.relevance_fitting import JudgedAnswer, JudgedHit
+from regard.evaluation.relevance_queries import LabelledQuery, LabelledTerm
 from regard.evaluation.reliability import draw_reliability
-from regard.evaluation.retrieval import Answer
+from regard.evaluation.retrieval import IOU_THRESHOLD, Answer
 from regard.models.profiles.calibration import write_calibrations
 from regard.search.answers import Answer as Found
-from regard.search.answers import Scope, TextQuery
-from regard.search.engine import SearchEngine
+from regard.search.answers import LikeQuery, Scope, Term, TextQuery
+from regard.search.identifiers import Reference
+from regard.search.language.meaning import as_query
+from regard.storage.stored_regions import SqlRegions
 
 _PATH = click.Path(path_type=Path)
 
@@ -70,9 +72,9 @@ def relevance(
     texts = [] if absent is None else _lines(absent)
     paths = [labels.path(image.file_name) for image in labels.images]
     with measured_library(paths, profile, home) as (library, collection):
-        space = library.profile.spaces[0].name
-        search = _searcher(labels, library.engine(), collection)
-        report = evaluate_relevance(labels, search, space, texts)
+        search = _Searcher(labels, library, collection)
+        spaces = _spaces(library.profile.routes)
+        report = evaluate_relevance(labels, search, spaces, texts)
     if as_json:
         write_json(report.to_json())
     else:
@@ -87,29 +89,67 @@ def relevance(
     return DONE
 
 
-def _searcher(labels: LabelledSet, engine: SearchEngine, collection: str) -> JudgedSearcher:
-    names = {absolute_path(path): name for path, name in labels.by_path().items()}
+class _Searcher:
+    """Asks labelled queries of the photographs in one collection."""
 
-    def search(
-        texts: Sequence[str], target: Target, limit: int, without: Sequence[frozenset[str]]
-    ) -> Sequence[JudgedAnswer]:
-        everything = Scope(target, limit, AssetFilter(collections=(collection,)))
-        if not any(without):
-            answers = engine.search_texts([TextQuery(text) for text in texts], everything)
+    def __init__(self, labels: LabelledSet, library: Library, collection: str) -> None:
+        self._labels = labels
+        self._engine = library.engine()
+        self._everything = AssetFilter(collections=(collection,))
+        self._names = {absolute_path(path): name for path, name in labels.by_path().items()}
+        views = library.search_catalog.newest(self._everything, 0, len(labels.images))
+        self._assets = {self._names[view.path]: view.id for view in views}
+        self._regions: dict[str, Sequence[tuple[int, Box]]] = {}
+        contents = {view.content: self._names[view.path] for view in views}
+        stored = SqlRegions(library.catalog, library.pipeline).content_regions(self._everything)
+        for found in stored:
+            boxes = [region.box for region in found.regions]
+            self._regions[contents[found.content]] = list(zip(found.ids, boxes, strict=True))
+
+    def __call__(
+        self,
+        queries: Sequence[LabelledQuery],
+        target: Target,
+        limit: int,
+        without: Sequence[Collection[str]],
+    ) -> list[JudgedAnswer | None]:
+        """Judged answers; None where no stored region stands for a labelled object."""
+        if not any(without) and all(query.is_text for query in queries):
+            texts = [TextQuery(query.terms[0].text) for query in queries]
+            answers = self._engine.search_texts(texts, Scope(target, limit, self._everything))
+            return [_judged(answer, self._names) for answer in answers]
+        answered: list[JudgedAnswer | None] = []
+        for query, left_out in zip(queries, without, strict=True):
+            chosen = self._everything
+            if left_out:
+                paths = (self._labels.path(name) for name in sorted(left_out))
+                others = AssetFilter(path_prefixes=tuple(absolute_path(str(p)) for p in paths))
+                chosen = replace(chosen, without=(others,))
+            terms = [self._term(term) for term in query.terms]
+            if None in terms:
+                answered.append(None)
+                continue
+            asked = as_query([term for term in terms if term is not None])
+            answer = self._engine.search(asked, Scope(target, limit, chosen))
+            answered.append(_judged(answer, self._names))
+        return answered
+
+    def _term(self, term: LabelledTerm) -> Term | None:
+        if term.kind is QueryKind.TEXT:
+            return Term(TextQuery(term.text), term.weight, term.negative)
+        if term.box is None:
+            reference = Reference(self._assets[term.file_name], is_region=False)
         else:
-            answers = []
-            for text, left_out in zip(texts, without, strict=True):
-                own = tuple(absolute_path(str(labels.path(name))) for name in sorted(left_out))
-                others = AssetFilter(
-                    collections=(collection,), without=(AssetFilter(path_prefixes=own),)
-                )
-                answers += engine.search_texts([TextQuery(text)], Scope(target, limit, others))
-        return [_judged(answer, names) for answer in answers]
-
-    return search
+            # The stored region that stands for the object, as a person would click on it.
+            overlaps = [(box.iou(term.box), id) for id, box in self._regions[term.file_name]]
+            overlap, region = max(overlaps, default=(0.0, 0))
+            if overlap < IOU_THRESHOLD:
+                return None
+            reference = Reference(region, is_region=True)
+        return Term(LikeQuery(reference), term.weight, term.negative)
 
 
-def _judged(answer: Found, names: dict[bytes, str]) -> JudgedAnswer:
+def _judged(answer: Found, names: Mapping[bytes, str]) -> JudgedAnswer:
     assert answer.judgement is not None
     return JudgedAnswer(
         tuple(
@@ -126,15 +166,34 @@ def _judged(answer: Found, names: dict[bytes, str]) -> JudgedAnswer:
     )
 
 
+def _spaces(routes: Routes) -> dict[tuple[Form, Target], frozenset[str]]:
+    """The spaces that queries of each form meet, where the profile answers them."""
+    spaces: dict[tuple[Form, Target], frozenset[str]] = {}
+    for target in Target:
+        met = {
+            kind: frozenset(
+                item.channel.space
+                for item in routes.get((kind, target), ())
+                if item.channel.kind is not Kind.KEYWORD
+            )
+            for kind in QueryKind
+        }
+        spaces |= {(Form(kind), target): of_kind for kind, of_kind in met.items()}
+        spaces[Form.TEXTS, target] = met[QueryKind.TEXT]
+        if met[QueryKind.TEXT] and met[QueryKind.IMAGE]:
+            spaces[Form.MIXED, target] = frozenset[str]().union(*met.values())
+    return {key: found for key, found in spaces.items() if found}
+
+
 def _write(report: RelevanceReport, path: Path) -> None:
-    write_calibrations(path, {target: found.fitted for target, found in report.targets.items()})
+    write_calibrations(path, {key: found.fitted for key, found in report.forms.items()})
 
 
 def _draw(report: RelevanceReport, path: Path) -> None:
     draw_reliability(
         [
-            (f"text → {target}, cross-validated".replace("→", "to"), found.cross_validated[0].bins)
-            for target, found in report.targets.items()
+            (f"{form} to {target}, cross-validated", found.cross_validated[0].bins)
+            for (form, target), found in report.forms.items()
         ],
         path,
     )

@@ -5,7 +5,6 @@ It is no part of a pipeline: fitting it anew changes no stored vector.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated
 
@@ -13,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, ValidationError
 
 from regard.core.errors import UsageError
 from regard.core.records import Target
-from regard.core.relevance import Calibration, LogisticModel
+from regard.core.relevance import Calibration, Calibrations, Form, LogisticModel
 
 
 class _Table(BaseModel):
@@ -33,11 +32,23 @@ class _OfTarget(_Table):
     presence: _Logistic
     cut_off: Annotated[float, Field(ge=0, le=1)]
 
+    def calibration(self, spaces: frozenset[str]) -> Calibration:
+        return Calibration(spaces, self.hit.model(), self.presence.model(), self.cut_off)
 
-class _Calibrations(_Table):
+
+class _OfForm(_Table):
+    spaces: list[str]
+    image: _OfTarget | None = None
+    region: _OfTarget | None = None
+
+
+class _Document(_Table):
+    """Of texts alone at the top, as it always was; of other forms of query in a section each, if at all."""
+
     space: str
     image: _OfTarget | None = None
     region: _OfTarget | None = None
+    forms: dict[Form, _OfForm] = Field(default_factory=dict)
 
 
 def calibration_file(profile_file: Path) -> Path:
@@ -45,10 +56,10 @@ def calibration_file(profile_file: Path) -> Path:
     return profile_file.with_suffix(".relevance.json")
 
 
-def read_calibrations(path: Path) -> Mapping[Target, Calibration]:
-    """By target; empty when there is no file. Raises UsageError, which names the place, for a wrong one."""
+def read_calibrations(path: Path) -> Calibrations:
+    """What was fitted, nothing without a file; raises UsageError, which names what is wrong in one."""
     try:
-        document = _Calibrations.model_validate_json(path.read_bytes())
+        document = _Document.model_validate_json(path.read_bytes())
     except FileNotFoundError:
         return {}
     except OSError as error:
@@ -60,36 +71,50 @@ def read_calibrations(path: Path) -> Mapping[Target, Calibration]:
             f"the calibration {path} is wrong at {where}: {first['msg']}",
             remedy="fit it anew with: regard evaluate relevance --fit",
         ) from error
-    tables = {Target.IMAGE: document.image, Target.REGION: document.region}
+    of_texts = _OfForm(spaces=[document.space], image=document.image, region=document.region)
     return {
-        target: Calibration(
-            document.space, table.hit.model(), table.presence.model(), table.cut_off
-        )
-        for target, table in tables.items()
+        (form, target): table.calibration(frozenset(of_form.spaces))
+        for form, of_form in {**document.forms, Form.TEXT: of_texts}.items()
+        for target, table in ((Target.IMAGE, of_form.image), (Target.REGION, of_form.region))
         if table is not None
     }
 
 
-def write_calibrations(path: Path, calibrations: Mapping[Target, Calibration]) -> None:
-    """Write what `read_calibrations` reads, numbers to 5 digits; raises OSError, ValueError when empty."""
-    spaces = {calibration.space for calibration in calibrations.values()}
-    if len(spaces) != 1:
-        raise ValueError("calibrations of one file are of one space")
+def write_calibrations(path: Path, calibrations: Calibrations) -> None:
+    """Write what `read_calibrations` reads, numbers to 5 digits.
+
+    Raises OSError, and ValueError where texts are not calibrated.
+    """
 
     def table(model: LogisticModel) -> _Logistic:
         weights = {name: round(weight, 5) for name, weight in model.weights.items()}
         return _Logistic(constant=round(model.constant, 5), weights=weights)
 
-    document = _Calibrations(
-        space=spaces.pop(),
-        **{
-            target.value: _OfTarget(
-                hit=table(calibration.hit),
-                presence=table(calibration.presence),
-                cut_off=round(calibration.cut_off, 4),
-            )
-            for target, calibration in calibrations.items()
-        },
+    def section(form: Form) -> _OfForm:
+        found = {target: one for (of, target), one in calibrations.items() if of is form}
+        spaces = frozenset[str]().union(*(one.spaces for one in found.values()))
+        return _OfForm(
+            spaces=sorted(spaces),
+            **{
+                target.value: _OfTarget(
+                    hit=table(one.hit), presence=table(one.presence), cut_off=round(one.cut_off, 4)
+                )
+                for target, one in found.items()
+            },
+        )
+
+    texts = section(Form.TEXT)
+    if len(texts.spaces) != 1:
+        raise ValueError("a calibration says what one space is worth to texts")
+    (space,) = texts.spaces
+    others = [
+        form for form in Form if form is not Form.TEXT and form in {of for of, _ in calibrations}
+    ]
+    document = _Document(
+        space=space,
+        image=texts.image,
+        region=texts.region,
+        forms={form: section(form) for form in others},
     )
     text = document.model_dump_json(indent=2, exclude_none=True) + "\n"
     path.write_text(text, encoding="utf-8")

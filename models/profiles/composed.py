@@ -27,7 +27,7 @@ from regard.core.records import (
     Target,
     WeightedChannel,
 )
-from regard.core.relevance import Calibration
+from regard.core.relevance import Calibrations
 from regard.models.checkpoints.source import ModelSource, format_bytes
 from regard.models.parts import CaptionerPart, EncoderPart, SegmenterPart, TowerTaker
 from regard.models.profiles.calibration import read_calibrations
@@ -64,7 +64,7 @@ class ComposedProfile:
         self._loaded_bytes: dict[str, int] = {}
 
     @cached_property
-    def calibrations(self) -> Mapping[Target, Calibration]:
+    def calibrations(self) -> Calibrations:
         """What was fitted beside the profile's file, if anything; raises UsageError when it is wrong."""
         return {} if self._calibration_file is None else read_calibrations(self._calibration_file)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -11,14 +11,12 @@ from PIL import Image as Pillow
 
 from regard.core.geometry import Box
 from regard.core.records import Target
-from regard.core.relevance import LogisticModel
+from regard.core.relevance import Form, LogisticModel
 from regard.evaluation.labels import LabelledImage, LabelledObject, LabelledSet
 from regard.evaluation.logistic import fit_logistic, probabilities
-from regard.evaluation.relevance import (
-    JudgedAnswer,
-    JudgedHit,
-    evaluate_relevance,
-)
+from regard.evaluation.relevance import evaluate_relevance
+from regard.evaluation.relevance_fitting import JudgedAnswer, JudgedHit
+from regard.evaluation.relevance_queries import LabelledQuery
 from regard.evaluation.reliability import (
     Bin,
     area_under_curve,
@@ -28,6 +26,7 @@ from regard.evaluation.reliability import (
 )
 from regard.evaluation.retrieval import Answer
 
+SPACES = {(Form.TEXT, target): frozenset({"made"}) for target in Target}
 ABSENT = [f"absent {number}" for number in range(40)]
 
 
@@ -48,11 +47,18 @@ class MadeSearch:
     """Finds a text's own photograph in 7 of 10 cases, with a better cosine the surer it is right."""
 
     def __call__(
-        self, texts: Sequence[str], target: Target, limit: int, without: Sequence[frozenset[str]]
+        self,
+        queries: Sequence[LabelledQuery],
+        target: Target,
+        limit: int,
+        without: Sequence[Collection[str]],
     ) -> list[JudgedAnswer]:
-        return [self._answer(text, left_out) for text, left_out in zip(texts, without, strict=True)]
+        return [
+            self._answer(query.terms[0].text, left_out)
+            for query, left_out in zip(queries, without, strict=True)
+        ]
 
-    def _answer(self, text: str, left_out: frozenset[str]) -> JudgedAnswer:
+    def _answer(self, text: str, left_out: Collection[str]) -> JudgedAnswer:
         rng = np.random.default_rng(list(text.encode()))
         own = f"{text.removeprefix('thing')}.jpg"
         found = rng.random() < 0.7 and text.startswith("thing") and own not in left_out
@@ -76,8 +82,8 @@ class MadeSearch:
 
 
 def test_what_tells_is_found_and_what_does_not_is_not() -> None:
-    report = evaluate_relevance(labels(), MadeSearch(), "made", ABSENT)
-    image = report.targets[Target.IMAGE]
+    report = evaluate_relevance(labels(), MadeSearch(), SPACES, ABSENT)
+    image = report.forms[Form.TEXT, Target.IMAGE]
     told, cut = image.cross_validated
     assert told.auroc is not None
     assert told.auroc > 0.88
@@ -92,18 +98,18 @@ def test_what_tells_is_found_and_what_does_not_is_not() -> None:
     assert image.baselines["image.cosine"] == pytest.approx(told.auroc, abs=0.05)
     assert abs((image.baselines["noise"] or 0) - 0.5) < 0.2
     assert image.own is None
-    assert image.fitted.space == "made"
+    assert image.fitted.spaces == {"made"}
     assert image.fitted.hit.weights["image.cosine"] > 0
     assert image.fitted.presence.weights["image.best"] > 0
     document = report.to_json()
     assert document["text_to_image"]["profile"] is None
-    assert document["text_to_region"]["texts"] == 80
+    assert document["text_to_region"]["queries"] == 80
     assert "cross-validated" in report.to_text()
 
 
 def test_where_nothing_changed_no_rule_can_tell_and_the_ceiling_says_so() -> None:
-    report = evaluate_relevance(labels(), MadeSearch(), "made")
-    image = report.targets[Target.IMAGE]
+    report = evaluate_relevance(labels(), MadeSearch(), SPACES)
+    image = report.forms[Form.TEXT, Target.IMAGE]
     found = image.first_right.value
     assert found is not None
     # What is found scores otherwise when it is out; what is not found scores the same.

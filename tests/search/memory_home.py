@@ -30,7 +30,7 @@ from regard.core.records import (
     Target,
     WeightedChannel,
 )
-from regard.core.relevance import Calibration
+from regard.core.relevance import Calibrations
 from regard.search.engine import SearchEngine
 
 IMAGE, REGION, CAPTION = (Channel("s", kind) for kind in (Kind.IMAGE, Kind.REGION, Kind.CAPTION))
@@ -52,7 +52,7 @@ class MemoryHome:
     batch_size = analyzer_threads = 1
     spec = PipelineSpec("memory", (Space("s", DIMENSION),), {})
     space = spec.spaces[0]
-    calibrations: ClassVar[dict[Target, Calibration]] = {}
+    calibrations: ClassVar[Calibrations] = {}
     takes_texts = True
 
     def __init__(self, seed: int = 0) -> None:

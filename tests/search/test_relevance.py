@@ -1,4 +1,4 @@
-"""Relevance by evidence that depends on neither limit nor page, and what counts as a match."""
+"""Relevance by evidence that depends on neither limit nor page, and what counts as a match; of texts."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from hypothesis import strategies as st
 
 from regard.core.errors import UsageError
 from regard.core.records import Target
-from regard.core.relevance import Calibration, LogisticModel
+from regard.core.relevance import Calibration, Form, LogisticModel
 from regard.search.answers import Answer, Scope, TextQuery
 from regard.search.engine import SearchEngine
-from regard.search.relevance import concentration
+from regard.search.evidence import concentration
 from tests.search.memory_home import MemoryHome
 
 HIT = LogisticModel({"image.cosine": 2.0, "lead": 1.0, "precedence": 0.2, "concentration": 0.1}, -1)
 PRESENCE = LogisticModel({"image.best": 4.0, "region.best": 1.0}, -2.5)
-CALIBRATION = Calibration("s", HIT, PRESENCE, 0.5)
+CALIBRATION = Calibration(frozenset({"s"}), HIT, PRESENCE, 0.5)
 
 
 def home_of(contents: int) -> MemoryHome:
@@ -30,7 +30,7 @@ def home_of(contents: int) -> MemoryHome:
 
 
 def engine_of(home: MemoryHome, calibration: Calibration = CALIBRATION) -> SearchEngine:
-    calibrations = {Target.IMAGE: calibration}
+    calibrations = {(Form.TEXT, Target.IMAGE): calibration}
     return SearchEngine(home, home, home, calibrations=calibrations)  # type: ignore[arg-type]
 
 
@@ -92,7 +92,7 @@ def test_an_answer_matches_from_the_cut_off_or_the_given_relevance_on() -> None:
 
 def test_where_nothing_was_calibrated_relevance_is_not_told() -> None:
     home = home_of(5)
-    other_space = replace(CALIBRATION, space="another")
+    other_space = replace(CALIBRATION, spaces=frozenset({"another"}))
     for engine in (
         SearchEngine(home, home, home),  # type: ignore[arg-type]
         engine_of(home, other_space),

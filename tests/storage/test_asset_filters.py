@@ -9,7 +9,7 @@ import datetime
 import math
 import random
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any, ClassVar
 
@@ -51,7 +51,7 @@ from regard.core.records import (
     Target,
     WeightedChannel,
 )
-from regard.core.relevance import Calibration
+from regard.core.relevance import Calibrations
 from regard.search.answers import Scope, TextQuery
 from regard.search.engine import SearchEngine
 from regard.storage import schema
@@ -368,7 +368,7 @@ class OneSpace:
         (QueryKind.TEXT, Target.IMAGE): (WeightedChannel(IMAGE), WeightedChannel(REGION)),
         (QueryKind.TEXT, Target.REGION): (WeightedChannel(REGION),),
     }
-    calibrations: ClassVar[Mapping[Target, Calibration]] = {}
+    calibrations: ClassVar[Calibrations] = {}
 
     def encoder(self, _space: str) -> OneSpace:
         return self

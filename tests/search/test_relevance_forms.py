@@ -1,0 +1,181 @@
+"""Relevance of pictures, stored things and several terms: what is evidence, and what counts nowhere."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import pytest
+
+from regard.core.geometry import Box
+from regard.core.records import Float32Array, Image, QueryKind, Routes, Target, WeightedChannel
+from regard.core.relevance import Calibration, Form, LogisticModel
+from regard.search.answers import (
+    Answer,
+    ComposedQuery,
+    ImageQuery,
+    LikeQuery,
+    Query,
+    Scope,
+    Term,
+    TextQuery,
+)
+from regard.search.engine import SearchEngine
+from regard.search.evidence import form_of
+from regard.search.identifiers import Reference
+from tests.search.memory_home import IMAGE, REGION, MemoryHome, unit
+
+PICTURE = Image(np.zeros((10, 20, 3), np.uint8))
+RED, ROUND = TextQuery("red"), TextQuery("round")
+ONE = LikeQuery(Reference(1, is_region=False))
+CUT = LikeQuery(Reference(1, is_region=True))
+HIT = LogisticModel({"precedence": 0.5}, 0.3)
+
+
+def composed(*terms: Term) -> ComposedQuery:
+    return ComposedQuery(terms)
+
+
+SEVERAL = composed(Term(RED), Term(ROUND, 0.5), Term(TextQuery("night"), negative=True))
+MIXED = composed(Term(RED), Term(ONE, 2.0))
+FORMS: Sequence[tuple[Query, Form]] = [
+    (ImageQuery(PICTURE, "p"), Form.IMAGE),
+    (ImageQuery(PICTURE, "p", Box(0, 0, 5, 5)), Form.REGION),
+    (ONE, Form.IMAGE),
+    (CUT, Form.REGION),
+    (SEVERAL, Form.TEXTS),
+    (MIXED, Form.MIXED),
+    (composed(Term(RED, 2.0)), Form.TEXT),
+]
+
+
+class Home(MemoryHome):
+    """One that finds photographs by their regions, too."""
+
+    @property
+    def routes(self) -> Routes:
+        return {**super().routes, (QueryKind.REGION, Target.IMAGE): (WeightedChannel(REGION),)}
+
+
+def home_of(contents: int, assets: int = 1) -> MemoryHome:
+    home = Home()
+    for _ in range(contents):
+        home.add_content(regions=2, assets=assets)
+    return home
+
+
+def engine_of(home: MemoryHome, form: Form, presence: LogisticModel, cut: float) -> SearchEngine:
+    calibration = Calibration(frozenset({"s"}), HIT, presence, cut)
+    calibrations = {(form, target): calibration for target in Target}
+    return SearchEngine(home, home, home, calibrations=calibrations)  # type: ignore[arg-type]
+
+
+def cosines(home: MemoryHome, vector: Float32Array) -> dict[int, float]:
+    """The cosine of each content's image with a vector."""
+    rows = home.rows[IMAGE]
+    return {home.owner[number][0]: float(row @ vector) for number, row in rows.items()}
+
+
+def prominence(values: Sequence[float]) -> float:
+    return float(np.mean(sorted(values, reverse=True)[5:10]))
+
+
+@pytest.mark.parametrize(("query", "form"), FORMS)
+def test_every_query_is_judged_by_the_calibration_of_its_form(query: Query, form: Form) -> None:
+    home = home_of(30)
+    terms = query.terms if isinstance(query, ComposedQuery) else (Term(query),)  # type: ignore[arg-type]
+    assert form_of(terms) is form
+    for cut, matched in ((0.4, True), (0.6, False)):
+        presence = LogisticModel({}, 0.0)
+        answer = engine_of(home, form, presence, cut).search(query, Scope())
+        assert answer.judgement is not None
+        assert answer.judgement.presence == 0.5
+        assert answer.matched is matched
+        assert len(answer.hits) == 10
+        assert None not in [hit.relevance for hit in answer.hits]
+        sure = engine_of(home, form, presence, cut).search(query, Scope(min_relevance=0.2))
+        assert sure.matched
+        none = engine_of(home, form, presence, cut).search(query, Scope(min_relevance=0.99))
+        assert not none.matched
+    # Another form's calibration says nothing of it.
+    other = Form.TEXT if form is not Form.TEXT else Form.IMAGE
+    answer = engine_of(home, other, LogisticModel({}, 0.0), 0.6).search(query, Scope())
+    assert {hit.relevance for hit in answer.hits} == {None}
+    assert answer.matched
+
+
+@pytest.mark.parametrize(("query", "form"), FORMS)
+def test_relevance_depends_on_neither_limit_nor_page(query: Query, form: Form) -> None:
+    # More than the first level holds, so that a deep read goes further than a shallow one.
+    engine = engine_of(home_of(260), form, LogisticModel({}, 0.0), 0.4)
+
+    def told(answer: Answer) -> list[tuple[int, object]]:
+        return [(hit.asset.id, hit.evidence) for hit in answer.hits]
+
+    whole = engine.search(query, Scope(limit=250))
+    for limit, offset in ((1, 0), (7, 3), (20, 225)):
+        part = engine.search(query, Scope(limit=limit, offset=offset))
+        assert told(part) == told(whole)[offset : offset + limit]
+        assert part.judgement == whole.judgement
+
+
+def test_the_photograph_that_looks_for_its_like_is_no_evidence_of_any() -> None:
+    home = home_of(30)
+    own = next(row for row in home.rows[IMAGE].values())
+    others = sorted((c for owner, c in cosines(home, own).items() if owner != 1), reverse=True)
+    answer = engine_of(home, Form.IMAGE, LogisticModel({}, 0.0), 0.4).search(ONE, Scope())
+    assert answer.judgement is not None
+    assert answer.judgement.evidence["image.best"] == pytest.approx(others[0])
+    behind = np.mean(others[5:10])
+    assert answer.judgement.evidence["image.prominence"] == pytest.approx(others[0] - behind)
+    for rank, hit in enumerate(answer.hits, 1):
+        assert hit.evidence is not None
+        assert hit.evidence["image.cosine"] == pytest.approx(others[rank - 1])
+        assert hit.evidence["precedence"] == pytest.approx(-np.log(rank))
+        lead = others[rank - 1] - others[1 if rank == 1 else 0]
+        assert hit.evidence["image.lead"] == pytest.approx(lead, abs=1e-6)
+
+
+def test_a_copy_at_another_path_is_what_was_looked_for() -> None:
+    presence = LogisticModel({"image.best": 100.0}, -95.0)
+    alone = engine_of(home_of(30), Form.IMAGE, presence, 0.5).search(ONE, Scope())
+    assert not alone.matched
+    copied = engine_of(home_of(30, assets=2), Form.IMAGE, presence, 0.5).search(ONE, Scope())
+    assert copied.hits[0].asset.content == 1
+    assert copied.matched
+
+
+def test_regions_of_the_same_photograph_take_no_rank_from_others() -> None:
+    home = home_of(30)
+    answer = engine_of(home, Form.REGION, LogisticModel({}, 0.0), 0.4).search(
+        CUT, Scope(Target.REGION, 59)
+    )
+    others = [hit for hit in answer.hits if hit.asset.content != 1]
+    assert len(others) == 58
+    for rank, hit in enumerate(others, 1):
+        assert hit.evidence is not None
+        assert hit.evidence["precedence"] == pytest.approx(-np.log(rank))
+    best = others[0].channels[0].score
+    assert answer.judgement is not None
+    assert answer.judgement.evidence["region.best"] == pytest.approx(best)
+
+
+def test_a_hit_of_several_texts_is_worth_what_it_is_to_the_text_that_it_suits_least() -> None:
+    home = home_of(30)
+    each = [cosines(home, unit(np.random.default_rng(list(text.encode()))))
+            for text in ("red", "round", "night")]  # fmt: skip
+    above = [
+        {owner: cosine - prominence([*of_text.values()]) for owner, cosine in of_text.items()}
+        for of_text in each
+    ]
+    answer = engine_of(home, Form.TEXTS, LogisticModel({}, 0.0), 0.4).search(SEVERAL, Scope())
+    for hit in answer.hits:
+        content = hit.asset.content
+        assert hit.evidence is not None
+        least = min(above[0][content], above[1][content])
+        assert hit.evidence["image.least"] == pytest.approx(least, abs=1e-6)
+        assert hit.evidence["image.spared"] == pytest.approx(-above[2][content], abs=1e-6)
+        assert hit.evidence["unwanted"] == pytest.approx(1 / 2.5)
+    without = composed(*SEVERAL.terms[:2])
+    answer = engine_of(home, Form.TEXTS, LogisticModel({}, 0.0), 0.4).search(without, Scope())
+    assert {(hit.evidence or {})["image.spared"] for hit in answer.hits} == {0.0}
