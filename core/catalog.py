@@ -266,7 +266,7 @@ class ReindexingCatalog(Protocol):
     def go_live(self) -> bool:
         """Make the pipeline the live one, unless something waits; whether it is.
 
-        Raises LeaseHeld while another process indexes.
+        Raises LeaseHeld while another process indexes, CannotWork when it would lose many photographs.
         """
 
 

@@ -61,7 +61,7 @@ class Reindexer:
         so, once. When `should_stop` turns true, what is in the models is committed and the report says
         `interrupted`: the pipeline is not live then, and the next run carries on. The failures are those of
         all runs since one that was to `retry_failed`. Raises LeaseHeld when another process reindexes;
-        ModelError when the models can't be loaded.
+        ModelError when the models can't be loaded; CannotWork when so many failed that it can't go live.
         """
         started = time.perf_counter()
         report = IndexReport()

@@ -13,9 +13,10 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from typing import Any
 
-from sqlalchemy import Connection, Select, and_, delete, exists, func, insert, select
+from sqlalchemy import Connection, Select, delete, exists, func, insert, select
 
 from regard.core.catalog import Failure, WaitingContent
+from regard.core.errors import CannotWork
 from regard.core.records import Analysis, PipelineSpec
 from regard.core.uris import uri_of_path
 from regard.storage import schema
@@ -27,6 +28,8 @@ from regard.storage.stored_analyses import storable, write_analysis
 from regard.storage.switching import lacking, lacks, switch
 
 _PAGE = 1000
+# A pipeline goes live without a tenth of the photographs, or without few where those are not most.
+_TOLERATED_SHARE, _TOLERATED = 10, 10
 _content, _asset = schema.content.c, schema.asset.c
 
 
@@ -152,7 +155,7 @@ class SqlReindexing:
     def go_live(self) -> bool:
         """Make the pipeline the live one, unless something waits; whether it is.
 
-        Raises LeaseHeld while another process indexes.
+        Raises LeaseHeld while another process indexes, CannotWork when it would lose many photographs.
         """
         with (
             hold_writer_lease(self._database) as writer,
@@ -165,8 +168,31 @@ class SqlReindexing:
                 return True
             if connection.execute(self._waiting(connection).limit(1)).first() is not None:
                 return False
+            self._require_most(connection)
             switch(connection, self.pipeline)
         return True
+
+    def _require_most(self, connection: Connection) -> None:
+        """A disk that is not there, or models that take nothing, must not empty what is found."""
+        failed = self._wanted(connection).where(lacks(schema.analysis, self.pipeline.id))
+        lost, total = (
+            connection.execute(select(func.count()).select_from(some.subquery())).scalar_one()
+            for some in (failed, self._wanted(connection))
+        )
+        if lost * _TOLERATED_SHARE <= total or (lost <= _TOLERATED and lost * 2 <= total):
+            return
+        first = connection.execute(
+            select(schema.analysis_failure.c.reason)
+            .where(schema.analysis_failure.c.pipeline_id == self.pipeline.id)
+            .order_by(schema.analysis_failure.c.content_id)
+            .limit(1)
+        ).scalar_one()
+        raise CannotWork(
+            f"{self.pipeline.profile} can't go live, since {lost} of {total} photographs are not "
+            f"analysed by it, of the first of which is said: {first}",
+            remedy="mend that and run it again; photographs that are gone for good go when their folders "
+            "are indexed again",
+        )
 
     @staticmethod
     def _is_wanted(connection: Connection, content_id: int) -> bool:
@@ -179,14 +205,17 @@ class SqlReindexing:
         return connection.execute(held).first() is not None
 
     def _waiting(self, connection: Connection) -> Select[Any]:
+        return self._wanted(connection).where(lacking(self.pipeline.id))
+
+    @staticmethod
+    def _wanted(connection: Connection) -> Select[Any]:
+        """What the live pipeline has analysed."""
         live = live_pipeline(connection)
         wanted = exists().where(
             schema.analysis.c.content_id == _content.id,
             schema.analysis.c.pipeline_id == (-1 if live is None else live.id),
         )
-        return select(_content.id, _content.sha256, _content.width, _content.height).where(
-            and_(wanted, lacking(self.pipeline.id))
-        )
+        return select(_content.id, _content.sha256, _content.width, _content.height).where(wanted)
 
     @contextlib.contextmanager
     def _writing(self) -> Iterator[Connection]:

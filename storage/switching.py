@@ -27,6 +27,7 @@ from regard.storage.lease import hold_writer_lease
 from regard.storage.pipelines import StoredPipeline, find_pipeline, live_pipeline, set_live
 
 _content, _pipeline = schema.content.c, schema.pipeline.c
+_failure = schema.analysis_failure.c
 _INDEXED_SINCE = "it was indexed after other models had gone live, and these came back without it"
 
 
@@ -84,7 +85,13 @@ def roll_back(catalog: Catalog, *, at_once: bool) -> Rollback:
             schema.analysis.c.content_id == _content.id,
             schema.analysis.c.pipeline_id == (-1 if live is None else live.id),
         )
-        missing = and_(analysed, lacking(former.id))
+        # What it lacks since it was gone back to without that is no failure, and still missing.
+        unable = exists().where(
+            _failure.content_id == _content.id,
+            _failure.pipeline_id == former.id,
+            _failure.reason != _INDEXED_SINCE,
+        )
+        missing = and_(analysed, lacks(schema.analysis, former.id), not_(unable))
         count = connection.execute(
             select(func.count()).select_from(schema.content).where(missing)
         ).scalar_one()
@@ -101,7 +108,9 @@ def roll_back(catalog: Catalog, *, at_once: bool) -> Rollback:
             connection.execute(
                 insert(schema.analysis_failure).from_select(
                     ["content_id", "pipeline_id", "reason"],
-                    select(_content.id, literal(former.id), literal(_INDEXED_SINCE)).where(missing),
+                    select(_content.id, literal(former.id), literal(_INDEXED_SINCE)).where(
+                        missing, lacks(schema.analysis_failure, former.id)
+                    ),
                 )
             )
             switch(connection, former)

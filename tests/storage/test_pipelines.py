@@ -12,7 +12,7 @@ from catalog_samples import SPEC, D, Home, analysis, attach, header, save, stamp
 from sqlalchemy import update
 
 from regard.core.catalog import Failure, WaitingContent
-from regard.core.errors import Conflict, LeaseHeld, NotFound, PipelineConflict
+from regard.core.errors import CannotWork, Conflict, LeaseHeld, NotFound, PipelineConflict
 from regard.core.facts import PhotoFacts
 from regard.core.records import Analysis, Space
 from regard.storage import schema
@@ -149,6 +149,37 @@ def test_what_can_not_be_analysed_holds_nothing_up_and_counts_as_new(home: Home)
     assert [one.failed for one in read_pipelines(home.catalog)] == [0, 0]
 
 
+@pytest.mark.parametrize(
+    ("total", "lost", "lives"),
+    [(1, 1, False), (2, 1, True), (5, 3, False), (20, 10, True), (24, 11, False), (110, 11, True)],
+)
+def test_a_pipeline_that_would_lose_many_photographs_does_not_go_live(
+    home: Home, total: int, lost: int, lives: bool
+) -> None:
+    """As when their disk is not there, or a model takes none of them."""
+    for number in range(total):
+        home.save(f"/{number}.jpg", f"{number}")
+    with building(home) as builder:
+        for number, waiting in enumerate(builder.waiting(0, total)):
+            if number < lost:
+                builder.fail(waiting, "no photograph lies there any more")
+            else:
+                builder.save(waiting, newly(waiting.sha256))
+        if lives:
+            assert builder.go_live()
+        else:
+            with pytest.raises(CannotWork, match=f"{lost} of {total} .* lies there any more"):
+                builder.go_live()
+    live = home.catalog.live_pipeline()
+    assert live == (builder.pipeline if lives else home.pipeline)
+    # Mended, it goes on with those alone.
+    with building(home) as builder:
+        if not lives:
+            assert builder.count() == lost
+            finish(builder)
+        assert builder.go_live()
+
+
 def test_the_switch_waits_for_who_indexes_and_builders_for_each_other(home: Home) -> None:
     home.save("/a.jpg", "a")
     with building(home) as builder:
@@ -202,6 +233,11 @@ def test_going_back_tells_what_would_be_missing(home: Home) -> None:
     found = roll_back(home.catalog, at_once=True)
     assert (found.missing, found.is_live) == (1, True)
     assert home.catalog.live_pipeline() == home.pipeline
+    # Forth and back again, it is missing still.
+    assert roll_back(home.catalog, at_once=False).is_live
+    found = roll_back(home.catalog, at_once=False)
+    assert (found.missing, found.is_live) == (1, False)
+    assert roll_back(home.catalog, at_once=True).missing == 1
     # It counts as new, and nothing as broken.
     assert findings(home, home.pipeline) == []
     with home.writing("later") as again:
