@@ -42,8 +42,9 @@ types: $(VENV)/.installed-test $(VENV)/.linked
 imports: $(VENV)/.installed-test $(VENV)/.linked
 	$(BIN)/lint-imports
 
+# Whole files to each process, in the order of tests/conftest.py.
 pytest: $(VENV)/.installed-test $(VENV)/.linked
-	$(BIN)/python -m pytest -m "not campaign" --numprocesses $(WORKERS) --dist loadfile
+	$(BIN)/python -m pytest -m "not campaign" --numprocesses $(WORKERS) --dist loadfile --no-loadscope-reorder
 
 # The slow tests: crash and damage campaigns at full length, and other examples each time.
 campaign: $(VENV)/.installed-test $(VENV)/.linked

@@ -30,7 +30,36 @@ settings.register_profile("explore", _steady)
 settings.register_profile("same", _steady, derandomize=True, database=None)
 settings.load_profile("same")
 
+# The files that take longest, longest first. They begin first, so that in the end no process is left
+# alone with one of them; pytest-xdist by itself begins with the files that have the most tests.
+_LONGEST = (
+    "api/test_lite_main_path.py",
+    "browser/test_looks.py",
+    "api/http/test_http_pipelines.py",
+    "api/test_cli_processes.py",
+    "api/test_worker.py",
+    "api/test_published_models.py",
+    "storage/test_asset_filters.py",
+    "storage/test_asset_histories.py",
+    "storage/test_assets.py",
+    "browser/test_searching.py",
+    "indexer/test_damaged_files.py",
+    "indexer/test_crash_safety.py",
+    "indexer/test_reindexing.py",
+    "api/test_openapi.py",
+    "browser/test_keeping.py",
+    "storage/test_keywords.py",
+    "search/test_paging.py",
+    "api/test_server_option.py",
+)
+
 REPOSITORY = Path(__file__).resolve().parents[1]
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    order = {REPOSITORY / "tests" / name: place for place, name in enumerate(_LONGEST)}
+    items.sort(key=lambda item: order.get(item.path, len(order)))
 
 
 @pytest.hookimpl(wrapper=True)
