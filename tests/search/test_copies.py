@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Callable
 
 import numpy as np
@@ -9,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from made_pictures import cropped, decoded, encoded, scene, with_thing
-from PIL import Image, ImageEnhance, ImageOps
+from PIL import Image, ImageDraw, ImageEnhance, ImageFont, ImageOps
 
 from regard.core import records
 from regard.core.signatures import SIGNATURE_SIDE, sign, signature_shape
@@ -79,6 +80,26 @@ def test_other_pictures_are_no_copies() -> None:
     for place, one in enumerate(pictures):
         for other in pictures[:place]:
             assert similarity_of_copies(one, other) is None
+
+
+def test_pages_of_small_print_are_told_apart() -> None:
+    pages = [text_page(seed) for seed in range(6)]
+    for place, one in enumerate(pages):
+        assert is_copy(one, decoded(encoded(one, quality=40)))
+        for other in pages[:place]:
+            assert not is_copy(one, other)
+
+
+def text_page(seed: int) -> Image.Image:
+    """Lines of words down a white page, each page in the same layout with words of its own."""
+    rng = random.Random(seed)
+    font = ImageFont.load_default(14)
+    page = Image.new("RGB", (700, 990), "white")
+    draw = ImageDraw.Draw(page)
+    for top in range(60, 930, 20):
+        words = ("".join(rng.choices("aeinorst", k=rng.randint(2, 9))) for _ in range(25))
+        draw.text((60, top), " ".join(words)[:85], fill="black", font=font)
+    return page
 
 
 def test_turned_and_mirrored_pictures_are_not_found() -> None:
