@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import click
+import numpy as np
 
 from regard.api.cli.app import DONE, write_json
 from regard.api.cli.measured_library import measured_library
 from regard.api.cli.options import json_option, offline_option
 from regard.api.same_objects import new_object_finder
 from regard.api.wiring import Library
+from regard.core.errors import UsageError
 from regard.core.filters import AssetFilter
 from regard.core.uris import absolute_path
 from regard.evaluation.labels import LabelledSet, read_labels
@@ -51,6 +54,20 @@ _PATH = click.Path(path_type=Path)
     metavar="N",
     help="Fit on half of the objects and measure on the other, over N random splits.",
 )
+@click.option(
+    "--part",
+    type=click.IntRange(min=2),
+    metavar="N",
+    help="Only N of the photographs at a time, drawn at random: how it is in a smaller library.",
+)
+@click.option(
+    "--draws",
+    type=click.IntRange(min=1),
+    default=1,
+    show_default=True,
+    metavar="K",
+    help="How often a part is drawn; all draws are counted together.",
+)
 @click.option("--without-colours", is_flag=True, help="As for models that tell no colours.")
 @click.option("--profile", metavar="NAME", help="Models to measure [default: lite].")
 @click.option("--home", type=_PATH, metavar="DIR", help="Keep the photographs' analyses there.")
@@ -61,6 +78,8 @@ def objects(
     instances: Path,
     only: str | None,
     halves: int,
+    part: int | None,
+    draws: int,
     without_colours: bool,
     profile: str | None,
     home: Path | None,
@@ -72,17 +91,23 @@ def objects(
     Example: regard evaluate objects --images photos --instances photos/instances.json
              --halves 10
 
-    With --halves the weights are fitted anew each time; those that all pairs give are shown.
+    With --halves the weights are fitted anew each time; those that all pairs give are shown. With --part
+    and several --draws a --home saves analysing the photographs anew for each.
     """
+    if part is not None and halves:
+        raise UsageError("--part and --halves exclude each other", remedy="give one")
+    if part is None and draws > 1:
+        raise UsageError("--draws is about parts", remedy="add --part N")
     labels = read_labels(images, instances=instances, only=only)
-    paths = [labels.path(image.file_name) for image in labels.images]
-    with measured_library(paths, profile, home) as (library, collection):
-        chosen = AssetFilter(collections=(collection,))
-        finder = new_object_finder(library, use_colours=not without_colours)
-        compared = finder.compare(chosen, {})
-        assert compared is not None
-        identities = _identities(library, labels, chosen)
     result: dict[str, Any] = {}
+    if part is not None:
+        drawn = (_drawn(labels, part, seed) for seed in range(draws))
+        found = (_compared(one, profile, home, use_colours=not without_colours) for one in drawn)
+        reports = [measure_groups(known, _groups(one, None)) for one, known in found]
+        report = ObjectReport.mean(reports, runs=1)
+    else:
+        compared, identities = _compared(labels, profile, home, use_colours=not without_colours)
+        report = measure_groups(identities, _groups(compared, None))
     if halves:
         reports = []
         for seed in range(halves):
@@ -97,8 +122,6 @@ def objects(
             "intercept": weights.intercept,
             **dict(zip(SIGNS, weights.weights, strict=False)),
         }
-    else:
-        report = measure_groups(identities, _groups(compared, None))
     if as_json:
         write_json({**report.to_json(), **result})
     else:
@@ -106,6 +129,24 @@ def objects(
         for name, weight in result.get("weights", {}).items():
             click.echo(f"fitted on all pairs: {name} {weight:.2f}")
     return DONE
+
+
+def _drawn(labels: LabelledSet, count: int, seed: int) -> LabelledSet:
+    """Some of the photographs, drawn at random; the same seed draws the same. All where there are fewer."""
+    order = np.random.default_rng(seed).permutation(len(labels.images))
+    return replace(labels, images=tuple(labels.images[place] for place in sorted(order[:count])))
+
+
+def _compared(
+    labels: LabelledSet, profile: str | None, home: Path | None, *, use_colours: bool
+) -> tuple[Compared, Identities]:
+    """The photographs' things and pairs, and what they show."""
+    paths = [labels.path(image.file_name) for image in labels.images]
+    with measured_library(paths, profile, home) as (library, collection):
+        chosen = AssetFilter(collections=(collection,))
+        compared = new_object_finder(library, use_colours=use_colours).compare(chosen, {})
+        assert compared is not None  # since nothing stops it
+        return compared, _identities(library, labels, chosen)
 
 
 def _measured(

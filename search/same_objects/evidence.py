@@ -12,13 +12,17 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 
 from regard.core.records import Float32Array, Int64Array
 from regard.search.same_objects.neighbours import Neighbours
 from regard.search.same_objects.things import Things
+
+Float64Array = npt.NDArray[np.float64]
 
 SIGNS = ("closeness", "objectness", "displacement", "colours")
 
@@ -40,15 +44,20 @@ class Candidates:
 @dataclass(frozen=True, slots=True)
 class Weights:
     """Of a logistic regression over the signs: `weights` as in `SIGNS`, the last one left out where
-    there are no colours."""
+    there are no colours.
+
+    `share` of the pairs that it was fitted on were one object; None where these are the pairs it is for.
+    """
 
     intercept: float
     weights: tuple[float, ...]
+    share: float | None = None
 
 
 # Fitted on all labelled pairs by `regard evaluate objects --halves`; see docs/same-objects.md.
-WITH_COLOURS = Weights(-17.44, (10.87, 10.04, 3.63, 1.32))
-WITHOUT_COLOURS = Weights(-12.90, (12.29, 7.94, 3.92))
+WITH_COLOURS = Weights(-17.44, (10.87, 10.04, 3.63, 1.32), 0.0156)
+WITHOUT_COLOURS = Weights(-12.90, (12.29, 7.94, 3.92), 0.0158)
+_ROUNDS, _SETTLED = 100, 1e-4
 
 
 def candidates(things: Things, neighbours: Neighbours) -> Candidates:
@@ -79,7 +88,29 @@ def probabilities(found: Candidates, weights: Weights | None = None) -> Float32A
     if chosen is None:
         chosen = WITH_COLOURS if found.signs.shape[1] == len(SIGNS) else WITHOUT_COLOURS
     logits = chosen.intercept + found.signs.astype(np.float64) @ np.asarray(chosen.weights)
-    return np.asarray(1 / (1 + np.exp(-logits.clip(-50, 50))), dtype=np.float32)
+    if chosen.share is not None and len(logits):
+        logits += _rarity(logits, chosen.share)
+    return np.asarray(_logistic(logits), dtype=np.float32)
+
+
+def _rarity(logits: Float64Array, share: float) -> float:
+    """By how much the log odds are lower where fewer pairs are one object than the `share` fitted on.
+
+    As in small libraries. How many are is estimated from the pairs themselves, by EM (Saerens, Latinne and
+    Decaestecker 2002, Neural Computation 14). Never above 0: where more are, nothing is made more likely.
+    """
+    known = math.log(share / (1 - share))
+    estimate = known
+    for _ in range(_ROUNDS):
+        here = float(_logistic(logits + min(estimate - known, 0.0)).mean())
+        before, estimate = estimate, math.log(here / (1 - here))
+        if estimate >= known or abs(estimate - before) < _SETTLED:
+            break
+    return min(estimate - known, 0.0)
+
+
+def _logistic(logits: Float64Array) -> Float64Array:
+    return np.asarray(1 / (1 + np.exp(-logits.clip(-50, 50))))
 
 
 def _local_means(neighbours: Neighbours) -> Float32Array:

@@ -173,5 +173,13 @@ def test_the_command_measures_a_folder(write_set: WriteSet, tmp_path: Path) -> N
     }
     table = regard("evaluate", "objects", *common, "--home", tmp_path / "home")
     assert b"labelled pairs that are found" in table.out
+    parts = (*common, "--home", tmp_path / "home", "--part", "2", "--draws", "3", "--json")
+    document = json.loads(regard("evaluate", "objects", *parts).out)
+    assert document["recall"]["total"] == 3
+    for wrong, words in (
+        (("--part", "2", "--halves", "2"), "exclude each other"),
+        (("--draws", "2"), "about parts"),
+    ):
+        regard("evaluate", "objects", *common, *wrong).expect_sentence(2, words)
     refused = regard("evaluate", "objects", *common, "--home", tmp_path / "home", "--halves", "2")
     refused.expect_sentence(3, "no pairs to fit on")

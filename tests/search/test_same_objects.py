@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -15,6 +17,7 @@ from regard.core.geometry import Box
 from regard.core.masks import Mask
 from regard.core.records import Channel, Float32Array, Int64Array, Kind, Region
 from regard.core.same_objects import ContentRegions, SameObject
+from regard.search.same_objects.evidence import Candidates, Weights, probabilities
 from regard.search.same_objects.finder import Colours, ObjectFinder
 from regard.search.same_objects.grouping import groups, linkage
 from regard.search.same_objects.things import best_disjoint, find_things
@@ -150,10 +153,29 @@ def test_an_object_is_found_in_every_photograph_that_shows_it() -> None:
 
 
 def test_it_is_found_without_colours_too_and_says_nothing_of_them() -> None:
-    shelf, with_cup = a_library([0.9, 0.95, 0.85, 0.9, 0.9])
+    shelf, with_cup = a_library([0.9, 0.95, 0.85])
     (cup,) = shelf.find(colours=False)
     assert {sighting.content for sighting in cup.sightings} == with_cup
     assert not any("colours" in reason for reason in cup.reasons)
+
+
+def test_pairs_are_less_likely_where_fewer_are_one_object_and_never_more() -> None:
+    rng = np.random.default_rng(5)
+    wrong, right = rng.normal(0, 1, 100_000), rng.normal(3, 1, 20_000)
+    # The ratio of the two densities is exp(3 x - 4.5); 2 of 100 pairs were one object.
+    weights = Weights(math.log(0.02 / 0.98) - 4.5, (3.0,), share=0.02)
+
+    def mean(count: int, weights: Weights) -> float:
+        """Estimated share of pairs that are one object, where `count` are beside 100,000 others."""
+        signs = np.concatenate([wrong, right[:count]]).astype(np.float32)[:, None]
+        rows = np.arange(len(signs))
+        return float(probabilities(Candidates(rows, rows + 1, signs), weights).mean())
+
+    assert mean(2000, weights) == pytest.approx(0.02, rel=0.1)
+    assert mean(200, weights) == pytest.approx(0.002, rel=0.2)
+    as_fitted = replace(weights, share=None)
+    assert mean(200, as_fitted) > 0.004
+    assert mean(20_000, weights) == mean(20_000, as_fitted)
 
 
 def test_a_scrap_that_recurs_but_looks_like_no_thing_is_background() -> None:
