@@ -1,0 +1,114 @@
+"""Jobs of the whole home that are done in several turns: what they keep between them, and how they end."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from made_library import Library
+
+from regard.api.reindexing import HomeJobs
+from regard.api.wiring import open_home_catalog
+from regard.core.jobs import Job, JobKind, JobState
+from regard.core.settings import Settings
+from regard.indexer.jobs import JobRunner
+from regard.indexer.report import IndexReport, Progress
+from regard.models.fake import FakeEncoder
+from regard.storage import pruning
+from regard.storage.catalog import Catalog
+from regard.storage.jobs import SqlJobQueue
+
+PHOTOS = 6
+ShouldStop = Callable[[], bool]
+
+
+@pytest.fixture
+def library(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Library:
+    """Some photographs by `fake`, one of which has gone since; `turned` takes them one by one."""
+    (tmp_path / "profiles").mkdir()
+    (tmp_path / "profiles" / "turned.toml").write_text(
+        'description = "another"\nbatch_size = 1\n[encoder]\nkind = "fake"\n'
+        "[encoder.parameters]\nturn = 5\n"
+    )
+    monkeypatch.setenv("REGARD_PROFILES", str(tmp_path / "profiles"))
+    monkeypatch.setattr(pruning, "_NOTICED_SECONDS", 0.0)
+    made = Library(tmp_path)
+    for number in range(PHOTOS):
+        made.photo(f"{number}.png", number)
+    made.index()
+    (made.photos / "0.png").unlink()
+    return made
+
+
+@pytest.fixture
+def catalog(library: Library) -> Iterator[Catalog]:
+    with open_home_catalog(Settings.resolve(library.home, {}), make=False) as opened:
+        yield opened
+
+
+class InTurns:
+    """Does a job by a function, in turns of which each ends as soon as somebody asks so often."""
+
+    def __init__(self, library: Library, catalog: Catalog, asked: int) -> None:
+        self.queue = SqlJobQueue(catalog)
+        self._asked = asked
+        self._work = HomeJobs(Settings.resolve(library.home, {}), catalog, self.queue)
+        self.turns = 0
+
+    def run(self, job: Job) -> Job:
+        """The job when it has ended."""
+        runner = JobRunner(self.queue, self._turn)
+        with self.queue.worker_role():
+            while not self.queue.get(job.id).state.is_final:
+                assert self.turns < 50
+                runner.run_one(threading.Event())
+        return self.queue.get(job.id)
+
+    def _turn(self, job: Job, progress: Progress, should_stop: ShouldStop) -> IndexReport:
+        self.turns += 1
+        calls = iter(range(self._asked))
+        return self._work(job, progress, lambda: next(calls, None) is None or should_stop())
+
+
+def test_a_change_of_models_loads_them_once(
+    library: Library, catalog: Catalog, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    loaded: list[int] = []
+    make = FakeEncoder.__init__
+
+    def counted(self: FakeEncoder, *arguments: object, **named: object) -> None:
+        loaded.append(1)
+        make(self, *arguments, **named)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(FakeEncoder, "__init__", counted)
+    turns = InTurns(library, catalog, asked=12)
+    job = turns.run(turns.queue.add_for_all(JobKind.PIPELINE, profile="turned"))
+    assert turns.turns > 2
+    assert len(loaded) == 1
+    assert job.state is JobState.DONE
+    assert job.report is not None
+    # What failed in the first turn is told at the end, once.
+    assert (job.report["indexed"], job.report["failed"]) == (PHOTOS - 1, 1)
+    assert (job.message or "").count("0.png: it can't be read") == 1
+    assert (job.done, job.total) == (PHOTOS, PHOTOS)
+    library.verify()
+
+
+def test_what_was_named_to_be_deleted_is_deleted_to_the_end(
+    library: Library, catalog: Catalog, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pruning, "_CONTENTS_AT_ONCE", 1)
+    live = catalog.live_pipeline()
+    assert live is not None
+    assert library.run("reindex", "--profile", "turned").code == 1
+    turns = InTurns(library, catalog, asked=5)
+    job = turns.run(turns.queue.add_for_all(JobKind.PRUNE, pipelines=[live.fingerprint]))
+    assert turns.turns > 2
+    assert job.state is JobState.DONE
+    assert job.report is not None
+    assert job.report["removed"] == 1
+    kept = library.run("pipelines", "--json").document["pipelines"]
+    assert [one["profile"] for one in kept] == ["turned"]
+    library.verify()
