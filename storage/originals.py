@@ -2,9 +2,11 @@
 
 A file comes in under a passing name in `incoming` and gets its own, `ab/cd/<sha256>`, by a link once
 it is whole and synced: whatever is killed when, no half file ever has a final name. A final name is
-never written to again. Who adds a file and who discards one shut each other out (a lock on the folder,
-which ends with the process), from `keep` to the end of the `incoming` block: rows committed inside it
-never point at a file that another process was just about to discard.
+never written to again. The passing name stays beside it until the block ends: of what was killed before
+its rows were committed, `sweep` then knows whom to ask about. Who adds a file and who discards one shut
+each other out (a lock on the folder, which ends with the process), from `keep` to the end of the
+`incoming` block: rows committed inside it never point at a file that another process was just about to
+discard.
 """
 
 from __future__ import annotations
@@ -34,6 +36,8 @@ from regard.core.files import open_regular
 from regard.storage.vectors.durable_files import make_directory
 
 _SHA256 = re.compile(r"[0-9a-f]{64}")
+# A passing name of a file that has its final one, too.
+_PLACED = re.compile(r"[0-9a-f]{32}\.([0-9a-f]{64})")
 _INCOMING = "incoming"
 _FOLDER_MODE, _FILE_MODE = 0o700, 0o600
 _OPEN_FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
@@ -68,9 +72,9 @@ class Incoming:
         self._hash = hashlib.sha256()
         self._stored: StoredOriginal | None = None
         self._ending = contextlib.ExitStack()
+        self._ending.callback(self._forget_name)
         self._file = self._ending.enter_context(contextlib.ExitStack())
         self._file.callback(os.close, handle)
-        self._file.callback(path.unlink, missing_ok=True)
         self.size = 0
 
     @property
@@ -116,6 +120,9 @@ class Incoming:
         self._ending.callback(os.close, shelf)
         fcntl.flock(shelf, fcntl.LOCK_SH)
         was_there = False
+        placed = self._path.with_name(f"{self._path.name}.{sha256}")
+        os.rename(self._path, placed)
+        self._path = placed
         try:
             os.link(self._path, sha256, dst_dir_fd=shelf)
         except FileExistsError:
@@ -129,6 +136,9 @@ class Incoming:
                 remedy="move it away and try again",
             )
         return StoredOriginal(sha256, self.size, found.st_mtime_ns, path, was_there)
+
+    def _forget_name(self) -> None:
+        self._path.unlink(missing_ok=True)
 
     def _require_coming(self) -> None:
         if self._stored is not None:
@@ -203,13 +213,28 @@ class Originals:
             os.fsync(shelf)
         return True
 
-    def sweep(self, older_than: float = LEFTOVER_SECONDS) -> int:
-        """Remove what killed uploads left in `incoming` more than `older_than` seconds ago; how many."""
+    def sweep(
+        self,
+        older_than: float = LEFTOVER_SECONDS,
+        *,
+        discard_placed: Callable[[str], object] | None = None,
+    ) -> int:
+        """Remove what killed uploads left in `incoming` more than `older_than` seconds ago; how many.
+
+        `discard_placed` is called, at whatever age, with the SHA-256 of those that have their final name
+        already: to `discard` them unless a row needs them.
+        """
         removed = 0
         limit = time.time() - older_than
         folder = self._folder / _INCOMING
         with _storing(), contextlib.suppress(FileNotFoundError), os.scandir(folder) as entries:
             for entry in entries:
+                placed = _PLACED.fullmatch(entry.name)
+                if placed is not None and discard_placed is not None:
+                    discard_placed(placed[1])
+                    Path(entry.path).unlink(missing_ok=True)
+                    removed += 1
+                    continue
                 with contextlib.suppress(FileNotFoundError):
                     if entry.is_file(follow_symlinks=False) and entry.stat().st_mtime <= limit:
                         removed += _remove_unlocked(Path(entry.path))

@@ -207,7 +207,7 @@ class Service:
         and uploads that were stored without a job get one.
         """
         self.editing.relocate_originals(self.originals.path_of, _mtime_of)
-        self.originals.sweep()
+        self.originals.sweep(discard_placed=lambda sha256: self.discard_unneeded([sha256]))
         self._delete(self.editing.forgotten_originals())
         for collection in self.editing.collections_without_job():
             self.jobs.add(JobKind.UPLOAD, collection)
