@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import os
 import shutil
 import time
 from collections.abc import Iterator
@@ -110,8 +111,18 @@ def purge_without_files(served: Served, asset: str) -> None:
     catalog.close()
 
 
+def keep_without_row(served: Served, data: bytes) -> None:
+    """What a kill between keeping an upload's file and the commit of its row leaves."""
+    with Originals(served.home / "originals").incoming() as incoming:
+        incoming.write(data)
+        incoming.keep()
+        [name] = (served.home / "originals" / "incoming").iterdir()
+        # For this one goes with the block.
+        os.link(name, name.with_name("0" * 32 + name.name[32:]))
+
+
 def test_a_home_that_was_copied_elsewhere_keeps_its_uploads(tmp_path: Path) -> None:
-    """And what was being purged meanwhile goes, but nothing else that no row names."""
+    """And what kills left of a purge and an upload goes, but nothing else that no row names."""
     data = png()
     with Served(tmp_path, None) as served:
         [asset] = served.shelf("mine").add(data)
@@ -123,7 +134,9 @@ def test_a_home_that_was_copied_elsewhere_keeps_its_uploads(tmp_path: Path) -> N
         unknown.parent.mkdir(parents=True)
         unknown.write_bytes(b"of a later upload")
     purge_without_files(served, purged.id)
-    assert len(served.originals()) == 3
+    keep_without_row(served, png())
+    # That one has its passing name, too.
+    assert len(served.originals()) == 5
     there = tmp_path / "elsewhere"
     there.mkdir()
     # As `cp -r` does: the files are as new.
