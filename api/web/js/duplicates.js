@@ -219,6 +219,7 @@ export function makeDuplicates(place, summary, actions) {
   return {
     show(current) {
       place.hidden = current.view !== "duplicates";
+      document.documentElement.classList.toggle("has-duplicates", !place.hidden);
       if (place.hidden) {
         controller?.abort();
         key = null;

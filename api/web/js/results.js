@@ -141,10 +141,15 @@ export function makeResults({ grid, list, notice, tail, summary, help }) {
     caution.hidden = caution.childElementCount === 0;
     help.understood(now.problem ? [] : now.parts);
     help.wrong(now.problem?.kind === "malformed-query" ? now.problem : null);
-    notice.hidden = notice.childElementCount === 0;
+    setNoticed(notice.childElementCount > 0);
     list.hidden = !notice.hidden;
     describe();
     showTail();
+  }
+
+  function setNoticed(isThere) {
+    notice.hidden = !isThere;
+    document.documentElement.classList.toggle("has-notice", isThere);
   }
 
   function showTail() {
@@ -160,7 +165,7 @@ export function makeResults({ grid, list, notice, tail, summary, help }) {
     caution.hidden = true;
     help.understood([]);
     help.wrong(null);
-    notice.hidden = true;
+    setNoticed(false);
     list.hidden = false;
     list.setAttribute("aria-busy", "true");
     list.replaceChildren(
@@ -248,7 +253,8 @@ export function makeResults({ grid, list, notice, tail, summary, help }) {
     leave() {
       controller?.abort();
       now = null;
-      for (const each of [list, notice, tail, caution]) each.hidden = true;
+      setNoticed(false);
+      for (const each of [list, tail, caution]) each.hidden = true;
       help.understood([]);
       help.wrong(null);
     },

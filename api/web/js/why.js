@@ -12,7 +12,8 @@ const FIELDS = {
 };
 // Relevance is a probability: from `GOOD` on a hit is more likely right than not.
 const GOOD = 0.5;
-const POSSIBLE = 0.3;
+/** From here on a hit may well be right. */
+export const POSSIBLE = 0.3;
 const DEGREES = [[0.9, "Surely"], [GOOD, "Probably"], [POSSIBLE, "Perhaps"], [0, "Hardly"]];
 
 /** {word, percent} of how likely a result is right; null where that can't be told. Nothing is quite sure: 1 to 99. */
@@ -24,9 +25,6 @@ export function relevanceOf({ relevance }) {
 
 /** Whether the part that matched is worth pointing at: it is likely right, or nobody can tell. */
 export const isGood = ({ relevance }) => !Number.isFinite(relevance) || relevance >= GOOD;
-
-/** Whether a result may well be right. */
-export const isLikely = ({ relevance }) => relevance >= POSSIBLE;
 
 /**
  * [{kind, label, place, share, details, space}] of a result's channels, the largest part of the score first: `share` is that
