@@ -16,7 +16,7 @@ import functools
 import threading
 import unicodedata
 from collections import OrderedDict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -30,18 +30,15 @@ from sqlalchemy import (
     bindparam,
     cast,
     column,
-    delete,
     distinct,
     exists,
     func,
-    insert,
     literal_column,
     null,
     select,
     table,
     union_all,
 )
-from sqlalchemy.exc import DatabaseError, OperationalError
 from sqlalchemy.sql.compiler import SQLCompiler
 
 from regard.core.catalog import WORD_FIELDS, Occurrences, WordField, Words
@@ -53,7 +50,6 @@ from regard.storage.catalog import Catalog
 from regard.storage.change_log import assets_version
 from regard.storage.database import Database
 from regard.storage.pipelines import StoredPipeline
-from regard.storage.verification import Finding
 
 # Texts that are read for one word in each table, and that are counted where there are more.
 MOST_TEXTS = 4_000
@@ -65,19 +61,6 @@ _FIELD_PLACES = {field.value: place for place, field in enumerate(WORD_FIELDS)}
 
 _asset, _content, _analysis = schema.asset.c, schema.content.c, schema.analysis.c
 _text, _caption = schema.asset_text.c, schema.caption.c
-_SOURCE = table("asset_text_source", column("asset_id"), column("field"), column("text"))
-# A command to FTS5 is an insertion into the column of the table's name; 1 compares with the texts too.
-_CHECKS = {
-    "assets": "INSERT INTO asset_text_words (asset_text_words, rank) VALUES ('integrity-check', 1)",
-    "captions": "INSERT INTO caption_words (caption_words, rank) VALUES ('integrity-check', 1)",
-}
-_REBUILDS = {
-    True: (
-        "INSERT INTO asset_text_words (asset_text_words) VALUES ('rebuild')",
-        "INSERT INTO caption_words (caption_words) VALUES ('rebuild')",
-    ),
-    False: ("REINDEX INDEX asset_text_words", "REINDEX INDEX caption_words"),
-}
 
 
 class SqlKeywordSearch:
@@ -93,48 +76,58 @@ class SqlKeywordSearch:
         """For each query, where its words are found."""
         if not any(asked):
             return [Occurrences(_NOTHING, _NOTHING, _NOTHING, _NOTHING, 0) for _ in asked]
+        if chosen.is_everything:
+            # At hand at any size; too many by those that were deleted, which changes no order much.
+            total = int(self._database.read_once(_LAST_CONTENT)[0][0] or 0)
+            return [self._occurrences(words, self._anywhere(words), total) for words in asked]
         with self._database.reading() as connection:
             total = self._totals.of(connection, chosen)
-            return [self._find(connection, words, chosen, total) for words in asked]
+            found = [self._passing(connection, words, chosen) for words in asked]
+        return [
+            self._occurrences(words, texts, total)
+            for words, texts in zip(asked, found, strict=True)
+        ]
 
-    def _find(
-        self, connection: Connection, words: Sequence[Words], chosen: AssetFilter, total: int
-    ) -> Occurrences:
+    def _anywhere(self, words: Sequence[Words]) -> Sequence[Any]:
+        """What `_statement` finds without a filter."""
+        if not words:
+            return ()
+        unfiltered = _unfiltered(self._database.engine.dialect, self._pipeline, _held(words))
+        return unfiltered.run(self._database, self._values(words))
+
+    def _passing(
+        self, connection: Connection, words: Sequence[Words], chosen: AssetFilter
+    ) -> Sequence[Any]:
+        """What `_statement` finds."""
+        if not words:
+            return ()
+        statement = _statement(self._database.is_sqlite, self._pipeline, chosen, _held(words))
+        return connection.execute(statement, self._values(words)).all()
+
+    def _values(self, words: Sequence[Words]) -> dict[str, str]:
+        return {f"words_{place}": self._query(item) for place, item in enumerate(words)}
+
+    def _occurrences(self, words: Sequence[Words], texts: Sequence[Any], total: int) -> Occurrences:
         rows: list[tuple[int, int, int, int]] = []
-        more: dict[int, int] = {}
-        if words:
-            held = tuple(map(_is_held_to_text, words))
-            read = [0] * len(words)
-            values = {f"words_{n}": self._query(item) for n, item in enumerate(words)}
-            for place, name, content, region, text in self._texts(connection, chosen, held, values):
-                if text is None or _stands_in(words[place], text):
-                    field = _REGION_CAPTION if region else _FIELD_PLACES[name]
-                    rows.append((place, field, content, region))
-                read[place] += 1
-            for place, count in enumerate(read):
-                if count >= MOST_TEXTS:
-                    more[place] = self._count(connection, values[f"words_{place}"])
+        read = [0] * len(words)
+        for place, name, content, region, text in texts:
+            if text is None or _stands_in(words[place], text):
+                field = _REGION_CAPTION if region else _FIELD_PLACES[name]
+                rows.append((place, field, content, region))
+            read[place] += 1
+        more = {
+            place: self._count(self._query(words[place]))
+            for place, count in enumerate(read)
+            if count >= MOST_TEXTS
+        }
         found = np.asarray(rows, np.int64).reshape(-1, 4)
         return Occurrences(found[:, 0], found[:, 1], found[:, 2], found[:, 3], total, more)
 
-    def _texts(
-        self,
-        connection: Connection,
-        chosen: AssetFilter,
-        held: tuple[bool, ...],
-        values: Mapping[str, str],
-    ) -> Iterable[Any]:
-        """What `_statement` finds."""
-        if chosen.is_everything:
-            dialect = self._database.engine.dialect
-            return _unfiltered(dialect, self._pipeline, held).run(connection, values)
-        statement = _statement(self._database.is_sqlite, self._pipeline, chosen, held)
-        return connection.execute(statement, values)
-
-    def _count(self, connection: Connection, query: str) -> int:
+    def _count(self, query: str) -> int:
         """About how many texts hold a common word, whatever the filter."""
         statement = _counting(self._database.is_sqlite)
-        return int(connection.execute(statement, {"words": query}).scalar_one())
+        with self._database.reading() as connection:
+            return int(connection.execute(statement, {"words": query}).scalar_one())
 
     def _query(self, asked: Words) -> str:
         """A word in its forms, or all the words wherever they stand, as the database reads queries."""
@@ -155,9 +148,6 @@ class _Totals:
         self._kept: OrderedDict[AssetFilter, tuple[int, int]] = OrderedDict()
 
     def of(self, connection: Connection, chosen: AssetFilter) -> int:
-        if chosen.is_everything:
-            # At hand at any size; too many by those that were deleted, which changes no order much.
-            return int(connection.exec_driver_sql(_LAST_CONTENT).scalar_one() or 0)
         version = assets_version(connection)
         with self._lock:
             kept = self._kept.get(chosen)
@@ -279,12 +269,12 @@ class _Unfiltered:
     values: Mapping[str, Any]
     order: Sequence[str] | None
 
-    def run(self, connection: Connection, words: Mapping[str, str]) -> Iterable[Any]:
+    def run(self, database: Database, words: Mapping[str, str]) -> Sequence[Any]:
         """Its rows for these words."""
         values = {**self.values, **words}
         if self.order is None:
-            return connection.exec_driver_sql(self.statement, values)
-        return connection.exec_driver_sql(self.statement, tuple(values[n] for n in self.order))
+            return database.read_once(self.statement, values)
+        return database.read_once(self.statement, [values[name] for name in self.order])
 
 
 @functools.lru_cache(maxsize=64)
@@ -342,6 +332,11 @@ def _apart(word: str) -> str:
     return unicodedata.normalize("NFD", word)
 
 
+def _held(words: Sequence[Words]) -> tuple[bool, ...]:
+    """Which of the words have to be held to the texts."""
+    return tuple(map(_is_held_to_text, words))
+
+
 def _stands_in(asked: Words, text: str) -> bool:
     """Whether the words stand in the text as they are, side by side."""
     wanted = [folded(word) for word in asked.words]
@@ -350,50 +345,3 @@ def _stands_in(asked: Words, text: str) -> bool:
         there[start : start + len(wanted)] == wanted
         for start in range(len(there) - len(wanted) + 1)
     )
-
-
-def verify_keywords(database: Database) -> list[Finding]:
-    """Compare what is indexed with what assets are called, and the words with their texts."""
-    findings = []
-    with database.reading() as connection:
-        held = select(_text.asset_id, _text.field, _text.text)
-        derived = select(_SOURCE.c.asset_id, _SOURCE.c.field, _SOURCE.c.text)
-        for missing, rest, what in (
-            (derived, held, "texts of assets are not in the keyword index"),
-            (held, derived, "texts of the keyword index are of no asset"),
-        ):
-            differing = missing.except_(rest).subquery()
-            count = connection.execute(select(func.count()).select_from(differing)).scalar_one()
-            if count:
-                findings.append(Finding(f"{count} {what}", in_index=True))
-    if database.is_sqlite:
-        findings += _verify_fts5(database)
-    return findings
-
-
-def rebuild_keywords(database: Database) -> int:
-    """Make the index anew from the tables; the number of texts that assets have."""
-    with database.writing() as connection:
-        # First: triggers of what is deleted next want an index that agrees with its texts.
-        for statement in _REBUILDS[database.is_sqlite]:
-            connection.exec_driver_sql(statement)
-        connection.execute(delete(schema.asset_text))
-        derived = select(_SOURCE.c.asset_id, _SOURCE.c.field, _SOURCE.c.text)
-        connection.execute(
-            insert(schema.asset_text).from_select(["asset_id", "field", "text"], derived)
-        )
-        return int(
-            connection.execute(select(func.count()).select_from(schema.asset_text)).scalar_one()
-        )
-
-
-def _verify_fts5(database: Database) -> Iterator[Finding]:
-    for what, check in _CHECKS.items():
-        with database.writing() as connection:
-            try:
-                connection.exec_driver_sql(check)
-            except OperationalError:  # as when another process writes for too long
-                raise
-            except DatabaseError:
-                message = f"the indexed words of {what} are not those of their texts"
-                yield Finding(message, in_index=True)

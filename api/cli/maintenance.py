@@ -16,7 +16,7 @@ from regard.api.wiring import Library, open_library
 from regard.core.settings import Settings
 from regard.core.uris import uri_of_path
 from regard.storage.channel_indexes import ChannelIndexes
-from regard.storage.keywords import rebuild_keywords, verify_keywords
+from regard.storage.keyword_maintenance import rebuild_keywords, verify_keywords
 from regard.storage.overview import read_overview
 from regard.storage.pipeline_overview import read_pipelines
 from regard.storage.verification import verify_catalog

@@ -24,7 +24,8 @@ from regard.core.records import Caption
 from regard.core.words import split_words
 from regard.storage import keywords, migrations, schema
 from regard.storage.database import Database
-from regard.storage.keywords import SqlKeywordSearch, rebuild_keywords, verify_keywords
+from regard.storage.keyword_maintenance import rebuild_keywords, verify_keywords
+from regard.storage.keywords import SqlKeywordSearch
 
 Found = set[tuple[str, str]]
 
