@@ -7,6 +7,7 @@ al., "Scene Parsing through ADE20K Dataset", CVPR 2017).
 
 from __future__ import annotations
 
+import csv
 import fnmatch
 import io
 import os
@@ -75,7 +76,10 @@ def read_semantic_set(
     for folder, holds in ((images, "photographs"), (masks, "masks")):
         if not folder.is_dir():
             raise NotFound(f"{folder} is not a folder", remedy=f"name the folder of the {holds}")
-    found = sorted(path for path in masks.rglob("*.png") if path.is_file())
+    # Archives made on macOS bring a hidden file beside each.
+    found = sorted(
+        path for path in masks.rglob("*.png") if path.is_file() and not path.name.startswith(".")
+    )
     if not found:
         raise NotFound(f"{masks} holds no masks (*.png)", remedy="name the folder of the masks")
     pairs, alone = [], []
@@ -105,8 +109,9 @@ def read_semantic_set(
 def read_classes(path: Path) -> list[SemanticClass]:
     """The classes of a file, in the order of their values: 1, 2, …
 
-    Either ADE20K's `objectInfo150.txt`, tab-separated under a header with the columns `Idx` and `Name`,
-    or one class a line. Commas and semicolons separate names that mean the same.
+    Either ADE20K's `objectInfo150.txt` or `object150_info.csv`, separated by tabs or commas under a header
+    with the columns `Idx` and `Name`, or one class a line. Commas and semicolons separate names that mean
+    the same.
 
     Raises NotFound when the file is not there, CannotWork when it is neither.
     """
@@ -121,9 +126,10 @@ def read_classes(path: Path) -> list[SemanticClass]:
     lines = [line for line in text.splitlines() if line.strip()]
     if not lines:
         raise CannotWork(f"{path} names no classes", remedy="write one class a line")
-    header = [cell.strip().lower() for cell in lines[0].split("\t")]
-    if {"idx", "name"} <= set(header):
-        return _of_table(path, header, lines[1:])
+    for separator in ("\t", ","):
+        columns = [cell.strip().lower() for cell in lines[0].split(separator)]
+        if {"idx", "name"} <= set(columns):
+            return _of_table(path, columns, list(csv.reader(lines[1:], delimiter=separator)))
     return [_class(path, line) for line in lines]
 
 
@@ -164,14 +170,15 @@ def read_annotation(
     return values
 
 
-def _of_table(path: Path, header: Sequence[str], lines: Sequence[str]) -> list[SemanticClass]:
-    index, name = header.index("idx"), header.index("name")
+def _of_table(
+    path: Path, columns: Sequence[str], rows: Sequence[Sequence[str]]
+) -> list[SemanticClass]:
+    index, name = columns.index("idx"), columns.index("name")
     classes = []
-    for number, line in enumerate(lines, start=1):
-        cells = line.split("\t")
+    for number, cells in enumerate(rows, start=1):
         if len(cells) <= max(index, name) or cells[index].strip() != str(number):
             raise CannotWork(
-                f"{path} does not list its classes as 1, 2, …: {line.strip()!r} is the row {number}",
+                f"{path} does not list its classes as 1, 2, …: {' '.join(cells)!r} is the row {number}",
                 remedy="name objectInfo150.txt as ADE20K has it, or a file of one class a line",
             )
         classes.append(_class(path, cells[name]))

@@ -48,6 +48,9 @@ def test_masks_meet_the_photographs_of_their_names(folder: Path) -> None:
     assert [p.file_name for p in only.photographs] == ["deep/b.JPG"]
     values = read_annotation(found.photographs[0], 3, 4, 2)
     assert values.tolist() == [[0, 1, 2, 2]] * 3
+    # As macOS packs them.
+    (folder / "masks" / "._a.png").write_bytes(b"\0\5\x16\7")
+    assert read_semantic_set(folder / "images", folder / "masks", folder / "classes.txt") == found
 
 
 def test_what_is_not_there_is_said(folder: Path) -> None:
@@ -73,6 +76,19 @@ def test_classes_one_a_line(tmp_path: Path) -> None:
     file = tmp_path / "classes.txt"
     file.write_bytes("\ufeffwall\r\n\r\n door; double door, wall ,door\n".encode())
     assert [c.names for c in read_classes(file)] == [("wall",), ("door", "double door", "wall")]
+
+
+def test_classes_as_the_challenge_lists_them(tmp_path: Path) -> None:
+    file = tmp_path / "object150_info.csv"
+    file.write_text(
+        "Idx,Ratio,Train,Val,Stuff,Name\n1,0.1576,11664,1172,1,wall\n2,0.1072,6046,612,1,building;edifice\n"
+        '3,0.1,9,9,0,"door, double door"\n'
+    )
+    assert [c.names for c in read_classes(file)] == [
+        ("wall",),
+        ("building", "edifice"),
+        ("door", "double door"),
+    ]
 
 
 @pytest.mark.parametrize(
