@@ -17,10 +17,11 @@ above which what is really alike stands out, however alike all photographs of a 
 `KIND.lead` instead of `lead`, the cosine less the best other one: fused scores depend on whether the
 picture itself is among the photographs.
 
-Of several texts a hit has to be right for each, and their sum can't tell two of them half met from one met
-whole. So each is asked by itself, too: `KIND.least` is the least prominence by any wanted text,
-`KIND.spared` minus the greatest by any unwanted one. `unwanted` is the share of the weights that is
-negative.
+Of several texts a photograph has to be right for each, and their sum can't tell two of them half met from
+one met whole. So each is asked by itself, too, in place of the cosine: `KIND.least` is the least prominence
+by any wanted text, `KIND.spared` minus the greatest by any unwanted one. A region is one thing, about which
+all wanted texts are: there the cosine with their sum tells more, and its prominence. `unwanted` is the
+share of the weights that is negative.
 
 Where pictures are among several terms, two channels may be of one kind: there names begin with the space,
 and what a query does not meet is 0.
@@ -58,7 +59,7 @@ class Question:
 
     `known` is evidence by itself. `own` are the contents that the query shows, unless it finds them again.
     `channels` are, of several terms with pictures, all that such a query might meet; else none. `negative`
-    says of each of several texts whether it is unwanted.
+    says of each of several texts whether it is unwanted, where each is to be asked by itself.
     """
 
     form: Form
@@ -100,6 +101,8 @@ class Question:
             return cls(form, known, own)
         unwanted = math.fsum(term.weight for term in terms if term.negative)
         known["unwanted"] = unwanted / math.fsum(term.weight for term in terms)
+        if target is Target.REGION:
+            return cls(form, known)
         return cls(form, known, negative=tuple(term.negative for term in terms))
 
     def name(self, channel: Channel) -> str:
@@ -173,7 +176,7 @@ class Evidence:
         """
         form = self._question.form
         columns: dict[str, Float64Array] = {"keyword.strength": np.zeros(len(ranks))}
-        if form is Form.TEXTS:
+        if self._question.negative:
             columns |= self._by_each_text(self._order.items[ranks - 1])
         if self._ranks is not None:
             ranks = self._ranks[ranks - 1]
@@ -184,7 +187,7 @@ class Evidence:
             if ranking.keywords is not None:
                 strengths = ranking.keywords.strengths
                 columns["keyword.strength"] = _values(strengths, at, np.zeros(len(ranks)))
-            elif form is not Form.TEXTS:
+            elif not self._question.negative:
                 name = self._question.name(ranking.weighted.channel)
                 cosines = columns[f"{name}.cosine"] = _values(ranking.scores, at, last)
                 if form is not Form.TEXT:
@@ -205,7 +208,7 @@ class Evidence:
     def of_answer(self) -> dict[str, float]:
         """The evidence of the whole answer."""
         evidence = {"keyword.best": 0.0, **self._question.known}
-        has_prominence = self._question.form not in (Form.TEXT, Form.TEXTS)
+        has_prominence = self._question.form is not Form.TEXT and not self._question.negative
         for channel in self._question.channels:
             name = self._question.name(channel)
             evidence[f"{name}.best"] = evidence[f"{name}.prominence"] = 0.0
