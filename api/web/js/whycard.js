@@ -7,7 +7,7 @@ import { fill, h } from "./dom.js";
 import { reasons, relevanceOf } from "./why.js";
 
 const GAP = 6;
-const LEAVE_MS = 160;
+const LEAVE_MS = 240;
 
 /** What there is to say of a result, as elements; empty where it was not searched for. */
 export function whyParts(result) {
@@ -63,7 +63,7 @@ export function makeWhyCard(list, resultOf) {
     timer = setTimeout(close, LEAVE_MS);
   };
 
-  // Below the tile, or above where there is no room; else beside it.
+  // Beside the tile where its row ends early; else below it, or above where there is no room, or over what is beside it.
   function place() {
     if (!tile?.isConnected) {
       close();
@@ -74,7 +74,9 @@ export function makeWhyCard(list, resultOf) {
     let left = around.left;
     let top = around.bottom + GAP;
     if (top + height > innerHeight - GAP) top = around.top - GAP - height;
-    if (top < GAP) {
+    const beside = tile.nextElementSibling;
+    const isLastOfRow = !beside || beside.offsetTop > tile.offsetTop;
+    if (top < GAP || (isLastOfRow && around.right + GAP + width <= innerWidth)) {
       top = Math.min(Math.max(GAP, around.top), innerHeight - height - GAP);
       left = around.right + GAP + width <= innerWidth ? around.right + GAP : around.left - GAP - width;
     }
