@@ -13,6 +13,9 @@ import pytest
 from made_gate import Gate
 from made_library import Library, Outcome, command, write_photo
 
+from regard.indexer import analysing as analysing_module
+from regard.models.fake import FakeEncoder
+
 PHOTOS = 16
 
 
@@ -103,6 +106,35 @@ def test_files_that_have_gone_or_changed_are_told_and_hold_nothing_up(library: L
     library.verify()
 
 
+def test_what_would_empty_the_results_does_not_go_live(
+    library: Library, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = library.search("red", "--limit", "50")
+
+    def refused(*words: str) -> None:
+        outcome = library.run("reindex", "--profile", "turned")
+        outcome.expect_sentence(3, "turned can't go live", f"{PHOTOS} of {PHOTOS}", *words)
+        assert library.search("red", "--limit", "50") == before
+        assert [one["state"] for one in pipelines(library)] == ["live", "unfinished"]
+        library.verify()
+
+    # A disk that is not there, then a model that takes nothing.
+    away = library.photos.rename(library.photos.with_name("away"))
+    refused("No such file")
+    away.rename(library.photos)
+    with monkeypatch.context() as broken:
+        broken.setattr(FakeEncoder, "encode_images", _fail)
+        refused("RuntimeError: out of memory")
+    # Giant pictures are read one after another, and each is analysed as any.
+    monkeypatch.setattr(analysing_module, "AHEAD_PIXELS", 100)
+    assert reindexed(library, "turned")["indexed"] == PHOTOS
+    library.verify()
+
+
+def _fail(self: FakeEncoder, images: object) -> None:
+    raise RuntimeError("out of memory")
+
+
 def test_a_home_is_changed_by_the_command_that_the_refusal_names(library: Library) -> None:
     refused = library.run("index", library.photos, "--profile", "turned")
     refused.expect_sentence(3, "regard reindex --profile turned")
@@ -149,7 +181,7 @@ def test_indexing_and_reindexing_go_on_side_by_side(library: Library, gate: Gate
     assert building.poll() is None
     assert analysed(library, "fake") == PHOTOS + 12
     gate.open()
-    out, _ = building.communicate(timeout=60)
+    out, _ = building.communicate(timeout=200)
     report = Outcome(building.returncode, out, "").document
     assert building.returncode == 0
     assert (report["indexed"], report["live"]) == (PHOTOS + 12, True)
@@ -166,7 +198,7 @@ def test_interrupted_it_stops_in_order_and_carries_on(library: Library, gate: Ga
     assert process.stderr is not None
     assert b"Ctrl-C again" in process.stderr.readline()
     gate.open()
-    _, err = process.communicate(timeout=60)
+    _, err = process.communicate(timeout=200)
     assert process.returncode == 130
     assert b"run the same command to carry on" in err
     assert [one["state"] for one in pipelines(library)] == ["live", "unfinished"]
