@@ -159,9 +159,10 @@ def test_a_thumbnail_of_a_large_jpeg_takes_less_than_decoding_it() -> None:
     def fastest(action: Callable[[], object]) -> float:
         times = []
         for _ in range(3):
-            start = time.perf_counter()
+            # Of this thread alone: the machine may have other things to do.
+            start = time.thread_time()
             action()
-            times.append(time.perf_counter() - start)
+            times.append(time.thread_time() - start)
         return min(times)
 
     assert fastest(lambda: thumbnail(data, 256)) < 0.8 * fastest(lambda: decode_bytes(data))

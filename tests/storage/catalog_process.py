@@ -48,7 +48,7 @@ class Worker:
         self._out.close()
         if kind is not None:
             self.process.kill()
-        self.process.wait(20)
+        self.process.wait(120)
 
     def ask(self, *command: str) -> Any:
         """Give a command and wait for what comes of it."""

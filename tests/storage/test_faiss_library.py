@@ -40,7 +40,7 @@ def test_importing_the_index_imports_no_faiss_and_loading_it_warns_of_nothing() 
         "assert 'faiss' not in sys.modules;"
         "from regard.storage.vectors.faiss_library import load_faiss; load_faiss()"
     )
-    subprocess.run([sys.executable, "-W", "error", "-c", code], check=True, timeout=60)
+    subprocess.run([sys.executable, "-W", "error", "-c", code], check=True, timeout=200)
 
 
 @pytest.mark.parametrize("dimension", [1, 7, 8, 33, 64, 384, 1152])

@@ -186,12 +186,12 @@ def test_progress_that_changes_nothing_waits_for_nobody(
     worker.progress(job.id, done=1, total=2)
     with home.catalog.database.writing() as connection, ThreadPoolExecutor(1) as thread:
         connection.execute(update(schema.job).values(message="locked"))
-        assert thread.submit(worker.progress, job.id, done=1, total=2).result(5)
+        assert thread.submit(worker.progress, job.id, done=1, total=2).result(20)
         # Nor does looking for a job while all have ended.
         connection.execute(update(schema.job).values(message=None, state=JobState.DONE))
     with home.catalog.database.writing() as connection, ThreadPoolExecutor(1) as thread:
         connection.execute(update(schema.job).values(message="locked"))
-        assert thread.submit(worker.claim).result(5) is None
+        assert thread.submit(worker.claim).result(20) is None
 
 
 def test_cancelling(queue: SqlJobQueue, worker: SqlJobQueue) -> None:

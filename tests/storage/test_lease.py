@@ -80,7 +80,7 @@ def test_lease_of_another_host_is_free_only_after_it_expired(home: Home) -> None
         set_lease(home, host="elsewhere", pid=os.getpid())
         with pytest.raises(LeaseHeld, match="on elsewhere"), home.writing():
             pass
-        set_lease(home, heartbeat_at=time.time() - lease_module.EXPIRY_SECONDS + 5)
+        set_lease(home, heartbeat_at=time.time() - lease_module.EXPIRY_SECONDS / 2)
         with pytest.raises(LeaseHeld), home.writing():
             pass
         set_lease(home, heartbeat_at=time.time() - lease_module.EXPIRY_SECONDS - 1)
@@ -93,7 +93,7 @@ def test_heart_beats_until_the_lease_is_lost(home: Home, monkeypatch: pytest.Mon
     monkeypatch.setattr(lease_module, "HEARTBEAT_SECONDS", 0.02)
     with hold_writer_lease(home.catalog.database) as held:
         (first,) = home.rows(schema.lease)
-        deadline = time.monotonic() + 10
+        deadline = time.monotonic() + 60
         while home.rows(schema.lease)[0].heartbeat_at == first.heartbeat_at:
             assert time.monotonic() < deadline
             time.sleep(0.01)
@@ -137,10 +137,10 @@ def test_of_many_at_once_one_gets_it(home: Home) -> None:
         try:
             with hold_writer_lease(home.catalog.database):
                 outcomes.append("held")
-                all_tried.wait(30)
+                all_tried.wait(120)
         except LeaseHeld:
             outcomes.append("refused")
-            all_tried.wait(30)
+            all_tried.wait(120)
 
     threads = [threading.Thread(target=try_to_hold) for _ in range(6)]
     for thread in threads:

@@ -138,14 +138,21 @@ def test_who_waits_gets_the_makers_exception_and_the_next_may_try(tmp_path: Path
 
     def fail() -> bytes:
         begun.set()
-        assert go_on.wait(10)
+        assert go_on.wait(60)
         raise RuntimeError("damaged photograph")
 
     with ThreadPoolExecutor(2) as threads:
         first = threads.submit(cache.get, SHA, "256", fail)
-        assert begun.wait(10)
-        second = threads.submit(cache.get, SHA, "256", Maker())
-        time.sleep(0.05)
+        assert begun.wait(60)
+        asks = threading.Event()
+
+        def ask() -> bytes:
+            asks.set()
+            return cache.get(SHA, "256", Maker())
+
+        second = threads.submit(ask)
+        assert asks.wait(60)
+        time.sleep(0.2)
         go_on.set()
         for future in (first, second):
             with pytest.raises(RuntimeError, match="damaged photograph"):
@@ -227,6 +234,6 @@ def test_processes_share_it_while_it_overflows(tmp_path: Path) -> None:
     command = [sys.executable, "-W", "error", "-c", _PROCESS, str(tmp_path), shas]
     running = [subprocess.Popen(command, stderr=subprocess.PIPE, text=True) for _ in range(3)]
     for process in running:
-        _, errors = process.communicate(timeout=60)
+        _, errors = process.communicate(timeout=200)
         assert process.returncode == 0, errors
     assert not [file for file in files(tmp_path) if file.name.endswith(".aside")]

@@ -101,7 +101,7 @@ def test_a_copy_is_freed_only_when_no_search_runs() -> None:
 
     def slow_search(queries: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
         searching.set()
-        assert release.wait(10)
+        assert release.wait(120)
         return plain_search(queries, k)
 
     stand_in.search = slow_search
@@ -113,7 +113,7 @@ def test_a_copy_is_freed_only_when_no_search_runs() -> None:
         freed.set()
 
     searcher.start()
-    assert searching.wait(10)
+    assert searching.wait(120)
     freer = threading.Thread(target=free)
     freer.start()
     assert not freed.wait(0.05)
