@@ -76,7 +76,8 @@ def cosines(home: MemoryHome, vector: Float32Array) -> dict[int, float]:
     return {home.owner[number][0]: float(row @ vector) for number, row in rows.items()}
 
 
-def prominence(values: Sequence[float]) -> float:
+def sixth_to_tenth(values: Sequence[float]) -> float:
+    """What a channel's best have to stand out from."""
     return float(np.mean(sorted(values, reverse=True)[5:10]))
 
 
@@ -165,7 +166,7 @@ def test_a_hit_of_several_texts_is_worth_what_it_is_to_the_text_that_it_suits_le
     each = [cosines(home, unit(np.random.default_rng(list(text.encode()))))
             for text in ("red", "round", "night")]  # fmt: skip
     above = [
-        {owner: cosine - prominence([*of_text.values()]) for owner, cosine in of_text.items()}
+        {owner: cosine - sixth_to_tenth([*of_text.values()]) for owner, cosine in of_text.items()}
         for of_text in each
     ]
     answer = engine_of(home, Form.TEXTS, LogisticModel({}, 0.0), 0.4).search(SEVERAL, Scope())
@@ -179,3 +180,15 @@ def test_a_hit_of_several_texts_is_worth_what_it_is_to_the_text_that_it_suits_le
     without = composed(*SEVERAL.terms[:2])
     answer = engine_of(home, Form.TEXTS, LogisticModel({}, 0.0), 0.4).search(without, Scope())
     assert {(hit.evidence or {})["image.spared"] for hit in answer.hits} == {0.0}
+
+
+def test_a_region_is_one_thing_that_all_texts_are_about() -> None:
+    engine = engine_of(home_of(30), Form.TEXTS, LogisticModel({}, 0.0), 0.4)
+    answer = engine.search(SEVERAL, Scope(Target.REGION, 60))
+    scores = [hit.channels[0].score for hit in answer.hits]
+    behind = sixth_to_tenth(scores)
+    for hit, score in zip(answer.hits, scores, strict=True):
+        assert hit.evidence is not None
+        assert hit.evidence["region.cosine"] == pytest.approx(score)
+        assert hit.evidence["region.prominence"] == pytest.approx(score - behind, abs=1e-6)
+        assert "region.least" not in hit.evidence
