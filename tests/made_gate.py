@@ -20,7 +20,7 @@ FOLDER = Path({folder!r})
 segment = FakeSegmenter.segment
 
 def hold(self, images):
-    allowed, passed, until = FOLDER / "allowed", FOLDER / "passed", time.monotonic() + 120
+    allowed, passed, until = FOLDER / "allowed", FOLDER / "passed", time.monotonic() + 250
     while passed.stat().st_size >= int(allowed.read_text()) and time.monotonic() < until:
         time.sleep(0.005)
     with passed.open("ab") as file:
@@ -31,6 +31,7 @@ def hold(self, images):
 FakeSegmenter.segment = hold
 """
 _EVERYTHING = 10**9
+_WORKERS_AT_ONCE = Path(__file__).parent / "workers_at_once" / "sitecustomize.py"
 
 
 class Gate:
@@ -39,12 +40,15 @@ class Gate:
     Models that run in several threads may pass by as many batches more.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, also: str = "") -> None:
+        """`also` is run by these processes too, before anything else."""
         folder.mkdir(parents=True, exist_ok=True)
         self._folder = folder
         (folder / "passed").touch()
         self.open()
-        (folder / "sitecustomize.py").write_text(_AT_START.format(folder=str(folder)))
+        (folder / "sitecustomize.py").write_text(
+            _WORKERS_AT_ONCE.read_text() + also + _AT_START.format(folder=str(folder))
+        )
         earlier = os.environ.get("PYTHONPATH")
         self.environ = {"PYTHONPATH": f"{folder}:{earlier}" if earlier else str(folder)}
 
@@ -53,8 +57,9 @@ class Gate:
         """How many batches were let through."""
         return (self._folder / "passed").stat().st_size
 
-    def let(self, batches: int) -> None:
-        """Let so many more through, and then no more."""
+    def let(self, batches: int, pause: float = 0.0) -> None:
+        """Let so many more through, each after a pause in seconds, and then no more."""
+        self._write("pause", pause)
         self._write("allowed", self.passed + batches)
 
     def open(self, pause: float = 0.0) -> None:

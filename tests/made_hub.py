@@ -124,7 +124,7 @@ def made_hub(models: dict[str, Path]) -> Iterator[MadeHub]:
                 self.wfile.write(body[: len(body) // 2])
                 self.wfile.flush()
                 hub.stopped.set()
-                hub.go_on.wait(30)
+                hub.go_on.wait(200)
                 self.close_connection = True
             elif with_body and self.command != "HEAD":
                 self.wfile.write(body)

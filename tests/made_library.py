@@ -86,7 +86,7 @@ def regard_process(
         input=stdin,
         capture_output=True,
         env={**os.environ, **(environ or {})},
-        timeout=120,
+        timeout=240,
         check=False,
         **options,
     )

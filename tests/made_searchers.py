@@ -64,7 +64,7 @@ class Searchers:
         """Of all clients, in the order in which they came."""
         return sorted((told for client in self.told for told in client), key=lambda one: one.came)
 
-    def until(self, condition: Callable[[Told], bool], seconds: float = 30.0) -> float:
+    def until(self, condition: Callable[[Told], bool], seconds: float = 60.0) -> float:
         """Wait until each client was told something like that; how long it took, in seconds."""
         started = time.monotonic()
         while not all(client and condition(client[-1]) for client in self.told):

@@ -19,6 +19,7 @@ from made_library import Argument
 
 # pycocotools 2.0.11 under NumPy 2; see pyproject.toml.
 _WARNINGS = ("error", "ignore:__array__ implementation doesn't accept a copy:DeprecationWarning")
+_WORKERS_AT_ONCE = str(Path(__file__).parent / "workers_at_once")
 _ANNOUNCED = re.compile(rb"^regard serves .* at (http://\S+?)/?$", re.MULTILINE)
 
 
@@ -45,7 +46,14 @@ class Server:
             self._arguments += ["--root", f"{name}={folder}"]
         if profile is not None:
             self._arguments += ["--profile", profile]
-        self._environ = {**os.environ, "PYTHONWARNINGS": ",".join(_WARNINGS), **(environ or {})}
+        self._environ = {
+            **os.environ,
+            "PYTHONWARNINGS": ",".join(_WARNINGS),
+            "PYTHONPATH": os.pathsep.join(
+                filter(None, (_WORKERS_AT_ONCE, os.environ.get("PYTHONPATH")))
+            ),
+            **(environ or {}),
+        }
         self._ready = ready
         self._out: BinaryIO | None = None
         self._err: BinaryIO | None = None
@@ -79,7 +87,7 @@ class Server:
     def err(self) -> str:
         return _read(self._err)
 
-    def start(self, seconds: float = 60.0) -> None:
+    def start(self, seconds: float = 200.0) -> None:
         """Start it, again too, and wait until it is ready; the port is another one then."""
         assert not self.is_running
         self._end()
@@ -96,7 +104,7 @@ class Server:
         try:
             self._wait_until(self._is_announced, seconds)
             if self._ready:
-                with httpx.Client(base_url=self.url, timeout=30, trust_env=False) as client:
+                with httpx.Client(base_url=self.url, timeout=120, trust_env=False) as client:
                     self._wait_until(lambda: client.get("/readyz").status_code == 200, seconds)
         except BaseException:
             self.kill()
@@ -107,7 +115,7 @@ class Server:
         assert self._process is not None
         family = self._family()
         self._process.send_signal(number)
-        code = self._process.wait(30)
+        code = self._process.wait(120)
         assert code == (130 if number == signal.SIGINT else 0), (code, self.err)
         _wait_for(family)
         self._check()
@@ -117,7 +125,7 @@ class Server:
         assert self._process is not None
         family = self._family()
         self._process.kill()
-        self._process.wait(30)
+        self._process.wait(120)
         _wait_for(family)
         self._check()
 
@@ -153,7 +161,7 @@ class Server:
 
 
 def _wait_for(processes: list[psutil.Process]) -> None:
-    _, alive = psutil.wait_procs(processes, timeout=30)
+    _, alive = psutil.wait_procs(processes, timeout=120)
     assert not alive, alive
 
 

@@ -38,7 +38,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     with Server(folder / "home", roots={"photos": folder / "photos"}) as running:
         with Client(running.url) as client:
             job = client.jobs.start_import("photos", collection="imported")
-            assert client.jobs.wait(job.id, timeout=60).state == "done"
+            assert client.jobs.wait(job.id, timeout=200).state == "done"
         yield running
 
 
@@ -115,7 +115,7 @@ def test_uploads_from_disk_memory_and_open_files(client: Client, tmp_path: Path)
     assert answer.items[3].problem is not None
     assert answer.items[3].problem["type"] == "/v1/problems/unsupported-media"
     assert answer.job is not None
-    job = client.jobs.wait(answer.job.id, timeout=60)
+    job = client.jobs.wait(answer.job.id, timeout=200)
     assert (job.state, job.kind, job.collection.name) == ("done", "upload", "uploaded")
     asset = answer.items[0].asset
     assert asset is not None
@@ -276,9 +276,9 @@ def test_jobs(client: Client) -> None:
         client.jobs.cancel(job.id)
     failing = next(client.jobs.iterate(collection=["imported"]))
     assert [failure.file_name for failure in client.jobs.failures(failing.id)] == ["broken.jpg"]
-    again = client.jobs.wait(client.jobs.retry(failing.id).id, timeout=60)
+    again = client.jobs.wait(client.jobs.retry(failing.id).id, timeout=200)
     assert (again.failed, again.report is not None) == (1, True)
-    whole = client.jobs.wait(client.jobs.reindex("again").id, timeout=60)
+    whole = client.jobs.wait(client.jobs.reindex("again").id, timeout=200)
     assert whole.kind == "reindex"
     newest = client.jobs.list(state=["done"], limit=1)
     assert newest.items[0].id == whole.id
@@ -496,7 +496,7 @@ def test_events_are_taken_up_again_when_they_break_off(server: Server) -> None:
 def test_waiting_ends_when_time_is_up(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
     with Client(server.url) as client:
         job = client.jobs.start_import("photos", collection="waited for")
-        running = client.jobs.wait(job.id, timeout=60).model_copy(update={"state": "running"})
+        running = client.jobs.wait(job.id, timeout=200).model_copy(update={"state": "running"})
         monkeypatch.setattr(client.jobs, "get", lambda _id: running)
         with pytest.raises(CannotWork, match=r"has not ended after 0\.1 s"):
             client.jobs.wait(job.id, timeout=0.1)

@@ -533,7 +533,7 @@ def test_fetching_then_working_without_the_network(
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
         ) as process:
-            assert hub.stopped.wait(60)
+            assert hub.stopped.wait(200)
             process.kill()
         hub.go_on.set()
         hub.slow.clear()

@@ -29,20 +29,32 @@ def postgres_url() -> Iterator[Callable[[], str]]:
     server.stop()
 
 
-@pytest.fixture(scope="session", params=["sqlite", "postgresql"])
-def database_url(request: pytest.FixtureRequest) -> str | None:
-    """What REGARD_DATABASE_URL says, None for the home's own file."""
-    if request.param == "sqlite":
-        return None
-    url: str = request.getfixturevalue("postgres_url")()
-    return url
+# Two fixtures, since a parametrised one would be made anew for each file: a process runs all that it has of
+# a file, on one database after the other, before it goes on to the next.
+@pytest.fixture(scope="session")
+def served_on_sqlite(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+    with Served(tmp_path_factory.mktemp("served"), None) as served:
+        yield served
 
 
 @pytest.fixture(scope="session")
-def served(database_url: str | None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+def served_on_postgresql(
+    postgres_url: Callable[[], str], tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Served]:
+    with Served(tmp_path_factory.mktemp("served"), postgres_url()) as served:
+        yield served
+
+
+@pytest.fixture(scope="module", params=["sqlite", "postgresql"])
+def backend(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+@pytest.fixture(scope="module")
+def served(backend: str, request: pytest.FixtureRequest) -> Served:
     """A server that runs for all tests of a database."""
-    with contextlib.ExitStack() as opened:
-        yield opened.enter_context(Served(tmp_path_factory.mktemp("served"), database_url))
+    server: Served = request.getfixturevalue(f"served_on_{backend}")
+    return server
 
 
 @pytest.fixture

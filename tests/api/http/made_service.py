@@ -15,6 +15,7 @@ from typing import Any
 import httpx
 import piexif
 import pytest
+from made_gate import Gate
 from made_library import painted
 from made_server import Server
 
@@ -24,7 +25,8 @@ from regard.core.keys import AccessScope
 from regard.storage.catalog import open_catalog
 from regard.storage.keys import SqlKeys
 
-WAIT = 60.0
+# As long as a worker, which leaves the processor to others, may take on a machine that has much else to do.
+WAIT = 200.0
 _numbers = itertools.count(1)
 
 
@@ -91,10 +93,18 @@ def refused(name: str) -> Any:
 
 
 class Served:
-    """`with Served(folder, url) as served:` a server, ready, and a client that needs no key."""
+    """`with Served(folder, url) as served:` a server, ready, and a client that needs no key.
+
+    Its models can be held at its `gate`.
+    """
 
     def __init__(
-        self, folder: Path, database_url: str | None, *arguments: str, **options: Any
+        self,
+        folder: Path,
+        database_url: str | None,
+        *arguments: str,
+        gate: Gate | None = None,
+        **options: Any,
     ) -> None:
         self.folder = folder
         self.home = folder / "home"
@@ -102,7 +112,10 @@ class Served:
         self.outside = folder / "outside"
         for made in (self.photos, self.outside):
             made.mkdir(exist_ok=True)
-        self.environ = {} if database_url is None else {"REGARD_DATABASE_URL": database_url}
+        self.gate = gate or Gate(folder / "gate")
+        self.environ = self.gate.environ.copy()
+        if database_url is not None:
+            self.environ["REGARD_DATABASE_URL"] = database_url
         self._database = database_url or self.home / "catalog.sqlite3"
         self.server = Server(
             self.home,
@@ -119,6 +132,7 @@ class Served:
         return self
 
     def __exit__(self, *_: object) -> None:
+        self.gate.open()
         self.close_clients()
         self.server.__exit__()
 
@@ -146,7 +160,7 @@ class Served:
         """For what the client is too polite to send."""
         headers = {} if key is None else {"Authorization": f"Bearer {key}"}
         client = httpx.Client(
-            base_url=self.server.url, headers=headers, timeout=30, trust_env=False
+            base_url=self.server.url, headers=headers, timeout=120, trust_env=False
         )
         self._clients.append(client)
         return client
@@ -164,6 +178,13 @@ class Served:
 
     def shelf(self, name: str | None = None) -> Shelf:
         return Shelf(self, name or f"shelf {next(_numbers)}")
+
+    def until_done(self, job: JobDocument, count: int) -> None:
+        """Until a job has done so many photographs."""
+        deadline = time.monotonic() + WAIT
+        while (now := self.client.jobs.get(job.id)).done < count:
+            assert time.monotonic() < deadline, now
+            time.sleep(0.02)
 
     def wait(self, job: JobDocument | None) -> JobDocument:
         """The job when it has ended, well."""

@@ -12,10 +12,11 @@ from pathlib import Path
 
 import psutil
 import pytest
+from made_gate import Gate
 from made_library import regard, write_photo
 from made_searchers import Ask, Searchers, Told, answers_as_wholes
 from made_server import Server
-from made_service import Served, png, refused
+from made_service import WAIT, Served, png, refused
 
 from regard.api.client import Client
 from regard.api.http.schemas import JobDocument, PipelineDocument
@@ -39,39 +40,22 @@ def profiles(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     )
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("REGARD_PROFILES", str(folder))
-        (folder / "sitecustomize.py").write_text(_SLOW)
-        patch.setenv("PYTHONPATH", f"{folder}:{os.environ.get('PYTHONPATH', '')}")
-        patch.setenv("PAUSE", "0.05")
         yield folder
 
 
-# Its encoder takes its time in all processes: what is to happen in the middle of a change finds one.
-_SLOW = """
-import os, time
-from regard.models import fake
-encode = fake.FakeEncoder.encode_images
-
-def encode_slowly(self, images):
-    time.sleep(float(os.environ["PAUSE"]) if self._turn else 0)
-    return encode(self, images)
-
-fake.FakeEncoder.encode_images = encode_slowly
-
-from regard.indexer import jobs
-jobs.TURN_SECONDS = 1.0
-"""
+@pytest.fixture
+def gate(tmp_path: Path) -> Gate:
+    """Before the server's models; its jobs give way to others sooner than they would."""
+    also = "from regard.indexer import jobs\njobs.TURN_SECONDS = 1.0\n"
+    return Gate(tmp_path / "gate", also)
 
 
 @pytest.fixture
-def slower(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Has a change take some seconds more; to be asked for before the server."""
-    monkeypatch.setenv("PAUSE", "0.3")
-
-
-@pytest.fixture
-def filled(profiles: Path, database: Callable[[], str | None], tmp_path: Path) -> Iterator[Served]:
+def filled(
+    profiles: Path, database: Callable[[], str | None], gate: Gate, tmp_path: Path
+) -> Iterator[Served]:
     """A server whose home has some photographs by the models of `fake`."""
-    with Served(tmp_path, database()) as served:
+    with Served(tmp_path, database(), gate=gate) as served:
         shelf = served.shelf("all")
         served.photos.mkdir(exist_ok=True)
         files = {f"{number:03}": png(*COLOURS[number % 3], seed=number) for number in range(PHOTOS)}
@@ -95,19 +79,19 @@ on_both = pytest.mark.parametrize("database", ["sqlite", "postgresql"], indirect
 
 
 @on_both
-def test_searches_go_on_whatever_is_killed(filled: Served) -> None:
+def test_searches_go_on_whatever_is_killed(filled: Served, gate: Gate) -> None:
     client = filled.client
     before = told_by(client)
     with Searchers(filled.server.url, ASKS) as searchers:
+        gate.let(4)
         job = client.pipelines.reindex("turned")
-        for part in (2, PHOTOS // 2):
+        for part, more in ((2, 8), (PHOTOS // 2, PHOTOS)):
             until_analysed(client, job, part)
             assert kill_worker(filled)
             assert states(client)[0] == ("fake", "live", PHOTOS)
+            gate.let(more)
         job = filled.wait(job)
-        switched = time.monotonic()
         searchers.until(lambda told: told.spaces == {NEW})
-        assert time.monotonic() - switched < 5
         after = told_by(client)
     assert job.report is not None
     assert job.report["failed"] == 0
@@ -117,17 +101,22 @@ def test_searches_go_on_whatever_is_killed(filled: Served) -> None:
     expect_agreement(filled)
 
 
-@pytest.mark.usefixtures("slower")
-def test_what_comes_during_the_build_is_found_before_and_after(filled: Served) -> None:
+def test_what_comes_during_the_build_is_found_before_and_after(filled: Served, gate: Gate) -> None:
     client = filled.client
+    gate.let(2)
     job = client.pipelines.reindex("turned")
     until_analysed(client, job, 2)
-    fresh = filled.shelf("fresh").add(png("yellow"), png("yellow"))
+    sent = filled.shelf("fresh").send(png("yellow"), png("yellow"))
+    # Enough to see that somebody waits, and not enough to end.
+    gate.let(8, pause=0.3)
+    filled.wait(sent.job)
+    fresh = [item.asset for item in sent.items if item.asset is not None]
     # Uploads go first: the other job waited for them.
     assert client.jobs.get(job.id).state in {"queued", "running"}
     found = client.search("yellow", limit=2)
     assert {hit.asset.id for hit in found.hits} == {asset.id for asset in fresh}
     assert {match.space for hit in found.hits for match in hit.channels if match.space} == {OLD}
+    gate.open()
     filled.wait(job)
     wait_for_models(client, "turned")
     found = client.search("yellow", limit=2)
@@ -137,7 +126,9 @@ def test_what_comes_during_the_build_is_found_before_and_after(filled: Served) -
     expect_agreement(filled)
 
 
-def test_a_change_ends_in_a_server_that_never_rests_from_uploads(filled: Served) -> None:
+def test_a_change_ends_in_a_server_that_never_rests_from_uploads(
+    filled: Served, gate: Gate
+) -> None:
     client, ended = filled.client, threading.Event()
 
     def bring(name: str) -> None:
@@ -149,8 +140,13 @@ def test_a_change_ends_in_a_server_that_never_rests_from_uploads(filled: Served)
     with ThreadPoolExecutor(2) as clients:
         bringing = [clients.submit(bring, name) for name in names]
         try:
-            job = filled.wait(client.pipelines.reindex("turned"))
+            gate.let(4)
+            job = client.pipelines.reindex("turned")
+            until(lambda: {one.name for one in client.collections.iterate()} >= {*names})
+            gate.open(pause=0.1)
+            job = filled.wait(job)
         finally:
+            gate.open()
             ended.set()
         assert [one.exception() for one in bringing] == [None, None]
     assert job.report is not None
@@ -233,7 +229,7 @@ def test_the_command_line_changes_a_server_s_models(filled: Served) -> None:
     regard(*server, "reindex", "--profile", "/etc/passwd").expect_sentence(2, "can't be named here")
 
 
-def test_models_are_for_administrators_of_the_whole_home(filled: Served) -> None:
+def test_models_are_for_administrators_of_the_whole_home(filled: Served, gate: Gate) -> None:
     writer = filled.with_key(filled.key("write"))
     bound = filled.with_key(filled.key("admin", "all"))
     assert states(writer) == [("fake", "live", PHOTOS)]
@@ -247,6 +243,7 @@ def test_models_are_for_administrators_of_the_whole_home(filled: Served) -> None
     ):
         with refused("scope-missing"):
             refusal()
+    gate.let(0)
     job = filled.client.pipelines.reindex("turned")
     with refused("not-found"):
         bound.jobs.get(job.id)
@@ -258,6 +255,7 @@ def test_models_are_for_administrators_of_the_whole_home(filled: Served) -> None
     # Its models are not here.
     with refused("conflict"):
         filled.client.pipelines.reindex("blip3")
+    gate.open()
     filled.wait(job)
 
 
@@ -272,12 +270,9 @@ def test_a_server_starts_on_changed_models_and_renews_them(profiles: Path, tmp_p
     regard("index", tmp_path / "photos", "--home", home).expect_sentence(3, "regard reindex")
     with Server(home, profile=None) as server, Client(server.url) as client:
         assert [hit.asset.caption for hit in client.search("red").hits] == [None]
-        assert client.jobs.wait(client.pipelines.reindex().id, timeout=60).state == "done"
-        deadline = time.monotonic() + 10
-        while (hit := client.search("red").hits[0]).asset.caption is None:
-            assert time.monotonic() < deadline
-            time.sleep(0.05)
-        assert hit.asset.caption == "A mostly red photograph."
+        assert client.jobs.wait(client.pipelines.reindex().id, WAIT).state == "done"
+        caption = "A mostly red photograph."
+        until(lambda: client.search("red").hits[0].asset.caption == caption)
 
 
 def told_by(client: Client) -> list[Told]:
@@ -292,17 +287,21 @@ def states(client: Client) -> list[tuple[str, str, int]]:
     return [state(one) for one in client.pipelines.list().items]
 
 
-def wait_for_models(client: Client, profile: str) -> None:
-    """Until the server answers by a profile's models."""
-    deadline = time.monotonic() + 10
-    while client.info().profile != profile:
+def until(condition: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + WAIT
+    while not condition():
         assert time.monotonic() < deadline
         time.sleep(0.02)
 
 
+def wait_for_models(client: Client, profile: str) -> None:
+    """Until the server answers by a profile's models."""
+    until(lambda: client.info().profile == profile)
+
+
 def until_analysed(client: Client, job: JobDocument, count: int) -> None:
     """Until a job has analysed so many photographs, of more."""
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + WAIT
     while True:
         found = states(client)
         if len(found) > 1 and found[1][2] >= count:
