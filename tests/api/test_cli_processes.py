@@ -87,7 +87,7 @@ def searcher(library: Library) -> Iterator[subprocess.Popen[str]]:
         text=True,
     )
     yield process
-    process.communicate(timeout=60)
+    process.communicate(timeout=200)
     assert process.returncode == 0
 
 
@@ -120,7 +120,7 @@ def test_an_open_search_sees_what_another_process_commits(
     assert len(seen()) == 38
     assert indexing.poll() is None
     gate.open()
-    indexing.communicate(timeout=60)
+    indexing.communicate(timeout=200)
     assert indexing.returncode == 0
     assert len(seen()) == 50
     for number in range(10):
@@ -143,7 +143,7 @@ def test_a_second_indexer_is_told_who_is_first(library: Library, gate: Gate) -> 
     second.expect_sentence(3, str(first.pid), "wait for it to end")
     removal.expect_sentence(3, str(first.pid))
     first.kill()
-    first.communicate(timeout=60)
+    first.communicate(timeout=200)
     # The lease of a process that is gone is free at once.
     assert regard_process(*_index_arguments(library)).code == 0
 
@@ -161,7 +161,7 @@ def test_one_signal_ends_a_run_in_order(
     assert process.stderr is not None
     assert b"Ctrl-C again" in process.stderr.readline()
     gate.open()
-    out, err = process.communicate(timeout=60)
+    out, err = process.communicate(timeout=200)
     assert process.returncode == 130
     assert err == b"regard: interrupted; run the same command to carry on\n"
     assert b"indexed" in out
@@ -184,7 +184,7 @@ def test_a_second_signal_ends_it_at_once(library: Library, gate: Gate) -> None:
     process.send_signal(signal.SIGINT)
     assert b"Ctrl-C again" in process.stderr.readline()
     process.send_signal(signal.SIGINT)
-    _, err = process.communicate(timeout=60)
+    _, err = process.communicate(timeout=200)
     assert process.returncode == 130
     assert err == b"regard: interrupted\n"
     # Its models were not waited for.
@@ -211,7 +211,7 @@ def test_a_search_is_interrupted_without_words_of_python(library: Library, tmp_p
             time.sleep(0.05)
         time.sleep(0.2)
         process.send_signal(signal.SIGINT)
-        _, err = process.communicate(timeout=60)
+        _, err = process.communicate(timeout=200)
     assert process.returncode == 130
     assert err == b"regard: interrupted\n"
 
@@ -240,7 +240,7 @@ def test_a_terminal_gets_a_bar_and_a_pipe_gets_none(library: Library, gate: Gate
             break
         shown += part
     os.close(terminal)
-    assert process.wait(timeout=60) == 0
+    assert process.wait(timeout=200) == 0
     assert process.stdout is not None
     process.stdout.close()
     assert b"indexing" in shown
@@ -274,7 +274,7 @@ def test_the_fake_profile_imports_nothing_heavy(library: Library, arguments: str
         f"print([name for name in {_HEAVY + light!r} if name in sys.modules], file=sys.stderr)\n"
     )
     done = subprocess.run(
-        [sys.executable, "-c", script, *given], capture_output=True, check=True, timeout=60
+        [sys.executable, "-c", script, *given], capture_output=True, check=True, timeout=200
     )
     assert done.stderr == b"[]\n"
 
@@ -317,14 +317,14 @@ def test_a_reader_that_has_seen_enough(library: Library) -> None:
         process.stdout.readline()
         process.stdout.close()
         assert process.stderr.read() == b""
-        assert process.wait(timeout=60) == 0
+        assert process.wait(timeout=200) == 0
 
 
 def test_streams_that_are_closed_or_full(library: Library) -> None:
     def shell(line: str) -> subprocess.CompletedProcess[bytes]:
         start = f"{sys.executable} -W error -m regard.api.cli"
         script = line.replace("regard ", f"{start} ").replace("HOME", str(library.home))
-        return subprocess.run(["bash", "-c", script], capture_output=True, check=False, timeout=60)
+        return subprocess.run(["bash", "-c", script], capture_output=True, check=False, timeout=200)
 
     done = shell(f"regard index {library.photos} --home HOME --profile fake >&- 2>&- <&-")
     assert (done.returncode, done.stderr) == (0, b"")

@@ -429,7 +429,7 @@ class SlowSink:
 
     def write(self, chunk: bytes) -> None:
         self.threads.add(threading.get_ident())
-        assert self.free.wait(10)
+        assert self.free.wait(120)
 
 
 def test_writing_does_not_hold_up_the_event_loop() -> None:

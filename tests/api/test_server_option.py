@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from made_gate import Gate
 from made_library import Argument, Library, Outcome, command, regard, write_photo
 from made_server import Server
 
@@ -272,29 +273,22 @@ def test_files_that_go_or_shrink_on_the_way_are_failures(
 def test_an_interrupted_run_carries_on(tmp_path: Path) -> None:
     for number in range(40):
         write_photo(tmp_path / "many" / f"{number:02}.png", 200 + number)
-    slow = tmp_path / "slow"
-    slow.mkdir()
-    (slow / "sitecustomize.py").write_text(
-        "import time\n"
-        "import regard.models.fake as fake\n"
-        "segment = fake.FakeSegmenter.segment\n"
-        "def slow(self, images):\n"
-        "    time.sleep(0.3)\n"
-        "    return segment(self, images)\n"
-        "fake.FakeSegmenter.segment = slow\n"
-    )
-    with Server(tmp_path / "home", environ={"PYTHONPATH": str(slow)}) as server:
+    gate = Gate(tmp_path / "gate")
+    gate.let(1)
+    with Server(tmp_path / "home", environ=gate.environ) as server:
         process = subprocess.Popen(
             command("--server", server.url, "index", tmp_path / "many", "--json"),
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
         )
         with Client(server.url) as client:
-            deadline = time.monotonic() + 30
-            while not client.info().counts.assets and time.monotonic() < deadline:
+            deadline = time.monotonic() + 60
+            while not client.info().counts.assets:
+                assert time.monotonic() < deadline
                 time.sleep(0.05)
             process.send_signal(signal.SIGINT)
-            out, err = process.communicate(timeout=30)
+            out, err = process.communicate(timeout=200)
+            gate.open()
             assert process.returncode == 130, err
             assert err.splitlines()[-1] == b"regard: interrupted; run the same command to carry on"
             assert b"Traceback" not in err

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import psutil
 import pytest
+from made_gate import Gate
 from made_library import Library, command
 
 from regard.api import worker as worker_module
@@ -64,7 +65,7 @@ class Service:
         self.processes.append(started)
         return started
 
-    def until(self, condition: Callable[[], object], seconds: float = 60) -> None:
+    def until(self, condition: Callable[[], object], seconds: float = 200) -> None:
         deadline = time.monotonic() + seconds
         while not condition():
             assert time.monotonic() < deadline, self.queue.list(limit=10)
@@ -75,7 +76,7 @@ class Service:
         return self.queue.get(job)
 
     def until_under_way(self, job: int) -> None:
-        """Some photographs are done, and some are not."""
+        """Some photographs are done, and some are held at the gate."""
         self.until(lambda: self.queue.get(job).done >= 2)
         assert self.queue.get(job).state is JobState.RUNNING
 
@@ -124,25 +125,17 @@ def patched(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], 
 
 
 @pytest.fixture
-def slow_models(patched: Callable[[str], None], tmp_path: Path) -> Callable[[float], None]:
-    """Makes each batch of a worker take so long, of two photographs; `thinking` is made by the first."""
-
-    def slow(seconds: float) -> None:
-        patched(
-            "import time\n"
-            "import regard.indexer.run as run\n"
-            "import regard.models.fake as fake\n"
-            "segment, init = fake.FakeSegmenter.segment, run.Indexer.__init__\n"
-            "def slow(self, images):\n"
-            f"    open({str(tmp_path / 'thinking')!r}, 'w').close()\n"
-            f"    time.sleep({seconds})\n"
-            "    return segment(self, images)\n"
-            "def small(self, *arguments, **options):\n"
-            "    init(self, *arguments, **{**options, 'batch_size': 2})\n"
-            "fake.FakeSegmenter.segment, run.Indexer.__init__ = slow, small\n"
-        )
-
-    return slow
+def gate(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Gate]:
+    """Before the models of the processes that are started from now on, with batches of two; closed."""
+    made = Gate(
+        tmp_path / "gate",
+        also="from regard.indexer.analysing import Analysing\n"
+        "Analysing.is_full = lambda self, batch: len(batch) >= 2\n",
+    )
+    monkeypatch.setenv("PYTHONPATH", made.environ["PYTHONPATH"])
+    made.let(0)
+    yield made
+    made.open()
 
 
 def _is_gone(pid: int) -> bool:
@@ -152,11 +145,9 @@ def _is_gone(pid: int) -> bool:
         return True
 
 
-def test_killed_in_the_midst_a_job_goes_on_by_itself(
-    service: Service, slow_models: Callable[[float], None]
-) -> None:
+def test_killed_in_the_midst_a_job_goes_on_by_itself(service: Service, gate: Gate) -> None:
     service.photos()
-    slow_models(0.25)
+    gate.let(2)
     worker = service.supervised()
     job = service.add()
     worker.wake()
@@ -166,6 +157,7 @@ def test_killed_in_the_midst_a_job_goes_on_by_itself(
     os.kill(first, signal.SIGKILL)
     service.until(lambda: worker.pid not in {None, first})
     service.until_under_way(job)
+    gate.open()
     ended = service.until_state(job, JobState.DONE)
     assert ended.report is not None
     assert 0 < ended.report["unchanged"] < PHOTOS
@@ -176,11 +168,9 @@ def test_killed_in_the_midst_a_job_goes_on_by_itself(
 
 
 @pytest.mark.parametrize("way", ["SIGTERM", "end of stdin"])
-def test_stopped_in_the_midst_a_job_is_queued_again(
-    service: Service, slow_models: Callable[[float], None], way: str
-) -> None:
+def test_stopped_in_the_midst_a_job_is_queued_again(service: Service, gate: Gate, way: str) -> None:
     service.photos()
-    slow_models(0.25)
+    gate.let(2)
     job = service.add()
     process = service.process()
     service.until_under_way(job)
@@ -189,7 +179,8 @@ def test_stopped_in_the_midst_a_job_is_queued_again(
     else:
         assert process.stdin is not None
         process.stdin.close()
-    assert process.wait(20) == 0
+    gate.open(pause=0.2)
+    assert process.wait(200) == 0
     waiting = service.queue.get(job)
     assert (waiting.state, waiting.finished_at) == (JobState.QUEUED, None)
     assert waiting.report is not None
@@ -198,6 +189,7 @@ def test_stopped_in_the_midst_a_job_is_queued_again(
     assert (waiting.done, service.role()) == (kept, None)
     if way == "end of stdin":
         return
+    gate.open()
     service.process()
     ended = service.until_state(job, JobState.DONE)
     assert (ended.done, ended.total) == (PHOTOS, PHOTOS)
@@ -225,17 +217,20 @@ def test_a_worker_ends_however_its_server_died(service: Service) -> None:
     pid = service.role()
     assert pid not in {None, server.pid}
     server.kill()
-    service.until(lambda: _is_gone(pid or 0), 10)
+    service.until(lambda: _is_gone(pid or 0))
 
 
-def test_cancelled_in_the_midst(service: Service, slow_models: Callable[[float], None]) -> None:
+def test_cancelled_in_the_midst(service: Service, gate: Gate) -> None:
     service.photos()
-    slow_models(0.25)
+    gate.let(2)
     worker = service.supervised()
     job, behind = service.add(), service.add()
     service.until_under_way(job)
     service.queue.cancel(job)
+    # It asks every half a second.
+    gate.open(pause=0.3)
     ended = service.until_state(job, JobState.CANCELLED)
+    gate.open()
     assert ended.report is not None
     assert 0 < ended.report["indexed"] < PHOTOS
     # The worker lives on, and does what comes next.
@@ -245,11 +240,9 @@ def test_cancelled_in_the_midst(service: Service, slow_models: Callable[[float],
     service.expect_whole()
 
 
-def test_of_two_workers_one_works_and_the_other_takes_over(
-    service: Service, slow_models: Callable[[float], None]
-) -> None:
+def test_of_two_workers_one_works_and_the_other_takes_over(service: Service, gate: Gate) -> None:
     service.photos()
-    slow_models(0.25)
+    gate.let(2)
     first, second = service.process(), service.process()
     job = service.add()
     service.until_under_way(job)
@@ -258,16 +251,15 @@ def test_of_two_workers_one_works_and_the_other_takes_over(
     idle = second if working == first.pid else first
     assert idle.poll() is None
     os.kill(working or 0, signal.SIGKILL)
-    service.until(lambda: service.role() == idle.pid, 10)
+    service.until(lambda: service.role() == idle.pid)
+    gate.open()
     service.until_state(job, JobState.DONE)
     service.expect_whole()
 
 
-def test_a_job_waits_while_the_command_line_indexes(
-    service: Service, slow_models: Callable[[float], None]
-) -> None:
+def test_a_job_waits_while_the_command_line_indexes(service: Service, gate: Gate) -> None:
     service.photos()
-    slow_models(0.25)
+    gate.let(1)
     service.supervised()
     service.until(service.role)
     arguments = ("--home", service.library.home, "--profile", "fake", "--collection", "other")
@@ -279,7 +271,8 @@ def test_a_job_waits_while_the_command_line_indexes(
     job = service.add()
     service.until(lambda: "indexing into this home" in (service.queue.get(job).message or ""))
     assert process.poll() is None
-    assert process.wait(30) == 0
+    gate.open()
+    assert process.wait(200) == 0
     ended = service.until_state(job, JobState.DONE)
     assert ended.message is None
     assert ended.report is not None
@@ -324,7 +317,7 @@ def test_a_profile_that_is_not_there_fails_the_job(service: Service) -> None:
 
 
 def test_waking(service: Service, patched: Callable[[str], None]) -> None:
-    patched("import regard.indexer.jobs as jobs\njobs.POLL_SECONDS = 60\n")
+    patched("import regard.indexer.jobs as jobs\njobs.POLL_SECONDS = 600\n")
     service.photos(2)
     worker = service.supervised()
     worker.wake()
@@ -333,7 +326,7 @@ def test_waking(service: Service, patched: Callable[[str], None]) -> None:
     for _ in range(2):
         job = service.add()
         worker.wake()
-        service.until(lambda number=job: service.queue.get(number).state is JobState.DONE, 20)
+        service.until(lambda number=job: service.queue.get(number).state is JobState.DONE)
     # A worker that does not listen must not hold up who wakes it.
     pid = worker.pid
     assert pid is not None
@@ -341,22 +334,21 @@ def test_waking(service: Service, patched: Callable[[str], None]) -> None:
     started = time.monotonic()
     for _ in range(100_000):
         worker.wake()
-    assert time.monotonic() - started < 10
+    assert time.monotonic() - started < 60
     os.kill(pid, signal.SIGCONT)
 
 
-def test_what_does_not_end_in_time_is_killed(
-    service: Service, slow_models: Callable[[float], None]
-) -> None:
-    service.photos(2)
-    slow_models(60)
+def test_what_does_not_end_in_time_is_killed(service: Service, gate: Gate) -> None:
+    service.photos()
+    gate.let(1)
     job = service.add()
     worker = service.supervised()
-    service.until((service.folder / "thinking").exists)
+    service.until_under_way(job)
     pid = worker.pid
     started = time.monotonic()
     worker.stop(timeout=0.3)
-    assert time.monotonic() - started < 5
+    # It would wait at the gate for longer.
+    assert time.monotonic() - started < 60
     assert _is_gone(pid or 0)
     assert worker.pid is None
     worker.wake()
@@ -394,7 +386,7 @@ def test_stopping_from_many_threads_at_once(service: Service) -> None:
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(20)
+        thread.join(60)
         assert not thread.is_alive()
     assert worker.pid is None
 
@@ -444,7 +436,7 @@ def test_a_root_without_name_or_folder(root: str, tmp_path: Path) -> None:
         stdin=subprocess.DEVNULL,
         capture_output=True,
         check=False,
-        timeout=30,
+        timeout=200,
     )
     assert done.returncode == 3
     assert done.stderr.startswith(b"regard worker: the root")

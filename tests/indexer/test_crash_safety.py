@@ -107,7 +107,7 @@ class Nursery:
 
     def close(self) -> str:
         """Let the nursery end; what its children wrote to stderr."""
-        return self._process.communicate(timeout=60)[1]
+        return self._process.communicate(timeout=200)[1]
 
 
 @pytest.fixture

