@@ -209,8 +209,8 @@ class ComparisonReport:
                 [f"  {query.text} ({query.target})", _rank(query.first), _rank(query.second)]
                 for query in queries
             ]
-        tables = ([f"{self.verdict[0].upper()}{self.verdict[1:]}."], rows, better, ranks)
-        return "\n".join([tables[0][0], *("\n".join(["", *as_table(one)]) for one in tables[1:])])
+        tables = ["\n".join(as_table(one)) for one in (rows, better, ranks)]
+        return "\n\n".join([f"In short: {self.verdict}.", *tables])
 
 
 _SPOKEN = {"text_to_image": "text → image", "text_to_region": "text → region"}

@@ -57,7 +57,7 @@ def test_differences_are_taken_a_query_with_the_weight_of_its_labels() -> None:
         "second_rank": 4,
     }
     text = report.to_text()
-    assert text.startswith("Neither is clearly better at anything measured here.\n")
+    assert text.startswith("In short: neither is clearly better at anything measured here.\n")
     assert "frog (image)" in text
     assert "seconds" not in text
 
