@@ -333,6 +333,10 @@ def test_the_library_goes_on_as_one_scrolls(visit: Visits, server: Server) -> No
     where = page.evaluate("scrollY")
     page.keyboard.press("Enter")
     expect(part(page, "viewer-title")).to_be_visible()
+    # At the last one the button to the next is none any more; the keys go on.
+    part(page, "previous").click()
+    part(page, "next").press("Enter")
+    expect(part(page, "previous")).to_be_focused()
     page.keyboard.press("Escape")
     expect(part(page, "viewer")).to_be_hidden()
     assert abs(page.evaluate("scrollY") - where) < 40
