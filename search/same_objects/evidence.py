@@ -57,6 +57,7 @@ class Weights:
 # Fitted on all labelled pairs by `regard evaluate objects --halves`; see docs/same-objects.md.
 WITH_COLOURS = Weights(-17.44, (10.87, 10.04, 3.63, 1.32), 0.0156)
 WITHOUT_COLOURS = Weights(-12.90, (12.29, 7.94, 3.92), 0.0158)
+_PAIRS_ADDED = 100
 _ROUNDS, _SETTLED = 100, 1e-4
 
 
@@ -88,7 +89,7 @@ def probabilities(found: Candidates, weights: Weights | None = None) -> Float32A
     if chosen is None:
         chosen = WITH_COLOURS if found.signs.shape[1] == len(SIGNS) else WITHOUT_COLOURS
     logits = chosen.intercept + found.signs.astype(np.float64) @ np.asarray(chosen.weights)
-    if chosen.share is not None and len(logits):
+    if chosen.share is not None:
         logits += _rarity(logits, chosen.share)
     return np.asarray(_logistic(logits), dtype=np.float32)
 
@@ -97,12 +98,14 @@ def _rarity(logits: Float64Array, share: float) -> float:
     """By how much the log odds are lower where fewer pairs are one object than the `share` fitted on.
 
     As in small libraries. How many are is estimated from the pairs themselves, by EM (Saerens, Latinne and
-    Decaestecker 2002, Neural Computation 14). Never above 0: where more are, nothing is made more likely.
+    Decaestecker 2002, Neural Computation 14), to which some pairs of that share are added: a few tell
+    little. Never above 0: where more are, nothing is made more likely.
     """
     known = math.log(share / (1 - share))
     estimate = known
     for _ in range(_ROUNDS):
-        here = float(_logistic(logits + min(estimate - known, 0.0)).mean())
+        same = float(_logistic(logits + min(estimate - known, 0.0)).sum())
+        here = (same + _PAIRS_ADDED * share) / (len(logits) + _PAIRS_ADDED)
         before, estimate = estimate, math.log(here / (1 - here))
         if estimate >= known or abs(estimate - before) < _SETTLED:
             break

@@ -101,18 +101,22 @@ def test_a_bound_key_sees_its_own(served: Served) -> None:
 
 def test_the_same_thing_is_asked_for_by_name(shelf: Shelf) -> None:
     filled(shelf, 500)
-    thing = scene(1, (120, 90))
-    for number in range(3):
-        other = scene(510 + number)
-        other.paste(thing, (0, 0))
-        shelf.add(encoded(other, "PNG"))
+    # Each a quarter of the frame, as large as regions of the profile `fake` are.
+    shown = []
+    for seed, places in ((1, [(0, 0), (160, 0), (0, 120)]), (2, [(0, 0), (160, 0)])):
+        pictures = [scene(510 + 10 * seed + number) for number in range(len(places))]
+        for picture, place in zip(pictures, places, strict=True):
+            picture.paste(scene(seed, (160, 120)), place)
+        added = shelf.add(*(encoded(picture, "PNG") for picture in pictures))
+        shown.append({asset.id for asset in added})
     within = [shelf.name]
     every = list(shelf.client.duplicates.iterate(["object"], collection=within))
-    assert every
-    for group in every:
-        assert group.kind == "object"
-        assert group.reasons
-        assert all(member.region for member in group.members)
+    # That profile sees little, so that other regions may seem to be one thing as well.
+    found = [members(group) for group in every]
+    assert all(thing in found for thing in shown)
+    assert {group.kind for group in every} == {"object"}
+    assert all(group.reasons for group in every)
+    assert all(member.region for group in every for member in group.members)
     assert list(shelf.client.duplicates.iterate(["object"], collection=within, page=1)) == every
 
 
