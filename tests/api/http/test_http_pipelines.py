@@ -151,8 +151,8 @@ def test_a_change_ends_in_a_server_that_never_rests_from_uploads(
         assert [one.exception() for one in bringing] == [None, None]
     assert job.report is not None
     assert job.report["failed"] == 0
-    # It was not alone, and left out nothing of what came.
-    assert job.report["indexed"] > PHOTOS
+    # Whether in its first turn or a later one; and it left out nothing of what came.
+    assert job.report["indexed"] >= PHOTOS
     for waiting in client.jobs.iterate(state=("queued", "running")):
         filled.wait(waiting)
     came = [one.assets for one in client.collections.iterate() if one.name in names]
