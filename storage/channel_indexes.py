@@ -79,7 +79,9 @@ class ChannelIndexes:
                 allowed = self._passing.of(connection, chosen, now.assets)
         # The largest takes as long as the others together, and leaves Python's lock to them meanwhile.
         order = sorted(range(len(asked)), key=lambda place: -self._rows(asked[place].channel))
-        shares = [share for core in range(self._beside) if (share := order[1 + core :: self._beside])]
+        shares = [
+            share for core in range(self._beside) if (share := order[1 + core :: self._beside])
+        ]
 
         def answer(places: Sequence[int]) -> list[tuple[int, tuple[Float32Array, Int64Array]]]:
             return [(n, self._answer(asked[n], now.embeddings, allowed)) for n in places]
