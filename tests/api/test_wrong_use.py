@@ -49,7 +49,6 @@ def _photo(library: Library) -> Path:
             ["TEXT and --image and --queries"],
         ),
         (["search", "tag:x", "--target", "region"], ["list photographs"]),
-        (["search", "box:{photo},500,0,9,9"], ["outside", "24×16"]),
         (["search", "--like", "a1", "--queries", "-"], ["--like and --queries exclude"]),
         (["search", "red", "--box", "1,2,3,4"], ["--box needs a picture", "--image"]),
         (["search", "--like", "a1", "--box", "1,2,3,4"], ["--box needs a picture"]),

@@ -90,7 +90,7 @@ def fill(home: Home) -> Assets:
         ]
         assert writer.remove(gone) == 1
     building = SqlReindexing(home.catalog, NEW)
-    with building.builder_lease():
+    with building.builder_lease(retry_failed=True):
         waiting = building.waiting(0, 10)
         names = {sha: name for name in "abcde" for sha in [_digest(name)]}
         for content in waiting[:2]:

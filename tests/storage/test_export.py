@@ -200,7 +200,7 @@ def test_what_other_models_say_stays_theirs(filled: Home, new: Catalog, tmp_path
     assert len(of_live) == sum(counts.values())
     # The pipeline that came lacks what the home had of its own, and goes live when it has that.
     building = SqlReindexing(new, SPEC)
-    with building.builder_lease():
+    with building.builder_lease(retry_failed=True):
         assert building.go_live()
     check_whole(new, home.folder)
 
