@@ -48,7 +48,13 @@ class LiteAnalyzer:
         """One analysis an image, equal to that of the image alone."""
         found = self._segmenter.segment(images)
         seen = [
-            look(self._classifier, image, [r.box for r in regions], [r.mask for r in regions])
+            look(
+                self._classifier,
+                image,
+                [r.box for r in regions],
+                [r.mask for r in regions],
+                [r.score for r in regions],
+            )
             for image, regions in zip(images, found, strict=True)
         ]
         sentences = [describe(views, self._namer) for views in seen]

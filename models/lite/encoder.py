@@ -122,8 +122,8 @@ class JointEncoder(_LookingEncoder):
         return _joined(meanings, softmax(similarity * _SHARPNESS), _named_colours(texts))
 
     def image_row(self, views: Views) -> Float32Array:
-        """The whole image's vector, shape (1396,)."""
-        rows = _seen(views.probabilities[None], views.colours[None])
+        """The image's vector, shape (1396,): of what is anywhere in it, in the colours of the whole."""
+        rows = _seen(views.anywhere[None], views.colours[None])
         return np.asarray(rows[0])
 
     def region_rows(self, views: Views, objectness: Sequence[float] | None = None) -> Float32Array:
@@ -163,7 +163,7 @@ class VisualEncoder(_LookingEncoder):
 
 
 def _seen(probabilities: Float32Array, colours: Float32Array) -> Float32Array:
-    """Joint rows from class probabilities (n, 1000) and colour shares (n, 11)."""
+    """Joint rows from class probabilities (n, 1000), of any sum, and colour shares (n, 11)."""
     threshold = np.partition(probabilities, -_LIKELIEST, axis=1)[:, -_LIKELIEST, None]
     likely = np.where(probabilities >= threshold, probabilities, np.float32(0))
     meaning = likely @ vocabulary().description_vectors

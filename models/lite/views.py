@@ -1,13 +1,18 @@
-"""What the classifier makes of an image and of its regions, from three forward passes.
+"""What the classifier makes of an image and of its regions, from a few forward passes.
 
 The whole image is seen at the classifier's native square size, and through windows that slide over a
 larger map; the class probabilities of all are averaged. A still larger map serves the regions: its
 features, averaged under each region's mask and under its box, cost no further pass. What a caption
 speaks of is the whole image and, a little, the regions that the classifier is surest of.
+
+A thing that fills little of the picture is lost in the whole. So the regions that look most like things
+are each looked at closer, in a small pass of their own; how likely a class is to be anywhere in the
+picture leans towards the likeliest that one of these makes it.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -27,6 +32,11 @@ _REGION_SIDE = 512
 _NATIVE_TEMPERATURE = 0.6
 _MASK_TEMPERATURE = 1.2
 _SALIENT_SHARE = 0.3  # of the surest regions in what a caption speaks of
+_CLOSER_LOOKS = 4
+_CLOSER_SIDE = 192  # of a square with as many pixels as a closer look has
+_CLOSER_SHARE = 0.2  # of closer looks in what is said to be anywhere in the picture
+_CLOSER_MARGIN = 0.125  # of its size that a region's box is widened by on each side
+_NARROWEST, _WIDEST = 2, 12  # positions of a closer look's map along one side
 
 PARAMETERS: Mapping[str, float] = {
     "windowed_side": _WINDOWED_SIDE,
@@ -36,6 +46,10 @@ PARAMETERS: Mapping[str, float] = {
     "native_temperature": _NATIVE_TEMPERATURE,
     "mask_temperature": _MASK_TEMPERATURE,
     "salient_share": _SALIENT_SHARE,
+    "closer_looks": _CLOSER_LOOKS,
+    "closer_side": _CLOSER_SIDE,
+    "closer_share": _CLOSER_SHARE,
+    "closer_margin": _CLOSER_MARGIN,
 }
 """All that shapes what is seen, for the pipeline's fingerprint."""
 
@@ -45,12 +59,15 @@ class Views:
     """One image seen.
 
     `features` (1280,), `probabilities` (1000,) and `colours` (11,) are the whole image's, and
-    `salient` (1000,) leans towards its surest regions. The others have a row for each region.
-    Probabilities sum to 1, and so do shares of colours.
+    `salient` (1000,) leans towards its surest regions. `anywhere` (1000,) is how likely each class is
+    to be somewhere in the picture; where nothing was looked at closer it equals `probabilities`. The others
+    have a row for each region. Probabilities sum to 1, those of `anywhere` excepted, and so do shares of
+    colours.
     """
 
     features: Float32Array
     probabilities: Float32Array
+    anywhere: Float32Array
     salient: Float32Array
     colours: Float32Array
     region_features: Float32Array
@@ -59,9 +76,17 @@ class Views:
 
 
 def look(
-    classifier: Classifier, image: Image, boxes: Sequence[Box], masks: Sequence[Mask | None]
+    classifier: Classifier,
+    image: Image,
+    boxes: Sequence[Box],
+    masks: Sequence[Mask | None],
+    objectness: Sequence[float] | None = None,
 ) -> Views:
-    """See one image and its regions; a mask of None means the whole box."""
+    """See one image and its regions; a mask of None means the whole box.
+
+    `objectness` (r), from 0 to 1, tells how much each region looks like a thing; without it none is looked
+    at closer.
+    """
     native = classifier.feature_map(image, NATIVE_SIDE, NATIVE_SIDE).mean(axis=(1, 2))  # (1280,)
     windowed = classifier.feature_map(image, *_sides(image, _WINDOWED_SIDE))  # (1280, gh, gw)
     large = classifier.feature_map(image, *_sides(image, _REGION_SIDE))
@@ -80,6 +105,7 @@ def look(
     return Views(
         features=(native + windowed.mean(axis=(1, 2)) + large.mean(axis=(1, 2))) / np.float32(3),
         probabilities=whole,
+        anywhere=_anywhere(classifier, image, whole, boxes, objectness or ()),
         salient=_salient(whole, region_probabilities),
         colours=colour_shares(named, np.ones((1, named.size), dtype=np.float32))[0],
         region_features=(under_masks + coarsely) / np.float32(2),
@@ -121,6 +147,45 @@ def _salient(whole: Float32Array, regions: Float32Array) -> Float32Array:
     sureness = regions.max(axis=1)
     surest = sureness @ regions / sureness.sum()
     return np.asarray((1 - _SALIENT_SHARE) * whole + _SALIENT_SHARE * surest, dtype=np.float32)
+
+
+def _anywhere(
+    classifier: Classifier,
+    image: Image,
+    whole: Float32Array,
+    boxes: Sequence[Box],
+    objectness: Sequence[float],
+) -> Float32Array:
+    """The whole's probabilities (1000,), mixed with the greatest that closer looks give."""
+    scores = np.clip(np.asarray(objectness, dtype=np.float32), 0, 1)
+    surest = np.argsort(-scores, kind="stable")[:_CLOSER_LOOKS]
+    if not len(surest):
+        return whole
+    closer = np.zeros_like(whole)
+    for region in surest:
+        part = _closer(image, boxes[region])
+        features = classifier.feature_map(part, *_closer_sides(part)).mean(axis=(1, 2))
+        # What hardly looks like a thing hardly counts.
+        closer = np.maximum(closer, scores[region] * softmax(classifier.logits(features)))
+    return np.asarray((1 - _CLOSER_SHARE) * whole + _CLOSER_SHARE * closer, dtype=np.float32)
+
+
+def _closer(image: Image, box: Box) -> Image:
+    """The part of the image in a box and a margin around it; all of it where the box lies outside."""
+    across, down = int(box.width * _CLOSER_MARGIN), int(box.height * _CLOSER_MARGIN)
+    widened = Box(box.x - across, box.y - down, box.width + 2 * across, box.height + 2 * down)
+    inside = widened.clipped(image.width, image.height) or Box(0, 0, image.width, image.height)
+    return Image(image.pixels[inside.y : inside.bottom, inside.x : inside.right])
+
+
+def _closer_sides(part: Image) -> tuple[int, int]:
+    """Width and height, multiples of the stride, of about the part's shape and one number of pixels."""
+    scale = _CLOSER_SIDE / math.sqrt(part.width * part.height) / STRIDE
+    width, height = (
+        min(max(round(side * scale), _NARROWEST), _WIDEST) * STRIDE
+        for side in (part.width, part.height)
+    )
+    return width, height
 
 
 def _pooled(

@@ -68,7 +68,7 @@ def test_text_finds_single_things(
 ) -> None:
     report = measured(capsys, photos_dir, home, "retrieval", "singles/*")
     found = report["text_to_image"]
-    # Measured 0.396 and 0.677, see docs/quality.md; one photograph is 0.005.
+    # Measured 0.401 and 0.687, see docs/quality.md; one photograph is 0.005.
     assert found["recall_at_1"]["value"] >= 0.39
     assert found["recall_at_10"]["value"] >= 0.66
     without = report["ablations"]["without caption"]["text_to_image"]

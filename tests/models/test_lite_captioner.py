@@ -22,7 +22,7 @@ from regard.models.lite.encoder import JOINT, VISUAL, JointEncoder, VisualEncode
 from regard.models.lite.kinds import kind_of
 from regard.models.lite.naming import Namer, plain_name
 from regard.models.lite.sentences import SentenceEncoder
-from regard.models.lite.views import Views
+from regard.models.lite.views import Views, look
 from regard.models.lite.vocabulary import class_texts
 
 
@@ -60,7 +60,7 @@ def seen(probabilities: dict[str, float], colours: dict[str, float]) -> Views:
         classes[class_texts().names.index(name)] = probability
     shares = np.asarray([colours.get(name, 0.0) for name in NAMES], dtype=np.float32)
     none = np.zeros((0, 1), dtype=np.float32)
-    return Views(none, classes, classes, shares, none, none, none)
+    return Views(none, classes, classes, classes, shares, none, none, none)
 
 
 @pytest.mark.parametrize(
@@ -167,7 +167,10 @@ def test_one_colour_is_named_as_such(classifier: Classifier) -> None:
 
 
 def test_analysis_is_what_the_encoders_say(analyzer: LiteAnalyzer, classifier: Classifier) -> None:
-    image = Image(np.ascontiguousarray(skimage.data.cat()))
+    # A cat amid another picture, where the one region is.
+    pixels = skimage.data.coffee().copy()
+    pixels[100:300, 150:450] = skimage.data.cat()[50:250, 60:360]
+    image = Image(pixels)
     blank = Image(np.full((50, 70, 3), 200, dtype=np.uint8))
     analysis, plain = analyzer.analyze([image, blank])
     assert analyzer.analyze([]) == []
@@ -186,9 +189,12 @@ def test_analysis_is_what_the_encoders_say(analyzer: LiteAnalyzer, classifier: C
     for row in rows.values():
         assert np.linalg.norm(row) == pytest.approx(1.0, abs=1e-5)
     joint, visual = JointEncoder(classifier, SentenceEncoder()), VisualEncoder(classifier)
-    assert np.array_equal(rows[JOINT.name, Kind.IMAGE], joint.encode_images([image])[0])
     assert np.array_equal(rows[VISUAL.name, Kind.IMAGE], visual.encode_images([image])[0])
     boxes, masks = [[r.box for r in analysis.regions]], [[r.mask for r in analysis.regions]]
+    # What texts meet knows the region from a closer look, which the encoder alone has no region for.
+    closer = joint.image_row(look(classifier, image, boxes[0], masks[0], [0.5]))
+    assert np.array_equal(rows[JOINT.name, Kind.IMAGE], closer)
+    assert not np.array_equal(closer, joint.encode_images([image])[0])
     (regions,) = joint.encode_regions([image], boxes, masks)
     # Objectness shortens the row within the space: every text scores lower by one factor.
     scale = rows[JOINT.name, Kind.REGION][:-1] @ regions[0][:-1]

@@ -276,3 +276,73 @@ def test_views_are_probabilities(classifier: Classifier, samples: dict[str, Imag
     ):
         assert (shares >= 0).all()
         np.testing.assert_allclose(shares.sum(axis=-1), 1.0, atol=1e-4)
+
+
+@pytest.fixture(scope="module")
+def scene(samples: dict[str, Image]) -> tuple[Image, Box]:
+    """A cup of coffee with a small cat in its corner, and the cat's box."""
+    cat = PIL.Image.fromarray(samples["cat"].pixels[:, 60:360]).resize((96, 96))
+    pixels = samples["coffee"].pixels.copy()
+    pixels[:96, -96:] = np.asarray(cat)
+    return Image(pixels), Box(pixels.shape[1] - 96, 0, 96, 96)
+
+
+class Counting(Classifier):
+    """A classifier that counts its passes."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.passes = 0
+
+    def feature_map(self, image: Image, width: int, height: int) -> np.ndarray:
+        self.passes += 1
+        return super().feature_map(image, width, height)
+
+
+class TestCloserLooks:
+    def test_a_small_thing_is_seen(
+        self, classifier: Classifier, joint: JointEncoder, scene: tuple[Image, Box]
+    ) -> None:
+        image, box = scene
+        views = look(classifier, image, [box], [None], [0.9])
+        cats = [class_texts().names.index(name) for name in ("tabby cat", "Egyptian Mau")]
+        assert views.anywhere[cats].max() > 0.03 > 5 * views.probabilities[cats].max()
+        from_afar = joint.image_row(look(classifier, image, [box], [None]))
+        text = joint.encode_texts(["a cat"])[0]
+        assert text @ joint.image_row(views) > text @ from_afar + 0.05
+
+    def test_boxes_that_hold_nothing(
+        self, classifier: Classifier, scene: tuple[Image, Box]
+    ) -> None:
+        image, box = scene
+        outside = Box(image.width + 9, 0, 10, 10)
+        boxes = [box, outside, Box(3, 3, 0, 0), Box(0, 0, image.width, 1)]
+        views = look(classifier, image, boxes, [None] * 4, [0.9, 0.5, 1.5, -0.2])
+        assert np.isfinite(views.anywhere).all()
+        assert (views.anywhere >= 0).all()
+        assert views.anywhere.max() <= 1
+
+    def test_without_objectness_the_whole_is_all(
+        self, classifier: Classifier, scene: tuple[Image, Box]
+    ) -> None:
+        image, box = scene
+        views = look(classifier, image, [box], [None])
+        assert np.array_equal(views.anywhere, views.probabilities)
+        surer, less_sure = (
+            look(classifier, image, [box], [None], [objectness]).anywhere
+            for objectness in (0.9, 0.3)
+        )
+        assert (surer >= less_sure).all()
+        assert surer.sum() > less_sure.sum() + 0.05
+
+    def test_the_four_surest_are_looked_at(self, scene: tuple[Image, Box]) -> None:
+        image, box = scene
+        counting = Counting()
+        look(counting, image, [box], [None])
+        without = counting.passes
+        others = [Box(10 * number, 200, 60, 60) for number in range(5)]
+        objectness = [0.1, 0.2, 0.3, 0.4, 0.5, 0.9]
+        views = look(counting, image, [*others, box], [None] * 6, objectness)
+        assert counting.passes == 2 * without + 4
+        surest = look(counting, image, [*others[2:], box], [None] * 4, objectness[2:])
+        assert np.array_equal(views.anywhere, surest.anywhere)
