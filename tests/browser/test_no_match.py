@@ -35,7 +35,14 @@ def server(gallery: Library, tmp_path_factory: pytest.TempPathFactory) -> Iterat
         "presence": {"constant": -6, "weights": {"image.best": 12}},
         "cut_off": 0.5,
     }
-    document = {"space": space, "image": table, "region": table}
+    # Nothing is ever like a picture.
+    unlike = {
+        "hit": {"constant": -3, "weights": {"image.prominence": 1}},
+        "presence": {"constant": -3, "weights": {"image.prominence": 0}},
+        "cut_off": 0.5,
+    }
+    forms = {"image": {"spaces": [space], "image": unlike}}
+    document = {"space": space, "image": table, "region": table, "forms": forms}
     (folder / "fake.relevance.json").write_text(json.dumps(document))
     with Server(gallery.home, environ={"REGARD_PROFILES": str(folder)}) as running:
         yield running
@@ -84,6 +91,19 @@ def test_nothing_matches_until_the_nearest_are_asked_for(visit: Visits, server: 
     part(page, "hide-nearest").click()
     expect(part(page, "show-nearest")).to_be_focused()
     assert query(page) == {"q": "a submarine"}
+
+
+def test_the_nearest_to_a_picture_are_shown_with_a_caution(visit: Visits, server: Server) -> None:
+    with Client(server.url) as client:
+        first = next(iter(client.assets.iterate()))
+        assert not client.search(like=first.id).matched
+    nothing = "Nothing here is likely to show the same thing. These come nearest."
+    for asked in (f"like={first.id}", f"q=like:{first.id}"):
+        page = visit(f"{server.url}/?{asked}")
+        expect(hits(page).first).to_be_visible()
+        expect(part(page, "caution")).to_have_text(nothing)
+        expect(part(page, "hide-nearest")).to_have_count(0)
+        expect(part(page, "notice")).to_be_hidden()
 
 
 def test_a_link_shows_what_its_maker_saw(visit: Visits, server: Server) -> None:

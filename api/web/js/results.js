@@ -180,7 +180,7 @@ export function makeResults({ grid, list, notice, tail, summary, help }) {
   function describe() {
     const text = summaryOf(now);
     summary.textContent = text;
-    announce(now.problem || now.isMatched ? text : `Nothing here matches ${asked(now)}. ${isHidden(now) ? "" : text}`);
+    announce(now.problem || now.isMatched ? text : `${nothing(now)} ${isHidden(now) ? "" : text}`);
   }
 
   function said(which) {
@@ -199,7 +199,7 @@ export function makeResults({ grid, list, notice, tail, summary, help }) {
     }
     if (isHidden(which)) {
       const hasFilters = Object.keys(which.state.filters).length > 0 || which.parts.some((part) => part.field);
-      return notification("search", `Nothing here matches ${asked(which)}.`,
+      return notification("search", nothing(which),
         hasFilters ? "Try other words, or fewer filters." : "Try other words. What comes nearest is probably something else.",
         button("Show the nearest anyway", () => {
           go({ nearest: true });
@@ -232,8 +232,8 @@ export function makeResults({ grid, list, notice, tail, summary, help }) {
   const examples = () => button("What one can write", help.showExamples, { "data-testid": "examples" });
 
   const cautionOf = (which) => [
-    icon("alert"), h("p", {}, `Nothing here matches ${asked(which)}. These come nearest.`),
-    button("Hide them", () => {
+    icon("alert"), h("p", {}, `${nothing(which)} These come nearest.`),
+    wordsOf(which) !== "" && button("Hide them", () => {
       go({ nearest: false });
       notice.querySelector("button").focus();
     }, { class: "is-small", "data-testid": "hide-nearest" }),
@@ -306,13 +306,19 @@ export function makeResults({ grid, list, notice, tail, summary, help }) {
   };
 }
 
-// Bad matches are shown to those alone who asked for them.
-const isHidden = (which) => !which.isMatched && !which.state.nearest;
+// Bad matches are shown to those alone who asked for them; who searches by a picture asks for what comes nearest.
+const isHidden = (which) => !which.isMatched && !which.state.nearest && wordsOf(which) !== "";
 
-/** What was asked for, as people wrote it; of a composed query the texts that are wanted. */
-function asked({ state: of, parts }) {
+/** What was asked for in words, as people wrote it; of a composed query the texts that are wanted. */
+function wordsOf({ state: of, parts }) {
   const texts = parts.filter((part) => part.text && !part.negative).map((part) => part.text);
-  return `“${texts.join(", ") || of.q}”`;
+  const hasPicture = of.like || of.picture || parts.some((part) => part.image || part.like);
+  return texts.join(", ") || (hasPicture ? "" : of.q);
+}
+
+function nothing(which) {
+  const words = wordsOf(which);
+  return words ? `Nothing here matches “${words}”.` : "Nothing here is likely to show the same thing.";
 }
 
 function summaryOf(which) {
