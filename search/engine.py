@@ -47,7 +47,7 @@ from regard.search.encoding import (
     encode_texts,
     words_of_terms,
 )
-from regard.search.evidence import Question
+from regard.search.evidence import Evidence, Question
 from regard.search.hydration import Portion
 from regard.search.keywords import KeywordRanking, WeightedWords, rank_words
 from regard.search.ranking import (
@@ -225,7 +225,8 @@ class SearchEngine:
             for row, of_row in zip(rows, rankings, strict=True):
                 order = order_of(of_row, scope.target, level)
                 clock.lap("fuse")
-                judge = Judge(calibration, questions[row], order, of_row, parts)
+                evidence = Evidence(questions[row], order, of_row, parts)
+                judge = Judge(calibration, questions[row].form, evidence)
                 judgement = judge.of_answer(_relevances(judge, order, of_row, scope))
                 clock.lap("fuse")
                 hits, count = self._hydrate(order, of_row, scope, excluded, judge)

@@ -12,9 +12,8 @@ from regard.core.records import Int64Array, Target
 from regard.core.relevance import Calibration, Calibrations, Form
 from regard.search.answers import Judgement
 from regard.search.encoding import ChannelVectors
-from regard.search.evidence import Evidence, Question
+from regard.search.evidence import Evidence
 from regard.search.fusion import Float64Array
-from regard.search.ranking import Order, Ranking
 
 # Whether any hit is relevant enough is told from the first ones, however many are asked for.
 JUDGED = 20
@@ -23,20 +22,12 @@ _NAMED = 0.4
 
 
 class Judge:
-    """Judges the answer to one question: its order, and the rankings that were fused into it."""
+    """Judges the answer to one question by its evidence."""
 
-    def __init__(
-        self,
-        calibration: Calibration | None,
-        question: Question,
-        order: Order,
-        rankings: Sequence[Ranking],
-        parts: Sequence[Sequence[Ranking]] = (),
-    ) -> None:
-        """`parts` are the rankings by each of several texts alone."""
+    def __init__(self, calibration: Calibration | None, form: Form, evidence: Evidence) -> None:
         self._calibration = calibration
-        self._form = question.form
-        self._evidence = Evidence(question, order, rankings, parts)
+        self._form = form
+        self._evidence = evidence
 
     def of_hits(
         self,
