@@ -10,9 +10,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 EDITABLE := --config-settings editable_mode=strict
-SOURCES := core models storage indexer search evaluation api
+SOURCES := regard core photos models storage indexer search evaluation api
 FILES := find $(SOURCES) -name '*.py' -o -path '*/web/*' -type f -o -path '*/shipped/*' -type f | sort
-PACKAGES := $(addprefix -p regard.,$(SOURCES))
 
 export PHOTOS
 .NOTPARALLEL:
@@ -37,10 +36,10 @@ lint: $(VENV)/.installed-test
 	$(BIN)/ruff format --check .
 
 types: $(VENV)/.installed-test $(VENV)/.linked
-	$(BIN)/mypy $(PACKAGES)
+	cd $(VENV) && bin/mypy --config-file ../pyproject.toml -p regard
 
 imports: $(VENV)/.installed-test $(VENV)/.linked
-	$(BIN)/lint-imports
+	cd $(VENV) && bin/lint-imports --config ../pyproject.toml
 
 # Whole files to each process, in the order of tests/conftest.py.
 pytest: $(VENV)/.installed-test $(VENV)/.linked

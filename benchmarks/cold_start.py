@@ -18,7 +18,7 @@ import json, sys, time
 marks = [("interpreter", time.perf_counter())]
 from pathlib import Path
 from regard.api.cli import searching, output
-from regard.api.wiring import open_library
+from regard.api.library.wiring import open_library
 from regard.core.records import Target
 from regard.core.settings import Settings
 from regard.search.answers import Scope, TextQuery

@@ -26,13 +26,13 @@ from pathlib import Path
 
 import torch
 
-from regard.api.wiring import open_or_make_library
-from regard.core.decoding import decode_file
+from regard.api.library.wiring import open_or_make_library
 from regard.core.protocols import Analyzer
 from regard.core.records import Image
 from regard.core.settings import Settings
 from regard.indexer.discover import Walk
 from regard.models.profiles.registry import load_profile
+from regard.photos.decoding import decode_file
 
 
 @dataclass(frozen=True)

@@ -29,13 +29,13 @@ for _name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
 import numpy as np  # noqa: E402
 from service_load import served  # noqa: E402
 
-from regard.api.wiring import Library, open_library  # noqa: E402
+from regard.api.library.wiring import Library, open_library  # noqa: E402
 from regard.core.catalog import ChannelQuery  # noqa: E402
 from regard.core.records import Float32Array, Kind, QueryKind, Target  # noqa: E402
 from regard.core.settings import Settings  # noqa: E402
 from regard.search.answers import Scope, TextQuery  # noqa: E402
 from regard.search.ranking import embeddings_at, level_for  # noqa: E402
-from regard.storage.hit_records import SqlHitRecords  # noqa: E402
+from regard.storage.retrieval.hit_records import SqlHitRecords  # noqa: E402
 
 # Each process's 90 MB of weights drive the other's from the caches: with blocks a process answers so many
 # texts in a row, as a server does, and with turns at every text it finds its caches emptied each time.

@@ -21,7 +21,7 @@ import numpy.typing as npt
 from PIL import Image as Pillow
 
 from regard.core.errors import CannotWork, DecodeError, NotFound
-from regard.core.files import read_file
+from regard.photos.files import read_file
 
 Int32Array = npt.NDArray[np.int32]
 

@@ -19,10 +19,10 @@ from dataclasses import dataclass
 from typing import Protocol, TypeVar
 
 from regard.core.catalog import DerivedIndexes
-from regard.core.decoding import DEFAULT_LIMITS, DecodeLimits
 from regard.core.protocols import Analyzer
 from regard.core.records import Analysis, Image
 from regard.indexer.lookahead import map_ahead
+from regard.photos.decoding import DEFAULT_LIMITS, DecodeLimits
 
 _log = logging.getLogger(__name__)
 

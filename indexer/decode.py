@@ -7,8 +7,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from regard.core.catalog import ContentHeader
-from regard.core.confinement import Confinement
-from regard.core.decoding import (
+from regard.core.facts import PhotoFacts
+from regard.core.records import Image
+from regard.core.signatures import Signature, sign
+from regard.photos.confinement import Confinement
+from regard.photos.decoding import (
     DEFAULT_LIMITS,
     DecodeLimits,
     decode_bytes,
@@ -16,11 +19,8 @@ from regard.core.decoding import (
     oriented_size,
     probe,
 )
-from regard.core.facts import PhotoFacts
-from regard.core.files import FilePath, file_size, read_file
-from regard.core.records import Image
-from regard.core.signatures import Signature, sign
-from regard.indexer.metadata import facts_of
+from regard.photos.files import FilePath, file_size, read_file
+from regard.photos.metadata.reading import facts_of
 
 
 @dataclass(frozen=True, slots=True)

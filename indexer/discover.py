@@ -21,11 +21,11 @@ from enum import Enum, auto
 from functools import lru_cache
 
 from regard.core.catalog import FileStamp, KnownAsset
-from regard.core.confinement import LEADS_OUT, Confinement
-from regard.core.decoding import looks_like_photo
 from regard.core.errors import OutsideRoots, RootUnavailable
-from regard.core.formats import PHOTO_SUFFIXES
 from regard.core.uris import absolute_path, uri_of_path
+from regard.photos.confinement import LEADS_OUT, Confinement
+from regard.photos.decoding import looks_like_photo
+from regard.photos.formats import PHOTO_SUFFIXES
 
 _SIDECAR_SUFFIX = b".xmp"
 _LIST = os.O_RDONLY | getattr(os, "O_DIRECTORY", 0) | getattr(os, "O_NOFOLLOW", 0)

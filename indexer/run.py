@@ -19,8 +19,6 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from regard.core.catalog import Failure, IndexingCatalog, KnownAsset, WriterLease
-from regard.core.confinement import LEADS_OUT, Confinement, confine
-from regard.core.decoding import DecodeLimits
 from regard.core.errors import (
     DecodeError,
     NotFound,
@@ -43,6 +41,8 @@ from regard.indexer.discover import (
     require_root,
 )
 from regard.indexer.report import IndexReport, Progress
+from regard.photos.confinement import LEADS_OUT, Confinement, confine
+from regard.photos.decoding import DecodeLimits
 
 _log = logging.getLogger(__name__)
 

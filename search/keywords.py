@@ -20,9 +20,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from regard.core.catalog import WORD_FIELDS, Occurrences, WordField, Words
-from regard.core.formats import PHOTO_SUFFIXES
 from regard.core.records import Float32Array, Int64Array, Target
 from regard.core.words import folded, split_words
+from regard.photos.formats import PHOTO_SUFFIXES
 from regard.search.answers import WordMatch
 from regard.search.fusion import Float64Array
 

@@ -12,7 +12,7 @@ import click
 from regard.api.cli.app import DONE, write_json
 from regard.api.cli.measured_library import measured_library
 from regard.api.cli.options import json_option, offline_option
-from regard.api.wiring import Library, load_ready_profile
+from regard.api.library.wiring import Library, load_ready_profile
 from regard.core.assets import AssetState
 from regard.core.errors import CannotWork, NotFound
 from regard.core.filters import AssetFilter
@@ -23,7 +23,7 @@ from regard.evaluation.labels import LabelledSet, read_labels
 from regard.evaluation.retrieval import Answer, RetrievalReport, Searcher, evaluate_retrieval
 from regard.search.answers import Scope, TextQuery
 from regard.search.engine import SearchEngine
-from regard.storage.asset_reading import SqlAssetReading
+from regard.storage.assets.reading import SqlAssetReading
 
 _PATH = click.Path(path_type=Path)
 

@@ -16,18 +16,18 @@ from regard.api.cli.indexing import describe_report, stop_request
 from regard.api.cli.options import offline_option
 from regard.api.cli.output import print_answer
 from regard.api.cli.progress import progress_bar
-from regard.api.sample_photos import gather_sample_photos
-from regard.api.wiring import DEFAULT_COLLECTION, Library, open_or_make_library
-from regard.core.decoding import decode_file
+from regard.api.cli.sample_photos import gather_sample_photos
+from regard.api.library.wiring import DEFAULT_COLLECTION, Library, open_or_make_library
 from regard.core.errors import CannotWork
 from regard.core.records import Image, Target
 from regard.core.settings import Settings
 from regard.core.uris import absolute_path, uri_of_path
 from regard.evaluation.contact_sheet import Outline, Role, Row, TextCard, Tile, draw_contact_sheet
+from regard.photos.decoding import decode_file
 from regard.search.answers import Answer, Hit, ImageQuery, LikeQuery, Query, Scope, TextQuery
 from regard.search.engine import SearchEngine
 from regard.search.identifiers import Reference
-from regard.storage.stored_analyses import read_analyses
+from regard.storage.pipelines.analyses import read_analyses
 
 _SAMPLE_TEXTS = ("a cat", "a cup of coffee", "a rocket taking off")
 _SAMPLE_REGION_TEXTS = ("a motorcycle", "a coffee cup")

@@ -14,14 +14,14 @@ from regard.api.cli.app import DONE, DONE_WITH_FAILURES, printable, write_json
 from regard.api.cli.indexing import stop_request
 from regard.api.cli.options import chosen_server, home_option, json_option
 from regard.api.cli.progress import progress_bar
-from regard.api.duplicates import LibraryDuplicates
-from regard.api.wiring import open_library, require_name
+from regard.api.library.duplicates import LibraryDuplicates
+from regard.api.library.wiring import open_library, require_name
 from regard.core.duplicates import DuplicateGroup, DuplicateKind
 from regard.core.errors import UsageError
 from regard.core.filters import EVERYTHING, AssetFilter
 from regard.core.settings import Settings
 from regard.search.identifiers import asset_identifier, region_identifier
-from regard.storage.collections import SqlCollections
+from regard.storage.assets.collections import SqlCollections
 
 # Photographs of one thing are no copies: they are listed when they are asked for.
 _DEFAULT_KINDS = (DuplicateKind.EXACT, DuplicateKind.EDITED, DuplicateKind.BURST)

@@ -18,8 +18,7 @@ from regard.api.cli.measured_library import measured_library
 from regard.api.cli.objects import objects
 from regard.api.cli.options import json_option, offline_option
 from regard.api.cli.segmenting import segmentation
-from regard.api.wiring import Library
-from regard.core.decoding import decode_file
+from regard.api.library.wiring import Library
 from regard.core.records import Float32Array, Image, Kind, QueryKind, Routes, Target
 from regard.core.uris import absolute_path
 from regard.evaluation.captions import WrittenCaption, evaluate_captions
@@ -31,7 +30,8 @@ from regard.evaluation.failures import (
 from regard.evaluation.labels import LabelledSet, read_labels
 from regard.evaluation.regions import evaluate_regions
 from regard.evaluation.retrieval import Searcher, evaluate_retrieval
-from regard.storage.stored_analyses import StoredAnalysis, read_analyses
+from regard.photos.decoding import decode_file
+from regard.storage.pipelines.analyses import StoredAnalysis, read_analyses
 
 _Function = TypeVar("_Function", bound=Callable[..., Any])
 

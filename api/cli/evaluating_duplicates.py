@@ -13,13 +13,13 @@ import click
 from regard.api.cli.app import DONE, write_json
 from regard.api.cli.measured_library import measured_library
 from regard.api.cli.options import json_option, offline_option
-from regard.api.duplicates import LibraryDuplicates
-from regard.core.decoding import decode_file, looks_like_photo
+from regard.api.library.duplicates import LibraryDuplicates
 from regard.core.duplicates import DuplicateKind
 from regard.core.errors import NotFound
 from regard.core.filters import AssetFilter
 from regard.core.uris import absolute_path
 from regard.evaluation.duplicates import judge, write_copies
+from regard.photos.decoding import decode_file, looks_like_photo
 
 _PATH = click.Path(path_type=Path)
 

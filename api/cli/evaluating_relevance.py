@@ -11,7 +11,7 @@ import click
 from regard.api.cli.app import DONE, write_json
 from regard.api.cli.measured_library import measured_library
 from regard.api.cli.options import json_option, offline_option
-from regard.api.wiring import Library
+from regard.api.library.wiring import Library
 from regard.core.errors import CannotWork, NotFound
 from regard.core.filters import AssetFilter
 from regard.core.geometry import Box
@@ -29,7 +29,7 @@ from regard.search.answers import Answer as Found
 from regard.search.answers import LikeQuery, Scope, Term, TextQuery
 from regard.search.identifiers import Reference
 from regard.search.language.meaning import as_query
-from regard.storage.stored_regions import SqlRegions
+from regard.storage.retrieval.stored_regions import SqlRegions
 
 _PATH = click.Path(path_type=Path)
 

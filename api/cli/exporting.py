@@ -11,9 +11,9 @@ from regard.api.cli.app import DONE, DONE_WITH_FAILURES, printable, write_json
 from regard.api.cli.indexing import stop_request
 from regard.api.cli.options import home_option, json_option
 from regard.api.cli.progress import progress_bar
-from regard.api.wiring import Library, open_home_catalog, require_name
+from regard.api.library.wiring import Library, open_home_catalog, require_name
 from regard.core.settings import Settings
-from regard.storage.originals import Originals
+from regard.storage.files.originals import Originals
 
 _PATH = click.Path(path_type=Path)
 

@@ -21,7 +21,12 @@ from regard.api.cli.options import (
     offline_option,
 )
 from regard.api.cli.progress import progress_bar
-from regard.api.wiring import DEFAULT_COLLECTION, open_library, open_or_make_library, require_name
+from regard.api.library.wiring import (
+    DEFAULT_COLLECTION,
+    open_library,
+    open_or_make_library,
+    require_name,
+)
 from regard.core.errors import UsageError
 from regard.core.settings import Settings
 from regard.indexer.discover import distinct_roots, require_root

@@ -12,14 +12,14 @@ import click
 from regard.api.cli.app import CANNOT_WORK, DONE, write_json
 from regard.api.cli.options import chosen_server, home_option, json_option
 from regard.api.cli.pipelines import show_pipelines
-from regard.api.wiring import Library, open_library
+from regard.api.library.wiring import Library, open_library
 from regard.core.settings import Settings
 from regard.core.uris import uri_of_path
-from regard.storage.channel_indexes import ChannelIndexes
-from regard.storage.keyword_maintenance import rebuild_keywords, verify_keywords
-from regard.storage.overview import read_overview
-from regard.storage.pipeline_overview import read_pipelines
-from regard.storage.verification import verify_catalog
+from regard.storage.assets.overview import read_overview
+from regard.storage.pipelines.overview import read_pipelines
+from regard.storage.retrieval.channel_indexes import ChannelIndexes
+from regard.storage.retrieval.keyword_maintenance import rebuild_keywords, verify_keywords
+from regard.storage.retrieval.verification import verify_catalog
 
 
 @click.command()

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from regard.api.cli.indexing import stop_request
 from regard.api.cli.progress import progress_bar
-from regard.api.wiring import Library, open_or_make_library
+from regard.api.library.wiring import Library, open_or_make_library
 from regard.core.errors import CannotWork
 from regard.core.settings import Settings
 

@@ -13,8 +13,8 @@ import numpy as np
 from regard.api.cli.app import DONE, write_json
 from regard.api.cli.measured_library import measured_library
 from regard.api.cli.options import json_option, offline_option
-from regard.api.same_objects import new_object_finder
-from regard.api.wiring import Library
+from regard.api.library.same_objects import new_object_finder
+from regard.api.library.wiring import Library
 from regard.core.errors import UsageError
 from regard.core.filters import AssetFilter
 from regard.core.uris import absolute_path
@@ -32,7 +32,7 @@ from regard.evaluation.same_objects import (
 )
 from regard.search.same_objects.evidence import SIGNS, Weights
 from regard.search.same_objects.finder import Compared
-from regard.storage.stored_regions import SqlRegions
+from regard.storage.retrieval.stored_regions import SqlRegions
 
 _PATH = click.Path(path_type=Path)
 

@@ -11,10 +11,10 @@ from regard.api.cli.app import DONE, DONE_WITH_FAILURES, INTERRUPTED, printable,
 from regard.api.cli.indexing import describe_report, stop_request
 from regard.api.cli.options import chosen_server, home_option, json_option, offline_option
 from regard.api.cli.progress import progress_bar
-from regard.api.wiring import open_home_catalog
+from regard.api.library.wiring import open_home_catalog
 from regard.core.settings import Settings
-from regard.storage.pipeline_overview import PipelineState, read_pipelines
-from regard.storage.pipelines import SHORT_FINGERPRINT
+from regard.storage.pipelines.overview import PipelineState, read_pipelines
+from regard.storage.pipelines.stored import SHORT_FINGERPRINT
 
 _MEANING = {
     PipelineState.LIVE: "live",
@@ -47,8 +47,8 @@ def reindex(profile: str | None, home: Path | None, as_json: bool) -> int:
         from regard.api.cli.remote_pipelines import reindex_on_server
 
         return reindex_on_server(server, profile, as_json=as_json)
-    from regard.api.reindexing import is_live, target_profile
-    from regard.api.reindexing import reindex as build
+    from regard.api.library.reindexing import is_live, target_profile
+    from regard.api.library.reindexing import reindex as build
 
     settings = Settings.resolve(home)
     with open_home_catalog(settings, make=False) as catalog:
@@ -100,9 +100,9 @@ def rollback(at_once: bool, home: Path | None, as_json: bool) -> int:
         from regard.api.cli.remote_pipelines import roll_back_on_server
 
         return roll_back_on_server(server, at_once=at_once, as_json=as_json)
-    from regard.api.reindexing import reindex as build
-    from regard.api.reindexing import target_profile
-    from regard.storage.switching import roll_back
+    from regard.api.library.reindexing import reindex as build
+    from regard.api.library.reindexing import target_profile
+    from regard.storage.pipelines.switching import roll_back
 
     settings = Settings.resolve(home)
     interrupted = False
@@ -162,7 +162,7 @@ def prune(fingerprints: tuple[str, ...], unfinished: bool, home: Path | None, as
         from regard.api.cli.remote_pipelines import prune_on_server
 
         return prune_on_server(server, fingerprints, unfinished=unfinished, as_json=as_json)
-    from regard.storage.pruning import prune as delete
+    from regard.storage.pipelines.pruning import prune as delete
 
     settings = Settings.resolve(home)
     with open_home_catalog(settings, make=False) as catalog, stop_request() as stop:

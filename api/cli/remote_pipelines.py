@@ -16,7 +16,7 @@ from regard.api.client import Client
 from regard.api.client.jobs import ENDED
 from regard.api.http.schemas import JobDocument
 from regard.core.errors import CannotWork
-from regard.storage.pipelines import SHORT_FINGERPRINT
+from regard.storage.pipelines.stored import SHORT_FINGERPRINT
 
 _LOOK_SECONDS = 0.2
 

@@ -14,9 +14,9 @@ from regard.api.cli.searching import AnswerTexts, Found, Wanted, picture_uri
 from regard.api.client import Client, Filters, ServerProblem
 from regard.api.client.searching import Terms
 from regard.api.http.schemas import HitDocument
-from regard.core.decoding import decode_bytes
 from regard.core.errors import DecodeError, MalformedQuery
 from regard.core.records import Image, Target
+from regard.photos.decoding import decode_bytes
 from regard.search.answers import Scope, TextQuery
 from regard.search.language.printing import print_query
 from regard.search.language.syntax import WrittenPicture, WrittenQuery

@@ -10,14 +10,14 @@ import click
 from regard.api.cli.app import DONE, write_json
 from regard.api.cli.measured_library import measured_library
 from regard.api.cli.options import json_option, offline_option
-from regard.api.wiring import Library
+from regard.api.library.wiring import Library
 from regard.core.errors import CannotWork, UsageError
 from regard.core.records import Kind, QueryKind, Target
 from regard.core.uris import absolute_path
 from regard.evaluation.class_texts import PLAIN, ClassTexts
 from regard.evaluation.segmentation import SegmentedPhotograph, evaluate_segmentation
 from regard.evaluation.semantic_labels import SemanticSet, read_annotation, read_semantic_set
-from regard.storage.stored_segments import read_segments
+from regard.storage.retrieval.stored_segments import read_segments
 
 _PATH = click.Path(path_type=Path)
 

@@ -112,10 +112,10 @@ def serve(
     _one_thread_a_call()
     from regard.api.http import service as parts
     from regard.api.http.access import check_may_start
-    from regard.api.wiring import DEFAULT_COLLECTION, open_or_make_library
-    from regard.api.worker import WorkerProcess
+    from regard.api.library.wiring import DEFAULT_COLLECTION, open_or_make_library
+    from regard.api.worker.process import WorkerProcess
     from regard.core.jobs import JobKind
-    from regard.storage.keys import SqlKeys
+    from regard.storage.service.keys import SqlKeys
 
     _allow_many_files()
     settings = Settings.resolve(home)

@@ -23,7 +23,7 @@ from regard.api.http.guards import LOOPBACK_HOSTS, host_name
 from regard.api.http.problems import Problem, responses
 from regard.core.errors import CannotWork
 from regard.core.keys import LOCAL, AccessScope, Caller
-from regard.storage.keys import SqlKeys
+from regard.storage.service.keys import SqlKeys
 
 COOKIE = "regard_session"
 COOKIE_SECONDS = 30 * 24 * 3600

@@ -11,11 +11,11 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from regard.api.duplicates import LibraryDuplicates
-from regard.api.wiring import Library
+from regard.api.library.duplicates import LibraryDuplicates
+from regard.api.library.wiring import Library
 from regard.core.duplicates import DuplicateGroup, DuplicateKind, Place
 from regard.core.filters import AssetFilter
-from regard.storage.change_log import Moment
+from regard.storage.database.change_log import Moment
 
 _COMPARING_SECONDS = 1.0
 

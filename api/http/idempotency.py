@@ -11,7 +11,7 @@ from starlette.responses import JSONResponse, Response
 
 from regard.api.http.service import Service
 from regard.core.keys import Caller
-from regard.storage.idempotency import Answer
+from regard.storage.service.idempotency import Answer
 
 IdempotencyKey = Annotated[
     str | None,

@@ -8,9 +8,9 @@ from prometheus_client import CollectorRegistry, Histogram, generate_latest
 from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from regard.api.wiring import Library
+from regard.api.library.wiring import Library
 from regard.core.errors import RegardError
-from regard.storage.jobs import SqlJobQueue
+from regard.storage.service.jobs import SqlJobQueue
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 _BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)

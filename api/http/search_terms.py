@@ -15,12 +15,12 @@ from regard.api.http.problems import invalid_field
 from regard.api.http.search_requests import SearchRequest, Sides, TermRequest
 from regard.api.http.service import Service
 from regard.core.assets import AssetState
-from regard.core.decoding import decode_bytes
 from regard.core.errors import NotFound, UnanswerableQuery, UsageError
 from regard.core.filters import AssetFilter
 from regard.core.geometry import Box
 from regard.core.keys import Caller
 from regard.core.records import Image
+from regard.photos.decoding import decode_bytes
 from regard.search.answers import ImageQuery, LikeQuery, Query, Term, TextQuery
 from regard.search.identifiers import Reference, parse_identifier
 from regard.search.language.describing import describe_query

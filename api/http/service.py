@@ -27,25 +27,25 @@ from regard.api.http.access import Access
 from regard.api.http.documents import Documents
 from regard.api.http.duplicate_lists import DuplicateLists
 from regard.api.http.metrics import Metrics
-from regard.api.wiring import Library
+from regard.api.library.wiring import Library
 from regard.core.assets import AssetState
 from regard.core.catalog import FileStamp
-from regard.core.decoding import DecodeLimits
 from regard.core.errors import Conflict, RegardError
 from regard.core.jobs import JobKind, JobState
 from regard.core.keys import Caller
+from regard.photos.decoding import DecodeLimits
 from regard.search.engine import SearchEngine
-from regard.storage.asset_editing import Purged, SqlAssetEditing
-from regard.storage.asset_reading import SqlAssetReading
-from regard.storage.collections import SqlCollections
-from regard.storage.hit_records import SqlHitRecords
-from regard.storage.idempotency import SqlIdempotency
-from regard.storage.jobs import SqlJobQueue
-from regard.storage.keys import SqlKeys
-from regard.storage.lease import hold_writer_lease
-from regard.storage.originals import Originals, open_original
-from regard.storage.pruning import serving_mark
-from regard.storage.thumbnails import Thumbnails
+from regard.storage.assets.collections import SqlCollections
+from regard.storage.assets.editing import Purged, SqlAssetEditing
+from regard.storage.assets.reading import SqlAssetReading
+from regard.storage.database.lease import hold_writer_lease
+from regard.storage.files.originals import Originals, open_original
+from regard.storage.files.thumbnails import Thumbnails
+from regard.storage.pipelines.pruning import serving_mark
+from regard.storage.retrieval.hit_records import SqlHitRecords
+from regard.storage.service.idempotency import SqlIdempotency
+from regard.storage.service.jobs import SqlJobQueue
+from regard.storage.service.keys import SqlKeys
 
 _log = logging.getLogger(__name__)
 

@@ -9,13 +9,13 @@ from typing import Annotated, ClassVar
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
-from regard.core.decoding import decode_file
 from regard.core.errors import DecodeError, ModelError
 from regard.core.records import Image
 from regard.models.parts import Parameters, expanded
 from regard.models.xgenmm.anyres import Size, choose_resolution, grid_of
 from regard.models.xgenmm.config import ADDED, IMAGE, XGenMMConfig
 from regard.models.xgenmm.prompts import BASE_PROMPT, INSTRUCT_PROMPT, base_prompt, instruct_prompt
+from regard.photos.decoding import decode_file
 
 
 def _without_image_tokens(text: str) -> str:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from regard.core.assets import AssetRecord
-from regard.core.formats import PhotoFormat
+from regard.photos.formats import PhotoFormat
 
 _LOSSLESS = frozenset({PhotoFormat.PNG, PhotoFormat.TIFF, PhotoFormat.BMP})
 # Names that copies get: by file managers, by messengers, by editors and by whoever makes thumbnails;

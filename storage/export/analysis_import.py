@@ -8,9 +8,9 @@ from dataclasses import dataclass, field
 from sqlalchemy import Connection, Table, delete, insert, select
 
 from regard.core.records import Channel
-from regard.storage import schema
+from regard.storage.database import schema
 from regard.storage.export.reading import ExportedContent, Row
-from regard.storage.pipelines import StoredPipeline
+from regard.storage.pipelines.stored import StoredPipeline
 
 _NOT_BY_LIVE = "it was imported with what other models say of it; index it to add the home's own"
 

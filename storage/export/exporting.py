@@ -33,8 +33,7 @@ from sqlalchemy import (
 )
 
 from regard.core.errors import NotFound
-from regard.storage import schema
-from regard.storage.catalog import Catalog
+from regard.storage.database import schema
 from regard.storage.export.coco import CocoWriter
 from regard.storage.export.layout import (
     COCO_CAPTIONS,
@@ -49,7 +48,8 @@ from regard.storage.export.layout import (
 )
 from regard.storage.export.table_files import TableWriter, VectorWriter, load_pyarrow
 from regard.storage.export.written_aside import written_aside
-from regard.storage.pipelines import live_pipeline, stored_pipelines
+from regard.storage.pipelines.catalog import Catalog
+from regard.storage.pipelines.stored import live_pipeline, stored_pipelines
 
 _CONTENTS_AT_ONCE = 200
 _ASSETS_AT_ONCE = 2000

@@ -20,18 +20,23 @@ from typing import Any
 from sqlalchemy import Connection, exists, insert, select, update
 
 from regard.core.uris import uri_of_path
-from regard.storage import schema
-from regard.storage.asset_editing import write_custom
-from regard.storage.asset_rows import add_tags, ensure_collection, find_collection
-from regard.storage.catalog import Catalog
-from regard.storage.change_log import AssetEvent, record_changes
+from regard.storage.assets.editing import write_custom
+from regard.storage.assets.rows import add_tags, ensure_collection, find_collection
+from regard.storage.database import schema
+from regard.storage.database.change_log import AssetEvent, record_changes
+from regard.storage.database.lease import BUILDER, WRITER, SqlWriterLease, hold_writer_lease
 from regard.storage.export.analysis_import import AnalysisImport, ImportReport, insert_rows
 from regard.storage.export.checking import CheckedExport
 from regard.storage.export.kept_ids import KeptIds, take_over_ids
 from regard.storage.export.layout import TABLES
 from regard.storage.export.reading import Export, ExportedContent
-from regard.storage.lease import BUILDER, WRITER, SqlWriterLease, hold_writer_lease
-from regard.storage.pipelines import StoredPipeline, ensure_pipeline, live_pipeline, make_live
+from regard.storage.pipelines.catalog import Catalog
+from regard.storage.pipelines.stored import (
+    StoredPipeline,
+    ensure_pipeline,
+    live_pipeline,
+    make_live,
+)
 
 Row = dict[str, Any]
 

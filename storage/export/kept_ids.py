@@ -12,8 +12,8 @@ from dataclasses import dataclass
 
 from sqlalchemy import Connection, delete, exists, func, insert, select, text, update
 
-from regard.storage import schema
-from regard.storage.change_log import moment
+from regard.storage.database import schema
+from regard.storage.database.change_log import moment
 
 _MARK = "import"
 _info = schema.catalog_info

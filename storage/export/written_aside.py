@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from regard.core.errors import CannotWork, Conflict
-from regard.storage.vectors.durable_files import sync_directory
+from regard.storage.files.durable import sync_directory
 
 
 @contextlib.contextmanager

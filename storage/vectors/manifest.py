@@ -16,7 +16,7 @@ from typing import Any
 
 from regard.core.errors import IndexMismatch
 from regard.core.records import Kind
-from regard.storage.vectors.durable_files import write_file
+from regard.storage.files.durable import write_file
 
 FORMAT = 1
 METRIC = "inner_product"

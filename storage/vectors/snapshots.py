@@ -13,8 +13,7 @@ import numpy as np
 
 from regard.core.errors import IndexMismatch
 from regard.core.records import Int64Array
-from regard.storage.vectors.delta import Delta
-from regard.storage.vectors.durable_files import (
+from regard.storage.files.durable import (
     ASIDE_SUFFIX,
     exclusive,
     make_directory,
@@ -22,6 +21,7 @@ from regard.storage.vectors.durable_files import (
     sync_directory,
     write_file,
 )
+from regard.storage.vectors.delta import Delta
 from regard.storage.vectors.manifest import (
     DELETED_SUFFIX,
     REMEDY,

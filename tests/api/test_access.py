@@ -19,8 +19,8 @@ from regard.api.http.problems import install
 from regard.api.http.reference import reference_router
 from regard.core.errors import CannotWork
 from regard.core.keys import AccessScope, Caller
-from regard.storage.catalog import open_catalog
-from regard.storage.keys import SqlKeys
+from regard.storage.pipelines.catalog import open_catalog
+from regard.storage.service.keys import SqlKeys
 
 
 @pytest.fixture

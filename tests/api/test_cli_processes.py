@@ -24,7 +24,7 @@ from made_library import Library, command, regard, regard_process
 _SEARCH_SERVER = """
 import json, sys
 from pathlib import Path
-from regard.api.wiring import open_library
+from regard.api.library.wiring import open_library
 from regard.core.settings import Settings
 from regard.search.answers import Scope, TextQuery
 

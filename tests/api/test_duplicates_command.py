@@ -16,8 +16,8 @@ from made_server import Server
 from PIL import Image, ImageEnhance
 
 from regard.api.client import Client
-from regard.api.duplicates import LibraryDuplicates
-from regard.api.wiring import open_library
+from regard.api.library.duplicates import LibraryDuplicates
+from regard.api.library.wiring import open_library
 from regard.core.settings import Settings
 
 

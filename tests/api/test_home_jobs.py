@@ -9,16 +9,16 @@ from pathlib import Path
 import pytest
 from made_library import Library
 
-from regard.api.reindexing import HomeJobs
-from regard.api.wiring import open_home_catalog
+from regard.api.library.reindexing import HomeJobs
+from regard.api.library.wiring import open_home_catalog
 from regard.core.jobs import Job, JobKind, JobState
 from regard.core.settings import Settings
 from regard.indexer.jobs import JobRunner
 from regard.indexer.report import IndexReport, Progress
 from regard.models.fake import FakeEncoder
-from regard.storage import pruning
-from regard.storage.catalog import Catalog
-from regard.storage.jobs import SqlJobQueue
+from regard.storage.pipelines import pruning
+from regard.storage.pipelines.catalog import Catalog
+from regard.storage.service.jobs import SqlJobQueue
 
 PHOTOS = 6
 ShouldStop = Callable[[], bool]

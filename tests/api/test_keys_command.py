@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 from made_library import Library, Outcome, regard
 
-from regard.storage.catalog import open_catalog
-from regard.storage.keys import SqlKeys
+from regard.storage.pipelines.catalog import open_catalog
+from regard.storage.service.keys import SqlKeys
 
 
 def create(home: Path, *arguments: str) -> Outcome:

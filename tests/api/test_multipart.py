@@ -19,7 +19,7 @@ from starlette.requests import Request
 
 from regard.api.http.form_parts import FormError, FormLimits, FormShape
 from regard.api.http.multipart import Form, MemoryFile, in_memory, read_form
-from regard.storage.originals import Originals
+from regard.storage.files.originals import Originals
 
 BOUNDARY = b"--------------------------abc123"
 CONTENT_TYPE = "multipart/form-data; boundary=" + BOUNDARY.decode()

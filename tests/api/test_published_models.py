@@ -24,12 +24,12 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from regard.api.sample_photos import gather_sample_photos
-from regard.core.decoding import decode_file
+from regard.api.cli.sample_photos import gather_sample_photos
 from regard.core.records import Image, Kind
 from regard.models.profiles.composed import ComposedProfile
 from regard.models.profiles.registry import load_profile
 from regard.models.shared_tower import SharedTowerAnalyzer
+from regard.photos.decoding import decode_file
 
 SIDE = 32
 MEASUREMENTS = ("retrieval", "regions", "captions")

@@ -17,12 +17,12 @@ import pytest
 from made_gate import Gate
 from made_library import Library, command
 
-from regard.api import worker as worker_module
-from regard.api.worker import WorkerProcess
+from regard.api.worker import process as worker_module
+from regard.api.worker.process import WorkerProcess
 from regard.core.jobs import Job, JobKind, JobState
 from regard.core.settings import DATABASE_VARIABLE, PASSWORD_FILE_VARIABLE, Settings
-from regard.storage.catalog import open_catalog
-from regard.storage.jobs import SqlJobQueue
+from regard.storage.pipelines.catalog import open_catalog
+from regard.storage.service.jobs import SqlJobQueue
 
 PHOTOS = 24
 
@@ -57,7 +57,7 @@ class Service:
         """A worker that nobody looks after."""
         started = subprocess.Popen(
             [
-                *(sys.executable, "-m", "regard.api.worker", "--profile", "fake"),
+                *(sys.executable, "-m", "regard.api.worker.process", "--profile", "fake"),
                 *("--home", str(self.library.home), "--root", f"photos={self.library.photos}"),
             ],
             stdin=subprocess.PIPE,
@@ -204,7 +204,7 @@ def test_a_worker_ends_however_its_server_died(service: Service) -> None:
             *(sys.executable, "-c"),
             "import sys, time\n"
             "from pathlib import Path\n"
-            "from regard.api.worker import WorkerProcess\n"
+            "from regard.api.worker.process import WorkerProcess\n"
             "from regard.core.settings import Settings\n"
             "worker = WorkerProcess(Settings(Path(sys.argv[1])), roots={}, profile='fake')\n"
             "worker.start()\n"
@@ -432,7 +432,7 @@ def test_the_database_is_handed_on_by_the_environment(
 @pytest.mark.parametrize("root", ["photos", "=/x", "photos="])
 def test_a_root_without_name_or_folder(root: str, tmp_path: Path) -> None:
     done = subprocess.run(
-        [sys.executable, "-m", "regard.api.worker", "--home", tmp_path, "--root", root],
+        [sys.executable, "-m", "regard.api.worker.process", "--home", tmp_path, "--root", root],
         stdin=subprocess.DEVNULL,
         capture_output=True,
         check=False,

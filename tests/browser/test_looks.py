@@ -25,7 +25,7 @@ from page_parts import (
 from playwright.sync_api import Page, expect
 from visits import Visits
 
-from regard.api.sample_photos import gather_sample_photos
+from regard.api.cli.sample_photos import gather_sample_photos
 
 _LOOKS: Mapping[str, Mapping[str, Any]] = {
     "light": {"viewport": {"width": 1280, "height": 800}},

@@ -9,15 +9,15 @@ from pathlib import Path
 import pytest
 from made_library import write_photo
 
-from regard.api.wiring import Library, open_or_make_library
-from regard.core import confinement as confinement_module
-from regard.core.confinement import LEADS_OUT, Confinement, confine
+from regard.api.library.wiring import Library, open_or_make_library
 from regard.core.errors import DecodeError, OutsideRoots
-from regard.core.files import open_regular, read_file
 from regard.core.settings import Settings
 from regard.indexer import run as run_module
 from regard.indexer.discover import Walk
 from regard.indexer.report import IndexReport
+from regard.photos import confinement as confinement_module
+from regard.photos.confinement import LEADS_OUT, Confinement, confine
+from regard.photos.files import open_regular, read_file
 
 _XMP = """<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:RDF
  xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#"><rdf:Description
@@ -55,7 +55,7 @@ class World:
     def title(self) -> str | None:
         from sqlalchemy import select
 
-        from regard.storage import schema
+        from regard.storage.database import schema
 
         with self.library.catalog.database.reading() as connection:
             return connection.execute(select(schema.asset.c.title)).scalar_one()

@@ -25,8 +25,9 @@ import json, os, signal, sys
 from regard.api.cli import main
 import regard.api.cli.indexing, regard.models.fake
 from regard.indexer.commits import Commits
-from regard.storage.channel_indexes import ChannelIndexes
-from regard.storage.vectors import durable_files, snapshots
+from regard.storage.retrieval.channel_indexes import ChannelIndexes
+from regard.storage.files import durable as durable_files
+from regard.storage.vectors import snapshots
 
 def die(*_):
     os.kill(os.getpid(), signal.SIGKILL)

@@ -19,9 +19,9 @@ from typing import Any
 import pytest
 from made_library import Library, command, painted, regard_process
 
-from regard.core.decoding import decode_bytes
 from regard.core.errors import DecodeError
 from regard.core.uris import uri_of_path
+from regard.photos.decoding import decode_bytes
 
 _KINDS = {"JPEG": "jpg", "PNG": "png", "WEBP": "webp", "TIFF": "tif", "GIF": "gif", "BMP": "bmp"}
 _GIBIBYTE = 1 << 30

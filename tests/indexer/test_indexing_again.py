@@ -12,9 +12,9 @@ from made_library import Library, write_photo
 from made_library import regard as run_command
 
 import regard.indexer.run
-from regard.core.decoding import decode_file
 from regard.core.records import Analysis, Image
 from regard.models.composition import ComposedAnalyzer
+from regard.photos.decoding import decode_file
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from made_library import write_photo
 
-from regard.api.wiring import Library, open_or_make_library
+from regard.api.library.wiring import Library, open_or_make_library
 from regard.core.catalog import Failure
 from regard.core.errors import LeaseHeld, ModelError
 from regard.core.jobs import Job, JobKind, JobState
@@ -22,8 +22,8 @@ from regard.indexer import jobs as jobs_module
 from regard.indexer.job_work import JobWork
 from regard.indexer.jobs import JobRunner, Outcome, Work
 from regard.indexer.report import IndexReport, Progress
-from regard.storage.jobs import SqlJobQueue
-from regard.storage.lease import hold_writer_lease
+from regard.storage.database.lease import hold_writer_lease
+from regard.storage.service.jobs import SqlJobQueue
 
 ShouldStop = Callable[[], bool]
 
@@ -261,7 +261,7 @@ def test_a_runner_that_lost_its_role_stops(queue: SqlJobQueue, library: Library)
     def work(_: Job, progress: Progress, should_stop: ShouldStop) -> IndexReport:
         from sqlalchemy import update
 
-        from regard.storage import schema
+        from regard.storage.database import schema
 
         with library.catalog.database.writing() as connection:
             connection.execute(update(schema.lease).values(token="another's"))

@@ -26,12 +26,12 @@ from regard.core.records import (
     Region,
     Space,
 )
-from regard.storage.catalog import Catalog, open_catalog
-from regard.storage.channel_indexes import ChannelIndexes
-from regard.storage.indexing import SqlIndexingCatalog
-from regard.storage.pipelines import StoredPipeline
-from regard.storage.searching import SqlSearchCatalog
-from regard.storage.verification import Finding, verify_catalog
+from regard.storage.assets.indexing import SqlIndexingCatalog
+from regard.storage.pipelines.catalog import Catalog, open_catalog
+from regard.storage.pipelines.stored import StoredPipeline
+from regard.storage.retrieval.channel_indexes import ChannelIndexes
+from regard.storage.retrieval.searching import SqlSearchCatalog
+from regard.storage.retrieval.verification import Finding, verify_catalog
 
 D = 8
 SPACE = Space("joint-1", D)
@@ -114,7 +114,7 @@ class Home:
 
     def counts(self) -> dict[str, int]:
         """Rows of each table that a content owns."""
-        from regard.storage import schema
+        from regard.storage.database import schema
 
         tables = ("asset", "content", "analysis", "region", "caption", "embedding", "change")
         with self.catalog.database.reading() as connection:

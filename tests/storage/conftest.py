@@ -11,8 +11,8 @@ from catalog_samples import Home, open_home
 from postgres_server import PostgresServer, find_binaries
 from sqlalchemy import text
 
-from regard.storage.database import Database
-from regard.storage.schema import metadata
+from regard.storage.database.connection import Database
+from regard.storage.database.schema import metadata
 
 MakeUrl = Callable[[], str]
 

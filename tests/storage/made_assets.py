@@ -13,11 +13,11 @@ from sqlalchemy import select
 from regard.core.assets import AssetRecord
 from regard.core.catalog import FileStamp
 from regard.core.facts import PhotoFacts
-from regard.storage import schema
-from regard.storage.asset_editing import SqlAssetEditing, Upload, Uploaded
-from regard.storage.asset_reading import SqlAssetReading
-from regard.storage.collections import SqlCollections
-from regard.storage.indexing import SqlIndexingCatalog
+from regard.storage.assets.collections import SqlCollections
+from regard.storage.assets.editing import SqlAssetEditing, Upload, Uploaded
+from regard.storage.assets.indexing import SqlIndexingCatalog
+from regard.storage.assets.reading import SqlAssetReading
+from regard.storage.database import schema
 
 STORE = PurePosixPath("/store")
 NOON = datetime.datetime(2024, 5, 1, 12)

@@ -19,12 +19,12 @@ from made_assets import Assets
 from regard.core.assets import AssetEdit
 from regard.core.facts import Capture, PhotoFacts
 from regard.core.records import Analysis, Channel, Kind, Space
-from regard.storage.catalog import Catalog
 from regard.storage.export.checking import open_export
 from regard.storage.export.exporting import export_catalog
 from regard.storage.export.importing import ImportReport, import_catalog
 from regard.storage.export.layout import MANIFEST, OWNERS, TABLES, Manifest, file_digest
-from regard.storage.reindexing import SqlReindexing
+from regard.storage.pipelines.catalog import Catalog
+from regard.storage.pipelines.reindexing import SqlReindexing
 
 # Another encoder.
 NEW = replace(SPEC, profile="new", spaces=(Space("joint-9", D),), models={"encoder": "sample@9"})
@@ -101,7 +101,7 @@ def fill(home: Home) -> Assets:
 
 
 def _asset_table() -> Any:
-    from regard.storage import schema
+    from regard.storage.database import schema
 
     return schema.asset
 

@@ -27,8 +27,8 @@ from regard.api.http.documents import read_identifier
 from regard.api.http.problems import Problem, Responses, responses
 from regard.api.http.service import Service
 from regard.core.assets import AssetRecord
-from regard.core.decoding import decode_bytes
-from regard.core.rendering import (
+from regard.photos.decoding import decode_bytes
+from regard.photos.rendering import (
     content_type,
     cropped,
     encode_webp,
@@ -36,7 +36,7 @@ from regard.core.rendering import (
     shown_inline,
     thumbnail,
 )
-from regard.storage.originals import open_original
+from regard.storage.files.originals import open_original
 
 router = APIRouter(prefix="/v1", tags=["files"])
 

@@ -12,11 +12,11 @@ from regard.api.http.dependencies import Administrator, Reader, Use
 from regard.api.http.problems import Problem, named, responses
 from regard.api.http.service import Service
 from regard.api.http.storable import StorableText
-from regard.api.reindexing import is_live, target_profile
+from regard.api.library.reindexing import is_live, target_profile
 from regard.core.errors import LeaseHeld, MissingDependency, ModelError, UsageError
 from regard.core.jobs import JobKind
-from regard.storage.pipeline_overview import PipelineState, read_pipelines
-from regard.storage.switching import roll_back
+from regard.storage.pipelines.overview import PipelineState, read_pipelines
+from regard.storage.pipelines.switching import roll_back
 
 router = APIRouter(prefix="/v1", tags=["pipelines"])
 

@@ -13,7 +13,7 @@ from regard.api.http.dependencies import MAX_PAGE, Reader, Use
 from regard.api.http.metrics import CONTENT_TYPE
 from regard.api.http.problems import Problem, Responses, responses
 from regard.api.http.search_requests import MAX_HITS
-from regard.storage.overview import count_visible
+from regard.storage.assets.overview import count_visible
 
 router = APIRouter(tags=["service"])
 

@@ -28,15 +28,15 @@ from regard.api.http.problems import FieldError, Problem, named, problem_documen
 from regard.api.http.routers.assets import Custom, Tag
 from regard.api.http.service import Service
 from regard.api.http.storable import StorableText
-from regard.api.wiring import DEFAULT_COLLECTION, require_name
+from regard.api.library.wiring import DEFAULT_COLLECTION, require_name
 from regard.core.catalog import FileStamp
 from regard.core.errors import DecodeError, NameTaken, NotFound
-from regard.core.formats import sniff
 from regard.core.jobs import JobKind
 from regard.core.keys import Caller
 from regard.indexer.decode import inspect_photo
-from regard.storage.asset_editing import Upload, Uploaded
-from regard.storage.originals import Incoming
+from regard.photos.formats import sniff
+from regard.storage.assets.editing import Upload, Uploaded
+from regard.storage.files.originals import Incoming
 
 router = APIRouter(prefix="/v1", tags=["assets"])
 

@@ -15,9 +15,9 @@ from made_service import Served, Shelf, png
 
 from regard.core.catalog import FileStamp
 from regard.indexer.decode import inspect_photo
-from regard.storage.asset_editing import SqlAssetEditing, Upload
-from regard.storage.catalog import open_catalog
-from regard.storage.originals import Originals
+from regard.storage.assets.editing import SqlAssetEditing, Upload
+from regard.storage.files.originals import Originals
+from regard.storage.pipelines.catalog import open_catalog
 
 PHOTOS = 80
 

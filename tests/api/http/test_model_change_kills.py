@@ -26,9 +26,9 @@ pytestmark = [pytest.mark.campaign, pytest.mark.timeout(1800)]
 _NURSERY = """
 import contextlib, json, os, signal, sys
 from regard.api.cli import main
-import regard.api.cli.indexing, regard.api.cli.pipelines, regard.api.reindexing, regard.models.fake
-from regard.storage import pruning
-from regard.storage.database import Database
+import regard.api.cli.indexing, regard.api.cli.pipelines, regard.api.library.reindexing, regard.models.fake
+from regard.storage.pipelines import pruning
+from regard.storage.database.connection import Database
 
 def die():
     os.kill(os.getpid(), signal.SIGKILL)

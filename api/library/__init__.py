@@ -1,0 +1,1 @@
+"""The Library interface, and the wiring of the concrete parts behind it."""

@@ -1,0 +1,166 @@
+"""Changing a home's models: building a pipeline beside the live one, deleting those not needed.
+
+What the command line and the worker have in common.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import threading
+import time
+from collections.abc import Callable
+
+from regard.api.library.wiring import load_ready_profile, nothing_indexed
+from regard.core.errors import PipelineConflict
+from regard.core.jobs import Job, JobKind
+from regard.core.protocols import Profile
+from regard.core.settings import Settings
+from regard.indexer.analysing import Analysing
+from regard.indexer.reindexing import Reindexer
+from regard.indexer.report import IndexReport, Progress
+from regard.storage.files.originals import Originals
+from regard.storage.pipelines.catalog import Catalog
+from regard.storage.pipelines.overview import read_pipelines
+from regard.storage.pipelines.pruning import prune
+from regard.storage.pipelines.reindexing import SqlReindexing
+from regard.storage.retrieval.channel_indexes import ChannelIndexes
+from regard.storage.service.jobs import SqlJobQueue
+
+_ASK_SECONDS = 1.0
+
+
+def target_profile(settings: Settings, catalog: Catalog, name: str | None) -> Profile:
+    """The profile to change to, None for the home's own as it is today.
+
+    Raises HomeError for a home without photographs, UsageError for an unknown name, ModelError or
+    MissingDependency when the profile can't run here.
+    """
+    live = catalog.live_pipeline()
+    if live is None:
+        raise nothing_indexed(settings)
+    return load_ready_profile(name, live)
+
+
+def is_live(catalog: Catalog, profile: Profile) -> bool:
+    """Whether the home has the profile's models already."""
+    live = catalog.live_pipeline()
+    return live is not None and live.fingerprint == profile.spec.fingerprint
+
+
+def reindex(
+    settings: Settings,
+    catalog: Catalog,
+    profile: Profile,
+    *,
+    only: str | None = None,
+    retry_failed: bool = True,
+    progress: Progress | None = None,
+    should_stop: Callable[[], bool] = lambda: False,
+    waits: Callable[[str], None] = lambda sentence: None,
+) -> IndexReport:
+    """Build the profile's pipeline until nothing waits, and have it go live; see `Reindexer.run`.
+
+    `only`: the fingerprint that it has to have. Raises PipelineConflict when the profile makes another now.
+    """
+    spec = profile.spec
+    if only is not None and spec.fingerprint != only:
+        raise PipelineConflict(
+            f"the profile {profile.name} has other models now than those to go back to",
+            remedy="go back without what was indexed since, with: regard rollback --at-once",
+        )
+    if is_live(catalog, profile):
+        return IndexReport()
+    originals = Originals(settings.home / "originals")
+
+    def original_of(sha256: str) -> bytes | None:
+        path = originals.path_of(sha256)
+        return path if os.path.exists(path) else None
+
+    building = SqlReindexing(catalog, spec, original_of=original_of)
+    return Reindexer(
+        building,
+        Analysing(
+            profile.analyzer,
+            ChannelIndexes(catalog, building.pipeline, settings.indexes),
+            profile.batch_size,
+            profile.analyzer_threads,
+        ),
+    ).run(retry_failed=retry_failed, progress=progress, should_stop=should_stop, waits=waits)
+
+
+class HomeJobs:
+    """Does the jobs that are of the whole home: other models, and deleting those not needed.
+
+    The models of a change stay loaded between its turns.
+    """
+
+    def __init__(self, settings: Settings, catalog: Catalog, queue: SqlJobQueue) -> None:
+        """Nothing is loaded yet."""
+        self._settings = settings
+        self._catalog = catalog
+        self._queue = queue
+        self._loaded: Profile | None = None
+
+    def __call__(
+        self, job: Job, progress: Progress, should_stop: Callable[[], bool]
+    ) -> IndexReport:
+        """Do a job of kind `pipeline` or `prune`; raises what `reindex` and `prune` do."""
+        if job.kind is JobKind.PRUNE:
+            return self._prune(job, should_stop)
+        report = None
+        try:
+            report = self._change(job, progress, should_stop)
+        finally:
+            goes_on = report is not None and report.interrupted
+            if not goes_on or self._queue.get(job.id).cancel_requested:
+                self._loaded = None
+        return report
+
+    def _change(self, job: Job, progress: Progress, should_stop: Callable[[], bool]) -> IndexReport:
+        target = target_profile(self._settings, self._catalog, job.profile)
+        if self._loaded is None or self._loaded.spec.fingerprint != target.spec.fingerprint:
+            self._loaded = target
+        waits_for_switch = threading.Event()
+        is_awaited = _now_and_then(lambda: self._queue.is_awaited(job.id))
+        return reindex(
+            self._settings,
+            self._catalog,
+            self._loaded,
+            only=job.pipelines[0] if job.pipelines else None,
+            # What failed in an earlier turn of the same job would only fail again.
+            retry_failed=job.report is None,
+            progress=progress,
+            # Nobody needs to wait for who indexes, only because the switch does.
+            should_stop=lambda: should_stop() or (waits_for_switch.is_set() and is_awaited()),
+            waits=lambda sentence: waits_for_switch.set(),
+        )
+
+    def _prune(self, job: Job, should_stop: Callable[[], bool]) -> IndexReport:
+        """Prune, perhaps again after a stop: what is gone by now is done. `removed` counts pipelines."""
+        # Also those that an earlier turn has deleted halfway.
+        there = {pipeline.fingerprint for pipeline in read_pipelines(self._catalog)}
+        left = [one for one in job.pipelines if one in there]
+        gone: list[str] = []
+        if left or not job.pipelines:
+            gone = prune(
+                self._catalog,
+                self._settings.indexes,
+                left,
+                unfinished=job.unfinished,
+                should_stop=should_stop,
+            )
+        return IndexReport(removed=len(gone), interrupted=should_stop())
+
+
+def _now_and_then(ask: Callable[[], bool]) -> Callable[[], bool]:
+    """What is asked at most every second, by any number of threads; between, the last answer."""
+    asked_at, answer = -math.inf, False
+
+    def last_answer() -> bool:
+        nonlocal asked_at, answer
+        if time.monotonic() >= asked_at + _ASK_SECONDS:
+            asked_at, answer = time.monotonic(), ask()
+        return answer
+
+    return last_answer

@@ -1,0 +1,279 @@
+"""The worker: does jobs in a process of its own, so that searches in the server's process stay quick.
+
+`python -m regard.api.worker.process --home DIR [--root NAME=DIR]… [--profile NAME]` works until SIGTERM or the end
+of its stdin, which comes however the process at the other end died; a byte there has it look for a job at
+once. Of several workers on one catalog one works, and another takes over when it ends. Models are loaded
+when the first job needs them.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import logging
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
+from pathlib import Path
+
+from regard.core.errors import LeaseHeld, PipelineConflict, RegardError, UsageError
+from regard.core.settings import DATABASE_VARIABLE, PASSWORD_FILE_VARIABLE, Settings
+
+_log = logging.getLogger(__name__)
+
+DONE, CANNOT_WORK = 0, 3
+_NICE = 19
+_ROLE_RETRY_SECONDS = 1.0
+_FIRST_DELAY_SECONDS, _LAST_DELAY_SECONDS = 0.5, 60.0
+# A worker that ran so long before it died did not die of how it was started.
+_STEADY_SECONDS = 60.0
+
+
+class WorkerProcess:
+    """Keeps a worker running for a server: starts it, and again when it dies. For any thread."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        *,
+        roots: Mapping[str, Path],
+        profile: str | None = None,
+        environ: Mapping[str, str] | None = None,
+    ) -> None:
+        """Prepare the worker of a home; `roots` are the folders that may be imported, by name.
+
+        `profile` is that of a home that has no live pipeline yet; `environ` stands in for this process'.
+        """
+        self._environ = dict(os.environ if environ is None else environ)
+        self._settings = settings
+        self._command = [sys.executable, "-P", "-m", "regard.api.worker"]
+        self._command += ["--home", str(settings.home)]
+        for name, folder in roots.items():
+            self._command += ["--root", f"{name}={os.path.abspath(folder)}"]
+        if profile is not None:
+            self._command += ["--profile", profile]
+        self._lock = threading.Lock()
+        self._stopping = threading.Event()
+        self._process: subprocess.Popen[bytes] | None = None
+        self._thread = threading.Thread(target=self._supervise, name="worker", daemon=True)
+
+    @property
+    def pid(self) -> int | None:
+        """The process id while the worker runs."""
+        with self._lock:
+            process = self._process
+        return None if process is None or process.poll() is not None else process.pid
+
+    def start(self) -> None:
+        """Start the worker; once."""
+        self._thread.start()
+
+    def wake(self) -> None:
+        """Have it look for a job at once; never waits. One that is starting looks anyway."""
+        with self._lock, contextlib.suppress(BrokenPipeError):
+            if self._process is not None and self._process.stdin is not None:
+                # Where the pipe is full, enough bytes wait for it already.
+                self._process.stdin.write(b"\n")
+
+    def stop(self, timeout: float = 15.0) -> None:
+        """End the worker in order, and if it takes longer than `timeout` seconds, at once.
+
+        Either way its job goes on when a worker starts again.
+        """
+        self._stopping.set()
+        with self._lock:
+            process = self._process
+        if process is not None:
+            process.terminate()
+            try:
+                process.wait(timeout)
+            except subprocess.TimeoutExpired:
+                process.kill()
+        if self._thread.ident is not None:
+            self._thread.join()
+
+    def _supervise(self) -> None:
+        delay = _FIRST_DELAY_SECONDS
+        while True:
+            started = time.monotonic()
+            try:
+                with self._lock:
+                    if self._stopping.is_set():
+                        return
+                    process = self._process = self._launch()
+            except OSError as error:
+                ended = f"could not start: {error.strerror}"
+            else:
+                ended = f"ended with code {process.wait()}"
+                with self._lock:
+                    self._process = None
+                    if process.stdin is not None:
+                        process.stdin.close()
+            if time.monotonic() - started > _STEADY_SECONDS:
+                delay = _FIRST_DELAY_SECONDS
+            if self._stopping.is_set():
+                return
+            _log.warning("the worker %s; it starts again in %.1f s", ended, delay)
+            if self._stopping.wait(delay):
+                return
+            delay = min(2 * delay, _LAST_DELAY_SECONDS)
+
+    def _launch(self) -> subprocess.Popen[bytes]:
+        process = subprocess.Popen(  # noqa: S603 - our own command
+            self._command,
+            stdin=subprocess.PIPE,
+            bufsize=0,
+            env=_environment(self._settings, self._environ),
+            # Ctrl-C in the server's terminal is for the server, which then ends its worker in order.
+            process_group=0,
+        )
+        assert process.stdin is not None
+        os.set_blocking(process.stdin.fileno(), False)
+        return process
+
+
+def _environment(settings: Settings, environ: Mapping[str, str]) -> dict[str, str]:
+    """The environment from which another process gets the same settings."""
+    environ = dict(environ)
+    if Settings.resolve(settings.home, environ) != settings:
+        environ.pop(PASSWORD_FILE_VARIABLE, None)
+        environ[DATABASE_VARIABLE] = settings.database_url or ""
+    return environ
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the worker; returns the exit code."""
+    # Before numerical libraries start threads of their own, which keep what they were started with.
+    _give_way()
+    parser = argparse.ArgumentParser(
+        "python -m regard.api.worker.process", description="Does jobs."
+    )
+    parser.add_argument("--home", type=Path)
+    parser.add_argument("--root", action="append", default=[], metavar="NAME=DIR")
+    parser.add_argument("--profile")
+    given = parser.parse_args(arguments)
+    logging.basicConfig(format="regard worker: %(message)s", stream=sys.stderr)
+    stop, wake = threading.Event(), threading.Event()
+
+    def end(*_: object) -> None:
+        stop.set()
+        wake.set()
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, end)
+    threading.Thread(target=_listen, args=(stop, wake), name="stdin", daemon=True).start()
+    try:
+        _work(Settings.resolve(given.home), _roots(given.root), given.profile, stop, wake)
+    except RegardError as error:
+        _log.error("%s", error)
+        return CANNOT_WORK
+    return DONE
+
+
+def _work(
+    settings: Settings,
+    roots: Mapping[str, bytes],
+    profile: str | None,
+    stop: threading.Event,
+    wake: threading.Event,
+) -> None:
+    from regard.api.library.duplicates import keep_signing
+    from regard.api.library.reindexing import HomeJobs
+    from regard.api.library.wiring import Library, open_home_catalog, open_or_make_library
+    from regard.core.jobs import Job
+    from regard.indexer.job_work import JobWork
+    from regard.indexer.jobs import JobRunner
+    from regard.indexer.report import IndexReport, Progress
+    from regard.indexer.run import Indexer
+    from regard.storage.assets.editing import SqlAssetEditing
+    from regard.storage.service.jobs import SqlJobQueue
+
+    with contextlib.ExitStack() as opened:
+        catalog = opened.enter_context(open_home_catalog(settings, make=True))
+        library: Library | None = None
+        library_opened = opened.enter_context(contextlib.ExitStack())
+
+        def is_current() -> bool:
+            live = catalog.live_pipeline()
+            return library is not None and live is not None and live.id == library.pipeline.id
+
+        def indexer(collection: str) -> Indexer:
+            nonlocal library
+            if not is_current():
+                library = None
+                library_opened.close()
+                of_new_home = profile if catalog.live_pipeline() is None else None
+                library = library_opened.enter_context(open_or_make_library(settings, of_new_home))
+            assert library is not None
+            return library.indexer(collection)
+
+        queue = SqlJobQueue(catalog)
+        originals = SqlAssetEditing(catalog).waiting_originals
+        for_home = HomeJobs(settings, catalog, queue)
+        work = JobWork(indexer, roots, originals, queue.imported_folders, for_home)
+
+        def work_with_live(
+            job: Job, progress: Progress, should_stop: Callable[[], bool]
+        ) -> IndexReport:
+            try:
+                return work(job, progress, should_stop)
+            except PipelineConflict:
+                if library is None or is_current():
+                    raise
+                # Other models went live meanwhile, with which the job goes on.
+                return IndexReport(interrupted=True)
+
+        runner = JobRunner(queue, work_with_live)
+        while not stop.is_set():
+            try:
+                with queue.worker_role(), _beside(partial(keep_signing, catalog)):
+                    runner.run_until(stop, wake)
+            except LeaseHeld:
+                # Another worker has the role; it may end at any moment.
+                stop.wait(_ROLE_RETRY_SECONDS)
+
+
+@contextlib.contextmanager
+def _beside(upkeep: Callable[[threading.Event], None]) -> Iterator[None]:
+    """Do something in a thread of its own for the block."""
+    ended = threading.Event()
+    thread = threading.Thread(target=upkeep, args=(ended,), name="upkeep")
+    thread.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        thread.join()
+
+
+def _roots(given: Sequence[str]) -> dict[str, bytes]:
+    roots = {}
+    for text in given:
+        name, equals, folder = text.partition("=")
+        if not (name and equals and folder):
+            raise UsageError(f"the root {text!r} has no name", remedy="give --root NAME=DIR")
+        roots[name] = os.fsencode(os.path.abspath(folder))
+    return roots
+
+
+def _listen(stop: threading.Event, wake: threading.Event) -> None:
+    """Wake at each byte on stdin, stop at its end."""
+    with contextlib.suppress(OSError):  # it may never have been open
+        while os.read(0, 4096):
+            wake.set()
+    stop.set()
+    wake.set()
+
+
+def _give_way() -> None:
+    """Let whoever searches go first, at the processor and, by the same number, at the disk."""
+    os.nice(_NICE)
+    if sys.platform == "linux":
+        # A sandbox may forbid it, and the rest does without.
+        with contextlib.suppress(OSError):
+            os.sched_setscheduler(0, os.SCHED_BATCH, os.sched_param(0))

@@ -1,0 +1,1 @@
+"""Assets: written, read, edited and filtered."""

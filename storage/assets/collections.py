@@ -1,0 +1,166 @@
+"""Collections: named sets of assets, and the log of what happened to the assets in them."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+
+from sqlalchemy import ColumnElement, and_, delete, exists, func, insert, select
+
+from regard.core.assets import AssetChange, CollectionRecord
+from regard.core.errors import Conflict, NameTaken, NotFound, UsageError
+from regard.storage.assets.forgotten import note_collection, notes_collection
+from regard.storage.assets.reading import Visible
+from regard.storage.assets.rows import find_collection, utc_now
+from regard.storage.database import schema
+from regard.storage.database.change_log import assets_version
+from regard.storage.pipelines.catalog import Catalog
+from regard.storage.pipelines.stored import live_pipeline
+
+_table, _asset, _change = schema.collection.c, schema.asset.c, schema.asset_change.c
+
+
+class SqlCollections:
+    """Reads and writes collections; see `SqlAssetReading` on who sees what."""
+
+    def __init__(self, catalog: Catalog) -> None:
+        """Prepare to read and write."""
+        self._database = catalog.database
+
+    def create(self, name: str) -> CollectionRecord:
+        """A new, empty collection; raises NameTaken."""
+        with self._database.writing() as connection:
+            self._database.take_turns(connection)
+            if find_collection(connection, name) is not None:
+                raise NameTaken(
+                    f"a collection is named {name!r} already", remedy="choose another name"
+                )
+            number = connection.execute(
+                insert(schema.collection)
+                .values(name=name, created_at=utc_now())
+                .returning(_table.id)
+            ).scalar_one()
+        return self.get(number)
+
+    def page(
+        self, *, visible: Visible = None, after: str | None = None, limit: int = 100
+    ) -> list[CollectionRecord]:
+        """The next collections after a name, by name."""
+        where: list[ColumnElement[bool]] = []
+        if visible is not None:
+            where.append(_table.name.in_(visible))
+        if after is not None:
+            where.append(_table.name > after)
+        return self._records(where, limit)
+
+    def get(self, collection: int, *, visible: Visible = None) -> CollectionRecord:
+        """One collection; raises NotFound."""
+        where: list[ColumnElement[bool]] = [_table.id == collection]
+        if visible is not None:
+            where.append(_table.name.in_(visible))
+        found = self._records(where, 1)
+        if not found:
+            raise NotFound(
+                f"no collection has the id c{collection}", remedy="take an id from the list of them"
+            )
+        return found[0]
+
+    def named(self, name: str) -> CollectionRecord:
+        """One collection by its name; raises NotFound."""
+        found = self._records([_table.name == name], 1)
+        if not found:
+            raise NotFound(f"no collection is named {name}", remedy="see the list of them")
+        return found[0]
+
+    def missing(self, names: Collection[str]) -> set[str]:
+        """Those of the names that no collection has."""
+        with self._database.reading() as connection:
+            found = connection.execute(select(_table.name).where(_table.name.in_(names))).scalars()
+            return set(names) - set(found)
+
+    def delete(self, collection: int) -> None:
+        """Forget an empty collection; raises NotFound, and Conflict while it holds assets."""
+        with self._database.writing() as connection:
+            # An upload into it may be under way.
+            self._database.take_turns(connection)
+            name = connection.execute(
+                select(_table.name).where(_table.id == collection).with_for_update()
+            ).scalar_one_or_none()
+            if name is None:
+                raise NotFound(f"no collection has the id c{collection}")
+            if connection.execute(
+                select(exists().where(_asset.collection_id == collection))
+            ).scalar_one():
+                raise Conflict(
+                    "the collection holds photographs, in the trash perhaps",
+                    remedy="delete it with its assets, or empty it first",
+                )
+            connection.execute(delete(schema.collection).where(_table.id == collection))
+            note_collection(connection, collection, name)
+
+    def changes(
+        self, after: int, *, visible: Visible = None, limit: int = 1000
+    ) -> tuple[list[AssetChange], int, bool]:
+        """What happened to assets after a position, in order, in collections that are gone, too.
+
+        Returns the changes, the position to go on from, and whether there are more. Raises UsageError for
+        a position that the log has not reached: whoever has it followed another catalog.
+        """
+        with self._database.reading() as connection:
+            # All positions up to this one are visible.
+            known = assets_version(connection)
+            if after > known:
+                raise UsageError(
+                    f"the log of changes ends at {known}, before {after}",
+                    remedy="begin anew with 0: this is another catalog than the one that was followed, "
+                    "or an older state of it",
+                )
+            name = func.coalesce(_table.name, schema.catalog_info.c.value)
+            statement = (
+                select(schema.asset_change, name.label("name"))
+                .outerjoin(schema.collection, _table.id == _change.collection_id)
+                .outerjoin(schema.catalog_info, notes_collection(_change.collection_id))
+                .where(and_(_change.position > after, _change.position <= known))
+                .order_by(_change.position)
+                .limit(limit + 1)
+            )
+            if visible is not None:
+                statement = statement.where(name.in_(visible))
+            rows = connection.execute(statement).all()
+        more = len(rows) > limit
+        rows = rows[:limit]
+        changes = [
+            AssetChange(
+                row.position, row.kind, row.asset_id, row.collection_id, row.name, row.changed_at
+            )
+            for row in rows
+        ]
+        return changes, rows[-1].position if more else known, more
+
+    def _records(self, where: Sequence[ColumnElement[bool]], limit: int) -> list[CollectionRecord]:
+        analysis = schema.analysis.c
+        with self._database.reading() as connection:
+            pipeline = live_pipeline(connection)
+            analysed = exists().where(
+                analysis.content_id == _asset.content_id,
+                analysis.pipeline_id == (-1 if pipeline is None else pipeline.id),
+            )
+            there = _asset.deleted_at.is_(None)
+            rows = connection.execute(
+                select(
+                    _table.id,
+                    _table.name,
+                    _table.created_at,
+                    func.count(_asset.id).filter(there).label("assets"),
+                    func.count(_asset.id)
+                    .filter(and_(there, _asset.failure.is_(None), ~analysed))
+                    .label("pending"),
+                    func.count(_asset.failure).filter(there).label("failed"),
+                    func.count(_asset.id).filter(_asset.deleted_at.is_not(None)).label("trashed"),
+                )
+                .join_from(schema.collection, schema.asset, isouter=True)
+                .where(*where)
+                .group_by(_table.id, _table.name, _table.created_at)
+                .order_by(_table.name)
+                .limit(limit)
+            ).all()
+        return [CollectionRecord(**row._mapping) for row in rows]

@@ -1,0 +1,290 @@
+"""An `AssetFilter` as SQL: one condition over the tables `asset` and `content`.
+
+Whoever uses it joins `content` to `asset` by content_id; assets in the trash never pass.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import string
+from collections.abc import Iterator
+from typing import Any
+
+from sqlalchemy import (
+    Boolean,
+    ColumnElement,
+    LargeBinary,
+    Text,
+    and_,
+    case,
+    exists,
+    false,
+    func,
+    literal,
+    or_,
+    select,
+    true,
+)
+from sqlalchemy.ext.compiler import compiles
+from sqlalchemy.sql.compiler import SQLCompiler
+from sqlalchemy.sql.functions import FunctionElement
+
+from regard.core.filters import AssetFilter, CustomValue, Fact, GpsBox, GpsCircle, Orientation
+from regard.core.uris import uri_of_path
+from regard.storage.database import schema
+
+_EARTH_RADIUS_KM = 6371.0088
+# Far less than an atom, in degrees; its square is still a number.
+_DUST = 1e-100
+# In characters, of up to four bytes.
+_LONGEST_FIELD = 400
+_LOWER = str.maketrans(string.ascii_uppercase, string.ascii_lowercase)
+_asset, _content, _tag = schema.asset.c, schema.content.c, schema.asset_tag.c
+
+
+def passes(chosen: AssetFilter, *, trashed: bool = False) -> ColumnElement[bool]:
+    """The condition that all of the filter's parts hold; with `trashed`, in the trash instead."""
+    deleted = _asset.deleted_at.is_not(None) if trashed else _asset.deleted_at.is_(None)
+    return and_(deleted, *_conditions(chosen))
+
+
+def _conditions(chosen: AssetFilter) -> Iterator[ColumnElement[bool]]:
+    for part in (_named, _times, _cameras, _places, _sizes, _labels, _paths, _facts):
+        yield from part(chosen)
+    for inner in chosen.also:
+        yield from _conditions(inner)
+    for inner in chosen.without:
+        # What is not known makes a condition null, and then it does not hold.
+        yield ~func.coalesce(and_(true(), *_conditions(inner)), false())
+
+
+def _named(chosen: AssetFilter) -> Iterator[ColumnElement[bool]]:
+    if chosen.ids:
+        yield _asset.id.in_(chosen.ids)
+    if chosen.collections is not None:
+        collection = schema.collection.c
+        yield _asset.collection_id.in_(
+            select(collection.id).where(collection.name.in_(chosen.collections))
+        )
+
+
+def _times(chosen: AssetFilter) -> Iterator[ColumnElement[bool]]:
+    if chosen.taken_from is not None:
+        yield _asset.taken_at >= chosen.taken_from
+    if chosen.taken_to is not None:
+        yield _asset.taken_at <= chosen.taken_to
+
+
+def _cameras(chosen: AssetFilter) -> Iterator[ColumnElement[bool]]:
+    if chosen.cameras:
+        names = [name.translate(_LOWER) for name in chosen.cameras]
+        yield or_(
+            _ascii_lower(camera_name()).in_(names), _ascii_lower(_asset.camera_model).in_(names)
+        )
+
+
+def _places(chosen: AssetFilter) -> Iterator[ColumnElement[bool]]:
+    if chosen.gps_box is not None:
+        yield _within_box(chosen.gps_box)
+    if chosen.gps_near is not None:
+        yield _within_circle(chosen.gps_near)
+
+
+def _sizes(chosen: AssetFilter) -> Iterator[ColumnElement[bool]]:
+    width, height = _content.width, _content.height
+    for size, least, most in (
+        (width, chosen.min_width, chosen.max_width),
+        (height, chosen.min_height, chosen.max_height),
+    ):
+        if least is not None:
+            yield size >= least
+        if most is not None:
+            yield size <= most
+    match chosen.orientation:
+        case Orientation.LANDSCAPE:
+            yield width > height
+        case Orientation.PORTRAIT:
+            yield width < height
+        case Orientation.SQUARE:
+            yield width == height
+
+
+def _labels(chosen: AssetFilter) -> Iterator[ColumnElement[bool]]:
+    for tag in chosen.tags:
+        yield _has_tag(tag)
+    for tag in chosen.without_tags:
+        yield ~_has_tag(tag)
+    for name, value in chosen.custom:
+        yield _has_field(name, value)
+    if chosen.external_ids:
+        yield _asset.external_id.in_(chosen.external_ids)
+
+
+def _paths(chosen: AssetFilter) -> Iterator[ColumnElement[bool]]:
+    if chosen.path_prefixes:
+        yield or_(*(_lies_below(prefix) for prefix in chosen.path_prefixes))
+    for part in chosen.path_parts:
+        inside = [None] if part.below is None else part.below
+        wanted = part.part.strip(b"/")
+        # The home's own originals lie where nobody put them: they have a name and no folders.
+        is_own = _asset.managed.is_(True)
+        is_named = and_(is_own, _asset.file_name == uri_of_path(wanted))
+        yield or_(
+            is_named,
+            *(_lies_below(prefix) for prefix in part.at),
+            *(and_(is_own.is_not(true()), _has_part(wanted, folder)) for folder in inside),
+        )
+
+
+def _facts(chosen: AssetFilter) -> Iterator[ColumnElement[bool]]:
+    for fact in chosen.has:
+        yield _is_known(fact)
+
+
+def camera_name() -> ColumnElement[str]:
+    """Make and model as a person reads them, the make once where the model begins with it; or null."""
+    make, model = func.coalesce(_asset.camera_make, ""), func.coalesce(_asset.camera_model, "")
+    begin = func.substr(model, 1, func.length(make))
+    repeated = _ascii_lower(begin) == _ascii_lower(make)
+    name = case((or_(make == "", repeated), model), (model == "", make), else_=make + " " + model)
+    return func.nullif(name, "")
+
+
+def stored_field(value: CustomValue) -> str:
+    """A custom field's value as `asset_field` holds it: JSON, in which 1 and 1.0 are one number.
+
+    A long text is held as its hash, which no JSON looks like: PostgreSQL's index takes no more.
+    """
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)
+    text = json.dumps(value, ensure_ascii=False)
+    if len(text) <= _LONGEST_FIELD:
+        return text
+    return "sha256:" + hashlib.sha256(text.encode()).hexdigest()
+
+
+def _has_tag(tag: str) -> ColumnElement[bool]:
+    # The asset is the outer query's; the tags are not, even where it joins tags itself, to count them.
+    return exists().where(_tag.asset_id == _asset.id, _tag.tag == tag).correlate(schema.asset)
+
+
+def _has_field(name: str, value: CustomValue) -> ColumnElement[bool]:
+    # A table of fields, kept beside the JSON: both databases find equal values in it alike.
+    field = schema.asset_field.c
+    return exists().where(
+        field.asset_id == _asset.id, field.name == name, field.value == stored_field(value)
+    )
+
+
+def _lies_below(prefix: bytes) -> ColumnElement[bool]:
+    # What lies below `p` sorts between `p/` and `p0`, the byte after `/`; both exclusive.
+    stem = prefix.rstrip(b"/")
+    return or_(
+        _asset.path == (stem or b"/"), and_(_asset.path > stem + b"/", _asset.path < stem + b"0")
+    )
+
+
+def _has_part(part: bytes, folder: bytes | None) -> ColumnElement[bool]:
+    """Whether folders in a row, or such and the file, stand in a path, or in what follows `folder`."""
+    path: ColumnElement[Any] = _asset.path
+    is_below: ColumnElement[bool] = true()
+    if folder is not None:
+        is_below = _lies_below(folder)
+        path = func.substr(path, len(folder.rstrip(b"/")) + 1, type_=LargeBinary)
+    end = b"/" + part
+    start = func.length(path) - (len(end) - 1)
+    ends_so = and_(start >= 1, func.substr(path, start, type_=LargeBinary) == end)
+    return and_(is_below, or_(_Holds(path, literal(end + b"/", LargeBinary)), ends_so))
+
+
+def _is_known(fact: Fact) -> ColumnElement[bool]:
+    known: dict[Fact, ColumnElement[bool]] = {
+        Fact.GPS: and_(_asset.latitude.is_not(None), _asset.longitude.is_not(None)),
+        Fact.DATE: _asset.taken_at.is_not(None),
+        Fact.CAMERA: camera_name().is_not(None),
+        Fact.LENS: func.coalesce(_asset.lens, "") != "",
+        Fact.TITLE: func.coalesce(_asset.edited_title, _asset.title, "") != "",
+        Fact.DESCRIPTION: func.coalesce(_asset.description, "") != "",
+        Fact.TAG: exists().where(_tag.asset_id == _asset.id).correlate(schema.asset),
+        Fact.RATING: _asset.rating.is_not(None),
+    }
+    return known[fact]
+
+
+def _within_box(box: GpsBox) -> ColumnElement[bool]:
+    latitude, longitude = _asset.latitude, _asset.longitude
+    around = (
+        and_(longitude >= box.west, longitude <= box.east)
+        if box.west <= box.east
+        else or_(longitude >= box.west, longitude <= box.east)
+    )
+    if 180 in {abs(box.west), abs(box.east)}:
+        # The date line has two names, and a box that touches it holds both.
+        around = or_(around, longitude == 180, longitude == -180)
+    return and_(latitude >= box.south, latitude <= box.north, around)
+
+
+def _within_circle(circle: GpsCircle) -> ColumnElement[bool]:
+    """By the haversine; cheap latitudes first, which an index or a scan rejects most by."""
+    angle = circle.radius_km / _EARTH_RADIUS_KM
+    if angle >= math.pi:
+        return and_(_asset.latitude.is_not(None), _asset.longitude.is_not(None))
+    span = math.degrees(angle)
+    radians = math.pi / 180
+    north = func.sin(_without_dust(_asset.latitude - circle.latitude) * (radians / 2))
+    east = func.sin(_without_dust(_asset.longitude - circle.longitude) * (radians / 2))
+    haversine = north * north + math.cos(circle.latitude * radians) * func.cos(
+        _without_dust(_asset.latitude) * radians
+    ) * (east * east)
+    return and_(
+        _asset.latitude >= circle.latitude - span,
+        _asset.latitude <= circle.latitude + span,
+        haversine <= math.sin(angle / 2) ** 2,
+    )
+
+
+def _without_dust(degrees: ColumnElement[float]) -> ColumnElement[float]:
+    """Zero for what is next to nothing: PostgreSQL takes a square that is too small for an error."""
+    return case((func.abs(degrees) < _DUST, 0.0), else_=degrees)
+
+
+class _Holds(FunctionElement[bool]):
+    """Whether bytes hold other bytes."""
+
+    type = Boolean()
+    inherit_cache = True
+
+
+@compiles(_Holds)
+def _instr(element: _Holds, compiler: SQLCompiler, **options: Any) -> str:
+    return f"(instr({compiler.process(element.clauses, **options)}) > 0)"
+
+
+@compiles(_Holds, "postgresql")
+def _position(element: _Holds, compiler: SQLCompiler, **options: Any) -> str:
+    whole, part = (compiler.process(clause, **options) for clause in element.clauses)
+    return f"(position({part} in {whole}) > 0)"
+
+
+class _AsciiLower(FunctionElement[str]):
+    """Text with A to Z in lower case and all else as it is, whatever the database's language."""
+
+    type = Text()
+    inherit_cache = True
+
+
+def _ascii_lower(text: ColumnElement[Any]) -> _AsciiLower:
+    return _AsciiLower(text)
+
+
+# SQLite's own `lower` knows A to Z alone.
+@compiles(_AsciiLower)
+def _lower(element: _AsciiLower, compiler: SQLCompiler, **options: Any) -> str:
+    return f"lower({compiler.process(element.clauses, **options)})"
+
+
+@compiles(_AsciiLower, "postgresql")
+def _lower_in_c(element: _AsciiLower, compiler: SQLCompiler, **options: Any) -> str:
+    return f"""lower(({compiler.process(element.clauses, **options)}) COLLATE "C")"""

@@ -1,0 +1,423 @@
+"""The catalog as the indexer writes it; one transaction a content.
+
+Each write checks the lease, writes the asset with all that its content owns, drops contents that no
+asset needs any more, and numbers the changes as its last statements, so that the log's row lock is
+short.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    RowMapping,
+    and_,
+    case,
+    delete,
+    insert,
+    or_,
+    select,
+    tuple_,
+    update,
+)
+
+from regard.core.catalog import ContentHeader, Failure, FileStamp, KnownAsset
+from regard.core.facts import PhotoFacts
+from regard.core.records import Analysis
+from regard.core.signatures import Signature
+from regard.core.uris import uri_of_path
+from regard.storage.assets.rows import (
+    dated_at,
+    drop_orphans,
+    ensure_collection,
+    ensure_content,
+    fact_columns,
+    find_collection,
+    utc_now,
+    write_keywords,
+)
+from regard.storage.assets.signatures import write_signature
+from regard.storage.database import schema
+from regard.storage.database.change_log import AssetEvent, record_changes
+from regard.storage.database.lease import SqlWriterLease, hold_writer_lease
+from regard.storage.pipelines.analyses import storable, write_analysis
+from regard.storage.pipelines.catalog import Catalog
+from regard.storage.pipelines.stored import StoredPipeline, require_live
+
+_PAGE = 2000
+# SQLite takes expressions of at most 1000 levels; a shell's wildcard may name more files than that.
+_ROOTS = 100
+_REMOVED_AT_ONCE = 200
+_NO_FILE_S_SIZE = -1
+
+
+class SqlIndexingCatalog:
+    """Writes one collection with one pipeline. See `regard.core.catalog.IndexingCatalog`."""
+
+    def __init__(
+        self,
+        catalog: Catalog,
+        pipeline: StoredPipeline,
+        collection: str,
+        *,
+        is_managed: Callable[[bytes], bool] = lambda path: False,
+    ) -> None:
+        """Prepare to write; the collection is made with its first asset.
+
+        `is_managed` tells the paths of the home's own originals. Uploads alone make assets of those: what
+        is to be written of one that was purged meanwhile is dropped.
+        """
+        self._is_managed = is_managed
+        self._database = catalog.database
+        self._pipeline = pipeline
+        self._collection_name = collection
+        self._lease: SqlWriterLease | None = None
+        # None until the lease is held, and while there is no such collection: it then has no assets.
+        self._collection_id: int | None = None
+
+    @contextlib.contextmanager
+    def _held(self) -> Iterator[SqlWriterLease]:
+        with hold_writer_lease(self._database) as lease:
+            with self._database.reading() as connection:
+                require_live(connection, self._pipeline)
+                self._collection_id = find_collection(connection, self._collection_name)
+            self._lease = lease
+            try:
+                yield lease
+            finally:
+                self._lease = None
+
+    def writer_lease(self) -> AbstractContextManager[SqlWriterLease]:
+        """Hold the writer's lease for the block.
+
+        Raises LeaseHeld when another process writes, PipelineConflict when the home has another pipeline
+        than when it was opened.
+        """
+        return self._held()
+
+    def known_assets(self, root: bytes) -> Iterator[KnownAsset]:
+        """The assets at or below `root`, ordered by path bytes, read page by page.
+
+        One whose content the live pipeline has not analysed comes with a size that no file has: it counts
+        as changed, or as missing when its file is.
+        """
+        with self._database.reading() as connection:
+            itself = self._known(connection, schema.asset.c.path == root, None)
+        yield from itself
+        # One range, so that a page is read off the index, however many come after it.
+        after, end = _range_below(root)
+        while True:
+            with self._database.reading() as connection:
+                path = schema.asset.c.path
+                page = self._known(connection, and_(path > after, path < end), _PAGE)
+            yield from page
+            if len(page) < _PAGE:
+                return
+            after = page[-1].stamp.path
+
+    def assets_of_content(self, sha256: str) -> list[KnownAsset] | None:
+        """The collection's assets of a content, or None when no analysis of it is stored."""
+        pipeline = self._pipeline
+        with self._database.reading() as connection:
+            content_id = connection.execute(
+                select(schema.content.c.id)
+                .join_from(schema.content, schema.analysis)
+                .where(
+                    schema.content.c.sha256 == sha256,
+                    schema.analysis.c.pipeline_id == pipeline.id,
+                )
+            ).scalar_one_or_none()
+            if content_id is None:
+                return None
+            return self._known(connection, schema.asset.c.content_id == content_id, None)
+
+    def save(
+        self,
+        stamp: FileStamp,
+        content: ContentHeader,
+        facts: PhotoFacts,
+        analysis: Analysis,
+        *,
+        signature: Signature | None = None,
+    ) -> None:
+        """Write an asset and its content, whose analysis is new, and its signature where it is at hand."""
+        with self._writing() as connection:
+            content_id = ensure_content(connection, content)
+            if signature is not None:
+                write_signature(connection, content_id, signature)
+            added = write_analysis(connection, self._pipeline, content_id, analysis)
+            written = self._write_asset(connection, stamp, content_id, None, facts, None)
+            twins = _twins(connection, content_id, written)
+            self._conclude(connection, written, content_id, added, twins)
+
+    def attach(
+        self, stamp: FileStamp, sha256: str, facts: PhotoFacts, *, moved_from: int | None = None
+    ) -> None:
+        """Write an asset of a content that is stored already.
+
+        `moved_from` is the asset to carry to the new path, when the file was moved.
+        """
+        with self._writing() as connection:
+            content_id = connection.execute(
+                select(schema.content.c.id).where(schema.content.c.sha256 == sha256)
+            ).scalar_one()
+            written = self._write_asset(connection, stamp, content_id, None, facts, moved_from)
+            self._conclude(connection, written, content_id)
+
+    def fail(self, stamp: FileStamp, reason: str) -> None:
+        """Write an asset that could not be used."""
+        with self._writing() as connection:
+            written = self._write_asset(
+                connection, stamp, None, storable(reason), PhotoFacts(), None
+            )
+            self._conclude(connection, written, None)
+
+    def remove(self, assets: Sequence[KnownAsset]) -> int:
+        """Delete assets that still lie where they did; the number deleted.
+
+        In transactions of some hundred assets, so that nobody else waits long; a killed process leaves
+        each of them whole or gone.
+        """
+        asset = schema.asset.c
+        deleted = 0
+        for start in range(0, len(assets), _REMOVED_AT_ONCE):
+            places = [
+                (known.id, known.stamp.path) for known in assets[start : start + _REMOVED_AT_ONCE]
+            ]
+            with self._writing() as connection:
+                rows = connection.execute(
+                    delete(schema.asset)
+                    .where(tuple_(asset.id, asset.path).in_(places))
+                    .returning(asset.id, asset.collection_id, asset.content_id, asset.deleted_at)
+                ).all()
+                deleted += len(rows)
+                left = {row.content_id for row in rows if row.content_id is not None}
+                events = _events(rows, "removed")
+                record_changes(connection, [], drop_orphans(connection, left), events)
+        return deleted
+
+    def failures(self, roots: Sequence[bytes]) -> list[Failure]:
+        """All failed assets at or below the roots, ordered by path."""
+        asset = schema.asset.c
+        found: dict[bytes, Failure] = {}
+        with self._database.reading() as connection:
+            for start in range(0, len(roots), _ROOTS):
+                under = (_under(root) for root in roots[start : start + _ROOTS])
+                for row in connection.execute(
+                    select(asset.path, asset.uri, asset.failure).where(
+                        asset.collection_id == self._collection_id,
+                        asset.failure.is_not(None),
+                        or_(*under),
+                    )
+                ):
+                    found[bytes(row.path)] = Failure(row.uri, row.failure)
+        return [found[path] for path in sorted(found)]
+
+    @contextlib.contextmanager
+    def _writing(self) -> Iterator[Connection]:
+        if self._lease is None:
+            raise RuntimeError("the writer's lease is not held")
+        collection_id = self._collection_id
+        try:
+            with (
+                contextlib.suppress(_UploadPurged),
+                self._database.writing() as connection,
+            ):
+                self._lease.guard(connection)
+                yield connection
+        except BaseException:
+            # A collection that was made in this transaction has gone with it.
+            self._collection_id = collection_id
+            raise
+
+    def _known(
+        self, connection: Connection, where: ColumnElement[bool], limit: int | None
+    ) -> list[KnownAsset]:
+        asset, analysis = schema.asset.c, schema.analysis.c
+        is_settled = or_(asset.failure.is_not(None), analysis.content_id.is_not(None))
+        rows = connection.execute(
+            select(
+                asset.id,
+                asset.path,
+                case((is_settled, asset.size), else_=_NO_FILE_S_SIZE).label("size"),
+                asset.mtime_ns,
+                asset.sidecar_stamp,
+                asset.failure,
+            )
+            .join_from(
+                schema.asset,
+                schema.analysis,
+                and_(
+                    analysis.content_id == asset.content_id,
+                    analysis.pipeline_id == self._pipeline.id,
+                ),
+                isouter=True,
+            )
+            .where(where, asset.collection_id == self._collection_id)
+            .order_by(asset.path)
+            .limit(limit)
+        ).mappings()
+        return [_known_asset(row) for row in rows]
+
+    def _write_asset(
+        self,
+        connection: Connection,
+        stamp: FileStamp,
+        content_id: int | None,
+        failure: str | None,
+        facts: PhotoFacts,
+        moved_from: int | None,
+    ) -> _Written:
+        """Insert or update the asset at a path."""
+        asset = schema.asset.c
+        if self._collection_id is None:
+            self._collection_id = ensure_collection(connection, self._collection_name)
+        self._hold_assets(connection, stamp.path, content_id, moved_from)
+        # A `moved_from` of None matches nothing.
+        existing = connection.execute(
+            select(
+                *(asset.id, asset.content_id, asset.collection_id),
+                *(asset.managed, asset.deleted_at),
+            ).where(
+                asset.collection_id == self._collection_id,
+                or_(asset.path == stamp.path, asset.id == moved_from),
+            )
+        ).all()
+        left = {row.content_id for row in existing if row.content_id is not None}
+        uri = uri_of_path(stamp.path)
+        values = {
+            "collection_id": self._collection_id,
+            "path": stamp.path,
+            "uri": uri,
+            "content_id": content_id,
+            "size": stamp.size,
+            "mtime_ns": stamp.mtime_ns,
+            "sidecar_stamp": stamp.sidecar,
+            "failure": failure,
+            "dated_at": dated_at(facts, stamp.mtime_ns),
+            **fact_columns(facts),
+        }
+        kept = next(
+            (row for row in existing if row.id == moved_from), existing[0] if existing else None
+        )
+        if kept is None and self._is_managed(stamp.path):
+            raise _UploadPurged
+        # An upload lies under its digest; what it is called, its sender said.
+        if kept is None or not kept.managed:
+            values["file_name"] = os.path.basename(uri)
+        others = [row for row in existing if kept is not None and row.id != kept.id]
+        if others:
+            connection.execute(delete(schema.asset).where(asset.id.in_([row.id for row in others])))
+        if kept is None:
+            asset_id = connection.execute(
+                insert(schema.asset).values(**values, added_at=utc_now()).returning(asset.id)
+            ).scalar_one()
+        else:
+            asset_id = kept.id
+            connection.execute(update(schema.asset).where(asset.id == asset_id).values(**values))
+        write_keywords(connection, asset_id, facts.keywords)
+        events = _events(others, "removed")
+        if kept is None:
+            events.append(AssetEvent(asset_id, self._collection_id, "added"))
+        else:
+            events += _events([kept], "changed")
+        return _Written(asset_id, left, tuple(events))
+
+    def _hold_assets(
+        self,
+        connection: Connection,
+        path: bytes,
+        content_id: int | None,
+        moved_from: int | None,
+    ) -> None:
+        """Let nobody trash or restore, until the commit, what is about to be logged as changed.
+
+        All at once and by id, as whoever edits many takes them. SQLite's writers take turns anyway.
+        """
+        if self._database.is_sqlite:
+            return
+        asset = schema.asset.c
+        here = and_(
+            asset.collection_id == self._collection_id,
+            or_(asset.path == path, asset.id == moved_from),
+        )
+        connection.execute(
+            select(asset.id)
+            .where(here if content_id is None else or_(here, asset.content_id == content_id))
+            .order_by(asset.id)
+            .with_for_update()
+        ).all()
+
+    @staticmethod
+    def _conclude(
+        connection: Connection,
+        written: _Written,
+        content_id: int | None,
+        added: Sequence[tuple[int, int]] = (),
+        twins: Sequence[AssetEvent] = (),
+    ) -> None:
+        """Drop the contents that were left, and number the changes."""
+        removed = drop_orphans(connection, written.left - {content_id})
+        record_changes(connection, added, removed, [*written.events, *twins])
+
+
+class _UploadPurged(Exception):
+    """An upload was purged while it was analysed."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Written:
+    """An asset that was written, the contents it left, and what to log."""
+
+    asset: int
+    left: set[int | None]
+    events: tuple[AssetEvent, ...]
+
+
+def _twins(connection: Connection, content_id: int, written: _Written) -> list[AssetEvent]:
+    """The content's other assets: an analysis makes all of them findable."""
+    asset = schema.asset.c
+    rows = connection.execute(
+        select(asset.id, asset.collection_id, asset.deleted_at).where(
+            asset.content_id == content_id, asset.id != written.asset
+        )
+    ).all()
+    return _events(rows, "changed")
+
+
+def _events(rows: Sequence[Any], kind: str) -> list[AssetEvent]:
+    """What to log of assets: of those in the trash nothing, which were told as removed."""
+    return [AssetEvent(row.id, row.collection_id, kind) for row in rows if row.deleted_at is None]
+
+
+def _range_below(root: bytes) -> tuple[bytes, bytes]:
+    """What lies below `root` sorts between `root/` and `root0`, the byte after `/`; both exclusive."""
+    stem = root.rstrip(b"/")
+    return stem + b"/", stem + b"0"
+
+
+def _under(root: bytes) -> ColumnElement[bool]:
+    """The path itself, or whatever lies below it."""
+    path = schema.asset.c.path
+    after, end = _range_below(root)
+    return or_(path == root, and_(path > after, path < end))
+
+
+def _known_asset(row: RowMapping) -> KnownAsset:
+    return KnownAsset(
+        id=row["id"],
+        stamp=FileStamp(
+            path=bytes(row["path"]),
+            size=row["size"],
+            mtime_ns=row["mtime_ns"],
+            sidecar=row["sidecar_stamp"],
+        ),
+        failure=row["failure"],
+    )

@@ -1,0 +1,111 @@
+"""What a catalog holds, in numbers: regions, captions and embeddings are those of the live pipeline."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import Select, Table, func, select
+
+from regard.storage.database import schema
+from regard.storage.database.change_log import last_position
+from regard.storage.pipelines.catalog import Catalog
+from regard.storage.pipelines.stored import StoredPipeline, live_pipeline
+
+
+@dataclass(frozen=True, slots=True)
+class CollectionOverview:
+    """One collection: assets that were indexed, and files that could not be."""
+
+    name: str
+    indexed: int
+    failed: int
+
+
+@dataclass(frozen=True, slots=True)
+class Overview:
+    """Counts over a whole catalog; `last_change` is the change log's last position."""
+
+    collections: tuple[CollectionOverview, ...]
+    contents: int
+    regions: int
+    captions: int
+    embeddings: int
+    last_change: int
+
+
+def read_overview(catalog: Catalog) -> Overview:
+    """Count what the catalog holds."""
+    asset, collection = schema.asset.c, schema.collection.c
+    with catalog.database.reading() as connection:
+        rows = connection.execute(
+            select(
+                collection.name,
+                func.count(asset.content_id).label("indexed"),
+                func.count(asset.failure).label("failed"),
+            )
+            .join_from(schema.collection, schema.asset, isouter=True)
+            .group_by(collection.name)
+            .order_by(collection.name)
+        ).all()
+        live = live_pipeline(connection)
+        contents, regions, captions, embeddings = (
+            int(connection.execute(_count(table, live)).scalar_one())
+            for table in (schema.content, schema.region, schema.caption, schema.embedding)
+        )
+        position = last_position(connection)
+    return Overview(
+        tuple(CollectionOverview(row.name, row.indexed, row.failed) for row in rows),
+        contents,
+        regions,
+        captions,
+        embeddings,
+        position,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class VisibleCounts:
+    """What a caller may see of a catalog; what lies in the trash is left out."""
+
+    assets: int
+    contents: int
+    regions: int
+    captions: int
+    embeddings: int
+
+
+def count_visible(catalog: Catalog, visible: Sequence[str] | None) -> VisibleCounts:
+    """Count what the collections of these names hold, None for all."""
+    asset = schema.asset.c
+    chosen = select(asset.content_id).where(
+        asset.deleted_at.is_(None), asset.content_id.is_not(None)
+    )
+    assets = select(func.count()).select_from(schema.asset).where(asset.deleted_at.is_(None))
+    if visible is not None:
+        collection = schema.collection.c
+        ids = select(collection.id).where(collection.name.in_(visible))
+        chosen = chosen.where(asset.collection_id.in_(ids))
+        assets = assets.where(asset.collection_id.in_(ids))
+    with catalog.database.reading() as connection:
+        live = live_pipeline(connection)
+        contents, regions, captions, embeddings = (
+            int(connection.execute(_count(table, live).where(column.in_(chosen))).scalar_one())
+            for table, column in (
+                (schema.content, schema.content.c.id),
+                (schema.region, schema.region.c.content_id),
+                (schema.caption, schema.caption.c.content_id),
+                (schema.embedding, schema.embedding.c.content_id),
+            )
+        )
+        return VisibleCounts(
+            int(connection.execute(assets).scalar_one()), contents, regions, captions, embeddings
+        )
+
+
+def _count(table: Table, live: StoredPipeline | None) -> Select[Any]:
+    counted = select(func.count()).select_from(table)
+    if "pipeline_id" not in table.c:
+        return counted
+    return counted.where(table.c.pipeline_id == (-1 if live is None else live.id))

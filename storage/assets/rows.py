@@ -1,0 +1,160 @@
+"""Rows of assets, as whoever writes assets needs them: collections, contents, facts, tags, orphans.
+
+Each function works inside a transaction that its caller holds.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime
+import json
+from collections.abc import Sequence
+from typing import Any
+
+from sqlalchemy import Connection, Table, delete, insert, select
+from sqlalchemy.dialects import postgresql, sqlite
+
+from regard.core.catalog import ContentHeader
+from regard.core.facts import PhotoFacts
+from regard.storage.database import schema
+
+_EPOCH = datetime.datetime(1970, 1, 1)
+
+
+def utc_now() -> datetime.datetime:
+    """The time as the catalog keeps it: naive UTC."""
+    return datetime.datetime.now(datetime.UTC).replace(tzinfo=None)
+
+
+def dated_at(facts: PhotoFacts, mtime_ns: int) -> datetime.datetime:
+    """When a photograph was taken, else when its file was last changed."""
+    if facts.taken_at is not None:
+        return facts.taken_at
+    try:
+        return _EPOCH + datetime.timedelta(microseconds=mtime_ns // 1000)
+    except OverflowError:
+        return _EPOCH
+
+
+def find_collection(connection: Connection, name: str) -> int | None:
+    """The id of a collection, None when there is none of that name."""
+    table = schema.collection
+    return connection.execute(select(table.c.id).where(table.c.name == name)).scalar_one_or_none()
+
+
+def ensure_collection(connection: Connection, name: str) -> int:
+    """The id of a collection, made when there is none of that name."""
+    while (found := find_collection(connection, name)) is None:
+        _insert_if_new(connection, schema.collection, name=name, created_at=utc_now())
+    return int(found)
+
+
+def ensure_content(connection: Connection, content: ContentHeader) -> int:
+    """The id of a content, written when it is new; its row is held until the transaction ends."""
+    table = schema.content
+    held = (
+        select(table.c.id)
+        .where(table.c.sha256 == content.sha256)
+        .with_for_update(read=True, key_share=True)
+    )
+    while (found := connection.execute(held).scalar_one_or_none()) is None:
+        _insert_if_new(connection, table, **dataclasses.asdict(content))
+    return int(found)
+
+
+def _insert_if_new(connection: Connection, table: Table, **values: object) -> None:
+    """Insert a row, unless another transaction does just then; waits for that one to end."""
+    dialect = sqlite if connection.dialect.name == "sqlite" else postgresql
+    connection.execute(dialect.insert(table).values(**values).on_conflict_do_nothing())
+
+
+def drop_orphans(connection: Connection, left: set[int | None]) -> list[tuple[int, int]]:
+    """Delete those contents that no asset has; (channel id, embedding id) of what went with them."""
+    contents = {content_id for content_id in left if content_id is not None}
+    if not contents:
+        return []
+    # Who is just adding an asset to one of them holds its row: wait, then look who uses it.
+    content = schema.content.c
+    connection.execute(
+        select(content.id).where(content.id.in_(contents)).order_by(content.id).with_for_update()
+    ).all()
+    used = set(
+        connection.execute(
+            select(schema.asset.c.content_id).where(schema.asset.c.content_id.in_(contents))
+        ).scalars()
+    )
+    orphans = contents - used
+    if not orphans:
+        return []
+    embedding = schema.embedding.c
+    removed = connection.execute(
+        select(embedding.channel_id, embedding.id).where(embedding.content_id.in_(orphans))
+    ).all()
+    connection.execute(delete(schema.content).where(schema.content.c.id.in_(orphans)))
+    return [(row.channel_id, row.id) for row in removed]
+
+
+def write_keywords(connection: Connection, asset_id: int, keywords: Sequence[str]) -> None:
+    """Replace what the file says; its tags follow, and those that a person added or removed stay so."""
+    keyword, tag = schema.asset_keyword.c, schema.asset_tag.c
+    former = set(
+        connection.execute(select(keyword.keyword).where(keyword.asset_id == asset_id)).scalars()
+    )
+    gone, new = former - set(keywords), set(keywords) - former
+    if gone:
+        connection.execute(
+            delete(schema.asset_tag).where(tag.asset_id == asset_id, tag.tag.in_(gone))
+        )
+    if former:
+        connection.execute(delete(schema.asset_keyword).where(keyword.asset_id == asset_id))
+    if keywords:
+        connection.execute(
+            insert(schema.asset_keyword),
+            [
+                {"asset_id": asset_id, "position": position, "keyword": word}
+                for position, word in enumerate(keywords)
+            ],
+        )
+    add_tags(connection, [asset_id], sorted(new))
+
+
+def add_tags(connection: Connection, assets: Sequence[int], tags: Sequence[str]) -> set[int]:
+    """Give each asset each tag that it does not have; which assets got any."""
+    if not assets or not tags:
+        return set()
+    tag = schema.asset_tag.c
+    there = {
+        (row.asset_id, row.tag)
+        for row in connection.execute(
+            select(tag.asset_id, tag.tag).where(tag.asset_id.in_(assets), tag.tag.in_(tags))
+        )
+    }
+    rows: list[dict[str, Any]] = [
+        {"asset_id": asset, "tag": name}
+        for asset in assets
+        for name in tags
+        if (asset, name) not in there
+    ]
+    if rows:
+        connection.execute(insert(schema.asset_tag), rows)
+    return {row["asset_id"] for row in rows}
+
+
+def fact_columns(facts: PhotoFacts) -> dict[str, object]:
+    """Facts as the columns of `asset`."""
+    capture = dataclasses.asdict(facts.capture)
+    return {
+        "taken_at": facts.taken_at,
+        "utc_offset_minutes": facts.utc_offset_minutes,
+        "camera_make": facts.camera_make,
+        "camera_model": facts.camera_model,
+        "lens": facts.lens,
+        "latitude": facts.latitude,
+        "longitude": facts.longitude,
+        "title": facts.title,
+        "description": facts.description,
+        "rating": facts.rating,
+        "capture": json.dumps(
+            {name: value for name, value in capture.items() if value is not None}
+        ),
+    }

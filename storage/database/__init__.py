@@ -1,0 +1,1 @@
+"""The SQL database: connection, schema, migrations, leases and the change log."""

@@ -1,0 +1,1 @@
+"""Originals, thumbnails and durable writes."""

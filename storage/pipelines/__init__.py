@@ -1,0 +1,1 @@
+"""Pipelines and what they made: analyses, switching, pruning and reindexing."""

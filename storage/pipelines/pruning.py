@@ -1,0 +1,183 @@
+"""Deletes pipelines that are not live: index folders, rows, and their entries in the change log.
+
+Bit by bit, in transactions of some hundred contents, so that nobody waits long. From its first
+transaction on a pipeline can't go live any more; one that was deleted halfway is finished by the next call.
+Servers notice a switch within a second and say so while they still answer from the pipeline before; such
+a one is not touched.
+"""
+
+from __future__ import annotations
+
+import datetime
+import shutil
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from sqlalchemy import Connection, Row, delete, select, update
+
+from regard.core.errors import Conflict, HomeError, NotFound, PipelineConflict
+from regard.storage.assets.rows import utc_now
+from regard.storage.database import schema
+from regard.storage.database.change_log import forget_channels
+from regard.storage.database.lease import BUILDER, SqlWriterLease, hold_writer_lease, is_free
+from regard.storage.pipelines.catalog import Catalog
+from regard.storage.pipelines.stored import SHORT_FINGERPRINT
+from regard.storage.retrieval.channel_indexes import index_folder
+
+# Longer than a server takes to notice that another pipeline is live.
+_NOTICED_SECONDS = 3.0
+_CONTENTS_AT_ONCE = 200
+_CHANGES_AT_ONCE = 10_000
+_pipeline = schema.pipeline.c
+
+
+def serving_mark(pipeline: int) -> str:
+    """How the names of leases begin that servers hold on a pipeline that they still answer from."""
+    return f"serves {pipeline} "
+
+
+def prune(
+    catalog: Catalog,
+    indexes: Path,
+    chosen: Sequence[str] = (),
+    *,
+    unfinished: bool = False,
+    should_stop: Callable[[], bool] = lambda: False,
+) -> list[str]:
+    """Delete the pipelines whose fingerprints begin so, or all that were live before; what is deleted.
+
+    With `unfinished` those that were never live, too. `indexes` is the folder of the vector indexes. Ends
+    early, with one left to finish, when `should_stop` turns true. Raises NotFound for a beginning that
+    fits none, PipelineConflict for the live one, Conflict while a server answers from one of them,
+    LeaseHeld while another process reindexes.
+    """
+    done = []
+    with hold_writer_lease(catalog.database, BUILDER) as lease:
+        with catalog.database.reading() as connection:
+            rows = _chosen(connection, chosen, unfinished=unfinished)
+        for row in rows:
+            _wait_until_noticed(row, should_stop)
+            if should_stop() or not _prune_one(catalog, lease, indexes, row, should_stop):
+                break
+            done.append(row.fingerprint)
+    return done
+
+
+def _chosen(
+    connection: Connection, beginnings: Sequence[str], *, unfinished: bool
+) -> list[Row[tuple[object, ...]]]:
+    rows = list(connection.execute(select(schema.pipeline).order_by(_pipeline.id)).all())
+    if not beginnings:
+        return [
+            row
+            for row in rows
+            if not row.live
+            and (row.replaced_at is not None or row.pruned_at is not None or unfinished)
+        ]
+    found = []
+    for beginning in beginnings:
+        of_it = [row for row in rows if row.fingerprint.startswith(beginning)]
+        if len(of_it) != 1 or not beginning:
+            raise NotFound(
+                f"{'no' if not of_it else 'more than one'} pipeline begins with {beginning!r}",
+                remedy="see them with: regard pipelines",
+            )
+        found += of_it
+    return found
+
+
+def _wait_until_noticed(row: Row[tuple[object, ...]], should_stop: Callable[[], bool]) -> None:
+    if row.replaced_at is None:
+        return
+    until = row.replaced_at + datetime.timedelta(seconds=_NOTICED_SECONDS)
+    while not should_stop() and utc_now() < until:
+        time.sleep(0.1)
+
+
+def _prune_one(
+    catalog: Catalog,
+    lease: SqlWriterLease,
+    indexes: Path,
+    row: Row[tuple[object, ...]],
+    should_stop: Callable[[], bool],
+) -> bool:
+    """Delete one pipeline; whether it is gone."""
+    database, pipeline = catalog.database, row.id
+    with database.writing() as connection:
+        database.take_turns(connection)
+        lease.guard(connection)
+        _require_unused(connection, row)
+        connection.execute(
+            update(schema.pipeline)
+            .where(_pipeline.id == pipeline)
+            .values(pruned_at=utc_now(), replaced_at=None)
+        )
+    try:
+        shutil.rmtree(index_folder(indexes, str(row.fingerprint)))
+    except FileNotFoundError:
+        pass
+    except OSError as error:
+        raise HomeError(
+            f"the vector indexes of the pipeline can't be deleted: {error.strerror or error}",
+            remedy="check permissions, then run again: regard prune",
+        ) from error
+    while True:
+        if should_stop():
+            return False
+        with database.writing() as connection:
+            lease.guard(connection)
+            if not _delete_some(connection, pipeline):
+                connection.execute(delete(schema.pipeline).where(_pipeline.id == pipeline))
+                return True
+
+
+def _require_unused(connection: Connection, row: Row[tuple[object, ...]]) -> None:
+    live = connection.execute(select(_pipeline.live).where(_pipeline.id == row.id)).scalar_one()
+    short = str(row.fingerprint)[:SHORT_FINGERPRINT]
+    if live:
+        raise PipelineConflict(
+            f"the pipeline {short} is the live one",
+            remedy="choose another, or go back first with: regard rollback",
+        )
+    lease = schema.lease.c
+    for held in connection.execute(
+        select(schema.lease).where(lease.name.startswith(serving_mark(row.id)))
+    ):
+        if not is_free(held.host, held.pid, held.process_started, held.heartbeat_at, time.time()):
+            raise Conflict(
+                f"process {held.pid} on {held.host} still answers from the pipeline {short}",
+                remedy="wait until it has loaded the new models, and run it again",
+            )
+
+
+def _delete_some(connection: Connection, pipeline: int) -> bool:
+    """Delete a portion of what a pipeline owns; False when there was nothing left."""
+    analysis = schema.analysis.c
+    contents = list(
+        connection.execute(
+            select(analysis.content_id)
+            .where(analysis.pipeline_id == pipeline)
+            .order_by(analysis.content_id)
+            .limit(_CONTENTS_AT_ONCE)
+        ).scalars()
+    )
+    if contents:
+        # Those that name others first.
+        for table in (schema.embedding, schema.caption, schema.region, schema.analysis):
+            connection.execute(
+                delete(table).where(
+                    table.c.content_id.in_(contents), table.c.pipeline_id == pipeline
+                )
+            )
+        return True
+    channel = schema.channel.c
+    channels = list(
+        connection.execute(select(channel.id).where(channel.pipeline_id == pipeline)).scalars()
+    )
+    failure = schema.analysis_failure
+    connection.execute(delete(failure).where(failure.c.pipeline_id == pipeline))
+    if forget_channels(connection, channels, _CHANGES_AT_ONCE):
+        return True
+    connection.execute(delete(schema.channel).where(channel.id.in_(channels)))
+    return False

@@ -1,0 +1,1 @@
+"""What search reads: channel indexes, keywords, owners of embeddings and hit records."""

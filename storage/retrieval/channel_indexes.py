@@ -1,0 +1,239 @@
+"""The vector indexes of a pipeline: one a channel, each derived from the catalog's change log.
+
+A search first looks once how far the logs go, and applies what is new: what another process has
+committed shows at once, without reopening anything.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from sqlalchemy import Connection
+
+from regard.core.catalog import ChannelQuery
+from regard.core.errors import HomeError, IndexMismatch
+from regard.core.filters import AssetFilter
+from regard.core.idset import IdSet
+from regard.core.machine import usable_cores
+from regard.core.records import Channel, Float32Array, Int64Array
+from regard.storage.database.change_log import last_position, moment, moment_now, read_changes
+from regard.storage.pipelines.catalog import Catalog
+from regard.storage.pipelines.stored import StoredChannel, StoredPipeline
+from regard.storage.retrieval.passing_embeddings import PassingEmbeddings
+from regard.storage.retrieval.verification import Finding, verify_channel
+from regard.storage.vectors.gpu import gpu_devices
+from regard.storage.vectors.index import SegmentedIndex
+from regard.storage.vectors.manifest import IndexIdentity
+
+# Rows of the log that one step applies; bounds memory while a long log is caught up with.
+_STEP = 8192
+
+
+def index_folder(folder: Path, fingerprint: str) -> Path:
+    """Where the indexes of a pipeline lie, in the folder of all of them."""
+    return folder / fingerprint[:16]
+
+
+class ChannelIndexes:
+    """Opens, catches up, searches and keeps the indexes of one pipeline's channels."""
+
+    def __init__(
+        self,
+        catalog: Catalog,
+        pipeline: StoredPipeline,
+        folder: Path,
+    ) -> None:
+        """Nothing is opened before it is asked for."""
+        self._catalog = catalog
+        self._pipeline = pipeline
+        self._passing = PassingEmbeddings(pipeline)
+        self._folder = index_folder(folder, pipeline.fingerprint)
+        self._indexes: dict[Channel, SegmentedIndex] = {}
+        self._opening = threading.Lock()
+        self._catching_up = threading.Lock()
+        self._pool = ThreadPoolExecutor(usable_cores(), "channel")
+        # A thread for each core but the caller's own: more would wait for one another.
+        self._beside = max(1, usable_cores() - 1)
+
+    def search(
+        self, asked: Sequence[ChannelQuery], chosen: AssetFilter
+    ) -> list[tuple[Float32Array, Int64Array]]:
+        """For each channel the best embeddings whose content has an asset that passes the filter.
+
+        Scores and ids, (n, m) with m ≤ k, filled up with -inf and -1 where fewer exist. Raises NotFound
+        for an unknown collection, IndexMismatch when the index on disk does not fit.
+        """
+        # The indexes may go on past this moment, but a set that excludes what it does not list would
+        # then let new embeddings through: hence whoever shows them looks at the filter again.
+        now = moment_now(self._catalog.database)
+        allowed = self._passing.kept(chosen, now.assets)
+        if allowed is None:
+            with self._catalog.database.reading() as connection:
+                now = moment(connection)
+                allowed = self._passing.of(connection, chosen, now.assets)
+        # The largest takes as long as the others together, and leaves Python's lock to them meanwhile.
+        order = sorted(range(len(asked)), key=lambda place: -self._rows(asked[place].channel))
+        shares = [
+            share for core in range(self._beside) if (share := order[1 + core :: self._beside])
+        ]
+
+        def answer(places: Sequence[int]) -> list[tuple[int, tuple[Float32Array, Int64Array]]]:
+            return [(n, self._answer(asked[n], now.embeddings, allowed)) for n in places]
+
+        beside = [self._pool.submit(answer, share) for share in shares]
+        found = dict(answer(order[:1]))
+        for future in beside:
+            found.update(future.result())
+        return [found[place] for place in range(len(asked))]
+
+    def catch_up(self) -> None:
+        """Apply what the catalog has committed to every index.
+
+        Raises IndexMismatch when one does not fit, so it is worth calling before other work is done.
+        """
+        visible = self._visible()
+        for channel in self._pipeline.channels:
+            self._fresh(channel, visible)
+
+    def snapshot(self) -> None:
+        """Write every index that has changed since its last snapshot."""
+        for index in list(self._indexes.values()):
+            with _disk_errors_named(self._folder):
+                index.snapshot()
+
+    def rebuild(self) -> None:
+        """Make every index anew from the catalog, whatever is on disk."""
+        with self._opening:
+            self._indexes = {
+                channel: SegmentedIndex(
+                    self._identity(stored), self._directory(channel), devices=gpu_devices()
+                )
+                for channel, stored in self._pipeline.channels.items()
+            }
+        self.catch_up()
+        self.snapshot()
+
+    def verify(self) -> list[Finding]:
+        """Compare every index, caught up, with the embeddings in the catalog."""
+        findings: list[Finding] = []
+        for channel, stored in self._pipeline.channels.items():
+            try:
+                findings += self._verify(channel, stored)
+            except IndexMismatch as error:
+                findings.append(Finding(error.message, in_index=True))
+            except HomeError as error:
+                findings.append(Finding(error.message, in_index=False))
+        return findings
+
+    def stats(self) -> Mapping[str, Mapping[str, Any]]:
+        """Counts and sizes by channel."""
+        visible = self._visible()
+        indexes = {channel: self._fresh(channel, visible) for channel in self._pipeline.channels}
+        return {
+            str(channel): {**index.stats(), "applied_through": index.applied_through}
+            for channel, index in indexes.items()
+        }
+
+    def _verify(self, channel: Channel, stored: StoredChannel) -> list[Finding]:
+        """Compare one index with the catalog at one moment, whatever others commit meanwhile."""
+        index = self._index(channel)
+        with self._catching_up, self._catalog.database.reading() as connection:
+            self._apply(connection, index, stored)
+
+            def vectors(ids: Int64Array) -> Float32Array:
+                return index.vectors(ids).astype(np.float32)
+
+            return verify_channel(connection, stored, index.ids(), vectors)
+
+    def _answer(
+        self, query: ChannelQuery, visible: int, allowed: Mapping[Channel, IdSet | None]
+    ) -> tuple[Float32Array, Int64Array]:
+        index = self._fresh(query.channel, visible)
+        # One column more than there are rows tells the caller that it has seen all.
+        width = min(query.k, index.stats()["rows"] + 1)
+        return index.search(query.vectors, width, allowed[query.channel])
+
+    def _rows(self, channel: Channel) -> int:
+        index = self._indexes.get(channel)
+        return 0 if index is None else int(index.stats()["rows"])
+
+    def _visible(self) -> int:
+        with self._catalog.database.reading() as connection:
+            return last_position(connection)
+
+    def _fresh(self, channel: Channel, visible: int) -> SegmentedIndex:
+        """The channel's index with everything applied up to a position that was just read."""
+        index = self._index(channel)
+        if index.applied_through == visible:
+            return index
+        # Another thread may have gone past `visible` since; a transaction that begins while no one
+        # else applies anything sees all that was applied.
+        with self._catching_up, self._catalog.database.reading() as connection:
+            self._apply(connection, index, self._pipeline.channels[channel])
+        return index
+
+    def _apply(self, connection: Connection, index: SegmentedIndex, stored: StoredChannel) -> None:
+        """Bring an index to the moment that a reading transaction sees."""
+        visible = last_position(connection)
+        if index.applied_through > visible:
+            raise IndexMismatch(
+                f"the index {stored.channel} is ahead of its catalog", remedy="run: regard rebuild"
+            )
+        while index.applied_through < visible:
+            batch = read_changes(
+                connection, stored.id, stored.dimension, index.applied_through, _STEP
+            )
+            try:
+                index.apply(
+                    (batch.added_ids, batch.added_vectors),
+                    batch.removed_ids,
+                    through=batch.through,
+                )
+            except ValueError as error:
+                raise HomeError(
+                    f"the catalog holds damaged vectors in {stored.channel}: {error}",
+                    remedy="see them with: regard verify",
+                ) from error
+
+    def _index(self, channel: Channel) -> SegmentedIndex:
+        index = self._indexes.get(channel)
+        if index is not None:
+            return index
+        with self._opening:
+            if channel not in self._indexes:
+                with _disk_errors_named(self._folder):
+                    self._indexes[channel] = SegmentedIndex.open(
+                        self._identity(self._pipeline.channels[channel]),
+                        self._directory(channel),
+                        devices=gpu_devices(),
+                    )
+            return self._indexes[channel]
+
+    def _directory(self, channel: Channel) -> Path:
+        return self._folder / f"{channel.space}-{channel.kind}"
+
+    def _identity(self, stored: StoredChannel) -> IndexIdentity:
+        return IndexIdentity(
+            catalog=self._catalog.uuid,
+            pipeline=self._pipeline.fingerprint,
+            space=stored.channel.space,
+            kind=stored.channel.kind,
+            dimension=stored.dimension,
+        )
+
+
+@contextmanager
+def _disk_errors_named(folder: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise HomeError(
+            f"the vector indexes in {folder} can't be used: {error.strerror or error}",
+            remedy="check permissions and free space, then run: regard rebuild",
+        ) from error

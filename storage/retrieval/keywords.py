@@ -1,0 +1,347 @@
+"""The keyword index: in which texts of photographs a word stands.
+
+What assets are called lies in `asset_text`, which triggers keep; captions lie in `caption`. Both databases
+index the words of either themselves: SQLite by the FTS5 tables `asset_text_words` and `caption_words`,
+PostgreSQL by generated columns of the same names and GIN indexes over them. So the index is at the
+catalog's moment in every transaction, whoever wrote. Words are found by their stems (Porter's on SQLite,
+Snowball's English on PostgreSQL); what is asked for exactly is found by stems and then held to the text.
+
+A look-up is one statement, an arm a word and table, each of which reads `MOST_TEXTS` texts at most, the
+newest. How many hold such a word is then counted, so that it does not pass for a rare one.
+"""
+
+from __future__ import annotations
+
+import functools
+import threading
+import unicodedata
+from collections import OrderedDict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    Dialect,
+    Select,
+    Text,
+    bindparam,
+    cast,
+    column,
+    distinct,
+    exists,
+    func,
+    literal_column,
+    null,
+    select,
+    table,
+    union_all,
+)
+from sqlalchemy.sql.compiler import SQLCompiler
+
+from regard.core.catalog import WORD_FIELDS, Occurrences, WordField, Words
+from regard.core.filters import EVERYTHING, AssetFilter
+from regard.core.words import folded, split_words
+from regard.storage.assets.filters import passes
+from regard.storage.database import schema
+from regard.storage.database.change_log import assets_version
+from regard.storage.database.connection import Database
+from regard.storage.pipelines.catalog import Catalog
+from regard.storage.pipelines.stored import StoredPipeline
+
+# Texts that are read for one word in each table, and that are counted where there are more.
+MOST_TEXTS = 4_000
+MOST_COUNTED = 100_000
+_KEPT = 32
+_NOTHING = np.zeros(0, np.int64)
+_REGION_CAPTION = WORD_FIELDS.index(WordField.REGION_CAPTION)
+_FIELD_PLACES = {field.value: place for place, field in enumerate(WORD_FIELDS)}
+
+_asset, _content, _analysis = schema.asset.c, schema.content.c, schema.analysis.c
+_text, _caption = schema.asset_text.c, schema.caption.c
+
+
+class SqlKeywordSearch:
+    """Finds words over one pipeline, for any number of threads. See `regard.core.catalog.KeywordSearch`."""
+
+    def __init__(self, catalog: Catalog, pipeline: StoredPipeline) -> None:
+        """Nothing is read yet."""
+        self._database = catalog.database
+        self._pipeline = pipeline.id
+        self._totals = _Totals()
+
+    def find(self, asked: Sequence[Sequence[Words]], chosen: AssetFilter) -> list[Occurrences]:
+        """For each query, where its words are found."""
+        if not any(asked):
+            return [Occurrences(_NOTHING, _NOTHING, _NOTHING, _NOTHING, 0) for _ in asked]
+        if chosen.is_everything:
+            # At hand at any size; too many by those that were deleted, which changes no order much.
+            total = int(self._database.read_once(_LAST_CONTENT)[0][0] or 0)
+            return [self._occurrences(words, self._anywhere(words), total) for words in asked]
+        with self._database.reading() as connection:
+            total = self._totals.of(connection, chosen)
+            found = [self._passing(connection, words, chosen) for words in asked]
+        return [
+            self._occurrences(words, texts, total)
+            for words, texts in zip(asked, found, strict=True)
+        ]
+
+    def _anywhere(self, words: Sequence[Words]) -> Sequence[Any]:
+        """What `_statement` finds without a filter."""
+        if not words:
+            return ()
+        unfiltered = _unfiltered(self._database.engine.dialect, self._pipeline, _held(words))
+        return unfiltered.run(self._database, self._values(words))
+
+    def _passing(
+        self, connection: Connection, words: Sequence[Words], chosen: AssetFilter
+    ) -> Sequence[Any]:
+        """What `_statement` finds."""
+        if not words:
+            return ()
+        statement = _statement(self._database.is_sqlite, self._pipeline, chosen, _held(words))
+        return connection.execute(statement, self._values(words)).all()
+
+    def _values(self, words: Sequence[Words]) -> dict[str, str]:
+        return {f"words_{place}": self._query(item) for place, item in enumerate(words)}
+
+    def _occurrences(self, words: Sequence[Words], texts: Sequence[Any], total: int) -> Occurrences:
+        rows: list[tuple[int, int, int, int]] = []
+        read = [0] * len(words)
+        for place, name, content, region, text in texts:
+            if text is None or _stands_in(words[place], text):
+                field = _REGION_CAPTION if region else _FIELD_PLACES[name]
+                rows.append((place, field, content, region))
+            read[place] += 1
+        more = {
+            place: self._count(self._query(words[place]))
+            for place, count in enumerate(read)
+            if count >= MOST_TEXTS
+        }
+        found = np.asarray(rows, np.int64).reshape(-1, 4)
+        return Occurrences(found[:, 0], found[:, 1], found[:, 2], found[:, 3], total, more)
+
+    def _count(self, query: str) -> int:
+        """About how many texts hold a common word, whatever the filter."""
+        statement = _counting(self._database.is_sqlite)
+        with self._database.reading() as connection:
+            return int(connection.execute(statement, {"words": query}).scalar_one())
+
+    def _query(self, asked: Words) -> str:
+        """A word in its forms, or all the words wherever they stand, as the database reads queries."""
+        if self._database.is_sqlite:
+            # FTS5 takes letters as they were written: composed, or in parts as macOS names files.
+            quoted = [f'("{word}" OR "{_apart(word)}")' for word in _forms(asked)]
+            return (" AND " if asked.exact else " OR ").join(quoted)
+        # As `regard_folded` leaves texts.
+        plain = [_apart(folded(word)) for word in _forms(asked)]
+        return (" & " if asked.exact else " | ").join(plain)
+
+
+class _Totals:
+    """How many contents have an asset that passes a filter; kept until assets change."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._kept: OrderedDict[AssetFilter, tuple[int, int]] = OrderedDict()
+
+    def of(self, connection: Connection, chosen: AssetFilter) -> int:
+        version = assets_version(connection)
+        with self._lock:
+            kept = self._kept.get(chosen)
+            if kept is not None and kept[0] == version:
+                self._kept.move_to_end(chosen)
+                return kept[1]
+        total: int = connection.execute(_count_of(chosen)).scalar_one()
+        with self._lock:
+            self._kept[chosen] = (version, total)
+            self._kept.move_to_end(chosen)
+            if len(self._kept) > _KEPT:
+                self._kept.popitem(last=False)
+        return total
+
+
+# As text: see `regard.storage.database.change_log`.
+_LAST_CONTENT = "SELECT max(id) FROM content"
+
+
+def _count_of(chosen: AssetFilter) -> Select[Any]:
+    return (
+        select(func.count(distinct(_asset.content_id)))
+        .join_from(schema.asset, schema.content, _content.id == _asset.content_id)
+        .where(passes(chosen))
+    )
+
+
+@functools.lru_cache(maxsize=256)
+def _statement(
+    is_sqlite: bool, pipeline: int, chosen: AssetFilter, held: tuple[bool, ...]
+) -> Select[Any]:
+    """(place, field, content, region, the text where it has to be looked at) of each text."""
+    arms = []
+    for place, is_held in enumerate(held):
+        wanted = bindparam(f"words_{place}", type_=Text())
+        for select_arm in (_asset_arm, _caption_arm):
+            arm = select_arm(is_sqlite, pipeline, chosen, place, wanted, is_held)
+            arms.append(select(arm.subquery(f"{select_arm.__name__}_{place}")))
+    return select(union_all(*arms).subquery("found"))
+
+
+def _asset_arm(
+    is_sqlite: bool,
+    pipeline: int,
+    chosen: AssetFilter,
+    place: int,
+    wanted: ColumnElement[str],
+    is_held: bool,
+) -> Select[Any]:
+    """In what assets that pass and are analysed are called."""
+    found, holds = _holding(is_sqlite, "asset_text", wanted)
+    statement = select(
+        literal_column(str(place)).label("place"),
+        _text.field.label("field"),
+        _asset.content_id.label("content"),
+        literal_column("0").label("region"),
+        (_text.text if is_held else cast(null(), Text)).label("text"),
+    ).select_from(schema.asset_text)
+    newest: ColumnElement[int] = _text.id
+    if found is not None:
+        # By its own number the index goes from the newest on, and can stop.
+        newest = literal_column(f"{found.name}.rowid")
+        statement = statement.join(found, newest == _text.id)
+    return (
+        statement.join(schema.asset, _asset.id == _text.asset_id)
+        .join(schema.content, _content.id == _asset.content_id)
+        .join(schema.analysis, _analysis.content_id == _asset.content_id)
+        .where(holds, _analysis.pipeline_id == pipeline, passes(chosen))
+        .order_by(newest.desc())
+        .limit(MOST_TEXTS)
+    )
+
+
+def _caption_arm(
+    is_sqlite: bool,
+    pipeline: int,
+    chosen: AssetFilter,
+    place: int,
+    wanted: ColumnElement[str],
+    is_held: bool,
+) -> Select[Any]:
+    """In the pipeline's captions whose content has an asset that passes."""
+    found, holds = _holding(is_sqlite, "caption", wanted)
+    passing = (
+        exists()
+        .where(
+            _asset.content_id == _caption.content_id,
+            _content.id == _asset.content_id,
+            passes(chosen),
+        )
+        .correlate(schema.caption)
+    )
+    statement = select(
+        literal_column(str(place)).label("place"),
+        literal_column(f"'{WordField.CAPTION.value}'").label("field"),
+        _caption.content_id.label("content"),
+        func.coalesce(_caption.region_id, 0).label("region"),
+        (_caption.text if is_held else cast(null(), Text)).label("text"),
+    ).select_from(schema.caption)
+    newest: ColumnElement[int] = _caption.id
+    if found is not None:
+        newest = literal_column(f"{found.name}.rowid")
+        statement = statement.join(found, newest == _caption.id)
+    return (
+        statement.where(holds, _caption.pipeline_id == pipeline, passing)
+        .order_by(newest.desc())
+        .limit(MOST_TEXTS)
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _Unfiltered:
+    """The statement without a filter, as the driver takes it, with what it holds besides words: numbers.
+
+    To recognise so large an expression takes longer than to run it.
+    """
+
+    statement: str
+    values: Mapping[str, Any]
+    order: Sequence[str] | None
+
+    def run(self, database: Database, words: Mapping[str, str]) -> Sequence[Any]:
+        """Its rows for these words."""
+        values = {**self.values, **words}
+        if self.order is None:
+            return database.read_once(self.statement, values)
+        return database.read_once(self.statement, [values[name] for name in self.order])
+
+
+@functools.lru_cache(maxsize=64)
+def _unfiltered(dialect: Dialect, pipeline: int, held: tuple[bool, ...]) -> _Unfiltered:
+    statement = _statement(dialect.name == "sqlite", pipeline, EVERYTHING, held)
+    compiled = statement.compile(dialect=dialect)
+    assert isinstance(compiled, SQLCompiler)
+    return _Unfiltered(str(compiled), compiled.params, compiled.positiontup)
+
+
+@functools.lru_cache(maxsize=2)
+def _counting(is_sqlite: bool) -> Select[Any]:
+    """How many texts of either table hold a word, up to a bound."""
+    counts = []
+    for of, source in (("asset_text", schema.asset_text), ("caption", schema.caption)):
+        found, holds = _holding(is_sqlite, of, bindparam("words", type_=Text()))
+        rows: Select[Any] = select(literal_column("1").label("one")).select_from(
+            source if found is None else found
+        )
+        some = rows.where(holds).limit(MOST_COUNTED).subquery(f"{of}_some")
+        counts.append(select(func.count()).select_from(some).scalar_subquery())
+    return select(counts[0] + counts[1])
+
+
+def _holding(
+    is_sqlite: bool,
+    of: str,
+    wanted: ColumnElement[str],
+) -> tuple[Any, ColumnElement[bool]]:
+    """The table that finds texts by words, where there is one, and the condition."""
+    if is_sqlite:
+        index = table(f"{of}_words", column("rowid"))
+        return index, literal_column(index.name).op("MATCH", is_comparison=True)(wanted)
+    query = func.to_tsquery(literal_column("'regard'::regconfig"), wanted)
+    return None, literal_column(f"{of}.{of}_words").op("@@", is_comparison=True)(query)
+
+
+def _forms(asked: Words) -> tuple[str, ...]:
+    """The words, and of a single one the plural or singular that stemmers miss: bus and buses."""
+    word = asked.words[0]
+    if asked.exact or word.endswith("ss"):
+        return asked.words
+    if word.endswith("ses"):
+        return word, word[:-2]
+    return (word, f"{word}es") if word.endswith("s") else (word,)
+
+
+def _is_held_to_text(asked: Words) -> bool:
+    """Whether texts have to be looked at: a word with marks is several to FTS5."""
+    return asked.exact or not all(_apart(folded(word)).isalnum() for word in asked.words)
+
+
+def _apart(word: str) -> str:
+    """A word with its letters and their marks one by one."""
+    return unicodedata.normalize("NFD", word)
+
+
+def _held(words: Sequence[Words]) -> tuple[bool, ...]:
+    """Which of the words have to be held to the texts."""
+    return tuple(map(_is_held_to_text, words))
+
+
+def _stands_in(asked: Words, text: str) -> bool:
+    """Whether the words stand in the text as they are, side by side."""
+    wanted = [folded(word) for word in asked.words]
+    there = [folded(word) for word in split_words(text)]
+    return any(
+        there[start : start + len(wanted)] == wanted
+        for start in range(len(there) - len(wanted) + 1)
+    )

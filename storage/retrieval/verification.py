@@ -1,0 +1,215 @@
+"""`verify`: re-derives what the catalog and its indexes promise, and says where they differ."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import numpy as np
+from sqlalchemy import (
+    Connection,
+    Exists,
+    Table,
+    except_,
+    exists,
+    func,
+    intersect,
+    not_,
+    or_,
+    select,
+)
+
+from regard.core.records import Float32Array, Int64Array, Kind
+from regard.storage.database import schema
+from regard.storage.database.change_log import last_position, pruned_positions
+from regard.storage.database.vector_bytes import from_bytes, is_sound
+from regard.storage.pipelines.catalog import Catalog
+from regard.storage.pipelines.stored import StoredChannel, StoredPipeline, stored_pipelines
+
+_PAGE = 4096
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """Something that does not hold; `in_index` when rebuilding the indexes mends it."""
+
+    message: str
+    in_index: bool
+
+
+def verify_catalog(catalog: Catalog, pipeline: StoredPipeline) -> list[Finding]:
+    """Check what must hold between the tables: nothing half-visible, orphaned or unlogged.
+
+    `pipeline` is the live one; vectors are looked at of all that the home keeps.
+    """
+    with catalog.database.reading() as connection:
+        return [
+            Finding(f"{count} {what}", in_index=False)
+            for what, count in _table_checks(connection, pipeline)
+            if count
+        ]
+
+
+def verify_channel(
+    connection: Connection,
+    stored: StoredChannel,
+    indexed_ids: Int64Array,
+    indexed_vectors: Callable[[Int64Array], Float32Array],
+) -> list[Finding]:
+    """Compare one channel's index with the embeddings in the catalog, at one moment of both.
+
+    `indexed_ids` are all ids of the index, ascending; `indexed_vectors` gives rows for ids, (n, d).
+    """
+    missing = seen = differing = unsound = 0
+    for ids, vectors in _pages(connection, stored):
+        unsound += int((~is_sound(vectors)).sum())
+        present = np.isin(ids, indexed_ids, assume_unique=True)
+        missing += int((~present).sum())
+        seen += int(present.sum())
+        if present.any():
+            same = (indexed_vectors(ids[present]) == vectors[present]).all(axis=1)
+            differing += int((~same).sum())
+    name = stored.channel
+    found = (
+        (unsound, f"vectors in {name} are not normalised", False),
+        (missing, f"embeddings are not in the index {name}", True),
+        (indexed_ids.size - seen, f"rows of the index {name} are no embeddings", True),
+        (differing, f"vectors of the index {name} differ", True),
+    )
+    return [Finding(f"{count} {what}", in_index) for count, what, in_index in found if count]
+
+
+def _pages(
+    connection: Connection, stored: StoredChannel
+) -> Iterator[tuple[Int64Array, Float32Array]]:
+    embedding = schema.embedding.c
+    after = 0
+    while True:
+        rows = connection.execute(
+            select(embedding.id, embedding.vector)
+            .where(embedding.channel_id == stored.id, embedding.id > after)
+            .order_by(embedding.id)
+            .limit(_PAGE)
+        ).all()
+        if not rows:
+            return
+        ids = np.asarray([row.id for row in rows], dtype=np.int64)
+        yield ids, from_bytes([row.vector for row in rows], stored.dimension)
+        after = int(ids[-1])
+
+
+def _table_checks(connection: Connection, pipeline: StoredPipeline) -> Iterator[tuple[str, int]]:
+    """(what is wrong, how many)."""
+
+    def count(*conditions: object, of: object = schema.content) -> int:
+        statement = select(func.count()).select_from(of).where(*conditions)  # type: ignore[arg-type]
+        return int(connection.execute(statement).scalar_one())
+
+    content, embedding, change = schema.content.c, schema.embedding.c, schema.change.c
+    yield (
+        "contents have no asset",
+        count(not_(exists().where(schema.asset.c.content_id == content.id))),
+    )
+    analysed = _is_of(schema.analysis, pipeline)
+    # An upload may still wait for its job; a pipeline may have gone live without what was not there.
+    excused = or_(
+        exists().where(schema.asset.c.content_id == content.id, schema.asset.c.managed.is_(True)),
+        _is_of(schema.analysis_failure, pipeline),
+    )
+    yield "contents are not analysed", count(not_(analysed), not_(excused))
+    for channel, stored in pipeline.channels.items():
+        if channel.kind is Kind.IMAGE:
+            yield (
+                f"contents lack a vector in {channel}",
+                count(
+                    or_(analysed, not_(excused)),
+                    not_(
+                        exists().where(
+                            embedding.channel_id == stored.id, embedding.content_id == content.id
+                        )
+                    ),
+                ),
+            )
+    for other in stored_pipelines(connection):
+        is_live = other.id == pipeline.id
+        for wrong, number in _vector_checks(count, other, is_live=is_live):
+            yield wrong if is_live else f"{wrong} of the pipeline {other.short}", number
+    # What is deleted bit by bit is not whole until it is gone.
+    lasting = (
+        select(schema.channel.c.id)
+        .join_from(schema.channel, schema.pipeline)
+        .where(schema.pipeline.c.pruned_at.is_(None))
+    )
+    ids = select(embedding.id).where(embedding.channel_id.in_(lasting))
+    logged = select(change.embedding_id).where(change.channel_id.in_(lasting))
+    added, removed = logged.where(change.added.is_(True)), logged.where(change.added.is_(False))
+    # Set operations: on either database they cost one sort, whatever the size.
+    yield "embeddings are not in the change log", count(of=except_(ids, added).subquery())
+    yield "embeddings are logged as deleted", count(of=intersect(ids, removed).subquery())
+    yield (
+        "deleted embeddings are not in the change log",
+        count(of=except_(added, removed, ids).subquery()),
+    )
+    position = last_position(connection)
+    yield (
+        "positions are missing from the change log",
+        position
+        - count(change.position <= position, of=schema.change)
+        - pruned_positions(connection),
+    )
+    yield (
+        "positions of the change log lie beyond its counter",
+        count(change.position > position, of=schema.change),
+    )
+    for table in schema.metadata.sorted_tables:
+        for key in sorted(table.foreign_keys, key=lambda key: key.parent.name):
+            yield (
+                f"rows of {table.name} name a {key.column.table.name} that is not there",
+                count(
+                    key.parent.is_not(None),
+                    not_(exists().where(key.column == key.parent)),
+                    of=table,
+                ),
+            )
+
+
+def _is_of(table: Table, pipeline: StoredPipeline) -> Exists:
+    """Whether a content has a row of a pipeline in `analysis` or `analysis_failure`."""
+    return exists().where(
+        table.c.content_id == schema.content.c.id, table.c.pipeline_id == pipeline.id
+    )
+
+
+def _vector_checks(
+    count: Callable[..., int], pipeline: StoredPipeline, *, is_live: bool
+) -> Iterator[tuple[str, int]]:
+    """What must hold of each channel's vectors."""
+    embedding, region, analysis = schema.embedding.c, schema.region.c, schema.analysis.c
+    for channel, stored in pipeline.channels.items():
+        of_channel = embedding.channel_id == stored.id
+        if channel.kind is Kind.IMAGE and not is_live:
+            yield (
+                f"analyses lack a vector in {channel}",
+                count(
+                    analysis.pipeline_id == pipeline.id,
+                    not_(exists().where(of_channel, embedding.content_id == analysis.content_id)),
+                    of=schema.analysis,
+                ),
+            )
+        elif channel.kind is Kind.REGION:
+            yield (
+                f"regions lack a vector in {channel}",
+                count(
+                    region.pipeline_id == pipeline.id,
+                    not_(exists().where(of_channel, embedding.region_id == region.id)),
+                    of=schema.region,
+                ),
+            )
+        yield (
+            f"vectors in {channel} are not of {stored.dimension} numbers",
+            count(
+                of_channel,
+                func.length(embedding.vector) != 2 * stored.dimension,
+                of=schema.embedding,
+            ),
+        )

@@ -1,0 +1,1 @@
+"""What the HTTP service keeps: jobs, keys and idempotent requests."""

@@ -1,0 +1,365 @@
+"""Jobs in the catalog: added, listed and cancelled by whoever serves, claimed by the one worker.
+
+Only who holds the worker's role claims, and each write of the worker checks the role in its own
+transaction: one that slept through its role can't write beside its successor. So a job that is `running`
+when it is claimed was left by a worker that died, and goes on. One that took its worker down time and again
+without getting further ends as failed, so that those behind it have their turn.
+
+Jobs take turns: one that stops before its end goes behind all that wait by then. Only its worker remembers
+that; after a restart the oldest comes first again.
+"""
+
+from __future__ import annotations
+
+import builtins
+import contextlib
+import itertools
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from sqlalchemy import Connection, Row, Select, case, func, insert, select, update
+
+from regard.core.errors import Conflict, NotFound
+from regard.core.jobs import Job, JobKind, JobState
+from regard.storage.assets.rows import ensure_collection, utc_now
+from regard.storage.database import schema
+from regard.storage.database.lease import WORKER, SqlWriterLease, hold_writer_lease
+from regard.storage.pipelines.catalog import Catalog
+
+_MAX_DEATHS = 5
+_job = schema.job.c
+
+
+class SqlJobQueue:
+    """The jobs of a catalog; each method is one transaction. See `regard.core.jobs.JobQueue` too.
+
+    `claim`, `progress`, `finish` and `waits` are the worker's, inside `worker_role`.
+    """
+
+    def __init__(self, catalog: Catalog) -> None:
+        """Use an opened catalog; nothing is read yet."""
+        self._database = catalog.database
+        self._role: SqlWriterLease | None = None
+        # Of each job that stopped before its end, the newest job then, and how many had stopped before it.
+        self._behind: dict[int, tuple[int, int]] = {}
+        self._stopped = itertools.count(1)
+
+    def add(
+        self,
+        kind: JobKind,
+        collection: str,
+        *,
+        root: str | None = None,
+        path: str | None = None,
+        retry_failed: bool = False,
+    ) -> Job:
+        """A new job, queued; the collection is made when there is none of that name.
+
+        An upload job joins one that is still queued for the same collection: it then returns that one.
+        What was uploaded has to be committed before, for the job to see it.
+        """
+        with self._database.writing() as connection:
+            # Two that find no queued job would both add one.
+            self._database.take_turns(connection)
+            collection_id = ensure_collection(connection, collection)
+            if kind is JobKind.UPLOAD:
+                waiting = connection.execute(
+                    _jobs()
+                    .where(
+                        _job.kind == kind,
+                        _job.state == JobState.QUEUED,
+                        _job.collection_id == collection_id,
+                    )
+                    .order_by(_job.id)
+                )
+                for job in map(_read, waiting):
+                    if job.retry_failed == retry_failed:
+                        return job
+            parameters = {"root": root, "path": path, "retry_failed": retry_failed}
+            return _add(connection, kind, collection_id, parameters)
+
+    def add_for_all(
+        self,
+        kind: JobKind,
+        *,
+        profile: str | None = None,
+        pipelines: Sequence[str] = (),
+        unfinished: bool = False,
+    ) -> Job:
+        """A new `pipeline` or `prune` job, queued; the same that has not ended is returned instead.
+
+        Raises Conflict while another of its kind has not ended.
+        """
+        parameters = {"profile": profile, "pipelines": list(pipelines), "unfinished": unfinished}
+        with self._database.writing() as connection:
+            self._database.take_turns(connection)
+            for job in map(
+                _read,
+                connection.execute(
+                    _jobs().where(
+                        _job.kind == kind, _job.state.in_([JobState.QUEUED, JobState.RUNNING])
+                    )
+                ),
+            ):
+                if (job.profile, job.pipelines, job.unfinished) == (
+                    profile,
+                    tuple(pipelines),
+                    unfinished,
+                ):
+                    return job
+                raise Conflict(
+                    f"job {job.id} of this kind has not ended", remedy="wait, or cancel it first"
+                )
+            return _add(connection, kind, None, parameters)
+
+    def is_awaited(self, job: int) -> bool:
+        """Whether others wait for this one."""
+        waiting = select(_job.id).where(_job.state == JobState.QUEUED, _job.id != job).limit(1)
+        with self._database.reading() as connection:
+            return connection.execute(waiting).first() is not None
+
+    def get(self, job: int) -> Job:
+        """A job; raises NotFound."""
+        with self._database.reading() as connection:
+            return _get(connection, job)
+
+    def list(
+        self,
+        *,
+        states: Sequence[JobState] | None = None,
+        collections: Sequence[str] | None = None,
+        before: int | None = None,
+        limit: int,
+    ) -> builtins.list[Job]:
+        """Up to `limit` jobs, newest first; of some states or collections, and older than `before`."""
+        query = _jobs().order_by(_job.id.desc()).limit(limit)
+        if states is not None:
+            query = query.where(_job.state.in_(states))
+        if collections is not None:
+            query = query.where(schema.collection.c.name.in_(collections))
+        if before is not None:
+            query = query.where(_job.id < before)
+        with self._database.reading() as connection:
+            return [_read(row) for row in connection.execute(query)]
+
+    def cancel(self, job: int) -> Job:
+        """Cancel a job: one that waits at once, one that runs as soon as it can stop.
+
+        Raises NotFound, and Conflict when it has ended.
+        """
+        with self._database.writing() as connection:
+            state = connection.execute(
+                select(_job.state).where(_job.id == job).with_for_update()
+            ).scalar_one_or_none()
+            if state is not None and JobState(state).is_final:
+                raise Conflict(
+                    f"job {job} has ended already",
+                    remedy="cancel a job that is queued or running",
+                )
+            values: dict[str, object] = {"cancel_requested": True}
+            if state == JobState.QUEUED:
+                values |= {"state": JobState.CANCELLED, "finished_at": utc_now(), "message": None}
+            connection.execute(update(schema.job).where(_job.id == job).values(**values))
+            return _get(connection, job)
+
+    def counts(self) -> dict[JobState, int]:
+        """How many jobs are in each state."""
+        with self._database.reading() as connection:
+            rows = connection.execute(select(_job.state, func.count()).group_by(_job.state)).all()
+        return dict.fromkeys(JobState, 0) | {JobState(state): count for state, count in rows}
+
+    def imported_folders(self, collection: str) -> builtins.list[tuple[str, str]]:
+        """The (root, path) of all imports into a collection that ever began, each once, in order."""
+        query = (
+            select(_job.parameters)
+            .distinct()
+            .join_from(schema.job, schema.collection)
+            .where(
+                schema.collection.c.name == collection,
+                _job.kind == JobKind.IMPORT,
+                _job.started_at.is_not(None),
+            )
+        )
+        with self._database.reading() as connection:
+            found = [json.loads(text) for text in connection.execute(query).scalars()]
+        return sorted({(parameters["root"], parameters["path"] or "") for parameters in found})
+
+    @contextlib.contextmanager
+    def worker_role(self) -> Iterator[None]:
+        """Be the one worker for the block; raises LeaseHeld when another process is."""
+        with hold_writer_lease(self._database, WORKER) as role:
+            self._role = role
+            try:
+                yield
+            finally:
+                self._role = None
+
+    def claim(self) -> Job | None:
+        """A job that a dead worker left, or who has waited longest; running from now on, or None."""
+        claimable = self._claimable()
+        with self._database.reading() as connection:
+            # Asked every second: it must not write, nor wait for who does, while there is nothing.
+            if connection.execute(claimable.with_only_columns(_job.id)).first() is None:
+                return None
+        with self._working() as connection:
+            while (row := connection.execute(claimable.with_for_update()).first()) is not None:
+                values: dict[str, object] = {"state": JobState.RUNNING}
+                if row.state == JobState.RUNNING:
+                    deaths, parameters = _one_more_death(row)
+                    values["parameters"] = json.dumps(parameters)
+                    if deaths >= _MAX_DEATHS:
+                        values |= {
+                            "state": JobState.FAILED,
+                            "finished_at": utc_now(),
+                            "message": f"the worker died {deaths} times at the same place; see the "
+                            "log of the server, and retry the job when that is mended",
+                        }
+                if row.started_at is None:
+                    values["started_at"] = utc_now()
+                connection.execute(update(schema.job).where(_job.id == row.id).values(**values))
+                if values["state"] is JobState.RUNNING:
+                    return _get(connection, row.id)
+        return None
+
+    def progress(self, job: int, *, done: int, total: int | None) -> bool:
+        """Write how far it is; whether it should go on (it was neither cancelled nor removed).
+
+        Costs one reading when nothing has changed. A message from when it waited is dropped.
+        """
+        with self._database.reading() as connection:
+            row = connection.execute(
+                select(
+                    _job.state, _job.done, _job.total, _job.message, _job.cancel_requested
+                ).where(_job.id == job)
+            ).one_or_none()
+        if row is None or row.state != JobState.RUNNING:
+            return False
+        if (row.done, row.total, row.message) != (done, total, None):
+            with self._working() as connection:
+                connection.execute(
+                    update(schema.job)
+                    .where(_job.id == job, _job.state == JobState.RUNNING)
+                    .values(done=done, total=total, message=None)
+                )
+        return not row.cancel_requested
+
+    def finish(
+        self, job: int, state: JobState, *, report: Mapping[str, Any] | None, message: str | None
+    ) -> None:
+        """Write how a claimed job ended: `done`, `failed` or `cancelled`; `queued` to go on another time.
+
+        To go on, that is, unless it was cancelled meanwhile; behind all that wait by now.
+        """
+        with self._working() as connection:
+            row = connection.execute(
+                select(_job.cancel_requested)
+                .where(_job.id == job, _job.state == JobState.RUNNING)
+                .with_for_update()
+            ).one_or_none()
+            if row is None:
+                return
+            if state is JobState.QUEUED and row.cancel_requested:
+                state, message = JobState.CANCELLED, None
+            values: dict[str, object] = {"state": state, "message": message}
+            if report is not None:
+                values["report"] = json.dumps(dict(report))
+            if state.is_final:
+                values["finished_at"] = utc_now()
+                self._behind.pop(job, None)
+            else:
+                newest = connection.execute(select(func.max(_job.id))).scalar_one()
+                self._behind[job] = newest, next(self._stopped)
+            connection.execute(update(schema.job).where(_job.id == job).values(**values))
+
+    def waits(self, job: int, message: str) -> None:
+        """Queue a claimed job again and say what it waits for."""
+        self.finish(job, JobState.QUEUED, report=None, message=message)
+
+    def _claimable(self) -> Select[Any]:
+        """The next job to work on: one that runs already, then in the order in which they came to wait."""
+        order: list[Any] = [_job.state == JobState.QUEUED]
+        if self._behind:
+            newest = {job: place[0] for job, place in self._behind.items()}
+            stopped = {job: place[1] for job, place in self._behind.items()}
+            order.append(case(newest, value=_job.id, else_=_job.id))
+            order.append(case(stopped, value=_job.id, else_=0))
+        return (
+            select(_job.id, _job.state, _job.parameters, _job.done, _job.started_at)
+            .where(_job.state.in_([JobState.RUNNING, JobState.QUEUED]))
+            .order_by(*order, _job.id)
+            .limit(1)
+        )
+
+    @contextlib.contextmanager
+    def _working(self) -> Iterator[Connection]:
+        if self._role is None:
+            raise RuntimeError("the worker's role is not held")
+        with self._database.writing() as connection:
+            self._role.guard(connection)
+            yield connection
+
+
+def _jobs() -> Select[Any]:
+    return select(schema.job, schema.collection.c.name.label("collection")).join_from(
+        schema.job, schema.collection, isouter=True
+    )
+
+
+def _add(
+    connection: Connection, kind: JobKind, collection_id: int | None, parameters: dict[str, Any]
+) -> Job:
+    number = connection.execute(
+        insert(schema.job)
+        .values(
+            kind=kind,
+            state=JobState.QUEUED,
+            collection_id=collection_id,
+            parameters=json.dumps(parameters),
+            done=0,
+            cancel_requested=False,
+            created_at=utc_now(),
+        )
+        .returning(_job.id)
+    ).scalar_one()
+    return _get(connection, number)
+
+
+def _one_more_death(row: Row[Any]) -> tuple[int, dict[str, Any]]:
+    """How often a worker died without getting further with a job; and its parameters, which remember it."""
+    parameters = json.loads(row.parameters)
+    got_further = row.done > parameters.get("died_at", -1)
+    deaths = 1 if got_further else parameters["deaths"] + 1
+    return deaths, parameters | {"deaths": deaths, "died_at": row.done}
+
+
+def _get(connection: Connection, number: int) -> Job:
+    row = connection.execute(_jobs().where(_job.id == number)).one_or_none()
+    if row is None:
+        raise NotFound(f"there is no job {number}", remedy="take an id from the list of jobs")
+    return _read(row)
+
+
+def _read(row: Row[Any]) -> Job:
+    parameters = json.loads(row.parameters)
+    return Job(
+        id=row.id,
+        kind=JobKind(row.kind),
+        state=JobState(row.state),
+        collection_id=row.collection_id,
+        collection=row.collection,
+        root=parameters.get("root"),
+        path=parameters.get("path"),
+        retry_failed=parameters.get("retry_failed", False),
+        total=row.total,
+        done=row.done,
+        report=None if row.report is None else json.loads(row.report),
+        message=row.message,
+        cancel_requested=row.cancel_requested,
+        created_at=row.created_at,
+        started_at=row.started_at,
+        finished_at=row.finished_at,
+        profile=parameters.get("profile"),
+        pipelines=tuple(parameters.get("pipelines", ())),
+        unfinished=parameters.get("unfinished", False),
+    )

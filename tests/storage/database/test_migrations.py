@@ -1,0 +1,331 @@
+"""The schema and who may use a database: migrations, other programs' tables, damaged files."""
+
+from __future__ import annotations
+
+import sqlite3
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from alembic import command
+from alembic.autogenerate import compare_metadata
+from alembic.config import Config
+from alembic.runtime.migration import MigrationContext
+from catalog_process import Worker
+from catalog_samples import open_home, save
+from sqlalchemy import event, inspect, text
+
+from regard.core.errors import HomeError, HomeVersionError, RegardError, UsageError
+from regard.storage.database import migrations, schema
+from regard.storage.database.connection import BUSY_TIMEOUT_SECONDS, Database
+from regard.storage.pipelines.catalog import open_catalog
+
+
+@pytest.fixture
+def url(make_url) -> str:  # type: ignore[no-untyped-def]
+    """A new, empty database."""
+    return make_url()
+
+
+@pytest.fixture
+def database(url: str) -> Iterator[Database]:
+    opened = Database(url)
+    yield opened
+    opened.close()
+
+
+def tables(database: Database) -> set[str]:
+    with database.reading() as connection:
+        names = inspect(connection).get_table_names()
+    return {name for name in names if not is_of_words(name)}
+
+
+def is_of_words(name: str | None) -> bool:
+    """Whether a table or an index belongs to the databases' own full-text search."""
+    return name is not None and name.startswith(("asset_text_words", "caption_words"))
+
+
+def run(database: Database, statement: str) -> None:
+    with database.writing() as connection:
+        connection.execute(text(statement))
+
+
+def downgrade(database: Database) -> None:
+    config = Config()
+    config.set_main_option("script_location", str(Path(migrations.__file__).parent))
+    with database.writing() as connection:
+        config.attributes["connection"] = connection
+        command.downgrade(config, "base")
+
+
+def test_migrated_schema_is_the_one_in_schema(database: Database) -> None:
+    database.upgrade()
+    with database.reading() as connection:
+        context = MigrationContext.configure(
+            connection,
+            opts={
+                "compare_type": True,
+                "compare_server_default": True,
+                "include_name": lambda name, *_: not is_of_words(name),
+            },
+        )
+        assert compare_metadata(context, schema.metadata) == []
+        inspector = inspect(connection)
+        for table in schema.metadata.sorted_tables:
+            # What Alembic does not compare.
+            assert inspector.get_pk_constraint(table.name)["constrained_columns"] == [
+                column.name for column in table.primary_key
+            ]
+            assert {
+                key["options"].get("ondelete") for key in inspector.get_foreign_keys(table.name)
+            } == {constraint.ondelete for constraint in table.foreign_key_constraints}
+        checks = {check["name"] for check in inspector.get_check_constraints("asset")}
+        assert "ck_asset_failed_without_content" in checks
+
+
+@pytest.mark.parametrize("backend", ["sqlite"])
+def test_sqlite_never_reuses_keys(database: Database) -> None:
+    """AUTOINCREMENT is not compared by Alembic either."""
+    database.upgrade()
+    with database.reading() as connection:
+        made = dict(
+            connection.execute(
+                text("SELECT name, sql FROM sqlite_master WHERE type = 'table'")
+            ).all()
+        )
+    for table in schema.metadata.sorted_tables:
+        wanted = bool(table.dialect_options["sqlite"]["autoincrement"])
+        assert ("AUTOINCREMENT" in made[table.name]) == wanted, table.name
+
+
+def test_upgrade_is_repeatable_and_downgrade_leaves_nothing(database: Database) -> None:
+    database.upgrade()
+    database.upgrade()
+    assert tables(database) == {*schema.metadata.tables, "alembic_version"}
+    downgrade(database)
+    assert tables(database) == {"alembic_version"}
+    database.upgrade()
+    assert tables(database) == {*schema.metadata.tables, "alembic_version"}
+
+
+def test_failed_migration_rolls_back_wholly(database: Database) -> None:
+    def fail_at(conn: object, cursor: object, statement: str, *_: object) -> None:
+        if "CREATE TABLE embedding" in statement:
+            raise KeyboardInterrupt
+
+    event.listen(database.engine, "before_cursor_execute", fail_at)
+    with pytest.raises(KeyboardInterrupt):
+        database.upgrade()
+    event.remove(database.engine, "before_cursor_execute", fail_at)
+    assert tables(database) == set()
+    database.upgrade()
+    assert set(schema.metadata.tables) <= tables(database)
+
+
+@pytest.mark.parametrize("revision", ["9999", "abc123def456"])
+def test_schema_of_another_version(url: str, database: Database, revision: str) -> None:
+    database.upgrade()
+    run(database, f"UPDATE alembic_version SET version_num = '{revision}'")
+    with pytest.raises(HomeVersionError, match=revision) as caught:
+        open_catalog(url)
+    assert "pip install --upgrade" in str(caught.value)
+
+
+def test_schema_of_two_heads(url: str, database: Database) -> None:
+    database.upgrade()
+    run(database, "INSERT INTO alembic_version VALUES ('other')")
+    with pytest.raises(HomeVersionError, match="other"):
+        open_catalog(url)
+
+
+@pytest.mark.parametrize("name", ["asset", "wp_posts"])
+def test_tables_of_another_program(url: str, database: Database, name: str) -> None:
+    run(database, f"CREATE TABLE {name} (id INTEGER)")
+    with pytest.raises(HomeVersionError, match="not regard's"):
+        open_catalog(url)
+    assert tables(database) == {name}
+
+
+def test_threads_open_a_new_home_at_once(url: str, tmp_path: Path) -> None:
+    uuids: list[str] = []
+    errors: list[RegardError] = []
+    at_once = threading.Barrier(6)
+
+    def open_it() -> None:
+        at_once.wait()
+        try:
+            with open_home(url, tmp_path) as opened:
+                uuids.append(opened.catalog.uuid)
+                assert opened.pipeline.id == 1
+        except RegardError as error:
+            errors.append(error)
+
+    threads = [threading.Thread(target=open_it) for _ in range(6)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert errors == []
+    assert len(uuids) == 6
+    assert len(set(uuids)) == 1
+
+
+def test_processes_open_a_new_home_at_once(url: str, tmp_path: Path) -> None:
+    with Worker(url, tmp_path) as first, Worker(url, tmp_path) as second:
+        first.tell("open")
+        second.tell("open")
+        assert first.answer() == second.answer()
+        assert first.ask("hold") == "done"
+        assert first.ask("save", "/p/a.jpg", "a") == "done"
+        assert second.ask("hold")[0] == "LeaseHeld"
+
+
+@pytest.mark.parametrize("backend", ["sqlite"])
+def test_sqlite_pragmas_hold_on_each_connection(database: Database) -> None:
+    wanted = {
+        "journal_mode": "wal",
+        "synchronous": 2,
+        "foreign_keys": 1,
+        "busy_timeout": BUSY_TIMEOUT_SECONDS * 1000,
+    }
+    with database.reading() as first, database.reading() as second:
+        for connection in (first, second):
+            found = {
+                name: connection.execute(text(f"PRAGMA {name}")).scalar_one() for name in wanted
+            }
+            assert found == wanted
+
+
+def test_a_reading_transaction_sees_one_moment(url: str, tmp_path: Path) -> None:
+    with open_home(url, tmp_path) as home:
+        with home.catalog.database.reading() as connection:
+            count = text("SELECT count(*) FROM content")
+            assert connection.execute(count).scalar_one() == 0
+            home.save("/p/a.jpg", "a")
+            assert connection.execute(count).scalar_one() == 0
+        assert home.counts()["content"] == 1
+
+
+@pytest.mark.parametrize("backend", ["postgresql"])
+def test_a_postgresql_reader_cannot_write(database: Database) -> None:
+    database.upgrade()
+    with pytest.raises(HomeError, match="read-only"), database.reading() as connection:
+        connection.execute(schema.collection.insert().values(name="x"))
+    with database.writing() as connection:
+        connection.execute(schema.collection.insert().values(name="x"))
+
+
+def test_catalog_without_identity(url: str, database: Database, tmp_path: Path) -> None:
+    with open_home(url, tmp_path):
+        pass
+    run(database, "UPDATE catalog_info SET key = 'something else'")
+    with pytest.raises(HomeError, match="no identity"):
+        open_catalog(url)
+
+
+def test_switch_to_wal_waits_for_a_writer(tmp_path: Path) -> None:
+    """As when two processes make a home at once: SQLite itself refuses without waiting."""
+    file = tmp_path / "catalog.sqlite3"
+    database = Database(f"sqlite:///{file}")
+    other = sqlite3.connect(file, isolation_level=None, check_same_thread=False)
+    other.execute("PRAGMA user_version=1")
+    other.execute("BEGIN IMMEDIATE")
+    leave = threading.Timer(0.2, lambda: other.execute("COMMIT"))
+    leave.start()
+    database.upgrade()
+    leave.join()
+    assert set(schema.metadata.tables) <= tables(database)
+    other.close()
+    database.close()
+
+
+def assert_one_sentence(error: RegardError) -> None:
+    assert "\n" not in str(error)
+    assert error.remedy
+    assert "Traceback" not in str(error)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"this is no database, but a text file of some length\n" * 100,
+        b"SQLite format 3\0" + b"\xff" * 4096,
+    ],
+)
+def test_damaged_sqlite_file(tmp_path: Path, content: bytes) -> None:
+    file = tmp_path / "catalog.sqlite3"
+    file.write_bytes(content)
+    with pytest.raises(HomeError, match="can't be used") as caught:
+        open_catalog(f"sqlite:///{file}")
+    assert_one_sentence(caught.value)
+    assert file.read_bytes() == content
+
+
+def test_sqlite_file_damaged_in_the_middle(tmp_path: Path) -> None:
+    file = tmp_path / "catalog.sqlite3"
+    with open_home(f"sqlite:///{file}", tmp_path) as home, home.writing() as writer:
+        for number in range(50):
+            save(writer, f"/p/{number}.jpg", str(number))
+    data = bytearray(file.read_bytes())
+    data[8192:] = b"\xa5" * (len(data) - 8192)
+    file.write_bytes(data)
+    with pytest.raises(HomeError) as caught, open_home(f"sqlite:///{file}", tmp_path) as home:
+        home.findings()
+    assert_one_sentence(caught.value)
+
+
+def test_sqlite_file_that_cannot_be_opened(tmp_path: Path) -> None:
+    for path in (tmp_path, tmp_path / "missing" / "catalog.sqlite3"):
+        with pytest.raises(HomeError, match="can't be used") as caught:
+            open_catalog(f"sqlite:///{path}")
+        assert_one_sentence(caught.value)
+
+
+@pytest.mark.parametrize(
+    "bad",
+    [
+        "nonsense",
+        "",
+        "mysql://localhost/x",
+        "sqlite://",
+        "sqlite:///:memory:",
+        "sqlite+aiosqlite:///x.sqlite3",
+        "postgresql+asyncpg://localhost/x",
+        "postgresql+nonsense://localhost/x",
+        "postgresql://localhost:port/x",
+    ],
+)
+def test_url_that_names_no_catalog(bad: str) -> None:
+    with pytest.raises(UsageError) as caught:
+        Database(bad)
+    assert_one_sentence(caught.value)
+
+
+def test_server_that_is_not_there() -> None:
+    with pytest.raises(HomeError, match="server is up") as caught:
+        open_catalog("postgres://user:secret@127.0.0.1:1/x")
+    assert_one_sentence(caught.value)
+    assert "secret" not in str(caught.value)
+
+
+def test_jobs_keep_their_ids_when_they_may_be_of_no_collection(database: Database) -> None:
+    """SQLite makes their table anew, and must not forget which ids were used."""
+    config = Config()
+    config.set_main_option("script_location", str(Path(migrations.__file__).parent))
+    with database.writing() as connection:
+        config.attributes["connection"] = connection
+        command.upgrade(config, "0004")
+    run(database, "INSERT INTO collection (name) VALUES ('holiday')")
+    add = (
+        "INSERT INTO job (kind, state, collection_id, parameters, done, cancel_requested, created_at) "
+        "VALUES ('upload', 'done', {}, '[]', 0, FALSE, '2026-01-01')"
+    )
+    for _ in range(3):
+        run(database, add.format(1))
+    run(database, "DELETE FROM job WHERE id = 3")
+    database.upgrade()
+    run(database, add.format("NULL"))
+    with database.reading() as connection:
+        found = connection.execute(text("SELECT id, collection_id FROM job ORDER BY id")).all()
+    assert [tuple(row) for row in found] == [(1, 1), (2, 1), (4, None)]

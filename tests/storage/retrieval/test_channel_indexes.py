@@ -1,0 +1,437 @@
+"""Searching the channels' indexes: exact, as fresh as the catalog, and mended when damaged."""
+
+from __future__ import annotations
+
+import random
+import shutil
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import pytest
+from catalog_process import Worker
+from catalog_samples import (
+    CAPTION,
+    IMAGE,
+    REGION,
+    D,
+    Home,
+    attach,
+    header,
+    open_home,
+    save,
+    unit,
+)
+from sqlalchemy import select, update
+
+from regard.core.catalog import ChannelQuery
+from regard.core.errors import HomeError, IndexMismatch, NotFound
+from regard.core.filters import EVERYTHING, AssetFilter
+from regard.core.records import Channel, Float32Array, Int64Array
+from regard.storage.database import schema
+from regard.storage.retrieval.channel_indexes import ChannelIndexes
+
+
+def query(*seeds: object) -> Float32Array:
+    return np.stack([unit(seed) for seed in seeds])
+
+
+def search(
+    indexes: ChannelIndexes,
+    channel: Channel,
+    queries: Float32Array,
+    k: int,
+    collection: str | None,
+) -> tuple[Float32Array, Int64Array]:
+    (found,) = indexes.search([ChannelQuery(channel, queries, k)], within(collection))
+    return found
+
+
+def within(collection: str | None) -> AssetFilter:
+    return EVERYTHING if collection is None else AssetFilter(collections=(collection,))
+
+
+def brute_force(
+    home: Home, channel: Channel, queries: Float32Array, k: int, collection: str | None
+) -> list[list[tuple[float, int]]]:
+    """The best rows by plain SQL and arithmetic."""
+    embedding, asset = schema.embedding.c, schema.asset.c
+    statement = select(embedding.id, embedding.vector).where(
+        embedding.channel_id == home.pipeline.channels[channel].id
+    )
+    if collection is not None:
+        members = (
+            select(asset.content_id)
+            .join_from(schema.asset, schema.collection)
+            .where(schema.collection.c.name == collection, asset.content_id.is_not(None))
+        )
+        statement = statement.where(embedding.content_id.in_(members))
+    with home.catalog.database.reading() as connection:
+        rows = connection.execute(statement).all()
+    answers = []
+    for vector in queries:
+        scored = sorted(
+            (-float(np.frombuffer(row.vector, "<f2").astype(np.float64) @ vector), row.id)
+            for row in rows
+        )
+        answers.append([(-score, number) for score, number in scored[:k]])
+    return answers
+
+
+def assert_best(
+    found: tuple[Float32Array, Int64Array], wanted: list[list[tuple[float, int]]], k: int
+) -> None:
+    scores, ids = found
+    assert scores.shape == ids.shape
+    assert scores.shape[1] <= k
+    for row_scores, row_ids, row_wanted in zip(scores, ids, wanted, strict=True):
+        present = row_ids >= 0
+        assert row_ids[present].tolist() == [number for _, number in row_wanted]
+        np.testing.assert_allclose(
+            row_scores[present], [score for score, _ in row_wanted], atol=1e-5
+        )
+        assert np.isneginf(row_scores[~present]).all()
+
+
+def fill(home: Home) -> None:
+    """Two collections that share some contents; one content belongs to neither."""
+    with home.writing("one") as writer:
+        for number in range(30):
+            save(writer, f"/one/{number}.jpg", f"content {number}", regions=number % 4)
+        writer.fail(home_stamp := next(writer.known_assets(b"/one/3.jpg")).stamp, "it is damaged")
+        assert home_stamp.path == b"/one/3.jpg"
+    with home.writing("two") as writer:
+        for number in range(10, 20):
+            attach(writer, f"/two/{number}.jpg", f"content {number}")
+        for number in range(30, 35):
+            save(writer, f"/two/{number}.jpg", f"content {number}", regions=1)
+
+
+@pytest.mark.parametrize("channel", [IMAGE, REGION, CAPTION], ids=str)
+def test_filtered_search_equals_brute_force(home: Home, channel: Channel) -> None:
+    fill(home)
+    indexes = home.indexes()
+    queries = query("q", "r", ("content 12", "image"))
+    for collection in (None, "one", "two"):
+        for k in (1, 7, 1000):
+            found = search(indexes, channel, queries, k, collection)
+            assert_best(found, brute_force(home, channel, queries, k, collection), k)
+
+
+def test_a_filter_is_as_fresh_as_the_catalog(home: Home) -> None:
+    fill(home)
+    indexes = home.indexes()
+    queries = query("q")
+
+    def check() -> None:
+        for collection in ("one", "two"):
+            found = search(indexes, IMAGE, queries, 100, collection)
+            assert_best(found, brute_force(home, IMAGE, queries, 100, collection), 100)
+
+    check()
+    with home.writing("two") as writer:
+        attach(writer, "/two/0.jpg", "content 0")  # changes no vector
+        check()
+        writer.remove(list(writer.known_assets(b"/two/11.jpg")))  # its content stays in `one`
+        check()
+        writer.fail(next(writer.known_assets(b"/two/30.jpg")).stamp, "it is damaged")
+        check()
+
+
+def test_unknown_collection(home: Home) -> None:
+    indexes = home.indexes()
+    with pytest.raises(NotFound, match="no collection is named x"):
+        search(indexes, IMAGE, query("q"), 3, "x")
+    fill(home)
+    with pytest.raises(NotFound) as caught:
+        search(indexes, IMAGE, query("q"), 3, "x")
+    assert caught.value.remedy == "the collections are: one, two"
+    home.save("/x.jpg", "x", "x")
+    assert search(indexes, IMAGE, query("q"), 3, "x")[1].shape == (1, 3)
+
+
+def test_the_only_collection_is_no_filter_until_there_is_another(home: Home) -> None:
+    home.save("/a.jpg", "a", "one")
+    indexes = home.indexes()
+    assert (search(indexes, IMAGE, query("q"), 10, "one")[1] >= 0).sum() == 1
+    home.save("/b.jpg", "b", "two")
+    assert (search(indexes, IMAGE, query("q"), 10, "one")[1] >= 0).sum() == 1
+    assert (search(indexes, IMAGE, query("q"), 10, None)[1] >= 0).sum() == 2
+
+
+def test_an_empty_catalog(home: Home) -> None:
+    indexes = home.indexes()
+    scores, ids = search(indexes, IMAGE, query("q", "r"), 5, None)
+    assert scores.shape == ids.shape == (2, 1)
+    assert (ids == -1).all()
+    assert indexes.verify() == []
+    indexes.snapshot()
+    assert home.indexes().verify() == []
+
+
+def test_snapshots_are_continued(home: Home) -> None:
+    fill(home)
+    first = home.indexes()
+    first.catch_up()
+    first.snapshot()
+    with home.writing("one") as writer:
+        writer.remove(list(writer.known_assets(b"/one/5.jpg")))
+        save(writer, "/one/new.jpg", "new")
+    again = home.indexes()
+    queries = query("q")
+    found = search(again, REGION, queries, 100, None)
+    assert_best(found, brute_force(home, REGION, queries, 100, None), 100)
+    assert again.verify() == []
+    stats = again.stats()
+    assert set(stats) == {str(channel) for channel in home.pipeline.channels}
+    assert {channel["applied_through"] for channel in stats.values()} == {home.counts()["change"]}
+
+
+def test_an_older_catalog_was_restored(home: Home, tmp_path: Path) -> None:
+    fill(home)
+    indexes = home.indexes()
+    indexes.catch_up()
+    indexes.snapshot()
+    home.execute(update(schema.counter).where(schema.counter.c.name == "change").values(value=3))
+    home.execute(schema.change.delete().where(schema.change.c.position > 3))
+    restored = home.indexes()
+    for attempt in (
+        lambda: search(restored, IMAGE, query("q"), 3, None),
+        restored.catch_up,
+        lambda: search(indexes, IMAGE, query("q"), 3, None),
+    ):
+        with pytest.raises(IndexMismatch, match="ahead of its catalog") as caught:
+            attempt()
+        assert caught.value.remedy == "run: regard rebuild"
+    assert all(finding.in_index for finding in restored.verify())
+    assert len(restored.verify()) == 3
+    restored.rebuild()
+    # The log of this catalog is damaged, but the index contains what it says.
+    assert search(restored, IMAGE, query("q"), 3, None)[1].max() > 0
+
+
+def test_lost_or_damaged_files_are_mended_by_rebuild(home: Home) -> None:
+    fill(home)
+    indexes = home.indexes()
+    indexes.catch_up()
+    indexes.snapshot()
+    shutil.rmtree(home.folder)
+    assert home.indexes().verify() == []  # an index that is not there is made
+    home.indexes().rebuild()
+    files = sorted(path for path in home.folder.rglob("*") if path.suffix in {".rows", ".json"})
+    assert len(files) == 6
+    for file in files:
+        data = bytearray(file.read_bytes())
+        data[len(data) // 2] ^= 0x10
+        file.write_bytes(data)
+        damaged = home.indexes()
+        with pytest.raises(IndexMismatch) as caught:
+            damaged.catch_up()
+        assert caught.value.remedy == "run: regard rebuild"
+        (finding,) = damaged.verify()
+        assert finding.in_index
+        home.indexes().rebuild()
+        assert home.indexes().verify() == []
+
+
+def test_folder_that_is_a_file(home: Home) -> None:
+    home.save("/a.jpg", "a")
+    home.folder.write_text("in the way")
+    indexes = home.indexes()
+    indexes.catch_up()
+    with pytest.raises(HomeError, match="can't be used") as caught:
+        indexes.snapshot()
+    assert "regard rebuild" in str(caught.value)
+
+
+def test_damaged_vector_in_the_catalog(home: Home) -> None:
+    """Refused when it is stored; one that was damaged later is named, not a traceback."""
+    home.save("/a.jpg", "a")
+    first = select(schema.embedding.c.id).order_by(schema.embedding.c.id).limit(1).scalar_subquery()
+    for vector in (b"\0" * (2 * D - 1), b"\xff" * (2 * D), b"\x00\x3c" * D):
+        home.execute(
+            update(schema.embedding).where(schema.embedding.c.id == first).values(vector=vector)
+        )
+        indexes = home.indexes()
+        with pytest.raises(HomeError, match="damaged vectors") as caught:
+            search(indexes, IMAGE, query("q"), 3, None)
+        assert "regard verify" in str(caught.value)
+        (finding,) = indexes.verify()
+        assert not finding.in_index
+
+
+def test_threads_search_while_others_write(home: Home) -> None:
+    """Each answer is one moment of the catalog: never an error, never an id that was not there."""
+    fill(home)
+    indexes = home.indexes()
+    stopped = threading.Event()
+    errors: list[Exception] = []
+    searches = [0]
+
+    def keep_searching(seed: int) -> None:
+        rng = random.Random(seed)
+        try:
+            while not stopped.is_set():
+                channel, collection = rng.choice([IMAGE, REGION]), rng.choice([None, "one", "two"])
+                scores, ids = search(indexes, channel, query(rng.random()), 5, collection)
+                assert (ids >= 0).all()
+                assert (np.diff(scores) <= 1e-6).all()
+                searches[0] += 1
+        except Exception as error:  # noqa: BLE001 - shown by the test's own thread
+            errors.append(error)
+
+    threads = [threading.Thread(target=keep_searching, args=(seed,)) for seed in range(4)]
+    for thread in threads:
+        thread.start()
+    deadline = time.monotonic() + 60
+    with home.writing("two") as writer:
+        number = 0
+        while (number < 12 or searches[0] < 60) and time.monotonic() < deadline and not errors:
+            save(writer, f"/two/new {number % 3}.jpg", f"new {number}")
+            number += 1
+        found = indexes.verify()
+    stopped.set()
+    for thread in threads:
+        thread.join()
+    assert errors == []
+    assert found == []
+    assert searches[0] >= 60
+    assert number >= 12
+    assert indexes.verify() == []
+
+
+def test_verify_while_another_writes(home: Home) -> None:
+    """What is committed during the comparison is no difference."""
+    fill(home)
+    indexes = home.indexes()
+    with home.writing("one") as writer:
+        original = ChannelIndexes._apply
+
+        def apply_then_commit(self: ChannelIndexes, *arguments: object) -> None:
+            original(self, *arguments)  # type: ignore[arg-type]
+            for number in (0, 1):
+                path = f"/one/{number}.jpg"
+                known = list(writer.known_assets(path.encode()))
+                save(writer, path, f"{time.monotonic()}") if known else None
+
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(ChannelIndexes, "_apply", apply_then_commit)
+            assert indexes.verify() == []
+    assert indexes.verify() == []
+
+
+def test_another_process_shows_within_a_second(home: Home, tmp_path: Path) -> None:
+    home.save("/p/a.jpg", "a")
+    indexes = home.indexes()
+    wanted = query(("b", "image"))
+    assert (search(indexes, IMAGE, wanted, 5, "default")[1] >= 0).sum() == 1
+    with Worker(home.url, tmp_path / "other") as other:
+        other.ask("open")
+        other.ask("hold")
+        times = []
+        for count, command in enumerate([("save", "/p/b.jpg", "b"), ("remove", "/p/b.jpg")] * 2):
+            assert other.ask(*command) in {"done", 1}
+            committed = time.monotonic()
+            scores, ids = search(indexes, IMAGE, wanted, 5, "default")
+            times.append(time.monotonic() - committed)
+            assert (ids >= 0).sum() == 2 - count % 2
+            assert (scores[0, 0] > 0.99) == (count % 2 == 0)
+        # The machine may have been busy with something else, but not each time.
+        assert min(times) < 1
+        assert other.ask("save", "/p/b.jpg", "b") == "done"
+        assert (search(indexes, IMAGE, wanted, 5, "default")[1] >= 0).sum() == 2
+    assert indexes.verify() == []
+    assert home.findings() == []
+
+
+def test_stored_vectors_by_id(home: Home) -> None:
+    with home.writing() as writer:
+        save(writer, "/p/a.jpg", "a")
+        writer.fail(next(writer.known_assets(b"/p/a.jpg")).stamp, "it is damaged")
+        save(writer, "/p/b.jpg", "b")
+    search = home.searching()
+    assets = {row.uri: row for row in home.rows(schema.asset)}
+    regions = home.rows(schema.region)
+    found = search.asset_vectors(assets["/p/b.jpg"].id)
+    assert set(found.vectors) == {IMAGE}
+    np.testing.assert_allclose(found.vectors[IMAGE], unit(("b", "image")), atol=1e-3)
+    found = search.region_vectors(regions[1].id)
+    assert set(found.vectors) == {REGION}
+    assert found.region == regions[1].id
+    np.testing.assert_allclose(found.vectors[REGION], unit(("b", "region", 1)), atol=1e-3)
+    for missing in (assets["/p/a.jpg"].id, 999, 10**18 - 1):
+        with pytest.raises(NotFound):
+            search.asset_vectors(missing)
+    with pytest.raises(NotFound):
+        search.region_vectors(999)
+
+
+def test_answers_are_hydrated(home: Home) -> None:
+    fill(home)
+    contents = {row.sha256: row.id for row in home.rows(schema.content)}
+    shared = contents[header("content 12").sha256]
+    searching = home.searching()
+    both = searching.views([shared, 10**6], [], EVERYTHING).assets
+    assert [view.uri for view in both[shared]] == ["/one/12.jpg", "/two/12.jpg"]
+    assert {view.caption for view in both[shared]} == {"a picture of content 12"}
+    assert {(view.width, view.height) for view in both[shared]} == {(40, 30)}
+    only = searching.views([shared], [], within("two")).assets
+    assert [(view.uri, view.path) for view in only[shared]] == [("/two/12.jpg", b"/two/12.jpg")]
+    assert searching.views([shared], [], within("three")).assets == {}
+    every = searching.views(contents.values(), [], EVERYTHING)
+    assert len(every.assets) == len(contents) == 34
+    assert every.regions == {}
+    regions = {row.id: row for row in home.rows(schema.region)}
+    views = searching.views([], [*regions, 10**6], EVERYTHING).regions
+    assert set(views) == set(regions)
+    for number, view in views.items():
+        row = regions[number]
+        assert view.box.to_list() == [row.x, row.y, row.width, row.height]
+        assert (view.caption is not None) == (row.ordinal == 0)
+
+
+@pytest.mark.parametrize("preloaded", [False, True])
+def test_owners(home: Home, preloaded: bool) -> None:
+    fill(home)
+    searching = home.searching()
+    if preloaded:
+        searching.preload()
+    for later in range(2):
+        rows = home.rows(schema.embedding)
+        embeddings = np.asarray([-1, 0, 10**6, *(row.id for row in rows), rows[0].id])
+        owners = searching.owners(embeddings)
+        wanted = [(0, 0)] * 3 + [(row.content_id, row.region_id or 0) for row in [*rows, rows[0]]]
+        assert list(zip(owners.contents, owners.regions, strict=True)) == wanted
+        home.save(f"/{later}.jpg", f"later {later}", "one")
+    of_none = searching.owners(np.zeros(0, dtype=np.int64))
+    assert of_none.contents.shape == of_none.regions.shape == (0,)
+
+
+def test_many_threads_learn_owners(home: Home) -> None:
+    """Whoever sees a content sees its region too, however the arrays grow meanwhile."""
+    fill(home)
+    rows = home.rows(schema.embedding)
+    wanted = {row.id: (row.content_id, row.region_id or 0) for row in rows}
+    for seed in range(10):
+        searching = home.searching()
+        rng = random.Random(seed)
+        portions = [
+            np.asarray(rng.sample(sorted(wanted), len(wanted) // 4), np.int64) for _ in range(8)
+        ]
+        with ThreadPoolExecutor(8) as pool:
+            for ids, owners in zip(portions, pool.map(searching.owners, portions), strict=True):
+                found = zip(owners.contents.tolist(), owners.regions.tolist(), strict=True)
+                assert list(found) == [wanted[number] for number in ids.tolist()]
+
+
+def test_indexes_of_another_catalog(home: Home, make_url, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+    home.save("/a.jpg", "a")
+    indexes = home.indexes()
+    indexes.catch_up()
+    indexes.snapshot()
+    with open_home(make_url(), home.folder) as other:
+        with pytest.raises(IndexMismatch) as caught:
+            other.indexes().catch_up()
+        assert caught.value.remedy == "run: regard rebuild"

@@ -1,0 +1,427 @@
+"""The keyword index: what it finds, and that no writer leaves it behind."""
+
+from __future__ import annotations
+
+import random
+import unicodedata
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Literal
+
+import pytest
+from alembic import command
+from alembic.config import Config
+from catalog_samples import Home, analysis, attach, header, open_home, save, stamp
+from made_assets import Assets
+from sqlalchemy import delete, insert, text, update
+
+from regard.core.assets import AssetEdit
+from regard.core.catalog import WORD_FIELDS, Occurrences, WordField, Words
+from regard.core.facts import PhotoFacts
+from regard.core.filters import EVERYTHING, AssetFilter
+from regard.core.records import Caption
+from regard.core.words import split_words
+from regard.storage.database import migrations, schema
+from regard.storage.database.connection import Database
+from regard.storage.retrieval import keywords
+from regard.storage.retrieval.keyword_maintenance import rebuild_keywords, verify_keywords
+from regard.storage.retrieval.keywords import SqlKeywordSearch
+
+Found = set[tuple[str, str]]
+
+
+@pytest.fixture
+def assets(home: Home) -> Assets:
+    return Assets(home)
+
+
+def words(asked: str) -> list[Words]:
+    """Single words, and phrases between bars."""
+    return [
+        Words(tuple(part.split()), exact=True) if " " in part or part.startswith("=") else
+        Words((part,))
+        for part in asked.split("|")
+    ]  # fmt: skip
+
+
+def look_up(home: Home, asked: list[Words], chosen: AssetFilter = EVERYTHING) -> Occurrences:
+    (found,) = SqlKeywordSearch(home.catalog, home.pipeline).find([asked], chosen)
+    return found
+
+
+def find(home: Home, word: str, chosen: AssetFilter = EVERYTHING) -> Found:
+    """(name of the content, field) of whatever has a word."""
+    found = look_up(home, words(word), chosen)
+    names = {row.id: row.sha256 for row in home.rows(schema.content)}
+    known = {header(name).sha256: name for name in "abcdefgh"}
+    return {
+        (known[names[content]], WORD_FIELDS[field].value)
+        for content, field in zip(found.contents.tolist(), found.fields.tolist(), strict=True)
+    }
+
+
+def called(home: Home) -> set[tuple[int, str, str]]:
+    """What the index holds of each asset."""
+    rows = home.rows(schema.asset_text)
+    texts = [(row.asset_id, row.field, row.text) for row in rows]
+    assert len(texts) == len(set(texts))
+    return set(texts)
+
+
+def derived(home: Home) -> set[tuple[int, str, str]]:
+    """The same, told from the assets without SQL."""
+    found: set[tuple[int, str, str]] = set()
+    for asset in home.rows(schema.asset):
+        title = asset.title if asset.edited_title is None else asset.edited_title
+        stem, dot, _ = asset.file_name.rpartition(".")
+        folders = asset.uri.split("/")[1:-1][-3:]
+        found |= {
+            (asset.id, "title", title),
+            (asset.id, "description", asset.description),
+            (asset.id, "file_name", stem if stem and dot else asset.file_name),
+            (asset.id, "folder", "" if asset.managed else "/".join(folders)),
+        }
+    found |= {(row.asset_id, "tag", row.tag) for row in home.rows(schema.asset_tag)}
+    return {entry for entry in found if entry[2]}
+
+
+def save_called(home: Home, path: str, name: str, **facts: object) -> None:
+    with home.writing() as writer:
+        save(writer, path, name, facts=PhotoFacts(**facts))
+
+
+def test_words_are_found_wherever_they_stand(home: Home, assets: Assets) -> None:
+    save_called(
+        home, "/home/anna/Italy 2023/lago_di_como/IMG_1234_red-bus.JPG", "a",
+        title="A boat on the lake", description="Evening light", keywords=("ferry", "summer"),
+    )  # fmt: skip
+    for word, field in (
+        ("boat", "title"),
+        ("evening", "description"),
+        ("ferry", "tag"),
+        ("bus", "file_name"),
+        ("1234", "file_name"),
+        ("como", "folder"),
+        ("italy", "folder"),
+        ("anna", "folder"),
+        ("picture", "caption"),
+        ("piece", "region_caption"),
+    ):
+        assert find(home, word) == {("a", field)}, word
+    # Neither what lies above three folders, nor a suffix, nor a part of a word.
+    for word in ("home", "jpg", "oat", "red1234"):
+        assert find(home, word) == set(), word
+    (region,) = set(look_up(home, words("piece")).regions.tolist())
+    assert region == min(row.id for row in home.rows(schema.region))
+
+
+def test_other_forms_and_accents_are_one_word(home: Home) -> None:
+    save_called(home, "/p/1.jpg", "a", title="Buses in São Paulo", description="Été, naïve Übung")
+    for word in ("bus", "buses", "BUS".lower(), "sao", "são", "ete", "été", "naive", "ubung"):
+        assert {name for name, _ in find(home, word)} == {"a"}, word
+
+
+def test_letters_of_other_scripts(home: Home) -> None:
+    save_called(home, "/p/1.jpg", "a", title="Йошкар озеро 東京 m² €5 🚌7")
+    for word in ("йошкар", "озеро", "東京", "5", "7"):
+        assert find(home, word) == {("a", "title")}, word
+
+
+def test_vowels_that_are_marks_belong_to_their_words(home: Home) -> None:
+    save_called(home, "/p/1.jpg", "a", title="हिन्दी भाषा, தமிழ்")
+    save_called(home, "/p/2.jpg", "b", title="ह न द 🚌\ufe0f x\u0304y")
+    assert split_words("हिन्दी भाषा 🚌\ufe0f 7\ufe0f\u20e3") == ["हिन्दी", "भाषा", "7"]
+    for word in ("हिन्दी", "भाषा", "தமிழ்", "हिन्दी भाषा"):
+        assert find(home, word) == {("a", "title")}, word
+    for word in ("हिन", "xy"):
+        assert find(home, word) <= {("b", "title")}, word
+
+
+@pytest.mark.parametrize("written", ["서울", "がく", "Überé", "हिन्दी"])
+@pytest.mark.parametrize("form", ["NFC", "NFD"])
+def test_names_as_macos_writes_them(home: Home, written: str, form: Literal["NFC", "NFD"]) -> None:
+    save_called(home, f"/p/{unicodedata.normalize(form, written)} 7.jpg", "a")
+    (word,) = split_words(written)
+    assert find(home, word) == {("a", "file_name")}
+    assert find(home, f"{word} 7") == {("a", "file_name")}
+
+
+def test_a_phrase_stands_as_it_is(home: Home) -> None:
+    save_called(home, "/p/1.jpg", "a", title="Two red buses", keywords=("red", "bus"))
+    save_called(home, "/p/2.jpg", "b", title="The RED-bus: again")
+    save_called(home, "/p/3.jpg", "c", title="a bus, red")
+    assert find(home, "red bus") == {("b", "title")}
+    assert find(home, "the red bus again") == {("b", "title")}
+    assert find(home, "bus red") == {("c", "title")}
+    # One word that is asked for exactly is not found in its other forms.
+    found = look_up(home, [Words(("bus",), exact=True)])
+    assert sorted(found.fields.tolist()) == [WORD_FIELDS.index(WordField.TITLE)] * 2 + [
+        WORD_FIELDS.index(WordField.TAG)
+    ]
+    with pytest.raises(ValueError, match="exact"):
+        Words(("red", "bus"))
+
+
+def test_several_queries_at_once(home: Home) -> None:
+    save_called(home, "/p/1.jpg", "a", title="red bus")
+    search = SqlKeywordSearch(home.catalog, home.pipeline)
+    both, nothing, one = search.find([words("bus|red"), [], words("bus")], EVERYTHING)
+    assert sorted(both.places.tolist()) == [0, 1]
+    assert nothing.places.tolist() == []
+    assert one.places.tolist() == [0]
+    assert both.total == one.total == 1
+    assert search.find([[], []], EVERYTHING)[1].contents.tolist() == []
+
+
+@pytest.mark.parametrize("word", ['"', 'a"b', "'", "\\", "*", "-", "(", "near", "or", "and:", "%"])
+def test_no_word_is_a_command(home: Home, word: str) -> None:
+    """Whatever the databases' own languages of queries make of it."""
+    save_called(home, "/p/1.jpg", "a", title="near or and")
+    if word.isalpha():
+        assert find(home, word) == {("a", "title")}
+    else:
+        # Search splits words off such marks; here they must only do no harm.
+        with pytest.raises(ValueError, match="letters and digits"):
+            Words((word,))
+
+
+def test_only_what_passes_the_filter_is_found(home: Home, assets: Assets) -> None:
+    save_called(home, "/p/1.jpg", "a", title="bus")
+    with home.writing("other") as writer:
+        # A twin elsewhere, of another name: what it is called is not this collection's.
+        attach(writer, "/q/secret.jpg", "a")
+        save(writer, "/q/2.jpg", "b", facts=PhotoFacts(title="bus"))
+    default, other = (AssetFilter(collections=(name,)) for name in ("default", "other"))
+    assert find(home, "bus") == {("a", "title"), ("b", "title")}
+    assert find(home, "bus", default) == {("a", "title")}
+    assert find(home, "bus", other) == {("b", "title")}
+    assert find(home, "secret", default) == set()
+    assert find(home, "secret", other) == {("a", "file_name")}
+    assert find(home, "picture", default) == {("a", "caption")}
+    assert find(home, "picture", other) == {("a", "caption"), ("b", "caption")}
+    assert find(home, "bus", AssetFilter(collections=("nowhere",))) == set()
+    assert find(home, "bus", AssetFilter(min_width=1000)) == set()
+    assert look_up(home, words("bus"), default).total == 1
+    assert look_up(home, words("bus"), other).total == 2
+    (trashed,) = (row.id for row in home.rows(schema.asset) if row.uri == "/p/1.jpg")
+    assets.editing.trash([trashed])
+    assert find(home, "bus") == {("b", "title")}
+    assert find(home, "picture", default) == set()
+    assert look_up(home, words("bus"), default).total == 0
+    assets.editing.restore([trashed])
+    assert find(home, "bus", default) == {("a", "title")}
+
+
+def test_what_is_not_analysed_yet_is_not_found(home: Home, assets: Assets) -> None:
+    assets.upload("a", title="bus")
+    assert find(home, "bus") == set()
+    assets.analyse()
+    assert find(home, "bus") == {("a", "title")}
+    assert find(home, "store") == set()  # the folder of the managed originals
+
+
+def test_captions_of_another_pipeline_are_not_found(home: Home) -> None:
+    home.save("/p/1.jpg", "a")
+    home.execute(
+        insert(schema.pipeline).values(id=77, profile="x", fingerprint="f", spec="{}", live=False)
+    )
+    home.execute(update(schema.caption).values(pipeline_id=77))
+    assert find(home, "picture") == set()
+
+
+def test_of_a_common_word_the_newest_texts_are_read(
+    home: Home, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(keywords, "MOST_TEXTS", 2)
+    keywords._statement.cache_clear()
+    for name in "abcd":
+        save_called(home, f"/p/{name}.jpg", name, title="common" if name != "a" else "rare")
+    assert find(home, "common") == {("c", "title"), ("d", "title")}
+    assert find(home, "rare") == {("a", "title")}
+    # How common it is, is told all the same.
+    assert look_up(home, words("rare|common")).more == {1: 3}
+    assert look_up(home, words("picture")).more == {0: 4}
+    assert find(home, "picture") == {("c", "caption"), ("d", "caption")}
+    # Those that do not pass leave their places to others.
+    chosen = AssetFilter(path_prefixes=(b"/p/b.jpg", b"/p/c.jpg"))
+    assert find(home, "common", chosen) == {("b", "title"), ("c", "title")}
+    keywords._statement.cache_clear()
+
+
+def do_something(rng: random.Random, home: Home, assets: Assets) -> None:
+    """One of all the things that change what assets are called."""
+    name = rng.choice("abcdefgh")
+    known = home.rows(schema.asset)
+    ids = [row.id for row in known]
+    some = rng.sample(ids, min(len(ids), 2))
+    title = rng.choice([None, "red bus", "blue boat"])
+    facts = PhotoFacts(
+        title=title,
+        description=rng.choice([None, "", "long ago"]),
+        keywords=tuple(rng.sample(["sea", "snow", "sun"], rng.randrange(3))),
+    )
+    path = f"/photos/{rng.choice('xy')}/{rng.randrange(4)}{rng.choice(['.jpg', '', '.tar.gz'])}"
+    imported = [row for row in known if not row.managed]
+    match rng.randrange(9):
+        case 0:
+            with home.writing("one") as writer:
+                if writer.assets_of_content(header(name).sha256) is None:
+                    writer.save(stamp(path), header(name), facts, analysis(name))
+                else:
+                    writer.attach(stamp(path), header(name).sha256, facts)
+        case 1:
+            with home.writing("one") as writer:
+                writer.fail(stamp(path), "it is cut off")
+        case 2:
+            with home.writing("one") as writer:
+                there = list(writer.known_assets(b"/photos"))
+                writer.remove(rng.sample(there, min(len(there), 2)))
+        case 3 if any(row.content_id for row in imported):
+            moved = rng.choice([row for row in imported if row.content_id])
+            digests = {row.id: row.sha256 for row in home.rows(schema.content)}
+            with home.writing("one") as writer:
+                digest = digests[moved.content_id]
+                if writer.assets_of_content(digest) is not None:
+                    writer.attach(stamp(path), digest, facts, moved_from=moved.id)
+        case 4:
+            assets.upload(name, title=title, facts=facts, tags=("mine",))
+        case 5:
+            assets.analyse(but=rng.sample("abcdefgh", 2))
+        case 6 if some:
+            fields = rng.sample(["title", "tags"], rng.randint(1, 2))
+            edit = AssetEdit(title=title, tags=("given", "sea"), fields=frozenset(fields))
+            assets.editing.edit(some[0], edit)
+            assets.editing.tag(some, add=["many"], remove=["sea", "mine"])
+        case 7 if some:
+            trashed = [row.id for row in known if row.deleted_at is not None]
+            assets.editing.trash([asset for asset in some if asset not in trashed])
+            assets.editing.restore(trashed[:1])
+        case 8:
+            assets.editing.purge()
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_no_writer_leaves_the_index_behind(home: Home, assets: Assets, seed: int) -> None:
+    rng = random.Random(seed)
+    asked = ["red", "boat", "sea", "many", "given", "ago", "1", "photos", "tar", "picture", "a"]
+    for _ in range(30):
+        do_something(rng, home, assets)
+        assert called(home) == derived(home)
+    database = home.catalog.database
+    assert verify_keywords(database) == []
+    before = [find(home, word) for word in asked]
+    assert any(before)
+    assert rebuild_keywords(database) == len(derived(home))
+    assert [find(home, word) for word in asked] == before
+    assert verify_keywords(database) == []
+
+
+def test_what_a_transaction_takes_back_was_never_indexed(home: Home) -> None:
+    save_called(home, "/p/1.jpg", "a", title="bus")
+    with home.catalog.database.engine.connect() as connection:
+        connection.execute(update(schema.asset).values(title="boat"))
+        connection.rollback()
+    assert find(home, "bus") == {("a", "title")}
+    assert find(home, "boat") == set()
+
+
+def test_captions_follow_their_table(home: Home) -> None:
+    with home.writing() as writer:
+        made = analysis("a")
+        captions = (Caption("A great egret.", "m"), *made.captions[1:])
+        writer.save(stamp("/p/1.jpg"), header("a"), PhotoFacts(), replace(made, captions=captions))
+    assert find(home, "egrets") == {("a", "caption")}
+    home.execute(update(schema.caption).where(schema.caption.c.id == 1).values(text="A crane."))
+    assert find(home, "egrets") == set()
+    assert find(home, "cranes") == {("a", "caption")}
+    home.execute(delete(schema.caption))
+    assert find(home, "crane") == set()
+    assert verify_keywords(home.catalog.database) == []
+
+
+def test_a_text_of_any_length_can_be_written(home: Home) -> None:
+    long = "word " * 400_000 + "x" * 100_000
+    save_called(home, "/p/1.jpg", "a", description=long, title="bus " + "y" * 5000)
+    assert find(home, "word") == {("a", "description")}
+    assert find(home, "bus") == {("a", "title")}
+
+
+@pytest.mark.parametrize(
+    ("damage", "said"),
+    [
+        ("DELETE FROM asset_text WHERE field = 'title'", "1 texts of assets are not in the"),
+        ("UPDATE asset_text SET text = 'else' WHERE field = 'title'", "are of no asset"),
+        (
+            "INSERT INTO asset_text (asset_id, field, text) SELECT id, 'tag', 'x' FROM asset",
+            "1 texts of the keyword index are of no asset",
+        ),
+    ],
+)
+def test_damage_is_found_and_mended(home: Home, damage: str, said: str) -> None:
+    save_called(home, "/p/1.jpg", "a", title="bus")
+    database = home.catalog.database
+    assert verify_keywords(database) == []
+    home.execute(text(damage))
+    assert any(said in finding.message for finding in verify_keywords(database))
+    assert all(finding.in_index for finding in verify_keywords(database))
+    rebuild_keywords(database)
+    assert verify_keywords(database) == []
+    assert find(home, "bus") == {("a", "title")}
+
+
+@pytest.mark.parametrize("backend", ["sqlite"])
+@pytest.mark.parametrize("table", ["asset_text", "caption"])
+def test_words_that_are_not_those_of_their_texts(home: Home, table: str) -> None:
+    save_called(home, "/p/1.jpg", "a", title="bus")
+    database = home.catalog.database
+    home.execute(text(f"INSERT INTO {table}_words ({table}_words) VALUES ('delete-all')"))
+    (finding,) = verify_keywords(database)
+    assert "words" in finding.message
+    assert finding.in_index
+    rebuild_keywords(database)
+    assert verify_keywords(database) == []
+    assert find(home, "bus") == {("a", "title")}
+    assert find(home, "picture") == {("a", "caption")}
+
+
+@pytest.fixture
+def at_revision_two(make_url: Callable[[], str]) -> str:
+    """A home of the schema before, with a photograph."""
+    url = make_url()
+    config = Config()
+    config.set_main_option("script_location", str(Path(migrations.__file__).parent))
+    database = Database(url)
+    with database.writing() as connection:
+        config.attributes["connection"] = connection
+        command.upgrade(config, "0002")
+        for statement in (
+            "INSERT INTO collection (id, name) VALUES (1, 'default')",
+            "INSERT INTO content (id, sha256, format, width, height) "
+            f"VALUES (1, '{header('a').sha256}', 'jpeg', 4, 3)",
+            "INSERT INTO asset (id, collection_id, path, uri, content_id, size, mtime_ns, title, "
+            "capture, file_name) "
+            "VALUES (1, 1, '/p/lake/b.jpg', '/p/lake/b.jpg', 1, 1, 1, 'bus', '{}', 'b.jpg')",
+            "INSERT INTO asset_tag (asset_id, tag) VALUES (1, 'ferry')",
+        ):
+            connection.exec_driver_sql(statement)
+    database.close()
+    return url
+
+
+def test_a_home_from_before_is_filled(at_revision_two: str, tmp_path: Path) -> None:
+    with open_home(at_revision_two, tmp_path) as home:
+        expected = {(1, "title", "bus"), (1, "file_name", "b"), (1, "folder", "p/lake")}
+        assert called(home) == expected | {(1, "tag", "ferry")}
+        assert verify_keywords(home.catalog.database) == []
+        home.execute(delete(schema.asset_tag))
+        assert called(home) == expected
+        home.execute(delete(schema.asset))
+        assert called(home) == set()
+
+
+def test_an_analysis_is_what_makes_a_name_found(home: Home) -> None:
+    """Not even a caption makes up for it."""
+    save_called(home, "/p/1.jpg", "a", title="bus")
+    home.execute(delete(schema.analysis))
+    assert find(home, "bus") == set()

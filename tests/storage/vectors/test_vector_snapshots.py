@@ -1,0 +1,502 @@
+"""Snapshots: what is on disk is one whole state, whatever happened while it was written."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from vector_oracle import SMALL, STAND_IN, Truth, identity, unit_rows
+
+from regard.core.errors import IndexMismatch
+from regard.core.records import Kind
+from regard.storage.files import durable as durable_files
+from regard.storage.vectors.index import SegmentedIndex
+from regard.storage.vectors.manifest import IndexIdentity, Manifest
+
+NO_IDS = np.empty(0, np.int64)
+D = 16
+
+
+def create(directory: Path) -> SegmentedIndex:
+    return SegmentedIndex(identity(), directory, limits=SMALL)
+
+
+def reopen(directory: Path) -> SegmentedIndex:
+    return SegmentedIndex.open(identity(), directory, limits=SMALL)
+
+
+def step(index: SegmentedIndex, position: int, rows: int = 47) -> None:
+    """A step of the log that depends on its position alone: rows to add, some of the former to go."""
+    rng = np.random.default_rng(position)
+    ids = np.arange(position * 1000, position * 1000 + rows)
+    gone = np.arange((position - 1) * 1000, (position - 1) * 1000 + rows, 7)
+    index.apply((ids, unit_rows(rng, rows)), gone, through=position)
+
+
+def contents(index: SegmentedIndex) -> tuple[int, list[int], bytes]:
+    ids = index.ids()
+    return index.applied_through, ids.tolist(), index.vectors(ids).tobytes()
+
+
+@pytest.fixture
+def saved(tmp_path: Path) -> SegmentedIndex:
+    """An index with sealed segments, tombstones and a delta, on disk."""
+    index = create(tmp_path / "index")
+    for position in range(1, 8):
+        step(index, position)
+    stats = index.stats()
+    assert stats["segments"] > 1
+    assert stats["tombstones"] > 0
+    assert stats["delta_rows"] > 0
+    index.snapshot()
+    return index
+
+
+def test_nothing_there_is_an_empty_index(tmp_path: Path) -> None:
+    index = reopen(tmp_path / "absent" / "index")
+    assert contents(index) == (0, [], b"")
+    index.snapshot()
+    assert contents(reopen(tmp_path / "absent" / "index")) == (0, [], b"")
+
+
+def test_reopened_it_is_the_same(saved: SegmentedIndex) -> None:
+    again = reopen(saved.directory)
+    assert contents(again) == contents(saved)
+    assert {**again.stats(), "bytes": 0} == {**saved.stats(), "bytes": 0}
+    truth = Truth()
+    truth.add(saved.ids(), saved.vectors(saved.ids()))
+    truth.check_search(again, unit_rows(np.random.default_rng(0), 5), 30)
+
+
+def test_reopened_it_goes_on(saved: SegmentedIndex) -> None:
+    for position in range(8, 24):
+        step(saved, position)
+        again = reopen(saved.directory)
+        step(again, position)
+        again.snapshot()
+        assert contents(again) == contents(saved)
+
+
+def test_segments_are_copied_to_the_devices_when_opened(saved: SegmentedIndex) -> None:
+    opened = STAND_IN.open(saved.directory)
+    assert opened.stats()["device_segments"] == opened.stats()["segments"]
+
+
+def test_only_the_files_of_the_manifest_stay(saved: SegmentedIndex) -> None:
+    (saved.directory / "left.rows.aside").write_bytes(b"by a crash")
+    (saved.directory / ("0" * 64 + ".rows")).write_bytes(b"by a crash")
+    (saved.directory / "readme.txt").write_text("not ours")
+    for position in range(8, 30):
+        step(saved, position)
+        saved.snapshot()
+    manifest = Manifest.read(saved.directory)
+    assert manifest is not None
+    names = {path.name for path in saved.directory.iterdir()}
+    assert names == manifest.file_names() | {"manifest.json", "lock", "readme.txt"}
+
+
+def test_sealed_segments_are_written_once(saved: SegmentedIndex) -> None:
+    before = {path.name: path.stat().st_ino for path in saved.directory.glob("*.rows")}
+    again = reopen(saved.directory)
+    again.apply((NO_IDS, np.empty((0, D), np.float32)), again.ids()[:1], through=50)
+    again.snapshot()
+    after = {path.name: path.stat().st_ino for path in again.directory.glob("*.rows")}
+    assert len(after) > 2
+    assert after == before
+
+
+def test_an_unchanged_index_writes_nothing(saved: SegmentedIndex) -> None:
+    manifest = saved.directory / "manifest.json"
+    before = manifest.stat().st_ino
+    saved.snapshot()
+    assert manifest.stat().st_ino == before
+
+
+def test_the_format_is_as_documented(saved: SegmentedIndex) -> None:
+    """Read the files by docs/storage.md alone."""
+    document = json.loads((saved.directory / "manifest.json").read_text("utf-8"))
+    checksum = document.pop("checksum")
+    canonical = json.dumps(document, sort_keys=True, separators=(",", ":"))
+    assert hashlib.sha256(canonical.encode()).hexdigest() == checksum
+    assert document["format"] == 1
+    assert document["metric"] == "inner_product"
+    assert document["applied_through"] == 7
+    bitmaps = (saved.directory / f"{document['deleted']['sha256']}.deleted").read_bytes()
+    truth: dict[int, bytes] = {}
+    for entry in [*document["segments"], document["delta"]]:
+        data = (saved.directory / f"{entry['sha256']}.rows").read_bytes()
+        rows, size = entry["rows"], 2 * document["dimension"]
+        assert hashlib.sha256(data).hexdigest() == entry["sha256"]
+        assert len(data) == rows * (8 + size)
+        deleted = bytes((rows + 7) // 8)
+        if entry is not document["delta"]:
+            deleted, bitmaps = bitmaps[: len(deleted)], bitmaps[len(deleted) :]
+        for row in range(rows):
+            if not deleted[row // 8] >> row % 8 & 1:
+                key = int.from_bytes(data[8 * row : 8 * row + 8], "little", signed=True)
+                truth[key] = data[8 * rows + size * row :][:size]
+    assert not bitmaps
+    assert sorted(truth) == saved.ids().tolist()
+    assert b"".join(truth[key] for key in sorted(truth)) == saved.vectors(saved.ids()).tobytes()
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"catalog": "another"},
+        {"pipeline": "0" * 64},
+        {"space": "lite-visual"},
+        {"kind": Kind.IMAGE},
+        {"dimension": 8},
+    ],
+    ids=lambda changes: next(iter(changes)),
+)
+def test_an_index_of_something_else_is_refused(
+    saved: SegmentedIndex, changes: dict[str, Any]
+) -> None:
+    other: IndexIdentity = dataclasses.replace(identity(), **changes)
+    with pytest.raises(IndexMismatch, match=next(iter(changes))) as caught:
+        SegmentedIndex.open(other, saved.directory)
+    assert caught.value.remedy == "run: regard rebuild"
+    # A rebuilt index replaces it, and its former user then sees that it is no longer its own.
+    SegmentedIndex(other, saved.directory).snapshot()
+    assert SegmentedIndex.open(other, saved.directory).ids().tolist() == []
+    step(saved, 8)
+    with pytest.raises(IndexMismatch):
+        saved.snapshot()
+
+
+def rewritten(**changes: Any) -> Callable[[Path], None]:
+    """Change the manifest's fields and mend its checksum."""
+
+    def change(directory: Path) -> None:
+        path = directory / "manifest.json"
+        document = json.loads(path.read_text("utf-8"))
+        del document["checksum"]
+        document.update(changes)
+        canonical = json.dumps(document, sort_keys=True, separators=(",", ":"))
+        document["checksum"] = hashlib.sha256(canonical.encode()).hexdigest()
+        path.write_text(json.dumps(document), "utf-8")
+
+    return change
+
+
+def changed(pattern: str, change: Callable[[bytes], bytes]) -> Callable[[Path], None]:
+    def apply(directory: Path) -> None:
+        path = sorted(directory.glob(pattern))[0]
+        path.write_bytes(change(path.read_bytes()))
+
+    return apply
+
+
+def flip(data: bytes) -> bytes:
+    place = len(data) // 2
+    return data[:place] + bytes([data[place] ^ 4]) + data[place + 1 :]
+
+
+DAMAGES = {
+    "another format": rewritten(format=2),
+    "another metric": rewritten(metric="l2"),
+    "a missing field": rewritten(segments=None),
+    "an unsafe name": rewritten(delta={"sha256": "../../secret", "rows": 1}),
+    "manifest cut": changed("manifest.json", lambda data: data[:-40]),
+    "manifest empty": changed("manifest.json", lambda _: b""),
+    "manifest no text": changed("manifest.json", lambda _: b"\xff\xfe"),
+    "manifest no object": changed("manifest.json", lambda _: b"[]"),
+    "manifest digit": changed(
+        "manifest.json",
+        lambda data: data.replace(b'"applied_through": 7', b'"applied_through": 9'),
+    ),
+    "rows cut": changed("*.rows", lambda data: data[:-1]),
+    "rows bit": changed("*.rows", flip),
+    "rows empty": changed("*.rows", lambda _: b""),
+    "rows missing": lambda directory: sorted(directory.glob("*.rows"))[0].unlink(),
+    "deleted cut": changed("*.deleted", lambda data: data[:-1]),
+    "deleted bit": changed("*.deleted", flip),
+    "deleted missing": lambda directory: next(directory.glob("*.deleted")).unlink(),
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGES.values(), ids=DAMAGES.keys())
+def test_damage_is_told_and_mended_by_rebuilding(
+    saved: SegmentedIndex, damage: Callable[[Path], None]
+) -> None:
+    damage(saved.directory)
+    with pytest.raises(IndexMismatch) as caught:
+        reopen(saved.directory)
+    assert caught.value.remedy == "run: regard rebuild"
+    assert str(saved.directory) in caught.value.message
+    rebuilt = create(saved.directory)
+    rebuilt.add(saved.ids(), saved.vectors(saved.ids()))
+    rebuilt.advance(7)
+    rebuilt.snapshot()
+    assert contents(reopen(saved.directory)) == contents(saved)
+
+
+def test_rows_whose_ids_do_not_ascend_are_damage(saved: SegmentedIndex) -> None:
+    manifest = Manifest.read(saved.directory)
+    assert manifest is not None
+    first = manifest.segments[0]
+    data = (saved.directory / f"{first.sha256}.rows").read_bytes()
+    forged = data[8:16] + data[:8] + data[16:]
+    sha256 = hashlib.sha256(forged).hexdigest()
+    (saved.directory / f"{sha256}.rows").write_bytes(forged)
+    segments = (dataclasses.replace(first, sha256=sha256), *manifest.segments[1:])
+    dataclasses.replace(manifest, segments=segments).write(saved.directory)
+    with pytest.raises(IndexMismatch, match="ascending"):
+        reopen(saved.directory)
+
+
+def test_a_snapshot_that_is_ahead_stays(saved: SegmentedIndex) -> None:
+    behind, ahead = reopen(saved.directory), reopen(saved.directory)
+    for position in range(8, 25):
+        step(ahead, position)
+    ahead.snapshot()
+    step(behind, 8)
+    behind.snapshot()
+    assert contents(reopen(saved.directory)) == contents(ahead)
+    # Once it has caught up, it writes again what the other's snapshot removed.
+    for position in range(9, 30):
+        step(behind, position)
+    behind.snapshot()
+    assert contents(reopen(saved.directory)) == contents(behind)
+
+
+def test_a_reader_whose_files_are_removed_reads_anew(
+    saved: SegmentedIndex, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    former = Manifest.read(saved.directory)
+    for position in range(8, 25):
+        step(saved, position)
+    saved.snapshot()
+    answers = [former]
+    read = Manifest.read
+    monkeypatch.setattr(
+        Manifest, "read", lambda path: answers.pop() if answers else read(path), raising=True
+    )
+    assert contents(reopen(saved.directory)) == contents(saved)
+
+
+def test_opening_while_another_writes(saved: SegmentedIndex) -> None:
+    expected = {7: contents(saved)}
+    done = threading.Event()
+    failures: list[Exception] = []
+    opened = 0
+
+    def write() -> None:
+        try:
+            for position in range(8, 1000):
+                step(saved, position)
+                expected[position] = contents(saved)
+                saved.snapshot()
+                if position >= 33 and opened >= 4:
+                    break
+        except Exception as error:  # noqa: BLE001 - shown by the main thread
+            failures.append(error)
+        done.set()
+
+    writer = threading.Thread(target=write)
+    writer.start()
+    while not done.is_set():
+        found = contents(reopen(saved.directory))
+        assert found == expected[found[0]]
+        opened += 1
+    writer.join()
+    assert not failures, failures[0]
+    assert opened >= 4
+
+
+class _Crash(BaseException):
+    """The process ends here: nothing below may catch it."""
+
+
+class FailingSystem:
+    """Stands for `os`: carries out operations and stops for good before the n-th, or in its middle."""
+
+    def __init__(self, stop_at: int) -> None:
+        self.stop_at = stop_at
+        self.log: list[tuple[str, str]] = []
+        self._names: dict[int, str] = {}
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(os, name)
+
+    def _count(self, operation: str, name: str) -> bool:
+        self.log.append((operation, name))
+        if len(self.log) > self.stop_at:
+            raise _Crash
+        return len(self.log) == self.stop_at
+
+    def open(self, path: Path, flags: int, mode: int = 0o777) -> int:
+        self._count("open", Path(path).name)
+        handle = os.open(path, flags, mode)
+        self._names[handle] = Path(path).name
+        return handle
+
+    def write(self, handle: int, data: memoryview) -> int:
+        if self._count("write", self._names[handle]):
+            os.write(handle, data[: len(data) // 2])
+            raise _Crash
+        return os.write(handle, data)
+
+    def fsync(self, handle: int) -> None:
+        self._count("fsync", self._names[handle])
+        os.fsync(handle)
+
+    def replace(self, source: Path, target: Path) -> None:
+        self._count("replace", target.name)
+        os.replace(source, target)
+
+    def unlink(self, path: Path) -> None:
+        self._count("unlink", path.name)
+        os.unlink(path)
+
+
+def changed_copy(saved: SegmentedIndex) -> SegmentedIndex:
+    """The saved index, changed so that its next snapshot writes and removes every kind of file."""
+    index = reopen(saved.directory)
+    for position in range(8, 13):
+        step(index, position)
+    return index
+
+
+def test_a_crash_anywhere_leaves_a_whole_snapshot(
+    saved: SegmentedIndex, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    old = contents(saved)
+    new = contents(changed_copy(saved))
+    seen = []
+    for stop_at in range(1, 200):
+        index = changed_copy(saved)
+        assert contents(index) == new
+        monkeypatch.setattr(durable_files, "os", FailingSystem(stop_at))
+        try:
+            index.snapshot()
+        except _Crash:
+            monkeypatch.setattr(durable_files, "os", os)
+        else:
+            break
+        found = contents(reopen(saved.directory))
+        assert found in (old, new)
+        seen.append(found)
+        if found == new:
+            # Back to the former contents for the next crash.
+            rebuilt = create(saved.directory)
+            rebuilt.add(saved.ids(), saved.vectors(saved.ids()))
+            rebuilt.advance(7)
+            rebuilt.snapshot()
+    assert len(seen) > 25
+    assert old in seen
+    assert new in seen
+    assert contents(reopen(saved.directory)) == new
+
+
+def test_a_crash_in_the_first_snapshot_leaves_nothing_or_all(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for stop_at in range(1, 200):
+        directory = tmp_path / str(stop_at) / "index"
+        index = create(directory)
+        step(index, 1)
+        monkeypatch.setattr(durable_files, "os", FailingSystem(stop_at))
+        try:
+            index.snapshot()
+        except _Crash:
+            monkeypatch.setattr(durable_files, "os", os)
+            assert contents(reopen(directory)) in ((0, [], b""), contents(index))
+            index.snapshot()
+            assert contents(reopen(directory)) == contents(index)
+        else:
+            assert stop_at > 10
+            return
+    pytest.fail("the snapshot never came to an end")
+
+
+def test_what_a_power_cut_may_lose_is_never_relied_on(
+    saved: SegmentedIndex, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Contents are synced before their name, names before the manifest, it before what it replaces."""
+    index = changed_copy(saved)
+    system = FailingSystem(10_000)
+    monkeypatch.setattr(durable_files, "os", system)
+    index.snapshot()
+    log = system.log
+    replaced = [name for operation, name in log if operation == "replace"]
+    assert replaced[-1] == "manifest.json"
+    assert len(replaced) > 3
+    for name in replaced:
+        written = max(i for i, entry in enumerate(log) if entry == ("write", name + ".aside"))
+        assert written < log.index(("fsync", name + ".aside")) < log.index(("replace", name))
+    directory_syncs = [i for i, entry in enumerate(log) if entry == ("fsync", "index")]
+    last_data = log.index(("replace", replaced[-2]))
+    manifest_opened = log.index(("open", "manifest.json.aside"))
+    assert any(last_data < i < manifest_opened for i in directory_syncs)
+    manifest_replaced = log.index(("replace", "manifest.json"))
+    first_unlink = min(i for i, entry in enumerate(log) if entry[0] == "unlink")
+    assert any(manifest_replaced < i < first_unlink for i in directory_syncs)
+
+
+def test_a_full_disk_leaves_the_former_snapshot(
+    saved: SegmentedIndex, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    index = changed_copy(saved)
+
+    def full(*_: object) -> int:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(durable_files.os, "write", full)
+    with pytest.raises(OSError, match="No space"):
+        index.snapshot()
+    monkeypatch.undo()
+    assert contents(reopen(saved.directory)) == contents(saved)
+    index.snapshot()
+    assert contents(reopen(saved.directory)) == contents(index)
+
+
+WRITER = """
+import sys
+from pathlib import Path
+sys.path.insert(0, sys.argv[2])
+from test_vector_snapshots import reopen, step
+index = reopen(Path(sys.argv[1]))
+print("ready", flush=True)
+for position in range(index.applied_through + 1, 100_000):
+    step(index, position)
+    index.snapshot()
+"""
+
+
+def test_a_killed_writer_leaves_a_whole_snapshot(tmp_path: Path) -> None:
+    expected = create(tmp_path / "expected")
+    reached = 0
+    # The last ones only where the machine was so slow that nothing was written.
+    for delay in (0.05, 0.21, 0.13, 1.0, 5.0, 20.0):
+        if delay >= 1 and reached:
+            break
+        writer = subprocess.Popen(
+            [sys.executable, "-c", WRITER, str(tmp_path / "index"), str(Path(__file__).parent)],
+            stdout=subprocess.PIPE,
+        )
+        with writer:
+            assert writer.stdout is not None
+            assert writer.stdout.readline() == b"ready\n"
+            threading.Event().wait(delay)
+            writer.send_signal(signal.SIGKILL)
+        found = reopen(tmp_path / "index")
+        assert found.applied_through >= reached
+        for position in range(reached + 1, found.applied_through + 1):
+            step(expected, position)
+        reached = found.applied_through
+        assert contents(found) == contents(expected)
+    assert reached > 0
