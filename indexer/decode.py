@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from regard.core.catalog import ContentHeader
 from regard.core.facts import PhotoFacts
 from regard.core.records import Image
-from regard.core.signatures import Signature, sign
+from regard.core.signatures import Signature
 from regard.photos.confinement import Confinement
 from regard.photos.decoding import (
     DEFAULT_LIMITS,
@@ -21,6 +21,7 @@ from regard.photos.decoding import (
 )
 from regard.photos.files import FilePath, file_size, read_file
 from regard.photos.metadata.reading import facts_of
+from regard.photos.signatures import sign
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,10 +16,11 @@ from typing import BinaryIO
 from regard.core.catalog import Failure, FileStamp
 from regard.core.duplicates import SignatureStore, Unsigned
 from regard.core.errors import CannotWork, DecodeError
-from regard.core.signatures import SIGNATURE_SIDE, Signature, sign
+from regard.core.signatures import SIGNATURE_SIDE, Signature
 from regard.core.uris import uri_of_path
 from regard.indexer.report import Progress
 from regard.photos.decoding import DEFAULT_LIMITS, DecodeLimits, decode_bytes, large_file_turn
+from regard.photos.signatures import sign
 
 _AT_ONCE = 32
 # A JPEG may be decoded smaller: four times the signature leaves its averages the same.

@@ -2,6 +2,6 @@
 
 import pkgutil
 
-# In a checkout, this folder stands beside those of the subpackages (`package-dir` in pyproject.toml). Python
-# run from there imports it from the current directory, and finds the subpackages where they are installed.
+# In a checkout the subpackages stand beside this folder, and Python run from the checkout imports this
+# folder itself. The installed package, further along `sys.path`, has the subpackages.
 __path__ = pkgutil.extend_path(__path__, __name__)

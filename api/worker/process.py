@@ -1,6 +1,6 @@
 """The worker: does jobs in a process of its own, so that searches in the server's process stay quick.
 
-`python -m regard.api.worker.process --home DIR [--root NAME=DIR]… [--profile NAME]` works until SIGTERM or the end
+`python -m regard.api.worker --home DIR [--root NAME=DIR]… [--profile NAME]` works until SIGTERM or the end
 of its stdin, which comes however the process at the other end died; a byte there has it look for a job at
 once. Of several workers on one catalog one works, and another takes over when it ends. Models are loaded
 when the first job needs them.

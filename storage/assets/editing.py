@@ -41,12 +41,12 @@ from regard.storage.assets.rows import (
     ensure_content,
     fact_columns,
     find_collection,
-    utc_now,
     write_keywords,
 )
 from regard.storage.assets.signatures import forget_comparisons
 from regard.storage.database import schema
 from regard.storage.database.change_log import AssetEvent, record_changes
+from regard.storage.database.clock import utc_now
 from regard.storage.pipelines.catalog import Catalog
 from regard.storage.pipelines.stored import live_pipeline
 

@@ -40,12 +40,12 @@ from regard.storage.assets.rows import (
     ensure_content,
     fact_columns,
     find_collection,
-    utc_now,
     write_keywords,
 )
 from regard.storage.assets.signatures import write_signature
 from regard.storage.database import schema
 from regard.storage.database.change_log import AssetEvent, record_changes
+from regard.storage.database.clock import utc_now
 from regard.storage.database.lease import SqlWriterLease, hold_writer_lease
 from regard.storage.pipelines.analyses import storable, write_analysis
 from regard.storage.pipelines.catalog import Catalog

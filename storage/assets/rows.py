@@ -12,18 +12,14 @@ from collections.abc import Sequence
 from typing import Any
 
 from sqlalchemy import Connection, Table, delete, insert, select
-from sqlalchemy.dialects import postgresql, sqlite
 
 from regard.core.catalog import ContentHeader
 from regard.core.facts import PhotoFacts
 from regard.storage.database import schema
+from regard.storage.database.clock import utc_now
+from regard.storage.database.connection import insert_into
 
 _EPOCH = datetime.datetime(1970, 1, 1)
-
-
-def utc_now() -> datetime.datetime:
-    """The time as the catalog keeps it: naive UTC."""
-    return datetime.datetime.now(datetime.UTC).replace(tzinfo=None)
 
 
 def dated_at(facts: PhotoFacts, mtime_ns: int) -> datetime.datetime:
@@ -64,8 +60,7 @@ def ensure_content(connection: Connection, content: ContentHeader) -> int:
 
 def _insert_if_new(connection: Connection, table: Table, **values: object) -> None:
     """Insert a row, unless another transaction does just then; waits for that one to end."""
-    dialect = sqlite if connection.dialect.name == "sqlite" else postgresql
-    connection.execute(dialect.insert(table).values(**values).on_conflict_do_nothing())
+    connection.execute(insert_into(connection, table).values(**values).on_conflict_do_nothing())
 
 
 def drop_orphans(connection: Connection, left: set[int | None]) -> list[tuple[int, int]]:

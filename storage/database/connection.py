@@ -21,7 +21,9 @@ from alembic import command
 from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from sqlalchemy import URL, Connection, Engine, create_engine, event, inspect, make_url
+from sqlalchemy import URL, Connection, Engine, Table, create_engine, event, inspect, make_url
+from sqlalchemy.dialects import postgresql
+from sqlalchemy.dialects import sqlite as sqlite_dialect
 from sqlalchemy.engine.interfaces import DBAPIConnection
 from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
@@ -241,6 +243,12 @@ def _prepare_sqlite(engine: Engine) -> None:
             sqlite = connection.connection.dbapi_connection
             assert isinstance(sqlite, sqlite3.Connection)
             sqlite.execute("BEGIN")
+
+
+def insert_into(connection: Connection, table: Table) -> Any:
+    """An INSERT with the dialect's `on_conflict_do_nothing` and `on_conflict_do_update`."""
+    dialect = sqlite_dialect if connection.dialect.name == "sqlite" else postgresql
+    return dialect.insert(table)
 
 
 def _of_nothing(function: Callable[[float], float]) -> Callable[[float | None], float | None]:

@@ -17,13 +17,12 @@ from pathlib import Path
 from sqlalchemy import Connection, Row, delete, select, update
 
 from regard.core.errors import Conflict, HomeError, NotFound, PipelineConflict
-from regard.storage.assets.rows import utc_now
 from regard.storage.database import schema
 from regard.storage.database.change_log import forget_channels
+from regard.storage.database.clock import utc_now
 from regard.storage.database.lease import BUILDER, SqlWriterLease, hold_writer_lease, is_free
 from regard.storage.pipelines.catalog import Catalog
-from regard.storage.pipelines.stored import SHORT_FINGERPRINT
-from regard.storage.retrieval.channel_indexes import index_folder
+from regard.storage.pipelines.stored import SHORT_FINGERPRINT, index_folder
 
 # Longer than a server takes to notice that another pipeline is live.
 _NOTICED_SECONDS = 3.0

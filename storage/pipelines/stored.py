@@ -10,14 +10,15 @@ import shlex
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from sqlalchemy import Connection, Row, insert, select, update
 
 from regard.core.errors import PipelineConflict
 from regard.core.records import VECTOR_KINDS, Channel, Kind, PipelineSpec, Space
-from regard.storage.assets.rows import utc_now
 from regard.storage.database import schema
+from regard.storage.database.clock import utc_now
 from regard.storage.database.lease import WRITER, is_free
 
 SHORT_FINGERPRINT = 12
@@ -216,3 +217,8 @@ def check_pipeline(live: StoredPipeline, spec: PipelineSpec) -> None:
         f"this home was indexed with the profile {live.profile} of other revisions or parameters",
         remedy="renew it, while searches go on, with: regard reindex",
     )
+
+
+def index_folder(folder: Path, fingerprint: str) -> Path:
+    """Where the indexes of a pipeline lie, in the folder of all of them."""
+    return folder / fingerprint[:16]

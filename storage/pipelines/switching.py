@@ -19,9 +19,9 @@ from sqlalchemy import (
 )
 
 from regard.core.errors import Conflict
-from regard.storage.assets.rows import utc_now
 from regard.storage.database import schema
 from regard.storage.database.change_log import record_all_changed
+from regard.storage.database.clock import utc_now
 from regard.storage.database.lease import hold_writer_lease
 from regard.storage.pipelines.catalog import Catalog
 from regard.storage.pipelines.stored import StoredPipeline, find_pipeline, live_pipeline, set_live

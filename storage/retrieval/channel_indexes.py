@@ -24,7 +24,7 @@ from regard.core.machine import usable_cores
 from regard.core.records import Channel, Float32Array, Int64Array
 from regard.storage.database.change_log import last_position, moment, moment_now, read_changes
 from regard.storage.pipelines.catalog import Catalog
-from regard.storage.pipelines.stored import StoredChannel, StoredPipeline
+from regard.storage.pipelines.stored import StoredChannel, StoredPipeline, index_folder
 from regard.storage.retrieval.passing_embeddings import PassingEmbeddings
 from regard.storage.retrieval.verification import Finding, verify_channel
 from regard.storage.vectors.gpu import gpu_devices
@@ -33,11 +33,6 @@ from regard.storage.vectors.manifest import IndexIdentity
 
 # Rows of the log that one step applies; bounds memory while a long log is caught up with.
 _STEP = 8192
-
-
-def index_folder(folder: Path, fingerprint: str) -> Path:
-    """Where the indexes of a pipeline lie, in the folder of all of them."""
-    return folder / fingerprint[:16]
 
 
 class ChannelIndexes:

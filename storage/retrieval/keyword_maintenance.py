@@ -1,4 +1,4 @@
-"""Whether the keyword index (`regard.storage.retrieval.keywords`) is that of its texts, and how it is made anew."""
+"""Checks the keyword index against its texts, and rebuilds it."""
 
 from __future__ import annotations
 

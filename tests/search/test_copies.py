@@ -13,7 +13,8 @@ from made_pictures import cropped, decoded, encoded, scene, with_thing
 from PIL import Image, ImageDraw, ImageEnhance, ImageFont, ImageOps
 
 from regard.core import records
-from regard.core.signatures import SIGNATURE_SIDE, sign, signature_shape
+from regard.core.signatures import SIGNATURE_SIDE, signature_shape
+from regard.photos.signatures import sign
 from regard.search.duplicates.pictures import Picture, likeness
 from regard.search.duplicates.verification import similarity_of_copies
 

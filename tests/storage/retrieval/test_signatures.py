@@ -15,8 +15,8 @@ from regard.core.facts import PhotoFacts
 from regard.core.filters import EVERYTHING, AssetFilter
 from regard.core.signatures import Signature, signature_shape
 from regard.storage.assets.editing import SqlAssetEditing
-from regard.storage.assets.signatures import SqlDuplicates
 from regard.storage.database import schema
+from regard.storage.retrieval.duplicates import SqlDuplicates
 
 NOON = datetime(2024, 5, 1, 12)
 

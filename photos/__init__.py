@@ -1,0 +1,1 @@
+"""A file on disk or in a store becomes bytes, pixels and facts."""

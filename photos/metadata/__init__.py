@@ -1,0 +1,1 @@
+"""EXIF, IPTC and XMP become a photograph's facts."""

@@ -1,0 +1,316 @@
+"""Signatures of contents, and which contents were found to be copies by them.
+
+All of it is derived: it goes with its contents, may be lost at any time, and needs no writer's lease.
+Whoever writes holds the contents' rows meanwhile, so that nothing is written about one that has gone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    exists,
+    func,
+    select,
+    tuple_,
+)
+
+from regard.core.assets import AssetRecord
+from regard.core.catalog import FileStamp
+from regard.core.duplicates import CopyPair, Exposure, Unsigned
+from regard.core.errors import UsageError
+from regard.core.filters import EVERYTHING, AssetFilter
+from regard.core.records import Channel, Float32Array
+from regard.core.signatures import SIGNATURE_VERSION, Signature, signature_shape
+from regard.storage.assets.filters import camera_name, passes
+from regard.storage.assets.reading import read_records
+from regard.storage.assets.signatures import write_signature
+from regard.storage.database import schema
+from regard.storage.database.change_log import Moment, moment
+from regard.storage.database.connection import insert_into
+from regard.storage.database.vector_bytes import from_bytes
+from regard.storage.pipelines.catalog import Catalog
+from regard.storage.pipelines.stored import StoredPipeline
+
+_PAGE = 2000
+_asset, _content, _signature = schema.asset.c, schema.content.c, schema.signature.c
+_comparison, _pair, _embedding = schema.comparison.c, schema.copy_pair.c, schema.embedding.c
+
+
+class SqlDuplicates:
+    """Signatures and copies over one pipeline. See `regard.core.duplicates`."""
+
+    def __init__(self, catalog: Catalog, pipeline: StoredPipeline) -> None:
+        """Nothing is read yet."""
+        self._database = catalog.database
+        self._pipeline = pipeline
+
+    def unsigned(self, after: int, limit: int) -> list[Unsigned]:
+        """The next contents by id that are analysed, have a live asset and no signature."""
+        with self._database.reading() as connection:
+            rows = connection.execute(
+                select(_content.id, _content.sha256)
+                .where(_content.id > after, *_lacks_signature())
+                .order_by(_content.id)
+                .limit(limit)
+            ).all()
+            files: dict[int, list[FileStamp]] = {}
+            for row in connection.execute(
+                select(_asset.content_id, _asset.path, _asset.size, _asset.mtime_ns)
+                .where(_asset.content_id.in_([row.id for row in rows]), _asset.deleted_at.is_(None))
+                .order_by(_asset.id)
+            ):
+                stamp = FileStamp(bytes(row.path), row.size, row.mtime_ns)
+                files.setdefault(row.content_id, []).append(stamp)
+        return [Unsigned(row.id, row.sha256, tuple(files[row.id])) for row in rows]
+
+    def count_unsigned(self, chosen: AssetFilter = EVERYTHING) -> int:
+        """How many contents `unsigned` would give, of those with an asset that passes the filter."""
+        has_chosen = exists().where(_asset.content_id == _content.id, passes(chosen))
+        statement = select(func.count()).select_from(schema.content)
+        statement = statement.where(*_lacks_signature(), has_chosen)
+        with self._database.reading() as connection:
+            return int(connection.execute(statement).scalar_one())
+
+    def has_untried(self) -> bool:
+        """Whether there are any of them that nobody has tried to sign."""
+        statement = select(select(_content.id).where(*_lacks_signature(), ~_has_row()).exists())
+        with self._database.reading() as connection:
+            return bool(connection.execute(statement).scalar_one())
+
+    def save_signatures(self, signatures: Mapping[int, Signature | None]) -> None:
+        """Keep signatures by content, None that it was tried in vain; what has gone is dropped."""
+        with self._database.writing() as connection:
+            for content in _hold(connection, signatures):
+                write_signature(connection, content, signatures[content])
+
+    def signatures(self, contents: Collection[int]) -> dict[int, Signature]:
+        """Signatures by content; those without one are absent."""
+        found = {}
+        with self._database.reading() as connection:
+            for some in _pages(contents):
+                for row in connection.execute(
+                    select(_content.id, _content.width, _content.height, _signature.grey)
+                    .join_from(schema.content, schema.signature)
+                    .where(_content.id.in_(some), _signature.version == SIGNATURE_VERSION)
+                ):
+                    shape = signature_shape(row.width, row.height)
+                    grey = np.frombuffer(bytes(row.grey), np.uint8)
+                    # One that is damaged counts as missing.
+                    if grey.size == shape[0] * shape[1]:
+                        found[row.id] = Signature(grey.reshape(shape), row.width, row.height)
+        return found
+
+    def moment(self) -> Moment:
+        """While it stays the same, so does all that lists are made of, but what is found by comparing."""
+        with self._database.reading() as connection:
+            return moment(connection)
+
+    def uncompared(self, channel: Channel, after: int, limit: int) -> list[int]:
+        """The next contents by id with signature, vector and live asset that were not compared."""
+        statement = select(_content.id).where(_content.id > after, *self._waits(channel))
+        with self._database.reading() as connection:
+            return list(connection.execute(statement.order_by(_content.id).limit(limit)).scalars())
+
+    def count_uncompared(self, channel: Channel) -> int:
+        """How many of them there are."""
+        statement = select(func.count()).select_from(schema.content)
+        with self._database.reading() as connection:
+            return int(connection.execute(statement.where(*self._waits(channel))).scalar_one())
+
+    def image_vectors(self, channel: Channel, contents: Collection[int]) -> dict[int, Float32Array]:
+        """Vectors of whole images, (d,) by content."""
+        stored = self._pipeline.channels[channel]
+        with self._database.reading() as connection:
+            rows = connection.execute(
+                select(_embedding.content_id, _embedding.vector)
+                .where(_embedding.content_id.in_(contents), _embedding.channel_id == stored.id)
+                .order_by(_embedding.id)
+            ).all()
+        return {
+            row.content_id: from_bytes([bytes(row.vector)], stored.dimension)[0] for row in rows
+        }
+
+    def save_comparisons(self, contents: Sequence[int], pairs: Sequence[CopyPair]) -> None:
+        """Keep the pairs found among the neighbours of contents, and that these were looked at."""
+        named = {*contents, *(pair.first for pair in pairs), *(pair.second for pair in pairs)}
+        with self._database.writing() as connection:
+            there = set(_hold(connection, named))
+            found = [
+                {"first_id": pair.first, "second_id": pair.second, "similarity": pair.similarity}
+                for pair in sorted(pairs)
+                if pair.first in there and pair.second in there
+            ]
+            done = [
+                {
+                    "content_id": content,
+                    "pipeline_id": self._pipeline.id,
+                    "version": SIGNATURE_VERSION,
+                }
+                for content in sorted(there & set(contents))
+            ]
+            for table, rows in ((schema.copy_pair, found), (schema.comparison, done)):
+                if rows:
+                    # Another process may have looked at the same ones.
+                    connection.execute(
+                        insert_into(connection, table).on_conflict_do_nothing(), rows
+                    )
+
+    def copy_pairs(self) -> Iterator[CopyPair]:
+        """All pairs, ordered."""
+        after = (0, 0)
+        key = tuple_(_pair.first_id, _pair.second_id)
+        while True:
+            with self._database.reading() as connection:
+                rows = connection.execute(
+                    select(_pair.first_id, _pair.second_id, _pair.similarity)
+                    .where(key > tuple_(*after))
+                    .order_by(_pair.first_id, _pair.second_id)
+                    .limit(_PAGE)
+                ).all()
+            for row in rows:
+                yield CopyPair(*row)
+            if len(rows) < _PAGE:
+                return
+            after = (rows[-1].first_id, rows[-1].second_id)
+
+    def pairs_among(self, contents: Collection[int]) -> set[tuple[int, int]]:
+        """Pairs of which both contents are among these."""
+        found: set[tuple[int, int]] = set()
+        wanted = set(contents)
+        with self._database.reading() as connection:
+            for some in _pages(wanted):
+                rows = connection.execute(
+                    select(_pair.first_id, _pair.second_id).where(_pair.first_id.in_(some))
+                )
+                found.update((row.first_id, row.second_id) for row in rows)
+        return {pair for pair in found if pair[1] in wanted}
+
+    def repeated_contents(self, chosen: AssetFilter, first: int) -> Iterator[int]:
+        """Contents from id `first` on that have several assets that pass the filter, by id."""
+        while True:
+            with self._database.reading() as connection:
+                found = list(
+                    connection.execute(
+                        select(_asset.content_id)
+                        .join_from(schema.asset, schema.content)
+                        .where(_asset.content_id >= first, passes(chosen))
+                        .group_by(_asset.content_id)
+                        .having(func.count() > 1)
+                        .order_by(_asset.content_id)
+                        .limit(_PAGE)
+                    ).scalars()
+                )
+            yield from found
+            if len(found) < _PAGE:
+                return
+            first = found[-1] + 1
+
+    def exposures(self, chosen: AssetFilter, first: int) -> Iterator[Exposure]:
+        """Assets that pass, by camera, time and id, read page by page, from the asset `first` on; 0 is all.
+
+        Raises UsageError when there is no such asset any more.
+        """
+        camera = camera_name()
+        key = tuple_(camera, _asset.taken_at, _asset.id)
+        statement = (
+            select(_asset.id, _asset.content_id, camera.label("camera"), _asset.taken_at)
+            .join_from(schema.asset, schema.content)
+            .where(passes(chosen), _asset.taken_at.is_not(None), camera.is_not(None))
+            .order_by(camera, _asset.taken_at, _asset.id)
+            .limit(_PAGE)
+        )
+        with self._database.reading() as connection:
+            page = statement if not first else statement.where(key >= _place_of(connection, first))
+            rows = connection.execute(page).all()
+        while True:
+            for row in rows:
+                yield Exposure(row.id, row.content_id, row.camera, row.taken_at)
+            if len(rows) < _PAGE:
+                return
+            last = rows[-1]
+            with self._database.reading() as connection:
+                after = tuple_(last.camera, last.taken_at, last.id)
+                rows = connection.execute(statement.where(key > after)).all()
+
+    def records(
+        self, contents: Collection[int], chosen: AssetFilter
+    ) -> dict[int, list[AssetRecord]]:
+        """Assets that pass the filter, by content, each by id."""
+        found: dict[int, list[AssetRecord]] = {}
+        with self._database.reading() as connection:
+            for some in _pages(contents):
+                for record in read_records(connection, self._pipeline.id, some, chosen):
+                    if record.content_id is not None:
+                        found.setdefault(record.content_id, []).append(record)
+        return found
+
+    def _waits(self, channel: Channel) -> tuple[ColumnElement[bool], ...]:
+        stored = self._pipeline.channels[channel]
+        has_vector = exists().where(
+            _embedding.content_id == _content.id, _embedding.channel_id == stored.id
+        )
+        compared = exists().where(
+            _comparison.content_id == _content.id,
+            _comparison.pipeline_id == self._pipeline.id,
+            _comparison.version == SIGNATURE_VERSION,
+        )
+        return _is_live(), _is_signed(), has_vector, ~compared
+
+
+def _is_live() -> ColumnElement[bool]:
+    return exists().where(_asset.content_id == _content.id, _asset.deleted_at.is_(None))
+
+
+def _is_signed() -> ColumnElement[bool]:
+    return exists().where(
+        _signature.content_id == _content.id,
+        _signature.version == SIGNATURE_VERSION,
+        # One without a pixel says that no file could be used.
+        func.length(_signature.grey) > 0,
+    )
+
+
+def _has_row() -> ColumnElement[bool]:
+    return exists().where(
+        _signature.content_id == _content.id, _signature.version == SIGNATURE_VERSION
+    )
+
+
+def _lacks_signature() -> tuple[ColumnElement[bool], ...]:
+    """Of a content that should have one: one that waits for its analysis gets it with that."""
+    is_analysed = exists().where(schema.analysis.c.content_id == _content.id)
+    return is_analysed, _is_live(), ~_is_signed()
+
+
+def _hold(connection: Connection, contents: Collection[int]) -> list[int]:
+    """Those of the contents that are there, by id; they stay until the transaction ends."""
+    found: list[int] = []
+    for some in _pages(contents):
+        found += connection.execute(
+            select(_content.id)
+            .where(_content.id.in_(some))
+            .order_by(_content.id)
+            .with_for_update(read=True, key_share=True)
+        ).scalars()
+    return found
+
+
+def _pages(contents: Collection[int]) -> Iterator[list[int]]:
+    """The ids in order, as many at once as a statement takes."""
+    ids = sorted(contents)
+    for start in range(0, len(ids), _PAGE):
+        yield ids[start : start + _PAGE]
+
+
+def _place_of(connection: Connection, asset: int) -> Any:
+    row = connection.execute(
+        select(camera_name().label("camera"), _asset.taken_at).where(_asset.id == asset)
+    ).one_or_none()
+    if row is None or row.camera is None or row.taken_at is None:
+        raise UsageError("the list has changed meanwhile", remedy="leave the cursor out")
+    return tuple_(row.camera, row.taken_at, asset)
