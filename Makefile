@@ -1,21 +1,27 @@
-# Two commands: `make run` sets everything up and serves regard's page over sample photographs; `make test` holds
-# it to its word.
-#   make run PHOTOS=DIR   the page over a folder of your own, while it is being indexed
-#   make demo             index and search in the terminal alone, PHOTOS=DIR too
+# make run               set everything up, index sample photographs and serve the web page over them
+# make run PHOTOS=DIR    the same over a folder of your own, which is indexed meanwhile
+# make demo              index and search in the terminal; PHOTOS=DIR too
+# make test              lint, type checks, import rules and all quick tests
+# make photoset          the labelled photographs that quality is measured on
 PYTHON ?= python3
 PORT ?= 8420
-# Test files are shared out among so many processes.
+# Processes that run the tests.
 WORKERS ?= 2
+# Unpacked Debian packages for `make photoset`, which downloads them otherwise.
+PACKAGES ?=
 VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 EDITABLE := --config-settings editable_mode=strict
 SOURCES := regard core photos models storage indexer search evaluation api
+TORCH := $(shell grep '^torch==' constraints.txt)
+TORCH_CPU_INDEX := https://download.pytorch.org/whl/cpu
+NVIDIA := $(or $(wildcard /proc/driver/nvidia/version),$(shell command -v nvidia-smi))
 FILES := find $(SOURCES) -name '*.py' -o -path '*/web/*' -type f -o -path '*/shipped/*' -type f | sort
 
 export PHOTOS
 .NOTPARALLEL:
-.PHONY: run demo test lint types imports pytest campaign benchmark benchmark-service benchmark-models clean FORCE
+.PHONY: run demo test lint types imports pytest campaign benchmark benchmark-service benchmark-models photoset clean FORCE
 
 run: $(VENV)/.installed-run $(VENV)/.linked
 ifdef PHOTOS
@@ -41,24 +47,30 @@ types: $(VENV)/.installed-test $(VENV)/.linked
 imports: $(VENV)/.installed-test $(VENV)/.linked
 	cd $(VENV) && bin/lint-imports --config ../pyproject.toml
 
-# Whole files to each process, in the order of tests/conftest.py.
+# Each process takes whole files, in the order of tests/conftest.py.
 pytest: $(VENV)/.installed-test $(VENV)/.linked
 	$(BIN)/python -m pytest -m "not campaign" --numprocesses $(WORKERS) --dist loadfile --no-loadscope-reorder
 
-# The slow tests: crash and damage campaigns at full length, and other examples each time.
+# The slow tests: crash and damage campaigns at full length, with new random examples each time.
 campaign: $(VENV)/.installed-test $(VENV)/.linked
 	$(BIN)/python -m pytest -m campaign --timeout 1800 --hypothesis-profile explore
 
 benchmark: $(VENV)/.installed-run $(VENV)/.linked
 	$(BIN)/python benchmarks/indexing_rate.py $(PHOTOS)
 
-# How long searches take alone and beside uploads; see docs/performance.md.
+# Search latency, alone and during uploads; see docs/performance.md.
 benchmark-service: $(VENV)/.installed-run $(VENV)/.linked
 	$(BIN)/python benchmarks/service_load.py $(PHOTOS)
 
-# The big models at full size, with random weights, on this machine's GPU; see docs/performance.md.
+# The large models at full size with random weights, on this machine's GPU; see docs/performance.md.
 benchmark-models: $(VENV)/.installed-run $(VENV)/.linked
 	$(BIN)/python benchmarks/models.py --random full
+
+# The labelled photographs, composed from Debian packages; see docs/quality.md.
+photoset: photoset/captions.json
+
+photoset/captions.json: | $(VENV)/.installed-run
+	$(BIN)/python benchmarks/photoset/make_photoset.py photoset $(if $(PACKAGES),--packages "$(PACKAGES)")
 
 clean:
 	rm -rf $(VENV) build demo-output *.egg-info
@@ -66,15 +78,25 @@ clean:
 $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)
 
-$(VENV)/.installed-run: pyproject.toml constraints.txt | $(BIN)/python
+# On Linux, PyPI's torch is a CUDA build of several gigabytes. Without an NVIDIA driver, take the CPU build
+# from PyTorch's index, or where that can't be reached whatever the configured index has.
+$(VENV)/.torch: constraints.txt | $(BIN)/python
+	@if [ "$$(uname -s)" = Linux ] && [ -z "$(NVIDIA)" ]; then \
+	  echo "installing the CPU build of $(TORCH)"; \
+	  $(PIP) install --no-deps --retries 1 --timeout 10 --index-url $(TORCH_CPU_INDEX) $(TORCH) 2>/dev/null \
+	    || $(PIP) install $(TORCH); \
+	fi
+	touch $@
+
+$(VENV)/.installed-run: pyproject.toml constraints.txt $(VENV)/.torch | $(BIN)/python
 	$(PIP) install -c constraints.txt $(EDITABLE) -e '.[cpu]'
 	touch $@ $(VENV)/.linked
 
-$(VENV)/.installed-test: pyproject.toml constraints.txt | $(BIN)/python
+$(VENV)/.installed-test: pyproject.toml constraints.txt $(VENV)/.torch | $(BIN)/python
 	$(PIP) install -c constraints.txt $(EDITABLE) -e '.[test]'
 	touch $@ $(VENV)/.installed-run $(VENV)/.linked
 
-# A strict editable install links the files that were there; link anew when files come or go.
+# A strict editable install links the files that were there; update the links when files come or go.
 $(VENV)/.files: FORCE | $(BIN)/python
 	@$(FILES) | cmp -s - $@ || $(FILES) > $@
 

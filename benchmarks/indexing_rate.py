@@ -52,7 +52,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawTextHelpFormatter
     )
-    parser.add_argument("folders", nargs="*", type=Path, default=[Path("../shared/photos")])
+    parser.add_argument("folders", nargs="*", type=Path, default=[Path("photoset")])
     parser.add_argument("--profile", default="lite")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--json", action="store_true")

@@ -21,9 +21,10 @@ from functools import cache
 from PIL import Image as Pillow
 from PIL import UnidentifiedImageError
 
+from regard.core.errors import DecodeError
+from regard.core.records import Image, UInt8Array
 from regard.photos.colour import TURNED, srgb_pixels
 from regard.photos.confinement import Confinement
-from regard.core.errors import DecodeError
 from regard.photos.files import FilePath, file_size, open_regular, read_file
 from regard.photos.formats import (
     SNIFF_BYTES,
@@ -34,7 +35,6 @@ from regard.photos.formats import (
     webp_size,
 )
 from regard.photos.png import png_metadata
-from regard.core.records import Image, UInt8Array
 from regard.photos.tiff import TiffBlock, exif_orientation
 
 # Pillow refuses images above twice its own warning limit whatever it is asked.

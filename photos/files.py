@@ -7,8 +7,8 @@ import os
 import stat
 from typing import BinaryIO
 
-from regard.photos.confinement import LEADS_OUT, Confinement
 from regard.core.errors import DecodeError, OutsideRoots
+from regard.photos.confinement import LEADS_OUT, Confinement
 
 FilePath = str | bytes | os.PathLike[str] | os.PathLike[bytes]
 

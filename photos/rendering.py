@@ -11,12 +11,12 @@ import io
 import numpy as np
 from PIL import Image as Pillow
 
-from regard.photos.decoding import DEFAULT_LIMITS, DecodeLimits, decode_bytes
 from regard.core.errors import UsageError
-from regard.photos.formats import PhotoFormat
 from regard.core.geometry import Box
 from regard.core.masks import Mask
 from regard.core.records import Image
+from regard.photos.decoding import DEFAULT_LIMITS, DecodeLimits, decode_bytes
+from regard.photos.formats import PhotoFormat
 
 WEBP_CONTENT_TYPE = "image/webp"
 THUMBNAIL_QUALITY = 80

@@ -78,16 +78,19 @@ def pytest_runtest_makereport(
 
 @pytest.fixture(scope="session")
 def photos_dir() -> Path:
-    """The labelled photo set; `REGARD_TEST_PHOTOS` names it."""
-    folder = Path(os.environ.get("REGARD_TEST_PHOTOS", REPOSITORY.parent / "shared" / "photos"))
-    if not (folder / "captions.json").is_file():
-        pytest.skip(f"no labelled photographs at {folder}; set REGARD_TEST_PHOTOS")
-    return folder.resolve()
+    """The labelled photographs: those of `REGARD_TEST_PHOTOS`, else those that `make photoset` made."""
+    named = os.environ.get("REGARD_TEST_PHOTOS")
+    made = REPOSITORY / "photoset", REPOSITORY.parent / "shared" / "photos"
+    folders = (Path(named),) if named else made
+    for folder in folders:
+        if (folder / "captions.json").is_file():
+            return folder.resolve()
+    pytest.skip(f"no labelled photographs in {folders[0]}; make them with: make photoset")
 
 
 @pytest.fixture(scope="session")
 def parity_dir() -> Path:
-    """Reference figures of the published models; `REGARD_TEST_PARITY` names the folder."""
-    folder = Path(os.environ.get("REGARD_TEST_PARITY", REPOSITORY.parent / "shared" / "parity"))
-    assert folder.is_dir(), f"no parity figures at {folder}"
+    """Reference figures of the published models; `REGARD_TEST_PARITY` names another folder."""
+    folder = Path(os.environ.get("REGARD_TEST_PARITY", REPOSITORY / "tests" / "data" / "parity"))
+    assert folder.is_dir(), f"no parity figures in {folder}"
     return folder.resolve()

@@ -6,7 +6,6 @@ import math
 from datetime import timedelta
 
 from regard.core.facts import Capture, PhotoFacts
-from regard.photos.tiff import Directory, TiffBlock
 from regard.photos.metadata.values import (
     clean_keywords,
     clean_text,
@@ -17,6 +16,7 @@ from regard.photos.metadata.values import (
     utc_offset,
     wall_clock,
 )
+from regard.photos.tiff import Directory, TiffBlock
 
 _DESCRIPTION, _MAKE, _MODEL, _SOFTWARE, _DATE_TIME = 270, 271, 272, 305, 306
 _EXIF_DIRECTORY, _GPS_DIRECTORY = 34665, 34853

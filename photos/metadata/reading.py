@@ -10,10 +10,10 @@ from __future__ import annotations
 from dataclasses import replace
 from datetime import time
 
-from regard.photos.confinement import Confinement
-from regard.photos.decoding import DEFAULT_LIMITS, DecodeLimits, PhotoHeader, probe
 from regard.core.errors import DecodeError
 from regard.core.facts import PhotoFacts
+from regard.photos.confinement import Confinement
+from regard.photos.decoding import DEFAULT_LIMITS, DecodeLimits, PhotoHeader, probe
 from regard.photos.files import FilePath, read_file
 from regard.photos.metadata.exif import exif_facts
 from regard.photos.metadata.iptc import iptc_facts
