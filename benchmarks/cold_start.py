@@ -18,12 +18,12 @@ import json, sys, time
 marks = [("interpreter", time.perf_counter())]
 from pathlib import Path
 from regard.api.cli import searching, output
-from regard.api.library.wiring import open_library
+from regard.api.library.home import open_home
 from regard.core.records import Target
 from regard.core.settings import Settings
 from regard.search.answers import Scope, TextQuery
 marks.append(("imports", time.perf_counter()))
-with open_library(Settings.resolve(Path(sys.argv[1]), {})) as library:
+with open_home(Settings.resolve(Path(sys.argv[1]), {})) as library:
     marks.append(("open the home", time.perf_counter()))
     for space in {space.name for space in library.profile.spec.spaces}:
         encoder = library.profile.encoder(space)

@@ -26,7 +26,7 @@ from pathlib import Path
 
 import torch
 
-from regard.api.library.wiring import open_or_make_library
+from regard.api.library.home import open_or_make_home
 from regard.core.protocols import Analyzer
 from regard.core.records import Image
 from regard.core.settings import Settings
@@ -88,7 +88,7 @@ def main() -> None:
 def _time_indexing(profile: str, folders: list[Path]) -> float:
     with tempfile.TemporaryDirectory() as home:
         started = time.perf_counter()
-        with open_or_make_library(Settings.resolve(Path(home), {}), profile) as library:
+        with open_or_make_home(Settings.resolve(Path(home), {}), profile) as library:
             report = library.indexer("default").run(folders)
         seconds = time.perf_counter() - started
     if report.failures:

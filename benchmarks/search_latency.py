@@ -29,7 +29,7 @@ for _name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
 import numpy as np  # noqa: E402
 from service_load import served  # noqa: E402
 
-from regard.api.library.wiring import Library, open_library  # noqa: E402
+from regard.api.library.home import Home, open_home  # noqa: E402
 from regard.core.catalog import ChannelQuery  # noqa: E402
 from regard.core.records import Float32Array, Kind, QueryKind, Target  # noqa: E402
 from regard.core.settings import Settings  # noqa: E402
@@ -122,7 +122,7 @@ class Asker:
 class Parts:
     """What is timed, over one home: the parts of a search, and the whole."""
 
-    def __init__(self, library: Library, ask: Asker, target: Target, limit: int) -> None:
+    def __init__(self, library: Home, ask: Asker, target: Target, limit: int) -> None:
         self.ask = ask
         self.stages = Rows()
         self._library = library
@@ -209,7 +209,7 @@ def main() -> None:
     arguments = parser.parse_args()
     with (
         served(arguments.home, None) as url,
-        open_library(Settings.resolve(arguments.home, {})) as library,
+        open_home(Settings.resolve(arguments.home, {})) as library,
     ):
         ask = Asker(url, arguments.target, arguments.limit)
         parts = Parts(library, ask, arguments.target, arguments.limit)

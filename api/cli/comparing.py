@@ -12,7 +12,7 @@ import click
 from regard.api.cli.app import DONE, write_json
 from regard.api.cli.measured_library import measured_library
 from regard.api.cli.options import json_option, offline_option
-from regard.api.library.wiring import Library, load_ready_profile
+from regard.api.library.home import Home, load_ready_profile
 from regard.core.assets import AssetState
 from regard.core.errors import CannotWork, NotFound
 from regard.core.filters import AssetFilter
@@ -111,7 +111,7 @@ def _measured(
             seconds.append(time.perf_counter() - started)
             searched = [library]
             if name == names[0] and _writes_alike(library.profile.spec, other.spec):
-                searched.append(Library(library.settings, library.catalog, library.pipeline, other))
+                searched.append(Home(library.settings, library.catalog, library.pipeline, other))
             reports += [
                 evaluate_retrieval(labels, text_searcher(one.engine(), labels, collection))
                 for one in searched
@@ -126,7 +126,7 @@ def _writes_alike(one: PipelineSpec, other: PipelineSpec) -> bool:
     return dataclasses.replace(one, profile=other.profile) == other
 
 
-def _kept(library: Library, collection: str, name: str) -> Library:
+def _kept(library: Home, collection: str, name: str) -> Home:
     """The home with a pipeline that it keeps; raises NotFound, CannotWork when it lacks photographs."""
     found = [
         one
@@ -138,7 +138,7 @@ def _kept(library: Library, collection: str, name: str) -> Library:
             f"{'no' if not found else 'more than one'} pipeline of this home is {name!r}",
             remedy="give the beginning of a fingerprint of: regard pipelines",
         )
-    kept = Library(library.settings, library.catalog, found[0])
+    kept = Home(library.settings, library.catalog, found[0])
     reading = SqlAssetReading(library.catalog, found[0])
     chosen = AssetFilter(collections=(collection,))
     if reading.page(chosen, state=AssetState.PENDING, limit=1):

@@ -17,7 +17,7 @@ from regard.api.cli.options import offline_option
 from regard.api.cli.output import print_answer
 from regard.api.cli.progress import progress_bar
 from regard.api.cli.sample_photos import gather_sample_photos
-from regard.api.library.wiring import DEFAULT_COLLECTION, Library, open_or_make_library
+from regard.api.library.home import DEFAULT_COLLECTION, Home, open_or_make_home
 from regard.core.errors import CannotWork
 from regard.core.records import Image, Target
 from regard.core.settings import Settings
@@ -76,7 +76,7 @@ def demo(photos: Path | None, output: Path, profile: str | None) -> int:
     # Each folder has a home of its own, so that the hits are from the photographs that were named.
     digest = hashlib.sha256(absolute_path(folder)).hexdigest()[:12]
     settings = Settings.resolve(output / ("home" if photos is None else f"home-{digest}"), {})
-    with open_or_make_library(settings, profile) as library:
+    with open_or_make_home(settings, profile) as library:
         with stop_request() as stop, progress_bar("indexing") as progress:
             report = library.indexer(DEFAULT_COLLECTION).run(
                 [folder], progress=progress, should_stop=stop.is_set
@@ -97,7 +97,7 @@ def demo(photos: Path | None, output: Path, profile: str | None) -> int:
     return DONE_WITH_FAILURES if report.failures else DONE
 
 
-def _search(library: Library, *, own: bool) -> list[_Shown]:
+def _search(library: Home, *, own: bool) -> list[_Shown]:
     engine = library.engine()
     texts = _texts_from_captions(library) if own else _SAMPLE_TEXTS
     region_texts = texts[:2] if own else _SAMPLE_REGION_TEXTS
@@ -123,7 +123,7 @@ def _search(library: Library, *, own: bool) -> list[_Shown]:
     return shown
 
 
-def _texts_from_captions(library: Library) -> list[str]:
+def _texts_from_captions(library: Home) -> list[str]:
     """Queries that the photographs themselves suggest: captions that name something, spread evenly."""
     captions = [
         analysis.caption

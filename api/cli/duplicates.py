@@ -15,7 +15,7 @@ from regard.api.cli.indexing import stop_request
 from regard.api.cli.options import chosen_server, home_option, json_option
 from regard.api.cli.progress import progress_bar
 from regard.api.library.duplicates import LibraryDuplicates
-from regard.api.library.wiring import open_library, require_name
+from regard.api.library.home import open_home, require_name
 from regard.core.duplicates import DuplicateGroup, DuplicateKind
 from regard.core.errors import UsageError
 from regard.core.filters import EVERYTHING, AssetFilter
@@ -109,7 +109,7 @@ def _list_at_home(
 ) -> Listed | None:
     """None where it was interrupted; what was compared by then stays so."""
     chosen = EVERYTHING if collection is None else AssetFilter(collections=(collection,))
-    with open_library(Settings.resolve(home)) as library:
+    with open_home(Settings.resolve(home)) as library:
         if collection is not None:
             SqlCollections(library.catalog).named(collection)
         parts = LibraryDuplicates(library)

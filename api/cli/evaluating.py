@@ -18,7 +18,7 @@ from regard.api.cli.measured_library import measured_library
 from regard.api.cli.objects import objects
 from regard.api.cli.options import json_option, offline_option
 from regard.api.cli.segmenting import segmentation
-from regard.api.library.wiring import Library
+from regard.api.library.home import Home
 from regard.core.records import Float32Array, Image, Kind, QueryKind, Routes, Target
 from regard.core.uris import absolute_path
 from regard.evaluation.captions import WrittenCaption, evaluate_captions
@@ -47,7 +47,7 @@ class _Subject:
     """What is measured: the labels, and the library that holds their photographs as `collection`."""
 
     labels: LabelledSet
-    library: Library
+    library: Home
     collection: str
     pictures: Path | None
     as_json: bool

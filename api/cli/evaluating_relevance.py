@@ -11,7 +11,7 @@ import click
 from regard.api.cli.app import DONE, write_json
 from regard.api.cli.measured_library import measured_library
 from regard.api.cli.options import json_option, offline_option
-from regard.api.library.wiring import Library
+from regard.api.library.home import Home
 from regard.core.errors import CannotWork, NotFound
 from regard.core.filters import AssetFilter
 from regard.core.geometry import Box
@@ -92,7 +92,7 @@ def relevance(
 class _Searcher:
     """Asks labelled queries of the photographs in one collection."""
 
-    def __init__(self, labels: LabelledSet, library: Library, collection: str) -> None:
+    def __init__(self, labels: LabelledSet, library: Home, collection: str) -> None:
         self._labels = labels
         self._engine = library.engine()
         self._everything = AssetFilter(collections=(collection,))

@@ -11,7 +11,7 @@ from regard.api.cli.app import DONE, DONE_WITH_FAILURES, printable, write_json
 from regard.api.cli.indexing import stop_request
 from regard.api.cli.options import home_option, json_option
 from regard.api.cli.progress import progress_bar
-from regard.api.library.wiring import Library, open_home_catalog, require_name
+from regard.api.library.home import Home, open_home_catalog, require_name
 from regard.core.settings import Settings
 from regard.storage.files.originals import Originals
 
@@ -86,7 +86,7 @@ def import_(folder: Path, home: Path | None, as_json: bool) -> int:
             )
         live = catalog.live_pipeline()
         if live is not None:
-            indexes = Library(settings, catalog, live).indexes
+            indexes = Home(settings, catalog, live).indexes
             indexes.catch_up()
             indexes.snapshot()
     if as_json:

@@ -21,10 +21,10 @@ from regard.api.cli.options import (
     offline_option,
 )
 from regard.api.cli.progress import progress_bar
-from regard.api.library.wiring import (
+from regard.api.library.home import (
     DEFAULT_COLLECTION,
-    open_library,
-    open_or_make_library,
+    open_home,
+    open_or_make_home,
     require_name,
 )
 from regard.core.errors import UsageError
@@ -70,7 +70,7 @@ def index(
     for root in distinct_roots(paths):
         # A home is not made, and no profile chosen for it, by a mistyped path.
         require_root(root)
-    with open_or_make_library(settings, profile) as library:
+    with open_or_make_home(settings, profile) as library:
         indexer = library.indexer(collection)
         with stop_request() as stop, progress_bar("indexing") as progress:
             report = indexer.run(
@@ -98,7 +98,7 @@ def remove(paths: tuple[bytes, ...], home: Path | None, collection: str, as_json
     Example: regard remove ~/Pictures/old
     """
     require_name(collection)
-    with open_library(Settings.resolve(home)) as library:
+    with open_home(Settings.resolve(home)) as library:
         removed = library.indexer(collection).remove(paths)
     if as_json:
         write_json({"removed": removed})

@@ -12,7 +12,7 @@ import click
 from regard.api.cli.app import CANNOT_WORK, DONE, write_json
 from regard.api.cli.options import chosen_server, home_option, json_option
 from regard.api.cli.pipelines import show_pipelines
-from regard.api.library.wiring import Library, open_library
+from regard.api.library.home import Home, open_home
 from regard.core.settings import Settings
 from regard.core.uris import uri_of_path
 from regard.storage.assets.overview import read_overview
@@ -37,7 +37,7 @@ def status(home: Path | None, as_json: bool) -> int:
 
         return show_status(server, as_json=as_json)
     settings = Settings.resolve(home)
-    with open_library(settings) as library:
+    with open_home(settings) as library:
         overview = read_overview(library.catalog)
         channels = library.indexes.stats()
         kept = [one.to_json() for one in read_pipelines(library.catalog)]
@@ -77,7 +77,7 @@ def verify(home: Path | None, as_json: bool) -> int:
     \b
     Example: regard verify
     """
-    with open_library(Settings.resolve(home)) as library:
+    with open_home(Settings.resolve(home)) as library:
         findings = [
             *verify_catalog(library.catalog, library.pipeline),
             *(finding for indexes in _all_indexes(library) for finding in indexes.verify()),
@@ -102,7 +102,7 @@ def rebuild(home: Path | None) -> int:
     \b
     Example: regard rebuild
     """
-    with open_library(Settings.resolve(home)) as library:
+    with open_home(Settings.resolve(home)) as library:
         rebuild_keywords(library.catalog.database)
         count = rows = 0
         for indexes in _all_indexes(library):
@@ -114,7 +114,7 @@ def rebuild(home: Path | None) -> int:
     return DONE
 
 
-def _all_indexes(library: Library) -> Iterator[ChannelIndexes]:
+def _all_indexes(library: Home) -> Iterator[ChannelIndexes]:
     """Those of the live pipeline, of what is kept to go back to, and of what is being built."""
     for pipeline in library.catalog.pipelines():
         if pipeline.id == library.pipeline.id:

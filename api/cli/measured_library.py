@@ -11,7 +11,7 @@ from pathlib import Path
 
 from regard.api.cli.indexing import stop_request
 from regard.api.cli.progress import progress_bar
-from regard.api.library.wiring import Library, open_or_make_library
+from regard.api.library.home import Home, open_or_make_home
 from regard.core.errors import CannotWork
 from regard.core.settings import Settings
 
@@ -19,7 +19,7 @@ from regard.core.settings import Settings
 @contextmanager
 def measured_library(
     photographs: Sequence[Path], profile: str | None, home: Path | None
-) -> Iterator[tuple[Library, str]]:
+) -> Iterator[tuple[Home, str]]:
     """A library that holds exactly these photographs in the collection that comes with it.
 
     What the home has analysed already, in whatever collection, costs no model time. Without a home it is
@@ -33,7 +33,7 @@ def measured_library(
     scratch = tempfile.TemporaryDirectory(prefix="regard-evaluation-", ignore_cleanup_errors=True)
     with scratch:
         settings = Settings.resolve(home or Path(scratch.name), {} if home is None else None)
-        with open_or_make_library(settings, profile) as library:
+        with open_or_make_home(settings, profile) as library:
             with stop_request(scratch.cleanup) as stop, progress_bar("indexing") as progress:
                 report = library.indexer(collection).run(
                     photographs, progress=progress, should_stop=stop.is_set

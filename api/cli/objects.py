@@ -13,8 +13,8 @@ import numpy as np
 from regard.api.cli.app import DONE, write_json
 from regard.api.cli.measured_library import measured_library
 from regard.api.cli.options import json_option, offline_option
+from regard.api.library.home import Home
 from regard.api.library.same_objects import new_object_finder
-from regard.api.library.wiring import Library
 from regard.core.errors import UsageError
 from regard.core.filters import AssetFilter
 from regard.core.uris import absolute_path
@@ -169,7 +169,7 @@ def _groups(compared: Compared, weights: Weights | None) -> Iterator[list[int]]:
         yield [sighting.region for sighting in found.sightings]
 
 
-def _identities(library: Library, labels: LabelledSet, chosen: AssetFilter) -> Identities:
+def _identities(library: Home, labels: LabelledSet, chosen: AssetFilter) -> Identities:
     """What the stored regions show; of one content at several paths the last one counts."""
     names = {absolute_path(path): name for path, name in labels.by_path().items()}
     stored = list(SqlRegions(library.catalog, library.pipeline).content_regions(chosen))

@@ -11,7 +11,7 @@ from regard.api.cli.app import DONE, DONE_WITH_FAILURES, INTERRUPTED, printable,
 from regard.api.cli.indexing import describe_report, stop_request
 from regard.api.cli.options import chosen_server, home_option, json_option, offline_option
 from regard.api.cli.progress import progress_bar
-from regard.api.library.wiring import open_home_catalog
+from regard.api.library.home import open_home_catalog
 from regard.core.settings import Settings
 from regard.storage.pipelines.overview import PipelineState, read_pipelines
 from regard.storage.pipelines.stored import SHORT_FINGERPRINT

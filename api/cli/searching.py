@@ -19,7 +19,7 @@ from regard.api.cli.explaining import print_explained
 from regard.api.cli.options import ChosenServer, chosen_server, home_option, offline_option
 from regard.api.cli.output import print_hits, print_pictures, print_unmatched
 from regard.api.cli.pointing import pointing_into
-from regard.api.library.wiring import is_text, open_library, require_name
+from regard.api.library.home import is_text, open_home, require_name
 from regard.core.errors import DecodeError, NotFound, UnanswerableQuery, UsageError
 from regard.core.filters import EVERYTHING, AssetFilter, PathPart
 from regard.core.geometry import Box
@@ -213,7 +213,7 @@ def _searched(
     terms = meant_terms(wanted.query, _decoded)
     chosen = within(scope.filter, meant_filter(wanted.query, _path_filter))
     scope = replace(scope, filter=chosen)
-    with open_library(Settings.resolve(home)) as library:
+    with open_home(Settings.resolve(home)) as library:
         answer = library.engine().search(as_query(terms), scope)
         paths = [hit.asset.path for hit in answer.hits]
         document = answer.to_json()
@@ -232,7 +232,7 @@ def _answering(
         with remote_answers(server, scope) as answer_texts:
             yield answer_texts
         return
-    with open_library(Settings.resolve(home)) as library:
+    with open_home(Settings.resolve(home)) as library:
         engine = library.engine()
         yield lambda texts: (answer.to_json() for answer in engine.search_texts(texts, scope))
 

@@ -10,7 +10,7 @@ import click
 from regard.api.cli.app import DONE, write_json
 from regard.api.cli.measured_library import measured_library
 from regard.api.cli.options import json_option, offline_option
-from regard.api.library.wiring import Library
+from regard.api.library.home import Home
 from regard.core.errors import CannotWork, UsageError
 from regard.core.records import Kind, QueryKind, Target
 from regard.core.uris import absolute_path
@@ -82,7 +82,7 @@ def segmentation(
 
 
 def _segmented(
-    library: Library, collection: str, labels: SemanticSet, prompt: str
+    library: Home, collection: str, labels: SemanticSet, prompt: str
 ) -> Iterator[SegmentedPhotograph]:
     """Each photograph with its mask, its regions, and the classes that these are given by text."""
     profile = library.profile

@@ -112,7 +112,7 @@ def serve(
     _one_thread_a_call()
     from regard.api.http import service as parts
     from regard.api.http.access import check_may_start
-    from regard.api.library.wiring import DEFAULT_COLLECTION, open_or_make_library
+    from regard.api.library.home import DEFAULT_COLLECTION, open_or_make_home
     from regard.api.worker.process import WorkerProcess
     from regard.core.jobs import JobKind
     from regard.storage.service.keys import SqlKeys
@@ -122,7 +122,7 @@ def serve(
     folders = _read_roots(roots)
     import_root = None if imported is None else _import_root(imported, folders)
     with (
-        open_or_make_library(settings, profile, to_search=True) as library,
+        open_or_make_home(settings, profile, to_search=True) as library,
         _listening(host, port) as listener,
     ):
         required = check_may_start(

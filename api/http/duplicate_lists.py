@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from regard.api.library.duplicates import LibraryDuplicates
-from regard.api.library.wiring import Library
+from regard.api.library.home import Home
 from regard.core.duplicates import DuplicateGroup, DuplicateKind, Place
 from regard.core.filters import AssetFilter
 from regard.storage.database.change_log import Moment
@@ -53,7 +53,7 @@ class DuplicateLists:
 
     def page(
         self,
-        library: Library,
+        library: Home,
         kinds: Sequence[DuplicateKind],
         chosen: AssetFilter,
         after: tuple[DuplicateKind, Place] | None,

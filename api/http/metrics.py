@@ -8,7 +8,7 @@ from prometheus_client import CollectorRegistry, Histogram, generate_latest
 from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from regard.api.library.wiring import Library
+from regard.api.library.home import Home
 from regard.core.errors import RegardError
 from regard.storage.service.jobs import SqlJobQueue
 
@@ -19,7 +19,7 @@ _BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 
 class Metrics:
     """One registry a service, so that several can live in one process."""
 
-    def __init__(self, jobs: SqlJobQueue, library: Callable[[], Library]) -> None:
+    def __init__(self, jobs: SqlJobQueue, library: Callable[[], Home]) -> None:
         """`library` gives the one that is answered from when it is asked."""
         self._registry = CollectorRegistry()
         self._requests = Histogram(
@@ -54,7 +54,7 @@ class Metrics:
 class _State(Collector):
     """What is looked up when it is asked for; what can't be told now is left out."""
 
-    def __init__(self, jobs: SqlJobQueue, library: Callable[[], Library]) -> None:
+    def __init__(self, jobs: SqlJobQueue, library: Callable[[], Home]) -> None:
         self._jobs = jobs
         self._library = library
 

@@ -27,7 +27,7 @@ from regard.api.http.access import Access
 from regard.api.http.documents import Documents
 from regard.api.http.duplicate_lists import DuplicateLists
 from regard.api.http.metrics import Metrics
-from regard.api.library.wiring import Library
+from regard.api.library.home import Home
 from regard.core.assets import AssetState
 from regard.core.catalog import FileStamp
 from regard.core.errors import Conflict, RegardError
@@ -78,7 +78,7 @@ class ServiceOptions:
 class Serving:
     """What answers from one pipeline."""
 
-    library: Library
+    library: Home
     assets: SqlAssetReading
     hits: SqlHitRecords
     engine: SearchEngine
@@ -89,7 +89,7 @@ class Service:
 
     def __init__(
         self,
-        library: Library,
+        library: Home,
         options: ServiceOptions,
         wake_worker: Callable[[], None] = lambda: None,
     ) -> None:
@@ -129,7 +129,7 @@ class Service:
         self._closing.set()
 
     @property
-    def library(self) -> Library:
+    def library(self) -> Home:
         """The home with the models that are answered from."""
         return self._serving.library
 
@@ -143,7 +143,7 @@ class Service:
         """Searches with those models."""
         return self._serving.engine
 
-    def _serve(self, library: Library) -> Serving:
+    def _serve(self, library: Home) -> Serving:
         hits = SqlHitRecords(library.catalog, library.pipeline)
         engine = library.engine(observe=self.metrics.observe_stage, catalog=hits)
         return Serving(library, SqlAssetReading(library.catalog, library.pipeline), hits, engine)
@@ -249,7 +249,7 @@ class Service:
         # Nobody deletes what is still answered from.
         mark = f"{serving_mark(before.id)}{uuid.uuid4().hex[:16]}"
         with hold_writer_lease(catalog.database, mark):
-            serving = self._serve(Library(self.library.settings, catalog, live))
+            serving = self._serve(Home(self.library.settings, catalog, live))
             _load(serving)
             replaced = weakref.ref(self._serving)
             self._serving = serving

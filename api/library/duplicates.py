@@ -8,8 +8,8 @@ import threading
 from collections.abc import Callable
 from typing import BinaryIO
 
+from regard.api.library.home import Home
 from regard.api.library.same_objects import compared_channel, object_finder
-from regard.api.library.wiring import Library
 from regard.core.catalog import FileStamp
 from regard.core.errors import RegardError
 from regard.core.records import Kind
@@ -28,7 +28,7 @@ _LOOK_SECONDS = 10.0
 class LibraryDuplicates:
     """Duplicates of one library under its live pipeline; for one thread at a time."""
 
-    def __init__(self, library: Library) -> None:
+    def __init__(self, library: Home) -> None:
         """Raises CannotWork when the profile compares no images."""
         self.store = SqlDuplicates(library.catalog, library.pipeline)
         self.finder = DuplicateFinder(

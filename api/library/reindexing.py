@@ -11,7 +11,7 @@ import threading
 import time
 from collections.abc import Callable
 
-from regard.api.library.wiring import load_ready_profile, nothing_indexed
+from regard.api.library.home import load_ready_profile, nothing_indexed
 from regard.core.errors import PipelineConflict
 from regard.core.jobs import Job, JobKind
 from regard.core.protocols import Profile

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from weakref import WeakKeyDictionary
 
-from regard.api.library.wiring import Library
+from regard.api.library.home import Home
 from regard.core.errors import CannotWork
 from regard.core.records import Channel, Kind, QueryKind, Target
 from regard.search.same_objects.finder import Colours, ObjectFinder
@@ -15,17 +15,17 @@ _LIKE_WITH_LIKE = {
     Kind.REGION: (QueryKind.REGION, Target.REGION, "regions"),
 }
 # A finder keeps its last comparison, which takes seconds.
-_FINDERS: WeakKeyDictionary[Library, ObjectFinder] = WeakKeyDictionary()
+_FINDERS: WeakKeyDictionary[Home, ObjectFinder] = WeakKeyDictionary()
 
 
-def object_finder(library: Library) -> ObjectFinder:
+def object_finder(library: Home) -> ObjectFinder:
     """The library's finder, always the same; raises CannotWork when the profile compares no regions."""
     if library not in _FINDERS:
         _FINDERS[library] = new_object_finder(library)
     return _FINDERS[library]
 
 
-def new_object_finder(library: Library, *, use_colours: bool = True) -> ObjectFinder:
+def new_object_finder(library: Home, *, use_colours: bool = True) -> ObjectFinder:
     """A finder over the live pipeline; raises CannotWork when the profile compares no regions."""
     return ObjectFinder(
         SqlRegions(library.catalog, library.pipeline),
@@ -36,7 +36,7 @@ def new_object_finder(library: Library, *, use_colours: bool = True) -> ObjectFi
     )
 
 
-def compared_channel(library: Library, kind: Kind) -> Channel:
+def compared_channel(library: Home, kind: Kind) -> Channel:
     """The channel that meets whole images, or regions, with their like best.
 
     Raises CannotWork where there is none.
@@ -52,7 +52,7 @@ def compared_channel(library: Library, kind: Kind) -> Channel:
     return max(channels, key=lambda weighted: weighted.weight).channel
 
 
-def _colours(library: Library) -> Colours | None:
+def _colours(library: Home) -> Colours | None:
     """Colours are told by `lite`, in a block of its joint space."""
     from regard.models.lite.encoder import JOINT, colours_of_regions
 

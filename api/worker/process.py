@@ -183,8 +183,8 @@ def _work(
     wake: threading.Event,
 ) -> None:
     from regard.api.library.duplicates import keep_signing
+    from regard.api.library.home import Home, open_home_catalog, open_or_make_home
     from regard.api.library.reindexing import HomeJobs
-    from regard.api.library.wiring import Library, open_home_catalog, open_or_make_library
     from regard.core.jobs import Job
     from regard.indexer.job_work import JobWork
     from regard.indexer.jobs import JobRunner
@@ -195,7 +195,7 @@ def _work(
 
     with contextlib.ExitStack() as opened:
         catalog = opened.enter_context(open_home_catalog(settings, make=True))
-        library: Library | None = None
+        library: Home | None = None
         library_opened = opened.enter_context(contextlib.ExitStack())
 
         def is_current() -> bool:
@@ -208,7 +208,7 @@ def _work(
                 library = None
                 library_opened.close()
                 of_new_home = profile if catalog.live_pipeline() is None else None
-                library = library_opened.enter_context(open_or_make_library(settings, of_new_home))
+                library = library_opened.enter_context(open_or_make_home(settings, of_new_home))
             assert library is not None
             return library.indexer(collection)
 

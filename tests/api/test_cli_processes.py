@@ -24,11 +24,11 @@ from made_library import Library, command, regard, regard_process
 _SEARCH_SERVER = """
 import json, sys
 from pathlib import Path
-from regard.api.library.wiring import open_library
+from regard.api.library.home import open_home
 from regard.core.settings import Settings
 from regard.search.answers import Scope, TextQuery
 
-with open_library(Settings.resolve(Path(sys.argv[1]))) as library:
+with open_home(Settings.resolve(Path(sys.argv[1]))) as library:
     engine = library.engine()
     for line in sys.stdin:
         hits = engine.search(TextQuery(line.strip()), Scope(limit=100000)).hits

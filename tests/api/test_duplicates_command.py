@@ -17,7 +17,7 @@ from PIL import Image, ImageEnhance
 
 from regard.api.client import Client
 from regard.api.library.duplicates import LibraryDuplicates
-from regard.api.library.wiring import open_library
+from regard.api.library.home import open_home
 from regard.core.settings import Settings
 
 
@@ -213,7 +213,7 @@ def test_whoever_is_interrupted_goes_on(library: Library) -> None:
         write(name, whole if number in {3, 34} else scene(200 + number), quality=60 + number)
     library.index()
     without_signatures(library)
-    with open_library(Settings.resolve(library.home, {})) as opened:
+    with open_home(Settings.resolve(library.home, {})) as opened:
         parts = LibraryDuplicates(opened)
         calls = iter(range(100))
         report = parts.sign(should_stop=lambda: next(calls) > 20)

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 from made_library import Library
 
+from regard.api.library.home import open_home_catalog
 from regard.api.library.reindexing import HomeJobs
-from regard.api.library.wiring import open_home_catalog
 from regard.core.jobs import Job, JobKind, JobState
 from regard.core.settings import Settings
 from regard.indexer.jobs import JobRunner

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from made_library import write_photo
 
-from regard.api.library.wiring import Library, open_or_make_library
+from regard.api.library.home import Home, open_or_make_home
 from regard.core.errors import DecodeError, OutsideRoots
 from regard.core.settings import Settings
 from regard.indexer import run as run_module
@@ -28,7 +28,7 @@ _XMP = """<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:RDF
 class World:
     """A root with a photograph in it, and another one that lies outside."""
 
-    def __init__(self, folder: Path, library: Library) -> None:
+    def __init__(self, folder: Path, library: Home) -> None:
         self.root = folder / "root"
         self.outside = folder / "root-beside"
         self.library = library
@@ -63,7 +63,7 @@ class World:
 
 @pytest.fixture
 def world(tmp_path: Path) -> Iterator[World]:
-    with open_or_make_library(Settings(tmp_path / "home"), "fake") as library:
+    with open_or_make_home(Settings(tmp_path / "home"), "fake") as library:
         yield World(tmp_path, library)
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from made_library import write_photo
 
-from regard.api.library.wiring import Library, open_or_make_library
+from regard.api.library.home import Home, open_or_make_home
 from regard.core.catalog import Failure
 from regard.core.errors import LeaseHeld, ModelError
 from regard.core.jobs import Job, JobKind, JobState
@@ -29,13 +29,13 @@ ShouldStop = Callable[[], bool]
 
 
 @pytest.fixture
-def library(tmp_path: Path) -> Iterator[Library]:
-    with open_or_make_library(Settings(tmp_path / "home"), "fake") as opened:
+def library(tmp_path: Path) -> Iterator[Home]:
+    with open_or_make_home(Settings(tmp_path / "home"), "fake") as opened:
         yield opened
 
 
 @pytest.fixture
-def queue(library: Library) -> Iterator[SqlJobQueue]:
+def queue(library: Home) -> Iterator[SqlJobQueue]:
     held = SqlJobQueue(library.catalog)
     with held.worker_role():
         yield held
@@ -216,7 +216,7 @@ def test_what_no_asset_stands_for_is_said(queue: SqlJobQueue) -> None:
     )
 
 
-def test_a_job_waits_for_another_writer(queue: SqlJobQueue, library: Library) -> None:
+def test_a_job_waits_for_another_writer(queue: SqlJobQueue, library: Home) -> None:
     job = _import(queue)
 
     def work(*_: object) -> IndexReport:
@@ -255,7 +255,7 @@ def test_without_waking_it_looks_by_itself(
         _until(lambda: queue.get(job.id).state is JobState.DONE)
 
 
-def test_a_runner_that_lost_its_role_stops(queue: SqlJobQueue, library: Library) -> None:
+def test_a_runner_that_lost_its_role_stops(queue: SqlJobQueue, library: Home) -> None:
     job = _import(queue)
 
     def work(_: Job, progress: Progress, should_stop: ShouldStop) -> IndexReport:
@@ -359,7 +359,7 @@ def test_a_change_of_models_ends_while_uploads_never_do(
 class _World:
     """Photographs below a root, uploads, and the work over the fake models."""
 
-    def __init__(self, library: Library, queue: SqlJobQueue, folder: Path) -> None:
+    def __init__(self, library: Home, queue: SqlJobQueue, folder: Path) -> None:
         self.library, self.queue = library, queue
         self.photos = folder / "photos"
         self.uploads = folder / "uploads"
@@ -406,7 +406,7 @@ class _World:
 
 
 @pytest.fixture
-def world(library: Library, queue: SqlJobQueue, tmp_path: Path) -> _World:
+def world(library: Home, queue: SqlJobQueue, tmp_path: Path) -> _World:
     return _World(library, queue, tmp_path)
 
 

@@ -26,7 +26,7 @@ from regard.storage.retrieval.searching import SqlSearchCatalog
 DEFAULT_COLLECTION = "default"
 
 
-class Library:
+class Home:
     """An opened home with a live pipeline: its catalog, profile and vector indexes."""
 
     def __init__(
@@ -83,19 +83,19 @@ class Library:
 
 
 @contextlib.contextmanager
-def open_library(settings: Settings) -> Iterator[Library]:
+def open_home(settings: Settings) -> Iterator[Home]:
     """A home that something was indexed into; raises HomeError when there is none."""
     with open_home_catalog(settings, make=False) as catalog:
         pipeline = catalog.live_pipeline()
         if pipeline is None:
             raise nothing_indexed(settings)
-        yield Library(settings, catalog, pipeline)
+        yield Home(settings, catalog, pipeline)
 
 
 @contextlib.contextmanager
-def open_or_make_library(
+def open_or_make_home(
     settings: Settings, profile: str | None, *, to_search: bool = False
-) -> Iterator[Library]:
+) -> Iterator[Home]:
     """A home to index into, made when there is none; `to_search` one to search with its own profile.
 
     To search, it matters not what of the profile has changed since, as long as its encoders have not.
@@ -113,7 +113,7 @@ def open_or_make_library(
             pipeline = catalog.make_live(chosen.spec)
         if profile is not None or not to_search:
             check_pipeline(pipeline, chosen.spec)
-        yield Library(settings, catalog, pipeline, chosen)
+        yield Home(settings, catalog, pipeline, chosen)
 
 
 def load_ready_profile(name: str | None, pipeline: StoredPipeline | None) -> Profile:
