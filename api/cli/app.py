@@ -25,25 +25,34 @@ from regard.core.errors import DecodeError, RegardError, UsageError
 DONE, DONE_WITH_FAILURES, WRONG_USE, CANNOT_WORK, INTERRUPTED = 0, 1, 2, 3, 130
 
 _COMMANDS = {
-    "index": ("indexing", "Index photographs: regard index ~/Pictures"),
-    "search": ("searching", 'Find photographs, or the things in them: regard search "a red bus"'),
-    "duplicates": ("duplicates", "List copies, edits and bursts: regard duplicates"),
-    "status": ("maintenance", "Show what a home holds: regard status"),
-    "verify": ("maintenance", "Check the catalog and its indexes: regard verify"),
-    "rebuild": ("maintenance", "Make the vector indexes anew from the catalog: regard rebuild"),
-    "reindex": ("pipelines", "Change a home's models: regard reindex --profile NAME"),
-    "rollback": ("pipelines", "Go back to the models before: regard rollback"),
-    "prune": ("pipelines", "Delete what former models made: regard prune"),
-    "pipelines": ("pipelines", "List the models that a home keeps: regard pipelines"),
-    "remove": ("indexing", "Forget photographs, touching no file: regard remove ~/Pictures/old"),
-    "serve": ("serving", "Serve a home over HTTP, with a page for people: regard serve --open"),
-    "keys": ("keys", "Make, list and revoke keys of the service: regard keys create NAME"),
-    "profiles": ("modelling", "List the model profiles, and which can run: regard profiles"),
-    "models": ("modelling", "Fetch the models of a profile: regard models fetch blip3"),
-    "export": ("exporting", "Write the catalog as Parquet, COCO and .npy: regard export DIR"),
-    "import": ("exporting", "Take an export back, without any model: regard import DIR"),
+    "index": ("commands.index", "Index photographs: regard index ~/Pictures"),
+    "search": (
+        "commands.search",
+        'Find photographs, or the things in them: regard search "a red bus"',
+    ),
+    "duplicates": ("commands.duplicates", "List copies, edits and bursts: regard duplicates"),
+    "status": ("commands.status", "Show what a home holds: regard status"),
+    "verify": ("commands.status", "Check the catalog and its indexes: regard verify"),
+    "rebuild": ("commands.status", "Make the vector indexes anew from the catalog: regard rebuild"),
+    "reindex": ("commands.pipelines", "Change a home's models: regard reindex --profile NAME"),
+    "rollback": ("commands.pipelines", "Go back to the models before: regard rollback"),
+    "prune": ("commands.pipelines", "Delete what former models made: regard prune"),
+    "pipelines": ("commands.pipelines", "List the models that a home keeps: regard pipelines"),
+    "remove": (
+        "commands.index",
+        "Forget photographs, touching no file: regard remove ~/Pictures/old",
+    ),
+    "serve": (
+        "commands.serve",
+        "Serve a home over HTTP, with a page for people: regard serve --open",
+    ),
+    "keys": ("commands.keys", "Make, list and revoke keys of the service: regard keys create NAME"),
+    "profiles": ("commands.models", "List the model profiles, and which can run: regard profiles"),
+    "models": ("commands.models", "Fetch the models of a profile: regard models fetch blip3"),
+    "export": ("commands.export", "Write the catalog as Parquet, COCO and .npy: regard export DIR"),
+    "import": ("commands.export", "Take an export back, without any model: regard import DIR"),
     "evaluate": ("evaluating", "Measure quality on labelled photographs: regard evaluate --help"),
-    "demo": ("demonstrating", "Index sample photographs and search them: regard demo"),
+    "demo": ("commands.demo", "Index sample photographs and search them: regard demo"),
 }
 
 

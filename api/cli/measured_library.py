@@ -9,8 +9,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from regard.api.cli.indexing import stop_request
-from regard.api.cli.progress import progress_bar
+from regard.api.cli.progress import progress_bar, stop_request
 from regard.api.library.home import Home, open_or_make_home
 from regard.core.errors import CannotWork
 from regard.core.settings import Settings

@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from regard.api.cli.duplicates import Listed
+from regard.api.cli.commands.duplicates import Listed
 from regard.api.cli.options import ChosenServer
 from regard.api.cli.remote import open_client, uri_of
 from regard.api.client import Client

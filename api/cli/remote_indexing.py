@@ -15,9 +15,9 @@ from typing import Literal
 import click
 
 from regard.api.cli.app import DONE, DONE_WITH_FAILURES, INTERRUPTED, write_json
-from regard.api.cli.indexing import describe_report, stop_request
+from regard.api.cli.commands.index import describe_report
 from regard.api.cli.options import ChosenServer
-from regard.api.cli.progress import progress_bar
+from regard.api.cli.progress import progress_bar, stop_request
 from regard.api.cli.remote import open_client
 from regard.api.client import Client, Filters, ServerProblem
 from regard.api.client.jobs import ENDED

@@ -7,10 +7,9 @@ from collections.abc import Sequence
 import click
 
 from regard.api.cli.app import DONE, DONE_WITH_FAILURES, INTERRUPTED, printable, write_json
-from regard.api.cli.indexing import stop_request
+from regard.api.cli.commands.pipelines import show_pipelines
 from regard.api.cli.options import ChosenServer
-from regard.api.cli.pipelines import show_pipelines
-from regard.api.cli.progress import progress_bar
+from regard.api.cli.progress import progress_bar, stop_request
 from regard.api.cli.remote import open_client
 from regard.api.client import Client
 from regard.api.client.jobs import ENDED

@@ -8,9 +8,9 @@ from dataclasses import replace
 from functools import partial
 from typing import Any
 
+from regard.api.cli.commands.search import AnswerTexts, Found, Wanted, picture_uri
 from regard.api.cli.options import ChosenServer
 from regard.api.cli.remote import WRONG_ARGUMENTS, open_client, uri_of
-from regard.api.cli.searching import AnswerTexts, Found, Wanted, picture_uri
 from regard.api.client import Client, Filters, ServerProblem
 from regard.api.client.searching import Terms
 from regard.api.http.schemas import HitDocument

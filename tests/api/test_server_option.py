@@ -359,7 +359,8 @@ def test_keys_come_from_a_file_or_the_environment(
 
 
 def test_a_local_search_loads_no_client() -> None:
-    script = "import sys, regard.api.cli.searching, regard.api.cli.indexing; print('httpx' in sys.modules)"
+    names = "regard.api.cli.commands.search, regard.api.cli.commands.index"
+    script = f"import sys, {names}; print('httpx' in sys.modules)"
     done = subprocess.run(
         [sys.executable, "-c", script], capture_output=True, text=True, check=True
     )

@@ -23,7 +23,7 @@ from made_library import Library
 _NURSERY = """
 import json, os, signal, sys
 from regard.api.cli import main
-import regard.api.cli.indexing, regard.models.fake
+import regard.api.cli.commands.index, regard.models.fake
 from regard.indexer.commits import Commits
 from regard.storage.retrieval.channel_indexes import ChannelIndexes
 from regard.storage.files import durable as durable_files

@@ -26,7 +26,8 @@ pytestmark = [pytest.mark.campaign, pytest.mark.timeout(1800)]
 _NURSERY = """
 import contextlib, json, os, signal, sys
 from regard.api.cli import main
-import regard.api.cli.indexing, regard.api.cli.pipelines, regard.api.library.reindexing, regard.models.fake
+import regard.api.cli.commands.index, regard.api.cli.commands.pipelines
+import regard.api.library.reindexing, regard.models.fake
 from regard.storage.pipelines import pruning
 from regard.storage.database.connection import Database
 

@@ -8,9 +8,9 @@ from typing import Any
 import click
 
 from regard.api.cli.app import DONE, DONE_WITH_FAILURES, INTERRUPTED, printable, write_json
-from regard.api.cli.indexing import describe_report, stop_request
+from regard.api.cli.commands.index import describe_report
 from regard.api.cli.options import chosen_server, home_option, json_option, offline_option
-from regard.api.cli.progress import progress_bar
+from regard.api.cli.progress import progress_bar, stop_request
 from regard.api.library.home import open_home_catalog
 from regard.core.settings import Settings
 from regard.storage.pipelines.overview import PipelineState, read_pipelines

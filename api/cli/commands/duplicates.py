@@ -11,9 +11,8 @@ from typing import Any
 import click
 
 from regard.api.cli.app import DONE, DONE_WITH_FAILURES, printable, write_json
-from regard.api.cli.indexing import stop_request
 from regard.api.cli.options import chosen_server, home_option, json_option
-from regard.api.cli.progress import progress_bar
+from regard.api.cli.progress import progress_bar, stop_request
 from regard.api.library.duplicates import LibraryDuplicates
 from regard.api.library.home import open_home, require_name
 from regard.core.duplicates import DuplicateGroup, DuplicateKind

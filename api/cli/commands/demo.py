@@ -12,10 +12,10 @@ from pathlib import Path
 import click
 
 from regard.api.cli.app import DONE, DONE_WITH_FAILURES, INTERRUPTED
-from regard.api.cli.indexing import describe_report, stop_request
+from regard.api.cli.commands.index import describe_report
 from regard.api.cli.options import offline_option
 from regard.api.cli.output import print_answer
-from regard.api.cli.progress import progress_bar
+from regard.api.cli.progress import progress_bar, stop_request
 from regard.api.cli.sample_photos import gather_sample_photos
 from regard.api.library.home import DEFAULT_COLLECTION, Home, open_or_make_home
 from regard.core.errors import CannotWork

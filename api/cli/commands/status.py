@@ -10,8 +10,8 @@ from pathlib import Path
 import click
 
 from regard.api.cli.app import CANNOT_WORK, DONE, write_json
+from regard.api.cli.commands.pipelines import show_pipelines
 from regard.api.cli.options import chosen_server, home_option, json_option
-from regard.api.cli.pipelines import show_pipelines
 from regard.api.library.home import Home, open_home
 from regard.core.settings import Settings
 from regard.core.uris import uri_of_path

@@ -2,13 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
-import os
-import signal
-import threading
-from collections.abc import Callable, Iterator
 from pathlib import Path
-from types import FrameType
 
 import click
 
@@ -20,7 +14,7 @@ from regard.api.cli.options import (
     json_option,
     offline_option,
 )
-from regard.api.cli.progress import progress_bar
+from regard.api.cli.progress import progress_bar, stop_request
 from regard.api.library.home import (
     DEFAULT_COLLECTION,
     open_home,
@@ -105,40 +99,6 @@ def remove(paths: tuple[bytes, ...], home: Path | None, collection: str, as_json
     else:
         click.echo(f"{removed} forgotten")
     return DONE
-
-
-@contextlib.contextmanager
-def stop_request(at_once: Callable[[], object] = lambda: None) -> Iterator[threading.Event]:
-    """An event that the first Ctrl-C (or SIGTERM) sets; the second one ends the process at once.
-
-    `at_once` is called before that, to leave nothing behind that no later run would find.
-    """
-    requested = threading.Event()
-
-    def request(_number: int, _frame: FrameType | None) -> None:
-        # Python's own writing can't be entered twice, and this may come in the midst of it.
-        if not requested.is_set():
-            requested.set()
-            _write_to_stderr(b"regard: finishing what is begun; Ctrl-C again stops at once\n")
-            return
-        # An exception out of nowhere, in the midst of a transaction, would leave its lock held and
-        # the way out waiting for it. What is committed stands whenever a process ends.
-        at_once()
-        shown_again = b"\x1b[?25h" if os.isatty(2) else b""  # the cursor, which a bar may hide
-        _write_to_stderr(shown_again + b"regard: interrupted\n")
-        os._exit(INTERRUPTED)
-
-    former = {number: signal.signal(number, request) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield requested
-    finally:
-        for number, handler in former.items():
-            signal.signal(number, handler)
-
-
-def _write_to_stderr(text: bytes) -> None:
-    with contextlib.suppress(OSError):
-        os.write(2, text)
 
 
 def describe_report(report: IndexReport) -> None:

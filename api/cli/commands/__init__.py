@@ -1,0 +1,1 @@
+"""The commands of `regard`, one module each, named after the command."""
