@@ -21,7 +21,7 @@ FILES := find $(SOURCES) -name '*.py' -o -path '*/web/*' -type f -o -path '*/shi
 
 export PHOTOS
 .NOTPARALLEL:
-.PHONY: run demo test lint types imports pytest campaign benchmark benchmark-service benchmark-models photoset clean FORCE
+.PHONY: run demo test lint types imports pytest campaign benchmark benchmark-service benchmark-models photoset docs clean FORCE
 
 run: $(VENV)/.installed-run $(VENV)/.linked
 ifdef PHOTOS
@@ -72,8 +72,12 @@ photoset: photoset/captions.json
 photoset/captions.json: | $(VENV)/.installed-run
 	$(BIN)/python benchmarks/photoset/make_photoset.py photoset $(if $(PACKAGES),--packages "$(PACKAGES)")
 
+# The documentation as a site; a broken link is an error.
+docs: $(VENV)/.installed-docs $(VENV)/.linked
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --quiet
+
 clean:
-	rm -rf $(VENV) build demo-output *.egg-info
+	rm -rf $(VENV) build demo-output site *.egg-info
 
 $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)
@@ -94,6 +98,10 @@ $(VENV)/.installed-run: pyproject.toml constraints.txt $(VENV)/.torch | $(BIN)/p
 
 $(VENV)/.installed-test: pyproject.toml constraints.txt $(VENV)/.torch | $(BIN)/python
 	$(PIP) install -c constraints.txt $(EDITABLE) -e '.[test]'
+	touch $@ $(VENV)/.installed-run $(VENV)/.linked
+
+$(VENV)/.installed-docs: pyproject.toml constraints.txt $(VENV)/.torch | $(BIN)/python
+	$(PIP) install -c constraints.txt $(EDITABLE) -e '.[cpu,docs]'
 	touch $@ $(VENV)/.installed-run $(VENV)/.linked
 
 # A strict editable install links the files that were there; update the links when files come or go.
