@@ -20,7 +20,7 @@ from pathlib import Path
 from regard.api.cli import searching, output
 from regard.api.library.home import open_home
 from regard.core.records import Target
-from regard.core.settings import Settings
+from regard.api.library.settings import Settings
 from regard.search.answers import Scope, TextQuery
 marks.append(("imports", time.perf_counter()))
 with open_home(Settings.resolve(Path(sys.argv[1]), {})) as library:

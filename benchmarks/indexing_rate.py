@@ -27,9 +27,9 @@ from pathlib import Path
 import torch
 
 from regard.api.library.home import open_or_make_home
+from regard.api.library.settings import Settings
 from regard.core.protocols import Analyzer
 from regard.core.records import Image
-from regard.core.settings import Settings
 from regard.indexer.discover import Walk
 from regard.models.profiles.registry import load_profile
 from regard.photos.decoding import decode_file

@@ -30,9 +30,9 @@ import numpy as np  # noqa: E402
 from service_load import served  # noqa: E402
 
 from regard.api.library.home import Home, open_home  # noqa: E402
+from regard.api.library.settings import Settings  # noqa: E402
 from regard.core.catalog import ChannelQuery  # noqa: E402
 from regard.core.records import Float32Array, Kind, QueryKind, Target  # noqa: E402
-from regard.core.settings import Settings  # noqa: E402
 from regard.search.answers import Scope, TextQuery  # noqa: E402
 from regard.search.ranking import embeddings_at, level_for  # noqa: E402
 from regard.storage.retrieval.hit_records import SqlHitRecords  # noqa: E402

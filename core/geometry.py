@@ -1,4 +1,4 @@
-"""Boxes in integer pixels of the oriented image, origin at the top left."""
+"""Boxes and masks in integer pixels of the oriented image, origin at the top left."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ class Box:
 
     @property
     def right(self) -> int:
-        """First column to the right of the box."""
+        """The first column to the right of the box."""
         return self.x + self.width
 
     @property
     def bottom(self) -> int:
-        """First row below the box."""
+        """The first row below the box."""
         return self.y + self.height
 
     @property
     def area(self) -> int:
-        """Pixels inside the box."""
+        """The number of pixels inside the box."""
         return self.width * self.height
 
     def iou(self, other: Box) -> float:
@@ -38,7 +38,7 @@ class Box:
         return intersection / union if union else 0.0
 
     def clipped(self, width: int, height: int) -> Box | None:
-        """The part of the box inside an image of `width` × `height`, or None when nothing is."""
+        """The part inside an image of `width` × `height`, or None if the box lies outside it."""
         left, top = max(self.x, 0), max(self.y, 0)
         right, bottom = min(self.right, width), min(self.bottom, height)
         if right <= left or bottom <= top:
@@ -48,3 +48,16 @@ class Box:
     def to_list(self) -> list[int]:
         """[x, y, width, height]."""
         return [self.x, self.y, self.width, self.height]
+
+
+@dataclass(frozen=True, slots=True)
+class Mask:
+    """A binary mask of `height` × `width` pixels.
+
+    `counts` is COCO's compressed run-length encoding: column-major runs as ASCII bytes, the
+    `counts` string of pycocotools. `regard.photos.masks` converts it to and from arrays.
+    """
+
+    height: int
+    width: int
+    counts: bytes

@@ -11,9 +11,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
 from regard.core.errors import CannotWork
-from regard.core.geometry import Box
+from regard.core.geometry import Box, Mask
 from regard.core.idset import IdSet
-from regard.core.masks import Mask
 from regard.core.records import (
     Analysis,
     Float32Array,

@@ -12,8 +12,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from regard.core.geometry import Box
-from regard.core.masks import Mask
+from regard.core.geometry import Box, Mask
 
 Float32Array = npt.NDArray[np.float32]
 Int64Array = npt.NDArray[np.int64]

@@ -20,9 +20,9 @@ from PIL import Image as Pillow
 from PIL import ImageChops, ImageDraw, ImageFilter, ImageFont
 
 from regard.core.errors import RegardError
-from regard.core.geometry import Box
-from regard.core.masks import Mask
+from regard.core.geometry import Box, Mask
 from regard.core.records import Image
+from regard.photos.masks import decode_mask
 
 _PAPER = "#FFFFFF"
 _INK = "#1B1F24"
@@ -270,7 +270,7 @@ def _draw_box(
 
 def _draw_contour(drawn: Pillow.Image, mask: Mask, colour: str) -> None:
     """The mask's boundary: a coloured line between two dark ones."""
-    pixels = Pillow.fromarray(mask.to_array().astype(np.uint8) * 255)
+    pixels = Pillow.fromarray(decode_mask(mask).astype(np.uint8) * 255)
     shape = pixels.resize(drawn.size, Pillow.Resampling.BOX).point(lambda v: 255 * (v >= 128))
     for reach, ink in ((5, _LINE_SHADOW), (3, colour)):
         grown = shape.filter(ImageFilter.MaxFilter(reach))

@@ -19,8 +19,8 @@ from typing import Any, TypeGuard
 from pycocotools import mask as coco_mask
 
 from regard.core.errors import CannotWork, NotFound, UsageError
-from regard.core.geometry import Box
-from regard.core.masks import Mask
+from regard.core.geometry import Box, Mask
+from regard.photos.masks import decode_mask, mask_from_runs
 
 _LISTED_IN_ERRORS = 3
 
@@ -278,9 +278,9 @@ def _mask(segmentation: Any, width: int, height: int) -> Mask:
             or sum(counts) != width * height
         ):
             raise ValueError("its runs do not add up to the image")
-        return Mask.from_runs(height, width, counts)
+        return mask_from_runs(height, width, counts)
     if not isinstance(counts, str):
         raise ValueError("its `counts` are neither a list nor a string")
     mask = Mask(height=height, width=width, counts=counts.encode("ascii"))
-    mask.to_array()
+    decode_mask(mask)
     return mask

@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from regard.core.errors import CannotWork
-from regard.core.masks import mask_iou
 from regard.core.records import Region
 from regard.evaluation.labels import LabelledImage, LabelledObject, LabelledSet
 from regard.evaluation.retrieval import IOU_THRESHOLD
 from regard.evaluation.statistics import Mean, Share, as_table
+from regard.photos.masks import mask_iou
 
 # First regions of an image that are looked at; None: all of them.
 COVERAGE_DEPTHS = (5, 12, None)

@@ -14,8 +14,7 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from regard.core.errors import CannotWork
-from regard.core.geometry import Box
-from regard.core.masks import Mask
+from regard.core.geometry import Box, Mask
 from regard.core.records import Target
 from regard.evaluation.labels import LabelledSet
 from regard.evaluation.statistics import Share, as_table

@@ -33,10 +33,11 @@ import numpy as np
 import numpy.typing as npt
 
 from regard.core.errors import CannotWork
-from regard.core.masks import Mask, mask_iou
+from regard.core.geometry import Mask
 from regard.core.records import Float32Array
 from regard.evaluation.labels import LabelledSet
 from regard.evaluation.statistics import Share, as_table
+from regard.photos.masks import mask_area, mask_iou
 
 _COVERED = 0.5
 _ON_OBJECT = 0.8
@@ -303,7 +304,7 @@ def _shares(
     ious: npt.NDArray[np.float64], regions: Sequence[Mask], objects: Sequence[Mask]
 ) -> npt.NDArray[np.float64]:
     """Share of each region's pixels on each object, (regions, objects), out of their IoU."""
-    own = np.asarray([max(mask.area, 1) for mask in regions], dtype=np.float64)[:, None]
-    other = np.asarray([mask.area for mask in objects], dtype=np.float64)[None, :]
+    own = np.asarray([max(mask_area(mask), 1) for mask in regions], dtype=np.float64)[:, None]
+    other = np.asarray([mask_area(mask) for mask in objects], dtype=np.float64)[None, :]
     shares: npt.NDArray[np.float64] = ious * (own + other) / (1 + ious) / own
     return shares

@@ -16,10 +16,11 @@ import numpy as np
 import numpy.typing as npt
 
 from regard.core.errors import CannotWork
-from regard.core.masks import Mask
+from regard.core.geometry import Mask
 from regard.core.records import Int64Array
 from regard.evaluation.semantic_labels import Int32Array, SemanticClass
 from regard.evaluation.statistics import Mean, as_table
+from regard.photos.masks import decode_mask
 
 _RESAMPLES = 1000
 _AT_ONCE = 100
@@ -236,7 +237,7 @@ def shown_by_region(photograph: SegmentedPhotograph, classes: int) -> Int64Array
                 f"its mask for {truth.shape[1]}×{truth.shape[0]}",
                 remedy="index the photographs that the masks were made for",
             )
-        owner[mask.to_array()] = index
+        owner[decode_mask(mask)] = index
     measured = truth > 0
     cells = owner[measured] * classes + truth[measured] - 1
     table = np.bincount(cells, minlength=(count + 1) * classes)

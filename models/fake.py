@@ -13,11 +13,11 @@ from typing import Any, ClassVar
 import numpy as np
 from pydantic import Field
 
-from regard.core.geometry import Box
-from regard.core.masks import Mask
+from regard.core.geometry import Box, Mask
 from regard.core.protocols import Captioner, Encoder, Segmenter
 from regard.core.records import Float32Array, Image, Region, Space, UInt8Array
 from regard.models.parts import MemoryNeed, Parameters, PartDefinition, read_parameters
+from regard.photos.masks import mask_from_box
 
 _COLOURS = {
     "red": (220, 30, 30),
@@ -190,7 +190,7 @@ def _quadrants(image: Image) -> list[Region]:
     for top, bottom in _halves(image.height):
         for left, right in _halves(image.width):
             box = Box(left, top, right - left, bottom - top)
-            mask = Mask.from_box(image.height, image.width, box)
+            mask = mask_from_box(image.height, image.width, box)
             regions.append(Region(box, mask, box.area, 1.0 - 0.1 * len(regions)))
     return regions
 

@@ -12,11 +12,11 @@ import numpy as np
 from PIL import Image as Pillow
 
 from regard.core.errors import UsageError
-from regard.core.geometry import Box
-from regard.core.masks import Mask
+from regard.core.geometry import Box, Mask
 from regard.core.records import Image
 from regard.photos.decoding import DEFAULT_LIMITS, DecodeLimits, decode_bytes
 from regard.photos.formats import PhotoFormat
+from regard.photos.masks import decode_mask
 
 WEBP_CONTENT_TYPE = "image/webp"
 THUMBNAIL_QUALITY = 80
@@ -101,5 +101,5 @@ def encode_webp(image: Image, quality: int = THUMBNAIL_QUALITY) -> bytes:
 def mask_png(mask: Mask) -> bytes:
     """The mask as a grey PNG of the photograph's size: 255 inside, 0 outside."""
     buffer = io.BytesIO()
-    Pillow.fromarray(mask.to_array().astype(np.uint8) * np.uint8(255)).save(buffer, "PNG")
+    Pillow.fromarray(decode_mask(mask).astype(np.uint8) * np.uint8(255)).save(buffer, "PNG")
     return buffer.getvalue()

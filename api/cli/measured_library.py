@@ -11,8 +11,8 @@ from pathlib import Path
 
 from regard.api.cli.progress import progress_bar, stop_request
 from regard.api.library.home import Home, open_or_make_home
+from regard.api.library.settings import Settings
 from regard.core.errors import CannotWork
-from regard.core.settings import Settings
 
 
 @contextmanager

@@ -6,11 +6,11 @@ import contextlib
 import functools
 from collections.abc import Iterator
 
+from regard.api.library.settings import Settings
 from regard.core.catalog import SearchCatalog
 from regard.core.errors import HomeError, PipelineConflict, UsageError
 from regard.core.protocols import Profile
 from regard.core.records import Routes
-from regard.core.settings import Settings
 from regard.indexer.analysing import Analysing
 from regard.indexer.run import Indexer
 from regard.models.profiles.registry import DEFAULT_PROFILE, load_profile

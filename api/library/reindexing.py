@@ -12,10 +12,10 @@ import time
 from collections.abc import Callable
 
 from regard.api.library.home import load_ready_profile, nothing_indexed
+from regard.api.library.settings import Settings
 from regard.core.errors import PipelineConflict
 from regard.core.jobs import Job, JobKind
 from regard.core.protocols import Profile
-from regard.core.settings import Settings
 from regard.indexer.analysing import Analysing
 from regard.indexer.reindexing import Reindexer
 from regard.indexer.report import IndexReport, Progress

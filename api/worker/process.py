@@ -21,8 +21,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 
+from regard.api.library.settings import DATABASE_VARIABLE, PASSWORD_FILE_VARIABLE, Settings
 from regard.core.errors import LeaseHeld, PipelineConflict, RegardError, UsageError
-from regard.core.settings import DATABASE_VARIABLE, PASSWORD_FILE_VARIABLE, Settings
 
 _log = logging.getLogger(__name__)
 

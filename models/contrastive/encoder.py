@@ -18,9 +18,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from regard.core.errors import ModelError
-from regard.core.geometry import Box
+from regard.core.geometry import Box, Mask
 from regard.core.machine import usable_cores
-from regard.core.masks import Mask
 from regard.core.records import Float32Array, Image, Space, UInt8Array
 from regard.models.batching import run_halving
 from regard.models.checkpoints.placement import Placement

@@ -14,9 +14,9 @@ from typing import Literal
 
 import numpy as np
 
-from regard.core.geometry import Box
-from regard.core.masks import Mask
+from regard.core.geometry import Box, Mask
 from regard.core.records import Image, UInt8Array
+from regard.photos.masks import decode_mask
 
 RegionView = Literal["crop", "context", "masked"]
 
@@ -44,7 +44,7 @@ class RegionViews:
         pixels = image.pixels[part]
         if self.view != "masked" or mask is None:
             return pixels
-        kept = mask.to_array()[part]  # (h, w)
+        kept = decode_mask(mask)[part]  # (h, w)
         return np.where(kept[..., None], pixels, self.neutral) if kept.any() else pixels
 
 

@@ -23,8 +23,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from regard.core.errors import UsageError
-from regard.core.geometry import Box
-from regard.core.masks import Mask
+from regard.core.geometry import Box, Mask
 from regard.core.records import Float32Array, Image, Space
 from regard.models.lite.classifier import CLASSES, FEATURES, Classifier
 from regard.models.lite.colours import NAMES

@@ -19,12 +19,13 @@ from pathlib import Path
 import numpy as np
 import PIL.Image
 
-from regard.core.masks import Mask
+from regard.core.geometry import Mask
 from regard.core.records import Image
 from regard.models.lite.proposals import propose
 from regard.models.lite.ranking import CUES, Objectness, Term, cues, overlaps, standardised
 from regard.models.lite.segmenter import SegmenterParameters, reduced
 from regard.models.lite.superpixels import Float64Array, Partition, partition
+from regard.photos.masks import decode_mask, mask_from_runs
 
 _GOOD_WEIGHT = 20.0
 """How much more a perfect region weighs than one that meets nothing."""
@@ -40,7 +41,7 @@ def labelled(folder: Path) -> Iterator[tuple[Image, list[Mask]]]:
     for thing in instances["annotations"]:
         height, width = thing["segmentation"]["size"]
         runs = thing["segmentation"]["counts"]
-        masks[thing["image_id"]].append(Mask.from_runs(height, width, runs))
+        masks[thing["image_id"]].append(mask_from_runs(height, width, runs))
     for entry in instances["images"]:
         with PIL.Image.open(folder / entry["file_name"]) as opened:
             yield Image(np.asarray(opened.convert("RGB"))), masks[entry["id"]]
@@ -52,7 +53,7 @@ def best_overlap(pieces: Partition, members: Float64Array, things: Sequence[Mask
     best = np.zeros(len(members))
     area = members @ pieces.area
     for thing in things:
-        whole = PIL.Image.fromarray(thing.to_array())
+        whole = PIL.Image.fromarray(decode_mask(thing))
         small = np.asarray(whole.resize((width, height), PIL.Image.Resampling.NEAREST))
         inside = np.bincount(pieces.labels.ravel(), small.ravel(), pieces.count)
         intersection = members @ inside

@@ -15,11 +15,11 @@ import numpy as np
 import numpy.typing as npt
 import PIL.Image
 
-from regard.core.masks import Mask
 from regard.core.records import Image, Region
 from regard.models.lite.proposals import propose
 from regard.models.lite.ranking import OBJECTNESS, Objectness, choose, cues, overlaps
 from regard.models.lite.superpixels import partition
+from regard.photos.masks import encode_mask, mask_area, mask_box
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,8 +110,8 @@ def region(members: npt.NDArray[np.bool_], image: Image, score: float) -> Region
     rows = _nearest(image.height, members.shape[0])
     columns = _nearest(image.width, members.shape[1])
     # Column by column, as masks are encoded: the other order costs a transposed copy.
-    mask = Mask.from_array(members.T[:, rows][columns].T)
-    return Region(box=mask.box, mask=mask, area=mask.area, score=score)
+    mask = encode_mask(members.T[:, rows][columns].T)
+    return Region(box=mask_box(mask), mask=mask, area=mask_area(mask), score=score)
 
 
 def _nearest(length: int, reduced_length: int) -> npt.NDArray[np.int64]:

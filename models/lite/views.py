@@ -18,11 +18,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from regard.core.geometry import Box
-from regard.core.masks import Mask
+from regard.core.geometry import Box, Mask
 from regard.core.records import Float32Array, Image
 from regard.models.lite.classifier import FEATURES, NATIVE_SIDE, STRIDE, Classifier
 from regard.models.lite.colours import colour_shares, named_pixels
+from regard.photos.masks import decode_mask
 
 _WINDOWED_SIDE = 448
 _WINDOW = 7  # positions of that map: 224 pixels, near the native side
@@ -217,7 +217,7 @@ def _region_weights(
         y, x = slice(inside.y, inside.bottom), slice(inside.x, inside.right)
         box_weights[row] = np.outer(down[:, y].sum(axis=1), across[:, x].sum(axis=1)).ravel()
         if mask is not None:
-            part = mask.to_array()[y, x].astype(np.float32)
+            part = decode_mask(mask)[y, x].astype(np.float32)
             mask_weights[row] = (down[:, y] @ part @ across[:, x].T).ravel()
         if not mask_weights[row].any():
             mask_weights[row] = box_weights[row]

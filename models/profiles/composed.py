@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from regard.core.errors import CannotWork, MissingDependency, ModelError
-from regard.core.machine import available_memory, usable_cores
+from regard.core.machine import usable_cores
 from regard.core.protocols import Analyzer, Captioner, Encoder, Segmenter
 from regard.core.records import (
     KEYWORDS,
@@ -29,6 +29,7 @@ from regard.core.records import (
 )
 from regard.core.relevance import Calibrations
 from regard.models.checkpoints.source import ModelSource, format_bytes
+from regard.models.memory import available_memory
 from regard.models.parts import CaptionerPart, EncoderPart, SegmenterPart, TowerTaker
 from regard.models.profiles.calibration import read_calibrations
 from regard.models.profiles.definition import ProfileDefinition, part_definition

@@ -18,7 +18,7 @@ import numpy as np
 import torch
 from torch.nn import functional
 
-from regard.core.masks import Mask
+from regard.core.geometry import Mask
 from regard.core.records import Image, Region
 from regard.models.checkpoints.placement import Placement
 from regard.models.checkpoints.source import Checkpoint
@@ -29,6 +29,7 @@ from regard.models.sam2.non_maximum_suppression import suppress
 from regard.models.sam2.points import point_grid
 from regard.models.sam2.preprocessing import Preprocessing
 from regard.models.sam2.prompting import ImageMaps, PointPrompter
+from regard.photos.masks import encode_mask, mask_area, mask_box
 
 if TYPE_CHECKING:
     from regard.models.sam2.part import Sam2Parameters
@@ -104,9 +105,9 @@ class Sam2Segmenter:
         drawn = ((_drawn(torch.from_numpy(clean[row]), image), float(scores[row])) for row in best)
         # A mask thinner than a pixel of a tiny photograph is nothing there.
         return [
-            Region(box=mask.box, mask=mask, area=mask.area, score=score)
+            Region(box=mask_box(mask), mask=mask, area=mask_area(mask), score=score)
             for mask, score in drawn
-            if mask.area
+            if mask_area(mask)
         ]
 
 
@@ -119,4 +120,4 @@ def _drawn(logits: torch.Tensor, image: Image) -> Mask:
     large = functional.interpolate(
         logits.T[None, None], size, mode="bilinear", align_corners=False
     )  # (h, w) → (1, 1, width, height)
-    return Mask.from_array((large[0, 0] > 0).numpy().T)
+    return encode_mask((large[0, 0] > 0).numpy().T)

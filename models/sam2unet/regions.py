@@ -12,9 +12,9 @@ import numpy.typing as npt
 from scipy import ndimage
 
 from regard.core.geometry import Box
-from regard.core.masks import Mask
 from regard.core.records import Float32Array, Region
 from regard.models.sam2unet.parameters import Sam2UNetParameters
+from regard.photos.masks import encode_mask, mask_area
 
 _EPSILON = 1e-8
 
@@ -68,6 +68,6 @@ def _region(
     rows, columns = place
     pixels = np.zeros(labels.shape, np.bool_)
     pixels[place] = labels[place] == label
-    mask = Mask.from_array(pixels)
+    mask = encode_mask(pixels)
     box = Box(columns.start, rows.start, columns.stop - columns.start, rows.stop - rows.start)
-    return Region(box=box, mask=mask, area=mask.area, score=score)
+    return Region(box=box, mask=mask, area=mask_area(mask), score=score)

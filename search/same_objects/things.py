@@ -13,9 +13,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from regard.core.masks import mask_iou
 from regard.core.records import Float32Array, Int64Array, Region
 from regard.core.same_objects import ContentRegions
+from regard.photos.masks import mask_iou
 
 # Of the smaller of two regions: more than this of it in common makes them one thing.
 _NESTED = 0.5

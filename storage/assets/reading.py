@@ -45,8 +45,7 @@ from regard.core.assets import (
 from regard.core.errors import NotFound
 from regard.core.facts import Capture, PhotoFacts
 from regard.core.filters import EVERYTHING, AssetFilter
-from regard.core.geometry import Box
-from regard.core.masks import Mask
+from regard.core.geometry import Box, Mask
 from regard.storage.assets.filters import camera_name, passes
 from regard.storage.database import schema
 from regard.storage.pipelines.catalog import Catalog

@@ -8,8 +8,7 @@ from typing import Any
 
 from sqlalchemy import Connection, Table, insert, select
 
-from regard.core.geometry import Box
-from regard.core.masks import Mask
+from regard.core.geometry import Box, Mask
 from regard.core.records import Analysis, Channel, Region
 from regard.storage.database import schema
 from regard.storage.database.vector_bytes import to_bytes

@@ -11,8 +11,7 @@ import numpy as np
 from sqlalchemy import Connection, select
 
 from regard.core.filters import AssetFilter
-from regard.core.geometry import Box
-from regard.core.masks import Mask
+from regard.core.geometry import Box, Mask
 from regard.core.records import Channel, Float32Array, Region
 from regard.core.same_objects import ContentRegions
 from regard.storage.assets.filters import passes

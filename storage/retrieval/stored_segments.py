@@ -9,8 +9,7 @@ import numpy as np
 from sqlalchemy import Connection, and_, select
 
 from regard.core.errors import HomeError
-from regard.core.geometry import Box
-from regard.core.masks import Mask
+from regard.core.geometry import Box, Mask
 from regard.core.records import Channel, Float32Array, Kind, Region
 from regard.storage.database import schema
 from regard.storage.database.vector_bytes import from_bytes

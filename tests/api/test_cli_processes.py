@@ -25,7 +25,7 @@ _SEARCH_SERVER = """
 import json, sys
 from pathlib import Path
 from regard.api.library.home import open_home
-from regard.core.settings import Settings
+from regard.api.library.settings import Settings
 from regard.search.answers import Scope, TextQuery
 
 with open_home(Settings.resolve(Path(sys.argv[1]))) as library:

@@ -18,7 +18,7 @@ from PIL import Image, ImageEnhance
 from regard.api.client import Client
 from regard.api.library.duplicates import LibraryDuplicates
 from regard.api.library.home import open_home
-from regard.core.settings import Settings
+from regard.api.library.settings import Settings
 
 
 @pytest.fixture

@@ -11,8 +11,8 @@ from made_library import Library
 
 from regard.api.library.home import open_home_catalog
 from regard.api.library.reindexing import HomeJobs
+from regard.api.library.settings import Settings
 from regard.core.jobs import Job, JobKind, JobState
-from regard.core.settings import Settings
 from regard.indexer.jobs import JobRunner
 from regard.indexer.report import IndexReport, Progress
 from regard.models.fake import FakeEncoder

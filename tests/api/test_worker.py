@@ -17,10 +17,10 @@ import pytest
 from made_gate import Gate
 from made_library import Library, command
 
+from regard.api.library.settings import DATABASE_VARIABLE, PASSWORD_FILE_VARIABLE, Settings
 from regard.api.worker import process as worker_module
 from regard.api.worker.process import WorkerProcess
 from regard.core.jobs import Job, JobKind, JobState
-from regard.core.settings import DATABASE_VARIABLE, PASSWORD_FILE_VARIABLE, Settings
 from regard.storage.pipelines.catalog import open_catalog
 from regard.storage.service.jobs import SqlJobQueue
 
@@ -205,7 +205,7 @@ def test_a_worker_ends_however_its_server_died(service: Service) -> None:
             "import sys, time\n"
             "from pathlib import Path\n"
             "from regard.api.worker.process import WorkerProcess\n"
-            "from regard.core.settings import Settings\n"
+            "from regard.api.library.settings import Settings\n"
             "worker = WorkerProcess(Settings(Path(sys.argv[1])), roots={}, profile='fake')\n"
             "worker.start()\n"
             "time.sleep(60)\n",

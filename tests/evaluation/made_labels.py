@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 
 from regard.core.geometry import Box
-from regard.core.masks import Mask
 from regard.core.records import Image
 from regard.evaluation.labels import LabelledImage, LabelledObject, LabelledSet
+from regard.photos.masks import mask_from_box
 
 WIDTH, HEIGHT = 40, 30
 
@@ -19,7 +19,7 @@ WriteSet = Callable[..., Path]
 
 def make_object(text: str, box: Box, *, masked: bool = True) -> LabelledObject:
     """An object whose mask is its whole box."""
-    return LabelledObject(text, box, Mask.from_box(HEIGHT, WIDTH, box) if masked else None)
+    return LabelledObject(text, box, mask_from_box(HEIGHT, WIDTH, box) if masked else None)
 
 
 def make_labels(

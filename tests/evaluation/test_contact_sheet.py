@@ -12,7 +12,6 @@ from PIL import Image as Pillow
 
 from regard.core.errors import DecodeError
 from regard.core.geometry import Box
-from regard.core.masks import Mask
 from regard.core.records import Image
 from regard.evaluation.contact_sheet import (
     Outline,
@@ -25,6 +24,7 @@ from regard.evaluation.contact_sheet import (
     grid,
     wrap,
 )
+from regard.photos.masks import mask_from_box
 
 YELLOW, BLUE = (0xF0, 0xE4, 0x42), (0x56, 0xB4, 0xE9)
 GREEN, VERMILION = (0x00, 0x9E, 0x73), (0xD5, 0x5E, 0x00)
@@ -63,7 +63,7 @@ def test_a_box_at_the_edge_stays_on_the_photograph(box: Box) -> None:
 
 
 def test_a_mask_is_outlined_not_filled() -> None:
-    mask = Mask.from_box(96, 128, Box(32, 24, 64, 48))
+    mask = mask_from_box(96, 128, Box(32, 24, 64, 48))
     sheet = draw_contact_sheet([Row((Tile(black(), outlines=(Outline(mask=mask),)),))])
     assert drawn_in(sheet, YELLOW) == (
         MARGIN + 64 - 1,

@@ -12,7 +12,6 @@ from PIL import Image as Pillow
 
 from regard.core.errors import CannotWork, DecodeError
 from regard.core.geometry import Box
-from regard.core.masks import Mask
 from regard.core.records import Image, Region, Target
 from regard.evaluation.captions import WrittenCaption, evaluate_captions
 from regard.evaluation.failures import (
@@ -23,6 +22,7 @@ from regard.evaluation.failures import (
 from regard.evaluation.labels import LabelledSet
 from regard.evaluation.regions import RegionReport, evaluate_regions
 from regard.evaluation.retrieval import Answer, RetrievalReport, evaluate_retrieval
+from regard.photos.masks import mask_from_box
 
 BOX = Box(5, 5, 10, 10)
 
@@ -41,7 +41,7 @@ def searched(labels: LabelledSet) -> RetrievalReport:
 
     def second(texts: Sequence[str], target: Target, limit: int) -> list[list[Answer]]:
         right = [text.removeprefix("thing ") for text in texts]
-        mask = Mask.from_box(HEIGHT, WIDTH, BOX)
+        mask = mask_from_box(HEIGHT, WIDTH, BOX)
         return [
             [Answer(next(n for n in names if n != name), BOX, mask), Answer(name, BOX)]
             for name in right
@@ -52,7 +52,7 @@ def searched(labels: LabelledSet) -> RetrievalReport:
 
 def missed(labels: LabelledSet) -> RegionReport:
     box = Box(12, 12, 10, 10)
-    near = Region(box, Mask.from_box(HEIGHT, WIDTH, box), box.area, 1.0)
+    near = Region(box, mask_from_box(HEIGHT, WIDTH, box), box.area, 1.0)
     first, *_ = labels.images
     return evaluate_regions(labels, {first.file_name: [near]})
 

@@ -11,8 +11,7 @@ from made_labels import HEIGHT, WIDTH, WriteSet, make_labels, make_object
 from made_library import regard
 
 from regard.core.errors import CannotWork
-from regard.core.geometry import Box
-from regard.core.masks import Mask
+from regard.core.geometry import Box, Mask
 from regard.evaluation.same_objects import (
     Identities,
     ObjectReport,
@@ -22,12 +21,13 @@ from regard.evaluation.same_objects import (
     split,
     training_pairs,
 )
+from regard.photos.masks import mask_from_box
 
 LEFT, RIGHT = Box(0, 0, 10, 20), Box(20, 0, 10, 20)
 
 
 def mask(box: Box) -> Mask:
-    return Mask.from_box(HEIGHT, WIDTH, box)
+    return mask_from_box(HEIGHT, WIDTH, box)
 
 
 @pytest.fixture
@@ -141,7 +141,7 @@ def test_objects_without_masks_and_masks_of_other_sizes_are_refused() -> None:
         identify(bare, {})
     labelled = make_labels({"a": []}, {"a": [make_object("cup", LEFT)]})
     with pytest.raises(CannotWork, match="size"):
-        identify(labelled, {"a": {1: Mask.from_box(9, 9, Box(0, 0, 3, 3))}})
+        identify(labelled, {"a": {1: mask_from_box(9, 9, Box(0, 0, 3, 3))}})
 
 
 def test_the_command_measures_a_folder(write_set: WriteSet, tmp_path: Path) -> None:

@@ -14,10 +14,10 @@ from made_labels import HEIGHT, WIDTH, make_labels, make_object
 
 from regard.core.errors import CannotWork
 from regard.core.geometry import Box
-from regard.core.masks import Mask
 from regard.core.records import Region
 from regard.evaluation.regions import evaluate_regions
 from regard.evaluation.statistics import Share
+from regard.photos.masks import encode_mask, mask_area, mask_from_box
 
 BOX = Box(0, 0, 10, 10)
 HALF = Box(0, 0, 10, 5)
@@ -25,7 +25,7 @@ FAR = Box(25, 20, 4, 4)
 
 
 def region(box: Box) -> Region:
-    return Region(box, Mask.from_box(HEIGHT, WIDTH, box), box.area, 1.0)
+    return Region(box, mask_from_box(HEIGHT, WIDTH, box), box.area, 1.0)
 
 
 def test_coverage_by_depth() -> None:
@@ -47,9 +47,9 @@ def test_box_and_mask_iou_are_told_apart() -> None:
     pixels = np.zeros((HEIGHT, WIDTH), np.bool_)
     pixels[0:10, 0:10] = True
     pixels[5:10, 5:10] = False
-    mask = Mask.from_array(pixels)
+    mask = encode_mask(pixels)
     labels = make_labels({"a": []}, {"a": [make_object("cup", BOX)]})
-    report = evaluate_regions(labels, {"a": [Region(BOX, mask, mask.area, 1.0)]})
+    report = evaluate_regions(labels, {"a": [Region(BOX, mask, mask_area(mask), 1.0)]})
     (cup,) = report.objects
     assert cup.box_ious == (1.0,)
     assert cup.mask_ious == pytest.approx((0.75,))
@@ -88,7 +88,7 @@ def test_failures_are_the_worst_met_first() -> None:
 
 def test_regions_of_another_size_are_refused() -> None:
     labels = make_labels({"a": []}, {"a": [make_object("cup", BOX)]})
-    turned = Region(BOX, Mask.from_box(WIDTH, HEIGHT, BOX), BOX.area, 1.0)
+    turned = Region(BOX, mask_from_box(WIDTH, HEIGHT, BOX), BOX.area, 1.0)
     with pytest.raises(CannotWork, match="30×40 pixels, its labels for 40×30"):
         evaluate_regions(labels, {"a": [turned]})
 

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from regard.core.errors import CannotWork
-from regard.core.masks import Mask
+from regard.core.geometry import Mask
 from regard.evaluation.class_texts import ClassTexts
 from regard.evaluation.segmentation import (
     SegmentationReport,
@@ -20,6 +20,7 @@ from regard.evaluation.segmentation import (
     shown_by_region,
 )
 from regard.evaluation.semantic_labels import SemanticClass
+from regard.photos.masks import decode_mask, encode_mask
 
 WALL, DOOR, LAMP = 1, 2, 3
 CLASSES = [SemanticClass(("wall",)), SemanticClass(("door", "gate")), SemanticClass(("lamp",))]
@@ -27,7 +28,7 @@ H, W, C = 3, 4, len(CLASSES)
 
 
 def mask(rows: list[list[int]]) -> Mask:
-    return Mask.from_array(np.array(rows, bool))
+    return encode_mask(np.array(rows, bool))
 
 
 def photograph(
@@ -106,7 +107,7 @@ def test_nothing_to_measure_is_said() -> None:
 
 def test_regions_of_another_size_are_refused() -> None:
     other = SegmentedPhotograph(
-        "a.jpg", np.ones((H, W), np.int32), (Mask.from_array(np.ones((W, H), bool)),),
+        "a.jpg", np.ones((H, W), np.int32), (encode_mask(np.ones((W, H), bool)),),
         np.array([1]), 1,
     )  # fmt: skip
     with pytest.raises(CannotWork, match=r"regions of a\.jpg are for 3×4 pixels, its mask for 4×3"):
@@ -134,7 +135,7 @@ def confusion(drawn: list[SegmentedPhotograph], *, fill: bool) -> list[list[int]
     """Pixels by class shown and class given, counted one by one; given 0 is none."""
     counted = [[0] * (C + 1) for _ in range(C + 1)]
     for one in drawn:
-        arrays = [m.to_array() for m in one.masks]
+        arrays = [decode_mask(m) for m in one.masks]
         for y in range(H):
             for x in range(W):
                 given = one.image_label if fill else 0

@@ -10,8 +10,8 @@ import pytest
 from made_library import write_photo
 
 from regard.api.library.home import Home, open_or_make_home
+from regard.api.library.settings import Settings
 from regard.core.errors import DecodeError, OutsideRoots
-from regard.core.settings import Settings
 from regard.indexer import run as run_module
 from regard.indexer.discover import Walk
 from regard.indexer.report import IndexReport

@@ -13,10 +13,10 @@ import pytest
 from made_library import write_photo
 
 from regard.api.library.home import Home, open_or_make_home
+from regard.api.library.settings import Settings
 from regard.core.catalog import Failure
 from regard.core.errors import LeaseHeld, ModelError
 from regard.core.jobs import Job, JobKind, JobState
-from regard.core.settings import Settings
 from regard.indexer import job_work as job_work_module
 from regard.indexer import jobs as jobs_module
 from regard.indexer.job_work import JobWork

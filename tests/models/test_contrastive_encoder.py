@@ -25,12 +25,12 @@ from transformers import (
 
 from regard.core.errors import ModelError
 from regard.core.geometry import Box
-from regard.core.masks import Mask
 from regard.core.records import Image
 from regard.models.checkpoints.source import ModelSource
 from regard.models.contrastive.encoder import ContrastiveEncoder
 from regard.models.contrastive.part import ContrastivePart
 from regard.models.parts import PartDefinition
+from regard.photos.masks import encode_mask
 
 MAKERS: dict[str, Callable[[Path], Path]] = {
     "siglip": make_siglip,
@@ -214,7 +214,7 @@ def test_the_profiles_view_is_what_a_region_is_shown_as(
 ) -> None:
     image, box = photographs[0], Box(100, 80, 40, 60)
     disc = np.hypot(*np.ogrid[-110:290, -120:480]) < 18
-    mask = Mask.from_array(disc)
+    mask = encode_mask(disc)
     painted = np.where(disc[..., None], image.pixels, np.uint8(128))  # 0.5, SigLIP's mean
     shown = {
         "crop": image.pixels[80:140, 100:140],

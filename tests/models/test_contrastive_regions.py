@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from regard.core.geometry import Box
-from regard.core.masks import Mask
+from regard.core.geometry import Box, Mask
 from regard.core.records import Image
 from regard.models.contrastive.region_views import RegionView, RegionViews
+from regard.photos.masks import encode_mask, mask_from_box
 
 GREY = np.array([124, 116, 104], np.uint8)
 
@@ -49,7 +49,7 @@ def test_context_is_clipped_to_the_image(numbered: Image) -> None:
 def test_masked_paints_over_what_is_not_the_region(numbered: Image) -> None:
     shape = np.zeros((6, 10), np.bool_)
     shape[1, 2] = shape[2, 4] = shape[5, 9] = True  # the last lies outside the box
-    found = seen(numbered, "masked", Box(2, 1, 3, 2), Mask.from_array(shape))
+    found = seen(numbered, "masked", Box(2, 1, 3, 2), encode_mask(shape))
     expected = np.broadcast_to(GREY, (2, 3, 3)).copy()
     expected[0, 0] = (1, 2, 0)
     expected[1, 2] = (2, 4, 0)
@@ -58,7 +58,7 @@ def test_masked_paints_over_what_is_not_the_region(numbered: Image) -> None:
 
 
 def test_without_a_mask_the_whole_box_is_the_region(numbered: Image) -> None:
-    for mask in (None, Mask.from_array(np.zeros((6, 10), np.bool_))):
+    for mask in (None, encode_mask(np.zeros((6, 10), np.bool_))):
         found = seen(numbered, "masked", Box(2, 1, 3, 2), mask)
         assert rows_and_columns(found) == ([1, 2], [2, 3, 4])
 
@@ -66,7 +66,7 @@ def test_without_a_mask_the_whole_box_is_the_region(numbered: Image) -> None:
 @pytest.mark.parametrize("view", ["crop", "context", "masked"])
 def test_a_box_of_one_pixel_is_one_pixel(numbered: Image, view: RegionView) -> None:
     box = Box(9, 5, 1, 1)
-    found = seen(numbered, view, box, Mask.from_box(6, 10, box), context=0.25)
+    found = seen(numbered, view, box, mask_from_box(6, 10, box), context=0.25)
     assert found.tolist() == [[[5, 9, 0]]]
 
 

@@ -7,7 +7,6 @@ import pytest
 import skimage.data
 
 from regard.core.geometry import Box
-from regard.core.masks import Mask
 from regard.core.records import Image, Kind, Region
 from regard.models.lite.analyzer import LiteAnalyzer
 from regard.models.lite.captioner import (
@@ -24,6 +23,7 @@ from regard.models.lite.naming import Namer, plain_name
 from regard.models.lite.sentences import SentenceEncoder
 from regard.models.lite.views import Views, look
 from regard.models.lite.vocabulary import class_texts
+from regard.photos.masks import mask_area, mask_from_box
 
 
 class OneRegion:
@@ -33,8 +33,8 @@ class OneRegion:
         found = []
         for image in images:
             box = Box(image.width // 4, image.height // 4, image.width // 2, image.height // 2)
-            mask = Mask.from_box(image.height, image.width, box)
-            found.append([Region(box, mask, mask.area, 0.5)] if np.ptp(image.pixels) else [])
+            mask = mask_from_box(image.height, image.width, box)
+            found.append([Region(box, mask, mask_area(mask), 0.5)] if np.ptp(image.pixels) else [])
         return found
 
 

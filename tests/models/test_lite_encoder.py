@@ -15,7 +15,6 @@ import skimage.data
 
 from regard.core.errors import UsageError
 from regard.core.geometry import Box
-from regard.core.masks import Mask
 from regard.core.records import Image
 from regard.models.lite.classifier import NATIVE_SIDE, Classifier
 from regard.models.lite.encoder import JOINT, VISUAL, JointEncoder, VisualEncoder
@@ -23,6 +22,7 @@ from regard.models.lite.sentences import SentenceEncoder
 from regard.models.lite.views import look, softmax
 from regard.models.lite.vocabulary import class_texts
 from regard.models.lite.weights import EFFICIENTNET_LITE2, MINILM_WEIGHTS
+from regard.photos.masks import encode_mask, mask_from_box
 
 
 @pytest.fixture(scope="module")
@@ -157,7 +157,7 @@ class TestRows:
     ) -> None:
         image = samples["cat"]
         boxes = [Box(0, 0, 40, 30), Box(100, 50, 200, 200), Box(7, 9, 1, 1)]
-        mask = Mask.from_box(image.height, image.width, Box(120, 70, 100, 100))
+        mask = mask_from_box(image.height, image.width, Box(120, 70, 100, 100))
         for encoder in (joint, visual):
             empty, rows = encoder.encode_regions(
                 [samples["coffee"], image], [[], boxes], [[], [None, mask, None]]
@@ -182,7 +182,7 @@ class TestRows:
         self, joint: JointEncoder, samples: dict[str, Image]
     ) -> None:
         image = samples["coffee"]
-        empty = Mask.from_array(np.zeros((image.height, image.width), dtype=np.bool_))
+        empty = encode_mask(np.zeros((image.height, image.width), dtype=np.bool_))
         outside = Box(image.width + 5, 0, 10, 10)
         (rows,) = joint.encode_regions(
             [image], [[Box(10, 10, 50, 50), outside, Box(5, 5, 0, 0)]], [[empty, None, None]]

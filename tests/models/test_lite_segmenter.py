@@ -13,12 +13,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from regard.core.geometry import Box
-from regard.core.masks import Mask, mask_iou
+from regard.core.geometry import Box, Mask
 from regard.core.records import Image, Region
 from regard.models.lite.ranking import CUES, OBJECTNESS
 from regard.models.lite.segmenter import SegmenterParameters, SuperpixelSegmenter
 from regard.models.lite.superpixels import partition, to_lab
+from regard.photos.masks import decode_mask, encode_mask, mask_from_runs, mask_iou
 
 GREY = 128
 
@@ -44,14 +44,14 @@ def with_discs(height: int, width: int) -> tuple[Image, list[Mask]]:
         inside = np.hypot(x - place * width, y - height / 2) < height / 4
         pixels[inside & (y < height / 2)] = colours[0]
         pixels[inside & (y >= height / 2)] = colours[1]
-        masks.append(Mask.from_array(inside))
+        masks.append(encode_mask(inside))
     return Image(pixels), masks
 
 
 def check(image: Image, regions: list[Region], most: int) -> None:
     assert len(regions) <= most
     for region in regions:
-        pixels = region.mask.to_array()
+        pixels = decode_mask(region.mask)
         assert pixels.shape == (image.height, image.width)
         assert region.area == pixels.sum() > 0
         rows, columns = np.flatnonzero(pixels.any(axis=1)), np.flatnonzero(pixels.any(axis=0))
@@ -211,7 +211,7 @@ def test_things_in_photographs_are_covered(photos_dir: Path) -> None:
             box = Box(*thing["bbox"])
             covered.append(max(region.box.iou(box) for region in regions) >= 0.5)
             segmentation = thing["segmentation"]
-            truth = Mask.from_runs(*segmentation["size"], segmentation["counts"])
+            truth = mask_from_runs(*segmentation["size"], segmentation["counts"])
             best.append(float(mask_iou(masks, [truth]).max()))
     assert np.mean(covered) >= 0.85
     assert np.mean(best) >= 0.75

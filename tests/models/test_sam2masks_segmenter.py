@@ -14,7 +14,6 @@ from torch.nn import functional
 from transformers import Sam2Config, Sam2Model
 
 from regard.core.geometry import Box
-from regard.core.masks import mask_iou
 from regard.core.records import Image, Region
 from regard.models.checkpoints.placement import Placement
 from regard.models.checkpoints.source import ModelSource
@@ -22,6 +21,7 @@ from regard.models.parts import PartDefinition
 from regard.models.sam2.part import Sam2Parameters, Sam2Part
 from regard.models.sam2.preprocessing import Preprocessing
 from regard.models.sam2.segmenter import Sam2Segmenter
+from regard.photos.masks import decode_mask, mask_iou
 
 CPU = Placement(torch.device("cpu"), torch.float32)
 # Random weights are sure of nothing, so little is asked of their masks.
@@ -64,7 +64,7 @@ def check(regions: list[Region], image: Image) -> None:
     """What holds of every region of every photograph."""
     for region in regions:
         assert (region.mask.height, region.mask.width) == (image.height, image.width)
-        mask = region.mask.to_array()
+        mask = decode_mask(region.mask)
         rows, columns = np.nonzero(mask)
         box = region.box
         assert region.area == rows.size > 0
@@ -172,7 +172,7 @@ def test_parity_of_one_point_with_transformers_on_a_photograph_that_is_no_square
     assert len(regions) == sum(mask.any() for mask in expected.values()) == 3
     for region in regions:
         (score,) = [score for score in expected if abs(score - region.score) < 2e-4]
-        assert (region.mask.to_array() != expected[score]).mean() < 1e-3
+        assert (decode_mask(region.mask) != expected[score]).mean() < 1e-3
 
 
 class DrawnByHand:

@@ -12,10 +12,10 @@ from skimage import data as samples
 
 from regard.core.errors import DecodeError, UsageError
 from regard.core.geometry import Box
-from regard.core.masks import Mask
 from regard.core.records import Image
 from regard.photos.decoding import DecodeLimits, decode_bytes
 from regard.photos.formats import PhotoFormat
+from regard.photos.masks import encode_mask
 from regard.photos.rendering import (
     content_type,
     cropped,
@@ -99,7 +99,7 @@ def test_webp_shows_the_pixels_and_nothing_else() -> None:
 def test_a_mask_is_black_and_white_and_small() -> None:
     pixels = np.zeros((600, 800), np.bool_)
     pixels[100:300, 50:77] = True
-    data = mask_png(Mask.from_array(pixels))
+    data = mask_png(encode_mask(pixels))
     with Pillow.open(io.BytesIO(data)) as photo:
         assert (photo.format, photo.mode) == ("PNG", "L")
         assert np.array_equal(np.asarray(photo), np.where(pixels, 255, 0))

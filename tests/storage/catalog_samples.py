@@ -14,7 +14,6 @@ from sqlalchemy import Row, Table, func, select
 from regard.core.catalog import ContentHeader, FileStamp
 from regard.core.facts import PhotoFacts
 from regard.core.geometry import Box
-from regard.core.masks import Mask
 from regard.core.records import (
     Analysis,
     Caption,
@@ -26,6 +25,7 @@ from regard.core.records import (
     Region,
     Space,
 )
+from regard.photos.masks import mask_from_box
 from regard.storage.assets.indexing import SqlIndexingCatalog
 from regard.storage.pipelines.catalog import Catalog, open_catalog
 from regard.storage.pipelines.stored import StoredPipeline
@@ -60,7 +60,7 @@ def analysis(name: str, regions: int = 2, *, captioned: bool = True) -> Analysis
     """Regions, a sentence about the whole and one about the first region, and all their vectors."""
     found = tuple(
         Region(
-            box := Box(index % 36, 1, 3, 4), Mask.from_box(30, 40, box), box.area, 1 / (1 + index)
+            box := Box(index % 36, 1, 3, 4), mask_from_box(30, 40, box), box.area, 1 / (1 + index)
         )
         for index in range(regions)
     )

@@ -18,9 +18,9 @@ from regard.api.cli.output import print_answer
 from regard.api.cli.progress import progress_bar, stop_request
 from regard.api.cli.sample_photos import gather_sample_photos
 from regard.api.library.home import DEFAULT_COLLECTION, Home, open_or_make_home
+from regard.api.library.settings import Settings
 from regard.core.errors import CannotWork
 from regard.core.records import Image, Target
-from regard.core.settings import Settings
 from regard.core.uris import absolute_path, uri_of_path
 from regard.evaluation.contact_sheet import Outline, Role, Row, TextCard, Tile, draw_contact_sheet
 from regard.photos.decoding import decode_file

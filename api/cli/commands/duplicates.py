@@ -15,10 +15,10 @@ from regard.api.cli.options import chosen_server, home_option, json_option
 from regard.api.cli.progress import progress_bar, stop_request
 from regard.api.library.duplicates import LibraryDuplicates
 from regard.api.library.home import open_home, require_name
+from regard.api.library.settings import Settings
 from regard.core.duplicates import DuplicateGroup, DuplicateKind
 from regard.core.errors import UsageError
 from regard.core.filters import EVERYTHING, AssetFilter
-from regard.core.settings import Settings
 from regard.search.identifiers import asset_identifier, region_identifier
 from regard.storage.assets.collections import SqlCollections
 

@@ -11,7 +11,7 @@ from regard.api.cli.app import DONE, DONE_WITH_FAILURES, printable, write_json
 from regard.api.cli.options import home_option, json_option
 from regard.api.cli.progress import progress_bar, stop_request
 from regard.api.library.home import Home, open_home_catalog, require_name
-from regard.core.settings import Settings
+from regard.api.library.settings import Settings
 from regard.storage.files.originals import Originals
 
 _PATH = click.Path(path_type=Path)

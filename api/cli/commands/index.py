@@ -21,8 +21,8 @@ from regard.api.library.home import (
     open_or_make_home,
     require_name,
 )
+from regard.api.library.settings import Settings
 from regard.core.errors import UsageError
-from regard.core.settings import Settings
 from regard.indexer.discover import distinct_roots, require_root
 from regard.indexer.report import IndexReport
 

@@ -12,9 +12,9 @@ import click
 from regard.api.cli.app import DONE, printable, write_json
 from regard.api.cli.options import home_option, json_option
 from regard.api.library.home import is_text, open_home_catalog, require_name
+from regard.api.library.settings import Settings
 from regard.core.errors import UsageError
 from regard.core.keys import AccessScope, ApiKey
-from regard.core.settings import Settings
 from regard.storage.service.keys import SqlKeys
 
 

@@ -12,7 +12,7 @@ from regard.api.cli.commands.index import describe_report
 from regard.api.cli.options import chosen_server, home_option, json_option, offline_option
 from regard.api.cli.progress import progress_bar, stop_request
 from regard.api.library.home import open_home_catalog
-from regard.core.settings import Settings
+from regard.api.library.settings import Settings
 from regard.storage.pipelines.overview import PipelineState, read_pipelines
 from regard.storage.pipelines.stored import SHORT_FINGERPRINT
 

@@ -20,11 +20,11 @@ from regard.api.cli.options import ChosenServer, chosen_server, home_option, off
 from regard.api.cli.output import print_hits, print_pictures, print_unmatched
 from regard.api.cli.pointing import pointing_into
 from regard.api.library.home import is_text, open_home, require_name
+from regard.api.library.settings import Settings
 from regard.core.errors import DecodeError, NotFound, UnanswerableQuery, UsageError
 from regard.core.filters import EVERYTHING, AssetFilter, PathPart
 from regard.core.geometry import Box
 from regard.core.records import Image, Target
-from regard.core.settings import Settings
 from regard.core.uris import absolute_path, uri_of_path
 from regard.photos.decoding import decode_file
 from regard.search.answers import ImageQuery, Scope, TextQuery

@@ -16,8 +16,8 @@ import click
 
 from regard.api.cli.app import DONE, INTERRUPTED
 from regard.api.cli.options import home_option, offline_option
+from regard.api.library.settings import Settings
 from regard.core.errors import CannotWork, UsageError
-from regard.core.settings import Settings
 
 if TYPE_CHECKING:
     from regard.api.http.service import Service

@@ -13,7 +13,7 @@ from regard.api.cli.app import CANNOT_WORK, DONE, write_json
 from regard.api.cli.commands.pipelines import show_pipelines
 from regard.api.cli.options import chosen_server, home_option, json_option
 from regard.api.library.home import Home, open_home
-from regard.core.settings import Settings
+from regard.api.library.settings import Settings
 from regard.core.uris import uri_of_path
 from regard.storage.assets.overview import read_overview
 from regard.storage.pipelines.overview import read_pipelines

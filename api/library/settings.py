@@ -1,7 +1,7 @@
-"""Where a home lies and which database it uses: from arguments first, then from the environment.
+"""Where the home is and which database it uses: arguments first, then the environment.
 
-A database's password may come from a file, as containers hand out secrets: then no environment, process
-list or compose file holds it.
+The database password may come from a file, as containers provide secrets, so that it appears in no
+environment, process list or compose file.
 """
 
 from __future__ import annotations
@@ -35,19 +35,19 @@ class Settings:
     def resolve(
         cls, home: Path | None = None, environ: Mapping[str, str] | None = None
     ) -> Settings:
-        """The settings of this call: an argument wins over the environment, that over the default.
+        """The argument wins over the environment, the environment over the default.
 
-        Raises UsageError for a home that is a file and for a password file that doesn't fit the
-        database URL, HomeError for one that can't be read.
+        Raises UsageError if the home is a file or the password file does not fit the database URL,
+        HomeError if the password file can't be read.
         """
         environ = os.environ if environ is None else environ
-        chosen = home or Path(
+        path = home or Path(
             environ.get(HOME_VARIABLE) or platformdirs.user_data_path("regard", appauthor=False)
         )
-        chosen = Path(os.path.abspath(chosen.expanduser()))
-        if chosen.exists() and not chosen.is_dir():
-            raise UsageError(f"the home {chosen} is a file", remedy="give --home a folder")
-        return cls(home=chosen, database_url=_database_url(environ))
+        path = Path(os.path.abspath(path.expanduser()))
+        if path.exists() and not path.is_dir():
+            raise UsageError(f"the home {path} is a file", remedy="give --home a folder")
+        return cls(home=path, database_url=_database_url(environ))
 
     @property
     def catalog_file(self) -> Path:
@@ -66,7 +66,7 @@ def _database_url(environ: Mapping[str, str]) -> str | None:
     if password_file is None:
         return url
     if url is None:
-        # Going on with the home's own file would hide that the database is not the one meant.
+        # Using the home's own file instead would hide the mistake.
         raise UsageError(
             f"{PASSWORD_FILE_VARIABLE} is set, but {DATABASE_VARIABLE} is not",
             remedy=f"set {DATABASE_VARIABLE} to postgresql://user@host/name, or unset both",
@@ -74,7 +74,7 @@ def _database_url(environ: Mapping[str, str]) -> str | None:
     scheme, _, rest = url.partition("://")
     credentials, at, place = rest.partition("@")
     user, colon, _ = credentials.partition(":")
-    # A later @ belongs to a path or a parameter.
+    # An @ further on belongs to a path or a parameter.
     if not at or not user or "/" in user or "?" in user:
         raise UsageError(
             f"{PASSWORD_FILE_VARIABLE} is set, but {DATABASE_VARIABLE} names no user",
@@ -83,13 +83,13 @@ def _database_url(environ: Mapping[str, str]) -> str | None:
     if colon:
         raise UsageError(
             f"{DATABASE_VARIABLE} holds a password, and {PASSWORD_FILE_VARIABLE} names another",
-            remedy="leave one of them out",
+            remedy="remove one of them",
         )
     return f"{scheme}://{user}:{quote(_password(Path(password_file)), safe='')}@{place}"
 
 
 def _password(file: Path) -> str:
-    """What PostgreSQL's own image reads from the same file: all of it but the newlines at its end."""
+    """The file's text without trailing newlines, as PostgreSQL's own image reads it."""
     remedy = f"let {PASSWORD_FILE_VARIABLE} name a text file that this user may read"
     try:
         password = file.read_bytes().decode().rstrip("\n")

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 from sqlalchemy import make_url
 
+from regard.api.library.settings import Settings
 from regard.core.errors import HomeError, RegardError, UsageError
-from regard.core.settings import Settings
 
 URL = "postgresql://regard@db.example:5433/photos?sslmode=require"
 
