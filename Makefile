@@ -74,7 +74,7 @@ photoset/captions.json: | $(VENV)/.installed-run
 
 # The documentation as a site; a broken link is an error.
 docs: $(VENV)/.installed-docs $(VENV)/.linked
-	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --quiet
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 
 clean:
 	rm -rf $(VENV) build demo-output site *.egg-info
