@@ -1,5 +1,5 @@
 # syntax=docker/dockerfile:1
-# The service as an image: docs/deployment.md. EXTRA=gpu builds the one for NVIDIA GPUs.
+# The service as an image, see docs/deployment.md. EXTRA=gpu builds the one for NVIDIA GPUs.
 # The versions of constraints.txt are tested on this Python.
 ARG PYTHON_IMAGE=python:3.11-slim-bookworm
 
@@ -8,7 +8,7 @@ WORKDIR /src
 COPY . .
 RUN python -m pip wheel --no-cache-dir --no-deps --wheel-dir /wheels .
 
-# What regard needs is installed apart from regard, so that a change of its code installs none of it again.
+# Dependencies are installed in a layer of their own, which a change of regard's code does not rebuild.
 FROM ${PYTHON_IMAGE} AS environment
 ARG EXTRA=cpu
 # PyPI's torch is a CUDA build of several gigabytes; PyTorch's own index has one for CPUs.
@@ -28,7 +28,7 @@ RUN /opt/regard/bin/pip install --no-cache-dir --no-deps --no-index /wheels/*.wh
     && /opt/regard/bin/pip check
 
 FROM ${PYTHON_IMAGE}
-# A fixed number, so that volumes fit from one build to the next. /data is all that this user may write to.
+# A fixed id, so that volumes keep their owner from build to build. This user can write only to /data.
 RUN groupadd --gid 10001 regard \
     && useradd --uid 10001 --gid 10001 --home-dir /data --no-create-home --shell /usr/sbin/nologin regard \
     && install --directory --owner regard --group regard --mode 0700 /data
@@ -43,7 +43,7 @@ USER 10001:10001
 WORKDIR /data
 VOLUME /data
 EXPOSE 8420
-# By http.client, which no proxy variable of the container leads astray.
+# http.client ignores the container's proxy variables.
 HEALTHCHECK --interval=30s --timeout=5s --start-period=120s --start-interval=2s --retries=3 \
     CMD ["python", "-c", "import http.client as h; c = h.HTTPConnection('127.0.0.1', 8420, timeout=4); c.request('GET', '/readyz'); raise SystemExit(c.getresponse().status != 200)"]
 ENTRYPOINT ["regard"]
