@@ -12,7 +12,7 @@ from regard.api.cli.commands.search import AnswerTexts, Found, Wanted, picture_u
 from regard.api.cli.options import ChosenServer
 from regard.api.cli.remote import WRONG_ARGUMENTS, open_client, uri_of
 from regard.api.client import Client, Filters, ServerProblem
-from regard.api.client.searching import Terms
+from regard.api.client.searching import SearchOptions
 from regard.api.http.schemas import HitDocument
 from regard.core.errors import DecodeError, MalformedQuery
 from regard.core.records import Image, Target
@@ -34,18 +34,18 @@ def remote_search(server: ChosenServer, wanted: Wanted, scope: Scope) -> Iterato
     """Search a server, which gets the query's pictures; pictures of hits can be got inside the block."""
     query, files = _numbered(wanted.query)
     uris = [picture_uri(name) for name in files]
-    terms = _terms(scope)
-    terms["query"] = print_query(query)
-    terms["images"] = files
+    options = _options(scope)
+    options["query"] = print_query(query)
+    options["images"] = files
     with open_client(server) as client:
         try:
-            document, hits = _search(client, None, terms, scope.limit)
+            document, hits = _search(client, None, options, scope.limit)
         except ServerProblem as problem:
             if uris and problem.name in _OF_THE_PICTURE:
                 raise DecodeError(
                     f"{' or '.join(uris)} can't be used: {problem.detail}"
                 ) from problem
-            if problem.position is not None and terms["query"] == wanted.text:
+            if problem.position is not None and options["query"] == wanted.text:
                 raise MalformedQuery(
                     problem.detail,
                     position=problem.position,
@@ -95,7 +95,7 @@ def remote_answers(server: ChosenServer, scope: Scope) -> Iterator[AnswerTexts]:
         def answer(texts: Sequence[TextQuery]) -> Iterator[dict[str, Any]]:
             for query in texts:
                 try:
-                    yield _search(client, query.text, _terms(scope), scope.limit)[0]
+                    yield _search(client, query.text, _options(scope), scope.limit)[0]
                 except ServerProblem as problem:
                     if problem.name not in WRONG_ARGUMENTS:
                         raise
@@ -104,11 +104,11 @@ def remote_answers(server: ChosenServer, scope: Scope) -> Iterator[AnswerTexts]:
         yield answer
 
 
-def _terms(scope: Scope) -> Terms:
+def _options(scope: Scope) -> SearchOptions:
     collections = scope.filter.collections
     filters = None if collections is None else Filters(collection=collections)
     wants_regions = scope.target is Target.REGION
-    return Terms(
+    return SearchOptions(
         target="region" if wants_regions else "image",
         filters=filters,
         min_relevance=scope.min_relevance,
@@ -116,15 +116,15 @@ def _terms(scope: Scope) -> Terms:
 
 
 def _search(
-    client: Client, text: str | None, terms: Terms, limit: int
+    client: Client, text: str | None, options: SearchOptions, limit: int
 ) -> tuple[dict[str, Any], list[HitDocument]]:
     """The documented JSON form of an answer, from as many pages as it takes, and its hits."""
     page = limit if limit <= _PAGE else min(limit, client.info().limits.hits)
-    answer = client.search(text, limit=page, **terms)
+    answer = client.search(text, limit=page, **options)
     hits, took, matched = answer.hits, answer.took_ms, answer.matched
     while answer.next is not None and len(hits) < limit:
         size = min(page, limit - len(hits))
-        answer = client.search(text, limit=size, cursor=answer.next, **terms)
+        answer = client.search(text, limit=size, cursor=answer.next, **options)
         hits, took = hits + answer.hits, took + answer.took_ms
     document = {
         "query": answer.query,

@@ -17,6 +17,6 @@ from regard.api.client.client import Client
 from regard.api.client.filters import Filters
 from regard.api.client.forms import Source
 from regard.api.client.problems import ServerProblem, WrongField
-from regard.api.client.searching import Weights
+from regard.api.client.searching import SearchTerm
 
-__all__ = ["KEEP", "Client", "Filters", "ServerProblem", "Source", "Weights", "WrongField"]
+__all__ = ["KEEP", "Client", "Filters", "SearchTerm", "ServerProblem", "Source", "WrongField"]

@@ -14,7 +14,7 @@ from regard.api.client.jobs import Jobs
 from regard.api.client.pipelines import Pipelines
 from regard.api.client.problems import shown_url
 from regard.api.client.regions import Regions
-from regard.api.client.searching import Facet, Terms, search_call
+from regard.api.client.searching import Facet, SearchOptions, search_call
 from regard.api.http.schemas import (
     ChangeDocument,
     ChangeList,
@@ -74,23 +74,23 @@ class Client:
         limit: int | None = None,
         cursor: str | None = None,
         facets: Sequence[Facet] = (),
-        **terms: Unpack[Terms],
+        **options: Unpack[SearchOptions],
     ) -> SearchAnswer:
-        """Find by text, `image` (with `box` for a part of it), `like` (an id), or several of them.
+        """Search by plain text, by a `query` in the query language, by `terms`, or by several of these.
 
-        `query`, which may name several `images`, `terms`, `negative_text`, `weights`, `filters` and
-        `target` as docs/http.md says. Raises ServerProblem `malformed-query`, `unanswerable-query`,
-        `unusable-image`, `not-found`.
+        Terms name the `images` sent with the request by their numbers, from 1; docs/http.md describes all
+        options. Raises ServerProblem `malformed-query`, `unanswerable-query`, `unusable-image`,
+        `not-found`.
         """
-        call = search_call(text, terms, limit=limit, cursor=cursor, facets=facets)
+        call = search_call(text, options, limit=limit, cursor=cursor, facets=facets)
         return self._connection.read(SearchAnswer, call)
 
     def iterate_hits(
-        self, text: str | None = None, *, page: int | None = None, **terms: Unpack[Terms]
+        self, text: str | None = None, *, page: int | None = None, **options: Unpack[SearchOptions]
     ) -> Iterator[HitDocument]:
         """Hits of a search, best first, `page` at a time, as deep as the server goes."""
         return pages(
-            lambda cursor: self.search(text, limit=page, cursor=cursor, **terms),
+            lambda cursor: self.search(text, limit=page, cursor=cursor, **options),
             lambda answer: answer.hits,
         )
 

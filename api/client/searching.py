@@ -1,4 +1,4 @@
-"""What a search asks for, as a call."""
+"""Composes the request of a search."""
 
 from __future__ import annotations
 
@@ -14,17 +14,12 @@ Target = Literal["image", "region"]
 Facet = Literal["camera", "month", "tags", "collection"]
 
 
-class Weights(TypedDict, total=False):
-    """How much each term counts; 1, and 0.5 for the negative text, where nothing is said."""
-
-    text: float
-    negative_text: float
-    image: float
-    like: float
-
-
 class SearchTerm(TypedDict, total=False):
-    """One of text, image (a number from 1 among `images`) and like; what else is left out is as usual."""
+    """One of `text`, `image` (the number of one of `images`, from 1) and `like` (an id).
+
+    `box` is a part of the picture: x, y, width, height in pixels. `weight` defaults to 1, or to 0.5 with
+    `negative`, which marks what hits should not match.
+    """
 
     text: str
     image: int
@@ -34,20 +29,15 @@ class SearchTerm(TypedDict, total=False):
     negative: bool
 
 
-class Terms(TypedDict, total=False):
-    """What is looked for besides the text, and where.
+class SearchOptions(TypedDict, total=False):
+    """What to search for besides the text, and where.
 
-    `query` is in the query language; it and `terms` name `images` by their numbers, from 1.
+    `query` is in the query language. It and `terms` name `images` by their numbers, from 1.
     """
 
     query: str | None
     terms: Sequence[SearchTerm]
     images: Sequence[Source]
-    negative_text: str | None
-    image: Source | None
-    box: Sequence[int] | None
-    like: str | None
-    weights: Weights | None
     filters: Filters | None
     target: Target | None
     min_relevance: float | None
@@ -55,29 +45,25 @@ class Terms(TypedDict, total=False):
 
 def search_call(
     text: str | None,
-    terms: Terms,
+    options: SearchOptions,
     *,
     limit: int | None,
     cursor: str | None,
     facets: Sequence[Facet],
 ) -> Call:
-    """The call of a search, as JSON, or as a form where a picture goes with it."""
-    filters, box, image = terms.get("filters"), terms.get("box"), terms.get("image")
-    images = [*terms.get("images", ()), *([] if image is None else [image])]
+    """The request: JSON, or a form when it sends pictures. `text` becomes the first term."""
+    filters, images = options.get("filters"), options.get("images", ())
+    terms: list[SearchTerm] = [] if text is None else [{"text": text}]
+    terms += options.get("terms", ())
     given: dict[str, Any] = {
-        "query": terms.get("query"),
-        "text": text,
-        "negative_text": terms.get("negative_text"),
-        "like": terms.get("like"),
-        "box": None if box is None else list(box),
-        "weights": terms.get("weights"),
-        "terms": list(terms.get("terms", ())) or None,
-        "target": terms.get("target"),
+        "query": options.get("query"),
+        "terms": terms or None,
+        "target": options.get("target"),
         "filters": None if filters is None else filters.to_json(),
         "limit": limit,
         "cursor": cursor,
         "facets": list(facets) or None,
-        "min_relevance": terms.get("min_relevance"),
+        "min_relevance": options.get("min_relevance"),
     }
     document = {name: value for name, value in given.items() if value is not None}
     if not images:

@@ -1,4 +1,4 @@
-"""What a search may ask for: the bodies and parameters of `/v1/search`."""
+"""Request models of `/v1/search`: the JSON body, the query parameters and their OpenAPI form."""
 
 from __future__ import annotations
 
@@ -8,13 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from regard.api.http.filters import JsonFilters
 from regard.core.records import Target
-from regard.search.language.syntax import (
-    MAX_LENGTH,
-    MAX_PICTURE_TERMS,
-    MAX_TERMS,
-    MAX_WEIGHT,
-    NEGATIVE_WEIGHT,
-)
+from regard.search.language.syntax import MAX_LENGTH, MAX_PICTURE_TERMS, MAX_TERMS, MAX_WEIGHT
 
 HITS = 20
 MAX_HITS = 500
@@ -27,46 +21,49 @@ Side = Annotated[int, Field(ge=0, le=_MAX_SIDE)]
 Sides = tuple[Side, Side, Side, Side]
 MinRelevance = Annotated[
     float | None,
-    Field(ge=0, le=1, description="`matched` says whether a hit is so relevant; hits stay."),
+    Field(
+        ge=0,
+        le=1,
+        description="`matched` says whether one of the first hits is this relevant. "
+        "The hits themselves do not change.",
+    ),
 ]
 
 
-class Weights(BaseModel):
-    """How much each of the fields of its name counts."""
-
-    model_config = ConfigDict(extra="forbid")
-
-    text: Weight = 1.0
-    negative_text: Weight = NEGATIVE_WEIGHT
-    image: Weight = 1.0
-    like: Weight = 1.0
-
-
 class TermRequest(BaseModel):
-    """One of text, image and like: what is looked for, or with `negative` what is not wanted."""
+    """One of `text`, `image` and `like`: what to look for or, with `negative`, what to avoid."""
 
     model_config = ConfigDict(extra="forbid")
 
     text: Text | None = Field(default=None, description="Plain text.")
     image: int | None = Field(
-        default=None, ge=1, le=MAX_PICTURE_TERMS, description="Which of the pictures sent, from 1."
+        default=None,
+        ge=1,
+        le=MAX_PICTURE_TERMS,
+        description="Number of a picture of this request, from 1.",
     )
-    box: Sides | None = Field(default=None, description="x, y, width, height in its pixels.")
-    like: str | None = Field(default=None, max_length=40, examples=["r92"])
-    weight: Weight | None = Field(default=None, description="1, and 0.5 where negative.")
+    box: Sides | None = Field(
+        default=None, description="A part of the picture: x, y, width, height in pixels."
+    )
+    like: str | None = Field(
+        default=None, max_length=40, description="Id of an asset or a region.", examples=["r92"]
+    )
+    weight: Weight | None = Field(
+        default=None, description="Default: 1, or 0.5 for a negative term."
+    )
     negative: bool = False
 
     @model_validator(mode="after")
     def _is_one(self) -> TermRequest:
         if sum(value is not None for value in (self.text, self.image, self.like)) != 1:
-            raise ValueError("give one of text, image and like")
+            raise ValueError("give exactly one of text, image and like")
         if self.box is not None and self.image is None:
             raise ValueError("a box needs an image")
         return self
 
 
 class SearchRequest(BaseModel):
-    """What to look for: a query, a text, pictures (in multipart), something stored, or several of these."""
+    """What to look for: a query in the query language, a list of terms, or both together."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -75,13 +72,6 @@ class SearchRequest(BaseModel):
         description="In the query language; see docs/query-language.md.",
         examples=['"red bus" -night taken:2024'],
     )
-    text: Text | None = Field(default=None, description="Plain text.", examples=["a red bus"])
-    negative_text: Text | None = Field(default=None, examples=["night"])
-    like: str | None = Field(default=None, max_length=40, examples=["r92"])
-    box: Sides | None = Field(
-        default=None, description="x, y, width, height in pixels of the picture that is sent."
-    )
-    weights: Weights = Weights()
     terms: list[TermRequest] = Field(default=[], max_length=MAX_TERMS)
     target: Target = Target.IMAGE
     filters: JsonFilters = JsonFilters()
@@ -97,18 +87,25 @@ class QuerySearch(JsonFilters):
     q: Text = Field(
         description="In the query language; see docs/query-language.md.", examples=["a red bus"]
     )
-    without: Text | None = Field(default=None, alias="not", description="What it is not.")
+    without: Text | None = Field(
+        default=None, alias="not", description="Plain text that hits should not match."
+    )
     target: Target = Target.IMAGE
     limit: int = Field(default=HITS, ge=1, le=MAX_HITS)
     cursor: str | None = Field(
-        default=None, max_length=2000, description="`next` of the page before."
+        default=None, max_length=2000, description="`next` of the previous page."
     )
     facets: str | None = Field(
         default=None,
         max_length=100,
-        description="camera,month,tags,collection: which of them to count.",
+        description="Facets to count, separated by commas: camera, month, tags, collection.",
     )
     min_relevance: MinRelevance = None
+
+    def to_request(self) -> SearchRequest:
+        """The same query as the body of `POST /v1/search`; its filters travel separately."""
+        negative = [] if self.without is None else [TermRequest(text=self.without, negative=True)]
+        return SearchRequest(query=self.q, terms=negative)
 
 
 SEARCH_BODY = {
@@ -119,23 +116,32 @@ SEARCH_BODY = {
                 "schema": {"$ref": "#/components/schemas/SearchRequest"},
                 "examples": {
                     "query": {"value": {"query": '"red bus" -night taken:2024'}},
-                    "text": {"value": {"text": "a red bus", "negative_text": "night"}},
-                    "like": {"value": {"like": "r92", "target": "region"}},
+                    "terms": {
+                        "value": {
+                            "terms": [
+                                {"text": "a red bus"},
+                                {"text": "night", "negative": True, "weight": 0.7},
+                            ]
+                        }
+                    },
+                    "like": {"value": {"terms": [{"like": "r92"}], "target": "region"}},
                 },
             },
             "multipart/form-data": {
                 "schema": {
                     "type": "object",
-                    "required": ["image"],
+                    "required": ["image", "query"],
                     "properties": {
                         "image": {
                             "type": "array",
                             "maxItems": MAX_PICTURE_TERMS,
                             "items": {"type": "string", "format": "binary"},
+                            "description": "Pictures; terms name them by number, from 1.",
                         },
                         "query": {
                             "type": "string",
-                            "description": "The JSON body, SearchRequest, as text.",
+                            "description": "The JSON body, a SearchRequest, as text.",
+                            "examples": ['{"terms": [{"image": 1, "box": [0, 0, 64, 64]}]}'],
                         },
                     },
                 }

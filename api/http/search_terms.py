@@ -1,6 +1,6 @@
-"""From a search request to what the engine is asked: its query, its filter, and what it says of itself.
+"""Turns a search request into a plan for the engine, within what the caller may see.
 
-What does not exist for the caller can neither be searched with nor filtered by.
+Assets, regions and collections that the caller may not see count as missing, in terms and in filters.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from regard.core.geometry import Box
 from regard.core.keys import Caller
 from regard.core.records import Image
 from regard.photos.decoding import decode_bytes
-from regard.search.answers import ImageQuery, LikeQuery, Query, Term, TextQuery
+from regard.search.answers import ImageQuery, LikeQuery, PlainQuery, Query, Term, TextQuery
 from regard.search.identifiers import Reference, parse_identifier
 from regard.search.language.describing import describe_query
 from regard.search.language.meaning import as_query, meant_filter, meant_terms, within
@@ -35,50 +35,46 @@ from regard.search.language.syntax import (
     WrittenQuery,
 )
 
-_ALONE = "image"
-
 
 @dataclass(frozen=True, slots=True)
-class Asked:
-    """What the engine is asked, and what the answer says of the query besides."""
+class SearchPlan:
+    """A query and a filter for the engine, and what the answer adds to its account of the query."""
 
     query: Query
     filter: AssetFilter
-    said: dict[str, Any]
+    description: dict[str, Any]
 
 
-def read_search(
-    wanted: SearchRequest,
+def plan_search(
+    request: SearchRequest,
     filters: JsonFilters,
     pictures: Sequence[bytes],
     service: Service,
     caller: Caller,
-) -> Asked:
-    """What a request asks; raises UsageError, MalformedQuery, NotFound, DecodeError."""
-    written = WrittenQuery() if wanted.query is None else parse_query(wanted.query)
-    terms = _Pictures(pictures, service).terms_of(wanted, written)
-    if len(terms) > MAX_TERMS:
-        raise invalid_field("body", f"there are more than {MAX_TERMS} terms")
-    if sum(isinstance(term.query, ImageQuery) for term in terms) > MAX_PICTURE_TERMS:
-        raise invalid_field("body", f"there are more than {MAX_PICTURE_TERMS} pictures and boxes")
+) -> SearchPlan:
+    """Plan a search; raises UsageError, MalformedQuery, NotFound, DecodeError."""
+    written = WrittenQuery() if request.query is None else parse_query(request.query)
+    terms = _terms(request, written, _Pictures(pictures, service))
     for term in terms:
         if isinstance(term.query, LikeQuery):
             require_visible(service, caller, term.query.reference)
-    chosen = make_filter(service, caller, filters)
-    by_query = meant_filter(written, lambda text: path_filter(text, caller, service.options.roots))
-    _require_collections(service, caller, by_query.named_collections)
-    said = {} if wanted.query is None else describe_query(written, wanted.query)
-    return Asked(as_query(terms), within(chosen, by_query), said)
+    request_filter = make_filter(service, caller, filters)
+    query_filter = meant_filter(
+        written, lambda text: path_filter(text, caller, service.options.roots)
+    )
+    _require_collections(service, caller, query_filter.named_collections)
+    description = {} if request.query is None else describe_query(written, request.query)
+    return SearchPlan(as_query(terms), within(request_filter, query_filter), description)
 
 
 def require_visible(service: Service, caller: Caller, reference: Reference) -> None:
-    """Raise NotFound for what does not exist for the caller."""
+    """Raise NotFound for an asset or region that does not exist for the caller."""
     if reference.is_region:
         service.assets.region(reference.id, visible=caller.collections)
     else:
         asset = service.assets.get(reference.id, visible=caller.collections)
         if asset.content_id is None:
-            raise NotFound(f"the photograph a{reference.id} could not be used, nor searched with")
+            raise NotFound(f"the photograph a{reference.id} could not be read or searched with")
         if asset.state is AssetState.PENDING:
             raise UnanswerableQuery(
                 f"the photograph a{reference.id} is not indexed yet", remedy="try again later"
@@ -93,75 +89,75 @@ def _require_collections(service: Service, caller: Caller, names: Sequence[str])
             raise NotFound(f"no collection is named {name}", remedy="see the list of them")
 
 
-class _Pictures:
-    """The pictures of a request, decoded when a term names them."""
+def _terms(request: SearchRequest, written: WrittenQuery, pictures: _Pictures) -> list[Term]:
+    """The terms of the query, then those of the list; raises for too many, and for unused pictures."""
+    terms = meant_terms(written, pictures.named)
+    for number, term in enumerate(request.terms):
+        weight = term.weight
+        if weight is None:
+            weight = NEGATIVE_WEIGHT if term.negative else WEIGHT
+        terms.append(Term(_term_query(number, term, pictures), weight, term.negative))
+    if pictures.are_left:
+        raise invalid_field("body.image", "a picture is not named by any term")
+    if not terms and not written.conditions:
+        if request.query is not None:
+            raise UnanswerableQuery("the query is empty", remedy="say what to look for")
+        raise invalid_field("body", "give a query or terms")
+    if len(terms) > MAX_TERMS:
+        raise invalid_field("body", f"there are more than {MAX_TERMS} terms")
+    if sum(isinstance(term.query, ImageQuery) for term in terms) > MAX_PICTURE_TERMS:
+        raise invalid_field("body", f"there are more than {MAX_PICTURE_TERMS} pictures and boxes")
+    return terms
 
-    def __init__(self, sent: Sequence[bytes], service: Service) -> None:
-        self._sent = sent
+
+def _term_query(number: int, term: TermRequest, pictures: _Pictures) -> PlainQuery:
+    if term.text is not None:
+        return TextQuery(term.text)
+    if term.like is not None:
+        return LikeQuery(parse_identifier(term.like))
+    assert term.image is not None
+    if term.image > pictures.count:
+        raise invalid_field(f"body.terms.{number}.image", pictures.too_few)
+    return pictures.query(term.image, _box(term.box))
+
+
+class _Pictures:
+    """The pictures of a request, each decoded when the first term names it."""
+
+    def __init__(self, encoded: Sequence[bytes], service: Service) -> None:
+        self._encoded = encoded
         self._limits = service.limits
         self._decoded: dict[int, Image] = {}
 
-    def terms_of(self, wanted: SearchRequest, written: WrittenQuery) -> list[Term]:
-        """All terms: of the query, of the fields, of the list, and what is not wanted last."""
-        weights = wanted.weights
-        terms = meant_terms(written, self._named)
-        of_list = [self._term(number, term) for number, term in enumerate(wanted.terms)]
-        if wanted.text is not None:
-            terms.append(Term(TextQuery(wanted.text), weight=weights.text))
-        if self._sent and not self._decoded:
-            if len(self._sent) > 1:
-                raise invalid_field("body.image", "several pictures need terms that name them")
-            picture = ImageQuery(self._image(1), _ALONE, _box(wanted.box))
-            terms.append(Term(picture, weight=weights.image))
-        elif wanted.box is not None:
-            raise invalid_field("body.box", "a box needs a picture that no term names")
-        if len(self._decoded) < len(self._sent):
-            raise invalid_field("body.image", "a picture is named by no term")
-        if wanted.like is not None:
-            terms.append(Term(LikeQuery(parse_identifier(wanted.like)), weight=weights.like))
-        terms += of_list
-        if not terms and not written.conditions:
-            if wanted.query is not None:
-                raise UnanswerableQuery("the query is empty", remedy="say what to look for")
-            raise invalid_field(
-                "body", "give a query, a text, a picture or something like which to look"
-            )
-        if wanted.negative_text is not None:
-            negative = TextQuery(wanted.negative_text)
-            terms.append(Term(negative, weight=weights.negative_text, negative=True))
-        return terms
+    @property
+    def count(self) -> int:
+        return len(self._encoded)
 
-    def _term(self, number: int, term: TermRequest) -> Term:
-        usual = NEGATIVE_WEIGHT if term.negative else WEIGHT
-        weight = usual if term.weight is None else term.weight
-        if term.text is not None:
-            return Term(TextQuery(term.text), weight, term.negative)
-        if term.like is not None:
-            return Term(LikeQuery(parse_identifier(term.like)), weight, term.negative)
-        assert term.image is not None
-        if term.image > len(self._sent):
-            raise invalid_field(f"body.terms.{number}.image", self._too_few())
-        picture = ImageQuery(self._image(term.image), str(term.image), _box(term.box))
-        return Term(picture, weight, term.negative)
+    @property
+    def are_left(self) -> bool:
+        """Whether no term has named one of them."""
+        return len(self._decoded) < self.count
 
-    def _named(self, written: WrittenPicture) -> ImageQuery:
-        """A picture that the query names by its number; raises UsageError."""
+    @property
+    def too_few(self) -> str:
+        return f"the request has {self.count or 'no'} pictures"
+
+    def query(self, number: int, box: Box | None) -> ImageQuery:
+        """A picture, or a box of it, by its number from 1; raises DecodeError."""
+        if number not in self._decoded:
+            self._decoded[number] = decode_bytes(self._encoded[number - 1], self._limits)
+        return ImageQuery(self._decoded[number], str(number), box)
+
+    def named(self, written: WrittenPicture) -> ImageQuery:
+        """A picture that the query names by its number; raises UsageError, DecodeError."""
         name = written.name
         number = int(name) if name.isascii() and name.isdigit() and len(name) < 3 else 0
-        if not 1 <= number <= len(self._sent):
+        if not 1 <= number <= self.count:
             raise UsageError(
-                f"there is no picture {name[:40]!r}: {self._too_few()}",
+                f"there is no picture {name[:40]!r}: {self.too_few}",
                 remedy="name the pictures of the request by their numbers, from 1",
             )
-        return ImageQuery(self._image(number), str(number), written.box)
-
-    def _too_few(self) -> str:
-        return f"the request has {len(self._sent) or 'no'} pictures"
-
-    def _image(self, number: int) -> Image:
-        if number not in self._decoded:
-            self._decoded[number] = decode_bytes(self._sent[number - 1], self._limits)
-        return self._decoded[number]
+        return self.query(number, written.box)
 
 
 def _box(sides: Sides | None) -> Box | None:

@@ -219,23 +219,28 @@ def test_searches(client: Client, tmp_path: Path) -> None:
 
     photo = write_photo(tmp_path / "q.png", 2)
     imported = Filters(collection=["imported"])
-    by_image = client.search(image=photo, filters=imported, limit=1)
+    by_image = client.search(query="image:1", images=[photo], filters=imported, limit=1)
     assert by_image.hits[0].asset.file_name == "02.png"
     by_part = client.search(
-        image=("q.png", photo.read_bytes()), box=(0, 0, 12, 16), target="region", limit=5
+        terms=[{"image": 1, "box": (0, 0, 12, 16)}],
+        images=[("q.png", photo.read_bytes())],
+        target="region",
+        limit=5,
     )
     assert by_part.query["box"] == [0, 0, 12, 16]
     region = by_part.hits[0].region
     assert region is not None
     composed = client.search(
-        "red", negative_text="blue", like=region.id, weights={"like": 0.25}, filters=imported
+        "red",
+        terms=[{"text": "blue", "negative": True}, {"like": region.id, "weight": 0.25}],
+        filters=imported,
     )
     assert composed.query["weights"] == {"text": 1.0, "negative_text": 0.5, "like": 0.25}
     assert {hit.asset.collection.name for hit in composed.hits} == {"imported"}
     with _refused("validation"):
         client.search()
     with _refused("unusable-image"):
-        client.search(image=("q.png", photo.read_bytes()[:60]))
+        client.search(query="image:1", images=[("q.png", photo.read_bytes()[:60])])
 
 
 def test_pictures_and_regions(client: Client) -> None:

@@ -52,7 +52,7 @@ def test_a_reindex_of_300_photographs_under_search(
     asks: list[Ask] = [
         *(lambda client, text=text: client.search(text, limit=20) for text in TEXTS),
         lambda client: client.search("a red bus", target="region", limit=20),
-        lambda client: client.search(like="a1", limit=20),
+        lambda client: client.search(terms=[{"like": "a1"}], limit=20),
     ]
     with Server(home, profile=None) as server, Client(server.url) as client:
         before = _told_by(client, asks)

@@ -96,7 +96,7 @@ def test_nothing_matches_until_the_nearest_are_asked_for(visit: Visits, server: 
 def test_the_nearest_to_a_picture_are_shown_with_a_caution(visit: Visits, server: Server) -> None:
     with Client(server.url) as client:
         first = next(iter(client.assets.iterate()))
-        assert not client.search(like=first.id).matched
+        assert not client.search(terms=[{"like": first.id}]).matched
     nothing = "Nothing here is likely to show the same thing. These come nearest."
     for asked in (f"like={first.id}", f"q=like:{first.id}"):
         page = visit(f"{server.url}/?{asked}")

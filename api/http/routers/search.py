@@ -27,7 +27,7 @@ from regard.api.http.search_requests import (
     QuerySearch,
     SearchRequest,
 )
-from regard.api.http.search_terms import Asked, read_search, require_visible
+from regard.api.http.search_terms import SearchPlan, plan_search, require_visible
 from regard.api.http.service import Service
 from regard.core.errors import UsageError
 from regard.core.keys import Caller
@@ -58,20 +58,19 @@ _POSSIBLE = responses("not-found", "unanswerable-query", "malformed-query")
     openapi_extra=_QUERY_STRING.documented,
 )
 def search_by_query(request: Request, caller: Reader) -> Response:
-    """Find by a query: text, or anything else that the query language says."""
+    """Search by a query in the query language."""
     service: Service = request.app.state.service.at_one_moment()
-    asked = _QUERY_STRING.read(request)
-    terms = SearchRequest(query=asked.q, negative_text=asked.without)
-    search = read_search(terms, asked, [], service, caller)
+    wanted = _QUERY_STRING.read(request)
+    plan = plan_search(wanted.to_request(), wanted, [], service, caller)
     return _answer(
         service,
         caller,
-        search,
-        asked.target,
-        asked.limit,
-        asked.cursor,
-        facet_names(asked.facets),
-        asked.min_relevance,
+        plan,
+        wanted.target,
+        wanted.limit,
+        wanted.cursor,
+        facet_names(wanted.facets),
+        wanted.min_relevance,
     )
 
 
@@ -92,22 +91,20 @@ def search_by_query(request: Request, caller: Reader) -> Response:
     openapi_extra=SEARCH_BODY,
 )
 async def search_by_anything(request: Request, service: Use, caller: Reader) -> Response:
-    """Find by a query, texts, pictures and boxes of them, and what is stored, alone or together."""
+    """Search by a query, by a list of terms, or by both; terms may name pictures sent along."""
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if kind == "application/json":
         wanted = _read(SearchRequest, await request.body())
         pictures: list[bytes] = []
-        if wanted.box is not None:
-            raise invalid_field("body.box", "a box needs a picture, sent as multipart/form-data")
     else:
         wanted, pictures = await _read_form(request, service)
 
     def find() -> Response:
-        search = read_search(wanted, wanted.filters, pictures, service, caller)
+        plan = plan_search(wanted, wanted.filters, pictures, service, caller)
         return _answer(
             service,
             caller,
-            search,
+            plan,
             wanted.target,
             wanted.limit,
             wanted.cursor,
@@ -137,8 +134,8 @@ def search_like_asset(
     reference = Reference(read_identifier(id, "a"), is_region=False)
     require_visible(service, caller, reference)
     chosen = make_filter(service, caller, filters)
-    search = Asked(LikeQuery(reference), chosen, {})
-    return _answer(service, caller, search, target, limit, cursor, [])
+    plan = SearchPlan(LikeQuery(reference), chosen, {})
+    return _answer(service, caller, plan, target, limit, cursor, [])
 
 
 @router.get(
@@ -161,8 +158,8 @@ def search_like_region(
     reference = Reference(read_identifier(id, "r"), is_region=True)
     require_visible(service, caller, reference)
     chosen = make_filter(service, caller, filters)
-    search = Asked(LikeQuery(reference), chosen, {})
-    return _answer(service, caller, search, target, limit, cursor, [])
+    plan = SearchPlan(LikeQuery(reference), chosen, {})
+    return _answer(service, caller, plan, target, limit, cursor, [])
 
 
 async def _read_form(request: Request, service: Service) -> tuple[SearchRequest, list[bytes]]:
@@ -186,7 +183,7 @@ async def _read_form(request: Request, service: Service) -> tuple[SearchRequest,
 def _answer(
     service: Service,
     caller: Caller,
-    search: Asked,
+    plan: SearchPlan,
     target: Target,
     limit: int,
     cursor: str | None,
@@ -197,12 +194,12 @@ def _answer(
     if not 0 <= offset <= _DEEPEST:
         raise UsageError("the cursor is not one of this list", remedy="leave it out to begin anew")
     # One more than wanted tells whether there are more.
-    scope = Scope(target, limit + 1, search.filter, offset, min_relevance)
-    answer = service.engine.search(search.query, scope)
+    scope = Scope(target, limit + 1, plan.filter, offset, min_relevance)
+    answer = service.engine.search(plan.query, scope)
     shown = answer.hits[:limit]
     make = service.documents(caller)
     document = answer.to_json()
-    document["query"].update(search.said)
+    document["query"].update(plan.description)
     hits = []
     for hit, found in zip(shown, document["hits"], strict=False):
         asset = hit.asset.record
@@ -215,7 +212,7 @@ def _answer(
     document["hits"] = hits
     document["next"] = write_cursor(f"hits-{target}", offset + limit) if more else None
     if facets:
-        counted = service.assets.facets(search.filter, facets, visible=caller.collections)
+        counted = service.assets.facets(plan.filter, facets, visible=caller.collections)
         document["facets"] = facet_documents(counted)
     return Response(to_json(document), media_type="application/json")
 

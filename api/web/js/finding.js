@@ -42,9 +42,10 @@ async function answered(state, { cursor, limit, facets }, signal) {
   if (state.picture && picture === null) throw new PictureMissing();
   const query = { target: state.target, limit, filters: filtersJson(state.filters) };
   if (state.q) query.query = state.q;
-  if (state.not) query.negative_text = state.not;
-  if (state.like) query.like = state.like;
-  if (state.box) query.box = state.box;
+  query.terms = [];
+  if (picture) query.terms.push(state.box ? { image: 1, box: state.box } : { image: 1 });
+  if (state.like) query.terms.push({ like: state.like });
+  if (state.not) query.terms.push({ text: state.not, negative: true });
   if (cursor) query.cursor = cursor;
   if (facets) query.facets = facets;
   return api.search(query, picture, signal);

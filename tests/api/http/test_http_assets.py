@@ -127,21 +127,20 @@ def test_a_filter_passes_the_same_in_lists_and_with_any_query(
     like = next(asset for asset, letter in ids.items() if letter == "a")
     region = client.assets.get(like).regions[0].id
     queries: list[dict[str, Any]] = [
-        {"text": "red"},
-        {"text": "blue", "negative_text": "red"},
-        {"image": ("x.png", png("green"))},
-        {"image": ("x.png", png("green")), "box": [0, 0, 4, 4], "text": "red"},
-        {"like": like},
-        {"like": region},
+        {"query": "red"},
+        {"query": "blue -red"},
+        {"query": "image:1", "images": [("x.png", png("green"))]},
+        {"query": "red box:1,0,0,4,4", "images": [("x.png", png("green"))]},
+        {"query": f"like:{like}"},
+        {"query": f"like:{region}"},
     ]
     for query in queries:
-        text = query.pop("text", None)
         for target in ("image", "region"):
-            hits = list(client.iterate_hits(text, page=50, filters=chosen, target=target, **query))
+            hits = list(client.iterate_hits(page=50, filters=chosen, target=target, **query))
             found = those([hit.asset for hit in hits])
             # What a query is like is no answer to it.
-            left = wanted.replace("a", "") if query.get("like") == like else wanted
-            if query.get("like") == region and target == "image":
+            left = wanted.replace("a", "") if query["query"] == f"like:{like}" else wanted
+            if query["query"] == f"like:{region}" and target == "image":
                 assert found in {wanted, wanted.replace("a", "")}
             else:
                 assert found == left, (query, target)

@@ -82,7 +82,7 @@ CALLS = [
     ("GET", "/v1/regions/r999999/mask", READ, None),
     ("GET", "/v1/regions/r999999/similar", READ, None),
     ("GET", "/v1/search?q=red&collection=nowhere", READ, None),
-    ("POST", "/v1/search", READ, {"text": "red"}),
+    ("POST", "/v1/search", READ, {"query": "red"}),
     ("GET", "/v1/jobs", READ, None),
     ("POST", "/v1/jobs", WRITE, {"kind": "reindex", "collection": "nowhere"}),
     ("GET", "/v1/jobs/j999999", READ, None),
@@ -162,15 +162,14 @@ def test_lists_and_counts_are_of_its_collections(world: World) -> None:
 
 def test_searches_find_its_own_alone(world: World) -> None:
     client, other = world.client, set(world.other_ids)
-    queries: list[tuple[str | None, dict[str, Any]]] = [
-        ("red", {}),
-        ("red", {"negative_text": "blue"}),
-        (None, {"image": ("x.png", png())}),
-        (None, {"like": world.mine_ids[0]}),
+    queries: list[dict[str, Any]] = [
+        {"query": "red -blue"},
+        {"query": "image:1", "images": [("x.png", png())]},
+        {"query": f"like:{world.mine_ids[0]}"},
     ]
-    for text, terms in queries:
+    for query in queries:
         for target in ("image", "region"):
-            hits = list(client.iterate_hits(text, page=3, target=target, **terms))  # type: ignore[misc]
+            hits = list(client.iterate_hits(page=3, target=target, **query))
             assert hits
             assert not {hit.asset.id for hit in hits} & other
     answer = client.search("red", facets=["tags", "collection", "camera", "month"])
@@ -214,9 +213,9 @@ def test_what_is_not_its_own_is_not_found_by_any_id(world: World) -> None:
         ("POST", "/v1/jobs/{job}/retry", None),
         ("POST", "/v1/assets/bulk", {"ids": ["{asset}"], "action": "delete"}),
         ("POST", "/v1/assets/bulk", {"ids": ["{mine}", "{asset}"], "action": "tag", "tags": ["x"]}),
-        ("POST", "/v1/search", {"like": "{asset}"}),
-        ("POST", "/v1/search", {"like": "{region}"}),
-        ("POST", "/v1/search", {"like": "{region}", "text": "red", "target": "region"}),
+        ("POST", "/v1/search", {"query": "like:{asset}"}),
+        ("POST", "/v1/search", {"terms": [{"like": "{region}"}]}),
+        ("POST", "/v1/search", {"query": "red like:{region}", "target": "region"}),
     ]
     there = {"asset": asset, "region": region, "job": job, "mine": world.mine_ids[0]}
     nowhere = {"asset": "a999999", "region": "r999999", "job": "j999999", "mine": world.mine_ids[0]}
@@ -285,7 +284,7 @@ def test_the_same_bytes_in_another_collection_stay_unknown(world: World) -> None
     shared = world.mine_ids[1]
     region = world.client.assets.get(shared).regions[0].id
     assert world.client.regions.get(region).asset.id == shared
-    hits = world.client.search(like=region, limit=100).hits
+    hits = world.client.search(terms=[{"like": region}], limit=100).hits
     assert not {hit.asset.id for hit in hits} & set(world.other_ids)
     picture = png()
     world.other.add(picture)
@@ -326,8 +325,8 @@ def everything_said(raw: httpx.Client, ids: dict[str, list[str]]) -> Iterator[tu
         ("/v1/jobs", {"kind": "import", "root": "photos", "path": "../.."}),
         ("/v1/jobs", {"kind": "import", "root": "photos", "path": "nowhere"}),
         ("/v1/jobs", {"kind": "import", "root": "nowhere"}),
-        ("/v1/search", {"text": "x", "filters": {"path_prefix": "/"}}),
-        ("/v1/search", {"like": "a999999"}),
+        ("/v1/search", {"query": "x", "filters": {"path_prefix": "/"}}),
+        ("/v1/search", {"query": "like:a999999"}),
     ]
     for path, body in posts:
         yield path, raw.post(path, json=body).text

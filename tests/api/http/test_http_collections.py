@@ -39,8 +39,8 @@ def test_half_of_a_surrogate_pair_is_refused(served: Served) -> None:
         ("/v1/jobs", rb'{"kind": "import", "root": "photos", "path": "\ud800"}'),
         ("/v1/jobs", rb'{"kind": "reindex", "collection": "\ud800"}'),
         ("/v1/assets/bulk", rb'{"ids": ["\ud800"], "action": "delete"}'),
-        ("/v1/search", rb'{"text": "\ud800"}'),
-        ("/v1/search", rb'{"text": "x", "filters": {"path_prefix": "\ud800"}}'),
+        ("/v1/search", rb'{"query": "\ud800"}'),
+        ("/v1/search", rb'{"query": "x", "filters": {"path_prefix": "\ud800"}}'),
     ):
         answer = served.raw().post(path, content=body, headers={"Content-Type": "application/json"})
         assert answer.status_code in {404, 422}, (path, answer.text)

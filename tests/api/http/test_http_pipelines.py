@@ -26,7 +26,7 @@ OLD, NEW = "fake-colour-1", "fake-colour-1-turned-5"
 ASKS: list[Ask] = [
     lambda client: client.search("red", limit=50),
     lambda client: client.search("blue", target="region", limit=20),
-    lambda client: client.search(like="a1", limit=10),
+    lambda client: client.search(terms=[{"like": "a1"}], limit=10),
 ]
 
 

@@ -10,8 +10,7 @@ from typing import Any
 import pytest
 from made_service import Served, Shelf, jpeg, png, refused
 
-from regard.api.client import ServerProblem
-from regard.api.client.searching import SearchTerm
+from regard.api.client import SearchTerm, ServerProblem
 from regard.api.http.schemas import SearchAnswer
 from regard.search.language.syntax import MAX_PICTURE_TERMS, MAX_TERMS
 
@@ -76,10 +75,11 @@ def test_a_plain_query_is_the_text(served: Served, filled: Filled) -> None:
 def test_a_query_says_what_its_fields_say(filled: Filled) -> None:
     written = filled.ask('"red" -blue^0.7 like:' + filled.ids["green"] + " tag:uploaded")
     listed = filled.ask(
-        text="red",
-        like=filled.ids["green"],
-        negative_text="blue",
-        weights={"negative_text": 0.7},
+        terms=[
+            {"text": "red"},
+            {"like": filled.ids["green"]},
+            {"text": "blue", "negative": True, "weight": 0.7},
+        ],
         filters=type(filled.shelf.within)(collection=[filled.shelf.name], tag=["uploaded"]),
     )
     # Phrases are for the keyword index alone, which knows no captions of another colour.
@@ -257,7 +257,6 @@ def test_what_is_no_query_is_told(served: Served, filled: Filled) -> None:
         ({"query": "-red"}, "unanswerable-query"),
         ({"query": "-red tag:x"}, "unanswerable-query"),
         ({"query": "x" * 2001}, "validation"),
-        ({"query": "red", "box": [0, 0, 1, 1]}, "validation"),
         ({"terms": []}, "validation"),
         ({"terms": [{}]}, "validation"),
         ({"terms": [{"text": "a", "like": like}]}, "validation"),
@@ -273,7 +272,10 @@ def test_what_is_no_query_is_told(served: Served, filled: Filled) -> None:
         answer = raw.post("/v1/search", json=body)
         assert answer.status_code == 422, (body, answer.text)
         assert answer.json()["type"] == f"/v1/problems/{name}", (body, answer.text)
-    assert raw.post("/v1/search", json={"query": "-red", "text": "blue"}).status_code == 200
+    assert (
+        raw.post("/v1/search", json={"query": "-red", "terms": [{"text": "blue"}]}).status_code
+        == 200
+    )
 
 
 def test_how_many_pictures_there_may_be(served: Served, filled: Filled) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from made_service import Served, Shelf, png, refused
 
+from regard.api.client import SearchTerm, ServerProblem
 from regard.api.http.schemas import SearchAnswer
 
 COLOURS = ("red", "blue", "green", "yellow")
@@ -66,45 +67,49 @@ def test_a_text_finds_what_it_names(served: Served, filled: tuple[Shelf, dict[st
 def test_a_negative_text_turns_away_from_what_it_names(
     filled: tuple[Shelf, dict[str, str]],
 ) -> None:
-    with_red = asked(filled, "blue", negative_text="red", weights={"negative_text": 1.0})
+    with_red = asked(filled, "blue", terms=[{"text": "red", "negative": True, "weight": 1}])
     place = with_red.index("blue+red")
     assert place > max(map(with_red.index, ("blue", "blue+green", "blue+yellow")))
     assert place > asked(filled, "blue").index("blue+red")
 
 
 def test_a_picture_and_a_part_of_it(filled: tuple[Shelf, dict[str, str]]) -> None:
-    picture = ("x.png", png("green", "yellow", size=(40, 40), seed=1))
-    assert asked(filled, image=picture)[0] == "green+yellow"
-    assert have(asked(filled, image=picture, box=[0, 0, 20, 40]), "green")
-    assert have(asked(filled, image=picture, box=[20, 0, 20, 40]), "yellow")
+    images = [("x.png", png("green", "yellow", size=(40, 40), seed=1))]
+    assert asked(filled, images=images, terms=[{"image": 1}])[0] == "green+yellow"
+    for box, colour in (([0, 0, 20, 40], "green"), ([20, 0, 20, 40], "yellow")):
+        assert have(asked(filled, images=images, terms=[{"image": 1, "box": box}]), colour)
     # Beyond the picture's edge there is nothing: the box is what lies on it.
     for box in ([0, 0, 0, 5], [100, 100, 5, 5]):
-        with pytest.raises(Exception, match=r".") as told:
-            asked(filled, image=picture, box=box)
-        assert told.value.status == 422  # type: ignore[attr-defined]
+        with pytest.raises(ServerProblem) as told:
+            asked(filled, images=images, terms=[{"image": 1, "box": box}])
+        assert told.value.status == 422
 
 
 def test_what_is_like_something_stored(filled: tuple[Shelf, dict[str, str]]) -> None:
     shelf, ids = filled
-    found = asked(filled, like=ids["red"])
+    found = asked(filled, terms=[{"like": ids["red"]}])
     assert "red" not in found
     assert all("red" in name for name in found[:3])
     region = shelf.client.assets.get(ids["green+red"]).regions[0].id
-    assert asked(filled, like=region, target="region").count("green") == 4
+    assert asked(filled, terms=[{"like": region}], target="region").count("green") == 4
 
 
 def test_terms_are_weighed_together(filled: tuple[Shelf, dict[str, str]]) -> None:
     _, ids = filled
-    picture = ("x.png", png("green", seed=2))
-    both = asked(filled, "yellow", image=picture)
+    images = [("x.png", png("green", seed=2))]
+
+    def weighted(text: float, image: float, *others: SearchTerm) -> list[str]:
+        terms = [{"text": "yellow", "weight": text}, {"image": 1, "weight": image}, *others]
+        return asked(filled, images=images, terms=terms)
+
+    both = weighted(1, 1)
     assert "green+yellow" in both[:3]
     assert "green" in both[:6]
-    assert have(asked(filled, "yellow", image=picture, weights={"image": 30.0}), "green")
-    assert have(asked(filled, "yellow", image=picture, weights={"text": 30.0}), "yellow")
-    everything = asked(
-        filled, "yellow", image=picture, like=ids["red"], negative_text="blue",
-        weights={"text": 1.0, "image": 1.0, "like": 1.0, "negative_text": 1.0},
-    )  # fmt: skip
+    assert have(weighted(1, 30), "green")
+    assert have(weighted(30, 1), "yellow")
+    everything = weighted(
+        1, 1, {"like": ids["red"]}, {"text": "blue", "negative": True, "weight": 1}
+    )
     assert len(everything) == len(ids) - 1
     assert everything.index("blue") > everything.index("yellow")
 
@@ -115,12 +120,13 @@ def test_pages_are_one_long_answer(
     filled: tuple[Shelf, dict[str, str]], target: Any, query: str
 ) -> None:
     shelf, ids = filled
-    terms: dict[str, dict[str, Any]] = {
-        "text": {},
-        "like": {"like": ids["red"]},
-        "composed": {"like": ids["red"], "negative_text": "green"},
+    text: SearchTerm = {"text": "blue"}
+    like: SearchTerm = {"like": ids["red"]}
+    terms: dict[str, list[SearchTerm]] = {
+        "text": [text],
+        "like": [like],
+        "composed": [text, like, {"text": "green", "negative": True}],
     }
-    text = None if query == "like" else "blue"
 
     def key(answer: SearchAnswer) -> list[tuple[object, ...]]:
         return [
@@ -130,7 +136,7 @@ def test_pages_are_one_long_answer(
 
     def page(limit: int, cursor: str | None = None) -> SearchAnswer:
         return shelf.client.search(
-            text, filters=shelf.within, target=target, limit=limit, cursor=cursor, **terms[query]
+            terms=terms[query], filters=shelf.within, target=target, limit=limit, cursor=cursor
         )
 
     whole = page(200)
@@ -152,11 +158,10 @@ def test_pages_are_one_long_answer(
 def test_what_is_no_query_is_told(served: Served) -> None:
     raw = served.raw()
     for body in (
-        {}, {"negative_text": "x"}, {"text": ""}, {"text": "x", "weights": {"text": 0}},
-        {"text": "x", "weights": {"colour": 1}}, {"text": "x", "limit": 0}, {"text": "x", "limit": 501},
-        {"text": "x", "target": "video"}, {"text": "x", "box": [0, 0, 1, 1]}, {"like": "x"},
-        {"text": "x", "facets": ["colour"]}, {"text": "x", "filters": {"colour": "red"}},
-        {"text": "x" * 2001}, {"text": "x", "filters": {"custom": {"a": [1]}}},
+        {}, {"text": "x"}, {"query": "x", "limit": 0}, {"query": "x", "limit": 501},
+        {"query": "x", "target": "video"}, {"terms": [{"like": "x"}]}, {"terms": [{"text": ""}]},
+        {"query": "x", "facets": ["colour"]}, {"query": "x", "filters": {"colour": "red"}},
+        {"terms": [{"text": "x" * 2001}]}, {"query": "x", "filters": {"custom": {"a": [1]}}},
     ):  # fmt: skip
         answer = raw.post("/v1/search", json=body)
         assert answer.status_code == 422, (body, answer.text)
@@ -164,13 +169,13 @@ def test_what_is_no_query_is_told(served: Served) -> None:
             "/v1/problems/validation", "/v1/problems/unanswerable-query",
         }  # fmt: skip
     for like in ("a999999999", "r999999999"):
-        assert raw.post("/v1/search", json={"like": like}).status_code == 404
+        assert raw.post("/v1/search", json={"terms": [{"like": like}]}).status_code == 404
     assert raw.post("/v1/search", content=b"{").status_code in {415, 422}
     assert raw.get("/v1/search").status_code == 422
     picture = ("x.png", b"no picture")
     assert raw.post("/v1/search", files={"image": picture}).status_code == 422
     assert raw.post("/v1/search", files={"picture": picture}).status_code == 422
-    query = json.dumps({"box": [0, 0, -1, 1]})
+    query = json.dumps({"terms": [{"image": 1, "box": [0, 0, -1, 1]}]})
     form = {"image": ("x.png", png()), "query": (None, query)}
     assert raw.post("/v1/search", files=form).status_code == 422
 
@@ -189,7 +194,7 @@ def test_what_waits_to_be_analysed_can_not_be_asked_with(served: Served) -> None
     item = answer.items[-1]
     assert item.asset is not None
     # The worker may be as quick; then it is an answer.
-    told = served.raw().post("/v1/search", json={"like": item.asset.id})
+    told = served.raw().post("/v1/search", json={"terms": [{"like": item.asset.id}]})
     state = shelf.client.assets.get(item.asset.id).state
     assert told.status_code == 422 or state == "indexed", told.text
     served.wait(answer.job)

@@ -125,7 +125,7 @@ def test_a_file_that_is_cut_off_fails_in_its_job_and_is_listed(
     with refused("unusable-image"):
         shelf.client.assets.thumbnail(asset.id)
     with refused("not-found"):
-        shelf.client.search(like=asset.id)
+        shelf.client.search(terms=[{"like": asset.id}])
     # Sent again it is tried again, and is the same asset.
     again = shelf.send(cut)
     assert again.items[0].asset is not None
@@ -366,7 +366,7 @@ def too_long(small: Served) -> None:
 
 
 def too_long_to_search(small: Served) -> None:
-    small.client.search(image=("x.png", png() + bytes(MEGABYTE)))
+    small.client.search(images=[("x.png", png() + bytes(MEGABYTE))])
 
 
 @pytest.mark.parametrize("send", [too_many, too_long, too_long_to_search])
@@ -391,13 +391,13 @@ def test_a_picture_of_too_many_pixels_is_refused(small: Served) -> None:
     with refused("unusable-image"):
         small.shelf().send(bomb)
     with refused("unusable-image"):
-        small.client.search(image=("x.png", bomb))
+        small.client.search(terms=[{"image": 1}], images=[("x.png", bomb)])
     assert small.originals() == {}
 
 
 def test_json_is_limited_too(small: Served) -> None:
     """The guard is BodyLimit."""
-    answer = small.raw().post("/v1/search", json={"text": "x" * (MEGABYTE + 1)})
+    answer = small.raw().post("/v1/search", json={"query": "x" * (MEGABYTE + 1)})
     assert answer.status_code == 413
 
 
