@@ -35,7 +35,6 @@ from regard.core.catalog import ChannelQuery  # noqa: E402
 from regard.core.records import Float32Array, Kind, QueryKind, Target  # noqa: E402
 from regard.search.answers import Scope, TextQuery  # noqa: E402
 from regard.search.ranking import embeddings_at, level_for  # noqa: E402
-from regard.storage.retrieval.hit_records import SqlHitRecords  # noqa: E402
 
 # Each process's 90 MB of weights drive the other's from the caches: with blocks a process answers so many
 # texts in a row, as a server does, and with turns at every text it finds its caches emptied each time.
@@ -128,19 +127,16 @@ class Parts:
         self._library = library
         self._target, self._level = target, level_for(limit)
         self._scope = Scope(target, limit)
-        hits = SqlHitRecords(library.catalog, library.pipeline)
-        hits.preload()
+        library.search_catalog.preload()
         self._engine = library.engine(
-            observe=lambda stage, took: self.stages.add(f"  engine: {stage}", took), catalog=hits
+            observe=lambda stage, took: self.stages.add(f"  engine: {stage}", took)
         )
         self._routed = [
             weighted
             for weighted in library.profile.routes[QueryKind.TEXT, target]
             if weighted.channel.kind is not Kind.KEYWORD
         ]
-        self._wordless = library.engine(
-            {(QueryKind.TEXT, target): tuple(self._routed)}, catalog=hits
-        )
+        self._wordless = library.engine({(QueryKind.TEXT, target): tuple(self._routed)})
         spaces = dict.fromkeys(weighted.channel.space for weighted in self._routed)
         self._encoders = {space: library.profile.encoder(space) for space in spaces}
         library.indexes.catch_up()

@@ -41,7 +41,7 @@ class AssetOrder(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class AssetRecord:
+class Asset:
     """An asset as a list shows it.
 
     `path` holds the file's bytes, `uri` its printable form; `managed` files are the home's own.
@@ -76,11 +76,11 @@ class AssetRecord:
     deleted_at: datetime | None
     camera: str | None
     caption: str | None
-    failure: str | None
+    failure_reason: str | None
 
 
 @dataclass(frozen=True, slots=True)
-class RegionRecord:
+class StoredRegion:
     """A stored region of a content; `score` is its objectness."""
 
     id: int
@@ -92,7 +92,7 @@ class RegionRecord:
 
 
 @dataclass(frozen=True, slots=True)
-class CaptionRecord:
+class StoredCaption:
     """A sentence, the model that wrote it, and the region that it is about, None for the whole."""
 
     text: str
@@ -104,10 +104,10 @@ class CaptionRecord:
 class AssetDetail:
     """All that is known of an asset."""
 
-    asset: AssetRecord
+    asset: Asset
     facts: PhotoFacts
-    regions: tuple[RegionRecord, ...]
-    captions: tuple[CaptionRecord, ...]
+    regions: tuple[StoredRegion, ...]
+    captions: tuple[StoredCaption, ...]
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,10 +8,9 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Protocol
 
-from regard.core.assets import AssetRecord
+from regard.core.assets import Asset, StoredRegion
 from regard.core.facts import PhotoFacts
 from regard.core.filters import AssetFilter
-from regard.core.geometry import Box
 from regard.core.records import Analysis, Channel, Float32Array, Int64Array
 from regard.core.signatures import Signature
 from regard.core.words import is_word
@@ -33,11 +32,11 @@ class FileStamp:
 
 @dataclass(frozen=True, slots=True)
 class KnownAsset:
-    """An asset as an earlier run left it; `failure` is the reason when that run could not use it."""
+    """An asset as an earlier run left it; `failure_reason` says why that run could not use it."""
 
     id: int
     stamp: FileStamp
-    failure: str | None
+    failure_reason: str | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,39 +80,11 @@ class Owners:
 
 
 @dataclass(frozen=True, slots=True)
-class AssetView:
-    """An asset as an answer shows it; `path` holds the raw bytes behind `uri`.
+class HitRecords:
+    """What an answer shows, read at one moment: assets by content, ordered by id, and regions by id."""
 
-    `record` is all that lists show of it, where the catalog was asked for that.
-    """
-
-    id: int
-    content: int
-    uri: str
-    path: bytes
-    width: int
-    height: int
-    caption: str | None
-    record: AssetRecord | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class RegionView:
-    """A region as an answer shows it."""
-
-    id: int
-    content: int
-    box: Box
-    area: int
-    caption: str | None
-
-
-@dataclass(frozen=True, slots=True)
-class Views:
-    """What answers show, at one moment: assets by content, ordered by id, and regions by id."""
-
-    assets: Mapping[int, Sequence[AssetView]]
-    regions: Mapping[int, RegionView]
+    assets: Mapping[int, Sequence[Asset]]
+    regions: Mapping[int, StoredRegion]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -276,16 +247,19 @@ class SearchCatalog(Protocol):
     def owners(self, embeddings: Int64Array) -> Owners:
         """Whom each embedding describes; negative ids describe nobody."""
 
-    def views(
-        self, contents: Collection[int], regions: Collection[int], chosen: AssetFilter
-    ) -> Views:
-        """The assets of each content that pass the filter, with its caption; and regions.
+    def hit_records(
+        self, contents: Collection[int], regions: Collection[int], asset_filter: AssetFilter
+    ) -> HitRecords:
+        """The assets of contents that pass the filter, and those of the regions that belong to them.
 
         What was deleted is absent.
         """
 
-    def newest(self, chosen: AssetFilter, offset: int, limit: int) -> list[AssetView]:
-        """Analysed assets that pass the filter, by date, newest first, a page of them."""
+    def newest(self, asset_filter: AssetFilter, offset: int, limit: int) -> list[Asset]:
+        """A page of the analysed assets that pass the filter, by date, newest first.
+
+        Raises NotFound for an unknown collection.
+        """
 
     def asset_vectors(self, asset: int) -> StoredVectors:
         """Vectors of the whole image of an asset; raises NotFound."""

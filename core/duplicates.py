@@ -12,7 +12,7 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Protocol
 
-from regard.core.assets import AssetRecord
+from regard.core.assets import Asset
 from regard.core.catalog import FileStamp
 from regard.core.filters import AssetFilter
 from regard.core.records import Channel, Float32Array
@@ -39,7 +39,7 @@ class Duplicate:
     `similarity` is to the member that the group was made around, at most 1; 1 for that one itself.
     """
 
-    asset: AssetRecord
+    asset: Asset
     similarity: float
     region: int | None = None
 
@@ -133,7 +133,5 @@ class DuplicateCatalog(Protocol):
         Raises UsageError when there is no such asset any more.
         """
 
-    def records(
-        self, contents: Collection[int], chosen: AssetFilter
-    ) -> dict[int, list[AssetRecord]]:
+    def records(self, contents: Collection[int], chosen: AssetFilter) -> dict[int, list[Asset]]:
         """Assets that pass the filter, by content, each by id."""

@@ -357,11 +357,11 @@ def _not_found(walk: Walk, asset: KnownAsset) -> Iterator[Candidate]:
 
 
 def _status(found: Found, known: KnownAsset, *, retry_failed: bool) -> Status:
-    if found.is_unreachable and known.failure is None:
+    if found.is_unreachable and known.failure_reason is None:
         return Status.UNREACHABLE
     if found.stamp != known.stamp:
         return Status.CHANGED
-    if known.failure is None:
+    if known.failure_reason is None:
         return Status.UNCHANGED
     return Status.RETRY if retry_failed else Status.STILL_FAILED
 

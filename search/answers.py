@@ -7,7 +7,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from regard.core.catalog import AssetView, RegionView, WordField
+from regard.core.assets import Asset, StoredRegion
+from regard.core.catalog import WordField
 from regard.core.errors import UnanswerableQuery, UsageError
 from regard.core.filters import EVERYTHING, AssetFilter
 from regard.core.geometry import Box
@@ -151,8 +152,8 @@ class Hit:
 
     rank: int
     score: float
-    asset: AssetView
-    region: RegionView | None
+    asset: Asset
+    region: StoredRegion | None
     channels: tuple[ChannelMatch, ...]
     relevance: float | None = None
     evidence: Mapping[str, float] | None = None

@@ -130,7 +130,7 @@ class SearchEngine:
         """The contents that the query itself shows, save those that it finds at another path, too."""
         if not excluded.photographs:
             return excluded.cut_from
-        found = self._catalog.views(excluded.photographs, (), scope.filter).assets
+        found = self._catalog.hit_records(excluded.photographs, (), scope.filter).assets
         copied = {
             content
             for content, assets in found.items()
@@ -145,9 +145,9 @@ class SearchEngine:
                 "filters alone list photographs, not the things in them",
                 remedy="say what to look for, too",
             )
-        views = self._catalog.newest(scope.filter, scope.offset, scope.limit)
+        assets = self._catalog.newest(scope.filter, scope.offset, scope.limit)
         first = scope.offset + 1
-        return tuple(Hit(rank, 0.0, view, None, ()) for rank, view in enumerate(views, first))
+        return tuple(Hit(rank, 0.0, asset, None, ()) for rank, asset in enumerate(assets, first))
 
     def search_texts(self, queries: Sequence[TextQuery], scope: Scope) -> list[Answer]:
         """Answer several texts with one batch through the encoder; order in is order out."""
@@ -312,13 +312,13 @@ class SearchEngine:
             # Nearly always once: an item gives at least one hit, save what is left out or deleted.
             chosen = kept[start : start + portion]
             items = Portion(order, chosen, rankings, scope.target, judge)
-            views = self._catalog.views(
+            records = self._catalog.hit_records(
                 set(items.contents.tolist()), set(items.regions.tolist()) - {0}, scope.filter
             )
-            for place, asset in items.shown(views, excluded):
+            for place, asset in items.shown(records, excluded):
                 count += 1
                 if scope.offset < count <= wanted:
-                    hits.append(items.hit(place, count, asset, views))
+                    hits.append(items.hit(place, count, asset, records))
             start += portion
             portion *= 4
         return hits, min(count, wanted)

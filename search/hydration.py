@@ -7,7 +7,8 @@ from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 
-from regard.core.catalog import AssetView, Views
+from regard.core.assets import Asset
+from regard.core.catalog import HitRecords
 from regard.core.records import Int64Array, Target
 from regard.search.answers import ChannelMatch, Hit
 from regard.search.encoding import Excluded
@@ -65,17 +66,17 @@ class Portion:
                 ranked_at, lasts, order.scores[chosen], chosen + 1
             )
 
-    def shown(self, views: Views, excluded: Excluded) -> Iterator[tuple[int, AssetView]]:
+    def shown(self, records: HitRecords, excluded: Excluded) -> Iterator[tuple[int, Asset]]:
         """The hits' places in the portion and their assets, best first."""
         regions = self.regions.tolist()
         for place, content in enumerate(self.contents.tolist()):
-            if self._target is Target.REGION and regions[place] not in views.regions:
+            if self._target is Target.REGION and regions[place] not in records.regions:
                 continue
-            for asset in views.assets.get(content, ()):
+            for asset in records.assets.get(content, ()):
                 if asset.id not in excluded.assets:
                     yield place, asset
 
-    def hit(self, place: int, rank: int, asset: AssetView, views: Views) -> Hit:
+    def hit(self, place: int, rank: int, asset: Asset, records: HitRecords) -> Hit:
         """The item at a place in the portion as an answer shows it."""
         found = [
             (ranking, places[place], points[place])
@@ -92,7 +93,7 @@ class Portion:
             rank=rank,
             score=score,
             asset=asset,
-            region=views.regions.get(int(self.regions[place])),
+            region=records.regions.get(int(self.regions[place])),
             channels=tuple(
                 ChannelMatch(
                     ranking.weighted.channel,

@@ -97,10 +97,10 @@ class _Searcher:
         self._engine = library.engine()
         self._everything = AssetFilter(collections=(collection,))
         self._names = {absolute_path(path): name for path, name in labels.by_path().items()}
-        views = library.search_catalog.newest(self._everything, 0, len(labels.images))
-        self._assets = {self._names[view.path]: view.id for view in views}
+        assets = library.search_catalog.newest(self._everything, 0, len(labels.images))
+        self._assets = {self._names[asset.path]: asset.id for asset in assets}
         self._regions: dict[str, Sequence[tuple[int, Box]]] = {}
-        contents = {view.content: self._names[view.path] for view in views}
+        contents = {asset.content_id: self._names[asset.path] for asset in assets}
         stored = SqlRegions(library.catalog, library.pipeline).content_regions(self._everything)
         for found in stored:
             boxes = [region.box for region in found.regions]

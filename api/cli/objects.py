@@ -173,12 +173,12 @@ def _identities(library: Home, labels: LabelledSet, chosen: AssetFilter) -> Iden
     """What the stored regions show; of one content at several paths the last one counts."""
     names = {absolute_path(path): name for path, name in labels.by_path().items()}
     stored = list(SqlRegions(library.catalog, library.pipeline).content_regions(chosen))
-    views = library.search_catalog.views([of.content for of in stored], (), chosen)
+    records = library.search_catalog.hit_records([of.content for of in stored], (), chosen)
     masks = {
-        names[view.path]: {
+        names[asset.path]: {
             region: found.mask for region, found in zip(of.ids, of.regions, strict=True)
         }
         for of in stored
-        for view in views.assets.get(of.content, ())
+        for asset in records.assets.get(of.content, ())
     }
     return identify(labels, masks)

@@ -14,12 +14,12 @@ from typing import Any
 
 from regard.api.http.problems import names_path
 from regard.core.assets import (
+    Asset,
     AssetChange,
     AssetDetail,
-    AssetRecord,
     CollectionRecord,
     FacetValue,
-    RegionRecord,
+    StoredRegion,
 )
 from regard.core.errors import NotFound
 from regard.core.jobs import Job
@@ -69,7 +69,7 @@ class Documents:
         self._caller = caller
         self._roots = {name: os.fsencode(folder) for name, folder in roots.items()}
 
-    def asset(self, asset: AssetRecord) -> dict[str, Any]:
+    def asset(self, asset: Asset) -> dict[str, Any]:
         """See `regard.api.http.schemas.AssetDocument`."""
         number = asset_identifier(asset.id)
         itself = f"/v1/assets/{number}"
@@ -115,7 +115,7 @@ class Documents:
         return {
             **self.asset(asset),
             "sha256": asset.sha256,
-            "failure": self.shown(asset.failure),
+            "failure": self.shown(asset.failure_reason),
             "deleted_at": utc(asset.deleted_at),
             "facts": {
                 "camera_make": facts.camera_make,
@@ -144,7 +144,7 @@ class Documents:
             ],
         }
 
-    def region(self, region: RegionRecord, asset: AssetRecord) -> dict[str, Any]:
+    def region(self, region: StoredRegion, asset: Asset) -> dict[str, Any]:
         """See `regard.api.http.schemas.RegionDocument`."""
         return {
             "id": region_identifier(region.id),
@@ -231,7 +231,7 @@ def facets(counted: Mapping[str, Sequence[FacetValue]]) -> dict[str, Any]:
     }
 
 
-def region_urls(region: int, asset: AssetRecord) -> dict[str, str]:
+def region_urls(region: int, asset: Asset) -> dict[str, str]:
     """See `regard.api.http.schemas.RegionUrls`."""
     itself = f"/v1/regions/{region_identifier(region)}"
     version = (asset.sha256 or "")[:_VERSION_DIGITS]

@@ -42,7 +42,6 @@ from regard.storage.database.lease import hold_writer_lease
 from regard.storage.files.originals import Originals, open_original
 from regard.storage.files.thumbnails import Thumbnails
 from regard.storage.pipelines.pruning import serving_mark
-from regard.storage.retrieval.hit_records import SqlHitRecords
 from regard.storage.service.idempotency import SqlIdempotency
 from regard.storage.service.jobs import SqlJobQueue
 from regard.storage.service.keys import SqlKeys
@@ -80,7 +79,6 @@ class Serving:
 
     library: Home
     assets: SqlAssetReading
-    hits: SqlHitRecords
     engine: SearchEngine
 
 
@@ -144,9 +142,8 @@ class Service:
         return self._serving.engine
 
     def _serve(self, library: Home) -> Serving:
-        hits = SqlHitRecords(library.catalog, library.pipeline)
-        engine = library.engine(observe=self.metrics.observe_stage, catalog=hits)
-        return Serving(library, SqlAssetReading(library.catalog, library.pipeline), hits, engine)
+        engine = library.engine(observe=self.metrics.observe_stage)
+        return Serving(library, SqlAssetReading(library.catalog, library.pipeline), engine)
 
     def documents(self, caller: Caller) -> Documents:
         """Makes documents that a caller may see."""
@@ -297,7 +294,7 @@ class Service:
 def _load(serving: Serving) -> None:
     library = serving.library
     library.indexes.catch_up()
-    serving.hits.preload()
+    serving.library.search_catalog.preload()
     for space in library.profile.spaces:
         encoder = library.profile.encoder(space.name)
         if encoder.takes_texts:

@@ -7,7 +7,6 @@ import functools
 from collections.abc import Iterator
 
 from regard.api.library.settings import Settings
-from regard.core.catalog import SearchCatalog
 from regard.core.errors import HomeError, PipelineConflict, UsageError
 from regard.core.protocols import Profile
 from regard.core.records import Routes
@@ -21,7 +20,7 @@ from regard.storage.pipelines.catalog import Catalog, open_catalog
 from regard.storage.pipelines.stored import StoredPipeline, check_pipeline, check_spaces
 from regard.storage.retrieval.channel_indexes import ChannelIndexes
 from regard.storage.retrieval.keywords import SqlKeywordSearch
-from regard.storage.retrieval.searching import SqlSearchCatalog
+from regard.storage.retrieval.search_catalog import SqlSearchCatalog
 
 DEFAULT_COLLECTION = "default"
 
@@ -54,15 +53,15 @@ class Home:
         self,
         routes: Routes | None = None,
         observe: Observe | None = None,
-        catalog: SearchCatalog | None = None,
     ) -> SearchEngine:
-        """A search engine over this home; `routes` stand in for the profile's own, `catalog` for its reads.
+        """A search engine over this home; `routes` stand in for the profile's own.
 
         Raises ModelError when the encoder is not at hand, PipelineConflict when it is another one.
         """
         check_spaces(self.pipeline, self.profile.spaces)
-        reads = self.search_catalog if catalog is None else catalog
-        return SearchEngine(self.profile, reads, self.indexes, routes, observe, self.keywords)
+        return SearchEngine(
+            self.profile, self.search_catalog, self.indexes, routes, observe, self.keywords
+        )
 
     def indexer(self, collection: str) -> Indexer:
         """An indexer into one collection of this home."""

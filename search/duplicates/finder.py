@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
-from regard.core.assets import AssetRecord
+from regard.core.assets import Asset
 from regard.core.catalog import ChannelSearch, SearchCatalog
 from regard.core.duplicates import (
     Duplicate,
@@ -175,19 +175,19 @@ class DuplicateFinder:
 
 
 def _group(
-    kind: DuplicateKind, place: Place, members: Sequence[tuple[AssetRecord, float]]
+    kind: DuplicateKind, place: Place, members: Sequence[tuple[Asset, float]]
 ) -> DuplicateGroup:
     keeper, reasons = choose_keeper([asset for asset, _ in members])
     found = tuple(Duplicate(asset, round(min(alike, 1.0), 4)) for asset, alike in members)
     return DuplicateGroup(kind, place, found, keeper, reasons)
 
 
-def _representatives(assets: Mapping[int, Sequence[AssetRecord]]) -> dict[int, AssetRecord]:
+def _representatives(assets: Mapping[int, Sequence[Asset]]) -> dict[int, Asset]:
     """One asset a content, the one to keep; that it has several is a duplicate of its own kind."""
     return {content: found[choose_keeper(found)[0]] for content, found in sorted(assets.items())}
 
 
-def _exposure(asset: AssetRecord) -> Exposure | None:
+def _exposure(asset: Asset) -> Exposure | None:
     if asset.camera is None or asset.taken_at is None:
         return None
     return Exposure(asset.id, asset.content_id or 0, asset.camera, asset.taken_at)

@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from regard.core.assets import AssetRecord
+from regard.core.assets import Asset
 from regard.photos.formats import PhotoFormat
 
 _LOSSLESS = frozenset({PhotoFormat.PNG, PhotoFormat.TIFF, PhotoFormat.BMP})
@@ -29,29 +29,29 @@ _NAME_OF_A_COPY = re.compile(
 class _Rule:
     """The more, the better; `says` tells of the best why."""
 
-    value: Callable[[AssetRecord], Any]
-    says: Callable[[AssetRecord], str]
+    value: Callable[[Asset], Any]
+    says: Callable[[Asset], str]
 
 
-def _pixels(asset: AssetRecord) -> int:
+def _pixels(asset: Asset) -> int:
     return (asset.width or 0) * (asset.height or 0)
 
 
-def _has_camera_data(asset: AssetRecord) -> int:
+def _has_camera_data(asset: Asset) -> int:
     return int(asset.camera is not None) + int(asset.taken_at is not None)
 
 
-def _coding(asset: AssetRecord) -> int:
+def _coding(asset: Asset) -> int:
     if asset.format == PhotoFormat.RAW:
         return 2
     return int(asset.format in _LOSSLESS)
 
 
-def _care(asset: AssetRecord) -> int:
+def _care(asset: Asset) -> int:
     return len(asset.tags) + 2 * int(bool(asset.title)) + len(asset.custom)
 
 
-def _is_plainly_named(asset: AssetRecord) -> int:
+def _is_plainly_named(asset: Asset) -> int:
     stem = asset.file_name.rpartition(".")[0] or asset.file_name
     return int(_NAME_OF_A_COPY.search(stem.replace("_", " ")) is None)
 
@@ -68,7 +68,7 @@ _RULES: tuple[_Rule, ...] = (
 )
 
 
-def choose_keeper(assets: Sequence[AssetRecord]) -> tuple[int, tuple[str, ...]]:
+def choose_keeper(assets: Sequence[Asset]) -> tuple[int, tuple[str, ...]]:
     """The position of the one to keep, and why: where it is better than another; at least one reason.
 
     Raises ValueError for none at all.
@@ -87,7 +87,7 @@ def choose_keeper(assets: Sequence[AssetRecord]) -> tuple[int, tuple[str, ...]]:
     return best, tuple(reasons)
 
 
-def by_preference(assets: Sequence[AssetRecord]) -> list[int]:
+def by_preference(assets: Sequence[Asset]) -> list[int]:
     """Positions, the one to keep first, then the one to keep of the rest, and so on."""
     return sorted(
         range(len(assets)),

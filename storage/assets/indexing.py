@@ -419,5 +419,5 @@ def _known_asset(row: RowMapping) -> KnownAsset:
             mtime_ns=row["mtime_ns"],
             sidecar=row["sidecar_stamp"],
         ),
-        failure=row["failure"],
+        failure_reason=row["failure"],
     )

@@ -19,14 +19,11 @@ from sqlalchemy import (
     ColumnElement,
     Connection,
     Integer,
-    Row,
     Select,
     String,
     and_,
     bindparam,
-    case,
     cast,
-    exists,
     extract,
     func,
     select,
@@ -34,19 +31,25 @@ from sqlalchemy import (
 )
 
 from regard.core.assets import (
+    Asset,
     AssetDetail,
     AssetOrder,
-    AssetRecord,
     AssetState,
-    CaptionRecord,
     FacetValue,
-    RegionRecord,
+    StoredRegion,
 )
 from regard.core.errors import NotFound
 from regard.core.facts import Capture, PhotoFacts
 from regard.core.filters import EVERYTHING, AssetFilter
-from regard.core.geometry import Box, Mask
+from regard.core.geometry import Mask
 from regard.storage.assets.filters import camera_name, passes
+from regard.storage.assets.records import (
+    read_assets,
+    read_captions,
+    read_regions,
+    select_assets,
+    state_of_asset,
+)
 from regard.storage.database import schema
 from regard.storage.pipelines.catalog import Catalog
 from regard.storage.pipelines.stored import StoredPipeline, live_pipeline
@@ -80,25 +83,25 @@ class SqlAssetReading:
         order: AssetOrder = AssetOrder.NEWEST,
         after: Place | None = None,
         limit: int = 100,
-    ) -> list[AssetRecord]:
+    ) -> list[Asset]:
         """The next assets after a place; `state` None is all but the trash."""
         with self._database.reading() as connection:
             pipeline = self._chosen(connection)
-            statement = _records(pipeline).where(*_in_state(chosen, state, pipeline))
+            statement = select_assets(pipeline).where(*_in_state(chosen, state, pipeline))
             statement = statement.where(*_seen(visible))
             statement = _sorted(statement, order, after).limit(limit)
-            return _complete(connection, connection.execute(statement).all())
+            return read_assets(connection, statement)
 
-    def by_ids(self, ids: Collection[int], *, visible: Visible = None) -> dict[int, AssetRecord]:
+    def by_ids(self, ids: Collection[int], *, visible: Visible = None) -> dict[int, Asset]:
         """Assets by id, those in the trash too; what is not there, or not visible, is absent."""
         with self._database.reading() as connection:
             pipeline = self._chosen(connection)
             names = None if visible is None else list(visible)
-            statement = _records_by_id(pipeline, names is not None)
-            rows = connection.execute(statement, {"ids": list(ids), "names": names}).all()
-            return {asset.id: asset for asset in _complete(connection, rows)}
+            statement = _select_by_id(pipeline, names is not None)
+            found = read_assets(connection, statement, {"ids": list(ids), "names": names})
+            return {asset.id: asset for asset in found}
 
-    def get(self, asset: int, *, visible: Visible = None) -> AssetRecord:
+    def get(self, asset: int, *, visible: Visible = None) -> Asset:
         """One asset; raises NotFound."""
         found = self.by_ids([asset], visible=visible).get(asset)
         if found is None:
@@ -109,20 +112,18 @@ class SqlAssetReading:
         """One asset with facts, regions and captions; raises NotFound."""
         with self._database.reading() as connection:
             pipeline = self._chosen(connection)
-            rows = connection.execute(
-                _records(pipeline).where(_asset.id == asset, *_seen(visible))
-            ).all()
-            if not rows:
+            statement = select_assets(pipeline).where(_asset.id == asset, *_seen(visible))
+            found = read_assets(connection, statement)
+            if not found:
                 raise _no_asset(asset)
-            record = _complete(connection, rows)[0]
             return AssetDetail(
-                record,
+                found[0],
                 _facts(connection, asset),
-                _regions(connection, pipeline, record.content_id),
-                _captions(connection, pipeline, record.content_id),
+                read_regions(connection, pipeline, found[0].content_id),
+                read_captions(connection, pipeline, found[0].content_id),
             )
 
-    def region(self, region: int, *, visible: Visible = None) -> tuple[RegionRecord, AssetRecord]:
+    def region(self, region: int, *, visible: Visible = None) -> tuple[StoredRegion, Asset]:
         """A region, and the first visible asset of its content; raises NotFound."""
         with self._database.reading() as connection:
             pipeline = self._chosen(connection)
@@ -130,21 +131,20 @@ class SqlAssetReading:
             content_id = connection.execute(
                 select(table.content_id).where(table.id == region)
             ).scalar_one_or_none()
-            found = next(
-                (item for item in _regions(connection, pipeline, content_id) if item.id == region),
-                None,
-            )
-            rows = connection.execute(
-                _records(pipeline)
+            regions = read_regions(connection, pipeline, content_id)
+            found = next((item for item in regions if item.id == region), None)
+            assets = read_assets(
+                connection,
+                select_assets(pipeline)
                 .where(_asset.content_id == content_id, *_seen(visible))
                 .order_by(_asset.deleted_at.is_not(None), _asset.id)
-                .limit(1)
-            ).all()
-            if found is None or not rows:
+                .limit(1),
+            )
+            if found is None or not assets:
                 raise NotFound(
                     f"no region has the id r{region}", remedy="take an id from the hits of a search"
                 )
-            return found, _complete(connection, rows)[0]
+            return found, assets[0]
 
     def mask(self, region: int) -> Mask:
         """A region's mask, of its content's size; raises NotFound."""
@@ -183,7 +183,7 @@ class SqlAssetReading:
         managed: bool | None = None,
         after: int = 0,
         limit: int = 100,
-    ) -> list[AssetRecord]:
+    ) -> list[Asset]:
         """Assets of a collection that could not be used, by id; below a folder, or managed, alone."""
         prefixes = () if below is None else (os.fsencode(below),)
         where = [
@@ -195,11 +195,8 @@ class SqlAssetReading:
         if managed is not None:
             where.append(_asset.managed.is_(managed))
         with self._database.reading() as connection:
-            pipeline = self._chosen(connection)
-            rows = connection.execute(
-                _records(pipeline).where(*where).order_by(_asset.id).limit(limit)
-            ).all()
-            return _complete(connection, rows)
+            statement = select_assets(self._chosen(connection)).where(*where)
+            return read_assets(connection, statement.order_by(_asset.id).limit(limit))
 
 
 def _no_asset(asset: int) -> NotFound:
@@ -221,98 +218,20 @@ def _in_state(
     chosen: AssetFilter, state: AssetState | None, pipeline: int
 ) -> list[ColumnElement[bool]]:
     where = [passes(chosen, trashed=state is AssetState.TRASHED)]
-    return where if state in {None, AssetState.TRASHED} else [*where, _state(pipeline) == state]
-
-
-def _state(pipeline: int) -> ColumnElement[str]:
-    analysis = schema.analysis.c
-    analysed = exists().where(
-        analysis.content_id == _asset.content_id, analysis.pipeline_id == pipeline
+    return (
+        where
+        if state in {None, AssetState.TRASHED}
+        else [*where, state_of_asset(pipeline) == state]
     )
-    return case(
-        (_asset.deleted_at.is_not(None), AssetState.TRASHED.value),
-        (_asset.failure.is_not(None), AssetState.FAILED.value),
-        (analysed, AssetState.INDEXED.value),
-        else_=AssetState.PENDING.value,
-    )
-
-
-# Making a statement takes as long as running it, and the hits of each search ask for these.
-_TAGS = (
-    select(schema.asset_tag.c.asset_id, schema.asset_tag.c.tag)
-    .where(schema.asset_tag.c.asset_id.in_(bindparam("ids", expanding=True)))
-    .order_by(schema.asset_tag.c.tag)
-)
 
 
 @lru_cache(maxsize=16)
-def _records_by_id(pipeline: int, is_limited: bool) -> Select[Any]:
-    statement = _records(pipeline).where(_asset.id.in_(bindparam("ids", expanding=True)))
+def _select_by_id(pipeline: int, is_limited: bool) -> Select[Any]:
+    statement = select_assets(pipeline).where(_asset.id.in_(bindparam("ids", expanding=True)))
     if is_limited:
         names: BindParameter[Any] = bindparam("names", expanding=True)
         statement = statement.where(schema.collection.c.name.in_(names))
     return statement
-
-
-def read_records(
-    connection: Connection, pipeline: int, contents: Collection[int], chosen: AssetFilter
-) -> list[AssetRecord]:
-    """The assets of contents that pass a filter, by id; states and captions are of the pipeline."""
-    statement = _records_of_contents(pipeline, chosen)
-    return _complete(connection, connection.execute(statement, {"ids": sorted(contents)}).all())
-
-
-@lru_cache(maxsize=64)
-def _records_of_contents(pipeline: int, chosen: AssetFilter) -> Select[Any]:
-    wanted = _asset.content_id.in_(bindparam("ids", expanding=True))
-    return _records(pipeline).where(wanted, passes(chosen)).order_by(_asset.id)
-
-
-@lru_cache(maxsize=16)
-def _records(pipeline: int) -> Select[Any]:
-    caption = schema.caption.c
-    sentence = (
-        select(caption.text)
-        .where(
-            caption.content_id == _asset.content_id,
-            caption.pipeline_id == pipeline,
-            caption.region_id.is_(None),
-        )
-        .order_by(caption.id)
-        .limit(1)
-        .scalar_subquery()
-    )
-    return (
-        select(
-            _asset.id,
-            _asset.content_id,
-            _asset.collection_id,
-            schema.collection.c.name.label("collection"),
-            _asset.external_id,
-            _asset.uri,
-            _asset.path,
-            _asset.managed,
-            _asset.file_name,
-            func.coalesce(_asset.edited_title, _asset.title).label("title"),
-            _asset.custom,
-            _state(pipeline).label("state"),
-            _content.sha256,
-            _content.format,
-            _content.width,
-            _content.height,
-            _asset.size,
-            _asset.mtime_ns,
-            _asset.taken_at,
-            _asset.added_at,
-            _asset.dated_at,
-            _asset.deleted_at,
-            camera_name().label("camera"),
-            sentence.label("caption"),
-            _asset.failure,
-        )
-        .join_from(schema.asset, schema.collection)
-        .join(schema.content, _content.id == _asset.content_id, isouter=True)
-    )
 
 
 def _sorted(statement: Select[Any], order: AssetOrder, after: Place | None) -> Select[Any]:
@@ -321,26 +240,6 @@ def _sorted(statement: Select[Any], order: AssetOrder, after: Place | None) -> S
         place, values = tuple_(*keys), tuple_(*(after if order.by_date else after[1:]))
         statement = statement.where(place < values if order.descending else place > values)
     return statement.order_by(*(key.desc() if order.descending else key.asc() for key in keys))
-
-
-def _complete(connection: Connection, rows: Sequence[Row[Any]]) -> list[AssetRecord]:
-    """Records of rows, tags added."""
-    tags: dict[int, list[str]] = {}
-    ids = [row.id for row in rows]
-    for tagged in connection.execute(_TAGS, {"ids": ids}):
-        tags.setdefault(tagged.asset_id, []).append(tagged.tag)
-    records = []
-    for row in rows:
-        columns = row._asdict()
-        asset = columns["id"]
-        columns["path"] = bytes(columns["path"])
-        columns["managed"] = bool(columns["managed"])
-        columns["file_name"] = columns["file_name"] or ""
-        columns["tags"] = tuple(tags[asset]) if asset in tags else ()
-        columns["custom"] = json.loads(columns["custom"]) if columns["custom"] else {}
-        columns["state"] = AssetState(columns["state"])
-        records.append(AssetRecord(**columns))
-    return records
 
 
 def _facts(connection: Connection, asset: int) -> PhotoFacts:
@@ -355,50 +254,6 @@ def _facts(connection: Connection, asset: int) -> PhotoFacts:
         keywords=tuple(keywords),
         capture=Capture(**json.loads(facts["capture"])),
     )
-
-
-def _regions(
-    connection: Connection, pipeline: int, content_id: int | None
-) -> tuple[RegionRecord, ...]:
-    region, caption = schema.region.c, schema.caption.c
-    sentence = (
-        select(caption.text)
-        .where(caption.region_id == region.id)
-        .order_by(caption.id)
-        .limit(1)
-        .scalar_subquery()
-    )
-    rows = connection.execute(
-        select(
-            *(region.id, region.x, region.y, region.width, region.height, region.area),
-            *(region.score, sentence.label("caption")),
-        )
-        .where(region.content_id == content_id, region.pipeline_id == pipeline)
-        .order_by(region.ordinal)
-    )
-    return tuple(
-        RegionRecord(
-            row.id,
-            content_id or 0,
-            Box(row.x, row.y, row.width, row.height),
-            row.area,
-            row.score,
-            row.caption,
-        )
-        for row in rows
-    )
-
-
-def _captions(
-    connection: Connection, pipeline: int, content_id: int | None
-) -> tuple[CaptionRecord, ...]:
-    caption = schema.caption.c
-    rows = connection.execute(
-        select(caption.text, caption.model, caption.region_id)
-        .where(caption.content_id == content_id, caption.pipeline_id == pipeline)
-        .order_by(caption.id)
-    )
-    return tuple(CaptionRecord(row.text, row.model, row.region_id) for row in rows)
 
 
 def _facet(

@@ -12,7 +12,7 @@ from __future__ import annotations
 import math
 import sqlite3
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -243,6 +243,13 @@ def _prepare_sqlite(engine: Engine) -> None:
             sqlite = connection.connection.dbapi_connection
             assert isinstance(sqlite, sqlite3.Connection)
             sqlite.execute("BEGIN")
+
+
+def in_batches(ids: Iterable[int], size: int = 10_000) -> Iterator[list[int]]:
+    """The ids in order, in lists that fit into one statement: SQLite takes 32,766 parameters."""
+    ordered = sorted(ids)
+    for start in range(0, len(ordered), size):
+        yield ordered[start : start + size]
 
 
 def insert_into(connection: Connection, table: Table) -> Any:

@@ -19,7 +19,7 @@ from sqlalchemy import (
     tuple_,
 )
 
-from regard.core.assets import AssetRecord
+from regard.core.assets import Asset
 from regard.core.catalog import FileStamp
 from regard.core.duplicates import CopyPair, Exposure, Unsigned
 from regard.core.errors import UsageError
@@ -27,7 +27,7 @@ from regard.core.filters import EVERYTHING, AssetFilter
 from regard.core.records import Channel, Float32Array
 from regard.core.signatures import SIGNATURE_VERSION, Signature, signature_shape
 from regard.storage.assets.filters import camera_name, passes
-from regard.storage.assets.reading import read_records
+from regard.storage.assets.records import read_assets_of_contents
 from regard.storage.assets.signatures import write_signature
 from regard.storage.database import schema
 from regard.storage.database.change_log import Moment, moment
@@ -237,17 +237,10 @@ class SqlDuplicates:
                 after = tuple_(last.camera, last.taken_at, last.id)
                 rows = connection.execute(statement.where(key > after)).all()
 
-    def records(
-        self, contents: Collection[int], chosen: AssetFilter
-    ) -> dict[int, list[AssetRecord]]:
+    def records(self, contents: Collection[int], chosen: AssetFilter) -> dict[int, list[Asset]]:
         """Assets that pass the filter, by content, each by id."""
-        found: dict[int, list[AssetRecord]] = {}
         with self._database.reading() as connection:
-            for some in _pages(contents):
-                for record in read_records(connection, self._pipeline.id, some, chosen):
-                    if record.content_id is not None:
-                        found.setdefault(record.content_id, []).append(record)
-        return found
+            return read_assets_of_contents(connection, self._pipeline.id, contents, chosen)
 
     def _waits(self, channel: Channel) -> tuple[ColumnElement[bool], ...]:
         stored = self._pipeline.channels[channel]

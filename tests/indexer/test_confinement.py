@@ -48,7 +48,7 @@ class World:
         for asset in known:
             assert b"secret" not in os.path.basename(asset.stamp.path)
         return {
-            os.path.relpath(os.fsdecode(asset.stamp.path), self.root): asset.failure
+            os.path.relpath(os.fsdecode(asset.stamp.path), self.root): asset.failure_reason
             for asset in known
         }
 

@@ -386,7 +386,7 @@ class _World:
         known = {
             asset.stamp.path
             for asset in self.library.indexer(collection).catalog.known_assets(b"/")
-            if asset.failure is None
+            if asset.failure_reason is None
         }
         found = self.waiting + (self.failed if failed else [])
         return [path for path in found if path not in known]
@@ -401,7 +401,7 @@ class _World:
             return {
                 os.path.basename(os.fsdecode(asset.stamp.path))
                 for asset in catalog.known_assets(b"/")
-                if asset.failure is None
+                if asset.failure_reason is None
             }
 
 

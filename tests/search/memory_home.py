@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from typing import ClassVar
+from datetime import datetime
+from typing import Any, ClassVar
 
 import numpy as np
 
+from regard.core.assets import Asset, AssetState, StoredRegion
 from regard.core.catalog import (
-    AssetView,
     ChannelQuery,
+    HitRecords,
     Owners,
-    RegionView,
     StoredVectors,
-    Views,
 )
 from regard.core.filters import AssetFilter
 from regard.core.geometry import Box
@@ -35,11 +35,44 @@ from regard.search.engine import SearchEngine
 
 IMAGE, REGION, CAPTION = (Channel("s", kind) for kind in (Kind.IMAGE, Kind.REGION, Kind.CAPTION))
 DIMENSION = 8
+NOON = datetime(2024, 5, 1, 12)
 
 
 def unit(rng: np.random.Generator) -> Float32Array:
     vector = rng.standard_normal(DIMENSION)
     return (vector / np.linalg.norm(vector)).astype(np.float32)
+
+
+def make_asset(number: int = 1, **changes: Any) -> Asset:
+    values: dict[str, Any] = {
+        "id": number,
+        "content_id": number,
+        "collection_id": 1,
+        "collection": "default",
+        "external_id": None,
+        "uri": f"/{number}.jpg",
+        "path": b"/%d.jpg" % number,
+        "managed": False,
+        "file_name": f"IMG_{number}.jpg",
+        "title": None,
+        "tags": (),
+        "custom": {},
+        "state": AssetState.INDEXED,
+        "sha256": "0" * 64,
+        "format": "JPEG",
+        "width": 400,
+        "height": 300,
+        "size": 1000,
+        "mtime_ns": 5,
+        "taken_at": None,
+        "added_at": NOON,
+        "dated_at": NOON,
+        "deleted_at": None,
+        "camera": None,
+        "caption": None,
+        "failure_reason": None,
+    }
+    return Asset(**(values | changes))
 
 
 class MemoryHome:
@@ -60,8 +93,8 @@ class MemoryHome:
         self.rows: dict[Channel, dict[int, Float32Array]] = {IMAGE: {}, REGION: {}, CAPTION: {}}
         # Content and region of each embedding, 0 for no region.
         self.owner: dict[int, tuple[int, int]] = {}
-        self.region: dict[int, RegionView] = {}
-        self.asset: dict[int, AssetView] = {}
+        self.region: dict[int, StoredRegion] = {}
+        self.asset: dict[int, Asset] = {}
         self.contents = 0
         self.depths: list[tuple[Channel, int]] = []
 
@@ -73,12 +106,11 @@ class MemoryHome:
         self._embed(IMAGE, content, None, near)
         for _ in range(regions):
             number = len(self.region) + 1
-            self.region[number] = RegionView(number, content, Box(0, 0, 2, 2), 4, None)
+            self.region[number] = StoredRegion(number, content, Box(0, 0, 2, 2), 4, 0.5, None)
             self._embed(REGION, content, number, near)
         for _ in range(assets):
             number = len(self.asset) + 1
-            path = f"/{number}"
-            self.asset[number] = AssetView(number, content, path, path.encode(), 9, 9, None)
+            self.asset[number] = make_asset(number, content_id=content, uri=f"/{number}")
         return content
 
     def _embed(
@@ -122,23 +154,23 @@ class MemoryHome:
         table = np.asarray(found, np.int64).reshape(-1, 2)
         return Owners(table[:, 0], table[:, 1])
 
-    def views(
-        self, contents: Collection[int], regions: Collection[int], _chosen: AssetFilter
-    ) -> Views:
-        found: dict[int, list[AssetView]] = {}
-        for view in self.asset.values():
-            if view.content in contents:
-                found.setdefault(view.content, []).append(view)
-        return Views(
+    def hit_records(
+        self, contents: Collection[int], regions: Collection[int], _asset_filter: AssetFilter
+    ) -> HitRecords:
+        found: dict[int, list[Asset]] = {}
+        for asset in self.asset.values():
+            if asset.content_id in contents:
+                found.setdefault(asset.content_id or 0, []).append(asset)
+        return HitRecords(
             found, {number: self.region[number] for number in regions if number in self.region}
         )
 
     def asset_vectors(self, asset: int) -> StoredVectors:
-        content = self.asset[asset].content
+        content = self.asset[asset].content_id or 0
         return StoredVectors(content, None, {IMAGE: self.rows[IMAGE][self._of(content, None)]})
 
     def region_vectors(self, region: int) -> StoredVectors:
-        content = self.region[region].content
+        content = self.region[region].content_id
         return StoredVectors(
             content, region, {REGION: self.rows[REGION][self._of(content, region)]}
         )

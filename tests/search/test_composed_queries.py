@@ -104,12 +104,12 @@ class TwoSpaces(MemoryHome):
     def asset_vectors(self, asset: int) -> StoredVectors:
         if asset not in self.asset:
             raise NotFound("it is not there")
-        content = self.asset[asset].content
+        content = self.asset[asset].content_id
         channels = (IMAGE, SEEN)
         return StoredVectors(content, None, {c: self.stored(c, content, 0) for c in channels})
 
     def region_vectors(self, region: int) -> StoredVectors:
-        content = self.region[region].content
+        content = self.region[region].content_id
         channels = (REGION, SEEN_REGION)
         vectors = {c: self.stored(c, content, region) for c in channels}
         return StoredVectors(content, region, vectors)
@@ -149,7 +149,7 @@ def by_definition(
     `passing` are the assets that may be found, None for all.
     """
     may_pass = set(home.asset if passing is None else passing)
-    contents = {home.asset[number].content for number in may_pass}
+    contents = {home.asset[number].content_id for number in may_pass}
     total = sum(term.weight for term in terms if not term.negative)
     channels = dict.fromkeys(
         weighted.channel for term in terms for weighted in ROUTES[kind_of(term.query), target]
@@ -190,13 +190,13 @@ def by_definition(
     likes = [term.query.reference for term in terms if isinstance(term.query, LikeQuery)]
     hits = []
     for item, score in sorted(scores.items(), key=lambda entry: -entry[1]):
-        content = item if target is Target.IMAGE else home.region[item].content
+        content = item if target is Target.IMAGE else home.region[item].content_id
         own = {like.id for like in likes if like.is_region}
         if target is Target.IMAGE:
-            own = {home.region[region].content for region in own}
+            own = {home.region[region].content_id for region in own}
         for asset in home.asset.values():
             is_itself = Reference(asset.id, False) in likes or item in own
-            if asset.content == content and asset.id in may_pass and not is_itself:
+            if asset.content_id == content and asset.id in may_pass and not is_itself:
                 hits.append((asset.id, shown.get(item, 0), score))
     return hits
 
@@ -269,7 +269,7 @@ def test_the_vector_of_a_single_term_is_the_stored_one() -> None:
     for hit in answer(home, LikeQuery(Reference(1, False)), Target.IMAGE).hits:
         (match,) = (match for match in hit.channels if match.channel == SEEN)
         # Its norm is off by more than this.
-        assert match.score == pytest.approx(float(rows[hit.asset.content] @ stored), abs=1e-6)
+        assert match.score == pytest.approx(float(rows[hit.asset.content_id] @ stored), abs=1e-6)
 
 
 def test_only_the_ratio_of_weights_matters() -> None:
@@ -298,7 +298,7 @@ def test_a_negative_term_pushes_away() -> None:
         channels = next(
             hit.channels
             for hit in answer(home, query, Target.IMAGE).hits
-            if hit.asset.content == rainy
+            if hit.asset.content_id == rainy
         )
         return next(match.rank for match in channels if match.channel == IMAGE)
 

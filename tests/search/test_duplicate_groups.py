@@ -2,56 +2,22 @@
 
 from __future__ import annotations
 
-from datetime import datetime, timedelta
+from datetime import timedelta
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from memory_home import NOON, make_asset
 
-from regard.core.assets import AssetRecord, AssetState
 from regard.core.duplicates import CopyPair, Exposure
 from regard.search.duplicates.bursts import are_separate_exposures, cut, runs
 from regard.search.duplicates.grouping import components, stars
 from regard.search.duplicates.keepers import by_preference, choose_keeper
 
-NOON = datetime(2024, 5, 1, 12)
-
 edges = st.sets(
     st.tuples(st.integers(1, 12), st.integers(1, 12)).filter(lambda pair: pair[0] < pair[1])
 )
-
-
-def asset(number: int = 1, **changes: Any) -> AssetRecord:
-    values: dict[str, Any] = {
-        "id": number,
-        "content_id": number,
-        "collection_id": 1,
-        "collection": "default",
-        "external_id": None,
-        "uri": f"/{number}.jpg",
-        "path": b"/%d.jpg" % number,
-        "managed": False,
-        "file_name": f"IMG_{number}.jpg",
-        "title": None,
-        "tags": (),
-        "custom": {},
-        "state": AssetState.INDEXED,
-        "sha256": "0" * 64,
-        "format": "JPEG",
-        "width": 400,
-        "height": 300,
-        "size": 1000,
-        "mtime_ns": 5,
-        "taken_at": None,
-        "added_at": NOON,
-        "dated_at": NOON,
-        "deleted_at": None,
-        "camera": None,
-        "caption": None,
-        "failure": None,
-    }
-    return AssetRecord(**(values | changes))
 
 
 @given(edges)
@@ -105,8 +71,8 @@ def test_components_are_what_pairs_connect(pairs: set[tuple[int, int]]) -> None:
 )
 def test_the_better_one_is_kept_and_why(better: dict[str, Any], reason: str) -> None:
     for place in (0, 1):
-        assets = [asset(1), asset(1)]
-        assets[place] = asset(1, **better)
+        assets = [make_asset(1), make_asset(1)]
+        assets[place] = make_asset(1, **better)
         keeper, reasons = choose_keeper(assets)
         assert keeper == place
         assert len(reasons) == 1
@@ -127,12 +93,18 @@ def test_the_better_one_is_kept_and_why(better: dict[str, Any], reason: str) -> 
     ],
 )
 def test_the_name_of_a_copy_tells(name: str) -> None:
-    keeper, reasons = choose_keeper([asset(1, file_name=name), asset(2, file_name="IMG_1.jpg")])
+    keeper, reasons = choose_keeper(
+        [make_asset(1, file_name=name), make_asset(2, file_name="IMG_1.jpg")]
+    )
     assert (keeper, reasons) == (1, ("its name is not that of a copy",))
 
 
 def test_reasons_come_in_order_and_leave_out_what_all_have() -> None:
-    assets = [asset(1, width=200), asset(2, camera="A", taken_at=NOON), asset(3, camera="A")]
+    assets = [
+        make_asset(1, width=200),
+        make_asset(2, camera="A", taken_at=NOON),
+        make_asset(3, camera="A"),
+    ]
     keeper, reasons = choose_keeper(assets)
     assert keeper == 1
     assert [reason.partition(":")[0] for reason in reasons] == [
@@ -140,7 +112,7 @@ def test_reasons_come_in_order_and_leave_out_what_all_have() -> None:
         "has what the camera wrote",
     ]
     assert by_preference(assets) == [1, 2, 0]
-    assert choose_keeper([asset(1), asset(2)]) == (0, ("the first that was indexed",))
+    assert choose_keeper([make_asset(1), make_asset(2)]) == (0, ("the first that was indexed",))
     with pytest.raises(ValueError, match="nothing"):
         choose_keeper([])
 

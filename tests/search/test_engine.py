@@ -50,7 +50,7 @@ def test_one_content_with_thousands_of_regions_hides_no_other() -> None:
     home.rows[IMAGE].clear()
     answer = _search(home, "red", Target.IMAGE, 15)
     assert len(answer.hits) == 15
-    assert answer.hits[0].asset.content == crowded
+    assert answer.hits[0].asset.content_id == crowded
     assert answer.hits[0].region is not None
 
 
@@ -152,7 +152,7 @@ def test_the_region_shown_is_the_best_matching_one() -> None:
         scores = {
             region: float(home.rows[REGION][number] @ query)
             for number, (content, region) in home.owner.items()
-            if content == hit.asset.content and region
+            if content == hit.asset.content_id and region
         }
         assert hit.region is not None
         assert hit.region.id == max(scores, key=lambda region: scores[region])

@@ -32,7 +32,7 @@ from filter_oracle import (
     should_pass,
 )
 
-from regard.core.catalog import ChannelQuery, Views
+from regard.core.catalog import ChannelQuery, HitRecords
 from regard.core.errors import UsageError
 from regard.core.filters import AssetFilter, PathPart
 from regard.core.geometry import Box
@@ -56,21 +56,21 @@ class FilteredHome(TwoSpaces):
     def passing(self, chosen: AssetFilter) -> set[int]:
         return {number for number, made in self.made.items() if should_pass(made, chosen)}
 
-    def views(
-        self, contents: Collection[int], regions: Collection[int], chosen: AssetFilter
-    ) -> Views:
-        passing = self.passing(chosen)
-        views = super().views(contents, regions, chosen)
+    def hit_records(
+        self, contents: Collection[int], regions: Collection[int], asset_filter: AssetFilter
+    ) -> HitRecords:
+        passing = self.passing(asset_filter)
+        records = super().hit_records(contents, regions, asset_filter)
         kept = {
             content: [asset for asset in assets if asset.id in passing]
-            for content, assets in views.assets.items()
+            for content, assets in records.assets.items()
         }
-        return Views(kept, views.regions)
+        return HitRecords(kept, records.regions)
 
     def search(
         self, asked: Sequence[ChannelQuery], chosen: AssetFilter
     ) -> list[tuple[Float32Array, Int64Array]]:
-        contents = {self.asset[number].content for number in self.passing(chosen)}
+        contents = {self.asset[number].content_id for number in self.passing(chosen)}
         everything = self.rows
         self.rows = {
             channel: {n: row for n, row in rows.items() if self.owner[n][0] in contents}

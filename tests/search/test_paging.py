@@ -79,7 +79,7 @@ def test_pages_are_parts_of_one_answer(
         there = len(home.asset) - isinstance(asked, LikeQuery)
     else:
         there = sum(
-            sum(asset.content == region.content for asset in home.asset.values())
+            sum(asset.content_id == region.content_id for asset in home.asset.values())
             for region in home.region.values()
         )
     assert len(whole) == there

@@ -142,7 +142,7 @@ def test_a_copy_at_another_path_is_what_was_looked_for() -> None:
     alone = engine_of(home_of(30), Form.IMAGE, presence, 0.5).search(ONE, Scope())
     assert not alone.matched
     copied = engine_of(home_of(30, assets=2), Form.IMAGE, presence, 0.5).search(ONE, Scope())
-    assert copied.hits[0].asset.content == 1
+    assert copied.hits[0].asset.content_id == 1
     assert copied.matched
 
 
@@ -151,7 +151,7 @@ def test_regions_of_the_same_photograph_take_no_rank_from_others() -> None:
     answer = engine_of(home, Form.REGION, LogisticModel({}, 0.0), 0.4).search(
         CUT, Scope(Target.REGION, 59)
     )
-    others = [hit for hit in answer.hits if hit.asset.content != 1]
+    others = [hit for hit in answer.hits if hit.asset.content_id != 1]
     assert len(others) == 58
     for rank, hit in enumerate(others, 1):
         assert hit.evidence is not None
@@ -171,7 +171,7 @@ def test_a_hit_of_several_texts_is_worth_what_it_is_to_the_text_that_it_suits_le
     ]
     answer = engine_of(home, Form.TEXTS, LogisticModel({}, 0.0), 0.4).search(SEVERAL, Scope())
     for hit in answer.hits:
-        content = hit.asset.content
+        content = hit.asset.content_id
         assert hit.evidence is not None
         least = min(above[0][content], above[1][content])
         assert hit.evidence["image.least"] == pytest.approx(least, abs=1e-6)

@@ -194,7 +194,7 @@ def made_home(seed: int, contents: int) -> HomeWithWords:
     rng = np.random.default_rng(seed)
     for _ in range(contents):
         content = home.add_content(regions=int(rng.integers(0, 3)))
-        regions = [n for n, region in home.region.items() if region.content == content]
+        regions = [n for n, region in home.region.items() if region.content_id == content]
         texts = [(TITLE, " ".join(rng.choice(["red", "bus", "sea", "sun"], 2)), 0)]
         if regions and rng.random() < 0.5:
             texts.append((REGION_CAPTION, str(rng.choice(["red", "boat"])), regions[0]))
@@ -265,7 +265,7 @@ def test_what_has_the_words_comes_first_and_says_so() -> None:
     wanted = home.add_content()
     home.texts[wanted] = [(TITLE, "great egret", 0)]
     hit = search(home, "a great Egret").hits[0]
-    assert hit.asset.content == wanted
+    assert hit.asset.content_id == wanted
     match = by_words(hit)
     assert match is not None
     assert match.rank == 1
@@ -289,9 +289,9 @@ def test_what_has_the_words_comes_first_and_says_so() -> None:
 def test_what_only_words_find_is_found() -> None:
     home = made_home(5, 10)
     lost = home.contents
-    hits = {hit.asset.content: hit for hit in search(home, "red").hits}
+    hits = {hit.asset.content_id: hit for hit in search(home, "red").hits}
     assert [match.channel for match in hits[lost].channels] == [KEYWORDS]
-    assert lost not in {hit.asset.content for hit in search(home, "nothing known").hits}
+    assert lost not in {hit.asset.content_id for hit in search(home, "nothing known").hits}
 
 
 def test_of_terms_only_wanted_texts_ask_for_words() -> None:
@@ -329,7 +329,7 @@ def test_a_term_counts_by_its_weight() -> None:
 
     def points(*terms: Term) -> dict[int, float]:
         hits = search(home, ComposedQuery(terms)).hits
-        return {hit.asset.content: m.score for hit in hits if (m := by_words(hit)) is not None}
+        return {hit.asset.content_id: m.score for hit in hits if (m := by_words(hit)) is not None}
 
     found = points(heavy, light)
     assert set(found) == {1, 2, 3, 30}

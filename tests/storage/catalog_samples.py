@@ -30,7 +30,7 @@ from regard.storage.assets.indexing import SqlIndexingCatalog
 from regard.storage.pipelines.catalog import Catalog, open_catalog
 from regard.storage.pipelines.stored import StoredPipeline
 from regard.storage.retrieval.channel_indexes import ChannelIndexes
-from regard.storage.retrieval.searching import SqlSearchCatalog
+from regard.storage.retrieval.search_catalog import SqlSearchCatalog
 from regard.storage.retrieval.verification import Finding, verify_catalog
 
 D = 8

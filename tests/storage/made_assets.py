@@ -10,7 +10,7 @@ from typing import Any
 from catalog_samples import Home, analysis, header
 from sqlalchemy import select
 
-from regard.core.assets import AssetRecord
+from regard.core.assets import Asset
 from regard.core.catalog import FileStamp
 from regard.core.facts import PhotoFacts
 from regard.storage.assets.collections import SqlCollections
@@ -79,7 +79,7 @@ class Assets:
                 else:
                     writer.save(stamp, header(name), PhotoFacts(), analysis(name))
 
-    def record(self, asset: int) -> AssetRecord:
+    def record(self, asset: int) -> Asset:
         return self.reading.get(asset)
 
     def events(self, after: int = 0, limit: int = 3) -> list[tuple[str, int]]:

@@ -27,7 +27,7 @@ from regard.api.http.documents import read_identifier
 from regard.api.http.filters import TAKES_FILTERS
 from regard.api.http.problems import named, responses
 from regard.api.http.storable import Storable, StorableText
-from regard.core.assets import AssetEdit, AssetOrder, AssetRecord, AssetState
+from regard.core.assets import Asset, AssetEdit, AssetOrder, AssetState
 from regard.core.errors import NameTaken, NotFound, UsageError
 
 router = APIRouter(prefix="/v1", tags=["assets"])
@@ -213,5 +213,5 @@ def _purge(service: Use, collection: int | None) -> int:
     return purged.assets
 
 
-def _next(last: AssetRecord, sort: AssetOrder) -> str:
+def _next(last: Asset, sort: AssetOrder) -> str:
     return write_cursor(f"assets{sort}", last.dated_at.isoformat(), last.id)

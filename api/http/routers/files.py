@@ -26,7 +26,7 @@ from regard.api.http.dependencies import Reader, Use
 from regard.api.http.documents import read_identifier
 from regard.api.http.problems import Problem, Responses, responses
 from regard.api.http.service import Service
-from regard.core.assets import AssetRecord
+from regard.core.assets import Asset
 from regard.photos.decoding import decode_bytes
 from regard.photos.rendering import (
     content_type,
@@ -248,7 +248,7 @@ def get_mask(
 class _Wanted:
     """A picture of an asset: its name in the cache, and how it is made of the file's bytes."""
 
-    asset: AssetRecord
+    asset: Asset
     variant: str
     render: Callable[[bytes], bytes]
 
@@ -299,7 +299,7 @@ def _is_known(tag: str, known: str | None) -> bool:
     return tag in named or "*" in named
 
 
-def _caching(asset: AssetRecord, version: str | None) -> dict[str, str]:
+def _caching(asset: Asset, version: str | None) -> dict[str, str]:
     """For good under the address that names the content; else asked about each time."""
     is_named = bool(version) and (asset.sha256 or "").startswith(version or "")
     long = is_named and len(version or "") >= 8
@@ -308,7 +308,7 @@ def _caching(asset: AssetRecord, version: str | None) -> dict[str, str]:
     }
 
 
-def _open(service: Service, asset: AssetRecord) -> BinaryIO:
+def _open(service: Service, asset: Asset) -> BinaryIO:
     folders = service.folders
     # Without keys only someone on this machine asks, for what was indexed on its command line, perhaps.
     is_elsewhere = not any(asset.path.startswith(folder + b"/") for folder in folders)

@@ -163,7 +163,7 @@ def list_failures(
             {
                 "asset": asset_identifier(asset.id),
                 "file_name": asset.file_name,
-                "reason": make.shown(asset.failure) or "",
+                "reason": make.shown(asset.failure_reason) or "",
             }
             for asset in found[:limit]
         ],

@@ -202,11 +202,9 @@ def _answer(
     document["query"].update(plan.description)
     hits = []
     for hit, found in zip(shown, document["hits"], strict=False):
-        asset = hit.asset.record
-        assert asset is not None, "the service's engine searches a catalog with records"
-        found["asset"] = make.asset(asset)
+        found["asset"] = make.asset(hit.asset)
         if hit.region is not None:
-            found["region"]["urls"] = region_urls(hit.region.id, asset)
+            found["region"]["urls"] = region_urls(hit.region.id, hit.asset)
         hits.append(found)
     more = len(answer.hits) > limit and offset + limit <= _DEEPEST
     document["hits"] = hits

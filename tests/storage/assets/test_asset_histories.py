@@ -22,7 +22,6 @@ from made_assets import Assets, place
 
 from regard.core.assets import AssetEdit, AssetState
 from regard.core.filters import EVERYTHING, AssetFilter
-from regard.storage.retrieval.hit_records import SqlHitRecords
 
 NAMES = st.sampled_from("pqrs")
 COLLECTIONS = st.sampled_from(["one", "two"])
@@ -52,7 +51,7 @@ class Histories(RuleBasedStateMachine):
         self.analysed: set[str] = set()
         self.copy: set[int] = set()
         self.position = self.assets.position()
-        self.hits = SqlHitRecords(self.home.catalog, self.home.pipeline)
+        self.searching = self.home.searching()
 
     def pick(self, choice: int) -> int:
         ids = sorted(self.model)
@@ -205,12 +204,11 @@ class Histories(RuleBasedStateMachine):
 
     @invariant()
     def what_searches_keep_is_what_is_stored(self) -> None:
-        fresh = SqlHitRecords(self.home.catalog, self.home.pipeline)
+        fresh = self.home.searching()
         contents, regions = set(range(1, 60)), set(range(1, 120))
         for chosen in (EVERYTHING, AssetFilter(collections=("one",))):
-            assert self.hits.views(contents, regions, chosen) == fresh.views(
-                contents, regions, chosen
-            )
+            kept = self.searching.hit_records(contents, regions, chosen)
+            assert kept == fresh.hit_records(contents, regions, chosen)
 
 
 def test_histories(home: Home) -> None:

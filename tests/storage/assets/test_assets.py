@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from made_assets import NOON, STORE, Assets, place
 from sqlalchemy import update
 
-from regard.core.assets import AssetEdit, AssetOrder, AssetRecord, AssetState
+from regard.core.assets import Asset, AssetEdit, AssetOrder, AssetState
 from regard.core.catalog import FileStamp
 from regard.core.errors import Conflict, NameTaken, NotFound, UsageError
 from regard.core.facts import Capture, PhotoFacts
@@ -43,7 +43,7 @@ def edited(**values: object) -> AssetEdit:
     return AssetEdit(frozenset(values), **values)  # type: ignore[arg-type]
 
 
-def library(assets: Assets) -> list[AssetRecord]:
+def library(assets: Assets) -> list[Asset]:
     """Two collections of assets in every state, many of them of one date."""
     for number in range(24):
         day = None if number % 4 == 0 else NOON + datetime.timedelta(days=30 * (number % 5))
@@ -71,7 +71,7 @@ def library(assets: Assets) -> list[AssetRecord]:
     )
 
 
-ORDERS: dict[AssetOrder, Callable[[AssetRecord], object]] = {
+ORDERS: dict[AssetOrder, Callable[[Asset], object]] = {
     AssetOrder.NEWEST: lambda asset: (asset.dated_at, asset.id),
     AssetOrder.OLDEST: lambda asset: (asset.dated_at, asset.id),
     AssetOrder.LAST_ADDED: lambda asset: asset.id,
@@ -106,7 +106,7 @@ def test_pages_of_any_size_and_order_hold_each_asset_once(assets: Assets) -> Non
             and (width is None or (asset.width or 0) >= width)
         ]
         wanted.sort(key=ORDERS[order], reverse=order.descending)  # type: ignore[arg-type]
-        found: list[AssetRecord] = []
+        found: list[Asset] = []
         while True:
             after = (found[-1].dated_at, found[-1].id) if found else None
             page = assets.reading.page(
@@ -130,7 +130,7 @@ def test_what_stays_is_on_exactly_one_page_while_others_come_and_go(assets: Asse
     stays = {assets.upload(f"p{number}").asset for number in range(10)}
     goes = [assets.upload(f"q{number}").asset for number in range(5)]
     for order in AssetOrder:
-        seen: list[AssetRecord] = []
+        seen: list[Asset] = []
         while page := assets.reading.page(
             order=order, after=(seen[-1].dated_at, seen[-1].id) if seen else None, limit=3
         ):
@@ -154,7 +154,7 @@ def test_facets_equal_a_count_in_python(
     assets: Assets, chosen: AssetFilter, visible: tuple[str, ...] | None
 ) -> None:
     library(assets)
-    found: list[AssetRecord] = assets.reading.page(chosen, visible=visible, limit=1000)
+    found: list[Asset] = assets.reading.page(chosen, visible=visible, limit=1000)
     counted = {
         "camera": Counter(asset.camera for asset in found if asset.camera),
         "month": Counter(f"{asset.taken_at:%Y-%m}" for asset in found if asset.taken_at),
@@ -186,7 +186,7 @@ def test_a_record_shows_its_state_and_the_first_sentence(assets: Assets) -> None
     record = assets.record(new)
     assert (record.state, record.caption) == (AssetState.INDEXED, "a picture of new")
     failed = assets.record(bad)
-    assert (failed.state, failed.failure, failed.width) == (
+    assert (failed.state, failed.failure_reason, failed.width) == (
         AssetState.FAILED,
         "it is cut off",
         None,

@@ -184,7 +184,7 @@ def test_failed_assets(home: Home) -> None:
         writer.fail(stamp("/p/bad.jpg"), "it is truncated")
         writer.fail(stamp("/p/a%/bad.jpg"), "it is empty")
         (first, second) = writer.known_assets(b"/")
-        assert (first.failure, second.failure) == ("it is empty", "it is truncated")
+        assert (first.failure_reason, second.failure_reason) == ("it is empty", "it is truncated")
         assert writer.failures([b"/p/a%"]) == [Failure("/p/a%/bad.jpg", "it is empty")]
         assert [failure.uri for failure in writer.failures([b"/"])] == [
             "/p/a%/bad.jpg",
@@ -204,7 +204,7 @@ def test_a_reason_may_quote_any_bytes(home: Home) -> None:
     with home.writing() as writer:
         writer.fail(stamp("/p/bad.jpg"), reason)
         (asset,) = writer.known_assets(b"/")
-    assert asset.failure == "no tag � in caf?.jpg"
+    assert asset.failure_reason == "no tag � in caf?.jpg"
 
 
 FACTS = PhotoFacts(
@@ -272,7 +272,7 @@ def test_paths_keep_their_bytes(home: Home) -> None:
         (asset,) = writer.known_assets(b"/p/caf\xe9 50%\\_")
         assert asset.stamp.path == path
     (content,) = home.rows(schema.content)
-    ((view,),) = home.searching().views([content.id], [], EVERYTHING).assets.values()
+    ((view,),) = home.searching().hit_records([content.id], [], EVERYTHING).assets.values()
     assert view.path == path
     assert view.uri == "/p/caf%E9 50%\\_/%FF%FE\né.jpg"
 

@@ -25,7 +25,7 @@ from regard.storage.pipelines.reindexing import SqlReindexing
 from regard.storage.pipelines.stored import StoredPipeline, check_pipeline
 from regard.storage.pipelines.switching import roll_back
 from regard.storage.retrieval.channel_indexes import ChannelIndexes
-from regard.storage.retrieval.searching import SqlSearchCatalog
+from regard.storage.retrieval.search_catalog import SqlSearchCatalog
 from regard.storage.retrieval.verification import verify_catalog
 
 # Another encoder, of as many numbers.

@@ -373,23 +373,21 @@ def test_answers_are_hydrated(home: Home) -> None:
     contents = {row.sha256: row.id for row in home.rows(schema.content)}
     shared = contents[header("content 12").sha256]
     searching = home.searching()
-    both = searching.views([shared, 10**6], [], EVERYTHING).assets
-    assert [view.uri for view in both[shared]] == ["/one/12.jpg", "/two/12.jpg"]
-    assert {view.caption for view in both[shared]} == {"a picture of content 12"}
-    assert {(view.width, view.height) for view in both[shared]} == {(40, 30)}
-    only = searching.views([shared], [], within("two")).assets
-    assert [(view.uri, view.path) for view in only[shared]] == [("/two/12.jpg", b"/two/12.jpg")]
-    assert searching.views([shared], [], within("three")).assets == {}
-    every = searching.views(contents.values(), [], EVERYTHING)
-    assert len(every.assets) == len(contents) == 34
-    assert every.regions == {}
-    regions = {row.id: row for row in home.rows(schema.region)}
-    views = searching.views([], [*regions, 10**6], EVERYTHING).regions
-    assert set(views) == set(regions)
-    for number, view in views.items():
-        row = regions[number]
-        assert view.box.to_list() == [row.x, row.y, row.width, row.height]
-        assert (view.caption is not None) == (row.ordinal == 0)
+    both = searching.hit_records([shared, 10**6], [], EVERYTHING).assets
+    assert [asset.uri for asset in both[shared]] == ["/one/12.jpg", "/two/12.jpg"]
+    assert {asset.caption for asset in both[shared]} == {"a picture of content 12"}
+    assert {(asset.width, asset.height) for asset in both[shared]} == {(40, 30)}
+    only = searching.hit_records([shared], [], within("two")).assets
+    assert [(asset.uri, asset.path) for asset in only[shared]] == [("/two/12.jpg", b"/two/12.jpg")]
+    assert searching.hit_records([shared], [], within("three")).assets == {}
+    stored = {row.id: row for row in home.rows(schema.region)}
+    records = searching.hit_records(contents.values(), [*stored, 10**6], EVERYTHING)
+    assert len(records.assets) == len(contents) == 34
+    assert set(records.regions) == set(stored)
+    for number, region in records.regions.items():
+        row = stored[number]
+        assert region.box.to_list() == [row.x, row.y, row.width, row.height]
+        assert (region.caption is not None) == (row.ordinal == 0)
 
 
 @pytest.mark.parametrize("preloaded", [False, True])

@@ -1,0 +1,211 @@
+"""Builds the records of assets, regions and captions from rows; nothing else does.
+
+States and captions are those of one pipeline. Statements are cached: building one takes as long as
+running it.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import fields
+from functools import lru_cache
+from itertools import product
+from typing import Any
+
+from sqlalchemy import (
+    JSON,
+    BindParameter,
+    ColumnElement,
+    Connection,
+    Row,
+    Select,
+    and_,
+    bindparam,
+    case,
+    exists,
+    func,
+    select,
+)
+from sqlalchemy.ext.compiler import compiles
+from sqlalchemy.sql.compiler import SQLCompiler
+from sqlalchemy.sql.functions import FunctionElement
+
+from regard.core.assets import Asset, AssetState, StoredCaption, StoredRegion
+from regard.core.catalog import HitRecords
+from regard.core.filters import AssetFilter
+from regard.core.geometry import Box
+from regard.storage.assets.filters import camera_name, passes
+from regard.storage.database import schema
+from regard.storage.database.connection import in_batches
+
+_asset, _content, _region = schema.asset.c, schema.content.c, schema.region.c
+_caption, _tag = schema.caption.c, schema.asset_tag.c
+_FIELDS = tuple(field.name for field in fields(Asset))
+_REGION_COLUMNS = (
+    *(_region.id, _region.content_id, _region.x, _region.y, _region.width, _region.height),
+    *(_region.area, _region.score),
+)
+
+
+@lru_cache(maxsize=16)
+def select_assets(pipeline: int) -> Select[Any]:
+    """All assets, those in the trash too, with their collection and content joined."""
+    caption = (
+        select(_caption.text)
+        .where(
+            _caption.content_id == _asset.content_id,
+            _caption.pipeline_id == pipeline,
+            _caption.region_id.is_(None),
+        )
+        .order_by(_caption.id)
+        .limit(1)
+    )
+    tags = select(_JsonList(_tag.tag)).where(_tag.asset_id == _asset.id).correlate(schema.asset)
+    columns: dict[str, ColumnElement[Any]] = {
+        "collection": schema.collection.c.name,
+        "title": func.coalesce(_asset.edited_title, _asset.title),
+        "tags": tags.scalar_subquery(),
+        "state": state_of_asset(pipeline),
+        "camera": camera_name(),
+        "caption": caption.scalar_subquery(),
+        "failure_reason": _asset.failure,
+        **{name: _content[name] for name in ("sha256", "format", "width", "height")},
+    }
+    return (
+        select(*(columns[name] if name in columns else _asset[name] for name in _FIELDS))
+        .join_from(schema.asset, schema.collection)
+        .join(schema.content, _content.id == _asset.content_id, isouter=True)
+    )
+
+
+def state_of_asset(pipeline: int) -> ColumnElement[str]:
+    """The asset's `AssetState`."""
+    return case(
+        (_asset.deleted_at.is_not(None), AssetState.TRASHED.value),
+        (_asset.failure.is_not(None), AssetState.FAILED.value),
+        (is_analysed(pipeline), AssetState.INDEXED.value),
+        else_=AssetState.PENDING.value,
+    )
+
+
+def is_analysed(pipeline: int) -> ColumnElement[bool]:
+    """Whether the pipeline has analysed the asset's content."""
+    analysis = schema.analysis.c
+    analysed = exists().where(
+        analysis.content_id == _asset.content_id, analysis.pipeline_id == pipeline
+    )
+    return analysed.correlate(schema.asset)
+
+
+def read_assets(
+    connection: Connection, statement: Select[Any], parameters: Mapping[str, Any] | None = None
+) -> list[Asset]:
+    """The records of the rows of a statement made from `select_assets`."""
+    return [_to_asset(row) for row in connection.execute(statement, parameters)]
+
+
+def read_assets_of_contents(
+    connection: Connection, pipeline: int, contents: Collection[int], asset_filter: AssetFilter
+) -> dict[int, list[Asset]]:
+    """The assets of contents that pass a filter, by content, ordered by id."""
+    return read_hits(connection, pipeline, contents, (), asset_filter).assets
+
+
+def read_hits(
+    connection: Connection,
+    pipeline: int,
+    contents: Collection[int],
+    regions: Collection[int],
+    asset_filter: AssetFilter,
+) -> HitRecords:
+    """The assets of contents that pass a filter, and those of the regions that belong to them."""
+    statement = _select_hits(pipeline, asset_filter)
+    assets: dict[int, dict[int, Asset]] = {}
+    found: dict[int, StoredRegion] = {}
+    # One statement, unless there are more ids than a statement takes.
+    for some, of_regions in product(in_batches(contents), list(in_batches(regions)) or [[]]):
+        for row in connection.execute(statement, {"contents": some, "regions": of_regions}):
+            by_id = assets.setdefault(row.content_id, {})
+            if row.id not in by_id:
+                by_id[row.id] = _to_asset(row)
+            region = row[len(_FIELDS) :]
+            if region[0] is not None and region[0] not in found:
+                found[region[0]] = _to_region(region)
+    return HitRecords({content: list(by_id.values()) for content, by_id in assets.items()}, found)
+
+
+def read_regions(
+    connection: Connection, pipeline: int, content: int | None
+) -> tuple[StoredRegion, ...]:
+    """The regions of a content, best first."""
+    statement = select(*_REGION_COLUMNS, _caption_of_region()).order_by(_region.ordinal)
+    rows = connection.execute(
+        statement.where(_region.content_id == content, _region.pipeline_id == pipeline)
+    )
+    return tuple(_to_region(row) for row in rows)
+
+
+def read_captions(
+    connection: Connection, pipeline: int, content: int | None
+) -> tuple[StoredCaption, ...]:
+    """The captions of a content and of its regions."""
+    rows = connection.execute(
+        select(_caption.text, _caption.model, _caption.region_id)
+        .where(_caption.content_id == content, _caption.pipeline_id == pipeline)
+        .order_by(_caption.id)
+    )
+    return tuple(StoredCaption(*row) for row in rows)
+
+
+@lru_cache(maxsize=64)
+def _select_hits(pipeline: int, asset_filter: AssetFilter) -> Select[Any]:
+    contents: BindParameter[Any] = bindparam("contents", expanding=True)
+    regions: BindParameter[Any] = bindparam("regions", expanding=True)
+    of_content = and_(_region.content_id == _asset.content_id, _region.id.in_(regions))
+    return (
+        select_assets(pipeline)
+        .add_columns(*(column.label(None) for column in _REGION_COLUMNS), _caption_of_region())
+        .join(schema.region, of_content, isouter=True)
+        .where(_asset.content_id.in_(contents), passes(asset_filter))
+        .order_by(_asset.id)
+    )
+
+
+def _caption_of_region() -> ColumnElement[str | None]:
+    sentence = select(_caption.text).where(_caption.region_id == _region.id)
+    first = sentence.order_by(_caption.id).limit(1).correlate(schema.region)
+    return first.scalar_subquery().label(None)
+
+
+def _to_asset(row: Row[Any]) -> Asset:
+    values = dict(zip(_FIELDS, row, strict=False))
+    values["path"] = bytes(values["path"])
+    values["managed"] = bool(values["managed"])
+    values["file_name"] = values["file_name"] or ""
+    values["tags"] = tuple(sorted(values["tags"] or ()))
+    values["custom"] = json.loads(values["custom"]) if values["custom"] else {}
+    values["state"] = AssetState(values["state"])
+    return Asset(**values)
+
+
+def _to_region(row: Sequence[Any]) -> StoredRegion:
+    number, content, x, y, width, height, area, score, caption = row
+    return StoredRegion(number, content, Box(x, y, width, height), area, score, caption)
+
+
+class _JsonList(FunctionElement[Any]):
+    """The values of a group as a list, in no particular order; None where there is none."""
+
+    type = JSON()
+    inherit_cache = True
+
+
+@compiles(_JsonList)
+def _json_group_array(element: _JsonList, compiler: SQLCompiler, **options: Any) -> str:
+    return f"json_group_array({compiler.process(element.clauses, **options)})"
+
+
+@compiles(_JsonList, "postgresql")
+def _json_agg(element: _JsonList, compiler: SQLCompiler, **options: Any) -> str:
+    return f"json_agg({compiler.process(element.clauses, **options)})"

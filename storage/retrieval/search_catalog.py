@@ -1,0 +1,175 @@
+"""The catalog as search reads it: owners of embeddings, records of hits, stored vectors.
+
+The records of hits are kept while no asset changes. Every writer advances the version of the assets in its
+own transaction, so the same version means the same rows.
+"""
+
+from __future__ import annotations
+
+import functools
+import threading
+from collections.abc import Collection
+from typing import Any
+
+from sqlalchemy import Connection, Integer, Select, bindparam, select
+
+from regard.core.assets import Asset, StoredRegion
+from regard.core.catalog import HitRecords, Owners, SearchCatalog, StoredVectors
+from regard.core.errors import NotFound
+from regard.core.filters import AssetFilter
+from regard.core.records import Int64Array, Kind
+from regard.storage.assets.filters import passes
+from regard.storage.assets.records import is_analysed, read_assets, read_hits, select_assets
+from regard.storage.database import schema
+from regard.storage.database.change_log import moment, moment_now
+from regard.storage.database.vector_bytes import from_bytes
+from regard.storage.pipelines.catalog import Catalog
+from regard.storage.pipelines.stored import StoredPipeline
+from regard.storage.retrieval.owners import EmbeddingOwners
+from regard.storage.retrieval.passing_embeddings import require_collections
+
+# Records, of about 2 kB each.
+_CACHE_SIZE = 20_000
+_MOST_ROWS = 2**31 - 1
+_asset, _embedding, _region = schema.asset.c, schema.embedding.c, schema.region.c
+
+
+class SqlSearchCatalog(SearchCatalog):
+    """Reads for search over one pipeline; any number of threads may use one."""
+
+    def __init__(self, catalog: Catalog, pipeline: StoredPipeline) -> None:
+        """Nothing is read yet."""
+        self._database = catalog.database
+        self._pipeline = pipeline
+        self._owners = EmbeddingOwners(catalog.database)
+        self._replacing = threading.Lock()
+        self._cache = _HitCache(version=-1)
+
+    def preload(self) -> None:
+        """Read all owners ahead; worth it for a process that stays."""
+        self._owners.preload()
+
+    def owners(self, embeddings: Int64Array) -> Owners:
+        return self._owners.of(embeddings)
+
+    def hit_records(
+        self, contents: Collection[int], regions: Collection[int], asset_filter: AssetFilter
+    ) -> HitRecords:
+        cache = self._cache_at(moment_now(self._database).assets)
+        records = cache.get(contents, regions, asset_filter)
+        if records is None:
+            with self._database.reading() as connection:
+                cache = self._cache_at(moment(connection).assets)
+                records = read_hits(connection, self._pipeline.id, contents, regions, asset_filter)
+            cache.add(contents, regions, asset_filter, records)
+        return records
+
+    def _cache_at(self, version: int) -> _HitCache:
+        """The cache of a version of the assets, an empty one where it is of another."""
+        with self._replacing:
+            if self._cache.version < version or len(self._cache) > _CACHE_SIZE:
+                self._cache = _HitCache(version)
+            # Another thread may have seen a later version than this one.
+            return self._cache if self._cache.version == version else _HitCache(version)
+
+    def newest(self, asset_filter: AssetFilter, offset: int, limit: int) -> list[Asset]:
+        # SQLite takes no number of more than 64 bits.
+        page = {"offset": min(offset, _MOST_ROWS), "limit": min(limit, _MOST_ROWS)}
+        with self._database.reading() as connection:
+            require_collections(connection, asset_filter)
+            statement = _select_newest(self._pipeline.id, asset_filter)
+            return read_assets(connection, statement, page)
+
+    def asset_vectors(self, asset: int) -> StoredVectors:
+        with self._database.reading() as connection:
+            content = connection.execute(
+                select(_asset.content_id).where(_asset.id == asset)
+            ).scalar_one_or_none()
+            if content is None:
+                raise NotFound(
+                    f"no indexed photograph has the id a{asset}",
+                    remedy="take an id from the hits of: regard search --json",
+                )
+            return self._vectors(connection, content, None)
+
+    def region_vectors(self, region: int) -> StoredVectors:
+        with self._database.reading() as connection:
+            content = connection.execute(
+                select(_region.content_id).where(
+                    _region.id == region, _region.pipeline_id == self._pipeline.id
+                )
+            ).scalar_one_or_none()
+            if content is None:
+                raise NotFound(
+                    f"no region has the id r{region}",
+                    remedy="take an id from the hits of: regard search --target region --json",
+                )
+            return self._vectors(connection, content, region)
+
+    def _vectors(self, connection: Connection, content: int, region: int | None) -> StoredVectors:
+        by_id = {stored.id: stored for stored in self._pipeline.channels.values()}
+        vectors = {}
+        for row in connection.execute(
+            select(_embedding.channel_id, _embedding.vector).where(
+                _embedding.content_id == content,
+                _embedding.pipeline_id == self._pipeline.id,
+                _embedding.region_id.is_(None)
+                if region is None
+                else _embedding.region_id == region,
+            )
+        ):
+            stored = by_id[row.channel_id]
+            if stored.channel.kind is not Kind.CAPTION:
+                vectors[stored.channel] = from_bytes([row.vector], stored.dimension)[0]
+        return StoredVectors(content, region, vectors)
+
+
+@functools.lru_cache(maxsize=64)
+def _select_newest(pipeline: int, asset_filter: AssetFilter) -> Select[Any]:
+    return (
+        select_assets(pipeline)
+        .where(is_analysed(pipeline), passes(asset_filter))
+        .order_by(_asset.dated_at.desc(), _asset.id.desc())
+        .offset(bindparam("offset", type_=Integer))
+        .limit(bindparam("limit", type_=Integer))
+    )
+
+
+class _HitCache:
+    """Records read at one version of the assets; threads may add to it side by side."""
+
+    def __init__(self, version: int) -> None:
+        self.version = version
+        # Assets by filter and content; None for a region that is not there.
+        self._assets: dict[tuple[AssetFilter, int], list[Asset]] = {}
+        self._regions: dict[int, StoredRegion | None] = {}
+
+    def __len__(self) -> int:
+        return len(self._assets) + len(self._regions)
+
+    def get(
+        self, contents: Collection[int], regions: Collection[int], asset_filter: AssetFilter
+    ) -> HitRecords | None:
+        """The records of an answer, None where some have not been read yet."""
+        try:
+            assets = {content: self._assets[asset_filter, content] for content in contents}
+            found = [self._regions[region] for region in regions]
+        except KeyError:
+            return None
+        return HitRecords(
+            {content: records for content, records in assets.items() if records},
+            {region.id: region for region in found if region is not None},
+        )
+
+    def add(
+        self,
+        contents: Collection[int],
+        regions: Collection[int],
+        asset_filter: AssetFilter,
+        records: HitRecords,
+    ) -> None:
+        """Keep what was read of these contents and regions."""
+        for content in contents:
+            self._assets[asset_filter, content] = list(records.assets.get(content, ()))
+        for region in regions:
+            self._regions[region] = records.regions.get(region)
