@@ -133,5 +133,7 @@ class DuplicateCatalog(Protocol):
         Raises UsageError when there is no such asset any more.
         """
 
-    def records(self, contents: Collection[int], chosen: AssetFilter) -> dict[int, list[Asset]]:
+    def records(
+        self, contents: Collection[int], chosen: AssetFilter
+    ) -> Mapping[int, Sequence[Asset]]:
         """Assets that pass the filter, by content, each by id."""

@@ -107,7 +107,7 @@ def read_assets(
 
 def read_assets_of_contents(
     connection: Connection, pipeline: int, contents: Collection[int], asset_filter: AssetFilter
-) -> dict[int, list[Asset]]:
+) -> Mapping[int, Sequence[Asset]]:
     """The assets of contents that pass a filter, by content, ordered by id."""
     return read_hits(connection, pipeline, contents, (), asset_filter).assets
 

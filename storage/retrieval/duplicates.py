@@ -237,7 +237,9 @@ class SqlDuplicates:
                 after = tuple_(last.camera, last.taken_at, last.id)
                 rows = connection.execute(statement.where(key > after)).all()
 
-    def records(self, contents: Collection[int], chosen: AssetFilter) -> dict[int, list[Asset]]:
+    def records(
+        self, contents: Collection[int], chosen: AssetFilter
+    ) -> Mapping[int, Sequence[Asset]]:
         """Assets that pass the filter, by content, each by id."""
         with self._database.reading() as connection:
             return read_assets_of_contents(connection, self._pipeline.id, contents, chosen)

@@ -136,9 +136,9 @@ def vector_of(home: TwoSpaces, query: PlainQuery, space: str) -> Float32Array:
             return encoder.encode_regions([image], [[box]], None)[0][0]
         case LikeQuery(reference):
             if reference.is_region:
-                content = home.region[reference.id].content
+                content = home.region[reference.id].content_id
                 return home.stored(Channel(space, Kind.REGION), content, reference.id)
-            return home.stored(Channel(space, Kind.IMAGE), home.asset[reference.id].content, 0)
+            return home.stored(Channel(space, Kind.IMAGE), home.asset[reference.id].content_id, 0)
 
 
 def by_definition(
