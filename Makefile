@@ -21,7 +21,7 @@ FILES := find $(SOURCES) -name '*.py' -o -path '*/web/*' -type f -o -path '*/shi
 
 export PHOTOS
 .NOTPARALLEL:
-.PHONY: run demo test lint types imports pytest campaign benchmark benchmark-service benchmark-models photoset docs clean FORCE
+.PHONY: run demo test lint types imports pytest campaign benchmark benchmark-service benchmark-models photoset docs openapi-lint clean FORCE
 
 run: $(VENV)/.installed-run $(VENV)/.linked
 ifdef PHOTOS
@@ -75,6 +75,11 @@ photoset/captions.json: | $(VENV)/.installed-run
 # The documentation as a site; a broken link is an error.
 docs: $(VENV)/.installed-docs $(VENV)/.linked
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+
+# Redocly's recommended rules on the OpenAPI document; needs Node.
+openapi-lint: $(VENV)/.installed-test $(VENV)/.linked
+	$(BIN)/python -c 'import json; from regard.api.http.app import create_api; print(json.dumps(create_api().openapi()))' > $(VENV)/openapi.json
+	npx --yes @redocly/cli@2.77.0 lint $(VENV)/openapi.json
 
 clean:
 	rm -rf $(VENV) build demo-output site *.egg-info

@@ -8,39 +8,31 @@ everywhere, and limits its holder everywhere. Routes depend on a `Requires`, and
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Callable, Collection
-from typing import Any, Literal, TypedDict
+from collections.abc import Collection
 
-from fastapi import APIRouter
 from fastapi.openapi.models import HTTPBearer
 from fastapi.security.base import SecurityBase
-from pydantic import BaseModel, ConfigDict, Field
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
-from starlette.responses import Response
 
 from regard.api.http.guards import LOOPBACK_HOSTS, host_name
-from regard.api.http.problems import Problem, responses
+from regard.api.http.problems import Problem
 from regard.core.errors import CannotWork
 from regard.core.keys import LOCAL, AccessScope, Caller
 from regard.storage.service.keys import SqlKeys
 
 COOKIE = "regard_session"
-COOKIE_SECONDS = 30 * 24 * 3600
 
-_KEY, _SESSION = "key", "session"
+KEY_SCHEME = "key"
 
 
 class Access:
-    """Tells who calls; `reader`, `writer` and `administrator` are FastAPI dependencies."""
+    """Identifies the caller of a request by the key that it sends."""
 
     def __init__(self, keys: SqlKeys, *, required: bool) -> None:
         """`required`: whether a request without a key is refused, see `check_may_start`."""
         self.required = required
         self._keys = keys
-        self.reader = Requires(AccessScope.READ, lambda _request: self)
-        self.writer = Requires(AccessScope.WRITE, lambda _request: self)
-        self.administrator = Requires(AccessScope.ADMIN, lambda _request: self)
 
     async def caller(self, request: Request, needed: AccessScope) -> Caller:
         """Who makes a request; raises the problems `key-required`, `key-invalid` and `scope-missing`."""
@@ -82,84 +74,24 @@ class Access:
 
 
 class Requires(SecurityBase):
-    """A dependency that gives the caller: READ may search, list and get, WRITE upload, import, edit and run
-    jobs as well, ADMIN do everything.
+    """A dependency that gives the caller, and refuses one without the scope.
 
-    One dependency and not one each for header, cookie and scope: FastAPI takes longer over each than
-    finding a key does.
+    READ may search, list and get; WRITE may also upload, import, edit and run jobs; ADMIN may do
+    everything.
+    One dependency checks header, cookie and scope, because FastAPI spends more time on a dependency
+    than finding a key takes.
     """
 
-    def __init__(self, needed: AccessScope, access_of: Callable[[Request], Access]) -> None:
-        """`access_of` finds what tells who calls."""
-        self._needed = needed
-        self._access_of = access_of
-        # What FastAPI documents; `document_session` adds the other way to send a key.
+    def __init__(self, scope: AccessScope) -> None:
+        self._scope = scope
+        # Read by FastAPI for the OpenAPI document.
         self.model = HTTPBearer()
-        self.scheme_name = _KEY
+        self.scheme_name = KEY_SCHEME
 
     async def __call__(self, request: Request) -> Caller:
-        """See `Access.caller`."""
-        return await self._access_of(request).caller(request, self._needed)
-
-
-def document_session(document: dict[str, Any]) -> None:
-    """Say in an OpenAPI document that wherever a key may be sent, the cookie may be too."""
-    schemes = document.get("components", {}).get("securitySchemes", {})
-    if _KEY not in schemes:
-        return
-    schemes[_SESSION] = {"type": "apiKey", "in": "cookie", "name": COOKIE}
-    for operations in document["paths"].values():
-        for operation in operations.values():
-            ways = operation.get("security", [])
-            if {_KEY: []} in ways and {_SESSION: []} not in ways:
-                ways.append({_SESSION: []})
-
-
-class SessionStart(BaseModel):
-    """A key, to be kept in a cookie."""
-
-    model_config = ConfigDict(extra="forbid")
-
-    key: str = Field(max_length=200, examples=["rgd_…"])
-
-
-def session_router(access: Access) -> APIRouter:
-    """`/v1/session`: a browser's page hands its key over once, and can't read it again."""
-    router = APIRouter(tags=["service"])
-
-    @router.post("/v1/session", status_code=204, responses=responses())
-    async def start_session(session: SessionStart, request: Request) -> Response:
-        """Keep a key in a cookie, which then stands for it."""
-        await access.caller_of(session.key)
-        response = Response(status_code=204)
-        response.set_cookie(COOKIE, session.key, max_age=COOKIE_SECONDS, **_attributes(request))
-        return response
-
-    @router.delete("/v1/session", status_code=204, responses=responses())
-    async def end_session(request: Request) -> Response:
-        """Drop the cookie, whatever is in it."""
-        response = Response(status_code=204)
-        response.delete_cookie(COOKIE, **_attributes(request))
-        return response
-
-    return router
-
-
-class _Attributes(TypedDict):
-    path: str
-    httponly: bool
-    samesite: Literal["strict"]
-    secure: bool
-
-
-def _attributes(request: Request) -> _Attributes:
-    """No script reads the cookie, and no other site's request carries it."""
-    return {
-        "path": "/",
-        "httponly": True,
-        "samesite": "strict",
-        "secure": request.url.scheme == "https",
-    }
+        """See `Access.caller`; the service of the application has the `Access`."""
+        access: Access = request.app.state.service.access
+        return await access.caller(request, self._scope)
 
 
 def is_loopback(host: str) -> bool:

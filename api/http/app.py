@@ -1,4 +1,4 @@
-"""The application: guards around routers over one service, and the page's files."""
+"""The application: routers over one service, the page's files, and the guards around both."""
 
 from __future__ import annotations
 
@@ -8,120 +8,111 @@ import time
 from collections.abc import AsyncIterator
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
 
 from fastapi import Depends, FastAPI
-from pydantic import BaseModel
 from starlette.requests import Request
 from starlette.responses import FileResponse, Response
 from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from regard.api.http.access import session_router
 from regard.api.http.dependencies import only_known_parameters
-from regard.api.http.examples import document_examples
 from regard.api.http.guards import guarded
-from regard.api.http.problems import install
-from regard.api.http.reference import reference_router
+from regard.api.http.openapi import LICENSE, SERVERS, TAGS, complete_openapi, reference_router
+from regard.api.http.problems import handle_errors
 from regard.api.http.routers import (
     assets,
+    changes,
     collections,
     duplicates,
     files,
     jobs,
     pipelines,
     search,
+    sessions,
     uploads,
 )
 from regard.api.http.routers import service as service_routes
-from regard.api.http.search_requests import SearchRequest
 from regard.api.http.service import Service
 
 _WEB = Path(__file__).resolve().parent.parent / "web"
+# Routes are tried in this order: searches first, because latency matters most there, and `/assets/bulk`
+# before `/assets/{id}`.
+_ROUTERS = (
+    search,
+    uploads,
+    assets,
+    files,
+    collections,
+    changes,
+    duplicates,
+    jobs,
+    pipelines,
+    service_routes,
+    sessions,
+)
 _JSON_BYTES = 1 << 20
-_MULTIPART = ("/v1/assets", "/v1/search")
+_MULTIPART_PATHS = ("/v1/assets", "/v1/search")
 _UNKNOWN_ROUTE = "-"
 _CLOSE_SECONDS = 2.0
 
 
 def create_app(service: Service) -> ASGIApp:
-    """The application of a service, behind its guards; it warms up in the background when it starts."""
+    """The application of a service behind its guards. Models load in the background from startup."""
+    app = create_api()
+    app.state.service = service
+    # Not an API route: the query string of the page's address is the page's state.
+    app.add_route("/", _page, include_in_schema=False)
+    app.mount("/web", _Files(directory=_WEB))
+    _build_routes(app)
+    return guarded(
+        _Measured(app, service),
+        hosts=service.options.allowed_hosts,
+        cors_origins=service.options.cors_origins,
+        max_json_bytes=_JSON_BYTES,
+        multipart_paths=_MULTIPART_PATHS,
+    )
 
-    @contextlib.asynccontextmanager
-    async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
-        background = threading.Thread(target=service.run_in_background, name="models", daemon=True)
-        background.start()
-        yield
-        service.close()
-        # Unless it is in the midst of loading models.
-        background.join(_CLOSE_SECONDS)
 
+def create_api() -> FastAPI:
+    """The API without a service: enough for its OpenAPI document."""
     app = FastAPI(
         title="regard",
         version=version("regard"),
-        description="Find photographs, and the things in them, by text and by image.",
-        lifespan=lifespan,
+        description="Search photographs, and the things in them, by text and by image.",
+        license_info=LICENSE,
+        servers=SERVERS,
+        openapi_tags=TAGS,
+        lifespan=_lifespan,
         openapi_url=None,
         docs_url=None,
         redoc_url=None,
         dependencies=[Depends(only_known_parameters)],
         generate_unique_id_function=lambda route: route.name,
     )
-    app.state.service = service
-    # In the order in which they are tried: searches are what waits least, `/assets/bulk` is no asset, and
-    # uploads share their address with lists.
-    for module in (
-        search,
-        uploads,
-        assets,
-        files,
-        collections,
-        duplicates,
-        jobs,
-        pipelines,
-        service_routes,
-    ):
+    for module in _ROUTERS:
         app.include_router(module.router)
-    app.include_router(session_router(service.access))
-    app.include_router(reference_router(app, service.access))
-    install(app)
-    _document(app, SearchRequest)
-    _build_routes(app)
-    # No API route: the page's address carries the page's own state, which is no parameter of the API.
-    app.add_route("/", _page, include_in_schema=False)
-    app.mount("/web", _Files(directory=_WEB))
-    return guarded(
-        _Measured(app, service),
-        hosts=service.options.allowed_hosts,
-        cors_origins=service.options.cors_origins,
-        max_json_bytes=_JSON_BYTES,
-        multipart_paths=_MULTIPART,
-    )
+    app.include_router(reference_router(app))
+    handle_errors(app)
+    complete_openapi(app)
+    return app
+
+
+@contextlib.asynccontextmanager
+async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
+    service: Service = app.state.service
+    background = threading.Thread(target=service.run_in_background, name="models", daemon=True)
+    background.start()
+    yield
+    service.close()
+    # Loading models can't be interrupted, so do not wait longer.
+    background.join(_CLOSE_SECONDS)
 
 
 def _build_routes(app: FastAPI) -> None:
-    """Have all routes built now: FastAPI does it at first use, and no other thread may warn meanwhile."""
+    """Build all routes now. FastAPI builds them at first use, which is not thread-safe."""
     nowhere = {"type": "http", "method": "GET", "path": "/-", "root_path": "", "headers": []}
     for route in app.routes:
         route.matches(nowhere)
-
-
-def _document(app: FastAPI, model: type[BaseModel]) -> None:
-    """Put a model into the OpenAPI document that a handler reads by itself, and examples of answers."""
-    generate = app.openapi
-
-    def openapi() -> dict[str, Any]:
-        document = generate()
-        schemas = document["components"]["schemas"]
-        if model.__name__ not in schemas:
-            schema = model.model_json_schema(ref_template="#/components/schemas/{model}")
-            schemas.update(schema.pop("$defs", {}))
-            schemas[model.__name__] = schema
-            document_examples(document)
-        return document
-
-    # FastAPI's own way to extend it.
-    app.openapi = openapi  # type: ignore[method-assign]
 
 
 async def _page(_request: Request) -> FileResponse:
@@ -129,17 +120,17 @@ async def _page(_request: Request) -> FileResponse:
 
 
 class _Files(StaticFiles):
-    """The page's files, which a browser asks about each time: they change with the version alone."""
+    """The page's files. Browsers revalidate them, because their names do not change with the version."""
 
     async def get_response(self, path: str, scope: Scope) -> Response:
-        """As Starlette's, with a word on caching."""
+        """Starlette's response with a `Cache-Control` header."""
         response = await super().get_response(path, scope)
         response.headers["Cache-Control"] = "no-cache"
         return response
 
 
 class _Measured:
-    """Counts every request and how long it took, by its route; HEAD gets what GET does, less the body."""
+    """Measures each request by route, and answers HEAD as GET without the body."""
 
     def __init__(self, app: ASGIApp, service: Service) -> None:
         self._app = app
@@ -163,7 +154,7 @@ class _Measured:
             elif is_head:
                 if has_ended:
                     return
-                # Here it ends, so that neither a large file is read for nobody nor events waited for.
+                # End here, so that no file is read and no events are awaited.
                 message, has_ended = {"type": "http.response.body", "body": b""}, True
             await send(message)
 

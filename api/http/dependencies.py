@@ -10,7 +10,7 @@ from fastapi._compat import ModelField
 from fastapi.dependencies.models import Dependant
 from fastapi.exceptions import RequestValidationError
 
-from regard.api.http.access import Access, Requires
+from regard.api.http.access import Requires
 from regard.api.http.filters import JsonFilters, asset_filter, query_filters
 from regard.api.http.service import Service
 from regard.api.http.storable import is_storable
@@ -33,14 +33,9 @@ async def service_of(request: Request) -> Service:
 Use = Annotated[Service, Depends(service_of)]
 
 
-def _access_of(request: Request) -> Access:
-    access: Access = request.app.state.service.access
-    return access
-
-
-Reader = Annotated[Caller, Depends(Requires(AccessScope.READ, _access_of))]
-Writer = Annotated[Caller, Depends(Requires(AccessScope.WRITE, _access_of))]
-Administrator = Annotated[Caller, Depends(Requires(AccessScope.ADMIN, _access_of))]
+Reader = Annotated[Caller, Depends(Requires(AccessScope.READ))]
+Writer = Annotated[Caller, Depends(Requires(AccessScope.WRITE))]
+Administrator = Annotated[Caller, Depends(Requires(AccessScope.ADMIN))]
 Cursor = Annotated[str | None, Query(max_length=2000, description="`next` of the page before.")]
 PageLimit = Annotated[int, Query(ge=1, le=MAX_PAGE)]
 

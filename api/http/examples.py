@@ -1,7 +1,4 @@
-"""Answers as they look, for the OpenAPI document: one photograph and what a service tells of it.
-
-Tests hold them to their models, and every operation that answers with JSON to having one.
-"""
+"""Example answers for the OpenAPI document; tests validate them against their models."""
 
 from __future__ import annotations
 
@@ -261,10 +258,3 @@ EXAMPLES: Mapping[str, dict[str, Any]] = {
         "job": {**_JOB, "kind": "upload", "state": "queued", "root": None, "path": None},
     },
 }
-
-
-def document_examples(document: dict[str, Any]) -> None:
-    """Put the examples into an OpenAPI document, beside the schemas that they are of."""
-    schemas = document["components"]["schemas"]
-    for name, example in EXAMPLES.items():
-        schemas[name]["examples"] = [example]

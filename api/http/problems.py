@@ -107,12 +107,10 @@ _NAMES_BY_STATUS = {
 Responses = dict[int | str, dict[str, Any]]
 
 _MEDIA_TYPE = "application/problem+json"
-_SCHEMAS = "#/components/schemas/"
-# What any call under `/v1` may answer.
-_EVERYWHERE = (
-    "bad-request", "key-required", "key-invalid", "scope-missing", "origin-refused", "host-refused",
-    "too-large", "validation", "internal", "unavailable",
+_COMMON = (
+    "bad-request", "origin-refused", "host-refused", "too-large", "validation", "internal",
 )  # fmt: skip
+_COMMON_WITH_KEY = ("key-required", "key-invalid", "scope-missing", "unavailable")
 # An absolute path, of POSIX or Windows.
 _PATH = re.compile(r"(?<![\w/])/[^\s/]|\b[A-Za-z]:\\|\\\\\w")
 
@@ -232,43 +230,25 @@ def problem_response(
     )
 
 
-def responses(*names: str) -> Responses:
-    """FastAPI's `responses=` of an operation: these problems, and those that any operation may have."""
-    by_status: Responses = {}
-    for name in dict.fromkeys((*_EVERYWHERE, *names)):
-        kind = PROBLEMS[name]
-        response = by_status.setdefault(
-            kind.status,
-            {
-                "description": "",
-                "content": {
-                    _MEDIA_TYPE: {"schema": {"$ref": f"{_SCHEMAS}Problem"}, "examples": {}}
-                },
-            },
-        )
-        response["description"] += (", " if response["description"] else "") + f"`{name}`"
-        response["content"][_MEDIA_TYPE]["examples"][name] = {"value": problem_document(name)}
-    return by_status
+def responses(*names: str, takes_key: bool = True) -> Responses:
+    """FastAPI's `responses=` for an operation that may end in these problems and the common ones."""
+    by_status: dict[int | str, list[str]] = {}
+    for name in dict.fromkeys((*_COMMON, *(_COMMON_WITH_KEY if takes_key else ()), *names)):
+        by_status.setdefault(PROBLEMS[name].status, []).append(name)
+    # `openapi.complete_openapi` adds schema and examples: FastAPI drops null values of examples.
+    return {
+        status: {"description": ", ".join(f"`{name}`" for name in listed)}
+        for status, listed in by_status.items()
+    }
 
 
-def install(app: FastAPI) -> None:
-    """Let every error of an application end as a problem, and its OpenAPI document say so."""
+def handle_errors(app: FastAPI) -> None:
+    """Answer every error of an application with a problem."""
     app.add_exception_handler(Problem, _on_problem)
     app.add_exception_handler(RegardError, _on_core_error)
     app.add_exception_handler(RequestValidationError, _on_invalid_request)
     app.add_exception_handler(HTTPException, _on_http_error)
     app.add_exception_handler(Exception, _on_unforeseen)
-    generate = app.openapi
-
-    def openapi() -> dict[str, Any]:
-        document = generate()
-        # FastAPI keeps the document, until there are other routes.
-        if "Problem" not in document.get("components", {}).get("schemas", {}):
-            _document_problems(document)
-        return document
-
-    # FastAPI's own way to extend the document.
-    app.openapi = openapi  # type: ignore[method-assign]
 
 
 def _on_problem(_request: Request, error: Exception) -> JSONResponse:
@@ -331,20 +311,3 @@ def _on_unforeseen(request: Request, error: Exception) -> JSONResponse:
     # The traceback follows: Starlette raises the error again for the server to log.
     _log.error("%s %s failed: %r", request.method, request.url.path, error)
     return problem_response(problem_document("internal"))
-
-
-def _document_problems(document: dict[str, Any]) -> None:
-    """Put the problem's schema into an OpenAPI document, in the place of FastAPI's own for 422."""
-    schemas = document.setdefault("components", {}).setdefault("schemas", {})
-    schema = ProblemDocument.model_json_schema(ref_template=_SCHEMAS + "{model}")
-    schemas.update(schema.pop("$defs"))
-    schemas["Problem"] = {**schema, "title": "Problem"}
-    for name in ("HTTPValidationError", "ValidationError"):
-        schemas.pop(name, None)
-    own = {f"{_SCHEMAS}HTTPValidationError"}
-    for path in document["paths"].values():
-        for operation in path.values():
-            found = operation["responses"].get("422")
-            content = {} if found is None else found.get("content", {})
-            if {body["schema"].get("$ref") for body in content.values()} == own:
-                operation["responses"]["422"] = responses()[422]

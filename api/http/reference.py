@@ -1,7 +1,7 @@
-"""The OpenAPI document, and a page that shows its operations to people without a script or a style.
+"""The API reference as an HTML page without scripts or styles.
 
-Pages such as Swagger's load scripts from elsewhere, and inline ones, which the server's content policy
-forbids for good reason.
+Swagger UI and similar pages need inline scripts or scripts of other sites, which the server's content
+security policy forbids.
 """
 
 from __future__ import annotations
@@ -10,38 +10,13 @@ from collections.abc import Mapping
 from html import escape
 from typing import Any
 
-from fastapi import APIRouter, Depends, FastAPI
-from starlette.responses import HTMLResponse, JSONResponse
-
-from regard.api.http.access import Access, document_session
 from regard.api.http.problems import PROBLEMS
 
 _METHODS = ("get", "post", "put", "patch", "delete")
 
 
-def reference_router(app: FastAPI, access: Access) -> APIRouter:
-    """`/v1/openapi.json` and `/v1/docs` of an application that FastAPI itself serves no document for."""
-    router = APIRouter(dependencies=[Depends(access.reader)], include_in_schema=False)
-
-    @router.get("/v1/openapi.json")
-    async def document() -> JSONResponse:
-        return JSONResponse(_document(app))
-
-    @router.get("/v1/docs")
-    async def page() -> HTMLResponse:
-        return HTMLResponse(reference_page(_document(app)))
-
-    return router
-
-
-def _document(app: FastAPI) -> dict[str, Any]:
-    document = app.openapi()
-    document_session(document)
-    return document
-
-
 def reference_page(document: Mapping[str, Any]) -> str:
-    """An OpenAPI document's operations as HTML: parameters, bodies, answers, and the problems there are."""
+    """The operations of an OpenAPI document as HTML: parameters, bodies, answers and problems."""
     title = escape(f"{document['info']['title']} {document['info']['version']}")
     by_tag: dict[str, list[str]] = {}
     for path, operations in document["paths"].items():
@@ -102,7 +77,7 @@ def _operation(method: str, path: str, operation: Mapping[str, Any]) -> str:
 
 
 def _type(schema: Mapping[str, Any]) -> str:
-    """A schema in a word or a few."""
+    """A short name of a schema's type."""
     if "$ref" in schema:
         return str(schema["$ref"]).rsplit("/", 1)[-1]
     for name in ("anyOf", "oneOf"):

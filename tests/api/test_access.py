@@ -2,21 +2,18 @@
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated, Any
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
-from fastapi import Depends, FastAPI
+from fastapi import FastAPI
 from starlette.testclient import TestClient
 
-from regard.api.http.access import (
-    COOKIE,
-    Access,
-    check_may_start,
-    must_require_keys,
-    session_router,
-)
-from regard.api.http.problems import install
-from regard.api.http.reference import reference_router
+from regard.api.http.access import COOKIE, Access, check_may_start, must_require_keys
+from regard.api.http.dependencies import Administrator, Reader, Writer
+from regard.api.http.openapi import complete_openapi, reference_router
+from regard.api.http.problems import handle_errors
+from regard.api.http.routers import sessions
 from regard.core.errors import CannotWork
 from regard.core.keys import AccessScope, Caller
 from regard.storage.pipelines.catalog import open_catalog
@@ -31,28 +28,29 @@ def keys(tmp_path: Path) -> Iterator[SqlKeys]:
 
 
 def client_of(keys: SqlKeys, *, required: bool, url: str = "http://testserver") -> TestClient:
-    access = Access(keys, required=required)
     app = FastAPI(title="regard", openapi_url=None)
-    install(app)
+    app.state.service = SimpleNamespace(access=Access(keys, required=required))
+    handle_errors(app)
+    complete_openapi(app)
 
     def shown(caller: Caller) -> dict[str, Any]:
         return {"scope": caller.scope, "key": caller.key_id}
 
     @app.get("/v1/read", tags=["<things>"])
-    async def read(caller: Annotated[Caller, Depends(access.reader)]) -> dict[str, Any]:
+    async def read(caller: Reader) -> dict[str, Any]:
         """Read & see."""
         return shown(caller)
 
     @app.post("/v1/write")
-    async def write(caller: Annotated[Caller, Depends(access.writer)]) -> dict[str, Any]:
+    async def write(caller: Writer) -> dict[str, Any]:
         return shown(caller)
 
     @app.post("/v1/admin")
-    async def admin(caller: Annotated[Caller, Depends(access.administrator)]) -> dict[str, Any]:
+    async def admin(caller: Administrator) -> dict[str, Any]:
         return shown(caller)
 
-    app.include_router(session_router(access))
-    app.include_router(reference_router(app, access))
+    app.include_router(sessions.router)
+    app.include_router(reference_router(app))
     return TestClient(app, base_url=url)
 
 
@@ -184,7 +182,7 @@ def test_openapi_says_how_keys_are_sent(keys: SqlKeys) -> None:
     assert (schemes["key"]["type"], schemes["key"]["scheme"]) == ("http", "bearer")
     assert (schemes["session"]["in"], schemes["session"]["name"]) == ("cookie", COOKIE)
     assert document["paths"]["/v1/read"]["get"]["security"] == [{"key": []}, {"session": []}]
-    assert "security" not in document["paths"]["/v1/session"]["delete"]
+    assert document["paths"]["/v1/session"]["delete"]["security"] == []
 
 
 def test_the_reference_page_needs_no_script_and_no_other_site(keys: SqlKeys) -> None:

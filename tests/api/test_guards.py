@@ -12,7 +12,7 @@ from fastapi import FastAPI, Request
 from starlette.types import Message, Receive, Scope, Send
 
 from regard.api.http.guards import guarded, host_name
-from regard.api.http.problems import install
+from regard.api.http.problems import handle_errors
 
 HOST = "photos.example:8000"
 OWN = f"http://{HOST}"
@@ -23,7 +23,7 @@ Ask = Callable[..., httpx.Response]
 
 def application() -> FastAPI:
     app = FastAPI(openapi_url=None)
-    install(app)
+    handle_errors(app)
 
     @app.api_route("/v1/things", methods=["GET", "POST"])
     async def things(request: Request) -> dict[str, int]:

@@ -1,4 +1,4 @@
-"""`/v1/collections` and `/v1/changes`."""
+"""`/v1/collections`."""
 
 from __future__ import annotations
 
@@ -12,7 +12,6 @@ from starlette.responses import Response
 from regard.api.http import documents, schemas
 from regard.api.http.cursors import read_cursor, write_cursor
 from regard.api.http.dependencies import (
-    MAX_PAGE,
     PAGE,
     Administrator,
     Cursor,
@@ -24,7 +23,7 @@ from regard.api.http.dependencies import (
 from regard.api.http.documents import read_identifier
 from regard.api.http.idempotency import IdempotencyKey, answer_once
 from regard.api.http.problems import Problem, named, responses
-from regard.api.http.storable import StorableText, is_storable
+from regard.api.http.storable import StorableText
 from regard.api.library.home import require_name
 from regard.core.errors import Conflict
 
@@ -115,25 +114,3 @@ def delete_collection(
                 if not left:
                     raise
     return Response(status_code=204)
-
-
-@router.get("/changes", response_model=schemas.ChangeList, responses=responses())
-def list_changes(
-    service: Use,
-    caller: Reader,
-    since: Annotated[int, Query(ge=0, lt=1 << 62, description="`next` of the answer before.")] = 0,
-    limit: PageLimit = MAX_PAGE,
-    collection: Annotated[
-        list[str], Query(description="Names; all that one may see without any.")
-    ] = [],  # noqa: B006 - FastAPI copies it
-) -> dict[str, Any]:
-    """What was added, changed and removed since a position, in order."""
-    visible = caller.collections
-    if collection:
-        visible = tuple(filter(is_storable, filter(caller.may_see, collection)))
-    found, position, more = service.collections.changes(since, visible=visible, limit=limit)
-    return {
-        "changes": [documents.change(item) for item in found],
-        "next": position,
-        "more": more,
-    }

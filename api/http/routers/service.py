@@ -25,13 +25,17 @@ _METRICS: Responses = {
 }
 
 
-@router.get("/healthz", response_model=schemas.Health)
+@router.get("/healthz", response_model=schemas.Health, responses=responses(takes_key=False))
 async def health() -> dict[str, str]:
     """That the process lives."""
     return {"status": "ok"}
 
 
-@router.get("/readyz", response_model=schemas.Readiness, responses=_NOT_READY)
+@router.get(
+    "/readyz",
+    response_model=schemas.Readiness,
+    responses={**responses(takes_key=False), **_NOT_READY},
+)
 def readiness(service: Use) -> Response:
     """Whether searches can be answered now."""
     reasons = service.reasons_not_ready()
