@@ -1,4 +1,4 @@
-"""Queries and their answers, and the JSON form that others script against."""
+"""Queries and their answers."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from regard.core.catalog import WordField
 from regard.core.errors import UnanswerableQuery, UsageError
 from regard.core.filters import EVERYTHING, AssetFilter
 from regard.core.geometry import Box
-from regard.core.records import Channel, Image, Kind, Target
+from regard.core.records import Channel, Image, Target
 from regard.search.identifiers import Reference, asset_identifier, region_identifier
 
 
@@ -199,17 +199,9 @@ class Answer:
             return self.judgement.found
         return self.judgement.best >= self.min_relevance
 
-    def to_json(self) -> dict[str, Any]:
-        """The documented JSON form."""
-        return {
-            "query": {**_query_json(self.query), "target": self.target.value},
-            "took_ms": round(self.took_ms, 1),
-            "matched": self.matched,
-            "hits": [_hit_json(hit) for hit in self.hits],
-        }
 
-
-def _query_json(query: Query) -> dict[str, Any]:
+def query_json(query: Query) -> dict[str, Any]:
+    """What an answer says of its query."""
     match query:
         case TextQuery(text):
             return {"text": text}
@@ -230,7 +222,7 @@ def _terms_json(terms: Sequence[Term]) -> dict[str, Any]:
     weights: dict[str, list[float]] = {}
     for term in terms:
         prefix = "negative_" if term.negative else ""
-        fields = _query_json(term.query)
+        fields = query_json(term.query)
         for name, value in fields.items():
             values.setdefault(prefix + name, []).append(value)
         weights.setdefault(prefix + next(iter(fields)), []).append(term.weight)
@@ -239,42 +231,3 @@ def _terms_json(terms: Sequence[Term]) -> dict[str, Any]:
 
 def _singly(lists: Mapping[str, list[Any]]) -> dict[str, Any]:
     return {name: items[0] if len(items) == 1 else items for name, items in lists.items()}
-
-
-def _hit_json(hit: Hit) -> Mapping[str, Any]:
-    region = hit.region
-    return {
-        "rank": hit.rank,
-        "score": round(hit.score, 6),
-        "relevance": None if hit.relevance is None else round(hit.relevance, 4),
-        "asset": {
-            "id": asset_identifier(hit.asset.id),
-            "uri": hit.asset.uri,
-            "width": hit.asset.width,
-            "height": hit.asset.height,
-            "caption": hit.asset.caption,
-        },
-        "region": None
-        if region is None
-        else {
-            "id": region_identifier(region.id),
-            "bbox": region.box.to_list(),
-            "area": region.area,
-            "caption": region.caption,
-        },
-        "channels": [_match_json(match) for match in hit.channels],
-    }
-
-
-def _match_json(match: ChannelMatch) -> dict[str, Any]:
-    space, kind = match.channel.space, match.channel.kind
-    found = {
-        "kind": kind.value,
-        "rank": match.rank,
-        "score": round(match.score, 6),
-        "contribution": round(match.contribution, 6),
-    }
-    if kind is Kind.KEYWORD:
-        words = [{"text": word.text, "field": word.field.value} for word in match.words]
-        return {**found, "words": words}
-    return {"space": space, **found}

@@ -1,6 +1,7 @@
 """The `regard` command: its subcommands, and how errors become exit codes.
 
-A subcommand's module is imported when the subcommand is asked for, so that `regard --help` is quick.
+A subcommand's module is imported when the subcommand is asked for, so that `regard --help` is
+quick.
 """
 
 from __future__ import annotations
@@ -24,35 +25,27 @@ from regard.core.errors import DecodeError, RegardError, UsageError
 
 DONE, DONE_WITH_FAILURES, WRONG_USE, CANNOT_WORK, INTERRUPTED = 0, 1, 2, 3, 130
 
+_MODULES = "regard.api.cli.commands"
 _COMMANDS = {
-    "index": ("commands.index", "Index photographs: regard index ~/Pictures"),
-    "search": (
-        "commands.search",
-        'Find photographs, or the things in them: regard search "a red bus"',
-    ),
-    "duplicates": ("commands.duplicates", "List copies, edits and bursts: regard duplicates"),
-    "status": ("commands.status", "Show what a home holds: regard status"),
-    "verify": ("commands.status", "Check the catalog and its indexes: regard verify"),
-    "rebuild": ("commands.status", "Make the vector indexes anew from the catalog: regard rebuild"),
-    "reindex": ("commands.pipelines", "Change a home's models: regard reindex --profile NAME"),
-    "rollback": ("commands.pipelines", "Go back to the models before: regard rollback"),
-    "prune": ("commands.pipelines", "Delete what former models made: regard prune"),
-    "pipelines": ("commands.pipelines", "List the models that a home keeps: regard pipelines"),
-    "remove": (
-        "commands.index",
-        "Forget photographs, touching no file: regard remove ~/Pictures/old",
-    ),
-    "serve": (
-        "commands.serve",
-        "Serve a home over HTTP, with a page for people: regard serve --open",
-    ),
-    "keys": ("commands.keys", "Make, list and revoke keys of the service: regard keys create NAME"),
-    "profiles": ("commands.models", "List the model profiles, and which can run: regard profiles"),
-    "models": ("commands.models", "Fetch the models of a profile: regard models fetch blip3"),
-    "export": ("commands.export", "Write the catalog as Parquet, COCO and .npy: regard export DIR"),
-    "import": ("commands.export", "Take an export back, without any model: regard import DIR"),
-    "evaluate": ("evaluating", "Measure quality on labelled photographs: regard evaluate --help"),
-    "demo": ("commands.demo", "Index sample photographs and search them: regard demo"),
+    "index": "Index photographs: regard index ~/Pictures",
+    "search": 'Find photographs, or the things in them: regard search "a red bus"',
+    "duplicates": "List copies, edits and bursts: regard duplicates",
+    "status": "Show what a home holds: regard status",
+    "verify": "Check the catalog and its indexes: regard verify",
+    "rebuild": "Rebuild the indexes from the catalog: regard rebuild",
+    "reindex": "Change a home's models: regard reindex --profile NAME",
+    "rollback": "Restore the previous models: regard rollback",
+    "prune": "Delete what previous models made: regard prune",
+    "pipelines": "List the models that a home keeps: regard pipelines",
+    "remove": "Forget photographs, touching no file: regard remove ~/Pictures/old",
+    "serve": "Serve a home over HTTP, with a web page: regard serve --open",
+    "keys": "Make, list and revoke keys of the service: regard keys create NAME",
+    "profiles": "List the model profiles, and which can run: regard profiles",
+    "models": "Fetch the models of a profile: regard models fetch blip3",
+    "export": "Write the catalog as Parquet, COCO and .npy: regard export DIR",
+    "import": "Import an export without running a model: regard import DIR",
+    "evaluate": "Measure quality on labelled photographs: regard evaluate --help",
+    "demo": "Index sample photographs and search them: regard demo",
 }
 
 
@@ -78,14 +71,14 @@ class _LazyGroup(click.Group):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name not in _COMMANDS:
             return None
-        module = importlib.import_module(f"regard.api.cli.{_COMMANDS[cmd_name][0]}")
         name = f"{cmd_name}_" if keyword.iskeyword(cmd_name) else cmd_name
-        command: click.Command = getattr(module, name)
+        module = "regard.api.cli.evaluating" if cmd_name == "evaluate" else f"{_MODULES}.{name}"
+        command: click.Command = getattr(importlib.import_module(module), name)
         return command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("Commands"):
-            formatter.write_dl([(name, text) for name, (_, text) in _COMMANDS.items()])
+            formatter.write_dl(list(_COMMANDS.items()))
 
 
 @click.group(

@@ -56,7 +56,8 @@ def compare(
     Example: regard evaluate compare lite blip3 --images photos
              --captions photos/captions.json --instances photos/instances.json
 
-    With --home, A and B are profiles or fingerprints of pipelines that it keeps, as after a reindex.
+    With --home, A and B are profiles or fingerprints of pipelines that it keeps, as after a
+    reindex.
     """
     labels = read_labels(images, captions=captions, instances=instances, only=only)
     paths = [labels.path(image.file_name) for image in labels.images]
@@ -99,7 +100,8 @@ def text_searcher(engine: SearchEngine, labels: LabelledSet, collection: str) ->
 def _measured(
     labels: LabelledSet, paths: Sequence[Path], names: tuple[str, str]
 ) -> tuple[list[RetrievalReport], tuple[float, float]]:
-    """What two profiles reach, and the seconds that either took to load and to index the photographs.
+    """What two profiles reach, and the seconds that either took to load and to index the
+    photographs.
 
     Where they differ in the weights of their channels alone, what one has indexed serves both.
     """

@@ -13,7 +13,7 @@ import click
 from regard.api.cli.app import DONE, write_json
 from regard.api.cli.measured_library import measured_library
 from regard.api.cli.options import json_option, offline_option
-from regard.api.library.duplicates import LibraryDuplicates
+from regard.api.library.duplicates import HomeDuplicates
 from regard.core.duplicates import DuplicateKind
 from regard.core.errors import NotFound
 from regard.core.filters import AssetFilter
@@ -36,15 +36,15 @@ def duplicates(images: Path, only: str | None, profile: str | None, as_json: boo
     \b
     Example: regard evaluate duplicates --images photos
 
-    Ten copies of each are made in a temporary folder and indexed with the photographs, which must not
-    be copies of each other.
+    Ten copies of each are made in a temporary folder and indexed with the photographs, which must
+    not be copies of each other.
     """
     photographs = _photographs(images, only)
     with tempfile.TemporaryDirectory(prefix="regard-copies-", ignore_cleanup_errors=True) as folder:
         samples = write_copies(photographs, decode_file, Path(folder))
         paths = sorted(samples)
         with measured_library(paths, profile, None) as (library, collection):
-            parts = LibraryDuplicates(library)
+            parts = HomeDuplicates(library)
             started = time.perf_counter()
             parts.finder.compare()
             chosen = AssetFilter(collections=(collection,))

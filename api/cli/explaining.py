@@ -1,17 +1,15 @@
-"""`regard search --explain`: for each hit, what found it and how much of its score that is."""
+"""`regard search --explain`: the channels that found each hit, and their shares of its score."""
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from collections.abc import Iterator, Sequence
 
-from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
 from regard.api.cli.app import printable
-from regard.api.cli.output import JsonHit, print_hits
+from regard.api.cli.output import print_hits, wide_console
+from regard.api.library.results import ChannelMatch, Hit
 
 _FIELDS = {
     "title": "the title",
@@ -24,54 +22,47 @@ _FIELDS = {
 }
 
 
-def print_explained(hits: Sequence[JsonHit], *, is_filtered: bool = False) -> None:
-    """Hits in the documented JSON form: one paragraph each, a line for each channel that found it."""
+def print_explained(hits: Sequence[Hit], *, is_filtered: bool = False) -> None:
+    """A paragraph for each hit, with a line for each channel that found it."""
     if not hits:
         print_hits(hits, is_filtered=is_filtered)
         return
-    console = Console(width=None if sys.stdout.isatty() else 240)
+    console = wide_console()
     for hit in hits:
-        console.print(Text(f"{hit['rank']}. {printable(hit['asset']['uri'])}", style="bold"))
+        console.print(Text(f"{hit.rank}. {printable(hit.asset.uri)}", style="bold"))
         console.print(_summary(hit))
         table = Table(box=None, pad_edge=False, show_header=False, padding=(0, 2, 0, 0))
         for justify in ("right", "right", "left", "left"):
             table.add_column(justify=justify, overflow="fold")
-        for match in sorted(hit["channels"], key=lambda match: -float(match["contribution"])):
+        for match in sorted(hit.channels, key=lambda match: -match.contribution):
+            share = match.contribution / hit.score if hit.score else 0.0
             table.add_row(
-                f"   {_share(match, hit):.0%}",
-                f"{match['contribution']:.4f}",
-                f"{match['kind']} #{match['rank']}, {match['score']:.3f}",
+                f"   {share:.0%}",
+                f"{match.contribution:.4f}",
+                f"{match.kind} #{match.rank}, {match.score:.3f}",
                 Text(printable("; ".join(_reasons(match, hit)))),
             )
         console.print(table)
 
 
-def _summary(hit: JsonHit) -> str:
-    if not hit["channels"]:
-        return "   listed by date: nothing was looked for"
-    known = hit["relevance"]
-    relevance = "" if known is None else f", right with a probability of {known:.0%}"
-    return f"   score {hit['score']:.4f}{relevance}, made of"
+def _summary(hit: Hit) -> str:
+    if not hit.channels:
+        return "   listed by date: nothing was searched for"
+    known = "" if hit.relevance is None else f", right with a probability of {hit.relevance:.0%}"
+    return f"   score {hit.score:.4f}{known}, made of"
 
 
-def _share(match: Mapping[str, Any], hit: JsonHit) -> float:
-    return float(match["contribution"]) / hit["score"] if hit["score"] else 0.0
-
-
-def _reasons(match: Mapping[str, Any], hit: JsonHit) -> Iterator[str]:
-    """What of the hit the channel matched, in words."""
-    region, caption = hit["region"], hit["asset"]["caption"]
-    match match["kind"]:
+def _reasons(match: ChannelMatch, hit: Hit) -> Iterator[str]:
+    """What the channel matched, in words."""
+    match match.kind:
         case "image":
             yield "the whole picture"
-        case "region" if region is not None:
-            box = ",".join(map(str, region["bbox"]))
-            yield f"its part {region['id']} at {box}"
+        case "region" if hit.region is not None:
+            yield f"its part {hit.region.id} at {','.join(map(str, hit.region.bbox))}"
         case "caption":
-            of_region = None if region is None else region["caption"]
-            yield f"the caption “{of_region or caption or ''}”"
+            yield f"the caption “{hit.caption}”"
         case "keyword":
-            for word in match["words"]:
-                yield f"“{word['text']}” in {_FIELDS.get(word['field'], word['field'])}"
-            if caption and any(word["field"] == "caption" for word in match["words"]):
-                yield f"which is “{caption}”"
+            for word in match.words:
+                yield f"“{word.text}” in {_FIELDS.get(word.field, word.field)}"
+            if hit.asset.caption and any(word.field == "caption" for word in match.words):
+                yield f"which is “{hit.asset.caption}”"

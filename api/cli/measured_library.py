@@ -21,8 +21,8 @@ def measured_library(
 ) -> Iterator[tuple[Home, str]]:
     """A library that holds exactly these photographs in the collection that comes with it.
 
-    What the home has analysed already, in whatever collection, costs no model time. Without a home it is
-    one that goes when the block ends. Raises CannotWork when one can't be indexed.
+    What the home has analysed already, in whatever collection, costs no model time. Without a home
+    it is one that goes when the block ends. Raises CannotWork when one can't be indexed.
     """
     # Another selection is another collection, so that a search meets exactly these photographs.
     selection = "\0".join(os.fspath(path) for path in photographs)
@@ -33,7 +33,7 @@ def measured_library(
     with scratch:
         settings = Settings.resolve(home or Path(scratch.name), {} if home is None else None)
         with open_or_make_home(settings, profile) as library:
-            with stop_request(scratch.cleanup) as stop, progress_bar("indexing") as progress:
+            with stop_request(scratch.cleanup) as stop, progress_bar() as progress:
                 report = library.indexer(collection).run(
                     photographs, progress=progress, should_stop=stop.is_set
                 )

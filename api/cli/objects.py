@@ -91,8 +91,8 @@ def objects(
     Example: regard evaluate objects --images photos --instances photos/instances.json
              --halves 10
 
-    With --halves the weights are fitted anew each time; those that all pairs give are shown. With --part
-    and several --draws a --home saves analysing the photographs anew for each.
+    With --halves the weights are fitted anew each time; those that all pairs give are shown. With
+    --part and several --draws a --home saves analysing the photographs anew for each.
     """
     if part is not None and halves:
         raise UsageError("--part and --halves exclude each other", remedy="give one")

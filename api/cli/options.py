@@ -1,7 +1,8 @@
-"""Options that several commands share."""
+"""Options that several commands share, and the library that they choose."""
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,18 +10,20 @@ from typing import Any, TypeVar
 
 import click
 
-from regard.core.errors import UsageError
+from regard.api.library.interface import Library
+from regard.api.library.settings import Settings
+from regard.core.errors import NotFound, UsageError
 
 _Function = TypeVar("_Function", bound=Callable[..., Any])
 
-_ON_SERVERS = frozenset(
-    {"duplicates", "index", "search", "status", "reindex", "rollback", "prune", "pipelines"}
-)
+KEY_VARIABLE = "REGARD_API_KEY"
+# These work on no library, or on what only a home has.
+_WITHOUT_SERVER = frozenset({"serve", "keys", "profiles", "models", "evaluate", "demo"})
 
 
 @dataclass(frozen=True, slots=True)
 class ChosenServer:
-    """The server that a command is to work on, and where the key for it lies, if any."""
+    """The server that a command works on, and the file that holds its key, if any."""
 
     url: str
     key_file: Path | None
@@ -28,7 +31,7 @@ class ChosenServer:
 
 
 def choose_server(context: click.Context, url: str | None, key_file: Path | None) -> None:
-    """Remember the server for the command; raises UsageError for a command that works on homes alone."""
+    """Remember the server for the command; raises UsageError for commands that never use one."""
     if url is None:
         if key_file is not None:
             raise UsageError("--key-file needs a server", remedy="give --server URL with it")
@@ -36,37 +39,59 @@ def choose_server(context: click.Context, url: str | None, key_file: Path | None
     command = context.invoked_subcommand
     source = context.get_parameter_source("server")
     is_from_environment = source is not click.core.ParameterSource.COMMANDLINE
-    if command not in _ON_SERVERS and not is_from_environment:
+    if command in _WITHOUT_SERVER and not is_from_environment:
         raise UsageError(
             f"regard {command} works on a home and not on a server", remedy="leave out --server"
         )
     context.obj = ChosenServer(url, key_file, is_from_environment)
 
 
-def chosen_server() -> ChosenServer | None:
-    """The server that the command is to work on; None for a home."""
-    server: ChosenServer | None = click.get_current_context().find_root().obj
-    return server
+def open_library(home: Path | None, profile: str | None = None) -> Library:
+    """The library that the options and the environment choose; the options take precedence."""
+    server = _chosen_server(home)
+    if server is not None:
+        from regard.api.library.remote import RemoteLibrary
+
+        return RemoteLibrary(server.url, _read_key(server), profile)
+    from regard.api.library.local import LocalLibrary
+
+    return LocalLibrary(Settings.resolve(home), profile)
 
 
-def _home_or_server(
-    context: click.Context, _option: click.Parameter, home: Path | None
-) -> Path | None:
-    """Callback of `--home`: what the command line says goes before what the environment says."""
-    root = context.find_root()
-    server: ChosenServer | None = root.obj
-    if server is None:
-        return home
-    if home is not None:
-        if not server.is_from_environment:
-            raise UsageError("--home and --server exclude each other", remedy="give one of them")
-        root.obj = None
-    elif context.command.name not in _ON_SERVERS:
+def home_settings(home: Path | None) -> Settings:
+    """The settings of a home; raises UsageError when the environment chooses a server."""
+    if _chosen_server(home) is not None:
+        path = click.get_current_context().command_path
         raise UsageError(
-            f"{context.command_path} works on a home and not on a server, as REGARD_SERVER wants",
+            f"{path} works on a home and not on a server, as REGARD_SERVER demands",
             remedy="give --home DIR",
         )
-    return home
+    return Settings.resolve(home)
+
+
+def _chosen_server(home: Path | None) -> ChosenServer | None:
+    server: ChosenServer | None = click.get_current_context().find_root().obj
+    if server is None or home is None:
+        return server
+    if not server.is_from_environment:
+        raise UsageError("--home and --server exclude each other", remedy="give one of them")
+    return None
+
+
+def _read_key(server: ChosenServer) -> str | None:
+    if server.key_file is None:
+        return os.environ.get(KEY_VARIABLE, "").strip() or None
+    try:
+        key = server.key_file.read_text(encoding="utf-8").strip()
+    except (OSError, UnicodeDecodeError) as error:
+        reason = (error.strerror if isinstance(error, OSError) else None) or "it is not text"
+        raise NotFound(
+            f"the key can't be read from {server.key_file}: {reason}",
+            remedy="give --key-file a file that holds a key and nothing else",
+        ) from error
+    if not key:
+        raise NotFound(f"the file {server.key_file} holds no key", remedy="write the key into it")
+    return key
 
 
 def home_option(function: _Function) -> _Function:
@@ -74,9 +99,8 @@ def home_option(function: _Function) -> _Function:
     return click.option(
         "--home",
         type=click.Path(path_type=Path),
-        callback=_home_or_server,
         metavar="DIR",
-        help="Where the catalog and its indexes lie [env: REGARD_HOME].",
+        help="The folder of the catalog and its indexes [env: REGARD_HOME].",
     )(function)
 
 
@@ -88,11 +112,9 @@ def json_option(function: _Function) -> _Function:
 
 
 def forbid_network(_context: click.Context, _option: click.Parameter, offline: bool) -> bool:
-    """Callback of `--offline`: from here on, nothing in this process may use the network."""
-    import os
-
+    """Callback of `--offline`: model libraries in this process must not use the network."""
     if offline:
-        # Read by the hub's library and by transformers when they are imported, which is later.
+        # The hub's library and transformers read it when they are imported, which is later.
         os.environ["HF_HUB_OFFLINE"] = "1"
     return offline
 
@@ -104,21 +126,19 @@ def offline_option(function: _Function) -> _Function:
         is_flag=True,
         callback=forbid_network,
         expose_value=False,
-        help="Never touch the network, whatever a model's library would do.",
+        help="Never use the network, whatever a model's library would do.",
     )(function)
 
 
 class PathArgument(click.ParamType[bytes]):
-    """A path as the file system's bytes, which may be no valid text."""
+    """A path as the file system's bytes, which may not be valid text."""
 
     name = "path"
 
     def convert(
         self, value: Any, param: click.Parameter | None, ctx: click.Context | None
     ) -> bytes:
-        """The bytes of what the shell handed over."""
-        import os
-
+        """The bytes that the shell passed."""
         encoded: bytes = os.fsencode(value)
         if not encoded:
             self.fail("a path is empty", param, ctx)

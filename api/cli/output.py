@@ -1,38 +1,70 @@
-"""Answers for people: a table, or the pictures themselves in the terminal."""
+"""Results for people, and paths for other programs."""
 
 from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from collections.abc import Iterable, Sequence
 
+import click
 from rich.columns import Columns
 from rich.console import Console, Group
 from rich.table import Table
 from rich.text import Text
 
-from regard.api.cli.app import printable
+from regard.api.cli.app import DONE, DONE_WITH_FAILURES, INTERRUPTED, printable
+from regard.api.library.pictures import picture_of_hit
+from regard.api.library.results import Hit
 from regard.core.errors import CannotWork, DecodeError
-from regard.core.records import Image
-from regard.search.answers import Answer
-
-JsonHit = Mapping[str, Any]
+from regard.indexer.report import IndexReport
 
 _PREVIEW_COLUMNS = 36
+_PREVIEW_PIXELS = 640
 
 
-def print_answer(answer: Answer, console: Console | None = None) -> None:
-    """One row a hit: what it is, where it lies, and which channels found it."""
-    print_hits(answer.to_json()["hits"], console)
+def exit_code(interrupted: bool, failed: int = 0) -> int:
+    """The exit code of a long operation; says how to carry on after an interruption."""
+    if interrupted:
+        click.echo("regard: interrupted; run the same command to carry on", err=True)
+        return INTERRUPTED
+    return DONE_WITH_FAILURES if failed else DONE
 
 
-def print_hits(
-    hits: Sequence[JsonHit], console: Console | None = None, *, is_filtered: bool = False
-) -> None:
-    """The same for hits in the documented JSON form, whoever found them."""
-    # Piped output has no width of its own; a row should not be folded to an imagined one.
-    console = console or Console(width=None if sys.stdout.isatty() else 240)
+def print_report(report: IndexReport) -> None:
+    """What an indexing run did, with its failures on stderr."""
+    counts = {
+        "indexed": report.indexed,
+        "unchanged": report.unchanged,
+        "moved": report.moved,
+        "removed": report.removed,
+        "failed": len(report.failures),
+    }
+    parts = [f"{count} {name}" for name, count in counts.items() if count or name == "indexed"]
+    rate = f", {report.indexed / report.seconds:.1f} a second" if report.indexed else ""
+    click.echo(
+        f"{', '.join(parts)}; {report.regions} regions and {report.captions} captions "
+        f"in {report.seconds:.1f} s{rate}"
+    )
+    for failure in report.failures:
+        click.echo(f"  failed: {printable(failure.uri)}: {printable(failure.reason)}", err=True)
+
+
+def write_paths(paths: Iterable[bytes], end: bytes) -> None:
+    """Paths as the file system's own bytes."""
+    sys.stdout.flush()
+    for path in paths:
+        sys.stdout.buffer.write(path + end)
+    sys.stdout.buffer.flush()
+
+
+def wide_console() -> Console:
+    """A console that does not fold lines where stdout is not a terminal, which has no width."""
+    return Console(width=None if sys.stdout.isatty() else 240)
+
+
+def print_hits(hits: Sequence[Hit], *, is_filtered: bool = False) -> None:
+    """A row for each hit: what it is, its path, and which channels found it."""
+    console = wide_console()
     if not hits:
         filtered = "nothing passes the filters"
         console.print(filtered if is_filtered else "nothing is indexed that could match")
@@ -41,74 +73,44 @@ def print_hits(
     for name in ("#", "score", "right", "id", "photograph", "box", "caption", "found by"):
         table.add_column(name, overflow="fold")
     for hit in hits:
+        region = hit.region
         table.add_row(
-            str(hit["rank"]),
-            # What no channel found was only listed.
-            f"{hit['score']:.4f}" if hit["channels"] else "",
-            "" if hit["relevance"] is None else f"{hit['relevance']:.0%}",
-            _identifier(hit),
-            Text(printable(hit["asset"]["uri"])),
-            _box(hit),
-            Text(printable(_caption(hit))),
-            ", ".join(f"{match['kind']} #{match['rank']}" for match in hit["channels"]),
+            str(hit.rank),
+            # A photograph that no channel found was only listed.
+            f"{hit.score:.4f}" if hit.channels else "",
+            "" if hit.relevance is None else f"{hit.relevance:.0%}",
+            hit.asset.id if region is None else f"{hit.asset.id} {region.id}",
+            Text(printable(hit.asset.uri)),
+            "" if region is None else ",".join(map(str, region.bbox)),
+            Text(printable(hit.caption)),
+            ", ".join(f"{match.kind} #{match.rank}" for match in hit.channels),
         )
     console.print(table)
 
 
 def print_unmatched() -> None:
-    """What is said where there are hits, but none that is likely enough to be right."""
-    console = Console(width=None if sys.stdout.isatty() else 240)
-    console.print("nothing here matches; to see what comes nearest add: --min-relevance 0")
+    """The notice for hits of which none is likely enough to be right."""
+    wide_console().print("nothing here matches; to see the nearest hits add: --min-relevance 0")
 
 
-def print_pictures(hits: Sequence[JsonHit], pictures: Sequence[Callable[[], Image]]) -> None:
-    """The hits as pictures, with the matching region's box drawn, in the terminal's best way.
-
-    `pictures` get the picture of each hit, at any size. A DecodeError from one of them stands in the place
-    of its picture.
-    """
-    from PIL import Image as PillowImage
-    from PIL import ImageDraw
-
+def print_pictures(hits: Sequence[Hit]) -> None:
+    """The hits as pictures, with the matching region's box drawn, as well as the terminal can."""
     if sys.stdout.isatty() and 0 in os.get_terminal_size(sys.stdout.fileno()):
         raise CannotWork(
-            "the terminal tells no size to draw pictures in",
+            "the terminal reports no size to draw pictures in",
             remedy="run: stty cols 80 rows 24, or search without --preview",
         )
     from textual_image.renderable import Image as TerminalImage
 
-    console = Console()
     tiles = []
-    for hit, get_picture in zip(hits, pictures, strict=True):
+    for hit in hits:
         label = Text(
-            f"{hit['rank']}. {printable(hit['asset']['uri'])}\n{printable(_caption(hit))}",
-            overflow="fold",
+            f"{hit.rank}. {printable(hit.asset.uri)}\n{printable(hit.caption)}", overflow="fold"
         )
         try:
-            picture = PillowImage.fromarray(get_picture().pixels)
+            picture = picture_of_hit(hit, _PREVIEW_PIXELS)
         except DecodeError as error:
             tiles.append(Group(Text(f"[{error.message}]", style="red"), label))
             continue
-        if hit["region"] is not None:
-            scale = picture.width / hit["asset"]["width"]
-            x, y, width, height = (side * scale for side in hit["region"]["bbox"])
-            line = max(2, max(picture.size) // 150)
-            corners = x, y, max(x, x + width - 1), max(y, y + height - 1)
-            ImageDraw.Draw(picture).rectangle(corners, outline=(255, 194, 10), width=line)
-        picture.thumbnail((640, 640))
         tiles.append(Group(TerminalImage(picture, width=_PREVIEW_COLUMNS, height="auto"), label))
-    console.print(Columns(tiles, width=_PREVIEW_COLUMNS, padding=(1, 2)))
-
-
-def _identifier(hit: JsonHit) -> str:
-    asset: str = hit["asset"]["id"]
-    return asset if hit["region"] is None else f"{asset} {hit['region']['id']}"
-
-
-def _caption(hit: JsonHit) -> str:
-    of_region = hit["region"]["caption"] if hit["region"] is not None else None
-    return of_region or hit["asset"]["caption"] or ""
-
-
-def _box(hit: JsonHit) -> str:
-    return "" if hit["region"] is None else ",".join(map(str, hit["region"]["bbox"]))
+    Console().print(Columns(tiles, width=_PREVIEW_COLUMNS, padding=(1, 2)))

@@ -1,4 +1,4 @@
-"""Where in a query something is wrong, shown below it."""
+"""Shows the place in a query where something is wrong."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from collections.abc import Iterator
 from regard.api.cli.app import printable
 from regard.core.errors import MalformedQuery
 
-# Of a long query, as much is shown before and after the place.
+# How much of a long query is shown before and after the place, in characters.
 _AROUND = 60
 
 
 @contextlib.contextmanager
 def pointing_into(query: str) -> Iterator[None]:
-    """Add to errors of the block that are about a place in `query` the lines that show it."""
+    """Add two lines that show the place to errors of the block that are about a place in `query`."""
     try:
         yield
     except MalformedQuery as error:
@@ -23,7 +23,7 @@ def pointing_into(query: str) -> Iterator[None]:
 
 
 def pointed(query: str, position: int, length: int) -> str:
-    """Two lines: the query, or what is around the place, and marks below it."""
+    """Two lines: the query, or what surrounds the place, and marks below the place."""
     from rich.cells import cell_len
 
     begin = max(0, position - _AROUND)

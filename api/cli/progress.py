@@ -1,4 +1,4 @@
-"""A progress bar on stderr with rate and time left; silent where stderr is no terminal."""
+"""Progress on stderr, and Ctrl-C."""
 
 from __future__ import annotations
 
@@ -9,83 +9,89 @@ import threading
 from collections.abc import Callable, Iterator
 from types import FrameType
 
+import click
+from rich import progress
 from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    Progress,
-    ProgressColumn,
-    Task,
-    TextColumn,
-    TimeRemainingColumn,
-)
 from rich.text import Text
 
-_INTERRUPTED = 130
+from regard.api.cli.app import INTERRUPTED, printable
+from regard.api.library.interface import Progress
 
 
-class _Rate(ProgressColumn):
-    """Photographs a second."""
+class _Notes(Progress):
+    """Writes notes only."""
 
-    def render(self, task: Task) -> Text:
+    def note(self, sentence: str) -> None:
+        click.echo(f"regard: {printable(sentence)}", err=True)
+
+
+class _Bars(_Notes):
+    """Shows a bar with rate and time left for the stage that runs."""
+
+    def __init__(self, bars: progress.Progress) -> None:
+        self._bars = bars
+        self._task: progress.TaskID | None = None
+
+    def begin(self, stage: str) -> None:
+        if self._task is not None:
+            self._bars.remove_task(self._task)
+        self._task = self._bars.add_task(stage, total=None)
+
+    def expect(self, total: int) -> None:
+        if self._task is not None:
+            self._bars.update(self._task, total=total)
+
+    def advance(self, count: int = 1) -> None:
+        if self._task is not None:
+            self._bars.advance(self._task, count)
+
+
+class _Rate(progress.ProgressColumn):
+    """Items a second."""
+
+    def render(self, task: progress.Task) -> Text:
         speed = task.finished_speed or task.speed
         return Text("" if speed is None else f"{speed:.1f}/s")
 
 
-class _Bar:
-    """See `regard.indexer.report.Progress`."""
-
-    def __init__(self, progress: Progress, description: str) -> None:
-        self._progress = progress
-        self._task = progress.add_task(description, total=None)
-
-    def expect(self, total: int) -> None:
-        """So many files need work."""
-        self._progress.update(self._task, total=total)
-
-    def advance(self) -> None:
-        """One of them is done."""
-        self._progress.advance(self._task)
-
-
 @contextlib.contextmanager
-def progress_bar(description: str) -> Iterator[_Bar | None]:
-    """A bar for the block; None where stderr is no terminal."""
+def progress_bar() -> Iterator[Progress]:
+    """Progress for the block; bars are shown only where stderr is a terminal."""
     console = Console(stderr=True)
     if not console.is_terminal:
-        yield None
+        yield _Notes()
         return
     columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
+        progress.TextColumn("{task.description}"),
+        progress.BarColumn(),
+        progress.MofNCompleteColumn(),
         _Rate(),
-        TimeRemainingColumn(),
+        progress.TimeRemainingColumn(),
     )
-    with Progress(*columns, console=console) as progress:
-        yield _Bar(progress, description)
+    with progress.Progress(*columns, console=console) as bars:
+        yield _Bars(bars)
 
 
 @contextlib.contextmanager
 def stop_request(at_once: Callable[[], object] = lambda: None) -> Iterator[threading.Event]:
-    """An event that the first Ctrl-C (or SIGTERM) sets; the second one ends the process at once.
+    """An event that the first Ctrl-C (or SIGTERM) sets; the second ends the process immediately.
 
-    `at_once` is called before that, to leave nothing behind that no later run would find.
+    `at_once` is called before that, to remove what no later run would find.
     """
     requested = threading.Event()
 
     def request(_number: int, _frame: FrameType | None) -> None:
-        # Python's own writing can't be entered twice, and this may come in the midst of it.
+        # Python's own streams are not reentrant, and this may interrupt one that is writing.
         if not requested.is_set():
             requested.set()
             _write_to_stderr(b"regard: finishing what is begun; Ctrl-C again stops at once\n")
             return
-        # An exception out of nowhere, in the midst of a transaction, would leave its lock held and
-        # the way out waiting for it. What is committed stands whenever a process ends.
+        # An exception in the middle of a transaction would leave its lock held, with the exit waiting
+        # for it. What is committed stands however the process ends.
         at_once()
-        shown_again = b"\x1b[?25h" if os.isatty(2) else b""  # the cursor, which a bar may hide
-        _write_to_stderr(shown_again + b"regard: interrupted\n")
-        os._exit(_INTERRUPTED)
+        shown_cursor = b"\x1b[?25h" if os.isatty(2) else b""  # a bar may have hidden it
+        _write_to_stderr(shown_cursor + b"regard: interrupted\n")
+        os._exit(INTERRUPTED)
 
     former = {number: signal.signal(number, request) for number in (signal.SIGINT, signal.SIGTERM)}
     try:

@@ -11,7 +11,7 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from regard.api.library.duplicates import LibraryDuplicates
+from regard.api.library.duplicates import HomeDuplicates
 from regard.api.library.home import Home
 from regard.core.duplicates import DuplicateGroup, DuplicateKind, Place
 from regard.core.filters import AssetFilter
@@ -60,7 +60,7 @@ class DuplicateLists:
         limit: int,
     ) -> DuplicatePage:
         """The next groups, after one of a kind among `kinds`; raises UsageError where that has gone."""
-        parts = LibraryDuplicates(library)
+        parts = HomeDuplicates(library)
         waiting, unsigned = self._compare(parts, library.pipeline.id)
         left_out = parts.store.count_unsigned(chosen) if unsigned else 0
         groups: list[DuplicateGroup] = []
@@ -83,7 +83,7 @@ class DuplicateLists:
 
     def _objects(
         self,
-        parts: LibraryDuplicates,
+        parts: HomeDuplicates,
         pipeline: int,
         chosen: AssetFilter,
         after: Place | None,
@@ -99,7 +99,7 @@ class DuplicateLists:
             self._objects_found = kept
         return (group for group in kept[1] if after is None or group.place > after)
 
-    def _compare(self, parts: LibraryDuplicates, pipeline: int) -> tuple[bool, bool]:
+    def _compare(self, parts: HomeDuplicates, pipeline: int) -> tuple[bool, bool]:
         """Compare a share of what waits, unless another request does.
 
         Whether something still waits, and whether anything is without signature.

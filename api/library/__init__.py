@@ -1,1 +1,1 @@
-"""The Library interface, and the wiring of the concrete parts behind it."""
+"""The Library interface, over a home and over a server, and what is behind it."""

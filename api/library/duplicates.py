@@ -25,7 +25,7 @@ _log = logging.getLogger(__name__)
 _LOOK_SECONDS = 10.0
 
 
-class LibraryDuplicates:
+class HomeDuplicates:
     """Duplicates of one library under its live pipeline; for one thread at a time."""
 
     def __init__(self, library: Home) -> None:
@@ -52,10 +52,11 @@ class LibraryDuplicates:
 
 
 def keep_signing(catalog: Catalog, stop: threading.Event) -> None:
-    """A server's upkeep, until `stop`: contents of older homes and imported catalogs get their signatures.
+    """A server's upkeep, until `stop`: contents of older homes and imported catalogs get their
+    signatures.
 
-    Nobody asks for it, and nobody names what is read: it is what the catalog knows already, wherever it
-    lies, and used only where its bytes are those that were indexed.
+    Nobody asks for it, and nobody names what is read: it is what the catalog knows already,
+    wherever it lies, and used only where its bytes are those that were indexed.
     """
     through = 0
     while not stop.is_set():

@@ -1,4 +1,4 @@
-"""Builds the concrete parts of a home and wires them; the one place that knows all rooms."""
+"""A home and its opened parts: the one place that builds the concrete catalog, indexes and models."""
 
 from __future__ import annotations
 
@@ -22,11 +22,9 @@ from regard.storage.retrieval.channel_indexes import ChannelIndexes
 from regard.storage.retrieval.keywords import SqlKeywordSearch
 from regard.storage.retrieval.search_catalog import SqlSearchCatalog
 
-DEFAULT_COLLECTION = "default"
-
 
 class Home:
-    """An opened home with a live pipeline: its catalog, profile and vector indexes."""
+    """The opened parts of a home under its live pipeline: catalog, profile and vector indexes."""
 
     def __init__(
         self,
@@ -35,7 +33,7 @@ class Home:
         pipeline: StoredPipeline,
         profile: Profile | None = None,
     ) -> None:
-        """Nothing is loaded yet; `profile` is the home's where it is at hand already."""
+        """Nothing is loaded yet; `profile` is the pipeline's, where the caller has loaded it already."""
         self.settings = settings
         self.catalog = catalog
         self.pipeline = pipeline
@@ -44,9 +42,14 @@ class Home:
         self.indexes = ChannelIndexes(catalog, pipeline, settings.indexes)
         self.keywords = SqlKeywordSearch(catalog, pipeline)
 
+    def is_live(self) -> bool:
+        """Whether the pipeline is still the live one; another process may have changed it."""
+        live = self.catalog.live_pipeline()
+        return live is not None and live.id == self.pipeline.id
+
     @functools.cached_property
     def profile(self) -> Profile:
-        """The home's profile; raises PipelineConflict when this version lacks it."""
+        """The pipeline's profile; raises PipelineConflict when this version lacks it."""
         return self._profile or _profile_of(self.pipeline)
 
     def engine(
@@ -54,9 +57,9 @@ class Home:
         routes: Routes | None = None,
         observe: Observe | None = None,
     ) -> SearchEngine:
-        """A search engine over this home; `routes` stand in for the profile's own.
+        """A search engine; `routes` replace the profile's own.
 
-        Raises ModelError when the encoder is not at hand, PipelineConflict when it is another one.
+        Raises ModelError when the encoder is missing, PipelineConflict when it has changed.
         """
         check_spaces(self.pipeline, self.profile.spaces)
         return SearchEngine(
@@ -64,7 +67,7 @@ class Home:
         )
 
     def indexer(self, collection: str) -> Indexer:
-        """An indexer into one collection of this home."""
+        """An indexer into one collection."""
         return Indexer(
             SqlIndexingCatalog(
                 self.catalog,
@@ -83,7 +86,7 @@ class Home:
 
 @contextlib.contextmanager
 def open_home(settings: Settings) -> Iterator[Home]:
-    """A home that something was indexed into; raises HomeError when there is none."""
+    """Open a home that something was indexed into; raises HomeError when there is none."""
     with open_home_catalog(settings, make=False) as catalog:
         pipeline = catalog.live_pipeline()
         if pipeline is None:
@@ -95,13 +98,12 @@ def open_home(settings: Settings) -> Iterator[Home]:
 def open_or_make_home(
     settings: Settings, profile: str | None, *, to_search: bool = False
 ) -> Iterator[Home]:
-    """A home to index into, made when there is none; `to_search` one to search with its own profile.
+    """Open a home to index into, and make it when there is none.
 
-    To search, it matters not what of the profile has changed since, as long as its encoders have not.
-
-    `profile` None means the home's own, `lite` for a new home. Before anything is written, raises
-    UsageError for an unknown name, ModelError or MissingDependency when the profile can't run here,
-    PipelineConflict when the home has another one and something made by it.
+    `profile` None means the home's own, or `lite` for a new home. With `to_search` and no
+    `profile`, only the encoders must be those that the home was indexed with. Before anything is
+    written, raises UsageError for an unknown profile, ModelError or MissingDependency when it
+    cannot run here, PipelineConflict when the home was indexed with another one.
     """
     chosen = load_ready_profile(profile, None) if profile is not None else None
     with open_home_catalog(settings, make=True) as catalog:
@@ -118,7 +120,7 @@ def open_or_make_home(
 def load_ready_profile(name: str | None, pipeline: StoredPipeline | None) -> Profile:
     """A profile that can run here: the named one, else that of the pipeline, else the default.
 
-    Raises UsageError for an unknown name, ModelError or MissingDependency when it can't run.
+    Raises UsageError for an unknown name, ModelError or MissingDependency when it cannot run.
     """
     if name is not None:
         profile: Profile = load_profile(name)
@@ -131,7 +133,7 @@ def load_ready_profile(name: str | None, pipeline: StoredPipeline | None) -> Pro
 
 @contextlib.contextmanager
 def open_home_catalog(settings: Settings, *, make: bool) -> Iterator[Catalog]:
-    """The catalog of a home, with or without a live pipeline; raises HomeError."""
+    """Open the catalog of a home, with or without a live pipeline; raises HomeError."""
     if not make and settings.database_url is None and not settings.catalog_file.exists():
         raise nothing_indexed(settings)
     try:
@@ -148,8 +150,16 @@ def open_home_catalog(settings: Settings, *, make: bool) -> Iterator[Catalog]:
         catalog.close()
 
 
+def nothing_indexed(settings: Settings) -> HomeError:
+    """The error for a home without photographs."""
+    return HomeError(
+        f"nothing is indexed in the home {settings.home}",
+        remedy="run: regard index FOLDER, or name the right --home",
+    )
+
+
 def _profile_of(pipeline: StoredPipeline) -> Profile:
-    """The profile of a home; one that this version does not know is the home's trouble, not the user's."""
+    """The profile of a pipeline; an unknown one is the home's problem, not the caller's."""
     try:
         return load_profile(pipeline.profile)
     except UsageError as error:
@@ -157,25 +167,3 @@ def _profile_of(pipeline: StoredPipeline) -> Profile:
             f"this home was indexed with the profile {pipeline.profile}, which this version lacks",
             remedy="install the version of regard that has it, or choose another --home",
         ) from error
-
-
-def nothing_indexed(settings: Settings) -> HomeError:
-    """What to say of a home that has no photographs."""
-    return HomeError(
-        f"nothing is indexed in the home {settings.home}",
-        remedy="run: regard index FOLDER, or name the right --home",
-    )
-
-
-def require_name(collection: str) -> str:
-    """A collection's name; raises UsageError for a blank one, and for bytes that are no UTF-8."""
-    if not collection.strip():
-        raise UsageError("the collection's name is empty", remedy="give --collection a name")
-    if not is_text(collection):
-        raise UsageError("the collection's name is no text", remedy="give --collection in UTF-8")
-    return collection
-
-
-def is_text(argument: str) -> bool:
-    """Whether an argument's bytes were text; those that were not can't be stored or encoded."""
-    return not any("\ud800" <= character <= "\udfff" for character in argument)

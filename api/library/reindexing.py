@@ -61,7 +61,8 @@ def reindex(
 ) -> IndexReport:
     """Build the profile's pipeline until nothing waits, and have it go live; see `Reindexer.run`.
 
-    `only`: the fingerprint that it has to have. Raises PipelineConflict when the profile makes another now.
+    `only`: the fingerprint that it has to have. Raises PipelineConflict when the profile makes
+    another now.
     """
     spec = profile.spec
     if only is not None and spec.fingerprint != only:

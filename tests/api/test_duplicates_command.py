@@ -16,7 +16,7 @@ from made_server import Server
 from PIL import Image, ImageEnhance
 
 from regard.api.client import Client
-from regard.api.library.duplicates import LibraryDuplicates
+from regard.api.library.duplicates import HomeDuplicates
 from regard.api.library.home import open_home
 from regard.api.library.settings import Settings
 
@@ -214,7 +214,7 @@ def test_whoever_is_interrupted_goes_on(library: Library) -> None:
     library.index()
     without_signatures(library)
     with open_home(Settings.resolve(library.home, {})) as opened:
-        parts = LibraryDuplicates(opened)
+        parts = HomeDuplicates(opened)
         calls = iter(range(100))
         report = parts.sign(should_stop=lambda: next(calls) > 20)
         assert not report.finished

@@ -90,7 +90,7 @@ def test_deep_answers_come_in_pages_without_gaps(
     library: Library, server: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     whole = _on(server, "search", "red", "--target", "region", "--limit", "30", "--json")
-    monkeypatch.setattr("regard.api.cli.remote_searching._PAGE", 1)
+    monkeypatch.setattr("regard.api.library.remote._PAGE", 1)
     with monkeypatch.context() as patched:
         info = Client.info
 
@@ -165,7 +165,10 @@ def test_other_commands_say_that_they_work_on_a_home(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     regard("--server", "http://127.0.0.1:1", *arguments).expect_sentence(
-        2, arguments[0], "not on a server", "--server"
+        2,
+        arguments[0],
+        "not on a server",
+        "--home" if arguments[0] in {"verify", "rebuild", "remove"} else "--server",
     )
 
 
@@ -183,7 +186,7 @@ def test_what_the_command_line_says_goes_before_the_environment(
     assert regard("status", "--json").document["server"] == server.url
     # No command quietly works on a home when a server was meant.
     for name in ("verify", "rebuild"):
-        regard(name).expect_sentence(2, "REGARD_SERVER", "--home")
+        regard(name).expect_sentence(2, "not on a server", "--home")
     assert regard("verify", "--home", library.home).code == 0
     assert regard("profiles").code == 0
 
@@ -254,16 +257,16 @@ def test_files_that_go_or_shrink_on_the_way_are_failures(
     server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     photos = [write_photo(tmp_path / f"{number}.png", 130 + number) for number in range(3)]
-    from regard.api.cli import remote_indexing
+    from regard.api.library.sending import Sending
 
-    found = remote_indexing._Run._find
+    found = Sending._find
 
     def find(self: Any, roots: Any) -> Any:
         stamps = found(self, roots)
         photos[1].unlink()
         return stamps
 
-    monkeypatch.setattr(remote_indexing._Run, "_find", find)
+    monkeypatch.setattr(Sending, "_find", find)
     done = _on(server, "index", tmp_path, "--collection", "going", "--json")
     assert done.code == 1
     assert (done.document["indexed"], done.document["failed"]) == (2, 1)
@@ -303,9 +306,9 @@ def test_an_interrupted_run_carries_on(tmp_path: Path) -> None:
 
 def test_a_job_that_is_cancelled_is_said(server: Server, tmp_path: Path) -> None:
     write_photo(tmp_path / "one.png", 300)
-    from regard.api.cli import remote_indexing
+    from regard.api.library.sending import Sending
 
-    send = remote_indexing._Run._send
+    send = Sending._send
 
     def send_and_cancel(self: Any, batch: Any) -> None:
         send(self, batch)
@@ -313,7 +316,7 @@ def test_a_job_that_is_cancelled_is_said(server: Server, tmp_path: Path) -> None
             self._jobs[id] = job.model_copy(update={"state": "cancelled"})
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(remote_indexing._Run, "_send", send_and_cancel)
+        patch.setattr(Sending, "_send", send_and_cancel)
         done = _on(server, "index", tmp_path, "--collection", "cancelled")
     done.expect_sentence(3, "cancelled", "run the same command")
 

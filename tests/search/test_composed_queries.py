@@ -34,6 +34,7 @@ from regard.search.answers import (
     Scope,
     Term,
     TextQuery,
+    query_json,
 )
 from regard.search.identifiers import Reference
 
@@ -337,13 +338,10 @@ def test_what_is_no_composed_query() -> None:
 def test_the_json_of_queries() -> None:
     picture = ImageQuery(PICTURE, "p.jpg", Box(1, 2, 3, 4))
 
-    def shown(query: Query) -> object:
-        return Answer(query, Target.IMAGE, 1.0, ()).to_json()["query"]
-
-    assert shown(TextQuery("red")) == {"text": "red", "target": "image"}
-    assert shown(ImageQuery(PICTURE, "p.jpg")) == {"image": "p.jpg", "target": "image"}
-    assert shown(picture) == {"image": "p.jpg", "box": [1, 2, 3, 4], "target": "image"}
-    assert shown(LikeQuery(Reference(5, True))) == {"like": "r5", "target": "image"}
+    assert query_json(TextQuery("red")) == {"text": "red"}
+    assert query_json(ImageQuery(PICTURE, "p.jpg")) == {"image": "p.jpg"}
+    assert query_json(picture) == {"image": "p.jpg", "box": [1, 2, 3, 4]}
+    assert query_json(LikeQuery(Reference(5, True))) == {"like": "r5"}
     composed = ComposedQuery(
         (
             Term(TextQuery("red")),
@@ -352,18 +350,16 @@ def test_the_json_of_queries() -> None:
             Term(LikeQuery(Reference(5, False))),
         )
     )
-    assert shown(composed) == {
+    assert query_json(composed) == {
         "text": "red",
         "negative_text": "rain",
         "image": "p.jpg",
         "box": [1, 2, 3, 4],
         "like": "a5",
         "weights": {"text": 1.0, "negative_text": 0.5, "image": 2.0, "like": 1.0},
-        "target": "image",
     }
     twice = ComposedQuery((Term(TextQuery("red")), Term(TextQuery("bus"), 2.0)))
-    assert shown(twice) == {
+    assert query_json(twice) == {
         "text": ["red", "bus"],
         "weights": {"text": [1.0, 2.0]},
-        "target": "image",
     }

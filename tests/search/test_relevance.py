@@ -80,7 +80,6 @@ def test_an_answer_matches_from_the_cut_off_or_the_given_relevance_on() -> None:
         engine = engine_of(home, replace(CALIBRATION, cut_off=cut_off))
         answer = engine.search(TextQuery("red"), Scope())
         assert answer.matched is matched
-        assert answer.to_json()["matched"] is matched
         # Hits stay, whatever they are worth.
         assert relevances(answer) == relevances(found)
         for wanted, enough in ((best - 0.001, True), (best + 0.001, False), (0.0, True)):

@@ -1,4 +1,4 @@
-"""`regard demo`: indexes sample photographs, or one's own, and shows every way to search them."""
+"""`regard demo`."""
 
 from __future__ import annotations
 
@@ -8,26 +8,28 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import click
 
 from regard.api.cli.app import DONE, DONE_WITH_FAILURES, INTERRUPTED
-from regard.api.cli.commands.index import describe_report
 from regard.api.cli.options import offline_option
-from regard.api.cli.output import print_answer
+from regard.api.cli.output import print_hits, print_report
 from regard.api.cli.progress import progress_bar, stop_request
 from regard.api.cli.sample_photos import gather_sample_photos
-from regard.api.library.home import DEFAULT_COLLECTION, Home, open_or_make_home
+from regard.api.library.interface import Library
+from regard.api.library.local import LocalLibrary
+from regard.api.library.queries import DEFAULT_COLLECTION
+from regard.api.library.results import Answer, Hit
 from regard.api.library.settings import Settings
 from regard.core.errors import CannotWork
-from regard.core.records import Image, Target
-from regard.core.uris import absolute_path, uri_of_path
+from regard.core.geometry import Box
+from regard.core.protocols import Profile
+from regard.core.records import Image
+from regard.core.uris import absolute_path
 from regard.evaluation.contact_sheet import Outline, Role, Row, TextCard, Tile, draw_contact_sheet
+from regard.models.profiles.registry import load_profile
 from regard.photos.decoding import decode_file
-from regard.search.answers import Answer, Hit, ImageQuery, LikeQuery, Query, Scope, TextQuery
-from regard.search.engine import SearchEngine
-from regard.search.identifiers import Reference
-from regard.storage.pipelines.analyses import read_analyses
 
 _SAMPLE_TEXTS = ("a cat", "a cup of coffee", "a rocket taking off")
 _SAMPLE_REGION_TEXTS = ("a motorcycle", "a coffee cup")
@@ -37,10 +39,11 @@ _HITS = 4
 
 @dataclass(frozen=True, slots=True)
 class _Shown:
-    """A query, how the picture calls it, and its answer."""
+    """A query, its title in the picture, and its answer; `picture` is what it searched by, if anything."""
 
     title: str
     answer: Answer
+    picture: Hit | None = None
 
 
 @click.command()
@@ -56,7 +59,7 @@ class _Shown:
     default=Path("demo-output"),
     show_default=True,
     metavar="DIR",
-    help="Where the home and the picture of the hits go.",
+    help="The folder for the home and the picture of the hits.",
 )
 @click.option(
     "--profile", metavar="NAME", help="Models to use, by name or TOML file [default: lite]."
@@ -73,23 +76,24 @@ def demo(photos: Path | None, output: Path, profile: str | None) -> int:
         click.echo(f"{gather_sample_photos(folder)} sample photographs in {folder}")
     else:
         folder = photos.expanduser()
-    # Each folder has a home of its own, so that the hits are from the photographs that were named.
+    # Each folder gets its own home, so that all hits are among the photographs that were named.
     digest = hashlib.sha256(absolute_path(folder)).hexdigest()[:12]
     settings = Settings.resolve(output / ("home" if photos is None else f"home-{digest}"), {})
-    with open_or_make_home(settings, profile) as library:
-        with stop_request() as stop, progress_bar("indexing") as progress:
-            report = library.indexer(DEFAULT_COLLECTION).run(
-                [folder], progress=progress, should_stop=stop.is_set
-            )
-        describe_report(report)
+    with LocalLibrary(settings, profile) as library:
+        with stop_request() as stop, progress_bar() as progress:
+            report = library.index(folder, progress=progress, should_stop=stop.is_set)
+        print_report(report)
         if report.interrupted:
             return INTERRUPTED
         started = time.perf_counter()
-        shown = _search(library, own=photos is not None)
+        texts: Sequence[str] = ()
+        if photos is not None:
+            texts = _texts_from_captions(library, load_profile(profile or library.status().profile))
+        shown = _search(library, texts)
         elapsed = time.perf_counter() - started
-        for item in shown:
-            click.echo(f"\n{item.title}")
-            print_answer(item.answer)
+    for item in shown:
+        click.echo(f"\n{item.title}")
+        print_hits(item.answer.hits)
     picture = output / "hits.png"
     _draw(shown, picture)
     click.echo(f"\n{len(shown)} queries in {elapsed:.1f} s; the picture of them: {picture}")
@@ -97,69 +101,58 @@ def demo(photos: Path | None, output: Path, profile: str | None) -> int:
     return DONE_WITH_FAILURES if report.failures else DONE
 
 
-def _search(library: Home, *, own: bool) -> list[_Shown]:
-    engine = library.engine()
-    texts = _texts_from_captions(library) if own else _SAMPLE_TEXTS
-    region_texts = texts[:2] if own else _SAMPLE_REGION_TEXTS
-    shown = [_ask(engine, f"“{text}”", TextQuery(text), Target.IMAGE) for text in texts]
-    shown += [
-        _ask(engine, f"regions: “{text}”", TextQuery(text), Target.REGION) for text in region_texts
-    ]
+def _search(library: Library, own_texts: Sequence[str]) -> list[_Shown]:
+    def ask(title: str, by: Hit | None = None, **query: Any) -> _Shown:
+        return _Shown(title, library.search(limit=_HITS, **query), by)
+
+    texts = own_texts or _SAMPLE_TEXTS
+    region_texts = own_texts[:2] or _SAMPLE_REGION_TEXTS
+    of_photos = [ask(f"“{text}”", text=text) for text in texts]
+    of_regions = [ask(f"regions: “{text}”", text=text, target="region") for text in region_texts]
+    shown = of_photos + of_regions
     best = next((item.answer.hits[0] for item in shown if item.answer.hits), None)
     if best is None:
         raise CannotWork(
             "there is nothing to search: no photograph could be indexed",
             remedy="give --photos a folder with photographs",
         )
-    picture = ImageQuery(_decode(best), best.asset.uri)
-    shown.append(_ask(engine, "by a picture", picture, Target.IMAGE))
-    answers = (item.answer for item in shown if item.answer.target is Target.REGION)
-    part = next((answer.hits[0] for answer in answers if answer.hits), None)
+    whole = Hit(1, 0.0, None, best.asset, None, ())
+    shown.append(ask("by a picture", whole, image=best.asset.path))
+    part = next((item.answer.hits[0] for item in of_regions if item.answer.hits), None)
     if part is not None and part.region is not None:
-        picture = ImageQuery(_decode(part), part.asset.uri, part.region.box)
-        shown.append(_ask(engine, "by a part of a picture", picture, Target.IMAGE))
-        like = LikeQuery(Reference(part.region.id, is_region=True))
-        shown.append(_ask(engine, "regions like that part", like, Target.REGION))
+        box = part.region.bbox
+        shown.append(ask("by a part of a picture", part, image=part.asset.path, box=box))
+        shown.append(ask("regions like that part", like=part.region, target="region"))
     return shown
 
 
-def _texts_from_captions(library: Home) -> list[str]:
-    """Queries that the photographs themselves suggest: captions that name something, spread evenly."""
-    captions = [
-        analysis.caption
-        for analysis in read_analyses(library.catalog, library.pipeline, DEFAULT_COLLECTION)
-        if analysis.caption
-    ]
-    named = [caption for caption in captions if library.profile.names_thing(caption)]
-    distinct = list(dict.fromkeys(named or captions)) or ["a photograph"]
+def _texts_from_captions(library: Library, profile: Profile) -> Sequence[str]:
+    """Queries that the photographs suggest: captions that name a thing, spread evenly over all."""
+    listed = library.search(f"collection:{DEFAULT_COLLECTION}", limit=1000).hits
+    captions = dict.fromkeys(hit.asset.caption for hit in listed if hit.asset.caption)
+    named = [caption for caption in captions if profile.names_thing(caption)]
+    distinct = named or list(captions) or ["a photograph"]
     step = max(1, len(distinct) // _OWN_TEXTS)
     return [text.rstrip(".") for text in distinct[::step][:_OWN_TEXTS]]
 
 
-def _ask(engine: SearchEngine, title: str, query: Query, target: Target) -> _Shown:
-    return _Shown(title, engine.search(query, Scope(target, _HITS)))
-
-
-def _decode(hit: Hit) -> Image:
-    return decode_file(hit.asset.path)
-
-
 def _draw(shown: Sequence[_Shown], path: Path) -> None:
-    """One row a query: what was asked, then the hits with the matching regions' boxes."""
+    """A row for each query: what was searched for, then the hits with the matching regions' boxes."""
     rows = []
     for item in shown:
-        tiles = tuple(_tile(hit) for hit in item.answer.hits)
-        query = item.answer.query
-        left: TextCard | Tile = TextCard(item.title, f"finds {item.answer.target}s")
-        if isinstance(query, ImageQuery):
-            asked = () if query.box is None else (Outline(query.box, role=Role.QUERY),)
-            left = Tile(query.image, caption=item.title, outlines=asked)
+        tiles = tuple(_tile(hit, hit.asset.caption or "", Role.FOUND) for hit in item.answer.hits)
+        left: TextCard | Tile = TextCard(item.title, f"finds {item.answer.query['target']}s")
+        if item.picture is not None:
+            left = _tile(item.picture, item.title, Role.QUERY)
         rows.append(Row(tiles, left))
     headings = ("query", *(str(rank) for rank in range(1, _HITS + 1)))
     draw_contact_sheet(rows, title="regard", headings=headings).save(path)
 
 
-def _tile(hit: Hit) -> Tile:
-    name = uri_of_path(hit.asset.path).rsplit("/", 1)[-1]
-    outlines = () if hit.region is None else (Outline(hit.region.box, role=Role.FOUND),)
-    return Tile(lambda: _decode(hit), caption=hit.asset.caption or "", note=name, outlines=outlines)
+def _tile(hit: Hit, caption: str, role: Role) -> Tile:
+    def decode() -> Image:
+        return decode_file(hit.asset.path)
+
+    outlines = () if hit.region is None else (Outline(Box(*hit.region.bbox), role=role),)
+    name = hit.asset.uri.rsplit("/", 1)[-1] if role is Role.FOUND else ""
+    return Tile(decode, caption=caption, note=name, outlines=outlines)

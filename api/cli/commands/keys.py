@@ -1,4 +1,4 @@
-"""`regard keys`: the keys of the service, which is what others on the network prove themselves with."""
+"""`regard keys`: the keys with which clients on the network authenticate."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from typing import Any
 import click
 
 from regard.api.cli.app import DONE, printable, write_json
-from regard.api.cli.options import home_option, json_option
-from regard.api.library.home import is_text, open_home_catalog, require_name
-from regard.api.library.settings import Settings
+from regard.api.cli.options import home_option, home_settings, json_option
+from regard.api.library.home import open_home_catalog
+from regard.api.library.queries import is_text, require_name
 from regard.core.errors import UsageError
 from regard.core.keys import AccessScope, ApiKey
 from regard.storage.service.keys import SqlKeys
@@ -36,36 +36,36 @@ def keys(context: click.Context) -> None:
     "--scope",
     type=click.Choice([scope.value for scope in AccessScope]),
     required=True,
-    help="read: search, list, get. write: upload, edit and run jobs too. admin: everything.",
+    help="read: search, list, get. write: also upload, edit and run jobs. admin: everything.",
 )
 @click.option(
     "--collection",
     "collections",
     multiple=True,
     metavar="NAME",
-    help="Bind the key to this collection; may be given again. Without: all.",
+    help="Restrict the key to this collection; may be given several times [default: all].",
 )
 @home_option
 @json_option
 def create(
     name: str, scope: str, collections: tuple[str, ...], home: Path | None, as_json: bool
 ) -> int:
-    """Make a key and print it, this once; NAME tells later who uses it.
+    """Make a key and print it once; NAME says later whose it is.
 
     \b
     Example: regard keys create backend --scope write > key.txt
     """
     if not is_text(name):
-        raise UsageError("the key's name is no text", remedy="give NAME in UTF-8")
+        raise UsageError("the key's name is not text", remedy="give NAME in UTF-8")
     bound = [require_name(collection) for collection in collections] or None
-    with open_home_catalog(Settings.resolve(home), make=True) as catalog:
+    with open_home_catalog(home_settings(home), make=True) as catalog:
         key, secret = SqlKeys(catalog).create(name, AccessScope(scope), bound)
     if as_json:
         write_json({**_document(key), "key": secret})
         return DONE
     click.echo(secret)
     click.echo(
-        f"This is the key {key.id} ({printable(name)}, {scope}), shown this once; "
+        f"This is the key {key.id} ({printable(name)}, {scope}), shown only once; "
         "send it as the header Authorization: Bearer KEY.",
         err=True,
     )
@@ -76,12 +76,12 @@ def create(
 @home_option
 @json_option
 def list_keys(home: Path | None, as_json: bool) -> int:
-    """List the keys, revoked ones too; what they are is stored nowhere.
+    """List all keys, including revoked ones, without their secrets, which are not stored.
 
     \b
     Example: regard keys list
     """
-    with open_home_catalog(Settings.resolve(home), make=False) as catalog:
+    with open_home_catalog(home_settings(home), make=False) as catalog:
         found = SqlKeys(catalog).list()
     if as_json:
         write_json({"keys": [_document(key) for key in found]})
@@ -102,12 +102,12 @@ def list_keys(home: Path | None, as_json: bool) -> int:
 @home_option
 @json_option
 def revoke(key: int, home: Path | None, as_json: bool) -> int:
-    """Let the key with this ID open nothing any more; a running server knows within a second.
+    """Revoke the key with this ID; a running server refuses it within a second.
 
     \b
     Example: regard keys revoke 3
     """
-    with open_home_catalog(Settings.resolve(home), make=False) as catalog:
+    with open_home_catalog(home_settings(home), make=False) as catalog:
         revoked = SqlKeys(catalog).revoke(key)
     if as_json:
         write_json(_document(revoked))

@@ -15,8 +15,7 @@ from typing import TYPE_CHECKING
 import click
 
 from regard.api.cli.app import DONE, INTERRUPTED
-from regard.api.cli.options import home_option, offline_option
-from regard.api.library.settings import Settings
+from regard.api.cli.options import home_option, home_settings, offline_option
 from regard.core.errors import CannotWork, UsageError
 
 if TYPE_CHECKING:
@@ -25,7 +24,7 @@ if TYPE_CHECKING:
 DEFAULT_PORT = 8420
 _ALL_ADDRESSES = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}  # noqa: S104 - named, not listened at
 _BACKLOG = 512
-# How long answers that are under way may take when the server ends.
+# How long answers may still take when the server ends.
 _GRACE_SECONDS = 5
 
 
@@ -44,31 +43,31 @@ _GRACE_SECONDS = 5
     "roots",
     multiple=True,
     metavar="NAME=DIR",
-    help="A folder that may be imported, and what callers know it by; many.",
+    help="A folder that may be imported, under this name; may be given several times.",
 )
 @click.option(
     "--import",
     "imported",
     type=click.Path(path_type=Path),
     metavar="DIR",
-    help="Index this folder while serving; it is a root, too.",
+    help="Index this folder while serving; it becomes a root too.",
 )
 @click.option(
     "--allow-host",
     "allow_hosts",
     multiple=True,
     metavar="NAME",
-    help="Another name that requests may be made to, of a proxy before it for one; many.",
+    help="Another host name of the server, such as a proxy's; may be given several times.",
 )
 @click.option(
     "--cors-origin",
     "cors_origins",
     multiple=True,
     metavar="URL",
-    help="A site whose pages may read answers, as https://dam.example; many.",
+    help="A site whose pages may read answers, such as https://dam.example; may be repeated.",
 )
 @click.option(
-    "--without-keys", is_flag=True, help="Ask nobody for a key: something before the server does."
+    "--without-keys", is_flag=True, help="Require no keys: a proxy in front authenticates."
 )
 @click.option("--profile", metavar="NAME", help="Models of a new home [default: lite].")
 @click.option(
@@ -101,24 +100,25 @@ def serve(
     max_upload_files: int | None,
     open_page: bool,
 ) -> int:
-    """Serve a home over HTTP, with a page for people, until Ctrl-C.
+    """Serve a home over HTTP, with a web page, until Ctrl-C.
 
     \b
     Example: regard serve --open
              regard serve --root photos=/srv/photos
     """
-    # The worker gets the environment as it was.
+    # The worker gets the environment without the changes made below.
     environ = dict(os.environ)
     _one_thread_a_call()
     from regard.api.http import service as parts
     from regard.api.http.access import check_may_start
-    from regard.api.library.home import DEFAULT_COLLECTION, open_or_make_home
+    from regard.api.library.home import open_or_make_home
+    from regard.api.library.queries import DEFAULT_COLLECTION
     from regard.api.worker.process import WorkerProcess
     from regard.core.jobs import JobKind
     from regard.storage.service.keys import SqlKeys
 
     _allow_many_files()
-    settings = Settings.resolve(home)
+    settings = home_settings(home)
     folders = _read_roots(roots)
     import_root = None if imported is None else _import_root(imported, folders)
     with (
@@ -157,7 +157,7 @@ def serve(
 
 
 def _run(service: Service, listener: socket.socket, announce: Callable[[], None]) -> int:
-    """Serve until a signal; which one it was."""
+    """Serve until a signal; returns its number."""
     import uvicorn
 
     from regard.api.http.app import create_app
@@ -172,7 +172,7 @@ def _run(service: Service, listener: socket.socket, announce: Callable[[], None]
 
         @contextlib.contextmanager
         def capture_signals(self) -> Iterator[None]:
-            # uvicorn's own would raise the signal again, and the worker would be left behind.
+            # uvicorn would raise the signal again afterwards, and the worker would be left behind.
             numbers = (signal.SIGINT, signal.SIGTERM)
             former = {number: signal.signal(number, self.handle_exit) for number in numbers}
             try:
@@ -199,16 +199,16 @@ def _run(service: Service, listener: socket.socket, announce: Callable[[], None]
 
 
 def _one_thread_a_call() -> None:
-    """Searches run side by side; were each to use every core, they would wait for one another.
+    """Keep concurrent searches from each using every core.
 
-    Read by numerical libraries when they are loaded, which is later.
+    Numerical libraries read the variables when they are loaded, which is later.
     """
     for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
         os.environ.setdefault(name, "1")
 
 
 def _allow_many_files() -> None:
-    """An upload holds two descriptors a file, and a shell allows a process few."""
+    """Raise the limit of open files: an upload needs two for each file."""
     import resource
 
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
@@ -218,9 +218,9 @@ def _allow_many_files() -> None:
 
 @contextlib.contextmanager
 def _listening(host: str, port: int) -> Iterator[socket.socket]:
-    """A socket that listens; raises CannotWork when the address can't be had."""
+    """A listening socket; raises CannotWork when the address is not available."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    # Named as TCP, or asyncio would not send small answers at once but wait for others to join them.
+    # With TCP named, asyncio sends small answers at once instead of collecting them.
     listener = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
@@ -241,7 +241,7 @@ def _own_names(host: str) -> Sequence[str]:
     from regard.api.http.access import is_loopback
     from regard.api.http.guards import LOOPBACK_HOSTS
 
-    # All addresses of this machine: which of them callers use, --allow-host tells.
+    # Of all addresses of this machine, --allow-host names those that clients use.
     if host in _ALL_ADDRESSES:
         return sorted(LOOPBACK_HOSTS)
     return sorted({*LOOPBACK_HOSTS, host}) if is_loopback(host) else [host]
@@ -254,13 +254,13 @@ def _address(host: str, listener: socket.socket) -> str:
 
 
 def _read_roots(given: Sequence[str]) -> dict[str, Path]:
-    """Folders by name; raises UsageError for what is no NAME=DIR, CannotWork for no folder."""
+    """Folders by name; raises UsageError for other forms than NAME=DIR, CannotWork for no folder."""
     roots: dict[str, Path] = {}
     for text in given:
         name, equals, folder = text.partition("=")
         if not equals or not name or not folder or "/" in name:
             raise UsageError(
-                f"{text!r} is no root", remedy="give --root NAME=DIR, as in photos=/srv/photos"
+                f"{text!r} is not a root", remedy="give --root NAME=DIR, as in photos=/srv/photos"
             )
         if name in roots:
             raise UsageError(f"two roots are named {name}", remedy="give each its own name")
@@ -269,7 +269,7 @@ def _read_roots(given: Sequence[str]) -> dict[str, Path]:
 
 
 def _import_root(folder: Path, roots: dict[str, Path]) -> str:
-    """The name under which a folder is a root, added to the roots where it is none yet."""
+    """The name under which a folder is a root; adds it to the roots when it is not one yet."""
     found = _folder(folder)
     for name, root in roots.items():
         if root == found:
@@ -285,5 +285,5 @@ def _import_root(folder: Path, roots: dict[str, Path]) -> str:
 def _folder(path: Path) -> Path:
     absolute = Path(os.path.abspath(path.expanduser()))
     if not absolute.is_dir():
-        raise CannotWork(f"there is no folder {absolute}", remedy="name one that is there")
+        raise CannotWork(f"there is no folder {absolute}", remedy="name an existing folder")
     return absolute

@@ -24,7 +24,7 @@ from regard.api.http.documents import read_identifier
 from regard.api.http.idempotency import IdempotencyKey, answer_once
 from regard.api.http.problems import Problem, named, responses
 from regard.api.http.storable import StorableText
-from regard.api.library.home import require_name
+from regard.api.library.queries import require_name
 from regard.core.errors import Conflict
 
 router = APIRouter(prefix="/v1", tags=["collections"])

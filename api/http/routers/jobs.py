@@ -23,7 +23,7 @@ from regard.api.http.idempotency import IdempotencyKey, answer_once
 from regard.api.http.problems import Problem, Responses, named, responses
 from regard.api.http.service import Service
 from regard.api.http.storable import StorableText, is_storable
-from regard.api.library.home import DEFAULT_COLLECTION, require_name
+from regard.api.library.queries import DEFAULT_COLLECTION, require_name
 from regard.core.errors import Conflict, NotFound
 from regard.core.jobs import Job, JobKind, JobState
 from regard.core.keys import Caller

@@ -29,6 +29,7 @@ from regard.api.http.search_requests import (
 )
 from regard.api.http.search_terms import SearchPlan, plan_search, require_visible
 from regard.api.http.service import Service
+from regard.api.library.answers import answer_of
 from regard.core.errors import UsageError
 from regard.core.keys import Caller
 from regard.core.records import Target
@@ -196,17 +197,20 @@ def _answer(
     # One more than wanted tells whether there are more.
     scope = Scope(target, limit + 1, plan.filter, offset, min_relevance)
     answer = service.engine.search(plan.query, scope)
-    shown = answer.hits[:limit]
+    found = answer_of(answer, plan.description)
     make = service.documents(caller)
-    document = answer.to_json()
-    document["query"].update(plan.description)
     hits = []
-    for hit, found in zip(shown, document["hits"], strict=False):
-        found["asset"] = make.asset(hit.asset)
+    for hit, shown in zip(answer.hits[:limit], found.hits, strict=False):
+        document = shown.to_json(make.asset(hit.asset))
         if hit.region is not None:
-            found["region"]["urls"] = region_urls(hit.region.id, hit.asset)
-        hits.append(found)
+            document["region"]["urls"] = region_urls(hit.region.id, hit.asset)
+        hits.append(document)
     more = len(answer.hits) > limit and offset + limit <= _DEEPEST
+    document = {
+        "query": dict(found.query),
+        "took_ms": round(found.took_ms, 1),
+        "matched": found.matched,
+    }
     document["hits"] = hits
     document["next"] = write_cursor(f"hits-{target}", offset + limit) if more else None
     if facets:

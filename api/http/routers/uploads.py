@@ -28,7 +28,7 @@ from regard.api.http.problems import FieldError, Problem, named, problem_documen
 from regard.api.http.routers.assets import Custom, Tag
 from regard.api.http.service import Service
 from regard.api.http.storable import StorableText
-from regard.api.library.home import DEFAULT_COLLECTION, require_name
+from regard.api.library.queries import DEFAULT_COLLECTION, require_name
 from regard.core.catalog import FileStamp
 from regard.core.errors import DecodeError, NameTaken, NotFound
 from regard.core.jobs import JobKind

@@ -1,27 +1,20 @@
-"""`regard index` on a server: photographs are found here, sent there, and looked at there.
+"""Indexing on a server: files are found here, sent, and analysed there.
 
-Files are told from others as a home does it. The server keeps each content once, so the same command again
-carries on where an interrupted one stopped, and what failed is tried again. Sidecars are not sent.
+Files are recognised as a home does it. The server keeps each content once, so the same call again
+carries on where an interrupted one stopped, and tries again what failed. Sidecars are not sent.
 """
 
 from __future__ import annotations
 
 import os
-import threading
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Literal
 
-import click
-
-from regard.api.cli.app import DONE, DONE_WITH_FAILURES, INTERRUPTED, write_json
-from regard.api.cli.commands.index import describe_report
-from regard.api.cli.options import ChosenServer
-from regard.api.cli.progress import progress_bar, stop_request
-from regard.api.cli.remote import open_client
 from regard.api.client import Client, Filters, ServerProblem
 from regard.api.client.jobs import ENDED
 from regard.api.http.schemas import JobDocument, UploadAnswer
+from regard.api.library.interface import Progress, ShouldStop
 from regard.core.catalog import Failure, FileStamp
 from regard.core.errors import CannotWork, RootUnavailable
 from regard.core.uris import uri_of_path
@@ -31,71 +24,54 @@ from regard.indexer.report import IndexReport
 _FILES_AT_ONCE = 16
 _BYTES_AT_ONCE = 64 << 20
 _LOOK_SECONDS = 0.2
-# What is wrong with one file, not with the request around it.
-_OF_ONE_FILE = {"too-large", "unsupported-media", "unusable-image"}
+# Problems of one file, not of the request around it.
+_FILE_PROBLEMS = {"too-large", "unsupported-media", "unusable-image"}
 
 
-def index_on_server(
-    server: ChosenServer, paths: Sequence[bytes], collection: str, *, as_json: bool
-) -> int:
-    """Send the photographs at or below the paths, and wait until the server has looked at them."""
-    roots = distinct_roots(paths)
-    for root in roots:
-        try:
-            require_root(root)
-        except RootUnavailable as error:
-            raise RootUnavailable(error.message, remedy="check the path") from error
-    with open_client(server) as client, stop_request() as stop:
-        run = _Run(client, collection, stop)
-        run.index(roots)
-    report = run.report
-    if as_json:
-        write_json(report.to_json())
-    else:
-        describe_report(report)
-    if report.interrupted:
-        click.echo("regard: interrupted; run the same command to carry on", err=True)
-        return INTERRUPTED
-    return DONE_WITH_FAILURES if report.failures else DONE
+class Sending:
+    """One run: sends the files, waits for the jobs that analyse them, and reports."""
 
-
-class _Run:
-    """One run: what was sent, as which asset, and the jobs that look at it."""
-
-    def __init__(self, client: Client, collection: str, stop: threading.Event) -> None:
-        self.report = IndexReport()
+    def __init__(
+        self, client: Client, collection: str, progress: Progress, should_stop: ShouldStop
+    ) -> None:
+        self._report = IndexReport()
         self._client = client
         self._collection = collection
-        self._stop = stop
-        self._limits = client.info().limits
-        # By asset: the first place it came from. `new` are those that the server has yet to look at.
+        self._progress = progress
+        self._should_stop = should_stop
+        # The first place that each asset came from, and the assets that wait for analysis.
         self._sent: dict[str, str] = {}
         self._new: set[str] = set()
         self._jobs: dict[str, JobDocument] = {}
 
-    def index(self, roots: Iterable[bytes]) -> None:
-        """Send all, wait for all, and fill in the report."""
+    def run(self, paths: Sequence[bytes]) -> IndexReport:
+        """Send what is at or below the paths; raises RootUnavailable, ServerProblem, CannotWork."""
+        roots = distinct_roots(paths)
+        for root in roots:
+            try:
+                require_root(root)
+            except RootUnavailable as error:
+                raise RootUnavailable(error.message, remedy="check the path") from error
         started = time.perf_counter()
+        self._limits = self._client.info().limits
         stamps = self._find(roots)
-        with progress_bar("sending") as progress:
-            if progress is not None:
-                progress.expect(len(stamps))
-            for batch in self._batches(stamps):
-                if self._stop.is_set():
-                    break
-                self._send(batch)
-                if progress is not None:
-                    for _ in batch:
-                        progress.advance()
+        self._progress.begin("sending")
+        self._progress.expect(len(stamps))
+        for batch in self._batches(stamps):
+            if self._should_stop():
+                break
+            self._send(batch)
+            self._progress.advance(len(batch))
         self._wait()
-        self._settle()
-        self.report.interrupted = self._stop.is_set()
-        self.report.seconds = time.perf_counter() - started
+        self._count()
+        self._report.interrupted = self._should_stop()
+        self._report.seconds = time.perf_counter() - started
+        return self._report
 
     def _find(self, roots: Iterable[bytes]) -> list[FileStamp]:
         stamps = []
         for root in roots:
-            walk = Walk(root, self._stop.is_set)
+            walk = Walk(root, self._should_stop)
             for found in walk:
                 if found.trouble is None:
                     stamps.append(found.stamp)
@@ -123,23 +99,22 @@ class _Run:
             yield batch
 
     def _send(self, batch: Sequence[bytes]) -> None:
-        """Send some files; when it fails for one of them, each by itself, to tell which."""
+        """Send some files; when one of them fails the request, send each alone to learn which."""
         try:
             answer = self._client.assets.upload(
                 *map(os.fsdecode, batch), collection=self._collection
             )
         except OSError as error:
-            if len(batch) == 1:
-                self._fail(batch[0], f"it can't be read: {error.strerror or error}")
-                return
+            reason = f"it can't be read: {error.strerror or error}"
         except ServerProblem as problem:
-            if problem.name not in _OF_ONE_FILE:
+            if problem.name not in _FILE_PROBLEMS:
                 raise
-            if len(batch) == 1:
-                self._fail(batch[0], problem.detail)
-                return
+            reason = problem.detail
         else:
             self._take(batch, answer)
+            return
+        if len(batch) == 1:
+            self._fail(batch[0], reason)
             return
         for path in batch:
             self._send([path])
@@ -151,28 +126,27 @@ class _Run:
             if item.asset is None:
                 self._fail(path, str((item.problem or {}).get("detail") or "the server refused it"))
             elif item.asset.id in self._sent:
-                # The same bytes at another place are one asset there.
-                self.report.unchanged += 1
+                # The same bytes at another place are one asset of the server.
+                self._report.unchanged += 1
             else:
                 self._sent[item.asset.id] = uri_of_path(path)
                 if item.status == "existing" and item.asset.state == "indexed":
-                    self.report.unchanged += 1
+                    self._report.unchanged += 1
                 else:
                     self._new.add(item.asset.id)
 
     def _wait(self) -> None:
-        """Follow the jobs until they have ended, or the user wants no more; raises CannotWork."""
-        with progress_bar("indexing") as progress:
-            shown = 0
-            while (jobs := self._open_jobs()) and not self._stop.wait(_LOOK_SECONDS):
-                for id in jobs:
-                    self._jobs[id] = self._client.jobs.get(id)
-                if progress is not None:
-                    done = sum(job.done for job in self._jobs.values())
-                    progress.expect(sum(job.total or job.done for job in self._jobs.values()))
-                    for _ in range(done - shown):
-                        progress.advance()
-                    shown = max(shown, done)
+        """Follow the jobs until they have ended, or until `should_stop`; raises CannotWork."""
+        self._progress.begin("indexing")
+        seen = 0
+        while (running := self._running_jobs()) and not self._should_stop():
+            time.sleep(_LOOK_SECONDS)
+            for id in running:
+                self._jobs[id] = self._client.jobs.get(id)
+            done = sum(job.done for job in self._jobs.values())
+            self._progress.expect(sum(job.total or job.done for job in self._jobs.values()))
+            self._progress.advance(max(0, done - seen))
+            seen = max(seen, done)
         for job in self._jobs.values():
             if job.state in {"failed", "cancelled"}:
                 why = f": {job.message}" if job.message else ""
@@ -181,12 +155,12 @@ class _Run:
                     remedy="run the same command to carry on",
                 )
 
-    def _open_jobs(self) -> list[str]:
+    def _running_jobs(self) -> list[str]:
         return [id for id, job in self._jobs.items() if job.state not in ENDED]
 
-    def _settle(self) -> None:
+    def _count(self) -> None:
         """Count what became of the assets."""
-        report = self.report
+        report = self._report
         if self._new:
             failed = self._among_new("failed")
             waiting = self._among_new("pending")
@@ -206,4 +180,4 @@ class _Run:
         return self._new.intersection(asset.id for asset in assets)
 
     def _fail(self, path: bytes, reason: str) -> None:
-        self.report.failures.append(Failure(uri_of_path(path), reason))
+        self._report.failures.append(Failure(uri_of_path(path), reason))

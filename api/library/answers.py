@@ -1,0 +1,109 @@
+"""Results made of what search and the catalog give: answers, hits, groups of duplicates."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from regard.api.library.results import (
+    Answer,
+    Asset,
+    BBox,
+    ChannelMatch,
+    DuplicateGroup,
+    DuplicateMember,
+    Hit,
+    Region,
+    WordMatch,
+)
+from regard.core import assets, duplicates
+from regard.core.geometry import Box
+from regard.core.records import Kind
+from regard.photos.decoding import decode_file
+from regard.search import answers
+from regard.search.identifiers import asset_identifier, region_identifier
+
+if TYPE_CHECKING:
+    from PIL.Image import Image as Picture
+
+
+def answer_of(found: answers.Answer, described: Mapping[str, Any]) -> Answer:
+    """An answer of the search engine; `described` is what else is known of the query's text."""
+    query = {**answers.query_json(found.query), "target": found.target.value, **described}
+    return Answer(query, found.took_ms, found.matched, tuple(map(_hit, found.hits)))
+
+
+def region_of(region: assets.StoredRegion) -> Region:
+    """A region of the catalog."""
+    return Region(
+        region_identifier(region.id), _bbox(region.box), region.area, region.caption, region.score
+    )
+
+
+def group_of(group: duplicates.DuplicateGroup) -> DuplicateGroup:
+    """A group of duplicates."""
+    return DuplicateGroup(
+        group.kind.value,
+        asset_identifier(group.members[group.keeper].asset.id),
+        tuple(group.reasons),
+        tuple(
+            DuplicateMember(
+                _asset(member.asset),
+                member.similarity,
+                None if member.region is None else region_identifier(member.region),
+            )
+            for member in group.members
+        ),
+    )
+
+
+def load_picture(path: bytes, longest: int) -> Picture:
+    """A photograph at a path, its longer side at most `longest` pixels; raises DecodeError."""
+    from PIL import Image
+
+    picture = Image.fromarray(decode_file(path).pixels)
+    picture.thumbnail((longest, longest))
+    return picture
+
+
+def _hit(hit: answers.Hit) -> Hit:
+    return Hit(
+        hit.rank,
+        hit.score,
+        hit.relevance,
+        _asset(hit.asset),
+        None if hit.region is None else region_of(hit.region),
+        tuple(map(_match, hit.channels)),
+    )
+
+
+def _bbox(box: Box) -> BBox:
+    return box.x, box.y, box.width, box.height
+
+
+def _match(match: answers.ChannelMatch) -> ChannelMatch:
+    is_keyword = match.channel.kind is Kind.KEYWORD
+    return ChannelMatch(
+        match.channel.kind.value,
+        match.rank,
+        match.score,
+        match.contribution,
+        None if is_keyword else match.channel.space,
+        tuple(WordMatch(word.text, word.field.value) for word in match.words),
+    )
+
+
+def _asset(asset: assets.Asset) -> Asset:
+    return Asset(
+        asset_identifier(asset.id),
+        asset.uri,
+        asset.width or 0,
+        asset.height or 0,
+        asset.caption,
+        path=asset.path,
+        format=asset.format,
+        size=asset.size,
+        collection=asset.collection,
+        load_picture=partial(load_picture, asset.path),
+    )

@@ -1,0 +1,271 @@
+"""The Library interface: one home or server, opened, indexed and searched.
+
+`LocalLibrary` works on a home, `RemoteLibrary` on a server. Both take the same arguments, give the
+same results (`results.py`) and raise the same errors. What a server cannot do raises UsageError
+there. A library is for one thread at a time; open one for each thread.
+"""
+
+from __future__ import annotations
+
+import os
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable, Sequence
+from typing import TYPE_CHECKING, Self
+
+from regard.api.library.queries import DEFAULT_COLLECTION, WrittenSearch, scope_of, write_search
+from regard.api.library.results import (
+    Answer,
+    Asset,
+    Duplicates,
+    Hit,
+    ModelChange,
+    Pipelines,
+    Pruned,
+    Rebuilt,
+    Region,
+    Status,
+)
+from regard.indexer.report import IndexReport
+from regard.search.answers import Scope
+
+if TYPE_CHECKING:
+    from PIL.Image import Image as Picture
+
+    from regard.core.errors import UsageError
+    from regard.storage.export.analysis_import import ImportReport
+    from regard.storage.export.exporting import ExportReport
+    from regard.storage.retrieval.verification import Finding
+
+PathLike = str | bytes | os.PathLike[str]
+ShouldStop = Callable[[], bool]
+
+DEFAULT_KINDS = ("exact", "edited", "burst")
+
+
+class Progress:
+    """How far a long operation is. This one shows nothing; override what is to be shown.
+
+    `expect` and `advance` are called from several threads.
+    """
+
+    def begin(self, stage: str) -> None:
+        """A stage begins, such as "indexing"."""
+
+    def expect(self, total: int) -> None:
+        """The stage has `total` items."""
+
+    def advance(self, count: int = 1) -> None:
+        """`count` items more are done."""
+
+    def note(self, sentence: str) -> None:
+        """The operation has something to say, such as what it waits for."""
+
+
+SILENT = Progress()
+
+
+def never() -> bool:
+    """The default of `should_stop`."""
+    return False
+
+
+class Library(ABC):
+    """A library of photographs: index, search, and maintain it.
+
+    Long operations take `progress` and `should_stop`. Once `should_stop()` is true they finish
+    what is begun and return with `interrupted` set; the same call carries on later. Errors are
+    `RegardError`s: UsageError for wrong arguments, NotFound for what is not there, another
+    CannotWork for what cannot work now.
+    """
+
+    @abstractmethod
+    def index(
+        self,
+        *paths: PathLike,
+        collection: str = DEFAULT_COLLECTION,
+        retry_failed: bool = False,
+        progress: Progress = SILENT,
+        should_stop: ShouldStop = never,
+    ) -> IndexReport:
+        """Index the photographs at or below the paths; unchanged ones cost no time.
+
+        Files that cannot be used do not stop the run; the report lists them. Those that failed
+        before are tried again when they have changed, or with `retry_failed`.
+
+        Raises RootUnavailable for a path that is missing or suddenly empty, LeaseHeld while
+        another process indexes.
+        """
+
+    @abstractmethod
+    def remove(self, *paths: PathLike, collection: str = DEFAULT_COLLECTION) -> int:
+        """Forget what is indexed at or below the paths; returns the number of photographs.
+
+        No file is touched.
+        """
+
+    def search(
+        self,
+        text: str | None = None,
+        *,
+        image: PathLike | None = None,
+        box: Sequence[int] | None = None,
+        like: str | Hit | Asset | Region | None = None,
+        target: str = "image",
+        limit: int = 10,
+        collection: str | None = None,
+        min_relevance: float | None = None,
+    ) -> Answer:
+        """Find photographs, or with target "region" the things in them.
+
+        `text` is in the query language (docs/query-language.md). `image` is a picture file, `box`
+        a part of it as x, y, width, height in pixels. `like` is an id, or something that was
+        found; a hit stands for its region when the target is "region". Several of these are
+        searched for together. `min_relevance`, from 0 to 1, decides `Answer.matched` in place of
+        the profile's own threshold.
+
+        Raises UnanswerableQuery, MalformedQuery, DecodeError for a picture that cannot be used.
+        """
+        scope = scope_of(target, limit, collection, min_relevance)
+        return self._search(write_search(text, image, box, like, scope.target), scope)
+
+    def search_texts(
+        self,
+        texts: Iterable[str],
+        *,
+        target: str = "image",
+        limit: int = 10,
+        collection: str | None = None,
+        min_relevance: float | None = None,
+    ) -> list[Answer | UsageError]:
+        """Answer many plain texts, which are not parsed as queries; order in is order out.
+
+        A text that cannot be answered gives its error in the place of an answer.
+        """
+        return self._search_texts(list(texts), scope_of(target, limit, collection, min_relevance))
+
+    @abstractmethod
+    def duplicates(
+        self,
+        kinds: Iterable[str] = DEFAULT_KINDS,
+        *,
+        collection: str | None = None,
+        progress: Progress = SILENT,
+        should_stop: ShouldStop = never,
+    ) -> Duplicates:
+        """Find copies, edited copies and bursts, and with the kind "object" the same things."""
+
+    @abstractmethod
+    def regions(self, asset: str | Asset | Hit) -> list[Region]:
+        """The regions of a photograph; raises NotFound."""
+
+    @abstractmethod
+    def picture(self, asset: str | Asset | Hit, longest: int = 512) -> Picture:
+        """A photograph as a Pillow image, upright, its longer side at most `longest` pixels.
+
+        Raises NotFound, DecodeError when the file can no longer be read.
+        """
+
+    @abstractmethod
+    def status(self) -> Status:
+        """Collections, counts and models."""
+
+    @abstractmethod
+    def verify(self) -> list[Finding]:
+        """Check the catalog and all indexes; what does not hold, nothing when all is well."""
+
+    @abstractmethod
+    def rebuild(self) -> Rebuilt:
+        """Rebuild the vector and keyword indexes from the catalog; no photograph is read."""
+
+    @abstractmethod
+    def pipelines(self) -> Pipelines:
+        """The models that are kept, and how many photographs each has analysed."""
+
+    @abstractmethod
+    def reindex(
+        self,
+        profile: str | None = None,
+        *,
+        progress: Progress = SILENT,
+        should_stop: ShouldStop = never,
+    ) -> ModelChange:
+        """Analyse all photographs with another profile's models; they go live when all is
+        analysed.
+
+        None is the library's own profile as it is installed now. Searches use the previous models
+        until then.
+        """
+
+    @abstractmethod
+    def rollback(
+        self,
+        *,
+        at_once: bool = False,
+        progress: Progress = SILENT,
+        should_stop: ShouldStop = never,
+    ) -> ModelChange:
+        """Restore the previous models, after analysing with them what was indexed since.
+
+        `at_once` restores them without that.
+        """
+
+    @abstractmethod
+    def prune(
+        self,
+        pipelines: Sequence[str] = (),
+        *,
+        unfinished: bool = False,
+        progress: Progress = SILENT,
+        should_stop: ShouldStop = never,
+    ) -> Pruned:
+        """Delete what previous models made.
+
+        `pipelines` are beginnings of fingerprints; none given means all pipelines that are kept,
+        and with `unfinished` those that never went live too.
+        """
+
+    @abstractmethod
+    def export(
+        self, folder: str | os.PathLike[str], collections: Sequence[str] = ()
+    ) -> ExportReport:
+        """Write the catalog as Parquet, .npy and COCO files into a new or empty folder (docs/export.md)."""
+
+    @abstractmethod
+    def import_(
+        self,
+        folder: str | os.PathLike[str],
+        *,
+        progress: Progress = SILENT,
+        should_stop: ShouldStop = never,
+    ) -> ImportReport:
+        """Take in what `export` wrote; no model runs, and what is here already stays as it is."""
+
+    @abstractmethod
+    def close(self) -> None:
+        """Release the database or the connection."""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    @abstractmethod
+    def _search(self, search: WrittenSearch, scope: Scope) -> Answer: ...
+
+    @abstractmethod
+    def _search_texts(self, texts: Sequence[str], scope: Scope) -> list[Answer | UsageError]: ...
+
+
+def asset_id(asset: str | Asset | Hit) -> str:
+    """The id of a photograph that was given in any form."""
+    if isinstance(asset, Hit):
+        return asset.asset.id
+    return asset if isinstance(asset, str) else asset.id
+
+
+def expanded(paths: Sequence[PathLike]) -> list[bytes]:
+    """Paths as bytes, with `~` replaced in those that are text."""
+    return [
+        path if isinstance(path, bytes) else os.fsencode(os.path.expanduser(path)) for path in paths
+    ]

@@ -1,0 +1,458 @@
+"""The Library over a home on this machine."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager, ExitStack
+from typing import TYPE_CHECKING
+
+from regard.api.library.answers import answer_of, group_of, load_picture, region_of
+from regard.api.library.home import Home, open_home, open_home_catalog, open_or_make_home
+from regard.api.library.interface import (
+    DEFAULT_KINDS,
+    SILENT,
+    Library,
+    PathLike,
+    Progress,
+    ShouldStop,
+    asset_id,
+    expanded,
+    never,
+)
+from regard.api.library.queries import (
+    DEFAULT_COLLECTION,
+    WrittenSearch,
+    collection_filter,
+    picture_uri,
+    require_name,
+)
+from regard.api.library.results import (
+    Answer,
+    Asset,
+    CollectionStatus,
+    Duplicates,
+    Hit,
+    ModelChange,
+    Pipeline,
+    Pipelines,
+    Pruned,
+    Rebuilt,
+    Region,
+    Status,
+)
+from regard.api.library.settings import Settings
+from regard.core.duplicates import DuplicateKind
+from regard.core.errors import DecodeError, UsageError
+from regard.core.filters import AssetFilter, PathPart
+from regard.core.uris import absolute_path, uri_of_path
+from regard.indexer.discover import distinct_roots, require_root
+from regard.indexer.report import IndexReport
+from regard.photos.decoding import decode_file
+from regard.search.answers import ImageQuery, Scope, TextQuery
+from regard.search.engine import SearchEngine
+from regard.search.identifiers import parse_identifier
+from regard.search.language.meaning import as_query, meant_filter, meant_terms, within
+from regard.search.language.syntax import WrittenPicture
+
+if TYPE_CHECKING:
+    from PIL.Image import Image as Picture
+
+    from regard.storage.export.analysis_import import ImportReport
+    from regard.storage.export.exporting import ExportReport
+    from regard.storage.retrieval.channel_indexes import ChannelIndexes
+    from regard.storage.retrieval.verification import Finding
+
+
+class LocalLibrary(Library):
+    """A library over a home; `profile` names the models to index with, None the home's own."""
+
+    def __init__(self, settings: Settings, profile: str | None = None) -> None:
+        """Nothing is opened, or made, before the first call that needs it."""
+        self._settings = settings
+        self._profile = profile
+        self._opened = ExitStack()
+        self._home: Home | None = None
+        self._engine: SearchEngine | None = None
+        self._is_to_index = False
+
+    def __repr__(self) -> str:
+        return f"<regard library in {self._settings.home}>"
+
+    def close(self) -> None:
+        self._opened.close()
+        self._home = self._engine = None
+
+    def index(
+        self,
+        *paths: PathLike,
+        collection: str = DEFAULT_COLLECTION,
+        retry_failed: bool = False,
+        progress: Progress = SILENT,
+        should_stop: ShouldStop = never,
+    ) -> IndexReport:
+        require_name(collection)
+        roots = expanded(paths)
+        for root in distinct_roots(roots):
+            # A mistyped path must not make a home, nor choose a profile for it.
+            require_root(root)
+        home = self._home_to_index()
+        progress.begin("indexing")
+        return home.indexer(collection).run(
+            roots, retry_failed=retry_failed, progress=progress, should_stop=should_stop
+        )
+
+    def remove(self, *paths: PathLike, collection: str = DEFAULT_COLLECTION) -> int:
+        require_name(collection)
+        return self._live_home().indexer(collection).remove(expanded(paths))
+
+    def _search(self, search: WrittenSearch, scope: Scope) -> Answer:
+        terms = meant_terms(search.query, _decoded)
+        assets = within(scope.filter, meant_filter(search.query, _path_filter))
+        scope = dataclasses.replace(scope, filter=assets)
+        found = self._search_engine().search(as_query(terms), scope)
+        return answer_of(found, search.described)
+
+    def _search_texts(self, texts: Sequence[str], scope: Scope) -> list[Answer | UsageError]:
+        engine = self._search_engine()
+        queries = [_text_query(text) for text in texts]
+        answers = iter(
+            engine.search_texts([one for one in queries if isinstance(one, TextQuery)], scope)
+        )
+        return [
+            answer_of(next(answers), {}) if isinstance(query, TextQuery) else query
+            for query in queries
+        ]
+
+    def duplicates(
+        self,
+        kinds: Iterable[str] = DEFAULT_KINDS,
+        *,
+        collection: str | None = None,
+        progress: Progress = SILENT,
+        should_stop: ShouldStop = never,
+    ) -> Duplicates:
+        from regard.api.library.duplicates import HomeDuplicates
+        from regard.storage.assets.collections import SqlCollections
+
+        assets, wanted = collection_filter(collection), duplicate_kinds(kinds)
+        home = self._live_home()
+        if collection is not None:
+            SqlCollections(home.catalog).named(collection)
+        parts = HomeDuplicates(home)
+        progress.begin("reading")
+        progress.expect(parts.store.count_unsigned())
+        report = parts.sign(progress=progress, should_stop=should_stop)
+        progress.begin("comparing")
+        progress.expect(parts.finder.waiting())
+        groups = []
+        if parts.finder.compare(should_stop=should_stop, advance=progress.advance):
+            for kind in wanted:
+                for group in parts.finder.groups(kind, assets):
+                    if should_stop():
+                        break
+                    groups.append(group_of(group))
+        if should_stop():
+            return Duplicates(interrupted=True)
+        return Duplicates(tuple(groups), tuple(report.unusable))
+
+    def regions(self, asset: str | Asset | Hit) -> list[Region]:
+        from regard.storage.assets.reading import SqlAssetReading
+
+        home = self._live_home()
+        reading = SqlAssetReading(home.catalog, home.pipeline)
+        return [region_of(region) for region in reading.detail(asset_number(asset)).regions]
+
+    def picture(self, asset: str | Asset | Hit, longest: int = 512) -> Picture:
+        from regard.storage.assets.reading import SqlAssetReading
+
+        record = SqlAssetReading(self._live_home().catalog).get(asset_number(asset))
+        return load_picture(record.path, longest)
+
+    def status(self) -> Status:
+        from regard.storage.assets.overview import read_overview
+
+        home = self._live_home()
+        overview = read_overview(home.catalog)
+        channels = home.indexes.stats()
+        kept = _pipelines(home.catalog)
+        pipeline, location = home.pipeline, uri_of_path(os.fsencode(self._settings.home))
+        details = {
+            "home": location,
+            "profile": pipeline.profile,
+            "pipeline": pipeline.fingerprint,
+            **dataclasses.asdict(overview),
+            "channels": channels,
+            "pipelines": [one.to_json() for one in kept],
+        }
+        lines = [
+            f"home     {location}",
+            f"profile  {pipeline.profile} ({pipeline.fingerprint[:16]})",
+            *(
+                f"  collection {one.name}: {one.indexed} photographs"
+                + (f", {one.failed} failed" if one.failed else "")
+                for one in overview.collections
+            ),
+            f"  {overview.contents} contents, {overview.regions} regions, "
+            f"{overview.captions} captions, {overview.embeddings} embeddings",
+            *(map(str, kept) if len(kept) > 1 else ()),
+            *(
+                f"  index {name}: {stats['rows']} rows in {stats['segments']} segments"
+                for name, stats in channels.items()
+            ),
+        ]
+        return Status(
+            location,
+            pipeline.profile,
+            tuple(
+                CollectionStatus(one.name, one.indexed + one.failed, failed=one.failed)
+                for one in overview.collections
+            ),
+            overview.contents,
+            overview.regions,
+            overview.captions,
+            overview.embeddings,
+            details,
+            tuple(lines),
+        )
+
+    def verify(self) -> list[Finding]:
+        from regard.storage.retrieval.keyword_maintenance import verify_keywords
+        from regard.storage.retrieval.verification import verify_catalog
+
+        home = self._live_home()
+        return [
+            *verify_catalog(home.catalog, home.pipeline),
+            *(finding for indexes in _all_indexes(home) for finding in indexes.verify()),
+            *verify_keywords(home.catalog.database),
+        ]
+
+    def rebuild(self) -> Rebuilt:
+        from regard.storage.retrieval.keyword_maintenance import rebuild_keywords
+
+        home = self._live_home()
+        rebuild_keywords(home.catalog.database)
+        stats: list[int] = []
+        for indexes in _all_indexes(home):
+            indexes.rebuild()
+            stats += [int(one["rows"]) for one in indexes.stats().values()]
+        return Rebuilt(sum(stats), len(stats))
+
+    def pipelines(self) -> Pipelines:
+        with open_home_catalog(self._settings, make=False) as catalog:
+            return Pipelines(tuple(_pipelines(catalog)))
+
+    def reindex(
+        self,
+        profile: str | None = None,
+        *,
+        progress: Progress = SILENT,
+        should_stop: ShouldStop = never,
+    ) -> ModelChange:
+        from regard.api.library.reindexing import is_live, reindex, target_profile
+
+        with open_home_catalog(self._settings, make=False) as catalog:
+            target = target_profile(self._settings, catalog, profile)
+            was_live = is_live(catalog, target)
+            progress.begin("reindexing")
+            report = reindex(
+                self._settings,
+                catalog,
+                target,
+                progress=progress,
+                should_stop=should_stop,
+                waits=progress.note,
+            )
+        return ModelChange(
+            target.name,
+            target.spec.fingerprint,
+            live=not report.interrupted,
+            was_live=was_live,
+            failed=len(report.failures),
+            interrupted=report.interrupted,
+            report=report,
+        )
+
+    def rollback(
+        self,
+        *,
+        at_once: bool = False,
+        progress: Progress = SILENT,
+        should_stop: ShouldStop = never,
+    ) -> ModelChange:
+        from regard.api.library.reindexing import reindex, target_profile
+        from regard.storage.pipelines.switching import roll_back
+
+        with open_home_catalog(self._settings, make=False) as catalog:
+            found = roll_back(catalog, at_once=at_once)
+            missing, interrupted = found.missing, False
+            if not found.is_live:
+                progress.note(f"{missing} photographs are analysed first")
+                progress.begin("catching up")
+                report = reindex(
+                    self._settings,
+                    catalog,
+                    target_profile(self._settings, catalog, found.pipeline.profile),
+                    only=found.pipeline.fingerprint,
+                    progress=progress,
+                    should_stop=should_stop,
+                    waits=progress.note,
+                )
+                missing, interrupted = len(report.failures), report.interrupted
+        return ModelChange(
+            found.pipeline.profile,
+            found.pipeline.fingerprint,
+            live=not interrupted,
+            missing=missing,
+            interrupted=interrupted,
+        )
+
+    def prune(
+        self,
+        pipelines: Sequence[str] = (),
+        *,
+        unfinished: bool = False,
+        progress: Progress = SILENT,
+        should_stop: ShouldStop = never,
+    ) -> Pruned:
+        from regard.storage.pipelines.pruning import prune
+
+        progress.begin("deleting")
+        with open_home_catalog(self._settings, make=False) as catalog:
+            gone = prune(
+                catalog,
+                self._settings.indexes,
+                pipelines,
+                unfinished=unfinished,
+                should_stop=should_stop,
+            )
+        return Pruned(tuple(gone), interrupted=should_stop())
+
+    def export(
+        self, folder: str | os.PathLike[str], collections: Sequence[str] = ()
+    ) -> ExportReport:
+        from pathlib import Path
+
+        from regard.storage.export.exporting import export_catalog
+
+        for name in collections:
+            require_name(name)
+        with open_home_catalog(self._settings, make=False) as catalog:
+            return export_catalog(catalog, Path(folder).expanduser(), collections)
+
+    def import_(
+        self,
+        folder: str | os.PathLike[str],
+        *,
+        progress: Progress = SILENT,
+        should_stop: ShouldStop = never,
+    ) -> ImportReport:
+        from pathlib import Path
+
+        from regard.storage.export.checking import open_export
+        from regard.storage.export.importing import import_catalog
+        from regard.storage.files.originals import Originals
+
+        # A mistyped path, or an export that can't be used, must not make a home.
+        checked = open_export(Path(folder).expanduser())
+        progress.begin("importing")
+        progress.expect(checked.export.content_count)
+        with open_home_catalog(self._settings, make=True) as catalog:
+            report = import_catalog(
+                catalog,
+                checked,
+                place_of=Originals(self._settings.home / "originals").path_of,
+                should_stop=should_stop,
+                advance=progress.advance,
+            )
+            live = catalog.live_pipeline()
+            if live is not None:
+                indexes = Home(self._settings, catalog, live).indexes
+                indexes.catch_up()
+                indexes.snapshot()
+        return report
+
+    def _live_home(self) -> Home:
+        """The home under its live pipeline, which another process may have changed since the last call."""
+        if self._home is None or not self._home.is_live():
+            self._open(open_home(self._settings))
+            self._is_to_index = False
+        assert self._home is not None
+        return self._home
+
+    def _home_to_index(self) -> Home:
+        """The home, made where there is none, with models that may write into it."""
+        if not self._is_to_index or self._home is None or not self._home.is_live():
+            self._open(open_or_make_home(self._settings, self._profile))
+            self._is_to_index = True
+        assert self._home is not None
+        return self._home
+
+    def _search_engine(self) -> SearchEngine:
+        home = self._live_home()
+        if self._engine is None:
+            self._engine = home.engine()
+        return self._engine
+
+    def _open(self, opening: AbstractContextManager[Home]) -> None:
+        self.close()
+        self._home = self._opened.enter_context(opening)
+
+
+def duplicate_kinds(kinds: Iterable[str]) -> list[DuplicateKind]:
+    """The kinds of these names, each once; raises UsageError for an unknown one."""
+    known = {kind.value: kind for kind in DuplicateKind}
+    for kind in kinds:
+        if kind not in known:
+            raise UsageError(
+                f"{kind!r} is not a kind of duplicate", remedy=f"use {', '.join(known)}"
+            )
+    return [known[kind] for kind in dict.fromkeys(kinds)]
+
+
+def asset_number(asset: str | Asset | Hit) -> int:
+    """The number of a photograph; raises UsageError for a region's id."""
+    reference = parse_identifier(asset_id(asset))
+    if reference.is_region:
+        raise UsageError(f"r{reference.id} is a region", remedy="give the id of its photograph")
+    return reference.id
+
+
+def _pipelines(catalog: object) -> list[Pipeline]:
+    from regard.storage.pipelines.overview import read_pipelines
+
+    return [Pipeline(**one.to_json()) for one in read_pipelines(catalog)]  # type: ignore[arg-type]
+
+
+def _all_indexes(home: Home) -> Iterator[ChannelIndexes]:
+    """The indexes of the live pipeline, of those that are kept, and of the one being built."""
+    from regard.storage.retrieval.channel_indexes import ChannelIndexes
+
+    for pipeline in home.catalog.pipelines():
+        if pipeline.id == home.pipeline.id:
+            yield home.indexes
+        else:
+            yield ChannelIndexes(home.catalog, pipeline, home.settings.indexes)
+
+
+def _text_query(text: str) -> TextQuery | UsageError:
+    try:
+        return TextQuery(text)
+    except UsageError as error:
+        return error
+
+
+def _decoded(written: WrittenPicture) -> ImageQuery:
+    uri = picture_uri(written.name)
+    try:
+        return ImageQuery(decode_file(os.fsencode(written.name)), uri, written.box)
+    except DecodeError as error:
+        raise DecodeError(f"{uri} can't be used: {error.message}") from error
+
+
+def _path_filter(text: str) -> AssetFilter:
+    """What `path:` means on a home: an absolute path, or successive folders anywhere."""
+    if text.startswith("/"):
+        return AssetFilter(path_prefixes=(absolute_path(text),))
+    return AssetFilter(path_parts=(PathPart(os.fsencode(text)),))

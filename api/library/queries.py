@@ -1,0 +1,124 @@
+"""From a call's arguments to a written query, the same for a home and a server."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from regard.api.library.results import Asset, Hit, Region
+from regard.core.errors import NotFound, UnanswerableQuery, UsageError
+from regard.core.filters import EVERYTHING, AssetFilter
+from regard.core.geometry import Box
+from regard.core.records import Target
+from regard.core.uris import absolute_path, uri_of_path
+from regard.search.answers import Scope
+from regard.search.identifiers import parse_identifier
+from regard.search.language.describing import describe_query
+from regard.search.language.parsing import parse_query
+from regard.search.language.syntax import WrittenPicture, WrittenQuery, WrittenTerm
+
+DEFAULT_COLLECTION = "default"
+
+
+def require_name(collection: str) -> str:
+    """The name of a collection; raises UsageError for one that is blank or not UTF-8."""
+    if not collection.strip():
+        raise UsageError("the collection's name is empty", remedy="give --collection a name")
+    if not is_text(collection):
+        raise UsageError("the collection's name is not text", remedy="give --collection in UTF-8")
+    return collection
+
+
+def is_text(argument: str) -> bool:
+    """Whether a command-line argument was valid UTF-8; other bytes cannot be stored or encoded."""
+    return not any("\ud800" <= character <= "\udfff" for character in argument)
+
+
+@dataclass(frozen=True, slots=True)
+class WrittenSearch:
+    """A query whose pictures are named by files on this machine, and its own text, if any.
+
+    `described` is what an answer says of the text besides the terms: `query` and `parts`.
+    """
+
+    query: WrittenQuery
+    text: str | None
+    described: dict[str, Any]
+
+
+def scope_of(target: str, limit: int, collection: str | None, min_relevance: float | None) -> Scope:
+    """The scope of a search; raises UsageError."""
+    if target not in set(Target):
+        raise UsageError(f"{target!r} is not a target", remedy='use "image" or "region"')
+    assets = collection_filter(collection)
+    return Scope(Target(target), limit, assets, min_relevance=min_relevance)
+
+
+def collection_filter(collection: str | None) -> AssetFilter:
+    """The assets of one collection, None for all; raises UsageError for what is not a name."""
+    if collection is None:
+        return EVERYTHING
+    return AssetFilter(collections=(require_name(collection),))
+
+
+def write_search(
+    text: str | None,
+    image: str | bytes | os.PathLike[str] | None,
+    box: Sequence[int] | None,
+    like: str | Hit | Asset | Region | None,
+    target: Target,
+) -> WrittenSearch:
+    """All that is searched for as one query; raises UsageError."""
+    if text is None and image is None and like is None:
+        raise UsageError(
+            "the query is empty", remedy="give a text, an image or something to look like"
+        )
+    if box is not None and image is None:
+        raise UsageError("a box needs a picture", remedy="give the image that it is a part of")
+    parsed = WrittenQuery()
+    described: dict[str, Any] = {}
+    if text is not None:
+        if not text.strip():
+            raise UnanswerableQuery("the query is empty", remedy='run: regard search "a red bus"')
+        if not is_text(text):
+            raise UsageError("the query is not text", remedy="give it in UTF-8")
+        parsed = parse_query(text)
+        described = describe_query(parsed, text)
+    terms = list(parsed.terms)
+    if image is not None:
+        if not os.fspath(image):
+            raise UsageError("the image is not named", remedy="give --image a photograph")
+        name = os.fsdecode(os.path.expanduser(image))
+        terms.append(WrittenTerm(WrittenPicture(name, None if box is None else _box(box))))
+    if like is not None:
+        terms.append(WrittenTerm(parse_identifier(_identifier(like, target))))
+    return WrittenSearch(WrittenQuery(tuple(terms), parsed.conditions), text, described)
+
+
+def picture_uri(name: str) -> str:
+    """What an answer calls a picture of this machine; raises NotFound when there is none."""
+    path = os.fsencode(name)
+    uri = uri_of_path(absolute_path(path))
+    if not os.path.exists(path):
+        raise NotFound(f"there is no file {uri}", remedy="give --image or image: a photograph")
+    return uri
+
+
+def _box(sides: Sequence[int]) -> Box:
+    if len(sides) != 4 or not all(isinstance(side, int) for side in sides):
+        raise UsageError(
+            f"{sides!r} is not a box", remedy="give x, y, width, height in whole pixels"
+        )
+    box = Box(*sides)
+    if box.width < 1 or box.height < 1:
+        raise UsageError("the box is empty", remedy="give it a width and a height of at least 1")
+    return box
+
+
+def _identifier(like: str | Hit | Asset | Region, target: Target) -> str:
+    if isinstance(like, Hit):
+        wants_region = target is Target.REGION and like.region is not None
+        return like.region.id if wants_region and like.region else like.asset.id
+    return like if isinstance(like, str) else like.id

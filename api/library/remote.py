@@ -1,0 +1,482 @@
+"""The Library over a server.
+
+What the server refuses is raised as the error that a home would raise in its place: UsageError for
+wrong arguments, else CannotWork.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import io
+import os
+import time
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import partial
+from typing import TYPE_CHECKING, Any, NoReturn
+
+from regard.api.client import Client, Filters, ServerProblem
+from regard.api.client.jobs import ENDED
+from regard.api.client.searching import SearchOptions
+from regard.api.http.schemas import (
+    AssetDocument,
+    ChannelDocument,
+    DuplicateGroupDocument,
+    HitDocument,
+    JobDocument,
+)
+from regard.api.library.interface import (
+    DEFAULT_KINDS,
+    SILENT,
+    Library,
+    PathLike,
+    Progress,
+    ShouldStop,
+    asset_id,
+    expanded,
+    never,
+)
+from regard.api.library.queries import DEFAULT_COLLECTION, WrittenSearch, picture_uri, require_name
+from regard.api.library.results import (
+    Answer,
+    Asset,
+    ChannelMatch,
+    CollectionStatus,
+    DuplicateGroup,
+    DuplicateMember,
+    Duplicates,
+    Hit,
+    ModelChange,
+    Pipeline,
+    Pipelines,
+    Pruned,
+    Rebuilt,
+    Region,
+    Status,
+    WordMatch,
+)
+from regard.api.library.sending import Sending
+from regard.core.errors import CannotWork, DecodeError, MalformedQuery, UsageError
+from regard.indexer.report import IndexReport
+from regard.search.answers import Scope
+from regard.search.language.printing import print_query
+from regard.search.language.syntax import WrittenPicture, WrittenQuery
+
+if TYPE_CHECKING:
+    from PIL.Image import Image as Picture
+
+    from regard.storage.export.analysis_import import ImportReport
+    from regard.storage.export.exporting import ExportReport
+    from regard.storage.retrieval.verification import Finding
+
+KEY_VARIABLE = "REGARD_API_KEY"
+_WRONG_ARGUMENTS = frozenset({"validation", "unanswerable-query", "malformed-query"})
+_PICTURE_PROBLEMS = frozenset({"unusable-image", "unsupported-media", "too-large"})
+_PICTURE_FIELDS = frozenset({"image", "negative_image"})
+_THUMBNAILS = (256, 512, 1024)
+# Every server answers this many hits in one page.
+_PAGE = 100
+_JOBS_SHOWN = 5
+_LOOK_SECONDS = 0.2
+
+
+class RemoteLibrary(Library):
+    """A library over the server at `url`; `key` is needed where the server asks for one."""
+
+    def __init__(self, url: str, key: str | None = None, profile: str | None = None) -> None:
+        """Nothing is sent yet. Raises UsageError for what is not a server's address or a key."""
+        if profile is not None:
+            raise UsageError("a server has its models already", remedy="leave out --profile")
+        self._client = Client(url, key)
+
+    def __repr__(self) -> str:
+        return f"<regard library at {self._client.url}>"
+
+    def close(self) -> None:
+        self._client.close()
+
+    def index(
+        self,
+        *paths: PathLike,
+        collection: str = DEFAULT_COLLECTION,
+        retry_failed: bool = False,
+        progress: Progress = SILENT,
+        should_stop: ShouldStop = never,
+    ) -> IndexReport:
+        require_name(collection)
+        with _problems():
+            sending = Sending(self._client, collection, progress, should_stop)
+            return sending.run(expanded(paths))
+
+    def remove(self, *paths: PathLike, collection: str = DEFAULT_COLLECTION) -> NoReturn:
+        raise _works_on_homes("remove")
+
+    def _search(self, search: WrittenSearch, scope: Scope) -> Answer:
+        query, files = _numbered(search.query)
+        uris = [picture_uri(name) for name in files]
+        options: SearchOptions = {**_options(scope), "query": print_query(query), "images": files}
+        with _problems():
+            try:
+                answer = self._all_pages(None, options, scope.limit)
+            except ServerProblem as problem:
+                if uris and problem.name in _PICTURE_PROBLEMS:
+                    raise DecodeError(
+                        f"{' or '.join(uris)} can't be used: {problem.detail}"
+                    ) from problem
+                if problem.position is not None and options["query"] == search.text:
+                    raise MalformedQuery(
+                        problem.detail,
+                        position=problem.position,
+                        length=problem.length or 0,
+                        remedy=problem.remedy,
+                    ) from problem
+                raise
+        shown = _with_names(answer.query, uris) | search.described
+        return dataclasses.replace(answer, query=shown)
+
+    def _search_texts(self, texts: Sequence[str], scope: Scope) -> list[Answer | UsageError]:
+        answers: list[Answer | UsageError] = []
+        with _problems():
+            for text in texts:
+                try:
+                    if not text.strip():
+                        raise UsageError("the query is empty")
+                    answers.append(self._all_pages(text, _options(scope), scope.limit))
+                except UsageError as error:
+                    answers.append(error)
+                except ServerProblem as problem:
+                    if problem.name not in _WRONG_ARGUMENTS:
+                        raise
+                    answers.append(UsageError(problem.detail, remedy=problem.remedy))
+        return answers
+
+    def duplicates(
+        self,
+        kinds: Iterable[str] = DEFAULT_KINDS,
+        *,
+        collection: str | None = None,
+        progress: Progress = SILENT,
+        should_stop: ShouldStop = never,
+    ) -> Duplicates:
+        within = [] if collection is None else [require_name(collection)]
+        wanted = list(dict.fromkeys(kinds))
+        ask = partial(self._client.duplicates.list, wanted, collection=within)  # type: ignore[arg-type]
+        groups: list[DuplicateGroup] = []
+        with _problems():
+            while ask(limit=1).waiting:
+                if should_stop():
+                    return Duplicates(interrupted=True)
+                time.sleep(_LOOK_SECONDS)
+            cursor = None
+            while True:
+                page = ask(limit=_PAGE, cursor=cursor)
+                groups += map(self._group, page.groups)
+                cursor = page.next
+                if should_stop():
+                    return Duplicates(interrupted=True)
+                if cursor is None:
+                    return Duplicates(tuple(groups), left_out=page.left_out)
+
+    def regions(self, asset: str | Asset | Hit) -> list[Region]:
+        with _problems():
+            found = self._client.assets.get(asset_id(asset)).regions
+        return [Region(one.id, _bbox(one.bbox), one.area, one.caption, one.score) for one in found]
+
+    def picture(self, asset: str | Asset | Hit, longest: int = 512) -> Picture:
+        with _problems():
+            return self._load_picture(asset_id(asset), longest)
+
+    def status(self) -> Status:
+        client = self._client
+        with _problems():
+            info = client.info()
+            collections = list(client.collections.iterate())
+            jobs = client.jobs.list(limit=_JOBS_SHOWN).items
+        counts = info.counts
+        details = {
+            "server": client.url,
+            **info.model_dump(mode="json"),
+            "collections": [one.model_dump(mode="json") for one in collections],
+            "jobs": [job.model_dump(mode="json") for job in jobs],
+        }
+        kept = tuple(
+            CollectionStatus(one.name, one.assets, one.pending, one.failed, one.trashed)
+            for one in collections
+        )
+        lines = [
+            f"server   {client.url}, regard {info.version}, as {info.scope}",
+            f"profile  {info.profile}",
+            *map(_collection_line, kept),
+            f"  {counts.contents} contents, {counts.regions} regions, "
+            f"{counts.captions} captions, {counts.embeddings} embeddings",
+            *(f"  job {job.id}: {_job_line(job)}" for job in jobs),
+        ]
+        return Status(
+            client.url,
+            info.profile,
+            kept,
+            counts.contents,
+            counts.regions,
+            counts.captions,
+            counts.embeddings,
+            details,
+            tuple(lines),
+        )
+
+    def verify(self) -> list[Finding]:
+        raise _works_on_homes("verify")
+
+    def rebuild(self) -> Rebuilt:
+        raise _works_on_homes("rebuild")
+
+    def pipelines(self) -> Pipelines:
+        with _problems():
+            found = self._client.pipelines.list()
+        items = (Pipeline(**one.model_dump(mode="json")) for one in found.items)
+        return Pipelines(tuple(items), found.serving)
+
+    def reindex(
+        self,
+        profile: str | None = None,
+        *,
+        progress: Progress = SILENT,
+        should_stop: ShouldStop = never,
+    ) -> ModelChange:
+        with _problems():
+            job = self._client.pipelines.reindex(profile)
+            return self._changed(job, "reindexing", progress, should_stop)
+
+    def rollback(
+        self,
+        *,
+        at_once: bool = False,
+        progress: Progress = SILENT,
+        should_stop: ShouldStop = never,
+    ) -> ModelChange:
+        with _problems():
+            found = self._client.pipelines.roll_back(at_once=at_once)
+            if not found.live:
+                progress.note(f"{found.missing} photographs are analysed first")
+                change = self._changed(found.jobs[0], "catching up", progress, should_stop)
+                return dataclasses.replace(
+                    change, profile=found.profile, fingerprint=found.fingerprint
+                )
+        return ModelChange(found.profile, found.fingerprint, live=True, missing=found.missing)
+
+    def prune(
+        self,
+        pipelines: Sequence[str] = (),
+        *,
+        unfinished: bool = False,
+        progress: Progress = SILENT,
+        should_stop: ShouldStop = never,
+    ) -> Pruned:
+        with _problems():
+            before = [one.fingerprint for one in self._client.pipelines.list().items]
+            job = self._client.pipelines.prune(pipelines, unfinished=unfinished)
+            job = self._follow(job, "deleting", progress, should_stop)
+            after = {one.fingerprint for one in self._client.pipelines.list().items}
+        gone = tuple(one for one in before if one not in after)
+        return Pruned(gone, job.state not in ENDED, job.model_dump(mode="json"))
+
+    def export(
+        self, folder: str | os.PathLike[str], collections: Sequence[str] = ()
+    ) -> ExportReport:
+        raise _works_on_homes("export")
+
+    def import_(
+        self,
+        folder: str | os.PathLike[str],
+        *,
+        progress: Progress = SILENT,
+        should_stop: ShouldStop = never,
+    ) -> ImportReport:
+        raise _works_on_homes("import")
+
+    def _changed(
+        self, job: JobDocument, stage: str, progress: Progress, should_stop: ShouldStop
+    ) -> ModelChange:
+        job = self._follow(job, stage, progress, should_stop)
+        is_done = job.state in ENDED
+        return ModelChange(
+            job.profile,
+            None,
+            live=is_done,
+            failed=job.failed,
+            interrupted=not is_done,
+            job=job.model_dump(mode="json"),
+            message=job.message,
+        )
+
+    def _follow(
+        self, job: JobDocument, stage: str, progress: Progress, should_stop: ShouldStop
+    ) -> JobDocument:
+        """The job when it has ended, or as it is once `should_stop`; raises CannotWork if it failed."""
+        progress.begin(stage)
+        seen = 0
+        while job.state not in ENDED:
+            if should_stop():
+                progress.note(f"the server goes on with job {job.id}")
+                return job
+            time.sleep(_LOOK_SECONDS)
+            job = self._client.jobs.get(job.id)
+            if job.total is not None:
+                progress.expect(job.total)
+            progress.advance(max(0, job.done - seen))
+            seen = max(seen, job.done)
+        if job.state != "done":
+            raise CannotWork(
+                job.message or f"the job {job.id} was cancelled",
+                remedy="repair that, and run the command again",
+            )
+        return job
+
+    def _all_pages(self, text: str | None, options: SearchOptions, limit: int) -> Answer:
+        """An answer, from as many pages as its limit takes."""
+        page = limit if limit <= _PAGE else min(limit, self._client.info().limits.hits)
+        answer = self._client.search(text, limit=page, **options)
+        hits, took_ms, matched = answer.hits, answer.took_ms, answer.matched
+        while answer.next is not None and len(hits) < limit:
+            size = min(page, limit - len(hits))
+            answer = self._client.search(text, limit=size, cursor=answer.next, **options)
+            hits, took_ms = hits + answer.hits, took_ms + answer.took_ms
+        return Answer(answer.query, took_ms, matched, tuple(map(self._hit, hits)))
+
+    def _load_picture(self, id: str, longest: int) -> Picture:
+        from PIL import Image
+
+        size = next((size for size in _THUMBNAILS if size >= longest), _THUMBNAILS[-1])
+        try:
+            data = self._client.assets.thumbnail(id, size)  # type: ignore[arg-type]
+        except ServerProblem as problem:
+            raise DecodeError(problem.detail) from problem
+        picture = Image.open(io.BytesIO(data)).convert("RGB")
+        picture.thumbnail((longest, longest))
+        return picture
+
+    def _hit(self, hit: HitDocument) -> Hit:
+        region = hit.region
+        return Hit(
+            hit.rank,
+            hit.score,
+            hit.relevance,
+            self._asset(hit.asset),
+            None
+            if region is None
+            else Region(region.id, _bbox(region.bbox), region.area, region.caption),
+            tuple(map(_match, hit.channels)),
+        )
+
+    def _group(self, group: DuplicateGroupDocument) -> DuplicateGroup:
+        members = (
+            DuplicateMember(self._asset(member.asset), member.similarity, member.region)
+            for member in group.members
+        )
+        return DuplicateGroup(group.kind, group.keeper, tuple(group.reasons), tuple(members))
+
+    def _asset(self, asset: AssetDocument) -> Asset:
+        # The server gives its own URLs without its address.
+        is_relative = asset.uri == asset.urls.original
+        uri = f"{self._client.url}{asset.uri}" if is_relative else asset.uri
+        return Asset(
+            asset.id,
+            uri,
+            asset.width or 0,
+            asset.height or 0,
+            asset.caption,
+            path=uri.encode(),
+            format=asset.format,
+            size=asset.size,
+            collection=asset.collection.name,
+            load_picture=partial(self._load_picture, asset.id),
+        )
+
+
+@contextlib.contextmanager
+def _problems() -> Iterator[None]:
+    """Raise problems of the server in the block as the errors of a library."""
+    try:
+        yield
+    except ServerProblem as problem:
+        if problem.name in _WRONG_ARGUMENTS:
+            raise UsageError(problem.detail, remedy=problem.remedy) from problem
+        if problem.status == 401:
+            problem.remedy = (
+                f"give a key with --key-file FILE, {KEY_VARIABLE} or regard.open(URL, key=KEY); "
+                "regard keys create makes one"
+            )
+        elif problem.name == "scope-missing" and problem.remedy is None:
+            problem.remedy = "use a key with that scope; regard keys create --scope makes one"
+        raise
+
+
+def _works_on_homes(operation: str) -> UsageError:
+    return UsageError(
+        f"{operation} works on a home and not on a server",
+        remedy="open the home itself: --home DIR instead of --server, or regard.open(DIR)",
+    )
+
+
+def _numbered(query: WrittenQuery) -> tuple[WrittenQuery, list[str]]:
+    """The query with numbers in place of its pictures' names, and the files in that order."""
+    files: dict[str, int] = {}
+    terms = []
+    for term in query.terms:
+        what = term.what
+        if isinstance(what, WrittenPicture):
+            number = files.setdefault(what.name, len(files) + 1)
+            what = dataclasses.replace(what, name=str(number))
+        terms.append(dataclasses.replace(term, what=what))
+    return dataclasses.replace(query, terms=tuple(terms)), list(files)
+
+
+def _with_names(query: Mapping[str, Any], uris: Sequence[str]) -> dict[str, Any]:
+    """What the answer says of the query, with the pictures' URIs in place of their numbers."""
+    shown = {name: value for name, value in query.items() if name not in {"query", "parts"}}
+    for name in _PICTURE_FIELDS & shown.keys():
+        numbers = shown[name]
+        if isinstance(numbers, list):
+            shown[name] = [uris[int(number) - 1] for number in numbers]
+        else:
+            shown[name] = uris[int(numbers) - 1]
+    return shown
+
+
+def _options(scope: Scope) -> SearchOptions:
+    collections = scope.filter.collections
+    filters = None if collections is None else Filters(collection=collections)
+    return SearchOptions(
+        target=scope.target.value,
+        filters=filters,
+        min_relevance=scope.min_relevance,
+    )
+
+
+def _match(match: ChannelDocument) -> ChannelMatch:
+    return ChannelMatch(
+        match.kind,
+        match.rank,
+        match.score,
+        match.contribution,
+        match.space,
+        tuple(WordMatch(word.text, word.field) for word in match.words or ()),
+    )
+
+
+def _bbox(sides: Sequence[int]) -> tuple[int, int, int, int]:
+    x, y, width, height = sides
+    return x, y, width, height
+
+
+def _collection_line(one: CollectionStatus) -> str:
+    states = {"waiting": one.pending, "failed": one.failed, "in the trash": one.trashed}
+    more = "".join(f", {count} {state}" for state, count in states.items() if count)
+    return f"  collection {one.name}: {one.assets} photographs{more}"
+
+
+def _job_line(job: JobDocument) -> str:
+    total = "" if job.total is None else f" of {job.total}"
+    failed = f", {job.failed} failed" if job.failed else ""
+    message = "" if job.message is None else f": {job.message}"
+    where = "" if job.collection is None else f" into {job.collection.name}"
+    return f"{job.kind}{where}, {job.state}, {job.done}{total} done{failed}{message}"

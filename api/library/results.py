@@ -1,0 +1,400 @@
+"""What a library answers with.
+
+Frozen records whose fields carry the names of the documented JSON; `to_json()` gives exactly that
+JSON (docs/cli.md). Ids are strings: "a17" is an asset, "r5" a region. Boxes are (x, y, width,
+height) in pixels of the upright photograph.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from PIL.Image import Image as Picture
+
+    from regard.core.catalog import Failure
+    from regard.indexer.report import IndexReport
+
+BBox = tuple[int, int, int, int]
+
+_STATES = {
+    "live": "live",
+    "kept": "kept for a rollback",
+    "unfinished": "unfinished",
+    "deleting": "partly deleted",
+}
+
+LoadPicture = Callable[[int], "Picture"]
+"""Loads a photograph scaled so that its longer side has at most the given number of pixels."""
+
+
+@dataclass(frozen=True, slots=True)
+class Asset:
+    """A photograph in a collection.
+
+    `uri` is the path as indexed, or a URL; `path` is the same as raw bytes, which `uri` cannot
+    always show. `width` and `height` are pixels, `size` is bytes. Hits leave `format`, `size` and
+    `collection` out.
+    """
+
+    id: str
+    uri: str
+    width: int
+    height: int
+    caption: str | None
+    path: bytes = field(default=b"", repr=False)
+    format: str | None = field(default=None, repr=False)
+    size: int | None = field(default=None, repr=False)
+    collection: str | None = field(default=None, repr=False)
+    load_picture: LoadPicture | None = field(default=None, repr=False, compare=False)
+
+    def to_json(self) -> dict[str, Any]:
+        """The fields that a hit shows."""
+        return {
+            "id": self.id,
+            "uri": self.uri,
+            "width": self.width,
+            "height": self.height,
+            "caption": self.caption,
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Region:
+    """A segment of a photograph; `area` counts its pixels, `score` is its objectness where known."""
+
+    id: str
+    bbox: BBox
+    area: int
+    caption: str | None
+    score: float | None = field(default=None, compare=False)
+
+    def to_json(self) -> dict[str, Any]:
+        """The fields that a hit shows."""
+        return {
+            "id": self.id,
+            "bbox": list(self.bbox),
+            "area": self.area,
+            "caption": self.caption,
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class WordMatch:
+    """A word or quoted phrase of the query, and the field of the photograph that has it."""
+
+    text: str
+    field: str
+
+
+@dataclass(frozen=True, slots=True)
+class ChannelMatch:
+    """A channel that found the hit: the rank and score there, and its part of the hit's score.
+
+    The keyword index has `words` and no `space`.
+    """
+
+    kind: str
+    rank: int
+    score: float
+    contribution: float
+    space: str | None = None
+    words: tuple[WordMatch, ...] = ()
+
+    def to_json(self) -> dict[str, Any]:
+        """The documented JSON."""
+        match = {
+            "kind": self.kind,
+            "rank": self.rank,
+            "score": round(self.score, 6),
+            "contribution": round(self.contribution, 6),
+        }
+        if self.space is None:
+            return {**match, "words": [dataclasses.asdict(word) for word in self.words]}
+        return {"space": self.space, **match}
+
+
+@dataclass(frozen=True, slots=True)
+class Hit:
+    """One photograph that was found, perhaps the region that matched best, and why.
+
+    `score` compares only within one answer. `relevance` is the estimated probability that the hit
+    is right, None where the models are not calibrated for such queries.
+    """
+
+    rank: int
+    score: float
+    relevance: float | None
+    asset: Asset
+    region: Region | None
+    channels: tuple[ChannelMatch, ...] = field(repr=False)
+
+    @property
+    def caption(self) -> str:
+        """The region's caption, else the photograph's, else nothing."""
+        return (self.region and self.region.caption) or self.asset.caption or ""
+
+    def to_json(self, asset: Mapping[str, Any] | None = None) -> dict[str, Any]:
+        """The documented JSON; `asset` replaces that of the photograph."""
+        return {
+            "rank": self.rank,
+            "score": round(self.score, 6),
+            "relevance": None if self.relevance is None else round(self.relevance, 4),
+            "asset": self.asset.to_json() if asset is None else asset,
+            "region": None if self.region is None else self.region.to_json(),
+            "channels": [match.to_json() for match in self.channels],
+        }
+
+    def _repr_html_(self) -> str:
+        from regard.api.library.pictures import html_of_hits
+
+        return html_of_hits([self])
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """The hits of one query, best first.
+
+    `query` says what was searched for. `matched` is False when even the best hits are probably
+    wrong; the hits are there all the same.
+    """
+
+    query: Mapping[str, Any]
+    took_ms: float
+    matched: bool
+    hits: tuple[Hit, ...]
+
+    def relevant(self, min_relevance: float | None = None) -> tuple[Hit, ...]:
+        """The hits worth showing to people: none when nothing matched, else all.
+
+        With `min_relevance`, hits that are less relevant are left out too.
+        """
+        if not self.matched:
+            return ()
+        return tuple(
+            hit
+            for hit in self.hits
+            if min_relevance is None or hit.relevance is None or hit.relevance >= min_relevance
+        )
+
+    def to_json(self) -> dict[str, Any]:
+        """The documented JSON."""
+        return {
+            "query": dict(self.query),
+            "took_ms": round(self.took_ms, 1),
+            "matched": self.matched,
+            "hits": [hit.to_json() for hit in self.hits],
+        }
+
+    def _repr_html_(self) -> str:
+        from regard.api.library.pictures import html_of_hits
+
+        notice = "" if self.matched or not self.hits else "Nothing here matches. The nearest hits:"
+        return html_of_hits(self.hits, notice)
+
+
+@dataclass(frozen=True, slots=True)
+class DuplicateMember:
+    """A photograph of a group; `similarity`, at most 1, is to the one that the group was made
+    around.
+
+    `region` is the id of the region that shows the thing, for groups of the kind `object`.
+    """
+
+    asset: Asset
+    similarity: float
+    region: str | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        """The documented JSON."""
+        asset = self.asset
+        more = {"format": asset.format, "size": asset.size, "collection": asset.collection}
+        return {
+            "asset": {**asset.to_json(), **more},
+            "similarity": self.similarity,
+            "region": self.region,
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class DuplicateGroup:
+    """Photographs that belong together; `keeper` is the id of the one to keep, `reasons` say why."""
+
+    kind: str
+    keeper: str
+    reasons: tuple[str, ...]
+    members: tuple[DuplicateMember, ...]
+
+    @property
+    def paths(self) -> list[bytes]:
+        """The paths of all members, the keeper's first."""
+        members = sorted(self.members, key=lambda member: member.asset.id != self.keeper)
+        return [member.asset.path for member in members]
+
+    def to_json(self) -> dict[str, Any]:
+        """The documented JSON."""
+        return {
+            "kind": self.kind,
+            "keeper": self.keeper,
+            "reasons": list(self.reasons),
+            "members": [member.to_json() for member in self.members],
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Duplicates:
+    """Groups of duplicates.
+
+    `unusable` are photographs whose files could not be compared, `left_out` counts those that a
+    server does not name.
+    """
+
+    groups: tuple[DuplicateGroup, ...] = ()
+    unusable: tuple[Failure, ...] = ()
+    left_out: int = 0
+    interrupted: bool = False
+
+    def to_json(self) -> dict[str, Any]:
+        """The documented JSON."""
+        return {
+            "groups": [group.to_json() for group in self.groups],
+            "unusable": [dataclasses.asdict(failure) for failure in self.unusable],
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class CollectionStatus:
+    """A collection and its photographs: all that are not in the trash, and some of their states."""
+
+    name: str
+    assets: int
+    pending: int = 0
+    failed: int = 0
+    trashed: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Status:
+    """What a library holds.
+
+    `location` is the home's path or the server's URL. `details` is the JSON document, whose fields
+    differ between a home and a server (docs/cli.md); `lines` are the same for people.
+    """
+
+    location: str
+    profile: str
+    collections: tuple[CollectionStatus, ...]
+    contents: int
+    regions: int
+    captions: int
+    embeddings: int
+    details: Mapping[str, Any] = field(repr=False)
+    lines: tuple[str, ...] = field(repr=False)
+
+    def to_json(self) -> dict[str, Any]:
+        """The documented JSON."""
+        return dict(self.details)
+
+    def __str__(self) -> str:
+        return "\n".join(self.lines)
+
+
+@dataclass(frozen=True, slots=True)
+class Rebuilt:
+    """How many vectors and indexes were rebuilt from the catalog."""
+
+    vectors: int
+    indexes: int
+
+
+@dataclass(frozen=True, slots=True)
+class Pipeline:
+    """Models at exact revisions, and how many photographs they have analysed
+    (docs/model-change.md).
+
+    `state` is live, kept, unfinished or deleting. Times are ISO 8601 in UTC.
+    """
+
+    profile: str
+    fingerprint: str
+    state: str
+    models: Mapping[str, str] = field(repr=False)
+    spaces: Mapping[str, int] = field(repr=False)
+    analysed: int
+    missing: int
+    failed: int
+    embeddings: int
+    live_since: str | None
+    replaced_at: str | None
+
+    def to_json(self) -> dict[str, Any]:
+        """The documented JSON."""
+        return dataclasses.asdict(self)
+
+    def __str__(self) -> str:
+        missing = f", {self.missing} missing" if self.missing else ""
+        failed = f", {self.failed} failed" if self.failed else ""
+        return (
+            f"  pipeline {self.fingerprint[:12]} {self.profile}: {_STATES[self.state]}; "
+            f"{self.analysed} contents{missing}{failed}"
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Pipelines:
+    """All pipelines, the live one first; `serving` is the fingerprint that a server answers with."""
+
+    items: tuple[Pipeline, ...]
+    serving: str | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        """The documented JSON."""
+        document: dict[str, Any] = {"pipelines": [one.to_json() for one in self.items]}
+        return document if self.serving is None else {**document, "serving": self.serving}
+
+
+@dataclass(frozen=True, slots=True)
+class ModelChange:
+    """What changing the models did.
+
+    `was_live`: the models were live already. `missing` counts photographs without analysis by the
+    models that are live now, `failed` those that could not be analysed. `report` is what a reindex
+    did; `job` is the server's job. `message` is what the server says of it.
+    """
+
+    profile: str | None
+    fingerprint: str | None
+    live: bool
+    was_live: bool = False
+    missing: int = 0
+    failed: int = 0
+    interrupted: bool = False
+    report: IndexReport | None = None
+    job: Mapping[str, Any] | None = None
+    message: str | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        """The documented JSON: a server's job where there is one."""
+        if self.job is not None:
+            return dict(self.job)
+        made = {"profile": self.profile, "fingerprint": self.fingerprint, "live": self.live}
+        return {
+            **made,
+            **({"missing": self.missing} if self.report is None else self.report.to_json()),
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Pruned:
+    """The fingerprints of the pipelines that were deleted; `job` is the server's job."""
+
+    fingerprints: Sequence[str]
+    interrupted: bool = False
+    job: Mapping[str, Any] | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        """The documented JSON: a server's job where there is one."""
+        return {"pruned": list(self.fingerprints)} if self.job is None else dict(self.job)
