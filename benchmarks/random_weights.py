@@ -37,7 +37,7 @@ from regard.models.sam2.loading import build as build_sam2
 from regard.models.sam2.loading import read_config as read_sam2_config
 from regard.models.xgenmm.config import read_config
 from regard.models.xgenmm.loading import published_shapes
-from regard.models.xgenmm.prompts import INSTRUCT_PROMPT, instruct_prompt
+from regard.models.xgenmm.prompting import INSTRUCT_PROMPT, instruct_prompt
 
 Size = Literal["full", "small", "tiny"]
 SIZES = get_args(Size)

@@ -26,8 +26,7 @@ from regard.models.checkpoints.placement import Placement
 from regard.models.contrastive.architecture import Family
 from regard.models.contrastive.loading import ContrastiveModel
 from regard.models.contrastive.pixels import vision_inputs
-from regard.models.contrastive.preprocessing import Preprocessing
-from regard.models.contrastive.region_views import RegionViews
+from regard.models.contrastive.preprocessing import Preprocessing, RegionViews
 from regard.models.contrastive.text import TextTokenizer
 
 _View = Callable[[], UInt8Array]  # cuts its part out of an image when called

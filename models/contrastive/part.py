@@ -23,10 +23,11 @@ from regard.models.contrastive.architecture import Architecture, read_architectu
 from regard.models.contrastive.preprocessing import (
     Patches,
     Preprocessing,
+    RegionView,
+    RegionViews,
     describe,
     read_preprocessing,
 )
-from regard.models.contrastive.region_views import RegionView, RegionViews
 from regard.models.contrastive.text import TextTokenizer
 from regard.models.parts import (
     CheckpointPart,

@@ -13,15 +13,17 @@ import dataclasses
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, NoReturn
+from typing import Any, Literal, NoReturn
 
 import numpy as np
 import PIL.Image
 
 from regard.core.errors import ModelError
-from regard.core.records import UInt8Array
+from regard.core.geometry import Box, Mask
+from regard.core.records import Image, UInt8Array
 from regard.models.checkpoints.source import Checkpoint
 from regard.models.contrastive.architecture import Architecture, Family
+from regard.photos.masks import decode_mask
 
 PREPROCESSOR = "preprocessor_config.json"
 _PROCESSOR = "processor_config.json"  # where transformers 5 writes the same table, under a key
@@ -271,3 +273,40 @@ def _levels(values: Mapping[str, Any]) -> Levels:
 def _channels(values: Any) -> tuple[float, float, float]:
     red, green, blue = (float(value) for value in values)
     return red, green, blue
+
+
+RegionView = Literal["crop", "context", "masked"]
+
+
+@dataclass(frozen=True, slots=True)
+class RegionViews:
+    """Cuts regions out; `context` is a share of the box's size, `neutral` (3,) uint8 the painted colour."""
+
+    view: RegionView
+    context: float
+    neutral: UInt8Array
+
+    def pixels(self, image: Image, box: Box, mask: Mask | None) -> UInt8Array:
+        """The view of one region, uint8 (h, w, 3), at least one pixel; the image stays as it is.
+
+        `mask` has the image's size; None is the whole box, and so is one without a pixel inside the
+        box. A box wholly outside the image, or without a pixel, is the image.
+        """
+        if self.view == "context":
+            box = _widened(box, self.context)
+        inside = box.clipped(image.width, image.height)
+        if inside is None:
+            return image.pixels
+        part = np.s_[inside.y : inside.bottom, inside.x : inside.right]
+        pixels = image.pixels[part]
+        if self.view != "masked" or mask is None:
+            return pixels
+        kept = decode_mask(mask)[part]  # (h, w)
+        return np.where(kept[..., None], pixels, self.neutral) if kept.any() else pixels
+
+
+def _widened(box: Box, share: float) -> Box:
+    if box.width < 1 or box.height < 1:
+        return box
+    aside, above = round(share * box.width), round(share * box.height)
+    return Box(box.x - aside, box.y - above, box.width + 2 * aside, box.height + 2 * above)

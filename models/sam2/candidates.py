@@ -1,8 +1,9 @@
-"""Candidate masks as the decoder leaves them, and the first look at which are any good.
+"""Candidate masks as SAM 2's decoder predicts them, and the filters that select the good ones.
 
-All is measured on the decoder's own low-resolution logits (a quarter of the input's side): shares of
-area and overlaps of boxes are the same there as in the photograph, up to a cell, whatever its size
-and shape. Only masks that survive every filter are ever drawn larger.
+Filters work on the decoder's low-resolution logits (a quarter of the input's side): shares of area
+and overlaps of boxes are the same there as in the photograph, to within a cell. Only masks that
+pass every filter are drawn at full size. Small islands are removed and small holes filled on the
+logits too, by changing signs, so that edges stay smooth when the mask is enlarged.
 """
 
 from __future__ import annotations
@@ -10,7 +11,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 import numpy as np
+import numpy.typing as npt
 import torch
+from scipy import ndimage
 
 from regard.core.records import Float32Array, Int64Array
 
@@ -88,3 +91,57 @@ def _extent(used: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     first = torch.where(used, positions, length).amin(dim=1)  # (n,)
     end = torch.where(used, positions + 1, 0).amax(dim=1)
     return first.clamp(max=end), end
+
+
+def suppress(boxes: npt.NDArray[np.number], scores: Float32Array, limit: float) -> Int64Array:
+    """Indices of the boxes that stay, best first.
+
+    `boxes` (n, 4): left, top, right, bottom, the last two exclusive; `scores` (n,), more is better.
+    From the best box on, each that stays removes all later ones whose intersection over union with it
+    exceeds `limit`. Equal scores rank by position. An empty box overlaps nothing. Memory grows with
+    n, never with n².
+    """
+    left, top, right, bottom = boxes.astype(np.float64).T  # (n,) each
+    areas = (right - left) * (bottom - top)
+    waiting = np.argsort(-scores, kind="stable")
+    kept: list[int] = []
+    while waiting.size:
+        best, waiting = waiting[0], waiting[1:]
+        kept.append(int(best))
+        width = np.minimum(right[best], right[waiting]) - np.maximum(left[best], left[waiting])
+        height = np.minimum(bottom[best], bottom[waiting]) - np.maximum(top[best], top[waiting])
+        shared = np.maximum(width, 0) * np.maximum(height, 0)
+        # Without a division, so that two empty boxes need no case of their own.
+        waiting = waiting[shared <= limit * (areas[best] + areas[waiting] - shared)]
+    return np.asarray(kept, dtype=np.int64)
+
+
+BoolArray = npt.NDArray[np.bool_]
+# What touches at a corner belongs together in a mask; the holes between do not.
+_WITH_CORNERS = np.ones((3, 3), dtype=np.bool_)
+_WITHOUT_CORNERS = ndimage.generate_binary_structure(2, 1)
+# A logit of zero counts as outside and has no sign to change.
+_LEAST = np.float32(1e-6)
+
+
+def without_specks(logits: Float32Array, smallest: int) -> Float32Array:
+    """Logits (h, w) whose mask has neither holes nor islands of fewer than `smallest` pixels.
+
+    Holes are filled first, so that what lies within one counts as part of the mask around it. A hole
+    may lie against the border. When nothing as large as `smallest` is left the mask is empty. Source:
+    Kirillov et al. 2023 (arXiv 2304.02643), postprocessing of automatic masks.
+    """
+    inside = logits > 0
+    solid = ~_large_parts(~inside, smallest, _WITHOUT_CORNERS)
+    clean = _large_parts(solid, smallest, _WITH_CORNERS)
+    magnitude = np.maximum(np.abs(logits), _LEAST)
+    return np.where(clean, magnitude, -magnitude).astype(np.float32, copy=False)
+
+
+def _large_parts(mask: BoolArray, smallest: int, neighbours: BoolArray) -> BoolArray:
+    """The connected parts of a mask (h, w) that have at least `smallest` pixels."""
+    labels, count = ndimage.label(mask, structure=neighbours)  # (h, w), 0 outside the mask
+    large = np.bincount(labels.ravel(), minlength=count + 1) >= smallest  # (count + 1,)
+    large[0] = False
+    parts: BoolArray = large[labels]  # (h, w)
+    return parts

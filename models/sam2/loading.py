@@ -6,6 +6,7 @@ model is built. Every one of its keys has to be there, and no key but those of t
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -25,6 +26,7 @@ from regard.models.checkpoints.tensors import (
     shapes_of,
 )
 from regard.models.parts import guarded
+from regard.models.sam2.parameters import Sam2Parameters
 
 _MODEL_TYPES = ("sam2", "sam2_video")
 _PARTS = ("vision_config", "prompt_encoder_config", "mask_decoder_config")
@@ -44,6 +46,14 @@ STRIDES = (4, 8, 16)
 # One matrix under two names. Writers that know it for one may leave the second out.
 _FOURIER = "shared_image_embedding.positional_embedding"
 _FOURIER_AGAIN = "prompt_encoder.shared_embedding.positional_embedding"
+# Peaks of memory, measured with the full-size models on a CPU, with a margin: a third more for the
+# encoder, a fifth more for the decoder.
+# Of an image's finest map, (S/4)² cells × the width of the first stage: 12 of them at once.
+_ENCODER_MAPS = 16
+# Of a point's upscaled map, (S/4)² cells × an eighth of the decoder's width: 5 of them at once.
+_DECODER_MAPS = 6
+# What the libraries take when they first compute, and a photograph's mask while it is drawn.
+_FIXED = 450_000_000
 
 
 def read_config(checkpoint: Checkpoint) -> Any:
@@ -144,3 +154,18 @@ def _check_config(config: Any, where: object) -> None:
         )
     if prompt.patch_size != STRIDES[-1]:
         raise ModelError(f"{where} says patch_size: {prompt.patch_size}, where it is {STRIDES[-1]}")
+
+
+def bytes_needed(
+    config: Any, weights: Shapes, parameters: Sam2Parameters, placement: Placement
+) -> int:
+    """Bytes for the weights, a batch of images, a batch of points, and all candidates at their most."""
+    cells = (image_size(config) // STRIDES[0]) ** 2
+    decoder = config.mask_decoder_config
+    width = config.vision_config.backbone_config.embed_dim_per_stage[0]
+    candidates = parameters.points_per_side**2 * decoder.num_multimask_outputs
+    numbers = sum(math.prod(shape) for shape in weights.values())
+    numbers += parameters.batch_size * _ENCODER_MAPS * cells * width
+    numbers += parameters.points_batch * _DECODER_MAPS * cells * decoder.hidden_size // 8
+    numbers += candidates * cells
+    return int(numbers * placement.item_bytes) + _FIXED

@@ -1,6 +1,7 @@
-"""The model asked about a fixed grid of points: images are embedded once, points decoded in batches.
+"""Prompts SAM 2 with a fixed grid of points: an image is embedded once, points decoded in batches.
 
-Neither the points' embeddings nor the positions' depend on the image, so both are computed once.
+The embeddings of the points and of the positions do not depend on the image, so they are computed
+once.
 """
 
 from __future__ import annotations
@@ -11,6 +12,18 @@ from typing import Any
 import torch
 
 from regard.models.checkpoints.placement import Placement
+
+
+def point_grid(points_per_side: int, image_size: int) -> torch.Tensor:
+    """The centres of `points_per_side`² equal tiles, row by row.
+
+    Float32 of shape (n², 2): x and y in pixels of the model's square input, whose side is
+    `image_size`. The square stands for the whole photograph, so that the tiles of a wide photograph
+    are wide. Source: Kirillov et al. 2023 (arXiv 2304.02643), automatic mask generation.
+    """
+    centres = (torch.arange(points_per_side) + 0.5) * (image_size / points_per_side)  # (n,)
+    y, x = torch.meshgrid(centres, centres, indexing="ij")  # (n, n) each
+    return torch.stack([x, y], dim=-1).reshape(-1, 2)  # (n, n, 2) → (n², 2)
 
 
 @dataclass(frozen=True, slots=True)

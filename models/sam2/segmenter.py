@@ -22,17 +22,20 @@ from regard.core.geometry import Mask
 from regard.core.records import Image, Region
 from regard.models.checkpoints.placement import Placement
 from regard.models.checkpoints.source import Checkpoint
-from regard.models.sam2.candidates import Candidates, Thresholds, mask_boxes
-from regard.models.sam2.cleaning import without_specks
+from regard.models.sam2.candidates import (
+    Candidates,
+    Thresholds,
+    mask_boxes,
+    suppress,
+    without_specks,
+)
 from regard.models.sam2.loading import STRIDES, image_size, load_model
-from regard.models.sam2.non_maximum_suppression import suppress
-from regard.models.sam2.points import point_grid
 from regard.models.sam2.preprocessing import Preprocessing
-from regard.models.sam2.prompting import ImageMaps, PointPrompter
+from regard.models.sam2.prompting import ImageMaps, PointPrompter, point_grid
 from regard.photos.masks import encode_mask, mask_area, mask_box
 
 if TYPE_CHECKING:
-    from regard.models.sam2.part import Sam2Parameters
+    from regard.models.sam2.parameters import Sam2Parameters
 
 
 class Sam2Segmenter:

@@ -13,9 +13,8 @@ import torch
 from regard.core.errors import ModelError
 from regard.models.checkpoints.placement import Placement
 from regard.models.checkpoints.tensors import Shapes, check_keys, fill, require_whole, shapes_of
-from regard.models.sam2unet.layout import layout_of
 from regard.models.sam2unet.network import Sam2UNet
-from regard.models.sam2unet.weights import open_weights
+from regard.models.sam2unet.weights import layout_of, open_weights
 
 # The decoder's fourth step, which is in checkpoints and never used.
 UNUSED = (r"up4\..*",)

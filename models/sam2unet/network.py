@@ -1,21 +1,155 @@
-"""The SAM2-UNet network: adapted trunk, receptive-field blocks, decoder, three heads.
+"""SAM2-UNet: SAM 2's Hiera trunk with an adapter before each block, and its decoder.
 
-Modules are named as in the published checkpoints, but for the trunk's inside (see `loading`). The
-decoder's fourth step, which checkpoints hold and the published model never uses, does not exist here.
-Xiong et al., 2024, arXiv 2408.08870, section 3.
+The trunk is that of transformers; SAM2-UNet trains the adapters and the decoder only (Xiong et
+al., 2024, arXiv 2408.08870, section 3.1; trunk: Ravi et al., 2024, arXiv 2408.00714).
 """
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import nn
 from torch.nn import functional
+from transformers import Sam2HieraDetConfig, Sam2HieraDetModel
 
-from regard.models.sam2unet.decoder import DecoderStep, ReceptiveFieldBlock
-from regard.models.sam2unet.layout import Layout
-from regard.models.sam2unet.trunk import make_trunk
+from regard.models.sam2unet.weights import Layout
+
+
+class AdaptedBlock(nn.Module):
+    """A block of the trunk that is given its input plus what the adapter makes of it."""
+
+    def __init__(self, block: nn.Module, width: int, adapter_width: int) -> None:
+        """`width` is that of the block's input, which in a stage's first block is the stage before's."""
+        super().__init__()
+        self.block = block
+        self.prompt_learn = nn.Sequential(
+            nn.Linear(width, adapter_width),
+            nn.GELU(),
+            nn.Linear(adapter_width, width),
+            nn.GELU(),
+        )
+
+    def forward(self, hidden_states: torch.Tensor, **options: Any) -> torch.Tensor:
+        """(B, H, W, C) → (B, H', W', C'), halved and widened in the first block of a stage."""
+        adapted = hidden_states + self.prompt_learn(hidden_states)  # (B, H, W, C)
+        output: torch.Tensor = self.block(adapted, **options)  # (B, H', W', C')
+        return output
+
+
+def make_trunk(layout: Layout) -> nn.Module:
+    """transformers' `Sam2HieraDetModel` with each block adapted.
+
+    Its output's `intermediate_hidden_states` are four maps (B, H, W, C), channels last, at strides 4,
+    8, 16 and 32. LayerNorm's eps is 1e-6.
+    """
+    config = Sam2HieraDetConfig(
+        hidden_size=layout.widths[0],
+        num_attention_heads=layout.heads[0],
+        embed_dim_per_stage=list(layout.widths),
+        num_attention_heads_per_stage=list(layout.heads),
+        blocks_per_stage=list(layout.depths),
+        global_attention_blocks=list(layout.global_blocks),
+        window_size_per_stage=list(layout.windows),
+        window_positional_embedding_background_size=list(layout.background),
+        mlp_ratio=layout.mlp_ratio,
+        layer_norm_eps=1e-6,
+    )
+    trunk: Any = Sam2HieraDetModel(config)
+    trunk.blocks = nn.ModuleList(
+        AdaptedBlock(block, block.dim, layout.adapter_width) for block in trunk.blocks
+    )
+    adapted: nn.Module = trunk
+    return adapted
+
+
+_KERNELS = (3, 5, 7)
+
+
+class NormalizedConvolution(nn.Module):
+    """A convolution that keeps height and width, and batch normalisation; no activation."""
+
+    def __init__(
+        self, width: int, out_width: int, kernel: tuple[int, int], dilation: int = 1
+    ) -> None:
+        super().__init__()
+        padding = (dilation * (kernel[0] // 2), dilation * (kernel[1] // 2))
+        self.conv = nn.Conv2d(
+            width, out_width, kernel, padding=padding, dilation=dilation, bias=False
+        )
+        self.bn = nn.BatchNorm2d(out_width)
+
+    def forward(self, features: torch.Tensor) -> torch.Tensor:
+        """(B, C, H, W) → (B, C', H, W)."""
+        normalized: torch.Tensor = self.bn(self.conv(features))  # (B, C', H, W)
+        return normalized
+
+
+class ReceptiveFieldBlock(nn.Module):
+    """Brings a stage of the encoder to the decoder's width, seen at four sizes of surroundings."""
+
+    def __init__(self, width: int, out_width: int) -> None:
+        super().__init__()
+        self.branch0 = nn.Sequential(NormalizedConvolution(width, out_width, (1, 1)))
+        self.branch1, self.branch2, self.branch3 = (
+            _branch(width, out_width, kernel) for kernel in _KERNELS
+        )
+        self.conv_cat = NormalizedConvolution(4 * out_width, out_width, (3, 3))
+        self.conv_res = NormalizedConvolution(width, out_width, (1, 1))
+
+    def forward(self, features: torch.Tensor) -> torch.Tensor:
+        """(B, C, H, W) → (B, C', H, W)."""
+        branches = (self.branch0, self.branch1, self.branch2, self.branch3)
+        seen = torch.cat([branch(features) for branch in branches], dim=1)  # (B, 4·C', H, W)
+        return functional.relu(self.conv_cat(seen) + self.conv_res(features))  # (B, C', H, W)
+
+
+def _branch(width: int, out_width: int, kernel: int) -> nn.Sequential:
+    return nn.Sequential(
+        NormalizedConvolution(width, out_width, (1, 1)),
+        NormalizedConvolution(out_width, out_width, (1, kernel)),
+        NormalizedConvolution(out_width, out_width, (kernel, 1)),
+        NormalizedConvolution(out_width, out_width, (3, 3), dilation=kernel),
+    )
+
+
+class DoubleConvolution(nn.Module):
+    """Twice a 3×3 convolution, batch normalisation and ReLU."""
+
+    def __init__(self, width: int, out_width: int) -> None:
+        super().__init__()
+        self.double_conv = nn.Sequential(
+            nn.Conv2d(width, out_width, 3, padding=1, bias=False),
+            nn.BatchNorm2d(out_width),
+            nn.ReLU(),
+            nn.Conv2d(out_width, out_width, 3, padding=1, bias=False),
+            nn.BatchNorm2d(out_width),
+            nn.ReLU(),
+        )
+
+    def forward(self, features: torch.Tensor) -> torch.Tensor:
+        """(B, C, H, W) → (B, C', H, W)."""
+        output: torch.Tensor = self.double_conv(features)  # (B, C', H, W)
+        return output
+
+
+class DecoderStep(nn.Module):
+    """Doubles the size of a map and merges it with the finer one from the encoder."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.conv = DoubleConvolution(2 * width, width)
+
+    def forward(self, coarse: torch.Tensor, skip: torch.Tensor) -> torch.Tensor:
+        """`coarse` (B, C, h, w) and `skip` (B, C, H, W), H ≥ 2h and W ≥ 2w → (B, C, H, W)."""
+        risen = functional.interpolate(
+            coarse, scale_factor=2, mode="bilinear", align_corners=True
+        )  # (B, C, 2h, 2w)
+        rows, columns = skip.shape[2] - risen.shape[2], skip.shape[3] - risen.shape[3]
+        left, top = columns // 2, rows // 2
+        risen = functional.pad(risen, (left, columns - left, top, rows - top))  # (B, C, H, W)
+        merged: torch.Tensor = self.conv(torch.cat([skip, risen], dim=1))  # (B, C, H, W)
+        return merged
 
 
 class SaliencyLogits(NamedTuple):

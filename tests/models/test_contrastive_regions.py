@@ -7,7 +7,7 @@ import pytest
 
 from regard.core.geometry import Box, Mask
 from regard.core.records import Image
-from regard.models.contrastive.region_views import RegionView, RegionViews
+from regard.models.contrastive.preprocessing import RegionView, RegionViews
 from regard.photos.masks import encode_mask, mask_from_box
 
 GREY = np.array([124, 116, 104], np.uint8)

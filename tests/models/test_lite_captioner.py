@@ -18,8 +18,7 @@ from regard.models.lite.captioner import (
 from regard.models.lite.classifier import Classifier
 from regard.models.lite.colours import NAMES, colour_shares, name_pixels, named_pixels, to_lab
 from regard.models.lite.encoder import JOINT, VISUAL, JointEncoder, VisualEncoder
-from regard.models.lite.kinds import kind_of
-from regard.models.lite.naming import Namer, plain_name
+from regard.models.lite.naming import Namer, kind_of, plain_name
 from regard.models.lite.sentences import SentenceEncoder
 from regard.models.lite.views import Views, look
 from regard.models.lite.vocabulary import class_texts

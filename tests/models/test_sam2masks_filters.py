@@ -8,10 +8,15 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from regard.models.sam2.candidates import Candidates, Thresholds, mask_boxes, stability_scores
-from regard.models.sam2.cleaning import without_specks
-from regard.models.sam2.non_maximum_suppression import suppress
-from regard.models.sam2.points import point_grid
+from regard.models.sam2.candidates import (
+    Candidates,
+    Thresholds,
+    mask_boxes,
+    stability_scores,
+    suppress,
+    without_specks,
+)
+from regard.models.sam2.prompting import point_grid
 
 
 def drawn(*rows: str) -> np.ndarray:

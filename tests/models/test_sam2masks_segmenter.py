@@ -18,7 +18,8 @@ from regard.core.records import Image, Region
 from regard.models.checkpoints.placement import Placement
 from regard.models.checkpoints.source import ModelSource
 from regard.models.parts import PartDefinition
-from regard.models.sam2.part import Sam2Parameters, Sam2Part
+from regard.models.sam2.parameters import Sam2Parameters
+from regard.models.sam2.part import Sam2Part
 from regard.models.sam2.preprocessing import Preprocessing
 from regard.models.sam2.segmenter import Sam2Segmenter
 from regard.photos.masks import decode_mask, mask_iou

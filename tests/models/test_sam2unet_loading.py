@@ -19,9 +19,9 @@ from regard.core.records import Image
 from regard.models.checkpoints.placement import Placement
 from regard.models.checkpoints.source import ModelSource
 from regard.models.parts import PartDefinition
-from regard.models.sam2unet.layout import Layout, layout_of
 from regard.models.sam2unet.loading import load_network, published_key
 from regard.models.sam2unet.part import Sam2UNetPart
+from regard.models.sam2unet.weights import Layout, layout_of
 
 CPU = Placement(torch.device("cpu"), torch.float32)
 

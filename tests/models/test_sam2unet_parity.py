@@ -23,11 +23,10 @@ from torch import nn
 
 from regard.core.records import Image
 from regard.models.checkpoints.placement import Placement
-from regard.models.sam2unet.decoder import DecoderStep
-from regard.models.sam2unet.layout import layout_of
 from regard.models.sam2unet.loading import load_network, published_key
-from regard.models.sam2unet.network import SaliencyLogits, Sam2UNet
+from regard.models.sam2unet.network import DecoderStep, SaliencyLogits, Sam2UNet
 from regard.models.sam2unet.segmenter import Sam2UNetSegmenter, preprocess
+from regard.models.sam2unet.weights import layout_of
 
 CPU = Placement(torch.device("cpu"), torch.float32)
 BUFFERS = ("running_mean", "running_var", "num_batches_tracked")

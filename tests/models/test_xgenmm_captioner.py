@@ -21,7 +21,7 @@ from regard.models.checkpoints.source import ModelSource
 from regard.models.parts import PartDefinition
 from regard.models.xgenmm.captioner import XGenMMCaptioner
 from regard.models.xgenmm.part import XGenMMPart
-from regard.models.xgenmm.prompts import BASE_PROMPT, INSTRUCT_PROMPT
+from regard.models.xgenmm.prompting import BASE_PROMPT, INSTRUCT_PROMPT
 
 SIDE = int(TOWER["image_size"])
 

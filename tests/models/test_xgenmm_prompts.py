@@ -11,7 +11,7 @@ from made_checkpoints.xgenmm import make_xgenmm
 from regard.core.errors import ModelError
 from regard.models.checkpoints.source import Checkpoint
 from regard.models.xgenmm.config import read_config
-from regard.models.xgenmm.prompts import base_prompt, instruct_prompt
+from regard.models.xgenmm.prompting import base_prompt, instruct_prompt
 from regard.models.xgenmm.tokenizer import PromptTokenizer
 
 
