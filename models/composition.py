@@ -28,7 +28,7 @@ class ComposedAnalyzer:
         captioner_name: str,
         caption_regions: bool = False,
     ) -> None:
-        """`caption_regions`: whether each region is captioned as a picture of its own, too."""
+        """`caption_regions`: whether each region is captioned as a picture too."""
         self._encoders = encoders
         self._captioner = captioner
         self._segmenter = segmenter
@@ -36,7 +36,7 @@ class ComposedAnalyzer:
         self._caption_regions = caption_regions
 
     def analyze(self, images: Sequence[Image]) -> list[Analysis]:
-        """One analysis an image."""
+        """One analysis for each image."""
         if not images:
             return []
         regions: Regions = [[] for _ in images]

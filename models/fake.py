@@ -48,7 +48,7 @@ class FakeEncoder:
     takes_texts = True
 
     def __init__(self, turn: int = 0) -> None:
-        """A space of its own for every `turn`."""
+        """A separate space for every `turn`."""
         self.space = _space(turn)
         self._turn = turn
 

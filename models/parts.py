@@ -1,7 +1,7 @@
-"""What a profile is made of: an encoder, a captioner and a segmenter, each told of before it is loaded.
+"""The parts of a profile (encoder, captioner, segmenter), described before they are loaded.
 
-A part knows from small files alone (configs, headers) what it is called, what changes that which it
-writes, whether it can run here, and how much memory it will take. Only `load` reads weights.
+A part reads from small files (configs, headers) its name, the parameters that change its output,
+whether it can run here, and how much memory it needs. Only `load` reads weights.
 """
 
 from __future__ import annotations
@@ -64,7 +64,7 @@ class Part(Protocol):
     role: ClassVar[str]
 
     def names(self) -> Mapping[str, str]:
-        """Role → model and revision, for the pipeline; raises ModelError when it is not at hand."""
+        """Role → model and revision, for the pipeline; raises ModelError when it is not on this machine."""
 
     def identity(self) -> Mapping[str, Any]:
         """All parameters that change what the part writes."""
@@ -80,7 +80,7 @@ class EncoderPart(Part, Protocol):
     """An encoder that is not loaded yet."""
 
     def space(self) -> Space:
-        """Its space; raises ModelError when its config is not at hand."""
+        """Its space; raises ModelError when its config is not on this machine."""
 
     def load(self) -> Encoder:
         """The encoder, weights read; raises ModelError."""
@@ -178,7 +178,7 @@ def expanded(path: str | Path) -> Path:
 def guarded(load: Callable[[], Any], where: str) -> Any:
     """Run a loader of a library, turning what it raises into a ModelError that names the part.
 
-    What is wrong in a checkpoint's files makes libraries raise whatever they happen to meet.
+    Faults in a checkpoint's files make libraries raise arbitrary exceptions.
     """
     try:
         return load()

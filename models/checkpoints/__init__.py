@@ -1,1 +1,1 @@
-"""Published weights on this machine: where they lie, what is in them, how a model is filled with them."""
+"""Published weights on this machine: finding, checking and loading them."""

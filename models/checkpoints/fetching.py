@@ -1,4 +1,4 @@
-"""Downloading published models into the hub's cache: the one place of regard that uses the network."""
+"""Downloading published models into the hub's cache: the only place in regard that uses the network."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from regard.models.checkpoints.source import UNWANTED, WANTED, Checkpoint, Model
 
 
 def missing_bytes(source: ModelSource) -> int:
-    """How much a fetch would download, told by the hub; raises ModelError as `fetch` does."""
+    """How much a fetch would download, as the hub reports it; raises ModelError as `fetch` does."""
     from huggingface_hub import snapshot_download
     from huggingface_hub.utils.tqdm import disable_progress_bars, enable_progress_bars
 
@@ -42,7 +42,7 @@ def require_disk(count: int) -> None:
     free = shutil.disk_usage(folder).free
     if count > free:
         raise ModelError(
-            f"{format_bytes(count)} are to be downloaded to {cache}, where {format_bytes(free)} are free",
+            f"{format_bytes(count)} have to be downloaded to {cache}, which has {format_bytes(free)} free",
             remedy="free space, or set HF_HOME to a folder of a larger disk",
         )
 
@@ -81,19 +81,21 @@ def _explained(source: ModelSource) -> Iterator[None]:
         RevisionNotFoundError,
     )
 
-    # The hub's own warnings, one a retry, would be told twice over before the one sentence.
+    # The hub's own warnings, one a retry, would precede the one sentence.
     logging.getLogger("huggingface_hub").setLevel(logging.ERROR)
     try:
         yield
     except GatedRepoError as error:
         raise ModelError(
-            f"{source.model} is only given to those who accepted its terms",
+            f"{source.model} is available only after its terms are accepted",
             remedy="accept them on the model's page, then run: hf auth login",
         ) from error
     except RevisionNotFoundError as error:
         raise ModelError(f"{source.model} has no revision {source.revision}") from error
     except RepositoryNotFoundError as error:
-        raise ModelError(f"the hub has no model {source.model}, or none open to you") from error
+        raise ModelError(
+            f"the hub has no model {source.model}, or none that you may read"
+        ) from error
     except OfflineModeIsEnabled as error:
         raise ModelError(
             f"{source.model} can't be fetched: the environment forbids the network",

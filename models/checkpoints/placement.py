@@ -1,4 +1,4 @@
-"""On which device and in which precision a model computes, and whether there is room for it."""
+"""The device and precision a model runs in, and the memory available there."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class Placement:
 
     @classmethod
     def resolve(cls, device: str = "auto", dtype: str = "auto") -> Placement:
-        """A profile's words made concrete.
+        """Resolve a profile's device and dtype.
 
         `auto` is the first GPU and bfloat16 there, else the CPU and float32; `cuda` is the first GPU, so
         that each device has one name. Raises UsageError for an unknown word, ModelError for a GPU that

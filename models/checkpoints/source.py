@@ -125,9 +125,9 @@ class Checkpoint:
         except OSError as error:
             raise ModelError(f"{self.path / name} can't be read: {error.strerror}") from error
         except (ValueError, RecursionError) as error:
-            raise ModelError(f"{self.path / name} is no JSON") from error
+            raise ModelError(f"{self.path / name} is not valid JSON") from error
         if not isinstance(document, dict):
-            raise ModelError(f"{self.path / name} is no JSON object")
+            raise ModelError(f"{self.path / name} is not a JSON object")
         return document
 
     def require(self, name: str) -> Path:
@@ -182,7 +182,7 @@ def signature(files: Sequence[Path]) -> str:
 
 
 def format_bytes(count: int) -> str:
-    """A size as people say it: decimal units, two digits or so."""
+    """A size in decimal units, rounded to three digits."""
     size = float(count)
     for unit in ("B", "kB", "MB"):
         if size < 999.5:

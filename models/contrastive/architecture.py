@@ -49,7 +49,7 @@ def read_architecture(checkpoint: Checkpoint) -> Architecture:
     if found not in list(Family):
         raise ModelError(
             f"{checkpoint.path / CONFIG} describes a model of type {found!r}, "
-            "which is no contrastive encoder that regard knows",
+            "which is not a contrastive encoder that regard supports",
             remedy="name a SigLIP, SigLIP 2 or CLIP checkpoint",
         )
     family = Family(found)
@@ -80,6 +80,6 @@ def _table(config: Mapping[str, Any], name: str, where: object) -> Mapping[str, 
     for key in (name, f"{name}_dict"):
         found = config.get(key) or {}
         if not isinstance(found, Mapping):
-            raise ModelError(f"{where} has a {key} that is no table")
+            raise ModelError(f"{where} has a {key} that is not a table")
         table.update(found)
     return table

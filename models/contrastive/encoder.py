@@ -165,7 +165,7 @@ class ContrastiveEncoder:
                 input_ids=tokens, attention_mask=seen
             ).pooler_output  # (n, T) → (n, D)
             return _rows(self._module.get_submodule("text_projection")(pooled))  # (n, d)
-        # SigLIP was trained with its padding in sight: no mask.
+        # SigLIP was trained with padding visible: no mask.
         return _rows(text_model(input_ids=tokens).pooler_output)  # (n, T) → (n, d)
 
     def _stacked(self, rows: Sequence[Tensor]) -> Float32Array:

@@ -1,4 +1,4 @@
-"""A contrastive checkpoint made a module: built on `meta` from its config, filled tensor by tensor."""
+"""Loads a contrastive checkpoint: a module built on `meta` from its config, filled tensor by tensor."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from regard.models.checkpoints.source import CONFIG, Checkpoint
 from regard.models.checkpoints.tensors import TensorFiles, fill, require_whole
 from regard.models.contrastive.architecture import Architecture, Family
 
-# Buffers that old checkpoints hold and that are made anew here.
+# Buffers that old checkpoints hold and that are created here.
 IGNORED = (r".*\.position_ids",)
 _CALIBRATION = ("logit_scale", "logit_bias")
 

@@ -46,7 +46,7 @@ if TYPE_CHECKING:
 class ContrastiveParameters(Parameters):
     """How regions are shown, and how much the device takes at once.
 
-    The defaults for regions were chosen from literature, not measured: the weights were not at hand. One
+    The defaults for regions were chosen from literature, not measured: the weights were not available. One
     crop at 1.25× (`context` 0.125 on each side) lies between the two that ViLD averages.
     """
 
@@ -78,7 +78,7 @@ class ContrastivePart(CheckpointPart):
         return read_preprocessing(self.checkpoint, self.architecture)
 
     def space(self) -> Space:
-        """The space, told from the configs; raises ModelError when they are not at hand."""
+        """The space, read from the configs; raises ModelError when they are not on this machine."""
         pixels = json.dumps(describe(self.preprocessing), sort_keys=True)
         digest = hashlib.sha256(f"{self.weights_identity}\n{pixels}".encode()).hexdigest()
         slug = _slug(self.checkpoint)

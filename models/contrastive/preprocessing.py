@@ -1,4 +1,4 @@
-"""How a checkpoint wants its images, from its own `preprocessor_config.json`.
+"""Image preprocessing as a checkpoint's `preprocessor_config.json` describes it.
 
 Pixels stay uint8 here: what is left for the device is one multiplication and one subtraction. SigLIP
 squashes an image to its square and never crops, CLIP fits the shortest edge and cuts out the centre,

@@ -68,7 +68,7 @@ class TextTokenizer:
         return cls(tokenizer, bool(settings.get("do_lower_case", siglip)), siglip)
 
     def encode(self, texts: Sequence[str]) -> tuple[Int64Array, Int64Array]:
-        """Ids (n, T) and 1 where they are no padding (n, T).
+        """Ids (n, T) and 1 where they are not padding (n, T).
 
         T is the model's text length for SigLIP, the longest text's for CLIP; what is longer than the
         model's text length is cut before the end token.

@@ -1,7 +1,7 @@
 """Captions by a model of transformers that reads an image and a text and writes on.
 
 A model with a chat template is asked: one message of the image and the prompt. One without is given the
-prompt as the beginning of its text (BLIP), or nothing. Only what it writes anew is the caption.
+prompt as the beginning of its text (BLIP), or nothing. Only the newly generated text is the caption.
 """
 
 from __future__ import annotations

@@ -18,7 +18,7 @@ from regard.models.checkpoints.tensors import TensorFiles
 from regard.models.memory import available_memory
 from regard.models.parts import guarded
 
-# Buffers that old checkpoints hold and that models make anew.
+# Buffers that old checkpoints hold and that models create.
 _REMADE = re.compile(r".*\.(position_ids|inv_freq)")
 # Without any of these transformers makes a tokenizer without words, and says nothing.
 _VOCABULARIES = ("tokenizer.json", "vocab.json", "vocab.txt", "tekken.json", "*.model")
@@ -38,12 +38,12 @@ def require_supported(checkpoint: Checkpoint) -> None:
     where = checkpoint.path / CONFIG
     if "auto_map" in config:
         raise ModelError(
-            f"{where} describes a model that needs code of its own ({found!r}), which regard never runs",
+            f"{where} describes a model that needs its own code ({found!r}), which regard never runs",
             remedy="choose a model that transformers has itself",
         )
     raise ModelError(
         f"{where} describes a model of type {found!r}, "
-        "which is no image-text-to-text model of transformers",
+        "which is not an image-text-to-text model of transformers",
         remedy="choose another captioner",
     )
 
@@ -139,7 +139,7 @@ def load_model(checkpoint: Checkpoint, placement: Placement) -> Any:
     from transformers import AutoModelForImageTextToText
 
     require_supported(checkpoint)
-    # Damage is told by its file before transformers meets it.
+    # Report damage by file name before transformers meets it.
     assert TensorFiles(checkpoint.weights()).shapes
 
     def load() -> Any:

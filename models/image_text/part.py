@@ -24,7 +24,7 @@ _NUMBERS_PER_IMAGE = 125_000_000
 
 
 class ImageTextParameters(Parameters):
-    """What the model is asked and how it answers.
+    """The prompt and the generation settings.
 
     `prompt` is the question for models with a chat template, the beginning of the caption for others.
     `beams` of 1 is greedy search. `regions`: whether each region is captioned too. `image_processor` are

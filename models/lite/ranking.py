@@ -5,7 +5,7 @@ Cues are of the classic kinds: contrast with the surroundings and closed boundar
 of superpixels (Wei et al., 2012, "Geodesic saliency using background priors"), and how many
 proposals agree on about the same region. Objectness is a linear function of the cues and their
 squares that predicts a region's best mask IoU with any thing; `regard.models.lite.fit_ranking` fits
-it. Where in the image a region lies is no cue: photographers centre things, test sets place them.
+it. Where in the image a region lies is not a cue: photographers centre things, test sets place them.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Image → superpixels and the graph of who touches whom: what every region is put together from.
+"""Image → superpixels and the graph of which touch: every region is a union of them.
 
 An image is cut into small patches of even colour: a watershed of its colour gradient (Vincent and
 Soille, 1991), whose thousands of basins are merged, weakest boundary first in rounds of Borůvka's,

@@ -2,7 +2,7 @@
 
 Embedding every description takes most of a minute on one core, far more than a first search may take,
 so the embeddings ship as a file, `vocabulary.npz`. `python -m regard.models.lite.build_vocabulary`
-derives it anew from the pinned packages, and a test holds the two together.
+derives it again from the pinned packages, and a test holds the two together.
 """
 
 from __future__ import annotations

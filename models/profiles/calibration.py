@@ -1,6 +1,6 @@
 """A profile's calibration of relevance: a JSON file beside the profile's, `NAME.relevance.json`.
 
-It is no part of a pipeline: fitting it anew changes no stored vector.
+It is not part of a pipeline: fitting it again changes no stored vector.
 """
 
 from __future__ import annotations
@@ -69,7 +69,7 @@ def read_calibrations(path: Path) -> Calibrations:
         where = ".".join(map(str, first["loc"])) or "the file"
         raise UsageError(
             f"the calibration {path} is wrong at {where}: {first['msg']}",
-            remedy="fit it anew with: regard evaluate relevance --fit",
+            remedy="fit it again with: regard evaluate relevance --fit",
         ) from error
     of_texts = _OfForm(spaces=[document.space], image=document.image, region=document.region)
     return {

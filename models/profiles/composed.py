@@ -1,6 +1,6 @@
 """A profile made of parts: what it is called in a pipeline, whether it can run here, and its models.
 
-Parts are told of before they are loaded, and each is loaded once, when first asked for: a search loads
+Parts are described before they are loaded, and each is loaded once, on first use: a search loads
 the encoder that its query needs and nothing else.
 """
 
@@ -71,12 +71,12 @@ class ComposedProfile:
 
     @cached_property
     def spaces(self) -> tuple[Space, ...]:
-        """The spaces of the encoders; raises ModelError when an encoder's files are not at hand."""
+        """The spaces of the encoders; raises ModelError when an encoder's files are not on this machine."""
         return tuple(part.space() for part in self._encoder_parts.values())
 
     @cached_property
     def spec(self) -> PipelineSpec:
-        """The pipeline of these parts; raises ModelError when a part's files are not at hand."""
+        """The pipeline of these parts; raises ModelError when a part's files are not on this machine."""
         models: dict[str, str] = {}
         parameters: dict[str, Any] = {}
         for part in self._parts.values():
@@ -132,7 +132,7 @@ class ComposedProfile:
         needed: defaultdict[str, int] = defaultdict(int)
         for part in self._parts.values():
             try:
-                part.names()  # told without torch: files that are not there are soon known
+                part.names()  # needs no torch: missing files are found quickly
                 for need in part.needs():
                     needed[need.device] += need.count
             except (ModelError, MissingDependency) as error:
@@ -211,7 +211,7 @@ class ComposedProfile:
                 found.append(
                     ModelError(
                         f"the profile {self.name} needs {format_bytes(count)} of memory on {device}, "
-                        f"of which {format_bytes(free)} are free",
+                        f"but only {format_bytes(free)} is free",
                         remedy="free memory, set dtype to bfloat16, or choose a smaller profile",
                     )
                 )

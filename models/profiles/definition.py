@@ -61,7 +61,7 @@ class PartTable(_Table):
     def _folder_is_a_path(cls, folder: str | None) -> str | None:
         if folder is not None:
             if not folder.strip() or "\0" in folder:
-                raise ValueError(f"{folder!r} is no path")
+                raise ValueError(f"{folder!r} is not a path")
             expanded(folder)
         return folder
 
@@ -113,9 +113,9 @@ def read_definition(path: Path) -> ProfileDefinition:
     except OSError as error:
         raise UsageError(f"the profile {path} can't be read: {error.strerror}") from error
     except UnicodeDecodeError as error:
-        raise UsageError(f"the profile {path} is no UTF-8") from error
+        raise UsageError(f"the profile {path} is not UTF-8") from error
     except tomllib.TOMLDecodeError as error:
-        raise UsageError(f"the profile {path} is no TOML: {error}") from error
+        raise UsageError(f"the profile {path} is not valid TOML: {error}") from error
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(str(step) for step in first["loc"]) or "the file"

@@ -144,7 +144,7 @@ def _check_config(config: Any, where: object) -> None:
     size = prompt.image_size
     if not isinstance(size, int) or size <= 0 or size % STRIDES[-1]:
         raise ModelError(
-            f"{where} says image_size: {size!r}, which is no multiple of {STRIDES[-1]}"
+            f"{where} has image_size: {size!r}, which is not a multiple of {STRIDES[-1]}"
         )
     maps = [[size // stride, size // stride] for stride in STRIDES]
     if vision.backbone_feature_sizes != maps:

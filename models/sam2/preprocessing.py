@@ -92,7 +92,7 @@ def _settings(checkpoint: Checkpoint) -> tuple[Path, Mapping[str, Any]]:
     if joint.is_file():
         said = checkpoint.json(_PROCESSOR).get("image_processor", {})
         if not isinstance(said, dict):
-            raise ModelError(f"{joint} says image_processor: {said!r}, which is no table")
+            raise ModelError(f"{joint} says image_processor: {said!r}, which is not a table")
         return joint, said
     return alone, {}
 

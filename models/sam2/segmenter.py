@@ -2,7 +2,7 @@
 
 After Kirillov et al. 2023 (Segment Anything, arXiv 2304.02643) and Ravi et al. 2024 (SAM 2, arXiv
 2408.00714): a grid of points, three masks each, of which those stay that the model is sure of, that
-do not hang on the threshold, and that are no better mask's double.
+do not hang on the threshold, and that do not duplicate a better mask.
 
 A candidate is (S/4)² numbers until it is one of the regions. Only these are drawn at the photograph's
 size, one at a time, and compressed at once: for 24 million pixels that takes 150 MB beside the

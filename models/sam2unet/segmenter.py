@@ -48,7 +48,7 @@ class Sam2UNetSegmenter:
     def segment(self, images: Sequence[Image]) -> list[list[Region]]:
         """Regions of each image, best first; they never overlap.
 
-        Raises ModelError when the network's answer is no number, as with damaged weights.
+        Raises ModelError when the network's answer is not a number, as with damaged weights.
         """
         return [find_regions(each, self._parameters) for each in self._probabilities(images)]
 
@@ -76,7 +76,7 @@ class Sam2UNetSegmenter:
         logits = answer.out.cpu()  # (B, 1, 352, 352)
         if not torch.isfinite(logits).all():
             raise ModelError(
-                "the SAM2-UNet answers with values that are no numbers",
+                "the SAM2-UNet answers with values that are not numbers",
                 remedy="fetch its weights again, or set dtype to float32",
             )
         return logits

@@ -135,7 +135,7 @@ def _global_blocks(start: int, depth: int) -> tuple[int, ...]:
 
 def _other(where: object, reason: str) -> ModelError:
     return ModelError(
-        f"{where} is no state dict of a SAM2-UNet: {reason}",
+        f"{where} is not a state dict of a SAM2-UNet: {reason}",
         remedy="check that the profile names the right kind of model",
     )
 

@@ -4,7 +4,7 @@ Pure functions over sizes, pixels and indices; sizes are (width, height). The ar
 model's, in its floating point: scales are doubles that are truncated or rounded up, and exact fractions
 would choose another resolution or margin for some sizes.
 
-The tiles' features are laid side by side as one map and this is cut anew, row by row, into groups of a
+The tiles' features are laid side by side as one map and this map is cut again, row by row, into groups of a
 tile's length: with more than one column of tiles a group is a strip of the map, not a tile. The
 published models were trained so.
 """
@@ -83,7 +83,7 @@ def normalised(pixels: UInt8Array, mean: Sequence[float], std: Sequence[float]) 
 
 
 def visible_map(size: Size, grid: Size, tokens_per_side: int) -> npt.NDArray[np.bool_]:
-    """Which tokens of the merged map show the image and not the canvas beside it.
+    """Which tokens of the merged map show the image and not the canvas around it.
 
     Bool (rows of tokens, columns of tokens). The margin is taken from the original size, not from the
     resized one, and a very flat image loses every token.

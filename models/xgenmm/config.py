@@ -64,7 +64,7 @@ class TowerConfig:
 
     @property
     def tokens_per_side(self) -> int:
-        """Patches along one side; an image that is no multiple of the patch loses its last pixels."""
+        """Patches along one side; an image that is not a multiple of the patch loses its last pixels."""
         return self.image_size // self.patch_size
 
     @property
@@ -133,7 +133,7 @@ class XGenMMConfig:
 
     @property
     def stop_ids(self) -> tuple[int, ...]:
-        """Tokens that end a caption; the base model ends its examples with a token of its own."""
+        """Tokens that end a caption; the base model ends its examples with its own token."""
         names = (END_OF_TEXT, END) if self.instruct else (END_OF_TEXT, END, END_OF_CHUNK)
         return tuple(self.token_ids[name] for name in names)
 
@@ -204,7 +204,7 @@ class _Preprocessing:
         grids = document.get("grids", published)
         if grids is not None and grids is not published:
             if not isinstance(grids, list) or not grids:
-                raise ModelError(f"{path} has grids that are no list of resolutions: {grids!r}")
+                raise ModelError(f"{path} has grids that are not a list of resolutions: {grids!r}")
             pinpoints = tuple(_pair(grid, side, path) for grid in grids)
         mean = _channels(document.get("image_mean"), path)
         std = _channels(document.get("image_std"), path)
@@ -219,7 +219,7 @@ def _pair(grid: Any, side: int, path: object) -> Size:
         or len(grid) != 2
         or any(not _is_whole(n) or n <= 0 or n % side for n in grid)
     ):
-        raise ModelError(f"{path} has a grid that is no multiple of {side} pixels: {grid!r}")
+        raise ModelError(f"{path} has a grid that is not a multiple of {side} pixels: {grid!r}")
     return grid[0], grid[1]
 
 
@@ -248,7 +248,7 @@ def _is_whole(value: Any) -> bool:
 def _table(document: Mapping[str, Any], key: str, path: object) -> Mapping[str, Any]:
     table = document.get(key) or {}
     if not isinstance(table, Mapping):
-        raise ModelError(f"{path} has a {key} that is no object")
+        raise ModelError(f"{path} has a {key} that is not an object")
     return table
 
 

@@ -78,7 +78,7 @@ class PerceiverResampler(nn.Module):
         self.projection = nn.Linear(width, config.lang_embedding_dim)
 
     def forward(self, features: Tensor, key_mask: Tensor | None = None) -> Tensor:
-        """Resample each group by itself.
+        """Resample each group separately.
 
         `features` (n, P, D); `key_mask` (n, P) bool, True where a token may be seen, None for all.
         Returns (n, L, E).
@@ -175,7 +175,7 @@ class XGenMM(nn.Module):
         return tokens.flatten(0, 1)
 
     def groups(self, features: Tensor, size: Size) -> tuple[Tensor, Tensor | None]:
-        """The groups of P tokens that are resampled each by itself, and which tokens may be seen.
+        """The groups of P tokens that are resampled separately, and which tokens may be seen.
 
         (1 + tiles, P, D) → the same shape, and (1 + tiles, P) bool; None for a whole view alone.
         """

@@ -44,9 +44,9 @@ class XGenMMPart(CheckpointPart):
         return bool(caption)
 
     def identity(self) -> Mapping[str, Any]:
-        """See `Part.identity`: the prompt as it is asked, and examples by their bytes, not their place.
+        """See `Part.identity`: the prompt text, and examples by their bytes, not their paths.
 
-        Raises ModelError when the checkpoint or an example is not at hand.
+        Raises ModelError when the checkpoint or an example is not on this machine.
         """
         return {
             **self.parameters.identity,

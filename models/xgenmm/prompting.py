@@ -77,7 +77,7 @@ class Example(BaseModel):
 
 
 class XGenMMParameters(Parameters):
-    """How captions are asked for.
+    """How captions are prompted.
 
     `prompt` is the question to an instruct model, or the words that a base model goes on from; None is
     the model's own. `examples` come before every image; they lift a base model far. A relative path
@@ -108,7 +108,7 @@ def from_base(parameters: XGenMMParameters, base: Path) -> XGenMMParameters:
 
 @dataclass(frozen=True, slots=True)
 class Prompting:
-    """A model and what is asked of it."""
+    """A model and its prompt."""
 
     config: XGenMMConfig
     parameters: XGenMMParameters

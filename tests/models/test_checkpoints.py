@@ -118,5 +118,5 @@ def test_a_file_that_may_not_be_read_is_one_sentence(folder: Path) -> None:
         Checkpoint(folder).config()
     assert Checkpoint(folder).identity.startswith("model#")
     (folder / "tokenizer.json").write_text("[" * 100_000)
-    with pytest.raises(ModelError, match=r"tokenizer\.json is no JSON"):
+    with pytest.raises(ModelError, match=r"tokenizer\.json is not valid JSON"):
         Checkpoint(folder).json("tokenizer.json")

@@ -247,7 +247,7 @@ def test_a_config_with_a_word_for_a_number_is_one_sentence(copy: Path) -> None:
     file.write_text(json.dumps(config))
     fails(copy, "'wide' for hidden_size")
     file.write_text(json.dumps({**config, "vision_config": "wide"}))
-    fails(copy, "vision_config that is no table")
+    fails(copy, "vision_config that is not a table")
 
 
 @pytest.mark.parametrize("make", [make_siglip, make_siglip2, make_clip])

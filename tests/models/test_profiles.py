@@ -109,7 +109,7 @@ def test_a_segmenter_without_weights_goes_with_any_encoder(own_profiles: Path) -
         (FAKE + f'model = "a/{"b" * 96}"\n', r"segmenter\.model"),
         (FAKE + 'model = "a/b"\nrevision = "../x"\n', r"segmenter\.revision: .*'\.\./x'"),
         (FAKE + 'model = "a/b"\nrevision = ""\n', r"segmenter\.revision"),
-        (FAKE + 'folder = ""\n', r"segmenter\.folder: .*'' is no path"),
+        (FAKE + 'folder = ""\n', r"segmenter\.folder: .*'' is not a path"),
         (FAKE + 'folder = "~nouser/x"\n', r"segmenter\.folder: .*'~nouser/x' begins with the fol"),
         (FAKE.replace('[encoder]\nkind = "fake"', '[encoder]\nkind = "clip9"'), "clip9"),
         (FAKE.replace('[captioner]\nkind = "fake"', '[captioner]\nkind = "xgenmm"'), "model"),

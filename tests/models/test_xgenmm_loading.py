@@ -263,7 +263,7 @@ def test_grids_tell_base_and_instruct_apart(tmp_path: Path, said: str) -> None:
         ),
         ("config.json", "text_config", {"model_type": "llama"}, "other than Phi-3"),
         ("config.json", "text_config", {"hidden_size": "wide"}, "wrong hidden_size: 'wide'"),
-        ("config.json", "resampler", 7, "resampler that is no object"),
+        ("config.json", "resampler", 7, "resampler that is not an object"),
         ("config.json", "vision_tokenizer_config", {}, "vis_feature_dim 1152 beside a part"),
         ("config.json", "token_ids", {"<image>": 5}, "<image> has the id 5"),
         ("config.json", "siglip_vision_config", {**TOWER, "patch_size": 0}, "wrong patch_size: 0"),
