@@ -94,7 +94,7 @@ def test_the_others_go_only_when_one_says_so(visit: Visits, server: Server, shoo
         box.check()
     page.once("dialog", refuse)
     part(page, "duplicates-trash").click()
-    assert "Of 1 group no photo would be left." in asked[-1]
+    assert "No photo of 1 group would be left." in asked[-1]
 
 
 def test_kinds_and_photographs_are_in_the_address(visit: Visits, server: Server) -> None:

@@ -71,7 +71,7 @@ def test_nothing_matches_until_the_nearest_are_asked_for(visit: Visits, server: 
     part(page, "show-nearest").press("Enter")
     expect(hits(page).first.get_by_test_id("hit-link")).to_be_focused()
     expect(notice).to_be_hidden()
-    expect(part(page, "caution")).to_contain_text(f"{_NOTHING} These come nearest.")
+    expect(part(page, "caution")).to_contain_text(f"{_NOTHING} These are the nearest.")
     assert query(page) == {"q": "a submarine", "nearest": "true"}
     shown = hits(page).count()
     hits(page).last.scroll_into_view_if_needed()
@@ -97,7 +97,7 @@ def test_the_nearest_to_a_picture_are_shown_with_a_caution(visit: Visits, server
     with Client(server.url) as client:
         first = next(iter(client.assets.iterate()))
         assert not client.search(terms=[{"like": first.id}]).matched
-    nothing = "Nothing here is likely to show the same thing. These come nearest."
+    nothing = "Nothing here is likely to show the same thing. These are the nearest."
     for asked in (f"like={first.id}", f"q=like:{first.id}"):
         page = visit(f"{server.url}/?{asked}")
         expect(hits(page).first).to_be_visible()

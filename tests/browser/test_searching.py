@@ -304,7 +304,7 @@ def test_a_picture_lasts_over_a_reload_and_a_link_says_that_it_has_none(
     expect_first(page, "blue.png")
 
     other = visit(page.url)
-    expect(part(other, "notice")).to_contain_text("The picture of this link is not here")
+    expect(part(other, "notice")).to_contain_text("This link's picture is not in this browser")
 
 
 def test_the_library_goes_on_as_one_scrolls(visit: Visits, server: Server) -> None:

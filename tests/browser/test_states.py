@@ -79,7 +79,7 @@ def test_what_one_may_do_is_offered_however_late_it_is_known(
 
 def test_no_match_says_what_to_do(visit: Visits, server: Server, shoot: Shoot) -> None:
     page = visit(f"{server.url}/?q=red&tag=nowhere")
-    expect(part(page, "notice")).to_contain_text("No photo passes these filters")
+    expect(part(page, "notice")).to_contain_text("No photo matches these filters")
     shoot(page, "no-match")
     part(page, "notice").get_by_role("button", name="Remove all filters").click()
     expect_first(page, "red.png")
@@ -146,7 +146,7 @@ def test_a_further_page_that_fails_leaves_what_is_there(visit: Visits, server: S
     page = visit(server.url, expected=[_CUT_OFF])
     page.route("**/v1/assets?*cursor=*", lambda route: route.abort())
     hits(page).nth(59).scroll_into_view_if_needed()
-    expect(part(page, "more")).to_contain_text("Loading more failed: try again")
+    expect(part(page, "more")).to_contain_text("Loading failed: try again")
     expect(hits(page)).to_have_count(60)
     page.unroute_all()
     part(page, "more").click()

@@ -48,7 +48,7 @@ def test_how_a_query_was_read(visit: Visits, server: Server, shoot: Shoot) -> No
     expect_no_serious_violation(page, "a query")
     shoot(page, "query-in-parts")
     # A part goes out of the query, and what is left is searched for.
-    page.get_by_role("button", name="Take not red ×1 out of the query").click()
+    page.get_by_role("button", name="Remove not red ×1 from the query").click()
     expect(part(page, "q")).to_have_value('"blue" tag:plain')
     expect(page.get_by_test_id("part")).to_have_text(["“blue”", "tag: plain"])
     assert query(page) == {"q": '"blue" tag:plain'}
@@ -67,7 +67,7 @@ def test_filters_alone_are_a_list(visit: Visits, server: Server) -> None:
     assert "red.png" not in shown(page)
     expect(page.get_by_test_id("tile-why")).to_have_count(0)
     ask(page, "tag:none")
-    expect(part(page, "notice")).to_contain_text("No photo passes what the query says")
+    expect(part(page, "notice")).to_contain_text("No photo matches the query")
 
 
 def test_where_a_query_is_wrong(visit: Visits, server: Server, shoot: Shoot) -> None:

@@ -8,7 +8,7 @@ export class Problem extends Error {
     this.status = status;
     this.kind = type.split("/").pop();
     this.remedy = remedy && sentence(remedy);
-    // Of a malformed query: where, in characters.
+    // For a malformed query: its place, in characters.
     this.position = position;
     this.length = length;
   }
@@ -24,7 +24,7 @@ export function onKeyRequired(handler) {
   signIn = handler;
 }
 
-/** The problem that an answer describes. */
+/** The problem that a response describes. */
 export function problemOf(status, text) {
   try {
     return new Problem({ status, ...JSON.parse(text) });
@@ -32,12 +32,12 @@ export function problemOf(status, text) {
     return new Problem({
       status,
       detail: `the server answered ${status}`,
-      remedy: status === 413 ? "choose a smaller file" : "try again, and look at the server's log if it stays so",
+      remedy: status === 413 ? "choose a smaller file" : "try again; if it keeps failing, look at the server's log",
     });
   }
 }
 
-/** Why a picture does not come: an <img> can't tell. Null when it would come now. */
+/** Why a picture failed to load, which an <img> cannot tell. Null if it would load now. */
 export async function whyNoPicture(address) {
   try {
     const answer = await fetch(address);
@@ -47,7 +47,7 @@ export async function whyNoPicture(address) {
   }
 }
 
-/** The problem of an answer that never came. */
+/** The problem for a response that never arrived. */
 export const unreachable = () =>
   new Problem({ detail: "the server can't be reached", remedy: "check that regard serve is running, then try again" });
 
@@ -99,7 +99,7 @@ export const emptyTrash = () => call("/v1/trash/empty", { method: "POST", json: 
 export const region = (which, signal) => call(`/v1/regions/${id(which)}`, { signal });
 
 export const searchText = (pairs, signal) => call(address("/v1/search", pairs), { signal });
-/** Search by anything; a picture travels beside the query. */
+/** Run any search; a picture is sent along with the query. */
 export function search(query, picture, signal) {
   if (!picture) return call("/v1/search", { method: "POST", json: query, signal });
   const body = new FormData();

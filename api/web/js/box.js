@@ -1,5 +1,6 @@
-// The query picture, and the box on it: search by a part. By pointer one drags; by keyboard the arrow keys move the
-// box, Shift with them sizes it, and four fields take numbers.
+// The query picture, and the box on it that searches by a part. Drag it with a pointer; on the
+// keyboard the arrow keys move it, Shift and arrow keys resize it, and four fields take
+// numbers.
 
 import { button, fill, h } from "./dom.js";
 import { pictureOf } from "./pictures.js";
@@ -10,7 +11,7 @@ const WAIT_MS = 450;
 // On a narrow screen the results come before the numbers.
 const NARROW = 700;
 
-/** Shows the picture of the state in `place`, while there is one. */
+/** Show the state's picture in `place`, if there is one. */
 export function makeBox(place) {
   let shown = null;
   let natural = [1, 1];
@@ -49,9 +50,9 @@ export function makeBox(place) {
     draw(state().box);
   });
   image.addEventListener("error", () => {
-    // The server may read what this browser can't show.
+    // The server may read a format that this browser cannot show.
     stage.classList.add("is-unseen");
-    hint.textContent = "This browser can't show this picture; the search uses all of it.";
+    hint.textContent = "This browser can't show the picture. The search uses all of it.";
   });
 
   function draw(box) {
@@ -72,7 +73,7 @@ export function makeBox(place) {
   }
 
   const within = (value, least, most) => Math.min(Math.max(value, least), most);
-  /** A box of whole pixels that lies on the picture. */
+  /** A box of whole pixels inside the picture. */
   function fitted([x, y, w, h]) {
     const wide = within(Math.round(w), 1, natural[0]);
     const high = within(Math.round(h), 1, natural[1]);
@@ -155,7 +156,8 @@ export function makeBox(place) {
       commit(null);
       return;
     }
-    // What was typed first stays: a box that is too large for its corner becomes smaller, and does not move.
+    // Keep what was typed first: shrink a box that is too large for its corner instead of
+    // moving it.
     const corner = [0, 1].map((side) => within(Math.round(values[side] ?? 0), 0, natural[side] - 1));
     const size = [0, 1].map((side) => Math.min(values[side + 2] ?? natural[side], natural[side] - corner[side]));
     commit(fitted([...corner, ...size]), { replace: state().box !== null });
@@ -174,7 +176,7 @@ export function makeBox(place) {
         shown = current.picture;
         name.textContent = picture.name;
         fill(hint, "Drag on the picture to search by a part of it.",
-          h("span", { class: "by-keyboard" }, " By keyboard: arrow keys move the box, Shift with them sizes it, Escape takes all of it."));
+          h("span", { class: "by-keyboard" }, " With the keyboard: arrow keys move the box, Shift and arrow keys resize it, Escape selects the whole picture."));
         image.alt = `The picture to search by: ${picture.name}`;
         stage.setAttribute("aria-label", `The picture to search by, ${picture.name}`);
         image.src = picture.url;

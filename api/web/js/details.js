@@ -1,4 +1,4 @@
-// What is known of a photograph, beside it: name, captions, tags, facts, regions, and what can be done with it.
+// The panel beside a photograph: name, captions, tags, facts, regions and actions.
 
 import * as api from "./api.js";
 import { button, fill, h, icon, iconButton, thumb } from "./dom.js";
@@ -86,9 +86,9 @@ function captions(asset) {
 }
 
 function trouble(asset) {
-  if (asset.state === "failed") return h("p", { class: "detail-trouble is-bad" }, icon("alert"), h("span", {}, `It can't be read: ${asset.failure ?? "no reason is known"}.`));
-  if (asset.state === "pending") return h("p", { class: "detail-trouble" }, icon("clock"), h("span", {}, "It waits to be indexed; searches find it then."));
-  if (asset.state === "trashed") return h("p", { class: "detail-trouble" }, icon("trash"), h("span", {}, "It lies in the trash; no search finds it."));
+  if (asset.state === "failed") return h("p", { class: "detail-trouble is-bad" }, icon("alert"), h("span", {}, `It can't be read: ${asset.failure ?? "unknown reason"}.`));
+  if (asset.state === "pending") return h("p", { class: "detail-trouble" }, icon("clock"), h("span", {}, "It is waiting to be indexed. Searches find it after that."));
+  if (asset.state === "trashed") return h("p", { class: "detail-trouble" }, icon("trash"), h("span", {}, "It is in the trash, so searches don't find it."));
   return null;
 }
 
@@ -148,7 +148,7 @@ function facts(asset, actions) {
     ["Camera", make && link(make, "Show all photos of this camera", () => actions.filter("camera", [of.camera_model ?? make]))],
     ["Lens", of.lens],
     ["Exposure", shot],
-    ["Place", hasPlace && [h("span", {}, place(of.latitude, of.longitude)), " ", link("Photos near it", "Show all photos within 5 km", () => actions.filter("gps_near", `${of.latitude},${of.longitude},5`))]],
+    ["Place", hasPlace && [h("span", {}, place(of.latitude, of.longitude)), " ", link("Photos nearby", "Show all photos within 5 km", () => actions.filter("gps_near", `${of.latitude},${of.longitude},5`))]],
     ["Altitude", Number.isFinite(of.altitude_m) && `${number(Math.round(of.altitude_m))} m`],
     ["Rating", of.rating > 0 && `${of.rating} of 5`],
     ["Description", of.description],

@@ -28,7 +28,7 @@ export function h(tag, attributes = {}, ...children) {
   return element;
 }
 
-/** Give an element other children, of which null, undefined and false are left out. */
+/** Replace an element's children; null, undefined and false are left out. */
 export function fill(element, ...children) {
   element.replaceChildren(...shown(children));
   return element;
@@ -38,7 +38,7 @@ function shown(children) {
   return children.flat(Infinity).filter((child) => child !== null && child !== undefined && child !== false);
 }
 
-/** A drawing from the sprite, in the colour of the text around it; screen readers pass over it. */
+/** An icon from the sprite, in the colour of the surrounding text, hidden from screen readers. */
 export function icon(name) {
   const drawing = document.createElementNS(SVG, "svg");
   drawing.setAttribute("class", "icon");
@@ -49,14 +49,17 @@ export function icon(name) {
   return drawing;
 }
 
-/** A small picture, in place of which a drawing stands when it does not come. */
+/** A small picture, with an icon in its place if it fails to load. */
 export function thumb(address, attributes = {}) {
   const failed = () => image.replaceWith(h("span", { class: "unseen" }, icon("photo")));
   const image = h("img", { src: address, alt: "", loading: "lazy", on: { error: failed }, ...attributes });
   return image;
 }
 
-/** A button that shows only a drawing; its label is its tooltip too. A `class` comes beside its own. */
+/**
+ * A button that shows only an icon; its label is also its tooltip. A `class` is added to its
+ * own.
+ */
 export function iconButton(name, label, click, { class: more = "", ...attributes } = {}) {
   return h(
     "button",
@@ -65,7 +68,7 @@ export function iconButton(name, label, click, { class: more = "", ...attributes
   );
 }
 
-/** A button with words, and perhaps a drawing before them. A `class` comes beside its own. */
+/** A button with text, and optionally an icon before it. A `class` is added to its own. */
 export function button(words, click, { drawing, class: more = "", ...attributes } = {}) {
   return h(
     "button",
@@ -75,14 +78,14 @@ export function button(words, click, { drawing, class: more = "", ...attributes 
   );
 }
 
-/** Tell screen readers. */
+/** Announce a message to screen readers. */
 export function announce(text) {
   const live = document.getElementById("live");
-  // The same text twice would be silent.
+  // Repeating the same text would not be announced.
   live.textContent = live.textContent === text ? `${text}\u00a0` : text;
 }
 
-/** Whether a key press belongs to something that takes text. */
+/** Whether a key press goes to a text field. */
 export function isTyping(event) {
   const target = event.target;
   return target instanceof Element && target.closest("input, textarea, select, [contenteditable]") !== null;

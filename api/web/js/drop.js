@@ -1,5 +1,5 @@
-// Pictures that come from outside: dropped on the page, pasted, or chosen. One picture may be meant either way, to search
-// by or to upload, so it finds two places to be dropped on; several can only be uploaded.
+// Pictures from outside the page: dropped, pasted or chosen. One picture can be searched by or
+// uploaded, so there are two drop targets; several can only be uploaded.
 
 import { h, icon } from "./dom.js";
 
@@ -7,8 +7,8 @@ const IMAGES = /^image\//;
 
 /** Watch the page; `actions`: {search(file), upload(files), canUpload()}. */
 export function watchDrops(actions) {
-  const search = zone("search", "picture", "Search by this picture", "Find what looks like it");
-  const upload = zone("upload", "upload", "Upload to the library", "Index it, and find it from now on");
+  const search = zone("search", "picture", "Search by this picture", "Find similar photos");
+  const upload = zone("upload", "upload", "Upload to the library", "Add it to the library");
   const overlay = h("div", { class: "drop", hidden: true, role: "region", "aria-label": "Drop files", data: { testid: "drop" } }, search, upload);
   document.body.append(overlay);
   let depth = 0;
@@ -20,7 +20,7 @@ export function watchDrops(actions) {
     const count = event.dataTransfer.items?.length || 1;
     search.hidden = count > 1;
     upload.hidden = !actions.canUpload();
-    // Above an open photograph too: only what lies in the top layer is seen there.
+    // Also over an open photograph, where only the top layer is visible.
     const viewer = document.querySelector("dialog[open]");
     (viewer ?? document.body).append(overlay);
     overlay.hidden = false;
@@ -39,7 +39,8 @@ export function watchDrops(actions) {
   });
   addEventListener("dragover", (event) => {
     if (!hasFiles(event)) return;
-    // Also where nothing takes it: the browser would open the file instead of the page.
+    // Even if nothing takes the drop, since the browser would open the file instead of the
+    // page.
     event.preventDefault();
     const over = event.target.closest?.(".drop-zone");
     for (const each of [search, upload]) each.classList.toggle("is-over", each === over);
@@ -81,9 +82,9 @@ function zone(name, drawing, title, text) {
   return h("div", { class: "drop-zone", data: { zone: name, testid: `drop-${name}` } }, icon(drawing), h("strong", {}, title), h("span", {}, text));
 }
 
-/** The files of a drop, those in dropped folders too. */
+/** The files of a drop, including those in dropped folders. */
 export async function filesOf(transfer) {
-  // Entries have to be taken before the first wait; the browser empties the transfer then.
+  // Read the entries before the first await, which empties the transfer.
   const entries = [...transfer.items].map((item) => item.webkitGetAsEntry?.()).filter(Boolean);
   if (!entries.some((entry) => entry.isDirectory)) return [...transfer.files];
   const files = [];
@@ -104,7 +105,7 @@ async function walk(entry, files) {
   }
 }
 
-/** Ask for files; resolves with what was chosen, perhaps nothing. */
+/** Open the file chooser; resolves with the chosen files, perhaps none. */
 export function chooseFiles({ many = false } = {}) {
   return new Promise((resolve) => {
     const input = h("input", { type: "file", accept: "image/*,.heic,.heif,.dng,.nef,.cr2,.cr3,.arw,.raf,.orf,.rw2", multiple: many });

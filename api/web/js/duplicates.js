@@ -1,5 +1,5 @@
-// Photographs of which one would do, in groups. The service suggests which to keep and says why; what goes into the
-// trash is chosen here, photograph by photograph or for all groups at once, and only after a question.
+// Groups of duplicate photographs. The service suggests which to keep and gives reasons. The
+// user selects what goes to the trash, one by one or for all groups at once, and confirms.
 
 import * as api from "./api.js";
 import { announce, button, fill, h, icon, iconButton, thumb } from "./dom.js";
@@ -11,16 +11,16 @@ import { toast, toastProblem } from "./toast.js";
 
 const PAGE = 50;
 const AT_ONCE = 1000;
-// Of a larger group so many are shown first.
+// How many members of a larger group are shown at first.
 const SHOWN = 12;
 const AGAIN_MS = 300;
 const NAMES = { exact: "The same file", edited: "Edited copies", burst: "A burst", object: "The same thing" };
 const ABOUT = {
-  "": "Copies, edited copies and bursts: of each group one would do.",
-  exact: "Files of the same bytes.",
-  edited: "The same picture, re-encoded, resized, cropped a little, lighter or darker.",
-  burst: "Taken by one camera within seconds, and alike.",
-  object: "The same thing in different photos. None of these is one too many.",
+  "": "Copies, edited copies and bursts. One photo of each group may be enough.",
+  exact: "Files with the same bytes.",
+  edited: "The same picture, re-encoded, resized, slightly cropped, lighter or darker.",
+  burst: "Taken by one camera within seconds, and similar.",
+  object: "The same thing in different photos. These are not copies.",
 };
 
 /** The view in `place`; `actions`: {open(id), removed(ids), restored()}. */
@@ -55,7 +55,7 @@ export function makeDuplicates(place, summary, actions) {
 
   function select(group) {
     for (const { asset } of group.members) if (asset.id !== group.keeper) chosen.add(asset.id);
-    // What is to be kept in one group is not thrown away for another.
+    // A photograph kept in one group is not deleted for another.
     for (const { keeper } of groups) chosen.delete(keeper);
   }
 
@@ -69,7 +69,8 @@ export function makeDuplicates(place, summary, actions) {
     more.disabled = true;
     try {
       let page = await api.duplicates([...pairs, ["cursor", cursor]], signal);
-      // New photographs are compared bit by bit, each time that one asks; groups stay as they are when that is done.
+      // Each request compares some of the new photographs; groups are final once all are
+      // compared.
       while (cursor === null && page.waiting) {
         waiting(`Comparing photos: ${plural(page.groups.length, "group")}${page.next ? " and more" : ""} so far.`);
         await new Promise((resolve) => setTimeout(resolve, AGAIN_MS));
@@ -78,7 +79,7 @@ export function makeDuplicates(place, summary, actions) {
       if (signal.aborted) return;
       groups = cursor === null ? page.groups : [...groups, ...page.groups];
       next = page.next;
-      fill(notice, groups.length === 0 && notification("check", "No duplicates here", state().kind ? "" : "All photos were compared, and each is there once."));
+      fill(notice, groups.length === 0 && notification("check", "No duplicates here", state().kind ? "" : "All photos were compared, and there are no duplicates."));
       draw();
       if (hadFocus) list.children[before]?.querySelector(".member-link").focus();
       announce(summary.textContent);
@@ -167,7 +168,7 @@ export function makeDuplicates(place, summary, actions) {
   async function trash() {
     const ids = [...chosen];
     const whole = groups.filter((group) => isCopies(group) && group.members.every(({ asset }) => chosen.has(asset.id))).length;
-    const warning = whole ? ` Of ${plural(whole, "group")} no photo would be left.` : "";
+    const warning = whole ? ` No photo of ${plural(whole, "group")} would be left.` : "";
     if (!confirm(`Move ${plural(ids.length, "photo")} to the trash?${warning} They can be restored from there.`)) return;
     try {
       await bulk(ids, "delete");
@@ -198,14 +199,15 @@ export function makeDuplicates(place, summary, actions) {
     for (let start = 0; start < ids.length; start += AT_ONCE) await api.bulk(ids.slice(start, start + AT_ONCE), action);
   }
 
-  // A group of which one photograph is left is none.
+  // A group with one photograph left is no longer a group.
   function remove(ids) {
     for (const id of ids) chosen.delete(id);
     groups = groups
       .map((group) => ({ ...group, members: group.members.filter(({ asset }) => !ids.has(asset.id)) }))
       .filter((group) => group.members.length > 1);
     draw();
-    // Where the one to keep went, which is to stay is the service's to say; and further pages count from groups that may be gone.
+    // If the photograph to keep was deleted, the service chooses another; and the cursor of
+    // further pages may count groups that are gone.
     const hasKeeper = (group) => group.members.some(({ asset }) => asset.id === group.keeper);
     if (next || !groups.length || !groups.every(hasKeeper)) load(null);
   }
@@ -237,10 +239,10 @@ export function makeDuplicates(place, summary, actions) {
       waiting("Looking…");
       load(null);
     },
-    /** Draw anew: what one may do is known now. */
+    /** Redraw once the permissions are known. */
     renew: () => key !== null && groups.length > 0 && draw(),
     remove: (ids) => key !== null && remove(ids),
-    /** Focus a photograph; whether it is there. */
+    /** Focus a photograph; returns whether it is present. */
     focus(id) {
       const link = [...list.querySelectorAll(".member-link")].find((each) => each.dataset.asset === id);
       link?.focus();

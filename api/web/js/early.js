@@ -4,6 +4,6 @@
     const theme = localStorage.getItem("regard.theme");
     if (theme === "light" || theme === "dark") document.documentElement.dataset.theme = theme;
   } catch {
-    // Storage is switched off: the system's theme holds.
+    // Storage is disabled: use the system's theme.
   }
 })();

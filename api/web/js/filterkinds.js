@@ -1,4 +1,4 @@
-// What one can filter by: its name, its words on a chip, and what it sets.
+// The kinds of filters: name, text on the chip, and what each sets.
 
 import { day, month } from "./format.js";
 
@@ -19,7 +19,10 @@ export const KINDS = [
   { id: "not", label: "Without words", drawing: "minus", sets: [] },
 ];
 
-/** The chips of a state: [{kind, label, remove}], `remove` being the change of state that takes it away. */
+/**
+ * The chips of a state: [{kind, label, remove}], where `remove` is the change of state that
+ * removes the filter.
+ */
 export function chips(state) {
   const { filters } = state;
   const without = (names) => ({ filters: Object.fromEntries(Object.entries(filters).filter(([name]) => !names.includes(name))) });

@@ -1,4 +1,5 @@
-// The menu that adds a filter: first which kind, then its values, with how many photographs each would leave.
+// The menu that adds a filter: first the kind, then its values with the number of matching
+// photographs.
 
 import { fill, h, icon, iconButton } from "./dom.js";
 import { SHAPE_NAMES, KINDS, lastOf } from "./filterkinds.js";
@@ -16,7 +17,7 @@ const setFilters = (changes) => {
   go({ filters });
 };
 
-/** The menu; {toggle(button), open(button, kind)}. `home` is the button that the focus goes back to. */
+/** The menu; {toggle(button), open(button, kind)}. The focus returns to the button `home`. */
 export function makeFilterMenu(home) {
   const panel = h("div", { class: "popover filter-menu", role: "dialog", "aria-label": "Filters", data: { testid: "filter-menu" } });
   const popover = makePopover(panel);
@@ -73,7 +74,7 @@ export function makeFilterMenu(home) {
   };
 }
 
-/** A list of a facet's values to tick, with a field that narrows it and takes what the list lacks. */
+/** A list of checkboxes for a facet's values, with a field that narrows it or adds a value. */
 function choices(name) {
   return async (body, { isCurrent, place }) => {
     const list = h("ul", { class: "menu-list choice-list" });
@@ -82,7 +83,8 @@ function choices(name) {
     fill(body, narrow, wait, list);
     let found = [];
     try {
-      // Tags all have to hold, so that each counts beside the others; of the rest any value may hold.
+      // All tags must match, so each is counted together with the others; for other facets any
+      // value may match.
       found = await facet(state(), FACETS[name], name === "tag" ? [] : [name]);
       wait.remove();
     } catch (problem) {
@@ -100,7 +102,7 @@ function choices(name) {
         h("input", { type: "checkbox", checked: chosen().includes(value), data: { testid: "filter-value" }, on: { change: (event) => flip(value, event.currentTarget.checked) } }),
         h("span", { class: "menu-value" }, value), h("span", { class: "menu-count" }, number(count)),
       ))));
-      if (!shown.length) fill(list, h("li", { class: "hint" }, typed ? "No such value; Enter takes it all the same." : "There are none yet."));
+      if (!shown.length) fill(list, h("li", { class: "hint" }, typed ? "No such value. Press Enter to use it anyway." : "There are none yet."));
       place();
     };
     narrow.addEventListener("input", draw);
@@ -154,7 +156,7 @@ const EDITORS = {
     fields([["taken_from", "From", { type: "date" }], ["taken_to", "To", { type: "date" }]], {
       read: ({ filters }) => ({ taken_from: filters.taken_from?.slice(0, 10), taken_to: filters.taken_to?.slice(0, 10) }),
       write(values) {
-        if (values.taken_from && values.taken_to && values.taken_from > values.taken_to) return "The first day lies after the last one.";
+        if (values.taken_from && values.taken_to && values.taken_from > values.taken_to) return "The first day is after the last one.";
         setFilters(values);
         return null;
       },
@@ -179,9 +181,9 @@ const EDITORS = {
   },
   size: fields([["min_width", "Width from", whole], ["max_width", "Width to", whole], ["min_height", "Height from", whole], ["max_height", "Height to", whole]], {
     read: ({ filters }) => filters,
-    hint: "In pixels; leave empty what does not matter.",
+    hint: "In pixels. Leave a field empty for no limit.",
     write(values) {
-      if (["width", "height"].some((side) => values[`min_${side}`] && values[`max_${side}`] && Number(values[`min_${side}`]) > Number(values[`max_${side}`]))) return "A lower bound lies above its upper bound.";
+      if (["width", "height"].some((side) => values[`min_${side}`] && values[`max_${side}`] && Number(values[`min_${side}`]) > Number(values[`max_${side}`]))) return "A lower bound is above its upper bound.";
       setFilters(values);
       return null;
     },
@@ -191,16 +193,16 @@ const EDITORS = {
       const [latitude, longitude, km] = filters.gps_near?.split(",") ?? [];
       return { latitude, longitude, km: km ?? "5" };
     },
-    hint: "Degrees, north and east positive. A photo's details offer the photos near it.",
+    hint: "Degrees, positive for north and east. A photo's details have a link to nearby photos.",
     write({ latitude, longitude, km }) {
-      if (!latitude || !longitude || !km) return "Give latitude, longitude and a distance.";
+      if (!latitude || !longitude || !km) return "Enter latitude, longitude and a distance.";
       setFilter("gps_near", `${latitude},${longitude},${km}`);
       return null;
     },
   }),
   path_prefix: fields([["path_prefix", "Folder", { type: "text", spellcheck: "false", autocomplete: "off" }]], {
     read: ({ filters }) => filters,
-    hint: "ROOT/folder, as a photo's details show it; everything at or below it.",
+    hint: "ROOT/folder, as shown in a photo's details. Includes subfolders.",
     write({ path_prefix: value }) {
       setFilter("path_prefix", value);
       return null;
@@ -209,14 +211,14 @@ const EDITORS = {
   custom: fields([["name", "Field", { type: "text", autocomplete: "off" }], ["value", "Value", { type: "text", autocomplete: "off" }]], {
     read: () => ({}),
     write({ name, value }) {
-      if (!name || !value) return "Give the field's name and its value.";
+      if (!name || !value) return "Enter the field's name and its value.";
       setFilter(`custom.${name}`, value);
       return null;
     },
   }),
   not: fields([["not", "Not like these words", { type: "text", autocomplete: "off" }]], {
     read: (current) => ({ not: current.not }),
-    hint: "Photos that fit these words sink down the results.",
+    hint: "Photos that match these words move down.",
     write({ not }) {
       go({ not });
       return null;

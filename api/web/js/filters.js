@@ -1,4 +1,5 @@
-// The row under the search box: what is searched for, the filters as chips, and the menu that adds one.
+// The row under the search box: the query as read, the filters as chips, and the menu that
+// adds one.
 
 import { button, fill, h, icon, iconButton } from "./dom.js";
 import { makeFilterMenu } from "./filtermenu.js";
@@ -9,7 +10,7 @@ import { labelOf, without } from "./written.js";
 const HEADINGS = { trash: "Trash", duplicates: "Duplicates" };
 const DRAWINGS = Object.fromEntries(KINDS.map((kind) => [kind.id, kind.drawing]));
 
-/** The row's parts in `place`; `summary` is the element that says how many there are. */
+/** The row in `place`; the element `summary` shows the number of results. */
 export function makeFilters({ place, summary, selectButton, emptyTrash }) {
   const parts = h("ul", { class: "chips", "aria-label": "What the query says", hidden: true });
   const row = h("ul", { class: "chips", "aria-label": "Filters" });
@@ -58,14 +59,14 @@ export function makeFilters({ place, summary, selectButton, emptyTrash }) {
     const label = labelOf(part);
     return h(
       "li", { class: "chip is-written", data: { testid: "part" } }, h("span", { class: "chip-label", title: label }, h("span", {}, label)),
-      iconButton("close", `Take ${label} out of the query`, () => go({ q: without(state().q, part), photo: "" }), {
+      iconButton("close", `Remove ${label} from the query`, () => go({ q: without(state().q, part), photo: "" }), {
         class: "chip-remove", "data-testid": "part-remove",
       }),
     );
   }
 
   return {
-    /** Show how the service read the query; nothing for mere words. */
+    /** Show how the service read the query; nothing for plain words. */
     showParts(read) {
       fill(parts, read.map(partChip));
       parts.hidden = read.length === 0;

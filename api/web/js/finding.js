@@ -9,7 +9,7 @@ import { isList } from "./written.js";
 export const PAGE = 60;
 const NUMBERS = new Set(["min_width", "max_width", "min_height", "max_height"]);
 
-/** The query picture that a link names is not in this browser. */
+/** The link's query picture is not stored in this browser. */
 export class PictureMissing extends Error {}
 
 /** One page: {items, next, matched, took, parts}; `parts` are those of a query that is more than words. `cursor` is null for the first. Raises Problem, PictureMissing. */
@@ -18,7 +18,7 @@ export async function find(state, cursor, signal) {
   const answer = await answered(state, { cursor, limit: PAGE }, signal);
   const parts = answer.query.parts ?? [];
   const items = answer.hits.map((hit) => (isList(parts) ? { ...hit, channels: null, score: null } : { ...hit, channels: hit.channels ?? [] }));
-  // A list that is empty is not one whose hits match badly.
+  // An empty list is not an answer without a match.
   return { items, next: answer.next ?? null, matched: isList(parts) || answer.matched, took: answer.took_ms, parts };
 }
 
@@ -68,12 +68,12 @@ function plain(text) {
 }
 
 /**
- * The values of a facet with their counts, over all photographs that pass the state's filters but those left out.
- * Raises Problem.
+ * The values of a facet with their counts, over all photographs that pass the state's filters
+ * except the given ones. Raises Problem.
  */
 export async function facet(state, name, leftOut, signal) {
   const filters = Object.fromEntries(Object.entries(state.filters).filter(([other]) => !leftOut.includes(other)));
-  // Facets are counted over what passes the filters, whatever is asked: any words will do.
+  // Facets are counted over everything that passes the filters, so any query works.
   const asked = { ...state, q: state.q || "photograph", target: "image", like: "", picture: "", box: null, filters };
   const answer = await answered(asked, { limit: 1, facets: [name] }, signal);
   return answer.facets?.[name] ?? [];

@@ -1,4 +1,4 @@
-// Facts in words that people read.
+// Facts formatted for people.
 
 const NUMBER = new Intl.NumberFormat("en-GB");
 const DAY = new Intl.DateTimeFormat("en-GB", { dateStyle: "medium" });
@@ -45,5 +45,5 @@ export function place(latitude, longitude) {
   return `${north}, ${Math.abs(longitude).toFixed(5)}° ${longitude < 0 ? "W" : "E"}`;
 }
 
-/** What people call a photograph: its title, else its file's name. */
+/** The name of a photograph: its title, else its file name. */
 export const nameOf = (asset) => asset.title || asset.file_name || asset.id;

@@ -1,4 +1,5 @@
-// While jobs run, photographs come that the grid does not show: a quiet button says how many and shows them.
+// While jobs run, new photographs are not in the grid. A button shows their number and loads
+// them.
 
 import * as api from "./api.js";
 import { button, fill } from "./dom.js";
@@ -6,7 +7,7 @@ import { number } from "./format.js";
 
 const WAIT_MS = 1500;
 
-/** The button in `place`; `show()` loads the results anew. */
+/** The button in `place`; `show()` reloads the results. */
 export function makeFresh(place, show) {
   let known = null;
   let timer = null;
@@ -23,7 +24,7 @@ export function makeFresh(place, show) {
       known ??= now;
       draw(Math.max(0, now - known));
     } catch {
-      // Whatever is wrong, the results say it; a count is not worth a message.
+      // The results report any problem; the count need not.
     }
   }
 
@@ -42,7 +43,7 @@ export function makeFresh(place, show) {
     poke() {
       timer ??= setTimeout(look, WAIT_MS);
     },
-    /** What the grid shows is all there is now. */
+    /** The grid is now up to date. */
     async reset() {
       draw(0);
       try {

@@ -1,4 +1,5 @@
-// Lays tiles out, keeps them laid out when the width changes, and moves the focus between them by arrow keys.
+// Lays out the tiles, again when the width changes, and moves the focus between them with the
+// arrow keys.
 
 import { h } from "./dom.js";
 import { justify } from "./justified.js";
@@ -17,7 +18,8 @@ export function makeGrid(list, actions, isSelected) {
   const targetHeight = () => (innerWidth < 560 ? 124 : innerWidth < 1000 ? 176 : 220);
 
   function layOut(from = 0) {
-    // Never rounded up, as clientWidth is: a row that is wider than its place by part of a pixel breaks.
+    // Not clientWidth, which may round up: a row that is too wide by a fraction of a pixel
+    // wraps.
     const width = Math.floor(list.getBoundingClientRect().width);
     if (!width) return;
     const sizes = [];
@@ -63,7 +65,7 @@ export function makeGrid(list, actions, isSelected) {
     }
   });
 
-  // The tile of the row above or below whose middle is nearest.
+  // The nearest tile in the row above or below, by its middle.
   function beside(position, step) {
     const here = tiles[position].element;
     const middle = here.offsetLeft + here.offsetWidth / 2;
@@ -88,7 +90,7 @@ export function makeGrid(list, actions, isSelected) {
   }
 
   return {
-    /** Show these results instead of what is there, each under the heading that `of(result, position)` gives it. */
+    /** Replace the results, each under the heading given by `of(result, position)`. */
     show(results, state, of) {
       shownFor = state;
       headingOf = of;
@@ -98,7 +100,7 @@ export function makeGrid(list, actions, isSelected) {
       this.append(results);
     },
 
-    /** Show further results after those that are there; nothing that is seen moves. */
+    /** Append results without moving visible ones. */
     append(results) {
       const from = tiles.length;
       const made = results.map((result, position) => ({
@@ -115,7 +117,7 @@ export function makeGrid(list, actions, isSelected) {
       layOut(from);
     },
 
-    /** Show a photograph's tiles anew after it changed. */
+    /** Redraw a photograph's tiles after a change. */
     refresh(asset) {
       for (const each of tiles) {
         if (each.result.asset.id !== asset.id) continue;
@@ -130,7 +132,7 @@ export function makeGrid(list, actions, isSelected) {
       layOut();
     },
 
-    /** Take photographs out; the focus goes to their neighbour. */
+    /** Remove photographs; the focus goes to a neighbour. */
     remove(ids) {
       const position = tiles.findIndex((each) => each.element.contains(document.activeElement));
       for (const each of tiles) if (ids.has(each.result.asset.id)) each.element.remove();
@@ -142,7 +144,7 @@ export function makeGrid(list, actions, isSelected) {
       if (position >= 0 && !list.contains(document.activeElement)) focusOn(Math.min(position, tiles.length - 1));
     },
 
-    /** Show which are selected. */
+    /** Update the marks of selected tiles. */
     markSelected(isSelecting) {
       list.classList.toggle("is-selecting", isSelecting);
       for (const { element, result } of tiles) {
@@ -154,7 +156,7 @@ export function makeGrid(list, actions, isSelected) {
       }
     },
 
-    /** Focus a photograph's tile; whether there is one. */
+    /** Focus a photograph's tile; returns whether there is one. */
     focus(asset) {
       return focusOn(tiles.findIndex((each) => each.result.asset.id === asset));
     },

@@ -1,4 +1,4 @@
-// What the service is working at: the panel of jobs, live by server-sent events, and word of it to the rest of the page.
+// The panel of jobs, updated by server-sent events, which also notifies the rest of the page.
 
 import * as api from "./api.js";
 import { announce, button, fill, h, icon, iconButton } from "./dom.js";
@@ -8,13 +8,13 @@ import { canWrite } from "./session.js";
 import { toastProblem } from "./toast.js";
 
 const LOOK_MS = 20_000;
-// Each takes one of the few connections that a browser has to one server; of the others the next look tells.
+// Each stream takes one of the browser's few connections to a server; other jobs are polled.
 const STREAMS = 2;
-const KINDS = { import: "Indexing a folder", upload: "Indexing uploads", reindex: "Looking again", pipeline: "Changing the models", prune: "Deleting former models" };
+const KINDS = { import: "Indexing a folder", upload: "Indexing uploads", reindex: "Indexing again", pipeline: "Changing the models", prune: "Deleting previous models" };
 const STATES = { queued: "Waiting", running: "Running", done: "Done", failed: "Failed", cancelled: "Cancelled" };
 const isActive = (job) => job.state === "queued" || job.state === "running";
 
-/** The jobs, their button in `place`; `onProgress(job)` is called at each step of any. */
+/** The jobs, with their button in `place`; `onProgress(job)` is called for every update. */
 export function makeJobs(place, onProgress) {
   const jobs = new Map();
   const streams = new Map();
@@ -48,13 +48,13 @@ export function makeJobs(place, onProgress) {
     };
     stream.addEventListener("job", (event) => {
       const job = JSON.parse(event.data);
-      // Before the job is taken: it would be followed anew otherwise.
+      // Before the job is updated, or it would be followed again.
       if (!isActive(job)) end();
       take(job);
       for (const each of jobs.values()) if (isActive(each)) follow(each.id);
     });
     stream.addEventListener("error", () => {
-      // The browser tries again by itself unless the server refused it; then the next look tells.
+      // The browser reconnects unless the server refused; polling then continues.
       if (stream.readyState === EventSource.CLOSED) end();
     });
   }
@@ -79,7 +79,7 @@ export function makeJobs(place, onProgress) {
     if (!popover.isOpen()) return;
     const had = panel.contains(document.activeElement) && document.activeElement.dataset.job;
     const all = [...jobs.values()].sort((one, other) => (one.created_at < other.created_at ? 1 : -1));
-    fill(list, all.length ? all.map(row) : h("li", { class: "hint" }, "Nothing has been indexed through this service yet. Uploads and imports show here."));
+    fill(list, all.length ? all.map(row) : h("li", { class: "hint" }, "Nothing has been indexed through this service yet. Uploads and imports appear here."));
     if (had) list.querySelector(`[data-job="${CSS.escape(had)}"]`)?.focus();
   }
 
@@ -122,7 +122,7 @@ export function makeJobs(place, onProgress) {
 
   return {
     look,
-    /** {element, add(job)}: how far some jobs are together, until they end. */
+    /** {element, add(job)}: the combined progress of some jobs until they end. */
     makeProgress() {
       const element = h("div", { class: "job-progress", role: "status" });
       const followed = new Set();
@@ -143,7 +143,7 @@ export function makeJobs(place, onProgress) {
   };
 }
 
-/** Several jobs as one. */
+/** The combined progress of several jobs. */
 function sumOf(jobs) {
   const sum = (name) => jobs.reduce((total, job) => total + (job[name] ?? 0), 0);
   const state = ["running", "queued"].find((each) => jobs.some((job) => job.state === each)) ?? "done";
@@ -157,7 +157,7 @@ function bar(job) {
 
 function words(job) {
   const failed = job.failed ? `, ${number(job.failed)} of them failed` : "";
-  if (job.state === "queued") return "Waits for its turn";
+  if (job.state === "queued") return "Waiting";
   if (isActive(job)) return job.total === null ? `${plural(job.done, "photo")} so far${failed}` : `${number(job.done)} of ${plural(job.total, "photo")} done${failed}`;
-  return job.done || job.failed ? `${plural(job.done, "photo")} done${failed}` : "Nothing was left to index";
+  return job.done || job.failed ? `${plural(job.done, "photo")} done${failed}` : "Nothing to index";
 }

@@ -35,7 +35,7 @@ function filled(ratios, width, height, target, gap) {
   const rounded = Math.max(1, Math.round(height));
   const sizes = ratios.map((ratio) => ({ width: Math.max(1, Math.floor(ratio * height)), height: rounded }));
   const used = sizes.reduce((sum, size) => sum + size.width, 0) + gap * (sizes.length - 1);
-  // What rounding left over goes to the row's last picture, so that the right edge is straight.
+  // The row's last picture takes the rounding error, so the right edge is straight.
   if (width - used <= sizes.length + 1) sizes.at(-1).width += Math.max(0, width - used);
   return sizes;
 }

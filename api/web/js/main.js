@@ -64,7 +64,7 @@ const selection = makeSelection(part("selection"), {
   removed: (ids) => { results.remove(ids); fresh.reset(); },
   restored: () => results.reload(),
   async tagged(ids) {
-    // A filter by tags may hold or not now.
+    // A filter by tags may match differently now.
     if (state().filters.tag || state().filters.not_tag) await results.reload();
     else for (const id of ids.slice(0, 50)) results.refresh(await api.asset(id));
   },
@@ -165,17 +165,17 @@ const box = makeBox(part("asking"));
 
 watchDrops({ search: searchBy, upload: (files) => upload.open(files), canUpload: canWrite });
 
-// What was pending when a job ended is indexed or failed now.
+// Pending photographs of an ended job are now indexed or failed.
 async function settlePending() {
   const pending = grid.results().filter((result) => result.asset.state === "pending").slice(0, 200);
   for (const { asset } of pending) results.refresh(await api.asset(asset.id).catch(() => asset));
 }
 
 async function purge() {
-  if (!confirm("Empty the trash? What lies there is gone for good.")) return;
+  if (!confirm("Empty the trash? Its photos are deleted for good.")) return;
   try {
     const { purged } = await api.emptyTrash();
-    toast(`Removed ${purged} for good.`);
+    toast(`Deleted ${purged} for good.`);
     await results.reload();
   } catch (problem) {
     toastProblem(problem);
@@ -223,7 +223,7 @@ async function start() {
   try {
     await learn();
   } catch (problem) {
-    // The results show their own problem; this one tells why nothing can be changed.
+    // The results show their own problem; this one explains why nothing can be changed.
     toastProblem(problem);
   }
   uploadButton.hidden = !canWrite();

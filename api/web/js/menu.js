@@ -1,4 +1,4 @@
-// The menu at the right: library, duplicates, trash, theme, keyboard shortcuts, signing out.
+// The menu on the right: library, duplicates, trash, theme, keyboard shortcuts, sign out.
 
 import * as api from "./api.js";
 import { fill, h, icon, iconButton } from "./dom.js";
@@ -11,9 +11,9 @@ import { EXAMPLES } from "./written.js";
 
 const SHORTCUTS = [
   ["/", "Search"], ["Arrow keys", "Move between photos, and from photo to photo in the viewer"], ["Enter", "Open the photo"],
-  ["x", "Select the focused photo"], ["m", "More like the focused or open photo"], ["o", "Outline the things in the open photo, or not"],
-  ["Delete", "Move the open photo to the trash; remove the focused filter"], ["Backspace", "In the empty search box: take the last part of the search away"],
-  ["Esc", "Close, or end selecting"], ["u", "Upload"], ["t", "Photos, or things in them"], ["?", "Show these"],
+  ["x", "Select the focused photo"], ["m", "More like the focused or open photo"], ["o", "Show or hide the outlines in the open photo"],
+  ["Delete", "Move the open photo to the trash; remove the focused filter"], ["Backspace", "In the empty search box: remove the last part of the search"],
+  ["Esc", "Close, or stop selecting"], ["u", "Upload"], ["t", "Photos, or things in them"], ["?", "Show these"],
 ];
 
 /** Put the menu's button in `place`; {showShortcuts}. */

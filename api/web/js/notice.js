@@ -1,8 +1,8 @@
-// What stands in the place of photographs when there are none to show, or when something failed.
+// Shown in place of photographs if there are none, or if something failed.
 
 import { h, icon } from "./dom.js";
 
-/** A notice with a drawing, a title, perhaps a sentence, and what one may do. */
+/** A notice with an icon, a title, an optional sentence, and actions. */
 export function notification(drawing, title, text, ...actions) {
   return h(
     "div", { class: "notice", data: { testid: "notice" } },

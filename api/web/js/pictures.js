@@ -1,5 +1,5 @@
-// Pictures to search by. A URL can't hold one, so this browser keeps it under a short name that the URL can hold:
-// in memory, and for a reload in sessionStorage, where there is room.
+// Query pictures. A URL cannot hold one, so the browser keeps it under a short name that the
+// URL can hold: in memory, and in sessionStorage for a reload if there is space.
 
 const LONGEST_SIDE = 1600;
 const LARGEST_FILE = 1_500_000;
@@ -7,7 +7,10 @@ const PREFIX = "regard.picture.";
 
 const kept = new Map();
 
-/** Keep a picture; its short name. A large one is made smaller first, which no encoder notices. */
+/**
+ * Store a picture; returns its short name. A large one is scaled down first, which does not
+ * affect encoders.
+ */
 export async function keepPicture(file) {
   const blob = await smaller(file);
   const token = Array.from(crypto.getRandomValues(new Uint8Array(6)), (byte) => byte.toString(16).padStart(2, "0")).join("");
@@ -17,7 +20,7 @@ export async function keepPicture(file) {
   return token;
 }
 
-/** The picture {blob, name, url} kept under a name; null when this browser does not have it. */
+/** The picture {blob, name, url} stored under a name; null if this browser lacks it. */
 export function pictureOf(token) {
   if (!kept.has(token)) {
     const picture = restored(token);
@@ -32,7 +35,7 @@ async function smaller(file) {
   try {
     bitmap = await createImageBitmap(file);
   } catch {
-    // A format that only the server can read, such as HEIC: it gets the file as it is.
+    // A format that only the server can read, such as HEIC: send the file as it is.
     return file;
   }
   const scale = LONGEST_SIDE / Math.max(bitmap.width, bitmap.height);
@@ -56,7 +59,7 @@ async function store(token, { blob, name }) {
     for (const key of Object.keys(sessionStorage)) if (key.startsWith(PREFIX)) sessionStorage.removeItem(key);
     if (data) sessionStorage.setItem(PREFIX + token, JSON.stringify({ name, data }));
   } catch {
-    // No room, or storage is switched off: the picture lasts until a reload.
+    // No space, or storage is disabled: the picture lasts until a reload.
   }
 }
 

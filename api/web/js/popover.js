@@ -1,9 +1,12 @@
-// Panels that hang from a button: closed by Escape, by a click elsewhere, or by the button itself. The browser's own
-// popovers do that; this places them and tells the button's state.
+// Panels attached to a button, closed by Escape, by a click elsewhere, or by the button. The
+// browser's popovers do that; this module places them and sets the button's state.
 
 const EDGE = 8;
 
-/** Make `panel` a popover; {open, close, toggle, isOpen}, `open` and `toggle` taking the button that it hangs from. */
+/**
+ * Make `panel` a popover; {open, close, toggle, isOpen}, where `open` and `toggle` take its
+ * button.
+ */
 export function makePopover(panel, { onOpen, onClose } = {}) {
   panel.popover = "auto";
   let anchor = null;
@@ -27,14 +30,15 @@ export function makePopover(panel, { onOpen, onClose } = {}) {
     if (anchor?.hasAttribute("aria-expanded")) anchor.setAttribute("aria-expanded", String(isOpen));
     if (!isOpen) onClose?.();
   });
-  // A press on the button closes already; the click that follows must not open again.
+  // Pressing the button already closes the panel; the click that follows must not open it
+  // again.
   let wasOpen = false;
   addEventListener("pointerdown", (event) => {
     wasOpen = panel.matches(":popover-open") && Boolean(anchor?.contains(event.target));
   }, { capture: true });
   addEventListener("keydown", () => { wasOpen = false; }, { capture: true });
 
-  // Whoever walks on by Tab has left it.
+  // Moving the focus out with Tab closes it.
   panel.addEventListener("focusout", (event) => {
     const to = event.relatedTarget;
     if (to && !panel.contains(to) && !anchor?.contains(to) && panel.matches(":popover-open")) panel.hidePopover();

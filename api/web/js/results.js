@@ -1,5 +1,6 @@
-// Loads what the state asks for, page by page as one scrolls, and says so when there is nothing or something failed.
-// Earlier results are kept, so that back and forward are at once where they were.
+// Loads the results of the state, page by page on scroll, and shows a notice if there are none
+// or if something failed. Earlier results are cached, so back and forward restore them at
+// once.
 
 import * as api from "./api.js";
 import { announce, button, fill, h, icon } from "./dom.js";
@@ -30,17 +31,17 @@ export function makeResults({ grid, list, notice, tail, summary, help }) {
   const sentinel = h("div", { class: "sentinel", "aria-hidden": "true" });
   const loading = h("p", { class: "loading", hidden: true }, h("span", { class: "spinner" }), "Loading more");
   fill(tail, sentinel, loading, more);
-  // Where the end is now tells; several changes may come at once, the last of which counts.
+  // Several changes may arrive at once; the last one tells where the end is now.
   new IntersectionObserver(() => moreIfNear(), { rootMargin: `${AHEAD}px` }).observe(sentinel);
 
-  // The observer tells only of changes: a page that leaves the end in sight has to be followed by another.
+  // The observer reports changes only, so load another page if the end is still visible.
   function moreIfNear() {
     if (!now || now.problem || tail.hidden) return;
     if (sentinel.getBoundingClientRect().top < innerHeight + AHEAD) loadMore();
   }
 
   function keep() {
-    // What was under way when one left does not go on.
+    // Loading stops when the state has changed.
     if (now?.isLoaded) kept.set(now.key, { ...now, isLoading: false, scroll: scrollY });
     while (kept.size > KEPT) kept.delete(kept.keys().next().value);
   }
@@ -104,7 +105,7 @@ export function makeResults({ grid, list, notice, tail, summary, help }) {
       if (cursor === null) display();
       else showTail();
     } finally {
-      // Else another load took over.
+      // Otherwise another load took over.
       if (mine === controller) {
         which.isLoading = false;
         showTail();
@@ -113,7 +114,7 @@ export function makeResults({ grid, list, notice, tail, summary, help }) {
     }
   }
 
-  // A list tells how many it holds only at its end; of the whole library the service knows.
+  // The length of a list is known at its end; for the whole library the service knows it.
   async function count(which) {
     which.total = null;
     if (!which.next || isSearch(which.state) || which.state.view !== "library" || Object.keys(which.state.filters).length) return;
@@ -156,7 +157,7 @@ export function makeResults({ grid, list, notice, tail, summary, help }) {
     const isFailed = now.problem && now.isLoaded;
     loading.hidden = true;
     more.hidden = !now.next || isHidden(now) || (Boolean(now.problem) && !now.isLoaded);
-    more.querySelector("span").textContent = isFailed ? "Loading more failed: try again" : "Show more";
+    more.querySelector("span").textContent = isFailed ? "Loading failed: try again" : "Show more";
     tail.hidden = more.hidden && loading.hidden;
   }
 
@@ -185,8 +186,8 @@ export function makeResults({ grid, list, notice, tail, summary, help }) {
 
   function said(which) {
     if (which.problem instanceof PictureMissing) {
-      return notification("photo", "The picture of this link is not here",
-        "A link can't hold the picture that was searched by; it stays in the browser that made the link.",
+      return notification("photo", "This link's picture is not in this browser",
+        "A link can't contain the query picture. It stays in the browser that made the link.",
         button("Choose the picture", help.choosePicture, { class: "is-primary" }),
         button("Search without it", help.withoutPicture));
     }
@@ -200,7 +201,7 @@ export function makeResults({ grid, list, notice, tail, summary, help }) {
     if (isHidden(which)) {
       const hasFilters = Object.keys(which.state.filters).length > 0 || which.parts.some((part) => part.field);
       return notification("search", nothing(which),
-        hasFilters ? "Try other words, or fewer filters." : "Try other words. What comes nearest is probably something else.",
+        hasFilters ? "Try other words, or fewer filters." : "Try other words. The nearest photos probably show something else.",
         button("Show the nearest anyway", () => {
           go({ nearest: true });
           grid.focusFirst();
@@ -209,30 +210,30 @@ export function makeResults({ grid, list, notice, tail, summary, help }) {
     }
     if (which.items.length) return null;
     if (which.parts.some((part) => part.field)) {
-      return notification("filter", "No photo passes what the query says", "Take a part of it away.",
+      return notification("filter", "No photo matches the query", "Remove a part of it.",
         button("Clear the search", help.clearQuery, { class: "is-primary" }));
     }
     if (Object.keys(which.state.filters).length) {
-      return notification("filter", "No photo passes these filters", "Take one away, or all of them.",
+      return notification("filter", "No photo matches these filters", "Remove one or all of them.",
         button("Remove all filters", help.clearFilters, { class: "is-primary" }),
         isSearch(which.state) && button("Clear the search", help.clearQuery));
     }
-    if (which.state.view === "trash") return notification("trash", "The trash is empty", "What you delete lies here until the trash is emptied, and can be restored.");
+    if (which.state.view === "trash") return notification("trash", "The trash is empty", "Deleted photos stay here until you empty the trash. You can restore them.");
     if (isSearch(which.state)) {
-      return notification("search", "Nothing is indexed that could match",
+      return notification("search", "Nothing is indexed yet",
         help.canWrite() ? "Upload photos first, or wait until indexing has begun." : "Nothing is in this library yet.",
         button("Clear the search", help.clearQuery, { class: "is-primary" }));
     }
     return notification("photo", "Your library is empty",
-      help.canWrite() ? "Drop photos anywhere on this page, or choose them. A folder that lies on the server is indexed by:" : "Nothing is in this library yet.",
+      help.canWrite() ? "Drop photos anywhere on this page, or choose them. To index a folder on the server, run:" : "Nothing is in this library yet.",
       help.canWrite() && h("code", { class: "command" }, "regard index FOLDER"),
       help.canWrite() && button("Upload photos", help.upload, { class: "is-primary", drawing: "upload" }));
   }
 
-  const examples = () => button("What one can write", help.showExamples, { "data-testid": "examples" });
+  const examples = () => button("Examples of queries", help.showExamples, { "data-testid": "examples" });
 
   const cautionOf = (which) => [
-    icon("alert"), h("p", {}, `${nothing(which)} These come nearest.`),
+    icon("alert"), h("p", {}, `${nothing(which)} These are the nearest.`),
     wordsOf(which) !== "" && button("Hide them", () => {
       go({ nearest: false });
       notice.querySelector("button").focus();
@@ -249,7 +250,7 @@ export function makeResults({ grid, list, notice, tail, summary, help }) {
 
   return {
     show,
-    /** Show nothing: another view has the page. */
+    /** Hide the results while another view is shown. */
     leave() {
       controller?.abort();
       now = null;
@@ -258,13 +259,13 @@ export function makeResults({ grid, list, notice, tail, summary, help }) {
       help.understood([]);
       help.wrong(null);
     },
-    /** Say anew what there is to say: what one may do is known now. */
+    /** Redraw notices once the permissions are known. */
     renew() {
       if (now && !notice.hidden) fill(notice, said(now));
     },
-    /** Remember what is shown and where; before anything of the next state moves the page. */
+    /** Store the results and the scroll position before the next state moves the page. */
     keep,
-    /** Load the present results anew, as many as there were, without moving the page. */
+    /** Reload the current results, as many as before, without scrolling. */
     async reload() {
       kept.clear();
       if (!now) return;
@@ -275,7 +276,7 @@ export function makeResults({ grid, list, notice, tail, summary, help }) {
       while (which === now && which.next && !which.problem && which.items.length < count) await load(which, which.next);
       if (which === now) scrollTo(0, scroll);
     },
-    /** Forget photographs that went away, here and in what is kept. */
+    /** Remove deleted photographs, here and in the cache. */
     remove(ids) {
       kept.clear();
       if (!now) return;
@@ -286,16 +287,16 @@ export function makeResults({ grid, list, notice, tail, summary, help }) {
       if (!now.items.length && !now.next) display();
       else describe();
     },
-    /** Show a change of a photograph. */
+    /** Redraw a changed photograph. */
     refresh(asset) {
       kept.clear();
       grid.refresh(asset);
     },
     items: () => (now && !isHidden(now) ? now.items : []),
     hasMore: () => Boolean(now?.next) && !isHidden(now),
-    /** How many there are in all, as far as that is known: "60", "337", "60+". */
+    /** The total as far as it is known: "60", "337", "60+". */
     total: () => (now?.total && now.next ? number(now.total) : `${number(now?.items.length ?? 0)}${now?.next ? "+" : ""}`),
-    /** Load a further page, for whoever walks past the end; whether there was one. */
+    /** Load another page; returns whether there was one. */
     async advance() {
       if (!now?.next || isHidden(now)) return false;
       const before = now.items.length;
@@ -306,10 +307,10 @@ export function makeResults({ grid, list, notice, tail, summary, help }) {
   };
 }
 
-// Bad matches are shown to those alone who asked for them; who searches by a picture asks for what comes nearest.
+// Poor matches are hidden until requested, except when searching by a picture.
 const isHidden = (which) => !which.isMatched && !which.state.nearest && wordsOf(which) !== "";
 
-/** What was asked for in words, as people wrote it; of a composed query the texts that are wanted. */
+/** The query's text as written; for a composed query its wanted texts. */
 function wordsOf({ state: of, parts }) {
   const texts = parts.filter((part) => part.text && !part.negative).map((part) => part.text);
   const hasPicture = of.like || of.picture || parts.some((part) => part.image || part.like);

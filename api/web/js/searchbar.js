@@ -1,4 +1,4 @@
-// The one search box, with the picture or photograph that is searched by as a token before the words.
+// The search box, with the query picture or photograph as a token before the text.
 
 import * as api from "./api.js";
 import { fill, h, icon, iconButton, isTyping } from "./dom.js";
@@ -7,10 +7,13 @@ import { pictureOf } from "./pictures.js";
 import { go, goAfresh, state } from "./state.js";
 import { placeOf } from "./written.js";
 
-// The width in pixels that the longer of two placeholders takes.
+// The width in pixels that the longer placeholder needs.
 const WIDE = 290;
 
-/** Wire the form; `choosePicture` opens the file chooser, `dropLastFilter` takes the last chip away. */
+/**
+ * Set up the form; `choosePicture` opens the file chooser, `dropLastFilter` removes the last
+ * chip.
+ */
 export function makeSearchbar({ form, choosePicture, dropLastFilter }) {
   const field = h("input", {
     id: "q", type: "search", name: "q", autocomplete: "off", enterkeyhint: "search", maxlength: "2000", spellcheck: "false",
@@ -32,7 +35,7 @@ export function makeSearchbar({ form, choosePicture, dropLastFilter }) {
     clear.hidden = !(field.value || q || like || picture);
     slash.hidden = Boolean(field.value);
     const isWide = field.clientWidth > WIDE;
-    if (like || picture) field.placeholder = isWide ? "Add words to steer it" : "Add words";
+    if (like || picture) field.placeholder = isWide ? "Add words to refine it" : "Add words";
     else field.placeholder = isWide ? "Search by words, or drop a picture" : "Search photos";
   };
   new ResizeObserver(() => show()).observe(field);
@@ -82,7 +85,10 @@ export function makeSearchbar({ form, choosePicture, dropLastFilter }) {
 
   return {
     focus: () => field.focus(),
-    /** Show that the query is wrong, and select where, for whoever is in the midst of it; null takes it back. */
+    /**
+     * Mark the query as invalid and select the place if the field has the focus; null clears
+     * the mark.
+     */
     mark(problem) {
       field.removeAttribute("aria-invalid");
       if (!problem) return;
@@ -111,7 +117,7 @@ async function ofStored(like) {
     const asset = await api.asset(like);
     return { url: asset.urls.thumbnail, name: `like ${nameOf(asset)}` };
   } catch {
-    // The results say what is wrong with it.
+    // The results show the reason.
     return { url: null, name: `like ${like}` };
   }
 }

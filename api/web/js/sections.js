@@ -1,5 +1,5 @@
-// Under which heading a result stands: in a list by date its month; among the answers to a search, whether any more of
-// them are likely right.
+// The heading of a result: its month in a list by date; in a search, whether it is among the
+// likely hits.
 
 import { month } from "./format.js";
 import { isSearch } from "./state.js";
@@ -7,11 +7,15 @@ import { POSSIBLE } from "./why.js";
 
 const UNLIKELY = "Less likely";
 
-/** `headingOf(result, position)` of a list that begins with `items`: words, or null for none. */
+/**
+ * `headingOf(result, position)` for a list that begins with `items`: a heading, or null for
+ * none.
+ */
 export function headingsOf(state, items) {
   if (isSearch(state)) {
-    // Where something matches, the best hit is likely, however low its figure, and what comes near it. Relevance does
-    // not fall strictly from hit to hit: the last likely one ends the first section.
+    // If anything matches, the best hit counts as likely whatever its relevance, and so do
+    // hits close to it. Relevance does not decrease strictly, so the last likely hit ends the
+    // first section.
     const least = Math.min(POSSIBLE, Math.max(...items.map(({ relevance }) => relevance ?? NaN)) / 2);
     const likely = items.findLastIndex(({ relevance }) => relevance >= least) + 1;
     return (_, position) => (likely > 0 && position >= likely ? UNLIKELY : null);

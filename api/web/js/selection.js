@@ -1,4 +1,4 @@
-// Several photographs at once: which are selected, and the bar that tags, deletes or restores them.
+// The selection of photographs, and the bar that tags, deletes or restores them.
 
 import * as api from "./api.js";
 import { announce, button, fill, h, iconButton } from "./dom.js";
@@ -51,8 +51,8 @@ export function makeSelection(bar, actions) {
   const all = button("All", () => {
     for (const id of actions.order()) selected.add(id);
     show();
-  }, { class: "is-small", title: "Select all that are shown", "data-testid": "select-all" });
-  fill(bar, iconButton("close", "End selecting (Esc)", clear, { "data-testid": "selection-clear" }), count, all, h("span", { class: "spring" }), tagForm, remove, restore);
+  }, { class: "is-small", title: "Select all shown", "data-testid": "select-all" });
+  fill(bar, iconButton("close", "Stop selecting (Esc)", clear, { "data-testid": "selection-clear" }), count, all, h("span", { class: "spring" }), tagForm, remove, restore);
 
   async function each(action, tags) {
     const ids = [...selected];

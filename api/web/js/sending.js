@@ -1,11 +1,14 @@
-// Sends files one a request, two at a time, with how far each is. A request that is repeated after a broken
-// connection carries the same key, so that nothing is stored twice.
+// Uploads files, one for each request and two at a time, with progress. A request repeated
+// after a broken connection has the same idempotency key, so nothing is stored twice.
 
 import { problemOf, unreachable } from "./api.js";
 
 const AT_ONCE = 2;
 
-/** One file on its way: `state` waiting, sending, created, existing, restored, refused, failed or stopped. */
+/**
+ * One upload: `state` is waiting, sending, created, existing, restored, refused, failed or
+ * stopped.
+ */
 export class Sending {
   constructor(file) {
     this.file = file;
@@ -21,7 +24,7 @@ export class Sending {
   }
 }
 
-/** Send what waits into a collection; `changed(sending, job)` is called at each step. */
+/** Upload waiting files into a collection; `changed(sending, job)` is called at each step. */
 export async function sendAll(sendings, { collection, tags, changed, signal, signIn }) {
   const queue = sendings.filter((sending) => sending.state === "waiting");
   const worker = async () => {
@@ -59,7 +62,7 @@ async function send(sending, context) {
   }
   if (answer.status >= 400) {
     const problem = problemOf(answer.status, answer.text);
-    // A file that was refused stays refused; what failed on the way may be sent again.
+    // A refused file stays refused; a failed transfer may be retried.
     sending.state = answer.status >= 500 || answer.status === 403 ? "failed" : "refused";
     sending.reason = [problem.message, problem.remedy].filter(Boolean).join(" ");
     return;
@@ -71,7 +74,7 @@ async function send(sending, context) {
   changed(sending, job);
 }
 
-// fetch can't tell how much of a body is sent.
+// fetch does not report upload progress.
 function post(body, sending, changed, signal) {
   return new Promise((resolve, reject) => {
     const request = new XMLHttpRequest();

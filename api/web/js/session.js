@@ -1,4 +1,4 @@
-// Who is asking: what the key may do, and the form that asks for a key when the service wants one.
+// The session: what the key allows, and the form that asks for a key if the service needs one.
 
 import * as api from "./api.js";
 import { button, h } from "./dom.js";
@@ -6,7 +6,7 @@ import { button, h } from "./dom.js";
 let known = { scope: "read", keys_required: false };
 let waiting = null;
 
-/** Learn what the service is and what we may do there. Raises Problem. */
+/** Read the service's info and the caller's permissions. Raises Problem. */
 export async function learn() {
   known = await api.info();
   return known;
@@ -16,7 +16,7 @@ export const info = () => known;
 export const canWrite = () => known.scope === "write" || known.scope === "admin";
 export const isAdmin = () => known.scope === "admin";
 
-/** Ask for a key until one holds; calls that come meanwhile wait for the same answer. */
+/** Ask for a key until one is valid; other calls meanwhile wait for the same result. */
 export function signIn() {
   waiting ??= new Promise((resolve) => {
     const field = h("input", {
@@ -28,7 +28,7 @@ export function signIn() {
     const form = h(
       "form", { method: "dialog", class: "sign-in" },
       h("h2", { id: "sign-in-title" }, "This library needs a key"),
-      h("p", {}, "Whoever runs the service makes one with:"), h("code", { class: "command" }, "regard keys create NAME"),
+      h("p", {}, "The operator of the service creates one with:"), h("code", { class: "command" }, "regard keys create NAME"),
       h("label", { for: "key" }, "Key"), field, error, submit,
     );
     const dialog = h("dialog", { class: "sheet", "aria-labelledby": "sign-in-title", data: { testid: "sign-in-dialog" } }, form);

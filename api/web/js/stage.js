@@ -1,5 +1,5 @@
-// The photograph, large, with its regions outlined on it. The region that is pointed at or chosen stands out: the rest
-// of the photograph is veiled along the region's own mask.
+// The large photograph with outlined regions. The hovered or selected region is highlighted by
+// dimming everything outside its mask.
 
 import { whyNoPicture } from "./api.js";
 import { fill, h } from "./dom.js";
@@ -8,7 +8,7 @@ import { regionName } from "./why.js";
 
 const UNSEEN = "This picture can't be shown.";
 
-/** The stage; `onPoint(id | null)` and `onChoose(id)` tell of the regions on it. */
+/** The stage; `onPoint(id | null)` and `onChoose(id)` report hovered and selected regions. */
 export function makeStage({ onPoint, onChoose }) {
   const image = h("img", { class: "stage-image", alt: "", draggable: "false", data: { testid: "viewer-image" } });
   const preview = h("img", { class: "stage-preview", alt: "", "aria-hidden": "true", draggable: "false" });
@@ -52,7 +52,7 @@ export function makeStage({ onPoint, onChoose }) {
 
   return {
     element,
-    /** Show a photograph of a list at once; its regions come with `outline`. */
+    /** Show a photograph of a list at once; `outline` adds its regions later. */
     show(asset) {
       size = asset.width ? [asset.width, asset.height] : [4, 3];
       fit();
@@ -70,7 +70,7 @@ export function makeStage({ onPoint, onChoose }) {
       veil.hidden = true;
     },
 
-    /** Show nothing: there is no such photograph. */
+    /** Clear the stage, because there is no such photograph. */
     clear() {
       fail(true);
       failure.hidden = true;
@@ -78,7 +78,7 @@ export function makeStage({ onPoint, onChoose }) {
       veil.hidden = true;
     },
 
-    /** Outline regions; the small ones lie above the large ones that hold them. */
+    /** Outline regions, small ones above the large ones that contain them. */
     outline(regions) {
       const [wide, high] = size;
       const numbered = regions.map((region, position) => ({ region, position: position + 1 }));
@@ -90,7 +90,8 @@ export function makeStage({ onPoint, onChoose }) {
           {
             class: "stage-region", data: { testid: "region-outline", region: region.id }, title: regionName(region, position),
             style: { left: `${(x / wide) * 100}%`, top: `${(y / high) * 100}%`, width: `${(w / wide) * 100}%`, height: `${(h_ / high) * 100}%` },
-            // Not on entering: a photograph that opens under a pointer at rest is not pointed at.
+            // Not on pointerenter: a photograph that opens under a resting pointer is not
+            // hovered.
             on: {
               pointermove: ({ pointerType }) => pointerType === "mouse" && pointAt(region.id),
               pointerleave: () => pointAt(null), click: () => onChoose(region.id),
@@ -102,13 +103,14 @@ export function makeStage({ onPoint, onChoose }) {
       fill(outlines, [...marks.values()].map(({ mark }) => mark));
     },
 
-    /** Make one region stand out, or none; with `isVeiled` the rest of the photograph steps back. */
+    /** Highlight one region, or none; `isVeiled` dims the rest of the photograph. */
     highlight(id, isVeiled) {
       for (const [other, { mark }] of marks) mark.classList.toggle("is-lit", other === id);
       const found = marks.get(id);
       veil.hidden = !found || !isVeiled;
       if (veil.hidden) return;
-      // Everything but the region: a full layer, from which the stylesheet takes the mask's white away.
+      // Everything outside the region: a full layer, with the white of the mask cut out by the
+      // stylesheet.
       veil.style.maskImage = `linear-gradient(#fff, #fff), url(${JSON.stringify(found.region.urls.mask)})`;
     },
 

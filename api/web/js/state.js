@@ -9,14 +9,14 @@ const SINGLE = [
   "taken_from", "taken_to", "orientation", "min_width", "max_width", "min_height", "max_height",
   "gps_near", "gps_box", "path_prefix",
 ];
-export const SORTS = { "-date": "Newest first", date: "Oldest first", "-added": "Added last", added: "Added first" };
+export const SORTS = { "-date": "Newest first", date: "Oldest first", "-added": "Last added", added: "First added" };
 export const KINDS = ["exact", "edited", "burst", "object"];
 const VIEWS = ["library", "trash", "duplicates"];
 const DEFAULT_SORT = "-date";
 
 const listeners = new Set();
 
-/** The state of a query string; what it does not know is passed over. */
+/** The state of a query string; unknown parameters are ignored. */
 export function parse(search) {
   const given = new URLSearchParams(search);
   const filters = {};
@@ -45,7 +45,7 @@ export function parse(search) {
   });
 }
 
-// What makes no sense without its other half goes with it.
+// Drop a parameter that needs another one which is missing.
 function normal(state) {
   const asked = isSearch(state);
   const isDuplicates = !asked && state.view === "duplicates";
@@ -53,7 +53,7 @@ function normal(state) {
   return {
     ...state,
     kind: isDuplicates ? state.kind : "",
-    // Of duplicates the service filters by collection alone.
+    // The service filters duplicates by collection only.
     filters: isDuplicates ? (collection ? { collection } : {}) : state.filters,
     not: asked ? state.not : "",
     box: state.picture ? state.box : null,
@@ -62,7 +62,10 @@ function normal(state) {
   };
 }
 
-/** Whether something is asked for; else the page shows the library, the trash or duplicates. */
+/**
+ * Whether the state is a search; otherwise the page shows the library, the trash or
+ * duplicates.
+ */
 export const isSearch = (state) => Boolean(state.q || state.like || state.picture);
 
 /** The page's address for a state. */
@@ -81,32 +84,32 @@ export function href(state) {
   return query ? `/?${query}` : "/";
 }
 
-/** The filters as [name, value] pairs, those with many values once for each. */
+/** The filters as [name, value] pairs, one for each value. */
 export function filterPairs(filters) {
   return Object.entries(filters).flatMap(([name, value]) =>
     Array.isArray(value) ? value.map((each) => [name, each]) : [[name, value]],
   );
 }
 
-/** Filters with another value for one name; empty values take the filter away. */
+/** The filters with one of them replaced; an empty value removes it. */
 export function withFilter(filters, name, value) {
   const rest = Object.fromEntries(Object.entries(filters).filter(([other]) => other !== name));
   const isEmpty = Array.isArray(value) ? value.length === 0 : !value;
   return isEmpty ? rest : { ...rest, [name]: value };
 }
 
-/** What the results depend on: the state without the open photograph, and whether bad matches are shown. */
+/** What the results depend on: the state without the open photograph and without `nearest`. */
 export const resultsKey = (state) => href({ ...state, photo: "", nearest: false });
 
 let current = parse(location.search);
 
-/** The state that the page shows now. */
+/** The current state. */
 export const state = () => current;
 
 /** Change the state; one step of the browser's history unless `replace` is set. */
 export function go(patch, { replace = false, note = {} } = {}) {
   const next = normal({ ...current, ...patch });
-  // Who asked to see bad matches asked it of one search.
+  // Showing poor matches applies to one search only.
   if (!("nearest" in patch) && resultsKey(next) !== resultsKey(current)) next.nearest = false;
   const address = href(next);
   if (address === href(current)) return;
@@ -116,7 +119,7 @@ export function go(patch, { replace = false, note = {} } = {}) {
   tell();
 }
 
-/** Start anew from the library, keeping only what is given. */
+/** Return to the library, keeping only the given fields. */
 export const goAfresh = (patch = {}) => go({ ...parse(""), ...patch });
 
 /** Call a function with (state, before) after each change. */
@@ -125,7 +128,7 @@ export function onChange(listener) {
 }
 
 let told = null;
-/** Let all listeners show the present state. */
+/** Notify all listeners of the current state. */
 export function tell() {
   const before = told;
   told = current;

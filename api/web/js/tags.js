@@ -1,8 +1,11 @@
-// A photograph's tags: a list to take from and a field to add to.
+// A photograph's tags: a list to remove from and a field to add with.
 
 import { fill, h, iconButton } from "./dom.js";
 
-/** The editor; `change(tags)` stores the new list, and may fail with a Problem, which `onProblem` gets. */
+/**
+ * The editor; `change(tags)` stores the new list, and `onProblem` receives its Problem if
+ * that fails.
+ */
 export function makeTags({ tags, canEdit, suggest, change, onProblem, onFilter }) {
   let present = [...tags];
   const list = h("ul", { class: "tags", data: { testid: "tags" } });

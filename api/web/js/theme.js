@@ -1,4 +1,4 @@
-// Light or dark: the system's choice until the person makes their own, which is remembered.
+// Light or dark: the system's theme until the user chooses one, which is stored.
 
 const KEY = "regard.theme";
 const system = matchMedia("(prefers-color-scheme: dark)");
@@ -6,7 +6,10 @@ const system = matchMedia("(prefers-color-scheme: dark)");
 /** "light" or "dark", as shown now. */
 export const theme = () => document.documentElement.dataset.theme ?? (system.matches ? "dark" : "light");
 
-/** Show the other one, and remember it; choosing what the system has means following the system again. */
+/**
+ * Switch the theme and store the choice; choosing the system's theme follows the system
+ * again.
+ */
 export function toggleTheme() {
   const next = theme() === "dark" ? "light" : "dark";
   const isSystems = next === (system.matches ? "dark" : "light");
@@ -16,7 +19,7 @@ export function toggleTheme() {
     if (isSystems) localStorage.removeItem(KEY);
     else localStorage.setItem(KEY, next);
   } catch {
-    // Storage is switched off: the choice lasts until a reload.
+    // Storage is disabled: the choice lasts until a reload.
   }
   return next;
 }

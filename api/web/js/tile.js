@@ -1,5 +1,5 @@
-// One picture of the grid: a link to the photograph, the part that matched outlined, and on hover or focus how likely
-// it is right; whycard.js tells why.
+// A tile of the grid: a link to the photograph, with the matching region outlined and, on
+// hover or focus, its relevance. whycard.js shows the reasons.
 
 import { whyNoPicture } from "./api.js";
 import { h, icon, iconButton } from "./dom.js";
@@ -12,8 +12,8 @@ const MARGIN = 0.3;
 const DEEPEST_ZOOM = 5;
 
 /**
- * The part of the photograph that a tile shows, [x, y, width, height] in its pixels: all of it, or for a region
- * the region with its surroundings.
+ * The part of the photograph that a tile shows, [x, y, width, height] in pixels: all of it,
+ * or a region with its surroundings.
  */
 function windowOf({ asset, region }, target) {
   const width = asset.width || 4;
@@ -44,7 +44,7 @@ export function ratioOf(result, target) {
   return Math.max(wide / high, NARROWEST);
 }
 
-/** The thumbnail that is sharp enough when the tile is this large; null where there can't be one. */
+/** The thumbnail that is sharp enough for the tile's size; null if there is none. */
 export function thumbnailFor({ asset, region }, target, size) {
   if (asset.state === "failed") return null;
   const [, , wide] = windowOf({ asset, region }, target);
@@ -92,7 +92,7 @@ export function tile(result, state, actions, isSelected) {
       data: { testid: "hit-link" },
       on: {
         click: (event) => {
-          // With a modifier it is a link like any other.
+          // With a modifier key it acts as a normal link.
           if (event.metaKey || event.ctrlKey || event.altKey || event.button) return;
           event.preventDefault();
           actions.open(result, event);
@@ -137,6 +137,6 @@ function badge(asset) {
   return null;
 }
 
-/** What a number of tiles is called. */
+/** The noun for a number of tiles. */
 export const tileCount = (number, target) =>
   target === "region" ? plural(number, "thing") : plural(number, "photo");

@@ -1,4 +1,5 @@
-// Short messages at the foot of the page, with at most one action; they stay while pointed at or focused.
+// Short messages at the bottom of the page, with at most one action; they stay while hovered
+// or focused.
 
 import { announce, button, h, iconButton } from "./dom.js";
 

@@ -1,4 +1,4 @@
-// The sheet that uploads: into which collection, which files, and how far they are; then how far their indexing is.
+// The upload sheet: collection, files, and the progress of upload and indexing.
 
 import * as api from "./api.js";
 import { announce, button, fill, h, icon, iconButton } from "./dom.js";
@@ -10,12 +10,12 @@ import { toastProblem } from "./toast.js";
 
 const KEY = "regard.collection";
 const WORDS = {
-  waiting: "Waiting", sending: "Sending", created: "Stored", existing: "Was there already", restored: "Was in the trash; restored",
+  waiting: "Waiting", sending: "Sending", created: "Stored", existing: "Already there", restored: "Was in the trash; restored",
   refused: "Refused", failed: "Failed", stopped: "Stopped",
 };
 const SHOWN = 200;
 
-/** The sheet; `done(stored)` is called when files were stored; `jobs` follows their indexing. */
+/** The sheet; `done(stored)` is called once files are stored; `jobs` follows their indexing. */
 export function makeUpload({ done, jobs }) {
   let sendings = [];
   let controller = null;
@@ -47,7 +47,7 @@ export function makeUpload({ done, jobs }) {
     h("div", { class: "sheet-head" }, h("h2", { id: "upload-title" }, "Upload photos"), iconButton("close", "Close", () => close(), { "data-testid": "upload-close" })),
     h("div", { class: "upload-into" },
       h("label", { class: "field", for: "upload-collection" }, h("span", {}, "Collection"), collection, collections),
-      h("label", { class: "field", for: "upload-tags" }, h("span", {}, "Tags for all, by commas"), tags)),
+      h("label", { class: "field", for: "upload-tags" }, h("span", {}, "Tags for all, separated by commas"), tags)),
     input, pick, list, total, state, indexing, h("div", { class: "sheet-actions" }, again, stop, start, finish),
   );
   const dialog = h("dialog", { class: "sheet", "aria-labelledby": "upload-title", data: { testid: "upload" } }, form);
@@ -83,7 +83,7 @@ export function makeUpload({ done, jobs }) {
     try {
       localStorage.setItem(KEY, collection.value.trim());
     } catch {
-      // Storage is switched off: the choice is asked anew.
+      // Storage is disabled: ask for the collection again.
     }
     announce(`Uploading ${plural(sendings.length, "photo")}`);
     draw();
@@ -172,7 +172,7 @@ export function makeUpload({ done, jobs }) {
         try {
           kept = localStorage.getItem(KEY);
         } catch {
-          // Storage is switched off.
+          // Storage is disabled.
         }
         collection.value ||= kept || "default";
       }

@@ -1,4 +1,5 @@
-// A photograph opened large: a modal dialog over the grid, which the URL's `photo` opens and closes.
+// The viewer of one photograph: a modal dialog over the grid, controlled by `photo` in the
+// URL.
 
 import * as api from "./api.js";
 import { announce, fill, h, iconButton, isTyping } from "./dom.js";
@@ -8,7 +9,7 @@ import { makeStage } from "./stage.js";
 import { go, goAfresh, state } from "./state.js";
 import { toastProblem } from "./toast.js";
 
-// In pixels; less is a tap of an unsteady hand.
+// In pixels; a shorter movement is a tap.
 const WIPE = 50;
 
 /**
@@ -16,7 +17,7 @@ const WIPE = 50;
  * part(asset), focusOn(id)}.
  */
 export function makeViewer({ results, actions }) {
-  // The region that stands out while none is pointed at: the one that was found, or that a person chose.
+  // The region highlighted while none is hovered: the one that matched, or the selected one.
   let found = null;
   let chosen = null;
   let controller = null;
@@ -71,7 +72,8 @@ export function makeViewer({ results, actions }) {
     const here = position(open);
     if (here < 0) return;
     let to = here + step;
-    // In results of regions one photograph may come several times in a row; each is a stop of its own.
+    // In results of regions a photograph may occur several times in a row; each is a separate
+    // stop.
     if (to >= results.items().length && !(await results.advance())) return;
     to = Math.max(0, to);
     const result = results.items()[to];
@@ -101,11 +103,11 @@ export function makeViewer({ results, actions }) {
     event.preventDefault();
     deed();
   });
-  // The page behind stays where it is; on a narrow screen the viewer itself scrolls.
+  // The page behind does not scroll; on a narrow screen the viewer does.
   stage.element.addEventListener("wheel", (event) => {
     if (dialog.scrollHeight <= dialog.clientHeight) event.preventDefault();
   }, { passive: false });
-  // A finger that wipes over the picture turns to the next one, or back.
+  // Swiping shows the next picture, or the previous one.
   let touch = null;
   stage.element.addEventListener("touchstart", ({ touches }) => {
     touch = touches.length === 1 ? { x: touches[0].clientX, y: touches[0].clientY } : null;
@@ -116,7 +118,7 @@ export function makeViewer({ results, actions }) {
     if (Math.abs(dx) > WIPE && Math.abs(dx) > 2 * Math.abs(dy)) walk(dx < 0 ? 1 : -1);
     touch = null;
   }, { passive: true });
-  // A tap beside the picture closes, as people expect of a picture that lies over a page.
+  // A tap beside the picture closes the viewer.
   stage.element.addEventListener("click", (event) => event.target === stage.element && close());
 
   async function load(id, result) {
@@ -132,7 +134,7 @@ export function makeViewer({ results, actions }) {
     count.textContent = index >= 0 ? `${number(index + 1)} of ${results.total()}` : "";
     previous.disabled = index <= 0;
     next.disabled = index < 0 || (index === total - 1 && !hasMore);
-    // A button that can't be pressed any more loses the focus, and with it all keys would be lost.
+    // A disabled button loses the focus, and the viewer would no longer receive keys.
     const stops = [next, previous, dialog.querySelector('[data-testid="viewer-close"]')];
     if (stops.includes(document.activeElement) && document.activeElement.disabled) stops.find((stop) => !stop.disabled).focus();
     if (nextResult) {
@@ -155,7 +157,7 @@ export function makeViewer({ results, actions }) {
     } catch (problem) {
       if (problem.name === "AbortError" || open !== id) return;
       if (!nextResult) stage.clear();
-      fill(side, h("div", { class: "notice is-small", role: "alert" }, h("h2", {}, problem.status === 404 ? "This photo is not there" : "The details can't be loaded"),
+      fill(side, h("div", { class: "notice is-small", role: "alert" }, h("h2", {}, problem.status === 404 ? "This photo does not exist" : "The details can't be loaded"),
         h("p", {}, [problem.message, problem.remedy].filter(Boolean).join(" ")),
         h("button", { type: "button", class: "button", on: { click: () => load(id, result) } }, "Try again")));
     }
@@ -198,13 +200,13 @@ export function makeViewer({ results, actions }) {
   }
 
   return {
-    /** Show the details anew: what one may do with the photograph is known now. */
+    /** Redraw the details once the permissions are known. */
     renew() {
       if (open === null || drawn?.id !== open) return;
       draw(drawn);
       point(null);
     },
-    /** Which result the next opening is of, when a photograph comes several times. */
+    /** Which result to open next, if a photograph occurs several times. */
     expect(result) {
       nextResult = result;
     },

@@ -1,4 +1,4 @@
-// Why something was found, and how likely it is right, in words.
+// The reasons for a hit, and its relevance, in words.
 
 const KINDS = {
   image: "Whole picture",
@@ -12,18 +12,18 @@ const FIELDS = {
 };
 // Relevance is a probability: from `GOOD` on a hit is more likely right than not.
 const GOOD = 0.5;
-/** From here on a hit may well be right. */
+/** From here on a hit may be right. */
 export const POSSIBLE = 0.3;
 const DEGREES = [[0.9, "Surely"], [GOOD, "Probably"], [POSSIBLE, "Perhaps"], [0, "Hardly"]];
 
-/** {word, percent} of how likely a result is right; null where that can't be told. Nothing is quite sure: 1 to 99. */
+/** {word, percent} for a result's relevance, 1 to 99; null if it is unknown. */
 export function relevanceOf({ relevance }) {
   if (!Number.isFinite(relevance)) return null;
   const [, word] = DEGREES.find(([least]) => relevance >= least);
   return { word, percent: Math.min(99, Math.max(1, Math.round(relevance * 100))) };
 }
 
-/** Whether the part that matched is worth pointing at: it is likely right, or nobody can tell. */
+/** Whether to outline the matching region: it is likely right, or its relevance is unknown. */
 export const isGood = ({ relevance }) => !Number.isFinite(relevance) || relevance >= GOOD;
 
 /**
@@ -52,7 +52,7 @@ function detailsOf({ kind, words }, { asset, region }) {
   return [...found].map(([field, each]) => `${each.map(({ text }) => `“${text}”`).join(", ")} in ${FIELDS[field] ?? field}`);
 }
 
-/** Sentences of the same, for those who hear the page. */
+/** The same as sentences, for screen readers. */
 export function reasonSentence(result) {
   const known = relevanceOf(result);
   const parts = reasons(result).map(({ label, place, share, details }) =>
@@ -61,5 +61,5 @@ export function reasonSentence(result) {
     .filter(Boolean).join(" ");
 }
 
-/** What a region is called: its caption, else its number on the photograph. */
+/** The name of a region: its caption, else its number on the photograph. */
 export const regionName = (region, position) => region.caption || `Part ${position}`;

@@ -9,7 +9,7 @@ import { reasons, relevanceOf } from "./why.js";
 const GAP = 6;
 const LEAVE_MS = 240;
 
-/** What there is to say of a result, as elements; empty where it was not searched for. */
+/** A result's reasons as elements; empty if it is not a search result. */
 export function whyParts(result) {
   const why = reasons(result);
   if (!why.length) return [];
@@ -31,9 +31,9 @@ export function whyParts(result) {
 
 const meter = (percent) => h("span", { class: "meter", "aria-hidden": "true" }, h("span", { style: { width: `${percent}%` } }));
 
-/** Show cards for the tiles of `list`; `resultOf(tile)` is what a tile shows. */
+/** Show cards for the tiles of `list`; `resultOf(tile)` is a tile's result. */
 export function makeWhyCard(list, resultOf) {
-  // Its words are in the description of the tile's link, too.
+  // The description of the tile's link has the same text.
   const card = h("div", { class: "why-card", popover: "manual", "aria-hidden": "true", data: { testid: "why" } });
   document.body.append(card);
   let tile = null;
@@ -63,7 +63,8 @@ export function makeWhyCard(list, resultOf) {
     timer = setTimeout(close, LEAVE_MS);
   };
 
-  // Beside the tile where its row ends early; else below it, or above where there is no room, or over what is beside it.
+  // Beside the tile if its row ends early, else below it, above it if there is no space, or
+  // over its neighbour.
   function place() {
     if (!tile?.isConnected) {
       close();

@@ -1,20 +1,20 @@
-// What the service understood of a query, part by part, and where in it something is wrong. The service counts
-// characters; a string of the page counts some of them twice.
+// How the service read a query, part by part, and the place of an error. The service counts
+// code points; JavaScript counts some of them twice.
 
 import { h } from "./dom.js";
 
-/** Queries for people who never wrote one, and what they find. */
+/** Example queries, and what they find. */
 export const EXAMPLES = [
-  ["a red bus at night", "What the words say"], ['"red bus"', "These words, side by side"], ["-people", "Away from this"],
-  ["sunset^2 beach", "Two texts, of which the first counts twice"], ["taken:2024-05..2024-06", "Of these months"],
-  ["tag:harbour -tag:draft", "With one tag, and without another"], ['camera:"EOS R5"', "By this camera"],
+  ["a red bus at night", "What the words say"], ['"red bus"', "Exactly these words, side by side"], ["-people", "Less of this"],
+  ["sunset^2 beach", "Two texts; the first counts twice"], ["taken:2024-05..2024-06", "From these months"],
+  ["tag:harbour -tag:draft", "With one tag, and without another"], ['camera:"EOS R5"', "Taken with this camera"],
   ["near:52.5,13.4,10km", "Near this place"], ["path:2024/trip", "In a folder"], ["has:gps", "With a place"],
   ["width:>=2000", "Large ones"], ["like:a12", "Like a photo, by its id"], ["image:1", "Like the picture that you search by"],
 ];
 
 const USUAL = { wanted: 1, unwanted: 0.5 };
 
-/** The place [begin, end] of a part in the page's own string. */
+/** The place [begin, end] of a part in the JavaScript string. */
 export function placeOf(query, { position, length }) {
   const letters = [...query];
   const begin = letters.slice(0, position).join("").length;
@@ -27,7 +27,7 @@ export function without(query, part) {
   return `${query.slice(0, begin).trimEnd()} ${query.slice(end).trimStart()}`.trim();
 }
 
-/** What a part says, in words. */
+/** A part in words. */
 export function labelOf(part) {
   const sign = part.negative ? "not " : "";
   if (part.field) return `${sign}${part.field}: ${part.value}`;
@@ -45,7 +45,7 @@ function thing({ text, phrase, image, box, like }) {
 /** Whether a query only filters, so that its answer is a list. */
 export const isList = (parts) => parts.length > 0 && parts.every((part) => part.field);
 
-/** The query with the wrong part marked, for the reader of the notice. */
+/** The query with the wrong part marked, for the notice. */
 export function marked(query, problem) {
   const [begin, end] = placeOf(query, problem);
   return h(
