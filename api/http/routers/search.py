@@ -17,8 +17,7 @@ from regard.api.http.dependencies import Cursor, Filters, Reader, Use, facet_nam
 from regard.api.http.documents import facets as facet_documents
 from regard.api.http.documents import read_identifier, region_urls
 from regard.api.http.filters import TAKES_FILTERS, QueryString
-from regard.api.http.form_parts import FormLimits, FormShape
-from regard.api.http.multipart import in_memory, read_form
+from regard.api.http.forms import FormLimits, FormShape, in_memory, read_form
 from regard.api.http.problems import invalid_field, responses
 from regard.api.http.search_requests import (
     HITS,

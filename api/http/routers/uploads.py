@@ -21,9 +21,8 @@ from starlette.responses import Response
 
 from regard.api.http import schemas
 from regard.api.http.dependencies import Use, Writer
-from regard.api.http.form_parts import FormLimits, FormShape
+from regard.api.http.forms import Form, FormFile, FormLimits, FormShape, read_form
 from regard.api.http.idempotency import IdempotencyKey, answer_once
-from regard.api.http.multipart import Form, FormFile, read_form
 from regard.api.http.problems import FieldError, Problem, named, problem_document, responses
 from regard.api.http.routers.assets import Custom, Tag
 from regard.api.http.service import Service
