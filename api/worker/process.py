@@ -1,9 +1,9 @@
-"""The worker: does jobs in a process of its own, so that searches in the server's process stay quick.
+"""The worker does jobs in a separate process, so that searches in the server's process stay quick.
 
 `python -m regard.api.worker --home DIR [--root NAME=DIR]… [--profile NAME]` works until SIGTERM or the end
-of its stdin, which comes however the process at the other end died; a byte there has it look for a job at
-once. Of several workers on one catalog one works, and another takes over when it ends. Models are loaded
-when the first job needs them.
+of its stdin, which also comes when the server is killed. A byte on stdin makes it look for a job at once.
+Of several workers on one catalog, one works; another takes over when it ends. Models are loaded when the
+first job needs them.
 """
 
 from __future__ import annotations
@@ -30,12 +30,12 @@ DONE, CANNOT_WORK = 0, 3
 _NICE = 19
 _ROLE_RETRY_SECONDS = 1.0
 _FIRST_DELAY_SECONDS, _LAST_DELAY_SECONDS = 0.5, 60.0
-# A worker that ran so long before it died did not die of how it was started.
+# A worker that died after so long did not fail at its start, and is restarted without delay.
 _STEADY_SECONDS = 60.0
 
 
 class WorkerProcess:
-    """Keeps a worker running for a server: starts it, and again when it dies. For any thread."""
+    """Keeps a worker running for a server, restarting it when it dies. Thread-safe."""
 
     def __init__(
         self,
@@ -45,9 +45,9 @@ class WorkerProcess:
         profile: str | None = None,
         environ: Mapping[str, str] | None = None,
     ) -> None:
-        """Prepare the worker of a home; `roots` are the folders that may be imported, by name.
+        """`roots` are the folders that may be imported, by name.
 
-        `profile` is that of a home that has no live pipeline yet; `environ` stands in for this process'.
+        `profile` is for a home without a live pipeline; `environ` replaces this process's environment.
         """
         self._environ = dict(os.environ if environ is None else environ)
         self._settings = settings
@@ -64,26 +64,26 @@ class WorkerProcess:
 
     @property
     def pid(self) -> int | None:
-        """The process id while the worker runs."""
+        """The process id of the worker, None when it does not run."""
         with self._lock:
             process = self._process
         return None if process is None or process.poll() is not None else process.pid
 
     def start(self) -> None:
-        """Start the worker; once."""
+        """Start the worker; call it once."""
         self._thread.start()
 
     def wake(self) -> None:
-        """Have it look for a job at once; never waits. One that is starting looks anyway."""
+        """Make the worker look for a job at once. Never blocks."""
         with self._lock, contextlib.suppress(BrokenPipeError):
             if self._process is not None and self._process.stdin is not None:
-                # Where the pipe is full, enough bytes wait for it already.
+                # When the pipe is full, enough bytes wait in it already.
                 self._process.stdin.write(b"\n")
 
     def stop(self, timeout: float = 15.0) -> None:
-        """End the worker in order, and if it takes longer than `timeout` seconds, at once.
+        """End the worker in order, or kill it after `timeout` seconds.
 
-        Either way its job goes on when a worker starts again.
+        Either way its job continues when a worker starts again.
         """
         self._stopping.set()
         with self._lock:
@@ -129,7 +129,7 @@ class WorkerProcess:
             stdin=subprocess.PIPE,
             bufsize=0,
             env=_environment(self._settings, self._environ),
-            # Ctrl-C in the server's terminal is for the server, which then ends its worker in order.
+            # Ctrl-C in the terminal goes to the server alone, which then ends its worker in order.
             process_group=0,
         )
         assert process.stdin is not None
@@ -138,7 +138,7 @@ class WorkerProcess:
 
 
 def _environment(settings: Settings, environ: Mapping[str, str]) -> dict[str, str]:
-    """The environment from which another process gets the same settings."""
+    """An environment that gives another process the same settings."""
     environ = dict(environ)
     if Settings.resolve(settings.home, environ) != settings:
         environ.pop(PASSWORD_FILE_VARIABLE, None)
@@ -148,7 +148,7 @@ def _environment(settings: Settings, environ: Mapping[str, str]) -> dict[str, st
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the worker; returns the exit code."""
-    # Before numerical libraries start threads of their own, which keep what they were started with.
+    # Before numerical libraries start threads, which would keep the former priority.
     _give_way()
     parser = argparse.ArgumentParser(
         "python -m regard.api.worker.process", description="Does jobs."
@@ -168,20 +168,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
         signal.signal(number, end)
     threading.Thread(target=_listen, args=(stop, wake), name="stdin", daemon=True).start()
     try:
-        _work(Settings.resolve(given.home), _roots(given.root), given.profile, stop, wake)
+        work(Settings.resolve(given.home), _roots(given.root), given.profile, stop, wake)
     except RegardError as error:
         _log.error("%s", error)
         return CANNOT_WORK
     return DONE
 
 
-def _work(
+def work(
     settings: Settings,
     roots: Mapping[str, bytes],
     profile: str | None,
     stop: threading.Event,
     wake: threading.Event,
 ) -> None:
+    """Do jobs until `stop` is set; `wake` makes it look for one at once. Raises RegardError."""
     from regard.api.library.duplicates import keep_signing
     from regard.api.library.home import Home, open_home_catalog, open_or_make_home
     from regard.api.library.reindexing import HomeJobs
@@ -199,8 +200,7 @@ def _work(
         library_opened = opened.enter_context(contextlib.ExitStack())
 
         def is_current() -> bool:
-            live = catalog.live_pipeline()
-            return library is not None and live is not None and live.id == library.pipeline.id
+            return library is not None and library.is_live()
 
         def indexer(collection: str) -> Indexer:
             nonlocal library
@@ -215,17 +215,17 @@ def _work(
         queue = SqlJobQueue(catalog)
         originals = SqlAssetEditing(catalog).waiting_originals
         for_home = HomeJobs(settings, catalog, queue)
-        work = JobWork(indexer, roots, originals, queue.imported_folders, for_home)
+        do_job = JobWork(indexer, roots, originals, queue.imported_folders, for_home)
 
         def work_with_live(
             job: Job, progress: Progress, should_stop: Callable[[], bool]
         ) -> IndexReport:
             try:
-                return work(job, progress, should_stop)
+                return do_job(job, progress, should_stop)
             except PipelineConflict:
                 if library is None or is_current():
                     raise
-                # Other models went live meanwhile, with which the job goes on.
+                # Other models went live meanwhile; the job continues with them.
                 return IndexReport(interrupted=True)
 
         runner = JobRunner(queue, work_with_live)
@@ -234,13 +234,13 @@ def _work(
                 with queue.worker_role(), _beside(partial(keep_signing, catalog)):
                     runner.run_until(stop, wake)
             except LeaseHeld:
-                # Another worker has the role; it may end at any moment.
+                # Another worker has the role, and may end at any moment.
                 stop.wait(_ROLE_RETRY_SECONDS)
 
 
 @contextlib.contextmanager
 def _beside(upkeep: Callable[[threading.Event], None]) -> Iterator[None]:
-    """Do something in a thread of its own for the block."""
+    """Run `upkeep` in a thread for the duration of the block."""
     ended = threading.Event()
     thread = threading.Thread(target=upkeep, args=(ended,), name="upkeep")
     thread.start()
@@ -263,7 +263,7 @@ def _roots(given: Sequence[str]) -> dict[str, bytes]:
 
 def _listen(stop: threading.Event, wake: threading.Event) -> None:
     """Wake at each byte on stdin, stop at its end."""
-    with contextlib.suppress(OSError):  # it may never have been open
+    with contextlib.suppress(OSError):  # stdin may never have been open
         while os.read(0, 4096):
             wake.set()
     stop.set()
@@ -271,9 +271,9 @@ def _listen(stop: threading.Event, wake: threading.Event) -> None:
 
 
 def _give_way() -> None:
-    """Let whoever searches go first, at the processor and, by the same number, at the disk."""
+    """Give searches precedence: the nice value also lowers the priority of disk access."""
     os.nice(_NICE)
     if sys.platform == "linux":
-        # A sandbox may forbid it, and the rest does without.
+        # A sandbox may forbid it; nothing depends on it.
         with contextlib.suppress(OSError):
             os.sched_setscheduler(0, os.SCHED_BATCH, os.sched_param(0))

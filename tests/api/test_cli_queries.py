@@ -1,16 +1,13 @@
-"""The query language on the command line: on a home and on a server alike."""
+"""The query language on the command line."""
 
 from __future__ import annotations
 
 import datetime
 import sys
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 from made_library import Argument, Library, Outcome, regard
-from made_server import Server
 
 sys.path.append(str(Path(__file__).parent / "http"))
 
@@ -36,36 +33,13 @@ def library(tmp_path_factory: pytest.TempPathFactory) -> Library:
     return made
 
 
-@pytest.fixture(scope="module")
-def server(library: Library) -> Iterator[Server]:
-    with Server(library.home) as running:
-        yield running
-
-
-@pytest.fixture(autouse=True)
-def _no_chosen_server(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("REGARD_SERVER", "REGARD_API_KEY", "REGARD_HOME"):
-        monkeypatch.delenv(name, raising=False)
-
-
 def names(outcome: Outcome) -> list[str]:
     assert outcome.code == 0, outcome
     return [Path(hit["asset"]["uri"]).stem for hit in outcome.document["hits"]]
 
 
-def without_time(outcome: Outcome) -> dict[str, Any]:
-    assert (outcome.code, outcome.err) == (0, "")
-    document: dict[str, Any] = outcome.document
-    assert document.pop("took_ms") >= 0
-    return document
-
-
-def both(library: Library, server: Server, *arguments: Argument) -> Outcome:
-    """What the home says, when the server says the same."""
-    here = library.run("search", *arguments, "--json")
-    there = regard("--server", server.url, "search", *arguments, "--json")
-    assert without_time(there) == without_time(here)
-    return here
+def search(library: Library, *arguments: Argument) -> Outcome:
+    return library.run("search", *arguments, "--json")
 
 
 @pytest.mark.parametrize(
@@ -88,19 +62,19 @@ def both(library: Library, server: Server, *arguments: Argument) -> Outcome:
         ("width:>24", []),
     ],
 )
-def test_filters(library: Library, server: Server, query: str, expected: list[str]) -> None:
-    found = both(library, server, query)
+def test_filters(library: Library, query: str, expected: list[str]) -> None:
+    found = search(library, query)
     assert names(found) == expected
     assert found.document["matched"] == bool(expected)
 
 
-def test_an_absolute_path(library: Library, server: Server) -> None:
-    assert names(both(library, server, f"path:{library.photos}/2024")) == ["blue", "red"]
-    assert names(both(library, server, f"path:{library.photos}/20")) == []
+def test_an_absolute_path(library: Library) -> None:
+    assert names(search(library, f"path:{library.photos}/2024")) == ["blue", "red"]
+    assert names(search(library, f"path:{library.photos}/20")) == []
 
 
-def test_filters_alone_are_a_list_in_pages(library: Library, server: Server) -> None:
-    whole = both(library, server, "has:date", "--limit", "100").document
+def test_filters_alone_are_a_list_in_pages(library: Library) -> None:
+    whole = search(library, "has:date", "--limit", "100").document
     assert whole["query"] == {
         "target": "image",
         "query": "has:date",
@@ -108,7 +82,7 @@ def test_filters_alone_are_a_list_in_pages(library: Library, server: Server) -> 
     }
     for rank, hit in enumerate(whole["hits"], 1):
         assert (hit["rank"], hit["score"], hit["region"], hit["channels"]) == (rank, 0.0, None, [])
-    assert whole["hits"][:2] == both(library, server, "has:date", "--limit", "2").document["hits"]
+    assert whole["hits"][:2] == search(library, "has:date", "--limit", "2").document["hits"]
 
 
 def test_a_list_for_people(library: Library) -> None:
@@ -122,9 +96,9 @@ def test_a_list_for_people(library: Library) -> None:
     assert library.run("search", "tag:nowhere").out == b"nothing passes the filters\n"
 
 
-def test_a_plain_text_is_what_it_was(library: Library, server: Server) -> None:
+def test_a_plain_text_is_what_it_was(library: Library) -> None:
     """Neither the terms nor the answer of a mere text say anything of a language."""
-    plain = both(library, server, "a red bus at 10:30").document
+    plain = search(library, "a red bus at 10:30").document
     assert plain["query"] == {"text": "a red bus at 10:30", "target": "image"}
     lines = regard(
         "search", "--queries", _written(library, "a red bus at 10:30"), "--home", library.home
@@ -146,11 +120,11 @@ def _written(library: Library, line: str) -> Path:
     return file
 
 
-def test_options_add_terms(library: Library, server: Server) -> None:
+def test_options_add_terms(library: Library) -> None:
     red = library.photos / "2024" / "trip" / "red.jpg"
     yellow = library.photos / "other" / "trip" / "yellow.jpg"
-    found = both(
-        library, server, f'blue -image:"{yellow}"^1', "--image", red, "--box", "0,0,9,9",
+    found = search(
+        library, f'blue -image:"{yellow}"^1', "--image", red, "--box", "0,0,9,9",
         "--like", "a5",
     ).document  # fmt: skip
     assert found["query"] == {
@@ -176,16 +150,16 @@ def test_options_add_terms(library: Library, server: Server) -> None:
     assert "a5" not in {hit["asset"]["id"] for hit in found["hits"]}
     # The same said in the language alone.
     said = f'blue -image:"{yellow}"^1 box:"{red},0,0,9,9" like:a5'
-    assert both(library, server, said).document["hits"] == found["hits"]
+    assert search(library, said).document["hits"] == found["hits"]
 
 
-def test_terms_count(library: Library, server: Server) -> None:
+def test_terms_count(library: Library) -> None:
     red, blue = (library.photos / "2024" / "trip" / f"{name}.jpg" for name in ("red", "blue"))
-    assert names(both(library, server, f"image:{red}^9 image:{blue}"))[0] == "red"
-    assert names(both(library, server, f"image:{red} image:{blue}^9"))[0] == "blue"
-    assert names(both(library, server, "red -blue^1"))[0] == "red"
-    assert names(both(library, server, "red^0.1 blue^5"))[0] == "blue"
-    regions = both(library, server, f'"red" -like:r5 box:"{red},0,0,9,9"', "--target", "region")
+    assert names(search(library, f"image:{red}^9 image:{blue}"))[0] == "red"
+    assert names(search(library, f"image:{red} image:{blue}^9"))[0] == "blue"
+    assert names(search(library, "red -blue^1"))[0] == "red"
+    assert names(search(library, "red^0.1 blue^5"))[0] == "blue"
+    regions = search(library, f'"red" -like:r5 box:"{red},0,0,9,9"', "--target", "region")
     assert all(hit["region"] for hit in regions.document["hits"])
 
 
@@ -200,18 +174,15 @@ def test_terms_count(library: Library, server: Server) -> None:
         ("x" * 200 + " tags:x", " " * 61 + "^^^^^", "no field is called tags"),
     ],
 )
-def test_errors_point_at_the_place(
-    library: Library, server: Server, query: str, place: str, message: str
-) -> None:
+def test_errors_point_at_the_place(library: Library, query: str, place: str, message: str) -> None:
     here = library.run("search", query, "--json")
     assert (here.code, here.out) == (2, b"")
     sentence, shown, marks = here.err.splitlines()
     assert sentence.startswith(f"regard: {message}")
     assert (shown[:2], marks) == ("  ", "  " + place)
-    assert regard("--server", server.url, "search", query) == here
 
 
-def test_a_box_beside_its_picture_is_pointed_at(library: Library, server: Server) -> None:
+def test_a_box_beside_its_picture_is_pointed_at(library: Library) -> None:
     inside, outside = (f"box:{library.photos}/undated.png,{x},0,5,5" for x in (0, 9999))
     message = "the box lies outside the picture of"
     query = f"日本 {inside} {outside}"
@@ -219,19 +190,13 @@ def test_a_box_beside_its_picture_is_pointed_at(library: Library, server: Server
     assert sentence.startswith(f"regard: {message}")
     assert shown.endswith(outside[:60])
     assert len(marks.strip()) == min(len(outside), 60)
-    # An option stands in no text, and a server gets its pictures by numbers.
+    # An option is not part of the text.
     option = ("--image", library.photos / "undated.png", "--box", "9999,0,5,5")
     library.run("search", "a", *option).expect_sentence(2, message)
-    regard("--server", server.url, "search", query).expect_sentence(2, message)
 
 
-def test_what_only_says_what_is_not_wanted(library: Library, server: Server) -> None:
-    for given in (["search", "--home", library.home], ["--server", server.url, "search"]):
-        regard(*given, "--", "-night").expect_sentence(2, "only what is not wanted")
-        regard(*given, "--", "-like:a1 has:date").expect_sentence(2, "only what is not wanted")
-
-
-def test_what_is_not_there(library: Library, server: Server) -> None:
-    for given in (["search", "--home", library.home], ["--server", server.url, "search"]):
-        for query in ("red like:a999", "red -like:r999", "red collection:x", "-collection:x"):
-            assert regard(*given, "--", query).code == 3, query
+def test_a_query_that_begins_with_a_minus_stands_behind_two(library: Library) -> None:
+    given = ("search", "--home", library.home, "--")
+    assert regard(*given, "-blue red").code == 0
+    for query in ("-night", "-like:a1 has:date"):
+        regard(*given, query).expect_sentence(2, "only what is not wanted")

@@ -19,7 +19,7 @@ from urllib.parse import urlsplit
 import httpx
 import pytest
 from made_library import painted, regard, write_photo
-from made_server import Server
+from made_local_server import LocalServer
 from PIL import Image
 
 from regard.api.client import Client, Filters, ServerProblem
@@ -30,12 +30,12 @@ _COUNT = 6
 
 
 @pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalServer]:
     folder = tmp_path_factory.mktemp("served")
     for number in range(_COUNT):
         write_photo(folder / "photos" / "2024" / f"{number:02}.png", number)
     (folder / "photos" / "broken.jpg").write_bytes(b"\xff\xd8\xff no more")
-    with Server(folder / "home", roots={"photos": folder / "photos"}) as running:
+    with LocalServer(folder / "home", roots={"photos": folder / "photos"}) as running:
         with Client(running.url) as client:
             job = client.jobs.start_import("photos", collection="imported")
             assert client.jobs.wait(job.id, timeout=200).state == "done"
@@ -43,7 +43,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 
 
 @pytest.fixture
-def client(server: Server) -> Iterator[Client]:
+def client(server: LocalServer) -> Iterator[Client]:
     with Client(server.url) as made:
         yield made
 
@@ -325,7 +325,7 @@ def test_the_service_itself(client: Client) -> None:
     assert "regard_http_request_seconds" in client.metrics()
 
 
-def test_keys_and_sessions(server: Server) -> None:
+def test_keys_and_sessions(server: LocalServer) -> None:
     def made(scope: str, *more: str) -> str:
         arguments = ("--scope", scope, *more, "--home", server.home)
         return regard("keys", "create", f"a {scope} key", *arguments).out.decode().split()[0]
@@ -457,7 +457,7 @@ class _Breaking:
 
 
 def test_an_upload_whose_answer_is_lost_is_sent_again_and_is_one(
-    server: Server, tmp_path: Path
+    server: LocalServer, tmp_path: Path
 ) -> None:
     photo = write_photo(tmp_path / "lost.png", 80)
     with _Breaking(server.url, 1) as between, Client(between.url) as client:
@@ -469,7 +469,7 @@ def test_an_upload_whose_answer_is_lost_is_sent_again_and_is_one(
         assert client.assets.original(answer.items[0].asset.id, io.BytesIO()) > 0  # type: ignore[union-attr]
 
 
-def test_reads_are_tried_again_but_not_for_ever(server: Server) -> None:
+def test_reads_are_tried_again_but_not_for_ever(server: LocalServer) -> None:
     with _Breaking(server.url, 2) as between, Client(between.url) as client:
         assert client.info().profile == "fake"
         assert between.requests == 3
@@ -479,7 +479,7 @@ def test_reads_are_tried_again_but_not_for_ever(server: Server) -> None:
         assert between.requests == 3
 
 
-def test_what_would_do_something_twice_is_not_tried_again(server: Server) -> None:
+def test_what_would_do_something_twice_is_not_tried_again(server: LocalServer) -> None:
     with Client(server.url) as client:
         collection = client.collections.create("deleted once")
     with _Breaking(server.url, 1) as between, Client(between.url) as client:
@@ -490,7 +490,7 @@ def test_what_would_do_something_twice_is_not_tried_again(server: Server) -> Non
             client.collections.get(collection.id)
 
 
-def test_events_are_taken_up_again_when_they_break_off(server: Server) -> None:
+def test_events_are_taken_up_again_when_they_break_off(server: LocalServer) -> None:
     with Client(server.url) as client:
         job = client.jobs.start_import("photos", collection="followed")
     with _Breaking(server.url, 1) as between, Client(between.url) as client:
@@ -498,7 +498,7 @@ def test_events_are_taken_up_again_when_they_break_off(server: Server) -> None:
         assert between.requests >= 2
 
 
-def test_waiting_ends_when_time_is_up(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_waiting_ends_when_time_is_up(server: LocalServer, monkeypatch: pytest.MonkeyPatch) -> None:
     with Client(server.url) as client:
         job = client.jobs.start_import("photos", collection="waited for")
         running = client.jobs.wait(job.id, timeout=200).model_copy(update={"state": "running"})

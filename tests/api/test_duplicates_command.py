@@ -11,8 +11,8 @@ from pathlib import Path
 import piexif
 import pytest
 from made_library import Library, regard
+from made_local_server import LocalServer
 from made_pictures import cropped, encoded, scene, with_thing, write
-from made_server import Server
 from PIL import Image, ImageEnhance
 
 from regard.api.client import Client
@@ -194,7 +194,7 @@ def test_a_server_signs_what_it_knows_by_itself_wherever_that_lies(
     write(tmp_path / "secret.jpg", whole)
     files[3].unlink()
     files[3].symlink_to(tmp_path / "secret.jpg")
-    with Server(library.home, profile=None) as server, Client(server.url) as client:
+    with LocalServer(library.home, profile=None) as server, Client(server.url) as client:
         (group,) = client.duplicates.iterate()
         assert {member.asset.file_name for member in group.members} == {"0.jpg", "1.jpg"}
         page = client.duplicates.list()
@@ -242,23 +242,6 @@ def test_more_copies_than_neighbours_are_one_group(library: Library) -> None:
     assert kind == "edited"
     assert names[0] == "copy19.jpg"
     assert len(names) == 20
-
-
-def test_a_server_gives_the_same(library: Library) -> None:
-    from made_server import Server
-
-    whole = scene(1)
-    write(library.photos / "a.jpg", whole, quality=95)
-    write(library.photos / "b.jpg", whole, quality=60)
-    shutil.copyfile(library.photos / "b.jpg", library.photos / "c.jpg")
-    library.index()
-    here = library.run("duplicates", "--json").document
-    with Server(library.home) as server:
-        there = regard("--server", server.url, "duplicates", "--json")
-        assert there.code == 0, there
-        assert there.document == here
-        there = regard("--server", server.url, "duplicates", "--json", "--collection", "nowhere")
-        there.expect_sentence(3, "nowhere")
 
 
 def test_the_measurement(tmp_path: Path) -> None:

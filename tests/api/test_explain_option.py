@@ -1,13 +1,11 @@
-"""`regard search --explain`, on a home and on a server."""
+"""`regard search --explain`."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from made_library import Library, Outcome, regard
-from made_server import Server
+from made_library import Library, Outcome
 
 
 @pytest.fixture(scope="module")
@@ -18,12 +16,6 @@ def library(tmp_path_factory: pytest.TempPathFactory) -> Library:
     made.photo("town/c.png", 3, "red", "yellow")
     made.index()
     return made
-
-
-@pytest.fixture(scope="module")
-def server(library: Library) -> Iterator[Server]:
-    with Server(library.home) as running:
-        yield running
 
 
 def paragraphs(outcome: Outcome) -> list[list[str]]:
@@ -63,14 +55,6 @@ def test_each_channel_says_its_part(library: Library) -> None:
     assert f"{region['id']} at {','.join(map(str, region['bbox']))}" in part
     (caption,) = (line for line in first if "caption #" in line)
     assert hits[0]["asset"]["caption"] in caption
-
-
-def test_a_server_says_the_same(library: Library, server: Server) -> None:
-    asked = ("search", "red ferry", "--explain")
-    at_home = library.run(*asked)
-    on_server = regard("--server", server.url, *asked)
-    assert on_server.code == 0, on_server
-    assert paragraphs(on_server) == paragraphs(at_home)
 
 
 def test_what_explain_does_not_go_with(library: Library, tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from made_library import Library, regard
-from made_server import Server
+from made_local_server import LocalServer
 
 from regard.core.errors import UsageError
 from regard.core.records import Target
@@ -127,9 +127,9 @@ def test_what_is_named_so_matches_whatever_it_looks_like(calibrated: Library) ->
     assert calibrated.run("search", "yellow", "--json").document["matched"] is True
 
 
-def test_a_server_says_the_same(calibrated: Library) -> None:
+def test_a_server_gives_the_relevance_of_its_home(calibrated: Library) -> None:
     calibrate_forms(calibrated)
-    with Server(calibrated.home, profile=None) as server:
+    with LocalServer(calibrated.home, profile=None) as server:
         for arguments in (
             ("red",),
             ("yellow",),
