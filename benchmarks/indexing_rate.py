@@ -32,7 +32,7 @@ from regard.core.protocols import Analyzer
 from regard.core.records import Image
 from regard.indexer.discover import Walk
 from regard.models.profiles.registry import load_profile
-from regard.photos.decoding import decode_file
+from regard.photos.photo_file import decode_file
 
 
 @dataclass(frozen=True)

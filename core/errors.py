@@ -1,31 +1,32 @@
 """The error tree of regard.
 
 Every error that a user can meet is a `RegardError`: one sentence that says what is wrong and, where
-there is one, the `remedy`, a command or an action that mends it. The faces turn them into exit
-codes and HTTP answers in one table each; nothing below a face prints or exits.
+possible, a `remedy`. The command line and the HTTP service each map them to exit codes and responses
+in one table; no other package prints or exits.
 
     RegardError
-    ├── UsageError                  wrong from the arguments alone
+    ├── UsageError                  the arguments alone are wrong
     │   ├── UnanswerableQuery       a query that these models, or any, can't answer
-    │   └── MalformedQuery          a query that breaks the language's rules, and where
-    ├── CannotWork                  right arguments, but the work can't be done
+    │   └── MalformedQuery          a query with a syntax error, and its position
+    ├── CannotWork                  valid arguments, but the work can't be done
     │   ├── MissingDependency       a package or extra is not installed
-    │   ├── ModelError              weights missing, damaged or of another layout
+    │   ├── ModelError              weights missing, damaged or in an unexpected layout
     │   ├── HomeError               the home's catalog can't be used
-    │   │   └── HomeVersionError    it was made by another version of regard
+    │   │   └── HomeVersionError    it was created by another version of regard
     │   ├── PipelineConflict        another pipeline is live in this home
     │   ├── LeaseHeld               another process is the writer of this home
     │   ├── RootUnavailable         a root is missing, unreadable or suddenly empty
-    │   ├── NotFound                an id, a collection or a file that is not there
-    │   ├── KeyReused               an idempotency key that came with another request before
-    │   ├── KeyInUse                the first request under an idempotency key is not answered yet
-    │   ├── OriginalGone            an asset's file is missing or can't be read
-    │   ├── OriginalChanged         an asset's file is not the one that was indexed
-    │   ├── OutsideRoots            a file or folder lies outside all that may be read
-    │   ├── Conflict                the state of what is named does not allow it
-    │   │   └── NameTaken           a name or an external id belongs to something else
+    │   ├── NotFound                an id, collection or file does not exist
+    │   ├── KeyReused               an idempotency key was used for a different request
+    │   ├── KeyInUse                the first request with an idempotency key is still running
+    │   ├── OriginalGone            an asset's file is missing or unreadable
+    │   ├── OriginalChanged         an asset's file differs from the indexed one
+    │   ├── OutsideRoots            a path lies outside the folders that may be read
+    │   ├── Conflict                the resource's state does not allow the operation
+    │   │   └── NameTaken           a name or external id is already in use
     │   └── IndexMismatch           a vector index on disk does not fit its catalog
-    └── DecodeError                 one file is no usable photograph; never stops a run
+    └── DecodeError                 one file is not a usable photograph; never stops a run
+        └── UnknownFormat           its bytes are not of a supported format
 """
 
 from __future__ import annotations
@@ -34,8 +35,8 @@ from __future__ import annotations
 class RegardError(Exception):
     """Base of all errors meant for a user.
 
-    `message` is one sentence without a trailing period; `remedy` is the command or action that
-    mends it, or None.
+    `message` is one sentence without a trailing period; `remedy` is a command or action that solves
+    the problem, or None.
     """
 
     def __init__(self, message: str, *, remedy: str | None = None) -> None:
@@ -50,17 +51,17 @@ class RegardError(Exception):
 
 
 class UsageError(RegardError):
-    """The request is wrong from its arguments alone: an empty query, an unknown profile."""
+    """The arguments alone are wrong: an empty query, an unknown profile."""
 
 
 class UnanswerableQuery(UsageError):
-    """A query is empty, asks for what the models of the home don't do, or for no part of its picture."""
+    """A query is empty, needs a capability that the home's models lack, or selects no pixels."""
 
 
 class MalformedQuery(UsageError):
-    """A query breaks the rules of the query language, or a field of it has no usable value.
+    """A query has a syntax error, or a field in it has an invalid value.
 
-    `position` and `length` are the place in the query, in characters; both may lie at its end.
+    `position` and `length` locate the error in the query, in characters; both may lie at its end.
     """
 
     def __init__(
@@ -72,15 +73,15 @@ class MalformedQuery(UsageError):
 
 
 class CannotWork(RegardError):
-    """The request is well-formed, but the state of the machine or the home does not allow it."""
+    """The request is valid, but the state of the machine or the home does not allow it."""
 
 
 class MissingDependency(CannotWork):
-    """A package that an extra would install is absent."""
+    """A package that an extra installs is missing."""
 
 
 class ModelError(CannotWork):
-    """Weights are missing, damaged, or not of the layout that the model expects."""
+    """Weights are missing, damaged, or not in the layout that the model expects."""
 
 
 class HomeError(CannotWork):
@@ -88,56 +89,60 @@ class HomeError(CannotWork):
 
 
 class HomeVersionError(HomeError):
-    """The home was made by another version of regard, whose schema this one does not know."""
+    """The home was created by another version of regard with a different schema."""
 
 
 class PipelineConflict(CannotWork):
-    """The home's live pipeline is not the one that was asked for."""
+    """The home's live pipeline is not the requested one."""
 
 
 class LeaseHeld(CannotWork):
-    """Another process holds the writer's lease of this home."""
+    """Another process holds the writer lease of this home."""
 
 
 class RootUnavailable(CannotWork):
-    """A root is missing, unreadable, or empty although the catalog knows photographs under it."""
+    """A root is missing, unreadable, or empty although the catalog has photographs under it."""
 
 
 class NotFound(CannotWork):
-    """Something named by id, name or path does not exist."""
+    """The named object does not exist."""
 
 
 class OriginalGone(CannotWork):
-    """The file of an asset is missing, or can't be read any more."""
+    """The file of an asset is missing or unreadable."""
 
 
 class OriginalChanged(CannotWork):
-    """The file of an asset is not the one that was indexed: its size, time or kind differs."""
+    """The file of an asset differs from the indexed one in size, time or kind."""
 
 
 class OutsideRoots(CannotWork):
-    """A path leads out of the folders that may be read, by `..`, a symlink or from the start."""
+    """A path leads out of the folders that may be read, through `..`, a symlink or directly."""
 
 
 class Conflict(CannotWork):
-    """The state of what is named does not allow what was asked for."""
+    """The state of the named object does not allow the operation."""
 
 
 class NameTaken(Conflict):
-    """A name, or an external id, belongs to something else already."""
+    """A name or external id is already in use."""
 
 
 class KeyReused(CannotWork):
-    """An idempotency key came before, with another request."""
+    """An idempotency key was used before with a different request."""
 
 
 class KeyInUse(CannotWork):
-    """The first request under an idempotency key is still being answered."""
+    """The first request with an idempotency key is still running."""
 
 
 class IndexMismatch(CannotWork):
-    """A vector index on disk is damaged, or of another catalog, pipeline, space or format."""
+    """A vector index on disk is damaged, or belongs to another catalog, pipeline or format."""
 
 
 class DecodeError(RegardError):
-    """One file is no photograph that can be used: damaged, too large, of an unknown format."""
+    """One file is not a usable photograph: damaged, too large or in an unknown format."""
+
+
+class UnknownFormat(DecodeError):
+    """A file is empty or its bytes are not of a supported format."""

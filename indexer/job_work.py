@@ -1,7 +1,7 @@
-"""What each kind of job does, in runs of an indexer.
+"""Does each kind of job by running an indexer.
 
-What it says, in errors and of what was passed over, names files by their root and the path below it:
-others than the server's owner read it.
+Errors and skipped files are named by root and path below it, because people other than the server's
+owner read them.
 """
 
 from __future__ import annotations
@@ -16,10 +16,10 @@ from regard.core.errors import NotFound, RootUnavailable
 from regard.core.jobs import Job, JobKind
 from regard.core.uris import absolute_path, uri_of_path
 from regard.indexer.discover import require_root
+from regard.indexer.indexing import Indexer
 from regard.indexer.report import IndexReport, Progress
-from regard.indexer.run import Indexer
 
-# Each upload is a root of its own, of which a run keeps some account.
+# Each upload is a root, and a run keeps some state per root.
 _UPLOADS_AT_ONCE = 1000
 _SUMMED = ("indexed", "unchanged", "moved", "removed", "regions", "captions", "seconds")
 
@@ -28,14 +28,14 @@ class WaitingOriginals(Protocol):
     """Lists the uploads of a collection that are not analysed yet."""
 
     def __call__(self, collection: str, *, failed: bool) -> Sequence[bytes]:
-        """Their paths; with `failed`, also of those that could not be used."""
+        """Their paths; with `failed`, including those that failed before."""
 
 
 class JobWork:
-    """Does jobs: `roots` are the configured ones by name, and nothing outside of them is imported.
+    """Does jobs; `roots` are the configured ones by name, and nothing outside them is imported.
 
-    `indexer` makes the indexer into a collection; `imported_folders` gives the (root, path) that were
-    ever imported into one. `for_all` does the jobs that are of no collection.
+    `indexer` returns the indexer of a collection, `imported_folders` the (root, path) pairs that were
+    ever imported into one. `for_all` does the jobs that belong to no collection.
     """
 
     def __init__(
@@ -55,30 +55,30 @@ class JobWork:
     def __call__(
         self, job: Job, progress: Progress, should_stop: Callable[[], bool]
     ) -> IndexReport:
-        """Do a job; the sum of what its runs did.
+        """Do a job and add up the reports of its runs.
 
-        Raises NotFound for a root that is not configured any more, and what `Indexer.run` raises.
+        Raises NotFound for a root that is no longer configured, and whatever `Indexer.run` raises.
         """
         if job.collection is None:
             if self._for_all is None:
                 raise ValueError(f"nothing here does jobs of kind {job.kind}")
             return self._for_all(job, progress, should_stop)
         total = IndexReport()
-        for report in self._runs(job, job.collection, _InTurn(progress), should_stop):
+        for report in self._runs(job, job.collection, _RunsProgress(progress), should_stop):
             _add(total, report)
             if total.interrupted:
                 break
         return total
 
     def _runs(
-        self, job: Job, collection: str, progress: _InTurn, should_stop: Callable[[], bool]
+        self, job: Job, collection: str, progress: _RunsProgress, should_stop: Callable[[], bool]
     ) -> Iterator[IndexReport]:
         indexer = self._indexer(collection)
         retry_failed = job.retry_failed or job.kind is JobKind.REINDEX
 
         def run(paths: Sequence[bytes], confined_to: bytes | None) -> IndexReport:
             if should_stop():
-                # Before the models are loaded for nothing.
+                # Do not load the models for nothing.
                 return IndexReport(interrupted=True)
             return indexer.run(
                 paths,
@@ -93,34 +93,35 @@ class JobWork:
             return
         if job.kind is JobKind.REINDEX:
             yield from self._import_again(collection, run)
-        for there, gone in self._uploads(collection, failed=retry_failed):
-            yield IndexReport(failures=gone, unseen=gone)
-            if there:
-                yield run(there, None)
+        for existing, missing in self._uploads(collection, failed=retry_failed):
+            yield IndexReport(failures=missing, unseen=missing)
+            if existing:
+                yield run(existing, None)
 
     def _import(self, name: str, paths: Sequence[str], run: _Run) -> IndexReport:
-        """Index folders of one root, in one run, so that what was moved between them is noticed."""
+        """Index folders of one root in one run, so that files moved between them are recognised."""
         root = self._root(name)
         try:
             report = run([os.path.join(root, os.fsencode(path)) for path in paths], root)
         except RootUnavailable as error:
             raise RootUnavailable(
-                _as_seen(error.message, name, root),
-                remedy="look after the folder, or its mount, on the server",
+                _named_by_root(error.message, name, root),
+                remedy="check the folder, or its mount, on the server",
             ) from error
         report.unseen = [
-            Failure(_as_seen(failure.uri, name, root), failure.reason) for failure in report.unseen
+            Failure(_named_by_root(failure.uri, name, root), failure.reason)
+            for failure in report.unseen
         ]
         return report
 
     def _import_again(self, collection: str, run: _Run) -> Iterator[IndexReport]:
-        """All that was ever imported; a folder that is not there any more does not hold up the others."""
+        """Index all folders ever imported; a missing one does not block the others."""
         by_root: dict[str, list[str]] = {}
         for name, path in self._imported_folders(collection):
             try:
                 require_root(os.path.join(self._root(name), os.fsencode(path)))
             except (NotFound, RootUnavailable):
-                gone = [Failure(os.path.join(name, path), "it is not there, or can't be read")]
+                gone = [Failure(os.path.join(name, path), "it is missing or can't be read")]
                 yield IndexReport(failures=gone, unseen=gone)
             else:
                 by_root.setdefault(name, []).append(path)
@@ -130,7 +131,7 @@ class JobWork:
     def _root(self, name: str) -> bytes:
         if name not in self._roots:
             raise NotFound(
-                f"the server has no root {name!r} any more",
+                f"the server no longer has a root {name!r}",
                 remedy=f"start it with: --root {name}=FOLDER",
             )
         return absolute_path(self._roots[name])
@@ -138,28 +139,28 @@ class JobWork:
     def _uploads(
         self, collection: str, *, failed: bool
     ) -> Iterator[tuple[list[bytes], list[Failure]]]:
-        """Uploads that wait now, in portions: what is there, and what is gone.
+        """The uploads waiting now, in portions: existing files, and failures for missing ones.
 
-        Those that come meanwhile have a job of their own, or this one would never end while they come.
+        Later uploads have their own job; otherwise this one might never end.
         """
         waiting = self._waiting_originals(collection, failed=failed)
         for start in range(0, len(waiting), _UPLOADS_AT_ONCE):
-            there, gone = [], []
+            existing, missing = [], []
             for path in waiting[start : start + _UPLOADS_AT_ONCE]:
                 try:
                     require_root(path)
-                    there.append(path)
+                    existing.append(path)
                 except RootUnavailable:
                     name = uri_of_path(os.path.basename(path))
-                    gone.append(Failure(f"the upload {name}", "its file is gone"))
-            yield there, gone
+                    missing.append(Failure(f"the upload {name}", "its file is gone"))
+            yield existing, missing
 
 
 _Run = Callable[[Sequence[bytes], bytes | None], IndexReport]
 
 
-class _InTurn:
-    """Makes one progress of that of several runs, one after another."""
+class _RunsProgress:
+    """Combines the progress of consecutive runs."""
 
     def __init__(self, whole: Progress) -> None:
         self._whole = whole
@@ -167,16 +168,16 @@ class _InTurn:
         self._before = self._done = 0
 
     def next(self) -> Progress:
-        """For the next run."""
+        """Start the next run."""
         self._before = self._done
         return self
 
     def expect(self, total: int) -> None:
-        """So many files need work in the run that goes on."""
+        """See `Progress`; `total` is that of the current run."""
         self._whole.expect(self._before + total)
 
     def advance(self) -> None:
-        """One of them is done."""
+        """See `Progress`."""
         with self._lock:
             self._done += 1
         self._whole.advance()
@@ -190,6 +191,6 @@ def _add(total: IndexReport, report: IndexReport) -> None:
     total.unseen.extend(report.unseen)
 
 
-def _as_seen(text: str, name: str, root: bytes) -> str:
-    """The text with paths below a root as ROOT/path."""
+def _named_by_root(text: str, name: str, root: bytes) -> str:
+    """Replace the root's path by its name."""
     return text.replace(uri_of_path(root), name)

@@ -1,10 +1,10 @@
-"""Reindexing: contents that are there already → analyses by another profile, in batches, until it is live.
+"""Analyses stored contents with another profile until its pipeline can go live.
 
     catalog: what waits ─▶ reader threads: find, check, decode ─▶ batches ─▶ analyzer threads ─▶ commit
 
-A file counts only with the bytes that the catalog knows: a photograph is analysed as it was indexed, from
-whichever of its files still has them. What has none any more, or the models can't take, is reported and
-left out. What was committed is not analysed again, so a run that was killed simply begins anew.
+A content is analysed from whichever of its files still has the indexed bytes. One without such a file,
+or that the models can't process, is reported and left out. Committed analyses are not repeated, so a
+run that was killed continues with what is left.
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ from regard.core.catalog import ReindexingCatalog, WaitingContent
 from regard.core.errors import DecodeError, LeaseHeld, ModelError, RegardError
 from regard.core.protocols import Analyzer
 from regard.core.records import Analysis, Image
-from regard.indexer.analysing import Analysing, Stages, is_giant
-from regard.indexer.decode import read_photo
+from regard.indexer.analysis import AnalysisSetup, AnalysisStages, is_giant
 from regard.indexer.report import IndexReport, Progress
+from regard.photos.photo_file import PhotoFile
 
 _PAGE = 200
 _RETRY_SECONDS = 0.5
@@ -29,11 +29,11 @@ _RETRY_SECONDS = 0.5
 
 @dataclass(slots=True)
 class _Read:
-    """A content and its pixels, or why there are none; `image` goes once the models have seen it."""
+    """A content with its pixels or the reason why it has none; neither if it is a giant."""
 
     content: WaitingContent
-    image: Image | None
-    trouble: str | None = None
+    image: Image | None = None
+    failure_reason: str | None = None
 
     @property
     def pixels(self) -> int:
@@ -41,11 +41,11 @@ class _Read:
 
 
 class Reindexer:
-    """Builds a pipeline until nothing waits, then has it go live."""
+    """Builds a pipeline until nothing waits, then makes it live."""
 
-    def __init__(self, catalog: ReindexingCatalog, analysing: Analysing) -> None:
+    def __init__(self, catalog: ReindexingCatalog, setup: AnalysisSetup) -> None:
         self.catalog = catalog
-        self.analysing = analysing
+        self.setup = setup
 
     def run(
         self,
@@ -55,17 +55,18 @@ class Reindexer:
         should_stop: Callable[[], bool] = lambda: False,
         waits: Callable[[str], None] = lambda sentence: None,
     ) -> IndexReport:
-        """Analyse all that waits, also what comes meanwhile, and make the pipeline the live one.
+        """Analyse everything that waits, including what arrives meanwhile, then go live.
 
-        While another process indexes, the switch waits for it and goes on with what comes; `waits` is told
-        so, once. When `should_stop` turns true, what is in the models is committed and the report says
-        `interrupted`: the pipeline is not live then, and the next run carries on. The failures are those of
-        all runs since one that was to `retry_failed`. Raises LeaseHeld when another process reindexes;
-        ModelError when the models can't be loaded; CannotWork when so many failed that it can't go live.
+        While another process indexes, going live is retried and new contents are analysed; `waits`
+        is told once. Once `should_stop` returns true, what is in the models is committed and the
+        report says `interrupted`: the pipeline is not live, and the next run continues. The
+        failures are those of all runs since the last one with `retry_failed`. Raises LeaseHeld if
+        another process reindexes, ModelError if the models can't be loaded, and CannotWork if too
+        many contents failed to go live.
         """
         started = time.perf_counter()
         report = IndexReport()
-        indexes = self.analysing.indexes
+        indexes = self.setup.indexes
         with self.catalog.builder_lease(retry_failed=retry_failed) as lease:
 
             def stopped() -> bool:
@@ -73,12 +74,12 @@ class Reindexer:
                 report.interrupted = report.interrupted or should_stop()
                 return report.interrupted
 
-            # An index that can't be used should show before the work, not after it.
+            # An unusable index should fail before the work, not after it.
             indexes.catch_up()
-            work = _Work(self, report, progress, stopped)
+            run = _Run(self, report, progress, stopped)
             is_live = was_told = False
             while not is_live and not stopped():
-                work.analyse_waiting()
+                run.analyse_waiting()
                 indexes.catch_up()
                 indexes.snapshot()
                 if stopped():
@@ -96,44 +97,8 @@ class Reindexer:
         report.seconds = time.perf_counter() - started
         return report
 
-    def batches(self, read: Iterable[_Read]) -> Iterator[list[_Read]]:
-        """Batches that close early when their pictures are large."""
-        batch: list[_Read] = []
-        for item in read:
-            batch.append(item)
-            if self.analysing.is_full(batch):
-                yield batch
-                batch = []
-        if batch:
-            yield batch
 
-    def read_ahead(self, content: WaitingContent) -> _Read:
-        """In a reader thread: giant pictures are left for later."""
-        unread = _Read(content, None)
-        return unread if is_giant(unread) else self.read(content)
-
-    def read(self, content: WaitingContent) -> _Read:
-        """The pixels of a content, from the first of its files that still has its bytes."""
-        trouble = "no photograph lies there any more"
-        for path in content.paths:
-            try:
-                photo = read_photo(
-                    path, self.analysing.limits, is_known=lambda sha256: sha256 != content.sha256
-                )
-            except DecodeError as error:
-                trouble = error.message
-            except RegardError:
-                raise
-            except Exception as error:  # noqa: BLE001 - one file must not stop the run
-                trouble = f"it can't be read: {type(error).__name__}: {error}"
-            else:
-                if photo.image is not None and photo.content.sha256 == content.sha256:
-                    return _Read(content, photo.image)
-                trouble = "the file has changed since it was indexed"
-        return _Read(content, None, trouble)
-
-
-class _Work:
+class _Run:
     """One run: its stages and its counts."""
 
     def __init__(
@@ -143,28 +108,25 @@ class _Work:
         progress: Progress | None,
         stopped: Callable[[], bool],
     ) -> None:
-        self._reindexer = reindexer
+        self._setup = reindexer.setup
         self._catalog = reindexer.catalog
         self._report = report
         self._progress = progress
-        self._stages = Stages(reindexer.analysing, stopped)
+        self._stages = AnalysisStages(reindexer.setup, stopped)
         self._analyzer: Analyzer | None = None
         self._done = 0
 
     def analyse_waiting(self) -> None:
-        """Analyse what waits now; what comes meanwhile may be among it."""
+        """Analyse what waits now; it may include what arrives meanwhile."""
         waiting = self._catalog.count()
         if self._progress is not None:
             self._progress.expect(self._done + waiting)
         if not waiting:
             return
         if self._analyzer is None:
-            self._analyzer = self._reindexer.analysing.load_analyzer()
-        analysed = self._stages.analysed(
-            self._analyzer,
-            self._contents(),
-            self._reindexer.read_ahead,
-            lambda read: self._reindexer.batches(self._usable(read)),
+            self._analyzer = self._setup.load_analyzer()
+        analysed = self._stages.analyse(
+            self._analyzer, self._contents(), self._read_ahead, self._batches
         )
         with contextlib.closing(analysed):
             for batch, analyses in analysed:
@@ -178,24 +140,53 @@ class _Work:
             yield from page
             after = page[-1].id
 
-    def _usable(self, read: Iterable[_Read]) -> Iterator[_Read]:
-        """What has pixels; the rest fails on the way. Giants are read here, one after another."""
+    def _read_ahead(self, content: WaitingContent) -> _Read:
+        """In a reader thread: giant images are left for later."""
+        unread = _Read(content)
+        return unread if is_giant(unread) else self._read(content)
+
+    def _read(self, content: WaitingContent) -> _Read:
+        """Decode a content from the first of its files that still has its bytes."""
+        reason = "none of its files exists any more"
+        for path in content.paths:
+            try:
+                with PhotoFile.open(path, self._setup.limits) as file:
+                    if file.sha256 == content.sha256:
+                        return _Read(content, file.decode())
+                    reason = "the file has changed since it was indexed"
+            except DecodeError as error:
+                reason = error.message
+            except RegardError:
+                raise
+            except Exception as error:  # noqa: BLE001 - one file must not stop the run
+                reason = f"it can't be read: {type(error).__name__}: {error}"
+        return _Read(content, None, reason)
+
+    def _batches(self, read: Iterable[_Read]) -> Iterator[list[_Read]]:
+        """Batches of contents with pixels; the others fail here. Giants are read here, in turn."""
+        batch: list[_Read] = []
         for item in read:
             usable: _Read | None
-            if item.image is None and item.trouble is None:
-                usable = self._stages.read_giant(partial(self._read_or_fail, item.content))
+            if item.image is None and item.failure_reason is None:
+                usable = self._stages.read_giant(partial(self._read_giant, item.content))
             else:
-                usable = self._or_fail(item)
-            if usable is not None:
-                yield usable
+                usable = self._usable(item)
+            if usable is None:
+                continue
+            batch.append(usable)
+            if self._setup.is_full(batch):
+                yield batch
+                batch = []
+        if batch:
+            yield batch
 
-    def _read_or_fail(self, content: WaitingContent) -> _Read | None:
-        return self._or_fail(self._reindexer.read(content))
+    def _read_giant(self, content: WaitingContent) -> _Read | None:
+        return self._usable(self._read(content))
 
-    def _or_fail(self, item: _Read) -> _Read | None:
+    def _usable(self, item: _Read) -> _Read | None:
         if item.image is not None:
             return item
-        self._fail(item.content, item.trouble or "it can't be read")
+        self._fail(item.content, item.failure_reason or "it can't be read")
         return None
 
     def _commit(self, content: WaitingContent, analysis: Analysis | str) -> None:
@@ -203,12 +194,12 @@ class _Work:
             self._fail(content, analysis)
             return
         try:
-            is_there = self._catalog.save(content, analysis)
+            is_stored = self._catalog.save(content, analysis)
         except ModelError as error:
-            # A vector that no index could take: this picture's trouble alone.
+            # The models gave an invalid vector; only this photograph is affected.
             self._fail(content, error.message)
             return
-        if is_there:
+        if is_stored:
             self._report.indexed += 1
             self._report.regions += len(analysis.regions)
             self._report.captions += len(analysis.captions)

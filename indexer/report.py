@@ -1,4 +1,4 @@
-"""What an indexing run did, and how it tells of its progress."""
+"""What an indexing run did, and the interface that follows its progress."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from regard.core.catalog import Failure
 
 @dataclass(slots=True)
 class IndexReport:
-    """Counts of one run. `failures` also holds those that stand from before under the same roots.
+    """The counts of one run.
 
-    `unseen` are those of them that no asset stands for: folders that could not be looked into, and files
-    that were seen before and can't be now.
+    `failures` includes earlier ones under the same roots that still stand. `unseen` are those that
+    have no asset: unreadable folders, and known files that can't be reached now.
     """
 
     indexed: int = 0
@@ -44,10 +44,10 @@ class IndexReport:
 
 
 class Progress(Protocol):
-    """Told how far a run is; called from several threads."""
+    """Follows a run; methods are called from several threads."""
 
     def expect(self, total: int) -> None:
-        """So many files need work."""
+        """Announce that `total` files need work."""
 
     def advance(self) -> None:
-        """One of them is done."""
+        """Count one of them as done."""

@@ -1,14 +1,12 @@
-"""Signatures for contents that were indexed before there were any: their files are read once more.
+"""Computes signatures for contents that were indexed by versions without them.
 
-A content at a time, committed a few at once, so that whoever is interrupted goes on from there. A file
-that has gone, or is another one by now, is passed over: its content stays without signature, and it is
-noted that this was tried.
+Signatures are committed in small portions, so that an interrupted run can be continued. A content
+without a file that still has its bytes stays unsigned, and the attempt is recorded.
 """
 
 from __future__ import annotations
 
 import contextlib
-import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import BinaryIO
@@ -19,11 +17,12 @@ from regard.core.errors import CannotWork, DecodeError
 from regard.core.signatures import SIGNATURE_SIDE, Signature
 from regard.core.uris import uri_of_path
 from regard.indexer.report import Progress
-from regard.photos.decoding import DEFAULT_LIMITS, DecodeLimits, decode_bytes, large_file_turn
+from regard.photos.decoding import DEFAULT_LIMITS, DecodeLimits, large_file_turn
+from regard.photos.photo_file import PhotoFile
 from regard.photos.signatures import sign
 
-_AT_ONCE = 32
-# A JPEG may be decoded smaller: four times the signature leaves its averages the same.
+_PORTION = 32
+# Decoding a JPEG at four times the signature's size leaves its averages the same.
 _REDUCED_TO = 4 * SIGNATURE_SIDE
 
 OpenFile = Callable[[FileStamp], BinaryIO]
@@ -31,9 +30,9 @@ OpenFile = Callable[[FileStamp], BinaryIO]
 
 @dataclass(slots=True)
 class SigningReport:
-    """What was done: contents `signed`, and those of which no file could be used.
+    """The number of contents `signed`, and those without a usable file.
 
-    `through` is the last content that was looked at; `finished` says that none is left after it.
+    `through` is the last content that was tried; `finished` if none is left after it.
     """
 
     signed: int = 0
@@ -51,14 +50,14 @@ def sign_contents(
     progress: Progress | None = None,
     should_stop: Callable[[], bool] = lambda: False,
 ) -> SigningReport:
-    """Give every content after one its signature; `open_file` raises CannotWork for a file that is gone."""
+    """Sign every content after id `after`; `open_file` raises CannotWork for a missing file."""
     report = SigningReport(through=after)
     while not should_stop():
-        unsigned = store.unsigned(report.through, _AT_ONCE)
+        unsigned = store.unsigned(report.through, _PORTION)
         if not unsigned:
             report.finished = True
             break
-        made: dict[int, Signature | None] = {}
+        signatures: dict[int, Signature | None] = {}
         try:
             for content in unsigned:
                 if should_stop():
@@ -66,22 +65,22 @@ def sign_contents(
                 outcome = _signature_of(content, open_file, limits)
                 if isinstance(outcome, Failure):
                     report.unusable.append(outcome)
-                    made[content.content] = None
+                    signatures[content.content] = None
                 else:
-                    made[content.content] = outcome
+                    signatures[content.content] = outcome
                     report.signed += 1
                 report.through = content.content
                 if progress is not None:
                     progress.advance()
         finally:
-            store.save_signatures(made)
+            store.save_signatures(signatures)
     return report
 
 
 def _signature_of(
     content: Unsigned, open_file: OpenFile, limits: DecodeLimits
 ) -> Signature | Failure:
-    """By the first of its files that still holds its bytes; else why the last does not."""
+    """Sign the first file that still has the content's bytes, or say why the last one has not."""
     failure = Failure("", "it has no file")
     for stamp in content.files:
         uri = uri_of_path(stamp.path)
@@ -89,10 +88,11 @@ def _signature_of(
             with large_file_turn(stamp.size):
                 with contextlib.closing(open_file(stamp)) as file:
                     data = file.read(limits.max_bytes + 1)
-                if hashlib.sha256(data).hexdigest() != content.sha256:
+                photo = PhotoFile(data, limits)
+                if photo.sha256 != content.sha256:
                     failure = Failure(uri, "the file has changed since it was indexed")
                     continue
-                return sign(decode_bytes(data, limits, reduced_to=_REDUCED_TO))
+                return sign(photo.decode(reduced_to=_REDUCED_TO))
         except (DecodeError, CannotWork) as error:
             failure = Failure(uri, error.message)
         except OSError as error:

@@ -1,7 +1,7 @@
-"""Any Pillow image to sRGB pixels: sample depth, ICC profile, transparency, orientation.
+"""Converts any Pillow image to sRGB pixels: sample depth, ICC profile, transparency, orientation.
 
-The work goes strip by strip straight into the result. So besides the decoded image in Pillow's form
-(up to 4 bytes a pixel) and the result (3 bytes a pixel) there is never a third copy.
+Strips are converted straight into the result, so memory holds the decoded image (up to 4 bytes a
+pixel) and the result (3 bytes a pixel) but never a third copy.
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ if TYPE_CHECKING:
     from PIL.ImageCms import ImageCmsTransform
 
 _STRIP_PIXELS = 1 << 18
-# Profiles of printers with several rendering tables reach some megabytes; more is no profile.
+# Printer profiles with several rendering tables reach a few megabytes.
 _MAX_PROFILE_BYTES = 8 << 20
-# A transform that moves no sample further than rounding does is the identity.
+# A transform that changes no sample by more than this counts as the identity.
 _IDENTITY_TOLERANCE = 2
 
 _TRANSPOSE = {
@@ -35,7 +35,7 @@ _TRANSPOSE = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
-# Orientations that put the first row at the bottom (3, 4) or at the right (6, 7).
+# Orientations whose first row ends at the bottom (3, 4) or on the right (6, 7).
 _REVERSED = {3, 4, 6, 7}
 TURNED = frozenset({5, 6, 7, 8})
 
@@ -45,11 +45,11 @@ _SCALAR_MODES = {"I;16", "I;16L", "I;16B", "I;16N", "I", "F"}
 def srgb_pixels(
     photo: Image.Image, *, orientation: int, icc: bytes | None, white: float | None
 ) -> UInt8Array:
-    """The image as sRGB, uint8 of shape (height, width, 3) after `orientation` (EXIF, 1 to 8).
+    """The image as sRGB, uint8 of shape (height, width, 3), after `orientation` (EXIF, 1 to 8).
 
-    `icc` is the embedded profile; a broken one, or one of another kind of colour, is ignored.
-    `white` is the sample value of white in images of more than 8 bits, negative where 0 is white;
-    None tells it from the samples. Transparency is laid over white.
+    `icc` is the embedded profile, ignored if it is broken or for another colour model. `white` is
+    the sample value of white in images of more than 8 bits, negative if 0 is white; None derives it
+    from the samples. Transparency is blended over white.
     """
     width, height = photo.size
     turned = orientation in TURNED
@@ -66,20 +66,19 @@ def srgb_pixels(
         if orientation in _TRANSPOSE:
             strip = strip.transpose(_TRANSPOSE[orientation])
         part = np.frombuffer(strip.tobytes(), dtype=np.uint8)
-        here = (
-            slice(height - bottom, height - top) if orientation in _REVERSED else slice(top, bottom)
-        )
+        is_reversed = orientation in _REVERSED
+        rows_of_strip = slice(height - bottom, height - top) if is_reversed else slice(top, bottom)
         if turned:
-            pixels[:, here] = part.reshape(width, bottom - top, 3)
+            pixels[:, rows_of_strip] = part.reshape(width, bottom - top, 3)
         else:
-            pixels[here] = part.reshape(bottom - top, width, 3)
+            pixels[rows_of_strip] = part.reshape(bottom - top, width, 3)
     return pixels
 
 
 def _depth_scale(
     photo: Image.Image, white: float | None
 ) -> Callable[[Image.Image], Image.Image] | None:
-    """What brings strips of more than 8 bits a sample down to 8, by scaling and never by clipping."""
+    """A function that scales strips of more than 8 bits a sample down to 8, without clipping."""
     if photo.mode not in _SCALAR_MODES:
         return None
     low, high = 0.0, 65535.0
@@ -100,9 +99,9 @@ def _depth_scale(
 
 
 def _sample_range(photo: Image.Image) -> tuple[float, float]:
-    """Black and white of 32-bit samples, for which no format says where white lies.
+    """Black and white of 32-bit samples, whose white no format declares.
 
-    Values within 0 to 1, to 255 or to 65535 are taken as of that range, others from least to most.
+    Samples within 0 to 1, 255 or 65535 are taken to span that range, others their own range.
     """
     width, height = photo.size
     low, high = np.inf, -np.inf
@@ -145,10 +144,10 @@ def _to_srgb(strip: Image.Image, icc: bytes | None) -> Image.Image:
 
 
 def _through_profile(strip: Image.Image, icc: bytes) -> Image.Image:
-    """An L, RGB or CMYK strip through its profile; unchanged where the profile does not fit."""
+    """Apply the profile to an L, RGB or CMYK strip; unchanged if the profile does not fit."""
     transform = _srgb_transform(icc, strip.mode)
     if transform is None and strip.mode == "L":
-        # Grey photographs often carry the RGB profile of the camera or the scanner.
+        # Grey photographs often have the RGB profile of the camera or scanner.
         strip = strip.convert("RGB")
         transform = _srgb_transform(icc, "RGB")
     return strip if transform is None else _convert(strip, transform)
@@ -156,13 +155,13 @@ def _through_profile(strip: Image.Image, icc: bytes) -> Image.Image:
 
 def _convert(strip: Image.Image, transform: ImageCmsTransform) -> Image.Image:
     result = transform.apply(strip)
-    # Without this the source profile would ride along with the converted strip.
+    # The converted strip must not keep the source profile.
     result.info = {}
     return result
 
 
 def _over_white(strip: Image.Image) -> Image.Image:
-    """A strip as RGB, transparency laid over white."""
+    """A strip as RGB, transparency blended over white."""
     if strip.mode == "RGB":
         return strip
     if strip.mode not in {"LA", "RGBA"}:
@@ -174,7 +173,7 @@ def _over_white(strip: Image.Image) -> Image.Image:
 
 @lru_cache(maxsize=16)
 def _srgb_transform(icc: bytes, mode: str) -> ImageCmsTransform | None:
-    """From the profile's colours in `mode` to sRGB; None when it does not fit or changes nothing."""
+    """The transform from the profile to sRGB; None if it does not fit `mode` or changes nothing."""
     from PIL import ImageCms
 
     try:
@@ -208,7 +207,7 @@ def _lab_transform() -> ImageCmsTransform:
 
 
 def _is_identity(transform: ImageCmsTransform, mode: str) -> bool:
-    """Whether a grid of colours comes out as it went in, as it does with the many sRGB profiles."""
+    """Whether a grid of colours stays unchanged, as with the many sRGB profiles."""
     if mode == "CMYK":
         return False
     steps = np.arange(0, 256, 15, dtype=np.uint8)

@@ -1,77 +1,122 @@
-"""Opens files that were found, not made: only regular ones, without ever waiting for a writer."""
+"""Opens photographs on disk: regular files only, optionally confined to one folder.
+
+A confined path is resolved first and then walked from the folder down, name by name, through
+descriptors that do not follow links. If a name is swapped for a link in between, opening fails.
+"""
 
 from __future__ import annotations
 
 import contextlib
 import os
 import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import BinaryIO
 
 from regard.core.errors import DecodeError, OutsideRoots
-from regard.photos.confinement import LEADS_OUT, Confinement
 
 FilePath = str | bytes | os.PathLike[str] | os.PathLike[bytes]
 
-_FLAGS = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
+LEADS_OUT = "it leads out of the configured root"
+
+# Opening a pipe must not wait for a writer.
+_READ = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
+# Folders on the way need not be readable.
+_ENTER = getattr(os, "O_PATH", os.O_RDONLY) | getattr(os, "O_DIRECTORY", 0)
+
+
+@dataclass(frozen=True, slots=True)
+class Confinement:
+    """The folder that all opened files must lie in; `root` is its path with links resolved."""
+
+    root: bytes
+
+    @classmethod
+    def to(cls, folder: bytes) -> Confinement:
+        """Confine to a folder; links that lead to it are resolved now."""
+        return cls(os.path.realpath(folder))
+
+    def holds(self, path: bytes) -> bool:
+        """Whether `path`, links resolved, is the folder or lies in it; it need not exist."""
+        return self._contains(os.path.realpath(path))
+
+    @contextmanager
+    def entered(self, path: bytes) -> Iterator[tuple[int, bytes]]:
+        """The descriptor of the folder that `path` resolves into, and the resolved name there.
+
+        Open the name relative to the descriptor with O_NOFOLLOW. Raises OutsideRoots if the path
+        leads out, OSError if the folder does not exist or a link has replaced it.
+        """
+        real = os.path.realpath(path)
+        if not self._contains(real):
+            raise OutsideRoots(LEADS_OUT)
+        names = [name for name in real[len(self.root) :].split(b"/") if name] or [b"."]
+        handle = os.open(self.root, _ENTER)
+        try:
+            for name in names[:-1]:
+                below = os.open(name, _ENTER | os.O_NOFOLLOW, dir_fd=handle)
+                os.close(handle)
+                handle = below
+            yield handle, names[-1]
+        finally:
+            os.close(handle)
+
+    def _contains(self, real: bytes) -> bool:
+        return real == self.root or real.startswith(self.root.rstrip(b"/") + b"/")
 
 
 def open_regular(path: FilePath, within: Confinement | None = None) -> BinaryIO:
-    """Open a regular file for reading; raises DecodeError for pipes, devices, folders and the like.
+    """Open a regular file for reading.
 
-    With `within`, for whatever leads out of it too.
+    Raises DecodeError for pipes, devices, folders, unreadable files, and paths that lead out of
+    `within`.
     """
     try:
         with contextlib.ExitStack() as entered:
-            folder, flags = None, _FLAGS
+            folder, flags = None, _READ
             if within is not None:
                 folder, path = entered.enter_context(within.entered(os.fsencode(path)))
                 flags |= os.O_NOFOLLOW
-            found = os.stat(path, dir_fd=folder, follow_symlinks=within is None)
-            # Looking first keeps devices closed, some of which act on being opened.
-            if stat.S_ISREG(found.st_mode):
+            status = os.stat(path, dir_fd=folder, follow_symlinks=within is None)
+            # Check before opening: some devices act on being opened.
+            if stat.S_ISREG(status.st_mode):
                 file = os.fdopen(os.open(path, flags, dir_fd=folder), "rb")
-                # The name may have become something else in between.
+                # The name may have been replaced in between.
                 if stat.S_ISREG(os.fstat(file.fileno()).st_mode):
                     return file
                 file.close()
     except OutsideRoots as error:
         raise DecodeError(error.message) from None
-    except OSError as error:
-        raise DecodeError(f"it can't be read: {error.strerror or error}") from error
-    except ValueError as error:
-        raise DecodeError(f"it can't be read: {error}") from error
-    raise DecodeError("it is no regular file")
+    except (OSError, ValueError) as error:
+        raise _unreadable(error) from error
+    raise DecodeError("it is not a regular file")
 
 
-def file_size(path: FilePath, within: Confinement | None = None) -> int:
-    """Bytes of the file at `path`; raises DecodeError when there is none, or none `within`."""
+def read_open_file(file: BinaryIO, max_bytes: int) -> bytes:
+    """Read an open file completely; raises DecodeError if it is too large, empty or unreadable."""
+    size = os.fstat(file.fileno()).st_size
+    if size > max_bytes:
+        raise DecodeError(f"it has {size:,} bytes, more than {max_bytes:,}")
     try:
-        if within is not None and not within.holds(os.fsencode(path)):
-            raise DecodeError(LEADS_OUT)
-        return os.stat(path).st_size
+        data = file.read(size + 1)
     except OSError as error:
-        raise DecodeError(f"it can't be read: {error.strerror or error}") from error
-    except ValueError as error:
-        raise DecodeError(f"it can't be read: {error}") from error
-
-
-def read_file(path: FilePath, max_bytes: int, within: Confinement | None = None) -> bytes:
-    """The bytes of a regular file; raises DecodeError when it is none, too large or unreadable.
-
-    With `within`, also when it leads out of there.
-    """
-    with open_regular(path, within) as file:
-        size = os.fstat(file.fileno()).st_size
-        if size > max_bytes:
-            raise DecodeError(f"it has {size:,} bytes, more than {max_bytes:,}")
-        try:
-            data = file.read(size + 1)
-        except OSError as error:
-            raise DecodeError(f"it can't be read: {error.strerror or error}") from error
-        except MemoryError as error:
-            raise DecodeError("there is not enough memory to read it") from error
+        raise _unreadable(error) from error
+    except MemoryError as error:
+        raise DecodeError("there is not enough memory to read it") from error
     if not data:
         raise DecodeError("it is empty")
     if len(data) != size:
         raise DecodeError("it changed while it was read")
     return data
+
+
+def read_file(path: FilePath, max_bytes: int, within: Confinement | None = None) -> bytes:
+    """Read a regular file; raises DecodeError as `open_regular` and `read_open_file` do."""
+    with open_regular(path, within) as file:
+        return read_open_file(file, max_bytes)
+
+
+def _unreadable(error: OSError | ValueError) -> DecodeError:
+    detail = error.strerror if isinstance(error, OSError) and error.strerror else error
+    return DecodeError(f"it can't be read: {detail}")

@@ -1,22 +1,23 @@
-"""Tells a photograph's format from its bytes, never from its name.
+"""Recognises image formats and reads metadata from their containers, never trusting file names.
 
-What is not listed here is never handed to a decoder: Pillow alone would also open PostScript, fonts
-and dozens of formats that no camera writes.
+Only the formats listed here reach a decoder: Pillow alone would also open PostScript, fonts and
+dozens of formats that no camera writes.
 """
 
 from __future__ import annotations
 
 import re
+import zlib
 from enum import StrEnum
 
 from regard.photos.tiff import SUB_DIRECTORIES, TiffBlock
 
-# Enough of a file's start to tell every format but TIFF from RAW, which may need all of it.
+# Enough bytes to recognise every format, except that TIFF and RAW need the directories.
 SNIFF_BYTES = 64
 
 
 class PhotoFormat(StrEnum):
-    """The formats that are decoded."""
+    """The formats that can be decoded."""
 
     JPEG = "JPEG"
     PNG = "PNG"
@@ -29,7 +30,7 @@ class PhotoFormat(StrEnum):
     RAW = "RAW"
 
 
-# How names of files in these formats end: those that are looked at in folders.
+# Suffixes of files that are taken for photographs without a look inside.
 PHOTO_SUFFIXES = frozenset(
     b".jpg .jpeg .jpe .jfif .png .webp .gif .bmp .dib .tif .tiff .heic .heif .hif .avif "
     b".dng .cr2 .cr3 .crw .nef .nrw .arw .srf .sr2 .raf .orf .rw2 .pef .srw .3fr .iiq .erf .mrw "
@@ -41,49 +42,44 @@ _HEIF_BRANDS = {
 }
 _AVIF_BRANDS = {b"avif", b"avis"}
 
-# Fujifilm RAF, Sigma X3F, Minolta MRW, Canon CRW; then Olympus and Panasonic, which vary TIFF's magic.
+# Fujifilm RAF, Sigma X3F, Minolta MRW, Canon CRW; Olympus and Panasonic, which vary TIFF's magic.
 _RAW_STARTS = (
     *(b"FUJIFILMCCD-RAW", b"FOVb", b"\0MRM", b"II\x1a\0\0\0HEAPCCDR"),
     *(b"IIRO", b"IIRS", b"MMOR", b"IIU\0"),
 )
 _TIFF_STARTS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 
-# TIFF fields and values that only RAW files have (TIFF/EP, DNG 1.7, and the makers' own).
-_SUBFILE_COMPRESSION, _SUBFILE_PHOTOMETRIC, _DNG_VERSION = 259, 262, 50706
+# TIFF fields and values that only RAW files have (TIFF/EP, DNG 1.7 and vendor extensions).
+_COMPRESSION, _PHOTOMETRIC, _DNG_VERSION = 259, 262, 50706
 _SENSOR_PHOTOMETRICS = {32803, 34892}
 _SENSOR_COMPRESSIONS = {32767, 32769, 32770, 34713, 65000, 65535}
 
 _JPEG_MARKER = re.compile(rb"\xff+[\x01-\xcf\xd8-\xfe]")
+_MAX_PNG_CHUNKS = 200_000
+_PNG_XMP = b"XML:com.adobe.xmp\0"
 
 
-def sniff(data: bytes) -> PhotoFormat | None:
-    """The format that `data` starts like, or None; RAW is told from TIFF by its directories."""
-    if data.startswith(_TIFF_STARTS):
-        return PhotoFormat.RAW if _is_raw_tiff(data) else PhotoFormat.TIFF
-    return sniff_start(data[:SNIFF_BYTES])
-
-
-def sniff_start(head: bytes) -> PhotoFormat | None:
-    """The format by the first `SNIFF_BYTES` alone; TIFF-like RAW files count as TIFF."""
-    found = None
+def sniff(head: bytes) -> PhotoFormat | None:
+    """The format by the first `SNIFF_BYTES`, or None; TIFF-like RAW files count as TIFF."""
+    kind = None
     if head.startswith(b"\xff\xd8\xff"):
-        found = PhotoFormat.JPEG
+        kind = PhotoFormat.JPEG
     elif head.startswith(b"\x89PNG\r\n\x1a\n"):
-        found = PhotoFormat.PNG
+        kind = PhotoFormat.PNG
     elif head.startswith((b"GIF87a", b"GIF89a")):
-        found = PhotoFormat.GIF
+        kind = PhotoFormat.GIF
     elif head[:4] == b"RIFF" and head[8:12] == b"WEBP":
-        found = PhotoFormat.WEBP
+        kind = PhotoFormat.WEBP
     elif head[4:8] == b"ftyp":
-        found = _sniff_brands(head)
+        kind = _sniff_brands(head)
     elif head.startswith(_TIFF_STARTS):
-        found = PhotoFormat.TIFF
+        kind = PhotoFormat.TIFF
     elif head.startswith(_RAW_STARTS):
-        found = PhotoFormat.RAW
+        kind = PhotoFormat.RAW
     elif head.startswith(b"BM") and len(head) >= 18 and head[6:10] == bytes(4):
-        # "BM" alone starts plain text too; the reserved fields of a bitmap are zero.
-        found = PhotoFormat.BMP
-    return found
+        # Plain text can start with "BM"; a bitmap's reserved fields are zero.
+        kind = PhotoFormat.BMP
+    return kind
 
 
 def _sniff_brands(head: bytes) -> PhotoFormat | None:
@@ -98,27 +94,24 @@ def _sniff_brands(head: bytes) -> PhotoFormat | None:
     return PhotoFormat.HEIF if major in _HEIF_BRANDS else None
 
 
-def _is_raw_tiff(data: bytes) -> bool:
-    """Whether a TIFF holds sensor data somewhere, or calls itself a digital negative."""
+def is_raw_tiff(data: bytes, block: TiffBlock) -> bool:
+    """Whether a TIFF file contains sensor data or declares itself a digital negative."""
     if data[8:10] == b"CR":
         return True
-    block = TiffBlock.open(data)
-    if block is None:
-        return False
-    for directory in block.directories():
+    for directory in block.directories:
         if _DNG_VERSION in directory:
             return True
         for image in (directory, *block.below(directory, SUB_DIRECTORIES)):
             if (
-                block.integer(image, _SUBFILE_PHOTOMETRIC) in _SENSOR_PHOTOMETRICS
-                or block.integer(image, _SUBFILE_COMPRESSION) in _SENSOR_COMPRESSIONS
+                block.integer(image, _PHOTOMETRIC) in _SENSOR_PHOTOMETRICS
+                or block.integer(image, _COMPRESSION) in _SENSOR_COMPRESSIONS
             ):
                 return True
     return False
 
 
 def webp_size(data: bytes) -> tuple[int, int] | None:
-    """Width and height that a WebP file declares, before any of it is decoded (RFC 9649)."""
+    """Width and height that a WebP file declares (RFC 9649), or None."""
     chunk, body = data[12:16], data[20:30]
     if chunk == b"VP8X" and len(body) == 10:
         return int.from_bytes(body[4:7], "little") + 1, int.from_bytes(body[7:10], "little") + 1
@@ -136,20 +129,53 @@ def has_more_jpeg_scans(data: bytes, limit: int) -> bool:
 
     A small progressive file may hold thousands, each of which costs a pass over all pixels.
     """
-    # The bytes of the marker are seldom there by chance, so as a rule this settles it.
+    # The marker's bytes are rare by chance, so this usually settles it.
     if data.count(b"\xff\xda") <= limit:
         return False
     position, scans = 2, 0
     while scans <= limit:
-        found = _JPEG_MARKER.search(data, position)
-        if found is None:
+        match = _JPEG_MARKER.search(data, position)
+        if match is None:
             return False
-        marker = data[found.end() - 1]
+        end = match.end()
+        marker = data[end - 1]
         if marker == 0xD9:
             return False
         scans += marker == 0xDA
-        length = (
-            0 if marker in {0x01, 0xD8} else int.from_bytes(data[found.end() : found.end() + 2])
-        )
-        position = found.end() + length
+        has_length = marker not in {0x01, 0xD8}
+        position = end + (int.from_bytes(data[end : end + 2], "big") if has_length else 0)
     return True
+
+
+def png_metadata(data: bytes, limit: int) -> tuple[bytes | None, bytes | None]:
+    """EXIF block and XMP packet of a PNG file (PNG 3, section 11), even if they follow the pixels.
+
+    Each is None if absent, damaged or larger than `limit` bytes.
+    """
+    exif, xmp = None, None
+    position = 8
+    for _ in range(_MAX_PNG_CHUNKS):
+        length = int.from_bytes(data[position : position + 4], "big")
+        kind = data[position + 4 : position + 8]
+        if len(kind) < 4 or kind == b"IEND":
+            break
+        start, end = position + 8, position + 8 + length
+        if kind == b"eXIf" and length <= limit:
+            exif = data[start:end]
+        elif kind == b"iTXt" and length <= limit and data.startswith(_PNG_XMP, start):
+            xmp = _international_text(data[start + len(_PNG_XMP) : end], limit)
+        position = end + 4
+    return exif, xmp
+
+
+def _international_text(body: bytes, limit: int) -> bytes | None:
+    """The text after compression flag and method, language and translated keyword."""
+    parts = body[2:].split(b"\0", 2)
+    if len(parts) < 3:
+        return None
+    if body[:1] == b"\0":
+        return parts[2]
+    try:
+        return zlib.decompressobj().decompress(parts[2], limit)
+    except zlib.error:
+        return None

@@ -1,4 +1,4 @@
-"""Camera RAW files, seen through the preview that the camera embedded."""
+"""Camera RAW files: the embedded preview, or the developed sensor data."""
 
 from __future__ import annotations
 
@@ -10,19 +10,18 @@ from PIL import Image
 from regard.core.errors import DecodeError
 from regard.core.records import UInt8Array
 
-# A shorter long side than this is a thumbnail for the camera's screen, no picture to analyse.
+# A shorter preview is a thumbnail for the camera's screen, too small to analyse.
 _MIN_PREVIEW_SIDE = 640
-# Developing holds some 13 bytes a sensor pixel; above this, four of them make one pixel.
+# Developing takes about 13 bytes a sensor pixel; above this, four of them make one pixel.
 _FULL_DEVELOPMENT_PIXELS = 24_000_000
 
 
-def read_raw(data: bytes, max_pixels: int) -> bytes | UInt8Array:
-    """The best picture in a RAW file.
+def read_raw(data: bytes, max_pixels: int) -> tuple[bytes | None, UInt8Array | None]:
+    """The embedded JPEG preview, if any, and developed pixels if the preview is too small.
 
-    That is the embedded JPEG preview as bytes, its EXIF orientation set (LibRaw copies it from the
-    RAW file where the camera did not). Where there is none of a useful size the sensor data is
-    developed: uint8 sRGB of shape (height, width, 3), oriented. Raises DecodeError for more than
-    `max_pixels`, and whatever rawpy raises for damaged files.
+    At least one is not None. LibRaw sets the preview's EXIF orientation if the camera did not.
+    Developed pixels are uint8 sRGB of shape (height, width, 3), oriented. Raises DecodeError above
+    `max_pixels`, and anything that rawpy raises for damaged files.
     """
     import rawpy
 
@@ -32,27 +31,19 @@ def read_raw(data: bytes, max_pixels: int) -> bytes | UInt8Array:
             raise DecodeError(f"it has {width} × {height} pixels, more than {max_pixels:,}")
         preview = _jpeg_preview(raw)
         if preview is not None and _long_side(preview) >= _MIN_PREVIEW_SIDE:
-            return preview
+            return preview, None
         try:
             developed: UInt8Array = raw.postprocess(
                 use_camera_wb=True,
-                gamma=(2.4, 12.92),  # sRGB's own curve; the default is that of television
+                gamma=(2.4, 12.92),  # sRGB's curve; the default is BT.709's
                 output_bps=8,
                 half_size=width * height > _FULL_DEVELOPMENT_PIXELS,
             )
         except rawpy.LibRawError:
             if preview is None:
                 raise
-            return preview
-        return developed
-
-
-def raw_preview(data: bytes) -> bytes | None:
-    """The embedded JPEG preview, or None; raises whatever rawpy raises for damaged files."""
-    import rawpy
-
-    with rawpy.imread(io.BytesIO(data)) as raw:
-        return _jpeg_preview(raw)
+            return preview, None
+        return preview, developed
 
 
 def _jpeg_preview(raw: Any) -> bytes | None:
@@ -61,7 +52,7 @@ def _jpeg_preview(raw: Any) -> bytes | None:
     try:
         preview = raw.extract_thumb()
     except (rawpy.LibRawError, NotImplementedError):
-        # No preview, or a damaged one: the sensor data may still be whole.
+        # The sensor data may still be intact.
         return None
     return bytes(preview.data) if preview.format is rawpy.ThumbFormat.JPEG else None
 

@@ -1,4 +1,4 @@
-"""Makes the signature of a photograph from its decoded pixels."""
+"""Computes the signature of a photograph from its decoded pixels."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ _SAMPLES = 16
 
 
 def sign(image: Image) -> Signature:
-    """The signature of decoded pixels; the same pixels give the same bytes."""
+    """Compute the signature; the same pixels give the same bytes."""
     rows, columns = signature_shape(image.width, image.height)
-    # Of a large picture every n-th pixel: 16 × 16 of them still stand behind each of the signature's.
+    # Take every n-th pixel of a large image; each signature pixel still averages 16 × 16 of them.
     across = max(1, image.width // (_SAMPLES * columns))
     down = max(1, image.height // (_SAMPLES * rows))
     sampled = image.pixels[down // 2 :: down, across // 2 :: across]
     grey = Pillow.fromarray(np.ascontiguousarray(sampled))
-    # Whole steps first, which is exact averaging; then a filter that leaves nothing to alias.
+    # Average in whole steps first, then filter, so that nothing aliases.
     grey = grey.reduce(
         (max(1, grey.width // (4 * columns)), max(1, grey.height // (4 * rows)))
     ).convert("L")

@@ -1,8 +1,8 @@
-"""Reads TIFF structures without trust: TIFF and TIFF-like RAW files, and EXIF blocks.
+"""Reads untrusted TIFF structures: TIFF files, TIFF-like RAW files and EXIF blocks.
 
-Nothing here raises on damaged input and nothing is read that was not asked for, so a directory of
-thousands of entries that all claim the same megabytes costs nothing. Offsets and counts are
-checked against the block before any byte is touched. (TIFF 6.0, section 2; BigTIFF.)
+Damaged input never raises. Values are read only on request and bounds are checked first, so a
+directory of thousands of fields that all claim the same megabytes costs nothing.
+(TIFF 6.0, section 2; BigTIFF.)
 """
 
 from __future__ import annotations
@@ -10,31 +10,24 @@ from __future__ import annotations
 import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
-# Bytes of one value by field type; 13 and 18 are offsets of directories.
+# Bytes per value by field type; types 13 and 18 are directory offsets.
 _TYPE_BYTES = {
     1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 13: 4,
     16: 8, 17: 8, 18: 8,
 }  # fmt: skip
 _INTEGER_CODES = {
-    1: "B",
-    3: "H",
-    4: "I",
-    6: "b",
-    8: "h",
-    9: "i",
-    13: "I",
-    16: "Q",
-    17: "q",
-    18: "Q",
-}
+    1: "B", 3: "H", 4: "I", 6: "b", 8: "h", 9: "i", 13: "I", 16: "Q", 17: "q", 18: "Q",
+}  # fmt: skip
 _REAL_CODES = {11: "f", 12: "d"}
 _RATIONAL_CODES = {5: "I", 10: "i"}
 _MAX_ENTRIES = 4096
 _MAX_DIRECTORIES = 64
+_MAX_TOTAL_ENTRIES = 65_536
 
-# Magic numbers after the byte order; the last three are Olympus' and Panasonic's own.
+# Magic numbers after the byte order: TIFF, Olympus (two) and Panasonic.
 _CLASSIC_MAGICS = {42, 0x4F52, 0x5352, 0x55}
 _BIG_MAGIC = 43
 
@@ -44,7 +37,7 @@ ORIENTATION = 274
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One field of a directory; its `count` values of `type` lie at byte `offset`."""
+    """One field of a directory: `count` values of `type` at byte `offset`."""
 
     tag: int
     type: int
@@ -53,7 +46,7 @@ class Entry:
 
     @property
     def size(self) -> int:
-        """Bytes that the field claims."""
+        """The number of bytes that the field claims to have."""
         return self.count * _TYPE_BYTES.get(self.type, 1)
 
 
@@ -71,7 +64,7 @@ class TiffBlock:
 
     @classmethod
     def open(cls, data: bytes) -> TiffBlock | None:
-        """The structure that `data` starts with, `Exif\\0\\0` before it allowed, or None."""
+        """The structure at the start of `data`, after an optional `Exif\\0\\0`, or None."""
         if data[:6] == b"Exif\0\0":
             data = data[6:]
         order = {b"II": "<", b"MM": ">"}.get(data[:2])
@@ -86,24 +79,34 @@ class TiffBlock:
             return cls(data, order, big=True, first=first)
         return None
 
-    def directories(self) -> Iterator[Directory]:
-        """The chained directories in file order, up to 64 of them, loops cut."""
-        offset, seen = self._first, set[int]()
-        while offset and offset not in seen and len(seen) < _MAX_DIRECTORIES:
+    @cached_property
+    def directories(self) -> tuple[Directory, ...]:
+        """The chained directories in file order; loops are cut, and 64 are read at most."""
+        directories: list[Directory] = []
+        offset, seen, entries = self._first, set[int](), 0
+        while (
+            offset
+            and offset not in seen
+            and len(seen) < _MAX_DIRECTORIES
+            and entries < _MAX_TOTAL_ENTRIES
+        ):
             seen.add(offset)
             directory, offset = self._read(offset)
-            yield directory
+            directories.append(directory)
+            entries += len(directory)
+        return tuple(directories)
 
+    @property
     def first(self) -> Directory:
-        """The first directory; empty when it is damaged."""
-        return self._read(self._first)[0]
+        """The first directory; empty if it is damaged."""
+        return self.directories[0] if self.directories else {}
 
     def below(self, directory: Directory, tag: int) -> list[Directory]:
-        """The directories that a field points to."""
+        """The directories that a field's offsets point to."""
         return [self._read(offset)[0] for offset in self.integers(directory, tag)]
 
     def integers(self, directory: Directory, tag: int, limit: int = 16) -> tuple[int, ...]:
-        """The first `limit` integers of a field; empty when absent, damaged or of another type."""
+        """The first `limit` integers of a field; empty if absent, damaged or of another type."""
         entry = directory.get(tag)
         if entry is None or entry.type not in _INTEGER_CODES:
             return ()
@@ -115,7 +118,7 @@ class TiffBlock:
         return values[0] if values else None
 
     def numbers(self, directory: Directory, tag: int, limit: int = 16) -> tuple[float | None, ...]:
-        """The first `limit` numbers of a field of any numeric type; None for a fraction over zero."""
+        """The first `limit` numbers of a field; None for a fraction with a zero denominator."""
         entry = directory.get(tag)
         if entry is None:
             return ()
@@ -127,14 +130,14 @@ class TiffBlock:
         return tuple(float(value) for value in self.integers(directory, tag, limit))
 
     def raw(self, directory: Directory, tag: int, limit: int) -> bytes:
-        """The bytes of a field, cut at `limit`; empty when absent or beyond the end."""
+        """The bytes of a field, cut at `limit`; empty if absent or beyond the end."""
         entry = directory.get(tag)
         if entry is None:
             return b""
         return self._data[entry.offset : entry.offset + min(entry.size, limit)]
 
     def claimed_bytes(self, directory: Directory) -> int:
-        """Bytes inside the block that the directory's fields would have a reader copy."""
+        """The bytes that an eager reader would copy for the directory's fields."""
         return sum(
             min(entry.size, max(len(self._data) - entry.offset, 0)) for entry in directory.values()
         )
@@ -145,7 +148,7 @@ class TiffBlock:
         return struct.iter_unpack(f"{self._order}{code}", values[: len(values) // size * size])
 
     def _read(self, offset: int) -> tuple[Directory, int]:
-        """The directory at `offset` and the offset of the next one; what lies outside is dropped."""
+        """The directory at `offset` and the offset of the next; entries past the end are dropped."""
         counter, entry_bytes, width = ("Q", 20, 8) if self._big else ("H", 12, 4)
         word = "Q" if self._big else "I"
         start = offset + struct.calcsize(f"{self._order}{counter}")
@@ -172,10 +175,7 @@ class TiffBlock:
         return directory, following
 
 
-def exif_orientation(exif: bytes | None) -> int | None:
-    """The EXIF orientation of a block, 1 to 8, or None when it has no valid one."""
-    block = TiffBlock.open(exif) if exif else None
-    if block is None:
-        return None
-    value = block.integer(block.first(), ORIENTATION)
-    return value if value is not None and 1 <= value <= 8 else None
+def exif_orientation(block: TiffBlock | None) -> int:
+    """The EXIF orientation, 1 to 8; 1 if the block has no valid one."""
+    value = block.integer(block.first, ORIENTATION) if block is not None else None
+    return value if value is not None and 1 <= value <= 8 else 1

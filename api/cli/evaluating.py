@@ -30,7 +30,7 @@ from regard.evaluation.failures import (
 from regard.evaluation.labels import LabelledSet, read_labels
 from regard.evaluation.regions import evaluate_regions
 from regard.evaluation.retrieval import Searcher, evaluate_retrieval
-from regard.photos.decoding import decode_file
+from regard.photos.photo_file import decode_file
 from regard.storage.pipelines.analyses import StoredAnalysis, read_analyses
 
 _Function = TypeVar("_Function", bound=Callable[..., Any])

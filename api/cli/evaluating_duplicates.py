@@ -19,7 +19,7 @@ from regard.core.errors import NotFound
 from regard.core.filters import AssetFilter
 from regard.core.uris import absolute_path
 from regard.evaluation.duplicates import judge, write_copies
-from regard.photos.decoding import decode_file, looks_like_photo
+from regard.photos.photo_file import decode_file, looks_like_photo
 
 _PATH = click.Path(path_type=Path)
 

@@ -20,7 +20,7 @@ from regard.core.filters import AssetFilter
 from regard.core.geometry import Box
 from regard.core.keys import Caller
 from regard.core.records import Image
-from regard.photos.decoding import decode_bytes
+from regard.photos.photo_file import PhotoFile
 from regard.search.answers import ImageQuery, LikeQuery, PlainQuery, Query, Term, TextQuery
 from regard.search.identifiers import Reference, parse_identifier
 from regard.search.language.describing import describe_query
@@ -145,7 +145,7 @@ class _Pictures:
     def query(self, number: int, box: Box | None) -> ImageQuery:
         """A picture, or a box of it, by its number from 1; raises DecodeError."""
         if number not in self._decoded:
-            self._decoded[number] = decode_bytes(self._encoded[number - 1], self._limits)
+            self._decoded[number] = PhotoFile(self._encoded[number - 1], self._limits).decode()
         return ImageQuery(self._decoded[number], str(number), box)
 
     def named(self, written: WrittenPicture) -> ImageQuery:

@@ -20,7 +20,7 @@ from regard.api.library.results import (
 from regard.core import assets, duplicates
 from regard.core.geometry import Box
 from regard.core.records import Kind
-from regard.photos.decoding import decode_file
+from regard.photos.photo_file import decode_file
 from regard.search import answers
 from regard.search.identifiers import asset_identifier, region_identifier
 

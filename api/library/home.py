@@ -10,8 +10,8 @@ from regard.api.library.settings import Settings
 from regard.core.errors import HomeError, PipelineConflict, UsageError
 from regard.core.protocols import Profile
 from regard.core.records import Routes
-from regard.indexer.analysing import Analysing
-from regard.indexer.run import Indexer
+from regard.indexer.analysis import AnalysisSetup
+from regard.indexer.indexing import Indexer
 from regard.models.profiles.registry import DEFAULT_PROFILE, load_profile
 from regard.search.engine import Observe, SearchEngine
 from regard.storage.assets.indexing import SqlIndexingCatalog
@@ -75,7 +75,7 @@ class Home:
                 collection,
                 is_managed=Originals(self.settings.home / "originals").holds,
             ),
-            Analysing(
+            AnalysisSetup(
                 self.profile.analyzer,
                 self.indexes,
                 self.profile.batch_size,

@@ -49,7 +49,7 @@ from regard.core.filters import AssetFilter, PathPart
 from regard.core.uris import absolute_path, uri_of_path
 from regard.indexer.discover import distinct_roots, require_root
 from regard.indexer.report import IndexReport
-from regard.photos.decoding import decode_file
+from regard.photos.photo_file import decode_file
 from regard.search.answers import ImageQuery, Scope, TextQuery
 from regard.search.engine import SearchEngine
 from regard.search.identifiers import parse_identifier

@@ -16,7 +16,7 @@ from regard.api.library.settings import Settings
 from regard.core.errors import PipelineConflict
 from regard.core.jobs import Job, JobKind
 from regard.core.protocols import Profile
-from regard.indexer.analysing import Analysing
+from regard.indexer.analysis import AnalysisSetup
 from regard.indexer.reindexing import Reindexer
 from regard.indexer.report import IndexReport, Progress
 from regard.storage.files.originals import Originals
@@ -81,7 +81,7 @@ def reindex(
     building = SqlReindexing(catalog, spec, original_of=original_of)
     return Reindexer(
         building,
-        Analysing(
+        AnalysisSetup(
             profile.analyzer,
             ChannelIndexes(catalog, building.pipeline, settings.indexes),
             profile.batch_size,

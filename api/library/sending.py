@@ -73,10 +73,10 @@ class Sending:
         for root in roots:
             walk = Walk(root, self._should_stop)
             for found in walk:
-                if found.trouble is None:
+                if found.failure_reason is None:
                     stamps.append(found.stamp)
                 else:
-                    self._fail(found.stamp.path, found.trouble)
+                    self._fail(found.stamp.path, found.failure_reason)
             for folder, reason in walk.unreadable:
                 self._fail(folder, f"the folder can't be read: {reason}")
         return stamps

@@ -187,10 +187,10 @@ def work(
     from regard.api.library.home import Home, open_home_catalog, open_or_make_home
     from regard.api.library.reindexing import HomeJobs
     from regard.core.jobs import Job
+    from regard.indexer.indexing import Indexer
     from regard.indexer.job_work import JobWork
     from regard.indexer.jobs import JobRunner
     from regard.indexer.report import IndexReport, Progress
-    from regard.indexer.run import Indexer
     from regard.storage.assets.editing import SqlAssetEditing
     from regard.storage.service.jobs import SqlJobQueue
 

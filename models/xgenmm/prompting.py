@@ -31,7 +31,7 @@ from regard.models.xgenmm.config import (
     USER,
     XGenMMConfig,
 )
-from regard.photos.decoding import decode_file
+from regard.photos.photo_file import decode_file
 
 BASE_PROMPT = "A short description of this image in one sentence:"
 INSTRUCT_PROMPT = "Describe this image in one short sentence."

@@ -1,4 +1,4 @@
-"""Facts from an EXIF block (EXIF 2.32) and from the fields that Windows adds to it."""
+"""Facts from an EXIF block (EXIF 2.32), including the fields that Windows adds."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _XP_TITLE, _XP_COMMENT, _XP_KEYWORDS = 40091, 40092, 40094
 
 _EXPOSURE_TIME, _F_NUMBER, _ISO, _FOCAL_LENGTH = 33434, 33437, 34855, 37386
 _USER_COMMENT, _LENS_MODEL = 37510, 42036
-# (date and time, fraction of a second, offset), the one nearest to the exposure first
+# (date and time, fraction of a second, UTC offset), closest to the exposure first
 _ORIGINAL, _DIGITIZED, _CHANGED = (36867, 37521, 36881), (36868, 37522, 36882), (306, 37520, 36880)
 
 _LATITUDE_REF, _LATITUDE, _LONGITUDE_REF, _LONGITUDE, _ALTITUDE_REF, _ALTITUDE = range(1, 7)
@@ -33,7 +33,7 @@ _LATITUDE_REF, _LATITUDE, _LONGITUDE_REF, _LONGITUDE, _ALTITUDE_REF, _ALTITUDE =
 _MAX_FIELD = 65_536
 _MAX_ISO = 50_000_000
 
-# What cameras write into every photograph's description.
+# Descriptions that cameras write into every photograph.
 _STOCK_DESCRIPTIONS = {
     *("olympus digital camera", "sony dsc", "minolta digital camera", "samsung camera pictures"),
     *("konica minolta digital camera", "kodak digital still camera", "default", "untitled"),
@@ -41,19 +41,15 @@ _STOCK_DESCRIPTIONS = {
 }
 
 
-def exif_facts(exif: bytes | None) -> PhotoFacts:
-    """What an EXIF block, or a whole TIFF structure, says; empty facts for what can't be read."""
-    block = TiffBlock.open(exif) if exif else None
-    if block is None:
-        return PhotoFacts()
-    main = block.first()
+def exif_facts(block: TiffBlock) -> PhotoFacts:
+    """What an EXIF block, or a whole TIFF file, says; fields that can't be read are left out."""
+    main = block.first
     detail = next(iter(block.below(main, _EXIF_DIRECTORY)), {})
     gps = next(iter(block.below(main, _GPS_DIRECTORY)), {})
     taken_at, offset = None, None
-    for tags in (_ORIGINAL, _DIGITIZED, _CHANGED):
-        date, fraction, zone = tags
+    for date, fraction, zone in (_ORIGINAL, _DIGITIZED, _CHANGED):
         parsed = wall_clock(_text(block, main if date == _DATE_TIME else detail, date))
-        if parsed is not None and not (date == _DATE_TIME and _is_made_up(block, main)):
+        if parsed is not None and not (date == _DATE_TIME and _is_by_libraw(block, main)):
             taken_at = parsed[0] + _subseconds(_text(block, detail, fraction))
             offset = utc_offset(_text(block, detail, zone))
             break
@@ -74,16 +70,14 @@ def exif_facts(exif: bytes | None) -> PhotoFacts:
     )
 
 
-def _is_made_up(block: TiffBlock, main: Directory) -> bool:
-    """Whether LibRaw wrote the block for a preview without one; it has no date to give then."""
-    software = _text(block, main, _SOFTWARE) or ""
-    return software.startswith("dcraw") and (_text(block, main, _DATE_TIME) or "").startswith(
-        "1970"
-    )
+def _is_by_libraw(block: TiffBlock, main: Directory) -> bool:
+    """Whether LibRaw wrote the block for a preview that had none; its date is then meaningless."""
+    software, date = _text(block, main, _SOFTWARE) or "", _text(block, main, _DATE_TIME) or ""
+    return software.startswith("dcraw") and date.startswith("1970")
 
 
 def _subseconds(text: str | None) -> timedelta:
-    """The digits after the decimal point of a second, as EXIF keeps them."""
+    """Parse the digits after the decimal point of a second."""
     if text is None or not text.isascii() or not text.isdigit():
         return timedelta()
     return timedelta(microseconds=int(text.ljust(6, "0")[:6]))
@@ -140,12 +134,12 @@ def _description(block: TiffBlock, main: Directory, detail: Directory) -> str | 
 
 
 def _user_comment(raw: bytes) -> str | None:
-    """The text after the eight bytes that name its charset; other charsets are left alone."""
+    """Decode the text after the eight bytes that name its charset; None for other charsets."""
     charset, text = raw[:8], raw[8:]
     if charset == b"ASCII\0\0\0":
         return clean_text(decode_text(text.split(b"\0", 1)[0]))
     if charset == b"UNICODE\0":
-        # The byte order is meant to be the block's, but writers disagree; text is mostly ASCII.
+        # Writers disagree about the byte order, but most text is ASCII.
         order = "utf-16-be" if text[::2].count(0) > text[1::2].count(0) else "utf-16-le"
         wide = text[: len(text) // 2 * 2].decode(order, errors="ignore")
         return clean_text(wide.split("\0", 1)[0])

@@ -15,41 +15,43 @@ _UTF8 = b"\x1b%G"
 _MAX_FIELDS = 10_000
 
 
-def iptc_facts(data: bytes | None) -> PhotoFacts:
-    """What a data set says, as far as it can be read."""
+def iptc_facts(data: bytes) -> PhotoFacts:
+    """What a data set says, up to the first damaged field."""
     fields: dict[tuple[int, int], list[bytes]] = {}
-    for key, value in _fields(data or b""):
+    for key, value in _fields(data):
         fields.setdefault(key, []).append(value)
     is_utf8 = _UTF8 in fields.get(_CHARSET, [])
 
     def texts(key: tuple[int, int]) -> list[str]:
         return [_decode(value, is_utf8=is_utf8) for value in fields.get(key, [])]
 
-    title, caption = next(iter(texts(_TITLE)), None), next(iter(texts(_CAPTION)), None)
-    taken = _date(next(iter(texts(_DATE)), ""), next(iter(texts(_TIME)), ""))
+    def first(key: tuple[int, int]) -> str | None:
+        return next(iter(texts(key)), None)
+
+    taken = _date(first(_DATE) or "", first(_TIME) or "")
     return PhotoFacts(
         taken_at=taken[0] if taken else None,
         utc_offset_minutes=taken[1] if taken else None,
-        title=clean_text(title),
-        description=clean_text(caption),
+        title=clean_text(first(_TITLE)),
+        description=clean_text(first(_CAPTION)),
         keywords=clean_keywords(texts(_KEYWORD)),
     )
 
 
 def _decode(value: bytes, *, is_utf8: bool) -> str:
-    # Many writers use UTF-8 without saying so, which hardly any Latin-1 text happens to be.
+    # Many writers use UTF-8 undeclared; Latin-1 text is almost never valid UTF-8.
     return value.decode("utf-8", errors="replace") if is_utf8 else decode_text(value)
 
 
 def _date(date: str, time: str) -> tuple[datetime, int | None] | None:
-    """CCYYMMDD and HHMMSS±HHMM as wall-clock time and offset."""
+    """Parse CCYYMMDD and HHMMSS±HHMM as wall-clock time and UTC offset."""
     day = f"{date[:4]}-{date[4:6]}-{date[6:8]}"
     clock = f" {time[:2]}:{time[2:4]}:{time[4:6]}{time[6:]}" if time.strip() else ""
     return wall_clock(day + clock) or wall_clock(day)
 
 
 def _fields(data: bytes) -> Iterator[tuple[tuple[int, int], bytes]]:
-    """(record, number) and value of each field, until the first that is damaged."""
+    """(record, number) and value of each field, up to the first damaged one."""
     position = 0
     for _ in range(_MAX_FIELDS):
         head = data[position : position + 5]
@@ -58,7 +60,7 @@ def _fields(data: bytes) -> Iterator[tuple[tuple[int, int], bytes]]:
         length = int.from_bytes(head[3:5], "big")
         position += 5
         if length & 0x8000:
-            # An extended field: the low bits tell in how many bytes its length follows.
+            # Extended field: the low bits give the number of length bytes that follow.
             width = length & 0x7FFF
             length = int.from_bytes(data[position : position + width], "big")
             position += width

@@ -1,4 +1,4 @@
-"""Values that EXIF, IPTC and XMP share, taken from untrusted metadata or refused with None."""
+"""Validates values that EXIF, IPTC and XMP share; invalid ones become None."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from datetime import datetime, timedelta
 _MAX_TEXT = 16_384
 _MAX_KEYWORD = 256
 _MAX_KEYWORDS = 1_000
-# No photograph is older than photography; far years break time zone arithmetic in databases.
+# Photography is younger than 1800; far years break time zone arithmetic in databases.
 _YEARS = range(1800, 9000)
 
 _DATE = re.compile(
@@ -24,9 +24,9 @@ _OFFSET = re.compile(r"\s*(?:(Z)|([+-])(\d{2}):?(\d{2}))\s*", re.ASCII)
 
 
 def clean_text(text: str | None, limit: int = _MAX_TEXT) -> str | None:
-    """The text without what databases refuse or nobody can read; None when nothing is left.
+    """Strip control characters except line feeds and tabs, and lone surrogates.
 
-    Line feeds and tabs stay; other control characters and lone surrogates go.
+    Returns None if nothing is left.
     """
     if text is None:
         return None
@@ -39,7 +39,7 @@ def clean_text(text: str | None, limit: int = _MAX_TEXT) -> str | None:
 
 
 def decode_text(data: bytes) -> str:
-    """Bytes of no declared charset: UTF-8, as most writers mean, or else Latin-1."""
+    """Decode bytes without a declared charset: as UTF-8 if valid, else as Latin-1."""
     try:
         return data.decode("utf-8")
     except UnicodeDecodeError:
@@ -47,15 +47,15 @@ def decode_text(data: bytes) -> str:
 
 
 def clean_keywords(keywords: Iterable[str | None]) -> tuple[str, ...]:
-    """Keywords in their order, cleaned, each once."""
+    """Clean keywords and drop repeated ones, keeping their order."""
     cleaned = (clean_text(keyword, _MAX_KEYWORD) for keyword in keywords)
     return tuple(dict.fromkeys(keyword for keyword in cleaned if keyword))[:_MAX_KEYWORDS]
 
 
 def wall_clock(text: str | None) -> tuple[datetime, int | None] | None:
-    """A date, with or without time and zone, as naive wall-clock time and its UTC offset in minutes.
+    """Parse EXIF's `2024:05:01 12:30:00` or ISO 8601's extended form; a date alone is midnight.
 
-    Takes EXIF's `2024:05:01 12:30:00` and ISO 8601's extended form; a date alone is midnight.
+    Returns naive wall-clock time and the UTC offset in minutes, if given.
     """
     matched = _DATE.fullmatch(text) if text and len(text) < 64 else None
     if matched is None:
@@ -77,7 +77,7 @@ def wall_clock(text: str | None) -> tuple[datetime, int | None] | None:
 
 
 def utc_offset(text: str | None) -> int | None:
-    """`+02:00`, `+0200` or `Z` as minutes east of Greenwich; None for what no zone has."""
+    """Parse `+02:00`, `+0200` or `Z` as minutes east of Greenwich; None if out of range."""
     matched = _OFFSET.fullmatch(text) if text and len(text) < 16 else None
     if matched is None:
         return None
@@ -91,9 +91,9 @@ def utc_offset(text: str | None) -> int | None:
 
 
 def coordinate(parts: Iterable[float | None], hemisphere: str | None) -> float | None:
-    """Degrees, minutes and seconds, later ones optional, as signed decimal degrees.
+    """Degrees and optional minutes and seconds as signed decimal degrees.
 
-    `hemisphere` is N, S, E or W. Without one the sign is unknown, so there is no coordinate.
+    `hemisphere` is N, S, E or W; without it the sign is unknown and the result is None.
     """
     letter = (hemisphere or "").strip("\0 ").upper()[:1]
     values = list(parts)[:3]

@@ -38,9 +38,9 @@ _DATES = (f"{_EXIF}DateTimeOriginal", f"{_PHOTOSHOP}DateCreated", f"{_XMP}Create
 _POSITION = re.compile(r"\s*(\d+(?:[.,]\d+)*)\s*([NSEWnsew])\s*", re.ASCII)
 
 
-def xmp_facts(packet: bytes | None) -> PhotoFacts:
-    """What a packet says; empty facts when it is too large or no XML."""
-    if not packet or len(packet) > MAX_XMP_BYTES:
+def xmp_facts(packet: bytes) -> PhotoFacts:
+    """What a packet says; empty facts if it is too large or not valid XML."""
+    if len(packet) > MAX_XMP_BYTES:
         return PhotoFacts()
     try:
         root = ElementTree.fromstring(_without_padding(packet), forbid_dtd=True)
@@ -67,14 +67,14 @@ def xmp_facts(packet: bytes | None) -> PhotoFacts:
 
 
 def _without_padding(packet: bytes) -> bytes:
-    """The packet without the zeros that some writers fill its field with, which are no XML."""
+    """Strip the zeros with which some writers pad the packet; they are not valid XML."""
     if packet.startswith((b"\xff\xfe", b"\xfe\xff")):
         return packet
     return packet.strip(b"\0 \t\r\n")
 
 
 def _properties(root: Element) -> dict[str, list[str]]:
-    """Values of each property by qualified name; a property is an attribute or an element."""
+    """Values by qualified property name; a property is an attribute or an element."""
     properties: dict[str, list[str]] = {}
     for description in root.iter(f"{_RDF}Description"):
         for name, value in description.items():
@@ -85,7 +85,7 @@ def _properties(root: Element) -> dict[str, list[str]]:
 
 
 def _values(element: Element) -> Iterator[str]:
-    """The value of a property, or those of its list; the default language comes first."""
+    """The value of a property, or the items of its list, default language first."""
     items = list(element.iter(f"{_RDF}li"))
     items.sort(key=lambda item: item.get(_LANGUAGE) != "x-default")
     for item in items or [element]:
@@ -105,7 +105,7 @@ def _taken_at(properties: dict[str, list[str]]) -> tuple[datetime | None, int | 
 
 
 def _coordinate(properties: dict[str, list[str]], name: str, letters: str) -> float | None:
-    """`48,51.5N` or `48,51,30N` as decimal degrees; the first comma parts degrees and minutes."""
+    """Parse `48,51.5N` or `48,51,30N`, degrees before the first comma, as decimal degrees."""
     matched = _POSITION.fullmatch((_first(properties, f"{_EXIF}{name}") or "")[:64])
     if matched is None or matched[2].upper() not in letters:
         return None
@@ -117,7 +117,7 @@ def _coordinate(properties: dict[str, list[str]], name: str, letters: str) -> fl
 
 
 def _keywords(properties: dict[str, list[str]]) -> tuple[str, ...]:
-    """dc:subject; where there is none, the last level of each of Lightroom's hierarchies."""
+    """dc:subject, or else the last level of each of Lightroom's keyword hierarchies."""
     subjects = clean_keywords(properties.get(f"{_DC}subject", []))
     if subjects:
         return subjects

@@ -29,7 +29,7 @@ from regard.core.records import Image, Kind
 from regard.models.profiles.composed import ComposedProfile
 from regard.models.profiles.registry import load_profile
 from regard.models.shared_tower import SharedTowerAnalyzer
-from regard.photos.decoding import decode_file
+from regard.photos.photo_file import decode_file
 
 SIDE = 32
 MEASUREMENTS = ("retrieval", "regions", "captions")

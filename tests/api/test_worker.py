@@ -129,8 +129,8 @@ def gate(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Gate]:
     """Before the models of the processes that are started from now on, with batches of two; closed."""
     made = Gate(
         tmp_path / "gate",
-        also="from regard.indexer.analysing import Analysing\n"
-        "Analysing.is_full = lambda self, batch: len(batch) >= 2\n",
+        also="from regard.indexer.analysis import AnalysisSetup\n"
+        "AnalysisSetup.is_full = lambda self, batch: len(batch) >= 2\n",
     )
     monkeypatch.setenv("PYTHONPATH", made.environ["PYTHONPATH"])
     made.let(0)

@@ -102,7 +102,7 @@ def test_wrong_from_the_arguments_alone(
         (["search", "red collection:nowhere"], ["no collection is named nowhere"]),
         (["search", "collection:nowhere"], ["no collection is named nowhere"]),
         (["search", "--image", "{photos}/text.txt"], ["text.txt", "no photograph"]),
-        (["search", "--image", "{photos}"], ["photos", "no regular file"]),
+        (["search", "--image", "{photos}"], ["photos", "not a regular file"]),
         (["search", "--queries", "/no/such.txt"], ["/no/such.txt", "--queries"]),
         (["search", "--queries", "{photos}"], ["photos"]),
         (["index", "/no/such/folder"], ["/no/such/folder", "regard remove"]),

@@ -12,12 +12,11 @@ from made_library import write_photo
 from regard.api.library.home import Home, open_or_make_home
 from regard.api.library.settings import Settings
 from regard.core.errors import DecodeError, OutsideRoots
-from regard.indexer import run as run_module
 from regard.indexer.discover import Walk
 from regard.indexer.report import IndexReport
-from regard.photos import confinement as confinement_module
-from regard.photos.confinement import LEADS_OUT, Confinement, confine
-from regard.photos.files import open_regular, read_file
+from regard.photos import files as files_module
+from regard.photos.files import LEADS_OUT, Confinement, open_regular, read_file
+from regard.photos.photo_file import PhotoFile
 
 _XMP = """<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:RDF
  xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#"><rdf:Description
@@ -163,7 +162,7 @@ def test_sidecars_that_lead_out_are_not_read(world: World) -> None:
     (world.root / "kept.xmp").symlink_to(world.outside / "page.xmp")
     world.index(world.root / "kept.png")
     assert world.title() is None
-    inside = confine(os.fsencode(world.root))
+    inside = Confinement.to(os.fsencode(world.root))
     (named,) = Walk(os.fsencode(world.root / "kept.png"), confinement=inside)
     assert (named.sidecar, named.stamp.sidecar) == (None, None)
 
@@ -188,14 +187,14 @@ def test_a_file_swapped_between_finding_and_reading(
     (world.outside / "page.xmp").write_text(_XMP.format("secret"))
     name, target = ("kept.png", "secret.png") if what == "photograph" else ("kept.xmp", "page.xmp")
     (world.root / "kept.xmp").write_text(_XMP.format("ours"))
-    read_photo = run_module.read_photo
+    open_photo = PhotoFile.open
 
-    def swap_and_read(*arguments: object, **options: object) -> object:
+    def swap_and_open(*arguments: object) -> object:
         (world.root / name).unlink(missing_ok=True)
         (world.root / name).symlink_to(world.outside / target)
-        return read_photo(*arguments, **options)  # type: ignore[arg-type]
+        return open_photo(*arguments)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(run_module, "read_photo", swap_and_read)
+    monkeypatch.setattr(PhotoFile, "open", swap_and_open)
     report = world.index()
     if what == "photograph":
         assert _said(report) == {"kept.png": LEADS_OUT}
@@ -207,14 +206,14 @@ def test_a_file_swapped_between_finding_and_reading(
 
 def test_a_folder_swapped_after_it_was_listed(world: World) -> None:
     write_photo(world.root / "z" / "1.png", 3)
-    walk = Walk(os.fsencode(world.root), confinement=confine(os.fsencode(world.root)))
+    walk = Walk(os.fsencode(world.root), confinement=Confinement.to(os.fsencode(world.root)))
     found = iter(walk)
     assert os.path.basename(next(found).stamp.path) == b"kept.png"
     (world.root / "z").rename(world.root.parent / "z")
     (world.root / "z").symlink_to(world.outside)
     assert list(found) == []
     assert walk.outside == [os.fsencode(world.root / "z")]
-    assert walk.shelters(os.fsencode(world.root / "z" / "1.png"))
+    assert walk.hides(os.fsencode(world.root / "z" / "1.png"))
 
 
 # What happens within an opening, between finding out where a path leads and going there
@@ -237,7 +236,7 @@ def _swap_after_resolving(monkeypatch: pytest.MonkeyPatch, swap: Callable[[bytes
         def __getattr__(self, name: str) -> object:
             return getattr(os, name)
 
-    monkeypatch.setattr(confinement_module, "os", Module())
+    monkeypatch.setattr(files_module, "os", Module())
 
 
 @pytest.mark.parametrize("what", ["file", "folder", "folder above"])
@@ -252,7 +251,7 @@ def test_a_link_that_comes_while_opening(
         "folder": (path.parent, world.outside),
         "folder above": (path.parent.parent, world.outside),
     }[what]
-    inside = confine(os.fsencode(world.root))
+    inside = Confinement.to(os.fsencode(world.root))
     assert read_file(path, 10**6, inside) == path.read_bytes()
 
     def swap(_: bytes) -> None:
@@ -279,7 +278,7 @@ def test_a_folder_listed_is_the_one_that_was_found(
             folder.symlink_to(world.outside)
             swapped.append(path)
 
-    walk = Walk(os.fsencode(world.root), confinement=confine(os.fsencode(world.root)))
+    walk = Walk(os.fsencode(world.root), confinement=Confinement.to(os.fsencode(world.root)))
     _swap_after_resolving(monkeypatch, swap)
     assert [os.path.basename(found.stamp.path) for found in walk] == [b"kept.png"]
     assert [path for path, _ in walk.unreadable] == swapped == [os.fsencode(folder)]
@@ -288,7 +287,7 @@ def test_a_folder_listed_is_the_one_that_was_found(
 def test_confinement_compares_whole_names(tmp_path: Path) -> None:
     (tmp_path / "root").mkdir()
     (tmp_path / "root-beside").mkdir()
-    inside = confine(os.fsencode(tmp_path / "root"))
+    inside = Confinement.to(os.fsencode(tmp_path / "root"))
     assert inside.holds(os.fsencode(tmp_path / "root"))
     assert inside.holds(os.fsencode(tmp_path / "root" / "none"))
     assert not inside.holds(os.fsencode(tmp_path / "root-beside"))
@@ -297,7 +296,7 @@ def test_confinement_compares_whole_names(tmp_path: Path) -> None:
     photo = write_photo(tmp_path / "root" / "a.png", 1)
     with open_regular(photo, Confinement(b"/")) as file:
         assert file.read() == photo.read_bytes()
-    with pytest.raises(DecodeError, match="no regular file"):
+    with pytest.raises(DecodeError, match="not a regular file"):
         open_regular(tmp_path / "root", inside)
 
 

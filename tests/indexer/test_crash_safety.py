@@ -24,7 +24,7 @@ _NURSERY = """
 import json, os, signal, sys
 from regard.api.cli import main
 import regard.api.cli.commands.index, regard.models.fake
-from regard.indexer.commits import Commits
+from regard.indexer.indexing import _Run
 from regard.storage.retrieval.channel_indexes import ChannelIndexes
 from regard.storage.files import durable as durable_files
 from regard.storage.vectors import snapshots
@@ -46,12 +46,12 @@ def die_in_write(number):
     return write_file
 
 def wait_after(most):
-    done = Commits._done
+    advance = _Run._advance
     def wait(self):
-        done(self)
-        if self.count >= most:
+        advance(self)
+        if self._commits >= most:
             signal.pause()
-    Commits._done = wait
+    _Run._advance = wait
 
 for line in sys.stdin:
     order = json.loads(line)

@@ -21,7 +21,7 @@ from made_library import Library, command, painted, regard_process
 
 from regard.core.errors import DecodeError
 from regard.core.uris import uri_of_path
-from regard.photos.decoding import decode_bytes
+from regard.photos.photo_file import PhotoFile
 
 _KINDS = {"JPEG": "jpg", "PNG": "png", "WEBP": "webp", "TIFF": "tif", "GIF": "gif", "BMP": "bmp"}
 _GIBIBYTE = 1 << 30
@@ -66,7 +66,7 @@ def _bombs() -> dict[str, bytes]:
 
 def _is_photo(data: bytes) -> bool:
     try:
-        decode_bytes(data)
+        PhotoFile(data).decode()
     except DecodeError:
         return False
     return True

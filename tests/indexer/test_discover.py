@@ -171,8 +171,8 @@ def test_a_known_photograph_behind_a_broken_link_is_unreachable_not_failed(tmp_p
     assert candidate.status is Status.STILL_FAILED
     _, (candidate,) = _compared(tmp_path)
     assert candidate.status is Status.NEW
-    assert candidate.found is not None
-    assert candidate.found.trouble == "it can't be read: No such file or directory"
+    assert candidate.entry is not None
+    assert candidate.entry.failure_reason == "it can't be read: No such file or directory"
 
 
 def test_a_file_that_goes_away_during_the_walk_is_no_failure(tmp_path: Path) -> None:
@@ -192,7 +192,7 @@ def test_a_root_that_is_unmounted_during_the_walk_is_an_error(tmp_path: Path) ->
     next(walk)
     root.rename(tmp_path / "away")
     root.mkdir()
-    with pytest.raises(RootUnavailable, match="became another folder"):
+    with pytest.raises(RootUnavailable, match="was replaced by another folder"):
         list(walk)
     root.rmdir()
     with pytest.raises(RootUnavailable, match="no file or folder"):

@@ -11,10 +11,10 @@ import pytest
 from made_library import Library, write_photo
 from made_library import regard as run_command
 
-import regard.indexer.run
+import regard.indexer.indexing
 from regard.core.records import Analysis, Image
 from regard.models.composition import ComposedAnalyzer
-from regard.photos.decoding import decode_file
+from regard.photos.photo_file import PhotoFile, decode_file
 
 
 @pytest.fixture
@@ -134,7 +134,7 @@ def test_the_same_bytes_at_two_paths_are_two_assets_of_one_content(
 
 
 def test_many_twins_of_one_picture(library: Library, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(regard.indexer.run, "_BATCH_TWINS", 4)
+    monkeypatch.setattr(regard.indexer.indexing, "_BATCH_COPIES", 4)
     for number in range(30):
         library.photo(f"{number:02}.png", 1)
     assert _counts(library.index()) == {"indexed": 30}
@@ -149,7 +149,7 @@ def test_giants_are_taken_one_by_one(library: Library, monkeypatch: pytest.Monke
     library.index(code=1)
     giants = Library(library.home.parent / "giants")
     giants.photos = library.photos
-    for module in (regard.indexer.run, regard.indexer.analysing):
+    for module in (regard.indexer.indexing, regard.indexer.analysis):
         monkeypatch.setattr(module, "AHEAD_PIXELS", 100)
     alive: list[int] = []
     analyze = ComposedAnalyzer.analyze
@@ -159,7 +159,7 @@ def test_giants_are_taken_one_by_one(library: Library, monkeypatch: pytest.Monke
         return analyze(self, images)
 
     monkeypatch.setattr(ComposedAnalyzer, "analyze", watched)
-    monkeypatch.setattr(regard.indexer.analysing, "_BATCH_PIXELS", 100)
+    monkeypatch.setattr(regard.indexer.analysis, "_BATCH_PIXELS", 100)
     giants.index(code=1)
     assert alive == [1] * 8
     assert giants.everything() == library.everything()
@@ -172,7 +172,7 @@ def test_failed_files_are_tried_again_only_when_changed_or_asked(library: Librar
     library.photo("good.png", 1)
     report = library.index(code=1)
     assert _counts(report) == {"indexed": 1, "failed": 1}
-    standing = {"uri": str(bad), "reason": "it is no photograph of a known format"}
+    standing = {"uri": str(bad), "reason": "it is not a photograph of a known format"}
     assert report["failures"] == [standing]
     # The reason is that of the former run: it was not tried again.
     again = library.index(code=1)
@@ -352,7 +352,10 @@ def test_one_picture_that_the_models_can_not_take(
     report = library.index(code=1)
     assert _counts(report) == {"indexed": 10, "failed": 1}
     assert report["failures"] == [
-        {"uri": str(poison), "reason": "the models can't take it: RuntimeError: CUDA out of memory"}
+        {
+            "uri": str(poison),
+            "reason": "the models can't process it: RuntimeError: CUDA out of memory",
+        }
     ]
     assert "Traceback" not in capfd.readouterr().err
     monkeypatch.setattr(ComposedAnalyzer, "analyze", analyze)
@@ -367,14 +370,14 @@ def test_whatever_reading_raises_is_the_fault_of_one_file(
 ) -> None:
     library.photo("a.png", 1)
     library.photo("b.png", 2)
-    read_photo = regard.indexer.run.read_photo
+    open_photo = PhotoFile.open
 
-    def brittle(path: bytes, *arguments: object, **options: object) -> object:
+    def brittle(path: bytes, *arguments: object) -> object:
         if path.endswith(b"a.png"):
             raise RecursionError("too deep")
-        return read_photo(path, *arguments, **options)
+        return open_photo(path, *arguments)
 
-    monkeypatch.setattr(regard.indexer.run, "read_photo", brittle)
+    monkeypatch.setattr(PhotoFile, "open", brittle)
     report = library.index(code=1)
     assert _counts(report) == {"indexed": 1, "failed": 1}
     assert "RecursionError" in report["failures"][0]["reason"]
@@ -392,13 +395,13 @@ def test_a_file_that_changes_while_it_is_read_is_read_again_next_time(
     library: Library, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     photo = library.photo("a.png", 1)
-    read_photo = regard.indexer.run.read_photo
+    open_photo = PhotoFile.open
 
-    def changing(path: bytes, *arguments: object, **options: object) -> object:
+    def changing(path: bytes, *arguments: object) -> object:
         write_photo(photo, 2, "purple")
-        return read_photo(path, *arguments, **options)
+        return open_photo(path, *arguments)
 
-    monkeypatch.setattr(regard.indexer.run, "read_photo", changing)
+    monkeypatch.setattr(PhotoFile, "open", changing)
     library.index()
     monkeypatch.undo()
     write_photo(photo, 3, "yellow")

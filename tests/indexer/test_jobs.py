@@ -212,7 +212,7 @@ def test_what_no_asset_stands_for_is_said(queue: SqlJobQueue) -> None:
     ended = queue.get(job.id)
     assert ended.state is JobState.DONE
     assert ended.message == (
-        "passed over: photos/a: locked; photos/b: locked; photos/c: locked; and 2 more"
+        "skipped: photos/a: locked; photos/b: locked; photos/c: locked; and 2 more"
     )
 
 
@@ -434,10 +434,10 @@ def test_an_import_says_nothing_of_where_its_root_lies(world: _World) -> None:
     assert "there is no file or folder photos/none" in (job.message or "")
     (world.photos / "a" / "link").symlink_to("/etc")
     job = world.run(_import(world.queue, "a"))
-    assert job.message == "passed over: photos/a/link: it leads out of the configured root"
+    assert job.message == "skipped: photos/a/link: it leads out of the configured root"
     job = world.run(world.queue.add(JobKind.IMPORT, "holiday", root="gone", path=""))
     assert job.state is JobState.FAILED
-    assert "no root 'gone'" in (job.message or "")
+    assert "no longer has a root 'gone'" in (job.message or "")
 
 
 def test_failures_are_tried_again_when_that_is_asked_for(world: _World) -> None:
@@ -493,7 +493,7 @@ def test_an_upload_whose_file_is_gone_holds_up_no_other(world: _World) -> None:
     (world.uploads / "gone.png").unlink()
     job = world.run(world.queue.add(JobKind.UPLOAD, "holiday"))
     assert job.state is JobState.DONE
-    assert job.message == "passed over: the upload gone.png: its file is gone"
+    assert job.message == "skipped: the upload gone.png: its file is gone"
     assert job.report is not None
     assert (job.report["indexed"], job.report["failed"]) == (1, 1)
     assert world.names() == {"there.png"}
@@ -522,7 +522,7 @@ def test_reindexing_follows_what_moved_and_passes_over_what_is_gone(world: _Worl
     os.rename(world.photos / "c", world.photos.parent / "away")
     job = world.run(world.queue.add(JobKind.REINDEX, "holiday"))
     assert job.state is JobState.DONE
-    assert job.message == "passed over: photos/c: it is not there, or can't be read"
+    assert job.message == "skipped: photos/c: it is missing or can't be read"
     assert job.report is not None
     assert (job.report["moved"], job.report["removed"], job.report["failed"]) == (1, 0, 1)
     assert "keep-c.png" in world.names()

@@ -13,7 +13,7 @@ import pytest
 from made_gate import Gate
 from made_library import Library, Outcome, command, write_photo
 
-from regard.indexer import analysing as analysing_module
+from regard.indexer import analysis as analysis_module
 from regard.models.fake import FakeEncoder
 
 PHOTOS = 16
@@ -126,7 +126,7 @@ def test_what_would_empty_the_results_does_not_go_live(
         broken.setattr(FakeEncoder, "encode_images", _fail)
         refused("RuntimeError: out of memory")
     # Giant pictures are read one after another, and each is analysed as any.
-    monkeypatch.setattr(analysing_module, "AHEAD_PIXELS", 100)
+    monkeypatch.setattr(analysis_module, "AHEAD_PIXELS", 100)
     assert reindexed(library, "turned")["indexed"] == PHOTOS
     library.verify()
 

@@ -1,4 +1,4 @@
-"""Photographs made byte by byte or with the libraries' own encoders, for the decoding tests."""
+"""Photographs built byte by byte or with encoders, for the decoding tests."""
 
 from __future__ import annotations
 
@@ -9,7 +9,17 @@ import zlib
 import numpy as np
 from PIL import Image
 
+from regard.core.records import Image as Pixels
+from regard.photos.decoding import DEFAULT_LIMITS, DecodeLimits
+from regard.photos.photo_file import PhotoFile
+
 Field = tuple[int, int, bytes | list[int] | list[tuple[int, int]]]
+
+
+def decoded(
+    data: bytes, limits: DecodeLimits = DEFAULT_LIMITS, *, reduced_to: int | None = None
+) -> Pixels:
+    return PhotoFile(data, limits).decode(reduced_to=reduced_to)
 
 
 def encoded(photo: Image.Image, kind: str, **options: object) -> bytes:
@@ -19,7 +29,7 @@ def encoded(photo: Image.Image, kind: str, **options: object) -> bytes:
 
 
 def quadrants(width: int = 48, height: int = 32) -> Image.Image:
-    """Red, green, blue and yellow quarters in reading order: every turn and mirroring differs."""
+    """Red, green, blue and yellow quarters in reading order, which differ in every orientation."""
     pixels = np.zeros((height, width, 3), np.uint8)
     pixels[: height // 2, : width // 2] = (220, 20, 20)
     pixels[: height // 2, width // 2 :] = (20, 200, 20)
@@ -33,7 +43,7 @@ def png_chunk(kind: bytes, body: bytes) -> bytes:
 
 
 def png(width: int, height: int, depth: int, colour: int, rows: bytes, *extra: bytes) -> bytes:
-    """A PNG of raw scanlines, each with its filter byte; `extra` chunks stand before the pixels."""
+    """A PNG of raw scanlines, each with its filter byte; `extra` chunks precede the pixels."""
     header = struct.pack(">IIBBBBB", width, height, depth, colour, 0, 0, 0)
     return b"".join(
         [
@@ -47,7 +57,7 @@ def png(width: int, height: int, depth: int, colour: int, rows: bytes, *extra: b
 
 
 class TiffMaker:
-    """Lays out little-endian TIFF directories and the data that they point to."""
+    """Builds little-endian TIFF directories and the data they point to."""
 
     def __init__(self) -> None:
         self.out = bytearray(b"II*\0\0\0\0\0")
@@ -104,7 +114,7 @@ def dng(
     height: int = 600,
     extra: list[Field] | None = None,
 ) -> bytes:
-    """A minimal digital negative of one flat grey, with a JPEG preview when given."""
+    """A minimal DNG file of flat grey, with a JPEG preview if given."""
     made = TiffMaker()
     sensor = np.full((height, width), 8000, "<u2").tobytes()
     raw: list[Field] = [
@@ -156,7 +166,7 @@ def dng(
 
 
 def rgb_profile(gamma: float, red: tuple[int, int, int], green: tuple[int, int, int]) -> bytes:
-    """A matrix ICC profile; primaries as s15Fixed16 XYZ integers, blue what is missing to D50."""
+    """A matrix ICC profile; primaries as s15Fixed16 XYZ integers, blue completes D50."""
     white = (63190, 65536, 54061)
     blue = tuple(w - r - g for w, r, g in zip(white, red, green, strict=True))
     curve = b"curv" + bytes(4) + struct.pack(">IHH", 1, round(gamma * 256), 0)

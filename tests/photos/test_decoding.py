@@ -20,6 +20,7 @@ from hypothesis import strategies as st
 from made_photos import (
     ADOBE_RGB,
     TiffMaker,
+    decoded,
     dng,
     encoded,
     grey_profile,
@@ -31,16 +32,10 @@ from made_photos import (
 from PIL import Image as Pillow
 from PIL import ImageCms, ImageFile, features
 
-from regard.core.errors import DecodeError
-from regard.photos.decoding import (
-    DecodeLimits,
-    decode_bytes,
-    decode_file,
-    looks_like_photo,
-    oriented_size,
-    probe,
-)
+from regard.core.errors import DecodeError, UnknownFormat
+from regard.photos.decoding import DecodeLimits
 from regard.photos.formats import PhotoFormat
+from regard.photos.photo_file import PhotoFile, decode_file, looks_like_photo
 
 RED, GREEN, BLUE, YELLOW = (220, 20, 20), (20, 200, 20), (20, 20, 220), (230, 220, 20)
 # Corners in reading order after each EXIF orientation (EXIF 2.32, table 6).
@@ -62,7 +57,12 @@ def _heif() -> None:
 
 
 def pixels_of(data: bytes) -> np.ndarray:
-    return decode_bytes(data).pixels
+    return decoded(data).pixels
+
+
+def declared_size(data: bytes) -> tuple[int, int]:
+    header = PhotoFile(data).header
+    return header.width, header.height
 
 
 def assert_pixel(data: bytes, expected: tuple[int, int, int], tolerance: int = 1) -> None:
@@ -116,7 +116,7 @@ def test_every_format_is_told_by_content(
     assert image.pixels.flags.writeable
     assert image.pixels.flags.c_contiguous
     assert_corners(image.pixels, 1, tolerance)
-    assert probe(data).format == kind
+    assert PhotoFile(data).format == kind
     assert looks_like_photo(os.fsencode(tmp_path / "misnamed.txt"))
 
 
@@ -134,7 +134,7 @@ def test_orientation_is_applied_once(kind: str, orientation: int) -> None:
     pixels = pixels_of(data)
     assert_corners(pixels, orientation, 40)
     size = (32, 48) if orientation > 4 else (48, 32)
-    assert (pixels.shape[1], pixels.shape[0]) == size == oriented_size(data)
+    assert (pixels.shape[1], pixels.shape[0]) == size == declared_size(data)
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))
@@ -332,24 +332,24 @@ def test_first_frame(kind: str) -> None:
 @pytest.mark.parametrize("orientation", [1, 3, 6, 8])
 def test_raw_shows_its_preview_turned(orientation: int) -> None:
     data = dng(quadrants(800, 600), orientation=orientation)
-    assert probe(data).format is PhotoFormat.RAW
+    assert PhotoFile(data).format is PhotoFormat.RAW
     assert_corners(pixels_of(data), orientation)
-    assert oriented_size(data) == ((600, 800) if orientation > 4 else (800, 600))
+    assert declared_size(data) == ((600, 800) if orientation > 4 else (800, 600))
 
 
 @pytest.mark.parametrize("preview", [None, flat("RGB", (255, 0, 0), (160, 120))])
 def test_raw_without_a_useful_preview_is_developed(preview: Pillow.Image | None) -> None:
     data = dng(preview, orientation=6)
-    image = decode_bytes(data)
-    assert (image.width, image.height) == (600, 800) == oriented_size(data)
+    image = decoded(data)
+    assert (image.width, image.height) == (600, 800) == declared_size(data)
     middle = image.pixels[400, 300].astype(int)
     assert middle.max() - middle.min() <= 3
 
 
 def test_a_real_tiff_never_reaches_libraw() -> None:
     script = (
-        "import sys, pathlib; from regard.photos.decoding import decode_bytes;"
-        "decode_bytes(sys.stdin.buffer.read()); assert 'rawpy' not in sys.modules;"
+        "import sys, pathlib; from regard.photos.photo_file import PhotoFile;"
+        "PhotoFile(sys.stdin.buffer.read()).decode(); assert 'rawpy' not in sys.modules;"
         "assert 'pillow_heif' not in sys.modules"
     )
     subprocess.run(
@@ -377,16 +377,14 @@ def test_a_real_tiff_never_reaches_libraw() -> None:
     ],
 )
 def test_what_is_no_photograph_is_refused(data: bytes) -> None:
-    with pytest.raises(DecodeError):
-        decode_bytes(data)
-    with pytest.raises(DecodeError):
-        probe(data)
+    with pytest.raises(UnknownFormat):
+        PhotoFile(data)
 
 
 def test_only_allowed_formats_are_opened() -> None:
     data = encoded(quadrants(), "BMP")
     with pytest.raises(DecodeError, match="BMP files are not allowed"):
-        decode_bytes(data, DecodeLimits(formats=frozenset({PhotoFormat.JPEG})))
+        decoded(data, DecodeLimits(formats=frozenset({PhotoFormat.JPEG})))
 
 
 @cache
@@ -422,7 +420,7 @@ def test_cut_files_are_errors(name: str, share: float) -> None:
         # The sensor data comes first in the made file; what follows it is the preview.
         share = min(share, 0.5)
     with pytest.raises(DecodeError):
-        decode_bytes(data[: int(len(data) * share)])
+        decoded(data[: int(len(data) * share)])
     assert not ImageFile.LOAD_TRUNCATED_IMAGES
 
 
@@ -444,7 +442,7 @@ def test_damage_raises_nothing_else(
             data[int(place * (reach - 1))] ^= bits
     damaged = bytes(data if cut is None else data[: int(len(data) * cut)])
     try:
-        image = decode_bytes(damaged, DecodeLimits(max_pixels=4_000_000))
+        image = decoded(damaged, DecodeLimits(max_pixels=4_000_000))
     except DecodeError as error:
         reason = error.message
     else:
@@ -454,42 +452,42 @@ def test_damage_raises_nothing_else(
     assert "\n" not in reason
     assert " at 0x" not in reason
     with contextlib.suppress(DecodeError):
-        probe(damaged)
+        PhotoFile(damaged).facts()
 
 
 def test_enormous_dimensions_are_refused_before_any_pixel() -> None:
     huge = 60_000
     with pytest.raises(DecodeError, match="more than"):
-        decode_bytes(png(huge, huge, 8, 2, b""))
+        decoded(png(huge, huge, 8, 2, b""))
     gif = b"GIF89a" + huge.to_bytes(2, "little") * 2 + b"\x80\0\0" + bytes(6)
     gif += b"\x2c" + bytes(4) + huge.to_bytes(2, "little") * 2 + b"\0\x02\x02\x4c\x01\0\x3b"
     with pytest.raises(DecodeError):
-        decode_bytes(gif)
+        decoded(gif)
     size = (16_382).to_bytes(3, "little")
     vp8x = b"VP8X" + (10).to_bytes(4, "little") + bytes(4) + size * 2
     with pytest.raises(DecodeError, match="16383 × 16383 pixels, more than 60,000,000"):
-        decode_bytes(b"RIFF" + (22).to_bytes(4, "little") + b"WEBP" + vp8x)
+        decoded(b"RIFF" + (22).to_bytes(4, "little") + b"WEBP" + vp8x)
     three = ((258, 3, [8] * 3), (262, 3, [2]), (277, 3, [3]))
     with pytest.raises(DecodeError, match="more than"):
-        decode_bytes(tiff(huge, huge, b"", *three))
+        decoded(tiff(huge, huge, b"", *three))
     bmp = bytearray(encoded(quadrants(), "BMP"))
     bmp[18:26] = huge.to_bytes(4, "little") * 2
     with pytest.raises(DecodeError, match="more than"):
-        decode_bytes(bytes(bmp))
+        decoded(bytes(bmp))
     jpeg = bytearray(encoded(quadrants(), "JPEG"))
     frame = jpeg.index(b"\xff\xc0")
     jpeg[frame + 5 : frame + 9] = huge.to_bytes(2, "big") * 2
     with pytest.raises(DecodeError, match="more than"):
-        decode_bytes(bytes(jpeg))
+        decoded(bytes(jpeg))
 
 
 def test_the_pixel_limit_is_exact() -> None:
     data = encoded(quadrants(), "PNG")
-    assert decode_bytes(data, DecodeLimits(max_pixels=48 * 32)).width == 48
+    assert decoded(data, DecodeLimits(max_pixels=48 * 32)).width == 48
     with pytest.raises(DecodeError, match="more than"):
-        decode_bytes(data, DecodeLimits(max_pixels=48 * 32 - 1))
+        decoded(data, DecodeLimits(max_pixels=48 * 32 - 1))
     with pytest.raises(DecodeError, match="bytes, more than"):
-        decode_bytes(data, DecodeLimits(max_bytes=len(data) - 1))
+        decoded(data, DecodeLimits(max_bytes=len(data) - 1))
 
 
 def bomb(name: str) -> bytes:
@@ -521,9 +519,9 @@ def test_a_jpeg_of_a_thousand_scans_is_refused() -> None:
     data = encoded(quadrants(), "JPEG", progressive=True)
     scan = data.rindex(b"\xff\xda")
     with pytest.raises(DecodeError, match="scans"):
-        decode_bytes(data[:scan] + data[scan:-2] * 1000 + b"\xff\xd9")
+        decoded(data[:scan] + data[scan:-2] * 1000 + b"\xff\xd9")
     # What follows the image, as the films of live photographs do, is none of its scans.
-    assert decode_bytes(data + b"\xff\xda\0\2" * 1000).width == 48
+    assert decoded(data + b"\xff\xda\0\2" * 1000).width == 48
 
 
 # Files
@@ -607,8 +605,8 @@ def test_threads_decode_alike_and_silently() -> None:
 
 PEAK = """
 import sys
-from regard.photos.decoding import decode_bytes, probe
-from regard.core.errors import DecodeError
+from regard.photos.photo_file import PhotoFile
+from regard.core.errors import DecodeError, UnknownFormat
 
 def peak():
     # Not getrusage: its peak outlives exec, so it would be that of pytest.
@@ -617,11 +615,12 @@ def peak():
 
 data = sys.stdin.buffer.read()
 before = peak()
-for look in (probe, decode_bytes):
-    try:
-        look(data)
-    except DecodeError:
-        pass
+try:
+    photo = PhotoFile(data)
+    photo.facts()
+    photo.decode()
+except DecodeError:
+    pass
 print(peak() - before)
 """
 

@@ -3,6 +3,7 @@ from __future__ import annotations
 import hashlib
 import io
 import os
+from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
 
@@ -12,16 +13,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image as Pillow
 
-from regard.core.errors import DecodeError
 from regard.core.facts import Capture, PhotoFacts
-from regard.indexer.decode import read_photo
-from regard.photos.decoding import PhotoHeader, probe
-from regard.photos.formats import PhotoFormat
-from regard.photos.metadata.exif import exif_facts
 from regard.photos.metadata.iptc import iptc_facts
-from regard.photos.metadata.reading import facts_of, read_facts
+from regard.photos.metadata.reading import MetadataBlocks, read_facts, read_sidecar
 from regard.photos.metadata.values import clean_text
 from regard.photos.metadata.xmp import MAX_XMP_BYTES, xmp_facts
+from regard.photos.photo_file import PhotoFile
+from regard.photos.tiff import TiffBlock
 
 GPS_PARIS = {
     piexif.GPSIFD.GPSLatitudeRef: b"N",
@@ -51,6 +49,10 @@ CAMERA = {
     },
     "GPS": GPS_PARIS,
 }
+
+
+def exif_facts(block: bytes) -> PhotoFacts:
+    return read_facts(MetadataBlocks(TiffBlock.open(block)))
 
 
 def jpeg(**options: object) -> bytes:
@@ -135,7 +137,7 @@ def test_exif_says_it_all() -> None:
 
 
 @pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "TIFF", "HEIF", "AVIF"])
-def test_exif_is_found_in_every_format(tmp_path: Path, kind: str) -> None:
+def test_exif_is_found_in_every_format(kind: str) -> None:
     if kind == "HEIF":
         pytest.importorskip("pillow_heif").register_heif_opener()
     if kind == "AVIF":
@@ -143,9 +145,9 @@ def test_exif_is_found_in_every_format(tmp_path: Path, kind: str) -> None:
     block = Pillow.Exif()
     block[271] = "Acme"
     block.get_ifd(34665)[36867] = "2024:05:01 12:30:15"
-    path = tmp_path / "photo"
-    Pillow.new("RGB", (64, 48)).save(path, kind, exif=block.tobytes())
-    facts = read_facts(path)
+    buffer = io.BytesIO()
+    Pillow.new("RGB", (64, 48)).save(buffer, kind, exif=block.tobytes())
+    facts = PhotoFile(buffer.getvalue()).facts()
     assert facts.camera_make == "Acme"
     assert facts.taken_at == datetime(2024, 5, 1, 12, 30, 15)
 
@@ -324,14 +326,14 @@ def test_precedence_fact_by_fact(tmp_path: Path) -> None:
     data = jpeg(exif=piexif.dump(CAMERA), xmp=inside)
     block = iim((2, 5, b"iptc"), (2, 25, b"iptc"), (2, 120, b"from iptc"))
     data = data[:2] + photoshop_segment(block) + data[2:]
-    path, beside = tmp_path / "photo.jpg", tmp_path / "photo.jpg.xmp"
-    path.write_bytes(data)
-    facts = read_facts(path)
+    sidecar = tmp_path / "photo.jpg.xmp"
+    photo = PhotoFile(data)
+    facts = photo.facts()
     assert (facts.title, facts.keywords, facts.description) == ("inside", ("xmp",), "from iptc")
     assert (facts.camera_make, facts.rating) == ("Acme", 3)
     assert facts.capture.iso == 400
-    beside.write_bytes(packet(alternatives("dc:title", x_default="beside"), 'xmp:Rating="-1"'))
-    facts = read_facts(path, sidecar=beside)
+    sidecar.write_bytes(packet(alternatives("dc:title", x_default="beside"), 'xmp:Rating="-1"'))
+    facts = photo.facts(sidecar)
     assert (facts.title, facts.keywords, facts.rating) == ("beside", ("xmp",), -1)
 
 
@@ -340,7 +342,7 @@ def test_a_coarser_date_does_not_hide_a_finer_one() -> None:
 
     def merged(created: str) -> PhotoFacts:
         xmp = packet("", f'photoshop:DateCreated="{created}"')
-        return facts_of(PhotoHeader(PhotoFormat.JPEG, exif=block, xmp=xmp))
+        return read_facts(MetadataBlocks(TiffBlock.open(block), xmp))
 
     exact = datetime(2024, 5, 1, 12, 30, 15, 250_000)
     assert merged("2024-05-01").taken_at == exact
@@ -362,10 +364,10 @@ def test_metadata_after_the_pixels_of_a_png() -> None:
     end = start + 12 + int.from_bytes(data[start : start + 4], "big")
     chunk, rest = data[start:end], data[:start] + data[end:]
     moved = rest[:-12] + chunk + rest[-12:]
-    assert facts_of(probe(moved)).keywords == ("late",)
+    assert PhotoFile(moved).facts().keywords == ("late",)
 
 
-def test_tiff_carries_xmp_and_iptc(tmp_path: Path) -> None:
+def test_tiff_carries_xmp_and_iptc() -> None:
     from PIL import TiffImagePlugin
 
     tags = TiffImagePlugin.ImageFileDirectory_v2()
@@ -373,46 +375,61 @@ def test_tiff_carries_xmp_and_iptc(tmp_path: Path) -> None:
     tags.tagtype[700] = 1
     tags[33723] = iim((2, 5, b"title"))
     tags.tagtype[33723] = 7
-    Pillow.new("RGB", (8, 8)).save(tmp_path / "photo.tif", tiffinfo=tags)
-    facts = read_facts(tmp_path / "photo.tif")
+    buffer = io.BytesIO()
+    Pillow.new("RGB", (8, 8)).save(buffer, "TIFF", tiffinfo=tags)
+    facts = PhotoFile(buffer.getvalue()).facts()
     assert (facts.title, facts.keywords) == ("title", ("tiff",))
 
 
 def test_unusable_sidecars_are_ignored(tmp_path: Path) -> None:
-    path = tmp_path / "photo.jpg"
-    path.write_bytes(jpeg(exif=piexif.dump(CAMERA)))
+    photo = PhotoFile(jpeg(exif=piexif.dump(CAMERA)))
     os.mkfifo(tmp_path / "pipe.xmp")
     (tmp_path / "huge.xmp").write_bytes(b" " * (MAX_XMP_BYTES + 1))
     (tmp_path / "broken.xmp").write_bytes(b"<x:xmpmeta")
     for name in ("pipe.xmp", "huge.xmp", "broken.xmp", "missing.xmp"):
-        assert read_facts(path, sidecar=tmp_path / name).camera_make == "Acme"
+        assert photo.facts(tmp_path / name).camera_make == "Acme"
+    assert read_sidecar(tmp_path / "pipe.xmp") is None
 
 
-# Reading a photograph once
+# A file is read and parsed once
 
 
-def test_read_photo_hashes_decodes_and_reads_facts(tmp_path: Path) -> None:
+def test_photo_file_gives_hash_header_pixels_and_facts(tmp_path: Path) -> None:
     path = tmp_path / "photo.jpg"
     rotated = {"0th": CAMERA["0th"] | {piexif.ImageIFD.Orientation: 6}, "Exif": CAMERA["Exif"]}
     data = jpeg(exif=piexif.dump(rotated))
     path.write_bytes(data)
-    photo = read_photo(path)
-    assert photo.content.sha256 == hashlib.sha256(data).hexdigest()
-    assert (photo.content.format, photo.size) == ("JPEG", len(data))
-    assert (photo.content.width, photo.content.height) == (12, 16)
-    assert photo.image is not None
-    assert photo.image.pixels.shape == (16, 12, 3)
-    assert photo.facts.camera_make == "Acme"
-    known = read_photo(path, is_known=lambda sha256: sha256 == photo.content.sha256)
-    assert known.image is None
-    assert (known.content, known.facts) == (photo.content, photo.facts)
+    with PhotoFile.open(path) as photo:
+        content = photo.content()
+        assert (content.format, content.width, content.height) == ("JPEG", 12, 16)
+        assert content.sha256 == hashlib.sha256(data).hexdigest()
+        assert photo.decode().pixels.shape == photo.decode().pixels.shape == (16, 12, 3)
+        assert photo.facts().camera_make == "Acme"
 
 
-def test_read_photo_refuses_what_is_none(tmp_path: Path) -> None:
-    (tmp_path / "notes.jpg").write_bytes(b"hello")
-    for path in (tmp_path / "notes.jpg", tmp_path / "missing.jpg", tmp_path):
-        with pytest.raises(DecodeError):
-            read_photo(path)
+@pytest.mark.parametrize(("kind", "options"), [("JPEG", {}), ("TIFF", {}), ("PNG", {})])
+def test_the_header_is_parsed_once(
+    kind: str, options: dict[str, object], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    buffer = io.BytesIO()
+    exif = piexif.dump({"0th": {piexif.ImageIFD.Make: b"Acme"}})
+    Pillow.new("RGB", (16, 12)).save(buffer, kind, exif=exif, **options)
+    opened = []
+    monkeypatch.setattr(TiffBlock, "open", _counted(TiffBlock.open, opened))
+    monkeypatch.setattr(Pillow, "open", _counted(Pillow.open, opened))
+    photo = PhotoFile(buffer.getvalue())
+    photo.content()
+    photo.decode()
+    assert photo.facts().camera_make == "Acme"
+    assert len(opened) == 2
+
+
+def _counted(function: Callable[..., object], calls: list[object]) -> Callable[..., object]:
+    def counting(*arguments: object, **options: object) -> object:
+        calls.append(function)
+        return function(*arguments, **options)
+
+    return counting
 
 
 # Anything at all
@@ -442,7 +459,7 @@ def test_damaged_metadata_gives_what_can_be_read(
     for position, value in changes:
         data[position % len(data)] = value
     block = bytes(data[: len(data) - cut % len(data)])
-    facts = facts_of(PhotoHeader(PhotoFormat.JPEG, exif=block, xmp=block, iptc=block))
+    facts = read_facts(MetadataBlocks(TiffBlock.open(block), block, block))
     for text in texts_of(facts):
         assert text == clean_text(text)
         assert "\0" not in text

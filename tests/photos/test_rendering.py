@@ -6,14 +6,14 @@ from collections.abc import Callable
 
 import numpy as np
 import pytest
-from made_photos import ADOBE_RGB, encoded, quadrants
+from made_photos import ADOBE_RGB, decoded, encoded, quadrants
 from PIL import Image as Pillow
 from skimage import data as samples
 
 from regard.core.errors import DecodeError, UsageError
 from regard.core.geometry import Box
 from regard.core.records import Image
-from regard.photos.decoding import DecodeLimits, decode_bytes
+from regard.photos.decoding import DecodeLimits
 from regard.photos.formats import PhotoFormat
 from regard.photos.masks import encode_mask
 from regard.photos.rendering import (
@@ -88,8 +88,8 @@ def test_a_crop_of_nothing_is_refused(box: Box) -> None:
 def test_webp_shows_the_pixels_and_nothing_else() -> None:
     image = image_of(photograph(320, 200))
     data = encode_webp(image, 90)
-    assert decode_bytes(data).pixels.shape == (200, 320, 3)
-    difference = np.abs(decode_bytes(data).pixels.astype(int) - image.pixels)
+    assert decoded(data).pixels.shape == (200, 320, 3)
+    difference = np.abs(decoded(data).pixels.astype(int) - image.pixels)
     assert difference.mean() < 3
     assert len(encode_webp(image, 30)) < len(data)
     with Pillow.open(io.BytesIO(data)) as photo:
@@ -123,8 +123,8 @@ def test_a_thumbnail_looks_as_if_made_from_all_pixels(kind: str, orientation: in
     exif = Pillow.Exif()
     exif[274] = orientation
     data = encoded(photograph(1501, 1003), kind, quality=92, exif=exif.tobytes())
-    small = decode_bytes(thumbnail(data, 256, quality=95))
-    expected = scaled(decode_bytes(data), 256)
+    small = decoded(thumbnail(data, 256, quality=95))
+    expected = scaled(decoded(data), 256)
     assert small.pixels.shape == expected.pixels.shape
     assert np.abs(small.pixels.astype(int) - expected.pixels).mean() < 3
 
@@ -132,23 +132,23 @@ def test_a_thumbnail_looks_as_if_made_from_all_pixels(kind: str, orientation: in
 def test_reduced_decoding_keeps_profiles_and_never_goes_below_the_size() -> None:
     photo = photograph(1600, 1064)
     data = encoded(photo, "JPEG", quality=92, icc_profile=ADOBE_RGB)
-    whole = decode_bytes(data)
-    assert decode_bytes(data, reduced_to=1600).width == 1600
-    assert decode_bytes(data, reduced_to=9999).width == 1600
-    sizes = {side: decode_bytes(data, reduced_to=side) for side in (801, 800, 400, 200, 1)}
+    whole = decoded(data)
+    assert decoded(data, reduced_to=1600).width == 1600
+    assert decoded(data, reduced_to=9999).width == 1600
+    sizes = {side: decoded(data, reduced_to=side) for side in (801, 800, 400, 200, 1)}
     assert [image.width for image in sizes.values()] == [1600, 800, 400, 200, 200]
     for image in sizes.values():
         again = np.asarray(Pillow.fromarray(image.pixels).resize((100, 66)), dtype=int)
         expected = np.asarray(Pillow.fromarray(whole.pixels).resize((100, 66)), dtype=int)
         assert np.abs(again - expected).mean() < 3
-    without = decode_bytes(encoded(photo, "JPEG", quality=92), reduced_to=400).pixels
+    without = decoded(encoded(photo, "JPEG", quality=92), reduced_to=400).pixels
     assert np.abs(without.astype(int) - sizes[400].pixels).mean() > 3
 
 
 def test_reduced_decoding_has_the_same_limits() -> None:
     data = encoded(photograph(400, 400), "JPEG")
     with pytest.raises(DecodeError, match="more than 100,000"):
-        decode_bytes(data, DecodeLimits(max_pixels=100_000), reduced_to=10)
+        decoded(data, DecodeLimits(max_pixels=100_000), reduced_to=10)
     with pytest.raises(DecodeError, match="damaged or cut short"):
         thumbnail(data[: len(data) // 2], 64)
 
@@ -165,4 +165,4 @@ def test_a_thumbnail_of_a_large_jpeg_takes_less_than_decoding_it() -> None:
             times.append(time.thread_time() - start)
         return min(times)
 
-    assert fastest(lambda: thumbnail(data, 256)) < 0.8 * fastest(lambda: decode_bytes(data))
+    assert fastest(lambda: thumbnail(data, 256)) < 0.8 * fastest(lambda: decoded(data))

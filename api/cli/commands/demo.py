@@ -29,7 +29,7 @@ from regard.core.records import Image
 from regard.core.uris import absolute_path
 from regard.evaluation.contact_sheet import Outline, Role, Row, TextCard, Tile, draw_contact_sheet
 from regard.models.profiles.registry import load_profile
-from regard.photos.decoding import decode_file
+from regard.photos.photo_file import decode_file
 
 _SAMPLE_TEXTS = ("a cat", "a cup of coffee", "a rocket taking off")
 _SAMPLE_REGION_TEXTS = ("a motorcycle", "a coffee cup")

@@ -27,7 +27,7 @@ from regard.api.http.documents import read_identifier
 from regard.api.http.problems import Problem, Responses, responses
 from regard.api.http.service import Service
 from regard.core.assets import Asset
-from regard.photos.decoding import decode_bytes
+from regard.photos.photo_file import PhotoFile
 from regard.photos.rendering import (
     content_type,
     cropped,
@@ -209,7 +209,7 @@ async def get_crop(
         box = region.box
 
         def render(data: bytes) -> bytes:
-            return encode_webp(cropped(decode_bytes(data, service.limits), box, size.value))
+            return encode_webp(cropped(PhotoFile(data, service.limits).decode(), box, size.value))
 
         name = f"crop-{box.x},{box.y},{box.width},{box.height}-{size.value}"
         return _Wanted(asset, name, render)

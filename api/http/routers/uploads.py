@@ -28,12 +28,11 @@ from regard.api.http.routers.assets import Custom, Tag
 from regard.api.http.service import Service
 from regard.api.http.storable import StorableText
 from regard.api.library.queries import DEFAULT_COLLECTION, require_name
-from regard.core.catalog import FileStamp
-from regard.core.errors import DecodeError, NameTaken, NotFound
+from regard.core.catalog import ContentHeader, FileStamp
+from regard.core.errors import DecodeError, NameTaken, NotFound, UnknownFormat
 from regard.core.jobs import JobKind
 from regard.core.keys import Caller
-from regard.indexer.decode import inspect_photo
-from regard.photos.formats import sniff
+from regard.photos.photo_file import PhotoFile
 from regard.storage.assets.editing import Upload, Uploaded
 from regard.storage.files.originals import Incoming
 
@@ -194,23 +193,22 @@ def _keep(
     file: FormFile[Incoming],
     kept: list[str],
 ) -> _Outcome:
-    """Look at one file and keep it, or say why not."""
+    """Check one file and keep it, or give the reason why not."""
     name = file.file_name or "unnamed"
-    data = file.sink.read()
-    if sniff(data) is None:
-        detail = "it is empty" if not data else "it is no photograph of a known format"
-        return _Outcome(name, None, problem_document("unsupported-media", detail))
     try:
-        photo = inspect_photo(data, file.sink.sha256, service.limits)
+        photo = PhotoFile(file.sink.read(), service.limits)
+        header, facts = photo.header, photo.facts()
+    except UnknownFormat as error:
+        return _Outcome(name, None, problem_document("unsupported-media", error.message))
     except DecodeError as error:
         return _Outcome(name, None, problem_document("unusable-image", error.message))
-    del data
+    del photo
     original = file.sink.keep()
     kept.append(original.sha256)
     upload = Upload(
         stamp=FileStamp(original.path, original.size, original.mtime_ns),
-        content=photo.content,
-        facts=photo.facts,
+        content=ContentHeader(file.sink.sha256, str(header.format), header.width, header.height),
+        facts=facts,
         file_name=name,
         external_id=fields.external_id,
         title=fields.title,

@@ -389,5 +389,5 @@ def test_failures_and_messages_that_name_paths_are_not_shown_to_others(
         ):
             assert (make.shown(sentence) != sentence) is hidden
             assert ("/" in (make.shown(sentence) or "")) is not hidden
-        for plain in ("it is cut off", "passed over: photos/a/b: it is not there", None):
+        for plain in ("it is cut off", "skipped: photos/a/b: it is missing", None):
             assert make.shown(plain) == plain

@@ -84,7 +84,7 @@ def test_links_below_the_folder_that_lead_out_are_passed_over(served: Served, sh
     assert "secret.png" not in files(shelf)
     shown = job.model_dump_json()
     assert job.message is not None
-    assert job.message.startswith("passed over: ")
+    assert job.message.startswith("skipped: ")
     assert f"photos/{folder.name}/folder" in job.message
     assert str(served.folder) not in shown
     for asset in shelf.client.assets.iterate(shelf.within, state="failed"):

@@ -14,7 +14,7 @@ from made_library import regard
 from made_service import Served, Shelf, png
 
 from regard.core.catalog import FileStamp
-from regard.indexer.decode import inspect_photo
+from regard.photos.photo_file import PhotoFile
 from regard.storage.assets.editing import SqlAssetEditing, Upload
 from regard.storage.files.originals import Originals
 from regard.storage.pipelines.catalog import open_catalog
@@ -55,9 +55,9 @@ def store_without_job(served: Served, collection: str, data: bytes) -> None:
     with Originals(served.home / "originals").incoming() as incoming:
         incoming.write(data)
         kept = incoming.keep()
-        photo = inspect_photo(data, kept.sha256)
+        photo = PhotoFile(data)
         stamp = FileStamp(kept.path, kept.size, kept.mtime_ns)
-        upload = Upload(stamp, photo.content, photo.facts, file_name="alone.png")
+        upload = Upload(stamp, photo.content(), photo.facts(), file_name="alone.png")
         SqlAssetEditing(catalog).upload(collection, upload)
     catalog.close()
 

@@ -1,0 +1,429 @@
+"""Indexes photographs into a collection, and removes those whose files are gone.
+
+    discover ─▶ reader threads: read, hash, decode ─▶ batches ─▶ analyzer threads ─▶ commit
+
+The caller's thread decides and commits, one transaction a file; `regard.indexer.analysis` has the
+stages around it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import logging
+import os
+import shlex
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+
+from regard.core.catalog import ContentHeader, Failure, IndexingCatalog, KnownAsset, WriterLease
+from regard.core.errors import DecodeError, ModelError, NotFound, RegardError, RootUnavailable
+from regard.core.facts import PhotoFacts
+from regard.core.records import Analysis, Image
+from regard.core.signatures import Signature
+from regard.core.uris import uri_of_path
+from regard.indexer.analysis import AHEAD_PIXELS, AnalysisSetup, AnalysisStages
+from regard.indexer.discover import (
+    Candidate,
+    Status,
+    Walk,
+    WalkEntry,
+    compare,
+    distinct_roots,
+    is_empty_folder,
+    is_gone,
+    lies_below,
+    require_inside,
+    require_root,
+)
+from regard.indexer.report import IndexReport, Progress
+from regard.photos.decoding import DecodeLimits
+from regard.photos.files import LEADS_OUT, Confinement
+from regard.photos.photo_file import PhotoFile
+from regard.photos.signatures import sign
+
+_log = logging.getLogger(__name__)
+
+# A batch also closes once this many files are copies of its photographs.
+_BATCH_COPIES = 256
+_REMOVED_AT_ONCE = 1000
+_NO_CONTENT = ContentHeader("", "", 0, 0)
+
+
+@dataclass(slots=True)
+class _Photo:
+    """A file as read, on its way to the catalog.
+
+    `failure_reason` says why it can't be used; otherwise `content` and `facts` are set, and `image`
+    and `signature` too unless the content was stored already after `commits` of this run. `image`
+    goes once the models have seen it. `copies` are files with the same bytes, read meanwhile.
+    """
+
+    entry: WalkEntry
+    commits: int
+    failure_reason: str | None = None
+    content: ContentHeader = _NO_CONTENT
+    facts: PhotoFacts = field(default_factory=PhotoFacts)
+    image: Image | None = None
+    signature: Signature | None = None
+    copies: list[_Photo] = field(default_factory=list)
+
+    @property
+    def pixels(self) -> int:
+        return self.content.width * self.content.height
+
+
+class Indexer:
+    """Indexes roots into one collection."""
+
+    def __init__(self, catalog: IndexingCatalog, setup: AnalysisSetup) -> None:
+        self.catalog = catalog
+        self.setup = setup
+
+    def run(
+        self,
+        paths: Sequence[str | bytes | os.PathLike[str]],
+        *,
+        retry_failed: bool = False,
+        confined_to: bytes | None = None,
+        progress: Progress | None = None,
+        should_stop: Callable[[], bool] = lambda: False,
+    ) -> IndexReport:
+        """Index everything at or below the paths.
+
+        Once `should_stop` returns true, what is in the models is committed and the report says
+        `interrupted`; the next run continues. Files that links lead to outside the folder
+        `confined_to` are not read and count as failures. Raises RootUnavailable if a path is missing
+        or unreadable, or has no photograph left although it had some; OutsideRoots if a path leads
+        out of `confined_to`; LeaseHeld if another process indexes; ModelError if the models can't
+        be loaded.
+        """
+        started = time.perf_counter()
+        roots = distinct_roots(paths)
+        confinement = None if confined_to is None else Confinement.to(confined_to)
+        for root in roots:
+            require_inside(root, confinement)
+            require_root(root)
+        with self.catalog.writer_lease() as lease:
+            for root in roots:
+                # Check first: with a disk missing, copies elsewhere would look like moved files.
+                if is_empty_folder(root) and next(self.catalog.known_assets(root), None):
+                    raise _emptied(root)
+            # An unusable index should fail before the work, not after it.
+            self.setup.indexes.catch_up()
+            run = _Run(self, lease, roots, retry_failed, confinement, progress, should_stop)
+            try:
+                run.index(roots)
+            except BaseException:
+                # An index error must not hide the first one.
+                with contextlib.suppress(RegardError):
+                    self._keep_indexes()
+                raise
+            self._keep_indexes()
+        report = run.report
+        report.unseen = list(report.failures)
+        report.failures[:0] = self.catalog.failures(roots)
+        report.seconds = time.perf_counter() - started
+        return report
+
+    def remove(self, paths: Sequence[str | bytes | os.PathLike[str]]) -> int:
+        """Remove all assets at or below the paths from the catalog; no file is touched.
+
+        Returns the number of assets removed; raises NotFound if a path has none.
+        """
+        removed = 0
+        with self.catalog.writer_lease():
+            roots = distinct_roots(paths)
+            for root in roots:
+                if next(self.catalog.known_assets(root), None) is None:
+                    raise NotFound(
+                        f"the collection holds nothing at or below {uri_of_path(root)}",
+                        remedy="list what it holds with: regard status",
+                    )
+            for root in roots:
+                known = self.catalog.known_assets(root)
+                removed += sum(self.catalog.remove(assets) for assets in _portions(known))
+            self._keep_indexes()
+        return removed
+
+    def _keep_indexes(self) -> None:
+        self.setup.indexes.catch_up()
+        self.setup.indexes.snapshot()
+
+
+class _Run:
+    """One run of an indexer: its decisions, commits and counts."""
+
+    def __init__(
+        self,
+        indexer: Indexer,
+        lease: WriterLease,
+        roots: Sequence[bytes],
+        retry_failed: bool,
+        confinement: Confinement | None,
+        progress: Progress | None,
+        should_stop: Callable[[], bool],
+    ) -> None:
+        self.report = IndexReport()
+        self._setup = indexer.setup
+        self._catalog = indexer.catalog
+        self._lease = lease
+        self._roots = frozenset(roots)
+        self._retry_failed = retry_failed
+        self._confinement = confinement
+        self._progress = progress
+        self._should_stop = should_stop
+        self._commits = 0
+        # Contents that are on their way through the models, by SHA-256.
+        self._pending: dict[str, _Photo] = {}
+        self._walks_with_missing: list[Walk] = []
+        self._stages = AnalysisStages(self._setup, self._stopped)
+
+    def index(self, roots: Sequence[bytes]) -> None:
+        """Index the roots, then remove what is missing below them."""
+        analyzer = self._setup.load_analyzer()
+        ended = threading.Event()
+        counter = threading.Thread(target=self._count, args=(roots, ended), daemon=True)
+        if self._progress is not None:
+            counter.start()
+        analysed = self._stages.analyse(
+            analyzer, self._entries(roots), self._read_ahead, self._batches
+        )
+        try:
+            with contextlib.closing(analysed):
+                for batch, analyses in analysed:
+                    for photo, analysis in zip(batch, analyses, strict=True):
+                        del self._pending[photo.content.sha256]
+                        self._save(photo, analysis)
+                    self._stages.keep_indexes(self._commits)
+            self._remove_missing()
+        finally:
+            ended.set()
+            if self._progress is not None:
+                counter.join()
+
+    def _stopped(self) -> bool:
+        self._lease.check()
+        if not self.report.interrupted and self._should_stop():
+            self.report.interrupted = True
+        return self.report.interrupted
+
+    def _entries(self, roots: Sequence[bytes]) -> Iterator[WalkEntry]:
+        """The files that must be read; all others are counted here."""
+        for root in roots:
+            walk = Walk(root, self._stopped, confinement=self._confinement)
+            is_any_missing = False
+            for candidate in self._compare(walk):
+                if walk.is_stopped:
+                    return
+                entry, status = candidate.entry, candidate.status
+                if status is Status.UNCHANGED:
+                    self.report.unchanged += 1
+                elif entry is None:
+                    is_any_missing = True
+                elif status is Status.UNREACHABLE:
+                    self._report_unseen(entry.stamp.path, entry.failure_reason or "")
+                elif status is not Status.STILL_FAILED:
+                    yield entry
+            if is_any_missing and not walk.files:
+                raise _emptied(root)
+            if is_any_missing:
+                self._walks_with_missing.append(walk)
+            for folder, reason in walk.unreadable:
+                self._report_unseen(folder, f"the folder can't be read: {reason}")
+            for link in walk.outside:
+                self._report_unseen(link, LEADS_OUT)
+
+    def _report_unseen(self, path: bytes, reason: str) -> None:
+        self.report.failures.append(Failure(uri_of_path(path), reason))
+
+    def _compare(self, walk: Walk) -> Iterator[Candidate]:
+        return compare(walk, self._catalog.known_assets, retry_failed=self._retry_failed)
+
+    def _remove_missing(self) -> None:
+        """Remove assets without a file, found by a second walk: moved ones were updated meanwhile.
+
+        Walking again costs less memory than a list, which could be as long as the library.
+        """
+        for walk in self._walks_with_missing:
+            again = Walk(walk.root, self._stopped, walk.identity, self._confinement)
+            missing = (
+                candidate.known
+                for candidate in self._compare(again)
+                if candidate.status is Status.MISSING and candidate.known is not None
+            )
+            for assets in _portions(missing):
+                if self._stopped():
+                    return
+                again.require_root()
+                self.report.removed += self._catalog.remove(assets)
+
+    def _count(self, roots: Sequence[bytes], ended: threading.Event) -> None:
+        """Count the files that must be read, ahead of the run, to estimate the time left."""
+        assert self._progress is not None
+        total = 0
+        try:
+            for root in roots:
+                walk = Walk(root, ended.is_set, confinement=self._confinement)
+                for candidate in self._compare(walk):
+                    if walk.is_stopped:
+                        return
+                    total += candidate.status in {Status.NEW, Status.CHANGED, Status.RETRY}
+        except (OSError, RegardError) as error:
+            # The run itself meets the same error and reports it.
+            _log.debug("counting stopped: %s", error)
+            return
+        self._progress.expect(total)
+
+    def _read_ahead(self, entry: WalkEntry) -> _Photo:
+        """In a reader thread: read all but giant images, which fail here and are read later."""
+        pixels = min(self._setup.limits.max_pixels, AHEAD_PIXELS)
+        return self._read(entry, replace(self._setup.limits, max_pixels=pixels))
+
+    def _read(self, entry: WalkEntry, limits: DecodeLimits) -> _Photo:
+        """Read identity and facts, and the pixels too unless the content is stored."""
+        photo = _Photo(entry, self._commits, entry.failure_reason)
+        if entry.failure_reason is not None:
+            return photo
+        try:
+            with PhotoFile.open(entry.stamp.path, limits, self._confinement) as file:
+                if self._catalog.assets_of_content(file.sha256) is None:
+                    photo.image = file.decode()
+                    photo.signature = sign(photo.image)
+                photo.content = file.content(photo.image)
+                photo.facts = file.facts(entry.sidecar, self._confinement)
+        except DecodeError as error:
+            photo.failure_reason = error.message
+        except RegardError:
+            raise
+        except Exception as error:  # noqa: BLE001 - one file must not stop the run
+            _log.info("reading failed", exc_info=True)
+            photo.failure_reason = f"it can't be read: {type(error).__name__}: {error}"
+        return photo
+
+    def _batches(self, photos: Iterable[_Photo]) -> Iterator[list[_Photo]]:
+        """Batches of new contents; failures and stored contents are committed on the way."""
+        batch: list[_Photo] = []
+        for photo in photos:
+            new = self._new_content(photo)
+            if new is not None:
+                self._pending[new.content.sha256] = new
+                batch.append(new)
+            copies = sum(len(photo.copies) for photo in batch)
+            if self._setup.is_full(batch) or copies >= _BATCH_COPIES:
+                yield batch
+                batch = []
+        if batch:
+            yield batch
+
+    def _new_content(self, photo: _Photo) -> _Photo | None:
+        """The photograph if the models must see it; otherwise it is committed here."""
+        if photo.entry.failure_reason is not None:
+            self._fail(photo.entry, photo.entry.failure_reason)
+            return None
+        if photo.failure_reason is None:
+            if self._is_stored(photo):
+                return None
+            if photo.image is not None:
+                return photo
+        # It may be a giant, or its content was stored when it was read and is no longer.
+        return self._stages.read_giant(lambda: self._read_again(photo.entry))
+
+    def _read_again(self, entry: WalkEntry) -> _Photo | None:
+        photo = self._read(entry, self._setup.limits)
+        if photo.failure_reason is not None:
+            self._fail(entry, photo.failure_reason)
+        elif not self._is_stored(photo):
+            return photo
+        return None
+
+    def _is_stored(self, photo: _Photo) -> bool:
+        """Whether the content is stored or pending; then the file becomes an asset of it."""
+        pending = self._pending.get(photo.content.sha256)
+        if pending is not None:
+            photo.image = photo.signature = None
+            pending.copies.append(photo)
+            return True
+        if photo.image is not None and photo.commits == self._commits:
+            # Nothing was committed since the reader looked.
+            return False
+        assets = self._catalog.assets_of_content(photo.content.sha256)
+        if assets is not None:
+            self._attach(photo, assets)
+        return assets is not None
+
+    def _save(self, photo: _Photo, analysis: Analysis | str) -> None:
+        """Commit an analysed content and all its files, or the reason why it failed."""
+        if isinstance(analysis, str):
+            self._fail_all(photo, analysis)
+            return
+        try:
+            self._catalog.save(
+                photo.entry.stamp,
+                photo.content,
+                photo.facts,
+                analysis,
+                signature=photo.signature,
+            )
+        except ModelError as error:
+            # The models gave an invalid vector; only this photograph is affected.
+            self._fail_all(photo, error.message)
+            return
+        self._advance()
+        self.report.indexed += 1
+        self.report.regions += len(analysis.regions)
+        self.report.captions += len(analysis.captions)
+        for copy in photo.copies:
+            self._attach(copy, self._catalog.assets_of_content(copy.content.sha256) or [])
+
+    def _attach(self, photo: _Photo, assets: Sequence[KnownAsset]) -> None:
+        """Commit an asset of a stored content: its file is a copy, was moved, or was touched.
+
+        `assets` are those of the same content; one whose file is gone from the roots was moved here.
+        """
+        stamp = photo.entry.stamp
+        is_same = any(asset.stamp.path == stamp.path for asset in assets)
+        moved_from = None
+        if not is_same:
+            gone = (
+                asset.id
+                for asset in assets
+                if lies_below(asset.stamp.path, self._roots) and is_gone(asset.stamp.path)
+            )
+            moved_from = next(gone, None)
+        self._catalog.attach(stamp, photo.content.sha256, photo.facts, moved_from=moved_from)
+        self._advance()
+        if is_same:
+            self.report.unchanged += 1
+        elif moved_from is not None:
+            self.report.moved += 1
+        else:
+            self.report.indexed += 1
+
+    def _fail_all(self, photo: _Photo, reason: str) -> None:
+        for failed in (photo, *photo.copies):
+            self._fail(failed.entry, reason)
+
+    def _fail(self, entry: WalkEntry, reason: str) -> None:
+        self._catalog.fail(entry.stamp, reason)
+        self._advance()
+
+    def _advance(self) -> None:
+        self._commits += 1
+        if self._progress is not None:
+            self._progress.advance()
+
+
+def _emptied(root: bytes) -> RootUnavailable:
+    uri = uri_of_path(root)
+    return RootUnavailable(
+        f"no photograph is left at {uri}, although the catalog has some; nothing was removed",
+        remedy=f"mount or restore it, or run: regard remove {shlex.quote(uri)}",
+    )
+
+
+def _portions(assets: Iterator[KnownAsset]) -> Iterator[list[KnownAsset]]:
+    while portion := list(itertools.islice(assets, _REMOVED_AT_ONCE)):
+        yield portion
