@@ -272,7 +272,7 @@ class ChannelSearch(Protocol):
     """Nearest neighbours in the live pipeline's channels, as fresh as the catalog."""
 
     def search(
-        self, asked: Sequence[ChannelQuery], chosen: AssetFilter
+        self, asked: Sequence[ChannelQuery], asset_filter: AssetFilter
     ) -> list[tuple[Float32Array, Int64Array]]:
         """For each channel the best embeddings whose content has an asset that passes the filter.
 
@@ -285,7 +285,9 @@ class ChannelSearch(Protocol):
 class KeywordSearch(Protocol):
     """The keyword index, always at the catalog's moment."""
 
-    def find(self, asked: Sequence[Sequence[Words]], chosen: AssetFilter) -> list[Occurrences]:
+    def find(
+        self, asked: Sequence[Sequence[Words]], asset_filter: AssetFilter
+    ) -> list[Occurrences]:
         """For each query, where its words are found.
 
         In captions of the live pipeline whose content has an asset that passes the filter, and in what

@@ -124,16 +124,16 @@ class DuplicateCatalog(Protocol):
     def pairs_among(self, contents: Collection[int]) -> set[tuple[int, int]]:
         """Pairs of which both contents are among these."""
 
-    def repeated_contents(self, chosen: AssetFilter, first: int) -> Iterator[int]:
+    def repeated_contents(self, asset_filter: AssetFilter, first: int) -> Iterator[int]:
         """Contents from id `first` on that have several assets that pass the filter, by id."""
 
-    def exposures(self, chosen: AssetFilter, first: int) -> Iterator[Exposure]:
+    def exposures(self, asset_filter: AssetFilter, first: int) -> Iterator[Exposure]:
         """Assets that pass, by camera, time and id, read page by page, from the asset `first` on; 0 is all.
 
         Raises UsageError when there is no such asset any more.
         """
 
     def records(
-        self, contents: Collection[int], chosen: AssetFilter
+        self, contents: Collection[int], asset_filter: AssetFilter
     ) -> Mapping[int, Sequence[Asset]]:
         """Assets that pass the filter, by content, each by id."""

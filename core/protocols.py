@@ -8,16 +8,14 @@ tolerance that each implementation states.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Protocol
+from typing import Protocol
 
 from regard.core.errors import CannotWork
 from regard.core.geometry import Box, Mask
-from regard.core.idset import IdSet
 from regard.core.records import (
     Analysis,
     Float32Array,
     Image,
-    Int64Array,
     PipelineSpec,
     Region,
     Routes,
@@ -124,39 +122,3 @@ class Profile(Protocol):
 
     def analyzer(self) -> Analyzer:
         """The analyzer; raises ModelError or MissingDependency when it can't run here."""
-
-
-class VectorIndex(Protocol):
-    """Nearest neighbours by inner product over one channel.
-
-    Ids are the embeddings' SQL ids: positive, never reused. Searching never changes shared state.
-    """
-
-    @property
-    def applied_through(self) -> int:
-        """The last position of the change log that this index contains."""
-
-    def add(self, ids: Int64Array, vectors: Float32Array) -> None:
-        """Add rows; `ids` (n,) int64 not present yet, `vectors` (n, d) float32, L2-normalised."""
-
-    def remove(self, ids: Int64Array) -> None:
-        """Forget rows; unknown ids are ignored."""
-
-    def search(
-        self, queries: Float32Array, k: int, allowed: IdSet | None = None
-    ) -> tuple[Float32Array, Int64Array]:
-        """The `k` best rows of each query among `allowed`.
-
-        Returns scores (n, k) float32, descending, and ids (n, k) int64. Where fewer than `k` rows
-        exist the rest is -inf and -1; never while `k` allowed rows exist.
-        """
-
-    def stats(self) -> Mapping[str, Any]:
-        """Counts and sizes for `status`."""
-
-
-class Snapshotting(Protocol):
-    """An index that can be kept on disk."""
-
-    def snapshot(self) -> None:
-        """Write what is not on disk yet; a crash in the middle leaves the one before."""

@@ -51,7 +51,7 @@ class ObjectCatalog(Protocol):
     def moment(self) -> object:
         """Equal to an earlier one as long as no region, asset or collection has changed since."""
 
-    def content_regions(self, chosen: AssetFilter) -> Iterator[ContentRegions]:
+    def content_regions(self, asset_filter: AssetFilter) -> Iterator[ContentRegions]:
         """Contents with an asset that passes the filter, by id, read page by page."""
 
     def vectors_of_regions(

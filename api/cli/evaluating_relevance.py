@@ -29,7 +29,7 @@ from regard.search.answers import Answer as Found
 from regard.search.answers import LikeQuery, Scope, Term, TextQuery
 from regard.search.identifiers import Reference
 from regard.search.language.meaning import as_query
-from regard.storage.retrieval.stored_regions import SqlRegions
+from regard.storage.retrieval.regions import SqlRegions
 
 _PATH = click.Path(path_type=Path)
 

@@ -32,7 +32,7 @@ from regard.evaluation.same_objects import (
 )
 from regard.search.same_objects.evidence import SIGNS, Weights
 from regard.search.same_objects.finder import Compared
-from regard.storage.retrieval.stored_regions import SqlRegions
+from regard.storage.retrieval.regions import SqlRegions
 
 _PATH = click.Path(path_type=Path)
 

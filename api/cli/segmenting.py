@@ -17,7 +17,7 @@ from regard.core.uris import absolute_path
 from regard.evaluation.class_texts import PLAIN, ClassTexts
 from regard.evaluation.segmentation import SegmentedPhotograph, evaluate_segmentation
 from regard.evaluation.semantic_labels import SemanticSet, read_annotation, read_semantic_set
-from regard.storage.retrieval.stored_segments import read_segments
+from regard.storage.retrieval.regions import read_segments
 
 _PATH = click.Path(path_type=Path)
 

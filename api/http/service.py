@@ -38,6 +38,7 @@ from regard.search.engine import SearchEngine
 from regard.storage.assets.collections import SqlCollections
 from regard.storage.assets.editing import Purged, SqlAssetEditing
 from regard.storage.assets.reading import SqlAssetReading
+from regard.storage.assets.uploads import SqlUploads
 from regard.storage.database.lease import hold_writer_lease
 from regard.storage.files.originals import Originals, open_original
 from regard.storage.files.thumbnails import Thumbnails
@@ -99,6 +100,7 @@ class Service:
         self._not_ready = "the models and indexes are being loaded"
         self.limits = DecodeLimits(max_bytes=options.upload_bytes)
         self.editing = SqlAssetEditing(catalog)
+        self.uploads = SqlUploads(catalog)
         self.collections = SqlCollections(catalog)
         self.jobs = SqlJobQueue(catalog)
         self.idempotency = SqlIdempotency(catalog)
@@ -156,12 +158,12 @@ class Service:
     def _delete(self, digests: Collection[str]) -> None:
         """Delete managed files that purges left, and let nobody look for them again."""
         self.discard_unneeded(digests)
-        self.editing.forget_originals(digests)
+        self.uploads.forget_originals(digests)
 
     def discard_unneeded(self, digests: Iterable[str]) -> None:
         """Delete those of the managed files that no asset needs, by their SHA-256."""
         for sha256 in digests:
-            is_needed = partial(self.editing.needs, self.originals.path_of(sha256))
+            is_needed = partial(self.uploads.needs, self.originals.path_of(sha256))
             self.originals.discard(sha256, unless=is_needed)
             if not is_needed():
                 # Of a file that is gone already, too: a process may have been killed in between.
@@ -203,10 +205,10 @@ class Service:
         Uploads are found where the home lies now, what killed ones and killed purges left is cleared away,
         and uploads that were stored without a job get one.
         """
-        self.editing.relocate_originals(self.originals.path_of, _mtime_of)
+        self.uploads.relocate_originals(self.originals.path_of, _mtime_of)
         self.originals.sweep(discard_placed=lambda sha256: self.discard_unneeded([sha256]))
-        self._delete(self.editing.forgotten_originals())
-        for collection in self.editing.collections_without_job():
+        self._delete(self.uploads.forgotten_originals())
+        for collection in self.uploads.collections_without_job():
             self.jobs.add(JobKind.UPLOAD, collection)
 
     def warm(self) -> None:

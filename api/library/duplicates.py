@@ -16,8 +16,8 @@ from regard.core.records import Kind
 from regard.indexer.report import Progress
 from regard.indexer.signing import SigningReport, sign_contents
 from regard.search.duplicates.finder import DuplicateFinder
+from regard.storage.database.catalog import Catalog
 from regard.storage.files.originals import open_original
-from regard.storage.pipelines.catalog import Catalog
 from regard.storage.retrieval.duplicates import SqlDuplicates
 
 _log = logging.getLogger(__name__)

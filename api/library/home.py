@@ -15,9 +15,9 @@ from regard.indexer.indexing import Indexer
 from regard.models.profiles.registry import DEFAULT_PROFILE, load_profile
 from regard.search.engine import Observe, SearchEngine
 from regard.storage.assets.indexing import SqlIndexingCatalog
+from regard.storage.database.catalog import Catalog, open_catalog
+from regard.storage.database.stored_pipelines import StoredPipeline, check_pipeline, check_spaces
 from regard.storage.files.originals import Originals
-from regard.storage.pipelines.catalog import Catalog, open_catalog
-from regard.storage.pipelines.stored import StoredPipeline, check_pipeline, check_spaces
 from regard.storage.retrieval.channel_indexes import ChannelIndexes
 from regard.storage.retrieval.keywords import SqlKeywordSearch
 from regard.storage.retrieval.search_catalog import SqlSearchCatalog

@@ -32,8 +32,8 @@ if TYPE_CHECKING:
     from PIL.Image import Image as Picture
 
     from regard.core.errors import UsageError
-    from regard.storage.export.analysis_import import ImportReport
     from regard.storage.export.exporting import ExportReport
+    from regard.storage.export.imported_rows import ImportReport
     from regard.storage.retrieval.verification import Finding
 
 PathLike = str | bytes | os.PathLike[str]

@@ -59,8 +59,8 @@ from regard.search.language.syntax import WrittenPicture
 if TYPE_CHECKING:
     from PIL.Image import Image as Picture
 
-    from regard.storage.export.analysis_import import ImportReport
     from regard.storage.export.exporting import ExportReport
+    from regard.storage.export.imported_rows import ImportReport
     from regard.storage.retrieval.channel_indexes import ChannelIndexes
     from regard.storage.retrieval.verification import Finding
 
@@ -218,8 +218,7 @@ class LocalLibrary(Library):
         )
 
     def verify(self) -> list[Finding]:
-        from regard.storage.retrieval.keyword_maintenance import verify_keywords
-        from regard.storage.retrieval.verification import verify_catalog
+        from regard.storage.retrieval.verification import verify_catalog, verify_keywords
 
         home = self._live_home()
         return [
@@ -229,7 +228,7 @@ class LocalLibrary(Library):
         ]
 
     def rebuild(self) -> Rebuilt:
-        from regard.storage.retrieval.keyword_maintenance import rebuild_keywords
+        from regard.storage.retrieval.verification import rebuild_keywords
 
         home = self._live_home()
         rebuild_keywords(home.catalog.database)

@@ -19,8 +19,8 @@ from regard.core.protocols import Profile
 from regard.indexer.analysis import AnalysisSetup
 from regard.indexer.reindexing import Reindexer
 from regard.indexer.report import IndexReport, Progress
+from regard.storage.database.catalog import Catalog
 from regard.storage.files.originals import Originals
-from regard.storage.pipelines.catalog import Catalog
 from regard.storage.pipelines.overview import read_pipelines
 from regard.storage.pipelines.pruning import prune
 from regard.storage.pipelines.reindexing import SqlReindexing

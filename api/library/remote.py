@@ -65,8 +65,8 @@ from regard.search.language.syntax import WrittenPicture, WrittenQuery
 if TYPE_CHECKING:
     from PIL.Image import Image as Picture
 
-    from regard.storage.export.analysis_import import ImportReport
     from regard.storage.export.exporting import ExportReport
+    from regard.storage.export.imported_rows import ImportReport
     from regard.storage.retrieval.verification import Finding
 
 KEY_VARIABLE = "REGARD_API_KEY"

@@ -8,7 +8,7 @@ from regard.api.library.home import Home
 from regard.core.errors import CannotWork
 from regard.core.records import Channel, Kind, QueryKind, Target
 from regard.search.same_objects.finder import Colours, ObjectFinder
-from regard.storage.retrieval.stored_regions import SqlRegions
+from regard.storage.retrieval.regions import SqlRegions
 
 _LIKE_WITH_LIKE = {
     Kind.IMAGE: (QueryKind.IMAGE, Target.IMAGE, "whole photographs"),

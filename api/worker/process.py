@@ -191,7 +191,7 @@ def work(
     from regard.indexer.job_work import JobWork
     from regard.indexer.jobs import JobRunner
     from regard.indexer.report import IndexReport, Progress
-    from regard.storage.assets.editing import SqlAssetEditing
+    from regard.storage.assets.uploads import SqlUploads
     from regard.storage.service.jobs import SqlJobQueue
 
     with contextlib.ExitStack() as opened:
@@ -213,7 +213,7 @@ def work(
             return library.indexer(collection)
 
         queue = SqlJobQueue(catalog)
-        originals = SqlAssetEditing(catalog).waiting_originals
+        originals = SqlUploads(catalog).waiting_originals
         for_home = HomeJobs(settings, catalog, queue)
         do_job = JobWork(indexer, roots, originals, queue.imported_folders, for_home)
 

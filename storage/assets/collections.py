@@ -8,14 +8,13 @@ from sqlalchemy import ColumnElement, and_, delete, exists, func, insert, select
 
 from regard.core.assets import AssetChange, CollectionRecord
 from regard.core.errors import Conflict, NameTaken, NotFound, UsageError
-from regard.storage.assets.forgotten import note_collection, notes_collection
 from regard.storage.assets.reading import Visible
-from regard.storage.assets.rows import find_collection
+from regard.storage.assets.rows import find_collection, note_collection, notes_collection
 from regard.storage.database import schema
+from regard.storage.database.catalog import Catalog
 from regard.storage.database.change_log import assets_version
 from regard.storage.database.clock import utc_now
-from regard.storage.pipelines.catalog import Catalog
-from regard.storage.pipelines.stored import live_pipeline
+from regard.storage.database.stored_pipelines import live_pipeline
 
 _table, _asset, _change = schema.collection.c, schema.asset.c, schema.asset_change.c
 

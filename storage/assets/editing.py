@@ -1,80 +1,44 @@
-"""What people do to assets: upload, edit, tag, trash, restore, purge; one transaction a call.
+"""What people do to assets: edit, tag, trash, restore, purge; each call is one transaction.
 
-The writer's lease guards what models write; these changes are short and need none. Each is logged for
-whoever keeps a copy. No file is touched here: `purge` says which originals nobody needs any more.
+These writes are short and need no writer's lease, which guards what models write. Each is recorded in the
+log of assets. No file is touched: `purge` returns the originals that no asset needs any more.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from sqlalchemy import (
     ColumnElement,
     Connection,
-    Row,
-    and_,
     delete,
-    exists,
-    insert,
-    or_,
     select,
     update,
 )
 
 from regard.core.assets import AssetEdit
-from regard.core.catalog import ContentHeader, FileStamp
-from regard.core.errors import NameTaken, NotFound
-from regard.core.facts import PhotoFacts
-from regard.core.jobs import JobKind
-from regard.core.uris import uri_of_path
-from regard.storage.assets.filters import stored_field
-from regard.storage.assets.forgotten import drop_files, note_files, noted_files
+from regard.core.errors import NotFound
 from regard.storage.assets.reading import Visible
 from regard.storage.assets.rows import (
     add_tags,
-    dated_at,
+    custom_text,
     drop_orphans,
-    ensure_collection,
-    ensure_content,
-    fact_columns,
-    find_collection,
-    write_keywords,
+    forget_comparisons,
+    note_files,
+    require_free,
+    write_custom,
 )
-from regard.storage.assets.signatures import forget_comparisons
 from regard.storage.database import schema
+from regard.storage.database.catalog import Catalog
 from regard.storage.database.change_log import AssetEvent, record_changes
 from regard.storage.database.clock import utc_now
-from regard.storage.pipelines.catalog import Catalog
-from regard.storage.pipelines.stored import live_pipeline
 
 _asset = schema.asset.c
 _PURGED_AT_ONCE = 200
 _MOVED_AT_ONCE = 500
-
-
-@dataclass(frozen=True, slots=True)
-class Upload:
-    """A file in the managed store that is to become an asset."""
-
-    stamp: FileStamp
-    content: ContentHeader
-    facts: PhotoFacts
-    file_name: str
-    external_id: str | None = None
-    title: str | None = None
-    tags: tuple[str, ...] = ()
-    custom: Mapping[str, Any] | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Uploaded:
-    """The asset, and whether it is new, was there, or came back from the trash."""
-
-    asset: int
-    status: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,68 +60,6 @@ class SqlAssetEditing:
         """Prepare to write."""
         self._database = catalog.database
 
-    def upload(
-        self,
-        collection: str,
-        upload: Upload,
-        *,
-        is_sound: Callable[[FileStamp], bool] = lambda stamp: True,
-    ) -> Uploaded:
-        """Make an asset of a file, or find the one that the collection has of the same bytes.
-
-        One that lies in the trash comes back, and one that could not be used is tried again. An
-        imported one counts if its own file `is_sound`: else nobody would have kept the bytes. The
-        collection is made when it is new. Raises NameTaken when another asset has the external id.
-        """
-        with self._database.writing() as connection:
-            # Two uploads of the same bytes at once would both find nothing.
-            self._database.take_turns(connection)
-            collection_id = ensure_collection(connection, collection)
-            content_id = ensure_content(connection, upload.content)
-            of_same_bytes = connection.execute(
-                select(_asset.id)
-                .where(
-                    _asset.collection_id == collection_id,
-                    or_(_asset.content_id == content_id, _asset.path == upload.stamp.path),
-                )
-                .order_by(_asset.deleted_at.is_not(None), _asset.id)
-            ).all()
-            for row in of_same_bytes:
-                # As it is now, and stays until the commit.
-                there = connection.execute(
-                    select(schema.asset).where(_asset.id == row.id).with_for_update()
-                ).one_or_none()
-                if there is None:
-                    continue
-                stamp = FileStamp(bytes(there.path), there.size, there.mtime_ns)
-                if there.managed or is_sound(stamp):
-                    return self._upload_again(connection, content_id, there, upload)
-            _require_free(connection, collection_id, upload.external_id, None)
-            asset = connection.execute(
-                insert(schema.asset)
-                .values(
-                    collection_id=collection_id,
-                    path=upload.stamp.path,
-                    uri=uri_of_path(upload.stamp.path),
-                    content_id=content_id,
-                    size=upload.stamp.size,
-                    mtime_ns=upload.stamp.mtime_ns,
-                    file_name=upload.file_name,
-                    external_id=upload.external_id,
-                    managed=True,
-                    edited_title=upload.title,
-                    added_at=utc_now(),
-                    dated_at=dated_at(upload.facts, upload.stamp.mtime_ns),
-                    **fact_columns(upload.facts),
-                )
-                .returning(_asset.id)
-            ).scalar_one()
-            write_keywords(connection, asset, upload.facts.keywords)
-            add_tags(connection, [asset], upload.tags)
-            write_custom(connection, asset, upload.custom or {})
-            record_changes(connection, [], [], [AssetEvent(asset, collection_id, "added")])
-            return Uploaded(asset, "created")
-
     def edit(self, asset: int, edit: AssetEdit, *, visible: Visible = None) -> None:
         """Change one asset; raises NotFound, NameTaken. What changes nothing is not logged."""
         with self._database.writing() as connection:
@@ -169,7 +71,7 @@ class SqlAssetEditing:
             if "title" in edit.fields and edit.title != row.edited_title:
                 values["edited_title"] = edit.title
             if "external_id" in edit.fields and edit.external_id != row.external_id:
-                _require_free(connection, row.collection_id, edit.external_id, asset)
+                require_free(connection, row.collection_id, edit.external_id, asset)
                 values["external_id"] = edit.external_id
             if values:
                 connection.execute(update(schema.asset).where(_asset.id == asset).values(**values))
@@ -184,7 +86,7 @@ class SqlAssetEditing:
             if edit.custom is not None and "custom" in edit.fields:
                 former = json.loads(row.custom) if row.custom else {}
                 custom = {**former, **edit.custom}
-                if _custom_text(custom) != row.custom:
+                if custom_text(custom) != row.custom:
                     write_custom(connection, asset, custom)
                     has_changed = True
             if has_changed:
@@ -243,140 +145,6 @@ class SqlAssetEditing:
             originals += unused
             if found < _PURGED_AT_ONCE:
                 return Purged(assets, tuple(originals))
-
-    def forgotten_originals(self) -> list[str]:
-        """The SHA-256 of all managed files that purges, also killed ones, left to be deleted."""
-        with self._database.reading() as connection:
-            return noted_files(connection)
-
-    def forget_originals(self, digests: Collection[str]) -> None:
-        """Take note that these files are deleted, or were needed again."""
-        if digests:
-            with self._database.writing() as connection:
-                drop_files(connection, digests)
-
-    def needs(self, path: bytes) -> bool:
-        """Whether an asset has its file at this path."""
-        with self._database.reading() as connection:
-            statement = select(exists().where(_asset.path == path))
-            return bool(connection.execute(statement).scalar_one())
-
-    def waiting_originals(self, collection: str, *, failed: bool = False) -> list[bytes]:
-        """Paths of a collection's uploads that the live pipeline has not analysed yet, oldest first.
-
-        With `failed`, those that could not be used, too.
-        """
-        analysis = schema.analysis.c
-        with self._database.reading() as connection:
-            pipeline = live_pipeline(connection)
-            analysed = select(analysis.content_id).where(
-                analysis.pipeline_id == (-1 if pipeline is None else pipeline.id)
-            )
-            # Nothing at all is also not in an empty list.
-            waiting = and_(_asset.content_id.is_not(None), _asset.content_id.not_in(analysed))
-            if failed:
-                waiting = or_(waiting, _asset.failure.is_not(None))
-            rows = connection.execute(
-                select(_asset.path)
-                .where(
-                    _asset.collection_id == find_collection(connection, collection),
-                    _asset.managed.is_(True),
-                    _asset.deleted_at.is_(None),
-                    waiting,
-                )
-                .order_by(_asset.id)
-            ).scalars()
-            return [bytes(path) for path in rows]
-
-    def collections_without_job(self) -> list[str]:
-        """Collections with uploads that wait to be analysed, and no job since that would have done so.
-
-        A server may be killed after an upload was stored and before its job was.
-        """
-        analysis, job = schema.analysis.c, schema.job.c
-        with self._database.reading() as connection:
-            pipeline = live_pipeline(connection)
-            analysed = exists().where(
-                analysis.content_id == _asset.content_id,
-                analysis.pipeline_id == (-1 if pipeline is None else pipeline.id),
-            )
-            # One that was cancelled since was not wanted.
-            seen = exists().where(
-                job.collection_id == _asset.collection_id,
-                job.kind.in_([JobKind.UPLOAD, JobKind.REINDEX]),
-                or_(job.finished_at.is_(None), job.finished_at >= _asset.added_at),
-            )
-            return list(
-                connection.execute(
-                    select(schema.collection.c.name)
-                    .distinct()
-                    .join_from(schema.asset, schema.collection)
-                    .where(
-                        _asset.managed.is_(True),
-                        _asset.deleted_at.is_(None),
-                        _asset.content_id.is_not(None),
-                        ~analysed,
-                        ~seen,
-                    )
-                ).scalars()
-            )
-
-    def relocate_originals(
-        self,
-        path_of: Callable[[str], bytes],
-        mtime_of: Callable[[bytes], int | None] = lambda path: None,
-    ) -> int:
-        """Follow a managed store that lies elsewhere than before; the number of assets moved along.
-
-        `path_of` gives the place of a file by its SHA-256, which is the last part of its path, and
-        `mtime_of` the time in nanoseconds that a copy there may have got, None where it is not known.
-        """
-        moves: list[tuple[int, bytes]] = []
-        with self._database.reading() as connection:
-            for row in connection.execute(
-                select(_asset.id, _asset.path).where(_asset.managed.is_(True))
-            ):
-                path = path_of(bytes(row.path).rpartition(b"/")[2].decode())
-                if path != bytes(row.path):
-                    moves.append((row.id, path))
-        for start in range(0, len(moves), _MOVED_AT_ONCE):
-            with self._database.writing() as connection:
-                for asset, path in moves[start : start + _MOVED_AT_ONCE]:
-                    values: dict[str, Any] = {"path": path, "uri": uri_of_path(path)}
-                    mtime_ns = mtime_of(path)
-                    if mtime_ns is not None:
-                        values["mtime_ns"] = mtime_ns
-                    connection.execute(
-                        update(schema.asset).where(_asset.id == asset).values(**values)
-                    )
-                record_changes(connection, [], [])
-        return len(moves)
-
-    def _upload_again(
-        self, connection: Connection, content_id: int, there: Row[Any], upload: Upload
-    ) -> Uploaded:
-        values: dict[str, Any] = {}
-        _require_free(connection, there.collection_id, upload.external_id, there.id)
-        if upload.external_id is not None and there.external_id is None:
-            values["external_id"] = upload.external_id
-        if there.failure is not None:
-            values |= {"failure": None, "content_id": content_id}
-            values |= {"dated_at": dated_at(upload.facts, upload.stamp.mtime_ns)}
-            values |= fact_columns(upload.facts)
-        if there.deleted_at is not None:
-            values["deleted_at"] = None
-        stamp = {"size": upload.stamp.size, "mtime_ns": upload.stamp.mtime_ns}
-        if there.managed and (there.size, there.mtime_ns) != tuple(stamp.values()):
-            # The file had been lost, and is there again.
-            values |= stamp
-        if not values:
-            return Uploaded(there.id, "existing")
-        connection.execute(update(schema.asset).where(_asset.id == there.id).values(**values))
-        if there.failure is not None:
-            write_keywords(connection, there.id, upload.facts.keywords)
-        kind = "added" if "deleted_at" in values else "changed"
-        record_changes(connection, [], [], [AssetEvent(there.id, there.collection_id, kind)])
-        return Uploaded(there.id, "restored" if "deleted_at" in values else "existing")
 
     def _move(self, assets: Collection[int], visible: Visible, *, into_trash: bool) -> None:
         with self._database.writing() as connection:
@@ -478,42 +246,3 @@ def _require(connection: Connection, assets: Collection[int], visible: Visible) 
             f"no photograph has the id {names}", remedy="take ids from a list or a search"
         )
     return rows
-
-
-def _require_free(
-    connection: Connection, collection_id: int, external_id: str | None, asset: int | None
-) -> None:
-    if external_id is None:
-        return
-    holder = connection.execute(
-        select(_asset.id).where(
-            _asset.collection_id == collection_id, _asset.external_id == external_id
-        )
-    ).scalar_one_or_none()
-    if holder is not None and holder != asset:
-        raise NameTaken(
-            f"the external id {external_id!r} belongs to another photograph of the collection",
-            remedy="choose another, or change that photograph's first",
-        )
-
-
-def write_custom(connection: Connection, asset: int, custom: Mapping[str, Any]) -> None:
-    """Replace an asset's custom fields, and what filters read of them; a value of None is left out."""
-    kept = {name: value for name, value in custom.items() if value is not None}
-    connection.execute(
-        update(schema.asset).where(_asset.id == asset).values(custom=_custom_text(custom))
-    )
-    connection.execute(delete(schema.asset_field).where(schema.asset_field.c.asset_id == asset))
-    single = [
-        {"asset_id": asset, "name": name, "value": stored_field(value)}
-        for name, value in kept.items()
-        if isinstance(value, str | int | float | bool)
-    ]
-    if single:
-        connection.execute(insert(schema.asset_field), single)
-
-
-def _custom_text(custom: Mapping[str, Any]) -> str | None:
-    """Custom fields as they are stored."""
-    kept = {name: value for name, value in custom.items() if value is not None}
-    return json.dumps(kept, ensure_ascii=False) if kept else None

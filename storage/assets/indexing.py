@@ -28,7 +28,7 @@ from sqlalchemy import (
     update,
 )
 
-from regard.core.catalog import ContentHeader, Failure, FileStamp, KnownAsset
+from regard.core.catalog import ContentHeader, Failure, FileStamp, IndexingCatalog, KnownAsset
 from regard.core.facts import PhotoFacts
 from regard.core.records import Analysis
 from regard.core.signatures import Signature
@@ -41,15 +41,15 @@ from regard.storage.assets.rows import (
     fact_columns,
     find_collection,
     write_keywords,
+    write_signature,
 )
-from regard.storage.assets.signatures import write_signature
 from regard.storage.database import schema
+from regard.storage.database.catalog import Catalog
 from regard.storage.database.change_log import AssetEvent, record_changes
 from regard.storage.database.clock import utc_now
 from regard.storage.database.lease import SqlWriterLease, hold_writer_lease
+from regard.storage.database.stored_pipelines import StoredPipeline, require_live
 from regard.storage.pipelines.analyses import storable, write_analysis
-from regard.storage.pipelines.catalog import Catalog
-from regard.storage.pipelines.stored import StoredPipeline, require_live
 
 _PAGE = 2000
 # SQLite takes expressions of at most 1000 levels; a shell's wildcard may name more files than that.
@@ -58,8 +58,8 @@ _REMOVED_AT_ONCE = 200
 _NO_FILE_S_SIZE = -1
 
 
-class SqlIndexingCatalog:
-    """Writes one collection with one pipeline. See `regard.core.catalog.IndexingCatalog`."""
+class SqlIndexingCatalog(IndexingCatalog):
+    """Writes one collection with one pipeline."""
 
     def __init__(
         self,
@@ -123,7 +123,6 @@ class SqlIndexingCatalog:
             after = page[-1].stamp.path
 
     def assets_of_content(self, sha256: str) -> list[KnownAsset] | None:
-        """The collection's assets of a content, or None when no analysis of it is stored."""
         pipeline = self._pipeline
         with self._database.reading() as connection:
             content_id = connection.execute(
@@ -147,7 +146,6 @@ class SqlIndexingCatalog:
         *,
         signature: Signature | None = None,
     ) -> None:
-        """Write an asset and its content, whose analysis is new, and its signature where it is at hand."""
         with self._writing() as connection:
             content_id = ensure_content(connection, content)
             if signature is not None:
@@ -160,10 +158,6 @@ class SqlIndexingCatalog:
     def attach(
         self, stamp: FileStamp, sha256: str, facts: PhotoFacts, *, moved_from: int | None = None
     ) -> None:
-        """Write an asset of a content that is stored already.
-
-        `moved_from` is the asset to carry to the new path, when the file was moved.
-        """
         with self._writing() as connection:
             content_id = connection.execute(
                 select(schema.content.c.id).where(schema.content.c.sha256 == sha256)
@@ -172,7 +166,6 @@ class SqlIndexingCatalog:
             self._conclude(connection, written, content_id)
 
     def fail(self, stamp: FileStamp, reason: str) -> None:
-        """Write an asset that could not be used."""
         with self._writing() as connection:
             written = self._write_asset(
                 connection, stamp, None, storable(reason), PhotoFacts(), None
@@ -204,7 +197,6 @@ class SqlIndexingCatalog:
         return deleted
 
     def failures(self, roots: Sequence[bytes]) -> list[Failure]:
-        """All failed assets at or below the roots, ordered by path."""
         asset = schema.asset.c
         found: dict[bytes, Failure] = {}
         with self._database.reading() as connection:

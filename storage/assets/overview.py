@@ -9,9 +9,9 @@ from typing import Any
 from sqlalchemy import Select, Table, func, select
 
 from regard.storage.database import schema
+from regard.storage.database.catalog import Catalog
 from regard.storage.database.change_log import last_position
-from regard.storage.pipelines.catalog import Catalog
-from regard.storage.pipelines.stored import StoredPipeline, live_pipeline
+from regard.storage.database.stored_pipelines import StoredPipeline, live_pipeline
 
 
 @dataclass(frozen=True, slots=True)

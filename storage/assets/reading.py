@@ -51,8 +51,8 @@ from regard.storage.assets.records import (
     state_of_asset,
 )
 from regard.storage.database import schema
-from regard.storage.pipelines.catalog import Catalog
-from regard.storage.pipelines.stored import StoredPipeline, live_pipeline
+from regard.storage.database.catalog import Catalog
+from regard.storage.database.stored_pipelines import StoredPipeline, live_pipeline
 
 Visible = Sequence[str] | None
 # Where a page ends: the value that it is sorted by, and the asset's id.

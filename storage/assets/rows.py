@@ -8,13 +8,27 @@ from __future__ import annotations
 import dataclasses
 import datetime
 import json
-from collections.abc import Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import Connection, Table, delete, insert, select
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    String,
+    Table,
+    cast,
+    delete,
+    insert,
+    literal,
+    select,
+    update,
+)
 
 from regard.core.catalog import ContentHeader
+from regard.core.errors import NameTaken
 from regard.core.facts import PhotoFacts
+from regard.core.signatures import SIGNATURE_VERSION, Signature
+from regard.storage.assets.filters import stored_field
 from regard.storage.database import schema
 from regard.storage.database.clock import utc_now
 from regard.storage.database.connection import insert_into
@@ -153,3 +167,114 @@ def fact_columns(facts: PhotoFacts) -> dict[str, object]:
             {name: value for name, value in capture.items() if value is not None}
         ),
     }
+
+
+def write_signature(connection: Connection, content: int, signature: Signature | None) -> None:
+    """Write a content's signature in the caller's transaction, replacing an older one.
+
+    None records that the content could not be signed.
+    """
+    grey = b"" if signature is None else signature.grey.tobytes()
+    values = {"version": SIGNATURE_VERSION, "grey": grey}
+    statement = insert_into(connection, schema.signature)
+    connection.execute(
+        statement.on_conflict_do_update(index_elements=["content_id"], set_=values),
+        {"content_id": content, **values},
+    )
+
+
+def forget_comparisons(connection: Connection, contents: Collection[int]) -> None:
+    """Have contents compared again, in the caller's transaction."""
+    if contents:
+        comparison = schema.comparison
+        connection.execute(delete(comparison).where(comparison.c.content_id.in_(contents)))
+
+
+_info = schema.catalog_info.c
+_FILE = "forgotten_file "
+_COLLECTION = "former_collection "
+# A key takes 64 characters; so many digits of a SHA-256 no other file shares.
+_DIGITS = 48
+_AT_ONCE = 500
+
+
+def note_files(connection: Connection, digests: Iterable[str]) -> None:
+    """Note files of the managed store, by their SHA-256, that no asset needs any more."""
+    values = {_file_key(sha256): sha256 for sha256 in digests}
+    there = set(connection.execute(select(_info.key).where(_info.key.in_(list(values)))).scalars())
+    rows = [{"key": key, "value": value} for key, value in values.items() if key not in there]
+    if rows:
+        connection.execute(insert(schema.catalog_info), rows)
+
+
+def noted_files(connection: Connection) -> list[str]:
+    """The SHA-256 of all files that were noted and not dropped."""
+    return list(
+        connection.execute(
+            select(_info.value).where(_info.key.startswith(_FILE, autoescape=True))
+        ).scalars()
+    )
+
+
+def drop_files(connection: Connection, digests: Iterable[str]) -> None:
+    """Forget notes: the files are gone, or needed again."""
+    keys = [_file_key(sha256) for sha256 in digests]
+    for start in range(0, len(keys), _AT_ONCE):
+        some = keys[start : start + _AT_ONCE]
+        connection.execute(delete(schema.catalog_info).where(_info.key.in_(some)))
+
+
+def note_collection(connection: Connection, collection: int, name: str) -> None:
+    """Keep the name of a collection that is deleted, for whoever is still to be told of its assets."""
+    connection.execute(
+        insert(schema.catalog_info).values(key=f"{_COLLECTION}{collection}", value=name)
+    )
+
+
+def notes_collection(collection: ColumnElement[int]) -> ColumnElement[bool]:
+    """Whether a row of `catalog_info` keeps, as its value, the name of the collection with this id."""
+    return _info.key == literal(_COLLECTION) + cast(collection, String)
+
+
+def _file_key(sha256: str) -> str:
+    return _FILE + sha256[:_DIGITS]
+
+
+def require_free(
+    connection: Connection, collection_id: int, external_id: str | None, asset: int | None
+) -> None:
+    """Raise NameTaken when another asset of the collection has the external id."""
+    if external_id is None:
+        return
+    holder = connection.execute(
+        select(schema.asset.c.id).where(
+            schema.asset.c.collection_id == collection_id, schema.asset.c.external_id == external_id
+        )
+    ).scalar_one_or_none()
+    if holder is not None and holder != asset:
+        raise NameTaken(
+            f"the external id {external_id!r} belongs to another photograph of the collection",
+            remedy="choose another, or change that photograph's first",
+        )
+
+
+def write_custom(connection: Connection, asset: int, custom: Mapping[str, Any]) -> None:
+    """Replace an asset's custom fields, and what filters read of them; a value of None is left out."""
+    kept = {name: value for name, value in custom.items() if value is not None}
+    connection.execute(
+        update(schema.asset).where(schema.asset.c.id == asset).values(custom=custom_text(custom))
+    )
+    connection.execute(delete(schema.asset_field).where(schema.asset_field.c.asset_id == asset))
+    single = [
+        {"asset_id": asset, "name": name, "value": stored_field(value)}
+        for name, value in kept.items()
+        if isinstance(value, str | int | float | bool)
+    ]
+    if single:
+        connection.execute(insert(schema.asset_field), single)
+
+
+def custom_text(custom: Mapping[str, Any]) -> str | None:
+    """Custom fields as they are stored."""
+    kept = {name: value for name, value in custom.items() if value is not None}
+    return json.dumps(kept, ensure_ascii=False) if kept else None

@@ -14,7 +14,7 @@ import numpy as np
 from regard.core.errors import CannotWork
 from regard.core.records import Kind
 from regard.storage.database.vector_bytes import is_sound
-from regard.storage.export.mask_runs import mask_runs
+from regard.storage.export.coco import mask_runs
 from regard.storage.export.reading import Export, ExportedContent, Row
 
 _DIGEST = re.compile(r"[0-9a-f]{64}")

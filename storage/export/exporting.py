@@ -34,7 +34,10 @@ from sqlalchemy import (
 
 from regard.core.errors import NotFound
 from regard.storage.database import schema
+from regard.storage.database.catalog import Catalog
+from regard.storage.database.stored_pipelines import live_pipeline, stored_pipelines
 from regard.storage.export.coco import CocoWriter
+from regard.storage.export.files import TableWriter, VectorWriter, load_pyarrow, written_aside
 from regard.storage.export.layout import (
     COCO_CAPTIONS,
     COCO_INSTANCES,
@@ -46,10 +49,6 @@ from regard.storage.export.layout import (
     SealedFile,
     file_digest,
 )
-from regard.storage.export.table_files import TableWriter, VectorWriter, load_pyarrow
-from regard.storage.export.written_aside import written_aside
-from regard.storage.pipelines.catalog import Catalog
-from regard.storage.pipelines.stored import live_pipeline, stored_pipelines
 
 _CONTENTS_AT_ONCE = 200
 _ASSETS_AT_ONCE = 2000

@@ -20,23 +20,27 @@ from typing import Any
 from sqlalchemy import Connection, exists, insert, select, update
 
 from regard.core.uris import uri_of_path
-from regard.storage.assets.editing import write_custom
-from regard.storage.assets.rows import add_tags, ensure_collection, find_collection
+from regard.storage.assets.rows import add_tags, ensure_collection, find_collection, write_custom
 from regard.storage.database import schema
+from regard.storage.database.catalog import Catalog
 from regard.storage.database.change_log import AssetEvent, record_changes
 from regard.storage.database.lease import BUILDER, WRITER, SqlWriterLease, hold_writer_lease
-from regard.storage.export.analysis_import import AnalysisImport, ImportReport, insert_rows
-from regard.storage.export.checking import CheckedExport
-from regard.storage.export.kept_ids import KeptIds, take_over_ids
-from regard.storage.export.layout import TABLES
-from regard.storage.export.reading import Export, ExportedContent
-from regard.storage.pipelines.catalog import Catalog
-from regard.storage.pipelines.stored import (
+from regard.storage.database.stored_pipelines import (
     StoredPipeline,
     ensure_pipeline,
     live_pipeline,
     make_live,
 )
+from regard.storage.export.checking import CheckedExport
+from regard.storage.export.imported_rows import (
+    AnalysisImport,
+    ImportReport,
+    KeptIds,
+    insert_rows,
+    take_over_ids,
+)
+from regard.storage.export.layout import TABLES
+from regard.storage.export.reading import Export, ExportedContent
 
 Row = dict[str, Any]
 

@@ -17,6 +17,7 @@ from typing import Any
 
 from regard.core.errors import CannotWork
 from regard.core.records import PipelineSpec, Space
+from regard.storage.export.files import load_pyarrow, open_vectors, read_table
 from regard.storage.export.layout import (
     OWNERS,
     TABLES,
@@ -25,7 +26,6 @@ from regard.storage.export.layout import (
     Manifest,
     file_digest,
 )
-from regard.storage.export.table_files import load_pyarrow, open_vectors, read_table
 
 Row = dict[str, Any]
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,9 +11,9 @@ from sqlalchemy import Connection, Table, insert, select
 from regard.core.geometry import Box, Mask
 from regard.core.records import Analysis, Channel, Region
 from regard.storage.database import schema
+from regard.storage.database.catalog import Catalog
+from regard.storage.database.stored_pipelines import StoredPipeline
 from regard.storage.database.vector_bytes import to_bytes
-from regard.storage.pipelines.catalog import Catalog
-from regard.storage.pipelines.stored import StoredPipeline
 
 _PAGE = 500
 
@@ -115,12 +115,12 @@ def read_analyses(
         with catalog.database.reading() as connection:
             rows = page_of_assets(connection, collection, after, _PAGE)
             sizes = {row.content_id: (row.height, row.width) for row in rows}
-            regions = _regions(connection, pipeline, sizes)
+            regions = read_regions(connection, pipeline, sizes)
             captions = _captions(connection, pipeline, list(sizes))
         for row in rows:
             yield StoredAnalysis(
                 path=bytes(row.path),
-                regions=tuple(regions.get(row.content_id, ())),
+                regions=tuple(regions.get(row.content_id, {}).values()),
                 caption=captions.get(row.content_id),
             )
         if len(rows) < _PAGE:
@@ -135,11 +135,12 @@ def _insert_all(connection: Connection, table: Table, rows: list[dict[str, objec
     return [int(value) for value in connection.execute(statement, rows).scalars()]
 
 
-def _regions(
-    connection: Connection, pipeline: StoredPipeline, sizes: dict[int, tuple[int, int]]
-) -> dict[int, list[Region]]:
+def read_regions(
+    connection: Connection, pipeline: StoredPipeline, sizes: Mapping[int, tuple[int, int]]
+) -> dict[int, dict[int, Region]]:
+    """The regions of contents by content and id, best first; `sizes` are (height, width) by content."""
     region = schema.region.c
-    found: dict[int, list[Region]] = {}
+    found: dict[int, dict[int, Region]] = {}
     for row in connection.execute(
         select(schema.region)
         .where(region.content_id.in_(sizes), region.pipeline_id == pipeline.id)
@@ -147,7 +148,7 @@ def _regions(
     ):
         mask = Mask(*sizes[row.content_id], bytes(row.mask))
         box = Box(row.x, row.y, row.width, row.height)
-        found.setdefault(row.content_id, []).append(Region(box, mask, row.area, row.score))
+        found.setdefault(row.content_id, {})[row.id] = Region(box, mask, row.area, row.score)
     return found
 
 

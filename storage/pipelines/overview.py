@@ -12,7 +12,7 @@ from typing import Any
 from sqlalchemy import and_, func, select
 
 from regard.storage.database import schema
-from regard.storage.pipelines.catalog import Catalog
+from regard.storage.database.catalog import Catalog
 
 
 class PipelineState(StrEnum):

@@ -18,11 +18,11 @@ from sqlalchemy import Connection, Row, delete, select, update
 
 from regard.core.errors import Conflict, HomeError, NotFound, PipelineConflict
 from regard.storage.database import schema
+from regard.storage.database.catalog import Catalog
 from regard.storage.database.change_log import forget_channels
 from regard.storage.database.clock import utc_now
 from regard.storage.database.lease import BUILDER, SqlWriterLease, hold_writer_lease, is_free
-from regard.storage.pipelines.catalog import Catalog
-from regard.storage.pipelines.stored import SHORT_FINGERPRINT, index_folder
+from regard.storage.database.stored_pipelines import SHORT_FINGERPRINT, index_folder
 
 # Longer than a server takes to notice that another pipeline is live.
 _NOTICED_SECONDS = 3.0

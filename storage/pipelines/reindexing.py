@@ -15,16 +15,16 @@ from typing import Any
 
 from sqlalchemy import Connection, Select, delete, exists, func, insert, select
 
-from regard.core.catalog import Failure, WaitingContent
+from regard.core.catalog import Failure, ReindexingCatalog, WaitingContent
 from regard.core.errors import CannotWork
 from regard.core.records import Analysis, PipelineSpec
 from regard.core.uris import uri_of_path
 from regard.storage.database import schema
+from regard.storage.database.catalog import Catalog
 from regard.storage.database.change_log import record_embeddings
 from regard.storage.database.lease import BUILDER, SqlWriterLease, hold_writer_lease
+from regard.storage.database.stored_pipelines import StoredPipeline, live_pipeline
 from regard.storage.pipelines.analyses import storable, write_analysis
-from regard.storage.pipelines.catalog import Catalog
-from regard.storage.pipelines.stored import StoredPipeline, live_pipeline
 from regard.storage.pipelines.switching import lacking, lacks, switch
 
 _PAGE = 1000
@@ -33,8 +33,8 @@ _TOLERATED_SHARE, _TOLERATED = 10, 10
 _content, _asset = schema.content.c, schema.asset.c
 
 
-class SqlReindexing:
-    """Builds one pipeline. See `regard.core.catalog.ReindexingCatalog`."""
+class SqlReindexing(ReindexingCatalog):
+    """Builds one pipeline."""
 
     def __init__(
         self,
@@ -54,10 +54,6 @@ class SqlReindexing:
         self._lease: SqlWriterLease | None = None
 
     def builder_lease(self, *, retry_failed: bool) -> AbstractContextManager[SqlWriterLease]:
-        """Be the one builder for the block; raises LeaseHeld when another process reindexes.
-
-        With `retry_failed`, what an earlier builder could not analyse waits again.
-        """
         return self._held(retry_failed)
 
     @contextlib.contextmanager
@@ -76,7 +72,6 @@ class SqlReindexing:
                 self._lease = None
 
     def count(self) -> int:
-        """How many contents wait."""
         with self._database.reading() as connection:
             return int(
                 connection.execute(
@@ -85,7 +80,6 @@ class SqlReindexing:
             )
 
     def waiting(self, after: int, limit: int) -> list[WaitingContent]:
-        """The next contents that wait, by id."""
         with self._database.reading() as connection:
             rows = connection.execute(
                 self._waiting(connection)
@@ -118,7 +112,6 @@ class SqlReindexing:
             return True
 
     def fail(self, content: WaitingContent, reason: str) -> None:
-        """Write that a content can't be analysed now: the pipeline may go live without it."""
         with self._writing() as connection:
             if self._is_wanted(connection, content.id):
                 connection.execute(
@@ -153,10 +146,6 @@ class SqlReindexing:
         return found
 
     def go_live(self) -> bool:
-        """Make the pipeline the live one, unless something waits; whether it is.
-
-        Raises LeaseHeld while another process indexes, CannotWork when it would lose many photographs.
-        """
         with (
             hold_writer_lease(self._database) as writer,
             self._writing() as connection,

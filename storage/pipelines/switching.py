@@ -20,11 +20,16 @@ from sqlalchemy import (
 
 from regard.core.errors import Conflict
 from regard.storage.database import schema
+from regard.storage.database.catalog import Catalog
 from regard.storage.database.change_log import record_all_changed
 from regard.storage.database.clock import utc_now
 from regard.storage.database.lease import hold_writer_lease
-from regard.storage.pipelines.catalog import Catalog
-from regard.storage.pipelines.stored import StoredPipeline, find_pipeline, live_pipeline, set_live
+from regard.storage.database.stored_pipelines import (
+    StoredPipeline,
+    find_pipeline,
+    live_pipeline,
+    set_live,
+)
 
 _content, _pipeline = schema.content.c, schema.pipeline.c
 _failure = schema.analysis_failure.c

@@ -16,16 +16,16 @@ from typing import Any
 import numpy as np
 from sqlalchemy import Connection
 
-from regard.core.catalog import ChannelQuery
+from regard.core.catalog import ChannelQuery, ChannelSearch, DerivedIndexes
 from regard.core.errors import HomeError, IndexMismatch
 from regard.core.filters import AssetFilter
 from regard.core.idset import IdSet
 from regard.core.machine import usable_cores
 from regard.core.records import Channel, Float32Array, Int64Array
+from regard.storage.database.catalog import Catalog
 from regard.storage.database.change_log import last_position, moment, moment_now, read_changes
-from regard.storage.pipelines.catalog import Catalog
-from regard.storage.pipelines.stored import StoredChannel, StoredPipeline, index_folder
-from regard.storage.retrieval.passing_embeddings import PassingEmbeddings
+from regard.storage.database.stored_pipelines import StoredChannel, StoredPipeline, index_folder
+from regard.storage.retrieval.embeddings import PassingEmbeddings
 from regard.storage.retrieval.verification import Finding, verify_channel
 from regard.storage.vectors.gpu import gpu_devices
 from regard.storage.vectors.index import SegmentedIndex
@@ -35,7 +35,7 @@ from regard.storage.vectors.manifest import IndexIdentity
 _STEP = 8192
 
 
-class ChannelIndexes:
+class ChannelIndexes(ChannelSearch, DerivedIndexes):
     """Opens, catches up, searches and keeps the indexes of one pipeline's channels."""
 
     def __init__(
@@ -57,21 +57,16 @@ class ChannelIndexes:
         self._beside = max(1, usable_cores() - 1)
 
     def search(
-        self, asked: Sequence[ChannelQuery], chosen: AssetFilter
+        self, asked: Sequence[ChannelQuery], asset_filter: AssetFilter
     ) -> list[tuple[Float32Array, Int64Array]]:
-        """For each channel the best embeddings whose content has an asset that passes the filter.
-
-        Scores and ids, (n, m) with m ≤ k, filled up with -inf and -1 where fewer exist. Raises NotFound
-        for an unknown collection, IndexMismatch when the index on disk does not fit.
-        """
         # The indexes may go on past this moment, but a set that excludes what it does not list would
         # then let new embeddings through: hence whoever shows them looks at the filter again.
         now = moment_now(self._catalog.database)
-        allowed = self._passing.kept(chosen, now.assets)
+        allowed = self._passing.cached(asset_filter, now.assets)
         if allowed is None:
             with self._catalog.database.reading() as connection:
                 now = moment(connection)
-                allowed = self._passing.of(connection, chosen, now.assets)
+                allowed = self._passing.read(connection, asset_filter, now.assets)
         # The largest takes as long as the others together, and leaves Python's lock to them meanwhile.
         order = sorted(range(len(asked)), key=lambda place: -self._rows(asked[place].channel))
         shares = [

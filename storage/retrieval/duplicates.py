@@ -21,28 +21,28 @@ from sqlalchemy import (
 
 from regard.core.assets import Asset
 from regard.core.catalog import FileStamp
-from regard.core.duplicates import CopyPair, Exposure, Unsigned
+from regard.core.duplicates import CopyPair, DuplicateCatalog, Exposure, SignatureStore, Unsigned
 from regard.core.errors import UsageError
 from regard.core.filters import EVERYTHING, AssetFilter
 from regard.core.records import Channel, Float32Array
 from regard.core.signatures import SIGNATURE_VERSION, Signature, signature_shape
 from regard.storage.assets.filters import camera_name, passes
 from regard.storage.assets.records import read_assets_of_contents
-from regard.storage.assets.signatures import write_signature
+from regard.storage.assets.rows import write_signature
 from regard.storage.database import schema
+from regard.storage.database.catalog import Catalog
 from regard.storage.database.change_log import Moment, moment
 from regard.storage.database.connection import insert_into
+from regard.storage.database.stored_pipelines import StoredPipeline
 from regard.storage.database.vector_bytes import from_bytes
-from regard.storage.pipelines.catalog import Catalog
-from regard.storage.pipelines.stored import StoredPipeline
 
 _PAGE = 2000
 _asset, _content, _signature = schema.asset.c, schema.content.c, schema.signature.c
 _comparison, _pair, _embedding = schema.comparison.c, schema.copy_pair.c, schema.embedding.c
 
 
-class SqlDuplicates:
-    """Signatures and copies over one pipeline. See `regard.core.duplicates`."""
+class SqlDuplicates(SignatureStore, DuplicateCatalog):
+    """Signatures and copies over one pipeline."""
 
     def __init__(self, catalog: Catalog, pipeline: StoredPipeline) -> None:
         """Nothing is read yet."""
@@ -50,7 +50,6 @@ class SqlDuplicates:
         self._pipeline = pipeline
 
     def unsigned(self, after: int, limit: int) -> list[Unsigned]:
-        """The next contents by id that are analysed, have a live asset and no signature."""
         with self._database.reading() as connection:
             rows = connection.execute(
                 select(_content.id, _content.sha256)
@@ -68,9 +67,9 @@ class SqlDuplicates:
                 files.setdefault(row.content_id, []).append(stamp)
         return [Unsigned(row.id, row.sha256, tuple(files[row.id])) for row in rows]
 
-    def count_unsigned(self, chosen: AssetFilter = EVERYTHING) -> int:
+    def count_unsigned(self, asset_filter: AssetFilter = EVERYTHING) -> int:
         """How many contents `unsigned` would give, of those with an asset that passes the filter."""
-        has_chosen = exists().where(_asset.content_id == _content.id, passes(chosen))
+        has_chosen = exists().where(_asset.content_id == _content.id, passes(asset_filter))
         statement = select(func.count()).select_from(schema.content)
         statement = statement.where(*_lacks_signature(), has_chosen)
         with self._database.reading() as connection:
@@ -83,13 +82,11 @@ class SqlDuplicates:
             return bool(connection.execute(statement).scalar_one())
 
     def save_signatures(self, signatures: Mapping[int, Signature | None]) -> None:
-        """Keep signatures by content, None that it was tried in vain; what has gone is dropped."""
         with self._database.writing() as connection:
             for content in _hold(connection, signatures):
                 write_signature(connection, content, signatures[content])
 
     def signatures(self, contents: Collection[int]) -> dict[int, Signature]:
-        """Signatures by content; those without one are absent."""
         found = {}
         with self._database.reading() as connection:
             for some in _pages(contents):
@@ -111,19 +108,16 @@ class SqlDuplicates:
             return moment(connection)
 
     def uncompared(self, channel: Channel, after: int, limit: int) -> list[int]:
-        """The next contents by id with signature, vector and live asset that were not compared."""
         statement = select(_content.id).where(_content.id > after, *self._waits(channel))
         with self._database.reading() as connection:
             return list(connection.execute(statement.order_by(_content.id).limit(limit)).scalars())
 
     def count_uncompared(self, channel: Channel) -> int:
-        """How many of them there are."""
         statement = select(func.count()).select_from(schema.content)
         with self._database.reading() as connection:
             return int(connection.execute(statement.where(*self._waits(channel))).scalar_one())
 
     def image_vectors(self, channel: Channel, contents: Collection[int]) -> dict[int, Float32Array]:
-        """Vectors of whole images, (d,) by content."""
         stored = self._pipeline.channels[channel]
         with self._database.reading() as connection:
             rows = connection.execute(
@@ -136,7 +130,6 @@ class SqlDuplicates:
         }
 
     def save_comparisons(self, contents: Sequence[int], pairs: Sequence[CopyPair]) -> None:
-        """Keep the pairs found among the neighbours of contents, and that these were looked at."""
         named = {*contents, *(pair.first for pair in pairs), *(pair.second for pair in pairs)}
         with self._database.writing() as connection:
             there = set(_hold(connection, named))
@@ -161,7 +154,6 @@ class SqlDuplicates:
                     )
 
     def copy_pairs(self) -> Iterator[CopyPair]:
-        """All pairs, ordered."""
         after = (0, 0)
         key = tuple_(_pair.first_id, _pair.second_id)
         while True:
@@ -179,7 +171,6 @@ class SqlDuplicates:
             after = (rows[-1].first_id, rows[-1].second_id)
 
     def pairs_among(self, contents: Collection[int]) -> set[tuple[int, int]]:
-        """Pairs of which both contents are among these."""
         found: set[tuple[int, int]] = set()
         wanted = set(contents)
         with self._database.reading() as connection:
@@ -190,15 +181,14 @@ class SqlDuplicates:
                 found.update((row.first_id, row.second_id) for row in rows)
         return {pair for pair in found if pair[1] in wanted}
 
-    def repeated_contents(self, chosen: AssetFilter, first: int) -> Iterator[int]:
-        """Contents from id `first` on that have several assets that pass the filter, by id."""
+    def repeated_contents(self, asset_filter: AssetFilter, first: int) -> Iterator[int]:
         while True:
             with self._database.reading() as connection:
                 found = list(
                     connection.execute(
                         select(_asset.content_id)
                         .join_from(schema.asset, schema.content)
-                        .where(_asset.content_id >= first, passes(chosen))
+                        .where(_asset.content_id >= first, passes(asset_filter))
                         .group_by(_asset.content_id)
                         .having(func.count() > 1)
                         .order_by(_asset.content_id)
@@ -210,17 +200,13 @@ class SqlDuplicates:
                 return
             first = found[-1] + 1
 
-    def exposures(self, chosen: AssetFilter, first: int) -> Iterator[Exposure]:
-        """Assets that pass, by camera, time and id, read page by page, from the asset `first` on; 0 is all.
-
-        Raises UsageError when there is no such asset any more.
-        """
+    def exposures(self, asset_filter: AssetFilter, first: int) -> Iterator[Exposure]:
         camera = camera_name()
         key = tuple_(camera, _asset.taken_at, _asset.id)
         statement = (
             select(_asset.id, _asset.content_id, camera.label("camera"), _asset.taken_at)
             .join_from(schema.asset, schema.content)
-            .where(passes(chosen), _asset.taken_at.is_not(None), camera.is_not(None))
+            .where(passes(asset_filter), _asset.taken_at.is_not(None), camera.is_not(None))
             .order_by(camera, _asset.taken_at, _asset.id)
             .limit(_PAGE)
         )
@@ -238,11 +224,10 @@ class SqlDuplicates:
                 rows = connection.execute(statement.where(key > after)).all()
 
     def records(
-        self, contents: Collection[int], chosen: AssetFilter
+        self, contents: Collection[int], asset_filter: AssetFilter
     ) -> Mapping[int, Sequence[Asset]]:
-        """Assets that pass the filter, by content, each by id."""
         with self._database.reading() as connection:
-            return read_assets_of_contents(connection, self._pipeline.id, contents, chosen)
+            return read_assets_of_contents(connection, self._pipeline.id, contents, asset_filter)
 
     def _waits(self, channel: Channel) -> tuple[ColumnElement[bool], ...]:
         stored = self._pipeline.channels[channel]

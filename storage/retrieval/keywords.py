@@ -41,15 +41,15 @@ from sqlalchemy import (
 )
 from sqlalchemy.sql.compiler import SQLCompiler
 
-from regard.core.catalog import WORD_FIELDS, Occurrences, WordField, Words
+from regard.core.catalog import WORD_FIELDS, KeywordSearch, Occurrences, WordField, Words
 from regard.core.filters import EVERYTHING, AssetFilter
 from regard.core.words import folded, split_words
 from regard.storage.assets.filters import passes
 from regard.storage.database import schema
+from regard.storage.database.catalog import Catalog
 from regard.storage.database.change_log import assets_version
 from regard.storage.database.connection import Database
-from regard.storage.pipelines.catalog import Catalog
-from regard.storage.pipelines.stored import StoredPipeline
+from regard.storage.database.stored_pipelines import StoredPipeline
 
 # Texts that are read for one word in each table, and that are counted where there are more.
 MOST_TEXTS = 4_000
@@ -63,8 +63,8 @@ _asset, _content, _analysis = schema.asset.c, schema.content.c, schema.analysis.
 _text, _caption = schema.asset_text.c, schema.caption.c
 
 
-class SqlKeywordSearch:
-    """Finds words over one pipeline, for any number of threads. See `regard.core.catalog.KeywordSearch`."""
+class SqlKeywordSearch(KeywordSearch):
+    """Finds words over one pipeline, for any number of threads."""
 
     def __init__(self, catalog: Catalog, pipeline: StoredPipeline) -> None:
         """Nothing is read yet."""
@@ -72,17 +72,18 @@ class SqlKeywordSearch:
         self._pipeline = pipeline.id
         self._totals = _Totals()
 
-    def find(self, asked: Sequence[Sequence[Words]], chosen: AssetFilter) -> list[Occurrences]:
-        """For each query, where its words are found."""
+    def find(
+        self, asked: Sequence[Sequence[Words]], asset_filter: AssetFilter
+    ) -> list[Occurrences]:
         if not any(asked):
             return [Occurrences(_NOTHING, _NOTHING, _NOTHING, _NOTHING, 0) for _ in asked]
-        if chosen.is_everything:
+        if asset_filter.is_everything:
             # At hand at any size; too many by those that were deleted, which changes no order much.
             total = int(self._database.read_once(_LAST_CONTENT)[0][0] or 0)
             return [self._occurrences(words, self._anywhere(words), total) for words in asked]
         with self._database.reading() as connection:
-            total = self._totals.of(connection, chosen)
-            found = [self._passing(connection, words, chosen) for words in asked]
+            total = self._totals.of(connection, asset_filter)
+            found = [self._passing(connection, words, asset_filter) for words in asked]
         return [
             self._occurrences(words, texts, total)
             for words, texts in zip(asked, found, strict=True)
@@ -96,12 +97,12 @@ class SqlKeywordSearch:
         return unfiltered.run(self._database, self._values(words))
 
     def _passing(
-        self, connection: Connection, words: Sequence[Words], chosen: AssetFilter
+        self, connection: Connection, words: Sequence[Words], asset_filter: AssetFilter
     ) -> Sequence[Any]:
         """What `_statement` finds."""
         if not words:
             return ()
-        statement = _statement(self._database.is_sqlite, self._pipeline, chosen, _held(words))
+        statement = _statement(self._database.is_sqlite, self._pipeline, asset_filter, _held(words))
         return connection.execute(statement, self._values(words)).all()
 
     def _values(self, words: Sequence[Words]) -> dict[str, str]:
@@ -147,17 +148,17 @@ class _Totals:
         self._lock = threading.Lock()
         self._kept: OrderedDict[AssetFilter, tuple[int, int]] = OrderedDict()
 
-    def of(self, connection: Connection, chosen: AssetFilter) -> int:
+    def of(self, connection: Connection, asset_filter: AssetFilter) -> int:
         version = assets_version(connection)
         with self._lock:
-            kept = self._kept.get(chosen)
+            kept = self._kept.get(asset_filter)
             if kept is not None and kept[0] == version:
-                self._kept.move_to_end(chosen)
+                self._kept.move_to_end(asset_filter)
                 return kept[1]
-        total: int = connection.execute(_count_of(chosen)).scalar_one()
+        total: int = connection.execute(_count_of(asset_filter)).scalar_one()
         with self._lock:
-            self._kept[chosen] = (version, total)
-            self._kept.move_to_end(chosen)
+            self._kept[asset_filter] = (version, total)
+            self._kept.move_to_end(asset_filter)
             if len(self._kept) > _KEPT:
                 self._kept.popitem(last=False)
         return total
@@ -167,24 +168,24 @@ class _Totals:
 _LAST_CONTENT = "SELECT max(id) FROM content"
 
 
-def _count_of(chosen: AssetFilter) -> Select[Any]:
+def _count_of(asset_filter: AssetFilter) -> Select[Any]:
     return (
         select(func.count(distinct(_asset.content_id)))
         .join_from(schema.asset, schema.content, _content.id == _asset.content_id)
-        .where(passes(chosen))
+        .where(passes(asset_filter))
     )
 
 
 @functools.lru_cache(maxsize=256)
 def _statement(
-    is_sqlite: bool, pipeline: int, chosen: AssetFilter, held: tuple[bool, ...]
+    is_sqlite: bool, pipeline: int, asset_filter: AssetFilter, held: tuple[bool, ...]
 ) -> Select[Any]:
     """(place, field, content, region, the text where it has to be looked at) of each text."""
     arms = []
     for place, is_held in enumerate(held):
         wanted = bindparam(f"words_{place}", type_=Text())
         for select_arm in (_asset_arm, _caption_arm):
-            arm = select_arm(is_sqlite, pipeline, chosen, place, wanted, is_held)
+            arm = select_arm(is_sqlite, pipeline, asset_filter, place, wanted, is_held)
             arms.append(select(arm.subquery(f"{select_arm.__name__}_{place}")))
     return select(union_all(*arms).subquery("found"))
 
@@ -192,7 +193,7 @@ def _statement(
 def _asset_arm(
     is_sqlite: bool,
     pipeline: int,
-    chosen: AssetFilter,
+    asset_filter: AssetFilter,
     place: int,
     wanted: ColumnElement[str],
     is_held: bool,
@@ -215,7 +216,7 @@ def _asset_arm(
         statement.join(schema.asset, _asset.id == _text.asset_id)
         .join(schema.content, _content.id == _asset.content_id)
         .join(schema.analysis, _analysis.content_id == _asset.content_id)
-        .where(holds, _analysis.pipeline_id == pipeline, passes(chosen))
+        .where(holds, _analysis.pipeline_id == pipeline, passes(asset_filter))
         .order_by(newest.desc())
         .limit(MOST_TEXTS)
     )
@@ -224,7 +225,7 @@ def _asset_arm(
 def _caption_arm(
     is_sqlite: bool,
     pipeline: int,
-    chosen: AssetFilter,
+    asset_filter: AssetFilter,
     place: int,
     wanted: ColumnElement[str],
     is_held: bool,
@@ -236,7 +237,7 @@ def _caption_arm(
         .where(
             _asset.content_id == _caption.content_id,
             _content.id == _asset.content_id,
-            passes(chosen),
+            passes(asset_filter),
         )
         .correlate(schema.caption)
     )

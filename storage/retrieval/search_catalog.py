@@ -21,12 +21,11 @@ from regard.core.records import Int64Array, Kind
 from regard.storage.assets.filters import passes
 from regard.storage.assets.records import is_analysed, read_assets, read_hits, select_assets
 from regard.storage.database import schema
+from regard.storage.database.catalog import Catalog
 from regard.storage.database.change_log import moment, moment_now
+from regard.storage.database.stored_pipelines import StoredPipeline
 from regard.storage.database.vector_bytes import from_bytes
-from regard.storage.pipelines.catalog import Catalog
-from regard.storage.pipelines.stored import StoredPipeline
-from regard.storage.retrieval.owners import EmbeddingOwners
-from regard.storage.retrieval.passing_embeddings import require_collections
+from regard.storage.retrieval.embeddings import EmbeddingOwners, require_collections
 
 # Records, of about 2 kB each.
 _CACHE_SIZE = 20_000

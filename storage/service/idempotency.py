@@ -21,8 +21,8 @@ from sqlalchemy import ColumnElement, Row, and_, delete, insert, select, update
 from regard.core.errors import KeyInUse, KeyReused, UsageError
 from regard.core.keys import Caller
 from regard.storage.database import schema
+from regard.storage.database.catalog import Catalog
 from regard.storage.database.lease import is_free
-from regard.storage.pipelines.catalog import Catalog
 
 KEPT = timedelta(days=1)
 WAIT_SECONDS = 10.0

@@ -24,9 +24,9 @@ from regard.core.errors import Conflict, NotFound
 from regard.core.jobs import Job, JobKind, JobState
 from regard.storage.assets.rows import ensure_collection
 from regard.storage.database import schema
+from regard.storage.database.catalog import Catalog
 from regard.storage.database.clock import utc_now
 from regard.storage.database.lease import WORKER, SqlWriterLease, hold_writer_lease
-from regard.storage.pipelines.catalog import Catalog
 
 _MAX_DEATHS = 5
 _job = schema.job.c

@@ -23,7 +23,7 @@ from sqlalchemy import Connection, Row, insert, or_, select, update
 from regard.core.errors import HomeError, NotFound, UsageError
 from regard.core.keys import AccessScope, ApiKey
 from regard.storage.database import schema
-from regard.storage.pipelines.catalog import Catalog
+from regard.storage.database.catalog import Catalog
 
 REMEMBERED_SECONDS = 0.5
 USE_NOTED_SECONDS = 60.0

@@ -36,7 +36,7 @@ _MAX_QUERY_NORM = 1e30
 
 
 class SegmentedIndex:
-    """A `VectorIndex` that is `Snapshotting`.
+    """Nearest neighbours by inner product over one channel, exact over many sealed segments.
 
     Begins empty at position 0, and its first snapshot replaces whatever `directory` holds: so an
     index is rebuilt. `open` continues the one on disk instead. Sealed segments are copied to

@@ -16,7 +16,7 @@ from regard.api.http.problems import handle_errors
 from regard.api.http.routers import sessions
 from regard.core.errors import CannotWork
 from regard.core.keys import AccessScope, Caller
-from regard.storage.pipelines.catalog import open_catalog
+from regard.storage.database.catalog import open_catalog
 from regard.storage.service.keys import SqlKeys
 
 

@@ -16,8 +16,8 @@ from regard.core.jobs import Job, JobKind, JobState
 from regard.indexer.jobs import JobRunner
 from regard.indexer.report import IndexReport, Progress
 from regard.models.fake import FakeEncoder
+from regard.storage.database.catalog import Catalog
 from regard.storage.pipelines import pruning
-from regard.storage.pipelines.catalog import Catalog
 from regard.storage.service.jobs import SqlJobQueue
 
 PHOTOS = 6

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from made_library import Library, Outcome, regard
 
-from regard.storage.pipelines.catalog import open_catalog
+from regard.storage.database.catalog import open_catalog
 from regard.storage.service.keys import SqlKeys
 
 

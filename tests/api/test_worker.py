@@ -21,7 +21,7 @@ from regard.api.library.settings import DATABASE_VARIABLE, PASSWORD_FILE_VARIABL
 from regard.api.worker import process as worker_module
 from regard.api.worker.process import WorkerProcess
 from regard.core.jobs import Job, JobKind, JobState
-from regard.storage.pipelines.catalog import open_catalog
+from regard.storage.database.catalog import open_catalog
 from regard.storage.service.jobs import SqlJobQueue
 
 PHOTOS = 24

@@ -27,8 +27,8 @@ from regard.core.records import (
 )
 from regard.photos.masks import mask_from_box
 from regard.storage.assets.indexing import SqlIndexingCatalog
-from regard.storage.pipelines.catalog import Catalog, open_catalog
-from regard.storage.pipelines.stored import StoredPipeline
+from regard.storage.database.catalog import Catalog, open_catalog
+from regard.storage.database.stored_pipelines import StoredPipeline
 from regard.storage.retrieval.channel_indexes import ChannelIndexes
 from regard.storage.retrieval.search_catalog import SqlSearchCatalog
 from regard.storage.retrieval.verification import Finding, verify_catalog

@@ -14,9 +14,10 @@ from regard.core.assets import Asset
 from regard.core.catalog import FileStamp
 from regard.core.facts import PhotoFacts
 from regard.storage.assets.collections import SqlCollections
-from regard.storage.assets.editing import SqlAssetEditing, Upload, Uploaded
+from regard.storage.assets.editing import SqlAssetEditing
 from regard.storage.assets.indexing import SqlIndexingCatalog
 from regard.storage.assets.reading import SqlAssetReading
+from regard.storage.assets.uploads import SqlUploads, Upload, Uploaded
 from regard.storage.database import schema
 
 STORE = PurePosixPath("/store")
@@ -39,6 +40,7 @@ class Assets:
         self.home = home
         self.reading = SqlAssetReading(home.catalog)
         self.editing = SqlAssetEditing(home.catalog)
+        self.uploads = SqlUploads(home.catalog)
         self.collections = SqlCollections(home.catalog)
         self._names: dict[bytes, str] = {}
 
@@ -60,7 +62,7 @@ class Assets:
             file_name=f"{name}.jpg",
             **said,
         )
-        return self.editing.upload(collection, upload)
+        return self.uploads.upload(collection, upload)
 
     def writer(self, collection: str) -> SqlIndexingCatalog:
         return SqlIndexingCatalog(
@@ -71,7 +73,7 @@ class Assets:
         """Do what an upload job does; the contents named in `but` turn out to be unusable."""
         writer = self.writer(collection)
         with writer.writer_lease():
-            for path in self.editing.waiting_originals(collection):
+            for path in self.uploads.waiting_originals(collection):
                 name = self._names[path]
                 stamp = FileStamp(path, 100, 1_000)
                 if name in but:

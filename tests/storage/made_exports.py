@@ -19,11 +19,11 @@ from made_assets import Assets
 from regard.core.assets import AssetEdit
 from regard.core.facts import Capture, PhotoFacts
 from regard.core.records import Analysis, Channel, Kind, Space
+from regard.storage.database.catalog import Catalog
 from regard.storage.export.checking import open_export
 from regard.storage.export.exporting import export_catalog
 from regard.storage.export.importing import ImportReport, import_catalog
 from regard.storage.export.layout import MANIFEST, OWNERS, TABLES, Manifest, file_digest
-from regard.storage.pipelines.catalog import Catalog
 from regard.storage.pipelines.reindexing import SqlReindexing
 
 # Another encoder.

@@ -33,7 +33,7 @@ from regard.core.errors import DecodeError, NameTaken, NotFound, UnknownFormat
 from regard.core.jobs import JobKind
 from regard.core.keys import Caller
 from regard.photos.photo_file import PhotoFile
-from regard.storage.assets.editing import Upload, Uploaded
+from regard.storage.assets.uploads import Upload, Uploaded
 from regard.storage.files.originals import Incoming
 
 router = APIRouter(prefix="/v1", tags=["assets"])
@@ -216,7 +216,7 @@ def _keep(
         custom=fields.custom,
     )
     with named(NameTaken, "external-id-taken", caller):
-        uploaded = service.editing.upload(fields.collection, upload, is_sound=service.has_original)
+        uploaded = service.uploads.upload(fields.collection, upload, is_sound=service.has_original)
     if uploaded.status == "created":
         kept.remove(original.sha256)
     return _Outcome(name, uploaded, None)

@@ -22,7 +22,7 @@ from made_server import Server
 from regard.api.client import Client, Filters, ServerProblem
 from regard.api.http.schemas import AssetDocument, JobDocument, UploadAnswer
 from regard.core.keys import AccessScope
-from regard.storage.pipelines.catalog import open_catalog
+from regard.storage.database.catalog import open_catalog
 from regard.storage.service.keys import SqlKeys
 
 # As long as a worker, which leaves the processor to others, may take on a machine that has much else to do.

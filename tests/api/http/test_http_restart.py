@@ -15,9 +15,10 @@ from made_service import Served, Shelf, png
 
 from regard.core.catalog import FileStamp
 from regard.photos.photo_file import PhotoFile
-from regard.storage.assets.editing import SqlAssetEditing, Upload
+from regard.storage.assets.editing import SqlAssetEditing
+from regard.storage.assets.uploads import SqlUploads, Upload
+from regard.storage.database.catalog import open_catalog
 from regard.storage.files.originals import Originals
-from regard.storage.pipelines.catalog import open_catalog
 
 PHOTOS = 80
 
@@ -58,7 +59,7 @@ def store_without_job(served: Served, collection: str, data: bytes) -> None:
         photo = PhotoFile(data)
         stamp = FileStamp(kept.path, kept.size, kept.mtime_ns)
         upload = Upload(stamp, photo.content(), photo.facts(), file_name="alone.png")
-        SqlAssetEditing(catalog).upload(collection, upload)
+        SqlUploads(catalog).upload(collection, upload)
     catalog.close()
 
 

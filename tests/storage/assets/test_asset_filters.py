@@ -57,7 +57,7 @@ from regard.search.engine import SearchEngine
 from regard.storage.assets.filters import camera_name, passes, stored_field
 from regard.storage.database import schema
 from regard.storage.database.change_log import moment, record_changes
-from regard.storage.retrieval.passing_embeddings import PassingEmbeddings
+from regard.storage.retrieval.embeddings import PassingEmbeddings
 
 
 class Filled:
@@ -102,7 +102,7 @@ class Filled:
     def allowed(self, channel: Channel, chosen: AssetFilter) -> IdSet | None:
         with self.home.catalog.database.reading() as connection:
             version = moment(connection).assets
-            return self.passing.of(connection, chosen, version)[channel]
+            return self.passing.read(connection, chosen, version)[channel]
 
     def expected_embeddings(self, channel: Channel, chosen: AssetFilter) -> set[int]:
         contents = {self.content_of[number] for number in self.expected_ids(chosen)}
@@ -256,7 +256,7 @@ def test_what_was_kept_holds_until_assets_change_and_then_no_more(filled: Filled
     # More filters than are kept push it out.
     for width in range(100):
         filled.allowed(IMAGE, AssetFilter(min_width=width))
-    assert len(filled.passing._kept) < 100
+    assert len(filled.passing._cache) < 100
     assert filled.allowed(IMAGE, chosen) is not before
     number, made = next((n, m) for n, m in filled.assets.items() if should_pass(m, chosen))
     with filled.home.catalog.database.writing() as connection:

@@ -140,9 +140,9 @@ class Histories(RuleBasedStateMachine):
         left = {kept.name for kept in self.model.values()}
         assert set(purged.originals) == {header(name).sha256 for name in before - left}
         # Were nobody there to delete the files, the next server would be told of them.
-        assert set(purged.originals) <= set(self.assets.editing.forgotten_originals())
-        self.assets.editing.forget_originals(purged.originals)
-        assert not set(purged.originals) & set(self.assets.editing.forgotten_originals())
+        assert set(purged.originals) <= set(self.assets.uploads.forgotten_originals())
+        self.assets.uploads.forget_originals(purged.originals)
+        assert not set(purged.originals) & set(self.assets.uploads.forgotten_originals())
         self.forget_contents()
 
     @invariant()
@@ -173,7 +173,7 @@ class Histories(RuleBasedStateMachine):
         assert self.assets.contents() == {header(name).sha256 for name in has}
         for name in "pqrs":
             needed = any(kept.name == name for kept in self.model.values())
-            assert self.assets.editing.needs(place(name)) == needed
+            assert self.assets.uploads.needs(place(name)) == needed
 
     @invariant()
     def collections_count(self) -> None:

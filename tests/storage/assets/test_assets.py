@@ -23,6 +23,7 @@ from regard.core.errors import Conflict, NameTaken, NotFound, UsageError
 from regard.core.facts import Capture, PhotoFacts
 from regard.core.filters import AssetFilter
 from regard.core.jobs import JobKind
+from regard.photos.masks import mask_area
 from regard.storage.assets.overview import count_visible
 from regard.storage.database import schema
 from regard.storage.service.jobs import SqlJobQueue
@@ -218,7 +219,7 @@ def test_details_hold_facts_regions_and_sentences(assets: Assets) -> None:
     ]
     for region in detail.regions:
         assert assets.reading.region(region.id) == (region, asset)
-        assert assets.reading.mask(region.id).area == region.area
+        assert mask_area(assets.reading.mask(region.id)) == region.area
     for call in (assets.reading.detail, assets.reading.get):
         with pytest.raises(NotFound):
             call(asset.id, visible=("two",))
@@ -447,7 +448,7 @@ def test_an_upload_brings_its_twin_back_from_the_trash(assets: Assets) -> None:
     assert (again.asset, again.status) == (asset, "restored")
     assert assets.events(position) == [("added", asset)]
     assert assets.record(asset).state is AssetState.INDEXED
-    assert assets.editing.waiting_originals("one") == []
+    assert assets.uploads.waiting_originals("one") == []
 
 
 @pytest.mark.parametrize("trashed", [False, True])
@@ -486,15 +487,15 @@ def test_an_imported_twin_counts_while_its_file_is_there(assets: Assets, sound: 
         asked.append(stamp)
         return sound
 
-    upload = assets.editing.upload
+    upload = assets.uploads.upload
     made = upload("one", upload_of("p"), is_sound=is_sound)
     assert asked == [FileStamp(imported.path, imported.size, imported.mtime_ns)]
     assert (made.status, made.asset == imported.id) == ("existing" if sound else "created", sound)
-    assert assets.editing.needs(place("p")) is not sound
+    assert assets.uploads.needs(place("p")) is not sound
 
 
 def upload_of(name: str) -> object:
-    from regard.storage.assets.editing import Upload
+    from regard.storage.assets.uploads import Upload
 
     return Upload(FileStamp(place(name), 100, 1), header(name), PhotoFacts(), file_name="p.jpg")
 
@@ -591,43 +592,43 @@ def test_what_waits_is_not_analysed_and_not_in_the_trash(assets: Assets) -> None
     assets.upload("a", "two")
     trashed = assets.upload("d").asset
     assets.editing.trash([trashed])
-    assert assets.editing.waiting_originals("one") == [place(name) for name in "abc"]
+    assert assets.uploads.waiting_originals("one") == [place(name) for name in "abc"]
     assets.analyse(but=["b"])
-    assert assets.editing.waiting_originals("one") == []
-    assert assets.editing.waiting_originals("one", failed=True) == [place("b")]
+    assert assets.uploads.waiting_originals("one") == []
+    assert assets.uploads.waiting_originals("one", failed=True) == [place("b")]
     # Another collection's job has seen it.
-    assert assets.editing.waiting_originals("two") == []
-    assert assets.editing.waiting_originals("nowhere") == []
+    assert assets.uploads.waiting_originals("two") == []
+    assert assets.uploads.waiting_originals("nowhere") == []
 
 
 def test_an_upload_that_failed_does_not_wait_where_nothing_is_analysed(assets: Assets) -> None:
     assets.upload("a")
     assets.analyse(but=["a"])
-    assert assets.editing.waiting_originals("one") == []
-    assert assets.editing.waiting_originals("one", failed=True) == [place("a")]
+    assert assets.uploads.waiting_originals("one") == []
+    assert assets.uploads.waiting_originals("one", failed=True) == [place("a")]
 
 
 def test_uploads_that_no_job_saw_are_told(assets: Assets) -> None:
     """A server was killed between an upload and its job; one whose job was cancelled is not wanted."""
     jobs = SqlJobQueue(assets.home.catalog)
     assets.home.save("/photos/p", "imported", "one")
-    assert assets.editing.collections_without_job() == []
+    assert assets.uploads.collections_without_job() == []
     trashed = assets.upload("t", "two").asset
     assets.editing.trash([trashed])
-    assert assets.editing.collections_without_job() == []
+    assert assets.uploads.collections_without_job() == []
     assets.upload("a")
     assets.upload("b", "two")
     jobs.add(JobKind.IMPORT, "one", root="photos", path="")
-    assert sorted(assets.editing.collections_without_job()) == ["one", "two"]
+    assert sorted(assets.uploads.collections_without_job()) == ["one", "two"]
     job = jobs.add(JobKind.UPLOAD, "one")
-    assert assets.editing.collections_without_job() == ["two"]
+    assert assets.uploads.collections_without_job() == ["two"]
     jobs.cancel(job.id)
-    assert assets.editing.collections_without_job() == ["two"]
+    assert assets.uploads.collections_without_job() == ["two"]
     assets.upload("c")
-    assert sorted(assets.editing.collections_without_job()) == ["one", "two"]
+    assert sorted(assets.uploads.collections_without_job()) == ["one", "two"]
     assets.analyse("one")
     assets.analyse("two", but=["b"])
-    assert assets.editing.collections_without_job() == []
+    assert assets.uploads.collections_without_job() == []
 
 
 def test_a_store_that_was_moved_is_followed(assets: Assets) -> None:
@@ -639,8 +640,8 @@ def test_a_store_that_was_moved_is_followed(assets: Assets) -> None:
         return str(there / sha256).encode()
 
     later = {path_of(header("p1").sha256): 7_000}
-    assert assets.editing.relocate_originals(path_of, later.get) == 3
-    assert assets.editing.relocate_originals(path_of, later.get) == 0
+    assert assets.uploads.relocate_originals(path_of, later.get) == 3
+    assert assets.uploads.relocate_originals(path_of, later.get) == 0
     assert [assets.record(asset).mtime_ns for asset in ids] == [1_000, 7_000, 1_000]
     for number, asset in enumerate(ids):
         record = assets.record(asset)

@@ -18,8 +18,8 @@ from sqlalchemy import event, inspect, text
 
 from regard.core.errors import HomeError, HomeVersionError, RegardError, UsageError
 from regard.storage.database import migrations, schema
+from regard.storage.database.catalog import open_catalog
 from regard.storage.database.connection import BUSY_TIMEOUT_SECONDS, Database
-from regard.storage.pipelines.catalog import open_catalog
 
 
 @pytest.fixture

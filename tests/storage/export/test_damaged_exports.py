@@ -21,12 +21,12 @@ from sqlalchemy import func, select
 from regard.core.errors import CannotWork, HomeError, MissingDependency
 from regard.core.records import Kind
 from regard.storage.database import schema
+from regard.storage.database.catalog import open_catalog
 from regard.storage.database.connection import Database
-from regard.storage.export import table_files
+from regard.storage.export import files as export_files
 from regard.storage.export.checking import open_export
+from regard.storage.export.coco import mask_runs
 from regard.storage.export.layout import MANIFEST, OWNERS, TABLES, Manifest
-from regard.storage.export.mask_runs import mask_runs
-from regard.storage.pipelines.catalog import open_catalog
 from regard.storage.retrieval.verification import verify_catalog
 
 Rows = list[dict[str, Any]]
@@ -256,7 +256,7 @@ def test_without_pyarrow(whole: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def absent(name: str) -> None:
         raise ModuleNotFoundError(name, name="pyarrow")
 
-    monkeypatch.setattr(table_files.importlib, "import_module", absent)
+    monkeypatch.setattr(export_files.importlib, "import_module", absent)
     with pytest.raises(MissingDependency, match=r"pip install 'regard\[export\]'"):
         open_export(whole)
 

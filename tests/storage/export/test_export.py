@@ -49,9 +49,9 @@ from regard.core.errors import CannotWork, Conflict, LeaseHeld, NotFound
 from regard.core.filters import AssetFilter
 from regard.storage.assets.editing import SqlAssetEditing
 from regard.storage.database import schema
+from regard.storage.database.catalog import Catalog, open_catalog
 from regard.storage.database.lease import hold_writer_lease
 from regard.storage.export import exporting
-from regard.storage.pipelines.catalog import Catalog, open_catalog
 from regard.storage.pipelines.reindexing import SqlReindexing
 from regard.storage.retrieval.channel_indexes import ChannelIndexes
 from regard.storage.retrieval.verification import verify_catalog

@@ -25,8 +25,8 @@ from regard.core.words import split_words
 from regard.storage.database import migrations, schema
 from regard.storage.database.connection import Database
 from regard.storage.retrieval import keywords
-from regard.storage.retrieval.keyword_maintenance import rebuild_keywords, verify_keywords
 from regard.storage.retrieval.keywords import SqlKeywordSearch
+from regard.storage.retrieval.verification import rebuild_keywords, verify_keywords
 
 Found = set[tuple[str, str]]
 

@@ -19,8 +19,8 @@ from sqlalchemy import update
 from regard.core.errors import KeyInUse, KeyReused, UsageError
 from regard.core.keys import LOCAL, AccessScope, Caller
 from regard.storage.database import schema
+from regard.storage.database.catalog import open_catalog
 from regard.storage.database.lease import EXPIRY_SECONDS
-from regard.storage.pipelines.catalog import open_catalog
 from regard.storage.service.idempotency import Answer, SqlIdempotency
 
 ONE, OTHER = "1" * 64, "2" * 64
@@ -30,7 +30,7 @@ ANSWER = Answer(201, '{"id": "c1", "name": "Größe"}')
 _RESERVE = """
 import sys, time
 from regard.core.keys import LOCAL
-from regard.storage.pipelines.catalog import open_catalog
+from regard.storage.database.catalog import open_catalog
 from regard.storage.service.idempotency import SqlIdempotency
 
 assert SqlIdempotency(open_catalog(sys.argv[1])).recall(LOCAL, "k", "1" * 64) is None

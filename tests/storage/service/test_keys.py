@@ -16,7 +16,7 @@ from sqlalchemy import update
 from regard.core.errors import HomeError, NotFound, UsageError
 from regard.core.keys import LOCAL, AccessScope, Caller
 from regard.storage.database import schema
-from regard.storage.pipelines.catalog import open_catalog
+from regard.storage.database.catalog import open_catalog
 from regard.storage.service import keys as keys_module
 from regard.storage.service.keys import SqlKeys
 

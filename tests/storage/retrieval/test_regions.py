@@ -7,12 +7,12 @@ import pytest
 from catalog_samples import REGION, Home, analysis, attach
 
 from regard.core.filters import EVERYTHING, AssetFilter
-from regard.storage.retrieval import stored_regions
-from regard.storage.retrieval.stored_regions import SqlRegions
+from regard.storage.retrieval import regions
+from regard.storage.retrieval.regions import SqlRegions
 
 
 def test_regions_come_back_as_they_were_kept(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(stored_regions, "_PAGE", 2)
+    monkeypatch.setattr(regions, "_PAGE", 2)
     kept = {"a": 2, "b": 0, "c": 3, "d": 1, "e": 1}
     for name, count in kept.items():
         home.save(f"/{name}", name, regions=count)

@@ -12,7 +12,7 @@ from regard.core.records import PipelineSpec
 from regard.storage.database import schema
 from regard.storage.database.change_log import COUNTERS
 from regard.storage.database.connection import Database
-from regard.storage.pipelines.stored import (
+from regard.storage.database.stored_pipelines import (
     StoredPipeline,
     ensure_pipeline,
     live_pipeline,
