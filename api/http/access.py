@@ -1,8 +1,8 @@
-"""Who makes a request, and whether that is enough for it: keys in a header or a cookie, and scopes.
+"""Authentication and scopes: keys in a header or a cookie.
 
-On loopback nobody needs a key, and whoever sends none may do everything. A key that is sent has to be valid
-everywhere, and limits its holder everywhere. Routes depend on a `Requires`, and look at nothing but the
-`Caller` that they get.
+On loopback no key is needed, and a request without one may do everything. A key that is sent must be valid,
+and its scope and collections apply, on loopback too. Routes depend on a `Requires` and use only the
+`Caller` that it returns.
 """
 
 from __future__ import annotations
@@ -30,14 +30,14 @@ class Access:
     """Identifies the caller of a request by the key that it sends."""
 
     def __init__(self, keys: SqlKeys, *, required: bool) -> None:
-        """`required`: whether a request without a key is refused, see `check_may_start`."""
+        """`required` refuses requests without a key; see `check_may_start`."""
         self.required = required
         self._keys = keys
 
     async def caller(self, request: Request, needed: AccessScope) -> Caller:
-        """Who makes a request; raises the problems `key-required`, `key-invalid` and `scope-missing`."""
+        """The caller of a request; raises the problems `key-required`, `key-invalid`, `scope-missing`."""
         caller = await self._identify(request)
-        # For the problems of this request: what they may say depends on who calls.
+        # Error handlers read it: what an error message may reveal depends on the caller.
         request.state.caller = caller
         if not caller.scope.covers(needed):
             raise Problem(
@@ -47,8 +47,8 @@ class Access:
         return caller
 
     async def caller_of(self, secret: str) -> Caller:
-        """Who holds this secret; raises the problem `key-invalid`."""
-        # Usually remembered, and then no thread is worth it.
+        """The caller with this secret; raises the problem `key-invalid`."""
+        # Usually cached; only a database lookup needs a thread.
         key = self._keys.remembered(secret) or await run_in_threadpool(self._keys.find, secret)
         if key is None:
             raise _key_invalid()
@@ -67,7 +67,7 @@ class Access:
         if self.required:
             raise Problem(
                 "key-required",
-                remedy="send the header Authorization: Bearer KEY; regard keys create makes a key",
+                remedy="send the header Authorization: Bearer KEY; create a key with: regard keys create",
                 headers={"WWW-Authenticate": "Bearer"},
             )
         return LOCAL
@@ -95,7 +95,7 @@ class Requires(SecurityBase):
 
 
 def is_loopback(host: str) -> bool:
-    """Whether a name or address of this server can be reached from this machine alone."""
+    """Whether a host name or address can be reached from this machine only."""
     name = host_name(host)
     try:
         return ipaddress.ip_address(name).is_loopback
@@ -104,24 +104,24 @@ def is_loopback(host: str) -> bool:
 
 
 def must_require_keys(bind_host: str, allow_hosts: Collection[str]) -> bool:
-    """Whether more than this machine is to reach the server; both without ports."""
+    """Whether other machines can reach the server; hosts are given without ports."""
     return not all(map(is_loopback, (bind_host, *allow_hosts)))
 
 
 def check_may_start(
     keys: SqlKeys, bind_host: str, allow_hosts: Collection[str], *, without_keys: bool
 ) -> bool:
-    """Whether a server there has to ask for keys; `without_keys`: something before it does.
+    """Whether a server at this address must require keys.
 
-    Raises CannotWork when it has to and there is none.
+    `without_keys` leaves authentication to a proxy. Raises CannotWork if keys are required and none exist.
     """
     if without_keys or not must_require_keys(bind_host, allow_hosts):
         return False
     if not keys.any_active():
         raise CannotWork(
-            "a server that others can reach needs keys, and there is none",
-            remedy="run: regard keys create NAME --scope admin, or add --without-keys if something "
-            "before the server asks who they are",
+            "a server that other machines can reach needs a key, and none exists",
+            remedy="run: regard keys create NAME --scope admin, or add --without-keys if a proxy "
+            "authenticates requests",
         )
     return True
 

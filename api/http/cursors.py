@@ -1,7 +1,7 @@
-"""Cursors: where a list goes on, as an opaque string.
+"""Cursors: the position in a list, as an opaque string.
 
-A cursor carries the values that the next page begins after, and what kind of list it belongs to; it is no
-secret and promises nothing: a forged one gives an error or a page, never more than its caller may see.
+A cursor holds the kind of list and the values of its page's last item. It is not a secret: a forged cursor
+gives an error or a page, and never more than the caller may see.
 """
 
 from __future__ import annotations
@@ -17,28 +17,36 @@ from regard.core.errors import UsageError
 
 
 def write_cursor(kind: str, *values: Any) -> str:
-    """An opaque string for plain JSON values."""
+    """Encode plain JSON values as an opaque string."""
     text = json.dumps([kind, *values], separators=(",", ":"))
     return base64.urlsafe_b64encode(text.encode()).decode().rstrip("=")
 
 
 def read_cursor(cursor: str, kind: str, types: Sequence[type]) -> list[Any]:
-    """The values again; raises UsageError for a cursor of another list, or none at all."""
+    """Decode the values; raises UsageError for an invalid cursor or one of another kind of list."""
     try:
         padded = cursor + "=" * (-len(cursor) % 4)
-        found = json.loads(base64.b64decode(padded.encode("ascii"), altchars=b"-_", validate=True))
+        content = json.loads(
+            base64.b64decode(padded.encode("ascii"), altchars=b"-_", validate=True)
+        )
     except (binascii.Error, ValueError, RecursionError):
-        found = None
-    if (
-        not isinstance(found, list)
-        or len(found) != len(types) + 1
-        or found[0] != kind
-        or not all(type(value) is wanted for value, wanted in zip(found[1:], types, strict=True))
-    ):
-        raise UsageError("the cursor is not one of this list", remedy="leave it out to begin anew")
-    if not all(
-        is_storable(value) if isinstance(value, str) else -1 <= value < 1 << 63
-        for value in found[1:]
-    ):
-        raise UsageError("the cursor is not one of this list", remedy="leave it out to begin anew")
-    return found[1:]
+        content = None
+    if not isinstance(content, list) or len(content) != len(types) + 1 or content[0] != kind:
+        raise bad_cursor()
+    values = content[1:]
+    for value, expected in zip(values, types, strict=True):
+        is_valid = is_storable(value) if isinstance(value, str) else _is_number(value)
+        if type(value) is not expected or not is_valid:
+            raise bad_cursor()
+    return values
+
+
+def bad_cursor() -> UsageError:
+    """The error for a cursor that does not belong to the list."""
+    return UsageError(
+        "the cursor does not belong to this list", remedy="omit it to start at the beginning"
+    )
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and -1 <= value < 1 << 63

@@ -1,4 +1,4 @@
-"""What handlers are given: the service, the caller with enough scope, pages and filters."""
+"""FastAPI dependencies of the handlers: the service, the caller, paging and filters."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _FREE_PREFIX = "custom."
 
 
 async def service_of(request: Request) -> Service:
-    """The service that the application was made for, with the same models for all of a request."""
+    """The application's service, with the same models during the whole request."""
     service: Service = request.app.state.service
     return service.at_one_moment()
 
@@ -36,12 +36,12 @@ Use = Annotated[Service, Depends(service_of)]
 Reader = Annotated[Caller, Depends(Requires(AccessScope.READ))]
 Writer = Annotated[Caller, Depends(Requires(AccessScope.WRITE))]
 Administrator = Annotated[Caller, Depends(Requires(AccessScope.ADMIN))]
-Cursor = Annotated[str | None, Query(max_length=2000, description="`next` of the page before.")]
+Cursor = Annotated[str | None, Query(max_length=2000, description="`next` of the previous page.")]
 PageLimit = Annotated[int, Query(ge=1, le=MAX_PAGE)]
 
 
 async def only_known_parameters(request: Request) -> None:
-    """Raise a validation error for query parameters that the operation does not have."""
+    """Raise a validation error for query parameters that the operation does not declare."""
     if not request.url.query:
         return
     route = request.scope["route"]
@@ -56,7 +56,11 @@ async def only_known_parameters(request: Request) -> None:
     if unknown:
         raise RequestValidationError(
             [
-                {"loc": ("query", name), "msg": "there is no such parameter", "type": "unknown"}
+                {
+                    "loc": ("query", name),
+                    "msg": "the operation has no such parameter",
+                    "type": "unknown",
+                }
                 for name in unknown
             ]
         )
@@ -69,19 +73,21 @@ def _query_parameters(dependant: Dependant) -> Iterator[ModelField]:
 
 
 def facet_names(text: str | None) -> list[str]:
-    """The facets that a query string asks for; raises UsageError for what is none."""
+    """Parse a comma-separated list of facets; raises UsageError for unknown ones."""
     wanted = list(dict.fromkeys(text.split(","))) if text else []
     for name in wanted:
         if name not in FACETS:
-            raise UsageError(f"there is no facet {name!r}", remedy=f"choose of {', '.join(FACETS)}")
+            raise UsageError(
+                f"there is no facet {name!r}", remedy=f"choose from {', '.join(FACETS)}"
+            )
     return wanted
 
 
 def make_filter(service: Service, caller: Caller, filters: JsonFilters) -> AssetFilter:
-    """The filter within what the caller may see; raises NotFound, UsageError."""
+    """The filter, limited to what the caller may see; raises NotFound, UsageError."""
     known = None
     if filters.collection and caller.collections is None:
-        # What no database takes, no collection is called.
+        # No collection can have a name that databases reject.
         storable = [name for name in filters.collection if is_storable(name)]
         known = set(storable) - service.collections.missing(storable)
     return asset_filter(filters, caller, service.options.roots, known)

@@ -1,6 +1,6 @@
-"""Records made the API's documents: plain values, ready for JSON.
+"""Converts records to the API's JSON documents.
 
-Built by hand rather than by models: a search page of hits is made in well under a millisecond.
+They are plain dictionaries instead of Pydantic models, which would take longer than some searches.
 """
 
 from __future__ import annotations
@@ -32,17 +32,17 @@ _VERSION_DIGITS = 12
 
 
 def collection_identifier(number: int) -> str:
-    """The outside id of a collection."""
+    """The public id of a collection."""
     return f"c{number}"
 
 
 def job_identifier(number: int) -> str:
-    """The outside id of a job."""
+    """The public id of a job."""
     return f"j{number}"
 
 
 def read_identifier(text: str, letter: str) -> int:
-    """The number behind an outside id of one kind; raises NotFound for whatever is none."""
+    """Parse a public id of one kind; raises NotFound for anything else."""
     match = _NUMBERED.fullmatch(text)
     if match is None or match.group(1) != letter:
         raise NotFound(
@@ -52,20 +52,20 @@ def read_identifier(text: str, letter: str) -> int:
 
 
 def utc(moment: datetime | None) -> str | None:
-    """A naive UTC time with its zone."""
+    """Format a naive UTC time with `Z`."""
     return None if moment is None else moment.isoformat(timespec="seconds") + "Z"
 
 
 def local(moment: datetime | None) -> str | None:
-    """A camera's wall clock, without a zone."""
+    """Format a camera's local time without a zone."""
     return None if moment is None else moment.isoformat(timespec="seconds")
 
 
 class Documents:
-    """Makes documents for one caller, who may or may not see paths of the server."""
+    """Makes documents for one caller; only administrators see paths of the server."""
 
     def __init__(self, caller: Caller, roots: Mapping[str, Path]) -> None:
-        """`roots` are the folders that imports may name, by name."""
+        """`roots` maps the names of import roots to their folders."""
         self._caller = caller
         self._roots = {name: os.fsencode(folder) for name, folder in roots.items()}
 
@@ -180,10 +180,10 @@ class Documents:
         }
 
     def shown(self, sentence: str | None) -> str | None:
-        """A sentence on what went wrong, unless it names a path and the caller may see none."""
+        """An error message, or a generic one if it names a path that the caller may not see."""
         if sentence is None or self._caller.is_admin or not names_path(sentence):
             return sentence
-        return "something went wrong; who runs the server can see what"
+        return "an error occurred; the operator of the server can see the details"
 
     def _path(self, path: bytes) -> str | None:
         for name, folder in self._roots.items():

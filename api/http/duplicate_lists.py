@@ -1,7 +1,7 @@
-"""Duplicates for requests: each does a bounded share of what is still to be compared, then lists.
+"""Lists duplicates for requests. Each request compares new assets for a limited time, then lists.
 
-Comparing what a library has gained takes longer than a request may, so an answer says whether all was
-compared; whoever asks again gets further. One request at a time compares, the others list meanwhile.
+Comparing all new assets can take longer than a request may, so an answer says whether the comparison is
+complete; the next request continues it. One request compares at a time; others only list.
 """
 
 from __future__ import annotations
@@ -22,10 +22,10 @@ _COMPARING_SECONDS = 1.0
 
 @dataclass(frozen=True, slots=True)
 class DuplicatePage:
-    """Some groups; `next` is the kind and place of the last where there are more.
+    """One page of groups; `next` is the kind and place of its last group if more follow.
 
-    `waiting` says that asking again gets further. `left_out` counts those of the photographs, that pass the
-    filter, which have no signature: once nothing waits, since no file with their bytes could be read.
+    `waiting` means that another request continues the comparison. `left_out` counts assets in the filter
+    without a signature. When nothing is waiting, no readable file has their bytes.
     """
 
     groups: Sequence[DuplicateGroup]
@@ -35,17 +35,16 @@ class DuplicatePage:
 
     @property
     def complete(self) -> bool:
-        """Whether all photographs that are analysed were compared."""
+        """Whether all analysed photographs were compared."""
         return not self.waiting and not self.left_out
 
 
 class DuplicateLists:
-    """Lists the duplicates of a service's library; all methods may be called from several threads."""
+    """Lists the duplicates of a service's home. Thread-safe."""
 
     def __init__(self) -> None:
-        """Nothing is looked at yet."""
         self._comparing = threading.Lock()
-        # Looking whether something waits goes through the whole catalog: only when it has changed.
+        # Checking for uncompared assets scans the catalog, so check only after a change.
         self._all_compared: tuple[int, Moment] | None = None
         self._objects_found: (
             tuple[tuple[int, AssetFilter, Moment, bool], list[DuplicateGroup]] | None
@@ -59,13 +58,13 @@ class DuplicateLists:
         after: tuple[DuplicateKind, Place] | None,
         limit: int,
     ) -> DuplicatePage:
-        """The next groups, after one of a kind among `kinds`; raises UsageError where that has gone."""
+        """The groups of these kinds after a position; raises UsageError if that group no longer exists."""
         parts = HomeDuplicates(library)
         waiting, unsigned = self._compare(parts, library.pipeline.id)
         left_out = parts.store.count_unsigned(chosen) if unsigned else 0
         groups: list[DuplicateGroup] = []
         if after is not None:
-            # Those before it were shown.
+            # Earlier kinds were on previous pages.
             kinds = kinds[kinds.index(after[0]) :]
         for kind in kinds:
             place = after[1] if after is not None and kind is after[0] else None
@@ -90,19 +89,19 @@ class DuplicateLists:
         *,
         waiting: bool,
     ) -> Iterator[DuplicateGroup]:
-        """Groups of objects after a place; all are found at once, and kept for the pages that follow."""
-        # What is a copy is found meanwhile, which changes no moment.
-        asked = pipeline, chosen, parts.store.moment(), waiting
+        """Object groups after a place. All are computed at once and cached for the next pages."""
+        # Comparing finds copies without advancing the change log, so `waiting` is part of the key.
+        key = pipeline, chosen, parts.store.moment(), waiting
         kept = self._objects_found
-        if kept is None or kept[0] != asked:
-            kept = asked, list(parts.finder.groups(DuplicateKind.OBJECT, chosen))
+        if kept is None or kept[0] != key:
+            kept = key, list(parts.finder.groups(DuplicateKind.OBJECT, chosen))
             self._objects_found = kept
         return (group for group in kept[1] if after is None or group.place > after)
 
     def _compare(self, parts: HomeDuplicates, pipeline: int) -> tuple[bool, bool]:
-        """Compare a share of what waits, unless another request does.
+        """Compare for a limited time, unless another request is comparing.
 
-        Whether something still waits, and whether anything is without signature.
+        Returns whether assets are still uncompared, and whether any have no signature.
         """
         now = pipeline, parts.store.moment()
         if self._all_compared == now:
@@ -113,10 +112,10 @@ class DuplicateLists:
             deadline = time.monotonic() + _COMPARING_SECONDS
             parts.finder.compare(should_stop=lambda: time.monotonic() >= deadline)
             unsigned = parts.store.count_unsigned() > 0
-            # The worker signs those of older homes, as far as their files are there.
+            # The worker adds signatures to assets of older homes whose files are available.
             waiting = parts.finder.waiting() > 0 or (unsigned and parts.store.has_untried())
             if not waiting and not unsigned:
-                # As of a moment before: what came since changes it.
+                # The moment was read before comparing, so later changes differ from it.
                 self._all_compared = now
             return waiting, unsigned
         finally:

@@ -1,6 +1,6 @@
-"""Filters as callers write them, in a query string or in JSON, made an `AssetFilter`.
+"""Converts filters in a query string or in JSON to an `AssetFilter`.
 
-Names of import roots become folders here; a caller that may not see paths of the server can't ask by them.
+Names of import roots become folders. Callers that may not see server paths can't filter by them.
 """
 
 from __future__ import annotations
@@ -36,18 +36,18 @@ _Pixels = Annotated[int, Field(ge=0, le=1_000_000_000)]
 
 
 class FilterModel(BaseModel):
-    """Conditions, all of which hold; see docs/http.md."""
+    """Conditions that an asset must all satisfy."""
 
     id: list[_Id] = Field(
-        default=[], max_length=_MOST_IDS, description="Of assets; any of them.", examples=[["a17"]]
+        default=[], max_length=_MOST_IDS, description="Asset ids; any of them.", examples=[["a17"]]
     )
-    collection: list[_Name] = Field(default=[], description="Names; any of them.")
+    collection: list[_Name] = Field(default=[], description="Collection names; any of them.")
     taken_from: str | None = Field(
         default=None, description="ISO date or time, inclusive.", examples=["2024-05-01"]
     )
     taken_to: str | None = Field(
         default=None,
-        description="ISO date or time, inclusive; a date alone is the whole day.",
+        description="ISO date or time, inclusive; a date means the whole day.",
         examples=["2024-06-30"],
     )
     camera: list[_Name] = Field(default=[], description="Model, or make and model; any of them.")
@@ -62,20 +62,20 @@ class FilterModel(BaseModel):
     min_height: _Pixels | None = None
     max_height: _Pixels | None = None
     orientation: Orientation | None = None
-    tag: list[_Name] = Field(default=[], description="All of them.")
-    not_tag: list[_Name] = Field(default=[], description="None of them.")
-    external_id: list[_Name] = Field(default=[], description="Any of them.")
+    tag: list[_Name] = Field(default=[], description="Tags; all of them.")
+    not_tag: list[_Name] = Field(default=[], description="Tags; none of them.")
+    external_id: list[_Name] = Field(default=[], description="External ids; any of them.")
     path_prefix: str | None = Field(
         default=None,
         min_length=1,
         max_length=4096,
-        description="ROOT/folder; an absolute path for callers with admin.",
+        description="ROOT/folder, or an absolute path for callers with the scope admin.",
         examples=["photos/2024"],
     )
 
 
 class JsonFilters(FilterModel):
-    """The same in JSON, with custom fields as an object."""
+    """Filters in JSON; custom fields are an object."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -92,16 +92,16 @@ _Query = TypeVar("_Query", bound=JsonFilters)
 
 
 class QueryString(Generic[_Query]):
-    """Filters, and what else a model adds to them, as the parameters of a query string.
+    """Reads the fields of a filter model from a query string.
 
-    Read by hand, since FastAPI takes as long over sixteen parameters as a search of the catalog.
+    FastAPI's own parsing of sixteen parameters would take as long as a search of the catalog.
     """
 
     def __init__(self, model: type[_Query]) -> None:
-        """Operations that read such a query say so by `openapi_extra=…` with `documented`."""
+        """Pass `documented` as `openapi_extra` of the operations that use it."""
         schema = model.model_json_schema(ref_template="#/components/schemas/{model}")
         properties: dict[str, Any] = {**schema["properties"]}
-        # In a query string custom fields are parameters each.
+        # In a query string each custom field is its own parameter, `custom.NAME`.
         del properties["custom"]
         self._model = model
         self._names = frozenset(properties)
@@ -122,7 +122,7 @@ class QueryString(Generic[_Query]):
         }
 
     def read(self, request: Request) -> _Query:
-        """A request's parameters; `custom.NAME=value` is a number or truth where it reads like one.
+        """Parse a request's parameters. `custom.NAME=value` is parsed as a number or boolean if possible.
 
         Raises a validation error that names the parameter.
         """
@@ -156,11 +156,10 @@ async def query_filters(request: Request) -> JsonFilters:
 def asset_filter(
     filters: JsonFilters, caller: Caller, roots: Mapping[str, Path], known: Collection[str] | None
 ) -> AssetFilter:
-    """The filter within what the caller may see.
+    """The filter, limited to what the caller may see.
 
-    `known` are those of the collections it names that there are, None where that need not be asked.
-    Raises NotFound for a collection that is not there for the caller, an unknown root or what is no id,
-    UsageError for what makes no sense.
+    `known` are the named collections that exist; None skips that check. Raises NotFound for an unknown
+    collection, root or id, and UsageError for invalid values.
     """
     return AssetFilter(
         ids=tuple(sorted({read_identifier(id, "a") for id in filters.id})),
@@ -197,7 +196,7 @@ def _collections(
         if (visible is not None and name not in visible) or (
             known is not None and name not in known
         ):
-            raise NotFound(f"no collection is named {name}", remedy="see the list of them")
+            raise NotFound(f"no collection is named {name}", remedy="see the list of collections")
     return tuple(sorted(set(named)))
 
 
@@ -205,11 +204,11 @@ def _prefixes(prefix: str | None, caller: Caller, roots: Mapping[str, Path]) -> 
     if prefix is None:
         return ()
     if "\0" in prefix:
-        raise UsageError("path_prefix is no path")
+        raise UsageError("path_prefix is not a path")
     if prefix.startswith("/"):
         if not caller.scope.covers(AccessScope.ADMIN):
             raise UsageError(
-                "the path begins with a slash", remedy="begin it with the name of a root"
+                "the path starts with a slash", remedy="start it with the name of a root"
             )
         return (os.fsencode(os.path.normpath(prefix)),)
     name, _, rest = prefix.partition("/")
@@ -217,15 +216,15 @@ def _prefixes(prefix: str | None, caller: Caller, roots: Mapping[str, Path]) -> 
         raise NotFound(f"no root is named {name}", remedy="see the roots in /v1/info")
     folder = os.path.normpath(os.path.join(roots[name], rest)) if rest else str(roots[name])
     if os.path.commonpath([folder, roots[name]]) != str(roots[name]):
-        raise UsageError("path_prefix leads out of its root")
+        raise UsageError("path_prefix leads outside its root")
     return (os.fsencode(folder),)
 
 
 def path_filter(text: str, caller: Caller, roots: Mapping[str, Path]) -> AssetFilter:
-    """What `path:` of a query means: folders in a row, below the roots for who may not see other paths.
+    """The filter for `path:` in a query: consecutive folders, for non-administrators below the roots.
 
-    A part that begins with a root's name is also what lists show as `path`. Raises UsageError for an
-    absolute path that the caller may not ask by.
+    A text that starts with a root's name also matches the `path` that lists show. Raises UsageError for an
+    absolute path that the caller may not use.
     """
     if text.startswith("/"):
         return AssetFilter(path_prefixes=_prefixes(text, caller, roots))
@@ -242,11 +241,11 @@ def _moment(name: str, text: str | None, edge: time) -> datetime | None:
     try:
         if len(text) == 10:
             return datetime.combine(date.fromisoformat(text), edge)
-        # The wall clock where it was taken is what is stored.
+        # The stored time is local to where the photograph was taken.
         return datetime.fromisoformat(text).replace(tzinfo=None)
     except ValueError:
         raise UsageError(
-            f"{name} is no date", remedy="write it as 2024-05-01 or 2024-05-01T12:30:00"
+            f"{name} is not a date", remedy="write it as 2024-05-01 or 2024-05-01T12:30:00"
         ) from None
 
 
@@ -256,7 +255,7 @@ def _numbers(name: str, text: str, count: int) -> list[float]:
     except ValueError:
         numbers = []
     if len(numbers) != count or not all(abs(number) < 1e6 for number in numbers):
-        raise UsageError(f"{name} needs {count} numbers with commas between them")
+        raise UsageError(f"{name} needs {count} numbers separated by commas")
     return numbers
 
 

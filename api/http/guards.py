@@ -1,9 +1,8 @@
-"""What every request has to pass before any route sees it, as plain ASGI around the whole application.
+"""ASGI guards around the whole application: hosts, origins, security headers and body sizes.
 
-A browser lets any page send requests to this server, on loopback too; these guards tell such requests from
-the server's own. `Host` has to be a name that the server was told to serve, which stops a foreign name that
-was pointed at it (DNS rebinding); `Origin` has to be the server's own, which stops foreign pages that post
-to it. They go around the application and not into it, so that errors of its own keep the headers too.
+Browsers let any page send requests to this server, on loopback too. Checking `Host` stops DNS rebinding;
+checking `Origin` stops cross-site requests. The guards wrap the application, so its error responses carry
+the security headers too.
 """
 
 from __future__ import annotations
@@ -28,7 +27,7 @@ _CONTENT_POLICY = (
     "connect-src 'self'; font-src 'self'; manifest-src 'self'; base-uri 'none'; form-action 'self'; "
     "frame-ancestors 'none'"
 )
-# An uploaded file, opened by itself, is shown and does nothing, whatever a browser takes it for.
+# An uploaded file that is opened directly must not run scripts, whatever type a browser detects.
 _ORIGINAL_POLICY = "default-src 'none'; sandbox; frame-ancestors 'none'"
 _HEADERS: Mapping[str, str] = {
     "X-Content-Type-Options": "nosniff",
@@ -48,11 +47,11 @@ def guarded(
     max_json_bytes: int,
     multipart_paths: Collection[str],
 ) -> ASGIApp:
-    """An application behind all guards.
+    """Wrap an application in all guards.
 
-    `hosts` are names and addresses without ports, `cors_origins` origins such as `https://dam.example`
-    whose pages may read answers. Bodies are limited to `max_json_bytes`, but for multipart ones to
-    `multipart_paths`, whose routes read them piece by piece and set limits of their own.
+    `hosts` are names and addresses without ports. `cors_origins` are origins such as `https://dam.example`
+    whose pages may read answers. Bodies are limited to `max_json_bytes`, except multipart bodies sent to
+    `multipart_paths`, whose routes parse them incrementally and have their own limits.
     """
     inner: ASGIApp = BodyLimit(app, max_json_bytes, multipart_paths)
     if cors_origins:
@@ -73,7 +72,7 @@ def guarded(
 
 
 def host_name(host: str) -> str:
-    """A host as hosts are compared: lower case, an address without brackets and in its shortest form."""
+    """Normalise a host for comparison: lower case, addresses without brackets in shortest form."""
     name = host.removeprefix("[").removesuffix("]").lower()
     try:
         return str(ipaddress.ip_address(name))
@@ -82,7 +81,7 @@ def host_name(host: str) -> str:
 
 
 class HostGuard:
-    """Refuses requests for a host that is not served, with 421; with 400 those that name none or two."""
+    """Refuses requests for other hosts with 421, and requests without exactly one `Host` with 400."""
 
     def __init__(self, app: ASGIApp, allowed: Collection[str]) -> None:
         """`allowed` are names and addresses without ports."""
@@ -90,9 +89,9 @@ class HostGuard:
         self._allowed = {host_name(host) for host in allowed}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass a request on, or refuse it."""
+        """Forward a request, or refuse it."""
         if scope["type"] == "websocket":
-            # There are none, and one must not get past the guards by being of another type.
+            # regard has no websockets, and they must not bypass the guards.
             await send({"type": "websocket.close", "code": 1008})
             return
         if scope["type"] == "http" and (refusal := self._refusal(Headers(scope=scope))):
@@ -104,33 +103,33 @@ class HostGuard:
         hosts = headers.getlist("host")
         found = _HOST.fullmatch(hosts[0]) if len(hosts) == 1 else None
         if found is None:
-            return problem_document("bad-request", "the request names no host, or not one alone")
+            return problem_document("bad-request", "the request must have exactly one Host header")
         if host_name(found[1]) in self._allowed:
             return None
         return problem_document(
             "host-refused",
-            f"this server does not go by the name {found[1]}",
-            remedy="use the address that it was started with, or start it with --allow-host",
+            f"this server does not serve the host {found[1]}",
+            remedy="use the address it was started with, or start it with --allow-host",
         )
 
 
 class OriginGuard:
-    """Refuses with 403 what pages of other sites send; stands behind `HostGuard`, whose host it trusts.
+    """Refuses cross-site requests with 403. `HostGuard` must check the host first.
 
-    What is no browser sends none of these headers, and passes.
+    Clients other than browsers do not send these headers, and pass.
     """
 
     def __init__(self, app: ASGIApp, cors_origins: Collection[str] = ()) -> None:
-        """`cors_origins` are let in beside the server's own."""
+        """`cors_origins` are allowed besides the server's own origin."""
         self._app = app
         self._cors_origins = {_origin(origin) for origin in cors_origins}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass a request on, or refuse it."""
+        """Forward a request, or refuse it."""
         if scope["type"] == "http" and not self._passes(scope, Headers(scope=scope)):
             document = problem_document(
                 "origin-refused",
-                remedy="if that site is yours, start the server with --cors-origin",
+                remedy="to allow this site, start the server with --cors-origin",
             )
             await problem_response(document)(scope, receive, send)
             return
@@ -142,7 +141,7 @@ class OriginGuard:
             return len(origins) == 1 and self._is_known(origins[0], headers["host"])
         if headers.get("sec-fetch-site", "").lower() != "cross-site":
             return True
-        # A link on another site that a person followed, to the page; nothing of it can be read there.
+        # Following a link from another site to the page is safe: that site can't read the answer.
         return (
             scope["method"] == "GET"
             and headers.get("sec-fetch-mode") == "navigate"
@@ -154,22 +153,19 @@ class OriginGuard:
         given = _origin(origin)
         if given is None:
             return False
-        # Which of the two it is, a proxy may hide.
+        # A proxy may hide which scheme the browser used.
         own = {_origin(f"{scheme}://{host}") for scheme in _DEFAULT_PORTS}
         return given in own or given in self._cors_origins
 
 
 class SecurityHeaders:
-    """Adds to every answer what a browser should forbid itself; answers of the API are not kept by caches.
-
-    A route under `/v1` that says for itself how long its answer may be kept is left its word.
-    """
+    """Adds security headers to every answer, and `no-store` to API answers without `Cache-Control`."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass a request on, and its answer back with the headers."""
+        """Forward a request, and add the headers to its answer."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
@@ -190,16 +186,16 @@ class SecurityHeaders:
 
 
 class BodyLimit:
-    """Refuses larger bodies with 413, before any route reads them, whatever length they declare."""
+    """Refuses bodies above the limit with 413 before a route reads them, whatever their declared length."""
 
     def __init__(self, app: ASGIApp, max_json_bytes: int, multipart_paths: Collection[str]) -> None:
-        """Multipart bodies to `multipart_paths` pass: those alone are read piece by piece."""
+        """Multipart bodies for `multipart_paths` are not limited here."""
         self._app = app
         self._max_bytes = max_json_bytes
         self._multipart_paths = frozenset(multipart_paths)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass a request on, its body read already, or refuse it."""
+        """Read the body, then forward the request or refuse it."""
         if scope["type"] != "http" or not self._is_limited(scope):
             await self._app(scope, receive, send)
             return
@@ -208,7 +204,7 @@ class BodyLimit:
             document = problem_document(
                 "too-large", f"the body is larger than {self._max_bytes} bytes"
             )
-            # What was not read would be taken for the next request.
+            # The unread rest of the body would be parsed as the next request.
             response = problem_response(document, {"Connection": "close"})
             await response(scope, receive, send)
             return
@@ -227,7 +223,7 @@ class BodyLimit:
         return kind != "multipart/form-data" or scope["path"] not in self._multipart_paths
 
     async def _read(self, headers: Headers, receive: Receive) -> list[Message] | None:
-        """The messages of the whole body, or None when it is too large."""
+        """The messages of the whole body; None if it is too large."""
         declared = headers.get("content-length", "0")
         if declared.isdecimal() and int(declared) > self._max_bytes:
             return None
@@ -247,7 +243,7 @@ def _is_api(path: str) -> bool:
 
 
 def _origin(text: str) -> tuple[str, str, str] | None:
-    """An origin's scheme, host and port, or None for what is none, `null` too."""
+    """Scheme, host and port of an origin; None if it is not one (`null`, for example)."""
     scheme, found, rest = text.partition("://")
     host = _HOST.fullmatch(rest) if found else None
     if host is None or scheme not in _DEFAULT_PORTS:

@@ -1,4 +1,4 @@
-"""Answering a repeated request once: the work behind an `Idempotency-Key` is done a single time."""
+"""`Idempotency-Key`: a repeated request gets the first answer, and its work is done once."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ IdempotencyKey = Annotated[
         alias="Idempotency-Key",
         min_length=1,
         max_length=255,
-        description="A repeated request under one key gets the first answer again.",
+        description="A repeated request with the same key gets the first answer again.",
     ),
 ]
 _REPLAYED = "Idempotent-Replayed"
@@ -32,9 +32,9 @@ def answer_once(
     request_sha256: str,
     work: Callable[[], tuple[int, dict[str, Any]]],
 ) -> Response:
-    """The answer of `work`, status and document; or of the same request before it under the same key.
+    """Answer with the status and document of `work`, or with the stored answer to the same request.
 
-    Raises KeyReused, KeyInUse, and what `work` raises, which is then not remembered.
+    Raises KeyReused, KeyInUse, and whatever `work` raises; failures are not stored.
     """
     if key is None:
         status, document = work()

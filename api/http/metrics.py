@@ -1,4 +1,4 @@
-"""What Prometheus reads: how long requests and their stages take, what waits, how large the indexes are."""
+"""Prometheus metrics: durations of requests and stages, jobs, index sizes, model memory."""
 
 from __future__ import annotations
 
@@ -17,21 +17,21 @@ _BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 
 
 
 class Metrics:
-    """One registry a service, so that several can live in one process."""
+    """One registry for each service, so that one process can run several."""
 
     def __init__(self, jobs: SqlJobQueue, library: Callable[[], Home]) -> None:
-        """`library` gives the one that is answered from when it is asked."""
+        """`library` returns the home that currently answers."""
         self._registry = CollectorRegistry()
         self._requests = Histogram(
             "regard_http_request_seconds",
-            "Time from a request to the end of its answer.",
+            "Time from a request to the end of its response.",
             ("method", "route", "status"),
             registry=self._registry,
             buckets=_BUCKETS,
         )
         self._stages = Histogram(
             "regard_stage_seconds",
-            "Time spent in a stage of the work: encode, index, fuse, hydrate, thumbnail, upload.",
+            "Time spent in a stage: encode, index, fuse, hydrate, thumbnail, upload.",
             ("stage",),
             registry=self._registry,
             buckets=_BUCKETS,
@@ -39,20 +39,20 @@ class Metrics:
         self._registry.register(_State(jobs, library))
 
     def observe_request(self, method: str, route: str, status: int, seconds: float) -> None:
-        """Count a request; `route` is the pattern, never a path that a caller made up."""
+        """Count a request; `route` is the route's pattern, not the requested path."""
         self._requests.labels(method, route, str(status)).observe(seconds)
 
     def observe_stage(self, stage: str, seconds: float) -> None:
-        """Count a stage of the work."""
+        """Count one run of a stage."""
         self._stages.labels(stage).observe(seconds)
 
     def exposition(self) -> bytes:
-        """All of it in Prometheus' text format."""
+        """All metrics in Prometheus' text format."""
         return generate_latest(self._registry)
 
 
 class _State(Collector):
-    """What is looked up when it is asked for; what can't be told now is left out."""
+    """Gauges that are read at scrape time; those that can't be read are omitted."""
 
     def __init__(self, jobs: SqlJobQueue, library: Callable[[], Home]) -> None:
         self._jobs = jobs
@@ -67,7 +67,7 @@ class _State(Collector):
             "regard_index_rows", "Vectors in an index.", labels=["space", "kind"]
         )
         memory = GaugeMetricFamily(
-            "regard_model_memory_bytes", "Memory of the models that are loaded.", labels=["part"]
+            "regard_model_memory_bytes", "Memory used by loaded models.", labels=["part"]
         )
         library = self._library()
         try:
@@ -77,7 +77,7 @@ class _State(Collector):
                 space, _, kind = channel.rpartition("/")
                 rows.add_metric([space, kind], stats["rows"])
         except RegardError:
-            # The scrape tells what it can; /readyz tells what is wrong.
+            # /readyz reports the failure.
             pass
         for part, count in library.profile.loaded_bytes().items():
             memory.add_metric([part], count)

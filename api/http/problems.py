@@ -1,8 +1,8 @@
-"""What goes wrong, as problem details (RFC 9457), in one table from errors to names and statuses.
+"""Problem details (RFC 9457): one table from errors to problem names and statuses.
 
-A problem's name is stable and is all that a program should look at. Sentences of core errors may speak of
-files of the server, and of collections that do not exist for the caller: what is shown of them depends on
-who calls. Nothing of an unforeseen error is shown to anyone; it is logged.
+A problem's name is stable; programs should use nothing else. Messages of core errors may mention server
+paths, or collections that the caller may not see, so what is shown depends on the caller. Unexpected errors
+are logged and never shown.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class ProblemKind:
-    """A kind of problem: its HTTP status, what it is called, and what to say when no more may be said."""
+    """A kind of problem: HTTP status, title, and the detail when nothing more specific may be shown."""
 
     status: int
     title: str
@@ -44,43 +44,49 @@ PROBLEMS: Mapping[str, ProblemKind] = {
     "key-invalid": ProblemKind(401, "Key invalid", "the key is unknown or was revoked"),
     "scope-missing": ProblemKind(403, "Scope missing", "the key does not allow this call"),
     "origin-refused": ProblemKind(403, "Origin refused", "another site may not make this request"),
-    "outside-roots": ProblemKind(403, "Outside the roots", "this lies outside what may be read"),
-    "not-found": ProblemKind(404, "Not found", "there is no such thing"),
-    "method-not-allowed": ProblemKind(405, "Method not allowed", "the address has no such method"),
-    "conflict": ProblemKind(409, "Conflict", "the state of things does not allow this now"),
-    "name-taken": ProblemKind(409, "Name taken", "the name is taken"),
-    "external-id-taken": ProblemKind(409, "External id taken", "the external id is taken"),
+    "outside-roots": ProblemKind(
+        403, "Outside the roots", "the path is outside the folders that may be read"
+    ),
+    "not-found": ProblemKind(404, "Not found", "it does not exist"),
+    "method-not-allowed": ProblemKind(
+        405, "Method not allowed", "this address does not support the method"
+    ),
+    "conflict": ProblemKind(409, "Conflict", "the current state does not allow this"),
+    "name-taken": ProblemKind(409, "Name taken", "the name is already in use"),
+    "external-id-taken": ProblemKind(409, "External id taken", "the external id is already in use"),
     "collection-not-empty": ProblemKind(
-        409, "Collection not empty", "the collection holds photographs"
+        409, "Collection not empty", "the collection contains photographs"
     ),
     "job-not-running": ProblemKind(409, "Job not running", "the job has ended"),
-    "job-running": ProblemKind(409, "Job running", "the job has not ended"),
+    "job-running": ProblemKind(409, "Job running", "the job has not ended yet"),
     "original-changed": ProblemKind(
-        409, "Original changed", "the file is not the one that was indexed"
+        409, "Original changed", "the file has changed since it was indexed"
     ),
     "original-gone": ProblemKind(410, "Original gone", "the file is missing or can't be read"),
-    "too-large": ProblemKind(413, "Too large", "the request is larger than this server takes"),
-    "unsupported-media": ProblemKind(415, "Unsupported media", "this kind of file is not taken"),
-    "range-not-satisfiable": ProblemKind(416, "No such range", "the file has no such part"),
-    "host-refused": ProblemKind(421, "Host refused", "this server does not go by that name"),
-    "validation": ProblemKind(422, "Validation failed", "the request is wrong"),
-    "unusable-image": ProblemKind(422, "Unusable image", "the file is no usable photograph"),
+    "too-large": ProblemKind(413, "Too large", "the request is larger than this server accepts"),
+    "unsupported-media": ProblemKind(
+        415, "Unsupported media", "this type of content is not accepted"
+    ),
+    "range-not-satisfiable": ProblemKind(416, "No such range", "the file has no such range"),
+    "host-refused": ProblemKind(421, "Host refused", "this server does not serve that host"),
+    "validation": ProblemKind(422, "Validation failed", "the request is invalid"),
+    "unusable-image": ProblemKind(422, "Unusable image", "the file is not a usable photograph"),
     "unanswerable-query": ProblemKind(422, "Unanswerable query", "the query can't be answered"),
     "malformed-query": ProblemKind(
-        422, "Malformed query", "the query breaks the rules of the query language"
+        422, "Malformed query", "the query is not valid in the query language"
     ),
     "idempotency-key-reused": ProblemKind(
-        422, "Idempotency key reused", "another request came under this idempotency key"
+        422, "Idempotency key reused", "this idempotency key was used for another request"
     ),
     "internal": ProblemKind(
-        500, "Internal error", "something went wrong that should not; the server's log tells what"
+        500, "Internal error", "an unexpected error occurred; see the server's log"
     ),
     "unavailable": ProblemKind(
-        503, "Unavailable", "the models, the database or the indexes can't be used now"
+        503, "Unavailable", "the models, the database or the indexes are unavailable"
     ),
 }
 
-# The nearest class counts. Routes that know better raise a Problem, or translate by `named`.
+# The nearest base class decides. Routes override it by raising a Problem, or with `named`.
 _NAMES: Mapping[type[RegardError], str] = {
     errors.UsageError: "validation",
     errors.UnanswerableQuery: "unanswerable-query",
@@ -111,34 +117,37 @@ _COMMON = (
     "bad-request", "origin-refused", "host-refused", "too-large", "validation", "internal",
 )  # fmt: skip
 _COMMON_WITH_KEY = ("key-required", "key-invalid", "scope-missing", "unavailable")
-# An absolute path, of POSIX or Windows.
+# An absolute path on POSIX or Windows.
 _PATH = re.compile(r"(?<![\w/])/[^\s/]|\b[A-Za-z]:\\|\\\\\w")
 
 
 class FieldError(BaseModel):
-    """One wrong parameter or field."""
+    """One invalid parameter or field."""
 
-    where: str = Field(description="where it stands", examples=["query.limit"])
+    where: str = Field(description="Path of the parameter or field.", examples=["query.limit"])
     message: str
 
 
 class ProblemDocument(BaseModel):
     """Why a request was refused or failed (RFC 9457)."""
 
-    type: str = Field(description="stable", examples=["/v1/problems/not-found"])
+    type: str = Field(
+        description="Stable identifier of the kind of problem.", examples=["/v1/problems/not-found"]
+    )
     title: str
     status: int
-    detail: str = Field(description="one sentence")
-    remedy: str | None = Field(description="what mends it")
-    errors: list[FieldError] = Field([], description="of a validation problem alone")
+    detail: str = Field(description="What went wrong, in one sentence.")
+    remedy: str | None = Field(description="How to fix it.")
+    errors: list[FieldError] = Field([], description="Only in `validation` problems.")
     position: int | None = Field(
-        None, description="of a malformed query alone: where its wrong part begins, in characters"
+        None,
+        description="Only in `malformed-query` problems: index of the first invalid character.",
     )
-    length: int | None = Field(None, description="how many characters the wrong part has")
+    length: int | None = Field(None, description="Number of invalid characters.")
 
 
 class Problem(Exception):
-    """Ends a request with the problem of this name; all that it says is shown to whoever calls."""
+    """Ends a request with a problem. Every caller sees its whole text."""
 
     def __init__(
         self,
@@ -149,7 +158,7 @@ class Problem(Exception):
         errors: Sequence[FieldError] | None = None,
         headers: Mapping[str, str] | None = None,
     ) -> None:
-        """`name` is one of `PROBLEMS`; `detail` None says what the kind says."""
+        """`name` is a key of `PROBLEMS`; its default detail is used if `detail` is None."""
         super().__init__(name)
         self.name = name
         self.document = problem_document(name, detail, remedy, errors)
@@ -177,19 +186,19 @@ def problem_document(
 
 
 def names_path(sentence: str) -> bool:
-    """Whether something in it looks like an absolute path."""
+    """Whether a message contains an absolute path."""
     return _PATH.search(sentence) is not None
 
 
 def problem_of(
     error: RegardError, caller: Caller | None, name: str | None = None
 ) -> dict[str, Any]:
-    """The JSON for a core error, with what this caller may know of it; None is nobody known.
+    """The JSON for a core error, limited to what the caller may know; None is an unknown caller.
 
-    `name` stands in for the table's.
+    `name` overrides the name in the table.
     """
     if isinstance(error, MalformedQuery):
-        # It speaks of nothing but the query, which is the caller's own.
+        # The message is only about the caller's own query.
         document = problem_document("malformed-query", error.message, error.remedy)
         return {**document, "position": error.position, "length": error.length}
     if name is None:
@@ -199,13 +208,13 @@ def problem_of(
             return problem_document(name)
         if error.remedy is not None and names_path(error.remedy):
             return problem_document(name, error.message)
-    # A remedy may list what there is instead, which need not exist for a bound key.
+    # A remedy may list alternatives that a key bound to collections may not see.
     remedy = None if caller is None or caller.is_bound else error.remedy
     return problem_document(name, error.message, remedy)
 
 
 def invalid_field(where: str, message: str) -> RequestValidationError:
-    """The validation error of one parameter or field, `body.box`."""
+    """A validation error for one parameter or field, such as `body.box`."""
     return RequestValidationError(
         [{"loc": tuple(where.split(".")), "msg": message, "type": "value_error"}]
     )
@@ -213,7 +222,7 @@ def invalid_field(where: str, message: str) -> RequestValidationError:
 
 @contextlib.contextmanager
 def named(error: type[RegardError], name: str, caller: Caller) -> Iterator[None]:
-    """Give a core error raised in the block another name than the table's."""
+    """Turn a core error raised in the block into the problem `name`."""
     try:
         yield
     except error as raised:
@@ -224,7 +233,7 @@ def named(error: type[RegardError], name: str, caller: Caller) -> Iterator[None]
 def problem_response(
     document: Mapping[str, Any], headers: Mapping[str, str] | None = None
 ) -> JSONResponse:
-    """A problem's JSON as the answer."""
+    """The response with a problem's JSON."""
     return JSONResponse(
         document, status_code=document["status"], headers=headers, media_type=_MEDIA_TYPE
     )
@@ -273,9 +282,9 @@ def _on_invalid_request(_request: Request, error: Exception) -> JSONResponse:
 
 def _field_error(item: Mapping[str, Any]) -> FieldError:
     if item["type"] == "json_invalid" and "error" in item.get("ctx", ()):
-        # FastAPI counts the characters where others name the field.
+        # Here the location ends with a character index instead of a field name.
         reason, place = item["ctx"]["error"], item["loc"][-1]
-        message = f"it is no JSON: {reason} at character {place}"
+        message = f"not valid JSON: {reason} at character {place}"
         return FieldError(where=str(item["loc"][0]), message=message)
     return FieldError(
         where=".".join(map(str, item["loc"])),
@@ -290,10 +299,10 @@ def _on_http_error(request: Request, error: Exception) -> JSONResponse:
     )
     detail = error.detail if name == "bad-request" else None
     if name == "not-found":
-        detail = f"there is nothing at {request.url.path}"
+        detail = f"nothing exists at {request.url.path}"
     headers = dict(error.headers or {})
     if name == "method-not-allowed":
-        # Of several operations at one address the router names those of one.
+        # Starlette lists only the methods of the first matching route.
         headers["Allow"] = ", ".join(_methods_at(request))
     return problem_response(problem_document(name, detail), headers)
 
@@ -308,6 +317,6 @@ def _methods_at(request: Request) -> list[str]:
 
 
 def _on_unforeseen(request: Request, error: Exception) -> JSONResponse:
-    # The traceback follows: Starlette raises the error again for the server to log.
+    # Starlette raises the error again, so the server logs the traceback.
     _log.error("%s %s failed: %r", request.method, request.url.path, error)
     return problem_response(problem_document("internal"))

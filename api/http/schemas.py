@@ -1,4 +1,4 @@
-"""The documents of the API, as OpenAPI shows them and the Python client reads them."""
+"""The JSON documents of the API, for OpenAPI and the Python client."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, WithJsonSchema
 
-# A camera's wall clock: ISO 8601 without a zone, which OpenAPI's `date-time` would demand.
+# A camera's local time has no zone, which OpenAPI's `date-time` requires.
 LocalTime = Annotated[
     datetime,
     WithJsonSchema(
@@ -21,20 +21,20 @@ LocalTime = Annotated[
 
 
 class Document(BaseModel):
-    """Base of all answers."""
+    """Base class of all answers."""
 
     model_config = ConfigDict(extra="forbid")
 
 
 class CollectionName(Document):
-    """A collection as other documents name it."""
+    """Id and name of a collection."""
 
     id: str = Field(examples=["c1"])
     name: str = Field(examples=["holiday"])
 
 
 class CollectionDocument(CollectionName):
-    """A collection and its counts; `assets` are all but those in the trash."""
+    """A collection and its counts; `assets` excludes trashed ones."""
 
     created_at: datetime | None
     assets: int
@@ -44,14 +44,14 @@ class CollectionDocument(CollectionName):
 
 
 class CollectionList(Document):
-    """A page of collections, by name."""
+    """A page of collections, sorted by name."""
 
     items: list[CollectionDocument]
     next: str | None
 
 
 class AssetUrls(Document):
-    """Where to get more of an asset; relative to the server."""
+    """URLs of an asset, relative to the server."""
 
     self: str = Field(examples=["/v1/assets/a17"])
     original: str
@@ -62,7 +62,7 @@ class AssetUrls(Document):
 
 
 class AssetDocument(Document):
-    """An asset as lists and hits show it."""
+    """An asset in lists and hits."""
 
     id: str = Field(examples=["a17"])
     collection: CollectionName
@@ -87,14 +87,14 @@ class AssetDocument(Document):
 
 
 class FacetDocument(Document):
-    """How many assets that pass the filters have a value."""
+    """A value and the number of matching assets that have it."""
 
     value: str
     count: int
 
 
 class AssetList(Document):
-    """A page of assets; `facets`, where they were asked for, count all that are on any page."""
+    """A page of assets; requested `facets` count the assets of all pages."""
 
     items: list[AssetDocument]
     next: str | None
@@ -102,15 +102,15 @@ class AssetList(Document):
 
 
 class DuplicateMember(Document):
-    """A photograph of a group; `similarity`, at most 1, is to the one that the group was made around."""
+    """A photograph of a group; `similarity` to its central photograph is at most 1."""
 
     asset: AssetDocument
     similarity: float
-    region: str | None = Field(description="For `object`, the region that shows the thing.")
+    region: str | None = Field(description="For `object`: the region that shows it.")
 
 
 class DuplicateGroupDocument(Document):
-    """Photographs that belong together, the id of the one to keep, and why that one."""
+    """A group of duplicates, the id of the one to keep, and the reasons."""
 
     kind: Literal["exact", "edited", "burst", "object"]
     keeper: str = Field(examples=["a17"])
@@ -119,20 +119,20 @@ class DuplicateGroupDocument(Document):
 
 
 class DuplicateList(Document):
-    """A page of groups; `complete` is whether all photographs that are analysed were compared.
+    """A page of groups; `complete` says whether all analysed photographs were compared.
 
-    While `waiting`, asking again gets further. Photographs whose files can't be read are left out.
+    While `waiting` is true, repeat the request. Photographs with unreadable files are left out.
     """
 
     groups: list[DuplicateGroupDocument]
     complete: bool
     waiting: bool
-    left_out: int = Field(description="How many photographs can't be told from their copies.")
+    left_out: int = Field(description="Number of photographs that could not be compared.")
     next: str | None
 
 
 class RegionUrls(Document):
-    """Where to get more of a region."""
+    """URLs of a region, relative to the server."""
 
     crop: str
     mask: str
@@ -140,7 +140,7 @@ class RegionUrls(Document):
 
 
 class RegionDocument(Document):
-    """A region: [x, y, width, height] and area in pixels of the oriented photograph."""
+    """A region; `bbox` is [x, y, width, height] in pixels of the oriented photograph."""
 
     id: str = Field(examples=["r92"])
     bbox: list[int] = Field(min_length=4, max_length=4)
@@ -151,13 +151,13 @@ class RegionDocument(Document):
 
 
 class RegionWithAsset(RegionDocument):
-    """A region and the asset that it was found on."""
+    """A region and its asset."""
 
     asset: AssetDocument
 
 
 class CaptionDocument(Document):
-    """A sentence; `region` is None for one about the whole."""
+    """A caption; `region` is null for the whole photograph."""
 
     text: str
     model: str
@@ -165,7 +165,7 @@ class CaptionDocument(Document):
 
 
 class FactsDocument(Document):
-    """What the file's metadata says."""
+    """The metadata of the file."""
 
     camera_make: str | None
     camera_model: str | None
@@ -184,7 +184,7 @@ class FactsDocument(Document):
 
 
 class AssetDetailDocument(AssetDocument):
-    """An asset with all that is known of it."""
+    """An asset with its facts, regions and captions."""
 
     sha256: str | None
     failure: str | None
@@ -195,24 +195,24 @@ class AssetDetailDocument(AssetDocument):
 
 
 class BulkAnswer(Document):
-    """How many assets a bulk call changed."""
+    """The number of changed assets."""
 
     done: int
 
 
 class PurgeAnswer(Document):
-    """How many assets were forgotten for good."""
+    """The number of permanently deleted assets."""
 
     purged: int
 
 
 class JobDocument(Document):
-    """A job; see docs/http.md."""
+    """A job in the background."""
 
     id: str = Field(examples=["j4"])
     kind: Literal["import", "upload", "reindex", "pipeline", "prune"]
     state: Literal["queued", "running", "done", "failed", "cancelled"]
-    collection: CollectionName | None = Field(description="null: the job is on the whole home")
+    collection: CollectionName | None = Field(description="null for a job on the whole home")
     profile: str | None
     pipelines: list[str]
     root: str | None
@@ -235,7 +235,7 @@ class JobList(Document):
 
 
 class JobFailure(Document):
-    """A file that a job's collection could not use, and why."""
+    """A file that could not be indexed, and the reason."""
 
     asset: str
     file_name: str
@@ -250,7 +250,7 @@ class JobFailureList(Document):
 
 
 class UploadItem(Document):
-    """What became of one file of an upload."""
+    """The outcome for one uploaded file."""
 
     file_name: str
     status: Literal["created", "existing", "restored", "refused"]
@@ -259,14 +259,14 @@ class UploadItem(Document):
 
 
 class UploadAnswer(Document):
-    """What became of an upload, file by file, and the job that analyses what is new."""
+    """The outcome for each uploaded file, and the job that analyses new ones."""
 
     items: list[UploadItem]
     job: JobDocument | None
 
 
 class PipelineDocument(Document):
-    """A pipeline that the home has, and how complete it is; see docs/model-change.md."""
+    """A pipeline of the home and how complete it is."""
 
     profile: str
     fingerprint: str
@@ -282,14 +282,14 @@ class PipelineDocument(Document):
 
 
 class PipelineList(Document):
-    """All pipelines, the live one first; `serving` is the fingerprint of the one that answers here."""
+    """All pipelines, the live one first; `serving` is the fingerprint that this server uses."""
 
     items: list[PipelineDocument]
     serving: str
 
 
 class RollbackDocument(Document):
-    """What came of going back; where photographs were missing, the job that analyses them first."""
+    """The outcome of a rollback; `jobs` analyse missing photographs."""
 
     profile: str
     fingerprint: str
@@ -309,7 +309,7 @@ class HitRegion(Document):
 
 
 class WordDocument(Document):
-    """A word or phrase of the query, and where the hit has it."""
+    """A matching word or phrase of the query, and the field that has it."""
 
     text: str
     field: Literal[
@@ -332,7 +332,7 @@ class ChannelDocument(Document):
 
 
 class HitDocument(Document):
-    """One answer of a search; `score` compares only within one answer."""
+    """One hit; compare `score` only within one answer."""
 
     rank: int
     score: float
@@ -354,7 +354,7 @@ class SearchAnswer(Document):
 
 
 class ChangeDocument(Document):
-    """One entry of the log of assets."""
+    """One entry of the change log."""
 
     position: int
     kind: Literal["added", "changed", "removed"]
@@ -364,7 +364,7 @@ class ChangeDocument(Document):
 
 
 class ChangeList(Document):
-    """What happened, in order; `next` is the position to go on from."""
+    """Changes in order; pass `next` as `since` of the next request."""
 
     changes: list[ChangeDocument]
     next: int
@@ -372,7 +372,7 @@ class ChangeList(Document):
 
 
 class Counts(Document):
-    """What the catalog holds, as far as the caller may see."""
+    """Counts of what the caller may see."""
 
     assets: int
     contents: int
@@ -382,7 +382,7 @@ class Counts(Document):
 
 
 class Limits(Document):
-    """What a call may carry."""
+    """Limits of one request."""
 
     upload_bytes: int
     upload_files: int
@@ -392,7 +392,7 @@ class Limits(Document):
 
 
 class InfoDocument(Document):
-    """The server, and who one is to it."""
+    """The server, and the caller's permissions."""
 
     version: str
     profile: str
@@ -406,13 +406,13 @@ class InfoDocument(Document):
 
 
 class Health(Document):
-    """That the process lives."""
+    """The process is running."""
 
     status: Literal["ok"] = "ok"
 
 
 class Readiness(Document):
-    """Whether searches can be answered, and if not, why."""
+    """Whether searches can be answered, and the reasons if not."""
 
     status: Literal["ready", "not ready"]
     reasons: list[str] = []

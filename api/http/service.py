@@ -1,8 +1,7 @@
-"""The service's parts over one opened home, shared by all requests.
+"""The parts of the service over one open home, shared by all requests. Thread-safe.
 
-Everything here may be used from several threads. What a request may do is decided per call, by its caller.
-What depends on the home's models is one object, which is replaced by another when other models have gone
-live and are loaded; each request keeps the one that it began with.
+Everything that depends on the home's models is in one object, `Serving`. It is replaced once newly live
+models are loaded; each request keeps the object that it started with.
 """
 
 from __future__ import annotations
@@ -52,18 +51,18 @@ _log = logging.getLogger(__name__)
 DEFAULT_UPLOAD_BYTES = 200 << 20
 DEFAULT_UPLOAD_FILES = 100
 _MANY_JOBS = 10_000
-# How often to look whether other models are live, and when loading them has failed.
+# How often to check for newly live models, normally and after loading them failed.
 _LOOK_SECONDS, _RETRY_SECONDS = 0.5, 10.0
-# How long a request may go on with the models that it began with.
+# How long requests may keep using replaced models.
 _LONGEST_REQUEST_SECONDS = 60.0
 
 
 @dataclass(frozen=True, slots=True)
 class ServiceOptions:
-    """What the operator decides.
+    """Settings of the operator.
 
-    `roots`: folders that imports may name, by name, absolute. `allowed_hosts`: names and addresses that
-    requests may be made to. `keys_required`: whether every caller needs a key.
+    `roots` maps names to absolute folders that may be imported. `allowed_hosts` are the accepted `Host`
+    names and addresses. `keys_required` refuses requests without a key.
     """
 
     allowed_hosts: Sequence[str]
@@ -76,7 +75,7 @@ class ServiceOptions:
 
 @dataclass(frozen=True, slots=True, weakref_slot=True)
 class Serving:
-    """What answers from one pipeline."""
+    """The parts that answer from one pipeline."""
 
     library: Home
     assets: SqlAssetReading
@@ -84,7 +83,7 @@ class Serving:
 
 
 class Service:
-    """What the handlers call; `wake_worker` tells the worker that there is a job."""
+    """What handlers call; `wake_worker` notifies the worker of a new job."""
 
     def __init__(
         self,
@@ -97,7 +96,7 @@ class Service:
         self.wake_worker = wake_worker
         self._closing = threading.Event()
         self._is_warm = False
-        self._not_ready = "the models and indexes are being loaded"
+        self._not_ready = "the models and indexes are loading"
         self.limits = DecodeLimits(max_bytes=options.upload_bytes)
         self.editing = SqlAssetEditing(catalog)
         self.uploads = SqlUploads(catalog)
@@ -107,40 +106,40 @@ class Service:
         self.originals = Originals(home / "originals")
         self.thumbnails = Thumbnails(home / "thumbnails")
         self.access = Access(SqlKeys(catalog), required=options.keys_required)
-        # Threads that may wait for pictures; all others stay free for the rest.
+        # Limits threads that render pictures, so that others stay free.
         self.rendering_threads = CapacityLimiter(4)
-        # Comparing pictures takes a core, and searches must not wait behind many who do.
+        # Each comparison uses a core; searches must not wait for many of them.
         self.comparing_threads = CapacityLimiter(2)
         self.duplicates = DuplicateLists()
         self.metrics = Metrics(self.jobs, lambda: self.library)
         self._serving = self._serve(library)
 
     def at_one_moment(self) -> Service:
-        """This service with the models that it has now, for one request from start to end."""
+        """A copy that keeps the current models for one whole request."""
         return copy.copy(self)
 
     @property
     def is_closing(self) -> bool:
-        """Whether the server ends, so that answers without an end do, too."""
+        """Whether the server is stopping; endless responses must end then."""
         return self._closing.is_set()
 
     def close(self) -> None:
-        """Have everything that goes on by itself end."""
+        """Stop background work and endless responses."""
         self._closing.set()
 
     @property
     def library(self) -> Home:
-        """The home with the models that are answered from."""
+        """The home with the current models."""
         return self._serving.library
 
     @property
     def assets(self) -> SqlAssetReading:
-        """Assets as those models see them."""
+        """Reads assets as analysed by the current models."""
         return self._serving.assets
 
     @property
     def engine(self) -> SearchEngine:
-        """Searches with those models."""
+        """Searches with the current models."""
         return self._serving.engine
 
     def _serve(self, library: Home) -> Serving:
@@ -148,20 +147,20 @@ class Service:
         return Serving(library, SqlAssetReading(library.catalog, library.pipeline), engine)
 
     def documents(self, caller: Caller) -> Documents:
-        """Makes documents that a caller may see."""
+        """The documents as this caller may see them."""
         return Documents(caller, self.options.roots)
 
     def discard(self, purged: Purged) -> None:
-        """Delete managed files that no asset needs any more, and what was rendered of them."""
+        """Delete managed files that a purge left without assets, and their thumbnails."""
         self._delete(purged.originals)
 
     def _delete(self, digests: Collection[str]) -> None:
-        """Delete managed files that purges left, and let nobody look for them again."""
+        """Delete managed files that purges left, and clear the record of them."""
         self.discard_unneeded(digests)
         self.uploads.forget_originals(digests)
 
     def discard_unneeded(self, digests: Iterable[str]) -> None:
-        """Delete those of the managed files that no asset needs, by their SHA-256."""
+        """Delete the managed files with these SHA-256 digests that no asset needs."""
         for sha256 in digests:
             is_needed = partial(self.uploads.needs, self.originals.path_of(sha256))
             self.originals.discard(sha256, unless=is_needed)
@@ -170,7 +169,7 @@ class Service:
                 self.thumbnails.discard(sha256)
 
     def has_original(self, stamp: FileStamp) -> bool:
-        """Whether an imported asset's file is still the one that was indexed."""
+        """Whether an imported asset's file is unchanged since it was indexed."""
         try:
             file = open_original(stamp.path, size=stamp.size, mtime_ns=stamp.mtime_ns, within=None)
         except RegardError:
@@ -179,7 +178,7 @@ class Service:
         return True
 
     def analyse_restored(self, assets: Collection[int]) -> None:
-        """Have uploads analysed that went into the trash before they were, and came back."""
+        """Analyse restored uploads that were trashed before they were analysed."""
         restored = self.assets.by_ids(assets).values()
         waiting = {
             asset.collection
@@ -192,18 +191,18 @@ class Service:
             self.wake_worker()
 
     def cancel_jobs(self, collection: str) -> None:
-        """Cancel what is still to be done in a collection."""
+        """Cancel unfinished jobs of a collection."""
         waiting = [JobState.QUEUED, JobState.RUNNING]
         for job in self.jobs.list(states=waiting, collections=[collection], limit=_MANY_JOBS):
-            # It may have ended just now.
+            # It may have ended in the meantime.
             with contextlib.suppress(Conflict):
                 self.jobs.cancel(job.id)
 
     def take_up(self) -> None:
-        """Go on where an earlier server ended, perhaps in the midst of things, perhaps elsewhere.
+        """Recover the state that an earlier server left, even if it was killed or the home was moved.
 
-        Uploads are found where the home lies now, what killed ones and killed purges left is cleared away,
-        and uploads that were stored without a job get one.
+        Updates the paths of uploads, removes leftovers of interrupted uploads and purges, and adds jobs
+        for stored uploads without one.
         """
         self.uploads.relocate_originals(self.originals.path_of, _mtime_of)
         self.originals.sweep(discard_placed=lambda sha256: self.discard_unneeded([sha256]))
@@ -212,40 +211,40 @@ class Service:
             self.jobs.add(JobKind.UPLOAD, collection)
 
     def warm(self) -> None:
-        """Load what searches need, so that the first does not wait for it; raises RegardError."""
+        """Load what searches need, so that the first one does not wait; raises RegardError."""
         _load(self._serving)
-        # What was loaded stays: looking through it for garbage again and again would make searches wait.
+        # Scanning these permanent objects in each garbage collection would delay searches.
         gc.collect()
         gc.freeze()
         self._is_warm = True
 
     def run_in_background(self) -> None:
-        """Load what searches need, then follow the home's models, until the service is closed.
+        """Load what searches need, then follow the home's live pipeline until the service closes.
 
-        A failure is logged, and readiness tells of it.
+        Failures are logged and reported by `/readyz`.
         """
         try:
             self.warm()
         except RegardError as error:
-            # Each request tells the same.
+            # Requests report the same error.
             _log.error("the models and indexes can't be loaded: %s", error)
-            self._not_ready = "the models or indexes can't be loaded; the server's log tells why"
+            self._not_ready = "the models or indexes can't be loaded; see the server's log"
         pause = _LOOK_SECONDS
         while not self._closing.wait(pause):
             pause = _LOOK_SECONDS
             try:
                 self._follow()
-            except Exception as error:  # noqa: BLE001 - what is loaded goes on answering
+            except Exception as error:  # noqa: BLE001 - the loaded models keep answering
                 _log.error("the home's new models can't be loaded: %s", error)
                 pause = _RETRY_SECONDS
 
     def _follow(self) -> None:
-        """When another pipeline is live, load it while the one before answers, and replace that."""
+        """If another pipeline is live, load it while the current one answers, then replace that."""
         catalog, before = self.library.catalog, self.library.pipeline
         live = catalog.live_pipeline()
         if live is None or live.id == before.id:
             return
-        # Nobody deletes what is still answered from.
+        # The lease keeps the old pipeline from being pruned while requests use it.
         mark = f"{serving_mark(before.id)}{uuid.uuid4().hex[:16]}"
         with hold_writer_lease(catalog.database, mark):
             serving = self._serve(Home(self.library.settings, catalog, live))
@@ -262,26 +261,26 @@ class Service:
         self._is_warm = True
 
     def reasons_not_ready(self) -> list[str]:
-        """Why searches can't be answered now; empty when they can."""
+        """Why searches can't be answered now; empty if they can."""
         if not self._is_warm:
             return [self._not_ready]
         try:
             self.library.indexes.catch_up()
         except RegardError as error:
             _log.error("not ready: %s", error)
-            return ["the database or the indexes can't be used now; the server's log tells why"]
+            return ["the database or the indexes can't be used; see the server's log"]
         return []
 
     @property
     def folders(self) -> list[bytes]:
-        """Where files may be read from: the managed store and the roots."""
+        """The folders that files may be read from: the managed store and the roots."""
         managed = self.library.settings.home / "originals"
         return [os.fsencode(folder) for folder in (managed, *self.options.roots.values())]
 
     def import_folder(self, root: str, path: str) -> Path | None:
-        """The folder below a root; None when there is no such root or the path leads out of it.
+        """The folder below a root; None for an unknown root or a path that leads outside it.
 
-        Symlinks are looked through: what the path really is has to lie in what the root really is.
+        Symlinks are resolved: the real path must be inside the real root.
         """
         base = self.options.roots.get(root)
         if base is None or "\0" in path or os.path.isabs(path):

@@ -1,4 +1,4 @@
-"""Which texts and values of requests a database takes."""
+"""Checks that databases can store the texts and values of a request."""
 
 from __future__ import annotations
 
@@ -11,20 +11,20 @@ _DEEPEST = 20
 
 
 def is_storable(text: str) -> bool:
-    """Whether every database takes the text: no NUL, and no half of a surrogate pair."""
+    """Whether every database accepts the text: no NUL and no unpaired surrogate."""
     return "\0" not in text and not any("\ud800" <= letter <= "\udfff" for letter in text)
 
 
 def require_storable(value: Any, depth: int = 0) -> Any:
-    """Raise ValueError for texts that no database takes, numbers that JSON lacks, and bottomless values."""
+    """Return the value; raises ValueError for unstorable text, non-finite numbers and deep nesting."""
     if depth > _DEEPEST:
-        raise ValueError(f"it is nested more than {_DEEPEST} deep")
+        raise ValueError(f"it is nested more than {_DEEPEST} levels deep")
     if isinstance(value, str):
         if not is_storable(value):
-            raise ValueError("it holds a character that can't be stored")
+            raise ValueError("it contains a character that can't be stored")
     elif isinstance(value, float):
         if not math.isfinite(value):
-            raise ValueError("it holds a number that is not finite")
+            raise ValueError("it contains a number that is not finite")
     elif isinstance(value, list | tuple):
         for item in value:
             require_storable(item, depth + 1)

@@ -169,7 +169,7 @@ def test_wrong_requests_name_each_place() -> None:
     assert broken.json()["type"] == "/v1/problems/validation"
     [error] = broken.json()["errors"]
     assert error["where"] == "body"
-    assert error["message"].startswith("it is not valid JSON: ")
+    assert error["message"].startswith("not valid JSON: ")
     assert error["message"].endswith(" at character 1")
 
 

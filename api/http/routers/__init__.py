@@ -1,1 +1,1 @@
-"""One router a resource; handlers validate, call and hand on: errors become problems in one table."""
+"""One router for each resource. Handlers validate and call; `problems` maps errors to answers."""

@@ -1,4 +1,4 @@
-"""`/v1/assets`: lists, single assets, edits, trash. Uploads and files have modules of their own."""
+"""`/v1/assets`: lists, single assets, edits and trash; see also `uploads` and `files`."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, JsonValue
 from starlette.responses import Response
 
 from regard.api.http import documents, schemas
-from regard.api.http.cursors import read_cursor, write_cursor
+from regard.api.http.cursors import bad_cursor, read_cursor, write_cursor
 from regard.api.http.dependencies import (
     PAGE,
     Administrator,
@@ -39,7 +39,7 @@ _BULK = 1000
 
 
 class AssetPatch(BaseModel):
-    """What to change; what is left out stays."""
+    """The fields to change; omitted fields keep their values."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -50,7 +50,7 @@ class AssetPatch(BaseModel):
 
 
 class BulkRequest(BaseModel):
-    """One action on many assets: all of them, or none."""
+    """One action on many assets; it changes all of them or none."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -60,7 +60,7 @@ class BulkRequest(BaseModel):
 
 
 class TrashRequest(BaseModel):
-    """Whose trash to empty; without a collection, all of it."""
+    """The collection whose trash to empty. Default: all collections."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -80,17 +80,20 @@ def list_assets(
     filters: Filters,
     state: Annotated[
         Literal["live", "indexed", "pending", "failed", "trashed"],
-        Query(description="`live`: all but the trash."),
+        Query(description="`live`: all except trashed assets."),
     ] = "live",
     sort: AssetOrder = AssetOrder.NEWEST,
     cursor: Cursor = None,
     limit: PageLimit = PAGE,
     facets: Annotated[
         str | None,
-        Query(max_length=100, description="camera,month,tags,collection: which of them to count."),
+        Query(
+            max_length=100,
+            description="Facets to count, separated by commas: camera, month, tags, collection.",
+        ),
     ] = None,
 ) -> dict[str, Any]:
-    """Assets that pass the filters."""
+    """List the assets that match the filters."""
     chosen = make_filter(service, caller, filters)
     counted = facet_names(facets)
     within = None if state == "live" else AssetState(state)
@@ -100,7 +103,7 @@ def list_assets(
         try:
             after = datetime.fromisoformat(dated), number
         except ValueError:
-            raise UsageError("the cursor is not one of this list") from None
+            raise bad_cursor() from None
     found = service.assets.page(
         chosen,
         visible=caller.collections,
@@ -125,7 +128,7 @@ def list_assets(
     "/assets/{id}", response_model=schemas.AssetDetailDocument, responses=responses("not-found")
 )
 def get_asset(id: str, service: Use, caller: Reader) -> dict[str, Any]:
-    """One asset with regions, captions and facts."""
+    """Get an asset with its regions, captions and facts."""
     detail = service.assets.detail(read_identifier(id, "a"), visible=caller.collections)
     return service.documents(caller).detail(detail)
 
@@ -136,7 +139,7 @@ def get_asset(id: str, service: Use, caller: Reader) -> dict[str, Any]:
     responses=responses("not-found", "external-id-taken"),
 )
 def edit_asset(id: str, patch: AssetPatch, service: Use, caller: Writer) -> dict[str, Any]:
-    """Change title, tags, custom fields or the external id."""
+    """Change the title, tags, custom fields or external id of an asset."""
     number = read_identifier(id, "a")
     edit = AssetEdit(
         frozenset(patch.model_fields_set),
@@ -153,7 +156,7 @@ def edit_asset(id: str, patch: AssetPatch, service: Use, caller: Writer) -> dict
 
 @router.post("/assets/bulk", response_model=schemas.BulkAnswer, responses=responses("not-found"))
 def change_many(request: BulkRequest, service: Use, caller: Writer) -> dict[str, Any]:
-    """Tag, untag, delete or restore many assets at once; 404 when one of them is not there."""
+    """Tag, untag, delete or restore many assets. If one does not exist, none is changed."""
     numbers = {read_identifier(id, "a") for id in request.ids}
     if request.action in {"tag", "untag"} and not request.tags:
         raise UsageError(f"the action {request.action} needs tags")
@@ -173,7 +176,7 @@ def change_many(request: BulkRequest, service: Use, caller: Writer) -> dict[str,
 
 @router.delete("/assets/{id}", status_code=204, responses=responses("not-found"))
 def delete_asset(id: str, service: Use, caller: Writer) -> Response:
-    """Put an asset into the trash; no file is touched."""
+    """Move an asset to the trash. Files are not changed."""
     service.editing.trash([read_identifier(id, "a")], visible=caller.collections)
     return Response(status_code=204)
 
@@ -184,7 +187,7 @@ def delete_asset(id: str, service: Use, caller: Writer) -> Response:
     responses=responses("not-found"),
 )
 def restore_asset(id: str, service: Use, caller: Writer) -> dict[str, Any]:
-    """Take an asset out of the trash."""
+    """Restore an asset from the trash."""
     number = read_identifier(id, "a")
     service.editing.restore([number], visible=caller.collections)
     service.analyse_restored([number])
@@ -194,11 +197,11 @@ def restore_asset(id: str, service: Use, caller: Writer) -> dict[str, Any]:
 
 @router.post("/trash/empty", response_model=schemas.PurgeAnswer, responses=responses("not-found"))
 def empty_trash(request: TrashRequest, service: Use, caller: Administrator) -> dict[str, Any]:
-    """Forget for good what lies in the trash; of files, only managed ones that nobody needs go."""
+    """Permanently delete trashed assets. Only managed files that no asset needs are deleted."""
     if request.collection is not None:
         if not caller.may_see(request.collection):
             raise NotFound(
-                f"no collection is named {request.collection}", remedy="see the list of them"
+                f"no collection is named {request.collection}", remedy="see the list of collections"
             )
         return {"purged": _purge(service, service.collections.named(request.collection).id)}
     if caller.collections is None:

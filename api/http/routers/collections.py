@@ -34,7 +34,7 @@ _ATTEMPTS = 20
 
 
 class NewCollection(BaseModel):
-    """What a collection is to be called."""
+    """The name of the new collection."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -50,9 +50,11 @@ class NewCollection(BaseModel):
 def create_collection(
     new: NewCollection, service: Use, caller: Writer, key: IdempotencyKey = None
 ) -> Response:
-    """Make an empty collection."""
+    """Create an empty collection."""
     if caller.is_bound:
-        raise Problem("scope-missing", "a key that is bound to collections can't make any")
+        raise Problem(
+            "scope-missing", "a key that is bound to collections can't create collections"
+        )
     require_name(new.name)
     digest = hashlib.sha256(f"POST /v1/collections {new.name}".encode()).hexdigest()
 
@@ -66,7 +68,7 @@ def create_collection(
 def list_collections(
     service: Use, caller: Reader, cursor: Cursor = None, limit: PageLimit = PAGE
 ) -> dict[str, Any]:
-    """The collections, by name."""
+    """List the collections by name."""
     after = None if cursor is None else read_cursor(cursor, "collections", [str])[0]
     found = service.collections.page(visible=caller.collections, after=after, limit=limit + 1)
     more = write_cursor("collections", found[limit - 1].name) if len(found) > limit else None
@@ -79,7 +81,7 @@ def list_collections(
     responses=responses("not-found"),
 )
 def get_collection(id: str, service: Use, caller: Reader) -> dict[str, Any]:
-    """One collection."""
+    """Get a collection."""
     number = read_identifier(id, "c")
     return documents.collection(service.collections.get(number, visible=caller.collections))
 
@@ -94,10 +96,11 @@ def delete_collection(
     service: Use,
     caller: Administrator,
     with_assets: Annotated[
-        bool, Query(description="Forget its assets, too, for good. Only managed files go.")
+        bool,
+        Query(description="Permanently delete its assets too. Only managed files are deleted."),
     ] = False,
 ) -> Response:
-    """Forget a collection."""
+    """Delete a collection."""
     number = read_identifier(id, "c")
     name = service.collections.get(number, visible=caller.collections).name
     if with_assets:
@@ -110,7 +113,7 @@ def delete_collection(
                 service.collections.delete(number)
                 break
             except Conflict:
-                # A job of it is still at its last batch.
+                # One of its jobs is still writing its last batch.
                 if not left:
                     raise
     return Response(status_code=204)

@@ -1,4 +1,4 @@
-"""`/v1/duplicates`: photographs that are copies, bursts, or show the same thing."""
+"""`/v1/duplicates`: copies, bursts, and photographs of the same object."""
 
 from __future__ import annotations
 
@@ -12,14 +12,13 @@ from pydantic_core import to_json
 from starlette.responses import Response
 
 from regard.api.http import schemas
-from regard.api.http.cursors import read_cursor, write_cursor
+from regard.api.http.cursors import bad_cursor, read_cursor, write_cursor
 from regard.api.http.dependencies import Cursor, Reader, Use, make_filter
 from regard.api.http.documents import Documents
 from regard.api.http.filters import JsonFilters
 from regard.api.http.problems import responses
 from regard.api.http.service import Service
 from regard.core.duplicates import DuplicateGroup, DuplicateKind, Place
-from regard.core.errors import UsageError
 from regard.core.keys import Caller
 from regard.search.identifiers import asset_identifier, region_identifier
 
@@ -28,7 +27,7 @@ router = APIRouter(prefix="/v1", tags=["duplicates"])
 GROUPS = 20
 MAX_GROUPS = 200
 _CURSOR = "duplicates"
-# The order in which kinds come, that of what is least in doubt.
+# Listed in this order, the most certain kinds first.
 _KINDS = tuple(DuplicateKind)
 _DEFAULT_KINDS = (DuplicateKind.EXACT, DuplicateKind.EDITED, DuplicateKind.BURST)
 
@@ -39,18 +38,18 @@ async def list_duplicates(
     caller: Reader,
     kind: Annotated[
         list[DuplicateKind] | None,
-        Query(description="Any of them; all but object where none is given.", max_length=8),
+        Query(description="Kinds to list. Default: all except object.", max_length=8),
     ] = None,
     collection: Annotated[
         list[Annotated[str, Query(min_length=1, max_length=500)]] | None,
-        Query(description="Names; any of them."),
+        Query(description="Collection names; any of them."),
     ] = None,
     limit: Annotated[int, Query(ge=1, le=MAX_GROUPS)] = GROUPS,
     cursor: Cursor = None,
 ) -> Response:
-    """Groups of photographs of which one would do, and which that is. Nothing is deleted.
+    """List groups of duplicates and which photograph of each to keep. Nothing is deleted.
 
-    Each call compares for about a second what was not compared yet; while `waiting`, ask again.
+    Each call compares new photographs for about a second. Repeat it while `waiting` is true.
     """
     wanted = [known for known in _KINDS if known in (kind or _DEFAULT_KINDS)]
     after = None if cursor is None else _read_place(cursor, wanted)
@@ -103,5 +102,5 @@ def _write_place(kind: DuplicateKind, place: Place) -> str:
 def _read_place(cursor: str, kinds: Sequence[DuplicateKind]) -> tuple[DuplicateKind, Place]:
     kind, number, ordinal = read_cursor(cursor, _CURSOR, [str, int, int])
     if kind not in {known.value for known in kinds} or number < 0 or ordinal < 0:
-        raise UsageError("the cursor is not one of this list", remedy="leave it out to begin anew")
+        raise bad_cursor()
     return DuplicateKind(kind), (number, ordinal)

@@ -1,7 +1,7 @@
-"""Pictures: originals, thumbnails, crops and masks.
+"""Originals, thumbnails, crops and masks.
 
-What is read is the very file that was indexed; a link that was put in its place since leads nowhere.
-Where keys are needed it has to lie in the managed store or in a configured root.
+Only the file that was indexed is read, never one that replaced it or a link. If keys are required, it must
+be in the managed store or below a configured root.
 """
 
 from __future__ import annotations
@@ -43,13 +43,13 @@ router = APIRouter(prefix="/v1", tags=["files"])
 _YEAR = 365 * 24 * 3600
 _CHUNK = 1 << 18
 _RANGE = re.compile(r"bytes=(\d*)-(\d*)")
-_WEBP: Responses = {200: {"content": {"image/webp": {}}, "description": "the picture"}}
+_WEBP: Responses = {200: {"content": {"image/webp": {}}, "description": "the image"}}
 _RUN_LENGTHS: dict[str, Any] = {
     "type": "object",
     "required": ["size", "counts"],
     "properties": {
-        "size": {"type": "array", "items": {"type": "integer"}, "description": "height, width"},
-        "counts": {"type": "string", "description": "COCO's compressed run lengths"},
+        "size": {"type": "array", "items": {"type": "integer"}, "description": "Height and width."},
+        "counts": {"type": "string", "description": "Compressed run lengths of COCO."},
     },
     "examples": [{"size": [4, 6], "counts": "5220007"}],
 }
@@ -61,27 +61,29 @@ _PNG_OR_RLE: Responses = {
 }
 _FILE: Responses = {
     200: {"content": {"*/*": {}}, "description": "the file"},
-    206: {"content": {"*/*": {}}, "description": "a part of the file"},
-    304: {"description": "it is what the caller has"},
+    206: {"content": {"*/*": {}}, "description": "a range of the file"},
+    304: {"description": "unchanged"},
 }
-_UNCHANGED: Responses = {304: {"description": "it is what the caller has"}}
+_UNCHANGED: Responses = {304: {"description": "unchanged"}}
 
 Version = Annotated[
     str | None,
-    Query(max_length=64, description="The content's; the answer may then be kept for good."),
+    Query(
+        max_length=64, description="Version of the content; makes the answer cacheable for a year."
+    ),
 ]
 KnownTag = Annotated[str | None, Header(alias="If-None-Match", max_length=1000)]
 
 
 class PictureSize(IntEnum):
-    """The longer side of a picture, in pixels."""
+    """Length of the longer side in pixels."""
 
     SMALL = 256
     MEDIUM = 512
     LARGE = 1024
 
 
-Size = Annotated[PictureSize, Query(description="The longer side, in pixels.")]
+Size = Annotated[PictureSize, Query(description="Length of the longer side in pixels.")]
 
 
 @router.get(
@@ -99,12 +101,12 @@ def get_original(
     id: str,
     service: Use,
     caller: Reader,
-    download: Annotated[bool, Query(description="As an attachment.")] = False,
+    download: Annotated[bool, Query(description="Send as an attachment.")] = False,
     range: Annotated[str | None, Header(max_length=200)] = None,
     known: KnownTag = None,
     unless_changed: Annotated[str | None, Header(alias="If-Range", max_length=200)] = None,
 ) -> Response:
-    """The file itself, byte for byte, or a range of it."""
+    """Get the original file, or a range of it."""
     asset = service.assets.get(read_identifier(id, "a"), visible=caller.collections)
     tag = f'"{asset.sha256 or f"{asset.size}-{asset.mtime_ns}"}"'
     headers = {"ETag": tag, "Cache-Control": "private, no-cache"}
@@ -120,7 +122,7 @@ def get_original(
     start, end = 0, asset.size
     status = 200
     if unless_changed is not None and unless_changed != tag:
-        # The part that the caller has is of another file.
+        # The caller has a part of another version.
         range = None
     if range is not None and (span := _span(range, asset.size)) is not None:
         start, end = span
@@ -157,13 +159,13 @@ async def get_thumbnail(
     v: Version = None,
     known: KnownTag = None,
 ) -> Response:
-    """A small picture, WebP."""
+    """Get a thumbnail as WebP."""
     number = read_identifier(id, "a")
 
-    def find() -> _Wanted:
+    def find() -> _Rendering:
         asset = service.assets.get(number, visible=caller.collections)
         render = partial(thumbnail, longer_side=size.value, limits=service.limits)
-        return _Wanted(asset, str(size.value), render)
+        return _Rendering(asset, str(size.value), render)
 
     return await _picture(service, find, v, known)
 
@@ -175,7 +177,7 @@ async def get_thumbnail(
     tags=["regions"],
 )
 def get_region(id: str, service: Use, caller: Reader) -> dict[str, Any]:
-    """One region and the asset that it was found on."""
+    """Get a region and its asset."""
     region, asset = service.assets.region(read_identifier(id, "r"), visible=caller.collections)
     make = service.documents(caller)
     return {**make.region(region, asset), "asset": make.asset(asset)}
@@ -201,10 +203,10 @@ async def get_crop(
     v: Version = None,
     known: KnownTag = None,
 ) -> Response:
-    """The part of the photograph inside the region's box, WebP."""
+    """Get the photograph inside the region's box as WebP."""
     number = read_identifier(id, "r")
 
-    def find() -> _Wanted:
+    def find() -> _Rendering:
         region, asset = service.assets.region(number, visible=caller.collections)
         box = region.box
 
@@ -212,7 +214,7 @@ async def get_crop(
             return encode_webp(cropped(PhotoFile(data, service.limits).decode(), box, size.value))
 
         name = f"crop-{box.x},{box.y},{box.width},{box.height}-{size.value}"
-        return _Wanted(asset, name, render)
+        return _Rendering(asset, name, render)
 
     return await _picture(service, find, v, known)
 
@@ -231,7 +233,7 @@ def get_mask(
     v: Version = None,
     known: KnownTag = None,
 ) -> Response:
-    """The region's mask: a PNG of 0 and 255, or COCO's compressed run lengths."""
+    """Get the region's mask as PNG (0 and 255), or as compressed run lengths of COCO."""
     region, asset = service.assets.region(read_identifier(id, "r"), visible=caller.collections)
     tag = f'"{(asset.sha256 or "")[:32]}-{id}-{format}"'
     headers = {**_caching(asset, v), "ETag": tag}
@@ -245,8 +247,8 @@ def get_mask(
 
 
 @dataclass(frozen=True, slots=True)
-class _Wanted:
-    """A picture of an asset: its name in the cache, and how it is made of the file's bytes."""
+class _Rendering:
+    """A rendering of an asset: its name in the cache, and the function that makes it from the file."""
 
     asset: Asset
     variant: str
@@ -254,11 +256,11 @@ class _Wanted:
 
 
 async def _picture(
-    service: Service, find: Callable[[], _Wanted], version: str | None, known: str | None
+    service: Service, find: Callable[[], _Rendering], version: str | None, known: str | None
 ) -> Response:
-    """A rendering of an asset's file from the cache, or made now.
+    """Answer with a rendering, from the cache or made now.
 
-    Few threads wait for renderings, so that a page full of new ones leaves enough for searches.
+    Few threads render, so that a page full of new thumbnails does not delay searches.
     """
     wanted, data = await to_thread.run_sync(_find_picture, service, find)
     asset = wanted.asset
@@ -273,14 +275,16 @@ async def _picture(
     return Response(data, headers=headers, media_type="image/webp")
 
 
-def _find_picture(service: Service, find: Callable[[], _Wanted]) -> tuple[_Wanted, bytes | None]:
+def _find_picture(
+    service: Service, find: Callable[[], _Rendering]
+) -> tuple[_Rendering, bytes | None]:
     wanted = find()
     if wanted.asset.sha256 is None:
-        raise Problem("unusable-image", "the file could not be used, so there is no picture of it")
+        raise Problem("unusable-image", "the file could not be read, so it has no thumbnail")
     return wanted, service.thumbnails.find(wanted.asset.sha256, wanted.variant)
 
 
-def _make_picture(service: Service, wanted: _Wanted) -> bytes:
+def _make_picture(service: Service, wanted: _Rendering) -> bytes:
     def make() -> bytes:
         started = time.perf_counter()
         with _open(service, wanted.asset) as file:
@@ -294,13 +298,13 @@ def _make_picture(service: Service, wanted: _Wanted) -> bytes:
 
 
 def _is_known(tag: str, known: str | None) -> bool:
-    """Whether If-None-Match names what the caller would get; a weak tag is as good (RFC 9110, 13.1.2)."""
+    """Whether If-None-Match has the tag; weak tags match too (RFC 9110, 13.1.2)."""
     named = [] if known is None else [name.strip().removeprefix("W/") for name in known.split(",")]
     return tag in named or "*" in named
 
 
 def _caching(asset: Asset, version: str | None) -> dict[str, str]:
-    """For good under the address that names the content; else asked about each time."""
+    """Cache for a year if the URL names the content, otherwise revalidate each time."""
     is_named = bool(version) and (asset.sha256 or "").startswith(version or "")
     long = is_named and len(version or "") >= 8
     return {
@@ -310,17 +314,17 @@ def _caching(asset: Asset, version: str | None) -> dict[str, str]:
 
 def _open(service: Service, asset: Asset) -> BinaryIO:
     folders = service.folders
-    # Without keys only someone on this machine asks, for what was indexed on its command line, perhaps.
+    # Without keys, callers are on this machine and may read what its command line indexed.
     is_elsewhere = not any(asset.path.startswith(folder + b"/") for folder in folders)
     within = None if is_elsewhere and not service.options.keys_required else folders
-    # The store's files are named by what is in them, and a backup may cut their times short.
+    # Managed files are named by their digest, and restoring a backup may truncate their times.
     mtime_ns = None if asset.managed else asset.mtime_ns
     return open_original(asset.path, size=asset.size, mtime_ns=mtime_ns, within=within)
 
 
-def _span(asked: str, size: int) -> tuple[int, int] | None:
-    """The first byte that is asked for and the one after the last; None for what asks for no such thing."""
-    match = _RANGE.fullmatch(asked)
+def _span(value: str, size: int) -> tuple[int, int] | None:
+    """Start and end of the requested range, end exclusive; None for what is not one valid range."""
+    match = _RANGE.fullmatch(value)
     if match is None:
         return None
     first, last = match.groups()
@@ -332,7 +336,7 @@ def _span(asked: str, size: int) -> tuple[int, int] | None:
 
 
 class _FileResponse(StreamingResponse):
-    """Streams from a file, which it closes, also when the caller hangs up before the first byte."""
+    """Streams an open file and closes it, even if the client disconnects before the first byte."""
 
     def __init__(
         self,

@@ -32,11 +32,11 @@ from regard.search.identifiers import asset_identifier
 router = APIRouter(prefix="/v1", tags=["jobs"])
 
 _EVENT_SECONDS = 0.3
-# A comment now and then tells proxies that the stream lives.
+# After this many checks without a change, a comment keeps proxies from closing the stream.
 _QUIET_LOOKS = 50
 _EVENTS: Responses = {
-    200: {"content": {"text/event-stream": {}}, "description": "the job, as it changes"},
-    204: {"description": "the job has ended, and the caller has seen that"},
+    200: {"content": {"text/event-stream": {}}, "description": "the job whenever it changes"},
+    204: {"description": "the job has ended, and the caller has its last event"},
 }
 
 LastEvent = Annotated[
@@ -44,7 +44,7 @@ LastEvent = Annotated[
     Header(
         alias="Last-Event-ID",
         max_length=200,
-        description="The `id` of the last event that arrived, where a stream broke off.",
+        description="The `id` of the last received event, to resume a stream.",
     ),
 ]
 
@@ -61,7 +61,7 @@ class ImportRequest(BaseModel):
 
 
 class ReindexRequest(BaseModel):
-    """Look at all that was imported and uploaded into a collection again."""
+    """Index the imported folders and uploads of a collection again."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -81,7 +81,7 @@ JobRequest = Annotated[ImportRequest | ReindexRequest, Field(discriminator="kind
 def start_job(
     wanted: JobRequest, service: Use, caller: Writer, key: IdempotencyKey = None
 ) -> Response:
-    """Start an import or a reindexing; it goes on whatever becomes of the caller, and of the server."""
+    """Start an import or a reindexing. The job continues after restarts of the server."""
     require_name(wanted.collection)
     if not caller.may_see(wanted.collection):
         raise NotFound(f"no collection is named {wanted.collection}")
@@ -90,9 +90,9 @@ def start_job(
             raise NotFound(f"no root is named {wanted.root}", remedy="see the roots in /v1/info")
         folder = service.import_folder(wanted.root, wanted.path)
         if folder is None:
-            raise Problem("outside-roots", "the path leads out of its root")
+            raise Problem("outside-roots", "the path leads outside its root")
         if not os.path.exists(folder):
-            raise NotFound(f"there is no folder {wanted.path!r} in the root {wanted.root}")
+            raise NotFound(f"the root {wanted.root} has no folder {wanted.path!r}")
     else:
         service.collections.named(wanted.collection)
     text = f"POST /v1/jobs {wanted.model_dump_json()}"
@@ -108,12 +108,12 @@ def start_job(
 def list_jobs(
     service: Use,
     caller: Reader,
-    state: Annotated[list[JobState], Query(description="Any of them.")] = [],  # noqa: B006
-    collection: Annotated[list[str], Query(description="Names; any of them.")] = [],  # noqa: B006
+    state: Annotated[list[JobState], Query(description="Job states; any of them.")] = [],  # noqa: B006
+    collection: Annotated[list[str], Query(description="Collection names; any of them.")] = [],  # noqa: B006
     cursor: Cursor = None,
     limit: PageLimit = PAGE,
 ) -> dict[str, Any]:
-    """Jobs, newest first."""
+    """List jobs, newest first."""
     before = None if cursor is None else read_cursor(cursor, "jobs", [int])[0]
     visible = caller.collections
     if collection:
@@ -130,7 +130,7 @@ def list_jobs(
 
 @router.get("/jobs/{id}", response_model=schemas.JobDocument, responses=responses("not-found"))
 def get_job(id: str, service: Use, caller: Reader) -> dict[str, Any]:
-    """One job."""
+    """Get a job."""
     return service.documents(caller).job(_job(service, caller, id))
 
 
@@ -140,10 +140,10 @@ def get_job(id: str, service: Use, caller: Reader) -> dict[str, Any]:
 def list_failures(
     id: str, service: Use, caller: Reader, cursor: Cursor = None, limit: PageLimit = PAGE
 ) -> dict[str, Any]:
-    """The files that could not be used, where the job looked."""
+    """List the files that could not be indexed, within what the job covers."""
     job = _job(service, caller, id)
     if job.collection_id is None:
-        # Its message names some, and no asset is failed for them.
+        # Jobs on the whole home report failures in their message only.
         return {"items": [], "next": None}
     after = 0 if cursor is None else read_cursor(cursor, "failures", [int])[0]
     below = None
@@ -177,9 +177,9 @@ def list_failures(
     responses=responses("not-found", "job-not-running"),
 )
 def cancel_job(id: str, service: Use, caller: Writer) -> dict[str, Any]:
-    """Stop a job as soon as it can; what it has done stays."""
+    """Stop a job as soon as possible. Finished work is kept."""
     job = _job(service, caller, id)
-    _require_leave(caller, job)
+    _require_control(caller, job)
     with named(Conflict, "job-not-running", caller):
         return service.documents(caller).job(service.jobs.cancel(job.id))
 
@@ -191,11 +191,13 @@ def cancel_job(id: str, service: Use, caller: Writer) -> dict[str, Any]:
     responses=responses("not-found", "job-running"),
 )
 def retry_job(id: str, service: Use, caller: Writer) -> dict[str, Any]:
-    """A new job that does the same and tries what failed again."""
+    """Start a new job like this one that also retries failed files."""
     job = _job(service, caller, id)
-    _require_leave(caller, job)
+    _require_control(caller, job)
     if not job.state.is_final:
-        raise Problem("job-running", "the job has not ended", remedy="wait, or cancel it first")
+        raise Problem(
+            "job-running", "the job has not ended yet", remedy="wait for it, or cancel it first"
+        )
     if job.collection is None:
         again = service.jobs.add_for_all(
             job.kind, profile=job.profile, pipelines=job.pipelines, unfinished=job.unfinished
@@ -216,11 +218,11 @@ def retry_job(id: str, service: Use, caller: Writer) -> dict[str, Any]:
 def follow_job(
     id: str, request: Request, service: Use, caller: Reader, last: LastEvent = None
 ) -> Response:
-    """Server-sent events: the job now, and whenever it changes, until it has ended."""
+    """Stream the job as server-sent events, now and after each change, until it ends."""
     job = _job(service, caller, id)
     make = service.documents(caller)
     if job.state.is_final and _event_id(_data(make, job)) == last:
-        # Browsers connect again when a stream ends, until they are told so.
+        # Browsers reconnect after the end of a stream unless they get this answer.
         return Response(status_code=204)
     return StreamingResponse(
         _events(request, service, make, job, last),
@@ -232,7 +234,7 @@ def follow_job(
 async def _events(
     request: Request, service: Service, make: Documents, job: Job, last: str | None
 ) -> AsyncIterator[str]:
-    """What the caller does not have yet; `last` is the id of what it has."""
+    """Events after `last`, the id of the last event that the caller received."""
     quiet = 0
     while not await request.is_disconnected() and not service.is_closing:
         data = _data(make, job)
@@ -245,11 +247,11 @@ async def _events(
         await asyncio.sleep(_EVENT_SECONDS)
         quiet += 1
         if quiet % _QUIET_LOOKS == 0:
-            yield ": still here\n\n"
+            yield ": keep-alive\n\n"
         try:
             job = await to_thread.run_sync(service.jobs.get, job.id)
         except NotFound:
-            # Its collection is gone, and the job with it.
+            # The job was deleted with its collection.
             return
 
 
@@ -258,30 +260,30 @@ def _data(make: Documents, job: Job) -> str:
 
 
 def _event_id(data: str) -> str:
-    """Names a state of a job by what is told of it, so that any server of the home knows it again."""
+    """An id of a job's state, the same on every server of the home."""
     return hashlib.sha256(data.encode()).hexdigest()[:16]
 
 
 def _job(service: Service, caller: Caller, id: str) -> Job:
-    """The job, if it exists for the caller; raises NotFound."""
+    """The job, if the caller may see it; raises NotFound."""
     number, job = read_identifier(id, "j"), None
     with contextlib.suppress(NotFound):
         job = service.jobs.get(number)
-    # Of others' jobs nothing is told, not even that they are there.
+    # A job that the caller may not see must look like one that does not exist.
     if job is None or not _may_see(caller, job):
-        raise NotFound(f"no job has the id {id}", remedy="take an id from the list of them")
+        raise NotFound(f"no job has the id {id}", remedy="take an id from the list of jobs")
     return job
 
 
 def _may_see(caller: Caller, job: Job) -> bool:
-    """What is on the whole home is not for a key that is bound to collections."""
+    """Keys bound to collections may not see jobs on the whole home."""
     return not caller.is_bound if job.collection is None else caller.may_see(job.collection)
 
 
-def _require_leave(caller: Caller, job: Job) -> None:
-    """Raise the problem `scope-missing` when a job may be stopped and begun by administrators alone."""
+def _require_control(caller: Caller, job: Job) -> None:
+    """Raise the problem `scope-missing` if only administrators may start and stop the job."""
     if job.collection is None and not caller.is_admin:
-        raise Problem("scope-missing", "jobs on the whole home are for the scope admin")
+        raise Problem("scope-missing", "jobs on the whole home need the scope admin")
 
 
 def _add(service: Service, wanted: ImportRequest | ReindexRequest) -> Job:

@@ -1,4 +1,4 @@
-"""`/v1/pipelines`: the home's models, and how they are changed while it is searched."""
+"""`/v1/pipelines`: the home's models, and changing them while searches continue."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ Beginning = Annotated[str, Field(pattern="^[0-9a-f]{4,64}$", examples=["3f9a1c"]
 
 
 class ReindexAllRequest(BaseModel):
-    """Change the home's models; without a profile its own is renewed."""
+    """The profile to change to. Default: the home's own profile as it is now."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -32,7 +32,7 @@ class ReindexAllRequest(BaseModel):
 
 
 class RollbackRequest(BaseModel):
-    """Go back to the models before; `at_once` also without what was indexed since."""
+    """Whether to roll back now, without what was indexed since the change."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -40,7 +40,7 @@ class RollbackRequest(BaseModel):
 
 
 class PruneRequest(BaseModel):
-    """Delete what models made that are not live; without names all that were live before."""
+    """The pipelines to delete. Default: all that were live before."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -50,9 +50,9 @@ class PruneRequest(BaseModel):
 
 @router.get("/pipelines", response_model=schemas.PipelineList, responses=responses())
 def list_pipelines(service: Use, caller: Reader) -> dict[str, Any]:
-    """The pipelines that the home has, and how complete they are."""
+    """List the pipelines of the home and how complete they are."""
     if caller.is_bound:
-        raise Problem("scope-missing", "the figures are of all collections, and the key is not")
+        raise Problem("scope-missing", "the figures cover all collections, and the key does not")
     library = service.library
     return {
         "items": [one.to_json() for one in read_pipelines(library.catalog)],
@@ -67,19 +67,19 @@ def list_pipelines(service: Use, caller: Reader) -> dict[str, Any]:
     responses=responses("conflict"),
 )
 def change_models(wanted: ReindexAllRequest, service: Use, caller: Administrator) -> dict[str, Any]:
-    """Build another pipeline beside the live one, which answers until it is complete and goes live."""
+    """Build another pipeline. The live one answers until the new one is complete."""
     _require_whole(caller_is_bound=caller.is_bound)
     if wanted.profile is not None and ("/" in wanted.profile or wanted.profile.endswith(".toml")):
         raise UsageError(
-            "a profile's file can't be named here",
-            remedy="put it into the server's folder of profiles, and give its name",
+            "a profile can't be given as a file here",
+            remedy="put the file into the server's folder of profiles, and give its name",
         )
     library = service.library
-    # What the server lacks for it is no failure of the server.
+    # A missing model or package is a conflict, not a server error.
     with named(ModelError, "conflict", caller), named(MissingDependency, "conflict", caller):
         profile = target_profile(library.settings, library.catalog, wanted.profile)
     if is_live(library.catalog, profile):
-        raise Problem("conflict", f"the home has the models of {profile.name} already")
+        raise Problem("conflict", f"the home already has the models of {profile.name}")
     job = service.jobs.add_for_all(JobKind.PIPELINE, profile=wanted.profile)
     service.wake_worker()
     return service.documents(caller).job(job)
@@ -91,7 +91,7 @@ def change_models(wanted: ReindexAllRequest, service: Use, caller: Administrator
     responses=responses("conflict"),
 )
 def go_back(wanted: RollbackRequest, service: Use, caller: Administrator) -> dict[str, Any]:
-    """Have the pipeline before live again: at once, or when it has what was indexed since."""
+    """Restore the previous pipeline, now or once it has what was indexed since."""
     _require_whole(caller_is_bound=caller.is_bound)
     with named(LeaseHeld, "conflict", caller):
         found = roll_back(service.library.catalog, at_once=wanted.at_once)
@@ -126,7 +126,7 @@ def go_back(wanted: RollbackRequest, service: Use, caller: Administrator) -> dic
     responses=responses("not-found", "conflict"),
 )
 def prune_pipelines(wanted: PruneRequest, service: Use, caller: Administrator) -> dict[str, Any]:
-    """Delete pipelines that are not live: rows, entries in the change log, index folders."""
+    """Delete pipelines that are not live, with their rows and indexes."""
     _require_whole(caller_is_bound=caller.is_bound)
     chosen = [_whole_fingerprint(service, beginning) for beginning in wanted.pipelines]
     job = service.jobs.add_for_all(JobKind.PRUNE, pipelines=chosen, unfinished=wanted.unfinished)
@@ -136,18 +136,18 @@ def prune_pipelines(wanted: PruneRequest, service: Use, caller: Administrator) -
 
 def _require_whole(*, caller_is_bound: bool) -> None:
     if caller_is_bound:
-        raise Problem("scope-missing", "the models are of all collections, and the key is not")
+        raise Problem("scope-missing", "the models cover all collections, and the key does not")
 
 
 def _whole_fingerprint(service: Service, beginning: str) -> str:
-    """The fingerprint that begins so; raises the problems `not-found` and `conflict`."""
+    """The fingerprint with this beginning; raises the problems `not-found` and `conflict`."""
     found = [
         one
         for one in read_pipelines(service.library.catalog)
         if one.fingerprint.startswith(beginning)
     ]
     if len(found) != 1:
-        raise Problem("not-found", f"not one pipeline's fingerprint begins with {beginning}")
+        raise Problem("not-found", f"no single pipeline's fingerprint starts with {beginning}")
     if found[0].state is PipelineState.LIVE:
         raise Problem("conflict", "the live pipeline can't be deleted")
     return found[0].fingerprint

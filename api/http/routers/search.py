@@ -12,7 +12,7 @@ from pydantic_core import to_json
 from starlette.responses import Response
 
 from regard.api.http import schemas
-from regard.api.http.cursors import read_cursor, write_cursor
+from regard.api.http.cursors import bad_cursor, read_cursor, write_cursor
 from regard.api.http.dependencies import Cursor, Filters, Reader, Use, facet_names, make_filter
 from regard.api.http.documents import facets as facet_documents
 from regard.api.http.documents import read_identifier, region_urls
@@ -29,7 +29,6 @@ from regard.api.http.search_requests import (
 from regard.api.http.search_terms import SearchPlan, plan_search, require_visible
 from regard.api.http.service import Service
 from regard.api.library.answers import answer_of
-from regard.core.errors import UsageError
 from regard.core.keys import Caller
 from regard.core.records import Target
 from regard.search.answers import LikeQuery, Scope
@@ -192,7 +191,7 @@ def _answer(
 ) -> Response:
     offset = 0 if cursor is None else read_cursor(cursor, f"hits-{target}", [int])[0]
     if not 0 <= offset <= _DEEPEST:
-        raise UsageError("the cursor is not one of this list", remedy="leave it out to begin anew")
+        raise bad_cursor()
     # One more than wanted tells whether there are more.
     scope = Scope(target, limit + 1, plan.filter, offset, min_relevance)
     answer = service.engine.search(plan.query, scope)

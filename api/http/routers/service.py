@@ -1,4 +1,4 @@
-"""Health, metrics, and what the server is."""
+"""Health, metrics and information about the server."""
 
 from __future__ import annotations
 
@@ -17,17 +17,15 @@ from regard.storage.assets.overview import count_visible
 
 router = APIRouter(tags=["service"])
 
-_NOT_READY: Responses = {
-    503: {"model": schemas.Readiness, "description": "not yet, or not any more"}
-}
+_NOT_READY: Responses = {503: {"model": schemas.Readiness, "description": "not ready"}}
 _METRICS: Responses = {
-    200: {"content": {"text/plain": {}}, "description": "Prometheus' text format"}
+    200: {"content": {"text/plain": {}}, "description": "Prometheus text format"}
 }
 
 
 @router.get("/healthz", response_model=schemas.Health, responses=responses(takes_key=False))
 async def health() -> dict[str, str]:
-    """That the process lives."""
+    """Check that the process is running."""
     return {"status": "ok"}
 
 
@@ -37,7 +35,7 @@ async def health() -> dict[str, str]:
     responses={**responses(takes_key=False), **_NOT_READY},
 )
 def readiness(service: Use) -> Response:
-    """Whether searches can be answered now."""
+    """Check whether searches can be answered."""
     reasons = service.reasons_not_ready()
     state = "not ready" if reasons else "ready"
     return JSONResponse({"status": state, "reasons": reasons}, 503 if reasons else 200)
@@ -45,15 +43,15 @@ def readiness(service: Use) -> Response:
 
 @router.get("/metrics", response_class=Response, responses={**responses(), **_METRICS})
 def metrics(service: Use, caller: Reader) -> Response:
-    """How long requests and their stages take, what waits, how large the indexes are."""
+    """Get durations of requests and stages, job counts and index sizes."""
     if caller.is_bound:
-        raise Problem("scope-missing", "the figures are of all collections, and the key is not")
+        raise Problem("scope-missing", "the figures cover all collections, and the key does not")
     return Response(service.metrics.exposition(), media_type=CONTENT_TYPE)
 
 
 @router.get("/v1/info", response_model=schemas.InfoDocument, responses=responses())
 def info(service: Use, caller: Reader) -> dict[str, Any]:
-    """The server, and who one is to it."""
+    """Get the server's version, limits and counts, and the caller's scope."""
     library, options = service.library, service.options
     counts = count_visible(library.catalog, caller.collections)
     return {

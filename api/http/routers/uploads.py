@@ -1,7 +1,7 @@
-"""`POST /v1/assets`: files into the managed store, and assets of them.
+"""`POST /v1/assets`: uploads into the managed store.
 
-Each file is hashed while it streams to disk, looked at before it is kept, and held until the row that
-points at it is committed; what a model sees in it, a job finds out later.
+Each file is hashed while it streams to disk, inspected before it is kept, and protected from deletion until
+its row is committed. A job analyses it later.
 """
 
 from __future__ import annotations
@@ -55,11 +55,14 @@ _FORM = {
                         "file": {
                             "type": "array",
                             "items": {"type": "string", "format": "binary"},
-                            "description": "One or many photographs.",
+                            "description": "One or more photographs.",
                         },
                         "collection": {"type": "string", "default": DEFAULT_COLLECTION},
-                        "external_id": {"type": "string", "description": "With a single file."},
-                        "title": {"type": "string", "description": "With a single file."},
+                        "external_id": {
+                            "type": "string",
+                            "description": "Only with a single file.",
+                        },
+                        "title": {"type": "string", "description": "Only with a single file."},
                         "tag": {"type": "array", "items": {"type": "string"}},
                         "custom": {"type": "string", "description": "A JSON object."},
                     },
@@ -71,7 +74,7 @@ _FORM = {
 
 
 class UploadFields(BaseModel):
-    """What is said of the files of an upload."""
+    """The fields of an upload, for all its files."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -104,24 +107,24 @@ class _Outcome:
             "idempotency-key-reused",
             "conflict",
         ),
-        200: {"model": schemas.UploadAnswer, "description": "all were there already"},
+        200: {"model": schemas.UploadAnswer, "description": "all files were already there"},
     },
     openapi_extra=_FORM,
 )
 async def upload_assets(
     request: Request, service: Use, caller: Writer, key: IdempotencyKey = None
 ) -> Response:
-    """Upload photographs; a repeat in one collection gives the asset that is there."""
+    """Upload photographs. A file that the collection already has gives the existing asset."""
     limits = FormLimits(file_bytes=service.options.upload_bytes, files=service.options.upload_files)
     incoming = partial(service.originals.incoming, max_bytes=service.options.upload_bytes)
     started = time.perf_counter()
     kept: list[str] = []
     try:
         async with read_form(request, files=incoming, shape=_SHAPE, limits=limits) as form:
-            # In a thread, with the files still open: their rows are committed before they are let go.
+            # Commit the rows while the files are still open and thus protected from deletion.
             answer = await to_thread.run_sync(_answer, service, caller, key, form, kept)
     finally:
-        # What was kept for an asset that could not be made, or has the bytes elsewhere, must not stay.
+        # Delete files whose assets were not created, or that exist elsewhere.
         await to_thread.run_sync(service.discard_unneeded, kept)
     service.metrics.observe_stage("upload", time.perf_counter() - started)
     return answer
@@ -135,9 +138,9 @@ def _answer(
     if not caller.may_see(fields.collection):
         raise NotFound(f"no collection is named {fields.collection}")
     if not form.files:
-        raise _wrong("file", "no file is given")
+        raise _wrong("file", "the form has no file")
     if len(form.files) > 1 and (fields.external_id is not None or fields.title is not None):
-        raise _wrong("external_id", "external_id and title take a single file")
+        raise _wrong("external_id", "external_id and title need a single file")
     digest = hashlib.sha256(
         json.dumps(
             [
@@ -232,7 +235,7 @@ def _read_fields(form: Form[Incoming]) -> UploadFields:
         try:
             values["custom"] = json.loads(custom)
         except (ValueError, RecursionError):
-            raise _wrong("custom", "it is no JSON object") from None
+            raise _wrong("custom", "it is not a JSON object") from None
     try:
         return UploadFields.model_validate(values)
     except ValidationError as error:

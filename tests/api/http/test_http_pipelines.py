@@ -226,7 +226,9 @@ def test_the_command_line_changes_a_server_s_models(filled: Served) -> None:
     assert regard(*server, "prune").out == b"1 deleted\n"
     regard(*server, "rollback").expect_sentence(3, "keeps no models")
     regard(*server, "reindex", "--profile", "unknown").expect_sentence(2, "no profile named")
-    regard(*server, "reindex", "--profile", "/etc/passwd").expect_sentence(2, "can't be named here")
+    regard(*server, "reindex", "--profile", "/etc/passwd").expect_sentence(
+        2, "can't be given as a file"
+    )
 
 
 def test_models_are_for_administrators_of_the_whole_home(filled: Served, gate: Gate) -> None:
