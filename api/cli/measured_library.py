@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from regard.api.cli.progress import progress_bar, stop_request
+from regard.api.cli.progress import progress_bar
 from regard.api.library.home import Home, open_or_make_home
 from regard.api.library.settings import Settings
 from regard.core.errors import CannotWork
@@ -33,9 +33,9 @@ def measured_library(
     with scratch:
         settings = Settings.resolve(home or Path(scratch.name), {} if home is None else None)
         with open_or_make_home(settings, profile) as library:
-            with stop_request(scratch.cleanup) as stop, progress_bar() as progress:
+            with progress_bar(scratch.cleanup) as progress:
                 report = library.indexer(collection).run(
-                    photographs, progress=progress, should_stop=stop.is_set
+                    photographs, progress=progress, should_stop=progress.should_stop
                 )
             if report.interrupted:
                 raise KeyboardInterrupt

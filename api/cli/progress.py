@@ -19,31 +19,32 @@ from regard.api.library.interface import Progress
 
 
 class _Notes(Progress):
-    """Writes notes only."""
+    """Writes notes only; `stop` is set by Ctrl-C."""
+
+    def __init__(self, stop: threading.Event) -> None:
+        self.should_stop = stop.is_set  # type: ignore[method-assign]
 
     def note(self, sentence: str) -> None:
         click.echo(f"regard: {printable(sentence)}", err=True)
 
 
 class _Bars(_Notes):
-    """Shows a bar with rate and time left for the stage that runs."""
+    """Shows a bar with rate and time left for the current stage."""
 
-    def __init__(self, bars: progress.Progress) -> None:
+    def __init__(self, stop: threading.Event, bars: progress.Progress) -> None:
+        super().__init__(stop)
         self._bars = bars
-        self._task: progress.TaskID | None = None
+        self._task = bars.add_task("", visible=False)
 
     def begin(self, stage: str) -> None:
-        if self._task is not None:
-            self._bars.remove_task(self._task)
+        self._bars.remove_task(self._task)
         self._task = self._bars.add_task(stage, total=None)
 
     def expect(self, total: int) -> None:
-        if self._task is not None:
-            self._bars.update(self._task, total=total)
+        self._bars.update(self._task, total=total)
 
     def advance(self, count: int = 1) -> None:
-        if self._task is not None:
-            self._bars.advance(self._task, count)
+        self._bars.advance(self._task, count)
 
 
 class _Rate(progress.ProgressColumn):
@@ -55,29 +56,31 @@ class _Rate(progress.ProgressColumn):
 
 
 @contextlib.contextmanager
-def progress_bar() -> Iterator[Progress]:
-    """Progress for the block; bars are shown only where stderr is a terminal."""
+def progress_bar(at_once: Callable[[], object] = lambda: None) -> Iterator[Progress]:
+    """Progress for the block, with bars where stderr is a terminal; Ctrl-C stops the operation.
+
+    The first Ctrl-C (or SIGTERM) stops it in order, the second ends the process after calling `at_once`,
+    which removes what no later run would find.
+    """
     console = Console(stderr=True)
-    if not console.is_terminal:
-        yield _Notes()
-        return
-    columns = (
-        progress.TextColumn("{task.description}"),
-        progress.BarColumn(),
-        progress.MofNCompleteColumn(),
-        _Rate(),
-        progress.TimeRemainingColumn(),
-    )
-    with progress.Progress(*columns, console=console) as bars:
-        yield _Bars(bars)
+    with _stop_request(at_once) as stop:
+        if not console.is_terminal:
+            yield _Notes(stop)
+            return
+        columns = (
+            progress.TextColumn("{task.description}"),
+            progress.BarColumn(),
+            progress.MofNCompleteColumn(),
+            _Rate(),
+            progress.TimeRemainingColumn(),
+        )
+        with progress.Progress(*columns, console=console) as bars:
+            yield _Bars(stop, bars)
 
 
 @contextlib.contextmanager
-def stop_request(at_once: Callable[[], object] = lambda: None) -> Iterator[threading.Event]:
-    """An event that the first Ctrl-C (or SIGTERM) sets; the second ends the process immediately.
-
-    `at_once` is called before that, to remove what no later run would find.
-    """
+def _stop_request(at_once: Callable[[], object]) -> Iterator[threading.Event]:
+    """An event that the first signal sets; the second ends the process."""
     requested = threading.Event()
 
     def request(_number: int, _frame: FrameType | None) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Self
 
 from regard.api.library.queries import DEFAULT_COLLECTION, WrittenSearch, scope_of, write_search
@@ -37,15 +37,14 @@ if TYPE_CHECKING:
     from regard.storage.retrieval.verification import Finding
 
 PathLike = str | bytes | os.PathLike[str]
-ShouldStop = Callable[[], bool]
 
 DEFAULT_KINDS = ("exact", "edited", "burst")
 
 
 class Progress:
-    """How far a long operation is. This one shows nothing; override what is to be shown.
+    """Follows a long operation, and may stop it. This one does neither; override what is needed.
 
-    `expect` and `advance` are called from several threads.
+    All methods but `begin` are called from several threads.
     """
 
     def begin(self, stage: str) -> None:
@@ -60,22 +59,19 @@ class Progress:
     def note(self, sentence: str) -> None:
         """The operation has something to say, such as what it waits for."""
 
+    def should_stop(self) -> bool:
+        """Whether to finish what is begun and return; the same call carries on later."""
+        return False
+
 
 SILENT = Progress()
-
-
-def never() -> bool:
-    """The default of `should_stop`."""
-    return False
 
 
 class Library(ABC):
     """A library of photographs: index, search, and maintain it.
 
-    Long operations take `progress` and `should_stop`. Once `should_stop()` is true they finish
-    what is begun and return with `interrupted` set; the same call carries on later. Errors are
-    `RegardError`s: UsageError for wrong arguments, NotFound for what is not there, another
-    CannotWork for what cannot work now.
+    Long operations take a `progress`; one that was stopped returns with `interrupted` set. Errors are
+    `RegardError`s: UsageError for wrong arguments, another CannotWork for what cannot work now.
     """
 
     @abstractmethod
@@ -85,7 +81,6 @@ class Library(ABC):
         collection: str = DEFAULT_COLLECTION,
         retry_failed: bool = False,
         progress: Progress = SILENT,
-        should_stop: ShouldStop = never,
     ) -> IndexReport:
         """Index the photographs at or below the paths; unchanged ones cost no time.
 
@@ -150,7 +145,6 @@ class Library(ABC):
         *,
         collection: str | None = None,
         progress: Progress = SILENT,
-        should_stop: ShouldStop = never,
     ) -> Duplicates:
         """Find copies, edited copies and bursts, and with the kind "object" the same things."""
 
@@ -182,13 +176,7 @@ class Library(ABC):
         """The models that are kept, and how many photographs each has analysed."""
 
     @abstractmethod
-    def reindex(
-        self,
-        profile: str | None = None,
-        *,
-        progress: Progress = SILENT,
-        should_stop: ShouldStop = never,
-    ) -> ModelChange:
+    def reindex(self, profile: str | None = None, *, progress: Progress = SILENT) -> ModelChange:
         """Analyse all photographs with another profile's models; they go live when all is
         analysed.
 
@@ -197,13 +185,7 @@ class Library(ABC):
         """
 
     @abstractmethod
-    def rollback(
-        self,
-        *,
-        at_once: bool = False,
-        progress: Progress = SILENT,
-        should_stop: ShouldStop = never,
-    ) -> ModelChange:
+    def rollback(self, *, at_once: bool = False, progress: Progress = SILENT) -> ModelChange:
         """Restore the previous models, after analysing with them what was indexed since.
 
         `at_once` restores them without that.
@@ -216,7 +198,6 @@ class Library(ABC):
         *,
         unfinished: bool = False,
         progress: Progress = SILENT,
-        should_stop: ShouldStop = never,
     ) -> Pruned:
         """Delete what previous models made.
 
@@ -232,11 +213,7 @@ class Library(ABC):
 
     @abstractmethod
     def import_(
-        self,
-        folder: str | os.PathLike[str],
-        *,
-        progress: Progress = SILENT,
-        should_stop: ShouldStop = never,
+        self, folder: str | os.PathLike[str], *, progress: Progress = SILENT
     ) -> ImportReport:
         """Take in what `export` wrote; no model runs, and what is here already stays as it is."""
 

@@ -16,10 +16,8 @@ from regard.api.library.interface import (
     Library,
     PathLike,
     Progress,
-    ShouldStop,
     asset_id,
     expanded,
-    never,
 )
 from regard.api.library.queries import (
     DEFAULT_COLLECTION,
@@ -90,7 +88,6 @@ class LocalLibrary(Library):
         collection: str = DEFAULT_COLLECTION,
         retry_failed: bool = False,
         progress: Progress = SILENT,
-        should_stop: ShouldStop = never,
     ) -> IndexReport:
         require_name(collection)
         roots = expanded(paths)
@@ -100,7 +97,7 @@ class LocalLibrary(Library):
         home = self._home_to_index()
         progress.begin("indexing")
         return home.indexer(collection).run(
-            roots, retry_failed=retry_failed, progress=progress, should_stop=should_stop
+            roots, retry_failed=retry_failed, progress=progress, should_stop=progress.should_stop
         )
 
     def remove(self, *paths: PathLike, collection: str = DEFAULT_COLLECTION) -> int:
@@ -131,7 +128,6 @@ class LocalLibrary(Library):
         *,
         collection: str | None = None,
         progress: Progress = SILENT,
-        should_stop: ShouldStop = never,
     ) -> Duplicates:
         from regard.api.library.duplicates import HomeDuplicates
         from regard.storage.assets.collections import SqlCollections
@@ -143,17 +139,17 @@ class LocalLibrary(Library):
         parts = HomeDuplicates(home)
         progress.begin("reading")
         progress.expect(parts.store.count_unsigned())
-        report = parts.sign(progress=progress, should_stop=should_stop)
+        report = parts.sign(progress=progress, should_stop=progress.should_stop)
         progress.begin("comparing")
         progress.expect(parts.finder.waiting())
         groups = []
-        if parts.finder.compare(should_stop=should_stop, advance=progress.advance):
+        if parts.finder.compare(should_stop=progress.should_stop, advance=progress.advance):
             for kind in wanted:
                 for group in parts.finder.groups(kind, assets):
-                    if should_stop():
+                    if progress.should_stop():
                         break
                     groups.append(group_of(group))
-        if should_stop():
+        if progress.should_stop():
             return Duplicates(interrupted=True)
         return Duplicates(tuple(groups), tuple(report.unusable))
 
@@ -242,13 +238,7 @@ class LocalLibrary(Library):
         with open_home_catalog(self._settings, make=False) as catalog:
             return Pipelines(tuple(_pipelines(catalog)))
 
-    def reindex(
-        self,
-        profile: str | None = None,
-        *,
-        progress: Progress = SILENT,
-        should_stop: ShouldStop = never,
-    ) -> ModelChange:
+    def reindex(self, profile: str | None = None, *, progress: Progress = SILENT) -> ModelChange:
         from regard.api.library.reindexing import is_live, reindex, target_profile
 
         with open_home_catalog(self._settings, make=False) as catalog:
@@ -260,7 +250,7 @@ class LocalLibrary(Library):
                 catalog,
                 target,
                 progress=progress,
-                should_stop=should_stop,
+                should_stop=progress.should_stop,
                 waits=progress.note,
             )
         return ModelChange(
@@ -273,13 +263,7 @@ class LocalLibrary(Library):
             report=report,
         )
 
-    def rollback(
-        self,
-        *,
-        at_once: bool = False,
-        progress: Progress = SILENT,
-        should_stop: ShouldStop = never,
-    ) -> ModelChange:
+    def rollback(self, *, at_once: bool = False, progress: Progress = SILENT) -> ModelChange:
         from regard.api.library.reindexing import reindex, target_profile
         from regard.storage.pipelines.switching import roll_back
 
@@ -295,7 +279,7 @@ class LocalLibrary(Library):
                     target_profile(self._settings, catalog, found.pipeline.profile),
                     only=found.pipeline.fingerprint,
                     progress=progress,
-                    should_stop=should_stop,
+                    should_stop=progress.should_stop,
                     waits=progress.note,
                 )
                 missing, interrupted = len(report.failures), report.interrupted
@@ -313,7 +297,6 @@ class LocalLibrary(Library):
         *,
         unfinished: bool = False,
         progress: Progress = SILENT,
-        should_stop: ShouldStop = never,
     ) -> Pruned:
         from regard.storage.pipelines.pruning import prune
 
@@ -324,9 +307,9 @@ class LocalLibrary(Library):
                 self._settings.indexes,
                 pipelines,
                 unfinished=unfinished,
-                should_stop=should_stop,
+                should_stop=progress.should_stop,
             )
-        return Pruned(tuple(gone), interrupted=should_stop())
+        return Pruned(tuple(gone), interrupted=progress.should_stop())
 
     def export(
         self, folder: str | os.PathLike[str], collections: Sequence[str] = ()
@@ -341,11 +324,7 @@ class LocalLibrary(Library):
             return export_catalog(catalog, Path(folder).expanduser(), collections)
 
     def import_(
-        self,
-        folder: str | os.PathLike[str],
-        *,
-        progress: Progress = SILENT,
-        should_stop: ShouldStop = never,
+        self, folder: str | os.PathLike[str], *, progress: Progress = SILENT
     ) -> ImportReport:
         from pathlib import Path
 
@@ -362,7 +341,7 @@ class LocalLibrary(Library):
                 catalog,
                 checked,
                 place_of=Originals(self._settings.home / "originals").path_of,
-                should_stop=should_stop,
+                should_stop=progress.should_stop,
                 advance=progress.advance,
             )
             live = catalog.live_pipeline()

@@ -31,10 +31,8 @@ from regard.api.library.interface import (
     Library,
     PathLike,
     Progress,
-    ShouldStop,
     asset_id,
     expanded,
-    never,
 )
 from regard.api.library.queries import DEFAULT_COLLECTION, WrittenSearch, picture_uri, require_name
 from regard.api.library.results import (
@@ -101,11 +99,10 @@ class RemoteLibrary(Library):
         collection: str = DEFAULT_COLLECTION,
         retry_failed: bool = False,
         progress: Progress = SILENT,
-        should_stop: ShouldStop = never,
     ) -> IndexReport:
         require_name(collection)
         with _problems():
-            sending = Sending(self._client, collection, progress, should_stop)
+            sending = Sending(self._client, collection, progress)
             return sending.run(expanded(paths))
 
     def remove(self, *paths: PathLike, collection: str = DEFAULT_COLLECTION) -> NoReturn:
@@ -156,7 +153,6 @@ class RemoteLibrary(Library):
         *,
         collection: str | None = None,
         progress: Progress = SILENT,
-        should_stop: ShouldStop = never,
     ) -> Duplicates:
         within = [] if collection is None else [require_name(collection)]
         wanted = list(dict.fromkeys(kinds))
@@ -164,7 +160,7 @@ class RemoteLibrary(Library):
         groups: list[DuplicateGroup] = []
         with _problems():
             while ask(limit=1).waiting:
-                if should_stop():
+                if progress.should_stop():
                     return Duplicates(interrupted=True)
                 time.sleep(_LOOK_SECONDS)
             cursor = None
@@ -172,7 +168,7 @@ class RemoteLibrary(Library):
                 page = ask(limit=_PAGE, cursor=cursor)
                 groups += map(self._group, page.groups)
                 cursor = page.next
-                if should_stop():
+                if progress.should_stop():
                     return Duplicates(interrupted=True)
                 if cursor is None:
                     return Duplicates(tuple(groups), left_out=page.left_out)
@@ -235,29 +231,17 @@ class RemoteLibrary(Library):
         items = (Pipeline(**one.model_dump(mode="json")) for one in found.items)
         return Pipelines(tuple(items), found.serving)
 
-    def reindex(
-        self,
-        profile: str | None = None,
-        *,
-        progress: Progress = SILENT,
-        should_stop: ShouldStop = never,
-    ) -> ModelChange:
+    def reindex(self, profile: str | None = None, *, progress: Progress = SILENT) -> ModelChange:
         with _problems():
             job = self._client.pipelines.reindex(profile)
-            return self._changed(job, "reindexing", progress, should_stop)
+            return self._changed(job, "reindexing", progress)
 
-    def rollback(
-        self,
-        *,
-        at_once: bool = False,
-        progress: Progress = SILENT,
-        should_stop: ShouldStop = never,
-    ) -> ModelChange:
+    def rollback(self, *, at_once: bool = False, progress: Progress = SILENT) -> ModelChange:
         with _problems():
             found = self._client.pipelines.roll_back(at_once=at_once)
             if not found.live:
                 progress.note(f"{found.missing} photographs are analysed first")
-                change = self._changed(found.jobs[0], "catching up", progress, should_stop)
+                change = self._changed(found.jobs[0], "catching up", progress)
                 return dataclasses.replace(
                     change, profile=found.profile, fingerprint=found.fingerprint
                 )
@@ -269,12 +253,11 @@ class RemoteLibrary(Library):
         *,
         unfinished: bool = False,
         progress: Progress = SILENT,
-        should_stop: ShouldStop = never,
     ) -> Pruned:
         with _problems():
             before = [one.fingerprint for one in self._client.pipelines.list().items]
             job = self._client.pipelines.prune(pipelines, unfinished=unfinished)
-            job = self._follow(job, "deleting", progress, should_stop)
+            job = self._follow(job, "deleting", progress)
             after = {one.fingerprint for one in self._client.pipelines.list().items}
         gone = tuple(one for one in before if one not in after)
         return Pruned(gone, job.state not in ENDED, job.model_dump(mode="json"))
@@ -285,18 +268,12 @@ class RemoteLibrary(Library):
         raise _works_on_homes("export")
 
     def import_(
-        self,
-        folder: str | os.PathLike[str],
-        *,
-        progress: Progress = SILENT,
-        should_stop: ShouldStop = never,
+        self, folder: str | os.PathLike[str], *, progress: Progress = SILENT
     ) -> ImportReport:
         raise _works_on_homes("import")
 
-    def _changed(
-        self, job: JobDocument, stage: str, progress: Progress, should_stop: ShouldStop
-    ) -> ModelChange:
-        job = self._follow(job, stage, progress, should_stop)
+    def _changed(self, job: JobDocument, stage: str, progress: Progress) -> ModelChange:
+        job = self._follow(job, stage, progress)
         is_done = job.state in ENDED
         return ModelChange(
             job.profile,
@@ -308,14 +285,12 @@ class RemoteLibrary(Library):
             message=job.message,
         )
 
-    def _follow(
-        self, job: JobDocument, stage: str, progress: Progress, should_stop: ShouldStop
-    ) -> JobDocument:
+    def _follow(self, job: JobDocument, stage: str, progress: Progress) -> JobDocument:
         """The job when it has ended, or as it is once `should_stop`; raises CannotWork if it failed."""
         progress.begin(stage)
         seen = 0
         while job.state not in ENDED:
-            if should_stop():
+            if progress.should_stop():
                 progress.note(f"the server goes on with job {job.id}")
                 return job
             time.sleep(_LOOK_SECONDS)
@@ -446,9 +421,7 @@ def _options(scope: Scope) -> SearchOptions:
     collections = scope.filter.collections
     filters = None if collections is None else Filters(collection=collections)
     return SearchOptions(
-        target=scope.target.value,
-        filters=filters,
-        min_relevance=scope.min_relevance,
+        target=scope.target.value, filters=filters, min_relevance=scope.min_relevance
     )
 
 

@@ -74,12 +74,7 @@ class Region:
 
     def to_json(self) -> dict[str, Any]:
         """The fields that a hit shows."""
-        return {
-            "id": self.id,
-            "bbox": list(self.bbox),
-            "area": self.area,
-            "caption": self.caption,
-        }
+        return {"id": self.id, "bbox": list(self.bbox), "area": self.area, "caption": self.caption}
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,7 +14,7 @@ from typing import Literal
 from regard.api.client import Client, Filters, ServerProblem
 from regard.api.client.jobs import ENDED
 from regard.api.http.schemas import JobDocument, UploadAnswer
-from regard.api.library.interface import Progress, ShouldStop
+from regard.api.library.interface import Progress
 from regard.core.catalog import Failure, FileStamp
 from regard.core.errors import CannotWork, RootUnavailable
 from regard.core.uris import uri_of_path
@@ -31,14 +31,11 @@ _FILE_PROBLEMS = {"too-large", "unsupported-media", "unusable-image"}
 class Sending:
     """One run: sends the files, waits for the jobs that analyse them, and reports."""
 
-    def __init__(
-        self, client: Client, collection: str, progress: Progress, should_stop: ShouldStop
-    ) -> None:
+    def __init__(self, client: Client, collection: str, progress: Progress) -> None:
         self._report = IndexReport()
         self._client = client
         self._collection = collection
         self._progress = progress
-        self._should_stop = should_stop
         # The first place that each asset came from, and the assets that wait for analysis.
         self._sent: dict[str, str] = {}
         self._new: set[str] = set()
@@ -58,20 +55,20 @@ class Sending:
         self._progress.begin("sending")
         self._progress.expect(len(stamps))
         for batch in self._batches(stamps):
-            if self._should_stop():
+            if self._progress.should_stop():
                 break
             self._send(batch)
             self._progress.advance(len(batch))
         self._wait()
         self._count()
-        self._report.interrupted = self._should_stop()
+        self._report.interrupted = self._progress.should_stop()
         self._report.seconds = time.perf_counter() - started
         return self._report
 
     def _find(self, roots: Iterable[bytes]) -> list[FileStamp]:
         stamps = []
         for root in roots:
-            walk = Walk(root, self._should_stop)
+            walk = Walk(root, self._progress.should_stop)
             for found in walk:
                 if found.failure_reason is None:
                     stamps.append(found.stamp)
@@ -139,7 +136,7 @@ class Sending:
         """Follow the jobs until they have ended, or until `should_stop`; raises CannotWork."""
         self._progress.begin("indexing")
         seen = 0
-        while (running := self._running_jobs()) and not self._should_stop():
+        while (running := self._running_jobs()) and not self._progress.should_stop():
             time.sleep(_LOOK_SECONDS)
             for id in running:
                 self._jobs[id] = self._client.jobs.get(id)

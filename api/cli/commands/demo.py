@@ -15,7 +15,7 @@ import click
 from regard.api.cli.app import DONE, DONE_WITH_FAILURES, INTERRUPTED
 from regard.api.cli.options import offline_option
 from regard.api.cli.output import print_hits, print_report
-from regard.api.cli.progress import progress_bar, stop_request
+from regard.api.cli.progress import progress_bar
 from regard.api.cli.sample_photos import gather_sample_photos
 from regard.api.library.interface import Library
 from regard.api.library.local import LocalLibrary
@@ -80,8 +80,8 @@ def demo(photos: Path | None, output: Path, profile: str | None) -> int:
     digest = hashlib.sha256(absolute_path(folder)).hexdigest()[:12]
     settings = Settings.resolve(output / ("home" if photos is None else f"home-{digest}"), {})
     with LocalLibrary(settings, profile) as library:
-        with stop_request() as stop, progress_bar() as progress:
-            report = library.index(folder, progress=progress, should_stop=stop.is_set)
+        with progress_bar() as progress:
+            report = library.index(folder, progress=progress)
         print_report(report)
         if report.interrupted:
             return INTERRUPTED

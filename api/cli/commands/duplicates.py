@@ -11,7 +11,7 @@ import click
 from regard.api.cli.app import DONE, DONE_WITH_FAILURES, printable, write_json
 from regard.api.cli.options import home_option, json_option, open_library
 from regard.api.cli.output import write_paths
-from regard.api.cli.progress import progress_bar, stop_request
+from regard.api.cli.progress import progress_bar
 from regard.api.library.interface import DEFAULT_KINDS
 from regard.api.library.results import DuplicateGroup
 from regard.core.duplicates import DuplicateKind
@@ -52,13 +52,8 @@ def duplicates(
         raise UsageError("--json, --paths and --paths0 exclude each other", remedy="give one")
     if omit_keepers and not (as_paths or as_paths0):
         raise UsageError("--omit-keepers needs paths", remedy="add --paths or --paths0")
-    with open_library(home) as library, stop_request() as stop, progress_bar() as progress:
-        found = library.duplicates(
-            kinds or DEFAULT_KINDS,
-            collection=collection,
-            progress=progress,
-            should_stop=stop.is_set,
-        )
+    with open_library(home) as library, progress_bar() as progress:
+        found = library.duplicates(kinds or DEFAULT_KINDS, collection=collection, progress=progress)
     if found.interrupted:
         raise KeyboardInterrupt
     if as_json:

@@ -9,7 +9,7 @@ import click
 
 from regard.api.cli.app import DONE, DONE_WITH_FAILURES, printable, write_json
 from regard.api.cli.options import home_option, json_option, open_library
-from regard.api.cli.progress import progress_bar, stop_request
+from regard.api.cli.progress import progress_bar
 
 
 @click.command(name="import")
@@ -24,8 +24,8 @@ def import_(folder: Path, home: Path | None, as_json: bool) -> int:
 
     All of DIR is checked before anything is written. What the home has already stays as it is.
     """
-    with open_library(home) as library, stop_request() as stop, progress_bar() as progress:
-        report = library.import_(folder, progress=progress, should_stop=stop.is_set)
+    with open_library(home) as library, progress_bar() as progress:
+        report = library.import_(folder, progress=progress)
     if as_json:
         conflicts = [{"uri": uri, "reason": why} for uri, why in report.conflicts]
         write_json({**dataclasses.asdict(report), "conflicts": conflicts})

@@ -15,7 +15,7 @@ from regard.api.cli.options import (
     open_library,
 )
 from regard.api.cli.output import exit_code, print_report
-from regard.api.cli.progress import progress_bar, stop_request
+from regard.api.cli.progress import progress_bar
 from regard.api.library.queries import DEFAULT_COLLECTION, require_name
 
 
@@ -45,17 +45,9 @@ def index(
     Example: regard index ~/Pictures
     """
     require_name(collection)
-    with (
-        open_library(home, profile) as library,
-        stop_request() as stop,
-        progress_bar() as progress,
-    ):
+    with open_library(home, profile) as library, progress_bar() as progress:
         report = library.index(
-            *paths,
-            collection=collection,
-            retry_failed=retry_failed,
-            progress=progress,
-            should_stop=stop.is_set,
+            *paths, collection=collection, retry_failed=retry_failed, progress=progress
         )
     if as_json:
         write_json(report.to_json())

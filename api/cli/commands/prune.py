@@ -9,7 +9,7 @@ import click
 from regard.api.cli.app import write_json
 from regard.api.cli.options import home_option, json_option, open_library
 from regard.api.cli.output import exit_code
-from regard.api.cli.progress import progress_bar, stop_request
+from regard.api.cli.progress import progress_bar
 
 
 @click.command()
@@ -23,10 +23,8 @@ def prune(fingerprints: tuple[str, ...], unfinished: bool, home: Path | None, as
     \b
     Example: regard prune
     """
-    with open_library(home) as library, stop_request() as stop, progress_bar() as progress:
-        pruned = library.prune(
-            fingerprints, unfinished=unfinished, progress=progress, should_stop=stop.is_set
-        )
+    with open_library(home) as library, progress_bar() as progress:
+        pruned = library.prune(fingerprints, unfinished=unfinished, progress=progress)
     if as_json:
         write_json(pruned.to_json())
     else:

@@ -9,7 +9,7 @@ import click
 from regard.api.cli.app import printable, write_json
 from regard.api.cli.options import home_option, json_option, offline_option, open_library
 from regard.api.cli.output import exit_code, print_report
-from regard.api.cli.progress import progress_bar, stop_request
+from regard.api.cli.progress import progress_bar
 
 
 @click.command()
@@ -30,8 +30,8 @@ def reindex(profile: str | None, home: Path | None, as_json: bool) -> int:
     \b
     Example: regard reindex --profile blip3
     """
-    with open_library(home) as library, stop_request() as stop, progress_bar() as progress:
-        change = library.reindex(profile, progress=progress, should_stop=stop.is_set)
+    with open_library(home) as library, progress_bar() as progress:
+        change = library.reindex(profile, progress=progress)
     name = change.profile or "the profile"
     if as_json:
         write_json(change.to_json())

@@ -9,7 +9,7 @@ import click
 from regard.api.cli.app import printable, write_json
 from regard.api.cli.options import home_option, json_option, offline_option, open_library
 from regard.api.cli.output import exit_code
-from regard.api.cli.progress import progress_bar, stop_request
+from regard.api.cli.progress import progress_bar
 
 
 @click.command()
@@ -29,8 +29,8 @@ def rollback(at_once: bool, home: Path | None, as_json: bool) -> int:
     \b
     Example: regard rollback
     """
-    with open_library(home) as library, stop_request() as stop, progress_bar() as progress:
-        change = library.rollback(at_once=at_once, progress=progress, should_stop=stop.is_set)
+    with open_library(home) as library, progress_bar() as progress:
+        change = library.rollback(at_once=at_once, progress=progress)
     if as_json:
         write_json(change.to_json())
     elif change.live:

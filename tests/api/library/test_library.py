@@ -76,6 +76,10 @@ class Recorder(Progress):
         self.stages: list[str] = []
         self.notes: list[str] = []
         self.done = 0
+        self.is_stopped = False
+
+    def should_stop(self) -> bool:
+        return self.is_stopped
 
     def begin(self, stage: str) -> None:
         self.stages.append(stage)
@@ -289,8 +293,8 @@ def test_indexing_reports_what_it_did(
         library.index(tmp_path / "missing")
     with pytest.raises(UsageError, match="name is empty"):
         library.index(new, collection=" ")
-    stopped = library.index(new, collection=name, should_stop=lambda: True)
-    assert stopped.interrupted
+    progress.is_stopped = True
+    assert library.index(new, collection=name, progress=progress).interrupted
 
 
 def test_models_change_and_change_back(
