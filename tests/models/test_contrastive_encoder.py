@@ -14,6 +14,7 @@ import pytest
 import skimage.data
 import torch
 from made_checkpoints.contrastive import make_clip, make_siglip, make_siglip2
+from safetensors.torch import load_file, save_file
 from transformers import (
     AutoImageProcessor,
     AutoModel,
@@ -330,3 +331,20 @@ def test_a_gpu_gives_the_rows_of_the_cpu(
     found, expected = encoder.encode_images(photographs), encoders[name].encode_images(photographs)
     assert_rows(found, expected, tolerance=2e-2)
     assert_rows(encoder.encode_texts(TEXTS), encoders[name].encode_texts(TEXTS), tolerance=2e-2)
+
+
+@pytest.mark.parametrize("name", ["siglip", "clip"])
+def test_position_ids_of_old_checkpoints_are_ignored(
+    folders: dict[str, Path],
+    encoders: dict[str, ContrastiveEncoder],
+    photographs: list[Image],
+    name: str,
+    tmp_path: Path,
+) -> None:
+    folder = shutil.copytree(folders[name], tmp_path / "old")
+    file = folder / "model.safetensors"
+    counts = {"vision_model.embeddings": 16, "text_model.embeddings": 64}
+    old = {f"{part}.position_ids": torch.zeros(1, n).long() for part, n in counts.items()}
+    save_file({**load_file(file), **old}, file, metadata={"format": "pt"})
+    expected = encoders[name].encode_images(photographs[:1])
+    np.testing.assert_allclose(load(folder).encode_images(photographs[:1]), expected, atol=1e-6)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import shutil
 import string
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -12,9 +14,10 @@ import PIL.Image
 import pytest
 import torch
 from made_checkpoints.image_text import make_blip, make_idefics3
+from safetensors.torch import load_file, save_file
 from transformers import AutoModelForImageTextToText, AutoProcessor
 
-from regard.core.errors import ModelError
+from regard.core.errors import MissingDependency, ModelError
 from regard.core.records import Image
 from regard.models.checkpoints.source import ModelSource
 from regard.models.image_text.captioner import ImageTextCaptioner, new_tokens
@@ -31,12 +34,8 @@ def folders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 
 
 @pytest.fixture(scope="module")
-def photographs(photos_dir: Path) -> list[Image]:
-    files = [
-        *sorted((photos_dir / "scenes").glob("*.jpg"))[:2],
-        *sorted((photos_dir / "singles").glob("*.jpg"))[:2],
-    ]
-    found = [np.asarray(PIL.Image.open(file).convert("RGB")) for file in files]
+def photographs(sample_images: list[Image]) -> list[Image]:
+    found = [image.pixels for image in sample_images[:4]]
     found += [found[0][:, :200], found[1][:90], found[2][5:6, 7:8]]  # tall, wide, one pixel
     return [Image(np.ascontiguousarray(pixels)) for pixels in found]
 
@@ -218,3 +217,69 @@ def test_made_words_are_decoded_without_special_tokens(
     for caption in load(folders["blip"]).caption(photographs):
         assert set(caption) <= set(string.ascii_lowercase + " #")
         assert "[" not in caption
+
+
+def test_part_says_whether_it_captions_regions_and_names_things(folders: dict[str, Path]) -> None:
+    def part(**parameters: Any) -> ImageTextPart:
+        source = ModelSource(path=folders["blip"])
+        return ImageTextPart(PartDefinition("image-text", "here", source, parameters=parameters))
+
+    assert not part().captions_regions
+    assert part(regions=True).captions_regions
+    assert part().names_thing("two cats on a boat")
+
+
+def test_processor_that_needs_a_package_names_it(folders: dict[str, Path], tmp_path: Path) -> None:
+    folder = shutil.copytree(folders["idefics3"], tmp_path / "smolvlm2")
+    for file in folder.glob("*config.json"):
+        text = file.read_text(encoding="utf-8").replace("Idefics3", "SmolVLM")
+        file.write_text(text.replace('"idefics3', '"smolvlm'), encoding="utf-8")
+    with pytest.raises(MissingDependency, match=r"(?i)torchvision|num2words") as caught:
+        load(folder)
+    assert "\n" not in caught.value.message
+
+
+def test_missing_processor_or_tokenizer_is_one_sentence(
+    folders: dict[str, Path], tmp_path: Path
+) -> None:
+    for names, says in (
+        (["preprocessor_config.json"], "processor of .* can't be loaded"),
+        (
+            ["tokenizer.json", "vocab.txt", "tokenizer_config.json", "special_tokens_map.json"],
+            r"lacks tokenizer\.json",
+        ),
+    ):
+        folder = shutil.copytree(folders["blip"], tmp_path / names[0])
+        for name in names:
+            (folder / name).unlink()
+        with pytest.raises(ModelError, match=says) as caught:
+            load(folder)
+        assert "\n" not in caught.value.message
+
+
+def test_keys_of_older_transformers_are_the_same_model(
+    folders: dict[str, Path], photographs: list[Image], tmp_path: Path
+) -> None:
+    """Before transformers 4.52 the parts of a model were attributes of the model itself."""
+    folder = shutil.copytree(folders["idefics3"], tmp_path / "old")
+    file = folder / "model.safetensors"
+    renamed = {name.removeprefix("model."): tensor for name, tensor in load_file(file).items()}
+    save_file(renamed, file, metadata={"format": "pt"})
+    expected = load(folders["idefics3"]).caption(photographs[:1])
+    assert load(folder).caption(photographs[:1]) == expected
+
+
+def test_sampling_settings_of_a_checkpoint_are_ignored_silently(
+    folders: dict[str, Path],
+    photographs: list[Image],
+    tmp_path: Path,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    folder = shutil.copytree(folders["blip"], tmp_path / "quiet")
+    file = folder / "generation_config.json"
+    settings = {"do_sample": True, "temperature": 0.7, "top_p": 0.9, "max_length": 20}
+    file.write_text(json.dumps(json.loads(file.read_bytes()) | settings))
+    capfd.readouterr()
+    captioner = load(folder)
+    assert captioner.caption(photographs[:1]) == captioner.caption(photographs[:1])
+    assert capfd.readouterr() == ("", "")

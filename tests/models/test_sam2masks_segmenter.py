@@ -52,13 +52,10 @@ def segmenter(folder: Path, **parameters: object) -> Sam2Segmenter:
 
 
 @pytest.fixture(scope="module")
-def photographs(photos_dir: Path) -> list[Image]:
+def photographs(sample_images: list[Image]) -> list[Image]:
     """Five, of several shapes."""
-    files = sorted(photos_dir.rglob("*.jpg"))[:5]
-    images = [Image(np.asarray(PIL.Image.open(file).convert("RGB"))) for file in files]
-    images[1] = Image(np.ascontiguousarray(images[1].pixels[:150]))
-    images[2] = Image(np.ascontiguousarray(images[2].pixels[:, :90]))
-    return images
+    wide = Image(np.ascontiguousarray(sample_images[1].pixels[:150]))
+    return [sample_images[0], wide, *sample_images[2:]]
 
 
 def check(regions: list[Region], image: Image) -> None:

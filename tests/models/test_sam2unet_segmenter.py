@@ -6,7 +6,6 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
-import PIL.Image
 import pytest
 import torch
 from made_checkpoints.sam2unet import make_sam2unet
@@ -35,14 +34,8 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def photos(photos_dir: Path) -> list[Image]:
-    files = sorted((photos_dir / "scenes").glob("*.jpg"))[:2]
-    files += sorted((photos_dir / "singles").glob("*.jpg"))[:1]
-    images = []
-    for file in files:
-        with PIL.Image.open(file) as opened:
-            images.append(Image(np.asarray(opened.convert("RGB"))))
-    return images
+def photos(sample_images: list[Image]) -> list[Image]:
+    return sample_images[:3]
 
 
 def load(checkpoint: Path, *, dtype: str = "auto", **parameters: object) -> Sam2UNetSegmenter:
