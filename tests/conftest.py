@@ -10,17 +10,17 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, settings
 
-# A shell starts background jobs with Ctrl-C ignored, and processes inherit that: those that the tests
-# interrupt would not notice. With a handler here they begin as from a terminal.
+# A shell starts background jobs with SIGINT ignored, and child processes inherit that, so the processes
+# that tests interrupt would not notice. With a handler they start as from a terminal.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
-# No test downloads anything: said before the hub's library is imported, which reads it then. Processes that
-# are to fetch from the hub of `made_hub.py` are told otherwise, and where it is.
+# No test downloads anything. Set before the hub's library is imported, which reads it then. Processes
+# that fetch from the hub of `made_hub.py` override it.
 os.environ["HF_HUB_OFFLINE"] = "1"
 
-# The same examples each time, and no limit to what one takes: a test that passes does so tomorrow, and on a
-# loaded machine. `--hypothesis-profile explore` looks at others, as `make campaign` does.
+# The same examples each time and no deadline, so that results repeat, also on a loaded machine.
+# `--hypothesis-profile explore` draws other examples, as `make campaign` does.
 _steady = settings(
     deadline=None,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
@@ -30,8 +30,8 @@ settings.register_profile("explore", _steady)
 settings.register_profile("same", _steady, derandomize=True, database=None)
 settings.load_profile("same")
 
-# The files that take longest, longest first. They begin first, so that in the end no process is left
-# alone with one of them; pytest-xdist by itself begins with the files that have the most tests.
+# The slowest files, slowest first. They start first, so that no process is left with one of them at
+# the end; pytest-xdist would start with the files that have the most tests.
 _LONGEST = (
     "api/test_lite_main_path.py",
     "browser/test_looks.py",

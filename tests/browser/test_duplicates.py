@@ -60,7 +60,7 @@ def test_the_others_go_only_when_one_says_so(visit: Visits, server: Server, shoo
     kept = red.get_by_test_id("member").first
     expect(kept).to_contain_text("red.png")
     expect(kept.locator(".badge")).to_have_text("Keep")
-    # Nothing is chosen by itself.
+    # Nothing is selected automatically.
     expect(red.get_by_role("checkbox", checked=True)).to_have_count(0)
     expect(part(page, "duplicates-trash")).to_be_hidden()
     red.get_by_test_id("group-others").press("Enter")
@@ -88,7 +88,7 @@ def test_the_others_go_only_when_one_says_so(visit: Visits, server: Server, shoo
     expect(groups).to_have_count(2)
     assert len(live(server)) == 6
 
-    # Of a group nothing would be left: the question says so.
+    # The confirmation warns that a group would lose all its photos.
     blue = page.locator(group("blue.png"))
     for box in blue.get_by_role("checkbox").all():
         box.check()
@@ -119,7 +119,7 @@ def test_kinds_and_photographs_are_in_the_address(visit: Visits, server: Server)
     page.get_by_role("link", name="Open red.png").press("Enter")
     expect(part(page, "viewer-title")).to_have_text("red.png")
     assert set(query(page)) == {"view", "photo"}
-    # Whoever looks closely may delete it there; the rest of the group stays.
+    # Deleting it in the viewer leaves the rest of the group.
     page.keyboard.press("Escape")
     expect(page.get_by_role("link", name="Open red.png")).to_be_focused()
     page.get_by_role("link", name="Open red copy.png").click()

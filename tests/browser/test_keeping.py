@@ -44,7 +44,7 @@ def test_an_upload_shows_how_far_it_is_and_is_found_afterwards(
     # Noise, so that they are large enough for their sending to be seen.
     large = [save(tmp_path / f"purple-{n}.png", ["purple"], n, (400, 300), 40) for n in range(3)]
     broken = tmp_path / "notes.jpg"
-    broken.write_bytes(b"This is no picture.")
+    broken.write_bytes(b"This is not a picture.")
     session = page.context.new_cdp_session(page)
     slow = {"offline": False, "latency": 0, "downloadThroughput": -1, "uploadThroughput": 500_000}
     session.send("Network.emulateNetworkConditions", slow)

@@ -51,7 +51,7 @@ def test_a_search_from_the_first_key_to_the_last(visit: Visits, server: Server) 
 
     _tab_to(page, "hit-link")
     expect(hits(page).first.get_by_test_id("hit-link")).to_be_focused()
-    # Whoever can't hover reads why on focus; Escape closes it, and the next focus opens it.
+    # Without hover, focus shows the reasons; Escape hides them, and the next focus shows them again.
     why = part(page, "why")
     expect(why).to_contain_text("“purple” in the file's name")
     page.keyboard.press("Escape")

@@ -1,7 +1,7 @@
 """Every main state over real photographs, light, dark and on a narrow screen.
 
 In each state axe-core finds nothing serious, nothing is wider than the screen, and a screenshot is kept.
-The README's pictures are three of them: `page-*.jpg`, to be copied to docs/images/ when the page changes.
+Copy `page-*.jpg`, the pictures in the docs, to docs/images/ when the page changes.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ _ARE_LOADED = """images => images.every((image) => {
   const { top, bottom } = image.getBoundingClientRect();
   return bottom < 0 || top > innerHeight || (image.complete && image.naturalWidth > 0);
 })"""
-# What sticks out of the screen, but for what lies in a part that scrolls or clips by itself.
+# Elements that extend beyond the screen, except inside a part that scrolls or clips.
 _WIDER = """() => {
   const wide = document.documentElement.clientWidth;
   const isHeld = (each) => each !== null

@@ -67,7 +67,7 @@ def test_nothing_matches_until_the_nearest_are_asked_for(visit: Visits, server: 
     expect(part(page, "more")).to_be_hidden()
     expect(hits(page)).to_have_count(0)
 
-    # By keyboard: the focus goes on to what was asked for.
+    # With the keyboard, the focus moves to the hits.
     part(page, "show-nearest").press("Enter")
     expect(hits(page).first.get_by_test_id("hit-link")).to_be_focused()
     expect(notice).to_be_hidden()

@@ -115,7 +115,7 @@ def test_a_session_that_ends_asks_again_and_goes_on(
     visit: Visits, url: str, keys: dict[str, str]
 ) -> None:
     page = visit(url, expected=_EXPECTED)
-    # The last that the page asks for by itself.
+    # The last request that the page makes on its own.
     with page.expect_response("**/v1/jobs?*"):
         _sign_in(page, keys["write"])
     expect(hits(page)).to_have_count(2)
