@@ -57,7 +57,7 @@ class _LazyGroup(click.Group):
     """A group whose commands are imported when they are needed."""
 
     def invoke(self, ctx: click.Context) -> Any:
-        """Run the command; click would end the process for a closed pipe, with the code of failures."""
+        """Run the command; for a closed pipe, click alone would exit with the code of failures."""
         try:
             return super().invoke(ctx)
         except BrokenPipeError:

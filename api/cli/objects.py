@@ -13,8 +13,8 @@ import numpy as np
 from regard.api.cli.app import DONE, write_json
 from regard.api.cli.measured_library import measured_library
 from regard.api.cli.options import json_option, offline_option
+from regard.api.library.duplicates import new_object_finder
 from regard.api.library.home import Home
-from regard.api.library.same_objects import new_object_finder
 from regard.core.errors import UsageError
 from regard.core.filters import AssetFilter
 from regard.core.uris import absolute_path

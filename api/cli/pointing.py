@@ -14,7 +14,7 @@ _AROUND = 60
 
 @contextlib.contextmanager
 def pointing_into(query: str) -> Iterator[None]:
-    """Add two lines that show the place to errors of the block that are about a place in `query`."""
+    """Add two lines that show the place to the block's errors about a place in `query`."""
     try:
         yield
     except MalformedQuery as error:

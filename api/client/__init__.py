@@ -1,4 +1,4 @@
-"""A typed client of the service for Python; docs/http.md tells what each call does.
+"""A typed Python client of the HTTP service; docs/http.md describes each call.
 
     with Client("http://127.0.0.1:8420") as client:
         answer = client.assets.upload("harbour.jpg", collection="holiday")
@@ -6,10 +6,10 @@
         for hit in client.iterate_hits("a red boat", filters=Filters(tag=["dawn"])):
             print(hit.asset.file_name, hit.score)
 
-Answers are the documents of `regard.api.http.schemas`. What the server refuses is a `ServerProblem`; that
-it can't be reached, or is something else, a `CannotWork`. Requests that do no harm twice are tried again
-when the connection fails: reads, and those that go under an Idempotency-Key, as all uploads do.
-Of regard, only `core`'s errors and the documents are imported.
+Answers are the documents of `regard.api.http.schemas`. A refused request raises ServerProblem; a
+server that cannot be reached, or is not regard, raises CannotWork. When the connection fails,
+requests that are safe to repeat are sent again: reads, and those with an Idempotency-Key, as all
+uploads have.
 """
 
 from regard.api.client.assets import KEEP

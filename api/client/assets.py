@@ -32,7 +32,7 @@ Sort = Literal["-date", "date", "-added", "added"]
 
 
 class Keep(Enum):
-    """Says of a field that it stays as it is, where None would clear it."""
+    """Leaves a field as it is, where None would clear it."""
 
     KEEP = "keep"
 
@@ -56,11 +56,11 @@ class Assets:
         custom: Mapping[str, Any] | None = None,
         idempotency_key: str | None = None,
     ) -> UploadAnswer:
-        """Send photographs, streamed from disk; the answer tells of each in order.
+        """Upload photographs, streamed from disk; the answer describes each in order.
 
-        `external_id` and `title` take a single file. Raises OSError for one that can't be read, and
-        ServerProblem `unusable-image` or `unsupported-media` for a single one that is refused; of many, the
-        answer tells.
+        `external_id` and `title` need a single file. Raises OSError for a file that cannot be
+        read. A single file that is refused raises ServerProblem `unusable-image` or
+        `unsupported-media`; of several, the answer says which.
         """
         values = pairs(collection=collection, external_id=external_id, title=title, tag=list(tags))
         if custom is not None:
@@ -83,9 +83,9 @@ class Assets:
         limit: int | None = None,
         facets: Sequence[Facet] = (),
     ) -> AssetList:
-        """One page; by default of all but the trash, the newest first.
+        """One page, by default of all assets outside the trash, newest first.
 
-        `facets` are counted over all pages: how many photographs each camera, month, tag has.
+        `facets` count the photographs of each camera, month and so on, over all pages.
         """
         query = pairs(state=state, sort=sort, cursor=cursor, limit=limit)
         query += pairs(facets=",".join(facets) or None)
@@ -99,7 +99,7 @@ class Assets:
         sort: Sort | None = None,
         page: int | None = None,
     ) -> Iterator[AssetDocument]:
-        """All of them, `page` at a time."""
+        """All assets, read `page` at a time."""
         return pages(
             lambda cursor: self.list(filters, state=state, sort=sort, cursor=cursor, limit=page),
             lambda found: found.items,
@@ -118,9 +118,10 @@ class Assets:
         custom: Mapping[str, Any] | Keep = KEEP,
         external_id: str | Keep | None = KEEP,
     ) -> AssetDetailDocument:
-        """Change what is given. `tags` replaces all; `custom` is merged, and None in it deletes a field.
+        """Change the given fields. `tags` replaces all; in `custom`, None deletes a field.
 
-        `title` None gives the file's own back. Raises ServerProblem `not-found`, `external-id-taken`.
+        `title` None restores the file's own title. Raises ServerProblem `not-found`,
+        `external-id-taken`.
         """
         given = {
             "title": title,
@@ -139,13 +140,13 @@ class Assets:
         *,
         tags: Sequence[str] = (),
     ) -> BulkAnswer:
-        """Do one thing to at most 1000 assets: to all, or to none when one is not there."""
+        """Change at most 1000 assets: all of them, or none when one does not exist."""
         document = {"ids": list(ids), "action": action, "tags": list(tags)}
         call = Call("POST", "/v1/assets/bulk", json=document, repeatable=True)
         return self._connection.read(BulkAnswer, call)
 
     def delete(self, id: str) -> None:
-        """Put an asset into the trash; raises ServerProblem `not-found`."""
+        """Move an asset to the trash; raises ServerProblem `not-found`."""
         self._connection.send(Call("DELETE", _path(id)))
 
     def restore(self, id: str) -> AssetDocument:
@@ -154,9 +155,10 @@ class Assets:
         return self._connection.read(AssetDocument, call)
 
     def original(self, id: str, to: str | os.PathLike[str] | BinaryIO) -> int:
-        """Write the file itself, byte for byte, to a path or an open file; how many bytes it has.
+        """Write the original file to a path or an open file; returns its size in bytes.
 
-        A file at the path is replaced when all has arrived. Raises ServerProblem `original-gone`.
+        An existing file is replaced once everything has arrived. Raises ServerProblem
+        `original-gone`.
         """
         if not isinstance(to, str | os.PathLike):
             return self._download(id, to)
@@ -184,7 +186,7 @@ class Assets:
         limit: int | None = None,
         cursor: str | None = None,
     ) -> SearchAnswer:
-        """What looks like an asset."""
+        """Assets or regions that look like an asset."""
         query = pairs(target=target, limit=limit, cursor=cursor) + filter_query(filters)
         return self._connection.get(SearchAnswer, f"{_path(id)}/similar", query)
 
@@ -206,7 +208,7 @@ class Trash:
         self._connection = connection
 
     def empty(self, collection: str | None = None) -> PurgeAnswer:
-        """Forget for good what lies in it; of files, managed ones alone go."""
+        """Delete what is in the trash for good; of files, only managed ones are deleted."""
         document = {} if collection is None else {"collection": collection}
         call = Call("POST", "/v1/trash/empty", json=document, repeatable=True)
         return self._connection.read(PurgeAnswer, call)

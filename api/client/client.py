@@ -29,7 +29,7 @@ _TIMEOUT_SECONDS = 60.0
 
 
 class Client:
-    """A server at an address, and the key that it is asked with; close it, or use it as a block.
+    """A server and the key for it; close it, or use it in a `with` statement.
 
     Safe to use from several threads.
     """
@@ -37,9 +37,9 @@ class Client:
     def __init__(
         self, base_url: str, key: str | None = None, timeout: float | None = _TIMEOUT_SECONDS
     ) -> None:
-        """`timeout` in seconds is how long the server may say nothing; None is for ever.
+        """`timeout` is how many seconds the server may be silent, None without limit.
 
-        Nothing is sent yet. Raises UsageError for what is no address, or no key.
+        Nothing is sent yet. Raises UsageError for what is not an address or a key.
         """
         self._connection = Connection(base_url, key, timeout)
         self.url = shown_url(self._connection.url)
@@ -76,11 +76,12 @@ class Client:
         facets: Sequence[Facet] = (),
         **options: Unpack[SearchOptions],
     ) -> SearchAnswer:
-        """Search by plain text, by a `query` in the query language, by `terms`, or by several of these.
+        """Search by plain text, by a `query` in the query language, by `terms`, or by several of
+        these.
 
-        Terms name the `images` sent with the request by their numbers, from 1; docs/http.md describes all
-        options. Raises ServerProblem `malformed-query`, `unanswerable-query`, `unusable-image`,
-        `not-found`.
+        Terms name the `images` sent with the request by their numbers, from 1; docs/http.md
+        describes all options. Raises ServerProblem `malformed-query`, `unanswerable-query`,
+        `unusable-image`, `not-found`.
         """
         call = search_call(text, options, limit=limit, cursor=cursor, facets=facets)
         return self._connection.read(SearchAnswer, call)
@@ -88,7 +89,7 @@ class Client:
     def iterate_hits(
         self, text: str | None = None, *, page: int | None = None, **options: Unpack[SearchOptions]
     ) -> Iterator[HitDocument]:
-        """Hits of a search, best first, `page` at a time, as deep as the server goes."""
+        """Hits of a search, best first, read `page` at a time, as many as the server gives."""
         return pages(
             lambda cursor: self.search(text, limit=page, cursor=cursor, **options),
             lambda answer: answer.hits,
@@ -97,14 +98,14 @@ class Client:
     def list_changes(
         self, since: int = 0, *, limit: int | None = None, collection: Sequence[str] = ()
     ) -> ChangeList:
-        """What happened after a position; its `next` is the position to go on from."""
+        """Changes after a position; `next` is the position to continue from."""
         query = pairs(since=since, limit=limit, collection=list(collection))
         return self._connection.get(ChangeList, "/v1/changes", query)
 
     def changes(
         self, since: int = 0, *, collection: Sequence[str] = ()
     ) -> Iterator[ChangeDocument]:
-        """All that happened after a position, in order, up to now."""
+        """All changes after a position, in order, up to now."""
         while True:
             page = self.list_changes(since, collection=collection)
             yield from page.changes
@@ -113,31 +114,31 @@ class Client:
                 return
 
     def info(self) -> InfoDocument:
-        """The server, and who one is to it."""
+        """The server, and what the key allows."""
         return self._connection.get(InfoDocument, "/v1/info")
 
     def health(self) -> Health:
-        """That the server lives; needs no key."""
+        """Whether the server is up; needs no key."""
         return self._connection.get(Health, "/healthz")
 
     def ready(self) -> Readiness:
-        """Whether searches can be answered now, and if not, why; needs no key."""
+        """Whether searches can be answered now, or why not; needs no key."""
         call = Call("GET", "/readyz", repeatable=True, accepted=(200, 503))
         return self._connection.read(Readiness, call)
 
     def metrics(self) -> str:
-        """Figures in Prometheus' text format."""
+        """Metrics in Prometheus text format."""
         return self._connection.content("/metrics", []).decode()
 
 
 class Session:
-    """`/v1/session`: the key in a cookie instead, as browsers keep it."""
+    """`/v1/session`: the key in a cookie, as browsers keep it."""
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
 
     def start(self, key: str) -> None:
-        """Have the server keep a key in a cookie of this client; raises ServerProblem `key-invalid`."""
+        """Store a key in a cookie of this client; raises ServerProblem `key-invalid`."""
         self._connection.send(Call("POST", "/v1/session", json={"key": key}, repeatable=True))
 
     def end(self) -> None:

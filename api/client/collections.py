@@ -17,7 +17,7 @@ class Collections:
         self._connection = connection
 
     def create(self, name: str, *, idempotency_key: str | None = None) -> CollectionDocument:
-        """Make an empty collection; raises ServerProblem `name-taken`."""
+        """Create an empty collection; raises ServerProblem `name-taken`."""
         call = Call(
             "POST",
             "/v1/collections",
@@ -32,7 +32,7 @@ class Collections:
         return self._connection.get(CollectionList, "/v1/collections", query)
 
     def iterate(self) -> Iterator[CollectionDocument]:
-        """All of them, by name."""
+        """All collections, by name."""
         return pages(lambda cursor: self.list(cursor=cursor), lambda page: page.items)
 
     def get(self, id: str) -> CollectionDocument:
@@ -40,7 +40,7 @@ class Collections:
         return self._connection.get(CollectionDocument, path_of(id))
 
     def delete(self, id: str, *, with_assets: bool = False) -> None:
-        """Forget a collection, and with `with_assets` what it holds, for good.
+        """Delete a collection for good, with `with_assets` including its assets.
 
         Raises ServerProblem `collection-not-empty`.
         """
@@ -49,10 +49,10 @@ class Collections:
 
 
 def path_of(id: str) -> str:
-    """Where a collection is."""
+    """The path of a collection."""
     return f"/v1/collections/{quote(id, safe='')}"
 
 
 def new_key() -> str:
-    """An Idempotency-Key that nobody else has."""
+    """A unique Idempotency-Key."""
     return str(uuid.uuid4())

@@ -1,8 +1,8 @@
-"""Requests to one server: addresses, the key, trying again, and answers made documents.
+"""Sends requests to one server, repeats them where that is safe, and parses the answers.
 
-A request is sent again only where that does no harm: when it changes nothing, when the same again changes
-nothing more, or when it goes under an Idempotency-Key; and any, when no connection came about. The key goes
-in a header of its own making, so that nothing in the environment stands in for it.
+A request is repeated when it changes nothing, is idempotent or has an Idempotency-Key, and any
+request when no connection was made. The key is sent in an explicit header, so that nothing in the
+environment replaces it.
 """
 
 from __future__ import annotations
@@ -37,16 +37,16 @@ Parts = list[tuple[str, Any]]
 # Before the second and the third attempt, in seconds.
 _PAUSES = (0.2, 0.8)
 _CONNECT_SECONDS = 10.0
-# The first request under an Idempotency-Key may still be at work when its connection is lost.
+# The first request with an Idempotency-Key may still run when its connection is lost.
 _STILL_AT_WORK = "conflict"
 _ANSWERED_IN_ORDER = 200, 201, 202, 204
 
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """One request; `parts` opens a multipart form, for each attempt anew.
+    """A request; `parts` opens a multipart form for each attempt.
 
-    `repeatable`: twice does no more than once. `accepted` are statuses that are no problem.
+    `repeatable` requests may be sent twice. `accepted` are the statuses that are not problems.
     """
 
     method: str
@@ -59,7 +59,7 @@ class Call:
     accepted: tuple[int, ...] = _ANSWERED_IN_ORDER
 
     def may_repeat(self, error: httpx.RequestError) -> bool:
-        """Whether it may be sent again after this."""
+        """Whether it may be sent again after this error."""
         if isinstance(error, httpx.ConnectError):
             return True
         broke_off = isinstance(error, httpx.NetworkError | httpx.RemoteProtocolError)
@@ -67,28 +67,28 @@ class Call:
 
 
 class Connection:
-    """Sends calls to one server; for any number of threads."""
+    """Sends calls to one server. Thread-safe."""
 
     def __init__(self, base_url: str, key: str | None, timeout: float | None) -> None:
-        """Raises UsageError for what is no address of a server, or no key."""
+        """Raises UsageError for what is not the address of a server, or not a key."""
         self.url = _server_url(base_url)
         headers = {} if key is None else {"Authorization": f"Bearer {_require_key(key)}"}
         self._client = httpx.Client(
             base_url=self.url,
             headers={"Accept": "application/json, */*;q=0.5", **headers},
-            # Stands in for what a .netrc says of the host.
+            # Keeps httpx from using a .netrc entry of the host.
             auth=lambda request: request,
             timeout=httpx.Timeout(timeout, connect=min(timeout or 1e9, _CONNECT_SECONDS)),
-            # No proxy can reach what is loopback here.
+            # A proxy cannot reach the loopback of this machine.
             trust_env=not _is_loopback(self.url.host),
         )
 
     def close(self) -> None:
-        """Let go of all sockets."""
+        """Close all sockets."""
         self._client.close()
 
     def send(self, call: Call) -> httpx.Response:
-        """The answer, read whole; raises ServerProblem, CannotWork."""
+        """The answer with its whole body; raises ServerProblem, CannotWork."""
         for attempt in range(len(_PAUSES) + 1):
             is_last = attempt == len(_PAUSES)
             try:
@@ -119,19 +119,19 @@ class Connection:
         return self.send(Call("GET", path, query, repeatable=True)).content
 
     def parse(self, answer: type[Answer], data: bytes | str) -> Answer:
-        """Read a document; raises CannotWork for what is none of its kind."""
+        """Parse a document; raises CannotWork for any other kind of content."""
         try:
-            # A newer server may say more than this client knows of.
+            # A newer server may send fields that this client does not know.
             return answer.model_validate_json(data, extra="ignore")
         except ValidationError as error:
             raise CannotWork(
-                f"what answers at {shown_url(self.url)} is no regard of this version",
+                f"what answers at {shown_url(self.url)} is not regard of this version",
                 remedy="check the address, and that both are of one version",
             ) from error
 
     @contextlib.contextmanager
     def stream(self, call: Call) -> Iterator[httpx.Response]:
-        """An answer whose body is still to come; raises ServerProblem, CannotWork, in the block too."""
+        """An answer whose body the block reads; both may raise ServerProblem, CannotWork."""
         response = self._open(call)
         try:
             yield response
@@ -141,7 +141,7 @@ class Connection:
             response.close()
 
     def events(self, path: str) -> Iterator[ServerSentEvent]:
-        """Server-sent events until the stream ends, or breaks off; raises ServerProblem, CannotWork."""
+        """Server-sent events until the stream ends or breaks; raises ServerProblem, CannotWork."""
         response = self._open(Call("GET", path, repeatable=True), {"Accept": "text/event-stream"})
         try:
             yield from EventSource(response).iter_sse()
@@ -151,7 +151,7 @@ class Connection:
                 remedy="check the address, and what stands before the server",
             ) from error
         except (httpx.NetworkError, httpx.RemoteProtocolError, httpx.ReadTimeout):
-            # As when the server ends in the midst of it; who asks again learns whether it is there.
+            # The server may have ended; the next request shows whether it is there.
             return
         finally:
             response.close()
@@ -190,7 +190,7 @@ class Connection:
 
 
 def pairs(**values: object) -> Pairs:
-    """A query string's parameters; None is left out, many values are one parameter each."""
+    """Query parameters; None is left out, and a list gives one parameter for each value."""
     return [
         (name, _plain(item))
         for name, value in values.items()
@@ -202,7 +202,7 @@ def pairs(**values: object) -> Pairs:
 def pages(
     read: Callable[[str | None], Page], take: Callable[[Page], Iterable[Item]]
 ) -> Iterator[Item]:
-    """Everything on all pages: `read` gets one by its cursor, `take` tells what is on it."""
+    """The items of all pages: `read` gets a page by its cursor, `take` returns its items."""
     cursor: str | None = None
     while True:
         page = read(cursor)
@@ -228,16 +228,16 @@ def _server_url(text: str) -> httpx.URL:
         url = httpx.URL("")
     if url.scheme not in {"http", "https"} or not url.host or url.query or url.fragment:
         raise UsageError(
-            f"{text!r} is no address of a server", remedy="give one like http://127.0.0.1:8420"
+            f"{text!r} is not the address of a server", remedy="give one like http://127.0.0.1:8420"
         )
     if url.userinfo:
-        raise UsageError("an address must not carry a password", remedy="give the key on its own")
+        raise UsageError("an address must not contain a password", remedy="give the key separately")
     return url
 
 
 def _require_key(key: str) -> str:
     if not key or not key.isascii() or not key.isprintable() or " " in key:
-        raise UsageError("this is no key", remedy="make one with: regard keys create NAME")
+        raise UsageError("this is not a key", remedy="make one with: regard keys create NAME")
     return key
 
 

@@ -11,12 +11,12 @@ from regard.api.http.schemas import DuplicateGroupDocument, DuplicateList
 
 DuplicateKindName = Literal["exact", "edited", "burst", "object"]
 
-# What asking sooner gains, waiting for the server's own upkeep, is nothing.
+# The server works on it in between; asking more often gains nothing.
 _AGAIN_SECONDS = 0.2
 
 
 class Duplicates:
-    """`/v1/duplicates`. What to do with them is the caller's: `assets.bulk` puts others into the trash."""
+    """`/v1/duplicates`. To discard duplicates, use `assets.bulk`."""
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
@@ -40,7 +40,7 @@ class Duplicates:
         collection: Sequence[str] = (),
         page: int | None = None,
     ) -> Iterator[DuplicateGroupDocument]:
-        """All groups, `page` at a time, once all photographs were compared whose files can be read."""
+        """All groups, once all photographs with readable files are compared; `page` at a time."""
         while self.list(kind, collection=collection, limit=1).waiting:
             time.sleep(_AGAIN_SECONDS)
         return pages(

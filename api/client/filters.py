@@ -1,4 +1,4 @@
-"""Which assets a list or a search is about."""
+"""Filters of lists and searches."""
 
 from __future__ import annotations
 
@@ -17,9 +17,10 @@ Moment = str | date
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Filters:
-    """Conditions, all of which hold; see docs/http.md. A date alone is the whole day.
+    """Conditions that an asset must all meet; see docs/http.md. A date alone is the whole day.
 
-    `gps_box` is west, south, east, north in degrees, `gps_near` latitude, longitude and kilometres.
+    `gps_box` is west, south, east, north in degrees, `gps_near` latitude, longitude and
+    kilometres.
     """
 
     id: Sequence[str] = ()
@@ -43,7 +44,7 @@ class Filters:
     def __post_init__(self) -> None:
         for name, values in self._many():
             if isinstance(values, str):
-                raise TypeError(f"{name} takes a list of texts")
+                raise TypeError(f"{name} takes a list of strings")
 
     def to_json(self) -> dict[str, Any]:
         """As a field of a search."""
@@ -57,7 +58,7 @@ class Filters:
         """As parameters of a list."""
         found = [(name, value) for name, values in self._many() for value in values]
         found += [(name, str(value)) for name, value in self._single().items()]
-        # In JSON, so that the text "12" is no number at the other end.
+        # As JSON, which distinguishes the text "12" from the number.
         found += [
             (f"custom.{name}", json.dumps(value, ensure_ascii=False))
             for name, value in self.custom.items()

@@ -1,4 +1,4 @@
-"""Files to send: where they come from, opened for one attempt at a time and streamed from disk."""
+"""Multipart forms with files, which are opened for each attempt and streamed from disk."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ _ANY_TYPE = "application/octet-stream"
 def form(
     field: str, sources: Sequence[Source], values: Pairs
 ) -> Callable[[], AbstractContextManager[Parts]]:
-    """Opens a multipart form of fields and files; raises OSError for a file that can't be read.
+    """Opens a multipart form of fields and files; raises OSError for an unreadable file.
 
-    An open file is sent from its beginning, and stays open. One from disk is sent as long as it was when it
-    was opened, whatever is written to it meanwhile; OSError when it became shorter.
+    An open file is sent from its beginning, and stays open. Of a file on disk, as many bytes are
+    sent as it had when it was opened; raises OSError when it has become shorter.
     """
 
     @contextlib.contextmanager
@@ -38,7 +38,7 @@ def form(
 
 
 def _part(source: Source, stack: ExitStack) -> tuple[str, bytes | BinaryIO, str]:
-    # What it is, the server tells from the content.
+    # The server recognises the format by the content.
     if isinstance(source, tuple):
         name, content = source
         return name, content, _ANY_TYPE
@@ -48,7 +48,7 @@ def _part(source: Source, stack: ExitStack) -> tuple[str, bytes | BinaryIO, str]
 
 
 class _AsLongAsItWas:
-    """As much of httpx's idea of a file as it needs; the length that was told has to hold."""
+    """A file for httpx that keeps the length it had at first, which the request announces."""
 
     def __init__(self, file: BinaryIO) -> None:
         self._file = file

@@ -1,4 +1,4 @@
-"""Jobs: started, followed, cancelled, tried again."""
+"""Starts, follows, cancels and retries jobs."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from regard.core.errors import CannotWork
 State = Literal["queued", "running", "done", "failed", "cancelled"]
 
 ENDED: frozenset[State] = frozenset({"done", "failed", "cancelled"})
-# Between looks at a job, in seconds: at first, and at most.
+# Seconds between polls of a job: at first, and at most.
 _SOON, _LATER = 0.05, 1.0
 _RECONNECT_SECONDS = 0.5
 
@@ -34,14 +34,14 @@ class Jobs:
         collection: str | None = None,
         idempotency_key: str | None = None,
     ) -> JobDocument:
-        """Index a folder below a root of the server; raises ServerProblem `not-found`, `outside-roots`."""
+        """Index a folder below a root; raises ServerProblem `not-found`, `outside-roots`."""
         document = {"kind": "import", "root": root, "path": path}
         if collection is not None:
             document["collection"] = collection
         return self._start(document, idempotency_key)
 
     def reindex(self, collection: str, *, idempotency_key: str | None = None) -> JobDocument:
-        """Look at all that was imported and uploaded into a collection again, what failed too."""
+        """Check all imports and uploads of a collection again, including failures."""
         return self._start({"kind": "reindex", "collection": collection}, idempotency_key)
 
     def list(
@@ -52,14 +52,14 @@ class Jobs:
         cursor: str | None = None,
         limit: int | None = None,
     ) -> JobList:
-        """One page, newest first; those of any of the states and collections."""
+        """One page, newest first, of the jobs in any of the states and collections."""
         query = pairs(state=list(state), collection=list(collection), cursor=cursor, limit=limit)
         return self._connection.get(JobList, "/v1/jobs", query)
 
     def iterate(
         self, *, state: Sequence[State] = (), collection: Sequence[str] = ()
     ) -> Iterator[JobDocument]:
-        """All of them, newest first."""
+        """All jobs, newest first."""
         return pages(
             lambda cursor: self.list(state=state, collection=collection, cursor=cursor),
             lambda page: page.items,
@@ -72,27 +72,27 @@ class Jobs:
     def list_failures(
         self, id: str, *, cursor: str | None = None, limit: int | None = None
     ) -> JobFailureList:
-        """One page of the files that could not be used."""
+        """One page of the files that failed."""
         query = pairs(cursor=cursor, limit=limit)
         return self._connection.get(JobFailureList, f"{_path(id)}/failures", query)
 
     def failures(self, id: str) -> Iterator[JobFailure]:
-        """All files that could not be used, where the job looked."""
+        """All files that failed in the job's collection."""
         return pages(lambda cursor: self.list_failures(id, cursor=cursor), lambda page: page.items)
 
     def cancel(self, id: str) -> JobDocument:
-        """Stop a job as soon as it can; raises ServerProblem `job-not-running` when it has ended."""
+        """Stop a job soon; raises ServerProblem `job-not-running` when it has ended."""
         return self._connection.read(JobDocument, Call("POST", f"{_path(id)}/cancel"))
 
     def retry(self, id: str) -> JobDocument:
-        """A new job that tries what failed again; raises ServerProblem `job-running`."""
+        """Start a new job that retries what failed; raises ServerProblem `job-running`."""
         return self._connection.read(JobDocument, Call("POST", f"{_path(id)}/retry"))
 
     def events(self, id: str) -> Iterator[JobDocument]:
-        """The job now, and whenever it changes, until it has ended.
+        """The job now and after each change, until it has ended.
 
-        A stream that breaks off is taken up again. Raises ServerProblem `not-found`, also when the
-        job goes with its collection meanwhile; CannotWork when the server is gone.
+        A broken stream is resumed. Raises ServerProblem `not-found`, also when the job's
+        collection is deleted meanwhile; CannotWork when the server is gone.
         """
         seen: JobDocument | None = None
         while True:
@@ -108,7 +108,7 @@ class Jobs:
             time.sleep(_RECONNECT_SECONDS)
 
     def wait(self, id: str, timeout: float | None = None) -> JobDocument:
-        """The job when it has ended, in whatever state; raises CannotWork after `timeout` seconds."""
+        """Wait until the job ends, in any state; raises CannotWork after `timeout` seconds."""
         deadline = None if timeout is None else time.monotonic() + timeout
         pause = _SOON
         while (job := self.get(id)).state not in ENDED:

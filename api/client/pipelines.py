@@ -1,4 +1,4 @@
-"""Pipelines: the models that the home keeps, and how they are changed."""
+"""Pipelines: the models that the home keeps, and changing them."""
 
 from __future__ import annotations
 
@@ -9,17 +9,18 @@ from regard.api.http.schemas import JobDocument, PipelineList, RollbackDocument
 
 
 class Pipelines:
-    """`/v1/pipelines`; all but the list need the scope admin."""
+    """`/v1/pipelines`; all calls but `list` need the scope admin."""
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
 
     def list(self) -> PipelineList:
-        """All of them, the live one first."""
+        """All pipelines, the live one first."""
         return self._connection.get(PipelineList, "/v1/pipelines", [])
 
     def reindex(self, profile: str | None = None) -> JobDocument:
-        """Analyse all photographs by a profile, None for the home's own as it is today; then it is live.
+        """Analyse all photographs with a profile and make it live; None is the home's own, as
+        installed.
 
         Raises ServerProblem `conflict` when it is live already, or another change is under way.
         """
@@ -27,12 +28,12 @@ class Pipelines:
         return self._connection.read(JobDocument, call)
 
     def roll_back(self, *, at_once: bool = False) -> RollbackDocument:
-        """Go back to the pipeline before; raises ServerProblem `conflict` when none is kept."""
+        """Restore the previous pipeline; raises ServerProblem `conflict` when none is kept."""
         call = Call("POST", "/v1/pipelines/rollback", json={"at_once": at_once})
         return self._connection.read(RollbackDocument, call)
 
     def prune(self, pipelines: Sequence[str] = (), *, unfinished: bool = False) -> JobDocument:
-        """Delete pipelines that are not live, by the beginnings of their fingerprints; none: all kept.
+        """Delete pipelines by the beginnings of their fingerprints, or all that are kept.
 
         Raises ServerProblem `conflict` for the live one.
         """

@@ -1,4 +1,4 @@
-"""What a server refuses, as an error; and connections that fail, in one sentence each."""
+"""Errors for refused requests and failed connections."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ _NO_TYPE = "about:blank"
 
 @dataclass(frozen=True, slots=True)
 class WrongField:
-    """One wrong parameter or field, and where it stands: `query.limit`."""
+    """A wrong parameter or field, and its place, such as `query.limit`."""
 
     where: str
     message: str
 
 
 class ServerProblem(CannotWork):
-    """The server refused a request, or failed at it (RFC 9457).
+    """The server refused a request, or failed to answer it (RFC 9457).
 
-    `type` is stable, `name` its last part, as `not-found`; it is empty for an answer that is no problem of
-    regard's, of a proxy perhaps. `errors` are those of a `validation` problem, `position` and `length` (in
-    characters of the query) those of a `malformed-query`.
+    `type` is stable; `name` is its last part, such as `not-found`, and empty for answers of other
+    software, such as a proxy. A `validation` problem has `errors`, a `malformed-query` has
+    `position` and `length` in characters of the query.
     """
 
     def __init__(
@@ -54,7 +54,7 @@ class ServerProblem(CannotWork):
 
 
 def problem_of(response: httpx.Response) -> ServerProblem:
-    """The problem that an answer tells of; its body has been read."""
+    """The problem in an answer whose body has been read."""
     try:
         document = response.json()
     except ValueError:
@@ -90,11 +90,11 @@ def _number(value: object) -> int | None:
 
 
 def connection_trouble(error: httpx.RequestError, url: httpx.URL) -> CannotWork:
-    """The error that tells a person why there is no answer from a server."""
+    """The error that says why a server did not answer."""
     where = shown_url(url)
     match error:
         case httpx.UnsupportedProtocol() | httpx.LocalProtocolError():
-            # A file that grew or shrank while it was read does not fit what was said of its length.
+            # A file that grew or shrank while it was read does not have the announced length.
             return CannotWork(
                 f"the request to {where} could not be sent: {_reason(error)}",
                 remedy="check that no file changes while it is sent, and try again",
@@ -116,7 +116,7 @@ def connection_trouble(error: httpx.RequestError, url: httpx.URL) -> CannotWork:
 
 
 def shown_url(url: httpx.URL) -> str:
-    """A server's address for people, without what may be secret in it."""
+    """A server's address without parts that may be secret."""
     return str(url.copy_with(userinfo=b"", query=None, fragment=None)).rstrip("/")
 
 

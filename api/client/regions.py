@@ -26,11 +26,11 @@ class Regions:
         self._connection = connection
 
     def get(self, id: str) -> RegionWithAsset:
-        """One region and the asset that it was found on; raises ServerProblem `not-found`."""
+        """A region and its asset; raises ServerProblem `not-found`."""
         return self._connection.get(RegionWithAsset, _path(id))
 
     def crop(self, id: str, size: Literal[256, 512, 1024] = 512) -> bytes:
-        """The photograph inside the region's box, a WebP, its longer side at most `size` pixels."""
+        """The photograph inside the region's box, as a WebP of at most `size` pixels a side."""
         return self._connection.content(f"{_path(id)}/crop", pairs(size=size))
 
     def mask(self, id: str) -> bytes:
@@ -50,7 +50,7 @@ class Regions:
         limit: int | None = None,
         cursor: str | None = None,
     ) -> SearchAnswer:
-        """What looks like a region; by default other regions."""
+        """Regions, or assets, that look like a region."""
         query = pairs(target=target, limit=limit, cursor=cursor) + filter_query(filters)
         return self._connection.get(SearchAnswer, f"{_path(id)}/similar", query)
 

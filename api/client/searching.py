@@ -17,8 +17,8 @@ Facet = Literal["camera", "month", "tags", "collection"]
 class SearchTerm(TypedDict, total=False):
     """One of `text`, `image` (the number of one of `images`, from 1) and `like` (an id).
 
-    `box` is a part of the picture: x, y, width, height in pixels. `weight` defaults to 1, or to 0.5 with
-    `negative`, which marks what hits should not match.
+    `box` is a part of the picture: x, y, width, height in pixels. `weight` defaults to 1, or to
+    0.5 with `negative`, which marks what hits should not match.
     """
 
     text: str

@@ -1,4 +1,4 @@
-"""The search for duplicates, wired to a library; the command line and the service share it."""
+"""The searches for duplicates and for the same objects, wired to a home."""
 
 from __future__ import annotations
 
@@ -7,36 +7,44 @@ import logging
 import threading
 from collections.abc import Callable
 from typing import BinaryIO
+from weakref import WeakKeyDictionary
 
 from regard.api.library.home import Home
-from regard.api.library.same_objects import compared_channel, object_finder
 from regard.core.catalog import FileStamp
-from regard.core.errors import RegardError
-from regard.core.records import Kind
+from regard.core.errors import CannotWork, RegardError
+from regard.core.records import Channel, Kind, QueryKind, Target
 from regard.indexer.report import Progress
 from regard.indexer.signing import SigningReport, sign_contents
 from regard.search.duplicates.finder import DuplicateFinder
+from regard.search.same_objects.finder import Colours, ObjectFinder
 from regard.storage.database.catalog import Catalog
 from regard.storage.files.originals import open_original
 from regard.storage.retrieval.duplicates import SqlDuplicates
+from regard.storage.retrieval.regions import SqlRegions
 
 _log = logging.getLogger(__name__)
 
-_LOOK_SECONDS = 10.0
+_PAUSE_SECONDS = 10.0
+_SAME_KIND = {
+    Kind.IMAGE: (QueryKind.IMAGE, Target.IMAGE, "whole photographs"),
+    Kind.REGION: (QueryKind.REGION, Target.REGION, "regions"),
+}
+# A finder keeps its last comparison, which takes seconds.
+_OBJECT_FINDERS: WeakKeyDictionary[Home, ObjectFinder] = WeakKeyDictionary()
 
 
 class HomeDuplicates:
-    """Duplicates of one library under its live pipeline; for one thread at a time."""
+    """Duplicates of a home under its live pipeline; for one thread at a time."""
 
-    def __init__(self, library: Home) -> None:
-        """Raises CannotWork when the profile compares no images."""
-        self.store = SqlDuplicates(library.catalog, library.pipeline)
+    def __init__(self, home: Home) -> None:
+        """Raises CannotWork when the profile cannot compare images."""
+        self.store = SqlDuplicates(home.catalog, home.pipeline)
         self.finder = DuplicateFinder(
             self.store,
-            library.search_catalog,
-            library.indexes,
-            compared_channel(library, Kind.IMAGE),
-            functools.partial(object_finder, library),
+            home.search_catalog,
+            home.indexes,
+            compared_channel(home, Kind.IMAGE),
+            functools.partial(object_finder, home),
         )
 
     def sign(
@@ -45,18 +53,17 @@ class HomeDuplicates:
         progress: Progress | None = None,
         should_stop: Callable[[], bool] = lambda: False,
     ) -> SigningReport:
-        """Give contents that have none their signatures; as `keep_signing` does."""
+        """Compute the signatures that are missing, as `keep_signing` does."""
         return sign_contents(
             self.store, open_catalogued, progress=progress, should_stop=should_stop
         )
 
 
 def keep_signing(catalog: Catalog, stop: threading.Event) -> None:
-    """A server's upkeep, until `stop`: contents of older homes and imported catalogs get their
-    signatures.
+    """Compute missing signatures until `stop`: those of older homes and of imported catalogs.
 
-    Nobody asks for it, and nobody names what is read: it is what the catalog knows already,
-    wherever it lies, and used only where its bytes are those that were indexed.
+    Only files that the catalog knows are read, and only those whose bytes are still the indexed
+    ones are used.
     """
     through = 0
     while not stop.is_set():
@@ -64,11 +71,11 @@ def keep_signing(catalog: Catalog, stop: threading.Event) -> None:
             through = _sign_after(catalog, through, stop.is_set)
         except RegardError as error:
             _log.warning("signatures of older photographs have to wait: %s", error)
-        stop.wait(_LOOK_SECONDS)
+        stop.wait(_PAUSE_SECONDS)
 
 
 def _sign_after(catalog: Catalog, after: int, should_stop: Callable[[], bool]) -> int:
-    """The last content that was looked at."""
+    """Sign the contents after an id; returns the last id that was tried."""
     live = catalog.live_pipeline()
     if live is None:
         return after
@@ -78,7 +85,7 @@ def _sign_after(catalog: Catalog, after: int, should_stop: Callable[[], bool]) -
     if report.unusable:
         first = report.unusable[0]
         _log.warning(
-            "copies of %d photographs can't be told, the first is %s: %s",
+            "copies of %d photographs can't be recognised, the first is %s: %s",
             len(report.unusable),
             first.uri,
             first.reason,
@@ -87,5 +94,47 @@ def _sign_after(catalog: Catalog, after: int, should_stop: Callable[[], bool]) -
 
 
 def open_catalogued(stamp: FileStamp) -> BinaryIO:
-    """The file of an asset; no time is asked for, since who reads it looks at its digest."""
+    """Open the file of an asset. Its mtime is not compared, since callers compare its digest."""
     return open_original(stamp.path, size=stamp.size, mtime_ns=None, within=None)
+
+
+def object_finder(home: Home) -> ObjectFinder:
+    """The home's only finder; raises CannotWork when the profile cannot compare regions."""
+    if home not in _OBJECT_FINDERS:
+        _OBJECT_FINDERS[home] = new_object_finder(home)
+    return _OBJECT_FINDERS[home]
+
+
+def new_object_finder(home: Home, *, use_colours: bool = True) -> ObjectFinder:
+    """A finder over the live pipeline; raises CannotWork when no regions are compared."""
+    return ObjectFinder(
+        SqlRegions(home.catalog, home.pipeline),
+        home.search_catalog,
+        home.indexes,
+        compared_channel(home, Kind.REGION),
+        _colours(home) if use_colours else None,
+    )
+
+
+def compared_channel(home: Home, kind: Kind) -> Channel:
+    """The channel that best compares whole images, or regions, with each other.
+
+    Raises CannotWork when there is none.
+    """
+    query, target, compared = _SAME_KIND[kind]
+    routed = home.profile.routes.get((query, target), ())
+    channels = [weighted for weighted in routed if weighted.channel.kind is kind]
+    if not channels:
+        raise CannotWork(
+            f"the profile {home.profile.name} does not compare {compared}",
+            remedy="use a home whose profile does",
+        )
+    return max(channels, key=lambda weighted: weighted.weight).channel
+
+
+def _colours(home: Home) -> Colours | None:
+    """How to read colours from the vectors of `lite`, whose joint space has a block for them."""
+    from regard.models.lite.encoder import JOINT, colours_of_regions
+
+    channel = Channel(JOINT.name, Kind.REGION)
+    return Colours(channel, colours_of_regions) if channel in home.pipeline.channels else None

@@ -1,4 +1,4 @@
-"""A home and its opened parts: the one place that builds the concrete catalog, indexes and models."""
+"""A home: the one place that builds its catalog, indexes and models."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class Home:
         pipeline: StoredPipeline,
         profile: Profile | None = None,
     ) -> None:
-        """Nothing is loaded yet; `profile` is the pipeline's, where the caller has loaded it already."""
+        """Nothing is loaded yet; `profile` is the pipeline's, where it is loaded already."""
         self.settings = settings
         self.catalog = catalog
         self.pipeline = pipeline

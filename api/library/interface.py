@@ -70,8 +70,9 @@ SILENT = Progress()
 class Library(ABC):
     """A library of photographs: index, search, and maintain it.
 
-    Long operations take a `progress`; one that was stopped returns with `interrupted` set. Errors are
-    `RegardError`s: UsageError for wrong arguments, another CannotWork for what cannot work now.
+    Long operations take a `progress`; one that was stopped returns with `interrupted` set. Errors
+    are `RegardError`s: UsageError for wrong arguments, another CannotWork for what cannot work
+    now.
     """
 
     @abstractmethod
@@ -209,7 +210,7 @@ class Library(ABC):
     def export(
         self, folder: str | os.PathLike[str], collections: Sequence[str] = ()
     ) -> ExportReport:
-        """Write the catalog as Parquet, .npy and COCO files into a new or empty folder (docs/export.md)."""
+        """Write the catalog as Parquet, .npy and COCO files into a new or empty folder."""
 
     @abstractmethod
     def import_(

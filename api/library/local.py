@@ -352,7 +352,7 @@ class LocalLibrary(Library):
         return report
 
     def _live_home(self) -> Home:
-        """The home under its live pipeline, which another process may have changed since the last call."""
+        """The home under its live pipeline, which another process may have changed."""
         if self._home is None or not self._home.is_live():
             self._open(open_home(self._settings))
             self._is_to_index = False

@@ -1,4 +1,4 @@
-"""Hits as pictures: the photograph with the matching region's box drawn, for terminals and notebooks."""
+"""Hits as pictures with the matching region's box, for terminals and notebooks."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def draw_box(picture: Picture, bbox: BBox, scale: float) -> None:
 
 
 def html_of_hits(hits: Sequence[Hit], notice: str = "") -> str:
-    """Hits side by side as self-contained HTML; text is escaped, pictures are embedded JPEG files."""
+    """Hits side by side as HTML with embedded JPEG pictures; text is escaped."""
     tiles = "".join(_tile(hit) for hit in hits) or "Nothing was found."
     return f"<div><p>{notice}</p>{tiles}</div>" if notice else f"<div>{tiles}</div>"
 

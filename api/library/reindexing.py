@@ -1,7 +1,4 @@
-"""Changing a home's models: building a pipeline beside the live one, deleting those not needed.
-
-What the command line and the worker have in common.
-"""
+"""Changes a home's models: builds a pipeline beside the live one, and deletes those not needed."""
 
 from __future__ import annotations
 
@@ -31,10 +28,10 @@ _ASK_SECONDS = 1.0
 
 
 def target_profile(settings: Settings, catalog: Catalog, name: str | None) -> Profile:
-    """The profile to change to, None for the home's own as it is today.
+    """The profile to change to; `name` None is the home's own, as it is installed now.
 
     Raises HomeError for a home without photographs, UsageError for an unknown name, ModelError or
-    MissingDependency when the profile can't run here.
+    MissingDependency when the profile cannot run here.
     """
     live = catalog.live_pipeline()
     if live is None:
@@ -43,7 +40,7 @@ def target_profile(settings: Settings, catalog: Catalog, name: str | None) -> Pr
 
 
 def is_live(catalog: Catalog, profile: Profile) -> bool:
-    """Whether the home has the profile's models already."""
+    """Whether the models of the profile are the live ones."""
     live = catalog.live_pipeline()
     return live is not None and live.fingerprint == profile.spec.fingerprint
 
@@ -59,7 +56,7 @@ def reindex(
     should_stop: Callable[[], bool] = lambda: False,
     waits: Callable[[str], None] = lambda sentence: None,
 ) -> IndexReport:
-    """Build the profile's pipeline until nothing waits, and have it go live; see `Reindexer.run`.
+    """Build the profile's pipeline until nothing waits, and make it live; see `Reindexer.run`.
 
     `only`: the fingerprint that it has to have. Raises PipelineConflict when the profile makes
     another now.
@@ -67,8 +64,8 @@ def reindex(
     spec = profile.spec
     if only is not None and spec.fingerprint != only:
         raise PipelineConflict(
-            f"the profile {profile.name} has other models now than those to go back to",
-            remedy="go back without what was indexed since, with: regard rollback --at-once",
+            f"the profile {profile.name} has other models now than those to restore",
+            remedy="restore them without what was indexed since: regard rollback --at-once",
         )
     if is_live(catalog, profile):
         return IndexReport()
@@ -91,13 +88,12 @@ def reindex(
 
 
 class HomeJobs:
-    """Does the jobs that are of the whole home: other models, and deleting those not needed.
+    """Does the jobs of kind `pipeline` and `prune`, which concern the whole home.
 
-    The models of a change stay loaded between its turns.
+    The models of a change stay loaded while its job is interrupted and continued.
     """
 
     def __init__(self, settings: Settings, catalog: Catalog, queue: SqlJobQueue) -> None:
-        """Nothing is loaded yet."""
         self._settings = settings
         self._catalog = catalog
         self._queue = queue
@@ -106,15 +102,15 @@ class HomeJobs:
     def __call__(
         self, job: Job, progress: Progress, should_stop: Callable[[], bool]
     ) -> IndexReport:
-        """Do a job of kind `pipeline` or `prune`; raises what `reindex` and `prune` do."""
+        """Do a job; raises what `reindex` and `prune` raise."""
         if job.kind is JobKind.PRUNE:
             return self._prune(job, should_stop)
         report = None
         try:
             report = self._change(job, progress, should_stop)
         finally:
-            goes_on = report is not None and report.interrupted
-            if not goes_on or self._queue.get(job.id).cancel_requested:
+            continues = report is not None and report.interrupted
+            if not continues or self._queue.get(job.id).cancel_requested:
                 self._loaded = None
         return report
 
@@ -129,17 +125,17 @@ class HomeJobs:
             self._catalog,
             self._loaded,
             only=job.pipelines[0] if job.pipelines else None,
-            # What failed in an earlier turn of the same job would only fail again.
+            # What failed earlier in the same job would only fail again.
             retry_failed=job.report is None,
             progress=progress,
-            # Nobody needs to wait for who indexes, only because the switch does.
+            # Other jobs must not wait while this one only waits for the switch.
             should_stop=lambda: should_stop() or (waits_for_switch.is_set() and is_awaited()),
             waits=lambda sentence: waits_for_switch.set(),
         )
 
     def _prune(self, job: Job, should_stop: Callable[[], bool]) -> IndexReport:
-        """Prune, perhaps again after a stop: what is gone by now is done. `removed` counts pipelines."""
-        # Also those that an earlier turn has deleted halfway.
+        """Prune; continues a pruning that was stopped. `removed` counts pipelines."""
+        # Also those that were only partly deleted before the job was interrupted.
         there = {pipeline.fingerprint for pipeline in read_pipelines(self._catalog)}
         left = [one for one in job.pipelines if one in there]
         gone: list[str] = []
@@ -155,7 +151,7 @@ class HomeJobs:
 
 
 def _now_and_then(ask: Callable[[], bool]) -> Callable[[], bool]:
-    """What is asked at most every second, by any number of threads; between, the last answer."""
+    """Call `ask` at most once a second, from any thread; return its last answer in between."""
     asked_at, answer = -math.inf, False
 
     def last_answer() -> bool:

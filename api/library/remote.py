@@ -286,7 +286,7 @@ class RemoteLibrary(Library):
         )
 
     def _follow(self, job: JobDocument, stage: str, progress: Progress) -> JobDocument:
-        """The job when it has ended, or as it is once `should_stop`; raises CannotWork if it failed."""
+        """The job when it has ended, or as it is when stopped; raises CannotWork if it failed."""
         progress.begin(stage)
         seen = 0
         while job.state not in ENDED:

@@ -133,7 +133,7 @@ class Sending:
                     self._new.add(item.asset.id)
 
     def _wait(self) -> None:
-        """Follow the jobs until they have ended, or until `should_stop`; raises CannotWork."""
+        """Follow the jobs until they have ended, or are stopped; raises CannotWork."""
         self._progress.begin("indexing")
         seen = 0
         while (running := self._running_jobs()) and not self._progress.should_stop():

@@ -105,7 +105,7 @@ def test_the_command_line_goes_before_the_environment(
         2, "--home and --server"
     )
     regard("--key-file", "x", "status").expect_sentence(2, "--key-file needs a server")
-    regard("--server", "no address", "status").expect_sentence(2, "no address")
+    regard("--server", "no address", "status").expect_sentence(2, "not the address")
     monkeypatch.setenv("REGARD_SERVER", server.url)
     assert regard("status", "--json").document["server"] == server.url
     assert "server" not in regard("status", "--json", "--home", library.home).document
@@ -173,7 +173,7 @@ def test_keys_come_from_a_file_or_the_environment(
     key_file.write_text("\n")
     regard(*with_file, "status").expect_sentence(3, "holds no key")
     key_file.write_text("two words")
-    regard(*with_file, "status").expect_sentence(2, "no key")
+    regard(*with_file, "status").expect_sentence(2, "not a key")
     key_file.unlink()
     regard(*with_file, "status").expect_sentence(3, "can't be read")
 

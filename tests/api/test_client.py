@@ -393,7 +393,7 @@ def test_another_server_is_told_from_regard() -> None:
         thread.start()
         url = f"http://127.0.0.1:{stranger.server_port}"
         with Client(url) as client:
-            with pytest.raises(CannotWork, match="is no regard") as caught:
+            with pytest.raises(CannotWork, match="is not regard") as caught:
                 client.info()
             assert not isinstance(caught.value, ServerProblem)
             with pytest.raises(CannotWork, match="sends no events"):

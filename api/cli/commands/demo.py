@@ -39,7 +39,7 @@ _HITS = 4
 
 @dataclass(frozen=True, slots=True)
 class _Shown:
-    """A query, its title in the picture, and its answer; `picture` is what it searched by, if anything."""
+    """A query's title and answer; `picture` is what was searched by, if anything."""
 
     title: str
     answer: Answer
@@ -137,7 +137,7 @@ def _texts_from_captions(library: Library, profile: Profile) -> Sequence[str]:
 
 
 def _draw(shown: Sequence[_Shown], path: Path) -> None:
-    """A row for each query: what was searched for, then the hits with the matching regions' boxes."""
+    """A row for each query: its text or picture, then the hits with their boxes."""
     rows = []
     for item in shown:
         tiles = tuple(_tile(hit, hit.asset.caption or "", Role.FOUND) for hit in item.answer.hits)

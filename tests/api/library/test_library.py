@@ -384,7 +384,7 @@ def test_open_takes_a_folder_or_a_url(tmp_path: Path, monkeypatch: pytest.Monkey
         api.open(tmp_path, key="rgd_x")
     with pytest.raises(UsageError, match="models already"):
         api.open("http://127.0.0.1:1", profile="lite")
-    with pytest.raises(UsageError, match="no address"):
+    with pytest.raises(UsageError, match="not the address"):
         api.open("http://")
     (tmp_path / "file").touch()
     with pytest.raises(UsageError, match="is a file"):
