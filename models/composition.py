@@ -1,4 +1,4 @@
-"""The default analyzer: a segmenter, a captioner and encoders, one after another over a batch."""
+"""The default analyzer, which runs a segmenter, a captioner and encoders in turn over a batch."""
 
 from __future__ import annotations
 
@@ -14,9 +14,8 @@ Regions = Sequence[Sequence[Region]]
 class ComposedAnalyzer:
     """Analyses a batch with independent models.
 
-    Each encoder embeds whole images and regions; an encoder that takes texts embeds the captions too.
-    Without a segmenter there are no regions, without a captioner no captions. An empty sentence is
-    left out.
+    Each encoder embeds images and regions; an encoder that takes texts also embeds captions. Without a
+    segmenter there are no regions, without a captioner no captions. Empty sentences are dropped.
     """
 
     def __init__(
@@ -28,7 +27,7 @@ class ComposedAnalyzer:
         captioner_name: str,
         caption_regions: bool = False,
     ) -> None:
-        """`caption_regions`: whether each region is captioned as a picture too."""
+        """`caption_regions`: whether to caption a crop of each region as well."""
         self._encoders = encoders
         self._captioner = captioner
         self._segmenter = segmenter
@@ -36,7 +35,7 @@ class ComposedAnalyzer:
         self._caption_regions = caption_regions
 
     def analyze(self, images: Sequence[Image]) -> list[Analysis]:
-        """One analysis for each image."""
+        """Return one analysis for each image."""
         if not images:
             return []
         regions: Regions = [[] for _ in images]
@@ -53,7 +52,7 @@ class ComposedAnalyzer:
         ]
 
     def _look(self, images: Sequence[Image]) -> tuple[Mapping[str, Float32Array], Sequence[str]]:
-        """Whole images' rows by space, (n, d) each, and their sentences."""
+        """Rows of whole images by space, (n, d) each, and one sentence for each image."""
         sentences = (
             [""] * len(images) if self._captioner is None else self._captioner.caption(images)
         )

@@ -1,4 +1,4 @@
-"""How much memory is left for models."""
+"""Memory available for models."""
 
 from __future__ import annotations
 

@@ -1,9 +1,8 @@
-"""One forward pass of a vision tower for two uses: the image's embedding and its caption.
+"""An analyzer in which encoder and captioner share one pass of the vision tower.
 
-BLIP-3 keeps SigLIP's tower frozen, so the features that the captioner reads are those that the
-embedding pools. Where encoder and captioner hold the same weights, each image (and each tile that the
-captioner cuts it into) goes through the tower once; the whole image's features are then pooled for the
-embedding, and all of them are captioned.
+BLIP-3 keeps SigLIP's tower frozen, so its captioner reads the same features that the embedding pools.
+When both hold the same weights, each image and each of its tiles passes through the tower once. The
+whole image's features are pooled for the embedding; all features are used for the caption.
 """
 
 from __future__ import annotations
@@ -16,7 +15,7 @@ from torch import Tensor
 
 from regard.core.protocols import Captioner, Encoder, Segmenter
 from regard.core.records import Float32Array, Image
-from regard.models.batching import run_halving
+from regard.models.checkpoints.placement import run_halving
 from regard.models.composition import ComposedAnalyzer
 from regard.models.contrastive.encoder import ContrastiveEncoder
 from regard.models.xgenmm.captioner import XGenMMCaptioner
@@ -29,7 +28,7 @@ def shared_analyzer(
     captioner_name: str,
     caption_regions: bool,
 ) -> SharedTowerAnalyzer | None:
-    """The analyzer of one pass, or None where the two do not see the same with the same weights."""
+    """Make the analyzer, or return None when tower or preprocessing differ."""
     if (
         isinstance(encoder, ContrastiveEncoder)
         and isinstance(captioner, XGenMMCaptioner)
@@ -47,7 +46,7 @@ def shared_analyzer(
 
 
 class SharedTowerAnalyzer(ComposedAnalyzer):
-    """Analyses a batch; an image's embedding and caption come from one pass through the tower."""
+    """Analyses a batch with one pass of the tower for an image's embedding and caption."""
 
     def __init__(
         self,
@@ -58,7 +57,7 @@ class SharedTowerAnalyzer(ComposedAnalyzer):
         captioner_name: str,
         caption_regions: bool,
     ) -> None:
-        """Encoder and captioner have to share their tower; see `shared_analyzer`."""
+        """Encoder and captioner must share their tower; see `shared_analyzer`."""
         super().__init__(
             [encoder],
             captioner,

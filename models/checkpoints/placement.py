@@ -1,9 +1,11 @@
-"""The device and precision a model runs in, and the memory available there."""
+"""The device and precision in which a model runs, and running within the device's memory."""
 
 from __future__ import annotations
 
 import re
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 import torch
 
@@ -25,9 +27,8 @@ class Placement:
     def resolve(cls, device: str = "auto", dtype: str = "auto") -> Placement:
         """Resolve a profile's device and dtype.
 
-        `auto` is the first GPU and bfloat16 there, else the CPU and float32; `cuda` is the first GPU, so
-        that each device has one name. Raises UsageError for an unknown word, ModelError for a GPU that
-        is not there.
+        `auto` means the first GPU and bfloat16, or else the CPU and float32; `cuda` means the first GPU.
+        Raises UsageError for an unknown name, ModelError for an absent GPU.
         """
         if device == "auto":
             device = "cuda" if torch.cuda.is_available() else "cpu"
@@ -53,15 +54,55 @@ class Placement:
 
     @property
     def item_bytes(self) -> int:
-        """Bytes of one number."""
+        """Bytes of one element."""
         return self.dtype.itemsize
 
     def put(self, tensor: torch.Tensor) -> torch.Tensor:
-        """A tensor on the device; floats in the dtype, other kinds as they are."""
+        """Move a tensor to the device, and a floating one to the dtype."""
         return tensor.to(self.device, self.dtype if tensor.is_floating_point() else None)
 
     def free_bytes(self) -> int:
-        """Memory that the device has left for this process."""
+        """Bytes available to this process on the device."""
         if self.device.type == "cuda":
             return int(torch.cuda.mem_get_info(self.device)[0])
         return available_memory()
+
+
+_Item = TypeVar("_Item")
+_Result = TypeVar("_Result")
+
+
+def run_halving(
+    run: Callable[[Sequence[_Item]], _Result], items: Sequence[_Item], what: str
+) -> list[_Result]:
+    """Run over all items at once if GPU memory allows, else over smaller pieces, in order.
+
+    A piece that does not fit is halved. Raises ModelError, naming `what`, when a single item does not
+    fit.
+    """
+    waiting, results = [items], []
+    while waiting:
+        piece = waiting.pop()
+        result = _attempt(run, piece)
+        if result is not None:
+            results.append(result[0])
+        elif len(piece) > 1:
+            # The failed attempt's memory is released only outside its exception handler.
+            torch.cuda.empty_cache()
+            half = (len(piece) + 1) // 2
+            waiting += [piece[half:], piece[:half]]
+        else:
+            raise ModelError(
+                f"{what} does not fit into the GPU's memory, even alone",
+                remedy="free memory, or set the profile's device to cpu",
+            )
+    return results
+
+
+def _attempt(
+    run: Callable[[Sequence[_Item]], _Result], piece: Sequence[_Item]
+) -> tuple[_Result] | None:
+    try:
+        return (run(piece),)
+    except torch.cuda.OutOfMemoryError:
+        return None

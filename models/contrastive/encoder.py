@@ -21,8 +21,7 @@ from regard.core.errors import ModelError
 from regard.core.geometry import Box, Mask
 from regard.core.machine import usable_cores
 from regard.core.records import Float32Array, Image, Space, UInt8Array
-from regard.models.batching import run_halving
-from regard.models.checkpoints.placement import Placement
+from regard.models.checkpoints.placement import Placement, run_halving
 from regard.models.contrastive.architecture import Family
 from regard.models.contrastive.loading import ContrastiveModel
 from regard.models.contrastive.pixels import vision_inputs

@@ -16,8 +16,7 @@ import torch
 from torch import Tensor
 
 from regard.core.records import Image
-from regard.models.batching import run_halving
-from regard.models.checkpoints.placement import Placement
+from regard.models.checkpoints.placement import Placement, run_halving
 
 
 class ImageTextCaptioner:

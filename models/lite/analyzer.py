@@ -1,6 +1,6 @@
-"""Everything that `lite` says of an image, from one look at it.
+"""The `lite` analyzer: regions, caption and vectors of an image from one set of forward passes.
 
-The segmenter finds regions; one set of forward passes then serves both encoders and the captioner.
+The segmenter finds regions. The same views of the image then serve both encoders and the captioner.
 """
 
 from __future__ import annotations
@@ -17,17 +17,16 @@ from regard.core.records import (
     Kind,
     Region,
 )
-from regard.models.lite.captioner import describe
+from regard.models.lite.captioner import Namer, describe
 from regard.models.lite.classifier import Classifier
 from regard.models.lite.encoder import JOINT, VISUAL, JointEncoder, VisualEncoder
-from regard.models.lite.naming import Namer
 from regard.models.lite.views import Views, look
 
 CAPTION_MODEL = "lite-classes"
 
 
 class LiteAnalyzer:
-    """Regions, a caption, and vectors in the joint and the visual space, of each image."""
+    """Produces regions, a caption, and vectors in the joint and the visual space for each image."""
 
     def __init__(
         self,
@@ -37,7 +36,7 @@ class LiteAnalyzer:
         visual: VisualEncoder,
         namer: Namer,
     ) -> None:
-        """The encoders are those that answer queries, over the same classifier."""
+        """Both encoders must use `classifier`."""
         self._segmenter = segmenter
         self._classifier = classifier
         self._joint = joint
@@ -45,9 +44,9 @@ class LiteAnalyzer:
         self._namer = namer
 
     def analyze(self, images: Sequence[Image]) -> list[Analysis]:
-        """One analysis an image, equal to that of the image alone."""
-        found = self._segmenter.segment(images)
-        seen = [
+        """Return one analysis for each image; batching does not change the result."""
+        regions_by_image = self._segmenter.segment(images)
+        views_by_image = [
             look(
                 self._classifier,
                 image,
@@ -55,13 +54,13 @@ class LiteAnalyzer:
                 [r.mask for r in regions],
                 [r.score for r in regions],
             )
-            for image, regions in zip(images, found, strict=True)
+            for image, regions in zip(images, regions_by_image, strict=True)
         ]
-        sentences = [describe(views, self._namer) for views in seen]
+        sentences = [describe(views, self._namer) for views in views_by_image]
         caption_rows = self._joint.encode_texts(sentences)
         return [
             self._analysis(*parts)
-            for parts in zip(found, seen, sentences, caption_rows, strict=True)
+            for parts in zip(regions_by_image, views_by_image, sentences, caption_rows, strict=True)
         ]
 
     def _analysis(

@@ -1,6 +1,6 @@
-"""The ImageNet classifier behind everything `lite` sees: images → features → logits.
+"""The ImageNet classifier of `lite`: images → features → logits.
 
-Torch is imported with the weights on first use, since a text query needs neither.
+Torch and the weights load on first use, because a text query needs neither.
 """
 
 from __future__ import annotations
@@ -20,25 +20,24 @@ STRIDE = 32
 FEATURES = 1280
 CLASSES = 1000
 NATIVE_SIDE = 260
-_MEAN, _STD = np.float32(127), np.float32(128)  # of uint8 pixels, as the checkpoint was trained
+_MEAN, _STD = np.float32(127), np.float32(128)  # of uint8 pixels, from the checkpoint's training
 
 
 class Classifier:
-    """Images → maps of 1280 features, and pooled features → ImageNet logits.
+    """Maps images to feature maps, and pooled features to ImageNet logits. Thread-safe.
 
-    Images go through one at a time: on a CPU that is faster than a batch, whose activations leave the
-    cache, and it makes a batch equal its images one by one exactly. Safe to call from several
-    threads; the weights load on first use.
+    Images pass one at a time: on a CPU this is faster than a batch, whose activations exceed the
+    cache, and makes results independent of batching.
     """
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()  # two first callers must not load the weights twice
+        self._lock = threading.Lock()  # concurrent first calls must load the weights once
         self._loaded: Network | None = None
 
     def feature_map(self, image: Image, width: int, height: int) -> Float32Array:
-        """Features of the image resized to `width` × `height`.
+        """Return features of the image resized to `width` × `height` pixels.
 
-        Returns float32 of shape (1280, ceil(height / 32), ceil(width / 32)), each in [0, 6].
+        Shape (1280, ceil(height / 32), ceil(width / 32)), float32 in [0, 6].
         """
         network = self._network()
         resized = PIL.Image.fromarray(image.pixels).resize(
@@ -48,7 +47,7 @@ class Classifier:
         return network.features(pixels)
 
     def logits(self, pooled: Float32Array) -> Float32Array:
-        """Class logits of spatially averaged features: (..., 1280) → (..., 1000)."""
+        """Return class logits of spatially averaged features: (..., 1280) → (..., 1000)."""
         network = self._network()
         return pooled @ network.class_weights.T + network.class_biases
 
@@ -62,7 +61,7 @@ class Classifier:
 
 
 def limit_threads() -> None:
-    """Let each call of torch and of numpy's linear algebra compute on one thread, process-wide."""
+    """Limit torch and numpy's linear algebra to one thread for each call, process-wide."""
     import torch
     from threadpoolctl import threadpool_limits
 

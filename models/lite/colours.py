@@ -1,7 +1,7 @@
-"""Colours by their basic names, from CIELAB.
+"""Basic colour names of pixels.
 
-The eleven basic colour terms of English (Berlin and Kay, 1969), each by a few typical sRGB values; a
-pixel has the name of the nearest value in CIELAB (D65), where distances are about what people see.
+Each of the eleven basic colour terms of English (Berlin and Kay, 1969) has a few typical sRGB values. A
+pixel takes the name of the nearest value in CIELAB (D65), where distances approximate perception.
 """
 
 from __future__ import annotations
@@ -25,11 +25,11 @@ TYPICAL: dict[str, tuple[tuple[int, int, int], ...]] = {
     "brown": ((120, 70, 30), (90, 55, 30), (150, 105, 65), (185, 150, 110), (60, 40, 25)),
 }
 NAMES = tuple(TYPICAL)
-_SIDE = 96  # pixels on the longest side are enough for shares of colours
+_SIDE = 96  # longest side in pixels; enough to measure shares of colours
 
 
 def named_pixels(image: Image) -> Int64Array:
-    """Positions in `NAMES` of the pixels of a reduced image, shape (rows, columns), at most 96 each."""
+    """Indices into `NAMES` of a reduced image's pixels, shape (rows, columns), at most 96 each."""
     scale = min(1.0, _SIDE / max(image.width, image.height))
     size = (max(1, round(image.width * scale)), max(1, round(image.height * scale)))
     small = PIL.Image.fromarray(image.pixels).resize(size, PIL.Image.Resampling.BOX)
@@ -37,15 +37,15 @@ def named_pixels(image: Image) -> Int64Array:
 
 
 def name_pixels(pixels: UInt8Array) -> Int64Array:
-    """Position in `NAMES` for each pixel: (..., 3) uint8 → (...)."""
+    """Indices into `NAMES`: pixels (..., 3) uint8 → (...)."""
     lab = to_lab(pixels)
-    # |p - t|² = |p|² - 2 p·t + |t|², whose first term is the same for every t.
+    # |p - t|² = |p|² - 2 p·t + |t|²; the first term does not depend on t.
     distances = _LENGTHS - 2 * lab @ _PROTOTYPES.T
     return np.asarray(_OWNERS[distances.argmin(axis=-1)])
 
 
 def colour_shares(named: Int64Array, weights: Float32Array) -> Float32Array:
-    """Share of each name among pixels (p,) under n weightings (n, p): shape (n, 11), rows sum to 1."""
+    """Weighted shares of the names: pixels (p,), weights (n, p) → (n, 11); rows sum to 1."""
     members = np.zeros((named.size, len(NAMES)), dtype=np.float32)
     members[np.arange(named.size), named.ravel()] = 1.0
     return np.asarray(weights @ members / weights.sum(axis=1, keepdims=True), dtype=np.float32)

@@ -1,17 +1,17 @@
-"""The two encoders of `lite`: a joint space that texts meet, and a visual space for image ↔ image.
+"""The encoders of `lite`: a joint space of images and texts, and a visual space of images.
 
-No weights here were trained on pairs of image and text. What joins the two is the classifier's words. A
-row of the joint space is three blocks side by side, each of unit length before its weight:
+No weights here were trained on pairs of image and text; the classifier's class names connect the two. A
+row of the joint space concatenates three blocks, each normalised to unit length and then weighted:
 
-- meaning (384): of an image, the mean of its likeliest classes' sentence embeddings, weighted by
-  probability (ConSE, Norouzi et al., 2014, arXiv 1312.5650); of a text, its own sentence embedding;
-- classes (1000): of an image, how far above a floor each class' log-probability is; of a text, its
-  affinity to each class, a softmax over its similarity to the class' names and description;
-- colours (11): of an image, the square roots of its colours' shares; of a text, the colours it names.
+- meaning (384): for an image, the mean of its likeliest classes' sentence embeddings, weighted by
+  probability (ConSE, Norouzi et al., 2014, arXiv 1312.5650); for a text, its sentence embedding;
+- classes (1000): for an image, each class's log-probability above a floor; for a text, a softmax over
+  its similarity to each class's names and description;
+- colours (11): for an image, the square roots of its colours' shares; for a text, the colours it names.
 
-An inner product of two rows thus is a weighted sum of three cosines. One last component, always zero in
-a text, keeps rows L2-normalised where a region counts for less: a region that hardly looks like a thing
-has part of its length there, and so scores lower with every text.
+The inner product of two rows is therefore a weighted sum of three cosines. One last component, zero in
+texts, keeps down-weighted regions L2-normalised: a region with low objectness has part of its length
+there and so scores lower with every text.
 """
 
 from __future__ import annotations
@@ -34,13 +34,11 @@ from regard.models.lite.vocabulary import vocabulary
 JOINT = Space("lite-joint", DIMENSION + CLASSES + len(NAMES) + 1)
 VISUAL = Space("lite-visual", FEATURES)
 
-_LIKELIEST = (
-    30  # classes whose meanings are mixed; the long tail only pulls towards the common mean
-)
-_FLOOR = 0.002  # a class less likely than this counts as not seen: twice the uniform probability
-_SHARPNESS = 10.0  # of a text's affinity to classes, per unit of cosine
+_LIKELIEST = 30  # classes in the mean of meanings; the long tail would pull it to the common mean
+_FLOOR = 0.002  # less likely classes count as absent; twice the uniform probability
+_SHARPNESS = 10.0  # of the softmax over a text's similarities to classes
 _MEANING, _CLASSES, _COLOURS = 0.4, 0.6, 0.16  # weights of the three blocks' cosines
-_THINGNESS = 0.4  # power of a region's objectness that scales its scores
+_THINGNESS = 0.4  # exponent of a region's objectness in the scale of its scores
 _LEAST_OBJECTNESS = 0.05
 
 PARAMETERS: Mapping[str, float] = {
@@ -53,14 +51,13 @@ PARAMETERS: Mapping[str, float] = {
     "thingness": _THINGNESS,
     "least_objectness": _LEAST_OBJECTNESS,
 }
-"""All that shapes the joint space, for the pipeline's fingerprint."""
+"""Every value that affects the joint space; part of the pipeline's fingerprint."""
 
 
-class _LookingEncoder(ABC):
-    """Encodes images and regions by looking at each image once.
+class _ViewEncoder(ABC):
+    """Encodes images and regions from their views. Thread-safe.
 
-    Images are looked at one at a time, so a batch gives exactly the rows of its images one by one. Safe to
-    call from several threads.
+    Images pass one at a time, so batching does not change the rows.
     """
 
     def __init__(self, classifier: Classifier) -> None:
@@ -69,7 +66,7 @@ class _LookingEncoder(ABC):
     @property
     @abstractmethod
     def space(self) -> Space:
-        """The space that the rows lie in."""
+        """The space of the rows."""
 
     @abstractmethod
     def image_row(self, views: Views) -> Float32Array:
@@ -90,17 +87,17 @@ class _LookingEncoder(ABC):
         boxes: Sequence[Sequence[Box]],
         masks: Sequence[Sequence[Mask | None]],
     ) -> list[Float32Array]:
-        """Embed regions, a list of (r, d); all of one image's regions share its forward pass."""
+        """Embed regions: (r, d) for each image, whose regions share its forward pass."""
         return [
             self.region_rows(look(self._classifier, image, its_boxes, its_masks))
             for image, its_boxes, its_masks in zip(images, boxes, masks, strict=True)
         ]
 
 
-class JointEncoder(_LookingEncoder):
-    """Images, regions and texts in one space, joined by ImageNet's words and by colours.
+class JointEncoder(_ViewEncoder):
+    """Encodes images, regions and texts by ImageNet classes and colours, 1396 dimensions.
 
-    Rows have 1396 dimensions. Texts agree in any batch within 1e-5, and never load the classifier.
+    Rows of texts agree within 1e-5 in any batch. Encoding texts does not load the classifier.
     """
 
     takes_texts = True
@@ -115,22 +112,22 @@ class JointEncoder(_LookingEncoder):
         return JOINT
 
     def encode_texts(self, texts: Sequence[str]) -> Float32Array:
-        """Embed sentences, shape (n, 1396); what lies beyond 256 tokens is not read."""
+        """Embed sentences, shape (n, 1396); tokens after the 256th are ignored."""
         meanings = self._sentences.encode(texts)
         similarity = vocabulary().similarity(meanings)
         return _joined(meanings, softmax(similarity * _SHARPNESS), _named_colours(texts))
 
     def image_row(self, views: Views) -> Float32Array:
-        """The image's vector, shape (1396,): of what is anywhere in it, in the colours of the whole."""
-        rows = _seen(views.anywhere[None], views.colours[None])
+        """The image's vector, shape (1396,), from `anywhere` and the whole image's colours."""
+        rows = _joint_rows(views.anywhere[None], views.colours[None])
         return np.asarray(rows[0])
 
     def region_rows(self, views: Views, objectness: Sequence[float] | None = None) -> Float32Array:
         """The regions' vectors, shape (r, 1396).
 
-        `objectness` (r), from 0 to 1, tells how much each looks like a thing; without it all count in full.
+        `objectness` (r,) in [0, 1] scales each region's scores; None leaves them unscaled.
         """
-        rows = _seen(views.region_probabilities, views.region_colours)
+        rows = _joint_rows(views.region_probabilities, views.region_colours)
         if objectness is not None:
             scale = np.clip(np.asarray(objectness, dtype=np.float32), _LEAST_OBJECTNESS, 1.0)
             rows *= (scale**_THINGNESS)[:, None]
@@ -138,8 +135,8 @@ class JointEncoder(_LookingEncoder):
         return rows
 
 
-class VisualEncoder(_LookingEncoder):
-    """Images and regions by the classifier's pooled features, for image ↔ image and region ↔ region."""
+class VisualEncoder(_ViewEncoder):
+    """Encodes images and regions by the classifier's pooled features, 1280 dimensions."""
 
     takes_texts = False
 
@@ -149,7 +146,7 @@ class VisualEncoder(_LookingEncoder):
         return VISUAL
 
     def encode_texts(self, texts: Sequence[str]) -> Float32Array:
-        """Refused: raises UsageError."""
+        """Raises UsageError: the visual space has no texts."""
         raise UsageError(f"the space {VISUAL.name} takes images and regions, not texts")
 
     def image_row(self, views: Views) -> Float32Array:
@@ -161,8 +158,8 @@ class VisualEncoder(_LookingEncoder):
         return _rows(views.region_features)
 
 
-def _seen(probabilities: Float32Array, colours: Float32Array) -> Float32Array:
-    """Joint rows from class probabilities (n, 1000), of any sum, and colour shares (n, 11)."""
+def _joint_rows(probabilities: Float32Array, colours: Float32Array) -> Float32Array:
+    """Joint rows (n, 1396) from class scores (n, 1000) of any sum and colour shares (n, 11)."""
     threshold = np.partition(probabilities, -_LIKELIEST, axis=1)[:, -_LIKELIEST, None]
     likely = np.where(probabilities >= threshold, probabilities, np.float32(0))
     meaning = likely @ vocabulary().description_vectors
@@ -172,7 +169,7 @@ def _seen(probabilities: Float32Array, colours: Float32Array) -> Float32Array:
 
 def _joined(meaning: Float32Array, classes: Float32Array, colours: Float32Array) -> Float32Array:
     blocks = ((meaning, _MEANING), (classes, _CLASSES), (colours, _COLOURS))
-    # A row's weight is split evenly between the two sides of the inner product, hence the root.
+    # Both sides of the inner product carry the square root of the weight.
     weighted = [unit(block) * np.float32(weight**0.5) for block, weight in blocks]
     return _rows(np.hstack([*weighted, np.zeros((len(meaning), 1), dtype=np.float32)]))
 
@@ -187,17 +184,17 @@ def _named_colours(texts: Sequence[str]) -> Float32Array:
 
 
 def colours_of_regions(rows: Float32Array) -> Float32Array:
-    """Roots of colours' shares of joint rows (n, 1396) of images or regions, unit rows (n, 11)."""
+    """Square roots of colour shares, unit rows (n, 11), from joint rows (n, 1396) of images."""
     return unit(rows[:, DIMENSION + CLASSES : DIMENSION + CLASSES + len(NAMES)].clip(0))
 
 
 def _rows(vectors: Float32Array) -> Float32Array:
-    """Rows of length one, also where nothing was seen: a row of zeros points everywhere alike."""
+    """Normalise rows; a row of zeros becomes the uniform direction."""
     blank = ~vectors.any(axis=1, keepdims=True)
     return unit(np.where(blank, np.float32(1), vectors))
 
 
 def unit(rows: Float32Array) -> Float32Array:
-    """Rows of length one; a row of zeros stays."""
+    """Normalise rows to unit length; rows of zeros stay zero."""
     lengths = np.linalg.norm(rows, axis=-1, keepdims=True)
     return np.asarray(rows / np.where(lengths > 0, lengths, 1.0), dtype=np.float32)

@@ -2,10 +2,10 @@
 
     python -m regard.models.lite.fit_ranking FOLDER
 
-FOLDER holds `instances.json` in COCO's form, with uncompressed RLE masks, and the images it names.
-Ridge regression, in closed form, of each proposed region's best mask IoU with a labelled thing on
-the cues of `ranking`. The images weigh alike, however many regions were proposed in them; good
-regions weigh more than the many bad ones, since only the top of the order is ever returned.
+FOLDER holds `instances.json` in COCO format with uncompressed RLE masks, and the images it names. The
+fit is a closed-form ridge regression of each proposed region's best mask IoU with a labelled thing on
+the cues of `ranking`. All images have equal weight, whatever their number of proposals; good regions
+weigh more than the many bad ones, because only the best are returned.
 """
 
 from __future__ import annotations
@@ -28,14 +28,14 @@ from regard.models.lite.superpixels import Float64Array, Partition, partition
 from regard.photos.masks import decode_mask, mask_from_runs
 
 _GOOD_WEIGHT = 20.0
-"""How much more a perfect region weighs than one that meets nothing."""
+"""Extra weight of a perfect region relative to one that overlaps nothing."""
 
 _RIDGE = 0.01
-"""Strength of the penalty on coefficients, per unit of the images' weight."""
+"""Penalty on coefficients per unit of total weight."""
 
 
 def labelled(folder: Path) -> Iterator[tuple[Image, list[Mask]]]:
-    """The images of `folder/instances.json`, each with its things' masks."""
+    """Yield each image of `folder/instances.json` with the masks of its things."""
     instances = json.loads((folder / "instances.json").read_text())
     masks = defaultdict(list)
     for thing in instances["annotations"]:
@@ -48,7 +48,7 @@ def labelled(folder: Path) -> Iterator[tuple[Image, list[Mask]]]:
 
 
 def best_overlap(pieces: Partition, members: Float64Array, things: Sequence[Mask]) -> Float64Array:
-    """Each region's best mask IoU with a thing at the reduced size, (c,); `members` (c, n)."""
+    """Best mask IoU of each region (c, n) with any thing, at the reduced size: (c,)."""
     height, width = pieces.labels.shape
     best = np.zeros(len(members))
     area = members @ pieces.area
@@ -62,7 +62,7 @@ def best_overlap(pieces: Partition, members: Float64Array, things: Sequence[Mask
 
 
 def fit(values: Float64Array, target: Float64Array, weight: Float64Array) -> Objectness:
-    """Ridge regression of `target` (c,) on `values` (c, k) and their squares, standardised."""
+    """Fit `target` (c,) by standardised `values` (c, k) and their squares, weighted by (c,)."""
     mean, deviation = values.mean(axis=0), values.std(axis=0)
     z = standardised(values, mean, deviation)
     terms = np.concatenate([z, z**2, np.ones((len(z), 1))], axis=1)
@@ -81,7 +81,7 @@ def fit(values: Float64Array, target: Float64Array, weight: Float64Array) -> Obj
 
 
 def main(folder: Path) -> None:
-    """Print the objectness that fits the photographs of `folder`."""
+    """Fit and print the objectness for the photographs of `folder`."""
     known = SegmenterParameters()
     values, targets, weights = [], [], []
     for image, things in labelled(folder):

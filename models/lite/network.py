@@ -1,10 +1,9 @@
-"""EfficientNet-Lite2's layers on torch.
+"""EfficientNet-Lite2 in torch (Tan and Le, 2019, arXiv 1905.11946; no squeeze-and-excitation, ReLU6).
 
-The network of Tan and Le (2019, arXiv 1905.11946) in its "lite" form (no squeeze-and-excitation, ReLU6),
-with every batch normalisation folded into the convolution before it and channels-last weights; together
-that halves the time of the reference definition, which a test holds it equal to. Padding is
-TensorFlow's SAME at whatever size comes in, so any image size works and gives a map of features, one
-position for every 32 pixels.
+Batch normalisation is folded into the preceding convolution and weights are channels-last, which
+together halve the time of the reference definition; a test compares the outputs. Padding is
+TensorFlow's SAME for the actual input size, so images of any size give one feature position for every
+32 pixels.
 """
 
 from __future__ import annotations
@@ -61,7 +60,7 @@ class _Block:
 
 @dataclass(frozen=True, slots=True)
 class Network:
-    """The whole network; its last, linear layer as plain arrays."""
+    """The network. The final linear layer is kept as numpy arrays."""
 
     stem: _Convolution
     blocks: tuple[_Block, ...]
@@ -71,8 +70,8 @@ class Network:
 
     def features(self, pixels: Float32Array) -> Float32Array:
         """Normalised pixels (h, w, 3) → features (1280, ceil(h / 32), ceil(w / 32)) in [0, 6]."""
-        # A permuted (h, w, 3) array already is a channels-last tensor.
-        x = torch.from_numpy(pixels).permute(2, 0, 1).unsqueeze(0)
+        # A permuted (h, w, 3) array is already a channels-last tensor.
+        x = torch.from_numpy(pixels).permute(2, 0, 1).unsqueeze(0)  # (1, 3, h, w)
         with torch.inference_mode():
             x = self.stem(x)
             for block in self.blocks:
@@ -87,7 +86,10 @@ def _same_padding(length: int, kernel: int, stride: int) -> tuple[int, int]:
 
 
 def load() -> Network:
-    """Read, verify and fold the pinned checkpoint; raises ModelError or MissingDependency."""
+    """Read, verify and fold the pinned checkpoint.
+
+    Raises ModelError for a damaged file, MissingDependency for an absent package.
+    """
     content = io.BytesIO(EFFICIENTNET_LITE2.read())
     tensors: dict[str, torch.Tensor] = torch.load(content, map_location="cpu", weights_only=True)
 

@@ -1,6 +1,6 @@
-"""The parts of `lite` for a profile. They share one classifier and one sentence encoder a process.
+"""The parts of the `lite` profile, which share one classifier and one sentence encoder per process.
 
-The weights are small, come with packages, and load when first used; their SHA-256 is checked then.
+The weights come with installed packages. They load, and their SHA-256 is checked, on first use.
 """
 
 from __future__ import annotations
@@ -16,10 +16,9 @@ from regard.core.protocols import Analyzer, Captioner, Encoder, Segmenter
 from regard.core.records import Space
 from regard.models.lite import captioner, views
 from regard.models.lite.analyzer import CAPTION_MODEL, LiteAnalyzer
-from regard.models.lite.captioner import ClassCaptioner
+from regard.models.lite.captioner import ClassCaptioner, Namer
 from regard.models.lite.classifier import Classifier, limit_threads
 from regard.models.lite.encoder import JOINT, PARAMETERS, VISUAL, JointEncoder, VisualEncoder
-from regard.models.lite.naming import Namer
 from regard.models.lite.segmenter import SuperpixelSegmenter
 from regard.models.lite.sentences import SentenceEncoder
 from regard.models.lite.weights import (
@@ -31,7 +30,7 @@ from regard.models.lite.weights import (
 )
 from regard.models.parts import MemoryNeed, Parameters, PartDefinition, read_parameters
 
-# Resident memory of a process that indexes, less that of one with the fake profile: 0.5 GB measured.
+# Resident memory while indexing beyond that of the fake profile: 0.5 GB measured.
 _MEMORY = 600_000_000
 
 
@@ -56,22 +55,22 @@ def _visual() -> VisualEncoder:
 
 
 def make_analyzer(segmenter: Segmenter) -> Analyzer:
-    """The analyzer whose one look at an image serves both encoders and the captioner.
+    """Make the analyzer, which shares views of an image between both encoders and the captioner.
 
-    From here on the process computes with one thread a call, since calls run side by side.
+    Limits the process to one compute thread for each call, because calls run in parallel.
     """
     limit_threads()
     return LiteAnalyzer(segmenter, _classifier(), _joint(), _visual(), Namer(_sentences()))
 
 
 class _PackagedPart:
-    """A part whose weights come with pinned packages."""
+    """A part whose weights come from pinned packages."""
 
     files: ClassVar[tuple[PinnedFile, ...]] = ()
     memory: ClassVar[int] = 0
 
     def __init__(self, definition: PartDefinition) -> None:
-        """Raises UsageError for a model, a device or a dtype of another choice: there is none."""
+        """Raises UsageError when the definition sets a model, folder, device or dtype."""
         if (
             definition.source is not None
             or definition.device != "auto"
@@ -93,7 +92,7 @@ class _PackagedPart:
 
 
 class JointPart(_PackagedPart):
-    """The joint space that texts meet."""
+    """The encoder of the joint space of images, regions and texts."""
 
     role: ClassVar[str] = "encoder"
     files = (EFFICIENTNET_LITE2, MINILM_WEIGHTS, MINILM_TOKENIZER)
@@ -117,7 +116,7 @@ class JointPart(_PackagedPart):
 
 
 class VisualPart(_PackagedPart):
-    """The visual space for image ↔ image; it depends on the views alone."""
+    """The encoder of the visual space, for image ↔ image and region ↔ region."""
 
     role: ClassVar[str] = "views"
     files = (EFFICIENTNET_LITE2,)
@@ -140,7 +139,7 @@ class VisualPart(_PackagedPart):
 
 
 class ClassesPart(_PackagedPart):
-    """The captioner that says classes and colours."""
+    """The captioner that names classes and colours."""
 
     role: ClassVar[str] = "captioner"
     files = (EFFICIENTNET_LITE2, MINILM_WEIGHTS, MINILM_TOKENIZER, CLASS_NAMES)
@@ -155,7 +154,7 @@ class ClassesPart(_PackagedPart):
         return captioner.PARAMETERS
 
     def names_thing(self, caption: str) -> bool:
-        """Whether the sentence names a thing rather than colours."""
+        """Return whether the caption names a thing rather than colours."""
         return captioner.names_thing(caption)
 
     def load(self) -> Captioner:
@@ -164,13 +163,13 @@ class ClassesPart(_PackagedPart):
 
 
 class SuperpixelsParameters(Parameters):
-    """`max_regions`: how many an image has at most."""
+    """`max_regions`: most regions of an image."""
 
     max_regions: int = Field(default=12, ge=1)
 
 
 class SuperpixelsPart(_PackagedPart):
-    """The segmenter without learned features; it goes with any encoder."""
+    """The segmenter without learned features, for use with any encoder."""
 
     role: ClassVar[str] = "segmenter"
     parameters_model = SuperpixelsParameters

@@ -1,9 +1,9 @@
-"""Superpixels → regions proposed: every step of greedy merging, and what stands off the border.
+"""Superpixels → proposed regions.
 
-Two sources, both over one merge tree (selective search, Uijlings et al., 2013, with two measures of
-likeness). Each node of the tree is a region. And at each of several cuts of the tree, the segments
-that touch the image's border are taken for background: what remains, piece by connected piece, is a
-region too. The second finds things of several colours that no measure of likeness would merge.
+Greedy merging (selective search, Uijlings et al., 2013) builds one tree for each of two
+dissimilarities. Every node of a tree is a region. In addition, at several cuts of the tree, segments
+that touch the image's border count as background, and each connected component of the rest is a
+region; this finds multicoloured things that similarity alone would not merge.
 """
 
 from __future__ import annotations
@@ -21,35 +21,35 @@ from regard.models.lite.superpixels import Float64Array, Partition
 BoolArray = npt.NDArray[np.bool_]
 
 Dissimilarity = Callable[[Float64Array, Float64Array, Float64Array], Float64Array]
-"""(histograms' overlap in [0, 1], boundary's mean gradient, smaller area) → cost, each (k,)."""
+"""(histogram overlap in [0, 1], mean boundary gradient, smaller area) → cost, each (k,)."""
 
 _SMALL = 0.005
-"""Part of the image from which a segment's size no longer holds back its merging by edges."""
+"""Share of the image above which a segment's size no longer affects merging by edges."""
 
 
 def by_colour_and_edge(
     overlap: Float64Array, gradient: Float64Array, smaller: Float64Array
 ) -> Float64Array:
-    """Unlike in colour and parted by an edge; the large merge late."""
+    """Cost from colour difference and edge strength; large segments merge late."""
     return (1.05 - overlap) * (gradient + 1) * smaller**0.3
 
 
 def by_edge(overlap: Float64Array, gradient: Float64Array, smaller: Float64Array) -> Float64Array:
-    """Parted by an edge, whatever the colours; only the very small merge early."""
+    """Cost from edge strength alone; only very small segments merge early."""
     return gradient * np.minimum(smaller, _SMALL) ** 0.25
 
 
 def propose(partition: Partition, cuts: int, smallest: float, largest: float) -> BoolArray:
-    """Regions as rows over superpixels, (c, n) bool, each once.
+    """Return distinct regions as rows over superpixels, (c, n) bool.
 
-    `cuts` is the number of levels at which a tree is cut for what stands off the border;
-    `smallest` and `largest` bound a region's part of the image.
+    `cuts` is the number of levels at which components off the border are proposed; `smallest` and
+    `largest` bound a region's share of the image.
     """
-    found = []
+    proposals = []
     for dissimilarity in (by_colour_and_edge, by_edge):
         merges = merge_tree(partition, dissimilarity)
-        found += [_nodes(partition.count, merges), off_border(partition, merges, cuts)]
-    members = np.concatenate(found)
+        proposals += [_nodes(partition.count, merges), off_border(partition, merges, cuts)]
+    members = np.concatenate(proposals)
     part = members @ (partition.area / partition.area.sum())
     members = members[(part >= smallest) & (part <= largest)]
     _, first = np.unique(np.packbits(members, axis=1), axis=0, return_index=True)
@@ -58,9 +58,9 @@ def propose(partition: Partition, cuts: int, smallest: float, largest: float) ->
 
 
 def merge_tree(partition: Partition, dissimilarity: Dissimilarity) -> list[tuple[int, int]]:
-    """Merge the two most alike neighbours until one segment is left.
+    """Merge the two most similar neighbours until one segment is left.
 
-    The t-th pair makes segment n + t. Ties go to the segments with the lower numbers.
+    The t-th pair becomes segment n + t. Ties go to the segments with the lower numbers.
     """
     count = partition.count
     total = float(partition.area.sum())
@@ -126,7 +126,7 @@ def merge_tree(partition: Partition, dissimilarity: Dissimilarity) -> list[tuple
 
 
 def _nodes(count: int, merges: list[tuple[int, int]]) -> BoolArray:
-    """The superpixels under each node of a merge tree, (count + len(merges), count)."""
+    """Superpixels under each node of a merge tree, (count + len(merges), count) bool."""
     members = np.zeros((count + len(merges), count), np.bool_)
     members[:count] = np.eye(count, dtype=np.bool_)
     for step, (one, other) in enumerate(merges):
@@ -135,9 +135,9 @@ def _nodes(count: int, merges: list[tuple[int, int]]) -> BoolArray:
 
 
 def off_border(partition: Partition, merges: list[tuple[int, int]], cuts: int) -> BoolArray:
-    """Connected pieces of what does not touch the border, at `cuts` levels of a tree, (c, n).
+    """Connected components off the border at `cuts` levels of a tree, (c, n) bool.
 
-    The levels have 2 to n segments, in geometric steps: the changes among few, large segments
+    The levels have 2 to n segments in geometric steps, because changes among few, large segments
     matter most.
     """
     count = partition.count

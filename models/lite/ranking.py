@@ -1,11 +1,11 @@
-"""Which of the proposed regions are things: generic cues, a fitted objectness, a diverse choice.
+"""Ranks proposed regions by a fitted objectness and selects diverse ones.
 
-Cues are of the classic kinds: contrast with the surroundings and closed boundaries (Alexe et al.,
-2012, "Measuring the objectness of image windows"), distance from the image's border over the graph
-of superpixels (Wei et al., 2012, "Geodesic saliency using background priors"), and how many
-proposals agree on about the same region. Objectness is a linear function of the cues and their
-squares that predicts a region's best mask IoU with any thing; `regard.models.lite.fit_ranking` fits
-it. Where in the image a region lies is not a cue: photographers centre things, test sets place them.
+Cues are contrast with the surroundings and closed boundaries (Alexe et al., 2012, "Measuring the
+objectness of image windows"), distance from the image's border over the graph of superpixels (Wei et
+al., 2012, "Geodesic saliency using background priors"), and agreement between proposals. Objectness is
+a linear function of the cues and their squares that predicts a region's best mask IoU with any thing;
+`regard.models.lite.fit_ranking` fits it. A region's position is not a cue, because its distribution
+depends on the set of photographs.
 """
 
 from __future__ import annotations
@@ -41,17 +41,17 @@ CUES = (
 """Columns of `cues`, in this order."""
 
 _WEAK_EDGE, _STRONG_EDGE = 3.0, 12.0
-"""CIELAB gradients, per pixel, from which a boundary counts as one, and as a strong one."""
+"""CIELAB gradients per pixel from which a boundary counts as weak and as strong."""
 
 _COLOUR_NOISE = 2.0
-"""CIELAB distance between neighbours that does not yet lead away from the background."""
+"""CIELAB distance between neighbours that counts as noise."""
 
 _CLIP = 3.0
-"""Standard deviations beyond which a cue says no more: a photograph unlike those of the fit."""
+"""Standard deviations at which a cue is clipped, for photographs unlike those of the fit."""
 
 
 class Term(NamedTuple):
-    """What one cue adds: linear · z + square · z², where z = (cue - mean) / deviation."""
+    """One cue's contribution: linear · z + square · z², where z = (cue - mean) / deviation."""
 
     cue: str
     mean: float
@@ -101,12 +101,12 @@ OBJECTNESS = Objectness(
 
 
 def standardised(values: Float64Array, mean: Float64Array, deviation: Float64Array) -> Float64Array:
-    """Cues in standard deviations from their mean, within ±3."""
+    """Standardise cues and clip them to ±3."""
     return np.clip((values - mean) / deviation, -_CLIP, _CLIP)
 
 
 def overlaps(partition: Partition, members: BoolArray) -> Float32Array:
-    """Mask IoU of every two regions, (c, c)."""
+    """Mask IoU of every pair of regions, (c, c)."""
     area = partition.area.astype(np.float32)
     rows = members.astype(np.float32)
     weighted = rows * area
@@ -117,9 +117,9 @@ def overlaps(partition: Partition, members: BoolArray) -> Float32Array:
 
 
 def cues(partition: Partition, members: BoolArray, iou: Float32Array) -> Float64Array:
-    """What is known of each region, (c, len(CUES)).
+    """Return the cues of each region, (c, len(CUES)).
 
-    `members` (c, n) bool as proposed; `iou` (c, c) their overlaps.
+    `members` (c, n) bool are the proposed regions and `iou` (c, c) their overlaps.
     """
     rows = members.astype(np.float32)
     outside = 1 - rows
@@ -128,10 +128,10 @@ def cues(partition: Partition, members: BoolArray, iou: Float32Array) -> Float64
     total = float(partition.area.sum())
     length = _symmetric(partition, partition.length)
     touching = rows @ length
-    # How much of each region's boundary runs along each superpixel outside it: its surroundings.
+    # Boundary length shared with each superpixel outside the region: its surroundings.
     around = touching * outside
     perimeter = around.sum(axis=1)
-    # A region that fills the image has no surroundings; rows of zeros then stand for them.
+    # A region that fills the image has no surroundings; its row stays zero.
     around /= np.maximum(perimeter, 1)[:, None]
     seam = (touching * rows).sum(axis=1)
     inner = ((rows @ _symmetric(partition, partition.length * partition.gradient)) * rows).sum(
@@ -173,10 +173,10 @@ def cues(partition: Partition, members: BoolArray, iou: Float32Array) -> Float64
 def choose(
     score: Float64Array, iou: npt.NDArray[np.floating], most: int, same: float, crowding: float
 ) -> tuple[Int64Array, Float64Array]:
-    """Pick at most `most` regions, best first, and the scores they were picked at, descending.
+    """Pick at most `most` regions, best first; return their rows and adjusted scores.
 
-    A region costs `crowding` times its greatest IoU with one picked before, and is never picked
-    when that reaches `same`: other things come before more views of the same one.
+    A region loses `crowding` times its greatest IoU with any region picked before, and is excluded
+    when that IoU reaches `same`.
     """
     picked: list[int] = []
     scores: list[float] = []
@@ -194,7 +194,7 @@ def choose(
 
 
 def _symmetric(partition: Partition, value: Float64Array) -> Float32Array:
-    """A value a boundary as a dense matrix (n, n)."""
+    """Expand one value per boundary (e,) to a dense symmetric matrix (n, n)."""
     matrix = np.zeros((partition.count, partition.count), np.float32)
     matrix[partition.first, partition.second] = value
     matrix[partition.second, partition.first] = value
@@ -204,14 +204,14 @@ def _symmetric(partition: Partition, value: Float64Array) -> Float32Array:
 def _closure(
     partition: Partition, rows: Float32Array, outside: Float32Array, edge: float
 ) -> Float32Array:
-    """Length of each region's boundary where the gradient is above `edge`, (c,)."""
+    """Boundary length of each region where the gradient exceeds `edge`, (c,)."""
     length = _symmetric(partition, partition.length * (partition.gradient > edge))
     closed: Float32Array = ((rows @ length) * outside).sum(axis=1)
     return closed
 
 
 def _box_areas(partition: Partition, members: BoolArray) -> Float64Array:
-    """Pixels of each region's bounding box, (c,)."""
+    """Area in pixels of each region's bounding box, (c,)."""
     labels = partition.labels
     sides = []
     for axis, size in ((0, labels.shape[0]), (1, labels.shape[1])):
@@ -230,13 +230,13 @@ def _box_areas(partition: Partition, members: BoolArray) -> Float64Array:
 
 
 def _depth(partition: Partition) -> Float64Array:
-    """Least colour distance walked from the image's border to each superpixel, logarithmic, (n,)."""
+    """Log of the least colour distance from the image's border to each superpixel, (n,)."""
     step = np.sqrt(
         ((partition.colour[partition.first] - partition.colour[partition.second]) ** 2).sum(axis=1)
     )
     count = partition.count
     border = np.flatnonzero(partition.frame)
-    # Zero would mean no edge at all to scipy's sparse graphs.
+    # scipy's sparse graphs would read a zero cost as no edge.
     cost = np.concatenate([np.maximum(step - _COLOUR_NOISE, 1e-6), np.full(len(border), 1e-6)])
     ends = (
         np.concatenate([partition.first, np.full(len(border), count)]),

@@ -1,7 +1,7 @@
 """The `lite` segmenter: class-agnostic regions with masks, on the CPU, without learned features.
 
-Superpixels at a reduced resolution, regions proposed by merging them, and a choice of those that
-look most like things: `superpixels`, `proposals` and `ranking` are the three steps.
+Its three steps are superpixels at a reduced resolution (`superpixels`), regions proposed by merging
+them (`proposals`), and a selection of those most likely to be things (`ranking`).
 """
 
 from __future__ import annotations
@@ -24,15 +24,15 @@ from regard.photos.masks import encode_mask, mask_area, mask_box
 
 @dataclass(frozen=True, slots=True)
 class SegmenterParameters:
-    """All that changes which regions are found.
+    """Every parameter that affects the regions.
 
     `side`: longest side, in pixels, at which an image is segmented; larger ones are reduced.
     `sigma`: scale of the colour gradient, in pixels of that size.
-    `superpixels`: how many an image is cut into, at most.
-    `cuts`: levels of a merge tree at which what stands off the border is proposed.
-    `smallest`, `largest`: bounds of a region's area, as parts of the image's.
-    `same`: mask IoU from which two regions are one; `crowding`: predicted IoU that a region loses
-    per unit of overlap with a better one.
+    `superpixels`: most superpixels of an image.
+    `cuts`: levels of a merge tree at which components off the border are proposed.
+    `smallest`, `largest`: bounds of a region's share of the image's area.
+    `same`: mask IoU from which two regions are duplicates; `crowding`: predicted IoU that a region
+    loses per unit of overlap with a better one.
     """
 
     side: int = 320
@@ -47,10 +47,9 @@ class SegmenterParameters:
 
 
 class SuperpixelSegmenter:
-    """Finds the things in an image by their boundaries and their contrast with what is around.
+    """Finds things by their boundaries and their contrast with their surroundings.
 
-    Deterministic; a batch gives the same regions as its images one by one. An image without any
-    boundary (one colour throughout) has no regions.
+    Deterministic and independent of batching. An image of one uniform colour has no regions.
     """
 
     def __init__(
@@ -60,7 +59,7 @@ class SuperpixelSegmenter:
         max_regions: int = 12,
         threads: int = 1,
     ) -> None:
-        """`threads` images of a batch are worked on at once; it changes no result."""
+        """`threads` images of a batch are processed in parallel, which does not change results."""
         if max_regions < 1 or threads < 1:
             raise ValueError("max_regions and threads must be at least 1")
         self._parameters = parameters or SegmenterParameters()
@@ -69,11 +68,11 @@ class SuperpixelSegmenter:
 
     @property
     def parameters(self) -> Mapping[str, Any]:
-        """What determines the regions, fit for JSON and a pipeline's fingerprint."""
+        """Parameters that affect the regions, as JSON values for the pipeline's fingerprint."""
         return {**asdict(self._parameters), "max_regions": self._max_regions}
 
     def segment(self, images: Sequence[Image]) -> list[list[Region]]:
-        """Regions of each image, best first; their scores are predicted mask IoUs, less crowding."""
+        """Return each image's regions, best first; scores are predicted mask IoUs minus crowding."""
         if self._threads == 1 or len(images) < 2:
             return [self._regions(image) for image in images]
         with ThreadPoolExecutor(min(self._threads, len(images))) as pool:
@@ -95,7 +94,7 @@ class SuperpixelSegmenter:
 
 
 def reduced(image: Image, side: int) -> npt.NDArray[np.uint8]:
-    """Pixels (h, w, 3) with the longest side at most `side`; each the mean of those it covers."""
+    """Reduce an image to a longest side of at most `side` pixels by area averaging, (h, w, 3)."""
     longest = max(image.width, image.height)
     if longest <= side:
         return image.pixels
@@ -106,14 +105,14 @@ def reduced(image: Image, side: int) -> npt.NDArray[np.uint8]:
 
 
 def region(members: npt.NDArray[np.bool_], image: Image, score: float) -> Region:
-    """A region of `image` from its pixels (h, w) at the reduced size; not one of them is lost."""
+    """Make a region of `image` from a bool mask (h, w) at the reduced size."""
     rows = _nearest(image.height, members.shape[0])
     columns = _nearest(image.width, members.shape[1])
-    # Column by column, as masks are encoded: the other order costs a transposed copy.
+    # Masks are encoded column by column; row order would cost a transposed copy.
     mask = encode_mask(members.T[:, rows][columns].T)
     return Region(box=mask_box(mask), mask=mask, area=mask_area(mask), score=score)
 
 
 def _nearest(length: int, reduced_length: int) -> npt.NDArray[np.int64]:
-    """For each of `length` pixels the one of `reduced_length` that covers its centre."""
+    """Index of the reduced pixel that covers each pixel's centre, (length,)."""
     return (2 * np.arange(length) + 1) * reduced_length // (2 * length)

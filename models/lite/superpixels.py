@@ -1,10 +1,9 @@
-"""Image → superpixels and the graph of which touch: every region is a union of them.
+"""Image → superpixels and their adjacency graph; every region is a union of superpixels.
 
-An image is cut into small patches of even colour: a watershed of its colour gradient (Vincent and
-Soille, 1991), whose thousands of basins are merged, weakest boundary first in rounds of Borůvka's,
-until some hundreds remain. All that regions are found and judged by adds up over superpixels
-(pixels, colours, histograms) or over pairs that touch (length and contrast of their boundary), so
-from here on no step looks at a pixel.
+A watershed of the colour gradient (Vincent and Soille, 1991) gives thousands of basins, which are
+merged, weakest boundary first in rounds of Borůvka's algorithm, until some hundreds remain. All later
+measures are sums over superpixels (area, colour, histogram) or over adjacent pairs (length and gradient
+of their boundary), so no later step reads pixels.
 """
 
 from __future__ import annotations
@@ -24,22 +23,22 @@ Int64Array = npt.NDArray[np.int64]
 
 LIGHTNESS_BINS = 8
 CHROMA_BINS = 6
-"""A colour histogram: lightness, then a* × b* over [-60, 60], each half of the mass."""
+"""Bins of a colour histogram: lightness, then a* × b* over [-60, 60], half of the mass each."""
 
 HISTOGRAM_SIZE = LIGHTNESS_BINS + CHROMA_BINS**2
 
 _CHROMA_RANGE = 60.0
 _GRADIENT_STEPS = 4.0
-"""Levels per unit of gradient that the watershed sees: fewer levels, fewer basins."""
+"""Quantisation levels per unit of gradient in the watershed; fewer levels give fewer basins."""
 
 _COLOUR_SHARE = 0.3
-"""How much the distance of mean colours counts beside the gradient when basins merge."""
+"""Weight of the distance of mean colours relative to the gradient in merging."""
 
 _FREE_SIZE = 200.0
-"""Pixels from which a basin's size no longer holds back its merging."""
+"""Pixels above which a basin's size no longer affects its merging."""
 
 _ROUND_SHARE = 0.6
-"""Part of a round's candidate merges that are carried out: the weakest of them."""
+"""Share of a round's candidate merges that are applied, weakest first."""
 
 _CODES = np.arange(256) / 255.0
 _LINEAR = np.where(_CODES <= 0.04045, _CODES / 12.92, ((_CODES + 0.055) / 1.055) ** 2.4).astype(
@@ -57,7 +56,7 @@ _TO_WHITE_XYZ = (_TO_XYZ / _TO_XYZ.sum(axis=1, keepdims=True)).astype(np.float32
 
 @dataclass(frozen=True, slots=True)
 class Partition:
-    """An image cut into n superpixels that touch along e boundaries.
+    """An image's n superpixels and the e boundaries between them.
 
     `labels` (h, w) int64 in [0, n); `area` (n,) pixels; `colour` (n, 3) mean CIELAB; `histogram`
     (n, HISTOGRAM_SIZE) pixels a bin; `frame` (n,) pixels on the image's border; `first` and
@@ -93,7 +92,7 @@ def to_lab(pixels: npt.NDArray[np.uint8]) -> Float32Array:
 
 
 def partition(pixels: npt.NDArray[np.uint8], superpixels: int, sigma: float) -> Partition:
-    """Cut uint8 sRGB (h, w, 3) into at most `superpixels`; gradients at scale `sigma`, in pixels."""
+    """Cut sRGB uint8 (h, w, 3) into at most `superpixels`; `sigma` is in pixels."""
     lab = to_lab(pixels)
     gradient = _gradient(lab, sigma)
     basins = _basins(gradient)
@@ -130,7 +129,7 @@ def partition(pixels: npt.NDArray[np.uint8], superpixels: int, sigma: float) -> 
 
 
 def _gradient(lab: Float32Array, sigma: float) -> Float32Array:
-    """Magnitude of the Gaussian colour gradient over the three channels, (h, w)."""
+    """Magnitude of the Gaussian gradient over the three colour channels, (h, w)."""
     squares = np.zeros(lab.shape[:2], np.float32)
     for channel in range(3):
         plane = np.ascontiguousarray(lab[..., channel])
@@ -140,7 +139,7 @@ def _gradient(lab: Float32Array, sigma: float) -> Float32Array:
 
 
 def _basins(gradient: Float32Array) -> Int64Array:
-    """Watershed basins of the gradient's minima, numbered from 0; one if there is no minimum."""
+    """Watershed basins (h, w), numbered from 0; a constant gradient gives one basin."""
     relief = np.minimum(gradient * _GRADIENT_STEPS, 255).astype(np.uint8)
     if relief.min() == relief.max():
         return np.zeros(relief.shape, np.int64)
@@ -149,7 +148,7 @@ def _basins(gradient: Float32Array) -> Int64Array:
 
 
 def _sums(labels: Int64Array, values: Float32Array, count: int) -> Float64Array:
-    """Each channel of (h, w, c) summed over each label: (count, c)."""
+    """Sum each channel of (h, w, c) over each label: (count, c)."""
     flat = labels.ravel()
     return np.stack(
         [np.bincount(flat, plane.ravel(), count) for plane in np.moveaxis(values, 2, 0)], 1
@@ -159,7 +158,7 @@ def _sums(labels: Int64Array, values: Float32Array, count: int) -> Float64Array:
 def _boundaries(
     labels: Int64Array, gradient: Float32Array, count: int
 ) -> tuple[Int64Array, Int64Array, Float64Array, Float64Array]:
-    """Pairs of labels that touch, how many pixel pairs long, and their gradients' sum."""
+    """Adjacent pairs of labels, the length of each boundary in pixel pairs, and its gradient sum."""
     one = np.concatenate([labels[:, :-1].ravel(), labels[:-1].ravel()])
     other = np.concatenate([labels[:, 1:].ravel(), labels[1:].ravel()])
     steepest = np.concatenate(
@@ -174,7 +173,7 @@ def _boundaries(
 def _joined(
     one: Int64Array, other: Int64Array, length: Float64Array, contrast: Float64Array, count: int
 ) -> tuple[Int64Array, Int64Array, Float64Array, Float64Array]:
-    """Boundaries between the same two labels made one; those inside a label dropped."""
+    """Merge boundaries between the same two labels; drop those inside a label."""
     apart = one != other
     low = np.minimum(one, other)[apart].astype(np.int64)
     high = np.maximum(one, other)[apart]
@@ -197,9 +196,9 @@ def _weakest(
     second: Int64Array,
     gradient: Float64Array,
 ) -> Int64Array:
-    """One round of Borůvka's: the boundaries that some basin finds its weakest, weakest first.
+    """One round of Borůvka's algorithm: each basin's weakest boundary, weakest first.
 
-    Small basins find all boundaries weak, so that none is left. `colour` (n, 3) holds sums.
+    Boundaries of small basins weigh less, so that none is left. `colour` (n, 3) holds sums.
     """
     mean = colour / area[:, None]
     distance = np.sqrt(((mean[first] - mean[second]) ** 2).sum(axis=1))
@@ -208,8 +207,8 @@ def _weakest(
     order = np.argsort(weight, kind="stable")
     ends = np.stack([first[order], second[order]], axis=1).ravel()
     earliest = np.unique(ends, return_index=True)[1] // 2
-    chosen = order[np.unique(earliest)]
-    return chosen[: max(1, min(excess, int(len(chosen) * _ROUND_SHARE)))]
+    weakest = order[np.unique(earliest)]
+    return weakest[: max(1, min(excess, int(len(weakest) * _ROUND_SHARE)))]
 
 
 def _histograms(labels: Int64Array, lab: Float32Array, count: int) -> Float64Array:

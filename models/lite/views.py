@@ -1,13 +1,13 @@
-"""What the classifier makes of an image and of its regions, from a few forward passes.
+"""Classifier outputs for an image and its regions, from a few forward passes.
 
-The whole image is seen at the classifier's native square size, and through windows that slide over a
-larger map; the class probabilities of all are averaged. A still larger map serves the regions: its
-features, averaged under each region's mask and under its box, cost no further pass. What a caption
-speaks of is the whole image and, a little, the regions that the classifier is surest of.
+The whole image is classified at the classifier's native square size and in windows that slide over a
+larger feature map; the class probabilities are averaged. A still larger map serves the regions: its
+features are averaged under each region's mask and box, without further passes. Captions mix the whole
+image's probabilities with those of its most confident regions.
 
-A thing that fills little of the picture is lost in the whole. So the regions that look most like things
-are each looked at closer, in a small pass of their own; how likely a class is to be anywhere in the
-picture leans towards the likeliest that one of these makes it.
+Small things have little effect on the whole image's features. Crops of the regions with the highest
+objectness are therefore encoded separately, and raise the probability that a class appears anywhere in
+the image.
 """
 
 from __future__ import annotations
@@ -25,18 +25,18 @@ from regard.models.lite.colours import colour_shares, named_pixels
 from regard.photos.masks import decode_mask
 
 _WINDOWED_SIDE = 448
-_WINDOW = 7  # positions of that map: 224 pixels, near the native side
+_WINDOW = 7  # positions of that map: 224 pixels, close to the native side
 _WINDOW_STEP = 2
 _REGION_SIDE = 512
-# The softer a view's raw probabilities, the lower the temperature that makes the views comparable.
+# A view with softer raw probabilities needs a lower temperature to be comparable with the others.
 _NATIVE_TEMPERATURE = 0.6
 _MASK_TEMPERATURE = 1.2
-_SALIENT_SHARE = 0.3  # of the surest regions in what a caption speaks of
+_SALIENT_SHARE = 0.3  # weight of the most confident regions in `salient`
 _CLOSER_LOOKS = 4
-_CLOSER_SIDE = 192  # of a square with as many pixels as a closer look has
-_CLOSER_SHARE = 0.2  # of closer looks in what is said to be anywhere in the picture
-_CLOSER_MARGIN = 0.125  # of its size that a region's box is widened by on each side
-_NARROWEST, _WIDEST = 2, 12  # positions of a closer look's map along one side
+_CLOSER_SIDE = 192  # side in pixels of a square with the area of a resized crop
+_CLOSER_SHARE = 0.2  # weight of the crops in `anywhere`
+_CLOSER_MARGIN = 0.125  # share of a box's size added on each side
+_NARROWEST, _WIDEST = 2, 12  # positions along one side of a crop's map
 
 PARAMETERS: Mapping[str, float] = {
     "windowed_side": _WINDOWED_SIDE,
@@ -51,28 +51,26 @@ PARAMETERS: Mapping[str, float] = {
     "closer_share": _CLOSER_SHARE,
     "closer_margin": _CLOSER_MARGIN,
 }
-"""All that shapes what is seen, for the pipeline's fingerprint."""
+"""Every value that affects the views; part of the pipeline's fingerprint."""
 
 
 @dataclass(frozen=True, slots=True)
 class Views:
-    """One image seen.
+    """Features, class probabilities and colour shares of one image and its r regions.
 
-    `features` (1280,), `probabilities` (1000,) and `colours` (11,) are the whole image's, and
-    `salient` (1000,) leans towards its surest regions. `anywhere` (1000,) is how likely each class is
-    to be somewhere in the picture; where nothing was looked at closer it equals `probabilities`. The others
-    have a row for each region. Probabilities sum to 1, those of `anywhere` excepted, and so do shares of
-    colours.
+    `salient` mixes `probabilities` with those of the most confident regions. `anywhere` scores each
+    class's presence somewhere in the image; without crops it equals `probabilities`. Probabilities and
+    colour shares sum to 1, except `anywhere`.
     """
 
-    features: Float32Array
-    probabilities: Float32Array
-    anywhere: Float32Array
-    salient: Float32Array
-    colours: Float32Array
-    region_features: Float32Array
-    region_probabilities: Float32Array
-    region_colours: Float32Array
+    features: Float32Array  # (1280,)
+    probabilities: Float32Array  # (1000,)
+    anywhere: Float32Array  # (1000,)
+    salient: Float32Array  # (1000,)
+    colours: Float32Array  # (11,)
+    region_features: Float32Array  # (r, 1280)
+    region_probabilities: Float32Array  # (r, 1000)
+    region_colours: Float32Array  # (r, 11)
 
 
 def look(
@@ -82,10 +80,9 @@ def look(
     masks: Sequence[Mask | None],
     objectness: Sequence[float] | None = None,
 ) -> Views:
-    """See one image and its regions; a mask of None means the whole box.
+    """Compute the views of one image and its r regions; a mask of None means the whole box.
 
-    `objectness` (r), from 0 to 1, tells how much each region looks like a thing; without it none is looked
-    at closer.
+    Crops are encoded for the regions of highest `objectness` (r,) in [0, 1]; for none without it.
     """
     native = classifier.feature_map(image, NATIVE_SIDE, NATIVE_SIDE).mean(axis=(1, 2))  # (1280,)
     windowed = classifier.feature_map(image, *_sides(image, _WINDOWED_SIDE))  # (1280, gh, gw)
@@ -115,20 +112,20 @@ def look(
 
 
 def softmax(logits: Float32Array) -> Float32Array:
-    """Over the last axis."""
+    """Softmax over the last axis."""
     exponentials = np.exp(logits - logits.max(axis=-1, keepdims=True))
     return np.asarray(exponentials / exponentials.sum(axis=-1, keepdims=True), dtype=np.float32)
 
 
 def _sides(image: Image, longest: int) -> tuple[int, int]:
-    """Width and height, multiples of the stride, nearest to the image's shape."""
+    """Width and height, multiples of the stride, that best keep the image's aspect ratio."""
     scale = longest / max(image.width, image.height) / STRIDE
     width, height = (max(round(side * scale), 1) * STRIDE for side in (image.width, image.height))
     return width, height
 
 
 def _windows(features: Float32Array) -> Float32Array:
-    """Averages over windows that slide across a map: (1280, gh, gw) → (n, 1280)."""
+    """Mean features of sliding windows: (1280, gh, gw) → (n, 1280)."""
     _, rows, columns = features.shape
     height, width = min(_WINDOW, rows), min(_WINDOW, columns)
     return np.stack(
@@ -141,12 +138,12 @@ def _windows(features: Float32Array) -> Float32Array:
 
 
 def _salient(whole: Float32Array, regions: Float32Array) -> Float32Array:
-    """Mix the whole's probabilities (1000,) with the regions' (r, 1000), the surer the more."""
+    """Mix the image's probabilities (1000,) with the regions' (r, 1000) by confidence."""
     if not len(regions):
         return whole
-    sureness = regions.max(axis=1)
-    surest = sureness @ regions / sureness.sum()
-    return np.asarray((1 - _SALIENT_SHARE) * whole + _SALIENT_SHARE * surest, dtype=np.float32)
+    confidence = regions.max(axis=1)  # (r,)
+    mean = confidence @ regions / confidence.sum()  # (1000,)
+    return np.asarray((1 - _SALIENT_SHARE) * whole + _SALIENT_SHARE * mean, dtype=np.float32)
 
 
 def _anywhere(
@@ -156,22 +153,22 @@ def _anywhere(
     boxes: Sequence[Box],
     objectness: Sequence[float],
 ) -> Float32Array:
-    """The whole's probabilities (1000,), mixed with the greatest that closer looks give."""
+    """Mix the image's probabilities (1000,) with the maximum over crops of its best regions."""
     scores = np.clip(np.asarray(objectness, dtype=np.float32), 0, 1)
-    surest = np.argsort(-scores, kind="stable")[:_CLOSER_LOOKS]
-    if not len(surest):
+    best = np.argsort(-scores, kind="stable")[:_CLOSER_LOOKS]
+    if not len(best):
         return whole
     closer = np.zeros_like(whole)
-    for region in surest:
+    for region in best:
         part = _closer(image, boxes[region])
         features = classifier.feature_map(part, *_closer_sides(part)).mean(axis=(1, 2))
-        # What hardly looks like a thing hardly counts.
+        # Low objectness scales the evidence down.
         closer = np.maximum(closer, scores[region] * softmax(classifier.logits(features)))
     return np.asarray((1 - _CLOSER_SHARE) * whole + _CLOSER_SHARE * closer, dtype=np.float32)
 
 
 def _closer(image: Image, box: Box) -> Image:
-    """The part of the image in a box and a margin around it; all of it where the box lies outside."""
+    """Crop a box with a margin; a box outside the image gives the whole image."""
     across, down = int(box.width * _CLOSER_MARGIN), int(box.height * _CLOSER_MARGIN)
     widened = Box(box.x - across, box.y - down, box.width + 2 * across, box.height + 2 * down)
     inside = widened.clipped(image.width, image.height) or Box(0, 0, image.width, image.height)
@@ -179,7 +176,7 @@ def _closer(image: Image, box: Box) -> Image:
 
 
 def _closer_sides(part: Image) -> tuple[int, int]:
-    """Width and height, multiples of the stride, of about the part's shape and one number of pixels."""
+    """Width and height, multiples of the stride, near the crop's aspect ratio and a fixed area."""
     scale = _CLOSER_SIDE / math.sqrt(part.width * part.height) / STRIDE
     width, height = (
         min(max(round(side * scale), _NARROWEST), _WIDEST) * STRIDE
@@ -191,7 +188,7 @@ def _closer_sides(part: Image) -> tuple[int, int]:
 def _pooled(
     features: Float32Array, image: Image, boxes: Sequence[Box], masks: Sequence[Mask | None]
 ) -> tuple[Float32Array, Float32Array]:
-    """A map's features averaged under each mask and under each box, (r, 1280) each."""
+    """Average a map's features under each mask and each box, (r, 1280) each."""
     _, rows, columns = features.shape
     mask_weights, box_weights = _region_weights(image, boxes, masks, rows, columns)
     positions = features.reshape(FEATURES, -1).T  # (gh * gw, 1280)
@@ -203,11 +200,11 @@ def _pooled(
 def _region_weights(
     image: Image, boxes: Sequence[Box], masks: Sequence[Mask | None], rows: int, columns: int
 ) -> tuple[Float32Array, Float32Array]:
-    """How much each cell of a grid over the image belongs to each mask and to each box.
+    """Weights of the cells of a grid over the image for each mask and each box.
 
-    Two arrays (r, rows * columns) whose rows sum to 1. A cell counts by the share of it that the region
-    covers, computed exactly, so that a region of one pixel still weighs where it lies. A mask of None,
-    or without a pixel inside its box, is the box; a box wholly outside the image is the image.
+    Two arrays (r, rows * columns) whose rows sum to 1. A cell's weight is the exact share of it that the
+    region covers, so even a region of one pixel has weight. A mask of None, or without a pixel inside
+    its box, counts as the box; a box outside the image counts as the image.
     """
     down, across = _coverage(image.height, rows), _coverage(image.width, columns)
     mask_weights = np.zeros((len(boxes), rows * columns), dtype=np.float32)
@@ -227,7 +224,7 @@ def _region_weights(
 
 
 def _coverage(pixels: int, positions: int) -> Float32Array:
-    """Share of each of `positions` equal cells that each pixel fills, shape (positions, pixels)."""
+    """Share of each pixel that each of `positions` equal cells covers, (positions, pixels)."""
     edges = np.arange(positions + 1) * (pixels / positions)
     starts = np.arange(pixels)
     overlap = np.minimum(edges[1:, None], starts + 1) - np.maximum(edges[:-1, None], starts)

@@ -1,8 +1,9 @@
-"""The 1000 ImageNet classes as words: names, synonyms, descriptions and their sentence embeddings.
+"""Names, synonyms and descriptions of the 1000 ImageNet classes, and their sentence embeddings.
 
-Embedding every description takes most of a minute on one core, far more than a first search may take,
-so the embeddings ship as a file, `vocabulary.npz`. `python -m regard.models.lite.build_vocabulary`
-derives it again from the pinned packages, and a test holds the two together.
+Embedding every description takes most of a minute on one core, too long for a first search. The
+embeddings therefore ship as `vocabulary.npz`: little-endian float16 unit rows `synonyms` (s, 384) and
+`descriptions` (1000, 384), and int32 `starts` (1000,). `python -m regard.models.lite.vocabulary`
+rebuilds the file from the pinned packages, and a test compares the two.
 """
 
 from __future__ import annotations
@@ -11,11 +12,13 @@ import functools
 import json
 from dataclasses import dataclass
 from importlib import resources
+from pathlib import Path
 
 import numpy as np
 
 from regard.core.errors import ModelError
 from regard.core.records import Float32Array, Int64Array
+from regard.models.lite.sentences import SentenceEncoder
 from regard.models.lite.weights import CLASS_DESCRIPTIONS, CLASS_NAMES, CLASS_SYNONYMS
 
 FILE = "vocabulary.npz"
@@ -23,26 +26,26 @@ FILE = "vocabulary.npz"
 
 @dataclass(frozen=True, slots=True)
 class ClassTexts:
-    """What the classes are called; a class' synonyms stand together, its clean name first."""
+    """Names of the classes. The synonyms of a class are adjacent and begin with its clean name."""
 
-    names: tuple[str, ...]  # one a class
-    synonyms: tuple[str, ...]  # all, class by class
-    starts: Int64Array  # (1000,) where each class' synonyms begin
-    descriptions: tuple[str, ...]  # "name. description", one a class
+    names: tuple[str, ...]  # (1000,)
+    synonyms: tuple[str, ...]  # (s,), ordered by class
+    starts: Int64Array  # (1000,) index of each class's first synonym
+    descriptions: tuple[str, ...]  # (1000,) "name. description"
 
 
 @dataclass(frozen=True, slots=True)
 class Vocabulary:
-    """The embeddings: of all synonyms (s, 384) and of the descriptions (1000, 384), unit rows."""
+    """Unit-length embeddings of synonyms (s, 384) and descriptions (1000, 384), float32."""
 
     synonym_vectors: Float32Array
     description_vectors: Float32Array
     starts: Int64Array
 
     def similarity(self, vectors: Float32Array) -> Float32Array:
-        """How close sentences are to classes: (n, 384) → (n, 1000), in [-1, 1].
+        """Similarity of sentences to classes: (n, 384) → (n, 1000), in [-1, 1].
 
-        The mean of two cosines: to the nearest synonym, and to the description.
+        The mean of the cosines to the nearest synonym and to the description.
         """
         if not len(vectors):
             return np.zeros((0, len(self.starts)), dtype=np.float32)
@@ -73,7 +76,7 @@ def class_texts() -> ClassTexts:
 
 @functools.cache
 def vocabulary() -> Vocabulary:
-    """Load the shipped embeddings; raises ModelError when the installation lacks them."""
+    """Load the shipped embeddings; raises ModelError when the file is missing or damaged."""
     file = resources.files(__package__).joinpath(FILE)
     try:
         with file.open("rb") as stream, np.load(stream, allow_pickle=False) as arrays:
@@ -89,3 +92,18 @@ def vocabulary() -> Vocabulary:
         description_vectors=descriptions.astype(np.float32),
         starts=starts.astype(np.int64),
     )
+
+
+def main() -> None:
+    """Rebuild `vocabulary.npz` beside this module."""
+    texts, encoder = class_texts(), SentenceEncoder()
+    np.savez_compressed(
+        Path(__file__).with_name(FILE),
+        synonyms=encoder.encode(texts.synonyms).astype("<f2"),
+        descriptions=encoder.encode(texts.descriptions).astype("<f2"),
+        starts=texts.starts.astype("<i4"),
+    )
+
+
+if __name__ == "__main__":
+    main()

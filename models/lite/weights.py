@@ -1,8 +1,7 @@
-"""Where the pinned packages keep their files, and proof that the files are the right ones.
+"""The weight files of `lite`, from pinned packages, verified by SHA-256.
 
-Nothing is ever downloaded and no package is imported: a file is found beside the package's spec, read
-once, and its bytes are handed on only when their SHA-256 is the one pinned here. What is verified is
-what is loaded, so a file that changes in between can't slip through.
+Nothing is downloaded and no package is imported: a file is located through the package's spec and read
+once. The verified bytes are the ones that are loaded, so a concurrent change of the file has no effect.
 """
 
 from __future__ import annotations
@@ -17,7 +16,7 @@ from regard.core.errors import MissingDependency, ModelError
 
 @dataclass(frozen=True, slots=True)
 class PinnedFile:
-    """One file of an installed package: `path` inside `module`, and the `sha256` it must have."""
+    """A file of an installed package: its `path` inside `module` and its expected `sha256`."""
 
     distribution: str
     version: str
@@ -27,16 +26,16 @@ class PinnedFile:
 
     @property
     def requirement(self) -> str:
-        """The pip requirement that brings the file."""
+        """The pip requirement that installs the file."""
         return f"{self.distribution}=={self.version}"
 
     @property
     def revision(self) -> str:
-        """Requirement and leading hash digits, as a pipeline names the model."""
+        """Requirement and leading hash digits: the model's name in a pipeline."""
         return f"{self.requirement}#{self.sha256[:12]}"
 
     def locate(self) -> Path:
-        """The file's path; raises MissingDependency when the package or the file is absent."""
+        """Return the file's path; raises MissingDependency when the package or file is absent."""
         spec = importlib.util.find_spec(self.module)
         for folder in (spec.submodule_search_locations or ()) if spec else ():
             candidate = Path(folder, self.path)
@@ -49,7 +48,7 @@ class PinnedFile:
         )
 
     def read(self) -> bytes:
-        """The file's bytes; raises ModelError when they are not those pinned."""
+        """Return the file's bytes; raises ModelError when their SHA-256 is not `sha256`."""
         path = self.locate()
         try:
             content = path.read_bytes()
@@ -58,10 +57,11 @@ class PinnedFile:
                 f"{path} can't be read: {error.strerror}",
                 remedy=f"run: pip install --force-reinstall {self.requirement}",
             ) from error
-        found = hashlib.sha256(content).hexdigest()
-        if found != self.sha256:
+        digest = hashlib.sha256(content).hexdigest()
+        if digest != self.sha256:
             raise ModelError(
-                f"{path} is damaged or of another version: SHA-256 {found}, expected {self.sha256}",
+                f"{path} is damaged or belongs to another version: its SHA-256 is {digest}, "
+                f"not {self.sha256}",
                 remedy=f"run: pip install --force-reinstall {self.requirement}",
             )
         return content

@@ -1,4 +1,4 @@
-"""A profile's TOML file, read and checked; nothing heavy is imported and no model is looked at."""
+"""Reads and validates a profile's TOML file, without importing or opening any model."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class _Table(BaseModel):
 
 
 class PartTable(_Table):
-    """One model: its `kind`, where its weights come from, where it computes, and its parameters."""
+    """One model: its `kind`, the source of its weights, its device and dtype, its parameters."""
 
     kind: str
     model: str | None = None
@@ -73,7 +73,7 @@ class PartTable(_Table):
 
 
 class WeightsTable(_Table):
-    """How much each channel counts when what a text found in them is fused."""
+    """Weights of the channels in the fusion of a text query's results."""
 
     image: float = Field(default=1.0, ge=0)
     region: float = Field(default=0.5, ge=0)
@@ -82,10 +82,10 @@ class WeightsTable(_Table):
 
 
 class ProfileDefinition(_Table):
-    """The whole file. `visual_encoder` is for pictures that look for pictures; without it, `encoder` is.
+    """A profile's file. `visual_encoder` serves image queries; without it, `encoder` does.
 
-    `threads`: how many analyses run side by side; "cores" is one a core. `gpu_memory_bytes`: about how
-    much the whole takes on a GPU, in bfloat16, to tell before the files are there.
+    `threads`: number of parallel analyses; "cores" means one for each core. `gpu_memory_bytes`:
+    approximate GPU memory in bfloat16, shown before the files are downloaded.
     """
 
     description: str
@@ -99,14 +99,14 @@ class ProfileDefinition(_Table):
     weights: WeightsTable = WeightsTable()
 
     def tables(self) -> dict[str, PartTable]:
-        """The parts that there are, by role."""
+        """Return the tables present, by role."""
         roles = ("encoder", "visual_encoder", "captioner", "segmenter")
-        found = {role: getattr(self, role) for role in roles}
-        return {role: table for role, table in found.items() if table is not None}
+        tables = {role: getattr(self, role) for role in roles}
+        return {role: table for role, table in tables.items() if table is not None}
 
 
 def read_definition(path: Path) -> ProfileDefinition:
-    """The definition in a file; raises UsageError that names the file and what is wrong in it."""
+    """Read a definition; raises UsageError that names the file and the invalid field."""
     try:
         document = tomllib.loads(path.read_text(encoding="utf-8"))
         return ProfileDefinition.model_validate(document)
@@ -127,7 +127,7 @@ def read_definition(path: Path) -> ProfileDefinition:
 
 
 def part_definition(table: PartTable, profile: str, role: str, base: Path) -> PartDefinition:
-    """A table as its part takes it; relative paths are relative to the profile's file (`base`)."""
+    """Resolve a table for its part; `base` is the profile's folder, for relative paths."""
     source = None
     if table.model is not None or table.folder is not None:
         source = ModelSource(

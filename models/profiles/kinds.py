@@ -1,4 +1,4 @@
-"""Every kind of part a profile may name, and the class behind it; importing this imports none of them."""
+"""The kinds of part that a profile can name, and their classes, which are imported on use."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ KINDS: Mapping[str, Mapping[str, tuple[str, str]]] = {
 
 
 def make_part(role: str, definition: PartDefinition) -> Any:
-    """The part of a role; raises UsageError for an unknown kind or wrong parameters."""
+    """Make the part of a role; raises UsageError for an unknown kind or invalid parameters."""
     kinds = KINDS[role]
     if definition.kind not in kinds:
         raise UsageError(

@@ -1,7 +1,7 @@
-"""Profiles by name: those that ship with regard, those of the user's folder, and files by path.
+"""Finds profiles by name, among the shipped ones and the user's, or by path.
 
-A user's folder is `REGARD_PROFILES`, else `profiles` in the platform's configuration folder; a file there
-hides the shipped one of the same name. A name that ends in `.toml` is a path.
+The user's folder is `REGARD_PROFILES`, else `profiles` in the platform's configuration folder. A file
+there overrides the shipped one of the same name. A name that ends in `.toml` is a path.
 """
 
 from __future__ import annotations
@@ -24,13 +24,13 @@ _SUFFIX = ".toml"
 
 
 def profile_files() -> Mapping[str, Path]:
-    """Every profile's file by name: the default first, the others in order of their names."""
+    """Return every profile's file by name, the default first, then in alphabetical order."""
     found = {path.stem: path for folder in (_SHIPPED, user_folder()) for path in _files(folder)}
     return dict(sorted(found.items(), key=lambda item: (item[0] != DEFAULT_PROFILE, item[0])))
 
 
 def user_folder() -> Path:
-    """Where the user's own profiles lie; it need not exist."""
+    """Return the folder of the user's profiles, which may not exist."""
     named = os.environ.get(FOLDER_VARIABLE)
     if named:
         return Path(named)
@@ -38,9 +38,9 @@ def user_folder() -> Path:
 
 
 def profile_file(name: str) -> Path:
-    """The file of a profile; raises UsageError, which lists the names, for an unknown one."""
+    """Return a profile's file; raises UsageError, listing the names, for an unknown one."""
     if name.endswith(_SUFFIX):
-        # Unlike pathlib's, this leaves the `~` of a user who is not known: no such file is there.
+        # Unlike pathlib, os.path leaves `~NAME` of an unknown user unexpanded instead of raising.
         path = Path(os.path.abspath(os.path.expanduser(name)))
         if not path.is_file():
             raise UsageError(
@@ -57,7 +57,7 @@ def profile_file(name: str) -> Path:
 
 
 def load_profile(name: str) -> ComposedProfile:
-    """The profile of a name or a path; raises UsageError for an unknown or a wrong one."""
+    """Load a profile by name or path; raises UsageError for an unknown or invalid one."""
     path = profile_file(name)
     return ComposedProfile(
         str(path) if name.endswith(_SUFFIX) else name,

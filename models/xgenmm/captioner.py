@@ -14,8 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from regard.core.records import Image
-from regard.models.batching import run_halving
-from regard.models.checkpoints.placement import Placement
+from regard.models.checkpoints.placement import Placement, run_halving
 from regard.models.checkpoints.source import Checkpoint
 from regard.models.xgenmm.anyres import (
     Size,
@@ -25,9 +24,8 @@ from regard.models.xgenmm.anyres import (
     squash,
 )
 from regard.models.xgenmm.config import PAD, read_config
-from regard.models.xgenmm.language_model import generate
 from regard.models.xgenmm.loading import load_model
-from regard.models.xgenmm.model import XGenMM
+from regard.models.xgenmm.model import XGenMM, generate
 from regard.models.xgenmm.prompting import Prompting, XGenMMParameters, read_examples
 from regard.models.xgenmm.tokenizer import PromptTokenizer
 

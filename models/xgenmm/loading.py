@@ -29,8 +29,7 @@ from regard.models.checkpoints.tensors import (
 )
 from regard.models.parts import guarded
 from regard.models.xgenmm.config import ADDED, TowerConfig, XGenMMConfig
-from regard.models.xgenmm.language_model import MERGED
-from regard.models.xgenmm.model import XGenMM
+from regard.models.xgenmm.model import MERGED, XGenMM
 
 _TOWER = "vlm.vision_encoder."
 _PREFIXES = {

@@ -379,7 +379,7 @@ def refused(
         (_no_tokenizer, ["tokenizer.json"]),
         (_half_a_tokenizer, ["siglip", "tokenizer.json is damaged"]),
         (_no_padding, ["siglip", "no padding token"]),
-        (_a_word_for_a_number, ["xgenmm", "a grid that is no multiple"]),
+        (_a_word_for_a_number, ["xgenmm", "a grid that is not a multiple"]),
         (_no_config, ["sam2", "config.json"]),
         (_no_folder, ["siglip", "does not exist"]),
     ],

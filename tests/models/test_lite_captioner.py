@@ -11,14 +11,16 @@ from regard.core.records import Image, Kind, Region
 from regard.models.lite.analyzer import LiteAnalyzer
 from regard.models.lite.captioner import (
     ClassCaptioner,
+    Namer,
     describe,
+    kind_of,
     names_thing,
+    plain_name,
     sentence,
 )
 from regard.models.lite.classifier import Classifier
 from regard.models.lite.colours import NAMES, colour_shares, name_pixels, named_pixels, to_lab
 from regard.models.lite.encoder import JOINT, VISUAL, JointEncoder, VisualEncoder
-from regard.models.lite.naming import Namer, kind_of, plain_name
 from regard.models.lite.sentences import SentenceEncoder
 from regard.models.lite.views import Views, look
 from regard.models.lite.vocabulary import class_texts

@@ -14,9 +14,8 @@ from torch.nn import functional
 from regard.models.checkpoints.placement import Placement
 from regard.models.checkpoints.source import Checkpoint
 from regard.models.xgenmm.config import PAD, read_config
-from regard.models.xgenmm.language_model import generate
 from regard.models.xgenmm.loading import load_model
-from regard.models.xgenmm.model import XGenMM, pad_left, splice_covering, splice_inserting
+from regard.models.xgenmm.model import XGenMM, generate, pad_left, splice_covering, splice_inserting
 
 CPU = Placement(torch.device("cpu"), torch.float32)
 WINDOW = 6

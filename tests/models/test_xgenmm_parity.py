@@ -27,9 +27,8 @@ from regard.models.checkpoints.source import Checkpoint
 from regard.models.xgenmm.anyres import choose_resolution, grid_of, key_mask
 from regard.models.xgenmm.captioner import XGenMMCaptioner
 from regard.models.xgenmm.config import PAD, XGenMMConfig, read_config
-from regard.models.xgenmm.language_model import generate
 from regard.models.xgenmm.loading import load_model, make_on_meta, published_shapes
-from regard.models.xgenmm.model import XGenMM
+from regard.models.xgenmm.model import XGenMM, generate
 from regard.models.xgenmm.prompting import XGenMMParameters
 
 CPU = Placement(torch.device("cpu"), torch.float32)
