@@ -48,7 +48,7 @@ class FakeEncoder:
     takes_texts = True
 
     def __init__(self, turn: int = 0) -> None:
-        """A separate space for every `turn`."""
+        """Each `turn` gives a separate space."""
         self.space = _space(turn)
         self._turn = turn
 
@@ -62,7 +62,7 @@ class FakeEncoder:
         boxes: Sequence[Sequence[Box]],
         masks: Sequence[Sequence[Mask | None]],
     ) -> list[Float32Array]:
-        """Embed boxes, a list of (r, 32); masks are not looked at."""
+        """Embed boxes, (r, 32) for each image; masks are ignored."""
         return [
             self._stack(
                 [
@@ -91,7 +91,7 @@ class FakeCaptioner:
     """Names the most frequent colour."""
 
     def caption(self, images: Sequence[Image]) -> list[str]:
-        """One sentence an image."""
+        """Return one sentence for each image."""
         return [
             f"A mostly {_NAMES[int(_colour_shares(image.pixels).argmax())]} photograph."
             for image in images
@@ -99,10 +99,10 @@ class FakeCaptioner:
 
 
 class FakeSegmenter:
-    """Cuts an image into four quadrants; a side of one pixel is not cut."""
+    """Cuts an image into four quadrants; a side of one pixel stays whole."""
 
     def segment(self, images: Sequence[Image]) -> list[list[Region]]:
-        """The quadrants of each image."""
+        """Return each image's quadrants."""
         return [_quadrants(image) for image in images]
 
 
@@ -117,13 +117,13 @@ def _space(turn: int) -> Space:
 
 
 class _FakePart:
-    """Shared by the fake parts: they take no weights and no memory, and most of them no parameters."""
+    """Base class of the fake parts, which need neither weights nor memory."""
 
     role: ClassVar[str]
     captions_regions = False
 
     def __init__(self, definition: PartDefinition) -> None:
-        """Raises UsageError for a parameter."""
+        """Raises UsageError for any parameter."""
         read_parameters(definition, Parameters)
 
     def names(self) -> Mapping[str, str]:
@@ -145,7 +145,7 @@ class FakeEncoderPart(_FakePart):
     role = "encoder"
 
     def __init__(self, definition: PartDefinition) -> None:
-        """Raises UsageError for a wrong parameter."""
+        """Raises UsageError for an invalid parameter."""
         self._parameters = read_parameters(definition, FakeEncoderParameters)
 
     def identity(self) -> Mapping[str, Any]:
@@ -153,11 +153,11 @@ class FakeEncoderPart(_FakePart):
         return {"turn": self._parameters.turn} if self._parameters.turn else {}
 
     def space(self) -> Space:
-        """The one space."""
+        """Return the space."""
         return _space(self._parameters.turn)
 
     def load(self) -> Encoder:
-        """The encoder."""
+        """Return the encoder."""
         return FakeEncoder(self._parameters.turn)
 
 
@@ -167,11 +167,11 @@ class FakeCaptionerPart(_FakePart):
     role = "captioner"
 
     def names_thing(self, caption: str) -> bool:
-        """Never: it only names colours."""
+        """Return False: captions name colours only."""
         return False
 
     def load(self) -> Captioner:
-        """The captioner."""
+        """Return the captioner."""
         return FakeCaptioner()
 
 
@@ -181,7 +181,7 @@ class FakeSegmenterPart(_FakePart):
     role = "segmenter"
 
     def load(self) -> Segmenter:
-        """The segmenter."""
+        """Return the segmenter."""
         return FakeSegmenter()
 
 
@@ -201,7 +201,7 @@ def _halves(length: int) -> list[tuple[int, int]]:
 
 
 def _embed_pixels(pixels: UInt8Array) -> Float32Array:
-    # The hash makes distinct pictures distinct vectors, as weights would.
+    # The hash gives distinct images distinct vectors, as weights would.
     return _unit(_colour_shares(pixels), _hash_vector(np.ascontiguousarray(pixels).tobytes()))
 
 

@@ -21,16 +21,16 @@ from regard.models.checkpoints.source import Checkpoint, ModelSource
 
 
 class Parameters(BaseModel):
-    """Base of a kind's `parameters` table in a profile: an unknown name or a wrong type is an error."""
+    """Base class of a kind's `parameters` table; unknown names and wrong types are errors."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    # Names that do not change what is written (batch sizes and such): no part of a pipeline's identity.
+    # Parameters such as batch sizes, which do not affect output or a pipeline's identity.
     working: ClassVar[frozenset[str]] = frozenset()
 
     @property
     def identity(self) -> Mapping[str, Any]:
-        """What changes the records that are written."""
+        """The parameters that affect the stored records."""
         return self.model_dump(mode="json", exclude=set(self.working))
 
 
@@ -52,22 +52,22 @@ class PartDefinition:
 
 @dataclass(frozen=True, slots=True)
 class MemoryNeed:
-    """Bytes that a loaded part takes on a device ("cpu", "cuda:0"), working memory included."""
+    """Bytes that a part needs on a device ("cpu", "cuda:0"), including working memory."""
 
     device: str
     count: int
 
 
 class Part(Protocol):
-    """A model of a profile that is not loaded yet; `role` is its name among a pipeline's parameters."""
+    """A model of a profile before loading; `role` is its key in a pipeline's parameters."""
 
     role: ClassVar[str]
 
     def names(self) -> Mapping[str, str]:
-        """Role → model and revision, for the pipeline; raises ModelError when it is not on this machine."""
+        """Return role → model and revision, for the pipeline; raises ModelError when files are absent."""
 
     def identity(self) -> Mapping[str, Any]:
-        """All parameters that change what the part writes."""
+        """Return all parameters that affect the part's output."""
 
     def needs(self) -> tuple[MemoryNeed, ...]:
         """Check all that can be checked without reading weights, and say what memory loading takes.
@@ -77,52 +77,52 @@ class Part(Protocol):
 
 
 class EncoderPart(Part, Protocol):
-    """An encoder that is not loaded yet."""
+    """An encoder before loading."""
 
     def space(self) -> Space:
-        """Its space; raises ModelError when its config is not on this machine."""
+        """Return its space; raises ModelError when its config is absent."""
 
     def load(self) -> Encoder:
-        """The encoder, weights read; raises ModelError."""
+        """Read the weights and return the encoder; raises ModelError."""
 
 
 class CaptionerPart(Part, Protocol):
-    """A captioner that is not loaded yet."""
+    """A captioner before loading."""
 
     @property
     def captions_regions(self) -> bool:
-        """Whether each region is to be captioned too."""
+        """Whether regions are captioned as well."""
 
     def names_thing(self, caption: str) -> bool:
-        """Whether a sentence of this captioner says what a thing is, not only its look."""
+        """Return whether a caption names a thing rather than only its appearance."""
 
     def load(self) -> Captioner:
-        """The captioner, weights read; raises ModelError."""
+        """Read the weights and return the captioner; raises ModelError."""
 
 
 class SegmenterPart(Part, Protocol):
-    """A segmenter that is not loaded yet."""
+    """A segmenter before loading."""
 
     def load(self) -> Segmenter:
-        """The segmenter, weights read; raises ModelError."""
+        """Read the weights and return the segmenter; raises ModelError."""
 
 
 @runtime_checkable
 class TowerTaker(Protocol):
-    """A captioner part that can read through the vision tower that an encoder has loaded."""
+    """A captioner part that can share an encoder's vision tower."""
 
     def load_beside(self, encoder: Encoder) -> Captioner:
-        """The captioner, over the encoder's tower where both hold the same weights."""
+        """Load the captioner; share the encoder's tower when both have the same weights."""
 
 
-# Of what a library says: some quote whole configs.
+# Some libraries quote whole configs in their messages.
 _LONGEST_REASON = 300
 
 _Parameters = TypeVar("_Parameters", bound=Parameters)
 
 
 def read_parameters(definition: PartDefinition, model: type[_Parameters]) -> _Parameters:
-    """A part's parameters, checked; raises UsageError that names profile, part and parameter."""
+    """Validate a part's parameters; raises UsageError naming profile, part and parameter."""
     try:
         return model.model_validate(dict(definition.parameters or {}))
     except ValidationError as error:
@@ -136,12 +136,12 @@ def read_parameters(definition: PartDefinition, model: type[_Parameters]) -> _Pa
 
 
 class CheckpointPart:
-    """Shared by parts whose weights are a checkpoint: finding it, and naming it in a pipeline."""
+    """Base class of parts whose weights are a checkpoint."""
 
     role: ClassVar[str]
 
     def __init__(self, definition: PartDefinition) -> None:
-        """Raises UsageError when the definition names no model."""
+        """Raises UsageError when the definition names no model or folder."""
         if definition.source is None:
             raise UsageError(
                 f"{definition.where}: a {definition.kind} part needs a model or a path",
@@ -152,12 +152,12 @@ class CheckpointPart:
 
     @cached_property
     def checkpoint(self) -> Checkpoint:
-        """The files on this machine; raises ModelError when they are not there."""
+        """The local files; raises ModelError when they are absent."""
         return self.source.locate()
 
     @cached_property
     def weights_identity(self) -> str:
-        """Model and revision, or name and signature."""
+        """Model and revision, or else name and signature."""
         return self.checkpoint.identity
 
     def names(self) -> Mapping[str, str]:
@@ -166,7 +166,7 @@ class CheckpointPart:
 
 
 def expanded(path: str | Path) -> Path:
-    """A path with `~` made a folder; raises ValueError where there is no such user."""
+    """Expand `~` in a path; raises ValueError for an unknown user."""
     try:
         return Path(path).expanduser()
     except RuntimeError as error:

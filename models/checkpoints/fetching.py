@@ -1,4 +1,4 @@
-"""Downloading published models into the hub's cache: the only place in regard that uses the network."""
+"""Downloads published models into the hub's cache."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from regard.models.checkpoints.source import UNWANTED, WANTED, Checkpoint, Model
 
 
 def missing_bytes(source: ModelSource) -> int:
-    """How much a fetch would download, as the hub reports it; raises ModelError as `fetch` does."""
+    """Return the bytes that `fetch` would download; raises ModelError as `fetch` does."""
     from huggingface_hub import snapshot_download
     from huggingface_hub.utils.tqdm import disable_progress_bars, enable_progress_bars
 
-    # A plan is made in a moment; a bar for it would look like the download's.
+    # Planning takes a moment; its progress bar would look like the download's.
     disable_progress_bars()
     try:
         with _explained(source):
@@ -34,7 +34,7 @@ def missing_bytes(source: ModelSource) -> int:
 
 
 def require_disk(count: int) -> None:
-    """Raise ModelError when the hub's cache has no room for so many bytes."""
+    """Raise ModelError when the hub's cache has less free space than `count` bytes."""
     from huggingface_hub import constants
 
     cache = Path(constants.HF_HUB_CACHE)
@@ -81,7 +81,7 @@ def _explained(source: ModelSource) -> Iterator[None]:
         RevisionNotFoundError,
     )
 
-    # The hub's own warnings, one a retry, would precede the one sentence.
+    # The hub's warnings, one for each retry, would precede the error.
     logging.getLogger("huggingface_hub").setLevel(logging.ERROR)
     try:
         yield

@@ -20,8 +20,8 @@ from regard.core.errors import ModelError
 CONFIG = "config.json"
 _SHARDED = "model.safetensors.index.json"
 _SINGLE = "model.safetensors"
-# What of a published model is wanted: configs, tokenizers and safetensors of the top folder; never
-# code, pickles or other formats' copies.
+# Wanted files of a published model: configs, tokenizers and safetensors of the top folder; never
+# code, pickles or copies in other formats.
 WANTED = ("*.json", "*.jinja", "*.model", "*.txt", "*.safetensors")
 UNWANTED = ("*/*",)
 # A signature reads small files whole, tokenizers among them, and from each larger one this many blocks
@@ -46,11 +46,11 @@ class ModelSource:
 
     @property
     def name(self) -> str:
-        """What a person calls it: the hub id, else the path."""
+        """The hub id, or else the path."""
         return self.model or str(self.path)
 
     def locate(self) -> Checkpoint:
-        """The files on this machine; raises ModelError when they are not there."""
+        """The local files; raises ModelError when they are absent."""
         if self.path is not None:
             if not self.path.exists():
                 raise ModelError(
@@ -115,11 +115,11 @@ class Checkpoint:
             raise ModelError(f"{error.filename} can't be read: {error.strerror}") from error
 
     def config(self) -> dict[str, Any]:
-        """`config.json`; raises ModelError when it is missing or no JSON object."""
+        """Read `config.json`; raises ModelError when it is missing or not a JSON object."""
         return self.json(CONFIG)
 
     def json(self, name: str) -> dict[str, Any]:
-        """One JSON file of the folder; raises ModelError when it is missing or no JSON object."""
+        """Read a JSON file; raises ModelError when it is missing or not a JSON object."""
         try:
             document = json.loads(self.require(name).read_bytes())
         except OSError as error:
@@ -131,7 +131,7 @@ class Checkpoint:
         return document
 
     def require(self, name: str) -> Path:
-        """The path of one file of the folder; raises ModelError when it is not there."""
+        """Return a file's path; raises ModelError when it is missing."""
         path = self.path / name
         if not path.is_file():
             raise ModelError(
@@ -182,7 +182,7 @@ def signature(files: Sequence[Path]) -> str:
 
 
 def format_bytes(count: int) -> str:
-    """A size in decimal units, rounded to three digits."""
+    """Format a size in decimal units with three significant digits."""
     size = float(count)
     for unit in ("B", "kB", "MB"):
         if size < 999.5:

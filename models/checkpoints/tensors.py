@@ -31,12 +31,12 @@ class TensorFiles:
     """The tensors of one or several safetensors files, by name."""
 
     def __init__(self, paths: Sequence[Path]) -> None:
-        """Nothing is opened yet."""
+        """Opens no file."""
         self._paths = tuple(paths)
 
     @cached_property
     def shapes(self) -> Shapes:
-        """Every tensor's shape, from the headers alone.
+        """Every tensor's shape, read from the headers.
 
         Raises ModelError for a file that is damaged or no safetensors, and for a name found twice.
         """
@@ -51,13 +51,13 @@ class TensorFiles:
 
     @property
     def parameters(self) -> int:
-        """How many numbers there are in all."""
+        """Total number of elements."""
         return sum(math.prod(shape) for shape in self.shapes.values())
 
     def read(
         self, names: Callable[[str], bool], placement: Placement
     ) -> Iterator[tuple[str, torch.Tensor]]:
-        """The tensors whose name is wanted, file by file, on the device; floats in the dtype.
+        """Yield the wanted tensors on the device, floating ones in the dtype.
 
         They are copies: what is mapped into memory would change with the file, or vanish.
         """
@@ -94,7 +94,7 @@ def _begins_as_pickle(path: Path) -> bool:
 
 
 def shapes_of(module: nn.Module) -> Shapes:
-    """The keys and shapes that a model's checkpoint has to have."""
+    """The keys and shapes required of a model's checkpoint."""
     return {name: tuple(tensor.shape) for name, tensor in module.state_dict().items()}
 
 
@@ -147,7 +147,7 @@ def fill(
 
 
 def assign(module: nn.Module, name: str, tensor: torch.Tensor) -> None:
-    """Put a tensor in the place of a parameter or buffer, without copying it."""
+    """Replace a parameter or buffer by a tensor without copying it."""
     *path, leaf = name.split(".")
     owner = module.get_submodule(".".join(path))
     if leaf in owner._parameters:
@@ -157,7 +157,7 @@ def assign(module: nn.Module, name: str, tensor: torch.Tensor) -> None:
 
 
 def require_whole(module: nn.Module) -> None:
-    """Raise AssertionError when something was left on `meta`: a model that would answer nonsense."""
+    """Raise AssertionError when a parameter or buffer is still on `meta`."""
     left = [
         name
         for name, tensor in [*module.named_parameters(), *module.named_buffers()]

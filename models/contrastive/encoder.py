@@ -50,7 +50,7 @@ class ContrastiveEncoder:
         views: RegionViews,
         batch_size: int,
     ) -> None:
-        """At most `batch_size` images, regions or texts go through the model at once."""
+        """`batch_size`: most images, regions or texts in one forward pass."""
         self._model = model
         self._module = model.module
         self._placement: Placement = model.placement
@@ -64,12 +64,12 @@ class ContrastiveEncoder:
 
     @property
     def space(self) -> Space:
-        """The one space of both towers."""
+        """The space shared by both towers."""
         return self._space
 
     @property
     def squash_size(self) -> tuple[int, int] | None:
-        """(width, height) where images are squashed bicubic to [−1, 1] and nothing else; else None."""
+        """(width, height) of a plain bicubic resize to [−1, 1], else None."""
         return self.preprocessing.squash_size
 
     @property
@@ -79,7 +79,7 @@ class ContrastiveEncoder:
 
     @property
     def shares_tower(self) -> bool:
-        """Whether `pool` works: whether the rows follow from the tower's last hidden state alone."""
+        """Whether rows depend only on the tower's last hidden state, as `pool` requires."""
         return self._model.family is Family.SIGLIP
 
     @torch.inference_mode()
@@ -103,7 +103,7 @@ class ContrastiveEncoder:
         boxes: Sequence[Sequence[Box]],
         masks: Sequence[Sequence[Mask | None]],
     ) -> list[Float32Array]:
-        """Embed regions, a list of (r, d); those of all images share batches."""
+        """Embed regions, (r, d) for each image; batches span images."""
         views = [
             partial(self._views.pixels, image, box, mask)
             for image, its_boxes, its_masks in zip(images, boxes, masks, strict=True)
@@ -114,7 +114,7 @@ class ContrastiveEncoder:
 
     @torch.inference_mode()
     def encode_texts(self, texts: Sequence[str]) -> Float32Array:
-        """Embed sentences, shape (n, d); what is beyond the model's text length is not read."""
+        """Embed sentences, shape (n, d); tokens beyond the model's text length are ignored."""
         rows: list[Tensor] = []
         for start in range(0, len(texts), self._batch_size):
             chunk = texts[start : start + self._batch_size]
@@ -129,7 +129,7 @@ class ContrastiveEncoder:
         return self._stacked(rows)
 
     def _prepared(self, views: Sequence[_View]) -> Iterator[Sequence[UInt8Array]]:
-        """Chunks of preprocessed views; the next is being made while one is used, and no more."""
+        """Yield chunks of preprocessed views, preparing one chunk ahead."""
 
         def prepare(view: _View) -> UInt8Array:
             return self.preprocessing.prepare(view())
@@ -164,7 +164,7 @@ class ContrastiveEncoder:
                 input_ids=tokens, attention_mask=seen
             ).pooler_output  # (n, T) → (n, D)
             return _rows(self._module.get_submodule("text_projection")(pooled))  # (n, d)
-        # SigLIP was trained with padding visible: no mask.
+        # SigLIP was trained with visible padding, so there is no mask.
         return _rows(text_model(input_ids=tokens).pooler_output)  # (n, T) → (n, d)
 
     def _stacked(self, rows: Sequence[Tensor]) -> Float32Array:
@@ -178,5 +178,5 @@ def _whole(image: Image) -> UInt8Array:
 
 
 def _rows(pooled: Tensor) -> Tensor:
-    """float32, each of length one."""
+    """L2-normalise rows in float32."""
     return functional.normalize(pooled.float(), dim=-1)

@@ -14,7 +14,7 @@ from regard.models.checkpoints.source import CONFIG, Checkpoint
 from regard.models.checkpoints.tensors import TensorFiles, fill, require_whole
 from regard.models.contrastive.architecture import Architecture, Family
 
-# Buffers that old checkpoints hold and that are created here.
+# Buffers that models create and old checkpoints contain.
 IGNORED = (r".*\.position_ids",)
 _CALIBRATION = ("logit_scale", "logit_bias")
 
@@ -55,7 +55,7 @@ def build(checkpoint: Checkpoint, architecture: Architecture) -> nn.Module:
     make_config, make_model = classes[architecture.family]
     document = checkpoint.config()
     if architecture.family is not Family.CLIP:
-        # The published ids are CLIP's and lie outside SigLIP's vocabulary: unused, but warned of.
+        # The published ids are CLIP's, outside SigLIP's vocabulary: unused, but they cause a warning.
         unused = {"bos_token_id": None, "eos_token_id": None}
         document["text_config"] = {**(document.get("text_config") or {}), **unused}
     try:
@@ -71,7 +71,7 @@ def build(checkpoint: Checkpoint, architecture: Architecture) -> nn.Module:
 def load(
     checkpoint: Checkpoint, architecture: Architecture, placement: Placement
 ) -> ContrastiveModel:
-    """The model with its weights on the device; raises ModelError unless every key is accounted for."""
+    """Load the model onto the device; raises ModelError for missing or unexpected keys."""
     module = build(checkpoint, architecture)
     tensors = TensorFiles(checkpoint.weights())
     fill(module, tensors, placement, where=checkpoint.path, ignored=IGNORED)
@@ -81,7 +81,7 @@ def load(
             positions = torch.arange(buffer.shape[-1], device=placement.device)
             module.get_submodule(".".join(path))._buffers[leaf] = positions.expand(1, -1)
     require_whole(module)
-    # Read apart from the weights: bfloat16 would round them.
+    # Read separately from the weights, because bfloat16 would round them.
     exact = Placement(torch.device("cpu"), torch.float32)
     calibration = {
         name: float(tensor) for name, tensor in tensors.read(_CALIBRATION.__contains__, exact)

@@ -63,22 +63,22 @@ class ContrastivePart(CheckpointPart):
     role = "encoder"
 
     def __init__(self, definition: PartDefinition) -> None:
-        """Raises UsageError for a wrong parameter or a missing model."""
+        """Raises UsageError for an invalid parameter or a missing model."""
         super().__init__(definition)
         self.parameters = read_parameters(definition, ContrastiveParameters)
 
     @cached_property
     def architecture(self) -> Architecture:
-        """What `config.json` says; raises ModelError."""
+        """The model's config; raises ModelError."""
         return read_architecture(self.checkpoint)
 
     @cached_property
     def preprocessing(self) -> Preprocessing:
-        """What `preprocessor_config.json` says; raises ModelError."""
+        """The image preprocessing; raises ModelError."""
         return read_preprocessing(self.checkpoint, self.architecture)
 
     def space(self) -> Space:
-        """The space, read from the configs; raises ModelError when they are not on this machine."""
+        """Return the space, read from the configs; raises ModelError when they are absent."""
         pixels = json.dumps(describe(self.preprocessing), sort_keys=True)
         digest = hashlib.sha256(f"{self.weights_identity}\n{pixels}".encode()).hexdigest()
         slug = _slug(self.checkpoint)
@@ -89,7 +89,7 @@ class ContrastivePart(CheckpointPart):
         return self.parameters.identity
 
     def needs(self) -> tuple[MemoryNeed, ...]:
-        """See `Part.needs`: configs, tokenizer, and every tensor's name and shape are checked."""
+        """See `Part.needs`: checks configs, tokenizer, and every tensor's name and shape."""
         from regard.models.checkpoints.placement import Placement
         from regard.models.checkpoints.tensors import TensorFiles, check_keys, shapes_of
         from regard.models.contrastive.loading import IGNORED, build
@@ -134,7 +134,7 @@ def _slug(checkpoint: Checkpoint) -> str:
 
 
 def _image_bytes(module: nn.Module, preprocessing: Preprocessing, item_bytes: int) -> int:
-    """What one image takes on its way through the vision tower, activations of one layer at a time."""
+    """Elements held per image in the vision tower: activations of one layer at a time."""
     config: Any = module.get_submodule("vision_model").config
     if isinstance(preprocessing, Patches):
         tokens, pixels = preprocessing.most, preprocessing.most * preprocessing.side**2

@@ -1,4 +1,4 @@
-"""Preprocessed uint8 images on their way into the vision tower: moved as bytes, normalised there."""
+"""Moves preprocessed uint8 images to the device and normalises them there."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from regard.models.contrastive.preprocessing import FixedSize, Levels, Patches, 
 def vision_inputs(
     prepared: Sequence[UInt8Array], preprocessing: Preprocessing, placement: Placement
 ) -> Mapping[str, Tensor]:
-    """What the vision tower is called with, for images that `preprocessing.prepare` made."""
+    """Return the vision tower's inputs for images from `preprocessing.prepare`."""
     if isinstance(preprocessing, FixedSize):
         raw = torch.from_numpy(np.stack(prepared)).to(placement.device)  # (n, h, w, 3)
         channels_first = _levelled(raw, preprocessing.levels, placement).permute(0, 3, 1, 2)
@@ -39,7 +39,7 @@ def _patch_inputs(
     return {
         "pixel_values": _levelled(raw, preprocessing.levels, placement).flatten(2),  # (n, N, s·s·3)
         "pixel_attention_mask": torch.from_numpy(seen).to(placement.device),
-        # On the CPU: the model reads it number by number.
+        # On the CPU, because the model reads single elements.
         "spatial_shapes": torch.tensor([cells.shape[:2] for cells in prepared]),  # (n, 2)
     }
 

@@ -32,7 +32,7 @@ _BICUBIC = int(PIL.Image.Resampling.BICUBIC)
 _HALF = (0.5, 0.5, 0.5)
 _SWITCHES = ("do_resize", "do_rescale", "do_normalize", "do_convert_rgb", "do_center_crop")
 
-# What transformers' image processors take where the file is silent.
+# Defaults of transformers' image processors.
 _DEFAULTS: Mapping[str, Mapping[str, Any]] = {
     "SiglipImageProcessor": {
         "size": {"height": 224, "width": 224},
@@ -65,7 +65,7 @@ _PROCESSORS: Mapping[Family, str] = {
 
 @dataclass(frozen=True, slots=True)
 class Levels:
-    """How uint8 becomes the model's numbers: (pixel × scale − mean) ÷ std, channel by channel."""
+    """Normalisation of uint8 pixels: (pixel × scale − mean) ÷ std for each channel."""
 
     scale: float
     mean: tuple[float, float, float]
@@ -73,7 +73,7 @@ class Levels:
 
     @property
     def neutral(self) -> UInt8Array:
-        """The colour (3,) that becomes zero, or as near as a byte gets."""
+        """The uint8 colour (3,) closest to zero after normalisation."""
         return np.clip(np.rint(np.array(self.mean) / self.scale), 0, 255).astype(np.uint8)
 
 
@@ -94,7 +94,7 @@ class FixedSize:
 
     @property
     def squash_size(self) -> tuple[int, int] | None:
-        """(width, height) where images are squashed bicubic to [−1, 1], the xGen-MM way; else None."""
+        """(width, height) of a plain bicubic resize to [−1, 1], else None."""
         plain = self.resample == _BICUBIC and self.levels == Levels(1 / 255, _HALF, _HALF)
         size = (self.width, self.height)
         return size if plain and self.resized == size else None
@@ -105,7 +105,7 @@ class FixedSize:
         across, down = self.resized or _fitted(width, height, self.shortest_edge or 1)
         left, top = (across - self.width) // 2, (down - self.height) // 2
         step_x, step_y = width / across, height / down
-        # Only what the cut will keep is computed: a thin strip may be enormous once it is fitted.
+        # Only the kept part is computed; a resized thin strip may be enormous.
         kept = (
             left * step_x,
             top * step_y,
@@ -118,7 +118,7 @@ class FixedSize:
 
 @dataclass(frozen=True, slots=True)
 class Patches:
-    """SigLIP 2's NaFlex: as many whole patches as fit `most`, in nearly the image's own shape."""
+    """SigLIP 2's NaFlex: at most `most` whole patches, close to the image's aspect ratio."""
 
     side: int
     most: int
@@ -127,7 +127,7 @@ class Patches:
 
     @property
     def squash_size(self) -> None:
-        """Never squashed."""
+        """Always None."""
 
     def prepare(self, pixels: UInt8Array) -> UInt8Array:
         """(H, W, 3) of any size → (rows, columns, side × side × 3), rows × columns ≤ `most`."""
@@ -217,7 +217,7 @@ def read_preprocessing(checkpoint: Checkpoint, architecture: Architecture) -> Pr
 
 
 def describe(preprocessing: Preprocessing) -> Mapping[str, Any]:
-    """All that shapes the pixels, as plain values."""
+    """Return every setting that affects the pixels, as JSON values."""
     return {"kind": type(preprocessing).__name__, **dataclasses.asdict(preprocessing)}
 
 
@@ -230,7 +230,7 @@ def _table(checkpoint: Checkpoint) -> tuple[Mapping[str, Any], str]:
 
 
 def _fixed_size(values: Mapping[str, Any], resample: int, levels: Levels) -> FixedSize:
-    """Raises ValueError for a combination that does not end at one size."""
+    """Raises ValueError for settings that do not give a fixed size."""
     size = values["size"]
     if isinstance(size, int):
         size = {"shortest_edge": size}
@@ -251,14 +251,14 @@ def _fixed_size(values: Mapping[str, Any], resample: int, levels: Levels) -> Fix
 
 
 def _fitted(width: int, height: int, shortest_edge: int) -> tuple[int, int]:
-    """Width and height once the shorter side is `shortest_edge`; the other is cut to whole pixels."""
+    """Width and height for a shorter side of `shortest_edge`; the longer is truncated."""
     if width <= height:
         return shortest_edge, int(shortest_edge * height / width)
     return int(shortest_edge * width / height), shortest_edge
 
 
 def _levels(values: Mapping[str, Any]) -> Levels:
-    """Raises ValueError, TypeError or KeyError for what can't be computed with."""
+    """Raises ValueError, TypeError or KeyError for invalid settings."""
     levels = Levels(
         float(values.get("rescale_factor", 1 / 255)),
         _channels(values["image_mean"]),
@@ -280,7 +280,7 @@ RegionView = Literal["crop", "context", "masked"]
 
 @dataclass(frozen=True, slots=True)
 class RegionViews:
-    """Cuts regions out; `context` is a share of the box's size, `neutral` (3,) uint8 the painted colour."""
+    """Crops regions. `context`: margin as a share of the box; `neutral` (3,) uint8: fill colour."""
 
     view: RegionView
     context: float

@@ -34,7 +34,7 @@ _NO_PUNCTUATION = str.maketrans("", "", string.punctuation)
 
 @dataclass(frozen=True, slots=True)
 class TextTokenizer:
-    """Token ids of texts; safe to call from several threads."""
+    """Tokenises texts. Thread-safe."""
 
     _tokenizer: Tokenizer
     _lower_case: bool
@@ -42,7 +42,7 @@ class TextTokenizer:
 
     @classmethod
     def read(cls, checkpoint: Checkpoint, architecture: Architecture) -> TextTokenizer:
-        """The tokenizer in a checkpoint; raises ModelError when its files are missing or damaged."""
+        """Read a checkpoint's tokenizer; raises ModelError when its files are missing or damaged."""
         family = architecture.family
         settings = checkpoint.json(_SETTINGS)
         tokenizer = _read_tokenizer(checkpoint, family)
@@ -79,7 +79,7 @@ class TextTokenizer:
         return ids, seen
 
     def _canonical(self, text: str) -> str:
-        # As SigLIP's training did; where tokenizer.json does so too, it finds nothing left to do.
+        # As in SigLIP's training; harmless where tokenizer.json does the same.
         if self._lower_case:
             text = text.lower()
         if self._strip_punctuation:
@@ -115,7 +115,7 @@ def _read_tokenizer(checkpoint: Checkpoint, family: Family) -> Tokenizer:
 
 
 def _token(settings: Mapping[str, Any], name: str) -> str | None:
-    """A special token's text, which files give bare or in a table."""
+    """Return a special token's text, given directly or in a table."""
     value = settings.get(name)
     if isinstance(value, dict):
         value = value.get("content")

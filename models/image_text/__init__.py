@@ -1,1 +1,1 @@
-"""Captions by any image-text-to-text model of transformers, through its own processor."""
+"""Captions by any image-text-to-text model of transformers, with its own processor."""

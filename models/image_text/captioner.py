@@ -37,14 +37,14 @@ class ImageTextCaptioner:
         beams: int,
         batch_size: int,
     ) -> None:
-        """`beams` of 1 is greedy; at most `batch_size` images go through the model at once."""
+        """`beams` = 1 is greedy; `batch_size`: most images in one forward pass."""
         self._model = model
         self._processor = processor
         self._placement = placement
         self._prompt = prompt
         self._generation = {"max_new_tokens": max_new_tokens, "num_beams": beams}
         self._batch_size = batch_size
-        # A tokenizer's padding is set at each call: two at once would disturb each other.
+        # Each call sets the tokenizer's padding, so calls must not overlap.
         self._preparing = threading.Lock()
         tokenizer = processor.tokenizer
         if not model.config.is_encoder_decoder:
@@ -56,7 +56,7 @@ class ImageTextCaptioner:
 
     @torch.inference_mode()
     def caption(self, images: Sequence[Image]) -> list[str]:
-        """One line for each image; empty where the model writes nothing."""
+        """Return one line for each image, empty when the model generates nothing."""
         captions: list[str] = []
         for start in range(0, len(images), self._batch_size):
             chunk = images[start : start + self._batch_size]
@@ -87,7 +87,7 @@ class ImageTextCaptioner:
         message = self._processor.apply_chat_template(
             [{"role": "user", "content": content}], add_generation_prompt=True
         )
-        # A template that begins with the token of beginnings must not get a second.
+        # A template that begins with BOS must not get a second one.
         begins = self._processor.tokenizer.bos_token
         return self._processor(
             images=[[picture] for picture in pictures],

@@ -18,9 +18,9 @@ from regard.models.checkpoints.tensors import TensorFiles
 from regard.models.memory import available_memory
 from regard.models.parts import guarded
 
-# Buffers that old checkpoints hold and that models create.
+# Buffers that models create and old checkpoints contain.
 _REMADE = re.compile(r".*\.(position_ids|inv_freq)")
-# Without any of these transformers makes a tokenizer without words, and says nothing.
+# Without any of these, transformers silently makes a tokenizer without a vocabulary.
 _VOCABULARIES = ("tokenizer.json", "vocab.json", "vocab.txt", "tekken.json", "*.model")
 _SAMPLING = ("temperature", "top_p", "top_k", "min_p", "typical_p", "max_length", "min_length")
 
@@ -135,7 +135,7 @@ def check_model(checkpoint: Checkpoint, placement: Placement) -> int:
 
 
 def load_model(checkpoint: Checkpoint, placement: Placement) -> Any:
-    """The model, weights read, on the device; raises ModelError unless every key is accounted for."""
+    """Load the model onto the device; raises ModelError for missing or unexpected keys."""
     from transformers import AutoModelForImageTextToText
 
     require_supported(checkpoint)
@@ -150,7 +150,7 @@ def load_model(checkpoint: Checkpoint, placement: Placement) -> Any:
                 trust_remote_code=False,
                 use_safetensors=True,
                 dtype=placement.dtype,
-                ignore_mismatched_sizes=True,  # else the library's error names no key
+                ignore_mismatched_sizes=True,  # otherwise the library's error names no key
                 output_loading_info=True,
             )
 
@@ -159,7 +159,7 @@ def load_model(checkpoint: Checkpoint, placement: Placement) -> Any:
     _decide(model)
     model = model.to(placement.device).eval().requires_grad_(False)
     if placement.device.type == "cpu":
-        # What is mapped into memory would change with the file, or vanish.
+        # Memory-mapped tensors would change or vanish with the file.
         for weight in (*model.parameters(), *model.buffers()):
             weight.data = weight.data.clone()
     return model
@@ -183,7 +183,7 @@ def _require_whole(checkpoint: Checkpoint, report: Mapping[str, Any]) -> None:
 
 
 def _names(keys: Iterable[Any]) -> Iterator[str]:
-    """Mismatched keys come with their two shapes."""
+    """Format mismatched keys with both shapes."""
     for key in keys:
         name = key if isinstance(key, str) else str(key[0])
         if not _REMADE.fullmatch(name):
@@ -191,7 +191,7 @@ def _names(keys: Iterable[Any]) -> Iterator[str]:
 
 
 def _decide(model: Any) -> None:
-    """Let the model's likeliest words win, whatever sampling its files suggest."""
+    """Disable sampling, whatever the model's files suggest."""
     for module in model.modules():
         generation = getattr(module, "generation_config", None)
         if generation is not None:
@@ -203,7 +203,7 @@ def _decide(model: Any) -> None:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Without transformers' progress bars and reports: what matters is said by an error."""
+    """Suppress transformers' progress bars and reports; problems raise errors."""
     from transformers.utils import logging as its_logging
 
     logging: Any = its_logging

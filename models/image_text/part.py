@@ -47,17 +47,17 @@ class ImageTextPart(CheckpointPart):
     role = "captioner"
 
     def __init__(self, definition: PartDefinition) -> None:
-        """Raises UsageError for a wrong parameter or a missing model."""
+        """Raises UsageError for an invalid parameter or a missing model."""
         super().__init__(definition)
         self.parameters = read_parameters(definition, ImageTextParameters)
 
     @property
     def captions_regions(self) -> bool:
-        """Whether each region is to be captioned too."""
+        """Whether regions are captioned as well."""
         return self.parameters.regions
 
     def names_thing(self, caption: str) -> bool:
-        """Always: such models say what they see."""
+        """Return True: these models name things."""
         return bool(caption)
 
     def identity(self) -> Mapping[str, Any]:
@@ -65,7 +65,7 @@ class ImageTextPart(CheckpointPart):
         return self.parameters.identity
 
     def needs(self) -> tuple[MemoryNeed, ...]:
-        """See `Part.needs`: type, processor, packages, and every tensor's name and shape are checked."""
+        """See `Part.needs`: checks type, processor, packages, and every tensor's name and shape."""
         from regard.models.checkpoints.placement import Placement
         from regard.models.image_text.loading import (
             check_model,

@@ -43,7 +43,7 @@ class _OfForm(_Table):
 
 
 class _Document(_Table):
-    """Of texts alone at the top, as it always was; of other forms of query in a section each, if at all."""
+    """The top level holds the calibration of text queries; other query forms have sections."""
 
     space: str
     image: _OfTarget | None = None
@@ -52,12 +52,12 @@ class _Document(_Table):
 
 
 def calibration_file(profile_file: Path) -> Path:
-    """Where the calibration of the profile in a file lies; nothing need be there."""
+    """Return the path of a profile's calibration, which may not exist."""
     return profile_file.with_suffix(".relevance.json")
 
 
 def read_calibrations(path: Path) -> Calibrations:
-    """What was fitted, nothing without a file; raises UsageError, which names what is wrong in one."""
+    """Read calibrations, none without a file; raises UsageError naming an invalid field."""
     try:
         document = _Document.model_validate_json(path.read_bytes())
     except FileNotFoundError:

@@ -37,7 +37,7 @@ from regard.models.profiles.kinds import make_part
 
 
 class ComposedProfile:
-    """See `regard.core.protocols.Profile`. Safe to ask for models from several threads."""
+    """See `regard.core.protocols.Profile`. Thread-safe."""
 
     def __init__(
         self,
@@ -66,17 +66,17 @@ class ComposedProfile:
 
     @cached_property
     def calibrations(self) -> Calibrations:
-        """What was fitted beside the profile's file, if anything; raises UsageError when it is wrong."""
+        """The profile's calibrations, if any; raises UsageError for an invalid file."""
         return {} if self._calibration_file is None else read_calibrations(self._calibration_file)
 
     @cached_property
     def spaces(self) -> tuple[Space, ...]:
-        """The spaces of the encoders; raises ModelError when an encoder's files are not on this machine."""
+        """The encoders' spaces; raises ModelError when an encoder's files are absent."""
         return tuple(part.space() for part in self._encoder_parts.values())
 
     @cached_property
     def spec(self) -> PipelineSpec:
-        """The pipeline of these parts; raises ModelError when a part's files are not on this machine."""
+        """The pipeline of these parts; raises ModelError when a part's files are absent."""
         models: dict[str, str] = {}
         parameters: dict[str, Any] = {}
         for part in self._parts.values():
@@ -86,7 +86,7 @@ class ComposedProfile:
 
     @cached_property
     def routes(self) -> Routes:
-        """Texts meet the encoder's space, pictures the visual encoder's where there is one."""
+        """Texts query the encoder's space, images the visual encoder's if there is one."""
         weights = self.definition.weights
         text, looks = self.spaces[0].name, self.spaces[-1].name
         region_exists = self._segmenter is not None
@@ -118,16 +118,16 @@ class ComposedProfile:
 
     @property
     def sources(self) -> tuple[ModelSource, ...]:
-        """Where the weights of the parts come from; parts without weights of their own are left out."""
+        """Sources of the weights, without parts that have none."""
         found = [getattr(part, "source", None) for part in self._parts.values()]
         return tuple(dict.fromkeys(source for source in found if source is not None))
 
     def names_thing(self, caption: str) -> bool:
-        """Whether the captioner's sentence says what a thing is."""
+        """Return whether a caption names a thing rather than only its appearance."""
         return self._captioner is not None and self._captioner.names_thing(caption)
 
     def problems(self) -> list[CannotWork]:
-        """Why the profile can't run here, part by part; empty when it can. Reads no weights."""
+        """Return what prevents the profile from running here, without reading weights."""
         found: list[CannotWork] = []
         needed: defaultdict[str, int] = defaultdict(int)
         for part in self._parts.values():
@@ -142,7 +142,7 @@ class ComposedProfile:
         return found
 
     def loaded_bytes(self) -> Mapping[str, int]:
-        """Memory of the parts that are loaded, as they reckon it themselves, by part."""
+        """Return the estimated memory of each loaded part, by role."""
         with self._loading:
             for role in self._loaded.keys() - self._loaded_bytes.keys():
                 if role in self._parts:
@@ -151,7 +151,7 @@ class ComposedProfile:
             return dict(self._loaded_bytes)
 
     def encoder(self, space: str) -> Encoder:
-        """The encoder of a space, loaded; raises KeyError for another profile's space, ModelError."""
+        """Load the encoder of a space; raises KeyError for an unknown space, ModelError."""
         for role, part in self._encoder_parts.items():
             if part.space().name == space:
                 encoder: Encoder = self._once(role, part.load)
@@ -159,7 +159,7 @@ class ComposedProfile:
         raise KeyError(space)
 
     def analyzer(self) -> Analyzer:
-        """The analyzer over the same models as the encoders, loaded; raises ModelError."""
+        """Load the analyzer, which shares the encoders' models; raises ModelError."""
         encoders = [self.encoder(space.name) for space in self.spaces]
         segmenter = self._once("segmenter", self._load_segmenter)
         if self._looks_once:
@@ -183,7 +183,7 @@ class ComposedProfile:
 
     @property
     def _looks_once(self) -> bool:
-        """Whether one look of `lite` at an image serves encoders and captioner."""
+        """Whether all parts belong to `lite`, whose analyzer shares an image's views."""
         kinds = {role: table.kind for role, table in self.definition.tables().items()}
         kinds.pop("segmenter", None)
         return kinds == {
@@ -218,7 +218,7 @@ class ComposedProfile:
         return found
 
     def _once(self, role: str, load: Callable[[], Any]) -> Any:
-        # Two first callers must not read gigabytes twice.
+        # Concurrent first calls must read the weights once.
         with self._loading:
             if role not in self._loaded:
                 self._loaded[role] = load()

@@ -1,1 +1,1 @@
-"""SAM 2 as a segmenter: everything in a photograph, found by asking about a grid of points."""
+"""SAM 2 as a segmenter of everything in an image, prompted with a grid of points."""

@@ -85,7 +85,7 @@ def mask_boxes(masks: torch.Tensor) -> torch.Tensor:
 
 
 def _extent(used: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """First used position of each row (n, length) and the one after the last; 0 and 0 for none."""
+    """First and one-past-last true index of each row (n, length); 0 and 0 for none."""
     length = used.shape[1]
     positions = torch.arange(length, device=used.device)
     first = torch.where(used, positions, length).amin(dim=1)  # (n,)
@@ -94,7 +94,7 @@ def _extent(used: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
 
 
 def suppress(boxes: npt.NDArray[np.number], scores: Float32Array, limit: float) -> Int64Array:
-    """Indices of the boxes that stay, best first.
+    """Return the indices of the boxes to keep, best first.
 
     `boxes` (n, 4): left, top, right, bottom, the last two exclusive; `scores` (n,), more is better.
     From the best box on, each that stays removes all later ones whose intersection over union with it
@@ -111,16 +111,16 @@ def suppress(boxes: npt.NDArray[np.number], scores: Float32Array, limit: float) 
         width = np.minimum(right[best], right[waiting]) - np.maximum(left[best], left[waiting])
         height = np.minimum(bottom[best], bottom[waiting]) - np.maximum(top[best], top[waiting])
         shared = np.maximum(width, 0) * np.maximum(height, 0)
-        # Without a division, so that two empty boxes need no case of their own.
+        # Multiplied instead of divided, so two empty boxes need no special case.
         waiting = waiting[shared <= limit * (areas[best] + areas[waiting] - shared)]
     return np.asarray(kept, dtype=np.int64)
 
 
 BoolArray = npt.NDArray[np.bool_]
-# What touches at a corner belongs together in a mask; the holes between do not.
+# Masks connect diagonally; holes do not.
 _WITH_CORNERS = np.ones((3, 3), dtype=np.bool_)
 _WITHOUT_CORNERS = ndimage.generate_binary_structure(2, 1)
-# A logit of zero counts as outside and has no sign to change.
+# A logit of zero counts as outside and has no sign to flip.
 _LEAST = np.float32(1e-6)
 
 
@@ -139,7 +139,7 @@ def without_specks(logits: Float32Array, smallest: int) -> Float32Array:
 
 
 def _large_parts(mask: BoolArray, smallest: int, neighbours: BoolArray) -> BoolArray:
-    """The connected parts of a mask (h, w) that have at least `smallest` pixels."""
+    """Keep connected components of a mask (h, w) with at least `smallest` pixels."""
     labels, count = ndimage.label(mask, structure=neighbours)  # (h, w), 0 outside the mask
     large = np.bincount(labels.ravel(), minlength=count + 1) >= smallest  # (count + 1,)
     large[0] = False

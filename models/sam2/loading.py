@@ -31,7 +31,7 @@ from regard.models.sam2.parameters import Sam2Parameters
 _MODEL_TYPES = ("sam2", "sam2_video")
 _PARTS = ("vision_config", "prompt_encoder_config", "mask_decoder_config")
 _BACKBONE_TYPE = "sam2_hiera_det_model"
-# What the video model has beside the image model.
+# Keys of the video model that the image model lacks.
 MEMORY_KEYS = (
     r"memory_.*",
     r"mask_downsample\..*",
@@ -41,9 +41,9 @@ MEMORY_KEYS = (
     r"no_object_pointer",
     r"occlusion_spatial_embedding_parameter",
 )
-# Strides of the maps that the decoder reads, from fine to coarse.
+# Strides of the decoder's input maps, fine to coarse.
 STRIDES = (4, 8, 16)
-# One matrix under two names. Writers that know it for one may leave the second out.
+# One matrix under two keys; some writers omit the second.
 _FOURIER = "shared_image_embedding.positional_embedding"
 _FOURIER_AGAIN = "prompt_encoder.shared_embedding.positional_embedding"
 # Peaks of memory, measured with the full-size models on a CPU, with a margin: a third more for the
@@ -57,7 +57,7 @@ _FIXED = 450_000_000
 
 
 def read_config(checkpoint: Checkpoint) -> Any:
-    """The image model's `Sam2Config`; raises ModelError for another model's or a contradictory config."""
+    """Read the image model's `Sam2Config`; raises ModelError for an inconsistent or foreign config."""
     said, where = checkpoint.config(), checkpoint.path / CONFIG
     if said.get("model_type") not in _MODEL_TYPES:
         raise ModelError(
@@ -79,12 +79,12 @@ def read_config(checkpoint: Checkpoint) -> Any:
 
 
 def image_size(config: Any) -> int:
-    """The side of the square that the model takes, in pixels."""
+    """Return the side of the model's square input in pixels."""
     return int(config.prompt_encoder_config.image_size)
 
 
 def build(config: Any, where: object) -> Any:
-    """The `Sam2Model` of a config, in evaluation mode, without weights (on `meta`); raises ModelError."""
+    """Make the `Sam2Model` on `meta` in evaluation mode; raises ModelError."""
 
     def make() -> Any:
         with torch.device("meta"):
@@ -95,7 +95,7 @@ def build(config: Any, where: object) -> Any:
 
 
 def check_headers(model: Any, checkpoint: Checkpoint) -> None:
-    """Compare keys and shapes of a model on `meta` with the files' headers; raises ModelError."""
+    """Compare a model's keys and shapes with the files' headers; raises ModelError."""
     tensors = TensorFiles(checkpoint.weights())
     key = _key(tensors.shapes)
     expected = {key(name): shape for name, shape in shapes_of(model).items()}
@@ -121,7 +121,7 @@ def load_model(checkpoint: Checkpoint, placement: Placement) -> Any:
 
 
 def _key(found: Shapes) -> Callable[[str], str]:
-    """A model's name → the checkpoint's."""
+    """Map a model's key to the checkpoint's."""
     tied = _FOURIER_AGAIN not in found
     return lambda name: _FOURIER if tied and name == _FOURIER_AGAIN else name
 
@@ -131,7 +131,7 @@ def _without_type(said: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _check_backbone(vision: Mapping[str, Any], where: object) -> None:
-    """Raise ModelError unless the image encoder is Hiera; transformers would build any other as well."""
+    """Raise ModelError unless the image encoder is Hiera; transformers accepts others."""
     backbone = vision.get("backbone_config")
     kind = backbone.get("model_type") if isinstance(backbone, dict) else backbone
     if kind != _BACKBONE_TYPE:
@@ -139,7 +139,7 @@ def _check_backbone(vision: Mapping[str, Any], where: object) -> None:
 
 
 def _check_config(config: Any, where: object) -> None:
-    """Raise ModelError unless the sizes that the config tells in several places agree."""
+    """Raise ModelError unless sizes that the config repeats agree."""
     vision, prompt = config.vision_config, config.prompt_encoder_config
     size = prompt.image_size
     if not isinstance(size, int) or size <= 0 or size % STRIDES[-1]:
@@ -159,7 +159,7 @@ def _check_config(config: Any, where: object) -> None:
 def bytes_needed(
     config: Any, weights: Shapes, parameters: Sam2Parameters, placement: Placement
 ) -> int:
-    """Bytes for the weights, a batch of images, a batch of points, and all candidates at their most."""
+    """Bytes of the weights, a batch of images, a batch of points, and all candidates."""
     cells = (image_size(config) // STRIDES[0]) ** 2
     decoder = config.mask_decoder_config
     width = config.vision_config.backbone_config.embed_dim_per_stage[0]

@@ -1,4 +1,4 @@
-"""What decides which regions SAM 2 finds."""
+"""Parameters of the SAM 2 segmenter."""
 
 from __future__ import annotations
 

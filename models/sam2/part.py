@@ -24,7 +24,7 @@ class Sam2Part(CheckpointPart):
     role: ClassVar[str] = "segmenter"
 
     def __init__(self, definition: PartDefinition) -> None:
-        """Raises UsageError for wrong parameters or a definition without a model."""
+        """Raises UsageError for an invalid parameter or a missing model."""
         super().__init__(definition)
         self.parameters = read_parameters(definition, Sam2Parameters)
 
@@ -33,7 +33,7 @@ class Sam2Part(CheckpointPart):
         return self.parameters.identity
 
     def needs(self) -> tuple[MemoryNeed, ...]:
-        """See `Part.needs`: config, preprocessing, keys and shapes are checked, from headers alone."""
+        """See `Part.needs`: checks config, preprocessing, keys and shapes, reading only headers."""
         from regard.models.checkpoints.placement import Placement
         from regard.models.checkpoints.tensors import shapes_of
         from regard.models.sam2.loading import (

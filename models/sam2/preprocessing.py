@@ -29,7 +29,7 @@ _STEPS = ("do_resize", "do_rescale", "do_normalize")
 
 @dataclass(frozen=True, slots=True)
 class Preprocessing:
-    """How pixels become the model's input."""
+    """Preprocessing of pixels to the model's input."""
 
     image_size: int
     resample: PIL.Image.Resampling = PIL.Image.Resampling.BILINEAR
@@ -70,7 +70,7 @@ class Preprocessing:
         return cls(image_size, _FILTERS[resample], scale, mean, deviation)
 
     def prepare(self, images: Sequence[Image], placement: Placement) -> torch.Tensor:
-        """The input of the encoder: (B, 3, S, S) in the placement's dtype, on its device."""
+        """Return the encoder's input (B, 3, S, S) in the placement's dtype on its device."""
         size = (self.image_size, self.image_size)
         squares = np.stack(
             [
@@ -85,7 +85,7 @@ class Preprocessing:
 
 
 def _settings(checkpoint: Checkpoint) -> tuple[Path, Mapping[str, Any]]:
-    """The file that holds the image processor's settings, and these; empty where there is none."""
+    """Return the image processor's file and settings, empty without a file."""
     alone, joint = checkpoint.path / _IMAGE_PROCESSOR, checkpoint.path / _PROCESSOR
     if alone.is_file():
         return alone, checkpoint.json(_IMAGE_PROCESSOR)

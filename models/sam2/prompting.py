@@ -28,14 +28,14 @@ def point_grid(points_per_side: int, image_size: int) -> torch.Tensor:
 
 @dataclass(frozen=True, slots=True)
 class ImageMaps:
-    """What the encoder says of one image, for the decoder: (1, C, S/16, S/16) and two finer maps."""
+    """The encoder's output for one image: (1, C, S/16, S/16) and two finer maps."""
 
     coarse: torch.Tensor
     finer: tuple[torch.Tensor, ...]
 
 
 class PointPrompter:
-    """A `Sam2Model` and points to ask it about."""
+    """A `Sam2Model` with fixed point prompts."""
 
     def __init__(self, model: Any, placement: Placement, points: torch.Tensor) -> None:
         """`points` (P, 2): x and y in pixels of the model's square input."""
@@ -47,19 +47,19 @@ class PointPrompter:
             sparse, dense = model.prompt_encoder(
                 input_points=asked, input_labels=labels, input_boxes=None, input_masks=None
             )
-            # Positions are computed in float32 and rounded only now.
+            # Positions are computed in float32 and rounded last.
             self._sparse = placement.put(sparse)  # (1, P, 2, C): the point and a padding
             self._dense = placement.put(dense)  # (1, C, S/16, S/16): no mask is prompted
             self._positions = placement.put(model.get_image_wide_positional_embeddings())
 
     @property
     def points(self) -> int:
-        """How many points there are."""
+        """Number of points."""
         return int(self._sparse.shape[1])
 
     @torch.inference_mode()
     def embed(self, pixels: torch.Tensor) -> list[ImageMaps]:
-        """Maps of each image of a batch (B, 3, S, S)."""
+        """Encode a batch (B, 3, S, S)."""
         finest, finer, coarse = self._model.get_image_embeddings(pixels)  # (B, C, h, w) each
         return [
             ImageMaps(coarse[row : row + 1], (finest[row : row + 1], finer[row : row + 1]))

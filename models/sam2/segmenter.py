@@ -49,7 +49,7 @@ class Sam2Segmenter:
     def __init__(
         self, prompter: PointPrompter, preprocessing: Preprocessing, parameters: Sam2Parameters
     ) -> None:
-        """`prompter` holds the loaded model and the grid of points."""
+        """`prompter`: the loaded model with its grid of points."""
         self._prompter = prompter
         self._preprocessing = preprocessing
         self._parameters = parameters
@@ -65,7 +65,7 @@ class Sam2Segmenter:
     def from_checkpoint(
         cls, checkpoint: Checkpoint, placement: Placement, parameters: Sam2Parameters
     ) -> Sam2Segmenter:
-        """Read the weights; raises ModelError."""
+        """Load the model; raises ModelError."""
         model = load_model(checkpoint, placement)
         size = image_size(model.config)
         points = point_grid(parameters.points_per_side, size)
@@ -73,7 +73,7 @@ class Sam2Segmenter:
         return cls(prompter, Preprocessing.read(checkpoint, size), parameters)
 
     def segment(self, images: Sequence[Image]) -> list[list[Region]]:
-        """Regions of each image, best first."""
+        """Return each image's regions, best first."""
         found: list[list[Region]] = []
         for start in range(0, len(images), self._parameters.batch_size):
             batch = images[start : start + self._parameters.batch_size]
@@ -102,11 +102,11 @@ class Sam2Segmenter:
         )
         whole = (clean > 0).any(axis=(1, 2))
         clean, scores = clean[whole], scores[kept][whole]
-        # Masks that differed by their specks alone are doubles by now.
+        # Masks that differed only by specks are now duplicates.
         boxes = mask_boxes(torch.from_numpy(clean > 0)).numpy()
         best = suppress(boxes, scores, overlap)[: self._parameters.limit]
         drawn = ((_drawn(torch.from_numpy(clean[row]), image), float(scores[row])) for row in best)
-        # A mask thinner than a pixel of a tiny photograph is nothing there.
+        # A mask thinner than a pixel of a tiny image is empty.
         return [
             Region(box=mask_box(mask), mask=mask, area=mask_area(mask), score=score)
             for mask, score in drawn

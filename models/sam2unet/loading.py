@@ -16,7 +16,7 @@ from regard.models.checkpoints.tensors import Shapes, check_keys, fill, require_
 from regard.models.sam2unet.network import Sam2UNet
 from regard.models.sam2unet.weights import layout_of, open_weights
 
-# The decoder's fourth step, which is in checkpoints and never used.
+# The decoder's fourth step is in checkpoints but never used.
 UNUSED = (r"up4\..*",)
 _RENAMED = (
     (".patch_embed.projection.", ".patch_embed.proj."),
@@ -27,14 +27,14 @@ _RENAMED = (
 
 
 def published_key(name: str) -> str:
-    """The checkpoint's name for one of the network's parameters or buffers."""
+    """Return the checkpoint's key of a network parameter or buffer."""
     for ours, published in _RENAMED:
         name = name.replace(ours, published)
     return name
 
 
 def count_parameters(file: Path) -> int:
-    """Check a file's keys and shapes, and count the network's numbers; no weights are read.
+    """Check a file's keys and shapes and count the network's elements, reading no weights.
 
     Raises ModelError when the file is damaged or no SAM2-UNet's.
     """
@@ -45,7 +45,7 @@ def count_parameters(file: Path) -> int:
 
 
 def load_network(file: Path, placement: Placement) -> Sam2UNet:
-    """The network with its weights, ready for inference; raises ModelError as `count_parameters`."""
+    """Load the network for inference; raises ModelError as `count_parameters` does."""
     weights = open_weights(file)
     network = _unfilled(file, weights.shapes)
     fill(network, weights, placement, where=file, key=published_key, ignored=UNUSED)

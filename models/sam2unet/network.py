@@ -17,10 +17,10 @@ from regard.models.sam2unet.weights import Layout
 
 
 class AdaptedBlock(nn.Module):
-    """A block of the trunk that is given its input plus what the adapter makes of it."""
+    """A trunk block whose input is the features plus the adapter's output."""
 
     def __init__(self, block: nn.Module, width: int, adapter_width: int) -> None:
-        """`width` is that of the block's input, which in a stage's first block is the stage before's."""
+        """`width`: channels of the block's input; in a stage's first block, of the previous stage."""
         super().__init__()
         self.block = block
         self.prompt_learn = nn.Sequential(
@@ -31,14 +31,14 @@ class AdaptedBlock(nn.Module):
         )
 
     def forward(self, hidden_states: torch.Tensor, **options: Any) -> torch.Tensor:
-        """(B, H, W, C) → (B, H', W', C'), halved and widened in the first block of a stage."""
+        """(B, H, W, C) → (B, H', W', C'); a stage's first block halves the sides and widens."""
         adapted = hidden_states + self.prompt_learn(hidden_states)  # (B, H, W, C)
         output: torch.Tensor = self.block(adapted, **options)  # (B, H', W', C')
         return output
 
 
 def make_trunk(layout: Layout) -> nn.Module:
-    """transformers' `Sam2HieraDetModel` with each block adapted.
+    """transformers' `Sam2HieraDetModel` with an adapter before each block.
 
     Its output's `intermediate_hidden_states` are four maps (B, H, W, C), channels last, at strides 4,
     8, 16 and 32. LayerNorm's eps is 1e-6.
@@ -67,7 +67,7 @@ _KERNELS = (3, 5, 7)
 
 
 class NormalizedConvolution(nn.Module):
-    """A convolution that keeps height and width, and batch normalisation; no activation."""
+    """A convolution that keeps height and width, then batch normalisation; no activation."""
 
     def __init__(
         self, width: int, out_width: int, kernel: tuple[int, int], dilation: int = 1
@@ -86,7 +86,7 @@ class NormalizedConvolution(nn.Module):
 
 
 class ReceptiveFieldBlock(nn.Module):
-    """Brings a stage of the encoder to the decoder's width, seen at four sizes of surroundings."""
+    """Reduces an encoder stage to the decoder's width with four receptive fields."""
 
     def __init__(self, width: int, out_width: int) -> None:
         super().__init__()
@@ -134,7 +134,7 @@ class DoubleConvolution(nn.Module):
 
 
 class DecoderStep(nn.Module):
-    """Doubles the size of a map and merges it with the finer one from the encoder."""
+    """Upsamples a map by 2 and merges it with the encoder's finer one."""
 
     def __init__(self, width: int) -> None:
         super().__init__()
@@ -153,7 +153,7 @@ class DecoderStep(nn.Module):
 
 
 class SaliencyLogits(NamedTuple):
-    """The outputs in the published order, each float32 (B, 1, H, W): foreground's logits.
+    """Foreground logits in the published order, each float32 (B, 1, H, W).
 
     `out` is the answer; `out1` and `out2` are the coarser ones that training supervises as well.
     """
@@ -164,7 +164,7 @@ class SaliencyLogits(NamedTuple):
 
 
 class Sam2UNet(nn.Module):
-    """Binary segmentation of the foreground."""
+    """Binary foreground segmentation."""
 
     def __init__(self, layout: Layout) -> None:
         super().__init__()
@@ -196,7 +196,7 @@ class Sam2UNet(nn.Module):
 
 
 def _enlarged(logits: torch.Tensor, factor: int) -> torch.Tensor:
-    # In float32, since steps of bfloat16 would show as contours in the map.
+    # float32, because bfloat16 steps would show as contours in the map.
     return functional.interpolate(
         logits.float(), scale_factor=factor, mode="bilinear", align_corners=False
     )  # (B, 1, h, w) → (B, 1, factor·h, factor·w)

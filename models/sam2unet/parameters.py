@@ -1,4 +1,4 @@
-"""What may be set for a SAM2-UNet segmenter in a profile."""
+"""Parameters of the SAM2-UNet segmenter."""
 
 from __future__ import annotations
 

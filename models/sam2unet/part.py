@@ -34,18 +34,18 @@ _WORKING_BYTES = 120_000_000
 
 
 class Sam2UNetPart(CheckpointPart):
-    """A segmenter of the foreground."""
+    """A foreground segmenter."""
 
     role: ClassVar[str] = "segmenter"
 
     def __init__(self, definition: PartDefinition) -> None:
-        """Raises UsageError for a definition without a path and for wrong parameters."""
+        """Raises UsageError for an invalid parameter or a missing path."""
         super().__init__(definition)
         self.parameters = read_parameters(definition, Sam2UNetParameters)
 
     @cached_property
     def checkpoint(self) -> Checkpoint:
-        """The weights file; raises ModelError when it is not there, or not the only one."""
+        """The weights file; raises ModelError when it is absent or ambiguous."""
         path = self.source.path
         if path is not None and not path.exists():
             raise ModelError(
@@ -61,7 +61,7 @@ class Sam2UNetPart(CheckpointPart):
         return self.parameters.identity
 
     def needs(self) -> tuple[MemoryNeed, ...]:
-        """See `Part.needs`; the file's keys and shapes are checked, its weights are not read."""
+        """See `Part.needs`: checks the file's keys and shapes without reading weights."""
         from regard.models.sam2unet.loading import count_parameters
 
         placement = self._placement()
@@ -70,7 +70,7 @@ class Sam2UNetPart(CheckpointPart):
         return (MemoryNeed(str(placement.device), weights + working),)
 
     def load(self) -> Sam2UNetSegmenter:
-        """The segmenter, weights read; raises ModelError."""
+        """Read the weights and return the segmenter; raises ModelError."""
         from regard.models.sam2unet.loading import load_network
         from regard.models.sam2unet.segmenter import Sam2UNetSegmenter
 

@@ -31,7 +31,7 @@ _DEVIATION = np.array([0.229, 0.224, 0.225], np.float32)
 
 
 class Sam2UNetSegmenter:
-    """Finds what stands out in a picture from its background.
+    """Finds the salient foreground of an image.
 
     A batch gives the maps of its images one by one within 1e-4 in float32; in bfloat16, whose numbers
     have three digits, within 0.05. Where a map lies closer than that to a threshold, masks may differ.
@@ -40,20 +40,20 @@ class Sam2UNetSegmenter:
     def __init__(
         self, network: Sam2UNet, placement: Placement, parameters: Sam2UNetParameters | None = None
     ) -> None:
-        """`network` lies at `placement` and is in evaluation mode."""
+        """`network` must be at `placement` and in evaluation mode."""
         self._network = network
         self._placement = placement
         self._parameters = parameters or Sam2UNetParameters()
 
     def segment(self, images: Sequence[Image]) -> list[list[Region]]:
-        """Regions of each image, best first; they never overlap.
+        """Return each image's regions, best first and without overlap.
 
         Raises ModelError when the network's answer is not a number, as with damaged weights.
         """
         return [find_regions(each, self._parameters) for each in self._probabilities(images)]
 
     def saliency(self, images: Sequence[Image]) -> list[Float32Array]:
-        """The map of each image as published evaluations use it: float32 (h, w) in [0, 1].
+        """Return the map of each image as in published evaluations: float32 (h, w) in [0, 1].
 
         It has a greatest value of (nearly) 1 even where nothing stands out. Raises ModelError as
         `segment` does.
@@ -61,7 +61,7 @@ class Sam2UNetSegmenter:
         return [stretched(each) for each in self._probabilities(images)]
 
     def _probabilities(self, images: Sequence[Image]) -> Iterator[Float32Array]:
-        """Of each pixel to be foreground, float32 (h, w), image by image."""
+        """Yield foreground probabilities, float32 (h, w) for each image."""
         size = self._parameters.batch_size
         for start in range(0, len(images), size):
             batch = images[start : start + size]
@@ -83,7 +83,7 @@ class Sam2UNetSegmenter:
 
 
 def preprocess(image: Image, width: int = INPUT_SIDE, height: int = INPUT_SIDE) -> Float32Array:
-    """An image squashed to the size given and normalised: float32 (3, height, width)."""
+    """Resize an image, ignoring aspect ratio, and normalise it: float32 (3, height, width)."""
     small = PIL.Image.fromarray(image.pixels).resize(
         (width, height), PIL.Image.Resampling.BILINEAR
     )  # (height, width, 3)
@@ -105,14 +105,14 @@ _EPSILON = 1e-8
 
 
 def stretched(probabilities: Float32Array) -> Float32Array:
-    """The map (h, w) brought to 0 to 1 by its least and greatest value, as published evaluations do."""
+    """Min-max normalise a map (h, w) to [0, 1], as in published evaluations."""
     low, high = probabilities.min(), probabilities.max()
     result: Float32Array = (probabilities - low) / np.float32(high - low + _EPSILON)
     return result
 
 
 def find_regions(probabilities: Float32Array, parameters: Sam2UNetParameters) -> list[Region]:
-    """Regions of a map (h, w) of foreground probabilities, best first.
+    """Extract regions from foreground probabilities (h, w), best first.
 
     A score is the region's mean probability times the square root of its share of the image: surer and
     larger is better, and a speck never comes before the thing that fills the picture. The map and what
@@ -139,7 +139,7 @@ def find_regions(probabilities: Float32Array, parameters: Sam2UNetParameters) ->
 
 
 def _cut(probabilities: Float32Array, threshold: float) -> float:
-    """The probability that lies at `threshold` of the map's range, and never above `threshold`.
+    """Return the probability at `threshold` of the map's range, at most `threshold`.
 
     Else a picture that is foreground all over would be cut in two by slight differences.
     """

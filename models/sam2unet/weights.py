@@ -34,7 +34,7 @@ _ODD_WINDOW_WIDTHS = (96, 112)
 
 @dataclass(frozen=True, slots=True)
 class Layout:
-    """Sizes of the trunk, stage by stage, and of what is around it.
+    """Sizes of the trunk by stage, the adapters and the decoder.
 
     `windows` are in tokens of their stage; `global_blocks` count over the whole trunk; `background` is
     the (height, width) of the position embedding that is stretched over the image.
@@ -89,7 +89,7 @@ def _shape(where: object, shapes: Shapes, key: str, dimensions: int) -> tuple[in
 
 
 def _stage_starts(where: object, shapes: Shapes) -> tuple[list[int], int]:
-    """The first block of each stage, and how many blocks there are in all."""
+    """Return the first block of each stage and the total number of blocks."""
     found = (re.match(r"encoder\.blocks\.(\d{1,6})\.", key) for key in shapes)
     blocks = {int(match[1]) for match in found if match}
     gaps = set(range(len(blocks))) - blocks
@@ -107,7 +107,7 @@ def _stage_starts(where: object, shapes: Shapes) -> tuple[list[int], int]:
 
 
 def _heads(where: object, widths: Sequence[int]) -> tuple[int, ...]:
-    """As many in the first stage as come closest to heads of 72 channels; doubled with each stage."""
+    """Attention heads by stage: heads of about 72 channels at first, doubled in each stage."""
     first = max(1, round(widths[0] / _HEAD_CHANNELS))
     heads = tuple(first << stage for stage in range(len(widths)))
     if any(width % count for width, count in zip(widths, heads, strict=True)):
@@ -116,7 +116,7 @@ def _heads(where: object, widths: Sequence[int]) -> tuple[int, ...]:
 
 
 def _windows(where: object, width: int, window: int) -> tuple[int, ...]:
-    """Windows of the stages; the first is also the side of the tiled position embedding."""
+    """Window sizes by stage; the first is also the side of the tiled position embedding."""
     if window % 4 or _GRID % window:
         raise _other(where, f"windows of {window} tokens do not tile its {_GRID} × {_GRID} patches")
     if width in _ODD_WINDOW_WIDTHS:
@@ -125,7 +125,7 @@ def _windows(where: object, width: int, window: int) -> tuple[int, ...]:
 
 
 def _global_blocks(start: int, depth: int) -> tuple[int, ...]:
-    """Three of the third stage's blocks, evenly spaced, the last of them the stage's last.
+    """Three evenly spaced blocks of the third stage, including its last.
 
     Never its first: that one halves the map window by window.
     """
@@ -144,16 +144,16 @@ _REMEDY = "fetch the file again: a bare state dict, as .pth or .safetensors"
 
 
 class StateDictFile(TensorFiles):
-    """The tensors of one state dict that `torch.save` wrote, by name."""
+    """Tensors of a state dict written by `torch.save`, by name."""
 
     def __init__(self, path: Path) -> None:
-        """Nothing is opened yet."""
+        """Opens no file."""
         super().__init__((path,))
         self._path = path
 
     @cached_property
     def shapes(self) -> Shapes:
-        """Every tensor's shape; no weights are read.
+        """Every tensor's shape, without reading weights.
 
         Raises ModelError for a file that is damaged or holds anything but tensors by name.
         """
@@ -162,10 +162,10 @@ class StateDictFile(TensorFiles):
     def read(
         self, names: Callable[[str], bool], placement: Placement
     ) -> Iterator[tuple[str, torch.Tensor]]:
-        """The tensors whose name is wanted, on the device; floats in the dtype."""
+        """Yield the wanted tensors on the device, floating ones in the dtype."""
         for name, tensor in self._tensors.items():
             if names(name):
-                # A copy: what is mapped would change, or vanish, with the file.
+                # Copy: memory-mapped tensors would change or vanish with the file.
                 yield name, placement.put(tensor.clone(memory_format=torch.contiguous_format))
 
     @cached_property
@@ -190,7 +190,7 @@ def _mapped(path: Path) -> object:
         ) from error
     except OSError as error:
         raise ModelError(f"{path} can't be read: {error.strerror or error}") from error
-    # A damaged pickle fails in any way there is.
+    # A damaged pickle can raise any exception.
     except Exception as error:
         raise ModelError(
             f"{path} is damaged, or no state dict that torch.save wrote", remedy=_REMEDY
@@ -207,5 +207,5 @@ def _plain(tensor: object) -> bool:
 
 
 def open_weights(file: Path) -> TensorFiles:
-    """The tensors of a weights file, by its suffix."""
+    """Open a weights file by its suffix."""
     return TensorFiles((file,)) if file.suffix == ".safetensors" else StateDictFile(file)

@@ -24,7 +24,7 @@ Size = tuple[int, int]
 
 
 def choose_resolution(size: Size, pinpoints: Sequence[Size]) -> Size:
-    """The pinpoint that keeps most of the image's pixels, and of these the smallest, and the first."""
+    """Return the first pinpoint with most effective pixels and, among those, least waste."""
     width, height = size
     best, most, least_waste = pinpoints[0], -1, 0
     for wide, high in pinpoints:
@@ -37,12 +37,12 @@ def choose_resolution(size: Size, pinpoints: Sequence[Size]) -> Size:
 
 
 def grid_of(resolution: Size, side: int) -> Size:
-    """(columns, rows) of tiles of `side` pixels."""
+    """Return (columns, rows) of tiles of `side` pixels."""
     return resolution[0] // side, resolution[1] // side
 
 
 def resized_size(size: Size, resolution: Size) -> Size:
-    """The largest size of the image's shape inside a resolution; the tighter side is filled."""
+    """Return the largest size inside a resolution that keeps the aspect ratio."""
     (width, height), (wide, high) = size, resolution
     if wide / width < high / height:
         return wide, min(math.ceil(height * (wide / width)), high)
@@ -50,7 +50,7 @@ def resized_size(size: Size, resolution: Size) -> Size:
 
 
 def paste_offset(resized: Size, resolution: Size) -> Size:
-    """(x, y) of the resized image on its canvas: its middle, rounded to the top left."""
+    """Return (x, y) that centres the resized image on its canvas, rounded down."""
     return (resolution[0] - resized[0]) // 2, (resolution[1] - resized[1]) // 2
 
 
@@ -69,14 +69,14 @@ def cut_tiles(image: UInt8Array, resolution: Size, side: int) -> UInt8Array:
 
 
 def squash(image: UInt8Array, size: Size) -> UInt8Array:
-    """An image (h, w, 3) uint8 at another size, whatever its shape, by Pillow's bicubic filter."""
+    """Resize an image (h, w, 3) uint8, ignoring aspect ratio, by Pillow's bicubic filter."""
     resized = Pillow.fromarray(image).resize(size, Pillow.Resampling.BICUBIC)
     pixels: UInt8Array = np.asarray(resized)
     return pixels
 
 
 def normalised(pixels: UInt8Array, mean: Sequence[float], std: Sequence[float]) -> Float32Array:
-    """(n, b, b, 3) uint8 → (n, 3, b, b) float32, of 0 to 1 less the mean, over the deviation."""
+    """Scale to [0, 1] and standardise: (n, b, b, 3) uint8 → (n, 3, b, b) float32."""
     levels = pixels.astype(np.float32) / np.float32(255)
     scaled = (levels - np.asarray(mean, np.float32)) / np.asarray(std, np.float32)
     return np.ascontiguousarray(scaled.transpose(0, 3, 1, 2))
@@ -114,7 +114,7 @@ def merged_order(grid: Size, tokens_per_side: int) -> Int64Array:
 
 
 def key_mask(size: Size, grid: Size, tokens_per_side: int) -> npt.NDArray[np.bool_]:
-    """Which tokens of each group may be seen, (1 + tiles, P) bool; all of the whole view's."""
+    """Visible tokens of each group, (1 + tiles, P) bool; all of the whole view's are visible."""
     tokens = tokens_per_side**2
     tiles = visible_map(size, grid, tokens_per_side).reshape(-1, tokens)  # strips of the map
     return np.concatenate([np.ones((1, tokens), dtype=np.bool_), tiles])

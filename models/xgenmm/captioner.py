@@ -56,7 +56,7 @@ class XGenMMCaptioner:
         parameters: XGenMMParameters,
         examples: Sequence[tuple[Image, str]] = (),
     ) -> None:
-        """`examples`: images and their captions, shown to the model before each image."""
+        """`examples`: images with captions that precede each image in the prompt."""
         self._model = model
         self._placement = placement
         self._tokenizer = tokenizer
@@ -68,19 +68,19 @@ class XGenMMCaptioner:
 
     @property
     def tower(self) -> nn.Module:
-        """The vision model; it may be an encoder's."""
+        """The vision model, possibly shared with an encoder."""
         return self._model.tower
 
     @property
     def squash_size(self) -> Size | None:
-        """(width, height) where whole images are squashed bicubic to [−1, 1]; None where otherwise."""
+        """(width, height) of a plain bicubic resize to [−1, 1], else None."""
         config = self._model.config
         if config.mean != (0.5, 0.5, 0.5) or config.std != (0.5, 0.5, 0.5):
             return None
         return config.tower.image_size, config.tower.image_size
 
     def caption(self, images: Sequence[Image]) -> list[str]:
-        """One sentence for each image."""
+        """Return one sentence for each image."""
         captions: list[str] = []
         count = self._parameters.batch_size
         for start in range(0, len(images), count):
@@ -91,7 +91,7 @@ class XGenMMCaptioner:
         return captions
 
     def prepare(self, image: Image) -> Tiles:
-        """The whole view, squashed, and the tiles of an instruct model unless they are turned off."""
+        """Return the resized whole view and, for an instruct model with `tiles`, its tiles."""
         config = self._model.config
         side = config.tower.image_size
         size = (image.width, image.height)
@@ -129,7 +129,7 @@ class XGenMMCaptioner:
         return self._model.features(self._placement.put(torch.stack(list(tiles))))
 
     def _write(self, seen: Sequence[tuple[Tensor, Size]]) -> list[str]:
-        """Sentences of images that are written about at once."""
+        """Generate captions for one batch of images."""
         config = self._model.config
         visual = [
             [*self._examples, self._model.visual_tokens(features, size)] for features, size in seen

@@ -25,7 +25,7 @@ PREPROCESSOR = "preprocessor_config.json"
 END_OF_TEXT, END, PAD = "<|endoftext|>", "<|end|>", "<pad>"
 SYSTEM, USER, ASSISTANT = "<|system|>", "<|user|>", "<|assistant|>"
 IMAGE, PLACEHOLDER, END_OF_CHUNK = "<image>", "<image placeholder>", "<|endofchunk|>"
-# Added to Phi-3's tokenizer, in this order; their rows lie in tables of their own.
+# Added to Phi-3's tokenizer in this order; their rows are in separate tables.
 ADDED = (IMAGE, PLACEHOLDER, END_OF_CHUNK)
 
 # The published tokenizer: Phi-3's specials, <pad> after them, then the added ones.
@@ -41,7 +41,7 @@ _TOKEN_IDS: Mapping[str, int] = {
     END_OF_CHUNK: 32014,
 }
 
-# Above any size or rate of a model; NaN and infinity, which JSON may hold here, are not below it.
+# Above any size or rate of a model; excludes NaN and infinity, which JSON may contain.
 _LARGEST = 2**31
 
 Size = tuple[int, int]
@@ -64,12 +64,12 @@ class TowerConfig:
 
     @property
     def tokens_per_side(self) -> int:
-        """Patches along one side; an image that is not a multiple of the patch loses its last pixels."""
+        """Patches along one side; a remainder of pixels is dropped."""
         return self.image_size // self.patch_size
 
     @property
     def tokens(self) -> int:
-        """P, the tokens of one tile."""
+        """P, the number of tokens of one tile."""
         return self.tokens_per_side**2
 
 
@@ -109,7 +109,7 @@ class LanguageConfig:
 
     @property
     def merged_size(self) -> int:
-        """Rows of the merged tables: those in use of the main ones, and the added ones."""
+        """Rows of the merged tables: main rows in use plus added rows."""
         return self.initial_tokenizer_len + len(ADDED)
 
 
@@ -133,7 +133,7 @@ class XGenMMConfig:
 
     @property
     def stop_ids(self) -> tuple[int, ...]:
-        """Tokens that end a caption; the base model ends its examples with its own token."""
+        """Ids of the tokens that end a caption."""
         names = (END_OF_TEXT, END) if self.instruct else (END_OF_TEXT, END, END_OF_CHUNK)
         return tuple(self.token_ids[name] for name in names)
 
@@ -178,7 +178,7 @@ def read_config(checkpoint: Checkpoint) -> XGenMMConfig:
 
 @dataclass(frozen=True, slots=True)
 class _Preprocessing:
-    """`preprocessor_config.json`; without the file, what the published ones say."""
+    """Read `preprocessor_config.json`; the published values apply without the file."""
 
     pinpoints: tuple[Size, ...]
     tiled: bool = True
@@ -237,7 +237,7 @@ def _channels(values: Any, path: object) -> Channels:
 
 
 def _is_usable(value: Any) -> bool:
-    """Whether it can be a size, a rate or the name of a function."""
+    """Return whether a value can be a size, a rate or the name of a function."""
     return isinstance(value, str) or 0 < value < _LARGEST
 
 
@@ -256,7 +256,7 @@ _Config = TypeVar("_Config", TowerConfig, ResamplerConfig, LanguageConfig)
 
 
 def _filled(kind: type[_Config], table: Mapping[str, Any], path: object) -> _Config:
-    """The fields that a table names, the published values for the rest."""
+    """Read a table's fields; absent ones take the published values."""
     values = {}
     for field in fields(kind):
         if field.name not in table:
@@ -273,7 +273,7 @@ def _filled(kind: type[_Config], table: Mapping[str, Any], path: object) -> _Con
 
 
 def _check(config: XGenMMConfig, path: object) -> None:
-    """The widths that the parts share, and the places of the token ids."""
+    """Check the widths shared by parts and the range of token ids."""
     widths = (
         ("vis_feature_dim", config.resampler.vis_feature_dim, config.tower.hidden_size),
         ("lang_embedding_dim", config.resampler.lang_embedding_dim, config.language.hidden_size),

@@ -38,27 +38,27 @@ _PREFIXES = {
     "language.": "vlm.lang_model.",
 }
 _OF_V1 = "vision_encoder.conv1.weight"
-# The tower's pooling head is the encoder's; captions are made of the tokens before it.
+# Captions use the tokens before the tower's pooling head.
 _POOLING = f"{_TOWER}head."
 
 
 @dataclass(frozen=True, slots=True)
 class _Target:
-    """Where a tensor of the checkpoint goes: a tensor of the model, or some rows of one."""
+    """The target of a checkpoint tensor: a model tensor or some of its rows."""
 
     name: str
     rows: slice | None = None
 
 
 def make_on_meta(config: XGenMMConfig) -> XGenMM:
-    """The model with shapes and no memory."""
+    """Make the model on `meta`."""
     with torch.device("meta"):
         model = XGenMM(config)
     return model.eval().requires_grad_(False)
 
 
 def published_shapes(config: XGenMMConfig) -> Shapes:
-    """Every key that a published checkpoint of this config has, with its shape."""
+    """Return the keys and shapes of a published checkpoint of this config."""
     shapes = {_published(name): shape for name, shape in shapes_of(make_on_meta(config)).items()}
     for table in MERGED:
         merged = shapes[_language(table.main)]
@@ -68,7 +68,7 @@ def published_shapes(config: XGenMMConfig) -> Shapes:
 
 
 def check_checkpoint(path: Path, config: XGenMMConfig, tensors: TensorFiles) -> None:
-    """Compare names and shapes with the config, from the headers alone; raises ModelError."""
+    """Compare keys and shapes with the config, reading only headers; raises ModelError."""
     if any(name.endswith(_OF_V1) for name in tensors.shapes):
         raise ModelError(
             f"{path} holds xGen-MM v1, whose vision tower is another",
@@ -84,7 +84,7 @@ def load_model(
     placement: Placement,
     tower: nn.Module | None = None,
 ) -> XGenMM:
-    """The model with its weights on the device; raises ModelError unless every key is accounted for.
+    """Load the model onto the device; raises ModelError for missing or unexpected keys.
 
     With a `tower` whose shape and weights are this checkpoint's (the pooling head left aside), the model
     holds that very tower; otherwise its own.
@@ -117,7 +117,7 @@ def _fill(model: XGenMM, tensors: TensorFiles, placement: Placement, *, leave_to
             assign(model, target.name, tensor)
         else:
             _merge(model, target.name, target.rows, tensor)
-        del tensor  # before the next is read, so that only one is there beside the model
+        del tensor  # frees it before the next is read
 
 
 def _merge(model: XGenMM, name: str, rows: slice, tensor: Tensor) -> None:
@@ -126,7 +126,7 @@ def _merge(model: XGenMM, name: str, rows: slice, tensor: Tensor) -> None:
         assign(model, name, torch.empty_like(merged, device=tensor.device, dtype=tensor.dtype))
         merged = model.get_parameter(name)
     with torch.no_grad():
-        # The main tables are padded above the tokens in use.
+        # The main tables are padded beyond the tokens in use.
         merged[rows] = tensor[: rows.stop - rows.start]
 
 

@@ -32,7 +32,7 @@ from regard.models.xgenmm.config import (
 
 @dataclass(frozen=True, slots=True)
 class MergedTable:
-    """A tensor of the merged model, and the two of the checkpoint that it is made of."""
+    """A tensor of the merged model and its two sources in the checkpoint."""
 
     name: str
     main: str
@@ -51,7 +51,7 @@ MERGED = (
 
 
 def make_language_model(config: LanguageConfig, token_ids: Mapping[str, int]) -> nn.Module:
-    """Phi-3 with merged tables and a head with a bias, weights unset, attention by torch's SDPA."""
+    """Make Phi-3 with merged tables and a head bias, without weights, with SDPA attention."""
     phi3 = Phi3Config(
         vocab_size=config.merged_size,
         hidden_size=config.hidden_size,
@@ -77,7 +77,7 @@ def make_language_model(config: LanguageConfig, token_ids: Mapping[str, int]) ->
 
 
 def make_rotary(model: Any, device: torch.device) -> None:
-    """Give a model that was made on `meta` its rotary frequencies, which no checkpoint holds."""
+    """Create the rotary frequencies of a model made on `meta`; checkpoints omit them."""
     model.model.rotary_emb = Phi3RotaryEmbedding(model.config).to(device)
 
 
@@ -110,7 +110,7 @@ def generate(
 
 
 class PerceiverAttention(nn.Module):
-    """Latents as queries over media and latents as keys."""
+    """Cross-attention: latents are the queries; media and latents are the keys."""
 
     def __init__(self, config: ResamplerConfig) -> None:
         """Width D inside and out, `heads` × `dim_head` between."""
@@ -233,7 +233,7 @@ class XGenMM(nn.Module):
     """xGen-MM v1.5. `tower`, `resampler` and `language` may each be used alone."""
 
     def __init__(self, config: XGenMMConfig) -> None:
-        """Weights unset; make it on `meta` and fill it."""
+        """Leaves weights unset; create on `meta` and fill."""
         super().__init__()
         self.config = config
         self.tower = make_tower(config.tower)
@@ -241,14 +241,14 @@ class XGenMM(nn.Module):
         self.language = make_language_model(config.language, config.token_ids)
 
     def make_buffers(self, device: torch.device) -> None:
-        """Make what no checkpoint holds: position numbers and rotary frequencies."""
+        """Create position ids and rotary frequencies, which checkpoints omit."""
         positions = torch.arange(self.config.tower.tokens, device=device).expand(1, -1)
         cast(Any, self.tower).embeddings.position_ids = positions
         make_rotary(self.language, device)
 
     @torch.inference_mode()
     def features(self, pixels: Tensor) -> Tensor:
-        """What the tower sees after its last norm: (n, 3, b, b) → (n, P, D)."""
+        """The tower's features after its last norm: (n, 3, b, b) → (n, P, D)."""
         return cast(Tensor, self.tower(pixels).last_hidden_state)
 
     @torch.inference_mode()
@@ -298,7 +298,7 @@ class XGenMM(nn.Module):
 
 
 def make_tower(config: TowerConfig) -> nn.Module:
-    """SigLIP's vision model, weights unset, attention by torch's SDPA."""
+    """Make SigLIP's vision model, without weights, with SDPA attention."""
     siglip = SiglipVisionConfig(
         hidden_size=config.hidden_size,
         intermediate_size=config.intermediate_size,

@@ -25,13 +25,13 @@ class XGenMMPart(CheckpointPart):
     role = "captioner"
 
     def __init__(self, definition: PartDefinition) -> None:
-        """Raises UsageError for a wrong parameter or a missing model."""
+        """Raises UsageError for an invalid parameter or a missing model."""
         super().__init__(definition)
         self.parameters = from_base(read_parameters(definition, XGenMMParameters), definition.base)
 
     @cached_property
     def config(self) -> XGenMMConfig:
-        """What the checkpoint's JSON files say; raises ModelError."""
+        """The checkpoint's config; raises ModelError."""
         return read_config(self.checkpoint)
 
     @property
@@ -40,7 +40,7 @@ class XGenMMPart(CheckpointPart):
         return self.parameters.regions
 
     def names_thing(self, caption: str) -> bool:
-        """A sentence of a language model says what is there."""
+        """Return True for any caption: language models name things."""
         return bool(caption)
 
     def identity(self) -> Mapping[str, Any]:
@@ -58,7 +58,7 @@ class XGenMMPart(CheckpointPart):
         }
 
     def needs(self) -> tuple[MemoryNeed, ...]:
-        """See `Part.needs`: configs, tokenizer, examples, and every tensor's name and shape are checked."""
+        """See `Part.needs`: checks configs, tokenizer, examples, and every tensor's name and shape."""
         from regard.models.checkpoints.placement import Placement
         from regard.models.checkpoints.tensors import TensorFiles
         from regard.models.xgenmm.loading import check_checkpoint
@@ -84,7 +84,7 @@ class XGenMMPart(CheckpointPart):
         return (MemoryNeed(str(placement.device), held + used * placement.item_bytes),)
 
     def load(self, tower: nn.Module | None = None) -> XGenMMCaptioner:
-        """The captioner, weights read, over `tower` where that has the same weights; raises ModelError."""
+        """Load the captioner; use `tower` if it has the same weights. Raises ModelError."""
         from regard.models.checkpoints.placement import Placement
         from regard.models.xgenmm.captioner import load_captioner
 
@@ -92,7 +92,7 @@ class XGenMMPart(CheckpointPart):
         return load_captioner(self.checkpoint, self.parameters, placement, tower)
 
     def load_beside(self, encoder: Encoder) -> XGenMMCaptioner:
-        """See `TowerTaker.load_beside`; an encoder that shows its vision model has it as `tower`."""
+        """See `TowerTaker.load_beside`."""
         return self.load(getattr(encoder, "tower", None))
 
     def _signature_of(self, index: int) -> str:

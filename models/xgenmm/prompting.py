@@ -42,7 +42,7 @@ _SYSTEM_MESSAGE = (
 
 
 def instruct_prompt(question: str, captions: Sequence[str] = ()) -> str:
-    """A chat that asks about one image for each earlier caption, then about one more."""
+    """Return a chat with one turn for each example and a last one for the image."""
     user = f"{USER}\n{IMAGE}\n{question}{END}\n{ASSISTANT}\n"
     earlier = "".join(f"{user}{caption}{END}\n" for caption in captions)
     return f"{SYSTEM}\n{_SYSTEM_MESSAGE}{END}\n{earlier}{user}"
@@ -68,7 +68,7 @@ _Text = Annotated[str, Field(min_length=1), AfterValidator(_without_image_tokens
 
 
 class Example(BaseModel):
-    """An image file, `~` made a folder, and the caption that the model is to take as an example."""
+    """An example: an image file (`~` is expanded) and its caption."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -98,7 +98,7 @@ class XGenMMParameters(Parameters):
 
 
 def from_base(parameters: XGenMMParameters, base: Path) -> XGenMMParameters:
-    """The parameters with the examples' images found from a folder."""
+    """Resolve the examples' image paths relative to a folder."""
     examples = tuple(
         example.model_copy(update={"image": base / example.image})
         for example in parameters.examples
@@ -115,12 +115,12 @@ class Prompting:
 
     @property
     def question(self) -> str:
-        """The prompt, the model's own where none is given."""
+        """The question; the model's default when none is given."""
         own = INSTRUCT_PROMPT if self.config.instruct else BASE_PROMPT
         return self.parameters.prompt or own
 
     def prompt(self, captions: Sequence[str]) -> str:
-        """The whole prompt, with an image before each of the captions and one more at the end."""
+        """Return the whole prompt: each example's image and caption, then the image."""
         if self.config.instruct:
             return instruct_prompt(self.question, captions)
         latents = self.config.resampler.num_vis_tokens
@@ -128,7 +128,7 @@ class Prompting:
 
     @property
     def most_groups(self) -> int:
-        """Views of the image that has most."""
+        """Most views of any image."""
         if not (self.config.instruct and self.parameters.tiles):
             return 1
         side = self.config.tower.image_size
@@ -157,7 +157,7 @@ class Prompting:
 
 
 def read_examples(parameters: XGenMMParameters) -> list[tuple[Image, str]]:
-    """The examples' images, decoded, with their captions; raises ModelError."""
+    """Decode the examples' images; return them with their captions. Raises ModelError."""
     found = []
     for example in parameters.examples:
         path = example.image

@@ -1,4 +1,4 @@
-"""The tokenizer of a checkpoint: Phi-3's, with the three tokens that the published code adds to it."""
+"""A checkpoint's tokenizer: Phi-3's with the three tokens that the published code adds."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ _FILE = "tokenizer.json"
 
 
 class PromptTokenizer:
-    """Prompts to ids and ids to captions; neither a beginning nor an end is added."""
+    """Converts prompts to ids and ids to captions, without adding BOS or EOS."""
 
     def __init__(self, tokenizer: Any) -> None:
-        """`tokenizer` is one of transformers', with all special tokens in it."""
+        """`tokenizer`: a transformers tokenizer with all special tokens."""
         self._tokenizer = tokenizer
 
     @classmethod
     def read(cls, checkpoint: Checkpoint, token_ids: Mapping[str, int]) -> PromptTokenizer:
-        """Raises ModelError when files are missing or a special token has another id than the model's."""
+        """Raises ModelError when files are missing or a special token's id differs from the model's."""
         path = checkpoint.require(_FILE)
         # The models were trained with Llama's non-legacy form: text after a special token gets no space
         # before it. transformers rebuilds that form from the vocabulary; tokenizer.json holds the other.
@@ -45,9 +45,9 @@ class PromptTokenizer:
         return cls(tokenizer)
 
     def encode(self, prompt: str) -> list[int]:
-        """Ids of a prompt; special tokens in it are read as such."""
+        """Return the ids of a prompt, which may contain special tokens."""
         return list(self._tokenizer(prompt, add_special_tokens=False).input_ids)
 
     def caption(self, ids: list[int]) -> str:
-        """What was generated, as one line without special tokens."""
+        """Decode generated ids to one line without special tokens."""
         return " ".join(self._tokenizer.decode(ids, skip_special_tokens=True).split())
