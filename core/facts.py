@@ -1,4 +1,4 @@
-"""What a photograph's metadata says of how, when and where it was taken."""
+"""What a photograph's metadata says about how, when and where it was taken."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from datetime import datetime
 
 @dataclass(frozen=True, slots=True)
 class Capture:
-    """The circumstances of the exposure; None where the metadata does not say."""
+    """Exposure settings; None if the metadata does not say."""
 
     exposure_seconds: float | None = None
     f_number: float | None = None
@@ -19,13 +19,13 @@ class Capture:
 
 @dataclass(frozen=True, slots=True)
 class PhotoFacts:
-    """Facts of one photograph, from its file and the sidecar beside it.
+    """Facts of one photograph, from its file and its sidecar.
 
-    `taken_at` is always the naive wall-clock time where the photograph was taken, since most cameras
-    record no more; `utc_offset_minutes` is there when the camera recorded the zone too. `latitude`
-    and `longitude` are decimal degrees, north and east positive, and come as a pair. `rating` is
-    0 to 5, or -1 for rejected (XMP). Texts hold no control characters other than line feeds and tabs
-    and no lone surrogates, so that every database takes them.
+    `taken_at` is the naive wall-clock time where the photograph was taken, because most cameras
+    record no more; `utc_offset_minutes` is set if the time zone is known. `latitude` and `longitude`
+    are decimal degrees, north and east positive, and come as a pair. `rating` is 0 to 5, or -1 for
+    rejected (XMP). Texts contain no lone surrogates and no control characters except line feeds and
+    tabs, so that every database accepts them.
     """
 
     taken_at: datetime | None = None

@@ -1,6 +1,6 @@
-"""Which assets a list or a search is about: conditions over what the catalog knows, all of which hold.
+"""Which assets a list or search covers: conditions on the catalog's data, all of which must hold.
 
-A filter is a value: hashable, so that what follows from it can be kept, and free of SQL and HTTP.
+A filter is a hashable value without SQL or HTTP, so that results derived from it can be cached.
 """
 
 from __future__ import annotations
@@ -14,12 +14,12 @@ from regard.core.errors import UsageError
 
 CustomValue = str | int | float | bool
 
-# What a column of 32 bits holds, on either database.
+# The largest value of a 32-bit column, on either database.
 _MOST_PIXELS = 2**31 - 1
 
 
 class Orientation(StrEnum):
-    """The shape of a photograph as a person sees it."""
+    """The shape of the oriented photograph."""
 
     LANDSCAPE = "landscape"
     PORTRAIT = "portrait"
@@ -43,7 +43,7 @@ class GpsBox:
 
 @dataclass(frozen=True, slots=True)
 class GpsCircle:
-    """All within `radius_km` of a place, along the great circle."""
+    """Everything within `radius_km` of a point, along the great circle."""
 
     latitude: float
     longitude: float
@@ -52,11 +52,11 @@ class GpsCircle:
     def __post_init__(self) -> None:
         _require_degrees("gps_near", (self.latitude,), (self.longitude,))
         if not 0 < self.radius_km <= 20_100:
-            raise UsageError("the radius of gps_near lies outside 0 to 20100 km")
+            raise UsageError("the radius of gps_near must be above 0 and at most 20100 km")
 
 
 class Fact(StrEnum):
-    """Something that a photograph may be known to have."""
+    """A fact that a photograph may have."""
 
     GPS = "gps"
     DATE = "date"
@@ -70,10 +70,10 @@ class Fact(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class PathPart:
-    """Folders in a row, the last of them perhaps a file: `2024/trip` as bytes, anywhere in a path.
+    """Consecutive path components as bytes, such as `2024/trip`; the last may be the file name.
 
-    `below`: folders in whose inside it is looked for, None for the whole path. `at`: paths at or below
-    which everything passes, too. The home's own originals have no path, only a name.
+    `below` restricts the match to the part of the path inside these folders, None to the whole path.
+    Everything at or below `at` matches too. Uploaded originals have no path, only a name.
     """
 
     part: bytes
@@ -89,15 +89,14 @@ class PathPart:
 
 @dataclass(frozen=True, slots=True)
 class AssetFilter:
-    """Conditions on assets; None and () set no condition. Assets in the trash never pass.
+    """Conditions on assets; None and () set no condition. Assets in the trash never match.
 
-    `ids`: any of them. `collections`: names, any of them; () is none at all. `taken_from` and `taken_to`
-    are naive local times, inclusive; with either, assets without a date do not pass. `cameras`: model, or
-    make and model, any; upper and lower case of A to Z are one. Sizes in pixels. `tags`: all;
-    `without_tags`: none. `custom`: (field, value) pairs. `external_ids`: what another system calls it,
-    any of them. `path_prefixes`: absolute paths as bytes at or below which the file lies, any of them;
-    `path_parts`: all. `has`: all of these facts are known. `also`: filters that all pass too;
-    `without`: filters none of which passes. Raises UsageError for values that no asset could have.
+    Any of the values must match in `ids`, `collections` (names; () matches nothing), `cameras` (model,
+    or make and model; ASCII case is ignored), `external_ids`, and `path_prefixes` (absolute paths as
+    bytes, at or below which the file lies). All must match in `tags`, `custom` ((field, value)
+    pairs), `path_parts`, `has` and `also`; none in `without_tags` and `without`. `taken_from` and
+    `taken_to` are naive local times, inclusive; with either, assets without a date do not match.
+    Sizes are in pixels. Raises UsageError for values that no asset can have.
     """
 
     ids: tuple[int, ...] = ()
@@ -121,7 +120,7 @@ class AssetFilter:
     has: tuple[Fact, ...] = ()
     also: tuple[AssetFilter, ...] = ()
     without: tuple[AssetFilter, ...] = ()
-    # Python takes 1 for True: without this, filters by the one would be equal to filters by the other.
+    # 1 == True in Python: this keeps filters by 1 and by True unequal.
     _truths: tuple[bool, ...] = field(default=(), init=False, repr=False)
 
     def __post_init__(self) -> None:
@@ -133,7 +132,7 @@ class AssetFilter:
             if moment is not None and moment.tzinfo is not None:
                 raise UsageError(
                     f"{name} has a time zone",
-                    remedy="give the time on the clock where the photograph was taken, without a zone",
+                    remedy="give the local time where the photograph was taken, without a zone",
                 )
         for name in ("min_width", "max_width", "min_height", "max_height"):
             pixels: int | None = getattr(self, name)
@@ -149,23 +148,23 @@ class AssetFilter:
         )
         for name, values in texts:
             if not all(_is_text(value) and "\0" not in value for value in values):
-                raise UsageError(f"a value of {name} is no text")
+                raise UsageError(f"a value of {name} is not valid text")
         for name, value in self.custom:
             if isinstance(value, str) and not _is_text(value):
-                raise UsageError(f"the value of the field {name} is no text")
+                raise UsageError(f"the value of the field {name} is not valid text")
             if isinstance(value, float) and not math.isfinite(value):
-                raise UsageError(f"the value of the field {name} is no finite number")
+                raise UsageError(f"the value of the field {name} is not a finite number")
         if not all(self.path_prefixes):
             raise UsageError("a path prefix is empty")
 
     @property
     def is_everything(self) -> bool:
-        """Whether it sets no condition at all."""
+        """Whether it sets no condition."""
         return all(getattr(self, field.name) == field.default for field in fields(self))
 
     @property
     def named_collections(self) -> tuple[str, ...]:
-        """All collections that it names, those in inner filters too."""
+        """All collections that it names, including those in nested filters."""
         inner = (name for part in (*self.also, *self.without) for name in part.named_collections)
         return tuple(dict.fromkeys((*(self.collections or ()), *inner)))
 
@@ -174,7 +173,7 @@ EVERYTHING = AssetFilter()
 
 
 def _is_text(value: str) -> bool:
-    """Whether it has no lone surrogates, which no database takes."""
+    """Whether it has no lone surrogates, which no database accepts."""
     return not any("\ud800" <= letter <= "\udfff" for letter in value)
 
 

@@ -1,7 +1,7 @@
 """Sets of ids that filter a search.
 
-An `IdSet` is a sorted array or a bitmap, with a complement flag, so that "these 5", "every second"
-and "all but these 5" are each small. It answers one question quickly: which of these ids belong?
+An `IdSet` is a sorted array or a bitmap with a complement flag, so that "these 5", "every second"
+and "all but these 5" are each small. It is optimised for testing many ids at once.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import numpy.typing as npt
 Int64Array = npt.NDArray[np.int64]
 BoolArray = npt.NDArray[np.bool_]
 
-# A bitmap costs max_id / 8 bytes, an array 8 bytes a member: past 1 in 64 the bitmap is smaller.
+# A bitmap takes max_id / 8 bytes, an array 8 bytes a member: above 1 in 64 the bitmap is smaller.
 _BITMAP_DENSITY = 64
 
 
@@ -27,7 +27,7 @@ class IdSet:
     def __init__(self, ids: Iterable[int] | Int64Array = (), *, complement: bool = False) -> None:
         array = np.unique(np.asarray(ids if isinstance(ids, np.ndarray) else list(ids), np.int64))
         if array.size and array[0] < 0:
-            raise ValueError(f"ids are not negative, got {array[0]}")
+            raise ValueError(f"ids must not be negative, got {array[0]}")
         self._array: Int64Array | None = array
         self._bitmap: npt.NDArray[np.uint8] | None = None
         self._complement = complement
@@ -40,12 +40,12 @@ class IdSet:
 
     @property
     def is_complement(self) -> bool:
-        """Whether the set is everything but what it lists."""
+        """Whether the set contains everything except the listed ids."""
         return self._complement
 
     @property
     def listed_count(self) -> int:
-        """How many ids are listed: the members, or with `is_complement` the non-members."""
+        """The number of members, or with `is_complement` of non-members."""
         return self._count
 
     def listed(self) -> Int64Array:
@@ -56,14 +56,14 @@ class IdSet:
         return np.flatnonzero(np.unpackbits(self._bitmap, bitorder="little")).astype(np.int64)
 
     def contains(self, ids: Int64Array) -> BoolArray:
-        """Membership of each id, the shape of `ids`."""
+        """Membership of each id, in the shape of `ids`."""
         return self._lists(np.asarray(ids, dtype=np.int64)) ^ self._complement
 
     def __contains__(self, value: int) -> bool:
         return bool(self.contains(np.asarray([value], dtype=np.int64))[0])
 
     def complement(self) -> Self:
-        """Everything that this set does not contain."""
+        """The set of all ids that this set does not contain."""
         other = object.__new__(type(self))
         other._array, other._bitmap = self._array, self._bitmap
         other._count, other._complement = self._count, not self._complement

@@ -1,4 +1,4 @@
-"""Jobs: work that outlives a request and a process, as the rooms hand it to each other."""
+"""Jobs: work that outlives a request and a process."""
 
 from __future__ import annotations
 
@@ -12,11 +12,10 @@ from typing import Any, Protocol
 class JobKind(StrEnum):
     """What a job does.
 
-    `import` indexes a folder; `upload` what was uploaded into a collection and is not analysed yet;
-    `reindex`
-    looks at all of a collection's imported folders and uploads again, failed ones too. Those are of one
-    collection. `pipeline` analyses all photographs by another profile, and has that go live; `prune`
-    deletes pipelines that are not live.
+    In one collection, `import` indexes a folder, `upload` analyses new uploads, and `reindex` indexes
+    all imported folders and uploads again, including failed ones. For the whole home, `pipeline`
+    analyses all photographs with another profile and makes it live, and `prune` deletes pipelines
+    that are not live.
     """
 
     IMPORT = "import"
@@ -27,7 +26,7 @@ class JobKind(StrEnum):
 
 
 class JobState(StrEnum):
-    """Where a job is. `queued` and `running` are not final."""
+    """The state of a job; `queued` and `running` are not final."""
 
     QUEUED = "queued"
     RUNNING = "running"
@@ -37,23 +36,21 @@ class JobState(StrEnum):
 
     @property
     def is_final(self) -> bool:
-        """Whether nothing more will happen."""
+        """Whether the state can no longer change."""
         return self not in {JobState.QUEUED, JobState.RUNNING}
 
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """A job as the catalog keeps it. Times are naive UTC.
+    """A job as the catalog stores it. Times are naive UTC.
 
-    `root` names a configured root and `path` a folder below it ("" is the root itself), for imports.
-    `retry_failed`: whether what failed before and has not changed is tried again. `total` counts
-    the files that
-    need work, None while that is not known; `done` those dealt with. `report` is an `IndexReport`'s
-    JSON without
-    its failures, None until the job has ended once. `message` says why it waits or failed.
-    What is on the whole home has no collection. `profile` is that of a `pipeline` job, None for the home's
-    own; `pipelines` holds fingerprints: the one that it has to make, or those to prune, whose beginnings
-    suffice. `unfinished`: whether those are pruned that were never live.
+    Imports have a `root`, the name of a configured one, and a `path` below it ("" is the root itself);
+    `retry_failed` tries unchanged failed files again. `total` counts the files that need work, None
+    while unknown, and `done` those finished. `report` is an `IndexReport`'s JSON without its failures,
+    None until the job has ended once. `message` says why the job waits or failed. Jobs for the
+    whole home have no collection. `profile` is that of a `pipeline` job, None for the home's own;
+    `pipelines` holds fingerprints: the one to build, or prefixes of those to prune. `unfinished`
+    includes pipelines that were never live in the pruning.
     """
 
     id: int
@@ -78,25 +75,24 @@ class Job:
 
 
 class JobQueue(Protocol):
-    """The jobs of a catalog, as who works on them sees them. Each method is one transaction."""
+    """The jobs of a catalog, for the one worker. Each method is one transaction."""
 
     def claim(self) -> Job | None:
-        """The queued job that has waited longest, running from now on; None when there is none.
+        """Mark the job that has waited longest as running; None if there is none.
 
-        The caller is the only worker: a job that is `running` already was left by one that died, and is
-        claimed first.
+        A job that is `running` already was left by a worker that died, and is claimed first.
         """
 
     def is_awaited(self, job: int) -> bool:
-        """Whether others wait for this one."""
+        """Whether other jobs wait for this one."""
 
     def progress(self, job: int, *, done: int, total: int | None) -> bool:
-        """Write how far it is; whether it should go on (it was neither cancelled nor removed)."""
+        """Record progress; False if the job was cancelled or removed."""
 
     def finish(
         self, job: int, state: JobState, *, report: Mapping[str, Any] | None, message: str | None
     ) -> None:
-        """Write how it ended: `done`, `failed` or `cancelled`; `queued`, to go on behind all that wait."""
+        """Record a final state; or `queued`, to continue after all waiting jobs."""
 
     def waits(self, job: int, message: str) -> None:
-        """Queue a claimed job again and say what it waits for."""
+        """Queue a claimed job again and record what it waits for."""

@@ -1,6 +1,6 @@
-"""Who calls: scopes, API keys as the catalog knows them, and what a caller may see.
+"""Callers of the service: scopes, API keys as the catalog stores them, and access rules.
 
-No secret is in any of these records; only its holder has it.
+None of these records contains a secret.
 """
 
 from __future__ import annotations
@@ -11,14 +11,14 @@ from enum import StrEnum
 
 
 class AccessScope(StrEnum):
-    """What a caller may do; each covers those before it."""
+    """What a caller may do; each scope includes those before it."""
 
     READ = "read"
     WRITE = "write"
     ADMIN = "admin"
 
     def covers(self, other: AccessScope) -> bool:
-        """Whether whoever has this scope may do what `other` allows."""
+        """Whether this scope allows everything that `other` allows."""
         order = list(AccessScope)
         return order.index(self) >= order.index(other)
 
@@ -27,8 +27,8 @@ class AccessScope(StrEnum):
 class ApiKey:
     """A key of the service. Times are naive UTC.
 
-    `collections` names those that it is bound to, None is all; `last_used_at` is written at
-    most once a minute.
+    `collections` are the names it is restricted to, None for all; `last_used_at` is updated at most
+    once a minute.
     """
 
     id: int
@@ -42,9 +42,9 @@ class ApiKey:
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """Who makes a request: the holder of a key, or without one (`key_id` None) someone on this machine.
+    """Who makes a request: the holder of a key, or a local user without one (`key_id` None).
 
-    `collections` are those that exist for the caller, None is all.
+    `collections` are those the caller may see, None for all.
     """
 
     scope: AccessScope
@@ -53,23 +53,23 @@ class Caller:
 
     @property
     def identity(self) -> str:
-        """What tells this caller from others, at most 64 characters."""
+        """A unique name of at most 64 characters."""
         return "local" if self.key_id is None else f"key {self.key_id}"
 
     @property
     def is_admin(self) -> bool:
-        """Whether paths of the server may be shown."""
+        """Whether the caller may see paths of the server."""
         return self.scope.covers(AccessScope.ADMIN)
 
     @property
     def is_bound(self) -> bool:
-        """Whether only some collections exist for the caller, who can then make no other."""
+        """Whether the caller is restricted to some collections and can't create others."""
         return self.collections is not None
 
     def may_see(self, collection: str) -> bool:
-        """Whether the collection of this name exists for the caller."""
+        """Whether the caller may see the collection of this name."""
         return self.collections is None or collection in self.collections
 
 
 LOCAL = Caller(AccessScope.ADMIN, None, None)
-"""Whoever calls a server that needs no key."""
+"""The caller of a server that needs no key."""

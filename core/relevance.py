@@ -1,7 +1,7 @@
-"""What a profile says of relevance: how evidence becomes the probability that a hit is right.
+"""How evidence becomes the probability that a hit is relevant, as stored in a profile.
 
-Plain numbers, fitted on labelled photographs by `regard evaluate relevance --fit`. What the pieces of
-evidence are called is `regard.search.evidence`'s to say.
+The numbers are fitted on labelled photographs by `regard evaluate relevance --fit`. The names of
+the evidence are defined in `regard.search.evidence`.
 """
 
 from __future__ import annotations
@@ -15,10 +15,10 @@ from regard.core.records import Target
 
 
 class Form(StrEnum):
-    """What a query is made of, as far as relevance depends on it.
+    """The kinds of query that relevance distinguishes.
 
-    One text; one picture or stored photograph; one box of a picture or stored region; several terms that
-    are all texts; several terms with pictures among them.
+    One text; one image or stored photograph; one box of an image or stored region; several terms that
+    are all texts; several terms that include images.
     """
 
     TEXT = "text"
@@ -30,28 +30,28 @@ class Form(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class LogisticModel:
-    """A probability: 1 / (1 + exp(−(constant + Σ weight · evidence))), weights by evidence's names."""
+    """1 / (1 + exp(−(constant + Σ weight · evidence))), with weights by evidence name."""
 
     weights: Mapping[str, float]
     constant: float
 
     def probability(self, evidence: Mapping[str, float]) -> float | None:
-        """In [0, 1]; None where a piece of evidence that it weighs is missing."""
+        """The probability in [0, 1]; None if evidence with a weight is missing."""
         if not self.weights.keys() <= evidence.keys():
             return None
         logit = self.constant + math.fsum(
             weight * evidence[name] for name, weight in self.weights.items()
         )
-        # Beyond this the probability is 0 or 1 to the last digit, and exp would overflow.
+        # exp would overflow; beyond this the probability is 0 or 1 to the last digit.
         return 1 / (1 + math.exp(-max(-700.0, min(700.0, logit))))
 
 
 @dataclass(frozen=True, slots=True)
 class Calibration:
-    """What relevance means for queries of one form that meet these spaces, and for one target.
+    """Relevance of queries of one form in these spaces, for one target.
 
-    `hit`: that a hit is right. `presence`: that anything right is there at all; below `cut_off` an answer
-    counts as one that found nothing.
+    `hit` gives the probability that a hit is relevant, `presence` that anything relevant exists;
+    below `cut_off` an answer counts as having found nothing.
     """
 
     spaces: frozenset[str]
@@ -60,5 +60,5 @@ class Calibration:
     cut_off: float
 
 
-# What a profile knows of relevance; nothing for what was not calibrated.
+# A profile's calibrations; forms and targets without one were not calibrated.
 Calibrations = Mapping[tuple[Form, Target], Calibration]

@@ -1,7 +1,7 @@
-"""A small grey picture of a content, by which copies of it are recognised whatever model is in use.
+"""A small grey image of a content that identifies copies of it independently of any model.
 
-It comes from decoded pixels alone, costs a few milliseconds and kilobytes, and keeps the picture's
-shape, so that the place of a crop inside the whole picture can be found again.
+It is computed from decoded pixels in a few milliseconds, takes a few kilobytes, and keeps the aspect
+ratio, so that the position of a crop inside the whole image can be found.
 """
 
 from __future__ import annotations
@@ -10,19 +10,19 @@ from dataclasses import dataclass
 
 from regard.core.records import UInt8Array
 
-# Raised when the same pixels would give another signature: older ones are then made anew.
+# Increase when the same pixels give a different signature; older ones are then recomputed.
 SIGNATURE_VERSION = 1
-# Pixels of the longer side: at 96 a thing of a fiftieth of the picture's area still covers 13 × 10.
+# Pixels of the longer side: at 96, a fiftieth of the image's area still covers 13 × 10.
 SIGNATURE_SIDE = 96
-# A panorama keeps as many rows, though that changes its shape: fewer could not be compared.
+# Panoramas are stretched to this many rows; fewer could not be compared.
 _LEAST_SIDE = 16
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Signature:
-    """Luma of a picture, uint8 of shape (h, w): the longer side is 96 pixels, the shorter 16 to 96.
+    """Luma as uint8 of shape (h, w): the longer side is 96 pixels, the shorter 16 to 96.
 
-    `width` and `height` are the picture's own, in pixels.
+    `width` and `height` are those of the original image, in pixels.
     """
 
     grey: UInt8Array
@@ -31,7 +31,7 @@ class Signature:
 
 
 def signature_shape(width: int, height: int) -> tuple[int, int]:
-    """Rows and columns of the signature of a picture of this size in pixels."""
+    """Rows and columns of the signature of an image of this size in pixels."""
     longest = max(width, height)
     return (
         max(_LEAST_SIDE, round(SIGNATURE_SIDE * height / longest)),

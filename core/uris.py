@@ -1,4 +1,4 @@
-"""How a path is written where only text can stand."""
+"""Paths as text."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import os
 
 
 def uri_of_path(path: bytes) -> str:
-    """The path as text; bytes that are no UTF-8 appear as %XX, so that the text can be stored."""
+    """The path as storable text; bytes that are not valid UTF-8 appear as %XX."""
     text = path.decode("utf-8", errors="surrogateescape")
     return "".join(
         f"%{ord(character) - 0xDC00:02X}" if 0xDC80 <= ord(character) <= 0xDCFF else character
@@ -15,7 +15,7 @@ def uri_of_path(path: bytes) -> str:
 
 
 def absolute_path(path: str | bytes | os.PathLike[str]) -> bytes:
-    """The absolute path's bytes, `.`, `..` and repeated slashes folded, symlinks unresolved."""
+    """The normalised absolute path as bytes, with symlinks unresolved."""
     absolute = os.path.abspath(os.fsencode(path))
-    # POSIX lets two leading slashes mean something else; no system that regard runs on does so.
+    # POSIX allows two leading slashes a special meaning, which no supported system uses.
     return absolute[1:] if os.name == "posix" and absolute.startswith(b"//") else absolute

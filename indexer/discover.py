@@ -109,8 +109,7 @@ class Walk:
 
         Raises OutsideRoots if it leads out of the confinement.
         """
-        require_inside(self.root, self.confinement)
-        status = require_root(self.root)
+        status = require_root(self.root, self.confinement)
         identity = (status.st_dev, status.st_ino) if stat.S_ISDIR(status.st_mode) else None
         if self.identity is not None and identity != self.identity:
             raise RootUnavailable(
@@ -293,9 +292,17 @@ def _parents(path: bytes) -> list[bytes]:
     return folders
 
 
-def require_root(root: bytes) -> os.stat_result:
-    """The root's status; raises RootUnavailable if it is missing or unreadable."""
-    uri = uri_of_path(root)
+def require_root(root: bytes, confinement: Confinement | None = None) -> os.stat_result:
+    """The root's status.
+
+    Raises RootUnavailable if it is missing or unreadable, OutsideRoots if it leads out of the
+    confinement.
+    """
+    if confinement is not None and not confinement.holds(root):
+        raise OutsideRoots(
+            "the folder leads out of the configured root",
+            remedy="choose a folder inside it, or configure a root where it leads to",
+        )
     try:
         status = os.stat(root)
         if stat.S_ISDIR(status.st_mode):
@@ -303,25 +310,16 @@ def require_root(root: bytes) -> os.stat_result:
                 pass
     except FileNotFoundError:
         raise RootUnavailable(
-            f"there is no file or folder {uri}",
+            f"there is no file or folder {uri_of_path(root)}",
             remedy="check the path; if it was deleted for good, run: "
-            f"regard remove {shlex.quote(uri)}",
+            f"regard remove {shlex.quote(uri_of_path(root))}",
         ) from None
     except OSError as error:
         raise RootUnavailable(
-            f"{uri} can't be read: {_reason(error)}",
+            f"{uri_of_path(root)} can't be read: {_reason(error)}",
             remedy="fix its permissions or its mount",
         ) from error
     return status
-
-
-def require_inside(root: bytes, confinement: Confinement | None) -> None:
-    """Raise OutsideRoots if a root leads out of the confinement."""
-    if confinement is not None and not confinement.holds(root):
-        raise OutsideRoots(
-            "the folder leads out of the configured root",
-            remedy="choose a folder inside it, or configure a root where it leads to",
-        )
 
 
 def compare(

@@ -35,7 +35,6 @@ from regard.indexer.discover import (
     is_empty_folder,
     is_gone,
     lies_below,
-    require_inside,
     require_root,
 )
 from regard.indexer.report import IndexReport, Progress
@@ -104,8 +103,7 @@ class Indexer:
         roots = distinct_roots(paths)
         confinement = None if confined_to is None else Confinement.to(confined_to)
         for root in roots:
-            require_inside(root, confinement)
-            require_root(root)
+            require_root(root, confinement)
         with self.catalog.writer_lease() as lease:
             for root in roots:
                 # Check first: with a disk missing, copies elsewhere would look like moved files.

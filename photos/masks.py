@@ -35,7 +35,7 @@ def mask_from_runs(height: int, width: int, runs: list[int]) -> Mask:
 def mask_from_box(height: int, width: int, box: Box) -> Mask:
     """Set all pixels inside `box`."""
     pixels = np.zeros((height, width), dtype=np.bool_)
-    pixels[box.y : box.bottom, box.x : box.right] = True
+    pixels[box.y : box.y + box.height, box.x : box.x + box.width] = True
     return encode_mask(pixels)
 
 

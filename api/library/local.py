@@ -97,7 +97,11 @@ class LocalLibrary(Library):
         home = self._home_to_index()
         progress.begin("indexing")
         return home.indexer(collection).run(
-            roots, retry_failed=retry_failed, progress=progress, should_stop=progress.should_stop
+            roots,
+            retry_failed=retry_failed,
+            # Without a listener the files are not counted ahead.
+            progress=None if progress is SILENT else progress,
+            should_stop=progress.should_stop,
         )
 
     def remove(self, *paths: PathLike, collection: str = DEFAULT_COLLECTION) -> int:

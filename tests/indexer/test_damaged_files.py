@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import ctypes
-import io
 import json
 import os
 import random
 import signal
-import struct
 import subprocess
 import sys
 import zlib
@@ -18,6 +16,7 @@ from typing import Any
 
 import pytest
 from made_library import Library, command, painted, regard_process
+from made_photos import encoded, png, png_chunk
 
 from regard.core.errors import DecodeError
 from regard.core.uris import uri_of_path
@@ -26,22 +25,11 @@ from regard.photos.photo_file import PhotoFile
 _KINDS = {"JPEG": "jpg", "PNG": "png", "WEBP": "webp", "TIFF": "tif", "GIF": "gif", "BMP": "bmp"}
 _GIBIBYTE = 1 << 30
 _PR_CAPBSET_DROP, _CAP_DAC_OVERRIDE, _CAP_DAC_READ_SEARCH = 24, 1, 2
+_ROWS = bytes(16 * 49)
 
 
 def _encoded(seed: int, kind: str) -> bytes:
-    buffer = io.BytesIO()
-    painted(("red", "green", "blue"), seed, (64, 48)).save(buffer, kind)
-    return buffer.getvalue()
-
-
-def _chunk(kind: bytes, body: bytes) -> bytes:
-    return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
-
-
-def _png(width: int, height: int, pixels: bytes, *extra: bytes) -> bytes:
-    header = _chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0))
-    end = _chunk(b"IEND", b"")
-    return b"\x89PNG\r\n\x1a\n" + header + b"".join(extra) + _chunk(b"IDAT", pixels) + end
+    return encoded(painted(("red", "green", "blue"), seed, (64, 48)), kind)
 
 
 def _deflated_zeros(count: int) -> bytes:
@@ -51,16 +39,21 @@ def _deflated_zeros(count: int) -> bytes:
     return b"".join([*parts, packer.compress(bytes(count & 0xFFFFF)), packer.flush()])
 
 
+def _with_pixels(width: int, height: int, deflated: bytes) -> bytes:
+    """A PNG whose pixel data is already compressed."""
+    empty = png_chunk(b"IDAT", zlib.compress(b""))
+    return png(width, height, 8, 2, b"").replace(empty, png_chunk(b"IDAT", deflated))
+
+
 def _bombs() -> dict[str, bytes]:
     zeros = _deflated_zeros(512 << 20)
-    small = zlib.compress(b"\0" * (16 * 49))
     return {
-        "header-60000.png": _png(60_000, 60_000, small),
-        "bomb-pixels.png": _png(60_000, 60_000, zeros),
-        "bomb-idat.png": _png(16, 16, zeros),
-        "bomb-iccp.png": _png(16, 16, small, _chunk(b"iCCP", b"profile\0\0" + zeros)),
-        "bomb-ztxt.png": _png(16, 16, small, *[_chunk(b"zTXt", b"k\0\0" + zeros)] * 3),
-        "bomb-itxt.png": _png(16, 16, small, _chunk(b"iTXt", b"k\0\1\0\0\0" + zeros)),
+        "header-60000.png": png(60_000, 60_000, 8, 2, _ROWS),
+        "bomb-pixels.png": _with_pixels(60_000, 60_000, zeros),
+        "bomb-idat.png": _with_pixels(16, 16, zeros),
+        "bomb-iccp.png": png(16, 16, 8, 2, _ROWS, png_chunk(b"iCCP", b"profile\0\0" + zeros)),
+        "bomb-ztxt.png": png(16, 16, 8, 2, _ROWS, *[png_chunk(b"zTXt", b"k\0\0" + zeros)] * 3),
+        "bomb-itxt.png": png(16, 16, 8, 2, _ROWS, png_chunk(b"iTXt", b"k\0\1\0\0\0" + zeros)),
     }
 
 
@@ -73,7 +66,7 @@ def _is_photo(data: bytes) -> bool:
 
 
 def _damage(library: Library) -> tuple[set[bytes], set[bytes]]:
-    """Write two hundred damaged files and good ones between them; the bad paths and the good ones."""
+    """Write two hundred damaged files and some good ones; returns the bad and the good paths."""
     chance = random.Random(7)
     good: set[bytes] = set()
     bad: set[bytes] = set()
@@ -106,7 +99,7 @@ def _damage(library: Library) -> tuple[set[bytes], set[bytes]]:
     for number in range(10):
         put(f"noise-{number}.jpg", chance.randbytes(4000), False)
     for name, data in _bombs().items():
-        # What is inflated beside the pixels does not make a photograph bad; it must only not be kept.
+        # A photograph with a bomb outside its pixels may be good; the bomb must not be unpacked.
         put(name, data, None)
     put(b"latin-\xe9.png", _encoded(300, "PNG"), True)
     put("new\nline.png", _encoded(301, "PNG"), True)
@@ -118,13 +111,13 @@ def _damage(library: Library) -> tuple[set[bytes], set[bytes]]:
     bad.add(os.path.join(photos, b"pipe.jpg"))
     put("notes.txt", b"not meant to be a photograph\n", True)
     good.remove(os.path.join(photos, b"notes.txt"))
-    # A folder may be called anything.
+    # A folder's name may have a photograph's suffix.
     os.mkdir(os.path.join(photos, b"folder.jpg"))
     put("folder.jpg/inside.png", _encoded(302, "PNG"), True)
     return bad, good
 
 
-# A process begins with the peak of the one that it is forked from, so a small one stands between.
+# A process inherits the peak of the one it is forked from, so a small one stands between.
 _MEASURED = """
 import pathlib, resource, subprocess, sys
 code = subprocess.call(sys.argv[2:])
@@ -135,7 +128,7 @@ sys.exit(code)
 
 
 def _index_process(library: Library) -> tuple[int, int, bytes, bytes]:
-    """Exit code, peak bytes of the process itself, stdout and stderr."""
+    """Exit code, peak bytes of the process, stdout and stderr."""
     peak = library.home.parent / "peak"
     arguments = ("index", library.photos, "--home", library.home, "--profile", "fake", "--json")
     done = subprocess.run(
@@ -146,7 +139,7 @@ def _index_process(library: Library) -> tuple[int, int, bytes, bytes]:
     return done.returncode, int(peak.read_text()), done.stdout, done.stderr
 
 
-def test_two_hundred_damaged_files(tmp_path: Path) -> None:
+def test_damaged_files_fail_and_good_ones_are_indexed_in_bounded_memory(tmp_path: Path) -> None:
     library = Library(tmp_path)
     bad, good = _damage(library)
     assert len(bad) + sum(b"flip" in path or b"cut" in path for path in good) >= 200
@@ -165,33 +158,33 @@ def test_two_hundred_damaged_files(tmp_path: Path) -> None:
     assert indexed == good
     library.verify()
 
-    # They stand, are listed again, and are tried again only on request.
+    # Failures are listed again without being tried again.
     again = library.index(code=1)
     assert (again["indexed"], again["unchanged"]) == (0, len(good))
     assert again["failures"] == report["failures"]
 
 
 @pytest.mark.campaign
-def test_giants_do_not_add_up(tmp_path: Path) -> None:
+def test_eight_giant_images_are_decoded_one_at_a_time(tmp_path: Path) -> None:
     library = Library(tmp_path)
     for number in range(8):
         side = 9000 + number
         rows = _deflated_zeros((3 * side + 1) * side)
-        (library.photos / f"{number}.png").write_bytes(_png(side, side, rows))
+        (library.photos / f"{number}.png").write_bytes(_with_pixels(side, side, rows))
     code, peak, _, err = _index_process(library)
     assert code == 0, err
     assert peak < 2 * _GIBIBYTE
 
 
 def _give_up_reading_everything() -> None:
-    """In the child: root without the rights to read and enter whatever it likes."""
+    """In the child: drop root's right to read and enter everything."""
     if os.geteuid() == 0:
         libc = ctypes.CDLL(None)
         for capability in (_CAP_DAC_OVERRIDE, _CAP_DAC_READ_SEARCH):
             assert libc.prctl(_PR_CAPBSET_DROP, capability, 0, 0, 0) == 0
 
 
-def test_what_can_not_be_read_is_kept_and_listed(tmp_path: Path) -> None:
+def test_unreadable_files_keep_their_assets_and_are_listed(tmp_path: Path) -> None:
     library = Library(tmp_path)
     for name, seed in (("open.png", 1), ("closed.png", 2), ("shut/inside.png", 3), ("bare.x", 4)):
         library.photo(name, seed)
@@ -214,11 +207,11 @@ def test_what_can_not_be_read_is_kept_and_listed(tmp_path: Path) -> None:
     os.chmod(library.photos / "shut", 0)
     os.chmod(library.photos / "bare.x", 0)
     os.chmod(library.photos / "closed.png", 0)
-    # Unchanged, it need not be read; nothing tells that it could not.
+    # An unchanged file is not read, so its permissions are not noticed.
     assert set(reasons(index(1))) == {"bare.x", "shut"}
     assert len(library.shown()) == 4
     os.utime(library.photos / "closed.png")
-    # Listed, but not entered: the files in it can't even be looked at.
+    # The folder can be listed but not entered.
     os.chmod(library.photos / "shut", 0o444)
     report = index(1)
     assert set(reasons(report)) == {"closed.png", "bare.x", "inside.png"}
@@ -232,8 +225,8 @@ def test_what_can_not_be_read_is_kept_and_listed(tmp_path: Path) -> None:
     assert len(library.shown()) == 4
 
 
-def test_a_writer_that_waits_for_nobody(tmp_path: Path) -> None:
-    """A named pipe as the root itself, as a sidecar, and as a query."""
+def test_named_pipes_are_refused_without_waiting_for_a_writer(tmp_path: Path) -> None:
+    """As the root, as a sidecar, and as a query image."""
     library = Library(tmp_path)
     photo = library.photo("photo.jpg", 1)
     os.mkfifo(tmp_path / "pipe")
@@ -254,7 +247,7 @@ def test_a_writer_that_waits_for_nobody(tmp_path: Path) -> None:
         signal.signal(signal.SIGALRM, former)
 
 
-def test_a_name_can_not_steer_the_terminal(tmp_path: Path) -> None:
+def test_escape_sequences_in_file_names_are_not_printed(tmp_path: Path) -> None:
     library = Library(tmp_path)
     (library.photos / "\x1b]0;title\x07.jpg").write_bytes(b"x")
     library.photo("\x1b[31mred.png", 1)

@@ -45,7 +45,7 @@ def image_of(photo: Pillow.Image) -> Image:
         ((1000, 999), 1, (1, 1)),
     ],
 )
-def test_the_longer_side_decides(
+def test_images_are_scaled_by_their_longer_side(
     size: tuple[int, int], longer_side: int, expected: tuple[int, int]
 ) -> None:
     small = scaled(image_of(Pillow.new("RGB", size)), longer_side)
@@ -80,7 +80,7 @@ def test_a_crop_is_the_part_inside_the_box() -> None:
 
 
 @pytest.mark.parametrize("box", [Box(96, 0, 4, 4), Box(0, 0, 0, 5), Box(-9, 0, 9, 9)])
-def test_a_crop_of_nothing_is_refused(box: Box) -> None:
+def test_a_box_outside_the_image_is_refused(box: Box) -> None:
     with pytest.raises(UsageError, match="outside the 96 × 64 photograph"):
         cropped(image_of(quadrants(96, 64)), box, 512)
 
@@ -96,7 +96,7 @@ def test_webp_shows_the_pixels_and_nothing_else() -> None:
         assert not {"exif", "xmp", "icc_profile"} & photo.info.keys()
 
 
-def test_a_mask_is_black_and_white_and_small() -> None:
+def test_a_mask_image_is_black_and_white_and_small() -> None:
     pixels = np.zeros((600, 800), np.bool_)
     pixels[100:300, 50:77] = True
     data = mask_png(encode_mask(pixels))
@@ -106,7 +106,7 @@ def test_a_mask_is_black_and_white_and_small() -> None:
     assert len(data) < 3000
 
 
-def test_what_browsers_show_has_a_safe_type() -> None:
+def test_only_formats_of_browsers_are_shown_inline() -> None:
     shown = {photo_format for photo_format in PhotoFormat if shown_inline(photo_format)}
     assert shown == {"JPEG", "PNG", "WEBP", "GIF", "AVIF"}
     assert all(str(content_type(photo_format)).startswith("image/") for photo_format in shown)
