@@ -1,4 +1,4 @@
-"""Whatever is done to a folder: once indexed, the catalog says what the folder holds."""
+"""After any edits to a folder, indexing makes the catalog equal to it."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ _SEEDS = st.integers(0, 5)
 
 
 class EditedFolder(RuleBasedStateMachine):
-    """Random edits, with runs of the indexer in between."""
+    """Random edits with indexing runs in between."""
 
     def __init__(self) -> None:
         super().__init__()
         self.folder = Path(tempfile.mkdtemp(prefix="regard-edits-"))
         self.library = Library(self.folder)
-        # A root with no photograph left is an error of its own.
+        # A root without any photograph would be an error.
         self.library.photo("keep.png", 99)
         self.indexed = False
 
@@ -120,7 +120,7 @@ class EditedFolder(RuleBasedStateMachine):
         for path, sha256, failure in rows:
             assert (sha256 is None) == (failure is not None)
             assert sha256 in {None, files[path]}
-            # Cut to 60 bytes at most, none of these pictures is whole.
+            # No complete photograph is this small.
             assert (failure is not None) == (len(Path(os.fsdecode(path)).read_bytes()) <= 60)
         good = {os.fsdecode(path) for path, sha256, _ in rows if sha256 is not None}
         shown = {hit["asset"]["uri"] for hit in self.library.search("red", "--limit", "100")}

@@ -1,4 +1,4 @@
-"""What lies outside of a configured root stays unread, whatever links, `..` and races say."""
+"""Files outside a configured root are never read, despite links, `..` and races."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _XMP = """<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:RDF
 
 
 class World:
-    """A root with a photograph in it, and another one that lies outside."""
+    """A root with one photograph, and one photograph outside it."""
 
     def __init__(self, folder: Path, library: Home) -> None:
         self.root = folder / "root"
@@ -40,7 +40,7 @@ class World:
         )
 
     def indexed(self) -> dict[str, str | None]:
-        """Failures by path below the root, None for a photograph; and no trace of what is outside."""
+        """Failure reasons by path below the root, None for photographs; nothing outside is known."""
         catalog = self.library.indexer("default").catalog
         with catalog.writer_lease():
             known = list(catalog.known_assets(b"/"))
@@ -66,7 +66,7 @@ def world(tmp_path: Path) -> Iterator[World]:
         yield World(tmp_path, library)
 
 
-def _said(report: IndexReport) -> dict[str, str]:
+def _reasons(report: IndexReport) -> dict[str, str]:
     return {os.path.basename(failure.uri): failure.reason for failure in report.failures}
 
 
@@ -79,7 +79,7 @@ def test_links_that_stay_inside_are_followed(world: World) -> None:
     assert set(world.indexed()) == {"kept.png", "link.png", "a/1.png", "folder/1.png"}
 
 
-def test_a_root_may_be_a_link_itself(world: World, tmp_path: Path) -> None:
+def test_a_root_may_be_a_link(world: World, tmp_path: Path) -> None:
     (tmp_path / "alias").symlink_to(world.root)
     report = world.library.indexer("default").run(
         [tmp_path / "alias"], confined_to=os.fsencode(tmp_path / "alias")
@@ -88,7 +88,7 @@ def test_a_root_may_be_a_link_itself(world: World, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("target", ["absolute", "relative", "through another", "dangling"])
-def test_a_file_that_leads_out_is_a_failure(world: World, target: str) -> None:
+def test_a_file_link_that_leads_out_fails(world: World, target: str) -> None:
     link = world.root / "link.png"
     if target == "absolute":
         link.symlink_to(world.outside / "secret.png")
@@ -98,10 +98,10 @@ def test_a_file_that_leads_out_is_a_failure(world: World, target: str) -> None:
         (world.root / ".hop").symlink_to(world.outside)
         link.symlink_to(".hop/secret.png")
     else:
-        # Whether there is something outside is not told either.
+        # It must not be revealed whether the target exists.
         link.symlink_to(world.outside / "none.png")
     report = world.index()
-    assert _said(report) == {"link.png": LEADS_OUT}
+    assert _reasons(report) == {"link.png": LEADS_OUT}
     assert world.indexed() == {"kept.png": None, "link.png": LEADS_OUT}
     assert report.indexed == 1
     link.unlink()
@@ -111,22 +111,22 @@ def test_a_file_that_leads_out_is_a_failure(world: World, target: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["folder", "folder.png", "file", "page.xmp"])
-def test_a_folder_that_leads_out_is_a_failure(world: World, name: str) -> None:
+def test_a_folder_link_that_leads_out_fails(world: World, name: str) -> None:
     target = world.outside if name.startswith("folder") else world.outside / "secret.png"
     (world.root / name).symlink_to(target)
     report = world.index()
-    assert _said(report) == {name: LEADS_OUT}
+    assert _reasons(report) == {name: LEADS_OUT}
     assert {path for path, failure in world.indexed().items() if not failure} == {"kept.png"}
     assert report.indexed == 1
 
 
-def test_links_one_behind_another(world: World) -> None:
+def test_chained_links_are_resolved_before_they_are_followed(world: World) -> None:
     (world.root / "a" / "b").mkdir(parents=True)
     (world.root / "a" / "b" / "up").symlink_to("../..")
     (world.root / "a" / "b" / "out").symlink_to("../../..")
     (world.root / "in").symlink_to("a/b")
     report = world.index()
-    assert _said(report) == {"out": LEADS_OUT}
+    assert _reasons(report) == {"out": LEADS_OUT}
     assert {failure.uri for failure in report.failures} == {
         str(world.root / "a" / "b" / "out"),
         str(world.root / "in" / "out"),
@@ -137,7 +137,7 @@ def test_links_one_behind_another(world: World) -> None:
 @pytest.mark.parametrize(
     "path", ["..", "../root-beside", "x/../../root-beside", "link", "link/below"]
 )
-def test_a_run_that_leads_out_is_refused(world: World, path: str) -> None:
+def test_a_root_that_leads_out_is_refused(world: World, path: str) -> None:
     (world.outside / "below").mkdir()
     (world.root / "link").symlink_to(world.outside)
     with pytest.raises(OutsideRoots) as caught:
@@ -150,9 +150,9 @@ def test_sidecars_that_lead_out_are_not_read(world: World) -> None:
     (world.outside / "page.xmp").write_text(_XMP.format("secret"))
     (world.root / "kept.xmp").symlink_to(world.outside / "page.xmp")
     report = world.index()
-    assert _said(report) == {"kept.xmp": LEADS_OUT}
+    assert _reasons(report) == {"kept.xmp": LEADS_OUT}
     assert world.title() is None
-    # A file that is named brings its sidecar along, too.
+    # A file named as the root has a sidecar too.
     assert world.index(world.root / "kept.png").unchanged == 1
     (world.root / "kept.xmp").unlink()
     (world.root / "kept.xmp").write_text(_XMP.format("ours"))
@@ -167,7 +167,7 @@ def test_sidecars_that_lead_out_are_not_read(world: World) -> None:
     assert (named.sidecar, named.stamp.sidecar) == (None, None)
 
 
-def test_what_was_indexed_without_confinement_is_kept(world: World) -> None:
+def test_assets_indexed_without_confinement_are_kept(world: World) -> None:
     (world.root / "folder").symlink_to(world.outside)
     (world.root / "link.png").symlink_to(world.outside / "secret.png")
     (world.outside / "secret.png").rename(world.outside / "open.png")
@@ -175,13 +175,13 @@ def test_what_was_indexed_without_confinement_is_kept(world: World) -> None:
     (world.root / "link.png").symlink_to(world.outside / "open.png")
     assert world.index(confined=False).indexed == 3
     report = world.index()
-    assert _said(report) == {"folder": LEADS_OUT, "link.png": LEADS_OUT}
+    assert _reasons(report) == {"folder": LEADS_OUT, "link.png": LEADS_OUT}
     assert (report.removed, report.unchanged) == (0, 1)
     assert world.indexed() == dict.fromkeys(["kept.png", "folder/open.png", "link.png"])
 
 
 @pytest.mark.parametrize("what", ["photograph", "sidecar"])
-def test_a_file_swapped_between_finding_and_reading(
+def test_a_file_swapped_for_a_link_before_reading_is_not_read(
     world: World, monkeypatch: pytest.MonkeyPatch, what: str
 ) -> None:
     (world.outside / "page.xmp").write_text(_XMP.format("secret"))
@@ -197,14 +197,14 @@ def test_a_file_swapped_between_finding_and_reading(
     monkeypatch.setattr(PhotoFile, "open", swap_and_open)
     report = world.index()
     if what == "photograph":
-        assert _said(report) == {"kept.png": LEADS_OUT}
+        assert _reasons(report) == {"kept.png": LEADS_OUT}
         assert world.indexed() == {"kept.png": LEADS_OUT}
     else:
         assert report.indexed == 1
     assert world.title() is None
 
 
-def test_a_folder_swapped_after_it_was_listed(world: World) -> None:
+def test_a_folder_swapped_for_a_link_after_listing_is_not_entered(world: World) -> None:
     write_photo(world.root / "z" / "1.png", 3)
     walk = Walk(os.fsencode(world.root), confinement=Confinement.to(os.fsencode(world.root)))
     found = iter(walk)
@@ -216,7 +216,7 @@ def test_a_folder_swapped_after_it_was_listed(world: World) -> None:
     assert walk.hides(os.fsencode(world.root / "z" / "1.png"))
 
 
-# What happens within an opening, between finding out where a path leads and going there
+# Races within one opening, between resolving a path and opening it
 
 
 def _swap_after_resolving(monkeypatch: pytest.MonkeyPatch, swap: Callable[[bytes], None]) -> None:
@@ -228,7 +228,7 @@ def _swap_after_resolving(monkeypatch: pytest.MonkeyPatch, swap: Callable[[bytes
         return where
 
     class Module:
-        """`os`, whose `path.realpath` is slow."""
+        """`os` with a slow `path.realpath`."""
 
         class path:  # noqa: N801 - stands for a module
             realpath = staticmethod(resolve)
@@ -240,7 +240,7 @@ def _swap_after_resolving(monkeypatch: pytest.MonkeyPatch, swap: Callable[[bytes
 
 
 @pytest.mark.parametrize("what", ["file", "folder", "folder above"])
-def test_a_link_that_comes_while_opening(
+def test_a_link_created_while_opening_is_not_followed(
     world: World, monkeypatch: pytest.MonkeyPatch, what: str
 ) -> None:
     path = write_photo(world.root / "a" / "b" / "secret.png", 3)
@@ -266,7 +266,7 @@ def test_a_link_that_comes_while_opening(
     assert path.exists()
 
 
-def test_a_folder_listed_is_the_one_that_was_found(
+def test_a_link_created_while_listing_is_not_followed(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder = write_photo(world.root / "a" / "1.png", 3).parent
@@ -300,7 +300,7 @@ def test_confinement_compares_whole_names(tmp_path: Path) -> None:
         open_regular(tmp_path / "root", inside)
 
 
-def test_no_descriptor_is_left_open(world: World) -> None:
+def test_all_descriptors_are_closed(world: World) -> None:
     (world.root / "link.png").symlink_to(world.outside / "secret.png")
     (world.root / "folder").symlink_to(world.outside)
     write_photo(world.root / "a" / "b" / "c.png", 3)

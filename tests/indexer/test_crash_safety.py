@@ -1,7 +1,7 @@
-"""Killing an indexing process loses no committed asset, and the next run carries on.
+"""Killing an indexing process loses no committed asset, and the next run continues.
 
-A nursery process has everything imported and forks a child for each run, so that a kill costs
-milliseconds instead of the imports of a start.
+A nursery process has everything imported and forks a child for each run, so that a run costs
+milliseconds instead of seconds of imports.
 """
 
 from __future__ import annotations
@@ -71,7 +71,7 @@ for line in sys.stdin:
 """
 
 
-# So many files a run commits before it waits to be killed: however long it takes to kill it, some are left.
+# A run commits this many files and then waits to be killed, so that some are always left.
 _MOST = 10
 
 
@@ -90,7 +90,7 @@ class Nursery:
     def start(
         self, library: Library, fault: str | int | None = None, most: int | None = None
     ) -> int:
-        """Start one that dies of a fault, or goes no further than so many commits; its process id."""
+        """Start a run that dies of `fault` or stops after `most` commits; returns its process id."""
         arguments = ["index", str(library.photos), "--home", str(library.home), "--profile", "fake"]
         assert self._process.stdin is not None
         self._process.stdin.write(
@@ -107,7 +107,7 @@ class Nursery:
         return int(self._process.stdout.readline())
 
     def close(self) -> str:
-        """Let the nursery end; what its children wrote to stderr."""
+        """End the nursery; returns what its children wrote to stderr."""
         return self._process.communicate(timeout=200)[1]
 
 
@@ -129,7 +129,7 @@ def _committed(library: Library) -> int:
 def _kill_between_commits(
     nursery: Nursery, library: Library, chance: random.Random
 ) -> tuple[int, int]:
-    """Kill a run once it has committed a random number of assets; counts before and after it."""
+    """Kill a run after a random number of commits; returns the counts before and after it."""
     before = _committed(library)
     wanted = before + chance.randint(1, 5)
     process = nursery.start(library, most=_MOST)
@@ -148,7 +148,7 @@ def _campaign(nursery: Nursery, folder: Path, *, kills: int, photos: int, seed: 
     library = Library(folder / "killed")
     for number in range(photos):
         library.photo(f"{number % 7}/{number:04}.png", number)
-    # Damaged files and twins take other ways through the commit than new contents do.
+    # Damaged files and copies are committed differently from new contents.
     for number in range(0, photos, 25):
         library.photo(f"twins/{number}.png", number)
         (library.photos / f"bad-{number}.jpg").write_bytes(b"no photograph")
@@ -184,18 +184,20 @@ def _seen(library: Library, *arguments: str) -> list[tuple[Any, ...]]:
     ]
 
 
-def test_nothing_is_lost_or_doubled_by_fifteen_kills(nursery: Nursery, tmp_path: Path) -> None:
+def test_fifteen_kills_lose_and_duplicate_nothing(nursery: Nursery, tmp_path: Path) -> None:
     _campaign(nursery, tmp_path, kills=15, photos=150, seed=1)
 
 
 @pytest.mark.campaign
 @pytest.mark.timeout(1200)
-def test_nothing_is_lost_or_doubled_by_many_kills(nursery: Nursery, tmp_path: Path) -> None:
+def test_hundreds_of_kills_lose_and_duplicate_nothing(nursery: Nursery, tmp_path: Path) -> None:
     for seed in range(6):
         _campaign(nursery, tmp_path / str(seed), kills=50, photos=600, seed=100 + seed)
 
 
-def test_a_kill_between_the_commits_and_the_snapshot(nursery: Nursery, tmp_path: Path) -> None:
+def test_a_kill_between_commits_and_snapshot_needs_no_repair(
+    nursery: Nursery, tmp_path: Path
+) -> None:
     library = Library(tmp_path)
     for number in range(12):
         library.photo(f"{number}.png", number)
@@ -203,7 +205,7 @@ def test_a_kill_between_the_commits_and_the_snapshot(nursery: Nursery, tmp_path:
     assert nursery.wait() == signal.SIGKILL
     assert len(library.asset_ids()) == 12
     assert not list(library.home.rglob("manifest.json"))
-    # Searching needs no repair: the indexes catch up from SQL.
+    # The indexes catch up from SQL.
     assert len(library.shown()) == 12
     library.verify()
     assert library.index()["unchanged"] == 12
@@ -211,12 +213,14 @@ def test_a_kill_between_the_commits_and_the_snapshot(nursery: Nursery, tmp_path:
     assert len(list(library.home.rglob("manifest.json"))) == 3
 
 
-def test_kills_in_the_midst_of_each_file_of_a_snapshot(nursery: Nursery, tmp_path: Path) -> None:
+def test_kills_while_writing_each_snapshot_file_need_no_repair(
+    nursery: Nursery, tmp_path: Path
+) -> None:
     library = Library(tmp_path)
     for number in range(6):
         library.photo(f"{number}.png", number)
     for fault in range(1, 7):
-        # A snapshot has new rows and a new manifest for each of three channels.
+        # A snapshot writes rows and a manifest for each of three channels.
         library.photo(f"another-{fault}.png", 100 + fault)
         nursery.start(library, fault)
         assert nursery.wait() == signal.SIGKILL

@@ -1,4 +1,4 @@
-"""Indexing again: what is unchanged costs nothing, and what is not there is not always gone."""
+"""Indexing again: unchanged files cost nothing, and unreachable files are not removed."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def library(tmp_path: Path) -> Library:
 
 @pytest.fixture
 def analysed(monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """How many images each call of the models got."""
+    """The number of images in each call of the models."""
     calls: list[int] = []
     analyze = ComposedAnalyzer.analyze
 
@@ -46,7 +46,9 @@ def test_unchanged_and_touched_files_cost_no_model_time(
 ) -> None:
     for number in range(20):
         library.photo(f"{number}.png", number)
-    assert _counts(library.index()) == {"indexed": 20}
+    report = library.index()
+    assert (report["regions"], report["captions"]) == (80, 20)
+    assert _counts(report) == {"indexed": 20}
     assert sum(analysed) == 20
     assert max(analysed) > 1
     ids = library.asset_ids()
@@ -58,7 +60,7 @@ def test_unchanged_and_touched_files_cost_no_model_time(
     assert library.asset_ids() == ids
 
 
-def test_a_changed_file_is_analysed_anew_and_keeps_its_id(library: Library) -> None:
+def test_a_changed_file_is_analysed_again_and_keeps_its_id(library: Library) -> None:
     library.photo("a.png", 1)
     library.photo("b.png", 2)
     library.index()
@@ -68,17 +70,6 @@ def test_a_changed_file_is_analysed_anew_and_keeps_its_id(library: Library) -> N
     assert library.asset_ids() == ids
     assert library.sql("SELECT count(*) FROM content") == [(2,)]
     assert library.search("yellow")[0]["asset"]["uri"].endswith("a.png")
-    library.verify()
-
-
-def test_a_deleted_file_leaves_the_results(library: Library) -> None:
-    for number in range(5):
-        library.photo(f"{number}.png", number)
-    library.index()
-    os.unlink(library.photos / "3.png")
-    assert _counts(library.index()) == {"unchanged": 4, "removed": 1}
-    assert library.shown() == {"0.png", "1.png", "2.png", "4.png"}
-    assert library.sql("SELECT count(*) FROM embedding") == [(24,)]
     library.verify()
 
 
@@ -95,23 +86,6 @@ def test_a_moved_file_keeps_its_content_and_its_id(library: Library, analysed: l
     moved["a.png"] = moved.pop("new/0.png")
     assert library.asset_ids() == moved
     assert sum(analysed) == 7
-    library.verify()
-
-
-def test_names_that_are_shifted_or_swapped_end_as_the_folder_is(library: Library) -> None:
-    for number in range(5):
-        library.photo(f"{number}.png", number)
-    library.index()
-    for number in reversed(range(5)):
-        (library.photos / f"{number}.png").rename(library.photos / f"{number + 1}.png")
-    (library.photos / "4.png").rename(library.photos / "x.png")
-    (library.photos / "5.png").rename(library.photos / "4.png")
-    (library.photos / "x.png").rename(library.photos / "5.png")
-    library.index()
-    fresh = Library(library.home.parent / "fresh")
-    fresh.photos = library.photos
-    fresh.index()
-    assert library.everything() == fresh.everything()
     library.verify()
 
 
@@ -133,7 +107,7 @@ def test_the_same_bytes_at_two_paths_are_two_assets_of_one_content(
     library.verify()
 
 
-def test_many_twins_of_one_picture(library: Library, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_many_copies_share_one_content(library: Library, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(regard.indexer.indexing, "_BATCH_COPIES", 4)
     for number in range(30):
         library.photo(f"{number:02}.png", 1)
@@ -141,7 +115,9 @@ def test_many_twins_of_one_picture(library: Library, monkeypatch: pytest.MonkeyP
     assert library.sql("SELECT count(*) FROM content") == [(1,)]
 
 
-def test_giants_are_taken_one_by_one(library: Library, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_giant_images_are_analysed_one_by_one(
+    library: Library, monkeypatch: pytest.MonkeyPatch
+) -> None:
     for number in range(8):
         write_photo(library.photos / f"{number}.png", number)
         write_photo(library.photos / f"{number}-twin.png", number)
@@ -166,7 +142,7 @@ def test_giants_are_taken_one_by_one(library: Library, monkeypatch: pytest.Monke
     assert _counts(giants.index(code=1)) == {"unchanged": 16, "failed": 8}
 
 
-def test_failed_files_are_tried_again_only_when_changed_or_asked(library: Library) -> None:
+def test_failed_files_are_tried_again_only_if_changed_or_requested(library: Library) -> None:
     bad = library.photos / "bad.jpg"
     bad.write_bytes(b"no photograph")
     library.photo("good.png", 1)
@@ -174,11 +150,11 @@ def test_failed_files_are_tried_again_only_when_changed_or_asked(library: Librar
     assert _counts(report) == {"indexed": 1, "failed": 1}
     standing = {"uri": str(bad), "reason": "it is not a photograph of a known format"}
     assert report["failures"] == [standing]
-    # The reason is that of the former run: it was not tried again.
+    # It was not tried again; the reason is that of the earlier run.
     again = library.index(code=1)
     assert _counts(again) == {"unchanged": 1, "failed": 1}
     assert again["failures"] == [standing]
-    # A failure elsewhere is none of this run's.
+    # Failures outside the roots are not reported.
     assert library.index(library.photos / "good.png")["failed"] == 0
     assert library.index("--retry-failed", library.photos, code=1)["failures"] == [standing]
     write_photo(bad, 2)
@@ -191,7 +167,7 @@ def test_failed_files_are_tried_again_only_when_changed_or_asked(library: Librar
     assert _counts(library.index()) == {"unchanged": 1, "removed": 1}
 
 
-def test_changes_of_a_sidecar_are_picked_up(library: Library, analysed: list[int]) -> None:
+def test_a_changed_sidecar_changes_the_facts(library: Library, analysed: list[int]) -> None:
     library.photo("a.jpg", 1, kind="JPEG")
     library.index()
 
@@ -215,7 +191,7 @@ def test_changes_of_a_sidecar_are_picked_up(library: Library, analysed: list[int
 
 
 @pytest.mark.parametrize("how", ["missing", "empty", "without photographs", "a loop"])
-def test_a_root_that_is_not_what_it_was_removes_nothing(library: Library, how: str) -> None:
+def test_a_missing_or_emptied_root_removes_nothing(library: Library, how: str) -> None:
     for number in range(3):
         library.photo(f"{number}.png", number)
     library.index()
@@ -239,7 +215,7 @@ def test_an_unmounted_root_does_not_make_copies_look_like_moves(library: Library
     disk.rename(library.photos.parent / "unplugged")
     copies = library.photos / "a-copies"
     write_photo(copies / "1.png", 1)
-    # The disk is no root of this run, so nothing is said of it.
+    # The disk is not a root of this run.
     assert _counts(library.index(copies)) == {"indexed": 1}
     assert set(library.asset_ids()) == {"a-copies/1.png", "z-disk/1.png"}
     write_photo(copies / "2.png", 1)
@@ -248,7 +224,7 @@ def test_an_unmounted_root_does_not_make_copies_look_like_moves(library: Library
     assert "z-disk/1.png" in library.asset_ids()
 
 
-def test_an_unmounted_disk_behind_a_link_is_sheltered(library: Library) -> None:
+def test_an_unmounted_disk_behind_a_link_removes_nothing(library: Library) -> None:
     write_photo(library.photos.parent / "disk" / "far.png", 1)
     library.photo("near.png", 2)
     (library.photos / "link").symlink_to(library.photos.parent / "disk")
@@ -270,14 +246,14 @@ def test_overlapping_roots_are_walked_once(library: Library) -> None:
         library.photos / "b",
     )
     assert _counts(library.index(*roots)) == {"indexed": 2}
-    # A root inside another knows only its own.
+    # A root inside another covers only its own files.
     os.unlink(library.photos / "b" / "2.png")
     assert _counts(library.index(library.photos / "a")) == {"unchanged": 1}
     assert len(library.asset_ids()) == 2
     assert _counts(library.index()) == {"unchanged": 1, "removed": 1}
 
 
-def test_a_folder_beside_with_the_same_beginning_is_left_alone(library: Library) -> None:
+def test_a_folder_whose_name_starts_the_same_is_left_alone(library: Library) -> None:
     for name in ("a/1.png", "a-b/2.png", "ab/3.png", "a.png", "a0/4.png"):
         library.photo(name, len(name) * 7 + ord(name[1]))
     library.index()
@@ -289,7 +265,7 @@ def test_a_folder_beside_with_the_same_beginning_is_left_alone(library: Library)
     assert len(library.asset_ids()) == 5
 
 
-def test_a_root_that_is_a_single_file(library: Library) -> None:
+def test_a_single_file_can_be_a_root(library: Library) -> None:
     photo = library.photo("a.png", 1)
     library.photo("b.png", 2)
     assert _counts(library.index(photo)) == {"indexed": 1}
@@ -298,11 +274,10 @@ def test_a_root_that_is_a_single_file(library: Library) -> None:
     library.run("index", photo).expect_sentence(3, "regard remove")
     assert library.shown() == {"a.png"}
     assert library.run("remove", photo).code == 0
-    library.run("search", "red").out.decode().startswith("nothing")
     library.run("remove", photo).expect_sentence(3, "holds nothing")
 
 
-def test_hundreds_of_single_files(library: Library) -> None:
+def test_hundreds_of_single_files_can_be_roots(library: Library) -> None:
     for number in range(450):
         library.photo(f"{number}.png", 1)
     (library.photos / "bad.jpg").write_bytes(b"bad")
@@ -310,7 +285,7 @@ def test_hundreds_of_single_files(library: Library) -> None:
     assert _counts(report) == {"indexed": 450, "failed": 1}
 
 
-def test_collections_are_separate(library: Library, analysed: list[int]) -> None:
+def test_collections_share_contents_but_not_assets(library: Library, analysed: list[int]) -> None:
     for number in range(4):
         library.photo(f"{number}.png", number)
     library.index()
@@ -332,12 +307,11 @@ def test_collections_are_separate(library: Library, analysed: list[int]) -> None
     library.verify()
 
 
-def test_one_picture_that_the_models_can_not_take(
+def test_an_image_that_the_models_reject_fails_alone(
     library: Library, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     for number in range(10):
         library.photo(f"{number}.png", number)
-    write_photo(library.photos / "wide.png", 99, "blue", "red")
     analyze = ComposedAnalyzer.analyze
     poison = library.photos / "5.png"
     pixels = decode_file(poison).pixels
@@ -350,7 +324,7 @@ def test_one_picture_that_the_models_can_not_take(
 
     monkeypatch.setattr(ComposedAnalyzer, "analyze", brittle)
     report = library.index(code=1)
-    assert _counts(report) == {"indexed": 10, "failed": 1}
+    assert _counts(report) == {"indexed": 9, "failed": 1}
     assert report["failures"] == [
         {
             "uri": str(poison),
@@ -361,11 +335,11 @@ def test_one_picture_that_the_models_can_not_take(
     monkeypatch.setattr(ComposedAnalyzer, "analyze", analyze)
     assert _counts(library.index("--retry-failed", library.photos)) == {
         "indexed": 1,
-        "unchanged": 10,
+        "unchanged": 9,
     }
 
 
-def test_whatever_reading_raises_is_the_fault_of_one_file(
+def test_an_unexpected_exception_while_reading_fails_one_file(
     library: Library, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     library.photo("a.png", 1)
@@ -383,7 +357,7 @@ def test_whatever_reading_raises_is_the_fault_of_one_file(
     assert "RecursionError" in report["failures"][0]["reason"]
 
 
-def test_a_mistyped_path_makes_no_home(library: Library) -> None:
+def test_a_mistyped_path_creates_no_home(library: Library) -> None:
     outcome = run_command(
         "index", library.photos / "typo", "--home", library.home, "--profile", "fake"
     )
@@ -391,7 +365,7 @@ def test_a_mistyped_path_makes_no_home(library: Library) -> None:
     assert not library.home.exists()
 
 
-def test_a_file_that_changes_while_it_is_read_is_read_again_next_time(
+def test_a_file_changed_while_it_was_read_is_read_again(
     library: Library, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     photo = library.photo("a.png", 1)
@@ -410,15 +384,3 @@ def test_a_file_that_changes_while_it_is_read_is_read_again_next_time(
     fresh.photos = library.photos
     fresh.index()
     assert library.everything() == fresh.everything()
-
-
-def test_the_report_is_json_of_the_documented_form(library: Library) -> None:
-    library.photo("a.png", 1)
-    report = library.index()
-    assert {name: type(value) for name, value in report.items()} == {
-        **dict.fromkeys(("indexed", "unchanged", "moved", "removed", "failed"), int),
-        **dict.fromkeys(("regions", "captions"), int),
-        "seconds": float,
-        "failures": list,
-    }
-    assert (report["regions"], report["captions"]) == (4, 1)

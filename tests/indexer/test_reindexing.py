@@ -1,4 +1,4 @@
-"""Reindexing through the command line: resumed after kills, with files that have gone or changed."""
+"""Reindexing through the command line, with kills and with missing or changed files."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ PHOTOS = 16
 
 @pytest.fixture(autouse=True)
 def profiles(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A user's profiles: `turned` has other numbers for the same colours, and batches of one."""
+    """A user's profiles: `turned` has other vectors for the same colours, and batches of one."""
     folder = tmp_path_factory.mktemp("profiles")
     monkeypatch.setenv("REGARD_PROFILES", str(folder))
     write_turned(folder, 5)
@@ -69,7 +69,7 @@ def test_kills_in_the_middle_lose_nothing_and_leave_the_old_models_live(
     assert report["indexed"] == PHOTOS - done
     assert report["live"]
     library.verify()
-    # All is as if nobody had been killed.
+    # The result equals that of an uninterrupted run.
     straight = Library(library.home.parent / "straight")
     straight.photos = library.photos
     assert straight.run("index", library.photos, "--profile", "turned").code == 0
@@ -79,12 +79,12 @@ def test_kills_in_the_middle_lose_nothing_and_leave_the_old_models_live(
     ]
 
 
-def test_files_that_have_gone_or_changed_are_told_and_hold_nothing_up(library: Library) -> None:
+def test_missing_and_changed_files_are_reported_and_skipped(library: Library) -> None:
     library.photo("twin.png", 2)
     library.index()
     (library.photos / "00.png").unlink()
     write_photo(library.photos / "01.png", 1000)
-    # A content whose first file is gone has another.
+    # This content has a second file.
     (library.photos / "02.png").unlink()
     (library.photos / "03.png").write_bytes(b"no photograph")
     outcome = library.run("reindex", "--profile", "turned", "--json")
@@ -99,14 +99,13 @@ def test_files_that_have_gone_or_changed_are_told_and_hold_nothing_up(library: L
         ("turned", PHOTOS - 3, 3),
         ("fake", PHOTOS, 0),
     ]
-    # Indexing again makes of the folder what it always does.
     report = library.run("index", library.photos, "--json").document
     assert (report["indexed"], report["removed"]) == (1, 2)
     assert [failure["uri"] for failure in report["failures"]] == [str(library.photos / "03.png")]
     library.verify()
 
 
-def test_what_would_empty_the_results_does_not_go_live(
+def test_a_pipeline_that_would_lose_most_photographs_does_not_go_live(
     library: Library, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     before = library.search("red", "--limit", "50")
@@ -118,14 +117,14 @@ def test_what_would_empty_the_results_does_not_go_live(
         assert [one["state"] for one in pipelines(library)] == ["live", "unfinished"]
         library.verify()
 
-    # A disk that is not there, then a model that takes nothing.
+    # A missing disk, then a model that fails.
     away = library.photos.rename(library.photos.with_name("away"))
     refused("No such file")
     away.rename(library.photos)
     with monkeypatch.context() as broken:
         broken.setattr(FakeEncoder, "encode_images", _fail)
         refused("RuntimeError: out of memory")
-    # Giant pictures are read one after another, and each is analysed as any.
+    # Giant images are read one by one and analysed like others.
     monkeypatch.setattr(analysis_module, "AHEAD_PIXELS", 100)
     assert reindexed(library, "turned")["indexed"] == PHOTOS
     library.verify()
@@ -135,7 +134,7 @@ def _fail(self: FakeEncoder, images: object) -> None:
     raise RuntimeError("out of memory")
 
 
-def test_a_home_is_changed_by_the_command_that_the_refusal_names(library: Library) -> None:
+def test_the_remedy_of_a_refusal_changes_the_home(library: Library) -> None:
     refused = library.run("index", library.photos, "--profile", "turned")
     refused.expect_sentence(3, "regard reindex --profile turned")
     library.run("reindex", "--profile", "no-such").expect_sentence(2, "no-such")
@@ -145,9 +144,7 @@ def test_a_home_is_changed_by_the_command_that_the_refusal_names(library: Librar
     assert b"already" in library.run("reindex", "--profile", "turned").out
 
 
-def test_changed_parameters_under_the_same_name_are_other_models(
-    library: Library, profiles: Path
-) -> None:
+def test_changed_parameters_of_a_profile_need_reindexing(library: Library, profiles: Path) -> None:
     reindexed(library, "turned")
     assert library.run("prune", "--json").document["pruned"]
     write_turned(profiles, 9)
@@ -155,7 +152,7 @@ def test_changed_parameters_under_the_same_name_are_other_models(
     library.run("search", "red").expect_sentence(3, "another encoder", "regard reindex")
     assert reindexed(library)["indexed"] == PHOTOS
     assert library.search("red", "--limit", "1")[0]["channels"][0]["space"].endswith("turned-9")
-    # The profile can't make the former ones any more; what they made is still there.
+    # The profile no longer matches the earlier pipeline, whose data still exists.
     assert library.run("rollback").code == 0
     library.run("search", "red").expect_sentence(3, "another encoder")
     assert library.run("rollback").code == 0
@@ -163,19 +160,19 @@ def test_changed_parameters_under_the_same_name_are_other_models(
     library.verify()
 
 
-def test_a_home_without_photographs_has_no_models_to_change(tmp_path: Path) -> None:
+def test_an_empty_home_can_not_change_its_models(tmp_path: Path) -> None:
     empty = Library(tmp_path)
     for name in ("reindex", "rollback", "prune", "pipelines"):
         empty.run(name).expect_sentence(3, "nothing is indexed")
 
 
-def test_indexing_and_reindexing_go_on_side_by_side(library: Library, gate: Gate) -> None:
+def test_indexing_and_reindexing_run_at_the_same_time(library: Library, gate: Gate) -> None:
     for number in range(PHOTOS, PHOTOS + 12):
         library.photo(f"{number:02}.png", number)
     gate.let(2)
     building = started(library, gate, "--json")
     until_analysed(library, 2, building)
-    # The live models get the new ones now, and two builders shut each other out.
+    # The live pipeline gets the new photographs, and a second builder is refused.
     library.index()
     library.run("reindex", "--profile", "turned").expect_sentence(3, "is reindexing")
     assert building.poll() is None
@@ -190,7 +187,9 @@ def test_indexing_and_reindexing_go_on_side_by_side(library: Library, gate: Gate
     library.verify()
 
 
-def test_interrupted_it_stops_in_order_and_carries_on(library: Library, gate: Gate) -> None:
+def test_an_interrupted_reindexing_keeps_its_unfinished_pipeline(
+    library: Library, gate: Gate
+) -> None:
     gate.let(2)
     process = started(library, gate)
     until_analysed(library, 2, process)
@@ -207,7 +206,7 @@ def test_interrupted_it_stops_in_order_and_carries_on(library: Library, gate: Ga
     library.verify()
 
 
-def test_going_back_catches_up_or_says_what_is_missing(library: Library) -> None:
+def test_rollback_catches_up_or_reports_what_is_missing(library: Library) -> None:
     reindexed(library, "turned")
     library.photo("new.png", 500)
     assert library.run("index", library.photos).code == 0
@@ -227,7 +226,7 @@ def test_going_back_catches_up_or_says_what_is_missing(library: Library) -> None
 
 
 def started(library: Library, gate: Gate, *more: str) -> subprocess.Popen[bytes]:
-    """A process that reindexes, as far as the gate lets it."""
+    """Start a process that reindexes as far as the gate allows."""
     return subprocess.Popen(
         command("reindex", "--profile", "turned", "--home", library.home, *more),
         stdout=subprocess.PIPE,
@@ -237,7 +236,7 @@ def started(library: Library, gate: Gate, *more: str) -> subprocess.Popen[bytes]
 
 
 def until_analysed(library: Library, count: int, process: subprocess.Popen[bytes]) -> None:
-    """Until a process has stored so many analyses by the new models."""
+    """Wait until a process has stored `count` analyses by the new models."""
     while analysed(library, "turned") < count:
         assert process.poll() is None
         time.sleep(0.005)
