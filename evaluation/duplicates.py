@@ -171,7 +171,7 @@ class DuplicateReport:
         return "\n".join(lines)
 
 
-def judge(
+def judge_groups(
     samples: Mapping[Path, Sample], groups: Iterable[Sequence[Path]], seconds: float = 0.0
 ) -> DuplicateReport:
     """Compare groups of files with what the files are; files that are no samples are left out."""

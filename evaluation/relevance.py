@@ -1,9 +1,9 @@
-"""Whether relevance is worth its name: told on labelled photographs, and fitted to them.
+"""How good relevance is, measured on labelled photographs, and fitted to them.
 
-For each form of query and each target: how well relevance tells right first hits from wrong ones, how
-honest it is as a probability, what the cut-off lets pass, and the same of single numbers in its place.
-What is asked and what counts as right is `relevance_queries`' matter, how models are fitted and
-cross-validated `relevance_fitting`'s.
+For each form of query and each target: how well relevance separates right first hits from wrong ones, how
+well it is calibrated as a probability, which answers the cut-off lets pass, and how single numbers do in
+its place. `relevance_queries` defines the queries and what is right for them, `relevance_fitting` how
+models are fitted and cross-validated.
 """
 
 from __future__ import annotations
@@ -17,9 +17,8 @@ import numpy as np
 from regard.core.records import Target
 from regard.core.relevance import Calibration, Form
 from regard.evaluation.labels import LabelledSet
-from regard.evaluation.logistic import Float64Array
 from regard.evaluation.relevance_fitting import (
-    Asked,
+    AnsweredQuery,
     JudgedAnswer,
     baselines,
     ceiling,
@@ -27,13 +26,18 @@ from regard.evaluation.relevance_fitting import (
     fit,
 )
 from regard.evaluation.relevance_queries import LabelledQuery, labelled_queries
-from regard.evaluation.reliability import Bin, area_under_curve, calibration_error, reliability
-from regard.evaluation.statistics import Share, as_table
+from regard.evaluation.reliability import (
+    Bin,
+    area_under_curve,
+    calibration_error,
+    reliability_bins,
+)
+from regard.evaluation.statistics import Float64Array, Share, as_table
 
-# Hits of each query that are learned from; the first counts as much as the next several together.
+# Hits of each query that models are fitted to; the first weighs as much as the next several together.
 DEPTH = 20
-# Of the query's own photograph, to be left out: more than its regions.
-_OWN = 20
+# Hits of the query's own photograph, which are left out; no photograph has more regions.
+_OWN_HITS = 20
 
 
 class JudgedSearcher(Protocol):
@@ -46,82 +50,80 @@ class JudgedSearcher(Protocol):
         limit: int,
         without: Sequence[Collection[str]],
     ) -> Sequence[JudgedAnswer | None]:
-        """Up to `limit` hits of each query, among all images but those that `without` names for it.
+        """Up to `limit` hits of each query, among all images except those `without` names for it.
 
-        None for what can't be asked: for a box for which no region stands.
+        None for a query that cannot be asked: for a box that no stored region matches.
         """
 
 
 @dataclass(frozen=True, slots=True)
-class Told:
-    """How well a relevance tells right first hits from wrong ones, and how honest it is."""
+class RelevanceMeasures:
+    """How well relevance separates right first hits from wrong ones, and how the cut-off does.
+
+    `present_kept`: queries for which something right is there and that pass the cut-off;
+    `taken_out_rejected`: queries whose right photographs were taken out and that do not pass;
+    `absent_rejected`: queries for things that no photograph shows and that do not pass.
+    """
 
     auroc: float | None
-    error: float | None
+    calibration_error: float | None
     bins: tuple[Bin, ...]
-
-    @classmethod
-    def of(cls, relevances: Float64Array, right: Float64Array) -> Told:
-        """Of first hits' relevances (n,) and whether they are right (n,)."""
-        return cls(
-            area_under_curve(relevances, right),
-            calibration_error(relevances, right),
-            reliability(relevances, right),
-        )
-
-    def to_json(self) -> dict[str, Any]:
-        """`auroc`, `calibration_error`, and `reliability`, a list of bins."""
-        bins = [
-            {"relevance": one.relevance, "right": one.right, "hits": one.count} for one in self.bins
-        ]
-        return {"auroc": self.auroc, "calibration_error": self.error, "reliability": bins}
-
-
-@dataclass(frozen=True, slots=True)
-class Cut:
-    """What a cut-off lets pass: of queries that something is there for, whose own is out, absent ones."""
-
     present_kept: Share
     taken_out_rejected: Share
     absent_rejected: Share
 
+    @classmethod
+    def of(
+        cls, relevances: Float64Array, right: Float64Array, *cut_off: Share
+    ) -> RelevanceMeasures:
+        """From the relevance (n,) of first hits, whether they are right (n,), and the three shares."""
+        bins = reliability_bins(relevances, right)
+        auroc = area_under_curve(relevances, right)
+        return cls(auroc, calibration_error(bins), bins, *cut_off)
+
     def to_json(self) -> dict[str, Any]:
-        """The three shares."""
+        """The measures as plain JSON values; `reliability` is the list of bins."""
         return {
+            "auroc": self.auroc,
+            "calibration_error": self.calibration_error,
+            "reliability": [
+                {"relevance": one.relevance, "right": one.right, "hits": one.count}
+                for one in self.bins
+            ],
             "present_kept": self.present_kept.to_json(),
             "taken_out_rejected": self.taken_out_rejected.to_json(),
             "absent_rejected": self.absent_rejected.to_json(),
         }
+
+    def to_row(self) -> list[str]:
+        """The measures for a table."""
+        shares = self.present_kept, self.absent_rejected, self.taken_out_rejected
+        return [_number(self.auroc), _number(self.calibration_error), *map(str, shares)]
 
 
 @dataclass(frozen=True, slots=True)
 class FormReport:
     """Relevance of one form of query for one target.
 
-    `ceiling`: the share of taken-out queries that any rule could reject that keeps 0.9 of the present
-    ones: where nothing that presence is judged by changed, no rule can tell the two answers apart.
-    `baselines`: AUROC of single numbers.
+    `own`: the searcher's own relevance, None where it has no calibration. `baselines`: AUROC of single
+    numbers. `ceiling`: see `relevance_fitting.ceiling`. `fitted`: a calibration fitted to all queries.
     """
 
     queries: int
     first_right: Share
-    own: tuple[Told, Cut] | None
-    cross_validated: tuple[Told, Cut]
+    own: RelevanceMeasures | None
+    cross_validated: RelevanceMeasures
     baselines: Mapping[str, float | None]
     ceiling: float
     fitted: Calibration
 
     def to_json(self) -> dict[str, Any]:
         """The measures as plain JSON values; `profile` is null where it has no calibration."""
-
-        def both(pair: tuple[Told, Cut] | None) -> dict[str, Any] | None:
-            return None if pair is None else {**pair[0].to_json(), **pair[1].to_json()}
-
         return {
             "queries": self.queries,
             "first_right": self.first_right.to_json(),
-            "profile": both(self.own),
-            "cross_validated": both(self.cross_validated),
+            "profile": None if self.own is None else self.own.to_json(),
+            "cross_validated": self.cross_validated.to_json(),
             "baselines": dict(self.baselines),
             "taken_out_ceiling": self.ceiling,
         }
@@ -136,37 +138,29 @@ class RelevanceReport:
     forms: Mapping[tuple[Form, Target], FormReport]
 
     def to_json(self) -> dict[str, Any]:
-        """`images`, `absent_texts`, and `FormReport.to_json` by `text_to_image` and its like."""
-        found = {
+        """`images`, `absent_texts`, and `FormReport.to_json` under `text_to_image` and so on."""
+        by_form = {
             f"{form}_to_{target}": report.to_json() for (form, target), report in self.forms.items()
         }
-        return {"images": self.images, "absent_texts": self.absent, **found}
+        return {"images": self.images, "absent_texts": self.absent, **by_form}
 
     def to_text(self) -> str:
         """A table for people."""
+        columns = ["AUROC", "calibration error", "present kept", "absent told", "own out told"]
         rows = []
         for (form, target), report in self.forms.items():
-            rows.append(
-                [f"{form} → {target}", "AUROC", "calibration error", "present kept", "absent told",
-                 "own out told"]
-            )  # fmt: skip
-            for name, pair in (
-                ("the profile's", report.own),
-                ("cross-validated", report.cross_validated),
-            ):
-                if pair is not None:
-                    told, cut = pair
-                    shares = cut.present_kept, cut.absent_rejected, cut.taken_out_rejected
-                    rows.append([f"  {name}", _number(told.auroc), _number(told.error),
-                                 *map(str, shares)])  # fmt: skip
+            rows.append([f"{form} → {target}", *columns])
+            if report.own is not None:
+                rows.append(["  the profile's", *report.own.to_row()])
+            rows.append(["  cross-validated", *report.cross_validated.to_row()])
             rows += [
-                [f"  {name} alone", _number(area), "", "", "", ""]
-                for name, area in report.baselines.items()
+                [f"  {name} alone", _number(auroc), "", "", "", ""]
+                for name, auroc in report.baselines.items()
             ]
             rows.append(["  ceiling", "", "", "", "", f"{100 * report.ceiling:.1f} %"])
         return "\n".join(
             [
-                f"{self.images} images, {self.absent} texts of what none shows",
+                f"{self.images} images, {self.absent} texts that no image shows",
                 *as_table(rows),
                 "in parentheses: 95 % interval (Wilson)",
             ]
@@ -179,81 +173,85 @@ def evaluate_relevance(
     spaces: Mapping[tuple[Form, Target], frozenset[str]],
     absent: Sequence[str] = (),
 ) -> RelevanceReport:
-    """Measure relevance of `search`, and fit calibrations to the same labels.
+    """Measure the relevance that `search` gives, and fit calibrations to the same labels.
 
-    `spaces` are those that queries of each form meet for each target; what is not there is not asked. Where
-    the labels give nothing to ask for, or nothing is found, there is no report.
+    `spaces` are those in which queries of each form and target are matched; other forms are not asked.
+    A form for which the labels give no queries, or none with hits, has no report.
     """
     reports = {}
     for (form, target), of_form in spaces.items():
         queries = labelled_queries(labels, form, target, absent)
-        asked = _ask(search, target, [query for query in queries if query.right])
-        if not asked:
+        answered = _answer(search, target, [query for query in queries if query.right])
+        if not answered:
             continue
-        nothing = [query for query in queries if not query.right]
-        found = search(nothing, target, DEPTH, [()] * len(nothing)) if nothing else ()
-        of_absent = [answer for answer in found if answer is not None and answer.hits]
-        reports[form, target] = _report(asked, of_absent, of_form)
+        without_right = [query for query in queries if not query.right]
+        answers: Sequence[JudgedAnswer | None] = ()
+        if without_right:
+            answers = search(without_right, target, DEPTH, [()] * len(without_right))
+        of_absent = [answer for answer in answers if answer is not None and answer.hits]
+        reports[form, target] = _report(answered, of_absent, of_form)
     return RelevanceReport(len(labels.images), len(absent), reports)
 
 
-def _ask(search: JudgedSearcher, target: Target, queries: Sequence[LabelledQuery]) -> list[Asked]:
-    limit = DEPTH + _OWN
+def _answer(
+    search: JudgedSearcher, target: Target, queries: Sequence[LabelledQuery]
+) -> list[AnsweredQuery]:
+    limit = DEPTH + _OWN_HITS
     present = search(queries, target, limit, [()] * len(queries))
     taken_out = search(queries, target, limit, [query.right.keys() for query in queries])
-    asked = []
+    answered = []
     for query, first, second in zip(queries, present, taken_out, strict=True):
         if first is None or second is None:
             continue
-        there, not_there = _of_others(first, query), _of_others(second, query)
-        if there.hits and not_there.hits:
-            right = tuple(query.is_right(hit.answer) for hit in there.hits)
-            asked.append(Asked(query, there, not_there, right))
-    return asked
+        with_right, without_right = _without_own(first, query), _without_own(second, query)
+        if with_right.hits and without_right.hits:
+            right = tuple(query.is_right(hit.answer) for hit in with_right.hits)
+            answered.append(AnsweredQuery(query, with_right, without_right, right))
+    return answered
 
 
-def _of_others(answer: JudgedAnswer, query: LabelledQuery) -> JudgedAnswer:
+def _without_own(answer: JudgedAnswer, query: LabelledQuery) -> JudgedAnswer:
     """The first hits that are not on the query's own photographs."""
     hits = tuple(hit for hit in answer.hits if hit.answer.file_name not in query.own)
     return JudgedAnswer(hits[:DEPTH], answer.evidence, answer.matched)
 
 
 def _report(
-    asked: Sequence[Asked], absent: Sequence[JudgedAnswer], spaces: frozenset[str]
+    answered: Sequence[AnsweredQuery], absent: Sequence[JudgedAnswer], spaces: frozenset[str]
 ) -> FormReport:
-    first = np.asarray([one.right[0] for one in asked], dtype=np.float64)
-    unseen = cross_validate(asked, absent)
-    cut = Cut(
-        Share.of(unseen.kept),
-        Share.of(unseen.taken_out_rejected),
-        Share(round(unseen.absent_rejected), len(absent)),
-    )
+    first = np.asarray([one.right[0] for one in answered], dtype=np.float64)
+    unseen = cross_validate(answered, absent)
     return FormReport(
-        queries=len(asked),
+        queries=len(answered),
         first_right=Share.of(first.astype(bool).tolist()),
-        own=_own(asked, absent, first),
-        cross_validated=(Told.of(unseen.relevances, first), cut),
-        baselines=baselines(asked),
-        ceiling=ceiling(asked),
-        fitted=fit(asked).calibration(spaces),
+        own=_own_measures(answered, absent, first),
+        cross_validated=RelevanceMeasures.of(
+            unseen.relevances,
+            first,
+            Share.of(unseen.kept),
+            Share.of(unseen.taken_out_rejected),
+            Share(round(unseen.absent_rejected), len(absent)),
+        ),
+        baselines=baselines(answered),
+        ceiling=ceiling(answered),
+        fitted=fit(answered).calibration(spaces),
     )
 
 
-def _own(
-    asked: Sequence[Asked], absent: Sequence[JudgedAnswer], first: Float64Array
-) -> tuple[Told, Cut] | None:
-    """What the searcher itself says, where it says anything."""
-    said = [one.present.hits[0].relevance for one in asked]
-    known = [relevance for relevance in said if relevance is not None]
-    if len(known) < len(said):
+def _own_measures(
+    answered: Sequence[AnsweredQuery], absent: Sequence[JudgedAnswer], first: Float64Array
+) -> RelevanceMeasures | None:
+    """The measures of the searcher's own relevance, where it gives one for each first hit."""
+    relevances = [one.present.hits[0].relevance for one in answered]
+    known = [relevance for relevance in relevances if relevance is not None]
+    if len(known) < len(relevances):
         return None
-    return (
-        Told.of(np.asarray(known), first),
-        Cut(
-            Share.of(one.present.matched for one in asked),
-            Share.of(not one.taken_out.matched for one in asked),
-            Share.of(not answer.matched for answer in absent),
-        ),
+    return RelevanceMeasures.of(
+        np.asarray(known),
+        first,
+        Share.of(one.present.matched for one in answered),
+        Share.of(not one.taken_out.matched for one in answered),
+        Share.of(not answer.matched for answer in absent),
     )
 
 

@@ -1,24 +1,24 @@
 """How well groups of regions tell the same object in different photographs.
 
-The measure. Two labelled objects are one *identity* when their text is the same; a *labelled pair* is two
-of one identity in different photographs. A stored region stands for the labelled object with which its
-mask has the best IoU, if that is at least 0.5, and for nothing otherwise. A *found pair* is two
-members of one group in different photographs.
+Two labelled objects are one *identity* when their text is the same; a *labelled pair* is two objects of
+one identity in different photographs. A stored region stands for the labelled object with which its mask
+has the best IoU, if that is at least 0.5, and otherwise for nothing. A *found pair* is two members of one
+group in different photographs.
 
-- Precision: of the found pairs the share whose regions stand for objects of one identity. Wrong is all
-  else: other identities; an object grouped with background; background with background, however alike;
-  parts of objects, even of the same one. `on_object` is the same share where a region with 0.8 of its
-  pixels on one object counts as it, so that parts are forgiven and nothing else.
-- Recall: of all labelled pairs the share that is found. An object that no region covers is missed, and
-  so are all its pairs; `recall_covered` leaves those pairs out, to tell segmentation from grouping.
-- Pure groups: the share of groups whose members all stand for objects of one identity. Unlike pairs it
-  weighs a group of two as much as one of seven.
+- Precision: the share of found pairs whose regions stand for objects of one identity. Everything else is
+  wrong: different identities; an object and background; two alike backgrounds; parts of objects, even of
+  the same one. `on_object` is the same share when a region with 0.8 of its pixels on one object counts as
+  that object, so that parts are forgiven.
+- Recall: the share of all labelled pairs that is found. All pairs of an object that no region covers are
+  missed; `recall_covered` leaves those pairs out, to tell segmentation from grouping.
+- Pure groups: the share of groups whose members all stand for objects of one identity. Unlike pairs, this
+  gives a group of two the same weight as a group of seven.
 
-Cross-validation is by identity: whatever is fitted is fitted on pairs of which both ends are of one half,
-and measured on the other. An identity falls wholly into one half; a region that stands for nothing goes
-with its photograph. Pairs of the same identity all fall into a half, of the others only one in two; so
-these count double when a half is fitted on (`OTHERS_IN_A_HALF`), or every probability would be too
-high. A found pair counts in the half of its first member, so that it counts once in all.
+Cross-validation is by identity: weights are fitted to pairs whose ends are both in one half, and measured
+on the other. An identity is wholly in one half; a region that stands for nothing goes with its photograph.
+A half holds all of its pairs of one identity, but only every other pair of different identities; these
+therefore count double when fitting to a half (`NEGATIVES_WEIGHT_IN_HALF`), or every probability would be
+too high. A found pair counts in the half of its first member, so that it counts once.
 """
 
 from __future__ import annotations
@@ -26,13 +26,13 @@ from __future__ import annotations
 import itertools
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import astuple, dataclass
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from regard.core.errors import CannotWork
+from regard.core.errors import CannotWork, MissingDependency
 from regard.core.geometry import Mask
 from regard.core.records import Float32Array
 from regard.evaluation.labels import LabelledSet
@@ -41,17 +41,15 @@ from regard.photos.masks import mask_area, mask_iou
 
 _COVERED = 0.5
 _ON_OBJECT = 0.8
-_RIDGE = 1.0
-_ROUNDS = 50
-OTHERS_IN_A_HALF = 2.0
+NEGATIVES_WEIGHT_IN_HALF = 2.0
 
-# A labelled object: its photograph and its place among that photograph's objects.
+# A labelled object: its photograph and its position among the objects of that photograph.
 _Object = tuple[str, int]
 
 
 @dataclass(frozen=True, slots=True)
 class LabelledRegion:
-    """What a stored region shows: `object` is what it stands for, `on` the identity that it lies on."""
+    """What a stored region shows: the `object` it stands for, and the identity it lies `on`."""
 
     file_name: str
     object: _Object | None
@@ -73,7 +71,7 @@ class Identities:
 
 @dataclass(frozen=True, slots=True)
 class ObjectReport:
-    """Counts of one or several measurements; see the module's head for what they mean."""
+    """Counts of one or several measurements, as defined at the top of this module."""
 
     found: int = 0
     right: int = 0
@@ -86,12 +84,12 @@ class ObjectReport:
 
     @classmethod
     def mean(cls, reports: Sequence[ObjectReport], runs: int) -> ObjectReport:
-        """The sums of reports' counts, divided by the number of runs that they make together.
+        """The sums of the reports' counts, divided by the number of runs.
 
-        The same pairs count in every run, so their sum would make intervals look narrower than they are.
+        The same pairs count in every run, so plain sums would make intervals look too narrow.
         """
-        names = [field.name for field in fields(cls)]
-        return cls(*(round(sum(getattr(one, name) for one in reports) / runs) for name in names))
+        sums = np.sum([astuple(one) for one in reports], axis=0)
+        return cls(*(round(count / runs) for count in sums.tolist()))
 
     @property
     def shares(self) -> Mapping[str, Share]:
@@ -112,7 +110,7 @@ class ObjectReport:
         """A table for people."""
         words = {
             "precision": "found pairs that are one object (precision)",
-            "precision_on_object": "the same, parts of the object forgiven",
+            "precision_on_object": "the same, forgiving parts of the object",
             "recall": "labelled pairs that are found (recall)",
             "recall_covered": "the same, of pairs that regions cover",
             "pure_groups": "groups of one object only",
@@ -122,13 +120,16 @@ class ObjectReport:
             for name, share in self.shares.items()
         ]
         lines = as_table(rows)
-        return "\n".join([*lines, "in parentheses: 95 % interval (Wilson), pairs as independent"])
+        return "\n".join(
+            [*lines, "in parentheses: 95 % interval (Wilson), as if pairs were independent"]
+        )
 
 
 def identify(labels: LabelledSet, regions: Mapping[str, Mapping[int, Mask]]) -> Identities:
-    """Say what each stored region shows; `regions` are masks by id, by the photograph's file name.
+    """Determine what each stored region shows.
 
-    Raises CannotWork when an object has no mask, or masks are of other sizes than the photographs.
+    `regions` has the masks by region id, by the photograph's file name. Raises CannotWork when an object
+    has no mask, or when masks differ in size from the photographs.
     """
     texts: dict[_Object, str] = {}
     shown: dict[int, LabelledRegion] = {}
@@ -146,7 +147,7 @@ def identify(labels: LabelledSet, regions: Mapping[str, Mapping[int, Mask]]) -> 
             (mask.width, mask.height) != (image.width, image.height) for mask in stored.values()
         ):
             raise CannotWork(
-                f"regions of {image.file_name} are of another size than its labels",
+                f"the regions of {image.file_name} differ in size from its labels",
                 remedy="index the photographs that were labelled",
             )
         ious = mask_iou(list(stored.values()), outlined)
@@ -166,7 +167,7 @@ def identify(labels: LabelledSet, regions: Mapping[str, Mapping[int, Mask]]) -> 
 def measure_groups(
     identities: Identities, groups: Iterable[Sequence[int]], half: Half | None = None
 ) -> ObjectReport:
-    """Measure groups of region ids, all of them or what falls into one half."""
+    """Measure groups of region ids, all of them or those of one half."""
     covered_objects = {shown.object for shown in identities.regions.values()}
     found = right = on_object = count = pure = 0
     recalled: set[tuple[_Object, _Object]] = set()
@@ -207,19 +208,19 @@ def measure_groups(
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Half:
-    """One half of the identities, and of the photographs for what has none."""
+    """One half of the identities, and of the photographs for regions without one."""
 
     identities: Identities
     texts: frozenset[str]
     photographs: frozenset[str]
 
     def holds(self, region: int) -> bool:
-        """Whether a region is of this half."""
+        """Whether a region is in this half."""
         shown = self.identities.regions[region]
         return shown.file_name in self.photographs if shown.on is None else shown.on in self.texts
 
     def holds_text(self, text: str) -> bool:
-        """Whether an identity is of this half."""
+        """Whether an identity is in this half."""
         return text in self.texts
 
 
@@ -240,9 +241,9 @@ def split(identities: Identities, seed: int) -> tuple[Half, Half]:
 def training_pairs(
     identities: Identities, pairs: Sequence[tuple[int, int]], half: Half | None
 ) -> tuple[npt.NDArray[np.bool_], npt.NDArray[np.bool_]]:
-    """Which pairs of region ids to fit on, and which are one object; two (m,).
+    """Which pairs of region ids to fit to, and which are one object; two arrays (m,).
 
-    Left out are pairs that are parts of one object: neither right nor an example of what is wrong.
+    Two parts of one object are left out: they are neither right nor an example of a wrong pair.
     """
     used = np.zeros(len(pairs), dtype=np.bool_)
     same = np.zeros(len(pairs), dtype=np.bool_)
@@ -257,35 +258,33 @@ def training_pairs(
 
 
 def fit_logistic(
-    signs: Float32Array, same: npt.NDArray[np.bool_], weight_of_others: float = 1.0
+    signs: Float32Array, same: npt.NDArray[np.bool_], negatives_weight: float = 1.0
 ) -> tuple[float, tuple[float, ...]]:
     """Intercept and weights of a logistic regression of `same` (m,) on `signs` (m, k).
 
-    Pairs that are not the same count `weight_of_others` times. By Newton's method on standardised signs
-    with a ridge of 1 on the weights (Hastie, Tibshirani and Friedman 2009, section 4.4). Raises CannotWork
-    when all pairs are alike, or there are none.
+    Pairs that are not the same count `negatives_weight` times; a ridge of 1 applies to standardised
+    signs. Raises CannotWork when there are no pairs of either kind, MissingDependency when scikit-learn
+    is not installed.
     """
+    try:
+        from sklearn.linear_model import LogisticRegression
+        from sklearn.preprocessing import StandardScaler
+    except ImportError:
+        raise MissingDependency(
+            "fitting weights needs scikit-learn, which is not installed",
+            remedy="install it with `pip install 'regard[evaluate]'`",
+        ) from None
     if not same.any() or same.all():
         raise CannotWork(
-            "there are no pairs to fit on, of the same object and of others",
+            "weights need pairs of the same object and pairs of different ones",
             remedy="label photographs in which objects recur",
         )
-    values = signs.astype(np.float64)
-    mean, spread = values.mean(axis=0), np.maximum(values.std(axis=0), 1e-9)
-    design = np.column_stack([np.ones(len(values)), (values - mean) / spread])
-    counts = np.where(same, 1.0, weight_of_others)
-    ridge = np.diag([0.0, *([_RIDGE] * values.shape[1])])
-    solution = np.zeros(design.shape[1])
-    for _ in range(_ROUNDS):
-        chance = 1 / (1 + np.exp(-(design @ solution).clip(-30, 30)))
-        slope = design.T @ (counts * (same - chance)) - ridge @ solution
-        curvature = (design * (counts * chance * (1 - chance))[:, None]).T @ design + ridge
-        step = np.linalg.solve(curvature + 1e-9 * np.eye(len(solution)), slope)
-        solution += step
-        if np.abs(step).max() < 1e-8:
-            break
-    weights = solution[1:] / spread
-    return float(solution[0] - weights @ mean), tuple(float(weight) for weight in weights)
+    scaler = StandardScaler()
+    model = LogisticRegression(C=1.0, tol=1e-8, max_iter=1000)
+    counts = np.where(same, 1.0, negatives_weight)
+    model.fit(scaler.fit_transform(signs.astype(np.float64)), same, sample_weight=counts)
+    weights = model.coef_[0] / scaler.scale_
+    return float(model.intercept_[0] - weights @ scaler.mean_), tuple(map(float, weights))
 
 
 def _labelled_pairs(texts: Mapping[_Object, str]) -> list[tuple[_Object, _Object]]:
@@ -303,7 +302,7 @@ def _labelled_pairs(texts: Mapping[_Object, str]) -> list[tuple[_Object, _Object
 def _shares(
     ious: npt.NDArray[np.float64], regions: Sequence[Mask], objects: Sequence[Mask]
 ) -> npt.NDArray[np.float64]:
-    """Share of each region's pixels on each object, (regions, objects), out of their IoU."""
+    """Share of each region's pixels on each object, (regions, objects), from their IoU."""
     own = np.asarray([max(mask_area(mask), 1) for mask in regions], dtype=np.float64)[:, None]
     other = np.asarray([mask_area(mask) for mask in objects], dtype=np.float64)[None, :]
     shares: npt.NDArray[np.float64] = ious * (own + other) / (1 + ious) / own

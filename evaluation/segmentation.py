@@ -1,40 +1,71 @@
 """Zero-shot semantic segmentation: regions labelled by text, measured pixel by pixel.
 
-Each pixel belongs to one region: where several cover it, to the one that the segmenter ranks first. It
-gets the class whose name is nearest to the region's vector. A pixel that no region covers has no label
-and counts as wrong; beside that stands what the whole photograph's label would make of it, and the ceiling
-that these regions allow. Pixels of value 0 are measured nowhere.
+Each region gets the class whose name is nearest to the region's vector. Each pixel belongs to one region:
+where several cover it, to the one that the segmenter ranks first. A pixel that no region covers has no
+label and counts as wrong. Two further labellings put that into proportion: one gives such pixels the label
+of the whole photograph, the other is the ceiling that these regions allow. Pixels of value 0 are not
+measured.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from regard.core.errors import CannotWork
 from regard.core.geometry import Mask
-from regard.core.records import Int64Array
+from regard.core.records import Float32Array, Int64Array
 from regard.evaluation.semantic_labels import Int32Array, SemanticClass
-from regard.evaluation.statistics import Mean, as_table
+from regard.evaluation.statistics import Float64Array, Mean, as_table, bootstrap_interval
 from regard.photos.masks import decode_mask
 
-_RESAMPLES = 1000
-_AT_ONCE = 100
 _SHOWN_CLASSES = 10
 
-Float64Array = npt.NDArray[np.float64]
+# Sentences → rows (n, d) in one space.
+EncodeTexts = Callable[[Sequence[str]], Float32Array]
+
+PLAIN = "{}"
+"""The prompt that consists of the class's name."""
+
+
+class ClassTexts:
+    """Classes as texts, in each space in which regions are compared."""
+
+    def __init__(
+        self,
+        classes: Sequence[SemanticClass],
+        spaces: Mapping[str, tuple[EncodeTexts, float]],
+        prompt: str = PLAIN,
+    ) -> None:
+        """Encode every name of every class once.
+
+        `spaces` has the encoder and the weight of each space; `{}` in `prompt` stands for the name.
+        """
+        texts = [prompt.replace(PLAIN, name) for labelled in classes for name in labelled.names]
+        self._starts = np.cumsum([0, *(len(labelled.names) for labelled in classes)])[:-1]
+        self._texts = {name: weight * encode(texts) for name, (encode, weight) in spaces.items()}
+
+    def nearest(self, vectors: Mapping[str, Float32Array]) -> Int64Array:
+        """The class, from 1, whose name is nearest to each row of `vectors`, (n, d) by space.
+
+        The scores of several spaces add up; of equally near classes the first one wins.
+        """
+        # (n, names): inner products, summed over spaces.
+        scores = np.sum([rows @ self._texts[space].T for space, rows in vectors.items()], axis=0)
+        best = np.maximum.reduceat(scores, self._starts, axis=1)  # (n, classes)
+        nearest: Int64Array = best.argmax(axis=1).astype(np.int64) + 1
+        return nearest
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class SegmentedPhotograph:
-    """What is compared: the class of every pixel and the regions, best first, with their classes.
+    """The true class of every pixel, and the regions, best first, with the classes given to them.
 
-    `truth` is int32 (height, width), 0 for what is not measured; `labels` (regions,) and `image_label`
-    are classes from 1.
+    `truth` is int32 (height, width), 0 where nothing is measured; `labels` (regions,) and
+    `image_label` are classes from 1.
     """
 
     file_name: str
@@ -48,7 +79,7 @@ class SegmentedPhotograph:
 class Tally:
     """Measured pixels of each photograph by class, each int64 (photographs, classes).
 
-    `right` are labelled as what they show, `shown` show a class, `given` are labelled as it.
+    `shown` counts pixels that show a class, `given` pixels labelled as it, `right` those that are both.
     """
 
     right: Int64Array
@@ -56,11 +87,11 @@ class Tally:
     given: Int64Array
 
     def ious(self) -> Float64Array:
-        """Intersection over union of each class over all photographs; NaN where it is nowhere."""
+        """Intersection over union of each class over all photographs; NaN for a class that is nowhere."""
         return _ious(self.right.sum(0), self.shown.sum(0), self.given.sum(0))
 
     def class_accuracies(self) -> Float64Array:
-        """Share of each class' pixels that are right; NaN of a class that is not shown."""
+        """Share of each class's pixels that are right; NaN for a class that is not shown."""
         return _shares(self.right.sum(0), self.shown.sum(0))
 
     @property
@@ -79,19 +110,19 @@ class Tally:
         return self._mean(lambda right, shown, _: _mean_over(_shares(right, shown)))
 
     def _mean(self, measure: Any) -> Mean:
-        """The measure with a 95 % percentile bootstrap interval over photographs, seeded."""
+        """A measure with its bootstrap interval over photographs."""
         counts = np.stack([self.right, self.shown, self.given], axis=1).astype(np.float64)
-        photographs, _, classes = counts.shape
-        flat = counts.reshape(photographs, 3 * classes)
-        generator = np.random.default_rng(0)
-        drawn = []
-        for _ in range(_RESAMPLES // _AT_ONCE):
-            times = generator.multinomial(photographs, [1 / photographs] * photographs, _AT_ONCE)
-            sums = (times @ flat).reshape(_AT_ONCE, 3, classes)
-            drawn.append(measure(sums[:, 0], sums[:, 1], sums[:, 2]))
         value = float(measure(*counts.sum(0)))
-        low, high = np.nanquantile(np.concatenate(drawn), [0.025, 0.975])
-        return Mean(value, float(low), float(high), photographs)
+        # A resample of photographs without measured pixels would have no value.
+        measured = counts[counts[:, 1].any(axis=1)]
+        photographs, _, classes = measured.shape
+
+        def measure_drawn(times: Int64Array) -> Float64Array:
+            sums = (times @ measured.reshape(photographs, -1)).reshape(-1, 3, classes)
+            drawn: Float64Array = measure(sums[:, 0], sums[:, 1], sums[:, 2])
+            return drawn
+
+        return Mean(value, *bootstrap_interval(measure_drawn, photographs), len(counts))
 
     def to_json(self) -> dict[str, Any]:
         """`miou`, `pixel_accuracy` and `mean_class_accuracy`."""
@@ -110,8 +141,8 @@ class Tally:
 class SegmentationReport:
     """One labelled set under three labellings of the same pixels.
 
-    `labelled`: regions by their texts, uncovered pixels wrong; `filled`: those take the whole
-    photograph's label; `ceiling`: each region takes the class that most of its pixels show.
+    `labelled`: regions by text, uncovered pixels wrong; `filled`: uncovered pixels take the label of
+    the whole photograph; `ceiling`: each region takes the class that most of its pixels show.
     """
 
     classes: tuple[SemanticClass, ...]
@@ -129,9 +160,9 @@ class SegmentationReport:
     def to_json(self) -> dict[str, Any]:
         """The measures as plain JSON values.
 
-        Those of `labelled` stand at the top, beside counts, `coverage`, `filled` and `ceiling`.
-        `per_class` has one entry a class: `iou` (null where it is neither shown nor given),
-        `accuracy` (null where it is not shown), `pixels` that show it.
+        The measures of `labelled` are at the top level, beside counts, `coverage`, `filled` and
+        `ceiling`. `per_class` has one entry per class: `iou` (null where it is neither shown nor
+        given), `accuracy` (null where it is not shown), and the `pixels` that show it.
         """
         shown = self.labelled.shown.sum(0)
         return {
@@ -145,8 +176,8 @@ class SegmentationReport:
             "filled": self.filled.to_json(),
             "ceiling": self.ceiling.to_json(),
             "per_class": [
-                {"class": named.name, "iou": iou, "accuracy": accuracy, "pixels": int(pixels)}
-                for named, iou, accuracy, pixels in zip(
+                {"class": labelled.name, "iou": iou, "accuracy": accuracy, "pixels": int(pixels)}
+                for labelled, iou, accuracy, pixels in zip(
                     self.classes,
                     _or_null(self.labelled.ious()),
                     _or_null(self.labelled.class_accuracies()),
@@ -157,7 +188,7 @@ class SegmentationReport:
         }
 
     def to_text(self) -> str:
-        """Tables for people: the three labellings, and the classes that most pixels show."""
+        """Tables for people: the three labellings, and the classes with most pixels."""
         rows = [
             ["", "mIoU", "pixel accuracy", "mean class accuracy"],
             ["regions labelled by text", *self.labelled.to_row()],
@@ -171,7 +202,7 @@ class SegmentationReport:
                 f"{len(self.file_names)} images, {self.region_count} regions, "
                 f"{int((shown > 0).sum())} of {len(self.classes)} classes shown",
                 *as_table(rows),
-                f"measured pixels that a region covers: {100 * self.coverage:.1f} %",
+                f"measured pixels covered by a region: {100 * self.coverage:.1f} %",
                 "in parentheses: 95 % interval (bootstrap over images)",
                 "",
                 *as_table(
@@ -194,9 +225,9 @@ class SegmentationReport:
 def evaluate_segmentation(
     classes: Sequence[SemanticClass], photographs: Iterable[SegmentedPhotograph]
 ) -> SegmentationReport:
-    """Measure labelled regions against the class of every pixel; photographs are taken one at a time.
+    """Measure labelled regions against the class of every pixel, one photograph at a time.
 
-    Raises CannotWork when masks are of another size than the truth, or nothing is measured at all.
+    Raises CannotWork when masks differ in size from the truth, or when nothing is measured at all.
     """
     names: list[str] = []
     regions = 0
@@ -214,7 +245,7 @@ def evaluate_segmentation(
         )
     if not any(labelled[1].any() for labelled, _, _ in tallied):
         raise CannotWork(
-            "no pixel of the selected masks bears a class", remedy="select other masks with --only"
+            "no pixel of the selected masks has a class", remedy="select other masks with --only"
         )
     labelled, filled, ceiling = (
         Tally(*np.stack(of_all).transpose(1, 0, 2)) for of_all in zip(*tallied, strict=True)
@@ -223,9 +254,9 @@ def evaluate_segmentation(
 
 
 def shown_by_region(photograph: SegmentedPhotograph, classes: int) -> Int64Array:
-    """Measured pixels by region and class, (regions + 1, classes); the last row is what none covers.
+    """Measured pixels by region and class, (regions + 1, classes).
 
-    A pixel counts for the first region that covers it.
+    A pixel counts for the first region that covers it, and in the last row when none does.
     """
     truth = photograph.truth
     count = len(photograph.masks)
@@ -233,8 +264,8 @@ def shown_by_region(photograph: SegmentedPhotograph, classes: int) -> Int64Array
     for index, mask in reversed(list(enumerate(photograph.masks))):
         if (mask.height, mask.width) != truth.shape:
             raise CannotWork(
-                f"regions of {photograph.file_name} are for {mask.width}×{mask.height} pixels, "
-                f"its mask for {truth.shape[1]}×{truth.shape[0]}",
+                f"the regions of {photograph.file_name} have {mask.width}×{mask.height} pixels, "
+                f"its mask {truth.shape[1]}×{truth.shape[0]}",
                 remedy="index the photographs that the masks were made for",
             )
         owner[decode_mask(mask)] = index
@@ -245,9 +276,9 @@ def shown_by_region(photograph: SegmentedPhotograph, classes: int) -> Int64Array
 
 
 def _tally(shown: Int64Array, labels: Int64Array) -> Int64Array:
-    """`right`, `shown` and `given` (3, classes), when each row of (rows, classes) has one label.
+    """`right`, `shown` and `given` (3, classes), with one label for each row of (rows, classes).
 
-    A label of 0 is none.
+    A label of 0 means none.
     """
     rows, classes = shown.shape
     right, given = np.zeros((2, classes + 1), np.int64)
@@ -269,7 +300,7 @@ def _shares(parts: Any, wholes: Any) -> Float64Array:
 
 
 def _mean_over(values: Float64Array) -> Float64Array:
-    """Means of the last axis without NaN; NaN where nothing else is."""
+    """Means over the last axis that ignore NaN; NaN where there is nothing else."""
     known = ~np.isnan(values)
     return _shares(np.where(known, values, 0).sum(-1), known.sum(-1))
 

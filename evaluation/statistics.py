@@ -1,20 +1,24 @@
 """Shares and means with their 95 % intervals.
 
-A share without its interval invites people to read noise: on 200 queries, 60 % means "54 to 67 %".
+A share without its interval invites people to read noise: on 200 queries, 60 % means "53 to 67 %".
 """
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import asdict, dataclass
 from typing import Any, Self
 
 import numpy as np
+import numpy.typing as npt
 
-# The normal distribution's quantile for a two-sided 95 % interval.
-_Z = 1.959964
-_RESAMPLES = 1000
+from regard.core.records import Int64Array
+
+Float64Array = npt.NDArray[np.float64]
+
+_RESAMPLES = 2000
+# Resamples that are in memory together.
+_RESAMPLES_AT_ONCE = 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,33 +36,26 @@ class Share:
 
     @property
     def value(self) -> float | None:
-        """The share, in [0, 1]; None of no trials."""
+        """The share, in [0, 1]; None for no trials."""
         return self.hits / self.total if self.total else None
 
     @property
     def interval(self) -> tuple[float, float] | None:
-        """Wilson's score interval at 95 % (Wilson 1927), in [0, 1]; None of no trials.
+        """Wilson's score interval at 95 % (Wilson 1927), in [0, 1]; None for no trials.
 
-        Trials count as independent; objects of one image are not quite that.
+        Trials count as independent, which objects of one image are not quite.
         """
+        from scipy.stats import binomtest
+
         if not self.total:
             return None
-        share, n, z2 = self.hits / self.total, self.total, _Z * _Z
-        centre = (share + z2 / (2 * n)) / (1 + z2 / n)
-        half = _Z / (1 + z2 / n) * math.sqrt(share * (1 - share) / n + z2 / (4 * n * n))
-        # Rounding may leave an end a hair on the wrong side of 0, of 1 or of the share itself.
-        return max(min(centre - half, share), 0.0), min(max(centre + half, share), 1.0)
+        interval = binomtest(self.hits, self.total).proportion_ci(method="wilson")
+        return float(interval.low), float(interval.high)
 
     def to_json(self) -> dict[str, Any]:
         """`value`, `low`, `high` in [0, 1] or null, `hits`, `total`."""
         low, high = self.interval or (None, None)
-        return {
-            "value": self.value,
-            "low": low,
-            "high": high,
-            "hits": self.hits,
-            "total": self.total,
-        }
+        return {"value": self.value, "low": low, "high": high, **asdict(self)}
 
     def __str__(self) -> str:
         if self.value is None or self.interval is None:
@@ -69,7 +66,7 @@ class Share:
 
 @dataclass(frozen=True, slots=True)
 class Mean:
-    """The mean of `total` values with a bootstrap interval; all None of no values."""
+    """The mean of `total` values with a bootstrap interval; all None for no values."""
 
     value: float | None
     low: float | None
@@ -78,30 +75,49 @@ class Mean:
 
     @classmethod
     def of(cls, values: Iterable[float]) -> Self:
-        """The mean and its 95 % percentile bootstrap interval (Efron 1979).
-
-        The resampling is seeded and the values are sorted first, so neither the run nor the order
-        of the images changes the answer.
-        """
+        """The mean and its bootstrap interval; the order of the values does not matter."""
         sample = np.sort(np.fromiter(values, dtype=np.float64))
         if not sample.size:
             return cls(value=None, low=None, high=None, total=0)
-        generator = np.random.default_rng(0)
-        means = [
-            float(sample[generator.integers(sample.size, size=sample.size)].mean())
-            for _ in range(_RESAMPLES)
-        ]
-        low, high = np.quantile(means, [0.025, 0.975])
-        return cls(float(sample.mean()), float(low), float(high), int(sample.size))
+        low, high = bootstrap_interval(lambda times: times @ sample / sample.size, sample.size)
+        return cls(float(sample.mean()), low, high, int(sample.size))
 
     def to_json(self) -> dict[str, Any]:
         """`value`, `low`, `high` (or null), `total`."""
-        return {"value": self.value, "low": self.low, "high": self.high, "total": self.total}
+        return asdict(self)
 
     def __str__(self) -> str:
         if self.value is None:
             return "–"
         return f"{self.value:.3f} ({self.low:.3f}–{self.high:.3f})"
+
+
+def bootstrap_interval(
+    measure: Callable[[Int64Array], Float64Array], total: int
+) -> tuple[float, float]:
+    """The 95 % percentile bootstrap interval of a measure over `total` cases (Efron 1979), seeded.
+
+    `measure` takes how often each case is drawn, (resamples, total), and returns (resamples,).
+    """
+    from scipy.stats import bootstrap
+
+    def measure_drawn(drawn: Int64Array, axis: int) -> Float64Array:
+        rows = drawn.reshape(-1, total)
+        return measure(np.stack([np.bincount(row, minlength=total) for row in rows]))
+
+    if total == 1:
+        value = float(measure(np.ones((1, 1), np.int64))[0])
+        return value, value
+    interval = bootstrap(
+        (np.arange(total),),
+        measure_drawn,
+        n_resamples=_RESAMPLES,
+        batch=_RESAMPLES_AT_ONCE,
+        vectorized=True,
+        method="percentile",
+        rng=0,
+    ).confidence_interval
+    return float(interval.low), float(interval.high)
 
 
 def as_table(rows: Sequence[Sequence[str]]) -> list[str]:

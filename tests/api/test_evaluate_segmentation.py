@@ -70,7 +70,7 @@ def test_photographs_that_a_home_has_cost_no_models(library: Library) -> None:
 
 
 def test_wrong_use_is_one_sentence(library: Library) -> None:
-    measure(library, "--prompt", "a photo").expect_sentence(2, "no place for the class")
+    measure(library, "--prompt", "a photo").expect_sentence(2, "no place for the name")
     measure(library, "--only", "nothing").expect_sentence(3, "no photograph's file name matches")
     Image.new("L", (24, 16), 9).save(library.home.parent / "masks" / "deep" / "0.png")
     measure(library, "--profile", "fake").expect_sentence(3, "holds the value 9", "4 classes")

@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from regard.core.errors import CannotWork, MissingDependency
-from regard.evaluation import caption_scores
-from regard.evaluation.caption_scores import score_captions, tokenize
+from regard.evaluation import captions
+from regard.evaluation.captions import score_captions, tokenize
 
 needs_java = pytest.mark.skipif(
     shutil.which("java") is None, reason="the caption metrics' tokenizer needs Java"
@@ -141,7 +141,7 @@ def with_models(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         path = tmp_path / "spice" / "lib" / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.touch()
-    monkeypatch.setattr(caption_scores, "_folder", lambda module: tmp_path / "tokenizer")
+    monkeypatch.setattr(captions, "_folder", lambda module: tmp_path / "tokenizer")
 
 
 @posix_only
@@ -170,7 +170,7 @@ def test_spice_without_scores_is_a_note(monkeypatch: pytest.MonkeyPatch, tmp_pat
 def test_absent_models_are_a_note_and_never_a_download(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr(caption_scores, "_folder", lambda module: tmp_path / "tokenizer")
+    monkeypatch.setattr(captions, "_folder", lambda module: tmp_path / "tokenizer")
     stand_in_java(tmp_path, "import sys\nsys.stdout.write(sys.stdin.read())", monkeypatch)
     monkeypatch.setattr("urllib.request.urlretrieve", lambda *_: pytest.fail("a download"))
     scores = score_captions(["a frog"], [["a frog"]])

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from made_labels import make_labels
 from made_library import regard, write_photo
 
-from regard.api.cli import comparing
+from regard.api.cli.commands.evaluate import labelled_library
 from regard.core.records import Target
 from regard.evaluation.comparison import BetterRanks, Difference, compare_retrieval
 from regard.evaluation.labels import LabelledSet
@@ -42,7 +42,8 @@ def test_differences_are_taken_a_query_with_the_weight_of_its_labels() -> None:
     assert reciprocal.second == pytest.approx((2 * 1 + 0.25 + 1) / 4)
     # What was not found is furthest away, then from 1 to 4, then from 2 to 1.
     ahead, behind = (
-        [(query.text, query.first, query.second) for query in queries] for queries in report.queries
+        [(query.text, query.first_rank, query.second_rank) for query in queries]
+        for queries in report.queries
     )
     assert ahead == [("bus", 1, 4)]
     assert behind == [("tree", None, 1), ("frog", 2, 1)]
@@ -85,7 +86,7 @@ def test_the_verdict_names_what_differs_clearly() -> None:
 
 def test_other_questions_do_not_compare() -> None:
     other = measured({}, make_labels({"a": ["frog"], "b": ["cow"]}))
-    with pytest.raises(ValueError, match="different things"):
+    with pytest.raises(ValueError, match="different queries"):
         compare_retrieval(("old", "new"), measured({}), other)
 
 
@@ -169,13 +170,13 @@ def test_profiles_and_kept_pipelines_compare_alike(
     assert kept.document["first"]["text_to_image"]["recall_at_1"]["value"] == 1.0
     # Of those that differ in weights alone, the photographs are indexed once.
     indexed: list[str | None] = []
-    measured_library = comparing.measured_library
+    open_measured_home = labelled_library.open_measured_home
 
     def watched(paths: Sequence[Path], profile: str | None, home: Path | None) -> Any:
         indexed.append(profile)
-        return measured_library(paths, profile, home)
+        return open_measured_home(paths, profile, home)
 
-    monkeypatch.setattr(comparing, "measured_library", watched)
+    monkeypatch.setattr(labelled_library, "open_measured_home", watched)
     alike = regard("evaluate", "compare", "fake", "deaf", *asked).document
     assert indexed == ["fake"]
     assert alike["second"]["name"] == "deaf"

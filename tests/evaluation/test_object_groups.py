@@ -131,7 +131,7 @@ def test_logistic_regression_finds_the_weights_that_made_the_data() -> None:
 
 
 def test_pairs_of_one_kind_alone_are_refused() -> None:
-    with pytest.raises(CannotWork, match="no pairs"):
+    with pytest.raises(CannotWork, match="weights need pairs"):
         fit_logistic(np.zeros((3, 2), np.float32), np.asarray([True, True, True]))
 
 
@@ -178,8 +178,8 @@ def test_the_command_measures_a_folder(write_set: WriteSet, tmp_path: Path) -> N
     assert document["recall"]["total"] == 3
     for wrong, words in (
         (("--part", "2", "--halves", "2"), "exclude each other"),
-        (("--draws", "2"), "about parts"),
+        (("--draws", "2"), "needs --part"),
     ):
         regard("evaluate", "objects", *common, *wrong).expect_sentence(2, words)
     refused = regard("evaluate", "objects", *common, "--home", tmp_path / "home", "--halves", "2")
-    refused.expect_sentence(3, "no pairs to fit on")
+    refused.expect_sentence(3, "weights need pairs")

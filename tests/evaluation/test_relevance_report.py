@@ -13,16 +13,20 @@ from regard.core.geometry import Box
 from regard.core.records import Target
 from regard.core.relevance import Form, LogisticModel
 from regard.evaluation.labels import LabelledImage, LabelledObject, LabelledSet
-from regard.evaluation.logistic import fit_logistic, probabilities
 from regard.evaluation.relevance import evaluate_relevance
-from regard.evaluation.relevance_fitting import JudgedAnswer, JudgedHit
+from regard.evaluation.relevance_fitting import (
+    JudgedAnswer,
+    JudgedHit,
+    fit_logistic,
+    probabilities,
+)
 from regard.evaluation.relevance_queries import LabelledQuery
 from regard.evaluation.reliability import (
     Bin,
     area_under_curve,
     calibration_error,
     draw_reliability,
-    reliability,
+    reliability_bins,
 )
 from regard.evaluation.retrieval import Answer
 
@@ -84,18 +88,18 @@ class MadeSearch:
 def test_what_tells_is_found_and_what_does_not_is_not() -> None:
     report = evaluate_relevance(labels(), MadeSearch(), SPACES, ABSENT)
     image = report.forms[Form.TEXT, Target.IMAGE]
-    told, cut = image.cross_validated
-    assert told.auroc is not None
-    assert told.auroc > 0.88
-    assert told.error is not None
-    assert told.error < 0.1
-    assert cut.present_kept.value is not None
-    assert 0.8 <= cut.present_kept.value <= 1
-    assert cut.absent_rejected.total == len(ABSENT)
-    assert cut.absent_rejected.value is not None
+    measures = image.cross_validated
+    assert measures.auroc is not None
+    assert measures.auroc > 0.88
+    assert measures.calibration_error is not None
+    assert measures.calibration_error < 0.1
+    assert measures.present_kept.value is not None
+    assert 0.8 <= measures.present_kept.value <= 1
+    assert measures.absent_rejected.total == len(ABSENT)
+    assert measures.absent_rejected.value is not None
     # Three of ten texts that are there look as absent ones do; one of ten of them all may go.
-    assert 0.1 < cut.absent_rejected.value < 0.6
-    assert image.baselines["image.cosine"] == pytest.approx(told.auroc, abs=0.05)
+    assert 0.1 < measures.absent_rejected.value < 0.6
+    assert image.baselines["image.cosine"] == pytest.approx(measures.auroc, abs=0.05)
     assert abs((image.baselines["noise"] or 0) - 0.5) < 0.2
     assert image.own is None
     assert image.fitted.spaces == {"made"}
@@ -114,7 +118,7 @@ def test_where_nothing_changed_no_rule_can_tell_and_the_ceiling_says_so() -> Non
     assert found is not None
     # What is found scores otherwise when it is out; what is not found scores the same.
     assert image.ceiling == pytest.approx(found + min(0.1, 1 - found), abs=0.02)
-    rejected = image.cross_validated[1].taken_out_rejected.value
+    rejected = image.cross_validated.taken_out_rejected.value
     assert rejected is not None
     assert rejected <= image.ceiling + 0.1
 
@@ -154,11 +158,11 @@ def test_auroc_is_the_share_of_pairs_in_the_right_order() -> None:
 def test_the_calibration_error_is_the_mean_distance_of_bins() -> None:
     said = np.asarray([0.05, 0.05, 0.95, 0.95, 1.0, 0.5])
     true = np.asarray([0.0, 1.0, 1.0, 1.0, 0.0, 1.0])
-    bins = reliability(said, true)
+    bins = reliability_bins(said, true)
     assert [one.count for one in bins] == [2, 1, 3]
     expected = (2 * 0.45 + 1 * 0.5 + 3 * abs(2.9 / 3 - 2 / 3)) / 6
-    assert calibration_error(said, true) == pytest.approx(expected)
-    assert calibration_error(np.zeros(0), np.zeros(0)) is None
+    assert calibration_error(bins) == pytest.approx(expected)
+    assert calibration_error(reliability_bins(np.zeros(0), np.zeros(0))) is None
 
 
 def test_the_diagram_shows_a_dot_where_its_bin_is(tmp_path: Path) -> None:

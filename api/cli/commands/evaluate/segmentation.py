@@ -1,4 +1,4 @@
-"""`regard evaluate segmentation`: the zero-shot semantic segmentation score of a profile."""
+"""`regard evaluate segmentation`: how well texts label regions, pixel by pixel."""
 
 from __future__ import annotations
 
@@ -7,32 +7,37 @@ from pathlib import Path
 
 import click
 
-from regard.api.cli.app import DONE, write_json
-from regard.api.cli.measured_library import measured_library
-from regard.api.cli.options import json_option, offline_option
+from regard.api.cli.app import DONE
+from regard.api.cli.commands.evaluate.labelled_library import (
+    PATH,
+    images_option,
+    model_options,
+    open_measured_home,
+    print_report,
+)
 from regard.api.library.home import Home
 from regard.core.errors import CannotWork, UsageError
 from regard.core.records import Kind, QueryKind, Target
 from regard.core.uris import absolute_path
-from regard.evaluation.class_texts import PLAIN, ClassTexts
-from regard.evaluation.segmentation import SegmentedPhotograph, evaluate_segmentation
+from regard.evaluation.segmentation import (
+    PLAIN,
+    ClassTexts,
+    SegmentedPhotograph,
+    evaluate_segmentation,
+)
 from regard.evaluation.semantic_labels import SemanticSet, read_annotation, read_semantic_set
 from regard.storage.retrieval.regions import read_segments
 
-_PATH = click.Path(path_type=Path)
-
 
 @click.command()
-@click.option("--images", type=_PATH, required=True, metavar="DIR", help="The photographs.")
-@click.option(
-    "--masks", type=_PATH, required=True, metavar="DIR", help="PNG masks of the same names."
-)
+@images_option
+@click.option("--masks", type=PATH, required=True, metavar="DIR", help="PNG masks, same names.")
 @click.option(
     "--classes",
-    type=_PATH,
+    type=PATH,
     required=True,
     metavar="FILE",
-    help="objectInfo150.txt, or one class a line; commas separate synonyms.",
+    help="objectInfo150.txt, or one class per line; commas separate synonyms.",
 )
 @click.option("--only", metavar="GLOB", help="Only photographs whose file name matches.")
 @click.option(
@@ -40,12 +45,9 @@ _PATH = click.Path(path_type=Path)
     default=PLAIN,
     metavar="TEXT",
     show_default=True,
-    help="What is encoded of a class; {} is its name.",
+    help="The text encoded for a class; {} stands for its name.",
 )
-@click.option("--profile", metavar="NAME", help="Models to measure [default: lite].")
-@click.option("--home", type=_PATH, metavar="DIR", help="Keep the photographs' analyses there.")
-@offline_option
-@json_option
+@model_options
 def segmentation(
     images: Path,
     masks: Path,
@@ -66,43 +68,38 @@ def segmentation(
     """
     if PLAIN not in prompt:
         raise UsageError(
-            "the prompt has no place for the class' name", remedy="write {} in --prompt"
+            "the prompt has no place for the name of the class", remedy="write {} in --prompt"
         )
     labels = read_semantic_set(images, masks, classes, only=only)
     paths = [photograph.path for photograph in labels.photographs]
-    with measured_library(paths, profile, home) as (library, collection):
-        report = evaluate_segmentation(
-            labels.classes, _segmented(library, collection, labels, prompt)
-        )
-    if as_json:
-        write_json(report.to_json())
-    else:
-        click.echo(report.to_text())
+    with open_measured_home(paths, profile, home) as (opened, collection):
+        photographs = _segmented_photographs(opened, collection, labels, prompt)
+        report = evaluate_segmentation(labels.classes, photographs)
+    print_report(report, as_json)
     return DONE
 
 
-def _segmented(
-    library: Home, collection: str, labels: SemanticSet, prompt: str
+def _segmented_photographs(
+    home: Home, collection: str, labels: SemanticSet, prompt: str
 ) -> Iterator[SegmentedPhotograph]:
-    """Each photograph with its mask, its regions, and the classes that these are given by text."""
-    profile = library.profile
-    spaces = {
+    """Each photograph with its mask, its regions, and the classes that texts give to these."""
+    profile = home.profile
+    weights = {
         weighted.channel.space: weighted.weight
         for weighted in profile.routes.get((QueryKind.TEXT, Target.REGION), ())
         if weighted.channel.kind is Kind.REGION
     }
-    if not spaces:
+    if not weights:
         raise CannotWork(
-            f"the profile {profile.name} has no regions that texts can be compared with",
+            f"the profile {profile.name} has no regions that can be compared with texts",
             remedy="choose a --profile with a segmenter and a text encoder",
         )
-    texts = ClassTexts(
-        labels.classes,
-        {space: (profile.encoder(space).encode_texts, weight) for space, weight in spaces.items()},
-        prompt,
-    )
+    encoders = {
+        space: (profile.encoder(space).encode_texts, weight) for space, weight in weights.items()
+    }
+    texts = ClassTexts(labels.classes, encoders, prompt)
     by_path = {absolute_path(photograph.path): photograph for photograph in labels.photographs}
-    for stored in read_segments(library.catalog, library.pipeline, collection, list(spaces)):
+    for stored in read_segments(home.catalog, home.pipeline, collection, list(weights)):
         photograph = by_path[stored.path]
         yield SegmentedPhotograph(
             photograph.file_name,
