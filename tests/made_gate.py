@@ -1,4 +1,4 @@
-"""A gate before the fake models of other processes, for what is to happen in the midst of their work.
+"""A gate before the fake models of other processes, for events that must happen during their work.
 
 No more batches pass than a test has let through, in all processes together, however quick they are and
 however long the test itself is held up. Nor need anything sleep: what waits goes on as soon as it may.

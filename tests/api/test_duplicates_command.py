@@ -88,7 +88,7 @@ def test_each_kind_apart_with_the_one_to_keep(library: Library) -> None:
     assert sorted(burst) == ["burst0.jpg", "burst1.jpg", "burst2.jpg"]
     assert groups(library, "--kind", "exact") == [("exact", *expected["exact"])]
     assert groups(library, "--kind", "edited", "--kind", "burst") == found[1:]
-    # Asked again: the same answer, and nothing is compared anew.
+    # A second call gives the same answer and compares nothing again.
     assert groups(library) == found
 
 
@@ -206,7 +206,7 @@ def test_a_server_signs_what_it_knows_by_itself_wherever_that_lies(
     assert signed == [(3,)]
 
 
-def test_whoever_is_interrupted_goes_on(library: Library) -> None:
+def test_interrupted_comparison_continues(library: Library) -> None:
     whole = scene(1)
     for number in range(36):
         name = library.photos / f"{number:02}.jpg"

@@ -40,7 +40,7 @@ parameters = { max_regions = 6 }
 def test_a_reindex_of_300_photographs_under_search(
     photos_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Every answer is whole and of one of the two, before, during and after; whoever is killed when."""
+    """Every answer is complete and from one pipeline before, during and after, despite kills."""
     (tmp_path / "profiles").mkdir()
     (tmp_path / "profiles" / "other.toml").write_text(OTHER)
     monkeypatch.setenv("REGARD_PROFILES", str(tmp_path / "profiles"))

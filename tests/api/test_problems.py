@@ -1,4 +1,4 @@
-"""Errors as problems: the documented names, and what is told to whom."""
+"""Errors as problems: the documented names, and what each caller is told."""
 
 from __future__ import annotations
 

@@ -453,7 +453,7 @@ def test_weights_that_fail_to_load_leave_the_home_to_others(
 ) -> None:
     path = broken.folder / "sam2unet.pth"
     tensors = torch.load(path, weights_only=True)
-    # Shapes are right: only whoever reads the weights can tell.
+    # The shapes are right, so only reading the weights shows the error.
     torch.save({name: tensor.to(torch.int64) for name, tensor in tensors.items()}, path)
     home = tmp_path / "home"
     first = regard("index", photos, "--home", home, "--profile", broken.mixed)

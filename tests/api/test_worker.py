@@ -287,7 +287,7 @@ def test_nothing_is_loaded_or_made_before_there_is_a_job(service: Service) -> No
     time.sleep(0.3)
     assert "libtorch" not in Path(f"/proc/{pid}/maps").read_text()
     assert service.library.sql("SELECT 1 FROM pipeline") == []
-    # It leaves the processor to whoever searches, in all its threads.
+    # All its threads have the lowest priority, so that searches get the processor.
     threads = [int(name) for name in os.listdir(f"/proc/{pid}/task")]
     assert len(threads) > 1
     assert {os.getpriority(os.PRIO_PROCESS, thread) for thread in threads} == {19}

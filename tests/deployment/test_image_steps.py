@@ -2,7 +2,7 @@
 
 No Docker engine is needed, so none has built the image here. `image_build.py` stands in for `docker build`,
 `composed.py` for `docker compose`; a container's walls are made of the same parts. Needs root, since only
-root may make those, and installs everything anew, which takes minutes.
+root may make those, and installs everything again, which takes minutes.
 """
 
 from __future__ import annotations

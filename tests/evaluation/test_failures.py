@@ -116,7 +116,7 @@ def test_no_failures_no_pages(tmp_path: Path) -> None:
 
 def test_a_photograph_that_cannot_be_decoded_does_not_stop_the_page(tmp_path: Path) -> None:
     def broken(path: Path) -> Image:
-        raise DecodeError(f"{path.name} is no photograph")
+        raise DecodeError(f"{path.name} is not a photograph")
 
     labels = labels_of(2)
     pages = draw_retrieval_failures(searched(labels), labels, broken, tmp_path)

@@ -1,4 +1,4 @@
-"""Captions by models of transformers: what is asked, what counts as written, batches and singles."""
+"""Captions by models of transformers: prompts, parsed output, batches and single images."""
 
 from __future__ import annotations
 

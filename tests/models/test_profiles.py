@@ -50,7 +50,7 @@ def test_what_ships() -> None:
 
 
 def test_the_pipeline_of_lite_changes_only_on_purpose() -> None:
-    # A home that was indexed with another pipeline has to be indexed anew: change this knowingly.
+    # Changing this makes users index their homes again, so change it deliberately.
     assert load_profile("lite").spec.fingerprint.startswith("e792d35358dfb989")
 
 

@@ -64,7 +64,7 @@ def unending(model: XGenMM) -> int:
 
 @torch.inference_mode()
 def uncached(model: XGenMM, embeddings: Tensor, mask: Tensor, count: int) -> Tensor:
-    """Greedy, with the whole sequence computed anew for each token."""
+    """Greedy, with the whole sequence computed again for each token."""
     written: list[Tensor] = []
     for _ in range(count):
         logits = model.language(

@@ -36,7 +36,7 @@ def test_every_member_was_verified_against_the_first_of_its_group(
             assert group[centre] == 1.0
             assert all(similarity(centre, other) == group[other] for other in others)
             seen += group
-        # Whoever is left over belongs to nobody who is left over.
+        # No two of the remaining contents belong together.
         left = [content for content in contents if not any(content in group for group in groups)]
         assert all(similarity(one, other) is None for one in left for other in left if one < other)
     assert len(seen) == len(set(seen))

@@ -33,7 +33,7 @@ def find_binaries() -> Path | None:
 
 
 class PostgresServer:
-    """A server that trusts whoever reaches its socket."""
+    """A server that trusts every connection to its socket."""
 
     def __init__(self, binaries: Path) -> None:
         # A socket's path may have 107 bytes, so pytest's own deep folders won't do.
@@ -106,7 +106,7 @@ class PostgresServer:
         return f"postgresql://postgres@/{name}?host={self.folder}"
 
     def drop_database(self, url: str) -> None:
-        """Drop a database, whoever is still connected to it."""
+        """Drop a database, even if clients are still connected."""
         name = url.split("?", maxsplit=1)[0].rsplit("/", maxsplit=1)[1]
         with self._connect() as connection:
             connection.execute(f"DROP DATABASE {name} WITH (FORCE)")

@@ -355,7 +355,7 @@ def test_what_is_deleted_is_found_no_more_and_comes_back_without_model_time(
     assert back.state == "indexed"
     assert sorted(shelf.found()) == sorted([asset.id, other.id])
     again = shelf.client.assets.get(asset.id)
-    # The very same rows: nothing was analysed anew.
+    # The same rows: nothing was analysed again.
     assert [item.id for item in again.regions] == [item.id for item in detail.regions]
     assert len(list(served.client.jobs.iterate(collection=[shelf.name]))) == jobs
 

@@ -56,8 +56,8 @@ def world(served: Served) -> World:
     return World(served, mine, other, key, mine_ids, other.ids(), regions, jobs)
 
 
-# Scopes: (method, path, least scope, body). Paths are of things that do not exist: whoever may call
-# gets as far as 404 or 422.
+# Scopes: (method, path, least scope, body). The paths name nothing, so a permitted call ends in
+# 404 or 422.
 CALLS = [
     ("GET", "/v1/info", READ, None),
     ("GET", "/metrics", READ, None),
@@ -359,7 +359,7 @@ def test_no_answer_to_others_than_admins_names_a_path_of_the_server(
     for path, said in everything_said(served.raw(served.key(scope)), ids):
         assert own not in said, path
         assert own.encode().hex() not in said, path
-    # Whoever runs it sees them: the test would notice.
+    # An administrator sees them, so the check above can fail.
     said = "".join(said for _, said in everything_said(served.raw(served.key(ADMIN)), ids))
     assert own in said
     reader = served.with_key(served.key(scope))

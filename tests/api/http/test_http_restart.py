@@ -1,4 +1,4 @@
-"""A server that ends in the midst of work: what it had taken on goes on by itself, once."""
+"""A server that ends during work: its jobs continue after the restart, once."""
 
 from __future__ import annotations
 

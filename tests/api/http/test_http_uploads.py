@@ -211,7 +211,7 @@ def test_a_form_needs_a_file_and_no_more_than_it_may_have(served: Served, shelf:
 
 
 def test_a_client_names_no_url_to_fetch(served: Served, shelf: Shelf) -> None:
-    """The server has no call that takes one; a file part with a URL in it is no photograph."""
+    """No call takes a URL, and a file part that contains one is not a photograph."""
     with refused("unsupported-media"):
         shelf.send(b"http://127.0.0.1:1/x.png")
     document = served.raw().get("/v1/openapi.json").json()
@@ -292,7 +292,7 @@ def test_an_imported_twin_counts_and_its_bytes_are_not_kept_twice(
     assert (again.items[0].status, again.job) == ("existing", None)
     assert shelf.ids() == [imported]
     assert digest(picture) not in served.originals()
-    # Its file is gone, which the catalog does not know yet: then the upload has to stand by itself.
+    # The file is gone, but the catalog does not know it yet: the upload needs its own copy.
     (folder / "a.png").unlink()
     made = shelf.send(picture)
     assert made.items[0].status == "created"

@@ -249,7 +249,7 @@ def test_a_region_belongs_to_the_asset_that_one_may_see_and_that_lives(assets: A
 def test_failures_are_those_of_a_folder_or_of_uploads(assets: Assets) -> None:
     with assets.home.writing("one") as writer:
         for path in ("/photos/a/1", "/photos/a/2", "/photos/ab", "/photos/b"):
-            writer.fail(FileStamp(path.encode(), 1, 1), "it is no photograph")
+            writer.fail(FileStamp(path.encode(), 1, 1), "it is not a photograph")
     assets.upload("cut")
     assets.analyse(but=["cut"])
     collection = assets.collections.named("one").id
@@ -679,7 +679,7 @@ def test_an_edit_that_changes_nothing_is_no_change(assets: Assets) -> None:
 # Collections
 
 
-def test_whoever_follows_a_collection_is_told_that_it_is_gone(assets: Assets) -> None:
+def test_change_log_reports_a_deleted_collection(assets: Assets) -> None:
     asset, other = assets.upload("p", "one").asset, assets.upload("q", "two").asset
     made = assets.collections.named("one")
     position = assets.position()

@@ -310,7 +310,7 @@ def test_server_that_is_not_there() -> None:
 
 
 def test_jobs_keep_their_ids_when_they_may_be_of_no_collection(database: Database) -> None:
-    """SQLite makes their table anew, and must not forget which ids were used."""
+    """SQLite rebuilds their table, and must remember which ids were used."""
     config = Config()
     config.set_main_option("script_location", str(Path(migrations.__file__).parent))
     with database.writing() as connection:

@@ -172,7 +172,7 @@ def test_a_pipeline_that_would_lose_many_photographs_does_not_go_live(
                 builder.go_live()
     live = home.catalog.live_pipeline()
     assert live == (builder.pipeline if lives else home.pipeline)
-    # Mended, it goes on with those alone.
+    # Once repaired, it continues with only those.
     with building(home) as builder:
         if not lives:
             assert builder.count() == lost

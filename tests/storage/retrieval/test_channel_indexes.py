@@ -408,7 +408,7 @@ def test_owners(home: Home, preloaded: bool) -> None:
 
 
 def test_many_threads_learn_owners(home: Home) -> None:
-    """Whoever sees a content sees its region too, however the arrays grow meanwhile."""
+    """A reader that sees a content also sees its region while the arrays grow."""
     fill(home)
     rows = home.rows(schema.embedding)
     wanted = {row.id: (row.content_id, row.region_id or 0) for row in rows}

@@ -94,7 +94,7 @@ def test_contents_of_older_homes_get_theirs_later(home: Home, store: SqlDuplicat
     # One that has gone meanwhile is dropped.
     store.save_signatures({first.content: signature(1), 999: signature(2)})
     assert store.has_untried()
-    # Of one no file could be used: it is tried again by whoever begins anew, and waits for nothing.
+    # One had no usable file: the next run tries it again, and nothing waits for it.
     store.save_signatures({rest[0].content: None, rest[1].content: signature(3), 999: None})
     assert not store.has_untried()
     assert store.unsigned(0, 10) == [rest[0]]

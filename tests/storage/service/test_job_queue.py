@@ -1,4 +1,4 @@
-"""Jobs in the catalog: who gets which, what survives whom, and what each of them is told."""
+"""Jobs in the catalog: who claims which, what survives a crash, and what callers are told."""
 
 from __future__ import annotations
 
@@ -313,7 +313,7 @@ def test_who_stops_before_its_end_goes_behind_all_that_wait(
     assert queue.is_awaited(change.id)
     for job in (change, first, second, change, first):
         turn(job)
-    # Whoever comes waits behind them once, and they no longer than that.
+    # A new job waits behind them once, and they wait no longer than that.
     third = _import(queue, "last")
     turn(second)
     turn(change)

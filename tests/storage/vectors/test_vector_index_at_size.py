@@ -1,4 +1,4 @@
-"""Sizes at which the CPU scans by itself and a GPU's limits bind, nothing patched."""
+"""Sizes that the CPU scans alone and that reach a GPU's limits, with nothing patched."""
 
 from __future__ import annotations
 
