@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from made_library import Library, regard, regard_process, write_photo
+from made_library import Library, Outcome, regard, regard_process, write_photo
 
 from regard.core.uris import uri_of_path
 
@@ -312,3 +312,62 @@ def test_nothing_is_written_by_a_search(library: Library) -> None:
     assert after == before
     assert json.loads(library.run("verify", "--json").out) == {"agrees": True, "findings": []}
     assert regard("search", "red", "--home", library.home).code == 0
+
+
+def paragraphs(outcome: Outcome) -> list[list[str]]:
+    """The lines about each hit."""
+    assert outcome.code == 0, outcome
+    found: list[list[str]] = []
+    for line in outcome.out.decode().splitlines():
+        if not line.startswith(" "):
+            found.append([])
+        found[-1].append(line.rstrip())
+    return found
+
+
+def test_explanations_give_the_part_of_each_channel(tmp_path: Path) -> None:
+    library = Library(tmp_path)
+    library.photo("harbour/IMG_0007_old-ferry.png", 1, "red", "blue")
+    library.photo("harbour/b.png", 2, "green")
+    library.photo("town/c.png", 3, "red", "yellow")
+    library.index()
+    asked = ("search", "a red ferry in the harbour")
+    hits = library.search(*asked[1:])
+    explained = paragraphs(library.run(*asked, "--explain"))
+    assert len(explained) == len(hits) == 3
+    for hit, (head, summary, *parts) in zip(hits, explained, strict=True):
+        assert head == f"{hit['rank']}. {hit['asset']['uri']}"
+        assert summary.startswith(f"   score {hit['score']:.4f}")
+        assert len(parts) == len(hit["channels"])
+        for match in hit["channels"]:
+            line = next(line for line in parts if f"{match['kind']} #{match['rank']}," in line)
+            assert f"{match['contribution']:.4f}" in line
+            assert f"{match['score']:.3f}" in line
+        shares = [int(line.split("%")[0]) for line in parts]
+        assert shares == sorted(shares, reverse=True)
+        assert 97 <= sum(shares) <= 103
+    first = explained[0]
+    assert first[0].endswith("IMG_0007_old-ferry.png")
+    (words,) = (line for line in first if "keyword #1" in line)
+    assert "“ferry” in the file's name" in words
+    assert "“harbour” in a folder's name" in words
+    (part,) = (line for line in first if "region #" in line)
+    region = hits[0]["region"]
+    assert f"{region['id']} at {','.join(map(str, region['bbox']))}" in part
+    (caption,) = (line for line in first if "caption #" in line)
+    assert hits[0]["asset"]["caption"] in caption
+
+
+def test_explanations_exclude_other_outputs(library: Library, tmp_path: Path) -> None:
+    queries = tmp_path / "queries.txt"
+    queries.write_text("red\n")
+    for other in (["--json"], ["--paths"], ["--preview"]):
+        library.run("search", "red", "--explain", *other).expect_sentence(2, "exclude each other")
+    outcome = library.run("search", "--queries", queries, "--explain")
+    outcome.expect_sentence(2, "--queries answers in JSON")
+
+
+def test_an_empty_home_explains_nothing(tmp_path: Path) -> None:
+    made = Library(tmp_path)
+    made.index()
+    assert b"nothing" in made.run("search", "red", "--explain").out

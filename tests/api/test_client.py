@@ -1,4 +1,4 @@
-"""The Python client against a real server, whole and with connections that fail."""
+"""The Python client; its calls that are not tested here are used throughout tests/api/http."""
 
 from __future__ import annotations
 
@@ -12,7 +12,6 @@ from collections.abc import Iterator
 from contextlib import closing, suppress
 from datetime import date
 from http.server import BaseHTTPRequestHandler, HTTPServer
-from itertools import pairwise
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -20,7 +19,6 @@ import httpx
 import pytest
 from made_library import painted, regard, write_photo
 from made_local_server import LocalServer
-from PIL import Image
 
 from regard.api.client import Client, Filters, ServerProblem
 from regard.api.client.forms import form
@@ -69,31 +67,6 @@ def test_importing_it_loads_nothing_heavy() -> None:
     assert done.stdout == "[]\n"
 
 
-def test_collections(client: Client) -> None:
-    made = client.collections.create("empty one")
-    assert (made.name, made.assets) == ("empty one", 0)
-    with pytest.raises(ServerProblem) as caught:
-        client.collections.create("empty one")
-    problem = caught.value
-    assert (problem.type, problem.name) == ("/v1/problems/name-taken", "name-taken")
-    assert (problem.status, problem.title) == (409, "Name taken")
-    # One key, one collection, whatever happened to the first answer.
-    again = client.collections.create("once", idempotency_key="k1")
-    assert client.collections.create("once", idempotency_key="k1") == again
-    names = {collection.name for collection in client.collections.iterate()}
-    assert {"empty one", "imported", "once"} <= names
-    first = client.collections.list(limit=1)
-    assert len(first.items) == 1
-    assert client.collections.list(cursor=first.next, limit=1).items != first.items
-    assert client.collections.get(made.id) == made
-    client.collections.delete(made.id)
-    with _refused("not-found"):
-        client.collections.get(made.id)
-    imported = next(one for one in client.collections.iterate() if one.name == "imported")
-    with _refused("collection-not-empty"):
-        client.collections.delete(imported.id)
-
-
 def test_uploads_from_disk_memory_and_open_files(client: Client, tmp_path: Path) -> None:
     photo = write_photo(tmp_path / "häfen.png", 50)
     answer = client.assets.upload(
@@ -137,39 +110,6 @@ def test_uploads_from_disk_memory_and_open_files(client: Client, tmp_path: Path)
         client.assets.upload(tmp_path / "missing.png")
 
 
-def test_external_ids_and_edits(client: Client) -> None:
-    def upload(seed: int) -> str:
-        answer = client.assets.upload(
-            ("a.png", _png(seed)), collection="edited", external_id=f"e{seed}", title="Before"
-        )
-        assert answer.items[0].asset is not None
-        return answer.items[0].asset.id
-
-    first, second = upload(60), upload(61)
-    with _refused("external-id-taken"):
-        client.assets.patch(first, external_id="e61")
-    changed = client.assets.patch(first, tags=["x"], custom={"a": 1, "b": "two"}, title="After")
-    assert (changed.title, changed.tags, changed.external_id) == ("After", ["x"], "e60")
-    # What is not given stays; None is something else.
-    changed = client.assets.patch(first, custom={"a": None}, title=None, external_id=None)
-    assert (changed.title, changed.tags, changed.custom) == (None, ["x"], {"b": "two"})
-    assert changed.external_id is None
-    assert client.assets.bulk([first, second], "tag", tags=["many"]).done == 2
-    assert client.assets.get(second).tags == ["many"]
-    with _refused("not-found"):
-        client.assets.bulk([first, "a999999"], "delete")
-    assert client.assets.get(first).state != "trashed"
-    client.assets.delete(first)
-    client.assets.delete(second)
-    edited = Filters(collection=["edited"])
-    assert client.assets.list(edited).items == []
-    assert {one.id for one in client.assets.iterate(edited, state="trashed")} == {first, second}
-    assert client.assets.restore(second).id == second
-    assert client.trash.empty("edited").purged == 1
-    with _refused("not-found"):
-        client.assets.get(first)
-
-
 def test_lists_follow_cursors_and_filters(client: Client) -> None:
     imported = Filters(collection=["imported"])
     everything = list(client.assets.iterate(imported, page=2))
@@ -204,125 +144,6 @@ def test_lists_follow_cursors_and_filters(client: Client) -> None:
         client.assets.list(limit=100_000)
     assert caught.value.name == "validation"
     assert [wrong.where for wrong in caught.value.errors] == ["query.limit"]
-
-
-def test_searches(client: Client, tmp_path: Path) -> None:
-    answer = client.search("red", limit=3, facets=["collection", "tags"])
-    assert answer.query == {"text": "red", "target": "image"}
-    assert (len(answer.hits), answer.hits[0].rank) == (3, 1)
-    assert answer.facets is not None
-    assert "imported" in {facet.value for facet in answer.facets["collection"]}
-    every = client.search("red", limit=500).hits
-    paged = list(client.iterate_hits("red", page=4))
-    assert [hit.asset.id for hit in paged] == [hit.asset.id for hit in every]
-    assert [hit.rank for hit in paged] == list(range(1, len(paged) + 1))
-
-    photo = write_photo(tmp_path / "q.png", 2)
-    imported = Filters(collection=["imported"])
-    by_image = client.search(query="image:1", images=[photo], filters=imported, limit=1)
-    assert by_image.hits[0].asset.file_name == "02.png"
-    by_part = client.search(
-        terms=[{"image": 1, "box": (0, 0, 12, 16)}],
-        images=[("q.png", photo.read_bytes())],
-        target="region",
-        limit=5,
-    )
-    assert by_part.query["box"] == [0, 0, 12, 16]
-    region = by_part.hits[0].region
-    assert region is not None
-    composed = client.search(
-        "red",
-        terms=[{"text": "blue", "negative": True}, {"like": region.id, "weight": 0.25}],
-        filters=imported,
-    )
-    assert composed.query["weights"] == {"text": 1.0, "negative_text": 0.5, "like": 0.25}
-    assert {hit.asset.collection.name for hit in composed.hits} == {"imported"}
-    with _refused("validation"):
-        client.search()
-    with _refused("unusable-image"):
-        client.search(query="image:1", images=[("q.png", photo.read_bytes()[:60])])
-
-
-def test_pictures_and_regions(client: Client) -> None:
-    asset = client.assets.list(Filters(path_prefix="photos/2024"), limit=1).items[0]
-    thumbnail = Image.open(io.BytesIO(client.assets.thumbnail(asset.id)))
-    assert (thumbnail.format, thumbnail.size) == ("WEBP", (24, 16))
-    region = client.assets.get(asset.id).regions[0]
-    found = client.regions.get(region.id)
-    assert (found.asset.id, found.bbox) == (asset.id, region.bbox)
-    crop = Image.open(io.BytesIO(client.regions.crop(region.id, 256)))
-    assert (crop.format, crop.size) == ("WEBP", tuple(region.bbox[2:]))
-    mask = Image.open(io.BytesIO(client.regions.mask(region.id)))
-    assert (mask.format, mask.size) == ("PNG", (24, 16))
-    assert sum(mask.histogram()[1:]) == region.area
-    lengths = client.regions.mask_run_lengths(region.id)
-    assert lengths.size == (16, 24)
-    assert lengths.counts
-    like = client.regions.similar(region.id, limit=2)
-    assert all(hit.region is not None for hit in like.hits)
-    assert region.id not in {hit.region.id for hit in like.hits if hit.region is not None}
-    others = client.assets.similar(asset.id, Filters(collection=["imported"]), limit=2)
-    assert len(others.hits) == 2
-    assert asset.id not in {hit.asset.id for hit in others.hits}
-
-
-def test_jobs(client: Client) -> None:
-    job = client.jobs.start_import("photos", "2024", collection="again", idempotency_key="j1")
-    assert (
-        client.jobs.start_import("photos", "2024", collection="again", idempotency_key="j1").id
-        == job.id
-    )
-    seen = list(client.jobs.events(job.id))
-    assert seen[-1].state == "done"
-    assert {one.id for one in seen} == {job.id}
-    assert all(former != later for former, later in pairwise(seen))
-    assert seen[-1] == client.jobs.get(job.id)
-    with _refused("job-not-running"):
-        client.jobs.cancel(job.id)
-    failing = next(client.jobs.iterate(collection=["imported"]))
-    assert [failure.file_name for failure in client.jobs.failures(failing.id)] == ["broken.jpg"]
-    again = client.jobs.wait(client.jobs.retry(failing.id).id, timeout=200)
-    assert (again.failed, again.report is not None) == (1, True)
-    whole = client.jobs.wait(client.jobs.reindex("again").id, timeout=200)
-    assert whole.kind == "reindex"
-    newest = client.jobs.list(state=["done"], limit=1)
-    assert newest.items[0].id == whole.id
-    assert newest.next is not None
-    with _refused("not-found"):
-        client.jobs.start_import("elsewhere")
-    with _refused("outside-roots"):
-        client.jobs.start_import("photos", "../home")
-    with _refused("not-found"):
-        list(client.jobs.events("j999999"))
-
-
-def test_changes_go_on_from_where_one_was(client: Client) -> None:
-    before = client.list_changes(limit=1000)
-    assert not before.more
-    assert [change.kind for change in before.changes[:1]] == ["added"]
-    assert client.list_changes(before.next).changes == []
-    answer = client.assets.upload(("c.png", _png(70)), collection="changing")
-    assert answer.items[0].asset is not None
-    client.assets.delete(answer.items[0].asset.id)
-    after = [change for change in client.changes(before.next) if change.kind != "changed"]
-    assert [change.kind for change in after] == ["added", "removed"]
-    assert {change.asset for change in after} == {answer.items[0].asset.id}
-    # Page by page it is the same story.
-    one_by_one, position, more = [], 0, True
-    while more:
-        page = client.list_changes(position, limit=1, collection=["changing"])
-        one_by_one += page.changes
-        position, more = page.next, page.more
-    assert one_by_one == list(client.changes(collection=["changing"]))
-
-
-def test_the_service_itself(client: Client) -> None:
-    info = client.info()
-    assert (info.profile, info.scope, info.keys_required) == ("fake", "admin", False)
-    assert info.roots == ["photos"]
-    assert client.health().status == "ok"
-    assert client.ready().status == "ready"
-    assert "regard_http_request_seconds" in client.metrics()
 
 
 def test_keys_and_sessions(server: LocalServer) -> None:
