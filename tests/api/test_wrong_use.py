@@ -90,7 +90,7 @@ def test_wrong_from_the_arguments_alone(
         (["search", "--image", "/no/such.jpg"], ["/no/such.jpg", "--image"]),
         (["search", "red image:/no/such.jpg"], ["/no/such.jpg", "image:"]),
         (["search", "red collection:nowhere"], ["no collection is named nowhere"]),
-        (["search", "--image", "{photos}/text.txt"], ["text.txt", "no photograph"]),
+        (["search", "--image", "{photos}/text.txt"], ["text.txt", "not a photograph"]),
         (["search", "--image", "{photos}"], ["photos", "not a regular file"]),
         (["search", "--queries", "/no/such.txt"], ["/no/such.txt", "--queries"]),
         (["search", "--queries", "{photos}"], ["photos"]),
