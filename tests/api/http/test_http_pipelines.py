@@ -75,10 +75,6 @@ def database(request: pytest.FixtureRequest) -> Callable[[], str | None]:
     return make
 
 
-on_both = pytest.mark.parametrize("database", ["sqlite", "postgresql"], indirect=True)
-
-
-@on_both
 def test_searches_go_on_whatever_is_killed(filled: Served, gate: Gate) -> None:
     client = filled.client
     before = told_by(client)
@@ -162,7 +158,7 @@ def test_a_change_ends_in_a_server_that_never_rests_from_uploads(
     expect_agreement(filled)
 
 
-@on_both
+@pytest.mark.parametrize("database", ["sqlite", "postgresql"], indirect=True)
 def test_there_and_back(filled: Served) -> None:
     client = filled.client
     region = client.search("blue", target="region", limit=1).hits[0].region
@@ -214,23 +210,6 @@ def test_going_back_at_once_analyses_afterwards(filled: Served) -> None:
     expect_agreement(filled)
 
 
-def test_the_command_line_changes_a_server_s_models(filled: Served) -> None:
-    server = ("--server", filled.server.url)
-    changed = regard(*server, "reindex", "--profile", "turned", "--json")
-    assert changed.code == 0, changed
-    assert changed.document["state"] == "done"
-    wait_for_models(filled.client, "turned")
-    assert b"turned: live; 30 contents" in regard(*server, "pipelines").out
-    assert regard(*server, "rollback").out == b"fake is live again\n"
-    wait_for_models(filled.client, "fake")
-    assert regard(*server, "prune").out == b"1 deleted\n"
-    regard(*server, "rollback").expect_sentence(3, "keeps no models")
-    regard(*server, "reindex", "--profile", "unknown").expect_sentence(2, "no profile named")
-    regard(*server, "reindex", "--profile", "/etc/passwd").expect_sentence(
-        2, "can't be given as a file"
-    )
-
-
 def test_models_are_for_administrators_of_the_whole_home(filled: Served, gate: Gate) -> None:
     writer = filled.with_key(filled.key("write"))
     bound = filled.with_key(filled.key("admin", "all"))
@@ -254,7 +233,10 @@ def test_models_are_for_administrators_of_the_whole_home(filled: Served, gate: G
         writer.jobs.cancel(job.id)
     with refused("conflict"):
         filled.client.pipelines.reindex("fake")
-    # Its models are not here.
+    for unknown in ("unknown", "/etc/passwd"):
+        with refused("validation"):
+            filled.client.pipelines.reindex(unknown)
+    # Its models are not installed.
     with refused("conflict"):
         filled.client.pipelines.reindex("blip3")
     gate.open()
