@@ -111,7 +111,7 @@ def test_of_many_at_once_one_does_the_work(
     assert got == [ANSWER] * 5
 
 
-def test_whoever_waited_does_the_work_when_the_first_failed(answers: SqlIdempotency) -> None:
+def test_waiting_request_runs_when_the_first_failed(answers: SqlIdempotency) -> None:
     assert answers.recall(LOCAL, "k", ONE) is None
     timer = threading.Timer(0.2, answers.forget, (LOCAL, "k"))
     timer.start()
