@@ -63,13 +63,13 @@ def problem(response: Any) -> str:
     return str(response.json()["type"]).removeprefix("/v1/problems/")
 
 
-def test_on_loopback_without_a_key_everyone_may_do_everything(keys: SqlKeys) -> None:
+def test_loopback_without_a_key_allows_everything(keys: SqlKeys) -> None:
     client = client_of(keys, required=False)
     assert client.post("/v1/admin").json() == {"scope": "admin", "key": None}
 
 
 @pytest.mark.parametrize("path", ["/v1/read", "/v1/docs", "/v1/openapi.json"])
-def test_elsewhere_a_key_is_required(keys: SqlKeys, path: str) -> None:
+def test_other_addresses_require_a_key(keys: SqlKeys, path: str) -> None:
     """Access's guard: without it everyone on the network may do everything."""
     client = client_of(keys, required=True)
     response = client.get(path)
@@ -82,7 +82,7 @@ def test_elsewhere_a_key_is_required(keys: SqlKeys, path: str) -> None:
 
 
 @pytest.mark.parametrize("required", [True, False])
-def test_a_key_limits_wherever_it_is_sent(keys: SqlKeys, required: bool) -> None:
+def test_scope_of_a_sent_key_applies_everywhere(keys: SqlKeys, required: bool) -> None:
     """Access's guard: scopes."""
     client = client_of(keys, required=required)
     may: dict[AccessScope, list[int]] = {}
@@ -102,7 +102,7 @@ def test_a_key_limits_wherever_it_is_sent(keys: SqlKeys, required: bool) -> None
 
 
 @pytest.mark.parametrize("required", [True, False])
-def test_a_key_that_is_sent_has_to_be_valid(keys: SqlKeys, required: bool) -> None:
+def test_sent_keys_must_be_valid(keys: SqlKeys, required: bool) -> None:
     """Access's guard: a wrong key is nobody's, and not that of someone on loopback."""
     client = client_of(keys, required=required)
     key, secret = keys.create("k", AccessScope.ADMIN)
@@ -120,9 +120,7 @@ def test_a_key_that_is_sent_has_to_be_valid(keys: SqlKeys, required: bool) -> No
 
 
 @pytest.mark.parametrize(("url", "secure"), [("http://testserver", False), ("https://t", True)])
-def test_a_session_is_a_cookie_that_scripts_and_other_sites_do_not_get(
-    keys: SqlKeys, url: str, secure: bool
-) -> None:
+def test_session_cookie_is_httponly_and_samesite(keys: SqlKeys, url: str, secure: bool) -> None:
     client = client_of(keys, required=True, url=url)
     _, secret = keys.create("page", AccessScope.READ)
     started = client.post("/v1/session", json={"key": secret})
@@ -137,7 +135,7 @@ def test_a_session_is_a_cookie_that_scripts_and_other_sites_do_not_get(
     assert client.get("/v1/read").status_code == 401
 
 
-def test_a_session_starts_with_a_valid_key_and_ends_with_any(keys: SqlKeys) -> None:
+def test_session_starts_with_a_valid_key_and_ends_with_any(keys: SqlKeys) -> None:
     client = client_of(keys, required=True)
     response = client.post("/v1/session", json={"key": "rgd_" + "A" * 43})
     assert problem(response) == "key-invalid"
@@ -157,11 +155,11 @@ def test_a_session_starts_with_a_valid_key_and_ends_with_any(keys: SqlKeys) -> N
         ("127.0.0.1.evil.example", [], True), ("localhost.evil.example", [], True),
     ],
 )  # fmt: skip
-def test_where_keys_have_to_be_asked_for(host: str, allowed: list[str], required: bool) -> None:
+def test_keys_are_required_beyond_loopback(host: str, allowed: list[str], required: bool) -> None:
     assert must_require_keys(host, allowed) is required
 
 
-def test_a_server_for_others_starts_with_a_key_or_when_told_so(keys: SqlKeys) -> None:
+def test_server_beyond_loopback_starts_with_a_key_or_without_keys(keys: SqlKeys) -> None:
     """`check_may_start`'s guard: a server on the network that nobody could be kept from."""
     assert not check_may_start(keys, "127.0.0.1", [], without_keys=False)
     with pytest.raises(CannotWork) as caught:
@@ -176,7 +174,7 @@ def test_a_server_for_others_starts_with_a_key_or_when_told_so(keys: SqlKeys) ->
         check_may_start(keys, "127.0.0.1", ["photos.example"], without_keys=False)
 
 
-def test_openapi_says_how_keys_are_sent(keys: SqlKeys) -> None:
+def test_openapi_documents_security_schemes(keys: SqlKeys) -> None:
     document = client_of(keys, required=False).get("/v1/openapi.json").json()
     schemes = document["components"]["securitySchemes"]
     assert (schemes["key"]["type"], schemes["key"]["scheme"]) == ("http", "bearer")
@@ -185,7 +183,7 @@ def test_openapi_says_how_keys_are_sent(keys: SqlKeys) -> None:
     assert document["paths"]["/v1/session"]["delete"]["security"] == []
 
 
-def test_the_reference_page_needs_no_script_and_no_other_site(keys: SqlKeys) -> None:
+def test_reference_page_has_no_scripts_or_external_resources(keys: SqlKeys) -> None:
     page = client_of(keys, required=False).get("/v1/docs").text
     for forbidden in ("<style", "style=", "src=", "://", "onload", "onclick"):
         assert forbidden not in page

@@ -127,7 +127,7 @@ WHOLE_SEEN: Seen = (
 )
 
 
-def test_files_and_fields_in_their_order() -> None:
+def test_files_and_fields_keep_their_order() -> None:
     assert read([WHOLE])[1] == WHOLE_SEEN[1]
     files = read([WHOLE])[0]
     assert [file[:2] + file[3:] for file in files] == [
@@ -136,7 +136,7 @@ def test_files_and_fields_in_their_order() -> None:
     assert all(size == len(data) for _, _, size, data in files)
 
 
-def test_every_split_gives_the_same() -> None:
+def test_every_split_into_chunks_gives_the_same_form() -> None:
     expected = read([WHOLE])
     for place in range(1, len(WHOLE)):
         assert read([WHOLE[:place], WHOLE[place:]]) == expected
@@ -146,7 +146,7 @@ def test_every_split_gives_the_same() -> None:
 
 @settings(max_examples=200, deadline=None)
 @given(st.data())
-def test_any_form_in_any_chunks_comes_through(data: st.DataObject) -> None:
+def test_any_form_in_any_chunks_is_read(data: st.DataObject) -> None:
     piece = st.sampled_from([b"\r", b"\n", b"-", b"--", BOUNDARY, BOUNDARY[:5], b"x", b"\0\xff"])
     content = st.lists(piece, max_size=12).map(b"".join)
     sent = data.draw(st.lists(st.tuples(st.booleans(), content), max_size=6))
@@ -168,7 +168,7 @@ def test_any_form_in_any_chunks_comes_through(data: st.DataObject) -> None:
     assert read(chunks, limits=ROOMY) == (files, fields)
 
 
-def test_clients_that_people_use_are_understood() -> None:
+def test_forms_of_httpx_are_read() -> None:
     sent = httpx.Request(
         "POST",
         "http://regard.test/",
@@ -180,7 +180,7 @@ def test_clients_that_people_use_are_understood() -> None:
     assert sorted(fields) == [("tag", "a"), ("tag", "b"), ("title", "Grüße")]
 
 
-def test_names_decide_what_is_a_file() -> None:
+def test_field_name_decides_what_is_a_file() -> None:
     # Browsers send a Blob with a file name, and some clients send files without one.
     body = body_of(
         part("custom", b"{}", "Content-Type: application/json", file_name="blob"),
@@ -189,7 +189,7 @@ def test_names_decide_what_is_a_file() -> None:
     assert read([body]) == ([("file", None, 5, b"bytes")], [("custom", "{}")])
 
 
-def test_values_of_a_form() -> None:
+def test_form_values_by_name() -> None:
     form: Form[MemoryFile] = Form(fields=[("tag", "a"), ("title", "t"), ("tag", "b")])
     assert (form.value("title"), form.value("custom")) == ("t", None)
     assert (form.values("tag"), form.values("custom")) == (["a", "b"], [])
@@ -216,12 +216,12 @@ def test_values_of_a_form() -> None:
         ("x" * 250 + ".jpg" * 5, "x" * 250 + ".jpg."),
     ],
 )
-def test_a_file_name_is_the_last_component_fit_to_be_shown(sent: str, kept: str | None) -> None:
+def test_file_name_is_the_printable_last_component(sent: str, kept: str | None) -> None:
     (file,), _ = read([body_of(part("file", b"1", file_name=sent))], limits=ROOMY)
     assert file[1] == kept
 
 
-def test_odd_file_names_are_no_trouble() -> None:
+def test_extended_and_latin1_file_names_are_read() -> None:
     plain = b'Content-Disposition: form-data; name="file"; filename="a.jpg"'
     extended = plain + b"; filename*=UTF-8''..%2F..%2Fevil.jpg; filename*0=x\r\n\r\n1"
     latin = plain.replace(b"a.jpg", b"caf\xe9.jpg") + b"\r\n\r\n1"
@@ -255,13 +255,13 @@ def test_odd_file_names_are_no_trouble() -> None:
         ([b"no colon\r\n\r\n1"], 400, "bad-request"),
     ],
 )
-def test_what_a_form_may_not_have(parts: list[bytes], status: int, name: str) -> None:
+def test_invalid_parts_are_refused(parts: list[bytes], status: int, name: str) -> None:
     body = body_of(*parts)
     assert refused([body]) == (status, name)
     assert refused(body[i : i + 1] for i in range(len(body))) == (status, name)
 
 
-def test_what_just_fits_is_taken() -> None:
+def test_forms_at_their_limits_are_accepted() -> None:
     files, fields = read(
         [body_of(*[part("file", b"x" * 1000)] * 3, *[part("tag", b"x" * 100)] * 4)]
     )
@@ -300,13 +300,13 @@ def test_limits_hold_before_the_body_ends() -> None:
 
 
 @pytest.mark.parametrize("length", ["999999999", "9" * 5000])
-def test_a_declared_length_above_the_limit_is_refused_unread(length: str) -> None:
+def test_declared_length_above_the_limit_is_refused_unread(length: str) -> None:
     limits = FormLimits(file_bytes=1000, files=1, total_bytes=2000)
     assert refused([], limits=limits, content_length=length) == (413, "too-large")
 
 
 @pytest.mark.parametrize("length", ["-1", "x", "", "²"])
-def test_an_odd_declared_length_counts_for_nothing(length: str) -> None:
+def test_invalid_declared_length_is_ignored(length: str) -> None:
     assert read([body_of(part("tag", b"1"))], content_length=length)[1] == [("tag", "1")]
 
 
@@ -325,7 +325,9 @@ def test_an_odd_declared_length_counts_for_nothing(length: str) -> None:
         ("multipart/form-data; boundary=another", (400, "bad-request")),
     ],
 )
-def test_other_bodies_are_refused(content_type: str | None, expected: tuple[int, str]) -> None:
+def test_other_content_types_are_refused(
+    content_type: str | None, expected: tuple[int, str]
+) -> None:
     assert refused([WHOLE], content_type) == expected
 
 
@@ -334,7 +336,7 @@ def test_compressed_bodies_are_refused() -> None:
     assert read([WHOLE], content_encoding="identity") == read([WHOLE])
 
 
-def test_a_body_cut_short_is_refused_wherever_it_ends() -> None:
+def test_truncated_bodies_are_refused() -> None:
     # The last line's end is not needed.
     for end in (*range(0, len(WHOLE) - 40, 3), *range(len(WHOLE) - 40, len(WHOLE) - 2)):
         assert refused([WHOLE[:end]]) == (400, "bad-request")
@@ -342,7 +344,7 @@ def test_a_body_cut_short_is_refused_wherever_it_ends() -> None:
         assert refused([WHOLE[:end]], ends=False) == (400, "bad-request")
 
 
-def test_an_empty_form_is_a_form() -> None:
+def test_empty_form_is_valid() -> None:
     assert read([b"--" + BOUNDARY + b"--\r\n"]) == ([], [])
 
 
@@ -362,7 +364,7 @@ async def upload(originals: Originals, request: Request, limits: FormLimits = RO
         return [(await anyio.to_thread.run_sync(file.sink.keep)).sha256 for file in form.files]
 
 
-def test_uploads_go_into_the_store(originals: Originals, tmp_path: Path) -> None:
+def test_uploads_are_stored(originals: Originals, tmp_path: Path) -> None:
     luck = random.Random(1)
     photos = [luck.randbytes(size) for size in (3_000_000, 0, 1, 70_000)]
     body = body_of(*[part("file", photo) for photo in photos])
@@ -372,7 +374,7 @@ def test_uploads_go_into_the_store(originals: Originals, tmp_path: Path) -> None
     assert left(tmp_path) == sorted(hashes)
 
 
-def test_nothing_is_left_of_uploads_that_fail(originals: Originals, tmp_path: Path) -> None:
+def test_failed_uploads_leave_no_files(originals: Originals, tmp_path: Path) -> None:
     body = body_of(part("file", b"x" * 3_000_000), part("file", b"y" * 3_000_000))
     chunks = [body[start : start + 65_536] for start in range(0, len(body), 65_536)]
     failing = [
@@ -388,9 +390,7 @@ def test_nothing_is_left_of_uploads_that_fail(originals: Originals, tmp_path: Pa
         assert left(tmp_path) == []
 
 
-def test_nothing_is_left_of_an_upload_that_is_cancelled(
-    originals: Originals, tmp_path: Path
-) -> None:
+def test_cancelled_uploads_leave_no_files(originals: Originals, tmp_path: Path) -> None:
     start = b"--" + BOUNDARY + b"\r\n" + part("file", b"x" * 2_000_000)
 
     async def cancelled() -> None:
@@ -414,7 +414,7 @@ def test_nothing_is_left_of_an_upload_that_is_cancelled(
     assert left(tmp_path) == []
 
 
-def test_what_a_handler_does_not_keep_goes(originals: Originals, tmp_path: Path) -> None:
+def test_files_not_kept_are_deleted(originals: Originals, tmp_path: Path) -> None:
     async def handle() -> None:
         request = request_of([body_of(part("file", b"1"), part("file", b"2"))])
         async with read_form(request, files=originals.incoming, shape=SHAPE, limits=ROOMY) as form:
@@ -439,7 +439,7 @@ class SlowSink:
         assert self.free.wait(120)
 
 
-def test_writing_does_not_hold_up_the_event_loop() -> None:
+def test_writing_does_not_block_the_event_loop() -> None:
     async def taken() -> bool:
         sink = SlowSink()
 

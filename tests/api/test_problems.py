@@ -58,7 +58,7 @@ def answer_to(error: Exception, caller: Caller | None) -> dict[str, Any]:
     return document
 
 
-def test_names_and_statuses_are_those_of_the_contract() -> None:
+def test_names_and_statuses_match_the_docs() -> None:
     section = CONTRACT.read_text(encoding="utf-8").split("## Errors")[1].split("\n## ")[0]
     rows = re.findall(r"^\| (\d{3}) \| (.+) \|$", section, re.MULTILINE)
     documented = {
@@ -90,7 +90,7 @@ def test_names_and_statuses_are_those_of_the_contract() -> None:
         (errors.RootUnavailable, "unavailable"),
     ],
 )
-def test_core_errors_have_names(kind: type[RegardError], name: str) -> None:
+def test_core_errors_map_to_problem_names(kind: type[RegardError], name: str) -> None:
     document = answer_to(kind("it is so", remedy="do that"), LOCAL)
     assert document["type"] == f"/v1/problems/{name}"
     assert document["status"] == PROBLEMS[name].status
@@ -112,28 +112,26 @@ def test_core_errors_have_names(kind: type[RegardError], name: str) -> None:
         RuntimeError("/srv/home"),
     ],
 )
-def test_no_path_of_the_server_is_told_without_admin(
-    error: Exception, caller: Caller | None
-) -> None:
+def test_paths_are_hidden_from_non_admins(error: Exception, caller: Caller | None) -> None:
     """`problem_of`'s guard: sentences of core errors may hold paths."""
     text = str(answer_to(error, caller))
     for secret in ("srv", "C:", "share", "build-host", "12"):
         assert secret not in text
 
 
-def test_an_admin_is_told_what_can_be_mended() -> None:
+def test_admins_see_message_and_remedy() -> None:
     error = errors.HomeError("the database /srv/home can't be used", remedy="look at /srv")
     document = answer_to(error, LOCAL)
     assert (document["detail"], document["remedy"]) == (error.message, error.remedy)
 
 
-def test_sentences_without_a_path_are_told_to_all() -> None:
+def test_messages_without_paths_are_shown_to_all() -> None:
     message = "the box lies outside the picture of 640×480 pixels, and/or is no image/png"
     assert answer_to(errors.UnanswerableQuery(message), None)["detail"] == message
 
 
 @pytest.mark.parametrize("caller", [BOUND_ADMIN, Caller(AccessScope.READ, ("holiday",), 3), None])
-def test_what_else_there_is_is_not_told_to_bound_keys(caller: Caller | None) -> None:
+def test_remedies_are_hidden_from_bound_keys(caller: Caller | None) -> None:
     """`problem_of`'s guard: other collections do not exist for a bound key, in no remedy either."""
     error = errors.NotFound(
         "no collection is named work", remedy="the collections are: holiday, secret"
@@ -142,19 +140,19 @@ def test_what_else_there_is_is_not_told_to_bound_keys(caller: Caller | None) -> 
     assert answer_to(error, READER)["remedy"] == error.remedy
 
 
-def test_unforeseen_errors_tell_nothing_and_are_logged(caplog: pytest.LogCaptureFixture) -> None:
+def test_unexpected_errors_are_logged_and_not_shown(caplog: pytest.LogCaptureFixture) -> None:
     document = answer_to(RuntimeError("the password is x"), LOCAL)
     assert document["type"] == "/v1/problems/internal"
     assert "password" not in str(document)
     assert "GET /fails failed: RuntimeError('the password is x')" in caplog.text
 
 
-def test_what_can_not_work_is_logged_whole(caplog: pytest.LogCaptureFixture) -> None:
+def test_server_errors_are_logged_in_full(caplog: pytest.LogCaptureFixture) -> None:
     answer_to(errors.HomeError("the database /srv/home can't be used"), READER)
     assert "the database /srv/home can't be used" in caplog.text
 
 
-def test_wrong_requests_name_each_place() -> None:
+def test_validation_problems_name_each_field() -> None:
     response = client_for().post("/things?limit=0", json={"size": "big"})
     assert response.status_code == 422
     document = response.json()
@@ -173,7 +171,7 @@ def test_wrong_requests_name_each_place() -> None:
     assert error["message"].endswith(" at character 1")
 
 
-def test_frameworks_own_errors_are_problems() -> None:
+def test_framework_errors_are_problems() -> None:
     client = client_for()
     missing = client.get("/nothing").json()
     assert (missing["status"], missing["type"]) == (404, "/v1/problems/not-found")
@@ -184,7 +182,7 @@ def test_frameworks_own_errors_are_problems() -> None:
     assert wrong_method.headers["allow"] == "POST"
 
 
-def test_a_route_may_give_an_error_another_name() -> None:
+def test_routes_can_rename_an_error() -> None:
     with pytest.raises(Problem) as caught, named(errors.Conflict, "job-not-running", LOCAL):
         raise errors.Conflict("job 3 has ended already")
     assert caught.value.document["type"] == "/v1/problems/job-not-running"

@@ -42,7 +42,9 @@ def group(name: str) -> str:
     return f'[data-testid="group"]:has([aria-label="Open {name}"])'
 
 
-def test_the_others_go_only_when_one_says_so(visit: Visits, server: Server, shoot: Shoot) -> None:
+def test_duplicates_are_trashed_only_after_confirmation(
+    visit: Visits, server: Server, shoot: Shoot
+) -> None:
     page = visit(server.url)
     expect(hits(page)).to_have_count(6)
     part(page, "menu").click()
@@ -97,7 +99,7 @@ def test_the_others_go_only_when_one_says_so(visit: Visits, server: Server, shoo
     assert "No photo of 1 group would be left." in asked[-1]
 
 
-def test_kinds_and_photographs_are_in_the_address(visit: Visits, server: Server) -> None:
+def test_kind_and_open_photo_are_in_the_url(visit: Visits, server: Server) -> None:
     page = visit(
         f"{server.url}/?view=duplicates",
         viewport={"width": 360, "height": 740},

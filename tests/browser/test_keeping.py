@@ -36,7 +36,7 @@ def server(library: Library) -> Iterator[Server]:
         yield running
 
 
-def test_an_upload_shows_how_far_it_is_and_is_found_afterwards(
+def test_uploads_show_progress_and_are_found(
     server: Server, visit: Visits, tmp_path: Path, shoot: Shoot
 ) -> None:
     page = visit(server.url, expected=["status of 415"])
@@ -87,7 +87,7 @@ def test_an_upload_shows_how_far_it_is_and_is_found_afterwards(
     expect(part(page, "job")).to_contain_text("Done")
 
 
-def test_dropped_files_are_uploaded_and_one_that_is_there_is_said_to_be(
+def test_dropped_files_are_uploaded_and_existing_ones_reported(
     server: Server, visit: Visits, library: Library, tmp_path: Path
 ) -> None:
     page = visit(server.url)
@@ -135,7 +135,7 @@ def test_a_title_and_tags_are_edited(server: Server, visit: Visits, shoot: Shoot
     expect_first(page, "The barn")
 
 
-def test_what_is_deleted_can_be_undone_and_lies_in_the_trash(
+def test_deletion_can_be_undone_or_restored_from_the_trash(
     server: Server, visit: Visits, library: Library, shoot: Shoot
 ) -> None:
     page = visit(server.url)
@@ -175,7 +175,7 @@ def test_what_is_deleted_can_be_undone_and_lies_in_the_trash(
     assert (library.photos / before[1]).is_file()
 
 
-def test_several_are_tagged_deleted_and_brought_back_together(
+def test_several_photos_are_tagged_deleted_and_restored_together(
     server: Server, visit: Visits, library: Library, shoot: Shoot
 ) -> None:
     page = visit(server.url)

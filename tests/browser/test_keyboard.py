@@ -41,7 +41,7 @@ def _tab_to(page: Page, testid: str, key: str = "Tab", most: int = 30) -> None:
     raise AssertionError(f"{most} times {key} do not lead to {testid} but over {passed}")
 
 
-def test_a_search_from_the_first_key_to_the_last(visit: Visits, server: Server) -> None:
+def test_search_and_viewer_work_by_keyboard_alone(visit: Visits, server: Server) -> None:
     page = visit(server.url)
     expect(hits(page).first).to_be_visible()
     page.keyboard.press("/")
@@ -93,7 +93,7 @@ def test_a_search_from_the_first_key_to_the_last(visit: Visits, server: Server) 
     page.wait_for_url(lambda url: "like=" not in url)
 
 
-def test_keys_of_their_own(visit: Visits, server: Server) -> None:
+def test_keyboard_shortcuts(visit: Visits, server: Server) -> None:
     page = visit(f"{server.url}/?q=red")
     expect_first(page, "red.png")
     page.keyboard.press("t")
@@ -122,7 +122,7 @@ def test_keys_of_their_own(visit: Visits, server: Server) -> None:
     expect(part(page, "like-token")).to_contain_text("red.png")
 
 
-def test_filters_are_set_and_taken_away_by_keys(visit: Visits, server: Server) -> None:
+def test_filters_are_added_and_removed_by_keyboard(visit: Visits, server: Server) -> None:
     page = visit(server.url)
     expect(hits(page).first).to_be_visible()
     page.keyboard.press("/")

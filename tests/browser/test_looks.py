@@ -92,7 +92,7 @@ class Look:
 
 
 @pytest.mark.parametrize("name", _LOOKS)
-def test_every_state_is_accessible_and_fits(
+def test_every_state_is_accessible_and_fits_the_screen(
     name: str, server: Server, visit: Visits, photos: Path, artifacts: Path
 ) -> None:
     page = visit(server.url, **_LOOKS[name])

@@ -53,7 +53,7 @@ def ask(page: Page, words: str) -> None:
     part(page, "q").press("Enter")
 
 
-def test_nothing_matches_until_the_nearest_are_asked_for(visit: Visits, server: Server) -> None:
+def test_hits_without_a_match_are_hidden_until_requested(visit: Visits, server: Server) -> None:
     page = visit(server.url)
     expect(hits(page).first).to_be_visible()
     ask(page, "a submarine")
@@ -93,7 +93,7 @@ def test_nothing_matches_until_the_nearest_are_asked_for(visit: Visits, server: 
     assert query(page) == {"q": "a submarine"}
 
 
-def test_the_nearest_to_a_picture_are_shown_with_a_caution(visit: Visits, server: Server) -> None:
+def test_nearest_to_an_image_show_a_caution(visit: Visits, server: Server) -> None:
     with Client(server.url) as client:
         first = next(iter(client.assets.iterate()))
         assert not client.search(terms=[{"like": first.id}]).matched
@@ -106,7 +106,7 @@ def test_the_nearest_to_a_picture_are_shown_with_a_caution(visit: Visits, server
         expect(part(page, "notice")).to_be_hidden()
 
 
-def test_a_link_shows_what_its_maker_saw(visit: Visits, server: Server) -> None:
+def test_links_show_the_same_results(visit: Visits, server: Server) -> None:
     page = visit(f"{server.url}/?q=a+submarine&nearest=true")
     expect(part(page, "caution")).to_be_visible()
     expect(hits(page).first).to_be_visible()
@@ -119,7 +119,7 @@ def test_a_link_shows_what_its_maker_saw(visit: Visits, server: Server) -> None:
     expect(part(page, "caution")).to_be_hidden()
 
 
-def test_how_likely_a_hit_is_right(visit: Visits, server: Server) -> None:
+def test_hits_show_their_relevance(visit: Visits, server: Server) -> None:
     with Client(server.url) as client:
         found = client.search("yellow", limit=60).hits
     relevances = {hit.asset.file_name: hit.relevance for hit in found}
@@ -166,7 +166,7 @@ def test_how_likely_a_hit_is_right(visit: Visits, server: Server) -> None:
     expect(part(phone, "viewer")).to_be_hidden()
 
 
-def test_the_parts_of_the_score_add_up(visit: Visits, server: Server) -> None:
+def test_score_contributions_add_up(visit: Visits, server: Server) -> None:
     with Client(server.url) as client:
         hit = client.search("purple", limit=1).hits[0]
     page = visit(server.url)
@@ -182,7 +182,7 @@ def test_the_parts_of_the_score_add_up(visit: Visits, server: Server) -> None:
 
 
 @pytest.mark.parametrize("width", [360, 720, 1280])
-def test_what_to_type_is_said_in_full(visit: Visits, server: Server, width: int) -> None:
+def test_search_help_is_complete(visit: Visits, server: Server, width: int) -> None:
     page = visit(server.url, viewport={"width": width, "height": 700})
     expect(hits(page).first).to_be_visible()
     field = part(page, "q")

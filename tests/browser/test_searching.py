@@ -47,9 +47,7 @@ def _tagged(server: Server) -> None:
                 client.assets.patch(asset.id, tags=["harbour"])
 
 
-def test_words_find_photographs_and_each_says_why(
-    visit: Visits, server: Server, shoot: Shoot
-) -> None:
+def test_text_searches_explain_each_hit(visit: Visits, server: Server, shoot: Shoot) -> None:
     page = visit(server.url)
     search(page, "purple")
     expect_first(page, "purple.png")
@@ -78,7 +76,7 @@ def test_words_find_photographs_and_each_says_why(
     expect(why).to_be_hidden()
 
 
-def test_a_dropped_picture_is_searched_by(
+def test_dropped_images_start_a_search(
     visit: Visits, server: Server, tmp_path: Path, shoot: Shoot
 ) -> None:
     page = visit(server.url)
@@ -97,7 +95,7 @@ def test_a_dropped_picture_is_searched_by(
     assert "blue.png" != shown(page)[0] in {"green.png", QUARTERED}
 
 
-def test_a_pasted_picture_is_searched_by(visit: Visits, server: Server, tmp_path: Path) -> None:
+def test_pasted_images_start_a_search(visit: Visits, server: Server, tmp_path: Path) -> None:
     page = visit(server.url, permissions=["clipboard-read", "clipboard-write"])
     body = save(tmp_path / "lawn.png", ["green"], 501).read_bytes()
     page.evaluate(
@@ -112,7 +110,7 @@ def test_a_pasted_picture_is_searched_by(visit: Visits, server: Server, tmp_path
     expect(part(page, "query-picture")).to_be_visible()
 
 
-def test_a_box_drawn_on_the_picture_searches_by_that_part(
+def test_box_drawn_on_the_image_searches_by_it(
     visit: Visits, server: Server, gallery: Library, shoot: Shoot
 ) -> None:
     page = visit(server.url)
@@ -144,7 +142,7 @@ def test_a_box_drawn_on_the_picture_searches_by_that_part(
     expect_first(page, "blue.png")
 
 
-def test_a_box_is_set_by_keyboard_too(visit: Visits, server: Server, gallery: Library) -> None:
+def test_box_is_set_by_keyboard(visit: Visits, server: Server, gallery: Library) -> None:
     page = visit(server.url)
     drop(page, "search", [gallery.photos / QUARTERED])
     expect_first(page, QUARTERED)
@@ -175,7 +173,7 @@ def test_a_box_is_set_by_keyboard_too(visit: Visits, server: Server, gallery: Li
     assert "box" not in query(page)
 
 
-def test_a_region_finds_more_like_it(visit: Visits, server: Server, shoot: Shoot) -> None:
+def test_region_finds_similar_regions(visit: Visits, server: Server, shoot: Shoot) -> None:
     page = visit(server.url)
     search(page, "red green blue yellow")
     picture(page, QUARTERED).click()
@@ -194,7 +192,7 @@ def test_a_region_finds_more_like_it(visit: Visits, server: Server, shoot: Shoot
     expect(hits(page).first.locator(".outline")).to_be_visible()
 
 
-def test_the_target_switches_between_photographs_and_things(
+def test_target_switches_between_photos_and_things(
     visit: Visits, server: Server, shoot: Shoot
 ) -> None:
     page = visit(server.url)
@@ -216,9 +214,7 @@ def test_the_target_switches_between_photographs_and_things(
     assert query(page) == {"q": "yellow"}
 
 
-def test_filters_are_chips_that_are_added_and_removed(
-    visit: Visits, server: Server, shoot: Shoot
-) -> None:
+def test_filter_chips_are_added_and_removed(visit: Visits, server: Server, shoot: Shoot) -> None:
     page = visit(server.url)
     part(page, "filter-add").click()
     part(page, "filter-tag").click()
@@ -249,9 +245,7 @@ def test_filters_are_chips_that_are_added_and_removed(
     expect_first(page, TALL)
 
 
-def test_back_forward_and_a_shared_link_bring_everything_back(
-    visit: Visits, server: Server
-) -> None:
+def test_history_and_links_restore_the_state(visit: Visits, server: Server) -> None:
     page = visit(server.url)
     search(page, "blue")
     part(page, "target-region").check()
@@ -294,7 +288,7 @@ def test_back_forward_and_a_shared_link_bring_everything_back(
     expect(hits(other)).to_have_count(8)
 
 
-def test_a_picture_lasts_over_a_reload_and_a_link_says_that_it_has_none(
+def test_query_image_survives_a_reload_but_not_a_link(
     visit: Visits, server: Server, tmp_path: Path
 ) -> None:
     page = visit(server.url)
@@ -307,7 +301,7 @@ def test_a_picture_lasts_over_a_reload_and_a_link_says_that_it_has_none(
     expect(part(other, "notice")).to_contain_text("This link's picture is not in this browser")
 
 
-def test_the_library_goes_on_as_one_scrolls(visit: Visits, server: Server) -> None:
+def test_scrolling_loads_more_photos(visit: Visits, server: Server) -> None:
     page = visit(server.url)
     expect(hits(page).nth(59)).to_be_attached()
     # How many there are is known before all of them are.

@@ -54,7 +54,7 @@ def _sign_in(page: Page, key: str) -> None:
     part(page, "sign-in").click()
 
 
-def test_a_key_opens_the_page_and_its_images(
+def test_signing_in_shows_the_page_and_its_images(
     visit: Visits,
     url: str,
     keys: dict[str, str],
@@ -98,9 +98,7 @@ def test_a_key_opens_the_page_and_its_images(
     assert page.context.cookies() == []
 
 
-def test_a_key_that_only_reads_is_offered_nothing_else(
-    visit: Visits, url: str, keys: dict[str, str]
-) -> None:
+def test_read_keys_see_no_editing_controls(visit: Visits, url: str, keys: dict[str, str]) -> None:
     page = visit(url, expected=_EXPECTED)
     _sign_in(page, keys["read"])
     expect(hits(page)).to_have_count(2)
@@ -111,7 +109,7 @@ def test_a_key_that_only_reads_is_offered_nothing_else(
         expect(page.get_by_test_id(name)).to_have_count(0)
 
 
-def test_a_session_that_ends_asks_again_and_goes_on(
+def test_ended_sessions_ask_for_a_key_and_continue(
     visit: Visits, url: str, keys: dict[str, str]
 ) -> None:
     page = visit(url, expected=_EXPECTED)

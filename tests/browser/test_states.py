@@ -29,7 +29,7 @@ def empty(tmp_path: Path) -> Iterator[Server]:
         yield running
 
 
-def test_an_empty_library_says_how_to_begin(
+def test_empty_library_explains_how_to_start(
     empty: Server, visit: Visits, tmp_path: Path, shoot: Shoot
 ) -> None:
     page = visit(empty.url)
@@ -45,7 +45,7 @@ def test_an_empty_library_says_how_to_begin(
     expect(page.get_by_test_id("notice")).to_have_count(0)
 
 
-def test_what_one_may_do_is_offered_however_late_it_is_known(
+def test_controls_appear_when_permissions_arrive_late(
     empty: Server, visit: Visits, tmp_path: Path
 ) -> None:
     page = visit(empty.url)
@@ -77,7 +77,7 @@ def test_what_one_may_do_is_offered_however_late_it_is_known(
     page.unroute_all(behavior="ignoreErrors")
 
 
-def test_no_match_says_what_to_do(visit: Visits, server: Server, shoot: Shoot) -> None:
+def test_no_match_suggests_what_to_do(visit: Visits, server: Server, shoot: Shoot) -> None:
     page = visit(f"{server.url}/?q=red&tag=nowhere")
     expect(part(page, "notice")).to_contain_text("No photo matches these filters")
     shoot(page, "no-match")
@@ -85,9 +85,7 @@ def test_no_match_says_what_to_do(visit: Visits, server: Server, shoot: Shoot) -
     expect_first(page, "red.png")
 
 
-def test_waiting_is_shown_and_a_search_that_is_over_taken_is_dropped(
-    visit: Visits, server: Server, shoot: Shoot
-) -> None:
+def test_superseded_searches_are_dropped(visit: Visits, server: Server, shoot: Shoot) -> None:
     page = visit(server.url)
     expect(hits(page).first).to_be_visible()
     held: list[Route] = []
@@ -112,9 +110,7 @@ def test_waiting_is_shown_and_a_search_that_is_over_taken_is_dropped(
     expect_first(page, "blue.png")
 
 
-def test_an_error_is_said_and_mended_by_trying_again(
-    visit: Visits, server: Server, shoot: Shoot
-) -> None:
+def test_errors_are_shown_and_can_be_retried(visit: Visits, server: Server, shoot: Shoot) -> None:
     page = visit(server.url, expected=[_CUT_OFF, "status of 503"])
     expect(hits(page).first).to_be_visible()
     page.route("**/v1/search?**", lambda route: route.abort())
@@ -142,7 +138,7 @@ def test_an_error_is_said_and_mended_by_trying_again(
     expect(part(page, "notice")).to_contain_text("Run: regard rebuild.")
 
 
-def test_a_further_page_that_fails_leaves_what_is_there(visit: Visits, server: Server) -> None:
+def test_failed_next_page_keeps_loaded_results(visit: Visits, server: Server) -> None:
     page = visit(server.url, expected=[_CUT_OFF])
     page.route("**/v1/assets?*cursor=*", lambda route: route.abort())
     hits(page).nth(59).scroll_into_view_if_needed()
@@ -153,7 +149,7 @@ def test_a_further_page_that_fails_leaves_what_is_there(visit: Visits, server: S
     expect(hits(page).nth(60)).to_be_attached()
 
 
-def test_a_list_that_one_left_while_it_loaded_goes_on(visit: Visits, server: Server) -> None:
+def test_list_left_while_loading_continues(visit: Visits, server: Server) -> None:
     page = visit(server.url)
     held: list[Route] = []
 
@@ -171,7 +167,7 @@ def test_a_list_that_one_left_while_it_loaded_goes_on(visit: Visits, server: Ser
     expect(hits(page).nth(60)).to_be_attached()
 
 
-def test_a_picture_that_is_gone_says_why(visit: Visits, server: Server, shoot: Shoot) -> None:
+def test_missing_originals_say_why(visit: Visits, server: Server, shoot: Shoot) -> None:
     page = visit(server.url, expected=["status of 409"])
     expect(hits(page).first).to_be_visible()
     answer = {
@@ -194,7 +190,7 @@ def test_a_picture_that_is_gone_says_why(visit: Visits, server: Server, shoot: S
     shoot(page, "pictures-gone")
 
 
-def test_a_server_that_stopped_is_said_to_be_gone(visit: Visits, tmp_path: Path) -> None:
+def test_stopped_server_is_reported(visit: Visits, tmp_path: Path) -> None:
     library = Library(tmp_path)
     save(library.photos / "red.png", ["red"], 1)
     library.index()

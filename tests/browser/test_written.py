@@ -39,7 +39,7 @@ def ask(page: Page, words: str) -> None:
     part(page, "q").press("Enter")
 
 
-def test_how_a_query_was_read(visit: Visits, server: Server, shoot: Shoot) -> None:
+def test_parsed_query_is_shown(visit: Visits, server: Server, shoot: Shoot) -> None:
     page = visit(server.url)
     search(page, '"blue" -red^1 tag:plain')
     expect_first(page, "blue.png")
@@ -59,7 +59,7 @@ def test_how_a_query_was_read(visit: Visits, server: Server, shoot: Shoot) -> No
     expect(page.get_by_test_id("part")).to_have_count(0)
 
 
-def test_filters_alone_are_a_list(visit: Visits, server: Server) -> None:
+def test_filters_alone_list_photos(visit: Visits, server: Server) -> None:
     page = visit(server.url)
     ask(page, "tag:plain -path:red.png")
     expect(hits(page)).to_have_count(len(PLAIN) - 1)
@@ -70,7 +70,7 @@ def test_filters_alone_are_a_list(visit: Visits, server: Server) -> None:
     expect(part(page, "notice")).to_contain_text("No photo matches the query")
 
 
-def test_where_a_query_is_wrong(visit: Visits, server: Server, shoot: Shoot) -> None:
+def test_query_errors_are_marked(visit: Visits, server: Server, shoot: Shoot) -> None:
     page = visit(server.url, expected=["status of 422"])
     # The emoji is one character for the service, and two for the page.
     ask(page, "😀 blue tags:plain")
@@ -93,7 +93,7 @@ def test_where_a_query_is_wrong(visit: Visits, server: Server, shoot: Shoot) -> 
     expect(page.get_by_test_id("part")).to_have_text(["😀 blue", "tag: plain"])
 
 
-def test_words_beside_a_picture_are_read_too(visit: Visits, server: Server, tmp_path: Path) -> None:
+def test_words_beside_an_image_are_parsed(visit: Visits, server: Server, tmp_path: Path) -> None:
     page = visit(server.url)
     drop(page, "search", [save(tmp_path / "sea.png", ["blue"], 700)])
     expect_first(page, "blue.png")

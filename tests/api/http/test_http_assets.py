@@ -32,7 +32,7 @@ def test_lists_come_in_pages_in_any_order(served: Served, shelf: Shelf) -> None:
     assert shelf.ids() == shelf.ids(sort="-date")
 
 
-def test_a_state_chooses(served: Served, shelf: Shelf) -> None:
+def test_lists_filter_by_state(served: Served, shelf: Shelf) -> None:
     one, two = shelf.add(png(), png())
     shelf.client.assets.delete(two.id)
     assert shelf.ids() == shelf.ids(state="live") == shelf.ids(state="indexed") == [one.id]
@@ -105,7 +105,7 @@ def varied(served: Served) -> tuple[Shelf, dict[str, str]]:
 
 
 @pytest.mark.parametrize("name", FILTERS)
-def test_a_filter_passes_the_same_in_lists_and_with_any_query(
+def test_filters_match_the_same_assets_in_lists_and_searches(
     served: Served, varied: tuple[Shelf, dict[str, str]], name: str
 ) -> None:
     shelf, ids = varied
@@ -153,7 +153,7 @@ def test_a_filter_passes_the_same_in_lists_and_with_any_query(
     assert those([hit.asset for hit in shown.hits]) == wanted
 
 
-def test_a_bad_filter_is_told(served: Served) -> None:
+def test_invalid_filters_are_refused(served: Served) -> None:
     for query in (
         "taken_from=May", "gps_box=1,2,3", "gps_box=0,9,0,1", "gps_near=0,0,nan", "gps_near=95,0,1",
         "min_width=-1", "orientation=round", "path_prefix=/etc/%00", "path_prefix=photos/../..",
@@ -166,7 +166,7 @@ def test_a_bad_filter_is_told(served: Served) -> None:
         assert answer.status_code == 404, (query, answer.text)
 
 
-def test_a_path_prefix_is_of_a_root(served: Served, shelf: Shelf) -> None:
+def test_path_prefix_is_relative_to_a_root(served: Served, shelf: Shelf) -> None:
     folder = shelf.folder(a=png(), b=png())
     (folder / "below").mkdir()
     (folder / "below" / "c.png").write_bytes(png())
@@ -189,7 +189,9 @@ def test_a_path_prefix_is_of_a_root(served: Served, shelf: Shelf) -> None:
     assert asset.uri == str(folder / "below" / "c.png")
 
 
-def test_facets_count_all_that_passes(served: Served, varied: tuple[Shelf, dict[str, str]]) -> None:
+def test_facets_count_all_matching_assets(
+    served: Served, varied: tuple[Shelf, dict[str, str]]
+) -> None:
     shelf, _ = varied
     answer = served.client.search(
         "red", filters=shelf.within, limit=1, facets=["camera", "month", "tags", "collection"]
@@ -228,7 +230,7 @@ def test_facets_count_all_that_passes(served: Served, varied: tuple[Shelf, dict[
     assert served.raw().get("/v1/assets?facets=colour").status_code == 422
 
 
-def test_what_the_log_names_is_had_in_one_list(served: Served, shelf: Shelf) -> None:
+def test_changed_assets_are_listed_by_id_in_one_call(served: Served, shelf: Shelf) -> None:
     ids = [asset.id for asset in shelf.add(*(png() for _ in range(4)))]
     chosen = Filters(id=[ids[2], ids[0], "a999999999"])
     assert {asset.id for asset in served.client.assets.iterate(chosen)} == {ids[0], ids[2]}
@@ -249,7 +251,7 @@ def test_what_the_log_names_is_had_in_one_list(served: Served, shelf: Shelf) -> 
 # Edits
 
 
-def test_a_patch_changes_what_it_names_alone(served: Served, shelf: Shelf) -> None:
+def test_patch_changes_only_the_given_fields(served: Served, shelf: Shelf) -> None:
     [asset] = shelf.add(png(), tags=["a"], custom={"x": 1, "y": [2]})
     edit = shelf.client.assets.patch
     assert edit(asset.id, title="Mine").title == "Mine"
@@ -275,7 +277,7 @@ def test_a_patch_changes_what_it_names_alone(served: Served, shelf: Shelf) -> No
     assert shelf.client.assets.get(asset.id) == now
 
 
-def test_an_edit_shows_in_filters_and_searches_at_once(shelf: Shelf) -> None:
+def test_edits_show_in_filters_and_searches_immediately(shelf: Shelf) -> None:
     [asset] = shelf.add(png())
     chosen = Filters(collection=[shelf.name], tag=["new"])
     assert shelf.found(filters=chosen) == []
@@ -286,7 +288,7 @@ def test_an_edit_shows_in_filters_and_searches_at_once(shelf: Shelf) -> None:
 @pytest.mark.parametrize(
     "id", ["a0", "a999999999", "r1", "x", "a1 ", "../collections", "a" + "9" * 30]
 )
-def test_what_is_no_asset_is_not_found(served: Served, id: str) -> None:
+def test_unknown_asset_ids_are_not_found(served: Served, id: str) -> None:
     assets = served.client.assets
     for call in (assets.get, assets.patch, assets.delete, assets.restore, assets.thumbnail,
                  assets.similar):  # fmt: skip
@@ -294,7 +296,7 @@ def test_what_is_no_asset_is_not_found(served: Served, id: str) -> None:
             call(id)
 
 
-def test_many_are_changed_all_or_none(served: Served, shelf: Shelf) -> None:
+def test_bulk_actions_change_all_assets_or_none(served: Served, shelf: Shelf) -> None:
     ids = [asset.id for asset in shelf.add(*(png() for _ in range(4)))]
     bulk = shelf.client.assets.bulk
     assert bulk(ids, "tag", tags=["t", "u"]).done == 4
@@ -333,7 +335,7 @@ def counts(served: Served) -> dict[str, int]:
     return served.client.info().counts.model_dump()
 
 
-def test_what_is_deleted_is_found_no_more_and_comes_back_without_model_time(
+def test_deleted_assets_leave_searches_and_are_restored_without_analysis(
     served: Served, shelf: Shelf
 ) -> None:
     asset, other = shelf.add(png("red"), png("red"))
@@ -360,7 +362,7 @@ def test_what_is_deleted_is_found_no_more_and_comes_back_without_model_time(
     assert len(list(served.client.jobs.iterate(collection=[shelf.name]))) == jobs
 
 
-def test_what_is_restored_before_it_was_analysed_is_analysed(served: Served, shelf: Shelf) -> None:
+def test_assets_restored_before_analysis_are_analysed(served: Served, shelf: Shelf) -> None:
     """Else it would wait for ever: its job is over."""
     blocker = shelf.send(*(png() for _ in range(40)))
     answer = shelf.send(png())
@@ -376,9 +378,7 @@ def test_what_is_restored_before_it_was_analysed_is_analysed(served: Served, she
     assert shelf.client.assets.get(item.asset.id).state == "indexed"
 
 
-def test_an_emptied_trash_takes_managed_files_that_nobody_needs(
-    served: Served, shelf: Shelf
-) -> None:
+def test_emptying_the_trash_deletes_unneeded_managed_files(served: Served, shelf: Shelf) -> None:
     picture, shared = png(), png()
     other = served.shelf()
     [mine, both] = shelf.add(picture, shared)
@@ -412,9 +412,7 @@ def test_an_emptied_trash_takes_managed_files_that_nobody_needs(
         served.client.trash.empty("nowhere")
 
 
-def test_an_import_in_the_trash_stays_there_when_it_is_imported_again(
-    served: Served, shelf: Shelf
-) -> None:
+def test_trashed_imports_stay_trashed_when_imported_again(served: Served, shelf: Shelf) -> None:
     folder = shelf.folder(a=png(), b=png())
     shelf.bring(folder)
     first: AssetDocument = next(iter(shelf.client.assets.iterate(shelf.within)))

@@ -99,7 +99,7 @@ CALLS = [
 
 
 @pytest.mark.parametrize("scope", LEVELS)
-def test_each_call_needs_its_scope(served: Served, scope: str) -> None:
+def test_each_operation_requires_its_scope(served: Served, scope: str) -> None:
     """The guards are `reader`, `writer` and `administrator` of each route."""
     raw = served.raw(served.key(scope))
     for method, path, least, body in CALLS:
@@ -111,7 +111,7 @@ def test_each_call_needs_its_scope(served: Served, scope: str) -> None:
     assert raw.get("/v1/info").json()["scope"] == scope
 
 
-def test_every_operation_has_its_scope_tested(served: Served) -> None:
+def test_scope_table_lists_every_operation(served: Served) -> None:
     document = served.raw().get("/v1/openapi.json").json()
     operations = {
         (method.upper(), path)
@@ -127,7 +127,7 @@ def test_every_operation_has_its_scope_tested(served: Served) -> None:
 
 
 @pytest.mark.parametrize("key", ["x", "rgd_" + "A" * 43, "rgd_"])
-def test_a_key_that_is_none_is_refused_even_where_none_is_needed(served: Served, key: str) -> None:
+def test_invalid_keys_are_refused_on_loopback(served: Served, key: str) -> None:
     raw = served.raw()
     for headers in ({"Authorization": f"Bearer {key}"}, {"Cookie": f"regard_session={key}"}):
         answer = raw.get("/v1/info", headers=headers)
@@ -138,7 +138,7 @@ def test_a_key_that_is_none_is_refused_even_where_none_is_needed(served: Served,
 # A bound key: what it is not bound to does not exist.
 
 
-def test_lists_and_counts_are_of_its_collections(world: World) -> None:
+def test_bound_keys_list_and_count_only_their_collections(world: World) -> None:
     """The guards are `visible` of each reading method."""
     client = world.client
     assert [item.name for item in client.collections.iterate()] == [world.mine.name]
@@ -160,7 +160,7 @@ def test_lists_and_counts_are_of_its_collections(world: World) -> None:
         client.metrics()
 
 
-def test_searches_find_its_own_alone(world: World) -> None:
+def test_bound_keys_search_only_their_collections(world: World) -> None:
     client, other = world.client, set(world.other_ids)
     queries: list[dict[str, Any]] = [
         {"query": "red -blue"},
@@ -187,7 +187,7 @@ def test_searches_find_its_own_alone(world: World) -> None:
         client.assets.list(Filters(collection=[world.other.name, world.mine.name]))
 
 
-def test_what_is_not_its_own_is_not_found_by_any_id(world: World) -> None:
+def test_bound_keys_get_404_for_ids_of_other_collections(world: World) -> None:
     """As what does not exist: the very same answer."""
     raw, asset, region = world.raw(), world.other_ids[0], world.other_regions[0]
     job = world.jobs[0]
@@ -241,7 +241,7 @@ def test_what_is_not_its_own_is_not_found_by_any_id(world: World) -> None:
     assert "x" not in world.served.client.assets.get(world.mine_ids[0]).tags
 
 
-def test_collections_of_others_can_not_be_touched(world: World) -> None:
+def test_bound_keys_can_not_change_other_collections(world: World) -> None:
     client, other = world.client, world.other
     [collection] = [
         item for item in world.served.client.collections.iterate() if item.name == other.name
@@ -265,7 +265,7 @@ def test_collections_of_others_can_not_be_touched(world: World) -> None:
     assert "new of a bound key" not in names
 
 
-def test_emptying_the_trash_empties_its_own(world: World) -> None:
+def test_bound_keys_empty_only_their_trash(world: World) -> None:
     asset = world.other.send(png()).items[0].asset
     mine = world.mine.send(png()).items[0].asset
     assert asset is not None
@@ -279,7 +279,7 @@ def test_emptying_the_trash_empties_its_own(world: World) -> None:
     world.served.client.assets.restore(asset.id)
 
 
-def test_the_same_bytes_in_another_collection_stay_unknown(world: World) -> None:
+def test_uploads_do_not_reveal_copies_in_other_collections(world: World) -> None:
     """A photograph that both have is each one's own asset; its regions belong to both."""
     shared = world.mine_ids[1]
     region = world.client.assets.get(shared).regions[0].id
@@ -333,9 +333,7 @@ def everything_said(raw: httpx.Client, ids: dict[str, list[str]]) -> Iterator[tu
 
 
 @pytest.mark.parametrize("scope", [READ, WRITE])
-def test_no_answer_to_others_than_admins_names_a_path_of_the_server(
-    served: Served, shelf: Shelf, scope: str
-) -> None:
+def test_only_admins_see_paths_of_the_server(served: Served, shelf: Shelf, scope: str) -> None:
     """The guards are Documents' `uri` and `shown`, and `problem_of`."""
     folder = shelf.folder(a=png(), bad=cut_off(noisy()))
     (folder / "link").symlink_to(served.outside)
@@ -370,9 +368,7 @@ def test_no_answer_to_others_than_admins_names_a_path_of_the_server(
         assert asset.path is None or asset.path.startswith(f"photos/{folder.name}/")
 
 
-def test_failures_and_messages_that_name_paths_are_not_shown_to_others(
-    served: Served, shelf: Shelf
-) -> None:
+def test_failures_with_paths_are_shown_to_admins_only(served: Served, shelf: Shelf) -> None:
     """The guard is `Documents.shown`: reasons may quote what the system said."""
     from regard.api.http.documents import Documents
     from regard.core.keys import AccessScope, Caller

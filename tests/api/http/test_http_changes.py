@@ -27,7 +27,7 @@ def told(shelf: Shelf, since: int) -> list[tuple[str, str]]:
     ]
 
 
-def test_each_thing_that_happens_is_told_in_order(served: Served, shelf: Shelf) -> None:
+def test_changes_are_listed_in_order(served: Served, shelf: Shelf) -> None:
     since = last(served)
     [asset] = shelf.add(png())
     id = asset.id
@@ -46,7 +46,7 @@ def test_each_thing_that_happens_is_told_in_order(served: Served, shelf: Shelf) 
     ]  # fmt: skip
 
 
-def test_pages_of_the_log_are_the_log(served: Served, shelf: Shelf) -> None:
+def test_pages_of_changes_are_complete(served: Served, shelf: Shelf) -> None:
     since = last(served)
     shelf.add(*(png() for _ in range(5)))
     whole = list(shelf.client.changes(since))
@@ -73,7 +73,7 @@ def test_pages_of_the_log_are_the_log(served: Served, shelf: Shelf) -> None:
     assert served.raw().get("/v1/changes?collection=%00").json()["changes"] == []
 
 
-def test_who_follows_while_many_write_misses_nothing(served: Served) -> None:
+def test_followers_miss_no_change_of_concurrent_writers(served: Served) -> None:
     """Numbers that are taken before a commit would show out of order, and some be passed over."""
     shelves = [served.shelf() for _ in range(3)]
     since = last(served)
@@ -121,7 +121,7 @@ def test_who_follows_while_many_write_misses_nothing(served: Served) -> None:
     assert set(copy) == {id for shelf in shelves for id in shelf.ids()}
 
 
-def test_a_bound_key_is_told_that_its_collection_went(served: Served, shelf: Shelf) -> None:
+def test_bound_keys_see_the_removal_of_their_collection(served: Served, shelf: Shelf) -> None:
     [asset] = shelf.add(png())
     bound = served.with_key(served.key("read", shelf.name))
     since = last(served)

@@ -12,7 +12,7 @@ from regard.api.http.schemas import CollectionDocument
 from regard.core.errors import CannotWork
 
 
-def test_a_collection_is_made_once_and_got(served: Served) -> None:
+def test_collections_are_created_once(served: Served) -> None:
     made = served.client.collections.create("made once")
     assert made == served.client.collections.get(made.id)
     assert (made.assets, made.pending, made.failed, made.trashed) == (0, 0, 0, 0)
@@ -25,12 +25,12 @@ def test_a_collection_is_made_once_and_got(served: Served) -> None:
 
 
 @pytest.mark.parametrize("name", ["", " ", "x" * 201, "a\0b"])
-def test_a_name_that_is_none_is_refused(served: Served, name: str) -> None:
+def test_invalid_collection_names_are_refused(served: Served, name: str) -> None:
     with refused("validation"):
         served.client.collections.create(name)
 
 
-def test_half_of_a_surrogate_pair_is_refused(served: Served) -> None:
+def test_unpaired_surrogates_are_refused(served: Served) -> None:
     """httpx can't send it, others can."""
     for path, body in (
         ("/v1/collections", rb'{"name": "\ud800"}'),
@@ -66,7 +66,9 @@ def test_lists_come_in_pages_by_name(served: Served) -> None:
     assert listed == [item.name for item in served.client.collections.iterate()]
 
 
-def test_what_holds_assets_is_forgotten_with_them_alone(served: Served, shelf: Shelf) -> None:
+def test_collections_with_assets_are_deleted_only_with_their_assets(
+    served: Served, shelf: Shelf
+) -> None:
     folder = shelf.folder(a=png())
     shelf.bring(folder)
     kept = shelf.add(png())
@@ -83,7 +85,7 @@ def test_what_holds_assets_is_forgotten_with_them_alone(served: Served, shelf: S
     assert [path.name for path in folder.iterdir()] == ["a.png"]
 
 
-def test_a_collection_goes_while_it_is_filled(served: Served, shelf: Shelf) -> None:
+def test_collections_are_deleted_while_a_job_fills_them(served: Served, shelf: Shelf) -> None:
     """Its job, which would go on to fill it, goes first."""
     job = shelf.bring(shelf.folder(**{f"p{number}": png() for number in range(60)}), wait=False)
     collection = job.collection
@@ -99,7 +101,7 @@ def test_a_collection_goes_while_it_is_filled(served: Served, shelf: Shelf) -> N
     assert other.ids(state="indexed")
 
 
-def test_a_repeated_request_gets_the_first_answer_again(served: Served) -> None:
+def test_idempotency_key_repeats_the_first_answer(served: Served) -> None:
     raw = served.raw()
 
     def create(name: str, key: str) -> tuple[int, str | None, object]:
@@ -119,7 +121,7 @@ def test_a_repeated_request_gets_the_first_answer_again(served: Served) -> None:
     assert create("x", "k" * 256)[0] == 422
 
 
-def test_at_once_a_repeated_request_is_done_once(served: Served) -> None:
+def test_concurrent_repeats_are_done_once(served: Served) -> None:
     start = threading.Barrier(6)
 
     def create(_: int) -> str:
@@ -168,7 +170,7 @@ def test_a_forged_cursor_is_refused(served: Served, values: list[object]) -> Non
         served.client.collections.list(cursor=write_cursor("collections", *values))
 
 
-def test_nobody_answers_where_no_server_is() -> None:
+def test_client_reports_a_missing_server() -> None:
     from regard.api.client import Client
 
     with Client("http://127.0.0.1:1") as client, pytest.raises(CannotWork):

@@ -60,7 +60,7 @@ def as_curl_does(client: httpx.Client, command: list[str], folder: Path) -> http
     return answer
 
 
-def test_first_steps_lead_somewhere(
+def test_first_steps_of_the_docs_work(
     own: Callable[..., Served],
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,

@@ -32,7 +32,7 @@ def filled(shelf: Shelf, seed: int) -> dict[str, str]:
     }
 
 
-def test_groups_tell_which_to_keep_and_why(shelf: Shelf) -> None:
+def test_groups_name_a_keeper_and_reasons(shelf: Shelf) -> None:
     ids = filled(shelf, 100)
     exact, edited = shelf.client.duplicates.iterate(collection=[shelf.name])
     assert (exact.kind, edited.kind) == ("exact", "edited")
@@ -47,7 +47,7 @@ def test_groups_tell_which_to_keep_and_why(shelf: Shelf) -> None:
     assert (only.groups, only.next, only.complete) == ([edited], None, True)
 
 
-def test_the_others_go_into_the_trash_and_out_of_the_list(shelf: Shelf) -> None:
+def test_trashed_duplicates_leave_their_group(shelf: Shelf) -> None:
     ids = filled(shelf, 200)
     client, within = shelf.client, [shelf.name]
     groups = list(client.duplicates.iterate(["exact", "edited"], collection=within))
@@ -66,7 +66,7 @@ def test_the_others_go_into_the_trash_and_out_of_the_list(shelf: Shelf) -> None:
     assert {ids["whole"], ids["cut"]} <= members(group)
 
 
-def test_pages_hold_every_group_once(shelf: Shelf) -> None:
+def test_pages_list_every_group_once(shelf: Shelf) -> None:
     pictures = {}
     for seed in range(5):
         whole = scene(300 + seed)
@@ -85,7 +85,7 @@ def test_pages_hold_every_group_once(shelf: Shelf) -> None:
         shelf.client.duplicates.list(["edited"], collection=[shelf.name], cursor=page.next)
 
 
-def test_a_bound_key_sees_its_own(served: Served) -> None:
+def test_bound_keys_see_duplicates_of_their_collections(served: Served) -> None:
     mine, theirs = served.shelf(), served.shelf()
     whole = scene(400)
     mine.add(encoded(whole, quality=95), encoded(whole, quality=60))
@@ -99,7 +99,7 @@ def test_a_bound_key_sees_its_own(served: Served) -> None:
     assert members(both[0]) == {*mine.ids(), *theirs.ids()}
 
 
-def test_the_same_thing_is_asked_for_by_name(shelf: Shelf) -> None:
+def test_object_groups_are_listed_on_request(shelf: Shelf) -> None:
     filled(shelf, 500)
     # Each a quarter of the frame, as large as regions of the profile `fake` are.
     shown = []
@@ -124,11 +124,11 @@ def test_the_same_thing_is_asked_for_by_name(shelf: Shelf) -> None:
     "query",
     ["kind=similar", "limit=0", "limit=201", "cursor=nonsense", "cursor=WyJhIiwxXQ", "sort=date"],
 )
-def test_what_is_wrong_is_refused(served: Served, query: str) -> None:
+def test_invalid_parameters_are_refused(served: Served, query: str) -> None:
     answer = served.raw().get(f"/v1/duplicates?{query}")
     assert answer.status_code == 422, answer.text
 
 
-def test_an_unknown_collection_is_not_there(served: Served) -> None:
+def test_unknown_collections_are_not_found(served: Served) -> None:
     with refused("not-found"):
         served.client.duplicates.list(collection=["nowhere at all"])

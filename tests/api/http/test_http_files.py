@@ -39,7 +39,7 @@ def problem(answer: Any) -> str:
     return name.removeprefix("/v1/problems/")
 
 
-def test_an_original_comes_byte_for_byte(served: Served, shelf: Shelf) -> None:
+def test_originals_are_served_byte_for_byte(served: Served, shelf: Shelf) -> None:
     data = noisy()
     for asset in (shelf.add(data)[0], imported(served.shelf(), data)[1]):
         out = io.BytesIO()
@@ -53,7 +53,7 @@ def test_an_original_comes_byte_for_byte(served: Served, shelf: Shelf) -> None:
     assert answer.headers["x-content-type-options"] == "nosniff"
 
 
-def test_a_part_of_an_original(served: Served, shelf: Shelf) -> None:
+def test_ranges_of_originals_are_served(served: Served, shelf: Shelf) -> None:
     data = png()
     [asset] = shelf.add(data)
     size, raw = len(data), served.raw()
@@ -78,7 +78,7 @@ def test_a_part_of_an_original(served: Served, shelf: Shelf) -> None:
     assert part("bytes=0-3", **{"If-Range": '"other"'})[:2] == (200, data)
 
 
-def test_an_original_that_is_known_is_not_sent_again(served: Served, shelf: Shelf) -> None:
+def test_known_originals_get_304(served: Served, shelf: Shelf) -> None:
     [asset] = shelf.add(png())
     raw = served.raw()
     first = raw.get(asset.urls.original)
@@ -94,7 +94,7 @@ def test_an_original_that_is_known_is_not_sent_again(served: Served, shelf: Shel
         assert answer.status_code == 200
 
 
-def test_head_tells_what_get_would_send(served: Served, shelf: Shelf) -> None:
+def test_head_has_the_headers_of_get(served: Served, shelf: Shelf) -> None:
     asset = shelf.client.assets.get(shelf.add(noisy())[0].id)
     raw = served.raw()
     [job] = shelf.client.jobs.iterate(collection=[shelf.name])
@@ -111,7 +111,7 @@ def test_head_tells_what_get_would_send(served: Served, shelf: Shelf) -> None:
     assert raw.get("/healthz").status_code == 200
 
 
-def test_an_attachment_is_called_what_it_was(served: Served, shelf: Shelf) -> None:
+def test_attachments_keep_their_file_name(served: Served, shelf: Shelf) -> None:
     name = "naïve '; 🌊.png"
     answer = shelf.client.assets.upload((name, png()), collection=shelf.name)
     [item] = answer.items
@@ -122,7 +122,7 @@ def test_an_attachment_is_called_what_it_was(served: Served, shelf: Shelf) -> No
     )
 
 
-def test_what_no_browser_shows_is_an_attachment(served: Served, shelf: Shelf) -> None:
+def test_undisplayable_files_are_attachments(served: Served, shelf: Shelf) -> None:
     [item] = shelf.send(cut_off(noisy())).items
     for job in shelf.client.jobs.iterate(collection=[shelf.name]):
         served.wait(job)
@@ -179,7 +179,7 @@ def folder_swapped_for_link(path: Path, outside: Path) -> None:
         (folder_swapped_for_link, "outside-roots", 403),
     ],
 )
-def test_only_the_file_that_was_indexed_is_served(
+def test_replaced_files_are_not_served(
     served: Served,
     shelf: Shelf,
     happens: Callable[[Path, Path], None],
@@ -199,7 +199,7 @@ def test_only_the_file_that_was_indexed_is_served(
     assert str(served.folder) not in reader.get(asset.urls.original).text
 
 
-def test_a_managed_file_swapped_for_a_link_is_refused(served: Served, shelf: Shelf) -> None:
+def test_managed_files_replaced_by_links_are_refused(served: Served, shelf: Shelf) -> None:
     [asset] = shelf.add(noisy())
     [path] = (served.home / "originals").rglob(asset.sha256 or "-")  # type: ignore[attr-defined]
     swapped_for_link(path, served.outside)
@@ -211,7 +211,7 @@ def test_a_managed_file_swapped_for_a_link_is_refused(served: Served, shelf: She
 
 
 @pytest.mark.parametrize("size", [256, 512, 1024])
-def test_a_thumbnail_is_a_small_webp(served: Served, shelf: Shelf, size: int) -> None:
+def test_thumbnails_are_webp_of_the_given_size(served: Served, shelf: Shelf, size: int) -> None:
     [asset] = shelf.add(jpeg("red", "blue", size=(1200, 900)))
     picture = opened(shelf.client.assets.thumbnail(asset.id, size))  # type: ignore[arg-type]
     assert picture.format == "WEBP"
@@ -221,14 +221,12 @@ def test_a_thumbnail_is_a_small_webp(served: Served, shelf: Shelf, size: int) ->
     assert "exif" not in picture.info
 
 
-def test_a_small_photograph_stays_as_small_as_it_is(shelf: Shelf) -> None:
+def test_small_photographs_are_not_enlarged(shelf: Shelf) -> None:
     [asset] = shelf.add(png(size=(40, 30)))
     assert opened(shelf.client.assets.thumbnail(asset.id, 1024)).size == (40, 30)
 
 
-def test_a_thumbnail_is_kept_for_good_under_its_contents_name_alone(
-    served: Served, shelf: Shelf
-) -> None:
+def test_thumbnails_are_cacheable_only_with_their_version(served: Served, shelf: Shelf) -> None:
     asset, other = shelf.add(png(), png())
     raw = served.raw()
     itself = f"/v1/assets/{asset.id}/thumbnail"
@@ -257,7 +255,7 @@ def test_a_thumbnail_is_kept_for_good_under_its_contents_name_alone(
         assert raw.get(itself, params={"size": size}).status_code == 422
 
 
-def test_a_new_content_has_new_addresses(served: Served, shelf: Shelf) -> None:
+def test_new_content_gets_new_thumbnail_urls(served: Served, shelf: Shelf) -> None:
     path, asset = imported(shelf, png("red", size=(30, 30)))
     before = served.raw().get(asset.urls.thumbnail)
     path.write_bytes(png("blue", size=(32, 30)))
@@ -269,7 +267,7 @@ def test_a_new_content_has_new_addresses(served: Served, shelf: Shelf) -> None:
     assert opened(after.content).size == (32, 30)
 
 
-def test_a_turned_photograph_is_shown_upright(shelf: Shelf) -> None:
+def test_thumbnails_apply_exif_orientation(shelf: Shelf) -> None:
     """Orientation 6: the picture lies on its side in the file."""
     with io.BytesIO() as file:
         exif = Image.Exif()
@@ -284,7 +282,7 @@ def test_a_turned_photograph_is_shown_upright(shelf: Shelf) -> None:
 # Regions
 
 
-def test_a_region_its_crop_and_its_mask(served: Served, shelf: Shelf) -> None:
+def test_regions_have_crops_and_masks(served: Served, shelf: Shelf) -> None:
     [asset] = shelf.add(png("red", "blue", size=(64, 32)))
     regions = shelf.client.assets.get(asset.id).regions
     assert [region.bbox for region in regions] == [
@@ -332,7 +330,7 @@ def test_similar_finds_other_regions_and_photographs(served: Served, shelf: Shel
 
 
 @pytest.mark.parametrize("id", ["r0", "r999999999", "a1", "x"])
-def test_what_is_no_region_is_not_found(served: Served, id: str) -> None:
+def test_unknown_region_ids_are_not_found(served: Served, id: str) -> None:
     regions = served.client.regions
     for call in (regions.get, regions.crop, regions.mask, regions.mask_run_lengths,
                  regions.similar):  # fmt: skip
@@ -340,7 +338,7 @@ def test_what_is_no_region_is_not_found(served: Served, id: str) -> None:
             call(id)
 
 
-def test_regions_go_with_what_they_were_found_on(served: Served, shelf: Shelf) -> None:
+def test_regions_are_deleted_with_their_asset(served: Served, shelf: Shelf) -> None:
     [asset] = shelf.add(png())
     region = shelf.client.assets.get(asset.id).regions[0].id
     shelf.client.assets.delete(asset.id)

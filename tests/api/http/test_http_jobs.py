@@ -56,7 +56,7 @@ def test_an_import_stays_below_its_root(served: Served, shelf: Shelf, path: str)
         served.client.jobs.start_import("photos", str(served.outside), collection=shelf.name)
 
 
-def test_an_import_through_a_link_that_leads_out_is_refused(served: Served, shelf: Shelf) -> None:
+def test_imports_through_links_out_of_the_root_are_refused(served: Served, shelf: Shelf) -> None:
     """The guard is that `Service.import_folder` looks at real paths."""
     (served.outside / "secret.png").write_bytes(png())
     link = served.photos / f"link {shelf.name}"
@@ -66,7 +66,7 @@ def test_an_import_through_a_link_that_leads_out_is_refused(served: Served, shel
             served.client.jobs.start_import("photos", path, collection=shelf.name)
 
 
-def test_links_below_the_folder_that_lead_out_are_passed_over(served: Served, shelf: Shelf) -> None:
+def test_links_out_of_the_root_are_skipped(served: Served, shelf: Shelf) -> None:
     """The guard is `Confinement`: a link put there later, or by another, would show any file."""
     inside = served.shelf().folder(i=png())
     (served.outside / "secret.png").write_bytes(png())
@@ -91,7 +91,7 @@ def test_links_below_the_folder_that_lead_out_are_passed_over(served: Served, sh
         assert "root" in (shelf.client.assets.get(asset.id).failure or "")
 
 
-def test_a_link_put_there_while_the_job_waits_leads_nowhere(served: Served, shelf: Shelf) -> None:
+def test_links_created_while_a_job_waits_are_not_followed(served: Served, shelf: Shelf) -> None:
     """The guard is that the worker looks again: what was allowed may be another folder by now."""
     (served.outside / "secret.png").write_bytes(png())
     blocker = served.shelf()
@@ -110,7 +110,7 @@ def test_a_link_put_there_while_the_job_waits_leads_nowhere(served: Served, shel
     assert "secret.png" not in files(shelf)
 
 
-def test_an_unknown_root_or_folder_is_told(served: Served, shelf: Shelf) -> None:
+def test_unknown_roots_and_folders_are_not_found(served: Served, shelf: Shelf) -> None:
     start = served.client.jobs.start_import
     for root, path in (("nowhere", ""), ("photos", "nowhere"), ("photos", "x" * 300), ("", "")):
         with refused("not-found"):
@@ -141,7 +141,7 @@ def test_a_root_itself_can_be_imported_and_a_single_file(own: Any, shelf: Shelf)
 # Failures
 
 
-def test_failures_are_listed_in_pages_and_tried_again(served: Served, shelf: Shelf) -> None:
+def test_failures_are_listed_in_pages_and_retried(served: Served, shelf: Shelf) -> None:
     bad = {f"bad{number}": cut_off(noisy()) for number in range(3)}
     folder = shelf.folder(good=png(), **bad)
     job = shelf.bring(folder)
@@ -170,7 +170,7 @@ def test_failures_are_listed_in_pages_and_tried_again(served: Served, shelf: She
     assert [item.file_name for item in shelf.client.jobs.failures(deep.id)] == ["worse.png"]
 
 
-def test_reindexing_looks_at_imports_and_uploads_again(served: Served, shelf: Shelf) -> None:
+def test_reindexing_covers_imports_and_uploads(served: Served, shelf: Shelf) -> None:
     folder = shelf.folder(a=png(), b=cut_off(noisy()))
     shelf.bring(folder)
     shelf.add(png(), cut_off(noisy()))
@@ -181,7 +181,7 @@ def test_reindexing_looks_at_imports_and_uploads_again(served: Served, shelf: Sh
     assert "c.png" in files(shelf)
 
 
-def test_a_folder_that_is_gone_fails_and_nothing_is_lost(served: Served, shelf: Shelf) -> None:
+def test_missing_folders_fail_and_no_asset_is_removed(served: Served, shelf: Shelf) -> None:
     """An empty or missing folder is a disk that is not mounted, not a thousand deletions."""
     folder = shelf.folder(a=png())
     shelf.bring(folder)
@@ -217,7 +217,7 @@ def test_jobs_are_listed_newest_first_in_pages(served: Served, shelf: Shelf) -> 
     assert served.raw().get("/v1/jobs/j999999999/events").status_code == 404
 
 
-def test_a_job_that_runs_or_waits_is_cancelled(served: Served, shelf: Shelf) -> None:
+def test_running_and_queued_jobs_are_cancelled(served: Served, shelf: Shelf) -> None:
     served.gate.let(2)
     running = shelf.bring(shelf.folder(**{f"p{number}": png() for number in range(80)}), wait=False)
     served.until_done(running, 16)
@@ -245,7 +245,7 @@ def test_a_job_that_runs_or_waits_is_cancelled(served: Served, shelf: Shelf) -> 
     assert len(shelf.ids(state="indexed")) == 80
 
 
-def test_events_tell_how_a_job_goes_until_it_ends(served: Served, shelf: Shelf) -> None:
+def test_events_follow_a_job_until_it_ends(served: Served, shelf: Shelf) -> None:
     job = shelf.bring(shelf.folder(**{f"p{number}": png() for number in range(120)}), wait=False)
     seen = list(shelf.client.jobs.events(job.id))
     assert seen[-1].state == "done"
@@ -261,7 +261,7 @@ def test_events_tell_how_a_job_goes_until_it_ends(served: Served, shelf: Shelf) 
     assert document["state"] == "done"
 
 
-def test_a_stream_that_broke_off_goes_on_where_it_was(served: Served, shelf: Shelf) -> None:
+def test_event_streams_resume_after_the_last_event(served: Served, shelf: Shelf) -> None:
     job = shelf.bring(shelf.folder(**{f"p{number}": png() for number in range(60)}), wait=False)
     raw, path = served.raw(), f"/v1/jobs/{job.id}/events"
     with raw.stream("GET", path) as answer:
@@ -280,7 +280,7 @@ def test_a_stream_that_broke_off_goes_on_where_it_was(served: Served, shelf: She
     assert raw.get(path, headers=headers).status_code == 200
 
 
-def test_an_import_repeated_under_its_key_is_one_job(served: Served, shelf: Shelf) -> None:
+def test_imports_with_one_idempotency_key_are_one_job(served: Served, shelf: Shelf) -> None:
     folder = shelf.folder(a=png())
     start = shelf.client.jobs.start_import
     first = start("photos", folder.name, collection=shelf.name, idempotency_key=shelf.name)

@@ -75,7 +75,7 @@ def database(request: pytest.FixtureRequest) -> Callable[[], str | None]:
     return make
 
 
-def test_searches_go_on_whatever_is_killed(filled: Served, gate: Gate) -> None:
+def test_searches_continue_while_workers_are_killed(filled: Served, gate: Gate) -> None:
     client = filled.client
     before = told_by(client)
     with Searchers(filled.server.url, ASKS) as searchers:
@@ -97,7 +97,9 @@ def test_searches_go_on_whatever_is_killed(filled: Served, gate: Gate) -> None:
     expect_agreement(filled)
 
 
-def test_what_comes_during_the_build_is_found_before_and_after(filled: Served, gate: Gate) -> None:
+def test_uploads_during_a_model_change_are_found_before_and_after(
+    filled: Served, gate: Gate
+) -> None:
     client = filled.client
     gate.let(2)
     job = client.pipelines.reindex("turned")
@@ -122,9 +124,7 @@ def test_what_comes_during_the_build_is_found_before_and_after(filled: Served, g
     expect_agreement(filled)
 
 
-def test_a_change_ends_in_a_server_that_never_rests_from_uploads(
-    filled: Served, gate: Gate
-) -> None:
+def test_model_changes_complete_during_constant_uploads(filled: Served, gate: Gate) -> None:
     client, ended = filled.client, threading.Event()
 
     def bring(name: str) -> None:
@@ -159,7 +159,7 @@ def test_a_change_ends_in_a_server_that_never_rests_from_uploads(
 
 
 @pytest.mark.parametrize("database", ["sqlite", "postgresql"], indirect=True)
-def test_there_and_back(filled: Served) -> None:
+def test_model_change_and_rollback_keep_regions_and_assets(filled: Served) -> None:
     client = filled.client
     region = client.search("blue", target="region", limit=1).hits[0].region
     assert region is not None
@@ -196,7 +196,7 @@ def test_there_and_back(filled: Served) -> None:
     expect_agreement(filled)
 
 
-def test_going_back_at_once_analyses_afterwards(filled: Served) -> None:
+def test_immediate_rollback_analyses_missing_assets_afterwards(filled: Served) -> None:
     client = filled.client
     filled.wait(client.pipelines.reindex("turned"))
     wait_for_models(client, "turned")
@@ -210,7 +210,7 @@ def test_going_back_at_once_analyses_afterwards(filled: Served) -> None:
     expect_agreement(filled)
 
 
-def test_models_are_for_administrators_of_the_whole_home(filled: Served, gate: Gate) -> None:
+def test_model_changes_need_an_unbound_admin_key(filled: Served, gate: Gate) -> None:
     writer = filled.with_key(filled.key("write"))
     bound = filled.with_key(filled.key("admin", "all"))
     assert states(writer) == [("fake", "live", PHOTOS)]
@@ -243,7 +243,7 @@ def test_models_are_for_administrators_of_the_whole_home(filled: Served, gate: G
     filled.wait(job)
 
 
-def test_a_server_starts_on_changed_models_and_renews_them(profiles: Path, tmp_path: Path) -> None:
+def test_server_starts_on_a_changed_profile_and_renews_it(profiles: Path, tmp_path: Path) -> None:
     """As after an upgrade of regard: only what an encoder made has to be understood."""
     file = profiles / "own.toml"
     file.write_text('description = "own"\n[encoder]\nkind = "fake"\n')

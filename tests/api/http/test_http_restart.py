@@ -63,7 +63,7 @@ def store_without_job(served: Served, collection: str, data: bytes) -> None:
     catalog.close()
 
 
-def test_what_was_taken_on_goes_on_by_itself_after_every_end(frail: Served) -> None:
+def test_jobs_continue_after_stops_and_kills(frail: Served) -> None:
     """An import in its midst, uploads that were answered and not begun, and one that lost its job."""
     shelf, lost = frail.shelf(), frail.shelf()
     folder = shelf.folder(**{f"p{number}": png(size=(8, 8)) for number in range(PHOTOS)})
@@ -116,7 +116,7 @@ def keep_without_row(served: Served, data: bytes) -> None:
         os.link(name, name.with_name("0" * 32 + name.name[32:]))
 
 
-def test_a_home_that_was_copied_elsewhere_keeps_its_uploads(tmp_path: Path) -> None:
+def test_copied_homes_keep_their_uploads(tmp_path: Path) -> None:
     """And what kills left of a purge and an upload goes, but nothing else that no row names."""
     data = png()
     with Served(tmp_path, None) as served:

@@ -36,7 +36,7 @@ def known(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Served, st
 @pytest.mark.parametrize(
     "arguments", [("--host", "0.0.0.0"), ("--host", "::"), ("--allow-host", NAME)]
 )
-def test_beyond_loopback_no_server_starts_without_a_key(
+def test_server_beyond_loopback_does_not_start_without_a_key(
     tmp_path: Path, arguments: tuple[str, ...]
 ) -> None:
     """The guard is `check_may_start`."""
@@ -47,13 +47,13 @@ def test_beyond_loopback_no_server_starts_without_a_key(
         outcome.expect_sentence(3, "keys", "regard keys create")
 
 
-def test_a_flag_starts_it_without_keys(tmp_path: Path) -> None:
+def test_without_keys_starts_beyond_loopback(tmp_path: Path) -> None:
     with Served(tmp_path, None, "--host", "0.0.0.0", "--without-keys") as served:
         info = served.client.info()
         assert (info.scope, info.keys_required) == ("admin", False)
 
 
-def test_every_call_needs_a_key_where_keys_are_needed(known: tuple[Served, str]) -> None:
+def test_every_operation_requires_a_key(known: tuple[Served, str]) -> None:
     """The guard is Access's `required`."""
     served, key = known
     raw = served.raw()
@@ -78,7 +78,7 @@ def test_every_call_needs_a_key_where_keys_are_needed(known: tuple[Served, str])
     assert served.with_key(key).info().keys_required
 
 
-def test_a_revoked_key_ends_within_a_second(known: tuple[Served, str]) -> None:
+def test_revoked_keys_are_refused_within_a_second(known: tuple[Served, str]) -> None:
     served, key = known
     admin = served.with_key(key)
     made = regard_process("keys", "create", "short", "--scope", "read", "--home", served.home)
@@ -115,7 +115,7 @@ def test_guards_are_around_the_application(served: Served, shelf: Shelf) -> None
     assert raw.get("/v1/info", headers=own).status_code == 200
 
 
-def test_cors_is_for_those_that_were_named(own: object) -> None:
+def test_only_named_origins_get_cors_headers(own: object) -> None:
     origin = "https://dam.example"
     served: Served = own("--cors-origin", origin)  # type: ignore[operator]
     raw = served.raw()
@@ -125,7 +125,7 @@ def test_cors_is_for_those_that_were_named(own: object) -> None:
     assert raw.get("/v1/info", headers={"Origin": "https://evil.example"}).status_code == 403
 
 
-def test_every_answer_has_the_headers_that_bind_a_browser(served: Served, shelf: Shelf) -> None:
+def test_every_answer_has_security_headers(served: Served, shelf: Shelf) -> None:
     """The guard is SecurityHeaders."""
     [asset] = shelf.add(png())
     raw = served.raw()
@@ -150,7 +150,7 @@ def test_every_answer_has_the_headers_that_bind_a_browser(served: Served, shelf:
 # Health and figures
 
 
-def test_health_readiness_info_and_figures(served: Served, shelf: Shelf) -> None:
+def test_health_readiness_info_and_metrics(served: Served, shelf: Shelf) -> None:
     shelf.add(png())
     shelf.found()
     client = served.client
@@ -179,7 +179,7 @@ def test_health_readiness_info_and_figures(served: Served, shelf: Shelf) -> None
     assert "made-up" not in client.metrics()
 
 
-def test_a_server_whose_database_is_gone_is_not_ready(tmp_path: Path) -> None:
+def test_server_without_its_database_is_not_ready(tmp_path: Path) -> None:
     with Served(tmp_path, None) as served:
         reader = served.raw(served.key("read"))
         for path in served.home.glob("catalog.sqlite3*"):
@@ -199,7 +199,7 @@ def test_a_server_whose_database_is_gone_is_not_ready(tmp_path: Path) -> None:
             path.rename(path.with_name(path.name.removeprefix("gone-")))
 
 
-def test_odd_requests_get_problems(served: Served) -> None:
+def test_unroutable_requests_get_problems(served: Served) -> None:
     raw = served.raw()
     for method, path, status in (
         ("PUT", "/v1/assets", 405), ("GET", "/v1", 404), ("GET", "/v1/assets/a1/nothing", 404),
@@ -215,7 +215,7 @@ def test_odd_requests_get_problems(served: Served) -> None:
         assert raw.put(path).headers["allow"] == methods
 
 
-def test_a_client_that_hangs_up_does_no_harm(served: Served, shelf: Shelf) -> None:
+def test_disconnecting_clients_do_no_harm(served: Served, shelf: Shelf) -> None:
     [asset] = shelf.add(png())
     for _ in range(5):
         with served.raw().stream("GET", asset.urls.original):

@@ -22,7 +22,7 @@ def digest(data: bytes) -> str:
     return hashlib.sha256(data).hexdigest()
 
 
-def test_an_upload_becomes_an_asset_and_is_found(served: Served, shelf: Shelf) -> None:
+def test_uploads_become_assets_and_are_found(served: Served, shelf: Shelf) -> None:
     picture = png("red", "green")
     answer = shelf.client.assets.upload(
         ("harbour.jpg", picture),
@@ -49,7 +49,7 @@ def test_an_upload_becomes_an_asset_and_is_found(served: Served, shelf: Shelf) -
     assert served.originals()[digest(picture)] == picture
 
 
-def test_a_repeat_gives_the_asset_that_is_there(served: Served, shelf: Shelf) -> None:
+def test_repeated_uploads_give_the_existing_asset(served: Served, shelf: Shelf) -> None:
     picture = png()
     [asset] = shelf.add(picture)
     raw = served.raw()
@@ -66,7 +66,7 @@ def test_a_repeat_gives_the_asset_that_is_there(served: Served, shelf: Shelf) ->
     assert list(served.originals()).count(digest(picture)) == 1
 
 
-def test_many_are_taken_and_bad_ones_among_them_are_told(served: Served, shelf: Shelf) -> None:
+def test_uploads_of_many_files_report_bad_ones(served: Served, shelf: Shelf) -> None:
     good, again = png(), png()
     shelf.add(again)
     answer = shelf.send(good, b"no picture", again, b"", good, png()[:40])
@@ -91,7 +91,7 @@ def test_many_are_taken_and_bad_ones_among_them_are_told(served: Served, shelf: 
         (b"\xff\xd8\xff\xe0 not really", "unusable-image"),
     ],
 )
-def test_the_type_is_told_by_the_content_not_the_name(
+def test_file_type_is_detected_from_content(
     served: Served, shelf: Shelf, data: bytes, problem: str
 ) -> None:
     """The guard is `sniff`: without it whatever calls itself a JPEG is kept and served."""
@@ -110,9 +110,7 @@ def test_the_type_is_told_by_the_content_not_the_name(
     assert original.headers["x-content-type-options"] == "nosniff"
 
 
-def test_a_file_that_is_cut_off_fails_in_its_job_and_is_listed(
-    served: Served, shelf: Shelf
-) -> None:
+def test_truncated_uploads_fail_in_their_job(served: Served, shelf: Shelf) -> None:
     cut = cut_off(noisy())
     answer = shelf.send(cut, png(), tags=["t"])
     job = served.wait(answer.job)
@@ -133,7 +131,7 @@ def test_a_file_that_is_cut_off_fails_in_its_job_and_is_listed(
     assert served.wait(again.job).failed == 1
 
 
-def test_names_of_files_are_for_people_and_never_paths(served: Served, shelf: Shelf) -> None:
+def test_file_names_are_never_used_as_paths(served: Served, shelf: Shelf) -> None:
     for name, shown in (
         ("../../etc/passwd.png", "passwd.png"),
         ("C:\\photos\\x.png", "x.png"),
@@ -146,7 +144,7 @@ def test_names_of_files_are_for_people_and_never_paths(served: Served, shelf: Sh
     assert all(len(name) == 64 for name in served.originals())
 
 
-def test_an_external_id_names_one_asset_of_a_collection(served: Served, shelf: Shelf) -> None:
+def test_external_ids_are_unique_within_a_collection(served: Served, shelf: Shelf) -> None:
     picture = png()
     [asset] = shelf.send(picture, external_id="x").items
     rejected = png()
@@ -164,7 +162,7 @@ def test_an_external_id_names_one_asset_of_a_collection(served: Served, shelf: S
     assert shelf.client.assets.patch(other.asset.id, external_id="x").external_id == "x"
 
 
-def test_what_is_said_of_one_file_is_not_said_of_two(shelf: Shelf) -> None:
+def test_title_and_external_id_need_a_single_file(shelf: Shelf) -> None:
     for said in ({"external_id": "x"}, {"title": "x"}):
         with refused("validation"):
             shelf.send(png(), png(), **said)
@@ -179,9 +177,7 @@ def test_what_is_said_of_one_file_is_not_said_of_two(shelf: Shelf) -> None:
      '{"a": "\\ud800"}', json.dumps({"n" * 201: 1}), json.dumps({f"f{n}": n for n in range(101)}),
      '{"a":' * 30 + "1" + "}" * 30, '{"a":' * 40_000],
 )  # fmt: skip
-def test_custom_fields_that_can_not_be_kept_are_refused(
-    served: Served, shelf: Shelf, custom: str
-) -> None:
+def test_unstorable_custom_fields_are_refused(served: Served, shelf: Shelf, custom: str) -> None:
     answer = served.raw().post(
         "/v1/assets",
         files={"file": ("x.png", png())},
@@ -190,7 +186,7 @@ def test_custom_fields_that_can_not_be_kept_are_refused(
     assert answer.status_code in {413, 422}, answer.text
 
 
-def test_a_form_needs_a_file_and_no_more_than_it_may_have(served: Served, shelf: Shelf) -> None:
+def test_upload_form_needs_a_file_and_known_fields(served: Served, shelf: Shelf) -> None:
     raw = served.raw()
     file = ("x.png", png())
     for files, data, where in (
@@ -210,7 +206,7 @@ def test_a_form_needs_a_file_and_no_more_than_it_may_have(served: Served, shelf:
     assert answer.status_code == 415
 
 
-def test_a_client_names_no_url_to_fetch(served: Served, shelf: Shelf) -> None:
+def test_urls_in_uploads_are_not_fetched(served: Served, shelf: Shelf) -> None:
     """No call takes a URL, and a file part that contains one is not a photograph."""
     with refused("unsupported-media"):
         shelf.send(b"http://127.0.0.1:1/x.png")
@@ -223,7 +219,7 @@ def test_a_client_names_no_url_to_fetch(served: Served, shelf: Shelf) -> None:
 # Repeated requests
 
 
-def test_a_request_repeated_under_its_key_is_answered_again(served: Served, shelf: Shelf) -> None:
+def test_uploads_with_one_idempotency_key_are_answered_again(served: Served, shelf: Shelf) -> None:
     raw, picture = served.raw(), png()
 
     def send(data: bytes, **fields: str) -> tuple[int, str | None, dict[str, object]]:
@@ -253,7 +249,7 @@ def test_a_request_repeated_under_its_key_is_answered_again(served: Served, shel
     assert mine.status_code == 201
 
 
-def test_repeats_at_once_are_one_upload(served: Served, shelf: Shelf) -> None:
+def test_concurrent_repeats_are_one_upload(served: Served, shelf: Shelf) -> None:
     picture = png()
     with ThreadPoolExecutor(6) as pool:
         under_one_key = pool.map(
@@ -266,7 +262,7 @@ def test_repeats_at_once_are_one_upload(served: Served, shelf: Shelf) -> None:
     assert len([answer for answer in answers if answer.items[0].status == "created"]) <= 4
 
 
-def test_many_upload_at_once_and_nothing_is_lost(served: Served, shelf: Shelf) -> None:
+def test_concurrent_uploads_lose_nothing(served: Served, shelf: Shelf) -> None:
     pictures = [png() for _ in range(24)]
     with ThreadPoolExecutor(4) as pool:
         answers = list(pool.map(shelf.send, pictures))
@@ -281,9 +277,7 @@ def test_many_upload_at_once_and_nothing_is_lost(served: Served, shelf: Shelf) -
 # An imported twin
 
 
-def test_an_imported_twin_counts_and_its_bytes_are_not_kept_twice(
-    served: Served, shelf: Shelf
-) -> None:
+def test_uploads_of_imported_files_are_not_stored_twice(served: Served, shelf: Shelf) -> None:
     picture = png()
     folder = shelf.folder(a=picture)
     shelf.bring(folder)
@@ -303,7 +297,7 @@ def test_an_imported_twin_counts_and_its_bytes_are_not_kept_twice(
     assert out.getvalue() == picture
 
 
-def test_a_lost_original_is_mended_by_an_upload(served: Served, shelf: Shelf) -> None:
+def test_uploads_restore_lost_originals(served: Served, shelf: Shelf) -> None:
     picture = png()
     [asset] = shelf.add(picture)
     [path] = (served.home / "originals").rglob(digest(picture))
@@ -316,7 +310,7 @@ def test_a_lost_original_is_mended_by_an_upload(served: Served, shelf: Shelf) ->
     assert out.getvalue() == picture
 
 
-def test_a_missing_collection_is_made(served: Served) -> None:
+def test_missing_collections_are_created(served: Served) -> None:
     shelf = served.shelf()
     shelf.send(png())
     assert shelf.name in [item.name for item in served.client.collections.iterate()]
@@ -325,7 +319,7 @@ def test_a_missing_collection_is_made(served: Served) -> None:
     assert answer.items[0].asset.collection.name == "default"
 
 
-def test_facts_come_from_the_file(served: Served, shelf: Shelf) -> None:
+def test_facts_are_read_from_the_file(served: Served, shelf: Shelf) -> None:
     taken = datetime.datetime(2023, 7, 9, 18, 30, 5)
     [asset] = shelf.add(jpeg("red", taken=taken, make="Fuji", model="X100", place=(-33.5, 151.25)))
     assert (asset.taken_at, asset.dated_at, asset.camera) == (taken, taken, "Fuji X100")
@@ -370,7 +364,7 @@ def too_long_to_search(small: Served) -> None:
 
 
 @pytest.mark.parametrize("send", [too_many, too_long, too_long_to_search])
-def test_more_than_a_call_may_carry_is_refused_whole(
+def test_uploads_above_a_limit_are_refused_whole(
     small: Served, send: Callable[[Served], None]
 ) -> None:
     """The guards are FormLimits' files and file_bytes."""
@@ -380,7 +374,7 @@ def test_more_than_a_call_may_carry_is_refused_whole(
     assert list(small.client.assets.iterate()) == []
 
 
-def test_a_picture_of_too_many_pixels_is_refused(small: Served) -> None:
+def test_images_with_too_many_pixels_are_refused(small: Served) -> None:
     """The guard is DecodeLimits.max_pixels: a few bytes would fill the memory."""
     limit = small.client.info().limits.pixels
     side = int(limit**0.5) + 1000
@@ -395,18 +389,18 @@ def test_a_picture_of_too_many_pixels_is_refused(small: Served) -> None:
     assert small.originals() == {}
 
 
-def test_json_is_limited_too(small: Served) -> None:
+def test_json_bodies_are_limited(small: Served) -> None:
     """The guard is BodyLimit."""
     answer = small.raw().post("/v1/search", json={"query": "x" * (MEGABYTE + 1)})
     assert answer.status_code == 413
 
 
-def test_info_tells_the_limits(small: Served) -> None:
+def test_info_shows_the_limits(small: Served) -> None:
     limits = small.client.info().limits
     assert (limits.upload_bytes, limits.upload_files) == (MEGABYTE, 3)
 
 
-def test_the_store_is_for_its_owner_alone(served: Served, shelf: Shelf) -> None:
+def test_managed_store_is_readable_only_by_its_owner(served: Served, shelf: Shelf) -> None:
     data = png()
     shelf.send(data)
     [path] = (served.home / "originals").rglob(digest(data))
@@ -414,7 +408,7 @@ def test_the_store_is_for_its_owner_alone(served: Served, shelf: Shelf) -> None:
         assert os.stat(part).st_mode & 0o077 == 0, part
 
 
-def test_any_format_that_can_be_read_is_taken(shelf: Shelf) -> None:
+def test_every_readable_format_is_accepted(shelf: Shelf) -> None:
     pictures = []
     for kind in ("JPEG", "PNG", "WEBP", "GIF", "TIFF", "BMP"):
         with io.BytesIO() as file:
