@@ -34,7 +34,7 @@ from regard.api.library.settings import Settings  # noqa: E402
 from regard.core.catalog import ChannelQuery  # noqa: E402
 from regard.core.records import Float32Array, Kind, QueryKind, Target  # noqa: E402
 from regard.search.answers import Scope, TextQuery  # noqa: E402
-from regard.search.ranking import embeddings_at, level_for  # noqa: E402
+from regard.search.fusion import embeddings_at, level_for  # noqa: E402
 
 # Each process's 90 MB of weights drive the other's from the caches: with blocks a process answers so many
 # texts in a row, as a server does, and with turns at every text it finds its caches emptied each time.

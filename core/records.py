@@ -15,6 +15,7 @@ import numpy.typing as npt
 from regard.core.geometry import Box, Mask
 
 Float32Array = npt.NDArray[np.float32]
+Float64Array = npt.NDArray[np.float64]
 Int64Array = npt.NDArray[np.int64]
 UInt8Array = npt.NDArray[np.uint8]
 

@@ -1,7 +1,7 @@
 """How evidence becomes the probability that a hit is relevant, as stored in a profile.
 
 The numbers are fitted on labelled photographs by `regard evaluate relevance --fit`. The names of
-the evidence are defined in `regard.search.evidence`.
+the evidence are defined in `regard.search.relevance`.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Queries and their answers."""
+"""Queries and answers of the search engine."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ from regard.search.identifiers import Reference, asset_identifier, region_identi
 
 @dataclass(frozen=True, slots=True)
 class Scope:
-    """What is searched for and where: parameters that travel with each call.
+    """What to search and how many hits to return.
 
-    `offset` hits are left out at the beginning, and ranks go on after them. `min_relevance` is for whether
-    an answer counts as a match, which leaves its hits as they are; None takes the profile's cut-off.
+    The first `offset` hits are skipped, and ranks count them. `min_relevance` decides whether the answer
+    counts as a match, without changing its hits; None uses the profile's cut-off.
     """
 
     target: Target = Target.IMAGE
@@ -33,18 +33,18 @@ class Scope:
     def __post_init__(self) -> None:
         if self.min_relevance is not None and not 0 <= self.min_relevance <= 1:
             raise UsageError(
-                f"the relevance {self.min_relevance} lies outside 0 to 1",
+                f"the relevance {self.min_relevance} is not between 0 and 1",
                 remedy="give --min-relevance a number from 0 to 1",
             )
         if self.limit < 1:
-            raise UsageError("the limit is less than 1", remedy="give --limit a number from 1 up")
+            raise UsageError("the limit is less than 1", remedy="give --limit a number from 1")
         if self.offset < 0:
-            raise UsageError("the offset is less than 0", remedy="give a number from 0 up")
+            raise UsageError("the offset is less than 0", remedy="give a number from 0")
 
 
 @dataclass(frozen=True, slots=True)
 class TextQuery:
-    """A sentence or a few words; the keyword index looks for those of a `phrase` as they stand."""
+    """A sentence or a few words; the keyword index searches for a `phrase` exactly as written."""
 
     text: str
     phrase: bool = False
@@ -56,9 +56,9 @@ class TextQuery:
 
 @dataclass(frozen=True, slots=True)
 class ImageQuery:
-    """A picture, or the part of it inside `box`; `name` is how the answer calls it.
+    """A picture, or the part of it inside `box`; `name` identifies it in the answer.
 
-    Raises UnanswerableQuery when nothing of the picture is inside.
+    Raises UnanswerableQuery if the box lies outside the picture.
     """
 
     image: Image
@@ -69,13 +69,13 @@ class ImageQuery:
         if self.box is not None and self.box.clipped(self.image.width, self.image.height) is None:
             raise UnanswerableQuery(
                 f"the box lies outside the picture of {self.image.width}×{self.image.height} pixels",
-                remedy="give a box of x, y, width, height in pixels from the top left",
+                remedy="give x, y, width and height in pixels, measured from the top left",
             )
 
 
 @dataclass(frozen=True, slots=True)
 class LikeQuery:
-    """A stored asset or region: find what looks like it."""
+    """A stored asset or region to find similar ones to."""
 
     reference: Reference
 
@@ -85,7 +85,7 @@ PlainQuery = TextQuery | ImageQuery | LikeQuery
 
 @dataclass(frozen=True, slots=True)
 class Term:
-    """A part of a composed query: how much it counts, and whether it says what is not wanted."""
+    """A part of a composed query and its weight; a `negative` one lowers the scores of what it matches."""
 
     query: PlainQuery
     weight: float = 1.0
@@ -94,27 +94,27 @@ class Term:
     def __post_init__(self) -> None:
         if not (math.isfinite(self.weight) and self.weight > 0):
             raise UsageError(
-                f"the weight {self.weight} is no number above 0",
-                remedy="leave the term out instead",
+                f"the weight {self.weight} is not a number above 0",
+                remedy="give a positive weight, or remove the term",
             )
 
 
 @dataclass(frozen=True, slots=True)
 class ComposedQuery:
-    """Several terms that are looked for together; at least one of them says what is wanted."""
+    """Several terms that are searched together, at least one of them positive."""
 
     terms: tuple[Term, ...]
 
     def __post_init__(self) -> None:
         if all(term.negative for term in self.terms):
             raise UnanswerableQuery(
-                "the query says only what is not wanted", remedy="add what is looked for"
+                "the query has only negative terms", remedy="add a term to look for"
             )
 
 
 @dataclass(frozen=True, slots=True)
 class ListQuery:
-    """No term at all: every photograph that passes the filter, newest first."""
+    """No terms: every photograph that passes the filter, newest first."""
 
 
 Query = PlainQuery | ComposedQuery | ListQuery
@@ -122,7 +122,7 @@ Query = PlainQuery | ComposedQuery | ListQuery
 
 @dataclass(frozen=True, slots=True)
 class WordMatch:
-    """A word or phrase of the query, and where the hit has it."""
+    """A word or phrase of the query, and the field of the hit that contains it."""
 
     text: str
     field: WordField
@@ -130,9 +130,9 @@ class WordMatch:
 
 @dataclass(frozen=True, slots=True)
 class ChannelMatch:
-    """Where a channel ranked the hit, its score there, and its part of the hit's fused score.
+    """A channel's rank and score for the hit, and its contribution to the hit's fused score.
 
-    The contributions of a hit's channels add up to its score. `words`: what the keyword index found.
+    The contributions of a hit's channels add up to its score. `words` are matches of the keyword index.
     """
 
     channel: Channel
@@ -144,10 +144,10 @@ class ChannelMatch:
 
 @dataclass(frozen=True, slots=True)
 class Hit:
-    """One answer: an asset, perhaps a region of it, and why it matched.
+    """An asset, perhaps a region of it, and why it matched.
 
-    `relevance`: the probability that it is right, None where that can't be told; `evidence`: what it was
-    judged by, None where nothing was judged.
+    `relevance` is the probability that the hit is right, or None if unknown; `evidence` is what it was
+    derived from, or None in a list.
     """
 
     rank: int
@@ -161,18 +161,17 @@ class Hit:
 
 @dataclass(frozen=True, slots=True)
 class Judgement:
-    """What is to be said of an answer as a whole, whichever of its hits are shown.
+    """An assessment of the whole answer, independent of the page.
 
-    `presence`: the probability that anything right is there, None where that can't be told; `found`:
-    whether it reaches the profile's cut-off, or names and tags that people gave say what was asked.
-    `best`: the highest relevance among the first hits, where the call has a `min_relevance`. `evidence`:
-    what presence was judged by.
+    `presence` is the probability that anything right exists, derived from `evidence`, or None if unknown.
+    `is_match` says that it reaches the profile's cut-off, or that names or tags given by people match the
+    query. `best_relevance` is the highest among the first hits, if the call has a `min_relevance`.
     """
 
     evidence: Mapping[str, float]
     presence: float | None = None
-    found: bool = True
-    best: float | None = None
+    is_match: bool = True
+    best_relevance: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,20 +187,20 @@ class Answer:
 
     @property
     def matched(self) -> bool:
-        """Whether anything matches; hits are there whether or not.
+        """Whether anything matches; there may be hits even if not.
 
-        By the profile's cut-off, or where `min_relevance` was given by whether one of the first hits is
-        that relevant. Where relevance can't be told any hit is a match.
+        Decided by the profile's cut-off or, with `min_relevance`, by the best of the first hits. If
+        relevance is unknown, any hit is a match.
         """
         if not self.hits or self.judgement is None:
             return bool(self.hits)
-        if self.min_relevance is None or self.judgement.best is None:
-            return self.judgement.found
-        return self.judgement.best >= self.min_relevance
+        if self.min_relevance is None or self.judgement.best_relevance is None:
+            return self.judgement.is_match
+        return self.judgement.best_relevance >= self.min_relevance
 
 
 def query_json(query: Query) -> dict[str, Any]:
-    """What an answer says of its query."""
+    """The documented JSON form of a query."""
     match query:
         case TextQuery(text):
             return {"text": text}
@@ -217,7 +216,7 @@ def query_json(query: Query) -> dict[str, Any]:
 
 
 def _terms_json(terms: Sequence[Term]) -> dict[str, Any]:
-    """As the plain ones side by side, with all weights; a list where several terms are of one kind."""
+    """The fields of all terms with their weights; a list where several terms are of one kind."""
     values: dict[str, list[Any]] = {}
     weights: dict[str, list[float]] = {}
     for term in terms:

@@ -1,7 +1,7 @@
-"""From a query to vectors: one for each channel that it meets.
+"""Encodes queries: one vector for each channel that a query is routed to.
 
-A query is one or several terms. In each channel that a term meets the query's vector is the normalised sum
-of the terms' vectors times their weights, negative ones with a minus.
+A query has one or several terms. Its vector in a channel is the normalised sum of the vectors of the terms
+that are routed there, times their weights; negative terms have a minus.
 """
 
 from __future__ import annotations
@@ -29,38 +29,38 @@ from regard.search.answers import ImageQuery, LikeQuery, Term, TextQuery
 from regard.search.identifiers import Reference
 from regard.search.keywords import MOST_WORDS, WeightedWords, words_of
 
-# What is left of terms that cancel out is rounding, below this share of their weights.
+# Terms cancel out if their sum is below this share of their weights: the rest is rounding.
 _CANCELLED = 1e-4
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ChannelVectors:
-    """A channel, its weight when channels are fused, and the vectors (n, d) of n queries in it.
+    """A channel with its weight in the fusion, and the vectors (n, d) of n queries in it.
 
-    `parts` (t, d) are those of the terms of one query of several, as they stand.
+    `term_vectors` (t, d) are the vectors of the terms, if one query has several.
     """
 
     weighted: WeightedChannel
     vectors: Float32Array
-    parts: Float32Array | None = None
+    term_vectors: Float32Array | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Excluded:
-    """What the query itself names, the trivial answer: assets, and contents or regions, by id.
+    """The trivial answers, which a query names itself: assets, and items (contents or regions), by id.
 
-    `photographs` are the contents of those assets, `cut_from` those of the regions.
+    `asset_contents` are the contents of those assets, `region_contents` those of regions it names.
     """
 
     assets: frozenset[int] = frozenset()
     items: frozenset[int] = frozenset()
-    photographs: frozenset[int] = frozenset()
-    cut_from: frozenset[int] = frozenset()
+    asset_contents: frozenset[int] = frozenset()
+    region_contents: frozenset[int] = frozenset()
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class _Meeting:
-    """Where a term meets a channel: its vector (d,) there, and the channel's weight by its route."""
+class _TermVector:
+    """The vector (d,) of a term in a channel, with the channel's weight by its route."""
 
     term: Term
     weighted: WeightedChannel
@@ -70,7 +70,7 @@ class _Meeting:
 def encode_texts(
     profile: Profile, routes: Routes, texts: Sequence[str], target: Target
 ) -> list[ChannelVectors]:
-    """The vectors (n, d) of n texts, each a query of its own; raises UnanswerableQuery."""
+    """Encode n texts, each a separate query, as vectors (n, d); raises UnanswerableQuery."""
     routed = [
         weighted
         for weighted in _route(routes, QueryKind.TEXT, target)
@@ -87,48 +87,48 @@ def encode_terms(
     terms: Sequence[Term],
     target: Target,
 ) -> tuple[list[ChannelVectors], Excluded]:
-    """The vectors (1, d) of one query of several terms, and what it leaves out.
+    """Encode one query of several terms as vectors (1, d), with what its answer excludes.
 
-    A channel's weight is that of its route, the largest where positive terms' routes differ, times the
-    share of positive weight that met there. Channels that only negative terms meet, and those in which
-    the terms cancel out, are left out. Raises UnanswerableQuery when none is left, for what no channel
-    is for and for a box outside its picture, NotFound for an id that is not there.
+    A channel's weight is that of its route, the largest if positive terms' routes differ, times the share
+    of positive weight routed there. Channels with negative terms alone, and those in which the terms cancel
+    out, are left out. Raises UnanswerableQuery if no channel is left, or none takes this kind of query,
+    NotFound for an unknown id.
     """
     texts = list(dict.fromkeys(t.query.text for t in terms if isinstance(t.query, TextQuery)))
     of_texts = encode_texts(profile, routes, texts, target) if texts else []
-    by_channel: dict[Channel, list[_Meeting]] = {}
+    by_channel: dict[Channel, list[_TermVector]] = {}
     assets: set[int] = set()
     items: set[int] = set()
-    photographs: set[int] = set()
-    cut_from: set[int] = set()
+    asset_contents: set[int] = set()
+    region_contents: set[int] = set()
     for term in terms:
         match term.query:
             case TextQuery(text):
                 row = texts.index(text)
-                met = [(channel.weighted, channel.vectors[row]) for channel in of_texts]
+                routed = [(channel.weighted, channel.vectors[row]) for channel in of_texts]
             case ImageQuery():
-                met = _picture(profile, routes, term.query, target)
+                routed = _encode_picture(profile, routes, term.query, target)
             case LikeQuery(reference):
-                met, content = _stored(catalog, routes, reference, target)
+                routed, content = _read_vectors(catalog, routes, reference, target)
                 if not reference.is_region:
                     assets.add(reference.id)
-                    photographs.add(content)
+                    asset_contents.add(content)
                 else:
-                    cut_from.add(content)
-                    # The region itself; or the photograph it was found on.
+                    region_contents.add(content)
+                    # The region itself, or the photograph that has it.
                     items.add(reference.id if target is Target.REGION else content)
-        for weighted, vector in met:
-            by_channel.setdefault(weighted.channel, []).append(_Meeting(term, weighted, vector))
+        for weighted, vector in routed:
+            by_channel.setdefault(weighted.channel, []).append(_TermVector(term, weighted, vector))
     total = math.fsum(term.weight for term in terms if not term.negative)
-    meetings = (_meet(met, total) for met in by_channel.values())
-    channels = [channel for channel in meetings if channel is not None]
+    combined = (_combine(vectors, total) for vectors in by_channel.values())
+    channels = [channel for channel in combined if channel is not None]
     if not channels:
         raise UnanswerableQuery(
             "the terms of the query cancel each other out",
-            remedy="give them other weights, or leave one out",
+            remedy="change their weights, or remove one of them",
         )
     excluded = Excluded(
-        frozenset(assets), frozenset(items), frozenset(photographs), frozenset(cut_from)
+        frozenset(assets), frozenset(items), frozenset(asset_contents), frozenset(region_contents)
     )
     return channels, excluded
 
@@ -136,10 +136,10 @@ def encode_terms(
 def words_of_terms(
     routes: Routes, terms: Sequence[Term], target: Target
 ) -> tuple[WeightedChannel, list[WeightedWords]] | None:
-    """The words of the texts that are wanted, and the keyword index with its weight; None without.
+    """The keyword index with its weight, and the words of the positive texts; None without such a route.
 
-    What is not wanted asks for no words: that a text lacks one says little. The weight is that of the
-    route times the share of positive weight that is texts'.
+    Negative texts look up no words: that a title lacks a word says little. The weight is that of the route
+    times the texts' share of positive weight.
     """
     texts = [term for term in terms if isinstance(term.query, TextQuery) and not term.negative]
     routed = routes.get((QueryKind.TEXT, target), ()) if texts else ()
@@ -160,30 +160,30 @@ def words_of_terms(
     return WeightedChannel(KEYWORDS, weight * share), words[:MOST_WORDS]
 
 
-def _meet(meetings: Sequence[_Meeting], total: float) -> ChannelVectors | None:
-    """The terms' sum in one channel; None without a positive term, or when they cancel out."""
-    positive = [met for met in meetings if not met.term.negative]
+def _combine(terms: Sequence[_TermVector], total: float) -> ChannelVectors | None:
+    """The terms' sum in one channel; None without a positive term, or if they cancel out."""
+    positive = [item for item in terms if not item.term.negative]
     if not positive:
         return None
-    share = math.fsum(met.term.weight for met in positive) / total
+    share = math.fsum(item.term.weight for item in positive) / total
     weighted = WeightedChannel(
-        positive[0].weighted.channel, max(met.weighted.weight for met in positive) * share
+        positive[0].weighted.channel, max(item.weighted.weight for item in positive) * share
     )
-    if len(meetings) == 1:
-        # To the last bit what the term alone would be.
-        return ChannelVectors(weighted, meetings[0].vector[None, :])
-    vectors = np.stack([met.vector for met in meetings]).astype(np.float64)  # (t, d)
-    weights = np.asarray([-m.term.weight if m.term.negative else m.term.weight for m in meetings])
-    # Weights may be so large or small that they, not their ratios, overflow.
+    if len(terms) == 1:
+        # Exactly the vector of the term alone.
+        return ChannelVectors(weighted, terms[0].vector[None, :])
+    vectors = np.stack([item.vector for item in terms]).astype(np.float64)  # (t, d)
+    weights = np.asarray([(-1 if t.term.negative else 1) * t.term.weight for t in terms])
+    # Very large or small weights would overflow; their ratios do not.
     mixed = (weights / np.abs(weights).max()) @ vectors  # (t,) @ (t, d)
     norm = float(np.linalg.norm(mixed))
     if norm <= _CANCELLED * float(np.abs(weights).sum() / np.abs(weights).max()):
         return None
-    parts = vectors.astype(np.float32)
-    return ChannelVectors(weighted, (mixed / norm).astype(np.float32)[None, :], parts)
+    unit = (mixed / norm).astype(np.float32)
+    return ChannelVectors(weighted, unit[None, :], vectors.astype(np.float32))
 
 
-def _picture(
+def _encode_picture(
     profile: Profile, routes: Routes, query: ImageQuery, target: Target
 ) -> list[tuple[WeightedChannel, Float32Array]]:
     kind = QueryKind.IMAGE if query.box is None else QueryKind.REGION
@@ -193,7 +193,7 @@ def _picture(
         rows = {space: profile.encoder(space).encode_images([query.image])[0] for space in spaces}
     else:
         box = query.box.clipped(query.image.width, query.image.height)
-        assert box is not None  # or there would be no such query
+        assert box is not None  # ImageQuery refuses such a box
         rows = {
             space: profile.encoder(space).encode_regions([query.image], [[box]], [[None]])[0][0]
             for space in spaces
@@ -201,10 +201,10 @@ def _picture(
     return [(weighted, rows[weighted.channel.space]) for weighted in routed]
 
 
-def _stored(
+def _read_vectors(
     catalog: SearchCatalog, routes: Routes, reference: Reference, target: Target
 ) -> tuple[list[tuple[WeightedChannel, Float32Array]], int]:
-    """What is stored for an asset or a region, and the content that it is of."""
+    """The stored vectors of an asset or a region, and its content."""
     if reference.is_region:
         routed = _route(routes, QueryKind.REGION, target)
         stored, kind = catalog.region_vectors(reference.id), Kind.REGION
@@ -220,7 +220,7 @@ def _row(stored: StoredVectors, channel: Channel) -> Float32Array:
         return stored.vectors[channel]
     except KeyError:
         raise CannotWork(
-            f"nothing is stored for it in the channel {channel}",
+            f"it has no vector in the channel {channel}",
             remedy="index the photograph again",
         ) from None
 
@@ -230,7 +230,7 @@ def _route(routes: Routes, kind: QueryKind, target: Target) -> tuple[WeightedCha
         return routes[kind, target]
     except KeyError:
         raise UnanswerableQuery(
-            f"the models of this home answer no {kind} query with {target}s",
+            f"the models of this home cannot search {target}s by {kind}",
             remedy="choose another --target or profile",
         ) from None
 

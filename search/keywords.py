@@ -20,11 +20,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from regard.core.catalog import WORD_FIELDS, Occurrences, WordField, Words
-from regard.core.records import Float32Array, Int64Array, Target
+from regard.core.records import Float32Array, Float64Array, Int64Array, Target
 from regard.core.words import folded, split_words
 from regard.photos.formats import PHOTO_SUFFIXES
 from regard.search.answers import WordMatch
-from regard.search.fusion import Float64Array
 
 # How much a word counts by where it stands: what a person wrote about this photograph most, what
 # models wrote least, since they err.

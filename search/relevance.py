@@ -1,67 +1,301 @@
-"""Judges answers: how probable it is that a hit is right, and whether anything right is there at all.
+"""Estimates how likely a hit is right, and whether an answer holds anything right at all.
 
-What speaks for either is `regard.search.evidence`'s matter, what it is worth the profile's calibration of
-queries of the same form.
+Both are probabilities that a profile's calibration derives from evidence: numbers with names.
+
+Evidence of a hit: `KIND.cosine` in each channel of vectors; `keyword.strength`; `lead`, its fused score
+minus that of the best other hit, as a share of the highest score; and `precedence`, minus the logarithm of
+its rank, because few of several hits with similar evidence are right. Where a channel did not rank a hit,
+the last score of that channel counts.
+
+Evidence of the answer: `KIND.best`, the best cosine of each channel, and `keyword.best`.
+
+Evidence of both: `concentration`, the Gini index of the query vector's absolute components (Hurley &
+Rickard, 2009, arXiv 0811.4706). Where components stand for things, a space knows a text well if few of them
+hold most of its length: then the same cosine says more, and a thing that exists should come nearer. Where
+components stand for nothing it hardly differs between queries.
+
+Queries by one picture have `KIND.prominence`, the cosine minus the mean of the channel's sixth to tenth:
+what is really alike stands out, even where all photographs are alike. Instead of `lead` they have
+`KIND.lead`, the cosine minus the best other one: their fused scores depend on whether the picture itself
+is in the collection.
+
+With several texts a photograph has to be right for each, and their sum cannot tell two half-met texts from
+one that is met fully. So each text is also searched alone, in place of the cosine: `KIND.least` is the
+least prominence by any positive text, `KIND.spared` minus the greatest by any negative one. All positive
+texts describe the same region, so regions keep the cosine with the sum, and its prominence. `unwanted` is
+the share of the weights that is negative.
+
+Several terms with pictures may use two channels of one kind: there names begin with the space, and the
+values of a channel that the query does not use are 0.
+
+None of it depends on how many hits are asked for. The photographs that a query shows are excluded, because
+they do not count as something similar. In larger collections presence is judged more leniently: the best of
+more photographs is better by chance alone.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
-from regard.core.records import Int64Array, Target
+import numpy as np
+
+from regard.core.records import (
+    Channel,
+    Float32Array,
+    Float64Array,
+    Int64Array,
+    Kind,
+    Routes,
+    Target,
+)
 from regard.core.relevance import Calibration, Calibrations, Form
-from regard.search.answers import Judgement
+from regard.search.answers import ImageQuery, Judgement, LikeQuery, Term, TextQuery
 from regard.search.encoding import ChannelVectors
-from regard.search.evidence import Evidence
-from regard.search.fusion import Float64Array
+from regard.search.fusion import Fusion, Ranking
 
-# Whether any hit is relevant enough is told from the first ones, however many are asked for.
+# `min_relevance` compares with the best of this many first hits, however many are asked for.
 JUDGED = 20
-# Captions alone can't bring the keyword index's strength so far: what people wrote says this.
+# Captions alone cannot give the keyword index this strength: it takes names or tags by people.
 _NAMED = 0.4
+_BY_ONE_PICTURE = frozenset({Form.IMAGE, Form.REGION})
+_BY_FUSED_SCORE = frozenset({Form.TEXT, Form.MIXED})
+# Mostly fewer than five hits are right, and nearly every collection has ten photographs.
+_BEHIND = slice(5, 10)
+
+
+@dataclass(frozen=True, slots=True)
+class QueryEvidence:
+    """What is known of a query before it is searched.
+
+    `values` is evidence of the query alone. `own` are the contents that the query shows, unless it can find
+    them at another path. `channels`: all that several terms with pictures may use, else none. `negative`
+    has an item for each of several texts that are searched alone, too, else none.
+    """
+
+    form: Form
+    values: Mapping[str, float]
+    own: frozenset[int] = frozenset()
+    channels: tuple[Channel, ...] = ()
+    negative: tuple[bool, ...] = ()
+
+    @classmethod
+    def of_text(cls, vector: Float32Array) -> QueryEvidence:
+        """The evidence of one text by its vector (d,)."""
+        return cls(Form.TEXT, {"concentration": concentration(vector)})
+
+    @classmethod
+    def of_terms(
+        cls,
+        terms: Sequence[Term],
+        vectors: Sequence[ChannelVectors],
+        own: frozenset[int],
+        routes: Routes,
+        target: Target,
+    ) -> QueryEvidence:
+        """The evidence of terms by their vectors (1, d) in each channel."""
+        form = form_of(terms)
+        if form is Form.MIXED:
+            channels = {
+                routed.channel: None
+                for (_, of_target), route in routes.items()
+                for routed in route
+                if of_target is target and routed.channel.kind is not Kind.KEYWORD
+            }
+            values = {f"{channel.space}.concentration": 0.0 for channel in channels}
+            for of_channel in vectors:
+                name = f"{of_channel.weighted.channel.space}.concentration"
+                values[name] = concentration(of_channel.vectors[0])
+            return cls(form, values, own, tuple(channels))
+        values = {"concentration": concentration(vectors[0].vectors[0])}
+        if form is not Form.TEXTS:
+            return cls(form, values, own)
+        unwanted = math.fsum(term.weight for term in terms if term.negative)
+        values["unwanted"] = unwanted / math.fsum(term.weight for term in terms)
+        if target is Target.REGION:
+            return cls(form, values)
+        return cls(form, values, negative=tuple(term.negative for term in terms))
+
+    def name(self, channel: Channel) -> str:
+        """The prefix of a channel's evidence."""
+        return f"{channel.space}.{channel.kind}" if self.channels else str(channel.kind)
+
+
+def form_of(terms: Sequence[Term]) -> Form:
+    """The form of a query with these terms."""
+    if len(terms) > 1:
+        is_text = all(isinstance(term.query, TextQuery) for term in terms)
+        return Form.TEXTS if is_text else Form.MIXED
+    match terms[0].query:
+        case TextQuery():
+            return Form.TEXT
+        case ImageQuery(box=box):
+            return Form.IMAGE if box is None else Form.REGION
+        case LikeQuery(reference):
+            return Form.REGION if reference.is_region else Form.IMAGE
+
+
+def concentration(vector: Float32Array) -> float:
+    """The Gini index of a vector's (d,) absolute components, from 0 (all equal) to almost 1."""
+    ordered = np.sort(np.abs(vector).astype(np.float64))
+    count, total = len(ordered), ordered.sum()
+    if not total:
+        return 0.0
+    return float((2 * np.arange(1, count + 1) - count - 1) @ ordered / (count * total))
+
+
+def matching_calibration(
+    calibrations: Calibrations, form: Form, target: Target, vectors: Sequence[ChannelVectors]
+) -> Calibration | None:
+    """The calibration for queries of a form, or None if it does not cover the spaces of this query."""
+    calibration = calibrations.get((form, target))
+    if calibration is None or any(
+        of_channel.weighted.channel.space not in calibration.spaces for of_channel in vectors
+    ):
+        return None
+    return calibration
 
 
 class Judge:
-    """Judges the answer to one question by its evidence."""
+    """Judges one query's answer by the evidence for it."""
 
-    def __init__(self, calibration: Calibration | None, form: Form, evidence: Evidence) -> None:
-        self._calibration = calibration
-        self._form = form
-        self._evidence = evidence
-
-    def of_hits(
+    def __init__(
         self,
-        places: Sequence[Int64Array],
-        lasts: Sequence[Float64Array],
-        scores: Float64Array,
-        ranks: Int64Array,
-    ) -> tuple[list[dict[str, float]], list[float | None]]:
-        """The evidence and the relevance of m items, of which `Evidence.of_hits` says the rest."""
-        evidence = self._evidence.of_hits(places, lasts, scores, ranks)
+        calibration: Calibration | None,
+        query: QueryEvidence,
+        fusion: Fusion,
+        text_rankings: Sequence[Sequence[Ranking]] = (),
+    ) -> None:
+        """`text_rankings` hold, for each of several texts, its own ranking in each channel of vectors."""
+        self._calibration = calibration
+        self._query = query
+        self._fusion = fusion
+        self._text_rankings = text_rankings
+        # The first two are of the first level, so that they do not depend on how deep it goes.
+        firsts = fusion.scores[:2]
+        self._own = np.asarray(sorted(query.own), np.int64)
+        self._ranks = np.arange(1, len(fusion.items) + 1)
+        if query.own:
+            own = [of.items[np.isin(of.contents, self._own)] for of in fusion.rankings]
+            is_own = np.isin(fusion.items, np.concatenate(own))
+            self._ranks = np.cumsum((~is_own).astype(np.int64)) + is_own
+            firsts = fusion.scores[~is_own][:2]
+        self._first = float(firsts[0]) if len(firsts) else 0.0
+        self._second = float(firsts[1]) if len(firsts) > 1 else 0.0
+        self._heads = [_head(ranking, self._own) for ranking in fusion.rankings]
+
+    def judge_hits(self, chosen: Int64Array) -> tuple[list[dict[str, float]], list[float | None]]:
+        """The evidence and the relevance of the items at places (m,) of the fusion."""
+        evidence = self._hit_evidence(chosen)
         if self._calibration is None:
             return evidence, [None] * len(evidence)
         return evidence, [self._calibration.hit.probability(item) for item in evidence]
 
-    def of_answer(self, relevances: Sequence[float | None]) -> Judgement:
-        """The judgement; `relevances` are those of the first hits, or none where nobody asks."""
-        evidence = self._evidence.of_answer()
+    def judge_answer(self, *, with_best: bool) -> Judgement:
+        """Judge the answer as a whole; `with_best` also gives the relevance of the best hit."""
+        evidence = self._answer_evidence()
         if self._calibration is None:
             return Judgement(evidence)
+        relevances: Sequence[float | None] = ()
+        if with_best:
+            # Of the first level only, which does not depend on the depth.
+            _, relevances = self.judge_hits(np.flatnonzero(self._fusion.levels == 0)[:JUDGED])
         known = [relevance for relevance in relevances if relevance is not None]
         presence = self._calibration.presence.probability(evidence)
-        # Names may say a text, but what is wanted beside it is a picture.
-        is_named = self._form is not Form.MIXED and evidence["keyword.best"] >= _NAMED
-        found = presence is None or presence >= self._calibration.cut_off or is_named
-        return Judgement(evidence, presence, found, max(known, default=None))
+        # Names can answer a text, but not a picture beside it.
+        is_named = self._query.form is not Form.MIXED and evidence["keyword.best"] >= _NAMED
+        is_match = presence is None or presence >= self._calibration.cut_off or is_named
+        return Judgement(evidence, presence, is_match, max(known, default=None))
+
+    def _hit_evidence(self, chosen: Int64Array) -> list[dict[str, float]]:
+        fusion, form = self._fusion, self._query.form
+        ranks, none = self._ranks[chosen], np.zeros(len(chosen))
+        columns: dict[str, Float64Array] = {"keyword.strength": none}
+        if self._query.negative:
+            columns |= self._evidence_by_text(fusion.items[chosen])
+        for channel in self._query.channels:
+            name = self._query.name(channel)
+            columns[f"{name}.cosine"] = columns[f"{name}.prominence"] = none
+        for row, (ranking, head) in enumerate(zip(fusion.rankings, self._heads, strict=True)):
+            places = fusion.places[row, chosen]
+            if ranking.keywords is not None:
+                strengths = np.append(ranking.keywords.strengths, np.float32(0))
+                columns["keyword.strength"] = strengths[places].astype(np.float64)
+            elif not self._query.negative:
+                name = self._query.name(ranking.weighted.channel)
+                # Without any score at a level, -1 selects the 0 at the end.
+                lasts = np.append(ranking.scores, np.float32(0))[fusion.ends[:, row] - 1]
+                lasts = lasts[fusion.levels[chosen]]
+                cosines = columns[f"{name}.cosine"] = _scores_at(ranking, places, lasts)
+                if form is not Form.TEXT:
+                    columns[f"{name}.prominence"] = cosines - head.behind
+                if form in _BY_ONE_PICTURE:
+                    other = np.where(ranks == 1, head.second, head.best)
+                    columns[f"{name}.lead"] = cosines - other
+        if form in _BY_FUSED_SCORE:
+            other = np.where(ranks == 1, self._second, self._first)
+            columns["lead"] = (fusion.scores[chosen] - other) / max(self._first, 1e-9)
+        columns["precedence"] = -np.log(ranks)
+        for name, value in self._query.values.items():
+            columns[name] = np.full(len(chosen), value)
+        rows = np.column_stack([*columns.values()]).tolist()
+        return [dict(zip(columns, row, strict=True)) for row in rows]
+
+    def _answer_evidence(self) -> dict[str, float]:
+        evidence = {"keyword.best": 0.0, **self._query.values}
+        has_prominence = self._query.form is not Form.TEXT and not self._query.negative
+        for channel in self._query.channels:
+            name = self._query.name(channel)
+            evidence[f"{name}.best"] = evidence[f"{name}.prominence"] = 0.0
+        for ranking, head in zip(self._fusion.rankings, self._heads, strict=True):
+            if ranking.keywords is not None:
+                evidence["keyword.best"] = float(ranking.keywords.strengths.max(initial=0.0))
+                continue
+            name = self._query.name(ranking.weighted.channel)
+            evidence[f"{name}.best"] = head.best
+            if has_prominence:
+                evidence[f"{name}.prominence"] = head.best - head.behind
+        return evidence
+
+    def _evidence_by_text(self, items: Int64Array) -> dict[str, Float64Array]:
+        """The evidence of items (m,) by each text alone; unranked items count as the last one."""
+        columns: dict[str, Float64Array] = {}
+        for of_channel in zip(*self._text_rankings, strict=True):
+            wanted: list[Float64Array] = []
+            unwanted: list[Float64Array] = []
+            for ranking, negative in zip(of_channel, self._query.negative, strict=True):
+                last = ranking.scores[-1] if len(ranking.scores) else 0.0
+                cosines = _scores_at(ranking, ranking.find(items), np.full(len(items), last))
+                prominences = cosines - _head(ranking, self._own).behind
+                (unwanted if negative else wanted).append(prominences)
+            name = self._query.name(of_channel[0].weighted.channel)
+            columns[f"{name}.least"] = np.min(wanted, axis=0)
+            columns[f"{name}.spared"] = -np.max(unwanted or [np.zeros(len(items))], axis=0)
+        return columns
 
 
-def fitting(
-    calibrations: Calibrations, form: Form, target: Target, asked: Sequence[ChannelVectors]
-) -> Calibration | None:
-    """The calibration of a form of query where it is of the spaces that such a query meets, else None."""
-    calibration = calibrations.get((form, target))
-    if calibration is None or any(
-        met.weighted.channel.space not in calibration.spaces for met in asked
-    ):
-        return None
-    return calibration
+@dataclass(frozen=True, slots=True)
+class _Head:
+    """A channel's best and second-best cosine, and the mean of the sixth to tenth."""
+
+    best: float = 0.0
+    second: float = 0.0
+    behind: float = 0.0
+
+
+def _head(ranking: Ranking, own: Int64Array) -> _Head:
+    """The head of a ranking without the query's own photographs."""
+    scores = ranking.scores
+    if len(own):
+        scores = scores[~np.isin(ranking.contents, own)]
+    if not len(scores):
+        return _Head()
+    behind = scores[_BEHIND] if len(scores) > _BEHIND.start else scores[-1:]
+    return _Head(float(scores[0]), float(scores[min(1, len(scores) - 1)]), float(behind.mean()))
+
+
+def _scores_at(ranking: Ranking, places: Int64Array, otherwise: Float64Array) -> Float64Array:
+    """The scores at places (m,), and `otherwise` (m,) where a place is -1."""
+    scores = np.append(ranking.scores, np.float32(0))[places]
+    return np.where(places >= 0, scores, otherwise).astype(np.float64)

@@ -23,9 +23,9 @@ from regard.core.records import Image
 from regard.photos.photo_file import PhotoFile
 from regard.search.answers import ImageQuery, LikeQuery, PlainQuery, Query, Term, TextQuery
 from regard.search.identifiers import Reference, parse_identifier
-from regard.search.language.describing import describe_query
-from regard.search.language.meaning import as_query, meant_filter, meant_terms, within
 from regard.search.language.parsing import parse_query
+from regard.search.language.planning import compose_query, intersect, read_filter, read_terms
+from regard.search.language.printing import describe_query
 from regard.search.language.syntax import (
     MAX_PICTURE_TERMS,
     MAX_TERMS,
@@ -59,12 +59,12 @@ def plan_search(
         if isinstance(term.query, LikeQuery):
             require_visible(service, caller, term.query.reference)
     request_filter = make_filter(service, caller, filters)
-    query_filter = meant_filter(
+    query_filter = read_filter(
         written, lambda text: path_filter(text, caller, service.options.roots)
     )
     _require_collections(service, caller, query_filter.named_collections)
     description = {} if request.query is None else describe_query(written, request.query)
-    return SearchPlan(as_query(terms), within(request_filter, query_filter), description)
+    return SearchPlan(compose_query(terms), intersect(request_filter, query_filter), description)
 
 
 def require_visible(service: Service, caller: Caller, reference: Reference) -> None:
@@ -91,7 +91,7 @@ def _require_collections(service: Service, caller: Caller, names: Sequence[str])
 
 def _terms(request: SearchRequest, written: WrittenQuery, pictures: _Pictures) -> list[Term]:
     """The terms of the query, then those of the list; raises for too many, and for unused pictures."""
-    terms = meant_terms(written, pictures.named)
+    terms = read_terms(written, pictures.named)
     for number, term in enumerate(request.terms):
         weight = term.weight
         if weight is None:

@@ -51,7 +51,7 @@ from regard.photos.photo_file import decode_file
 from regard.search.answers import ImageQuery, Scope, TextQuery
 from regard.search.engine import SearchEngine
 from regard.search.identifiers import parse_identifier
-from regard.search.language.meaning import as_query, meant_filter, meant_terms, within
+from regard.search.language.planning import compose_query, intersect, read_filter, read_terms
 from regard.search.language.syntax import WrittenPicture
 
 if TYPE_CHECKING:
@@ -109,10 +109,10 @@ class LocalLibrary(Library):
         return self._live_home().indexer(collection).remove(expanded(paths))
 
     def _search(self, search: WrittenSearch, scope: Scope) -> Answer:
-        terms = meant_terms(search.query, _decoded)
-        assets = within(scope.filter, meant_filter(search.query, _path_filter))
+        terms = read_terms(search.query, _decoded)
+        assets = intersect(scope.filter, read_filter(search.query, _path_filter))
         scope = dataclasses.replace(scope, filter=assets)
-        found = self._search_engine().search(as_query(terms), scope)
+        found = self._search_engine().search(compose_query(terms), scope)
         return answer_of(found, search.described)
 
     def _search_texts(self, texts: Sequence[str], scope: Scope) -> list[Answer | UsageError]:

@@ -15,8 +15,8 @@ from regard.core.records import Target
 from regard.core.uris import absolute_path, uri_of_path
 from regard.search.answers import Scope
 from regard.search.identifiers import parse_identifier
-from regard.search.language.describing import describe_query
 from regard.search.language.parsing import parse_query
+from regard.search.language.printing import describe_query
 from regard.search.language.syntax import WrittenPicture, WrittenQuery, WrittenTerm
 
 DEFAULT_COLLECTION = "default"

@@ -1,30 +1,33 @@
-"""A query's text to what it says. Whatever the text: a query, or an error that points into it.
+"""Parses the query language: any text is a query, or an error with its place.
 
-Words without quotes that stand side by side are one text; everything else ends it, a weight after its
-last word too.
+    [-] WORD [^WEIGHT]             [-] "TEXT" [^WEIGHT]
+    [-] FIELD: VALUE [^WEIGHT]     [-] FIELD: "VALUE" [^WEIGHT]
+
+A backslash removes the special meaning of a quote, a backslash, `^`, `:` or `-`; before any other character
+it is a plain backslash. Unquoted words side by side are one text, which ends at anything else or after a
+weight.
 """
 
 from __future__ import annotations
 
 import itertools
+import math
+import re
+from dataclasses import dataclass
 
 from regard.core.errors import MalformedQuery, UsageError
 from regard.search.identifiers import Reference, parse_identifier
-from regard.search.language.names import (
+from regard.search.language.syntax import (
     BOX,
     CUSTOM,
     FIELDS,
     IMAGE,
     LIKE,
-    reads_as_field,
-    suggestion,
-)
-from regard.search.language.scanning import Chunk, Scanner
-from regard.search.language.syntax import (
     MAX_CONDITIONS,
     MAX_LENGTH,
     MAX_PICTURE_TERMS,
     MAX_TERMS,
+    MAX_WEIGHT,
     NEGATIVE_WEIGHT,
     WEIGHT,
     Condition,
@@ -36,37 +39,183 @@ from regard.search.language.syntax import (
     WrittenQuery,
     WrittenTerm,
     WrittenText,
+    reads_as_field,
+    suggestion,
 )
 from regard.search.language.values import read_box, read_custom, read_value
 
+QUOTES = '"“”„'
+ESCAPABLE = QUOTES + "\\^:-"
+_ESCAPED_IN_QUOTES = QUOTES + "\\"
+# What follows ^ is a weight if it begins like a number.
 _SHOWN = 40
+_LIKE_A_NUMBER = re.compile(r"[+-]?\.?[0-9]")
+_NUMBER = re.compile(r"[0-9]{1,9}(\.[0-9]{1,9})?|\.[0-9]{1,9}", re.ASCII)
+
+
+@dataclass(frozen=True, slots=True)
+class Chunk:
+    """A piece of a query between spaces; `field` is None for a text.
+
+    `at` is its place including sign and weight; `value_at` is that of the text or value alone.
+    """
+
+    text: str
+    quoted: bool
+    negative: bool
+    field: str | None
+    weight: float | None
+    at: Span
+    value_at: Span
+    weight_at: Span | None
+
+
+class Scanner:
+    """Splits a text into chunks."""
+
+    def __init__(self, source: str) -> None:
+        self._source = source
+        self._position = 0
+
+    def next(self) -> Chunk | None:
+        """The next chunk, or None at the end; raises MalformedQuery."""
+        source = self._source
+        while self._position < len(source) and source[self._position].isspace():
+            self._position += 1
+        start = self._position
+        if start == len(source):
+            return None
+        negative = self._take_sign()
+        field = self._take_field()
+        begin = self._position
+        quoted = begin < len(source) and source[begin] in QUOTES
+        if quoted:
+            text, end, weight_at = self._take_quoted()
+        else:
+            text, end, weight_at = self._take_bare()
+        weight = None if weight_at is None else self._weight(weight_at)
+        at = Span(start, self._position - start)
+        return Chunk(text, quoted, negative, field, weight, at, Span(begin, end - begin), weight_at)
+
+    def _take_sign(self) -> bool:
+        """Whether a minus precedes a word or a quote; a dash between spaces is text."""
+        rest = self._source[self._position : self._position + 2]
+        if len(rest) == 2 and rest[0] == "-" and rest[1] != "-" and not rest[1].isspace():
+            self._position += 1
+            return True
+        return False
+
+    def _take_field(self) -> str | None:
+        """The name before the first colon, if it is a field."""
+        source, start = self._source, self._position
+        end = start
+        name = []
+        while end < len(source) and not source[end].isspace() and source[end] != ":":
+            if source[end] in QUOTES:
+                return None
+            step = 2 if _is_escape(source, end) else 1
+            name.append(source[end + step - 1])
+            end += step
+        if end >= len(source) or source[end] != ":":
+            return None
+        after = source[end + 1 : end + 3]
+        if not reads_as_field("".join(name), after):
+            return None
+        self._position = end + 1
+        return "".join(name)
+
+    def _take_quoted(self) -> tuple[str, int, Span | None]:
+        source, start = self._source, self._position
+        place = start + 1
+        text = []
+        while place < len(source) and source[place] not in QUOTES:
+            if _is_escape(source, place, _ESCAPED_IN_QUOTES):
+                place += 1
+            text.append(source[place])
+            place += 1
+        if place == len(source):
+            raise MalformedQuery(
+                "the quote that starts here is not closed",
+                position=start,
+                length=1,
+                remedy='close it, or write \\" for the character itself',
+            )
+        end = place + 1
+        rest = end
+        while rest < len(source) and not source[rest].isspace():
+            rest += 1
+        self._position = rest
+        if rest == end:
+            return "".join(text), end, None
+        if source[end] != "^":
+            raise MalformedQuery(
+                "a closing quote must be followed by a space or a weight",
+                position=end,
+                length=rest - end,
+                remedy="insert a space",
+            )
+        return "".join(text), end, Span(end, rest - end)
+
+    def _take_bare(self) -> tuple[str, int, Span | None]:
+        source, start = self._source, self._position
+        place = start
+        text: list[str] = []
+        # The place of the last unescaped ^, and the length of the text before it.
+        mark: tuple[int, int] | None = None
+        while place < len(source) and not source[place].isspace():
+            if _is_escape(source, place):
+                place += 1
+            elif source[place] == "^":
+                mark = place, len(text)
+            text.append(source[place])
+            place += 1
+        self._position = place
+        if mark is not None and mark[0] > start and _LIKE_A_NUMBER.match(source, mark[0] + 1):
+            return "".join(text[: mark[1]]), mark[0], Span(mark[0], place - mark[0])
+        return "".join(text), place, None
+
+    def _weight(self, at: Span) -> float:
+        text = self._source[at.position + 1 : at.end]
+        weight = float(text) if _NUMBER.fullmatch(text) else math.nan
+        if not 0 < weight <= MAX_WEIGHT:
+            raise MalformedQuery(
+                f"the weight is not a number above 0 and up to {MAX_WEIGHT:g}",
+                position=at.position,
+                length=at.length,
+                remedy="write it as ^2 or ^0.5, and \\^ for the character itself",
+            )
+        return weight
+
+
+def _is_escape(source: str, place: int, escapable: str = ESCAPABLE) -> bool:
+    return source[place] == "\\" and place + 1 < len(source) and source[place + 1] in escapable
 
 
 def parse_query(source: str) -> WrittenQuery:
-    """What a text says; raises MalformedQuery, which tells where. A blank text says nothing."""
-    _require_text(source)
-    scanner = Scanner(source, reads_as_field)
-    reading = _Reading(source)
+    """Parse any text; raises MalformedQuery with the place of the error. A blank text is an empty query."""
+    _check_characters(source)
+    scanner = Scanner(source)
+    parser = _Parser(source)
     while (chunk := scanner.next()) is not None:
-        reading.take(chunk)
-    return reading.query()
+        parser.add(chunk)
+    return parser.query()
 
 
-def _require_text(source: str) -> None:
+def _check_characters(source: str) -> None:
     if len(source) > MAX_LENGTH:
         raise MalformedQuery(
             f"the query has more than {MAX_LENGTH} characters",
             position=MAX_LENGTH,
             length=len(source) - MAX_LENGTH,
-            remedy="make it shorter",
+            remedy="shorten it",
         )
     for place, character in enumerate(source):
         if character == "\0" or "\ud800" <= character <= "\udfff":
-            raise MalformedQuery("this character is no text", position=place, length=1)
+            raise MalformedQuery("this character is not text", position=place, length=1)
 
 
-class _Reading:
-    """Terms and conditions so far, and the words that a next one may join."""
+class _Parser:
+    """Collects terms and conditions, and words that further words may join."""
 
     def __init__(self, source: str) -> None:
         self._source = source
@@ -75,12 +224,12 @@ class _Reading:
         self._words: list[Chunk] = []
 
     def query(self) -> WrittenQuery:
-        """All that was read."""
+        """The query so far."""
         self._end_words()
         return WrittenQuery(tuple(self._terms), tuple(self._conditions))
 
-    def take(self, chunk: Chunk) -> None:
-        """Read one more; raises MalformedQuery."""
+    def add(self, chunk: Chunk) -> None:
+        """Add a chunk; raises MalformedQuery."""
         if chunk.field is None and not chunk.quoted and not chunk.negative:
             self._words.append(chunk)
             if chunk.weight is not None:
@@ -88,14 +237,14 @@ class _Reading:
             return
         self._end_words()
         if chunk.field is None:
-            self._add_term(chunk, WrittenText(_not_blank(chunk), chunk.quoted))
+            self._add_term(chunk, WrittenText(_value(chunk), chunk.quoted))
         elif chunk.field.lower() in {LIKE, IMAGE, BOX}:
-            self._add_term(chunk, _thing(chunk))
+            self._add_term(chunk, _read_reference(chunk))
         else:
             self._add_condition(chunk)
 
     def _end_words(self) -> None:
-        """Make the words one text, with the spaces between them as they were written."""
+        """Join the words to one text, with the original spaces between them."""
         words = self._words
         if not words:
             return
@@ -117,23 +266,22 @@ class _Reading:
         self._add_term(whole, WrittenText(text))
 
     def _add_term(self, chunk: Chunk, what: WrittenText | WrittenPicture | Reference) -> None:
-        usual = NEGATIVE_WEIGHT if chunk.negative else WEIGHT
-        weight = usual if chunk.weight is None else chunk.weight
+        weight = chunk.weight or (NEGATIVE_WEIGHT if chunk.negative else WEIGHT)
         self._terms.append(WrittenTerm(what, weight, chunk.negative, chunk.at))
         if len(self._terms) > MAX_TERMS:
-            raise _wrong(chunk, f"the query has more than {MAX_TERMS} terms")
+            raise _error(chunk, f"the query has more than {MAX_TERMS} terms")
         pictures = sum(isinstance(term.what, WrittenPicture) for term in self._terms)
         if pictures > MAX_PICTURE_TERMS:
-            raise _wrong(chunk, f"the query has more than {MAX_PICTURE_TERMS} pictures and boxes")
+            raise _error(chunk, f"the query has more than {MAX_PICTURE_TERMS} pictures and boxes")
 
     def _add_condition(self, chunk: Chunk) -> None:
-        name, text = _known(chunk), _not_blank(chunk)
+        name, text = _field_name(chunk), _value(chunk)
         if chunk.weight_at is not None:
             raise MalformedQuery(
-                "a field that filters has no weight",
+                "a filter cannot have a weight",
                 position=chunk.weight_at.position,
                 length=chunk.weight_at.length,
-                remedy="leave it out, or write \\^ for the character itself",
+                remedy="remove it, or write \\^ for the character itself",
             )
         custom = ""
         try:
@@ -144,16 +292,16 @@ class _Reading:
                 field = Field(name.lower())
                 value = read_value(field, text)
         except UsageError as error:
-            raise _wrong(chunk, error.message, error.remedy, chunk.value_at) from error
+            raise _error(chunk, error.message, error.remedy, chunk.value_at) from error
         self._conditions.append(
             Condition(field, value, text, chunk.negative, chunk.quoted, custom, chunk.at)
         )
         if len(self._conditions) > MAX_CONDITIONS:
-            raise _wrong(chunk, f"the query has more than {MAX_CONDITIONS} filters")
+            raise _error(chunk, f"the query has more than {MAX_CONDITIONS} filters")
 
 
-def _known(chunk: Chunk) -> str:
-    """The field's name as written; raises MalformedQuery when it is only nearly one."""
+def _field_name(chunk: Chunk) -> str:
+    """The name of the field as written; raises MalformedQuery for a near miss."""
     assert chunk.field is not None
     name = chunk.field
     lower = name.lower()
@@ -162,17 +310,17 @@ def _known(chunk: Chunk) -> str:
     begin = chunk.at.position + chunk.negative
     at = Span(begin, chunk.value_at.position - begin)
     meant = "custom.NAME:" if lower.startswith(CUSTOM) else suggestion(name)
-    raise _wrong(
+    raise _error(
         chunk,
-        f"no field is called {name[:_SHOWN]}",
-        f"write {meant}, or put quotes around what is meant as text",
+        f"there is no field {name[:_SHOWN]}",
+        f"write {meant}, or quote it to search for it as text",
         at,
     )
 
 
-def _thing(chunk: Chunk) -> WrittenPicture | Reference:
-    """What `like:`, `image:` and `box:` name; raises MalformedQuery."""
-    text = _not_blank(chunk)
+def _read_reference(chunk: Chunk) -> WrittenPicture | Reference:
+    """The value of `like:`, `image:` or `box:`; raises MalformedQuery."""
+    text = _value(chunk)
     assert chunk.field is not None
     try:
         match chunk.field.lower():
@@ -183,19 +331,19 @@ def _thing(chunk: Chunk) -> WrittenPicture | Reference:
             case _:
                 return read_box(text)
     except UsageError as error:
-        raise _wrong(chunk, error.message, error.remedy, chunk.value_at) from error
+        raise _error(chunk, error.message, error.remedy, chunk.value_at) from error
 
 
-def _not_blank(chunk: Chunk) -> str:
-    """The chunk's text; raises MalformedQuery when there is none."""
+def _value(chunk: Chunk) -> str:
+    """The text of a chunk; raises MalformedQuery if it is blank."""
     if chunk.text.strip():
         return chunk.text
     if chunk.field is None:
-        raise _wrong(chunk, "there is nothing between the quotes", "put a text there")
-    raise _wrong(
+        raise _error(chunk, "there is nothing between the quotes", "write a text there")
+    raise _error(
         chunk,
         f"{chunk.field[:_SHOWN]}: has no value",
-        "write it right after the colon, or put quotes around what is meant as text",
+        "write it directly after the colon, or quote the whole to search for it as text",
     )
 
 
@@ -203,7 +351,7 @@ def _between(first: Span, last: Span) -> Span:
     return Span(first.position, last.end - first.position)
 
 
-def _wrong(
+def _error(
     chunk: Chunk, message: str, remedy: str | None = None, at: Span | None = None
 ) -> MalformedQuery:
     at = at or chunk.at

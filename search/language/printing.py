@@ -1,14 +1,18 @@
-"""What a query says, as text that says the same: `parse_query(print_query(query)) == query`."""
+"""Prints parsed queries as text, and describes their parts as JSON."""
 
 from __future__ import annotations
 
 import re
+from typing import Any
 
 from regard.core.errors import MalformedQuery
 from regard.search.identifiers import Reference, asset_identifier, region_identifier
-from regard.search.language.names import BOX, CUSTOM, IMAGE, LIKE, reads_as_field
-from regard.search.language.scanning import ESCAPABLE, QUOTES, Scanner
+from regard.search.language.parsing import ESCAPABLE, QUOTES, Scanner
 from regard.search.language.syntax import (
+    BOX,
+    CUSTOM,
+    IMAGE,
+    LIKE,
     NEGATIVE_WEIGHT,
     WEIGHT,
     Condition,
@@ -23,12 +27,13 @@ _SPACES = re.compile(r"(\s+)")
 
 
 def print_query(query: WrittenQuery) -> str:
-    """The terms and then the conditions, each in its order."""
+    """The terms and then the conditions as text; `parse_query` gives the same query back."""
     parts = []
     following: WrittenTerm | None = None
     for term in reversed(query.terms):
-        ends_by_itself = not (_is_bare(term) and following is not None and _is_bare(following))
-        parts.append(_print_term(term, with_weight=not ends_by_itself))
+        # A weight separates two texts without quotes.
+        is_joined = _is_bare(term) and following is not None and _is_bare(following)
+        parts.append(_print_term(term, with_weight=is_joined))
         following = term
     parts.reverse()
     parts += map(_print_condition, query.conditions)
@@ -36,7 +41,7 @@ def print_query(query: WrittenQuery) -> str:
 
 
 def _is_bare(term: WrittenTerm) -> bool:
-    """Whether words beside it would join it."""
+    """Whether words beside it would become part of it."""
     return isinstance(term.what, WrittenText) and not term.what.quoted and not term.negative
 
 
@@ -67,9 +72,9 @@ def _print_condition(condition: Condition) -> str:
 
 
 def _value(text: str) -> str:
-    """With quotes where it has spaces or would say something else."""
+    """A value, quoted if it has spaces or would be read differently."""
     has_spaces = any(letter.isspace() for letter in text)
-    return text if not has_spaces and _says_itself(text, f"{IMAGE}:") else _quoted(text)
+    return text if not has_spaces and _reads_as_itself(text, f"{IMAGE}:") else _quoted(text)
 
 
 def _quoted(text: str) -> str:
@@ -78,12 +83,12 @@ def _quoted(text: str) -> str:
 
 
 def _bare(text: str, before: str, after: str = "") -> str:
-    """Words without quotes between `before` and `after`, with escapes where they would mean more."""
+    """Words without quotes between `before` and `after`, escaped where necessary."""
     words = _SPACES.split(text)
     last = len(words) // 2
     shown = [
         word
-        if _says_itself(word, before if place == 0 else "", after if place == last else "")
+        if _reads_as_itself(word, before if place == 0 else "", after if place == last else "")
         else _escaped(word)
         for place, word in enumerate(words[::2])
     ]
@@ -91,9 +96,9 @@ def _bare(text: str, before: str, after: str = "") -> str:
     return "".join(word + space for word, space in zip(shown, spaces, strict=True))
 
 
-def _says_itself(word: str, before: str, after: str = "") -> bool:
+def _reads_as_itself(word: str, before: str, after: str = "") -> bool:
     try:
-        chunk = Scanner(before + word + after, reads_as_field).next()
+        chunk = Scanner(before + word + after).next()
     except MalformedQuery:
         return False
     return (
@@ -109,3 +114,30 @@ def _escaped(text: str) -> str:
 
 def _decimal(weight: float) -> str:
     return f"{weight:.9f}".rstrip("0").rstrip(".")
+
+
+def describe_query(query: WrittenQuery, source: str) -> dict[str, Any]:
+    """The JSON of `query` and its `parts` with their places, in order; empty for a plain text."""
+    if query.plain_text is not None:
+        return {}
+    parts: list[WrittenTerm | Condition] = [*query.terms, *query.conditions]
+    parts.sort(key=lambda part: part.span.position)
+    return {"query": source, "parts": [_describe(part) for part in parts]}
+
+
+def _describe(part: WrittenTerm | Condition) -> dict[str, Any]:
+    place = {"position": part.span.position, "length": part.span.length}
+    if isinstance(part, Condition):
+        name = f"custom.{part.name}" if part.name else part.field.value
+        return {"field": name, "value": part.written, "negative": part.negative, **place}
+    return {**_describe_term(part), "weight": part.weight, "negative": part.negative, **place}
+
+
+def _describe_term(term: WrittenTerm) -> dict[str, Any]:
+    match term.what:
+        case WrittenText(text, quoted):
+            return {"text": text, "phrase": quoted}
+        case WrittenPicture(name, box):
+            return {"image": name, **({} if box is None else {"box": box.to_list()})}
+        case Reference(number, is_region):
+            return {"like": (region_identifier if is_region else asset_identifier)(number)}

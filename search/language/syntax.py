@@ -1,11 +1,12 @@
-"""What a query says, as a value: its terms and its conditions, in the order written.
+"""The query language: its fields and limits, and parsed queries as values.
 
-Positions are in characters of the text that was parsed, and count for nothing when queries are compared.
+Positions are in characters of the parsed text, and are ignored when queries are compared.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import difflib
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
@@ -16,7 +17,7 @@ from regard.search.identifiers import Reference
 
 MAX_LENGTH = 2000
 MAX_TERMS = 16
-# Each costs a look of the models.
+# Each costs one run of the encoders.
 MAX_PICTURE_TERMS = 4
 MAX_CONDITIONS = 32
 MAX_WEIGHT = 100.0
@@ -26,20 +27,20 @@ NEGATIVE_WEIGHT = 0.5
 
 @dataclass(frozen=True, slots=True)
 class Span:
-    """A place in the text, in characters."""
+    """A part of the text, in characters."""
 
     position: int = 0
     length: int = 0
 
     @property
     def end(self) -> int:
-        """The first character after it."""
+        """The position after its last character."""
         return self.position + self.length
 
 
 @dataclass(frozen=True, slots=True)
 class WrittenText:
-    """Words; `quoted` ones are looked for as a phrase, too."""
+    """Words; `quoted` words are also searched as a phrase."""
 
     text: str
     quoted: bool = False
@@ -47,7 +48,7 @@ class WrittenText:
 
 @dataclass(frozen=True, slots=True)
 class WrittenPicture:
-    """A picture by the name that the face gives it, or the part of it inside `box`."""
+    """A picture by a name that the caller resolves, or the part of it inside `box`."""
 
     name: str
     box: Box | None = None
@@ -55,7 +56,7 @@ class WrittenPicture:
 
 @dataclass(frozen=True, slots=True)
 class WrittenTerm:
-    """Something that is looked for, or that is not wanted, and how much it counts."""
+    """Something to look for or, if `negative`, to avoid, with its weight."""
 
     what: WrittenText | WrittenPicture | Reference
     weight: float = WEIGHT
@@ -64,7 +65,7 @@ class WrittenTerm:
 
 
 class Field(StrEnum):
-    """What conditions are about."""
+    """The fields of conditions."""
 
     COLLECTION = "collection"
     TAKEN = "taken"
@@ -82,7 +83,7 @@ class Field(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Period:
-    """From one moment to another, both included; None is an open end."""
+    """A period including both ends; None is an open end."""
 
     start: datetime | None
     end: datetime | None
@@ -90,7 +91,7 @@ class Period:
 
 @dataclass(frozen=True, slots=True)
 class Pixels:
-    """From one number to another, both included; None is an open end."""
+    """A range of pixels including both ends; None is an open end."""
 
     least: int | None
     most: int | None
@@ -98,7 +99,7 @@ class Pixels:
 
 @dataclass(frozen=True, slots=True)
 class CustomField:
-    """A custom field and the value that it has."""
+    """A custom field and its value."""
 
     name: str
     value: CustomValue
@@ -109,10 +110,10 @@ Value = str | Period | Pixels | GpsBox | GpsCircle | Orientation | Fact | Custom
 
 @dataclass(frozen=True, slots=True)
 class Condition:
-    """What a photograph must be, or with `negative` must not be.
+    """A condition on photographs, or with `negative` its negation.
 
-    `written` is the value as it stands in the text without quotes and escapes, `quoted` whether it had
-    quotes; `value` is what it means. `name` is that of a custom field, else empty.
+    `written` is the text of the value without quotes and escapes, `quoted` says whether it had quotes, and
+    `value` is its meaning. `name` is the name of a custom field, else empty.
     """
 
     field: Field
@@ -126,17 +127,65 @@ class Condition:
 
 @dataclass(frozen=True, slots=True)
 class WrittenQuery:
-    """All that a query says; without terms it is a list of what the conditions let through."""
+    """A parsed query; without terms it lists the photographs that meet its conditions."""
 
     terms: tuple[WrittenTerm, ...] = ()
     conditions: tuple[Condition, ...] = ()
 
     @property
     def plain_text(self) -> str | None:
-        """Its text, when it says nothing but some words without quotes."""
+        """Its text, if it consists of unquoted words only."""
         if len(self.terms) != 1 or self.conditions:
             return None
         (term,) = self.terms
         if term.negative or not isinstance(term.what, WrittenText) or term.what.quoted:
             return None
         return term.what.text
+
+
+LIKE, IMAGE, BOX = "like", "image", "box"
+CUSTOM = f"{Field.CUSTOM}."
+FIELDS = (*(field.value for field in Field if field is not Field.CUSTOM), LIKE, IMAGE, BOX)
+
+# Names of the fields elsewhere, including regard's HTTP parameters.
+_OTHER_NAMES = {
+    "tags": "tag:", "keyword": "tag:", "keywords": "tag:", "label": "tag:", "not_tag": "-tag:",
+    "date": "taken:", "year": "taken:", "month": "taken:", "taken_from": "taken:2024-05..",
+    "taken_to": "taken:..2024-06", "before": "taken:<2024-06", "after": "taken:>2024-05",
+    "make": "camera:", "model": "camera:", "cam": "camera:",
+    "album": "collection:", "folder": "path:", "dir": "path:", "directory": "path:",
+    "path_prefix": "path:", "file": "path:", "filename": "path:",
+    "gps": "near:52.5,13.4,10km", "geo": "near:52.5,13.4,10km", "gps_near": "near:52.5,13.4,10km",
+    "gps_box": "within:", "bbox": "within:", "min_width": "width:>=", "max_width": "width:<=",
+    "min_height": "height:>=", "max_height": "height:<=", "is": "has:", "not": "-",
+    "similar": "like:", "asset": "like:", "region": "like:", "picture": "image:", "photo": "image:",
+}  # fmt: skip
+# Shorter names differ from too many words by one letter.
+_SHORTEST = 4
+
+
+def reads_as_field(name: str, after: str) -> bool:
+    """Whether `name` before a colon is a field, given the two characters after the colon.
+
+    Other words are text, as in 10:30, https://… and "note: dusk". A near miss counts as a field only if a
+    value follows directly.
+    """
+    name = name.lower()
+    if name in FIELDS or name.startswith(CUSTOM):
+        return True
+    return bool(after) and not after[0].isspace() and after != "//" and suggestion(name) is not None
+
+
+def suggestion(name: str) -> str | None:
+    """How a near miss of a field should begin; None for any other word."""
+    name = name.lower()
+    if name in _OTHER_NAMES:
+        return _OTHER_NAMES[name]
+    if name == Field.CUSTOM:
+        return "custom.NAME:"
+    if len(name) < _SHORTEST:
+        return None
+    # One letter more, less, different or elsewhere.
+    fields = [field for field in FIELDS if len(field) >= _SHORTEST]
+    near = difflib.get_close_matches(name, fields, n=1, cutoff=1 - 1 / len(name))
+    return f"{near[0]}:" if near else None

@@ -1,7 +1,4 @@
-"""The values of fields: from what is written after the colon to what it means.
-
-Every reader raises UsageError with what is wrong; the parser adds where.
-"""
+"""Reads the values of fields. Every reader raises UsageError; the parser adds the place."""
 
 from __future__ import annotations
 
@@ -36,12 +33,12 @@ _Choice = TypeVar("_Choice", bound=StrEnum)
 
 
 def read_value(field: Field, text: str) -> Value:
-    """What a value means; raises UsageError. Custom fields have a reader of their own."""
+    """Read the value of a field other than a custom one; raises UsageError."""
     return _READERS[field](text)
 
 
 def read_custom(text: str, *, quoted: bool) -> CustomValue:
-    """A text, or without quotes a number or a truth where it reads like one."""
+    """A text or, without quotes, a number or boolean if it looks like one."""
     if quoted:
         return text
     try:
@@ -54,18 +51,18 @@ def read_custom(text: str, *, quoted: bool) -> CustomValue:
 
 
 def read_box(text: str) -> WrittenPicture:
-    """`PICTURE,X,Y,W,H`; raises UsageError."""
+    """Read `PICTURE,X,Y,W,H`; raises UsageError."""
     name, *sides = text.rsplit(",", 4)
     if len(sides) != 4 or not name or not all(_WHOLE.fullmatch(side.strip()) for side in sides):
         raise UsageError(
-            "a box is a picture and four whole numbers of pixels",
+            "a box needs a picture and four integers in pixels",
             remedy="write box:PICTURE,X,Y,WIDTH,HEIGHT",
         )
     x, y, width, height = map(int, sides)
     if max(x, y, width, height) > _MOST_BOX_PIXELS:
         raise UsageError("the box is larger than any picture")
     if not width or not height:
-        raise UsageError("the box is empty", remedy="give it a width and a height from 1 up")
+        raise UsageError("the box is empty", remedy="give it a width and a height of at least 1")
     return WrittenPicture(name, Box(x, y, width, height))
 
 
@@ -78,25 +75,25 @@ def _name(text: str) -> str:
 def _path(text: str) -> str:
     names = [name for name in text.split("/") if name]
     if not names or {".", ".."} & set(names):
-        raise UsageError("this is no path", remedy="write folders with / between, as in 2024/trip")
-    # Repeated slashes are one: what follows a root's name must not become an absolute path.
+        raise UsageError("this is not a path", remedy="separate folders by /, as in 2024/trip")
+    # Repeated slashes count as one, so that a path below a root cannot become absolute.
     return ("/" if text.startswith("/") else "") + "/".join(names)
 
 
 def _period(text: str) -> Period:
     remedy = "write it as 2024, 2024-05, 2024-05-17 or 2024-05..2024-06"
     try:
-        return Period(*_range(text, _moments, _TICK, "date", remedy))
+        return Period(*_range(text, _moments, _TICK, "a date", remedy))
     except OverflowError:
-        raise UsageError("no date lies beyond this one", remedy=remedy) from None
+        raise UsageError("there are no dates beyond this one", remedy=remedy) from None
 
 
 def _pixels(text: str) -> Pixels:
     remedy = "write it as 2000, >=2000 or 1000..2000"
-    found = Pixels(*_range(text, _whole, 1, "number of pixels", remedy))
-    if not all(0 <= bound <= _MOST_PIXELS for bound in (found.least or 0, found.most or 0)):
-        raise UsageError("no photograph has so many pixels", remedy=remedy)
-    return found
+    pixels = Pixels(*_range(text, _whole, 1, "a number of pixels", remedy))
+    if not all(0 <= bound <= _MOST_PIXELS for bound in (pixels.least or 0, pixels.most or 0)):
+        raise UsageError("the number of pixels is out of range", remedy=remedy)
+    return pixels
 
 
 def _range(
@@ -106,13 +103,13 @@ def _range(
     what: str,
     remedy: str,
 ) -> tuple[_Bound | None, _Bound | None]:
-    """The first and the last that `A`, `>A`, `<=A`, `A..B`, `A..` or `..B` lets through."""
+    """The first and last value in `A`, `>A`, `<=A`, `A..B`, `A..` or `..B`; None for an open end."""
 
     def bounds(part: str) -> tuple[_Bound, _Bound]:
-        found = read(part.strip())
-        if found is None:
-            raise UsageError(f"{part.strip()!r} is no {what}", remedy=remedy)
-        return found
+        values = read(part.strip())
+        if values is None:
+            raise UsageError(f"{part.strip()!r} is not {what}", remedy=remedy)
+        return values
 
     compared = _COMPARED.fullmatch(text)
     if compared is not None:
@@ -129,11 +126,11 @@ def _range(
     if not dots:
         return bounds(text)
     if not begin and not end:
-        raise UsageError(f"{text!r} is no {what}", remedy=remedy)
+        raise UsageError(f"{text!r} is not {what}", remedy=remedy)
     least = bounds(begin)[0] if begin else None
     most = bounds(end)[1] if end else None
     if least is not None and most is not None and least > most:
-        raise UsageError("the range ends before it begins", remedy="write the smaller end first")
+        raise UsageError("the range ends before it begins", remedy="write the smaller value first")
     return least, most
 
 
@@ -176,8 +173,8 @@ def _circle(text: str) -> GpsCircle:
     radius = _RADIUS.fullmatch(parts[-1])
     if len(parts) != 3 or radius is None or not all(map(_DECIMAL.fullmatch, parts[:2])):
         raise UsageError(
-            "a place is a latitude, a longitude and a distance",
-            remedy="write near:52.5,13.4,10km, south and west with a minus",
+            "a place needs a latitude, a longitude and a distance",
+            remedy="write near:52.5,13.4,10km, with a minus for south and west",
         )
     kilometres = float(radius[1]) * _KILOMETRES[radius[2]]
     try:
@@ -190,7 +187,7 @@ def _box(text: str) -> GpsBox:
     parts = [part.strip() for part in text.split(",")]
     if len(parts) != 4 or not all(map(_DECIMAL.fullmatch, parts)):
         raise UsageError(
-            "a part of the map is four numbers of degrees",
+            "a part of the map needs four numbers of degrees",
             remedy="write within:WEST,SOUTH,EAST,NORTH, as in within:13.1,52.3,13.8,52.7",
         )
     try:
@@ -205,8 +202,8 @@ def _one_of(choices: type[_Choice]) -> Callable[[str], _Choice]:
             return choices(text.lower())
         except ValueError:
             raise UsageError(
-                f"{text!r} is none of what can stand here",
-                remedy="choose of " + ", ".join(choices),
+                f"{text!r} is not a possible value",
+                remedy="choose one of " + ", ".join(choices),
             ) from None
 
     return read

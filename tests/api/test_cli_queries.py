@@ -166,12 +166,12 @@ def test_terms_count(library: Library) -> None:
 @pytest.mark.parametrize(
     ("query", "place", "message"),
     [
-        ("red tags:x", "    ^^^^^", "no field is called tags; write tag:,"),
-        ('a "red', "  ^", "the quote that begins here has no end"),
-        ("taken:2024-13", "      ^^^^^^^", "'2024-13' is no date"),
-        ("日本 tags:x", "     ^^^^^", "no field is called tags"),
-        ("a\ttags:x", "   ^^^^^", "no field is called tags"),
-        ("x" * 200 + " tags:x", " " * 61 + "^^^^^", "no field is called tags"),
+        ("red tags:x", "    ^^^^^", "there is no field tags; write tag:,"),
+        ('a "red', "  ^", "the quote that starts here is not closed"),
+        ("taken:2024-13", "      ^^^^^^^", "'2024-13' is not a date"),
+        ("日本 tags:x", "     ^^^^^", "there is no field tags"),
+        ("a\ttags:x", "   ^^^^^", "there is no field tags"),
+        ("x" * 200 + " tags:x", " " * 61 + "^^^^^", "there is no field tags"),
     ],
 )
 def test_errors_point_at_the_place(library: Library, query: str, place: str, message: str) -> None:
@@ -199,4 +199,4 @@ def test_a_query_that_begins_with_a_minus_stands_behind_two(library: Library) ->
     given = ("search", "--home", library.home, "--")
     assert regard(*given, "-blue red").code == 0
     for query in ("-night", "-like:a1 has:date"):
-        regard(*given, query).expect_sentence(2, "only what is not wanted")
+        regard(*given, query).expect_sentence(2, "only negative terms")

@@ -324,10 +324,10 @@ def test_terms_that_cancel_out() -> None:
 
 def test_what_is_no_composed_query() -> None:
     for weight in (0.0, -1.0, math.nan, math.inf):
-        with pytest.raises(UsageError, match="no number above 0"):
+        with pytest.raises(UsageError, match="not a number above 0"):
             Term(TextQuery("red"), weight)
     for terms in ((), (Term(TextQuery("red"), negative=True),)):
-        with pytest.raises(UnanswerableQuery, match="only what is not wanted"):
+        with pytest.raises(UnanswerableQuery, match="only negative terms"):
             ComposedQuery(terms)
     home = TwoSpaces(7)
     unknown = Term(LikeQuery(Reference(10**6, False)), negative=True)

@@ -9,24 +9,38 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from regard.core.records import Float32Array
+from regard.core.catalog import Owners
+from regard.core.records import Float32Array, Target, WeightedChannel
 from regard.search import fusion
-from regard.search.fusion import LAST_SHARE, points_by_span, points_by_strength
+from regard.search.fusion import (
+    LAST_SHARE,
+    Ranking,
+    points_by_span,
+    points_by_strength,
+    rank_by_vectors,
+)
+from tests.search.memory_home import IMAGE
 
 _RANKING = st.lists(st.integers(1, 30), unique=True, max_size=20)
 _WEIGHT = st.floats(0.01, 10)
 _WEIGHTED = st.lists(st.tuples(_RANKING, _WEIGHT), min_size=1, max_size=4)
 
 
+def ranked(ranking: Sequence[int], weight: float) -> Ranking:
+    items = np.asarray(ranking, np.int64)
+    ids = np.append(items, -1)
+    owners = Owners(np.maximum(ids, 0), np.zeros_like(ids))
+    scores = np.append(descending(len(items)), np.float32(-np.inf))
+    return rank_by_vectors(WeightedChannel(IMAGE, weight), scores, ids, owners, Target.IMAGE)
+
+
 def fuse(rankings: Sequence[Sequence[int]], weights: Sequence[float]) -> list[tuple[int, float]]:
-    arrays = [np.asarray(ranking, np.int64) for ranking in rankings]
-    points = [
-        points_by_span(descending(len(one)), weight)
-        for one, weight in zip(arrays, weights, strict=True)
-    ]
-    items, scores = fusion.fuse(arrays, points)
-    assert items.dtype == np.int64
-    return list(zip(items.tolist(), scores.tolist(), strict=True))
+    fused = fusion.fuse(
+        [ranked(*item) for item in zip(rankings, weights, strict=True)], Target.IMAGE, 0
+    )
+    assert fused.items.dtype == np.int64
+    assert fused.contributions.sum(axis=0).tolist() == pytest.approx(fused.scores.tolist())
+    return list(zip(fused.items.tolist(), fused.scores.tolist(), strict=True))
 
 
 def descending(count: int) -> Float32Array:
@@ -106,8 +120,6 @@ def test_ties_go_to_the_earlier_channel() -> None:
 def test_nothing_gives_nothing() -> None:
     assert fuse([], []) == []
     assert fuse([[], []], [1, 1]) == []
-    with pytest.raises(ValueError, match="points"):
-        fusion.fuse([np.asarray([1])], [np.zeros(0)])
 
 
 def test_points_are_the_same_on_whatever_scale_the_scores_are() -> None:

@@ -39,8 +39,8 @@ from regard.core.geometry import Box
 from regard.core.records import Float32Array, Int64Array, Target
 from regard.search.answers import ImageQuery, LikeQuery, Scope, Term, TextQuery
 from regard.search.identifiers import Reference
-from regard.search.language.meaning import as_query, meant_filter, meant_terms
 from regard.search.language.parsing import parse_query
+from regard.search.language.planning import compose_query, read_filter, read_terms
 from regard.search.language.syntax import WrittenPicture
 
 
@@ -237,16 +237,16 @@ def test_the_answer_is_that_of_what_is_written(
     gap = data.draw(st.sampled_from([" ", "  ", "\t"]))
     query = parse_query(gap.join(piece.text for piece in pieces))
     said = [piece.term for piece in pieces if piece.term is not None]
-    read = meant_terms(query, picture)
+    read = read_terms(query, picture)
     assert read == said
-    chosen = meant_filter(query, path_filter)
+    chosen = read_filter(query, path_filter)
     passing = expected_passing(conditions)
     assert HOME.passing(chosen) == passing
     if all(term.negative for term in said):
-        with pytest.raises(UsageError, match="only what is not wanted"):
-            as_query(read)
+        with pytest.raises(UsageError, match="only negative terms"):
+            compose_query(read)
         return
-    found = engine_over(HOME).search(as_query(read), Scope(target, 1000, chosen)).hits
+    found = engine_over(HOME).search(compose_query(read), Scope(target, 1000, chosen)).hits
     expected = by_definition(HOME, said, target, passing)
     scores = [hit.score for hit in found]
     assert scores == sorted(scores, reverse=True)
@@ -267,4 +267,4 @@ def test_every_condition_divides_the_assets() -> None:
 
 def test_no_term_is_a_list() -> None:
     query = parse_query("tag:red")
-    assert as_query(meant_terms(query, picture)) == as_query([])
+    assert compose_query(read_terms(query, picture)) == compose_query([])

@@ -9,10 +9,11 @@ import pytest
 
 from regard.core.errors import MalformedQuery
 from regard.core.filters import Fact, Orientation
-from regard.search.language.names import CUSTOM, FIELDS
 from regard.search.language.parsing import parse_query
 from regard.search.language.printing import print_query
 from regard.search.language.syntax import (
+    CUSTOM,
+    FIELDS,
     MAX_CONDITIONS,
     MAX_LENGTH,
     MAX_PICTURE_TERMS,

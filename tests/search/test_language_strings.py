@@ -7,10 +7,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from regard.core.errors import MalformedQuery
-from regard.search.language.names import FIELDS
 from regard.search.language.parsing import parse_query
 from regard.search.language.printing import print_query
 from regard.search.language.syntax import (
+    FIELDS,
     MAX_CONDITIONS,
     MAX_PICTURE_TERMS,
     MAX_TERMS,

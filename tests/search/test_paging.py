@@ -11,7 +11,7 @@ from memory_home import MemoryHome, engine_over
 
 from regard.core.errors import UsageError
 from regard.core.records import Target
-from regard.search import ranking
+from regard.search import fusion
 from regard.search.answers import Hit, LikeQuery, Query, Scope, TextQuery
 from regard.search.engine import SearchEngine
 from regard.search.identifiers import Reference
@@ -69,7 +69,7 @@ def test_pages_are_parts_of_one_answer(
         asked = TextQuery(query)
     with pytest.MonkeyPatch.context() as patch:
         # So shallow that pages begin at other levels than the whole answer.
-        patch.setattr(ranking, "DEPTH", depth)
+        patch.setattr(fusion, "DEPTH", depth)
         whole = list(engine.search(asked, Scope(target, 10**6)).hits)
         assert pages(engine, asked, target, limits, 10**6) == whole
     assert [hit.rank for hit in whole] == list(range(1, len(whole) + 1))
@@ -97,7 +97,7 @@ def test_a_library_deeper_than_one_level(target: Target) -> None:
     # Nothing is read deeper for the first page than its hits need.
     home.depths.clear()
     engine.search(TextQuery("red"), Scope(target, 20))
-    assert {depth for _, depth in home.depths} <= {ranking.DEPTH, 4 * ranking.DEPTH}
+    assert {depth for _, depth in home.depths} <= {fusion.DEPTH, 4 * fusion.DEPTH}
 
 
 def test_past_the_end_there_is_nothing() -> None:

@@ -14,7 +14,7 @@ from regard.core.records import Target
 from regard.core.relevance import Calibration, Form, LogisticModel
 from regard.search.answers import Answer, Scope, TextQuery
 from regard.search.engine import SearchEngine
-from regard.search.evidence import concentration
+from regard.search.relevance import concentration
 from tests.search.memory_home import MemoryHome
 
 HIT = LogisticModel({"image.cosine": 2.0, "lead": 1.0, "precedence": 0.2, "concentration": 0.1}, -1)
@@ -73,7 +73,7 @@ def test_an_answer_matches_from_the_cut_off_or_the_given_relevance_on() -> None:
     home = home_of(30)
     found = engine_of(home).search(TextQuery("red"), Scope(min_relevance=0.0))
     assert found.judgement is not None
-    presence, best = found.judgement.presence, found.judgement.best
+    presence, best = found.judgement.presence, found.judgement.best_relevance
     assert presence is not None
     assert best == max(hit.relevance or 0 for hit in found.hits)
     for cut_off, matched in ((presence - 0.01, True), (presence + 0.01, False)):

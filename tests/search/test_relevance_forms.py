@@ -21,8 +21,8 @@ from regard.search.answers import (
     TextQuery,
 )
 from regard.search.engine import SearchEngine
-from regard.search.evidence import form_of
 from regard.search.identifiers import Reference
+from regard.search.relevance import form_of
 from tests.search.memory_home import IMAGE, REGION, MemoryHome, unit
 
 PICTURE = Image(np.zeros((10, 20, 3), np.uint8))

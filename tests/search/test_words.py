@@ -14,7 +14,7 @@ from memory_home import IMAGE, REGION, MemoryHome
 from regard.core.catalog import WORD_FIELDS, Occurrences, WordField, Words
 from regard.core.filters import AssetFilter
 from regard.core.records import KEYWORDS, Kind, QueryKind, Routes, Target, WeightedChannel
-from regard.search import ranking
+from regard.search import fusion
 from regard.search.answers import (
     Answer,
     ChannelMatch,
@@ -222,7 +222,7 @@ def test_pages_are_parts_of_one_answer(
     engine = engine_over(home)
     with pytest.MonkeyPatch.context() as patch:
         # So shallow that most words stand beyond the first level.
-        patch.setattr(ranking, "DEPTH", depth)
+        patch.setattr(fusion, "DEPTH", depth)
         whole = list(engine.search(TextQuery(text), Scope(target, 10**6)).hits)
         paged: list[Hit] = []
         for turn in range(10**6):

@@ -1,6 +1,6 @@
-"""What a written query asks of a search: its terms, and the filter that its conditions are.
+"""Turns parsed queries into terms and filters of a search.
 
-Whose pictures are named, and where paths are looked for, is the face's to say.
+The caller resolves the names of pictures, and decides which paths a query may name.
 """
 
 from __future__ import annotations
@@ -41,21 +41,21 @@ GetPicture = Callable[[WrittenPicture], ImageQuery]
 GetPath = Callable[[str], AssetFilter]
 
 
-def meant_terms(query: WrittenQuery, picture: GetPicture) -> list[Term]:
-    """The terms, in their order; `picture` gets those that are named.
+def read_terms(query: WrittenQuery, picture: GetPicture) -> list[Term]:
+    """The terms of a query in order; `picture` loads a named picture.
 
-    Raises MalformedQuery, with the term's place, for what `picture` raises of UsageErrors.
+    Raises MalformedQuery with the term's place if `picture` raises UsageError.
     """
     return [
-        Term(_meant(term, picture), weight=term.weight, negative=term.negative)
+        Term(_read_term(term, picture), weight=term.weight, negative=term.negative)
         for term in query.terms
     ]
 
 
-def as_query(terms: Sequence[Term]) -> Query:
-    """One query of the terms, plain where there is one, a list where there is none.
+def compose_query(terms: Sequence[Term]) -> Query:
+    """One query of all terms; without terms it is a list.
 
-    Raises UnanswerableQuery when they say only what is not wanted.
+    Raises UnanswerableQuery if all terms are negative.
     """
     if not terms:
         return ListQuery()
@@ -64,11 +64,11 @@ def as_query(terms: Sequence[Term]) -> Query:
     return ComposedQuery(tuple(terms))
 
 
-def meant_filter(query: WrittenQuery, path: GetPath) -> AssetFilter:
-    """All conditions as one filter: collections and cameras any of those named, all else all of them.
+def read_filter(query: WrittenQuery, path: GetPath) -> AssetFilter:
+    """All conditions as one filter: any of the named collections and cameras, and all the rest.
 
-    `path` says where a path may be looked for; raises MalformedQuery, with the condition's place, for
-    what it raises.
+    `path` makes the filter of a path; raises MalformedQuery with the condition's place if it raises
+    UsageError.
     """
     wanted = [condition for condition in query.conditions if not condition.negative]
     unwanted = [condition for condition in query.conditions if condition.negative]
@@ -79,21 +79,23 @@ def meant_filter(query: WrittenQuery, path: GetPath) -> AssetFilter:
         cameras=_texts(Field.CAMERA, wanted),
         tags=_texts(Field.TAG, wanted),
         without_tags=_texts(Field.TAG, unwanted),
-        also=tuple(_alone(item, path) for item in wanted if item.field not in single),
-        without=tuple(_alone(item, path) for item in unwanted if item.field is not Field.TAG),
+        also=tuple(_read_condition(item, path) for item in wanted if item.field not in single),
+        without=tuple(
+            _read_condition(item, path) for item in unwanted if item.field is not Field.TAG
+        ),
     )
 
 
-def within(chosen: AssetFilter, other: AssetFilter) -> AssetFilter:
-    """What passes both."""
+def intersect(one: AssetFilter, other: AssetFilter) -> AssetFilter:
+    """A filter for what passes both."""
     if other.is_everything:
-        return chosen
-    if chosen.is_everything:
+        return one
+    if one.is_everything:
         return other
-    return AssetFilter(also=(chosen, other))
+    return AssetFilter(also=(one, other))
 
 
-def _meant(term: WrittenTerm, picture: GetPicture) -> TextQuery | ImageQuery | LikeQuery:
+def _read_term(term: WrittenTerm, picture: GetPicture) -> TextQuery | ImageQuery | LikeQuery:
     match term.what:
         case WrittenText(text, quoted):
             return TextQuery(text, phrase=quoted)
@@ -111,15 +113,15 @@ def _texts(field: Field, conditions: Iterable[Condition]) -> tuple[str, ...]:
     return tuple(value for value in values if isinstance(value, str))
 
 
-def _alone(condition: Condition, path: GetPath) -> AssetFilter:
-    """The filter that one condition is, whatever its sign."""
+def _read_condition(condition: Condition, path: GetPath) -> AssetFilter:
+    """The filter of one condition, without its sign."""
     try:
         return _filter(condition, path)
     except UsageError as error:
         raise _at(condition, error) from error
 
 
-def _filter(condition: Condition, path: GetPath) -> AssetFilter:  # noqa: PLR0911 - one a kind of value
+def _filter(condition: Condition, path: GetPath) -> AssetFilter:  # noqa: PLR0911 - one return per kind of value
     match condition.value:
         case Period(start, end):
             return AssetFilter(taken_from=start, taken_to=end)
@@ -146,7 +148,7 @@ def _filter(condition: Condition, path: GetPath) -> AssetFilter:  # noqa: PLR091
 
 
 def _at(part: WrittenTerm | Condition, error: UsageError) -> UsageError:
-    """The error, with the part's place; as it is where the part stands in no text, as an option."""
+    """The error with the part's place, if the part comes from a text."""
     span = part.span
     if isinstance(error, MalformedQuery) or not span.length:
         return error
