@@ -225,7 +225,7 @@ class Judge:
             elif not self._query.negative:
                 name = self._query.name(ranking.weighted.channel)
                 # Without any score at a level, -1 selects the 0 at the end.
-                lasts = np.append(ranking.scores, np.float32(0))[fusion.ends[:, row] - 1]
+                lasts = np.append(ranking.scores.astype(np.float64), 0)[fusion.ends[:, row] - 1]
                 lasts = lasts[fusion.levels[chosen]]
                 cosines = columns[f"{name}.cosine"] = _scores_at(ranking, places, lasts)
                 if form is not Form.TEXT:
