@@ -21,11 +21,17 @@ from regard.core.duplicates import (
 )
 from regard.core.filters import AssetFilter
 from regard.core.records import Channel
-from regard.search.duplicates.bursts import are_separate_exposures, cut, runs
+from regard.search.duplicates.alignment import likeness
 from regard.search.duplicates.copies import Comparer, NeighbourComparison
-from regard.search.duplicates.grouping import components, stars
-from regard.search.duplicates.keepers import by_preference, choose_keeper
-from regard.search.duplicates.pictures import likeness
+from regard.search.duplicates.groups import (
+    are_separate_exposures,
+    by_preference,
+    choose_keeper,
+    components,
+    cut,
+    runs,
+    stars,
+)
 from regard.search.same_objects.finder import ObjectFinder
 
 START: Place = (0, 0)

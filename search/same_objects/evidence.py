@@ -19,8 +19,7 @@ import numpy as np
 import numpy.typing as npt
 
 from regard.core.records import Float32Array, Int64Array
-from regard.search.same_objects.neighbours import Neighbours
-from regard.search.same_objects.things import Things
+from regard.search.same_objects.things import Neighbours, Things
 
 Float64Array = npt.NDArray[np.float64]
 

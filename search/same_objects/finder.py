@@ -1,11 +1,13 @@
-"""Finds the same object in different photographs: region to region, whatever stands around it.
+"""Finds the same object in different photographs by comparing regions.
 
-Things are the best disjoint regions (`things.py`), their candidates the nearest things of other
-photographs in the vector index (`neighbours.py`). Four signs say how likely a pair is one object
-(`evidence.py`), and pairs become groups without chains (`grouping.py`).
+Things are the best disjoint regions, and their candidates are the nearest things of other photographs
+in the vector index (`things.py`). Four signs tell how likely a pair is one object (`evidence.py`). Pairs
+become groups by average linkage: the most probable pairs come first, and two groups merge only if the mean
+over all pairs between them is high, where pairs that are not candidates count as 0. So a thing that
+resembles two others does not chain them together. Ties go to the lower rows: the result is deterministic.
 
-Time is that of one index search a thing, two to four a photograph, so it grows with the square of the
-library where the index is exact. Memory is a few kilobytes a thing, whatever the dimension of vectors.
+Each thing takes one index search, and a photograph has two to four things, so that time grows with the
+square of the library if the index is exact. Memory is a few kilobytes per thing, whatever the dimension.
 """
 
 from __future__ import annotations
@@ -19,12 +21,64 @@ import numpy as np
 
 from regard.core.catalog import ChannelSearch, SearchCatalog
 from regard.core.filters import AssetFilter
-from regard.core.records import Channel, Float32Array
+from regard.core.records import Channel, Float32Array, Int64Array
 from regard.core.same_objects import ObjectCatalog, SameObject, Sighting
 from regard.search.same_objects.evidence import Candidates, Weights, candidates, probabilities
-from regard.search.same_objects.grouping import Pairs, groups, pairs_of
-from regard.search.same_objects.neighbours import find_neighbours
-from regard.search.same_objects.things import Things, find_things
+from regard.search.same_objects.things import Things, find_neighbours, find_things
+
+# A pair that starts or joins groups, and the mean that joining takes.
+LEAST_PROBABILITY = 0.7
+LEAST_LINKAGE = 0.5
+
+Pairs = Mapping[tuple[int, int], float]
+
+
+def pairs_of(first: Int64Array, second: Int64Array, probability: Float32Array) -> Pairs:
+    """Probabilities by pair, lower row first."""
+    return {
+        (one, other): found
+        for one, other, found in zip(
+            first.tolist(), second.tolist(), probability.tolist(), strict=True
+        )
+    }
+
+
+def groups(
+    pairs: Pairs,
+    pictures: Sequence[int],
+    *,
+    least_probability: float = LEAST_PROBABILITY,
+    least_linkage: float = LEAST_LINKAGE,
+) -> list[list[int]]:
+    """Groups of two or more rows, one a picture, each ascending, ordered by their first.
+
+    `pictures` has the picture of each row. A thing is in one group at most.
+    """
+    members: dict[int, list[int]] = {}
+    group_of: dict[int, int] = {}
+    strong = [(-found, pair) for pair, found in pairs.items() if found >= least_probability]
+    for _, (one, other) in sorted(strong):
+        ours, theirs = group_of.get(one, one), group_of.get(other, other)
+        if ours == theirs:
+            continue
+        left, right = members.get(ours, [one]), members.get(theirs, [other])
+        if {pictures[row] for row in left} & {pictures[row] for row in right}:
+            continue
+        if linkage(pairs, left, right) < least_linkage:
+            continue
+        kept, gone = (ours, theirs) if len(left) >= len(right) else (theirs, ours)
+        members[kept] = left + right
+        members.pop(gone, None)
+        for row in members[kept]:
+            group_of[row] = kept
+    return sorted(sorted(found) for found in members.values())
+
+
+def linkage(pairs: Pairs, left: Sequence[int], right: Sequence[int]) -> float:
+    """Mean probability over all pairs between two groups, 0 for those that are no candidates."""
+    found = [pairs.get((min(one, other), max(one, other)), 0.0) for one in left for other in right]
+    return float(np.mean(found))
+
 
 # Vectors that are read at once.
 _AT_ONCE = 1000

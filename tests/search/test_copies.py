@@ -15,8 +15,8 @@ from PIL import Image, ImageDraw, ImageEnhance, ImageFont, ImageOps
 from regard.core import records
 from regard.core.signatures import SIGNATURE_SIDE, signature_shape
 from regard.photos.signatures import sign
-from regard.search.duplicates.pictures import Picture, likeness
-from regard.search.duplicates.verification import similarity_of_copies
+from regard.search.duplicates.alignment import Picture, likeness
+from regard.search.duplicates.copies import similarity_of_copies
 
 EDITS: dict[str, Callable[[Image.Image], Image.Image]] = {
     "jpeg 30": lambda p: decoded(encoded(p, quality=30)),

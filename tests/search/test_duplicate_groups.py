@@ -11,9 +11,15 @@ from hypothesis import strategies as st
 from memory_home import NOON, make_asset
 
 from regard.core.duplicates import CopyPair, Exposure
-from regard.search.duplicates.bursts import are_separate_exposures, cut, runs
-from regard.search.duplicates.grouping import components, stars
-from regard.search.duplicates.keepers import by_preference, choose_keeper
+from regard.search.duplicates.groups import (
+    are_separate_exposures,
+    by_preference,
+    choose_keeper,
+    components,
+    cut,
+    runs,
+    stars,
+)
 
 edges = st.sets(
     st.tuples(st.integers(1, 12), st.integers(1, 12)).filter(lambda pair: pair[0] < pair[1])

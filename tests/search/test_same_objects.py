@@ -18,8 +18,7 @@ from regard.core.records import Channel, Float32Array, Int64Array, Kind, Region
 from regard.core.same_objects import ContentRegions, SameObject
 from regard.photos.masks import decode_mask, mask_from_box
 from regard.search.same_objects.evidence import Candidates, Weights, probabilities
-from regard.search.same_objects.finder import Colours, ObjectFinder
-from regard.search.same_objects.grouping import groups, linkage
+from regard.search.same_objects.finder import Colours, ObjectFinder, groups, linkage
 from regard.search.same_objects.things import best_disjoint, find_things
 
 CHANNEL = Channel("s", Kind.REGION)
