@@ -191,7 +191,7 @@ def test_paths_below_the_root_and_names_of_uploads(served: Served, filled: Fille
         reader.search(query="path:photos/../outside")
     absolute = f'red path:"{served.photos}"'
     assert len(filled.shelf.client.search(query=absolute, filters=filled.shelf.within).hits) == 2
-    with pytest.raises(ServerProblem, match="begins with a slash") as told:
+    with pytest.raises(ServerProblem, match="starts with a slash") as told:
         reader.search(query=absolute)
     assert (told.value.name, told.value.position) == ("malformed-query", 4)
 

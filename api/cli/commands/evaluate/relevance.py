@@ -35,7 +35,7 @@ from regard.models.profiles.calibration import write_calibrations
 from regard.search.answers import Answer as SearchAnswer
 from regard.search.answers import LikeQuery, Scope, Term, TextQuery
 from regard.search.identifiers import Reference
-from regard.search.language.meaning import as_query
+from regard.search.language.planning import compose_query
 from regard.storage.retrieval.regions import SqlRegions
 
 
@@ -124,7 +124,7 @@ class _Searcher:
         terms = [found for term in query.terms if (found := self._term(term)) is not None]
         if len(terms) < len(query.terms):
             return None
-        return _judge(self._engine.search(as_query(terms), scope), self._names)
+        return _judge(self._engine.search(compose_query(terms), scope), self._names)
 
     def _assets_without(self, names: Collection[str]) -> AssetFilter:
         if not names:
