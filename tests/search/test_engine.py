@@ -162,7 +162,7 @@ def test_the_region_shown_is_the_best_matching_one() -> None:
 
 def test_a_query_that_the_profile_has_no_channel_for() -> None:
     home = MemoryHome()
-    with pytest.raises(UsageError, match="no region query with images"):
+    with pytest.raises(UsageError, match="search images by region"):
         _search(home, LikeQuery(Reference(1, True)), Target.IMAGE, 1)
 
 
