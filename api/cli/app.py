@@ -1,7 +1,6 @@
 """The `regard` command: its subcommands, and how errors become exit codes.
 
-A subcommand's module is imported when the subcommand is asked for, so that `regard --help` is
-quick.
+A subcommand's module is imported when the subcommand runs, so that `regard --help` is quick.
 """
 
 from __future__ import annotations
@@ -50,11 +49,11 @@ _COMMANDS = {
 
 
 class _ReaderGone(Exception):
-    """The reader of our output has seen enough, as `head` does."""
+    """The reader of stdout has closed it, as `head` does."""
 
 
 class _LazyGroup(click.Group):
-    """A group whose commands are imported when they are needed."""
+    """A group that imports a command when it runs."""
 
     def invoke(self, ctx: click.Context) -> Any:
         """Run the command; for a closed pipe, click alone would exit with the code of failures."""
@@ -90,13 +89,13 @@ class _LazyGroup(click.Group):
     "--server",
     metavar="URL",
     envvar="REGARD_SERVER",
-    help="Work on a server instead of a home, where a command can [env: REGARD_SERVER].",
+    help="Work on a server instead of a home [env: REGARD_SERVER].",
 )
 @click.option(
     "--key-file",
     type=click.Path(path_type=Path),
     metavar="FILE",
-    help="Where the key for the server lies [env: REGARD_API_KEY holds a key itself].",
+    help="The file with the server's key [env: REGARD_API_KEY holds a key itself].",
 )
 @click.pass_context
 def cli(context: click.Context, server: str | None, key_file: Path | None) -> None:
@@ -114,7 +113,7 @@ def write_json(document: Mapping[str, Any]) -> None:
 
 
 def printable(text: str) -> str:
-    """Text with control characters escaped: a file's name must not steer the terminal."""
+    """Text with control characters escaped, since file names must not control the terminal."""
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
@@ -142,7 +141,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _outcome(  # noqa: PLR0911 - one return an outcome
     error: Exception,
 ) -> tuple[str, str | None, int]:
-    """What to say of an error, the remedy, and the exit code."""
+    """The message for an error, its remedy, and the exit code."""
     match error:
         case click.UsageError():
             path = error.ctx.command_path if error.ctx is not None else "regard"
@@ -158,7 +157,7 @@ def _outcome(  # noqa: PLR0911 - one return an outcome
         case OSError():
             where = "" if error.filename is None else f" with {error.filename}"
             reason = error.strerror or str(error)
-            return f"the system failed{where}: {reason}", "mend that and try again", CANNOT_WORK
+            return f"the system failed{where}: {reason}", "fix that and try again", CANNOT_WORK
     return (
         f"this should not happen: {type(error).__name__}: {error}",
         "see where with: python -X dev -m regard.api.cli …",
@@ -174,24 +173,24 @@ def _complain(message: str, remedy: str | None, code: int) -> int:
 
 
 def _show_notes(error: Exception) -> None:
-    """What else helps, a line each: where in a query the trouble is."""
+    """Write the notes of an error, such as the place in a query."""
     with contextlib.suppress(OSError):
         for note in getattr(error, "__notes__", ()):
             click.echo(note, err=True)
 
 
 def _prepare_streams() -> None:
-    """Let nothing fail for a closed stream or a character that stdout's encoding lacks."""
+    """Keep closed streams, and characters that stdout's encoding lacks, from being errors."""
     for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
         if getattr(sys, name) is None:
-            # Left closed, its number would go to the next file that is opened, a database perhaps.
+            # If left closed, its number would go to the next opened file, perhaps a database.
             setattr(sys, name, open(os.devnull, mode, encoding="utf-8"))  # noqa: SIM115 - for good
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")
 
 
 def _silence_stdout() -> None:
-    """Give up what stdout has not taken; at its end Python would try, and complain, once more."""
+    """Discard buffered output, which Python would try to write, and complain about, at exit."""
     try:
         sys.stdout.flush()
     except OSError:

@@ -6,13 +6,15 @@ import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from regard.api.library.interface import Library
 from regard.api.library.settings import Settings
 from regard.core.errors import NotFound, UsageError
+
+if TYPE_CHECKING:
+    from regard.api.library.interface import Library
 
 _Function = TypeVar("_Function", bound=Callable[..., Any])
 
