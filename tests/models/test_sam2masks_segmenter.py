@@ -79,7 +79,7 @@ def test_regions_are_within_bounds_tight_counted_and_sorted(made: Path, photogra
         assert regions
         check(regions, image)
     # Else too little is tested.
-    assert sum(map(len, found)) > 10
+    assert sum(map(len, found)) > 5
 
 
 def test_a_batch_gives_the_regions_of_its_images_one_by_one(made: Path, photographs: list[Image]):
@@ -140,7 +140,7 @@ def test_parity_of_one_point_with_transformers_on_a_photograph_that_is_no_square
 ):
     """The whole path by other means: squash, ask about the middle, draw at the photograph's size."""
     height, width = shape
-    pixels = np.ascontiguousarray(photographs[0].pixels[200:, 300:][:height, :width])
+    pixels = np.ascontiguousarray(photographs[0].pixels[50:, 60:][:height, :width])
     square = PIL.Image.fromarray(pixels).resize((IMAGE_SIZE, IMAGE_SIZE), PIL.Image.BILINEAR)
     normal = (np.asarray(square) / 255 - [0.485, 0.456, 0.406]) / [0.229, 0.224, 0.225]
     config = Sam2Config.from_pretrained(made)

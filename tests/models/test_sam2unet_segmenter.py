@@ -266,5 +266,5 @@ def test_masks_have_the_size_of_the_image() -> None:
 def test_answers_that_are_no_numbers_are_an_error() -> None:
     canvas = plain()
     canvas[3, 3] = np.nan
-    with pytest.raises(ModelError, match="no numbers"):
+    with pytest.raises(ModelError, match="not numbers"):
         segment(canvas)
