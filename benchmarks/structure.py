@@ -81,7 +81,7 @@ def is_package(path: Path) -> bool:
 
 
 def module_name(path: Path) -> str:
-    """The dotted import name of a source file: `core/masks.py` is `regard.core.masks`."""
+    """The dotted import name of a source file: `core/words.py` is `regard.core.words`."""
     parts = path.with_suffix("").parts
     parts = parts if parts[0] == PACKAGE else (PACKAGE, *parts)
     return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)

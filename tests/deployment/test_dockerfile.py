@@ -113,7 +113,7 @@ def test_no_secret_is_built_in(dockerfile: Dockerfile) -> None:
 def test_the_builder_is_sent_what_the_wheel_needs_and_no_more(tmp_path: Path) -> None:
     shutil.copy(REPOSITORY / ".dockerignore", tmp_path)
     kept = [
-        *("pyproject.toml", "constraints.txt", "README.md", "LICENSE", "photos/png.py"),
+        *("pyproject.toml", "constraints.txt", "README.md", "LICENSE", "photos/tiff.py"),
         *("core/py.typed", "models/profiles/shipped/lite.toml", "api/cli/app.py"),
     ]
     left = [
