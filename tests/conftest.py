@@ -50,7 +50,6 @@ _LONGEST = (
     "browser/test_keeping.py",
     "storage/test_keywords.py",
     "search/test_paging.py",
-    "api/test_server_option.py",
 )
 
 REPOSITORY = Path(__file__).resolve().parents[1]
