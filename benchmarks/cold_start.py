@@ -1,4 +1,4 @@
-"""Where the time of a first text search goes: `python benchmarks/cold_start.py HOME [TEXT]`.
+"""Time the stages of a first text search: `python benchmarks/cold_start.py HOME [TEXT]`.
 
 Starts fresh interpreters, so that nothing but the disk's cache is warm, and prints medians in milliseconds:
 the whole command, and what each of its stages took.
@@ -39,7 +39,7 @@ print(json.dumps({b[0]: 1000 * (b[1] - a[1]) for a, b in zip(marks, marks[1:])})
 
 
 def main() -> None:
-    """Time, and print."""
+    """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("home")
     parser.add_argument("text", nargs="?", default="a red flower")

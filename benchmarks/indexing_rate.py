@@ -1,4 +1,4 @@
-"""How near indexing comes to the bare model calls: `python benchmarks/indexing_rate.py DIR [DIR...]`.
+"""Compare indexing with the bare model calls: `python benchmarks/indexing_rate.py DIR [DIR...]`.
 
 Two things are timed in turn, several times, in one process:
 

@@ -1,4 +1,4 @@
-"""Clocks, operation counts and floors for `models.py`: what a figure could be at best on this very machine.
+"""Clocks, operation counts and floors for `models.py`: the best possible figures on this machine.
 
 A floor is the larger of two times: the operations that torch's own counter finds in the call, over the
 measured rate of large square matrix products; and the bytes that cannot but be moved, over the measured
@@ -27,7 +27,7 @@ _REPEATS = 5
 
 @dataclass(frozen=True, slots=True)
 class Floor:
-    """What a call cannot do without: arithmetic operations, and bytes moved."""
+    """The arithmetic operations and the bytes moved that a call cannot avoid."""
 
     operations: float = 0.0
     moved: float = 0.0
@@ -35,7 +35,7 @@ class Floor:
 
 @dataclass(frozen=True, slots=True)
 class Machine:
-    """A device in a precision, with what it was seen to do: operations/s and bytes/s."""
+    """A device and precision with its measured operations/s and bytes/s."""
 
     placement: Placement
     name: str
@@ -69,7 +69,7 @@ class Timing:
 
 
 def synchronize(placement: Placement) -> None:
-    """Wait until the device has done all that was asked."""
+    """Wait until the device is idle."""
     if placement.device.type == "cuda":
         torch.cuda.synchronize(placement.device)
 

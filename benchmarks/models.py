@@ -1,11 +1,11 @@
-"""How near the models of a profile come to what the machine can do: `python benchmarks/models.py`.
+"""Compare the models of a profile with what the machine can do: `python benchmarks/models.py`.
 
     python benchmarks/models.py --profile blip3                  the profile's own checkpoints
     python benchmarks/models.py --random full --folder DIR       random weights of the same sizes (11 GB)
     python benchmarks/models.py --random tiny                    to see that it runs: a minute on a CPU
 
 Each figure stands beside its floor: see `measuring.py` and docs/performance.md. Rows are printed as
-they are measured; one that does not fit into memory says so, and the rest goes on.
+they are measured; a row that does not fit into memory says so, and the others follow.
 """
 
 from __future__ import annotations

@@ -145,8 +145,8 @@ class Parts:
         """The text's vector in each space that it meets."""
         return {space: encoder.encode_texts([text]) for space, encoder in self._encoders.items()}
 
-    def asked(self, vectors: dict[str, Float32Array]) -> list[ChannelQuery]:
-        """What the engine asks the channels of vectors."""
+    def channel_queries(self, vectors: dict[str, Float32Array]) -> list[ChannelQuery]:
+        """The queries that the engine sends to the vector channels."""
         return [
             ChannelQuery(
                 weighted.channel,
@@ -156,9 +156,9 @@ class Parts:
             for weighted in self._routed
         ]
 
-    def search_raw(self, asked: Sequence[ChannelQuery]) -> None:
-        """The vector indexes as they are, without a look at the catalog."""
-        for query in asked:
+    def search_raw(self, queries: Sequence[ChannelQuery]) -> None:
+        """Search the vector indexes without reading the catalog."""
+        for query in queries:
             index = self._library.indexes._index(query.channel)  # nobody else has a use for it
             index.search(query.vectors, min(query.k, index.stats()["rows"] + 1))
 
@@ -185,7 +185,9 @@ def measure(parts: Parts, texts: Sequence[str], block: int) -> Rows:
         in_turn = texts[start : start + block]
         for text in in_turn:
             vectors = rows.timed("encoder alone", partial(parts.encode, text))
-            rows.timed("raw index search alone", partial(parts.search_raw, parts.asked(vectors)))
+            rows.timed(
+                "raw index search alone", partial(parts.search_raw, parts.channel_queries(vectors))
+            )
         for text in in_turn:
             rows.timed("engine", partial(parts.search, text))
         for text in in_turn:
@@ -196,7 +198,7 @@ def measure(parts: Parts, texts: Sequence[str], block: int) -> Rows:
 
 
 def main() -> None:
-    """Time, and print."""
+    """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("home", type=Path)
     parser.add_argument("--queries", type=int, default=200)

@@ -1,4 +1,4 @@
-"""Searches while others upload: `python benchmarks/service_load.py PHOTOS`.
+"""Time searches while others upload: `python benchmarks/service_load.py PHOTOS`.
 
 Starts a server on a new home with half of the photographs indexed, and measures in one run: eight
 clients at one search a second each, and then the same while two more upload the other half, one photograph

@@ -42,10 +42,10 @@ class CaptionScores:
     """Scores of a set of captions against their references.
 
     `cider`: mean over images of CIDEr-D, from 0 to 10 (Vedantam et al. 2015), n-grams weighted by
-    their frequency in this set's references, so values of two sets don't compare.
+    their frequency in this set's references, so values of different sets do not compare.
     `bleu4`: corpus BLEU-4, from 0 to 1 (Papineni et al. 2002).
     `spice`: mean over images of SPICE's F1, from 0 to 1 (Anderson et al. 2016), or None where its
-    parser's models are absent; `notes` then says so.
+    parser's models are missing, as `notes` then says.
     """
 
     cider: Mean
@@ -68,7 +68,7 @@ class WrittenCaption:
 
 @dataclass(frozen=True, slots=True)
 class JudgedCaption:
-    """A caption and the reference it comes nearest to, by cosine `similarity` in [-1, 1]."""
+    """A caption and its nearest reference, by cosine `similarity` in [-1, 1]."""
 
     file_name: str
     text: str
@@ -110,7 +110,7 @@ class CaptionReport:
         """The measures as plain JSON values.
 
         `images`, `images_not_indexed` are counts; `named`, `right_of_named` shares; `cider` and
-        `spice` means and `bleu4` a number, each null where it could not be had; `notes` says why.
+        `spice` means and `bleu4` a number, each null where it could not be computed; `notes` says why.
         """
         scores = self.scores
         return {

@@ -1,9 +1,9 @@
 """Contact sheets: one picture of many photographs with boxes, masks, captions and verdicts.
 
 A sheet is a list of rows. A row is either a query (a text or a photograph) with its hits beside it,
-or just photographs. Every colour is of the palette that Okabe and Ito chose for colour-blind
-readers, every line lies on a dark one so that it shows on any photograph, and no verdict rests on
-colour alone: right bears a tick, wrong a cross.
+or just photographs. The colours are from Okabe and Ito's palette for colour-blind readers,
+every line has a dark outline so that it shows on any photograph, and no verdict relies on colour
+alone: right has a tick, wrong a cross.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ _OVERSAMPLING = 4
 
 
 class Role(StrEnum):
-    """What an outline marks; the value stands in the sheet's legend."""
+    """What an outline marks; the value appears in the legend."""
 
     QUERY = "query"
     FOUND = "found"
@@ -56,7 +56,7 @@ class Role(StrEnum):
 
 
 class Verdict(StrEnum):
-    """Whether a tile answers its query rightly."""
+    """Whether a tile is a right answer to its query."""
 
     RIGHT = "right"
     WRONG = "wrong"
@@ -153,7 +153,7 @@ def draw_contact_sheet(
 
 
 class _Layout:
-    """Where each cell of a sheet lies, in pixels."""
+    """The position of each cell of a sheet, in pixels."""
 
     def __init__(
         self, rows: Sequence[Row], titled: bool, headed: bool, tile_size: tuple[int, int]

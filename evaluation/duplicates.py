@@ -1,8 +1,8 @@
-"""How well copies are found: photographs beside edited copies of themselves, made here.
+"""How well edited copies of photographs are found; the copies are made here.
 
-Each photograph is re-encoded, resized, cropped and brightened; every other photograph is a negative, and
-those before the same background are hard ones. What is judged is pairs: two files are a true pair
-when one photograph stands behind both.
+Each photograph is re-encoded, resized, cropped and brightened; every other photograph is a negative, a hard
+one when the background is the same. Pairs are judged: two files are a true pair when both come from one
+photograph.
 """
 
 from __future__ import annotations
@@ -88,7 +88,7 @@ EDITS: tuple[Edit, ...] = (
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """A file: which photograph stands behind it, and by which edit it was made."""
+    """A file: the photograph it comes from, and the edit that made it."""
 
     original: str
     edit: str
@@ -118,7 +118,7 @@ def write_copies(
 class DuplicateReport:
     """Over pairs of files; `by_edit` is the share of copies found with their original.
 
-    `wrong` are pairs of photographs that were taken for one.
+    `wrong` are pairs of different photographs that were grouped.
     """
 
     photographs: int
@@ -137,7 +137,7 @@ class DuplicateReport:
 
     @property
     def recall(self) -> float:
-        """The share of the pairs there are that is found."""
+        """The share of all true pairs that is found; 1 where there is none."""
         return self.right / self.expected if self.expected else 1.0
 
     def to_json(self) -> dict[str, Any]:

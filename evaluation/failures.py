@@ -1,4 +1,4 @@
-"""Draws what went wrong, for people to look at: a page of failures says more than a share.
+"""Draws failures for people to look at: a page of failures says more than a share.
 
 Pages are named `<kind>-001.jpg`, `<kind>-002.jpg`, …, the worst failures first. Pages of the same
 kind from an earlier run are replaced, also when there are fewer now.

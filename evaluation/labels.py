@@ -1,7 +1,7 @@
 """Reads labelled photographs: COCO captions and COCO instances.
 
 The two files are joined by `file_name`, so each may number its images as it likes. Everything that
-the measures rely on is checked here, once: whoever holds a `LabelledSet` need not look again.
+the measures rely on is checked here, once: a `LabelledSet` is known to be valid.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _LISTED_IN_ERRORS = 3
 
 @dataclass(frozen=True, slots=True)
 class LabelledObject:
-    """A thing that someone outlined: its text, box and, where given, mask."""
+    """An outlined object: its text, box and, where given, mask."""
 
     text: str
     box: Box
@@ -53,11 +53,11 @@ class LabelledSet:
     images: tuple[LabelledImage, ...]
 
     def path(self, file_name: str) -> Path:
-        """Where the photograph lies: absolute, symlinks unresolved."""
+        """The absolute path of the photograph, symlinks unresolved."""
         return Path(os.path.abspath(self.folder / file_name))
 
     def by_path(self) -> dict[str, str]:
-        """Absolute path (symlinks unresolved) → file name, to tell whose labels a hit meets."""
+        """Absolute path (symlinks unresolved) → file name, to match hits with labels."""
         return {str(self.path(image.file_name)): image.file_name for image in self.images}
 
 
@@ -77,7 +77,7 @@ def read_labels(
     blank captions are left out.
 
     Raises UsageError when neither file is named; NotFound when a file, the folder or a photograph
-    is not there, or when `only` selects nothing; CannotWork when a file is not of COCO's form.
+    is not there, or when `only` selects nothing; CannotWork when a file is not in COCO's format.
     """
     if captions is None and instances is None:
         raise UsageError("there are no labels to measure against", remedy="name a labels file")
@@ -131,7 +131,7 @@ class _CocoFile:
         except FileNotFoundError:
             raise NotFound(f"{path} does not exist", remedy="name a COCO labels file") from None
         except OSError as error:
-            raise CannotWork(f"{path} can't be read: {error.strerror}") from error
+            raise CannotWork(f"{path} cannot be read: {error.strerror}") from error
         except (ValueError, RecursionError) as error:
             raise CannotWork(f"{path} is not JSON: {error}") from error
         if not isinstance(content, dict):
@@ -148,7 +148,7 @@ class _CocoFile:
             if not _is_side(width) or not _is_side(height):
                 raise _wrong_form(path, f"image {name!r} lacks its `width` or `height`")
             if name in sizes or number in names:
-                raise _wrong_form(path, f"image {name!r} or its id stands twice")
+                raise _wrong_form(path, f"image {name!r} or its id is listed twice")
             names[number], sizes[name] = name, (width, height)
         return cls(path, content, names, sizes)
 
@@ -159,7 +159,7 @@ class _CocoFile:
             number = annotation.get("image_id")
             name = self.names.get(number) if isinstance(number, int) else None
             if name is None:
-                raise self.wrong(annotation, "is of no listed image")
+                raise self.wrong(annotation, "names an image that is not listed")
             if _selects(only, name):
                 found.append((name, annotation))
         return found
@@ -204,9 +204,7 @@ def _objects(source: _CocoFile, only: str | None) -> dict[str, list[LabelledObje
         try:
             mask = _mask(segmentation, width, height) if segmentation else None
         except (ValueError, TypeError, KeyError, OverflowError) as error:
-            raise source.wrong(
-                annotation, f"has a `segmentation` that is no mask: {error}"
-            ) from error
+            raise source.wrong(annotation, f"has an invalid `segmentation`: {error}") from error
         objects[name].append(LabelledObject(text.strip(), box, mask))
     return objects
 
@@ -219,7 +217,7 @@ def _records(path: Path, content: Mapping[str, Any], key: str) -> list[dict[str,
 
 
 def _wrong_form(path: Path, what: str) -> CannotWork:
-    return CannotWork(f"{path} is not of COCO's form: {what}")
+    return CannotWork(f"{path} is not in COCO's format: {what}")
 
 
 def _is_side(side: object) -> TypeGuard[int]:
@@ -256,7 +254,7 @@ def _box(bbox: object) -> Box | None:
 
 
 def _mask(segmentation: Any, width: int, height: int) -> Mask:
-    """Polygons or RLE to a mask; ValueError and its like for what is neither.
+    """Polygons or RLE to a mask; ValueError, TypeError or KeyError for anything else.
 
     Corners and run lengths are checked here because pycocotools trusts them.
     """

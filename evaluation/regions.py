@@ -13,16 +13,16 @@ from regard.evaluation.retrieval import IOU_THRESHOLD
 from regard.evaluation.statistics import Mean, Share, as_table
 from regard.photos.masks import mask_iou
 
-# First regions of an image that are looked at; None: all of them.
+# How many of the first regions of an image count; None: all of them.
 COVERAGE_DEPTHS = (5, 12, None)
 MASK_DEPTHS = (12, None)
 
 
 @dataclass(frozen=True, slots=True)
 class ObjectCoverage:
-    """How the regions of its image meet one object.
+    """How well the regions of its image cover one object.
 
-    `box_ious` and `mask_ious` have one entry a stored region, best region first; `mask_ious` is
+    `box_ious` and `mask_ious` have one entry per stored region, best region first; `mask_ious` is
     None when the object has no mask.
     """
 
@@ -67,7 +67,7 @@ class RegionReport:
         )
 
     def failures(self) -> list[ObjectCoverage]:
-        """Objects that no stored region covers, the worst met first, then by file name."""
+        """Objects that no stored region covers, by their best IoU, then by file name."""
         missed = [thing for thing in self.objects if not thing.covered(None)]
         return sorted(missed, key=lambda thing: (max(thing.box_ious, default=0.0), thing.file_name))
 
@@ -118,7 +118,7 @@ def evaluate_regions(labels: LabelledSet, regions: Mapping[str, Sequence[Region]
     `regions` maps file names to the stored regions, best first; an image that it lacks counts as
     not indexed and its objects as missed.
 
-    Raises CannotWork when regions are of another image size than the labels.
+    Raises CannotWork when regions and labels differ in image size.
     """
     covered: list[ObjectCoverage] = []
     for image in labels.images:
@@ -136,8 +136,8 @@ def _cover(image: LabelledImage, regions: tuple[Region, ...]) -> list[ObjectCove
     for region in regions:
         if (region.mask.width, region.mask.height) != (image.width, image.height):
             raise CannotWork(
-                f"regions of {image.file_name} are for {region.mask.width}×{region.mask.height} "
-                f"pixels, its labels for {image.width}×{image.height}",
+                f"the regions of {image.file_name} have {region.mask.width}×{region.mask.height} "
+                f"pixels, its labels {image.width}×{image.height}",
                 remedy="index the photographs that were labelled",
             )
     masked = [thing.mask for thing in image.objects if thing.mask is not None]

@@ -1,14 +1,14 @@
 """Queries of every form, made from labels, and what is right for each.
 
-One definition for all: right is what every wanted term is about and no unwanted one. A text is about the
-photographs that bear it, or the objects that it describes; a box about the objects of the same text as
-the one it is around; a picture about the objects of the same texts as any of its own. So a photograph is
-right for "A and B" when it shows both, and for a picture when it shows one of its objects again. The
-photograph that a query is taken from is neither right nor wrong.
+An answer is right when every wanted term is about it, and no unwanted term is. A text is about the
+photographs it captions, or the objects it describes; a box is about the objects with the same text as the
+object in it; a picture is about the objects with the same text as any of its own. So a photograph is right
+for "A and B" when it shows both, and for a picture when it shows one of its objects again. The photograph
+from which a query is taken is neither right nor wrong.
 
-Several terms are made as people put them together: two things that are seen together, one thing without
-another, a picture with a word on it, two pictures of one thing; of a single object, its description cut
-into two. Their weights are drawn.
+Several terms are combined as people combine them: two things seen together, one thing without another, a
+picture with a word, two pictures of one thing; or the description of one object, cut in two. Their weights
+are drawn at random.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from regard.evaluation.labels import LabelledSet
 from regard.evaluation.retrieval import Answer, boxes_by_text, images_by_caption, is_right_region
 
 FOLDS = 10
-# Of one picture, and of each sort of several terms, so many are enough; of one text all are asked.
+# At most this many queries of one picture, and of each sort of several terms; all single texts count.
 _MOST = 600
 _MOST_COMPOSED = 250
 _MOST_MIXED = 100
@@ -52,7 +52,7 @@ class LabelledTerm:
 
     @property
     def kind(self) -> QueryKind:
-        """What it asks with."""
+        """The kind of query."""
         if not self.file_name:
             return QueryKind.TEXT
         return QueryKind.IMAGE if self.box is None else QueryKind.REGION
@@ -62,7 +62,7 @@ class LabelledTerm:
 class LabelledQuery:
     """Terms, and what is right for them: boxes by file name, None for the whole photograph.
 
-    `folds` are those of all texts that it has to do with: models are measured on none that they saw.
+    `folds` are those of all its texts: models are measured on folds they were not fitted to.
     """
 
     terms: tuple[LabelledTerm, ...]
@@ -76,7 +76,7 @@ class LabelledQuery:
 
     @property
     def own(self) -> frozenset[str]:
-        """The photographs that it is taken from."""
+        """The photographs from which it is taken."""
         return frozenset(term.file_name for term in self.terms if term.file_name)
 
     def is_right(self, answer: Answer) -> bool:
@@ -87,7 +87,7 @@ class LabelledQuery:
 
 
 def fold(text: str) -> int:
-    """Texts that end in the same word are in the same fold, on every machine."""
+    """The fold of a text; texts that end in the same word share one, on every machine."""
     words = re.findall(r"\w+", text.lower())
     return hashlib.sha256((words or [text])[-1].encode()).digest()[0] % FOLDS
 

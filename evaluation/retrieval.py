@@ -1,7 +1,7 @@
 """Text → image and text → region retrieval, in the field's recall at k.
 
-A caption that several images bear is answered by any of them, so a query's rank is that of the
-first right answer: right answers behind it neither help nor harm.
+A caption that several images bear is answered by any of them, so the rank of a query is that of its
+first right answer; later right answers do not count.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from regard.evaluation.statistics import Share, as_table
 IOU_THRESHOLD = 0.5
 IMAGE_CUTOFFS = (1, 5, 10)
 REGION_CUTOFFS = (1, 10)
-# Texts a searcher is handed at once: whole rankings of a batch are held in memory.
+# Texts per call of a searcher: the whole rankings of a batch are held in memory.
 _BATCH = 256
 
 
@@ -51,7 +51,7 @@ class Searcher(Protocol):
 class RankedQuery:
     """One text, the rank of its first right answer (1 is best, None: not found), its first ten.
 
-    `weight` is how many labels ask it: captions for images, 1 for regions.
+    `weight` is the number of its labels: captions for images, 1 for regions.
     """
 
     text: str
@@ -94,7 +94,7 @@ class Ranking:
 
 @dataclass(frozen=True, slots=True)
 class Retrieval:
-    """What one searcher reached."""
+    """The rankings of one searcher."""
 
     images: Ranking
     regions: Ranking
@@ -169,9 +169,9 @@ def evaluate_retrieval(
 ) -> RetrievalReport:
     """Measure how well texts find their images and their regions.
 
-    Text → image is counted a caption: each caption of each image is a query, right on any image
-    that bears the same caption. Text → region is counted a distinct object text: right is a region
-    of an image whose box meets that of an object with this text at IoU ≥ 0.5. `ablations` are
+    Text → image counts captions: each caption of each image is a query, and any image with the same
+    caption is right. Text → region counts distinct object texts: a region is right when its box has
+    IoU ≥ 0.5 with an object of this text in the same image. `ablations` are
     further searchers by name ("without …"), for text → image alone.
 
     Raises CannotWork when a searcher answers with an image outside the labelled set.
@@ -225,7 +225,7 @@ def _rank_images(labels: LabelledSet, searcher: Searcher) -> Ranking:
     for image in labels.images:
         for caption in image.captions:
             weights[caption] += 1
-    # The median wants every rank, so the whole ranking is asked for.
+    # The median needs every rank, hence the whole ranking.
     limit = max(len(labels.images), *IMAGE_CUTOFFS)
     queries = []
     for text, answers in _answers(searcher, sorted(bearers), Target.IMAGE, limit, _names(labels)):

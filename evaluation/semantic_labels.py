@@ -1,7 +1,7 @@
-"""Reads photographs whose every pixel bears a class, in the layout of ADE20K's scene parsing challenge.
+"""Reads photographs in which every pixel has a class, in the layout of ADE20K's scene parsing challenge.
 
-A folder of photographs, a folder of PNG masks with the same names, one value a pixel, and a file that
-names the classes: value 1 is the first class, and so on; 0 is anything else, and is not measured (Zhou et
+A folder of photographs, a folder of PNG masks with the same names, one value per pixel, and a file of
+class names: value 1 is the first class, and so on; 0 is everything else and is not measured (Zhou et
 al., "Scene Parsing through ADE20K Dataset", CVPR 2017).
 """
 
@@ -34,13 +34,13 @@ _VALUE_MODES = frozenset({"1", "L", "P", "I", "I;16", "I;16B"})
 
 @dataclass(frozen=True, slots=True)
 class SemanticClass:
-    """A class, by the names that it goes by: the first is what it is called, the others mean the same."""
+    """A class by its names: the first one is shown, the others are synonyms."""
 
     names: tuple[str, ...]
 
     @property
     def name(self) -> str:
-        """What it is called."""
+        """The name to show."""
         return self.names[0]
 
 
@@ -70,13 +70,13 @@ def read_semantic_set(
     without a mask are left out. No mask is opened yet.
 
     Raises NotFound when a folder, the classes' file or a mask's photograph is not there, or nothing is
-    selected; CannotWork when the classes can't be read.
+    selected; CannotWork when the classes cannot be read.
     """
     named = read_classes(classes)
     for folder, holds in ((images, "photographs"), (masks, "masks")):
         if not folder.is_dir():
             raise NotFound(f"{folder} is not a folder", remedy=f"name the folder of the {holds}")
-    # Archives made on macOS bring a hidden file beside each.
+    # Archives made on macOS contain a hidden file beside each.
     found = sorted(
         path for path in masks.rglob("*.png") if path.is_file() and not path.name.startswith(".")
     )
@@ -110,7 +110,7 @@ def read_classes(path: Path) -> list[SemanticClass]:
     """The classes of a file, in the order of their values: 1, 2, …
 
     Either ADE20K's `objectInfo150.txt` or `object150_info.csv`, separated by tabs or commas under a header
-    with the columns `Idx` and `Name`, or one class a line. Commas and semicolons separate names that mean
+    with the columns `Idx` and `Name`, or one class per line. Commas and semicolons separate names that mean
     the same.
 
     Raises NotFound when the file is not there, CannotWork when it is neither.
@@ -120,7 +120,7 @@ def read_classes(path: Path) -> list[SemanticClass]:
     except FileNotFoundError:
         raise NotFound(f"{path} does not exist", remedy="name a file of classes") from None
     except OSError as error:
-        raise CannotWork(f"{path} can't be read: {error.strerror}") from error
+        raise CannotWork(f"{path} cannot be read: {error.strerror}") from error
     except UnicodeDecodeError:
         raise CannotWork(f"{path} is not UTF-8", remedy="name a file of classes") from None
     lines = [line for line in text.splitlines() if line.strip()]
@@ -138,13 +138,13 @@ def read_annotation(
 ) -> Int32Array:
     """The class of every pixel of a photograph of `height` × `width` pixels, int32 from 0 to `classes`.
 
-    Raises CannotWork when the mask can't be read, is no picture of values, is of another size than the
-    photograph as people see it, or holds a value above `classes`.
+    Raises CannotWork when the mask cannot be read, has colours in place of values, differs in size from
+    the oriented photograph, or holds a value above `classes`.
     """
     path = photograph.mask
     try:
         with Pillow.open(io.BytesIO(read_file(path, _MAX_MASK_BYTES)), formats=["PNG"]) as picture:
-            # Told by the header: nothing is decoded before its size is known to be the photograph's.
+            # The size is in the header, so a mask of another size is never decoded.
             if picture.size != (width, height):
                 raise CannotWork(
                     f"the mask {path} has {picture.width}×{picture.height} pixels, "
@@ -158,9 +158,9 @@ def read_annotation(
                 )
             values = np.asarray(picture).astype(np.int32)  # (height, width)
     except DecodeError as error:
-        raise CannotWork(f"the mask {path} can't be used: {error.message}") from error
+        raise CannotWork(f"the mask {path} cannot be used: {error.message}") from error
     except (OSError, SyntaxError, ValueError, Pillow.DecompressionBombError) as error:
-        raise CannotWork(f"the mask {path} is no PNG picture that can be decoded") from error
+        raise CannotWork(f"the mask {path} is not a PNG that can be decoded") from error
     highest = int(values.max())
     if highest > classes:
         raise CannotWork(

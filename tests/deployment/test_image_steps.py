@@ -18,7 +18,9 @@ from pathlib import Path
 import pytest
 
 REPOSITORY = Path(__file__).resolve().parents[2]
-SYSTEM_FILES = ("ssl", "ca-certificates", "nsswitch.conf", "resolv.conf", "login.defs", "pip.conf")
+SYSTEM_FILES = (
+    *("ssl", "ca-certificates", "nsswitch.conf", "resolv.conf", "login.defs", "xdg", "pip.conf"),
+)
 SERVE = """
 ip link set lo up
 run() { setpriv --reuid=10001 --regid=10001 --clear-groups --no-new-privs "$@"; }

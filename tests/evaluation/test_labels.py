@@ -127,7 +127,7 @@ def test_missing_folder_and_missing_file(tmp_path: Path) -> None:
         read_labels(tmp_path / "none", captions=tmp_path / "captions.json")
     with pytest.raises(NotFound, match="does not exist"):
         read_labels(tmp_path, captions=tmp_path / "captions.json")
-    with pytest.raises(CannotWork, match="can't be read"):
+    with pytest.raises(CannotWork, match="cannot be read"):
         read_labels(tmp_path, captions=tmp_path)
 
 
@@ -145,7 +145,7 @@ def test_missing_folder_and_missing_file(tmp_path: Path) -> None:
         (b'{"images": [{"id": 1, "file_name": "../a", "width": 1, "height": 1}]}', "leaves"),
         (b'{"images": [{"id": 1, "file_name": "/a", "width": 1, "height": 1}]}', "leaves"),
         (b'{"images": [], "annotations": []}', "list no images"),
-        (b'{"images": [], "annotations": [{"id": 4, "image_id": [2]}]}', "annotation 4 is of no"),
+        (b'{"images": [], "annotations": [{"id": 4, "image_id": [2]}]}', "annotation 4 names an image"),
     ],
 )
 def test_files_of_another_form(content: bytes, sentence: str, tmp_path: Path) -> None:
@@ -166,13 +166,13 @@ def test_files_of_another_form(content: bytes, sentence: str, tmp_path: Path) ->
         ({"segmentation": {"size": [1, 1], "counts": [1]}}, "`size` is not"),
         ({"segmentation": {"size": [HEIGHT, WIDTH], "counts": [5, 6]}}, "do not add up"),
         ({"segmentation": {"size": [HEIGHT, WIDTH], "counts": [-1, 1201]}}, "do not add up"),
-        ({"segmentation": {"size": [HEIGHT, WIDTH]}}, "no mask"),
-        ({"segmentation": {"size": [HEIGHT, WIDTH], "counts": "oooo"}}, "no mask"),
-        ({"segmentation": {"size": [HEIGHT, WIDTH], "counts": 7}}, "no mask"),
+        ({"segmentation": {"size": [HEIGHT, WIDTH]}}, "invalid `segmentation`"),
+        ({"segmentation": {"size": [HEIGHT, WIDTH], "counts": "oooo"}}, "invalid `segmentation`"),
+        ({"segmentation": {"size": [HEIGHT, WIDTH], "counts": 7}}, "invalid `segmentation`"),
         ({"segmentation": [[1, 2, 3, 4]]}, "fewer than three corners"),
         ({"segmentation": [[1, 2, 3, 4, 5, 1e9]]}, "far outside"),
-        ({"segmentation": [["a", 2, 3, 4, 5, 6]]}, "no mask"),
-        ({"segmentation": "a"}, "no mask"),
+        ({"segmentation": [["a", 2, 3, 4, 5, 6]]}, "invalid `segmentation`"),
+        ({"segmentation": "a"}, "invalid `segmentation`"),
     ],
 )
 def test_objects_of_another_form(
@@ -192,7 +192,7 @@ def test_captions_of_another_form(write_set: WriteSet) -> None:
 
 def test_an_image_that_stands_twice(write_set: WriteSet) -> None:
     folder = write_set(["a.jpg", "a.jpg"])
-    with pytest.raises(CannotWork, match="stands twice"):
+    with pytest.raises(CannotWork, match="is listed twice"):
         read_labels(folder, captions=folder / "captions.json")
 
 

@@ -89,7 +89,7 @@ def test_failures_are_the_worst_met_first() -> None:
 def test_regions_of_another_size_are_refused() -> None:
     labels = make_labels({"a": []}, {"a": [make_object("cup", BOX)]})
     turned = Region(BOX, mask_from_box(WIDTH, HEIGHT, BOX), BOX.area, 1.0)
-    with pytest.raises(CannotWork, match="30×40 pixels, its labels for 40×30"):
+    with pytest.raises(CannotWork, match="30×40 pixels, its labels 40×30"):
         evaluate_regions(labels, {"a": [turned]})
 
 

@@ -138,9 +138,9 @@ def test_masks_that_can_not_be_used(tmp_path: Path) -> None:
         with pytest.raises(CannotWork, match=words):
             read_annotation(one, 2, 3, 5)
 
-    check("can't be used")
+    check("cannot be used")
     one.mask.write_bytes(b"\x89PNG\r\n\x1a\n and no more")
-    check("no PNG picture")
+    check("not a PNG")
     Image.new("RGB", (3, 2)).save(one.mask)
     check(r"holds colours \(RGB\)")
     Image.new("L", (2, 3)).save(one.mask)
@@ -149,7 +149,7 @@ def test_masks_that_can_not_be_used(tmp_path: Path) -> None:
     check("holds the value 6, but there are 5 classes")
     whole = one.mask.read_bytes()
     one.mask.write_bytes(whole[: len(whole) // 2])
-    check("no PNG picture")
+    check("not a PNG")
 
 
 def test_a_set_made_of_labelled_photographs(photos_dir: Path, tmp_path: Path) -> None:

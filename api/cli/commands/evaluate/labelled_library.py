@@ -55,7 +55,7 @@ def model_options(function: Function) -> Function:
 
 
 def coco_options(function: Function) -> Function:
-    """`--images`, `--only`, `--captions`, `--instances`: labelled photographs in COCO's form."""
+    """`--images`, `--only`, `--captions`, `--instances`: labelled photographs in COCO's format."""
     for option in (instances_option, captions_option, only_option, images_option):
         function = option(function)
     return function
