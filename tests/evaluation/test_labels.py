@@ -145,7 +145,10 @@ def test_missing_folder_and_missing_file(tmp_path: Path) -> None:
         (b'{"images": [{"id": 1, "file_name": "../a", "width": 1, "height": 1}]}', "leaves"),
         (b'{"images": [{"id": 1, "file_name": "/a", "width": 1, "height": 1}]}', "leaves"),
         (b'{"images": [], "annotations": []}', "list no images"),
-        (b'{"images": [], "annotations": [{"id": 4, "image_id": [2]}]}', "annotation 4 names an image"),
+        (
+            b'{"images": [], "annotations": [{"id": 4, "image_id": [2]}]}',
+            "annotation 4 names an image",
+        ),
     ],
 )
 def test_files_of_another_form(content: bytes, sentence: str, tmp_path: Path) -> None:
