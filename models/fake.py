@@ -1,7 +1,7 @@
-"""The `fake` profile: deterministic, quick, without weights and without torch.
+"""The `fake` profile: deterministic, fast, without weights or torch.
 
-It sees nothing but colour, yet it is a whole implementation: texts that name a colour find photographs
-and quadrants of that colour, so that the rest of regard can be tested end to end in milliseconds.
+It is a complete implementation based on colour: texts that name a colour find images and quadrants of
+that colour, so the rest of regard can be tested end to end in milliseconds.
 """
 
 from __future__ import annotations
@@ -39,10 +39,9 @@ _DIMENSION = len(_NAMES) + _WORD_DIMENSIONS
 
 
 class FakeEncoder:
-    """Colour shares of a picture, or the colours that a text names, beside a hash that tells apart.
+    """Encodes colour shares of images, or colours named in texts, with a hash that separates inputs.
 
-    `turn` moves every number so many places on: another space, in which the vectors of this one find
-    other colours.
+    `turn` rotates the components by that many places, which gives another space.
     """
 
     takes_texts = True

@@ -1,7 +1,7 @@
 """The parts of a profile (encoder, captioner, segmenter), described before they are loaded.
 
-A part reads from small files (configs, headers) its name, the parameters that change its output,
-whether it can run here, and how much memory it needs. Only `load` reads weights.
+A part derives its name, the parameters that affect its output, problems that prevent it from running,
+and its memory need from small files (configs, headers). Only `load` reads weights.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ class Parameters(BaseModel):
 class PartDefinition:
     """One table of a profile's TOML file; `where` names it in errors: "profile blip3, captioner".
 
-    `base` is where relative paths among the parameters start: the folder of the file.
+    `base` is the file's folder, for relative paths among the parameters.
     """
 
     kind: str
@@ -70,7 +70,7 @@ class Part(Protocol):
         """Return all parameters that affect the part's output."""
 
     def needs(self) -> tuple[MemoryNeed, ...]:
-        """Check all that can be checked without reading weights, and say what memory loading takes.
+        """Check everything possible without reading weights, and return the memory needed.
 
         Raises ModelError or MissingDependency when the part can't run here.
         """
@@ -176,7 +176,7 @@ def expanded(path: str | Path) -> Path:
 
 
 def guarded(load: Callable[[], Any], where: str) -> Any:
-    """Run a loader of a library, turning what it raises into a ModelError that names the part.
+    """Run a library's loader; turn any exception into a ModelError that names `where`.
 
     Faults in a checkpoint's files make libraries raise arbitrary exceptions.
     """

@@ -48,10 +48,10 @@ def require_disk(count: int) -> None:
 
 
 def fetch(source: ModelSource) -> Checkpoint:
-    """Download what is missing, showing progress on stderr; carries on where an earlier one stopped.
+    """Download missing files with progress on stderr, resuming an interrupted download.
 
-    Raises ModelError when the hub can't be reached or has no such model or revision, when its terms must
-    be accepted first, and when what it has is not safetensors.
+    Raises ModelError when the hub is unreachable or lacks the model or revision, when its terms must be
+    accepted first, and when the weights are not safetensors.
     """
     from huggingface_hub import snapshot_download
 

@@ -1,9 +1,9 @@
-"""Where a model's files come from, and what they are called in a pipeline.
+"""Locates a model's files and gives them an identity in a pipeline.
 
-A source names a model on the hub (id and revision), a folder (or a file) on this machine, or both:
-with both, the files are taken from the folder and go by the model's name, so that a copy of a published
-model makes the same vectors as the model itself. A folder without a name goes by a signature of its
-bytes. Nothing here touches the network; `regard.models.checkpoints.fetching` does.
+A source names a model on the hub (id and revision), a local folder or file, or both. With both, the
+local files take the model's name, so a copy of a published model shares its space. A folder without a
+name is identified by a signature of its bytes. Nothing here uses the network;
+`regard.models.checkpoints.fetching` does.
 """
 
 from __future__ import annotations
@@ -32,10 +32,10 @@ _BLOCKS, _BLOCK_BYTES = 64, 1 << 16
 
 @dataclass(frozen=True, slots=True)
 class ModelSource:
-    """`model` and `revision` on the hub, `path` on this machine; at least one of model and path.
+    """`model` and `revision` on the hub, or a local `path`; at least one of model and path.
 
-    `profile` is whose part this is, for the command that fetches it; `download_bytes` is how large the
-    published files are, about, 0 where that is unknown.
+    `profile` is named in the command that fetches the model; `download_bytes` is the approximate size of
+    the published files, 0 if unknown.
     """
 
     model: str | None = None
@@ -89,9 +89,9 @@ class ModelSource:
 
 @dataclass(frozen=True, slots=True)
 class Checkpoint:
-    """A model's files on this machine: a folder, or one file for bare state dicts.
+    """A model's local files: a folder, or one file for bare state dicts.
 
-    `published` is the model's id and revision where it is known.
+    `published` is the model's id and revision, if known.
     """
 
     path: Path
@@ -99,9 +99,9 @@ class Checkpoint:
 
     @property
     def identity(self) -> str:
-        """What a pipeline calls this model: id and revision, else name and signature.
+        """The model's name in a pipeline: id and revision, or else name and signature.
 
-        The signature covers all files that a model is made of, tokenizer and preprocessing among them.
+        The signature covers all of the model's files, including tokenizer and preprocessing.
         """
         if self.published is not None:
             return self.published
@@ -161,10 +161,10 @@ class Checkpoint:
 
 
 def signature(files: Sequence[Path]) -> str:
-    """12 hex digits that tell models apart: SHA-256 over names, sizes and bytes.
+    """Return 12 hex digits of a SHA-256 over names, sizes and bytes.
 
-    Of large files, which are weights, spread blocks are read: training changes every block, so that a
-    sample does; a deliberate forgery is not looked for. Raises OSError.
+    Only evenly spread blocks of large files are read. Training changes every block of the weights, so a
+    sample detects it; deliberate forgery is not detected. Raises OSError.
     """
     digest = hashlib.sha256()
     for file in files:

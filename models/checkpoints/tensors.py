@@ -1,8 +1,8 @@
-"""Reading safetensors into a model, one tensor at a time, with every key accounted for.
+"""Reads safetensors into a model, one tensor at a time, with strict key accounting.
 
-A model is made on the `meta` device, where it has shapes and no memory; `check_keys` compares its keys with
-those of the files before a byte of weights is read; `fill` then reads each tensor straight to its
-device and dtype. Never more than one tensor exists twice.
+A model is created on the `meta` device, which allocates no memory. `check_keys` compares its keys with
+the files' before weights are read; `fill` then reads each tensor directly to its device and dtype. At
+most one tensor exists twice at a time.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ class TensorFiles:
     def shapes(self) -> Shapes:
         """Every tensor's shape, read from the headers.
 
-        Raises ModelError for a file that is damaged or no safetensors, and for a name found twice.
+        Raises ModelError for a damaged file, another format, or a duplicate name.
         """
         shapes: dict[str, tuple[int, ...]] = {}
         for path in self._paths:
@@ -59,7 +59,7 @@ class TensorFiles:
     ) -> Iterator[tuple[str, torch.Tensor]]:
         """Yield the wanted tensors on the device, floating ones in the dtype.
 
-        They are copies: what is mapped into memory would change with the file, or vanish.
+        Yields copies: memory-mapped tensors would change or vanish with the file.
         """
         for path in self._paths:
             with _opened(path, str(placement.device)) as file:
@@ -99,9 +99,9 @@ def shapes_of(module: nn.Module) -> Shapes:
 
 
 def check_keys(where: object, expected: Shapes, found: Shapes, ignored: Sequence[str] = ()) -> None:
-    """Raise ModelError unless every expected key is found with its shape and no other is there.
+    """Raise ModelError for a missing or unexpected key or a wrong shape.
 
-    `ignored` are regular expressions for keys that may be there or not; `where` is named in the error.
+    `ignored`: regular expressions of optional keys; `where` is named in the error.
     """
     missing = [key for key in expected if key not in found]
     surplus = [
@@ -135,9 +135,9 @@ def fill(
     key: Callable[[str], str] = lambda name: name,
     ignored: Sequence[str] = (),
 ) -> None:
-    """Fill a model that was made on `meta`; `key` maps a model's name to the checkpoint's.
+    """Fill a model on `meta`; `key` maps a model's key to the checkpoint's.
 
-    Raises ModelError as `check_keys` does. Buffers that are not in checkpoints stay to be made.
+    Raises ModelError as `check_keys` does. Buffers absent from checkpoints are left on `meta`.
     """
     expected = {key(name): shape for name, shape in shapes_of(module).items()}
     check_keys(where, expected, tensors.shapes, ignored)

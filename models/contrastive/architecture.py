@@ -1,8 +1,7 @@
-"""What a contrastive checkpoint's `config.json` says of it, read without torch or transformers.
+"""The architecture of a contrastive checkpoint, from its `config.json`, without torch or transformers.
 
-Only what a space and a preprocessing need: the family, the embedding's dimension, the length that texts
-have and the size that images have. Absent keys take the defaults of transformers' config classes, as
-published configs leave most of them out.
+Holds what a space and its preprocessing need: family, embedding dimension, text length and image size.
+Absent keys take the defaults of transformers' config classes; published configs omit most keys.
 """
 
 from __future__ import annotations
@@ -26,9 +25,9 @@ class Family(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Architecture:
-    """A checkpoint's shape: `dimension` of its rows, `text_length` in tokens, sides in pixels.
+    """`dimension` of embeddings, `text_length` in tokens, sides in pixels.
 
-    `image_side` is None for SigLIP 2's NaFlex models, which take any shape.
+    `image_side` is None for SigLIP 2's NaFlex models, which accept any aspect ratio.
     """
 
     family: Family
@@ -39,10 +38,10 @@ class Architecture:
 
 
 def read_architecture(checkpoint: Checkpoint) -> Architecture:
-    """The architecture of a checkpoint.
+    """Read a checkpoint's architecture.
 
-    Raises ModelError when `config.json` is missing, of another kind of model, or has no whole numbers
-    where these are needed.
+    Raises ModelError when `config.json` is missing, describes another kind of model, or has invalid
+    sizes.
     """
     config = checkpoint.config()
     found = config.get("model_type")

@@ -1,8 +1,8 @@
-"""Images, regions and texts in a contrastive model's space.
+"""Encodes images, regions and texts with a contrastive model.
 
-Preprocessing runs on the cores, some images ahead, while the device computes; pixels travel as uint8 and
-become numbers there. Results stay on the device until all is computed, so that a GPU is never waited for
-in between. Nothing is shared between calls but weights: any number of threads may call at once.
+Preprocessing runs on CPU threads, one chunk ahead of the device. Pixels move as uint8 and are normalised
+on the device. Results stay on the device until the end, so nothing waits for the GPU in between. Calls
+share only weights and may run in parallel.
 """
 
 from __future__ import annotations
@@ -34,9 +34,9 @@ _View = Callable[[], UInt8Array]  # cuts its part out of an image when called
 class ContrastiveEncoder:
     """See `regard.core.protocols.Encoder`.
 
-    A batch gives the same rows as one by one: every component within 1e-5 in float32, 1e-2 in bfloat16.
-    `logit_scale` and `logit_bias` are training's: logit = cosine × exp(logit_scale) + logit_bias; None
-    where the model has none.
+    Batching changes each component by at most 1e-5 in float32, 1e-2 in bfloat16. `logit_scale` and
+    `logit_bias` come from training: logit = cosine × exp(logit_scale) + logit_bias; None if the model has
+    none.
     """
 
     takes_texts = True
@@ -84,9 +84,9 @@ class ContrastiveEncoder:
 
     @torch.inference_mode()
     def pool(self, hidden: Tensor) -> Float32Array:
-        """Rows (n, d) from the tower's `last_hidden_state` (n, P, D), as `encode_images` gives them.
+        """Pool the tower's `last_hidden_state` (n, P, D) to the rows (n, d) of `encode_images`.
 
-        Raises ModelError where `shares_tower` is false.
+        Raises ModelError when `shares_tower` is false.
         """
         if not self.shares_tower:
             raise ModelError(f"{self._space.name} can't share its vision tower")

@@ -21,9 +21,9 @@ _CALIBRATION = ("logit_scale", "logit_bias")
 
 @dataclass(frozen=True, slots=True)
 class ContrastiveModel:
-    """Both towers, and how training calibrated them: logit = cosine × exp(scale) + bias.
+    """Both towers and their logit calibration: logit = cosine × exp(scale) + bias.
 
-    `logit_bias` is None where the model has none (CLIP).
+    `logit_bias` is None for models without one (CLIP).
     """
 
     module: nn.Module
@@ -34,7 +34,7 @@ class ContrastiveModel:
 
 
 def build(checkpoint: Checkpoint, architecture: Architecture) -> nn.Module:
-    """The model on `meta`, attention by torch's `scaled_dot_product_attention`.
+    """Make the model on `meta` with SDPA attention.
 
     Raises ModelError when transformers refuses the config.
     """

@@ -1,8 +1,8 @@
-"""A contrastive encoder as a part of a profile; importing this imports no torch.
+"""A contrastive encoder as a part of a profile; imports no torch.
 
-Its space is known from two small JSON files. It is named after the model and the first 8 hex digits of
-SHA-256 over the weights' identity and the preprocessing: vectors of other weights, or of images
-prepared otherwise, are of another space.
+The space is known from two small JSON files. Its name consists of the model and the first 8 hex digits
+of a SHA-256 over the weights' identity and the preprocessing, so vectors of other weights or other
+preprocessing belong to another space.
 """
 
 from __future__ import annotations
@@ -44,10 +44,10 @@ if TYPE_CHECKING:
 
 
 class ContrastiveParameters(Parameters):
-    """How regions are shown, and how much the device takes at once.
+    """How regions are cropped, and the batch size.
 
-    The defaults for regions were chosen from literature, not measured: the weights were not available. One
-    crop at 1.25× (`context` 0.125 on each side) lies between the two that ViLD averages.
+    The defaults for regions come from literature and were not measured. One crop at 1.25×
+    (`context` 0.125 on each side) lies between the two that ViLD averages.
     """
 
     working: ClassVar[frozenset[str]] = frozenset({"batch_size"})

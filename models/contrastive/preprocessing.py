@@ -1,10 +1,9 @@
-"""Image preprocessing as a checkpoint's `preprocessor_config.json` describes it.
+"""Image preprocessing as described by a checkpoint's `preprocessor_config.json`.
 
-Pixels stay uint8 here: what is left for the device is one multiplication and one subtraction. SigLIP
-squashes an image to its square and never crops, CLIP fits the shortest edge and cuts out the centre,
-NaFlex keeps the aspect ratio in patches; which of them holds is read, never guessed, and a setting
-that is not known is an error. Rows equal transformers' own image processors (Pillow) within one of
-256 grey levels. Nothing here imports torch or transformers.
+Pixels stay uint8 here; normalisation happens on the device. SigLIP resizes to a square, CLIP fits the
+shortest edge and crops the centre, NaFlex keeps the aspect ratio in patches. The mode is read from the
+file, and an unknown setting is an error. Pixels equal those of transformers' image processors (Pillow)
+within one of 256 levels. Imports no torch or transformers.
 """
 
 from __future__ import annotations
@@ -79,10 +78,10 @@ class Levels:
 
 @dataclass(frozen=True, slots=True)
 class FixedSize:
-    """Resize, then perhaps cut out the centre: every image ends at `width` × `height`.
+    """Resizes and optionally centre-crops every image to `width` × `height`.
 
-    `shortest_edge` is what the shorter side is resized to, keeping the aspect ratio; None squashes to
-    `resized` (width, height) whatever the aspect ratio was.
+    `shortest_edge` resizes the shorter side and keeps the aspect ratio; None resizes to `resized` (width,
+    height) and ignores it.
     """
 
     width: int
@@ -161,10 +160,10 @@ Preprocessing = FixedSize | Patches
 
 
 def read_preprocessing(checkpoint: Checkpoint, architecture: Architecture) -> Preprocessing:
-    """The preprocessing that the checkpoint's own file asks for.
+    """Read a checkpoint's preprocessing.
 
-    Raises ModelError, which names the file, when it is missing, asks for what is not known here, or
-    makes images of another size than the model takes.
+    Raises ModelError, naming the file, when it is missing, has an unknown setting, or does not give the
+    image size of the model.
     """
     table, name = _table(checkpoint)
 
@@ -287,10 +286,10 @@ class RegionViews:
     neutral: UInt8Array
 
     def pixels(self, image: Image, box: Box, mask: Mask | None) -> UInt8Array:
-        """The view of one region, uint8 (h, w, 3), at least one pixel; the image stays as it is.
+        """Return the view of one region, uint8 (h, w, 3), without changing the image.
 
-        `mask` has the image's size; None is the whole box, and so is one without a pixel inside the
-        box. A box wholly outside the image, or without a pixel, is the image.
+        `mask` has the image's size; None, or a mask empty inside the box, counts as the whole box. An
+        empty box, or one outside the image, counts as the image.
         """
         if self.view == "context":
             box = _widened(box, self.context)

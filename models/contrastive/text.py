@@ -1,10 +1,9 @@
-"""Texts as a contrastive checkpoint's own tokenizer cuts them.
+"""Tokenises texts with a contrastive checkpoint's tokenizer.
 
-SigLIP was trained on texts of one fixed length, padding seen like any token: without it the rows are
-others. CLIP reads up to its end-of-text token, so that its padding changes nothing. `tokenizer.json` is
-read by the tokenizers library itself: transformers' class for SigLIP wants sentencepiece and protobuf,
-and its class for SigLIP 2's fixed-resolution checkpoints leaves out the lower-casing that their
-`tokenizer_config.json` asks for and that they were trained with.
+SigLIP was trained on padded texts of a fixed length with visible padding, so padding changes its rows.
+CLIP reads up to its end-of-text token, so padding does not. `tokenizer.json` is read with the tokenizers
+library: transformers' class for SigLIP needs sentencepiece and protobuf, and its class for SigLIP 2's
+fixed-resolution checkpoints omits the lower-casing of their training and `tokenizer_config.json`.
 """
 
 from __future__ import annotations
@@ -68,10 +67,10 @@ class TextTokenizer:
         return cls(tokenizer, bool(settings.get("do_lower_case", siglip)), siglip)
 
     def encode(self, texts: Sequence[str]) -> tuple[Int64Array, Int64Array]:
-        """Ids (n, T) and 1 where they are not padding (n, T).
+        """Return ids (n, T) and an attention mask (n, T), 0 at padding.
 
-        T is the model's text length for SigLIP, the longest text's for CLIP; what is longer than the
-        model's text length is cut before the end token.
+        T is the model's text length for SigLIP and the longest text's for CLIP; longer texts are
+        truncated before the end token.
         """
         encodings = self._tokenizer.encode_batch([self._canonical(text) for text in texts])
         ids = np.array([encoding.ids for encoding in encodings], dtype=np.int64)

@@ -1,7 +1,7 @@
-"""Captions by a model of transformers that reads an image and a text and writes on.
+"""Captions by an image-text-to-text model of transformers.
 
-A model with a chat template is asked: one message of the image and the prompt. One without is given the
-prompt as the beginning of its text (BLIP), or nothing. Only the newly generated text is the caption.
+A model with a chat template receives one message with the image and the prompt. Others (BLIP) continue
+the prompt, which may be empty. The caption is the newly generated text.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ from regard.models.checkpoints.placement import Placement, run_halving
 class ImageTextCaptioner:
     """See `regard.core.protocols.Captioner`. Safe to call from several threads.
 
-    Words are chosen by likelihood alone, so that captions of a batch are those of its images one by one,
-    except where two words are as likely within the dtype's rounding.
+    Generation is deterministic. Batching does not change captions, except where two tokens are equally
+    likely within the dtype's rounding.
     """
 
     def __init__(
@@ -99,10 +99,10 @@ class ImageTextCaptioner:
 
 
 def new_tokens(prompt: Tensor | None, generated: Tensor, encoder_decoder: bool) -> Tensor:
-    """What was written after the prompt: (n, P) and (n, T) → (n, up to T).
+    """Return the tokens generated after the prompt: (n, P) and (n, T) → (n, up to T).
 
-    Decoders repeat the prompt before what they write, BLIP with another first token and without the last.
-    Encoder-decoders do not, nor do decoders that get their prompt as embeddings.
+    Decoders repeat the prompt in their output, BLIP with another first token and without the last.
+    Encoder-decoders, and decoders whose prompt is given as embeddings, do not.
     """
     if prompt is None or encoder_decoder:
         return generated

@@ -1,7 +1,7 @@
-"""An image-text-to-text checkpoint made a model and a processor, by transformers' own classes.
+"""Loads an image-text-to-text checkpoint and its processor with transformers' classes.
 
-Never with code from the checkpoint, never from a pickle, and never with a tensor that was missing and
-made up: transformers only reports those, here they are errors.
+Refuses code from the checkpoint, pickles, and missing tensors, which transformers would only report and
+initialise at random.
 """
 
 from __future__ import annotations
@@ -49,10 +49,10 @@ def require_supported(checkpoint: Checkpoint) -> None:
 
 
 def load_processor(checkpoint: Checkpoint, settings: Mapping[str, bool | int | float]) -> Any:
-    """The checkpoint's processor, with settings of its image processor changed.
+    """Load the checkpoint's processor with changed settings of its image processor.
 
-    Raises MissingDependency when it needs a package that is not here, ModelError when its files are not
-    whole or a setting is not one of its own.
+    Raises MissingDependency when it needs an absent package, ModelError when its files are incomplete or
+    a setting is unknown.
     """
     import transformers
 
@@ -85,11 +85,10 @@ def load_processor(checkpoint: Checkpoint, settings: Mapping[str, bool | int | f
 
 
 def check_model(checkpoint: Checkpoint, placement: Placement) -> int:
-    """Compare keys and shapes with the model's, reading no weights; how many numbers the model has.
+    """Compare keys and shapes with the model's without reading weights; return its element count.
 
-    Raises ModelError when the config describes no whole model, or files and model have other keys. Where
-    memory has no room for the model the keys are left unlooked at: tensors that were missing would be
-    made in it.
+    Raises ModelError when the config is incomplete or keys differ. Skips the comparison when memory
+    could not hold the model, because missing tensors would be allocated.
     """
     import torch
     import transformers

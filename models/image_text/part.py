@@ -26,9 +26,9 @@ _NUMBERS_PER_IMAGE = 125_000_000
 class ImageTextParameters(Parameters):
     """The prompt and the generation settings.
 
-    `prompt` is the question for models with a chat template, the beginning of the caption for others.
-    `beams` of 1 is greedy search. `regions`: whether each region is captioned too. `image_processor` are
-    settings of the model's own image processor: `do_image_splitting = false` spares SmolVLM its tiles.
+    `prompt` is the question for models with a chat template and the start of the caption for others.
+    `beams` = 1 is greedy search. `regions`: whether to caption regions as well. `image_processor`:
+    settings of the model's image processor; `do_image_splitting = false` turns SmolVLM's tiles off.
     """
 
     working: ClassVar[frozenset[str]] = frozenset({"batch_size"})

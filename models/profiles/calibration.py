@@ -1,6 +1,6 @@
-"""A profile's calibration of relevance: a JSON file beside the profile's, `NAME.relevance.json`.
+"""A profile's calibration of relevance, in `NAME.relevance.json` beside the profile's file.
 
-It is not part of a pipeline: fitting it again changes no stored vector.
+It is not part of a pipeline, because refitting changes no stored vector.
 """
 
 from __future__ import annotations
@@ -81,9 +81,9 @@ def read_calibrations(path: Path) -> Calibrations:
 
 
 def write_calibrations(path: Path, calibrations: Calibrations) -> None:
-    """Write what `read_calibrations` reads, numbers to 5 digits.
+    """Write a file for `read_calibrations` with 5 significant digits.
 
-    Raises OSError, and ValueError where texts are not calibrated.
+    Raises OSError, and ValueError without a calibration of texts.
     """
 
     def table(model: LogisticModel) -> _Logistic:

@@ -1,7 +1,6 @@
-"""A profile made of parts: what it is called in a pipeline, whether it can run here, and its models.
+"""A profile composed of parts: its pipeline, problems that prevent it from running, and its models.
 
-Parts are described before they are loaded, and each is loaded once, on first use: a search loads
-the encoder that its query needs and nothing else.
+Each part loads once, on first use, so a search loads only the encoder of its query.
 """
 
 from __future__ import annotations
@@ -46,9 +45,9 @@ class ComposedProfile:
         base: Path,
         calibration_file: Path | None = None,
     ) -> None:
-        """`base` is the folder that relative paths start from; the calibration's file need not exist.
+        """`base`: folder for relative paths; the calibration's file may not exist.
 
-        Raises UsageError for an unknown kind or parameter, before any weights are looked for.
+        Raises UsageError for an unknown kind or parameter.
         """
         self.name = name
         self.definition = definition

@@ -1,7 +1,6 @@
-"""Prompts SAM 2 with a fixed grid of points: an image is embedded once, points decoded in batches.
+"""Prompts SAM 2 with a fixed grid of points: each image is encoded once, points decode in batches.
 
-The embeddings of the points and of the positions do not depend on the image, so they are computed
-once.
+Embeddings of points and positions do not depend on the image and are computed once.
 """
 
 from __future__ import annotations
@@ -15,11 +14,11 @@ from regard.models.checkpoints.placement import Placement
 
 
 def point_grid(points_per_side: int, image_size: int) -> torch.Tensor:
-    """The centres of `points_per_side`² equal tiles, row by row.
+    """Return the centres of `points_per_side`² equal tiles, row by row.
 
     Float32 of shape (n², 2): x and y in pixels of the model's square input, whose side is
-    `image_size`. The square stands for the whole photograph, so that the tiles of a wide photograph
-    are wide. Source: Kirillov et al. 2023 (arXiv 2304.02643), automatic mask generation.
+    `image_size`. The square covers the whole image, so tiles of a wide image are wide.
+    Source: Kirillov et al. 2023 (arXiv 2304.02643), automatic mask generation.
     """
     centres = (torch.arange(points_per_side) + 0.5) * (image_size / points_per_side)  # (n,)
     y, x = torch.meshgrid(centres, centres, indexing="ij")  # (n, n) each
@@ -68,10 +67,10 @@ class PointPrompter:
 
     @torch.inference_mode()
     def decode(self, maps: ImageMaps, start: int, stop: int) -> tuple[torch.Tensor, torch.Tensor]:
-        """Masks of one image for the points from `start` to before `stop`.
+        """Decode one image's masks for the points in [`start`, `stop`).
 
-        Logits (P, M, S/4, S/4) and predicted IoUs (P, M): M masks a point, of the whole, a part and a
-        part of that, since a point alone does not say which is meant (Kirillov et al. 2023, §3).
+        Logits (P, M, S/4, S/4) and predicted IoUs (P, M). The M masks of a point are the whole, a part
+        and a subpart, because a point alone is ambiguous (Kirillov et al. 2023, §3).
         """
         logits, ious, _, _ = self._model.mask_decoder(
             image_embeddings=maps.coarse,

@@ -1,12 +1,11 @@
-"""The automatic mask generator over SAM 2: everything in a photograph, without being asked for it.
+"""The automatic mask generator over SAM 2.
 
 After Kirillov et al. 2023 (Segment Anything, arXiv 2304.02643) and Ravi et al. 2024 (SAM 2, arXiv
-2408.00714): a grid of points, three masks each, of which those stay that the model is sure of, that
-do not hang on the threshold, and that do not duplicate a better mask.
+2408.00714): a grid of points gives three masks each. Masks with a high predicted IoU and a high
+stability score that do not duplicate a better mask are kept.
 
-A candidate is (S/4)² numbers until it is one of the regions. Only these are drawn at the photograph's
-size, one at a time, and compressed at once: for 24 million pixels that takes 150 MB beside the
-candidates, however many masks there are.
+Candidates have (S/4)² elements. Only kept masks are drawn at the image's size, one at a time, and
+compressed immediately: 24 million pixels take 150 MB beside the candidates, for any number of masks.
 """
 
 from __future__ import annotations
@@ -39,11 +38,10 @@ if TYPE_CHECKING:
 
 
 class Sam2Segmenter:
-    """Regions by SAM 2, best first; their scores are the IoUs that the model predicts of its masks.
+    """Segments with SAM 2; scores are the mask IoUs that the model predicts.
 
-    Deterministic. A batch gives the same regions as its images one by one, up to the rounding of
-    matrix products: in float32 scores agree to 1e-4, and a candidate that lies that near to a
-    threshold may fall on its other side.
+    Deterministic. Batching changes scores by at most 1e-4 in float32; a candidate that close to a
+    threshold may fall on either side.
     """
 
     def __init__(
@@ -115,9 +113,9 @@ class Sam2Segmenter:
 
 
 def _drawn(logits: torch.Tensor, image: Image) -> Mask:
-    """The mask at the photograph's size, from logits (h, w) of the square that it was squashed to.
+    """Draw a mask at the image's size from logits (h, w) of the model's square.
 
-    Column by column, as masks are encoded: the other order costs a transposed copy.
+    Transposed, because masks are encoded column by column.
     """
     size = (image.width, image.height)
     large = functional.interpolate(

@@ -1,7 +1,7 @@
-"""Making a SAM2-UNet from a published state dict, with every key accounted for.
+"""Loads a SAM2-UNet from a published state dict with strict key accounting.
 
-The trunk is transformers' and calls some layers differently than the original that the checkpoints come
-from; all else bears the published names. Only `up4.*` may be there beyond what the network has.
+The trunk is transformers', some of whose names differ from the checkpoints'; all other names are the
+published ones. Only `up4.*` is allowed beyond the network's keys.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ def published_key(name: str) -> str:
 def count_parameters(file: Path) -> int:
     """Check a file's keys and shapes and count the network's elements, reading no weights.
 
-    Raises ModelError when the file is damaged or no SAM2-UNet's.
+    Raises ModelError when the file is damaged or not of a SAM2-UNet.
     """
     found = open_weights(file).shapes
     shapes = shapes_of(_unfilled(file, found))

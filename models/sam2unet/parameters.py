@@ -12,16 +12,15 @@ Share = Annotated[float, Field(ge=0, le=1)]
 
 
 class Sam2UNetParameters(Parameters):
-    """All that changes which regions are found, and `batch_size`, which does not.
+    """Parameters that affect the regions, and `batch_size`, which does not.
 
-    `threshold`: what a pixel's value on the picture's min-max map has to exceed. The map stretches
-    whatever the picture has to 0 to 1, so `threshold` alone finds something in every picture.
-    `certainty`: what a region's surest pixel has to reach before that stretch, as a probability. At 0.5,
-    the boundary that the network is trained for, it must hold some of the region for foreground rather
-    than not; a faint outline may then reach further, and a picture without a salient thing has no region.
-    `smallest`: a region's least area, as a part of the image's. The network decides on a grid of 88 × 88
-    cells; the default is about 15 of them.
-    `limit`: how many regions an image has at most.
+    `threshold`: least value of a region's pixels on the min-max normalised map. Normalisation stretches
+    every map to [0, 1], so `threshold` alone finds a region in every image.
+    `certainty`: least probability, before normalisation, of a region's most certain pixel. At 0.5, the
+    network's decision boundary, an image without a salient thing has no region.
+    `smallest`: least area as a share of the image. The network decides on a grid of 88 × 88 cells; the
+    default is about 15 cells.
+    `limit`: most regions of an image.
     """
 
     working: ClassVar[frozenset[str]] = frozenset({"batch_size"})

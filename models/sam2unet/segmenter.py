@@ -1,8 +1,8 @@
-"""The SAM2-UNet segmenter: pictures to saliency maps, and those to regions.
+"""The SAM2-UNet segmenter: images → saliency maps → regions.
 
-Preprocessing and map are those of the published evaluation: a picture is squashed to 352 × 352
-(Pillow, bilinear) and normalised with ImageNet's mean and deviation; the logits are resized to the
-picture, and the sigmoid of them is stretched to 0 to 1. Maps at the pictures' size exist one at a time.
+Preprocessing and maps follow the published evaluation: an image is resized to 352 × 352 (Pillow,
+bilinear) and normalised with ImageNet's mean and deviation; the logits are resized to the image, and
+their sigmoid is min-max normalised. Only one map at the image's size exists at a time.
 """
 
 from __future__ import annotations
@@ -33,8 +33,8 @@ _DEVIATION = np.array([0.229, 0.224, 0.225], np.float32)
 class Sam2UNetSegmenter:
     """Finds the salient foreground of an image.
 
-    A batch gives the maps of its images one by one within 1e-4 in float32; in bfloat16, whose numbers
-    have three digits, within 0.05. Where a map lies closer than that to a threshold, masks may differ.
+    Batching changes maps by at most 1e-4 in float32 and 0.05 in bfloat16; masks may differ where a map is
+    that close to a threshold.
     """
 
     def __init__(
@@ -48,15 +48,14 @@ class Sam2UNetSegmenter:
     def segment(self, images: Sequence[Image]) -> list[list[Region]]:
         """Return each image's regions, best first and without overlap.
 
-        Raises ModelError when the network's answer is not a number, as with damaged weights.
+        Raises ModelError when the network's output is NaN, as with damaged weights.
         """
         return [find_regions(each, self._parameters) for each in self._probabilities(images)]
 
     def saliency(self, images: Sequence[Image]) -> list[Float32Array]:
         """Return the map of each image as in published evaluations: float32 (h, w) in [0, 1].
 
-        It has a greatest value of (nearly) 1 even where nothing stands out. Raises ModelError as
-        `segment` does.
+        Its maximum is close to 1 even without a salient thing. Raises ModelError as `segment` does.
         """
         return [stretched(each) for each in self._probabilities(images)]
 
@@ -114,9 +113,8 @@ def stretched(probabilities: Float32Array) -> Float32Array:
 def find_regions(probabilities: Float32Array, parameters: Sam2UNetParameters) -> list[Region]:
     """Extract regions from foreground probabilities (h, w), best first.
 
-    A score is the region's mean probability times the square root of its share of the image: surer and
-    larger is better, and a speck never comes before the thing that fills the picture. The map and what
-    is made from it take about 12 bytes a pixel.
+    The score is a region's mean probability times the square root of its share of the image, which ranks
+    large, certain regions first. Needs about 12 bytes per pixel.
     """
     foreground = probabilities > _cut(probabilities, parameters.threshold)
     least = max(1.0, parameters.smallest * probabilities.size)
@@ -141,7 +139,7 @@ def find_regions(probabilities: Float32Array, parameters: Sam2UNetParameters) ->
 def _cut(probabilities: Float32Array, threshold: float) -> float:
     """Return the probability at `threshold` of the map's range, at most `threshold`.
 
-    Else a picture that is foreground all over would be cut in two by slight differences.
+    Otherwise slight differences would split an image that is all foreground.
     """
     low, high = float(probabilities.min()), float(probabilities.max())
     return min(threshold, low + threshold * (high - low))

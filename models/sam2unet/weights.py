@@ -1,9 +1,8 @@
-"""A SAM2-UNet checkpoint: its sizes, read from keys and shapes, and its weights.
+"""The layout and weights of a SAM2-UNet checkpoint.
 
-Checkpoints are bare state dicts without a config. Widths, depths, and the widths of adapters and
-decoder follow from the shapes. Heads, windows and the blocks with global attention do not; they
-follow from rules that reproduce all four trunks of SAM 2, among them Hiera-L, which the published
-SAM2-UNet has. A trunk of other widths or depths gets what the same rules give.
+Checkpoints are bare state dicts without a config. Widths and depths follow from the shapes. Heads,
+windows and blocks with global attention follow from rules that reproduce all four trunks of SAM 2,
+including Hiera-L, which the published SAM2-UNet uses. Other trunks follow the same rules.
 """
 
 from __future__ import annotations
@@ -52,9 +51,9 @@ class Layout:
 
 
 def layout_of(where: object, shapes: Shapes) -> Layout:
-    """The layout that a checkpoint's keys and shapes speak of; `where` is named in errors.
+    """Derive the layout from a checkpoint's keys and shapes; `where` is named in errors.
 
-    Raises ModelError when they can't be a SAM2-UNet's. That every other key fits is not checked here.
+    Raises ModelError when they are not a SAM2-UNet's. Other keys are not checked here.
     """
     first = "encoder.blocks.0."
     width, *background = _shape(where, shapes, "encoder.pos_embed", 4)[1:]
@@ -127,7 +126,7 @@ def _windows(where: object, width: int, window: int) -> tuple[int, ...]:
 def _global_blocks(start: int, depth: int) -> tuple[int, ...]:
     """Three evenly spaced blocks of the third stage, including its last.
 
-    Never its first: that one halves the map window by window.
+    Never its first, which halves the map within windows.
     """
     last, step = start + depth - 1, max(1, round(depth / 3.6))
     return tuple(block for block in (last - 2 * step, last - step, last) if block > start)
@@ -155,7 +154,7 @@ class StateDictFile(TensorFiles):
     def shapes(self) -> Shapes:
         """Every tensor's shape, without reading weights.
 
-        Raises ModelError for a file that is damaged or holds anything but tensors by name.
+        Raises ModelError for a file that is damaged or not a mapping of names to tensors.
         """
         return {name: tuple(tensor.shape) for name, tensor in self._tensors.items()}
 

@@ -1,12 +1,12 @@
-"""Any-resolution: how an image becomes a whole view and tiles, and how the tiles' features are grouped.
+"""Any-resolution: an image's whole view and tiles, and the grouping of the tiles' features.
 
-Pure functions over sizes, pixels and indices; sizes are (width, height). The arithmetic is the published
-model's, in its floating point: scales are doubles that are truncated or rounded up, and exact fractions
-would choose another resolution or margin for some sizes.
+Pure functions over sizes, pixels and indices; sizes are (width, height). The arithmetic reproduces the
+published model's floating point: exact fractions would choose another resolution or margin for some
+sizes.
 
-The tiles' features are laid side by side as one map and this map is cut again, row by row, into groups of a
-tile's length: with more than one column of tiles a group is a strip of the map, not a tile. The
-published models were trained so.
+The tiles' features are merged into one map, which is cut row by row into groups of a tile's length. With
+more than one column of tiles, a group is therefore a strip of the map and not a tile, as in the training
+of the published models.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ def paste_offset(resized: Size, resolution: Size) -> Size:
 
 
 def cut_tiles(image: UInt8Array, resolution: Size, side: int) -> UInt8Array:
-    """The image on a black canvas of a resolution, cut row by row.
+    """Centre an image on a black canvas of a resolution and cut it into tiles, row by row.
 
     `image` (h, w, 3) uint8 → (tiles, side, side, 3) uint8, resized by Pillow's bicubic filter.
     """
@@ -83,10 +83,10 @@ def normalised(pixels: UInt8Array, mean: Sequence[float], std: Sequence[float]) 
 
 
 def visible_map(size: Size, grid: Size, tokens_per_side: int) -> npt.NDArray[np.bool_]:
-    """Which tokens of the merged map show the image and not the canvas around it.
+    """Mark the tokens of the merged map that show the image rather than padding.
 
-    Bool (rows of tokens, columns of tokens). The margin is taken from the original size, not from the
-    resized one, and a very flat image loses every token.
+    Bool (rows of tokens, columns of tokens). The margin derives from the original size, not the resized
+    one, and a very flat image loses every token.
     """
     width, height = size
     columns, rows = grid[0] * tokens_per_side, grid[1] * tokens_per_side
@@ -103,9 +103,9 @@ def visible_map(size: Size, grid: Size, tokens_per_side: int) -> npt.NDArray[np.
 
 
 def merged_order(grid: Size, tokens_per_side: int) -> Int64Array:
-    """Where each token of the merged map, row by row, is among the tiles' tokens, tile after tile.
+    """Return each merged-map token's index among the tiles' tokens, (tiles · P,) int64.
 
-    (tiles · P,) int64: indexing the tiles' features, flattened, gives the groups, flattened.
+    Indexing the flattened features of the tiles gives the flattened groups.
     """
     columns, rows = grid
     tokens = np.arange(columns * rows * tokens_per_side**2, dtype=np.int64)

@@ -1,7 +1,7 @@
-"""Captions by xGen-MM: an image's tiles through the tower, their tokens into a prompt, and a sentence out.
+"""Captions by xGen-MM: the tower encodes an image's tiles, whose tokens go into a prompt.
 
-`caption` is made of three public steps, `prepare`, `features` and `caption_features`, so that who has run
-the same tower for another purpose can hand over its features.
+`caption` consists of three public steps, `prepare`, `features` and `caption_features`, so a caller that
+has already run the same tower can pass its features.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from regard.models.xgenmm.tokenizer import PromptTokenizer
 
 @dataclass(frozen=True, slots=True)
 class Tiles:
-    """An image as the tower takes it: `pixels` (1 + tiles, 3, b, b) float32, the whole view first.
+    """The tower's input for an image: `pixels` (1 + tiles, 3, b, b) float32, the whole view first.
 
     `size` is the image's own, (width, height).
     """
@@ -44,8 +44,8 @@ class Tiles:
 class XGenMMCaptioner:
     """See `regard.core.protocols.Captioner`. Safe to call from several threads.
 
-    A batch gives the same sentences as one by one, but where two words are equally likely to within
-    rounding (1e-5 of the logits in float32).
+    Batching does not change captions, except where two tokens are equally likely within rounding (1e-5 of
+    the logits in float32).
     """
 
     def __init__(
@@ -102,9 +102,9 @@ class XGenMMCaptioner:
         return Tiles(torch.from_numpy(normalised(views, config.mean, config.std)), size)
 
     def features(self, pixels: Tensor) -> Tensor:
-        """What the tower sees: (n, 3, b, b) float32 → (n, P, D).
+        """Run the tower: (n, 3, b, b) float32 → (n, P, D).
 
-        `batch_size` tiles at once, fewer where the GPU's memory does not take them.
+        Processes `batch_size` tiles at once, fewer when GPU memory is short.
         """
         seen: list[Tensor] = []
         for chunk in torch.split(pixels, self._parameters.batch_size):
@@ -112,9 +112,9 @@ class XGenMMCaptioner:
         return torch.cat(seen)
 
     def caption_features(self, features: Sequence[Tensor], sizes: Sequence[Size]) -> list[str]:
-        """Sentences from what the tower saw: one (1 + tiles, P, D) and one size an image.
+        """Caption images from their features (1 + tiles, P, D) and sizes.
 
-        `batch_size` at once, fewer where the GPU's memory does not take them.
+        Processes `batch_size` images at once, fewer when GPU memory is short.
         """
         pairs = list(zip(features, sizes, strict=True))
         count = self._parameters.batch_size
@@ -157,9 +157,9 @@ def load_captioner(
     placement: Placement,
     tower: nn.Module | None = None,
 ) -> XGenMMCaptioner:
-    """The captioner with its weights on the device; raises ModelError.
+    """Load the captioner onto the device; raises ModelError.
 
-    `captioner.tower is tower` when the tower handed in has this checkpoint's weights; see `load_model`.
+    `captioner.tower is tower` when the given tower has this checkpoint's weights; see `load_model`.
     """
     config = read_config(checkpoint)
     tokenizer = PromptTokenizer.read(checkpoint, config.token_ids)

@@ -1,13 +1,13 @@
-"""What an xGen-MM v1.5 checkpoint says of itself in its JSON files; importing this imports no torch.
+"""The configuration of an xGen-MM v1.5 checkpoint, from its JSON files; imports no torch.
 
-The published `config.json` names little: no sizes of tower, resampler or language model, and no token
-ids, all of which its code fixed. What it leaves out is written down here, so that a smaller model that
-writes it out (`siglip_vision_config`, `resampler`, `token_ids`) loads the same way.
+The published `config.json` omits the sizes of tower, resampler and language model and the token ids,
+which its code fixes. They are defaults here, and a smaller model can set them (`siglip_vision_config`,
+`resampler`, `token_ids`).
 
 Base and instruct checkpoints have the same config. Their `preprocessor_config.json` tells them apart:
-`grids` is null for the base model, which sees one image squashed, and a list of resolutions for the
-instruct models, which see tiles. Without that key, or without the file, `config.json` decides: it is an
-instruct model where it says `anyres`, with the published resolutions.
+`grids` is null for the base model, which has no tiles, and a list of resolutions for the instruct
+models. Without that key or file, a model is an instruct model if `config.json` contains `anyres`, with
+the published resolutions.
 """
 
 from __future__ import annotations
@@ -88,9 +88,9 @@ class ResamplerConfig:
 
 @dataclass(frozen=True, slots=True)
 class LanguageConfig:
-    """The language model; what is left out is `microsoft/Phi-3-mini-4k-instruct`.
+    """The language model; defaults are those of `microsoft/Phi-3-mini-4k-instruct`.
 
-    `initial_tokenizer_len` tokens have their rows in the main tables, which are padded to `vocab_size`.
+    `initial_tokenizer_len` tokens have rows in the main tables, which are padded to `vocab_size`.
     """
 
     initial_tokenizer_len: int = 32012
@@ -117,9 +117,8 @@ class LanguageConfig:
 class XGenMMConfig:
     """A whole checkpoint.
 
-    `instruct` says whether it was tuned to chat and to see tiles. `pinpoints` are the resolutions
-    (width, height) it may choose from, in the order in which ties are decided. `mean` and `std` are of
-    RGB in 0 to 1.
+    `instruct`: whether the model was tuned for chat and tiles. `pinpoints`: the available resolutions
+    (width, height), in tie-breaking order. `mean` and `std` apply to RGB in [0, 1].
     """
 
     tower: TowerConfig

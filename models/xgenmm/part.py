@@ -1,4 +1,4 @@
-"""xGen-MM v1.5 as a part of a profile; importing this imports no torch."""
+"""xGen-MM v1.5 as a part of a profile; imports no torch."""
 
 from __future__ import annotations
 
@@ -44,9 +44,9 @@ class XGenMMPart(CheckpointPart):
         return bool(caption)
 
     def identity(self) -> Mapping[str, Any]:
-        """See `Part.identity`: the prompt text, and examples by their bytes, not their paths.
+        """See `Part.identity`; examples are identified by their bytes, not their paths.
 
-        Raises ModelError when the checkpoint or an example is not on this machine.
+        Raises ModelError when the checkpoint or an example is absent.
         """
         return {
             **self.parameters.identity,
@@ -109,11 +109,10 @@ class XGenMMPart(CheckpointPart):
 def _working_numbers(
     config: XGenMMConfig, parameters: XGenMMParameters, longest: int, groups: int
 ) -> int:
-    """Numbers held beside the weights, at most, while a batch is captioned.
+    """Most elements held beside the weights while captioning a batch.
 
-    What is held at the same time: the pixels and features of the batch; the key-value cache of every beam,
-    by far the most; and one layer's activations of the widest step. The steps come one after another,
-    so that only the widest counts. While loading, less: one tensor of the checkpoint.
+    The sum of the batch's pixels and features, the key-value cache of every beam, which is by far the
+    largest, and one layer's activations of the widest step. Loading needs one tensor of the checkpoint.
     """
     tower, resampler, language = config.tower, config.resampler, config.language
     views = parameters.batch_size * groups

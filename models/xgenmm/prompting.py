@@ -1,10 +1,9 @@
-"""Prompts in the forms that the models were trained on.
+"""Prompts in the models' training formats.
 
-Instruct models were tuned on Phi-3's chat form. Examples are turns that went before. Base models were
-trained on images and texts in a chain, each text ended by `<|endofchunk|>`; there, an example is the
-prompt with its caption after it, without a space between. That is OpenFlamingo's form (Awadalla et al.,
-2023, arXiv 2308.01390), on which the models' evaluation is based by their card; which wording gave the
-published scores is not said.
+Instruct models use Phi-3's chat format, with examples as earlier turns. Base models were trained on
+interleaved images and texts, each text followed by `<|endofchunk|>`; an example is the prompt followed
+by its caption without a space. This is OpenFlamingo's format (Awadalla et al., 2023, arXiv 2308.01390),
+which the model card cites for evaluation without giving the exact wording.
 """
 
 from __future__ import annotations
@@ -49,9 +48,9 @@ def instruct_prompt(question: str, captions: Sequence[str] = ()) -> str:
 
 
 def base_prompt(beginning: str, captions: Sequence[str] = (), *, latents: int) -> str:
-    """A chain of one image for each earlier caption, then one more whose caption is to be written.
+    """Return one image and caption for each example, then the image to caption.
 
-    An image takes `latents` tokens of the prompt.
+    Each image takes `latents` tokens of the prompt.
     """
     image = IMAGE + PLACEHOLDER * (latents - 1)
     earlier = "".join(f"{image}{beginning}{caption}{END_OF_CHUNK}" for caption in captions)
@@ -79,11 +78,10 @@ class Example(BaseModel):
 class XGenMMParameters(Parameters):
     """How captions are prompted.
 
-    `prompt` is the question to an instruct model, or the words that a base model goes on from; None is
-    the model's own. `examples` come before every image; they lift a base model far. A relative path
-    of an example's image starts at the profile's file. `tiles` false shows
-    an instruct model the whole view alone: less detail, a fifth of the work. `regions`: caption each
-    region too.
+    `prompt`: the question for an instruct model or the text that a base model continues; None selects
+    the default. `examples` precede every image and improve a base model greatly; relative paths start
+    at the profile's folder. `tiles` = false gives an instruct model only the whole view: less detail, a
+    fifth of the work. `regions`: whether to caption regions as well.
     """
 
     working: ClassVar[frozenset[str]] = frozenset({"batch_size"})
@@ -136,9 +134,9 @@ class Prompting:
         return 1 + max(columns * rows for columns, rows in grids)
 
     def longest(self, prompt: Sequence[int], examples: Sequence[Size]) -> int:
-        """Positions that the longest sequence takes, new tokens included.
+        """Return the length of the longest sequence, including new tokens.
 
-        `prompt` are its ids, `examples` the sizes of the examples' images.
+        `prompt`: its ids; `examples`: the sizes of the examples' images.
         """
         length = len(prompt) + self.parameters.max_new_tokens
         if not self.config.instruct:

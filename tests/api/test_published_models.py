@@ -371,7 +371,7 @@ def test_damaged_checkpoint_is_refused_before_photographs_are_read(
         ("max_new_tokens = 8", "max_new_tokens = 8, zoom = 3", 2, ["captioner", "zoom"]),
         ('folder = "sam2"', 'folder = "sam2"\ndevice = "cuda:99"', 3, ["cuda:99", "machine"]),
         ('folder = "sam2"', 'model = "not a valid/id/x"', 2, ["segmenter.model", "valid/id/x"]),
-        ("max_new_tokens = 8", "batch_size = 100000000", 3, ["of memory on cpu, of which"]),
+        ("max_new_tokens = 8", "batch_size = 100000000", 3, ["of memory on cpu, but only"]),
     ],
 )
 def test_invalid_profile_is_refused_before_photographs_are_read(
