@@ -401,7 +401,7 @@ def test_unexpected_error_in_one_profile_does_not_hide_the_others(
 
     assert weights.blip3.exists()
     monkeypatch.setenv("REGARD_PROFILES", str(weights.folder))
-    monkeypatch.setattr("regard.api.cli.commands.models.load_profile", load)
+    monkeypatch.setattr("regard.api.cli.commands.profiles.load_profile", load)
     listed = regard("profiles", "--json").document
     assert listed["fake"]["ready"]
     (problem,) = listed["tiny-blip3"]["problems"]
