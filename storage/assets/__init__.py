@@ -1,1 +1,1 @@
-"""Assets: written, read, edited and filtered."""
+"""Writes, reads, edits and filters assets."""

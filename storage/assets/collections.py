@@ -1,4 +1,4 @@
-"""Collections: named sets of assets, and the log of what happened to the assets in them."""
+"""Collections, and the log of changes to the assets in them."""
 
 from __future__ import annotations
 
@@ -20,19 +20,19 @@ _table, _asset, _change = schema.collection.c, schema.asset.c, schema.asset_chan
 
 
 class SqlCollections:
-    """Reads and writes collections; see `SqlAssetReading` on who sees what."""
+    """Reads and writes collections; `visible` is as in `SqlAssetReading`."""
 
     def __init__(self, catalog: Catalog) -> None:
         """Prepare to read and write."""
         self._database = catalog.database
 
     def create(self, name: str) -> CollectionRecord:
-        """A new, empty collection; raises NameTaken."""
+        """Create an empty collection; raises NameTaken."""
         with self._database.writing() as connection:
             self._database.take_turns(connection)
             if find_collection(connection, name) is not None:
                 raise NameTaken(
-                    f"a collection is named {name!r} already", remedy="choose another name"
+                    f"a collection named {name!r} already exists", remedy="choose another name"
                 )
             number = connection.execute(
                 insert(schema.collection)
@@ -60,7 +60,8 @@ class SqlCollections:
         found = self._records(where, 1)
         if not found:
             raise NotFound(
-                f"no collection has the id c{collection}", remedy="take an id from the list of them"
+                f"no collection has the id c{collection}",
+                remedy="take an id from the list of collections",
             )
         return found[0]
 
@@ -72,15 +73,15 @@ class SqlCollections:
         return found[0]
 
     def missing(self, names: Collection[str]) -> set[str]:
-        """Those of the names that no collection has."""
+        """The names that no collection has."""
         with self._database.reading() as connection:
             found = connection.execute(select(_table.name).where(_table.name.in_(names))).scalars()
             return set(names) - set(found)
 
     def delete(self, collection: int) -> None:
-        """Forget an empty collection; raises NotFound, and Conflict while it holds assets."""
+        """Delete an empty collection; raises NotFound, or Conflict if it has assets."""
         with self._database.writing() as connection:
-            # An upload into it may be under way.
+            # An upload into it may be running.
             self._database.take_turns(connection)
             name = connection.execute(
                 select(_table.name).where(_table.id == collection).with_for_update()
@@ -91,7 +92,7 @@ class SqlCollections:
                 select(exists().where(_asset.collection_id == collection))
             ).scalar_one():
                 raise Conflict(
-                    "the collection holds photographs, in the trash perhaps",
+                    "the collection has photographs, possibly in the trash",
                     remedy="delete it with its assets, or empty it first",
                 )
             connection.execute(delete(schema.collection).where(_table.id == collection))
@@ -100,10 +101,10 @@ class SqlCollections:
     def changes(
         self, after: int, *, visible: Visible = None, limit: int = 1000
     ) -> tuple[list[AssetChange], int, bool]:
-        """What happened to assets after a position, in order, in collections that are gone, too.
+        """Changes of assets after a position, in order, also in deleted collections.
 
-        Returns the changes, the position to go on from, and whether there are more. Raises UsageError for
-        a position that the log has not reached: whoever has it followed another catalog.
+        Returns the changes, the position to continue from, and whether there are more. Raises
+        UsageError for a position beyond the end of the log: it belongs to another catalog.
         """
         with self._database.reading() as connection:
             # All positions up to this one are visible.
@@ -111,7 +112,7 @@ class SqlCollections:
             if after > known:
                 raise UsageError(
                     f"the log of changes ends at {known}, before {after}",
-                    remedy="begin anew with 0: this is another catalog than the one that was followed, "
+                    remedy="start again from 0: this is not the catalog that was followed before, "
                     "or an older state of it",
                 )
             name = func.coalesce(_table.name, schema.catalog_info.c.value)

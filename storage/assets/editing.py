@@ -1,7 +1,7 @@
 """What people do to assets: edit, tag, trash, restore, purge; each call is one transaction.
 
-These writes are short and need no writer's lease, which guards what models write. Each is recorded in the
-log of assets. No file is touched: `purge` returns the originals that no asset needs any more.
+These writes are short and need no writer lease, which guards analyses. Each is recorded in the log
+of assets. No file is touched: `purge` returns the originals that no asset needs any more.
 """
 
 from __future__ import annotations
@@ -43,10 +43,10 @@ _MOVED_AT_ONCE = 500
 
 @dataclass(frozen=True, slots=True)
 class Purged:
-    """How many assets were forgotten, and the SHA-256 of managed files that none of them needs any more.
+    """The number of purged assets, and the SHA-256 of managed files that are no longer needed.
 
-    Ask `needs` again before such a file is deleted: the same bytes may have been uploaded since. Tell
-    `forget_originals` when it is.
+    Check `needs` again before deleting such a file, because the same bytes may have been uploaded
+    since; call `forget_originals` afterwards.
     """
 
     assets: int
@@ -54,17 +54,17 @@ class Purged:
 
 
 class SqlAssetEditing:
-    """Writes what people change; see the module."""
+    """Writes the changes that people make."""
 
     def __init__(self, catalog: Catalog) -> None:
         """Prepare to write."""
         self._database = catalog.database
 
     def edit(self, asset: int, edit: AssetEdit, *, visible: Visible = None) -> None:
-        """Change one asset; raises NotFound, NameTaken. What changes nothing is not logged."""
+        """Change one asset; an edit without effect is not logged. Raises NotFound, NameTaken."""
         with self._database.writing() as connection:
             if "external_id" in edit.fields:
-                # Two that find an external id free would both take it.
+                # Otherwise two edits that find an external id free would both take it.
                 self._database.take_turns(connection)
             row = _require(connection, [asset], visible)[0]
             values: dict[str, Any] = {}
@@ -129,9 +129,9 @@ class SqlAssetEditing:
         self._move(assets, visible, into_trash=False)
 
     def purge(self, *, collection: int | None = None, trashed_only: bool = True) -> Purged:
-        """Forget what lies in the trash, of one collection or of all; nothing brings it back.
+        """Delete the assets in the trash for good, of one collection or of all.
 
-        With `trashed_only` false, everything of the collection. Touches no file.
+        With `trashed_only` false, all assets of the collection. Deletes no file.
         """
         where: list[ColumnElement[bool]] = []
         if trashed_only:
@@ -158,7 +158,7 @@ class SqlAssetEditing:
                 .values(deleted_at=utc_now() if into_trash else None)
             )
             if not into_trash:
-                # What was indexed meanwhile was not compared with them.
+                # Contents indexed since were not compared with them.
                 forget_comparisons(connection, {row.content_id for row in moved} - {None})
             kind = "removed" if into_trash else "added"
             record_changes(
@@ -166,9 +166,9 @@ class SqlAssetEditing:
             )
 
     def _purge_some(self, where: Sequence[ColumnElement[bool]]) -> tuple[int, int, list[str]]:
-        """Forget a portion: how many were found, how many of them went, and files no longer needed."""
+        """Purge a portion; returns how many were found and deleted, and files no longer needed."""
         with self._database.writing() as connection:
-            # An upload may just have found one of these in the trash.
+            # An upload may be restoring one of these.
             self._database.take_turns(connection)
             found = connection.execute(
                 select(_asset.id, _asset.content_id)
@@ -176,7 +176,7 @@ class SqlAssetEditing:
                 .order_by(_asset.id)
                 .limit(_PURGED_AT_ONCE)
             ).all()
-            # First contents, then assets, as the indexer has them: else each would wait for the other.
+            # Lock contents before assets, as the indexer does, to avoid a deadlock.
             content = schema.content.c
             connection.execute(
                 select(content.id)
@@ -184,7 +184,7 @@ class SqlAssetEditing:
                 .order_by(content.id)
                 .with_for_update()
             ).all()
-            # Some may have been restored since they were found.
+            # Some may have been restored since.
             rows = connection.execute(
                 select(
                     _asset.id,
@@ -202,7 +202,7 @@ class SqlAssetEditing:
                 return len(found), 0, []
             connection.execute(delete(schema.asset).where(_asset.id.in_([row.id for row in rows])))
             removed = drop_orphans(connection, {row.content_id for row in rows})
-            # What lies in the trash was told as removed when it went there.
+            # Assets in the trash were logged as removed when they went there.
             events = [
                 AssetEvent(row.id, row.collection_id, "removed")
                 for row in rows
@@ -218,14 +218,14 @@ class SqlAssetEditing:
 
 
 def _changed(rows: Sequence[Any]) -> list[AssetEvent]:
-    """What to log of edited assets: of those in the trash nothing, which were told as removed."""
+    """The events to log; assets in the trash were logged as removed."""
     return [
         AssetEvent(row.id, row.collection_id, "changed") for row in rows if row.deleted_at is None
     ]
 
 
 def _require(connection: Connection, assets: Collection[int], visible: Visible) -> Sequence[Any]:
-    """The rows of assets that a caller may see; raises NotFound unless all are there."""
+    """The rows of visible assets, locked; raises NotFound unless all exist."""
     statement = (
         select(
             *(_asset.id, _asset.content_id, _asset.collection_id),

@@ -1,6 +1,6 @@
 """An `AssetFilter` as SQL: one condition over the tables `asset` and `content`.
 
-Whoever uses it joins `content` to `asset` by content_id; assets in the trash never pass.
+The query must join `content` to `asset` by content_id. Assets in the trash never pass.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ from regard.core.uris import uri_of_path
 from regard.storage.database import schema
 
 _EARTH_RADIUS_KM = 6371.0088
-# Far less than an atom, in degrees; its square is still a number.
+# In degrees, far less than an atom; its square is not yet zero.
 _DUST = 1e-100
 # In characters, of up to four bytes.
 _LONGEST_FIELD = 400
@@ -45,7 +45,7 @@ _asset, _content, _tag = schema.asset.c, schema.content.c, schema.asset_tag.c
 
 
 def passes(chosen: AssetFilter, *, trashed: bool = False) -> ColumnElement[bool]:
-    """The condition that all of the filter's parts hold; with `trashed`, in the trash instead."""
+    """The condition that an asset passes; with `trashed`, that it does so in the trash."""
     deleted = _asset.deleted_at.is_not(None) if trashed else _asset.deleted_at.is_(None)
     return and_(deleted, *_conditions(chosen))
 
@@ -56,7 +56,7 @@ def _conditions(chosen: AssetFilter) -> Iterator[ColumnElement[bool]]:
     for inner in chosen.also:
         yield from _conditions(inner)
     for inner in chosen.without:
-        # What is not known makes a condition null, and then it does not hold.
+        # An unknown value makes a condition null, which counts as false.
         yield ~func.coalesce(and_(true(), *_conditions(inner)), false())
 
 
@@ -128,7 +128,7 @@ def _paths(chosen: AssetFilter) -> Iterator[ColumnElement[bool]]:
     for part in chosen.path_parts:
         inside = [None] if part.below is None else part.below
         wanted = part.part.strip(b"/")
-        # The home's own originals lie where nobody put them: they have a name and no folders.
+        # Uploads are stored by hash: they have a name and no folders.
         is_own = _asset.managed.is_(True)
         is_named = and_(is_own, _asset.file_name == uri_of_path(wanted))
         yield or_(
@@ -144,7 +144,7 @@ def _facts(chosen: AssetFilter) -> Iterator[ColumnElement[bool]]:
 
 
 def camera_name() -> ColumnElement[str]:
-    """Make and model as a person reads them, the make once where the model begins with it; or null."""
+    """Make and model, without the make if the model begins with it; null if unknown."""
     make, model = func.coalesce(_asset.camera_make, ""), func.coalesce(_asset.camera_model, "")
     begin = func.substr(model, 1, func.length(make))
     repeated = _ascii_lower(begin) == _ascii_lower(make)
@@ -153,9 +153,10 @@ def camera_name() -> ColumnElement[str]:
 
 
 def stored_field(value: CustomValue) -> str:
-    """A custom field's value as `asset_field` holds it: JSON, in which 1 and 1.0 are one number.
+    """The form of a custom value in `asset_field`: JSON, with 1 and 1.0 equal.
 
-    A long text is held as its hash, which no JSON looks like: PostgreSQL's index takes no more.
+    A long text is stored as its hash, in a form that is not JSON, because PostgreSQL limits index
+    entries.
     """
     if isinstance(value, float) and value.is_integer():
         value = int(value)
@@ -166,12 +167,12 @@ def stored_field(value: CustomValue) -> str:
 
 
 def _has_tag(tag: str) -> ColumnElement[bool]:
-    # The asset is the outer query's; the tags are not, even where it joins tags itself, to count them.
+    # Correlate only the asset: the outer query may join tags itself, to count them.
     return exists().where(_tag.asset_id == _asset.id, _tag.tag == tag).correlate(schema.asset)
 
 
 def _has_field(name: str, value: CustomValue) -> ColumnElement[bool]:
-    # A table of fields, kept beside the JSON: both databases find equal values in it alike.
+    # In this table, unlike in JSON, both databases compare values in the same way.
     field = schema.asset_field.c
     return exists().where(
         field.asset_id == _asset.id, field.name == name, field.value == stored_field(value)
@@ -179,7 +180,7 @@ def _has_field(name: str, value: CustomValue) -> ColumnElement[bool]:
 
 
 def _lies_below(prefix: bytes) -> ColumnElement[bool]:
-    # What lies below `p` sorts between `p/` and `p0`, the byte after `/`; both exclusive.
+    # Paths below `p` sort between `p/` and `p0`, `0` being the byte after `/`; both exclusive.
     stem = prefix.rstrip(b"/")
     return or_(
         _asset.path == (stem or b"/"), and_(_asset.path > stem + b"/", _asset.path < stem + b"0")
@@ -187,7 +188,7 @@ def _lies_below(prefix: bytes) -> ColumnElement[bool]:
 
 
 def _has_part(part: bytes, folder: bytes | None) -> ColumnElement[bool]:
-    """Whether folders in a row, or such and the file, stand in a path, or in what follows `folder`."""
+    """Whether consecutive parts occur in a path, or in the part of it below `folder`."""
     path: ColumnElement[Any] = _asset.path
     is_below: ColumnElement[bool] = true()
     if folder is not None:
@@ -221,13 +222,13 @@ def _within_box(box: GpsBox) -> ColumnElement[bool]:
         else or_(longitude >= box.west, longitude <= box.east)
     )
     if 180 in {abs(box.west), abs(box.east)}:
-        # The date line has two names, and a box that touches it holds both.
+        # The date line is both 180 and -180; a box that touches it includes both.
         around = or_(around, longitude == 180, longitude == -180)
     return and_(latitude >= box.south, latitude <= box.north, around)
 
 
 def _within_circle(circle: GpsCircle) -> ColumnElement[bool]:
-    """By the haversine; cheap latitudes first, which an index or a scan rejects most by."""
+    """Haversine distance; the cheap test of latitudes comes first and rejects most assets."""
     angle = circle.radius_km / _EARTH_RADIUS_KM
     if angle >= math.pi:
         return and_(_asset.latitude.is_not(None), _asset.longitude.is_not(None))
@@ -246,12 +247,12 @@ def _within_circle(circle: GpsCircle) -> ColumnElement[bool]:
 
 
 def _without_dust(degrees: ColumnElement[float]) -> ColumnElement[float]:
-    """Zero for what is next to nothing: PostgreSQL takes a square that is too small for an error."""
+    """Zero for tiny numbers, whose squares PostgreSQL rejects as underflow."""
     return case((func.abs(degrees) < _DUST, 0.0), else_=degrees)
 
 
 class _Holds(FunctionElement[bool]):
-    """Whether bytes hold other bytes."""
+    """Whether bytes contain other bytes."""
 
     type = Boolean()
     inherit_cache = True
@@ -269,7 +270,7 @@ def _position(element: _Holds, compiler: SQLCompiler, **options: Any) -> str:
 
 
 class _AsciiLower(FunctionElement[str]):
-    """Text with A to Z in lower case and all else as it is, whatever the database's language."""
+    """Text with only A to Z lowered, independent of the database's locale."""
 
     type = Text()
     inherit_cache = True
@@ -279,7 +280,7 @@ def _ascii_lower(text: ColumnElement[Any]) -> _AsciiLower:
     return _AsciiLower(text)
 
 
-# SQLite's own `lower` knows A to Z alone.
+# SQLite's own `lower` changes only A to Z.
 @compiles(_AsciiLower)
 def _lower(element: _AsciiLower, compiler: SQLCompiler, **options: Any) -> str:
     return f"lower({compiler.process(element.clauses, **options)})"

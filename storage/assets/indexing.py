@@ -1,8 +1,7 @@
-"""The catalog as the indexer writes it; one transaction a content.
+"""The catalog as the indexer writes it, in one transaction per content.
 
-Each write checks the lease, writes the asset with all that its content owns, drops contents that no
-asset needs any more, and numbers the changes as its last statements, so that the log's row lock is
-short.
+Each write checks the lease, writes the asset with all that its content owns, and drops contents
+without assets. It logs the changes last, so that the log's row lock is short.
 """
 
 from __future__ import annotations
@@ -52,7 +51,7 @@ from regard.storage.database.stored_pipelines import StoredPipeline, require_liv
 from regard.storage.pipelines.analyses import storable, write_analysis
 
 _PAGE = 2000
-# SQLite takes expressions of at most 1000 levels; a shell's wildcard may name more files than that.
+# SQLite limits expressions to 1000 levels; a shell wildcard may name more files.
 _ROOTS = 100
 _REMOVED_AT_ONCE = 200
 _NO_FILE_S_SIZE = -1
@@ -69,17 +68,17 @@ class SqlIndexingCatalog(IndexingCatalog):
         *,
         is_managed: Callable[[bytes], bool] = lambda path: False,
     ) -> None:
-        """Prepare to write; the collection is made with its first asset.
+        """Prepare to write; the collection is created with its first asset.
 
-        `is_managed` tells the paths of the home's own originals. Uploads alone make assets of those: what
-        is to be written of one that was purged meanwhile is dropped.
+        `is_managed` recognises paths of the managed store. Only uploads create their assets:
+        results for one that was purged meanwhile are dropped.
         """
         self._is_managed = is_managed
         self._database = catalog.database
         self._pipeline = pipeline
         self._collection_name = collection
         self._lease: SqlWriterLease | None = None
-        # None until the lease is held, and while there is no such collection: it then has no assets.
+        # None before the lease is held, and while the collection does not exist.
         self._collection_id: int | None = None
 
     @contextlib.contextmanager
@@ -95,23 +94,23 @@ class SqlIndexingCatalog(IndexingCatalog):
                 self._lease = None
 
     def writer_lease(self) -> AbstractContextManager[SqlWriterLease]:
-        """Hold the writer's lease for the block.
+        """Hold the writer lease for the block.
 
-        Raises LeaseHeld when another process writes, PipelineConflict when the home has another pipeline
-        than when it was opened.
+        Raises LeaseHeld if another process writes, PipelineConflict if another pipeline went live
+        since the home was opened.
         """
         return self._held()
 
     def known_assets(self, root: bytes) -> Iterator[KnownAsset]:
         """The assets at or below `root`, ordered by path bytes, read page by page.
 
-        One whose content the live pipeline has not analysed comes with a size that no file has: it counts
-        as changed, or as missing when its file is.
+        An asset whose content the live pipeline has not analysed gets an impossible size, so that
+        its file counts as changed.
         """
         with self._database.reading() as connection:
             itself = self._known(connection, schema.asset.c.path == root, None)
         yield from itself
-        # One range, so that a page is read off the index, however many come after it.
+        # One range, so that a page is read from the index.
         after, end = _range_below(root)
         while True:
             with self._database.reading() as connection:
@@ -173,10 +172,9 @@ class SqlIndexingCatalog(IndexingCatalog):
             self._conclude(connection, written, None)
 
     def remove(self, assets: Sequence[KnownAsset]) -> int:
-        """Delete assets that still lie where they did; the number deleted.
+        """Delete assets that still have the same path; return how many were deleted.
 
-        In transactions of some hundred assets, so that nobody else waits long; a killed process leaves
-        each of them whole or gone.
+        Works in transactions of a few hundred assets, so that others do not wait long.
         """
         asset = schema.asset.c
         deleted = 0
@@ -215,7 +213,7 @@ class SqlIndexingCatalog(IndexingCatalog):
     @contextlib.contextmanager
     def _writing(self) -> Iterator[Connection]:
         if self._lease is None:
-            raise RuntimeError("the writer's lease is not held")
+            raise RuntimeError("the writer lease is not held")
         collection_id = self._collection_id
         try:
             with (
@@ -225,7 +223,7 @@ class SqlIndexingCatalog(IndexingCatalog):
                 self._lease.guard(connection)
                 yield connection
         except BaseException:
-            # A collection that was made in this transaction has gone with it.
+            # A collection created in this transaction was rolled back.
             self._collection_id = collection_id
             raise
 
@@ -301,7 +299,7 @@ class SqlIndexingCatalog(IndexingCatalog):
         )
         if kept is None and self._is_managed(stamp.path):
             raise _UploadPurged
-        # An upload lies under its digest; what it is called, its sender said.
+        # An upload is stored by hash; its sender gave its name.
         if kept is None or not kept.managed:
             values["file_name"] = os.path.basename(uri)
         others = [row for row in existing if kept is not None and row.id != kept.id]
@@ -329,9 +327,9 @@ class SqlIndexingCatalog(IndexingCatalog):
         content_id: int | None,
         moved_from: int | None,
     ) -> None:
-        """Let nobody trash or restore, until the commit, what is about to be logged as changed.
+        """Lock the rows that will be logged as changed until commit, so that none is trashed.
 
-        All at once and by id, as whoever edits many takes them. SQLite's writers take turns anyway.
+        In one statement and by id, as edits lock them. SQLite has one writer at a time anyway.
         """
         if self._database.is_sqlite:
             return
@@ -355,7 +353,7 @@ class SqlIndexingCatalog(IndexingCatalog):
         added: Sequence[tuple[int, int]] = (),
         twins: Sequence[AssetEvent] = (),
     ) -> None:
-        """Drop the contents that were left, and number the changes."""
+        """Drop contents without assets, and log the changes."""
         removed = drop_orphans(connection, written.left - {content_id})
         record_changes(connection, added, removed, [*written.events, *twins])
 
@@ -366,7 +364,7 @@ class _UploadPurged(Exception):
 
 @dataclass(frozen=True, slots=True)
 class _Written:
-    """An asset that was written, the contents it left, and what to log."""
+    """A written asset, the contents it had before, and the events to log."""
 
     asset: int
     left: set[int | None]
@@ -374,7 +372,7 @@ class _Written:
 
 
 def _twins(connection: Connection, content_id: int, written: _Written) -> list[AssetEvent]:
-    """The content's other assets: an analysis makes all of them findable."""
+    """Events of the content's other assets, which an analysis makes searchable too."""
     asset = schema.asset.c
     rows = connection.execute(
         select(asset.id, asset.collection_id, asset.deleted_at).where(
@@ -385,18 +383,18 @@ def _twins(connection: Connection, content_id: int, written: _Written) -> list[A
 
 
 def _events(rows: Sequence[Any], kind: str) -> list[AssetEvent]:
-    """What to log of assets: of those in the trash nothing, which were told as removed."""
+    """The events to log; assets in the trash were logged as removed."""
     return [AssetEvent(row.id, row.collection_id, kind) for row in rows if row.deleted_at is None]
 
 
 def _range_below(root: bytes) -> tuple[bytes, bytes]:
-    """What lies below `root` sorts between `root/` and `root0`, the byte after `/`; both exclusive."""
+    """The range of paths below `root`, from `root/` to `root0`, both exclusive."""
     stem = root.rstrip(b"/")
     return stem + b"/", stem + b"0"
 
 
 def _under(root: bytes) -> ColumnElement[bool]:
-    """The path itself, or whatever lies below it."""
+    """Whether a path is `root` or below it."""
     path = schema.asset.c.path
     after, end = _range_below(root)
     return or_(path == root, and_(path > after, path < end))

@@ -1,4 +1,4 @@
-"""What a catalog holds, in numbers: regions, captions and embeddings are those of the live pipeline."""
+"""Counts over a catalog; regions, captions and embeddings are those of the live pipeline."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from regard.storage.database.stored_pipelines import StoredPipeline, live_pipeli
 
 @dataclass(frozen=True, slots=True)
 class CollectionOverview:
-    """One collection: assets that were indexed, and files that could not be."""
+    """The numbers of indexed and failed assets of one collection."""
 
     name: str
     indexed: int
@@ -36,7 +36,7 @@ class Overview:
 
 
 def read_overview(catalog: Catalog) -> Overview:
-    """Count what the catalog holds."""
+    """Count over the whole catalog."""
     asset, collection = schema.asset.c, schema.collection.c
     with catalog.database.reading() as connection:
         rows = connection.execute(
@@ -67,7 +67,7 @@ def read_overview(catalog: Catalog) -> Overview:
 
 @dataclass(frozen=True, slots=True)
 class VisibleCounts:
-    """What a caller may see of a catalog; what lies in the trash is left out."""
+    """Counts over the collections that a caller may see, without the trash."""
 
     assets: int
     contents: int
@@ -77,7 +77,7 @@ class VisibleCounts:
 
 
 def count_visible(catalog: Catalog, visible: Sequence[str] | None) -> VisibleCounts:
-    """Count what the collections of these names hold, None for all."""
+    """Count over the collections with these names, None for all."""
     asset = schema.asset.c
     chosen = select(asset.content_id).where(
         asset.deleted_at.is_(None), asset.content_id.is_not(None)

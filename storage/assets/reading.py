@@ -1,7 +1,7 @@
-"""Assets as a service shows them: lists in pages, single ones with all that is known, counts by value.
+"""Reads assets for a service: lists in pages, single assets with all details, counts by value.
 
-What a caller may not see does not exist for it: every method takes the names of the collections that it
-may see, None for all.
+Every method takes `visible`, the names of the collections that the caller may see, None for all.
+Anything else does not exist for it.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ from regard.storage.database.catalog import Catalog
 from regard.storage.database.stored_pipelines import StoredPipeline, live_pipeline
 
 Visible = Sequence[str] | None
-# Where a page ends: the value that it is sorted by, and the asset's id.
+# Where a page ends: its last sort value and asset id.
 Place = tuple[datetime | None, int]
 
 _FACET_VALUES = 50
@@ -64,10 +64,10 @@ _asset, _content = schema.asset.c, schema.content.c
 
 
 class SqlAssetReading:
-    """Reads assets of a catalog; each method sees one moment of it."""
+    """Reads the assets of a catalog; each method sees one moment of it."""
 
     def __init__(self, catalog: Catalog, pipeline: StoredPipeline | None = None) -> None:
-        """States and captions are those of `pipeline`; None is the live one, looked up at each call."""
+        """States and captions are those of `pipeline`; None means the live one at each call."""
         self._database = catalog.database
         self._pipeline = None if pipeline is None else pipeline.id
 
@@ -84,7 +84,7 @@ class SqlAssetReading:
         after: Place | None = None,
         limit: int = 100,
     ) -> list[Asset]:
-        """The next assets after a place; `state` None is all but the trash."""
+        """The next assets after a place; `state` None means all except the trash."""
         with self._database.reading() as connection:
             pipeline = self._chosen(connection)
             statement = select_assets(pipeline).where(*_in_state(chosen, state, pipeline))
@@ -93,7 +93,7 @@ class SqlAssetReading:
             return read_assets(connection, statement)
 
     def by_ids(self, ids: Collection[int], *, visible: Visible = None) -> dict[int, Asset]:
-        """Assets by id, those in the trash too; what is not there, or not visible, is absent."""
+        """Assets by id, including the trash; missing or invisible ones are absent."""
         with self._database.reading() as connection:
             pipeline = self._chosen(connection)
             names = None if visible is None else list(visible)
@@ -147,7 +147,7 @@ class SqlAssetReading:
             return found, assets[0]
 
     def mask(self, region: int) -> Mask:
-        """A region's mask, of its content's size; raises NotFound."""
+        """A region's mask, in the size of its content; raises NotFound."""
         table = schema.region.c
         with self._database.reading() as connection:
             row = connection.execute(
@@ -167,9 +167,9 @@ class SqlAssetReading:
         visible: Visible = None,
         state: AssetState | None = None,
     ) -> dict[str, list[FacetValue]]:
-        """How many assets that pass have each camera, month, tag or collection; most frequent first.
+        """Count passing assets by camera, month, tag or collection; most frequent first.
 
-        `state` None is all but the trash.
+        `state` None means all except the trash.
         """
         with self._database.reading() as connection:
             where = [*_in_state(chosen, state, self._chosen(connection)), *_seen(visible)]
@@ -184,7 +184,7 @@ class SqlAssetReading:
         after: int = 0,
         limit: int = 100,
     ) -> list[Asset]:
-        """Assets of a collection that could not be used, by id; below a folder, or managed, alone."""
+        """Failed assets of a collection, by id; perhaps only below a folder, or managed."""
         prefixes = () if below is None else (os.fsencode(below),)
         where = [
             passes(AssetFilter(path_prefixes=prefixes)),
@@ -278,7 +278,7 @@ def _facet(
 
 
 def _month() -> ColumnElement[str]:
-    """`2024-05`, spelt so that both databases understand it."""
+    """The month as `2024-05`, in SQL that both databases accept."""
     year, month = extract("year", _asset.taken_at), extract("month", _asset.taken_at)
     return _padded(year, 4) + "-" + _padded(month, 2)
 

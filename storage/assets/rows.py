@@ -1,6 +1,9 @@
-"""Rows of assets, as whoever writes assets needs them: collections, contents, facts, tags, orphans.
+"""Writes the rows around assets: collections, contents, facts, tags, signatures, notes.
 
-Each function works inside a transaction that its caller holds.
+All functions run inside the caller's transaction. `catalog_info` keeps notes about deleted rows,
+written in the transaction that deletes them: managed files still to be deleted, so that none is
+forgotten if the process is killed in between, and names of former collections. A managed file
+without row or note is never deleted, because the catalog may be an old backup.
 """
 
 from __future__ import annotations
@@ -37,7 +40,7 @@ _EPOCH = datetime.datetime(1970, 1, 1)
 
 
 def dated_at(facts: PhotoFacts, mtime_ns: int) -> datetime.datetime:
-    """When a photograph was taken, else when its file was last changed."""
+    """When a photograph was taken, else when its file was changed."""
     if facts.taken_at is not None:
         return facts.taken_at
     try:
@@ -47,20 +50,20 @@ def dated_at(facts: PhotoFacts, mtime_ns: int) -> datetime.datetime:
 
 
 def find_collection(connection: Connection, name: str) -> int | None:
-    """The id of a collection, None when there is none of that name."""
+    """The id of a collection, or None."""
     table = schema.collection
     return connection.execute(select(table.c.id).where(table.c.name == name)).scalar_one_or_none()
 
 
 def ensure_collection(connection: Connection, name: str) -> int:
-    """The id of a collection, made when there is none of that name."""
+    """The id of a collection, created if it is new."""
     while (found := find_collection(connection, name)) is None:
         _insert_if_new(connection, schema.collection, name=name, created_at=utc_now())
     return int(found)
 
 
 def ensure_content(connection: Connection, content: ContentHeader) -> int:
-    """The id of a content, written when it is new; its row is held until the transaction ends."""
+    """The id of a content, inserted if it is new; its row stays locked until commit."""
     table = schema.content
     held = (
         select(table.c.id)
@@ -73,16 +76,16 @@ def ensure_content(connection: Connection, content: ContentHeader) -> int:
 
 
 def _insert_if_new(connection: Connection, table: Table, **values: object) -> None:
-    """Insert a row, unless another transaction does just then; waits for that one to end."""
+    """Insert a row unless another transaction does; waits for that one to end."""
     connection.execute(insert_into(connection, table).values(**values).on_conflict_do_nothing())
 
 
 def drop_orphans(connection: Connection, left: set[int | None]) -> list[tuple[int, int]]:
-    """Delete those contents that no asset has; (channel id, embedding id) of what went with them."""
+    """Delete contents without assets; return (channel id, embedding id) of their embeddings."""
     contents = {content_id for content_id in left if content_id is not None}
     if not contents:
         return []
-    # Who is just adding an asset to one of them holds its row: wait, then look who uses it.
+    # A transaction that adds an asset to one of them holds its row: wait for it.
     content = schema.content.c
     connection.execute(
         select(content.id).where(content.id.in_(contents)).order_by(content.id).with_for_update()
@@ -104,7 +107,7 @@ def drop_orphans(connection: Connection, left: set[int | None]) -> list[tuple[in
 
 
 def write_keywords(connection: Connection, asset_id: int, keywords: Sequence[str]) -> None:
-    """Replace what the file says; its tags follow, and those that a person added or removed stay so."""
+    """Replace the file's keywords and update tags; tags that people added or removed stay so."""
     keyword, tag = schema.asset_keyword.c, schema.asset_tag.c
     former = set(
         connection.execute(select(keyword.keyword).where(keyword.asset_id == asset_id)).scalars()
@@ -128,7 +131,7 @@ def write_keywords(connection: Connection, asset_id: int, keywords: Sequence[str
 
 
 def add_tags(connection: Connection, assets: Sequence[int], tags: Sequence[str]) -> set[int]:
-    """Give each asset each tag that it does not have; which assets got any."""
+    """Add missing tags to assets; return the assets that got any."""
     if not assets or not tags:
         return set()
     tag = schema.asset_tag.c
@@ -170,10 +173,7 @@ def fact_columns(facts: PhotoFacts) -> dict[str, object]:
 
 
 def write_signature(connection: Connection, content: int, signature: Signature | None) -> None:
-    """Write a content's signature in the caller's transaction, replacing an older one.
-
-    None records that the content could not be signed.
-    """
+    """Write a content's signature, replacing an older one; None: it could not be computed."""
     grey = b"" if signature is None else signature.grey.tobytes()
     values = {"version": SIGNATURE_VERSION, "grey": grey}
     statement = insert_into(connection, schema.signature)
@@ -184,7 +184,7 @@ def write_signature(connection: Connection, content: int, signature: Signature |
 
 
 def forget_comparisons(connection: Connection, contents: Collection[int]) -> None:
-    """Have contents compared again, in the caller's transaction."""
+    """Mark contents to be compared again."""
     if contents:
         comparison = schema.comparison
         connection.execute(delete(comparison).where(comparison.c.content_id.in_(contents)))
@@ -193,13 +193,13 @@ def forget_comparisons(connection: Connection, contents: Collection[int]) -> Non
 _info = schema.catalog_info.c
 _FILE = "forgotten_file "
 _COLLECTION = "former_collection "
-# A key takes 64 characters; so many digits of a SHA-256 no other file shares.
+# A key has at most 64 characters; this many digits of a SHA-256 are unique.
 _DIGITS = 48
 _AT_ONCE = 500
 
 
 def note_files(connection: Connection, digests: Iterable[str]) -> None:
-    """Note files of the managed store, by their SHA-256, that no asset needs any more."""
+    """Note the SHA-256 of managed files that no asset needs any more."""
     values = {_file_key(sha256): sha256 for sha256 in digests}
     there = set(connection.execute(select(_info.key).where(_info.key.in_(list(values)))).scalars())
     rows = [{"key": key, "value": value} for key, value in values.items() if key not in there]
@@ -208,7 +208,7 @@ def note_files(connection: Connection, digests: Iterable[str]) -> None:
 
 
 def noted_files(connection: Connection) -> list[str]:
-    """The SHA-256 of all files that were noted and not dropped."""
+    """The SHA-256 of all noted files."""
     return list(
         connection.execute(
             select(_info.value).where(_info.key.startswith(_FILE, autoescape=True))
@@ -217,7 +217,7 @@ def noted_files(connection: Connection) -> list[str]:
 
 
 def drop_files(connection: Connection, digests: Iterable[str]) -> None:
-    """Forget notes: the files are gone, or needed again."""
+    """Delete notes of files that are deleted or needed again."""
     keys = [_file_key(sha256) for sha256 in digests]
     for start in range(0, len(keys), _AT_ONCE):
         some = keys[start : start + _AT_ONCE]
@@ -225,14 +225,14 @@ def drop_files(connection: Connection, digests: Iterable[str]) -> None:
 
 
 def note_collection(connection: Connection, collection: int, name: str) -> None:
-    """Keep the name of a collection that is deleted, for whoever is still to be told of its assets."""
+    """Keep the name of a deleted collection for readers of the asset log."""
     connection.execute(
         insert(schema.catalog_info).values(key=f"{_COLLECTION}{collection}", value=name)
     )
 
 
 def notes_collection(collection: ColumnElement[int]) -> ColumnElement[bool]:
-    """Whether a row of `catalog_info` keeps, as its value, the name of the collection with this id."""
+    """Whether a row of `catalog_info` holds the name of this former collection."""
     return _info.key == literal(_COLLECTION) + cast(collection, String)
 
 
@@ -243,7 +243,7 @@ def _file_key(sha256: str) -> str:
 def require_free(
     connection: Connection, collection_id: int, external_id: str | None, asset: int | None
 ) -> None:
-    """Raise NameTaken when another asset of the collection has the external id."""
+    """Raise NameTaken if another asset of the collection has the external id."""
     if external_id is None:
         return
     holder = connection.execute(
@@ -259,7 +259,7 @@ def require_free(
 
 
 def write_custom(connection: Connection, asset: int, custom: Mapping[str, Any]) -> None:
-    """Replace an asset's custom fields, and what filters read of them; a value of None is left out."""
+    """Replace an asset's custom fields, without those that are None."""
     kept = {name: value for name, value in custom.items() if value is not None}
     connection.execute(
         update(schema.asset).where(schema.asset.c.id == asset).values(custom=custom_text(custom))
@@ -275,6 +275,6 @@ def write_custom(connection: Connection, asset: int, custom: Mapping[str, Any]) 
 
 
 def custom_text(custom: Mapping[str, Any]) -> str | None:
-    """Custom fields as they are stored."""
+    """The stored form of custom fields."""
     kept = {name: value for name, value in custom.items() if value is not None}
     return json.dumps(kept, ensure_ascii=False) if kept else None

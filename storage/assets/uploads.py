@@ -1,4 +1,4 @@
-"""Uploads: files of the managed store that become assets, and which of these files are still needed."""
+"""Uploads: assets of files in the managed store, and which of these files are still needed."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ _MOVED_AT_ONCE = 500
 
 @dataclass(frozen=True, slots=True)
 class Upload:
-    """A file in the managed store that is to become an asset."""
+    """A file in the managed store to create an asset from."""
 
     stamp: FileStamp
     content: ContentHeader
@@ -60,7 +60,7 @@ class Upload:
 
 @dataclass(frozen=True, slots=True)
 class Uploaded:
-    """The asset, and whether it is new, was there, or came back from the trash."""
+    """The asset; `status` is created, existing or restored (from the trash)."""
 
     asset: int
     status: str
@@ -80,14 +80,14 @@ class SqlUploads:
         *,
         is_sound: Callable[[FileStamp], bool] = lambda stamp: True,
     ) -> Uploaded:
-        """Make an asset of a file, or find the one that the collection has of the same bytes.
+        """Create an asset, or find the one with the same bytes in the collection.
 
-        One that lies in the trash comes back, and one that could not be used is tried again. An
-        imported one counts if its own file `is_sound`: else nobody would have kept the bytes. The
-        collection is made when it is new. Raises NameTaken when another asset has the external id.
+        A trashed one is restored, and a failed one is queued again. An indexed one counts only if
+        its file `is_sound`, otherwise the bytes would be lost. The collection is created if it is
+        new. Raises NameTaken if another asset has the external id.
         """
         with self._database.writing() as connection:
-            # Two uploads of the same bytes at once would both find nothing.
+            # Otherwise two uploads of the same bytes would both find nothing.
             self._database.take_turns(connection)
             collection_id = ensure_collection(connection, collection)
             content_id = ensure_content(connection, upload.content)
@@ -100,7 +100,7 @@ class SqlUploads:
                 .order_by(_asset.deleted_at.is_not(None), _asset.id)
             ).all()
             for row in of_same_bytes:
-                # As it is now, and stays until the commit.
+                # Lock it until commit.
                 there = connection.execute(
                     select(schema.asset).where(_asset.id == row.id).with_for_update()
                 ).one_or_none()
@@ -136,26 +136,26 @@ class SqlUploads:
             return Uploaded(asset, "created")
 
     def forgotten_originals(self) -> list[str]:
-        """The SHA-256 of all managed files that purges, also killed ones, left to be deleted."""
+        """The SHA-256 of all managed files that purges left to be deleted."""
         with self._database.reading() as connection:
             return noted_files(connection)
 
     def forget_originals(self, digests: Collection[str]) -> None:
-        """Take note that these files are deleted, or were needed again."""
+        """Record that these files are deleted, or needed again."""
         if digests:
             with self._database.writing() as connection:
                 drop_files(connection, digests)
 
     def needs(self, path: bytes) -> bool:
-        """Whether an asset has its file at this path."""
+        """Whether an asset has this path."""
         with self._database.reading() as connection:
             statement = select(exists().where(_asset.path == path))
             return bool(connection.execute(statement).scalar_one())
 
     def waiting_originals(self, collection: str, *, failed: bool = False) -> list[bytes]:
-        """Paths of a collection's uploads that the live pipeline has not analysed yet, oldest first.
+        """Paths of uploads that the live pipeline has not analysed yet, oldest first.
 
-        With `failed`, those that could not be used, too.
+        With `failed`, also of failed ones.
         """
         analysis = schema.analysis.c
         with self._database.reading() as connection:
@@ -163,7 +163,7 @@ class SqlUploads:
             analysed = select(analysis.content_id).where(
                 analysis.pipeline_id == (-1 if pipeline is None else pipeline.id)
             )
-            # Nothing at all is also not in an empty list.
+            # NULL is also not in an empty list.
             waiting = and_(_asset.content_id.is_not(None), _asset.content_id.not_in(analysed))
             if failed:
                 waiting = or_(waiting, _asset.failure.is_not(None))
@@ -180,7 +180,7 @@ class SqlUploads:
             return [bytes(path) for path in rows]
 
     def collections_without_job(self) -> list[str]:
-        """Collections with uploads that wait to be analysed, and no job since that would have done so.
+        """Collections with uploads that wait for analysis and have no job.
 
         A server may be killed after an upload was stored and before its job was.
         """
@@ -191,7 +191,7 @@ class SqlUploads:
                 analysis.content_id == _asset.content_id,
                 analysis.pipeline_id == (-1 if pipeline is None else pipeline.id),
             )
-            # One that was cancelled since was not wanted.
+            # A cancelled job counts: the analysis was not wanted.
             seen = exists().where(
                 job.collection_id == _asset.collection_id,
                 job.kind.in_([JobKind.UPLOAD, JobKind.REINDEX]),
@@ -217,10 +217,10 @@ class SqlUploads:
         path_of: Callable[[str], bytes],
         mtime_of: Callable[[bytes], int | None] = lambda path: None,
     ) -> int:
-        """Follow a managed store that lies elsewhere than before; the number of assets moved along.
+        """Update paths after the managed store has moved; return how many assets changed.
 
-        `path_of` gives the place of a file by its SHA-256, which is the last part of its path, and
-        `mtime_of` the time in nanoseconds that a copy there may have got, None where it is not known.
+        `path_of` gives the path of a file by its SHA-256, the last part of its path; `mtime_of`
+        the new modification time in nanoseconds, None if unknown.
         """
         moves: list[tuple[int, bytes]] = []
         with self._database.reading() as connection:
@@ -258,7 +258,7 @@ class SqlUploads:
             values["deleted_at"] = None
         stamp = {"size": upload.stamp.size, "mtime_ns": upload.stamp.mtime_ns}
         if there.managed and (there.size, there.mtime_ns) != tuple(stamp.values()):
-            # The file had been lost, and is there again.
+            # The file had been lost and was uploaded again.
             values |= stamp
         if not values:
             return Uploaded(there.id, "existing")

@@ -1,4 +1,4 @@
-"""A catalog database, opened: its identity, its pipelines, and the views the other rooms use."""
+"""An open catalog: its database, identity and pipelines."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ _UUID = "catalog_uuid"
 
 
 class Catalog:
-    """One catalog: the truth of a home."""
+    """The catalog of one home."""
 
     def __init__(self, database: Database) -> None:
-        """Use a database whose schema is up to date; `open_catalog` brings it there."""
+        """Use a database whose schema is current; `open_catalog` upgrades it first."""
         self.database = database
         with database.reading() as connection:
             self.uuid = _read_uuid(connection)
@@ -38,19 +38,19 @@ class Catalog:
             return live_pipeline(connection)
 
     def make_live(self, spec: PipelineSpec) -> StoredPipeline:
-        """The live pipeline; that of `spec` from now on when the home has none that made anything."""
+        """Return the live pipeline; make that of `spec` live if none has analysed anything yet."""
         with self.database.writing() as connection:
             self.database.take_turns(connection)
             return make_live(connection, spec)
 
     def ensure_pipeline(self, spec: PipelineSpec) -> StoredPipeline:
-        """The pipeline of `spec`, made where it is new, live or not; raises PipelineConflict."""
+        """Return the pipeline of `spec`, created if it is new; raises PipelineConflict."""
         with self.database.writing() as connection:
             self.database.take_turns(connection)
             return ensure_pipeline(connection, spec)
 
     def pipelines(self) -> list[StoredPipeline]:
-        """All pipelines that can be searched, oldest first."""
+        """All pipelines except those being deleted, oldest first."""
         with self.database.reading() as connection:
             return stored_pipelines(connection)
 
@@ -60,7 +60,7 @@ class Catalog:
 
 
 def open_catalog(url: str | Path) -> Catalog:
-    """Open the catalog at a database URL or in an SQLite file; makes or upgrades its schema.
+    """Open the catalog at a database URL or in an SQLite file; create or upgrade its schema.
 
     Raises HomeError, HomeVersionError, MissingDependency or UsageError.
     """

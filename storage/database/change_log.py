@@ -1,8 +1,8 @@
-"""The change logs: of embeddings, and of assets, each numbered in the order of visibility.
+"""The logs of changed embeddings and assets, numbered in the order of becoming visible.
 
-A sequence would hand out numbers that commit out of order: a reader that has seen 7 would then miss a 6
-that commits later. Here the numbers are taken from one counter row at the end of a transaction, and
-that row stays locked until the commit; whoever reads the counter has all positions up to it.
+A database sequence can commit numbers out of order: a reader that has seen 7 would miss a 6 that
+commits later. Here the numbers come from one counter row at the end of a transaction, and that row
+stays locked until commit. A reader of the counter therefore sees all positions up to it.
 """
 
 from __future__ import annotations
@@ -23,10 +23,10 @@ from regard.storage.database.vector_bytes import from_bytes
 
 _POSITION = "change"
 _ASSETS = "assets"
-# How many entries are gone with the pipelines that they were of.
+# How many entries were deleted together with their pipelines.
 _PRUNED = "pruned"
 COUNTERS = (_POSITION, _ASSETS, _PRUNED)
-# As text, since every search reads it twice: the expression language takes longer than the database.
+# As text, because every search reads it and building the expression takes longer than running it.
 _ALL_COUNTERS = "SELECT name, value FROM counter"
 
 
@@ -55,7 +55,7 @@ def record_changes(
     removed: Sequence[tuple[int, int]],
     assets: Sequence[AssetEvent] = (),
 ) -> None:
-    """Number (channel id, embedding id) pairs, and what was done to assets.
+    """Log added and removed (channel id, embedding id) pairs and the events of assets.
 
     Must be the last statement of its transaction.
     """
@@ -66,7 +66,7 @@ def record_changes(
 def record_embeddings(
     connection: Connection, added: Sequence[tuple[int, int]], removed: Sequence[tuple[int, int]]
 ) -> None:
-    """Number embeddings that change nothing about assets, of a pipeline that is not live.
+    """Log embeddings that do not change assets: those of a pipeline that is not live.
 
     Must be the last statement of its transaction.
     """
@@ -90,7 +90,7 @@ def record_embeddings(
 
 
 def _record_assets(connection: Connection, events: Sequence[AssetEvent]) -> None:
-    # One step at least: whatever was done, cached filters have to be made anew.
+    # At least one step, so that cached filters are read again.
     step = max(1, len(events))
     position = _advance(connection, _ASSETS, step) - step
     if events:
@@ -111,7 +111,7 @@ def _record_assets(connection: Connection, events: Sequence[AssetEvent]) -> None
 
 
 def record_all_changed(connection: Connection) -> None:
-    """Say of every asset with a content that it has changed; the last statement of its transaction."""
+    """Log a change of all assets with a content; the last statement of its transaction."""
     asset = schema.asset.c
     chosen = and_(asset.content_id.is_not(None), asset.deleted_at.is_(None))
     count = connection.execute(
@@ -123,7 +123,7 @@ def record_all_changed(connection: Connection) -> None:
     connection.execute(
         insert(schema.asset_change).from_select(
             ["position", "asset_id", "collection_id", "kind", "changed_at"],
-            # An asset that came since it was counted is told of by who added it.
+            # The transaction that adds an asset after the count logs it.
             select(number + position, asset.id, asset.collection_id, literal("changed"), now)
             .where(chosen)
             .order_by(asset.id)
@@ -133,7 +133,7 @@ def record_all_changed(connection: Connection) -> None:
 
 
 def forget_channels(connection: Connection, channels: Sequence[int], limit: int) -> int:
-    """Delete up to `limit` entries about the embeddings of channels; how many there were."""
+    """Delete up to `limit` entries of channels; return how many were deleted."""
     change = schema.change.c
     oldest = (
         select(change.position)
@@ -147,25 +147,25 @@ def forget_channels(connection: Connection, channels: Sequence[int], limit: int)
 
 
 def pruned_positions(connection: Connection) -> int:
-    """How many positions of the log of embeddings are gone with their pipelines."""
+    """How many entries of the embedding log were deleted together with their pipelines."""
     return _value(connection, _PRUNED)
 
 
 @dataclass(frozen=True, slots=True)
 class Moment:
-    """How far both logs go at the moment that a transaction sees."""
+    """The last positions of both logs that a transaction sees."""
 
     embeddings: int
     assets: int
 
 
 def moment(connection: Connection) -> Moment:
-    """What `last_position` and `assets_version` say, in one statement."""
+    """Read `last_position` and `assets_version` in one statement."""
     return _moment_of(connection.exec_driver_sql(_ALL_COUNTERS))
 
 
 def moment_now(database: Database) -> Moment:
-    """The same of the moment of the call, without a transaction."""
+    """Read the same without a transaction."""
     return _moment_of(database.read_once(_ALL_COUNTERS))
 
 
@@ -177,22 +177,22 @@ def _moment_of(counters: Iterable[Iterable[Any]]) -> Moment:
 
 
 def last_position(connection: Connection) -> int:
-    """The last position that is visible; all before it are visible too."""
+    """The last visible position; all earlier ones are visible too."""
     return _value(connection, _POSITION)
 
 
 def assets_version(connection: Connection) -> int:
-    """A number that grows with every change of assets; tells whether a cached filter still holds."""
+    """A number that grows with every change of assets; caches are valid while it is equal."""
     return _value(connection, _ASSETS)
 
 
 def read_changes(
     connection: Connection, channel_id: int, dimension: int, after: int, limit: int
 ) -> ChangeBatch:
-    """The next changes of a channel after a position, at most `limit` of them.
+    """Up to `limit` changes of a channel after a position.
 
-    `through` is the last visible position when these are all. An embedding that was added and deleted
-    within the log is only listed as removed.
+    `through` is the last visible position if there are no more. An embedding that was added and
+    then deleted is only listed as removed.
     """
     visible = last_position(connection)
     rows = connection.execute(

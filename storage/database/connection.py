@@ -1,10 +1,10 @@
 """Opens the catalog's database, on SQLite or PostgreSQL, and brings its schema up to date.
 
-A reading transaction sees one moment of the database, on both: SQLite gives that by itself, PostgreSQL
-by REPEATABLE READ. SQLite runs in WAL mode, so readers never wait for the writer; a write transaction
-takes the lock at its start (BEGIN IMMEDIATE), so that it waits its turn instead of failing half-way.
-`synchronous=FULL` makes a commit survive a power cut: a vector index on disk may then never be ahead of
-the catalog.
+A reading transaction sees one moment of the database, on both: SQLite always does, PostgreSQL with
+REPEATABLE READ. SQLite runs in WAL mode, so readers never wait for the writer; a write transaction
+takes the lock at its start (BEGIN IMMEDIATE), so that it waits instead of failing halfway.
+`synchronous=FULL` makes a commit survive a power cut: a vector index on disk may then never be
+ahead of the catalog.
 """
 
 from __future__ import annotations
@@ -32,10 +32,10 @@ from sqlalchemy.pool import ConnectionPoolEntry, PoolProxiedConnection
 from regard.core.errors import HomeError, HomeVersionError, MissingDependency, UsageError
 
 BUSY_TIMEOUT_SECONDS = 30
-# Connections of SQLite that are kept for single statements: as many as threads usually ask at once.
+# SQLite connections kept for single statements: about as many as threads read at once.
 _MOST_IDLE = 8
 _WRITES = "regard_writes"
-# Any number, as long as no other program takes advisory locks by it in the same database.
+# Arbitrary; no other program may use it for advisory locks in the same database.
 _TURN = 7265676172
 _DRIVERS = {
     "sqlite": "sqlite+pysqlite",
@@ -53,22 +53,22 @@ class Database:
     def __init__(self, url: str | Path) -> None:
         """Connect lazily to a SQLAlchemy URL or an SQLite file; `postgresql://` means psycopg 3.
 
-        Raises UsageError for a malformed URL or another kind of database, MissingDependency when the
-        driver is not installed.
+        Raises UsageError for a malformed URL or another kind of database, MissingDependency when
+        the driver is not installed.
         """
         try:
-            # A file's name is no URL: `?` and `%` would be read as something else in one.
+            # A file name is not a URL: `?` and `%` have a meaning in one.
             parsed = (
                 URL.create("sqlite", database=str(url)) if isinstance(url, Path) else make_url(url)
             )
-        except (ArgumentError, ValueError) as error:  # the latter from a port that is no number
+        except (ArgumentError, ValueError) as error:  # the latter for a port that is not a number
             raise UsageError(
                 "the database URL is malformed",
                 remedy="set REGARD_DATABASE_URL to postgresql://user:password@host/name",
             ) from error
         if parsed.drivername not in _DRIVERS:
             raise UsageError(
-                f"the catalog lives on SQLite or PostgreSQL, not on {parsed.drivername}",
+                f"the catalog supports SQLite and PostgreSQL, not {parsed.drivername}",
                 remedy="unset REGARD_DATABASE_URL to use SQLite",
             )
         parsed = parsed.set(drivername=_DRIVERS[parsed.drivername])
@@ -100,17 +100,18 @@ class Database:
 
     @contextmanager
     def reading(self) -> Iterator[Connection]:
-        """A transaction that only reads, and sees one moment of the database."""
+        """A read-only transaction that sees one moment of the database."""
         with self._errors_named(), self._reader.connect() as connection, connection.begin():
             yield connection
 
     def read_once(
         self, statement: str, parameters: Mapping[str, Any] | Sequence[Any] = ()
     ) -> list[Any]:
-        """The rows of one statement, as the driver takes it, which sees one moment by itself.
+        """The rows of one statement in the driver's own form, without a transaction.
 
-        For what every search asks: after a model has emptied the caches a transaction takes five times as
-        long. SQLite's connections for it are kept beside the pool, which takes longer than they do.
+        For what every search reads: with cold caches a transaction takes five times as long.
+        SQLite connections for it are kept outside the pool, whose overhead is larger than the
+        statement.
         """
         with self._errors_named():
             connection = self._take_connection()
@@ -130,7 +131,7 @@ class Database:
             return rows
 
     def _take_connection(self) -> PoolProxiedConnection:
-        """One of its own for `read_once`; SQLite's are no longer the pool's."""
+        """A connection for `read_once`; on SQLite it is detached from the pool."""
         try:
             return self._idle.pop()
         except IndexError:
@@ -141,18 +142,18 @@ class Database:
 
     @contextmanager
     def writing(self) -> Iterator[Connection]:
-        """A transaction that writes; commits at the end of the block, rolls back on an error."""
+        """A write transaction; commits at the end of the block, rolls back on an error."""
         with self._errors_named(), self.engine.connect() as connection:
             connection.execution_options(**{_WRITES: True})
             with connection.begin():
                 yield connection
 
     def take_turns(self, connection: Connection) -> None:
-        """Let no other transaction that calls this go on before this one has ended.
+        """Block other transactions that call this until this one has ended.
 
-        For what two processes may do to a new home at once: each looks again after its turn came.
+        For what two processes may create at once: each checks again after the call.
         """
-        # SQLite's write transactions take turns anyway.
+        # SQLite has one write transaction at a time anyway.
         if not self.is_sqlite:
             connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({_TURN})")
 
@@ -170,7 +171,7 @@ class Database:
             self.take_turns(connection)
             revisions = _revisions(connection)
             if not revisions:
-                # What a complete downgrade leaves is no one else's.
+                # A complete downgrade leaves this table.
                 if set(inspect(connection).get_table_names()) - {"alembic_version"}:
                     raise HomeVersionError(
                         f"the database {self.location} holds tables that are not regard's",
@@ -217,19 +218,19 @@ def _prepare_sqlite(engine: Engine) -> None:
     @event.listens_for(engine, "connect")
     def configure(connection: DBAPIConnection, _record: ConnectionPoolEntry) -> None:
         assert isinstance(connection, sqlite3.Connection)
-        # The driver would begin transactions at moments of its own choosing.
+        # Otherwise the driver begins transactions when it chooses.
         connection.isolation_level = None
         try:
             _use_wal(connection)
             for pragma in ("synchronous=FULL", "foreign_keys=ON"):
                 connection.execute(f"PRAGMA {pragma}")
-            # Not every build of SQLite has these.
+            # Some builds of SQLite lack these.
             for function in (math.sin, math.cos):
                 connection.create_function(
                     function.__name__, 1, _of_nothing(function), deterministic=True
                 )
         except sqlite3.Error:
-            # The pool has not got it yet, so nobody else would.
+            # The pool does not have it yet, so nothing else would close it.
             connection.close()
             raise
 
@@ -238,8 +239,7 @@ def _prepare_sqlite(engine: Engine) -> None:
         if connection.get_execution_options().get(_WRITES, False):
             connection.exec_driver_sql("BEGIN IMMEDIATE")
         else:
-            # It waits for nothing and reads nothing; through the engine it would take half as long as
-            # what a search asks for.
+            # Through the engine it would take half as long as the query of a search.
             sqlite = connection.connection.dbapi_connection
             assert isinstance(sqlite, sqlite3.Connection)
             sqlite.execute("BEGIN")
@@ -259,15 +259,15 @@ def insert_into(connection: Connection, table: Table) -> Any:
 
 
 def _of_nothing(function: Callable[[float], float]) -> Callable[[float | None], float | None]:
-    """A function of numbers as SQL has it: of nothing, nothing."""
+    """Make a function return NULL for NULL, as SQL functions do."""
     return lambda value: None if value is None else function(value)
 
 
 def _use_wal(connection: sqlite3.Connection) -> None:
-    """Switch the file to WAL mode, which it then keeps.
+    """Switch the file to WAL mode, which is stored in it.
 
-    Of two processes that switch a new file at once SQLite refuses one, without the busy timeout, since
-    each would wait for the other.
+    If two processes switch a new file at once, SQLite refuses one at once, ignoring the busy
+    timeout, to avoid a deadlock.
     """
     deadline = time.monotonic() + BUSY_TIMEOUT_SECONDS
     while True:

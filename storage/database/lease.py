@@ -1,11 +1,11 @@
-"""The writer's lease: one indexing process a catalog, told by a row with a heartbeat.
+"""The writer lease: one indexing process per catalog, marked by a row with a heartbeat.
 
-Other rows of the same kind are the role of the worker, who alone claims jobs, and that of the builder, who
-alone writes to a pipeline that is not live.
+Further leases are those of the worker, which claims jobs, and of the builder, which writes a
+pipeline that is not live.
 
-A holder that was killed leaves its row behind. On the same host the row is free at once when its
-process is gone (process id and start time, since ids are used again); from another host it is free
-when the heartbeat is old. Every write checks the token in its own transaction, so a holder that slept
+A killed holder leaves its row behind. On the same host the lease is free as soon as that process
+is gone (process id and start time, because ids are reused); on another host it is free when the
+heartbeat is old. Every write checks the token in its own transaction, so a holder that slept
 through its lease (a suspended laptop) can't write beside its successor.
 """
 
@@ -34,7 +34,7 @@ EXPIRY_SECONDS = 60.0
 
 
 class SqlWriterLease:
-    """A lease that is held; made by `hold_writer_lease`."""
+    """A held lease; created by `hold_writer_lease`."""
 
     def __init__(self, database: Database, token: str, name: str = WRITER) -> None:
         self._database = database
@@ -43,7 +43,7 @@ class SqlWriterLease:
         self._lost = threading.Event()
 
     def check(self) -> None:
-        """Raise LeaseHeld when the heartbeat found that another process has taken over."""
+        """Raise LeaseHeld if another process has taken over."""
         if self._lost.is_set():
             raise _taken_over()
 
@@ -68,21 +68,21 @@ class SqlWriterLease:
                 return
             except HomeError:
                 # A busy or briefly unreachable database: the next beat tries again, and every
-                # write checks the token for itself.
+                # write checks the token.
                 continue
 
 
 @contextlib.contextmanager
 def hold_writer_lease(database: Database, name: str = WRITER) -> Iterator[SqlWriterLease]:
-    """Hold the writer's lease, or another by its name, for the block.
+    """Hold the writer lease, or the one named, for the block.
 
-    Raises LeaseHeld, which names the holder's process and host, when another process has it.
+    Raises LeaseHeld, which names the holder's process and host.
     """
     token = uuid.uuid4().hex
     now = time.time()
     with database.writing() as connection:
-        # Two that find no row would both insert one; one that finds a row waits for what its holder
-        # is committing.
+        # Without this, two processes that find no row would both insert one. If there is a row,
+        # wait for what its holder is committing.
         database.take_turns(connection)
         row = connection.execute(
             select(schema.lease).where(schema.lease.c.name == name).with_for_update()
@@ -120,11 +120,11 @@ def hold_writer_lease(database: Database, name: str = WRITER) -> Iterator[SqlWri
 
 
 def is_free(host: str, pid: int, started: float, heartbeat_at: float, now: float) -> bool:
-    """Whether the process that left a mark is gone, or on another host and silent for too long."""
+    """Whether the holder is gone, or is on another host and its heartbeat is too old."""
     if host == socket.gethostname():
         try:
             process = psutil.Process(pid)
-            # A killed process that its parent has not looked after yet still has its id.
+            # A zombie process still has its id.
             if process.status() == psutil.STATUS_ZOMBIE:
                 return True
             return bool(abs(process.create_time() - started) > 1.0)

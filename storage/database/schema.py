@@ -1,9 +1,10 @@
 """The catalog's tables, and those of the service: jobs, API keys, answers to repeated requests.
 
-A content is analysed once and owns its regions, captions and embeddings; an asset is a place where a
-content lies. Embedding ids are the ids in the vector indexes and are never reused. `change` numbers the
-additions and deletions of embeddings; its positions become visible in order, because the number is
-taken from `counter` at the end of a transaction and that row stays locked until the commit.
+A content is analysed once and owns its regions, captions and embeddings; an asset is a place where
+a content lies. Embedding ids are the ids in the vector indexes and are never reused. `change`
+numbers the additions and deletions of embeddings; its positions become visible in order, because
+the number is taken from `counter` at the end of a transaction and that row stays locked until the
+commit.
 
 Migrations, not this module, make the tables; a test holds the two equal.
 """
@@ -39,7 +40,7 @@ metadata = MetaData(
     }
 )
 
-# SQLite makes an autoincrementing key of INTEGER alone.
+# SQLite autoincrements only INTEGER keys.
 Id = BigInteger().with_variant(Integer, "sqlite")
 
 
@@ -87,8 +88,8 @@ pipeline = _table(
     Column("fingerprint", String(64), nullable=False, unique=True),
     Column("spec", Text, nullable=False),
     Column("live", Boolean, nullable=False),
-    # Since when it is live, or was last; since when another is in its place; since when it is deleted
-    # bit by bit, and can't go live any more.
+    # When it last went live, when another replaced it, and when its deletion began, after which it
+    # can't go live again.
     Column("live_since", DateTime, nullable=True),
     Column("replaced_at", DateTime, nullable=True),
     Column("pruned_at", DateTime, nullable=True),
@@ -120,7 +121,7 @@ analysis = Table(
     Column("pipeline_id", Id, ForeignKey("pipeline.id"), primary_key=True),
 )
 
-# What a pipeline that is not live yet could not analyse, and why; it may go live without that.
+# Contents that a pipeline could not analyse before going live, which it may do without them.
 analysis_failure = Table(
     "analysis_failure",
     metadata,
@@ -133,7 +134,7 @@ asset = _table(
     "asset",
     Column("id", Id, primary_key=True),
     Column("collection_id", Id, ForeignKey("collection.id"), nullable=False),
-    # The path's bytes as the file system gave them; `uri` is their printable form.
+    # The path as bytes from the file system; `uri` is its printable form.
     Column("path", LargeBinary, nullable=False),
     Column("uri", Text, nullable=False),
     Column("content_id", Id, ForeignKey("content.id"), nullable=True),
@@ -152,18 +153,18 @@ asset = _table(
     Column("description", Text, nullable=True),
     Column("rating", SmallInteger, nullable=True),
     Column("capture", Text, nullable=False),
-    # What follows is not read from the file. Times are naive UTC.
+    # The following are not read from the file. Times are naive UTC.
     Column("file_name", Text, nullable=True),
     Column("external_id", Text, nullable=True),
-    # Whether the file is one of the home's own originals, kept for this asset and its twins.
+    # Whether the file is an upload that the home stores.
     Column("managed", Boolean, nullable=True),
-    # A title that a person gave stands before the file's own, whatever the file says later.
+    # A title that a person gave overrides the file's own.
     Column("edited_title", Text, nullable=True),
     Column("custom", Text, nullable=True),
     Column("added_at", DateTime, nullable=True),
-    # When it was taken, else when the file was last changed: what lists are sorted by.
+    # When it was taken, else when the file was changed; lists are sorted by it.
     Column("dated_at", DateTime, nullable=True),
-    # Since when it lies in the trash.
+    # When it was moved to the trash.
     Column("deleted_at", DateTime, nullable=True),
     UniqueConstraint("collection_id", "path"),
     CheckConstraint("(content_id IS NULL) = (failure IS NOT NULL)", name="failed_without_content"),
@@ -177,7 +178,7 @@ asset_keyword = Table(
     Column("keyword", Text, nullable=False, index=True),
 )
 
-# Seeded from the file's keywords; what people add and take away stands beside what the file says later.
+# Seeded from the file's keywords; what people add or remove persists when the file changes.
 asset_tag = Table(
     "asset_tag",
     metadata,
@@ -185,7 +186,8 @@ asset_tag = Table(
     Column("tag", Text, primary_key=True, index=True),
 )
 
-# What an asset is called: title, description, file name, folders and tags, a row a text. Triggers write it.
+# The searchable texts of an asset: title, description, file name, folders and tags. Triggers write
+# it.
 asset_text = _table(
     "asset_text",
     Column("id", Id, primary_key=True),
@@ -194,7 +196,7 @@ asset_text = _table(
     Column("text", Text, nullable=False),
 )
 
-# The single values among an asset's custom fields, as JSON, to filter by.
+# The scalar custom fields of an asset as JSON, for filters.
 asset_field = Table(
     "asset_field",
     metadata,
@@ -203,7 +205,8 @@ asset_field = Table(
     Column("value", Text, nullable=False),
 )
 
-# What happened to assets, for whoever keeps a copy; positions become visible in order, as `change`'s do.
+# The log of assets, for clients that keep a copy; positions become visible in order, as in
+# `change`.
 asset_change = Table(
     "asset_change",
     metadata,
@@ -219,9 +222,9 @@ job = _table(
     Column("id", Id, primary_key=True),
     Column("kind", String(16), nullable=False),
     Column("state", String(16), nullable=False, index=True),
-    # None for a job on all of them.
+    # None for a job on all collections.
     Column("collection_id", Id, ForeignKey("collection.id", ondelete="CASCADE"), nullable=True),
-    # JSON: what to do, and what was done.
+    # JSON: the task, and its result.
     Column("parameters", Text, nullable=False),
     Column("report", Text, nullable=True),
     Column("message", Text, nullable=True),
@@ -237,17 +240,17 @@ api_key = _table(
     "api_key",
     Column("id", Id, primary_key=True),
     Column("name", Text, nullable=False),
-    # SHA-256 of the whole key, in hex: keys are random and long, so that nothing slower is needed.
+    # SHA-256 of the whole key, in hex; keys are long and random, so a slow hash is not needed.
     Column("secret_sha256", String(64), nullable=False, unique=True),
     Column("scope", String(16), nullable=False),
-    # JSON list of collection names; null is all.
+    # JSON list of collection names; null means all.
     Column("collections", Text, nullable=True),
     Column("created_at", DateTime, nullable=False),
     Column("last_used_at", DateTime, nullable=True),
     Column("revoked_at", DateTime, nullable=True),
 )
 
-# Answers that were given under an Idempotency-Key, to be given again.
+# Responses by Idempotency-Key, to be repeated.
 idempotency = Table(
     "idempotency",
     metadata,
@@ -259,7 +262,7 @@ idempotency = Table(
     Column("created_at", DateTime, nullable=False),
 )
 
-# A small grey picture of a content, uint8 of the shape that `core/signatures.py` gives its size.
+# A small grey image of a content, uint8, with the shape that `core/signatures.py` defines.
 signature = Table(
     "signature",
     metadata,
@@ -274,7 +277,7 @@ signature = Table(
     Column("grey", LargeBinary, nullable=False),
 )
 
-# The contents whose neighbours were looked at for copies.
+# The contents that were compared with their neighbours to find copies.
 comparison = Table(
     "comparison",
     metadata,
@@ -283,7 +286,7 @@ comparison = Table(
     Column("version", SmallInteger, nullable=False),
 )
 
-# Two contents that are one picture, the lower id first.
+# Two contents that show the same image, the lower id first.
 copy_pair = Table(
     "copy_pair",
     metadata,

@@ -1,7 +1,7 @@
-"""Pipelines and their channels in the catalog: which one is live, and which ids its channels have.
+"""Pipelines and their channels in the catalog.
 
-One is live. Beside it a home may hold one that is being built, which has never been live, and those that
-were live before and are kept to go back to.
+One pipeline is live. A home may also hold one that is being built and former live ones to roll
+back to.
 """
 
 from __future__ import annotations
@@ -44,12 +44,12 @@ class StoredPipeline:
 
     @property
     def short(self) -> str:
-        """Enough of the fingerprint to tell it from the others of a home."""
+        """A prefix of the fingerprint that is unique within a home."""
         return self.fingerprint[:SHORT_FINGERPRINT]
 
 
 def live_pipeline(connection: Connection) -> StoredPipeline | None:
-    """The live pipeline, or None in a home that nothing was indexed into."""
+    """The live pipeline, or None when nothing was indexed yet."""
     row = connection.execute(
         select(schema.pipeline).where(schema.pipeline.c.live.is_(True))
     ).one_or_none()
@@ -57,7 +57,7 @@ def live_pipeline(connection: Connection) -> StoredPipeline | None:
 
 
 def stored_pipelines(connection: Connection) -> list[StoredPipeline]:
-    """All of them, oldest first, but for those that are being deleted."""
+    """All pipelines except those being deleted, oldest first."""
     rows = connection.execute(
         select(schema.pipeline)
         .where(schema.pipeline.c.pruned_at.is_(None))
@@ -85,10 +85,10 @@ def _read(connection: Connection, row: Row[Any]) -> StoredPipeline:
 
 
 def make_live(connection: Connection, spec: PipelineSpec) -> StoredPipeline:
-    """The live pipeline; when there is none, or one that made nothing, that of `spec` from now on.
+    """Return the live pipeline; make that of `spec` live if none has analysed anything yet.
 
-    A pipeline that a writer holds open stays, whatever it has made so far. The transaction has to have
-    taken its turn: two processes may meet a new home at once.
+    A pipeline that a writer is using stays live. Call `take_turns` first in the transaction: two
+    processes may open a new home at once.
     """
     live = live_pipeline(connection)
     if live is not None and (
@@ -98,7 +98,7 @@ def make_live(connection: Connection, spec: PipelineSpec) -> StoredPipeline:
     ):
         return live
     if live is not None:
-        # Models that failed to load leave it behind, and must not bind the home to them.
+        # Models that failed to load must not bind the home to them.
         connection.execute(
             update(schema.pipeline)
             .where(schema.pipeline.c.id == live.id)
@@ -110,7 +110,7 @@ def make_live(connection: Connection, spec: PipelineSpec) -> StoredPipeline:
 
 
 def ensure_pipeline(connection: Connection, spec: PipelineSpec) -> StoredPipeline:
-    """The pipeline of a spec, not live where it is new; the transaction has to have taken its turn.
+    """Return the pipeline of a spec, created but not live if it is new. Call `take_turns` before.
 
     Raises PipelineConflict while it is being deleted.
     """
@@ -139,7 +139,7 @@ def set_live(connection: Connection, pipeline: StoredPipeline) -> None:
 
 
 def require_live(connection: Connection, pipeline: StoredPipeline) -> None:
-    """Raise PipelineConflict when another pipeline has become the live one; for who holds the lease."""
+    """Raise PipelineConflict if another pipeline has gone live; the caller holds the lease."""
     live = live_pipeline(connection)
     if live is None or live.id != pipeline.id:
         raise PipelineConflict(
@@ -191,9 +191,9 @@ def _insert(connection: Connection, spec: PipelineSpec) -> None:
 
 
 def check_spaces(live: StoredPipeline, spaces: Sequence[Space]) -> None:
-    """Raise PipelineConflict unless the live pipeline's vectors lie in these spaces.
+    """Raise PipelineConflict unless the live pipeline's vectors are in these spaces.
 
-    It is all that a search needs: what found the regions or wrote the captions may have changed since.
+    Searching needs no more: the segmenter or the captioner may have changed since.
     """
     stored = {(item.channel.space, item.dimension) for item in live.channels.values()}
     if stored != {(space.name, space.dimension) for space in spaces}:
@@ -220,5 +220,5 @@ def check_pipeline(live: StoredPipeline, spec: PipelineSpec) -> None:
 
 
 def index_folder(folder: Path, fingerprint: str) -> Path:
-    """Where the indexes of a pipeline lie, in the folder of all of them."""
+    """The folder of a pipeline's indexes, below the folder of all indexes."""
     return folder / fingerprint[:16]

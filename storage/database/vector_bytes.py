@@ -1,6 +1,6 @@
 """The stored form of a vector: little-endian float16, dimension × 2 bytes.
 
-Nothing is stored that an index would refuse, since every index of the channel would then stop there.
+Vectors that an index would refuse are never stored: one would block every index of its channel.
 """
 
 from __future__ import annotations
@@ -11,14 +11,14 @@ from regard.core.errors import HomeError, ModelError
 from regard.core.idset import BoolArray
 from regard.core.records import Float32Array
 
-# Above 1 by what rounding to float16 adds; the vector indexes have the same bound.
+# Above 1 by the rounding to float16; the vector indexes use the same bound.
 _MAX_NORM = 1.01
 
 
 def to_bytes(vector: Float32Array, dimension: int) -> bytes:
     """Bytes of one vector of shape (dimension,).
 
-    Raises ModelError for another shape and for what is not L2-normalised: longer than 1, or not finite.
+    Raises ModelError for another shape, or if the vector is longer than 1 or not finite.
     """
     if vector.shape != (dimension,):
         raise ModelError(f"a model gave a vector of shape {vector.shape}, not ({dimension},)")

@@ -1,1 +1,1 @@
-"""The catalog as files that other programs read, and back."""
+"""Exports the catalog as files that other programs read, and imports them."""

@@ -1,4 +1,4 @@
-"""Looks at all of an export before anything is made of it: every row, and that they fit together."""
+"""Validates an export before it is imported: every row, and that rows fit together."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _LARGEST_SIDE = 2**20
 
 @dataclass(frozen=True, slots=True)
 class CheckedExport:
-    """An export that fits together, and the highest id by table."""
+    """A validated export, and the highest id by table."""
 
     export: Export
     highest: Mapping[str, int]
@@ -33,8 +33,8 @@ class CheckedExport:
 def open_export(folder: Path) -> CheckedExport:
     """Open an export and look at every row.
 
-    Raises CannotWork for what is no whole export or does not fit together, MissingDependency without
-    pyarrow.
+    Raises CannotWork for what is no whole export or does not fit together, MissingDependency
+    without pyarrow.
     """
     export = Export(folder)
     check = _Check(export)
@@ -46,14 +46,14 @@ def open_export(folder: Path) -> CheckedExport:
 
 
 class _Ids:
-    """Which ids were seen: a bitmap by pages, small where ids lie close together."""
+    """The set of ids seen: a paged bitmap, which is small for dense ids."""
 
     def __init__(self) -> None:
         self._pages: dict[int, bytearray] = {}
         self.highest = 0
 
     def add(self, number: int) -> bool:
-        """Whether it is positive and new."""
+        """Add an id; return whether it is positive and new."""
         if number <= 0:
             return False
         self.highest = max(self.highest, number)
@@ -65,7 +65,7 @@ class _Ids:
 
 
 class _Check:
-    """What must hold of every row."""
+    """The conditions on every row."""
 
     def __init__(self, export: Export) -> None:
         self._export = export
@@ -75,7 +75,7 @@ class _Check:
         self._by_fingerprint = {
             one.spec.fingerprint: number for number, one in export.pipelines.items()
         }
-        # Hashes, to hold a million of them in about 100 megabytes.
+        # Hashes, of which a million take about 100 megabytes.
         self._places: set[int] = set()
 
     @property

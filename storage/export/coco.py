@@ -1,7 +1,8 @@
 """The live pipeline's regions and captions in COCO's two files, for other programs.
 
-A COCO image is an asset that has a content and does not lie in the trash; an annotation is a region of it.
-Lists are gathered in files beside and put together at the end, so that nothing grows with the library.
+A COCO image is an asset that has a content and does not lie in the trash; an annotation is a
+region of it. Lists are gathered in files beside and put together at the end, so that nothing grows
+with the library.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ class CocoWriter:
     """Writes `coco/instances.json` and `coco/captions.json` below a folder."""
 
     def __init__(self, folder: Path, root: bytes, profile: str, fingerprint: str) -> None:
-        """Begin; file names are relative to `root`, a folder's path, where they lie below it."""
+        """Start writing; file names below the folder `root` are relative to it."""
         self._folder = folder
         self._root = root
         self._info = {
@@ -53,7 +54,7 @@ class CocoWriter:
         regions: Sequence[Mapping[str, Any]],
         captions: Sequence[Mapping[str, Any]],
     ) -> None:
-        """A content with its assets, and with the live pipeline's regions and captions."""
+        """Add a content with its assets and the live pipeline's regions and captions."""
         of_region = {row["region_id"]: row["text"] for row in captions if row["region_id"]}
         for asset in assets:
             if asset["deleted_at"] is not None:
@@ -140,7 +141,7 @@ class CocoWriter:
             file.write("]" + (",\n" if key == "images" else "}\n"))
 
 
-# A character holds five bits of a number, another that more follow; no run needs more than six.
+# A character holds five bits of a number, and one that tells whether more follow.
 _FIRST, _LAST = ord("0"), ord("0") + 63
 _MORE, _BITS, _SIGN = 0x20, 5, 0x10
 _LONGEST = 13
@@ -149,27 +150,27 @@ _LONGEST = 13
 def mask_runs(counts: bytes) -> Int64Array:
     """Lengths of the runs, which start with zeros, int64; raises ValueError for what are no counts.
 
-    The form is that of pycocotools' `rleToString`: numbers of 5 bits a character, lowest first, each from
-    the fourth on as its difference to the one two before.
+    The form is that of pycocotools' `rleToString`: numbers of 5 bits a character, lowest first,
+    each from the fourth on as its difference to the one two before.
     """
     characters = np.frombuffer(counts, np.uint8).astype(np.int64)
     if characters.size == 0 or characters.min() < _FIRST or characters.max() > _LAST:
-        raise ValueError("characters that counts do not have")
+        raise ValueError("invalid characters")
     values = characters - _FIRST
     ends = np.flatnonzero((values & _MORE) == 0)
     if ends.size == 0 or ends[-1] != values.size - 1:
-        raise ValueError("a number that does not end")
+        raise ValueError("an incomplete number")
     starts = np.concatenate([[0], ends[:-1] + 1])
     lengths = ends - starts + 1
     if lengths.max() > _LONGEST - 1:
-        raise ValueError("a number that is too long")
+        raise ValueError("a number is too long")
     place = np.arange(values.size) - np.repeat(starts, lengths)
     numbers = np.add.reduceat((values & 0x1F) << (_BITS * place), starts)
-    # The highest bit of the last character is the sign of two's complement.
+    # The highest bit of the last character is the sign (two's complement).
     numbers -= np.where(values[ends] & _SIGN, np.int64(1) << (_BITS * lengths), 0)
     runs = numbers.copy()
     for first in (1, 2):
         runs[first::2] = np.cumsum(numbers[first::2])
     if runs.min() < 0:
-        raise ValueError("a run of negative length")
+        raise ValueError("a run has a negative length")
     return runs

@@ -1,8 +1,8 @@
 """Writes the catalog as Parquet tables, .npy vectors and COCO files, as it is at one moment.
 
-All is written into a folder beside the one that was asked for, synced, and renamed: the export is there
-whole or not at all. One reading transaction sees it through, content by content, so that memory does not
-grow with the library and whoever writes meanwhile is not seen.
+All is written into a folder beside the one that was asked for, synced, and renamed: the export is
+there whole or not at all. One reading transaction sees it through, content by content, so that
+memory does not grow with the library and whoever writes meanwhile is not seen.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ Row = dict[str, Any]
 
 @dataclass(slots=True)
 class ExportReport:
-    """How many rows were written."""
+    """The numbers of rows written."""
 
     assets: int = 0
     contents: int = 0
@@ -71,10 +71,10 @@ class ExportReport:
 
 
 def export_catalog(catalog: Catalog, folder: Path, collections: Sequence[str] = ()) -> ExportReport:
-    """Export the named collections, or all, into a folder that is not there yet, or empty.
+    """Export the named collections, or all, into a new or empty folder.
 
-    Raises NotFound for a collection that is not there, Conflict when the folder holds something,
-    CannotWork when it can't be written, MissingDependency without pyarrow.
+    Raises NotFound for an unknown collection, Conflict for a folder that is not empty, CannotWork
+    if it can't be written, MissingDependency without pyarrow.
     """
     load_pyarrow()
     folder = Path(os.path.abspath(folder))
@@ -87,7 +87,7 @@ def export_catalog(catalog: Catalog, folder: Path, collections: Sequence[str] = 
 
 
 class _Export:
-    """One export on its way, inside a reading transaction."""
+    """One running export, inside a read transaction."""
 
     def __init__(self, connection: Connection, folder: Path, collections: Sequence[str]) -> None:
         self._connection = connection
@@ -99,7 +99,7 @@ class _Export:
         self._report = ExportReport(pipelines=[one.fingerprint for one in self._pipelines])
 
     def write(self, catalog: str) -> tuple[ExportReport, Manifest]:
-        """Write all files but the manifest, which is returned."""
+        """Write all files except the manifest, which is returned."""
         channels = {
             stored.id: ChannelFiles.of(
                 pipeline.fingerprint, stored.channel, stored.dimension, number
@@ -162,7 +162,7 @@ class _Export:
         vectors: Mapping[int, VectorWriter],
         coco: CocoWriter | None,
     ) -> None:
-        """Write a page of contents and all that belongs to them."""
+        """Write a page of contents and their rows."""
         ids = [content["id"] for content in contents]
         assets = self._assets(_asset.content_id.in_(ids), _asset.content_id, _asset.id)
         regions = self._of_contents(schema.region, ids, "pipeline_id", "ordinal")
@@ -251,7 +251,7 @@ class _Export:
         return rows
 
     def _of_contents(self, table: Table, ids: Sequence[int], *order: str) -> list[Row]:
-        """Rows that belong to contents, by content, of pipelines that are kept."""
+        """Rows of the exported pipelines by content."""
         kept = [pipeline.id for pipeline in self._pipelines]
         rows = self._rows(
             select(table)
@@ -299,7 +299,7 @@ class _Export:
         return [{c.name: row[c.name] for c in wanted} for row in rows if row["id"] in kept]
 
     def _root(self) -> bytes:
-        """The deepest folder that holds all assets of the collections."""
+        """The deepest folder that contains all assets of the collections."""
         chosen = and_(_asset.collection_id.in_(self._ids), _asset.content_id.is_not(None))
         ends = [
             self._connection.execute(
@@ -307,7 +307,7 @@ class _Export:
             ).scalar_one_or_none()
             for order in (_asset.path.asc(), _asset.path.desc())
         ]
-        # What the first and the last share, in the order of bytes, all between share too.
+        # In byte order, all paths share what the first and the last share.
         first, last = (b"/" if end is None else os.path.dirname(bytes(end)) for end in ends)
         return os.path.commonpath([first, last])
 

@@ -28,10 +28,10 @@ _ROWS_AT_ONCE = 4096
 
 
 class TableWriter:
-    """Writes one Parquet file, a row group every few thousand rows."""
+    """Writes one Parquet file in row groups of a few thousand rows."""
 
     def __init__(self, path: Path, columns: Sequence[Column]) -> None:
-        """Begin the file."""
+        """Create the file."""
         arrow, parquet = load_pyarrow()
         self._from_rows = arrow.Table.from_pylist
         self._schema = _schema(arrow, columns)
@@ -40,7 +40,7 @@ class TableWriter:
         self.count = 0
 
     def add(self, rows: Sequence[Mapping[str, Any]]) -> None:
-        """Append rows: a value a column."""
+        """Append rows, as values by column name."""
         self._rows += rows
         self.count += len(rows)
         if len(self._rows) >= _ROWS_AT_ONCE:
@@ -65,7 +65,7 @@ class TableWriter:
 
 
 def read_table(path: Path, columns: Sequence[Column]) -> Iterator[dict[str, Any]]:
-    """The rows of a Parquet file; raises CannotWork when it has other columns, or can't be read."""
+    """The rows of a Parquet file; raises CannotWork for other columns or a damaged file."""
     arrow, parquet = load_pyarrow()
     try:
         with parquet.ParquetFile(path) as file:
@@ -82,14 +82,14 @@ class VectorWriter:
     """Writes `count` vectors of `dimension` little-endian float16 numbers into one .npy file."""
 
     def __init__(self, path: Path, count: int, dimension: int) -> None:
-        """Begin the file with its header, which tells the shape."""
+        """Create the file and write its header, which holds the shape."""
         self._file = open(path, "wb")  # noqa: SIM115 - closed on exit
         self._left, self._width = count, 2 * dimension
         header = {"descr": "<f2", "fortran_order": False, "shape": (count, dimension)}
         np.lib.format.write_array_header_1_0(self._file, header)
 
     def add(self, rows: Sequence[bytes]) -> None:
-        """Append vectors as the catalog holds them; raises CannotWork for a damaged one."""
+        """Append vectors in their stored form; raises CannotWork for a damaged one."""
         if any(len(row) != self._width for row in rows):
             raise CannotWork(
                 "the catalog holds damaged vectors", remedy="see them with: regard verify"
@@ -112,7 +112,7 @@ class VectorWriter:
 
 
 def open_vectors(path: Path, dimension: int) -> Float16Array:
-    """The vectors of a file, (n, dimension), mapped and not read; raises CannotWork for another form."""
+    """The memory-mapped vectors of a file, (n, dimension); raises CannotWork if invalid."""
     try:
         vectors = np.load(path, mmap_mode="r", allow_pickle=False)
     except (OSError, ValueError, EOFError) as error:
@@ -125,7 +125,7 @@ def open_vectors(path: Path, dimension: int) -> Float16Array:
 
 
 def load_pyarrow() -> tuple[ModuleType, ModuleType]:
-    """`pyarrow` and `pyarrow.parquet`; raises MissingDependency where they are not installed."""
+    """`pyarrow` and `pyarrow.parquet`; raises MissingDependency."""
     try:
         return importlib.import_module("pyarrow"), importlib.import_module("pyarrow.parquet")
     except ModuleNotFoundError as error:
@@ -147,7 +147,7 @@ def _schema(arrow: Any, columns: Sequence[Column]) -> Any:
         "string": arrow.string(),
         "binary": arrow.binary(),
         "timestamp": arrow.timestamp("us"),
-        # The name that Parquet gives to the items of a list.
+        # Parquet's name for the items of a list.
         "strings": arrow.list_(arrow.field("element", arrow.string(), nullable=False)),
     }
     return arrow.schema(
@@ -160,9 +160,9 @@ def _schema(arrow: Any, columns: Sequence[Column]) -> Any:
 
 @contextlib.contextmanager
 def written_aside(folder: Path) -> Iterator[Path]:
-    """A folder that takes the place of `folder` when the block ends well, durably, and else goes.
+    """A temporary folder that durably becomes `folder` if the block succeeds, else is deleted.
 
-    Raises Conflict when `folder` holds something, CannotWork when the disk refuses.
+    Raises Conflict if `folder` is not empty, CannotWork if writing fails.
     """
     with _disk_errors_named(folder), _renamed(folder) as aside:
         yield aside
@@ -181,7 +181,7 @@ def _renamed(folder: Path) -> Iterator[Path]:
         aside.chmod(0o777 & ~_umask())
         sync_directory(aside)
         try:
-            # An empty folder gives way; one that was filled meanwhile does not.
+            # Replaces an empty folder only.
             os.rename(aside, folder)
         except OSError as error:
             if not folder.exists():

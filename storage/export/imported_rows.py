@@ -1,7 +1,7 @@
-"""Writes the rows of an export: ids that a new home takes over, and what each pipeline says of a content.
+"""Writes rows of an export: the ids that a new home takes over, and the analyses.
 
-A mark in `catalog_info` names the export that is being imported and how far it is. All its ids are reserved
-at once, so that other writers get different ones even after an import was killed.
+A mark in `catalog_info` names the export that is being imported and how far it is. All its ids are
+reserved at once, so that other writers get different ones even after an import was killed.
 """
 
 from __future__ import annotations
@@ -24,9 +24,9 @@ _info = schema.catalog_info
 
 @dataclass(slots=True)
 class KeptIds:
-    """The ids of the contents after `through`, the last that is in, and of what belongs to them.
+    """The ids of contents after `through`, the last imported one, and of their rows.
 
-    Those before were given to contents that may have gone since, and are never used again.
+    Earlier ids were used for contents that may be deleted since; ids are never reused.
     """
 
     export: str
@@ -37,21 +37,21 @@ class KeptIds:
         return content > self.through
 
     def advance(self, connection: Connection, through: int) -> None:
-        """Contents up to this one are in, once the transaction is committed."""
+        """Record that contents up to this one are imported."""
         self.through = max(self.through, through)
         said = json.dumps({"export": self.export, "through": self.through})
         connection.execute(update(_info).where(_info.c.key == _MARK).values(value=said))
 
     @staticmethod
     def end(connection: Connection) -> None:
-        """All is in: no later import keeps ids."""
+        """Record that the import is complete: later imports do not keep ids."""
         connection.execute(delete(_info).where(_info.c.key == _MARK))
 
 
 def take_over_ids(
     connection: Connection, export: str, highest: Mapping[str, int], *, is_sqlite: bool
 ) -> KeptIds | None:
-    """The ids of an export for a new home, or for one that the export was on its way into; else None.
+    """The ids to keep in a new home, or in one that continues this import; else None.
 
     `highest` are its highest ids by table.
     """
@@ -73,14 +73,14 @@ def take_over_ids(
 
 
 def _is_new(connection: Connection) -> bool:
-    """Whether nothing was ever in the home, so that no id was given out."""
+    """Whether the home never had rows, so that no id was used."""
     now = moment(connection)
     rows = select(exists().where(schema.asset.c.id > 0), exists().where(schema.content.c.id > 0))
     return not (now.embeddings or now.assets or any(connection.execute(rows).one()))
 
 
 def _reserve(connection: Connection, table: str, number: int, *, is_sqlite: bool) -> None:
-    """Let the next id that a table gives be beyond a number."""
+    """Make the next id of a table larger than a number."""
     if is_sqlite:
         values = {"name": table, "seq": number}
         connection.execute(text("DELETE FROM sqlite_sequence WHERE name = :name"), values)
@@ -91,15 +91,15 @@ def _reserve(connection: Connection, table: str, number: int, *, is_sqlite: bool
         connection.execute(select(func.setval(func.pg_get_serial_sequence(table, "id"), number)))
 
 
-_NOT_BY_LIVE = "it was imported with what other models say of it; index it to add the home's own"
+_NOT_BY_LIVE = "it was imported with analyses of other models; index it to add the home's own"
 
 
 @dataclass(slots=True)
 class ImportReport:
     """What came, and what did not: `conflicts` are (uri, reason) of assets that the home has otherwise.
 
-    `unchanged` assets were there already. `pipelines` are the fingerprints that the analyses are of;
-    `waiting` counts contents that the live pipeline has not analysed.
+    `unchanged` assets were there already. `pipelines` are the fingerprints that the analyses are
+    of; `waiting` counts contents that the live pipeline has not analysed.
     """
 
     assets: int = 0
@@ -114,10 +114,10 @@ class ImportReport:
 
 
 class AnalysisImport:
-    """Writes analyses of the pipelines, which are known by their ids in the export."""
+    """Writes analyses; `pipelines` are keyed by their ids in the export."""
 
     def __init__(self, pipelines: Mapping[int, StoredPipeline], report: ImportReport) -> None:
-        """Count into a report; `live` is the home's live pipeline, set before anything is written."""
+        """Count into a report. Set `live`, the home's live pipeline, before writing."""
         self.live: StoredPipeline | None = None
         self._pipelines = pipelines
         self._by_fingerprint = {one.fingerprint: one for one in pipelines.values()}
@@ -126,7 +126,7 @@ class AnalysisImport:
     def write(
         self, connection: Connection, found: ExportedContent, content: int, *, keeps: bool
     ) -> list[tuple[int, int]]:
-        """Add what the home does not have of each pipeline; (channel id, embedding id) of what is new."""
+        """Add missing analyses; return (channel id, embedding id) of new embeddings."""
         analysis, failure = schema.analysis, schema.analysis_failure
         has, failed = (
             set(
@@ -157,7 +157,7 @@ class AnalysisImport:
             )
         if self.live is not None and self.live.id not in here:
             self._report.waiting += 1
-            # Uploads wait for a job; of others nothing else would tell that they may be without.
+            # Uploads wait for a job; for other files this note makes the pipeline complete.
             if self.live.id not in failed and not any(row["managed"] for row in found.assets):
                 owner = {"content_id": content, "pipeline_id": self.live.id}
                 connection.execute(insert(failure).values(**owner, reason=_NOT_BY_LIVE))
@@ -212,7 +212,7 @@ class AnalysisImport:
         keeps: bool,
         **references: Mapping[int, int],
     ) -> dict[int, int]:
-        """Insert rows of the new pipelines; ids here by the ids of the export."""
+        """Insert rows of the new pipelines; return new ids by the ids in the export."""
         chosen = [row for row in rows if row["pipeline_id"] in new]
         renamed = [
             {
@@ -230,7 +230,7 @@ class AnalysisImport:
 def insert_rows(
     connection: Connection, table: Table, rows: Sequence[Row], *, keeps: bool
 ) -> list[int]:
-    """Insert rows, under their own ids or new ones; the ids in the order of the rows."""
+    """Insert rows with their own or new ids; return the ids in the order of the rows."""
     if not rows:
         return []
     named = rows if keeps else [{k: v for k, v in row.items() if k != "id"} for row in rows]

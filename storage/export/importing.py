@@ -1,8 +1,8 @@
 """Takes an export back into a home, new or in use, without a model being run.
 
-All of the export was looked at before. Contents come in transactions of some dozen,
-each with everything that belongs to it, under the writer's lease: a killed import leaves whole contents,
-and the same command carries on. What the home has already stays as it is there. A new home takes the
+All of the export was looked at before. Contents come in transactions of some dozen, each with
+everything that belongs to it, under the writer's lease: a killed import leaves whole contents, and
+the same command carries on. What the home has already stays as it is there. A new home takes the
 ids of the export over, so that whatever names them still fits; any other gives new ones.
 
 What another pipeline than the live one made is kept as that pipeline's, beside the live one.
@@ -61,14 +61,16 @@ def import_catalog(
 ) -> ImportReport:
     """Import an export that was looked at into a catalog.
 
-    `place_of` gives the path that the home's own original of a SHA-256 has: uploads are looked for there
-    from now on, wherever they lay. `advance` is called for each content that is in. Raises LeaseHeld while
-    another process indexes or reindexes; PipelineConflict while what is there of one of its pipelines is
-    being deleted; KeyboardInterrupt where `should_stop` says so, between two transactions.
+    `place_of` gives the path that the home's own original of a SHA-256 has: uploads are looked for
+    there from now on, wherever they lay. `advance` is called for each content that is in. Raises
+    LeaseHeld while another process indexes or reindexes; PipelineConflict while what is there of
+    one of its pipelines is being deleted; KeyboardInterrupt where `should_stop` says so, between
+    two transactions.
     """
     export = checked.export
     with _leases(catalog):
-        # Told before anything is written; a held lease would keep another pipeline from going live.
+        # Told before anything is written; a held lease would keep another pipeline from going
+        # live.
         pass
     live = next((one for one in export.pipelines.values() if one.live), None)
     with catalog.database.writing() as connection:
@@ -88,7 +90,7 @@ def import_catalog(
 
 
 class _Import:
-    """One import on its way."""
+    """One running import."""
 
     def __init__(
         self,
@@ -107,7 +109,7 @@ class _Import:
         self._analyses = AnalysisImport(pipelines, self.report)
 
     def begin(self, highest: Mapping[str, int]) -> None:
-        """Take the ids over where the home is new, or where this export was on its way into it."""
+        """Keep ids if the home is new or continues this import."""
         export = self._export.manifest.export
         with self._writing() as connection:
             for row in self._export.collections.values():
@@ -120,7 +122,7 @@ class _Import:
             )
 
     def write(self, should_stop: Callable[[], bool], advance: Callable[[], None]) -> None:
-        """Write all that is not there yet."""
+        """Write everything that is missing."""
         contents = self._export.contents()
         while some := list(islice(contents, _CONTENTS_AT_ONCE)):
             if should_stop():
@@ -159,7 +161,7 @@ class _Import:
         there = connection.execute(
             select(schema.content)
             .where(_content.sha256 == content["sha256"])
-            # Whoever drops contents waits, and then sees who uses this one.
+            # The lock makes transactions that drop contents wait, and then see the new assets.
             .with_for_update(read=True, key_share=True)
         ).one_or_none()
         if there is not None and (there.width, there.height) != (
@@ -167,7 +169,7 @@ class _Import:
             content["height"],
         ):
             self.report.conflicts += [
-                (row["uri"], "the home has the same bytes as a picture of another size")
+                (row["uri"], "the home has the same bytes as an image of another size")
                 for row in found.assets
             ]
             return
@@ -193,7 +195,7 @@ class _Import:
             for row in wanted
         }
         if news and there is not None:
-            # What was there before is findable by more than it was.
+            # Existing assets of the content have become searchable in more ways.
             twins = connection.execute(
                 select(_asset.id, _asset.collection_id).where(
                     _asset.content_id == number, _asset.deleted_at.is_(None)
@@ -208,9 +210,9 @@ class _Import:
     def _is_wanted(
         self, connection: Connection, row: Row, content: int | None, path: bytes
     ) -> bool:
-        """Whether the home lacks the asset, whose content it has under this id, if any.
+        """Whether the home lacks the asset; `content` is its content's id in the home, if any.
 
-        One that it has otherwise is told of.
+        An asset that differs in the home is reported as a conflict.
         """
         there = connection.execute(
             select(_asset.content_id)
@@ -226,11 +228,11 @@ class _Import:
         return False
 
     def _path(self, row: Row, sha256: str | None) -> bytes:
-        """Where its file is looked for: an upload's among the home's own originals."""
+        """The path of the asset's file; an upload's is in the managed store."""
         path: bytes = row["path"]
         if not row["managed"]:
             return path
-        # Originals lie under their digests, those of failed assets too.
+        # Managed files are named by hash, also those of failed assets.
         return self._place_of(sha256 or os.fsdecode(os.path.basename(path)))
 
     def _collection(self, row: Row) -> str:
@@ -246,7 +248,7 @@ class _Import:
         *,
         keeps: bool,
     ) -> int:
-        """Insert an asset with its keywords, tags and fields; its id."""
+        """Insert an asset with its keywords, tags and fields; return its id."""
         collection = ensure_collection(connection, self._collection(row))
         path = self._path(row, sha256)
         values = {
@@ -261,7 +263,7 @@ class _Import:
             self.report.conflicts.append(
                 (
                     row["uri"],
-                    f"its external id {row['external_id']} belongs to another asset; it came without",
+                    f"its external id {row['external_id']} belongs to another asset and was dropped",
                 )
             )
         number = insert_rows(connection, schema.asset, [values], keeps=keeps)[0]
@@ -291,7 +293,7 @@ class _Import:
 
 @contextlib.contextmanager
 def _leases(catalog: Catalog) -> Iterator[list[SqlWriterLease]]:
-    """Be the one who indexes, and the one who reindexes."""
+    """Hold both the writer and the builder lease."""
     with (
         hold_writer_lease(catalog.database, WRITER) as writer,
         hold_writer_lease(catalog.database, BUILDER) as builder,
@@ -309,7 +311,7 @@ def _has_external_id(connection: Connection, collection: int, row: Row) -> bool:
 def _remember_former(
     connection: Connection, export: Export, pipelines: Mapping[int, StoredPipeline]
 ) -> None:
-    """Keep which pipelines were live before, so that the home can go back to them."""
+    """Record which pipelines were live before, so that the home can roll back to them."""
     table = schema.pipeline
     for number, one in export.pipelines.items():
         if not one.live and one.replaced_at is not None:

@@ -1,7 +1,8 @@
 """What an export consists of: its files, the columns of its tables, and the manifest that seals it.
 
-`docs/export.md` specifies the same for readers. Rows that belong to a content stand in the order of the
-contents' ids in every table, so that an export of any size is written and read content by content.
+`docs/export.md` specifies the same for readers. Rows that belong to a content stand in the order
+of the contents' ids in every table, so that an export of any size is written and read content by
+content.
 """
 
 from __future__ import annotations
@@ -35,7 +36,7 @@ class Column:
 
 
 def _columns(text: str) -> tuple[Column, ...]:
-    """`name type` a word pair; a type that ends in `?` may be null."""
+    """Columns from pairs `name type`; a type that ends in `?` may be null."""
     words = text.split()
     return tuple(
         Column(name, kind.rstrip("?"), kind.endswith("?"))
@@ -76,7 +77,7 @@ OWNERS = _columns("id int64  content_id int64  region_id int64?  caption_id int6
 
 @dataclass(frozen=True, slots=True)
 class ChannelFiles:
-    """Where the embeddings of one channel stand: `vectors` (n, d), and in `owners` whose they are."""
+    """The files of one channel's embeddings: `vectors` (n, d), and their `owners`."""
 
     pipeline: str
     space: str
@@ -87,7 +88,7 @@ class ChannelFiles:
 
     @classmethod
     def of(cls, fingerprint: str, channel: Channel, dimension: int, number: int) -> Self:
-        """Names that tell the channel; `number` keeps apart what is spelled alike."""
+        """File names for a channel; `number` makes them unique."""
         space = re.sub(r"[^A-Za-z0-9._-]+", "_", channel.space)
         stem = f"embeddings/{number}-{fingerprint[:12]}-{space}-{channel.kind}"
         return cls(
@@ -107,7 +108,7 @@ class ChannelFiles:
 
 @dataclass(frozen=True, slots=True)
 class SealedFile:
-    """A file as it was written; `rows` where it has any."""
+    """A written file; `rows` if it is a table."""
 
     bytes: int
     sha256: str
@@ -116,7 +117,7 @@ class SealedFile:
 
 @dataclass(frozen=True, slots=True)
 class Manifest:
-    """What an export is and holds; `export` is its own UUID, `catalog` that of the home it came from."""
+    """The contents of an export; `export` is its UUID, `catalog` that of its home."""
 
     export: str
     catalog: str
@@ -142,14 +143,14 @@ class Manifest:
 
     @classmethod
     def read(cls, folder: Path) -> Self:
-        """The manifest of a folder, each field looked at; raises CannotWork when it is no export's."""
+        """Read and validate the manifest of a folder; raises CannotWork."""
         path = folder / MANIFEST
         try:
             with open(path, "rb") as file:
                 data = file.read(_MAX_MANIFEST_BYTES)
         except OSError as error:
             raise CannotWork(
-                f"{folder} is no export of regard's: its {MANIFEST} can't be read",
+                f"{folder} is not an export of regard: its {MANIFEST} can't be read",
                 remedy="name a folder that regard export has written",
             ) from error
         try:
@@ -159,10 +160,10 @@ class Manifest:
                 return cls._checked(document)
         except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
             raise CannotWork(
-                f"{path} is damaged, or no manifest of an export", remedy="export anew"
+                f"{path} is damaged or not the manifest of an export", remedy="export anew"
             ) from error
         raise CannotWork(
-            f"{folder} is an export of another form ({str(form)[:20]}) than this version reads ({FORMAT})",
+            f"{folder} is an export in format {str(form)[:20]}; this version reads {FORMAT}",
             remedy="run: pip install --upgrade regard",
         )
 

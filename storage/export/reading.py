@@ -1,8 +1,8 @@
 """Reads an export content by content.
 
-Every table is in the order of the contents' ids, so that a merge of all of them gives one content with all
-that belongs to it at a time, whatever the size of the library. What does not fit together is an error that
-names the file.
+Every table is in the order of the contents' ids, so that a merge of all of them gives one content
+with all that belongs to it at a time, whatever the size of the library. What does not fit together
+is an error that names the file.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ Row = dict[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class ExportedPipeline:
-    """A pipeline of an export, under the id that it has there."""
+    """A pipeline of an export, with its id there."""
 
     id: int
     spec: PipelineSpec
@@ -42,7 +42,7 @@ class ExportedPipeline:
 
 @dataclass(slots=True)
 class ExportedContent:
-    """A content and all that belongs to it, rows as `docs/export.md` has them.
+    """A content and all its rows, in the form of `docs/export.md`.
 
     `embeddings` holds (channel, owner, vector bytes).
     """
@@ -56,10 +56,10 @@ class ExportedContent:
 
 
 class Export:
-    """An export whose files are those that its manifest seals; their rows are not looked at yet."""
+    """An export whose files match its manifest; its rows are not validated yet."""
 
     def __init__(self, folder: Path) -> None:
-        """Open it; raises CannotWork for what is no whole export, MissingDependency without pyarrow."""
+        """Open the folder; raises CannotWork if incomplete, MissingDependency without pyarrow."""
         load_pyarrow()
         self.folder = Path(os.path.abspath(folder))
         self.manifest = Manifest.read(self.folder)
@@ -72,7 +72,7 @@ class Export:
                 raise CannotWork(f"{path} can't be read: {error.strerror}") from error
             if not whole:
                 raise CannotWork(
-                    f"{path} is missing or damaged", remedy="export anew, or copy the export again"
+                    f"{path} is missing or damaged", remedy="export again, or copy the export again"
                 )
         self.collections = {
             row["id"]: row
@@ -86,7 +86,7 @@ class Export:
         return self.manifest.files["contents.parquet"].rows or 0
 
     def contents(self) -> Iterator[ExportedContent]:
-        """Each content with all that belongs to it, in the order of ids."""
+        """Each content with all its rows, ordered by id."""
         groups = {
             name: _Groups(self.folder / name, self._rows(name, TABLES[name]))
             for name in (
@@ -127,7 +127,7 @@ class Export:
         groups["assets.parquet"].require_only_failed()
 
     def failed_assets(self) -> Iterator[Row]:
-        """The assets that have no content."""
+        """The failed assets, which have no content."""
         for row in self._rows("assets.parquet", TABLES["assets.parquet"]):
             if row["content_id"] is None:
                 yield row
@@ -144,7 +144,7 @@ class Export:
             said = [row[one] for one in texts if row[one] is not None]
             for one in lists:
                 said += row[one]
-            # No database but SQLite takes that character.
+            # PostgreSQL rejects this character.
             if any(text is None or "\0" in text for text in said):
                 raise self._wrong(name, "a text holds what none may hold")
             yield row
@@ -178,11 +178,11 @@ class Export:
         return found
 
     def _wrong(self, name: str, what: str) -> CannotWork:
-        return CannotWork(f"{self.folder / name} is no table of an export: {what}")
+        return CannotWork(f"{self.folder / name} is not a valid table of an export: {what}")
 
 
 class _Groups:
-    """Rows in the order of `content_id`, taken one content's after the other."""
+    """Groups rows, which are ordered by `content_id`, by content."""
 
     def __init__(self, path: Path, rows: Iterator[Row]) -> None:
         self._path = path
@@ -190,7 +190,7 @@ class _Groups:
         self._next = next(rows, None)
 
     def take(self, content: int) -> list[Row]:
-        """The rows of the content, none of which may have been passed."""
+        """The rows of the next content; raises CannotWork if rows are out of order."""
         taken = []
         while self._next is not None and self._next["content_id"] is not None:
             if self._next["content_id"] < content:
@@ -202,16 +202,16 @@ class _Groups:
         return taken
 
     def require_end(self) -> None:
-        """Nothing may be left."""
+        """Raise CannotWork if rows are left."""
         if self._next is not None:
             raise self._wrong("rows are of no content, or not in the order of contents")
 
     def require_only_failed(self) -> None:
-        """What is left may have no content."""
+        """Raise CannotWork if a row that is left has a content."""
         while self._next is not None:
             if self._next["content_id"] is not None:
                 raise self._wrong("rows are of no content, or not in the order of contents")
             self._next = next(self._rows, None)
 
     def _wrong(self, what: str) -> CannotWork:
-        return CannotWork(f"{self._path} is no table of an export: {what}")
+        return CannotWork(f"{self._path} is not a valid table of an export: {what}")

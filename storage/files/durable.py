@@ -1,4 +1,4 @@
-"""Files that are there whole after a crash or a power cut, or not at all.
+"""Atomic, durable file writes: after a crash or a power cut a file is complete or absent.
 
 A file is written under another name, synced and renamed; a name is durable once its directory is
 synced. POSIX semantics are assumed: rename replaces atomically, a directory can be synced.
@@ -17,7 +17,7 @@ _LOCK_NAME = "lock"
 
 
 def make_directory(directory: Path, mode: int = 0o777) -> None:
-    """Make a directory and those above it, durably; `mode` is that of the ones that are new."""
+    """Create a directory and its parents durably; `mode` applies to new ones."""
     missing = [parent for parent in (directory, *directory.parents) if not parent.exists()]
     for path in reversed(missing):
         path.mkdir(mode, exist_ok=True)
@@ -40,7 +40,7 @@ def write_file(path: Path, chunks: Iterable[bytes]) -> None:
 
 
 def sync_directory(directory: Path) -> None:
-    """Make the names in a directory durable."""
+    """Sync the names in a directory to disk."""
     handle = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         os.fsync(handle)
@@ -49,7 +49,7 @@ def sync_directory(directory: Path) -> None:
 
 
 def remove_file(path: Path) -> None:
-    """Remove a file, if it is there."""
+    """Remove a file if it exists."""
     try:
         os.unlink(path)
     except FileNotFoundError:
@@ -58,7 +58,7 @@ def remove_file(path: Path) -> None:
 
 @contextmanager
 def exclusive(directory: Path) -> Iterator[None]:
-    """Let one writer at a time into a directory; waits. The lock ends with the process."""
+    """Lock a directory for one writer, waiting for others. The lock ends with the process."""
     handle = os.open(directory / _LOCK_NAME, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
     try:
         fcntl.flock(handle, fcntl.LOCK_EX)

@@ -1,12 +1,11 @@
-"""The managed store of uploaded files: each once, under the SHA-256 of its bytes; and guarded reading.
+"""The managed store of uploaded files, one file per SHA-256, and guarded reading of originals.
 
-A file comes in under a passing name in `incoming` and gets its own, `ab/cd/<sha256>`, by a link once
-it is whole and synced: whatever is killed when, no half file ever has a final name. A final name is
-never written to again. The passing name stays beside it until the block ends: of what was killed before
-its rows were committed, `sweep` then knows whom to ask about. Who adds a file and who discards one shut
-each other out (a lock on the folder, which ends with the process), from `keep` to the end of the
-`incoming` block: rows committed inside it never point at a file that another process was just about to
-discard.
+A file is written under a temporary name in `incoming` and linked to its final name,
+`ab/cd/<sha256>`, once it is complete and synced. So an incomplete file never has a final name, and
+a final name is never written to again. The temporary name stays until the block ends, so that
+`sweep` can find files whose rows were not committed before a crash. From `keep` to the end of the
+`incoming` block a lock on the folder, which ends with the process, excludes `discard`: committed
+rows never point at a file that is being discarded.
 """
 
 from __future__ import annotations
@@ -36,20 +35,20 @@ from regard.photos.files import open_regular
 from regard.storage.files.durable import make_directory
 
 _SHA256 = re.compile(r"[0-9a-f]{64}")
-# A passing name of a file that has its final one, too.
+# The temporary name of a file that also has its final name.
 _PLACED = re.compile(r"[0-9a-f]{32}\.([0-9a-f]{64})")
 _INCOMING = "incoming"
 _FOLDER_MODE, _FILE_MODE = 0o700, 0o600
 _OPEN_FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
-# An hour: longer than any pause between making a file and locking it.
+# One hour: longer than any pause between creating a file and locking it.
 LEFTOVER_SECONDS = 3600.0
 
 
 @dataclass(frozen=True, slots=True)
 class StoredOriginal:
-    """A file of the store: `path` is absolute, the stamp is that of the file as it lies there.
+    """A file of the store: `path` is absolute; size and time are those of the stored file.
 
-    `was_there` tells that the same bytes had been stored before, and their file was kept.
+    `was_there`: the same bytes had been stored before.
     """
 
     sha256: str
@@ -60,7 +59,7 @@ class StoredOriginal:
 
 
 class Incoming:
-    """A file on its way into the store; made by `Originals.incoming`. For one thread at a time."""
+    """A file being added to the store, created by `Originals.incoming`; for one thread."""
 
     def __init__(
         self, originals: Originals, path: Path, handle: int, max_bytes: int | None
@@ -79,11 +78,11 @@ class Incoming:
 
     @property
     def sha256(self) -> str:
-        """SHA-256 of what has been written so far, in hex."""
+        """SHA-256 of the bytes written so far, in hex."""
         return self._hash.hexdigest()
 
     def write(self, chunk: bytes) -> None:
-        """Append bytes; raises DecodeError above the limit, CannotWork when the disk takes no more."""
+        """Append bytes; raises DecodeError above the limit, CannotWork if the write fails."""
         self._require_coming()
         self.size += len(chunk)
         if self._max_bytes is not None and self.size > self._max_bytes:
@@ -95,22 +94,22 @@ class Incoming:
                 rest = rest[os.write(self._handle, rest) :]
 
     def read(self) -> bytes:
-        """All bytes written so far, to look at before they are kept."""
+        """All bytes written so far, to inspect before they are kept."""
         self._require_coming()
         with _storing(), open(os.dup(self._handle), "rb") as file:
             file.seek(0)
             return file.read()
 
     def keep(self) -> StoredOriginal:
-        """Put the file into the store, durably; raises CannotWork when it can't be.
+        """Put the file into the store durably; raises CannotWork if that fails.
 
-        The same file again gives the same answer.
+        A second call returns the same result.
         """
         if self._stored is None:
             with _storing():
                 os.fsync(self._handle)
                 self._stored = self._place()
-                # A call may bring more files than a process may hold open twice.
+                # One request may bring more files than a process may hold open twice.
                 self._file.close()
         return self._stored
 
@@ -145,22 +144,22 @@ class Incoming:
             raise ValueError("the file is in the store already")
 
     def end(self) -> None:
-        """Remove the passing name and let go of the locks; called at the end of the block."""
+        """Remove the temporary name and release the locks; called at the end of the block."""
         self._ending.close()
 
 
 class Originals:
-    """The managed store in `folder`, which is made when the first file comes."""
+    """The managed store in `folder`, which is created with the first file."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = Path(os.path.abspath(folder))
 
     @contextlib.contextmanager
     def incoming(self, *, max_bytes: int | None = None) -> Iterator[Incoming]:
-        """Take in one file: `write` its bytes, then `keep` it; what is not kept goes with the block.
+        """Add one file: `write` its bytes, then `keep` it; a file that is not kept is removed.
 
-        Commit the rows that point at it before the block ends. Raises CannotWork when nothing can be
-        written there.
+        Commit the rows that point at it before the block ends. Raises CannotWork if the folder is
+        not writable.
         """
         with _storing():
             folder = self._folder / _INCOMING
@@ -169,7 +168,7 @@ class Originals:
             handle = os.open(
                 path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode=_FILE_MODE
             )
-            # Tells `sweep` that somebody still writes to it.
+            # Shows `sweep` that the file is still being written.
             fcntl.flock(handle, fcntl.LOCK_EX)
         incoming = Incoming(self, path, handle, max_bytes)
         try:
@@ -178,23 +177,23 @@ class Originals:
             incoming.end()
 
     def path_of(self, sha256: str) -> bytes:
-        """Where the file with this hash lies, or would; raises ValueError for what is no hash."""
+        """The path of a file by its SHA-256, present or not; raises ValueError."""
         if not _SHA256.fullmatch(sha256):
             raise ValueError("expected a SHA-256 of 64 hex digits")
         return os.fsencode(self._folder / sha256[:2] / sha256[2:4] / sha256)
 
     def holds(self, path: bytes) -> bool:
-        """Whether `path` is the place of a file in this store, exactly as `path_of` writes it."""
+        """Whether `path` is a path in this store, exactly as `path_of` gives it."""
         name = os.fsdecode(os.path.basename(path))
         return _SHA256.fullmatch(name) is not None and path == self.path_of(name)
 
     def discard(self, sha256: str, *, unless: Callable[[], bool] | None = None) -> bool:
-        """Delete a file of the store, and say whether one was deleted.
+        """Delete a file of the store; return whether one was deleted.
 
-        `unless` is asked while nobody can add the same file: answer there whether a row still needs
-        it, and hold no database transaction open while calling, since an upload may be in the midst
-        of committing one. Inside an `incoming` block of the same file this would wait for itself.
-        Raises ValueError for what is no hash, CannotWork when the file can't be deleted.
+        `unless` is called while no process can add the same file, and returns whether a row still
+        needs it. Do not hold a database transaction open: an upload may be committing one. Inside
+        an `incoming` block of the same file this deadlocks. Raises ValueError if it is not a hash,
+        CannotWork if the file can't be deleted.
         """
         self.path_of(sha256)
         with _storing(), contextlib.ExitStack() as ending:
@@ -219,10 +218,10 @@ class Originals:
         *,
         discard_placed: Callable[[str], object] | None = None,
     ) -> int:
-        """Remove what killed uploads left in `incoming` more than `older_than` seconds ago; how many.
+        """Remove files older than `older_than` seconds that killed uploads left; return how many.
 
-        `discard_placed` is called, at whatever age, with the SHA-256 of those that have their final name
-        already: to `discard` them unless a row needs them.
+        `discard_placed` is called, at any age, with the SHA-256 of those that already have their
+        final name, to `discard` them unless a row needs them.
         """
         removed = 0
         limit = time.time() - older_than
@@ -241,13 +240,13 @@ class Originals:
         return removed
 
     def make_shelf(self, sha256: str) -> int:
-        """A descriptor of the folder `ab/cd`, made durably when it is new."""
+        """A descriptor of the folder `ab/cd`, created durably if it is new."""
         path = Path(os.fsdecode(self.path_of(sha256))).parent
         make_directory(path, mode=_FOLDER_MODE)
         return self._open_shelf(sha256)
 
     def _open_shelf(self, sha256: str) -> int:
-        """A descriptor of the folder `ab/cd`; a symlink in its place is an OSError."""
+        """A descriptor of the folder `ab/cd`; raises OSError for a symlink in its place."""
         handle = os.open(self._folder, _OPEN_FOLDER)
         for name in (sha256[:2], sha256[2:4]):
             try:
@@ -261,12 +260,12 @@ class Originals:
 def open_original(
     path: bytes, *, size: int, mtime_ns: int | None, within: Sequence[bytes] | None
 ) -> BinaryIO:
-    """Open the file of an asset, to be served, if it still is the one that was indexed.
+    """Open the file of an asset if it is still the one that was indexed.
 
-    `size` and `mtime_ns` are the asset's recorded stamp; a time of None is any, for a file whose name
-    says what is in it. With `within` the file that was opened, not the name that led to it, has to lie in
-    one of these folders (none of them: nowhere); None allows
-    any place. Raises OriginalGone, OriginalChanged or OutsideRoots; never waits on a pipe or a device.
+    `size` and `mtime_ns` are the recorded stamp; a time of None accepts any, for a file named by
+    its hash. `within` lists the folders in which the opened file, with symlinks resolved, must be;
+    None allows any place. Raises OriginalGone, OriginalChanged or OutsideRoots; never blocks on a
+    pipe or a device.
     """
     try:
         file = open_regular(path)
@@ -275,7 +274,7 @@ def open_original(
             raise OriginalGone("the original is gone or can't be read") from error
         raise _changed() from error
     try:
-        # First where it lies: of a file elsewhere nothing is told, not even whether it changed.
+        # The place first: reveal nothing about a file elsewhere, not even whether it changed.
         if within is not None and not _lies_within(file, path, within):
             raise OutsideRoots("the original lies outside the folders that may be read")
         status = os.fstat(file.fileno())
@@ -294,11 +293,11 @@ def _changed() -> OriginalChanged:
 
 
 def _lies_within(file: BinaryIO, path: bytes, folders: Sequence[bytes]) -> bool:
-    """Whether the open file lies in one of the folders, all symlinks resolved."""
+    """Whether the open file is in one of the folders, with symlinks resolved."""
     try:
         real = os.readlink(b"/proc/self/fd/%d" % file.fileno())
     except OSError:
-        # No such names on this platform: the path is resolved, and has to lead to the same file.
+        # Without /proc/self/fd: the resolved path has to lead to the same file.
         real = os.path.realpath(path)
         try:
             same = os.path.samestat(os.lstat(real), os.fstat(file.fileno()))
@@ -310,7 +309,7 @@ def _lies_within(file: BinaryIO, path: bytes, folders: Sequence[bytes]) -> bool:
 
 
 def _remove_unlocked(path: Path) -> bool:
-    """Remove a leftover, unless its upload still goes on."""
+    """Remove a leftover unless its upload is still running."""
     handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
     try:
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -1,9 +1,9 @@
-"""Thumbnails and crops on disk: a cache, made from the photographs and free to be deleted.
+"""A cache of thumbnails and crops on disk, which may be deleted at any time.
 
-What is stored is named by the content's SHA-256 and a variant, both checked, so that nothing of a
-request becomes a path. Each file starts with the CRC-32 of the rest: what a crash or a bad disk
-damaged counts as missing. The cache never fails a request: where it can't be written, pictures are
-made each time. Any number of processes may share it.
+Files are named by the content's SHA-256 and a variant, both validated, so no part of a request
+becomes a path. Each file starts with the CRC-32 of the rest; a damaged file counts as missing. The
+cache never fails a request: if it can't be written, images are rendered each time. Several
+processes may share it.
 """
 
 from __future__ import annotations
@@ -30,14 +30,14 @@ _CHECKSUM_BYTES = 4
 _FOLDER_MODE, _FILE_MODE = 0o700, 0o600
 _ASIDE_SUFFIX = ".aside"
 _ASIDE_SECONDS = 3600.0
-# Looking through the files costs about a second for each 100,000, so it waits for some growth.
+# Listing the files costs about a second per 100,000, so it waits for some growth.
 _GROWTH_SHARE = 16
-# Evicting a little more than needed leaves room until the next look.
+# Evicting a little more than needed leaves room until the next check.
 _KEPT_SHARE = 0.9
 
 
 class Thumbnails:
-    """The cache in `folder`, of about `max_bytes`; `renderings` pictures are made at once.
+    """The cache in `folder`, of about `max_bytes`; `renderings` images are rendered at once.
 
     All methods may be called from several threads.
     """
@@ -48,19 +48,19 @@ class Thumbnails:
         self._rendering = threading.BoundedSemaphore(renderings)
         self._lock = threading.Lock()
         self._making: dict[Path, Future[bytes]] = {}
-        # The first write looks at what earlier processes left.
+        # The first write checks what earlier processes left.
         self._grown = max_bytes
         self._evicting = threading.Lock()
 
     def find(self, sha256: str, variant: str) -> bytes | None:
-        """The picture if it is there, sound; raises ValueError for what is no hash or no variant."""
+        """The cached image, None if missing or damaged; raises ValueError for an invalid name."""
         return _read(self._path(sha256, variant))
 
     def get(self, sha256: str, variant: str, make: Callable[[], bytes]) -> bytes:
-        """The picture, made by `make` where it is missing or damaged.
+        """The image, rendered by `make` if it is missing or damaged.
 
-        Waits for its turn to make it; who asks for one that is being made gets the same bytes, or the
-        same exception. Raises ValueError for what is no hash or no variant, and what `make` raises.
+        Waits for a free rendering slot. Concurrent calls for the same image share the bytes or the
+        exception. Raises ValueError for an invalid hash or variant, and what `make` raises.
         """
         path = self._path(sha256, variant)
         found = _read(path)
@@ -76,7 +76,7 @@ class Thumbnails:
         return future.result()
 
     def discard(self, sha256: str) -> None:
-        """Delete all variants of one content; raises ValueError for what is no hash."""
+        """Delete all variants of one content; raises ValueError if it is not a hash."""
         folder = self._path(sha256, "256").parent
         with contextlib.suppress(FileNotFoundError, NotADirectoryError):
             for name in os.listdir(folder):
@@ -94,12 +94,12 @@ class Thumbnails:
     def _make(self, path: Path, make: Callable[[], bytes], future: Future[bytes]) -> None:
         try:
             with self._rendering:
-                # Another thread may have finished it between the look and the promise.
+                # Another thread may have finished it between the check and the promise.
                 found = _read(path)
                 data = make() if found is None else found
             if found is None:
                 self._store(path, data)
-        except BaseException as error:  # noqa: BLE001 - whoever waits for it gets it, this thread too
+        except BaseException as error:  # noqa: BLE001 - all waiting threads get it, this one too
             self._forget(path)
             future.set_exception(error)
         else:
@@ -125,7 +125,7 @@ class Thumbnails:
             _logger.warning("the thumbnail cache %s can't be written: %s", self._folder, error)
 
     def _evict(self) -> None:
-        """Delete the oldest files until the rest fits; and what killed writers left."""
+        """Delete the oldest files until the rest fits, and what killed writers left."""
         with self._lock:
             self._grown = 0
         files = []
@@ -180,7 +180,7 @@ def _checksum(data: bytes) -> bytes:
 
 
 def _files(folder: Path) -> Iterator[os.DirEntry[str]]:
-    """All files two folders below."""
+    """All files two levels below."""
     for shelf in _entries(folder):
         for content in _entries(shelf.path):
             yield from _entries(content.path)

@@ -1,1 +1,1 @@
-"""Pipelines and what they made: analyses, switching, pruning and reindexing."""
+"""Analyses of pipelines; switching, pruning and reindexing."""

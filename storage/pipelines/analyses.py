@@ -1,4 +1,4 @@
-"""Writes what a pipeline says about a photograph, and reads it back: regions, captions, vectors."""
+"""Writes and reads analyses: regions, captions and vectors of a content by one pipeline."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _PAGE = 500
 
 @dataclass(frozen=True, slots=True)
 class StoredAnalysis:
-    """One asset: the path's bytes, its regions, best first, and the sentence about the whole of it."""
+    """One asset: path bytes, regions, best first, and the caption of the whole image."""
 
     path: bytes
     regions: tuple[Region, ...]
@@ -30,9 +30,9 @@ class StoredAnalysis:
 def write_analysis(
     connection: Connection, pipeline: StoredPipeline, content_id: int, analysis: Analysis
 ) -> list[tuple[int, int]]:
-    """Insert what a pipeline says of a content; (channel id, embedding id) of each embedding.
+    """Insert an analysis of a content; return (channel id, embedding id) of each embedding.
 
-    Raises ModelError for a vector that no index could take.
+    Raises ModelError for a vector that an index would refuse.
     """
     owner = {"content_id": content_id, "pipeline_id": pipeline.id}
     connection.execute(insert(schema.analysis).values(**owner))
@@ -94,7 +94,7 @@ def write_analysis(
 def page_of_assets(
     connection: Connection, collection: str, after: int, limit: int
 ) -> Sequence[Any]:
-    """The next indexed assets of a collection after an id: id, path, content_id, width and height."""
+    """The next indexed assets of a collection: id, path, content_id, width and height."""
     asset, content = schema.asset.c, schema.content.c
     return connection.execute(
         select(asset.id, asset.path, asset.content_id, content.width, content.height)
@@ -109,7 +109,7 @@ def page_of_assets(
 def read_analyses(
     catalog: Catalog, pipeline: StoredPipeline, collection: str
 ) -> Iterator[StoredAnalysis]:
-    """The indexed assets of a collection in the order of their ids, read page by page."""
+    """The indexed assets of a collection, ordered by id, read page by page."""
     after = 0
     while True:
         with catalog.database.reading() as connection:
@@ -138,7 +138,7 @@ def _insert_all(connection: Connection, table: Table, rows: list[dict[str, objec
 def read_regions(
     connection: Connection, pipeline: StoredPipeline, sizes: Mapping[int, tuple[int, int]]
 ) -> dict[int, dict[int, Region]]:
-    """The regions of contents by content and id, best first; `sizes` are (height, width) by content."""
+    """Regions by content and id, best first; `sizes` are (height, width) by content."""
     region = schema.region.c
     found: dict[int, dict[int, Region]] = {}
     for row in connection.execute(
@@ -169,7 +169,7 @@ def _captions(
 
 
 def storable(text: str) -> str:
-    """The text as every database takes it; messages of errors may quote any bytes of a bad file."""
+    """The text without characters that a database rejects, which error messages may quote."""
     return (
         text.encode("utf-8", errors="replace")
         .decode("utf-8")

@@ -1,4 +1,4 @@
-"""What a home has of pipelines: which is live, which are kept or built, and how complete each is."""
+"""The pipelines of a home: their states, and how complete each is."""
 
 from __future__ import annotations
 
@@ -26,11 +26,11 @@ class PipelineState(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class PipelineOverview:
-    """A pipeline in numbers; times are naive UTC.
+    """Counts for one pipeline; times are naive UTC.
 
-    `models` names each part's model and revision. `analysed` counts the contents it has analysed, `missing`
-    those that the live pipeline has and it has not, `failed` those of them that it could not.
-    `embeddings` have two bytes a dimension.
+    `models` names each part's model and revision. `analysed` counts contents; `missing` those that
+    only the live pipeline has analysed; `failed` those of them that this one could not. Each of
+    the `embeddings` takes two bytes per dimension.
     """
 
     profile: str
@@ -63,9 +63,9 @@ class PipelineOverview:
 
 
 def read_pipelines(catalog: Catalog) -> list[PipelineOverview]:
-    """All of them, the live one first, then by when they were made, newest first.
+    """All pipelines, the live one first, then the newest first.
 
-    What was only begun, and has made nothing, is left out.
+    Pipelines that have not analysed anything yet are left out.
     """
     pipeline, analysis = schema.pipeline.c, schema.analysis.c
     failure, embedding = schema.analysis_failure.c, schema.embedding.c
@@ -75,7 +75,7 @@ def read_pipelines(catalog: Catalog) -> list[PipelineOverview]:
             select(schema.pipeline).order_by(pipeline.live.desc(), pipeline.id.desc())
         ).all()
         analysed = _counts(connection.execute(_by(analysis.pipeline_id)).all())
-        # Each pair of analyses of a content by the live pipeline and by another.
+        # Contents analysed by the live pipeline and by another.
         shared = _counts(
             connection.execute(
                 _by(analysis.pipeline_id)

@@ -1,9 +1,9 @@
 """Deletes pipelines that are not live: index folders, rows, and their entries in the change log.
 
-Bit by bit, in transactions of some hundred contents, so that nobody waits long. From its first
-transaction on a pipeline can't go live any more; one that was deleted halfway is finished by the next call.
-Servers notice a switch within a second and say so while they still answer from the pipeline before; such
-a one is not touched.
+Works in transactions of a few hundred contents, so that others do not wait long. From the first
+transaction on the pipeline can't go live; the next call finishes an interrupted deletion. Servers
+notice a switch within a second and hold a lease while they still use the former pipeline, which is
+then not deleted.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ _pipeline = schema.pipeline.c
 
 
 def serving_mark(pipeline: int) -> str:
-    """How the names of leases begin that servers hold on a pipeline that they still answer from."""
+    """The prefix of the names of leases that servers hold on a pipeline they use."""
     return f"serves {pipeline} "
 
 
@@ -44,12 +44,12 @@ def prune(
     unfinished: bool = False,
     should_stop: Callable[[], bool] = lambda: False,
 ) -> list[str]:
-    """Delete the pipelines whose fingerprints begin so, or all that were live before; what is deleted.
+    """Delete pipelines by fingerprint prefix, or all former live ones; return their fingerprints.
 
-    With `unfinished` those that were never live, too. `indexes` is the folder of the vector indexes. Ends
-    early, with one left to finish, when `should_stop` turns true. Raises NotFound for a beginning that
-    fits none, PipelineConflict for the live one, Conflict while a server answers from one of them,
-    LeaseHeld while another process reindexes.
+    With `unfinished`, also those that were never live. `indexes` is the folder of the vector
+    indexes. Stops early when `should_stop` returns true. Raises NotFound for a prefix without a
+    match, PipelineConflict for the live one, Conflict while a server uses one of them, LeaseHeld
+    while another process reindexes.
     """
     done = []
     with hold_writer_lease(catalog.database, BUILDER) as lease:
@@ -101,7 +101,7 @@ def _prune_one(
     row: Row[tuple[object, ...]],
     should_stop: Callable[[], bool],
 ) -> bool:
-    """Delete one pipeline; whether it is gone."""
+    """Delete one pipeline; return whether that was completed."""
     database, pipeline = catalog.database, row.id
     with database.writing() as connection:
         database.take_turns(connection)
@@ -145,13 +145,13 @@ def _require_unused(connection: Connection, row: Row[tuple[object, ...]]) -> Non
     ):
         if not is_free(held.host, held.pid, held.process_started, held.heartbeat_at, time.time()):
             raise Conflict(
-                f"process {held.pid} on {held.host} still answers from the pipeline {short}",
-                remedy="wait until it has loaded the new models, and run it again",
+                f"process {held.pid} on {held.host} still uses the pipeline {short}",
+                remedy="wait until it has loaded the new models, then run this again",
             )
 
 
 def _delete_some(connection: Connection, pipeline: int) -> bool:
-    """Delete a portion of what a pipeline owns; False when there was nothing left."""
+    """Delete a portion of a pipeline's rows; return False when none were left."""
     analysis = schema.analysis.c
     contents = list(
         connection.execute(
@@ -162,7 +162,7 @@ def _delete_some(connection: Connection, pipeline: int) -> bool:
         ).scalars()
     )
     if contents:
-        # Those that name others first.
+        # Referencing rows first.
         for table in (schema.embedding, schema.caption, schema.region, schema.analysis):
             connection.execute(
                 delete(table).where(

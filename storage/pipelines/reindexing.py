@@ -1,9 +1,9 @@
-"""The catalog as reindexing writes it: a pipeline that is built beside the live one, and goes live whole.
+"""The catalog as reindexing writes it: builds a pipeline beside the live one, then makes it live.
 
-What is analysed is what the live pipeline has analysed and this one has not; photographs that come, move
-or go meanwhile are met by asking again. Builders need no writer's lease, so that indexing goes on beside
-them: a lease of their own keeps them apart. The switch alone takes the writer's: nothing is analysed then,
-and whether anything is missing is looked up in the transaction that switches.
+The contents to analyse are those that the live pipeline has analysed and this one has not. They
+are queried again and again, which covers photographs that are added, moved or removed meanwhile.
+Builders hold a lease of their own, not the writer lease, so that indexing continues. Only the
+switch takes the writer lease, and checks in its transaction that nothing is missing.
 """
 
 from __future__ import annotations
@@ -28,7 +28,8 @@ from regard.storage.pipelines.analyses import storable, write_analysis
 from regard.storage.pipelines.switching import lacking, lacks, switch
 
 _PAGE = 1000
-# A pipeline goes live without a tenth of the photographs, or without few where those are not most.
+# A pipeline may go live without a tenth of the photographs, or without a few if they are a
+# minority.
 _TOLERATED_SHARE, _TOLERATED = 10, 10
 _content, _asset = schema.content.c, schema.asset.c
 
@@ -43,10 +44,10 @@ class SqlReindexing(ReindexingCatalog):
         *,
         original_of: Callable[[str], bytes | None] = lambda sha256: None,
     ) -> None:
-        """The pipeline of `spec` is made where it is new; one that is there is gone on with.
+        """Create the pipeline of `spec`, or continue an existing one.
 
-        `original_of` gives the home's own file of a SHA-256, wherever the home lies now. Raises
-        PipelineConflict while what is there of the pipeline is being deleted.
+        `original_of` gives the managed file of a SHA-256. Raises PipelineConflict while the
+        pipeline is being deleted.
         """
         self._database = catalog.database
         self._original_of = original_of
@@ -100,10 +101,7 @@ class SqlReindexing(ReindexingCatalog):
         return found
 
     def save(self, content: WaitingContent, analysis: Analysis) -> bool:
-        """Write what the pipeline says of a content; False when the content has gone meanwhile.
-
-        Raises ModelError for a vector that no index could take.
-        """
+        """As in the Protocol; raises ModelError for a vector that an index would refuse."""
         with self._writing() as connection:
             if not self._is_wanted(connection, content.id):
                 return False
@@ -123,7 +121,7 @@ class SqlReindexing(ReindexingCatalog):
                 )
 
     def failures(self) -> list[Failure]:
-        """What could not be analysed and does not wait, by content; named by its first file."""
+        """Failed contents that do not wait, each named by its first file."""
         failure = schema.analysis_failure.c
         failed = (
             select(_content.id, _content.sha256, failure.reason)
@@ -162,7 +160,7 @@ class SqlReindexing(ReindexingCatalog):
         return True
 
     def _require_most(self, connection: Connection) -> None:
-        """A disk that is not there, or models that take nothing, must not empty what is found."""
+        """Refuse to lose most photographs through a missing disk or failing models."""
         failed = self._wanted(connection).where(lacks(schema.analysis, self.pipeline.id))
         lost, total = (
             connection.execute(select(func.count()).select_from(some.subquery())).scalar_one()
@@ -177,8 +175,8 @@ class SqlReindexing(ReindexingCatalog):
             .limit(1)
         ).scalar_one()
         raise CannotWork(
-            f"{self.pipeline.profile} can't go live, since {lost} of {total} photographs are not "
-            f"analysed by it, of the first of which is said: {first}",
+            f"{self.pipeline.profile} can't go live: it could not analyse {lost} of {total} "
+            f"photographs; the first failed with: {first}",
             remedy="mend that and run it again; photographs that are gone for good go when their folders "
             "are indexed again",
         )

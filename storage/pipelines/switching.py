@@ -1,4 +1,4 @@
-"""Another pipeline goes live, in one transaction: nobody sees two of them, or none."""
+"""Makes another pipeline live, in one transaction."""
 
 from __future__ import annotations
 
@@ -38,10 +38,10 @@ _INDEXED_SINCE = "it was indexed after other models had gone live, and these cam
 
 @dataclass(frozen=True, slots=True)
 class Rollback:
-    """What a rollback found: the pipeline to go back to, what it lacks, and whether it is live now.
+    """The former pipeline of a rollback, what it lacks, and whether it is live now.
 
-    `missing` counts contents that the live pipeline has analysed and the former one has not;
-    `collections` names those that they lie in.
+    `missing` counts contents that only the current pipeline has analysed; `collections` names
+    theirs.
     """
 
     pipeline: StoredPipeline
@@ -51,9 +51,9 @@ class Rollback:
 
 
 def switch(connection: Connection, pipeline: StoredPipeline) -> None:
-    """Make a pipeline live and keep the one before; the last statements of a transaction.
+    """Make a pipeline live and keep the former one; the last statements of a transaction.
 
-    The log of assets tells that all have changed: their captions and regions are others.
+    Logs all assets as changed, because their captions and regions change.
     """
     connection.execute(
         update(schema.pipeline)
@@ -65,20 +65,20 @@ def switch(connection: Connection, pipeline: StoredPipeline) -> None:
 
 
 def lacking(pipeline: int) -> ColumnElement[bool]:
-    """That a pipeline has not analysed a content, and is not known to be unable to."""
+    """Whether a pipeline has neither analysed a content nor failed to."""
     return and_(lacks(schema.analysis, pipeline), lacks(schema.analysis_failure, pipeline))
 
 
 def lacks(table: Table, pipeline: int) -> ColumnElement[bool]:
-    """That a table has no row of a content by a pipeline."""
+    """Whether a table has no row of a content by a pipeline."""
     return not_(exists().where(table.c.content_id == _content.id, table.c.pipeline_id == pipeline))
 
 
 def roll_back(catalog: Catalog, *, at_once: bool) -> Rollback:
     """Make the pipeline live that was so last, where it lacks nothing that the live one has analysed.
 
-    With `at_once` it goes live without that; it counts as not analysed yet. Raises Conflict when no
-    former pipeline is kept, LeaseHeld while another process indexes.
+    With `at_once` it goes live without that; it counts as not analysed yet. Raises Conflict when
+    no former pipeline is kept, LeaseHeld while another process indexes.
     """
     database = catalog.database
     with hold_writer_lease(database) as writer, database.writing() as connection:
@@ -90,7 +90,7 @@ def roll_back(catalog: Catalog, *, at_once: bool) -> Rollback:
             schema.analysis.c.content_id == _content.id,
             schema.analysis.c.pipeline_id == (-1 if live is None else live.id),
         )
-        # What it lacks since it was gone back to without that is no failure, and still missing.
+        # Contents noted by an earlier rollback are not failures; they are still missing.
         unable = exists().where(
             _failure.content_id == _content.id,
             _failure.pipeline_id == former.id,
@@ -123,7 +123,7 @@ def roll_back(catalog: Catalog, *, at_once: bool) -> Rollback:
 
 
 def former_pipeline(connection: Connection) -> StoredPipeline:
-    """The pipeline that was live before the one that is; raises Conflict when none is kept."""
+    """The pipeline that was live before the current one; raises Conflict if none is kept."""
     fingerprint = connection.execute(
         select(_pipeline.fingerprint)
         .where(_pipeline.replaced_at.is_not(None), _pipeline.pruned_at.is_(None))
@@ -133,7 +133,7 @@ def former_pipeline(connection: Connection) -> StoredPipeline:
     found = None if fingerprint is None else find_pipeline(connection, fingerprint)
     if found is None:
         raise Conflict(
-            "this home keeps no models that were live before",
+            "this home keeps no former models",
             remedy="see what it has with: regard pipelines",
         )
     return found

@@ -1,7 +1,7 @@
-"""The vector indexes of a pipeline: one a channel, each derived from the catalog's change log.
+"""The vector indexes of a pipeline, one per channel, each derived from the change log.
 
-A search first looks once how far the logs go, and applies what is new: what another process has
-committed shows at once, without reopening anything.
+A search first reads the last position of the log and applies what is new, so that commits of other
+processes show at once.
 """
 
 from __future__ import annotations
@@ -31,12 +31,12 @@ from regard.storage.vectors.gpu import gpu_devices
 from regard.storage.vectors.index import SegmentedIndex
 from regard.storage.vectors.manifest import IndexIdentity
 
-# Rows of the log that one step applies; bounds memory while a long log is caught up with.
+# Log entries applied in one step; bounds memory.
 _STEP = 8192
 
 
 class ChannelIndexes(ChannelSearch, DerivedIndexes):
-    """Opens, catches up, searches and keeps the indexes of one pipeline's channels."""
+    """Opens, updates, searches and stores the indexes of one pipeline's channels."""
 
     def __init__(
         self,
@@ -44,7 +44,7 @@ class ChannelIndexes(ChannelSearch, DerivedIndexes):
         pipeline: StoredPipeline,
         folder: Path,
     ) -> None:
-        """Nothing is opened before it is asked for."""
+        """Indexes are opened on first use."""
         self._catalog = catalog
         self._pipeline = pipeline
         self._passing = PassingEmbeddings(pipeline)
@@ -59,15 +59,17 @@ class ChannelIndexes(ChannelSearch, DerivedIndexes):
     def search(
         self, asked: Sequence[ChannelQuery], asset_filter: AssetFilter
     ) -> list[tuple[Float32Array, Int64Array]]:
-        # The indexes may go on past this moment, but a set that excludes what it does not list would
-        # then let new embeddings through: hence whoever shows them looks at the filter again.
+        # The indexes may go on past this moment, but a set that excludes what it does not list
+        # would then let new embeddings through: hence whoever shows them looks at the filter
+        # again.
         now = moment_now(self._catalog.database)
         allowed = self._passing.cached(asset_filter, now.assets)
         if allowed is None:
             with self._catalog.database.reading() as connection:
                 now = moment(connection)
                 allowed = self._passing.read(connection, asset_filter, now.assets)
-        # The largest takes as long as the others together, and leaves Python's lock to them meanwhile.
+        # The largest takes as long as the others together, and leaves Python's lock to them
+        # meanwhile.
         order = sorted(range(len(asked)), key=lambda place: -self._rows(asked[place].channel))
         shares = [
             share for core in range(self._beside) if (share := order[1 + core :: self._beside])
@@ -85,20 +87,21 @@ class ChannelIndexes(ChannelSearch, DerivedIndexes):
     def catch_up(self) -> None:
         """Apply what the catalog has committed to every index.
 
-        Raises IndexMismatch when one does not fit, so it is worth calling before other work is done.
+        Raises IndexMismatch when one does not fit, so it is worth calling before other work is
+        done.
         """
         visible = self._visible()
         for channel in self._pipeline.channels:
             self._fresh(channel, visible)
 
     def snapshot(self) -> None:
-        """Write every index that has changed since its last snapshot."""
+        """Write each index that has changed since its last snapshot."""
         for index in list(self._indexes.values()):
             with _disk_errors_named(self._folder):
                 index.snapshot()
 
     def rebuild(self) -> None:
-        """Make every index anew from the catalog, whatever is on disk."""
+        """Rebuild every index from the catalog, ignoring what is on disk."""
         with self._opening:
             self._indexes = {
                 channel: SegmentedIndex(
@@ -110,7 +113,7 @@ class ChannelIndexes(ChannelSearch, DerivedIndexes):
         self.snapshot()
 
     def verify(self) -> list[Finding]:
-        """Compare every index, caught up, with the embeddings in the catalog."""
+        """Compare every updated index with the embeddings in the catalog."""
         findings: list[Finding] = []
         for channel, stored in self._pipeline.channels.items():
             try:
@@ -131,7 +134,7 @@ class ChannelIndexes(ChannelSearch, DerivedIndexes):
         }
 
     def _verify(self, channel: Channel, stored: StoredChannel) -> list[Finding]:
-        """Compare one index with the catalog at one moment, whatever others commit meanwhile."""
+        """Compare one index with the catalog at one moment."""
         index = self._index(channel)
         with self._catching_up, self._catalog.database.reading() as connection:
             self._apply(connection, index, stored)
@@ -145,7 +148,7 @@ class ChannelIndexes(ChannelSearch, DerivedIndexes):
         self, query: ChannelQuery, visible: int, allowed: Mapping[Channel, IdSet | None]
     ) -> tuple[Float32Array, Int64Array]:
         index = self._fresh(query.channel, visible)
-        # One column more than there are rows tells the caller that it has seen all.
+        # One column more than there are rows, so that padding shows that these are all.
         width = min(query.k, index.stats()["rows"] + 1)
         return index.search(query.vectors, width, allowed[query.channel])
 
@@ -158,18 +161,18 @@ class ChannelIndexes(ChannelSearch, DerivedIndexes):
             return last_position(connection)
 
     def _fresh(self, channel: Channel, visible: int) -> SegmentedIndex:
-        """The channel's index with everything applied up to a position that was just read."""
+        """The channel's index, updated to a position that was just read."""
         index = self._index(channel)
         if index.applied_through == visible:
             return index
-        # Another thread may have gone past `visible` since; a transaction that begins while no one
-        # else applies anything sees all that was applied.
+        # Another thread may have passed `visible`. A transaction that begins under the lock sees
+        # all that was applied.
         with self._catching_up, self._catalog.database.reading() as connection:
             self._apply(connection, index, self._pipeline.channels[channel])
         return index
 
     def _apply(self, connection: Connection, index: SegmentedIndex, stored: StoredChannel) -> None:
-        """Bring an index to the moment that a reading transaction sees."""
+        """Update an index to the moment that a read transaction sees."""
         visible = last_position(connection)
         if index.applied_through > visible:
             raise IndexMismatch(

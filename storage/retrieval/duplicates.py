@@ -1,7 +1,8 @@
 """Signatures of contents, and which contents were found to be copies by them.
 
-All of it is derived: it goes with its contents, may be lost at any time, and needs no writer's lease.
-Whoever writes holds the contents' rows meanwhile, so that nothing is written about one that has gone.
+All of it is derived: it goes with its contents, may be lost at any time, and needs no writer's
+lease. Whoever writes holds the contents' rows meanwhile, so that nothing is written about one that
+has gone.
 """
 
 from __future__ import annotations
@@ -68,7 +69,7 @@ class SqlDuplicates(SignatureStore, DuplicateCatalog):
         return [Unsigned(row.id, row.sha256, tuple(files[row.id])) for row in rows]
 
     def count_unsigned(self, asset_filter: AssetFilter = EVERYTHING) -> int:
-        """How many contents `unsigned` would give, of those with an asset that passes the filter."""
+        """The number of unsigned contents with an asset that passes the filter."""
         has_chosen = exists().where(_asset.content_id == _content.id, passes(asset_filter))
         statement = select(func.count()).select_from(schema.content)
         statement = statement.where(*_lacks_signature(), has_chosen)
@@ -76,7 +77,7 @@ class SqlDuplicates(SignatureStore, DuplicateCatalog):
             return int(connection.execute(statement).scalar_one())
 
     def has_untried(self) -> bool:
-        """Whether there are any of them that nobody has tried to sign."""
+        """Whether there are unsigned contents that were not tried yet."""
         statement = select(select(_content.id).where(*_lacks_signature(), ~_has_row()).exists())
         with self._database.reading() as connection:
             return bool(connection.execute(statement).scalar_one())
@@ -97,13 +98,13 @@ class SqlDuplicates(SignatureStore, DuplicateCatalog):
                 ):
                     shape = signature_shape(row.width, row.height)
                     grey = np.frombuffer(bytes(row.grey), np.uint8)
-                    # One that is damaged counts as missing.
+                    # A damaged signature counts as missing.
                     if grey.size == shape[0] * shape[1]:
                         found[row.id] = Signature(grey.reshape(shape), row.width, row.height)
         return found
 
     def moment(self) -> Moment:
-        """While it stays the same, so does all that lists are made of, but what is found by comparing."""
+        """Equal while the inputs of lists, except copy pairs, have not changed."""
         with self._database.reading() as connection:
             return moment(connection)
 
@@ -148,7 +149,7 @@ class SqlDuplicates(SignatureStore, DuplicateCatalog):
             ]
             for table, rows in ((schema.copy_pair, found), (schema.comparison, done)):
                 if rows:
-                    # Another process may have looked at the same ones.
+                    # Another process may have compared the same contents.
                     connection.execute(
                         insert_into(connection, table).on_conflict_do_nothing(), rows
                     )
@@ -250,7 +251,7 @@ def _is_signed() -> ColumnElement[bool]:
     return exists().where(
         _signature.content_id == _content.id,
         _signature.version == SIGNATURE_VERSION,
-        # One without a pixel says that no file could be used.
+        # An empty one records that no file could be used.
         func.length(_signature.grey) > 0,
     )
 
@@ -262,13 +263,13 @@ def _has_row() -> ColumnElement[bool]:
 
 
 def _lacks_signature() -> tuple[ColumnElement[bool], ...]:
-    """Of a content that should have one: one that waits for its analysis gets it with that."""
+    """Whether a content should have a signature and has none; analysis adds it to new ones."""
     is_analysed = exists().where(schema.analysis.c.content_id == _content.id)
     return is_analysed, _is_live(), ~_is_signed()
 
 
 def _hold(connection: Connection, contents: Collection[int]) -> list[int]:
-    """Those of the contents that are there, by id; they stay until the transaction ends."""
+    """The contents that exist, by id, locked until commit."""
     found: list[int] = []
     for some in _pages(contents):
         found += connection.execute(
@@ -281,7 +282,7 @@ def _hold(connection: Connection, contents: Collection[int]) -> list[int]:
 
 
 def _pages(contents: Collection[int]) -> Iterator[list[int]]:
-    """The ids in order, as many at once as a statement takes."""
+    """The ids in order, in lists that fit into one statement."""
     ids = sorted(contents)
     for start in range(0, len(ids), _PAGE):
         yield ids[start : start + _PAGE]
@@ -292,5 +293,5 @@ def _place_of(connection: Connection, asset: int) -> Any:
         select(camera_name().label("camera"), _asset.taken_at).where(_asset.id == asset)
     ).one_or_none()
     if row is None or row.camera is None or row.taken_at is None:
-        raise UsageError("the list has changed meanwhile", remedy="leave the cursor out")
+        raise UsageError("the list has changed", remedy="leave the cursor out")
     return tuple_(row.camera, row.taken_at, asset)

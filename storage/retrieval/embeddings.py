@@ -1,11 +1,12 @@
-"""Which content and region each embedding describes, and which embeddings pass a filter; both cached.
+"""The owners of embeddings, and the embeddings that pass a filter; both cached.
 
-An embedding's id is never reused and its owner never changes, so an owner read once stays valid. A deleted
-embedding may keep its owner here: the indexes have dropped it, and hits of deleted contents are left out.
+An embedding's id is never reused and its owner never changes, so an owner read once stays valid. A
+deleted embedding may keep its owner here: the indexes have dropped it, and hits of deleted
+contents are left out.
 
-The embeddings that pass a filter are those whose content has an asset that passes. They are kept for the
-last filters until assets change. Either the contents that pass or those that do not are listed, whichever
-are fewer, so that neither a narrow filter nor a wide one reads much.
+The embeddings that pass a filter are those whose content has an asset that passes. They are kept
+for the last filters until assets change. Either the contents that pass or those that do not are
+listed, whichever are fewer, so that neither a narrow filter nor a wide one reads much.
 """
 
 from __future__ import annotations
@@ -113,7 +114,7 @@ class EmbeddingOwners:
 
 
 class PassingEmbeddings:
-    """Sets of embeddings by filter, for one pipeline's channels; any number of threads may use one."""
+    """Sets of embeddings by filter, for one pipeline; any number of threads may use one."""
 
     def __init__(self, pipeline: StoredPipeline) -> None:
         """Nothing is read yet."""

@@ -1,13 +1,15 @@
 """The keyword index: in which texts of photographs a word stands.
 
-What assets are called lies in `asset_text`, which triggers keep; captions lie in `caption`. Both databases
-index the words of either themselves: SQLite by the FTS5 tables `asset_text_words` and `caption_words`,
-PostgreSQL by generated columns of the same names and GIN indexes over them. So the index is at the
-catalog's moment in every transaction, whoever wrote. Words are found by their stems (Porter's on SQLite,
-Snowball's English on PostgreSQL); what is asked for exactly is found by stems and then held to the text.
+What assets are called lies in `asset_text`, which triggers keep; captions lie in `caption`. Both
+databases index the words of either themselves: SQLite by the FTS5 tables `asset_text_words` and
+`caption_words`, PostgreSQL by generated columns of the same names and GIN indexes over them. So
+the index is at the catalog's moment in every transaction, whoever wrote. Words are found by their
+stems (Porter's on SQLite, Snowball's English on PostgreSQL); what is asked for exactly is found by
+stems and then held to the text.
 
-A look-up is one statement, an arm a word and table, each of which reads `MOST_TEXTS` texts at most, the
-newest. How many hold such a word is then counted, so that it does not pass for a rare one.
+A look-up is one statement, an arm a word and table, each of which reads `MOST_TEXTS` texts at
+most, the newest. How many hold such a word is then counted, so that it does not pass for a rare
+one.
 """
 
 from __future__ import annotations
@@ -51,7 +53,7 @@ from regard.storage.database.change_log import assets_version
 from regard.storage.database.connection import Database
 from regard.storage.database.stored_pipelines import StoredPipeline
 
-# Texts that are read for one word in each table, and that are counted where there are more.
+# The most texts read for one word in each table, and the most counted if there are more.
 MOST_TEXTS = 4_000
 MOST_COUNTED = 100_000
 _KEPT = 32
@@ -64,7 +66,7 @@ _text, _caption = schema.asset_text.c, schema.caption.c
 
 
 class SqlKeywordSearch(KeywordSearch):
-    """Finds words over one pipeline, for any number of threads."""
+    """Finds words over one pipeline; any number of threads may use one."""
 
     def __init__(self, catalog: Catalog, pipeline: StoredPipeline) -> None:
         """Nothing is read yet."""
@@ -78,7 +80,8 @@ class SqlKeywordSearch(KeywordSearch):
         if not any(asked):
             return [Occurrences(_NOTHING, _NOTHING, _NOTHING, _NOTHING, 0) for _ in asked]
         if asset_filter.is_everything:
-            # At hand at any size; too many by those that were deleted, which changes no order much.
+            # At hand at any size; too many by those that were deleted, which changes no order
+            # much.
             total = int(self._database.read_once(_LAST_CONTENT)[0][0] or 0)
             return [self._occurrences(words, self._anywhere(words), total) for words in asked]
         with self._database.reading() as connection:
@@ -90,7 +93,7 @@ class SqlKeywordSearch(KeywordSearch):
         ]
 
     def _anywhere(self, words: Sequence[Words]) -> Sequence[Any]:
-        """What `_statement` finds without a filter."""
+        """The rows of `_statement` without a filter."""
         if not words:
             return ()
         unfiltered = _unfiltered(self._database.engine.dialect, self._pipeline, _held(words))
@@ -99,7 +102,7 @@ class SqlKeywordSearch(KeywordSearch):
     def _passing(
         self, connection: Connection, words: Sequence[Words], asset_filter: AssetFilter
     ) -> Sequence[Any]:
-        """What `_statement` finds."""
+        """The rows of `_statement`."""
         if not words:
             return ()
         statement = _statement(self._database.is_sqlite, self._pipeline, asset_filter, _held(words))
@@ -125,15 +128,15 @@ class SqlKeywordSearch(KeywordSearch):
         return Occurrences(found[:, 0], found[:, 1], found[:, 2], found[:, 3], total, more)
 
     def _count(self, query: str) -> int:
-        """About how many texts hold a common word, whatever the filter."""
+        """About how many texts contain a common word, ignoring the filter."""
         statement = _counting(self._database.is_sqlite)
         with self._database.reading() as connection:
             return int(connection.execute(statement, {"words": query}).scalar_one())
 
     def _query(self, asked: Words) -> str:
-        """A word in its forms, or all the words wherever they stand, as the database reads queries."""
+        """The database's query for the forms of a word, or for all words in any order."""
         if self._database.is_sqlite:
-            # FTS5 takes letters as they were written: composed, or in parts as macOS names files.
+            # FTS5 distinguishes composed letters from decomposed ones, as in macOS file names.
             quoted = [f'("{word}" OR "{_apart(word)}")' for word in _forms(asked)]
             return (" AND " if asked.exact else " OR ").join(quoted)
         # As `regard_folded` leaves texts.
@@ -142,7 +145,7 @@ class SqlKeywordSearch(KeywordSearch):
 
 
 class _Totals:
-    """How many contents have an asset that passes a filter; kept until assets change."""
+    """How many contents have an asset that passes a filter; cached until assets change."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -164,7 +167,7 @@ class _Totals:
         return total
 
 
-# As text: see `regard.storage.database.change_log`.
+# As text, as in `regard.storage.database.change_log`.
 _LAST_CONTENT = "SELECT max(id) FROM content"
 
 
@@ -180,7 +183,7 @@ def _count_of(asset_filter: AssetFilter) -> Select[Any]:
 def _statement(
     is_sqlite: bool, pipeline: int, asset_filter: AssetFilter, held: tuple[bool, ...]
 ) -> Select[Any]:
-    """(place, field, content, region, the text where it has to be looked at) of each text."""
+    """Selects (place, field, content, region, text if it has to be checked) of each text."""
     arms = []
     for place, is_held in enumerate(held):
         wanted = bindparam(f"words_{place}", type_=Text())
@@ -198,7 +201,7 @@ def _asset_arm(
     wanted: ColumnElement[str],
     is_held: bool,
 ) -> Select[Any]:
-    """In what assets that pass and are analysed are called."""
+    """Texts of analysed assets that pass."""
     found, holds = _holding(is_sqlite, "asset_text", wanted)
     statement = select(
         literal_column(str(place)).label("place"),
@@ -209,7 +212,7 @@ def _asset_arm(
     ).select_from(schema.asset_text)
     newest: ColumnElement[int] = _text.id
     if found is not None:
-        # By its own number the index goes from the newest on, and can stop.
+        # By rowid the index is read from the newest text on, and can stop early.
         newest = literal_column(f"{found.name}.rowid")
         statement = statement.join(found, newest == _text.id)
     return (
@@ -230,7 +233,7 @@ def _caption_arm(
     wanted: ColumnElement[str],
     is_held: bool,
 ) -> Select[Any]:
-    """In the pipeline's captions whose content has an asset that passes."""
+    """Captions of the pipeline whose content has an asset that passes."""
     found, holds = _holding(is_sqlite, "caption", wanted)
     passing = (
         exists()
@@ -261,9 +264,9 @@ def _caption_arm(
 
 @dataclass(frozen=True, slots=True)
 class _Unfiltered:
-    """The statement without a filter, as the driver takes it, with what it holds besides words: numbers.
+    """The compiled statement without a filter, and its parameters except the words.
 
-    To recognise so large an expression takes longer than to run it.
+    SQLAlchemy's cache look-up for so large an expression takes longer than running it.
     """
 
     statement: str
@@ -288,7 +291,7 @@ def _unfiltered(dialect: Dialect, pipeline: int, held: tuple[bool, ...]) -> _Unf
 
 @functools.lru_cache(maxsize=2)
 def _counting(is_sqlite: bool) -> Select[Any]:
-    """How many texts of either table hold a word, up to a bound."""
+    """Counts the texts of both tables that contain a word, up to a bound."""
     counts = []
     for of, source in (("asset_text", schema.asset_text), ("caption", schema.caption)):
         found, holds = _holding(is_sqlite, of, bindparam("words", type_=Text()))
@@ -305,7 +308,7 @@ def _holding(
     of: str,
     wanted: ColumnElement[str],
 ) -> tuple[Any, ColumnElement[bool]]:
-    """The table that finds texts by words, where there is one, and the condition."""
+    """The index table, if there is one, and the condition that a text contains words."""
     if is_sqlite:
         index = table(f"{of}_words", column("rowid"))
         return index, literal_column(index.name).op("MATCH", is_comparison=True)(wanted)
@@ -314,7 +317,7 @@ def _holding(
 
 
 def _forms(asked: Words) -> tuple[str, ...]:
-    """The words, and of a single one the plural or singular that stemmers miss: bus and buses."""
+    """The words; for a single one also the plural or singular that stemmers miss (bus, buses)."""
     word = asked.words[0]
     if asked.exact or word.endswith("ss"):
         return asked.words
@@ -324,22 +327,22 @@ def _forms(asked: Words) -> tuple[str, ...]:
 
 
 def _is_held_to_text(asked: Words) -> bool:
-    """Whether texts have to be looked at: a word with marks is several to FTS5."""
+    """Whether texts have to be checked: FTS5 splits a word with marks."""
     return asked.exact or not all(_apart(folded(word)).isalnum() for word in asked.words)
 
 
 def _apart(word: str) -> str:
-    """A word with its letters and their marks one by one."""
+    """A word in decomposed Unicode (NFD)."""
     return unicodedata.normalize("NFD", word)
 
 
 def _held(words: Sequence[Words]) -> tuple[bool, ...]:
-    """Which of the words have to be held to the texts."""
+    """Which of the words have to be checked in the texts."""
     return tuple(map(_is_held_to_text, words))
 
 
 def _stands_in(asked: Words, text: str) -> bool:
-    """Whether the words stand in the text as they are, side by side."""
+    """Whether the text contains the words consecutively."""
     wanted = [folded(word) for word in asked.words]
     there = [folded(word) for word in split_words(text)]
     return any(

@@ -1,7 +1,7 @@
 """The catalog as search reads it: owners of embeddings, records of hits, stored vectors.
 
-The records of hits are kept while no asset changes. Every writer advances the version of the assets in its
-own transaction, so the same version means the same rows.
+The records of hits are kept while no asset changes. Every writer advances the version of the
+assets in its own transaction, so the same version means the same rows.
 """
 
 from __future__ import annotations

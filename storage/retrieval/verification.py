@@ -1,4 +1,4 @@
-"""Compares the vector indexes, the keyword index and the catalog's tables with what they derive from."""
+"""Checks the catalog's tables, the vector indexes and the keyword index; rebuilds the latter."""
 
 from __future__ import annotations
 
@@ -64,7 +64,8 @@ def verify_channel(
 ) -> list[Finding]:
     """Compare one channel's index with the embeddings in the catalog, at one moment of both.
 
-    `indexed_ids` are all ids of the index, ascending; `indexed_vectors` gives rows for ids, (n, d).
+    `indexed_ids` are all ids of the index, ascending; `indexed_vectors` gives rows for ids, (n,
+    d).
     """
     missing = seen = differing = unsound = 0
     for ids, vectors in _pages(connection, stored):
@@ -117,7 +118,8 @@ def _table_checks(connection: Connection, pipeline: StoredPipeline) -> Iterator[
         count(not_(exists().where(schema.asset.c.content_id == content.id))),
     )
     analysed = _is_of(schema.analysis, pipeline)
-    # An upload may still wait for its job; a pipeline may have gone live without what was not there.
+    # An upload may still wait for its job; a pipeline may have gone live without what was not
+    # there.
     excused = or_(
         exists().where(schema.asset.c.content_id == content.id, schema.asset.c.managed.is_(True)),
         _is_of(schema.analysis_failure, pipeline),
@@ -223,7 +225,8 @@ def _vector_checks(
 
 _text = schema.asset_text.c
 _SOURCE = TableClause("asset_text_source", column("asset_id"), column("field"), column("text"))
-# A command to FTS5 is an insertion into the column of the table's name; 1 compares with the texts too.
+# A command to FTS5 is an insertion into the column of the table's name; 1 compares with the texts
+# too.
 _CHECKS = {
     "assets": "INSERT INTO asset_text_words (asset_text_words, rank) VALUES ('integrity-check', 1)",
     "captions": "INSERT INTO caption_words (caption_words, rank) VALUES ('integrity-check', 1)",
@@ -238,7 +241,7 @@ _REBUILDS = {
 
 
 def verify_keywords(database: Database) -> list[Finding]:
-    """Compare what is indexed with what assets are called, and the words with their texts."""
+    """Compare the keyword index with the texts of assets, and its words with these texts."""
     findings = []
     with database.reading() as connection:
         held = select(_text.asset_id, _text.field, _text.text)
@@ -257,9 +260,9 @@ def verify_keywords(database: Database) -> list[Finding]:
 
 
 def rebuild_keywords(database: Database) -> int:
-    """Make the index anew from the tables; the number of texts that assets have."""
+    """Rebuild the keyword index from the tables; return the number of texts of assets."""
     with database.writing() as connection:
-        # First: triggers of what is deleted next want an index that agrees with its texts.
+        # First, because the triggers of the next deletion need a consistent index.
         for statement in _REBUILDS[database.is_sqlite]:
             connection.exec_driver_sql(statement)
         connection.execute(delete(schema.asset_text))

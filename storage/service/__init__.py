@@ -1,1 +1,1 @@
-"""What the HTTP service keeps: jobs, keys and idempotent requests."""
+"""Stored state of the HTTP service: jobs, keys and idempotent requests."""

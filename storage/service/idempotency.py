@@ -1,8 +1,8 @@
-"""Answers that were given under an idempotency key, so that a repeated request does nothing twice.
+"""Responses by idempotency key, so that a repeated request is not carried out twice.
 
-`recall` reserves the key in a transaction of its own before the work begins; whoever repeats the request
-meanwhile waits for the first one's answer. A reservation names its process: when that is gone, on this
-host at once and on another after a minute, the next request takes it over. Answers are kept for a day.
+`recall` reserves the key in its own transaction before the work begins; a repetition waits for the
+first response. A reservation names its process: once that is gone (on another host: after a
+minute), the next request takes the reservation over. Responses are kept for a day.
 """
 
 from __future__ import annotations
@@ -28,22 +28,23 @@ KEPT = timedelta(days=1)
 WAIT_SECONDS = 10.0
 _POLL_SECONDS = 0.05
 _LONGEST_KEY = 255
-# The status of a row whose answer is still to come; its `answer` tells who works on it.
+# The status of a reservation; its `answer` names the process that works on it.
 _RESERVED = 0
 
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What was answered: the HTTP status, from 100 up, and the body as text."""
+    """A stored response: HTTP status, 100 or more, and body as text."""
 
     status: int
     body: str
 
 
 class SqlIdempotency:
-    """The answers of one catalog; safe to use from several threads and processes.
+    """The responses of one catalog; safe to use from several threads and processes.
 
-    After `recall` gave None the caller does the work and calls `remember`, or `forget` when it failed.
+    After `recall` returned None the caller does the work, then calls `remember`, or `forget` if it
+    failed.
     """
 
     def __init__(self, catalog: Catalog) -> None:
@@ -59,12 +60,12 @@ class SqlIdempotency:
     def recall(
         self, caller: Caller, key: str, request_sha256: str, *, wait_seconds: float = WAIT_SECONDS
     ) -> Answer | None:
-        """The answer that was given to this request before; None when the work is the caller's now.
+        """The response to an earlier, equal request; None if the caller must do the work now.
 
-        Blocks while the first request is being answered. `request_sha256` (hex) stands for all that makes a
-        request the same: method, path and body. Raises UsageError for a key that is not 1 to 255 printable
-        ASCII characters, KeyReused when another request came under it, KeyInUse when the first one
-        is not answered after `wait_seconds`.
+        Blocks while the first request is running. `request_sha256` (hex) is a digest of method,
+        path and body. Raises UsageError for a key that is not 1 to 255 printable ASCII characters,
+        KeyReused if another request used it, KeyInUse if the first one is still running after
+        `wait_seconds`.
         """
         if not (0 < len(key) <= _LONGEST_KEY and key.isascii() and key.isprintable()):
             raise UsageError(
@@ -74,7 +75,7 @@ class SqlIdempotency:
         deadline = time.monotonic() + wait_seconds
         while True:
             with self._database.writing() as connection:
-                # Two that find no row would both insert one.
+                # Otherwise two requests that find no row would both insert one.
                 self._database.take_turns(connection)
                 connection.execute(
                     delete(schema.idempotency).where(
@@ -101,22 +102,22 @@ class SqlIdempotency:
                     return None
             if row.request_sha256 != request_sha256:
                 raise KeyReused(
-                    "another request came under this idempotency key",
+                    "this idempotency key was used for another request",
                     remedy="use a new key for a new request",
                 )
             if row.status != _RESERVED:
                 return Answer(row.status, row.answer)
             if time.monotonic() >= deadline:
                 raise KeyInUse(
-                    "the first request under this idempotency key is still being answered",
+                    "the first request with this idempotency key is still running",
                     remedy="ask again a little later",
                 )
             time.sleep(_POLL_SECONDS)
 
     def remember(self, caller: Caller, key: str, answer: Answer) -> None:
-        """Keep the answer to the request that `recall` gave None for.
+        """Store the response to a request for which `recall` returned None.
 
-        Nothing is kept when another process has taken the reservation over: its answer will stand.
+        Does nothing if another process has taken the reservation over.
         """
         with self._database.writing() as connection:
             connection.execute(
@@ -126,7 +127,7 @@ class SqlIdempotency:
             )
 
     def forget(self, caller: Caller, key: str) -> None:
-        """Give the reservation back: the work failed, and the same request may try again."""
+        """Drop the reservation because the work failed, so that the request can be repeated."""
         with self._database.writing() as connection:
             connection.execute(delete(schema.idempotency).where(self._is_mine(caller, key)))
 

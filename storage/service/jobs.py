@@ -1,12 +1,12 @@
-"""Jobs in the catalog: added, listed and cancelled by whoever serves, claimed by the one worker.
+"""Jobs in the catalog: servers add, list and cancel them; the one worker claims them.
 
-Only who holds the worker's role claims, and each write of the worker checks the role in its own
-transaction: one that slept through its role can't write beside its successor. So a job that is `running`
-when it is claimed was left by a worker that died, and goes on. One that took its worker down time and again
-without getting further ends as failed, so that those behind it have their turn.
+Only the holder of the worker lease claims jobs, and each of its writes checks the lease in the
+same transaction. A job that is already `running` when it is claimed was left by a worker that
+died, and is continued. A job at which workers die repeatedly without progress ends as failed, so
+that others can run.
 
-Jobs take turns: one that stops before its end goes behind all that wait by then. Only its worker remembers
-that; after a restart the oldest comes first again.
+Jobs take turns: one that stops before its end is queued behind all others. Only its worker
+remembers this; after a restart the oldest job comes first again.
 """
 
 from __future__ import annotations
@@ -33,16 +33,17 @@ _job = schema.job.c
 
 
 class SqlJobQueue:
-    """The jobs of a catalog; each method is one transaction. See `regard.core.jobs.JobQueue` too.
+    """The jobs of a catalog; each method is one transaction. See also `regard.core.jobs.JobQueue`.
 
-    `claim`, `progress`, `finish` and `waits` are the worker's, inside `worker_role`.
+    `claim`, `progress`, `finish` and `waits` may be called only inside `worker_role`.
     """
 
     def __init__(self, catalog: Catalog) -> None:
         """Use an opened catalog; nothing is read yet."""
         self._database = catalog.database
         self._role: SqlWriterLease | None = None
-        # Of each job that stopped before its end, the newest job then, and how many had stopped before it.
+        # For each job that stopped before its end: the newest job then, and how many had stopped
+        # before.
         self._behind: dict[int, tuple[int, int]] = {}
         self._stopped = itertools.count(1)
 
@@ -55,13 +56,13 @@ class SqlJobQueue:
         path: str | None = None,
         retry_failed: bool = False,
     ) -> Job:
-        """A new job, queued; the collection is made when there is none of that name.
+        """Queue a new job; the collection is created if it is new.
 
-        An upload job joins one that is still queued for the same collection: it then returns that one.
-        What was uploaded has to be committed before, for the job to see it.
+        If an upload job for the same collection is queued already, that one is returned. Commit
+        uploads before the call, so that the job sees them.
         """
         with self._database.writing() as connection:
-            # Two that find no queued job would both add one.
+            # Otherwise two callers that find no queued job would both add one.
             self._database.take_turns(connection)
             collection_id = ensure_collection(connection, collection)
             if kind is JobKind.UPLOAD:
@@ -88,9 +89,9 @@ class SqlJobQueue:
         pipelines: Sequence[str] = (),
         unfinished: bool = False,
     ) -> Job:
-        """A new `pipeline` or `prune` job, queued; the same that has not ended is returned instead.
+        """Queue a new `pipeline` or `prune` job, or return an equal one that has not ended.
 
-        Raises Conflict while another of its kind has not ended.
+        Raises Conflict while a different one of its kind has not ended.
         """
         parameters = {"profile": profile, "pipelines": list(pipelines), "unfinished": unfinished}
         with self._database.writing() as connection:
@@ -115,7 +116,7 @@ class SqlJobQueue:
             return _add(connection, kind, None, parameters)
 
     def is_awaited(self, job: int) -> bool:
-        """Whether others wait for this one."""
+        """Whether other jobs are queued."""
         waiting = select(_job.id).where(_job.state == JobState.QUEUED, _job.id != job).limit(1)
         with self._database.reading() as connection:
             return connection.execute(waiting).first() is not None
@@ -133,7 +134,7 @@ class SqlJobQueue:
         before: int | None = None,
         limit: int,
     ) -> builtins.list[Job]:
-        """Up to `limit` jobs, newest first; of some states or collections, and older than `before`."""
+        """Up to `limit` jobs, newest first, of these states and collections, before an id."""
         query = _jobs().order_by(_job.id.desc()).limit(limit)
         if states is not None:
             query = query.where(_job.state.in_(states))
@@ -145,9 +146,9 @@ class SqlJobQueue:
             return [_read(row) for row in connection.execute(query)]
 
     def cancel(self, job: int) -> Job:
-        """Cancel a job: one that waits at once, one that runs as soon as it can stop.
+        """Cancel a job: a queued one at once, a running one as soon as it can stop.
 
-        Raises NotFound, and Conflict when it has ended.
+        Raises NotFound, or Conflict if it has ended.
         """
         with self._database.writing() as connection:
             state = connection.execute(
@@ -171,7 +172,7 @@ class SqlJobQueue:
         return dict.fromkeys(JobState, 0) | {JobState(state): count for state, count in rows}
 
     def imported_folders(self, collection: str) -> builtins.list[tuple[str, str]]:
-        """The (root, path) of all imports into a collection that ever began, each once, in order."""
+        """The distinct (root, path) pairs of all imports into a collection, in order."""
         query = (
             select(_job.parameters)
             .distinct()
@@ -188,7 +189,7 @@ class SqlJobQueue:
 
     @contextlib.contextmanager
     def worker_role(self) -> Iterator[None]:
-        """Be the one worker for the block; raises LeaseHeld when another process is."""
+        """Hold the worker lease for the block; raises LeaseHeld."""
         with hold_writer_lease(self._database, WORKER) as role:
             self._role = role
             try:
@@ -197,10 +198,10 @@ class SqlJobQueue:
                 self._role = None
 
     def claim(self) -> Job | None:
-        """A job that a dead worker left, or who has waited longest; running from now on, or None."""
+        """Start the job that a dead worker left or that waited longest; None if there is none."""
         claimable = self._claimable()
         with self._database.reading() as connection:
-            # Asked every second: it must not write, nor wait for who does, while there is nothing.
+            # Polled every second: must not write, or wait for a writer, while there is no job.
             if connection.execute(claimable.with_only_columns(_job.id)).first() is None:
                 return None
         with self._working() as connection:
@@ -213,8 +214,8 @@ class SqlJobQueue:
                         values |= {
                             "state": JobState.FAILED,
                             "finished_at": utc_now(),
-                            "message": f"the worker died {deaths} times at the same place; see the "
-                            "log of the server, and retry the job when that is mended",
+                            "message": f"the worker died {deaths} times at the same point; see the "
+                            "server's log, fix the cause and retry the job",
                         }
                 if row.started_at is None:
                     values["started_at"] = utc_now()
@@ -224,9 +225,9 @@ class SqlJobQueue:
         return None
 
     def progress(self, job: int, *, done: int, total: int | None) -> bool:
-        """Write how far it is; whether it should go on (it was neither cancelled nor removed).
+        """Store the progress; return False if the job was cancelled or removed.
 
-        Costs one reading when nothing has changed. A message from when it waited is dropped.
+        Only reads if nothing has changed. Clears the message of an earlier wait.
         """
         with self._database.reading() as connection:
             row = connection.execute(
@@ -248,9 +249,9 @@ class SqlJobQueue:
     def finish(
         self, job: int, state: JobState, *, report: Mapping[str, Any] | None, message: str | None
     ) -> None:
-        """Write how a claimed job ended: `done`, `failed` or `cancelled`; `queued` to go on another time.
+        """Store the final state of a claimed job: `done`, `failed` or `cancelled`.
 
-        To go on, that is, unless it was cancelled meanwhile; behind all that wait by now.
+        `queued` puts it behind all queued jobs, unless it was cancelled meanwhile.
         """
         with self._working() as connection:
             row = connection.execute(
@@ -274,11 +275,11 @@ class SqlJobQueue:
             connection.execute(update(schema.job).where(_job.id == job).values(**values))
 
     def waits(self, job: int, message: str) -> None:
-        """Queue a claimed job again and say what it waits for."""
+        """Queue a claimed job again, with what it waits for as its message."""
         self.finish(job, JobState.QUEUED, report=None, message=message)
 
     def _claimable(self) -> Select[Any]:
-        """The next job to work on: one that runs already, then in the order in which they came to wait."""
+        """The next job: one that is running already, else the one that was queued first."""
         order: list[Any] = [_job.state == JobState.QUEUED]
         if self._behind:
             newest = {job: place[0] for job, place in self._behind.items()}
@@ -327,7 +328,7 @@ def _add(
 
 
 def _one_more_death(row: Row[Any]) -> tuple[int, dict[str, Any]]:
-    """How often a worker died without getting further with a job; and its parameters, which remember it."""
+    """How often workers died without progress, and the parameters that store this."""
     parameters = json.loads(row.parameters)
     got_further = row.done > parameters.get("died_at", -1)
     deaths = 1 if got_further else parameters["deaths"] + 1

@@ -1,8 +1,8 @@
 """The service's API keys in the catalog.
 
-A key is `rgd_` and 32 random bytes in base64url; the catalog keeps only its SHA-256, which is enough for
-a secret that can't be guessed. A key that was found is remembered for less than a second, so that a search
-costs no query for it, and a revocation in another process shows within that second all the same.
+A key is `rgd_` and 32 random bytes in base64url; the catalog keeps only its SHA-256, which is
+enough for a secret that can't be guessed. A key that was found is cached for less than a second:
+searches need no query for it, and a revocation by another process takes effect within that second.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ class SqlKeys:
 
     def __init__(self, catalog: Catalog) -> None:
         self._database = catalog.database
-        # By hash: what was found and until when that holds. Only keys that exist get in here.
+        # By hash: the key found and when it expires from here. Only existing keys are cached.
         self._remembered: dict[str, tuple[float, ApiKey]] = {}
         self._noted: dict[int, float] = {}
         self._lock = threading.Lock()
@@ -43,12 +43,16 @@ class SqlKeys:
     def create(
         self, name: str, scope: AccessScope, collections: Sequence[str] | None = None
     ) -> tuple[ApiKey, str]:
-        """A new key and its secret, which can't be told again; `collections` None is all of them.
+        """Create a key; return it and its secret, which is not stored.
+
+        `collections` None means all.
 
         Raises UsageError for a blank name or no collection, NotFound for one that does not exist.
         """
         if not name.strip():
-            raise UsageError("the key's name is empty", remedy="give it one that tells who uses it")
+            raise UsageError(
+                "the key's name is empty", remedy="give it a name that says who uses it"
+            )
         if collections is not None and not collections:
             raise UsageError(
                 "the key is bound to no collection", remedy="name one, or bind it to none"
@@ -71,7 +75,7 @@ class SqlKeys:
             return _api_key(row), secret
 
     def find(self, secret: str) -> ApiKey | None:
-        """The key with this secret, unless there is none or it was revoked; notes that it was used."""
+        """The key with this secret, None if unknown or revoked; records its use."""
         if _SECRET.fullmatch(secret) is None:
             return None
         key = self._read(_sha256(secret))
@@ -80,7 +84,7 @@ class SqlKeys:
         return key
 
     def remembered(self, secret: str) -> ApiKey | None:
-        """The key with this secret if `find` found it a moment ago; never waits for the database."""
+        """The key with this secret if it is cached; never queries the database."""
         if _SECRET.fullmatch(secret) is None:
             return None
         with self._lock:
@@ -88,15 +92,15 @@ class SqlKeys:
         return key if time.monotonic() < until else None
 
     def list(self) -> tuple[ApiKey, ...]:
-        """All keys in the order in which they were made, revoked ones too."""
+        """All keys in the order of creation, including revoked ones."""
         with self._database.reading() as connection:
             rows = connection.execute(select(schema.api_key).order_by(schema.api_key.c.id))
             return tuple(map(_api_key, rows))
 
     def revoke(self, key: int) -> ApiKey:
-        """Let a key open nothing any more, here at once and elsewhere within a second.
+        """Revoke a key, in this process at once and in others within a second; raises NotFound.
 
-        Raises NotFound. One that was revoked before keeps the time of that.
+        A key that was revoked before keeps its time of revocation.
         """
         column = schema.api_key.c
         with self._database.writing() as connection:
@@ -113,7 +117,7 @@ class SqlKeys:
         return _api_key(row)
 
     def any_active(self) -> bool:
-        """Whether there is a key that opens anything."""
+        """Whether there is a key that is not revoked."""
         with self._database.reading() as connection:
             found = connection.execute(
                 select(schema.api_key.c.id).where(schema.api_key.c.revoked_at.is_(None)).limit(1)
@@ -126,7 +130,7 @@ class SqlKeys:
             row = connection.execute(
                 select(schema.api_key).where(schema.api_key.c.secret_sha256 == sha256)
             ).one_or_none()
-        # How far the database's own comparison gets tells something of a hash, never of a secret.
+        # The timing of the database's comparison may reveal part of a hash, never of a secret.
         if (
             row is None
             or row.revoked_at is not None
@@ -141,12 +145,12 @@ class SqlKeys:
         return key
 
     def _note_use(self, key: ApiKey) -> None:
-        """Write `last_used_at`, at most once a minute over all processes."""
+        """Update `last_used_at`, at most once a minute over all processes."""
         now = time.monotonic()
         with self._lock:
             if now < self._noted.get(key.id, 0.0):
                 return
-            # Before the write, so that only one request waits for it.
+            # Before the write, so that only one request performs it.
             self._noted[key.id] = now + USE_NOTED_SECONDS
         used_at, column = _now(), schema.api_key.c
         before = used_at - timedelta(seconds=USE_NOTED_SECONDS)
@@ -161,7 +165,8 @@ class SqlKeys:
                     .values(last_used_at=used_at)
                 )
         except HomeError:
-            # A full disk or a busy database must not lock out who only reads; the next minute tries again.
+            # A full disk or a busy database must not lock out readers; the next minute tries
+            # again.
             return
 
 
@@ -194,5 +199,5 @@ def _sha256(secret: str) -> str:
 
 
 def _now() -> datetime:
-    """This moment as the catalog keeps times: naive UTC."""
+    """The current time in naive UTC."""
     return datetime.now(UTC).replace(tzinfo=None)

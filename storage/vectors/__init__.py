@@ -1,1 +1,1 @@
-"""The vector indexes: one a channel, exact, derived from the catalog, kept on disk as immutable files."""
+"""Exact vector indexes, one per channel, derived from the catalog and stored as immutable files."""

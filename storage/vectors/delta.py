@@ -1,8 +1,8 @@
 """The delta: the newest rows, few enough to be searched by one matrix product.
 
-A `Delta` is immutable to its readers. Appending writes into spare room of the same buffers past the
-rows that any earlier `Delta` knows of, and returns a new one that knows of more; deleting copies the
-mask. Only the newest `Delta` may be appended to, which the index's writer lock sees to.
+A `Delta` is immutable to its readers. Appending writes into spare room of the same buffers past
+the rows that any earlier `Delta` knows of, and returns a new one that knows of more; deleting
+copies the mask. Only the newest `Delta` may be appended to, which the index's writer lock sees to.
 """
 
 from __future__ import annotations

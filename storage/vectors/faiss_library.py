@@ -1,7 +1,7 @@
 """FAISS, imported when the first vector index is built.
 
-FAISS comes with an extra, because its CPU and GPU builds exclude each other. `regard --help` and all
-that needs no index run without it.
+FAISS comes with an extra, because its CPU and GPU builds exclude each other. `regard --help` and
+all that needs no index run without it.
 """
 
 from __future__ import annotations

@@ -1,12 +1,13 @@
 """Sealed segments searched on GPU copies.
 
-FAISS' GPU indexes can't remove rows, take no `IDSelector`, return at most 2048 neighbours, and share
-a `StandardGpuResources` that is not thread-safe. So a copy is never changed, filtering happens on what
-it returns (see `sealed.py`), and one lock a GPU covers copying, searching and freeing.
+FAISS' GPU indexes can't remove rows, take no `IDSelector`, return at most 2048 neighbours, and
+share a `StandardGpuResources` that is not thread-safe. So a copy is never changed, filtering
+happens on what it returns (see `sealed.py`), and one lock a GPU covers copying, searching and
+freeing.
 
 A float16 scalar quantizer becomes a flat GPU index that stores float16 and rounds the queries to
-float16 as well: its scores are off in the fourth digit. The error it declares makes the caller fetch
-a few rows more and score them exactly.
+float16 as well: its scores are off in the fourth digit. The error it declares makes the caller
+fetch a few rows more and score them exactly.
 """
 
 from __future__ import annotations
@@ -28,7 +29,8 @@ _logger = logging.getLogger(__name__)
 
 # Registers of the GPU's selection kernels hold no more (`getMaxKSelection`).
 _MAX_K = 2048
-# Rounding a unit query to float16 moves an inner product by 2^-11 at most; the rest is for subnormals.
+# Rounding a unit query to float16 moves an inner product by 2^-11 at most; the rest is for
+# subnormals.
 _FLOAT16_QUERY_ERROR = 2.0**-10
 
 

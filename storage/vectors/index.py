@@ -1,11 +1,13 @@
 """The vector index of one channel: sealed segments, a delta, and a snapshot on disk.
 
-Inner product over L2-normalised rows, that is cosine, exact over the float16 vectors of the catalog.
+Inner product over L2-normalised rows, that is cosine, exact over the float16 vectors of the
+catalog.
 
 Threads: the index is one reference to an immutable `State`. A search reads that reference once and
-works on what it got, without a lock. Writers take turns under a lock, make the next state beside the
-current one and put it in place by one assignment, so all changes of a step become visible together. A
-search that is under way keeps the state it began with; one that begins after a change sees it.
+works on what it got, without a lock. Writers take turns under a lock, make the next state beside
+the current one and put it in place by one assignment, so all changes of a step become visible
+together. A search that is under way keeps the state it began with; one that begins after a change
+sees it.
 """
 
 from __future__ import annotations
@@ -38,8 +40,8 @@ _MAX_QUERY_NORM = 1e30
 class SegmentedIndex:
     """Nearest neighbours by inner product over one channel, exact over many sealed segments.
 
-    Begins empty at position 0, and its first snapshot replaces whatever `directory` holds: so an
-    index is rebuilt. `open` continues the one on disk instead. Sealed segments are copied to
+    Starts empty at position 0, and its first snapshot replaces the one in `directory`, which
+    rebuilds an index. `open` continues the one on disk instead. Sealed segments are copied to
     `devices` in turn and searched there; the delta stays on the CPU. Raises MissingDependency
     without FAISS.
     """
@@ -160,7 +162,7 @@ class SegmentedIndex:
         return self._state.vectors(_checked_ids(ids))
 
     def stats(self) -> Mapping[str, Any]:
-        """Rows, of these in the delta, segments, of these on a device, tombstones, bytes of memory."""
+        """Counts of rows, delta rows, segments, segments on devices and tombstones; memory."""
         state = self._state
         return {
             "rows": state.delta.live_count + sum(s.live_count for s in state.segments),
@@ -195,7 +197,7 @@ class SegmentedIndex:
     def _checked_rows(
         self, ids: Int64Array, vectors: npt.NDArray[np.floating]
     ) -> tuple[Int64Array, Float16Array]:
-        """Ascending unique ids and their vectors rounded to float16; the arguments stay as they are."""
+        """Copies: ascending unique ids, and their vectors rounded to float16."""
         unique, first = np.unique(_checked_ids(ids), return_index=True)
         if unique.size and unique[0] <= 0:
             raise ValueError(f"ids are positive, got {unique[0]}")

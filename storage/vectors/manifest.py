@@ -1,7 +1,7 @@
 """The manifest of an index on disk: what it was made for, how far it got, and its files.
 
 Only the manifest is ever replaced; the files that it names are named by their contents and never
-change. So whoever holds a manifest holds one consistent snapshot. The format is specified in
+change. So a manifest identifies one consistent snapshot. The format is specified in
 `docs/storage.md`.
 """
 
@@ -29,7 +29,7 @@ _SHA256 = re.compile(r"[0-9a-f]{64}")
 
 @dataclass(frozen=True, slots=True)
 class IndexIdentity:
-    """What an index is an index of: catalog UUID, pipeline fingerprint, and the channel."""
+    """The catalog UUID, pipeline fingerprint and channel of an index."""
 
     catalog: str
     pipeline: str
@@ -40,7 +40,7 @@ class IndexIdentity:
 
 @dataclass(frozen=True, slots=True)
 class StoredFile:
-    """An immutable file: the SHA-256 over its bytes, which also names it, and how many rows it tells of."""
+    """An immutable file: its SHA-256, which is also its name, and its number of rows."""
 
     sha256: str
     rows: int

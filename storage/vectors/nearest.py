@@ -1,10 +1,11 @@
 """Exact nearest neighbours over several parts (sealed segments and the delta).
 
-Each part may be scanned by other arithmetic (FAISS on the CPU, a GPU in float16, a matrix product),
-whose scores differ in the last digits, or on a GPU in the fourth. So a scan only nominates: with a
-bound on its error it can be told which rows may still be among the `k` best, ties at the border
-included. Those few are scored once more, all in the same way, and ordered by score, then by id. The
-answer therefore depends neither on the device nor on how the rows are spread over the parts.
+Each part may be scanned by other arithmetic (FAISS on the CPU, a GPU in float16, a matrix
+product), whose scores differ in the last digits, or on a GPU in the fourth. So a scan only
+nominates: with a bound on its error it can be told which rows may still be among the `k` best,
+ties at the border included. Those few are scored once more, all in the same way, and ordered by
+score, then by id. The answer therefore depends neither on the device nor on how the rows are
+spread over the parts.
 
     scan a part ─▶ enough to be sure? ─ no ─▶ fetch four times as many … ─▶ or score every row
                         │ yes
@@ -34,8 +35,8 @@ _GATHER_ROWS = 4096
 # Rows multiplied, and queries served, at a time; they bound the memory of a search.
 _BLOCK_ROWS = 8192
 _BLOCK_QUERIES = 64
-# FAISS shares a scan among its threads by query, so few queries leave cores idle: then the parts are
-# scanned side by side. The scans release the GIL. No thread starts before the first search.
+# FAISS shares a scan among its threads by query, so few queries leave cores idle: then the parts
+# are scanned side by side. The scans release the GIL. No thread starts before the first search.
 _FEW_QUERIES = 4
 _scanners = ThreadPoolExecutor(usable_cores(), thread_name_prefix="regard-scan")
 
@@ -44,9 +45,9 @@ _scanners = ThreadPoolExecutor(usable_cores(), thread_name_prefix="regard-scan")
 class Scan:
     """What a scan of a part nominates for q queries.
 
-    `scores` (q, f) float32, descending; `positions` (q, f), -1 where there is nothing; `floors` (q,):
-    no row left out scores higher; `error`: how far a score may lie from the exact one, relative to
-    the norms of query and row.
+    `scores` (q, f) float32, descending; `positions` (q, f), -1 where there is nothing; `floors`
+    (q,): no row left out scores higher; `error`: how far a score may lie from the exact one,
+    relative to the norms of query and row.
     """
 
     scores: Float32Array
@@ -167,7 +168,7 @@ def _nominate(selection: _Selection, queries: Float32Array, k: int) -> list[_Con
 
 
 def _sure(floor: float, scores: Float32Array, k: int, margin: float) -> bool:
-    """Whether no row that was not fetched can be among the `k` best of the part, nor tie with them."""
+    """Whether no row that was not fetched can be among the part's `k` best or tie with them."""
     # Such a row scores at most floor + margin, and the k-th best at least its score - margin.
     return len(scores) >= k and float(floor) + margin < float(scores[k - 1]) - margin
 

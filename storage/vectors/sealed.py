@@ -1,6 +1,7 @@
 """A sealed segment as it is searched: with the rows deleted since, and its copy on a GPU.
 
-Deleting makes a new `Sealed` over the same segment, so a search that began before keeps what it saw.
+Deleting makes a new `Sealed` over the same segment, so a search that began before keeps what it
+saw.
 """
 
 from __future__ import annotations
@@ -44,7 +45,7 @@ class Device(Protocol):
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Sealed:
-    """A segment, the mask of rows that are alive (None: all), and its copy on a device (or None)."""
+    """A segment, its mask of live rows (None: all), and its copy on a device, if any."""
 
     segment: Segment
     alive: BoolArray | None = None
@@ -106,8 +107,9 @@ class Sealed:
     ) -> Scan:
         """About the `fetch` best of the `count` rows in the mask `selected` (None: every row).
 
-        A device can't filter: it is asked for as many more as the mask lets through fewer, and what
-        the mask excludes is dropped. Past what a device can return the CPU scans with a selector.
+        A device can't filter: it is asked for as many more as the mask lets through fewer, and
+        what the mask excludes is dropped. Past what a device can return the CPU scans with a
+        selector.
         """
         device = self.device
         if device is not None:

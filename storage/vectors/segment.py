@@ -1,8 +1,8 @@
 """A sealed segment: rows that never change, searched by FAISS.
 
-The vectors lie in a FAISS scalar quantizer of type fp16, whose codes are the very float16 values of
-the catalog: nothing is lost, and a scan multiplies them with the float32 query in float32. Rows are
-ordered by id, so that an id is found by bisection.
+The vectors lie in a FAISS scalar quantizer of type fp16, whose codes are the very float16 values
+of the catalog: nothing is lost, and a scan multiplies them with the float32 query in float32. Rows
+are ordered by id, so that an id is found by bisection.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
 """Writing a state to a directory, and reading it back.
 
-Files are read whole instead of memory-mapped: the checksum has to see every byte anyway, FAISS owns
-its memory, and nothing on disk is needed once an index is open, so a later snapshot may remove it.
+Files are read whole instead of memory-mapped: the checksum has to see every byte anyway, FAISS
+owns its memory, and nothing on disk is needed once an index is open, so a later snapshot may
+remove it.
 """
 
 from __future__ import annotations

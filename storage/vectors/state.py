@@ -1,7 +1,7 @@
 """What an index holds at one moment, as an immutable value.
 
-A change makes a new `State` that shares all that stayed the same. A reader takes the current one by a
-single reference and sees it, and nothing else, until it is done.
+A change makes a new `State` that shares all that stayed the same. A reader takes the current one
+by a single reference and sees it, and nothing else, until it is done.
 """
 
 from __future__ import annotations
@@ -26,8 +26,8 @@ class SegmentLimits:
     """When rows are sealed, and when segments are merged.
 
     The delta is sealed past `delta_rows`, into segments of at most `segment_rows`. A segment is
-    rewritten when more than `dead_share` of it is deleted; when more than `small_segments` are less
-    than half full, the smallest are merged.
+    rewritten when more than `dead_share` of it is deleted; when more than `small_segments` are
+    less than half full, the smallest are merged.
     """
 
     segment_rows: int = 131_072

@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
+import pytest
 from sqlalchemy import Row, Table, func, select
 
 from regard.core.catalog import ContentHeader, FileStamp
@@ -33,6 +34,8 @@ from regard.storage.retrieval.channel_indexes import ChannelIndexes
 from regard.storage.retrieval.search_catalog import SqlSearchCatalog
 from regard.storage.retrieval.verification import Finding, verify_catalog
 
+# For rules that do not depend on the database.
+on_sqlite = pytest.mark.parametrize("backend", ["sqlite"])
 D = 8
 SPACE = Space("joint-1", D)
 SPEC = PipelineSpec("sample", (SPACE,), {"encoder": "sample@1"}, {"size": 4})

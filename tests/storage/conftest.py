@@ -9,7 +9,6 @@ from pathlib import Path
 import pytest
 from catalog_samples import Home, open_home
 from postgres_server import PostgresServer, find_binaries
-from sqlalchemy import text
 
 from regard.storage.database.connection import Database
 from regard.storage.database.schema import metadata
@@ -97,8 +96,13 @@ def _migrate(url: str) -> None:
 
 
 def _empty(url: str) -> None:
+    # Quicker than TRUNCATE for a few rows.
+    tables = reversed(metadata.sorted_tables)
     database = Database(url)
-    names = ", ".join(f'"{table.name}"' for table in metadata.sorted_tables)
     with database.writing() as connection:
-        connection.execute(text(f"TRUNCATE {names} RESTART IDENTITY CASCADE"))
+        connection.exec_driver_sql("; ".join(f'DELETE FROM "{table.name}"' for table in tables))
+        connection.exec_driver_sql(
+            "SELECT setval(sequencename::regclass, 1, false) FROM pg_sequences "
+            "WHERE schemaname = 'public'"
+        )
     database.close()

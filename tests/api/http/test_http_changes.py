@@ -67,7 +67,7 @@ def test_pages_of_changes_are_complete(served: Served, shelf: Shelf) -> None:
     assert served.client.list_changes(last(served)).changes == []
     ahead = served.raw().get(f"/v1/changes?since={1 << 60}")
     assert ahead.status_code == 422
-    assert "begin anew with 0" in ahead.json()["remedy"]
+    assert "start again from 0" in ahead.json()["remedy"]
     for query in ("since=-1", "since=x", f"since={1 << 63}", "limit=0", "limit=1001"):
         assert served.raw().get(f"/v1/changes?{query}").status_code == 422
     assert served.raw().get("/v1/changes?collection=%00").json()["changes"] == []

@@ -15,7 +15,18 @@ from typing import Any, ClassVar
 
 import numpy as np
 import pytest
-from catalog_samples import CAPTION, IMAGE, REGION, D, Home, analysis, header, stamp, unit
+from catalog_samples import (
+    CAPTION,
+    IMAGE,
+    REGION,
+    D,
+    Home,
+    analysis,
+    header,
+    on_sqlite,
+    stamp,
+    unit,
+)
 from filter_oracle import (
     DAY,
     DIVIDING_PARTS,
@@ -167,15 +178,22 @@ def filled(home: Home) -> Filled:
     return Filled(home, made_assets(random.Random(1)))
 
 
-shared = settings(
-    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+quick = settings(
+    max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
 
 
-@shared
+@quick
 @given(chosen=SINGLE | FILTERS)
-def test_exactly_the_assets_that_pass(filled: Filled, chosen: AssetFilter) -> None:
+def test_a_filter_passes_exactly_the_assets_and_embeddings_that_the_oracle_does(
+    filled: Filled, chosen: AssetFilter
+) -> None:
     assert filled.passing_ids(chosen) == filled.expected_ids(chosen)
+    for channel in (IMAGE, REGION, CAPTION):
+        expected = filled.expected_embeddings(channel, chosen)
+        allowed = filled.allowed(channel, chosen)
+        every = filled.embeddings(channel)
+        assert expected == {n for n in every if allowed is None or n in allowed}
 
 
 def test_every_condition_divides_the_assets(filled: Filled) -> None:
@@ -212,24 +230,15 @@ def test_every_condition_divides_the_assets(filled: Filled) -> None:
         assert passed == filled.expected_ids(chosen)
         assert 0 < len(passed) < len(filled.passing_ids(EVERYTHING)), chosen
     assert 0 < len(filled.passing_ids(EVERYTHING)) < len(filled.assets)
+    statement = select(schema.asset.c.id, camera_name().label("name"))
+    with filled.home.catalog.database.reading() as connection:
+        names = {row.id: row.name for row in connection.execute(statement)}
+    assert names == {number: full_name(made.camera) for number, made in filled.assets.items()}
 
 
-@shared
-@given(filters=st.lists(SINGLE | FILTERS, min_size=1, max_size=2))
-def test_exactly_the_embeddings_whose_content_has_an_asset_that_passes(
-    filled: Filled, filters: list[AssetFilter]
-) -> None:
-    for chosen in [*filters, *filters]:
-        for channel in (IMAGE, REGION, CAPTION):
-            expected = filled.expected_embeddings(channel, chosen)
-            allowed = filled.allowed(channel, chosen)
-            every = filled.embeddings(channel)
-            found = set(every) if allowed is None else {n for n in every if n in allowed}
-            assert found == expected
-
-
-@pytest.mark.parametrize("share", [0.0, 0.1, 0.5, 0.9, 1.0])
-def test_the_trash_is_no_filter_while_it_is_empty(home: Home, share: float) -> None:
+@on_sqlite
+@pytest.mark.parametrize("share", [0.0, 0.1, 0.9, 1.0])
+def test_the_trash_filters_nothing_while_it_is_empty(home: Home, share: float) -> None:
     rng = random.Random(7)
     filled = Filled(home, [replace(made, trashed=False, failed=False) for made in made_assets(rng)])
     assert filled.allowed(IMAGE, EVERYTHING) is None
@@ -249,7 +258,8 @@ def test_the_trash_is_no_filter_while_it_is_empty(home: Home, share: float) -> N
     assert (allowed is None) == (share == 0.0)
 
 
-def test_what_was_kept_holds_until_assets_change_and_then_no_more(filled: Filled) -> None:
+@on_sqlite
+def test_a_cached_filter_holds_until_assets_change(filled: Filled) -> None:
     chosen = AssetFilter(tags=("red",))
     before = filled.allowed(IMAGE, chosen)
     assert filled.allowed(IMAGE, replace(chosen)) is before
@@ -273,7 +283,8 @@ def test_what_was_kept_holds_until_assets_change_and_then_no_more(filled: Filled
     assert found == filled.expected_embeddings(IMAGE, chosen)
 
 
-@shared
+@on_sqlite
+@quick
 @given(
     chosen=SINGLE | FILTERS,
     target=st.sampled_from(list(Target)),
@@ -296,6 +307,7 @@ def test_search_gives_as_many_hits_as_pass(
     assert [hit.rank for hit in hits] == list(range(offset + 1, offset + 1 + len(hits)))
 
 
+@on_sqlite
 def test_unknown_collections_are_named(filled: Filled) -> None:
     indexes = filled.home.indexes()
     asked = [ChannelQuery(IMAGE, np.zeros((1, D), np.float32), 3)]
@@ -310,13 +322,6 @@ def test_unknown_collections_are_named(filled: Filled) -> None:
     ):
         with pytest.raises(NotFound, match="no collection is named x"):
             indexes.search(asked, inner)
-
-
-def test_names_of_cameras(filled: Filled) -> None:
-    statement = select(schema.asset.c.id, camera_name().label("name"))
-    with filled.home.catalog.database.reading() as connection:
-        names = {row.id: row.name for row in connection.execute(statement)}
-    assert names == {number: full_name(made.camera) for number, made in filled.assets.items()}
 
 
 def test_filters_are_equal_when_they_mean_the_same() -> None:

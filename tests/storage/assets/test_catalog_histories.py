@@ -130,7 +130,7 @@ def test_histories(empty_catalog: Callable[[Path], str]) -> None:
     run_state_machine_as_test(
         OfBackend,
         settings=settings(
-            max_examples=6,
+            max_examples=4,
             stateful_step_count=12,
             deadline=None,
             suppress_health_check=list(HealthCheck),

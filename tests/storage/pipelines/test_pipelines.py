@@ -305,7 +305,7 @@ def test_pruning_spares_what_a_server_answers_from_and_what_is_built(home: Home)
     assert prune(home.catalog, home.folder) == []
     with (
         hold_writer_lease(home.catalog.database, f"{serving_mark(unfinished.id)}x"),
-        pytest.raises(Conflict, match="still answers from"),
+        pytest.raises(Conflict, match="still uses"),
     ):
         prune(home.catalog, home.folder, unfinished=True)
     assert prune(home.catalog, home.folder, unfinished=True) == [NEW.fingerprint]
