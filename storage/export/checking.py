@@ -31,10 +31,9 @@ class CheckedExport:
 
 
 def open_export(folder: Path) -> CheckedExport:
-    """Open an export and look at every row.
+    """Open an export and validate every row.
 
-    Raises CannotWork for what is no whole export or does not fit together, MissingDependency
-    without pyarrow.
+    Raises CannotWork for an incomplete or inconsistent export, MissingDependency without pyarrow.
     """
     export = Export(folder)
     check = _Check(export)

@@ -1,8 +1,8 @@
-"""The live pipeline's regions and captions in COCO's two files, for other programs.
+"""Writes the live pipeline's regions and captions as two COCO files, and reads COCO run lengths.
 
-A COCO image is an asset that has a content and does not lie in the trash; an annotation is a
-region of it. Lists are gathered in files beside and put together at the end, so that nothing grows
-with the library.
+A COCO image is an asset that has a content and is not in the trash; an annotation is a region of
+it. Lists are collected in temporary files and joined at the end, so that memory does not grow with
+the library.
 """
 
 from __future__ import annotations
@@ -148,10 +148,10 @@ _LONGEST = 13
 
 
 def mask_runs(counts: bytes) -> Int64Array:
-    """Lengths of the runs, which start with zeros, int64; raises ValueError for what are no counts.
+    """Run lengths, int64, starting with zeros; raises ValueError for invalid counts.
 
-    The form is that of pycocotools' `rleToString`: numbers of 5 bits a character, lowest first,
-    each from the fourth on as its difference to the one two before.
+    The format is that of pycocotools' `rleToString`, which trusts its input: numbers of 5 bits a
+    character, lowest first; from the fourth on each is the difference to the one two before.
     """
     characters = np.frombuffer(counts, np.uint8).astype(np.int64)
     if characters.size == 0 or characters.min() < _FIRST or characters.max() > _LAST:

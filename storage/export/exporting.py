@@ -1,8 +1,8 @@
-"""Writes the catalog as Parquet tables, .npy vectors and COCO files, as it is at one moment.
+"""Writes the catalog at one moment as Parquet tables, .npy vectors and COCO files.
 
-All is written into a folder beside the one that was asked for, synced, and renamed: the export is
-there whole or not at all. One reading transaction sees it through, content by content, so that
-memory does not grow with the library and whoever writes meanwhile is not seen.
+Files are written into a temporary folder, synced, and renamed, so that an export is complete or
+absent. One read transaction covers the export, content by content: memory does not grow with the
+library, and concurrent writes are not seen.
 """
 
 from __future__ import annotations

@@ -96,10 +96,10 @@ _NOT_BY_LIVE = "it was imported with analyses of other models; index it to add t
 
 @dataclass(slots=True)
 class ImportReport:
-    """What came, and what did not: `conflicts` are (uri, reason) of assets that the home has otherwise.
+    """What was imported; `conflicts` are (uri, reason) of assets that differ in the home.
 
-    `unchanged` assets were there already. `pipelines` are the fingerprints that the analyses are
-    of; `waiting` counts contents that the live pipeline has not analysed.
+    `unchanged` assets existed already. `pipelines` are the fingerprints of the analyses; `waiting`
+    counts contents that the live pipeline has not analysed.
     """
 
     assets: int = 0

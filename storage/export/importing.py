@@ -1,11 +1,10 @@
-"""Takes an export back into a home, new or in use, without a model being run.
+"""Imports a validated export into a new or used home, without running a model.
 
-All of the export was looked at before. Contents come in transactions of some dozen, each with
-everything that belongs to it, under the writer's lease: a killed import leaves whole contents, and
-the same command carries on. What the home has already stays as it is there. A new home takes the
-ids of the export over, so that whatever names them still fits; any other gives new ones.
-
-What another pipeline than the live one made is kept as that pipeline's, beside the live one.
+Contents are written with all their rows, a few dozen per transaction, under the writer lease: a
+killed import leaves complete contents, and the same command continues it. Existing rows of the
+home stay as they are. A new home takes over the ids of the export, so that references to them stay
+valid; any other assigns new ones. Analyses of other pipelines are kept beside those of the live
+one.
 """
 
 from __future__ import annotations
@@ -59,18 +58,16 @@ def import_catalog(
     should_stop: Callable[[], bool] = lambda: False,
     advance: Callable[[], None] = lambda: None,
 ) -> ImportReport:
-    """Import an export that was looked at into a catalog.
+    """Import a validated export into a catalog.
 
-    `place_of` gives the path that the home's own original of a SHA-256 has: uploads are looked for
-    there from now on, wherever they lay. `advance` is called for each content that is in. Raises
-    LeaseHeld while another process indexes or reindexes; PipelineConflict while what is there of
-    one of its pipelines is being deleted; KeyboardInterrupt where `should_stop` says so, between
-    two transactions.
+    `place_of` gives the path of a managed file by its SHA-256: the new path of uploads. `advance`
+    is called after each content. Raises LeaseHeld while another process indexes or reindexes,
+    PipelineConflict while one of the export's pipelines is being deleted, KeyboardInterrupt
+    between two transactions if `should_stop` returns true.
     """
     export = checked.export
     with _leases(catalog):
-        # Told before anything is written; a held lease would keep another pipeline from going
-        # live.
+        # Check before writing; the held leases keep other pipelines from going live.
         pass
     live = next((one for one in export.pipelines.values() if one.live), None)
     with catalog.database.writing() as connection:

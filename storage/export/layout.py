@@ -1,8 +1,7 @@
-"""What an export consists of: its files, the columns of its tables, and the manifest that seals it.
+"""The files of an export, the columns of its tables, and its manifest.
 
-`docs/export.md` specifies the same for readers. Rows that belong to a content stand in the order
-of the contents' ids in every table, so that an export of any size is written and read content by
-content.
+`docs/export.md` specifies the format. In every table, rows are ordered by content id, so that an
+export of any size can be written and read content by content.
 """
 
 from __future__ import annotations

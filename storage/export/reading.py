@@ -1,8 +1,7 @@
 """Reads an export content by content.
 
-Every table is in the order of the contents' ids, so that a merge of all of them gives one content
-with all that belongs to it at a time, whatever the size of the library. What does not fit together
-is an error that names the file.
+Every table is ordered by content id, so that a merge yields one content with all its rows at a
+time. An inconsistency is an error that names the file.
 """
 
 from __future__ import annotations

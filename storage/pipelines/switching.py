@@ -75,10 +75,10 @@ def lacks(table: Table, pipeline: int) -> ColumnElement[bool]:
 
 
 def roll_back(catalog: Catalog, *, at_once: bool) -> Rollback:
-    """Make the pipeline live that was so last, where it lacks nothing that the live one has analysed.
+    """Make the last former pipeline live if it lacks nothing that the live one has analysed.
 
-    With `at_once` it goes live without that; it counts as not analysed yet. Raises Conflict when
-    no former pipeline is kept, LeaseHeld while another process indexes.
+    With `at_once` it goes live anyway; what it lacks counts as not analysed. Raises Conflict if no
+    former pipeline is kept, LeaseHeld while another process indexes.
     """
     database = catalog.database
     with hold_writer_lease(database) as writer, database.writing() as connection:

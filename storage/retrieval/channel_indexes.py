@@ -68,8 +68,7 @@ class ChannelIndexes(ChannelSearch, DerivedIndexes):
             with self._catalog.database.reading() as connection:
                 now = moment(connection)
                 allowed = self._passing.read(connection, asset_filter, now.assets)
-        # The largest takes as long as the others together, and leaves Python's lock to them
-        # meanwhile.
+        # The largest takes as long as the others together, and releases the GIL meanwhile.
         order = sorted(range(len(asked)), key=lambda place: -self._rows(asked[place].channel))
         shares = [
             share for core in range(self._beside) if (share := order[1 + core :: self._beside])
@@ -85,11 +84,7 @@ class ChannelIndexes(ChannelSearch, DerivedIndexes):
         return [found[place] for place in range(len(asked))]
 
     def catch_up(self) -> None:
-        """Apply what the catalog has committed to every index.
-
-        Raises IndexMismatch when one does not fit, so it is worth calling before other work is
-        done.
-        """
+        """As in the Protocol; raises IndexMismatch for an index that does not fit the catalog."""
         visible = self._visible()
         for channel in self._pipeline.channels:
             self._fresh(channel, visible)

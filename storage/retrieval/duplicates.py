@@ -1,8 +1,7 @@
-"""Signatures of contents, and which contents were found to be copies by them.
+"""Signatures of contents, and pairs of contents that are copies.
 
-All of it is derived: it goes with its contents, may be lost at any time, and needs no writer's
-lease. Whoever writes holds the contents' rows meanwhile, so that nothing is written about one that
-has gone.
+Both are derived data: deleted with their contents, and written without the writer lease. Writers
+lock the contents' rows, so that nothing is written about a deleted content.
 """
 
 from __future__ import annotations

@@ -1,15 +1,14 @@
-"""The keyword index: in which texts of photographs a word stands.
+"""The keyword index: which texts of photographs contain a word.
 
-What assets are called lies in `asset_text`, which triggers keep; captions lie in `caption`. Both
-databases index the words of either themselves: SQLite by the FTS5 tables `asset_text_words` and
-`caption_words`, PostgreSQL by generated columns of the same names and GIN indexes over them. So
-the index is at the catalog's moment in every transaction, whoever wrote. Words are found by their
-stems (Porter's on SQLite, Snowball's English on PostgreSQL); what is asked for exactly is found by
-stems and then held to the text.
+The texts of assets are in `asset_text`, which triggers maintain; captions are in `caption`. The
+database indexes the words of both: SQLite in the FTS5 tables `asset_text_words` and
+`caption_words`, PostgreSQL in generated columns of the same names with GIN indexes. So the index
+is current in every transaction. Words match by stem (Porter on SQLite, Snowball English on
+PostgreSQL); exact matches are then checked in the text.
 
-A look-up is one statement, an arm a word and table, each of which reads `MOST_TEXTS` texts at
-most, the newest. How many hold such a word is then counted, so that it does not pass for a rare
-one.
+A look-up is one statement with one SELECT per word and table, each of which reads at most the
+newest `MOST_TEXTS` texts. The texts with a more frequent word are counted, so that it is not taken
+for a rare one.
 """
 
 from __future__ import annotations
@@ -80,8 +79,7 @@ class SqlKeywordSearch(KeywordSearch):
         if not any(asked):
             return [Occurrences(_NOTHING, _NOTHING, _NOTHING, _NOTHING, 0) for _ in asked]
         if asset_filter.is_everything:
-            # At hand at any size; too many by those that were deleted, which changes no order
-            # much.
+            # Quick at any size; includes deleted contents, which hardly changes the ranking.
             total = int(self._database.read_once(_LAST_CONTENT)[0][0] or 0)
             return [self._occurrences(words, self._anywhere(words), total) for words in asked]
         with self._database.reading() as connection:
