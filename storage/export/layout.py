@@ -159,7 +159,7 @@ class Manifest:
                 return cls._checked(document)
         except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
             raise CannotWork(
-                f"{path} is damaged or not the manifest of an export", remedy="export anew"
+                f"{path} is damaged or not the manifest of an export", remedy="export again"
             ) from error
         raise CannotWork(
             f"{folder} is an export in format {str(form)[:20]}; this version reads {FORMAT}",

@@ -97,7 +97,7 @@ def test_words_and_what_does_not_fit(library: Library) -> None:
 def test_no_home_is_made_for_what_can_not_be_used(library: Library) -> None:
     folder, _ = exported(library)
     new = library.home.parent / "new"
-    regard("import", library.photos, "--home", new).expect_sentence(3, "is no export of regard's")
+    regard("import", library.photos, "--home", new).expect_sentence(3, "is not an export of regard")
     data = (folder / "regions.parquet").read_bytes()
     (folder / "regions.parquet").write_bytes(data[:100])
     regard("import", folder, "--home", new).expect_sentence(3, "regions.parquet", "damaged")

@@ -97,8 +97,8 @@ def test_every_file_is_looked_at_byte_by_byte(folder: Path, empty: Path) -> None
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        (lambda d: d.update(format=2), "another form (2)"),
-        (lambda d: d.update(format=True), "another form (True)"),
+        (lambda d: d.update(format=2), "in format 2"),
+        (lambda d: d.update(format=True), "in format True"),
         (lambda d: d.pop("format"), "is damaged"),
         (lambda d: d.update(export="x"), "is damaged"),
         (lambda d: d.update(files={}), "is damaged"),
@@ -116,7 +116,7 @@ def test_manifests_of_another_kind(
 @pytest.mark.parametrize("text", ["", "[]", "3", "nonsense", '{"format": 1}', "[" * 100_000])
 def test_what_is_no_manifest(folder: Path, empty: Path, text: str) -> None:
     (folder / MANIFEST).write_text(text)
-    refused(folder, empty, "is damaged, or no manifest")
+    refused(folder, empty, "is damaged or not the manifest")
 
 
 @pytest.mark.parametrize(
@@ -135,8 +135,8 @@ def test_files_lie_in_the_export(folder: Path, empty: Path, name: str) -> None:
 
 
 def test_a_folder_that_is_no_export(tmp_path: Path, empty: Path) -> None:
-    refused(tmp_path, empty, "is no export of regard's")
-    refused(tmp_path / "nothing", empty, "is no export of regard's")
+    refused(tmp_path, empty, "is not an export of regard")
+    refused(tmp_path / "nothing", empty, "is not an export of regard")
 
 
 def test_pickles_are_never_read(folder: Path, empty: Path) -> None:

@@ -212,7 +212,7 @@ def test_a_builder_that_was_taken_over_writes_nothing(home: Home) -> None:
 
 def test_going_back_and_forth(home: Home) -> None:
     home.save("/a.jpg", "a")
-    with pytest.raises(Conflict, match="keeps no models"):
+    with pytest.raises(Conflict, match="keeps no former models"):
         roll_back(home.catalog, at_once=True)
     new = switched(home)
     assert roll_back(home.catalog, at_once=False).is_live
