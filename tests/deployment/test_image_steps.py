@@ -23,12 +23,12 @@ SYSTEM_FILES = (
 )
 SERVE = """
 ip link set lo up
-run() { setpriv --reuid=10001 --regid=10001 --clear-groups --no-new-privs "$@"; }
-run regard keys create operator --scope admin --json > /dev/null
-run regard serve --host 0.0.0.0 --port 8420 --home /data & server=$!
+user="setpriv --reuid=10001 --regid=10001 --clear-groups --no-new-privs"
+$user regard keys create operator --scope admin --json > /dev/null
+$user regard serve --host 0.0.0.0 --port 8420 --home /data & server=$!
 for turn in $(seq 120); do HEALTHCHECK && break; sleep 1; done
 HEALTHCHECK
-run touch /opt/regard/new 2> /dev/null && exit 9
+$user touch /opt/regard/new 2> /dev/null && exit 9
 kill -TERM $server
 wait $server
 """
