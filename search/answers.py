@@ -20,8 +20,8 @@ from regard.search.identifiers import Reference, asset_identifier, region_identi
 class Scope:
     """What to search and how many hits to return.
 
-    The first `offset` hits are skipped, and ranks count them. `min_relevance` decides whether the answer
-    counts as a match, without changing its hits; None uses the profile's cut-off.
+    The first `offset` hits are skipped, and ranks count them. `min_relevance` decides whether the
+    answer counts as a match, without changing its hits; None uses the profile's cut-off.
     """
 
     target: Target = Target.IMAGE
@@ -132,7 +132,8 @@ class WordMatch:
 class ChannelMatch:
     """A channel's rank and score for the hit, and its contribution to the hit's fused score.
 
-    The contributions of a hit's channels add up to its score. `words` are matches of the keyword index.
+    The contributions of a hit's channels add up to its score. `words` are matches of the keyword
+    index.
     """
 
     channel: Channel
@@ -146,8 +147,8 @@ class ChannelMatch:
 class Hit:
     """An asset, perhaps a region of it, and why it matched.
 
-    `relevance` is the probability that the hit is right, or None if unknown; `evidence` is what it was
-    derived from, or None in a list.
+    `relevance` is the probability that the hit is right, or None if unknown; `evidence` is what it
+    was derived from, or None in a list.
     """
 
     rank: int
@@ -163,9 +164,10 @@ class Hit:
 class Judgement:
     """An assessment of the whole answer, independent of the page.
 
-    `presence` is the probability that anything right exists, derived from `evidence`, or None if unknown.
-    `is_match` says that it reaches the profile's cut-off, or that names or tags given by people match the
-    query. `best_relevance` is the highest among the first hits, if the call has a `min_relevance`.
+    `presence` is the probability that anything right exists, derived from `evidence`, or None if
+    unknown. `is_match` says that it reaches the profile's cut-off, or that names or tags given by
+    people match the query. `best_relevance` is the highest among the first hits, if the call has a
+    `min_relevance`.
     """
 
     evidence: Mapping[str, float]
@@ -189,8 +191,8 @@ class Answer:
     def matched(self) -> bool:
         """Whether anything matches; there may be hits even if not.
 
-        Decided by the profile's cut-off or, with `min_relevance`, by the best of the first hits. If
-        relevance is unknown, any hit is a match.
+        Decided by the profile's cut-off or, with `min_relevance`, by the best of the first hits.
+        If relevance is unknown, any hit is a match.
         """
         if not self.hits or self.judgement is None:
             return bool(self.hits)

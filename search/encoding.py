@@ -1,7 +1,7 @@
 """Encodes queries: one vector for each channel that a query is routed to.
 
-A query has one or several terms. Its vector in a channel is the normalised sum of the vectors of the terms
-that are routed there, times their weights; negative terms have a minus.
+A query has one or several terms. Its vector in a channel is the normalised sum of the vectors of
+the terms that are routed there, times their weights; negative terms have a minus.
 """
 
 from __future__ import annotations
@@ -89,10 +89,10 @@ def encode_terms(
 ) -> tuple[list[ChannelVectors], Excluded]:
     """Encode one query of several terms as vectors (1, d), with what its answer excludes.
 
-    A channel's weight is that of its route, the largest if positive terms' routes differ, times the share
-    of positive weight routed there. Channels with negative terms alone, and those in which the terms cancel
-    out, are left out. Raises UnanswerableQuery if no channel is left, or none takes this kind of query,
-    NotFound for an unknown id.
+    A channel's weight is that of its route, the largest if positive terms' routes differ, times
+    the share of positive weight routed there. Channels with negative terms alone, and those in
+    which the terms cancel out, are left out. Raises UnanswerableQuery if no channel is left, or
+    none takes this kind of query, NotFound for an unknown id.
     """
     texts = list(dict.fromkeys(t.query.text for t in terms if isinstance(t.query, TextQuery)))
     of_texts = encode_texts(profile, routes, texts, target) if texts else []
@@ -138,8 +138,8 @@ def words_of_terms(
 ) -> tuple[WeightedChannel, list[WeightedWords]] | None:
     """The keyword index with its weight, and the words of the positive texts; None without such a route.
 
-    Negative texts look up no words: that a title lacks a word says little. The weight is that of the route
-    times the texts' share of positive weight.
+    Negative texts look up no words: that a title lacks a word says little. The weight is that of
+    the route times the texts' share of positive weight.
     """
     texts = [term for term in terms if isinstance(term.query, TextQuery) and not term.negative]
     routed = routes.get((QueryKind.TEXT, target), ()) if texts else ()

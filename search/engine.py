@@ -1,11 +1,11 @@
 """Answers queries: encode, search the channels, fuse, calibrate, hydrate.
 
-The keyword index is read in another thread while the encoder has the processor, so that words add hardly
-any time.
+The keyword index is read in another thread while the encoder has the processor, so that words add
+hardly any time.
 
-The engine keeps no state between calls: every parameter travels with the call. On a home that does not
-change, the same call gives the same answer, and the hits of one limit and offset are a part of those of
-any larger limit: pages neither repeat nor drop hits.
+The engine keeps no state between calls: every parameter travels with the call. On a home that does
+not change, the same call gives the same answer, and the hits of one limit and offset are a part of
+those of any larger limit: pages neither repeat nor drop hits.
 """
 
 from __future__ import annotations
@@ -75,8 +75,8 @@ class SearchEngine:
     ) -> None:
         """`routes` and `calibrations` replace the profile's own, for measurements.
 
-        `observe` is called once for each stage of a search, and of a batch of texts. Without `keywords`
-        words are not looked up.
+        `observe` is called once for each stage of a search, and of a batch of texts. Without
+        `keywords` words are not looked up.
         """
         self._profile = profile
         self._calibrations = profile.calibrations if calibrations is None else calibrations
@@ -90,7 +90,8 @@ class SearchEngine:
     def search(self, query: Query, scope: Scope) -> Answer:
         """Answer one query.
 
-        Raises UsageError if the arguments rule an answer out, NotFound for an unknown id or collection.
+        Raises UsageError if the arguments rule an answer out, NotFound for an unknown id or
+        collection.
         """
         if isinstance(query, TextQuery):
             return self.search_texts([query], scope)[0]
@@ -161,8 +162,8 @@ class SearchEngine:
     def _answer(self, plan: _SearchPlan, clock: _Clock) -> list[Answer]:
         """Answer the queries of a plan, reading deeper until each has its hits.
 
-        Only queries that are short of hits are read again, so that an answer does not depend on the other
-        queries of its batch.
+        Only queries that are short of hits are read again, so that an answer does not depend on
+        the other queries of its batch.
         """
         scope, vectors = plan.scope, plan.vectors
         end = scope.offset + scope.limit

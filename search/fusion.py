@@ -1,18 +1,18 @@
 """Ranks items by the embeddings of each channel, and fuses the channels' rankings into one.
 
-An item is a content or, when regions are searched, a region. Each channel gives points to each item
-that it ranked, and an item's score is their sum. Scores of two channels are on different scales, so a
-channel of vectors gives points by where a score lies between its best and its last (relative score fusion;
-Fox & Shaw's CombSUM over scores scaled to one range, TREC-2, 1994): its weight to the best, a tenth of
-that to the last. The keyword index gives its weight times the strength of the match, which has a fixed
-maximum.
+An item is a content or, when regions are searched, a region. Each channel gives points to each
+item that it ranked, and an item's score is their sum. Scores of two channels are on different
+scales, so a channel of vectors gives points by where a score lies between its best and its last
+(relative score fusion; Fox & Shaw's CombSUM over scores scaled to one range, TREC-2, 1994): its
+weight to the best, a tenth of that to the last. The keyword index gives its weight times the
+strength of the match, which has a fixed maximum.
 
-The order must not depend on how many hits are asked for, else a second page would repeat or drop hits of
-the first: a channel that is read deeper ranks more items, and these would move others. So channels are
-fused level by level. The first level holds the first `DEPTH` places of each channel, the next level four
-times as many, and so on. Items that a level adds follow all items of earlier levels, whatever their score.
-The keyword index is always read whole: it adds its best items to a level, and gives points to any other
-item of the level that it also ranked.
+The order must not depend on how many hits are asked for, else a second page would repeat or drop
+hits of the first: a channel that is read deeper ranks more items, and these would move others. So
+channels are fused level by level. The first level holds the first `DEPTH` places of each channel,
+the next level four times as many, and so on. Items that a level adds follow all items of earlier
+levels, whatever their score. The keyword index is always read whole: it adds its best items to a
+level, and gives points to any other item of the level that it also ranked.
 """
 
 from __future__ import annotations
@@ -49,9 +49,10 @@ DEEPEST_LEVEL = 9
 class Ranking:
     """One channel's answer to one query: n items, best first, each ranked by its best embedding.
 
-    `places` are the places of those embeddings in the channel's answer, from 0; `scores`, `contents` and
-    `regions` (0 for none) belong to them. `ranks` are the ranks to show, from 1. `by_item` sorts the items.
-    `exhausted` says that the channel holds no more. `keywords` is the source of a ranking by words.
+    `places` are the places of those embeddings in the channel's answer, from 0; `scores`,
+    `contents` and `regions` (0 for none) belong to them. `ranks` are the ranks to show, from 1.
+    `by_item` sorts the items. `exhausted` says that the channel holds no more. `keywords` is the
+    source of a ranking by words.
     """
 
     weighted: WeightedChannel
@@ -96,11 +97,11 @@ class Ranking:
 class Fusion:
     """n items, best first, fused from c rankings.
 
-    `scores` (n,) descend, and are the sums of the rankings' `contributions` (c, n). `places` (c, n) are
-    the items' places in each ranking, -1 where it does not rank them. `levels` (n,) are the levels that
-    added the items; `ends` (levels, c) say how many items of each ranking a level holds. `contents` and
-    `regions` (n,) are what an answer shows; the region of a content is that of the first ranking with one,
-    or 0.
+    `scores` (n,) descend, and are the sums of the rankings' `contributions` (c, n). `places` (c,
+    n) are the items' places in each ranking, -1 where it does not rank them. `levels` (n,) are the
+    levels that added the items; `ends` (levels, c) say how many items of each ranking a level
+    holds. `contents` and `regions` (n,) are what an answer shows; the region of a content is that
+    of the first ranking with one, or 0.
     """
 
     rankings: Sequence[Ranking]

@@ -1,4 +1,4 @@
-"""The opaque ids by which the outside names assets and regions."""
+"""The public ids of assets and regions, such as a12 and r92."""
 
 from __future__ import annotations
 
@@ -19,21 +19,21 @@ class Reference:
 
 
 def asset_identifier(number: int) -> str:
-    """The outside id of an asset."""
+    """The public id of an asset."""
     return f"a{number}"
 
 
 def region_identifier(number: int) -> str:
-    """The outside id of a region."""
+    """The public id of a region."""
     return f"r{number}"
 
 
 def parse_identifier(text: str) -> Reference:
-    """Read an outside id; raises UsageError when it is none."""
+    """Parse a public id; raises UsageError."""
     match = _FORM.fullmatch(text.strip())
     if match is None:
         raise UsageError(
-            f"{text!r} is no id of an asset or a region",
+            f"{text!r} is not the id of an asset or a region",
             remedy="take an id from the hits of: regard search --json",
         )
     return Reference(int(match.group(2)), match.group(1) == "r")

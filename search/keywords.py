@@ -1,14 +1,14 @@
-"""From a query's words and where they stand to a ranking of what holds them.
+"""Ranks items by the query's words that they contain.
 
-An item's score is the sum, over the query's words, of how rare the word is times how much the best place
-counts in which the item has it:
+An item's score is the sum, over the query's words, of the word's rarity times the weight of the
+best field that contains it:
 
     score(item) = Σ over words  weight(word) · idf(word) · max over fields with it  field weight
 
-with BM25's idf (Robertson & Zaragoza, 2009, section 3.3.1), over contents. Lengths and repetitions are
-left out: titles, tags and captions are short, and a word twice in a path says no more. An item's
-strength, from 0 to below 1, is its score as a share of what a text with all the words in the best field
-would have. Words that stand in nearly everything tell nothing and are left out, as are articles and such.
+with BM25's idf (Robertson & Zaragoza, 2009, section 3.3.1) over contents. Lengths and repetitions
+do not count: titles, tags and captions are short, and a word twice in a path says no more. An
+item's strength, from 0 to below 1, is its score as a share of that of a text with all words in the
+best field. Function words, and words of nearly every content, are ignored.
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ from regard.core.words import folded, split_words
 from regard.photos.formats import PHOTO_SUFFIXES
 from regard.search.answers import WordMatch
 
-# How much a word counts by where it stands: what a person wrote about this photograph most, what
-# models wrote least, since they err.
+# The weight of a word by field: most for what a person wrote, least for what models wrote, as they
+# err.
 FIELD_WEIGHTS: Mapping[WordField, float] = {
     WordField.TITLE: 1.0,
     WordField.TAG: 1.0,
@@ -36,18 +36,18 @@ FIELD_WEIGHTS: Mapping[WordField, float] = {
     WordField.CAPTION: 0.2,
     WordField.REGION_CAPTION: 0.2,
 }
-# A word that more than about three of four contents have tells them from nothing.
+# Words that more than about three of four contents have are ignored.
 _LEAST_IDF = 0.3
-# What strength takes off for words that are common: one of this idf counts half.
+# Lowers the strength of common words: one of this idf counts half.
 _HALF_IDF = 1.0
-# Longer texts are hardly searches; each word costs two looks.
+# Longer texts are hardly searches, and each word costs two lookups.
 MOST_WORDS = 16
-# Names of files are indexed without these, and asked for with or without.
+# File names are indexed without suffixes, and searched with or without.
 _SUFFIX = re.compile(
     rf"(?<=\w)(?:{'|'.join(re.escape(suffix.decode()) for suffix in sorted(PHOTO_SUFFIXES))})(?!\w)",
     re.IGNORECASE,
 )
-# English function words, and words that are true of everything here.
+# English function words, and words that apply to every photograph.
 _SILENT = frozenset(
     split_words("""
     a about after all also am an and any are as at be been before being between both but by can could did
@@ -62,7 +62,7 @@ _SILENT = frozenset(
 
 @dataclass(frozen=True, slots=True)
 class WeightedWords:
-    """What to look up, and how much it counts."""
+    """Words to look up, and their weight."""
 
     words: Words
     weight: float = 1.0
@@ -70,10 +70,11 @@ class WeightedWords:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class KeywordRanking:
-    """What holds words of a query: items (n,), best first, ties by id.
+    """Items (n,) that contain words of a query, best first, ties by id.
 
-    `ranks` from 1, the same for equal scores. `regions` are those that the captions are about, 0 for none.
-    `fields` (n, w) say for each word in which place of `WORD_FIELDS` an item has it, -1 for nowhere.
+    `ranks` start at 1, and are equal for equal scores. `regions` are the regions of matching
+    captions, or 0. `fields` (n, w) are the places in `WORD_FIELDS` where an item has each word, or
+    -1.
     """
 
     words: tuple[Words, ...]
@@ -87,10 +88,10 @@ class KeywordRanking:
 
 
 def words_of(text: str, *, phrase: bool = False, weight: float = 1.0) -> list[WeightedWords]:
-    """What a text asks the keyword index for: its telling words, or with `phrase` all as they stand.
+    """The words of a text to look up, without function words, or all of them as a `phrase`.
 
-    A text of function words alone asks for these: "The Who" is a name. Of a file's name the suffix is left
-    out, as it is in the index.
+    A text of function words only keeps them: "The Who" is a name. Suffixes of file names are
+    removed, as in the index.
     """
     words = split_words(_SUFFIX.sub(" ", text))
     if phrase:
@@ -103,13 +104,13 @@ def words_of(text: str, *, phrase: bool = False, weight: float = 1.0) -> list[We
 def rank_words(
     asked: Sequence[WeightedWords], found: Occurrences, target: Target
 ) -> KeywordRanking:
-    """The ranking that the module describes, of contents or of regions with captions of their own."""
+    """Rank contents, or regions by their own captions, as the module describes."""
     items = found.contents if target is Target.IMAGE else found.regions
     kept = items > 0
     places, contents, regions = found.places[kept], found.contents[kept], found.regions[kept]
     fields = found.fields[kept]
     ids, rows = np.unique(items[kept], return_inverse=True)
-    # How often each word is found is counted in contents, whatever the target.
+    # The frequency of words is counted in contents for either target.
     base = int(found.contents.max(initial=0)) + 1
     pairs = np.unique(found.places * base + found.contents)
     frequencies = np.bincount(pairs // base, minlength=len(asked))[: len(asked)]
@@ -145,7 +146,7 @@ def rank_words(
 
 
 def word_matches(ranking: KeywordRanking, place: int) -> tuple[WordMatch, ...]:
-    """Which of the query's words the item at a place has, and where."""
+    """The query's words that the item at a place contains, with their fields."""
     return tuple(
         WordMatch(" ".join(words.words), WORD_FIELDS[field])
         for words, field in zip(ranking.words, ranking.fields[place].tolist(), strict=True)

@@ -2,35 +2,35 @@
 
 Both are probabilities that a profile's calibration derives from evidence: numbers with names.
 
-Evidence of a hit: `KIND.cosine` in each channel of vectors; `keyword.strength`; `lead`, its fused score
-minus that of the best other hit, as a share of the highest score; and `precedence`, minus the logarithm of
-its rank, because few of several hits with similar evidence are right. Where a channel did not rank a hit,
-the last score of that channel counts.
+Evidence of a hit: `KIND.cosine` in each channel of vectors; `keyword.strength`; `lead`, its fused
+score minus that of the best other hit, as a share of the highest score; and `precedence`, minus
+the logarithm of its rank, because few of several hits with similar evidence are right. Where a
+channel did not rank a hit, the last score of that channel counts.
 
 Evidence of the answer: `KIND.best`, the best cosine of each channel, and `keyword.best`.
 
-Evidence of both: `concentration`, the Gini index of the query vector's absolute components (Hurley &
-Rickard, 2009, arXiv 0811.4706). Where components stand for things, a space knows a text well if few of them
-hold most of its length: then the same cosine says more, and a thing that exists should come nearer. Where
-components stand for nothing it hardly differs between queries.
+Evidence of both: `concentration`, the Gini index of the query vector's absolute components (Hurley
+& Rickard, 2009, arXiv 0811.4706). Where components stand for things, a space knows a text well if
+few of them hold most of its length: then the same cosine says more, and a thing that exists should
+come nearer. Where components stand for nothing it hardly differs between queries.
 
-Queries by one picture have `KIND.prominence`, the cosine minus the mean of the channel's sixth to tenth:
-what is really alike stands out, even where all photographs are alike. Instead of `lead` they have
-`KIND.lead`, the cosine minus the best other one: their fused scores depend on whether the picture itself
-is in the collection.
+Queries by one picture have `KIND.prominence`, the cosine minus the mean of the channel's sixth to
+tenth: what is really alike stands out, even where all photographs are alike. Instead of `lead`
+they have `KIND.lead`, the cosine minus the best other one: their fused scores depend on whether
+the picture itself is in the collection.
 
-With several texts a photograph has to be right for each, and their sum cannot tell two half-met texts from
-one that is met fully. So each text is also searched alone, in place of the cosine: `KIND.least` is the
-least prominence by any positive text, `KIND.spared` minus the greatest by any negative one. All positive
-texts describe the same region, so regions keep the cosine with the sum, and its prominence. `unwanted` is
-the share of the weights that is negative.
+With several texts a photograph has to be right for each, and their sum cannot tell two half-met
+texts from one that is met fully. So each text is also searched alone, in place of the cosine:
+`KIND.least` is the least prominence by any positive text, `KIND.spared` minus the greatest by any
+negative one. All positive texts describe the same region, so regions keep the cosine with the sum,
+and its prominence. `unwanted` is the share of the weights that is negative.
 
-Several terms with pictures may use two channels of one kind: there names begin with the space, and the
-values of a channel that the query does not use are 0.
+Several terms with pictures may use two channels of one kind: there names begin with the space, and
+the values of a channel that the query does not use are 0.
 
-None of it depends on how many hits are asked for. The photographs that a query shows are excluded, because
-they do not count as something similar. In larger collections presence is judged more leniently: the best of
-more photographs is better by chance alone.
+None of it depends on how many hits are asked for. The photographs that a query shows are excluded,
+because they do not count as something similar. In larger collections presence is judged more
+leniently: the best of more photographs is better by chance alone.
 """
 
 from __future__ import annotations
@@ -69,9 +69,9 @@ _BEHIND = slice(5, 10)
 class QueryEvidence:
     """What is known of a query before it is searched.
 
-    `values` is evidence of the query alone. `own` are the contents that the query shows, unless it can find
-    them at another path. `channels`: all that several terms with pictures may use, else none. `negative`
-    has an item for each of several texts that are searched alone, too, else none.
+    `values` is evidence of the query alone. `own` are the contents that the query shows, unless it
+    can find them at another path. `channels`: all that several terms with pictures may use, else
+    none. `negative` has an item for each of several texts that are searched alone, too, else none.
     """
 
     form: Form

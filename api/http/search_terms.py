@@ -1,6 +1,7 @@
 """Turns a search request into a plan for the engine, within what the caller may see.
 
-Assets, regions and collections that the caller may not see count as missing, in terms and in filters.
+Assets, regions and collections that the caller may not see count as missing, in terms and in
+filters.
 """
 
 from __future__ import annotations

@@ -1,9 +1,10 @@
 """Pictures made from signatures, and the place of one picture inside another.
 
-A crop, a resized copy and the original show the same things at different places of their frames. The
-middle of one is slid over the other at several scales (normalised cross-correlation on reduced signatures),
-and the best places are refined to fractions of a pixel by Gauss-Newton on shift, scale, gain and offset
-(Lucas & Kanade 1981; Baker & Matthews 2004). Rotation and mirroring are not searched.
+A crop, a resized copy and the original show the same things at different places of their frames.
+The middle of one is slid over the other at several scales (normalised cross-correlation on reduced
+signatures), and the best places are refined to fractions of a pixel by Gauss-Newton on shift,
+scale, gain and offset (Lucas & Kanade 1981; Baker & Matthews 2004). Rotation and mirroring are not
+searched.
 """
 
 from __future__ import annotations
@@ -21,23 +22,23 @@ from regard.core.records import Float32Array
 from regard.core.signatures import Signature
 
 REDUCED = 3
-# The middle that is slid: what a crop of a fifth on any side still shows.
+# The part that is slid: cropping a fifth from any side still leaves it.
 _MIDDLE = 0.6
-# A step of 6 % leaves an error that the refinement gets over.
+# Refinement corrects the error that a step of 6 % leaves.
 _SCALES = tuple(float(scale) for scale in 1.06 ** np.arange(-8, 9))
 _LEAST_TEMPLATE = 5
-# In pixels of the signature: what two ways of shrinking a picture differ by.
+# In pixels of the signature: hides the differences between resampling methods.
 _BLUR = 1.0
-# Scales of the blur this near to each other are one, so that a blurred signature serves many comparisons.
+# Similar blurs are rounded to one, so that a blurred signature serves many comparisons.
 _BLUR_STEP = 0.03
-# Time has said already that they belong together. Of pairs drawn at random among labelled photographs, of
-# which about as many share a background, one in thirteen is as much alike.
+# Low, because the photographs are already close in time: one in thirteen random pairs of labelled
+# photographs is as similar.
 _LEAST_LIKENESS = 0.6
 _LEAST_CONTRAST = 1e-3
 
 
 class Picture:
-    """A signature made ready: what its comparisons share."""
+    """A signature with the derived images that its comparisons share."""
 
     def __init__(self, signature: Signature) -> None:
         self.signature = signature
@@ -52,7 +53,7 @@ class Picture:
 
     @cached_property
     def templates(self) -> tuple[tuple[float, Float32Array], ...]:
-        """The middle at each scale, of mean 0 and norm 1; scales at which it shows nothing left out."""
+        """The middle at each scale, with mean 0 and norm 1, except where it has no contrast."""
         rows, columns = self.reduced.shape
         top, left = round(rows * (1 - _MIDDLE) / 2), round(columns * (1 - _MIDDLE) / 2)
         middle = self.reduced[top : rows - top, left : columns - left]
@@ -69,7 +70,7 @@ class Picture:
         return tuple(found)
 
     def spread(self, height: int, width: int) -> Float32Array:
-        """Standard deviation times root of size of each window of the reduced signature, flat."""
+        """The standard deviation times the root of the size of each window of `reduced`, flattened."""
         key = height, width
         if key not in self._spreads:
             whole = self.reduced
@@ -80,7 +81,7 @@ class Picture:
         return self._spreads[key]
 
     def blurred(self, step: int, scale: float = 1.0) -> Float32Array:
-        """The signature shrunk by whole steps, and blurred as much as a pixel of `scale` hides."""
+        """The signature shrunk by an integer step, blurred for pixels of size `scale`."""
         level = round(math.log(scale) / _BLUR_STEP)
         key = step, level
         if key not in self._blurred:
@@ -91,9 +92,9 @@ class Picture:
 
 
 def likeness(first: Picture, second: Picture) -> float | None:
-    """How alike two pictures of a burst are, 0.6 to 1; None for others, and for other shapes.
+    """The likeness of two pictures of a burst, 0.6 to 1; None if less, or if their shapes differ.
 
-    By what either shows as a whole or, where the camera moved a little, in its middle.
+    Compares the whole pictures and, in case the camera moved a little, the middle of the first.
     """
     ours, theirs = first.reduced, second.reduced
     if ours.shape != theirs.shape:
@@ -110,7 +111,7 @@ def likeness(first: Picture, second: Picture) -> float | None:
 
 
 def correlation(first: Float32Array, second: Float32Array) -> float:
-    """Of grey levels (n,) that lie over each other, -1 to 1; 0 where either shows nothing."""
+    """The correlation of grey levels (n,), -1 to 1; 0 if either has no contrast."""
     if not first.size:
         return 0.0
     first, second = first - first.mean(), second - second.mean()
@@ -142,23 +143,23 @@ def _window_sums(grey: Float32Array, height: int, width: int) -> Float32Array:
 
 BoolArray = npt.NDArray[np.bool_]
 
-# Places of the middle that are looked at closely, and how well it must fit there at all.
+# How many places of the middle are refined, and how well it must fit there.
 _PLACES = 2
 _LEAST_SLID = 0.5
 _COARSE_ROUNDS, _FINE_ROUNDS = 6, 4
 _STILL = 0.01
-# Of copies, after all edits that were tried, 0.95 at the least.
+# Copies reach at least 0.95 after every tested edit.
 _LEAST_CORRELATION, _SURE_CORRELATION = 0.8, 0.97
-# A refinement that wants to go further than this has lost its way.
+# A larger refinement means that it diverges.
 _MOST_PIXELS, _MOST_GROWTH = 3.0, 0.2
 _LEAST_GAIN = 0.1
 
 
 @dataclass(frozen=True, slots=True)
 class Placement:
-    """Places of one picture in another: x ↦ `scale_x`·x + `shift_x`, and y alike.
+    """Maps places of one picture to another: x ↦ `scale_x`·x + `shift_x`, and y likewise.
 
-    Both in pixels of the signatures, of which the first's top left corner is 0, 0.
+    In pixels of the signatures, from their top left corner.
     """
 
     scale_x: float
@@ -167,7 +168,7 @@ class Placement:
     shift_y: float
 
     def inverse(self) -> Placement:
-        """From the second picture to the first."""
+        """The placement of the second picture in the first."""
         return Placement(
             1 / self.scale_x,
             1 / self.scale_y,
@@ -178,7 +179,7 @@ class Placement:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Overlay:
-    """The second picture laid on the first's grid: float32 (h, w) each, `inside` where both exist."""
+    """Two pictures on the grid of the first, float32 (h, w); `inside` is where both exist."""
 
     ours: Float32Array
     theirs: Float32Array
@@ -186,14 +187,14 @@ class Overlay:
 
     @property
     def correlation(self) -> float:
-        """Of what both show, -1 to 1; 0 where one of them shows nothing."""
+        """The correlation where both exist, -1 to 1; 0 if either has no contrast."""
         return correlation(self.ours[self.inside], self.theirs[self.inside])
 
 
 def align(first: Picture, second: Picture) -> Placement | None:
-    """Where the first lies in the second; None where they can't be pictures of the same.
+    """The place of the first picture in the second; None if they cannot show the same.
 
-    The finer grid of the two should be the second's: what is laid over is sampled, not enlarged.
+    The second should have the finer grid, so that it is sampled, not enlarged.
     """
     candidates = [whole_frame(first, second), *_slid(first, second)]
     best, best_correlation = None, _LEAST_CORRELATION
@@ -213,20 +214,20 @@ def align(first: Picture, second: Picture) -> Placement | None:
 
 
 def whole_frame(first: Picture, second: Picture) -> Placement:
-    """Both show the same from edge to edge, as after resizing."""
+    """The placement if both show the same frame, as after resizing."""
     rows, columns = first.grey.shape
     other_rows, other_columns = second.grey.shape
     return Placement(other_columns / columns, other_rows / rows, 0.0, 0.0)
 
 
 def overlay(first: Picture, second: Picture, placement: Placement, *, step: int = 1) -> Overlay:
-    """The second picture as seen on the first's grid, both equally blurred, shrunk by whole steps."""
+    """Lay the second picture on the grid of the first, both equally blurred and shrunk by `step`."""
     scale = max(float(np.sqrt(placement.scale_x * placement.scale_y)), 0.5)
     return _lay(first.blurred(step), second.blurred(step, scale), placement, step)
 
 
 def _slid(first: Picture, second: Picture) -> list[Placement]:
-    """The best places of the first's middle in the second, one a scale."""
+    """The best places of the first picture's middle in the second, at most one per scale."""
     whole = second.reduced
     rows, columns = whole.shape
     middle_rows, middle_columns = (size / 2 for size in first.grey.shape)
@@ -252,7 +253,7 @@ def _slid(first: Picture, second: Picture) -> list[Placement]:
 def _refined(
     first: Picture, second: Picture, placement: Placement, *, step: int, rounds: int
 ) -> Placement | None:
-    """The placement to a fraction of a pixel; None where the pictures lead it astray."""
+    """Refine a placement to a fraction of a pixel; None if the refinement diverges."""
     scale = max(float(np.sqrt(placement.scale_x * placement.scale_y)), 0.5)
     ours, theirs = first.blurred(step), second.blurred(step, scale)
     for _ in range(rounds):
@@ -276,7 +277,7 @@ def _improved(
     rows, columns = ours.shape
     gradients: list[Float32Array] = list(np.gradient(laid.theirs))
     down, across = gradients
-    # Around the middle, so that scale and shift do not fight.
+    # Relative to the middle, so that scale and shift are independent.
     ys = (np.arange(rows, dtype=np.float32) + 0.5 - rows / 2)[:, None]
     xs = (np.arange(columns, dtype=np.float32) + 0.5 - columns / 2)[None, :]
     shades: tuple[Float32Array, ...] = (laid.theirs, np.ones_like(laid.theirs))
@@ -316,7 +317,7 @@ def _lay(ours: Float32Array, theirs: Float32Array, placement: Placement, step: i
 
 
 def _down(grey: Float32Array, ys: Float32Array) -> Float32Array:
-    """Rows at fractional places, by linear interpolation."""
+    """Rows at fractional places, interpolated linearly."""
     ys = np.clip(ys, 0, grey.shape[0] - 1)
     lower = np.minimum(ys.astype(np.int64), grey.shape[0] - 2)
     share = (ys - lower).astype(np.float32)[:, None]

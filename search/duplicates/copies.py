@@ -1,14 +1,15 @@
 """Finds copies: contents that show one picture, verified on their signatures.
 
-The candidates of a content are its few nearest neighbours in the vector index: cropping a tenth moves a
-perceptual hash as far as another photograph would, but not an embedding. Where most neighbours turn out to
-be copies there may be more, so more are read. Results are stored, so that only new contents cost time.
+The candidates of a content are its few nearest neighbours in the vector index: cropping a tenth
+moves a perceptual hash as far as another photograph would, but not an embedding. Where most
+neighbours turn out to be copies there may be more, so more are read. Results are stored, so that
+only new contents cost time.
 
 Two signatures are of one picture if no local difference remains when one is laid over the other.
-Re-encoding, resizing and cropping leave small differences everywhere, and tone changes all pixels of a grey
-level alike. Another thing before the same background differs in one place, and in structure. So after the
-best overlay and the best tone curve, the largest area counts where both grey levels and local structure
-differ by more than a slight shift explains.
+Re-encoding, resizing and cropping leave small differences everywhere, and tone changes all pixels
+of a grey level alike. Another thing before the same background differs in one place, and in
+structure. So after the best overlay and the best tone curve, the largest area counts where both
+grey levels and local structure differ by more than a slight shift explains.
 """
 
 from __future__ import annotations
@@ -34,35 +35,35 @@ from regard.search.duplicates.alignment import (
     overlay,
 )
 
-# The blur reaches as far over a crop's edge.
+# How far the blur reaches over the edge of a crop.
 _EDGE = 2
 _LEAST_OVERLAP = 0.4
 _TONE_BINS = 16
-# What counts as a change: more than misplacement by this much explains, more than these levels, with a
-# structure that correlates less than this.
+# A change is a difference beyond what this shift explains, of more than these levels, where the
+# structure correlates less than this.
 _SHIFT_PIXELS = 0.3
 _LEAST_LEVELS, _LEVELS, _SHARE_OF_CONTRAST = 3.0, 6.0, 0.12
 _LEAST_STRUCTURE = 0.7
 _WINDOW = 7
 _STRUCTURE_NOISE = 4.0
-# Of the 337 labelled photographs, copies by 19 edits correlate by 0.987 at the least and change in 0.26 %
-# of the frame at the most. Of 30,330 pairs of neighbours, some edited, none passes: those that correlate
-# by 0.95 change in 4 %, those that change in 0.71 % correlate by 0.93.
+# Copies of the 337 labelled photographs by 19 edits correlate by at least 0.987, and at most 0.26
+# % of the frame changes. None of 30,330 pairs of neighbours, some of them edited, passes: 4 %
+# changes in those that correlate by 0.95, and those with 0.71 % changed correlate by 0.93.
 _LEAST_CORRELATION = 0.95
 _MOST_CHANGED = 0.0035
-# Pages of small print in one layout differ everywhere and nowhere in particular. They correlate by up to
-# 0.985, their detail by up to 0.89 where there are 83 lines on a page; that of copies by the 19 edits does
-# by 0.97 at the least.
+# Pages of small print in one layout differ slightly everywhere. They correlate by up to 0.985, and
+# their detail by up to 0.89 with 83 lines on a page; the detail of copies correlates by at least
+# 0.97.
 _LEAST_DETAIL = 0.9
 _DETAIL_WINDOW = 5
 
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """What two pictures have in common once one is laid over the other.
+    """The result of laying one picture over another; all values from 0 to 1.
 
-    `correlation` of what both show, after tone, and of its `detail` alone; `changed` is the largest area
-    that differs, as a share of the frame that is laid upon, of which `overlap` is what both show. 0 to 1.
+    `correlation` compares the common area after tone, `detail` its fine structure alone. `overlap`
+    is the common area and `changed` its largest difference, as shares of the frame below.
     """
 
     correlation: float
@@ -72,7 +73,7 @@ class Comparison:
 
     @property
     def is_copy(self) -> bool:
-        """Whether they are one picture."""
+        """Whether both show one picture."""
         return (
             self.correlation >= _LEAST_CORRELATION
             and self.detail >= _LEAST_DETAIL
@@ -82,13 +83,13 @@ class Comparison:
 
 
 def similarity_of_copies(first: Picture, second: Picture) -> float | None:
-    """The correlation of two pictures that are one, 0 to 1; None of all others."""
+    """The correlation of two copies of one picture, 0 to 1; None for other pictures."""
     found = compare(first, second)
     return found.correlation if found is not None and found.is_copy else None
 
 
 def compare(first: Picture, second: Picture) -> Comparison | None:
-    """Lay two pictures over each other; None where no part of one looks like the other."""
+    """Lay two pictures over each other; None if no part of one looks like the other."""
     placement = align(first, second)
     if placement is None:
         return None
@@ -108,7 +109,7 @@ def compare(first: Picture, second: Picture) -> Comparison | None:
 
 
 def apply_tone(laid: Overlay) -> Float32Array:
-    """Theirs in our grey levels, by the monotonic curve that fits what both show best."""
+    """The second picture in the grey levels of the first, by the best monotonic curve."""
     ours, theirs = laid.ours[laid.inside], laid.theirs[laid.inside]
     edges = np.unique(np.quantile(theirs, np.linspace(0, 1, _TONE_BINS + 1)))
     if len(edges) < 3:
@@ -119,12 +120,12 @@ def apply_tone(laid: Overlay) -> Float32Array:
     knots_from, knots_to = [], []
     for group in np.split(order, np.cumsum(np.bincount(places, minlength=len(edges) - 1))[:-1]):
         if group.size:
-            # Medians: what was replaced must not bend the curve for the rest.
+            # Medians, so that a replaced part does not bend the curve for the rest.
             knots_from.append(float(np.median(theirs[group])))
             knots_to.append(float(np.median(ours[group])))
     levels = np.maximum.accumulate(np.asarray(knots_to))
     starts = np.asarray(knots_from)
-    # Beyond the outer knots the curve goes on as it does on the whole.
+    # Beyond the outer knots the curve continues with its mean slope.
     slope = (levels[-1] - levels[0]) / max(starts[-1] - starts[0], 1.0)
     starts = np.concatenate([[starts[0] - 255], starts, [starts[-1] + 255]])
     levels = np.concatenate([[levels[0] - 255 * slope], levels, [levels[-1] + 255 * slope]])
@@ -132,21 +133,21 @@ def apply_tone(laid: Overlay) -> Float32Array:
 
 
 def _largest_change(laid: Overlay) -> float:
-    """The largest connected area where grey levels and structure differ, as a share of the frame."""
+    """The largest connected area with different grey levels and structure, as a share of the frame."""
     down, across = np.gradient(laid.ours)
     steep = np.hypot(down, across)
     shown = laid.ours[laid.inside]
-    # A change in a pale picture is pale too.
+    # Changes in a picture of low contrast have low contrast too.
     levels = float(np.clip(_SHARE_OF_CONTRAST * shown.std(), _LEAST_LEVELS, _LEVELS))
     differs = np.abs(laid.ours - laid.theirs) - _SHIFT_PIXELS * steep > levels
     changed = laid.inside & differs & (_structure(laid) < _LEAST_STRUCTURE)
-    # Specks and lines are the work of codecs and of edges.
+    # Specks and lines come from codecs and edges.
     areas, count = label(binary_opening(changed, np.ones((3, 3), np.bool_)))
     return float(np.bincount(areas.ravel())[1:].max()) / areas.size if count else 0.0
 
 
 def _correlation_of_detail(laid: Overlay) -> float:
-    """Of what is finer than a few pixels; noise counts as alike where there is little else."""
+    """The correlation of detail finer than a few pixels; mere noise counts as equal."""
     ours: Float32Array
     theirs: Float32Array
     ours, theirs = (
@@ -159,7 +160,7 @@ def _correlation_of_detail(laid: Overlay) -> float:
 
 
 def _structure(laid: Overlay) -> Float32Array:
-    """Correlation in a window around each pixel, (h, w): the structure term of SSIM (Wang et al. 2004)."""
+    """The correlation in a window around each pixel (h, w): the structure of SSIM (Wang et al. 2004)."""
 
     def mean(values: Float32Array) -> Float32Array:
         filtered: Float32Array = uniform_filter(values, _WINDOW, mode="nearest")
@@ -176,7 +177,7 @@ def _structure(laid: Overlay) -> Float32Array:
 
 
 _AT_ONCE = 32
-# Neighbours that are looked at; the next number where most of them were copies.
+# How many neighbours are compared; the next number if most of them are copies.
 _NEIGHBOURS = (16, 64, 256)
 _MOST = 0.75
 # Prepared pictures take up to 300 kB each.
@@ -185,7 +186,7 @@ _REMEMBERED = 1 << 16
 
 
 class Comparer:
-    """Compares contents by their signatures, and remembers what it found; for one thread at a time."""
+    """Compares contents by their signatures with a cache; for one thread at a time."""
 
     def __init__(self, catalog: DuplicateCatalog) -> None:
         self._catalog = catalog
@@ -193,18 +194,18 @@ class Comparer:
         self._compared = functools.lru_cache(_REMEMBERED)(self._compare)
 
     def similarity(self, first: int, second: int) -> float | None:
-        """Of two contents that are one picture, 0 to 1; None of all others."""
-        # The same way round, whoever asks: the two ways differ by rounding.
+        """The similarity of two contents that show one picture, 0 to 1; None for others."""
+        # Always in one order, because the two orders differ by rounding.
         return self._compared(min(first, second), max(first, second))
 
     def prepare(self, contents: Collection[int]) -> None:
-        """Read the signatures of contents at once that are going to be compared."""
+        """Read the signatures of contents to compare, with one read."""
         missing = [content for content in contents if content not in self._pictures]
         for content, signature in self._catalog.signatures(missing).items():
             self._keep(content, signature)
 
     def picture(self, content: int) -> Picture | None:
-        """A content's prepared signature; None where it has none."""
+        """The picture of a content, or None without a signature."""
         if content not in self._pictures:
             self.prepare([content])
         picture = self._pictures.get(content)
@@ -223,7 +224,7 @@ class Comparer:
 
 
 class NeighbourComparison:
-    """Compares contents with their neighbours in one channel, and keeps what comes of it."""
+    """Compares contents with their neighbours in one channel, and stores the results."""
 
     def __init__(
         self,
@@ -242,16 +243,16 @@ class NeighbourComparison:
     def run(
         self, *, should_stop: Callable[[], bool], advance: Callable[[int], None] = lambda done: None
     ) -> bool:
-        """Compare all contents that wait for it, some at a time, each portion kept.
+        """Compare all contents that were not compared yet, and store each portion.
 
-        Returns whether all were; false where `should_stop` turned true. One at the least is compared, so
-        that whoever has little time each time gets to the end, too.
+        Returns False if `should_stop` ended it. At least one content is compared, so that repeated
+        calls with little time also finish.
         """
         last = 0
         while contents := self._catalog.uncompared(self._channel, last, _AT_ONCE):
             last = contents[-1]
             vectors = self._catalog.image_vectors(self._channel, contents)
-            # One may have gone meanwhile.
+            # Contents may have been deleted meanwhile.
             contents = [content for content in contents if content in vectors]
             near = self._neighbours(vectors, contents, _NEIGHBOURS[0]) if contents else {}
             done: list[int] = []
@@ -276,7 +277,7 @@ class NeighbourComparison:
     def _copies(
         self, content: int, vectors: Mapping[int, Float32Array], near: Sequence[int]
     ) -> dict[int, float]:
-        """Those of a content's neighbours that are the same picture, and how alike."""
+        """The neighbours of a content that show the same picture, with their similarity."""
         copies = self._compared(content, near)
         for before, count in itertools.pairwise(_NEIGHBOURS):
             if len(copies) < _MOST * (before - 1):
@@ -292,7 +293,7 @@ class NeighbourComparison:
     def _neighbours(
         self, vectors: Mapping[int, Float32Array], contents: Sequence[int], count: int
     ) -> dict[int, list[int]]:
-        """The nearest other contents of each, nearest first, about `count`."""
+        """About `count` nearest other contents of each content, nearest first."""
         rows = np.stack([vectors[content] for content in contents])
         _, ids = self._index.search([ChannelQuery(self._channel, rows, count)], EVERYTHING)[0]
         of = self._owners.owners(ids.ravel()).contents.reshape(ids.shape)

@@ -1,8 +1,8 @@
-"""Duplicates of a library: compares what is new, and lists groups of each kind.
+"""Finds duplicates: compares new contents, and lists groups of each kind.
 
-A list is made anew each time from what was found before and from the assets there are now, so that
-collections, filters, the trash and edits count at once. Groups come one by one, and only the assets of
-those that are looked at are read.
+Each list is computed from the stored comparisons and the current assets, so that collections,
+filters, the trash and edits take effect at once. Groups are generated one by one, and only their
+assets are read.
 """
 
 from __future__ import annotations
@@ -36,14 +36,14 @@ from regard.search.same_objects.finder import ObjectFinder
 
 START: Place = (0, 0)
 
-# Of one kind, from a place on, that one included.
+# The groups of one kind from a place on, including it.
 FindGroups = Callable[[AssetFilter, Place], Iterator[DuplicateGroup]]
 
 
 class DuplicateFinder:
     """Finds duplicates over one channel of whole images; for one thread at a time.
 
-    `load_objects` gives what finds objects when the first of them is asked for.
+    `load_objects` makes the finder of objects when it is first needed.
     """
 
     def __init__(
@@ -67,7 +67,7 @@ class DuplicateFinder:
         }
 
     def waiting(self) -> int:
-        """How many contents were not compared yet."""
+        """How many contents have not been compared yet."""
         return self._catalog.count_uncompared(self._channel)
 
     def compare(
@@ -76,15 +76,16 @@ class DuplicateFinder:
         should_stop: Callable[[], bool] = lambda: False,
         advance: Callable[[int], None] = lambda done: None,
     ) -> bool:
-        """Compare what was not compared yet; whether nothing is left. What is done stays done."""
+        """Compare new contents; returns whether none is left. Results are stored as they come."""
         return self._neighbours.run(should_stop=should_stop, advance=advance)
 
     def groups(
         self, kind: DuplicateKind, chosen: AssetFilter, after: Place | None = None
     ) -> Iterator[DuplicateGroup]:
-        """Groups of a kind among the assets that pass the filter, after a place; of two or more each.
+        """Groups of two or more assets that pass the filter, of one kind, after a place.
 
-        Raises UsageError when the place has gone, CannotWork for objects where nothing compares regions.
+        Raises UsageError if the place no longer exists, CannotWork for objects if no channel has
+        regions.
         """
         for group in self._finders[kind](chosen, START if after is None else after):
             if after is None or group.place > after or group.place[0] != after[0]:
@@ -93,7 +94,7 @@ class DuplicateFinder:
     def _exact(self, chosen: AssetFilter, start: Place) -> Iterator[DuplicateGroup]:
         for content in self._catalog.repeated_contents(chosen, start[0]):
             assets = self._catalog.records([content], chosen).get(content, [])
-            # One may have gone since.
+            # An asset may have been deleted since.
             if len(assets) > 1:
                 members = [(asset, 1.0) for asset in assets]
                 yield _group(DuplicateKind.EXACT, (content, 0), members)
@@ -115,7 +116,7 @@ class DuplicateFinder:
                 if one is not None and other is not None and are_separate_exposures(one, other):
                     return None
                 known = pairs.get((min(first, second), max(first, second)))
-                # Of many copies not all were neighbours.
+                # Not all of many copies are neighbours.
                 return known.similarity if known else self._comparer.similarity(first, second)
 
             for number, found in enumerate(stars(preferred, similarity)):
@@ -157,13 +158,13 @@ class DuplicateFinder:
             )
             if len(members) > 1:
                 keeper, _ = choose_keeper([member.asset for member in members])
-                # None of them is too much: what is told is why they belong together.
+                # No member is superfluous, so the reasons tell why they belong together.
                 yield DuplicateGroup(
                     DuplicateKind.OBJECT, (number, 0), members, keeper, thing.reasons
                 )
 
     def _pictures(self, chosen: AssetFilter) -> dict[int, int]:
-        """Contents that are copies or one burst, and a number that they share: one of them."""
+        """Maps contents that are copies or one burst to a common number, that of one of them."""
         numbers = {
             content: group[0]
             for group in components(self._catalog.copy_pairs())
@@ -189,7 +190,7 @@ def _group(
 
 
 def _representatives(assets: Mapping[int, Sequence[Asset]]) -> dict[int, Asset]:
-    """One asset a content, the one to keep; that it has several is a duplicate of its own kind."""
+    """One asset of each content, the one to keep; exact duplicates are a separate kind."""
     return {content: found[choose_keeper(found)[0]] for content, found in sorted(assets.items())}
 
 

@@ -1,14 +1,15 @@
 """Groups of duplicates: copies, bursts, and the photograph of a group to keep.
 
-If b is a copy of a and c of b, c need not be a copy of a: two crops may hardly overlap. So a group of
-copies forms around one photograph, the one to keep, and holds what was verified against it; the rest forms
-further groups in the same way.
+If b is a copy of a and c of b, c need not be a copy of a: two crops may hardly overlap. So a group
+of copies forms around one photograph, the one to keep, and holds what was verified against it; the
+rest forms further groups in the same way.
 
-A burst is what one camera took within seconds and that looks alike. Exposures come from the catalog in
-order of time, so that only neighbours in time are compared. A run is cut where the picture changes.
+A burst is what one camera took within seconds and that looks alike. Exposures come from the
+catalog in order of time, so that only neighbours in time are compared. A run is cut where the
+picture changes.
 
-The photograph to keep is chosen by rules, in the order of what cannot be recovered: pixels, the camera's
-data, a lossless coding, what people wrote. Names, sizes and dates decide between equals.
+The photograph to keep is chosen by rules, in the order of what cannot be recovered: pixels, the
+camera's data, a lossless coding, what people wrote. Names, sizes and dates decide between equals.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ from regard.photos.formats import PhotoFormat
 
 
 def components(pairs: Iterable[CopyPair]) -> list[list[int]]:
-    """Contents that pairs connect, each list ascending, ordered by their first."""
+    """Lists of contents connected by pairs, each ascending, ordered by their first content."""
     parent: dict[int, int] = {}
 
     def root(content: int) -> int:
@@ -47,10 +48,10 @@ def components(pairs: Iterable[CopyPair]) -> list[list[int]]:
 def stars(
     contents: Sequence[int], similarity: Callable[[int, int], float | None]
 ) -> list[dict[int, float]]:
-    """Groups of contents that come the preferred one first; each maps members to their similarity.
+    """Group contents, given in order of preference; a group maps members to their similarity.
 
-    A group's first member is the one that all others of it were verified against, and has 1. Contents that
-    belong to no other are in no group.
+    All members were verified against the first, whose similarity is 1. Contents without copies are
+    in no group.
     """
     left = list(contents)
     groups = []
@@ -70,15 +71,15 @@ def stars(
     return groups
 
 
-# Between one exposure and the next, and between the first and the last.
+# The longest time between two consecutive exposures, and between the first and the last.
 _GAP = timedelta(seconds=2)
 _SPAN = timedelta(seconds=30)
 
 
 def runs(exposures: Iterable[Exposure]) -> Iterator[list[Exposure]]:
-    """Exposures of one camera, each within seconds of the one before; of a content the first alone.
+    """Runs of at least two exposures of one camera, each within seconds of the previous one.
 
-    They come in the order of camera and time; runs of one exposure are left out.
+    `exposures` are ordered by camera and time. Only the first exposure of a content counts.
     """
     run: list[Exposure] = []
     for exposure in exposures:
@@ -103,9 +104,9 @@ def cut(
     likeness: Callable[[int, int], float | None],
     is_copy: Callable[[Exposure, Exposure], bool],
 ) -> Iterator[dict[int, float]]:
-    """The bursts of a run: contents and how alike each is to its first one, which has 1.
+    """Cut a run into bursts, which map contents to their likeness to the first, 1 for the first.
 
-    Copies of an exposure that is in the burst already are left out.
+    Copies of exposures already in the burst are left out.
     """
     burst: list[Exposure] = []
     found: dict[int, float] = {}
@@ -124,17 +125,17 @@ def cut(
 
 
 def are_separate_exposures(first: Exposure, second: Exposure) -> bool:
-    """Whether two photographs of one camera were taken at different times, however alike they are.
+    """Whether one camera took two photographs at different times.
 
-    Clocks that were corrected by whole quarters of an hour, as zones differ, tell nothing.
+    Differences in whole quarters of an hour do not count: they come from corrected time zones.
     """
     apart = abs(first.taken_at - second.taken_at)
     return first.camera == second.camera and bool(apart % timedelta(minutes=15))
 
 
 _LOSSLESS = frozenset({PhotoFormat.PNG, PhotoFormat.TIFF, PhotoFormat.BMP})
-# Names that copies get: by file managers, by messengers, by editors and by whoever makes thumbnails;
-# with spaces for underscores.
+# Names that file managers, messengers, editors and thumbnailers give to copies; underscores count
+# as spaces.
 _NAME_OF_A_COPY = re.compile(
     r"\(\d+\)|\bcopy\b|\bkopie\b|\bcopie\b|\bcopia\b|\bedit(ed)?\b|\bsmall\b|\bthumb(nail)?\b"
     r"|\bresized?\b|\bcrop(ped)?\b|\bpreview\b|\bscaled\b|\bexport(ed)?\b|whatsapp|\b-wa\d{4}\b"
@@ -145,7 +146,7 @@ _NAME_OF_A_COPY = re.compile(
 
 @dataclass(frozen=True, slots=True)
 class _Rule:
-    """The more, the better; `says` tells of the best why."""
+    """A property whose largest value is best, and the reason to show for it."""
 
     value: Callable[[Asset], Any]
     says: Callable[[Asset], str]

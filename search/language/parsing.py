@@ -3,9 +3,9 @@
     [-] WORD [^WEIGHT]             [-] "TEXT" [^WEIGHT]
     [-] FIELD: VALUE [^WEIGHT]     [-] FIELD: "VALUE" [^WEIGHT]
 
-A backslash removes the special meaning of a quote, a backslash, `^`, `:` or `-`; before any other character
-it is a plain backslash. Unquoted words side by side are one text, which ends at anything else or after a
-weight.
+A backslash removes the special meaning of a quote, a backslash, `^`, `:` or `-`; before any other
+character it is a plain backslash. Unquoted words side by side are one text, which ends at anything
+else or after a weight.
 """
 
 from __future__ import annotations

@@ -67,8 +67,8 @@ def compose_query(terms: Sequence[Term]) -> Query:
 def read_filter(query: WrittenQuery, path: GetPath) -> AssetFilter:
     """All conditions as one filter: any of the named collections and cameras, and all the rest.
 
-    `path` makes the filter of a path; raises MalformedQuery with the condition's place if it raises
-    UsageError.
+    `path` makes the filter of a path; raises MalformedQuery with the condition's place if it
+    raises UsageError.
     """
     wanted = [condition for condition in query.conditions if not condition.negative]
     unwanted = [condition for condition in query.conditions if condition.negative]

@@ -112,8 +112,8 @@ Value = str | Period | Pixels | GpsBox | GpsCircle | Orientation | Fact | Custom
 class Condition:
     """A condition on photographs, or with `negative` its negation.
 
-    `written` is the text of the value without quotes and escapes, `quoted` says whether it had quotes, and
-    `value` is its meaning. `name` is the name of a custom field, else empty.
+    `written` is the text of the value without quotes and escapes, `quoted` says whether it had
+    quotes, and `value` is its meaning. `name` is the name of a custom field, else empty.
     """
 
     field: Field
@@ -167,8 +167,8 @@ _SHORTEST = 4
 def reads_as_field(name: str, after: str) -> bool:
     """Whether `name` before a colon is a field, given the two characters after the colon.
 
-    Other words are text, as in 10:30, https://… and "note: dusk". A near miss counts as a field only if a
-    value follows directly.
+    Other words are text, as in 10:30, https://… and "note: dusk". A near miss counts as a field
+    only if a value follows directly.
     """
     name = name.lower()
     if name in FIELDS or name.startswith(CUSTOM):

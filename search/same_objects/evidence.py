@@ -1,13 +1,14 @@
-"""How likely two things are one object: four signs, weighed by logistic regression.
+"""Estimates how likely two things are one object, by logistic regression over four signs.
 
-- `closeness`: their cosine above the mean of what each has with its nearest things elsewhere, ten at most
-  (cross-domain similarity local scaling, Conneau et al. 2018, arXiv 1710.04087), in units of how far such
-  neighbours commonly are from being identical. A blade of grass is as close to many blades; and what
-  recurs in dozens of photographs is more likely the place than an object.
-- `objectness`: the share of regions that look less like a thing than the lesser of the two.
-- `displacement`: 1 less the overlap (IoU) of their boxes as shares of the frame. What stays in its
-  place is background, or one scene twice.
-- `colours`: −ln(0.01 + 1 − the Bhattacharyya coefficient of their colours), where a model tells colours.
+- `closeness`: their cosine minus the mean cosine of each with its nearest things elsewhere, at
+  most ten (cross-domain similarity local scaling, Conneau et al. 2018, arXiv 1710.04087), divided
+  by the mean distance of such neighbours from 1. A blade of grass is close to many blades, and
+  what recurs in dozens of photographs is more likely the place than an object.
+- `objectness`: the share of all regions with a lower objectness than the lower of the two.
+- `displacement`: 1 minus the overlap (IoU) of their boxes as shares of the frame. What stays in
+  its place is background, or one scene twice.
+- `colours`: −ln(0.01 + 1 − the Bhattacharyya coefficient of their colours), if a model knows
+  colours.
 """
 
 from __future__ import annotations
@@ -16,17 +17,14 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
-from regard.core.records import Float32Array, Int64Array
+from regard.core.records import Float32Array, Float64Array, Int64Array
 from regard.search.same_objects.things import Neighbours, Things
-
-Float64Array = npt.NDArray[np.float64]
 
 SIGNS = ("closeness", "objectness", "displacement", "colours")
 
-# Of n things, 0.29 √n nearest ones are looked at. In a small library ten would reach beyond what is like
-# a thing; fewer than six would be all of one object.
+# 0.29 √n nearest of n things count. In a small library ten would include dissimilar things; fewer
+# than six could all show one object.
 _LOCAL_RATE, _LEAST_LOCAL, _MOST_LOCAL = 0.29, 6, 10
 _SAME_COLOURS = 0.01
 
@@ -42,10 +40,10 @@ class Candidates:
 
 @dataclass(frozen=True, slots=True)
 class Weights:
-    """Of a logistic regression over the signs: `weights` as in `SIGNS`, the last one left out where
-    there are no colours.
+    """A logistic regression over the signs, with weights as in `SIGNS`, or without the last (colours).
 
-    `share` of the pairs that it was fitted on were one object; None where these are the pairs it is for.
+    `share` is the share of one object among the pairs it was fitted on; None if it judges those
+    pairs.
     """
 
     intercept: float
@@ -61,7 +59,7 @@ _ROUNDS, _SETTLED = 100, 1e-4
 
 
 def candidates(things: Things, neighbours: Neighbours) -> Candidates:
-    """Every pair of which one is among the other's neighbours, with its signs."""
+    """Every pair with one thing among the neighbours of the other, and its signs."""
     rows, similarities = neighbours.rows, neighbours.similarities
     ones, places = np.nonzero(rows >= 0)
     others = rows[ones, places]
@@ -83,7 +81,7 @@ def candidates(things: Things, neighbours: Neighbours) -> Candidates:
 
 
 def probabilities(found: Candidates, weights: Weights | None = None) -> Float32Array:
-    """Estimated probability that each pair is one object, shape (m,)."""
+    """The probability (m,) that each pair is one object."""
     chosen = weights
     if chosen is None:
         chosen = WITH_COLOURS if found.signs.shape[1] == len(SIGNS) else WITHOUT_COLOURS
@@ -94,11 +92,11 @@ def probabilities(found: Candidates, weights: Weights | None = None) -> Float32A
 
 
 def _rarity(logits: Float64Array, share: float) -> float:
-    """By how much the log odds are lower where fewer pairs are one object than the `share` fitted on.
+    """The change of the log odds, at most 0, if fewer pairs are one object than the `share` of the fit.
 
-    As in small libraries. How many are is estimated from the pairs themselves, by EM (Saerens, Latinne and
-    Decaestecker 2002, Neural Computation 14), to which some pairs of that share are added: a few tell
-    little. Never above 0: where more are, nothing is made more likely.
+    This happens in small libraries. The actual share is estimated from the pairs by EM (Saerens,
+    Latinne and Decaestecker 2002, Neural Computation 14), with some pairs of the fitted share
+    added as a prior.
     """
     known = math.log(share / (1 - share))
     estimate = known
@@ -116,7 +114,7 @@ def _logistic(logits: Float64Array) -> Float64Array:
 
 
 def _local_means(neighbours: Neighbours) -> Float32Array:
-    """Mean cosine with the nearest things elsewhere, as many as there are; -1 where there is none."""
+    """The mean cosine with the nearest things elsewhere; -1 without any."""
     count = round(_LOCAL_RATE * len(neighbours.rows) ** 0.5)
     nearest = slice(min(max(count, _LEAST_LOCAL), _MOST_LOCAL))
     near = neighbours.rows[:, nearest] >= 0
@@ -126,7 +124,7 @@ def _local_means(neighbours: Neighbours) -> Float32Array:
 
 
 def _overlap(ones: Float32Array, others: Float32Array) -> Float32Array:
-    """IoU of boxes (m, 4) pair by pair."""
+    """The IoU (m,) of pairs of boxes (m, 4)."""
     sides = np.minimum(ones[:, 2:], others[:, 2:]) - np.maximum(ones[:, :2], others[:, :2])
     common = sides.clip(0).prod(axis=1)
     areas = [(boxes[:, 2:] - boxes[:, :2]).prod(axis=1) for boxes in (ones, others)]

@@ -1,13 +1,15 @@
 """Finds the same object in different photographs by comparing regions.
 
-Things are the best disjoint regions, and their candidates are the nearest things of other photographs
-in the vector index (`things.py`). Four signs tell how likely a pair is one object (`evidence.py`). Pairs
-become groups by average linkage: the most probable pairs come first, and two groups merge only if the mean
-over all pairs between them is high, where pairs that are not candidates count as 0. So a thing that
-resembles two others does not chain them together. Ties go to the lower rows: the result is deterministic.
+Things are the best disjoint regions, and their candidates are the nearest things of other
+photographs in the vector index (`things.py`). Four signs tell how likely a pair is one object
+(`evidence.py`). Pairs become groups by average linkage: the most probable pairs come first, and
+two groups merge only if the mean over all pairs between them is high, where pairs that are not
+candidates count as 0. So a thing that resembles two others does not chain them together. Ties go
+to the lower rows: the result is deterministic.
 
-Each thing takes one index search, and a photograph has two to four things, so that time grows with the
-square of the library if the index is exact. Memory is a few kilobytes per thing, whatever the dimension.
+Each thing takes one index search, and a photograph has two to four things, so that time grows with
+the square of the library if the index is exact. Memory is a few kilobytes per thing, whatever the
+dimension.
 """
 
 from __future__ import annotations
@@ -26,7 +28,8 @@ from regard.core.same_objects import ObjectCatalog, SameObject, Sighting
 from regard.search.same_objects.evidence import Candidates, Weights, candidates, probabilities
 from regard.search.same_objects.things import Things, find_neighbours, find_things
 
-# A pair that starts or joins groups, and the mean that joining takes.
+# The least probability of a pair that starts or joins groups, and the least mean to merge two
+# groups.
 LEAST_PROBABILITY = 0.7
 LEAST_LINKAGE = 0.5
 
@@ -34,7 +37,7 @@ Pairs = Mapping[tuple[int, int], float]
 
 
 def pairs_of(first: Int64Array, second: Int64Array, probability: Float32Array) -> Pairs:
-    """Probabilities by pair, lower row first."""
+    """Probabilities by pair, with the lower row first."""
     return {
         (one, other): found
         for one, other, found in zip(
@@ -50,9 +53,9 @@ def groups(
     least_probability: float = LEAST_PROBABILITY,
     least_linkage: float = LEAST_LINKAGE,
 ) -> list[list[int]]:
-    """Groups of two or more rows, one a picture, each ascending, ordered by their first.
+    """Disjoint groups of two or more rows, at most one per picture, each ascending and in order.
 
-    `pictures` has the picture of each row. A thing is in one group at most.
+    `pictures` has the picture of each row.
     """
     members: dict[int, list[int]] = {}
     group_of: dict[int, int] = {}
@@ -75,24 +78,24 @@ def groups(
 
 
 def linkage(pairs: Pairs, left: Sequence[int], right: Sequence[int]) -> float:
-    """Mean probability over all pairs between two groups, 0 for those that are no candidates."""
+    """The mean probability of all pairs between two groups; pairs that are not candidates count as 0."""
     found = [pairs.get((min(one, other), max(one, other)), 0.0) for one in left for other in right]
     return float(np.mean(found))
 
 
-# Vectors that are read at once.
+# How many vectors are read at once.
 _AT_ONCE = 1000
-# Pairs less probable than this count as 0 and are forgotten.
+# Less probable pairs count as 0.
 _UNLIKELY = 0.01
-# Mean signs of a group from which they are worth telling.
+# The least mean signs of a group that are given as reasons.
 _CLOSE, _THING, _MOVED, _SAME_COLOURS = 0.1, 0.5, 0.7, 2.5
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Colours:
-    """How to tell colours of regions from what is stored: a channel, and its rows as colours.
+    """The channel that knows the colours of regions.
 
-    `of_rows` maps vectors (n, d) to unit rows (n, c), none negative.
+    `of_rows` maps its vectors (n, d) to unit rows (n, c) without negative values.
     """
 
     channel: Channel
@@ -101,13 +104,13 @@ class Colours:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Compared:
-    """All things of a selection, and the pairs of them that may be one object."""
+    """All things of a selection, and the pairs that may be one object."""
 
     things: Things
     found: Candidates
 
     def same_objects(self, weights: Weights | None = None) -> list[SameObject]:
-        """Groups, ordered by their lowest region; `weights` stand in for the fitted ones."""
+        """Groups, ordered by their lowest region; `weights` replace the fitted ones."""
         probability = probabilities(self.found, weights)
         likely = np.flatnonzero(probability >= _UNLIKELY)
         pairs = pairs_of(self.found.first[likely], self.found.second[likely], probability[likely])
@@ -118,7 +121,7 @@ class Compared:
     def _object(
         self, rows: Sequence[int], pairs: Pairs, places: Mapping[tuple[int, int], int]
     ) -> SameObject:
-        """`places` are those of the pairs among all candidates."""
+        """`places` are the places of pairs among all candidates."""
         between = [(one, other) for one in rows for other in rows if one < other]
         sums = dict.fromkeys(rows, 0.0)
         for pair in between:
@@ -139,7 +142,8 @@ class Compared:
 class ObjectFinder:
     """Finds objects over one channel of regions; may be called from several threads.
 
-    The last comparison is kept until something changes, so that the pages of one list cost it once.
+    The last comparison is cached until something changes, so that the pages of a list need it only
+    once.
     """
 
     def __init__(
@@ -165,13 +169,13 @@ class ObjectFinder:
         pictures: Mapping[int, int],
         should_stop: Callable[[], bool] = lambda: False,
     ) -> Compared | None:
-        """Compare the things of all photographs that pass; None where `should_stop` turned true.
+        """Compare the things of all photographs that pass; None if `should_stop` ended it.
 
-        `pictures` maps contents that are copies or bursts of one picture to a number they share, that of
-        one of them; they count as one photograph, and others as each its own.
+        `pictures` maps contents that are copies or one burst to a common number, that of one of
+        them: they count as one photograph.
         """
         with self._comparing:
-            # Read first: what changes meanwhile makes the next comparison anew.
+            # Read first, so that changes during the comparison invalidate the cache.
             key = (self._catalog.moment(), chosen, dict(pictures))
             if self._last is not None and self._last[0] == key:
                 return self._last[1]
@@ -194,18 +198,18 @@ class ObjectFinder:
         return None if neighbours is None else Compared(things, candidates(things, neighbours))
 
     def _read_colours(self, colours: Colours, things: Things) -> Float32Array:
-        """Colours of all things, (n, c), read some at a time."""
+        """The colours of all things (n, c)."""
         found = []
         for start in range(0, len(things), _AT_ONCE) or (0,):
             ids = things.regions[start : start + _AT_ONCE].tolist()
             rows = self._catalog.vectors_of_regions([colours.channel], ids)[colours.channel]
-            # What has gone meanwhile has no neighbours either.
+            # Things deleted meanwhile have no neighbours either.
             found.append(colours.of_rows(np.nan_to_num(rows)))
         return np.concatenate(found)
 
 
 def _reasons(count: int, signs: Sequence[float]) -> Iterator[str]:
-    """What speaks for a group, in words, from the means of its signs."""
+    """The reasons for a group, from the means of its signs."""
     closeness, objectness, displacement, *colours = signs
     yield f"alike in {count} photographs"
     if closeness >= _CLOSE:

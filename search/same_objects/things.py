@@ -1,12 +1,12 @@
 """The things of photographs, and their nearest things in other photographs.
 
-A segmenter proposes an object, its parts, and the object with some of its surroundings. The region with the
-best objectness stands for all that overlap it (greedy non-maximum suppression), so that the head of a bird
-does not become an object beside the bird. A thing is stored as a few numbers, so that all things of a large
-library fit into memory; vectors are read when they are compared.
+A segmenter proposes an object, its parts, and the object with some of its surroundings. The region
+with the best objectness stands for all that overlap it (greedy non-maximum suppression), so that
+the head of a bird does not become an object beside the bird. A thing is stored as a few numbers,
+so that all things of a large library fit into memory; vectors are read when they are compared.
 
-The vector index holds every region, not only things. So it is asked for more neighbours than needed, and
-for still more if parts and the photograph's own regions took all places.
+The vector index holds every region, not only things. So it is asked for more neighbours than
+needed, and for still more if parts and the photograph's own regions took all places.
 """
 
 from __future__ import annotations
@@ -22,19 +22,19 @@ from regard.core.records import Channel, Float32Array, Int64Array, Region
 from regard.core.same_objects import ContentRegions, ObjectCatalog
 from regard.photos.masks import mask_iou
 
-# Of the smaller of two regions: more than this of it in common makes them one thing.
+# Two regions are one thing if they share more than this of the smaller one.
 _NESTED = 0.5
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Things:
-    """All things of a library, by content and then best first, one row each.
+    """All things of a library, one row each, by content and then best first.
 
-    `regions` and `contents` are ids (n); `pictures` (n) is the same number for contents that are copies of
-    one picture, which thus count as one photograph. `boxes` (n, 4) are left, top, right, bottom as
-    shares of the image. `objectness` (n) is the share of the library's regions that score lower,
-    whatever the segmenter's scale. `colours` (n, c) are unit rows whose inner product tells how alike
-    colours are, or None where no model tells.
+    `regions` and `contents` (n,) are ids. `pictures` (n,) are equal for contents that are copies
+    of one picture and count as one photograph. `boxes` (n, 4) are left, top, right and bottom as
+    shares of the image. `objectness` (n,) is the share of the library's regions with a lower
+    score. `colours` (n, c) are unit rows whose inner product is the similarity of colours, or None
+    without such a model.
     """
 
     regions: Int64Array
@@ -48,7 +48,7 @@ class Things:
         return len(self.regions)
 
     def rows_of(self, regions: Int64Array) -> Int64Array:
-        """The row of each region that is a thing, -1 for others; any shape."""
+        """The row of each region, or -1 if it is not a thing; any shape."""
         if not len(self):
             return np.full(regions.shape, -1)
         order = np.argsort(self.regions)
@@ -61,7 +61,7 @@ def find_things(
     stored: Iterable[ContentRegions],
     picture_of: Callable[[int], int],
 ) -> Things:
-    """The things of each content, without colours; `picture_of` gives a content its picture's number."""
+    """The things of each content, without colours; `picture_of` gives the picture of a content."""
     regions: list[int] = []
     contents: list[int] = []
     pictures: list[int] = []
@@ -99,7 +99,7 @@ def find_things(
 
 
 def best_disjoint(regions: Sequence[Region]) -> list[int]:
-    """Positions of the regions that overlap no better one, best first; equal ones in their order."""
+    """Positions of the regions that do not overlap a better one, best first; ties keep their order."""
     masks = [region.mask for region in regions]
     areas = np.asarray([max(region.area, 1) for region in regions], dtype=np.float64)
     ious = mask_iou(masks, masks)
@@ -112,7 +112,7 @@ def best_disjoint(regions: Sequence[Region]) -> list[int]:
     return kept
 
 
-# Neighbours kept of a thing.
+# How many neighbours of a thing are kept.
 NEIGHBOURS = 40
 _AT_ONCE = 128
 _ASKED = (200, 800, 3200)
@@ -122,8 +122,8 @@ _ASKED = (200, 800, 3200)
 class Neighbours:
     """The nearest things in other pictures, nearest first.
 
-    `rows` (n, 40) are rows of the things, -1 where there are no more; `similarities` (n, 40) cosines, -1
-    there.
+    `rows` (n, 40) are rows of the things, `similarities` (n, 40) cosines; both are -1 where there
+    are no more.
     """
 
     rows: Int64Array
@@ -139,7 +139,7 @@ def find_neighbours(
     chosen: AssetFilter,
     should_stop: Callable[[], bool] = lambda: False,
 ) -> Neighbours | None:
-    """Ask the index for each thing; None where `should_stop` turned true."""
+    """Search the index for each thing; None if `should_stop` ended it."""
     rows = np.full((len(things), NEIGHBOURS), -1, dtype=np.int64)
     similarities = np.full((len(things), NEIGHBOURS), -1.0, dtype=np.float32)
     for start in range(0, len(things), _AT_ONCE):
@@ -163,7 +163,7 @@ def find_neighbours(
                 nearest = np.flatnonzero(usable)[:NEIGHBOURS]
                 rows[thing, : len(nearest)] = found[place, nearest]
                 similarities[thing, : len(nearest)] = scores[place, nearest]
-                # A row of the answer that ends before its last column holds all there are.
+                # A row that does not fill its last column holds everything.
                 has_more = embeddings.shape[1] > 0 and embeddings[place, -1] >= 0
                 if len(nearest) < NEIGHBOURS and has_more:
                     short.append(place)

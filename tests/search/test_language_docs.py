@@ -18,7 +18,6 @@ from regard.search.language.syntax import (
     MAX_LENGTH,
     MAX_PICTURE_TERMS,
     MAX_TERMS,
-    WrittenText,
 )
 
 _REPOSITORY = Path(__file__).resolve().parents[2]
@@ -71,15 +70,6 @@ def test_the_page_s_examples_are_queries() -> None:
     for one, other in examples:
         query = parse_query(one or other)
         assert parse_query(print_query(query)) == query
-
-
-def test_examples_say_what_the_page_says_of_them() -> None:
-    whole = parse_query("a red bus at night")
-    assert [term.what for term in whole.terms] == [WrittenText("a red bus at night")]
-    weights = [(term.weight, term.negative) for term in parse_query("street -cars^1").terms]
-    assert weights == [(1.0, False), (1.0, True)]
-    parts = [term.what for term in parse_query("red bus^2 night").terms]
-    assert parts == [WrittenText("red bus"), WrittenText("night")]
 
 
 @pytest.mark.parametrize("wrong", ["tags:x", "date:2024", "min_width:500", "tag: x"])

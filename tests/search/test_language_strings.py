@@ -19,42 +19,13 @@ from regard.search.language.syntax import (
     WrittenText,
 )
 
-# What means something somewhere, so that random strings meet the language.
-_PIECES = st.sampled_from(
-    [
-        *(f"{field}:" for field in FIELDS),
-        *(
-            "custom.a:",
-            "custom.:",
-            "tags:",
-            "Date:",
-            "https://",
-            "10:30",
-            "taken:2024",
-            "near:1,2,3km",
-        ),
-        *(
-            '"',
-            "“",
-            "”",
-            "\\",
-            "^",
-            "^2",
-            "^.5",
-            "^0",
-            "-",
-            " -",
-            " ",
-            "  ",
-            "\t",
-            "\n",
-            ":",
-            ",",
-            "..",
-        ),
-        *(">=", "<", "a", "red bus", "gps", "r92", "a12", "2024-05", "1,2,3,4,5", "é", "😀", "\0"),
-    ]
-)
+# Pieces with a meaning, so that random strings exercise the language.
+_MARKS = """
+    custom.a: custom.: tags: Date: https:// 10:30 taken:2024 near:1,2,3km
+    " “ ” \\ ^ ^2 ^.5 ^0 - : , .. >= < a gps r92 a12 2024-05 1,2,3,4,5 é 😀
+"""
+_SPACED = ["red bus", " -", " ", "  ", "\t", "\n", "\0"]
+_PIECES = st.sampled_from([*(f"{field}:" for field in FIELDS), *_MARKS.split(), *_SPACED])
 _SOURCES = st.text(max_size=60) | st.lists(_PIECES | st.text(max_size=3), max_size=14).map("".join)
 
 

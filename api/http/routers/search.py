@@ -1,4 +1,4 @@
-"""`/v1/search`, and what looks like an asset or a region."""
+"""`/v1/search`, and the search for assets or regions similar to a stored one."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ from regard.search.language.syntax import MAX_PICTURE_TERMS
 
 router = APIRouter(prefix="/v1", tags=["search"])
 
-# How deep paging goes; an answer costs as much as all before it.
+# The deepest page; a page costs as much as all pages before it.
 _DEEPEST = 10_000
 _JSON_BYTES = 1 << 20
 _HEADER_BYTES = 1 << 17
@@ -168,7 +168,7 @@ async def _read_form(request: Request, service: Service) -> tuple[SearchRequest,
         files=MAX_PICTURE_TERMS,
         fields=1,
         field_bytes=_JSON_BYTES,
-        # They are kept in memory: all together may be as large as one alone.
+        # Pictures are kept in memory: together they may be as large as one upload.
         total_bytes=largest + _JSON_BYTES + _HEADER_BYTES,
     )
     async with read_form(request, files=in_memory, shape=_QUERY_FORM, limits=limits) as form:
@@ -192,7 +192,7 @@ def _answer(
     offset = 0 if cursor is None else read_cursor(cursor, f"hits-{target}", [int])[0]
     if not 0 <= offset <= _DEEPEST:
         raise bad_cursor()
-    # One more than wanted tells whether there are more.
+    # One hit more than requested tells whether there is another page.
     scope = Scope(target, limit + 1, plan.filter, offset, min_relevance)
     answer = service.engine.search(plan.query, scope)
     found = answer_of(answer, plan.description)
