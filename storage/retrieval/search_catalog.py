@@ -139,9 +139,9 @@ class _HitCache:
 
     def __init__(self, version: int) -> None:
         self.version = version
-        # Assets by filter and content; None for a region that is not there.
+        # By filter and id, since a region is read with the assets that pass; None: not there.
         self._assets: dict[tuple[AssetFilter, int], list[Asset]] = {}
-        self._regions: dict[int, StoredRegion | None] = {}
+        self._regions: dict[tuple[AssetFilter, int], StoredRegion | None] = {}
 
     def __len__(self) -> int:
         return len(self._assets) + len(self._regions)
@@ -152,7 +152,7 @@ class _HitCache:
         """The records of an answer, None where some have not been read yet."""
         try:
             assets = {content: self._assets[asset_filter, content] for content in contents}
-            found = [self._regions[region] for region in regions]
+            found = [self._regions[asset_filter, region] for region in regions]
         except KeyError:
             return None
         return HitRecords(
@@ -171,4 +171,4 @@ class _HitCache:
         for content in contents:
             self._assets[asset_filter, content] = list(records.assets.get(content, ()))
         for region in regions:
-            self._regions[region] = records.regions.get(region)
+            self._regions[asset_filter, region] = records.regions.get(region)
