@@ -17,7 +17,8 @@ _STAGES = """
 import json, sys, time
 marks = [("interpreter", time.perf_counter())]
 from pathlib import Path
-from regard.api.cli import searching, output
+from regard.api.cli import output
+from regard.api.cli.commands import search
 from regard.api.library.home import open_home
 from regard.core.records import Target
 from regard.api.library.settings import Settings
