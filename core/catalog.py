@@ -1,4 +1,4 @@
-"""What the catalog takes and gives, and the Protocols through which the other rooms use it."""
+"""Records that the catalog reads and writes, and the Protocols of its users."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ class WaitingContent:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Owners:
-    """Whom embeddings describe, in their order: ids of contents and of regions, 0 for none.
+    """What embeddings describe, in their order: ids of contents and of regions, 0 for none.
 
     Both are int64 of the shape of the embeddings; an embedding that was deleted has no content.
     """
@@ -89,7 +89,7 @@ class HitRecords:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ChannelQuery:
-    """What is asked of one channel: the `k` best for each of `vectors` (n, d)."""
+    """A query of one channel: the `k` best rows for each of `vectors` (n, d)."""
 
     channel: Channel
     vectors: Float32Array
@@ -142,9 +142,9 @@ class Words:
 class Occurrences:
     """Where several `Words` were found: arrays (m,), one row for each text that holds one of them.
 
-    `places` are theirs in what was asked, `fields` places in `WORD_FIELDS`, `regions` those that a caption
-    is about, 0 for none. `total`: about how many contents were looked through. `more` has, by place, about
-    how many texts hold what too many hold to list them all.
+    `places` are their positions in the query, `fields` places in `WORD_FIELDS`, `regions`
+    those that a caption is about, 0 for none. `total`: about how many contents were searched. `more` has,
+    by place, about how many texts hold words that too many hold to list them all.
     """
 
     places: Int64Array
@@ -245,7 +245,7 @@ class SearchCatalog(Protocol):
     """The catalog as search sees it; reads only."""
 
     def owners(self, embeddings: Int64Array) -> Owners:
-        """Whom each embedding describes; negative ids describe nobody."""
+        """What each embedding describes; negative ids describe nothing."""
 
     def hit_records(
         self, contents: Collection[int], regions: Collection[int], asset_filter: AssetFilter

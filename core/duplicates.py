@@ -91,13 +91,13 @@ class Exposure:
 
 
 class SignatureStore(Protocol):
-    """Signatures, as whoever makes them up for older contents sees them."""
+    """The store of signatures, as used to add those of older contents."""
 
     def unsigned(self, after: int, limit: int) -> list[Unsigned]:
         """The next contents by id that are analysed, have a live asset and no signature."""
 
     def save_signatures(self, signatures: Mapping[int, Signature | None]) -> None:
-        """Keep signatures by content, None that it was tried in vain; what has gone is dropped."""
+        """Keep signatures by content, None if no file could be read; deleted contents are dropped."""
 
 
 class DuplicateCatalog(Protocol):

@@ -1,6 +1,6 @@
-"""What the rooms supply to each other.
+"""The Protocols between the packages.
 
-`indexer`, `search` and `evaluation` see models and storage through these alone. Models have batch
+`indexer`, `search` and `evaluation` use models and storage through these alone. Models have batch
 methods only: order in is order out, and a batch gives the same rows as one by one, within the
 tolerance that each implementation states.
 """

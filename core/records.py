@@ -1,4 +1,4 @@
-"""The records that travel between the rooms; DESIGN's vocabulary as frozen dataclasses."""
+"""The records that packages exchange, as frozen dataclasses."""
 
 from __future__ import annotations
 

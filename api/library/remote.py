@@ -291,7 +291,7 @@ class RemoteLibrary(Library):
         seen = 0
         while job.state not in ENDED:
             if progress.should_stop():
-                progress.note(f"the server goes on with job {job.id}")
+                progress.note(f"the server continues job {job.id}")
                 return job
             time.sleep(_LOOK_SECONDS)
             job = self._client.jobs.get(job.id)

@@ -103,7 +103,7 @@ def check_headers(model: Any, checkpoint: Checkpoint) -> None:
 
 
 def load_model(checkpoint: Checkpoint, placement: Placement) -> Any:
-    """The `Sam2Model`, weights read, in the placement's dtype but for the Fourier matrix.
+    """The `Sam2Model`, weights read, in the placement's dtype except the Fourier matrix.
 
     Positions go through the sine of a product with that matrix, and bfloat16 can't tell neighbouring
     pixels of 1024 apart: it stays float32. Raises ModelError.

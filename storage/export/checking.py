@@ -91,7 +91,7 @@ class _Check:
             and len(content["format"]) <= 16
             and all(0 < side < _LARGEST_SIDE for side in sizes),
             "contents",
-            "a content is no photograph's",
+            "a content does not describe a photograph",
         )
         self._require(bool(found.assets), "assets", "a content has none")
         for asset in found.assets:
@@ -133,7 +133,7 @@ class _Check:
                 not row["managed"] or _DIGEST.fullmatch(os.fsdecode(os.path.basename(row["path"])))
             ),
             "assets",
-            "one is no file's",
+            "one does not describe a file",
         )
         place = hash((row["collection_id"], row["path"]))
         self._require(place not in self._places, "assets", "a path stands twice in a collection")

@@ -188,12 +188,12 @@ class Manifest:
         for file in files.values():
             counts = (file.bytes,) if file.rows is None else (file.bytes, file.rows)
             if not all(isinstance(count, int) and count >= 0 for count in counts):
-                raise ValueError("a file's size is no number")
+                raise ValueError("a file's size is not a number")
             if not _DIGEST.fullmatch(file.sha256):
                 raise ValueError("a file's checksum is none")
         collections = document.pop("collections")
         if not all(isinstance(text, str) for text in (*document.values(), *collections)):
-            raise ValueError("a field that is no text")
+            raise ValueError("a field is not text")
         return cls(collections=tuple(collections), channels=channels, files=files, **document)
 
 

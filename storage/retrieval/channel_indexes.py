@@ -60,8 +60,8 @@ class ChannelIndexes(ChannelSearch, DerivedIndexes):
         self, asked: Sequence[ChannelQuery], asset_filter: AssetFilter
     ) -> list[tuple[Float32Array, Int64Array]]:
         # The indexes may go on past this moment, but a set that excludes what it does not list
-        # would then let new embeddings through: hence whoever shows them looks at the filter
-        # again.
+        # would then let new embeddings through: hence the reader of the hits applies the
+        # filter again.
         now = moment_now(self._catalog.database)
         allowed = self._passing.cached(asset_filter, now.assets)
         if allowed is None:

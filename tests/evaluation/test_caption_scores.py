@@ -121,7 +121,7 @@ def test_a_tokenizer_that_loses_a_line_is_refused(
         tokenize(["one", "two"])
 
 
-# Tokenizes by itself, and as SPICE gives each image the F1 0.25.
+# Tokenizes without Java, and as SPICE gives each image the F1 0.25.
 SPICE = """
 import json, sys
 if "-jar" in sys.argv:

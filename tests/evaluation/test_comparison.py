@@ -141,7 +141,7 @@ def labelled(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         'description = "sees no captions"\n[encoder]\nkind = "fake"\n'
         "[encoder.parameters]\nturn = 3\n[weights]\nkeyword = 0\n"
     )
-    # As `fake`, but for what a text meets.
+    # As `fake`, except for the channels of a text.
     shipped = regard("profiles", "--show", "fake").out.decode()
     parts = shipped.partition("[weights]")[0]
     (tmp_path / "profiles" / "deaf.toml").write_text(

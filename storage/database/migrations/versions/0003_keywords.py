@@ -1,7 +1,7 @@
 """The keyword index: the words of captions, titles, tags, file and folder names, kept by triggers.
 
 `asset_text` holds what an asset is called, a row a text, as the view `asset_text_source` derives it from
-the asset and its tags. Triggers keep it in the transaction of whoever writes, so that no writer can forget.
+the asset and its tags. Triggers keep it in the writer's transaction, so that no writer can forget it.
 SQLite finds words in it and in `caption` by FTS5 tables, PostgreSQL by generated columns and GIN indexes.
 """
 

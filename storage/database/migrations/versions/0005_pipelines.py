@@ -60,7 +60,7 @@ def _let_jobs_be_of_no_collection(nullable: bool) -> None:
     if connection.dialect.name != "sqlite":
         op.alter_column("job", "collection_id", existing_type=_ID, nullable=nullable)
         return
-    # SQLite makes the table anew, and would forget which ids were used.
+    # SQLite rebuilds the table, and would forget which ids were used.
     used = connection.execute(
         sa.text("SELECT seq FROM sqlite_sequence WHERE name = 'job'")
     ).scalar_one_or_none()
