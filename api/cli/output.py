@@ -13,7 +13,6 @@ from rich.table import Table
 from rich.text import Text
 
 from regard.api.cli.app import DONE, DONE_WITH_FAILURES, INTERRUPTED, printable
-from regard.api.library.pictures import picture_of_hit
 from regard.api.library.results import Hit
 from regard.core.errors import CannotWork, DecodeError
 from regard.indexer.report import IndexReport
@@ -108,7 +107,7 @@ def print_pictures(hits: Sequence[Hit]) -> None:
             f"{hit.rank}. {printable(hit.asset.uri)}\n{printable(hit.caption)}", overflow="fold"
         )
         try:
-            picture = picture_of_hit(hit, _PREVIEW_PIXELS)
+            picture = hit.picture(_PREVIEW_PIXELS)
         except DecodeError as error:
             tiles.append(Group(Text(f"[{error.message}]", style="red"), label))
             continue

@@ -12,6 +12,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from regard.api.library.pictures import NOTEBOOK_PIXELS, draw_box, html_tile
+from regard.core.errors import RegardError
+
 if TYPE_CHECKING:
     from PIL.Image import Image as Picture
 
@@ -143,10 +146,32 @@ class Hit:
             "channels": [match.to_json() for match in self.channels],
         }
 
-    def _repr_html_(self) -> str:
-        from regard.api.library.pictures import html_of_hits
+    def picture(self, longest: int) -> Picture:
+        """The photograph with the box of the region, at most `longest` pixels a side.
 
-        return html_of_hits([self])
+        Raises DecodeError or another RegardError when the photograph can no longer be read.
+        """
+        if self.asset.load_picture is None:
+            raise ValueError("the hit was not made by a library")
+        picture = self.asset.load_picture(longest)
+        if self.region is not None:
+            draw_box(picture, self.region.bbox, picture.width / self.asset.width)
+        return picture
+
+    def _repr_html_(self) -> str:
+        return f"<div>{self._tile()}</div>"
+
+    def _tile(self) -> str:
+        shown: Picture | str
+        try:
+            shown = self.picture(NOTEBOOK_PIXELS)
+        except RegardError as error:
+            shown = error.message
+        name = self.asset.id if self.region is None else f"{self.asset.id} {self.region.id}"
+        score = f", score {self.score:.4f}" if self.channels else ""
+        relevance = "" if self.relevance is None else f", {self.relevance:.0%} likely"
+        label = f"{self.rank}. {name}{score}{relevance}"
+        return html_tile(shown, self.asset.uri, label, self.caption)
 
 
 @dataclass(frozen=True, slots=True)
@@ -185,10 +210,10 @@ class Answer:
         }
 
     def _repr_html_(self) -> str:
-        from regard.api.library.pictures import html_of_hits
-
-        notice = "" if self.matched or not self.hits else "Nothing here matches. The nearest hits:"
-        return html_of_hits(self.hits, notice)
+        tiles = "".join(hit._tile() for hit in self.hits) or "Nothing was found."
+        is_unmatched = self.hits and not self.matched
+        notice = "<p>Nothing here matches. The nearest hits:</p>" if is_unmatched else ""
+        return f"<div>{notice}{tiles}</div>"
 
 
 @dataclass(frozen=True, slots=True)
