@@ -1,4 +1,5 @@
-"""Captions a second, step by step: tiles cut, the tower, the prompt read, the tokens after the first."""
+"""Captions a second, step by step: tiles cut, the tower, the prompt read, the tokens after the
+first."""
 
 from __future__ import annotations
 
@@ -96,7 +97,8 @@ class CaptionRate:
         read: Row,
         language: float,
     ) -> Row:
-        """All tokens but the first, by difference: each reads the weights, and keys and values so far."""
+        """All tokens but the first, by difference: each reads the weights, and keys and values so
+        far."""
         report, config = self._report, self._model.config.language
         item = report.placement.item_bytes
         width = config.hidden_size * config.num_key_value_heads / config.num_attention_heads

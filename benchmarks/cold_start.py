@@ -1,7 +1,7 @@
 """Time the stages of a first text search: `python benchmarks/cold_start.py HOME [TEXT]`.
 
-Starts fresh interpreters, so that nothing but the disk's cache is warm, and prints medians in milliseconds:
-the whole command, and what each of its stages took.
+Starts fresh interpreters, so that nothing but the disk's cache is warm, and prints medians in
+milliseconds: the whole command, and what each of its stages took.
 """
 
 from __future__ import annotations

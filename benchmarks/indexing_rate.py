@@ -7,8 +7,8 @@ Two things are timed in turn, several times, in one process:
 - models: the same profile's analyzer over the same photographs, decoded before, at the setting (calls side
   by side, images a call, threads inside a call) that is the quickest over every sixth photograph.
 
-The ratio of the two says what reading, hashing, decoding, committing and the indexes cost. Only ratios of
-one run compare; the rates depend on the machine and on what else it does.
+The ratio of the two says what reading, hashing, decoding, committing and the indexes cost. Only
+ratios of one run compare; the rates depend on the machine and on what else it does.
 """
 
 from __future__ import annotations

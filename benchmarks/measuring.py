@@ -1,9 +1,9 @@
 """Clocks, operation counts and floors for `models.py`: the best possible figures on this machine.
 
-A floor is the larger of two times: the operations that torch's own counter finds in the call, over the
-measured rate of large square matrix products; and the bytes that cannot but be moved, over the measured
-rate of a large copy. Both rates are of this device and dtype, measured in the same run, never a data
-sheet's.
+A floor is the larger of two times: the operations that torch's own counter finds in the call, over
+the measured rate of large square matrix products; and the bytes that cannot but be moved, over the
+measured rate of a large copy. Both rates are of this device and dtype, measured in the same run,
+never a data sheet's.
 """
 
 from __future__ import annotations
@@ -21,7 +21,8 @@ from regard.models.checkpoints.placement import Placement
 
 Call = Callable[[], Any]
 
-# A figure is the median of so many timed calls, or of as many as fit its seconds, but never of one.
+# A figure is the median of so many timed calls, or of as many as fit its seconds, but never of
+# one.
 _REPEATS = 5
 
 
@@ -62,7 +63,8 @@ class Machine:
 
 @dataclass(frozen=True, slots=True)
 class Timing:
-    """Median seconds of a call; the most bytes held on the GPU meanwhile, weights included, None on CPU."""
+    """Median seconds of a call; the most bytes held on the GPU meanwhile, weights included, None
+    on CPU."""
 
     seconds: float
     peak: int | None
@@ -80,7 +82,8 @@ def bytes_of(module: torch.nn.Module) -> int:
 
 
 def count_operations(call: Call) -> int:
-    """Operations of a call's matrix products, convolutions and attention (a multiply-add is two)."""
+    """Operations of a call's matrix products, convolutions and attention (a multiply-add is
+    two)."""
     # torch counts every kernel of attention but the CPU's.
     attention = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu
     with FlopCounterMode(

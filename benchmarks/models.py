@@ -4,8 +4,8 @@
     python benchmarks/models.py --random full --folder DIR       random weights of the same sizes (11 GB)
     python benchmarks/models.py --random tiny                    to see that it runs: a minute on a CPU
 
-Each figure stands beside its floor: see `measuring.py` and docs/performance.md. Rows are printed as
-they are measured; a row that does not fit into memory says so, and the others follow.
+Each figure stands beside its floor: see `measuring.py` and docs/performance.md. Rows are printed
+as they are measured; a row that does not fit into memory says so, and the others follow.
 """
 
 from __future__ import annotations
@@ -117,7 +117,8 @@ def main() -> None:
 
 
 class Benchmark:
-    """A profile's parts, loaded one after another, each measured alone and then all of them together."""
+    """A profile's parts, loaded one after another, each measured alone and then all of them
+    together."""
 
     def __init__(self, report: Report, profile: str, *, random: bool) -> None:
         """Raises UsageError for an unknown profile. `random`: its weights are."""
@@ -362,7 +363,8 @@ def photographs() -> list[Image]:
 
 
 def permissive(parameters: Sam2Parameters, scores: torch.Tensor) -> Sam2Parameters:
-    """Thresholds under which about `_CANDIDATES` of an image's masks survive, whatever they are like."""
+    """Thresholds under which about `_CANDIDATES` of an image's masks survive, whatever they are
+    like."""
     ordered = scores.float().sort(descending=True).values
     least = float(ordered[min(_CANDIDATES, len(ordered) - 1)])
     changes = {"predicted_iou": least, "stability": 0.0, "stability_offset": 0.0, "box_nms": 1.0}

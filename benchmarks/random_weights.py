@@ -1,9 +1,10 @@
-"""Checkpoints of random numbers in the published layouts: what speed needs, without the published weights.
+"""Checkpoints of random numbers in the published layouts: what speed needs, without the published
+weights.
 
-Names and shapes come from the code that loads them. Every tensor is cut from one block of normal numbers,
-at a place that its name decides: the vision tower is the same in SigLIP and in xGen-MM, so that it is
-shared as the published one is. The ids that end a caption are made impossible, so that every caption has
-all its tokens. One shard is held in memory at a time.
+Names and shapes come from the code that loads them. Every tensor is cut from one block of normal
+numbers, at a place that its name decides: the vision tower is the same in SigLIP and in xGen-MM,
+so that it is shared as the published one is. The ids that end a caption are made impossible, so
+that every caption has all its tokens. One shard is held in memory at a time.
 """
 
 from __future__ import annotations
@@ -46,8 +47,8 @@ _SHARD_BYTES = 1 << 30
 # No power of two, so that the rows of a matrix differ.
 _BLOCK = (1 << 22) + 39
 
-# `full`: the models of the profile blip3. `small`: encoder and segmenter of blip3-small, no captioner.
-# `tiny`: to see that it all runs.
+# `full`: the models of the profile blip3. `small`: encoder and segmenter of blip3-small, no
+# captioner. `tiny`: to see that it all runs.
 _TOWERS: Mapping[Size, dict[str, Any]] = {
     "full": {"hidden_size": 1152, "intermediate_size": 4304, "num_hidden_layers": 27}
     | {"num_attention_heads": 16, "image_size": 384, "patch_size": 14},
@@ -230,7 +231,8 @@ def _write_sam2(
 
 
 def _write_phi3_tokenizer(folder: Path) -> None:
-    """Llama's form at full size; a word of the default prompt is one token, as most are in the real one."""
+    """Llama's form at full size; a word of the default prompt is one token, as most are in the
+    real one."""
     tokens = ["<unk>", "<s>", "</s>", *(f"<0x{byte:02X}>" for byte in range(256)), "▁"]
     tokens += [*string.ascii_letters, *string.digits, *string.punctuation]
     merges: dict[tuple[str, str], None] = {}

@@ -78,7 +78,8 @@ class Report:
         moved: float = 0.0,
         note: str = "",
     ) -> Row | None:
-        """Count a call's operations, time it, and add its row; None where it did not fit into memory."""
+        """Count a call's operations, time it, and add its row; None where it did not fit into
+        memory."""
 
         def measure() -> Row:
             operations = count_operations(call)

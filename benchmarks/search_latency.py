@@ -1,11 +1,11 @@
 """Where the time of a warm text search goes: `python benchmarks/search_latency.py HOME`.
 
-In one run, in turn: the text encoder alone, the search of the raw vector indexes alone, without that of
-words (as deep as the engine reads them), the whole engine, with its stages as it tells them itself, the
-engine without the keyword index, and the same search over HTTP, answered by a warm server on the same home.
-They take turns first for every twenty texts and then at every text. Prints for both the 50th and 95th
-percentile in milliseconds, what engine and HTTP add to encoder and indexes, and what words add, text by
-text.
+In one run, in turn: the text encoder alone, the search of the raw vector indexes alone, without
+that of words (as deep as the engine reads them), the whole engine, with its stages as it tells
+them itself, the engine without the keyword index, and the same search over HTTP, answered by a
+warm server on the same home. They take turns first for every twenty texts and then at every text.
+Prints for both the 50th and 95th percentile in milliseconds, what engine and HTTP add to encoder
+and indexes, and what words add, text by text.
 """
 
 from __future__ import annotations
@@ -36,8 +36,9 @@ from regard.core.records import Float32Array, Kind, QueryKind, Target  # noqa: E
 from regard.search.answers import Scope, TextQuery  # noqa: E402
 from regard.search.fusion import embeddings_at, level_for  # noqa: E402
 
-# Each process's 90 MB of weights drive the other's from the caches: with blocks a process answers so many
-# texts in a row, as a server does, and with turns at every text it finds its caches emptied each time.
+# Each process's 90 MB of weights drive the other's from the caches: with blocks a process answers
+# so many texts in a row, as a server does, and with turns at every text it finds its caches
+# emptied each time.
 _BLOCKS = (20, 1)
 _LENGTH = re.compile(rb"\r\ncontent-length: (\d+)\r\n(?:.+\r\n)*\r\n", re.IGNORECASE)
 _RECEIVED_BYTES = 1 << 20
@@ -85,7 +86,8 @@ class Rows:
 class Asker:
     """Searches over HTTP, one connection kept open.
 
-    Reads answers off the socket: `http.client` takes 0.3 ms over their headers, which are not the server's.
+    Reads answers off the socket: `http.client` takes 0.3 ms over their headers, which are not the
+    server's.
     """
 
     def __init__(self, url: str, target: Target, limit: int) -> None:
@@ -172,7 +174,8 @@ class Parts:
 
 
 def measure(parts: Parts, texts: Sequence[str], block: int) -> Rows:
-    """Warm everything up, then time the parts and the whole side by side, in turn for so many texts.
+    """Warm everything up, then time the parts and the whole side by side, in turn for so many
+    texts.
 
     Warm is a server that has answered for a while: it keeps the records of what it has shown.
     """

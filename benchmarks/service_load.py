@@ -1,8 +1,9 @@
 """Time searches while others upload: `python benchmarks/service_load.py PHOTOS`.
 
 Starts a server on a new home with half of the photographs indexed, and measures in one run: eight
-clients at one search a second each, and then the same while two more upload the other half, one photograph
-after another. Prints both distributions and their ratio, and counts errors and uploads that were lost.
+clients at one search a second each, and then the same while two more upload the other half, one
+photograph after another. Prints both distributions and their ratio, and counts errors and uploads
+that were lost.
 """
 
 from __future__ import annotations

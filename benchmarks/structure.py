@@ -1,8 +1,8 @@
 """Measure how the code is structured: `python benchmarks/structure.py [ROOT]`.
 
-Counts lines and files, finds the widest folder, the longest files, and import cycles among modules and
-among folders. Reads the source with `ast` and imports nothing of it, so it also measures an older
-checkout. Needs only the standard library.
+Counts lines and files, finds the widest folder, the longest files, and import cycles among modules
+and among folders. Reads the source with `ast` and imports nothing of it, so it also measures an
+older checkout. Needs only the standard library.
 """
 
 from __future__ import annotations
@@ -15,7 +15,8 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 PACKAGE = "regard"
-# Top-level folders that map to `regard.<folder>`; `regard/` itself, where it exists, is the package.
+# Top-level folders that map to `regard.<folder>`; `regard/` itself, where it exists, is the
+# package.
 FOLDERS = ("core", "photos", "models", "storage", "indexer", "search", "evaluation", "api")
 _LONGEST = 10
 
@@ -62,7 +63,8 @@ def main() -> None:
 
 
 def read_sources(root: Path, folders: Iterable[str]) -> dict[Path, str]:
-    """The text of every Python file below these folders of `root`, by its path relative to `root`."""
+    """The text of every Python file below these folders of `root`, by its path relative to
+    `root`."""
     return {
         path.relative_to(root): path.read_text(encoding="utf-8")
         for folder in folders
@@ -106,7 +108,8 @@ def module_graph(code: Mapping[Path, str]) -> dict[str, set[str]]:
 
 
 def _imported(node: ast.AST, package: str, names: set[str]) -> Iterable[str]:
-    """The known modules that an import statement names; `from package import module` names the module."""
+    """The known modules that an import statement names; `from package import module` names the
+    module."""
     if isinstance(node, ast.Import):
         candidates = [alias.name for alias in node.names]
     elif isinstance(node, ast.ImportFrom):

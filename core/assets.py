@@ -114,8 +114,8 @@ class AssetDetail:
 class AssetEdit:
     """What a person changes; only what is named in `fields` is.
 
-    `title` None gives the file's own back. `tags` replaces all. `custom` is merged, a value of None
-    deletes.
+    `title` None gives the file's own back. `tags` replaces all. `custom` is merged, a value of
+    None deletes.
     """
 
     fields: frozenset[str]

@@ -20,8 +20,8 @@ from regard.core.words import is_word
 class FileStamp:
     """What tells that a file is unchanged, without reading it.
 
-    `path` is the absolute path as the file system's bytes, symlinks unresolved; `sidecar` stands for
-    the metadata file beside it, None when there is none.
+    `path` is the absolute path as the file system's bytes, symlinks unresolved; `sidecar` stands
+    for the metadata file beside it, None when there is none.
     """
 
     path: bytes
@@ -59,7 +59,8 @@ class Failure:
 
 @dataclass(frozen=True, slots=True)
 class WaitingContent:
-    """A content that a pipeline has yet to analyse; `paths` are where its file may lie, best first."""
+    """A content that a pipeline has yet to analyse; `paths` are where its file may lie, best
+    first."""
 
     id: int
     sha256: str
@@ -81,7 +82,8 @@ class Owners:
 
 @dataclass(frozen=True, slots=True)
 class HitRecords:
-    """What an answer shows, read at one moment: assets by content, ordered by id, and regions by id."""
+    """What an answer shows, read at one moment: assets by content, ordered by id, and regions by
+    id."""
 
     assets: Mapping[int, Sequence[Asset]]
     regions: Mapping[int, StoredRegion]
@@ -124,8 +126,8 @@ WORD_FIELDS = tuple(WordField)
 class Words:
     """What to look up: one word, or a phrase of several that stand side by side as they are.
 
-    `words` are as `regard.core.words` splits them, two or more for a phrase. A single word is found in its
-    other forms too (bus, buses) unless it is `exact`, as phrases are.
+    `words` are as `regard.core.words` splits them, two or more for a phrase. A single word is
+    found in its other forms too (bus, buses) unless it is `exact`, as phrases are.
     """
 
     words: tuple[str, ...]
@@ -142,9 +144,9 @@ class Words:
 class Occurrences:
     """Where several `Words` were found: arrays (m,), one row for each text that holds one of them.
 
-    `places` are their positions in the query, `fields` places in `WORD_FIELDS`, `regions`
-    those that a caption is about, 0 for none. `total`: about how many contents were searched. `more` has,
-    by place, about how many texts hold words that too many hold to list them all.
+    `places` are their positions in the query, `fields` places in `WORD_FIELDS`, `regions` those
+    that a caption is about, 0 for none. `total`: about how many contents were searched. `more`
+    has, by place, about how many texts hold words that too many hold to list them all.
     """
 
     places: Int64Array
@@ -187,7 +189,8 @@ class IndexingCatalog(Protocol):
         *,
         signature: Signature | None = None,
     ) -> None:
-        """Write an asset and its content, whose analysis is new, and its signature where it is at hand."""
+        """Write an asset and its content, whose analysis is new, and its signature where it is at
+        hand."""
 
     def attach(
         self, stamp: FileStamp, sha256: str, facts: PhotoFacts, *, moved_from: int | None = None
@@ -210,7 +213,8 @@ class IndexingCatalog(Protocol):
 class ReindexingCatalog(Protocol):
     """The catalog as reindexing sees it: one pipeline that is not live, one builder.
 
-    What waits is what the live pipeline has analysed and this one has not. Each method is one transaction.
+    What waits is what the live pipeline has analysed and this one has not. Each method is one
+    transaction.
     """
 
     def builder_lease(self, *, retry_failed: bool) -> AbstractContextManager[WriterLease]:
@@ -237,7 +241,8 @@ class ReindexingCatalog(Protocol):
     def go_live(self) -> bool:
         """Make the pipeline the live one, unless something waits; whether it is.
 
-        Raises LeaseHeld while another process indexes, CannotWork when it would lose many photographs.
+        Raises LeaseHeld while another process indexes, CannotWork when it would lose many
+        photographs.
         """
 
 
@@ -250,7 +255,8 @@ class SearchCatalog(Protocol):
     def hit_records(
         self, contents: Collection[int], regions: Collection[int], asset_filter: AssetFilter
     ) -> HitRecords:
-        """The assets of contents that pass the filter, and those of the regions that belong to them.
+        """The assets of contents that pass the filter, and those of the regions that belong to
+        them.
 
         What was deleted is absent.
         """
@@ -276,9 +282,9 @@ class ChannelSearch(Protocol):
     ) -> list[tuple[Float32Array, Int64Array]]:
         """For each channel the best embeddings whose content has an asset that passes the filter.
 
-        All as of one moment of the catalog, or later. Scores (n, m), descending, and embedding ids (n, m)
-        with m ≤ k, filled up with -inf and -1 where fewer exist: that a row ends so tells that it holds
-        all. Raises NotFound for an unknown collection.
+        All as of one moment of the catalog, or later. Scores (n, m), descending, and embedding ids
+        (n, m) with m ≤ k, filled up with -inf and -1 where fewer exist: that a row ends so tells
+        that it holds all. Raises NotFound for an unknown collection.
         """
 
 
@@ -290,9 +296,9 @@ class KeywordSearch(Protocol):
     ) -> list[Occurrences]:
         """For each query, where its words are found.
 
-        In captions of the live pipeline whose content has an asset that passes the filter, and in what
-        assets that pass and are analysed are called. Of a word that very many texts hold, only the
-        newest of these. An unknown collection holds nothing.
+        In captions of the live pipeline whose content has an asset that passes the filter, and in
+        what assets that pass and are analysed are called. Of a word that very many texts hold,
+        only the newest of these. An unknown collection holds nothing.
         """
 
 

@@ -1,7 +1,7 @@
 """Duplicates: their kinds and groups, and what finding them needs of the catalog.
 
-Contents are compared once, whatever the collection; what was found is kept. Which assets a list shows
-of it, and which of them to keep, is decided when it is asked for.
+Contents are compared once, whatever the collection; what was found is kept. Which assets a list
+shows of it, and which of them to keep, is decided when it is asked for.
 """
 
 from __future__ import annotations
@@ -22,8 +22,9 @@ from regard.core.signatures import Signature
 class DuplicateKind(StrEnum):
     """Why photographs belong together.
 
-    `exact`: the same bytes. `edited`: the same picture re-encoded, resized or lightly edited. `burst`:
-    taken within seconds by one camera and alike. `object`: the same thing in different photographs.
+    `exact`: the same bytes. `edited`: the same picture re-encoded, resized or lightly edited.
+    `burst`: taken within seconds by one camera and alike. `object`: the same thing in different
+    photographs.
     """
 
     EXACT = "exact"
@@ -50,7 +51,8 @@ Place = tuple[int, int]
 
 @dataclass(frozen=True, slots=True)
 class DuplicateGroup:
-    """Photographs that belong together; `keeper` is the position of the one to keep among `members`.
+    """Photographs that belong together; `keeper` is the position of the one to keep among
+    `members`.
 
     `reasons` say in words why that one.
     """
@@ -97,7 +99,8 @@ class SignatureStore(Protocol):
         """The next contents by id that are analysed, have a live asset and no signature."""
 
     def save_signatures(self, signatures: Mapping[int, Signature | None]) -> None:
-        """Keep signatures by content, None if no file could be read; deleted contents are dropped."""
+        """Keep signatures by content, None if no file could be read; deleted contents are
+        dropped."""
 
 
 class DuplicateCatalog(Protocol):
@@ -128,7 +131,8 @@ class DuplicateCatalog(Protocol):
         """Contents from id `first` on that have several assets that pass the filter, by id."""
 
     def exposures(self, asset_filter: AssetFilter, first: int) -> Iterator[Exposure]:
-        """Assets that pass, by camera, time and id, read page by page, from the asset `first` on; 0 is all.
+        """Assets that pass, by camera, time and id, read page by page, from the asset `first` on;
+        0 is all.
 
         Raises UsageError when there is no such asset any more.
         """

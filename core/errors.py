@@ -1,8 +1,8 @@
 """The error tree of regard.
 
-Every error that a user can meet is a `RegardError`: one sentence that says what is wrong and, where
-possible, a `remedy`. The command line and the HTTP service each map them to exit codes and responses
-in one table; no other package prints or exits.
+Every error that a user can meet is a `RegardError`: one sentence that says what is wrong and,
+where possible, a `remedy`. The command line and the HTTP service each map them to exit codes and
+responses in one table; no other package prints or exits.
 
     RegardError
     ├── UsageError                  the arguments alone are wrong
@@ -35,8 +35,8 @@ from __future__ import annotations
 class RegardError(Exception):
     """Base of all errors meant for a user.
 
-    `message` is one sentence without a trailing period; `remedy` is a command or action that solves
-    the problem, or None.
+    `message` is one sentence without a trailing period; `remedy` is a command or action that
+    solves the problem, or None.
     """
 
     def __init__(self, message: str, *, remedy: str | None = None) -> None:

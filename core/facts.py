@@ -22,10 +22,10 @@ class PhotoFacts:
     """Facts of one photograph, from its file and its sidecar.
 
     `taken_at` is the naive wall-clock time where the photograph was taken, because most cameras
-    record no more; `utc_offset_minutes` is set if the time zone is known. `latitude` and `longitude`
-    are decimal degrees, north and east positive, and come as a pair. `rating` is 0 to 5, or -1 for
-    rejected (XMP). Texts contain no lone surrogates and no control characters except line feeds and
-    tabs, so that every database accepts them.
+    record no more; `utc_offset_minutes` is set if the time zone is known. `latitude` and
+    `longitude` are decimal degrees, north and east positive, and come as a pair. `rating` is 0 to
+    5, or -1 for rejected (XMP). Texts contain no lone surrogates and no control characters except
+    line feeds and tabs, so that every database accepts them.
     """
 
     taken_at: datetime | None = None

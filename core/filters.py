@@ -72,8 +72,8 @@ class Fact(StrEnum):
 class PathPart:
     """Consecutive path components as bytes, such as `2024/trip`; the last may be the file name.
 
-    `below` restricts the match to the part of the path inside these folders, None to the whole path.
-    Everything at or below `at` matches too. Uploaded originals have no path, only a name.
+    `below` restricts the match to the part of the path inside these folders, None to the whole
+    path. Everything at or below `at` matches too. Uploaded originals have no path, only a name.
     """
 
     part: bytes
@@ -91,12 +91,12 @@ class PathPart:
 class AssetFilter:
     """Conditions on assets; None and () set no condition. Assets in the trash never match.
 
-    Any of the values must match in `ids`, `collections` (names; () matches nothing), `cameras` (model,
-    or make and model; ASCII case is ignored), `external_ids`, and `path_prefixes` (absolute paths as
-    bytes, at or below which the file lies). All must match in `tags`, `custom` ((field, value)
-    pairs), `path_parts`, `has` and `also`; none in `without_tags` and `without`. `taken_from` and
-    `taken_to` are naive local times, inclusive; with either, assets without a date do not match.
-    Sizes are in pixels. Raises UsageError for values that no asset can have.
+    Any of the values must match in `ids`, `collections` (names; () matches nothing), `cameras`
+    (model, or make and model; ASCII case is ignored), `external_ids`, and `path_prefixes`
+    (absolute paths as bytes, at or below which the file lies). All must match in `tags`, `custom`
+    ((field, value) pairs), `path_parts`, `has` and `also`; none in `without_tags` and `without`.
+    `taken_from` and `taken_to` are naive local times, inclusive; with either, assets without a
+    date do not match. Sizes are in pixels. Raises UsageError for values that no asset can have.
     """
 
     ids: tuple[int, ...] = ()

@@ -12,10 +12,10 @@ from typing import Any, Protocol
 class JobKind(StrEnum):
     """What a job does.
 
-    In one collection, `import` indexes a folder, `upload` analyses new uploads, and `reindex` indexes
-    all imported folders and uploads again, including failed ones. For the whole home, `pipeline`
-    analyses all photographs with another profile and makes it live, and `prune` deletes pipelines
-    that are not live.
+    In one collection, `import` indexes a folder, `upload` analyses new uploads, and `reindex`
+    indexes all imported folders and uploads again, including failed ones. For the whole home,
+    `pipeline` analyses all photographs with another profile and makes it live, and `prune` deletes
+    pipelines that are not live.
     """
 
     IMPORT = "import"
@@ -44,13 +44,13 @@ class JobState(StrEnum):
 class Job:
     """A job as the catalog stores it. Times are naive UTC.
 
-    Imports have a `root`, the name of a configured one, and a `path` below it ("" is the root itself);
-    `retry_failed` tries unchanged failed files again. `total` counts the files that need work, None
-    while unknown, and `done` those finished. `report` is an `IndexReport`'s JSON without its failures,
-    None until the job has ended once. `message` says why the job waits or failed. Jobs for the
-    whole home have no collection. `profile` is that of a `pipeline` job, None for the home's own;
-    `pipelines` holds fingerprints: the one to build, or prefixes of those to prune. `unfinished`
-    includes pipelines that were never live in the pruning.
+    Imports have a `root`, the name of a configured one, and a `path` below it ("" is the root
+    itself); `retry_failed` tries unchanged failed files again. `total` counts the files that need
+    work, None while unknown, and `done` those finished. `report` is an `IndexReport`'s JSON
+    without its failures, None until the job has ended once. `message` says why the job waits or
+    failed. Jobs for the whole home have no collection. `profile` is that of a `pipeline` job, None
+    for the home's own; `pipelines` holds fingerprints: the one to build, or prefixes of those to
+    prune. `unfinished` includes pipelines that were never live in the pruning.
     """
 
     id: int

@@ -27,8 +27,8 @@ class AccessScope(StrEnum):
 class ApiKey:
     """A key of the service. Times are naive UTC.
 
-    `collections` are the names it is restricted to, None for all; `last_used_at` is updated at most
-    once a minute.
+    `collections` are the names it is restricted to, None for all; `last_used_at` is updated at
+    most once a minute.
     """
 
     id: int

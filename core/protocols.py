@@ -101,7 +101,8 @@ class Profile(Protocol):
 
     @property
     def calibrations(self) -> Calibrations:
-        """What relevance means, by form of query and target; empty where nothing was calibrated."""
+        """What relevance means, by form of query and target; empty where nothing was
+        calibrated."""
 
     @property
     def batch_size(self) -> int:
@@ -112,7 +113,8 @@ class Profile(Protocol):
         """How many threads may call `analyze` at once with profit."""
 
     def names_thing(self, caption: str) -> bool:
-        """Whether a sentence of this profile's captioner says what a thing is, not only its look."""
+        """Whether a sentence of this profile's captioner says what a thing is, not only its
+        look."""
 
     def loaded_bytes(self) -> Mapping[str, int]:
         """Memory of the parts that are loaded, in bytes by part."""

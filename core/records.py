@@ -81,7 +81,8 @@ class Region:
 
 @dataclass(frozen=True, slots=True)
 class Caption:
-    """A sentence about an image, or about `Analysis.regions[region]`; `model` says who wrote it."""
+    """A sentence about an image, or about `Analysis.regions[region]`; `model` says who wrote
+    it."""
 
     text: str
     model: str

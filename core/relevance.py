@@ -17,8 +17,8 @@ from regard.core.records import Target
 class Form(StrEnum):
     """The kinds of query that relevance distinguishes.
 
-    One text; one image or stored photograph; one box of an image or stored region; several terms that
-    are all texts; several terms that include images.
+    One text; one image or stored photograph; one box of an image or stored region; several terms
+    that are all texts; several terms that include images.
     """
 
     TEXT = "text"

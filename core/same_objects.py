@@ -1,4 +1,5 @@
-"""What finding the same object in different photographs needs of the catalog, and what it finds."""
+"""What finding the same object in different photographs needs of the catalog, and what it
+finds."""
 
 from __future__ import annotations
 
@@ -25,7 +26,8 @@ class ContentRegions:
 class Sighting:
     """A thing in one photograph.
 
-    `certainty` is the mean estimated probability, 0 to 1, that this and each other member show one object.
+    `certainty` is the mean estimated probability, 0 to 1, that this and each other member show one
+    object.
     """
 
     content: int

@@ -1,7 +1,7 @@
 """A small grey image of a content that identifies copies of it independently of any model.
 
-It is computed from decoded pixels in a few milliseconds, takes a few kilobytes, and keeps the aspect
-ratio, so that the position of a crop inside the whole image can be found.
+It is computed from decoded pixels in a few milliseconds, takes a few kilobytes, and keeps the
+aspect ratio, so that the position of a crop inside the whole image can be found.
 """
 
 from __future__ import annotations

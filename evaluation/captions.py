@@ -1,11 +1,12 @@
 """How right written captions are: n-gram metrics, and a judge that compares meanings.
 
-A captioner may honestly name nothing where it is unsure. N-gram metrics cannot tell silence from error,
-so two shares are measured beside them: how often a caption names a thing, and how often it is then right.
+A captioner may honestly name nothing where it is unsure. N-gram metrics cannot tell silence from
+error, so two shares are measured beside them: how often a caption names a thing, and how often it
+is then right.
 
-CIDEr, BLEU-4 and SPICE come from pycocoevalcap. Its two Java programs, the Penn Treebank tokenizer and
-SPICE, are started here and not by its wrappers, which write into their installation folder, pass Java's
-messages on to stdout, and download models without asking.
+CIDEr, BLEU-4 and SPICE come from pycocoevalcap. Its two Java programs, the Penn Treebank tokenizer
+and SPICE, are started here and not by its wrappers, which write into their installation folder,
+pass Java's messages on to stdout, and download models without asking.
 """
 
 from __future__ import annotations
@@ -58,8 +59,8 @@ class CaptionScores:
 class WrittenCaption:
     """The stored caption of an image; `names_thing` tells whether it says what a thing is.
 
-    Only the captioner knows that: "A photo taken outdoors" names nothing, "A photo of a frog" does.
-    An empty text names nothing.
+    Only the captioner knows that: "A photo taken outdoors" names nothing, "A photo of a frog"
+    does. An empty text names nothing.
     """
 
     text: str
@@ -110,7 +111,8 @@ class CaptionReport:
         """The measures as plain JSON values.
 
         `images`, `images_not_indexed` are counts; `named`, `right_of_named` shares; `cider` and
-        `spice` means and `bleu4` a number, each null where it could not be computed; `notes` says why.
+        `spice` means and `bleu4` a number, each null where it could not be computed; `notes` says
+        why.
         """
         scores = self.scores
         return {

@@ -1,8 +1,9 @@
 """Two searches over the same labelled photographs, side by side.
 
-Both answer the same queries, so differences are taken per query: what is hard for both cancels out, and
-an interval of the differences says more than two overlapping intervals. A caption that several images
-share is one query with the weight of its labels; queries, not labels, are resampled.
+Both answer the same queries, so differences are taken per query: what is hard for both cancels
+out, and an interval of the differences says more than two overlapping intervals. A caption that
+several images share is one query with the weight of its labels; queries, not labels, are
+resampled.
 """
 
 from __future__ import annotations
@@ -133,7 +134,8 @@ class ComparisonReport:
         return "; ".join(sentences) or "neither is clearly better at anything measured here"
 
     def to_json(self) -> dict[str, Any]:
-        """`first` and `second` as `RetrievalReport.to_json` with a `name`, then the differences."""
+        """`first` and `second` as `RetrievalReport.to_json` with a `name`, then the
+        differences."""
         costs: list[dict[str, float]] = [{}, {}]
         if self.seconds is not None:
             costs = [{"indexing_seconds": round(seconds, 1)} for seconds in self.seconds]

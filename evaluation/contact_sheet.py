@@ -1,7 +1,7 @@
 """Contact sheets: one picture of many photographs with boxes, masks, captions and verdicts.
 
-A sheet is a list of rows. A row is either a query (a text or a photograph) with its hits beside it,
-or just photographs. The colours are from Okabe and Ito's palette for colour-blind readers,
+A sheet is a list of rows. A row is either a query (a text or a photograph) with its hits beside
+it, or just photographs. The colours are from Okabe and Ito's palette for colour-blind readers,
 every line has a dark outline so that it shows on any photograph, and no verdict relies on colour
 alone: right has a tick, wrong a cross.
 """

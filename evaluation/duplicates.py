@@ -1,8 +1,8 @@
 """How well edited copies of photographs are found; the copies are made here.
 
-Each photograph is re-encoded, resized, cropped and brightened; every other photograph is a negative, a hard
-one when the background is the same. Pairs are judged: two files are a true pair when both come from one
-photograph.
+Each photograph is re-encoded, resized, cropped and brightened; every other photograph is a
+negative, a hard one when the background is the same. Pairs are judged: two files are a true pair
+when both come from one photograph.
 """
 
 from __future__ import annotations

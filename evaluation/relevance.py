@@ -1,9 +1,9 @@
 """How good relevance is, measured on labelled photographs, and fitted to them.
 
-For each form of query and each target: how well relevance separates right first hits from wrong ones, how
-well it is calibrated as a probability, which answers the cut-off lets pass, and how single numbers do in
-its place. `relevance_queries` defines the queries and what is right for them, `relevance_fitting` how
-models are fitted and cross-validated.
+For each form of query and each target: how well relevance separates right first hits from wrong
+ones, how well it is calibrated as a probability, which answers the cut-off lets pass, and how
+single numbers do in its place. `relevance_queries` defines the queries and what is right for them,
+`relevance_fitting` how models are fitted and cross-validated.
 """
 
 from __future__ import annotations
@@ -34,7 +34,8 @@ from regard.evaluation.reliability import (
 )
 from regard.evaluation.statistics import Float64Array, Share, as_table
 
-# Hits of each query that models are fitted to; the first weighs as much as the next several together.
+# Hits of each query that models are fitted to; the first weighs as much as the next several
+# together.
 DEPTH = 20
 # Hits of the query's own photograph, which are left out; no photograph has more regions.
 _OWN_HITS = 20
@@ -76,7 +77,8 @@ class RelevanceMeasures:
     def of(
         cls, relevances: Float64Array, right: Float64Array, *cut_off: Share
     ) -> RelevanceMeasures:
-        """From the relevance (n,) of first hits, whether they are right (n,), and the three shares."""
+        """From the relevance (n,) of first hits, whether they are right (n,), and the three
+        shares."""
         bins = reliability_bins(relevances, right)
         auroc = area_under_curve(relevances, right)
         return cls(auroc, calibration_error(bins), bins, *cut_off)
@@ -105,8 +107,9 @@ class RelevanceMeasures:
 class FormReport:
     """Relevance of one form of query for one target.
 
-    `own`: the searcher's own relevance, None where it has no calibration. `baselines`: AUROC of single
-    numbers. `ceiling`: see `relevance_fitting.ceiling`. `fitted`: a calibration fitted to all queries.
+    `own`: the searcher's own relevance, None where it has no calibration. `baselines`: AUROC of
+    single numbers. `ceiling`: see `relevance_fitting.ceiling`. `fitted`: a calibration fitted to
+    all queries.
     """
 
     queries: int
@@ -175,8 +178,8 @@ def evaluate_relevance(
 ) -> RelevanceReport:
     """Measure the relevance that `search` gives, and fit calibrations to the same labels.
 
-    `spaces` are those in which queries of each form and target are matched; other forms are not asked.
-    A form for which the labels give no queries, or none with hits, has no report.
+    `spaces` are those in which queries of each form and target are matched; other forms are not
+    asked. A form for which the labels give no queries, or none with hits, has no report.
     """
     reports = {}
     for (form, target), of_form in spaces.items():

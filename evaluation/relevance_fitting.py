@@ -1,11 +1,12 @@
 """Fits models of relevance to labelled queries, and measures them on queries they have not seen.
 
-Each query is asked twice: of all photographs, where something right is present, and of all but the right
-ones, where nothing right is. Presence is therefore fitted only to what right photographs add, and never
-to how queries are worded. Queries for which nothing is right are measured but never fitted to.
+Each query is asked twice: of all photographs, where something right is present, and of all but the
+right ones, where nothing right is. Presence is therefore fitted only to what right photographs
+add, and never to how queries are worded. Queries for which nothing is right are measured but never
+fitted to.
 
-Cross-validated figures come from models that saw no query about a text with the same last word, so that
-green peppers reveal nothing about yellow ones.
+Cross-validated figures come from models that saw no query about a text with the same last word, so
+that green peppers reveal nothing about yellow ones.
 """
 
 from __future__ import annotations
@@ -22,8 +23,8 @@ from regard.evaluation.reliability import area_under_curve
 from regard.evaluation.retrieval import Answer
 from regard.evaluation.statistics import Float64Array
 
-# The share of present queries that should pass the cut-off at least, and the share it is set for: best
-# cosines are lower in a smaller collection than the labelled one, so fewer pass there.
+# The share of present queries that should pass the cut-off at least, and the share it is set for:
+# best cosines are lower in a smaller collection than the labelled one, so fewer pass there.
 KEPT = 0.9
 _KEPT_WHEN_FITTED = 0.91
 _RIDGE = 1.0
@@ -166,11 +167,13 @@ def cross_validate(
 
 
 def ceiling(answered: Sequence[AnsweredQuery]) -> float:
-    """The largest share of taken-out queries that a rule could reject if it keeps `KEPT` of the present.
+    """The largest share of taken-out queries that a rule could reject if it keeps `KEPT` of the
+    present.
 
     No rule can tell the two answers apart when none of the evidence of presence changed.
     """
-    # Rarity of words changes with every photograph, other evidence only where something right was best.
+    # Rarity of words changes with every photograph, other evidence only where something right was
+    # best.
     names = [name for name in answered[0].present.evidence if not name.startswith("keyword.")]
     present = _table([one.present.evidence for one in answered], names)
     taken_out = _table([one.taken_out.evidence for one in answered], names)
@@ -207,11 +210,13 @@ def fit_logistic(
     weights: Float64Array,
     either_sign: Collection[str] = (),
 ) -> LogisticModel:
-    """The logistic model with the greatest likelihood of `outcomes` (n,), 0 or 1, times their weights.
+    """The logistic model with the greatest likelihood of `outcomes` (n,), 0 or 1, times their
+    weights.
 
-    `evidence` (n, k) has one column per name; columns that never vary get no weight. Only weights of
-    names in `either_sign` may be negative: otherwise a chance of few labels would make a better match
-    count as less relevant. The ridge applies to standardised columns, so that one ridge suits all.
+    `evidence` (n, k) has one column per name; columns that never vary get no weight. Only weights
+    of names in `either_sign` may be negative: otherwise a chance of few labels would make a better
+    match count as less relevant. The ridge applies to standardised columns, so that one ridge
+    suits all.
     """
     from scipy.optimize import minimize
 

@@ -1,14 +1,14 @@
 """Queries of every form, made from labels, and what is right for each.
 
 An answer is right when every wanted term is about it, and no unwanted term is. A text is about the
-photographs it captions, or the objects it describes; a box is about the objects with the same text as the
-object in it; a picture is about the objects with the same text as any of its own. So a photograph is right
-for "A and B" when it shows both, and for a picture when it shows one of its objects again. The photograph
-from which a query is taken is neither right nor wrong.
+photographs it captions, or the objects it describes; a box is about the objects with the same text
+as the object in it; a picture is about the objects with the same text as any of its own. So a
+photograph is right for "A and B" when it shows both, and for a picture when it shows one of its
+objects again. The photograph from which a query is taken is neither right nor wrong.
 
-Several terms are combined as people combine them: two things seen together, one thing without another, a
-picture with a word, two pictures of one thing; or the description of one object, cut in two. Their weights
-are drawn at random.
+Several terms are combined as people combine them: two things seen together, one thing without
+another, a picture with a word, two pictures of one thing; or the description of one object, cut in
+two. Their weights are drawn at random.
 """
 
 from __future__ import annotations
@@ -29,7 +29,8 @@ from regard.evaluation.labels import LabelledSet
 from regard.evaluation.retrieval import Answer, boxes_by_text, images_by_caption, is_right_region
 
 FOLDS = 10
-# At most this many queries of one picture, and of each sort of several terms; all single texts count.
+# At most this many queries of one picture, and of each sort of several terms; all single texts
+# count.
 _MOST = 600
 _MOST_COMPOSED = 250
 _MOST_MIXED = 100
@@ -165,7 +166,8 @@ class _Maker:
                 yield self._query([LabelledTerm(file_name=image.file_name, box=thing.box)])
 
     def composed_texts(self) -> Iterator[Iterable[LabelledQuery]]:
-        """Two things together, or of one object its description in two parts; and one without another."""
+        """Two things together, or of one object its description in two parts; and one without
+        another."""
         pairs = self._pairs(self._texts)
         if self._target is Target.IMAGE:
             yield (self._query([LabelledTerm(a), self._other(b)]) for a, b in pairs)
@@ -228,7 +230,8 @@ class _Maker:
         return [(a, b) if self._rng.random() < 0.5 else (b, a) for a, b in sorted(pairs)]
 
     def _beside(self, text: str, term: LabelledTerm, *, whole: bool) -> list[str]:
-        """What not to want beside a term: what else its photograph shows, or what is seen with it."""
+        """What not to want beside a term: what else its photograph shows, or what is seen with
+        it."""
         if whole:
             return [other for other in self._shown[term.file_name] if other != text]
         names = {name for name, _ in self._objects[text]}

@@ -1,8 +1,9 @@
 """How reliable probabilities are, in figures and in a picture.
 
-The reliability diagram (DeGroot & Fienberg 1983) plots the share of right hits over the probability that
-was stated; the expected calibration error (Naeini, Cooper & Hauskrecht, AAAI 2015) is the mean distance
-between the two over ten bins of equal width, weighted by the number of hits in each bin.
+The reliability diagram (DeGroot & Fienberg 1983) plots the share of right hits over the
+probability that was stated; the expected calibration error (Naeini, Cooper & Hauskrecht, AAAI
+2015) is the mean distance between the two over ten bins of equal width, weighted by the number of
+hits in each bin.
 """
 
 from __future__ import annotations
@@ -71,7 +72,8 @@ def area_under_curve(values: Float64Array, right: Float64Array) -> float | None:
 
 
 def draw_reliability(diagrams: Sequence[tuple[str, Sequence[Bin]]], path: Path) -> None:
-    """Draw titled diagrams as a PNG; the area of a dot grows with the number of hits in its bin."""
+    """Draw titled diagrams as a PNG; the area of a dot grows with the number of hits in its
+    bin."""
     from PIL import Image, ImageDraw, ImageFont
 
     side, margin, scale = 320, 64, 2

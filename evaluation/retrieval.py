@@ -1,7 +1,7 @@
 """Text → image and text → region retrieval, in the field's recall at k.
 
-A caption that several images bear is answered by any of them, so the rank of a query is that of its
-first right answer; later right answers do not count.
+A caption that several images bear is answered by any of them, so the rank of a query is that of
+its first right answer; later right answers do not count.
 """
 
 from __future__ import annotations
@@ -169,10 +169,10 @@ def evaluate_retrieval(
 ) -> RetrievalReport:
     """Measure how well texts find their images and their regions.
 
-    Text → image counts captions: each caption of each image is a query, and any image with the same
-    caption is right. Text → region counts distinct object texts: a region is right when its box has
-    IoU ≥ 0.5 with an object of this text in the same image. `ablations` are
-    further searchers by name ("without …"), for text → image alone.
+    Text → image counts captions: each caption of each image is a query, and any image with the
+    same caption is right. Text → region counts distinct object texts: a region is right when its
+    box has IoU ≥ 0.5 with an object of this text in the same image. `ablations` are further
+    searchers by name ("without …"), for text → image alone.
 
     Raises CannotWork when a searcher answers with an image outside the labelled set.
     """

@@ -1,9 +1,9 @@
 """How well groups of regions tell the same object in different photographs.
 
-Two labelled objects are one *identity* when their text is the same; a *labelled pair* is two objects of
-one identity in different photographs. A stored region stands for the labelled object with which its mask
-has the best IoU, if that is at least 0.5, and otherwise for nothing. A *found pair* is two members of one
-group in different photographs.
+Two labelled objects are one *identity* when their text is the same; a *labelled pair* is two
+objects of one identity in different photographs. A stored region stands for the labelled object
+with which its mask has the best IoU, if that is at least 0.5, and otherwise for nothing. A *found
+pair* is two members of one group in different photographs.
 
 - Precision: the share of found pairs whose regions stand for objects of one identity. Everything else is
   wrong: different identities; an object and background; two alike backgrounds; parts of objects, even of
@@ -14,11 +14,12 @@ group in different photographs.
 - Pure groups: the share of groups whose members all stand for objects of one identity. Unlike pairs, this
   gives a group of two the same weight as a group of seven.
 
-Cross-validation is by identity: weights are fitted to pairs whose ends are both in one half, and measured
-on the other. An identity is wholly in one half; a region that stands for nothing goes with its photograph.
-A half holds all of its pairs of one identity, but only every other pair of different identities; these
-therefore count double when fitting to a half (`NEGATIVES_WEIGHT_IN_HALF`), or every probability would be
-too high. A found pair counts in the half of its first member, so that it counts once.
+Cross-validation is by identity: weights are fitted to pairs whose ends are both in one half, and
+measured on the other. An identity is wholly in one half; a region that stands for nothing goes
+with its photograph. A half holds all of its pairs of one identity, but only every other pair of
+different identities; these therefore count double when fitting to a half
+(`NEGATIVES_WEIGHT_IN_HALF`), or every probability would be too high. A found pair counts in the
+half of its first member, so that it counts once.
 """
 
 from __future__ import annotations
@@ -128,8 +129,8 @@ class ObjectReport:
 def identify(labels: LabelledSet, regions: Mapping[str, Mapping[int, Mask]]) -> Identities:
     """Determine what each stored region shows.
 
-    `regions` has the masks by region id, by the photograph's file name. Raises CannotWork when an object
-    has no mask, or when masks differ in size from the photographs.
+    `regions` has the masks by region id, by the photograph's file name. Raises CannotWork when an
+    object has no mask, or when masks differ in size from the photographs.
     """
     texts: dict[_Object, str] = {}
     shown: dict[int, LabelledRegion] = {}
@@ -262,9 +263,9 @@ def fit_logistic(
 ) -> tuple[float, tuple[float, ...]]:
     """Intercept and weights of a logistic regression of `same` (m,) on `signs` (m, k).
 
-    Pairs that are not the same count `negatives_weight` times; a ridge of 1 applies to standardised
-    signs. Raises CannotWork when there are no pairs of either kind, MissingDependency when scikit-learn
-    is not installed.
+    Pairs that are not the same count `negatives_weight` times; a ridge of 1 applies to
+    standardised signs. Raises CannotWork when there are no pairs of either kind, MissingDependency
+    when scikit-learn is not installed.
     """
     try:
         from sklearn.linear_model import LogisticRegression

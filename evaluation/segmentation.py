@@ -1,10 +1,10 @@
 """Zero-shot semantic segmentation: regions labelled by text, measured pixel by pixel.
 
-Each region gets the class whose name is nearest to the region's vector. Each pixel belongs to one region:
-where several cover it, to the one that the segmenter ranks first. A pixel that no region covers has no
-label and counts as wrong. Two further labellings put that into proportion: one gives such pixels the label
-of the whole photograph, the other is the ceiling that these regions allow. Pixels of value 0 are not
-measured.
+Each region gets the class whose name is nearest to the region's vector. Each pixel belongs to one
+region: where several cover it, to the one that the segmenter ranks first. A pixel that no region
+covers has no label and counts as wrong. Two further labellings put that into proportion: one gives
+such pixels the label of the whole photograph, the other is the ceiling that these regions allow.
+Pixels of value 0 are not measured.
 """
 
 from __future__ import annotations
@@ -42,7 +42,8 @@ class ClassTexts:
     ) -> None:
         """Encode every name of every class once.
 
-        `spaces` has the encoder and the weight of each space; `{}` in `prompt` stands for the name.
+        `spaces` has the encoder and the weight of each space; `{}` in `prompt` stands for the
+        name.
         """
         texts = [prompt.replace(PLAIN, name) for labelled in classes for name in labelled.names]
         self._starts = np.cumsum([0, *(len(labelled.names) for labelled in classes)])[:-1]
@@ -79,7 +80,8 @@ class SegmentedPhotograph:
 class Tally:
     """Measured pixels of each photograph by class, each int64 (photographs, classes).
 
-    `shown` counts pixels that show a class, `given` pixels labelled as it, `right` those that are both.
+    `shown` counts pixels that show a class, `given` pixels labelled as it, `right` those that are
+    both.
     """
 
     right: Int64Array
@@ -87,7 +89,8 @@ class Tally:
     given: Int64Array
 
     def ious(self) -> Float64Array:
-        """Intersection over union of each class over all photographs; NaN for a class that is nowhere."""
+        """Intersection over union of each class over all photographs; NaN for a class that is
+        nowhere."""
         return _ious(self.right.sum(0), self.shown.sum(0), self.given.sum(0))
 
     def class_accuracies(self) -> Float64Array:
@@ -141,8 +144,8 @@ class Tally:
 class SegmentationReport:
     """One labelled set under three labellings of the same pixels.
 
-    `labelled`: regions by text, uncovered pixels wrong; `filled`: uncovered pixels take the label of
-    the whole photograph; `ceiling`: each region takes the class that most of its pixels show.
+    `labelled`: regions by text, uncovered pixels wrong; `filled`: uncovered pixels take the label
+    of the whole photograph; `ceiling`: each region takes the class that most of its pixels show.
     """
 
     classes: tuple[SemanticClass, ...]

@@ -1,8 +1,9 @@
-"""Reads photographs in which every pixel has a class, in the layout of ADE20K's scene parsing challenge.
+"""Reads photographs in which every pixel has a class, in the layout of ADE20K's scene parsing
+challenge.
 
-A folder of photographs, a folder of PNG masks with the same names, one value per pixel, and a file of
-class names: value 1 is the first class, and so on; 0 is everything else and is not measured (Zhou et
-al., "Scene Parsing through ADE20K Dataset", CVPR 2017).
+A folder of photographs, a folder of PNG masks with the same names, one value per pixel, and a file
+of class names: value 1 is the first class, and so on; 0 is everything else and is not measured
+(Zhou et al., "Scene Parsing through ADE20K Dataset", CVPR 2017).
 """
 
 from __future__ import annotations
@@ -55,7 +56,8 @@ class MaskedPhotograph:
 
 @dataclass(frozen=True, slots=True)
 class SemanticSet:
-    """The photographs that have masks, by file name, and the classes; `classes[0]` is the value 1."""
+    """The photographs that have masks, by file name, and the classes; `classes[0]` is the value
+    1."""
 
     classes: tuple[SemanticClass, ...]
     photographs: tuple[MaskedPhotograph, ...]
@@ -66,11 +68,11 @@ def read_semantic_set(
 ) -> SemanticSet:
     """Pair the masks at or below `masks` with the photographs of the same name below `images`.
 
-    `only` is a glob over the photographs' file names (case matters, `*` crosses slashes); photographs
-    without a mask are left out. No mask is opened yet.
+    `only` is a glob over the photographs' file names (case matters, `*` crosses slashes);
+    photographs without a mask are left out. No mask is opened yet.
 
-    Raises NotFound when a folder, the classes' file or a mask's photograph is not there, or nothing is
-    selected; CannotWork when the classes cannot be read.
+    Raises NotFound when a folder, the classes' file or a mask's photograph is not there, or
+    nothing is selected; CannotWork when the classes cannot be read.
     """
     named = read_classes(classes)
     for folder, holds in ((images, "photographs"), (masks, "masks")):
@@ -109,9 +111,9 @@ def read_semantic_set(
 def read_classes(path: Path) -> list[SemanticClass]:
     """The classes of a file, in the order of their values: 1, 2, …
 
-    Either ADE20K's `objectInfo150.txt` or `object150_info.csv`, separated by tabs or commas under a header
-    with the columns `Idx` and `Name`, or one class per line. Commas and semicolons separate names that mean
-    the same.
+    Either ADE20K's `objectInfo150.txt` or `object150_info.csv`, separated by tabs or commas under
+    a header with the columns `Idx` and `Name`, or one class per line. Commas and semicolons
+    separate names that mean the same.
 
     Raises NotFound when the file is not there, CannotWork when it is neither.
     """
@@ -136,10 +138,11 @@ def read_classes(path: Path) -> list[SemanticClass]:
 def read_annotation(
     photograph: MaskedPhotograph, height: int, width: int, classes: int
 ) -> Int32Array:
-    """The class of every pixel of a photograph of `height` × `width` pixels, int32 from 0 to `classes`.
+    """The class of every pixel of a photograph of `height` × `width` pixels, int32 from 0 to
+    `classes`.
 
-    Raises CannotWork when the mask cannot be read, has colours in place of values, differs in size from
-    the oriented photograph, or holds a value above `classes`.
+    Raises CannotWork when the mask cannot be read, has colours in place of values, differs in size
+    from the oriented photograph, or holds a value above `classes`.
     """
     path = photograph.mask
     try:

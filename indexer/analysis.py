@@ -3,9 +3,9 @@
     work ─▶ reader threads ─▶ batches ─▶ analyzer threads ─▶ the caller, who commits
 
 Indexing and reindexing share these stages. Generators pull from each other in the caller's thread,
-and two bounded pools read and analyse ahead of it. Large images are decoded one at a time, and pixels
-are dropped once the models have seen them, so memory depends neither on the number of photographs
-nor on their size.
+and two bounded pools read and analyse ahead of it. Large images are decoded one at a time, and
+pixels are dropped once the models have seen them, so memory depends neither on the number of
+photographs nor on their size.
 """
 
 from __future__ import annotations
@@ -55,8 +55,8 @@ class AnalysisSetup:
     """How photographs are analysed and with how many threads.
 
     `load_analyzer` is called once there is work; `indexes` are those of its pipeline.
-    `reader_threads` read, hash and decode files; up to `analyzer_threads` call the analyzer at once
-    with batches of up to `batch_size` images.
+    `reader_threads` read, hash and decode files; up to `analyzer_threads` call the analyzer at
+    once with batches of up to `batch_size` images.
     """
 
     load_analyzer: Callable[[], Analyzer]
@@ -75,7 +75,8 @@ class AnalysisStages:
     """The stages of one run; also keeps the vector indexes up to date with its commits."""
 
     def __init__(self, setup: AnalysisSetup, stopped: Callable[[], bool]) -> None:
-        """Once `stopped` returns true no more work begins; batches in the models still come out."""
+        """Once `stopped` returns true no more work begins; batches in the models still come
+        out."""
         self._setup = setup
         self._stopped = stopped
         self._giant = threading.Semaphore()

@@ -1,10 +1,10 @@
 """Finds the photographs below a root and compares them with the catalog.
 
-The walk and the catalog both yield paths in byte order of whole paths and are merged as streams, so
-memory grows with the largest folder, not with the library.
+The walk and the catalog both yield paths in byte order of whole paths and are merged as streams,
+so memory grows with the largest folder, not with the library.
 
-An asset is MISSING only if its absence could be observed: never below an unreadable folder, behind a
-dangling link, or behind a link that leads out of the confinement, which is not followed.
+An asset is MISSING only if its absence could be observed: never below an unreadable folder, behind
+a dangling link, or behind a link that leads out of the confinement, which is not followed.
 """
 
 from __future__ import annotations
@@ -80,8 +80,8 @@ class Walk:
 
     `unreadable` lists folders that could not be read, with the reason. `identity` is the root
     folder's device and inode; if given, it must match, so that two passes see the same disk.
-    `outside` lists links that lead out of the confinement, except those with a photograph's suffix,
-    which become entries.
+    `outside` lists links that lead out of the confinement, except those with a photograph's
+    suffix, which become entries.
     """
 
     root: bytes

@@ -55,9 +55,10 @@ _NO_CONTENT = ContentHeader("", "", 0, 0)
 class _Photo:
     """A file as read, on its way to the catalog.
 
-    `failure_reason` says why it can't be used; otherwise `content` and `facts` are set, and `image`
-    and `signature` too unless the content was stored already after `commits` of this run. `image`
-    goes once the models have seen it. `copies` are files with the same bytes, read meanwhile.
+    `failure_reason` says why it can't be used; otherwise `content` and `facts` are set, and
+    `image` and `signature` too unless the content was stored already after `commits` of this run.
+    `image` goes once the models have seen it. `copies` are files with the same bytes, read
+    meanwhile.
     """
 
     entry: WalkEntry
@@ -94,10 +95,10 @@ class Indexer:
 
         Once `should_stop` returns true, what is in the models is committed and the report says
         `interrupted`; the next run continues. Files that links lead to outside the folder
-        `confined_to` are not read and count as failures. Raises RootUnavailable if a path is missing
-        or unreadable, or has no photograph left although it had some; OutsideRoots if a path leads
-        out of `confined_to`; LeaseHeld if another process indexes; ModelError if the models can't
-        be loaded.
+        `confined_to` are not read and count as failures. Raises RootUnavailable if a path is
+        missing or unreadable, or has no photograph left although it had some; OutsideRoots if a
+        path leads out of `confined_to`; LeaseHeld if another process indexes; ModelError if the
+        models can't be loaded.
         """
         started = time.perf_counter()
         roots = distinct_roots(paths)
@@ -379,7 +380,8 @@ class _Run:
     def _attach(self, photo: _Photo, assets: Sequence[KnownAsset]) -> None:
         """Commit an asset of a stored content: its file is a copy, was moved, or was touched.
 
-        `assets` are those of the same content; one whose file is gone from the roots was moved here.
+        `assets` are those of the same content; one whose file is gone from the roots was moved
+        here.
         """
         stamp = photo.entry.stamp
         is_same = any(asset.stamp.path == stamp.path for asset in assets)

@@ -1,7 +1,7 @@
 """Does each kind of job by running an indexer.
 
-Errors and skipped files are named by root and path below it, because people other than the server's
-owner read them.
+Errors and skipped files are named by root and path below it, because people other than the
+server's owner read them.
 """
 
 from __future__ import annotations
@@ -34,8 +34,8 @@ class WaitingOriginals(Protocol):
 class JobWork:
     """Does jobs; `roots` are the configured ones by name, and nothing outside them is imported.
 
-    `indexer` returns the indexer of a collection, `imported_folders` the (root, path) pairs that were
-    ever imported into one. `for_all` does the jobs that belong to no collection.
+    `indexer` returns the indexer of a collection, `imported_folders` the (root, path) pairs that
+    were ever imported into one. `for_all` does the jobs that belong to no collection.
     """
 
     def __init__(
@@ -99,7 +99,8 @@ class JobWork:
                 yield run(existing, None)
 
     def _import(self, name: str, paths: Sequence[str], run: _Run) -> IndexReport:
-        """Index folders of one root in one run, so that files moved between them are recognised."""
+        """Index folders of one root in one run, so that files moved between them are
+        recognised."""
         root = self._root(name)
         try:
             report = run([os.path.join(root, os.fsencode(path)) for path in paths], root)

@@ -4,10 +4,10 @@ A claimed job always ends or returns to the queue: when the runner stops, and wh
 holds the writer lease. Only a process that dies leaves a running job, which is claimed first next
 time. Indexing is idempotent, so a continued job starts over and skips what is done.
 
-Jobs take turns so that none waits forever: if others wait, a job returns to the queue after its turn.
-A turn starts with the first finished photograph and lasts at least as long as it took to get there,
-so that half the time is work. A change of models must also analyse what other jobs add: its turn
-lasts until it has done twice as much as was added since its last turn, so it always finishes.
+Jobs take turns so that none waits forever: if others wait, a job returns to the queue after its
+turn. A turn starts with the first finished photograph and lasts at least as long as it took to get
+there, so that half the time is work. A change of models must also analyse what other jobs add: its
+turn lasts until it has done twice as much as was added since its last turn, so it always finishes.
 """
 
 from __future__ import annotations

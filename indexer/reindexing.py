@@ -2,9 +2,9 @@
 
     catalog: what waits ─▶ reader threads: find, check, decode ─▶ batches ─▶ analyzer threads ─▶ commit
 
-A content is analysed from whichever of its files still has the indexed bytes. One without such a file,
-or that the models can't process, is reported and left out. Committed analyses are not repeated, so a
-run that was killed continues with what is left.
+A content is analysed from whichever of its files still has the indexed bytes. One without such a
+file, or that the models can't process, is reported and left out. Committed analyses are not
+repeated, so a run that was killed continues with what is left.
 """
 
 from __future__ import annotations

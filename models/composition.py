@@ -14,8 +14,9 @@ Regions = Sequence[Sequence[Region]]
 class ComposedAnalyzer:
     """Analyses a batch with independent models.
 
-    Each encoder embeds images and regions; an encoder that takes texts also embeds captions. Without a
-    segmenter there are no regions, without a captioner no captions. Empty sentences are dropped.
+    Each encoder embeds images and regions; an encoder that takes texts also embeds captions.
+    Without a segmenter there are no regions, without a captioner no captions. Empty sentences are
+    dropped.
     """
 
     def __init__(

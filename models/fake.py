@@ -1,7 +1,7 @@
 """The `fake` profile: deterministic, fast, without weights or torch.
 
-It is a complete implementation based on colour: texts that name a colour find images and quadrants of
-that colour, so the rest of regard can be tested end to end in milliseconds.
+It is a complete implementation based on colour: texts that name a colour find images and quadrants
+of that colour, so the rest of regard can be tested end to end in milliseconds.
 """
 
 from __future__ import annotations
@@ -39,7 +39,8 @@ _DIMENSION = len(_NAMES) + _WORD_DIMENSIONS
 
 
 class FakeEncoder:
-    """Encodes colour shares of images, or colours named in texts, with a hash that separates inputs.
+    """Encodes colour shares of images, or colours named in texts, with a hash that separates
+    inputs.
 
     `turn` rotates the components by that many places, which gives another space.
     """

@@ -1,7 +1,7 @@
 """The parts of a profile (encoder, captioner, segmenter), described before they are loaded.
 
-A part derives its name, the parameters that affect its output, problems that prevent it from running,
-and its memory need from small files (configs, headers). Only `load` reads weights.
+A part derives its name, the parameters that affect its output, problems that prevent it from
+running, and its memory need from small files (configs, headers). Only `load` reads weights.
 """
 
 from __future__ import annotations
@@ -64,7 +64,8 @@ class Part(Protocol):
     role: ClassVar[str]
 
     def names(self) -> Mapping[str, str]:
-        """Return role → model and revision, for the pipeline; raises ModelError when files are absent."""
+        """Return role → model and revision, for the pipeline; raises ModelError when files are
+        absent."""
 
     def identity(self) -> Mapping[str, Any]:
         """Return all parameters that affect the part's output."""

@@ -1,8 +1,9 @@
 """An analyzer in which encoder and captioner share one pass of the vision tower.
 
-BLIP-3 keeps SigLIP's tower frozen, so its captioner reads the same features that the embedding pools.
-When both hold the same weights, each image and each of its tiles passes through the tower once. The
-whole image's features are pooled for the embedding; all features are used for the caption.
+BLIP-3 keeps SigLIP's tower frozen, so its captioner reads the same features that the embedding
+pools. When both hold the same weights, each image and each of its tiles passes through the tower
+once. The whole image's features are pooled for the embedding; all features are used for the
+caption.
 """
 
 from __future__ import annotations

@@ -48,8 +48,8 @@ def srgb_pixels(
     """The image as sRGB, uint8 of shape (height, width, 3), after `orientation` (EXIF, 1 to 8).
 
     `icc` is the embedded profile, ignored if it is broken or for another colour model. `white` is
-    the sample value of white in images of more than 8 bits, negative if 0 is white; None derives it
-    from the samples. Transparency is blended over white.
+    the sample value of white in images of more than 8 bits, negative if 0 is white; None derives
+    it from the samples. Transparency is blended over white.
     """
     width, height = photo.size
     turned = orientation in TURNED
@@ -173,7 +173,8 @@ def _over_white(strip: Image.Image) -> Image.Image:
 
 @lru_cache(maxsize=16)
 def _srgb_transform(icc: bytes, mode: str) -> ImageCmsTransform | None:
-    """The transform from the profile to sRGB; None if it does not fit `mode` or changes nothing."""
+    """The transform from the profile to sRGB; None if it does not fit `mode` or changes
+    nothing."""
     from PIL import ImageCms
 
     try:

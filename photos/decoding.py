@@ -1,9 +1,9 @@
 """Limits and checks around the image decoders: Pillow, libheif and LibRaw.
 
-Input is not trusted. Dimensions are checked before any pixel is decoded, only the decoders of listed
-formats are called, and every failure becomes a DecodeError with a reason, never another exception
-or a Python warning. All functions are thread-safe; the decoders release the interpreter lock.
-`regard.photos.photo_file` is the one user of this module.
+Input is not trusted. Dimensions are checked before any pixel is decoded, only the decoders of
+listed formats are called, and every failure becomes a DecodeError with a reason, never another
+exception or a Python warning. All functions are thread-safe; the decoders release the interpreter
+lock. `regard.photos.photo_file` is the one user of this module.
 """
 
 from __future__ import annotations
@@ -51,8 +51,8 @@ class DecodeLimits:
 
     Decoding holds the file and, at its peak, 7 to 10 bytes a pixel (3 of them the result), or 16
     for WebP, which may therefore have only half of `max_pixels`. 120 million pixels admit medium
-    format and 108-megapixel phones and take about 1 GiB. Images above 32 million pixels are decoded
-    one at a time, so that several threads together stay below 2 GiB.
+    format and 108-megapixel phones and take about 1 GiB. Images above 32 million pixels are
+    decoded one at a time, so that several threads together stay below 2 GiB.
     """
 
     max_bytes: int = 512 << 20

@@ -82,7 +82,8 @@ def scaled(image: Image, longer_side: int) -> Image:
 
 
 def cropped(image: Image, box: Box, longer_side: int) -> Image:
-    """The part inside `box`, scaled to `longer_side`; raises UsageError if the box lies outside."""
+    """The part inside `box`, scaled to `longer_side`; raises UsageError if the box lies
+    outside."""
     inside = box.clipped(image.width, image.height)
     if inside is None:
         raise UsageError(

@@ -148,7 +148,8 @@ class TiffBlock:
         return struct.iter_unpack(f"{self._order}{code}", values[: len(values) // size * size])
 
     def _read(self, offset: int) -> tuple[Directory, int]:
-        """The directory at `offset` and the offset of the next; entries past the end are dropped."""
+        """The directory at `offset` and the offset of the next; entries past the end are
+        dropped."""
         counter, entry_bytes, width = ("Q", 20, 8) if self._big else ("H", 12, 4)
         word = "Q" if self._big else "I"
         start = offset + struct.calcsize(f"{self._order}{counter}")

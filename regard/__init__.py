@@ -18,8 +18,8 @@ import importlib.metadata
 import pkgutil
 from typing import TYPE_CHECKING, Any
 
-# In a checkout the subpackages stand beside this folder, and Python run from the checkout imports this
-# folder itself. The installed package, further along `sys.path`, has the subpackages.
+# In a checkout the subpackages stand beside this folder, and Python run from the checkout imports
+# this folder itself. The installed package, further along `sys.path`, has the subpackages.
 __path__ = pkgutil.extend_path(__path__, __name__)
 
 if TYPE_CHECKING:

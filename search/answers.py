@@ -85,7 +85,8 @@ PlainQuery = TextQuery | ImageQuery | LikeQuery
 
 @dataclass(frozen=True, slots=True)
 class Term:
-    """A part of a composed query and its weight; a `negative` one lowers the scores of what it matches."""
+    """A part of a composed query and its weight; a `negative` one lowers the scores of what it
+    matches."""
 
     query: PlainQuery
     weight: float = 1.0

@@ -47,7 +47,8 @@ class ChannelVectors:
 
 @dataclass(frozen=True, slots=True)
 class Excluded:
-    """The trivial answers, which a query names itself: assets, and items (contents or regions), by id.
+    """The trivial answers, which a query names itself: assets, and items (contents or regions), by
+    id.
 
     `asset_contents` are the contents of those assets, `region_contents` those of regions it names.
     """
@@ -136,7 +137,8 @@ def encode_terms(
 def words_of_terms(
     routes: Routes, terms: Sequence[Term], target: Target
 ) -> tuple[WeightedChannel, list[WeightedWords]] | None:
-    """The keyword index with its weight, and the words of the positive texts; None without such a route.
+    """The keyword index with its weight, and the words of the positive texts; None without such a
+    route.
 
     Negative texts look up no words: that a title lacks a word says little. The weight is that of
     the route times the texts' share of positive weight.

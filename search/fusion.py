@@ -79,7 +79,8 @@ class Ranking:
         return int(np.searchsorted(self.places, embeddings_at(self.weighted, target, level)))
 
     def points(self, items: Int64Array, end: int) -> tuple[Int64Array, Float64Array]:
-        """The places of `items` (m,) among the first `end`, or -1, and the points they get there, or 0.
+        """The places of `items` (m,) among the first `end`, or -1, and the points they get there,
+        or 0.
 
         A ranking by words has no end.
         """
@@ -151,7 +152,8 @@ def rank_by_vectors(
     owners: Owners,
     target: Target,
 ) -> Ranking:
-    """Rank items by a channel's answer (m,), padded with -1; an item counts by its best embedding."""
+    """Rank items by a channel's answer (m,), padded with -1; an item counts by its best
+    embedding."""
     item_of = owners.contents if target is Target.IMAGE else owners.regions
     known = np.flatnonzero((embeddings >= 0) & (owners.contents > 0) & (item_of > 0))
     items, first = np.unique(item_of[known], return_index=True)
@@ -241,7 +243,8 @@ def fuse(rankings: Sequence[Ranking], target: Target, level: int) -> Fusion:
 def _owners(
     rankings: Sequence[Ranking], items: Int64Array, places: Int64Array, target: Target
 ) -> tuple[Int64Array, Int64Array]:
-    """The contents and regions (n,) of items; what is not the item itself is the first one ranked."""
+    """The contents and regions (n,) of items; what is not the item itself is the first one
+    ranked."""
     others = np.zeros_like(items)
     for ranking, of_ranking in zip(rankings, places, strict=True):
         values = ranking.regions if target is Target.IMAGE else ranking.contents

@@ -148,7 +148,8 @@ def concentration(vector: Float32Array) -> float:
 def matching_calibration(
     calibrations: Calibrations, form: Form, target: Target, vectors: Sequence[ChannelVectors]
 ) -> Calibration | None:
-    """The calibration for queries of a form, or None if it does not cover the spaces of this query."""
+    """The calibration for queries of a form, or None if it does not cover the spaces of this
+    query."""
     calibration = calibrations.get((form, target))
     if calibration is None or any(
         of_channel.weighted.channel.space not in calibration.spaces for of_channel in vectors
@@ -167,7 +168,8 @@ class Judge:
         fusion: Fusion,
         text_rankings: Sequence[Sequence[Ranking]] = (),
     ) -> None:
-        """`text_rankings` hold, for each of several texts, its own ranking in each channel of vectors."""
+        """`text_rankings` hold, for each of several texts, its own ranking in each channel of
+        vectors."""
         self._calibration = calibration
         self._query = query
         self._fusion = fusion

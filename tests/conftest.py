@@ -10,13 +10,13 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, settings
 
-# A shell starts background jobs with SIGINT ignored, and child processes inherit that, so the processes
-# that tests interrupt would not notice. With a handler they start as from a terminal.
+# A shell starts background jobs with SIGINT ignored, and child processes inherit that, so the
+# processes that tests interrupt would not notice. With a handler they start as from a terminal.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
-# No test downloads anything. Set before the hub's library is imported, which reads it then. Processes
-# that fetch from the hub of `made_hub.py` override it.
+# No test downloads anything. Set before the hub's library is imported, which reads it then.
+# Processes that fetch from the hub of `made_hub.py` override it.
 os.environ["HF_HUB_OFFLINE"] = "1"
 
 # The same examples each time and no deadline, so that results repeat, also on a loaded machine.
@@ -30,8 +30,8 @@ settings.register_profile("explore", _steady)
 settings.register_profile("same", _steady, derandomize=True, database=None)
 settings.load_profile("same")
 
-# The slowest files, slowest first. They start first, so that no process is left with one of them at
-# the end; pytest-xdist would start with the files that have the most tests.
+# The slowest files, slowest first. They start first, so that no process is left with one of them
+# at the end; pytest-xdist would start with the files that have the most tests.
 _LONGEST = (
     "api/test_lite_main_path.py",
     "browser/test_looks.py",
@@ -77,7 +77,8 @@ def pytest_runtest_makereport(
 
 @pytest.fixture(scope="session")
 def photos_dir() -> Path:
-    """The labelled photographs: those of `REGARD_TEST_PHOTOS`, else those that `make photoset` made."""
+    """The labelled photographs: those of `REGARD_TEST_PHOTOS`, else those that `make photoset`
+    made."""
     named = os.environ.get("REGARD_TEST_PHOTOS")
     made = REPOSITORY / "photoset", REPOSITORY.parent / "shared" / "photos"
     folders = (Path(named),) if named else made

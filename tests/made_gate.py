@@ -1,7 +1,8 @@
 """A gate before the fake models of other processes, for events that must happen during their work.
 
-No more batches pass than a test has let through, in all processes together, however quick they are and
-however long the test itself is held up. Nor need anything sleep: what waits goes on as soon as it may.
+No more batches pass than a test has let through, in all processes together, however quick they are
+and however long the test itself is held up. Nor need anything sleep: what waits goes on as soon as
+it may.
 """
 
 from __future__ import annotations
@@ -9,8 +10,8 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-# Runs at the start of each process that has the gate's environment. What nobody lets through for minutes
-# goes on: its test is long over, and it should be.
+# Runs at the start of each process that has the gate's environment. What nobody lets through for
+# minutes goes on: its test is long over, and it should be.
 _AT_START = """
 import time
 from pathlib import Path

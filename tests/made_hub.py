@@ -1,4 +1,5 @@
-"""A model hub on localhost, as much of one as a download needs: model info, the tree, files by commit."""
+"""A model hub on localhost, as much of one as a download needs: model info, the tree, files by
+commit."""
 
 from __future__ import annotations
 

@@ -36,7 +36,8 @@ class Told:
 
 @dataclass
 class Searchers:
-    """`with Searchers(url, asks) as searchers:` each client asks all in turn until the block ends."""
+    """`with Searchers(url, asks) as searchers:` each client asks all in turn until the block
+    ends."""
 
     url: str
     asks: Sequence[Ask]
@@ -86,7 +87,8 @@ class Searchers:
 
 
 def answers_as_wholes(searchers: Searchers, wholes: Sequence[Sequence[Told]]) -> None:
-    """Each answer is one of those that a home at rest gives, and no client is led back to a former one.
+    """Each answer is one of those that a home at rest gives, and no client is led back to a former
+    one.
 
     `wholes` holds what a server at rest says to each question, in the order of its pipelines.
     """

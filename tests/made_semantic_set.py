@@ -2,10 +2,11 @@
 
     python tests/made_semantic_set.py PHOTOS OUT
 
-writes OUT/masks/….png and OUT/classes.txt (in the form of objectInfo150.txt) from PHOTOS/instances.json. A
-class is a description up to its first comma, semicolon or parenthesis, without article and final marks,
-upper and lower case alike; classes are numbered in the order of their names. Pixels of no object are 0, and
-so is not measured: the photographs' backgrounds have no labels.
+writes OUT/masks/….png and OUT/classes.txt (in the form of objectInfo150.txt) from
+PHOTOS/instances.json. A class is a description up to its first comma, semicolon or parenthesis,
+without article and final marks, upper and lower case alike; classes are numbered in the order of
+their names. Pixels of no object are 0, and so is not measured: the photographs' backgrounds have
+no labels.
 """
 
 from __future__ import annotations

@@ -1,4 +1,5 @@
-"""A real server: `regard serve` in a process of its own, with the fake models unless told otherwise."""
+"""A real server: `regard serve` in a process of its own, with the fake models unless told
+otherwise."""
 
 from __future__ import annotations
 
@@ -26,8 +27,9 @@ _ANNOUNCED = re.compile(rb"^regard serves .* at (http://\S+?)/?$", re.MULTILINE)
 class Server:
     """`with Server(home, roots={"photos": folder}) as server:` serves until the block ends.
 
-    Warnings are errors in it and in its worker, and whatever ends it, it must have written no traceback.
-    `profile` None leaves it to the home. With `ready` False it need only listen when the block begins.
+    Warnings are errors in it and in its worker, and whatever ends it, it must have written no
+    traceback. `profile` None leaves it to the home. With `ready` False it need only listen when
+    the block begins.
     """
 
     def __init__(

@@ -59,8 +59,8 @@ class _Rate(progress.ProgressColumn):
 def progress_bar(at_once: Callable[[], object] = lambda: None) -> Iterator[Progress]:
     """Progress for the block, with bars where stderr is a terminal; Ctrl-C stops the operation.
 
-    The first Ctrl-C (or SIGTERM) stops it in order, the second ends the process after calling `at_once`,
-    which removes what no later run would find.
+    The first Ctrl-C (or SIGTERM) stops it in order, the second ends the process after calling
+    `at_once`, which removes what no later run would find.
     """
     console = Console(stderr=True)
     with _stop_request(at_once) as stop:
@@ -89,8 +89,8 @@ def _stop_request(at_once: Callable[[], object]) -> Iterator[threading.Event]:
             requested.set()
             _write_to_stderr(b"regard: finishing what is begun; Ctrl-C again stops at once\n")
             return
-        # An exception in the middle of a transaction would leave its lock held, with the exit waiting
-        # for it. What is committed stands however the process ends.
+        # An exception in the middle of a transaction would leave its lock held, with the exit
+        # waiting for it. What is committed stands however the process ends.
         at_once()
         shown_cursor = b"\x1b[?25h" if os.isatty(2) else b""  # a bar may have hidden it
         _write_to_stderr(shown_cursor + b"regard: interrupted\n")

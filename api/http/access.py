@@ -1,8 +1,8 @@
 """Authentication and scopes: keys in a header or a cookie.
 
-On loopback no key is needed, and a request without one may do everything. A key that is sent must be valid,
-and its scope and collections apply, on loopback too. Routes depend on a `Requires` and use only the
-`Caller` that it returns.
+On loopback no key is needed, and a request without one may do everything. A key that is sent must
+be valid, and its scope and collections apply, on loopback too. Routes depend on a `Requires` and
+use only the `Caller` that it returns.
 """
 
 from __future__ import annotations
@@ -35,7 +35,8 @@ class Access:
         self._keys = keys
 
     async def caller(self, request: Request, needed: AccessScope) -> Caller:
-        """The caller of a request; raises the problems `key-required`, `key-invalid`, `scope-missing`."""
+        """The caller of a request; raises the problems `key-required`, `key-invalid`,
+        `scope-missing`."""
         caller = await self._identify(request)
         # Error handlers read it: what an error message may reveal depends on the caller.
         request.state.caller = caller
@@ -77,9 +78,8 @@ class Requires(SecurityBase):
     """A dependency that gives the caller, and refuses one without the scope.
 
     READ may search, list and get; WRITE may also upload, import, edit and run jobs; ADMIN may do
-    everything.
-    One dependency checks header, cookie and scope, because FastAPI spends more time on a dependency
-    than finding a key takes.
+    everything. One dependency checks header, cookie and scope, because FastAPI spends more time on
+    a dependency than finding a key takes.
     """
 
     def __init__(self, scope: AccessScope) -> None:
@@ -113,7 +113,8 @@ def check_may_start(
 ) -> bool:
     """Whether a server at this address must require keys.
 
-    `without_keys` leaves authentication to a proxy. Raises CannotWork if keys are required and none exist.
+    `without_keys` leaves authentication to a proxy. Raises CannotWork if keys are required and
+    none exist.
     """
     if without_keys or not must_require_keys(bind_host, allow_hosts):
         return False

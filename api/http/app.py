@@ -35,8 +35,8 @@ from regard.api.http.routers import service as service_routes
 from regard.api.http.service import Service
 
 _WEB = Path(__file__).resolve().parent.parent / "web"
-# Routes are tried in this order: searches first, because latency matters most there, and `/assets/bulk`
-# before `/assets/{id}`.
+# Routes are tried in this order: searches first, because latency matters most there, and
+# `/assets/bulk` before `/assets/{id}`.
 _ROUTERS = (
     search,
     uploads,
@@ -57,7 +57,8 @@ _CLOSE_SECONDS = 2.0
 
 
 def create_app(service: Service) -> ASGIApp:
-    """The application of a service behind its guards. Models load in the background from startup."""
+    """The application of a service behind its guards. Models load in the background from
+    startup."""
     app = create_api()
     app.state.service = service
     # Not an API route: the query string of the page's address is the page's state.
@@ -120,7 +121,8 @@ async def _page(_request: Request) -> FileResponse:
 
 
 class _Files(StaticFiles):
-    """The page's files. Browsers revalidate them, because their names do not change with the version."""
+    """The page's files. Browsers revalidate them, because their names do not change with the
+    version."""
 
     async def get_response(self, path: str, scope: Scope) -> Response:
         """Starlette's response with a `Cache-Control` header."""

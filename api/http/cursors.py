@@ -1,7 +1,7 @@
 """Cursors: the position in a list, as an opaque string.
 
-A cursor holds the kind of list and the values of its page's last item. It is not a secret: a forged cursor
-gives an error or a page, and never more than the caller may see.
+A cursor holds the kind of list and the values of its page's last item. It is not a secret: a
+forged cursor gives an error or a page, and never more than the caller may see.
 """
 
 from __future__ import annotations
@@ -23,7 +23,8 @@ def write_cursor(kind: str, *values: Any) -> str:
 
 
 def read_cursor(cursor: str, kind: str, types: Sequence[type]) -> list[Any]:
-    """Decode the values; raises UsageError for an invalid cursor or one of another kind of list."""
+    """Decode the values; raises UsageError for an invalid cursor or one of another kind of
+    list."""
     try:
         padded = cursor + "=" * (-len(cursor) % 4)
         content = json.loads(

@@ -1,7 +1,8 @@
 """Lists duplicates for requests. Each request compares new assets for a limited time, then lists.
 
-Comparing all new assets can take longer than a request may, so an answer says whether the comparison is
-complete; the next request continues it. One request compares at a time; others only list.
+Comparing all new assets can take longer than a request may, so an answer says whether the
+comparison is complete; the next request continues it. One request compares at a time; others only
+list.
 """
 
 from __future__ import annotations
@@ -24,8 +25,8 @@ _COMPARING_SECONDS = 1.0
 class DuplicatePage:
     """One page of groups; `next` is the kind and place of its last group if more follow.
 
-    `waiting` means that another request continues the comparison. `left_out` counts assets in the filter
-    without a signature. When nothing is waiting, no readable file has their bytes.
+    `waiting` means that another request continues the comparison. `left_out` counts assets in the
+    filter without a signature. When nothing is waiting, no readable file has their bytes.
     """
 
     groups: Sequence[DuplicateGroup]
@@ -58,7 +59,8 @@ class DuplicateLists:
         after: tuple[DuplicateKind, Place] | None,
         limit: int,
     ) -> DuplicatePage:
-        """The groups of these kinds after a position; raises UsageError if that group no longer exists."""
+        """The groups of these kinds after a position; raises UsageError if that group no longer
+        exists."""
         parts = HomeDuplicates(library)
         waiting, unsigned = self._compare(parts, library.pipeline.id)
         left_out = parts.store.count_unsigned(chosen) if unsigned else 0

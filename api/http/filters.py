@@ -122,7 +122,8 @@ class QueryString(Generic[_Query]):
         }
 
     def read(self, request: Request) -> _Query:
-        """Parse a request's parameters. `custom.NAME=value` is parsed as a number or boolean if possible.
+        """Parse a request's parameters. `custom.NAME=value` is parsed as a number or boolean if
+        possible.
 
         Raises a validation error that names the parameter.
         """
@@ -158,8 +159,8 @@ def asset_filter(
 ) -> AssetFilter:
     """The filter, limited to what the caller may see.
 
-    `known` are the named collections that exist; None skips that check. Raises NotFound for an unknown
-    collection, root or id, and UsageError for invalid values.
+    `known` are the named collections that exist; None skips that check. Raises NotFound for an
+    unknown collection, root or id, and UsageError for invalid values.
     """
     return AssetFilter(
         ids=tuple(sorted({read_identifier(id, "a") for id in filters.id})),
@@ -221,10 +222,11 @@ def _prefixes(prefix: str | None, caller: Caller, roots: Mapping[str, Path]) -> 
 
 
 def path_filter(text: str, caller: Caller, roots: Mapping[str, Path]) -> AssetFilter:
-    """The filter for `path:` in a query: consecutive folders, for non-administrators below the roots.
+    """The filter for `path:` in a query: consecutive folders, for non-administrators below the
+    roots.
 
-    A text that starts with a root's name also matches the `path` that lists show. Raises UsageError for an
-    absolute path that the caller may not use.
+    A text that starts with a root's name also matches the `path` that lists show. Raises
+    UsageError for an absolute path that the caller may not use.
     """
     if text.startswith("/"):
         return AssetFilter(path_prefixes=_prefixes(text, caller, roots))

@@ -1,8 +1,8 @@
 """Multipart forms (RFC 7578), parsed as they arrive.
 
-Files go chunk by chunk into sinks that the caller opens, so memory use does not depend on their size.
-A part is a file or a field by its name alone. A file name is for people to read and never a path.
-Every limit holds from the first byte above it. Any input gives a `Form` or a FormError.
+Files go chunk by chunk into sinks that the caller opens, so memory use does not depend on their
+size. A part is a file or a field by its name alone. A file name is for people to read and never a
+path. Every limit holds from the first byte above it. Any input gives a `Form` or a FormError.
 """
 
 from __future__ import annotations
@@ -49,8 +49,8 @@ class FormError(Problem):
 class FormLimits:
     """Limits of one form, as counts or bytes.
 
-    `header_bytes` limits one header line of a part. `total_bytes` limits the whole body; None allows what
-    the other limits add up to.
+    `header_bytes` limits one header line of a part. `total_bytes` limits the whole body; None
+    allows what the other limits add up to.
     """
 
     file_bytes: int
@@ -145,8 +145,8 @@ async def read_form(
 ) -> AsyncIterator[Form[Sink]]:
     """Read the form of a request; `files` opens a sink for each file.
 
-    The sinks stay open until the block ends, so keep files inside it. Raises FormError, and whatever the
-    sinks raise.
+    The sinks stay open until the block ends, so keep files inside it. Raises FormError, and
+    whatever the sinks raise.
     """
     sinks = ExitStack()
     try:
@@ -180,7 +180,8 @@ async def _read(request: Request, reader: _FormReader[Sink], limits: FormLimits)
                 raise _too_large("the body", limits.body_bytes, "bytes")
             data = chunk
             if len(head) < len(opening):
-                # The parser would skip text before the first boundary, depending on how it is split.
+                # The parser would skip text before the first boundary, depending on how it is
+                # split.
                 head += chunk
                 if not opening.startswith(head[: len(opening)]):
                     raise FormError("bad-request", "the form does not start with its boundary")

@@ -1,8 +1,8 @@
 """ASGI guards around the whole application: hosts, origins, security headers and body sizes.
 
-Browsers let any page send requests to this server, on loopback too. Checking `Host` stops DNS rebinding;
-checking `Origin` stops cross-site requests. The guards wrap the application, so its error responses carry
-the security headers too.
+Browsers let any page send requests to this server, on loopback too. Checking `Host` stops DNS
+rebinding; checking `Origin` stops cross-site requests. The guards wrap the application, so its
+error responses carry the security headers too.
 """
 
 from __future__ import annotations
@@ -49,9 +49,10 @@ def guarded(
 ) -> ASGIApp:
     """Wrap an application in all guards.
 
-    `hosts` are names and addresses without ports. `cors_origins` are origins such as `https://dam.example`
-    whose pages may read answers. Bodies are limited to `max_json_bytes`, except multipart bodies sent to
-    `multipart_paths`, whose routes parse them incrementally and have their own limits.
+    `hosts` are names and addresses without ports. `cors_origins` are origins such as
+    `https://dam.example` whose pages may read answers. Bodies are limited to `max_json_bytes`,
+    except multipart bodies sent to `multipart_paths`, whose routes parse them incrementally and
+    have their own limits.
     """
     inner: ASGIApp = BodyLimit(app, max_json_bytes, multipart_paths)
     if cors_origins:
@@ -81,7 +82,8 @@ def host_name(host: str) -> str:
 
 
 class HostGuard:
-    """Refuses requests for other hosts with 421, and requests without exactly one `Host` with 400."""
+    """Refuses requests for other hosts with 421, and requests without exactly one `Host` with
+    400."""
 
     def __init__(self, app: ASGIApp, allowed: Collection[str]) -> None:
         """`allowed` are names and addresses without ports."""
@@ -159,7 +161,8 @@ class OriginGuard:
 
 
 class SecurityHeaders:
-    """Adds security headers to every answer, and `no-store` to API answers without `Cache-Control`."""
+    """Adds security headers to every answer, and `no-store` to API answers without
+    `Cache-Control`."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
@@ -186,7 +189,8 @@ class SecurityHeaders:
 
 
 class BodyLimit:
-    """Refuses bodies above the limit with 413 before a route reads them, whatever their declared length."""
+    """Refuses bodies above the limit with 413 before a route reads them, whatever their declared
+    length."""
 
     def __init__(self, app: ASGIApp, max_json_bytes: int, multipart_paths: Collection[str]) -> None:
         """Multipart bodies for `multipart_paths` are not limited here."""

@@ -32,7 +32,8 @@ def answer_once(
     request_sha256: str,
     work: Callable[[], tuple[int, dict[str, Any]]],
 ) -> Response:
-    """Answer with the status and document of `work`, or with the stored answer to the same request.
+    """Answer with the status and document of `work`, or with the stored answer to the same
+    request.
 
     Raises KeyReused, KeyInUse, and whatever `work` raises; failures are not stored.
     """

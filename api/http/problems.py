@@ -1,8 +1,8 @@
 """Problem details (RFC 9457): one table from errors to problem names and statuses.
 
-A problem's name is stable; programs should use nothing else. Messages of core errors may mention server
-paths, or collections that the caller may not see, so what is shown depends on the caller. Unexpected errors
-are logged and never shown.
+A problem's name is stable; programs should use nothing else. Messages of core errors may mention
+server paths, or collections that the caller may not see, so what is shown depends on the caller.
+Unexpected errors are logged and never shown.
 """
 
 from __future__ import annotations
@@ -31,7 +31,8 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class ProblemKind:
-    """A kind of problem: HTTP status, title, and the detail when nothing more specific may be shown."""
+    """A kind of problem: HTTP status, title, and the detail when nothing more specific may be
+    shown."""
 
     status: int
     title: str
@@ -240,7 +241,8 @@ def problem_response(
 
 
 def responses(*names: str, takes_key: bool = True) -> Responses:
-    """FastAPI's `responses=` for an operation that may end in these problems and the common ones."""
+    """FastAPI's `responses=` for an operation that may end in these problems and the common
+    ones."""
     by_status: dict[int | str, list[str]] = {}
     for name in dict.fromkeys((*_COMMON, *(_COMMON_WITH_KEY if takes_key else ()), *names)):
         by_status.setdefault(PROBLEMS[name].status, []).append(name)

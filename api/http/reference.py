@@ -1,7 +1,7 @@
 """The API reference as an HTML page without scripts or styles.
 
-Swagger UI and similar pages need inline scripts or scripts of other sites, which the server's content
-security policy forbids.
+Swagger UI and similar pages need inline scripts or scripts of other sites, which the server's
+content security policy forbids.
 """
 
 from __future__ import annotations

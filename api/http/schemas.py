@@ -318,7 +318,8 @@ class WordDocument(Document):
 
 
 class ChannelDocument(Document):
-    """Which channel found the hit, at what rank and with what score, and its part of the hit's score.
+    """Which channel found the hit, at what rank and with what score, and its part of the hit's
+    score.
 
     The keyword index has `words` in the place of a `space`.
     """

@@ -39,7 +39,8 @@ from regard.search.language.syntax import (
 
 @dataclass(frozen=True, slots=True)
 class SearchPlan:
-    """A query and a filter for the engine, and what the answer adds to its account of the query."""
+    """A query and a filter for the engine, and what the answer adds to its account of the
+    query."""
 
     query: Query
     filter: AssetFilter
@@ -91,7 +92,8 @@ def _require_collections(service: Service, caller: Caller, names: Sequence[str])
 
 
 def _terms(request: SearchRequest, written: WrittenQuery, pictures: _Pictures) -> list[Term]:
-    """The terms of the query, then those of the list; raises for too many, and for unused pictures."""
+    """The terms of the query, then those of the list; raises for too many, and for unused
+    pictures."""
     terms = read_terms(written, pictures.named)
     for number, term in enumerate(request.terms):
         weight = term.weight

@@ -1,7 +1,7 @@
 """The parts of the service over one open home, shared by all requests. Thread-safe.
 
-Everything that depends on the home's models is in one object, `Serving`. It is replaced once newly live
-models are loaded; each request keeps the object that it started with.
+Everything that depends on the home's models is in one object, `Serving`. It is replaced once newly
+live models are loaded; each request keeps the object that it started with.
 """
 
 from __future__ import annotations
@@ -61,8 +61,8 @@ _LONGEST_REQUEST_SECONDS = 60.0
 class ServiceOptions:
     """Settings of the operator.
 
-    `roots` maps names to absolute folders that may be imported. `allowed_hosts` are the accepted `Host`
-    names and addresses. `keys_required` refuses requests without a key.
+    `roots` maps names to absolute folders that may be imported. `allowed_hosts` are the accepted
+    `Host` names and addresses. `keys_required` refuses requests without a key.
     """
 
     allowed_hosts: Sequence[str]
@@ -199,10 +199,11 @@ class Service:
                 self.jobs.cancel(job.id)
 
     def take_up(self) -> None:
-        """Recover the state that an earlier server left, even if it was killed or the home was moved.
+        """Recover the state that an earlier server left, even if it was killed or the home was
+        moved.
 
-        Updates the paths of uploads, removes leftovers of interrupted uploads and purges, and adds jobs
-        for stored uploads without one.
+        Updates the paths of uploads, removes leftovers of interrupted uploads and purges, and adds
+        jobs for stored uploads without one.
         """
         self.uploads.relocate_originals(self.originals.path_of, _mtime_of)
         self.originals.sweep(discard_placed=lambda sha256: self.discard_unneeded([sha256]))
@@ -239,7 +240,8 @@ class Service:
                 pause = _RETRY_SECONDS
 
     def _follow(self) -> None:
-        """If another pipeline is live, load it while the current one answers, then replace that."""
+        """If another pipeline is live, load it while the current one answers, then replace
+        that."""
         catalog, before = self.library.catalog, self.library.pipeline
         live = catalog.live_pipeline()
         if live is None or live.id == before.id:

@@ -16,7 +16,8 @@ def is_storable(text: str) -> bool:
 
 
 def require_storable(value: Any, depth: int = 0) -> Any:
-    """Return the value; raises ValueError for unstorable text, non-finite numbers and deep nesting."""
+    """Return the value; raises ValueError for unstorable text, non-finite numbers and deep
+    nesting."""
     if depth > _DEEPEST:
         raise ValueError(f"it is nested more than {_DEEPEST} levels deep")
     if isinstance(value, str):

@@ -67,7 +67,8 @@ class Asset:
 
 @dataclass(frozen=True, slots=True)
 class Region:
-    """A segment of a photograph; `area` counts its pixels, `score` is its objectness where known."""
+    """A segment of a photograph; `area` counts its pixels, `score` is its objectness where
+    known."""
 
     id: str
     bbox: BBox
@@ -241,7 +242,8 @@ class DuplicateMember:
 
 @dataclass(frozen=True, slots=True)
 class DuplicateGroup:
-    """Photographs that belong together; `keeper` is the id of the one to keep, `reasons` say why."""
+    """Photographs that belong together; `keeper` is the id of the one to keep, `reasons` say
+    why."""
 
     kind: str
     keeper: str
@@ -287,7 +289,8 @@ class Duplicates:
 
 @dataclass(frozen=True, slots=True)
 class CollectionStatus:
-    """A collection and its photographs: all that are not in the trash, and some of their states."""
+    """A collection and its photographs: all that are not in the trash, and some of their
+    states."""
 
     name: str
     assets: int
@@ -365,7 +368,8 @@ class Pipeline:
 
 @dataclass(frozen=True, slots=True)
 class Pipelines:
-    """All pipelines, the live one first; `serving` is the fingerprint that a server answers with."""
+    """All pipelines, the live one first; `serving` is the fingerprint that a server answers
+    with."""
 
     items: tuple[Pipeline, ...]
     serving: str | None = None

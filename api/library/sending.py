@@ -42,7 +42,8 @@ class Sending:
         self._jobs: dict[str, JobDocument] = {}
 
     def run(self, paths: Sequence[bytes]) -> IndexReport:
-        """Send what is at or below the paths; raises RootUnavailable, ServerProblem, CannotWork."""
+        """Send what is at or below the paths; raises RootUnavailable, ServerProblem,
+        CannotWork."""
         roots = distinct_roots(paths)
         for root in roots:
             try:

@@ -1,9 +1,9 @@
 """The worker does jobs in a separate process, so that searches in the server's process stay quick.
 
-`python -m regard.api.worker --home DIR [--root NAME=DIR]… [--profile NAME]` works until SIGTERM or the end
-of its stdin, which also comes when the server is killed. A byte on stdin makes it look for a job at once.
-Of several workers on one catalog, one works; another takes over when it ends. Models are loaded when the
-first job needs them.
+`python -m regard.api.worker --home DIR [--root NAME=DIR]… [--profile NAME]` works until SIGTERM or
+the end of its stdin, which also comes when the server is killed. A byte on stdin makes it look for
+a job at once. Of several workers on one catalog, one works; another takes over when it ends.
+Models are loaded when the first job needs them.
 """
 
 from __future__ import annotations
@@ -47,7 +47,8 @@ class WorkerProcess:
     ) -> None:
         """`roots` are the folders that may be imported, by name.
 
-        `profile` is for a home without a live pipeline; `environ` replaces this process's environment.
+        `profile` is for a home without a live pipeline; `environ` replaces this process's
+        environment.
         """
         self._environ = dict(os.environ if environ is None else environ)
         self._settings = settings

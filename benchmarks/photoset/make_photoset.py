@@ -55,7 +55,8 @@ _BACKGROUNDS = (
     "wallpapers/Path/",
     "wallpapers/summer_1am/",
 )
-# Where the objects of a scene stand, by their number: x, y, width and height as shares of the scene.
+# Where the objects of a scene stand, by their number: x, y, width and height as shares of the
+# scene.
 _CELLS = {
     2: ((0, 0, 0.5, 1), (0.5, 0, 0.5, 1)),
     3: ((0, 0, 0.5, 0.5), (0.5, 0, 0.5, 0.5), (0.2, 0.5, 0.6, 0.5)),
@@ -192,7 +193,8 @@ def find_backgrounds(packages: Path) -> list[Path]:
 
 
 def find_stamps(packages: Path) -> list[Stamp]:
-    """The listed objects that are cut out well enough and described, in the order of their paths."""
+    """The listed objects that are cut out well enough and described, in the order of their
+    paths."""
     roots = sorted(packages.glob("**/tuxpaint/stamps"))
     if not roots:
         raise SystemExit(f"no tuxpaint/stamps below {packages}")

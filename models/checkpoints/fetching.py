@@ -50,8 +50,8 @@ def require_disk(count: int) -> None:
 def fetch(source: ModelSource) -> Checkpoint:
     """Download missing files with progress on stderr, resuming an interrupted download.
 
-    Raises ModelError when the hub is unreachable or lacks the model or revision, when its terms must be
-    accepted first, and when the weights are not safetensors.
+    Raises ModelError when the hub is unreachable or lacks the model or revision, when its terms
+    must be accepted first, and when the weights are not safetensors.
     """
     from huggingface_hub import snapshot_download
 

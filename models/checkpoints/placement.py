@@ -27,8 +27,8 @@ class Placement:
     def resolve(cls, device: str = "auto", dtype: str = "auto") -> Placement:
         """Resolve a profile's device and dtype.
 
-        `auto` means the first GPU and bfloat16, or else the CPU and float32; `cuda` means the first GPU.
-        Raises UsageError for an unknown name, ModelError for an absent GPU.
+        `auto` means the first GPU and bfloat16, or else the CPU and float32; `cuda` means the
+        first GPU. Raises UsageError for an unknown name, ModelError for an absent GPU.
         """
         if device == "auto":
             device = "cuda" if torch.cuda.is_available() else "cpu"
@@ -77,8 +77,8 @@ def run_halving(
 ) -> list[_Result]:
     """Run over all items at once if GPU memory allows, else over smaller pieces, in order.
 
-    A piece that does not fit is halved. Raises ModelError, naming `what`, when a single item does not
-    fit.
+    A piece that does not fit is halved. Raises ModelError, naming `what`, when a single item does
+    not fit.
     """
     waiting, results = [items], []
     while waiting:

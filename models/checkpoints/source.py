@@ -1,8 +1,8 @@
 """Locates a model's files and gives them an identity in a pipeline.
 
-A source names a model on the hub (id and revision), a local folder or file, or both. With both, the
-local files take the model's name, so a copy of a published model shares its space. A folder without a
-name is identified by a signature of its bytes. Nothing here uses the network;
+A source names a model on the hub (id and revision), a local folder or file, or both. With both,
+the local files take the model's name, so a copy of a published model shares its space. A folder
+without a name is identified by a signature of its bytes. Nothing here uses the network;
 `regard.models.checkpoints.fetching` does.
 """
 
@@ -24,8 +24,8 @@ _SINGLE = "model.safetensors"
 # code, pickles or copies in other formats.
 WANTED = ("*.json", "*.jinja", "*.model", "*.txt", "*.safetensors")
 UNWANTED = ("*/*",)
-# A signature reads small files whole, tokenizers among them, and from each larger one this many blocks
-# of this many bytes, evenly spread.
+# A signature reads small files whole, tokenizers among them, and from each larger one this many
+# blocks of this many bytes, evenly spread.
 _WHOLE_BYTES = 1 << 26
 _BLOCKS, _BLOCK_BYTES = 64, 1 << 16
 
@@ -34,8 +34,8 @@ _BLOCKS, _BLOCK_BYTES = 64, 1 << 16
 class ModelSource:
     """`model` and `revision` on the hub, or a local `path`; at least one of model and path.
 
-    `profile` is named in the command that fetches the model; `download_bytes` is the approximate size of
-    the published files, 0 if unknown.
+    `profile` is named in the command that fetches the model; `download_bytes` is the approximate
+    size of the published files, 0 if unknown.
     """
 
     model: str | None = None
@@ -163,8 +163,8 @@ class Checkpoint:
 def signature(files: Sequence[Path]) -> str:
     """Return 12 hex digits of a SHA-256 over names, sizes and bytes.
 
-    Only evenly spread blocks of large files are read. Training changes every block of the weights, so a
-    sample detects it; deliberate forgery is not detected. Raises OSError.
+    Only evenly spread blocks of large files are read. Training changes every block of the weights,
+    so a sample detects it; deliberate forgery is not detected. Raises OSError.
     """
     digest = hashlib.sha256()
     for file in files:

@@ -1,8 +1,8 @@
 """Reads safetensors into a model, one tensor at a time, with strict key accounting.
 
-A model is created on the `meta` device, which allocates no memory. `check_keys` compares its keys with
-the files' before weights are read; `fill` then reads each tensor directly to its device and dtype. At
-most one tensor exists twice at a time.
+A model is created on the `meta` device, which allocates no memory. `check_keys` compares its keys
+with the files' before weights are read; `fill` then reads each tensor directly to its device and
+dtype. At most one tensor exists twice at a time.
 """
 
 from __future__ import annotations

@@ -1,7 +1,9 @@
-"""The architecture of a contrastive checkpoint, from its `config.json`, without torch or transformers.
+"""The architecture of a contrastive checkpoint, from its `config.json`, without torch or
+transformers.
 
-Holds what a space and its preprocessing need: family, embedding dimension, text length and image size.
-Absent keys take the defaults of transformers' config classes; published configs omit most keys.
+Holds what a space and its preprocessing need: family, embedding dimension, text length and image
+size. Absent keys take the defaults of transformers' config classes; published configs omit most
+keys.
 """
 
 from __future__ import annotations
@@ -40,8 +42,8 @@ class Architecture:
 def read_architecture(checkpoint: Checkpoint) -> Architecture:
     """Read a checkpoint's architecture.
 
-    Raises ModelError when `config.json` is missing, describes another kind of model, or has invalid
-    sizes.
+    Raises ModelError when `config.json` is missing, describes another kind of model, or has
+    invalid sizes.
     """
     config = checkpoint.config()
     found = config.get("model_type")

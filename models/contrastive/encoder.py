@@ -1,8 +1,8 @@
 """Encodes images, regions and texts with a contrastive model.
 
-Preprocessing runs on CPU threads, one chunk ahead of the device. Pixels move as uint8 and are normalised
-on the device. Results stay on the device until the end, so nothing waits for the GPU in between. Calls
-share only weights and may run in parallel.
+Preprocessing runs on CPU threads, one chunk ahead of the device. Pixels move as uint8 and are
+normalised on the device. Results stay on the device until the end, so nothing waits for the GPU in
+between. Calls share only weights and may run in parallel.
 """
 
 from __future__ import annotations
@@ -35,8 +35,8 @@ class ContrastiveEncoder:
     """See `regard.core.protocols.Encoder`.
 
     Batching changes each component by at most 1e-5 in float32, 1e-2 in bfloat16. `logit_scale` and
-    `logit_bias` come from training: logit = cosine × exp(logit_scale) + logit_bias; None if the model has
-    none.
+    `logit_bias` come from training: logit = cosine × exp(logit_scale) + logit_bias; None if the
+    model has none.
     """
 
     takes_texts = True
@@ -74,7 +74,8 @@ class ContrastiveEncoder:
 
     @property
     def tower(self) -> nn.Module:
-        """The vision model; SigLIP's gives `last_hidden_state` (n, P, D) after `post_layernorm`."""
+        """The vision model; SigLIP's gives `last_hidden_state` (n, P, D) after
+        `post_layernorm`."""
         return self._module.get_submodule("vision_model")
 
     @property

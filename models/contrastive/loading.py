@@ -1,4 +1,5 @@
-"""Loads a contrastive checkpoint: a module built on `meta` from its config, filled tensor by tensor."""
+"""Loads a contrastive checkpoint: a module built on `meta` from its config, filled tensor by
+tensor."""
 
 from __future__ import annotations
 
@@ -55,7 +56,8 @@ def build(checkpoint: Checkpoint, architecture: Architecture) -> nn.Module:
     make_config, make_model = classes[architecture.family]
     document = checkpoint.config()
     if architecture.family is not Family.CLIP:
-        # The published ids are CLIP's, outside SigLIP's vocabulary: unused, but they cause a warning.
+        # The published ids are CLIP's, outside SigLIP's vocabulary: unused, but they cause a
+        # warning.
         unused = {"bos_token_id": None, "eos_token_id": None}
         document["text_config"] = {**(document.get("text_config") or {}), **unused}
     try:

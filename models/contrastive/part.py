@@ -1,8 +1,8 @@
 """A contrastive encoder as a part of a profile; imports no torch.
 
-The space is known from two small JSON files. Its name consists of the model and the first 8 hex digits
-of a SHA-256 over the weights' identity and the preprocessing, so vectors of other weights or other
-preprocessing belong to another space.
+The space is known from two small JSON files. Its name consists of the model and the first 8 hex
+digits of a SHA-256 over the weights' identity and the preprocessing, so vectors of other weights
+or other preprocessing belong to another space.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
 """Image preprocessing as described by a checkpoint's `preprocessor_config.json`.
 
-Pixels stay uint8 here; normalisation happens on the device. SigLIP resizes to a square, CLIP fits the
-shortest edge and crops the centre, NaFlex keeps the aspect ratio in patches. The mode is read from the
-file, and an unknown setting is an error. Pixels equal those of transformers' image processors (Pillow)
-within one of 256 levels. Imports no torch or transformers.
+Pixels stay uint8 here; normalisation happens on the device. SigLIP resizes to a square, CLIP fits
+the shortest edge and crops the centre, NaFlex keeps the aspect ratio in patches. The mode is read
+from the file, and an unknown setting is an error. Pixels equal those of transformers' image
+processors (Pillow) within one of 256 levels. Imports no torch or transformers.
 """
 
 from __future__ import annotations
@@ -80,8 +80,8 @@ class Levels:
 class FixedSize:
     """Resizes and optionally centre-crops every image to `width` × `height`.
 
-    `shortest_edge` resizes the shorter side and keeps the aspect ratio; None resizes to `resized` (width,
-    height) and ignores it.
+    `shortest_edge` resizes the shorter side and keeps the aspect ratio; None resizes to `resized`
+    (width, height) and ignores it.
     """
 
     width: int
@@ -162,8 +162,8 @@ Preprocessing = FixedSize | Patches
 def read_preprocessing(checkpoint: Checkpoint, architecture: Architecture) -> Preprocessing:
     """Read a checkpoint's preprocessing.
 
-    Raises ModelError, naming the file, when it is missing, has an unknown setting, or does not give the
-    image size of the model.
+    Raises ModelError, naming the file, when it is missing, has an unknown setting, or does not
+    give the image size of the model.
     """
     table, name = _table(checkpoint)
 
@@ -279,7 +279,8 @@ RegionView = Literal["crop", "context", "masked"]
 
 @dataclass(frozen=True, slots=True)
 class RegionViews:
-    """Crops regions. `context`: margin as a share of the box; `neutral` (3,) uint8: fill colour."""
+    """Crops regions. `context`: margin as a share of the box; `neutral` (3,) uint8: fill
+    colour."""
 
     view: RegionView
     context: float
@@ -288,8 +289,8 @@ class RegionViews:
     def pixels(self, image: Image, box: Box, mask: Mask | None) -> UInt8Array:
         """Return the view of one region, uint8 (h, w, 3), without changing the image.
 
-        `mask` has the image's size; None, or a mask empty inside the box, counts as the whole box. An
-        empty box, or one outside the image, counts as the image.
+        `mask` has the image's size; None, or a mask empty inside the box, counts as the whole box.
+        An empty box, or one outside the image, counts as the image.
         """
         if self.view == "context":
             box = _widened(box, self.context)

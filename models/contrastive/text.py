@@ -1,9 +1,10 @@
 """Tokenises texts with a contrastive checkpoint's tokenizer.
 
-SigLIP was trained on padded texts of a fixed length with visible padding, so padding changes its rows.
-CLIP reads up to its end-of-text token, so padding does not. `tokenizer.json` is read with the tokenizers
-library: transformers' class for SigLIP needs sentencepiece and protobuf, and its class for SigLIP 2's
-fixed-resolution checkpoints omits the lower-casing of their training and `tokenizer_config.json`.
+SigLIP was trained on padded texts of a fixed length with visible padding, so padding changes its
+rows. CLIP reads up to its end-of-text token, so padding does not. `tokenizer.json` is read with
+the tokenizers library: transformers' class for SigLIP needs sentencepiece and protobuf, and its
+class for SigLIP 2's fixed-resolution checkpoints omits the lower-casing of their training and
+`tokenizer_config.json`.
 """
 
 from __future__ import annotations
@@ -41,7 +42,8 @@ class TextTokenizer:
 
     @classmethod
     def read(cls, checkpoint: Checkpoint, architecture: Architecture) -> TextTokenizer:
-        """Read a checkpoint's tokenizer; raises ModelError when its files are missing or damaged."""
+        """Read a checkpoint's tokenizer; raises ModelError when its files are missing or
+        damaged."""
         family = architecture.family
         settings = checkpoint.json(_SETTINGS)
         tokenizer = _read_tokenizer(checkpoint, family)

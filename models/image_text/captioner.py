@@ -1,7 +1,7 @@
 """Captions by an image-text-to-text model of transformers.
 
-A model with a chat template receives one message with the image and the prompt. Others (BLIP) continue
-the prompt, which may be empty. The caption is the newly generated text.
+A model with a chat template receives one message with the image and the prompt. Others (BLIP)
+continue the prompt, which may be empty. The caption is the newly generated text.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ from regard.models.checkpoints.placement import Placement, run_halving
 class ImageTextCaptioner:
     """See `regard.core.protocols.Captioner`. Safe to call from several threads.
 
-    Generation is deterministic. Batching does not change captions, except where two tokens are equally
-    likely within the dtype's rounding.
+    Generation is deterministic. Batching does not change captions, except where two tokens are
+    equally likely within the dtype's rounding.
     """
 
     def __init__(

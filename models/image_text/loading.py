@@ -1,7 +1,7 @@
 """Loads an image-text-to-text checkpoint and its processor with transformers' classes.
 
-Refuses code from the checkpoint, pickles, and missing tensors, which transformers would only report and
-initialise at random.
+Refuses code from the checkpoint, pickles, and missing tensors, which transformers would only
+report and initialise at random.
 """
 
 from __future__ import annotations
@@ -51,8 +51,8 @@ def require_supported(checkpoint: Checkpoint) -> None:
 def load_processor(checkpoint: Checkpoint, settings: Mapping[str, bool | int | float]) -> Any:
     """Load the checkpoint's processor with changed settings of its image processor.
 
-    Raises MissingDependency when it needs an absent package, ModelError when its files are incomplete or
-    a setting is unknown.
+    Raises MissingDependency when it needs an absent package, ModelError when its files are
+    incomplete or a setting is unknown.
     """
     import transformers
 
@@ -87,8 +87,8 @@ def load_processor(checkpoint: Checkpoint, settings: Mapping[str, bool | int | f
 def check_model(checkpoint: Checkpoint, placement: Placement) -> int:
     """Compare keys and shapes with the model's without reading weights; return its element count.
 
-    Raises ModelError when the config is incomplete or keys differ. Skips the comparison when memory
-    could not hold the model, because missing tensors would be allocated.
+    Raises ModelError when the config is incomplete or keys differ. Skips the comparison when
+    memory could not hold the model, because missing tensors would be allocated.
     """
     import torch
     import transformers
@@ -113,8 +113,8 @@ def check_model(checkpoint: Checkpoint, placement: Placement) -> int:
     numbers: int = max(tensors.parameters, sum(weight.numel() for weight in empty.parameters()))
     if numbers * placement.item_bytes > available_memory():
         return numbers
-    # Old checkpoints have names that transformers changes while it loads. Let it load: not the tensors, but
-    # one number in the shape of each.
+    # Old checkpoints have names that transformers changes while it loads. Let it load: not the
+    # tensors, but one number in the shape of each.
     number = torch.zeros((), dtype=placement.dtype)
 
     def rehearse() -> Any:

@@ -18,17 +18,19 @@ from regard.models.parts import (
 if TYPE_CHECKING:
     from regard.models.image_text.captioner import ImageTextCaptioner
 
-# Pixels, activations and cache of one image, in numbers: what the largest of the small models takes,
-# SmolVLM-256M with an image cut into 13 tiles of 512 pixels (13 × 1024 × (4 × 768 + 2 × 3072)).
+# Pixels, activations and cache of one image, in numbers: what the largest of the small models
+# takes, SmolVLM-256M with an image cut into 13 tiles of 512 pixels (13 × 1024 × (4 × 768 + 2 ×
+# 3072)).
 _NUMBERS_PER_IMAGE = 125_000_000
 
 
 class ImageTextParameters(Parameters):
     """The prompt and the generation settings.
 
-    `prompt` is the question for models with a chat template and the start of the caption for others.
-    `beams` = 1 is greedy search. `regions`: whether to caption regions as well. `image_processor`:
-    settings of the model's image processor; `do_image_splitting = false` turns SmolVLM's tiles off.
+    `prompt` is the question for models with a chat template and the start of the caption for
+    others. `beams` = 1 is greedy search. `regions`: whether to caption regions as well.
+    `image_processor`: settings of the model's image processor; `do_image_splitting = false` turns
+    SmolVLM's tiles off.
     """
 
     working: ClassVar[frozenset[str]] = frozenset({"batch_size"})
@@ -65,7 +67,8 @@ class ImageTextPart(CheckpointPart):
         return self.parameters.identity
 
     def needs(self) -> tuple[MemoryNeed, ...]:
-        """See `Part.needs`: checks type, processor, packages, and every tensor's name and shape."""
+        """See `Part.needs`: checks type, processor, packages, and every tensor's name and
+        shape."""
         from regard.models.checkpoints.placement import Placement
         from regard.models.image_text.loading import (
             check_model,

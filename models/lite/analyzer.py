@@ -1,6 +1,7 @@
 """The `lite` analyzer: regions, caption and vectors of an image from one set of forward passes.
 
-The segmenter finds regions. The same views of the image then serve both encoders and the captioner.
+The segmenter finds regions. The same views of the image then serve both encoders and the
+captioner.
 """
 
 from __future__ import annotations
@@ -26,7 +27,8 @@ CAPTION_MODEL = "lite-classes"
 
 
 class LiteAnalyzer:
-    """Produces regions, a caption, and vectors in the joint and the visual space for each image."""
+    """Produces regions, a caption, and vectors in the joint and the visual space for each
+    image."""
 
     def __init__(
         self,

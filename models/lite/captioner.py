@@ -1,19 +1,20 @@
 """Captions of the `lite` profile: one plain sentence from class probabilities and colours.
 
-A confident class is named: "A great egret." Where only its kind is likely: "A bird, perhaps a crane."
-Otherwise the sentence names the dominant colours, which are measured. A sentence that names a thing
-stays plain, because each further word moves its embedding away from what a person would write.
+A confident class is named: "A great egret." Where only its kind is likely: "A bird, perhaps a
+crane." Otherwise the sentence names the dominant colours, which are measured. A sentence that
+names a thing stays plain, because each further word moves its embedding away from what a person
+would write.
 
-The likeliest class is often not the best name: among five kinds of plane, "airplane" is right where
-each of the five is probably wrong. Candidates are all synonyms of all classes, and kinds that cover
-several classes (ImageNet orders its animals by kind, so most kinds are ranges of class numbers). The
-chosen name maximises its expected agreement with the image's content:
+The likeliest class is often not the best name: among five kinds of plane, "airplane" is right
+where each of the five is probably wrong. Candidates are all synonyms of all classes, and kinds
+that cover several classes (ImageNet orders its animals by kind, so most kinds are ranges of class
+numbers). The chosen name maximises its expected agreement with the image's content:
 
     Σ over classes p(class) · agreement(name, class),
 
-where agreement is a logistic function of the cosine between the sentence embeddings of the two names
-(minimum Bayes risk decoding; Kumar and Byrne, 2004, with meaning as the loss). The expected agreement
-is also the confidence in the name.
+where agreement is a logistic function of the cosine between the sentence embeddings of the two
+names (minimum Bayes risk decoding; Kumar and Byrne, 2004, with meaning as the loss). The expected
+agreement is also the confidence in the name.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
 """Basic colour names of pixels.
 
-Each of the eleven basic colour terms of English (Berlin and Kay, 1969) has a few typical sRGB values. A
-pixel takes the name of the nearest value in CIELAB (D65), where distances approximate perception.
+Each of the eleven basic colour terms of English (Berlin and Kay, 1969) has a few typical sRGB
+values. A pixel takes the name of the nearest value in CIELAB (D65), where distances approximate
+perception.
 """
 
 from __future__ import annotations

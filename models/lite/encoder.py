@@ -1,7 +1,8 @@
 """The encoders of `lite`: a joint space of images and texts, and a visual space of images.
 
-No weights here were trained on pairs of image and text; the classifier's class names connect the two. A
-row of the joint space concatenates three blocks, each normalised to unit length and then weighted:
+No weights here were trained on pairs of image and text; the classifier's class names connect the
+two. A row of the joint space concatenates three blocks, each normalised to unit length and then
+weighted:
 
 - meaning (384): for an image, the mean of its likeliest classes' sentence embeddings, weighted by
   probability (ConSE, Norouzi et al., 2014, arXiv 1312.5650); for a text, its sentence embedding;
@@ -9,9 +10,9 @@ row of the joint space concatenates three blocks, each normalised to unit length
   its similarity to each class's names and description;
 - colours (11): for an image, the square roots of its colours' shares; for a text, the colours it names.
 
-The inner product of two rows is therefore a weighted sum of three cosines. One last component, zero in
-texts, keeps down-weighted regions L2-normalised: a region with low objectness has part of its length
-there and so scores lower with every text.
+The inner product of two rows is therefore a weighted sum of three cosines. One last component,
+zero in texts, keeps down-weighted regions L2-normalised: a region with low objectness has part of
+its length there and so scores lower with every text.
 """
 
 from __future__ import annotations

@@ -2,10 +2,10 @@
 
     python -m regard.models.lite.fit_ranking FOLDER
 
-FOLDER holds `instances.json` in COCO format with uncompressed RLE masks, and the images it names. The
-fit is a closed-form ridge regression of each proposed region's best mask IoU with a labelled thing on
-the cues of `ranking`. All images have equal weight, whatever their number of proposals; good regions
-weigh more than the many bad ones, because only the best are returned.
+FOLDER holds `instances.json` in COCO format with uncompressed RLE masks, and the images it names.
+The fit is a closed-form ridge regression of each proposed region's best mask IoU with a labelled
+thing on the cues of `ranking`. All images have equal weight, whatever their number of proposals;
+good regions weigh more than the many bad ones, because only the best are returned.
 """
 
 from __future__ import annotations

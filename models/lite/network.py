@@ -1,9 +1,10 @@
-"""EfficientNet-Lite2 in torch (Tan and Le, 2019, arXiv 1905.11946; no squeeze-and-excitation, ReLU6).
+"""EfficientNet-Lite2 in torch (Tan and Le, 2019, arXiv 1905.11946; no squeeze-and-excitation,
+ReLU6).
 
 Batch normalisation is folded into the preceding convolution and weights are channels-last, which
 together halve the time of the reference definition; a test compares the outputs. Padding is
-TensorFlow's SAME for the actual input size, so images of any size give one feature position for every
-32 pixels.
+TensorFlow's SAME for the actual input size, so images of any size give one feature position for
+every 32 pixels.
 """
 
 from __future__ import annotations

@@ -1,4 +1,5 @@
-"""The parts of the `lite` profile, which share one classifier and one sentence encoder per process.
+"""The parts of the `lite` profile, which share one classifier and one sentence encoder per
+process.
 
 The weights come with installed packages. They load, and their SHA-256 is checked, on first use.
 """

@@ -1,9 +1,9 @@
 """Superpixels → proposed regions.
 
 Greedy merging (selective search, Uijlings et al., 2013) builds one tree for each of two
-dissimilarities. Every node of a tree is a region. In addition, at several cuts of the tree, segments
-that touch the image's border count as background, and each connected component of the rest is a
-region; this finds multicoloured things that similarity alone would not merge.
+dissimilarities. Every node of a tree is a region. In addition, at several cuts of the tree,
+segments that touch the image's border count as background, and each connected component of the
+rest is a region; this finds multicoloured things that similarity alone would not merge.
 """
 
 from __future__ import annotations

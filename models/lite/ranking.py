@@ -1,11 +1,11 @@
 """Ranks proposed regions by a fitted objectness and selects diverse ones.
 
 Cues are contrast with the surroundings and closed boundaries (Alexe et al., 2012, "Measuring the
-objectness of image windows"), distance from the image's border over the graph of superpixels (Wei et
-al., 2012, "Geodesic saliency using background priors"), and agreement between proposals. Objectness is
-a linear function of the cues and their squares that predicts a region's best mask IoU with any thing;
-`regard.models.lite.fit_ranking` fits it. A region's position is not a cue, because its distribution
-depends on the set of photographs.
+objectness of image windows"), distance from the image's border over the graph of superpixels (Wei
+et al., 2012, "Geodesic saliency using background priors"), and agreement between proposals.
+Objectness is a linear function of the cues and their squares that predicts a region's best mask
+IoU with any thing; `regard.models.lite.fit_ranking` fits it. A region's position is not a cue,
+because its distribution depends on the set of photographs.
 """
 
 from __future__ import annotations

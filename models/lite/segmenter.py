@@ -1,7 +1,7 @@
 """The `lite` segmenter: class-agnostic regions with masks, on the CPU, without learned features.
 
-Its three steps are superpixels at a reduced resolution (`superpixels`), regions proposed by merging
-them (`proposals`), and a selection of those most likely to be things (`ranking`).
+Its three steps are superpixels at a reduced resolution (`superpixels`), regions proposed by
+merging them (`proposals`), and a selection of those most likely to be things (`ranking`).
 """
 
 from __future__ import annotations
@@ -72,7 +72,8 @@ class SuperpixelSegmenter:
         return {**asdict(self._parameters), "max_regions": self._max_regions}
 
     def segment(self, images: Sequence[Image]) -> list[list[Region]]:
-        """Return each image's regions, best first; scores are predicted mask IoUs minus crowding."""
+        """Return each image's regions, best first; scores are predicted mask IoUs minus
+        crowding."""
         if self._threads == 1 or len(images) < 2:
             return [self._regions(image) for image in images]
         with ThreadPoolExecutor(min(self._threads, len(images))) as pool:

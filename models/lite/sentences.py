@@ -1,9 +1,10 @@
 """all-MiniLM-L6-v2 on numpy: sentences into 384 dimensions.
 
-The forward pass of BERT (Devlin et al., 2018, arXiv 1810.04805), six layers, with masked mean pooling
-and L2 normalisation as in Sentence-BERT (Reimers and Gurevych, 2019, arXiv 1908.10084). It is written
-over numpy because a text query must answer from a cold start: importing torch alone costs more than
-loading these weights and encoding a query together. A test holds it equal to transformers' BertModel.
+The forward pass of BERT (Devlin et al., 2018, arXiv 1810.04805), six layers, with masked mean
+pooling and L2 normalisation as in Sentence-BERT (Reimers and Gurevych, 2019, arXiv 1908.10084). It
+is written over numpy because a text query must answer from a cold start: importing torch alone
+costs more than loading these weights and encoding a query together. A test holds it equal to
+transformers' BertModel.
 """
 
 from __future__ import annotations
@@ -25,7 +26,8 @@ MAX_TOKENS = 256  # the checkpoint's max_seq_length, [CLS] and [SEP] included
 _LAYERS = 6
 _HEADS = 12
 _EPSILON = np.float32(1e-12)
-# Padded tokens of one batch: past this a batch's activations leave the cache and it only gets slower.
+# Padded tokens of one batch: past this a batch's activations leave the cache and it only gets
+# slower.
 _BATCH_TOKENS = 1024
 
 
@@ -98,7 +100,8 @@ def _load() -> _Checkpoint:
 
     tensors = load(MINILM_WEIGHTS.read())
     tokenizer = Tokenizer.from_str(MINILM_TOKENIZER.read().decode("utf-8"))
-    # The published tokenizer pads everything to 128 tokens and cuts there; the model itself takes 256.
+    # The published tokenizer pads everything to 128 tokens and cuts there; the model itself takes
+    # 256.
     tokenizer.no_padding()
     tokenizer.enable_truncation(max_length=MAX_TOKENS)
 

@@ -1,9 +1,9 @@
 """Image → superpixels and their adjacency graph; every region is a union of superpixels.
 
 A watershed of the colour gradient (Vincent and Soille, 1991) gives thousands of basins, which are
-merged, weakest boundary first in rounds of Borůvka's algorithm, until some hundreds remain. All later
-measures are sums over superpixels (area, colour, histogram) or over adjacent pairs (length and gradient
-of their boundary), so no later step reads pixels.
+merged, weakest boundary first in rounds of Borůvka's algorithm, until some hundreds remain. All
+later measures are sums over superpixels (area, colour, histogram) or over adjacent pairs (length
+and gradient of their boundary), so no later step reads pixels.
 """
 
 from __future__ import annotations
@@ -158,7 +158,8 @@ def _sums(labels: Int64Array, values: Float32Array, count: int) -> Float64Array:
 def _boundaries(
     labels: Int64Array, gradient: Float32Array, count: int
 ) -> tuple[Int64Array, Int64Array, Float64Array, Float64Array]:
-    """Adjacent pairs of labels, the length of each boundary in pixel pairs, and its gradient sum."""
+    """Adjacent pairs of labels, the length of each boundary in pixel pairs, and its gradient
+    sum."""
     one = np.concatenate([labels[:, :-1].ravel(), labels[:-1].ravel()])
     other = np.concatenate([labels[:, 1:].ravel(), labels[1:].ravel()])
     steepest = np.concatenate(

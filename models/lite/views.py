@@ -1,13 +1,13 @@
 """Classifier outputs for an image and its regions, from a few forward passes.
 
-The whole image is classified at the classifier's native square size and in windows that slide over a
-larger feature map; the class probabilities are averaged. A still larger map serves the regions: its
-features are averaged under each region's mask and box, without further passes. Captions mix the whole
-image's probabilities with those of its most confident regions.
+The whole image is classified at the classifier's native square size and in windows that slide over
+a larger feature map; the class probabilities are averaged. A still larger map serves the regions:
+its features are averaged under each region's mask and box, without further passes. Captions mix
+the whole image's probabilities with those of its most confident regions.
 
-Small things have little effect on the whole image's features. Crops of the regions with the highest
-objectness are therefore encoded separately, and raise the probability that a class appears anywhere in
-the image.
+Small things have little effect on the whole image's features. Crops of the regions with the
+highest objectness are therefore encoded separately, and raise the probability that a class appears
+anywhere in the image.
 """
 
 from __future__ import annotations
@@ -58,9 +58,9 @@ PARAMETERS: Mapping[str, float] = {
 class Views:
     """Features, class probabilities and colour shares of one image and its r regions.
 
-    `salient` mixes `probabilities` with those of the most confident regions. `anywhere` scores each
-    class's presence somewhere in the image; without crops it equals `probabilities`. Probabilities and
-    colour shares sum to 1, except `anywhere`.
+    `salient` mixes `probabilities` with those of the most confident regions. `anywhere` scores
+    each class's presence somewhere in the image; without crops it equals `probabilities`.
+    Probabilities and colour shares sum to 1, except `anywhere`.
     """
 
     features: Float32Array  # (1280,)
@@ -202,9 +202,9 @@ def _region_weights(
 ) -> tuple[Float32Array, Float32Array]:
     """Weights of the cells of a grid over the image for each mask and each box.
 
-    Two arrays (r, rows * columns) whose rows sum to 1. A cell's weight is the exact share of it that the
-    region covers, so even a region of one pixel has weight. A mask of None, or without a pixel inside
-    its box, counts as the box; a box outside the image counts as the image.
+    Two arrays (r, rows * columns) whose rows sum to 1. A cell's weight is the exact share of it
+    that the region covers, so even a region of one pixel has weight. A mask of None, or without a
+    pixel inside its box, counts as the box; a box outside the image counts as the image.
     """
     down, across = _coverage(image.height, rows), _coverage(image.width, columns)
     mask_weights = np.zeros((len(boxes), rows * columns), dtype=np.float32)

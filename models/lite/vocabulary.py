@@ -1,9 +1,10 @@
 """Names, synonyms and descriptions of the 1000 ImageNet classes, and their sentence embeddings.
 
 Embedding every description takes most of a minute on one core, too long for a first search. The
-embeddings therefore ship as `vocabulary.npz`: little-endian float16 unit rows `synonyms` (s, 384) and
-`descriptions` (1000, 384), and int32 `starts` (1000,). `python -m regard.models.lite.vocabulary`
-rebuilds the file from the pinned packages, and a test compares the two.
+embeddings therefore ship as `vocabulary.npz`: little-endian float16 unit rows `synonyms` (s, 384)
+and `descriptions` (1000, 384), and int32 `starts` (1000,). `python -m
+regard.models.lite.vocabulary` rebuilds the file from the pinned packages, and a test compares the
+two.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
 """The weight files of `lite`, from pinned packages, verified by SHA-256.
 
-Nothing is downloaded and no package is imported: a file is located through the package's spec and read
-once. The verified bytes are the ones that are loaded, so a concurrent change of the file has no effect.
+Nothing is downloaded and no package is imported: a file is located through the package's spec and
+read once. The verified bytes are the ones that are loaded, so a concurrent change of the file has
+no effect.
 """
 
 from __future__ import annotations

@@ -1,1 +1,2 @@
-"""Profiles: which models work together, as TOML files, and how they are found, checked and composed."""
+"""Profiles: which models work together, as TOML files, and how they are found, checked and
+composed."""

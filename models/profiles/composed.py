@@ -1,4 +1,5 @@
-"""A profile composed of parts: its pipeline, problems that prevent it from running, and its models.
+"""A profile composed of parts: its pipeline, problems that prevent it from running, and its
+models.
 
 Each part loads once, on first use, so a search loads only the encoder of its query.
 """

@@ -1,7 +1,7 @@
 """Finds profiles by name, among the shipped ones and the user's, or by path.
 
-The user's folder is `REGARD_PROFILES`, else `profiles` in the platform's configuration folder. A file
-there overrides the shipped one of the same name. A name that ends in `.toml` is a path.
+The user's folder is `REGARD_PROFILES`, else `profiles` in the platform's configuration folder. A
+file there overrides the shipped one of the same name. A name that ends in `.toml` is a path.
 """
 
 from __future__ import annotations

@@ -39,7 +39,8 @@ class Candidates:
     def take(self, logits: torch.Tensor, ious: torch.Tensor, thresholds: Thresholds) -> None:
         """Add the good ones of a batch of points.
 
-        `logits` (P, M, h, w) and predicted `ious` (P, M), M masks a point. The cheap test comes first.
+        `logits` (P, M, h, w) and predicted `ious` (P, M), M masks a point. The cheap test comes
+        first.
         """
         scores = ious.flatten().float()  # (P, M) → (P·M,)
         sure = scores > thresholds.predicted_iou
@@ -65,9 +66,9 @@ class Candidates:
 def stability_scores(logits: torch.Tensor, offset: float) -> torch.Tensor:
     """How little a mask depends on the threshold: the IoU of its masks at +`offset` and −`offset`.
 
-    Logits (n, h, w), scores (n,) float32 in [0, 1]. The first mask lies within the second, so that the
-    IoU is the quotient of their areas; it is 0 where both are empty. Source: Kirillov et al. 2023
-    (arXiv 2304.02643), stable masks.
+    Logits (n, h, w), scores (n,) float32 in [0, 1]. The first mask lies within the second, so that
+    the IoU is the quotient of their areas; it is 0 where both are empty. Source: Kirillov et al.
+    2023 (arXiv 2304.02643), stable masks.
     """
     core = (logits > offset).sum(dim=(1, 2))  # (n,)
     hull = (logits > -offset).sum(dim=(1, 2))
@@ -75,7 +76,8 @@ def stability_scores(logits: torch.Tensor, offset: float) -> torch.Tensor:
 
 
 def mask_boxes(masks: torch.Tensor) -> torch.Tensor:
-    """Tight boxes of masks (n, h, w) bool: (n, 4) int64, left, top, right, bottom, the last exclusive.
+    """Tight boxes of masks (n, h, w) bool: (n, 4) int64, left, top, right, bottom, the last
+    exclusive.
 
     An empty mask has the box 0, 0, 0, 0.
     """
@@ -96,10 +98,10 @@ def _extent(used: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
 def suppress(boxes: npt.NDArray[np.number], scores: Float32Array, limit: float) -> Int64Array:
     """Return the indices of the boxes to keep, best first.
 
-    `boxes` (n, 4): left, top, right, bottom, the last two exclusive; `scores` (n,), more is better.
-    From the best box on, each that stays removes all later ones whose intersection over union with it
-    exceeds `limit`. Equal scores rank by position. An empty box overlaps nothing. Memory grows with
-    n, never with n².
+    `boxes` (n, 4): left, top, right, bottom, the last two exclusive; `scores` (n,), more is
+    better. From the best box on, each that stays removes all later ones whose intersection over
+    union with it exceeds `limit`. Equal scores rank by position. An empty box overlaps nothing.
+    Memory grows with n, never with n².
     """
     left, top, right, bottom = boxes.astype(np.float64).T  # (n,) each
     areas = (right - left) * (bottom - top)
@@ -127,9 +129,9 @@ _LEAST = np.float32(1e-6)
 def without_specks(logits: Float32Array, smallest: int) -> Float32Array:
     """Logits (h, w) whose mask has neither holes nor islands of fewer than `smallest` pixels.
 
-    Holes are filled first, so that what lies within one counts as part of the mask around it. A hole
-    may lie against the border. When nothing as large as `smallest` is left the mask is empty. Source:
-    Kirillov et al. 2023 (arXiv 2304.02643), postprocessing of automatic masks.
+    Holes are filled first, so that what lies within one counts as part of the mask around it. A
+    hole may lie against the border. When nothing as large as `smallest` is left the mask is empty.
+    Source: Kirillov et al. 2023 (arXiv 2304.02643), postprocessing of automatic masks.
     """
     inside = logits > 0
     solid = ~_large_parts(~inside, smallest, _WITHOUT_CORNERS)

@@ -1,7 +1,8 @@
 """SAM 2's image model from a checkpoint in the layout that transformers publishes.
 
-The published checkpoints hold the video model: the image model and, beside it, a memory. Only the image
-model is built. Every one of its keys has to be there, and no key but those of the memory besides.
+The published checkpoints hold the video model: the image model and, beside it, a memory. Only the
+image model is built. Every one of its keys has to be there, and no key but those of the memory
+besides.
 """
 
 from __future__ import annotations
@@ -57,7 +58,8 @@ _FIXED = 450_000_000
 
 
 def read_config(checkpoint: Checkpoint) -> Any:
-    """Read the image model's `Sam2Config`; raises ModelError for an inconsistent or foreign config."""
+    """Read the image model's `Sam2Config`; raises ModelError for an inconsistent or foreign
+    config."""
     said, where = checkpoint.config(), checkpoint.path / CONFIG
     if said.get("model_type") not in _MODEL_TYPES:
         raise ModelError(
@@ -105,8 +107,8 @@ def check_headers(model: Any, checkpoint: Checkpoint) -> None:
 def load_model(checkpoint: Checkpoint, placement: Placement) -> Any:
     """The `Sam2Model`, weights read, in the placement's dtype except the Fourier matrix.
 
-    Positions go through the sine of a product with that matrix, and bfloat16 can't tell neighbouring
-    pixels of 1024 apart: it stays float32. Raises ModelError.
+    Positions go through the sine of a product with that matrix, and bfloat16 can't tell
+    neighbouring pixels of 1024 apart: it stays float32. Raises ModelError.
     """
     model = build(read_config(checkpoint), checkpoint.path)
     tensors = TensorFiles(checkpoint.weights())

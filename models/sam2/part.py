@@ -33,7 +33,8 @@ class Sam2Part(CheckpointPart):
         return self.parameters.identity
 
     def needs(self) -> tuple[MemoryNeed, ...]:
-        """See `Part.needs`: checks config, preprocessing, keys and shapes, reading only headers."""
+        """See `Part.needs`: checks config, preprocessing, keys and shapes, reading only
+        headers."""
         from regard.models.checkpoints.placement import Placement
         from regard.models.checkpoints.tensors import shapes_of
         from regard.models.sam2.loading import (

@@ -1,7 +1,7 @@
 """Photographs as the image encoder takes them: squashed to a square, never cropped or padded.
 
-The checkpoint's own files say how; where they are silent, as the published checkpoints do it: 1024 ×
-1024, bilinear, ImageNet's mean and deviation.
+The checkpoint's own files say how; where they are silent, as the published checkpoints do it: 1024
+× 1024, bilinear, ImageNet's mean and deviation.
 """
 
 from __future__ import annotations

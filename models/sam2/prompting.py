@@ -69,8 +69,8 @@ class PointPrompter:
     def decode(self, maps: ImageMaps, start: int, stop: int) -> tuple[torch.Tensor, torch.Tensor]:
         """Decode one image's masks for the points in [`start`, `stop`).
 
-        Logits (P, M, S/4, S/4) and predicted IoUs (P, M). The M masks of a point are the whole, a part
-        and a subpart, because a point alone is ambiguous (Kirillov et al. 2023, §3).
+        Logits (P, M, S/4, S/4) and predicted IoUs (P, M). The M masks of a point are the whole, a
+        part and a subpart, because a point alone is ambiguous (Kirillov et al. 2023, §3).
         """
         logits, ious, _, _ = self._model.mask_decoder(
             image_embeddings=maps.coarse,

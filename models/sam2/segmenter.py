@@ -5,7 +5,8 @@ After Kirillov et al. 2023 (Segment Anything, arXiv 2304.02643) and Ravi et al. 
 stability score that do not duplicate a better mask are kept.
 
 Candidates have (S/4)² elements. Only kept masks are drawn at the image's size, one at a time, and
-compressed immediately: 24 million pixels take 150 MB beside the candidates, for any number of masks.
+compressed immediately: 24 million pixels take 150 MB beside the candidates, for any number of
+masks.
 """
 
 from __future__ import annotations

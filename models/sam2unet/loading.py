@@ -1,7 +1,7 @@
 """Loads a SAM2-UNet from a published state dict with strict key accounting.
 
-The trunk is transformers', some of whose names differ from the checkpoints'; all other names are the
-published ones. Only `up4.*` is allowed beyond the network's keys.
+The trunk is transformers', some of whose names differ from the checkpoints'; all other names are
+the published ones. Only `up4.*` is allowed beyond the network's keys.
 """
 
 from __future__ import annotations

@@ -20,7 +20,8 @@ class AdaptedBlock(nn.Module):
     """A trunk block whose input is the features plus the adapter's output."""
 
     def __init__(self, block: nn.Module, width: int, adapter_width: int) -> None:
-        """`width`: channels of the block's input; in a stage's first block, of the previous stage."""
+        """`width`: channels of the block's input; in a stage's first block, of the previous
+        stage."""
         super().__init__()
         self.block = block
         self.prompt_learn = nn.Sequential(
@@ -40,8 +41,8 @@ class AdaptedBlock(nn.Module):
 def make_trunk(layout: Layout) -> nn.Module:
     """transformers' `Sam2HieraDetModel` with an adapter before each block.
 
-    Its output's `intermediate_hidden_states` are four maps (B, H, W, C), channels last, at strides 4,
-    8, 16 and 32. LayerNorm's eps is 1e-6.
+    Its output's `intermediate_hidden_states` are four maps (B, H, W, C), channels last, at strides
+    4, 8, 16 and 32. LayerNorm's eps is 1e-6.
     """
     config = Sam2HieraDetConfig(
         hidden_size=layout.widths[0],

@@ -1,7 +1,7 @@
 """SAM2-UNet as a profile's segmenter.
 
-The authors publish the weights on cloud drives, so a profile names a local `.pth` or safetensors file,
-or a folder that contains exactly one.
+The authors publish the weights on cloud drives, so a profile names a local `.pth` or safetensors
+file, or a folder that contains exactly one.
 """
 
 from __future__ import annotations

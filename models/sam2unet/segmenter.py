@@ -1,8 +1,8 @@
 """The SAM2-UNet segmenter: images → saliency maps → regions.
 
 Preprocessing and maps follow the published evaluation: an image is resized to 352 × 352 (Pillow,
-bilinear) and normalised with ImageNet's mean and deviation; the logits are resized to the image, and
-their sigmoid is min-max normalised. Only one map at the image's size exists at a time.
+bilinear) and normalised with ImageNet's mean and deviation; the logits are resized to the image,
+and their sigmoid is min-max normalised. Only one map at the image's size exists at a time.
 """
 
 from __future__ import annotations
@@ -33,8 +33,8 @@ _DEVIATION = np.array([0.229, 0.224, 0.225], np.float32)
 class Sam2UNetSegmenter:
     """Finds the salient foreground of an image.
 
-    Batching changes maps by at most 1e-4 in float32 and 0.05 in bfloat16; masks may differ where a map is
-    that close to a threshold.
+    Batching changes maps by at most 1e-4 in float32 and 0.05 in bfloat16; masks may differ where a
+    map is that close to a threshold.
     """
 
     def __init__(
@@ -55,7 +55,8 @@ class Sam2UNetSegmenter:
     def saliency(self, images: Sequence[Image]) -> list[Float32Array]:
         """Return the map of each image as in published evaluations: float32 (h, w) in [0, 1].
 
-        Its maximum is close to 1 even without a salient thing. Raises ModelError as `segment` does.
+        Its maximum is close to 1 even without a salient thing. Raises ModelError as `segment`
+        does.
         """
         return [stretched(each) for each in self._probabilities(images)]
 
@@ -113,8 +114,8 @@ def stretched(probabilities: Float32Array) -> Float32Array:
 def find_regions(probabilities: Float32Array, parameters: Sam2UNetParameters) -> list[Region]:
     """Extract regions from foreground probabilities (h, w), best first.
 
-    The score is a region's mean probability times the square root of its share of the image, which ranks
-    large, certain regions first. Needs about 12 bytes per pixel.
+    The score is a region's mean probability times the square root of its share of the image, which
+    ranks large, certain regions first. Needs about 12 bytes per pixel.
     """
     foreground = probabilities > _cut(probabilities, parameters.threshold)
     least = max(1.0, parameters.smallest * probabilities.size)

@@ -35,8 +35,8 @@ _ODD_WINDOW_WIDTHS = (96, 112)
 class Layout:
     """Sizes of the trunk by stage, the adapters and the decoder.
 
-    `windows` are in tokens of their stage; `global_blocks` count over the whole trunk; `background` is
-    the (height, width) of the position embedding that is stretched over the image.
+    `windows` are in tokens of their stage; `global_blocks` count over the whole trunk;
+    `background` is the (height, width) of the position embedding that is stretched over the image.
     """
 
     widths: tuple[int, ...]

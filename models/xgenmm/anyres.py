@@ -1,12 +1,12 @@
 """Any-resolution: an image's whole view and tiles, and the grouping of the tiles' features.
 
-Pure functions over sizes, pixels and indices; sizes are (width, height). The arithmetic reproduces the
-published model's floating point: exact fractions would choose another resolution or margin for some
-sizes.
+Pure functions over sizes, pixels and indices; sizes are (width, height). The arithmetic reproduces
+the published model's floating point: exact fractions would choose another resolution or margin for
+some sizes.
 
-The tiles' features are merged into one map, which is cut row by row into groups of a tile's length. With
-more than one column of tiles, a group is therefore a strip of the map and not a tile, as in the training
-of the published models.
+The tiles' features are merged into one map, which is cut row by row into groups of a tile's
+length. With more than one column of tiles, a group is therefore a strip of the map and not a tile,
+as in the training of the published models.
 """
 
 from __future__ import annotations
@@ -85,8 +85,8 @@ def normalised(pixels: UInt8Array, mean: Sequence[float], std: Sequence[float]) 
 def visible_map(size: Size, grid: Size, tokens_per_side: int) -> npt.NDArray[np.bool_]:
     """Mark the tokens of the merged map that show the image rather than padding.
 
-    Bool (rows of tokens, columns of tokens). The margin derives from the original size, not the resized
-    one, and a very flat image loses every token.
+    Bool (rows of tokens, columns of tokens). The margin derives from the original size, not the
+    resized one, and a very flat image loses every token.
     """
     width, height = size
     columns, rows = grid[0] * tokens_per_side, grid[1] * tokens_per_side

@@ -1,7 +1,7 @@
 """Captions by xGen-MM: the tower encodes an image's tiles, whose tokens go into a prompt.
 
-`caption` consists of three public steps, `prepare`, `features` and `caption_features`, so a caller that
-has already run the same tower can pass its features.
+`caption` consists of three public steps, `prepare`, `features` and `caption_features`, so a caller
+that has already run the same tower can pass its features.
 """
 
 from __future__ import annotations
@@ -44,8 +44,8 @@ class Tiles:
 class XGenMMCaptioner:
     """See `regard.core.protocols.Captioner`. Safe to call from several threads.
 
-    Batching does not change captions, except where two tokens are equally likely within rounding (1e-5 of
-    the logits in float32).
+    Batching does not change captions, except where two tokens are equally likely within rounding
+    (1e-5 of the logits in float32).
     """
 
     def __init__(
@@ -159,7 +159,8 @@ def load_captioner(
 ) -> XGenMMCaptioner:
     """Load the captioner onto the device; raises ModelError.
 
-    `captioner.tower is tower` when the given tower has this checkpoint's weights; see `load_model`.
+    `captioner.tower is tower` when the given tower has this checkpoint's weights; see
+    `load_model`.
     """
     config = read_config(checkpoint)
     tokenizer = PromptTokenizer.read(checkpoint, config.token_ids)

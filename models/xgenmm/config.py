@@ -1,13 +1,13 @@
 """The configuration of an xGen-MM v1.5 checkpoint, from its JSON files; imports no torch.
 
-The published `config.json` omits the sizes of tower, resampler and language model and the token ids,
-which its code fixes. They are defaults here, and a smaller model can set them (`siglip_vision_config`,
-`resampler`, `token_ids`).
+The published `config.json` omits the sizes of tower, resampler and language model and the token
+ids, which its code fixes. They are defaults here, and a smaller model can set them
+(`siglip_vision_config`, `resampler`, `token_ids`).
 
-Base and instruct checkpoints have the same config. Their `preprocessor_config.json` tells them apart:
-`grids` is null for the base model, which has no tiles, and a list of resolutions for the instruct
-models. Without that key or file, a model is an instruct model if `config.json` contains `anyres`, with
-the published resolutions.
+Base and instruct checkpoints have the same config. Their `preprocessor_config.json` tells them
+apart: `grids` is null for the base model, which has no tiles, and a list of resolutions for the
+instruct models. Without that key or file, a model is an instruct model if `config.json` contains
+`anyres`, with the published resolutions.
 """
 
 from __future__ import annotations
@@ -117,8 +117,8 @@ class LanguageConfig:
 class XGenMMConfig:
     """A whole checkpoint.
 
-    `instruct`: whether the model was tuned for chat and tiles. `pinpoints`: the available resolutions
-    (width, height), in tie-breaking order. `mean` and `std` apply to RGB in [0, 1].
+    `instruct`: whether the model was tuned for chat and tiles. `pinpoints`: the available
+    resolutions (width, height), in tie-breaking order. `mean` and `std` apply to RGB in [0, 1].
     """
 
     tower: TowerConfig
@@ -138,7 +138,8 @@ class XGenMMConfig:
 
 
 def read_config(checkpoint: Checkpoint) -> XGenMMConfig:
-    """Read `config.json` and, where there is one, `preprocessor_config.json`; raises ModelError."""
+    """Read `config.json` and, where there is one, `preprocessor_config.json`; raises
+    ModelError."""
     document = checkpoint.config()
     path = checkpoint.path / CONFIG
     if document.get("model_type") != "xgenmm":

@@ -1,8 +1,8 @@
 """Loads a checkpoint with strict key accounting; each tensor is read and held once.
 
-The checkpoint's names differ from the model's by a prefix for each part. Three tables of the language
-model are stored in two pieces, which are merged while reading. A vision tower that an encoder has
-already loaded is shared when both have the same weights.
+The checkpoint's names differ from the model's by a prefix for each part. Three tables of the
+language model are stored in two pieces, which are merged while reading. A vision tower that an
+encoder has already loaded is shared when both have the same weights.
 """
 
 from __future__ import annotations
@@ -86,8 +86,8 @@ def load_model(
 ) -> XGenMM:
     """Load the model onto the device; raises ModelError for missing or unexpected keys.
 
-    Uses `tower` itself if its shape and weights, apart from the pooling head, equal the checkpoint's;
-    otherwise loads its own.
+    Uses `tower` itself if its shape and weights, apart from the pooling head, equal the
+    checkpoint's; otherwise loads its own.
     """
     tensors = TensorFiles(checkpoint.weights())
     check_checkpoint(checkpoint.path, config, tensors)

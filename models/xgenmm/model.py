@@ -1,9 +1,9 @@
 """The xGen-MM model: vision tower, perceiver resampler and language model.
 
-The language model is transformers' Phi-3 with merged tables. The published checkpoint keeps three added
-tokens in separate embedding and head tables, and its head has a bias, which Phi-3 lacks. A merged table
-holds the main rows in use, then the added ones. Embeddings equal those of the separate form exactly,
-logits within 5e-8 in float32.
+The language model is transformers' Phi-3 with merged tables. The published checkpoint keeps three
+added tokens in separate embedding and head tables, and its head has a bias, which Phi-3 lacks. A
+merged table holds the main rows in use, then the added ones. Embeddings equal those of the
+separate form exactly, logits within 5e-8 in float32.
 """
 
 from __future__ import annotations
@@ -94,8 +94,9 @@ def generate(
 ) -> Tensor:
     """Go on from embeddings, greedily or by beam search, with a key-value cache.
 
-    `embeddings` (n, S, E) and `attention_mask` (n, S), padded on the left. Returns the new tokens alone,
-    (n, at most `max_new_tokens`) int64: a row ends with one of `stop_ids`, and is padded after it.
+    `embeddings` (n, S, E) and `attention_mask` (n, S), padded on the left. Returns the new tokens
+    alone, (n, at most `max_new_tokens`) int64: a row ends with one of `stop_ids`, and is padded
+    after it.
     """
     found: Tensor = model.generate(
         inputs_embeds=embeddings,
@@ -188,8 +189,8 @@ def splice_inserting(
 ) -> Tensor:
     """Replace the one embedding of each `<image>` by the N_i tokens of its image.
 
-    `embeddings` (T, E), `ids` (T,), `visual` one (N_i, E) for each `<image>`, in order. Returns (S, E)
-    with S = T + sum(N_i − 1).
+    `embeddings` (T, E), `ids` (T,), `visual` one (N_i, E) for each `<image>`, in order. Returns
+    (S, E) with S = T + sum(N_i − 1).
     """
     pieces, start = [], 0
     for place, tokens in zip(_places(ids, image_id), visual, strict=True):
@@ -255,8 +256,8 @@ class XGenMM(nn.Module):
     def visual_tokens(self, features: Tensor, size: Size) -> Tensor:
         """One image's tokens for the language model.
 
-        `features` (1 + tiles, P, D), the whole view first; `size` is the image's, before all resizing.
-        Returns ((1 + tiles) · L, E).
+        `features` (1 + tiles, P, D), the whole view first; `size` is the image's, before all
+        resizing. Returns ((1 + tiles) · L, E).
         """
         groups, visible = self.groups(features, size)
         tokens: Tensor = self.resampler(groups, visible)  # (1 + tiles, L, E)
@@ -285,8 +286,8 @@ class XGenMM(nn.Module):
     ) -> tuple[Tensor, Tensor]:
         """Prompts with their images in them, ready for `regard.models.xgenmm.model.generate`.
 
-        `prompts` are ids, `visual` each prompt's images as (N, E) tokens. Returns (n, S, E) and the
-        attention mask (n, S), padded on the left.
+        `prompts` are ids, `visual` each prompt's images as (N, E) tokens. Returns (n, S, E) and
+        the attention mask (n, S), padded on the left.
         """
         splice = splice_inserting if self.config.instruct else splice_covering
         table = cast(Any, self.language).get_input_embeddings()

@@ -58,7 +58,8 @@ class XGenMMPart(CheckpointPart):
         }
 
     def needs(self) -> tuple[MemoryNeed, ...]:
-        """See `Part.needs`: checks configs, tokenizer, examples, and every tensor's name and shape."""
+        """See `Part.needs`: checks configs, tokenizer, examples, and every tensor's name and
+        shape."""
         from regard.models.checkpoints.placement import Placement
         from regard.models.checkpoints.tensors import TensorFiles
         from regard.models.xgenmm.loading import check_checkpoint
@@ -111,8 +112,9 @@ def _working_numbers(
 ) -> int:
     """Most elements held beside the weights while captioning a batch.
 
-    The sum of the batch's pixels and features, the key-value cache of every beam, which is by far the
-    largest, and one layer's activations of the widest step. Loading needs one tensor of the checkpoint.
+    The sum of the batch's pixels and features, the key-value cache of every beam, which is by far
+    the largest, and one layer's activations of the widest step. Loading needs one tensor of the
+    checkpoint.
     """
     tower, resampler, language = config.tower, config.resampler, config.language
     views = parameters.batch_size * groups
@@ -121,7 +123,8 @@ def _working_numbers(
     heads = language.num_key_value_heads / language.num_attention_heads
     key_value = 2 * language.num_hidden_layers * int(language.hidden_size * heads)
     rows = parameters.batch_size * parameters.beams * longest
-    # Of each layer: stream, its norm, and the larger of attention's four maps and the feed-forward's.
+    # Of each layer: stream, its norm, and the larger of attention's four maps and the
+    # feed-forward's.
     look = (
         parameters.batch_size
         * tower.tokens

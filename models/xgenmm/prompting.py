@@ -1,9 +1,9 @@
 """Prompts in the models' training formats.
 
-Instruct models use Phi-3's chat format, with examples as earlier turns. Base models were trained on
-interleaved images and texts, each text followed by `<|endofchunk|>`; an example is the prompt followed
-by its caption without a space. This is OpenFlamingo's format (Awadalla et al., 2023, arXiv 2308.01390),
-which the model card cites for evaluation without giving the exact wording.
+Instruct models use Phi-3's chat format, with examples as earlier turns. Base models were trained
+on interleaved images and texts, each text followed by `<|endofchunk|>`; an example is the prompt
+followed by its caption without a space. This is OpenFlamingo's format (Awadalla et al., 2023,
+arXiv 2308.01390), which the model card cites for evaluation without giving the exact wording.
 """
 
 from __future__ import annotations
@@ -78,10 +78,10 @@ class Example(BaseModel):
 class XGenMMParameters(Parameters):
     """How captions are prompted.
 
-    `prompt`: the question for an instruct model or the text that a base model continues; None selects
-    the default. `examples` precede every image and improve a base model greatly; relative paths start
-    at the profile's folder. `tiles` = false gives an instruct model only the whole view: less detail, a
-    fifth of the work. `regions`: whether to caption regions as well.
+    `prompt`: the question for an instruct model or the text that a base model continues; None
+    selects the default. `examples` precede every image and improve a base model greatly; relative
+    paths start at the profile's folder. `tiles` = false gives an instruct model only the whole
+    view: less detail, a fifth of the work. `regions`: whether to caption regions as well.
     """
 
     working: ClassVar[frozenset[str]] = frozenset({"batch_size"})

@@ -24,10 +24,12 @@ class PromptTokenizer:
 
     @classmethod
     def read(cls, checkpoint: Checkpoint, token_ids: Mapping[str, int]) -> PromptTokenizer:
-        """Raises ModelError when files are missing or a special token's id differs from the model's."""
+        """Raises ModelError when files are missing or a special token's id differs from the
+        model's."""
         path = checkpoint.require(_FILE)
-        # The models were trained with Llama's non-legacy form: text after a special token gets no space
-        # before it. transformers rebuilds that form from the vocabulary; tokenizer.json holds the other.
+        # The models were trained with Llama's non-legacy form: text after a special token gets no
+        # space before it. transformers rebuilds that form from the vocabulary; tokenizer.json
+        # holds the other.
         tokenizer = guarded(
             lambda: LlamaTokenizer.from_pretrained(
                 str(checkpoint.path), local_files_only=True, legacy=False

@@ -133,7 +133,8 @@ def apply_tone(laid: Overlay) -> Float32Array:
 
 
 def _largest_change(laid: Overlay) -> float:
-    """The largest connected area with different grey levels and structure, as a share of the frame."""
+    """The largest connected area with different grey levels and structure, as a share of the
+    frame."""
     down, across = np.gradient(laid.ours)
     steep = np.hypot(down, across)
     shown = laid.ours[laid.inside]
@@ -160,7 +161,8 @@ def _correlation_of_detail(laid: Overlay) -> float:
 
 
 def _structure(laid: Overlay) -> Float32Array:
-    """The correlation in a window around each pixel (h, w): the structure of SSIM (Wang et al. 2004)."""
+    """The correlation in a window around each pixel (h, w): the structure of SSIM (Wang et al.
+    2004)."""
 
     def mean(values: Float32Array) -> Float32Array:
         filtered: Float32Array = uniform_filter(values, _WINDOW, mode="nearest")

@@ -188,7 +188,8 @@ _RULES: tuple[_Rule, ...] = (
 
 
 def choose_keeper(assets: Sequence[Asset]) -> tuple[int, tuple[str, ...]]:
-    """The position of the one to keep, and why: where it is better than another; at least one reason.
+    """The position of the one to keep, and why: where it is better than another; at least one
+    reason.
 
     Raises ValueError for none at all.
     """

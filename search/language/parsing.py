@@ -192,7 +192,8 @@ def _is_escape(source: str, place: int, escapable: str = ESCAPABLE) -> bool:
 
 
 def parse_query(source: str) -> WrittenQuery:
-    """Parse any text; raises MalformedQuery with the place of the error. A blank text is an empty query."""
+    """Parse any text; raises MalformedQuery with the place of the error. A blank text is an empty
+    query."""
     _check_characters(source)
     scanner = Scanner(source)
     parser = _Parser(source)

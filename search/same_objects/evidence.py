@@ -31,7 +31,8 @@ _SAME_COLOURS = 0.01
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Candidates:
-    """Pairs of things, `first` < `second` rows (m), ordered, and their signs (m, 3 or 4) as in `SIGNS`."""
+    """Pairs of things, `first` < `second` rows (m), ordered, and their signs (m, 3 or 4) as in
+    `SIGNS`."""
 
     first: Int64Array
     second: Int64Array
@@ -40,7 +41,8 @@ class Candidates:
 
 @dataclass(frozen=True, slots=True)
 class Weights:
-    """A logistic regression over the signs, with weights as in `SIGNS`, or without the last (colours).
+    """A logistic regression over the signs, with weights as in `SIGNS`, or without the last
+    (colours).
 
     `share` is the share of one object among the pairs it was fitted on; None if it judges those
     pairs.
@@ -92,7 +94,8 @@ def probabilities(found: Candidates, weights: Weights | None = None) -> Float32A
 
 
 def _rarity(logits: Float64Array, share: float) -> float:
-    """The change of the log odds, at most 0, if fewer pairs are one object than the `share` of the fit.
+    """The change of the log odds, at most 0, if fewer pairs are one object than the `share` of the
+    fit.
 
     This happens in small libraries. The actual share is estimated from the pairs by EM (Saerens,
     Latinne and Decaestecker 2002, Neural Computation 14), with some pairs of the fitted share

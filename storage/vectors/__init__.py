@@ -1,1 +1,2 @@
-"""Exact vector indexes, one per channel, derived from the catalog and stored as immutable files."""
+"""Exact vector indexes, one per channel, derived from the catalog and stored as immutable
+files."""

@@ -25,7 +25,8 @@ _LOOKUP_SHARE = 8
 
 
 class Segment:
-    """Immutable rows: `ids` (n,) int64, positive and strictly ascending; vectors (n, d) float16."""
+    """Immutable rows: `ids` (n,) int64, positive and strictly ascending; vectors (n, d)
+    float16."""
 
     def __init__(self, ids: Int64Array, vectors: Float16Array) -> None:
         if ids.ndim != 1 or vectors.ndim != 2 or len(ids) != len(vectors):
@@ -52,7 +53,8 @@ class Segment:
         return len(self) * (8 + 2 * self.dimension)
 
     def locate(self, ids: Int64Array) -> tuple[Int64Array, BoolArray]:
-        """Positions of those `ids` that are here, and which of `ids` they are, a mask (len(ids),)."""
+        """Positions of those `ids` that are here, and which of `ids` they are, a mask
+        (len(ids),)."""
         if not len(self):
             return np.empty(0, np.int64), np.zeros(ids.shape, np.bool_)
         positions = np.minimum(np.searchsorted(self.ids, ids), len(self) - 1)
@@ -87,7 +89,8 @@ class Segment:
     def scan(
         self, queries: Float32Array, k: int, selected: BoolArray | None
     ) -> tuple[Float32Array, Int64Array]:
-        """The `k` best rows of each query on the CPU, among those that the mask `selected` (n,) names.
+        """The `k` best rows of each query on the CPU, among those that the mask `selected` (n,)
+        names.
 
         Returns scores (q, k), descending, and positions (q, k), -1 where there are no more.
         """

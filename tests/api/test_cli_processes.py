@@ -1,4 +1,5 @@
-"""What shows only between real processes: freshness, signals, streams, imports, memory of nothing heavy."""
+"""What shows only between real processes: freshness, signals, streams, imports, memory of nothing
+heavy."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""`regard evaluate segmentation` from the photographs to the figures, with models that see colours."""
+"""`regard evaluate segmentation` from the photographs to the figures, with models that see
+colours."""
 
 from __future__ import annotations
 
@@ -15,7 +16,8 @@ NAMES = ("red", "green", "blue")
 
 @pytest.fixture
 def library(tmp_path: Path) -> Library:
-    """Photographs of two stripes each, and masks that say so; the first columns are not measured."""
+    """Photographs of two stripes each, and masks that say so; the first columns are not
+    measured."""
     library = Library(tmp_path)
     for number, (left, right) in enumerate(((0, 1), (1, 2), (2, 0))):
         path = library.photos / "deep" / f"{number}.jpg"

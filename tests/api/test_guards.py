@@ -1,4 +1,5 @@
-"""The guards around the application; each test fails when the guard that it names is taken away."""
+"""The guards around the application; each test fails when the guard that it names is taken
+away."""
 
 from __future__ import annotations
 
@@ -281,7 +282,8 @@ MULTIPART = ("content-type", "multipart/form-data; boundary=x")
 
 @pytest.mark.parametrize("kind", [JSON, MULTIPART, ("content-type", "text/plain")])
 def test_body_limit_refuses_a_larger_body(ask: Ask, kind: tuple[str, str]) -> None:
-    """BodyLimit: a route reads such a body whole into memory, also one that calls itself multipart."""
+    """BodyLimit: a route reads such a body whole into memory, also one that calls itself
+    multipart."""
     fits = ask("POST", "/v1/things", kind, content=b"x" * MAX_BYTES)
     assert fits.json() == {"bytes": MAX_BYTES}
     expect(ask("POST", "/v1/things", kind, content=b"x" * (MAX_BYTES + 1)), 413, "too-large")

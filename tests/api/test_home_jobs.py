@@ -1,4 +1,5 @@
-"""Jobs of the whole home that are done in several turns: what they keep between them, and how they end."""
+"""Jobs of the whole home that are done in several turns: what they keep between them, and how they
+end."""
 
 from __future__ import annotations
 

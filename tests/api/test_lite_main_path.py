@@ -1,4 +1,5 @@
-"""The main path with real weights and real photographs: index, search every way, measure quality."""
+"""The main path with real weights and real photographs: index, search every way, measure
+quality."""
 
 from __future__ import annotations
 

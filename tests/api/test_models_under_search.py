@@ -1,4 +1,5 @@
-"""The campaign of a change of models: real photographs, `lite` beside another, four clients, two kills."""
+"""The campaign of a change of models: real photographs, `lite` beside another, four clients, two
+kills."""
 
 from __future__ import annotations
 
@@ -84,7 +85,8 @@ def _told_by(client: Client, asks: list[Ask]) -> list[Told]:
 
 
 def _kill_worker_at(client: Client, server: Server, part: int) -> None:
-    """Kill the worker with no warning when so many photographs are done, and look who answers then."""
+    """Kill the worker with no warning when so many photographs are done, and look who answers
+    then."""
     while True:
         found = client.pipelines.list().items
         done = found[1].analysed if len(found) > 1 else 0

@@ -132,7 +132,8 @@ def test_messages_without_paths_are_shown_to_all() -> None:
 
 @pytest.mark.parametrize("caller", [BOUND_ADMIN, Caller(AccessScope.READ, ("holiday",), 3), None])
 def test_remedies_are_hidden_from_bound_keys(caller: Caller | None) -> None:
-    """`problem_of`'s guard: other collections do not exist for a bound key, in no remedy either."""
+    """`problem_of`'s guard: other collections do not exist for a bound key, in no remedy
+    either."""
     error = errors.NotFound(
         "no collection is named work", remedy="the collections are: holiday, secret"
     )

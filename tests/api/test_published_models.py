@@ -1,4 +1,5 @@
-"""Tiny random checkpoints in the published layouts, through the command line: fetch, index, search."""
+"""Tiny random checkpoints in the published layouts, through the command line: fetch, index,
+search."""
 
 from __future__ import annotations
 
@@ -150,7 +151,8 @@ def images(photos: Path) -> list[Image]:
 
 @dataclass(frozen=True)
 class SharedPass:
-    """What the analyzer with a shared tower made of `images`, and how many views the tower read."""
+    """What the analyzer with a shared tower made of `images`, and how many views the tower
+    read."""
 
     analyses: list[Analysis]
     views: int

@@ -1,4 +1,5 @@
-"""Relevance from a calibrated profile to the faces: the command line, a server, and what is measured."""
+"""Relevance from a calibrated profile to the faces: the command line, a server, and what is
+measured."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""The worker as a process: what kills it, stops it, wakes it, and who works when there are several."""
+"""The worker as a process: what kills it, stops it, wakes it, and who works when there are
+several."""
 
 from __future__ import annotations
 
@@ -126,7 +127,8 @@ def patched(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], 
 
 @pytest.fixture
 def gate(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Gate]:
-    """Before the models of the processes that are started from now on, with batches of two; closed."""
+    """Before the models of the processes that are started from now on, with batches of two;
+    closed."""
     made = Gate(
         tmp_path / "gate",
         also="from regard.indexer.analysis import AnalysisSetup\n"

@@ -1,4 +1,5 @@
-"""Wrong use gives one sentence with what mends it, and the documented exit code; never a traceback."""
+"""Wrong use gives one sentence with what mends it, and the documented exit code; never a
+traceback."""
 
 from __future__ import annotations
 

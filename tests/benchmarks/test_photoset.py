@@ -31,7 +31,8 @@ def script() -> ModuleType:
 
 @pytest.fixture(scope="module")
 def packages(script: ModuleType, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Five listed objects, one that is not listed, one that is not cut out, and all backgrounds."""
+    """Five listed objects, one that is not listed, one that is not cut out, and all
+    backgrounds."""
     folder = tmp_path_factory.mktemp("packages")
     stamps = folder / "usr/share/tuxpaint/stamps"
     listed = SCRIPT.with_name("objects.txt").read_text().splitlines()

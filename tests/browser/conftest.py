@@ -43,8 +43,8 @@ def more_flags() -> Sequence[str]:
     return ()
 
 
-# For a module each, not for the session: while Playwright is started, its event loop counts as running
-# in this thread, and tests elsewhere could start none.
+# For a module each, not for the session: while Playwright is started, its event loop counts as
+# running in this thread, and tests elsewhere could start none.
 @pytest.fixture(scope="module")
 def browser(more_flags: Sequence[str]) -> Iterator[Browser]:
     if not _CHROMIUM.is_file():
@@ -85,7 +85,8 @@ def _file_name(text: str) -> str:
 
 @pytest.fixture(scope="session")
 def painted(tmp_path_factory: pytest.TempPathFactory) -> Library:
-    """Painted pictures, indexed once; see `gallery.py`. Tests take `gallery`, which they may change."""
+    """Painted pictures, indexed once; see `gallery.py`. Tests take `gallery`, which they may
+    change."""
     return make_gallery(tmp_path_factory.mktemp("painted"))
 
 

@@ -1,4 +1,5 @@
-"""A library whose right answers are plain: the fake models see colours, and these pictures have few."""
+"""A library whose right answers are plain: the fake models see colours, and these pictures have
+few."""
 
 from __future__ import annotations
 
@@ -44,7 +45,8 @@ def make_gallery(folder: Path) -> Library:
 def save(
     path: Path, colours: Sequence[str], seed: int, size: tuple[int, int] = SIZE, noise: int = 8
 ) -> Path:
-    """Write a picture of one colour or, in reading order, four; the seed makes its noise differ."""
+    """Write a picture of one colour or, in reading order, four; the seed makes its noise
+    differ."""
     width, height = size
     pixels = np.zeros((height, width, 3), np.int16)
     for quarter in range(4):

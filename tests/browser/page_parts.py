@@ -50,7 +50,8 @@ def search(page: Page, words: str) -> None:
 
 
 def wait_until(page: Page, condition: Callable[[], bool]) -> None:
-    """Wait for what Playwright can't; the page's content policy forbids what it would do for scripts."""
+    """Wait for what Playwright can't; the page's content policy forbids what it would do for
+    scripts."""
     deadline = time.monotonic() + TIMEOUT_MS / 1000
     while not condition():
         assert time.monotonic() < deadline, "it did not come about"

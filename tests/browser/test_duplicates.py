@@ -1,4 +1,5 @@
-"""Duplicates in the page: groups with a suggestion, and nothing that goes without being asked for."""
+"""Duplicates in the page: groups with a suggestion, and nothing that goes without being asked
+for."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""Uploading, naming, tagging, deleting and bringing back: all that a person changes by the page."""
+"""Uploading, naming, tagging, deleting and bringing back: all that a person changes by the
+page."""
 
 from __future__ import annotations
 

@@ -31,7 +31,8 @@ def _focused(page: Page) -> str | None:
 
 
 def _tab_to(page: Page, testid: str, key: str = "Tab", most: int = 30) -> None:
-    """Walk on by Tab until the focus is there; everything on the way has to show that it has it."""
+    """Walk on by Tab until the focus is there; everything on the way has to show that it has
+    it."""
     passed = []
     for _ in range(most):
         page.keyboard.press(key)
@@ -51,7 +52,8 @@ def test_search_and_viewer_work_by_keyboard_alone(visit: Visits, server: Server)
 
     _tab_to(page, "hit-link")
     expect(hits(page).first.get_by_test_id("hit-link")).to_be_focused()
-    # Without hover, focus shows the reasons; Escape hides them, and the next focus shows them again.
+    # Without hover, focus shows the reasons; Escape hides them, and the next focus shows them
+    # again.
     why = part(page, "why")
     expect(why).to_contain_text("“purple” in the file's name")
     page.keyboard.press("Escape")

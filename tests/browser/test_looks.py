@@ -1,7 +1,7 @@
 """Every main state over real photographs: light on a wide screen, dark on a narrow one.
 
-In each state axe-core reports nothing serious, nothing is wider than the screen, and a screenshot is kept.
-Copy `page-*.jpg`, the pictures in the docs, to docs/images/ when the page changes.
+In each state axe-core reports nothing serious, nothing is wider than the screen, and a screenshot
+is kept. Copy `page-*.jpg`, the pictures in the docs, to docs/images/ when the page changes.
 """
 
 from __future__ import annotations

@@ -1,4 +1,5 @@
-"""What the page makes of relevance: an honest "nothing here matches", and how likely each hit is right.
+"""What the page makes of relevance: an honest "nothing here matches", and how likely each hit is
+right.
 
 The fake models see colours; their calibration here says that what is not a colour is not there.
 """

@@ -1,4 +1,5 @@
-"""The page of a server that wants keys: signing in, images by the cookie, what a key may, signing out."""
+"""The page of a server that wants keys: signing in, images by the cookie, what a key may, signing
+out."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""What the page says when there is nothing, when it waits, when something fails; and hostile text in it."""
+"""What the page says when there is nothing, when it waits, when something fails; and hostile text
+in it."""
 
 from __future__ import annotations
 

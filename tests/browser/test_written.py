@@ -1,4 +1,5 @@
-"""The query language in the page: how a query was read, lists by filters alone, and where it is wrong."""
+"""The query language in the page: how a query was read, lists by filters alone, and where it is
+wrong."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
 """The pages that a test opens, watched until the test ends.
 
-Whatever a page writes to the console as a warning or an error, a violation of the content policy for one,
-every exception that nobody caught and every request to anywhere but its own server is a problem, unless
-the test said that it would come.
+Whatever a page writes to the console as a warning or an error, a violation of the content policy
+for one, every exception that nobody caught and every request to anywhere but its own server is a
+problem, unless the test said that it would come.
 """
 
 from __future__ import annotations
@@ -19,7 +19,8 @@ TIMEOUT_MS = 30_000
 
 
 class Visits:
-    """The pages that a test opens, each in a context of its own, which shares nothing with the others."""
+    """The pages that a test opens, each in a context of its own, which shares nothing with the
+    others."""
 
     def __init__(self, browser: Browser) -> None:
         self.problems: list[str] = []
@@ -27,7 +28,8 @@ class Visits:
         self._contexts: list[BrowserContext] = []
 
     def __call__(self, url: str, *, expected: Sequence[str] = (), **options: Any) -> Page:
-        """Open `url`; console messages that match `expected` may come. `options` are the context's."""
+        """Open `url`; console messages that match `expected` may come. `options` are the
+        context's."""
         context = self._browser.new_context(**{"reduced_motion": "reduce", **options})
         self._contexts.append(context)
         context.set_default_timeout(TIMEOUT_MS)

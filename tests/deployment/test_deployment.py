@@ -1,4 +1,5 @@
-"""docker-compose.yml and the Dockerfile: checked by schema and linter, and for what they promise."""
+"""docker-compose.yml and the Dockerfile: checked by schema and linter, and for what they
+promise."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """The steps of the Dockerfile, run word for word in a chroot; no container engine is needed.
 
-The root holds only this machine's programs, read-only, in place of the base image. Needs root, since it
-mounts and changes users, and installs all dependencies, which takes minutes.
+The root holds only this machine's programs, read-only, in place of the base image. Needs root,
+since it mounts and changes users, and installs all dependencies, which takes minutes.
 """
 
 from __future__ import annotations

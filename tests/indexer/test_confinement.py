@@ -40,7 +40,8 @@ class World:
         )
 
     def indexed(self) -> dict[str, str | None]:
-        """Failure reasons by path below the root, None for photographs; nothing outside is known."""
+        """Failure reasons by path below the root, None for photographs; nothing outside is
+        known."""
         catalog = self.library.indexer("default").catalog
         with catalog.writer_lease():
             known = list(catalog.known_assets(b"/"))

@@ -1,4 +1,5 @@
-"""Jobs from claim to end: progress, turns, cancelling, waiting, failing; and what each kind indexes."""
+"""Jobs from claim to end: progress, turns, cancelling, waiting, failing; and what each kind
+indexes."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """Tiny random SigLIP, SigLIP 2 and CLIP checkpoints in the files and layouts that are published.
 
-Models are written by transformers' own `save_pretrained`; tokenizers and preprocessor files are written
-out here as the published repositories have them.
+Models are written by transformers' own `save_pretrained`; tokenizers and preprocessor files are
+written out here as the published repositories have them.
 """
 
 from __future__ import annotations

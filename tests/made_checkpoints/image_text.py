@@ -1,7 +1,7 @@
 """Tiny random captioners in the files and layouts that are published: Idefics3 (SmolVLM) and BLIP.
 
-Models are written by transformers' own `save_pretrained`; tokenizers, chat templates and preprocessor
-files are written out here as the published repositories have them.
+Models are written by transformers' own `save_pretrained`; tokenizers, chat templates and
+preprocessor files are written out here as the published repositories have them.
 """
 
 from __future__ import annotations
@@ -42,7 +42,8 @@ _WORDS = ("a", "photo", "of", "the", "red", "cat", "dog", "car", "boat", "on", "
 
 
 def make_idefics3(folder: Path, seed: int = 0, *, side: int = 32) -> Path:
-    """The layout of HuggingFaceTB/SmolVLM-256M-Instruct; images are cut into tiles of `side` pixels."""
+    """The layout of HuggingFaceTB/SmolVLM-256M-Instruct; images are cut into tiles of `side`
+    pixels."""
     ids = _byte_level_tokenizer(folder)
     patch, factor = 8, 2
     config = Idefics3Config(
@@ -112,7 +113,8 @@ def make_idefics3(folder: Path, seed: int = 0, *, side: int = 32) -> Path:
 
 
 def make_blip(folder: Path, seed: int = 0, *, side: int = 32) -> Path:
-    """The layout of Salesforce/blip-image-captioning-…: no chat template, a decoder that reads images."""
+    """The layout of Salesforce/blip-image-captioning-…: no chat template, a decoder that reads
+    images."""
     ids = _wordpiece_tokenizer(folder)
     tower = {
         "hidden_size": 32,

@@ -1,4 +1,5 @@
-"""A tiny SAM 2 with random weights, on disk as the published checkpoints are: the video model's."""
+"""A tiny SAM 2 with random weights, on disk as the published checkpoints are: the video
+model's."""
 
 from __future__ import annotations
 
@@ -87,7 +88,8 @@ def write_json(path: Path, document: dict[str, Any]) -> None:
 
 
 def _randomise(model: Sam2VideoModel, seed: int) -> None:
-    """Weights large enough that masks depend on the photograph and on the point, and differ by both."""
+    """Weights large enough that masks depend on the photograph and on the point, and differ by
+    both."""
     generator = torch.Generator().manual_seed(seed)
     for name, tensor in sorted(model.state_dict().items()):
         noise = torch.randn(tensor.shape, generator=generator)

@@ -1,7 +1,7 @@
 """Tiny random SAM2-UNet checkpoints: bare state dicts with the published files' keys.
 
-Keys and shapes are written out here from the published layout, for fewer and narrower blocks: the first
-stage 8 wide in place of 144, the decoder 8 in place of 64, adapters 4 in place of 32.
+Keys and shapes are written out here from the published layout, for fewer and narrower blocks: the
+first stage 8 wide in place of 144, the decoder 8 in place of 64, adapters 4 in place of 32.
 """
 
 from __future__ import annotations

@@ -1,4 +1,5 @@
-"""A tiny xGen-MM v1.5 in the published form: names, shards, config and tokenizer, with random weights.
+"""A tiny xGen-MM v1.5 in the published form: names, shards, config and tokenizer, with random
+weights.
 
 Names and shapes are written out here and not taken from the code that loads them.
 """

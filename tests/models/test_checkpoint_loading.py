@@ -1,7 +1,8 @@
-"""Checkpoints of every kind of part: what is read before loading, what loading requires, what is refused.
+"""Checkpoints of every kind of part: what is read before loading, what loading requires, what is
+refused.
 
-Each rule is asserted over all kinds that it holds for. What only one kind has is tested in the file
-of that kind.
+Each rule is asserted over all kinds that it holds for. What only one kind has is tested in the
+file of that kind.
 """
 
 from __future__ import annotations
@@ -509,8 +510,8 @@ def test_so400m_has_the_published_number_of_parameters(tmp_path: Path) -> None:
     assert len(vision.state_dict()) == 448
 
 
-# The published configs of the image encoders; millions of parameters by the authors' table of SAM 2.1
-# (arXiv 2408.00714), and parameters of the image model alone.
+# The published configs of the image encoders; millions of parameters by the authors' table of SAM
+# 2.1 (arXiv 2408.00714), and parameters of the image model alone.
 SAM2_SIZES = {
     "tiny": (
         {

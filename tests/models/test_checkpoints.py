@@ -1,4 +1,5 @@
-"""What all checkpoints share: where they compute, what they are called, and how tensors are read."""
+"""What all checkpoints share: where they compute, what they are called, and how tensors are
+read."""
 
 from __future__ import annotations
 

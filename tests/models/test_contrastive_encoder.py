@@ -1,4 +1,5 @@
-"""The contrastive encoder's rows: transformers' models are the reference, batches agree with singles."""
+"""The contrastive encoder's rows: transformers' models are the reference, batches agree with
+singles."""
 
 from __future__ import annotations
 

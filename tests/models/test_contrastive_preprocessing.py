@@ -88,7 +88,8 @@ def test_pixels_equal_those_of_the_checkpoints_own_processor(
             inputs["pixel_values"][:, seen] for inputs in (found, expected)
         )
     assert found["pixel_values"].shape == expected["pixel_values"].shape
-    # CLIP's cut is resized without what it throws away, which may round another way: one grey level.
+    # CLIP's cut is resized without what it throws away, which may round another way: one grey
+    # level.
     tolerance = 0.016 if model == "clip" else 1e-6
     difference = (found["pixel_values"] - expected["pixel_values"]).abs()
     assert float(difference.max()) < tolerance

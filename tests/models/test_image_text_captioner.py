@@ -49,7 +49,8 @@ def load(folder: Path, *, dtype: str = "float32", **parameters: Any) -> ImageTex
 
 
 def reference(folder: Path, image: Image, **options: Any) -> tuple[Any, Any]:
-    """What transformers' plain way gives for one image: the prompt's ids and all that is generated."""
+    """What transformers' plain way gives for one image: the prompt's ids and all that is
+    generated."""
     processor = AutoProcessor.from_pretrained(folder, local_files_only=True)
     model = AutoModelForImageTextToText.from_pretrained(folder, local_files_only=True).eval()
     picture = PIL.Image.fromarray(image.pixels)

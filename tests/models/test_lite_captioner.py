@@ -192,7 +192,8 @@ def test_analysis_is_what_the_encoders_say(analyzer: LiteAnalyzer, classifier: C
     joint, visual = JointEncoder(classifier, SentenceEncoder()), VisualEncoder(classifier)
     assert np.array_equal(rows[VISUAL.name, Kind.IMAGE], visual.encode_images([image])[0])
     boxes, masks = [[r.box for r in analysis.regions]], [[r.mask for r in analysis.regions]]
-    # What texts meet knows the region from a closer look, which the encoder alone has no region for.
+    # What texts meet knows the region from a closer look, which the encoder alone has no region
+    # for.
     closer = joint.image_row(look(classifier, image, boxes[0], masks[0], [0.5]))
     assert np.array_equal(rows[JOINT.name, Kind.IMAGE], closer)
     assert not np.array_equal(closer, joint.encode_images([image])[0])

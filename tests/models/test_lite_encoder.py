@@ -1,4 +1,5 @@
-"""The `lite` encoders on real weights: parity with the references, invariants, and what they find."""
+"""The `lite` encoders on real weights: parity with the references, invariants, and what they
+find."""
 
 from __future__ import annotations
 

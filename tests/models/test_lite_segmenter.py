@@ -1,4 +1,5 @@
-"""The `lite` segmenter through its public face: what it promises of any image, and how good it is."""
+"""The `lite` segmenter through its public face: what it promises of any image, and how good it
+is."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""Profiles as files: what ships, what a user writes, what is wrong in one, what a pipeline is called."""
+"""Profiles as files: what ships, what a user writes, what is wrong in one, what a pipeline is
+called."""
 
 from __future__ import annotations
 

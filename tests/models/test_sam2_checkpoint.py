@@ -1,4 +1,5 @@
-"""Reading SAM 2 from the published layout: every key accounted for, and the same model as transformers'."""
+"""Reading SAM 2 from the published layout: every key accounted for, and the same model as
+transformers'."""
 
 from __future__ import annotations
 

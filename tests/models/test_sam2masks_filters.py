@@ -142,7 +142,8 @@ def test_small_islands_go_and_corners_hold_an_island_together():
         "......#..",
         ".........",
     )
-    # The blocks meet at a corner and have six pixels; so do the three at the right, which are too few.
+    # The blocks meet at a corner and have six pixels; so do the three at the right, which are too
+    # few.
     assert drawing(without_specks(logits, 4)) == [
         "##.......",
         "##.......",

@@ -1,4 +1,5 @@
-"""Automatic masks over a tiny checkpoint and real photographs, and over decoders that draw by hand."""
+"""Automatic masks over a tiny checkpoint and real photographs, and over decoders that draw by
+hand."""
 
 from __future__ import annotations
 
@@ -138,7 +139,8 @@ def test_tiny_and_flat_pictures_are_segmented_without_complaint(
 def test_parity_of_one_point_with_transformers_on_a_photograph_that_is_no_square(
     made: Path, photographs: list[Image], shape: tuple[int, int]
 ):
-    """The whole path by other means: squash, ask about the middle, draw at the photograph's size."""
+    """The whole path by other means: squash, ask about the middle, draw at the photograph's
+    size."""
     height, width = shape
     pixels = np.ascontiguousarray(photographs[0].pixels[50:, 60:][:height, :width])
     square = PIL.Image.fromarray(pixels).resize((IMAGE_SIZE, IMAGE_SIZE), PIL.Image.BILINEAR)

@@ -1,4 +1,5 @@
-"""SAM2-UNet at full size against the published implementation, on weights that follow a formula."""
+"""SAM2-UNet at full size against the published implementation, on weights that follow a
+formula."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""Captions from a checkpoint on disk: base and instruct, batches, examples, and features handed over."""
+"""Captions from a checkpoint on disk: base and instruct, batches, examples, and features handed
+over."""
 
 from __future__ import annotations
 
@@ -214,7 +215,8 @@ def test_needs_finds_what_would_fail(folders: dict[str, Path], tmp_path: Path) -
 def test_the_length_that_is_foretold_is_the_length_that_is_used(
     folders: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """With a token less of room than the longest prompt and caption take, the profile is refused."""
+    """With a token less of room than the longest prompt and caption take, the profile is
+    refused."""
     from regard.models.xgenmm import captioner as module
 
     lengths: list[int] = []

@@ -1,4 +1,5 @@
-"""A checkpoint into the model: strict keys, one tensor at a time, and a vision tower that is shared."""
+"""A checkpoint into the model: strict keys, one tensor at a time, and a vision tower that is
+shared."""
 
 from __future__ import annotations
 

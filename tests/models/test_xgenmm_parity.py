@@ -1,6 +1,7 @@
 """xGen-MM against figures of the published code: layout, preprocessing, and every step to text.
 
-All sizes, names of cases and expectations come from the files of the folder; another set may have others.
+All sizes, names of cases and expectations come from the files of the folder; another set may have
+others.
 """
 
 from __future__ import annotations

@@ -1,4 +1,5 @@
-"""Whether two signatures are of one picture: edits are, other things before the same background are not."""
+"""Whether two signatures are of one picture: edits are, other things before the same background
+are not."""
 
 from __future__ import annotations
 

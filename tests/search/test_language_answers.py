@@ -1,7 +1,8 @@
-"""What is written is what is searched for: random queries of every kind of term, sign, weight and filter.
+"""What is written is what is searched for: random queries of every kind of term, sign, weight and
+filter.
 
-The query is written as text and goes through the parser and the engine. Beside it the same is said in plain
-Python, and answered by brute force over all that is stored.
+The query is written as text and goes through the parser and the engine. Beside it the same is said
+in plain Python, and answered by brute force over all that is stored.
 """
 
 from __future__ import annotations
@@ -111,7 +112,8 @@ _THINGS = {
 
 
 def weighted(text: str, query: TextQuery | ImageQuery | LikeQuery) -> st.SearchStrategy[Written]:
-    """The term with a sign and a weight; a bare word always has a weight, so that none joins it."""
+    """The term with a sign and a weight; a bare word always has a weight, so that none joins
+    it."""
     weights = st.sampled_from([0.25, 1, 2, 7.5])
     is_bare = text in _TEXTS and not text.startswith('"')
 
@@ -251,7 +253,8 @@ def test_the_answer_is_that_of_what_is_written(
     scores = [hit.score for hit in found]
     assert scores == sorted(scores, reverse=True)
     assert len({hit.asset.id for hit in found}) == len(found) or target is Target.REGION
-    # Scores are of float32 vectors; where they are equal, the order is not the definition's matter.
+    # Scores are of float32 vectors; where they are equal, the order is not the definition's
+    # matter.
     assert {
         (hit.asset.id, 0 if hit.region is None else hit.region.id): hit.score for hit in found
     } == pytest.approx({(asset, region): score for asset, region, score in expected}, abs=1e-5)

@@ -1,4 +1,5 @@
-"""The query language holds whatever it is given: a query, or an error that points into the text."""
+"""The query language holds whatever it is given: a query, or an error that points into the
+text."""
 
 from __future__ import annotations
 
@@ -55,7 +56,8 @@ def holds(query: WrittenQuery, source: str) -> None:
 
 
 def assert_is_about(query: WrittenQuery, source: str) -> None:
-    """Every part stands in the text, none over another, and nothing but spaces stands between them."""
+    """Every part stands in the text, none over another, and nothing but spaces stands between
+    them."""
     spans = sorted(
         (part.span for part in (*query.terms, *query.conditions)), key=lambda span: span.position
     )

@@ -52,7 +52,8 @@ def pages(
 @given(
     seed=st.integers(0, 10**6),
     contents=st.integers(0, 60),
-    # Evidence is of a channel's first ten, without what the query shows itself: no level is less deep.
+    # Evidence is of a channel's first ten, without what the query shows itself: no level is less
+    # deep.
     depth=st.integers(12, 24),
     target=st.sampled_from(list(Target)),
     limits=st.lists(st.integers(1, 25), min_size=1, max_size=4),

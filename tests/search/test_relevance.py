@@ -1,4 +1,5 @@
-"""Relevance by evidence that depends on neither limit nor page, and what counts as a match; of texts."""
+"""Relevance by evidence that depends on neither limit nor page, and what counts as a match; of
+texts."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""Relevance of pictures, stored things and several terms: what is evidence, and what counts nowhere."""
+"""Relevance of pictures, stored things and several terms: what is evidence, and what counts
+nowhere."""
 
 from __future__ import annotations
 

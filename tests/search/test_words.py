@@ -1,4 +1,5 @@
-"""Words: which ones a query asks for, how what holds them is ranked, and what that does to an answer."""
+"""Words: which ones a query asks for, how what holds them is ranked, and what that does to an
+answer."""
 
 from __future__ import annotations
 
@@ -135,7 +136,8 @@ def test_a_phrase_asks_for_all_its_words_as_they_stand() -> None:
 def test_rare_words_in_good_places_count_more() -> None:
     common = [(0, TITLE, content, 0) for content in range(1, 31)]
     found = rank("red egret", *common, (1, TITLE, 50, 0), (1, CAPTION, 51, 0), (1, CAPTION, 1, 0))
-    # Rare in the title; common in the title and rare in a caption; common alone; rare in a caption.
+    # Rare in the title; common in the title and rare in a caption; common alone; rare in a
+    # caption.
     order = found.items.tolist()
     assert order[:3] == [50, 1, 2]
     assert order[-1] == 51

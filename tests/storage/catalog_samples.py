@@ -60,7 +60,8 @@ def header(name: str) -> ContentHeader:
 
 
 def analysis(name: str, regions: int = 2, *, captioned: bool = True) -> Analysis:
-    """Regions, a sentence about the whole and one about the first region, and all their vectors."""
+    """Regions, a sentence about the whole and one about the first region, and all their
+    vectors."""
     found = tuple(
         Region(
             box := Box(index % 36, 1, 3, 4), mask_from_box(30, 40, box), box.area, 1 / (1 + index)

@@ -68,7 +68,8 @@ def make_url(backend: str, request: pytest.FixtureRequest, tmp_path: Path) -> It
 
 @pytest.fixture
 def empty_catalog(backend: str, request: pytest.FixtureRequest) -> Callable[[Path], str]:
-    """Gives the URL of a database with the schema and nothing else, in a folder if it is a file."""
+    """Gives the URL of a database with the schema and nothing else, in a folder if it is a
+    file."""
 
     def make(folder: Path) -> str:
         if backend == "sqlite":

@@ -1,4 +1,5 @@
-"""Assets made for filters, filters to draw, and what passes: in plain Python, as the docs word it."""
+"""Assets made for filters, filters to draw, and what passes: in plain Python, as the docs word
+it."""
 
 from __future__ import annotations
 

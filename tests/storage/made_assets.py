@@ -1,4 +1,5 @@
-"""Uploads made of numbers, and what stands in for the indexer and for a copy that follows the log."""
+"""Uploads made of numbers, and what stands in for the indexer and for a copy that follows the
+log."""
 
 from __future__ import annotations
 

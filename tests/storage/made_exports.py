@@ -1,4 +1,5 @@
-"""A home with something of everything, what an export holds, and exports that were tampered with."""
+"""A home with something of everything, what an export holds, and exports that were tampered
+with."""
 
 from __future__ import annotations
 
@@ -125,7 +126,8 @@ Content = dict[str, list[dict[str, Any]]]
 
 
 def tables(folder: Path) -> Content:
-    """All rows of an export, its channels by pipeline, space and kind, vectors beside their owners."""
+    """All rows of an export, its channels by pipeline, space and kind, vectors beside their
+    owners."""
     found = {name: pyarrow.parquet.read_table(folder / name).to_pylist() for name in TABLES}
     for channel in Manifest.read(folder).channels:
         owners = pyarrow.parquet.read_table(folder / channel.owners).to_pylist()

@@ -1,4 +1,5 @@
-"""What the vector index tests share: brute force as the truth, implementations, a GPU's stand-in."""
+"""What the vector index tests share: brute force as the truth, implementations, a GPU's
+stand-in."""
 
 from __future__ import annotations
 

@@ -1,7 +1,8 @@
-"""Run at the start of the servers that tests start: their workers do not give way to other processes.
+"""Run at the start of the servers that tests start: their workers do not give way to other
+processes.
 
-Else, on a machine that other tests keep busy, a worker would get next to nothing of the processor, and its
-test wait for minutes. `tests/api/test_worker.py` looks at workers as they are.
+Else, on a machine that other tests keep busy, a worker would get next to nothing of the processor,
+and its test wait for minutes. `tests/api/test_worker.py` looks at workers as they are.
 """
 
 import os

@@ -254,7 +254,8 @@ def _address(host: str, listener: socket.socket) -> str:
 
 
 def _read_roots(given: Sequence[str]) -> dict[str, Path]:
-    """Folders by name; raises UsageError for other forms than NAME=DIR, CannotWork for no folder."""
+    """Folders by name; raises UsageError for other forms than NAME=DIR, CannotWork for no
+    folder."""
     roots: dict[str, Path] = {}
     for text in given:
         name, equals, folder = text.partition("=")

@@ -1,7 +1,7 @@
 """Originals, thumbnails, crops and masks.
 
-Only the file that was indexed is read, never one that replaced it or a link. If keys are required, it must
-be in the managed store or below a configured root.
+Only the file that was indexed is read, never one that replaced it or a link. If keys are required,
+it must be in the managed store or below a configured root.
 """
 
 from __future__ import annotations
@@ -248,7 +248,8 @@ def get_mask(
 
 @dataclass(frozen=True, slots=True)
 class _Rendering:
-    """A rendering of an asset: its name in the cache, and the function that makes it from the file."""
+    """A rendering of an asset: its name in the cache, and the function that makes it from the
+    file."""
 
     asset: Asset
     variant: str
@@ -323,7 +324,8 @@ def _open(service: Service, asset: Asset) -> BinaryIO:
 
 
 def _span(value: str, size: int) -> tuple[int, int] | None:
-    """Start and end of the requested range, end exclusive; None for what is not one valid range."""
+    """Start and end of the requested range, end exclusive; None for what is not one valid
+    range."""
     match = _RANGE.fullmatch(value)
     if match is None:
         return None

@@ -1,7 +1,7 @@
 """`POST /v1/assets`: uploads into the managed store.
 
-Each file is hashed while it streams to disk, inspected before it is kept, and protected from deletion until
-its row is committed. A job analyses it later.
+Each file is hashed while it streams to disk, inspected before it is kept, and protected from
+deletion until its row is committed. A job analyses it later.
 """
 
 from __future__ import annotations

@@ -1,4 +1,5 @@
-"""A server with what its tests need at hand: a client, keys, photographs, a root and the catalog."""
+"""A server with what its tests need at hand: a client, keys, photographs, a root and the
+catalog."""
 
 from __future__ import annotations
 
@@ -25,7 +26,8 @@ from regard.core.keys import AccessScope
 from regard.storage.database.catalog import open_catalog
 from regard.storage.service.keys import SqlKeys
 
-# As long as a worker, which leaves the processor to others, may take on a machine that has much else to do.
+# As long as a worker, which leaves the processor to others, may take on a machine that has much
+# else to do.
 WAIT = 200.0
 _numbers = itertools.count(1)
 
@@ -166,7 +168,8 @@ class Served:
         return client
 
     def key(self, scope: str, *collections: str) -> str:
-        """A new key, bound where collections are given, which are made where they are not there."""
+        """A new key, bound where collections are given, which are made where they are not
+        there."""
         catalog = open_catalog(self._database)
         try:
             there = {item.name for item in self.client.collections.iterate()}

@@ -1,4 +1,5 @@
-"""Who may do what: scopes, keys that are bound to collections, and no path of the server for others.
+"""Who may do what: scopes, keys that are bound to collections, and no path of the server for
+others.
 
 The shared server needs no key, but one that is sent limits its holder.
 """
@@ -23,7 +24,8 @@ LEVELS = {READ: 0, WRITE: 1, ADMIN: 2}
 
 @dataclass
 class World:
-    """Two collections that share one photograph, a key bound to the first, and what the other holds."""
+    """Two collections that share one photograph, a key bound to the first, and what the other
+    holds."""
 
     served: Served
     mine: Shelf

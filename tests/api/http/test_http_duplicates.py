@@ -1,4 +1,5 @@
-"""`/v1/duplicates`: groups in pages, for those who may see them, without what lies in the trash."""
+"""`/v1/duplicates`: groups in pages, for those who may see them, without what lies in the
+trash."""
 
 from __future__ import annotations
 

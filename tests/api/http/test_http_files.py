@@ -186,7 +186,8 @@ def test_replaced_files_are_not_served(
     name: str,
     status: int,
 ) -> None:
-    """The guard is `open_original`: without its stamp and its folders whatever lies there is served."""
+    """The guard is `open_original`: without its stamp and its folders whatever lies there is
+    served."""
     path, asset = imported(shelf, noisy())
     region = shelf.client.assets.get(asset.id).regions[0]
     happens(path, served.outside)

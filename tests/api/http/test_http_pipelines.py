@@ -1,4 +1,5 @@
-"""Other models in a running server: searches go on, the switch is whole, and there is a way back."""
+"""Other models in a running server: searches go on, the switch is whole, and there is a way
+back."""
 
 from __future__ import annotations
 
@@ -73,7 +74,8 @@ COLOURS = (("red", "blue"), ("blue", "green"), ("red",))
 
 @pytest.fixture
 def database(request: pytest.FixtureRequest) -> Callable[[], str | None]:
-    """Gives the URL of a database of its own, None for the home's file, as it is unless told otherwise."""
+    """Gives the URL of a database of its own, None for the home's file, as it is unless told
+    otherwise."""
     if getattr(request, "param", "sqlite") == "sqlite":
         return lambda: None
     make: Callable[[], str] = request.getfixturevalue("postgres_url")

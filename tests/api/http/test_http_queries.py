@@ -1,4 +1,5 @@
-"""Searches in the query language and by lists of terms over HTTP: pages, keys, and places of errors."""
+"""Searches in the query language and by lists of terms over HTTP: pages, keys, and places of
+errors."""
 
 from __future__ import annotations
 

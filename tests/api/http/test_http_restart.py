@@ -64,7 +64,8 @@ def store_without_job(served: Served, collection: str, data: bytes) -> None:
 
 
 def test_jobs_continue_after_stops_and_kills(frail: Served) -> None:
-    """An import in its midst, uploads that were answered and not begun, and one that lost its job."""
+    """An import in its midst, uploads that were answered and not begun, and one that lost its
+    job."""
     shelf, lost = frail.shelf(), frail.shelf()
     folder = shelf.folder(**{f"p{number}": png(size=(8, 8)) for number in range(PHOTOS)})
     frail.gate.let(2)

@@ -1,4 +1,5 @@
-"""Where a server may stand: keys beyond loopback, hosts and origins, headers, health and figures."""
+"""Where a server may stand: keys beyond loopback, hosts and origins, headers, health and
+figures."""
 
 from __future__ import annotations
 

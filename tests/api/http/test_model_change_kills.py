@@ -1,4 +1,5 @@
-"""Changes of models that are killed at each transaction, and at any time: nothing is lost or mixed."""
+"""Changes of models that are killed at each transaction, and at any time: nothing is lost or
+mixed."""
 
 from __future__ import annotations
 
@@ -22,7 +23,8 @@ from made_library import Library, Outcome
 
 pytestmark = [pytest.mark.campaign, pytest.mark.timeout(1800)]
 
-# Everything is imported once; a child is forked for each command, which may end itself at a transaction.
+# Everything is imported once; a child is forked for each command, which may end itself at a
+# transaction.
 _NURSERY = """
 import contextlib, json, os, signal, sys
 from regard.api.cli import main
@@ -95,7 +97,8 @@ class Nursery:
         )
 
     def start(self, *arguments: object, number: int = 0, before: bool = False) -> int:
-        """The process id of a command that ends itself at its transaction of this number, 0 for none."""
+        """The process id of a command that ends itself at its transaction of this number, 0 for
+        none."""
         assert self._process.stdin is not None
         assert self._process.stdout is not None
         order = {"arguments": [str(one) for one in arguments], "number": number, "before": before}
@@ -205,7 +208,8 @@ def test_a_kill_at_each_transaction(
 def test_kills_at_any_time(
     nursery: Callable[..., Nursery], tmp_path: Path, backend: str, request: pytest.FixtureRequest
 ) -> None:
-    """Sixty commands that change models or photographs, most of them killed; then what is left to do."""
+    """Sixty commands that change models or photographs, most of them killed; then what is left to
+    do."""
     environ = {}
     if backend == "postgresql":
         environ["REGARD_DATABASE_URL"] = request.getfixturevalue("postgres_url")()
@@ -218,7 +222,8 @@ def test_kills_at_any_time(
         library.index()
         home, made = nursery(**environ), 25
         killed = 0
-        # How long each command takes here, as far as one was left to end: kills are to fall within.
+        # How long each command takes here, as far as one was left to end: kills are to fall
+        # within.
         seconds: dict[str, float] = {}
         for _ in range(60):
             command = chance.choice(

@@ -1,7 +1,7 @@
 """Any history of uploads, edits, trash, restoring and purging, on both databases, against a model.
 
-After each step lists, counts and contents are the model's, and who followed the change log in small pages
-has the same assets as the list.
+After each step lists, counts and contents are the model's, and who followed the change log in
+small pages has the same assets as the list.
 """
 
 from __future__ import annotations

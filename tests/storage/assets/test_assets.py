@@ -1,4 +1,5 @@
-"""Assets as a service reads and edits them, on both databases: lists, facets, tags, uploads, trash."""
+"""Assets as a service reads and edits them, on both databases: lists, facets, tags, uploads,
+trash."""
 
 from __future__ import annotations
 
@@ -627,7 +628,8 @@ def test_an_upload_that_failed_does_not_wait_where_nothing_is_analysed(assets: A
 
 @on_sqlite
 def test_uploads_that_no_job_saw_are_told(assets: Assets) -> None:
-    """A server was killed between an upload and its job; one whose job was cancelled is not wanted."""
+    """A server was killed between an upload and its job; one whose job was cancelled is not
+    wanted."""
     jobs = SqlJobQueue(assets.home.catalog)
     assets.home.save("/photos/p", "imported", "one")
     assert assets.uploads.collections_without_job() == []

@@ -254,7 +254,8 @@ def test_a_lost_counter_is_named(home: Home, counter: str) -> None:
 
 
 def test_a_moment_without_a_transaction(home: Home) -> None:
-    """The one that a transaction begun then sees; a statement that fails is named, and harms nothing."""
+    """The one that a transaction begun then sees; a statement that fails is named, and harms
+    nothing."""
     database = home.catalog.database
     for turn in range(3):
         home.save(f"/{turn}.jpg", str(turn))

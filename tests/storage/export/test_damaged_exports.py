@@ -1,4 +1,5 @@
-"""An export that is damaged, forged or no export ends as one sentence, and nothing of it comes in."""
+"""An export that is damaged, forged or no export ends as one sentence, and nothing of it comes
+in."""
 
 from __future__ import annotations
 

@@ -302,7 +302,8 @@ def test_kills_leave_no_half_file_under_a_final_name(tmp_path: Path) -> None:
     assert set(files(tmp_path)) == stored
 
 
-# Stores a file in a child that dies at the first line of the store's code, one at the second, and so on.
+# Stores a file in a child that dies at the first line of the store's code, one at the second, and
+# so on.
 _DIE_AT_EACH_LINE = """
 import hashlib, itertools, os, signal, sys
 from pathlib import Path

@@ -19,7 +19,8 @@ OTHER = hashlib.sha256(b"another").hexdigest()
 
 
 class Maker:
-    """Makes pictures of given bytes, counts them, and knows how many were in the making at once."""
+    """Makes pictures of given bytes, counts them, and knows how many were in the making at
+    once."""
 
     def __init__(self, data: bytes = b"a picture", seconds: float = 0.0) -> None:
         self.data, self.seconds = data, seconds

@@ -1,4 +1,5 @@
-"""Which pipeline is live: the first, until another is built beside it and takes its place; one only."""
+"""Which pipeline is live: the first, until another is built beside it and takes its place; one
+only."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""Signatures and pairs of copies in the catalog: when they come, when they go, what lists are made of."""
+"""Signatures and pairs of copies in the catalog: when they come, when they go, what lists are made
+of."""
 
 from __future__ import annotations
 

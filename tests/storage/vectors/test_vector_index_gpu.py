@@ -50,7 +50,8 @@ def test_gpu_answers_while_it_can(tmp_path: Path) -> None:
     truth.check_search(index, queries, 20, IdSet(np.arange(1, 3000, 2)))
     after_filtered = gpu.searches
     assert after_filtered > after_plain
-    # More neighbours than a GPU selects, and a filter that lets too little through: the CPU's turn.
+    # More neighbours than a GPU selects, and a filter that lets too little through: the CPU's
+    # turn.
     truth.check_search(index, queries, 2500)
     truth.check_search(index, queries, 10, IdSet(np.arange(1, 3000, 200)))
     assert gpu.searches == after_filtered

@@ -37,7 +37,8 @@ def reopen(directory: Path) -> SegmentedIndex:
 
 
 def step(index: SegmentedIndex, position: int, rows: int = 47) -> None:
-    """A step of the log that depends on its position alone: rows to add, some of the former to go."""
+    """A step of the log that depends on its position alone: rows to add, some of the former to
+    go."""
     rng = np.random.default_rng(position)
     ids = np.arange(position * 1000, position * 1000 + rows)
     gone = np.arange((position - 1) * 1000, (position - 1) * 1000 + rows, 7)
@@ -322,7 +323,8 @@ class _Crash(BaseException):
 
 
 class FailingSystem:
-    """Stands for `os`: carries out operations and stops for good before the n-th, or in its middle."""
+    """Stands for `os`: carries out operations and stops for good before the n-th, or in its
+    middle."""
 
     def __init__(self, stop_at: int) -> None:
         self.stop_at = stop_at
@@ -426,7 +428,8 @@ def test_a_crash_in_the_first_snapshot_leaves_nothing_or_all(
 def test_what_a_power_cut_may_lose_is_never_relied_on(
     saved: SegmentedIndex, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Contents are synced before their name, names before the manifest, it before what it replaces."""
+    """Contents are synced before their name, names before the manifest, it before what it
+    replaces."""
     index = changed_copy(saved)
     system = FailingSystem(10_000)
     monkeypatch.setattr(durable_files, "os", system)

@@ -52,7 +52,8 @@ def compare(
     Example: regard evaluate compare lite blip3 --images photos
              --captions photos/captions.json --instances photos/instances.json
 
-    With --home, A and B are profiles or fingerprints of pipelines that it keeps, as after a reindex.
+    With --home, A and B are profiles or fingerprints of pipelines that it keeps, as after a
+    reindex.
     """
     labels = read_labels(images, captions=captions, instances=instances, only=only)
     names = (first, second)
@@ -100,7 +101,8 @@ def _writes_same_records(one: PipelineSpec, other: PipelineSpec) -> bool:
 def _with_pipeline(labelled: LabelledLibrary, name: str) -> LabelledLibrary:
     """The same photographs through another pipeline of the home.
 
-    Raises NotFound when not exactly one pipeline has this name, CannotWork when it lacks photographs.
+    Raises NotFound when not exactly one pipeline has this name, CannotWork when it lacks
+    photographs.
     """
     home = labelled.home
     matches = [

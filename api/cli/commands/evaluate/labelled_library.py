@@ -1,4 +1,5 @@
-"""Labelled photographs, indexed into a collection that holds exactly them; the options for that."""
+"""Labelled photographs, indexed into a collection that holds exactly them; the options for
+that."""
 
 from __future__ import annotations
 

@@ -89,8 +89,8 @@ def objects(
     Example: regard evaluate objects --images photos --instances photos/instances.json
              --halves 10
 
-    With --halves the weights are fitted for each half, and the weights fitted to all pairs are shown.
-    With --part and several --draws, --home saves analysing the photographs again for each.
+    With --halves the weights are fitted for each half, and the weights fitted to all pairs are
+    shown. With --part and several --draws, --home saves analysing the photographs again for each.
     """
     if part is not None and halves:
         raise UsageError("--part and --halves exclude each other", remedy="give one of them")

@@ -1,4 +1,5 @@
-"""`regard evaluate relevance`: how well relevance tells right hits from wrong ones, and its fit."""
+"""`regard evaluate relevance`: how well relevance tells right hits from wrong ones, and its
+fit."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""The first schema: contents, assets, regions, captions, embeddings, the change log and the lease."""
+"""The first schema: contents, assets, regions, captions, embeddings, the change log and the
+lease."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""What the service keeps: edits and trash of assets, their change log, jobs, keys, repeated requests."""
+"""What the service keeps: edits and trash of assets, their change log, jobs, keys, repeated
+requests."""
 
 from __future__ import annotations
 
@@ -166,7 +167,8 @@ def _fill(connection: sa.Connection) -> None:
         *(sa.column(name) for name in ("position", "asset_id", "collection_id", "kind")),
         sa.column("changed_at", sa.DateTime()),
     )
-    # The counter of assets numbers their changes from now on; no cached filter outlives an upgrade.
+    # The counter of assets numbers their changes from now on; no cached filter outlives an
+    # upgrade.
     position = connection.execute(
         sa.text("SELECT value FROM counter WHERE name = 'assets'")
     ).scalar_one_or_none()

@@ -1,8 +1,9 @@
 """The keyword index: the words of captions, titles, tags, file and folder names, kept by triggers.
 
-`asset_text` holds what an asset is called, a row a text, as the view `asset_text_source` derives it from
-the asset and its tags. Triggers keep it in the writer's transaction, so that no writer can forget it.
-SQLite finds words in it and in `caption` by FTS5 tables, PostgreSQL by generated columns and GIN indexes.
+`asset_text` holds what an asset is called, a row a text, as the view `asset_text_source` derives
+it from the asset and its tags. Triggers keep it in the writer's transaction, so that no writer can
+forget it. SQLite finds words in it and in `caption` by FTS5 tables, PostgreSQL by generated
+columns and GIN indexes.
 """
 
 # Statements are put together of this file's own words alone.
@@ -62,8 +63,8 @@ _TAG = (
 )
 _UNTAG = f"{_FORGET.format(row='OLD', key='asset_id')} AND field = 'tag' AND text = OLD.tag;"
 
-# Words as both databases see them: accents off, whatever is no letter or digit between them. Enough of a
-# text is read to stay far below the megabyte that a tsvector may have.
+# Words as both databases see them: accents off, whatever is no letter or digit between them.
+# Enough of a text is read to stay far below the megabyte that a tsvector may have.
 _POSTGRES_FOLDED = r"""
 CREATE FUNCTION regard_folded(words text) RETURNS text
 LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE AS $$
@@ -173,7 +174,8 @@ def _upgrade_postgresql() -> None:
     _run(_POSTGRES_FOLDED.format(collate=_collation()))
     _run(_POSTGRES_WORDS)
     for table in ("asset_text", "caption"):
-        # A column, since plans that read no index, or check what one says, would make words of each text.
+        # A column, since plans that read no index, or check what one says, would make words of
+        # each text.
         words = f"{table}_words"
         made = "tsvector GENERATED ALWAYS AS (regard_words(text)) STORED"
         _run(f"ALTER TABLE {table} ADD COLUMN {words} {made}")

@@ -1,4 +1,5 @@
-"""Small grey pictures of contents, by which duplicates are verified, and the copies found so far."""
+"""Small grey pictures of contents, by which duplicates are verified, and the copies found so
+far."""
 
 from __future__ import annotations
 
@@ -14,7 +15,8 @@ _ID = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
 
 
 def upgrade() -> None:
-    """Make the tables, empty: contents of older homes are looked at when duplicates are asked for."""
+    """Make the tables, empty: contents of older homes are looked at when duplicates are asked
+    for."""
     op.create_table(
         "signature",
         sa.Column("content_id", _ID, autoincrement=False, nullable=False),

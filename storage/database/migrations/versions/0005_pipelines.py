@@ -1,4 +1,5 @@
-"""Pipelines beside the live one: since when each is live or kept, what it can't analyse, jobs for all."""
+"""Pipelines beside the live one: since when each is live or kept, what it can't analyse, jobs for
+all."""
 
 from __future__ import annotations
 
