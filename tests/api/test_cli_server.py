@@ -82,7 +82,7 @@ def test_errors_have_the_exit_codes_of_a_home(server: LocalServer, tmp_path: Pat
     for arguments, code, words in (
         (["search", "--like", "q1"], 2, ["q1"]),
         (["search", "--like", "a999999"], 3, ["a999999"]),
-        (["search", "--", "-night"], 2, ["only what is not wanted"]),
+        (["search", "--", "-night"], 2, ["only negative terms"]),
         (["search", "red", "--collection", "nowhere"], 3, ["nowhere"]),
         (["index", str(tmp_path / "missing")], 3, ["check the path"]),
         (["index", str(tmp_path), "--profile", "lite"], 2, ["--profile"]),

@@ -58,7 +58,7 @@ class Service:
         """A worker that nobody looks after."""
         started = subprocess.Popen(
             [
-                *(sys.executable, "-m", "regard.api.worker.process", "--profile", "fake"),
+                *(sys.executable, "-m", "regard.api.worker", "--profile", "fake"),
                 *("--home", str(self.library.home), "--root", f"photos={self.library.photos}"),
             ],
             stdin=subprocess.PIPE,
@@ -434,7 +434,7 @@ def test_the_database_is_handed_on_by_the_environment(
 @pytest.mark.parametrize("root", ["photos", "=/x", "photos="])
 def test_a_root_without_name_or_folder(root: str, tmp_path: Path) -> None:
     done = subprocess.run(
-        [sys.executable, "-m", "regard.api.worker.process", "--home", tmp_path, "--root", root],
+        [sys.executable, "-m", "regard.api.worker", "--home", tmp_path, "--root", root],
         stdin=subprocess.DEVNULL,
         capture_output=True,
         check=False,

@@ -76,7 +76,7 @@ def test_query_errors_are_marked(visit: Visits, server: Server, shoot: Shoot) ->
     # The emoji is one character for the service, and two for the page.
     ask(page, "😀 blue tags:plain")
     notice = part(page, "notice")
-    expect(notice).to_contain_text("No field is called tags.")
+    expect(notice).to_contain_text("There is no field tags.")
     expect(notice.locator("mark")).to_have_text("tags:")
     expect(part(page, "wrong-query")).to_have_text("😀 blue tags:plain")
     field = part(page, "q")

@@ -95,7 +95,7 @@ def test_a_segmenter_without_weights_goes_with_any_encoder(own_profiles: Path) -
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        ("description = ", "no TOML"),
+        ("description = ", "not valid TOML"),
         ('description = "no encoder"', "encoder"),
         (FAKE + "colour = 1\n", "colour"),
         (FAKE.replace("mine", 'mine"\nbatch_size = 0\nx = "'), "batch_size"),
@@ -206,7 +206,7 @@ def test_too_little_memory_is_one_sentence(
 ) -> None:
     monkeypatch.setattr("regard.models.profiles.composed.available_memory", lambda: 1_000_000)
     (problem,) = load_profile("lite").problems()
-    assert "lite needs 600 MB of memory on cpu, of which 1 MB are free" in problem.message
+    assert "lite needs 600 MB of memory on cpu, but only 1 MB is free" in problem.message
     assert load_profile("fake").problems() == []
 
 

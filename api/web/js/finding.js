@@ -43,7 +43,9 @@ async function answered(state, { cursor, limit, facets }, signal) {
   const query = { target: state.target, limit, filters: filtersJson(state.filters) };
   if (state.q) query.query = state.q;
   query.terms = [];
-  if (picture) query.terms.push(state.box ? { image: 1, box: state.box } : { image: 1 });
+  // A query may name the picture itself, as in "-image:1 red".
+  const isNamed = /(^|\s)[-+]?image:/.test(state.q ?? "");
+  if (picture && !isNamed) query.terms.push(state.box ? { image: 1, box: state.box } : { image: 1 });
   if (state.like) query.terms.push({ like: state.like });
   if (state.not) query.terms.push({ text: state.not, negative: true });
   if (cursor) query.cursor = cursor;

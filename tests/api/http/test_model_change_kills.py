@@ -204,14 +204,14 @@ def test_a_kill_at_each_transaction(
     assert number > 3
 
 
-@pytest.mark.parametrize("backend", ["sqlite", "postgresql"])
+@pytest.mark.parametrize("database", ["sqlite", "postgresql"])
 def test_kills_at_any_time(
-    nursery: Callable[..., Nursery], tmp_path: Path, backend: str, request: pytest.FixtureRequest
+    nursery: Callable[..., Nursery], tmp_path: Path, database: str, request: pytest.FixtureRequest
 ) -> None:
     """Sixty commands that change models or photographs, most of them killed; then what is left to
     do."""
     environ = {}
-    if backend == "postgresql":
+    if database == "postgresql":
         environ["REGARD_DATABASE_URL"] = request.getfixturevalue("postgres_url")()
     library, chance = Library(tmp_path), random.Random(5)
     for number in range(25):

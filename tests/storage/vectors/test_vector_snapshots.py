@@ -470,7 +470,7 @@ def test_a_full_disk_leaves_the_former_snapshot(
 WRITER = """
 import sys
 from pathlib import Path
-sys.path.insert(0, sys.argv[2])
+sys.path[:0] = [sys.argv[2], str(Path(sys.argv[2]).parent)]
 from test_vector_snapshots import reopen, step
 index = reopen(Path(sys.argv[1]))
 print("ready", flush=True)
