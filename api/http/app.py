@@ -33,6 +33,7 @@ from regard.api.http.routers import (
 )
 from regard.api.http.routers import service as service_routes
 from regard.api.http.service import Service
+from regard.api.http.sub_path import SubPath
 
 _WEB = Path(__file__).resolve().parent.parent / "web"
 # Routes are tried in this order: searches first, because latency matters most there, and
@@ -65,13 +66,14 @@ def create_app(service: Service) -> ASGIApp:
     app.add_route("/", _page, include_in_schema=False)
     app.mount("/web", _Files(directory=_WEB))
     _build_routes(app)
-    return guarded(
+    inner = guarded(
         _Measured(app, service),
         hosts=service.options.allowed_hosts,
         cors_origins=service.options.cors_origins,
         max_json_bytes=_JSON_BYTES,
         multipart_paths=_MULTIPART_PATHS,
     )
+    return SubPath(inner, service.options.prefix)
 
 
 def create_api() -> FastAPI:

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from regard.api.http.problems import names_path
+from regard.api.http.sub_path import current_prefix
 from regard.core.assets import (
     Asset,
     AssetChange,
@@ -67,12 +68,13 @@ class Documents:
     def __init__(self, caller: Caller, roots: Mapping[str, Path]) -> None:
         """`roots` maps the names of import roots to their folders."""
         self._caller = caller
+        self._prefix = current_prefix()
         self._roots = {name: os.fsencode(folder) for name, folder in roots.items()}
 
     def asset(self, asset: Asset) -> dict[str, Any]:
         """See `regard.api.http.schemas.AssetDocument`."""
         number = asset_identifier(asset.id)
-        itself = f"/v1/assets/{number}"
+        itself = f"{self._prefix}/v1/assets/{number}"
         version = (asset.sha256 or "")[:_VERSION_DIGITS]
         thumbnail = f"{itself}/thumbnail?v={version}&size="
         original = f"{itself}/original"
@@ -233,7 +235,7 @@ def facets(counted: Mapping[str, Sequence[FacetValue]]) -> dict[str, Any]:
 
 def region_urls(region: int, asset: Asset) -> dict[str, str]:
     """See `regard.api.http.schemas.RegionUrls`."""
-    itself = f"/v1/regions/{region_identifier(region)}"
+    itself = f"{current_prefix()}/v1/regions/{region_identifier(region)}"
     version = (asset.sha256 or "")[:_VERSION_DIGITS]
     return {
         "crop": f"{itself}/crop?v={version}",

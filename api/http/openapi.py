@@ -13,6 +13,7 @@ from regard.api.http.examples import EXAMPLES
 from regard.api.http.problems import PROBLEMS, ProblemDocument, problem_document
 from regard.api.http.reference import reference_page
 from regard.api.http.search_requests import SearchRequest
+from regard.api.http.sub_path import current_prefix
 from regard.core.keys import AccessScope
 
 LICENSE = {"name": "Apache-2.0", "identifier": "Apache-2.0"}
@@ -59,7 +60,8 @@ def reference_router(app: FastAPI) -> APIRouter:
 
     @router.get("/v1/openapi.json")
     async def document() -> JSONResponse:
-        return JSONResponse(app.openapi())
+        servers = [{**SERVERS[0], "url": current_prefix() or "/"}]
+        return JSONResponse({**app.openapi(), "servers": servers})
 
     @router.get("/v1/docs")
     async def page() -> HTMLResponse:

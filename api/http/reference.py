@@ -39,7 +39,7 @@ def reference_page(document: Mapping[str, Any]) -> str:
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
         f'<meta name="color-scheme" content="light dark"><title>{title}</title></head><body><main>'
         f"<h1>{title}</h1>{_paragraph(document['info'].get('description'))}"
-        '<p>For programs: <a href="/v1/openapi.json">the OpenAPI document</a>.</p>'
+        '<p>For programs: <a href="openapi.json">the OpenAPI document</a>.</p>'
         f'<nav aria-label="Contents"><ul>{contents}<li><a href="#problems">problems</a></li></ul></nav>'
         f'{sections}<section id="problems"><h2>problems</h2><table>'
         "<thead><tr><th>status</th><th>name</th><th>meaning</th></tr></thead>"

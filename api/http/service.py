@@ -62,7 +62,8 @@ class ServiceOptions:
     """Settings of the operator.
 
     `roots` maps names to absolute folders that may be imported. `allowed_hosts` are the accepted
-    `Host` names and addresses. `keys_required` refuses requests without a key.
+    `Host` names and addresses. `keys_required` refuses requests without a key. `prefix` is the
+    sub-path of a proxy, see `regard.api.http.sub_path`.
     """
 
     allowed_hosts: Sequence[str]
@@ -71,6 +72,7 @@ class ServiceOptions:
     keys_required: bool = False
     upload_bytes: int = DEFAULT_UPLOAD_BYTES
     upload_files: int = DEFAULT_UPLOAD_FILES
+    prefix: str = ""
 
 
 @dataclass(frozen=True, slots=True, weakref_slot=True)

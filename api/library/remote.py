@@ -350,9 +350,9 @@ class RemoteLibrary(Library):
         return DuplicateGroup(group.kind, group.keeper, tuple(group.reasons), tuple(members))
 
     def _asset(self, asset: AssetDocument) -> Asset:
-        # The server gives its own URLs without its address.
-        is_relative = asset.uri == asset.urls.original
-        uri = f"{self._client.url}{asset.uri}" if is_relative else asset.uri
+        # The server gives its own URLs as paths.
+        is_own = asset.uri == asset.urls.original
+        uri = f"{self._client.url}/v1/assets/{asset.id}/original" if is_own else asset.uri
         return Asset(
             asset.id,
             uri,

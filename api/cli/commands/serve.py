@@ -84,6 +84,12 @@ _GRACE_SECONDS = 5
     metavar="N",
     help="Most files of one upload [default: 100].",
 )
+@click.option(
+    "--root-path",
+    metavar="PATH",
+    default="",
+    help="The sub-path that a proxy gives this server, such as /photos.",
+)
 @click.option("--open", "open_page", is_flag=True, help="Open the page in a browser.")
 @offline_option
 def serve(
@@ -98,6 +104,7 @@ def serve(
     profile: str | None,
     max_upload_bytes: int | None,
     max_upload_files: int | None,
+    root_path: str,
     open_page: bool,
 ) -> int:
     """Serve a home over HTTP, with a web page, until Ctrl-C.
@@ -111,6 +118,7 @@ def serve(
     _one_thread_a_call()
     from regard.api.http import service as parts
     from regard.api.http.access import check_may_start
+    from regard.api.http.sub_path import read_prefix
     from regard.api.library.home import open_or_make_home
     from regard.api.library.queries import DEFAULT_COLLECTION
     from regard.api.worker.process import WorkerProcess
@@ -135,6 +143,7 @@ def serve(
             keys_required=required,
             upload_bytes=max_upload_bytes or parts.DEFAULT_UPLOAD_BYTES,
             upload_files=max_upload_files or parts.DEFAULT_UPLOAD_FILES,
+            prefix=read_prefix(root_path),
         )
         worker = WorkerProcess(settings, roots=folders, profile=profile, environ=environ)
         service = parts.Service(library, options, worker.wake)

@@ -11,6 +11,7 @@ from starlette.responses import Response
 
 from regard.api.http.access import COOKIE, Access
 from regard.api.http.problems import responses
+from regard.api.http.sub_path import current_prefix
 
 router = APIRouter(tags=["service"])
 
@@ -53,7 +54,7 @@ class _Attributes(TypedDict):
 def _attributes(request: Request) -> _Attributes:
     """No script can read the cookie, and requests from other sites do not carry it."""
     return {
-        "path": "/",
+        "path": f"{current_prefix()}/",
         "httponly": True,
         "samesite": "strict",
         "secure": request.url.scheme == "https",

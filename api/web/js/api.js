@@ -1,4 +1,4 @@
-// The calls to the service under /v1. Every failure is a `Problem`: a sentence and, where there is one, a remedy.
+// The calls to the service, relative to the page, which may lie below a proxy's sub-path. Every failure is a `Problem`: a sentence and, where there is one, a remedy.
 
 /** Why a call failed; `status` 0 when no answer came at all. */
 export class Problem extends Error {
@@ -63,7 +63,7 @@ async function call(path, { method = "GET", json, body, signal, key } = {}) {
     if (error.name === "AbortError") throw error;
     throw unreachable();
   }
-  if (answer.status === 401 && signIn !== null && path !== "/v1/session") {
+  if (answer.status === 401 && signIn !== null && path !== "v1/session") {
     await signIn();
     return call(path, { method, json, body, signal, key });
   }
@@ -80,36 +80,36 @@ function address(path, pairs) {
 
 const id = encodeURIComponent;
 
-export const info = () => call("/v1/info");
-export const startSession = (key) => call("/v1/session", { method: "POST", json: { key } });
-export const endSession = () => call("/v1/session", { method: "DELETE" });
+export const info = () => call("v1/info");
+export const startSession = (key) => call("v1/session", { method: "POST", json: { key } });
+export const endSession = () => call("v1/session", { method: "DELETE" });
 
-export const collections = () => call("/v1/collections?limit=200");
+export const collections = () => call("v1/collections?limit=200");
 
-export const listAssets = (pairs, signal) => call(address("/v1/assets", pairs), { signal });
-export const asset = (which, signal) => call(`/v1/assets/${id(which)}`, { signal });
-export const patchAsset = (which, change) => call(`/v1/assets/${id(which)}`, { method: "PATCH", json: change });
-export const trashAsset = (which) => call(`/v1/assets/${id(which)}`, { method: "DELETE" });
-export const restoreAsset = (which) => call(`/v1/assets/${id(which)}/restore`, { method: "POST" });
+export const listAssets = (pairs, signal) => call(address("v1/assets", pairs), { signal });
+export const asset = (which, signal) => call(`v1/assets/${id(which)}`, { signal });
+export const patchAsset = (which, change) => call(`v1/assets/${id(which)}`, { method: "PATCH", json: change });
+export const trashAsset = (which) => call(`v1/assets/${id(which)}`, { method: "DELETE" });
+export const restoreAsset = (which) => call(`v1/assets/${id(which)}/restore`, { method: "POST" });
 export const bulk = (ids, action, tags) =>
-  call("/v1/assets/bulk", { method: "POST", json: { ids, action, ...(tags ? { tags } : {}) } });
-export const duplicates = (pairs, signal) => call(address("/v1/duplicates", pairs), { signal });
-export const emptyTrash = () => call("/v1/trash/empty", { method: "POST", json: {} });
+  call("v1/assets/bulk", { method: "POST", json: { ids, action, ...(tags ? { tags } : {}) } });
+export const duplicates = (pairs, signal) => call(address("v1/duplicates", pairs), { signal });
+export const emptyTrash = () => call("v1/trash/empty", { method: "POST", json: {} });
 
-export const region = (which, signal) => call(`/v1/regions/${id(which)}`, { signal });
+export const region = (which, signal) => call(`v1/regions/${id(which)}`, { signal });
 
-export const searchText = (pairs, signal) => call(address("/v1/search", pairs), { signal });
+export const searchText = (pairs, signal) => call(address("v1/search", pairs), { signal });
 /** Run any search; a picture is sent along with the query. */
 export function search(query, picture, signal) {
-  if (!picture) return call("/v1/search", { method: "POST", json: query, signal });
+  if (!picture) return call("v1/search", { method: "POST", json: query, signal });
   const body = new FormData();
   body.append("query", JSON.stringify(query));
   body.append("image", picture.blob, picture.name || "picture");
-  return call("/v1/search", { method: "POST", body, signal });
+  return call("v1/search", { method: "POST", body, signal });
 }
 
-export const jobs = (pairs = []) => call(address("/v1/jobs", pairs));
-export const cancelJob = (which) => call(`/v1/jobs/${id(which)}/cancel`, { method: "POST" });
-export const retryJob = (which) => call(`/v1/jobs/${id(which)}/retry`, { method: "POST" });
-export const jobFailures = (which) => call(`/v1/jobs/${id(which)}/failures?limit=100`);
-export const jobEvents = (which) => new EventSource(`/v1/jobs/${id(which)}/events`);
+export const jobs = (pairs = []) => call(address("v1/jobs", pairs));
+export const cancelJob = (which) => call(`v1/jobs/${id(which)}/cancel`, { method: "POST" });
+export const retryJob = (which) => call(`v1/jobs/${id(which)}/retry`, { method: "POST" });
+export const jobFailures = (which) => call(`v1/jobs/${id(which)}/failures?limit=100`);
+export const jobEvents = (which) => new EventSource(`v1/jobs/${id(which)}/events`);

@@ -44,7 +44,7 @@ export function icon(name) {
   drawing.setAttribute("class", "icon");
   drawing.setAttribute("aria-hidden", "true");
   const use = document.createElementNS(SVG, "use");
-  use.setAttribute("href", `/web/icons/sprite.svg#${name}`);
+  use.setAttribute("href", `web/icons/sprite.svg#${name}`);
   drawing.append(use);
   return drawing;
 }

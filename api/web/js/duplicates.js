@@ -129,7 +129,7 @@ export function makeDuplicates(place, summary, actions) {
 
   function memberOf(group, { asset, region }) {
     const isKept = isCopies(group) && asset.id === group.keeper;
-    const picture = region ? `/v1/regions/${encodeURIComponent(region)}/crop?size=256` : asset.urls.thumbnail;
+    const picture = region ? `v1/regions/${encodeURIComponent(region)}/crop?size=256` : asset.urls.thumbnail;
     return h(
       "li", { class: "member", data: { testid: "member", asset: asset.id } },
       h("a", {

@@ -45,7 +45,7 @@ export function makeMenu(place) {
   async function signOut() {
     try {
       await api.endSession();
-      location.assign("/");
+      location.assign("./");
     } catch (problem) {
       toastProblem(problem);
     }

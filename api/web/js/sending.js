@@ -78,7 +78,7 @@ async function send(sending, context) {
 function post(body, sending, changed, signal) {
   return new Promise((resolve, reject) => {
     const request = new XMLHttpRequest();
-    request.open("POST", "/v1/assets");
+    request.open("POST", "v1/assets");
     request.setRequestHeader("Accept", "application/json");
     request.setRequestHeader("Idempotency-Key", sending.key);
     request.upload.addEventListener("progress", (event) => {

@@ -81,7 +81,7 @@ export function href(state) {
   if (state.nearest) out.set("nearest", "true");
   if (state.photo) out.set("photo", state.photo);
   const query = out.toString();
-  return query ? `/?${query}` : "/";
+  return query ? `./?${query}` : "./";
 }
 
 /** The filters as [name, value] pairs, one for each value. */
