@@ -15,6 +15,18 @@ from PIL import Image as PillowImage
 
 from regard.api.cli import main
 
+# Photographs, with the least recall or share of hits at 1 and at 10. A third of the set is quick
+# to index and was measured at 0.494 and 0.747, and 0.378 and 0.671; docs/quality.md gives the
+# figures of the whole.
+SINGLES = [
+    ("singles/*[0369].jpg", 0.47, 0.72),
+    pytest.param("singles/*", 0.39, 0.66, marks=pytest.mark.campaign),
+]
+SCENES = [
+    ("scenes/*[048].jpg", 0.34, 0.63),
+    pytest.param("scenes/*", 0.30, 0.55, marks=pytest.mark.campaign),
+]
+
 
 @pytest.fixture(scope="module")
 def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
@@ -64,14 +76,19 @@ def name(hit: dict[str, Any]) -> str:
     return str(hit["asset"]["uri"]).rsplit("/", 1)[-1]
 
 
+@pytest.mark.parametrize(("photographs", "at_1", "at_10"), SINGLES)
 def test_text_finds_single_things(
-    capsys: pytest.CaptureFixture[str], photos_dir: Path, home: Path
+    capsys: pytest.CaptureFixture[str],
+    photos_dir: Path,
+    home: Path,
+    photographs: str,
+    at_1: float,
+    at_10: float,
 ) -> None:
-    report = measured(capsys, photos_dir, home, "retrieval", "singles/*")
+    report = measured(capsys, photos_dir, home, "retrieval", photographs)
     found = report["text_to_image"]
-    # Measured 0.401 and 0.687, see docs/quality.md; one photograph is 0.005.
-    assert found["recall_at_1"]["value"] >= 0.39
-    assert found["recall_at_10"]["value"] >= 0.66
+    assert found["recall_at_1"]["value"] >= at_1
+    assert found["recall_at_10"]["value"] >= at_10
     without = report["ablations"]["without caption"]["text_to_image"]
     assert found["recall_at_10"]["value"] >= without["recall_at_10"]["value"]
     # Names of files tell nothing here; the words of captions must at least not harm.
@@ -79,32 +96,39 @@ def test_text_finds_single_things(
     assert found["recall_at_1"]["value"] >= wordless["recall_at_1"]["value"]
 
 
+@pytest.mark.parametrize(("photographs", "at_1", "at_10"), SCENES)
 def test_text_finds_things_in_scenes(
-    capsys: pytest.CaptureFixture[str], photos_dir: Path, home: Path
+    capsys: pytest.CaptureFixture[str],
+    photos_dir: Path,
+    home: Path,
+    photographs: str,
+    at_1: float,
+    at_10: float,
 ) -> None:
-    found = measured(capsys, photos_dir, home, "retrieval", "scenes/*")["text_to_region"]
-    # Measured 0.353 and 0.590.
-    assert found["hit_at_1"]["value"] >= 0.30
-    assert found["hit_at_10"]["value"] >= 0.55
+    found = measured(capsys, photos_dir, home, "retrieval", photographs)["text_to_region"]
+    assert found["hit_at_1"]["value"] >= at_1
+    assert found["hit_at_10"]["value"] >= at_10
 
 
 def test_regions_cover_the_things(
     capsys: pytest.CaptureFixture[str], photos_dir: Path, home: Path
 ) -> None:
-    report = measured(capsys, photos_dir, home, "regions", "scenes/*")
+    report = measured(capsys, photos_dir, home, "regions", "scenes/*[048].jpg")
+    # Measured 0.935 and 0.853.
     assert report["coverage_at_12"]["value"] >= 0.85
-    assert report["mask_iou_at_12"]["value"] >= 0.70
+    assert report["mask_iou_at_12"]["value"] >= 0.75
 
 
 def test_captions_name_half_and_are_mostly_right(
     capsys: pytest.CaptureFixture[str], photos_dir: Path, home: Path
 ) -> None:
-    report = measured(capsys, photos_dir, home, "captions", "singles/*")
-    # Measured 0.502 and 0.606, see docs/quality.md; one photograph is 0.005.
-    assert report["named"]["value"] >= 0.49
-    assert report["right_of_named"]["value"] >= 0.59
+    report = measured(capsys, photos_dir, home, "captions", "singles/*[0369].jpg")
+    # Measured 0.506 and 0.568; one photograph is 0.011.
+    assert report["named"]["value"] >= 0.48
+    assert report["right_of_named"]["value"] >= 0.54
 
 
+@pytest.mark.campaign
 def test_the_same_objects_are_found_in_different_photographs(
     photos_dir: Path, home: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
