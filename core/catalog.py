@@ -21,13 +21,23 @@ class FileStamp:
     """What tells that a file is unchanged, without reading it.
 
     `path` is the absolute path as the file system's bytes, symlinks unresolved; `sidecar` stands
-    for the metadata file beside it, None when there is none.
+    for the metadata file beside it, None when there is none. Numbers are clamped to 64 bits, which
+    is what databases store: some file systems keep times before 1677 and after 2262.
     """
 
     path: bytes
     size: int
     mtime_ns: int
     sidecar: str | None = None
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "size", clamp_int64(self.size))
+        object.__setattr__(self, "mtime_ns", clamp_int64(self.mtime_ns))
+
+
+def clamp_int64(number: int) -> int:
+    """The nearest number that a signed 64-bit integer can hold."""
+    return min(max(number, -(2**63)), 2**63 - 1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,8 +187,14 @@ class IndexingCatalog(Protocol):
     def known_assets(self, root: bytes) -> Iterator[KnownAsset]:
         """The assets at or below `root`, ordered by path bytes; read page by page."""
 
-    def assets_of_content(self, sha256: str) -> list[KnownAsset] | None:
-        """The collection's assets of a content, or None when no analysis of it is stored."""
+    def is_analysed(self, sha256: str) -> bool:
+        """Whether an analysis of the content is stored."""
+
+    def has_asset(self, path: bytes, sha256: str) -> bool:
+        """Whether the collection has an asset of the content at this path."""
+
+    def assets_of_content(self, sha256: str) -> Iterator[KnownAsset]:
+        """The collection's assets of a content by id, read page by page."""
 
     def save(
         self,
@@ -190,7 +206,10 @@ class IndexingCatalog(Protocol):
         signature: Signature | None = None,
     ) -> None:
         """Write an asset and its content, whose analysis is new, and its signature where it is at
-        hand."""
+        hand.
+
+        This and the following raise UnstorableValue, after which nothing was written.
+        """
 
     def attach(
         self, stamp: FileStamp, sha256: str, facts: PhotoFacts, *, moved_from: int | None = None

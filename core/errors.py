@@ -16,6 +16,7 @@ responses in one table; no other package prints or exits.
     │   ├── PipelineConflict        another pipeline is live in this home
     │   ├── LeaseHeld               another process is the writer of this home
     │   ├── RootUnavailable         a root is missing, unreadable or suddenly empty
+    │   ├── UnstorableValue         a value does not fit the catalog's database
     │   ├── NotFound                an id, collection or file does not exist
     │   ├── KeyReused               an idempotency key was used for a different request
     │   ├── KeyInUse                the first request with an idempotency key is still running
@@ -102,6 +103,10 @@ class LeaseHeld(CannotWork):
 
 class RootUnavailable(CannotWork):
     """A root is missing, unreadable, or empty although the catalog has photographs under it."""
+
+
+class UnstorableValue(CannotWork):
+    """The database refuses a value: too large a number or text, NUL, an unpaired surrogate."""
 
 
 class NotFound(CannotWork):

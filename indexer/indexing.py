@@ -19,7 +19,14 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
 from regard.core.catalog import ContentHeader, Failure, IndexingCatalog, KnownAsset, WriterLease
-from regard.core.errors import DecodeError, ModelError, NotFound, RegardError, RootUnavailable
+from regard.core.errors import (
+    DecodeError,
+    ModelError,
+    NotFound,
+    RegardError,
+    RootUnavailable,
+    UnstorableValue,
+)
 from regard.core.facts import PhotoFacts
 from regard.core.records import Analysis, Image
 from regard.core.signatures import Signature
@@ -48,6 +55,7 @@ _log = logging.getLogger(__name__)
 # A batch also closes once this many files are copies of its photographs.
 _BATCH_COPIES = 256
 _REMOVED_AT_ONCE = 1000
+_FEW_COPIES, _MOVES_KEPT = 8, 1000
 _NO_CONTENT = ContentHeader("", "", 0, 0)
 
 
@@ -178,6 +186,8 @@ class _Run:
         # Contents that are on their way through the models, by SHA-256.
         self._pending: dict[str, _Photo] = {}
         self._walks_with_missing: list[Walk] = []
+        # By SHA-256, for contents with many files.
+        self._moves: dict[str, Iterator[int]] = {}
         self._stages = AnalysisStages(self._setup, self._stopped)
 
     def index(self, roots: Sequence[bytes]) -> None:
@@ -288,7 +298,7 @@ class _Run:
             return photo
         try:
             with PhotoFile.open(entry.stamp.path, limits, self._confinement) as file:
-                if self._catalog.assets_of_content(file.sha256) is None:
+                if not self._catalog.is_analysed(file.sha256):
                     photo.image = file.decode()
                     photo.signature = sign(photo.image)
                 photo.content = file.content(photo.image)
@@ -348,52 +358,52 @@ class _Run:
         if photo.image is not None and photo.commits == self._commits:
             # Nothing was committed since the reader looked.
             return False
-        assets = self._catalog.assets_of_content(photo.content.sha256)
-        if assets is not None:
-            self._attach(photo, assets)
-        return assets is not None
+        if not self._catalog.is_analysed(photo.content.sha256):
+            return False
+        self._attach(photo)
+        return True
 
     def _save(self, photo: _Photo, analysis: Analysis | str) -> None:
         """Commit an analysed content and all its files, or the reason why it failed."""
         if isinstance(analysis, str):
             self._fail_all(photo, analysis)
             return
+        files = iter((photo, *photo.copies))
+        for file in files:
+            try:
+                self._catalog.save(
+                    file.entry.stamp,
+                    photo.content,
+                    file.facts,
+                    analysis,
+                    signature=photo.signature,
+                )
+            except ModelError as error:
+                # The models gave an invalid vector; only this content is affected.
+                self._fail_all(photo, error.message)
+                return
+            except UnstorableValue as error:
+                # Perhaps only this file's facts; its copies have their own.
+                self._fail(file.entry, error.message)
+                continue
+            self._advance()
+            self.report.indexed += 1
+            self.report.regions += len(analysis.regions)
+            self.report.captions += len(analysis.captions)
+            break
+        for copy in files:
+            self._attach(copy)
+
+    def _attach(self, photo: _Photo) -> None:
+        """Commit an asset of a stored content: its file is a copy, was moved, or was touched."""
+        stamp, sha256 = photo.entry.stamp, photo.content.sha256
+        is_same = self._catalog.has_asset(stamp.path, sha256)
+        moved_from = None if is_same else next(self._moved(sha256), None)
         try:
-            self._catalog.save(
-                photo.entry.stamp,
-                photo.content,
-                photo.facts,
-                analysis,
-                signature=photo.signature,
-            )
-        except ModelError as error:
-            # The models gave an invalid vector; only this photograph is affected.
-            self._fail_all(photo, error.message)
+            self._catalog.attach(stamp, sha256, photo.facts, moved_from=moved_from)
+        except UnstorableValue as error:
+            self._fail(photo.entry, error.message)
             return
-        self._advance()
-        self.report.indexed += 1
-        self.report.regions += len(analysis.regions)
-        self.report.captions += len(analysis.captions)
-        for copy in photo.copies:
-            self._attach(copy, self._catalog.assets_of_content(copy.content.sha256) or [])
-
-    def _attach(self, photo: _Photo, assets: Sequence[KnownAsset]) -> None:
-        """Commit an asset of a stored content: its file is a copy, was moved, or was touched.
-
-        `assets` are those of the same content; one whose file is gone from the roots was moved
-        here.
-        """
-        stamp = photo.entry.stamp
-        is_same = any(asset.stamp.path == stamp.path for asset in assets)
-        moved_from = None
-        if not is_same:
-            gone = (
-                asset.id
-                for asset in assets
-                if lies_below(asset.stamp.path, self._roots) and is_gone(asset.stamp.path)
-            )
-            moved_from = next(gone, None)
-        self._catalog.attach(stamp, photo.content.sha256, photo.facts, moved_from=moved_from)
         self._advance()
         if is_same:
             self.report.unchanged += 1
@@ -402,12 +412,36 @@ class _Run:
         else:
             self.report.indexed += 1
 
+    def _moved(self, sha256: str) -> Iterator[int]:
+        """The content's assets whose files are gone from the roots: they were moved.
+
+        Of a content with many files, each is looked at once in a run, not once for each copy.
+        """
+        if sha256 in self._moves:
+            return self._moves[sha256]
+        assets = self._catalog.assets_of_content(sha256)
+        first = list(itertools.islice(assets, _FEW_COPIES))
+        moved = (
+            asset.id
+            for asset in itertools.chain(first, assets)
+            if lies_below(asset.stamp.path, self._roots) and is_gone(asset.stamp.path)
+        )
+        if len(first) == _FEW_COPIES:
+            if len(self._moves) == _MOVES_KEPT:
+                del self._moves[next(iter(self._moves))]
+            self._moves[sha256] = moved
+        return moved
+
     def _fail_all(self, photo: _Photo, reason: str) -> None:
         for failed in (photo, *photo.copies):
             self._fail(failed.entry, reason)
 
     def _fail(self, entry: WalkEntry, reason: str) -> None:
-        self._catalog.fail(entry.stamp, reason)
+        try:
+            self._catalog.fail(entry.stamp, reason)
+        except UnstorableValue as error:
+            # Not even a failure can be stored, such as one with too long a path.
+            self._report_unseen(entry.stamp.path, error.message)
         self._advance()
 
     def _advance(self) -> None:

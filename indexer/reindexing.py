@@ -16,7 +16,13 @@ from dataclasses import dataclass
 from functools import partial
 
 from regard.core.catalog import ReindexingCatalog, WaitingContent
-from regard.core.errors import DecodeError, LeaseHeld, ModelError, RegardError
+from regard.core.errors import (
+    DecodeError,
+    LeaseHeld,
+    ModelError,
+    RegardError,
+    UnstorableValue,
+)
 from regard.core.protocols import Analyzer
 from regard.core.records import Analysis, Image
 from regard.indexer.analysis import AnalysisSetup, AnalysisStages, is_giant
@@ -195,8 +201,8 @@ class _Run:
             return
         try:
             is_stored = self._catalog.save(content, analysis)
-        except ModelError as error:
-            # The models gave an invalid vector; only this photograph is affected.
+        except (ModelError, UnstorableValue) as error:
+            # The models gave an invalid vector or text; only this photograph is affected.
             self._fail(content, error.message)
             return
         if is_stored:

@@ -93,6 +93,7 @@ _NAMES: Mapping[type[RegardError], str] = {
     errors.UnanswerableQuery: "unanswerable-query",
     errors.MalformedQuery: "malformed-query",
     errors.CannotWork: "unavailable",
+    errors.UnstorableValue: "validation",
     errors.NotFound: "not-found",
     errors.KeyReused: "idempotency-key-reused",
     errors.KeyInUse: "conflict",

@@ -28,7 +28,7 @@ from regard.api.http.duplicate_lists import DuplicateLists
 from regard.api.http.metrics import Metrics
 from regard.api.library.home import Home
 from regard.core.assets import AssetState
-from regard.core.catalog import FileStamp
+from regard.core.catalog import FileStamp, clamp_int64
 from regard.core.errors import Conflict, RegardError
 from regard.core.jobs import JobKind, JobState
 from regard.core.keys import Caller
@@ -308,6 +308,6 @@ def _load(serving: Serving) -> None:
 
 def _mtime_of(path: bytes) -> int | None:
     try:
-        return os.stat(path).st_mtime_ns
+        return clamp_int64(os.stat(path).st_mtime_ns)
     except OSError:
         return None

@@ -47,10 +47,12 @@ from regard.storage.database.catalog import Catalog
 from regard.storage.database.change_log import AssetEvent, record_changes
 from regard.storage.database.clock import utc_now
 from regard.storage.database.lease import SqlWriterLease, hold_writer_lease
+from regard.storage.database.storable import storable_facts, storable_text
 from regard.storage.database.stored_pipelines import StoredPipeline, require_live
-from regard.storage.pipelines.analyses import storable, write_analysis
+from regard.storage.pipelines.analyses import write_analysis
 
 _PAGE = 2000
+_COPIES_AT_ONCE = 200
 # SQLite limits expressions to 1000 levels; a shell wildcard may name more files.
 _ROOTS = 100
 _REMOVED_AT_ONCE = 200
@@ -121,20 +123,35 @@ class SqlIndexingCatalog(IndexingCatalog):
                 return
             after = page[-1].stamp.path
 
-    def assets_of_content(self, sha256: str) -> list[KnownAsset] | None:
-        pipeline = self._pipeline
+    def is_analysed(self, sha256: str) -> bool:
         with self._database.reading() as connection:
-            content_id = connection.execute(
-                select(schema.content.c.id)
-                .join_from(schema.content, schema.analysis)
-                .where(
-                    schema.content.c.sha256 == sha256,
-                    schema.analysis.c.pipeline_id == pipeline.id,
-                )
-            ).scalar_one_or_none()
-            if content_id is None:
-                return None
-            return self._known(connection, schema.asset.c.content_id == content_id, None)
+            return (
+                connection.execute(
+                    select(schema.content.c.id)
+                    .join_from(schema.content, schema.analysis)
+                    .where(
+                        schema.content.c.sha256 == sha256,
+                        schema.analysis.c.pipeline_id == self._pipeline.id,
+                    )
+                ).first()
+                is not None
+            )
+
+    def has_asset(self, path: bytes, sha256: str) -> bool:
+        with self._database.reading() as connection:
+            where = and_(schema.asset.c.path == path, _is_of(sha256))
+            return bool(self._known(connection, where, None))
+
+    def assets_of_content(self, sha256: str) -> Iterator[KnownAsset]:
+        after = 0
+        while True:
+            with self._database.reading() as connection:
+                where = and_(schema.asset.c.id > after, _is_of(sha256))
+                page = self._known(connection, where, _COPIES_AT_ONCE, schema.asset.c.id)
+            yield from page
+            if len(page) < _COPIES_AT_ONCE:
+                return
+            after = page[-1].id
 
     def save(
         self,
@@ -150,7 +167,9 @@ class SqlIndexingCatalog(IndexingCatalog):
             if signature is not None:
                 write_signature(connection, content_id, signature)
             added = write_analysis(connection, self._pipeline, content_id, analysis)
-            written = self._write_asset(connection, stamp, content_id, None, facts, None)
+            written = self._write_asset(
+                connection, stamp, content_id, None, facts, None, analysed=content_id
+            )
             twins = _twins(connection, content_id, written)
             self._conclude(connection, written, content_id, added, twins)
 
@@ -167,7 +186,7 @@ class SqlIndexingCatalog(IndexingCatalog):
     def fail(self, stamp: FileStamp, reason: str) -> None:
         with self._writing() as connection:
             written = self._write_asset(
-                connection, stamp, None, storable(reason), PhotoFacts(), None
+                connection, stamp, None, storable_text(reason), PhotoFacts(), None
             )
             self._conclude(connection, written, None)
 
@@ -228,7 +247,11 @@ class SqlIndexingCatalog(IndexingCatalog):
             raise
 
     def _known(
-        self, connection: Connection, where: ColumnElement[bool], limit: int | None
+        self,
+        connection: Connection,
+        where: ColumnElement[bool],
+        limit: int | None,
+        order: ColumnElement[Any] = schema.asset.c.path,
     ) -> list[KnownAsset]:
         asset, analysis = schema.asset.c, schema.analysis.c
         is_settled = or_(asset.failure.is_not(None), analysis.content_id.is_not(None))
@@ -251,7 +274,7 @@ class SqlIndexingCatalog(IndexingCatalog):
                 isouter=True,
             )
             .where(where, asset.collection_id == self._collection_id)
-            .order_by(asset.path)
+            .order_by(order)
             .limit(limit)
         ).mappings()
         return [_known_asset(row) for row in rows]
@@ -264,12 +287,15 @@ class SqlIndexingCatalog(IndexingCatalog):
         failure: str | None,
         facts: PhotoFacts,
         moved_from: int | None,
+        *,
+        analysed: int | None = None,
     ) -> _Written:
-        """Insert or update the asset at a path."""
+        """Insert or update the asset at a path; `analysed` is a content that has just been."""
         asset = schema.asset.c
+        facts = storable_facts(facts)
         if self._collection_id is None:
             self._collection_id = ensure_collection(connection, self._collection_name)
-        self._hold_assets(connection, stamp.path, content_id, moved_from)
+        self._hold_assets(connection, stamp.path, analysed, moved_from)
         # A `moved_from` of None matches nothing.
         existing = connection.execute(
             select(
@@ -324,7 +350,7 @@ class SqlIndexingCatalog(IndexingCatalog):
         self,
         connection: Connection,
         path: bytes,
-        content_id: int | None,
+        analysed: int | None,
         moved_from: int | None,
     ) -> None:
         """Lock the rows that will be logged as changed until commit, so that none is trashed.
@@ -340,7 +366,7 @@ class SqlIndexingCatalog(IndexingCatalog):
         )
         connection.execute(
             select(asset.id)
-            .where(here if content_id is None else or_(here, asset.content_id == content_id))
+            .where(here if analysed is None else or_(here, asset.content_id == analysed))
             .order_by(asset.id)
             .with_for_update()
         ).all()
@@ -380,6 +406,13 @@ def _twins(connection: Connection, content_id: int, written: _Written) -> list[A
         )
     ).all()
     return _events(rows, "changed")
+
+
+def _is_of(sha256: str) -> ColumnElement[bool]:
+    """Whether an asset is of a content."""
+    content = schema.content.c
+    number = select(content.id).where(content.sha256 == sha256).scalar_subquery()
+    return schema.asset.c.content_id == number
 
 
 def _events(rows: Sequence[Any], kind: str) -> list[AssetEvent]:

@@ -21,6 +21,7 @@ from sqlalchemy import (
     Table,
     cast,
     delete,
+    exists,
     insert,
     literal,
     select,
@@ -43,10 +44,7 @@ def dated_at(facts: PhotoFacts, mtime_ns: int) -> datetime.datetime:
     """When a photograph was taken, else when its file was changed."""
     if facts.taken_at is not None:
         return facts.taken_at
-    try:
-        return _EPOCH + datetime.timedelta(microseconds=mtime_ns // 1000)
-    except OverflowError:
-        return _EPOCH
+    return _EPOCH + datetime.timedelta(microseconds=mtime_ns // 1000)
 
 
 def find_collection(connection: Connection, name: str) -> int | None:
@@ -90,12 +88,11 @@ def drop_orphans(connection: Connection, left: set[int | None]) -> list[tuple[in
     connection.execute(
         select(content.id).where(content.id.in_(contents)).order_by(content.id).with_for_update()
     ).all()
-    used = set(
-        connection.execute(
-            select(schema.asset.c.content_id).where(schema.asset.c.content_id.in_(contents))
-        ).scalars()
+    # Not by reading the assets, which may be thousands of one content.
+    is_used = exists().where(schema.asset.c.content_id == content.id)
+    orphans = set(
+        connection.execute(select(content.id).where(content.id.in_(contents), ~is_used)).scalars()
     )
-    orphans = contents - used
     if not orphans:
         return []
     embedding = schema.embedding.c

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from sqlalchemy import (
@@ -38,6 +38,7 @@ from regard.storage.database import schema
 from regard.storage.database.catalog import Catalog
 from regard.storage.database.change_log import AssetEvent, record_changes
 from regard.storage.database.clock import utc_now
+from regard.storage.database.storable import storable_facts, storable_text
 from regard.storage.database.stored_pipelines import live_pipeline
 
 _asset = schema.asset.c
@@ -86,6 +87,11 @@ class SqlUploads:
         its file `is_sound`, otherwise the bytes would be lost. The collection is created if it is
         new. Raises NameTaken if another asset has the external id.
         """
+        upload = replace(
+            upload,
+            facts=storable_facts(upload.facts),
+            file_name=storable_text(upload.file_name),
+        )
         with self._database.writing() as connection:
             # Otherwise two uploads of the same bytes would both find nothing.
             self._database.take_turns(connection)

@@ -25,11 +25,17 @@ from sqlalchemy import URL, Connection, Engine, Table, create_engine, event, ins
 from sqlalchemy.dialects import postgresql
 from sqlalchemy.dialects import sqlite as sqlite_dialect
 from sqlalchemy.engine.interfaces import DBAPIConnection
-from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError
+from sqlalchemy.exc import ArgumentError, DataError, DBAPIError, NoSuchModuleError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.pool import ConnectionPoolEntry, PoolProxiedConnection
 
-from regard.core.errors import HomeError, HomeVersionError, MissingDependency, UsageError
+from regard.core.errors import (
+    HomeError,
+    HomeVersionError,
+    MissingDependency,
+    UnstorableValue,
+    UsageError,
+)
 
 BUSY_TIMEOUT_SECONDS = 30
 # SQLite connections kept for single statements: about as many as threads read at once.
@@ -198,15 +204,26 @@ class Database:
     def _errors_named(self) -> Iterator[None]:
         try:
             yield
+        except (OverflowError, UnicodeError) as error:
+            raise UnstorableValue(f"the database can't store a value: {error}") from error
         except (DBAPIError, PoolTimeout, self.engine.dialect.loaded_dbapi.Error) as error:
             cause = error.orig if isinstance(error, DBAPIError) else error
             reason = next(iter(str(cause).strip().splitlines()), type(cause).__name__)
+            if _is_of_value(error):
+                raise UnstorableValue(f"the database can't store a value: {reason}") from error
             raise HomeError(
                 f"the database {self.location} can't be used: {reason}",
                 remedy="check that the home is on a writable disk with free space"
                 if self.is_sqlite
                 else "check REGARD_DATABASE_URL and that the server is up",
             ) from error
+
+
+def _is_of_value(error: Exception) -> bool:
+    """Whether the database refused a value, not the statement or the connection."""
+    # PostgreSQL: 22 are data exceptions, 54 exceeded limits, such as an index entry's size.
+    state = getattr(getattr(error, "orig", None), "sqlstate", None) or ""
+    return isinstance(error, DataError) or state[:2] in {"22", "54"}
 
 
 def _revisions(connection: Connection) -> tuple[str, ...]:

@@ -23,6 +23,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
+from regard.core.catalog import clamp_int64
 from regard.core.errors import (
     CannotWork,
     DecodeError,
@@ -278,7 +279,7 @@ def open_original(
         if within is not None and not _lies_within(file, path, within):
             raise OutsideRoots("the original lies outside the folders that may be read")
         status = os.fstat(file.fileno())
-        if status.st_size != size or mtime_ns not in {None, status.st_mtime_ns}:
+        if status.st_size != size or mtime_ns not in {None, clamp_int64(status.st_mtime_ns)}:
             raise _changed()
     except BaseException:
         file.close()

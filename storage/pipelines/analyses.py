@@ -12,6 +12,7 @@ from regard.core.geometry import Box, Mask
 from regard.core.records import Analysis, Channel, Region
 from regard.storage.database import schema
 from regard.storage.database.catalog import Catalog
+from regard.storage.database.storable import storable_text
 from regard.storage.database.stored_pipelines import StoredPipeline
 from regard.storage.database.vector_bytes import to_bytes
 
@@ -61,7 +62,7 @@ def write_analysis(
             {
                 **owner,
                 "region_id": None if caption.region is None else region_ids[caption.region],
-                "text": storable(caption.text),
+                "text": storable_text(caption.text),
                 "model": caption.model,
             }
             for caption in analysis.captions
@@ -166,12 +167,3 @@ def _captions(
         .order_by(caption.id.desc())
     )
     return {row.content_id: row.text for row in rows}
-
-
-def storable(text: str) -> str:
-    """The text without characters that a database rejects, which error messages may quote."""
-    return (
-        text.encode("utf-8", errors="replace")
-        .decode("utf-8")
-        .replace("\0", "\N{REPLACEMENT CHARACTER}")
-    )

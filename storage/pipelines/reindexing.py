@@ -23,8 +23,9 @@ from regard.storage.database import schema
 from regard.storage.database.catalog import Catalog
 from regard.storage.database.change_log import record_embeddings
 from regard.storage.database.lease import BUILDER, SqlWriterLease, hold_writer_lease
+from regard.storage.database.storable import storable_text
 from regard.storage.database.stored_pipelines import StoredPipeline, live_pipeline
-from regard.storage.pipelines.analyses import storable, write_analysis
+from regard.storage.pipelines.analyses import write_analysis
 from regard.storage.pipelines.switching import lacking, lacks, switch
 
 _PAGE = 1000
@@ -116,7 +117,7 @@ class SqlReindexing(ReindexingCatalog):
                     insert(schema.analysis_failure).values(
                         content_id=content.id,
                         pipeline_id=self.pipeline.id,
-                        reason=storable(reason),
+                        reason=storable_text(reason),
                     )
                 )
 

@@ -6,15 +6,19 @@ import os
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 from made_library import Library, write_photo
 from made_library import regard as run_command
 
 import regard.indexer.indexing
+from regard.core.catalog import FileStamp
+from regard.core.errors import UnstorableValue
 from regard.core.records import Analysis, Image
 from regard.models.composition import ComposedAnalyzer
 from regard.photos.photo_file import PhotoFile, decode_file
+from regard.storage.assets.indexing import SqlIndexingCatalog
 
 
 @pytest.fixture
@@ -355,6 +359,98 @@ def test_an_unexpected_exception_while_reading_fails_one_file(
     report = library.index(code=1)
     assert _counts(report) == {"indexed": 1, "failed": 1}
     assert "RecursionError" in report["failures"][0]["reason"]
+
+
+@pytest.mark.parametrize(
+    ("seconds", "dated"),
+    [
+        (13_569_465_600, "2262-04-11"),  # 2400
+        (253_402_300_800, "2262-04-11"),  # 10000
+        (-11_676_096_000, "1677-09-21"),  # 1600
+        (-1_577_923_200, "1920-01-01"),
+        (-1, "1969-12-31"),
+        (0, "1970-01-01"),
+    ],
+)
+def test_files_with_odd_times_are_indexed_and_stay_unchanged(
+    library: Library, seconds: int, dated: str
+) -> None:
+    library.photo("a.png", 1)
+    odd = library.photo("b.png", 2)
+    (library.photos / "b.xmp").write_text("<x/>")
+    for path in (odd, library.photos / "b.xmp"):
+        os.utime(path, ns=(0, seconds * 10**9))
+    library.photo("c.png", 3)
+    assert _counts(library.index()) == {"indexed": 3}
+    assert _counts(library.index()) == {"unchanged": 3}
+    [(stored,)] = library.sql("SELECT dated_at FROM asset WHERE uri LIKE '%b.png'")
+    # Not every file system keeps each of these times.
+    assert stored.startswith(dated) or odd.stat().st_mtime_ns != seconds * 10**9
+
+
+@pytest.mark.parametrize("bad", ["b.png", "b copy.png"])
+def test_a_file_that_the_catalog_refuses_fails_alone_and_once(
+    library: Library, analysed: list[int], monkeypatch: pytest.MonkeyPatch, bad: str
+) -> None:
+    for number, name in enumerate(("a.png", "b.png", "c.png")):
+        library.photo(name, number)
+    shutil.copy(library.photos / "b.png", library.photos / "b copy.png")
+
+    def refusing(method: str) -> None:
+        write = getattr(SqlIndexingCatalog, method)
+
+        def brittle(self: SqlIndexingCatalog, stamp: FileStamp, *rest: Any, **more: Any) -> None:
+            if stamp.path == os.fsencode(library.photos / bad):
+                raise UnstorableValue("the database can't store a value: too large")
+            write(self, stamp, *rest, **more)
+
+        monkeypatch.setattr(SqlIndexingCatalog, method, brittle)
+
+    refusing("save")
+    refusing("attach")
+    report = library.index(code=1)
+    assert _counts(report) == {"indexed": 3, "failed": 1}
+    assert report["failures"][0]["reason"] == "the database can't store a value: too large"
+    assert sum(analysed) == 3
+    assert _counts(library.index(code=1)) == {"unchanged": 3, "failed": 1}
+    assert sum(analysed) == 3
+    # Where not even a failure can be stored, the file is still listed.
+    refusing("fail")
+    os.utime(library.photos / bad, (1, 1))
+    assert _counts(library.index(code=1))["failed"] >= 1
+
+
+def test_moves_among_many_copies_keep_their_assets(library: Library) -> None:
+    first = library.photo("a/00.png", 1)
+    for number in range(1, 30):
+        os.link(first, library.photos / "a" / f"{number:02}.png")
+    assert _counts(library.index()) == {"indexed": 30}
+    ids = set(library.asset_ids().values())
+    (library.photos / "b").mkdir()
+    for number in range(20):
+        os.rename(library.photos / f"a/{number:02}.png", library.photos / f"b/{number:02}.png")
+    for number in range(20, 25):
+        os.link(library.photos / f"a/{number}.png", library.photos / f"b/{number}.png")
+    assert _counts(library.index()) == {"indexed": 5, "unchanged": 10, "moved": 20}
+    assert ids < set(library.asset_ids().values())
+    assert len(library.asset_ids()) == 35
+    library.verify()
+
+
+def test_each_copy_of_a_content_is_looked_at_a_few_times(
+    library: Library, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not once for each other copy."""
+    first = library.photo("0.png", 1)
+    for number in range(1, 300):
+        os.link(first, library.photos / f"{number}.png")
+    looked = []
+    is_gone = regard.indexer.indexing.is_gone
+    monkeypatch.setattr(
+        regard.indexer.indexing, "is_gone", lambda path: looked.append(path) or is_gone(path)
+    )
+    assert _counts(library.index()) == {"indexed": 300}
+    assert len(looked) < 3 * 300
 
 
 def test_a_mistyped_path_creates_no_home(library: Library) -> None:

@@ -29,7 +29,7 @@ from regard.api.http.service import Service
 from regard.api.http.storable import StorableText
 from regard.api.library.queries import DEFAULT_COLLECTION, require_name
 from regard.core.catalog import ContentHeader, FileStamp
-from regard.core.errors import DecodeError, NameTaken, NotFound, UnknownFormat
+from regard.core.errors import DecodeError, NameTaken, NotFound, UnknownFormat, UnstorableValue
 from regard.core.jobs import JobKind
 from regard.core.keys import Caller
 from regard.photos.photo_file import PhotoFile
@@ -218,8 +218,13 @@ def _keep(
         tags=tuple(dict.fromkeys(fields.tag)),
         custom=fields.custom,
     )
-    with named(NameTaken, "external-id-taken", caller):
-        uploaded = service.uploads.upload(fields.collection, upload, is_sound=service.has_original)
+    try:
+        with named(NameTaken, "external-id-taken", caller):
+            uploaded = service.uploads.upload(
+                fields.collection, upload, is_sound=service.has_original
+            )
+    except UnstorableValue as error:
+        return _Outcome(name, None, problem_document("unusable-image", error.message))
     if uploaded.status == "created":
         kept.remove(original.sha256)
     return _Outcome(name, uploaded, None)

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 import os
+from contextlib import nullcontext
 from datetime import datetime
+from typing import Any
 
 import numpy as np
 import pytest
@@ -27,7 +30,7 @@ from sqlalchemy import event, insert, select
 from sqlalchemy.exc import DBAPIError
 
 from regard.core.catalog import Failure, FileStamp, KnownAsset
-from regard.core.errors import HomeError, ModelError
+from regard.core.errors import HomeError, ModelError, UnstorableValue
 from regard.core.facts import Capture, PhotoFacts
 from regard.core.filters import EVERYTHING
 from regard.core.records import Analysis, Embedding, Kind
@@ -88,7 +91,7 @@ def test_failure_in_the_middle_of_a_replacement_leaves_the_old_content(home: Hom
                 save(writer, "/p/a.jpg", "b")
         finally:
             event.remove(home.catalog.database.engine, "before_cursor_execute", fail_at)
-        assert writer.assets_of_content(header("b").sha256) is None
+        assert not writer.is_analysed(header("b").sha256)
     assert home.counts() == before
     assert home.findings() == []
 
@@ -97,8 +100,7 @@ def test_same_bytes_at_two_paths_are_two_assets_of_one_content(home: Home) -> No
     with home.writing() as writer:
         save(writer, "/p/a.jpg", "a")
         attach(writer, "/p/b.jpg", "a")
-        found = writer.assets_of_content(header("a").sha256)
-        assert found is not None
+        found = list(writer.assets_of_content(header("a").sha256))
         assert [asset.stamp.path for asset in found] == [b"/p/a.jpg", b"/p/b.jpg"]
         assert (home.counts()["asset"], home.counts()["content"]) == (2, 1)
         writer.remove(found[:1])
@@ -125,12 +127,12 @@ def test_orphans_go_in_the_transaction_of_their_last_asset(home: Home) -> None:
     for way, leave in ways.items():
         with home.writing(way) as writer:
             save(writer, "/p/a.jpg", f"a of {way}")
-            if writer.assets_of_content(header("other").sha256) is None:
+            if not writer.is_analysed(header("other").sha256):
                 save(writer, "/p/other.jpg", "other")
             else:
                 attach(writer, "/p/other.jpg", "other")
             leave(writer)
-            assert writer.assets_of_content(header(f"a of {way}").sha256) is None, way
+            assert not writer.is_analysed(header(f"a of {way}").sha256), way
             writer.remove(list(writer.known_assets(b"/")))
         assert {**home.counts(), "change": 0} == NOTHING, way
         assert home.findings() == []
@@ -142,7 +144,8 @@ def test_orphans_go_in_the_transaction_of_their_last_asset(home: Home) -> None:
 def test_a_content_stays_while_another_collection_needs_it(home: Home) -> None:
     home.save("/p/a.jpg", "a", "one")
     with home.writing("two") as writer:
-        assert writer.assets_of_content(header("a").sha256) == []
+        assert writer.is_analysed(header("a").sha256)
+        assert list(writer.assets_of_content(header("a").sha256)) == []
         attach(writer, "/p/a.jpg", "a")
     with home.writing("one") as writer:
         assert writer.remove(list(writer.known_assets(b"/"))) == 1
@@ -254,11 +257,64 @@ def test_facts_round_trip(home: Home) -> None:
     assert home.rows(schema.asset_keyword) == []
 
 
-def test_stamps_round_trip(home: Home) -> None:
+@pytest.mark.parametrize(
+    ("facts", "stored"),
+    [
+        (PhotoFacts(title="a\0b", lens="\ud83c"), PhotoFacts(title="a\ufffdb", lens="?")),
+        (PhotoFacts(keywords=("a\0", "a\ufffd")), PhotoFacts(keywords=("a\ufffd",))),
+        (PhotoFacts(latitude=math.nan, longitude=1.0), PhotoFacts()),
+        (PhotoFacts(rating=2**15, utc_offset_minutes=-(2**31)), PhotoFacts()),
+        (PhotoFacts(rating=-(2**80), utc_offset_minutes=2**80), PhotoFacts()),
+        (
+            PhotoFacts(capture=Capture(math.inf, math.nan, 2**63, -math.inf, 1e308)),
+            PhotoFacts(capture=Capture(altitude_m=1e308)),
+        ),
+        (PhotoFacts(taken_at=datetime.max), PhotoFacts(taken_at=datetime.max)),
+        (PhotoFacts(taken_at=datetime.min), PhotoFacts(taken_at=datetime.min)),
+    ],
+)
+def test_facts_that_a_database_refuses_are_left_out(
+    home: Home, facts: PhotoFacts, stored: PhotoFacts
+) -> None:
+    with home.writing() as writer:
+        save(writer, "/p/a.jpg", "a", facts=facts)
+    assert stored_facts(home, b"/p/a.jpg") == stored
+
+
+@pytest.mark.parametrize(
+    "change", [{"width": 2**80}, {"height": 2**63}, {"format": "a\ud800"}, {"format": "\udcff"}]
+)
+def test_an_unstorable_value_is_an_error_of_its_photograph(
+    home: Home, change: dict[str, Any]
+) -> None:
+    bad = dataclasses.replace(header("b"), **change)
+    with home.writing() as writer:
+        save(writer, "/p/a.jpg", "a")
+        before = home.counts()
+        with pytest.raises(UnstorableValue, match="can't store"):
+            writer.save(stamp("/p/b.jpg"), bad, PhotoFacts(), analysis("b"))
+        assert home.counts() == before
+        save(writer, "/p/c.jpg", "c")
+    assert home.findings() == []
+
+
+def test_a_path_too_long_for_an_index_is_an_error_of_its_photograph(
+    home: Home, backend: str
+) -> None:
+    path = b"/p/" + np.random.default_rng(1).bytes(6000).replace(b"\0", b"1")
+    refused = pytest.raises(UnstorableValue, match="index row size")
+    with home.writing() as writer, refused if backend == "postgresql" else nullcontext():
+        writer.fail(stamp(path), "it is damaged")
+
+
+def test_stamps_round_trip_and_are_clamped_to_64_bits(home: Home) -> None:
     stamps = [
         FileStamp(b"/p/1", 0, -1),
         FileStamp(b"/p/2", 2**62, 2**62, "size=1 mtime=2"),
+        FileStamp(b"/p/3", 2**80, 2**80),
+        FileStamp(b"/p/4", 1, -(2**80)),
     ]
+    assert (stamps[2].size, stamps[2].mtime_ns) == (2**63 - 1, 2**63 - 1)
     with home.writing() as writer:
         for index, wanted in enumerate(stamps):
             writer.save(wanted, header(str(index)), PhotoFacts(), analysis(str(index)))
@@ -352,7 +408,7 @@ def test_an_asset_without_an_analysis_of_the_live_pipeline_counts_as_changed(hom
         save(writer, "/p/a.jpg", "a")
         home.execute(schema.analysis.delete())
         assert [one.stamp.size for one in writer.known_assets(b"/")] == [-1]
-        assert writer.assets_of_content(header("a").sha256) is None
+        assert not writer.is_analysed(header("a").sha256)
 
 
 def test_remove_leaves_what_has_moved_since(home: Home) -> None:
@@ -375,7 +431,7 @@ def test_a_collection_is_made_by_its_first_asset(home: Home) -> None:
     """A misspelt name in `remove` must not leave an empty collection behind."""
     with home.writing("typo") as writer:
         assert list(writer.known_assets(b"/")) == []
-        assert writer.assets_of_content(header("a").sha256) is None
+        assert not writer.is_analysed(header("a").sha256)
         assert writer.failures([b"/"]) == []
         assert writer.remove([]) == 0
     assert home.rows(schema.collection) == []

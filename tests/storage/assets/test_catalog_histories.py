@@ -56,7 +56,7 @@ class History(RuleBasedStateMachine):
     @rule(collection=COLLECTIONS, path=PATHS, name=NAMES, regions=st.integers(0, 3))
     def index(self, collection: str, path: str, name: str, regions: int) -> None:
         writer = self.writer(collection)
-        assert (writer.assets_of_content(header(name).sha256) is None) == (name not in self.live())
+        assert writer.is_analysed(header(name).sha256) == (name in self.live())
         if name in self.live():
             attach(writer, path, name)
         else:

@@ -208,7 +208,7 @@ def test_small_steps_reach_the_state_of_one_step(home: Home) -> None:
         for number in range(40):
             path = f"/p/{rng.randrange(8)}.jpg"
             name = str(rng.randrange(12))
-            if writer.assets_of_content(f"{name}") is None and rng.random() < 0.6:
+            if not writer.is_analysed(f"{name}") and rng.random() < 0.6:
                 save(writer, path, f"{name}-{number}", regions=rng.randrange(3))
             else:
                 writer.remove(list(writer.known_assets(path.encode())))

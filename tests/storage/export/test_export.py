@@ -458,7 +458,7 @@ def test_whatever_a_home_holds_comes_back(shots: list[Shot], migrated_sqlite: Pa
             for shot in shots:
                 with home.writing(shot.collection) as writer:
                     path = f"/p/{shot.place}.jpg"
-                    if writer.assets_of_content(header(shot.content).sha256) is None:
+                    if not writer.is_analysed(header(shot.content).sha256):
                         save(writer, path, shot.content, len(shot.content) + shot.place % 2)
                     else:
                         attach(writer, path, shot.content)

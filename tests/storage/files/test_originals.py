@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+from regard.core.catalog import FileStamp
 from regard.core.errors import (
     CannotWork,
     DecodeError,
@@ -407,6 +408,13 @@ def test_an_unchanged_original_is_read(photo: Path, tmp_path: Path) -> None:
     for folder in (tmp_path / "root", photo.parent, Path("/"), tmp_path / "root" / "x" / ".."):
         (tmp_path / "root" / "x").mkdir(exist_ok=True)
         assert opened(photo, within=[tmp_path / "nowhere", folder]) == DATA
+
+
+def test_an_original_with_a_time_beyond_64_bits_is_read(photo: Path) -> None:
+    os.utime(photo, ns=(0, 2**64))
+    stamp = FileStamp(os.fsencode(photo), len(DATA), photo.stat().st_mtime_ns)
+    with open_original(stamp.path, size=len(DATA), mtime_ns=stamp.mtime_ns, within=None) as file:
+        assert file.read() == DATA
 
 
 def test_a_stored_original_is_read(originals: Originals, tmp_path: Path) -> None:

@@ -269,7 +269,7 @@ def do_something(rng: random.Random, home: Home, assets: Assets) -> None:
     match rng.randrange(9):
         case 0:
             with home.writing("one") as writer:
-                if writer.assets_of_content(header(name).sha256) is None:
+                if not writer.is_analysed(header(name).sha256):
                     writer.save(stamp(path), header(name), facts, analysis(name))
                 else:
                     writer.attach(stamp(path), header(name).sha256, facts)
@@ -285,7 +285,7 @@ def do_something(rng: random.Random, home: Home, assets: Assets) -> None:
             digests = {row.id: row.sha256 for row in home.rows(schema.content)}
             with home.writing("one") as writer:
                 digest = digests[moved.content_id]
-                if writer.assets_of_content(digest) is not None:
+                if writer.is_analysed(digest):
                     writer.attach(stamp(path), digest, facts, moved_from=moved.id)
         case 4:
             assets.upload(name, title=title, facts=facts, tags=("mine",))
