@@ -1,4 +1,4 @@
-"""Assets as lists and services show them, and what people may change of them."""
+"""Assets as lists and services show them, and the edits that they accept."""
 
 from __future__ import annotations
 
@@ -44,11 +44,9 @@ class AssetOrder(StrEnum):
 class Asset:
     """An asset as a list shows it.
 
-    `path` holds the file's bytes, `uri` its printable form; `managed` files are the home's own.
-    `sha256`, `format`,
-    `width` and `height` (pixels) are None for a failed asset. `size` in bytes. `taken_at` and
-    `dated_at` are
-    local where the photograph was taken, `added_at` and `deleted_at` naive UTC.
+    `path` is the path's bytes, `uri` its printable form; `managed` files belong to the home.
+    `sha256`, `format`, `width` and `height` (pixels) are None for a failed asset. `size` is in
+    bytes. `taken_at` and `dated_at` are local times, `added_at` and `deleted_at` naive UTC.
     """
 
     id: int
@@ -102,7 +100,7 @@ class StoredCaption:
 
 @dataclass(frozen=True, slots=True)
 class AssetDetail:
-    """All that is known of an asset."""
+    """An asset with its facts, regions and captions."""
 
     asset: Asset
     facts: PhotoFacts
@@ -112,10 +110,10 @@ class AssetDetail:
 
 @dataclass(frozen=True, slots=True)
 class AssetEdit:
-    """What a person changes; only what is named in `fields` is.
+    """Changes to the attributes named in `fields`; the others stay.
 
-    `title` None gives the file's own back. `tags` replaces all. `custom` is merged, a value of
-    None deletes.
+    A `title` of None restores the file's own, `tags` replaces all tags, and `custom` is merged: a
+    value of None deletes its field.
     """
 
     fields: frozenset[str]

@@ -69,8 +69,7 @@ class Failure:
 
 @dataclass(frozen=True, slots=True)
 class WaitingContent:
-    """A content that a pipeline has yet to analyse; `paths` are where its file may lie, best
-    first."""
+    """A content that a pipeline must still analyse; `paths` are its possible files, best first."""
 
     id: int
     sha256: str
@@ -92,8 +91,7 @@ class Owners:
 
 @dataclass(frozen=True, slots=True)
 class HitRecords:
-    """What an answer shows, read at one moment: assets by content, ordered by id, and regions by
-    id."""
+    """One consistent read for an answer: assets by content, in id order, and regions by id."""
 
     assets: Mapping[int, Sequence[Asset]]
     regions: Mapping[int, StoredRegion]
@@ -154,9 +152,9 @@ class Words:
 class Occurrences:
     """Where several `Words` were found: arrays (m,), one row for each text that holds one of them.
 
-    `places` are their positions in the query, `fields` places in `WORD_FIELDS`, `regions` those
-    that a caption is about, 0 for none. `total`: about how many contents were searched. `more`
-    has, by place, about how many texts hold words that too many hold to list them all.
+    `places` are positions in the query, `fields` positions in `WORD_FIELDS`, `regions` the regions
+    that captions are about, 0 for none. `total` estimates the number of contents searched, `more`
+    the number of texts with a word, by place, where these are too many to list.
     """
 
     places: Int64Array
@@ -177,8 +175,7 @@ class WriterLease(Protocol):
 class IndexingCatalog(Protocol):
     """The catalog as the indexer sees it: one collection, one live pipeline, one writer.
 
-    Each method is one transaction. After each of them a content that no asset needs any
-    more is gone with all that it owns, in the same transaction.
+    Each method is one transaction, which also deletes contents that no asset needs any more.
     """
 
     def writer_lease(self) -> AbstractContextManager[WriterLease]:
@@ -205,25 +202,21 @@ class IndexingCatalog(Protocol):
         *,
         signature: Signature | None = None,
     ) -> None:
-        """Write an asset and its content, whose analysis is new, and its signature where it is at
-        hand.
+        """Write an asset with its newly analysed content and, if known, its signature.
 
-        This and the following raise UnstorableValue, after which nothing was written.
+        Like the next two methods, it raises UnstorableValue and then writes nothing.
         """
 
     def attach(
         self, stamp: FileStamp, sha256: str, facts: PhotoFacts, *, moved_from: int | None = None
     ) -> None:
-        """Write an asset of a content that is stored already.
-
-        `moved_from` is the asset to carry to the new path, when the file was moved.
-        """
+        """Write an asset of a stored content; `moved_from` is the asset whose file moved here."""
 
     def fail(self, stamp: FileStamp, reason: str) -> None:
         """Write an asset that could not be used."""
 
     def remove(self, assets: Sequence[KnownAsset]) -> int:
-        """Delete assets that still lie where they did; the number deleted."""
+        """Delete assets whose path is unchanged; returns the number deleted."""
 
     def failures(self, roots: Sequence[bytes]) -> list[Failure]:
         """All failed assets at or below the roots, ordered by path."""
@@ -232,8 +225,7 @@ class IndexingCatalog(Protocol):
 class ReindexingCatalog(Protocol):
     """The catalog as reindexing sees it: one pipeline that is not live, one builder.
 
-    What waits is what the live pipeline has analysed and this one has not. Each method is one
-    transaction.
+    A content waits while only the live pipeline has analysed it. Each method is one transaction.
     """
 
     def builder_lease(self, *, retry_failed: bool) -> AbstractContextManager[WriterLease]:
@@ -249,19 +241,18 @@ class ReindexingCatalog(Protocol):
         """The next contents that wait, by id."""
 
     def save(self, content: WaitingContent, analysis: Analysis) -> bool:
-        """Write what the pipeline says of a content; False when the content has gone meanwhile."""
+        """Write the analysis of a content; False when the content was deleted meanwhile."""
 
     def fail(self, content: WaitingContent, reason: str) -> None:
         """Write that a content can't be analysed now: the pipeline may go live without it."""
 
     def failures(self) -> list[Failure]:
-        """What could not be analysed and is not to be tried again, by content."""
+        """Contents that failed and will not be tried again, by id."""
 
     def go_live(self) -> bool:
-        """Make the pipeline the live one, unless something waits; whether it is.
+        """Make the pipeline live unless a content waits; returns whether it is live.
 
-        Raises LeaseHeld while another process indexes, CannotWork when it would lose many
-        photographs.
+        Raises LeaseHeld while another process indexes, CannotWork if many photographs would go.
         """
 
 
@@ -274,14 +265,10 @@ class SearchCatalog(Protocol):
     def hit_records(
         self, contents: Collection[int], regions: Collection[int], asset_filter: AssetFilter
     ) -> HitRecords:
-        """The assets of contents that pass the filter, and those of the regions that belong to
-        them.
-
-        What was deleted is absent.
-        """
+        """The contents' assets that pass the filter, and their regions; deleted ones are absent."""
 
     def newest(self, asset_filter: AssetFilter, offset: int, limit: int) -> list[Asset]:
-        """A page of the analysed assets that pass the filter, by date, newest first.
+        """A page of the analysed assets that pass the filter, newest first.
 
         Raises NotFound for an unknown collection.
         """
@@ -301,9 +288,9 @@ class ChannelSearch(Protocol):
     ) -> list[tuple[Float32Array, Int64Array]]:
         """For each channel the best embeddings whose content has an asset that passes the filter.
 
-        All as of one moment of the catalog, or later. Scores (n, m), descending, and embedding ids
-        (n, m) with m ≤ k, filled up with -inf and -1 where fewer exist: that a row ends so tells
-        that it holds all. Raises NotFound for an unknown collection.
+        All come from one state of the catalog, no older than the call. Scores (n, m), descending,
+        and embedding ids (n, m), m ≤ k; a row that ends with -inf and -1 holds every match.
+        Raises NotFound for an unknown collection.
         """
 
 
@@ -315,14 +302,13 @@ class KeywordSearch(Protocol):
     ) -> list[Occurrences]:
         """For each query, where its words are found.
 
-        In captions of the live pipeline whose content has an asset that passes the filter, and in
-        what assets that pass and are analysed are called. Of a word that very many texts hold,
-        only the newest of these. An unknown collection holds nothing.
+        Searches the live pipeline's captions and the names of analysed assets that pass the
+        filter. A very common word yields only its newest texts, an unknown collection nothing.
         """
 
 
 class DerivedIndexes(Protocol):
-    """The vector indexes, brought up to the catalog and kept on disk."""
+    """The vector indexes that follow the catalog and are kept on disk."""
 
     def catch_up(self) -> None:
         """Apply what the catalog has committed."""

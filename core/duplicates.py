@@ -1,7 +1,7 @@
 """Duplicates: their kinds and groups, and what finding them needs of the catalog.
 
-Contents are compared once, whatever the collection; what was found is kept. Which assets a list
-shows of it, and which of them to keep, is decided when it is asked for.
+Contents are compared once, across collections, and the pairs are stored. Which assets a list
+shows, and which of them to keep, is decided when it is read.
 """
 
 from __future__ import annotations
@@ -51,11 +51,7 @@ Place = tuple[int, int]
 
 @dataclass(frozen=True, slots=True)
 class DuplicateGroup:
-    """Photographs that belong together; `keeper` is the position of the one to keep among
-    `members`.
-
-    `reasons` say in words why that one.
-    """
+    """Photographs that belong together; `reasons` says why to keep `members[keeper]`."""
 
     kind: DuplicateKind
     place: Place
@@ -66,7 +62,7 @@ class DuplicateGroup:
 
 @dataclass(frozen=True, slots=True)
 class Unsigned:
-    """A content without signature, and where its bytes lie or lay."""
+    """A content without a signature, and the files that hold or held its bytes."""
 
     content: int
     sha256: str
@@ -99,8 +95,7 @@ class SignatureStore(Protocol):
         """The next contents by id that are analysed, have a live asset and no signature."""
 
     def save_signatures(self, signatures: Mapping[int, Signature | None]) -> None:
-        """Keep signatures by content, None if no file could be read; deleted contents are
-        dropped."""
+        """Save signatures by content, None for unreadable files; ignore deleted contents."""
 
 
 class DuplicateCatalog(Protocol):
@@ -113,28 +108,27 @@ class DuplicateCatalog(Protocol):
         """The next contents by id with signature, vector and live asset that were not compared."""
 
     def count_uncompared(self, channel: Channel) -> int:
-        """How many of them there are."""
+        """How many contents `uncompared` has left."""
 
     def image_vectors(self, channel: Channel, contents: Collection[int]) -> dict[int, Float32Array]:
         """Vectors of whole images, (d,) by content."""
 
     def save_comparisons(self, contents: Sequence[int], pairs: Sequence[CopyPair]) -> None:
-        """Keep the pairs found among the neighbours of contents, and that these were looked at."""
+        """Save pairs found among neighbours, and mark the contents as compared."""
 
     def copy_pairs(self) -> Iterator[CopyPair]:
         """All pairs, ordered."""
 
     def pairs_among(self, contents: Collection[int]) -> set[tuple[int, int]]:
-        """Pairs of which both contents are among these."""
+        """Pairs whose contents are both among these."""
 
     def repeated_contents(self, asset_filter: AssetFilter, first: int) -> Iterator[int]:
         """Contents from id `first` on that have several assets that pass the filter, by id."""
 
     def exposures(self, asset_filter: AssetFilter, first: int) -> Iterator[Exposure]:
-        """Assets that pass, by camera, time and id, read page by page, from the asset `first` on;
-        0 is all.
+        """Assets that pass, by camera, time and id, starting at the asset `first`; 0 for all.
 
-        Raises UsageError when there is no such asset any more.
+        Raises UsageError when that asset no longer exists.
         """
 
     def records(

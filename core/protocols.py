@@ -72,7 +72,7 @@ class Analyzer(Protocol):
 
 
 class Profile(Protocol):
-    """The named set of models; nothing heavy is loaded before one of its models is asked for."""
+    """A named set of models, each loaded on first use."""
 
     @property
     def name(self) -> str:
@@ -101,8 +101,7 @@ class Profile(Protocol):
 
     @property
     def calibrations(self) -> Calibrations:
-        """What relevance means, by form of query and target; empty where nothing was
-        calibrated."""
+        """Calibrations by query form and target; empty where none were fitted."""
 
     @property
     def batch_size(self) -> int:
@@ -113,8 +112,7 @@ class Profile(Protocol):
         """How many threads may call `analyze` at once with profit."""
 
     def names_thing(self, caption: str) -> bool:
-        """Whether a sentence of this profile's captioner says what a thing is, not only its
-        look."""
+        """Whether a caption by this profile's captioner names a thing, not only its look."""
 
     def loaded_bytes(self) -> Mapping[str, int]:
         """Memory of the parts that are loaded, in bytes by part."""

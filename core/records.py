@@ -81,8 +81,7 @@ class Region:
 
 @dataclass(frozen=True, slots=True)
 class Caption:
-    """A sentence about an image, or about `Analysis.regions[region]`; `model` says who wrote
-    it."""
+    """A sentence about an image, or about `Analysis.regions[region]`, written by `model`."""
 
     text: str
     model: str

@@ -1,5 +1,4 @@
-"""What finding the same object in different photographs needs of the catalog, and what it
-finds."""
+"""What the search for same objects reads from the catalog, and what it finds."""
 
 from __future__ import annotations
 

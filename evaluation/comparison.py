@@ -134,8 +134,7 @@ class ComparisonReport:
         return "; ".join(sentences) or "neither is clearly better at anything measured here"
 
     def to_json(self) -> dict[str, Any]:
-        """`first` and `second` as `RetrievalReport.to_json` with a `name`, then the
-        differences."""
+        """`first` and `second` as `RetrievalReport.to_json` with a `name`; the differences."""
         costs: list[dict[str, float]] = [{}, {}]
         if self.seconds is not None:
             costs = [{"indexing_seconds": round(seconds, 1)} for seconds in self.seconds]

@@ -77,8 +77,7 @@ class RelevanceMeasures:
     def of(
         cls, relevances: Float64Array, right: Float64Array, *cut_off: Share
     ) -> RelevanceMeasures:
-        """From the relevance (n,) of first hits, whether they are right (n,), and the three
-        shares."""
+        """From first hits' relevance (n,), whether they are right (n,), and the three shares."""
         bins = reliability_bins(relevances, right)
         auroc = area_under_curve(relevances, right)
         return cls(auroc, calibration_error(bins), bins, *cut_off)

@@ -166,8 +166,7 @@ class _Maker:
                 yield self._query([LabelledTerm(file_name=image.file_name, box=thing.box)])
 
     def composed_texts(self) -> Iterator[Iterable[LabelledQuery]]:
-        """Two things together, or of one object its description in two parts; and one without
-        another."""
+        """Two things together, two parts of one description, and one thing without another."""
         pairs = self._pairs(self._texts)
         if self._target is Target.IMAGE:
             yield (self._query([LabelledTerm(a), self._other(b)]) for a, b in pairs)
@@ -230,8 +229,7 @@ class _Maker:
         return [(a, b) if self._rng.random() < 0.5 else (b, a) for a, b in sorted(pairs)]
 
     def _beside(self, text: str, term: LabelledTerm, *, whole: bool) -> list[str]:
-        """What not to want beside a term: what else its photograph shows, or what is seen with
-        it."""
+        """Negative terms: what else the term's photograph shows, or what appears with it."""
         if whole:
             return [other for other in self._shown[term.file_name] if other != text]
         names = {name for name, _ in self._objects[text]}

@@ -72,8 +72,7 @@ def area_under_curve(values: Float64Array, right: Float64Array) -> float | None:
 
 
 def draw_reliability(diagrams: Sequence[tuple[str, Sequence[Bin]]], path: Path) -> None:
-    """Draw titled diagrams as a PNG; the area of a dot grows with the number of hits in its
-    bin."""
+    """Draw titled diagrams as a PNG; a dot's area grows with the number of hits in its bin."""
     from PIL import Image, ImageDraw, ImageFont
 
     side, margin, scale = 320, 64, 2

@@ -89,8 +89,7 @@ class Tally:
     given: Int64Array
 
     def ious(self) -> Float64Array:
-        """Intersection over union of each class over all photographs; NaN for a class that is
-        nowhere."""
+        """IoU of each class over all photographs; NaN for a class that never occurs."""
         return _ious(self.right.sum(0), self.shown.sum(0), self.given.sum(0))
 
     def class_accuracies(self) -> Float64Array:

@@ -56,8 +56,7 @@ class MaskedPhotograph:
 
 @dataclass(frozen=True, slots=True)
 class SemanticSet:
-    """The photographs that have masks, by file name, and the classes; `classes[0]` is the value
-    1."""
+    """Photographs with masks by file name, and the classes; `classes[0]` is the value 1."""
 
     classes: tuple[SemanticClass, ...]
     photographs: tuple[MaskedPhotograph, ...]

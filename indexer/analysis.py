@@ -75,8 +75,7 @@ class AnalysisStages:
     """The stages of one run; also keeps the vector indexes up to date with its commits."""
 
     def __init__(self, setup: AnalysisSetup, stopped: Callable[[], bool]) -> None:
-        """Once `stopped` returns true no more work begins; batches in the models still come
-        out."""
+        """Start no more work once `stopped` returns true, but finish batches already started."""
         self._setup = setup
         self._stopped = stopped
         self._giant = threading.Semaphore()

@@ -99,8 +99,7 @@ class JobWork:
                 yield run(existing, None)
 
     def _import(self, name: str, paths: Sequence[str], run: _Run) -> IndexReport:
-        """Index folders of one root in one run, so that files moved between them are
-        recognised."""
+        """Index folders of one root in one run, so that moves between them are recognised."""
         root = self._root(name)
         try:
             report = run([os.path.join(root, os.fsencode(path)) for path in paths], root)

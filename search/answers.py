@@ -85,8 +85,7 @@ PlainQuery = TextQuery | ImageQuery | LikeQuery
 
 @dataclass(frozen=True, slots=True)
 class Term:
-    """A part of a composed query and its weight; a `negative` one lowers the scores of what it
-    matches."""
+    """A weighted part of a composed query; a `negative` one lowers the scores of its matches."""
 
     query: PlainQuery
     weight: float = 1.0

@@ -152,8 +152,7 @@ def rank_by_vectors(
     owners: Owners,
     target: Target,
 ) -> Ranking:
-    """Rank items by a channel's answer (m,), padded with -1; an item counts by its best
-    embedding."""
+    """Rank items by a channel's answer (m,), padded with -1; an item's best embedding counts."""
     item_of = owners.contents if target is Target.IMAGE else owners.regions
     known = np.flatnonzero((embeddings >= 0) & (owners.contents > 0) & (item_of > 0))
     items, first = np.unique(item_of[known], return_index=True)
@@ -243,8 +242,7 @@ def fuse(rankings: Sequence[Ranking], target: Target, level: int) -> Fusion:
 def _owners(
     rankings: Sequence[Ranking], items: Int64Array, places: Int64Array, target: Target
 ) -> tuple[Int64Array, Int64Array]:
-    """The contents and regions (n,) of items; what is not the item itself is the first one
-    ranked."""
+    """Contents and regions (n,) of items; for the side that an item lacks, the first one ranked."""
     others = np.zeros_like(items)
     for ranking, of_ranking in zip(rankings, places, strict=True):
         values = ranking.regions if target is Target.IMAGE else ranking.contents

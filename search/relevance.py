@@ -148,8 +148,7 @@ def concentration(vector: Float32Array) -> float:
 def matching_calibration(
     calibrations: Calibrations, form: Form, target: Target, vectors: Sequence[ChannelVectors]
 ) -> Calibration | None:
-    """The calibration for queries of a form, or None if it does not cover the spaces of this
-    query."""
+    """The calibration for a form of query; None if it lacks one of this query's spaces."""
     calibration = calibrations.get((form, target))
     if calibration is None or any(
         of_channel.weighted.channel.space not in calibration.spaces for of_channel in vectors
@@ -168,8 +167,7 @@ class Judge:
         fusion: Fusion,
         text_rankings: Sequence[Sequence[Ranking]] = (),
     ) -> None:
-        """`text_rankings` hold, for each of several texts, its own ranking in each channel of
-        vectors."""
+        """`text_rankings`: for each of several texts, its ranking in each vector channel."""
         self._calibration = calibration
         self._query = query
         self._fusion = fusion

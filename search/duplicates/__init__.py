@@ -1,2 +1,1 @@
-"""Duplicates: which photographs are copies, bursts or show the same thing, and which of them to
-keep."""
+"""Finding copies, bursts and photographs of the same thing, and choosing which to keep."""

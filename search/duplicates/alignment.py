@@ -70,8 +70,7 @@ class Picture:
         return tuple(found)
 
     def spread(self, height: int, width: int) -> Float32Array:
-        """The standard deviation times the root of the size of each window of `reduced`,
-        flattened."""
+        """Standard deviation × √size of each window of `reduced`, flattened."""
         key = height, width
         if key not in self._spreads:
             whole = self.reduced
@@ -222,8 +221,7 @@ def whole_frame(first: Picture, second: Picture) -> Placement:
 
 
 def overlay(first: Picture, second: Picture, placement: Placement, *, step: int = 1) -> Overlay:
-    """Lay the second picture on the grid of the first, both equally blurred and shrunk by
-    `step`."""
+    """Resample the second picture on the first's grid, both blurred and shrunk by `step`."""
     scale = max(float(np.sqrt(placement.scale_x * placement.scale_y)), 0.5)
     return _lay(first.blurred(step), second.blurred(step, scale), placement, step)
 

@@ -133,8 +133,7 @@ def apply_tone(laid: Overlay) -> Float32Array:
 
 
 def _largest_change(laid: Overlay) -> float:
-    """The largest connected area with different grey levels and structure, as a share of the
-    frame."""
+    """The largest connected area whose grey and structure differ, as a share of the frame."""
     down, across = np.gradient(laid.ours)
     steep = np.hypot(down, across)
     shown = laid.ours[laid.inside]
@@ -161,8 +160,7 @@ def _correlation_of_detail(laid: Overlay) -> float:
 
 
 def _structure(laid: Overlay) -> Float32Array:
-    """The correlation in a window around each pixel (h, w): the structure of SSIM (Wang et al.
-    2004)."""
+    """Correlation in a window around each pixel (h, w): SSIM's structure (Wang et al. 2004)."""
 
     def mean(values: Float32Array) -> Float32Array:
         filtered: Float32Array = uniform_filter(values, _WINDOW, mode="nearest")

@@ -1,2 +1,1 @@
-"""The query language: text to terms and conditions and back, with errors that point at the
-place."""
+"""The query language: parsing and printing, with errors that point into the text."""

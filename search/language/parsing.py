@@ -192,8 +192,7 @@ def _is_escape(source: str, place: int, escapable: str = ESCAPABLE) -> bool:
 
 
 def parse_query(source: str) -> WrittenQuery:
-    """Parse any text; raises MalformedQuery with the place of the error. A blank text is an empty
-    query."""
+    """Parse a text, which may be blank; raises MalformedQuery with the place of the error."""
     _check_characters(source)
     scanner = Scanner(source)
     parser = _Parser(source)

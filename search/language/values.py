@@ -103,8 +103,7 @@ def _range(
     what: str,
     remedy: str,
 ) -> tuple[_Bound | None, _Bound | None]:
-    """The first and last value in `A`, `>A`, `<=A`, `A..B`, `A..` or `..B`; None for an open
-    end."""
+    """First and last value in `A`, `>A`, `<=A`, `A..B`, `A..` or `..B`; None for an open end."""
 
     def bounds(part: str) -> tuple[_Bound, _Bound]:
         values = read(part.strip())

@@ -31,8 +31,7 @@ _SAME_COLOURS = 0.01
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Candidates:
-    """Pairs of things, `first` < `second` rows (m), ordered, and their signs (m, 3 or 4) as in
-    `SIGNS`."""
+    """Pairs `first` < `second` of rows (m,), ordered; their signs (m, 3 or 4) as in `SIGNS`."""
 
     first: Int64Array
     second: Int64Array

@@ -78,8 +78,7 @@ def groups(
 
 
 def linkage(pairs: Pairs, left: Sequence[int], right: Sequence[int]) -> float:
-    """The mean probability of all pairs between two groups; pairs that are not candidates count as
-    0."""
+    """Mean probability of all pairs between two groups; pairs that are no candidates count 0."""
     found = [pairs.get((min(one, other), max(one, other)), 0.0) for one in left for other in right]
     return float(np.mean(found))
 

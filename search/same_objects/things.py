@@ -99,8 +99,7 @@ def find_things(
 
 
 def best_disjoint(regions: Sequence[Region]) -> list[int]:
-    """Positions of the regions that do not overlap a better one, best first; ties keep their
-    order."""
+    """Positions of regions that overlap no better one, best first; ties keep their order."""
     masks = [region.mask for region in regions]
     areas = np.asarray([max(region.area, 1) for region in regions], dtype=np.float64)
     ious = mask_iou(masks, masks)
