@@ -10,9 +10,9 @@ import pytest
 from made_labels import HEIGHT, WIDTH, grey_image, make_labels, make_object
 from PIL import Image as Pillow
 
-from regard.core.errors import CannotWork, DecodeError
+from regard.core.errors import CannotWork
 from regard.core.geometry import Box
-from regard.core.records import Image, Region, Target
+from regard.core.records import Region, Target
 from regard.evaluation.captions import WrittenCaption, evaluate_captions
 from regard.evaluation.failures import (
     draw_caption_failures,
@@ -112,15 +112,6 @@ def test_no_failures_no_pages(tmp_path: Path) -> None:
     )
     assert draw_retrieval_failures(report, labels, grey_image, tmp_path) == []
     assert list(tmp_path.iterdir()) == []
-
-
-def test_a_photograph_that_cannot_be_decoded_does_not_stop_the_page(tmp_path: Path) -> None:
-    def broken(path: Path) -> Image:
-        raise DecodeError(f"{path.name} is not a photograph")
-
-    labels = labels_of(2)
-    pages = draw_retrieval_failures(searched(labels), labels, broken, tmp_path)
-    assert len(pages) == 2
 
 
 def test_a_folder_that_cannot_be_made_is_one_sentence(tmp_path: Path) -> None:

@@ -1,5 +1,4 @@
-"""The measure of groups of regions that show one object: counted by hand, and split by
-identity."""
+"""The measure of regions grouped by object: counted by hand, and split by identity."""
 
 from __future__ import annotations
 
@@ -33,8 +32,7 @@ def mask(box: Box) -> Mask:
 
 @pytest.fixture
 def identities() -> Identities:
-    """A cup in four photographs, a hat in two, a bell in one; the cup of `d` is covered by no
-    region."""
+    """A cup in four photographs (in `d` no region covers it), a hat in two, a bell in one."""
     objects = {
         "a": [make_object("cup", LEFT), make_object("hat", RIGHT)],
         "b": [make_object("cup", LEFT), make_object("bell", RIGHT)],

@@ -40,8 +40,7 @@ class World:
         )
 
     def indexed(self) -> dict[str, str | None]:
-        """Failure reasons by path below the root, None for photographs; nothing outside is
-        known."""
+        """Failure reasons by path below the root, None for photographs; nothing outside it."""
         catalog = self.library.indexer("default").catalog
         with catalog.writer_lease():
             known = list(catalog.known_assets(b"/"))

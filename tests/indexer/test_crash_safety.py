@@ -90,8 +90,7 @@ class Nursery:
     def start(
         self, library: Library, fault: str | int | None = None, most: int | None = None
     ) -> int:
-        """Start a run that dies of `fault` or stops after `most` commits; returns its process
-        id."""
+        """Start a run that dies of `fault` or stops after `most` commits; its process id."""
         arguments = ["index", str(library.photos), "--home", str(library.home), "--profile", "fake"]
         assert self._process.stdin is not None
         self._process.stdin.write(

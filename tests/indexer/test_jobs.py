@@ -1,5 +1,4 @@
-"""Jobs from claim to end: progress, turns, cancelling, waiting, failing; and what each kind
-indexes."""
+"""Jobs from claim to end: progress, turns, cancelling, waiting, failing, and their scope."""
 
 from __future__ import annotations
 

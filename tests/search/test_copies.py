@@ -1,5 +1,4 @@
-"""Whether two signatures are of one picture: edits are, other things before the same background
-are not."""
+"""Signatures of edited pictures match; other things on the same background do not."""
 
 from __future__ import annotations
 

@@ -112,8 +112,7 @@ _THINGS = {
 
 
 def weighted(text: str, query: TextQuery | ImageQuery | LikeQuery) -> st.SearchStrategy[Written]:
-    """The term with a sign and a weight; a bare word always has a weight, so that none joins
-    it."""
+    """The term with sign and weight; a bare word has a weight, so that no other joins it."""
     weights = st.sampled_from([0.25, 1, 2, 7.5])
     is_bare = text in _TEXTS and not text.startswith('"')
 

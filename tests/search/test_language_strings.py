@@ -1,5 +1,4 @@
-"""The query language holds whatever it is given: a query, or an error that points into the
-text."""
+"""Any string parses as a query or raises an error that points into it."""
 
 from __future__ import annotations
 
@@ -56,8 +55,7 @@ def holds(query: WrittenQuery, source: str) -> None:
 
 
 def assert_is_about(query: WrittenQuery, source: str) -> None:
-    """Every part stands in the text, none over another, and nothing but spaces stands between
-    them."""
+    """Parts do not overlap, and only spaces lie between them."""
     spans = sorted(
         (part.span for part in (*query.terms, *query.conditions)), key=lambda span: span.position
     )

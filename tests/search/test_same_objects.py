@@ -48,8 +48,7 @@ class Shelf:
         self.content_of: dict[int, int] = {}
 
     def photograph(self, *shown: tuple[int, Box, float]) -> int:
-        """Things by their number, where they are and how much they look like things; the content's
-        id."""
+        """Add things by number, with their places and objectness; the content's id."""
         content = len(self.contents) + 1
         ids = []
         for number, _, _ in shown:
@@ -126,8 +125,7 @@ def shown(objects: Sequence[SameObject]) -> list[set[int]]:
 
 
 def a_library(cup_scores: Sequence[float]) -> tuple[Shelf, set[int]]:
-    """Forty photographs of other things, and a cup at another place in as many as it has
-    scores."""
+    """Forty photographs of other things, and a cup elsewhere in one for each of its scores."""
     shelf, with_cup = Shelf(), set()
     for seed in range(40):
         scraps = shelf.background(seed)
@@ -167,8 +165,7 @@ def test_pairs_are_less_likely_where_fewer_are_one_object_and_never_more() -> No
     weights = Weights(math.log(0.02 / 0.98) - 4.5, (3.0,), share=0.02)
 
     def mean(count: int, weights: Weights) -> float:
-        """Estimated share of pairs that are one object, where `count` are beside 100,000
-        others."""
+        """Estimated share of pairs that are one object: `count` among 100,000 others."""
         signs = np.concatenate([wrong, right[:count]]).astype(np.float32)[:, None]
         rows = np.arange(len(signs))
         return float(probabilities(Candidates(rows, rows + 1, signs), weights).mean())

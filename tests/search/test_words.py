@@ -1,5 +1,4 @@
-"""Words: which ones a query asks for, how what holds them is ranked, and what that does to an
-answer."""
+"""Words: which ones a query looks up, how matches rank, and how that changes answers."""
 
 from __future__ import annotations
 
