@@ -161,8 +161,7 @@ class _Layout:
         self._tile_width, tile_height = tile_size
         self.has_queries = any(row.query is not None for row in rows)
         columns = max((len(row.tiles) for row in rows), default=1) + self.has_queries
-        tiles = [tile for row in rows for tile in (*row.tiles, row.query) if isinstance(tile, Tile)]
-        lines = max((len(_lines_below(tile, tile_size[0])) for tile in tiles), default=0)
+        lines = max((len(_lines_below(tile, tile_size[0])) for tile in _tiles(rows)), default=0)
         caption_height = _CAPTION_GAP + lines * _line_height(_TEXT_SIZE) if lines else 0
         self._row_height = tile_height + caption_height + _ROW_GAP
         self.heading_top = _MARGIN + (_TITLE_SIZE + 22 if titled else 0)
@@ -189,11 +188,16 @@ def _draw_tile(
     draw = ImageDraw.Draw(picture)
     (left, top), (width, height) = position, size
     draw.rectangle((left, top, left + width - 1, top + height - 1), fill=_MAT)
-    frame = (left, top, width, height)
     try:
         photo = tile.photo if isinstance(tile.photo, Image) else tile.photo()
     except RegardError as error:
-        _draw_centred(draw, wrap(error.message, _TEXT_SIZE, width - 24, 4), frame)
+        lines = wrap(error.message, _TEXT_SIZE, width - 24, 4)
+        y = top + (height - len(lines) * _line_height(_TEXT_SIZE)) // 2
+        for line in lines:
+            font = _font(_TEXT_SIZE, line)
+            x = left + (width - font.getlength(line)) / 2
+            draw.text((x, y), line, fill=_FAINT_INK, font=font)
+            y += _line_height(_TEXT_SIZE)
     else:
         drawn = _outlined(photo, tile.outlines, size)
         picture.paste(
@@ -228,17 +232,6 @@ def _draw_card(
             y += _line_height(points)
 
 
-def _draw_centred(
-    draw: ImageDraw.ImageDraw, lines: Sequence[str], frame: tuple[int, int, int, int]
-) -> None:
-    left, top, width, height = frame
-    y = top + (height - len(lines) * _line_height(_TEXT_SIZE)) // 2
-    for line in lines:
-        x = left + (width - _font(_TEXT_SIZE, line).getlength(line)) / 2
-        draw.text((x, y), line, fill=_FAINT_INK, font=_font(_TEXT_SIZE, line))
-        y += _line_height(_TEXT_SIZE)
-
-
 def _outlined(photo: Image, outlines: Sequence[Outline], size: tuple[int, int]) -> Pillow.Image:
     """The photograph fitted into `size` (width, height), with its outlines."""
     scale = min(size[0] / photo.width, size[1] / photo.height)
@@ -263,7 +256,12 @@ def _draw_box(
     top = min(max(round(box.y * scale) - 2, 0), height - 1)
     right = max(min(round(box.right * scale) + 1, width - 1), left)
     bottom = max(min(round(box.bottom * scale) + 1, height - 1), top)
-    draw.rectangle((left, top, right, bottom), outline=_LINE_SHADOW, width=5)
+    _draw_frame(draw, (left, top, right, bottom), colour)
+
+
+def _draw_frame(draw: ImageDraw.ImageDraw, corners: tuple[int, int, int, int], colour: str) -> None:
+    left, top, right, bottom = corners
+    draw.rectangle(corners, outline=_LINE_SHADOW, width=5)
     if right - left >= 2 and bottom - top >= 2:
         draw.rectangle((left + 1, top + 1, right - 1, bottom - 1), outline=colour, width=3)
 
@@ -280,9 +278,12 @@ def _draw_contour(drawn: Pillow.Image, mask: Mask, colour: str) -> None:
 
 def _roles(rows: Sequence[Row]) -> list[Role]:
     """The roles that the sheet's outlines have, in the palette's order."""
-    tiles = [tile for row in rows for tile in (*row.tiles, row.query) if isinstance(tile, Tile)]
-    used = {outline.role for tile in tiles for outline in tile.outlines}
+    used = {outline.role for tile in _tiles(rows) for outline in tile.outlines}
     return [role for role in Role if role in used]
+
+
+def _tiles(rows: Sequence[Row]) -> list[Tile]:
+    return [tile for row in rows for tile in (*row.tiles, row.query) if isinstance(tile, Tile)]
 
 
 def _legend_width(roles: Sequence[Role]) -> int:
@@ -293,10 +294,7 @@ def _draw_legend(draw: ImageDraw.ImageDraw, roles: Sequence[Role], right: int, m
     x = right - _legend_width(roles)
     for role in roles:
         x += 24
-        corners = (x, middle - 8, x + 22, middle + 8)
-        draw.rectangle(corners, outline=_LINE_SHADOW, width=5)
-        inner = (x + 1, middle - 7, x + 21, middle + 7)
-        draw.rectangle(inner, outline=_ROLE_COLOURS[role], width=3)
+        _draw_frame(draw, (x, middle - 8, x + 22, middle + 8), _ROLE_COLOURS[role])
         draw.text((x + 30, middle), role, fill=_INK, font=_font(_TEXT_SIZE), anchor="lm")
         x += 30 + round(_font(_TEXT_SIZE).getlength(role))
 

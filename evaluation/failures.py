@@ -7,7 +7,7 @@ kind from an earlier run are replaced, also when there are fewer now.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -54,8 +54,8 @@ def draw_retrieval_failures(
     """
     boxes, bearers = boxes_by_text(labels), images_by_caption(labels)
 
-    def row(query: RankedQuery, right: Sequence[str], is_right: Callable[[Answer], bool]) -> Row:
-        truth = sorted(right)[0]
+    def row(query: RankedQuery, right: Collection[str], is_right: Callable[[Answer], bool]) -> Row:
+        truth = min(right)
         others = f"and {len(right) - 1} more" if len(right) > 1 else ""
         labelled = boxes.get(query.text, {}).get(truth, [])
         outlines = tuple(Outline(box=box, role=Role.LABELLED) for box in labelled)
@@ -75,11 +75,11 @@ def draw_retrieval_failures(
 
     def image_row(query: RankedQuery) -> Row:
         right = bearers[query.text]
-        return row(query, list(right), lambda answer: answer.file_name in right)
+        return row(query, right, lambda answer: answer.file_name in right)
 
     def region_row(query: RankedQuery) -> Row:
         right = boxes[query.text]
-        return row(query, list(right), lambda answer: is_right_region(answer, right))
+        return row(query, right, lambda answer: is_right_region(answer, right))
 
     headings = ["query", "right", *(f"hit {i}" for i in range(1, _HITS + 1))]
     return [
