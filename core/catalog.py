@@ -128,6 +128,8 @@ class WordField(StrEnum):
 
 
 WORD_FIELDS = tuple(WordField)
+# What people call a photograph.
+NAME_FIELDS = frozenset({WordField.TITLE, WordField.TAG, WordField.FILE_NAME, WordField.FOLDER})
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,13 +137,18 @@ class Words:
     """What to look up: one word, or a phrase of several that stand side by side as they are.
 
     `words` are as `regard.core.words` splits them, two or more for a phrase. A single word is
-    found in its other forms too (bus, buses) unless it is `exact`, as phrases are.
+    found in its other forms too (bus, buses) unless it is `exact`, as phrases are. `whole` words
+    are found where a title, a tag, a file name or a folder's name has no other telling words, in
+    any order.
     """
 
     words: tuple[str, ...]
     exact: bool = False
+    whole: bool = False
 
     def __post_init__(self) -> None:
+        if self.whole and not self.exact:
+            raise ValueError("a whole name is exact")
         if not self.words or (len(self.words) > 1 and not self.exact):
             raise ValueError("one word, or several that are exact")
         if not all(map(is_word, self.words)):

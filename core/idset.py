@@ -10,10 +10,8 @@ from collections.abc import Iterable
 from typing import Self
 
 import numpy as np
-import numpy.typing as npt
 
-Int64Array = npt.NDArray[np.int64]
-BoolArray = npt.NDArray[np.bool_]
+from regard.core.records import BoolArray, Int64Array, UInt8Array
 
 # A bitmap takes max_id / 8 bytes, an array 8 bytes a member: above 1 in 64 the bitmap is smaller.
 _BITMAP_DENSITY = 64
@@ -29,7 +27,7 @@ class IdSet:
         if array.size and array[0] < 0:
             raise ValueError(f"ids must not be negative, got {array[0]}")
         self._array: Int64Array | None = array
-        self._bitmap: npt.NDArray[np.uint8] | None = None
+        self._bitmap: UInt8Array | None = None
         self._complement = complement
         self._count = int(array.size)
         if array.size and array[-1] < array.size * _BITMAP_DENSITY:

@@ -49,6 +49,9 @@ class Encoder(Protocol):
     def encode_texts(self, texts: Sequence[str]) -> Float32Array:
         """Embed sentences, shape (n, d)."""
 
+    def knows(self, word: str) -> bool:
+        """Whether texts with this word, or this symbol, mean anything to the encoder."""
+
 
 class Captioner(Protocol):
     """Writes one sentence an image."""

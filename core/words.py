@@ -9,6 +9,7 @@ from __future__ import annotations
 import itertools
 import re
 import unicodedata
+from collections.abc import Sequence
 
 _WORD = re.compile(r"[^\W_]+")
 _ACCENTS = re.compile("[\u0300-\u036f]")
@@ -28,6 +29,16 @@ def split_words(text: str) -> list[str]:
     return [word for word in words if _WORD.search(word)]
 
 
+def telling_words(words: Sequence[str]) -> list[str]:
+    """The distinct words without function words; all of them if there are no others.
+
+    "The Who" is a name.
+    """
+    distinct = {folded(word): word for word in reversed(words)}
+    telling = [word for key, word in distinct.items() if key not in _SILENT]
+    return (telling or [*distinct.values()])[::-1]
+
+
 def is_word(text: str) -> bool:
     """Whether `split_words` could return the text as a word."""
     return all(map(_is_of_word, text)) and _WORD.search(text) is not None
@@ -40,3 +51,16 @@ def folded(word: str) -> str:
 
 def _is_of_word(letter: str) -> bool:
     return letter.isalnum() or unicodedata.category(letter) in _MARKS
+
+
+# English function words, and words that apply to every photograph.
+_SILENT = frozenset(
+    split_words("""
+    a about after all also am an and any are as at be been before being between both but by can could did
+    do does doing down each few for from had has have having he her here hers him his how i if in into is
+    it its just me more most my no nor not of off on once only or other our out over own s same she so
+    some such t than that the their them then there these they this those through to too under until up
+    very was we were what when where which while who whom why will with you your
+    image images photo photograph photographs photos picture pictures
+    """)
+)

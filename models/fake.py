@@ -82,6 +82,10 @@ class FakeEncoder:
             rows.append(_unit(colours, _hash_vector(text.encode(errors="replace"))))
         return self._stack(rows)
 
+    def knows(self, word: str) -> bool:
+        """True: any text has a vector."""
+        return True
+
     def _stack(self, rows: list[Float32Array]) -> Float32Array:
         found = np.stack(rows) if rows else np.zeros((0, self.space.dimension), dtype=np.float32)
         return np.roll(found, self._turn, axis=1)

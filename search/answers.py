@@ -178,7 +178,11 @@ class Judgement:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """The hits of one query, best first; `took_ms` in milliseconds."""
+    """The hits of one query, best first; `took_ms` in milliseconds.
+
+    `unknown_words` are those of the query's texts that the models cannot read; if they can read
+    nothing of it, hits come from the keyword index alone.
+    """
 
     query: Query
     target: Target
@@ -186,6 +190,7 @@ class Answer:
     hits: tuple[Hit, ...]
     judgement: Judgement | None = None
     min_relevance: float | None = None
+    unknown_words: tuple[str, ...] = ()
 
     @property
     def matched(self) -> bool:

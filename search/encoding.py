@@ -7,6 +7,7 @@ the terms that are routed there, times their weights; negative terms have a minu
 from __future__ import annotations
 
 import math
+import unicodedata
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
@@ -25,6 +26,7 @@ from regard.core.records import (
     Target,
     WeightedChannel,
 )
+from regard.core.words import split_words
 from regard.search.answers import ImageQuery, LikeQuery, Term, TextQuery
 from regard.search.identifiers import Reference
 from regard.search.keywords import MOST_WORDS, WeightedWords, words_of
@@ -79,6 +81,48 @@ def encode_texts(
     ]
     vectors = {space: profile.encoder(space).encode_texts(texts) for space in _spaces(routed)}
     return [ChannelVectors(weighted, vectors[weighted.channel.space]) for weighted in routed]
+
+
+@dataclass(frozen=True, slots=True)
+class ReadText:
+    """A text as a profile's encoders can read it: None if they know none of its words.
+
+    `unknown` are the words, or else the symbols, that they do not know.
+    """
+
+    text: str | None
+    unknown: tuple[str, ...] = ()
+
+
+def read_text(profile: Profile, routes: Routes, text: str, target: Target) -> ReadText:
+    """Leave out of a text what no encoder of its route knows.
+
+    Compatible forms of letters are one (NFKC), such as full-width ones.
+    """
+    routed = _route(routes, QueryKind.TEXT, target)
+    spaces = _spaces(item for item in routed if item.channel.kind is not Kind.KEYWORD)
+    encoders = [profile.encoder(space) for space in spaces]
+
+    def is_known(word: str) -> bool:
+        return any(encoder.knows(word) for encoder in encoders)
+
+    plain = unicodedata.normalize("NFKC", text)
+    kept: list[str] = []
+    unknown: list[str] = []
+    has_known = False
+    for chunk in plain.split():
+        words = split_words(chunk)
+        known = [word for word in words or [chunk] if is_known(word)]
+        # Symbols such as emoji count as a word, unlike punctuation between words.
+        lost = [word for word in words or [chunk] if word not in known]
+        if not words and chunk.isascii():
+            lost = []
+        has_known = has_known or bool(known)
+        unknown += lost
+        kept += known if lost else [chunk]
+    if not has_known:
+        return ReadText(None, tuple(dict.fromkeys(unknown)) or (text.strip(),))
+    return ReadText(" ".join(kept) if unknown else plain, tuple(dict.fromkeys(unknown)))
 
 
 def encode_terms(
@@ -151,15 +195,22 @@ def words_of_terms(
     largest = max(term.weight for term in texts)
     words = [
         item
-        for term in texts
+        for place, term in enumerate(texts)
         if isinstance(term.query, TextQuery)
         for item in words_of(
-            term.query.text, phrase=term.query.phrase, weight=term.weight / largest
+            term.query.text, phrase=term.query.phrase, weight=term.weight / largest, place=place
         )
     ]
     total = math.fsum(term.weight for term in terms if not term.negative)
     share = math.fsum(term.weight for term in texts) / total
-    return WeightedChannel(KEYWORDS, weight * share), words[:MOST_WORDS]
+    return WeightedChannel(KEYWORDS, weight * share), _first_words(words)
+
+
+def _first_words(words: Sequence[WeightedWords]) -> list[WeightedWords]:
+    """The first of many words; whole names are kept if all words of their texts are."""
+    kept = [item for item in words if not item.words.whole][:MOST_WORDS]
+    whole = [item for item in words if item.words.whole]
+    return kept + (whole if len(kept) + len(whole) == len(words) else [])
 
 
 def _combine(terms: Sequence[_TermVector], total: float) -> ChannelVectors | None:

@@ -22,7 +22,7 @@ from regard.core.errors import UnanswerableQuery
 from regard.core.machine import usable_cores
 from regard.core.protocols import Profile
 from regard.core.records import Int64Array, Routes, Target, WeightedChannel
-from regard.core.relevance import Calibrations
+from regard.core.relevance import Calibrations, Form
 from regard.search.answers import (
     Answer,
     ComposedQuery,
@@ -39,6 +39,7 @@ from regard.search.encoding import (
     Excluded,
     encode_terms,
     encode_texts,
+    read_text,
     words_of_terms,
 )
 from regard.search.fusion import (
@@ -100,28 +101,55 @@ class SearchEngine:
             return self._list(query, scope, clock)
         terms = query.terms if isinstance(query, ComposedQuery) else (Term(query),)
         words = self._look_up([terms], scope)
+        read, unknown = self._read(terms, scope.target)
+        if all(term.negative for term in read):
+            return self._answer(_by_words_alone(query, scope, words, unknown), clock)[0]
         vectors, excluded = encode_terms(
-            self._profile, self._catalog, self._routes, terms, scope.target
+            self._profile, self._catalog, self._routes, read, scope.target
         )
         clock.lap("encode")
         own = self._own_contents(excluded, scope)
-        evidence = QueryEvidence.of_terms(terms, vectors, own, self._routes, scope.target)
-        plan = _SearchPlan([query], scope, vectors, [evidence], words, excluded)
+        evidence = QueryEvidence.of_terms(read, vectors, own, self._routes, scope.target)
+        plan = _SearchPlan([query], scope, vectors, [evidence], words, [unknown], excluded)
         return self._answer(plan, clock)[0]
 
     def search_texts(self, queries: Sequence[TextQuery], scope: Scope) -> list[Answer]:
         """Answer several texts with one batch through the encoder, in their order."""
-        answers = []
-        for start in range(0, len(queries), _TEXT_BATCH):
-            batch = queries[start : start + _TEXT_BATCH]
+        answers: dict[int, Answer] = {}
+        readable: list[tuple[int, str, tuple[str, ...]]] = []
+        for place, query in enumerate(queries):
+            read = read_text(self._profile, self._routes, query.text, scope.target)
+            if read.text is None:
+                words = self._look_up([[Term(query)]], scope)
+                plan = _by_words_alone(query, scope, words, read.unknown)
+                answers[place] = self._answer(plan, _Clock())[0]
+            else:
+                readable.append((place, read.text, read.unknown))
+        for start in range(0, len(readable), _TEXT_BATCH):
+            places, texts, unknown = zip(*readable[start : start + _TEXT_BATCH], strict=True)
+            batch = [queries[place] for place in places]
             clock = _Clock()
             words = self._look_up([[Term(query)] for query in batch], scope)
-            texts = [query.text for query in batch]
             vectors = encode_texts(self._profile, self._routes, texts, scope.target)
             clock.lap("encode")
             evidence = [QueryEvidence.of_text(vector) for vector in vectors[0].vectors]
-            answers += self._answer(_SearchPlan(batch, scope, vectors, evidence, words), clock)
-        return answers
+            plan = _SearchPlan(batch, scope, vectors, evidence, words, unknown)
+            answers.update(zip(places, self._answer(plan, clock), strict=True))
+        return [answers[place] for place in range(len(queries))]
+
+    def _read(self, terms: Sequence[Term], target: Target) -> tuple[list[Term], tuple[str, ...]]:
+        """The terms as the encoders can read them, and the words that they do not know."""
+        kept: list[Term] = []
+        unknown: list[str] = []
+        for term in terms:
+            if not isinstance(term.query, TextQuery):
+                kept.append(term)
+                continue
+            read = read_text(self._profile, self._routes, term.query.text, target)
+            unknown += read.unknown
+            if read.text is not None:
+                kept.append(replace(term, query=replace(term.query, text=read.text)))
+        return kept, tuple(dict.fromkeys(unknown))
 
     def _list(self, query: ListQuery, scope: Scope, clock: _Clock) -> Answer:
         """The newest photographs that pass the filter, without scores or channels."""
@@ -171,7 +199,9 @@ class SearchEngine:
         rows = list(range(len(plan.queries)))
         found: dict[int, tuple[list[Hit], Judgement]] = {}
         form = plan.evidence[0].form
-        calibration = matching_calibration(self._calibrations, form, scope.target, vectors)
+        calibration = None
+        if vectors:
+            calibration = matching_calibration(self._calibrations, form, scope.target, vectors)
         text_rankings: list[list[Ranking]] = []
         if plan.evidence[0].negative:
             text_rankings = self._rank_texts(vectors, scope, clock)
@@ -200,7 +230,15 @@ class SearchEngine:
         for row, query in enumerate(plan.queries):
             hits, judgement = found[row]
             answers.append(
-                Answer(query, scope.target, took, tuple(hits), judgement, scope.min_relevance)
+                Answer(
+                    query,
+                    scope.target,
+                    took,
+                    tuple(hits),
+                    judgement,
+                    scope.min_relevance,
+                    plan.unknown[row],
+                )
             )
         return answers
 
@@ -231,6 +269,8 @@ class SearchEngine:
         clock: _Clock,
     ) -> list[list[Ranking]]:
         """The ranking of every channel, for each row of the vectors."""
+        if not vectors:
+            return [[] for _ in rows]
         results = self._channels.search(
             [
                 ChannelQuery(
@@ -280,14 +320,25 @@ class _WordLookup:
 
 @dataclass(frozen=True, slots=True)
 class _SearchPlan:
-    """Queries with what was encoded of them: n vectors in each channel, n items of evidence."""
+    """Queries with what was encoded of them: n vectors in each channel, n items of evidence.
+
+    `unknown` (n) are the words that the models do not know.
+    """
 
     queries: Sequence[Query]
     scope: Scope
     vectors: Sequence[ChannelVectors]
     evidence: Sequence[QueryEvidence]
     words: _WordLookup | None
+    unknown: Sequence[tuple[str, ...]]
     excluded: Excluded = field(default_factory=Excluded)
+
+
+def _by_words_alone(
+    query: Query, scope: Scope, words: _WordLookup | None, unknown: tuple[str, ...]
+) -> _SearchPlan:
+    """The plan for a query that the models cannot read."""
+    return _SearchPlan([query], scope, [], [QueryEvidence(Form.TEXT, {})], words, [unknown])
 
 
 def _rank_words(

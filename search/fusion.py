@@ -5,7 +5,8 @@ item that it ranked, and an item's score is their sum. Scores of two channels ar
 scales, so a channel of vectors gives points by where a score lies between its best and its last
 (relative score fusion; Fox & Shaw's CombSUM over scores scaled to one range, TREC-2, 1994): its
 weight to the best, a tenth of that to the last. The keyword index gives its weight times the
-strength of the match, which has a fixed maximum.
+strength of the match, which has a fixed maximum. Items that the query names get a bonus besides,
+more than all channels together can give, so that they come first.
 
 The order must not depend on how many hits are asked for, else a second page would repeat or drop
 hits of the first: a channel that is read deeper ranks more items, and these would move others. So
@@ -17,6 +18,7 @@ level, and gives points to any other item of the level that it also ranked.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -98,7 +100,8 @@ class Ranking:
 class Fusion:
     """n items, best first, fused from c rankings.
 
-    `scores` (n,) descend, and are the sums of the rankings' `contributions` (c, n). `places` (c,
+    `scores` (n,) descend, and are the sums of the rankings' `contributions` (c, n), of which
+    `bonuses` (n,) are those of named items. `places` (c,
     n) are the items' places in each ranking, -1 where it does not rank them. `levels` (n,) are the
     levels that added the items; `ends` (levels, c) say how many items of each ranking a level
     holds. `contents` and `regions` (n,) are what an answer shows; the region of a content is that
@@ -111,6 +114,7 @@ class Fusion:
     levels: Int64Array
     places: Int64Array
     contributions: Float64Array
+    bonuses: Float64Array
     ends: Int64Array
     contents: Int64Array
     regions: Int64Array
@@ -174,17 +178,21 @@ def rank_by_vectors(
 
 
 def rank_by_keywords(weighted: WeightedChannel, keywords: KeywordRanking, level: int) -> Ranking:
-    """The whole ranking of the keyword index; deeper levels add more of its items."""
+    """The whole ranking of the keyword index; deeper levels add more of its items.
+
+    All named items, which come first, have the place 0: they belong to the first level.
+    """
+    places = np.where(keywords.named, 0, np.arange(len(keywords.items)))
     return Ranking(
         weighted=weighted,
         items=keywords.items,
-        places=np.arange(len(keywords.items)),
+        places=places,
         ranks=keywords.ranks,
         scores=keywords.scores,
         contents=keywords.contents,
         regions=keywords.regions,
         by_item=np.argsort(keywords.items),
-        exhausted=len(keywords.items) <= _depth(level),
+        exhausted=not len(places) or bool(places[-1] < _depth(level)),
         keywords=keywords,
     )
 
@@ -197,6 +205,8 @@ def fuse(rankings: Sequence[Ranking], target: Target, level: int) -> Fusion:
     count = len(rankings)
     items, scores = np.zeros(0, np.int64), np.zeros(0)
     levels: list[Int64Array] = []
+    bonus = math.fsum(ranking.weighted.weight for ranking in rankings)
+    bonuses = np.zeros(0)
     places: list[Int64Array] = []
     contributions: list[Float64Array] = []
     ends = [[ranking.end(target, reached) for ranking in rankings] for reached in range(level + 1)]
@@ -208,11 +218,16 @@ def fuse(rankings: Sequence[Ranking], target: Target, level: int) -> Fusion:
             new, first = new[is_new], first[is_new]
         new_places = np.full((count, len(new)), -1)
         points = np.zeros((count, len(new)))
+        new_bonuses = np.zeros(len(new))
         for row, (ranking, end) in enumerate(zip(rankings, of_level, strict=True)):
             new_places[row], points[row] = ranking.points(new, end)
+            if ranking.keywords is not None:
+                new_bonuses = bonus * np.append(ranking.keywords.named, False)[new_places[row]]
+                points[row] += new_bonuses
         new_scores = points.sum(axis=0)  # (c, m) → (m,), in the order of the rankings
         order = np.lexsort((first, -new_scores))
         new_scores, points = new_scores[order], points[:, order]
+        bonuses = np.append(bonuses, new_bonuses[order])
         if len(scores) and len(new_scores):
             # The scores of a deeper level continue below the last one, in their own proportions.
             scaled = np.minimum(
@@ -233,6 +248,7 @@ def fuse(rankings: Sequence[Ranking], target: Target, level: int) -> Fusion:
         levels=np.concatenate(levels),
         places=all_places,
         contributions=np.concatenate(contributions, axis=1),
+        bonuses=bonuses,
         ends=np.asarray(ends, np.int64).reshape(level + 1, count),
         contents=contents,
         regions=regions,

@@ -8,7 +8,12 @@ best field that contains it:
 with BM25's idf (Robertson & Zaragoza, 2009, section 3.3.1) over contents. Lengths and repetitions
 do not count: titles, tags and captions are short, and a word twice in a path says no more. An
 item's strength, from 0 to below 1, is its score as a share of that of a text with all words in the
-best field. Function words, and words of nearly every content, are ignored.
+best field. Function words are ignored.
+
+Rarity decides the order alone. An item with all words in its names (title, tags, file and folder
+names) is `complete`, however many others have them: something matches. It is `named`, and comes
+first, if the words are a whole name, were asked for as a phrase, or one of them has digits, as in
+IMG_0012: models know nothing of those.
 """
 
 from __future__ import annotations
@@ -19,9 +24,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from regard.core.catalog import WORD_FIELDS, Occurrences, WordField, Words
-from regard.core.records import Float32Array, Float64Array, Int64Array, Target
-from regard.core.words import folded, split_words
+from regard.core.catalog import NAME_FIELDS, WORD_FIELDS, Occurrences, WordField, Words
+from regard.core.records import BoolArray, Float32Array, Float64Array, Int64Array, Target
+from regard.core.words import split_words, telling_words
 from regard.photos.formats import PHOTO_SUFFIXES
 from regard.search.answers import WordMatch
 
@@ -36,8 +41,6 @@ FIELD_WEIGHTS: Mapping[WordField, float] = {
     WordField.CAPTION: 0.2,
     WordField.REGION_CAPTION: 0.2,
 }
-# Words that more than about three of four contents have are ignored.
-_LEAST_IDF = 0.3
 # Lowers the strength of common words: one of this idf counts half.
 _HALF_IDF = 1.0
 # Longer texts are hardly searches, and each word costs two lookups.
@@ -47,25 +50,15 @@ _SUFFIX = re.compile(
     rf"(?<=\w)(?:{'|'.join(re.escape(suffix.decode()) for suffix in sorted(PHOTO_SUFFIXES))})(?!\w)",
     re.IGNORECASE,
 )
-# English function words, and words that apply to every photograph.
-_SILENT = frozenset(
-    split_words("""
-    a about after all also am an and any are as at be been before being between both but by can could did
-    do does doing down each few for from had has have having he her here hers him his how i if in into is
-    it its just me more most my no nor not of off on once only or other our out over own s same she so
-    some such t than that the their them then there these they this those through to too under until up
-    very was we were what when where which while who whom why will with you your
-    image images photo photograph photographs photos picture pictures
-    """)
-)
 
 
 @dataclass(frozen=True, slots=True)
 class WeightedWords:
-    """Words to look up, and their weight."""
+    """Words to look up, their weight, and the place of their text among those of the query."""
 
     words: Words
     weight: float = 1.0
+    text: int = 0
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -74,7 +67,7 @@ class KeywordRanking:
 
     `ranks` start at 1, and are equal for equal scores. `regions` are the regions of matching
     captions, or 0. `fields` (n, w) are the places in `WORD_FIELDS` where an item has each word, or
-    -1.
+    -1. `named` items come first; `is_complete` says whether any item has all words in its names.
     """
 
     words: tuple[Words, ...]
@@ -85,20 +78,26 @@ class KeywordRanking:
     contents: Int64Array
     regions: Int64Array
     fields: Int64Array
+    named: BoolArray
+    is_complete: bool
 
 
-def words_of(text: str, *, phrase: bool = False, weight: float = 1.0) -> list[WeightedWords]:
+def words_of(
+    text: str, *, phrase: bool = False, weight: float = 1.0, place: int = 0
+) -> list[WeightedWords]:
     """The words of a text to look up, without function words, or all of them as a `phrase`.
 
-    A text of function words only keeps them: "The Who" is a name. Suffixes of file names are
+    The last item looks for a whole name, unless the text is long. Suffixes of file names are
     removed, as in the index.
     """
     words = split_words(_SUFFIX.sub(" ", text))
     if phrase:
-        return [WeightedWords(Words(tuple(words), exact=True), weight)] if words else []
-    distinct = {folded(word): word for word in reversed(words)}
-    telling = [word for key, word in distinct.items() if key not in _SILENT] or distinct.values()
-    return [WeightedWords(Words((word,)), weight) for word in [*telling][::-1][:MOST_WORDS]]
+        return [WeightedWords(Words(tuple(words), exact=True), weight, place)] if words else []
+    telling = telling_words(words)
+    found = [WeightedWords(Words((word,)), weight, place) for word in telling[:MOST_WORDS]]
+    if 0 < len(telling) < MOST_WORDS:
+        found.append(WeightedWords(Words(tuple(telling), exact=True, whole=True), 0.0, place))
+    return found
 
 
 def rank_words(
@@ -117,7 +116,6 @@ def rank_words(
     for place, texts in found.more.items():
         frequencies[place] = min(max(frequencies[place], texts), found.total)
     rarity = _inverse_frequencies(frequencies, found.total)
-    rarity[rarity < _LEAST_IDF] = 0.0
     worth = rarity * np.asarray([item.weight for item in asked])  # (w,)
     # The best field of each item and word.
     held = np.zeros((len(ids), len(asked)))  # (n, w)
@@ -126,23 +124,52 @@ def rank_words(
     best = _WEIGHTS[fields] == held[rows, places]
     where[rows[best], places[best]] = fields[best]
     scores = held @ worth
+    in_names = np.zeros(held.shape, np.bool_)
+    is_name = _IS_NAME[fields]
+    in_names[rows[is_name], places[is_name]] = True
+    complete, named = _completeness(asked, in_names)
     of_content = np.zeros(len(ids), np.int64)
     of_content[rows] = contents
     of_region = np.zeros(len(ids), np.int64)
     of_region[rows] = regions
+    looked_up = [place for place, item in enumerate(asked) if not item.words.whole]
     chosen = np.flatnonzero(scores > 0)
+    strengths = scores / (worth.sum() + _HALF_IDF)
+    scores += worth.sum() * named
     order = chosen[np.lexsort((ids[chosen], -scores[chosen]))]
     scores = scores[order]
     return KeywordRanking(
-        words=tuple(item.words for item in asked),
+        words=tuple(asked[place].words for place in looked_up),
         items=ids[order],
         scores=scores.astype(np.float32),
-        strengths=(scores / (worth.sum() + _HALF_IDF)).astype(np.float32),
+        strengths=strengths[order].astype(np.float32),
         ranks=np.searchsorted(-scores, -scores) + 1,
         contents=of_content[order],
         regions=of_region[order],
-        fields=np.where(worth > 0, where[order], -1),
+        fields=where[np.ix_(order, looked_up)],
+        named=named[order],
+        is_complete=bool(complete.any()),
     )
+
+
+def _completeness(
+    asked: Sequence[WeightedWords], in_names: BoolArray
+) -> tuple[BoolArray, BoolArray]:
+    """Which of n items are `complete` and `named`, by the words (n, w) that their names have."""
+    complete = np.full(len(in_names), bool(asked))
+    named = complete.copy()
+    for text in {item.text for item in asked}:
+        of_text = [place for place, item in enumerate(asked) if item.text == text]
+        whole = [place for place in of_text if asked[place].words.whole]
+        words = [place for place in of_text if not asked[place].words.whole]
+        has_whole = in_names[:, whole].any(axis=1)
+        has_all = in_names[:, words].all(axis=1) | has_whole
+        is_literal = any(asked[place].words.exact for place in words) or any(
+            letter.isdigit() for place in words for letter in asked[place].words.words[0]
+        )
+        complete &= has_all
+        named &= has_all if is_literal else has_whole
+    return complete, named
 
 
 def word_matches(ranking: KeywordRanking, place: int) -> tuple[WordMatch, ...]:
@@ -160,3 +187,4 @@ def _inverse_frequencies(frequencies: Int64Array, total: int) -> Float64Array:
 
 
 _WEIGHTS = np.asarray([FIELD_WEIGHTS[field] for field in WORD_FIELDS])
+_IS_NAME = np.asarray([field in NAME_FIELDS for field in WORD_FIELDS])

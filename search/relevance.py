@@ -173,14 +173,16 @@ class Judge:
         self._fusion = fusion
         self._text_rankings = text_rankings
         # The first two are of the first level, so that they do not depend on how deep it goes.
-        firsts = fusion.scores[:2]
+        self._scores = fusion.scores - fusion.bonuses
+        is_first = fusion.levels == 0
         self._own = np.asarray(sorted(query.own), np.int64)
         self._ranks = np.arange(1, len(fusion.items) + 1)
         if query.own:
             own = [of.items[np.isin(of.contents, self._own)] for of in fusion.rankings]
             is_own = np.isin(fusion.items, np.concatenate(own))
             self._ranks = np.cumsum((~is_own).astype(np.int64)) + is_own
-            firsts = fusion.scores[~is_own][:2]
+            is_first &= ~is_own
+        firsts = np.sort(self._scores[is_first])[::-1][:2]
         self._first = float(firsts[0]) if len(firsts) else 0.0
         self._second = float(firsts[1]) if len(firsts) > 1 else 0.0
         self._heads = [_head(ranking, self._own) for ranking in fusion.rankings]
@@ -204,7 +206,12 @@ class Judge:
         known = [relevance for relevance in relevances if relevance is not None]
         presence = self._calibration.presence.probability(evidence)
         # Names can answer a text, but not a picture beside it.
-        is_named = self._query.form is not Form.MIXED and evidence["keyword.best"] >= _NAMED
+        is_named = self._query.form is not Form.MIXED and (
+            evidence["keyword.best"] >= _NAMED
+            or any(
+                of.keywords is not None and of.keywords.is_complete for of in self._fusion.rankings
+            )
+        )
         is_match = presence is None or presence >= self._calibration.cut_off or is_named
         return Judgement(evidence, presence, is_match, max(known, default=None))
 
@@ -234,8 +241,9 @@ class Judge:
                     other = np.where(ranks == 1, head.second, head.best)
                     columns[f"{name}.lead"] = cosines - other
         if form in _BY_FUSED_SCORE:
-            other = np.where(ranks == 1, self._second, self._first)
-            columns["lead"] = (fusion.scores[chosen] - other) / max(self._first, 1e-9)
+            scores = self._scores[chosen]
+            other = np.where(scores >= self._first, self._second, self._first)
+            columns["lead"] = (scores - other) / max(self._first, 1e-9)
         columns["precedence"] = -np.log(ranks)
         for name, value in self._query.values.items():
             columns[name] = np.full(len(chosen), value)

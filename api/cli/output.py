@@ -13,7 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from regard.api.cli.app import DONE, DONE_WITH_FAILURES, INTERRUPTED, printable
-from regard.api.library.results import Hit
+from regard.api.library.results import Hit, unread_words
 from regard.core.errors import CannotWork, DecodeError
 from regard.indexer.report import IndexReport
 
@@ -85,6 +85,12 @@ def print_hits(hits: Sequence[Hit], *, is_filtered: bool = False) -> None:
             ", ".join(f"{match.kind} #{match.rank}" for match in hit.channels),
         )
     console.print(table)
+
+
+def print_unread(words: Sequence[str], *, has_hits: bool) -> None:
+    """The notice for words that the models can't read."""
+    notice = unread_words(words)
+    wide_console().print(Text(printable(notice if has_hits else f"nothing here matches. {notice}")))
 
 
 def print_unmatched() -> None:

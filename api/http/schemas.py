@@ -349,6 +349,10 @@ class SearchAnswer(Document):
     query: dict[str, Any]
     took_ms: float
     matched: bool
+    unknown_words: list[str] = Field(
+        default=[],
+        description="Words of the query that the models can't read; only texts are searched for them.",
+    )
     hits: list[HitDocument]
     next: str | None
     facets: dict[str, list[FacetDocument]] | None = None

@@ -31,7 +31,8 @@ if TYPE_CHECKING:
 def answer_of(found: answers.Answer, described: Mapping[str, Any]) -> Answer:
     """An answer of the search engine; `described` is what else is known of the query's text."""
     query = {**answers.query_json(found.query), "target": found.target.value, **described}
-    return Answer(query, found.took_ms, found.matched, tuple(map(_hit, found.hits)))
+    hits = tuple(map(_hit, found.hits))
+    return Answer(query, found.took_ms, found.matched, hits, found.unknown_words)
 
 
 def region_of(region: assets.StoredRegion) -> Region:

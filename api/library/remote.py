@@ -315,7 +315,13 @@ class RemoteLibrary(Library):
             size = min(page, limit - len(hits))
             answer = self._client.search(text, limit=size, cursor=answer.next, **options)
             hits, took_ms = hits + answer.hits, took_ms + answer.took_ms
-        return Answer(answer.query, took_ms, matched, tuple(map(self._hit, hits)))
+        return Answer(
+            answer.query,
+            took_ms,
+            matched,
+            tuple(map(self._hit, hits)),
+            tuple(answer.unknown_words),
+        )
 
     def _load_picture(self, id: str, longest: int) -> Picture:
         from PIL import Image

@@ -8,6 +8,7 @@ height) in pixels of the upright photograph.
 from __future__ import annotations
 
 import dataclasses
+import html
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -175,18 +176,28 @@ class Hit:
         return html_tile(shown, self.asset.uri, label, self.caption)
 
 
+def unread_words(words: Sequence[str]) -> str:
+    """The sentence for words of a query that the models can't read."""
+    quoted = ", ".join(f"“{word}”" for word in words)
+    sentence = "only titles, tags, captions and names were searched for it"
+    return f"The models can't read {quoted}: {sentence}."
+
+
 @dataclass(frozen=True, slots=True)
 class Answer:
     """The hits of one query, best first.
 
     `query` says what was searched for. `matched` is False when even the best hits are probably
-    wrong; the hits are there all the same.
+    wrong; the hits are there all the same. `unknown_words` are those that the models can't read,
+    such as words in a script that they were not trained on; only titles, tags, captions and names
+    are searched for them.
     """
 
     query: Mapping[str, Any]
     took_ms: float
     matched: bool
     hits: tuple[Hit, ...]
+    unknown_words: tuple[str, ...] = ()
 
     def relevant(self, min_relevance: float | None = None) -> tuple[Hit, ...]:
         """The hits worth showing to people: none when nothing matched, else all.
@@ -207,6 +218,7 @@ class Answer:
             "query": dict(self.query),
             "took_ms": round(self.took_ms, 1),
             "matched": self.matched,
+            **({"unknown_words": list(self.unknown_words)} if self.unknown_words else {}),
             "hits": [hit.to_json() for hit in self.hits],
         }
 
@@ -214,6 +226,8 @@ class Answer:
         tiles = "".join(hit._tile() for hit in self.hits) or "Nothing was found."
         is_unmatched = self.hits and not self.matched
         notice = "<p>Nothing here matches. The nearest hits:</p>" if is_unmatched else ""
+        if self.unknown_words:
+            notice += f"<p>{html.escape(unread_words(self.unknown_words))}</p>"
         return f"<div>{notice}{tiles}</div>"
 
 

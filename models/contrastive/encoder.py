@@ -114,6 +114,10 @@ class ContrastiveEncoder:
         return np.split(self._encode_views(views), ends[:-1]) if len(ends) else []
 
     @torch.inference_mode()
+    def knows(self, word: str) -> bool:
+        """See `TextTokenizer.knows`."""
+        return self._tokenizer.knows(word)
+
     def encode_texts(self, texts: Sequence[str]) -> Float32Array:
         """Embed sentences, shape (n, d); tokens beyond the model's text length are ignored."""
         rows: list[Tensor] = []

@@ -29,6 +29,7 @@ TOKENIZER = "tokenizer.json"
 _SETTINGS = "tokenizer_config.json"
 _SPECIAL = "special_tokens_map.json"
 _VOCABULARY, _MERGES = "vocab.json", "merges.txt"  # CLIP's tokenizer before tokenizer.json
+_SPACE = "\u2581"  # how sentencepiece writes a space
 _NO_PUNCTUATION = str.maketrans("", "", string.punctuation)
 
 
@@ -39,6 +40,7 @@ class TextTokenizer:
     _tokenizer: Tokenizer
     _lower_case: bool
     _strip_punctuation: bool
+    _unknown: str
 
     @classmethod
     def read(cls, checkpoint: Checkpoint, architecture: Architecture) -> TextTokenizer:
@@ -66,7 +68,8 @@ class TextTokenizer:
             length=None if family is Family.CLIP else architecture.text_length,
         )
         siglip = str(settings.get("tokenizer_class", "")).startswith("SiglipTokenizer")
-        return cls(tokenizer, bool(settings.get("do_lower_case", siglip)), siglip)
+        unknown = _token(settings, "unk_token") or "<unk>"
+        return cls(tokenizer, bool(settings.get("do_lower_case", siglip)), siglip, unknown)
 
     def encode(self, texts: Sequence[str]) -> tuple[Int64Array, Int64Array]:
         """Return ids (n, T) and an attention mask (n, T), 0 at padding.
@@ -78,6 +81,15 @@ class TextTokenizer:
         ids = np.array([encoding.ids for encoding in encodings], dtype=np.int64)
         seen = np.array([encoding.attention_mask for encoding in encodings], dtype=np.int64)
         return ids, seen
+
+    def knows(self, word: str) -> bool:
+        """Whether the vocabulary has at least a part of a word.
+
+        Vocabularies of bytes, as CLIP's, have parts of every word.
+        """
+        encoding = self._tokenizer.encode(self._canonical(word), add_special_tokens=False)
+        parts = zip(encoding.tokens, encoding.attention_mask, strict=True)
+        return any(seen and part not in (self._unknown, _SPACE) for part, seen in parts)
 
     def _canonical(self, text: str) -> str:
         # As in SigLIP's training; harmless where tokenizer.json does the same.

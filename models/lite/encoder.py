@@ -118,6 +118,10 @@ class JointEncoder(_ViewEncoder):
         similarity = vocabulary().similarity(meanings)
         return _joined(meanings, softmax(similarity * _SHARPNESS), _named_colours(texts))
 
+    def knows(self, word: str) -> bool:
+        """See `SentenceEncoder.knows`."""
+        return self._sentences.knows(word)
+
     def image_row(self, views: Views) -> Float32Array:
         """The image's vector, shape (1396,), from `anywhere` and the whole image's colours."""
         rows = _joint_rows(views.anywhere[None], views.colours[None])
@@ -145,6 +149,10 @@ class VisualEncoder(_ViewEncoder):
     def space(self) -> Space:
         """The visual space."""
         return VISUAL
+
+    def knows(self, word: str) -> bool:
+        """False: the visual space has no texts."""
+        return False
 
     def encode_texts(self, texts: Sequence[str]) -> Float32Array:
         """Raises UsageError: the visual space has no texts."""

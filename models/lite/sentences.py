@@ -10,6 +10,7 @@ transformers' BertModel.
 from __future__ import annotations
 
 import threading
+import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -25,6 +26,8 @@ DIMENSION = 384
 MAX_TOKENS = 256  # the checkpoint's max_seq_length, [CLS] and [SEP] included
 _LAYERS = 6
 _HEADS = 12
+_UNKNOWN = "[UNK]"
+_LEAST_SPELLED = 4
 _EPSILON = np.float32(1e-12)
 # Padded tokens of one batch: past this a batch's activations leave the cache and it only gets
 # slower.
@@ -88,6 +91,20 @@ class SentenceEncoder:
             start = stop
         return rows
 
+    def knows(self, word: str) -> bool:
+        """Whether a word is one of the model's language, English, or like one.
+
+        Other scripts are unknown tokens to it, or single letters without a meaning.
+        """
+        letters = [letter for letter in word if letter.isalnum()]
+        if not letters or not all(map(_is_latin, letters)):
+            return False
+        pieces = self._checkpoint().tokenizer.encode(word, add_special_tokens=False).tokens
+        if _UNKNOWN in pieces:
+            return False
+        # Longer ones of single letters are typing errors or codes; short ones abbreviations.
+        return word.isdigit() or len(pieces) < max(len(letters), _LEAST_SPELLED)
+
     def _checkpoint(self) -> _Checkpoint:
         with self._lock:
             if self._loaded is None:
@@ -137,6 +154,10 @@ def _load() -> _Checkpoint:
         )
     except KeyError as error:
         raise ModelError(f"{MINILM_WEIGHTS.path} lacks the tensor {error.args[0]}") from error
+
+
+def _is_latin(letter: str) -> bool:
+    return letter.isascii() or unicodedata.name(letter, "").startswith("LATIN ")
 
 
 def _forward(checkpoint: _Checkpoint, tokens: Sequence[Sequence[int]]) -> Float32Array:

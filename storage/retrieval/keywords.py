@@ -44,7 +44,7 @@ from sqlalchemy.sql.compiler import SQLCompiler
 
 from regard.core.catalog import WORD_FIELDS, KeywordSearch, Occurrences, WordField, Words
 from regard.core.filters import EVERYTHING, AssetFilter
-from regard.core.words import folded, split_words
+from regard.core.words import folded, split_words, telling_words
 from regard.storage.assets.filters import passes
 from regard.storage.database import schema
 from regard.storage.database.catalog import Catalog
@@ -56,6 +56,8 @@ from regard.storage.database.stored_pipelines import StoredPipeline
 MOST_TEXTS = 4_000
 MOST_COUNTED = 100_000
 _KEPT = 32
+# Of each of several words: whether texts have to be checked, and whether it is a whole name.
+Checks = tuple[tuple[bool, bool], ...]
 _NOTHING = np.zeros(0, np.int64)
 _REGION_CAPTION = WORD_FIELDS.index(WordField.REGION_CAPTION)
 _FIELD_PLACES = {field.value: place for place, field in enumerate(WORD_FIELDS)}
@@ -94,7 +96,7 @@ class SqlKeywordSearch(KeywordSearch):
         """The rows of `_statement` without a filter."""
         if not words:
             return ()
-        unfiltered = _unfiltered(self._database.engine.dialect, self._pipeline, _held(words))
+        unfiltered = _unfiltered(self._database.engine.dialect, self._pipeline, _checks(words))
         return unfiltered.run(self._database, self._values(words))
 
     def _passing(
@@ -103,7 +105,9 @@ class SqlKeywordSearch(KeywordSearch):
         """The rows of `_statement`."""
         if not words:
             return ()
-        statement = _statement(self._database.is_sqlite, self._pipeline, asset_filter, _held(words))
+        statement = _statement(
+            self._database.is_sqlite, self._pipeline, asset_filter, _checks(words)
+        )
         return connection.execute(statement, self._values(words)).all()
 
     def _values(self, words: Sequence[Words]) -> dict[str, str]:
@@ -111,9 +115,11 @@ class SqlKeywordSearch(KeywordSearch):
 
     def _occurrences(self, words: Sequence[Words], texts: Sequence[Any], total: int) -> Occurrences:
         rows: list[tuple[int, int, int, int]] = []
+        # Many photographs share a tag or a folder.
+        stands_in = functools.lru_cache(maxsize=1024)(_stands_in)
         read = [0] * len(words)
         for place, name, content, region, text in texts:
-            if text is None or _stands_in(words[place], text):
+            if text is None or stands_in(words[place], name, text):
                 field = _REGION_CAPTION if region else _FIELD_PLACES[name]
                 rows.append((place, field, content, region))
             read[place] += 1
@@ -179,13 +185,13 @@ def _count_of(asset_filter: AssetFilter) -> Select[Any]:
 
 @functools.lru_cache(maxsize=256)
 def _statement(
-    is_sqlite: bool, pipeline: int, asset_filter: AssetFilter, held: tuple[bool, ...]
+    is_sqlite: bool, pipeline: int, asset_filter: AssetFilter, checks: Checks
 ) -> Select[Any]:
     """Selects (place, field, content, region, text if it has to be checked) of each text."""
     arms = []
-    for place, is_held in enumerate(held):
+    for place, (is_held, is_whole) in enumerate(checks):
         wanted = bindparam(f"words_{place}", type_=Text())
-        for select_arm in (_asset_arm, _caption_arm):
+        for select_arm in (_asset_arm,) if is_whole else (_asset_arm, _caption_arm):
             arm = select_arm(is_sqlite, pipeline, asset_filter, place, wanted, is_held)
             arms.append(select(arm.subquery(f"{select_arm.__name__}_{place}")))
     return select(union_all(*arms).subquery("found"))
@@ -280,8 +286,8 @@ class _Unfiltered:
 
 
 @functools.lru_cache(maxsize=64)
-def _unfiltered(dialect: Dialect, pipeline: int, held: tuple[bool, ...]) -> _Unfiltered:
-    statement = _statement(dialect.name == "sqlite", pipeline, EVERYTHING, held)
+def _unfiltered(dialect: Dialect, pipeline: int, checks: Checks) -> _Unfiltered:
+    statement = _statement(dialect.name == "sqlite", pipeline, EVERYTHING, checks)
     compiled = statement.compile(dialect=dialect)
     assert isinstance(compiled, SQLCompiler)
     return _Unfiltered(str(compiled), compiled.params, compiled.positiontup)
@@ -334,13 +340,17 @@ def _apart(word: str) -> str:
     return unicodedata.normalize("NFD", word)
 
 
-def _held(words: Sequence[Words]) -> tuple[bool, ...]:
-    """Which of the words have to be checked in the texts."""
-    return tuple(map(_is_held_to_text, words))
+def _checks(words: Sequence[Words]) -> Checks:
+    """Which of the words have to be checked in the texts, and which are whole names."""
+    return tuple((_is_held_to_text(item), item.whole) for item in words)
 
 
-def _stands_in(asked: Words, text: str) -> bool:
-    """Whether the text contains the words consecutively."""
+def _stands_in(asked: Words, field: str, text: str) -> bool:
+    """Whether the text contains the words consecutively, or names no more than `whole` words."""
+    if asked.whole:
+        parts = text.split("/") if field == WordField.FOLDER.value else [text]
+        names = {folded(word) for word in asked.words}
+        return any({*map(folded, telling_words(split_words(part)))} == names for part in parts)
     wanted = [folded(word) for word in asked.words]
     there = [folded(word) for word in split_words(text)]
     return any(

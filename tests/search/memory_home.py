@@ -138,6 +138,9 @@ class MemoryHome:
     def encoder(self, _space: str) -> MemoryHome:
         return self
 
+    def knows(self, word: str) -> bool:
+        return True
+
     def encode_texts(self, texts: Sequence[str]) -> Float32Array:
         return np.stack([unit(np.random.default_rng(list(text.encode()))) for text in texts])
 

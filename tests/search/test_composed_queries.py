@@ -60,6 +60,9 @@ class Encoder:
     def _unit(self, what: object) -> Float32Array:
         return unit(np.random.default_rng(list(f"{self.space} {what}".encode())))
 
+    def knows(self, word: str) -> bool:
+        return True
+
     def encode_texts(self, texts: Sequence[str]) -> Float32Array:
         return np.stack([self._unit(text) for text in texts])
 

@@ -37,9 +37,16 @@ from regard.search.keywords import (
     words_of,
 )
 
-TITLE, TAG, CAPTION, REGION_CAPTION = (
+TITLE, TAG, FILE_NAME, DESCRIPTION, CAPTION, REGION_CAPTION = (
     WORD_FIELDS.index(field)
-    for field in (WordField.TITLE, WordField.TAG, WordField.CAPTION, WordField.REGION_CAPTION)
+    for field in (
+        WordField.TITLE,
+        WordField.TAG,
+        WordField.FILE_NAME,
+        WordField.DESCRIPTION,
+        WordField.CAPTION,
+        WordField.REGION_CAPTION,
+    )
 )
 
 
@@ -72,7 +79,11 @@ class HomeWithWords(MemoryHome):
             for place, item in enumerate(asked)
             for content, texts in self.texts.items()
             for field, text, region in texts
-            if f" {' '.join(item.words)} " in f" {text} "
+            if (
+                text == " ".join(item.words)
+                if item.whole
+                else f" {' '.join(item.words)} " in f" {text} "
+            )
         ]
         table = np.asarray(rows, np.int64).reshape(-1, 4)
         return Occurrences(*table.T, total=self.contents)
@@ -94,7 +105,7 @@ def by_words(hit: Hit) -> ChannelMatch | None:
 
 
 def asked_for(text: str) -> list[str]:
-    return [item.words.words[0] for item in words_of(text)]
+    return [item.words.words[0] for item in words_of(text) if not item.words.whole]
 
 
 def occurrences(*rows: tuple[int, int, int, int], total: int = 100) -> Occurrences:
@@ -160,12 +171,58 @@ def test_the_score_is_that_of_the_definition() -> None:
     assert 0 < found.strengths.min() <= found.strengths.max() < 1
 
 
-def test_words_that_nearly_everything_has_say_nothing() -> None:
-    everywhere = [(0, TITLE, content, 0) for content in range(1, 91)]
-    assert rank("photos", *everywhere).items.tolist() == []
-    found = rank("red egret", *everywhere, (1, TITLE, 3, 0))
-    assert found.items.tolist() == [3]
-    assert found.fields.tolist() == [[-1, TITLE]]
+def test_words_that_everything_has_decide_nothing_and_still_match() -> None:
+    everywhere = [(0, TITLE, content, 0) for content in range(1, 101)]
+    found = rank("harbour", *everywhere)
+    assert len(found.items) == 100
+    assert found.is_complete
+    assert found.strengths.max() < 0.01
+    found = rank("harbour egret", *everywhere, (1, CAPTION, 3, 0))
+    assert found.items[0] == 3
+    assert not found.is_complete
+
+
+@pytest.mark.parametrize(
+    ("text", "rows", "complete", "named"),
+    [
+        ("cat", [(0, TITLE, 7, 0)], True, False),
+        ("cat", [(0, TITLE, 7, 0), (1, TITLE, 7, 0)], True, True),
+        ("IMG_0012.jpg", [(0, FILE_NAME, 7, 0), (1, FILE_NAME, 7, 0)], True, True),
+        ("0012", [(0, FILE_NAME, 7, 0)], True, True),
+        ("2 cats", [(0, FILE_NAME, 7, 0), (1, TAG, 7, 0)], True, True),
+        ("2 cats", [(0, FILE_NAME, 7, 0), (1, CAPTION, 7, 0)], False, False),
+        ("cat", [(0, DESCRIPTION, 7, 0), (1, DESCRIPTION, 7, 0)], False, False),
+        ("cat", [(0, CAPTION, 7, 0)], False, False),
+    ],
+)
+def test_items_with_all_words_in_their_names_match_and_whole_names_come_first(
+    text: str, rows: list[tuple[int, int, int, int]], complete: bool, named: bool
+) -> None:
+    others = [(0, CAPTION, 5, 0), (1, CAPTION, 5, 0)]
+    found = rank(text, *rows, *others)
+    assert found.is_complete is complete
+    assert found.named[found.items.tolist().index(7)] == named if 7 in found.items else not named
+    if named:
+        assert found.items[0] == 7
+
+
+def test_a_phrase_in_a_name_comes_first() -> None:
+    asked = words_of("red bus", phrase=True)
+    found = rank_words(asked, occurrences((0, TITLE, 7, 0), (0, CAPTION, 8, 0)), Target.IMAGE)
+    assert found.items.tolist() == [7, 8]
+    assert found.named.tolist() == [True, False]
+
+
+def test_named_items_come_before_all_that_other_channels_prefer() -> None:
+    home = HomeWithWords(9)
+    for content in range(1, 401):
+        home.add_content(regions=1)
+        home.texts[content] = [(FILE_NAME, f"img {content:04}", 0)]
+    for number in (1, 77, 400):
+        for query in (f"IMG_{number:04}", f"img_{number:04}.JPG", f"{number:04}"):
+            hit = search(home, query, limit=5).hits[0]
+            assert hit.asset.content_id == number
+            assert sum(match.contribution for match in hit.channels) == pytest.approx(hit.score)
 
 
 def test_a_word_too_common_to_be_listed_is_no_rare_one() -> None:
@@ -298,6 +355,7 @@ def test_of_terms_only_wanted_texts_ask_for_words() -> None:
     (asked,) = home.asked.pop()
     assert asked == [
         Words(("red",)), Words(("bus",)), Words(("on", "the", "sea"), exact=True),
+        Words(("red", "bus"), exact=True, whole=True),
     ]  # fmt: skip
     # The picture's share of the weight is not the words'.
     most = max(match.contribution for hit in found.hits if (match := by_words(hit)))
@@ -333,7 +391,7 @@ def test_texts_of_a_batch_keep_their_own_words() -> None:
     home = made_home(8, 20)
     texts = ["red", "nothing known", "?!", "sea sun"]
     together = engine_over(home).search_texts([TextQuery(text) for text in texts], Scope(limit=9))
-    assert [len(words) for words in home.asked.pop()] == [1, 2, 0, 2]
+    assert [len(words) for words in home.asked.pop()] == [2, 3, 0, 3]
     for text, answer in zip(texts, together, strict=True):
         alone = search(home, text, limit=9)
         assert [hit.asset for hit in answer.hits] == [hit.asset for hit in alone.hits]

@@ -14,7 +14,13 @@ import click
 from regard.api.cli.app import DONE, write_json
 from regard.api.cli.explaining import print_explained
 from regard.api.cli.options import home_option, offline_option, open_library
-from regard.api.cli.output import print_hits, print_pictures, print_unmatched, write_paths
+from regard.api.cli.output import (
+    print_hits,
+    print_pictures,
+    print_unmatched,
+    print_unread,
+    write_paths,
+)
 from regard.api.cli.pointing import pointing_into
 from regard.api.library.interface import Library
 from regard.api.library.results import Answer
@@ -125,6 +131,10 @@ def search(
 def _print(answer: Answer, min_relevance: float | None, preview: bool, explain: bool) -> None:
     hits = answer.relevant(min_relevance)
     is_filtered = any("field" in part for part in answer.query.get("parts", ()))
+    if answer.unknown_words:
+        print_unread(answer.unknown_words, has_hits=bool(answer.hits))
+        if not answer.hits:
+            return
     if answer.hits and not hits:
         print_unmatched()
     elif preview:

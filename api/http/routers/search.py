@@ -209,6 +209,8 @@ def _answer(
         "took_ms": round(found.took_ms, 1),
         "matched": found.matched,
     }
+    if found.unknown_words:
+        document["unknown_words"] = found.unknown_words
     document["hits"] = hits
     document["next"] = write_cursor(f"hits-{target}", offset + limit) if more else None
     if facets:

@@ -12,14 +12,14 @@ const NUMBERS = new Set(["min_width", "max_width", "min_height", "max_height"]);
 /** The link's query picture is not stored in this browser. */
 export class PictureMissing extends Error {}
 
-/** One page: {items, next, matched, took, parts}; `parts` are those of a query that is more than words. `cursor` is null for the first. Raises Problem, PictureMissing. */
+/** One page: {items, next, matched, unread, took, parts}; `unread` are words that the models can't read, `parts` are those of a query that is more than words. `cursor` is null for the first. Raises Problem, PictureMissing. */
 export async function find(state, cursor, signal) {
   if (!isSearch(state)) return listed(state, cursor, signal);
   const answer = await answered(state, { cursor, limit: PAGE }, signal);
   const parts = answer.query.parts ?? [];
   const items = answer.hits.map((hit) => (isList(parts) ? { ...hit, channels: null, score: null } : { ...hit, channels: hit.channels ?? [] }));
   // An empty list is not an answer without a match.
-  return { items, next: answer.next ?? null, matched: isList(parts) || answer.matched, took: answer.took_ms, parts };
+  return { items, next: answer.next ?? null, matched: isList(parts) || answer.matched, unread: answer.unknown_words ?? [], took: answer.took_ms, parts };
 }
 
 async function listed(state, cursor, signal) {
@@ -27,7 +27,7 @@ async function listed(state, cursor, signal) {
   const pairs = [...filterPairs(state.filters), ["sort", state.sort], ...what, ["limit", PAGE], ["cursor", cursor]];
   const list = await api.listAssets(pairs, signal);
   const items = list.items.map((asset) => ({ asset, region: null, channels: null, score: null, rank: null }));
-  return { items, next: list.next, matched: true, took: null, parts: [] };
+  return { items, next: list.next, matched: true, unread: [], took: null, parts: [] };
 }
 
 async function answered(state, { cursor, limit, facets }, signal) {

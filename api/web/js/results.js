@@ -86,6 +86,7 @@ export function makeResults({ grid, list, notice, tail, summary, help }) {
       which.next = page.next;
       which.took = page.took ?? which.took;
       which.parts = page.parts;
+      which.unread = page.unread;
       if (isFirst) {
         which.isMatched = page.matched || page.items.length === 0;
         which.headingOf = headingsOf(which.state, which.isMatched ? page.items : []);
@@ -319,8 +320,12 @@ function wordsOf({ state: of, parts }) {
 
 function nothing(which) {
   const words = wordsOf(which);
-  return words ? `Nothing here matches “${words}”.` : "Nothing here is likely to show the same thing.";
+  const found = words ? `Nothing here matches “${words}”.` : "Nothing here is likely to show the same thing.";
+  return which.unread?.length ? `${found} ${sentenceOf(which.unread)}` : found;
 }
+
+/** Says which words of the query the models can't read. */
+const sentenceOf = (words) => `The models can't read ${words.map((word) => `“${word}”`).join(", ")}: only titles, tags, captions and names were searched for it.`;
 
 function summaryOf(which) {
   const { state: of, items, next, total, took, problem, isMatched, parts } = which;
@@ -330,5 +335,6 @@ function summaryOf(which) {
   const count = tileCount(next && total ? Math.max(total, items.length) : items.length, isSearch(of) ? of.target : "image");
   if (!isSearch(of) || isList(parts)) return next && !total ? count.replace(" ", "+ ") : count;
   const seconds = took === null || took === undefined ? "" : ` · ${Math.max(1, Math.round(took))} ms`;
-  return `${count.replace(" ", isMatched ? " closest " : " nearest ")}${seconds}`;
+  const unread = which.unread?.length ? ` · without ${which.unread.map((word) => `“${word}”`).join(", ")}` : "";
+  return `${count.replace(" ", isMatched ? " closest " : " nearest ")}${unread}${seconds}`;
 }

@@ -378,5 +378,8 @@ class OneSpace:
     def encoder(self, _space: str) -> OneSpace:
         return self
 
+    def knows(self, word: str) -> bool:
+        return True
+
     def encode_texts(self, texts: Sequence[str]) -> Float32Array:
         return np.stack([unit(text) for text in texts])
