@@ -88,8 +88,9 @@ class TextTokenizer:
         Vocabularies of bytes, as CLIP's, have parts of every word.
         """
         encoding = self._tokenizer.encode(self._canonical(word), add_special_tokens=False)
-        parts = zip(encoding.tokens, encoding.attention_mask, strict=True)
-        return any(seen and part not in (self._unknown, _SPACE) for part, seen in parts)
+        unknown = self._tokenizer.token_to_id(self._unknown)
+        parts = zip(encoding.ids, encoding.tokens, encoding.attention_mask, strict=True)
+        return any(seen and id != unknown and token != _SPACE for id, token, seen in parts)
 
     def _canonical(self, text: str) -> str:
         # As in SigLIP's training; harmless where tokenizer.json does the same.

@@ -156,6 +156,17 @@ def test_siglip_reads_no_punctuation(encoders: dict[str, ContrastiveEncoder]) ->
     np.testing.assert_allclose(rows[0], rows[1], atol=1e-6)
 
 
+@pytest.mark.parametrize("name", ["siglip", "siglip2-fixed", "siglip2"])
+@pytest.mark.parametrize(
+    ("word", "known"),
+    [("cat", True), ("zebra", True), ("猫", False), ("кот", False), ("🌊", False)],
+)
+def test_words_without_a_part_in_the_vocabulary_are_unknown(
+    encoders: dict[str, ContrastiveEncoder], name: str, word: str, known: bool
+) -> None:
+    assert encoders[name].knows(word) is known
+
+
 def test_clip_without_tokenizer_json_reads_vocabulary_and_merges(
     folders: dict[str, Path], encoders: dict[str, ContrastiveEncoder], tmp_path: Path
 ) -> None:
