@@ -146,7 +146,7 @@ def rank_words(
         ranks=np.searchsorted(-scores, -scores) + 1,
         contents=of_content[order],
         regions=of_region[order],
-        fields=where[np.ix_(order, looked_up)],
+        fields=where[order][:, looked_up],
         named=named[order],
         is_complete=bool(complete.any()),
     )

@@ -8,8 +8,7 @@ from __future__ import annotations
 import numpy as np
 
 from regard.core.errors import HomeError, ModelError
-from regard.core.idset import BoolArray
-from regard.core.records import Float32Array
+from regard.core.records import BoolArray, Float32Array
 
 # Above 1 by the rounding to float16; the vector indexes use the same bound.
 _MAX_NORM = 1.01

@@ -11,8 +11,8 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from regard.core.idset import BoolArray, IdSet
-from regard.core.records import Float32Array, Int64Array
+from regard.core.idset import IdSet
+from regard.core.records import BoolArray, Float32Array, Int64Array
 from regard.storage.vectors.segment import Float16Array
 
 _FIRST_ROOM = 64

@@ -24,9 +24,9 @@ from typing import Protocol
 import numpy as np
 import numpy.typing as npt
 
-from regard.core.idset import BoolArray, IdSet
+from regard.core.idset import IdSet
 from regard.core.machine import usable_cores
-from regard.core.records import Float32Array, Int64Array
+from regard.core.records import BoolArray, Float32Array, Int64Array
 
 # Rows fetched beyond k, so that near ties at the border rarely need a second scan.
 _SLACK = 32

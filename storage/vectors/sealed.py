@@ -12,8 +12,8 @@ from typing import Protocol
 
 import numpy as np
 
-from regard.core.idset import BoolArray, IdSet
-from regard.core.records import Float32Array, Int64Array
+from regard.core.idset import IdSet
+from regard.core.records import BoolArray, Float32Array, Int64Array
 from regard.storage.vectors.nearest import Scan, float32_error
 from regard.storage.vectors.segment import Segment
 

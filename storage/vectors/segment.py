@@ -14,8 +14,8 @@ from functools import cached_property
 import numpy as np
 import numpy.typing as npt
 
-from regard.core.idset import BoolArray, IdSet
-from regard.core.records import Float32Array, Int64Array
+from regard.core.idset import IdSet
+from regard.core.records import BoolArray, Float32Array, Int64Array
 from regard.storage.vectors.faiss_library import load_faiss
 
 Float16Array = npt.NDArray[np.float16]

@@ -12,8 +12,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from regard.core.errors import NotFound
-from regard.core.idset import BoolArray
-from regard.core.records import Int64Array
+from regard.core.records import BoolArray, Int64Array
 from regard.storage.vectors.delta import Delta
 from regard.storage.vectors.sealed import Sealed
 from regard.storage.vectors.segment import Float16Array
