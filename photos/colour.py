@@ -1,4 +1,4 @@
-"""Converts any Pillow image to sRGB pixels: sample depth, ICC profile, transparency, orientation.
+"""Converts decoded images to sRGB pixels: ICC profile, transparency, orientation.
 
 Strips are converted straight into the result, so memory holds the decoded image (up to 4 bytes a
 pixel) and the result (3 bytes a pixel) but never a third copy.
@@ -7,7 +7,8 @@ pixel) and the result (3 bytes a pixel) but never a third copy.
 from __future__ import annotations
 
 import io
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
@@ -16,13 +17,12 @@ import numpy.typing as npt
 from PIL import Image
 
 from regard.core.records import UInt8Array
+from regard.photos.containers import MAX_PROFILE_BYTES
 
 if TYPE_CHECKING:
     from PIL.ImageCms import ImageCmsTransform
 
 _STRIP_PIXELS = 1 << 18
-# Printer profiles with several rendering tables reach a few megabytes.
-_MAX_PROFILE_BYTES = 8 << 20
 # A transform that changes no sample by more than this counts as the identity.
 _IDENTITY_TOLERANCE = 2
 
@@ -39,30 +39,63 @@ _TRANSPOSE = {
 _REVERSED = {3, 4, 6, 7}
 TURNED = frozenset({5, 6, 7, 8})
 
-_SCALAR_MODES = {"I;16", "I;16L", "I;16B", "I;16N", "I", "F"}
+
+@dataclass(frozen=True, slots=True)
+class Raster:
+    """A decoded image, `width` × `height` pixels, not yet oriented.
+
+    `strip(top, bottom)` gives some rows: the colours as a Pillow image of mode L, RGB or CMYK, and
+    the alpha as one of mode L, or None if they are opaque.
+    """
+
+    width: int
+    height: int
+    strip: Callable[[int, int], tuple[Image.Image, Image.Image | None]]
 
 
-def srgb_pixels(
-    photo: Image.Image, *, orientation: int, icc: bytes | None, white: float | None
-) -> UInt8Array:
+def pillow_raster(image: Image.Image) -> Raster:
+    """A loaded Pillow image of 8 bits a sample."""
+    width, height = image.size
+    return Raster(
+        width, height, lambda top, bottom: _split_alpha(image.crop((0, top, width, bottom)))
+    )
+
+
+def palette_image(indices: UInt8Array, palette: UInt8Array) -> Image.Image:
+    """Indices of shape (height, width) as RGB by a palette of shape (colours, 3)."""
+    height, width = indices.shape
+    image = Image.frombytes("P", (width, height), np.ascontiguousarray(indices))
+    image.putpalette(palette.tobytes())
+    return image.convert("RGB")
+
+
+def placed_raster(raster: Raster, left: int, top: int, width: int, height: int) -> Raster:
+    """A raster at (left, top) of a larger canvas, which is white elsewhere."""
+
+    def strip(first: int, last: int) -> tuple[Image.Image, None]:
+        canvas = Image.new("RGB", (width, last - first), "white")
+        begin, end = max(first - top, 0), min(last - top, raster.height)
+        if begin < end:
+            colours, alpha = raster.strip(begin, end)
+            canvas.paste(colours.convert("RGB"), (left, begin + top - first), alpha)
+        return canvas, None
+
+    return Raster(width, height, strip)
+
+
+def srgb_pixels(raster: Raster, *, orientation: int, icc: bytes | None) -> UInt8Array:
     """The image as sRGB, uint8 of shape (height, width, 3), after `orientation` (EXIF, 1 to 8).
 
-    `icc` is the embedded profile, ignored if it is broken or for another colour model. `white` is
-    the sample value of white in images of more than 8 bits, negative if 0 is white; None derives
-    it from the samples. Transparency is blended over white.
+    `icc` is the embedded profile, ignored if it is broken or for another colour model.
+    Transparency is blended over white.
     """
-    width, height = photo.size
+    width, height = raster.width, raster.height
     turned = orientation in TURNED
     shape = (width, height, 3) if turned else (height, width, 3)
     pixels = np.empty(shape, dtype=np.uint8)
-    to_eight_bits = _depth_scale(photo, white)
-    rows = max(_STRIP_PIXELS // width, 1)
-    for top in range(0, height, rows):
-        bottom = min(top + rows, height)
-        strip = photo.crop((0, top, width, bottom))
-        if to_eight_bits is not None:
-            strip = to_eight_bits(strip)
-        strip = _over_white(_to_srgb(strip, icc))
+    for top, bottom in strips(width, height):
+        colours, alpha = raster.strip(top, bottom)
+        strip = _over_white(_to_rgb(colours, icc), alpha)
         if orientation in _TRANSPOSE:
             strip = strip.transpose(_TRANSPOSE[orientation])
         part = np.frombuffer(strip.tobytes(), dtype=np.uint8)
@@ -75,52 +108,15 @@ def srgb_pixels(
     return pixels
 
 
-def _depth_scale(
-    photo: Image.Image, white: float | None
-) -> Callable[[Image.Image], Image.Image] | None:
-    """A function that scales strips of more than 8 bits a sample down to 8, without clipping."""
-    if photo.mode not in _SCALAR_MODES:
-        return None
-    low, high = 0.0, 65535.0
-    if white is not None:
-        low, high = (0.0, white) if white > 0 else (-white, 0.0)
-    elif photo.mode in {"I", "F"}:
-        low, high = _sample_range(photo)
-
-    def scale(strip: Image.Image) -> Image.Image:
-        samples = np.asarray(strip).astype(np.float32)
-        np.nan_to_num(samples, copy=False, nan=low, posinf=high, neginf=low)
-        samples -= low
-        samples *= 255.0 / (high - low)
-        np.clip(samples, 0.0, 255.0, out=samples)
-        return Image.fromarray((samples + 0.5).astype(np.uint8))
-
-    return scale
-
-
-def _sample_range(photo: Image.Image) -> tuple[float, float]:
-    """Black and white of 32-bit samples, whose white no format declares.
-
-    Samples within 0 to 1, 255 or 65535 are taken to span that range, others their own range.
-    """
-    width, height = photo.size
-    low, high = np.inf, -np.inf
+def strips(width: int, height: int) -> Iterator[tuple[int, int]]:
+    """Top and bottom row of each strip of an image."""
     rows = max(_STRIP_PIXELS // width, 1)
     for top in range(0, height, rows):
-        strip = np.asarray(photo.crop((0, top, width, min(top + rows, height))))
-        finite = strip[np.isfinite(strip)]
-        if finite.size:
-            low, high = min(low, float(finite.min())), max(high, float(finite.max()))
-    ranges = (1.0, 255.0, 65535.0) if photo.mode == "F" else (255.0, 65535.0)
-    if low >= 0:
-        for top_value in ranges:
-            if high <= top_value:
-                return 0.0, top_value
-    return (low, high) if low < high else (low - 1.0, low)
+        yield top, min(top + rows, height)
 
 
-def _to_srgb(strip: Image.Image, icc: bytes | None) -> Image.Image:
-    """An 8-bit strip of any mode as RGB or, with transparency, RGBA."""
+def _split_alpha(strip: Image.Image) -> tuple[Image.Image, Image.Image | None]:
+    """Colours (L, RGB or CMYK) and alpha of an 8-bit Pillow image of any mode."""
     mode = strip.mode
     if mode in {"PA", "RGBa"} or "transparency" in strip.info:
         strip = strip.convert("RGBA")
@@ -128,46 +124,32 @@ def _to_srgb(strip: Image.Image, icc: bytes | None) -> Image.Image:
         strip = strip.convert("LA")
     elif mode == "1":
         strip = strip.convert("L")
-    elif mode not in {"RGB", "RGBA", "L", "LA", "CMYK", "LAB"}:
+    elif mode not in {"RGB", "RGBA", "L", "LA", "CMYK"}:
         strip = strip.convert("RGB")
-    if strip.mode == "LAB":
-        return _convert(strip, _lab_transform())
-    if not icc or len(icc) > _MAX_PROFILE_BYTES:
-        return strip
-    if strip.mode in {"LA", "RGBA"}:
-        bands = strip.split()
-        colour = bands[0] if strip.mode == "LA" else Image.merge("RGB", bands[:3])
-        colour = _through_profile(colour, icc).convert("RGB")
-        colour.putalpha(bands[-1])
-        return colour
-    return _through_profile(strip, icc)
-
-
-def _through_profile(strip: Image.Image, icc: bytes) -> Image.Image:
-    """Apply the profile to an L, RGB or CMYK strip; unchanged if the profile does not fit."""
-    transform = _srgb_transform(icc, strip.mode)
-    if transform is None and strip.mode == "L":
-        # Grey photographs often have the RGB profile of the camera or scanner.
-        strip = strip.convert("RGB")
-        transform = _srgb_transform(icc, "RGB")
-    return strip if transform is None else _convert(strip, transform)
-
-
-def _convert(strip: Image.Image, transform: ImageCmsTransform) -> Image.Image:
-    result = transform.apply(strip)
-    # The converted strip must not keep the source profile.
-    result.info = {}
-    return result
-
-
-def _over_white(strip: Image.Image) -> Image.Image:
-    """A strip as RGB, transparency blended over white."""
-    if strip.mode == "RGB":
-        return strip
     if strip.mode not in {"LA", "RGBA"}:
-        return strip.convert("RGB")
-    ground = Image.new("RGB", strip.size, "white")
-    ground.paste(strip.convert("RGB"), mask=strip.getchannel("A"))
+        return strip, None
+    return strip.convert("L" if strip.mode == "LA" else "RGB"), strip.getchannel("A")
+
+
+def _to_rgb(strip: Image.Image, icc: bytes | None) -> Image.Image:
+    """An L, RGB or CMYK strip as sRGB; unchanged colours if the profile does not fit."""
+    if icc and len(icc) <= MAX_PROFILE_BYTES:
+        transform = _srgb_transform(icc, strip.mode)
+        if transform is None and strip.mode == "L":
+            # Grey photographs often have the RGB profile of the camera or scanner.
+            strip = strip.convert("RGB")
+            transform = _srgb_transform(icc, "RGB")
+        if transform is not None:
+            strip = transform.apply(strip)
+    return strip if strip.mode == "RGB" else strip.convert("RGB")
+
+
+def _over_white(colours: Image.Image, alpha: Image.Image | None) -> Image.Image:
+    """An RGB strip, blended over white."""
+    if alpha is None:
+        return colours
+    ground = Image.new("RGB", colours.size, "white")
+    ground.paste(colours, mask=alpha)
     return ground
 
 
@@ -195,16 +177,6 @@ def _srgb_transform(icc: bytes, mode: str) -> ImageCmsTransform | None:
 
 
 _MODES = {"RGB": "RGB", "GRAY": "L", "CMYK": "CMYK"}
-
-
-@lru_cache(maxsize=1)
-def _lab_transform() -> ImageCmsTransform:
-    from PIL import ImageCms
-
-    lab, srgb = ImageCms.createProfile("LAB"), ImageCms.createProfile("sRGB")
-    return ImageCms.buildTransform(
-        lab, srgb, "LAB", "RGB", renderingIntent=ImageCms.Intent.RELATIVE_COLORIMETRIC
-    )
 
 
 def _is_identity(transform: ImageCmsTransform, mode: str) -> bool:

@@ -8,20 +8,37 @@ lock. `regard.photos.photo_file` is the one user of this module.
 
 from __future__ import annotations
 
+import hashlib
 import io
 import threading
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import cache
 
+import numpy as np
 from PIL import Image as Pillow
 from PIL import UnidentifiedImageError
+from PIL.PngImagePlugin import PngImageFile
 
 from regard.core.errors import DecodeError
-from regard.photos.formats import PhotoFormat, has_more_jpeg_scans, webp_size
-from regard.photos.tiff import TiffBlock
+from regard.photos.bmp import decode_bitmap, read_bitmap
+from regard.photos.colour import Raster, pillow_raster, placed_raster, strips
+from regard.photos.containers import (
+    MAX_PROFILE_BYTES,
+    Parts,
+    gif_parts,
+    has_sound_pixels,
+    jpeg_parts,
+    png_parts,
+    webp_parts,
+    without_end_marker,
+    without_metadata_items,
+)
+from regard.photos.formats import PhotoFormat, avif_bits, has_more_jpeg_scans, webp_size
+from regard.photos.tiff import ORIENTATION, TiffBlock
+from regard.photos.tiff_pictures import decode_picture, read_picture
 
 # Pillow refuses images above twice its own warning limit.
 _PILLOW_PIXELS = 178_956_970
@@ -34,14 +51,17 @@ _large_image_lock = threading.RLock()
 _WEBP_SHARE = 0.5
 # Well-formed progressive files have about ten scans.
 _MAX_JPEG_SCANS = 200
-_MAX_STRIPS = 1 << 20
+# Bits that begin differently, with restart markers; none gives zeros.
+_RESTARTS = [bytes([0xFF, 0xD0 + number]) for number in range(8)] * 2
+_PADDINGS = (
+    *((bits * 256).join((b"", *_RESTARTS, b"")) for bits in (b"\x55", b"\xb7", b"\x6d")),
+    b"",
+)
 
-_TIFF_BITS, _TIFF_PHOTOMETRIC = 258, 262
-_TIFF_STRIPS, _TIFF_TILES = 273, 324
-_TIFF_TILE_WIDTH, _TIFF_TILE_LENGTH = 322, 323
+_TIFF_PROFILE = 34675
 
 # warnings.catch_warnings swaps process-wide filters and is not thread-safe.
-_DECODER_MODULES = r"(PIL|pillow_heif|rawpy)(\.|$)"
+_DECODER_MODULES = r"(PIL|pillow_heif|rawpy|imagecodecs)(\.|$)"
 _filter_lock = threading.Lock()
 
 
@@ -93,6 +113,8 @@ def decoder_errors(kind: PhotoFormat, limits: DecodeLimits) -> Iterator[None]:
     except UnidentifiedImageError as error:
         raise DecodeError(f"its {kind} header is damaged") from error
     except Exception as error:
+        if "nsupported" in str(error):
+            raise DecodeError(f"its form of {kind} is not supported: {_detail(error)}") from error
         # Damaged files raise anything: struct.error, SyntaxError, KeyError, zlib.error, …
         raise DecodeError(f"its {kind} data is damaged or cut short: {_detail(error)}") from error
 
@@ -112,26 +134,203 @@ def _silence_decoders() -> None:
             warnings.filterwarnings("ignore", module=_DECODER_MODULES)
 
 
-def open_image(
+@dataclass(frozen=True, slots=True)
+class Picture:
+    """An opened image, not yet decoded: its declared size in pixels and its metadata blocks.
+
+    `load(reduced_to)` decodes it, once. `orientation` is that of the container, 1 to 8, or None if
+    EXIF has it.
+    """
+
+    width: int
+    height: int
+    load: Callable[[int | None], Raster]
+    parts: Parts
+    orientation: int | None = None
+
+
+def open_picture(
     data: bytes, kind: PhotoFormat, limits: DecodeLimits, block: TiffBlock | None
-) -> Pillow.Image:
+) -> Picture:
     """Read an image's header and check its declared size; no pixel is decoded.
 
     `block` is the structure of a TIFF file. Call within `decoder_errors`.
     """
+    if kind is PhotoFormat.TIFF:
+        picture = _open_tiff(block, limits)
+    elif kind is PhotoFormat.BMP:
+        bitmap = read_bitmap(data)
+        parts = Parts(b"", bitmap.icc)
+        picture = Picture(bitmap.width, bitmap.height, lambda _: decode_bitmap(bitmap), parts)
+    else:
+        picture = _open_with_pillow(data, kind, limits)
+    check_pixels(picture.width, picture.height, limits)
+    return picture
+
+
+def _open_tiff(block: TiffBlock | None, limits: DecodeLimits) -> Picture:
+    if block is None:
+        raise DecodeError("its TIFF header is damaged")
+    tiff = read_picture(block, limits.max_pixels)
+    icc = block.raw(tiff.directory, _TIFF_PROFILE, MAX_PROFILE_BYTES) or None
+    orientation = block.integer(tiff.directory, ORIENTATION) or 1
+    return Picture(
+        tiff.width,
+        tiff.height,
+        lambda _: decode_picture(tiff),
+        Parts(b"", icc),
+        orientation if 1 <= orientation <= 8 else 1,
+    )
+
+
+def _pillow(data: bytes, kind: PhotoFormat) -> Pillow.Image:
+    return Pillow.open(io.BytesIO(data), formats=[str(kind)])
+
+
+def _box_parts(data: bytes, kind: PhotoFormat) -> Parts:
+    """The parts of a HEIF or AVIF file, whose decoders would fail on bad EXIF."""
+    picture = without_metadata_items(data)
+    try:
+        info = _pillow(data, kind).info
+    except (OSError, ValueError, SyntaxError, RuntimeError):
+        info = _pillow(picture, kind).info
+    blocks = [info.get(key) for key in ("icc_profile", "exif", "xmp")]
+    icc, exif, xmp = (block if isinstance(block, bytes) else None for block in blocks)
+    return Parts(picture, icc, exif, xmp)
+
+
+def _open_with_pillow(data: bytes, kind: PhotoFormat, limits: DecodeLimits) -> Picture:
     if kind is PhotoFormat.WEBP:
         # The plugin allocates its canvases on opening.
         check_pixels(*(webp_size(data) or (1, 1)), limits, share=_WEBP_SHARE)
-    elif kind is PhotoFormat.TIFF:
-        _check_tiff(data, limits, block)
-    elif kind is PhotoFormat.JPEG:
-        if has_more_jpeg_scans(data, _MAX_JPEG_SCANS):
-            raise DecodeError(f"it has more than {_MAX_JPEG_SCANS} progressive scans")
+    elif kind is PhotoFormat.JPEG and has_more_jpeg_scans(data, _MAX_JPEG_SCANS):
+        raise DecodeError(f"it has more than {_MAX_JPEG_SCANS} progressive scans")
     elif kind is PhotoFormat.HEIF:
         _register_heif()
-    image = Pillow.open(io.BytesIO(data), formats=[str(kind)])
-    check_pixels(*image.size, limits)
+    split = _SPLITTERS.get(kind)
+    parts = _box_parts(data, kind) if split is None else split(data)
+    image = _pillow(parts.picture, kind)
+    # Pillow is less precise with more than 8 bits, but takes half the memory.
+    is_precise = image.width * image.height <= limits.max_pixels // 2
+    deep_bits = avif_bits(data) if kind is PhotoFormat.AVIF and is_precise else 8
+
+    def load(reduced_to: int | None) -> Raster:
+        if parts.is_suspect and not has_sound_pixels(parts.picture, *image.size):
+            raise DecodeError("its PNG data is damaged: the checksum of its pixels is wrong")
+        if kind is PhotoFormat.JPEG:
+            raster = pillow_raster(_loaded_jpeg(image, parts.picture, reduced_to))
+        elif kind is PhotoFormat.PNG and image.mode == "I;16":
+            raster = _grey_raster(image, parts.key)
+        elif kind is PhotoFormat.PNG and parts.key is not None:
+            raster = _keyed_raster(image, parts)
+        elif deep_bits > 8:
+            raster = _deep_avif_raster(parts.picture, deep_bits)
+        else:
+            image.load()
+            raster = pillow_raster(image)
+        if parts.frame is not None:
+            raster = placed_raster(raster, *parts.frame)
+        # A HEIF image may differ in size from its header.
+        check_pixels(raster.width, raster.height, limits)
+        return raster
+
+    width, height = image.size if parts.frame is None else parts.frame[2:]
+    # libheif applies the orientation.
+    return Picture(width, height, load, parts, 1 if kind is PhotoFormat.HEIF else None)
+
+
+_SPLITTERS = {
+    PhotoFormat.JPEG: jpeg_parts,
+    PhotoFormat.PNG: png_parts,
+    PhotoFormat.WEBP: webp_parts,
+    PhotoFormat.GIF: gif_parts,
+}
+
+
+def _loaded_jpeg(image: Pillow.Image, picture: bytes, reduced_to: int | None) -> Pillow.Image:
+    """The image, at 1/2, 1/4 or 1/8 of its size if its longer side stays above `reduced_to`.
+
+    Pillow takes a file without its end marker for cut short, or fills what is missing from zeros
+    behind it. The file is whole if no bits appended to it change a pixel.
+    """
+    if picture.find(b"\xff\xd9", picture.find(b"\xff\xda")) >= 0:
+        return _drafted(image, reduced_to)
+    body = without_end_marker(picture)
+    digests = set()
+    for padding in _PADDINGS:
+        if body is None:
+            break
+        image = _pillow(body + padding + b"\xff\xd9", PhotoFormat.JPEG)
+        image = _drafted(image, reduced_to)
+        digests.add(_digest(image))
+        if len(digests) > 1:
+            break
+    if len(digests) != 1:
+        raise DecodeError("its JPEG data is damaged or cut short: its last pixels are missing")
     return image
+
+
+def _drafted(image: Pillow.Image, reduced_to: int | None) -> Pillow.Image:
+    if reduced_to is not None:
+        longest = max(image.size)
+        width, height = (max(side * reduced_to // longest, 1) for side in image.size)
+        image.draft(None, (width, height))
+    image.load()
+    return image
+
+
+def _digest(image: Pillow.Image) -> bytes:
+    digest = hashlib.sha256()
+    for top, bottom in strips(*image.size):
+        digest.update(image.crop((0, top, image.width, bottom)).tobytes())
+    return digest.digest()
+
+
+def _grey_raster(image: Pillow.Image, key: tuple[int, ...] | None) -> Raster:
+    """Grey of 16 bits, whose `key` is transparent."""
+    image.load()
+
+    def strip(top: int, bottom: int) -> tuple[Pillow.Image, Pillow.Image | None]:
+        samples = np.asarray(image.crop((0, top, image.width, bottom)))
+        grey = Pillow.fromarray(((samples.astype(np.uint32) + 128) // 257).astype(np.uint8))
+        return grey, None if key is None else Pillow.fromarray(samples != key[0]).convert("L")
+
+    return Raster(*image.size, strip)
+
+
+def _deep_avif_raster(data: bytes, bits: int) -> Raster:
+    """AVIF of 10 or 12 bits, RGB or RGBA."""
+    import imagecodecs
+
+    samples = imagecodecs.avif_decode(data)
+    white = (1 << bits) - 1
+    table = (np.arange(white + 1) * (255 / white) + 0.5).astype(np.uint8)
+
+    def strip(top: int, bottom: int) -> tuple[Pillow.Image, Pillow.Image | None]:
+        pixels = table[np.minimum(samples[top:bottom], white)]
+        alpha = Pillow.fromarray(pixels[..., 3]) if pixels.shape[2] == 4 else None
+        return Pillow.fromarray(pixels[..., :3]), alpha
+
+    height, width = samples.shape[:2]
+    return Raster(width, height, strip)
+
+
+def _keyed_raster(image: Pillow.Image, parts: Parts) -> Raster:
+    """RGB of 16 bits, whose key is transparent. Pillow gives 8 bits: the upper, then the lower."""
+    assert parts.key is not None
+    lower = PngImageFile(io.BytesIO(parts.picture))
+    lower.tile = [tile._replace(args="RGB;16L") for tile in lower.tile]
+    keys = [tuple(value >> shift & 0xFF for value in parts.key) for shift in (8, 0)]
+    for half in (image, lower):
+        half.load()
+
+    def strip(top: int, bottom: int) -> tuple[Pillow.Image, Pillow.Image]:
+        box = (0, top, image.width, bottom)
+        differs = [np.asarray(h.crop(box)) != k for h, k in zip((image, lower), keys, strict=True)]
+        alpha = (differs[0] | differs[1]).any(axis=-1)
+        return image.crop(box), Pillow.fromarray(alpha).convert("L")
+
+    return Raster(*image.size, strip)
 
 
 @cache
@@ -148,29 +347,3 @@ def check_pixels(width: int, height: int, limits: DecodeLimits, share: float = 1
     allowed = int(limits.max_pixels * share)
     if width * height > allowed:
         raise DecodeError(f"it has {width} × {height} pixels, more than {allowed:,}")
-
-
-def _check_tiff(data: bytes, limits: DecodeLimits, block: TiffBlock | None) -> None:
-    """Refuse directories that would make a reader allocate far more than the file holds."""
-    if block is None:
-        raise DecodeError("its TIFF header is damaged")
-    # Valid fields do not overlap; twice the file size tolerates a few invalid ones.
-    if sum(map(block.claimed_bytes, block.directories)) > 2 * len(data):
-        raise DecodeError("its TIFF directories claim far more bytes than the file has")
-    first = block.first
-    tile_width = block.integer(first, _TIFF_TILE_WIDTH) or 0
-    tile_length = block.integer(first, _TIFF_TILE_LENGTH) or 0
-    if tile_width * tile_length > limits.max_pixels:
-        raise DecodeError(f"its tiles of {tile_width} × {tile_length} pixels are too large")
-    for tag in (_TIFF_STRIPS, _TIFF_TILES):
-        if tag in first and first[tag].count > _MAX_STRIPS:
-            raise DecodeError(f"it is cut into more than {_MAX_STRIPS:,} pieces")
-
-
-def tiff_white(image: Pillow.Image, block: TiffBlock) -> float | None:
-    """The sample value of white in a TIFF of unsigned 9 to 16 bits, negative if 0 is white."""
-    if not image.mode.startswith("I;16"):
-        return None
-    bits = block.integer(block.first, _TIFF_BITS) or 16
-    top = float((1 << bits) - 1)
-    return -top if block.integer(block.first, _TIFF_PHOTOMETRIC) == 0 else top

@@ -55,6 +55,7 @@ _SENSOR_PHOTOMETRICS = {32803, 34892}
 _SENSOR_COMPRESSIONS = {32767, 32769, 32770, 34713, 65000, 65535}
 
 _JPEG_MARKER = re.compile(rb"\xff+[\x01-\xcf\xd8-\xfe]")
+_AV1_CONFIGURATION = re.compile(rb"av1C\x81.(.)", re.DOTALL)
 _MAX_PNG_CHUNKS = 200_000
 _PNG_XMP = b"XML:com.adobe.xmp\0"
 
@@ -122,6 +123,13 @@ def webp_size(data: bytes) -> tuple[int, int] | None:
         width, height = body[6:8], body[8:10]
         return int.from_bytes(width, "little") & 0x3FFF, int.from_bytes(height, "little") & 0x3FFF
     return None
+
+
+def avif_bits(data: bytes) -> int:
+    """Bits a sample of an AVIF file: 8, 10 or 12 (AV1 in ISOBMFF, section 2.3)."""
+    configuration = _AV1_CONFIGURATION.search(data)
+    flags = 0 if configuration is None else configuration[1][0]
+    return 8 + 2 * bool(flags & 0x40) + 2 * bool(flags & 0x20)
 
 
 def has_more_jpeg_scans(data: bytes, limit: int) -> bool:

@@ -14,8 +14,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 
-from PIL import Image as Pillow
-
 from regard.core.catalog import ContentHeader
 from regard.core.errors import DecodeError, UnknownFormat
 from regard.core.facts import PhotoFacts
@@ -24,12 +22,11 @@ from regard.photos.colour import TURNED, srgb_pixels
 from regard.photos.decoding import (
     DEFAULT_LIMITS,
     DecodeLimits,
-    check_pixels,
+    Picture,
     decoder_errors,
     large_file_turn,
     large_image_turn,
-    open_image,
-    tiff_white,
+    open_picture,
 )
 from regard.photos.files import Confinement, FilePath, open_regular, read_open_file
 from regard.photos.formats import SNIFF_BYTES, PhotoFormat, is_raw_tiff, png_metadata, sniff
@@ -37,7 +34,6 @@ from regard.photos.metadata.reading import MetadataBlocks, read_facts, read_side
 from regard.photos.tiff import TiffBlock, exif_orientation
 
 _MAX_METADATA_BYTES = 8 << 20
-_PHOTOSHOP_IPTC = 0x0404
 _TIFF_XMP, _TIFF_IPTC = 700, 33723
 
 
@@ -76,7 +72,7 @@ class PhotoFile:
         self.data = data
         self.format = kind
         self._limits = limits
-        self._opened: Pillow.Image | None = None
+        self._opened: Picture | None = None
         # The preview and the developed pixels of a RAW file, once it was read.
         self._preview: bytes | None = None
         self._developed: UInt8Array | None = None
@@ -118,19 +114,16 @@ class PhotoFile:
             if self._developed is not None:
                 height, width = self._developed.shape[:2]
                 needs_preview = self._block is None and self._preview is not None
-                metadata = self._metadata(self._open_image() if needs_preview else None)
-                return PhotoHeader(kind, width, height, 1, metadata)
-            image = self._opened = self._open_image()
-            metadata = self._metadata(image)
-            if kind in {PhotoFormat.TIFF, PhotoFormat.HEIF}:
-                # Pillow and libheif apply it themselves.
-                orientation = 1
-            elif kind is PhotoFormat.RAW:
-                # That of the preview; LibRaw adds it if the camera did not.
-                orientation = exif_orientation(_exif_of(image))
-            else:
-                orientation = exif_orientation(metadata.exif)
-            width, height = image.size
+                preview = self._open_picture() if needs_preview else None
+                return PhotoHeader(kind, width, height, 1, self._metadata(preview))
+            picture = self._opened = self._open_picture()
+            metadata = self._metadata(picture)
+            orientation = picture.orientation
+            if orientation is None:
+                # Of a RAW file, that of the preview; LibRaw adds it if the camera did not.
+                is_raw = kind is PhotoFormat.RAW
+                orientation = exif_orientation(_exif_of(picture) if is_raw else metadata.exif)
+            width, height = picture.width, picture.height
             if orientation in TURNED:
                 width, height = height, width
             return PhotoHeader(kind, width, height, orientation, metadata)
@@ -148,27 +141,12 @@ class PhotoFile:
         with (
             large_file_turn(len(self.data)),
             decoder_errors(header.format, self._limits),
-            opened or self._open_image() as image,
-            large_image_turn(image.width * image.height),
+            large_image_turn(header.width * header.height),
         ):
-            if reduced_to is not None:
-                # This has no effect on formats other than JPEG.
-                longest = max(image.size)
-                width, height = (max(side * reduced_to // longest, 1) for side in image.size)
-                image.draft(None, (width, height))
-            image.load()
-            # A HEIF image may differ in size from its header.
-            check_pixels(*image.size, self._limits)
-            profile = image.info.get("icc_profile")
-            block = self._block if header.format is PhotoFormat.TIFF else None
-            return Image(
-                srgb_pixels(
-                    image,
-                    orientation=header.orientation,
-                    icc=profile if isinstance(profile, bytes) else None,
-                    white=None if block is None else tiff_white(image, block),
-                )
-            )
+            picture = opened or self._open_picture()
+            raster = picture.load(reduced_to)
+            icc = picture.parts.icc
+            return Image(srgb_pixels(raster, orientation=header.orientation, icc=icc))
 
     def facts(
         self, sidecar: FilePath | None = None, within: Confinement | None = None
@@ -192,14 +170,14 @@ class PhotoFile:
         with large_image_turn(None):
             self._preview, self._developed = read_raw(self.data, self._limits.max_pixels)
 
-    def _open_image(self) -> Pillow.Image:
+    def _open_picture(self) -> Picture:
         if self.format is PhotoFormat.RAW:
             assert self._preview is not None
-            return open_image(self._preview, PhotoFormat.JPEG, self._limits, None)
-        return open_image(self.data, self.format, self._limits, self._block)
+            return open_picture(self._preview, PhotoFormat.JPEG, self._limits, None)
+        return open_picture(self.data, self.format, self._limits, self._block)
 
-    def _metadata(self, image: Pillow.Image | None) -> MetadataBlocks:
-        """The metadata; `image` is the opened photograph or preview."""
+    def _metadata(self, picture: Picture | None) -> MetadataBlocks:
+        """The metadata; `picture` is the opened photograph or preview."""
         if self._block is not None:
             main = self._block.first
             xmp = self._block.raw(main, _TIFF_XMP, _MAX_METADATA_BYTES)
@@ -208,15 +186,10 @@ class PhotoFile:
         if self.format is PhotoFormat.PNG:
             exif, xmp_packet = png_metadata(self.data, _MAX_METADATA_BYTES)
             return MetadataBlocks(None if exif is None else TiffBlock.open(exif), xmp_packet)
-        if image is None or self.format is PhotoFormat.RAW:
-            return MetadataBlocks(None if image is None else _exif_of(image))
-        resources = image.info.get("photoshop")
-        data_set = resources.get(_PHOTOSHOP_IPTC) if isinstance(resources, dict) else None
-        return MetadataBlocks(
-            _exif_of(image),
-            _bytes_of(image, "xmp"),
-            data_set if isinstance(data_set, bytes) else None,
-        )
+        if picture is None or self.format is PhotoFormat.RAW:
+            return MetadataBlocks(None if picture is None else _exif_of(picture))
+        parts = picture.parts
+        return MetadataBlocks(_exif_of(picture), _limited(parts.xmp), _limited(parts.iptc))
 
 
 def decode_file(path: FilePath, limits: DecodeLimits = DEFAULT_LIMITS) -> Image:
@@ -234,11 +207,10 @@ def looks_like_photo(path: FilePath, within: Confinement | None = None) -> bool:
         return False
 
 
-def _exif_of(image: Pillow.Image) -> TiffBlock | None:
-    exif = _bytes_of(image, "exif")
+def _exif_of(picture: Picture) -> TiffBlock | None:
+    exif = _limited(picture.parts.exif)
     return None if exif is None else TiffBlock.open(exif)
 
 
-def _bytes_of(image: Pillow.Image, key: str) -> bytes | None:
-    value = image.info.get(key)
-    return value if isinstance(value, bytes) and 0 < len(value) <= _MAX_METADATA_BYTES else None
+def _limited(block: bytes | None) -> bytes | None:
+    return block if block and len(block) <= _MAX_METADATA_BYTES else None

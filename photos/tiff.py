@@ -49,6 +49,11 @@ class Entry:
         """The number of bytes that the field claims to have."""
         return self.count * _TYPE_BYTES.get(self.type, 1)
 
+    @property
+    def end(self) -> int:
+        """The position after the last byte."""
+        return self.offset + self.size
+
 
 Directory = dict[int, Entry]
 
@@ -78,6 +83,11 @@ class TiffBlock:
             (first,) = struct.unpack_from(f"{order}Q", data, 8)
             return cls(data, order, big=True, first=first)
         return None
+
+    @property
+    def size(self) -> int:
+        """The number of bytes."""
+        return len(self._data)
 
     @cached_property
     def directories(self) -> tuple[Directory, ...]:
@@ -141,6 +151,39 @@ class TiffBlock:
         return sum(
             min(entry.size, max(len(self._data) - entry.offset, 0)) for entry in directory.values()
         )
+
+    def with_first(self, kept: Directory, replaced: dict[int, list[int]]) -> bytes:
+        """The file with another first directory at its end.
+
+        It has the `kept` fields, whose values stay where they are, and the `replaced` ones, as
+        unsigned integers of 32 bits.
+        """
+        width, word = (8, "Q") if self._big else (4, "I")
+        end = len(self._data) + len(self._data) % 2
+        values, records = b"", {}
+        for tag, entry in kept.items():
+            inline = self._data[entry.offset : entry.offset + width].ljust(width, b"\0")
+            pointer = struct.pack(f"{self._order}{word}", entry.offset)
+            value = inline if entry.size <= width else pointer
+            records[tag] = (
+                struct.pack(f"{self._order}HH{word}", tag, entry.type, entry.count) + value
+            )
+        for tag, numbers in replaced.items():
+            value = struct.pack(f"{self._order}{len(numbers)}I", *numbers)
+            if len(value) > width:
+                values, value = (
+                    values + value,
+                    struct.pack(f"{self._order}{word}", end + len(values)),
+                )
+            head = struct.pack(f"{self._order}HH{word}", tag, 4, len(numbers))
+            records[tag] = head + value.ljust(width, b"\0")
+        count = struct.pack(f"{self._order}{'Q' if self._big else 'H'}", len(records))
+        first = struct.pack(f"{self._order}{word}", end + len(values))
+        body = memoryview(self._data)[2 * width :]
+        padding = bytes(end - len(self._data))
+        ordered = (records[tag] for tag in sorted(records))
+        head = self._data[:width] + first
+        return b"".join((head, body, padding, values, count, *ordered, bytes(width)))
 
     def _values(self, entry: Entry, limit: int, code: str) -> Iterator[tuple[Any, ...]]:
         size = _TYPE_BYTES[entry.type]

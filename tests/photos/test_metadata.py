@@ -420,7 +420,8 @@ def test_the_header_is_parsed_once(
     photo.content()
     photo.decode()
     assert photo.facts().camera_make == "Acme"
-    assert len(opened) == 2
+    # libtiff reads the header of a TIFF only with its pixels.
+    assert len(opened) == (1 if kind == "TIFF" else 2)
 
 
 def _counted(function: Callable[..., object], calls: list[object]) -> Callable[..., object]:
