@@ -131,6 +131,7 @@ def test_uploads_during_a_model_change_are_found_before_and_after(
     expect_agreement(filled)
 
 
+@pytest.mark.campaign
 def test_model_changes_complete_during_constant_uploads(filled: Served, gate: Gate) -> None:
     client, ended = filled.client, threading.Event()
 
@@ -165,7 +166,11 @@ def test_model_changes_complete_during_constant_uploads(filled: Served, gate: Ga
     expect_agreement(filled)
 
 
-@pytest.mark.parametrize("database", ["sqlite", "postgresql"], indirect=True)
+@pytest.mark.parametrize(
+    "database",
+    ["sqlite", pytest.param("postgresql", marks=pytest.mark.campaign)],
+    indirect=True,
+)
 def test_model_change_and_rollback_keep_regions_and_assets(filled: Served) -> None:
     client = filled.client
     region = client.search("blue", target="region", limit=1).hits[0].region
