@@ -5,6 +5,7 @@ A subcommand's module is imported when the subcommand runs, so that `regard --he
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import importlib
 import io
@@ -184,7 +185,9 @@ def _prepare_streams() -> None:
     for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
         if getattr(sys, name) is None:
             # If left closed, its number would go to the next opened file, perhaps a database.
-            setattr(sys, name, open(os.devnull, mode, encoding="utf-8"))  # noqa: SIM115 - for good
+            stream = open(os.devnull, mode, encoding="utf-8")  # noqa: SIM115 - until the end
+            atexit.register(stream.close)
+            setattr(sys, name, stream)
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")
 
