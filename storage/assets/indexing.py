@@ -296,15 +296,11 @@ class SqlIndexingCatalog(IndexingCatalog):
         if self._collection_id is None:
             self._collection_id = ensure_collection(connection, self._collection_name)
         self._hold_assets(connection, stamp.path, analysed, moved_from)
-        # A `moved_from` of None matches nothing.
         existing = connection.execute(
             select(
                 *(asset.id, asset.content_id, asset.collection_id),
                 *(asset.managed, asset.deleted_at),
-            ).where(
-                asset.collection_id == self._collection_id,
-                or_(asset.path == stamp.path, asset.id == moved_from),
-            )
+            ).where(self._is_written(stamp.path, moved_from))
         ).all()
         left = {row.content_id for row in existing if row.content_id is not None}
         uri = uri_of_path(stamp.path)
@@ -346,6 +342,13 @@ class SqlIndexingCatalog(IndexingCatalog):
             events += _events([kept], "changed")
         return _Written(asset_id, left, tuple(events))
 
+    def _is_written(self, path: bytes, moved_from: int | None) -> ColumnElement[bool]:
+        """Whether an asset is the one at the path, or the one to carry to it."""
+        asset = schema.asset.c
+        # No id is 0. With `id IS NULL`, SQLite would read the whole collection.
+        is_either = or_(asset.path == path, asset.id == (moved_from or 0))
+        return and_(asset.collection_id == self._collection_id, is_either)
+
     def _hold_assets(
         self,
         connection: Connection,
@@ -360,10 +363,7 @@ class SqlIndexingCatalog(IndexingCatalog):
         if self._database.is_sqlite:
             return
         asset = schema.asset.c
-        here = and_(
-            asset.collection_id == self._collection_id,
-            or_(asset.path == path, asset.id == moved_from),
-        )
+        here = self._is_written(path, moved_from)
         connection.execute(
             select(asset.id)
             .where(here if analysed is None else or_(here, asset.content_id == analysed))
