@@ -68,6 +68,20 @@ class Failure:
 
 
 @dataclass(frozen=True, slots=True)
+class Exclusion:
+    """What a person said about files to index; later ones take precedence.
+
+    What `pattern` matches below the folder `path` is left out, or is not; None stands for the path
+    itself, which was removed or named. `id` is 0 before it is stored.
+    """
+
+    path: bytes
+    pattern: bytes | None
+    is_left_out: bool
+    id: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class WaitingContent:
     """A content that a pipeline must still analyse; `paths` are its possible files, best first."""
 
@@ -189,7 +203,10 @@ class IndexingCatalog(Protocol):
         """Hold the lease for the block; raises LeaseHeld, which says who holds it."""
 
     def known_assets(self, root: bytes) -> Iterator[KnownAsset]:
-        """The assets at or below `root`, ordered by path bytes; read page by page."""
+        """The assets at or below `root`, ordered by path bytes; read page by page.
+
+        Files of the managed store are of no root but themselves.
+        """
 
     def is_analysed(self, sha256: str) -> bool:
         """Whether an analysis of the content is stored."""
@@ -227,6 +244,12 @@ class IndexingCatalog(Protocol):
 
     def failures(self, roots: Sequence[bytes]) -> list[Failure]:
         """All failed assets at or below the roots, ordered by path."""
+
+    def exclusions(self) -> list[Exclusion]:
+        """What is remembered about files to index, oldest first."""
+
+    def change_exclusions(self, forget: Collection[int], add: Sequence[Exclusion]) -> None:
+        """Forget exclusions by their ids, and remember others."""
 
 
 class ReindexingCatalog(Protocol):

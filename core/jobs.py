@@ -45,7 +45,8 @@ class Job:
     """A job as the catalog stores it. Times are naive UTC.
 
     Imports have a `root`, the name of a configured one, and a `path` below it ("" is the root
-    itself); `retry_failed` tries unchanged failed files again. `total` counts the files that need
+    itself), and may say what to leave out: `exclude`, `include` and `clear_exclusions`.
+    `retry_failed` tries unchanged failed files again. `total` counts the files that need
     work, None while unknown, and `done` those finished. `report` is an `IndexReport`'s JSON
     without its failures, None until the job has ended once. `message` says why the job waits or
     failed. Jobs for the whole home have no collection. `profile` is that of a `pipeline` job, None
@@ -72,6 +73,9 @@ class Job:
     profile: str | None = None
     pipelines: tuple[str, ...] = ()
     unfinished: bool = False
+    exclude: tuple[str, ...] = ()
+    include: tuple[str, ...] = ()
+    clear_exclusions: bool = False
 
 
 class JobQueue(Protocol):

@@ -3,6 +3,8 @@
 The walk and the catalog both yield paths in byte order of whole paths and are merged as streams,
 so memory grows with the largest folder, not with the library.
 
+What `regard.indexer.exclusions` leaves out is not entered; its assets are LEFT_OUT.
+
 An asset is MISSING only if its absence could be observed: never below an unreadable folder, behind
 a dangling link, or behind a link that leads out of the confinement, which is not followed.
 """
@@ -13,15 +15,16 @@ import errno
 import os
 import shlex
 import stat
-from collections.abc import Callable, Container, Iterable, Iterator
+from collections.abc import Callable, Collection, Container, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from enum import Enum, auto
 from functools import lru_cache
 
 from regard.core.catalog import FileStamp, KnownAsset
-from regard.core.errors import OutsideRoots, RootUnavailable
+from regard.core.errors import DecodeError, OutsideRoots, RootUnavailable
 from regard.core.uris import absolute_path, uri_of_path
+from regard.indexer.exclusions import IGNORE_FILE, Exclusions, Rules, folders_above
 from regard.photos.files import LEADS_OUT, Confinement
 from regard.photos.formats import PHOTO_SUFFIXES
 from regard.photos.photo_file import looks_like_photo
@@ -40,6 +43,7 @@ class Status(Enum):
     STILL_FAILED = auto()
     UNREACHABLE = auto()
     MISSING = auto()
+    LEFT_OUT = auto()
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +76,7 @@ class _Folder:
     names: list[bytes]
     sidecars: dict[bytes, bytes]
     identities: frozenset[tuple[int, int]]
+    rules: Rules
 
 
 @dataclass(slots=True)
@@ -81,18 +86,23 @@ class Walk:
     `unreadable` lists folders that could not be read, with the reason. `identity` is the root
     folder's device and inode; if given, it must match, so that two passes see the same disk.
     `outside` lists links that lead out of the confinement, except those with a photograph's
-    suffix, which become entries.
+    suffix, which become entries. `left_out` counts photographs and folders that `exclusions` leave
+    out; the root is never left out.
     """
 
     root: bytes
     stopped: Callable[[], bool] = lambda: False
     identity: tuple[int, int] | None = None
     confinement: Confinement | None = None
+    exclusions: Exclusions = field(default_factory=Exclusions)
+    left_out: int = 0
     outside: list[bytes] = field(default_factory=list)
     unreadable: list[tuple[bytes, str]] = field(default_factory=list)
     files: int = 0
     is_stopped: bool = False
     _dangling: dict[bytes, str] = field(default_factory=dict)
+    _homes: list[bytes] = field(default_factory=list)
+    _last_rules: tuple[bytes, Rules | None] = (b"", None)
 
     def __iter__(self) -> Iterator[WalkEntry]:
         """Every photograph below the root, in byte order of paths; raises RootUnavailable."""
@@ -130,6 +140,24 @@ class Walk:
             return True
         return any(path.startswith(folder.rstrip(b"/") + b"/") for folder, _ in self.unreadable)
 
+    def leaves_out(self, path: bytes) -> bool:
+        """Whether the file at a path below the root is left out; raises DecodeError."""
+        if any(path.startswith(home + b"/") for home in self._homes):
+            return True
+        folder = os.path.dirname(path)
+        if self._last_rules[0] != folder:
+            self._last_rules = folder, self._rules_in(folder)
+        rules = self._last_rules[1]
+        return rules is None or self.exclusions.leaves_out(path, rules, is_folder=False)
+
+    def _rules_in(self, folder: bytes) -> Rules | None:
+        """The rules in a folder at or below the root; None if it is left out."""
+        rules: Rules | None = self.exclusions.root_rules(self.root, self.confinement)
+        for below in reversed([folder, *folders_above(folder)]):
+            if rules is not None and below.startswith(self.root.rstrip(b"/") + b"/"):
+                rules = self.exclusions.inside_unlisted(below, rules, self.confinement)
+        return rules
+
     def _named_file(self) -> Iterator[WalkEntry]:
         folder, name = os.path.split(self.root)
         try:
@@ -143,7 +171,7 @@ class Walk:
 
     def _below(self) -> Iterator[WalkEntry]:
         """Walk depth first, with an explicit stack: folders may nest deeper than Python calls."""
-        stack = [self._open(self.root, frozenset())]
+        stack = [self._open(self.root, None)]
         while stack:
             folder = stack[-1]
             if folder is None or not folder.names:
@@ -155,42 +183,66 @@ class Walk:
             name = folder.names.pop()
             path = os.path.join(folder.path, name)
             if name.endswith(b"/"):
-                stack.append(self._open(path.rstrip(b"/"), folder.identities))
+                stack.append(self._open(path.rstrip(b"/"), folder))
                 continue
             entry = self._inspect(path, name, folder.path, folder.sidecars, is_named=False)
             if entry is not None:
                 yield entry
 
-    def _open(self, path: bytes, ancestors: frozenset[tuple[int, int]]) -> _Folder | None:
-        """List a folder; None if it can't be read, or is its own ancestor through a link."""
+    def _open(  # noqa: PLR0911 - one return per outcome
+        self, path: bytes, parent: _Folder | None
+    ) -> _Folder | None:
+        """List a folder; None if it is left out, unreadable, or its own ancestor through a
+        link."""
+        ancestors = frozenset() if parent is None else parent.identities
         names: list[bytes] = []
+        if parent and self.exclusions.leaves_out(path, parent.rules, is_folder=True):
+            self.left_out += 1
+            return None
         try:
             with self._listing(path) as (status, entries):
                 identity = status.st_dev, status.st_ino
                 if identity in ancestors:
                     return None
-                for entry in entries:
-                    name = os.fsencode(entry.name)
-                    if name.startswith(b"."):
-                        continue
+                if parent and identity == self.exclusions.home:
+                    self._homes.append(path)
+                    return None
+                listed = {os.fsencode(entry.name): entry for entry in entries}
+                rules = self._rules_of(path, parent, listed)
+                if rules is None:
+                    self.left_out += 1
+                    return None
+                for name, entry in listed.items():
                     below = os.path.join(path, name)
-                    if entry.is_symlink() and self._leads_out(below):
-                        if _is_photo_name(name):
-                            names.append(name)
-                        else:
-                            self.outside.append(below)
-                        continue
-                    # Folders sort as `name/`, as they do in whole paths.
-                    names.append(name + b"/" if self._is_folder(entry, below) else name)
+                    is_out = entry.is_symlink() and self._leads_out(below)
+                    if not is_out and self._is_folder(entry, below):
+                        # Folders sort as `name/`, as they do in whole paths.
+                        names.append(name + b"/")
+                    elif self.exclusions.leaves_out(below, rules, is_folder=False):
+                        self.left_out += _is_photo_name(name)
+                    elif is_out and not _is_photo_name(name):
+                        self.outside.append(below)
+                    else:
+                        names.append(name)
         except OutsideRoots:
             # A link has replaced it since its name was listed.
             self.outside.append(path)
+            return None
+        except DecodeError as error:
+            self.unreadable.append((path, f"its {IGNORE_FILE.decode()}: {error.message}"))
             return None
         except OSError as error:
             self.unreadable.append((path, _reason(error)))
             return None
         names.sort(reverse=True)
-        return _Folder(path, names, _sidecars(names), ancestors | {identity})
+        return _Folder(path, names, _sidecars(names), ancestors | {identity}, rules)
+
+    def _rules_of(
+        self, path: bytes, parent: _Folder | None, names: Collection[bytes]
+    ) -> Rules | None:
+        if parent is None:
+            return self.exclusions.root_rules(path, self.confinement)
+        return self.exclusions.inside(path, parent.rules, names, self.confinement)
 
     @contextmanager
     def _listing(
@@ -280,16 +332,7 @@ def distinct_roots(paths: Iterable[str | bytes | os.PathLike[str]]) -> list[byte
 
 def lies_below(path: bytes, roots: Container[bytes]) -> bool:
     """Whether one of the path's parent folders is among the roots."""
-    return any(folder in roots for folder in _parents(path))
-
-
-def _parents(path: bytes) -> list[bytes]:
-    """The folders that a path lies in, nearest first."""
-    folders = []
-    while (folder := os.path.dirname(path)) != path:
-        folders.append(folder)
-        path = folder
-    return folders
+    return any(folder in roots for folder in folders_above(path))
 
 
 def require_root(root: bytes, confinement: Confinement | None = None) -> os.stat_result:
@@ -352,7 +395,11 @@ def _without_file(walk: Walk, asset: KnownAsset) -> Iterator[Candidate]:
     if walk.hides(asset.stamp.path):
         return
     path = asset.stamp.path
-    if not is_gone(path) and not os.access(path, os.R_OK):
+    is_there = not is_gone(path)
+    if is_there and walk.leaves_out(path):
+        yield Candidate(Status.LEFT_OUT, None, asset)
+        return
+    if is_there and not os.access(path, os.R_OK):
         # Without a photograph's suffix, the walk must read a file to recognise it.
         reason = f"it can't be read: {os.strerror(errno.EACCES)}"
         entry = WalkEntry(asset.stamp, None, reason, is_unreachable=True)
@@ -401,7 +448,7 @@ def is_gone(path: bytes) -> bool:
         os.lstat(path)
     except (FileNotFoundError, NotADirectoryError):
         # Behind a dangling link, such as to an unmounted disk, it may still exist.
-        return os.path.isdir(next(filter(os.path.lexists, _parents(path))))
+        return os.path.isdir(next(filter(os.path.lexists, folders_above(path))))
     except OSError:
         return False
     return False

@@ -18,7 +18,14 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
-from regard.core.catalog import ContentHeader, Failure, IndexingCatalog, KnownAsset, WriterLease
+from regard.core.catalog import (
+    ContentHeader,
+    Exclusion,
+    Failure,
+    IndexingCatalog,
+    KnownAsset,
+    WriterLease,
+)
 from regard.core.errors import (
     DecodeError,
     ModelError,
@@ -30,7 +37,7 @@ from regard.core.errors import (
 from regard.core.facts import PhotoFacts
 from regard.core.records import Analysis, Image
 from regard.core.signatures import Signature
-from regard.core.uris import uri_of_path
+from regard.core.uris import absolute_path, uri_of_path
 from regard.indexer.analysis import AHEAD_PIXELS, AnalysisSetup, AnalysisStages
 from regard.indexer.discover import (
     Candidate,
@@ -44,6 +51,7 @@ from regard.indexer.discover import (
     lies_below,
     require_root,
 )
+from regard.indexer.exclusions import NOTHING_SAID, Exclusions, Said
 from regard.indexer.report import IndexReport, Progress
 from regard.photos.decoding import DecodeLimits
 from regard.photos.files import LEADS_OUT, Confinement
@@ -86,9 +94,13 @@ class _Photo:
 class Indexer:
     """Indexes roots into one collection."""
 
-    def __init__(self, catalog: IndexingCatalog, setup: AnalysisSetup) -> None:
+    def __init__(
+        self, catalog: IndexingCatalog, setup: AnalysisSetup, home: bytes | None = None
+    ) -> None:
+        """`home` is a folder that is never indexed, except for named uploads."""
         self.catalog = catalog
         self.setup = setup
+        self.home = home
 
     def run(
         self,
@@ -96,31 +108,50 @@ class Indexer:
         *,
         retry_failed: bool = False,
         confined_to: bytes | None = None,
+        said: Said | None = NOTHING_SAID,
         progress: Progress | None = None,
         should_stop: Callable[[], bool] = lambda: False,
     ) -> IndexReport:
-        """Index everything at or below the paths.
+        """Index everything at or below the paths, except for what exclusions leave out.
+
+        `said` changes the exclusions, which are remembered for later runs; a path that a person
+        names here is never left out, nor by later runs over the folders above it. With None no
+        person named the paths: those that were removed since are left out.
 
         Once `should_stop` returns true, what is in the models is committed and the report says
         `interrupted`; the next run continues. Files that links lead to outside the folder
         `confined_to` are not read and count as failures. Raises RootUnavailable if a path is
-        missing or unreadable, or has no photograph left although it had some; OutsideRoots if a
-        path leads out of `confined_to`; LeaseHeld if another process indexes; ModelError if the
-        models can't be loaded.
+        missing or unreadable, lies in the home, or has no photograph left although it had some;
+        OutsideRoots if a path leads out of `confined_to`; UsageError for a malformed pattern;
+        LeaseHeld if another process indexes; ModelError if the models can't be loaded.
         """
         started = time.perf_counter()
         roots = distinct_roots(paths)
         confinement = None if confined_to is None else Confinement.to(confined_to)
         for root in roots:
             require_root(root, confinement)
+            if said is not None:
+                self._require_outside_home(root)
         with self.catalog.writer_lease() as lease:
+            known = self.catalog.exclusions()
+            if said is None:
+                remembered = Exclusions(known)
+                roots = [root for root in roots if not remembered.was_removed(root)]
+            else:
+                forget, add = said.changes(known, [*map(absolute_path, paths)], confinement)
+                if forget or add:
+                    self.catalog.change_exclusions(forget, add)
+                    known = self.catalog.exclusions()
+            exclusions = Exclusions(known, _identity(self.home))
             for root in roots:
                 # Check first: with a disk missing, copies elsewhere would look like moved files.
                 if is_empty_folder(root) and next(self.catalog.known_assets(root), None):
                     raise _emptied(root)
             # An unusable index should fail before the work, not after it.
             self.setup.indexes.catch_up()
-            run = _Run(self, lease, roots, retry_failed, confinement, progress, should_stop)
+            run = _Run(
+                self, lease, roots, retry_failed, confinement, exclusions, progress, should_stop
+            )
             try:
                 run.index(roots)
             except BaseException:
@@ -138,7 +169,8 @@ class Indexer:
     def remove(self, paths: Sequence[str | bytes | os.PathLike[str]]) -> int:
         """Remove all assets at or below the paths from the catalog; no file is touched.
 
-        Returns the number of assets removed; raises NotFound if a path has none.
+        Later runs leave the paths out until they are named or included. Returns the number of
+        assets removed; raises NotFound if a path has none.
         """
         removed = 0
         with self.catalog.writer_lease():
@@ -152,8 +184,28 @@ class Indexer:
             for root in roots:
                 known = self.catalog.known_assets(root)
                 removed += sum(self.catalog.remove(assets) for assets in _portions(known))
+            # Paths below that a person named before would otherwise still be reached.
+            former = {
+                one.id
+                for one in self.catalog.exclusions()
+                if one.pattern is None
+                and (one.path in roots or (not one.is_left_out and lies_below(one.path, roots)))
+            }
+            self.catalog.change_exclusions(
+                former, [Exclusion(root, None, is_left_out=True) for root in roots]
+            )
             self._keep_indexes()
         return removed
+
+    def _require_outside_home(self, root: bytes) -> None:
+        if self.home is None:
+            return
+        home, real = os.path.realpath(self.home), os.path.realpath(root)
+        if real == home or lies_below(real, {home}):
+            raise RootUnavailable(
+                f"{uri_of_path(root)} lies in the home, whose own files are not indexed",
+                remedy="choose a folder outside it, or another --home",
+            )
 
     def _keep_indexes(self) -> None:
         self.setup.indexes.catch_up()
@@ -170,6 +222,7 @@ class _Run:
         roots: Sequence[bytes],
         retry_failed: bool,
         confinement: Confinement | None,
+        exclusions: Exclusions,
         progress: Progress | None,
         should_stop: Callable[[], bool],
     ) -> None:
@@ -180,6 +233,7 @@ class _Run:
         self._roots = frozenset(roots)
         self._retry_failed = retry_failed
         self._confinement = confinement
+        self._exclusions = exclusions
         self._progress = progress
         self._should_stop = should_stop
         self._commits = 0
@@ -222,23 +276,27 @@ class _Run:
     def _entries(self, roots: Sequence[bytes]) -> Iterator[WalkEntry]:
         """The files that must be read; all others are counted here."""
         for root in roots:
-            walk = Walk(root, self._stopped, confinement=self._confinement)
-            is_any_missing = False
+            walk = Walk(root, self._stopped, None, self._confinement, self._exclusions)
+            is_any_missing = is_any_left_out = False
             for candidate in self._compare(walk):
                 if walk.is_stopped:
                     return
                 entry, status = candidate.entry, candidate.status
                 if status is Status.UNCHANGED:
                     self.report.unchanged += 1
+                elif status is Status.LEFT_OUT:
+                    is_any_left_out = True
                 elif entry is None:
                     is_any_missing = True
                 elif status is Status.UNREACHABLE:
                     self._report_unseen(entry.stamp.path, entry.failure_reason or "")
                 elif status is not Status.STILL_FAILED:
                     yield entry
-            if is_any_missing and not walk.files:
+            self.report.left_out += walk.left_out
+            # Files that are left out are there, so the disk is too.
+            if is_any_missing and not walk.files and not is_any_left_out:
                 raise _emptied(root)
-            if is_any_missing:
+            if is_any_missing or is_any_left_out:
                 self._walks_with_missing.append(walk)
             for folder, reason in walk.unreadable:
                 self._report_unseen(folder, f"the folder can't be read: {reason}")
@@ -252,16 +310,20 @@ class _Run:
         return compare(walk, self._catalog.known_assets, retry_failed=self._retry_failed)
 
     def _remove_missing(self) -> None:
-        """Remove assets without a file, found by a second walk: moved ones were updated meanwhile.
+        """Remove assets whose file is missing or left out.
 
-        Walking again costs less memory than a list, which could be as long as the library.
+        A second walk finds them, because moved ones were updated meanwhile. It costs less memory
+        than a list, which could be as long as the library.
         """
         for walk in self._walks_with_missing:
-            again = Walk(walk.root, self._stopped, walk.identity, self._confinement)
+            again = Walk(
+                walk.root, self._stopped, walk.identity, self._confinement, self._exclusions
+            )
             missing = (
                 candidate.known
                 for candidate in self._compare(again)
-                if candidate.status is Status.MISSING and candidate.known is not None
+                if candidate.known is not None
+                and candidate.status in {Status.MISSING, Status.LEFT_OUT}
             )
             for assets in _portions(missing):
                 if self._stopped():
@@ -275,7 +337,7 @@ class _Run:
         total = 0
         try:
             for root in roots:
-                walk = Walk(root, ended.is_set, confinement=self._confinement)
+                walk = Walk(root, ended.is_set, None, self._confinement, self._exclusions)
                 for candidate in self._compare(walk):
                     if walk.is_stopped:
                         return
@@ -448,6 +510,15 @@ class _Run:
         self._commits += 1
         if self._progress is not None:
             self._progress.advance()
+
+
+def _identity(folder: bytes | None) -> tuple[int, int] | None:
+    """A folder's device and inode; None if it doesn't exist."""
+    try:
+        status = os.stat(folder) if folder is not None else None
+    except OSError:
+        return None
+    return None if status is None else (status.st_dev, status.st_ino)
 
 
 def _emptied(root: bytes) -> RootUnavailable:

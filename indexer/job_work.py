@@ -16,12 +16,16 @@ from regard.core.errors import NotFound, RootUnavailable
 from regard.core.jobs import Job, JobKind
 from regard.core.uris import absolute_path, uri_of_path
 from regard.indexer.discover import require_root
+from regard.indexer.exclusions import Said
 from regard.indexer.indexing import Indexer
 from regard.indexer.report import IndexReport, Progress
 
 # Each upload is a root, and a run keeps some state per root.
 _UPLOADS_AT_ONCE = 1000
-_SUMMED = ("indexed", "unchanged", "moved", "removed", "regions", "captions", "seconds")
+_SUMMED = (
+    *("indexed", "unchanged", "moved", "removed", "left_out"),
+    *("regions", "captions", "seconds"),
+)
 
 
 class WaitingOriginals(Protocol):
@@ -75,6 +79,9 @@ class JobWork:
     ) -> Iterator[IndexReport]:
         indexer = self._indexer(collection)
         retry_failed = job.retry_failed or job.kind is JobKind.REINDEX
+        said = None
+        if job.kind is JobKind.IMPORT:
+            said = Said(job.exclude, job.include, job.clear_exclusions)
 
         def run(paths: Sequence[bytes], confined_to: bytes | None) -> IndexReport:
             if should_stop():
@@ -84,6 +91,7 @@ class JobWork:
                 paths,
                 retry_failed=retry_failed,
                 confined_to=confined_to,
+                said=said,
                 progress=progress.next(),
                 should_stop=should_stop,
             )

@@ -14,13 +14,16 @@ class IndexReport:
     """The counts of one run.
 
     `failures` includes earlier ones under the same roots that still stand. `unseen` are those that
-    have no asset: unreadable folders, and known files that can't be reached now.
+    have no asset: unreadable folders, and known files that can't be reached now. `left_out` counts
+    the photographs and folders that exclusions leave out, a folder once; if they were indexed
+    before, their assets are among the `removed`.
     """
 
     indexed: int = 0
     unchanged: int = 0
     moved: int = 0
     removed: int = 0
+    left_out: int = 0
     regions: int = 0
     captions: int = 0
     seconds: float = 0.0
@@ -35,6 +38,7 @@ class IndexReport:
             "unchanged": self.unchanged,
             "moved": self.moved,
             "removed": self.removed,
+            "left_out": self.left_out,
             "failed": len(self.failures),
             "regions": self.regions,
             "captions": self.captions,

@@ -36,6 +36,7 @@ def print_report(report: IndexReport) -> None:
         "unchanged": report.unchanged,
         "moved": report.moved,
         "removed": report.removed,
+        "left out": report.left_out,
         "failed": len(report.failures),
     }
     parts = [f"{count} {name}" for name, count in counts.items() if count or name == "indexed"]

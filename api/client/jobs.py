@@ -32,12 +32,24 @@ class Jobs:
         path: str = "",
         *,
         collection: str | None = None,
+        exclude: Sequence[str] = (),
+        include: Sequence[str] = (),
+        clear_exclusions: bool = False,
         idempotency_key: str | None = None,
     ) -> JobDocument:
-        """Index a folder below a root; raises ServerProblem `not-found`, `outside-roots`."""
-        document = {"kind": "import", "root": root, "path": path}
-        if collection is not None:
-            document["collection"] = collection
+        """Index a folder below a root; raises ServerProblem `not-found`, `outside-roots`.
+
+        `exclude` and `include` are patterns in gitignore's syntax, relative to the folder, which
+        the server remembers; `clear_exclusions` first forgets what it remembers there.
+        """
+        document: dict[str, Any] = {"kind": "import", "root": root, "path": path}
+        given = {
+            "collection": collection,
+            "exclude": list(exclude),
+            "include": list(include),
+            "clear_exclusions": clear_exclusions,
+        }
+        document |= {name: value for name, value in given.items() if value}
         return self._start(document, idempotency_key)
 
     def reindex(self, collection: str, *, idempotency_key: str | None = None) -> JobDocument:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import os
 from collections.abc import Iterator
 
 from regard.api.library.settings import Settings
@@ -81,6 +82,7 @@ class Home:
                 self.profile.batch_size,
                 self.profile.analyzer_threads,
             ),
+            os.fsencode(self.settings.home),
         )
 
 

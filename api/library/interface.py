@@ -81,6 +81,9 @@ class Library(ABC):
         *paths: PathLike,
         collection: str = DEFAULT_COLLECTION,
         retry_failed: bool = False,
+        exclude: Sequence[str] = (),
+        include: Sequence[str] = (),
+        clear_exclusions: bool = False,
         progress: Progress = SILENT,
     ) -> IndexReport:
         """Index the photographs at or below the paths; unchanged ones cost no time.
@@ -88,15 +91,21 @@ class Library(ABC):
         Files that cannot be used do not stop the run; the report lists them. Those that failed
         before are tried again when they have changed, or with `retry_failed`.
 
-        Raises RootUnavailable for a path that is missing or suddenly empty, LeaseHeld while
-        another process indexes.
+        `exclude` are patterns in gitignore's syntax, relative to each path, of what to leave out,
+        besides what `.regardignore` files and `remove` leave out and what programs make for
+        themselves; `include` are patterns of what not to leave out. A home remembers them for
+        later calls; `clear_exclusions` first forgets what it remembers at or below the paths.
+
+        Raises UsageError for a malformed pattern, RootUnavailable for a path that is missing or
+        suddenly empty, LeaseHeld while another process indexes.
         """
 
     @abstractmethod
     def remove(self, *paths: PathLike, collection: str = DEFAULT_COLLECTION) -> int:
         """Forget what is indexed at or below the paths; returns the number of photographs.
 
-        No file is touched.
+        No file is touched. `index` leaves the paths out from then on, until it is called with
+        them or includes them.
         """
 
     def search(

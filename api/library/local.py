@@ -46,6 +46,7 @@ from regard.core.errors import DecodeError, UsageError
 from regard.core.filters import AssetFilter, PathPart
 from regard.core.uris import absolute_path, uri_of_path
 from regard.indexer.discover import distinct_roots, require_root
+from regard.indexer.exclusions import Said
 from regard.indexer.report import IndexReport
 from regard.photos.photo_file import decode_file
 from regard.search.answers import ImageQuery, Scope, TextQuery
@@ -57,10 +58,13 @@ from regard.search.language.syntax import WrittenPicture
 if TYPE_CHECKING:
     from PIL.Image import Image as Picture
 
+    from regard.storage.assets.overview import ExclusionOverview
     from regard.storage.export.exporting import ExportReport
     from regard.storage.export.imported_rows import ImportReport
     from regard.storage.retrieval.channel_indexes import ChannelIndexes
     from regard.storage.retrieval.verification import Finding
+
+_EXCLUSIONS_SHOWN = 20
 
 
 class LocalLibrary(Library):
@@ -87,9 +91,13 @@ class LocalLibrary(Library):
         *paths: PathLike,
         collection: str = DEFAULT_COLLECTION,
         retry_failed: bool = False,
+        exclude: Sequence[str] = (),
+        include: Sequence[str] = (),
+        clear_exclusions: bool = False,
         progress: Progress = SILENT,
     ) -> IndexReport:
         require_name(collection)
+        said = Said(tuple(exclude), tuple(include), clear_exclusions)
         roots = expanded(paths)
         for root in distinct_roots(roots):
             # A mistyped path must not make a home, nor choose a profile for it.
@@ -99,6 +107,7 @@ class LocalLibrary(Library):
         return home.indexer(collection).run(
             roots,
             retry_failed=retry_failed,
+            said=said,
             # Without a listener the files are not counted ahead.
             progress=None if progress is SILENT else progress,
             should_stop=progress.should_stop,
@@ -194,6 +203,7 @@ class LocalLibrary(Library):
                 + (f", {one.failed} failed" if one.failed else "")
                 for one in overview.collections
             ),
+            *_exclusion_lines(overview.exclusions),
             f"  {overview.contents} contents, {overview.regions} regions, "
             f"{overview.captions} captions, {overview.embeddings} embeddings",
             *(map(str, kept) if len(kept) > 1 else ()),
@@ -405,6 +415,13 @@ def _pipelines(catalog: object) -> list[Pipeline]:
     from regard.storage.pipelines.overview import read_pipelines
 
     return [Pipeline(**one.to_json()) for one in read_pipelines(catalog)]  # type: ignore[arg-type]
+
+
+def _exclusion_lines(exclusions: Sequence[ExclusionOverview]) -> list[str]:
+    """The newest exclusions, and how many more there are."""
+    older = len(exclusions) - _EXCLUSIONS_SHOWN
+    more = [f"  and {older} more, see: regard status --json"] if older > 0 else []
+    return [*(f"  {one}" for one in exclusions[-_EXCLUSIONS_SHOWN:]), *more]
 
 
 def _all_indexes(home: Home) -> Iterator[ChannelIndexes]:

@@ -55,6 +55,7 @@ from regard.api.library.results import (
 )
 from regard.api.library.sending import Sending
 from regard.core.errors import CannotWork, DecodeError, MalformedQuery, UsageError
+from regard.indexer.exclusions import Said
 from regard.indexer.report import IndexReport
 from regard.search.answers import Scope
 from regard.search.language.printing import print_query
@@ -98,11 +99,15 @@ class RemoteLibrary(Library):
         *paths: PathLike,
         collection: str = DEFAULT_COLLECTION,
         retry_failed: bool = False,
+        exclude: Sequence[str] = (),
+        include: Sequence[str] = (),
+        clear_exclusions: bool = False,
         progress: Progress = SILENT,
     ) -> IndexReport:
         require_name(collection)
         with _problems():
-            sending = Sending(self._client, collection, progress)
+            said = Said(tuple(exclude), tuple(include), clear_exclusions)
+            sending = Sending(self._client, collection, progress, said)
             return sending.run(expanded(paths))
 
     def remove(self, *paths: PathLike, collection: str = DEFAULT_COLLECTION) -> NoReturn:

@@ -19,6 +19,7 @@ from regard.core.catalog import Failure, FileStamp
 from regard.core.errors import CannotWork, RootUnavailable
 from regard.core.uris import uri_of_path
 from regard.indexer.discover import Walk, distinct_roots, require_root
+from regard.indexer.exclusions import NOTHING_SAID, Exclusions, Said
 from regard.indexer.report import IndexReport
 
 _FILES_AT_ONCE = 16
@@ -31,11 +32,14 @@ _FILE_PROBLEMS = {"too-large", "unsupported-media", "unusable-image"}
 class Sending:
     """One run: sends the files, waits for the jobs that analyse them, and reports."""
 
-    def __init__(self, client: Client, collection: str, progress: Progress) -> None:
+    def __init__(
+        self, client: Client, collection: str, progress: Progress, said: Said = NOTHING_SAID
+    ) -> None:
         self._report = IndexReport()
         self._client = client
         self._collection = collection
         self._progress = progress
+        self._said = said
         # The first place that each asset came from, and the assets that wait for analysis.
         self._sent: dict[str, str] = {}
         self._new: set[str] = set()
@@ -66,10 +70,13 @@ class Sending:
         self._report.seconds = time.perf_counter() - started
         return self._report
 
-    def _find(self, roots: Iterable[bytes]) -> list[FileStamp]:
+    def _find(self, roots: Sequence[bytes]) -> list[FileStamp]:
         stamps = []
+        # The server knows none of these paths, so nothing is remembered.
+        _, said = self._said.changes([], list(roots), None)
+        exclusions = Exclusions(said)
         for root in roots:
-            walk = Walk(root, self._progress.should_stop)
+            walk = Walk(root, self._progress.should_stop, exclusions=exclusions)
             for found in walk:
                 if found.failure_reason is None:
                     stamps.append(found.stamp)
@@ -77,6 +84,7 @@ class Sending:
                     self._fail(found.stamp.path, found.failure_reason)
             for folder, reason in walk.unreadable:
                 self._fail(folder, f"the folder can't be read: {reason}")
+            self._report.left_out += walk.left_out
         return stamps
 
     def _batches(self, stamps: Iterable[FileStamp]) -> Iterator[list[bytes]]:

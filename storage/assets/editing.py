@@ -20,13 +20,16 @@ from sqlalchemy import (
 )
 
 from regard.core.assets import AssetEdit
+from regard.core.catalog import Exclusion
 from regard.core.errors import NotFound
 from regard.storage.assets.reading import Visible
 from regard.storage.assets.rows import (
     add_tags,
     custom_text,
     drop_orphans,
+    exclude,
     forget_comparisons,
+    has_path,
     note_files,
     require_free,
     write_custom,
@@ -209,10 +212,15 @@ class SqlAssetEditing:
                 if row.deleted_at is None
             ]
             paths = {bytes(row.path) for row in rows if row.managed}
-            used = connection.execute(select(_asset.path).where(_asset.path.in_(paths))).scalars()
+            used = connection.execute(select(_asset.path).where(has_path(paths))).scalars()
             unused = paths - {bytes(path) for path in used}
             originals = [path.rpartition(b"/")[2].decode() for path in sorted(unused)]
             note_files(connection, originals)
+            for row in rows:
+                if row.deleted_at is not None and not row.managed:
+                    # Otherwise the next run over its folder would add it again.
+                    removal = Exclusion(bytes(row.path), None, is_left_out=True)
+                    exclude(connection, row.collection_id, [removal])
             record_changes(connection, [], removed, events)
         return len(found), len(rows), originals
 

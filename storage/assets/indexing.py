@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any
@@ -27,7 +27,14 @@ from sqlalchemy import (
     update,
 )
 
-from regard.core.catalog import ContentHeader, Failure, FileStamp, IndexingCatalog, KnownAsset
+from regard.core.catalog import (
+    ContentHeader,
+    Exclusion,
+    Failure,
+    FileStamp,
+    IndexingCatalog,
+    KnownAsset,
+)
 from regard.core.facts import PhotoFacts
 from regard.core.records import Analysis
 from regard.core.signatures import Signature
@@ -37,6 +44,7 @@ from regard.storage.assets.rows import (
     drop_orphans,
     ensure_collection,
     ensure_content,
+    exclude,
     fact_columns,
     find_collection,
     write_keywords,
@@ -46,6 +54,7 @@ from regard.storage.database import schema
 from regard.storage.database.catalog import Catalog
 from regard.storage.database.change_log import AssetEvent, record_changes
 from regard.storage.database.clock import utc_now
+from regard.storage.database.connection import in_batches
 from regard.storage.database.lease import SqlWriterLease, hold_writer_lease
 from regard.storage.database.storable import storable_facts, storable_text
 from regard.storage.database.stored_pipelines import StoredPipeline, require_live
@@ -117,7 +126,8 @@ class SqlIndexingCatalog(IndexingCatalog):
         while True:
             with self._database.reading() as connection:
                 path = schema.asset.c.path
-                page = self._known(connection, and_(path > after, path < end), _PAGE)
+                is_below = and_(path > after, path < end, schema.asset.c.managed.is_not(True))
+                page = self._known(connection, is_below, _PAGE)
             yield from page
             if len(page) < _PAGE:
                 return
@@ -212,6 +222,33 @@ class SqlIndexingCatalog(IndexingCatalog):
                 events = _events(rows, "removed")
                 record_changes(connection, [], drop_orphans(connection, left), events)
         return deleted
+
+    def exclusions(self) -> list[Exclusion]:
+        table = schema.exclusion
+        with self._database.reading() as connection:
+            rows = connection.execute(
+                select(table)
+                .where(table.c.collection_id == self._collection_id)
+                .order_by(table.c.id)
+            ).all()
+        return [
+            Exclusion(
+                bytes(row.path),
+                None if row.pattern is None else bytes(row.pattern),
+                row.is_left_out,
+                row.id,
+            )
+            for row in rows
+        ]
+
+    def change_exclusions(self, forget: Collection[int], add: Sequence[Exclusion]) -> None:
+        table = schema.exclusion
+        with self._writing() as connection:
+            if self._collection_id is None:
+                self._collection_id = ensure_collection(connection, self._collection_name)
+            for some in in_batches(forget):
+                connection.execute(delete(table).where(table.c.id.in_(some)))
+            exclude(connection, self._collection_id, add)
 
     def failures(self, roots: Sequence[bytes]) -> list[Failure]:
         asset = schema.asset.c

@@ -8,6 +8,7 @@ from typing import Any
 
 from sqlalchemy import Select, Table, func, select
 
+from regard.core.uris import uri_of_path
 from regard.storage.database import schema
 from regard.storage.database.catalog import Catalog
 from regard.storage.database.change_log import last_position
@@ -24,10 +25,28 @@ class CollectionOverview:
 
 
 @dataclass(frozen=True, slots=True)
+class ExclusionOverview:
+    """What indexing leaves out of a collection, or does not: a pattern below a path, or the path.
+
+    As in `Exclusion`, with bytes that are not UTF-8 as %XX.
+    """
+
+    collection: str
+    path: str
+    pattern: str | None
+    left_out: bool
+
+    def __str__(self) -> str:
+        what = self.path if self.pattern is None else f"{self.pattern} below {self.path}"
+        return f"{'left out of' if self.left_out else 'included in'} {self.collection}: {what}"
+
+
+@dataclass(frozen=True, slots=True)
 class Overview:
     """Counts over a whole catalog; `last_change` is the change log's last position."""
 
     collections: tuple[CollectionOverview, ...]
+    exclusions: tuple[ExclusionOverview, ...]
     contents: int
     regions: int
     captions: int
@@ -55,8 +74,23 @@ def read_overview(catalog: Catalog) -> Overview:
             for table in (schema.content, schema.region, schema.caption, schema.embedding)
         )
         position = last_position(connection)
+        exclusion = schema.exclusion.c
+        said = connection.execute(
+            select(collection.name, exclusion.path, exclusion.pattern, exclusion.is_left_out)
+            .join_from(schema.exclusion, schema.collection)
+            .order_by(exclusion.id)
+        ).all()
     return Overview(
         tuple(CollectionOverview(row.name, row.indexed, row.failed) for row in rows),
+        tuple(
+            ExclusionOverview(
+                row.name,
+                uri_of_path(bytes(row.path)),
+                None if row.pattern is None else uri_of_path(bytes(row.pattern)),
+                row.is_left_out,
+            )
+            for row in said
+        ),
         contents,
         regions,
         captions,

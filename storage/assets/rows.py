@@ -19,6 +19,7 @@ from sqlalchemy import (
     Connection,
     String,
     Table,
+    and_,
     cast,
     delete,
     exists,
@@ -28,7 +29,7 @@ from sqlalchemy import (
     update,
 )
 
-from regard.core.catalog import ContentHeader
+from regard.core.catalog import ContentHeader, Exclusion
 from regard.core.errors import NameTaken
 from regard.core.facts import PhotoFacts
 from regard.core.signatures import SIGNATURE_VERSION, Signature
@@ -51,6 +52,15 @@ def find_collection(connection: Connection, name: str) -> int | None:
     """The id of a collection, or None."""
     table = schema.collection
     return connection.execute(select(table.c.id).where(table.c.name == name)).scalar_one_or_none()
+
+
+def has_path(paths: Collection[bytes]) -> ColumnElement[bool]:
+    """Whether an asset of any collection has one of the paths.
+
+    The index over paths begins with the collection, so without it all assets would be read.
+    """
+    asset = schema.asset.c
+    return and_(asset.collection_id.in_(select(schema.collection.c.id)), asset.path.in_(paths))
 
 
 def ensure_collection(connection: Connection, name: str) -> int:
@@ -178,6 +188,21 @@ def write_signature(connection: Connection, content: int, signature: Signature |
         statement.on_conflict_do_update(index_elements=["content_id"], set_=values),
         {"content_id": content, **values},
     )
+
+
+def exclude(connection: Connection, collection: int, exclusions: Sequence[Exclusion]) -> None:
+    """Remember what people said about files to index, in this order."""
+    rows = [
+        {
+            "collection_id": collection,
+            "path": one.path,
+            "pattern": one.pattern,
+            "is_left_out": one.is_left_out,
+        }
+        for one in exclusions
+    ]
+    if rows:
+        connection.execute(insert(schema.exclusion), rows)
 
 
 def forget_comparisons(connection: Connection, contents: Collection[int]) -> None:

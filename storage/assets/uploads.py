@@ -29,6 +29,7 @@ from regard.storage.assets.rows import (
     ensure_content,
     fact_columns,
     find_collection,
+    has_path,
     noted_files,
     require_free,
     write_custom,
@@ -155,7 +156,7 @@ class SqlUploads:
     def needs(self, path: bytes) -> bool:
         """Whether an asset has this path."""
         with self._database.reading() as connection:
-            statement = select(exists().where(_asset.path == path))
+            statement = select(exists().where(has_path([path])))
             return bool(connection.execute(statement).scalar_one())
 
     def waiting_originals(self, collection: str, *, failed: bool = False) -> list[bytes]:

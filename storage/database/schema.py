@@ -170,6 +170,23 @@ asset = _table(
     CheckConstraint("(content_id IS NULL) = (failure IS NOT NULL)", name="failed_without_content"),
 )
 
+# What people said about files to index: patterns below a folder, or without a pattern the path
+# itself. Later rows take precedence.
+exclusion = _table(
+    "exclusion",
+    Column("id", Id, primary_key=True),
+    Column(
+        "collection_id",
+        Id,
+        ForeignKey("collection.id", ondelete="CASCADE"),
+        nullable=False,
+        index=True,
+    ),
+    Column("path", LargeBinary, nullable=False),
+    Column("pattern", LargeBinary, nullable=True),
+    Column("is_left_out", Boolean, nullable=False),
+)
+
 asset_keyword = Table(
     "asset_keyword",
     metadata,

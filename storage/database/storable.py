@@ -23,7 +23,8 @@ def storable_text(text: str) -> str:
 def storable_facts(facts: PhotoFacts) -> PhotoFacts:
     """Facts without numbers that are not finite or too large, and with storable texts."""
     values = {name: _storable(name, value) for name, value in _fields(facts)}
-    if values["latitude"] is None or values["longitude"] is None:
+    if (values["latitude"], values["longitude"]) != (facts.latitude, facts.longitude):
+        # Half a place is none.
         values["latitude"] = values["longitude"] = None
     capture = {name: _storable(name, value) for name, value in _fields(facts.capture)}
     # Different keywords may have become equal.

@@ -41,6 +41,8 @@ def open_export(folder: Path) -> CheckedExport:
         check.content(found)
     for row in export.failed_assets():
         check.asset(row)
+    for row in export.exclusions():
+        check.exclusion(row)
     return CheckedExport(export, check.highest)
 
 
@@ -141,6 +143,13 @@ class _Check:
         for name in ("capture", "custom"):
             if row[name] is not None:
                 self._require(_is_object(row[name]), "assets", f"`{name}` is no JSON object")
+
+    def exclusion(self, row: Row) -> None:
+        self._require(
+            row["collection_id"] in self._export.collections and os.path.isabs(row["path"]),
+            "exclusions",
+            "one is of no collection, or of no path",
+        )
 
     def _regions(self, found: ExportedContent, done: set[int]) -> None:
         width, height = found.content["width"], found.content["height"]

@@ -130,6 +130,7 @@ class _Export:
                     CocoWriter(self._folder, self._root(), made.profile, made.fingerprint)
                 )
             tables["collections.parquet"].add(self._collections)
+            tables["exclusions.parquet"].add(self._exclusions())
             tables["pipelines.parquet"].add(self._pipeline_rows())
             for contents in self._pages():
                 self._write_contents(contents, tables, owners, vectors, coco)
@@ -297,6 +298,18 @@ class _Export:
         rows = self._rows(select(schema.pipeline).order_by(schema.pipeline.c.id))
         kept = {pipeline.id for pipeline in self._pipelines}
         return [{c.name: row[c.name] for c in wanted} for row in rows if row["id"] in kept]
+
+    def _exclusions(self) -> list[Row]:
+        table = schema.exclusion
+        rows = self._rows(
+            select(table.c.collection_id, table.c.path, table.c.pattern, table.c.is_left_out)
+            .where(table.c.collection_id.in_(self._ids))
+            .order_by(table.c.id)
+        )
+        for row in rows:
+            row["path"] = bytes(row["path"])
+            row["pattern"] = None if row["pattern"] is None else bytes(row["pattern"])
+        return rows
 
     def _root(self) -> bytes:
         """The deepest folder that contains all assets of the collections."""

@@ -18,8 +18,15 @@ from typing import Any
 
 from sqlalchemy import Connection, exists, insert, select, update
 
+from regard.core.catalog import Exclusion
 from regard.core.uris import uri_of_path
-from regard.storage.assets.rows import add_tags, ensure_collection, find_collection, write_custom
+from regard.storage.assets.rows import (
+    add_tags,
+    ensure_collection,
+    exclude,
+    find_collection,
+    write_custom,
+)
 from regard.storage.database import schema
 from regard.storage.database.catalog import Catalog
 from regard.storage.database.change_log import AssetEvent, record_changes
@@ -113,10 +120,25 @@ class _Import:
                 if find_collection(connection, row["name"]) is None:
                     values = {"name": row["name"], "created_at": row["created_at"]}
                     connection.execute(insert(schema.collection).values(**values))
+            self._write_exclusions(connection)
             self._analyses.live = live_pipeline(connection)
             self._kept = take_over_ids(
                 connection, export, highest, is_sqlite=self._database.is_sqlite
             )
+
+    def _write_exclusions(self, connection: Connection) -> None:
+        """Add what the home does not say of the same pattern or path itself."""
+        table = schema.exclusion
+        columns = table.c.collection_id, table.c.path, table.c.pattern
+        said = {
+            (number, bytes(path), None if pattern is None else bytes(pattern))
+            for number, path, pattern in connection.execute(select(*columns))
+        }
+        for row in self._export.exclusions():
+            number = ensure_collection(connection, self._collection(row))
+            if (number, row["path"], row["pattern"]) not in said:
+                one = Exclusion(row["path"], row["pattern"], row["is_left_out"])
+                exclude(connection, number, [one])
 
     def write(self, should_stop: Callable[[], bool], advance: Callable[[], None]) -> None:
         """Write everything that is missing."""

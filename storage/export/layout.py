@@ -45,6 +45,9 @@ def _columns(text: str) -> tuple[Column, ...]:
 
 TABLES: Mapping[str, tuple[Column, ...]] = {
     "collections.parquet": _columns("id int64  name string  created_at timestamp?"),
+    "exclusions.parquet": _columns(
+        "collection_id int64  path binary  pattern binary?  is_left_out bool"
+    ),
     "pipelines.parquet": _columns(
         "id int64  profile string  fingerprint string  spec string  live bool"
         "  live_since timestamp?  replaced_at timestamp?"
@@ -71,6 +74,8 @@ TABLES: Mapping[str, tuple[Column, ...]] = {
         "id int64  content_id int64  pipeline_id int64  region_id int64?  text string  model string"
     ),
 }
+# Absent in exports from before exclusions.
+EXCLUSIONS = "exclusions.parquet"
 OWNERS = _columns("id int64  content_id int64  region_id int64?  caption_id int64?")
 
 
@@ -173,7 +178,7 @@ class Manifest:
             raise ValueError("the checksum is of another text")
         channels = tuple(ChannelFiles(**channel) for channel in document.pop("channels"))
         files = {name: SealedFile(**file) for name, file in document.pop("files").items()}
-        needed = set(TABLES)
+        needed = set(TABLES) - {EXCLUSIONS}
         for channel in channels:
             if Kind(channel.kind) not in VECTOR_KINDS:
                 raise ValueError("a channel that holds no vectors")
@@ -183,7 +188,7 @@ class Manifest:
                 if not _CHANNEL_FILE.fullmatch(name) or name in needed:
                     raise ValueError("a channel's file under a name that is none")
                 needed.add(name)
-        if not needed <= set(files) <= needed | {COCO_INSTANCES, COCO_CAPTIONS}:
+        if not needed <= set(files) <= needed | {EXCLUSIONS, COCO_INSTANCES, COCO_CAPTIONS}:
             raise ValueError("it lists other files than an export has")
         for file in files.values():
             counts = (file.bytes,) if file.rows is None else (file.bytes, file.rows)

@@ -18,6 +18,7 @@ from regard.core.errors import CannotWork
 from regard.core.records import PipelineSpec, Space
 from regard.storage.export.files import load_pyarrow, open_vectors, read_table
 from regard.storage.export.layout import (
+    EXCLUSIONS,
     OWNERS,
     TABLES,
     ChannelFiles,
@@ -124,6 +125,11 @@ class Export:
         for group in (*list(groups.values())[1:], *(owners for _, owners, _ in channels)):
             group.require_end()
         groups["assets.parquet"].require_only_failed()
+
+    def exclusions(self) -> Iterator[Row]:
+        """What is remembered about files to index, oldest first."""
+        if EXCLUSIONS in self.manifest.files:
+            yield from self._rows(EXCLUSIONS, TABLES[EXCLUSIONS])
 
     def failed_assets(self) -> Iterator[Row]:
         """The failed assets, which have no content."""

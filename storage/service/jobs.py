@@ -55,6 +55,9 @@ class SqlJobQueue:
         root: str | None = None,
         path: str | None = None,
         retry_failed: bool = False,
+        exclude: Sequence[str] = (),
+        include: Sequence[str] = (),
+        clear_exclusions: bool = False,
     ) -> Job:
         """Queue a new job; the collection is created if it is new.
 
@@ -78,7 +81,13 @@ class SqlJobQueue:
                 for job in map(_read, waiting):
                     if job.retry_failed == retry_failed:
                         return job
-            parameters = {"root": root, "path": path, "retry_failed": retry_failed}
+            parameters: dict[str, Any] = {"root": root, "path": path, "retry_failed": retry_failed}
+            if exclude or include or clear_exclusions:
+                parameters |= {
+                    "exclude": list(exclude),
+                    "include": list(include),
+                    "clear_exclusions": clear_exclusions,
+                }
             return _add(connection, kind, collection_id, parameters)
 
     def add_for_all(
@@ -364,4 +373,7 @@ def _read(row: Row[Any]) -> Job:
         profile=parameters.get("profile"),
         pipelines=tuple(parameters.get("pipelines", ())),
         unfinished=parameters.get("unfinished", False),
+        exclude=tuple(parameters.get("exclude", ())),
+        include=tuple(parameters.get("include", ())),
+        clear_exclusions=parameters.get("clear_exclusions", False),
     )

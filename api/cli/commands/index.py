@@ -30,6 +30,23 @@ from regard.api.library.queries import DEFAULT_COLLECTION, require_name
 )
 @offline_option
 @click.option("--retry-failed", is_flag=True, help="Try failed files that have not changed again.")
+@click.option(
+    "--exclude",
+    multiple=True,
+    metavar="PATTERN",
+    help="Leave out what matches, as in .gitignore, below PATHS; remembered for later runs.",
+)
+@click.option(
+    "--include",
+    multiple=True,
+    metavar="PATTERN",
+    help="Don't leave out what matches, such as what was removed; remembered for later runs.",
+)
+@click.option(
+    "--clear-exclusions",
+    is_flag=True,
+    help="First forget all exclusions, inclusions and removals at or below PATHS.",
+)
 @json_option
 def index(
     paths: tuple[bytes, ...],
@@ -37,17 +54,26 @@ def index(
     collection: str,
     profile: str | None,
     retry_failed: bool,
+    exclude: tuple[str, ...],
+    include: tuple[str, ...],
+    clear_exclusions: bool,
     as_json: bool,
 ) -> int:
     """Index the photographs at or below PATHS; unchanged ones cost no time.
 
     \b
-    Example: regard index ~/Pictures
+    Example: regard index ~/Pictures --exclude 'drafts/'
     """
     require_name(collection)
     with open_library(home, profile) as library, progress_bar() as progress:
         report = library.index(
-            *paths, collection=collection, retry_failed=retry_failed, progress=progress
+            *paths,
+            collection=collection,
+            retry_failed=retry_failed,
+            exclude=exclude,
+            include=include,
+            clear_exclusions=clear_exclusions,
+            progress=progress,
         )
     if as_json:
         write_json(report.to_json())

@@ -17,7 +17,9 @@ from regard.api.library.queries import DEFAULT_COLLECTION
 @click.option("--collection", default=DEFAULT_COLLECTION, metavar="NAME", show_default=True)
 @json_option
 def remove(paths: tuple[bytes, ...], home: Path | None, collection: str, as_json: bool) -> int:
-    """Forget what is indexed at or below PATHS; no file is touched.
+    """Forget what is indexed at or below PATHS, and leave it out of later runs.
+
+    No file is touched. To have it back, index the path itself.
 
     \b
     Example: regard remove ~/Pictures/old

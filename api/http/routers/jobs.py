@@ -27,6 +27,7 @@ from regard.api.library.queries import DEFAULT_COLLECTION, require_name
 from regard.core.errors import Conflict, NotFound
 from regard.core.jobs import Job, JobKind, JobState
 from regard.core.keys import Caller
+from regard.indexer.exclusions import Said
 from regard.search.identifiers import asset_identifier
 
 router = APIRouter(prefix="/v1", tags=["jobs"])
@@ -49,6 +50,9 @@ LastEvent = Annotated[
 ]
 
 
+PathPattern = Annotated[StorableText, Field(min_length=1, max_length=1000)]
+
+
 class ImportRequest(BaseModel):
     """Index a folder below a configured root."""
 
@@ -58,6 +62,21 @@ class ImportRequest(BaseModel):
     root: StorableText = Field(max_length=200, examples=["photos"])
     path: StorableText = Field(default="", max_length=4096, examples=["2024/harbour"])
     collection: StorableText = Field(default=DEFAULT_COLLECTION, min_length=1, max_length=200)
+    exclude: list[PathPattern] = Field(
+        default=[],
+        max_length=200,
+        description="Patterns in gitignore's syntax, relative to the path, of what to leave out; "
+        "remembered for later jobs.",
+        examples=[["drafts/"]],
+    )
+    include: list[PathPattern] = Field(
+        default=[],
+        max_length=200,
+        description="Patterns of what not to leave out, such as what was removed before.",
+    )
+    clear_exclusions: bool = Field(
+        default=False, description="First forget all that is remembered at or below the path."
+    )
 
 
 class ReindexRequest(BaseModel):
@@ -86,6 +105,8 @@ def start_job(
     if not caller.may_see(wanted.collection):
         raise NotFound(f"no collection is named {wanted.collection}")
     if isinstance(wanted, ImportRequest):
+        # A malformed pattern is an error of the request, not of the job.
+        Said(tuple(wanted.exclude), tuple(wanted.include))
         if wanted.root not in service.options.roots:
             raise NotFound(f"no root is named {wanted.root}", remedy="see the roots in /v1/info")
         folder = service.import_folder(wanted.root, wanted.path)
@@ -289,7 +310,13 @@ def _require_control(caller: Caller, job: Job) -> None:
 def _add(service: Service, wanted: ImportRequest | ReindexRequest) -> Job:
     if isinstance(wanted, ImportRequest):
         job = service.jobs.add(
-            JobKind.IMPORT, wanted.collection, root=wanted.root, path=wanted.path
+            JobKind.IMPORT,
+            wanted.collection,
+            root=wanted.root,
+            path=wanted.path,
+            exclude=wanted.exclude,
+            include=wanted.include,
+            clear_exclusions=wanted.clear_exclusions,
         )
     else:
         job = service.jobs.add(JobKind.REINDEX, wanted.collection, retry_failed=True)

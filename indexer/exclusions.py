@@ -1,0 +1,377 @@
+"""Decides what a walk leaves out.
+
+Patterns have gitignore's syntax and are relative to a folder. The first of these rules that says
+anything about a path decides:
+
+1. What people said: patterns of `--exclude` and `--include`, paths that were removed or named.
+   The last said wins.
+2. The `.regardignore` files of the folders above it, the nearest first; in each, the last pattern
+   that matches.
+3. What programs make for themselves: known names, hidden names, and marked folders.
+
+As in git, a folder that is left out is not entered, so patterns can't include what lies in it.
+Paths that a person named are still reached. The home is always left out.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+
+from pathspec.patterns.gitignore.base import GitIgnorePatternError
+from pathspec.patterns.gitignore.spec import GitIgnoreSpecPattern
+
+from regard.core.catalog import Exclusion
+from regard.core.errors import DecodeError, UsageError
+from regard.photos.files import Confinement, open_regular
+
+IGNORE_FILE = b".regardignore"
+_MAX_IGNORE_BYTES = 1 << 20
+_CACHE_TAG = b"CACHEDIR.TAG"
+_CACHE_SIGNATURE = b"Signature: 8a477f597d28d172789f06886806bc55"
+_CATALOG, _INDEXES = b"catalog.sqlite3", b"indexes"
+_MARKERS = (b".nomedia", b".noimage", _CACHE_TAG, _CATALOG, _INDEXES)
+
+# Lower-case names of folders, by the program that makes them.
+_MADE_BY_PROGRAMS = frozenset(
+    name.encode()
+    for name in (
+        *("@eadir", "#recycle", "#snapshot", "@tmp", "@sharesnap"),  # Synology
+        *("@recycle", "@recently-snapshot", "@__thumb", "@transcode"),  # QNAP
+        *("$recycle.bin", "recycler", "recycled", "system volume information"),  # Windows
+        *("lost+found", "~snapshot"),  # ext4, NetApp
+        *("__macosx", "network trash folder", "temporary items"),  # macOS
+        *("ipod photo cache", "files_trashbin", "files_versions"),  # iTunes, Nextcloud
+        *("node_modules", "__pycache__"),  # programmers' tools
+    )
+)
+# Lightroom's previews; fragments that chkdsk recovers.
+_MADE_NAME = re.compile(rb".*\.(lrdata|lrcat-data)|found\.\d{3}", re.DOTALL)
+_LIBRARY = re.compile(rb"\.(photoslibrary|photolibrary|migratedphotolibrary|aplibrary)(/|$)")
+_MADE_IN_LIBRARIES = frozenset(
+    {b"derivatives", b"proxies", b"previews", b"thumbnails", b"caches", b"data.noindex"}
+)
+
+
+_POSIX_CLASSES = {
+    "alnum": "a-zA-Z0-9",
+    "alpha": "a-zA-Z",
+    "digit": "0-9",
+    "lower": "a-z",
+    "space": " \t",
+    "upper": "A-Z",
+    "xdigit": "0-9a-fA-F",
+}
+# A set of characters in a regular expression.
+_SET = re.compile(r"\[\^?\]?(?:\\.|[^\]\\])*\]", re.DOTALL)
+
+
+class Pattern:
+    """One pattern of gitignore's syntax, for the paths below a folder.
+
+    `is_left_out` is false for one that begins with `!`.
+    """
+
+    def __init__(self, folder: bytes, text: str) -> None:
+        """Raises ValueError for text that is no pattern: a comment, nothing, or malformed."""
+        self._prefix = folder.rstrip(b"/") + b"/"
+        # Spaces at the end do not count unless they are escaped.
+        body = re.sub(r"(?<!\\)[ \t\r\n]+$", "", text)
+        self._of_folders = body.endswith("/")
+        body = body.removesuffix("/")
+        if self._of_folders and body.endswith(" "):
+            body = body[:-1] + "\\ "
+        if body.removeprefix("!") in {"*", "**", "/**", "**/*"}:
+            # pathspec's expression for these does not match to the end.
+            body = body[: body.startswith("!")] + "?*"
+        elif body.endswith("/**"):
+            body += "/*"
+        for name, characters in _POSIX_CLASSES.items():
+            body = body.replace(f"[:{name}:]", characters)
+        try:
+            regex, include = GitIgnoreSpecPattern.pattern_to_regex(body)
+        except GitIgnorePatternError as error:
+            raise ValueError(str(error)) from error
+        if include is None or regex is None or body.endswith("/"):
+            raise ValueError(f"{text!r} matches nothing")
+        self._regex = re.compile(_SET.sub(_escaped_set, regex))
+        self.is_left_out = include
+
+    def matches(self, path: bytes, *, is_folder: bool) -> bool:
+        """Whether it matches the path itself, not only a folder above it."""
+        if (self._of_folders and not is_folder) or not path.startswith(self._prefix):
+            return False
+        relative = os.fsdecode(path[len(self._prefix) :])
+        match = self._regex.search(relative)
+        return match is not None and match.end() == len(relative)
+
+
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """What holds in a folder: the patterns of files above, in order of precedence.
+
+    In a `is_passage` folder, only paths on the way to what a person named are not left out.
+    """
+
+    patterns: tuple[Pattern, ...] = ()
+    is_passage: bool = False
+
+
+@dataclass(slots=True)
+class Exclusions:
+    """What walks leave out; `said` are people's exclusions, oldest first.
+
+    `home` is the device and inode of the home.
+    """
+
+    said: Sequence[Exclusion] = ()
+    home: tuple[int, int] | None = None
+    _patterns: list[tuple[int, Pattern, bool]] = field(default_factory=list)
+    _paths: dict[bytes, tuple[int, bool]] = field(default_factory=dict)
+    _passages: set[bytes] = field(default_factory=set)
+
+    def __post_init__(self) -> None:
+        for place, one in enumerate(self.said):
+            if one.pattern is None:
+                self._paths[one.path] = place, one.is_left_out
+                continue
+            with suppress(ValueError):
+                pattern = Pattern(one.path, os.fsdecode(one.pattern))
+                self._patterns.append((place, pattern, one.is_left_out))
+        self._patterns.reverse()
+        for path, (_, is_left_out) in self._paths.items():
+            if not is_left_out:
+                self._passages.update(folders_above(path))
+
+    def root_rules(self, root: bytes, confinement: Confinement | None = None) -> Rules:
+        """The rules in a root, with the ignore files of the folders above; raises DecodeError."""
+        rules = Rules()
+        for folder in reversed([root, *folders_above(root)]):
+            if confinement is None or confinement.holds(folder):
+                rules = self._with_file(folder, rules, _present(folder), confinement)
+        return rules
+
+    def leaves_out(self, path: bytes, rules: Rules, *, is_folder: bool) -> bool:
+        """Whether a path is left out of a folder in which `rules` hold.
+
+        A folder may also have a mark, see `inside`; one that leads to a named path is a passage.
+        """
+        if is_folder and path in self._passages:
+            return False
+        return self._decided(path, rules, is_folder=is_folder) or False
+
+    def inside(
+        self,
+        folder: bytes,
+        rules: Rules,
+        names: Collection[bytes],
+        confinement: Confinement | None = None,
+    ) -> Rules | None:
+        """The rules in a folder with these names; None if a mark in it leaves it out.
+
+        `rules` are those of its parent. Raises DecodeError if its ignore file can't be read.
+        """
+        is_out = self._decided(folder, rules, is_folder=True)
+        if is_out is None:
+            is_out = _is_marked(folder, names, confinement)
+        if is_out:
+            return Rules(rules.patterns, True) if folder in self._passages else None
+        return self._with_file(folder, Rules(rules.patterns), names, confinement)
+
+    def inside_unlisted(
+        self, folder: bytes, rules: Rules, confinement: Confinement | None = None
+    ) -> Rules | None:
+        """The rules in a folder that was not listed, None if it is left out."""
+        if self.leaves_out(folder, rules, is_folder=True):
+            return None
+        return self.inside(folder, rules, _present(folder), confinement)
+
+    def was_removed(self, path: bytes) -> bool:
+        """Whether a person removed a path, or a folder above it, and named none of them since."""
+        said = [self._paths[one] for one in (path, *folders_above(path)) if one in self._paths]
+        return bool(said) and max(said)[1]
+
+    def needs_naming(self, path: bytes, confinement: Confinement | None = None) -> bool:
+        """Whether walks over the folders above would leave a path out."""
+        with suppress(DecodeError):
+            return self._is_unreached(path, confinement)
+        # Those walks can't tell what an ignore file says, and report it.
+        return False
+
+    def _is_unreached(self, path: bytes, confinement: Confinement | None) -> bool:
+        rules = Rules()
+        *outer, folder = [*reversed(folders_above(path)), path]
+        for parent in outer:
+            if confinement is not None and not confinement.holds(parent):
+                continue
+            inner = self.inside_unlisted(parent, rules, confinement)
+            if inner is None:
+                return True
+            rules = inner
+        if not os.path.isdir(folder):
+            return self.leaves_out(folder, rules, is_folder=False)
+        inner = self.inside_unlisted(folder, rules, confinement)
+        return inner is None or inner.is_passage
+
+    def _decided(self, path: bytes, rules: Rules, *, is_folder: bool) -> bool | None:
+        """Whether the path is left out; None if nothing says so and a mark in it may."""
+        place, said = self._paths.get(path, (-1, None))
+        for newer, pattern, is_left_out in self._patterns:
+            if newer < place:
+                break
+            if pattern.matches(path, is_folder=is_folder):
+                said = is_left_out
+                break
+        if rules.is_passage:
+            return said is not False or path not in self._paths
+        if said is not None:
+            return said
+        for pattern in rules.patterns:
+            if pattern.matches(path, is_folder=is_folder):
+                return pattern.is_left_out
+        return True if is_made_by_program(path, is_folder=is_folder) else None
+
+    def _with_file(
+        self,
+        folder: bytes,
+        rules: Rules,
+        names: Collection[bytes],
+        confinement: Confinement | None,
+    ) -> Rules:
+        if IGNORE_FILE not in names:
+            return rules
+        patterns = tuple(_read_patterns(folder, confinement))
+        return Rules((*reversed(patterns), *rules.patterns))
+
+
+def is_made_by_program(path: bytes, *, is_folder: bool) -> bool:
+    """Whether a name is hidden, or that of a folder which programs fill for themselves."""
+    folder, name = os.path.split(path.lower())
+    if name.startswith(b"."):
+        return True
+    return is_folder and (
+        name in _MADE_BY_PROGRAMS
+        or _MADE_NAME.fullmatch(name) is not None
+        or (name in _MADE_IN_LIBRARIES and _LIBRARY.search(folder) is not None)
+        or (name == b"cache" and os.path.basename(folder) == b"captureone")
+    )
+
+
+def folders_above(path: bytes) -> list[bytes]:
+    """The folders that a path lies in, nearest first."""
+    folders = []
+    while (folder := os.path.dirname(path)) != path:
+        folders.append(folder)
+        path = folder
+    return folders
+
+
+def _said_patterns(folder: bytes, patterns: Iterable[str], *, is_left_out: bool) -> list[Exclusion]:
+    """Patterns that a person gave, as exclusions; raises UsageError for one that is malformed.
+
+    A `#` begins no comment here, and a `!` turns an exclusion into an inclusion and back.
+    """
+    found = []
+    for text in patterns:
+        negates = text.startswith("!")
+        body = text.removeprefix("!")
+        body = f"\\{body}" if body.startswith("#") else body
+        try:
+            Pattern(folder, body)
+        except ValueError:
+            body = ""
+        if not body or any(character in body for character in "\0\n\r"):
+            raise UsageError(
+                f"{text!r} is not a pattern of gitignore's syntax",
+                remedy="use one such as '*.tmp', 'private/' or '/2024/drafts'",
+            )
+        found.append(Exclusion(folder, os.fsencode(body), is_left_out != negates))
+    return found
+
+
+def _escaped_set(match: re.Match[str]) -> str:
+    """A set without what Python may come to read as operations on sets."""
+    return "[" + re.sub(r"(?<!\\)([\[&~|]|(?<=-)-)", r"\\\1", match[0][1:])
+
+
+def _present(folder: bytes) -> list[bytes]:
+    """Those of a folder's names that `inside` looks for."""
+    return [
+        name for name in (IGNORE_FILE, *_MARKERS) if os.path.lexists(os.path.join(folder, name))
+    ]
+
+
+def _is_marked(folder: bytes, names: Collection[bytes], confinement: Confinement | None) -> bool:
+    """Whether a folder asks to be left out, or is the home of another catalog."""
+    if b".nomedia" in names or b".noimage" in names:
+        return True
+    if _CATALOG in names and _INDEXES in names:
+        return True
+    if _CACHE_TAG not in names:
+        return False
+    with suppress(DecodeError), open_regular(os.path.join(folder, _CACHE_TAG), confinement) as tag:
+        return tag.read(len(_CACHE_SIGNATURE)) == _CACHE_SIGNATURE
+    return False
+
+
+def _read_patterns(folder: bytes, confinement: Confinement | None) -> Iterator[Pattern]:
+    """The patterns of a folder's ignore file; lines that are malformed match nothing, as in git."""
+    with open_regular(os.path.join(folder, IGNORE_FILE), confinement) as file:
+        data = file.read(_MAX_IGNORE_BYTES + 1)
+    if len(data) > _MAX_IGNORE_BYTES:
+        raise DecodeError(f"it has more than {_MAX_IGNORE_BYTES:,} bytes")
+    for line in os.fsdecode(data.removeprefix(b"\xef\xbb\xbf")).split("\n"):
+        with suppress(ValueError):
+            yield Pattern(folder, line)
+
+
+@dataclass(frozen=True, slots=True)
+class Said:
+    """What a person says about the files of a run; it holds for later runs over the paths too.
+
+    `include` and `exclude` are patterns relative to each path, `clears` forgets what was said
+    about them before.
+    """
+
+    exclude: tuple[str, ...] = ()
+    include: tuple[str, ...] = ()
+    clears: bool = False
+
+    def __post_init__(self) -> None:
+        """Raises UsageError for a malformed pattern."""
+        self._patterns(b"/")
+
+    def changes(
+        self, known: Sequence[Exclusion], paths: Sequence[bytes], confinement: Confinement | None
+    ) -> tuple[set[int], list[Exclusion]]:
+        """The ids of exclusions to forget, and those to add, when a person names the paths."""
+        named = set(paths)
+        add = [one for path in named if os.path.isdir(path) for one in self._patterns(path)]
+        # What is said again becomes the last said.
+        again = {(one.path, one.pattern) for one in add}
+        forget = {
+            one.id
+            for one in known
+            if (one.path, one.pattern) in again
+            or (one.pattern is None and one.is_left_out and one.path in named)
+            or (self.clears and not named.isdisjoint([one.path, *folders_above(one.path)]))
+        }
+        left = Exclusions([*(one for one in known if one.id not in forget), *add])
+        add += [
+            Exclusion(path, None, is_left_out=False)
+            for path in sorted(named)
+            if left.needs_naming(path, confinement)
+        ]
+        return forget, add
+
+    def _patterns(self, folder: bytes) -> list[Exclusion]:
+        return [
+            *_said_patterns(folder, self.include, is_left_out=False),
+            *_said_patterns(folder, self.exclude, is_left_out=True),
+        ]
+
+
+NOTHING_SAID = Said()
