@@ -218,7 +218,10 @@ class Exclusions:
 
     def _decided(self, path: bytes, rules: Rules, *, is_folder: bool) -> bool | None:
         """Whether the path is left out; None if nothing says so and a mark in it may."""
-        place, said = self._paths.get(path, (-1, None))
+        place = -1
+        said: bool | None = None
+        if path in self._paths:
+            place, said = self._paths[path]
         for newer, pattern, is_left_out in self._patterns:
             if newer < place:
                 break

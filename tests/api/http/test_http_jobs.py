@@ -181,6 +181,39 @@ def test_reindexing_covers_imports_and_uploads(served: Served, shelf: Shelf) -> 
     assert "c.png" in files(shelf)
 
 
+def test_exclusions_hold_for_later_jobs(served: Served, shelf: Shelf) -> None:
+    folder = shelf.folder(a=png(), b=png(), c=png())
+    (folder / "@eaDir").mkdir()
+    (folder / "@eaDir" / "thumb.png").write_bytes(png())
+
+    def brought(path: str = folder.name, **said: Any) -> set[str]:
+        job = served.client.jobs.start_import("photos", path, collection=shelf.name, **said)
+        served.wait(job)
+        return files(shelf)
+
+    assert brought(exclude=["/b.*"]) == {"a.png", "c.png"}
+    [job] = served.client.jobs.iterate(collection=[shelf.name])
+    assert job.report is not None
+    assert job.report["left_out"] == 2
+    assert brought() == {"a.png", "c.png"}
+    served.wait(served.client.jobs.retry(job.id))
+    served.wait(served.client.jobs.reindex(shelf.name))
+    assert files(shelf) == {"a.png", "c.png"}
+    # What left the trash for good does not come back by itself.
+    gone = {asset.file_name: asset.id for asset in shelf.client.assets.iterate(shelf.within)}
+    shelf.client.assets.delete(gone["c.png"])
+    served.client.trash.empty(shelf.name)
+    assert brought() == {"a.png"}
+    served.wait(served.client.jobs.reindex(shelf.name))
+    assert files(shelf) == {"a.png"}
+    assert brought(f"{folder.name}/c.png") == {"a.png", "c.png"}
+    assert brought(include=["b.png"]) == {"a.png", "b.png", "c.png"}
+    assert brought(exclude=["*"]) == set()
+    assert brought(clear_exclusions=True) == {"a.png", "b.png", "c.png"}
+    with refused("validation"):
+        served.client.jobs.start_import("photos", folder.name, exclude=["!"])
+
+
 def test_missing_folders_fail_and_no_asset_is_removed(served: Served, shelf: Shelf) -> None:
     """An empty or missing folder is a disk that is not mounted, not a thousand deletions."""
     folder = shelf.folder(a=png())

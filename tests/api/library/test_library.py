@@ -353,7 +353,7 @@ def test_a_home_is_maintained(tmp_path: Path) -> None:
         assert library.rebuild().indexes == 3
         assert library.export(tmp_path / "export").assets == 1
         # Another process indexes, and the open library notices.
-        photos.index()
+        photos.index(photos.photos / "a.png")
         assert len(library.search("red").hits) == 2
     with api.open(tmp_path / "copy") as library:
         assert library.import_(tmp_path / "export").assets == 1
@@ -441,6 +441,11 @@ def test_what_a_server_takes_is_known_before_it_is_sent(url: str, tmp_path: Path
         assert [one.reason for one in report.failures] == [
             "it has more than the 60,000 bytes that the server takes"
         ]
+        touched = (tmp_path / "sent" / "@eaDir", tmp_path / "sent" / "5.png")
+        write_photo(touched[0] / "thumb.png", 145)
+        write_photo(touched[1], 146)
+        report = library.index(tmp_path / "sent", collection="sent", exclude=["5.*"])
+        assert (report.indexed, report.left_out) == (0, 2)
         sent = client.assets.iterate(Filters(collection=["sent"]))
         assert {asset.file_name for asset in sent} == {f"{number}.png" for number in range(5)}
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import os
 import shutil
 import tempfile
@@ -44,14 +45,16 @@ from pycocotools.coco import COCO
 from sqlalchemy import select
 
 from regard.core.assets import AssetEdit
-from regard.core.catalog import ChannelQuery
+from regard.core.catalog import ChannelQuery, Exclusion
 from regard.core.errors import CannotWork, Conflict, LeaseHeld, NotFound
 from regard.core.filters import AssetFilter
 from regard.storage.assets.editing import SqlAssetEditing
+from regard.storage.assets.indexing import SqlIndexingCatalog
 from regard.storage.database import schema
 from regard.storage.database.catalog import Catalog, open_catalog
 from regard.storage.database.lease import hold_writer_lease
 from regard.storage.export import exporting
+from regard.storage.export.layout import EXCLUSIONS, MANIFEST, Manifest
 from regard.storage.pipelines.reindexing import SqlReindexing
 from regard.storage.retrieval.channel_indexes import ChannelIndexes
 from regard.storage.retrieval.verification import verify_catalog
@@ -478,7 +481,33 @@ def test_whatever_a_home_holds_comes_back(shots: list[Shot], migrated_sqlite: Pa
             assert [row["id"] for row in after[name]] == [row["id"] for row in before[name]]
 
 
+def test_what_is_left_out_is_remembered(home: Home, new: Catalog, tmp_path: Path) -> None:
+    said = [
+        Exclusion(b"/p", b"*.tmp", is_left_out=True),
+        Exclusion(b"/p/caf\xe9", None, is_left_out=True),
+        Exclusion(b"/p", b"keep", is_left_out=False),
+    ]
+    home.save("/p/a.jpg", "a", "one")
+    with home.writing("one") as writer:
+        writer.change_exclusions([], said)
+    folder = export(home.catalog, tmp_path / "export")
+    for _ in range(2):
+        take(new, folder)
+        pipeline = new.live_pipeline()
+        assert pipeline is not None
+        writer = SqlIndexingCatalog(new, pipeline, "one")
+        with writer.writer_lease():
+            found = writer.exclusions()
+        assert [dataclasses.replace(one, id=0) for one in found] == said
+    # Exports from before exclusions have no such file.
+    manifest = Manifest.read(folder)
+    files = {name: file for name, file in manifest.files.items() if name != EXCLUSIONS}
+    (folder / MANIFEST).write_bytes(dataclasses.replace(manifest, files=files).to_bytes())
+    assert take(new, folder).unchanged == 1
+
+
 LEFT_OUT = {
+    "exclusion": {"id"},
     # Told by the table that the row stands in, or by the id of its channel.
     "embedding": {"pipeline_id", "channel_id", "vector"},
     "pipeline": {"pruned_at"},
@@ -492,6 +521,7 @@ LEFT_OUT = {
     ("table", "file"),
     [
         ("collection", "collections.parquet"),
+        ("exclusion", "exclusions.parquet"),
         ("pipeline", "pipelines.parquet"),
         ("content", "contents.parquet"),
         ("asset", "assets.parquet"),
