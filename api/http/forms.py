@@ -31,6 +31,7 @@ _UNENCODED = {"7bit", "8bit", "binary"}
 _BIDI_CONTROLS = frozenset(
     "\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069"
 )
+_WINDOWS_PATH = re.compile(r"[A-Za-z]:\\|\\\\[^\\]+\\|\.\.?\\")
 _UNPRINTABLE_CATEGORIES = {"Cc", "Cs", "Zl", "Zp"}
 
 
@@ -256,7 +257,8 @@ class _FormReader(Generic[Sink]):
             raise FormError("validation", f"the field {name!r} was sent twice", field=name)
         elif len(form.fields) >= limits.fields:
             raise _too_large("the form", limits.fields, "fields")
-        self._name, self._file_name = name, _display_name(segment.filename)
+        self._name = name
+        self._file_name = _display_name(segment.header("Content-Disposition", ""))
         self._size, self._sink = 0, None
         self._unwritten.clear()
 
@@ -302,12 +304,19 @@ def _decode(data: bytes, what: str) -> str:
     return text
 
 
-def _display_name(sent: str | None) -> str | None:
-    """The last component of a client's file name without control characters; None if empty."""
+def _display_name(disposition: str) -> str | None:
+    """The last component of a client's file name without control characters; None if empty.
+
+    A backslash is a letter in names on most systems. It separates folders only in a path of
+    Windows, which begins with a drive, a share or `..`.
+    """
+    _, options = parse_options_header(disposition, unquote=_unquoted_name)
+    sent = options.get("filename")
     if sent is None:
         return None
-    decoded = sent.encode("latin-1").decode("utf-8", "replace")
-    last = re.split(r"[/\\]", decoded)[-1]
+    last = sent.encode("latin-1").decode("utf-8", "replace").rpartition("/")[2]
+    if _WINDOWS_PATH.match(last):
+        last = last.rpartition("\\")[2]
     printable = "".join(
         character
         for character in last
@@ -316,6 +325,21 @@ def _display_name(sent: str | None) -> str | None:
     )
     name = printable.strip()[:_MAX_NAME_CHARACTERS]
     return None if name in {"", ".", ".."} else name
+
+
+def _unquoted_name(value: str, _is_file_name: bool = False) -> str:
+    """A name as it was before it was quoted: browsers and clients do so in different ways."""
+    if len(value) > 1 and value[0] == value[-1] == '"':
+        value = value[1:-1]
+    if '\\"' in value:
+        # As in other headers.
+        return re.sub(r'\\(["\\])', r"\1", value)
+    # As browsers do. Python's clients also double each backslash.
+    for letter, escaped in (("\r", "%0D"), ("\n", "%0A"), ('"', "%22")):
+        value = value.replace(escaped, letter)
+    if all(len(run) % 2 == 0 for run in re.findall(r"\\+", value)):
+        value = value.replace("\\\\", "\\")
+    return value
 
 
 def _too_large(what: str, limit: int, unit: str) -> FormError:

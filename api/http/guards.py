@@ -61,12 +61,12 @@ def guarded(
             allow_origins=list(cors_origins),
             allow_methods=["GET", "HEAD", "POST", "PATCH", "DELETE"],
             allow_headers=[
-                *("Authorization", "Idempotency-Key", "If-None-Match", "If-Range", "Range"),
-                "Last-Event-ID",
+                *("Authorization", "Idempotency-Key", "Last-Event-ID", "Range", "If-Range"),
+                *("If-Match", "If-None-Match", "If-Modified-Since", "If-Unmodified-Since"),
             ],
             expose_headers=[
                 *("Accept-Ranges", "Content-Disposition", "Content-Range", "ETag"),
-                "Idempotent-Replayed",
+                *("Last-Modified", "Idempotent-Replayed"),
             ],
         )
     return SecurityHeaders(HostGuard(OriginGuard(inner, cors_origins), hosts))

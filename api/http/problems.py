@@ -64,6 +64,9 @@ PROBLEMS: Mapping[str, ProblemKind] = {
         409, "Original changed", "the file has changed since it was indexed"
     ),
     "original-gone": ProblemKind(410, "Original gone", "the file is missing or can't be read"),
+    "precondition-failed": ProblemKind(
+        412, "Precondition failed", "the file is not the version that the request names"
+    ),
     "too-large": ProblemKind(413, "Too large", "the request is larger than this server accepts"),
     "unsupported-media": ProblemKind(
         415, "Unsupported media", "this type of content is not accepted"

@@ -22,6 +22,7 @@ from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.types import Receive, Scope, Send
 
 from regard.api.http import schemas
+from regard.api.http.conditions import Conditional, Conditions, FileVersion, modified_at
 from regard.api.http.dependencies import Reader, Use
 from regard.api.http.documents import read_identifier
 from regard.api.http.problems import Problem, Responses, responses
@@ -72,7 +73,6 @@ Version = Annotated[
         max_length=64, description="Version of the content; makes the answer cacheable for a year."
     ),
 ]
-KnownTag = Annotated[str | None, Header(alias="If-None-Match", max_length=1000)]
 
 
 class PictureSize(IntEnum):
@@ -92,7 +92,7 @@ Size = Annotated[PictureSize, Query(description="Length of the longer side in pi
     responses={
         **responses(
             *("not-found", "original-gone", "original-changed", "outside-roots"),
-            "range-not-satisfiable",
+            *("precondition-failed", "range-not-satisfiable"),
         ),
         **_FILE,
     },
@@ -101,16 +101,16 @@ def get_original(
     id: str,
     service: Use,
     caller: Reader,
+    conditions: Conditional,
     download: Annotated[bool, Query(description="Send as an attachment.")] = False,
     range: Annotated[str | None, Header(max_length=200)] = None,
-    known: KnownTag = None,
-    unless_changed: Annotated[str | None, Header(alias="If-Range", max_length=200)] = None,
 ) -> Response:
     """Get the original file, or a range of it."""
     asset = service.assets.get(read_identifier(id, "a"), visible=caller.collections)
     tag = f'"{asset.sha256 or f"{asset.size}-{asset.mtime_ns}"}"'
-    headers = {"ETag": tag, "Cache-Control": "private, no-cache"}
-    if _is_known(tag, known):
+    version = FileVersion(tag, modified_at(asset.mtime_ns))
+    headers = {**version.headers, "Cache-Control": "private, no-cache"}
+    if conditions.is_known(version):
         return Response(status_code=304, headers=headers)
     file = _open(service, asset)
     disposition = "inline" if shown_inline(asset.format) and not download else "attachment"
@@ -121,7 +121,7 @@ def get_original(
     }
     start, end = 0, asset.size
     status = 200
-    if unless_changed is not None and unless_changed != tag:
+    if not conditions.has_part_of(version):
         # The caller has a part of another version.
         range = None
     if range is not None and (span := _span(range, asset.size)) is not None:
@@ -145,7 +145,12 @@ def get_original(
     response_class=Response,
     responses={
         **responses(
-            "not-found", "original-gone", "original-changed", "outside-roots", "unusable-image"
+            "not-found",
+            "original-gone",
+            "original-changed",
+            "outside-roots",
+            "unusable-image",
+            "precondition-failed",
         ),
         **_WEBP,
         **_UNCHANGED,
@@ -155,9 +160,9 @@ async def get_thumbnail(
     id: str,
     service: Use,
     caller: Reader,
+    conditions: Conditional,
     size: Size = PictureSize.SMALL,
     v: Version = None,
-    known: KnownTag = None,
 ) -> Response:
     """Get a thumbnail as WebP."""
     number = read_identifier(id, "a")
@@ -167,7 +172,7 @@ async def get_thumbnail(
         render = partial(thumbnail, longer_side=size.value, limits=service.limits)
         return _Rendering(asset, str(size.value), render)
 
-    return await _picture(service, find, v, known)
+    return await _picture(service, find, v, conditions)
 
 
 @router.get(
@@ -188,7 +193,12 @@ def get_region(id: str, service: Use, caller: Reader) -> dict[str, Any]:
     response_class=Response,
     responses={
         **responses(
-            "not-found", "original-gone", "original-changed", "outside-roots", "unusable-image"
+            "not-found",
+            "original-gone",
+            "original-changed",
+            "outside-roots",
+            "unusable-image",
+            "precondition-failed",
         ),
         **_WEBP,
         **_UNCHANGED,
@@ -199,9 +209,9 @@ async def get_crop(
     id: str,
     service: Use,
     caller: Reader,
+    conditions: Conditional,
     size: Size = PictureSize.MEDIUM,
     v: Version = None,
-    known: KnownTag = None,
 ) -> Response:
     """Get the photograph inside the region's box as WebP."""
     number = read_identifier(id, "r")
@@ -216,28 +226,28 @@ async def get_crop(
         name = f"crop-{box.x},{box.y},{box.width},{box.height}-{size.value}"
         return _Rendering(asset, name, render)
 
-    return await _picture(service, find, v, known)
+    return await _picture(service, find, v, conditions)
 
 
 @router.get(
     "/regions/{id}/mask",
     response_class=Response,
-    responses={**responses("not-found"), **_PNG_OR_RLE, **_UNCHANGED},
+    responses={**responses("not-found", "precondition-failed"), **_PNG_OR_RLE, **_UNCHANGED},
     tags=["regions"],
 )
 def get_mask(
     id: str,
     service: Use,
     caller: Reader,
+    conditions: Conditional,
     format: Annotated[Literal["png", "rle"], Query()] = "png",
     v: Version = None,
-    known: KnownTag = None,
 ) -> Response:
     """Get the region's mask as PNG (0 and 255), or as compressed run lengths of COCO."""
     region, asset = service.assets.region(read_identifier(id, "r"), visible=caller.collections)
     tag = f'"{(asset.sha256 or "")[:32]}-{id}-{format}"'
     headers = {**_caching(asset, v), "ETag": tag}
-    if _is_known(tag, known):
+    if conditions.is_known(FileVersion(tag)):
         return Response(status_code=304, headers=headers)
     mask = service.assets.mask(region.id)
     if format == "rle":
@@ -257,7 +267,10 @@ class _Rendering:
 
 
 async def _picture(
-    service: Service, find: Callable[[], _Rendering], version: str | None, known: str | None
+    service: Service,
+    find: Callable[[], _Rendering],
+    version: str | None,
+    conditions: Conditions,
 ) -> Response:
     """Answer with a rendering, from the cache or made now.
 
@@ -267,7 +280,7 @@ async def _picture(
     asset = wanted.asset
     tag = f'"{(asset.sha256 or "")[:32]}-{wanted.variant}"'
     headers = {**_caching(asset, version), "ETag": tag}
-    if _is_known(tag, known):
+    if conditions.is_known(FileVersion(tag)):
         return Response(status_code=304, headers=headers)
     if data is None:
         data = await to_thread.run_sync(
@@ -296,12 +309,6 @@ def _make_picture(service: Service, wanted: _Rendering) -> bytes:
 
     assert wanted.asset.sha256 is not None
     return service.thumbnails.get(wanted.asset.sha256, wanted.variant, make)
-
-
-def _is_known(tag: str, known: str | None) -> bool:
-    """Whether If-None-Match has the tag; weak tags match too (RFC 9110, 13.1.2)."""
-    named = [] if known is None else [name.strip().removeprefix("W/") for name in known.split(",")]
-    return tag in named or "*" in named
 
 
 def _caching(asset: Asset, version: str | None) -> dict[str, str]:

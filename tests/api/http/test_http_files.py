@@ -94,6 +94,67 @@ def test_known_originals_get_304(served: Served, shelf: Shelf) -> None:
         assert answer.status_code == 200
 
 
+def test_conditions_on_the_version_of_a_file(served: Served, shelf: Shelf) -> None:
+    folder = shelf.folder(a=png())
+    os.utime(folder / "a.png", (1_000_000_000, 1_000_000_000))
+    shelf.bring(folder)
+    [asset] = shelf.client.assets.iterate(shelf.within)
+    region = shelf.client.assets.get(asset.id).regions[0].urls
+    raw, date = served.raw(), "Sun, 09 Sep 2001 01:46:40 GMT"
+    before, after = "Sunday, 09-Sep-01 01:46:39 GMT", "Sun Sep  9 01:46:41 2001"
+    urls = asset.urls
+    assert raw.get(urls.original).headers["last-modified"] == date
+
+    def status(path: str, *headers: tuple[str, str]) -> int:
+        codes = {
+            raw.request(method, path, headers=list(headers)).status_code
+            for method in ("GET", "HEAD")
+        }
+        [code] = codes
+        return code
+
+    for path in (urls.original, urls.thumbnail, region.crop, region.mask):
+        tag = raw.get(path).headers["etag"]
+        for kept in (tag, f'"x", {tag}', f'"a,b",{tag}', "*", f"{tag},"):
+            assert status(path, ("If-Match", kept)) == 200, kept
+        assert status(path, ("If-Match", '"x"'), ("If-Match", tag)) == 200
+        for other in ('"x"', f"W/{tag}", tag.strip('"'), '"*"', f'"x{tag[1:]}', ""):
+            assert status(path, ("If-Match", other)) == 412, other
+        assert problem(raw.get(path, headers={"If-Match": '"x"'})) == "precondition-failed"
+        assert status(path, ("If-Match", tag), ("If-None-Match", tag)) == 304
+        assert status(path, ("If-Match", '"x"'), ("If-None-Match", tag)) == 412
+        assert status(path, ("If-None-Match", '"x"'), ("If-None-Match", tag)) == 304
+    tag = raw.get(urls.original).headers["etag"]
+    since = "If-Unmodified-Since"
+    assert [status(urls.original, (since, one)) for one in (before, date, after)] == [412, 200, 200]
+    assert status(urls.original, (since, before), ("If-Match", tag)) == 200
+    assert status(urls.thumbnail, (since, before)) == 200
+    since = "If-Modified-Since"
+    assert [status(urls.original, (since, one)) for one in (before, date, after)] == [200, 304, 304]
+    assert status(urls.original, (since, after), ("If-None-Match", '"x"')) == 200
+    for odd in ("yesterday", "Sun, 99 Sep 2001 01:46:40 GMT", "", "0"):
+        assert status(urls.original, (since, odd), ("If-Unmodified-Since", odd)) == 200
+    part = ("Range", "bytes=0-1")
+    assert status(urls.original, part, ("If-Match", '"x"')) == 412
+    assert status(urls.original, part, ("If-Match", tag)) == 206
+    ranges = {date: 206, before: 200, tag: 206, f"W/{tag}": 200}
+    assert {one: status(urls.original, part, ("If-Range", one)) for one in ranges} == ranges
+
+
+@pytest.mark.parametrize("seconds", [13_569_465_600, -1_577_923_200])
+def test_originals_with_odd_file_times_are_served(
+    served: Served, shelf: Shelf, seconds: int
+) -> None:
+    folder = shelf.folder(a=png())
+    os.utime(folder / "a.png", (seconds, seconds))
+    shelf.bring(folder)
+    [asset] = shelf.client.assets.iterate(shelf.within, state="indexed")
+    answer = served.raw().get(asset.urls.original)
+    assert answer.content == (folder / "a.png").read_bytes()
+    # An answer never claims a time in the future.
+    assert ("last-modified" in answer.headers) == (seconds < 0)
+
+
 def test_head_has_the_headers_of_get(served: Served, shelf: Shelf) -> None:
     asset = shelf.client.assets.get(shelf.add(noisy())[0].id)
     raw = served.raw()
