@@ -199,7 +199,7 @@ def test_exclusions_hold_for_later_jobs(served: Served, shelf: Shelf) -> None:
     served.wait(served.client.jobs.retry(job.id))
     served.wait(served.client.jobs.reindex(shelf.name))
     assert files(shelf) == {"a.png", "c.png"}
-    # What left the trash for good does not come back by itself.
+    # What left the trash for good stays away.
     gone = {asset.file_name: asset.id for asset in shelf.client.assets.iterate(shelf.within)}
     shelf.client.assets.delete(gone["c.png"])
     served.client.trash.empty(shelf.name)
