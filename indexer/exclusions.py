@@ -98,7 +98,7 @@ class Pattern:
         if include is None or regex is None or body.endswith("/"):
             raise ValueError(f"{text!r} matches nothing")
         self._regex = re.compile(_SET.sub(_escaped_set, regex))
-        self.is_left_out = include
+        self.is_left_out: bool = include
 
     def matches(self, path: bytes, *, is_folder: bool) -> bool:
         """Whether it matches the path itself, not only a folder above it."""
