@@ -55,6 +55,7 @@ _SENSOR_PHOTOMETRICS = {32803, 34892}
 _SENSOR_COMPRESSIONS = {32767, 32769, 32770, 34713, 65000, 65535}
 
 _JPEG_MARKER = re.compile(rb"\xff+[\x01-\xcf\xd8-\xfe]")
+_BITMAP_HEADERS = range(12, 125)
 _AV1_CONFIGURATION = re.compile(rb"av1C\x81.(.)", re.DOTALL)
 _MAX_PNG_CHUNKS = 200_000
 _PNG_XMP = b"XML:com.adobe.xmp\0"
@@ -77,8 +78,8 @@ def sniff(head: bytes) -> PhotoFormat | None:
         kind = PhotoFormat.TIFF
     elif head.startswith(_RAW_STARTS):
         kind = PhotoFormat.RAW
-    elif head.startswith(b"BM") and len(head) >= 18 and head[6:10] == bytes(4):
-        # Plain text can start with "BM"; a bitmap's reserved fields are zero.
+    elif head.startswith(b"BM") and int.from_bytes(head[14:18], "little") in _BITMAP_HEADERS:
+        # Plain text can start with "BM", but not with a small number there.
         kind = PhotoFormat.BMP
     return kind
 

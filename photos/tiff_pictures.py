@@ -139,9 +139,7 @@ def read_picture(block: TiffBlock, max_pixels: int) -> TiffPicture:
         *alpha,
     )
     _check_pieces(picture, max_pixels)
-    if compression in _JPEG:
-        return picture
-    is_known = (
+    is_known = compression in _JPEG or (
         compression in _COMPRESSIONS
         and 0 < colours <= samples <= _MAX_SAMPLES
         and len(set(bits[:samples])) == len(set(formats)) == 1
@@ -150,6 +148,8 @@ def read_picture(block: TiffBlock, max_pixels: int) -> TiffPicture:
     )
     if not is_known:
         raise _unsupported(picture)
+    if not _is_complete(picture):
+        raise DecodeError("its TIFF data is damaged or cut short: bytes are missing")
     return picture
 
 
@@ -186,18 +186,37 @@ def _check_pieces(picture: TiffPicture, max_pixels: int) -> None:
         raise DecodeError(f"its tiles of {tile_width} × {tile_length} pixels are too large")
     if any(directory[tag].count > _MAX_PIECES for tag in (_STRIPS, _TILES) if tag in directory):
         raise DecodeError(f"it is cut into more than {_MAX_PIECES:,} pieces")
-    # libtiff reads a file to whose end a directory is added, which must not pass for pixels.
-    if any(entry.end > block.size for tag, entry in directory.items() if tag in _PIXEL_FIELDS):
-        raise DecodeError("its TIFF data is damaged or cut short: bytes are missing")
-    for places, sizes in ((_STRIPS, _STRIP_BYTES), (_TILES, _TILE_BYTES)):
-        starts = block.integers(directory, places, _MAX_PIECES)
-        lengths = block.integers(directory, sizes, _MAX_PIECES)
-        if any(start + n > block.size for start, n in zip(starts, lengths, strict=False)):
-            raise DecodeError("its TIFF data is damaged or cut short: bytes are missing")
     pixels = max(picture.width * picture.height, tile_width * tile_length)
     size = pixels * picture.samples * max(_storage_bytes(picture.bits), 1)
     if size > _MAX_SAMPLE_BYTES:
         raise DecodeError(f"its samples take {size:,} bytes, more than {_MAX_SAMPLE_BYTES:,}")
+
+
+def _is_complete(picture: TiffPicture) -> bool:
+    """Whether all fields and pieces end within the file.
+
+    libtiff reads a copy to whose end a directory is added, which must not pass for pixels.
+    """
+    block, directory = picture.block, picture.directory
+    if any(entry.end > block.size for tag, entry in directory.items() if tag in _PIXEL_FIELDS):
+        return False
+    tag, counts_tag = (_TILES, _TILE_BYTES) if _TILES in directory else (_STRIPS, _STRIP_BYTES)
+    starts = block.integers(directory, tag, _MAX_PIECES)
+    counts = block.integers(directory, counts_tag, _MAX_PIECES)
+    if any(start + count > block.size for start, count in zip(starts, counts, strict=False)):
+        return False
+    if picture.compression != 1 or picture.photometric == _YCBCR or not starts:
+        return True
+    # Uncompressed pieces are read whole, whatever their declared counts.
+    bits = picture.bits * (1 if picture.is_planar else picture.samples)
+    last = max(range(len(starts)), key=starts.__getitem__)
+    if tag == _TILES:
+        width, rows = _number(picture, _TILE_WIDTH), _number(picture, _TILE_LENGTH)
+    else:
+        width, rows = picture.width, _number(picture, _STRIP_ROWS) or picture.height
+        strips_a_plane = -(-picture.height // rows)
+        rows = min(rows, picture.height - last % max(strips_a_plane, 1) * rows)
+    return starts[last] + rows * ((width * bits + 7) // 8) <= block.size
 
 
 def _storage_bytes(bits: int) -> int:
@@ -282,11 +301,19 @@ def _decompressed(picture: TiffPicture, fields: dict[int, list[int]]) -> _Sample
     """
     import imagecodecs
 
-    kept = {tag: entry for tag, entry in picture.directory.items() if tag in _PIXEL_FIELDS}
     fields = {_PHOTOMETRIC: [_BLACK_IS_ZERO], **fields}
-    file = picture.block.with_first(kept, {tag: v for tag, v in fields.items() if v})
+    file = _pixel_file(picture, {tag: numbers for tag, numbers in fields.items() if numbers})
     samples: _Samples = imagecodecs.tiff_decode(file)
     return samples
+
+
+def _pixel_file(picture: TiffPicture, fields: dict[int, list[int]]) -> bytes:
+    """The file with a first directory of the fields that decompression needs."""
+    block, directory = picture.block, picture.directory
+    kept = {tag: entry for tag, entry in directory.items() if tag in _PIXEL_FIELDS}
+    if _STRIPS in directory and _STRIP_BYTES not in directory and directory[_STRIPS].count == 1:
+        fields = {_STRIP_BYTES: [block.size - _number(picture, _STRIPS)], **fields}
+    return block.with_first(kept, fields)
 
 
 def _colour_reader(picture: TiffPicture, samples: _Samples) -> _Reader:
@@ -472,9 +499,8 @@ def _numbers(picture: TiffPicture, tag: int, default: tuple[float, ...]) -> tupl
 
 def _jpeg_raster(picture: TiffPicture) -> Raster:
     """JPEG inside TIFF, which Pillow decodes."""
-    kept = {tag: entry for tag, entry in picture.directory.items() if tag in _PIXEL_FIELDS}
     try:
-        image = TiffImageFile(io.BytesIO(picture.block.with_first(kept, {})))
+        image = TiffImageFile(io.BytesIO(_pixel_file(picture, {})))
     except SyntaxError as error:
         raise _unsupported(picture) from error
     image.load()

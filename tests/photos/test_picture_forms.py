@@ -202,6 +202,22 @@ def test_tiff_of_lab_colours(bits: int, photometric: int) -> None:
         assert_shows(data, expected, 2 if bits == 16 else 12)
 
 
+@pytest.mark.parametrize("compression", [1, 8])
+def test_a_tiff_without_byte_counts_is_read_or_found_cut_short(compression: int) -> None:
+    pixels = zlib.compress(RGB.tobytes()) if compression == 8 else RGB.tobytes()
+    size: list[Field] = [(256, 4, [WIDTH]), (257, 4, [HEIGHT]), (259, 3, [compression])]
+    made = TiffMaker()
+    data = made.finish(made.directory([*size, (273, 4, [0]), *fields(3, 8, 2)]))
+    # The pixels come last.
+    strip = struct.pack("<HHI", 273, 4, 1)
+    data = data.replace(strip + bytes(4), strip + struct.pack("<I", len(data))) + pixels
+    assert_shows(data, RGB)
+    # The last four bytes of Deflate are a checksum, not pixels.
+    for cut in (1, 7, 500) if compression == 1 else (20, 90):
+        with pytest.raises(DecodeError, match="cut short"):
+            decoded(data[:-cut])
+
+
 def test_float_tiff_keeps_its_middle_tones_beside_highlights() -> None:
     samples = (RGB / 255).astype("<f4")
     samples[3:5, 3:5] = 40.0
