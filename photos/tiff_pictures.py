@@ -336,7 +336,10 @@ def _depth_reader(picture: TiffPicture, samples: _Samples) -> _Reader:
     bits = picture.bits
     if picture.kind == "u" and bits == 8:
         return lambda part: part
-    if picture.kind == "u" and bits <= 16:
+    if picture.kind == "u" and bits == 16:
+        # Division by 257, rounded to within 0.51, that does not leave 16 bits.
+        return lambda part: ((part - (part >> 8) + 128) >> 8).astype(np.uint8)
+    if picture.kind == "u" and bits < 16:
         white = (1 << bits) - 1
         table = (np.arange(white + 1) * (255.0 / white) + 0.5).astype(np.uint8)
         # One bit comes as a Boolean, which would select rows.
@@ -403,24 +406,26 @@ def _lab_reader(picture: TiffPicture) -> _Reader:
     unit = 1 << bits - 8
     top = 255 * unit if is_icc else (1 << bits) - 1
     x, y = _numbers(picture, _WHITE_POINT, _D50)
-    white, target = (np.array([x / y, 1, (1 - x - y) / y]) for x, y in ((x, y), _D65))
+    white, target = (np.array([x / y, 1, (1 - x - y) / y], np.float32) for x, y in ((x, y), _D65))
     cones = np.diag((_BRADFORD @ target) / (_BRADFORD @ white))
-    to_rgb = _XYZ_TO_RGB @ np.linalg.inv(_BRADFORD) @ cones @ _BRADFORD
+    to_rgb = (_XYZ_TO_RGB @ np.linalg.inv(_BRADFORD) @ cones @ _BRADFORD).astype(np.float32)
+    levels = np.arange(1 << 16) / 65535
+    curve = np.where(levels <= 0.0031308, levels * 12.92, 1.055 * levels ** (1 / 2.4) - 0.055)
+    encoded = (curve * 255 + 0.5).astype(np.uint8)
 
     def read(part: _Samples) -> UInt8Array:
         # Some programs declare all samples signed; lightness is not.
         stored = part.view(f"u{bits // 8}")
-        lightness = (stored[..., 0] * (100.0 / top) + 16) / 116
+        lightness = (stored[..., 0].astype(np.float32) * (100 / top) + 16) / 116
         if is_icc:
-            opponents = stored[..., 1:] - float(1 << bits - 1)
+            opponents = stored[..., 1:].astype(np.float32) - (1 << bits - 1)
         else:
-            opponents = part[..., 1:].view(f"i{bits // 8}")
-        a, b = opponents[..., 0] / (500.0 * unit), opponents[..., 1] / (200.0 * unit)
+            opponents = part[..., 1:].view(f"i{bits // 8}").astype(np.float32)
+        a, b = opponents[..., 0] / (500 * unit), opponents[..., 1] / (200 * unit)
         f = np.stack([lightness + a, lightness, lightness - b], axis=-1)
-        xyz = np.where(f > 6 / 29, f**3, (f - 4 / 29) * (108 / 841)) * white
+        xyz = np.where(f > 6 / 29, f * f * f, (f - 4 / 29) * (108 / 841)) * white
         linear = np.clip(xyz @ to_rgb.T, 0, 1)
-        curve = np.where(linear <= 0.0031308, linear * 12.92, 1.055 * linear ** (1 / 2.4) - 0.055)
-        pixels: UInt8Array = (curve * 255 + 0.5).astype(np.uint8)
+        pixels: UInt8Array = encoded[(linear * 65535 + 0.5).astype(np.uint16)]
         return pixels
 
     return read
