@@ -125,9 +125,7 @@ class SqlIndexingCatalog(IndexingCatalog):
         after, end = _range_below(root)
         while True:
             with self._database.reading() as connection:
-                path = schema.asset.c.path
-                is_below = and_(path > after, path < end, schema.asset.c.managed.is_not(True))
-                page = self._known(connection, is_below, _PAGE)
+                page = self._known(connection, _is_below(after, end), _PAGE)
             yield from page
             if len(page) < _PAGE:
                 return
@@ -464,10 +462,14 @@ def _range_below(root: bytes) -> tuple[bytes, bytes]:
 
 
 def _under(root: bytes) -> ColumnElement[bool]:
-    """Whether a path is `root` or below it."""
+    """Whether an asset is `root`, or below it and not in the managed store."""
     path = schema.asset.c.path
-    after, end = _range_below(root)
-    return or_(path == root, and_(path > after, path < end))
+    return or_(path == root, _is_below(*_range_below(root)))
+
+
+def _is_below(after: bytes, end: bytes) -> ColumnElement[bool]:
+    asset = schema.asset.c
+    return and_(asset.path > after, asset.path < end, asset.managed.is_not(True))
 
 
 def _known_asset(row: RowMapping) -> KnownAsset:
