@@ -31,16 +31,17 @@ from report import Report, Row
 
 from regard.core.records import Image
 from regard.models.checkpoints.placement import Placement
-from regard.models.composition import ComposedAnalyzer
 from regard.models.contrastive.encoder import ContrastiveEncoder
 from regard.models.contrastive.loading import load as load_contrastive
 from regard.models.contrastive.part import ContrastivePart
 from regard.models.contrastive.pixels import vision_inputs
 from regard.models.contrastive.preprocessing import RegionViews
 from regard.models.contrastive.text import TextTokenizer
+from regard.models.profiles.composition import ComposedAnalyzer
 from regard.models.profiles.definition import part_definition, read_definition
 from regard.models.profiles.kinds import make_part
 from regard.models.profiles.registry import profile_file
+from regard.models.profiles.shared_tower import shared_analyzer
 from regard.models.sam2.loading import image_size
 from regard.models.sam2.loading import load_model as load_sam2
 from regard.models.sam2.parameters import Sam2Parameters
@@ -49,7 +50,6 @@ from regard.models.sam2.preprocessing import Preprocessing as Sam2Preprocessing
 from regard.models.sam2.prompting import PointPrompter, point_grid
 from regard.models.sam2.segmenter import Sam2Segmenter
 from regard.models.sam2unet.part import Sam2UNetPart
-from regard.models.shared_tower import shared_analyzer
 from regard.models.xgenmm.captioner import XGenMMCaptioner
 from regard.models.xgenmm.config import read_config
 from regard.models.xgenmm.loading import load_model as load_xgenmm

@@ -10,7 +10,7 @@ from typing import TypeVar
 import torch
 
 from regard.core.errors import ModelError, UsageError
-from regard.models.memory import available_memory
+from regard.models.checkpoints.memory import available_memory
 
 _DEVICE = re.compile(r"cpu|cuda(:(?P<index>[0-9]{1,4}))?")
 _DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}

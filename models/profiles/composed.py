@@ -28,8 +28,8 @@ from regard.core.records import (
     WeightedChannel,
 )
 from regard.core.relevance import Calibrations
+from regard.models.checkpoints.memory import available_memory
 from regard.models.checkpoints.source import ModelSource, format_bytes
-from regard.models.memory import available_memory
 from regard.models.parts import CaptionerPart, EncoderPart, SegmenterPart, TowerTaker
 from regard.models.profiles.calibration import read_calibrations
 from regard.models.profiles.definition import ProfileDefinition, part_definition
@@ -166,13 +166,13 @@ class ComposedProfile:
             from regard.models.lite.parts import make_analyzer
 
             return make_analyzer(segmenter)
-        from regard.models.composition import ComposedAnalyzer
+        from regard.models.profiles.composition import ComposedAnalyzer
 
         captioner = self._once("captioner", lambda: self._load_captioner(encoders[0]))
         name = "" if self._captioner is None else self._captioner.names()["captioner"]
         regions = self._captioner is not None and self._captioner.captions_regions
         if isinstance(self._captioner, TowerTaker):
-            from regard.models.shared_tower import shared_analyzer
+            from regard.models.profiles.shared_tower import shared_analyzer
 
             shared = shared_analyzer(encoders[0], captioner, segmenter, name, regions)
             if shared is not None:

@@ -29,7 +29,7 @@ from regard.api.cli.sample_photos import gather_sample_photos
 from regard.core.records import Analysis, Image, Kind
 from regard.models.profiles.composed import ComposedProfile
 from regard.models.profiles.registry import load_profile
-from regard.models.shared_tower import SharedTowerAnalyzer
+from regard.models.profiles.shared_tower import SharedTowerAnalyzer
 from regard.photos.photo_file import decode_file
 
 SIDE = 32

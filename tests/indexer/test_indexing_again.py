@@ -16,7 +16,7 @@ import regard.indexer.indexing
 from regard.core.catalog import FileStamp
 from regard.core.errors import UnstorableValue
 from regard.core.records import Analysis, Image
-from regard.models.composition import ComposedAnalyzer
+from regard.models.profiles.composition import ComposedAnalyzer
 from regard.photos.photo_file import PhotoFile, decode_file
 from regard.storage.assets.indexing import SqlIndexingCatalog
 

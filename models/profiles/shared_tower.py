@@ -17,8 +17,8 @@ from torch import Tensor
 from regard.core.protocols import Captioner, Encoder, Segmenter
 from regard.core.records import Float32Array, Image
 from regard.models.checkpoints.placement import run_halving
-from regard.models.composition import ComposedAnalyzer
 from regard.models.contrastive.encoder import ContrastiveEncoder
+from regard.models.profiles.composition import ComposedAnalyzer
 from regard.models.xgenmm.captioner import XGenMMCaptioner
 
 
