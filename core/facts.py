@@ -3,7 +3,35 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
+from enum import StrEnum
+
+_SECOND, _TICK = timedelta(seconds=1), timedelta(microseconds=1)
+
+
+class DatePrecision(StrEnum):
+    """How much of a date is known; `TIME` is at least hour and minute."""
+
+    YEAR = "year"
+    MONTH = "month"
+    DAY = "day"
+    TIME = "time"
+
+    def start_of(self, moment: datetime) -> datetime:
+        """The start of the year, month or day around a moment; the moment itself for `TIME`."""
+        if self is DatePrecision.TIME:
+            return moment
+        day = moment.replace(hour=0, minute=0, second=0, microsecond=0)
+        if self is DatePrecision.DAY:
+            return day
+        return day.replace(day=1, month=1 if self is DatePrecision.YEAR else moment.month)
+
+    def last_start(self, end: datetime) -> datetime:
+        """The start of the last year, month or day that is over by `end`, to the second."""
+        if end >= datetime.max - _SECOND:
+            return self.start_of(end)
+        following = self.start_of(end + _SECOND)
+        return self.start_of(following - _TICK) if following > datetime.min else following
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,13 +50,15 @@ class PhotoFacts:
     """Facts of one photograph, from its file and its sidecar.
 
     `taken_at` is the naive wall-clock time where the photograph was taken, because most cameras
-    record no more; `utc_offset_minutes` is set if the time zone is known. `latitude` and
+    record no more; `utc_offset_minutes` is set if the time zone is known. `taken_precision` is
+    `TIME` unless given; else `taken_at` is the start of the year, month or day. `latitude` and
     `longitude` are decimal degrees, north and east positive, and come as a pair. `rating` is 0 to
-    5, or -1 for rejected (XMP). Texts contain no lone surrogates and no control characters except
-    line feeds and tabs, so that every database accepts them.
+    5, or -1 for rejected (XMP). Texts are composed (NFC) and contain no lone surrogates and no
+    control characters except line feeds and tabs, so that every database accepts them.
     """
 
     taken_at: datetime | None = None
+    taken_precision: DatePrecision | None = None
     utc_offset_minutes: int | None = None
     camera_make: str | None = None
     camera_model: str | None = None
@@ -40,3 +70,8 @@ class PhotoFacts:
     keywords: tuple[str, ...] = ()
     rating: int | None = None
     capture: Capture = field(default_factory=Capture)
+
+    def __post_init__(self) -> None:
+        if (self.taken_at is None) != (self.taken_precision is None):
+            precision = None if self.taken_at is None else DatePrecision.TIME
+            object.__setattr__(self, "taken_precision", precision)

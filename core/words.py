@@ -44,6 +44,11 @@ def is_word(text: str) -> bool:
     return all(map(_is_of_word, text)) and _WORD.search(text) is not None
 
 
+def composed(text: str) -> str:
+    """The text with composed letters (NFC): texts that look the same are then equal."""
+    return text if text.isascii() else unicodedata.normalize("NFC", text)
+
+
 def folded(word: str) -> str:
     """A word without accents; words that are equal in this form are the same word."""
     return unicodedata.normalize("NFC", _ACCENTS.sub("", unicodedata.normalize("NFD", word)))

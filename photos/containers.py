@@ -1,4 +1,4 @@
-"""Splits JPEG, PNG, WebP and GIF files into the picture and its metadata.
+"""Splits JPEG, PNG, WebP and GIF files into the picture and what else they hold.
 
 A decoder gets a minimal file of the first picture alone. Metadata that is damaged, huge, misplaced
 or compressed to a bomb, later pictures, and bytes after the end therefore cannot fail a picture,
@@ -27,8 +27,7 @@ _FRAMES = {*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC}
 _DCT_FRAMES = {0xC0, 0xC1, 0xC2, 0xC9, 0xCA}
 _PROGRESSIVE_FRAMES = {0xC2, 0xC6, 0xCA, 0xCE}
 _JFIF_SEGMENT = b"\xff\xe0\0\x10JFIF\0\x01\x01\0\0\x01\0\x01\0\0"
-_EXIF, _XMP, _ICC = b"Exif\0\0", b"http://ns.adobe.com/xap/1.0/\0", b"ICC_PROFILE\0"
-_PHOTOSHOP, _IPTC_RESOURCE = b"Photoshop 3.0\0", 0x0404
+_ICC = b"ICC_PROFILE\0"
 
 # An item's name box up to its type, in versions 2 and 3.
 _METADATA_ITEM = re.compile(rb"(infe(?:\x02.{7}|\x03.{9}))(?:Exif|mime)", re.DOTALL)
@@ -42,7 +41,7 @@ _ZLIB_BLOCK = 1 << 14
 
 @dataclass(frozen=True, slots=True)
 class Parts:
-    """A file of the picture alone, and the metadata blocks as stored.
+    """A file of the picture alone, and its ICC profile; `orientation` is that of AVIF's boxes.
 
     `key` is the transparent colour of a PNG of 16 bits, which Pillow cannot apply. A PNG
     `is_suspect` if a checksum of its pixels is wrong. `frame` is where a GIF's first picture lies in
@@ -51,40 +50,27 @@ class Parts:
 
     picture: bytes
     icc: bytes | None = None
-    exif: bytes | None = None
-    xmp: bytes | None = None
-    iptc: bytes | None = None
+    orientation: int | None = None
     key: tuple[int, ...] | None = None
     is_suspect: bool = False
     frame: tuple[int, int, int, int] | None = None
 
 
 def jpeg_parts(data: bytes) -> Parts:
-    """The segments that libjpeg needs, and those of metadata."""
+    """The segments that libjpeg needs."""
     kept = [b"\xff\xd8"]
-    exif: list[bytes] = []
-    resources: list[bytes] = []
     profile: list[bytes] = []
-    xmp = None
-    for marker, start, end in _jpeg_segments(data):
+    for marker, start, end in jpeg_segments(data):
         if marker == _SOS:
             picture = b"".join((*kept, memoryview(data)[start - 4 :]))
-            icc = _joined_profile(profile)
-            iptc = _photoshop_iptc(b"".join(resources))
-            return Parts(picture, icc, b"".join(exif) or None, xmp, iptc)
+            return Parts(picture, _joined_profile(profile))
         body = data[start:end]
         if marker == _APP0 and body.startswith(b"JFIF\0") and len(body) >= 14:
             kept.append(_JFIF_SEGMENT)
         elif marker == 0xEE and body.startswith(b"Adobe") and len(body) >= 12:
             kept.append(b"\xff\xee\0\x0e" + body[:12])
-        elif marker == 0xE1 and body.startswith(_EXIF):
-            exif.append(body[len(_EXIF) :] if exif else body)
-        elif marker == 0xE1 and body.startswith(_XMP) and xmp is None:
-            xmp = body[len(_XMP) :]
         elif marker == 0xE2 and body.startswith(_ICC):
             profile.append(body[len(_ICC) :])
-        elif marker == 0xED and body.startswith(_PHOTOSHOP):
-            resources.append(body[len(_PHOTOSHOP) :])
         elif not (_APP0 <= marker <= 0xEF or marker == _COMMENT):
             if marker in _FRAMES:
                 _check_frame(marker, body)
@@ -103,7 +89,7 @@ def _check_frame(marker: int, body: bytes) -> None:
         raise DecodeError(f"JPEG of {components} components is not supported")
 
 
-def _jpeg_segments(data: bytes) -> Iterator[tuple[int, int, int]]:
+def jpeg_segments(data: bytes) -> Iterator[tuple[int, int, int]]:
     """Marker, start and end of each segment's body, up to the first scan, which has no end."""
     position = 2
     while match := _JPEG_MARKER.search(data, position):
@@ -126,19 +112,6 @@ def _joined_profile(pieces: list[bytes]) -> bytes | None:
     if sorted(numbered) != list(range(1, len(numbered) + 1)):
         return None
     return b"".join(numbered[number] for number in sorted(numbered)) or None
-
-
-def _photoshop_iptc(resources: bytes) -> bytes | None:
-    """The IPTC data set among Photoshop's image resources."""
-    position = 0
-    while resources[position : position + 4] == b"8BIM" and position + 12 <= len(resources):
-        (code,) = struct.unpack_from(">H", resources, position + 4)
-        position += 6 + (resources[position + 6] // 2 + 1) * 2
-        size = int.from_bytes(resources[position : position + 4], "big")
-        if code == _IPTC_RESOURCE:
-            return resources[position + 4 : position + 4 + size]
-        position += 4 + size + size % 2
-    return None
 
 
 def without_end_marker(picture: bytes) -> bytes | None:
@@ -179,8 +152,7 @@ def _has_all_scans(data: bytes) -> bool:
 def png_parts(data: bytes) -> Parts:
     """The critical chunks and tRNS (PNG 3, section 11), and the ICC profile.
 
-    The profile's own checksum decides, not that of its chunk. EXIF and XMP, which may also follow
-    the pixels, are left to `png_metadata`.
+    The profile's own checksum decides, not that of its chunk.
     """
     header = palette = transparency = profile = b""
     pixels: list[memoryview] = []
@@ -290,10 +262,10 @@ def inflated(data: bytes, limit: int) -> bytes | None:
 
 
 def webp_parts(data: bytes) -> Parts:
-    """The first picture of a WebP file (RFC 9649), which must be complete, and the metadata."""
-    blocks: dict[bytes, bytes] = {}
+    """The first picture of a WebP file (RFC 9649), which must be complete."""
+    profile = None
     canvas, alpha, frame = b"", b"", b""
-    for kind, start, end, is_whole in _riff_chunks(data):
+    for kind, start, end, is_whole in riff_chunks(data):
         if kind == b"VP8X" and not canvas:
             canvas = data[start:end]
         elif kind == b"ALPH" and not frame:
@@ -302,8 +274,8 @@ def webp_parts(data: bytes) -> Parts:
             if not is_whole:
                 raise DecodeError("its WEBP data is damaged or cut short: pixels are missing")
             frame = _riff_chunk(kind, memoryview(data)[start:end])
-        elif is_whole:
-            blocks.setdefault(kind, data[start:end])
+        elif kind == b"ICCP" and is_whole and profile is None:
+            profile = data[start:end]
     if not frame:
         raise DecodeError("its WEBP data is damaged or cut short: it has no picture")
     body = alpha + frame
@@ -314,10 +286,10 @@ def webp_parts(data: bytes) -> Parts:
         animation = _riff_chunk(b"ANIM", bytes(6)) if is_animated else b""
         body = _riff_chunk(b"VP8X", flags + bytes(3) + canvas[4:10]) + animation + body
     picture = b"".join((b"RIFF", struct.pack("<I", 4 + len(body)), b"WEBP", body))
-    return Parts(picture, blocks.get(b"ICCP"), blocks.get(b"EXIF"), blocks.get(b"XMP "))
+    return Parts(picture, profile)
 
 
-def _riff_chunks(data: bytes) -> Iterator[tuple[bytes, int, int, bool]]:
+def riff_chunks(data: bytes) -> Iterator[tuple[bytes, int, int, bool]]:
     """Kind, start and end of each chunk's body, and whether all of it is there."""
     position = 12
     while position + 8 <= len(data):

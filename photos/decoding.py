@@ -37,7 +37,7 @@ from regard.photos.containers import (
     without_metadata_items,
 )
 from regard.photos.formats import PhotoFormat, avif_bits, has_more_jpeg_scans, webp_size
-from regard.photos.tiff import ORIENTATION, TiffBlock
+from regard.photos.tiff import ORIENTATION, TiffBlock, exif_orientation
 from regard.photos.tiff_pictures import decode_picture, read_picture
 
 # Pillow refuses images above twice its own warning limit.
@@ -194,9 +194,13 @@ def _box_parts(data: bytes, kind: PhotoFormat) -> Parts:
         info = _pillow(data, kind).info
     except (OSError, ValueError, SyntaxError, RuntimeError):
         info = _pillow(picture, kind).info
-    blocks = [info.get(key) for key in ("icc_profile", "exif", "xmp")]
-    icc, exif, xmp = (block if isinstance(block, bytes) else None for block in blocks)
-    return Parts(picture, icc, exif, xmp)
+    blocks = [info.get(key) for key in ("icc_profile", "exif")]
+    icc, exif = (block if isinstance(block, bytes) else None for block in blocks)
+    if kind is PhotoFormat.HEIF:
+        # libheif applies the orientation.
+        return Parts(picture, icc, 1)
+    # Pillow writes that of the boxes into EXIF.
+    return Parts(picture, icc, exif_orientation(TiffBlock.open(exif or b"")))
 
 
 def _open_with_pillow(data: bytes, kind: PhotoFormat, limits: DecodeLimits) -> Picture:
@@ -235,8 +239,7 @@ def _open_with_pillow(data: bytes, kind: PhotoFormat, limits: DecodeLimits) -> P
         return raster
 
     width, height = image.size if parts.frame is None else parts.frame[2:]
-    # libheif applies the orientation.
-    return Picture(width, height, load, parts, 1 if kind is PhotoFormat.HEIF else None)
+    return Picture(width, height, load, parts, parts.orientation)
 
 
 _SPLITTERS = {

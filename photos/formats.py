@@ -1,4 +1,4 @@
-"""Recognises image formats and reads metadata from their containers, never trusting file names.
+"""Recognises image formats by their bytes, never trusting file names.
 
 Only the formats listed here reach a decoder: Pillow alone would also open PostScript, fonts and
 dozens of formats that no camera writes.
@@ -7,7 +7,6 @@ dozens of formats that no camera writes.
 from __future__ import annotations
 
 import re
-import zlib
 from enum import StrEnum
 
 from regard.photos.tiff import SUB_DIRECTORIES, TiffBlock
@@ -57,8 +56,6 @@ _SENSOR_COMPRESSIONS = {32767, 32769, 32770, 34713, 65000, 65535}
 _JPEG_MARKER = re.compile(rb"\xff+[\x01-\xcf\xd8-\xfe]")
 _BITMAP_HEADERS = range(12, 125)
 _AV1_CONFIGURATION = re.compile(rb"av1C\x81.(.)", re.DOTALL)
-_MAX_PNG_CHUNKS = 200_000
-_PNG_XMP = b"XML:com.adobe.xmp\0"
 
 
 def sniff(head: bytes) -> PhotoFormat | None:
@@ -154,37 +151,3 @@ def has_more_jpeg_scans(data: bytes, limit: int) -> bool:
         has_length = marker not in {0x01, 0xD8}
         position = end + (int.from_bytes(data[end : end + 2], "big") if has_length else 0)
     return True
-
-
-def png_metadata(data: bytes, limit: int) -> tuple[bytes | None, bytes | None]:
-    """EXIF block and XMP packet of a PNG file (PNG 3, section 11), even if they follow the pixels.
-
-    Each is None if absent, damaged or larger than `limit` bytes.
-    """
-    exif, xmp = None, None
-    position = 8
-    for _ in range(_MAX_PNG_CHUNKS):
-        length = int.from_bytes(data[position : position + 4], "big")
-        kind = data[position + 4 : position + 8]
-        if len(kind) < 4 or kind == b"IEND":
-            break
-        start, end = position + 8, position + 8 + length
-        if kind == b"eXIf" and length <= limit:
-            exif = data[start:end]
-        elif kind == b"iTXt" and length <= limit and data.startswith(_PNG_XMP, start):
-            xmp = _international_text(data[start + len(_PNG_XMP) : end], limit)
-        position = end + 4
-    return exif, xmp
-
-
-def _international_text(body: bytes, limit: int) -> bytes | None:
-    """The text after compression flag and method, language and translated keyword."""
-    parts = body[2:].split(b"\0", 2)
-    if len(parts) < 3:
-        return None
-    if body[:1] == b"\0":
-        return parts[2]
-    try:
-        return zlib.decompressobj().decompress(parts[2], limit)
-    except zlib.error:
-        return None

@@ -29,12 +29,11 @@ from regard.photos.decoding import (
     open_picture,
 )
 from regard.photos.files import Confinement, FilePath, open_regular, read_open_file
-from regard.photos.formats import SNIFF_BYTES, PhotoFormat, is_raw_tiff, png_metadata, sniff
-from regard.photos.metadata.reading import MetadataBlocks, read_facts, read_sidecar
+from regard.photos.formats import SNIFF_BYTES, PhotoFormat, is_raw_tiff, sniff
+from regard.photos.metadata.blocks import MetadataBlocks, file_metadata
+from regard.photos.metadata.reading import read_facts
+from regard.photos.metadata.xmp import XmpPacket
 from regard.photos.tiff import TiffBlock, exif_orientation
-
-_MAX_METADATA_BYTES = 8 << 20
-_TIFF_XMP, _TIFF_IPTC = 700, 33723
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,16 +112,17 @@ class PhotoFile:
                 self._read_raw()
             if self._developed is not None:
                 height, width = self._developed.shape[:2]
-                needs_preview = self._block is None and self._preview is not None
-                preview = self._open_picture() if needs_preview else None
-                return PhotoHeader(kind, width, height, 1, self._metadata(preview))
+                return PhotoHeader(kind, width, height, 1, self._metadata())
             picture = self._opened = self._open_picture()
-            metadata = self._metadata(picture)
+            metadata = self._metadata()
             orientation = picture.orientation
             if orientation is None:
                 # Of a RAW file, that of the preview; LibRaw adds it if the camera did not.
-                is_raw = kind is PhotoFormat.RAW
-                orientation = exif_orientation(_exif_of(picture) if is_raw else metadata.exif)
+                orientation = exif_orientation(
+                    file_metadata(self._preview, PhotoFormat.JPEG, None).exif
+                    if self._preview is not None
+                    else metadata.exif
+                )
             width, height = picture.width, picture.height
             if orientation in TURNED:
                 width, height = height, width
@@ -148,15 +148,9 @@ class PhotoFile:
             icc = picture.parts.icc
             return Image(srgb_pixels(raster, orientation=header.orientation, icc=icc))
 
-    def facts(
-        self, sidecar: FilePath | None = None, within: Confinement | None = None
-    ) -> PhotoFacts:
-        """What the metadata says; raises DecodeError if the header is damaged.
-
-        A sidecar that can't be read, or leads out of `within`, is ignored.
-        """
-        packet = None if sidecar is None else read_sidecar(sidecar, within)
-        return read_facts(self.header.metadata, packet)
+    def facts(self, sidecar: XmpPacket | None = None) -> PhotoFacts:
+        """What the metadata and a sidecar say; raises DecodeError if the header is damaged."""
+        return read_facts(self.header.metadata, sidecar)
 
     def content(self, image: Image | None = None) -> ContentHeader:
         """Identity and form, by the decoded image if there is one; raises DecodeError."""
@@ -176,20 +170,10 @@ class PhotoFile:
             return open_picture(self._preview, PhotoFormat.JPEG, self._limits, None)
         return open_picture(self.data, self.format, self._limits, self._block)
 
-    def _metadata(self, picture: Picture | None) -> MetadataBlocks:
-        """The metadata; `picture` is the opened photograph or preview."""
-        if self._block is not None:
-            main = self._block.first
-            xmp = self._block.raw(main, _TIFF_XMP, _MAX_METADATA_BYTES)
-            iptc = self._block.raw(main, _TIFF_IPTC, _MAX_METADATA_BYTES)
-            return MetadataBlocks(self._block, xmp or None, iptc or None)
-        if self.format is PhotoFormat.PNG:
-            exif, xmp_packet = png_metadata(self.data, _MAX_METADATA_BYTES)
-            return MetadataBlocks(None if exif is None else TiffBlock.open(exif), xmp_packet)
-        if picture is None or self.format is PhotoFormat.RAW:
-            return MetadataBlocks(None if picture is None else _exif_of(picture))
-        parts = picture.parts
-        return MetadataBlocks(_exif_of(picture), _limited(parts.xmp), _limited(parts.iptc))
+    def _metadata(self) -> MetadataBlocks:
+        if self.format is PhotoFormat.RAW and self._block is None:
+            return file_metadata(self._preview or b"", PhotoFormat.JPEG, None)
+        return file_metadata(self.data, self.format, self._block)
 
 
 def decode_file(path: FilePath, limits: DecodeLimits = DEFAULT_LIMITS) -> Image:
@@ -205,12 +189,3 @@ def looks_like_photo(path: FilePath, within: Confinement | None = None) -> bool:
             return sniff(file.read(SNIFF_BYTES)) is not None
     except (DecodeError, OSError):
         return False
-
-
-def _exif_of(picture: Picture) -> TiffBlock | None:
-    exif = _limited(picture.parts.exif)
-    return None if exif is None else TiffBlock.open(exif)
-
-
-def _limited(block: bytes | None) -> bytes | None:
-    return block if block and len(block) <= _MAX_METADATA_BYTES else None

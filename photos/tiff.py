@@ -13,10 +13,11 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-# Bytes per value by field type; types 13 and 18 are directory offsets.
+# Bytes per value by field type; types 13 and 18 are directory offsets,
+# 129 is Exif 3's UTF-8.
 _TYPE_BYTES = {
     1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 13: 4,
-    16: 8, 17: 8, 18: 8,
+    16: 8, 17: 8, 18: 8, 129: 1,
 }  # fmt: skip
 _INTEGER_CODES = {
     1: "B", 3: "H", 4: "I", 6: "b", 8: "h", 9: "i", 13: "I", 16: "Q", 17: "q", 18: "Q",
@@ -59,11 +60,11 @@ Directory = dict[int, Entry]
 
 
 class TiffBlock:
-    """A TIFF structure in memory."""
+    """A TIFF structure in memory; `order` is its byte order, "<" or ">"."""
 
     def __init__(self, data: bytes, order: str, *, big: bool, first: int) -> None:
         self._data = data
-        self._order = order
+        self.order = order
         self._big = big
         self._first = first
 
@@ -163,22 +164,22 @@ class TiffBlock:
         values, records = b"", {}
         for tag, entry in kept.items():
             inline = self._data[entry.offset : entry.offset + width].ljust(width, b"\0")
-            pointer = struct.pack(f"{self._order}{word}", entry.offset)
+            pointer = struct.pack(f"{self.order}{word}", entry.offset)
             value = inline if entry.size <= width else pointer
             records[tag] = (
-                struct.pack(f"{self._order}HH{word}", tag, entry.type, entry.count) + value
+                struct.pack(f"{self.order}HH{word}", tag, entry.type, entry.count) + value
             )
         for tag, numbers in replaced.items():
-            value = struct.pack(f"{self._order}{len(numbers)}I", *numbers)
+            value = struct.pack(f"{self.order}{len(numbers)}I", *numbers)
             if len(value) > width:
                 values, value = (
                     values + value,
-                    struct.pack(f"{self._order}{word}", end + len(values)),
+                    struct.pack(f"{self.order}{word}", end + len(values)),
                 )
-            head = struct.pack(f"{self._order}HH{word}", tag, 4, len(numbers))
+            head = struct.pack(f"{self.order}HH{word}", tag, 4, len(numbers))
             records[tag] = head + value.ljust(width, b"\0")
-        count = struct.pack(f"{self._order}{'Q' if self._big else 'H'}", len(records))
-        first = struct.pack(f"{self._order}{word}", end + len(values))
+        count = struct.pack(f"{self.order}{'Q' if self._big else 'H'}", len(records))
+        first = struct.pack(f"{self.order}{word}", end + len(values))
         body = memoryview(self._data)[2 * width :]
         padding = bytes(end - len(self._data))
         ordered = (records[tag] for tag in sorted(records))
@@ -188,34 +189,34 @@ class TiffBlock:
     def _values(self, entry: Entry, limit: int, code: str) -> Iterator[tuple[Any, ...]]:
         size = _TYPE_BYTES[entry.type]
         values = self._data[entry.offset : entry.offset + min(entry.count, limit) * size]
-        return struct.iter_unpack(f"{self._order}{code}", values[: len(values) // size * size])
+        return struct.iter_unpack(f"{self.order}{code}", values[: len(values) // size * size])
 
     def _read(self, offset: int) -> tuple[Directory, int]:
         """The directory at `offset` and the offset of the next; entries past the end are
         dropped."""
         counter, entry_bytes, width = ("Q", 20, 8) if self._big else ("H", 12, 4)
         word = "Q" if self._big else "I"
-        start = offset + struct.calcsize(f"{self._order}{counter}")
+        start = offset + struct.calcsize(f"{self.order}{counter}")
         if start > len(self._data):
             return {}, 0
-        (count,) = struct.unpack_from(f"{self._order}{counter}", self._data, offset)
+        (count,) = struct.unpack_from(f"{self.order}{counter}", self._data, offset)
         directory: Directory = {}
         for index in range(min(count, _MAX_ENTRIES)):
             position = start + index * entry_bytes
             if position + entry_bytes > len(self._data):
                 return directory, 0
-            tag, kind, values = struct.unpack_from(f"{self._order}HH{word}", self._data, position)
+            tag, kind, values = struct.unpack_from(f"{self.order}HH{word}", self._data, position)
             inline = position + 4 + width
             entry = Entry(tag, kind, values, inline)
             if entry.size > width:
-                (target,) = struct.unpack_from(f"{self._order}{word}", self._data, inline)
+                (target,) = struct.unpack_from(f"{self.order}{word}", self._data, inline)
                 entry = Entry(tag, kind, values, target)
             if kind in _TYPE_BYTES:
                 directory.setdefault(tag, entry)
         end = start + count * entry_bytes
         if end + width > len(self._data):
             return directory, 0
-        (following,) = struct.unpack_from(f"{self._order}{word}", self._data, end)
+        (following,) = struct.unpack_from(f"{self.order}{word}", self._data, end)
         return directory, following
 
 

@@ -1,58 +1,74 @@
-"""Facts from an IPTC IIM data set (IIM 4.2): title, caption, keywords, date."""
+"""Properties from an IPTC IIM data set (IIM 4.2)."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from datetime import datetime
 
-from regard.core.facts import PhotoFacts
-from regard.photos.metadata.values import clean_keywords, clean_text, decode_text, wall_clock
+from regard.photos.metadata.texts import decode_text
 
 _MARK = 0x1C
 _CHARSET = (1, 90)
-_TITLE, _KEYWORD, _DATE, _TIME, _CAPTION = (2, 5), (2, 25), (2, 55), (2, 60), (2, 120)
-_UTF8 = b"\x1b%G"
+_NAMES = {
+    (2, 5): "ObjectName",
+    (2, 25): "Keywords",
+    (2, 55): "DateCreated",
+    (2, 60): "TimeCreated",
+    (2, 62): "DigitalCreationDate",
+    (2, 63): "DigitalCreationTime",
+    (2, 120): "Caption-Abstract",
+}
+# ISO 2022 announces a charset of 96 characters by its final letter.
+_LATIN_SETS = {
+    "A": "iso8859-1", "B": "iso8859-2", "C": "iso8859-3", "D": "iso8859-4", "F": "iso8859-7",
+    "G": "iso8859-6", "H": "iso8859-8", "L": "iso8859-5", "M": "iso8859-9", "b": "iso8859-15",
+}  # fmt: skip
 _MAX_FIELDS = 10_000
 
 
-def iptc_facts(data: bytes) -> PhotoFacts:
-    """What a data set says, up to the first damaged field."""
+def iptc_properties(data: bytes) -> dict[str, list[str]]:
+    """Values by IPTC's name of the field, up to the first damaged one.
+
+    A date includes its time.
+    """
     fields: dict[tuple[int, int], list[bytes]] = {}
     for key, value in _fields(data):
         fields.setdefault(key, []).append(value)
-    is_utf8 = _UTF8 in fields.get(_CHARSET, [])
-
-    def texts(key: tuple[int, int]) -> list[str]:
-        return [_decode(value, is_utf8=is_utf8) for value in fields.get(key, [])]
-
-    def first(key: tuple[int, int]) -> str | None:
-        return next(iter(texts(key)), None)
-
-    taken = _date(first(_DATE) or "", first(_TIME) or "")
-    return PhotoFacts(
-        taken_at=taken[0] if taken else None,
-        utc_offset_minutes=taken[1] if taken else None,
-        title=clean_text(first(_TITLE)),
-        description=clean_text(first(_CAPTION)),
-        keywords=clean_keywords(texts(_KEYWORD)),
-    )
+    charset = _charset(fields.get(_CHARSET, [b""])[0])
+    properties = {
+        name: [_decode(value, charset) for value in fields[key]]
+        for key, name in _NAMES.items()
+        if key in fields
+    }
+    for date, time in (
+        ("DateCreated", "TimeCreated"),
+        ("DigitalCreationDate", "DigitalCreationTime"),
+    ):
+        if date in properties:
+            clock = properties.get(time, [""])[0]
+            properties[date] = [f"{properties[date][0]} {clock}"]
+    return properties
 
 
-def _decode(value: bytes, *, is_utf8: bool) -> str:
-    # Many writers use UTF-8 undeclared; Latin-1 text is almost never valid UTF-8.
-    return value.decode("utf-8", errors="replace") if is_utf8 else decode_text(value)
+def _charset(declared: bytes) -> str | None:
+    """The encoding that an escape sequence of ISO 2022 names, except UTF-8, which is recognised."""
+    if declared[:2] in {b"\x1b-", b"\x1b.", b"\x1b/"}:
+        return _LATIN_SETS.get(declared[2:3].decode("latin-1"))
+    return None
 
 
-def _date(date: str, time: str) -> tuple[datetime, int | None] | None:
-    """Parse CCYYMMDD and HHMMSS±HHMM as wall-clock time and UTC offset."""
-    day = f"{date[:4]}-{date[4:6]}-{date[6:8]}"
-    clock = f" {time[:2]}:{time[2:4]}:{time[4:6]}{time[6:]}" if time.strip() else ""
-    return wall_clock(day + clock) or wall_clock(day)
+def _decode(value: bytes, charset: str | None) -> str:
+    # Many writers use UTF-8 undeclared or wrongly declared; other text is almost never valid UTF-8.
+    if charset is not None:
+        try:
+            return value.decode("utf-8")
+        except UnicodeDecodeError:
+            return value.decode(charset, errors="ignore")
+    return decode_text(value)
 
 
 def _fields(data: bytes) -> Iterator[tuple[tuple[int, int], bytes]]:
     """(record, number) and value of each field, up to the first damaged one."""
-    position = 0
+    position = len(data) - len(data.lstrip(b"\0"))
     for _ in range(_MAX_FIELDS):
         head = data[position : position + 5]
         if len(head) < 5 or head[0] != _MARK:

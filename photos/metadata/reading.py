@@ -1,79 +1,267 @@
-"""Merges what a photograph's metadata and its sidecar say, fact by fact.
+"""Takes each fact from the best of the sources that state it; docs/metadata.md explains the order.
 
-The sidecar wins over embedded XMP, XMP over IPTC, and IPTC over EXIF: what people write outweighs
-what cameras write. Damaged metadata never fails a photograph; what can be read is used.
+What a person wrote into a sidecar comes first. Within the file, the order is that of the guidelines
+of the Metadata Working Group (2.0). Damaged metadata never fails a photograph; what can be read is
+used.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
-from datetime import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import TypeVar
 
 from regard.core.errors import DecodeError
-from regard.core.facts import PhotoFacts
+from regard.core.facts import Capture, PhotoFacts
 from regard.photos.files import Confinement, FilePath, read_file
-from regard.photos.metadata.exif import exif_facts
-from regard.photos.metadata.iptc import iptc_facts
-from regard.photos.metadata.xmp import MAX_XMP_BYTES, xmp_facts
-from regard.photos.tiff import TiffBlock
+from regard.photos.metadata.blocks import MetadataBlocks
+from regard.photos.metadata.dates import PartialDate, most_precise, parse_date
+from regard.photos.metadata.exif import exif_properties
+from regard.photos.metadata.iptc import iptc_properties
+from regard.photos.metadata.texts import clean_keywords, clean_text
+from regard.photos.metadata.values import (
+    lens_range,
+    parse_number,
+    parse_position,
+    percent_rating,
+    positive,
+    star_rating,
+)
+from regard.photos.metadata.xmp import MAX_XMP_BYTES, XmpPacket, read_xmp
 
-_PLAIN_FACTS = ("camera_make", "camera_model", "lens", "title", "description", "rating")
+# Each line is an order of properties, the best first. IPTC goes before XMP if a program changed it
+# without the XMP.
+_TITLE = ("sidecar dc:title", "XMP dc:title", "IPTC ObjectName", "EXIF XPTitle")
+_DESCRIPTION = (
+    *("sidecar dc:description", "EXIF ImageDescription", "XMP dc:description"),
+    *("IPTC Caption-Abstract", "sidecar exif:UserComment", "EXIF UserComment"),
+    *("XMP exif:UserComment", "EXIF XPComment", "sidecar acdsee:caption", "XMP acdsee:caption"),
+)
+# By meaning: the exposure, the making of the digital picture, its last change.
+_DATES = (
+    (
+        *("sidecar photoshop:DateCreated", "sidecar exif:DateTimeOriginal"),
+        *("EXIF DateTimeOriginal", "XMP photoshop:DateCreated", "XMP exif:DateTimeOriginal"),
+        "IPTC DateCreated",
+    ),
+    (
+        *("sidecar xmp:CreateDate", "sidecar exif:DateTimeDigitized", "EXIF DateTimeDigitized"),
+        *("XMP xmp:CreateDate", "XMP exif:DateTimeDigitized", "IPTC DigitalCreationDate"),
+    ),
+    # That of a sidecar is when the sidecar was changed.
+    ("EXIF DateTime", "XMP xmp:ModifyDate", "XMP tiff:DateTime"),
+)
+_RATING: Mapping[str, Callable[[str], int | None]] = {
+    "sidecar xmp:Rating": star_rating,
+    "sidecar MicrosoftPhoto:Rating": percent_rating,
+    "XMP xmp:Rating": star_rating,
+    "EXIF Rating": star_rating,
+    "EXIF RatingPercent": percent_rating,
+    "XMP MicrosoftPhoto:Rating": percent_rating,
+    "sidecar acdsee:rating": star_rating,
+    "XMP acdsee:rating": star_rating,
+}
+_MAKE = ("sidecar tiff:Make", "EXIF Make", "XMP tiff:Make")
+_MODEL = ("sidecar tiff:Model", "EXIF Model", "XMP tiff:Model")
+_LENS: Mapping[str, Callable[[str], str | None]] = {
+    "sidecar exifEX:LensModel": clean_text,
+    "sidecar aux:Lens": clean_text,
+    "EXIF LensModel": clean_text,
+    "XMP exifEX:LensModel": clean_text,
+    "XMP aux:Lens": clean_text,
+    "EXIF LensSpecification": lens_range,
+    "EXIF DNGLensInfo": lens_range,
+    "sidecar exifEX:LensSpecification": lens_range,
+    "sidecar aux:LensInfo": lens_range,
+    "XMP exifEX:LensSpecification": lens_range,
+    "XMP aux:LensInfo": lens_range,
+}
+_EXPOSURE = ("sidecar exif:ExposureTime", "EXIF ExposureTime", "XMP exif:ExposureTime")
+_F_NUMBER = ("sidecar exif:FNumber", "EXIF FNumber", "XMP exif:FNumber")
+_ISO = (
+    *("sidecar exifEX:PhotographicSensitivity", "sidecar exif:ISOSpeedRatings"),
+    *("EXIF PhotographicSensitivity", "EXIF RecommendedExposureIndex", "EXIF ISOSpeed"),
+    *("XMP exifEX:PhotographicSensitivity", "XMP exif:ISOSpeedRatings"),
+)
+_FOCAL_LENGTH = ("sidecar exif:FocalLength", "EXIF FocalLength", "XMP exif:FocalLength")
+# Latitude and longitude, altitude and its reference come from one source.
+_GPS = ("sidecar exif:GPS", "EXIF GPS", "XMP exif:GPS")
+
+_HIERARCHY = ("lr:hierarchicalSubject", "|")
+# Fields of other programs for hierarchies of keywords, and what separates the levels.
+_OTHER_HIERARCHIES = (
+    *(("digiKam:TagsList", "/"), ("MicrosoftPhoto:LastKeywordXMP", "/")),
+    *(("MicrosoftPhoto:LastKeywordIPTC", "/"), ("mwg-kw:Keywords", "|")),
+    *(("mediapro:CatalogSets", "|"), ("acdsee:categories", "|"), ("acdsee:keywords", "|")),
+)
+
+# Descriptions that cameras write into every photograph, and the name of a lens they don't know.
+_STOCK_DESCRIPTIONS = {
+    *("olympus digital camera", "sony dsc", "minolta digital camera", "samsung camera pictures"),
+    *("konica minolta digital camera", "kodak digital still camera", "default", "untitled"),
+    *("maker:0x4c,date:0", "<no title>", "picture", "digital camera", "photo"),
+}
+_NO_LENS = "----"
+_MAX_ISO = 50_000_000
+# Exif's field of 16 bits holds this for any greater sensitivity.
+_ISO_ELSEWHERE = 65_535
+
+Properties = Mapping[str, Sequence[str]]
+_T = TypeVar("_T")
 
 
-@dataclass(frozen=True, slots=True)
-class MetadataBlocks:
-    """The metadata blocks of a photograph, unparsed: EXIF, an XMP packet, an IPTC IIM data set."""
-
-    exif: TiffBlock | None = None
-    xmp: bytes | None = None
-    iptc: bytes | None = None
-
-
-def read_sidecar(path: FilePath, within: Confinement | None = None) -> bytes | None:
-    """The XMP packet in a file; None if it can't be read or leads out of `within`."""
+def read_sidecar(path: FilePath, within: Confinement | None = None) -> XmpPacket:
+    """The XMP packet in a file; without properties if it can't be read or leads out of `within`."""
     try:
-        return read_file(path, MAX_XMP_BYTES, within)
+        return read_xmp(read_file(path, MAX_XMP_BYTES, within))
     except DecodeError:
+        return XmpPacket()
+
+
+def read_facts(blocks: MetadataBlocks, sidecar: XmpPacket | None = None) -> PhotoFacts:
+    """The facts in the blocks and in a sidecar."""
+    sources = _Sources(blocks, sidecar)
+    date = next(filter(None, (_date(sources.values(names)) for names in _DATES)), None)
+    position = next(filter(None, map(sources.position, _GPS)), None)
+    descriptions = sources.texts(_DESCRIPTION)
+    return PhotoFacts(
+        taken_at=None if date is None else date.moment,
+        taken_precision=None if date is None else date.precision,
+        utc_offset_minutes=None if date is None else date.utc_offset,
+        camera_make=next(sources.texts(_MAKE), None),
+        camera_model=next(sources.texts(_MODEL), None),
+        lens=next((lens for lens in sources.parsed(_LENS) if lens != _NO_LENS), None),
+        latitude=None if position is None else position[0],
+        longitude=None if position is None else position[1],
+        title=next(sources.texts(_TITLE), None),
+        description=next(
+            (text for text in descriptions if text.lower() not in _STOCK_DESCRIPTIONS), None
+        ),
+        keywords=sources.keywords(),
+        rating=next(sources.parsed(_RATING), None),
+        capture=Capture(
+            exposure_seconds=sources.positive(_EXPOSURE),
+            f_number=sources.positive(_F_NUMBER),
+            iso=sources.iso(),
+            focal_length_mm=sources.positive(_FOCAL_LENGTH),
+            altitude_m=sources.altitude(is_placed=position is not None),
+        ),
+    )
+
+
+def _date(texts: Iterable[str]) -> PartialDate | None:
+    return most_precise(filter(None, map(parse_date, texts)))
+
+
+class _Sources:
+    """The properties of a photograph by source, read in the orders above."""
+
+    def __init__(self, blocks: MetadataBlocks, sidecar: XmpPacket | None) -> None:
+        xmp: dict[str, list[str]] = {}
+        for packet in reversed(blocks.xmp):
+            xmp |= read_xmp(packet).properties
+        self._by_source: Mapping[str, Properties] = {
+            "sidecar": {} if sidecar is None else sidecar.properties,
+            "EXIF": {} if blocks.exif is None else exif_properties(blocks.exif),
+            "XMP": xmp,
+            "IPTC": {} if blocks.iptc is None else iptc_properties(blocks.iptc),
+        }
+        self._is_iptc_newer = blocks.is_iptc_newer
+
+    def values(self, names: Iterable[str]) -> Iterator[str]:
+        """All values of properties, in their order."""
+        for name in self._ordered(names):
+            source, name_there = name.split(" ", 1)
+            yield from self._by_source[source].get(name_there, ())
+
+    def texts(self, names: Iterable[str]) -> Iterator[str]:
+        """All values that are text, cleaned."""
+        return filter(None, map(clean_text, self.values(names)))
+
+    def parsed(self, parsers: Mapping[str, Callable[[str], _T | None]]) -> Iterator[_T]:
+        """All valid values of properties, each read in its way."""
+        for name, parse in parsers.items():
+            for value in map(parse, self.values((name,))):
+                if value is not None:
+                    yield value
+
+    def positive(self, names: Iterable[str]) -> float | None:
+        """The first number above zero."""
+        numbers = (positive(parse_number(text)) for text in self.values(names))
+        return next(filter(None, numbers), None)
+
+    def iso(self) -> int | None:
+        """The sensitivity, from another field where Exif's own is too small for it."""
+        values = [parse_number(text.split()[0]) for text in self.values(_ISO) if text.strip()]
+        whole = [int(value) for value in values if value is not None and 1 <= value <= _MAX_ISO]
+        return next((iso for iso in whole if iso != _ISO_ELSEWHERE), whole[0] if whole else None)
+
+    def position(self, stem: str) -> tuple[float, float] | None:
+        """Latitude and longitude of one source."""
+        if self._value(f"{stem}Status").upper() == "V":  # void
+            return None
+        latitude, longitude = (
+            text if any(map(str.isalpha, text)) else f"{text} {self._value(f'{name}Ref')}"
+            for name in (f"{stem}Latitude", f"{stem}Longitude")
+            for text in [self._value(name)]
+        )
+        return parse_position(latitude, longitude)
+
+    def altitude(self, *, is_placed: bool) -> float | None:
+        """The altitude in metres, negative below the sea; zero means nothing without a place."""
+        for stem in _GPS:
+            value = parse_number(self._value(f"{stem}Altitude"))
+            if value is not None and (value or is_placed):
+                # Exif 3 has 2 and 3 for heights over the ellipsoid.
+                is_below = parse_number(self._value(f"{stem}AltitudeRef")) in {1, 3}
+                return -value if is_below else value
         return None
 
+    def keywords(self) -> tuple[str, ...]:
+        """The keywords and every level of their hierarchies."""
+        beside = _xmp_keywords(self._by_source["sidecar"])
+        if beside:
+            return beside
+        xmp, iptc = self._by_source["XMP"], clean_keywords(self.values(("IPTC Keywords",)))
+        is_in_xmp = any(name in xmp for name in ("dc:subject", _HIERARCHY[0]))
+        if iptc and (self._is_iptc_newer or not is_in_xmp):
+            return _with_levels(iptc, _paths(xmp, _HIERARCHY, *_OTHER_HIERARCHIES))
+        windows = ";".join(self.values(("EXIF XPKeywords",)))
+        return _xmp_keywords(xmp) or clean_keywords(windows.split(";"))
 
-def read_facts(blocks: MetadataBlocks, sidecar: bytes | None = None) -> PhotoFacts:
-    """The facts in the blocks and in a sidecar's XMP packet."""
-    facts = PhotoFacts()
-    for packet in (sidecar, blocks.xmp):
-        if packet is not None:
-            facts = _merge(facts, xmp_facts(packet))
-    if blocks.iptc is not None:
-        facts = _merge(facts, iptc_facts(blocks.iptc))
-    if blocks.exif is not None:
-        facts = _merge(facts, exif_facts(blocks.exif))
-    return facts
+    def _ordered(self, names: Iterable[str]) -> Iterable[str]:
+        if not self._is_iptc_newer:
+            return names
+        # Sorting is stable: what stands before the first XMP property stays there.
+        ordered = list(names)
+        start = next((n for n, name in enumerate(ordered) if name.startswith("XMP ")), 0)
+        return ordered[:start] + sorted(ordered[start:], key=lambda name: name[:5] != "IPTC ")
+
+    def _value(self, name: str) -> str:
+        return next(self.values((name,)), "").strip()
 
 
-def _merge(facts: PhotoFacts, other: PhotoFacts) -> PhotoFacts:
-    """`facts`, completed from `other`, which ranks lower."""
-    missing = {name: getattr(other, name) for name in _PLAIN_FACTS if getattr(facts, name) is None}
-    merged = replace(
-        facts,
-        **missing,
-        keywords=facts.keywords or other.keywords,
-        capture=other.capture,  # only EXIF has it, and EXIF is merged last
+def _xmp_keywords(xmp: Properties) -> tuple[str, ...]:
+    levels = [level for path in _paths(xmp, _HIERARCHY) for level in path]
+    standard = clean_keywords([*xmp.get("dc:subject", ()), *levels])
+    return _with_levels(standard, _paths(xmp, *_OTHER_HIERARCHIES))
+
+
+def _paths(xmp: Properties, *hierarchies: tuple[str, str]) -> list[tuple[str, ...]]:
+    """The hierarchies of keywords, each from the top level to the last."""
+    return [
+        levels
+        for name, separator in hierarchies
+        for path in xmp.get(name, ())
+        if (levels := clean_keywords(path.split(separator)))
+    ]
+
+
+def _with_levels(standard: tuple[str, ...], paths: list[tuple[str, ...]]) -> tuple[str, ...]:
+    """Keywords with the upper levels of those that a path leads to.
+
+    Other paths count only without standard keywords: a program that does not know the field has
+    removed the keyword.
+    """
+    return clean_keywords(
+        [*standard, *(k for path in paths if not standard or path[-1] in standard for k in path)]
     )
-    if merged.latitude is None:
-        merged = replace(merged, latitude=other.latitude, longitude=other.longitude)
-    if _has_better_time(other, merged):
-        merged = replace(
-            merged, taken_at=other.taken_at, utc_offset_minutes=other.utc_offset_minutes
-        )
-    return merged
-
-
-def _has_better_time(other: PhotoFacts, facts: PhotoFacts) -> bool:
-    """Whether `other` has the only time, or the same one with clock time, zone or fraction."""
-    if other.taken_at is None or facts.taken_at is None:
-        return facts.taken_at is None
-    if facts.utc_offset_minutes is not None:
-        return False
-    if facts.taken_at.time() == time():
-        return other.taken_at.date() == facts.taken_at.date()
-    return other.taken_at.replace(microsecond=0) == facts.taken_at.replace(microsecond=0)

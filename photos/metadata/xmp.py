@@ -1,125 +1,229 @@
-"""Facts from an XMP packet, embedded or in a sidecar (ISO 16684-1)."""
+"""Properties from an XMP packet, embedded or in a sidecar (ISO 16684-1).
+
+Programs write packets by hand, cut them and save them in wrong encodings. What can be read of such
+a packet is read: the parser recovers from errors. It never resolves entities or loads anything, and
+a packet with a document type, which XMP never has, is refused.
+"""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from datetime import datetime
+from dataclasses import dataclass, field
+from functools import lru_cache
+from html.entities import html5
+from itertools import islice
 from typing import TYPE_CHECKING
 
-from defusedxml import DefusedXmlException, ElementTree
+from lxml import etree
 
-from regard.core.facts import PhotoFacts
-from regard.photos.metadata.values import (
-    clean_keywords,
-    clean_text,
-    coordinate,
-    star_rating,
-    wall_clock,
-)
+from regard.photos.metadata.texts import decode_text
 
 if TYPE_CHECKING:
-    from xml.etree.ElementTree import Element
+    from lxml.etree import _Element as Element
 
 MAX_XMP_BYTES = 4 << 20
 
-_RDF = "{http://www.w3.org/1999/02/22-rdf-syntax-ns#}"
-_DC = "{http://purl.org/dc/elements/1.1/}"
-_XMP = "{http://ns.adobe.com/xap/1.0/}"
-_EXIF = "{http://ns.adobe.com/exif/1.0/}"
-_TIFF = "{http://ns.adobe.com/tiff/1.0/}"
-_AUX = "{http://ns.adobe.com/exif/1.0/aux/}"
-_EXIF_EX = "{http://cipa.jp/exif/1.0/}"
-_PHOTOSHOP = "{http://ns.adobe.com/photoshop/1.0/}"
-_LIGHTROOM = "{http://ns.adobe.com/lightroom/1.0/}"
+_PREFIXES = {
+    "http://www.w3.org/1999/02/22-rdf-syntax-ns": "rdf",
+    "http://purl.org/dc/elements/1.1": "dc",
+    "http://ns.adobe.com/xap/1.0": "xmp",
+    "http://ns.adobe.com/exif/1.0": "exif",
+    "http://cipa.jp/exif/1.0": "exifEX",
+    "http://ns.adobe.com/exif/1.0/aux": "aux",
+    "http://ns.adobe.com/tiff/1.0": "tiff",
+    "http://ns.adobe.com/photoshop/1.0": "photoshop",
+    "http://ns.adobe.com/lightroom/1.0": "lr",
+    "http://www.digikam.org/ns/1.0": "digiKam",
+    "http://ns.microsoft.com/photo/1.0": "MicrosoftPhoto",
+    "http://ns.acdsee.com/iptc/1.0": "acdsee",
+    "http://ns.iview-multimedia.com/mediapro/1.0": "mediapro",
+    "http://www.metadataworkinggroup.com/schemas/keywords": "mwg-kw",
+}
 _LANGUAGE = "{http://www.w3.org/XML/1998/namespace}lang"
+_RDF = "{http://www.w3.org/1999/02/22-rdf-syntax-ns#}"
+# Old programs leave the prefix out, or undeclared.
+_ABOUT = (f"{_RDF}about", "about", "rdf:about")
+_ARRAYS = {"rdf:Alt", "rdf:Bag", "rdf:Seq"}
+_ITEM = re.compile(r"rdf:(li|_\d+)", re.ASCII)
 
-_DATES = (f"{_EXIF}DateTimeOriginal", f"{_PHOTOSHOP}DateCreated", f"{_XMP}CreateDate")
-_POSITION = re.compile(r"\s*(\d+(?:[.,]\d+)*)\s*([NSEWnsew])\s*", re.ASCII)
+_NOT_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+_DECLARATION = re.compile(r"<\?xml\s[^>]*?(?:encoding\s*=\s*[\"']([\w.:-]+)[\"'][^>]*)?>")
+_REFERENCE = re.compile(r"&(?:#(\d{1,7}|x[0-9a-fA-F]{1,6});|(\w+;))?")
+_XML_ENTITIES = {"amp;", "lt;", "gt;", "quot;", "apos;"}
+_MAX_LEVELS, _MAX_PATHS = 50, 1_000
+# An undeclared prefix loses nothing.
+_HARMLESS = {"NS_ERR_UNDEFINED_NAMESPACE"}
 
 
-def xmp_facts(packet: bytes) -> PhotoFacts:
-    """What a packet says; empty facts if it is too large or not valid XML."""
+@dataclass(frozen=True, slots=True)
+class XmpPacket:
+    """Values by property, such as `dc:title`; those in the default language come first.
+
+    Hierarchies of keywords are paths, separated as their property does it: by `|` for `mwg-kw` and
+    `acdsee`. `is_whole` tells that the packet was valid.
+    """
+
+    properties: dict[str, list[str]] = field(default_factory=dict)
+    is_whole: bool = False
+
+
+def read_xmp(packet: bytes) -> XmpPacket:
+    """What a packet says; no properties if it is too large or nothing like XMP."""
     if len(packet) > MAX_XMP_BYTES:
-        return PhotoFacts()
-    try:
-        root = ElementTree.fromstring(_without_padding(packet), forbid_dtd=True)
-    except (ElementTree.ParseError, DefusedXmlException, ValueError, LookupError):
-        return PhotoFacts()
-    properties = _properties(root)
-    taken_at, offset = _taken_at(properties)
-    latitude = _coordinate(properties, "GPSLatitude", "NS")
-    longitude = _coordinate(properties, "GPSLongitude", "EW")
-    is_placed = latitude is not None and longitude is not None
-    return PhotoFacts(
-        taken_at=taken_at,
-        utc_offset_minutes=offset,
-        camera_make=_first(properties, f"{_TIFF}Make"),
-        camera_model=_first(properties, f"{_TIFF}Model"),
-        lens=_first(properties, f"{_EXIF_EX}LensModel") or _first(properties, f"{_AUX}Lens"),
-        latitude=latitude if is_placed else None,
-        longitude=longitude if is_placed else None,
-        title=_first(properties, f"{_DC}title"),
-        description=_first(properties, f"{_DC}description"),
-        keywords=_keywords(properties),
-        rating=star_rating(_first(properties, f"{_XMP}Rating")),
-    )
-
-
-def _without_padding(packet: bytes) -> bytes:
-    """Strip the zeros with which some writers pad the packet; they are not valid XML."""
-    if packet.startswith((b"\xff\xfe", b"\xfe\xff")):
-        return packet
-    return packet.strip(b"\0 \t\r\n")
-
-
-def _properties(root: Element) -> dict[str, list[str]]:
-    """Values by qualified property name; a property is an attribute or an element."""
+        return XmpPacket()
+    root, is_whole = _parse(_decode(packet))
+    rdf = None if root is None else next((e for e in root.iter() if _name(e) == "rdf:RDF"), None)
+    if rdf is None:
+        return XmpPacket()
     properties: dict[str, list[str]] = {}
-    for description in root.iter(f"{_RDF}Description"):
-        for name, value in description.items():
-            properties.setdefault(name, []).append(value)
+    for description in _descriptions(rdf):
+        for name, value in description.attrib.items():
+            properties.setdefault(_canonical(str(name)), []).append(str(value))
         for element in description:
-            properties.setdefault(element.tag, []).extend(_values(element))
-    return properties
+            properties.setdefault(_name(element), []).extend(_values(element))
+    categories = properties.get("acdsee:categories")
+    if categories:
+        properties["acdsee:categories"] = list(_acdsee_paths(categories[0]))
+    return XmpPacket(properties, is_whole)
+
+
+def _decode(packet: bytes) -> str:
+    """The text of a packet, by its byte order mark, its zero bytes or its declared encoding."""
+    for start, charset in (
+        (b"<\0\0\0", "utf-32-le"),
+        (b"\0\0\0<", "utf-32-be"),
+        (b"<\0", "utf-16-le"),
+        (b"\0<", "utf-16-be"),
+    ):
+        if packet.startswith(start):
+            return packet.decode(charset, errors="ignore")
+    declared = _DECLARATION.match(packet[:200].decode("latin-1"))
+    try:
+        return packet.decode("utf-8-sig")
+    except UnicodeDecodeError:
+        if declared is None or declared[1] is None:
+            return decode_text(packet)
+    try:
+        return packet.decode(declared[1])
+    except (LookupError, UnicodeError):
+        return decode_text(packet)
+
+
+def _parse(text: str) -> tuple[Element | None, bool]:
+    """The root element, and whether the text is valid."""
+    text = _DECLARATION.sub("", text[max(text.find("<"), 0) :].strip("\0 \t\r\n"), count=1)
+    if "<!DOCTYPE" in text or "<!ENTITY" in text:
+        return None, False
+    mended = _REFERENCE.sub(_mended, _NOT_XML.sub("", text))
+    parser = etree.XMLParser(
+        encoding="utf-8",
+        recover=True,
+        resolve_entities=False,
+        no_network=True,
+        huge_tree=False,
+        remove_comments=True,
+        remove_pis=True,
+    )
+    try:
+        root = etree.fromstring(mended.encode(), parser)
+    except (etree.XMLSyntaxError, ValueError):
+        return None, False
+    errors = {error.type_name for error in parser.error_log} - _HARMLESS
+    return root, mended == text and not errors
+
+
+def _mended(reference: re.Match[str]) -> str:
+    """A valid reference to a character, or an escaped ampersand."""
+    number, name = reference.groups()
+    if number:
+        code = int(number[1:], 16) if number[0] == "x" else int(number)
+        return "" if code > 0x10FFFF or _NOT_XML.match(chr(code)) else reference[0]
+    if name is None or name in _XML_ENTITIES:
+        return reference[0] if name else "&amp;"
+    return html5.get(name, f"&amp;{name}")
+
+
+def _descriptions(rdf: Element) -> Iterator[Element]:
+    """The descriptions of the photograph itself: one subject, whose name may be left out."""
+    descriptions = [element for element in rdf if _name(element)]
+    names = [
+        next((str(e.get(about)) for about in _ABOUT if e.get(about)), "") for e in descriptions
+    ]
+    subject = next(
+        (name for n, name in enumerate(names) if name and (n == 0 or name.startswith("uuid:"))), ""
+    )
+    for description, name in zip(descriptions, names, strict=True):
+        if name in {"", subject}:
+            yield description
+
+
+def _name(element: Element) -> str:
+    """The name of an element with the usual prefix of its namespace; empty for anything else."""
+    return _canonical(element.tag) if isinstance(element.tag, str) else ""
+
+
+@lru_cache(maxsize=4096)
+def _canonical(name: str) -> str:
+    if not name.startswith("{"):
+        return name
+    namespace, local = name[1:].split("}", 1)
+    return f"{_PREFIXES.get(namespace.rstrip('/#'), namespace)}:{local}"
 
 
 def _values(element: Element) -> Iterator[str]:
-    """The value of a property, or the items of its list, default language first."""
-    items = list(element.iter(f"{_RDF}li"))
+    """The value of a property, or the items of its array, default language first."""
+    if _name(element) == "mwg-kw:Keywords":
+        yield from _mwg_paths(element, ())
+        return
+    arrays = [child for child in element if _name(child) in _ARRAYS]
+    items = [item for array in arrays for item in array if _ITEM.fullmatch(_name(item))]
     items.sort(key=lambda item: item.get(_LANGUAGE) != "x-default")
-    for item in items or [element]:
-        yield item.text or ""
+    for item in items if arrays else [element]:
+        text = _text(item)
+        if text is not None:
+            yield text
 
 
-def _first(properties: dict[str, list[str]], name: str) -> str | None:
-    return next((text for text in map(clean_text, properties.get(name, [])) if text), None)
+def _text(element: Element) -> str | None:
+    """The text of a simple value, perhaps with qualifiers; None for a structure."""
+    children = [child for child in element if _name(child)]
+    if element.get(f"{_RDF}parseType") != "Resource" and len(children) == 1:
+        # A nested description holds the value and its qualifiers.
+        return _qualified(children[0]) if _name(children[0]) != "rdf:value" else _text(children[0])
+    value = _qualified(element)
+    return str(element.text or "") if value is None and not children else value
 
 
-def _taken_at(properties: dict[str, list[str]]) -> tuple[datetime | None, int | None]:
-    for name in _DATES:
-        parsed = wall_clock(_first(properties, name))
-        if parsed is not None:
-            return parsed
-    return None, None
+def _qualified(element: Element) -> str | None:
+    """The value of a node that also has qualifiers; None if it has none."""
+    for name in ("value", "resource"):
+        if (value := element.get(f"{_RDF}{name}")) is not None:
+            return str(value)
+    return next((_text(child) for child in element if _name(child) == "rdf:value"), None)
 
 
-def _coordinate(properties: dict[str, list[str]], name: str, letters: str) -> float | None:
-    """Parse `48,51.5N` or `48,51,30N`, degrees before the first comma, as decimal degrees."""
-    matched = _POSITION.fullmatch((_first(properties, f"{_EXIF}{name}") or "")[:64])
-    if matched is None or matched[2].upper() not in letters:
-        return None
-    try:
-        parts = [float(part) for part in matched[1].split(",")]
-    except ValueError:
-        return None
-    return coordinate(parts, matched[2])
+def _mwg_paths(element: Element, above: tuple[str, ...]) -> Iterator[str]:
+    """The paths of the keywords in MWG's nested structures, at any depth below an element."""
+    if len(above) > _MAX_LEVELS:
+        return
+    here = [
+        str(value)
+        for name, value in element.attrib.items()
+        if _canonical(str(name)) == "mwg-kw:Keyword"
+    ]
+    here += [_text(child) or "" for child in element if _name(child) == "mwg-kw:Keyword"]
+    if here:
+        above = (*above, here[0])
+        yield "|".join(above)
+    for child in element:
+        yield from _mwg_paths(child, above)
 
 
-def _keywords(properties: dict[str, list[str]]) -> tuple[str, ...]:
-    """dc:subject, or else the last level of each of Lightroom's keyword hierarchies."""
-    subjects = clean_keywords(properties.get(f"{_DC}subject", []))
-    if subjects:
-        return subjects
-    hierarchies = properties.get(f"{_LIGHTROOM}hierarchicalSubject", [])
-    return clean_keywords(path.rsplit("|", 1)[-1] for path in hierarchies)
+def _acdsee_paths(text: str) -> Iterator[str]:
+    """The paths in ACDSee's categories, XML within a text."""
+    root, _ = _parse(text)
+    categories = () if root is None else islice(root.iter("Category"), _MAX_PATHS)
+    for category in categories:
+        levels = [category, *category.iterancestors("Category")]
+        yield "|".join(str(level.text or "").strip() for level in reversed(levels))

@@ -233,6 +233,7 @@ def work(folder: Path, seed: int, numbers: range) -> None:
     import time
 
     from regard.core.errors import DecodeError
+    from regard.photos.metadata.reading import read_sidecar
     from regard.photos.photo_file import PhotoFile
 
     corpus()
@@ -249,7 +250,7 @@ def work(folder: Path, seed: int, numbers: range) -> None:
         try:
             with PhotoFile.open(sound if suffix == "xmp" else path) as photo:
                 photo.header  # noqa: B018
-                photo.facts(path if suffix == "xmp" else None)
+                photo.facts(read_sidecar(path) if suffix == "xmp" else None)
                 photo.decode()
         except DecodeError as error:
             outcome = "refused"
