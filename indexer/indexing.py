@@ -55,6 +55,7 @@ from regard.indexer.exclusions import NOTHING_SAID, Exclusions, Said
 from regard.indexer.report import IndexReport, Progress
 from regard.photos.decoding import DecodeLimits
 from regard.photos.files import LEADS_OUT, Confinement
+from regard.photos.metadata.reading import read_sidecar
 from regard.photos.photo_file import PhotoFile
 from regard.photos.signatures import sign
 
@@ -82,6 +83,7 @@ class _Photo:
     failure_reason: str | None = None
     content: ContentHeader = _NO_CONTENT
     facts: PhotoFacts = field(default_factory=PhotoFacts)
+    has_damaged_sidecar: bool = False
     image: Image | None = None
     signature: Signature | None = None
     copies: list[_Photo] = field(default_factory=list)
@@ -364,7 +366,11 @@ class _Run:
                     photo.image = file.decode()
                     photo.signature = sign(photo.image)
                 photo.content = file.content(photo.image)
-                photo.facts = file.facts(entry.sidecar, self._confinement)
+                sidecar = None
+                if entry.sidecar is not None:
+                    sidecar = read_sidecar(entry.sidecar, self._confinement)
+                    photo.has_damaged_sidecar = not sidecar.is_whole
+                photo.facts = file.facts(sidecar)
         except DecodeError as error:
             photo.failure_reason = error.message
         except RegardError:
@@ -391,6 +397,7 @@ class _Run:
 
     def _new_content(self, photo: _Photo) -> _Photo | None:
         """The photograph if the models must see it; otherwise it is committed here."""
+        self.report.damaged_sidecars += photo.has_damaged_sidecar
         if photo.entry.failure_reason is not None:
             self._fail(photo.entry, photo.entry.failure_reason)
             return None
@@ -404,6 +411,7 @@ class _Run:
 
     def _read_again(self, entry: WalkEntry) -> _Photo | None:
         photo = self._read(entry, self._setup.limits)
+        self.report.damaged_sidecars += photo.has_damaged_sidecar
         if photo.failure_reason is not None:
             self._fail(entry, photo.failure_reason)
         elif not self._is_stored(photo):

@@ -24,7 +24,7 @@ from regard.indexer.report import IndexReport, Progress
 _UPLOADS_AT_ONCE = 1000
 _SUMMED = (
     *("indexed", "unchanged", "moved", "removed", "left_out"),
-    *("regions", "captions", "seconds"),
+    *("regions", "captions", "damaged_sidecars", "seconds"),
 )
 
 

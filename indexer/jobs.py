@@ -212,8 +212,8 @@ def _with_earlier(report: IndexReport, earlier: Mapping[str, Any] | None) -> dic
     if earlier is not None:
         already_done = earlier["indexed"] + earlier["moved"]
         counts["unchanged"] = max(0, counts["unchanged"] - already_done)
-        for name in ("indexed", "moved", "removed", "regions", "captions"):
-            counts[name] += earlier[name]
+        for name in ("indexed", "moved", "removed", "regions", "captions", "damaged_sidecars"):
+            counts[name] += earlier.get(name, 0)
         counts["seconds"] = round(counts["seconds"] + earlier["seconds"], 3)
     return counts
 

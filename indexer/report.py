@@ -17,6 +17,7 @@ class IndexReport:
     have no asset: unreadable folders, and known files that can't be reached now. `left_out` counts
     the photographs and folders that exclusions leave out, a folder once; if they were indexed
     before, their assets are among the `removed`.
+    `damaged_sidecars` counts those of the files read that could not be read, or only in part.
     """
 
     indexed: int = 0
@@ -26,6 +27,7 @@ class IndexReport:
     left_out: int = 0
     regions: int = 0
     captions: int = 0
+    damaged_sidecars: int = 0
     seconds: float = 0.0
     interrupted: bool = False
     failures: list[Failure] = field(default_factory=list)
@@ -42,6 +44,7 @@ class IndexReport:
             "failed": len(self.failures),
             "regions": self.regions,
             "captions": self.captions,
+            "damaged_sidecars": self.damaged_sidecars,
             "seconds": round(self.seconds, 3),
             "failures": [dataclasses.asdict(failure) for failure in self.failures],
         }

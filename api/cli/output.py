@@ -45,6 +45,11 @@ def print_report(report: IndexReport) -> None:
         f"{', '.join(parts)}; {report.regions} regions and {report.captions} captions "
         f"in {report.seconds:.1f} s{rate}"
     )
+    if report.damaged_sidecars:
+        click.echo(
+            f"  sidecars that could not be read, or only in part: {report.damaged_sidecars}",
+            err=True,
+        )
     for failure in report.failures:
         click.echo(f"  failed: {printable(failure.uri)}: {printable(failure.reason)}", err=True)
 
