@@ -8,7 +8,7 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
-from regard.core.facts import PhotoFacts
+from regard.core.facts import DatePrecision, PhotoFacts
 from regard.core.geometry import Box
 
 
@@ -69,6 +69,7 @@ class Asset:
     size: int
     mtime_ns: int
     taken_at: datetime | None
+    taken_precision: DatePrecision | None
     added_at: datetime
     dated_at: datetime
     deleted_at: datetime | None

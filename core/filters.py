@@ -11,6 +11,7 @@ from datetime import datetime
 from enum import StrEnum
 
 from regard.core.errors import UsageError
+from regard.core.words import composed
 
 CustomValue = str | int | float | bool
 
@@ -124,6 +125,11 @@ class AssetFilter:
     _truths: tuple[bool, ...] = field(default=(), init=False, repr=False)
 
     def __post_init__(self) -> None:
+        # Texts that look the same match.
+        for name in ("tags", "without_tags", "collections", "cameras"):
+            values = getattr(self, name)
+            if values is not None:
+                object.__setattr__(self, name, tuple(map(composed, values)))
         object.__setattr__(
             self, "_truths", tuple(isinstance(value, bool) for _, value in self.custom)
         )

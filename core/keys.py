@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 
+from regard.core.words import composed
+
 
 class AccessScope(StrEnum):
     """What a caller may do; each scope includes those before it."""
@@ -68,7 +70,7 @@ class Caller:
 
     def may_see(self, collection: str) -> bool:
         """Whether the caller may see the collection of this name."""
-        return self.collections is None or collection in self.collections
+        return self.collections is None or composed(collection) in self.collections
 
 
 LOCAL = Caller(AccessScope.ADMIN, None, None)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 
+from regard.core.words import composed
+
 
 def uri_of_path(path: bytes) -> str:
     """The path as storable text; bytes that are not valid UTF-8 appear as %XX."""
@@ -12,6 +14,11 @@ def uri_of_path(path: bytes) -> str:
         f"%{ord(character) - 0xDC00:02X}" if 0xDC80 <= ord(character) <= 0xDCFF else character
         for character in text
     )
+
+
+def composed_path(path: bytes) -> bytes:
+    """The path with composed letters (NFC), for comparisons: macOS decomposes names."""
+    return composed(path.decode("utf-8", "surrogateescape")).encode("utf-8", "surrogateescape")
 
 
 def absolute_path(path: str | bytes | os.PathLike[str]) -> bytes:

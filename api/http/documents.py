@@ -97,6 +97,7 @@ class Documents:
             "format": asset.format,
             "size": asset.size,
             "taken_at": local(asset.taken_at),
+            "taken_precision": asset.taken_precision,
             "added_at": utc(asset.added_at),
             "dated_at": local(asset.dated_at),
             "camera": asset.camera,

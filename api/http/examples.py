@@ -25,6 +25,7 @@ _ASSET: dict[str, Any] = {
     "format": "JPEG",
     "size": 2841207,
     "taken_at": "2024-05-01T07:30:00",
+    "taken_precision": "time",
     "added_at": _AT,
     "dated_at": "2024-05-01T07:30:00",
     "camera": "Fujifilm X100",

@@ -14,7 +14,7 @@ from typing import Annotated, Any, Generic, TypeVar
 
 from fastapi import Request
 from fastapi.exceptions import RequestValidationError
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from regard.api.http.documents import read_identifier
 from regard.core.errors import NotFound, UsageError
@@ -27,10 +27,13 @@ from regard.core.filters import (
     PathPart,
 )
 from regard.core.keys import AccessScope, Caller
+from regard.core.words import composed
 
 _CUSTOM = "custom."
 _MOST_IDS = 1000
 _Name = Annotated[str, Field(min_length=1, max_length=500)]
+# Texts that look the same are compared as equal.
+_Composed = Annotated[_Name, AfterValidator(composed)]
 _Id = Annotated[str, Field(max_length=40)]
 _Pixels = Annotated[int, Field(ge=0, le=1_000_000_000)]
 
@@ -41,7 +44,7 @@ class FilterModel(BaseModel):
     id: list[_Id] = Field(
         default=[], max_length=_MOST_IDS, description="Asset ids; any of them.", examples=[["a17"]]
     )
-    collection: list[_Name] = Field(default=[], description="Collection names; any of them.")
+    collection: list[_Composed] = Field(default=[], description="Collection names; any of them.")
     taken_from: str | None = Field(
         default=None, description="ISO date or time, inclusive.", examples=["2024-05-01"]
     )
@@ -50,7 +53,9 @@ class FilterModel(BaseModel):
         description="ISO date or time, inclusive; a date means the whole day.",
         examples=["2024-06-30"],
     )
-    camera: list[_Name] = Field(default=[], description="Model, or make and model; any of them.")
+    camera: list[_Composed] = Field(
+        default=[], description="Model, or make and model; any of them."
+    )
     gps_box: str | None = Field(
         default=None, description="west,south,east,north", examples=["13.1,52.3,13.8,52.7"]
     )
@@ -62,8 +67,8 @@ class FilterModel(BaseModel):
     min_height: _Pixels | None = None
     max_height: _Pixels | None = None
     orientation: Orientation | None = None
-    tag: list[_Name] = Field(default=[], description="Tags; all of them.")
-    not_tag: list[_Name] = Field(default=[], description="Tags; none of them.")
+    tag: list[_Composed] = Field(default=[], description="Tags; all of them.")
+    not_tag: list[_Composed] = Field(default=[], description="Tags; none of them.")
     external_id: list[_Name] = Field(default=[], description="External ids; any of them.")
     path_prefix: str | None = Field(
         default=None,

@@ -79,6 +79,9 @@ class AssetDocument(Document):
     format: str | None
     size: int
     taken_at: LocalTime | None
+    taken_precision: Literal["year", "month", "day", "time"] | None = Field(
+        description="What is known of `taken_at`, which is else the start of the year, month or day."
+    )
     added_at: datetime
     dated_at: LocalTime
     camera: str | None

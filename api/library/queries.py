@@ -13,6 +13,7 @@ from regard.core.filters import EVERYTHING, AssetFilter
 from regard.core.geometry import Box
 from regard.core.records import Target
 from regard.core.uris import absolute_path, uri_of_path
+from regard.core.words import composed
 from regard.search.answers import Scope
 from regard.search.identifiers import parse_identifier
 from regard.search.language.parsing import parse_query
@@ -23,12 +24,12 @@ DEFAULT_COLLECTION = "default"
 
 
 def require_name(collection: str) -> str:
-    """The name of a collection; raises UsageError for one that is blank or not UTF-8."""
+    """The name of a collection, letters composed; raises UsageError for one that is blank or not UTF-8."""
     if not collection.strip():
         raise UsageError("the collection's name is empty", remedy="give --collection a name")
     if not is_text(collection):
         raise UsageError("the collection's name is not text", remedy="give --collection in UTF-8")
-    return collection
+    return composed(collection)
 
 
 def is_text(argument: str) -> bool:

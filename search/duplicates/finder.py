@@ -19,6 +19,7 @@ from regard.core.duplicates import (
     Exposure,
     Place,
 )
+from regard.core.facts import DatePrecision
 from regard.core.filters import AssetFilter
 from regard.core.records import Channel
 from regard.search.duplicates.alignment import likeness
@@ -196,5 +197,7 @@ def _representatives(assets: Mapping[int, Sequence[Asset]]) -> dict[int, Asset]:
 
 def _exposure(asset: Asset) -> Exposure | None:
     if asset.camera is None or asset.taken_at is None:
+        return None
+    if asset.taken_precision is not DatePrecision.TIME:
         return None
     return Exposure(asset.id, asset.content_id or 0, asset.camera, asset.taken_at)

@@ -8,6 +8,7 @@ from sqlalchemy import ColumnElement, and_, delete, exists, func, insert, select
 
 from regard.core.assets import AssetChange, CollectionRecord
 from regard.core.errors import Conflict, NameTaken, NotFound, UsageError
+from regard.core.words import composed
 from regard.storage.assets.reading import Visible
 from regard.storage.assets.rows import find_collection, note_collection, notes_collection
 from regard.storage.database import schema
@@ -76,7 +77,8 @@ class SqlCollections:
         """The names that no collection has."""
         with self._database.reading() as connection:
             found = connection.execute(select(_table.name).where(_table.name.in_(names))).scalars()
-            return set(names) - set(found)
+            there = set(found)
+            return {name for name in names if composed(name) not in there}
 
     def delete(self, collection: int) -> None:
         """Delete an empty collection; raises NotFound, or Conflict if it has assets."""

@@ -9,6 +9,7 @@ import hashlib
 import json
 import math
 import string
+import unicodedata
 from collections.abc import Iterator
 from typing import Any
 
@@ -31,8 +32,10 @@ from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.compiler import SQLCompiler
 from sqlalchemy.sql.functions import FunctionElement
 
+from regard.core.facts import DatePrecision
 from regard.core.filters import AssetFilter, CustomValue, Fact, GpsBox, GpsCircle, Orientation
-from regard.core.uris import uri_of_path
+from regard.core.uris import composed_path, uri_of_path
+from regard.core.words import composed
 from regard.storage.database import schema
 
 _EARTH_RADIUS_KM = 6371.0088
@@ -75,6 +78,15 @@ def _times(chosen: AssetFilter) -> Iterator[ColumnElement[bool]]:
         yield _asset.taken_at >= chosen.taken_from
     if chosen.taken_to is not None:
         yield _asset.taken_at <= chosen.taken_to
+        # All that a partial date may mean must lie within the time.
+        known = _asset.taken_precision
+        yield case(
+            *(
+                (known == precision.value, _asset.taken_at <= precision.last_start(chosen.taken_to))
+                for precision in (DatePrecision.YEAR, DatePrecision.MONTH, DatePrecision.DAY)
+            ),
+            else_=true(),
+        )
 
 
 def _cameras(chosen: AssetFilter) -> Iterator[ColumnElement[bool]]:
@@ -127,10 +139,12 @@ def _paths(chosen: AssetFilter) -> Iterator[ColumnElement[bool]]:
         yield or_(*(_lies_below(prefix) for prefix in chosen.path_prefixes))
     for part in chosen.path_parts:
         inside = [None] if part.below is None else part.below
-        wanted = part.part.strip(b"/")
+        wanted = composed_path(part.part.strip(b"/"))
         # Uploads are stored by hash: they have a name and no folders.
         is_own = _asset.managed.is_(True)
-        is_named = and_(is_own, _asset.file_name == uri_of_path(wanted))
+        name = uri_of_path(wanted)
+        apart = unicodedata.normalize("NFD", name)
+        is_named = and_(is_own, _asset.file_name.in_((name, apart)))
         yield or_(
             is_named,
             *(_lies_below(prefix) for prefix in part.at),
@@ -153,14 +167,14 @@ def camera_name() -> ColumnElement[str]:
 
 
 def stored_field(value: CustomValue) -> str:
-    """The form of a custom value in `asset_field`: JSON, with 1 and 1.0 equal.
+    """The form of a custom value in `asset_field`: JSON, with 1 and 1.0 equal, letters composed.
 
     A long text is stored as its hash, in a form that is not JSON, because PostgreSQL limits index
     entries.
     """
     if isinstance(value, float) and value.is_integer():
         value = int(value)
-    text = json.dumps(value, ensure_ascii=False)
+    text = json.dumps(composed(value) if isinstance(value, str) else value, ensure_ascii=False)
     if len(text) <= _LONGEST_FIELD:
         return text
     return "sha256:" + hashlib.sha256(text.encode()).hexdigest()
@@ -181,22 +195,26 @@ def _has_field(name: str, value: CustomValue) -> ColumnElement[bool]:
 
 def _lies_below(prefix: bytes) -> ColumnElement[bool]:
     # Paths below `p` sort between `p/` and `p0`, `0` being the byte after `/`; both exclusive.
-    stem = prefix.rstrip(b"/")
-    return or_(
-        _asset.path == (stem or b"/"), and_(_asset.path > stem + b"/", _asset.path < stem + b"0")
-    )
+    stem = composed_path(prefix).rstrip(b"/")
+    path = _comparable_path()
+    return or_(path == (stem or b"/"), and_(path > stem + b"/", path < stem + b"0"))
+
+
+def _comparable_path() -> ColumnElement[Any]:
+    return func.coalesce(_asset.composed_path, _asset.path, type_=LargeBinary)
 
 
 def _has_part(part: bytes, folder: bytes | None) -> ColumnElement[bool]:
     """Whether consecutive parts occur in a path, or in the part of it below `folder`."""
-    path: ColumnElement[Any] = _asset.path
+    path = _comparable_path()
     is_below: ColumnElement[bool] = true()
     if folder is not None:
         is_below = _lies_below(folder)
-        path = func.substr(path, len(folder.rstrip(b"/")) + 1, type_=LargeBinary)
+        start = len(composed_path(folder).rstrip(b"/")) + 1
+        path = func.substr(path, start, type_=LargeBinary)
     end = b"/" + part
-    start = func.length(path) - (len(end) - 1)
-    ends_so = and_(start >= 1, func.substr(path, start, type_=LargeBinary) == end)
+    tail = func.length(path) - (len(end) - 1)
+    ends_so = and_(tail >= 1, func.substr(path, tail, type_=LargeBinary) == end)
     return and_(is_below, or_(_Holds(path, literal(end + b"/", LargeBinary)), ends_so))
 
 

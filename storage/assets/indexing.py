@@ -47,6 +47,7 @@ from regard.storage.assets.rows import (
     exclude,
     fact_columns,
     find_collection,
+    path_columns,
     write_keywords,
     write_signature,
 )
@@ -341,8 +342,7 @@ class SqlIndexingCatalog(IndexingCatalog):
         uri = uri_of_path(stamp.path)
         values = {
             "collection_id": self._collection_id,
-            "path": stamp.path,
-            "uri": uri,
+            **path_columns(stamp.path),
             "content_id": content_id,
             "size": stamp.size,
             "mtime_ns": stamp.mtime_ns,

@@ -23,6 +23,7 @@ from sqlalchemy import (
     String,
     and_,
     bindparam,
+    case,
     cast,
     extract,
     func,
@@ -39,7 +40,7 @@ from regard.core.assets import (
     StoredRegion,
 )
 from regard.core.errors import NotFound
-from regard.core.facts import Capture, PhotoFacts
+from regard.core.facts import Capture, DatePrecision, PhotoFacts
 from regard.core.filters import EVERYTHING, AssetFilter
 from regard.core.geometry import Mask
 from regard.storage.assets.filters import camera_name, passes
@@ -248,9 +249,12 @@ def _facts(connection: Connection, asset: int) -> PhotoFacts:
     keywords = connection.execute(
         select(keyword.keyword).where(keyword.asset_id == asset).order_by(keyword.position)
     ).scalars()
-    single = {field.name for field in dataclasses.fields(PhotoFacts)} - {"keywords", "capture"}
+    single = {field.name for field in dataclasses.fields(PhotoFacts)}
+    single -= {"keywords", "capture", "taken_precision"}
+    precision = facts["taken_precision"]
     return PhotoFacts(
         **{name: facts[name] for name in single},
+        taken_precision=None if precision is None else DatePrecision(precision),
         keywords=tuple(keywords),
         capture=Capture(**json.loads(facts["capture"])),
     )
@@ -278,9 +282,12 @@ def _facet(
 
 
 def _month() -> ColumnElement[str]:
-    """The month as `2024-05`, in SQL that both databases accept."""
+    """The month as `2024-05`, or the year alone, in SQL that both databases accept."""
     year, month = extract("year", _asset.taken_at), extract("month", _asset.taken_at)
-    return _padded(year, 4) + "-" + _padded(month, 2)
+    return case(
+        (_asset.taken_precision == DatePrecision.YEAR.value, _padded(year, 4)),
+        else_=_padded(year, 4) + "-" + _padded(month, 2),
+    )
 
 
 def _padded(number: ColumnElement[Any], width: int) -> ColumnElement[str]:

@@ -33,6 +33,7 @@ from sqlalchemy.sql.functions import FunctionElement
 
 from regard.core.assets import Asset, AssetState, StoredCaption, StoredRegion
 from regard.core.catalog import HitRecords
+from regard.core.facts import DatePrecision
 from regard.core.filters import AssetFilter
 from regard.core.geometry import Box
 from regard.storage.assets.filters import camera_name, passes
@@ -185,6 +186,8 @@ def _to_asset(row: Row[Any]) -> Asset:
     values["file_name"] = values["file_name"] or ""
     values["tags"] = tuple(sorted(values["tags"] or ()))
     values["custom"] = json.loads(values["custom"]) if values["custom"] else {}
+    if values["taken_precision"] is not None:
+        values["taken_precision"] = DatePrecision(values["taken_precision"])
     values["state"] = AssetState(values["state"])
     return Asset(**values)
 

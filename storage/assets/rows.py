@@ -33,6 +33,8 @@ from regard.core.catalog import ContentHeader, Exclusion
 from regard.core.errors import NameTaken
 from regard.core.facts import PhotoFacts
 from regard.core.signatures import SIGNATURE_VERSION, Signature
+from regard.core.uris import composed_path, uri_of_path
+from regard.core.words import composed
 from regard.storage.assets.filters import stored_field
 from regard.storage.database import schema
 from regard.storage.database.clock import utc_now
@@ -46,6 +48,16 @@ def dated_at(facts: PhotoFacts, mtime_ns: int) -> datetime.datetime:
     if facts.taken_at is not None:
         return facts.taken_at
     return _EPOCH + datetime.timedelta(microseconds=mtime_ns // 1000)
+
+
+def path_columns(path: bytes) -> dict[str, object]:
+    """A path as the columns of `asset`."""
+    comparable = composed_path(path)
+    return {
+        "path": path,
+        "composed_path": None if comparable == path else comparable,
+        "uri": uri_of_path(path),
+    }
 
 
 def find_collection(connection: Connection, name: str) -> int | None:
@@ -142,16 +154,17 @@ def add_tags(connection: Connection, assets: Sequence[int], tags: Sequence[str])
     if not assets or not tags:
         return set()
     tag = schema.asset_tag.c
+    names = dict.fromkeys(map(composed, tags))
     there = {
         (row.asset_id, row.tag)
         for row in connection.execute(
-            select(tag.asset_id, tag.tag).where(tag.asset_id.in_(assets), tag.tag.in_(tags))
+            select(tag.asset_id, tag.tag).where(tag.asset_id.in_(assets), tag.tag.in_(list(names)))
         )
     }
     rows: list[dict[str, Any]] = [
         {"asset_id": asset, "tag": name}
         for asset in assets
-        for name in tags
+        for name in names
         if (asset, name) not in there
     ]
     if rows:
@@ -164,6 +177,7 @@ def fact_columns(facts: PhotoFacts) -> dict[str, object]:
     capture = dataclasses.asdict(facts.capture)
     return {
         "taken_at": facts.taken_at,
+        "taken_precision": facts.taken_precision,
         "utc_offset_minutes": facts.utc_offset_minutes,
         "camera_make": facts.camera_make,
         "camera_model": facts.camera_model,

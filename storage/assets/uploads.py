@@ -20,7 +20,6 @@ from sqlalchemy import (
 from regard.core.catalog import ContentHeader, FileStamp
 from regard.core.facts import PhotoFacts
 from regard.core.jobs import JobKind
-from regard.core.uris import uri_of_path
 from regard.storage.assets.rows import (
     add_tags,
     dated_at,
@@ -31,6 +30,7 @@ from regard.storage.assets.rows import (
     find_collection,
     has_path,
     noted_files,
+    path_columns,
     require_free,
     write_custom,
     write_keywords,
@@ -121,8 +121,7 @@ class SqlUploads:
                 insert(schema.asset)
                 .values(
                     collection_id=collection_id,
-                    path=upload.stamp.path,
-                    uri=uri_of_path(upload.stamp.path),
+                    **path_columns(upload.stamp.path),
                     content_id=content_id,
                     size=upload.stamp.size,
                     mtime_ns=upload.stamp.mtime_ns,
@@ -240,7 +239,7 @@ class SqlUploads:
         for start in range(0, len(moves), _MOVED_AT_ONCE):
             with self._database.writing() as connection:
                 for asset, path in moves[start : start + _MOVED_AT_ONCE]:
-                    values: dict[str, Any] = {"path": path, "uri": uri_of_path(path)}
+                    values: dict[str, Any] = path_columns(path)
                     mtime_ns = mtime_of(path)
                     if mtime_ns is not None:
                         values["mtime_ns"] = mtime_ns

@@ -17,6 +17,7 @@ from sqlalchemy import (
     CheckConstraint,
     Column,
     DateTime,
+    Dialect,
     Float,
     ForeignKey,
     Index,
@@ -27,8 +28,11 @@ from sqlalchemy import (
     String,
     Table,
     Text,
+    TypeDecorator,
     UniqueConstraint,
 )
+
+from regard.core.words import composed
 
 metadata = MetaData(
     naming_convention={
@@ -42,6 +46,18 @@ metadata = MetaData(
 
 # SQLite autoincrements only INTEGER keys.
 Id = BigInteger().with_variant(Integer, "sqlite")
+
+
+class ComposedText(TypeDecorator[str]):
+    """Text with composed letters (NFC), whether stored or compared with what is stored."""
+
+    impl = Text
+    cache_ok = True
+
+    def process_bind_param(self, value: str | None, dialect: Dialect) -> str | None:
+        """See `TypeDecorator`."""
+        del dialect
+        return None if value is None else composed(value)
 
 
 def _table(name: str, *items: Column[object] | CheckConstraint | UniqueConstraint) -> Table:
@@ -77,7 +93,7 @@ lease = Table(
 collection = _table(
     "collection",
     Column("id", Id, primary_key=True),
-    Column("name", Text, nullable=False, unique=True),
+    Column("name", ComposedText, nullable=False, unique=True),
     Column("created_at", DateTime, nullable=True),
 )
 
@@ -136,6 +152,8 @@ asset = _table(
     Column("collection_id", Id, ForeignKey("collection.id"), nullable=False),
     # The path as bytes from the file system; `uri` is its printable form.
     Column("path", LargeBinary, nullable=False),
+    # The path with composed letters (NFC), if that differs: what filters compare.
+    Column("composed_path", LargeBinary, nullable=True),
     Column("uri", Text, nullable=False),
     Column("content_id", Id, ForeignKey("content.id"), nullable=True),
     Column("size", BigInteger, nullable=False),
@@ -143,6 +161,8 @@ asset = _table(
     Column("sidecar_stamp", Text, nullable=True),
     Column("failure", Text, nullable=True),
     Column("taken_at", DateTime, nullable=True, index=True),
+    # A `DatePrecision`; null without a date.
+    Column("taken_precision", String(8), nullable=True),
     Column("utc_offset_minutes", Integer, nullable=True),
     Column("camera_make", Text, nullable=True),
     Column("camera_model", Text, nullable=True),
@@ -192,7 +212,7 @@ asset_keyword = Table(
     metadata,
     Column("asset_id", Id, ForeignKey("asset.id", ondelete="CASCADE"), primary_key=True),
     Column("position", Integer, primary_key=True),
-    Column("keyword", Text, nullable=False, index=True),
+    Column("keyword", ComposedText, nullable=False, index=True),
 )
 
 # Seeded from the file's keywords; what people add or remove persists when the file changes.
@@ -200,7 +220,7 @@ asset_tag = Table(
     "asset_tag",
     metadata,
     Column("asset_id", Id, ForeignKey("asset.id", ondelete="CASCADE"), primary_key=True),
-    Column("tag", Text, primary_key=True, index=True),
+    Column("tag", ComposedText, primary_key=True, index=True),
 )
 
 # The searchable texts of an asset: title, description, file name, folders and tags. Triggers write

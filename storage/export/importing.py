@@ -19,12 +19,12 @@ from typing import Any
 from sqlalchemy import Connection, exists, insert, select, update
 
 from regard.core.catalog import Exclusion
-from regard.core.uris import uri_of_path
 from regard.storage.assets.rows import (
     add_tags,
     ensure_collection,
     exclude,
     find_collection,
+    path_columns,
     write_custom,
 )
 from regard.storage.database import schema
@@ -274,8 +274,7 @@ class _Import:
             **{name: value for name, value in row.items() if name not in _IN_OWN_TABLES},
             "collection_id": collection,
             "content_id": content,
-            "path": path,
-            "uri": uri_of_path(path),
+            **path_columns(path),
         }
         if row["external_id"] is not None and _has_external_id(connection, collection, row):
             values["external_id"] = None

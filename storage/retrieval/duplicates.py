@@ -23,6 +23,7 @@ from regard.core.assets import Asset
 from regard.core.catalog import FileStamp
 from regard.core.duplicates import CopyPair, DuplicateCatalog, Exposure, SignatureStore, Unsigned
 from regard.core.errors import UsageError
+from regard.core.facts import DatePrecision
 from regard.core.filters import EVERYTHING, AssetFilter
 from regard.core.records import Channel, Float32Array
 from regard.core.signatures import SIGNATURE_VERSION, Signature, signature_shape
@@ -206,7 +207,11 @@ class SqlDuplicates(SignatureStore, DuplicateCatalog):
         statement = (
             select(_asset.id, _asset.content_id, camera.label("camera"), _asset.taken_at)
             .join_from(schema.asset, schema.content)
-            .where(passes(asset_filter), _asset.taken_at.is_not(None), camera.is_not(None))
+            .where(
+                passes(asset_filter),
+                _asset.taken_precision == DatePrecision.TIME.value,
+                camera.is_not(None),
+            )
             .order_by(camera, _asset.taken_at, _asset.id)
             .limit(_PAGE)
         )

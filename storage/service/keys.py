@@ -22,6 +22,7 @@ from sqlalchemy import Connection, Row, insert, or_, select, update
 
 from regard.core.errors import HomeError, NotFound, UsageError
 from regard.core.keys import AccessScope, ApiKey
+from regard.core.words import composed
 from regard.storage.database import schema
 from regard.storage.database.catalog import Catalog
 
@@ -57,7 +58,7 @@ class SqlKeys:
             raise UsageError(
                 "the key is bound to no collection", remedy="name one, or bind it to none"
             )
-        bound = None if collections is None else tuple(dict.fromkeys(collections))
+        bound = None if collections is None else tuple(dict.fromkeys(map(composed, collections)))
         secret = "rgd_" + secrets.token_urlsafe(32)
         with self._database.writing() as connection:
             _require_collections(connection, bound or ())

@@ -65,6 +65,7 @@ def make_asset(number: int = 1, **changes: Any) -> Asset:
         "size": 1000,
         "mtime_ns": 5,
         "taken_at": None,
+        "taken_precision": None,
         "added_at": NOON,
         "dated_at": NOON,
         "deleted_at": None,

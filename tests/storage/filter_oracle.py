@@ -5,8 +5,10 @@ from __future__ import annotations
 
 import datetime
 import math
+import os
 import random
 import string
+import unicodedata
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from typing import Any
@@ -14,6 +16,7 @@ from typing import Any
 import numpy as np
 from hypothesis import strategies as st
 
+from regard.core.facts import DatePrecision
 from regard.core.filters import (
     EVERYTHING,
     AssetFilter,
@@ -34,6 +37,10 @@ TIMES = [
     DAY - datetime.timedelta(microseconds=1),
     datetime.datetime(999, 1, 1),
     datetime.datetime(2024, 5, 17, 23, 59, 59, 999999),
+    datetime.datetime(2024, 5, 1),
+    datetime.datetime(2024, 5, 31, 23, 59, 59, 999999),
+    datetime.datetime(2024, 1, 1),
+    datetime.datetime(2024, 12, 31, 23, 59, 59),
 ]
 CAMERAS = [
     (None, None),
@@ -75,10 +82,17 @@ PLACES: list[tuple[float | None, float | None]] = [
     (-52.5, -166.6),
 ]
 SIZES = [(40, 30), (30, 40), (30, 30), (1, 5000)]
-TAGS = ["red", "Red", "réd", "a b", "50%", "_"]
+TAGS = ["red", "Red", "r\u00e9d", "re\u0301d", "a b", "50%", "_"]
 VALUES: list[CustomValue] = [1, 1.0, True, False, "1", "true", "x", "é", 1.5, 10**20, 1e20, "a\0b"]
-PATHS = [b"/p/a", b"/p/a/1.jpg", b"/p/a-b/2.jpg", b"/p/a0", b"/p/\xff\xfe/3.jpg", b"/q.jpg"]
-PREFIXES = [b"/", b"/p", b"/p/", b"/p/a", b"/p/a/", b"/p/\xff\xfe", b"/p/%", b"/nowhere"]
+COMPOSED, IN_PARTS = "\u00fc".encode(), "u\u0308".encode()
+PATHS = [
+    *(b"/p/a", b"/p/a/1.jpg", b"/p/a-b/2.jpg", b"/p/a0", b"/p/\xff\xfe/3.jpg", b"/q.jpg"),
+    *(b"/p/%b/4.jpg" % COMPOSED, b"/p/%b/5.jpg" % IN_PARTS, b"/%b\xff/6.jpg" % IN_PARTS),
+]
+PREFIXES = [
+    *(b"/", b"/p", b"/p/", b"/p/a", b"/p/a/", b"/p/\xff\xfe", b"/p/%", b"/nowhere"),
+    *(b"/p/%b" % COMPOSED, b"/p/%b" % IN_PARTS),
+]
 DIVIDING_PARTS = [
     PathPart(b"p"),
     PathPart(b"a"),
@@ -92,6 +106,10 @@ DIVIDING_PARTS = [
     PathPart(b"a", below=(b"/p/", b"/nowhere")),
     PathPart(b"1.jpg", below=(b"/p/a",)),
     PathPart(b"a", below=(), at=(b"/p/a-b",)),
+    PathPart(IN_PARTS),
+    PathPart(b"%b/5.jpg" % COMPOSED, below=(b"/p",)),
+    PathPart(b"5.jpg", below=(b"/p/%b" % COMPOSED,)),
+    PathPart(b"%b\xff" % COMPOSED),
 ]
 PARTS = [
     *DIVIDING_PARTS,
@@ -113,6 +131,7 @@ class Made:
     path: bytes
     size: tuple[int, int]
     taken_at: datetime.datetime | None = None
+    precision: DatePrecision = DatePrecision.TIME
     camera: tuple[str | None, str | None] = (None, None)
     place: tuple[float | None, float | None] = (None, None)
     tags: frozenset[str] = frozenset()
@@ -196,7 +215,7 @@ def holds(asset: Made, chosen: AssetFilter) -> bool:
     if asset.taken_at is not None:
         if chosen.taken_from is not None and asset.taken_at < chosen.taken_from:
             return False
-        if chosen.taken_to is not None and asset.taken_at > chosen.taken_to:
+        if chosen.taken_to is not None and last_moment(asset) > chosen.taken_to:
             return False
     if chosen.cameras:
         own = {lower(name) for name in (asset.camera[1], full_name(asset.camera)) if name}
@@ -225,17 +244,41 @@ def holds(asset: Made, chosen: AssetFilter) -> bool:
     }
     if chosen.orientation is not None and not shape[chosen.orientation]:
         return False
-    if not set(chosen.tags) <= asset.tags or asset.tags & set(chosen.without_tags):
+    tags = set(map(nfc, asset.tags))
+    if not set(map(nfc, chosen.tags)) <= tags or tags & set(map(nfc, chosen.without_tags)):
         return False
     for name, value in chosen.custom:
         if name not in asset.custom or not same_value(asset.custom[name], value):
             return False
     if chosen.external_ids and asset.external_id not in chosen.external_ids:
         return False
-    stems = [prefix.rstrip(b"/") for prefix in chosen.path_prefixes]
-    return not stems or any(
-        asset.path == stem or asset.path.startswith(stem + b"/") for stem in stems
-    )
+    prefixes = chosen.path_prefixes
+    return not prefixes or any(is_below(nfc_path(asset.path), folder) for folder in prefixes)
+
+
+def nfc(text: str) -> str:
+    return unicodedata.normalize("NFC", text)
+
+
+def nfc_path(path: bytes) -> bytes:
+    return os.fsencode(nfc(os.fsdecode(path)))
+
+
+def last_moment(asset: Made) -> datetime.datetime:
+    """The last second that a date may mean."""
+    date = asset.taken_at
+    assert date is not None
+    day = datetime.timedelta(days=1)
+    match asset.precision:
+        case DatePrecision.YEAR:
+            end = date.replace(year=date.year + 1)
+        case DatePrecision.MONTH:
+            end = (date + 31 * day).replace(day=1)
+        case DatePrecision.DAY:
+            end = date + day
+        case _:
+            return date
+    return end - datetime.timedelta(seconds=1)
 
 
 def knows(asset: Made, fact: Fact) -> bool:
@@ -252,19 +295,20 @@ def knows(asset: Made, fact: Fact) -> bool:
 
 
 def is_below(path: bytes, folder: bytes) -> bool:
-    stem = folder.rstrip(b"/")
+    stem = nfc_path(folder).rstrip(b"/")
     return path == stem or path.startswith(stem + b"/")
 
 
 def has_part(asset: Made, part: PathPart) -> bool:
-    if any(is_below(asset.path, folder) for folder in part.at):
+    path = nfc_path(asset.path)
+    if any(is_below(path, folder) for folder in part.at):
         return True
-    wanted = part.part.strip(b"/").split(b"/")
+    wanted = nfc_path(part.part).strip(b"/").split(b"/")
     if asset.upload is not None:
-        return [asset.upload.encode()] == wanted
+        return [nfc(asset.upload).encode()] == wanted
     for folder in [b"/"] if part.below is None else part.below:
-        if is_below(asset.path, folder):
-            inside = asset.path[len(folder.rstrip(b"/")) :].split(b"/")[1:]
+        if is_below(path, folder):
+            inside = path[len(nfc_path(folder).rstrip(b"/")) :].split(b"/")[1:]
             runs = (inside[at : at + len(wanted)] for at in range(len(inside)))
             if wanted in runs:
                 return True
@@ -341,6 +385,7 @@ def made_assets(rng: random.Random) -> list[Made]:
     sizes = {content: rng.choice(SIZES) for content in range(1, 31)}
     for number in range(60):
         content = rng.choice(list(sizes))
+        time, precision = rng.choice(TIMES), rng.choice(list(DatePrecision))
         custom = {name: rng.choice(VALUES) for name in ("k", "K'", "other") if rng.random() < 0.5}
         assets.append(
             Made(
@@ -348,7 +393,8 @@ def made_assets(rng: random.Random) -> list[Made]:
                 content,
                 PATHS[number] if number < len(PATHS) else rng.choice(PATHS) + b"/%d" % number,
                 sizes[content],
-                rng.choice(TIMES),
+                time and precision.start_of(time),
+                precision,
                 rng.choice(CAMERAS),
                 rng.choice(PLACES),
                 frozenset(tag for tag in TAGS if rng.random() < 0.3),

@@ -209,6 +209,7 @@ def test_details_hold_facts_regions_and_sentences(assets: Assets) -> None:
         taken_at=NOON,
         camera_make="Canon",
         latitude=52.5,
+        longitude=13.4,
         rating=3,
         keywords=("b", "a"),
         capture=Capture(f_number=2.8, iso=400),

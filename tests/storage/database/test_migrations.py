@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sqlite3
 import threading
 from collections.abc import Iterator
@@ -329,3 +330,46 @@ def test_jobs_keep_their_ids_when_they_may_be_of_no_collection(database: Databas
     with database.reading() as connection:
         found = connection.execute(text("SELECT id, collection_id FROM job ORDER BY id")).all()
     assert [tuple(row) for row in found] == [(1, 1), (2, 1), (4, None)]
+
+
+def test_older_homes_get_precisions_and_composed_letters(database: Database) -> None:
+    config = Config()
+    config.set_main_option("script_location", str(Path(migrations.__file__).parent))
+    with database.writing() as connection:
+        config.attributes["connection"] = connection
+        command.upgrade(config, "0005")
+    composed, in_parts = "\u00fc", "u\u0308"
+    values = {"one": composed, "two": in_parts, "path": f"/{in_parts}".encode()}
+    values["plain"] = b"/plain"
+    statements = (
+        "INSERT INTO collection (name) VALUES (:one), (:two)",
+        "INSERT INTO content (sha256, format, width, height) VALUES ('00', 'PNG', 1, 1)",
+        "INSERT INTO asset (collection_id, path, uri, content_id, size, mtime_ns, capture, taken_at)"
+        " VALUES (1, :path, '', 1, 1, 1, '{}', '2024-05-01 00:00:00'),"
+        " (2, :plain, '', 1, 1, 1, '{}', NULL)",
+        "INSERT INTO asset_keyword (asset_id, position, keyword) VALUES (1, 0, :two)",
+        "INSERT INTO asset_tag (asset_id, tag) VALUES (1, :one), (1, :two), (2, :two)",
+        "INSERT INTO asset_field (asset_id, name, value) VALUES (1, 'k', '\"' || :two || '\"')",
+        "INSERT INTO api_key (name, secret_sha256, scope, collections, created_at)"
+        """ VALUES ('k', 'd', 'read', '["' || :two || '"]', '2024-05-01 00:00:00')""",
+    )
+    with database.writing() as connection:
+        for statement in statements:
+            connection.execute(text(statement), values)
+    database.upgrade()
+
+    def rows(query: str) -> list[tuple[object, ...]]:
+        with database.reading() as connection:
+            return [tuple(row) for row in connection.execute(text(query))]
+
+    assert rows("SELECT name FROM collection ORDER BY id") == [(composed,), (f"{composed} (2)",)]
+    assert rows("SELECT taken_precision FROM asset ORDER BY id") == [("time",), (None,)]
+    [(path,), (same,)] = rows("SELECT composed_path FROM asset ORDER BY id")
+    assert (bytes(path), same) == (f"/{composed}".encode(), None)  # type: ignore[arg-type]
+    assert rows("SELECT keyword FROM asset_keyword") == [(composed,)]
+    assert rows("SELECT asset_id, tag FROM asset_tag ORDER BY asset_id") == [
+        (1, composed), (2, composed)
+    ]  # fmt: skip
+    assert rows("SELECT value FROM asset_field") == [(f'"{composed}"',)]
+    [(bound,)] = rows("SELECT collections FROM api_key")
+    assert json.loads(str(bound)) == [f"{composed} (2)"]

@@ -511,6 +511,7 @@ LEFT_OUT = {
     # Told by the table that the row stands in, or by the id of its channel.
     "embedding": {"pipeline_id", "channel_id", "vector"},
     "pipeline": {"pruned_at"},
+    "asset": {"composed_path"},  # derived from the path
     "analysis_failure": {"reason"},
     "asset_keyword": {"asset_id", "position", "keyword"},
     "asset_tag": {"asset_id", "tag"},
