@@ -3,7 +3,7 @@
 import * as api from "./api.js";
 import { button, fill, h, icon, iconButton, thumb } from "./dom.js";
 import { facet } from "./finding.js";
-import { bytes, exposure, moment, nameOf, number, place } from "./format.js";
+import { bytes, exposure, known, moment, nameOf, number, place } from "./format.js";
 import { canWrite } from "./session.js";
 import { state } from "./state.js";
 import { makeTags } from "./tags.js";
@@ -144,7 +144,7 @@ function facts(asset, actions) {
   const make = camera.length === 2 && camera[1].toLowerCase().startsWith(camera[0].split(" ")[0].toLowerCase()) ? camera[1] : camera.join(" ");
   const hasPlace = Number.isFinite(of.latitude) && Number.isFinite(of.longitude);
   const rows = [
-    ["Taken", asset.taken_at && moment(asset.taken_at)],
+    ["Taken", asset.taken_at && known(asset.taken_at, asset.taken_precision)],
     ["Camera", make && link(make, "Show all photos of this camera", () => actions.filter("camera", [of.camera_model ?? make]))],
     ["Lens", of.lens],
     ["Exposure", shot],

@@ -59,13 +59,18 @@ function sized(name, value) {
 }
 
 function taken(from, to) {
+  if (from && to && from === firstOf(from.slice(0, 4)) && to === lastOf(from.slice(0, 4))) return from.slice(0, 4);
   if (from && to && /^\d{4}-\d\d-01$/.test(from) && to === lastOf(from.slice(0, 7))) return month(from.slice(0, 7));
   if (from && to) return from === to ? day(from) : `${day(from)} – ${day(to)}`;
   return from ? `since ${day(from)}` : `until ${day(to)}`;
 }
 
-/** The last day of a month: 2024-02 → 2024-02-29. */
+/** The first day of a month or a year. */
+export const firstOf = (of) => (of.length === 4 ? `${of}-01-01` : `${of}-01`);
+
+/** The last day of a month or a year: 2024-02 → 2024-02-29. */
 export function lastOf(of) {
+  if (of.length === 4) return `${of}-12-31`;
   const [year, which] = of.split("-").map(Number);
   return `${of}-${String(new Date(Date.UTC(year, which, 0)).getUTCDate()).padStart(2, "0")}`;
 }

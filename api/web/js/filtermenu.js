@@ -2,7 +2,7 @@
 // photographs.
 
 import { fill, h, icon, iconButton } from "./dom.js";
-import { SHAPE_NAMES, KINDS, lastOf } from "./filterkinds.js";
+import { SHAPE_NAMES, KINDS, firstOf, lastOf } from "./filterkinds.js";
 import { facet } from "./finding.js";
 import { month, number } from "./format.js";
 import { makePopover } from "./popover.js";
@@ -167,7 +167,7 @@ const EDITORS = {
     body.append(h("h3", { class: "menu-sub" }, "Months"), h("ul", { class: "menu-list choice-list" }, months.map(({ value, count }) => h("li", {}, h(
       "button", {
         type: "button", class: "menu-item", data: { testid: "filter-month" },
-        on: { click: () => { setFilters({ taken_from: `${value}-01`, taken_to: lastOf(value) }); context.done(); } },
+        on: { click: () => { setFilters({ taken_from: firstOf(value), taken_to: lastOf(value) }); context.done(); } },
       },
       h("span", { class: "menu-value" }, month(value)), h("span", { class: "menu-count" }, number(count)),
     )))));

@@ -27,8 +27,13 @@ export function bytes(count) {
 export const moment = (iso) => dated(iso, MOMENT);
 /** 3 May 2024 */
 export const day = (iso) => dated(/^\d{4}-\d\d-\d\d$/.test(iso) ? `${iso}T00:00:00` : iso, DAY);
-/** May 2024, from 2024-05 */
-export const month = (iso) => dated(`${iso}-01T00:00:00`, MONTH);
+/** May 2024, from 2024-05; a year as it is. */
+export const month = (iso) => (iso.length === 4 ? iso : dated(`${iso}-01T00:00:00`, MONTH));
+/** As much of a date as is known: 1985, May 2024, 3 May 2024, or 3 May 2024, 10:12. */
+export function known(iso, precision) {
+  if (precision === "time") return moment(iso);
+  return precision === "day" ? day(iso.slice(0, 10)) : month(iso.slice(0, precision === "year" ? 4 : 7));
+}
 
 function dated(iso, form) {
   const date = new Date(iso);

@@ -21,5 +21,6 @@ export function headingsOf(state, items) {
     return (_, position) => (likely > 0 && position >= likely ? UNLIKELY : null);
   }
   if (state.view !== "library" || !["date", "-date"].includes(state.sort)) return () => null;
-  return ({ asset }) => (asset.dated_at ? month(asset.dated_at.slice(0, 7)) : null);
+  const heading = ({ dated_at: date, taken_precision: known }) => month(date.slice(0, known === "year" ? 4 : 7));
+  return ({ asset }) => (asset.dated_at ? heading(asset) : null);
 }
