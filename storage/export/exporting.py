@@ -33,6 +33,7 @@ from sqlalchemy import (
 )
 
 from regard.core.errors import NotFound
+from regard.core.words import composed
 from regard.storage.database import schema
 from regard.storage.database.catalog import Catalog
 from regard.storage.database.stored_pipelines import live_pipeline, stored_pipelines
@@ -330,6 +331,7 @@ class _Export:
 
 def _collections(connection: Connection, names: Sequence[str]) -> list[Row]:
     table: FromClause = schema.collection
+    names = [composed(name) for name in names]
     rows = [
         dict(row)
         for row in connection.execute(select(table).order_by(table.c.id)).mappings()
