@@ -222,9 +222,12 @@ class _Sources:
         if beside:
             return beside
         xmp, iptc = self._by_source["XMP"], clean_keywords(self.values(("IPTC Keywords",)))
-        is_in_xmp = any(name in xmp for name in ("dc:subject", _HIERARCHY[0]))
-        if iptc and (self._is_iptc_newer or not is_in_xmp):
-            return _with_levels(iptc, _paths(xmp, _HIERARCHY, *_OTHER_HIERARCHIES))
+        if iptc and (self._is_iptc_newer or "dc:subject" not in xmp):
+            own = () if self._is_iptc_newer else xmp.get(_HIERARCHY[0], ())
+            levels = [level for path in own for level in path.split(_HIERARCHY[1])]
+            return _with_levels(
+                clean_keywords([*iptc, *levels]), _paths(xmp, _HIERARCHY, *_OTHER_HIERARCHIES)
+            )
         windows = ";".join(self.values(("EXIF XPKeywords",)))
         return _xmp_keywords(xmp) or clean_keywords(windows.split(";"))
 

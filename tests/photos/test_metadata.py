@@ -487,6 +487,16 @@ def test_every_level_of_a_hierarchy_is_a_keyword(body: str, keywords: str) -> No
     assert xmp_facts(packet(body)).keywords == tuple(keywords.split())
 
 
+def test_hierarchies_in_xmp_add_to_keywords_in_iptc() -> None:
+    block = iim((2, 25, b"Paris"), (2, 25, b"one"))
+    for field, expected in (
+        (bag("lr:hierarchicalSubject", "Places|Paris", "People"), "Paris one Places People"),
+        (bag("digiKam:TagsList", "Places/Paris", "Gone"), "Paris one Places"),
+    ):
+        facts = read_facts(MetadataBlocks(None, (packet(field),), block))
+        assert facts.keywords == tuple(expected.split())
+
+
 def test_composed_and_decomposed_letters_are_one_keyword() -> None:
     facts = xmp_facts(packet(bag("dc:subject", "Ba\u0308ume", "B\u00e4ume")))
     assert facts.keywords == ("B\u00e4ume",)
