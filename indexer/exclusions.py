@@ -45,11 +45,11 @@ _MADE_BY_PROGRAMS = frozenset(
         *("lost+found", "~snapshot"),  # ext4, NetApp
         *("__macosx", "network trash folder", "temporary items"),  # macOS
         *("ipod photo cache", "files_trashbin", "files_versions"),  # iTunes, Nextcloud
-        *("node_modules", "__pycache__"),  # programmers' tools
+        *("node_modules", "__pycache__", "_gsdata_"),  # programmers' tools, GoodSync
     )
 )
-# Lightroom's previews; fragments that chkdsk recovers.
-_MADE_NAME = re.compile(rb".*\.(lrdata|lrcat-data)|found\.\d{3}", re.DOTALL)
+# Lightroom's previews; fragments that chkdsk recovers; previews of Nextcloud.
+_MADE_NAME = re.compile(rb".*\.(lrdata|lrcat-data)|found\.\d{3}|appdata_oc\w+", re.DOTALL)
 _LIBRARY = re.compile(rb"\.(photoslibrary|photolibrary|migratedphotolibrary|aplibrary)(/|$)")
 _MADE_IN_LIBRARIES = frozenset(
     {b"derivatives", b"proxies", b"previews", b"thumbnails", b"caches", b"data.noindex"}

@@ -187,11 +187,12 @@ class Indexer:
                 known = self.catalog.known_assets(root)
                 removed += sum(self.catalog.remove(assets) for assets in _portions(known))
             # Paths below that a person named before would otherwise still be reached.
+            gone = frozenset(roots)
             former = {
                 one.id
                 for one in self.catalog.exclusions()
                 if one.pattern is None
-                and (one.path in roots or (not one.is_left_out and lies_below(one.path, roots)))
+                and (one.path in gone or (not one.is_left_out and lies_below(one.path, gone)))
             }
             self.catalog.change_exclusions(
                 former, [Exclusion(root, None, is_left_out=True) for root in roots]

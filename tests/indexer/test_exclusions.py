@@ -42,6 +42,7 @@ LEFT_OUT = [
     *("._a.jpg", "__MACOSX/b/._a.jpg", "__MACOSX/a.jpg", ".AppleDouble/a.jpg", ".hidden.jpg"),
     *(".thumbnails/a.jpg", ".dtrash/a.jpg", "node_modules/x/a.png", "CaptureOne/Cache/a.jpg"),
     *("Catalog Previews.lrdata/0/a.jpg", "Catalog Smart Previews.LRDATA/a.jpg"),
+    *("appdata_oc1x2y/preview/a.jpg", "files_versions/a.jpg", "_gsdata_/a.jpg"),
     "My.photoslibrary/resources/derivatives/a/a.jpg",
     "My.photoslibrary/scopes/cloudsharing/resources/derivatives/a.jpg",
     *("Old.photolibrary/Thumbnails/a.jpg", "Old.aplibrary/Previews/a.jpg"),
