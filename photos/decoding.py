@@ -70,9 +70,10 @@ class DecodeLimits:
     """The largest files and images that are decoded, and the allowed formats.
 
     Decoding holds the file and, at its peak, 7 to 10 bytes a pixel (3 of them the result), or 16
-    for WebP, which may therefore have only half of `max_pixels`. 120 million pixels admit medium
-    format and 108-megapixel phones and take about 1 GiB. Images above 32 million pixels are
-    decoded one at a time, so that several threads together stay below 2 GiB.
+    for WebP, which may therefore have only half of `max_pixels`. TIFF takes a second copy of the
+    file and its samples as stored, up to 1 GiB. 120 million pixels admit medium format and
+    108-megapixel phones and take about 1 GiB. Images above 32 million pixels are decoded one at a
+    time, so that several threads together stay below 2 GiB.
     """
 
     max_bytes: int = 512 << 20
