@@ -264,6 +264,13 @@ def test_a_jpeg_whose_last_pixels_are_missing_is_refused(
                 assert np.abs(pixels - expected).max() <= 1
 
 
+def test_a_jpeg_without_an_end_marker_decodes_reduced() -> None:
+    whole = encoded(photo().resize((800, 600)), "JPEG", quality=90)
+    expected = decoded(whole, reduced_to=200).pixels
+    assert expected.shape == (150, 200, 3)
+    assert np.array_equal(decoded(whole[:-2], reduced_to=200).pixels, expected)
+
+
 def test_a_progressive_jpeg_without_its_last_scans_is_refused() -> None:
     whole = encoded(photo(), "JPEG", quality=90, progressive=True)
     for scan in range(2, whole.count(b"\xff\xda")):
