@@ -44,6 +44,8 @@ _FAX = {2, 3, 4, 32771}
 _JPEG = {6, 7}
 # None, LZW, Deflate (two numbers), NeXT, PackBits, ThunderScan, LERC, LZMA, Zstandard and WebP.
 _COMPRESSIONS = {1, 5, 8, 32946, 32766, 32773, 32809, 34887, 34925, 50000, 50001, *_FAX}
+# The most bytes that one compressed byte of LZW, Deflate and PackBits can stand for.
+_EXPANSIONS = {5: 2731, 8: 1032, 32946: 1032, 32773: 64}
 _KINDS = {1: "u", 2: "i", 3: "f", 4: "u"}
 _DEPTHS = {"u": {*range(1, 17), 24, 32, 64}, "i": {8, 16, 32, 64}, "f": {16, 32, 64}}
 _UNSPECIFIED, _ASSOCIATED, _UNASSOCIATED, _COREL = 0, 1, 2, 999
@@ -193,7 +195,7 @@ def _check_pieces(picture: TiffPicture, max_pixels: int) -> None:
 
 
 def _is_complete(picture: TiffPicture) -> bool:
-    """Whether all fields and pieces end within the file.
+    """Whether all fields and pieces end within the file and can hold all pixels.
 
     libtiff reads a copy to whose end a directory is added, which must not pass for pixels.
     """
@@ -204,6 +206,11 @@ def _is_complete(picture: TiffPicture) -> bool:
     starts = block.integers(directory, tag, _MAX_PIECES)
     counts = block.integers(directory, counts_tag, _MAX_PIECES)
     if any(start + count > block.size for start, count in zip(starts, counts, strict=False)):
+        return False
+    # Subsampled colours take a third of the samples or more.
+    least = picture.width * picture.height * picture.samples * picture.bits // 24
+    expansion = _EXPANSIONS.get(picture.compression)
+    if counts and expansion is not None and sum(counts) * expansion < least:
         return False
     if picture.compression != 1 or picture.photometric == _YCBCR or not starts:
         return True
