@@ -152,17 +152,20 @@ class Words:
 
     `words` are as `regard.core.words` splits them, two or more for a phrase. A single word is
     found in its other forms too (bus, buses) unless it is `exact`, as phrases are. `whole` words
-    are found where a title, a tag, a file name or a folder's name has no other telling words, in
-    any order.
+    are found where they are all words of a title, a tag, a file name or a folder's name; with a
+    `suffix`, such as "jpg", only in the names of files that end with it.
     """
 
     words: tuple[str, ...]
     exact: bool = False
     whole: bool = False
+    suffix: str = ""
 
     def __post_init__(self) -> None:
         if self.whole and not self.exact:
             raise ValueError("a whole name is exact")
+        if self.suffix and not self.whole:
+            raise ValueError("only a whole name has a suffix")
         if not self.words or (len(self.words) > 1 and not self.exact):
             raise ValueError("one word, or several that are exact")
         if not all(map(is_word, self.words)):

@@ -1,7 +1,7 @@
 """Splits texts into words, in the same way for queries and for indexed texts.
 
-A word is a run of letters and digits with their combining marks, such as vowels in Hindi. Case and
-accents make no difference.
+A word is a run of letters and digits with their combining marks, such as vowels in Hindi. Case,
+accents and compatible forms (NFKC), such as full width, make no difference.
 """
 
 from __future__ import annotations
@@ -49,9 +49,19 @@ def composed(text: str) -> str:
     return text if text.isascii() else unicodedata.normalize("NFC", text)
 
 
+def is_latin(letter: str) -> bool:
+    """Whether a letter is of the Latin script, or an ASCII digit."""
+    return letter.isascii() or unicodedata.name(letter, "").startswith("LATIN ")
+
+
 def folded(word: str) -> str:
-    """A word without accents; words that are equal in this form are the same word."""
-    return unicodedata.normalize("NFC", _ACCENTS.sub("", unicodedata.normalize("NFD", word)))
+    """A word in plain form; words that are equal in this form are the same word."""
+    return unicodedata.normalize("NFKC", unaccented(unicodedata.normalize("NFKC", word))).lower()
+
+
+def unaccented(word: str) -> str:
+    """A word without accents, decomposed (NFD)."""
+    return _ACCENTS.sub("", unicodedata.normalize("NFD", word))
 
 
 def _is_of_word(letter: str) -> bool:

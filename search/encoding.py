@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import unicodedata
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -26,13 +26,16 @@ from regard.core.records import (
     Target,
     WeightedChannel,
 )
-from regard.core.words import split_words
+from regard.core.words import is_latin
 from regard.search.answers import ImageQuery, LikeQuery, Term, TextQuery
 from regard.search.identifiers import Reference
 from regard.search.keywords import MOST_WORDS, WeightedWords, words_of
 
 # Terms cancel out if their sum is below this share of their weights: the rest is rounding.
 _CANCELLED = 1e-4
+# Arrows, shapes, emoji and letters of private fonts.
+_PICTOGRAMS = frozenset({"So", "Co", "Cn"})
+_FIRST_PICTOGRAM = "\u2190"
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -108,21 +111,50 @@ def read_text(profile: Profile, routes: Routes, text: str, target: Target) -> Re
 
     plain = unicodedata.normalize("NFKC", text)
     kept: list[str] = []
-    unknown: list[str] = []
+    unknown: dict[str, None] = {}
     has_known = False
-    for chunk in plain.split():
-        words = split_words(chunk)
-        known = [word for word in words or [chunk] if is_known(word)]
-        # Symbols such as emoji count as a word, unlike punctuation between words.
-        lost = [word for word in words or [chunk] if word not in known]
-        if not words and chunk.isascii():
-            lost = []
-        has_known = has_known or bool(known)
-        unknown += lost
-        kept += known if lost else [chunk]
-    if not has_known:
-        return ReadText(None, tuple(dict.fromkeys(unknown)) or (text.strip(),))
-    return ReadText(" ".join(kept) if unknown else plain, tuple(dict.fromkeys(unknown)))
+    for run, is_word in _split_scripts(plain):
+        if is_word and not is_known(run):
+            unknown[run.lower()] = None
+            kept.append(" ")
+        else:
+            has_known = has_known or is_word
+            kept.append(run)
+    # Of punctuation alone, such as "$", an encoder may know something.
+    if not has_known and (unknown or not is_known(plain.strip())):
+        return ReadText(None, tuple(unknown) or (text.strip(),))
+    return ReadText(" ".join("".join(kept).split()) if unknown else plain, tuple(unknown))
+
+
+def _letters_of(letter: str) -> str:
+    """What a letter is a part of; "" for spaces and punctuation, which no encoder need know."""
+    if letter.isalnum():
+        return "latin" if is_latin(letter) else "script"
+    is_pictogram = letter >= _FIRST_PICTOGRAM and unicodedata.category(letter) in _PICTOGRAMS
+    return "symbol" if is_pictogram else ""
+
+
+def _split_scripts(text: str) -> Iterator[tuple[str, bool]]:
+    """The runs of a text that are Latin words or numbers, words of other scripts, pictograms, or
+    none of these, and whether an encoder has to know them.
+
+    Chinese and Japanese write Latin words without spaces around them.
+    """
+    run, kind = "", ""
+    for letter in text:
+        # Accents, variants, skin tones and joiners belong to what precedes them.
+        of_letter = kind if _is_joined(letter) else _letters_of(letter)
+        if of_letter != kind and run:
+            yield run, bool(kind)
+            run = ""
+        run, kind = run + letter, of_letter
+    if run:
+        yield run, bool(kind)
+
+
+def _is_joined(letter: str) -> bool:
+    category = unicodedata.category(letter)
+    return category[0] == "M" or category == "Cf" or "\U0001f3fb" <= letter <= "\U0001f3ff"
 
 
 def encode_terms(

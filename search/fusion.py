@@ -101,11 +101,10 @@ class Fusion:
     """n items, best first, fused from c rankings.
 
     `scores` (n,) descend, and are the sums of the rankings' `contributions` (c, n), of which
-    `bonuses` (n,) are those of named items. `places` (c,
-    n) are the items' places in each ranking, -1 where it does not rank them. `levels` (n,) are the
-    levels that added the items; `ends` (levels, c) say how many items of each ranking a level
-    holds. `contents` and `regions` (n,) are what an answer shows; the region of a content is that
-    of the first ranking with one, or 0.
+    `bonuses` (n,) are those of named items. `places` (c, n) are the items' places in each ranking,
+    -1 where it does not rank them. `levels` (n,) are the levels that added the items; `ends`
+    (levels, c) say how many items of each ranking a level holds. `contents` and `regions` (n,) are
+    what an answer shows; the region of a content is that of the first ranking with one, or 0.
     """
 
     rankings: Sequence[Ranking]
@@ -182,7 +181,7 @@ def rank_by_keywords(weighted: WeightedChannel, keywords: KeywordRanking, level:
 
     All named items, which come first, have the place 0: they belong to the first level.
     """
-    places = np.where(keywords.named, 0, np.arange(len(keywords.items)))
+    places = np.where(keywords.naming > 0, 0, np.arange(len(keywords.items)))
     return Ranking(
         weighted=weighted,
         items=keywords.items,
@@ -222,7 +221,7 @@ def fuse(rankings: Sequence[Ranking], target: Target, level: int) -> Fusion:
         for row, (ranking, end) in enumerate(zip(rankings, of_level, strict=True)):
             new_places[row], points[row] = ranking.points(new, end)
             if ranking.keywords is not None:
-                new_bonuses = bonus * np.append(ranking.keywords.named, False)[new_places[row]]
+                new_bonuses = bonus * np.append(ranking.keywords.naming, 0)[new_places[row]]
                 points[row] += new_bonuses
         new_scores = points.sum(axis=0)  # (c, m) → (m,), in the order of the rankings
         order = np.lexsort((first, -new_scores))

@@ -10,10 +10,13 @@ do not count: titles, tags and captions are short, and a word twice in a path sa
 item's strength, from 0 to below 1, is its score as a share of that of a text with all words in the
 best field. Function words are ignored.
 
-Rarity decides the order alone. An item with all words in its names (title, tags, file and folder
-names) is `complete`, however many others have them: something matches. It is `named`, and comes
-first, if the words are a whole name, were asked for as a phrase, or one of them has digits, as in
-IMG_0012: models know nothing of those.
+Rarity decides the order alone. An item with all words in what people wrote (title, tags,
+description, file and folder names) is `complete`, however many others have them: something matches.
+Items that the query names come first. Their `naming` says how: `CONTAINED`, if their names (all but
+the description) have the words, and these were asked for as a phrase or one has digits, as in
+IMG_0012: models know nothing of those. `WHOLE`, if the words are a whole name; `EXACT`, if that of
+the file with its suffix. A sentence is rarely a whole name, and does not name items that have a
+part of it: "a cat" is no name of cat.png.
 """
 
 from __future__ import annotations
@@ -43,11 +46,13 @@ FIELD_WEIGHTS: Mapping[WordField, float] = {
 }
 # Lowers the strength of common words: one of this idf counts half.
 _HALF_IDF = 1.0
-# Longer texts are hardly searches, and each word costs two lookups.
+# Longer texts are hardly searches, and each word costs two lookups; a whole name costs one.
 MOST_WORDS = 16
+_MOST_NAME_WORDS = 64
+CONTAINED, WHOLE, EXACT = 1, 2, 3
 # File names are indexed without suffixes, and searched with or without.
 _SUFFIX = re.compile(
-    rf"(?<=\w)(?:{'|'.join(re.escape(suffix.decode()) for suffix in sorted(PHOTO_SUFFIXES))})(?!\w)",
+    rf"(?<=[^\s.])(?:{'|'.join(re.escape(suffix.decode()) for suffix in sorted(PHOTO_SUFFIXES))})(?!\w)",
     re.IGNORECASE,
 )
 
@@ -67,7 +72,8 @@ class KeywordRanking:
 
     `ranks` start at 1, and are equal for equal scores. `regions` are the regions of matching
     captions, or 0. `fields` (n, w) are the places in `WORD_FIELDS` where an item has each word, or
-    -1. `named` items come first; `is_complete` says whether any item has all words in its names.
+    -1. `naming` (n,) is 0 for items that the query does not name, and descends; `is_complete` says
+    whether any item has all words in what people wrote.
     """
 
     words: tuple[Words, ...]
@@ -78,7 +84,7 @@ class KeywordRanking:
     contents: Int64Array
     regions: Int64Array
     fields: Int64Array
-    named: BoolArray
+    naming: Int64Array
     is_complete: bool
 
 
@@ -87,17 +93,30 @@ def words_of(
 ) -> list[WeightedWords]:
     """The words of a text to look up, without function words, or all of them as a `phrase`.
 
-    The last item looks for a whole name, unless the text is long. Suffixes of file names are
-    removed, as in the index.
+    Suffixes of file names are removed, as in the index. The last items look for a whole name, unless
+    the text is long.
     """
     words = split_words(_SUFFIX.sub(" ", text))
     if phrase:
-        return [WeightedWords(Words(tuple(words), exact=True), weight, place)] if words else []
-    telling = telling_words(words)
-    found = [WeightedWords(Words((word,)), weight, place) for word in telling[:MOST_WORDS]]
-    if 0 < len(telling) < MOST_WORDS:
-        found.append(WeightedWords(Words(tuple(telling), exact=True, whole=True), 0.0, place))
-    return found
+        found = [Words(tuple(words), exact=True)] if words else []
+    else:
+        found = [Words((word,)) for word in telling_words(words)[:MOST_WORDS]]
+    weighted = [WeightedWords(item, weight, place) for item in found]
+    return weighted + [WeightedWords(item, 0.0, place) for item in _whole_names(text)]
+
+
+def _whole_names(text: str) -> list[Words]:
+    """The names that a whole text may be: with a suffix, that of a file, or a title that has it."""
+    last = [match for match in _SUFFIX.finditer(text) if not text[match.end() :].strip()]
+    stem, suffix = (text[: last[0].start()], last[0][0][1:].lower()) if last else (text, "")
+    words = tuple(split_words(stem))
+    if not 0 < len(words) <= _MOST_NAME_WORDS:
+        return []
+    names = [Words(words, exact=True, whole=True)]
+    if suffix:
+        names.append(Words((*words, suffix), exact=True, whole=True))
+        names.append(Words(words, exact=True, whole=True, suffix=suffix))
+    return names
 
 
 def rank_words(
@@ -124,61 +143,74 @@ def rank_words(
     best = _WEIGHTS[fields] == held[rows, places]
     where[rows[best], places[best]] = fields[best]
     scores = held @ worth
-    in_names = np.zeros(held.shape, np.bool_)
-    is_name = _IS_NAME[fields]
+    in_written, in_names = np.zeros((2, *held.shape), np.bool_)
+    is_written, is_name = _IS_WRITTEN[fields], _IS_NAME[fields]
+    in_written[rows[is_written], places[is_written]] = True
     in_names[rows[is_name], places[is_name]] = True
-    complete, named = _completeness(asked, in_names)
+    is_complete = bool(_have_all_words(asked, in_written).any())
+    naming = _naming(asked, in_names)
     of_content = np.zeros(len(ids), np.int64)
     of_content[rows] = contents
     of_region = np.zeros(len(ids), np.int64)
     of_region[rows] = regions
-    looked_up = [place for place, item in enumerate(asked) if not item.words.whole]
-    chosen = np.flatnonzero(scores > 0)
+    chosen = np.flatnonzero((scores > 0) | (naming > 0))
     strengths = scores / (worth.sum() + _HALF_IDF)
-    scores += worth.sum() * named
+    scores += 2 * worth.sum() * naming
     order = chosen[np.lexsort((ids[chosen], -scores[chosen]))]
     scores = scores[order]
     return KeywordRanking(
-        words=tuple(asked[place].words for place in looked_up),
+        words=tuple(item.words for item in asked),
         items=ids[order],
         scores=scores.astype(np.float32),
         strengths=strengths[order].astype(np.float32),
         ranks=np.searchsorted(-scores, -scores) + 1,
         contents=of_content[order],
         regions=of_region[order],
-        fields=where[order][:, looked_up],
-        named=named[order],
-        is_complete=bool(complete.any()),
+        fields=where[order],
+        naming=naming[order],
+        is_complete=is_complete,
     )
 
 
-def _completeness(
-    asked: Sequence[WeightedWords], in_names: BoolArray
-) -> tuple[BoolArray, BoolArray]:
-    """Which of n items are `complete` and `named`, by the words (n, w) that their names have."""
-    complete = np.full(len(in_names), bool(asked))
-    named = complete.copy()
+def _have_all_words(asked: Sequence[WeightedWords], has: BoolArray) -> BoolArray:
+    """Which of n items have all words, or the whole name, of each text: (n, w) → (n,)."""
+    complete = np.full(len(has), bool(asked))
     for text in {item.text for item in asked}:
-        of_text = [place for place, item in enumerate(asked) if item.text == text]
-        whole = [place for place in of_text if asked[place].words.whole]
-        words = [place for place in of_text if not asked[place].words.whole]
-        has_whole = in_names[:, whole].any(axis=1)
-        has_all = in_names[:, words].all(axis=1) | has_whole
-        is_literal = any(asked[place].words.exact for place in words) or any(
-            letter.isdigit() for place in words for letter in asked[place].words.words[0]
+        words = [place for place, item in enumerate(asked) if item.text == text]
+        whole = [place for place in words if asked[place].words.whole]
+        words = [place for place in words if not asked[place].words.whole]
+        complete &= has[:, words].all(axis=1) | has[:, whole].any(axis=1)
+    return complete
+
+
+def _naming(asked: Sequence[WeightedWords], in_names: BoolArray) -> Int64Array:
+    """How each of n items is named, by the words (n, w) that its names have; the least of texts."""
+    naming = np.full(len(in_names), EXACT if asked else 0)
+    for text in {item.text for item in asked}:
+        places = [place for place, item in enumerate(asked) if item.text == text]
+        words = [asked[place].words for place in places]
+        is_literal = any(
+            not item.whole and (item.exact or any(map(str.isdigit, item.words[0])))
+            for item in words
         )
-        complete &= has_all
-        named &= has_all if is_literal else has_whole
-    return complete, named
+        has_all = _have_all_words([asked[place] for place in places], in_names[:, places])
+        of_text = CONTAINED * (has_all & is_literal).astype(np.int64)
+        for place, item in zip(places, words, strict=True):
+            if item.whole:
+                level = EXACT if item.suffix else WHOLE
+                np.maximum(of_text, level * in_names[:, place], out=of_text)
+        np.minimum(naming, of_text, out=naming)
+    return naming
 
 
 def word_matches(ranking: KeywordRanking, place: int) -> tuple[WordMatch, ...]:
-    """The query's words that the item at a place contains, with their fields."""
-    return tuple(
-        WordMatch(" ".join(words.words), WORD_FIELDS[field])
+    """The words and whole names of the query that the item at a place has, with their fields."""
+    matches = (
+        WordMatch(" ".join(filter(None, [*words.words, words.suffix])), WORD_FIELDS[field])
         for words, field in zip(ranking.words, ranking.fields[place].tolist(), strict=True)
         if field >= 0
     )
+    return tuple(dict.fromkeys(matches))
 
 
 def _inverse_frequencies(frequencies: Int64Array, total: int) -> Float64Array:
@@ -188,3 +220,4 @@ def _inverse_frequencies(frequencies: Int64Array, total: int) -> Float64Array:
 
 _WEIGHTS = np.asarray([FIELD_WEIGHTS[field] for field in WORD_FIELDS])
 _IS_NAME = np.asarray([field in NAME_FIELDS for field in WORD_FIELDS])
+_IS_WRITTEN = _IS_NAME | np.asarray([field is WordField.DESCRIPTION for field in WORD_FIELDS])

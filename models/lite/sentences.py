@@ -10,7 +10,6 @@ transformers' BertModel.
 from __future__ import annotations
 
 import threading
-import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -20,6 +19,7 @@ from tokenizers import Tokenizer
 
 from regard.core.errors import ModelError
 from regard.core.records import Float32Array, Int64Array
+from regard.core.words import is_latin
 from regard.models.lite.weights import MINILM_TOKENIZER, MINILM_WEIGHTS
 
 DIMENSION = 384
@@ -97,7 +97,7 @@ class SentenceEncoder:
         Other scripts are unknown tokens to it, or single letters without a meaning.
         """
         letters = [letter for letter in word if letter.isalnum()]
-        if not letters or not all(map(_is_latin, letters)):
+        if not letters or not all(map(is_latin, letters)):
             return False
         pieces = self._checkpoint().tokenizer.encode(word, add_special_tokens=False).tokens
         if _UNKNOWN in pieces:
@@ -154,10 +154,6 @@ def _load() -> _Checkpoint:
         )
     except KeyError as error:
         raise ModelError(f"{MINILM_WEIGHTS.path} lacks the tensor {error.args[0]}") from error
-
-
-def _is_latin(letter: str) -> bool:
-    return letter.isascii() or unicodedata.name(letter, "").startswith("LATIN ")
 
 
 def _forward(checkpoint: _Checkpoint, tokens: Sequence[Sequence[int]]) -> Float32Array:

@@ -14,6 +14,7 @@ for a rare one.
 from __future__ import annotations
 
 import functools
+import re
 import threading
 import unicodedata
 from collections import OrderedDict
@@ -44,7 +45,7 @@ from sqlalchemy.sql.compiler import SQLCompiler
 
 from regard.core.catalog import WORD_FIELDS, KeywordSearch, Occurrences, WordField, Words
 from regard.core.filters import EVERYTHING, AssetFilter
-from regard.core.words import folded, split_words, telling_words
+from regard.core.words import folded, is_word, split_words, unaccented
 from regard.storage.assets.filters import passes
 from regard.storage.database import schema
 from regard.storage.database.catalog import Catalog
@@ -56,8 +57,20 @@ from regard.storage.database.stored_pipelines import StoredPipeline
 MOST_TEXTS = 4_000
 MOST_COUNTED = 100_000
 _KEPT = 32
-# Of each of several words: whether texts have to be checked, and whether it is a whole name.
-Checks = tuple[tuple[bool, bool], ...]
+# Of each of several words: whether texts have to be checked, whether it is a whole name, and whether
+# that has a suffix.
+Checks = tuple[tuple[bool, bool, bool], ...]
+# Cameras write numbers right after these letters: DSC01234, P1010012, IMG-20230512-WA0012.
+_ROLLS = (
+    *("c", "cimg", "dji", "dsc", "dscf", "dscn", "dscp", "g", "gopr", "gp", "hpim", "imag", "img"),
+    *("imgp", "kif", "l", "mvi", "p", "pana", "photo", "pict", "r", "sam", "sany", "wa"),
+)
+_NUMBER = re.compile("[0-9]{3,}")
+_GLUED = re.compile(r"\d+|\D+")
+# The full-width or half-width form of letters that usually have another width.
+_OTHER_WIDTH = {
+    ord(unicodedata.normalize("NFKC", letter)): letter for letter in map(chr, range(0xFF01, 0xFFA0))
+}
 _NOTHING = np.zeros(0, np.int64)
 _REGION_CAPTION = WORD_FIELDS.index(WordField.REGION_CAPTION)
 _FIELD_PLACES = {field.value: place for place, field in enumerate(WORD_FIELDS)}
@@ -139,13 +152,24 @@ class SqlKeywordSearch(KeywordSearch):
 
     def _query(self, asked: Words) -> str:
         """The database's query for the forms of a word, or for all words in any order."""
+        every, some = (" AND ", " OR ") if self._database.is_sqlite else (" & ", " | ")
+        return some.join(
+            f"({every.join(f'({some.join(self._spellings(word))})' for word in form)})"
+            for form in _forms(asked)
+        )
+
+    def _spellings(self, word: str) -> list[str]:
+        """A word as texts may have it: as asked for, in compatible letters, or in the other width."""
+        plain = unicodedata.normalize("NFKC", word).lower()
+        wide = _apart(plain).translate(_OTHER_WIDTH)
+        spellings = [word, *filter(is_word, (plain, wide))]
         if self._database.is_sqlite:
             # FTS5 distinguishes composed letters from decomposed ones, as in macOS file names.
-            quoted = [f'("{word}" OR "{_apart(word)}")' for word in _forms(asked)]
-            return (" AND " if asked.exact else " OR ").join(quoted)
-        # As `regard_folded` leaves texts.
-        plain = [_apart(folded(word)) for word in _forms(asked)]
-        return (" & " if asked.exact else " | ").join(plain)
+            spellings = [f'"{form}"' for word in spellings for form in (word, _apart(word))]
+        else:
+            # As `regard_folded` leaves texts.
+            spellings = [unaccented(word) for word in spellings]
+        return list(dict.fromkeys(spellings))
 
 
 class _Totals:
@@ -189,11 +213,14 @@ def _statement(
 ) -> Select[Any]:
     """Selects (place, field, content, region, text if it has to be checked) of each text."""
     arms = []
-    for place, (is_held, is_whole) in enumerate(checks):
+    for place, (is_held, is_whole, has_suffix) in enumerate(checks):
         wanted = bindparam(f"words_{place}", type_=Text())
-        for select_arm in (_asset_arm,) if is_whole else (_asset_arm, _caption_arm):
-            arm = select_arm(is_sqlite, pipeline, asset_filter, place, wanted, is_held)
-            arms.append(select(arm.subquery(f"{select_arm.__name__}_{place}")))
+        held = None if not is_held else _asset.file_name if has_suffix else _text.text
+        arm = _asset_arm(is_sqlite, pipeline, asset_filter, place, wanted, held)
+        arms.append(select(arm.subquery(f"assets_{place}")))
+        if not is_whole:
+            arm = _caption_arm(is_sqlite, pipeline, asset_filter, place, wanted, is_held)
+            arms.append(select(arm.subquery(f"captions_{place}")))
     return select(union_all(*arms).subquery("found"))
 
 
@@ -203,16 +230,16 @@ def _asset_arm(
     asset_filter: AssetFilter,
     place: int,
     wanted: ColumnElement[str],
-    is_held: bool,
+    held: ColumnElement[str] | None,
 ) -> Select[Any]:
-    """Texts of analysed assets that pass."""
+    """Texts of analysed assets that pass, with the column that is checked, if any."""
     found, holds = _holding(is_sqlite, "asset_text", wanted)
     statement = select(
         literal_column(str(place)).label("place"),
         _text.field.label("field"),
         _asset.content_id.label("content"),
         literal_column("0").label("region"),
-        (_text.text if is_held else cast(null(), Text)).label("text"),
+        (cast(null(), Text) if held is None else held).label("text"),
     ).select_from(schema.asset_text)
     newest: ColumnElement[int] = _text.id
     if found is not None:
@@ -320,14 +347,26 @@ def _holding(
     return None, literal_column(f"{of}.{of}_words").op("@@", is_comparison=True)(query)
 
 
-def _forms(asked: Words) -> tuple[str, ...]:
-    """The words; for a single one also the plural or singular that stemmers miss (bus, buses)."""
+def _forms(asked: Words) -> list[tuple[str, ...]]:
+    """The forms of words, of each of which all words are looked up.
+
+    A single word also has the plural or singular that stemmers miss (bus, buses), a number the names
+    that cameras make of it. Letters and numbers of a whole name may be glued (IMG0012, IMG_0012).
+    """
     word = asked.words[0]
-    if asked.exact or word.endswith("ss"):
-        return asked.words
-    if word.endswith("ses"):
-        return word, word[:-2]
-    return (word, f"{word}es") if word.endswith("s") else (word,)
+    if asked.whole:
+        parts = (part for word in asked.words for part in _GLUED.findall(word))
+        return list(dict.fromkeys([asked.words, tuple(parts), ("".join(asked.words),)]))
+    if asked.exact:
+        return [asked.words]
+    others: list[str] = []
+    if _NUMBER.fullmatch(word):
+        others = [f"{letters}{word}" for letters in _ROLLS]
+    elif word.endswith("ses"):
+        others = [word[:-2]]
+    elif word.endswith("s") and not word.endswith("ss"):
+        others = [f"{word}es"]
+    return [(form,) for form in [word, *others]]
 
 
 def _is_held_to_text(asked: Words) -> bool:
@@ -340,17 +379,27 @@ def _apart(word: str) -> str:
     return unicodedata.normalize("NFD", word)
 
 
+def _glued(words: Sequence[str]) -> str:
+    """The letters and digits of words, without what separates them."""
+    return "".join(map(folded, words))
+
+
 def _checks(words: Sequence[Words]) -> Checks:
     """Which of the words have to be checked in the texts, and which are whole names."""
-    return tuple((_is_held_to_text(item), item.whole) for item in words)
+    return tuple((_is_held_to_text(item), item.whole, bool(item.suffix)) for item in words)
 
 
 def _stands_in(asked: Words, field: str, text: str) -> bool:
-    """Whether the text contains the words consecutively, or names no more than `whole` words."""
+    """Whether the text contains the words consecutively, or is the whole name.
+
+    `text` is the name of the file with its suffix for a whole name that has one.
+    """
     if asked.whole:
+        if asked.suffix and field != WordField.FILE_NAME.value:
+            return False
         parts = text.split("/") if field == WordField.FOLDER.value else [text]
-        names = {folded(word) for word in asked.words}
-        return any({*map(folded, telling_words(split_words(part)))} == names for part in parts)
+        name = _glued([*asked.words, asked.suffix])
+        return any(_glued(split_words(part)) == name for part in parts)
     wanted = [folded(word) for word in asked.words]
     there = [folded(word) for word in split_words(text)]
     return any(

@@ -116,6 +116,73 @@ def test_the_name_of_a_file_finds_it_first(roll: Library) -> None:
         assert found["matched"], query
 
 
+_NAMES = {
+    "IMG_0001.jpg": "IMG_0001.jpg",
+    "IMG_0001.png": "IMG_0001.png",
+    "img0001.PNG": "IMG_0001.png",
+    "IMG_0001 (1)": "IMG_0001 (1).jpg",
+    "IMG_0001 (1).jpg": "IMG_0001 (1).jpg",
+    "IMG_0001-edited": "IMG_0001-edited.jpg",
+    "DSC01234": "DSC01234.jpg",
+    "01234": "DSC01234.jpg",
+    "2023-05-12 14.30.55": "2023-05-12 14.30.55.jpg",
+    "Photo 12": "Photo 12.jpg",
+    "12": "12.jpg",
+    "a.b-c d": "a.b-c d.jpg",
+    "Zu\u0308rich": "Zürich.jpg",
+    "ZÜRICH.JPG": "Zürich.jpg",
+    "猫": "猫.jpg",
+    "the": "the.jpg",
+}
+
+
+def test_an_exact_name_comes_before_names_that_contain_it(oddly_named: Library) -> None:
+    found = batch(oddly_named, [*_NAMES])
+    first = {query: names(line)[0] for query, line in zip(_NAMES, found, strict=True)}
+    assert first == _NAMES
+    # The query language reads names alike.
+    for query in ("IMG_0001 (1).jpg", "2023-05-12 14.30.55", "a.b-c d"):
+        assert names(answer(oddly_named, query))[0] == _NAMES[query]
+    assert names(answer(oddly_named, '"the"'))[0] == "the.jpg"
+
+
+def test_names_that_share_a_stem_come_first_together(oddly_named: Library) -> None:
+    found = names(answer(oddly_named, "IMG_0001"))
+    assert set(found[:2]) == {"IMG_0001.jpg", "IMG_0001.png"}
+    assert set(found[2:4]) == {"IMG_0001 (1).jpg", "IMG_0001-edited.jpg"}
+
+
+def test_a_whole_name_is_explained(oddly_named: Library) -> None:
+    (hit,) = answer(oddly_named, "img_0001.png", "--limit", "1")["hits"]
+    (words,) = (match["words"] for match in hit["channels"] if match["kind"] == "keyword")
+    assert {"text": "img 0001 png", "field": "file_name"} in words
+
+
+@pytest.fixture(scope="module")
+def oddly_named(tmp_path_factory: pytest.TempPathFactory) -> Library:
+    library = Library(tmp_path_factory.mktemp("odd"))
+    stems = (
+        "IMG_0001|IMG_0001 (1)|IMG_0001-edited|DSC01234|2023-05-12 14.30.55|Photo 12|Image 12|12"
+    )
+    stems += "|a.b-c d|d c b a|Zürich|Zürich 2|猫|猫 2|the|the end|cat"
+    for number, stem in enumerate(stems.split("|")):
+        photograph(library.photos / f"{stem}.jpg", 400 + number)
+    photograph(library.photos / "IMG_0001.png", 500)
+    index(library, "fake")
+    return library
+
+
+@pytest.mark.parametrize("query", ["a cat", "cats", "the cat and a dog"])
+def test_a_sentence_is_no_name_of_a_file_with_one_of_its_words(
+    oddly_named: Library, query: str
+) -> None:
+    found = answer(oddly_named, query, "--limit", "30")
+    (cat,) = (hit for hit in found["hits"] if hit["asset"]["uri"].endswith("/cat.jpg"))
+    named = answer(oddly_named, "cat")["hits"][0]
+    assert named["asset"]["uri"].endswith("/cat.jpg")
+    assert cat["score"] < named["score"] / 2
+
+
 @pytest.mark.parametrize("query", ["zurich", "Zürich", "Zu\u0308rich"])
 def test_the_name_of_a_folder_finds_its_photographs_first(roll: Library, query: str) -> None:
     found = answer(roll, query, "--limit", "40")
@@ -167,6 +234,40 @@ def test_the_known_part_of_a_query_is_searched(scripts: Library) -> None:
         for found in (plain, mixed)
     ]
     assert scores[0] == pytest.approx(scores[1])
+
+
+@pytest.mark.parametrize(
+    ("query", "unknown"),
+    [
+        ("我的cat照片", ["我的", "照片"]),
+        ("cat😀", ["😀"]),
+        ("a cat 👩🏽\u200d🚀 ❤️", ["👩🏽\u200d🚀", "❤️"]),
+        ("a cat — it’s asleep, $5…", []),
+        ("a cat at 20° & 30%", []),
+        ("Katze auf Böden", []),
+        ("cat -猫", ["猫"]),
+        ("Кошка^2 cat", ["кошка"]),
+    ],
+)
+def test_what_is_not_understood_is_told_and_left_out(
+    scripts: Library, query: str, unknown: list[str]
+) -> None:
+    found = answer(scripts, "--", query)
+    assert found.get("unknown_words", []) == unknown
+    assert len(found["hits"]) == 5
+
+
+def test_a_picture_is_searched_beside_a_text_that_is_not_understood(scripts: Library) -> None:
+    picture = str(scripts.photos / "2.jpg")
+    alone, both = answer(scripts, "--image", picture), answer(scripts, "猫", "--image", picture)
+    assert both["unknown_words"] == ["猫"]
+    assert names(both)[0] == names(alone)[0] == "2.jpg"
+
+
+def test_no_region_is_found_by_a_text_that_is_not_understood(scripts: Library) -> None:
+    found = answer(scripts, "猫", "--target", "region")
+    assert (found["matched"], found["hits"]) == (False, [])
+    assert found["unknown_words"] == ["猫"]
 
 
 def test_full_width_letters_are_letters(scripts: Library) -> None:

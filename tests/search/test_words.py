@@ -29,8 +29,11 @@ from regard.search.answers import (
 from regard.search.engine import SearchEngine
 from regard.search.identifiers import Reference
 from regard.search.keywords import (
+    CONTAINED,
+    EXACT,
     FIELD_WEIGHTS,
     MOST_WORDS,
+    WHOLE,
     KeywordRanking,
     WeightedWords,
     rank_words,
@@ -80,7 +83,7 @@ class HomeWithWords(MemoryHome):
             for content, texts in self.texts.items()
             for field, text, region in texts
             if (
-                text == " ".join(item.words)
+                not item.suffix and text == " ".join(item.words)
                 if item.whole
                 else f" {' '.join(item.words)} " in f" {text} "
             )
@@ -136,10 +139,12 @@ def test_a_text_asks_for_its_telling_words() -> None:
 
 
 def test_a_phrase_asks_for_all_its_words_as_they_stand() -> None:
-    (asked,) = words_of("The Red-bus of old", phrase=True, weight=0.5)
-    assert asked == WeightedWords(Words(("the", "red", "bus", "of", "old"), exact=True), 0.5)
-    (name,) = words_of("IMG_2024-05.jpg", phrase=True)
-    assert name.words.words == ("img", "2024", "05")
+    phrase = ("the", "red", "bus", "of", "old")
+    assert words_of("The Red-bus of old", phrase=True, weight=0.5) == [
+        WeightedWords(Words(phrase, exact=True), 0.5),
+        WeightedWords(Words(phrase, exact=True, whole=True), 0.0),
+    ]
+    assert words_of("IMG_2024-05.jpg", phrase=True)[0].words.words == ("img", "2024", "05")
     assert words_of("?!", phrase=True) == []
 
 
@@ -156,7 +161,7 @@ def test_rare_words_in_good_places_count_more() -> None:
     assert twice.scores[0] == twice.scores[1]
     assert twice.ranks.tolist() == [1, 1]
     assert twice.items.tolist() == [1, 2]
-    assert twice.fields.tolist() == [[TAG], [TAG]]
+    assert twice.fields[:, 0].tolist() == [TAG, TAG]
 
 
 def test_the_score_is_that_of_the_definition() -> None:
@@ -183,26 +188,29 @@ def test_words_that_everything_has_decide_nothing_and_still_match() -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "rows", "complete", "named"),
+    ("text", "rows", "complete", "naming"),
     [
-        ("cat", [(0, TITLE, 7, 0)], True, False),
-        ("cat", [(0, TITLE, 7, 0), (1, TITLE, 7, 0)], True, True),
-        ("IMG_0012.jpg", [(0, FILE_NAME, 7, 0), (1, FILE_NAME, 7, 0)], True, True),
-        ("0012", [(0, FILE_NAME, 7, 0)], True, True),
-        ("2 cats", [(0, FILE_NAME, 7, 0), (1, TAG, 7, 0)], True, True),
-        ("2 cats", [(0, FILE_NAME, 7, 0), (1, CAPTION, 7, 0)], False, False),
-        ("cat", [(0, DESCRIPTION, 7, 0), (1, DESCRIPTION, 7, 0)], False, False),
-        ("cat", [(0, CAPTION, 7, 0)], False, False),
+        ("cat", [(0, TITLE, 7, 0)], True, 0),
+        ("cat", [(0, TITLE, 7, 0), (1, TITLE, 7, 0)], True, WHOLE),
+        ("IMG_0012.jpg", [(0, FILE_NAME, 7, 0), (1, FILE_NAME, 7, 0)], True, CONTAINED),
+        ("IMG_0012.jpg", [(2, FILE_NAME, 7, 0)], True, WHOLE),
+        ("IMG_0012.jpg", [(2, FILE_NAME, 7, 0), (4, FILE_NAME, 7, 0)], True, EXACT),
+        ("0012", [(0, FILE_NAME, 7, 0)], True, CONTAINED),
+        ("2 cats", [(0, FILE_NAME, 7, 0), (1, TAG, 7, 0)], True, CONTAINED),
+        ("2 cats", [(0, FILE_NAME, 7, 0), (1, CAPTION, 7, 0)], False, 0),
+        ("2 cats", [(0, FILE_NAME, 7, 0), (1, DESCRIPTION, 7, 0)], True, 0),
+        ("cat", [(0, DESCRIPTION, 7, 0)], True, 0),
+        ("cat", [(0, CAPTION, 7, 0)], False, 0),
     ],
 )
 def test_items_with_all_words_in_their_names_match_and_whole_names_come_first(
-    text: str, rows: list[tuple[int, int, int, int]], complete: bool, named: bool
+    text: str, rows: list[tuple[int, int, int, int]], complete: bool, naming: int
 ) -> None:
     others = [(0, CAPTION, 5, 0), (1, CAPTION, 5, 0)]
     found = rank(text, *rows, *others)
     assert found.is_complete is complete
-    assert found.named[found.items.tolist().index(7)] == named if 7 in found.items else not named
-    if named:
+    assert found.naming[found.items.tolist().index(7)] == naming
+    if naming:
         assert found.items[0] == 7
 
 
@@ -210,7 +218,7 @@ def test_a_phrase_in_a_name_comes_first() -> None:
     asked = words_of("red bus", phrase=True)
     found = rank_words(asked, occurrences((0, TITLE, 7, 0), (0, CAPTION, 8, 0)), Target.IMAGE)
     assert found.items.tolist() == [7, 8]
-    assert found.named.tolist() == [True, False]
+    assert found.naming.tolist() == [CONTAINED, 0]
 
 
 def test_named_items_come_before_all_that_other_channels_prefer() -> None:
@@ -356,6 +364,7 @@ def test_of_terms_only_wanted_texts_ask_for_words() -> None:
     assert asked == [
         Words(("red",)), Words(("bus",)), Words(("on", "the", "sea"), exact=True),
         Words(("red", "bus"), exact=True, whole=True),
+        Words(("on", "the", "sea"), exact=True, whole=True),
     ]  # fmt: skip
     # The picture's share of the weight is not the words'.
     most = max(match.contribution for hit in found.hits if (match := by_words(hit)))

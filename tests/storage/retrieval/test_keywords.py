@@ -23,6 +23,7 @@ from regard.core.facts import PhotoFacts
 from regard.core.filters import EVERYTHING, AssetFilter
 from regard.core.records import Caption
 from regard.core.words import split_words
+from regard.search.keywords import words_of
 from regard.storage.database import migrations, schema
 from regard.storage.database.connection import Database
 from regard.storage.retrieval import keywords
@@ -148,6 +149,65 @@ def test_names_in_composed_and_decomposed_unicode_are_found(home: Home) -> None:
         (word,) = split_words(spelling)
         expected = {(name, "file_name") for name in names}
         assert find(home, word) == find(home, f"{word} 7") == expected
+
+
+def test_words_of_either_width_are_found(home: Home) -> None:
+    save_called(home, "/p/1.jpg", "a", title="ＣＡＴ カメラ 7m²")
+    save_called(home, "/p/2.jpg", "b", title="cat ｶﾒﾗ ７m2 ガ")
+    for word in ("cat", "ｃａｔ", "カメラ", "ｶﾒﾗ", "cat カメラ", "ｃａｔ ｶﾒﾗ"):
+        assert find(home, word) == {("a", "title"), ("b", "title")}, word
+    assert ("a", "title") in find(home, "7m²")
+    assert find(home, "ｶﾞ") == {("b", "title")}
+
+
+@pytest.mark.parametrize(
+    ("name", "asked", "others"),
+    [
+        ("IMG_0012.JPG", ["IMG_0012", "img 0012", "IMG0012", "IMG_0012.jpg", "ＩＭＧ_００１２"],
+         ["IMG", "0012", "IMG_0012 (1)", "IMG_0012.png x", "a IMG_0012"]),
+        ("DSC01234.ARW", ["DSC01234", "dsc 01234", "DSC_01234.arw"], ["01234", "DSC1234"]),
+        ("20230512_143055.jpg", ["20230512_143055", "20230512 143055.JPG"], ["20230512"]),
+        ("2023-05-12 14.30.55 (1).jpg", ["2023-05-12 14.30.55 (1)", "2023-05-12 14.30.55 (1).jpg"],
+         ["2023-05-12 14.30.55"]),
+        ("Über uns.final.png", ["über uns.final", "U\u0308ber uns final.png"], ["uns", "final"]),
+        ("photo.jpg.png", ["photo.jpg.png", "photo.jpg", "photo jpg"], ["photo"]),
+        ("the.jpg", ["the", "the.jpg"], []),
+        ("cat.png", ["cat", "Cat.PNG"], ["a cat", "cats", "cat dog"]),
+        ("東京タワー.jpg", ["東京タワー", "東京ﾀﾜｰ"], ["東京"]),
+        (".hidden", ["hidden"], []),
+    ],
+)  # fmt: skip
+def test_a_whole_name_is_found_as_people_write_it(
+    home: Home, name: str, asked: list[str], others: list[str]
+) -> None:
+    save_called(home, f"/p/{name}", "a")
+    save_called(home, "/p/other.jpg", "b", title=name)
+
+    def is_whole(text: str) -> bool:
+        names = [item.words for item in words_of(text) if item.words.whole]
+        found = look_up(home, names)
+        is_of_file = found.fields == WORD_FIELDS.index(WordField.FILE_NAME)
+        return bool(is_of_file.any())
+
+    assert [text for text in asked if not is_whole(text)] == []
+    assert [text for text in others if is_whole(text)] == []
+
+
+def test_a_name_with_a_suffix_is_that_of_one_file(home: Home) -> None:
+    for path, name in (("/p/IMG_1.jpg", "a"), ("/p/IMG_1.CR2", "b"), ("/p/IMG_1.JPG.png", "c")):
+        save_called(home, path, name)
+    for suffix, of in (("jpg", "a"), ("CR2", "b")):
+        (name,) = (item.words for item in words_of(f"img_1.{suffix}") if item.words.suffix)
+        contents = look_up(home, [name]).contents.tolist()
+        assert contents == [row.id for row in home.rows(schema.content)][ord(of) - 97 :][:1]
+
+
+def test_the_number_alone_finds_what_cameras_make_of_it(home: Home) -> None:
+    names = ["DSC01234", "P1010012", "IMG-20230512-WA0007", "_DSF1234", "img 5678"]
+    for name, path in zip("abcde", names, strict=True):
+        save_called(home, f"/p/{path}.jpg", name)
+    for number, name in (("01234", "a"), ("1010012", "b"), ("0007", "c"), ("5678", "e")):
+        assert find(home, number) == {(name, "file_name")}
 
 
 def test_a_phrase_stands_as_it_is(home: Home) -> None:
