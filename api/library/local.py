@@ -279,7 +279,7 @@ class LocalLibrary(Library):
 
     def rollback(self, *, at_once: bool = False, progress: Progress = SILENT) -> ModelChange:
         from regard.api.library.reindexing import reindex, target_profile
-        from regard.storage.pipelines.switching import roll_back
+        from regard.storage.pipelines.states import roll_back
 
         with open_home_catalog(self._settings, make=False) as catalog:
             found = roll_back(catalog, at_once=at_once)
@@ -412,7 +412,7 @@ def asset_number(asset: str | Asset | Hit) -> int:
 
 
 def _pipelines(catalog: object) -> list[Pipeline]:
-    from regard.storage.pipelines.overview import read_pipelines
+    from regard.storage.pipelines.states import read_pipelines
 
     return [Pipeline(**one.to_json()) for one in read_pipelines(catalog)]  # type: ignore[arg-type]
 

@@ -18,9 +18,9 @@ from regard.indexer.reindexing import Reindexer
 from regard.indexer.report import IndexReport, Progress
 from regard.storage.database.catalog import Catalog
 from regard.storage.files.originals import Originals
-from regard.storage.pipelines.overview import read_pipelines
 from regard.storage.pipelines.pruning import prune
 from regard.storage.pipelines.reindexing import SqlReindexing
+from regard.storage.pipelines.states import read_pipelines
 from regard.storage.retrieval.channel_indexes import ChannelIndexes
 from regard.storage.service.jobs import SqlJobQueue
 

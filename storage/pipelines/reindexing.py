@@ -26,7 +26,7 @@ from regard.storage.database.lease import BUILDER, SqlWriterLease, hold_writer_l
 from regard.storage.database.storable import storable_text
 from regard.storage.database.stored_pipelines import StoredPipeline, live_pipeline
 from regard.storage.pipelines.analyses import write_analysis
-from regard.storage.pipelines.switching import lacking, lacks, switch
+from regard.storage.pipelines.states import lacking, lacks, switch
 
 _PAGE = 1000
 # A pipeline may go live without a tenth of the photographs, or without a few if they are a

@@ -24,13 +24,11 @@ import numpy.typing as npt
 
 from regard.core.idset import IdSet
 from regard.core.records import Float32Array, Int64Array
-from regard.storage.vectors.delta import Delta
 from regard.storage.vectors.manifest import IndexIdentity
 from regard.storage.vectors.nearest import nearest
-from regard.storage.vectors.sealed import Device, Sealed
-from regard.storage.vectors.segment import Float16Array, Segment
+from regard.storage.vectors.segment import Device, Float16Array, Sealed, Segment
 from regard.storage.vectors.snapshots import load, save
-from regard.storage.vectors.state import SegmentLimits, State
+from regard.storage.vectors.state import Delta, SegmentLimits, State
 
 # Above 1 by what rounding to float16 adds.
 _MAX_NORM = 1.01

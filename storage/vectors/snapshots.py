@@ -22,7 +22,6 @@ from regard.storage.files.durable import (
     sync_directory,
     write_file,
 )
-from regard.storage.vectors.delta import Delta
 from regard.storage.vectors.manifest import (
     DELETED_SUFFIX,
     REMEDY,
@@ -31,9 +30,8 @@ from regard.storage.vectors.manifest import (
     Manifest,
     StoredFile,
 )
-from regard.storage.vectors.sealed import Sealed
-from regard.storage.vectors.segment import Float16Array, decode_rows, digest, encode_rows
-from regard.storage.vectors.state import Seal, State
+from regard.storage.vectors.segment import Float16Array, Sealed, decode_rows, digest, encode_rows
+from regard.storage.vectors.state import Delta, Seal, State
 
 
 def save(state: State, identity: IndexIdentity, directory: Path, *, replace: bool) -> None:

@@ -18,7 +18,7 @@ from regard.storage.vectors import nearest as nearest_module
 from regard.storage.vectors.gpu import GpuDevice, gpu_devices
 from regard.storage.vectors.index import SegmentedIndex
 from regard.storage.vectors.manifest import IndexIdentity
-from regard.storage.vectors.sealed import Device
+from regard.storage.vectors.segment import Device
 from regard.storage.vectors.state import SegmentLimits
 
 SMALL = SegmentLimits(segment_rows=400, delta_rows=60, dead_share=0.25, small_segments=3)

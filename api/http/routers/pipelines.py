@@ -15,8 +15,7 @@ from regard.api.http.storable import StorableText
 from regard.api.library.reindexing import is_live, target_profile
 from regard.core.errors import LeaseHeld, MissingDependency, ModelError, UsageError
 from regard.core.jobs import JobKind
-from regard.storage.pipelines.overview import PipelineState, read_pipelines
-from regard.storage.pipelines.switching import roll_back
+from regard.storage.pipelines.states import PipelineState, read_pipelines, roll_back
 
 router = APIRouter(prefix="/v1", tags=["pipelines"])
 

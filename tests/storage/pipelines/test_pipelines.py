@@ -21,10 +21,9 @@ from regard.storage.assets.reading import SqlAssetReading
 from regard.storage.database import schema
 from regard.storage.database.lease import hold_writer_lease
 from regard.storage.database.stored_pipelines import StoredPipeline, check_pipeline
-from regard.storage.pipelines.overview import PipelineState, read_pipelines
 from regard.storage.pipelines.pruning import prune, serving_mark
 from regard.storage.pipelines.reindexing import SqlReindexing
-from regard.storage.pipelines.switching import roll_back
+from regard.storage.pipelines.states import PipelineState, read_pipelines, roll_back
 from regard.storage.retrieval.channel_indexes import ChannelIndexes
 from regard.storage.retrieval.search_catalog import SqlSearchCatalog
 from regard.storage.retrieval.verification import verify_catalog
