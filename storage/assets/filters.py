@@ -47,74 +47,77 @@ _LOWER = str.maketrans(string.ascii_uppercase, string.ascii_lowercase)
 _asset, _content, _tag = schema.asset.c, schema.content.c, schema.asset_tag.c
 
 
-def passes(chosen: AssetFilter, *, trashed: bool = False) -> ColumnElement[bool]:
+def passes(asset_filter: AssetFilter, *, trashed: bool = False) -> ColumnElement[bool]:
     """The condition that an asset passes; with `trashed`, that it does so in the trash."""
     deleted = _asset.deleted_at.is_not(None) if trashed else _asset.deleted_at.is_(None)
-    return and_(deleted, *_conditions(chosen))
+    return and_(deleted, *_conditions(asset_filter))
 
 
-def _conditions(chosen: AssetFilter) -> Iterator[ColumnElement[bool]]:
+def _conditions(asset_filter: AssetFilter) -> Iterator[ColumnElement[bool]]:
     for part in (_named, _times, _cameras, _places, _sizes, _labels, _paths, _facts):
-        yield from part(chosen)
-    for inner in chosen.also:
+        yield from part(asset_filter)
+    for inner in asset_filter.also:
         yield from _conditions(inner)
-    for inner in chosen.without:
+    for inner in asset_filter.without:
         # An unknown value makes a condition null, which counts as false.
         yield ~func.coalesce(and_(true(), *_conditions(inner)), false())
 
 
-def _named(chosen: AssetFilter) -> Iterator[ColumnElement[bool]]:
-    if chosen.ids:
-        yield _asset.id.in_(chosen.ids)
-    if chosen.collections is not None:
+def _named(asset_filter: AssetFilter) -> Iterator[ColumnElement[bool]]:
+    if asset_filter.ids:
+        yield _asset.id.in_(asset_filter.ids)
+    if asset_filter.collections is not None:
         collection = schema.collection.c
         yield _asset.collection_id.in_(
-            select(collection.id).where(collection.name.in_(chosen.collections))
+            select(collection.id).where(collection.name.in_(asset_filter.collections))
         )
 
 
-def _times(chosen: AssetFilter) -> Iterator[ColumnElement[bool]]:
-    if chosen.taken_from is not None:
-        yield _asset.taken_at >= chosen.taken_from
-    if chosen.taken_to is not None:
-        yield _asset.taken_at <= chosen.taken_to
+def _times(asset_filter: AssetFilter) -> Iterator[ColumnElement[bool]]:
+    if asset_filter.taken_from is not None:
+        yield _asset.taken_at >= asset_filter.taken_from
+    if asset_filter.taken_to is not None:
+        yield _asset.taken_at <= asset_filter.taken_to
         # All that a partial date may mean must lie within the time.
         known = _asset.taken_precision
         yield case(
             *(
-                (known == precision.value, _asset.taken_at <= precision.last_start(chosen.taken_to))
+                (
+                    known == precision.value,
+                    _asset.taken_at <= precision.last_start(asset_filter.taken_to),
+                )
                 for precision in (DatePrecision.YEAR, DatePrecision.MONTH, DatePrecision.DAY)
             ),
             else_=true(),
         )
 
 
-def _cameras(chosen: AssetFilter) -> Iterator[ColumnElement[bool]]:
-    if chosen.cameras:
-        names = [name.translate(_LOWER) for name in chosen.cameras]
+def _cameras(asset_filter: AssetFilter) -> Iterator[ColumnElement[bool]]:
+    if asset_filter.cameras:
+        names = [name.translate(_LOWER) for name in asset_filter.cameras]
         yield or_(
             _ascii_lower(camera_name()).in_(names), _ascii_lower(_asset.camera_model).in_(names)
         )
 
 
-def _places(chosen: AssetFilter) -> Iterator[ColumnElement[bool]]:
-    if chosen.gps_box is not None:
-        yield _within_box(chosen.gps_box)
-    if chosen.gps_near is not None:
-        yield _within_circle(chosen.gps_near)
+def _places(asset_filter: AssetFilter) -> Iterator[ColumnElement[bool]]:
+    if asset_filter.gps_box is not None:
+        yield _within_box(asset_filter.gps_box)
+    if asset_filter.gps_near is not None:
+        yield _within_circle(asset_filter.gps_near)
 
 
-def _sizes(chosen: AssetFilter) -> Iterator[ColumnElement[bool]]:
+def _sizes(asset_filter: AssetFilter) -> Iterator[ColumnElement[bool]]:
     width, height = _content.width, _content.height
     for size, least, most in (
-        (width, chosen.min_width, chosen.max_width),
-        (height, chosen.min_height, chosen.max_height),
+        (width, asset_filter.min_width, asset_filter.max_width),
+        (height, asset_filter.min_height, asset_filter.max_height),
     ):
         if least is not None:
             yield size >= least
         if most is not None:
             yield size <= most
-    match chosen.orientation:
+    match asset_filter.orientation:
         case Orientation.LANDSCAPE:
             yield width > height
         case Orientation.PORTRAIT:
@@ -123,21 +126,21 @@ def _sizes(chosen: AssetFilter) -> Iterator[ColumnElement[bool]]:
             yield width == height
 
 
-def _labels(chosen: AssetFilter) -> Iterator[ColumnElement[bool]]:
-    for tag in chosen.tags:
+def _labels(asset_filter: AssetFilter) -> Iterator[ColumnElement[bool]]:
+    for tag in asset_filter.tags:
         yield _has_tag(tag)
-    for tag in chosen.without_tags:
+    for tag in asset_filter.without_tags:
         yield ~_has_tag(tag)
-    for name, value in chosen.custom:
+    for name, value in asset_filter.custom:
         yield _has_field(name, value)
-    if chosen.external_ids:
-        yield _asset.external_id.in_(chosen.external_ids)
+    if asset_filter.external_ids:
+        yield _asset.external_id.in_(asset_filter.external_ids)
 
 
-def _paths(chosen: AssetFilter) -> Iterator[ColumnElement[bool]]:
-    if chosen.path_prefixes:
-        yield or_(*(_lies_below(prefix) for prefix in chosen.path_prefixes))
-    for part in chosen.path_parts:
+def _paths(asset_filter: AssetFilter) -> Iterator[ColumnElement[bool]]:
+    if asset_filter.path_prefixes:
+        yield or_(*(_lies_below(prefix) for prefix in asset_filter.path_prefixes))
+    for part in asset_filter.path_parts:
         inside = [None] if part.below is None else part.below
         wanted = composed_path(part.part.strip(b"/"))
         # Uploads are stored by hash: they have a name and no folders.
@@ -152,8 +155,8 @@ def _paths(chosen: AssetFilter) -> Iterator[ColumnElement[bool]]:
         )
 
 
-def _facts(chosen: AssetFilter) -> Iterator[ColumnElement[bool]]:
-    for fact in chosen.has:
+def _facts(asset_filter: AssetFilter) -> Iterator[ColumnElement[bool]]:
+    for fact in asset_filter.has:
         yield _is_known(fact)
 
 

@@ -72,12 +72,12 @@ class SqlAssetReading:
         self._database = catalog.database
         self._pipeline = None if pipeline is None else pipeline.id
 
-    def _chosen(self, connection: Connection) -> int:
+    def _pipeline_id(self, connection: Connection) -> int:
         return _live(connection) if self._pipeline is None else self._pipeline
 
     def page(
         self,
-        chosen: AssetFilter = EVERYTHING,
+        asset_filter: AssetFilter = EVERYTHING,
         *,
         visible: Visible = None,
         state: AssetState | None = None,
@@ -87,8 +87,8 @@ class SqlAssetReading:
     ) -> list[Asset]:
         """The next assets after a place; `state` None means all except the trash."""
         with self._database.reading() as connection:
-            pipeline = self._chosen(connection)
-            statement = select_assets(pipeline).where(*_in_state(chosen, state, pipeline))
+            pipeline = self._pipeline_id(connection)
+            statement = select_assets(pipeline).where(*_in_state(asset_filter, state, pipeline))
             statement = statement.where(*_seen(visible))
             statement = _sorted(statement, order, after).limit(limit)
             return read_assets(connection, statement)
@@ -96,7 +96,7 @@ class SqlAssetReading:
     def by_ids(self, ids: Collection[int], *, visible: Visible = None) -> dict[int, Asset]:
         """Assets by id, including the trash; missing or invisible ones are absent."""
         with self._database.reading() as connection:
-            pipeline = self._chosen(connection)
+            pipeline = self._pipeline_id(connection)
             names = None if visible is None else list(visible)
             statement = _select_by_id(pipeline, names is not None)
             found = read_assets(connection, statement, {"ids": list(ids), "names": names})
@@ -112,7 +112,7 @@ class SqlAssetReading:
     def detail(self, asset: int, *, visible: Visible = None) -> AssetDetail:
         """One asset with facts, regions and captions; raises NotFound."""
         with self._database.reading() as connection:
-            pipeline = self._chosen(connection)
+            pipeline = self._pipeline_id(connection)
             statement = select_assets(pipeline).where(_asset.id == asset, *_seen(visible))
             found = read_assets(connection, statement)
             if not found:
@@ -127,7 +127,7 @@ class SqlAssetReading:
     def region(self, region: int, *, visible: Visible = None) -> tuple[StoredRegion, Asset]:
         """A region, and the first visible asset of its content; raises NotFound."""
         with self._database.reading() as connection:
-            pipeline = self._chosen(connection)
+            pipeline = self._pipeline_id(connection)
             table = schema.region.c
             content_id = connection.execute(
                 select(table.content_id).where(table.id == region)
@@ -162,7 +162,7 @@ class SqlAssetReading:
 
     def facets(
         self,
-        chosen: AssetFilter,
+        asset_filter: AssetFilter,
         names: Iterable[str],
         *,
         visible: Visible = None,
@@ -173,7 +173,10 @@ class SqlAssetReading:
         `state` None means all except the trash.
         """
         with self._database.reading() as connection:
-            where = [*_in_state(chosen, state, self._chosen(connection)), *_seen(visible)]
+            where = [
+                *_in_state(asset_filter, state, self._pipeline_id(connection)),
+                *_seen(visible),
+            ]
             return {name: _facet(connection, name, where) for name in names}
 
     def with_failures(
@@ -196,7 +199,7 @@ class SqlAssetReading:
         if managed is not None:
             where.append(_asset.managed.is_(managed))
         with self._database.reading() as connection:
-            statement = select_assets(self._chosen(connection)).where(*where)
+            statement = select_assets(self._pipeline_id(connection)).where(*where)
             return read_assets(connection, statement.order_by(_asset.id).limit(limit))
 
 
@@ -216,9 +219,9 @@ def _seen(visible: Visible) -> list[ColumnElement[bool]]:
 
 
 def _in_state(
-    chosen: AssetFilter, state: AssetState | None, pipeline: int
+    asset_filter: AssetFilter, state: AssetState | None, pipeline: int
 ) -> list[ColumnElement[bool]]:
-    where = [passes(chosen, trashed=state is AssetState.TRASHED)]
+    where = [passes(asset_filter, trashed=state is AssetState.TRASHED)]
     return (
         where
         if state in {None, AssetState.TRASHED}

@@ -7,7 +7,6 @@ stays locked until commit. A reader of the counter therefore sees all positions 
 
 from __future__ import annotations
 
-import datetime
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -18,6 +17,7 @@ from sqlalchemy import Connection, and_, delete, func, insert, literal, select, 
 from regard.core.errors import HomeError
 from regard.core.records import Float32Array, Int64Array
 from regard.storage.database import schema
+from regard.storage.database.clock import utc_now
 from regard.storage.database.connection import Database
 from regard.storage.database.vector_bytes import from_bytes
 
@@ -94,7 +94,7 @@ def _record_assets(connection: Connection, events: Sequence[AssetEvent]) -> None
     step = max(1, len(events))
     position = _advance(connection, _ASSETS, step) - step
     if events:
-        now = datetime.datetime.now(datetime.UTC).replace(tzinfo=None)
+        now = utc_now()
         connection.execute(
             insert(schema.asset_change),
             [
@@ -113,19 +113,19 @@ def _record_assets(connection: Connection, events: Sequence[AssetEvent]) -> None
 def record_all_changed(connection: Connection) -> None:
     """Log a change of all assets with a content; the last statement of its transaction."""
     asset = schema.asset.c
-    chosen = and_(asset.content_id.is_not(None), asset.deleted_at.is_(None))
+    is_live = and_(asset.content_id.is_not(None), asset.deleted_at.is_(None))
     count = connection.execute(
-        select(func.count()).select_from(schema.asset).where(chosen)
+        select(func.count()).select_from(schema.asset).where(is_live)
     ).scalar_one()
     position = _advance(connection, _ASSETS, max(1, count)) - max(1, count)
     number = func.row_number().over(order_by=asset.id)
-    now = literal(datetime.datetime.now(datetime.UTC).replace(tzinfo=None))
+    now = literal(utc_now())
     connection.execute(
         insert(schema.asset_change).from_select(
             ["position", "asset_id", "collection_id", "kind", "changed_at"],
             # The transaction that adds an asset after the count logs it.
             select(number + position, asset.id, asset.collection_id, literal("changed"), now)
-            .where(chosen)
+            .where(is_live)
             .order_by(asset.id)
             .limit(count),
         )

@@ -39,7 +39,7 @@ def serving_mark(pipeline: int) -> str:
 def prune(
     catalog: Catalog,
     indexes: Path,
-    chosen: Sequence[str] = (),
+    prefixes: Sequence[str] = (),
     *,
     unfinished: bool = False,
     should_stop: Callable[[], bool] = lambda: False,
@@ -54,7 +54,7 @@ def prune(
     done = []
     with hold_writer_lease(catalog.database, BUILDER) as lease:
         with catalog.database.reading() as connection:
-            rows = _chosen(connection, chosen, unfinished=unfinished)
+            rows = _select(connection, prefixes, unfinished=unfinished)
         for row in rows:
             _wait_until_noticed(row, should_stop)
             if should_stop() or not _prune_one(catalog, lease, indexes, row, should_stop):
@@ -63,11 +63,11 @@ def prune(
     return done
 
 
-def _chosen(
-    connection: Connection, beginnings: Sequence[str], *, unfinished: bool
+def _select(
+    connection: Connection, prefixes: Sequence[str], *, unfinished: bool
 ) -> list[Row[tuple[object, ...]]]:
     rows = list(connection.execute(select(schema.pipeline).order_by(_pipeline.id)).all())
-    if not beginnings:
+    if not prefixes:
         return [
             row
             for row in rows
@@ -75,14 +75,14 @@ def _chosen(
             and (row.replaced_at is not None or row.pruned_at is not None or unfinished)
         ]
     found = []
-    for beginning in beginnings:
-        of_it = [row for row in rows if row.fingerprint.startswith(beginning)]
-        if len(of_it) != 1 or not beginning:
+    for prefix in prefixes:
+        matches = [row for row in rows if row.fingerprint.startswith(prefix)]
+        if len(matches) != 1 or not prefix:
             raise NotFound(
-                f"{'no' if not of_it else 'more than one'} pipeline begins with {beginning!r}",
+                f"{'no' if not matches else 'more than one'} pipeline begins with {prefix!r}",
                 remedy="see them with: regard pipelines",
             )
-        found += of_it
+        found += matches
     return found
 
 

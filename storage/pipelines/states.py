@@ -1,4 +1,4 @@
-"""The pipelines of a home: their states, and how complete each is."""
+"""The pipelines of a home: how complete each is, and which one is live."""
 
 from __future__ import annotations
 
@@ -35,6 +35,10 @@ from regard.storage.database.stored_pipelines import (
     live_pipeline,
     set_live,
 )
+
+_content, _pipeline = schema.content.c, schema.pipeline.c
+_failure = schema.analysis_failure.c
+_INDEXED_SINCE = "it was indexed after other models had gone live, and these came back without it"
 
 
 class PipelineState(StrEnum):
@@ -167,11 +171,6 @@ def _shown(moment: datetime | None) -> str | None:
     return None if moment is None else f"{moment.isoformat(timespec='seconds')}Z"
 
 
-_content, _pipeline = schema.content.c, schema.pipeline.c
-_failure = schema.analysis_failure.c
-_INDEXED_SINCE = "it was indexed after other models had gone live, and these came back without it"
-
-
 @dataclass(frozen=True, slots=True)
 class Rollback:
     """The former pipeline of a rollback, what it lacks, and whether it is live now.
@@ -266,10 +265,10 @@ def former_pipeline(connection: Connection) -> StoredPipeline:
         .order_by(_pipeline.replaced_at.desc(), _pipeline.id.desc())
         .limit(1)
     ).scalar_one_or_none()
-    found = None if fingerprint is None else find_pipeline(connection, fingerprint)
-    if found is None:
+    former = None if fingerprint is None else find_pipeline(connection, fingerprint)
+    if former is None:
         raise Conflict(
             "this home keeps no former models",
             remedy="see what it has with: regard pipelines",
         )
-    return found
+    return former

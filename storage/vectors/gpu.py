@@ -2,7 +2,7 @@
 
 FAISS' GPU indexes can't remove rows, take no `IDSelector`, return at most 2048 neighbours, and
 share a `StandardGpuResources` that is not thread-safe. So a copy is never changed, filtering
-happens on what it returns (see `sealed.py`), and one lock a GPU covers copying, searching and
+happens on what it returns (see `Sealed.scan`), and one lock a GPU covers copying, searching and
 freeing.
 
 A float16 scalar quantizer becomes a flat GPU index that stores float16 and rounds the queries to

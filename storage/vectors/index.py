@@ -3,11 +3,9 @@
 Inner product over L2-normalised rows, that is cosine, exact over the float16 vectors of the
 catalog.
 
-Threads: the index is one reference to an immutable `State`. A search reads that reference once and
-works on what it got, without a lock. Writers take turns under a lock, make the next state beside
-the current one and put it in place by one assignment, so all changes of a step become visible
-together. A search that is under way keeps the state it began with; one that begins after a change
-sees it.
+Threads: the index is one reference to an immutable `State`. A search reads the reference once and
+uses that state without a lock. Writers hold a lock, build the next state and publish it by one
+assignment, so all changes of a step become visible together.
 """
 
 from __future__ import annotations
@@ -38,10 +36,9 @@ _MAX_QUERY_NORM = 1e30
 class SegmentedIndex:
     """Nearest neighbours by inner product over one channel, exact over many sealed segments.
 
-    Starts empty at position 0, and its first snapshot replaces the one in `directory`, which
-    rebuilds an index. `open` continues the one on disk instead. Sealed segments are copied to
-    `devices` in turn and searched there; the delta stays on the CPU. Raises MissingDependency
-    without FAISS.
+    Starts empty at position 0, and its first snapshot replaces the one in `directory`; `open`
+    continues the one on disk instead. Sealed segments are copied to `devices` in turn and searched
+    there; the delta stays on the CPU. Raises MissingDependency without FAISS.
     """
 
     def __init__(

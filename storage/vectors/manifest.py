@@ -1,8 +1,7 @@
 """The manifest of an index on disk: what it was made for, how far it got, and its files.
 
-Only the manifest is ever replaced; the files that it names are named by their contents and never
-change. So a manifest identifies one consistent snapshot. The format is specified in
-`docs/storage.md`.
+Only the manifest is ever replaced; its files are named by their contents and never change, so a
+manifest identifies one consistent snapshot. `docs/storage.md` specifies the format.
 """
 
 from __future__ import annotations
@@ -82,8 +81,8 @@ class Manifest:
         """Parse the file's text; raises ValueError, which says what is wrong."""
         document = json.loads(text)
         if not isinstance(document, dict):
-            raise ValueError("it is no JSON object")
-        # The format comes first: another one may be checked in another way.
+            raise ValueError("it is not a JSON object")
+        # The format comes first, because another format may have another checksum.
         if document.get("format") != FORMAT:
             raise ValueError(
                 f"it has format {document.get('format')!r}, this regard reads {FORMAT}"

@@ -215,8 +215,8 @@ def _rank(
     exact = np.empty(len(may), np.float32)
     ids = np.empty(len(may), np.int64)
     filled = 0
-    for group, chosen in _split(contenders, may):
-        positions = group.positions[chosen]
+    for group, places in _split(contenders, may):
+        positions = group.positions[places]
         for start in range(0, len(positions), _BLOCK_ROWS):
             block = positions[start : start + _BLOCK_ROWS]
             # Unlike a matrix product, a row's sum here does not depend on the rows beside it, so
@@ -230,12 +230,12 @@ def _rank(
 
 
 def _split(
-    contenders: Sequence[_Contenders], chosen: npt.NDArray[np.intp]
+    contenders: Sequence[_Contenders], places: npt.NDArray[np.intp]
 ) -> Iterator[tuple[_Contenders, npt.NDArray[np.intp]]]:
     """Distribute ascending places in the concatenated groups back to the groups."""
     start = 0
     for group in contenders:
         end = start + len(group.scores)
-        first, last = np.searchsorted(chosen, [start, end])
-        yield group, chosen[first:last] - start
+        first, last = np.searchsorted(places, [start, end])
+        yield group, places[first:last] - start
         start = end

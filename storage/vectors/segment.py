@@ -1,8 +1,8 @@
-"""A sealed segment: rows that never change, searched by FAISS.
+"""Sealed segments: rows that never change, searched by FAISS on the CPU or on a device.
 
-The vectors lie in a FAISS scalar quantizer of type fp16, whose codes are the very float16 values
-of the catalog: nothing is lost, and a scan multiplies them with the float32 query in float32. Rows
-are ordered by id, so that an id is found by bisection.
+The vectors are in a FAISS scalar quantizer of type fp16, whose codes are the catalog's float16
+values: nothing is lost, and a scan multiplies them with the float32 query in float32. Rows are
+ordered by id and found by bisection.
 """
 
 from __future__ import annotations
@@ -24,13 +24,12 @@ from regard.storage.vectors.nearest import Scan, float32_error
 
 Float16Array = npt.NDArray[np.float16]
 
-# Looking up few listed ids in the segment is cheaper than asking the set about each of its rows.
+# Looking up a few listed ids in the segment is cheaper than testing each of its rows.
 _LOOKUP_SHARE = 8
 
 
 class Segment:
-    """Immutable rows: `ids` (n,) int64, positive and strictly ascending; vectors (n, d)
-    float16."""
+    """Rows: `ids` (n,) int64, positive and strictly ascending; vectors (n, d) float16."""
 
     def __init__(self, ids: Int64Array, vectors: Float16Array) -> None:
         if ids.ndim != 1 or vectors.ndim != 2 or len(ids) != len(vectors):
@@ -57,8 +56,7 @@ class Segment:
         return len(self) * (8 + 2 * self.dimension)
 
     def locate(self, ids: Int64Array) -> tuple[Int64Array, BoolArray]:
-        """Positions of those `ids` that are here, and which of `ids` they are, a mask
-        (len(ids),)."""
+        """Positions of the `ids` present, and a mask of which ones they are (len(ids),)."""
         if not len(self):
             return np.empty(0, np.int64), np.zeros(ids.shape, np.bool_)
         positions = np.minimum(np.searchsorted(self.ids, ids), len(self) - 1)
@@ -93,10 +91,9 @@ class Segment:
     def scan(
         self, queries: Float32Array, k: int, selected: BoolArray | None
     ) -> tuple[Float32Array, Int64Array]:
-        """The `k` best rows of each query on the CPU, among those that the mask `selected` (n,)
-        names.
+        """The `k` best rows of each query on the CPU, among those in the mask `selected` (n,).
 
-        Returns scores (q, k), descending, and positions (q, k), -1 where there are no more.
+        Returns scores (q, k), descending, and positions (q, k), -1 past the last.
         """
         faiss = load_faiss()
         parameters = None
@@ -112,7 +109,7 @@ class Segment:
 
     @cached_property
     def sha256(self) -> str:
-        """SHA-256 over `encode()`, in hex; computed once, when the segment is first written."""
+        """SHA-256 of `encode()` in hex, computed when the segment is first written."""
         return digest(self.encode())
 
 
@@ -167,7 +164,7 @@ class DeviceSearcher(Protocol):
 
 
 class Device(Protocol):
-    """Something that segments can be copied to."""
+    """A device that segments can be copied to."""
 
     def copy(self, segment: Segment) -> DeviceSearcher | None:
         """A searchable copy; None where the device has no room for it."""
@@ -175,7 +172,11 @@ class Device(Protocol):
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Sealed:
-    """A segment, its mask of live rows (None: all), and its copy on a device, if any."""
+    """A segment, its mask of live rows (None: all), and its copy on a device, if any.
+
+    Deleting makes a new `Sealed` over the same segment, so a search that began before is not
+    affected.
+    """
 
     segment: Segment
     alive: BoolArray | None = None
@@ -203,7 +204,7 @@ class Sealed:
         return np.flatnonzero(self.alive)
 
     def locate(self, ids: Int64Array) -> tuple[Int64Array, BoolArray]:
-        """Positions of those `ids` that are alive here, and which of `ids` they are."""
+        """Positions of the `ids` alive here, and a mask of which ones they are (len(ids),)."""
         positions, present = self.segment.locate(ids)
         if self.alive is not None:
             living = self.alive[positions]
@@ -212,7 +213,7 @@ class Sealed:
         return positions, present
 
     def without(self, ids: Int64Array) -> Sealed:
-        """The same segment with `ids` deleted; unknown ones are ignored."""
+        """Delete `ids`; unknown ones are ignored."""
         positions, _ = self.locate(ids)
         if not positions.size:
             return self
@@ -237,9 +238,8 @@ class Sealed:
     ) -> Scan:
         """About the `fetch` best of the `count` rows in the mask `selected` (None: every row).
 
-        A device can't filter: it is asked for as many more as the mask lets through fewer, and
-        what the mask excludes is dropped. Past what a device can return the CPU scans with a
-        selector.
+        A device can't filter, so it is asked for more rows in proportion to what the mask
+        excludes, and excluded rows are dropped. Beyond what it can return, the CPU scans.
         """
         device = self.device
         if device is not None:

@@ -1,8 +1,7 @@
-"""Writing a state to a directory, and reading it back.
+"""Writes a state to a directory and reads it back.
 
-Files are read whole instead of memory-mapped: the checksum has to see every byte anyway, FAISS
-owns its memory, and nothing on disk is needed once an index is open, so a later snapshot may
-remove it.
+Files are read whole instead of memory-mapped: the checksum needs every byte, FAISS owns its
+memory, and a later snapshot may remove the files of an open index.
 """
 
 from __future__ import annotations
@@ -35,10 +34,10 @@ from regard.storage.vectors.state import Delta, Seal, State
 
 
 def save(state: State, identity: IndexIdentity, directory: Path, *, replace: bool) -> None:
-    """Make `state` the directory's snapshot, unless a later one of the same index is there.
+    """Make `state` the directory's snapshot, unless a later one of the same index exists.
 
-    With `replace` whatever is there gives way; otherwise a snapshot of something else raises
-    IndexMismatch. Raises OSError when the disk is full or fails; the former snapshot then stands.
+    `replace` overwrites any snapshot; otherwise another index's raises IndexMismatch. Raises
+    OSError when the disk is full or fails, and the former snapshot remains.
     """
     make_directory(directory)
     with exclusive(directory):
@@ -74,7 +73,7 @@ def load(identity: IndexIdentity, directory: Path, seal: Seal) -> State | None:
 def _write_files(
     state: State, identity: IndexIdentity, directory: Path, former: Manifest | None
 ) -> Manifest:
-    """Write what the former snapshot has not got, and tell the manifest of it all."""
+    """Write what the former snapshot lacks; return the new manifest."""
     there = frozenset() if former is None else former.file_names()
 
     def keep(name: str) -> bool:
@@ -150,7 +149,7 @@ def _damaged(path: Path, reason: str) -> IndexMismatch:
 
 
 def _encode_deleted(sealed: Sealed) -> bytes:
-    """One bit a row, 1 for a deleted one, low bits first, padded with 0 to whole bytes."""
+    """One bit per row, 1 when deleted, low bits first, padded with 0 to whole bytes."""
     if sealed.alive is None:
         return bytes(_bitmap_size(len(sealed.segment)))
     return np.packbits(~sealed.alive, bitorder="little").tobytes()
@@ -161,7 +160,7 @@ def _bitmap_size(rows: int) -> int:
 
 
 def _remove_stale(directory: Path, manifest: Manifest) -> None:
-    """Remove files that no snapshot needs: the former one's, and what a crash left."""
+    """Remove the former snapshot's files and those left by a crash."""
     needed = manifest.file_names()
     for path in sorted(directory.iterdir()):
         ours = path.name.endswith((ROWS_SUFFIX, DELETED_SUFFIX, ASIDE_SUFFIX))

@@ -1,8 +1,7 @@
-"""The delta: the newest rows, few enough to be searched by one matrix product.
+"""What an index holds at one moment: sealed segments and a delta of the newest rows.
 
-A `Delta` is immutable to its readers. Appending writes into spare room of the same buffers past
-the rows that any earlier `Delta` knows of, and returns a new one that knows of more; deleting
-copies the mask. Only the newest `Delta` may be appended to, which the index's writer lock sees to.
+A change makes a new `State` that shares everything unchanged. A search takes one reference to the
+current state and uses only that until it is done.
 """
 
 from __future__ import annotations
@@ -22,10 +21,13 @@ _FIRST_ROOM = 64
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Delta:
-    """`count` rows in buffers with room for more.
+    """The newest rows, few enough to be searched by one matrix product.
 
-    The vectors hold float16 values, kept as float32 (room, d) to be multiplied without conversion.
-    Rows lie in the order of their arrival; an id may be there twice, alive at most once.
+    Readers see an immutable value. Appending writes past `count` into spare room of the same
+    buffers and returns a new `Delta`; only the newest one may be appended to, which the index's
+    writer lock ensures. Deleting copies the mask. Rows are in order of arrival; an id may occur
+    twice but is alive at most once. Vectors are float16 values held as float32 (room, d), so that
+    they can be multiplied without conversion.
     """
 
     id_buffer: Int64Array
@@ -54,7 +56,7 @@ class Delta:
         return self.id_buffer.nbytes + self.vector_buffer.nbytes
 
     def appended(self, ids: Int64Array, vectors: Float16Array) -> Delta:
-        """With rows more: `ids` (m,) none of which is alive here, `vectors` (m, d)."""
+        """Append `ids` (m,), none of them alive here, and `vectors` (m, d)."""
         if not len(ids):
             return self
         count = self.count + len(ids)
@@ -73,7 +75,7 @@ class Delta:
         return Delta(id_buffer, vector_buffer, count, alive)
 
     def without(self, ids: Int64Array) -> Delta:
-        """With `ids` deleted; unknown ones are ignored."""
+        """Delete `ids`; unknown ones are ignored."""
         kept = ~np.isin(self.ids, ids)
         if self.alive is not None:
             kept &= self.alive
@@ -82,20 +84,22 @@ class Delta:
         return replace(self, alive=kept)
 
     def live_rows(self) -> tuple[Int64Array, Float16Array]:
-        """Copies of the rows that are alive, ascending by id: (m,) and (m, d)."""
-        live = np.arange(self.count) if self.alive is None else np.flatnonzero(self.alive)
-        live = live[np.argsort(self.ids[live], kind="stable")]
+        """Copies of the live rows, ascending by id: (m,) and (m, d)."""
+        live = self._live_by_id()
         return self.ids[live], self.vector_buffer[live].astype(np.float16)
 
     def locate(self, ids: Int64Array) -> tuple[Int64Array, BoolArray]:
-        """Positions of those `ids` that are alive here, and which of `ids` they are."""
-        live = np.arange(self.count) if self.alive is None else np.flatnonzero(self.alive)
+        """Positions of the `ids` alive here, and a mask of which ones they are (len(ids),)."""
+        live = self._live_by_id()
         if not live.size:
             return np.empty(0, np.int64), np.zeros(ids.shape, np.bool_)
-        live = live[np.argsort(self.ids[live], kind="stable")]
         places = np.minimum(np.searchsorted(self.ids[live], ids), len(live) - 1)
         present: BoolArray = self.ids[live[places]] == ids
         return live[places[present]], present
+
+    def _live_by_id(self) -> Int64Array:
+        live = np.arange(self.count) if self.alive is None else np.flatnonzero(self.alive)
+        return live[np.argsort(self.ids[live], kind="stable")]
 
     def members(self, allowed: IdSet) -> BoolArray:
         """Which rows `allowed` contains, (count,)."""
@@ -112,7 +116,7 @@ class Delta:
     def scan(
         self, queries: Float32Array, fetch: int, selected: BoolArray | None, count: int
     ) -> None:
-        """Nothing: every row is scored."""
+        """None: every row is scored."""
 
 
 Seal = Callable[[Int64Array, Float16Array], Sealed]
@@ -120,10 +124,10 @@ Seal = Callable[[Int64Array, Float16Array], Sealed]
 
 @dataclass(frozen=True, slots=True)
 class SegmentLimits:
-    """When rows are sealed, and when segments are merged.
+    """When rows are sealed and segments merged.
 
-    The delta is sealed past `delta_rows`, into segments of at most `segment_rows`. A segment is
-    rewritten when more than `dead_share` of it is deleted; when more than `small_segments` are
+    A delta of more than `delta_rows` is sealed into segments of at most `segment_rows`. A segment
+    is rewritten when more than `dead_share` of it is deleted; when more than `small_segments` are
     less than half full, the smallest are merged.
     """
 
@@ -141,7 +145,7 @@ class SegmentLimits:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class State:
-    """Sealed segments, the delta, and the log position that they contain. An id is alive once."""
+    """Segments, the delta, and the log position they contain; an id is alive at most once."""
 
     segments: tuple[Sealed, ...]
     delta: Delta
@@ -149,7 +153,7 @@ class State:
 
     @property
     def parts(self) -> tuple[Sealed | Delta, ...]:
-        """All that a search goes through."""
+        """Everything that a search scans."""
         return (*self.segments, self.delta)
 
     def contains(self, ids: Int64Array) -> BoolArray:
@@ -177,7 +181,7 @@ class State:
         return vectors
 
     def without(self, ids: Int64Array) -> State:
-        """With `ids` deleted; unknown ones are ignored."""
+        """Delete `ids`; unknown ones are ignored."""
         if not ids.size:
             return self
         segments = tuple(
@@ -188,7 +192,7 @@ class State:
     def added(
         self, ids: Int64Array, vectors: Float16Array, limits: SegmentLimits, seal: Seal
     ) -> State:
-        """With rows more: `ids` (n,) ascending; those that are alive already stay as they are."""
+        """Add rows with ascending `ids` (n,); ids alive already keep their vectors."""
         new = ~self.contains(ids)
         ids, vectors = ids[new], vectors[new]
         delta = self.delta
@@ -207,7 +211,7 @@ class State:
         return replace(self, segments=self.segments + segments, delta=Delta.empty(vectors.shape[1]))
 
     def compactions(self, limits: SegmentLimits, seal: Seal) -> Iterator[State]:
-        """States of the same rows in fewer or fuller segments; each step makes one segment."""
+        """Yield states of the same rows with fewer or fuller segments, one new segment each."""
         state = self
         while group := _to_merge(state.segments, limits):
             rows = [(segment, segment.live_positions()) for segment in group]
@@ -222,7 +226,7 @@ class State:
 
 
 def _to_merge(segments: Sequence[Sealed], limits: SegmentLimits) -> list[Sealed]:
-    """Segments whose live rows should become one segment; empty when all is well."""
+    """Segments to merge into one; empty when none are due."""
     by_size = sorted(segments, key=lambda segment: segment.live_count)
     wasteful = [s for s in by_size if s.dead_count > limits.dead_share * len(s.segment)]
     small = [s for s in by_size if 2 * s.live_count < limits.segment_rows]
