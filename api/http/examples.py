@@ -201,6 +201,7 @@ EXAMPLES: Mapping[str, dict[str, Any]] = {
         "query": {"text": "a red boat", "target": "image"},
         "took_ms": 12.3,
         "matched": True,
+        "unknown_words": [],
         "hits": [
             {
                 "rank": 1,
