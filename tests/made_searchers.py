@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from regard.api.client import Client
-from regard.api.http.schemas import SearchAnswer
+from regard.api.schemas import SearchAnswer
 
 Ask = Callable[[Client], SearchAnswer]
 

@@ -6,7 +6,7 @@
         for hit in client.iterate_hits("a red boat", filters=Filters(tag=["dawn"])):
             print(hit.asset.file_name, hit.score)
 
-Answers are the documents of `regard.api.http.schemas`. A refused request raises ServerProblem; a
+Answers are the documents of `regard.api.schemas`. A refused request raises ServerProblem; a
 server that cannot be reached, or is not regard, raises CannotWork. When the connection fails,
 requests that are safe to repeat are sent again: reads, and those with an Idempotency-Key, as all
 uploads have.

@@ -17,7 +17,7 @@ from regard.api.client.connection import Call, Connection, pages, pairs
 from regard.api.client.filters import Filters, filter_query
 from regard.api.client.forms import Source, form
 from regard.api.client.searching import Facet
-from regard.api.http.schemas import (
+from regard.api.schemas import (
     AssetDetailDocument,
     AssetDocument,
     AssetList,

@@ -15,7 +15,7 @@ from regard.api.client.pipelines import Pipelines
 from regard.api.client.problems import shown_url
 from regard.api.client.regions import Regions
 from regard.api.client.searching import Facet, SearchOptions, search_call
-from regard.api.http.schemas import (
+from regard.api.schemas import (
     ChangeDocument,
     ChangeList,
     Health,

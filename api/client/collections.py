@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from urllib.parse import quote
 
 from regard.api.client.connection import Call, Connection, pages, pairs
-from regard.api.http.schemas import CollectionDocument, CollectionList
+from regard.api.schemas import CollectionDocument, CollectionList
 
 
 class Collections:

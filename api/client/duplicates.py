@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from typing import Literal
 
 from regard.api.client.connection import Connection, pages, pairs
-from regard.api.http.schemas import DuplicateGroupDocument, DuplicateList
+from regard.api.schemas import DuplicateGroupDocument, DuplicateList
 
 DuplicateKindName = Literal["exact", "edited", "burst", "object"]
 

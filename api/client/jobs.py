@@ -9,7 +9,7 @@ from urllib.parse import quote
 
 from regard.api.client.collections import new_key
 from regard.api.client.connection import Call, Connection, pages, pairs
-from regard.api.http.schemas import JobDocument, JobFailure, JobFailureList, JobList
+from regard.api.schemas import JobDocument, JobFailure, JobFailureList, JobList
 from regard.core.errors import CannotWork
 
 State = Literal["queued", "running", "done", "failed", "cancelled"]

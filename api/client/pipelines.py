@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from regard.api.client.connection import Call, Connection
-from regard.api.http.schemas import JobDocument, PipelineList, RollbackDocument
+from regard.api.schemas import JobDocument, PipelineList, RollbackDocument
 
 
 class Pipelines:

@@ -9,7 +9,7 @@ from pydantic import BaseModel
 
 from regard.api.client.connection import Connection, pairs
 from regard.api.client.filters import Filters, filter_query
-from regard.api.http.schemas import RegionWithAsset, SearchAnswer
+from regard.api.schemas import RegionWithAsset, SearchAnswer
 
 
 class RunLengths(BaseModel):

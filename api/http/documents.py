@@ -72,7 +72,7 @@ class Documents:
         self._roots = {name: os.fsencode(folder) for name, folder in roots.items()}
 
     def asset(self, asset: Asset) -> dict[str, Any]:
-        """See `regard.api.http.schemas.AssetDocument`."""
+        """See `regard.api.schemas.AssetDocument`."""
         number = asset_identifier(asset.id)
         itself = f"{self._prefix}/v1/assets/{number}"
         version = (asset.sha256 or "")[:_VERSION_DIGITS]
@@ -113,7 +113,7 @@ class Documents:
         }
 
     def detail(self, detail: AssetDetail) -> dict[str, Any]:
-        """See `regard.api.http.schemas.AssetDetailDocument`."""
+        """See `regard.api.schemas.AssetDetailDocument`."""
         asset, facts, capture = detail.asset, detail.facts, detail.facts.capture
         return {
             **self.asset(asset),
@@ -148,7 +148,7 @@ class Documents:
         }
 
     def region(self, region: StoredRegion, asset: Asset) -> dict[str, Any]:
-        """See `regard.api.http.schemas.RegionDocument`."""
+        """See `regard.api.schemas.RegionDocument`."""
         return {
             "id": region_identifier(region.id),
             "bbox": region.box.to_list(),
@@ -159,7 +159,7 @@ class Documents:
         }
 
     def job(self, job: Job) -> dict[str, Any]:
-        """See `regard.api.http.schemas.JobDocument`."""
+        """See `regard.api.schemas.JobDocument`."""
         report = None if job.report is None else dict(job.report)
         return {
             "id": job_identifier(job.id),
@@ -198,7 +198,7 @@ class Documents:
 
 
 def collection(record: CollectionRecord) -> dict[str, Any]:
-    """See `regard.api.http.schemas.CollectionDocument`."""
+    """See `regard.api.schemas.CollectionDocument`."""
     return {
         "id": collection_identifier(record.id),
         "name": record.name,
@@ -211,7 +211,7 @@ def collection(record: CollectionRecord) -> dict[str, Any]:
 
 
 def change(record: AssetChange) -> dict[str, Any]:
-    """See `regard.api.http.schemas.ChangeDocument`."""
+    """See `regard.api.schemas.ChangeDocument`."""
     named = (
         None
         if record.collection is None
@@ -227,7 +227,7 @@ def change(record: AssetChange) -> dict[str, Any]:
 
 
 def facets(counted: Mapping[str, Sequence[FacetValue]]) -> dict[str, Any]:
-    """See `regard.api.http.schemas.FacetDocument`."""
+    """See `regard.api.schemas.FacetDocument`."""
     return {
         name: [{"value": item.value, "count": item.count} for item in values]
         for name, values in counted.items()
@@ -235,7 +235,7 @@ def facets(counted: Mapping[str, Sequence[FacetValue]]) -> dict[str, Any]:
 
 
 def region_urls(region: int, asset: Asset) -> dict[str, str]:
-    """See `regard.api.http.schemas.RegionUrls`."""
+    """See `regard.api.schemas.RegionUrls`."""
     itself = f"{current_prefix()}/v1/regions/{region_identifier(region)}"
     version = (asset.sha256 or "")[:_VERSION_DIGITS]
     return {

@@ -18,13 +18,6 @@ from typing import TYPE_CHECKING, Any, NoReturn
 from regard.api.client import Client, Filters, ServerProblem
 from regard.api.client.jobs import ENDED
 from regard.api.client.searching import SearchOptions
-from regard.api.http.schemas import (
-    AssetDocument,
-    ChannelDocument,
-    DuplicateGroupDocument,
-    HitDocument,
-    JobDocument,
-)
 from regard.api.library.interface import (
     DEFAULT_KINDS,
     SILENT,
@@ -54,6 +47,13 @@ from regard.api.library.results import (
     WordMatch,
 )
 from regard.api.library.sending import Sending
+from regard.api.schemas import (
+    AssetDocument,
+    ChannelDocument,
+    DuplicateGroupDocument,
+    HitDocument,
+    JobDocument,
+)
 from regard.core.errors import CannotWork, DecodeError, MalformedQuery, UsageError
 from regard.indexer.exclusions import Said
 from regard.indexer.report import IndexReport

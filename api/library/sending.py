@@ -13,8 +13,8 @@ from typing import Literal
 
 from regard.api.client import Client, Filters, ServerProblem
 from regard.api.client.jobs import ENDED
-from regard.api.http.schemas import JobDocument, UploadAnswer
 from regard.api.library.interface import Progress
+from regard.api.schemas import JobDocument, UploadAnswer
 from regard.core.catalog import Failure, FileStamp
 from regard.core.errors import CannotWork, RootUnavailable
 from regard.core.uris import uri_of_path

@@ -17,7 +17,7 @@ from jsonschema_rs import Draft202012Validator
 from made_library import Library
 from made_server import Server
 
-from regard.api.http import schemas
+from regard.api import schemas
 from regard.api.http.app import create_api
 from regard.api.http.examples import EXAMPLES
 from regard.api.http.problems import PROBLEMS

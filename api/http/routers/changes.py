@@ -6,7 +6,8 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Query
 
-from regard.api.http import documents, schemas
+from regard.api import schemas
+from regard.api.http import documents
 from regard.api.http.dependencies import MAX_PAGE, PageLimit, Reader, Use
 from regard.api.http.problems import responses
 from regard.api.http.storable import is_storable

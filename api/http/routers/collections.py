@@ -9,7 +9,8 @@ from fastapi import APIRouter, Query
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.responses import Response
 
-from regard.api.http import documents, schemas
+from regard.api import schemas
+from regard.api.http import documents
 from regard.api.http.cursors import read_cursor, write_cursor
 from regard.api.http.dependencies import (
     PAGE,

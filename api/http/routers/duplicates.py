@@ -11,7 +11,7 @@ from fastapi import APIRouter, Query
 from pydantic_core import to_json
 from starlette.responses import Response
 
-from regard.api.http import schemas
+from regard.api import schemas
 from regard.api.http.cursors import bad_cursor, read_cursor, write_cursor
 from regard.api.http.dependencies import Cursor, Reader, Use, make_filter
 from regard.api.http.documents import Documents
@@ -79,7 +79,7 @@ def _answer(
 
 
 def _group(group: DuplicateGroup, make: Documents) -> dict[str, Any]:
-    """See `regard.api.http.schemas.DuplicateGroupDocument`."""
+    """See `regard.api.schemas.DuplicateGroupDocument`."""
     return {
         "kind": group.kind.value,
         "keeper": asset_identifier(group.members[group.keeper].asset.id),

@@ -21,7 +21,7 @@ from fastapi import APIRouter, Header, Query
 from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.types import Receive, Scope, Send
 
-from regard.api.http import schemas
+from regard.api import schemas
 from regard.api.http.conditions import Conditional, Conditions, FileVersion, modified_at
 from regard.api.http.dependencies import Reader, Use
 from regard.api.http.documents import read_identifier

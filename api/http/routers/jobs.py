@@ -15,7 +15,7 @@ from fastapi import APIRouter, Header, Query, Request
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.responses import Response, StreamingResponse
 
-from regard.api.http import schemas
+from regard.api import schemas
 from regard.api.http.cursors import read_cursor, write_cursor
 from regard.api.http.dependencies import PAGE, Cursor, PageLimit, Reader, Use, Writer
 from regard.api.http.documents import Documents, read_identifier

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter
 from pydantic import BaseModel, ConfigDict, Field
 
-from regard.api.http import schemas
+from regard.api import schemas
 from regard.api.http.dependencies import Administrator, Reader, Use
 from regard.api.http.problems import Problem, named, responses
 from regard.api.http.service import Service

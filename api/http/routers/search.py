@@ -11,7 +11,7 @@ from pydantic import BaseModel, ValidationError
 from pydantic_core import to_json
 from starlette.responses import Response
 
-from regard.api.http import schemas
+from regard.api import schemas
 from regard.api.http.cursors import bad_cursor, read_cursor, write_cursor
 from regard.api.http.dependencies import Cursor, Filters, Reader, Use, facet_names, make_filter
 from regard.api.http.documents import facets as facet_documents

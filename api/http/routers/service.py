@@ -8,7 +8,7 @@ from typing import Any
 from fastapi import APIRouter
 from starlette.responses import JSONResponse, Response
 
-from regard.api.http import schemas
+from regard.api import schemas
 from regard.api.http.dependencies import MAX_PAGE, Reader, Use
 from regard.api.http.metrics import CONTENT_TYPE
 from regard.api.http.problems import Problem, Responses, responses

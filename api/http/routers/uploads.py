@@ -19,7 +19,7 @@ from fastapi import APIRouter, Request
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from starlette.responses import Response
 
-from regard.api.http import schemas
+from regard.api import schemas
 from regard.api.http.dependencies import Use, Writer
 from regard.api.http.forms import Form, FormFile, FormLimits, FormShape, read_form
 from regard.api.http.idempotency import IdempotencyKey, answer_once

@@ -21,7 +21,7 @@ from made_library import painted
 from made_server import Server
 
 from regard.api.client import Client, Filters, ServerProblem
-from regard.api.http.schemas import AssetDocument, JobDocument, UploadAnswer
+from regard.api.schemas import AssetDocument, JobDocument, UploadAnswer
 from regard.core.keys import AccessScope
 from regard.storage.database.catalog import open_catalog
 from regard.storage.service.keys import SqlKeys

@@ -10,7 +10,7 @@ import pytest
 from made_service import Served, Shelf, jpeg, png, refused
 
 from regard.api.client import Filters
-from regard.api.http.schemas import AssetDocument
+from regard.api.schemas import AssetDocument
 
 DAY = datetime.datetime(2024, 5, 1, 12)
 

@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 from made_service import Served, Shelf, png, refused
 
-from regard.api.http.schemas import CollectionDocument
+from regard.api.schemas import CollectionDocument
 from regard.core.errors import CannotWork
 
 

@@ -7,7 +7,7 @@ import pytest
 from made_pictures import cropped, encoded, scene
 from made_service import Served, Shelf, refused
 
-from regard.api.http.schemas import DuplicateGroupDocument
+from regard.api.schemas import DuplicateGroupDocument
 
 
 def members(group: DuplicateGroupDocument) -> set[str]:

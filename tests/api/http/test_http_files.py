@@ -13,7 +13,7 @@ import pytest
 from made_service import Served, Shelf, cut_off, jpeg, noisy, png, refused
 from PIL import Image
 
-from regard.api.http.schemas import AssetDocument
+from regard.api.schemas import AssetDocument
 from regard.core.geometry import Mask
 from regard.photos.masks import decode_mask
 

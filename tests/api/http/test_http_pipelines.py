@@ -20,7 +20,7 @@ from made_server import Server
 from made_service import WAIT, Served, png, refused
 
 from regard.api.client import Client
-from regard.api.http.schemas import JobDocument, PipelineDocument
+from regard.api.schemas import JobDocument, PipelineDocument
 
 PHOTOS = 30
 OLD, NEW = "fake-colour-1", "fake-colour-1-turned-5"

@@ -12,7 +12,7 @@ import pytest
 from made_service import Served, Shelf, jpeg, png, refused
 
 from regard.api.client import SearchTerm, ServerProblem
-from regard.api.http.schemas import SearchAnswer
+from regard.api.schemas import SearchAnswer
 from regard.search.language.syntax import MAX_PICTURE_TERMS, MAX_TERMS
 
 COLOURS = ("red", "blue", "green", "yellow")

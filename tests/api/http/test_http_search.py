@@ -9,7 +9,7 @@ import pytest
 from made_service import Served, Shelf, png, refused
 
 from regard.api.client import SearchTerm, ServerProblem
-from regard.api.http.schemas import SearchAnswer
+from regard.api.schemas import SearchAnswer
 
 COLOURS = ("red", "blue", "green", "yellow")
 
