@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import re
 from dataclasses import dataclass, replace
+from itertools import islice
 from typing import TypeGuard
 
 from regard.photos.containers import inflated, jpeg_segments, png_chunks, riff_chunks
@@ -22,18 +23,19 @@ _TIFF_STARTS = (b"II", b"MM")
 _XMP_HEADER = re.compile(rb"(?:http|XMP\0):+//ns\.adobe\.com/xap/1\.0/\0?")
 _XMP_STARTS = (b"<?xpacket", b"<x:xmpmeta", b"<x:xapmeta", b"<rdf:RDF")
 _EXTENSION_HEADER = b"http://ns.adobe.com/xmp/extension/\0"
+_EXTENSION_NAME = re.compile(rb"HasExtendedXMP\W{1,20}([0-9A-Fa-f]{32})")
 _PHOTOSHOP_HEADER = b"Photoshop 3.0\0"
 # Almost as much as a segment can hold.
 _FULL_SEGMENT = 65_000
 
 _RESOURCE = re.compile(rb"8BIM|MeSa|AgHg|PHUT|DCSR")
 _IPTC_RESOURCE, _EXIF_RESOURCE, _XMP_RESOURCE, _DIGEST_RESOURCE = 0x0404, 0x0422, 0x0424, 0x0425
-_MAX_RESOURCES = 5_000
+_MAX_RESOURCES, _MAX_SEGMENTS = 5_000, 50_000
 
 _PNG_XMP = "xml:com.adobe.xmp"
-_RAW_PROFILE = "raw profile type "
+_RAW_PROFILES = {f"raw profile type {name}" for name in ("exif", "app1", "xmp", "iptc", "8bim")}
 # A name, the number of bytes, and the bytes in hexadecimal.
-_RAW_PROFILE_TEXT = re.compile(rb"\s*[^\n]*\n\s*(\d{1,9})\s+([0-9a-fA-F\s]*)")
+_RAW_PROFILE_TEXT = re.compile(rb"\s{0,9}[^\n]{0,80}\n\s{0,20}(\d{1,9})\s+([0-9a-fA-F\s]*)")
 
 _GIF_XMP, _GIF_XMP_END = b"\x21\xff\x0bXMP DataXMP", b"\x01\xff\xfe\xfd\xfc"
 
@@ -140,9 +142,9 @@ def _photoshop_metadata(data: bytes) -> MetadataBlocks:
 
 def _jpeg_metadata(data: bytes) -> MetadataBlocks:
     exif, xmp, photoshop = bytearray(), b"", bytearray()
-    extensions = dict[bytes, bytearray]()
+    extensions: list[bytes] = []
     is_continued = False
-    for marker, start, end in jpeg_segments(data):
+    for marker, start, end in islice(jpeg_segments(data), _MAX_SEGMENTS):
         body = data[start:end] if marker in {0xE1, 0xED} else b""
         if marker == 0xED and body.startswith(_PHOTOSHOP_HEADER):
             photoshop += body[len(_PHOTOSHOP_HEADER) :]
@@ -153,25 +155,32 @@ def _jpeg_metadata(data: bytes) -> MetadataBlocks:
                 exif += part
                 is_continued = len(body) >= _FULL_SEGMENT
         elif marker == 0xE1 and body.startswith(_EXTENSION_HEADER):
-            _add_extension(extensions, body[len(_EXTENSION_HEADER) :])
+            extensions.append(body[len(_EXTENSION_HEADER) :])
         elif marker == 0xE1 and not xmp:
             xmp = next(iter(_recognise(body).xmp), b"")
-    # The packet names its extension.
-    packets = [xmp, *(bytes(part) for name, part in extensions.items() if name in xmp)]
+    extension = _extension(xmp, extensions)
     blocks = MetadataBlocks(
-        TiffBlock.open(bytes(exif)) if exif else None, tuple(filter(None, packets[:2]))
+        TiffBlock.open(bytes(exif)) if exif else None, tuple(filter(None, (xmp, extension)))
     )
     return blocks.or_else(_photoshop_metadata(bytes(photoshop)))
 
 
-def _add_extension(extensions: dict[bytes, bytearray], part: bytes) -> None:
-    """Put a part of an XMP extension in its place: 32 digits, total size, offset, text."""
-    name, size = part[:32], int.from_bytes(part[32:36], "big")
-    offset, text = int.from_bytes(part[36:40], "big"), part[40:]
-    if len(name) == 32 and offset + len(text) <= size <= MAX_METADATA_BYTES:
-        whole = extensions.setdefault(name, bytearray())
-        whole.extend(bytes(max(offset + len(text) - len(whole), 0)))
-        whole[offset : offset + len(text)] = text
+def _extension(packet: bytes, parts: list[bytes]) -> bytes:
+    """The extension of an XMP packet, from parts of 32 digits, total size, offset and text.
+
+    The packet has the digits too; empty if it has no extension.
+    """
+    digits = _EXTENSION_NAME.search(packet)
+    named = [part for part in parts if digits and part[:32] == digits[1] and len(part) > 40]
+    if not named:
+        return b""
+    size = int.from_bytes(named[0][32:36], "big")
+    whole = bytearray(min(size, MAX_METADATA_BYTES))
+    for part in named:
+        offset, text = int.from_bytes(part[36:40], "big"), part[40:]
+        if offset + len(text) <= len(whole):
+            whole[offset : offset + len(text)] = text
+    return bytes(whole)
 
 
 def _png_metadata(data: bytes) -> MetadataBlocks:
@@ -180,6 +189,7 @@ def _png_metadata(data: bytes) -> MetadataBlocks:
     Programs older than the chunk `eXIf` write blocks as hexadecimal text.
     """
     chunks, profiles = MetadataBlocks(), MetadataBlocks()
+    seen = set[str]()
     for kind, start, end in png_chunks(data):
         if end - start > MAX_METADATA_BYTES:
             continue
@@ -188,10 +198,13 @@ def _png_metadata(data: bytes) -> MetadataBlocks:
         elif kind in {b"tEXt", b"zTXt", b"iTXt"}:
             keyword, _, body = data[start:end].partition(b"\0")
             name = keyword[:80].decode("latin-1").lower()
+            if name in seen:
+                continue  # or many would cost much to decompress
+            seen.add(name)
             if name == _PNG_XMP:
                 text = _png_text(kind, body)
                 chunks = chunks.or_else(MetadataBlocks(xmp=(text,) if text else ()))
-            elif name.startswith(_RAW_PROFILE):
+            elif name in _RAW_PROFILES:
                 profiles = profiles.or_else(_raw_profile(_png_text(kind, body)))
     return chunks.or_else(profiles)
 

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 _MAX_BOXES = 10_000
 _MAX_ITEMS = 4_096
+_MAX_EXTENTS = 16_384
 _XMP_TYPE = b"application/rdf+xml"
 
 
@@ -19,7 +20,7 @@ def heif_items(data: bytes, limit: int) -> tuple[bytes | None, bytes | None]:
         kind = kinds.get(number)
         if kind is not None and sum(length for *_, length in extents) <= limit:
             parts = (
-                (boxes.get(b"idat", b"") if is_inside else data)[start : start + length or None]
+                (boxes.get(b"idat", b"") if is_inside else data)[start : start + length]
                 for is_inside, start, length in extents
             )
             found.setdefault(kind, b"".join(parts)[: limit + 4])
@@ -79,13 +80,16 @@ def _locations(body: bytes) -> Iterator[tuple[int, list[tuple[bool, int, int]]]]
     version, _, sizes, more_sizes = (reader.take(width) for width in (1, 3, 1, 1))
     offset_width, length_width = sizes >> 4, sizes & 15
     base_width, index_width = more_sizes >> 4, more_sizes & 15 if version else 0
+    left = _MAX_EXTENTS
     for _ in range(min(reader.take(4 if version == 2 else 2), _MAX_ITEMS)):
         number = reader.take(4 if version == 2 else 2)
         method = reader.take(2) & 15 if version else 0
         reader.take(2)
         base = reader.take(base_width)
         extents = []
-        for _ in range(min(reader.take(2), _MAX_ITEMS)):
+        count = min(reader.take(2), left)
+        left -= count
+        for _ in range(count):
             reader.take(index_width)
             start = base + reader.take(offset_width)
             extents.append((method == 1, start, reader.take(length_width)))

@@ -265,6 +265,7 @@ def _with_levels(standard: tuple[str, ...], paths: list[tuple[str, ...]]) -> tup
     Other paths count only without standard keywords: a program that does not know the field has
     removed the keyword.
     """
+    known = frozenset(standard)
     return clean_keywords(
-        [*standard, *(k for path in paths if not standard or path[-1] in standard for k in path)]
+        [*standard, *(k for path in paths if not known or path[-1] in known for k in path)]
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import codecs
 import unicodedata
 from collections.abc import Iterable
+from itertools import islice
 
 _MAX_TEXT = 16_384
 _MAX_KEYWORD = 256
@@ -38,7 +39,8 @@ def clean_text(text: str | None, limit: int = _MAX_TEXT) -> str | None:
 
 def clean_keywords(keywords: Iterable[str | None]) -> tuple[str, ...]:
     """Clean keywords and drop repeated ones, keeping their order."""
-    cleaned = (clean_text(keyword, _MAX_KEYWORD) for keyword in keywords)
+    first = islice(keywords, 10 * _MAX_KEYWORDS)
+    cleaned = (clean_text(keyword, _MAX_KEYWORD) for keyword in first)
     return tuple(dict.fromkeys(keyword for keyword in cleaned if keyword))[:_MAX_KEYWORDS]
 
 

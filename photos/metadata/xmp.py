@@ -48,10 +48,13 @@ _ARRAYS = {"rdf:Alt", "rdf:Bag", "rdf:Seq"}
 _ITEM = re.compile(r"rdf:(li|_\d+)", re.ASCII)
 
 _NOT_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
-_DECLARATION = re.compile(r"<\?xml\s[^>]*?(?:encoding\s*=\s*[\"']([\w.:-]+)[\"'][^>]*)?>")
+_DECLARATION = re.compile(
+    r"<\?xml\s[^>]{0,99}?"
+    r"(?:encoding\s{0,9}=\s{0,9}[\"']([\w.:-]{1,40})[\"'][^>]{0,99})?>"
+)
 _REFERENCE = re.compile(r"&(?:#(\d{1,7}|x[0-9a-fA-F]{1,6});|(\w+;))?")
 _XML_ENTITIES = {"amp;", "lt;", "gt;", "quot;", "apos;"}
-_MAX_LEVELS, _MAX_PATHS = 50, 1_000
+_MAX_LEVELS, _MAX_LEVEL, _MAX_VALUES, _MAX_ATTRIBUTES = 50, 256, 10_000, 1_000
 # An undeclared prefix loses nothing.
 _HARMLESS = {"NS_ERR_UNDEFINED_NAMESPACE"}
 
@@ -78,10 +81,11 @@ def read_xmp(packet: bytes) -> XmpPacket:
         return XmpPacket()
     properties: dict[str, list[str]] = {}
     for description in _descriptions(rdf):
-        for name, value in description.attrib.items():
-            properties.setdefault(_canonical(str(name)), []).append(str(value))
+        for name, value in _attributes(description):
+            properties.setdefault(name, []).append(value)
         for element in description:
-            properties.setdefault(_name(element), []).extend(_values(element))
+            values = islice(_values(element), _MAX_VALUES)
+            properties.setdefault(_name(element), []).extend(values)
     categories = properties.get("acdsee:categories")
     if categories:
         properties["acdsee:categories"] = list(_acdsee_paths(categories[0]))
@@ -171,6 +175,13 @@ def _canonical(name: str) -> str:
     return f"{_PREFIXES.get(namespace.rstrip('/#'), namespace)}:{local}"
 
 
+def _attributes(element: Element) -> list[tuple[str, str]]:
+    """Names and values; none if there are absurdly many, as lxml takes quadratic time."""
+    if len(element.attrib) > _MAX_ATTRIBUTES:
+        return []
+    return [(_canonical(str(name)), str(value)) for name, value in element.attrib.items()]
+
+
 def _values(element: Element) -> Iterator[str]:
     """The value of a property, or the items of its array, default language first."""
     if _name(element) == "mwg-kw:Keywords":
@@ -207,14 +218,10 @@ def _mwg_paths(element: Element, above: tuple[str, ...]) -> Iterator[str]:
     """The paths of the keywords in MWG's nested structures, at any depth below an element."""
     if len(above) > _MAX_LEVELS:
         return
-    here = [
-        str(value)
-        for name, value in element.attrib.items()
-        if _canonical(str(name)) == "mwg-kw:Keyword"
-    ]
+    here = [value for name, value in _attributes(element) if name == "mwg-kw:Keyword"]
     here += [_text(child) or "" for child in element if _name(child) == "mwg-kw:Keyword"]
     if here:
-        above = (*above, here[0])
+        above = (*above, here[0][:_MAX_LEVEL])
         yield "|".join(above)
     for child in element:
         yield from _mwg_paths(child, above)
@@ -223,7 +230,7 @@ def _mwg_paths(element: Element, above: tuple[str, ...]) -> Iterator[str]:
 def _acdsee_paths(text: str) -> Iterator[str]:
     """The paths in ACDSee's categories, XML within a text."""
     root, _ = _parse(text)
-    categories = () if root is None else islice(root.iter("Category"), _MAX_PATHS)
+    categories = () if root is None else islice(root.iter("Category"), _MAX_VALUES)
     for category in categories:
         levels = [category, *category.iterancestors("Category")]
-        yield "|".join(str(level.text or "").strip() for level in reversed(levels))
+        yield "|".join(str(level.text or "").strip()[:_MAX_LEVEL] for level in reversed(levels))

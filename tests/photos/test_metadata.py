@@ -590,6 +590,24 @@ def test_hostile_xmp_gives_no_facts() -> None:
     assert xmp_facts(good.decode().encode("utf-16")).title == "Title"
 
 
+@pytest.mark.timeout(60)
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"<?xml " * 500_000,
+        b"<rdf:RDF><rdf:Description " + b" ".join(b"a%d=''" % n for n in range(100_000)),
+        b"<rdf:RDF><rdf:Description><dc:title>" + b"&" * 2_000_000,
+        b"<rdf:RDF><rdf:Description><lr:hierarchicalSubject>" + b"a|" * 1_000_000,
+        b"<rdf:RDF><rdf:Description><mwg-kw:Keywords mwg-kw:Keyword='" + b"x" * 1_000_000 + b"'>"
+        b"<mwg-kw:a mwg-kw:Keyword='a'/>" * 50_000,
+    ],
+    ids=["declarations", "attributes", "ampersands", "levels", "keywords"],
+)
+def test_huge_packets_cost_little(data: bytes) -> None:
+    facts = xmp_facts(data)
+    assert len(facts.keywords) <= 1_000
+
+
 # Precedence
 
 
