@@ -126,6 +126,7 @@ def test_kind_and_open_photo_are_in_the_url(visit: Visits, server: Server) -> No
     page.keyboard.press("Escape")
     expect(page.get_by_role("link", name="Open red.png")).to_be_focused()
     page.get_by_role("link", name="Open red copy.png").click()
+    expect(part(page, "viewer-title")).to_have_text("red copy.png")
     part(page, "delete").click()
     expect(page.locator(group("red.png"))).to_contain_text("2 photos")
     part(page, "brand").click()

@@ -28,6 +28,7 @@ from filter_oracle import (
     distance_km,
     full_name,
     is_below,
+    last_moment,
     lower,
     made_assets,
     should_pass,
@@ -94,7 +95,7 @@ class Written:
     any_of: str | None = None
 
 
-HOME = FilteredHome(6)
+HOME = FilteredHome(4)
 _TEXTS = {
     '"a red bus"': TextQuery("a red bus", phrase=True),
     '"dogs \\"x\\""': TextQuery('dogs "x"', phrase=True),
@@ -144,8 +145,10 @@ _YEAR_999 = datetime.datetime(999, 1, 1)
 _CONDITIONS: dict[str, Callable[[Made], bool]] = {
     "taken:2024": lambda m: m.taken_at is not None and m.taken_at.year == 2024,
     "taken:2024-05-17..": lambda m: m.taken_at is not None and m.taken_at >= DAY,
-    "taken:<2024-05-17": lambda m: m.taken_at is not None and m.taken_at < DAY,
-    "taken:0999..2024-05-16": lambda m: m.taken_at is not None and _YEAR_999 <= m.taken_at < DAY,
+    "taken:<2024-05-17": lambda m: m.taken_at is not None and last_moment(m) < DAY,
+    "taken:0999..2024-05-16": lambda m: (
+        m.taken_at is not None and m.taken_at >= _YEAR_999 and last_moment(m) < DAY
+    ),
     "tag:red": lambda m: "red" in m.tags,
     "tag:50%": lambda m: "50%" in m.tags,
     'TAG:"a b"': lambda m: "a b" in m.tags,

@@ -453,6 +453,8 @@ def at_revision_two(make_url: Callable[[], str]) -> str:
     config = Config()
     config.set_main_option("script_location", str(Path(migrations.__file__).parent))
     database = Database(url)
+    digits = b"/p/lake/b.jpg".hex()
+    path = f"x'{digits}'" if database.is_sqlite else f"'\\x{digits}'"
     with database.writing() as connection:
         config.attributes["connection"] = connection
         command.upgrade(config, "0002")
@@ -462,7 +464,7 @@ def at_revision_two(make_url: Callable[[], str]) -> str:
             f"VALUES (1, '{header('a').sha256}', 'jpeg', 4, 3)",
             "INSERT INTO asset (id, collection_id, path, uri, content_id, size, mtime_ns, title, "
             "capture, file_name) "
-            "VALUES (1, 1, '/p/lake/b.jpg', '/p/lake/b.jpg', 1, 1, 1, 'bus', '{}', 'b.jpg')",
+            f"VALUES (1, 1, {path}, '/p/lake/b.jpg', 1, 1, 1, 'bus', '{{}}', 'b.jpg')",
             "INSERT INTO asset_tag (asset_id, tag) VALUES (1, 'ferry')",
         ):
             connection.exec_driver_sql(statement)
