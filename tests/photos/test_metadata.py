@@ -4,19 +4,29 @@ import hashlib
 import io
 import os
 import struct
-import zlib
 from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
-from typing import Any
 
-import numpy as np
 import piexif
 import pillow_heif
 import pytest
-import tifffile
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from made_metadata import (
+    CAMERA,
+    alternatives,
+    bag,
+    exif,
+    exif_facts,
+    gps,
+    iim,
+    iptc_facts,
+    jpeg,
+    packet,
+    photoshop_segment,
+    xmp_facts,
+)
 from PIL import Image as Pillow
 
 from regard.core.facts import Capture, DatePrecision, PhotoFacts
@@ -26,121 +36,6 @@ from regard.photos.metadata.texts import clean_text
 from regard.photos.metadata.xmp import MAX_XMP_BYTES, read_xmp
 from regard.photos.photo_file import PhotoFile
 from regard.photos.tiff import TiffBlock
-
-GPS_PARIS = {
-    piexif.GPSIFD.GPSLatitudeRef: b"N",
-    piexif.GPSIFD.GPSLatitude: ((48, 1), (51, 1), (3024, 100)),
-    piexif.GPSIFD.GPSLongitudeRef: b"W",
-    piexif.GPSIFD.GPSLongitude: ((2, 1), (21, 1), (0, 1)),
-    piexif.GPSIFD.GPSAltitudeRef: 1,
-    piexif.GPSIFD.GPSAltitude: (125, 10),
-}
-CAMERA = {
-    "0th": {
-        piexif.ImageIFD.Make: b"Acme",
-        piexif.ImageIFD.Model: b"One",
-        piexif.ImageIFD.ImageDescription: "A café".encode(),
-        piexif.ImageIFD.Rating: 3,
-        piexif.ImageIFD.DateTime: b"2030:01:01 00:00:00",
-    },
-    "Exif": {
-        piexif.ExifIFD.DateTimeOriginal: b"2024:05:01 12:30:15",
-        piexif.ExifIFD.SubSecTimeOriginal: b"25",
-        36881: b"+05:30",
-        piexif.ExifIFD.LensModel: b"50mm F1.8",
-        piexif.ExifIFD.ExposureTime: (1, 250),
-        piexif.ExifIFD.FNumber: (18, 10),
-        piexif.ExifIFD.ISOSpeedRatings: 400,
-        piexif.ExifIFD.FocalLength: (50, 1),
-    },
-    "GPS": GPS_PARIS,
-}
-
-
-def exif_facts(block: bytes) -> PhotoFacts:
-    return read_facts(MetadataBlocks(TiffBlock.open(block)))
-
-
-def iptc_facts(data: bytes) -> PhotoFacts:
-    return read_facts(MetadataBlocks(iptc=data))
-
-
-def xmp_facts(data: bytes) -> PhotoFacts:
-    return read_facts(MetadataBlocks(xmp=(data,)))
-
-
-def jpeg(**options: object) -> bytes:
-    buffer = io.BytesIO()
-    Pillow.new("RGB", (16, 12), (90, 20, 30)).save(buffer, "JPEG", **options)
-    return buffer.getvalue()
-
-
-def exif(**directories: dict[int, object]) -> bytes:
-    return piexif.dump({name.strip("_"): fields for name, fields in directories.items()})
-
-
-def gps(**changes: object) -> PhotoFacts:
-    fields = dict(GPS_PARIS)
-    for name, value in changes.items():
-        tag = getattr(piexif.GPSIFD, name)
-        if value is None:
-            del fields[tag]
-        else:
-            fields[tag] = value
-    return exif_facts(piexif.dump({"GPS": fields}))
-
-
-def packet(body: str, attributes: str = "") -> bytes:
-    return f"""<?xpacket begin="\ufeff" id="W5M0MpCehiHzreSzNTczkc9d"?>
-<x:xmpmeta xmlns:x="adobe:ns:meta/">
- <rdf:RDF xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#">
-  <rdf:Description rdf:about="" xmlns:dc="http://purl.org/dc/elements/1.1/"
-   xmlns:xmp="http://ns.adobe.com/xap/1.0/" xmlns:exif="http://ns.adobe.com/exif/1.0/"
-   xmlns:photoshop="http://ns.adobe.com/photoshop/1.0/"
-   xmlns:lr="http://ns.adobe.com/lightroom/1.0/" xmlns:xmpMM="http://ns.adobe.com/xap/1.0/mm/"
-   xmlns:digiKam="http://www.digikam.org/ns/1.0/"
-   xmlns:MicrosoftPhoto="http://ns.microsoft.com/photo/1.0/"
-   xmlns:mediapro="http://ns.iview-multimedia.com/mediapro/1.0/"
-   xmlns:acdsee="http://ns.acdsee.com/iptc/1.0/" xmlns:aux="http://ns.adobe.com/exif/1.0/aux/"
-   xmlns:exifEX="http://cipa.jp/exif/1.0/" xmlns:tiff="http://ns.adobe.com/tiff/1.0/"
-   xmlns:mwg-kw="http://www.metadataworkinggroup.com/schemas/keywords/"
-   {attributes}>{body}</rdf:Description>
- </rdf:RDF>
-</x:xmpmeta>
-<?xpacket end="w"?>""".encode()
-
-
-def alternatives(name: str, **texts: str) -> str:
-    items = "".join(
-        f'<rdf:li xml:lang="{language.replace("_", "-")}">{text}</rdf:li>'
-        for language, text in texts.items()
-    )
-    return f"<{name}><rdf:Alt>{items}</rdf:Alt></{name}>"
-
-
-def bag(name: str, *texts: str) -> str:
-    items = "".join(f"<rdf:li>{text}</rdf:li>" for text in texts)
-    return f"<{name}><rdf:Bag>{items}</rdf:Bag></{name}>"
-
-
-def iim(*fields: tuple[int, int, bytes]) -> bytes:
-    return b"".join(
-        bytes([0x1C, record, number]) + len(value).to_bytes(2, "big") + value
-        for record, number, value in fields
-    )
-
-
-def resource(number: int, data: bytes) -> bytes:
-    head = b"8BIM" + number.to_bytes(2, "big") + bytes(2) + len(data).to_bytes(4, "big")
-    return head + data + bytes(len(data) % 2)
-
-
-def photoshop_segment(data: bytes) -> bytes:
-    body = b"Photoshop 3.0\0" + resource(0x0404, data)
-    return b"\xff\xed" + (len(body) + 2).to_bytes(2, "big") + body
-
-
-# EXIF
 
 
 def test_all_exif_facts_are_read() -> None:
@@ -739,163 +634,6 @@ def test_capture_is_read_from_xmp_too() -> None:
 
 
 # Containers
-
-
-def png_chunk(kind: bytes, body: bytes) -> bytes:
-    checksum = zlib.crc32(kind + body).to_bytes(4, "big")
-    return len(body).to_bytes(4, "big") + kind + body + checksum
-
-
-def raw_profile(name: str, data: bytes) -> bytes:
-    digits = data.hex()
-    lines = "\n".join(digits[i : i + 72] for i in range(0, len(digits), 72))
-    return f"\n{name}\n{len(data):8d}\n{lines}\n".encode()
-
-
-def text_chunk(kind: str, keyword: bytes, text: bytes) -> bytes:
-    keyword += b"\0"
-    match kind:
-        case "tEXt":
-            return png_chunk(b"tEXt", keyword + text)
-        case "zTXt":
-            return png_chunk(b"zTXt", keyword + b"\0" + zlib.compress(text))
-        case "iTXt":
-            return png_chunk(b"iTXt", keyword + b"\0\0en\0\0" + text)
-        case _:
-            return png_chunk(b"iTXt", keyword + b"\1\0\0\0" + zlib.compress(text))
-
-
-TURNED = piexif.dump({"0th": CAMERA["0th"] | {piexif.ImageIFD.Orientation: 6}})
-TITLED = packet(alternatives("dc:title", x_default="Title"))
-CAPTIONED = iim((2, 5, b"Title"))
-
-
-@pytest.mark.parametrize("kind", ["tEXt", "zTXt", "iTXt", "iTXt compressed"])
-@pytest.mark.parametrize(
-    ("keyword", "data"),
-    [
-        ("Raw profile type exif", TURNED),
-        ("Raw profile type exif", TURNED[6:]),
-        ("Raw profile type APP1", TURNED),
-        ("Raw profile type APP1", b"http://ns.adobe.com/xap/1.0/\0" + TITLED),
-        ("Raw profile type xmp", TITLED),
-        ("Raw profile type iptc", photoshop_segment(CAPTIONED)[4:]),
-        ("Raw profile type iptc", photoshop_segment(CAPTIONED)[18:]),
-        ("Raw profile type iptc", CAPTIONED),
-        ("Raw profile type 8bim", photoshop_segment(CAPTIONED)[18:]),
-        ("XML:com.adobe.xmp", TITLED),
-    ],
-)
-def test_metadata_is_found_in_every_text_chunk_of_png(kind: str, keyword: str, data: bytes) -> None:
-    buffer = io.BytesIO()
-    Pillow.new("RGB", (16, 12)).save(buffer, "PNG")
-    whole = buffer.getvalue()
-    text = data if keyword.startswith("XML") else raw_profile("generic profile", data)
-    chunk = text_chunk(kind, keyword.encode(), text)
-    photo = PhotoFile(whole[:33] + chunk + whole[33:])
-    if data in {TURNED, TURNED[6:]}:
-        assert photo.facts().camera_make == "Acme"
-        assert (photo.header.width, photo.header.height) == (12, 16)
-    else:
-        assert photo.facts().title == "Title"
-
-
-def segment(marker: int, body: bytes) -> bytes:
-    return bytes((0xFF, marker)) + (len(body) + 2).to_bytes(2, "big") + body
-
-
-def extension(name: bytes, data: bytes, start: int, end: int) -> bytes:
-    head = b"http://ns.adobe.com/xmp/extension/\0" + name
-    return segment(
-        0xE1, head + len(data).to_bytes(4, "big") + start.to_bytes(4, "big") + data[start:end]
-    )
-
-
-def test_jpeg_segments_are_found_anywhere_and_joined() -> None:
-    plain = jpeg()
-    xmp_head = b"http://ns.adobe.com/xap/1.0/\0"
-    guid = b"0123456789ABCDEF0123456789ABCDEF"
-    main = packet("", f'xmlns:n="http://ns.adobe.com/xmp/note/" n:HasExtendedXMP="{guid.decode()}"')
-    more = packet(bag("dc:subject", "far"))
-    resources = photoshop_segment(iim((2, 5, b"Title"), (2, 120, b"x" * 400)))[4:]
-    after_others = segment(0xE2, b"ICC") + segment(0xED, b"other") + segment(0xE1, b"other")
-    facts = PhotoFile(
-        plain[:2]
-        + after_others
-        + segment(0xED, resources[:100])
-        + segment(0xED, b"Photoshop 3.0\0" + resources[100:])
-        + extension(guid, more, 300, len(more))
-        + extension(b"F" * 32, packet(bag("dc:subject", "foreign")), 0, 2_000)
-        + segment(0xE1, xmp_head + main)
-        + extension(guid, more, 0, 300)
-        + b"\0\0"
-        + segment(0xE1, piexif.dump(CAMERA))
-        + segment(0xE1, piexif.dump({"0th": {piexif.ImageIFD.Make: b"Other"}}))
-        + plain[2:]
-    ).facts()
-    assert (facts.title, facts.keywords, facts.camera_make) == ("Title", ("far",), "Acme")
-
-
-@pytest.mark.parametrize("exif_block", [TURNED, TURNED[6:], b"Exif\0\0" + TURNED])
-def test_webp_chunks_are_found_without_flags(exif_block: bytes) -> None:
-    buffer = io.BytesIO()
-    Pillow.new("RGB", (16, 12)).save(buffer, "WEBP", lossless=True)
-    body = buffer.getvalue()[8:]
-    for name, data in ((b"EXIF", exif_block), (b"XMP\0", TITLED)):
-        body += name + len(data).to_bytes(4, "little") + data + bytes(len(data) % 2)
-    facts = PhotoFile(b"RIFF" + len(body).to_bytes(4, "little") + body).facts()
-    assert (facts.camera_make, facts.title) == ("Acme", "Title")
-
-
-def test_gif_and_avif_hand_out_their_blocks_unchanged() -> None:
-    buffer = io.BytesIO()
-    Pillow.new("P", (16, 12)).save(buffer, "GIF")
-    data = buffer.getvalue()
-    trailer = b"\1" + bytes(range(255, -1, -1)) + b"\0"
-    with_xmp = data[:-1] + b"\x21\xff\x0bXMP DataXMP" + TITLED + trailer + data[-1:]
-    assert PhotoFile(with_xmp).facts().title == "Title"
-    buffer = io.BytesIO()
-    Pillow.new("RGB", (16, 12)).save(buffer, "AVIF", exif=piexif.dump(CAMERA), xmp=TITLED)
-    facts = PhotoFile(buffer.getvalue()).facts()
-    assert (facts.description, facts.title) == ("A café", "Title")
-
-
-def test_png_metadata_after_the_pixels_is_read() -> None:
-    from PIL import PngImagePlugin
-
-    info = PngImagePlugin.PngInfo()
-    info.add_itxt("XML:com.adobe.xmp", packet(bag("dc:subject", "late")).decode(), zip=True)
-    buffer = io.BytesIO()
-    Pillow.new("RGB", (8, 8)).save(buffer, "PNG", pnginfo=info)
-    data = buffer.getvalue()
-    start = data.index(b"iTXt") - 4
-    end = start + 12 + int.from_bytes(data[start : start + 4], "big")
-    chunk, rest = data[start:end], data[:start] + data[end:]
-    moved = rest[:-12] + chunk + rest[-12:]
-    assert PhotoFile(moved).facts().keywords == ("late",)
-
-
-@pytest.mark.parametrize(
-    ("tag", "kind", "data"),
-    [
-        (33723, 7, CAPTIONED),
-        (33723, 1, CAPTIONED),
-        (33723, 4, struct.unpack("<3I", CAPTIONED.ljust(12, b"\0"))),
-        (33723, 4, struct.unpack(">3I", CAPTIONED.ljust(12, b"\0"))),
-        (34377, 1, photoshop_segment(CAPTIONED)[18:]),
-        (34377, 7, resource(0x0424, TITLED)),
-    ],
-)
-def test_xmp_and_iptc_in_a_tiff_are_read(tag: int, kind: int, data: Any) -> None:
-    keywords = packet(bag("dc:subject", "tiff"))
-    tags = [(tag, kind, len(data), data, True)]
-    if data != resource(0x0424, TITLED):
-        tags.append((700, 1, len(keywords), keywords, True))
-    buffer = io.BytesIO()
-    tifffile.imwrite(buffer, np.zeros((8, 8, 3), np.uint8), photometric="rgb", extratags=tags)
-    facts = PhotoFile(buffer.getvalue()).facts()
-    assert facts.title == "Title"
-    assert len(tags) == 1 or facts.keywords == ("tiff",)
 
 
 def test_unusable_sidecars_are_ignored(tmp_path: Path) -> None:
