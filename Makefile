@@ -11,7 +11,8 @@ WORKERS ?= 2
 PACKAGES ?=
 VENV := .venv
 BIN := $(VENV)/bin
-PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
+# Python compiles what it imports; compiling all modules here would take half of the time.
+INSTALL := $(BIN)/python -m pip --disable-pip-version-check --quiet install --no-compile
 EDITABLE := --config-settings editable_mode=strict
 SOURCES := regard core photos models storage indexer search evaluation api
 TORCH := $(shell grep '^torch==' constraints.txt)
@@ -92,21 +93,21 @@ $(BIN)/python:
 $(VENV)/.torch: constraints.txt | $(BIN)/python
 	@if [ "$$(uname -s)" = Linux ] && [ -z "$(NVIDIA)" ]; then \
 	  echo "installing the CPU build of $(TORCH)"; \
-	  $(PIP) install --no-deps --retries 1 --timeout 10 --index-url $(TORCH_CPU_INDEX) $(TORCH) 2>/dev/null \
-	    || $(PIP) install $(TORCH); \
+	  $(INSTALL) --no-deps --retries 1 --timeout 10 --index-url $(TORCH_CPU_INDEX) $(TORCH) 2>/dev/null \
+	    || $(INSTALL) $(TORCH); \
 	fi
 	touch $@
 
 $(VENV)/.installed-run: pyproject.toml constraints.txt $(VENV)/.torch | $(BIN)/python
-	$(PIP) install -c constraints.txt $(EDITABLE) -e '.[cpu]'
+	$(INSTALL) -c constraints.txt $(EDITABLE) -e '.[cpu]'
 	touch $@ $(VENV)/.linked
 
 $(VENV)/.installed-test: pyproject.toml constraints.txt $(VENV)/.torch | $(BIN)/python
-	$(PIP) install -c constraints.txt $(EDITABLE) -e '.[test]'
+	$(INSTALL) -c constraints.txt $(EDITABLE) -e '.[test]'
 	touch $@ $(VENV)/.installed-run $(VENV)/.linked
 
 $(VENV)/.installed-docs: pyproject.toml constraints.txt $(VENV)/.torch | $(BIN)/python
-	$(PIP) install -c constraints.txt $(EDITABLE) -e '.[cpu,docs]'
+	$(INSTALL) -c constraints.txt $(EDITABLE) -e '.[cpu,docs]'
 	touch $@ $(VENV)/.installed-run $(VENV)/.linked
 
 # A strict editable install links the files that were there; update the links when files come or go.
@@ -114,5 +115,5 @@ $(VENV)/.files: FORCE | $(BIN)/python
 	@$(FILES) | cmp -s - $@ || $(FILES) > $@
 
 $(VENV)/.linked: $(VENV)/.files | $(VENV)/.installed-run
-	$(PIP) install --no-deps $(EDITABLE) -e .
+	$(INSTALL) --no-deps $(EDITABLE) -e .
 	touch $@
