@@ -22,7 +22,7 @@ FILES := find $(SOURCES) -name '*.py' -o -path '*/web/*' -type f -o -path '*/shi
 
 export PHOTOS
 .NOTPARALLEL:
-.PHONY: run demo test lint types imports pytest campaign benchmark benchmark-service benchmark-models photoset docs openapi-lint clean FORCE
+.PHONY: run demo test lint types imports pytest campaign benchmark benchmark-service benchmark-models benchmark-size photoset docs openapi-lint clean FORCE
 
 run: $(VENV)/.installed-run $(VENV)/.linked
 ifdef PHOTOS
@@ -66,6 +66,10 @@ benchmark-service: $(VENV)/.installed-run $(VENV)/.linked
 # The large models at full size with random weights, on this machine's GPU; see docs/performance.md.
 benchmark-models: $(VENV)/.installed-run $(VENV)/.linked
 	$(BIN)/python benchmarks/models.py --random full
+
+# How everything grows with the library: BENCHMARK_SIZE="--photographs 50000 --home DIR".
+benchmark-size: $(VENV)/.installed-run $(VENV)/.linked
+	$(BIN)/python benchmarks/library_size.py $(BENCHMARK_SIZE)
 
 # The labelled photographs, composed from Debian packages; see docs/quality.md.
 photoset: photoset/captions.json

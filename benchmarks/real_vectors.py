@@ -1,26 +1,29 @@
 """Save vectors of real photographs: `python benchmarks/real_vectors.py PHOTOS OUT`.
 
 Recall is measured on real vectors, because synthetic ones flatter an approximate index. PHOTOS is a
-labelled folder: `captions.json` and `instances.json` in COCO's forms, as `make photoset` writes
-them. Each round adds one seeded edit of every photograph (a crop with a change of light and colour,
-perhaps mirrored, turned or blurred, saved as JPEG; the first round takes the photographs as they
-are), until there are enough pictures and regions. Each round replaces what the earlier ones saved,
-so an interrupted run leaves whole files of fewer rows. OUT then holds, with a README.txt:
+folder of photographs, at best labelled: with `captions.json` and `instances.json` in COCO's forms,
+as `make photoset` writes them. The first round takes the photographs as they are. Each further one
+adds a seeded edit of every photograph: a crop with a change of light and colour, perhaps mirrored,
+turned or blurred, saved as JPEG. Rounds go on until there are enough pictures and regions. Each
+replaces what the earlier ones saved, so an interrupted run leaves whole files of fewer rows. OUT
+then holds, with a README.txt:
 
 - `rows/SPACE-KIND.npy`: (n, d) float16, as the catalog stores them, one file a channel;
 - `queries/WHAT-SPACE.npy`: (q, d) float32 vectors of texts, pictures, regions and labelled boxes;
-- beside each, `….source.npy`: (n, 2) int32, the photograph's number in `captions.json` from 0 (-1
-  for none), and the number of the edit, 0 for the photograph itself.
+- beside each, `….source.npy`: (n, 2) int32, the photograph's number from 0, in the order of
+  `captions.json` or of paths (-1 for none), and the number of the edit, 0 for the photograph itself.
 """
 
 from __future__ import annotations
 
 import argparse
 import io
+import itertools
 import json
 import os
+import sys
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
 from functools import cache, partial
 from pathlib import Path
@@ -33,6 +36,7 @@ for _name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
 import numpy as np  # noqa: E402
 from PIL import Image as Pillow  # noqa: E402
 from PIL import ImageEnhance, ImageFilter, ImageOps  # noqa: E402
+from search_latency import queries  # noqa: E402
 
 from regard.core.geometry import Box  # noqa: E402
 from regard.core.protocols import Analyzer  # noqa: E402
@@ -40,6 +44,8 @@ from regard.core.records import Channel, Image, Kind, QueryKind, Target  # noqa:
 from regard.models.profiles.composed import ComposedProfile  # noqa: E402
 from regard.models.profiles.registry import load_profile  # noqa: E402
 
+_SUFFIXES = {".jpg", ".png"}
+_TEXTS = 192  # of a folder without labels
 _SIDE = 640  # pixels of an edit's longer side
 _README = """Vectors of real photographs, by the profile {profile!r}, seed {seed}.
 
@@ -162,13 +168,17 @@ class Labels:
     """The photographs of a labelled folder, their sentences and their objects."""
 
     def __init__(self, folder: Path) -> None:
+        self.boxes: defaultdict[int, list[Box]] = defaultdict(list)
+        self.texts: dict[str, int] = {}
+        if not (folder / "captions.json").exists():
+            self.paths = sorted(path for path in folder.rglob("*") if path.suffix in _SUFFIXES)
+            self.texts = dict.fromkeys(queries(_TEXTS), -1)
+            return
         captions = json.loads((folder / "captions.json").read_text(encoding="utf-8"))
         instances = json.loads((folder / "instances.json").read_text(encoding="utf-8"))
         self.paths = [folder / image["file_name"] for image in captions["images"]]
         places = {image["id"]: place for place, image in enumerate(captions["images"])}
         names = {kind["id"]: kind["name"] for kind in instances["categories"]}
-        self.boxes: defaultdict[int, list[Box]] = defaultdict(list)
-        self.texts: dict[str, int] = {}
         for one in captions["annotations"]:
             self.texts.setdefault(one["caption"], places[one["image_id"]])
         for one in instances["annotations"]:
@@ -197,19 +207,52 @@ def save_queries(profile: ComposedProfile, labels: Labels, rows: Rows, folder: P
         image = Image(np.asarray(Pillow.open(labels.paths[place]).convert("RGB")))
         boxes += encoder.encode_regions([image], [its_boxes], [[None] * len(its_boxes)])
         sources += [(place, 0)] * len(its_boxes)
-    save(folder, f"boxes-{looks}", np.concatenate(boxes), sources)
+    if boxes:
+        save(folder, f"boxes-{looks}", np.concatenate(boxes), sources)
 
 
-def rounds(labels: Labels) -> Iterator[list[tuple[int, int, Path]]]:
-    """The photographs, then their first edits, and so on without end."""
-    edit = 0
-    while True:
-        yield [(place, edit, path) for place, path in enumerate(labels.paths)]
-        edit += 1
+def save_vectors(
+    photos: Path,
+    out: Path,
+    *,
+    profile: str = "lite",
+    pictures: int = 1,
+    regions: int = 0,
+    processes: int | None = None,
+    seed: int = 0,
+) -> None:
+    """Analyze rounds until there are `pictures` and `regions`, and save after each."""
+    labels, rows, count = Labels(photos), Rows(), 0
+    models = load_profile(profile)
+    with ProcessPoolExecutor(processes or len(os.sched_getaffinity(0))) as pool:
+        work = partial(analyzed, profile, seed)
+        for edit in itertools.count():
+            tasks = [(place, edit, path) for place, path in enumerate(labels.paths)]
+            for (place, _, _), of_picture in zip(tasks, pool.map(work, tasks), strict=True):
+                rows.add(place, edit, of_picture)
+            count += len(tasks)
+            rows.save(out / "rows")
+            if not edit:
+                save_queries(models, labels, rows, out / "queries")
+            counts = {str(channel): len(of) for channel, of in rows.sources.items()}
+            readme = _README.format(
+                profile=profile,
+                seed=seed,
+                pictures=count,
+                photographs=len(labels.paths),
+                edits=count - len(labels.paths),
+                text=models.spaces[0].name,
+                looks=models.spaces[-1].name,
+            )
+            readme += "".join(f"{number:7} rows {channel}\n" for channel, number in counts.items())
+            (out / "README.txt").write_text(readme, encoding="utf-8")
+            print(json.dumps({"pictures": count, "rows": counts}), file=sys.stderr, flush=True)
+            if count >= pictures and rows.count(Kind.REGION) >= regions:
+                return
 
 
 def main() -> None:
-    """Analyze, save after each round, and tell the counts."""
+    """Read the arguments."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -218,35 +261,9 @@ def main() -> None:
     parser.add_argument("--profile", default="lite")
     parser.add_argument("--pictures", type=int, default=1700, help="at least so many")
     parser.add_argument("--regions", type=int, default=20_000, help="at least so many rows")
-    parser.add_argument("--processes", type=int, default=len(os.sched_getaffinity(0)))
+    parser.add_argument("--processes", type=int, help="default: one for each core")
     parser.add_argument("--seed", type=int, default=0)
-    arguments = parser.parse_args()
-    labels, rows, pictures = Labels(arguments.photos), Rows(), 0
-    profile = load_profile(arguments.profile)
-    with ProcessPoolExecutor(arguments.processes) as pool:
-        work = partial(analyzed, arguments.profile, arguments.seed)
-        for edit, tasks in enumerate(rounds(labels)):
-            for (place, _, _), of_picture in zip(tasks, pool.map(work, tasks), strict=True):
-                rows.add(place, edit, of_picture)
-            pictures += len(tasks)
-            rows.save(arguments.out / "rows")
-            if not edit:
-                save_queries(profile, labels, rows, arguments.out / "queries")
-            counts = {str(channel): len(of) for channel, of in rows.sources.items()}
-            readme = _README.format(
-                profile=arguments.profile,
-                seed=arguments.seed,
-                pictures=pictures,
-                photographs=len(labels.paths),
-                edits=pictures - len(labels.paths),
-                text=profile.spaces[0].name,
-                looks=profile.spaces[-1].name,
-            )
-            readme += "".join(f"{count:7} rows {channel}\n" for channel, count in counts.items())
-            (arguments.out / "README.txt").write_text(readme, encoding="utf-8")
-            print(json.dumps({"pictures": pictures, "rows": counts}), flush=True)
-            if pictures >= arguments.pictures and rows.count(Kind.REGION) >= arguments.regions:
-                return
+    save_vectors(**vars(parser.parse_args()))
 
 
 if __name__ == "__main__":

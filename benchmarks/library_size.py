@@ -1,0 +1,420 @@
+"""Measure how regard grows: `python benchmarks/library_size.py --photographs N [--home DIR]`.
+
+Makes a synthetic library (`synthetic_library.py`), or goes on with one that was made in DIR, and
+prints figures as JSON, each by a function below. `--only` names some of them; those that change
+the library come last. `--real` is a folder of `real_vectors.py`, to which the vectors are fitted
+and on which recall is measured; without one, scikit-image's photographs serve as a small sample.
+
+Only ratios of one run compare; times depend on the machine and on what else it does.
+"""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+import json
+import shutil
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from functools import cached_property, partial
+from pathlib import Path
+from typing import Any
+
+import httpx
+import numpy as np
+from search_latency import queries
+from size_measuring import (
+    Server,
+    bytes_below,
+    forget_pages,
+    get,
+    memory,
+    post,
+    repeated,
+    run,
+    seconds,
+    serving,
+    together,
+)
+from sqlalchemy import text
+from synthetic_library import COLLECTIONS, PROBE, SHARES, Maker
+from synthetic_vectors import Mixtures, RealVectors, compare
+
+from regard.api.cli.sample_photos import gather_sample_photos
+from regard.api.library.home import open_home, open_or_make_home
+from regard.api.library.settings import Settings
+from regard.core.records import Target
+from regard.search.answers import Scope, TextQuery
+
+_DEEP = 1000
+_PAGE, _PAGES = 20, 50
+_CLIENTS = 8
+_ENOUGH = 5  # times that a slow request is repeated
+_BULK = 1000
+_SORTS = ("any", "near", "far")
+
+
+class Skipped(Exception):
+    """A figure cannot be measured here; the message says why."""
+
+
+class Bench:
+    """A made library, and what the figures share."""
+
+    def __init__(self, folder: Path, real: Path | None, repeats: int) -> None:
+        self.home = folder / "home"
+        self.photographs = folder / "photographs"
+        self.repeats = repeats
+        self._real = real
+        self._notes = folder / "made.json"
+        self._open = ExitStack()
+
+    @cached_property
+    def real(self) -> RealVectors:
+        """The vectors of real photographs."""
+        return RealVectors.load(self._real) if self._real else RealVectors.sample()
+
+    @cached_property
+    def mixtures(self) -> Mixtures:
+        """What synthetic vectors are drawn from."""
+        return Mixtures(self.real)
+
+    def make(self, photographs: int) -> None:
+        """Make the library and its indexes, unless they are there."""
+        if self.made:
+            return
+        with open_or_make_home(Settings.resolve(self.home, {}), "lite") as home:
+            print(f"making {photographs} photographs", file=sys.stderr)
+            written = Maker(home, self.mixtures).write(photographs, self.photographs)
+        built = run("rebuild", "--home", self.home)
+        catalog = (self.home / "catalog.sqlite3").stat().st_size
+        dimensions = self.query("SELECT dimension, kind FROM channel")
+        per = {"image": 1, "caption": 1, "region": 12}
+        vectors = photographs * sum(2 * row.dimension * per[row.kind] for row in dimensions)
+        made = {
+            "photographs": photographs,
+            "contents_per_second": round(photographs / written.seconds, 1),
+            "catalog_bytes": catalog,
+            "vector_bytes": vectors,
+            "catalog_over_vectors": round(catalog / vectors, 3),
+            "index_bytes": bytes_below(self.home / "indexes"),
+            "first_build": built,
+        }
+        self._notes.write_text(json.dumps(made), encoding="utf-8")
+
+    @property
+    def made(self) -> dict[str, Any]:
+        """What `make` noted; empty before."""
+        return json.loads(self._notes.read_text()) if self._notes.exists() else {}
+
+    def query(self, statement: str, **values: object) -> Sequence[Any]:
+        """Rows of the catalog."""
+        with (
+            open_home(Settings.resolve(self.home, {})) as home,
+            home.catalog.database.reading() as connection,
+        ):
+            return connection.execute(text(statement), values).all()
+
+    @cached_property
+    def server(self) -> Server:
+        """One server for all figures that do not stop it."""
+        return self._open.enter_context(serving(self.home, "a warm coat"))
+
+    @cached_property
+    def client(self) -> httpx.Client:
+        """A connection to the server."""
+        return self._open.enter_context(httpx.Client(base_url=self.server.url, timeout=3600))
+
+    def searches(self, count: int = 0, **parameters: Any) -> list[Callable[[], Any]]:
+        """Searches for different texts over HTTP."""
+        texts = queries(count or self.repeats)
+        return [partial(get, self.client, "/v1/search", q=one, **parameters) for one in texts]
+
+    def stop(self) -> None:
+        """End the server; the next figure that needs one starts another."""
+        self._open.close()
+        for name in ("server", "client"):
+            self.__dict__.pop(name, None)
+
+
+def catalog(bench: Bench) -> dict[str, Any]:
+    """Writes a second, bytes over the vectors' bytes, and the first building of the indexes."""
+    return bench.made
+
+
+def resemblance(bench: Bench) -> list[dict[str, object]]:
+    """Scores of real queries over real and over synthetic rows."""
+    return compare(bench.real, bench.mixtures)
+
+
+def cold(bench: Bench) -> dict[str, Any]:
+    """A search in a new process, first with nothing of the home in the system's cache."""
+    bench.stop()
+    forget_pages(bench.home)
+    search = partial(run, "search", "a red bus", "--json", "--home", bench.home)
+    return {"uncached": search(), "cached": search()}
+
+
+def server(bench: Bench) -> dict[str, Any]:
+    """A server's start and its first search, with nothing of the home in the system's cache."""
+    bench.stop()
+    forget_pages(bench.home)
+    return {"ready_seconds": bench.server.ready, "first_search_seconds": bench.server.first}
+
+
+def warm(bench: Bench) -> dict[str, Any]:
+    """Searches of a warm server, one client."""
+    terms = queries(16)
+
+    def composed(count: int, negative: int) -> list[Callable[[], Any]]:
+        documents = []
+        for start in range(bench.repeats):
+            chosen = list(itertools.islice(itertools.cycle(terms), start, start + count))
+            of = [{"text": one} for one in chosen]
+            of[count - negative :] = [{**one, "negative": True} for one in of[count - negative :]]
+            documents.append({"terms": of})
+        return [partial(post, bench.client, "/v1/search", one) for one in documents]
+
+    asset = get(bench.client, "/v1/assets", limit=1)["items"][0]["id"]
+    similar = partial(get, bench.client, f"/v1/assets/{asset}/similar")
+    return {
+        "text_to_image": repeated(bench.searches()),
+        "text_to_region": repeated(bench.searches(target="region")),
+        "like_image": repeated([similar] * _ENOUGH),
+        "three_terms_one_negative": repeated(composed(3, 1)),
+        "sixteen_terms": repeated(composed(16, 0)[:_ENOUGH]),
+        "with_facets": repeated(bench.searches(_ENOUGH, facets="camera,month,tags,collection")),
+        "page_50": _last_page(bench),
+    }
+
+
+def _last_page(bench: Bench) -> dict[str, float]:
+    times = []
+    for one in queries(_ENOUGH):
+        cursor: dict[str, str] = {}
+        for _ in range(_PAGES):
+            started = time.perf_counter()
+            answer = get(bench.client, "/v1/search", q=one, limit=_PAGE, **cursor)
+            last = time.perf_counter() - started
+            cursor = {"cursor": answer["next"]}
+            if answer["next"] is None:
+                break
+        times.append(last)
+    return {"p50_ms": round(1000 * float(np.median(times)), 2)}
+
+
+def deep(bench: Bench) -> dict[str, Any]:
+    """A thousand hits, from the engine in this process."""
+    with open_home(Settings.resolve(bench.home, {})) as home:
+        engine = home.engine()
+        scope = Scope(Target.IMAGE, _DEEP)
+        calls = [partial(engine.search, TextQuery(one), scope) for one in queries(_ENOUGH)]
+        return {"limit_1000": repeated(calls)}
+
+
+def filters(bench: Bench) -> dict[str, Any]:
+    """Searches within a share of the photographs, near to and far from the text; all must hit."""
+    search = partial(get, bench.client, "/v1/search", limit=100, q=PROBE)
+    plain = repeated([search] * bench.repeats)
+    found: dict[str, Any] = {"unfiltered": plain}
+    for sort, share in itertools.product(_SORTS, SHARES):
+        tag = f"{sort}-{share}"
+        passing = bench.query("SELECT count(*) FROM asset_tag WHERE tag = :tag", tag=tag)[0][0]
+        if not passing:
+            continue
+        search = partial(get, bench.client, "/v1/search", limit=100, q=f"{PROBE} tag:{tag}")
+        first = seconds(search)
+        times = repeated([search] * _ENOUGH)
+        found[tag] = times | {
+            "first_ms": round(1000 * first, 2),
+            "over_unfiltered": round(times["p50_ms"] / plain["p50_ms"], 2),
+            "passing": passing,
+            "hits_missing": min(100, passing) - len(search()["hits"]),
+        }
+    return found
+
+
+def clients(bench: Bench) -> dict[str, Any]:
+    """Eight clients that search without pause."""
+    texts = queries(192)
+    connections = [httpx.Client(base_url=bench.server.url, timeout=600) for _ in range(_CLIENTS)]
+    turns = itertools.count()
+
+    def search(number: int) -> None:
+        get(connections[number], "/v1/search", q=texts[next(turns) % len(texts)])
+
+    search(0)
+    found = together(_CLIENTS, 20.0, search)
+    for connection in connections:
+        connection.close()
+    return found
+
+
+def memory_use(bench: Bench) -> dict[str, Any]:
+    """Memory of server and worker after searches and an upload, and over the vectors' bytes."""
+    for search in bench.searches(_ENOUGH) + bench.searches(_ENOUGH, target="region"):
+        search()
+    with tempfile.TemporaryDirectory() as folder:
+        gather_sample_photos(Path(folder))
+        picture = (Path(folder) / "coffee.png").read_bytes()
+    upload = bench.client.post("/v1/assets", files={"file": ("coffee.png", picture)})
+    upload.raise_for_status()
+    deadline = time.monotonic() + 300
+    while get(bench.client, "/v1/assets", state="pending")["items"]:
+        if time.monotonic() > deadline:
+            raise Skipped("the upload was not analysed within five minutes")
+        time.sleep(0.5)
+    for search in bench.searches(_ENOUGH):
+        search()
+    used = {name: memory(process) for name, process in bench.server.processes().items()}
+    vectors = bench.made["vector_bytes"] / 2**20
+    for one in used.values():
+        one["private_over_vectors"] = round(one["private_mb"] / vectors, 3)
+    return used
+
+
+def lists(bench: Bench) -> dict[str, Any]:
+    """Requests that list, count and describe."""
+    paths: dict[str, tuple[str, dict[str, Any]]] = {
+        "info": ("/v1/info", {}),
+        "pipelines": ("/v1/pipelines", {}),
+        "collections": ("/v1/collections", {}),
+        "changes": ("/v1/changes", {}),
+        "bursts": ("/v1/duplicates", {"kind": "burst"}),
+        "list_by_date": ("/v1/assets", {"sort": "-date"}),
+        "list_by_added": ("/v1/assets", {"sort": "-added"}),
+        "list_facets": ("/v1/assets", {"facets": "camera,month,tags,collection"}),
+        "list_tag": ("/v1/assets", {"tag": "any-1"}),
+    }
+    found: dict[str, Any] = {}
+    for name, (path, parameters) in paths.items():
+        call = partial(get, bench.client, path, **parameters)
+        first = seconds(call)
+        found[name] = repeated([call] * _ENOUGH) | {"first_ms": round(1000 * first, 2)}
+    middle = partial(get, bench.client, "/v1/assets", sort="-date", limit=100)
+    for _ in range(bench.made["photographs"] // 200):
+        cursor = middle()["next"]
+        middle = partial(middle, cursor=cursor) if cursor else middle
+    return found | {"list_middle_page": repeated([middle] * _ENOUGH)}
+
+
+def commands(bench: Bench) -> dict[str, Any]:
+    """Commands that look at everything, and an unchanged tree."""
+    bench.stop()
+    index = [bench.photographs / name for name in COLLECTIONS]
+    return {
+        "status": run("status", "--home", bench.home),
+        "verify": run("verify", "--home", bench.home),
+        "unchanged": run("index", index[0], "--collection", index[0].name, "--home", bench.home),
+    }
+
+
+def new_photograph(bench: Bench) -> dict[str, Any]:
+    """One photograph that is indexed into the library by a process of its own."""
+    bench.stop()
+    with tempfile.TemporaryDirectory() as folder:
+        gather_sample_photos(Path(folder) / "all")
+        picture = Path(folder) / "new" / f"{time.time_ns()}.png"
+        picture.parent.mkdir()
+        # Bytes behind the end make it another content.
+        picture.write_bytes((Path(folder) / "all" / "cat.png").read_bytes() + picture.name.encode())
+        return run("index", picture.parent, "--home", bench.home)
+
+
+def rebuild(bench: Bench) -> dict[str, Any]:
+    """All vector indexes from the catalog."""
+    bench.stop()
+    return run("rebuild", "--home", bench.home)
+
+
+def copies(bench: Bench) -> dict[str, Any]:
+    """The first search for copies, which compares all photographs."""
+    bench.stop()
+    return run("duplicates", "--kind", "exact", "--kind", "edited", "--home", bench.home)
+
+
+def same_objects(bench: Bench) -> dict[str, Any]:
+    """The first search for photographs of the same object."""
+    bench.stop()
+    return run("duplicates", "--kind", "object", "--home", bench.home)
+
+
+def edits(bench: Bench) -> dict[str, Any]:
+    """A fifth goes to the trash, a thousand at a time; then searches after each of some edits."""
+    ids = [f"a{row.id}" for row in bench.query("SELECT id FROM asset ORDER BY id DESC")]
+    trashed = ids[: len(ids) // 5]
+    bulk = partial(post, bench.client, "/v1/assets/bulk")
+    parts = [trashed[start : start + _BULK] for start in range(0, len(trashed), _BULK)]
+    trash = [seconds(partial(bulk, {"ids": part, "action": "delete"})) for part in parts]
+    searches = bench.searches(_ENOUGH)
+    before, after = repeated(searches), []
+    for search, one in zip(searches, ids[-_ENOUGH:], strict=True):
+        bulk({"ids": [one], "action": "tag", "tags": ["edited"]})
+        after.append(seconds(search))
+    return {
+        "trash_1000_ms": round(1000 * float(np.median(trash)), 1),
+        "search_with_trash": before,
+        "search_after_an_edit_ms": round(1000 * float(np.median(after)), 2),
+    }
+
+
+def purge(bench: Bench) -> dict[str, Any]:
+    """The trash is emptied; the bytes of the home before and after."""
+    before = bytes_below(bench.home)
+    trashed = len(bench.query("SELECT id FROM asset WHERE deleted_at IS NOT NULL"))
+    took = seconds(partial(post, bench.client, "/v1/trash/empty", {}))
+    search = repeated(bench.searches(_ENOUGH))
+    bench.stop()
+    after = bytes_below(bench.home)
+    return {
+        "purged": trashed,
+        "seconds": round(took, 2),
+        "search_after": search,
+        "bytes_before": before,
+        "bytes_after": after,
+    }
+
+
+FIGURES: dict[str, Callable[[Bench], Any]] = {
+    figure.__name__: figure
+    for figure in (
+        *(catalog, resemblance, cold, server, warm, deep, filters, clients, lists, memory_use),
+        *(commands, new_photograph, rebuild, copies, same_objects, edits, purge),
+    )
+}
+
+
+def main() -> None:
+    """Make the library, measure, and print."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--photographs", type=int, default=2000)
+    parser.add_argument("--home", type=Path, help="keep the library here, and go on with it")
+    parser.add_argument("--real", type=Path, help="a folder of real_vectors.py")
+    parser.add_argument("--only", nargs="+", choices=FIGURES, default=list(FIGURES))
+    parser.add_argument("--repeats", type=int, default=40)
+    arguments = parser.parse_args()
+    folder = arguments.home or Path(tempfile.mkdtemp(prefix="regard-size-"))
+    bench = Bench(folder, arguments.real, arguments.repeats)
+    report: dict[str, Any] = {}
+    try:
+        bench.make(arguments.photographs)
+        for name in arguments.only:
+            print(name, file=sys.stderr, flush=True)
+            try:
+                report[name] = FIGURES[name](bench)
+            except (Skipped, httpx.HTTPError) as error:
+                report[name] = {"skipped": str(error)}
+    finally:
+        bench.stop()
+        if arguments.home is None:
+            shutil.rmtree(folder, ignore_errors=True)
+    print(json.dumps(report, indent=2))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,241 @@
+"""Synthetic vectors that resemble those of real photographs, for libraries of any size.
+
+Recall is never judged by these alone: clustered synthetic vectors flatter an approximate index. So
+they are drawn from real ones: a row is mixed with a few of its neighbours from other photographs,
+and moved along the differences to them, which are the local principal directions. Components that
+are never negative in real rows stay so, and what a real row lacks stays small or absent, so
+norms, sparsity and long tails remain. `compare` shows how far they resemble the real ones.
+
+Run as a script, it prints that comparison: `python benchmarks/synthetic_vectors.py [REAL]`. REAL is
+a folder of `real_vectors.py`; without one, the photographs of scikit-image serve as a small sample.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from scipy import sparse
+
+from regard.core.records import BoolArray, Channel, Float32Array, Int64Array, Kind
+
+_NEIGHBOURS = 16  # of other photographs, of which some are drawn
+_DRAWN = 4
+_MOST_ROWS = 9000  # of a channel, which neighbours are looked for among
+_AT_ONCE = 2048
+# Of what a row takes from its neighbours: most take little. Fitted by `compare`.
+_PULL = (0.6, 2.6)
+_SPREAD = 0.25
+_COMPARED = 256  # queries of each kind
+_QUERIED = {
+    "texts": (Kind.IMAGE, Kind.REGION, Kind.CAPTION),
+    "pictures": (Kind.IMAGE,),
+    "regions": (Kind.REGION,),
+    "boxes": (Kind.REGION,),
+}
+_LEAST = 40  # percentile of a row's components, below which new ones are left out
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class RealVectors:
+    """What `real_vectors.py` saved: rows (n, d) and sources (n, 2) by channel, queries by name."""
+
+    rows: Mapping[Channel, Float32Array]
+    sources: Mapping[Channel, Int64Array]
+    queries: Mapping[str, Float32Array]
+    query_sources: Mapping[str, Int64Array]
+    texts: tuple[str, ...]
+
+    @classmethod
+    def load(cls, folder: Path) -> RealVectors:
+        """Read a folder."""
+
+        def arrays(part: str, suffix: str) -> dict[str, np.ndarray]:
+            paths = sorted((folder / part).glob(f"*{suffix}.npy"))
+            names = {path: path.name.removesuffix(f"{suffix}.npy") for path in paths}
+            return {name: np.load(path) for path, name in names.items() if "." not in name}
+
+        def channels(of: Mapping[str, np.ndarray], dtype: type) -> dict[Channel, np.ndarray]:
+            named = {name.rpartition("-"): array for name, array in of.items()}
+            return {
+                Channel(space, Kind(kind)): array.astype(dtype)
+                for (space, _, kind), array in named.items()
+            }
+
+        return cls(
+            channels(arrays("rows", ""), np.float32),
+            channels(arrays("rows", ".source"), np.int64),
+            arrays("queries", ""),
+            arrays("queries", ".source"),
+            tuple(json.loads((folder / "queries" / "texts.json").read_text(encoding="utf-8"))),
+        )
+
+    @classmethod
+    def sample(cls) -> RealVectors:
+        """Vectors of a few hundred edits of scikit-image's photographs; takes a minute or two."""
+        from real_vectors import save_vectors
+
+        from regard.api.cli.sample_photos import gather_sample_photos
+
+        with tempfile.TemporaryDirectory() as folder:
+            photos = Path(folder) / "photos"
+            gather_sample_photos(photos)
+            save_vectors(photos, Path(folder) / "vectors", pictures=120)
+            return cls.load(Path(folder) / "vectors")
+
+
+class Mixture:
+    """Draws rows of one channel; `sources` (n, 2) tell which rows stem from one photograph."""
+
+    def __init__(self, rows: Float32Array, sources: Int64Array) -> None:
+        self.rows = rows
+        self._unsigned = (rows >= 0).all(axis=0)
+        present = np.where((rows > 0) & self._unsigned, rows, np.nan)
+        self._least = np.array([_least(row[~np.isnan(row)]) for row in present])
+        self._neighbours = _neighbours_elsewhere(rows, sources[:, 0])
+
+    def draw(self, bases: Int64Array, generator: np.random.Generator) -> Float32Array:
+        """Rows (m, d), each near the real row of `bases` (m,); float32, L2-normalised."""
+        count = len(bases)
+        places = generator.integers(self._neighbours.shape[1], size=(count, _DRAWN))
+        near = self._neighbours[bases[:, None], places]
+        pull = generator.beta(*_PULL, size=(count, 1))
+        shares = pull * generator.dirichlet(np.ones(_DRAWN), size=count)
+        shares += generator.normal(0, _SPREAD, shares.shape) * np.sqrt(pull / _DRAWN)
+        own = 1 - shares.sum(axis=1, keepdims=True)
+        weights = sparse.csr_matrix(
+            (
+                np.hstack([own, shares]).astype(np.float32).ravel(),
+                np.hstack([bases[:, None], near]).ravel(),
+                np.arange(0, count * (_DRAWN + 1) + 1, _DRAWN + 1),
+            ),
+            shape=(count, len(self.rows)),
+        )
+        drawn = np.asarray(weights @ self.rows, np.float32)
+        is_new = (drawn < self._least[bases][:, None]) & (self.rows[bases] == 0)
+        drawn[is_new | ((drawn < 0) & self._unsigned)] = 0
+        return drawn / np.linalg.norm(drawn, axis=1, keepdims=True)
+
+
+class Mixtures:
+    """Draws whole contents: rows in all channels that stem from one real picture."""
+
+    def __init__(self, real: RealVectors, seed: int = 0) -> None:
+        self.real = real
+        self._generator = np.random.default_rng(seed)
+        pictures = np.unique(np.concatenate([*real.sources.values()]), axis=0)
+        per_picture = max(len(rows) for rows in real.rows.values()) / len(pictures)
+        kept = min(len(pictures), int(_MOST_ROWS / per_picture))
+        self._pictures = pictures[self._generator.permutation(len(pictures))[:kept]]
+        self._mixtures: dict[Channel, Mixture] = {}
+        self._rows_of: dict[Channel, list[Int64Array]] = {}
+        for channel, sources in real.sources.items():
+            is_kept = _is_among(sources, self._pictures)
+            self._mixtures[channel] = Mixture(real.rows[channel][is_kept], sources[is_kept])
+            of = sources[is_kept]
+            self._rows_of[channel] = [
+                np.flatnonzero((of == picture).all(axis=1)) for picture in self._pictures
+            ]
+
+    def draw(
+        self, count: int, channels: Sequence[Channel] = ()
+    ) -> tuple[Int64Array, dict[Channel, list[Float32Array]]]:
+        """The real photographs (count,) that contents stem from, and their rows by channel.
+
+        Draws all channels unless some are named.
+        """
+        pictures = self._generator.integers(len(self._pictures), size=count)
+        drawn = {}
+        for channel in channels or self._mixtures:
+            mixture = self._mixtures[channel]
+            bases = [self._rows_of[channel][picture] for picture in pictures]
+            rows = mixture.draw(np.concatenate(bases), self._generator)
+            drawn[channel] = np.split(rows, np.cumsum([len(of) for of in bases])[:-1])
+        return self._pictures[pictures, 0], drawn
+
+
+def compare(real: RealVectors, mixtures: Mixtures) -> list[dict[str, object]]:
+    """The 10th, 50th and 90th percentile of the scores that queries get over n rows of each sort.
+
+    A query by a picture or a region never meets its own photograph, nor what was drawn from it.
+    """
+    photographs, drawn = mixtures.draw(
+        len(np.unique(np.concatenate([*real.sources.values()]), axis=0))
+    )
+    table: list[dict[str, object]] = []
+    for name, queries in real.queries.items():
+        what, _, space = name.partition("-")
+        for channel in real.rows:
+            if channel.space != space or channel.kind not in _QUERIED[what]:
+                continue
+            counts = [len(of) for of in drawn[channel]]
+            sorts = {
+                "real": (real.rows[channel], real.sources[channel][:, 0]),
+                "synthetic": (np.concatenate(drawn[channel]), np.repeat(photographs, counts)),
+            }
+            for sort, (rows, sources) in sorts.items():
+                chosen = np.random.default_rng(0).permutation(len(queries))[:_COMPARED]
+                scores = queries[chosen] @ rows.T
+                if what != "texts":
+                    scores[real.query_sources[name][chosen, 0][:, None] == sources] = -1
+                best = -np.sort(-scores, axis=1)
+                table.append(
+                    {"channel": str(channel), "queries": what, "rows": sort, "n": len(rows)}
+                    | {f"top {k}": _spread(best[:, k - 1]) for k in (1, 10, 100) if k <= len(rows)}
+                    | {"not zero": round(float((rows != 0).mean()), 3)}
+                )
+    return table
+
+
+def _least(present: Float32Array) -> float:
+    return float(np.percentile(present, _LEAST)) if present.size else -np.inf
+
+
+def _spread(values: Float32Array) -> str:
+    return " ".join(f"{value:.3f}" for value in np.percentile(values, (10, 50, 90)))
+
+
+def _is_among(sources: Int64Array, pictures: Int64Array) -> BoolArray:
+    wanted = {(int(a), int(b)) for a, b in pictures}
+    return np.array([(int(a), int(b)) in wanted for a, b in sources])
+
+
+def _neighbours_elsewhere(rows: Float32Array, photographs: Int64Array) -> Int64Array:
+    """The nearest rows of other photographs, (n, m)."""
+    count = min(_NEIGHBOURS, len(rows) - 1)
+    found = []
+    for start in range(0, len(rows), _AT_ONCE):
+        some = slice(start, start + _AT_ONCE)
+        scores = rows[some] @ rows.T
+        scores[photographs[some, None] == photographs] = -2
+        found.append(np.argpartition(-scores, count, axis=1)[:, :count])
+    return np.concatenate(found)
+
+
+def main() -> None:
+    """Print the comparison."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("real", type=Path, nargs="?")
+    arguments = parser.parse_args()
+    real = RealVectors.load(arguments.real) if arguments.real else RealVectors.sample()
+    print_table(compare(real, Mixtures(real)))
+
+
+def print_table(rows: list[dict[str, object]]) -> None:
+    """Columns of dictionaries with the same keys."""
+    names = list(dict.fromkeys(name for row in rows for name in row))
+    lines = [names, *([str(row.get(name, "")) for name in names] for row in rows)]
+    widths = [max(len(line[place]) for line in lines) for place in range(len(names))]
+    for line in lines:
+        print("  ".join(f"{cell:{width}}" for cell, width in zip(line, widths, strict=True)))
+
+
+if __name__ == "__main__":
+    main()
