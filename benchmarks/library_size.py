@@ -11,6 +11,7 @@ Only ratios of one run compare; times depend on the machine and on what else it 
 from __future__ import annotations
 
 import argparse
+import inspect
 import itertools
 import json
 import shutil
@@ -25,6 +26,7 @@ from typing import Any
 
 import httpx
 import numpy as np
+from other_engines import compare_engines
 from search_latency import queries
 from size_measuring import (
     Server,
@@ -46,14 +48,16 @@ from synthetic_vectors import Mixtures, RealVectors, compare
 from regard.api.cli.sample_photos import gather_sample_photos
 from regard.api.library.home import open_home, open_or_make_home
 from regard.api.library.settings import Settings
-from regard.core.records import Target
+from regard.core.records import Channel, Float32Array, Kind, Target
 from regard.search.answers import Scope, TextQuery
+from regard.storage.vectors.index import SegmentedIndex
 
 _DEEP = 1000
 _PAGE, _PAGES = 20, 50
 _CLIENTS = 8
 _ENOUGH = 5  # times that a slow request is repeated
 _BULK = 1000
+_RECALL_QUERIES = 300
 _SORTS = ("any", "near", "far")
 
 
@@ -64,11 +68,13 @@ class Skipped(Exception):
 class Bench:
     """A made library, and what the figures share."""
 
-    def __init__(self, folder: Path, real: Path | None, repeats: int) -> None:
+    def __init__(self, folder: Path, options: argparse.Namespace) -> None:
         self.home = folder / "home"
         self.photographs = folder / "photographs"
-        self.repeats = repeats
-        self._real = real
+        self.repeats: int = options.repeats
+        self.engine_rows: int = options.engine_rows
+        self.postgres: str | None = options.postgres
+        self._real: Path | None = options.real
         self._notes = folder / "made.json"
         self._open = ExitStack()
 
@@ -253,6 +259,53 @@ def clients(bench: Bench) -> dict[str, Any]:
     return found
 
 
+def recall(bench: Bench) -> dict[str, Any]:
+    """Recall@10 and @100 against exact searches, on the library's rows and on real ones."""
+    with (
+        open_home(Settings.resolve(bench.home, {})) as home,
+        tempfile.TemporaryDirectory() as folder,
+    ):
+        home.indexes.catch_up()
+        found: dict[str, Any] = {}
+        for channel, name in bench.real.channel_queries():
+            wanted = bench.real.queries[name][:_RECALL_QUERIES]
+            rows = bench.real.rows[channel]
+            own = home.indexes._index(channel)
+            real = SegmentedIndex(own.identity, Path(folder) / str(len(found)))
+            real.add(np.arange(1, len(rows) + 1), rows)
+            found[f"{name} → {channel}"] = {
+                sort: _recall(index, wanted) for sort, index in (("synthetic", own), ("real", real))
+            }
+    return found
+
+
+def _recall(index: SegmentedIndex, wanted: Float32Array) -> dict[str, float]:
+    if "exact" not in inspect.signature(index.search).parameters:
+        raise Skipped("this version has no approximate search")
+    exact = index.search(wanted, 100, exact=True)[0]
+    scores = index.search(wanted, 100)[0]
+    # By scores, so that rows of the same score may stand for each other.
+    return {
+        f"@{k}": round(float((scores[:, :k] >= exact[:, k - 1 : k]).mean()), 4)
+        for k in (10, 100)
+        if np.isfinite(exact[:, k - 1]).all()
+    } | {"rows": index.stats()["rows"]}
+
+
+def engines(bench: Bench) -> dict[str, Any]:
+    """Other ways to search the rows of the largest channel, beside regard's index alone."""
+    with open_home(Settings.resolve(bench.home, {})) as home:
+        home.indexes.catch_up()
+        name = next(name for name in bench.real.queries if name.startswith("texts-"))
+        index = home.indexes._index(Channel(name.removeprefix("texts-"), Kind.REGION))
+        wanted = bench.real.queries[name][:100]
+        searches = [partial(index.search, query[None], 10) for query in wanted]
+        found = {"rows": index.stats()["rows"], "regard": repeated(searches)}
+        rows = index.vectors(index.ids()[: bench.engine_rows])
+    found["rows_of_others"] = len(rows)
+    return found | compare_engines(rows, wanted, bench.postgres)
+
+
 def memory_use(bench: Bench) -> dict[str, Any]:
     """Memory of server and worker after searches and an upload, and over the vectors' bytes."""
     for search in bench.searches(_ENOUGH) + bench.searches(_ENOUGH, target="region"):
@@ -290,6 +343,9 @@ def lists(bench: Bench) -> dict[str, Any]:
         "list_tag": ("/v1/assets", {"tag": "any-1"}),
     }
     found: dict[str, Any] = {}
+    # Each request for duplicates compares new photographs for a while.
+    while get(bench.client, "/v1/duplicates", kind="burst", limit=1)["waiting"]:
+        pass
     for name, (path, parameters) in paths.items():
         call = partial(get, bench.client, path, **parameters)
         first = seconds(call)
@@ -382,6 +438,7 @@ FIGURES: dict[str, Callable[[Bench], Any]] = {
     figure.__name__: figure
     for figure in (
         *(catalog, resemblance, cold, server, warm, deep, filters, clients, lists, memory_use),
+        *(recall, engines),
         *(commands, new_photograph, rebuild, copies, same_objects, edits, purge),
     )
 }
@@ -397,9 +454,11 @@ def main() -> None:
     parser.add_argument("--real", type=Path, help="a folder of real_vectors.py")
     parser.add_argument("--only", nargs="+", choices=FIGURES, default=list(FIGURES))
     parser.add_argument("--repeats", type=int, default=40)
+    parser.add_argument("--engine-rows", type=int, default=100_000, help="for other engines")
+    parser.add_argument("--postgres", metavar="URL", help="a database for pgvector")
     arguments = parser.parse_args()
     folder = arguments.home or Path(tempfile.mkdtemp(prefix="regard-size-"))
-    bench = Bench(folder, arguments.real, arguments.repeats)
+    bench = Bench(folder, arguments)
     report: dict[str, Any] = {}
     try:
         bench.make(arguments.photographs)

@@ -88,6 +88,16 @@ class RealVectors:
             save_vectors(photos, Path(folder) / "vectors", pictures=120)
             return cls.load(Path(folder) / "vectors")
 
+    def channel_queries(self) -> list[tuple[Channel, str]]:
+        """The channels with the names of the queries that meet them."""
+        return [
+            (channel, name)
+            for name in self.queries
+            for channel in self.rows
+            if name.partition("-")[2] == channel.space
+            and channel.kind in _QUERIED[name.partition("-")[0]]
+        ]
+
 
 class Mixture:
     """Draws rows of one channel; `sources` (n, 2) tell which rows stem from one photograph."""
@@ -168,27 +178,24 @@ def compare(real: RealVectors, mixtures: Mixtures) -> list[dict[str, object]]:
         len(np.unique(np.concatenate([*real.sources.values()]), axis=0))
     )
     table: list[dict[str, object]] = []
-    for name, queries in real.queries.items():
-        what, _, space = name.partition("-")
-        for channel in real.rows:
-            if channel.space != space or channel.kind not in _QUERIED[what]:
-                continue
-            counts = [len(of) for of in drawn[channel]]
-            sorts = {
-                "real": (real.rows[channel], real.sources[channel][:, 0]),
-                "synthetic": (np.concatenate(drawn[channel]), np.repeat(photographs, counts)),
-            }
-            for sort, (rows, sources) in sorts.items():
-                chosen = np.random.default_rng(0).permutation(len(queries))[:_COMPARED]
-                scores = queries[chosen] @ rows.T
-                if what != "texts":
-                    scores[real.query_sources[name][chosen, 0][:, None] == sources] = -1
-                best = -np.sort(-scores, axis=1)
-                table.append(
-                    {"channel": str(channel), "queries": what, "rows": sort, "n": len(rows)}
-                    | {f"top {k}": _spread(best[:, k - 1]) for k in (1, 10, 100) if k <= len(rows)}
-                    | {"not zero": round(float((rows != 0).mean()), 3)}
-                )
+    for channel, name in real.channel_queries():
+        what, queries = name.partition("-")[0], real.queries[name]
+        counts = [len(of) for of in drawn[channel]]
+        sorts = {
+            "real": (real.rows[channel], real.sources[channel][:, 0]),
+            "synthetic": (np.concatenate(drawn[channel]), np.repeat(photographs, counts)),
+        }
+        for sort, (rows, sources) in sorts.items():
+            chosen = np.random.default_rng(0).permutation(len(queries))[:_COMPARED]
+            scores = queries[chosen] @ rows.T
+            if what != "texts":
+                scores[real.query_sources[name][chosen, 0][:, None] == sources] = -1
+            best = -np.sort(-scores, axis=1)
+            table.append(
+                {"channel": str(channel), "queries": what, "rows": sort, "n": len(rows)}
+                | {f"top {k}": _spread(best[:, k - 1]) for k in (1, 10, 100) if k <= len(rows)}
+                | {"not zero": round(float((rows != 0).mean()), 3)}
+            )
     return table
 
 
