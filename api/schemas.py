@@ -104,6 +104,25 @@ class AssetList(Document):
     facets: dict[str, list[FacetDocument]] | None = None
 
 
+class MonthDocument(Document):
+    """A month and the number of assets whose `dated_at` lies in it."""
+
+    month: str = Field(examples=["2024-05"])
+    count: int
+
+
+class AssetMonths(Document):
+    """The months of a list, newest first.
+
+    With `through` as a parameter, `/v1/assets` lists the counted assets alone, even if others are
+    added. `through` is null if there are none.
+    """
+
+    months: list[MonthDocument]
+    total: int
+    through: str | None = Field(examples=["a5012"])
+
+
 class DuplicateMember(Document):
     """A photograph of a group; `similarity` to its central photograph is at most 1."""
 

@@ -155,3 +155,14 @@ class FacetValue:
 
     value: str
     count: int
+
+
+@dataclass(frozen=True, slots=True)
+class MonthCounts:
+    """How many assets are dated in each month (`2024-05`), newest month first.
+
+    `newest` is the greatest id of the counted assets.
+    """
+
+    months: tuple[FacetValue, ...]
+    newest: int | None

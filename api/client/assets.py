@@ -21,6 +21,7 @@ from regard.api.schemas import (
     AssetDetailDocument,
     AssetDocument,
     AssetList,
+    AssetMonths,
     BulkAnswer,
     PurgeAnswer,
     SearchAnswer,
@@ -80,16 +81,27 @@ class Assets:
         state: State | None = None,
         sort: Sort | None = None,
         cursor: str | None = None,
+        offset: int | None = None,
         limit: int | None = None,
+        through: str | None = None,
         facets: Sequence[Facet] = (),
     ) -> AssetList:
         """One page, by default of all assets outside the trash, newest first.
 
-        `facets` count the photographs of each camera, month and so on, over all pages.
+        It starts after `cursor` and leaves out the first `offset` assets, and all that were added
+        after the asset `through`. `facets` count the photographs of each camera, month and so on,
+        over all pages.
         """
-        query = pairs(state=state, sort=sort, cursor=cursor, limit=limit)
+        query = pairs(state=state, sort=sort, cursor=cursor, offset=offset, limit=limit)
+        query += pairs(through=through)
         query += pairs(facets=",".join(facets) or None)
         return self._connection.get(AssetList, "/v1/assets", query + filter_query(filters))
+
+    def months(self, filters: Filters | None = None, *, state: State | None = None) -> AssetMonths:
+        """The number of assets of each month, newest first; the counts before a month are the
+        `offset` at which a list begins with it."""
+        query = pairs(state=state) + filter_query(filters)
+        return self._connection.get(AssetMonths, "/v1/assets/months", query)
 
     def iterate(
         self,

@@ -108,6 +108,11 @@ EXAMPLES: Mapping[str, dict[str, Any]] = {
     "AssetDetailDocument": _DETAIL,
     "AssetDocument": _ASSET,
     "AssetList": {"items": [_ASSET], "next": None, "facets": _FACETS},
+    "AssetMonths": {
+        "months": [{"month": "2024-06", "count": 84}, {"month": "2024-05", "count": 312}],
+        "total": 396,
+        "through": "a5012",
+    },
     "BulkAnswer": {"done": 2},
     "ChangeList": {
         "changes": [

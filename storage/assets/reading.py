@@ -37,6 +37,7 @@ from regard.core.assets import (
     AssetOrder,
     AssetState,
     FacetValue,
+    MonthCounts,
     StoredRegion,
 )
 from regard.core.errors import NotFound
@@ -83,14 +84,21 @@ class SqlAssetReading:
         state: AssetState | None = None,
         order: AssetOrder = AssetOrder.NEWEST,
         after: Place | None = None,
+        through: int | None = None,
+        offset: int = 0,
         limit: int = 100,
     ) -> list[Asset]:
-        """The next assets after a place; `state` None means all except the trash."""
+        """The next assets after a place, without the first `offset` of them.
+
+        `state` None means all except the trash; `through` leaves out assets with greater ids.
+        """
         with self._database.reading() as connection:
             pipeline = self._pipeline_id(connection)
             statement = select_assets(pipeline).where(*_in_state(asset_filter, state, pipeline))
             statement = statement.where(*_seen(visible))
-            statement = _sorted(statement, order, after).limit(limit)
+            if through is not None:
+                statement = statement.where(_asset.id <= through)
+            statement = _sorted(statement, order, after).offset(offset).limit(limit)
             return read_assets(connection, statement)
 
     def by_ids(self, ids: Collection[int], *, visible: Visible = None) -> dict[int, Asset]:
@@ -178,6 +186,35 @@ class SqlAssetReading:
                 *_seen(visible),
             ]
             return {name: _facet(connection, name, where) for name in names}
+
+    def months(
+        self,
+        asset_filter: AssetFilter = EVERYTHING,
+        *,
+        visible: Visible = None,
+        state: AssetState | None = None,
+    ) -> MonthCounts:
+        """Count passing assets by the month of `dated_at`; `state` None means all except the
+        trash."""
+        # The same text in both databases, taken from the index that lists are sorted by.
+        month = func.substr(cast(_asset.dated_at, String), 1, len("2024-05"))
+        columns = month.label("month"), func.count().label("number"), func.max(_asset.id)
+        statement = select(*columns).select_from(schema.asset)
+        # A join would read every row of the asset table too.
+        if visible is not None:
+            statement = statement.join(schema.collection)
+        if asset_filter != EVERYTHING:
+            statement = statement.join(
+                schema.content, _content.id == _asset.content_id, isouter=True
+            )
+        with self._database.reading() as connection:
+            pipeline = self._pipeline_id(connection)
+            statement = statement.where(*_in_state(asset_filter, state, pipeline), *_seen(visible))
+            rows = connection.execute(statement.group_by(month).order_by(month.desc())).all()
+        return MonthCounts(
+            tuple(FacetValue(month, number) for month, number, _ in rows),
+            max((newest for _, _, newest in rows), default=None),
+        )
 
     def with_failures(
         self,

@@ -68,6 +68,12 @@ class TrashRequest(BaseModel):
     collection: StorableText | None = Field(default=None, examples=["holiday"])
 
 
+_State = Annotated[
+    Literal["live", "indexed", "pending", "failed", "trashed"],
+    Query(description="`live`: all except trashed assets."),
+]
+
+
 @router.get(
     "/assets",
     response_model=schemas.AssetList,
@@ -79,13 +85,17 @@ def list_assets(
     service: Use,
     caller: Reader,
     filters: Filters,
-    state: Annotated[
-        Literal["live", "indexed", "pending", "failed", "trashed"],
-        Query(description="`live`: all except trashed assets."),
-    ] = "live",
+    state: _State = "live",
     sort: AssetOrder = AssetOrder.NEWEST,
     cursor: Cursor = None,
+    offset: Annotated[
+        int, Query(ge=0, le=1 << 40, description="Number of assets to leave out at the start.")
+    ] = 0,
     limit: PageLimit = PAGE,
+    through: Annotated[
+        str | None,
+        Query(max_length=40, description="Leaves out assets that were added after this one."),
+    ] = None,
     facets: Annotated[
         str | None,
         Query(
@@ -97,7 +107,7 @@ def list_assets(
     """List the assets that match the filters."""
     chosen = make_filter(service, caller, filters)
     counted = facet_names(facets)
-    within = None if state == "live" else AssetState(state)
+    within = _within(state)
     after = None
     if cursor is not None:
         dated, number = read_cursor(cursor, f"assets{sort}", [str, int])
@@ -111,6 +121,8 @@ def list_assets(
         state=within,
         order=sort,
         after=after,
+        through=None if through is None else read_identifier(through, "a"),
+        offset=offset,
         limit=limit + 1,
     )
     make = service.documents(caller)
@@ -123,6 +135,29 @@ def list_assets(
             service.assets.facets(chosen, counted, visible=caller.collections, state=within)
         )
     return page
+
+
+@router.get(
+    "/assets/months",
+    response_model=schemas.AssetMonths,
+    responses=responses("not-found"),
+    openapi_extra=TAKES_FILTERS,
+)
+def count_months(
+    service: Use, caller: Reader, filters: Filters, state: _State = "live"
+) -> dict[str, Any]:
+    """Count the assets that match the filters by month.
+
+    The counts before a month are the `offset` at which it starts in `/v1/assets`.
+    """
+    counted = service.assets.months(
+        make_filter(service, caller, filters), visible=caller.collections, state=_within(state)
+    )
+    return {
+        "months": [{"month": month.value, "count": month.count} for month in counted.months],
+        "total": sum(month.count for month in counted.months),
+        "through": None if counted.newest is None else f"a{counted.newest}",
+    }
 
 
 @router.get(
@@ -215,6 +250,10 @@ def _purge(service: Use, collection: int | None) -> int:
     purged = service.editing.purge(collection=collection)
     service.discard(purged)
     return purged.assets
+
+
+def _within(state: str) -> AssetState | None:
+    return None if state == "live" else AssetState(state)
 
 
 def _next(last: Asset, sort: AssetOrder) -> str:

@@ -32,6 +32,46 @@ def test_lists_come_in_pages_in_any_order(served: Served, shelf: Shelf) -> None:
     assert shelf.ids() == shelf.ids(sort="-date")
 
 
+def test_month_counts_are_the_offsets_of_lists(served: Served, shelf: Shelf) -> None:
+    days = [datetime.datetime(year, month, 9) for year in (2019, 2023) for month in (1, 12)]
+    taken = [jpeg(taken=day) for day in [*days, days[0], days[3]]]
+    # Without a time of its own, it has that of its file.
+    added = shelf.add(*taken, png(), tags=["sea"])
+    this_month = f"{added[-1].dated_at:%Y-%m}"
+    counted = shelf.client.assets.months(shelf.within)
+    assert [(month.month, month.count) for month in counted.months] == [
+        (this_month, 1), ("2023-12", 2), ("2023-01", 1), ("2019-12", 1), ("2019-01", 2),
+    ]  # fmt: skip
+    assert (counted.total, counted.through) == (7, added[-1].id)
+
+    shelf.add(jpeg(taken=days[1]), jpeg(taken=days[2]))
+    offset = 0
+    for month in counted.months:
+        listed = shelf.client.assets.list(
+            shelf.within, offset=offset, limit=month.count, through=counted.through
+        )
+        assert [f"{asset.dated_at:%Y-%m}" for asset in listed.items] == [month.month] * month.count
+        offset += month.count
+    assert listed.next is None
+    first = shelf.client.assets.list(shelf.within, limit=2)
+    rest = shelf.client.assets.list(shelf.within, cursor=first.next, offset=3)
+    assert [asset.id for asset in rest.items] == shelf.ids()[5:]
+
+    shelf.client.assets.delete(added[0].id)
+    shelf.client.assets.patch(added[1].id, tags=["sea", "dawn"])
+    for options, months in (
+        ({"filters": Filters(collection=[shelf.name], tag=["sea"])}, 5),
+        ({"filters": Filters(collection=[shelf.name], tag=["dawn"])}, 1),
+        ({"filters": Filters(collection=[shelf.name], min_width=1000)}, 0),
+        ({"filters": shelf.within, "state": "trashed"}, 1),
+        ({"filters": shelf.within, "state": "indexed"}, 5),
+    ):
+        counted = shelf.client.assets.months(**options)  # type: ignore[arg-type]
+        listed = shelf.client.assets.list(**options)  # type: ignore[arg-type]
+        assert (counted.total, len(counted.months)) == (len(listed.items), months)
+        assert (counted.through is None) == (months == 0)
+
+
 def test_lists_filter_by_state(served: Served, shelf: Shelf) -> None:
     one, two = shelf.add(png(), png())
     shelf.client.assets.delete(two.id)
