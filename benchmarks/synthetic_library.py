@@ -18,7 +18,7 @@ from pathlib import Path
 
 import numpy as np
 from PIL import Image as Pillow
-from synthetic_vectors import Mixtures
+from synthetic_vectors import Pictures
 
 from regard.api.library.home import Home
 from regard.core.catalog import ContentHeader, FileStamp
@@ -59,15 +59,15 @@ class Written:
 
 
 class Maker:
-    """Makes photographs' records, seeded, with vectors of `mixtures`."""
+    """Makes photographs' records, seeded, with vectors of `pictures`."""
 
-    def __init__(self, home: Home, mixtures: Mixtures, seed: int = 0) -> None:
-        self._home, self._mixtures = home, mixtures
+    def __init__(self, home: Home, pictures: Pictures, seed: int = 0) -> None:
+        self._home, self._pictures = home, pictures
         self._generator = np.random.default_rng((seed, 1))
         self._regions = {size: self._make_regions(size) for size in _SIZES}
         self._probe = Channel(home.profile.spaces[0].name, Kind.IMAGE)
         self._text = home.profile.encoder(self._probe.space).encode_texts([PROBE])[0]
-        scores = np.concatenate(mixtures.draw(20_000, [self._probe])[1][self._probe]) @ self._text
+        scores = pictures.sample(self._probe) @ self._text
         self._near = {share: np.quantile(scores, 1 - share / 100) for share in SHARES}
         self._far = {share: np.quantile(scores, share / 100) for share in SHARES}
         self._places = self._generator.uniform((-50, -180), (65, 180), (_PLACES, 2))
@@ -95,7 +95,7 @@ class Maker:
         self, count: int, folder: Path, trips: Iterator[PhotoFacts]
     ) -> Iterator[tuple[FileStamp, ContentHeader, PhotoFacts, Analysis, Signature]]:
         generator = self._generator
-        _, drawn = self._mixtures.draw(count)
+        _, drawn = self._pictures.draw(count)
         for place in range(count):
             rows = {channel: of[place] for channel, of in drawn.items()}
             facts = next(trips)
@@ -153,7 +153,7 @@ class Maker:
     def _trips(self) -> Iterator[PhotoFacts]:
         """The facts of one photograph after another, without end."""
         generator = self._generator
-        words = self._mixtures.real.texts
+        words = self._pictures.real.texts
         while True:
             moment = _START + datetime.timedelta(days=int(generator.integers(_DAYS)), hours=9)
             make, model = _CAMERAS[generator.choice(4, p=(0.4, 0.3, 0.2, 0.1))]
@@ -173,7 +173,7 @@ class Maker:
                     longitude=float(near[1].clip(-180, 180)) if has_place else None,
                     title=sorted(tags)[0] if generator.random() < 0.1 else None,
                     keywords=tuple(sorted(tags)),
-                    capture=Capture(0.005, 4.0, 200.0, 35.0),
+                    capture=Capture(0.005, 4.0, 200, 35.0),
                 )
 
     def _file(self, folder: Path, facts: PhotoFacts, place: int) -> tuple[FileStamp, str]:

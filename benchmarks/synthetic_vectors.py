@@ -15,14 +15,14 @@ from __future__ import annotations
 import argparse
 import json
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from scipy import sparse
 
-from regard.core.records import BoolArray, Channel, Float32Array, Int64Array, Kind
+from regard.core.records import Channel, Float32Array, Int64Array, Kind
 
 _NEIGHBOURS = 16  # of other photographs, of which some are drawn
 _DRAWN = 4
@@ -31,6 +31,7 @@ _AT_ONCE = 2048
 # Of what a row takes from its neighbours: most take little. Fitted by `compare`.
 _PULL = (0.6, 2.6)
 _SPREAD = 0.25
+_SAMPLED = 20_000  # pictures
 _COMPARED = 256  # queries of each kind
 _QUERIED = {
     "texts": (Kind.IMAGE, Kind.REGION, Kind.CAPTION),
@@ -132,41 +133,74 @@ class Mixture:
         return drawn / np.linalg.norm(drawn, axis=1, keepdims=True)
 
 
-class Mixtures:
-    """Draws whole contents: rows in all channels that stem from one real picture."""
+class Pictures:
+    """Draws the pictures of real photographs, each once, with their rows in all channels."""
+
+    def __init__(self, real: RealVectors) -> None:
+        self.real = real
+        every = np.unique(np.concatenate([*real.sources.values()]), axis=0)
+        self._use(every[np.random.default_rng(0).permutation(len(every))])
+        self._next = 0
+
+    def __len__(self) -> int:
+        return len(self._pictures)
+
+    def draw(self, count: int) -> tuple[Int64Array, dict[Channel, list[Float32Array]]]:
+        """The real photographs (count,) that contents stem from, and their rows by channel."""
+        places = np.arange(self._next, self._next + count)
+        self._next += count
+        return self._pictures[places, 0], {
+            channel: [self.real.rows[channel][of[place]] for place in places]
+            for channel, of in self._rows_of.items()
+        }
+
+    def sample(self, channel: Channel) -> Float32Array:
+        """Rows of a channel (n, d) that are distributed like those drawn."""
+        return self.real.rows[channel]
+
+    def _use(self, pictures: Int64Array) -> None:
+        self._pictures = pictures
+        place_of = {(int(a), int(b)): place for place, (a, b) in enumerate(pictures)}
+        self._rows_of: dict[Channel, list[Int64Array]] = {}
+        for channel, sources in self.real.sources.items():
+            rows_of: list[list[int]] = [[] for _ in pictures]
+            for row, (photograph, edit) in enumerate(sources):
+                place = place_of.get((int(photograph), int(edit)))
+                if place is not None:
+                    rows_of[place].append(row)
+            self._rows_of[channel] = [np.array(of, np.int64) for of in rows_of]
+
+
+class Mixtures(Pictures):
+    """Draws any number of contents, each of rows in all channels near those of a real picture."""
 
     def __init__(self, real: RealVectors, seed: int = 0) -> None:
-        self.real = real
+        super().__init__(real)
         self._generator = np.random.default_rng(seed)
-        pictures = np.unique(np.concatenate([*real.sources.values()]), axis=0)
-        per_picture = max(len(rows) for rows in real.rows.values()) / len(pictures)
-        kept = min(len(pictures), int(_MOST_ROWS / per_picture))
-        self._pictures = pictures[self._generator.permutation(len(pictures))[:kept]]
+        per_picture = max(len(rows) for rows in real.rows.values()) / len(self)
+        self._use(self._pictures[: int(_MOST_ROWS / per_picture)])
         self._mixtures: dict[Channel, Mixture] = {}
-        self._rows_of: dict[Channel, list[Int64Array]] = {}
-        for channel, sources in real.sources.items():
-            is_kept = _is_among(sources, self._pictures)
-            self._mixtures[channel] = Mixture(real.rows[channel][is_kept], sources[is_kept])
-            of = sources[is_kept]
-            self._rows_of[channel] = [
-                np.flatnonzero((of == picture).all(axis=1)) for picture in self._pictures
-            ]
+        for channel, rows_of in self._rows_of.items():
+            kept = np.concatenate(rows_of)
+            self._mixtures[channel] = Mixture(real.rows[channel][kept], real.sources[channel][kept])
+            ends = np.cumsum([len(of) for of in rows_of])
+            self._rows_of[channel] = np.split(np.arange(len(kept)), ends[:-1])
 
-    def draw(
-        self, count: int, channels: Sequence[Channel] = ()
-    ) -> tuple[Int64Array, dict[Channel, list[Float32Array]]]:
-        """The real photographs (count,) that contents stem from, and their rows by channel.
-
-        Draws all channels unless some are named.
-        """
-        pictures = self._generator.integers(len(self._pictures), size=count)
-        drawn = {}
-        for channel in channels or self._mixtures:
-            mixture = self._mixtures[channel]
-            bases = [self._rows_of[channel][picture] for picture in pictures]
-            rows = mixture.draw(np.concatenate(bases), self._generator)
-            drawn[channel] = np.split(rows, np.cumsum([len(of) for of in bases])[:-1])
+    def draw(self, count: int) -> tuple[Int64Array, dict[Channel, list[Float32Array]]]:
+        """As `Pictures.draw`, without end."""
+        pictures = self._generator.integers(len(self), size=count)
+        drawn = {channel: self._drawn(channel, pictures) for channel in self._mixtures}
         return self._pictures[pictures, 0], drawn
+
+    def sample(self, channel: Channel) -> Float32Array:
+        """As `Pictures.sample`."""
+        pictures = self._generator.integers(len(self), size=_SAMPLED)
+        return np.concatenate(self._drawn(channel, pictures))
+
+    def _drawn(self, channel: Channel, pictures: Int64Array) -> list[Float32Array]:
+        bases = [self._rows_of[channel][picture] for picture in pictures]
+        rows = self._mixtures[channel].draw(np.concatenate(bases), self._generator)
+        return np.split(rows, np.cumsum([len(of) for of in bases])[:-1])
 
 
 def compare(real: RealVectors, mixtures: Mixtures) -> list[dict[str, object]]:
@@ -205,11 +239,6 @@ def _least(present: Float32Array) -> float:
 
 def _spread(values: Float32Array) -> str:
     return " ".join(f"{value:.3f}" for value in np.percentile(values, (10, 50, 90)))
-
-
-def _is_among(sources: Int64Array, pictures: Int64Array) -> BoolArray:
-    wanted = {(int(a), int(b)) for a, b in pictures}
-    return np.array([(int(a), int(b)) in wanted for a, b in sources])
 
 
 def _neighbours_elsewhere(rows: Float32Array, photographs: Int64Array) -> Int64Array:
