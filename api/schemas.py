@@ -143,7 +143,8 @@ class DuplicateGroupDocument(Document):
 class DuplicateList(Document):
     """A page of groups; `complete` says whether all analysed photographs were compared.
 
-    While `waiting` is true, repeat the request. Photographs with unreadable files are left out.
+    While `waiting` is true, a job compares them: repeat the request. Photographs with unreadable
+    files are left out.
     """
 
     groups: list[DuplicateGroupDocument]
@@ -232,7 +233,7 @@ class JobDocument(Document):
     """A job in the background."""
 
     id: str = Field(examples=["j4"])
-    kind: Literal["import", "upload", "reindex", "pipeline", "prune"]
+    kind: Literal["import", "upload", "reindex", "pipeline", "prune", "copies", "objects"]
     state: Literal["queued", "running", "done", "failed", "cancelled"]
     collection: CollectionName | None = Field(description="null for a job on the whole home")
     profile: str | None

@@ -15,7 +15,8 @@ class JobKind(StrEnum):
     In one collection, `import` indexes a folder, `upload` analyses new uploads, and `reindex`
     indexes all imported folders and uploads again, including failed ones. For the whole home,
     `pipeline` analyses all photographs with another profile and makes it live, and `prune` deletes
-    pipelines that are not live.
+    pipelines that are not live. `copies` compares new photographs with others to find copies;
+    `objects` does so too, and then finds the same objects in them.
     """
 
     IMPORT = "import"
@@ -23,6 +24,8 @@ class JobKind(StrEnum):
     REINDEX = "reindex"
     PIPELINE = "pipeline"
     PRUNE = "prune"
+    COPIES = "copies"
+    OBJECTS = "objects"
 
 
 class JobState(StrEnum):

@@ -110,9 +110,9 @@ class Service:
         self.access = Access(SqlKeys(catalog), required=options.keys_required)
         # Limits threads that render pictures, so that others stay free.
         self.rendering_threads = CapacityLimiter(4)
-        # Each comparison uses a core; searches must not wait for many of them.
-        self.comparing_threads = CapacityLimiter(2)
-        self.duplicates = DuplicateLists()
+        # Threads that group copies and bursts use a core; searches must not wait for many of them.
+        self.grouping_threads = CapacityLimiter(2)
+        self.duplicates = DuplicateLists(self.jobs, wake_worker)
         self.metrics = Metrics(self.jobs, lambda: self.library)
         self._serving = self._serve(library)
 

@@ -5,22 +5,25 @@ from __future__ import annotations
 import functools
 import logging
 import threading
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Collection, Mapping
 from typing import BinaryIO
-from weakref import WeakKeyDictionary
 
 from regard.api.library.home import Home
 from regard.core.catalog import FileStamp
+from regard.core.duplicates import DuplicateKind
 from regard.core.errors import CannotWork, RegardError
+from regard.core.jobs import JobKind
 from regard.core.records import Channel, Kind, QueryKind, Target
-from regard.indexer.report import Progress
+from regard.indexer.report import IndexReport, Progress
 from regard.indexer.signing import SigningReport, sign_contents
 from regard.search.duplicates.finder import DuplicateFinder
-from regard.search.same_objects.finder import Colours, ObjectFinder
+from regard.search.same_objects.finder import ThingComparer
+from regard.search.same_objects.things import Colours
 from regard.storage.database.catalog import Catalog
 from regard.storage.files.originals import open_original
 from regard.storage.retrieval.duplicates import SqlDuplicates
-from regard.storage.retrieval.regions import SqlRegions
+from regard.storage.retrieval.objects import SqlObjects
 
 _log = logging.getLogger(__name__)
 
@@ -29,8 +32,6 @@ _SAME_KIND = {
     Kind.IMAGE: (QueryKind.IMAGE, Target.IMAGE, "whole photographs"),
     Kind.REGION: (QueryKind.REGION, Target.REGION, "regions"),
 }
-# A finder keeps its last comparison, which takes seconds.
-_OBJECT_FINDERS: WeakKeyDictionary[Home, ObjectFinder] = WeakKeyDictionary()
 
 
 class HomeDuplicates:
@@ -44,7 +45,8 @@ class HomeDuplicates:
             home.search_catalog,
             home.indexes,
             compared_channel(home, Kind.IMAGE),
-            functools.partial(object_finder, home),
+            SqlObjects(home.catalog, home.pipeline),
+            functools.partial(thing_comparer, home),
         )
 
     def sign(
@@ -57,6 +59,29 @@ class HomeDuplicates:
         return sign_contents(
             self.store, open_catalogued, progress=progress, should_stop=should_stop
         )
+
+
+# What a job of each kind compares.
+COMPARED_KINDS: Mapping[JobKind, Collection[DuplicateKind]] = {
+    JobKind.COPIES: (),
+    JobKind.OBJECTS: (DuplicateKind.OBJECT,),
+}
+
+
+def compare_photographs(
+    home: Home, kind: JobKind, progress: Progress, should_stop: Callable[[], bool]
+) -> IndexReport:
+    """Compare new photographs as a job of this kind does, until none is left or it has to stop."""
+    started = time.monotonic()
+    finder, kinds = HomeDuplicates(home).finder, COMPARED_KINDS[kind]
+    progress.expect(finder.waiting(kinds))
+
+    def advance(count: int) -> None:
+        for _ in range(count):
+            progress.advance()
+
+    finished = finder.compare(kinds, should_stop=should_stop, advance=advance)
+    return IndexReport(interrupted=not finished, seconds=time.monotonic() - started)
 
 
 def keep_signing(catalog: Catalog, stop: threading.Event) -> None:
@@ -98,17 +123,10 @@ def open_catalogued(stamp: FileStamp) -> BinaryIO:
     return open_original(stamp.path, size=stamp.size, mtime_ns=None, within=None)
 
 
-def object_finder(home: Home) -> ObjectFinder:
-    """The home's only finder; raises CannotWork when the profile cannot compare regions."""
-    if home not in _OBJECT_FINDERS:
-        _OBJECT_FINDERS[home] = new_object_finder(home)
-    return _OBJECT_FINDERS[home]
-
-
-def new_object_finder(home: Home, *, use_colours: bool = True) -> ObjectFinder:
-    """A finder over the live pipeline; raises CannotWork when no regions are compared."""
-    return ObjectFinder(
-        SqlRegions(home.catalog, home.pipeline),
+def thing_comparer(home: Home, *, use_colours: bool = True) -> ThingComparer:
+    """A comparer over the live pipeline; raises CannotWork when no regions are compared."""
+    return ThingComparer(
+        SqlObjects(home.catalog, home.pipeline),
         home.search_catalog,
         home.indexes,
         compared_channel(home, Kind.REGION),

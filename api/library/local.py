@@ -154,9 +154,9 @@ class LocalLibrary(Library):
         progress.expect(parts.store.count_unsigned())
         report = parts.sign(progress=progress, should_stop=progress.should_stop)
         progress.begin("comparing")
-        progress.expect(parts.finder.waiting())
+        progress.expect(parts.finder.waiting(wanted))
         groups = []
-        if parts.finder.compare(should_stop=progress.should_stop, advance=progress.advance):
+        if parts.finder.compare(wanted, should_stop=progress.should_stop, advance=progress.advance):
             for kind in wanted:
                 for group in parts.finder.groups(kind, assets):
                     if progress.should_stop():

@@ -1,4 +1,7 @@
-"""Changes a home's models: builds a pipeline beside the live one, and deletes those not needed."""
+"""Changes a home's models: builds a pipeline beside the live one, and deletes those not needed.
+
+Does the jobs of the whole home, too.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +11,8 @@ import threading
 import time
 from collections.abc import Callable
 
-from regard.api.library.home import load_ready_profile, nothing_indexed
+from regard.api.library.duplicates import COMPARED_KINDS, compare_photographs
+from regard.api.library.home import Home, load_ready_profile, nothing_indexed
 from regard.api.library.settings import Settings
 from regard.core.errors import PipelineConflict
 from regard.core.jobs import Job, JobKind
@@ -88,23 +92,33 @@ def reindex(
 
 
 class HomeJobs:
-    """Does the jobs of kind `pipeline` and `prune`, which concern the whole home.
+    """Does the jobs that concern the whole home: all kinds that belong to no collection.
 
-    The models of a change stay loaded while its job is interrupted and continued.
+    `open_home` gives the home with its live pipeline. The models of a change stay loaded while its
+    job is interrupted and continued.
     """
 
-    def __init__(self, settings: Settings, catalog: Catalog, queue: SqlJobQueue) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        catalog: Catalog,
+        queue: SqlJobQueue,
+        open_home: Callable[[], Home],
+    ) -> None:
         self._settings = settings
         self._catalog = catalog
         self._queue = queue
+        self._open_home = open_home
         self._loaded: Profile | None = None
 
     def __call__(
         self, job: Job, progress: Progress, should_stop: Callable[[], bool]
     ) -> IndexReport:
-        """Do a job; raises what `reindex` and `prune` raise."""
+        """Do a job; raises what `reindex`, `prune` and `compare_photographs` raise."""
         if job.kind is JobKind.PRUNE:
             return self._prune(job, should_stop)
+        if job.kind in COMPARED_KINDS:
+            return compare_photographs(self._open_home(), job.kind, progress, should_stop)
         report = None
         try:
             report = self._change(job, progress, should_stop)

@@ -203,7 +203,7 @@ def work(
         def is_current() -> bool:
             return library is not None and library.is_live()
 
-        def indexer(collection: str) -> Indexer:
+        def current_home() -> Home:
             nonlocal library
             if not is_current():
                 library = None
@@ -211,11 +211,14 @@ def work(
                 of_new_home = profile if catalog.live_pipeline() is None else None
                 library = library_opened.enter_context(open_or_make_home(settings, of_new_home))
             assert library is not None
-            return library.indexer(collection)
+            return library
+
+        def indexer(collection: str) -> Indexer:
+            return current_home().indexer(collection)
 
         queue = SqlJobQueue(catalog)
         originals = SqlUploads(catalog).waiting_originals
-        for_home = HomeJobs(settings, catalog, queue)
+        for_home = HomeJobs(settings, catalog, queue, current_home)
         do_job = JobWork(indexer, roots, originals, queue.imported_folders, for_home)
 
         def work_with_live(

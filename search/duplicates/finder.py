@@ -7,7 +7,7 @@ assets are read.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 
 from regard.core.assets import Asset
 from regard.core.catalog import ChannelSearch, SearchCatalog
@@ -20,8 +20,9 @@ from regard.core.duplicates import (
     Place,
 )
 from regard.core.facts import DatePrecision
-from regard.core.filters import AssetFilter
+from regard.core.filters import EVERYTHING, AssetFilter
 from regard.core.records import Channel
+from regard.core.same_objects import ObjectCatalog, Sighting
 from regard.search.duplicates.alignment import likeness
 from regard.search.duplicates.copies import Comparer, NeighbourComparison
 from regard.search.duplicates.groups import (
@@ -33,7 +34,7 @@ from regard.search.duplicates.groups import (
     runs,
     stars,
 )
-from regard.search.same_objects.finder import ObjectFinder
+from regard.search.same_objects.finder import ObjectComparison, ThingComparer, reasons
 
 START: Place = (0, 0)
 
@@ -44,7 +45,8 @@ FindGroups = Callable[[AssetFilter, Place], Iterator[DuplicateGroup]]
 class DuplicateFinder:
     """Finds duplicates over one channel of whole images; for one thread at a time.
 
-    `load_objects` makes the finder of objects when it is first needed.
+    `load_things` makes the comparer of things when it is first needed; it raises CannotWork if no
+    channel has regions.
     """
 
     def __init__(
@@ -53,40 +55,56 @@ class DuplicateFinder:
         owners: SearchCatalog,
         index: ChannelSearch,
         channel: Channel,
-        load_objects: Callable[[], ObjectFinder],
+        objects: ObjectCatalog,
+        load_things: Callable[[], ThingComparer],
     ) -> None:
         self._catalog = catalog
         self._channel = channel
-        self._load_objects = load_objects
+        self._objects = objects
+        self._load_things = load_things
         self._comparer = Comparer(catalog)
         self._neighbours = NeighbourComparison(catalog, owners, index, channel, self._comparer)
         self._finders: dict[DuplicateKind, FindGroups] = {
             DuplicateKind.EXACT: self._exact,
             DuplicateKind.EDITED: self._edited,
             DuplicateKind.BURST: self._bursts,
-            DuplicateKind.OBJECT: self._objects,
+            DuplicateKind.OBJECT: self._object_groups,
         }
 
-    def waiting(self) -> int:
-        """How many contents have not been compared yet."""
-        return self._catalog.count_uncompared(self._channel)
+    def waiting(self, kinds: Collection[DuplicateKind] = ()) -> int:
+        """How many contents have to be compared before these kinds are complete.
+
+        Copies are compared first, since copies count as one photograph.
+        """
+        waiting = self._catalog.count_uncompared(self._channel)
+        if DuplicateKind.OBJECT in kinds:
+            waiting += self._object_comparison().waiting()
+        return waiting
 
     def compare(
         self,
+        kinds: Collection[DuplicateKind] = (),
         *,
         should_stop: Callable[[], bool] = lambda: False,
         advance: Callable[[int], None] = lambda done: None,
     ) -> bool:
-        """Compare new contents; returns whether none is left. Results are stored as they come."""
-        return self._neighbours.run(should_stop=should_stop, advance=advance)
+        """Compare new contents, with `object` their things too; returns whether none is left.
+
+        Results are stored as they come. At least one portion is compared. Raises CannotWork for
+        objects if no channel has regions.
+        """
+        if not self._neighbours.run(should_stop=should_stop, advance=advance):
+            return False
+        if DuplicateKind.OBJECT not in kinds:
+            return True
+        return self._object_comparison().run(should_stop=should_stop, advance=advance)
 
     def groups(
         self, kind: DuplicateKind, chosen: AssetFilter, after: Place | None = None
     ) -> Iterator[DuplicateGroup]:
         """Groups of two or more assets that pass the filter, of one kind, after a place.
 
-        Raises UsageError if the place no longer exists, CannotWork for objects if no channel has
-        regions.
+        Only what was compared is in groups. Raises UsageError if the place no longer exists.
         """
         for group in self._finders[kind](chosen, START if after is None else after):
             if after is None or group.place > after or group.place[0] != after[0]:
@@ -142,39 +160,51 @@ class DuplicateFinder:
                 if len(members) > 1:
                     yield _group(DuplicateKind.BURST, (run[0].asset, number), members)
 
-    def _objects(self, chosen: AssetFilter, start: Place) -> Iterator[DuplicateGroup]:
-        compared = self._load_objects().compare(chosen, self._pictures(chosen))
-        found = [] if compared is None else compared.same_objects()
-        numbered = [(min(seen.region for seen in thing.sightings), thing) for thing in found]
-        for number, thing in sorted(numbered, key=lambda item: item[0]):
-            if number < start[0]:
+    def _object_groups(self, chosen: AssetFilter, start: Place) -> Iterator[DuplicateGroup]:
+        for thing in self._objects.groups(chosen, start[0]):
+            # The most certain sighting stands for each picture.
+            shown: dict[int, Sighting] = {}
+            for seen in thing.sightings:
+                shown.setdefault(seen.picture, seen)
+            if len(shown) < 2:
                 continue
             assets = _representatives(
-                self._catalog.records([seen.content for seen in thing.sightings], chosen)
+                self._catalog.records([seen.content for seen in shown.values()], chosen)
             )
             members = tuple(
                 Duplicate(assets[seen.content], round(seen.certainty, 4), seen.region)
-                for seen in thing.sightings
+                for seen in shown.values()
                 if seen.content in assets
             )
             if len(members) > 1:
                 keeper, _ = choose_keeper([member.asset for member in members])
                 # No member is superfluous, so the reasons tell why they belong together.
                 yield DuplicateGroup(
-                    DuplicateKind.OBJECT, (number, 0), members, keeper, thing.reasons
+                    DuplicateKind.OBJECT,
+                    (thing.number, 0),
+                    members,
+                    keeper,
+                    tuple(reasons(thing.signs, len(members))),
                 )
 
-    def _pictures(self, chosen: AssetFilter) -> dict[int, int]:
-        """Maps contents that are copies or one burst to a common number, that of one of them."""
+    def _object_comparison(self) -> ObjectComparison:
+        return ObjectComparison(self._objects, self._load_things(), self._pictures)
+
+    def _pictures(self) -> dict[int, int]:
+        """Maps contents that count as one photograph to a common number, that of one of them.
+
+        These are copies, and what one camera took within seconds: comparing these by their looks,
+        as bursts are, would take longer than it is worth here.
+        """
         numbers = {
             content: group[0]
             for group in components(self._catalog.copy_pairs())
             for content in group
         }
-        for group in self._bursts(chosen, START):
-            contents = [member.asset.content_id or 0 for member in group.members]
-            first = numbers.get(contents[0], contents[0])
-            numbers.update((content, numbers.get(content, first)) for content in contents)
+        for run in runs(self._catalog.exposures(EVERYTHING, START[0])):
+            first = numbers.get(run[0].content, run[0].content)
+            for exposure in run:
+                numbers.setdefault(exposure.content, first)
         return numbers
 
     def _likeness(self, first: int, second: int) -> float | None:

@@ -19,7 +19,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from regard.core.records import Float32Array, Float64Array, Int64Array
-from regard.search.same_objects.things import Neighbours, Things
+from regard.search.same_objects.things import Things
 
 SIGNS = ("closeness", "objectness", "displacement", "colours")
 
@@ -31,11 +31,17 @@ _SAME_COLOURS = 0.01
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Candidates:
-    """Pairs `first` < `second` of rows (m,), ordered; their signs (m, 3 or 4) as in `SIGNS`."""
+    """Pairs `first` < `second` of rows (m,), ordered; their signs (m, 3 or 4) as in `SIGNS`.
+
+    `counts` (m,) is 2 where each of the two is a candidate of the other, else 1. `total` counts
+    the candidates of all things, including unlikely pairs that are not among these.
+    """
 
     first: Int64Array
     second: Int64Array
     signs: Float32Array
+    counts: Int64Array
+    total: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,8 +49,8 @@ class Weights:
     """A logistic regression over the signs, with weights as in `SIGNS`, or without the last
     (colours).
 
-    `share` is the share of one object among the pairs it was fitted on; None if it judges those
-    pairs.
+    `share` is the share of one object among the candidates of all things that it was fitted on;
+    None if it judges those pairs.
     """
 
     intercept: float
@@ -53,58 +59,108 @@ class Weights:
 
 
 # Fitted on all labelled pairs by `regard evaluate objects --halves`; see docs/same-objects.md.
-WITH_COLOURS = Weights(-17.44, (10.87, 10.04, 3.63, 1.32), 0.0156)
-WITHOUT_COLOURS = Weights(-12.90, (12.29, 7.94, 3.92), 0.0158)
-_PAIRS_ADDED = 100
+WITH_COLOURS = Weights(-17.44, (10.87, 10.04, 3.63, 1.32), 0.0215)
+WITHOUT_COLOURS = Weights(-12.90, (12.29, 7.94, 3.92), 0.0217)
+_CANDIDATES_ADDED = 100
 _ROUNDS, _SETTLED = 100, 1e-4
 
 
-def candidates(things: Things, neighbours: Neighbours) -> Candidates:
-    """Every pair with one thing among the neighbours of the other, and its signs."""
-    rows, similarities = neighbours.rows, neighbours.similarities
-    ones, places = np.nonzero(rows >= 0)
-    others = rows[ones, places]
-    pairs = np.stack([np.minimum(ones, others), np.maximum(ones, others)], axis=1)
-    unique, index = np.unique(pairs, axis=0, return_index=True)
-    first, second = unique[:, 0], unique[:, 1]
-    cosine = similarities[ones, places][index].astype(np.float64)
-    local = _local_means(neighbours)
-    unit = max(1 - float(local[rows[:, 0] >= 0].mean()), 1e-6) if len(first) else 1.0
+def typical_distance(local: Float32Array) -> float:
+    """How far the nearest neighbours of things commonly are from identity: the unit of closeness.
+
+    `local` are the means of `local_mean`; NaN counts as unknown.
+    """
+    known = local[np.isfinite(local)]
+    return max(1 - float(known.mean(dtype=np.float64)), 1e-6) if len(known) else 1.0
+
+
+def local_mean(similarities: Float32Array, things: int) -> Float32Array:
+    """The mean cosine (n,) with the nearest neighbours among so many things; NaN without any.
+
+    `similarities` (n, k) are those of the nearest neighbours, descending, NaN where there are
+    no more.
+    """
+    count = min(max(round(_LOCAL_RATE * things**0.5), _LEAST_LOCAL), _MOST_LOCAL)
+    nearest = similarities[:, :count]
+    there = np.isfinite(nearest)
+    sums = np.where(there, nearest, 0).sum(axis=1, dtype=np.float64)
+    counts = there.sum(axis=1)
+    return np.where(counts > 0, sums / np.maximum(counts, 1), np.nan).astype(np.float32)
+
+
+def signs_of(
+    things: Things, first: Int64Array, second: Int64Array, cosine: Float32Array, unit: float
+) -> Float32Array:
+    """The signs (m, 3 or 4) of pairs of rows; `unit` is the typical distance of neighbours.
+
+    Where the second is not compared yet, it counts as no closer to others than the first.
+    """
+    ours = things.local[first].astype(np.float64)
+    theirs = things.local[second].astype(np.float64)
+    theirs = np.where(np.isfinite(theirs), theirs, ours)
     signs = [
-        (cosine - (local[first] + local[second]) / 2) / unit,
+        (cosine - (ours + theirs) / 2) / unit,
         np.minimum(things.objectness[first], things.objectness[second]),
         1 - _overlap(things.boxes[first], things.boxes[second]),
     ]
     if things.colours is not None:
         alike = np.einsum("ij,ij->i", things.colours[first], things.colours[second])
         signs.append(-np.log(_SAME_COLOURS + np.clip(1 - alike, 0, 1)))
-    return Candidates(first, second, np.stack(signs, axis=1).astype(np.float32))
+    return np.stack(signs, axis=1).astype(np.float32)
+
+
+def candidates(
+    things: Things, ones: Int64Array, others: Int64Array, cosine: Float32Array
+) -> Candidates:
+    """Every pair where one thing is a candidate of the other, once, and its signs."""
+    first, second = np.minimum(ones, others), np.maximum(ones, others)
+    _, index, counts = np.unique(
+        first * max(len(things), 1) + second, return_index=True, return_counts=True
+    )
+    first, second = first[index], second[index]
+    signs = signs_of(things, first, second, cosine[index], typical_distance(things.local))
+    return Candidates(first, second, signs, counts, int(things.neighbours.sum()))
+
+
+def likelihoods(signs: Float32Array) -> Float32Array:
+    """The probability (m,) that each pair is one object, where objects are as common as in the
+    fit."""
+    return np.asarray(_logistic(_logits(signs, _fitted(signs))), dtype=np.float32)
 
 
 def probabilities(found: Candidates, weights: Weights | None = None) -> Float32Array:
     """The probability (m,) that each pair is one object."""
-    chosen = weights
-    if chosen is None:
-        chosen = WITH_COLOURS if found.signs.shape[1] == len(SIGNS) else WITHOUT_COLOURS
-    logits = chosen.intercept + found.signs.astype(np.float64) @ np.asarray(chosen.weights)
-    if chosen.share is not None:
-        logits += _rarity(logits, chosen.share)
+    weights = weights or _fitted(found.signs)
+    logits = _logits(found.signs, weights)
+    if weights.share is not None:
+        logits += _rarity(logits, found, weights.share)
     return np.asarray(_logistic(logits), dtype=np.float32)
 
 
-def _rarity(logits: Float64Array, share: float) -> float:
+def _fitted(signs: Float32Array) -> Weights:
+    return WITH_COLOURS if signs.shape[1] == len(SIGNS) else WITHOUT_COLOURS
+
+
+def _logits(signs: Float32Array, weights: Weights) -> Float64Array:
+    logits: Float64Array = weights.intercept + signs.astype(np.float64) @ np.asarray(
+        weights.weights
+    )
+    return logits
+
+
+def _rarity(logits: Float64Array, found: Candidates, share: float) -> float:
     """The change of the log odds, at most 0, if fewer pairs are one object than the `share` of the
     fit.
 
-    This happens in small libraries. The actual share is estimated from the pairs by EM (Saerens,
-    Latinne and Decaestecker 2002, Neural Computation 14), with some pairs of the fitted share
-    added as a prior.
+    This happens in small libraries. The actual share is estimated from the candidates of all things
+    by EM (Saerens, Latinne and Decaestecker 2002, Neural Computation 14), with some of the fitted
+    share added as a prior. Candidates that are not among the pairs count as other objects.
     """
     known = math.log(share / (1 - share))
     estimate = known
     for _ in range(_ROUNDS):
-        same = float(_logistic(logits + min(estimate - known, 0.0)).sum())
-        here = (same + _PAIRS_ADDED * share) / (len(logits) + _PAIRS_ADDED)
+        same = float(_logistic(logits + min(estimate - known, 0.0)) @ found.counts)
+        here = (same + _CANDIDATES_ADDED * share) / (found.total + _CANDIDATES_ADDED)
         before, estimate = estimate, math.log(here / (1 - here))
         if estimate >= known or abs(estimate - before) < _SETTLED:
             break
@@ -113,16 +169,6 @@ def _rarity(logits: Float64Array, share: float) -> float:
 
 def _logistic(logits: Float64Array) -> Float64Array:
     return np.asarray(1 / (1 + np.exp(-logits.clip(-50, 50))))
-
-
-def _local_means(neighbours: Neighbours) -> Float32Array:
-    """The mean cosine with the nearest things elsewhere; -1 without any."""
-    count = round(_LOCAL_RATE * len(neighbours.rows) ** 0.5)
-    nearest = slice(min(max(count, _LEAST_LOCAL), _MOST_LOCAL))
-    near = neighbours.rows[:, nearest] >= 0
-    sums = np.where(near, neighbours.similarities[:, nearest], 0).sum(axis=1, dtype=np.float64)
-    counts = near.sum(axis=1)
-    return np.where(counts > 0, sums / np.maximum(counts, 1), -1.0)
 
 
 def _overlap(ones: Float32Array, others: Float32Array) -> Float32Array:

@@ -222,8 +222,8 @@ def exclude(connection: Connection, collection: int, exclusions: Sequence[Exclus
 def forget_comparisons(connection: Connection, contents: Collection[int]) -> None:
     """Mark contents to be compared again."""
     if contents:
-        comparison = schema.comparison
-        connection.execute(delete(comparison).where(comparison.c.content_id.in_(contents)))
+        for table in (schema.comparison, schema.object_comparison):
+            connection.execute(delete(table).where(table.c.content_id.in_(contents)))
 
 
 _info = schema.catalog_info.c

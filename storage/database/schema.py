@@ -338,6 +338,41 @@ copy_pair = Table(
     Column("similarity", Float(53), nullable=False),
 )
 
+# The things of a content and the likely pairs that they form, see `core/same_objects.py`: arrays of
+# little-endian numbers. `among` counts the contents it was compared with, 0 before that.
+object_comparison = Table(
+    "object_comparison",
+    metadata,
+    Column("content_id", Id, ForeignKey("content.id", ondelete="CASCADE"), primary_key=True),
+    Column("pipeline_id", Id, ForeignKey("pipeline.id", ondelete="CASCADE"), primary_key=True),
+    Column("among", BigInteger, nullable=False),
+    Column("scores", LargeBinary, nullable=False),
+    Column("things", LargeBinary, nullable=False),
+    Column("colours", LargeBinary, nullable=False),
+    Column("pairs", LargeBinary, nullable=False),
+)
+
+# How often comparisons were saved, and how often when the groups of `build` were built from them.
+object_state = Table(
+    "object_state",
+    metadata,
+    Column("pipeline_id", Id, ForeignKey("pipeline.id", ondelete="CASCADE"), primary_key=True),
+    Column("comparisons", BigInteger, nullable=False),
+    Column("grouped", BigInteger, nullable=False),
+    Column("build", BigInteger, nullable=False),
+)
+
+# One object in several photographs; `number` is the lowest of its regions.
+object_group = Table(
+    "object_group",
+    metadata,
+    Column("pipeline_id", Id, ForeignKey("pipeline.id", ondelete="CASCADE"), primary_key=True),
+    Column("build", BigInteger, primary_key=True),
+    Column("number", BigInteger, primary_key=True),
+    Column("signs", LargeBinary, nullable=False),
+    Column("sightings", LargeBinary, nullable=False),
+)
+
 region = _table(
     "region",
     Column("id", Id, primary_key=True),
@@ -388,6 +423,11 @@ change = Table(
     Column("added", Boolean, nullable=False),
 )
 
+Index(
+    "ix_object_comparison_pipeline_id_among",
+    object_comparison.c.pipeline_id,
+    object_comparison.c.among,
+)
 Index("ix_caption_content_id_pipeline_id", caption.c.content_id, caption.c.pipeline_id)
 Index("ix_embedding_content_id_channel_id", embedding.c.content_id, embedding.c.channel_id)
 Index("ix_change_channel_id_position", change.c.channel_id, change.c.position)

@@ -84,7 +84,7 @@ class SqlDuplicates(SignatureStore, DuplicateCatalog):
 
     def save_signatures(self, signatures: Mapping[int, Signature | None]) -> None:
         with self._database.writing() as connection:
-            for content in _hold(connection, signatures):
+            for content in hold_contents(connection, signatures):
                 write_signature(connection, content, signatures[content])
 
     def signatures(self, contents: Collection[int]) -> dict[int, Signature]:
@@ -133,7 +133,7 @@ class SqlDuplicates(SignatureStore, DuplicateCatalog):
     def save_comparisons(self, contents: Sequence[int], pairs: Sequence[CopyPair]) -> None:
         named = {*contents, *(pair.first for pair in pairs), *(pair.second for pair in pairs)}
         with self._database.writing() as connection:
-            there = set(_hold(connection, named))
+            there = set(hold_contents(connection, named))
             found = [
                 {"first_id": pair.first, "second_id": pair.second, "similarity": pair.similarity}
                 for pair in sorted(pairs)
@@ -272,7 +272,7 @@ def _lacks_signature() -> tuple[ColumnElement[bool], ...]:
     return is_analysed, _is_live(), ~_is_signed()
 
 
-def _hold(connection: Connection, contents: Collection[int]) -> list[int]:
+def hold_contents(connection: Connection, contents: Collection[int]) -> list[int]:
     """The contents that exist, by id, locked until commit."""
     found: list[int] = []
     for some in _pages(contents):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from sqlalchemy import Connection, select
@@ -11,11 +12,10 @@ from sqlalchemy import Connection, select
 from regard.core.errors import HomeError
 from regard.core.filters import AssetFilter
 from regard.core.records import Channel, Float32Array, Kind, Region
-from regard.core.same_objects import ContentRegions, ObjectCatalog
+from regard.core.same_objects import ContentRegions
 from regard.storage.assets.filters import passes
 from regard.storage.database import schema
 from regard.storage.database.catalog import Catalog
-from regard.storage.database.change_log import Moment, moment
 from regard.storage.database.connection import in_batches
 from regard.storage.database.stored_pipelines import StoredPipeline
 from regard.storage.database.vector_bytes import from_bytes
@@ -25,7 +25,7 @@ _PAGE = 200
 _asset, _content, _embedding = schema.asset.c, schema.content.c, schema.embedding.c
 
 
-class SqlRegions(ObjectCatalog):
+class SqlRegions:
     """The regions that one pipeline made."""
 
     def __init__(self, catalog: Catalog, pipeline: StoredPipeline) -> None:
@@ -33,11 +33,8 @@ class SqlRegions(ObjectCatalog):
         self._database = catalog.database
         self._pipeline = pipeline
 
-    def moment(self) -> Moment:
-        with self._database.reading() as connection:
-            return moment(connection)
-
     def content_regions(self, asset_filter: AssetFilter) -> Iterator[ContentRegions]:
+        """Contents with an asset that passes the filter, by id, read page by page."""
         after = 0
         while True:
             with self._database.reading() as connection:
@@ -49,25 +46,42 @@ class SqlRegions(ObjectCatalog):
                     .order_by(_content.id)
                     .limit(_PAGE)
                 ).all()
-                sizes = {row.id: (row.height, row.width) for row in rows}
-                found = read_regions(connection, self._pipeline, sizes)
-            for row in rows:
-                regions = found.get(row.id, {})
-                yield ContentRegions(
-                    row.id, row.width, row.height, tuple(regions), tuple(regions.values())
-                )
+                found = self._with_regions(connection, rows)
+            yield from found
             if len(rows) < _PAGE:
                 return
             after = rows[-1].id
 
+    def regions_of(self, contents: Collection[int]) -> list[ContentRegions]:
+        """The regions of contents, by id; deleted contents are left out."""
+        with self._database.reading() as connection:
+            rows = connection.execute(
+                select(_content.id, _content.width, _content.height)
+                .where(_content.id.in_(contents))
+                .order_by(_content.id)
+            ).all()
+            return self._with_regions(connection, rows)
+
     def vectors_of_regions(
         self, channels: Collection[Channel], regions: Sequence[int]
     ) -> Mapping[Channel, Float32Array]:
+        """Vectors of regions, (n, d) a channel, in the order asked for; NaN for what has gone."""
         with self._database.reading() as connection:
             return {
                 channel: read_region_vectors(connection, self._pipeline, channel, regions)
                 for channel in channels
             }
+
+    def _with_regions(
+        self, connection: Connection, contents: Sequence[Any]
+    ) -> list[ContentRegions]:
+        sizes = {row.id: (row.height, row.width) for row in contents}
+        found = read_regions(connection, self._pipeline, sizes)
+        return [
+            ContentRegions(row.id, row.width, row.height, tuple(regions), tuple(regions.values()))
+            for row in contents
+            for regions in (found.get(row.id, {}),)
+        ]
 
 
 def read_region_vectors(

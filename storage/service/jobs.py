@@ -98,7 +98,7 @@ class SqlJobQueue:
         pipelines: Sequence[str] = (),
         unfinished: bool = False,
     ) -> Job:
-        """Queue a new `pipeline` or `prune` job, or return an equal one that has not ended.
+        """Queue a new job for the whole home, or return an equal one that has not ended.
 
         Raises Conflict while a different one of its kind has not ended.
         """
@@ -129,6 +129,13 @@ class SqlJobQueue:
         waiting = select(_job.id).where(_job.state == JobState.QUEUED, _job.id != job).limit(1)
         with self._database.reading() as connection:
             return connection.execute(waiting).first() is not None
+
+    def latest(self, kind: JobKind) -> Job | None:
+        """The job of a kind that was added last."""
+        query = _jobs().where(_job.kind == kind).order_by(_job.id.desc()).limit(1)
+        with self._database.reading() as connection:
+            row = connection.execute(query).one_or_none()
+        return None if row is None else _read(row)
 
     def get(self, job: int) -> Job:
         """A job; raises NotFound."""

@@ -3,6 +3,7 @@ end."""
 
 from __future__ import annotations
 
+import contextlib
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -10,9 +11,13 @@ from pathlib import Path
 import pytest
 from made_library import Library
 
-from regard.api.library.home import open_home_catalog
+from regard.api.http.duplicate_lists import DuplicateLists
+from regard.api.library.home import open_home, open_home_catalog
 from regard.api.library.reindexing import HomeJobs
 from regard.api.library.settings import Settings
+from regard.core.duplicates import DuplicateKind
+from regard.core.errors import Conflict
+from regard.core.filters import EVERYTHING
 from regard.core.jobs import Job, JobKind, JobState
 from regard.indexer.jobs import JobRunner
 from regard.indexer.report import IndexReport, Progress
@@ -55,13 +60,17 @@ class InTurns:
     def __init__(self, library: Library, catalog: Catalog, asked: int) -> None:
         self.queue = SqlJobQueue(catalog)
         self._asked = asked
-        self._work = HomeJobs(Settings.resolve(library.home, {}), catalog, self.queue)
+        self._home = contextlib.ExitStack()
+        settings = Settings.resolve(library.home, {})
+        self._work = HomeJobs(
+            settings, catalog, self.queue, lambda: self._home.enter_context(open_home(settings))
+        )
         self.turns = 0
 
     def run(self, job: Job) -> Job:
         """The job when it has ended."""
         runner = JobRunner(self.queue, self._turn)
-        with self.queue.worker_role():
+        with self._home, self.queue.worker_role():
             while not self.queue.get(job.id).state.is_final:
                 assert self.turns < 50
                 runner.run_one(threading.Event())
@@ -113,3 +122,34 @@ def test_what_was_named_to_be_deleted_is_deleted_to_the_end(
     kept = library.run("pipelines", "--json").document["pipelines"]
     assert [one["profile"] for one in kept] == ["turned"]
     library.verify()
+
+
+def test_objects_are_compared_in_turns_and_each_photograph_once(
+    library: Library, catalog: Catalog
+) -> None:
+    turns = InTurns(library, catalog, asked=1)
+    job = turns.run(turns.queue.add_for_all(JobKind.OBJECTS))
+    assert turns.turns > 2
+    assert (job.state, job.message) == (JobState.DONE, None)
+    # Once for copies, once for objects, and once the groups.
+    assert (job.done, job.total) == (2 * PHOTOS + 1, 2 * PHOTOS + 1)
+    compared = library.sql("SELECT content_id FROM object_comparison WHERE among = ?", PHOTOS)
+    assert len(compared) == PHOTOS
+    again = turns.run(turns.queue.add_for_all(JobKind.OBJECTS))
+    assert (again.state, again.done, again.total) == (JobState.DONE, 0, 0)
+
+
+def test_a_list_says_that_its_comparison_was_cancelled_and_adds_no_other_at_once(
+    library: Library, catalog: Catalog
+) -> None:
+    queue, woken = SqlJobQueue(catalog), threading.Event()
+    lists = DuplicateLists(queue, woken.set)
+    with open_home(Settings.resolve(library.home, {})) as home:
+        assert lists.page(home, [DuplicateKind.EDITED], EVERYTHING, None, 20).waiting
+        assert woken.is_set()
+        job = queue.latest(JobKind.COPIES)
+        assert job is not None
+        queue.cancel(job.id)
+        with pytest.raises(Conflict, match=f"j{job.id}, was cancelled"):
+            lists.page(home, [DuplicateKind.EDITED], EVERYTHING, None, 20)
+        assert queue.latest(JobKind.COPIES) == queue.get(job.id)

@@ -12,14 +12,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from regard.core.catalog import ChannelQuery, Owners
-from regard.core.filters import EVERYTHING, AssetFilter
+from regard.core.filters import AssetFilter
 from regard.core.geometry import Box
 from regard.core.records import Channel, Float32Array, Int64Array, Kind, Region
-from regard.core.same_objects import ContentRegions, SameObject
+from regard.core.same_objects import ContentRegions, ContentThings, SameObject
 from regard.photos.masks import decode_mask, mask_from_box
 from regard.search.same_objects.evidence import Candidates, Weights, probabilities
-from regard.search.same_objects.finder import Colours, ObjectFinder, groups, linkage
-from regard.search.same_objects.things import best_disjoint, find_things
+from regard.search.same_objects.finder import ObjectComparison, ThingComparer, reasons
+from regard.search.same_objects.groups import groups
+from regard.search.same_objects.things import Colours, best_disjoint, find_things, gather
 
 CHANNEL = Channel("s", Kind.REGION)
 COLOURS = Channel("c", Kind.REGION)
@@ -46,6 +47,10 @@ class Shelf:
         self.rows: dict[int, Float32Array] = {}
         self.colours: dict[int, Float32Array] = {}
         self.content_of: dict[int, int] = {}
+        self.stored: dict[int, ContentThings] = {}
+        self.compared: list[int] = []
+        self.saved = self.grouped = 0
+        self.found: Sequence[SameObject] = ()
 
     def photograph(self, *shown: tuple[int, Box, float]) -> int:
         """Add things by number, with their places and objectness; the content's id."""
@@ -77,17 +82,51 @@ class Shelf:
         pictures: Mapping[int, int] | None = None,
         colours: bool = True,
     ) -> list[SameObject]:
+        comparison = self.comparison(pictures, colours=colours)
+        assert comparison.run(should_stop=lambda: False)
+        assert not comparison.waiting()
+        return list(self.found)
+
+    def comparison(
+        self, pictures: Mapping[int, int] | None = None, *, colours: bool = True
+    ) -> ObjectComparison:
         of_rows = Colours(COLOURS, lambda rows: rows) if colours else None
-        finder = ObjectFinder(self, self, self, CHANNEL, of_rows)  # type: ignore[arg-type]
-        compared = finder.compare(EVERYTHING, pictures or {})
-        assert compared is not None
-        return compared.same_objects()
+        comparer = ThingComparer(self, self, self, CHANNEL, of_rows)  # type: ignore[arg-type]
+        return ObjectComparison(self, comparer, lambda: pictures or {})  # type: ignore[arg-type]
 
-    def moment(self) -> object:
-        return len(self.contents)
+    def count_uncompared(self) -> int:
+        new = len(self.contents) - len(self.stored)
+        return new + sum(2 * one.among <= len(self.stored) for one in self.stored.values())
 
-    def content_regions(self, _chosen: AssetFilter) -> Iterator[ContentRegions]:
-        return iter(self.contents)
+    def without_things(self, after: int, limit: int) -> list[int]:
+        return [
+            one.content
+            for one in self.contents
+            if one.content > after and one.content not in self.stored
+        ][:limit]
+
+    def regions_of(self, contents: Collection[int]) -> list[ContentRegions]:
+        return [one for one in self.contents if one.content in contents]
+
+    def save_things(self, contents: Sequence[ContentThings]) -> None:
+        self.stored |= {one.content: one for one in contents}
+
+    def stored_things(self, contents: Collection[int] | None = None) -> Iterator[ContentThings]:
+        return (one for one in self.stored.values() if contents is None or one.content in contents)
+
+    def save_comparisons(self, compared: Sequence[ContentThings]) -> None:
+        self.stored |= {one.content: one for one in compared}
+        self.compared += [one.content for one in compared]
+        self.saved += 1
+
+    def comparisons(self) -> int:
+        return self.saved
+
+    def grouped_comparisons(self) -> int:
+        return self.grouped
+
+    def save_groups(self, groups: Sequence[SameObject], comparisons: int) -> None:
+        self.found, self.grouped = groups, comparisons
 
     def vectors_of_regions(
         self, channels: Collection[Channel], regions: Sequence[int]
@@ -144,18 +183,19 @@ def test_an_object_is_found_in_every_photograph_that_shows_it() -> None:
     (cup,) = shelf.find()
     assert {sighting.content for sighting in cup.sightings} == with_cup
     assert all(shelf.content_of[one.region] == one.content for one in cup.sightings)
-    assert 0.7 <= cup.certainty <= 1
     certainties = [sighting.certainty for sighting in cup.sightings]
+    assert 0.7 <= np.mean(certainties) <= 1
     assert certainties == sorted(certainties, reverse=True)
-    assert cup.reasons[0] == "alike in 5 photographs"
-    assert "of the same colours" in cup.reasons
+    said = list(reasons(cup.signs, len(cup.sightings)))
+    assert said[0] == "alike in 5 photographs"
+    assert "of the same colours" in said
 
 
 def test_it_is_found_without_colours_too_and_says_nothing_of_them() -> None:
     shelf, with_cup = a_library([0.9, 0.95, 0.85])
     (cup,) = shelf.find(colours=False)
     assert {sighting.content for sighting in cup.sightings} == with_cup
-    assert not any("colours" in reason for reason in cup.reasons)
+    assert not any("colours" in reason for reason in reasons(cup.signs, 3))
 
 
 def test_pairs_are_less_likely_where_fewer_are_one_object_and_never_more() -> None:
@@ -168,7 +208,9 @@ def test_pairs_are_less_likely_where_fewer_are_one_object_and_never_more() -> No
         """Estimated share of pairs that are one object: `count` among 100,000 others."""
         signs = np.concatenate([wrong, right[:count]]).astype(np.float32)[:, None]
         rows = np.arange(len(signs))
-        return float(probabilities(Candidates(rows, rows + 1, signs), weights).mean())
+        once = np.ones_like(rows)
+        found = Candidates(rows, rows + 1, signs, once, len(rows))
+        return float(probabilities(found, weights).mean())
 
     assert mean(2000, weights) == pytest.approx(0.02, rel=0.1)
     assert mean(200, weights) == pytest.approx(0.002, rel=0.2)
@@ -191,7 +233,7 @@ def test_what_stays_in_its_place_needs_more_to_be_an_object() -> None:
                 shelf.photograph((7, places[seed], 0.9), *scraps)
             else:
                 shelf.photograph((100 + seed, PLACES[3 + seed % 6], 0.8), *scraps)
-        return max((found.certainty for found in shelf.find()), default=0.0)
+        return max((one.certainty for found in shelf.find() for one in found.sightings), default=0)
 
     assert certainty([PLACES[0]] * 3) < certainty([PLACES[0], PLACES[5], PLACES[8]])
 
@@ -199,7 +241,16 @@ def test_what_stays_in_its_place_needs_more_to_be_an_object() -> None:
 def test_copies_of_one_picture_are_no_second_photograph() -> None:
     shelf, with_cup = a_library([0.9, 0.95])
     assert shown(shelf.find()) == [with_cup]
+    shelf, with_cup = a_library([0.9, 0.95])
     assert shelf.find(pictures=dict.fromkeys(with_cup, min(with_cup))) == []
+
+
+def test_copies_of_one_picture_stand_for_each_other_in_a_group() -> None:
+    shelf, with_cup = a_library([0.9, 0.95, 0.85])
+    (found,) = shelf.find(pictures={1: 1, 2: 1})
+    assert {one.content for one in found.sightings} == with_cup
+    assert {one.picture for one in found.sightings} == {1, 3}
+    assert all(one.certainty >= 0.7 for one in found.sightings)
 
 
 def test_parts_of_an_object_make_no_object_beside_it() -> None:
@@ -218,6 +269,7 @@ def test_the_order_of_photographs_changes_nothing() -> None:
     shelf, _ = a_library([0.9, 0.95, 0.85])
     before = shelf.find()
     shelf.rows = dict(reversed(shelf.rows.items()))
+    shelf.stored = {}
     assert shelf.find() == before
 
 
@@ -229,10 +281,21 @@ def test_an_empty_library_and_one_photograph_have_no_objects() -> None:
     assert shelf.find() == []
 
 
-def test_a_search_that_is_stopped_finds_nothing() -> None:
-    shelf, _ = a_library([0.9, 0.95])
-    finder = ObjectFinder(shelf, shelf, shelf, CHANNEL)  # type: ignore[arg-type]
-    assert finder.compare(EVERYTHING, {}, lambda: True) is None
+def test_a_comparison_that_is_stopped_continues_where_it_stopped() -> None:
+    shelf, _ = a_library([0.9, 0.95, 0.85])
+    whole = shelf.find()
+    shelf, _ = a_library([0.9, 0.95, 0.85])
+    for seed in range(40, 110):
+        shelf.photograph((100 + seed, PLACES[3], 0.8), *shelf.background(seed))
+    comparison = shelf.comparison()
+    steps = 0
+    while not comparison.run(should_stop=lambda: True):
+        assert comparison.waiting()
+        assert not shelf.found
+        steps += 1
+    assert steps > 2
+    assert sorted(shelf.compared) == list(range(1, 111))
+    assert shown(shelf.found) == shown(whole)
 
 
 def test_an_object_in_many_photographs_is_one_group() -> None:
@@ -244,19 +307,21 @@ def test_an_object_in_many_photographs_is_one_group() -> None:
     assert shown(shelf.find()) == [set(range(1, 31))]
 
 
-def test_a_comparison_is_kept_until_something_changes() -> None:
-    shelf, _ = a_library([0.9, 0.95])
-    finder = ObjectFinder(shelf, shelf, shelf, CHANNEL)  # type: ignore[arg-type]
-    first = finder.compare(EVERYTHING, {})
-    assert finder.compare(EVERYTHING, {}) is first
-    assert finder.compare(EVERYTHING, {1: 2}) is not first
-    second = finder.compare(EVERYTHING, {})
-    shelf.photograph((7, PLACES[1], 0.9), *shelf.background(41))
-    third = finder.compare(EVERYTHING, {})
-    assert third is not second
-    assert third is not None
-    assert first is not None
-    assert len(third.same_objects()[0].sightings) == len(first.same_objects()[0].sightings) + 1
+def test_new_photographs_alone_are_compared_until_the_library_has_doubled() -> None:
+    shelf, with_cup = a_library([0.9, 0.95])
+    shelf.find()
+    first = shelf.grouped
+    assert shelf.find() == list(shelf.found)
+    assert (sorted(shelf.compared), shelf.grouped) == (list(range(1, 41)), first)
+    shelf.compared.clear()
+    with_cup.add(shelf.photograph((7, PLACES[1], 0.9), *shelf.background(41)))
+    assert shown(shelf.find()) == [with_cup]
+    assert shelf.compared == [41]
+    for seed in range(42, 81):
+        shelf.photograph((100 + seed, PLACES[3], 0.8), *shelf.background(seed))
+    shelf.compared.clear()
+    assert with_cup in shown(shelf.find())
+    assert sorted(shelf.compared) == [*range(1, 41), *range(42, 81)]
 
 
 def test_where_many_parts_are_nearer_the_index_is_asked_for_more() -> None:
@@ -309,11 +374,11 @@ def test_objectness_is_the_share_of_all_regions_that_score_lower() -> None:
         ContentRegions(1, SIDE, SIDE, (1, 2), (region(PLACES[0], 5.0), region(place, 1.0))),
         ContentRegions(2, SIDE, SIDE, (3, 4), (region(PLACES[0], 2.0), region(PLACES[8], 9.0))),
     ]
-    things = find_things(stored, lambda content: content)
-    assert things.regions.tolist() == [1, 4, 3]
-    assert things.objectness.tolist() == [0.5, 0.75, 0.25]
-    assert things.boxes[1].tolist() == pytest.approx([0.7, 0.7, 1.0, 1.0])
-    assert things.rows_of(np.asarray([[2, 3], [4, -1]])).tolist() == [[-1, 2], [1, -1]]
+    things = gather(find_things(stored, Shelf(), None), {})  # type: ignore[arg-type]
+    assert things.regions.tolist() == [1, 3, 4]
+    assert things.objectness.tolist() == [0.5, 0.25, 0.75]
+    assert things.boxes[2].tolist() == pytest.approx([0.7, 0.7, 1.0, 1.0])
+    assert things.rows_of(np.asarray([[2, 3], [4, -1]])).tolist() == [[-1, 1], [2, -1]]
 
 
 def test_a_chain_makes_no_group() -> None:
@@ -323,6 +388,9 @@ def test_a_chain_makes_no_group() -> None:
 
 def test_one_photograph_gives_a_group_one_thing() -> None:
     assert groups({(0, 2): 0.9, (1, 2): 0.8}, [1, 1, 2]) == [[0, 2]]
+    # Two contents of one picture may both be in it.
+    assert groups({(0, 2): 0.9, (1, 2): 0.8}, [1, 1, 2], [1, 3, 2]) == [[0, 1, 2]]
+    assert groups({(0, 2): 0.9, (1, 2): 0.4}, [1, 1, 2], [1, 3, 2]) == [[0, 2]]
 
 
 pair_probabilities = st.dictionaries(
@@ -344,8 +412,8 @@ def test_groups_are_disjoint_of_different_pictures_and_held_together(
         assert len({pictures[row] for row in group}) == len(group) >= 2
         # Average linkage: each member is tied to the rest, and nobody by a candidate too weak.
         for row in group:
-            others = [other for other in group if other != row]
-            assert linkage(pairs, [row], others) > 0
+            beside = [pair for pair in pairs if row in pair and {*pair} <= {*group}]
+            assert any(pairs[pair] > 0 for pair in beside)
         assert any(
             pairs.get((one, other), 0) >= 0.7 for one in group for other in group if one < other
         )

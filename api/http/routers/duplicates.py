@@ -32,7 +32,11 @@ _KINDS = tuple(DuplicateKind)
 _DEFAULT_KINDS = (DuplicateKind.EXACT, DuplicateKind.EDITED, DuplicateKind.BURST)
 
 
-@router.get("/duplicates", response_model=schemas.DuplicateList, responses=responses("not-found"))
+@router.get(
+    "/duplicates",
+    response_model=schemas.DuplicateList,
+    responses=responses("not-found", "conflict"),
+)
 async def list_duplicates(
     service: Use,
     caller: Reader,
@@ -49,12 +53,12 @@ async def list_duplicates(
 ) -> Response:
     """List groups of duplicates and which photograph of each to keep. Nothing is deleted.
 
-    Each call compares new photographs for about a second. Repeat it while `waiting` is true.
+    While `waiting` is true, a job compares photographs that are new: repeat the call.
     """
     wanted = [known for known in _KINDS if known in (kind or _DEFAULT_KINDS)]
     after = None if cursor is None else _read_place(cursor, wanted)
     work = partial(_answer, service, caller, wanted, collection or [], after, limit)
-    return await to_thread.run_sync(work, limiter=service.comparing_threads)
+    return await to_thread.run_sync(work, limiter=service.grouping_threads)
 
 
 def _answer(

@@ -10,7 +10,7 @@ import { toastProblem } from "./toast.js";
 const LOOK_MS = 20_000;
 // Each stream takes one of the browser's few connections to a server; other jobs are polled.
 const STREAMS = 2;
-const KINDS = { import: "Indexing a folder", upload: "Indexing uploads", reindex: "Indexing again", pipeline: "Changing the models", prune: "Deleting previous models" };
+const KINDS = { import: "Indexing a folder", upload: "Indexing uploads", reindex: "Indexing again", pipeline: "Changing the models", prune: "Deleting previous models", copies: "Looking for copies", objects: "Looking for the same things" };
 const STATES = { queued: "Waiting", running: "Running", done: "Done", failed: "Failed", cancelled: "Cancelled" };
 const isActive = (job) => job.state === "queued" || job.state === "running";
 

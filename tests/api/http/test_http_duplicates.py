@@ -58,9 +58,8 @@ def test_trashed_duplicates_leave_their_group(shelf: Shelf) -> None:
     # What comes while they lie there is compared with them when they come back.
     whole = scene(200).resize((300, 225))
     client.assets.upload(("late.jpg", encoded(whole)), collection=shelf.name)
-    for job in client.jobs.iterate():
-        if job.collection.name == shelf.name:
-            shelf.served.wait(job)
+    for job in client.jobs.iterate(collection=within):
+        shelf.served.wait(job)
     client.assets.bulk([ids["cut"]], "restore")
     [group] = client.duplicates.iterate(["edited"], collection=within)
     assert len(members(group)) == 3
@@ -119,6 +118,32 @@ def test_object_groups_are_listed_on_request(shelf: Shelf) -> None:
     assert all(group.reasons for group in every)
     assert all(member.region for group in every for member in group.members)
     assert list(shelf.client.duplicates.iterate(["object"], collection=within, page=1)) == every
+    # Edits compare nothing again, and the trash takes effect at once.
+    first = shelf.client.jobs.list(limit=1).items[0]
+    assert (first.kind, first.state, first.collection) == ("objects", "done", None)
+    one = every[0].members[0].asset.id
+    shelf.client.assets.bulk([one], "tag", tags=["seen"])
+    page = shelf.client.duplicates.list(["object"], collection=within)
+    assert (page.waiting, [members(group) for group in page.groups]) == (False, found)
+    shelf.client.assets.bulk([one], "delete")
+    page = shelf.client.duplicates.list(["object"], collection=within)
+    assert not page.waiting
+    assert all(one not in members(group) for group in page.groups)
+    assert shelf.client.jobs.list(limit=1).items[0].id == first.id
+
+
+def test_requests_only_ask_for_a_comparison_that_a_worker_does(
+    served: Served, shelf: Shelf
+) -> None:
+    shelf.add(*(encoded(scene(600 + seed)) for seed in range(3)))
+    reader = served.with_key(served.key("read"))
+    assert reader.duplicates.list(["object"]).waiting
+    [job] = served.client.jobs.list(state=["queued", "running"]).items
+    assert (job.kind, job.collection) == ("objects", None)
+    assert reader.duplicates.list(["object"]).waiting
+    assert [one.id for one in served.client.jobs.list(limit=1).items] == [job.id]
+    served.wait(job)
+    assert not reader.duplicates.list(["object"]).waiting
 
 
 @pytest.mark.parametrize(

@@ -46,11 +46,3 @@ def test_vectors_come_in_the_order_asked_for_and_missing_ones_are_nan(home: Home
     assert rows[[0, 2]] == pytest.approx(np.stack(expected), abs=1e-3)
     assert np.isnan(rows[1]).all()
     assert reader.vectors_of_regions([REGION], [])[REGION].shape == (0, rows.shape[1])
-
-
-def test_the_moment_tells_whether_anything_has_changed(home: Home) -> None:
-    reader = SqlRegions(home.catalog, home.pipeline)
-    empty = reader.moment()
-    assert reader.moment() == empty
-    home.save("/a", "a", regions=1)
-    assert reader.moment() != empty

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -19,8 +19,9 @@ from regard.api.cli.commands.evaluate.labelled_library import (
     only_option,
     open_labelled,
 )
-from regard.api.library.duplicates import new_object_finder
+from regard.api.library.duplicates import thing_comparer
 from regard.core.errors import UsageError
+from regard.core.same_objects import ContentRegions
 from regard.evaluation.labels import LabelledSet, read_labels
 from regard.evaluation.same_objects import (
     NEGATIVES_WEIGHT_IN_HALF,
@@ -100,10 +101,12 @@ def objects(
 
     def compare(selected: LabelledSet) -> tuple[Compared, Identities]:
         with open_labelled(selected, profile, home) as labelled:
-            finder = new_object_finder(labelled.home, use_colours=not without_colours)
-            compared = finder.compare(labelled.assets, {})
-            assert compared is not None  # only a stop request interrupts it
-            return compared, _identities(labelled)
+            opened = labelled.home
+            comparer = thing_comparer(opened, use_colours=not without_colours)
+            regions = SqlRegions(opened.catalog, opened.pipeline)
+            contents = list(regions.content_regions(labelled.assets))
+            compared = comparer.compare_all(contents, labelled.assets)
+            return compared, _identities(labelled, contents)
 
     weights: dict[str, float] = {}
     if part is not None:
@@ -156,10 +159,9 @@ def _groups(compared: Compared, weights: Weights | None) -> Iterator[list[int]]:
         yield [sighting.region for sighting in group.sightings]
 
 
-def _identities(labelled: LabelledLibrary) -> Identities:
+def _identities(labelled: LabelledLibrary, stored: Sequence[ContentRegions]) -> Identities:
     """What the stored regions show; of a content at several paths, the last path counts."""
     home, names = labelled.home, labelled.names
-    stored = list(SqlRegions(home.catalog, home.pipeline).content_regions(labelled.assets))
     records = home.search_catalog.hit_records(
         [regions.content for regions in stored], (), labelled.assets
     )
