@@ -5,7 +5,8 @@ prints figures as JSON, each by a function below. `--only` names some of them; t
 the library come last. `--real` is a folder of `real_vectors.py`, to which the vectors are fitted
 and on which recall is measured; without one, scikit-image's photographs serve as a small sample.
 
-Only ratios of one run compare; times depend on the machine and on what else it does.
+`--against` prints how each figure grew beside an earlier report's. Times depend on the machine and
+on what else it does.
 """
 
 from __future__ import annotations
@@ -489,6 +490,16 @@ FIGURES: dict[str, Callable[[Bench], Any]] = {
 }
 
 
+def print_growth(before: object, after: object, name: str = "") -> None:
+    """A Markdown row for each number of two reports, with their ratio."""
+    if isinstance(before, dict) and isinstance(after, dict):
+        for key in (key for key in before if key in after):
+            print_growth(before[key], after[key], f"{name} {key}".strip())
+    elif isinstance(before, int | float) and isinstance(after, int | float):
+        ratio = f"{after / before:.2f}" if before else ""
+        print(f"| {name.replace('_', ' ')} | {before:g} | {after:g} | {ratio} |", file=sys.stderr)
+
+
 def main() -> None:
     """Make the library, measure, and print."""
     parser = argparse.ArgumentParser(
@@ -498,6 +509,9 @@ def main() -> None:
     parser.add_argument("--home", type=Path, help="keep the library here, and go on with it")
     parser.add_argument("--real", type=Path, help="a folder of real_vectors.py")
     parser.add_argument("--only", nargs="+", choices=FIGURES, default=list(FIGURES))
+    parser.add_argument(
+        "--against", type=Path, help="an earlier report, to print a table of growth"
+    )
     parser.add_argument("--repeats", type=int, default=40)
     parser.add_argument("--engine-rows", type=int, default=100_000, help="for other engines")
     parser.add_argument("--postgres", metavar="URL", help="a database for pgvector")
@@ -518,6 +532,8 @@ def main() -> None:
         if arguments.home is None:
             shutil.rmtree(folder, ignore_errors=True)
     print(json.dumps(report, indent=2))
+    if arguments.against is not None:
+        print_growth(json.loads(arguments.against.read_text(encoding="utf-8")), report)
 
 
 if __name__ == "__main__":
