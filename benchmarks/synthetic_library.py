@@ -21,7 +21,7 @@ from PIL import Image as Pillow
 from synthetic_vectors import Pictures
 
 from regard.api.library.home import Home
-from regard.core.catalog import ContentHeader, FileStamp
+from regard.core.catalog import AnalysedFile, ContentHeader, FileStamp
 from regard.core.facts import Capture, PhotoFacts
 from regard.core.geometry import Box
 from regard.core.records import (
@@ -46,6 +46,7 @@ _SIZES = ((1600, 1200), (1200, 1600), (1800, 1200), (1024, 768))
 _CAMERAS = (("Canon", "EOS R5"), ("Apple", "iPhone 13"), ("NIKON", "D750"), ("SONY", "ILCE-7M3"))
 _PLACES, _TAGS, _TRIP = 60, 200, 25
 _AT_ONCE = 500
+_COMMITTED = 64  # contents a transaction
 _START = datetime.datetime(2006, 1, 1)
 _DAYS = 7000
 
@@ -85,15 +86,15 @@ class Maker:
                     batch = min(left, _AT_ONCE)
                     records = list(self._records(batch, folder / collection, trips))
                     started = time.perf_counter()
-                    for stamp, content, facts, analysis, signature in records:
-                        catalog.save(stamp, content, facts, analysis, signature=signature)
+                    for start in range(0, batch, _COMMITTED):
+                        catalog.save(records[start : start + _COMMITTED])
                     seconds += time.perf_counter() - started
                     left -= batch
         return Written(photographs, seconds)
 
     def _records(
         self, count: int, folder: Path, trips: Iterator[PhotoFacts]
-    ) -> Iterator[tuple[FileStamp, ContentHeader, PhotoFacts, Analysis, Signature]]:
+    ) -> Iterator[AnalysedFile]:
         generator = self._generator
         _, drawn = self._pictures.draw(count)
         for place in range(count):
@@ -109,7 +110,7 @@ class Maker:
             else:
                 self._grey = self._made_grey(size)
             stamp, digest = self._file(folder, facts, place)
-            yield (
+            yield AnalysedFile(
                 stamp,
                 ContentHeader(digest, "JPEG", *size),
                 replace(facts, keywords=tags),

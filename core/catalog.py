@@ -189,6 +189,17 @@ class Occurrences:
     more: Mapping[int, int] = field(default_factory=dict)
 
 
+@dataclass(frozen=True, slots=True)
+class AnalysedFile:
+    """A file with its newly analysed content and, if known, the content's signature."""
+
+    stamp: FileStamp
+    content: ContentHeader
+    facts: PhotoFacts
+    analysis: Analysis
+    signature: Signature | None = None
+
+
 class WriterLease(Protocol):
     """The right to write: one holder at a time, with a heartbeat."""
 
@@ -220,16 +231,8 @@ class IndexingCatalog(Protocol):
     def assets_of_content(self, sha256: str) -> Iterator[KnownAsset]:
         """The collection's assets of a content by id, read page by page."""
 
-    def save(
-        self,
-        stamp: FileStamp,
-        content: ContentHeader,
-        facts: PhotoFacts,
-        analysis: Analysis,
-        *,
-        signature: Signature | None = None,
-    ) -> None:
-        """Write an asset with its newly analysed content and, if known, its signature.
+    def save(self, files: Sequence[AnalysedFile]) -> None:
+        """Write assets with their newly analysed contents.
 
         Like the next two methods, it raises UnstorableValue and then writes nothing.
         """
@@ -273,8 +276,13 @@ class ReindexingCatalog(Protocol):
     def waiting(self, after: int, limit: int) -> Sequence[WaitingContent]:
         """The next contents that wait, by id."""
 
-    def save(self, content: WaitingContent, analysis: Analysis) -> bool:
-        """Write the analysis of a content; False when the content was deleted meanwhile."""
+    def save(
+        self, contents: Sequence[WaitingContent], analyses: Sequence[Analysis]
+    ) -> frozenset[int]:
+        """Write the analyses of contents; return the ids of those not deleted meanwhile.
+
+        Raises UnstorableValue and then writes nothing.
+        """
 
     def fail(self, content: WaitingContent, reason: str) -> None:
         """Write that a content can't be analysed now: the pipeline may go live without it."""

@@ -88,11 +88,13 @@ class AnalysisStages:
         work: Iterable[_Work],
         read: Callable[[_Work], _Read],
         batches: Callable[[Iterator[_Read]], Iterator[list[_Item]]],
-    ) -> Generator[tuple[list[_Item], list[Analysis | str]], None, None]:
-        """Yield batches in the order of the work, each with its analyses or failure reasons.
+    ) -> Generator[list[tuple[_Item, Analysis | str]], None, None]:
+        """Yield items with their analyses or failure reasons, in the order of the work.
 
-        `read` runs in reader threads and must not decode images that `is_giant`; `batches` groups
-        what was read, in the caller's thread. The caller must close the generator.
+        Yields batches as they are done, and together those that were done meanwhile, for the caller
+        to commit at once: the longer commits take, the larger they are. `read` runs in reader
+        threads and must not decode images that `is_giant`; `batches` groups what was read, in the
+        caller's thread. The caller must close the generator.
         """
         setup = self._setup
         readers = ThreadPoolExecutor(setup.reader_threads, "read")
@@ -112,13 +114,17 @@ class AnalysisStages:
                 readers, read, work, window=2 * setup.reader_threads, stopped=self._stopped
             )
             # With one batch more than there are threads, none of them waits for a commit.
-            yield from map_ahead(
+            for done in _results_ahead(
                 analyzers,
                 analyse_batch,
                 batches(ahead),
                 window=setup.analyzer_threads + 1,
                 stopped=self._stopped,
-            )
+                together=setup.analyzer_threads + 1,
+            ):
+                yield [
+                    pair for batch, analyses in done for pair in zip(batch, analyses, strict=True)
+                ]
         finally:
             readers.shutdown(cancel_futures=True)
             analyzers.shutdown(cancel_futures=True)
@@ -167,6 +173,22 @@ def map_ahead(
     Once `stopped` returns true, no more calls start; those already running still come out. An
     exception of the function is raised in place of its result.
     """
+    for results in _results_ahead(
+        pool, function, items, window=window, stopped=stopped, together=1
+    ):
+        yield from results
+
+
+def _results_ahead(
+    pool: Executor,
+    function: Callable[[_Work], _Result],
+    items: Iterable[_Work],
+    *,
+    window: int,
+    stopped: Callable[[], bool],
+    together: int,
+) -> Iterator[list[_Result]]:
+    """As `map_ahead`, but yield up to `together` results at once that are there already."""
     source = iter(items)
     started: deque[Future[_Result]] = deque()
     is_exhausted = False
@@ -186,7 +208,14 @@ def map_ahead(
         future = started.popleft()
         if stopped() and future.cancel():
             continue
-        yield future.result()
+        results = [future.result()]
+        while len(results) < together and started and _is_done(started[0]):
+            results.append(started.popleft().result())
+        yield results
+
+
+def _is_done(future: Future[_Result]) -> bool:
+    return future.done() and not future.cancelled() and future.exception() is None
 
 
 def _analyse(analyzer: Analyzer, images: Sequence[Image]) -> list[Analysis | str]:

@@ -2,8 +2,8 @@
 
     discover ─▶ reader threads: read, hash, decode ─▶ batches ─▶ analyzer threads ─▶ commit
 
-The caller's thread decides and commits, one transaction a file; `regard.indexer.analysis` has the
-stages around it.
+The caller's thread decides and commits; contents that are analysed meanwhile share a transaction.
+`regard.indexer.analysis` has the stages around it.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
 from regard.core.catalog import (
+    AnalysedFile,
     ContentHeader,
     Exclusion,
     Failure,
@@ -259,10 +260,10 @@ class _Run:
         )
         try:
             with contextlib.closing(analysed):
-                for batch, analyses in analysed:
-                    for photo, analysis in zip(batch, analyses, strict=True):
+                for pairs in analysed:
+                    for photo, _ in pairs:
                         del self._pending[photo.content.sha256]
-                        self._save(photo, analysis)
+                    self._save(pairs)
                     self._stages.keep_indexes(self._commits)
             self._remove_missing()
         finally:
@@ -434,21 +435,33 @@ class _Run:
         self._attach(photo)
         return True
 
-    def _save(self, photo: _Photo, analysis: Analysis | str) -> None:
-        """Commit an analysed content and all its files, or the reason why it failed."""
-        if isinstance(analysis, str):
-            self._fail_all(photo, analysis)
+    def _save(self, pairs: Sequence[tuple[_Photo, Analysis | str]]) -> None:
+        """Commit contents and all their files, or the reasons why they failed."""
+        analysed = []
+        for photo, analysis in pairs:
+            if isinstance(analysis, str):
+                self._fail_all(photo, analysis)
+            else:
+                analysed.append((photo, analysis))
+        if not analysed:
             return
+        try:
+            self._catalog.save([_analysed_file(photo, photo, one) for photo, one in analysed])
+        except (ModelError, UnstorableValue):
+            # Only the contents that can't be stored fail.
+            for photo, analysis in analysed:
+                self._save_alone(photo, analysis)
+            return
+        for photo, analysis in analysed:
+            self._count_saved(analysis)
+            for copy in photo.copies:
+                self._attach(copy)
+
+    def _save_alone(self, photo: _Photo, analysis: Analysis) -> None:
         files = iter((photo, *photo.copies))
         for file in files:
             try:
-                self._catalog.save(
-                    file.entry.stamp,
-                    photo.content,
-                    file.facts,
-                    analysis,
-                    signature=photo.signature,
-                )
+                self._catalog.save([_analysed_file(photo, file, analysis)])
             except ModelError as error:
                 # The models gave an invalid vector; only this content is affected.
                 self._fail_all(photo, error.message)
@@ -457,13 +470,16 @@ class _Run:
                 # Perhaps only this file's facts; its copies have their own.
                 self._fail(file.entry, error.message)
                 continue
-            self._advance()
-            self.report.indexed += 1
-            self.report.regions += len(analysis.regions)
-            self.report.captions += len(analysis.captions)
+            self._count_saved(analysis)
             break
         for copy in files:
             self._attach(copy)
+
+    def _count_saved(self, analysis: Analysis) -> None:
+        self._advance()
+        self.report.indexed += 1
+        self.report.regions += len(analysis.regions)
+        self.report.captions += len(analysis.captions)
 
     def _attach(self, photo: _Photo) -> None:
         """Commit an asset of a stored content: its file is a copy, was moved, or was touched."""
@@ -519,6 +535,11 @@ class _Run:
         self._commits += 1
         if self._progress is not None:
             self._progress.advance()
+
+
+def _analysed_file(photo: _Photo, file: _Photo, analysis: Analysis) -> AnalysedFile:
+    """A file of an analysed photograph: its own, or that of a copy."""
+    return AnalysedFile(file.entry.stamp, photo.content, file.facts, analysis, photo.signature)
 
 
 def _identity(folder: bytes | None) -> tuple[int, int] | None:

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 
@@ -135,9 +135,8 @@ class _Run:
             self._analyzer, self._contents(), self._read_ahead, self._batches
         )
         with contextlib.closing(analysed):
-            for batch, analyses in analysed:
-                for item, analysis in zip(batch, analyses, strict=True):
-                    self._commit(item.content, analysis)
+            for pairs in analysed:
+                self._commit([(item.content, analysis) for item, analysis in pairs])
                 self._stages.keep_indexes(self._done)
 
     def _contents(self) -> Iterator[WaitingContent]:
@@ -195,21 +194,33 @@ class _Run:
         self._fail(item.content, item.failure_reason or "it can't be read")
         return None
 
-    def _commit(self, content: WaitingContent, analysis: Analysis | str) -> None:
-        if isinstance(analysis, str):
-            self._fail(content, analysis)
+    def _commit(self, pairs: Sequence[tuple[WaitingContent, Analysis | str]]) -> None:
+        """Commit analyses, or the reasons why they failed."""
+        contents, analyses = [], []
+        for content, analysis in pairs:
+            if isinstance(analysis, str):
+                self._fail(content, analysis)
+            else:
+                contents.append(content)
+                analyses.append(analysis)
+        if not contents:
             return
         try:
-            is_stored = self._catalog.save(content, analysis)
+            stored = self._catalog.save(contents, analyses)
         except (ModelError, UnstorableValue) as error:
-            # The models gave an invalid vector or text; only this photograph is affected.
-            self._fail(content, error.message)
+            # The models gave an invalid vector or text; only its photograph is affected.
+            if len(contents) == 1:
+                self._fail(contents[0], error.message)
+                return
+            for pair in zip(contents, analyses, strict=True):
+                self._commit([pair])
             return
-        if is_stored:
-            self._report.indexed += 1
-            self._report.regions += len(analysis.regions)
-            self._report.captions += len(analysis.captions)
-        self._advance()
+        for content, analysis in zip(contents, analyses, strict=True):
+            if content.id in stored:
+                self._report.indexed += 1
+                self._report.regions += len(analysis.regions)
+                self._report.captions += len(analysis.captions)
+            self._advance()
 
     def _fail(self, content: WaitingContent, reason: str) -> None:
         self._catalog.fail(content, reason)

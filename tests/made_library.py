@@ -174,9 +174,8 @@ class Library:
             "SELECT content_id, ordinal, x, y, width, height, area, mask FROM region "
             "ORDER BY content_id, ordinal",
             "SELECT content_id, text FROM caption",
-            "SELECT embedding.content_id, kind, ordinal, vector FROM embedding "
-            "JOIN channel ON channel.id = channel_id LEFT JOIN region ON region.id = region_id "
-            "ORDER BY 1, 2, 3",
+            "SELECT content_id, kind, space, vectors FROM embedding "
+            "JOIN channel ON channel.id = channel_id ORDER BY 1, 2, 3",
         ):
             for content, *values in self.sql(statement):
                 of_content.setdefault(content, []).append(values)

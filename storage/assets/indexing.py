@@ -1,4 +1,4 @@
-"""The catalog as the indexer writes it, in one transaction per content.
+"""The catalog as the indexer writes it; newly analysed contents share a transaction.
 
 Each write checks the lease, writes the asset with all that its content owns, and drops contents
 without assets. It logs the changes last, so that the log's row lock is short.
@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any
@@ -28,7 +28,7 @@ from sqlalchemy import (
 )
 
 from regard.core.catalog import (
-    ContentHeader,
+    AnalysedFile,
     Exclusion,
     Failure,
     FileStamp,
@@ -36,30 +36,29 @@ from regard.core.catalog import (
     KnownAsset,
 )
 from regard.core.facts import PhotoFacts
-from regard.core.records import Analysis
-from regard.core.signatures import Signature
-from regard.core.uris import uri_of_path
 from regard.storage.assets.rows import (
+    add_keywords,
     dated_at,
     drop_orphans,
     ensure_collection,
-    ensure_content,
+    ensure_contents,
     exclude,
     fact_columns,
     find_collection,
     path_columns,
     write_keywords,
-    write_signature,
+    write_signatures,
 )
 from regard.storage.database import schema
 from regard.storage.database.catalog import Catalog
 from regard.storage.database.change_log import AssetEvent, record_changes
 from regard.storage.database.clock import utc_now
-from regard.storage.database.connection import in_batches
+from regard.storage.database.connection import in_batches, next_ids
+from regard.storage.database.embeddings import insert_embeddings
 from regard.storage.database.lease import SqlWriterLease, hold_writer_lease
 from regard.storage.database.storable import storable_facts, storable_text
 from regard.storage.database.stored_pipelines import StoredPipeline, require_live
-from regard.storage.pipelines.analyses import write_analysis
+from regard.storage.pipelines.analyses import write_analyses
 
 _PAGE = 2000
 _COPIES_AT_ONCE = 200
@@ -162,42 +161,54 @@ class SqlIndexingCatalog(IndexingCatalog):
                 return
             after = page[-1].id
 
-    def save(
-        self,
-        stamp: FileStamp,
-        content: ContentHeader,
-        facts: PhotoFacts,
-        analysis: Analysis,
-        *,
-        signature: Signature | None = None,
-    ) -> None:
+    def save(self, files: Sequence[AnalysedFile]) -> None:
+        try:
+            self._save(files)
+        except _UploadPurged:
+            if len(files) > 1:
+                for file in files:
+                    self.save([file])
+
+    def _save(self, files: Sequence[AnalysedFile]) -> None:
         with self._writing() as connection:
-            content_id = ensure_content(connection, content)
-            if signature is not None:
-                write_signature(connection, content_id, signature)
-            added = write_analysis(connection, self._pipeline, content_id, analysis)
-            written = self._write_asset(
-                connection, stamp, content_id, None, facts, None, analysed=content_id
+            contents = ensure_contents(connection, [file.content for file in files])
+            embeddings = write_analyses(
+                connection, self._pipeline, contents, [file.analysis for file in files]
             )
-            twins = _twins(connection, content_id, written)
-            self._conclude(connection, written, content_id, added, twins)
+            write_signatures(
+                connection,
+                {
+                    content_id: file.signature
+                    for content_id, file in zip(contents, files, strict=True)
+                    if file.signature is not None
+                },
+            )
+            written = self._write_assets(
+                connection,
+                [
+                    _File(file.stamp, content_id, file.facts)
+                    for content_id, file in zip(contents, files, strict=True)
+                ],
+                analysed=contents,
+            )
+            twins = _twins(connection, contents, written)
+            self._conclude(connection, written, contents, embeddings, twins)
 
     def attach(
         self, stamp: FileStamp, sha256: str, facts: PhotoFacts, *, moved_from: int | None = None
     ) -> None:
-        with self._writing() as connection:
+        with contextlib.suppress(_UploadPurged), self._writing() as connection:
             content_id = connection.execute(
                 select(schema.content.c.id).where(schema.content.c.sha256 == sha256)
             ).scalar_one()
-            written = self._write_asset(connection, stamp, content_id, None, facts, moved_from)
-            self._conclude(connection, written, content_id)
+            written = self._write_assets(connection, [_File(stamp, content_id, facts)], moved_from)
+            self._conclude(connection, written, [content_id])
 
     def fail(self, stamp: FileStamp, reason: str) -> None:
-        with self._writing() as connection:
-            written = self._write_asset(
-                connection, stamp, None, storable_text(reason), PhotoFacts(), None
-            )
-            self._conclude(connection, written, None)
+        with contextlib.suppress(_UploadPurged), self._writing() as connection:
+            file = _File(stamp, None, PhotoFacts(), storable_text(reason))
+            written = self._write_assets(connection, [file])
+            self._conclude(connection, written, [])
 
     def remove(self, assets: Sequence[KnownAsset]) -> int:
         """Delete assets that still have the same path; return how many were deleted.
@@ -271,10 +282,7 @@ class SqlIndexingCatalog(IndexingCatalog):
             raise RuntimeError("the writer lease is not held")
         collection_id = self._collection_id
         try:
-            with (
-                contextlib.suppress(_UploadPurged),
-                self._database.writing() as connection,
-            ):
+            with self._database.writing() as connection:
                 self._lease.guard(connection)
                 yield connection
         except BaseException:
@@ -315,81 +323,98 @@ class SqlIndexingCatalog(IndexingCatalog):
         ).mappings()
         return [_known_asset(row) for row in rows]
 
-    def _write_asset(
+    def _write_assets(
         self,
         connection: Connection,
-        stamp: FileStamp,
-        content_id: int | None,
-        failure: str | None,
-        facts: PhotoFacts,
-        moved_from: int | None,
+        files: Sequence[_File],
+        moved_from: int | None = None,
         *,
-        analysed: int | None = None,
+        analysed: Sequence[int] = (),
     ) -> _Written:
-        """Insert or update the asset at a path; `analysed` is a content that has just been."""
+        """Insert or update the assets at the paths of files.
+
+        `moved_from` is an asset to carry to the path of the only file; `analysed` are contents that
+        have just been. Raises _UploadPurged.
+        """
         asset = schema.asset.c
-        facts = storable_facts(facts)
         if self._collection_id is None:
             self._collection_id = ensure_collection(connection, self._collection_name)
-        self._hold_assets(connection, stamp.path, analysed, moved_from)
-        existing = connection.execute(
+        here = self._is_written([file.stamp.path for file in files], moved_from)
+        self._hold_assets(connection, here, analysed)
+        existing: dict[bytes, list[Any]] = {}
+        for row in connection.execute(
             select(
-                *(asset.id, asset.content_id, asset.collection_id),
+                *(asset.id, asset.path, asset.content_id, asset.collection_id),
                 *(asset.managed, asset.deleted_at),
-            ).where(self._is_written(stamp.path, moved_from))
-        ).all()
-        left = {row.content_id for row in existing if row.content_id is not None}
-        uri = uri_of_path(stamp.path)
-        values = {
+            ).where(here)
+        ):
+            # The moved asset comes first.
+            place = files[0].stamp.path if row.id == moved_from else bytes(row.path)
+            existing.setdefault(place, []).insert(0 if row.id == moved_from else 1, row)
+        new: list[dict[str, Any]] = []
+        keywords: list[Sequence[str]] = []
+        events: list[AssetEvent] = []
+        ids: list[int] = []
+        for file in files:
+            kept, *others = existing.get(file.stamp.path, [None])
+            if kept is None and self._is_managed(file.stamp.path):
+                raise _UploadPurged
+            facts = storable_facts(file.facts)
+            values = self._values(file, facts)
+            # An upload is stored by hash; its sender gave its name.
+            if kept is None or not kept.managed:
+                values["file_name"] = os.path.basename(values["uri"])
+            if others:
+                connection.execute(delete(schema.asset).where(asset.id.in_([o.id for o in others])))
+                events += _events(others, "removed")
+            if kept is None:
+                new.append(values)
+                keywords.append(facts.keywords)
+                continue
+            connection.execute(update(schema.asset).where(asset.id == kept.id).values(**values))
+            write_keywords(connection, kept.id, facts.keywords)
+            events += _events([kept], "changed")
+            ids.append(kept.id)
+        if new:
+            new_ids = next_ids(connection, schema.asset, len(new))
+            now = utc_now()
+            connection.execute(
+                insert(schema.asset),
+                [
+                    {**values, "id": asset_id, "added_at": now}
+                    for asset_id, values in zip(new_ids, new, strict=True)
+                ],
+            )
+            add_keywords(connection, dict(zip(new_ids, keywords, strict=True)))
+            events += [AssetEvent(number, self._collection_id, "added") for number in new_ids]
+            ids += new_ids
+        left = {row.content_id for rows in existing.values() for row in rows}
+        return _Written(frozenset(ids), left, tuple(events))
+
+    def _values(self, file: _File, facts: PhotoFacts) -> dict[str, Any]:
+        """The columns of an asset that a file determines."""
+        stamp = file.stamp
+        return {
             "collection_id": self._collection_id,
             **path_columns(stamp.path),
-            "content_id": content_id,
+            "content_id": file.content_id,
             "size": stamp.size,
             "mtime_ns": stamp.mtime_ns,
             "sidecar_stamp": stamp.sidecar,
-            "failure": failure,
+            "failure": file.failure,
             "dated_at": dated_at(facts, stamp.mtime_ns),
             **fact_columns(facts),
         }
-        kept = next(
-            (row for row in existing if row.id == moved_from), existing[0] if existing else None
-        )
-        if kept is None and self._is_managed(stamp.path):
-            raise _UploadPurged
-        # An upload is stored by hash; its sender gave its name.
-        if kept is None or not kept.managed:
-            values["file_name"] = os.path.basename(uri)
-        others = [row for row in existing if kept is not None and row.id != kept.id]
-        if others:
-            connection.execute(delete(schema.asset).where(asset.id.in_([row.id for row in others])))
-        if kept is None:
-            asset_id = connection.execute(
-                insert(schema.asset).values(**values, added_at=utc_now()).returning(asset.id)
-            ).scalar_one()
-        else:
-            asset_id = kept.id
-            connection.execute(update(schema.asset).where(asset.id == asset_id).values(**values))
-        write_keywords(connection, asset_id, facts.keywords)
-        events = _events(others, "removed")
-        if kept is None:
-            events.append(AssetEvent(asset_id, self._collection_id, "added"))
-        else:
-            events += _events([kept], "changed")
-        return _Written(asset_id, left, tuple(events))
 
-    def _is_written(self, path: bytes, moved_from: int | None) -> ColumnElement[bool]:
-        """Whether an asset is the one at the path, or the one to carry to it."""
+    def _is_written(self, paths: Sequence[bytes], moved_from: int | None) -> ColumnElement[bool]:
+        """Whether an asset is at one of the paths, or the one to carry to it."""
         asset = schema.asset.c
         # No id is 0. With `id IS NULL`, SQLite would read the whole collection.
-        is_either = or_(asset.path == path, asset.id == (moved_from or 0))
+        is_either = or_(asset.path.in_(paths), asset.id == (moved_from or 0))
         return and_(asset.collection_id == self._collection_id, is_either)
 
     def _hold_assets(
-        self,
-        connection: Connection,
-        path: bytes,
-        analysed: int | None,
-        moved_from: int | None,
+        self, connection: Connection, here: ColumnElement[bool], analysed: Sequence[int]
     ) -> None:
         """Lock the rows that will be logged as changed until commit, so that none is trashed.
 
@@ -398,10 +423,9 @@ class SqlIndexingCatalog(IndexingCatalog):
         if self._database.is_sqlite:
             return
         asset = schema.asset.c
-        here = self._is_written(path, moved_from)
         connection.execute(
             select(asset.id)
-            .where(here if analysed is None else or_(here, asset.content_id == analysed))
+            .where(or_(here, asset.content_id.in_(analysed)) if analysed else here)
             .order_by(asset.id)
             .with_for_update()
         ).all()
@@ -410,12 +434,17 @@ class SqlIndexingCatalog(IndexingCatalog):
     def _conclude(
         connection: Connection,
         written: _Written,
-        content_id: int | None,
-        added: Sequence[tuple[int, int]] = (),
+        contents: Collection[int],
+        embeddings: Sequence[Mapping[str, Any]] = (),
         twins: Sequence[AssetEvent] = (),
     ) -> None:
-        """Drop contents without assets, and log the changes."""
-        removed = drop_orphans(connection, written.left - {content_id})
+        """Drop contents without assets, except the written ones, and log the changes.
+
+        Takes from the counters last, when all rows are locked, so that no two writers wait for
+        one another.
+        """
+        removed = drop_orphans(connection, written.left.difference(contents))
+        added = insert_embeddings(connection, embeddings)
         record_changes(connection, added, removed, [*written.events, *twins])
 
 
@@ -424,23 +453,33 @@ class _UploadPurged(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class _Written:
-    """A written asset, the contents it had before, and the events to log."""
+class _File:
+    """A file to write as an asset, of a content or with the reason why it has none."""
 
-    asset: int
+    stamp: FileStamp
+    content_id: int | None
+    facts: PhotoFacts
+    failure: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class _Written:
+    """Written assets, the contents they had before, and the events to log."""
+
+    assets: frozenset[int]
     left: set[int | None]
     events: tuple[AssetEvent, ...]
 
 
-def _twins(connection: Connection, content_id: int, written: _Written) -> list[AssetEvent]:
-    """Events of the content's other assets, which an analysis makes searchable too."""
+def _twins(connection: Connection, contents: Sequence[int], written: _Written) -> list[AssetEvent]:
+    """Events of the contents' other assets, which an analysis makes searchable too."""
     asset = schema.asset.c
     rows = connection.execute(
-        select(asset.id, asset.collection_id, asset.deleted_at).where(
-            asset.content_id == content_id, asset.id != written.asset
-        )
+        select(asset.id, asset.collection_id, asset.deleted_at)
+        .where(asset.content_id.in_(contents))
+        .order_by(asset.id)
     ).all()
-    return _events(rows, "changed")
+    return _events([row for row in rows if row.id not in written.assets], "changed")
 
 
 def _is_of(sha256: str) -> ColumnElement[bool]:

@@ -140,6 +140,8 @@ def count_visible(catalog: Catalog, visible: Sequence[str] | None) -> VisibleCou
 
 def _count(table: Table, live: StoredPipeline | None) -> Select[Any]:
     counted = select(func.count()).select_from(table)
+    if table is schema.embedding:
+        counted = select(func.coalesce(func.sum(table.c.vector_count), 0))
     if "pipeline_id" not in table.c:
         return counted
     return counted.where(table.c.pipeline_id == (-1 if live is None else live.id))

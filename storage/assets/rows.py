@@ -39,6 +39,7 @@ from regard.storage.assets.filters import stored_field
 from regard.storage.database import schema
 from regard.storage.database.clock import utc_now
 from regard.storage.database.connection import insert_into
+from regard.storage.database.embeddings import EmbeddingBlock
 
 _EPOCH = datetime.datetime(1970, 1, 1)
 
@@ -82,17 +83,33 @@ def ensure_collection(connection: Connection, name: str) -> int:
     return int(found)
 
 
-def ensure_content(connection: Connection, content: ContentHeader) -> int:
-    """The id of a content, inserted if it is new; its row stays locked until commit."""
+def ensure_contents(connection: Connection, contents: Sequence[ContentHeader]) -> list[int]:
+    """The ids of contents, inserted where they are new; their rows stay locked until commit."""
     table = schema.content
     held = (
-        select(table.c.id)
-        .where(table.c.sha256 == content.sha256)
+        select(table.c.sha256, table.c.id)
+        .where(table.c.sha256.in_([content.sha256 for content in contents]))
+        .order_by(table.c.id)
         .with_for_update(read=True, key_share=True)
     )
-    while (found := connection.execute(held).scalar_one_or_none()) is None:
-        _insert_if_new(connection, table, **dataclasses.asdict(content))
-    return int(found)
+    while True:
+        ids = {row.sha256: int(row.id) for row in connection.execute(held)}
+        missing = [content for content in contents if content.sha256 not in ids]
+        if not missing:
+            return [ids[content.sha256] for content in contents]
+        # Waits for other transactions that insert the same.
+        connection.execute(
+            insert_into(connection, table).on_conflict_do_nothing(),
+            [
+                {
+                    "sha256": content.sha256,
+                    "format": content.format,
+                    "width": content.width,
+                    "height": content.height,
+                }
+                for content in missing
+            ],
+        )
 
 
 def _insert_if_new(connection: Connection, table: Table, **values: object) -> None:
@@ -100,8 +117,8 @@ def _insert_if_new(connection: Connection, table: Table, **values: object) -> No
     connection.execute(insert_into(connection, table).values(**values).on_conflict_do_nothing())
 
 
-def drop_orphans(connection: Connection, left: set[int | None]) -> list[tuple[int, int]]:
-    """Delete contents without assets; return (channel id, embedding id) of their embeddings."""
+def drop_orphans(connection: Connection, left: set[int | None]) -> list[EmbeddingBlock]:
+    """Delete contents without assets; return their embeddings."""
     contents = {content_id for content_id in left if content_id is not None}
     if not contents:
         return []
@@ -119,10 +136,28 @@ def drop_orphans(connection: Connection, left: set[int | None]) -> list[tuple[in
         return []
     embedding = schema.embedding.c
     removed = connection.execute(
-        select(embedding.channel_id, embedding.id).where(embedding.content_id.in_(orphans))
+        select(embedding.channel_id, embedding.id, embedding.vector_count).where(
+            embedding.content_id.in_(orphans)
+        )
     ).all()
     connection.execute(delete(schema.content).where(schema.content.c.id.in_(orphans)))
-    return [(row.channel_id, row.id) for row in removed]
+    return [EmbeddingBlock(*row) for row in removed]
+
+
+def add_keywords(connection: Connection, keywords: Mapping[int, Sequence[str]]) -> None:
+    """Write the keywords of new assets, which are their first tags too."""
+    rows: list[dict[str, Any]] = []
+    tags: list[dict[str, Any]] = []
+    for asset_id, words in keywords.items():
+        rows += (
+            {"asset_id": asset_id, "position": position, "keyword": word}
+            for position, word in enumerate(words)
+        )
+        names = dict.fromkeys(map(composed, sorted(set(words))))
+        tags += ({"asset_id": asset_id, "tag": name} for name in names)
+    if rows:
+        connection.execute(insert(schema.asset_keyword), rows)
+        connection.execute(insert(schema.asset_tag), tags)
 
 
 def write_keywords(connection: Connection, asset_id: int, keywords: Sequence[str]) -> None:
@@ -193,14 +228,22 @@ def fact_columns(facts: PhotoFacts) -> dict[str, object]:
     }
 
 
-def write_signature(connection: Connection, content: int, signature: Signature | None) -> None:
-    """Write a content's signature, replacing an older one; None: it could not be computed."""
-    grey = b"" if signature is None else signature.grey.tobytes()
-    values = {"version": SIGNATURE_VERSION, "grey": grey}
+def write_signatures(connection: Connection, signatures: Mapping[int, Signature | None]) -> None:
+    """Write signatures of contents, replacing older ones; None: it could not be computed."""
+    if not signatures:
+        return
     statement = insert_into(connection, schema.signature)
+    values = {name: statement.excluded[name] for name in ("version", "grey")}
     connection.execute(
         statement.on_conflict_do_update(index_elements=["content_id"], set_=values),
-        {"content_id": content, **values},
+        [
+            {
+                "content_id": content,
+                "version": SIGNATURE_VERSION,
+                "grey": b"" if signature is None else signature.grey.tobytes(),
+            }
+            for content, signature in signatures.items()
+        ],
     )
 
 

@@ -25,7 +25,7 @@ from regard.storage.assets.rows import (
     dated_at,
     drop_files,
     ensure_collection,
-    ensure_content,
+    ensure_contents,
     fact_columns,
     find_collection,
     has_path,
@@ -97,7 +97,7 @@ class SqlUploads:
             # Otherwise two uploads of the same bytes would both find nothing.
             self._database.take_turns(connection)
             collection_id = ensure_collection(connection, collection)
-            content_id = ensure_content(connection, upload.content)
+            [content_id] = ensure_contents(connection, [upload.content])
             of_same_bytes = connection.execute(
                 select(_asset.id)
                 .where(

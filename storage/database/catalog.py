@@ -10,8 +10,8 @@ from sqlalchemy import Connection, insert, select
 from regard.core.errors import HomeError
 from regard.core.records import PipelineSpec
 from regard.storage.database import schema
-from regard.storage.database.change_log import COUNTERS
 from regard.storage.database.connection import Database
+from regard.storage.database.counters import COUNTERS
 from regard.storage.database.stored_pipelines import (
     StoredPipeline,
     ensure_pipeline,

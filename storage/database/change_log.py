@@ -1,8 +1,7 @@
 """The logs of changed embeddings and assets, numbered in the order of becoming visible.
 
-A database sequence can commit numbers out of order: a reader that has seen 7 would miss a 6 that
-commits later. Here the numbers come from one counter row at the end of a transaction, and that row
-stays locked until commit. A reader of the counter therefore sees all positions up to it.
+The numbers come from counters at the end of a transaction, so a reader of a counter sees all
+entries up to it. An entry of the embedding log is about one row of `embedding`.
 """
 
 from __future__ import annotations
@@ -12,30 +11,31 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from sqlalchemy import Connection, and_, delete, func, insert, literal, select, update
+from sqlalchemy import Connection, and_, delete, func, insert, literal, select
 
-from regard.core.errors import HomeError
-from regard.core.records import Float32Array, Int64Array
+from regard.core.records import Int64Array
 from regard.storage.database import schema
 from regard.storage.database.clock import utc_now
 from regard.storage.database.connection import Database
-from regard.storage.database.vector_bytes import from_bytes
+from regard.storage.database.counters import (
+    ASSETS,
+    CHANGES,
+    PRUNED,
+    advance,
+    counter_value,
+    present,
+)
+from regard.storage.database.embeddings import EmbeddingBlock, Embeddings, unpack
 
-_POSITION = "change"
-_ASSETS = "assets"
-# How many entries were deleted together with their pipelines.
-_PRUNED = "pruned"
-COUNTERS = (_POSITION, _ASSETS, _PRUNED)
 # As text, because every search reads it and building the expression takes longer than running it.
 _ALL_COUNTERS = "SELECT name, value FROM counter"
 
 
 @dataclass(frozen=True, slots=True)
 class ChangeBatch:
-    """Net changes of one channel: rows to add, rows to remove, complete up to `through`."""
+    """Net changes of one channel: embeddings to add, ids to remove, complete up to `through`."""
 
-    added_ids: Int64Array
-    added_vectors: Float32Array
+    added: Embeddings
     removed_ids: Int64Array
     through: int
 
@@ -51,11 +51,11 @@ class AssetEvent:
 
 def record_changes(
     connection: Connection,
-    added: Sequence[tuple[int, int]],
-    removed: Sequence[tuple[int, int]],
+    added: Sequence[EmbeddingBlock],
+    removed: Sequence[EmbeddingBlock],
     assets: Sequence[AssetEvent] = (),
 ) -> None:
-    """Log added and removed (channel id, embedding id) pairs and the events of assets.
+    """Log added and removed embeddings and the events of assets.
 
     Must be the last statement of its transaction.
     """
@@ -64,7 +64,7 @@ def record_changes(
 
 
 def record_embeddings(
-    connection: Connection, added: Sequence[tuple[int, int]], removed: Sequence[tuple[int, int]]
+    connection: Connection, added: Sequence[EmbeddingBlock], removed: Sequence[EmbeddingBlock]
 ) -> None:
     """Log embeddings that do not change assets: those of a pipeline that is not live.
 
@@ -73,26 +73,27 @@ def record_embeddings(
     count = len(added) + len(removed)
     if not count:
         return
-    position = _advance(connection, _POSITION, count) - count
-    rows = []
-    for pairs, is_addition in ((removed, False), (added, True)):
-        for channel_id, embedding_id in pairs:
-            position += 1
-            rows.append(
-                {
-                    "position": position,
-                    "channel_id": channel_id,
-                    "embedding_id": embedding_id,
-                    "added": is_addition,
-                }
-            )
-    connection.execute(insert(schema.change), rows)
+    first = advance(connection, CHANGES, count) - count + 1
+    entries = [*((block, False) for block in removed), *((block, True) for block in added)]
+    connection.execute(
+        insert(schema.change),
+        [
+            {
+                "position": position,
+                "channel_id": block.channel,
+                "embedding_id": block.first,
+                "vector_count": block.count,
+                "added": is_addition,
+            }
+            for position, (block, is_addition) in enumerate(entries, first)
+        ],
+    )
 
 
 def _record_assets(connection: Connection, events: Sequence[AssetEvent]) -> None:
     # At least one step, so that cached filters are read again.
     step = max(1, len(events))
-    position = _advance(connection, _ASSETS, step) - step
+    position = advance(connection, ASSETS, step) - step
     if events:
         now = utc_now()
         connection.execute(
@@ -117,7 +118,7 @@ def record_all_changed(connection: Connection) -> None:
     count = connection.execute(
         select(func.count()).select_from(schema.asset).where(is_live)
     ).scalar_one()
-    position = _advance(connection, _ASSETS, max(1, count)) - max(1, count)
+    position = advance(connection, ASSETS, max(1, count)) - max(1, count)
     number = func.row_number().over(order_by=asset.id)
     now = literal(utc_now())
     connection.execute(
@@ -142,13 +143,13 @@ def forget_channels(connection: Connection, channels: Sequence[int], limit: int)
         .limit(limit)
     )
     count = connection.execute(delete(schema.change).where(change.position.in_(oldest))).rowcount
-    _advance(connection, _PRUNED, count)
+    advance(connection, PRUNED, count)
     return count
 
 
 def pruned_positions(connection: Connection) -> int:
     """How many entries of the embedding log were deleted together with their pipelines."""
-    return _value(connection, _PRUNED)
+    return counter_value(connection, PRUNED)
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,83 +172,64 @@ def moment_now(database: Database) -> Moment:
 
 def _moment_of(counters: Iterable[Iterable[Any]]) -> Moment:
     values = {name: int(value) for name, value in counters}
-    return Moment(
-        _present(values.get(_POSITION), _POSITION), _present(values.get(_ASSETS), _ASSETS)
-    )
+    return Moment(present(values.get(CHANGES), CHANGES), present(values.get(ASSETS), ASSETS))
 
 
 def last_position(connection: Connection) -> int:
     """The last visible position; all earlier ones are visible too."""
-    return _value(connection, _POSITION)
+    return counter_value(connection, CHANGES)
 
 
 def assets_version(connection: Connection) -> int:
     """A number that grows with every change of assets; caches are valid while it is equal."""
-    return _value(connection, _ASSETS)
+    return counter_value(connection, ASSETS)
 
 
 def read_changes(
     connection: Connection, channel_id: int, dimension: int, after: int, limit: int
 ) -> ChangeBatch:
-    """Up to `limit` changes of a channel after a position.
+    """Changes of a channel after a position: entries of up to `limit` vectors, at least one.
 
-    `through` is the last visible position if there are no more. An embedding that was added and
-    then deleted is only listed as removed.
+    `through` is the last visible position if there are no more. Embeddings that were added and then
+    deleted are only listed as removed.
     """
+    change, embedding = schema.change.c, schema.embedding.c
     visible = last_position(connection)
+    coming = and_(change.channel_id == channel_id, change.position > after)
+    entries = connection.execute(
+        select(change.position, change.vector_count)
+        .where(coming, change.position <= visible)
+        .order_by(change.position)
+        .limit(limit)
+    ).all()
+    through, taken = visible, 0
+    for place, entry in enumerate(entries):
+        taken += entry.vector_count
+        if place and taken > limit:
+            break
+        through = entry.position
+    else:
+        through = visible if len(entries) < limit else through
     rows = connection.execute(
         select(
-            schema.change.c.position,
-            schema.change.c.embedding_id,
-            schema.change.c.added,
-            schema.embedding.c.vector,
+            *(change.embedding_id, change.added, change.vector_count.label("logged")),
+            *(embedding.id, embedding.content_id, embedding.vector_count),
+            *(embedding.regions, embedding.vectors),
         )
         .join_from(
             schema.change,
             schema.embedding,
-            schema.embedding.c.id == schema.change.c.embedding_id,
+            and_(change.added.is_(True), embedding.id == change.embedding_id),
             isouter=True,
         )
-        .where(
-            schema.change.c.channel_id == channel_id,
-            schema.change.c.position > after,
-            schema.change.c.position <= visible,
-        )
-        .order_by(schema.change.c.position)
-        .limit(limit)
+        .where(coming, change.position <= through)
+        .order_by(change.position)
     ).all()
-    added = [row for row in rows if row.added and row.vector is not None]
-    removed = [row.embedding_id for row in rows if not row.added]
+    removed = [
+        np.arange(row.embedding_id, row.embedding_id + row.logged) for row in rows if not row.added
+    ]
     return ChangeBatch(
-        added_ids=np.asarray([row.embedding_id for row in added], dtype=np.int64),
-        added_vectors=from_bytes([row.vector for row in added], dimension),
-        removed_ids=np.asarray(removed, dtype=np.int64),
-        through=int(rows[-1].position) if len(rows) == limit else visible,
+        unpack([row for row in rows if row.id is not None], dimension),
+        np.concatenate(removed).astype(np.int64) if removed else np.zeros(0, np.int64),
+        int(through),
     )
-
-
-def _advance(connection: Connection, name: str, by: int) -> int:
-    return int(
-        connection.execute(
-            update(schema.counter)
-            .where(schema.counter.c.name == name)
-            .values(value=schema.counter.c.value + by)
-            .returning(schema.counter.c.value)
-        ).scalar_one()
-    )
-
-
-def _value(connection: Connection, name: str) -> int:
-    value = connection.execute(
-        select(schema.counter.c.value).where(schema.counter.c.name == name)
-    ).scalar_one_or_none()
-    return int(_present(value, name))
-
-
-def _present(value: int | None, name: str) -> int:
-    if value is None:
-        raise HomeError(
-            f"the catalog is damaged: it has lost its counter of {name}",
-            remedy="restore the database from a backup, or choose another --home",
-        )
-    return value

@@ -9,7 +9,11 @@ ahead of the catalog.
 
 from __future__ import annotations
 
+import contextlib
+import logging
 import math
+import os
+import shutil
 import sqlite3
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -17,7 +21,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import URL, Connection, Engine, Table, create_engine, event, inspect, make_url
+from sqlalchemy import URL, Connection, Engine, Table, create_engine, event, inspect, make_url, text
 from sqlalchemy.dialects import postgresql
 from sqlalchemy.dialects import sqlite as sqlite_dialect
 from sqlalchemy.engine.interfaces import DBAPIConnection
@@ -33,6 +37,8 @@ from regard.core.errors import (
     UsageError,
 )
 
+_log = logging.getLogger(__name__)
+
 BUSY_TIMEOUT_SECONDS = 30
 # SQLite connections kept for single statements: about as many as threads read at once.
 _MOST_IDLE = 8
@@ -46,6 +52,10 @@ _DRIVERS = {
     "postgresql": "postgresql+psycopg",
     "postgresql+psycopg": "postgresql+psycopg",
 }
+_LAST_ID = text("SELECT seq FROM sqlite_sequence WHERE name = :name")
+_NEXT_IDS = text(
+    "SELECT nextval(pg_get_serial_sequence(:name, 'id')) FROM generate_series(1, :count)"
+)
 _MIGRATIONS = Path(__file__).parent / "migrations"
 
 
@@ -162,13 +172,34 @@ class Database:
     def upgrade(self) -> None:
         """Create the schema, or bring an older one up to date, in one transaction.
 
-        Raises HomeVersionError when a newer regard, or another program, made it.
+        Only a large older home takes several, and continues here if it was interrupted. Raises
+        HomeVersionError when a newer regard, or another program, made it.
         """
         # The scripts' names begin with their revisions.
         known = sorted(path.name[:4] for path in _MIGRATIONS.glob("versions/[0-9]*.py"))
+        from regard.storage.database.conversion import REVISION, convert_some, is_unconverted
+
         with self.reading() as connection:
-            if _revisions(connection) == (known[-1],):
+            revisions = _revisions(connection)
+            if revisions == (known[-1],) and not is_unconverted(connection):
                 return
+        if not revisions or revisions > (REVISION,):
+            self._migrate(known, "head")
+            return
+        self._migrate(known, REVISION)
+        is_more, steps = True, 0
+        while is_more:
+            with self.writing() as connection:
+                self.take_turns(connection)
+                is_more = convert_some(connection)
+            steps += 1
+            if steps == 2:
+                _log.warning("converting %s to the form of this version, once", self.location)
+        if steps > 1:
+            self._compact()
+        self._migrate(known, "head")
+
+    def _migrate(self, known: Sequence[str], target: str) -> None:
         # Most runs need no migration, and importing alembic takes a tenth of a second.
         from alembic import command
         from alembic.config import Config
@@ -192,7 +223,20 @@ class Database:
             config = Config()
             config.set_main_option("script_location", str(_MIGRATIONS).replace("%", "%%"))
             config.attributes["connection"] = connection
-            command.upgrade(config, "head")
+            command.upgrade(config, target)
+
+    def _compact(self) -> None:
+        """Give an SQLite file's free pages back where the disk has room for copies."""
+        file = self.engine.url.database
+        if not self.is_sqlite or file is None:
+            return
+        if shutil.disk_usage(os.path.dirname(os.path.abspath(file))).free < 2 * os.path.getsize(
+            file
+        ):
+            return
+        # The file stays as it is where there is no room in the folder for temporary files.
+        with contextlib.suppress(HomeError):
+            self.read_once("VACUUM")
 
     def close(self) -> None:
         """Close all connections."""
@@ -275,6 +319,21 @@ def insert_into(connection: Connection, table: Table) -> Any:
     """An INSERT with the dialect's `on_conflict_do_nothing` and `on_conflict_do_update`."""
     dialect = sqlite_dialect if connection.dialect.name == "sqlite" else postgresql
     return dialect.insert(table)
+
+
+def next_ids(connection: Connection, table: Table, count: int) -> range | list[int]:
+    """Unused ids of a table, to be inserted by the caller's transaction.
+
+    Inserting rows with known ids takes far less time than reading back the ids that they got.
+    """
+    if not count:
+        return []
+    if connection.dialect.name == "sqlite":
+        # Whoever may insert holds the write lock, and inserting raises the sequence.
+        row = connection.execute(_LAST_ID, {"name": table.name}).first()
+        first = 1 if row is None else row.seq + 1
+        return range(first, first + count)
+    return list(connection.execute(_NEXT_IDS, {"name": table.name, "count": count}).scalars())
 
 
 def _of_nothing(function: Callable[[float], float]) -> Callable[[float | None], float | None]:

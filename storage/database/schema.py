@@ -1,8 +1,8 @@
 """The catalog's tables, and those of the service: jobs, API keys, answers to repeated requests.
 
 A content is analysed once and owns its regions, captions and embeddings; an asset is a place where
-a content lies. Embedding ids are the ids in the vector indexes and are never reused. `change`
-numbers the additions and deletions of embeddings; its positions become visible in order, because
+a content lies. Ids of vectors are the ids in the vector indexes and are never reused. `change`
+numbers the additions and deletions of rows of `embedding`; its positions become visible in order, because
 the number is taken from `counter` at the end of a transaction and that row stays locked until the
 commit.
 
@@ -400,26 +400,33 @@ caption = _table(
     Column("model", Text, nullable=False),
 )
 
-embedding = _table(
+# One row holds all vectors of a content in a channel; `embeddings.py` specifies it. Blobs come last,
+# so that SQLite reads the other columns without them.
+embedding = Table(
     "embedding",
-    Column("id", Id, primary_key=True),
+    metadata,
+    # The id of the first vector, whose others follow; taken from `counter`.
+    Column("id", Id, primary_key=True, autoincrement=False),
     Column("content_id", Id, ForeignKey("content.id", ondelete="CASCADE"), nullable=False),
     Column("pipeline_id", Id, ForeignKey("pipeline.id"), nullable=False),
     Column("channel_id", Id, ForeignKey("channel.id"), nullable=False),
-    Column("region_id", Id, ForeignKey("region.id", ondelete="CASCADE"), nullable=True, index=True),
-    Column(
-        "caption_id", Id, ForeignKey("caption.id", ondelete="CASCADE"), nullable=True, index=True
-    ),
-    # Little-endian float16, dimension × 2 bytes.
-    Column("vector", LargeBinary, nullable=False),
+    Column("vector_count", Integer, nullable=False),
+    # Little-endian int64, an id a vector, 0 for none; null if no vector has one.
+    Column("regions", LargeBinary, nullable=True),
+    Column("captions", LargeBinary, nullable=True),
+    # Little-endian float16, vector_count × dimension × 2 bytes.
+    Column("vectors", LargeBinary, nullable=False),
+    UniqueConstraint("content_id", "channel_id"),
 )
 
+# Rows of `embedding` that were added or deleted.
 change = Table(
     "change",
     metadata,
-    Column("position", BigInteger, primary_key=True, autoincrement=False),
+    Column("position", Id, primary_key=True, autoincrement=False),
     Column("channel_id", Id, ForeignKey("channel.id"), nullable=False),
     Column("embedding_id", Id, nullable=False),
+    Column("vector_count", Integer, nullable=False),
     Column("added", Boolean, nullable=False),
 )
 
@@ -429,7 +436,6 @@ Index(
     object_comparison.c.among,
 )
 Index("ix_caption_content_id_pipeline_id", caption.c.content_id, caption.c.pipeline_id)
-Index("ix_embedding_content_id_channel_id", embedding.c.content_id, embedding.c.channel_id)
 Index("ix_change_channel_id_position", change.c.channel_id, change.c.position)
 Index("ix_asset_content_id_collection_id", asset.c.content_id, asset.c.collection_id)
 Index(

@@ -13,7 +13,7 @@ import numpy as np
 
 from regard.core.errors import CannotWork
 from regard.core.records import Kind
-from regard.storage.database.vector_bytes import is_sound
+from regard.storage.database.embeddings import is_sound
 from regard.storage.export.coco import mask_runs
 from regard.storage.export.reading import Export, ExportedContent, Row
 

@@ -36,6 +36,7 @@ from regard.core.errors import NotFound
 from regard.core.words import composed
 from regard.storage.database import schema
 from regard.storage.database.catalog import Catalog
+from regard.storage.database.embeddings import ids_from_bytes
 from regard.storage.database.stored_pipelines import live_pipeline, stored_pipelines
 from regard.storage.export.coco import CocoWriter
 from regard.storage.export.files import TableWriter, VectorWriter, load_pyarrow, written_aside
@@ -178,8 +179,10 @@ class _Export:
         for row in self._of_contents(schema.embedding, ids, "id"):
             found[row["channel_id"]].append(row)
         for channel, rows in found.items():
-            owners[channel].add([{c.name: row[c.name] for c in OWNERS} for row in rows])
-            vectors[channel].add([row["vector"] for row in rows])
+            owners[channel].add([owner for row in rows for owner in _owners(row)])
+            vectors[channel].add(
+                [row["vectors"] for row in rows], [row["vector_count"] for row in rows]
+            )
         if coco is not None and self._live is not None:
             of_content = [_by_content(rows, self._live.id) for rows in (regions, captions)]
             of_asset = _by_content(assets, None)
@@ -261,9 +264,8 @@ class _Export:
             .order_by(table.c.content_id, *(table.c[name] for name in order))
         )
         for row in rows:
-            for name in ("mask", "vector"):
-                if name in row:
-                    row[name] = bytes(row[name])
+            if "mask" in row:
+                row["mask"] = bytes(row["mask"])
         return rows
 
     def _analyses(self, ids: Sequence[int]) -> list[Row]:
@@ -285,9 +287,9 @@ class _Export:
         embedding = schema.embedding.c
         return int(
             self._connection.execute(
-                select(func.count())
-                .select_from(schema.embedding)
-                .where(embedding.channel_id == channel, self._is_chosen(embedding.content_id))
+                select(func.coalesce(func.sum(embedding.vector_count), 0)).where(
+                    embedding.channel_id == channel, self._is_chosen(embedding.content_id)
+                )
             ).scalar_one()
         )
 
@@ -343,6 +345,21 @@ def _collections(connection: Connection, names: Sequence[str]) -> list[Row]:
             f"there is no collection {min(missing)!r}", remedy="see them with: regard status"
         )
     return rows
+
+
+def _owners(row: Row) -> Iterator[Row]:
+    """The owner of each vector of a row of `embedding`."""
+    count = row["vector_count"]
+    regions, captions = (
+        ids_from_bytes(row[name], count).tolist() for name in ("regions", "captions")
+    )
+    for place, (region, caption) in enumerate(zip(regions, captions, strict=True)):
+        yield {
+            "id": row["id"] + place,
+            "content_id": row["content_id"],
+            "region_id": region or None,
+            "caption_id": caption or None,
+        }
 
 
 def _by_content(rows: Sequence[Row], pipeline: int | None) -> dict[int, list[Row]]:

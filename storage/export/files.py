@@ -88,14 +88,17 @@ class VectorWriter:
         header = {"descr": "<f2", "fortran_order": False, "shape": (count, dimension)}
         np.lib.format.write_array_header_1_0(self._file, header)
 
-    def add(self, rows: Sequence[bytes]) -> None:
-        """Append vectors in their stored form; raises CannotWork for a damaged one."""
-        if any(len(row) != self._width for row in rows):
+    def add(self, rows: Sequence[bytes], counts: Sequence[int]) -> None:
+        """Append rows of so many vectors in their stored form.
+
+        Raises CannotWork for a damaged one.
+        """
+        if [len(row) for row in rows] != [count * self._width for count in counts]:
             raise CannotWork(
                 "the catalog holds damaged vectors", remedy="see them with: regard verify"
             )
         self._file.write(b"".join(rows))
-        self._left -= len(rows)
+        self._left -= sum(counts)
 
     def __enter__(self) -> Self:
         return self

@@ -9,12 +9,20 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import groupby
+from typing import Any
 
 from sqlalchemy import Connection, Table, delete, exists, func, insert, select, text, update
 
 from regard.core.records import Channel
 from regard.storage.database import schema
 from regard.storage.database.change_log import moment
+from regard.storage.database.counters import EMBEDDINGS
+from regard.storage.database.embeddings import (
+    EmbeddingBlock,
+    ids_to_bytes,
+    insert_embeddings,
+)
 from regard.storage.database.stored_pipelines import StoredPipeline
 from regard.storage.export.reading import ExportedContent, Row
 
@@ -81,7 +89,11 @@ def _is_new(connection: Connection) -> bool:
 
 def _reserve(connection: Connection, table: str, number: int, *, is_sqlite: bool) -> None:
     """Make the next id of a table larger than a number."""
-    if is_sqlite:
+    if table == schema.embedding.name:
+        connection.execute(
+            update(schema.counter).where(schema.counter.c.name == EMBEDDINGS).values(value=number)
+        )
+    elif is_sqlite:
         values = {"name": table, "seq": number}
         connection.execute(text("DELETE FROM sqlite_sequence WHERE name = :name"), values)
         connection.execute(
@@ -125,8 +137,8 @@ class AnalysisImport:
 
     def write(
         self, connection: Connection, found: ExportedContent, content: int, *, keeps: bool
-    ) -> list[tuple[int, int]]:
-        """Add missing analyses; return (channel id, embedding id) of new embeddings."""
+    ) -> list[EmbeddingBlock]:
+        """Add missing analyses; return their embeddings."""
         analysis, failure = schema.analysis, schema.analysis_failure
         has, failed = (
             set(
@@ -171,36 +183,39 @@ class AnalysisImport:
         new: Mapping[int, StoredPipeline],
         *,
         keeps: bool,
-    ) -> list[tuple[int, int]]:
+    ) -> list[EmbeddingBlock]:
         regions = self._insert_renamed(
             connection, schema.region, found.regions, content, new, keeps
         )
         captions = self._insert_renamed(
             connection, schema.caption, found.captions, content, new, keeps, region_id=regions
         )
-        rows, channels = [], []
-        for files, owner, vector in found.embeddings:
+        rows: list[dict[str, Any]] = []
+        for files, group in groupby(found.embeddings, key=lambda one: one[0]):
             pipeline = self._by_fingerprint[files.pipeline]
             if pipeline not in new.values():
                 continue
             channel = pipeline.channels[Channel(files.space, files.channel.kind)]
-            channels.append(channel.id)
-            rows.append(
-                {
-                    "id": owner["id"],
-                    "content_id": content,
-                    "pipeline_id": pipeline.id,
-                    "channel_id": channel.id,
-                    "region_id": regions.get(owner["region_id"]),
-                    "caption_id": captions.get(owner["caption_id"]),
-                    "vector": vector,
-                }
-            )
-        numbers = insert_rows(connection, schema.embedding, rows, keeps=keeps)
+            _, owners, vectors = zip(*group, strict=True)
+            ids = [owner["id"] for owner in owners]
+            row = {
+                "content_id": content,
+                "pipeline_id": pipeline.id,
+                "channel_id": channel.id,
+                "vector_count": len(ids),
+                "regions": ids_to_bytes([regions.get(owner["region_id"]) for owner in owners]),
+                "captions": ids_to_bytes([captions.get(owner["caption_id"]) for owner in owners]),
+                "vectors": b"".join(vectors),
+            }
+            # Exports of homes that had one row for each vector may have gaps.
+            if keeps and ids == list(range(ids[0], ids[0] + len(ids))):
+                row["id"] = ids[0]
+            rows.append(row)
+        blocks = insert_embeddings(connection, rows)
         self._report.regions += len(regions)
         self._report.captions += len(captions)
-        self._report.embeddings += len(numbers)
-        return list(zip(channels, numbers, strict=True))
+        self._report.embeddings += sum(block.count for block in blocks)
+        return blocks
 
     def _insert_renamed(
         self,

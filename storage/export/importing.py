@@ -30,6 +30,7 @@ from regard.storage.assets.rows import (
 from regard.storage.database import schema
 from regard.storage.database.catalog import Catalog
 from regard.storage.database.change_log import AssetEvent, record_changes
+from regard.storage.database.embeddings import EmbeddingBlock
 from regard.storage.database.lease import BUILDER, WRITER, SqlWriterLease, hold_writer_lease
 from regard.storage.database.stored_pipelines import (
     StoredPipeline,
@@ -147,7 +148,7 @@ class _Import:
             if should_stop():
                 raise KeyboardInterrupt
             with self._writing() as connection:
-                added: list[tuple[int, int]] = []
+                added: list[EmbeddingBlock] = []
                 events: list[AssetEvent] = []
                 for found in some:
                     self._write_content(connection, found, added, events)
@@ -173,7 +174,7 @@ class _Import:
         self,
         connection: Connection,
         found: ExportedContent,
-        added: list[tuple[int, int]],
+        added: list[EmbeddingBlock],
         events: list[AssetEvent],
     ) -> None:
         content = found.content

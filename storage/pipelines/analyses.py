@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Connection, Table, insert, select
+from sqlalchemy import Connection, insert, select
 
 from regard.core.geometry import Box, Mask
-from regard.core.records import Analysis, Channel, Region
+from regard.core.records import Analysis, Channel, Embedding, Region
 from regard.storage.database import schema
 from regard.storage.database.catalog import Catalog
+from regard.storage.database.connection import next_ids
+from regard.storage.database.embeddings import (
+    ids_to_bytes,
+    vectors_to_bytes,
+)
 from regard.storage.database.storable import storable_text
 from regard.storage.database.stored_pipelines import StoredPipeline
-from regard.storage.database.vector_bytes import to_bytes
 
 _PAGE = 500
 
@@ -28,21 +33,34 @@ class StoredAnalysis:
     caption: str | None
 
 
-def write_analysis(
-    connection: Connection, pipeline: StoredPipeline, content_id: int, analysis: Analysis
-) -> list[tuple[int, int]]:
-    """Insert an analysis of a content; return (channel id, embedding id) of each embedding.
+def write_analyses(
+    connection: Connection,
+    pipeline: StoredPipeline,
+    contents: Sequence[int],
+    analyses: Sequence[Analysis],
+) -> list[dict[str, object]]:
+    """Insert analyses, one for each of the contents, except for their rows of `embedding`.
 
-    Raises ModelError for a vector that an index would refuse.
+    Returns these for `insert_embeddings`, which locks out other writers and so comes late in a
+    transaction. Raises ModelError for a vector that an index would refuse.
     """
-    owner = {"content_id": content_id, "pipeline_id": pipeline.id}
-    connection.execute(insert(schema.analysis).values(**owner))
-    region_ids = _insert_all(
-        connection,
-        schema.region,
-        [
+    captions: list[dict[str, object]] = []
+    embeddings: list[dict[str, object]] = []
+    regions: list[dict[str, object]] = []
+    region_ids = iter(
+        next_ids(connection, schema.region, sum(len(one.regions) for one in analyses))
+    )
+    caption_ids = iter(
+        next_ids(connection, schema.caption, sum(len(one.captions) for one in analyses))
+    )
+    for content_id, analysis in zip(contents, analyses, strict=True):
+        owner = {"content_id": content_id, "pipeline_id": pipeline.id}
+        of_regions = list(itertools.islice(region_ids, len(analysis.regions)))
+        of_captions = list(itertools.islice(caption_ids, len(analysis.captions)))
+        regions += [
             {
                 **owner,
+                "id": region_id,
                 "ordinal": ordinal,
                 "x": region.box.x,
                 "y": region.box.y,
@@ -52,44 +70,51 @@ def write_analysis(
                 "score": region.score,
                 "mask": region.mask.counts,
             }
-            for ordinal, region in enumerate(analysis.regions)
-        ],
-    )
-    caption_ids = _insert_all(
-        connection,
-        schema.caption,
-        [
+            for ordinal, (region_id, region) in enumerate(
+                zip(of_regions, analysis.regions, strict=True)
+            )
+        ]
+        captions += [
             {
                 **owner,
-                "region_id": None if caption.region is None else region_ids[caption.region],
+                "id": caption_id,
+                "region_id": None if caption.region is None else of_regions[caption.region],
                 "text": storable_text(caption.text),
                 "model": caption.model,
             }
-            for caption in analysis.captions
-        ],
-    )
-    channels = [
-        pipeline.channels[Channel(embedding.space, embedding.kind)]
-        for embedding in analysis.embeddings
-    ]
-    embedding_ids = _insert_all(
-        connection,
-        schema.embedding,
-        [
-            {
-                **owner,
-                "channel_id": stored.id,
-                "region_id": None if item.region is None else region_ids[item.region],
-                "caption_id": None if item.caption is None else caption_ids[item.caption],
-                "vector": to_bytes(item.vector, stored.dimension),
-            }
-            for stored, item in zip(channels, analysis.embeddings, strict=True)
-        ],
-    )
-    return [
-        (stored.id, embedding_id)
-        for stored, embedding_id in zip(channels, embedding_ids, strict=True)
-    ]
+            for caption_id, caption in zip(of_captions, analysis.captions, strict=True)
+        ]
+        by_channel: dict[Channel, list[Embedding]] = {}
+        for item in analysis.embeddings:
+            by_channel.setdefault(Channel(item.space, item.kind), []).append(item)
+        for channel, items in by_channel.items():
+            stored = pipeline.channels[channel]
+            embeddings.append(
+                {
+                    **owner,
+                    "channel_id": stored.id,
+                    "vector_count": len(items),
+                    "regions": ids_to_bytes(
+                        [None if item.region is None else of_regions[item.region] for item in items]
+                    ),
+                    "captions": ids_to_bytes(
+                        [
+                            None if item.caption is None else of_captions[item.caption]
+                            for item in items
+                        ]
+                    ),
+                    "vectors": vectors_to_bytes([item.vector for item in items], stored.dimension),
+                }
+            )
+    owners = [{"content_id": content, "pipeline_id": pipeline.id} for content in contents]
+    for table, rows in (
+        (schema.analysis, owners),
+        (schema.region, regions),
+        (schema.caption, captions),
+    ):
+        if rows:
+            connection.execute(insert(table), rows)
+    return embeddings
 
 
 def page_of_assets(
@@ -127,13 +152,6 @@ def read_analyses(
         if len(rows) < _PAGE:
             return
         after = rows[-1].id
-
-
-def _insert_all(connection: Connection, table: Table, rows: list[dict[str, object]]) -> list[int]:
-    if not rows:
-        return []
-    statement = insert(table).returning(table.c.id, sort_by_parameter_order=True)
-    return [int(value) for value in connection.execute(statement, rows).scalars()]
 
 
 def read_regions(

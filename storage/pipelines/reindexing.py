@@ -22,10 +22,11 @@ from regard.core.uris import uri_of_path
 from regard.storage.database import schema
 from regard.storage.database.catalog import Catalog
 from regard.storage.database.change_log import record_embeddings
+from regard.storage.database.embeddings import insert_embeddings
 from regard.storage.database.lease import BUILDER, SqlWriterLease, hold_writer_lease
 from regard.storage.database.storable import storable_text
 from regard.storage.database.stored_pipelines import StoredPipeline, live_pipeline
-from regard.storage.pipelines.analyses import write_analysis
+from regard.storage.pipelines.analyses import write_analyses
 from regard.storage.pipelines.states import lacking, lacks, switch
 
 _PAGE = 1000
@@ -101,18 +102,29 @@ class SqlReindexing(ReindexingCatalog):
             )
         return found
 
-    def save(self, content: WaitingContent, analysis: Analysis) -> bool:
+    def save(
+        self, contents: Sequence[WaitingContent], analyses: Sequence[Analysis]
+    ) -> frozenset[int]:
         """As in the Protocol; raises ModelError for a vector that an index would refuse."""
         with self._writing() as connection:
-            if not self._is_wanted(connection, content.id):
-                return False
-            added = write_analysis(connection, self.pipeline, content.id, analysis)
-            record_embeddings(connection, added, [])
-            return True
+            wanted = self._wanted_of(connection, [content.id for content in contents])
+            pairs = [
+                (content.id, analysis)
+                for content, analysis in zip(contents, analyses, strict=True)
+                if content.id in wanted
+            ]
+            embeddings = write_analyses(
+                connection,
+                self.pipeline,
+                [content for content, _ in pairs],
+                [analysis for _, analysis in pairs],
+            )
+            record_embeddings(connection, insert_embeddings(connection, embeddings), [])
+            return wanted
 
     def fail(self, content: WaitingContent, reason: str) -> None:
         with self._writing() as connection:
-            if self._is_wanted(connection, content.id):
+            if self._wanted_of(connection, [content.id]):
                 connection.execute(
                     insert(schema.analysis_failure).values(
                         content_id=content.id,
@@ -183,14 +195,15 @@ class SqlReindexing(ReindexingCatalog):
         )
 
     @staticmethod
-    def _is_wanted(connection: Connection, content_id: int) -> bool:
-        """Whether the content is still there; nobody drops it then until the transaction ends."""
+    def _wanted_of(connection: Connection, contents: Sequence[int]) -> frozenset[int]:
+        """The contents that are still there; nobody drops them until the transaction ends."""
         held = (
             select(_content.id)
-            .where(_content.id == content_id)
+            .where(_content.id.in_(contents))
+            .order_by(_content.id)
             .with_for_update(read=True, key_share=True)
         )
-        return connection.execute(held).first() is not None
+        return frozenset(connection.execute(held).scalars())
 
     def _waiting(self, connection: Connection) -> Select[Any]:
         return self._wanted(connection).where(lacking(self.pipeline.id))

@@ -125,7 +125,13 @@ def read_pipelines(catalog: Catalog) -> list[PipelineOverview]:
                 .where(unable.c.content_id.is_(None))
             ).all()
         )
-        vectors = _counts(connection.execute(_by(embedding.pipeline_id)).all())
+        vectors = _counts(
+            connection.execute(
+                select(embedding.pipeline_id, func.sum(embedding.vector_count)).group_by(
+                    embedding.pipeline_id
+                )
+            ).all()
+        )
     live = next((row.id for row in rows if row.live), None)
     found = []
     for row in rows:

@@ -179,7 +179,7 @@ class ChannelIndexes(ChannelSearch, DerivedIndexes):
             )
             try:
                 index.apply(
-                    (batch.added_ids, batch.added_vectors),
+                    (batch.added.ids, batch.added.vectors),
                     batch.removed_ids,
                     through=batch.through,
                 )

@@ -29,13 +29,13 @@ from regard.core.records import Channel, Float32Array
 from regard.core.signatures import SIGNATURE_VERSION, Signature, signature_shape
 from regard.storage.assets.filters import camera_name, passes
 from regard.storage.assets.records import read_assets_of_contents
-from regard.storage.assets.rows import write_signature
+from regard.storage.assets.rows import write_signatures
 from regard.storage.database import schema
 from regard.storage.database.catalog import Catalog
 from regard.storage.database.change_log import Moment, moment
 from regard.storage.database.connection import insert_into
+from regard.storage.database.embeddings import read_embeddings
 from regard.storage.database.stored_pipelines import StoredPipeline
-from regard.storage.database.vector_bytes import from_bytes
 
 _PAGE = 2000
 _asset, _content, _signature = schema.asset.c, schema.content.c, schema.signature.c
@@ -84,8 +84,8 @@ class SqlDuplicates(SignatureStore, DuplicateCatalog):
 
     def save_signatures(self, signatures: Mapping[int, Signature | None]) -> None:
         with self._database.writing() as connection:
-            for content in hold_contents(connection, signatures):
-                write_signature(connection, content, signatures[content])
+            held = hold_contents(connection, signatures)
+            write_signatures(connection, {content: signatures[content] for content in held})
 
     def signatures(self, contents: Collection[int]) -> dict[int, Signature]:
         found = {}
@@ -121,14 +121,8 @@ class SqlDuplicates(SignatureStore, DuplicateCatalog):
     def image_vectors(self, channel: Channel, contents: Collection[int]) -> dict[int, Float32Array]:
         stored = self._pipeline.channels[channel]
         with self._database.reading() as connection:
-            rows = connection.execute(
-                select(_embedding.content_id, _embedding.vector)
-                .where(_embedding.content_id.in_(contents), _embedding.channel_id == stored.id)
-                .order_by(_embedding.id)
-            ).all()
-        return {
-            row.content_id: from_bytes([bytes(row.vector)], stored.dimension)[0] for row in rows
-        }
+            found = read_embeddings(connection, stored, contents)
+        return dict(zip(found.contents.tolist(), found.vectors, strict=True))
 
     def save_comparisons(self, contents: Sequence[int], pairs: Sequence[CopyPair]) -> None:
         named = {*contents, *(pair.first for pair in pairs), *(pair.second for pair in pairs)}

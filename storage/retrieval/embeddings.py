@@ -13,10 +13,10 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 
 import numpy as np
-from sqlalchemy import Connection, Select, bindparam, distinct, exists, func, select
+from sqlalchemy import BigInteger, Connection, Select, bindparam, distinct, exists, func, select
 
 from regard.core.catalog import Owners
 from regard.core.errors import NotFound
@@ -25,18 +25,18 @@ from regard.core.idset import IdSet
 from regard.core.records import Channel, Int64Array
 from regard.storage.assets.filters import passes
 from regard.storage.database import schema
-from regard.storage.database.connection import Database, in_batches
+from regard.storage.database.connection import Database
+from regard.storage.database.embeddings import ids_from_bytes
 from regard.storage.database.stored_pipelines import StoredPipeline
 
-_PAGE = 100_000
+_PAGE = 10_000
 _CACHED_FILTERS = 32
 _asset, _content, _embedding = schema.asset.c, schema.content.c, schema.embedding.c
-_SOME_OWNERS = select(_embedding.id, _embedding.content_id, _embedding.region_id).where(
-    _embedding.id.in_(bindparam("ids", expanding=True))
+_LATER_OWNERS = (
+    select(_embedding.id, _embedding.content_id, _embedding.vector_count, _embedding.regions)
+    .where(_embedding.id > bindparam("after", type_=BigInteger))
+    .order_by(_embedding.id)
 )
-# Each is answered from an index alone, without reading the vectors.
-_ALL_CONTENTS = select(_embedding.id, _embedding.content_id)
-_ALL_REGIONS = select(_embedding.id, _embedding.region_id).where(_embedding.region_id.is_not(None))
 _HAS_TRASH = select(exists().where(_asset.deleted_at.is_not(None)))
 
 Allowed = Mapping[Channel, IdSet | None]
@@ -52,35 +52,33 @@ class EmbeddingOwners:
         """Nothing is read yet."""
         self._database = database
         self._growing = threading.Lock()
+        # The last embedding whose owner was read.
+        self._through = 0
         # Contents and regions by embedding id, 0 where unknown; replaced as a pair when they grow.
         self._table = (np.zeros(1, np.int64), np.zeros(1, np.int64))
 
     def of(self, embeddings: Int64Array) -> Owners:
         """The owners of embeddings, in their order and shape; negative ids have none."""
         owners = self._known(embeddings)
-        unknown = (owners.contents == 0) & (embeddings > 0)
-        if not unknown.any():
-            return owners
-        with self._database.reading() as connection:
-            for ids in in_batches(np.unique(embeddings[unknown]).tolist()):
-                rows = [
-                    (*row[:2], row[2] or 0)
-                    for row in connection.execute(_SOME_OWNERS, {"ids": ids})
-                ]
-                found = _table(rows, 3)
-                self._learn(found[:, 0], contents=found[:, 1], regions=found[:, 2])
-        return self._known(embeddings)
+        if embeddings.size and embeddings.max() > self._through:
+            self.preload()
+            owners = self._known(embeddings)
+        return owners
 
     def preload(self) -> None:
-        """Read the owners of all embeddings."""
+        """Read the owners of all embeddings that were added since the last call."""
         with self._database.reading() as connection:
-            # An owner counts as known once its content is, so regions come first.
-            for rows in connection.execute(_ALL_REGIONS).partitions(_PAGE):
-                found = _table(rows, 2)
-                self._learn(found[:, 0], regions=found[:, 1])
-            for rows in connection.execute(_ALL_CONTENTS).partitions(_PAGE):
-                found = _table(rows, 2)
-                self._learn(found[:, 0], contents=found[:, 1])
+            # Ids become visible in order.
+            rows = connection.execute(_LATER_OWNERS, {"after": self._through})
+            for some in rows.partitions(_PAGE):
+                counts = [row.vector_count for row in some]
+                regions = [ids_from_bytes(row.regions, row.vector_count) for row in some]
+                ids = [np.arange(row.id, row.id + row.vector_count) for row in some]
+                self._learn(
+                    np.concatenate(ids),
+                    contents=np.repeat(np.asarray([row.content_id for row in some]), counts),
+                    regions=np.concatenate(regions),
+                )
 
     def _known(self, embeddings: Int64Array) -> Owners:
         contents, regions = self._table
@@ -93,11 +91,9 @@ class EmbeddingOwners:
         self,
         ids: Int64Array,
         *,
-        contents: Int64Array | None = None,
-        regions: Int64Array | None = None,
+        contents: Int64Array,
+        regions: Int64Array,
     ) -> None:
-        if not ids.size:
-            return
         with self._growing:
             table = self._table
             if ids.max() >= len(table[0]):
@@ -106,11 +102,11 @@ class EmbeddingOwners:
                 table = (np.zeros(size, np.int64), np.zeros(size, np.int64))
                 for grown, before in zip(table, self._table, strict=True):
                     grown[: len(before)] = before
-            if regions is not None:
-                table[1][ids] = regions
-            if contents is not None:
-                table[0][ids] = contents
+            # Contents last: an owner counts as known once its content is.
+            table[1][ids] = regions
+            table[0][ids] = contents
             self._table = table
+            self._through = max(self._through, int(ids[-1]))
 
 
 class PassingEmbeddings:
@@ -174,14 +170,17 @@ class PassingEmbeddings:
         self, connection: Connection, contents: Select[tuple[int]], *, complement: bool
     ) -> Allowed:
         channels = {stored.id: channel for channel, stored in self._pipeline.channels.items()}
-        rows = connection.execute(
-            select(_embedding.channel_id, _embedding.id).where(
+        found: dict[int, list[Int64Array]] = {number: [] for number in channels}
+        for row in connection.execute(
+            select(_embedding.channel_id, _embedding.id, _embedding.vector_count).where(
                 _embedding.channel_id.in_(channels), _embedding.content_id.in_(contents)
             )
-        )
-        table = _table(rows, 2)
+        ):
+            found[row.channel_id].append(np.arange(row.id, row.id + row.vector_count))
         return {
-            channel: IdSet(table[table[:, 0] == number, 1], complement=complement)
+            channel: IdSet(
+                np.concatenate([np.zeros(0, np.int64), *found[number]]), complement=complement
+            )
             for number, channel in channels.items()
         }
 
@@ -198,7 +197,3 @@ def require_collections(connection: Connection, asset_filter: AssetFilter) -> No
                 f"no collection is named {name}",
                 remedy="the collections are: " + (", ".join(sorted(names)) or "none"),
             )
-
-
-def _table(rows: Iterable[Iterable[int]], width: int) -> Int64Array:
-    return np.asarray([tuple(row) for row in rows], dtype=np.int64).reshape(-1, width)

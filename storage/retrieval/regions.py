@@ -17,12 +17,12 @@ from regard.storage.assets.filters import passes
 from regard.storage.database import schema
 from regard.storage.database.catalog import Catalog
 from regard.storage.database.connection import in_batches
+from regard.storage.database.embeddings import read_embeddings
 from regard.storage.database.stored_pipelines import StoredPipeline
-from regard.storage.database.vector_bytes import from_bytes
 from regard.storage.pipelines.analyses import page_of_assets, read_regions
 
 _PAGE = 200
-_asset, _content, _embedding = schema.asset.c, schema.content.c, schema.embedding.c
+_asset, _content, _region = schema.asset.c, schema.content.c, schema.region.c
 
 
 class SqlRegions:
@@ -88,21 +88,18 @@ def read_region_vectors(
     connection: Connection, pipeline: StoredPipeline, channel: Channel, regions: Sequence[int]
 ) -> Float32Array:
     """Vectors of regions, (n, d), in the order given; NaN for a region that has none."""
+    contents: set[int] = set()
+    for ids in in_batches(regions):
+        contents |= set(
+            connection.execute(select(_region.content_id).where(_region.id.in_(ids))).scalars()
+        )
     stored = pipeline.channels[channel]
-    places = {region: place for place, region in enumerate(regions)}
+    found = read_embeddings(connection, stored, contents)
     vectors = np.full((len(regions), stored.dimension), np.nan, dtype=np.float32)
-    for ids in in_batches(places):
-        rows = connection.execute(
-            select(_embedding.region_id, _embedding.vector).where(
-                _embedding.region_id.in_(ids),
-                _embedding.channel_id == stored.id,
-                _embedding.caption_id.is_(None),
-            )
-        ).all()
-        if rows:
-            vectors[[places[row.region_id] for row in rows]] = from_bytes(
-                [bytes(row.vector) for row in rows], stored.dimension
-            )
+    rows = {region: row for row, region in enumerate(found.regions.tolist())}
+    for place, region in enumerate(regions):
+        if region in rows:
+            vectors[place] = found.vectors[rows[region]]
     return vectors
 
 
@@ -169,10 +166,5 @@ _NO_VECTOR = np.full((1, 1), np.nan, np.float32)
 def _image_vectors(
     connection: Connection, pipeline: StoredPipeline, space: str, contents: Collection[int]
 ) -> dict[int, Float32Array]:
-    stored = pipeline.channels[Channel(space, Kind.IMAGE)]
-    rows = connection.execute(
-        select(_embedding.content_id, _embedding.vector).where(
-            _embedding.content_id.in_(contents), _embedding.channel_id == stored.id
-        )
-    )
-    return {row.content_id: from_bytes([bytes(row.vector)], stored.dimension) for row in rows}
+    found = read_embeddings(connection, pipeline.channels[Channel(space, Kind.IMAGE)], contents)
+    return dict(zip(found.contents.tolist(), found.vectors[:, np.newaxis], strict=True))

@@ -11,6 +11,7 @@ import threading
 from collections.abc import Collection
 from typing import Any
 
+import numpy as np
 from sqlalchemy import Connection, Integer, Select, bindparam, select
 
 from regard.core.assets import Asset, StoredRegion
@@ -23,14 +24,14 @@ from regard.storage.assets.records import is_analysed, read_assets, read_hits, s
 from regard.storage.database import schema
 from regard.storage.database.catalog import Catalog
 from regard.storage.database.change_log import moment, moment_now
+from regard.storage.database.embeddings import read_embeddings
 from regard.storage.database.stored_pipelines import StoredPipeline
-from regard.storage.database.vector_bytes import from_bytes
 from regard.storage.retrieval.embeddings import EmbeddingOwners, require_collections
 
 # Records, of about 2 kB each.
 _CACHE_SIZE = 20_000
 _MOST_ROWS = 2**31 - 1
-_asset, _embedding, _region = schema.asset.c, schema.embedding.c, schema.region.c
+_asset, _region = schema.asset.c, schema.region.c
 
 
 class SqlSearchCatalog(SearchCatalog):
@@ -106,20 +107,14 @@ class SqlSearchCatalog(SearchCatalog):
             return self._vectors(connection, content, region)
 
     def _vectors(self, connection: Connection, content: int, region: int | None) -> StoredVectors:
-        by_id = {stored.id: stored for stored in self._pipeline.channels.values()}
+        kind = Kind.IMAGE if region is None else Kind.REGION
         vectors = {}
-        for row in connection.execute(
-            select(_embedding.channel_id, _embedding.vector).where(
-                _embedding.content_id == content,
-                _embedding.pipeline_id == self._pipeline.id,
-                _embedding.region_id.is_(None)
-                if region is None
-                else _embedding.region_id == region,
-            )
-        ):
-            stored = by_id[row.channel_id]
-            if stored.channel.kind is not Kind.CAPTION:
-                vectors[stored.channel] = from_bytes([row.vector], stored.dimension)[0]
+        for channel, stored in self._pipeline.channels.items():
+            if channel.kind is not kind:
+                continue
+            of_content = read_embeddings(connection, stored, [content])
+            for place in np.flatnonzero(of_content.regions == (region or 0)):
+                vectors[channel] = of_content.vectors[place]
         return StoredVectors(content, region, vectors)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -29,10 +29,13 @@ from regard.storage.database import schema
 from regard.storage.database.catalog import Catalog
 from regard.storage.database.change_log import last_position, pruned_positions
 from regard.storage.database.connection import Database
+from regard.storage.database.counters import EMBEDDINGS, counter_value
+from regard.storage.database.embeddings import ids_from_bytes, is_sound, unpack
 from regard.storage.database.stored_pipelines import StoredChannel, StoredPipeline, stored_pipelines
-from regard.storage.database.vector_bytes import from_bytes, is_sound
 
-_PAGE = 4096
+_PAGE = 512
+_ID_BYTES = 8
+_LAST_ID = 2**63 - 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,16 +96,16 @@ def _pages(
     after = 0
     while True:
         rows = connection.execute(
-            select(embedding.id, embedding.vector)
+            select(schema.embedding)
             .where(embedding.channel_id == stored.id, embedding.id > after)
             .order_by(embedding.id)
             .limit(_PAGE)
         ).all()
         if not rows:
             return
-        ids = np.asarray([row.id for row in rows], dtype=np.int64)
-        yield ids, from_bytes([row.vector for row in rows], stored.dimension)
-        after = int(ids[-1])
+        page = unpack(rows, stored.dimension)
+        yield page.ids, page.vectors
+        after = rows[-1].id
 
 
 def _table_checks(connection: Connection, pipeline: StoredPipeline) -> Iterator[tuple[str, int]]:
@@ -140,7 +143,8 @@ def _table_checks(connection: Connection, pipeline: StoredPipeline) -> Iterator[
             )
     for other in stored_pipelines(connection):
         is_live = other.id == pipeline.id
-        for wrong, number in _vector_checks(count, other, is_live=is_live):
+        checks = _vector_checks(connection, count, other, is_live=is_live)
+        for wrong, number in checks:
             yield wrong if is_live else f"{wrong} of the pipeline {other.short}", number
     # What is deleted bit by bit is not whole until it is gone.
     lasting = (
@@ -148,8 +152,8 @@ def _table_checks(connection: Connection, pipeline: StoredPipeline) -> Iterator[
         .join_from(schema.channel, schema.pipeline)
         .where(schema.pipeline.c.pruned_at.is_(None))
     )
-    ids = select(embedding.id).where(embedding.channel_id.in_(lasting))
-    logged = select(change.embedding_id).where(change.channel_id.in_(lasting))
+    ids = select(embedding.id, embedding.vector_count).where(embedding.channel_id.in_(lasting))
+    logged = select(change.embedding_id, change.vector_count).where(change.channel_id.in_(lasting))
     added, removed = logged.where(change.added.is_(True)), logged.where(change.added.is_(False))
     # Set operations: on either database they cost one sort, whatever the size.
     yield "embeddings are not in the change log", count(of=except_(ids, added).subquery())
@@ -168,6 +172,18 @@ def _table_checks(connection: Connection, pipeline: StoredPipeline) -> Iterator[
     yield (
         "positions of the change log lie beyond its counter",
         count(change.position > position, of=schema.change),
+    )
+    end = embedding.id + embedding.vector_count
+    former_end = func.lag(end).over(order_by=embedding.id)
+    spans = select(embedding.id, former_end.label("former_end")).subquery()
+    yield (
+        "ids of embeddings stand for two vectors",
+        count(spans.c.id < spans.c.former_end, of=spans),
+    )
+    last = counter_value(connection, EMBEDDINGS)
+    yield (
+        "rows of embeddings have ids beyond their counter",
+        count(end > last + 1, of=schema.embedding),
     )
     for table in schema.metadata.sorted_tables:
         for key in sorted(table.foreign_keys, key=lambda key: key.parent.name):
@@ -189,10 +205,10 @@ def _is_of(table: Table, pipeline: StoredPipeline) -> Exists:
 
 
 def _vector_checks(
-    count: Callable[..., int], pipeline: StoredPipeline, *, is_live: bool
+    connection: Connection, count: Callable[..., int], pipeline: StoredPipeline, *, is_live: bool
 ) -> Iterator[tuple[str, int]]:
     """What must hold of each channel's vectors."""
-    embedding, region, analysis = schema.embedding.c, schema.region.c, schema.analysis.c
+    embedding, analysis = schema.embedding.c, schema.analysis.c
     for channel, stored in pipeline.channels.items():
         of_channel = embedding.channel_id == stored.id
         if channel.kind is Kind.IMAGE and not is_live:
@@ -204,23 +220,68 @@ def _vector_checks(
                     of=schema.analysis,
                 ),
             )
-        elif channel.kind is Kind.REGION:
-            yield (
-                f"regions lack a vector in {channel}",
-                count(
-                    region.pipeline_id == pipeline.id,
-                    not_(exists().where(of_channel, embedding.region_id == region.id)),
-                    of=schema.region,
-                ),
-            )
-        yield (
-            f"vectors in {channel} are not of {stored.dimension} numbers",
-            count(
-                of_channel,
-                func.length(embedding.vector) != 2 * stored.dimension,
-                of=schema.embedding,
-            ),
+        damaged = or_(
+            embedding.vector_count < 1,
+            func.length(embedding.vectors) != 2 * stored.dimension * embedding.vector_count,
+            func.length(embedding.regions) != _ID_BYTES * embedding.vector_count,
+            func.length(embedding.captions) != _ID_BYTES * embedding.vector_count,
         )
+        number = count(of_channel, damaged, of=schema.embedding)
+        yield f"rows of vectors in {channel} have another size than their counts say", number
+        if not number:
+            yield from _owner_checks(connection, pipeline, stored)
+
+
+def _owner_checks(
+    connection: Connection, pipeline: StoredPipeline, stored: StoredChannel
+) -> Iterator[tuple[str, int]]:
+    """Whether the regions and captions that a channel's vectors name are those of their contents.
+
+    Read content by content, so that memory does not grow with the library.
+    """
+    embedding, kind = schema.embedding.c, stored.channel.kind
+    lacking = unknown = 0
+    after = 0
+    while True:
+        rows = connection.execute(
+            select(
+                *(embedding.content_id, embedding.vector_count),
+                *(embedding.regions, embedding.captions),
+            )
+            .where(embedding.channel_id == stored.id, embedding.content_id > after)
+            .order_by(embedding.content_id)
+            .limit(_PAGE)
+        ).all()
+        # Contents without a row may have regions too.
+        last = rows[-1].content_id if len(rows) == _PAGE else _LAST_ID
+        for table, name in ((schema.region, "regions"), (schema.caption, "captions")):
+            owned = _pairs(
+                connection.execute(
+                    select(table.c.content_id, table.c.id).where(
+                        table.c.pipeline_id == pipeline.id,
+                        table.c.content_id > after,
+                        table.c.content_id <= last,
+                    )
+                )
+            )
+            named = _pairs(
+                (row.content_id, one)
+                for row in rows
+                for one in ids_from_bytes(getattr(row, name), row.vector_count).tolist()
+                if one
+            )
+            unknown += len(named - owned)
+            if table is schema.region and kind is Kind.REGION:
+                lacking += len(owned - named)
+        if last == _LAST_ID:
+            break
+        after = last
+    yield f"regions lack a vector in {stored.channel}", lacking
+    yield f"vectors in {stored.channel} are of no region or caption of their contents", unknown
+
+
+def _pairs(rows: Iterable[Iterable[int]]) -> set[tuple[int, ...]]:
+    return {tuple(row) for row in rows}
 
 
 _text = schema.asset_text.c

@@ -17,7 +17,8 @@ from regard.core.errors import IndexMismatch
 from regard.core.records import Kind
 from regard.storage.files.durable import write_file
 
-FORMAT = 1
+FORMAT = 2
+_FORMER_FORMATS = (1,)
 METRIC = "inner_product"
 REMEDY = "run: regard rebuild"
 ROWS_SUFFIX = ".rows"
@@ -83,6 +84,8 @@ class Manifest:
         if not isinstance(document, dict):
             raise ValueError("it is not a JSON object")
         # The format comes first, because another format may have another checksum.
+        if document.get("format") in _FORMER_FORMATS:
+            raise _FormerFormat
         if document.get("format") != FORMAT:
             raise ValueError(
                 f"it has format {document.get('format')!r}, this regard reads {FORMAT}"
@@ -111,11 +114,14 @@ class Manifest:
 
     @classmethod
     def read(cls, directory: Path) -> Manifest | None:
-        """The manifest of a directory, None when there is none; raises IndexMismatch."""
+        """The manifest of a directory, None when there is none of this format or a later one.
+
+        An index of a former format is built again from the catalog. Raises IndexMismatch.
+        """
         path = directory / _NAME
         try:
             return cls.from_json(path.read_bytes().decode("utf-8"))
-        except (FileNotFoundError, NotADirectoryError):
+        except (FileNotFoundError, NotADirectoryError, _FormerFormat):
             return None
         except ValueError as error:  # also damaged JSON and UTF-8
             raise IndexMismatch(f"cannot use {path}: {error}", remedy=REMEDY) from error
@@ -133,6 +139,10 @@ class Manifest:
                     f"the vector index in {directory} is of {name} {theirs[name]}, not {value}",
                     remedy=REMEDY,
                 )
+
+
+class _FormerFormat(Exception):
+    """A former version wrote this manifest."""
 
 
 def _stored(entry: dict[str, Any]) -> StoredFile:

@@ -13,7 +13,6 @@ from made_library import Library, write_photo
 from made_library import regard as run_command
 
 import regard.indexer.indexing
-from regard.core.catalog import FileStamp
 from regard.core.errors import UnstorableValue
 from regard.core.records import Analysis, Image
 from regard.models.profiles.composition import ComposedAnalyzer
@@ -399,10 +398,12 @@ def test_a_file_that_the_catalog_refuses_fails_alone_and_once(
     def refusing(method: str) -> None:
         write = getattr(SqlIndexingCatalog, method)
 
-        def brittle(self: SqlIndexingCatalog, stamp: FileStamp, *rest: Any, **more: Any) -> None:
-            if stamp.path == os.fsencode(library.photos / bad):
+        def brittle(self: SqlIndexingCatalog, what: Any, *rest: Any, **more: Any) -> None:
+            files = what if method == "save" else [what]
+            stamps = (one.stamp if method == "save" else one for one in files)
+            if any(stamp.path == os.fsencode(library.photos / bad) for stamp in stamps):
                 raise UnstorableValue("the database can't store a value: too large")
-            write(self, stamp, *rest, **more)
+            write(self, what, *rest, **more)
 
         monkeypatch.setattr(SqlIndexingCatalog, method, brittle)
 

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from sqlalchemy import Row, Table, func, select
 
-from regard.core.catalog import ContentHeader, FileStamp
+from regard.core.catalog import AnalysedFile, ContentHeader, FileStamp
 from regard.core.facts import PhotoFacts
 from regard.core.geometry import Box
 from regard.core.records import (
@@ -28,7 +28,9 @@ from regard.core.records import (
 )
 from regard.photos.masks import mask_from_box
 from regard.storage.assets.indexing import SqlIndexingCatalog
+from regard.storage.database import schema
 from regard.storage.database.catalog import Catalog, open_catalog
+from regard.storage.database.embeddings import ids_from_bytes
 from regard.storage.database.stored_pipelines import StoredPipeline
 from regard.storage.retrieval.channel_indexes import ChannelIndexes
 from regard.storage.retrieval.search_catalog import SqlSearchCatalog
@@ -83,6 +85,17 @@ def analysis(name: str, regions: int = 2, *, captioned: bool = True) -> Analysis
     return Analysis(found, tuple(captions), tuple(embeddings))
 
 
+@dataclass(frozen=True)
+class VectorRow:
+    """A vector in its stored form, with its id and owners."""
+
+    id: int
+    content_id: int
+    channel_id: int
+    region_id: int
+    vector: bytes
+
+
 @dataclass
 class Home:
     """An opened catalog with a live pipeline."""
@@ -116,10 +129,22 @@ class Home:
         with self.catalog.database.reading() as connection:
             return list(connection.execute(select(table)).all())
 
+    def vectors(self) -> list[VectorRow]:
+        """Each vector of each row of `embedding`."""
+        return [
+            VectorRow(row.id + place, row.content_id, row.channel_id, region, vector.tobytes())
+            for row in self.rows(schema.embedding)
+            for place, (region, vector) in enumerate(
+                zip(
+                    ids_from_bytes(row.regions, row.vector_count).tolist(),
+                    np.frombuffer(row.vectors, "<f2").reshape(row.vector_count, -1),
+                    strict=True,
+                )
+            )
+        ]
+
     def counts(self) -> dict[str, int]:
         """Rows of each table that a content owns."""
-        from regard.storage.database import schema
-
         tables = ("asset", "content", "analysis", "region", "caption", "embedding", "change")
         with self.catalog.database.reading() as connection:
             return {
@@ -155,7 +180,9 @@ def save(
     regions: int = 2,
     facts: PhotoFacts | None = None,
 ) -> None:
-    writer.save(stamp(path), header(name), facts or PhotoFacts(), analysis(name, regions))
+    writer.save(
+        [AnalysedFile(stamp(path), header(name), facts or PhotoFacts(), analysis(name, regions))]
+    )
 
 
 def attach(writer: SqlIndexingCatalog, path: str | bytes, name: str, **keywords: int) -> None:

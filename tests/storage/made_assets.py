@@ -12,7 +12,7 @@ from catalog_samples import Home, analysis, header
 from sqlalchemy import select
 
 from regard.core.assets import Asset
-from regard.core.catalog import FileStamp
+from regard.core.catalog import AnalysedFile, FileStamp
 from regard.core.facts import PhotoFacts
 from regard.storage.assets.collections import SqlCollections
 from regard.storage.assets.editing import SqlAssetEditing
@@ -80,7 +80,7 @@ class Assets:
                 if name in but:
                     writer.fail(stamp, "it is cut off")
                 else:
-                    writer.save(stamp, header(name), PhotoFacts(), analysis(name))
+                    writer.save([AnalysedFile(stamp, header(name), PhotoFacts(), analysis(name))])
 
     def record(self, asset: int) -> Asset:
         return self.reading.get(asset)

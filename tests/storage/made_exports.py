@@ -95,7 +95,7 @@ def fill(home: Home) -> Assets:
         waiting = building.waiting(0, 10)
         names = {sha: name for name in "abcde" for sha in [_digest(name)]}
         for content in waiting[:2]:
-            building.save(content, in_new_space(names[content.sha256]))
+            building.save([content], [in_new_space(names[content.sha256])])
         building.fail(waiting[2], "its file is away")
     assert uploaded.asset
     return assets

@@ -42,7 +42,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from sqlalchemy import Connection, insert, select, update
 
-from regard.core.catalog import ChannelQuery, ContentHeader
+from regard.core.catalog import AnalysedFile, ChannelQuery, ContentHeader
 from regard.core.errors import NotFound, UsageError
 from regard.core.facts import PhotoFacts
 from regard.core.filters import (
@@ -85,7 +85,8 @@ class Filled:
                 name = f"content {made.content}"
                 content = ContentHeader(header(name).sha256, "jpeg", *made.size)
                 path = f"/placeholder/{made.content}"
-                writer.save(stamp(path), content, PhotoFacts(), analysis(name, made.content % 3))
+                regions = analysis(name, made.content % 3)
+                writer.save([AnalysedFile(stamp(path), content, PhotoFacts(), regions)])
         with home.catalog.database.writing() as connection:
             placeholders = list(connection.execute(select(schema.asset.c.id)).scalars())
             for name in ("two", "empty"):
@@ -95,7 +96,7 @@ class Filled:
             connection.execute(schema.asset.delete().where(schema.asset.c.id.in_(placeholders)))
             record_changes(connection, [], [])
         self.content_of = {row.id: row.content_id for row in home.rows(schema.asset)}
-        self.rows = home.rows(schema.embedding)
+        self.rows = home.vectors()
         self.regions_of = Counter(row.content_id for row in home.rows(schema.region))
 
     def passing_ids(self, chosen: AssetFilter) -> set[int]:

@@ -20,7 +20,7 @@ from made_assets import NOON, STORE, Assets, place
 from sqlalchemy import update
 
 from regard.core.assets import Asset, AssetEdit, AssetOrder, AssetState
-from regard.core.catalog import FileStamp
+from regard.core.catalog import AnalysedFile, FileStamp
 from regard.core.errors import Conflict, NameTaken, NotFound, UsageError
 from regard.core.facts import Capture, PhotoFacts
 from regard.core.filters import AssetFilter
@@ -580,7 +580,8 @@ def test_what_is_trashed_while_it_is_analysed_is_told_as_removed_last(assets: As
             connection.execute(update(schema.counter).values(value=schema.counter.c.value))
             trashed = pool.submit(assets.editing.trash, ids)
             time.sleep(0.2)
-            saved = pool.submit(writer.save, stamp, header("p"), PhotoFacts(), analysis("p"))
+            file = AnalysedFile(stamp, header("p"), PhotoFacts(), analysis("p"))
+            saved = pool.submit(writer.save, [file])
             time.sleep(0.2)
         saved.result()
         trashed.result()
@@ -596,7 +597,7 @@ def test_an_upload_purged_while_it_is_analysed_does_not_come_back(assets: Assets
     writer = assets.writer("one")
     with writer.writer_lease():
         stamp = FileStamp(place("p"), 100, 1_000)
-        writer.save(stamp, header("p"), PhotoFacts(), analysis("p"))
+        writer.save([AnalysedFile(stamp, header("p"), PhotoFacts(), analysis("p"))])
         writer.fail(stamp, "it is gone")
     assert [record.id for record in assets.reading.page()] == [other]
     assert assets.contents() == {header("q").sha256}

@@ -24,6 +24,12 @@ from regard.storage.database.change_log import (
     read_changes,
     record_changes,
 )
+from regard.storage.database.embeddings import EmbeddingBlock
+
+
+def one_each(channel: int, *ids: int) -> list[EmbeddingBlock]:
+    """Embeddings to log, each of one vector."""
+    return [EmbeddingBlock(channel, number, 1) for number in ids]
 
 
 class Watcher:
@@ -75,13 +81,13 @@ def test_a_transaction_that_began_first_and_commits_last(home: Home, backend: st
             # SQLite lets the second one begin only when this one has ended.
             if backend == "postgresql":
                 assert second_committed.wait(120)
-            record_changes(connection, [(channel, 101), (channel, 102)], [])
+            record_changes(connection, one_each(channel, 101, 102), [])
             time.sleep(0.05)
 
     def second() -> None:
         assert first_began.wait(120)
         with database.writing() as connection:
-            record_changes(connection, [(channel, 201), (channel, 202), (channel, 203)], [])
+            record_changes(connection, one_each(channel, 201, 202, 203), [])
             time.sleep(0.05)
         second_committed.set()
 
@@ -107,14 +113,14 @@ def test_numbers_taken_hold_back_those_who_come_later(home: Home) -> None:
 
     def slow() -> None:
         with database.writing() as connection:
-            record_changes(connection, [(channel, 1)], [])
+            record_changes(connection, one_each(channel, 1), [])
             taken.set()
             assert let_go.wait(120)
 
     def quick() -> None:
         assert taken.wait(120)
         with database.writing() as connection:
-            record_changes(connection, [(channel, 2)], [])
+            record_changes(connection, one_each(channel, 2), [])
 
     threads = [threading.Thread(target=work) for work in (slow, quick)]
     with Watcher(home) as watcher:
@@ -140,7 +146,7 @@ def test_many_writers_and_rollbacks_leave_no_gap(home: Home) -> None:
         for number in range(8):
             with contextlib.suppress(ZeroDivisionError), database.writing() as connection:
                 record_changes(
-                    connection, [(channel, 1 + seed * 1000 + number)] * rng.randint(1, 3), []
+                    connection, one_each(channel, 1 + seed * 1000 + number) * rng.randint(1, 3), []
                 )
                 time.sleep(rng.random() / 200)
                 if rng.random() < 0.3:
@@ -158,7 +164,7 @@ def test_many_writers_and_rollbacks_leave_no_gap(home: Home) -> None:
 
 
 def embedding_ids(home: Home) -> set[int]:
-    return {row.id for row in home.rows(schema.embedding)}
+    return {row.id for row in home.vectors()}
 
 
 def test_ids_are_never_used_again(home: Home) -> None:
@@ -178,24 +184,30 @@ def test_ids_are_never_used_again(home: Home) -> None:
             assert min(newer) > max(used)
             used |= newer
             writer.remove(list(writer.known_assets(b"/")))
-    assert {row.embedding_id for row in home.rows(schema.change)} == used
+    logged = home.rows(schema.change)
+    assert {row.embedding_id + n for row in logged for n in range(row.vector_count)} == used
 
 
-def replay(home: Home, channel: Channel, limit: int, after: int = 0) -> dict[int, bytes]:
+def replay(
+    home: Home, channel: Channel, limit: int, after: int = 0
+) -> dict[int, tuple[int, int, bytes]]:
     """What an index holds that takes the log in steps of `limit`, from the beginning."""
-    state: dict[int, bytes] = {}
+    state: dict[int, tuple[int, int, bytes]] = {}
     stored = home.pipeline.channels[channel]
     with home.catalog.database.reading() as connection:
         visible = last_position(connection)
         while after < visible:
             batch = read_changes(connection, stored.id, stored.dimension, after, limit)
             assert after < batch.through <= visible
-            assert len(batch.added_ids) + len(batch.removed_ids) <= limit
-            assert batch.added_vectors.shape == (len(batch.added_ids), D)
-            assert not set(batch.added_ids.tolist()) & set(batch.removed_ids.tolist())
-            for number, vector in zip(batch.added_ids.tolist(), batch.added_vectors, strict=True):
+            added = batch.added
+            # At least one row, which has up to two vectors here.
+            assert len(added.ids) + len(batch.removed_ids) <= max(limit, 2)
+            assert added.vectors.shape == (len(added.ids), D)
+            assert not set(added.ids.tolist()) & set(batch.removed_ids.tolist())
+            for row in zip(added.ids, added.contents, added.regions, added.vectors, strict=True):
+                number, content, region = (int(one) for one in row[:3])
                 assert number not in state
-                state[number] = vector.astype("<f2").tobytes()
+                state[number] = (content, region, row[3].astype("<f2").tobytes())
             for number in batch.removed_ids.tolist():
                 state.pop(number, None)
             after = batch.through
@@ -212,18 +224,15 @@ def test_small_steps_reach_the_state_of_one_step(home: Home) -> None:
                 save(writer, path, f"{name}-{number}", regions=rng.randrange(3))
             else:
                 writer.remove(list(writer.known_assets(path.encode())))
-    with home.catalog.database.reading() as connection:
-        columns = schema.embedding.c
-        for channel in (IMAGE, REGION, CAPTION):
-            stored = home.pipeline.channels[channel]
-            truth = {
-                row.id: bytes(row.vector)
-                for row in connection.execute(
-                    select(columns.id, columns.vector).where(columns.channel_id == stored.id)
-                )
-            }
-            for limit in (1, 2, 7, 10_000):
-                assert replay(home, channel, limit) == truth, (channel, limit)
+    for channel in (IMAGE, REGION, CAPTION):
+        stored = home.pipeline.channels[channel]
+        truth = {
+            row.id: (row.content_id, row.region_id, row.vector)
+            for row in home.vectors()
+            if row.channel_id == stored.id
+        }
+        for limit in (1, 2, 7, 10_000):
+            assert replay(home, channel, limit) == truth, (channel, limit)
 
 
 def test_what_was_added_and_deleted_is_only_removed(home: Home) -> None:
@@ -234,13 +243,13 @@ def test_what_was_added_and_deleted_is_only_removed(home: Home) -> None:
     stored = home.pipeline.channels[IMAGE]
     with home.catalog.database.reading() as connection:
         batch = read_changes(connection, stored.id, D, 0, 100)
-        assert batch.added_ids.size == 0
-        assert batch.added_vectors.dtype == np.float32
+        assert batch.added.ids.size == 0
+        assert batch.added.vectors.dtype == np.float32
         assert batch.removed_ids.size == 1
-        assert batch.through == last_position(connection) == 8
-        at_the_end = read_changes(connection, stored.id, D, 8, 100)
-    assert at_the_end.added_ids.size == at_the_end.removed_ids.size == 0
-    assert at_the_end.through == 8
+        assert batch.through == last_position(connection) == 6
+        at_the_end = read_changes(connection, stored.id, D, 6, 100)
+    assert at_the_end.added.ids.size == at_the_end.removed_ids.size == 0
+    assert at_the_end.through == 6
 
 
 @pytest.mark.parametrize("counter", ["change", "assets"])

@@ -8,19 +8,24 @@ import threading
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
 from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
 from catalog_process import Worker
-from catalog_samples import open_home, save
+from catalog_samples import CAPTION, IMAGE, REGION, SPEC, open_home, save, unit
 from sqlalchemy import event, inspect, text
 
+from regard.core.catalog import ChannelQuery
 from regard.core.errors import HomeError, HomeVersionError, RegardError, UsageError
+from regard.core.filters import EVERYTHING
 from regard.storage.database import migrations, schema
 from regard.storage.database.catalog import open_catalog
+from regard.storage.database.change_log import last_position
 from regard.storage.database.connection import BUSY_TIMEOUT_SECONDS, Database
+from regard.storage.database.stored_pipelines import index_folder, make_live
 
 
 @pytest.fixture
@@ -373,3 +378,120 @@ def test_older_homes_get_precisions_and_composed_letters(database: Database) -> 
     assert rows("SELECT value FROM asset_field") == [(f'"{composed}"',)]
     [(bound,)] = rows("SELECT collections FROM api_key")
     assert json.loads(str(bound)) == [f"{composed} (2)"]
+
+
+CONTENTS = 600  # converted in three steps
+
+
+def make_home_of_single_vectors(database: Database) -> None:
+    """A home before 0008: contents with two regions and a caption, their rows interleaved."""
+    config = Config()
+    config.set_main_option("script_location", str(Path(migrations.__file__).parent))
+    with database.writing() as connection:
+        config.attributes["connection"] = connection
+        command.upgrade(config, "0007")
+        for statement in (
+            "INSERT INTO catalog_info (key, value) VALUES ('catalog_uuid', 'the same')",
+            "INSERT INTO counter (name, value) VALUES ('change', 0), ('assets', 1), ('pruned', 0)",
+            "INSERT INTO collection (name) VALUES ('default')",
+        ):
+            connection.execute(text(statement))
+        pipeline = make_live(connection, SPEC)
+    contents = range(1, CONTENTS + 1)
+    owned: list[dict[str, object]] = []
+    for content in contents:
+        for kind, region, caption in (
+            (REGION, 2 * content - 1, None),
+            (IMAGE, None, None),
+            (REGION, 2 * content, None),
+            (CAPTION, None, content),
+        ):
+            number = len(owned) + 1
+            values = {"content": content, "channel": pipeline.channels[kind].id, "id": number}
+            vector = unit((kind, content, region)).astype("<f2").tobytes()
+            owned.append({**values, "region": region, "caption": caption, "vector": vector})
+    with database.writing() as connection:
+        for statement in (
+            "INSERT INTO content (sha256, format, width, height) VALUES (:name, 'jpeg', 40, 30)",
+            "INSERT INTO asset (collection_id, path, uri, content_id, size, mtime_ns, capture, added_at)"
+            " VALUES (1, :path, :name, :content, 1, 1, '{}', '2024-05-01 00:00:00')",
+            "INSERT INTO analysis (content_id, pipeline_id) VALUES (:content, 1)",
+            "INSERT INTO region (content_id, pipeline_id, ordinal, x, y, width, height, area, score, mask)"
+            " VALUES (:content, 1, 0, 1, 1, 3, 4, 12, 0.5, :path),"
+            " (:content, 1, 1, 2, 1, 3, 4, 12, 0.5, :path)",
+            "INSERT INTO caption (content_id, pipeline_id, text, model)"
+            " VALUES (:content, 1, 'a picture', 'm')",
+        ):
+            connection.execute(
+                text(statement),
+                [{"content": n, "name": f"{n:064}", "path": b"/%d" % n} for n in contents],
+            )
+        connection.execute(
+            text(
+                "INSERT INTO embedding (content_id, pipeline_id, channel_id, region_id, caption_id, vector)"
+                " VALUES (:content, 1, :channel, :region, :caption, :vector)"
+            ),
+            owned,
+        )
+        connection.execute(
+            text("INSERT INTO change VALUES (:id, :channel, :id, TRUE)"),
+            owned,
+        )
+        connection.execute(
+            text("UPDATE counter SET value = :last WHERE name = 'change'"), {"last": len(owned)}
+        )
+
+
+def test_single_vectors_become_rows_although_killed_in_the_middle(
+    url: str, database: Database, tmp_path: Path
+) -> None:
+    make_home_of_single_vectors(database)
+    deletions = 0
+
+    def kill(conn: object, cursor: object, statement: str, *_: object) -> None:
+        nonlocal deletions
+        deletions += statement.startswith("DELETE FROM former_embedding")
+        if deletions == 2:
+            raise KeyboardInterrupt
+
+    event.listen(database.engine, "before_cursor_execute", kill)
+    with pytest.raises(KeyboardInterrupt):
+        database.upgrade()
+    event.remove(database.engine, "before_cursor_execute", kill)
+    assert {"embedding", "former_embedding"} <= tables(database)
+    with open_home(url, tmp_path / "indexes") as home:
+        assert home.catalog.uuid == "the same"
+        assert tables(database) == {*schema.metadata.tables, "alembic_version"}
+        assert home.findings() == []
+        former = 4 * CONTENTS
+        vectors = home.vectors()
+        assert len(vectors) == former
+        assert min(row.id for row in vectors) > former
+        with home.catalog.database.reading() as connection:
+            # One change for each content and channel.
+            assert last_position(connection) == former + 3 * CONTENTS
+        indexes = home.indexes()
+        for kind in (IMAGE, REGION, CAPTION):
+            # What the former version left is not used.
+            folder = index_folder(home.folder, home.pipeline.fingerprint)
+            directory = folder / f"{kind.space}-{kind.kind}"
+            directory.mkdir(parents=True)
+            (directory / "manifest.json").write_text('{"format": 1}')
+        queries = {(IMAGE, 7, None): 0, (REGION, 300, 599): 599, (CAPTION, CONTENTS, None): 0}
+        by_id = {row.id: row for row in vectors}
+        for (channel, content, region), wanted in queries.items():
+            query = ChannelQuery(channel, unit((channel, content, region))[np.newaxis], 1)
+            ((_, ids),) = indexes.search([query], EVERYTHING)
+            found = by_id[int(ids[0, 0])]
+            assert (found.content_id, found.region_id) == (content, wanted)
+        assert indexes.verify() == []
+        home.save("/new.jpg", "new")
+        assert home.findings() == []
+
+
+@pytest.mark.parametrize("backend", ["sqlite"])
+def test_converted_home_gives_its_pages_back(database: Database) -> None:
+    make_home_of_single_vectors(database)
+    database.upgrade()
+    with database.reading() as connection:
+        assert connection.exec_driver_sql("PRAGMA freelist_count").scalar_one() == 0

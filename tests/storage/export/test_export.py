@@ -45,7 +45,7 @@ from pycocotools.coco import COCO
 from sqlalchemy import select
 
 from regard.core.assets import AssetEdit
-from regard.core.catalog import ChannelQuery, Exclusion
+from regard.core.catalog import AnalysedFile, ChannelQuery, Exclusion
 from regard.core.errors import CannotWork, Conflict, LeaseHeld, NotFound
 from regard.core.filters import AssetFilter
 from regard.storage.assets.editing import SqlAssetEditing
@@ -141,9 +141,9 @@ def test_a_new_home_of_either_kind_becomes_the_same(
         live = catalog.live_pipeline()
         assert live is not None
         home = Home(other_url, catalog, live, tmp_path / "indexes")
-        former = {row.id for row in home.rows(schema.embedding)}
+        former = {row.id for row in home.vectors()}
         home.save("/later.jpg", "later", "one")
-        later = {row.id for row in home.rows(schema.embedding)} - former
+        later = {row.id for row in home.vectors()} - former
         assert later
         assert min(later) > max(former)
         # A second time there is nothing to do.
@@ -191,7 +191,7 @@ def test_what_other_models_say_stays_theirs(filled: Home, new: Catalog, tmp_path
     live = new.make_live(NEW)
     home = Home("", new, live, tmp_path / "other models")
     with home.writing("one") as writer:
-        writer.save(stamp("/own.jpg"), header("d"), _no_facts(), in_new_space("d"))
+        writer.save([AnalysedFile(stamp("/own.jpg"), header("d"), _no_facts(), in_new_space("d"))])
     report = take(new, export(filled.catalog, tmp_path / "export"))
     assert new.live_pipeline() == live
     # a and b came with what the home's own models say; c, e and what waits did not.
@@ -350,7 +350,7 @@ def test_an_import_that_was_stopped_carries_on(
     # Someone else writes in between, and takes away what came.
     home.save("/between.jpg", "between", "three")
     first = min(row.id for row in home.rows(schema.content))
-    gone = {row.id for row in home.rows(schema.embedding) if row.content_id == first}
+    gone = {row.id for row in home.vectors() if row.content_id == first}
     with home.writing("one") as writer:
         writer.remove(
             [one for one in writer.known_assets(b"/photos") if one.stamp.path == b"/photos/a.jpg"]
@@ -368,7 +368,7 @@ def test_an_import_that_was_stopped_carries_on(
     for name, rows in before.items():
         assert rows == after[name], name
     # Ids that an index may have met are not given again.
-    assert not gone & {row.id for row in home.rows(schema.embedding)}
+    assert not gone & {row.id for row in home.vectors()}
     with new.database.reading() as connection:
         keys = set(connection.execute(select(schema.catalog_info.c.key)).scalars())
     assert keys == {"catalog_uuid"}
@@ -381,11 +381,11 @@ def test_ids_that_were_used_once_are_not_taken_over(
     pipeline = new.make_live(SPEC)
     home = Home("", new, pipeline, tmp_path / "emptied")
     home.save("/x.jpg", "x")
-    used = {row.id for row in home.rows(schema.embedding)}
+    used = {row.id for row in home.vectors()}
     with home.writing() as writer:
         writer.remove(list(writer.known_assets(b"/x.jpg")))
     take(new, export(filled.catalog, tmp_path / "export"))
-    assert not used & {row.id for row in home.rows(schema.embedding)}
+    assert not used & {row.id for row in home.vectors()}
     check_whole(new, home.folder)
 
 
@@ -509,7 +509,11 @@ def test_what_is_left_out_is_remembered(home: Home, new: Catalog, tmp_path: Path
 LEFT_OUT = {
     "exclusion": {"id"},
     # Told by the table that the row stands in, or by the id of its channel.
-    "embedding": {"pipeline_id", "channel_id", "vector"},
+    "embedding": {
+        *("pipeline_id", "channel_id"),
+        # In its own form: the owners and the vector of each.
+        *("vector_count", "regions", "captions", "vectors"),
+    },
     "pipeline": {"pruned_at"},
     "asset": {"composed_path"},  # derived from the path
     "analysis_failure": {"reason"},

@@ -12,7 +12,7 @@ import pytest
 from catalog_samples import SPEC, D, Home, analysis, attach, header, save, stamp
 from sqlalchemy import update
 
-from regard.core.catalog import Failure, WaitingContent
+from regard.core.catalog import AnalysedFile, Failure, WaitingContent
 from regard.core.errors import CannotWork, Conflict, LeaseHeld, NotFound, PipelineConflict
 from regard.core.facts import PhotoFacts
 from regard.core.records import Analysis, Space
@@ -81,13 +81,13 @@ def test_what_is_built_beside_changes_nothing_until_all_is_there(home: Home) -> 
         assert first.paths == (b"/a.jpg",)
         assert [one.id for one in builder.waiting(first.id, 1)] == [second.id]
         for one in (first, second):
-            assert builder.save(one, newly(one.sha256))
+            assert builder.save([one], [newly(one.sha256)])
         assert [one.id for one in builder.waiting(0, 10)] == [third.id]
         assert not builder.go_live()
         assert home.catalog.live_pipeline() == home.pipeline
         assert before.verify() == []
         assert states(home) == [("sample", PipelineState.LIVE, 3, 0), ("new", "unfinished", 2, 1)]
-        builder.save(third, newly("c"))
+        builder.save([third], [newly("c")])
         assert builder.go_live()
         # As after a crash between the switch and the word of it.
         assert builder.go_live()
@@ -106,13 +106,13 @@ def test_what_comes_and_goes_during_the_build_is_met(home: Home) -> None:
         home.save(f"/{name}.jpg", name)
     with building(home) as builder:
         first, second, _ = builder.waiting(0, 10)
-        builder.save(first, newly("a"))
+        builder.save([first], [newly("a")])
         with home.writing() as writer:
             writer.remove(list(writer.known_assets(b"/a.jpg")))
             writer.remove(list(writer.known_assets(b"/b.jpg")))
             save(writer, "/d.jpg", "d")
             attach(writer, "/moved.jpg", "c", moved_from=3)
-        assert not builder.save(second, newly("b"))
+        assert not builder.save([second], [newly("b")])
         builder.fail(second, "it is gone")
         assert [one.paths for one in builder.waiting(0, 10)] == [(b"/moved.jpg",), (b"/d.jpg",)]
         finish(builder)
@@ -126,7 +126,7 @@ def test_what_can_not_be_analysed_holds_nothing_up_and_counts_as_new(home: Home)
     home.save("/b.jpg", "b")
     with building(home) as builder:
         first, second = builder.waiting(0, 10)
-        builder.save(first, newly("a"))
+        builder.save([first], [newly("a")])
         builder.fail(second, "its file has vanished\0")
         assert builder.count() == 0
         told = [Failure("/b.jpg", "its file has vanished\ufffd")]
@@ -144,7 +144,7 @@ def test_what_can_not_be_analysed_holds_nothing_up_and_counts_as_new(home: Home)
     writer = SqlIndexingCatalog(home.catalog, builder.pipeline, "default")
     with writer.writer_lease():
         assert [one.stamp.size for one in writer.known_assets(b"/")] == [100, -1]
-        writer.save(stamp("/b.jpg"), header("b"), PhotoFacts(), newly("b"))
+        writer.save([AnalysedFile(stamp("/b.jpg"), header("b"), PhotoFacts(), newly("b"))])
         assert [one.stamp.size for one in writer.known_assets(b"/")] == [100, 100]
     assert [one.failed for one in read_pipelines(home.catalog)] == [0, 0]
 
@@ -164,7 +164,7 @@ def test_a_pipeline_that_would_lose_many_photographs_does_not_go_live(
             if number < lost:
                 builder.fail(waiting, "no photograph lies there any more")
             else:
-                builder.save(waiting, newly(waiting.sha256))
+                builder.save([waiting], [newly(waiting.sha256)])
         if lives:
             assert builder.go_live()
         else:
@@ -203,7 +203,7 @@ def test_a_builder_that_was_taken_over_writes_nothing(home: Home) -> None:
         waiting = builder.waiting(0, 1)[0]
         home.execute(update(schema.lease).where(schema.lease.c.name == "builder").values(token="x"))
         with pytest.raises(LeaseHeld):
-            builder.save(waiting, newly("a"))
+            builder.save([waiting], [newly("a")])
         with pytest.raises(LeaseHeld):
             builder.go_live()
     assert home.catalog.live_pipeline() == home.pipeline
@@ -226,7 +226,7 @@ def test_going_back_tells_what_would_be_missing(home: Home) -> None:
     new = switched(home)
     writer = SqlIndexingCatalog(home.catalog, new, "later")
     with writer.writer_lease():
-        writer.save(stamp("/b.jpg"), header("b"), PhotoFacts(), newly("b"))
+        writer.save([AnalysedFile(stamp("/b.jpg"), header("b"), PhotoFacts(), newly("b"))])
     found = roll_back(home.catalog, at_once=False)
     assert (found.missing, found.collections, found.is_live) == (1, ("later",), False)
     assert home.catalog.live_pipeline() == new
@@ -299,7 +299,7 @@ def test_pruning_spares_what_a_server_answers_from_and_what_is_built(home: Home)
     home.save("/a.jpg", "a")
     unfinished = home.catalog.ensure_pipeline(NEW)
     with building(home) as builder:
-        builder.save(builder.waiting(0, 1)[0], newly("a"))
+        builder.save([builder.waiting(0, 1)[0]], [newly("a")])
         with pytest.raises(LeaseHeld, match="is reindexing"):
             prune(home.catalog, home.folder, unfinished=True)
     assert prune(home.catalog, home.folder) == []
@@ -332,7 +332,7 @@ def building(home: Home, *, retry_failed: bool = True) -> Iterator[SqlReindexing
 
 def finish(builder: SqlReindexing) -> None:
     for waiting in builder.waiting(0, 100):
-        assert builder.save(waiting, newly(waiting.sha256))
+        assert builder.save([waiting], [newly(waiting.sha256)])
 
 
 def switched(home: Home) -> StoredPipeline:

@@ -57,19 +57,15 @@ def brute_force(
     home: Home, channel: Channel, queries: Float32Array, k: int, collection: str | None
 ) -> list[list[tuple[float, int]]]:
     """The best rows by plain SQL and arithmetic."""
-    embedding, asset = schema.embedding.c, schema.asset.c
-    statement = select(embedding.id, embedding.vector).where(
-        embedding.channel_id == home.pipeline.channels[channel].id
-    )
+    asset, number = schema.asset.c, home.pipeline.channels[channel].id
+    members = select(asset.content_id).join_from(schema.asset, schema.collection)
     if collection is not None:
-        members = (
-            select(asset.content_id)
-            .join_from(schema.asset, schema.collection)
-            .where(schema.collection.c.name == collection, asset.content_id.is_not(None))
-        )
-        statement = statement.where(embedding.content_id.in_(members))
+        members = members.where(schema.collection.c.name == collection)
     with home.catalog.database.reading() as connection:
-        rows = connection.execute(statement).all()
+        contents = set(connection.execute(members).scalars())
+    rows = [
+        row for row in home.vectors() if row.channel_id == number and row.content_id in contents
+    ]
     answers = []
     for vector in queries:
         scored = sorted(
@@ -252,7 +248,7 @@ def test_damaged_vector_in_the_catalog(home: Home) -> None:
     first = select(schema.embedding.c.id).order_by(schema.embedding.c.id).limit(1).scalar_subquery()
     for vector in (b"\0" * (2 * D - 1), b"\xff" * (2 * D), b"\x00\x3c" * D):
         home.execute(
-            update(schema.embedding).where(schema.embedding.c.id == first).values(vector=vector)
+            update(schema.embedding).where(schema.embedding.c.id == first).values(vectors=vector)
         )
         indexes = home.indexes()
         with pytest.raises(HomeError, match="damaged vectors") as caught:
@@ -397,7 +393,7 @@ def test_owners(home: Home, preloaded: bool) -> None:
     if preloaded:
         searching.preload()
     for later in range(2):
-        rows = home.rows(schema.embedding)
+        rows = home.vectors()
         embeddings = np.asarray([-1, 0, 10**6, *(row.id for row in rows), rows[0].id])
         owners = searching.owners(embeddings)
         wanted = [(0, 0)] * 3 + [(row.content_id, row.region_id or 0) for row in [*rows, rows[0]]]
@@ -410,7 +406,7 @@ def test_owners(home: Home, preloaded: bool) -> None:
 def test_many_threads_learn_owners(home: Home) -> None:
     """A reader that sees a content also sees its region while the arrays grow."""
     fill(home)
-    rows = home.rows(schema.embedding)
+    rows = home.vectors()
     wanted = {row.id: (row.content_id, row.region_id or 0) for row in rows}
     for seed in range(10):
         searching = home.searching()

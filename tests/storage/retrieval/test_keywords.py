@@ -18,7 +18,7 @@ from made_assets import Assets
 from sqlalchemy import delete, insert, text, update
 
 from regard.core.assets import AssetEdit
-from regard.core.catalog import WORD_FIELDS, Occurrences, WordField, Words
+from regard.core.catalog import WORD_FIELDS, AnalysedFile, Occurrences, WordField, Words
 from regard.core.facts import PhotoFacts
 from regard.core.filters import EVERYTHING, AssetFilter
 from regard.core.records import Caption
@@ -330,7 +330,7 @@ def do_something(rng: random.Random, home: Home, assets: Assets) -> None:
         case 0:
             with home.writing("one") as writer:
                 if not writer.is_analysed(header(name).sha256):
-                    writer.save(stamp(path), header(name), facts, analysis(name))
+                    writer.save([AnalysedFile(stamp(path), header(name), facts, analysis(name))])
                 else:
                     writer.attach(stamp(path), header(name).sha256, facts)
         case 1:
@@ -393,7 +393,13 @@ def test_captions_follow_their_table(home: Home) -> None:
     with home.writing() as writer:
         made = analysis("a")
         captions = (Caption("A great egret.", "m"), *made.captions[1:])
-        writer.save(stamp("/p/1.jpg"), header("a"), PhotoFacts(), replace(made, captions=captions))
+        writer.save(
+            [
+                AnalysedFile(
+                    stamp("/p/1.jpg"), header("a"), PhotoFacts(), replace(made, captions=captions)
+                )
+            ]
+        )
     assert find(home, "egrets") == {("a", "caption")}
     home.execute(update(schema.caption).where(schema.caption.c.id == 1).values(text="A crane."))
     assert find(home, "egrets") == set()

@@ -10,6 +10,7 @@ import pytest
 from catalog_samples import IMAGE, Home, analysis, header, stamp
 from sqlalchemy import delete, update
 
+from regard.core.catalog import AnalysedFile
 from regard.core.duplicates import CopyPair
 from regard.core.errors import UsageError
 from regard.core.facts import PhotoFacts
@@ -37,13 +38,9 @@ def save(
     facts: PhotoFacts | None = None,
 ) -> None:
     with home.writing(collection) as writer:
-        writer.save(
-            stamp(path),
-            header(name),
-            facts or PhotoFacts(),
-            analysis(name, 0),
-            signature=signature(len(name)) if signed else None,
-        )
+        there = signature(len(name)) if signed else None
+        found = facts or PhotoFacts()
+        writer.save([AnalysedFile(stamp(path), header(name), found, analysis(name, 0), there)])
 
 
 def attach(home: Home, path: str, name: str, collection: str = "default") -> None:

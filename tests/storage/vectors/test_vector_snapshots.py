@@ -130,7 +130,7 @@ def test_the_format_is_as_documented(saved: SegmentedIndex) -> None:
     checksum = document.pop("checksum")
     canonical = json.dumps(document, sort_keys=True, separators=(",", ":"))
     assert hashlib.sha256(canonical.encode()).hexdigest() == checksum
-    assert document["format"] == 1
+    assert document["format"] == 2
     assert document["metric"] == "inner_product"
     assert document["applied_through"] == 7
     bitmaps = (saved.directory / f"{document['deleted']['sha256']}.deleted").read_bytes()
@@ -207,7 +207,7 @@ def flip(data: bytes) -> bytes:
 
 
 DAMAGES = {
-    "another format": rewritten(format=2),
+    "another format": rewritten(format=3),
     "another metric": rewritten(metric="l2"),
     "a missing field": rewritten(segments=None),
     "an unsafe name": rewritten(delta={"sha256": "../../secret", "rows": 1}),

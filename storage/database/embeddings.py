@@ -1,0 +1,147 @@
+"""Rows of `embedding`: one holds all vectors of one content in one channel.
+
+A vector's id is the row's id plus its place in the row. Ids are taken as blocks from a row of
+`counter` that stays locked until commit, so they are never reused and become visible in order.
+Vectors are little-endian float16, (n, d); `regions` and `captions` are one little-endian int64 id a
+vector, 0 for none, or NULL if no vector has one. Vectors that an index would refuse are never
+stored: one would block every index of its channel.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from sqlalchemy import Connection, insert, select
+
+from regard.core.errors import HomeError, ModelError
+from regard.core.records import BoolArray, Float32Array, Int64Array
+from regard.storage.database import schema
+from regard.storage.database.connection import in_batches
+from regard.storage.database.counters import EMBEDDINGS, advance
+from regard.storage.database.stored_pipelines import StoredChannel
+
+# Above 1 by the rounding to float16; the vector indexes use the same bound.
+_MAX_NORM = 1.01
+_ID_BYTES = 8
+
+
+@dataclass(frozen=True, slots=True)
+class EmbeddingBlock:
+    """A row of `embedding`: its channel, the id of its first vector, and how many it has."""
+
+    channel: int
+    first: int
+    count: int
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Embeddings:
+    """Vectors (n, d), float32, with the ids of each, of its content and of its region, 0 for none.
+
+    In the order of their rows.
+    """
+
+    ids: Int64Array
+    contents: Int64Array
+    regions: Int64Array
+    vectors: Float32Array
+
+
+def vectors_to_bytes(vectors: Sequence[Float32Array], dimension: int) -> bytes:
+    """Bytes of vectors of shape (dimension,).
+
+    Raises ModelError for another shape, or if one is longer than 1 or not finite.
+    """
+    for vector in vectors:
+        if vector.shape != (dimension,):
+            raise ModelError(f"a model gave a vector of shape {vector.shape}, not ({dimension},)")
+    with np.errstate(over="ignore"):
+        stored = np.asarray(vectors).astype("<f2")
+    if not is_sound(stored.astype(np.float32)).all():
+        raise ModelError("a model gave a vector that is not normalised")
+    return stored.tobytes()
+
+
+def ids_to_bytes(ids: Sequence[int | None]) -> bytes | None:
+    """Bytes of ids of regions or captions; None if there are none."""
+    return np.asarray([one or 0 for one in ids], "<i8").tobytes() if any(ids) else None
+
+
+def ids_from_bytes(stored: bytes | None, count: int) -> Int64Array:
+    """The ids of regions or captions of a row's vectors, 0 for none; raises HomeError."""
+    if stored is None:
+        return np.zeros(count, np.int64)
+    if len(stored) != _ID_BYTES * count:
+        raise _damaged()
+    return np.frombuffer(stored, "<i8").astype(np.int64, copy=False)
+
+
+def unpack(rows: Sequence[Any], dimension: int) -> Embeddings:
+    """The embeddings of rows with id, content_id, vector_count, regions and vectors.
+
+    Raises HomeError when a row has another number of bytes than its count says.
+    """
+    counts = np.asarray([row.vector_count for row in rows], np.int64)
+    vectors = [row.vectors for row in rows]
+    if [len(one) for one in vectors] != (2 * dimension * counts).tolist():
+        raise _damaged()
+    regions = [
+        ids_from_bytes(row.regions, count) for row, count in zip(rows, counts.tolist(), strict=True)
+    ]
+    ends = counts.cumsum()
+    # The ids of each row count up from the row's own.
+    before = np.asarray([row.id for row in rows], np.int64) - ends + counts
+    return Embeddings(
+        ids=(np.repeat(before, counts) + np.arange(counts.sum())).astype(np.int64),
+        contents=np.repeat(np.asarray([row.content_id for row in rows], np.int64), counts),
+        regions=np.concatenate(regions) if regions else np.zeros(0, np.int64),
+        vectors=np.frombuffer(b"".join(vectors), "<f2").reshape(-1, dimension).astype(np.float32),
+    )
+
+
+def read_embeddings(
+    connection: Connection, channel: StoredChannel, contents: Collection[int]
+) -> Embeddings:
+    """The embeddings of contents in a channel, ordered by id; raises HomeError."""
+    table = schema.embedding
+    rows: list[Any] = []
+    for some in in_batches(contents):
+        rows += connection.execute(
+            select(table).where(table.c.content_id.in_(some), table.c.channel_id == channel.id)
+        )
+    return unpack(sorted(rows, key=lambda row: row.id), channel.dimension)
+
+
+def insert_embeddings(
+    connection: Connection, rows: Sequence[Mapping[str, Any]]
+) -> list[EmbeddingBlock]:
+    """Insert rows of `embedding` that have an id, or get one here."""
+    if not rows:
+        return []
+    next_id = None
+    if needed := sum(row["vector_count"] for row in rows if "id" not in row):
+        next_id = advance(connection, EMBEDDINGS, needed) - needed + 1
+    numbered = []
+    for row in rows:
+        if "id" in row:
+            numbered.append(row)
+            continue
+        assert next_id is not None
+        numbered.append({"id": next_id, **row})
+        next_id += row["vector_count"]
+    connection.execute(insert(schema.embedding), numbered)
+    return [EmbeddingBlock(row["channel_id"], row["id"], row["vector_count"]) for row in numbered]
+
+
+def is_sound(vectors: Float32Array) -> BoolArray:
+    """Which rows (n, d) are finite and not longer than 1."""
+    # Written so that NaN fails too.
+    sound: BoolArray = np.linalg.norm(vectors, axis=1) <= _MAX_NORM
+    return sound
+
+
+def _damaged() -> HomeError:
+    return HomeError("the catalog holds damaged vectors", remedy="see them with: regard verify")
