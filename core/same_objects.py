@@ -1,8 +1,8 @@
 """What the search for same objects reads from the catalog, stores there, and finds.
 
 A thing is a region that stands for an object. Each content is compared once: its things and the
-likely pairs that they form are stored. Groups are built from all pairs and stored as well, whoever
-may see them; a list shows the members that pass its filter.
+likely pairs that they form are stored. Groups are built from all pairs and stored as well; a list
+shows the members that pass its filter.
 """
 
 from __future__ import annotations

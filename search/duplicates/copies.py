@@ -32,8 +32,12 @@ from regard.search.duplicates.alignment import (
     Overlay,
     Picture,
     align,
+    may_lie,
     overlay,
+    slid_to,
+    whole_frame,
 )
+from regard.search.duplicates.screening import screen
 
 # How far the blur reaches over the edge of a crop.
 _EDGE = 2
@@ -198,6 +202,25 @@ class Comparer:
         # Always in one order, because the two orders differ by rounding.
         return self._compared(min(first, second), max(first, second))
 
+    def screen(self, near: Mapping[int, Sequence[int]]) -> dict[int, list[int]]:
+        """For each content those of the others that may be copies of it."""
+        named = {*near, *itertools.chain.from_iterable(near.values())}
+        signatures = self._catalog.signatures(named)
+        pairs = [(content, other) for content, others in near.items() for other in others]
+        found: dict[int, list[int]] = {content: [] for content in near}
+        for fit in screen(signatures, pairs):
+            first, second = (
+                self._keep(content, signatures[content]) for content in (fit.first, fit.second)
+            )
+            slid = slid_to(first, fit.scale, fit.size, fit.place)
+            if (
+                fit.size == (0, 0)
+                or may_lie(first, second, slid)
+                or may_lie(first, second, whole_frame(first, second))
+            ):
+                found[fit.first].append(fit.second)
+        return found
+
     def prepare(self, contents: Collection[int]) -> None:
         """Read the signatures of contents to compare, with one read."""
         missing = [content for content in contents if content not in self._pictures]
@@ -213,10 +236,12 @@ class Comparer:
             self._pictures.move_to_end(content)
         return picture
 
-    def _keep(self, content: int, signature: Signature) -> None:
-        self._pictures[content] = Picture(signature)
+    def _keep(self, content: int, signature: Signature) -> Picture:
+        picture = self._pictures.pop(content, None) or Picture(signature)
+        self._pictures[content] = picture
         while len(self._pictures) > _PICTURES:
             self._pictures.popitem(last=False)
+        return picture
 
     def _compare(self, first: int, second: int) -> float | None:
         ours, theirs = self.picture(first), self.picture(second)
@@ -253,13 +278,14 @@ class NeighbourComparison:
             last = contents[-1]
             vectors = self._catalog.image_vectors(self._channel, contents)
             # Contents may have been deleted meanwhile.
-            contents = [content for content in contents if content in vectors]
-            near = self._neighbours(vectors, contents, _NEIGHBOURS[0]) if contents else {}
+            there = [content for content in contents if content in vectors]
+            near = self._neighbours(vectors, there, _NEIGHBOURS[0])
             done: list[int] = []
             found: list[CopyPair] = []
             stopped = False
             for content in contents:
-                copies = self._copies(content, vectors, near[content])
+                # One without a vector has no neighbours.
+                copies = self._copies(content, vectors, near.get(content, ()))
                 found += [
                     CopyPair(min(content, other), max(content, other), similarity)
                     for other, similarity in copies.items()
@@ -286,18 +312,24 @@ class NeighbourComparison:
         return copies
 
     def _compared(self, content: int, near: Sequence[int]) -> dict[int, float]:
-        self._comparer.prepare([content, *near])
+        self._comparer.prepare([content, *near] if near else [])
         found = {other: self._comparer.similarity(content, other) for other in near}
         return {other: alike for other, alike in found.items() if alike is not None}
 
     def _neighbours(
         self, vectors: Mapping[int, Float32Array], contents: Sequence[int], count: int
     ) -> dict[int, list[int]]:
-        """About `count` nearest other contents of each content, nearest first."""
+        """Those of about `count` nearest other contents that may be copies, nearest first."""
+        if not contents:
+            return {}
         rows = np.stack([vectors[content] for content in contents])
         _, ids = self._index.search([ChannelQuery(self._channel, rows, count)], EVERYTHING)[0]
         of = self._owners.owners(ids.ravel()).contents.reshape(ids.shape)
-        return {
-            content: [int(other) for other in dict.fromkeys(row) if other not in {0, content}]
-            for content, row in zip(contents, list(of), strict=True)
-        }
+        return self._comparer.screen(
+            {
+                content: [
+                    other for other in dict.fromkeys(row.tolist()) if other not in {0, content}
+                ]
+                for content, row in zip(contents, list(of), strict=True)
+            }
+        )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import random
 from collections.abc import Callable
 
@@ -17,6 +18,7 @@ from regard.core.signatures import SIGNATURE_SIDE, signature_shape
 from regard.photos.signatures import sign
 from regard.search.duplicates.alignment import Picture, likeness
 from regard.search.duplicates.copies import similarity_of_copies
+from regard.search.duplicates.screening import screen
 
 EDITS: dict[str, Callable[[Image.Image], Image.Image]] = {
     "jpeg 30": lambda p: decoded(encoded(p, quality=30)),
@@ -51,6 +53,24 @@ def test_an_edited_copy_is_one_picture(name: str) -> None:
     for seed in range(5):
         whole = scene(seed)
         assert is_copy(whole, EDITS[name](whole)), seed
+
+
+def test_screening_keeps_copies_of_all_shapes_and_drops_most_other_pairs() -> None:
+    sizes = [(320, 240), (240, 320), (320, 200), (1600, 90)]
+    wholes = [scene(seed, sizes[seed % 4]) for seed in range(12)]
+    edited = [edit(whole) for whole, edit in zip(wholes, EDITS.values(), strict=True)]
+    signatures = {
+        number: sign(records.Image(np.asarray(one))) for number, one in enumerate(wholes + edited)
+    }
+    pairs = list(itertools.permutations(signatures, 2))
+    kept = [(fit.first, fit.second) for fit in screen(signatures, [*pairs, (0, 99)])]
+    assert {pair for pair in pairs if abs(pair[0] - pair[1]) == 12} <= set(kept)
+    assert kept == [pair for pair in pairs if pair in set(kept)]
+    # The middle of a panorama is too low to be compared, so that all its pairs are kept.
+    others = [pair for pair in kept if all(number % 4 != 3 for number in pair)]
+    assert len(others) < 60
+    fit = screen({0: signatures[0], 1: signatures[0]}, [(0, 1)])[0]
+    assert (fit.scale, fit.size, fit.place) == (1.0, (14, 20), (5, 6))
 
 
 @settings(max_examples=15, deadline=None)
