@@ -129,7 +129,6 @@ class Parts:
         self._library = library
         self._target, self._level = target, level_for(limit)
         self._scope = Scope(target, limit)
-        library.search_catalog.preload()
         self._engine = library.engine(
             observe=lambda stage, took: self.stages.add(f"  engine: {stage}", took)
         )

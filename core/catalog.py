@@ -6,7 +6,9 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Protocol
+from typing import NamedTuple, Protocol, Self
+
+import numpy as np
 
 from regard.core.assets import Asset, StoredRegion
 from regard.core.facts import PhotoFacts
@@ -92,15 +94,27 @@ class WaitingContent:
     paths: tuple[bytes, ...]
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Owners:
-    """What embeddings describe, in their order: ids of contents and of regions, 0 for none.
+class Neighbours(NamedTuple):
+    """The nearest embeddings of n queries, best first, padded with -inf, -1 and 0.
 
-    Both are int64 of the shape of the embeddings; an embedding that was deleted has no content.
+    `scores` (n, k) float32; `ids` (n, k), and the ids of their contents and regions (0: none),
+    int64.
     """
 
+    scores: Float32Array
+    ids: Int64Array
     contents: Int64Array
     regions: Int64Array
+
+    @classmethod
+    def empty(cls, queries: int, k: int) -> Self:
+        """Padding alone."""
+        return cls(
+            np.full((queries, k), -np.inf, np.float32),
+            np.full((queries, k), -1, np.int64),
+            np.zeros((queries, k), np.int64),
+            np.zeros((queries, k), np.int64),
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,11 +127,15 @@ class HitRecords:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ChannelQuery:
-    """A query of one channel: the `k` best rows for each of `vectors` (n, d)."""
+    """A query of one channel: the `k` best rows for each of `vectors` (n, d).
+
+    An index may miss a few of them unless it is `exact`.
+    """
 
     channel: Channel
     vectors: Float32Array
     k: int
+    exact: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -300,9 +318,6 @@ class ReindexingCatalog(Protocol):
 class SearchCatalog(Protocol):
     """The catalog as search sees it; reads only."""
 
-    def owners(self, embeddings: Int64Array) -> Owners:
-        """What each embedding describes; negative ids describe nothing."""
-
     def hit_records(
         self, contents: Collection[int], regions: Collection[int], asset_filter: AssetFilter
     ) -> HitRecords:
@@ -324,14 +339,11 @@ class SearchCatalog(Protocol):
 class ChannelSearch(Protocol):
     """Nearest neighbours in the live pipeline's channels, as fresh as the catalog."""
 
-    def search(
-        self, asked: Sequence[ChannelQuery], asset_filter: AssetFilter
-    ) -> list[tuple[Float32Array, Int64Array]]:
+    def search(self, asked: Sequence[ChannelQuery], asset_filter: AssetFilter) -> list[Neighbours]:
         """For each channel the best embeddings whose content has an asset that passes the filter.
 
-        All come from one state of the catalog, no older than the call. Scores (n, m), descending,
-        and embedding ids (n, m), m ≤ k; a row that ends with -inf and -1 holds every match.
-        Raises NotFound for an unknown collection.
+        All come from one state of the catalog, no older than the call. At most `k` columns; a row
+        that ends with padding holds every match. Raises NotFound for an unknown collection.
         """
 
 

@@ -20,7 +20,7 @@ _BITMAP_DENSITY = 64
 class IdSet:
     """An immutable set of non-negative int64 ids, or the complement of one."""
 
-    __slots__ = ("_array", "_bitmap", "_complement", "_count")
+    __slots__ = ("__weakref__", "_array", "_bitmap", "_complement", "_count")
 
     def __init__(self, ids: Iterable[int] | Int64Array = (), *, complement: bool = False) -> None:
         array = np.unique(np.asarray(ids if isinstance(ids, np.ndarray) else list(ids), np.int64))

@@ -15,13 +15,11 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 
-import numpy as np
-
-from regard.core.catalog import ChannelQuery, ChannelSearch, KeywordSearch, Owners, SearchCatalog
+from regard.core.catalog import ChannelQuery, ChannelSearch, KeywordSearch, SearchCatalog
 from regard.core.errors import UnanswerableQuery
 from regard.core.machine import usable_cores
 from regard.core.protocols import Profile
-from regard.core.records import Int64Array, Routes, Target, WeightedChannel
+from regard.core.records import Routes, Target, WeightedChannel
 from regard.core.relevance import Calibrations, Form
 from regard.search.answers import (
     Answer,
@@ -283,31 +281,13 @@ class SearchEngine:
             scope.filter,
         )
         clock.lap("index")
-        owners = self._owners([ids for _, ids in results])
         return [
             [
-                rank_by_vectors(
-                    channel.weighted,
-                    scores[place],
-                    ids[place],
-                    Owners(of_ids.contents[place], of_ids.regions[place]),
-                    scope.target,
-                )
-                for channel, (scores, ids), of_ids in zip(vectors, results, owners, strict=True)
+                rank_by_vectors(channel.weighted, neighbours, place, scope.target)
+                for channel, neighbours in zip(vectors, results, strict=True)
             ]
             for place in range(len(rows))
         ]
-
-    def _owners(self, embeddings: Sequence[Int64Array]) -> list[Owners]:
-        """The owners of several arrays of embeddings, with one read."""
-        every = self._catalog.owners(np.concatenate([ids.ravel() for ids in embeddings]))
-        owners = []
-        end = 0
-        for ids in embeddings:
-            start, end = end, end + ids.size
-            contents, regions = every.contents[start:end], every.regions[start:end]
-            owners.append(Owners(contents.reshape(ids.shape), regions.reshape(ids.shape)))
-        return owners
 
 
 @dataclass(frozen=True, slots=True)

@@ -24,7 +24,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from regard.core.catalog import Owners
+from regard.core.catalog import Neighbours
 from regard.core.records import (
     Float32Array,
     Float64Array,
@@ -149,15 +149,12 @@ def embeddings_at(weighted: WeightedChannel, target: Target, level: int) -> int:
 
 
 def rank_by_vectors(
-    weighted: WeightedChannel,
-    scores: Float32Array,
-    embeddings: Int64Array,
-    owners: Owners,
-    target: Target,
+    weighted: WeightedChannel, neighbours: Neighbours, row: int, target: Target
 ) -> Ranking:
-    """Rank items by a channel's answer (m,), padded with -1; an item's best embedding counts."""
-    item_of = owners.contents if target is Target.IMAGE else owners.regions
-    known = np.flatnonzero((embeddings >= 0) & (owners.contents > 0) & (item_of > 0))
+    """Rank items by a channel's answer to the query of a row; an item's best embedding counts."""
+    scores, embeddings, contents, regions = (column[row] for column in neighbours)
+    item_of = contents if target is Target.IMAGE else regions
+    known = np.flatnonzero((embeddings >= 0) & (contents > 0) & (item_of > 0))
     items, first = np.unique(item_of[known], return_index=True)
     by_rank = np.argsort(first)
     by_item = np.empty_like(by_rank)
@@ -169,8 +166,8 @@ def rank_by_vectors(
         places=places,
         ranks=np.arange(1, len(items) + 1),
         scores=scores[places],
-        contents=owners.contents[places],
-        regions=owners.regions[places],
+        contents=contents[places],
+        regions=regions[places],
         by_item=by_item,
         exhausted=bool(embeddings.size == 0 or embeddings[-1] < 0),
     )

@@ -299,7 +299,6 @@ class Service:
 def _load(serving: Serving) -> None:
     library = serving.library
     library.indexes.catch_up()
-    serving.library.search_catalog.preload()
     for space in library.profile.spaces:
         encoder = library.profile.encoder(space.name)
         if encoder.takes_texts:

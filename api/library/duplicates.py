@@ -42,7 +42,6 @@ class HomeDuplicates:
         self.store = SqlDuplicates(home.catalog, home.pipeline)
         self.finder = DuplicateFinder(
             self.store,
-            home.search_catalog,
             home.indexes,
             compared_channel(home, Kind.IMAGE),
             SqlObjects(home.catalog, home.pipeline),
@@ -127,7 +126,6 @@ def thing_comparer(home: Home, *, use_colours: bool = True) -> ThingComparer:
     """A comparer over the live pipeline; raises CannotWork when no regions are compared."""
     return ThingComparer(
         SqlObjects(home.catalog, home.pipeline),
-        home.search_catalog,
         home.indexes,
         compared_channel(home, Kind.REGION),
         _colours(home) if use_colours else None,

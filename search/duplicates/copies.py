@@ -23,7 +23,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.ndimage import binary_erosion, binary_opening, label, uniform_filter
 
-from regard.core.catalog import ChannelQuery, ChannelSearch, SearchCatalog
+from regard.core.catalog import ChannelQuery, ChannelSearch
 from regard.core.duplicates import CopyPair, DuplicateCatalog
 from regard.core.filters import EVERYTHING
 from regard.core.records import Channel, Float32Array
@@ -254,13 +254,11 @@ class NeighbourComparison:
     def __init__(
         self,
         catalog: DuplicateCatalog,
-        owners: SearchCatalog,
         index: ChannelSearch,
         channel: Channel,
         comparer: Comparer,
     ) -> None:
         self._catalog = catalog
-        self._owners = owners
         self._index = index
         self._channel = channel
         self._comparer = comparer
@@ -323,8 +321,7 @@ class NeighbourComparison:
         if not contents:
             return {}
         rows = np.stack([vectors[content] for content in contents])
-        _, ids = self._index.search([ChannelQuery(self._channel, rows, count)], EVERYTHING)[0]
-        of = self._owners.owners(ids.ravel()).contents.reshape(ids.shape)
+        of = self._index.search([ChannelQuery(self._channel, rows, count)], EVERYTHING)[0].contents
         return self._comparer.screen(
             {
                 content: [

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 
 from regard.core.assets import Asset
-from regard.core.catalog import ChannelSearch, SearchCatalog
+from regard.core.catalog import ChannelSearch
 from regard.core.duplicates import (
     Duplicate,
     DuplicateCatalog,
@@ -52,7 +52,6 @@ class DuplicateFinder:
     def __init__(
         self,
         catalog: DuplicateCatalog,
-        owners: SearchCatalog,
         index: ChannelSearch,
         channel: Channel,
         objects: ObjectCatalog,
@@ -63,7 +62,7 @@ class DuplicateFinder:
         self._objects = objects
         self._load_things = load_things
         self._comparer = Comparer(catalog)
-        self._neighbours = NeighbourComparison(catalog, owners, index, channel, self._comparer)
+        self._neighbours = NeighbourComparison(catalog, index, channel, self._comparer)
         self._finders: dict[DuplicateKind, FindGroups] = {
             DuplicateKind.EXACT: self._exact,
             DuplicateKind.EDITED: self._edited,

@@ -23,7 +23,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from regard.core.catalog import ChannelQuery, ChannelSearch, SearchCatalog
+from regard.core.catalog import ChannelQuery, ChannelSearch
 from regard.core.filters import EVERYTHING, AssetFilter
 from regard.core.records import Channel, Float32Array, Int64Array
 from regard.core.same_objects import (
@@ -121,14 +121,12 @@ class ThingComparer:
     def __init__(
         self,
         catalog: ObjectCatalog,
-        owners: SearchCatalog,
         index: ChannelSearch,
         channel: Channel,
         colours: Colours | None = None,
     ) -> None:
         """Nothing is read yet."""
         self._catalog = catalog
-        self._owners = owners
         self._index = index
         self._channel = channel
         self._colours = colours
@@ -198,9 +196,8 @@ class ThingComparer:
             if not len(waiting):
                 break
             query = ChannelQuery(self._channel, vectors[waiting], count)
-            scores, embeddings = self._index.search([query], chosen)[0]
-            regions = self._owners.owners(embeddings.ravel()).regions
-            found = things.rows_of(regions).reshape(embeddings.shape)
+            scores, embeddings, _, regions = self._index.search([query], chosen)[0]
+            found = things.rows_of(regions.ravel()).reshape(regions.shape)
             pictures = things.pictures[asked[waiting]][:, None]
             usable = (found >= 0) & (things.pictures[found] != pictures)
             # The usable ones first, in their order.

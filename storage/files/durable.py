@@ -24,7 +24,7 @@ def make_directory(directory: Path, mode: int = 0o777) -> None:
         sync_directory(path.parent)
 
 
-def write_file(path: Path, chunks: Iterable[bytes]) -> None:
+def write_file(path: Path, chunks: Iterable[bytes | memoryview]) -> None:
     """Replace `path` by the chunks; durable once the directory is synced. Raises OSError."""
     aside = path.with_name(path.name + ASIDE_SUFFIX)
     handle = os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o666)

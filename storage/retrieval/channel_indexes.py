@@ -6,33 +6,39 @@ processes show at once.
 
 from __future__ import annotations
 
+import contextlib
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from sqlalchemy import Connection
 
-from regard.core.catalog import ChannelQuery, ChannelSearch, DerivedIndexes
+from regard.core.catalog import ChannelQuery, ChannelSearch, DerivedIndexes, Neighbours
 from regard.core.errors import HomeError, IndexMismatch
 from regard.core.filters import AssetFilter
 from regard.core.idset import IdSet
 from regard.core.machine import usable_cores
-from regard.core.records import Channel, Float32Array, Int64Array
+from regard.core.records import Channel, Float32Array, Int64Array, Kind
 from regard.storage.database.catalog import Catalog
 from regard.storage.database.change_log import last_position, moment, moment_now, read_changes
 from regard.storage.database.stored_pipelines import StoredChannel, StoredPipeline, index_folder
-from regard.storage.retrieval.embeddings import PassingEmbeddings
+from regard.storage.retrieval.passing_contents import PassingContents
 from regard.storage.retrieval.verification import Finding, verify_channel
 from regard.storage.vectors.gpu import gpu_devices
 from regard.storage.vectors.index import SegmentedIndex
 from regard.storage.vectors.manifest import IndexIdentity
 
-# Log entries applied in one step; bounds memory.
+# Log entries applied in one step, and sealed rows kept off the disk, outside a run that indexes;
+# both bound memory.
 _STEP = 8192
+_UNSAVED_ROWS = 65_536
+# Sampled queries of each kind, to choose how deep searches look.
+_SAMPLE = 256
 
 
 class ChannelIndexes(ChannelSearch, DerivedIndexes):
@@ -47,7 +53,7 @@ class ChannelIndexes(ChannelSearch, DerivedIndexes):
         """Indexes are opened on first use."""
         self._catalog = catalog
         self._pipeline = pipeline
-        self._passing = PassingEmbeddings(pipeline)
+        self._passing = PassingContents()
         self._folder = index_folder(folder, pipeline.fingerprint)
         self._indexes: dict[Channel, SegmentedIndex] = {}
         self._opening = threading.Lock()
@@ -56,25 +62,24 @@ class ChannelIndexes(ChannelSearch, DerivedIndexes):
         # A thread for each core but the caller's own: more would wait for one another.
         self._beside = max(1, usable_cores() - 1)
 
-    def search(
-        self, asked: Sequence[ChannelQuery], asset_filter: AssetFilter
-    ) -> list[tuple[Float32Array, Int64Array]]:
+    def search(self, asked: Sequence[ChannelQuery], asset_filter: AssetFilter) -> list[Neighbours]:
         # The indexes may go on past this moment, but a set that excludes what it does not list
         # would then let new embeddings through: hence the reader of the hits applies the
         # filter again.
         now = moment_now(self._catalog.database)
-        allowed = self._passing.cached(asset_filter, now.assets)
-        if allowed is None:
+        cached = self._passing.cached(asset_filter, now.assets)
+        if cached is None:
             with self._catalog.database.reading() as connection:
                 now = moment(connection)
-                allowed = self._passing.read(connection, asset_filter, now.assets)
+                cached = (self._passing.read(connection, asset_filter, now.assets),)
+        (allowed,) = cached
         # The largest takes as long as the others together, and releases the GIL meanwhile.
         order = sorted(range(len(asked)), key=lambda place: -self._rows(asked[place].channel))
         shares = [
             share for core in range(self._beside) if (share := order[1 + core :: self._beside])
         ]
 
-        def answer(places: Sequence[int]) -> list[tuple[int, tuple[Float32Array, Int64Array]]]:
+        def answer(places: Sequence[int]) -> list[tuple[int, Neighbours]]:
             return [(n, self._answer(asked[n], now.embeddings, allowed)) for n in places]
 
         beside = [self._pool.submit(answer, share) for share in shares]
@@ -90,10 +95,22 @@ class ChannelIndexes(ChannelSearch, DerivedIndexes):
             self._fresh(channel, visible)
 
     def snapshot(self) -> None:
-        """Write each index that has changed since its last snapshot."""
-        for index in list(self._indexes.values()):
+        """Write each index that has changed since its last snapshot, and lists of what is large."""
+        for channel, index in list(self._indexes.items()):
             with _disk_errors_named(self._folder):
-                index.snapshot()
+                index.snapshot(partial(self._sample_queries, channel))
+
+    def _sample_queries(self, channel: Channel) -> list[Float32Array]:
+        """Samples of what a channel is searched with: vectors of each kind in its space.
+
+        Captions stand for texts.
+        """
+        indexes = [
+            self._index(Channel(channel.space, kind))
+            for kind in Kind
+            if Channel(channel.space, kind) in self._pipeline.channels
+        ]
+        return [index.sample(_SAMPLE) for index in indexes]
 
     def rebuild(self) -> None:
         """Rebuild every index from the catalog, ignoring what is on disk."""
@@ -137,15 +154,17 @@ class ChannelIndexes(ChannelSearch, DerivedIndexes):
             def vectors(ids: Int64Array) -> Float32Array:
                 return index.vectors(ids).astype(np.float32)
 
-            return verify_channel(connection, stored, index.ids(), vectors)
+            findings = verify_channel(connection, stored, index.ids(), vectors)
+        return findings + [
+            Finding(f"the file {name} of the index {channel} is damaged", in_index=True)
+            for name in index.damaged_files()
+        ]
 
-    def _answer(
-        self, query: ChannelQuery, visible: int, allowed: Mapping[Channel, IdSet | None]
-    ) -> tuple[Float32Array, Int64Array]:
+    def _answer(self, query: ChannelQuery, visible: int, allowed: IdSet | None) -> Neighbours:
         index = self._fresh(query.channel, visible)
         # One column more than there are rows, so that padding shows that these are all.
         width = min(query.k, index.stats()["rows"] + 1)
-        return index.search(query.vectors, width, allowed[query.channel])
+        return index.search(query.vectors, width, allowed, exact=query.exact)
 
     def _rows(self, channel: Channel) -> int:
         index = self._indexes.get(channel)
@@ -163,7 +182,12 @@ class ChannelIndexes(ChannelSearch, DerivedIndexes):
         # Another thread may have passed `visible`. A transaction that begins under the lock sees
         # all that was applied.
         with self._catching_up, self._catalog.database.reading() as connection:
+            index = self._index(channel)
+            if index.unsaved_rows and index.is_outdated():
+                # Another process has written these rows: map them instead.
+                index = self._open(channel)
             self._apply(connection, index, self._pipeline.channels[channel])
+            self._indexes[channel] = index
         return index
 
     def _apply(self, connection: Connection, index: SegmentedIndex, stored: StoredChannel) -> None:
@@ -179,7 +203,12 @@ class ChannelIndexes(ChannelSearch, DerivedIndexes):
             )
             try:
                 index.apply(
-                    (batch.added.ids, batch.added.vectors),
+                    (
+                        batch.added.ids,
+                        batch.added.vectors,
+                        batch.added.contents,
+                        batch.added.regions,
+                    ),
                     batch.removed_ids,
                     through=batch.through,
                 )
@@ -188,6 +217,10 @@ class ChannelIndexes(ChannelSearch, DerivedIndexes):
                     f"the catalog holds damaged vectors in {stored.channel}: {error}",
                     remedy="see them with: regard verify",
                 ) from error
+            if index.unsaved_rows > _UNSAVED_ROWS:
+                # In a home that can't be written to, they stay in memory.
+                with contextlib.suppress(OSError):
+                    index.snapshot()
 
     def _index(self, channel: Channel) -> SegmentedIndex:
         index = self._indexes.get(channel)
@@ -195,13 +228,16 @@ class ChannelIndexes(ChannelSearch, DerivedIndexes):
             return index
         with self._opening:
             if channel not in self._indexes:
-                with _disk_errors_named(self._folder):
-                    self._indexes[channel] = SegmentedIndex.open(
-                        self._identity(self._pipeline.channels[channel]),
-                        self._directory(channel),
-                        devices=gpu_devices(),
-                    )
+                self._indexes[channel] = self._open(channel)
             return self._indexes[channel]
+
+    def _open(self, channel: Channel) -> SegmentedIndex:
+        with _disk_errors_named(self._folder):
+            return SegmentedIndex.open(
+                self._identity(self._pipeline.channels[channel]),
+                self._directory(channel),
+                devices=gpu_devices(),
+            )
 
     def _directory(self, channel: Channel) -> Path:
         return self._folder / f"{channel.space}-{channel.kind}"

@@ -1,4 +1,4 @@
-"""The catalog as search reads it: owners of embeddings, records of hits, stored vectors.
+"""The catalog as search reads it: records of hits and stored vectors.
 
 The records of hits are kept while no asset changes. Every writer advances the version of the
 assets in its own transaction, so the same version means the same rows.
@@ -15,10 +15,10 @@ import numpy as np
 from sqlalchemy import Connection, Integer, Select, bindparam, select
 
 from regard.core.assets import Asset, StoredRegion
-from regard.core.catalog import HitRecords, Owners, SearchCatalog, StoredVectors
+from regard.core.catalog import HitRecords, SearchCatalog, StoredVectors
 from regard.core.errors import NotFound
 from regard.core.filters import AssetFilter
-from regard.core.records import Int64Array, Kind
+from regard.core.records import Kind
 from regard.storage.assets.filters import passes
 from regard.storage.assets.records import is_analysed, read_assets, read_hits, select_assets
 from regard.storage.database import schema
@@ -26,7 +26,7 @@ from regard.storage.database.catalog import Catalog
 from regard.storage.database.change_log import moment, moment_now
 from regard.storage.database.embeddings import read_embeddings
 from regard.storage.database.stored_pipelines import StoredPipeline
-from regard.storage.retrieval.embeddings import EmbeddingOwners, require_collections
+from regard.storage.retrieval.passing_contents import require_collections
 
 # Records, of about 2 kB each.
 _CACHE_SIZE = 20_000
@@ -41,16 +41,8 @@ class SqlSearchCatalog(SearchCatalog):
         """Nothing is read yet."""
         self._database = catalog.database
         self._pipeline = pipeline
-        self._owners = EmbeddingOwners(catalog.database)
         self._replacing = threading.Lock()
         self._cache = _HitCache(version=-1)
-
-    def preload(self) -> None:
-        """Read all owners ahead; worth it for a process that stays."""
-        self._owners.preload()
-
-    def owners(self, embeddings: Int64Array) -> Owners:
-        return self._owners.of(embeddings)
 
     def hit_records(
         self, contents: Collection[int], regions: Collection[int], asset_filter: AssetFilter

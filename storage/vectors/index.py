@@ -1,7 +1,7 @@
 """The vector index of one channel: sealed segments, a delta, and a snapshot on disk.
 
-Inner product over L2-normalised rows, that is cosine, exact over the float16 vectors of the
-catalog.
+Inner product over L2-normalised rows, that is cosine. Scores are exact over the float16 vectors of
+the catalog; which rows of a large index are scored is approximate, unless a search is `exact`.
 
 Threads: the index is one reference to an immutable `State`. A search reads the reference once and
 uses that state without a lock. Writers hold a lock, build the next state and publish it by one
@@ -20,21 +20,26 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from regard.core.catalog import Neighbours
 from regard.core.idset import IdSet
 from regard.core.records import Float32Array, Int64Array
 from regard.storage.vectors.manifest import IndexIdentity
 from regard.storage.vectors.nearest import nearest
-from regard.storage.vectors.segment import Device, Float16Array, Sealed, Segment
-from regard.storage.vectors.snapshots import load, save
+from regard.storage.vectors.rows import Float16Array, Rows
+from regard.storage.vectors.segment import Device, Sealed, Segment
+from regard.storage.vectors.snapshots import Queries, damaged_files, load, save, stamp
 from regard.storage.vectors.state import Delta, SegmentLimits, State
 
+# Ids (n,) positive int64, vectors (n, d) float32 or float16, and the ids of contents and regions
+# (n,), 0 for none.
+Additions = tuple[Int64Array, npt.NDArray[np.floating], Int64Array, Int64Array]
 # Above 1 by what rounding to float16 adds.
 _MAX_NORM = 1.01
 _MAX_QUERY_NORM = 1e30
 
 
 class SegmentedIndex:
-    """Nearest neighbours by inner product over one channel, exact over many sealed segments.
+    """Nearest neighbours by inner product over one channel.
 
     Starts empty at position 0, and its first snapshot replaces the one in `directory`; `open`
     continues the one on disk instead. Sealed segments are copied to `devices` in turn and searched
@@ -57,6 +62,7 @@ class SegmentedIndex:
         self._writing = threading.Lock()
         self._snapshotting = threading.Lock()
         self._replaces = True
+        self._read_snapshot: object = None
         self._state = State((), Delta.empty(identity.dimension), 0)
 
     @classmethod
@@ -74,7 +80,8 @@ class SegmentedIndex:
         """
         index = cls(identity, directory, limits=limits, devices=devices)
         index._replaces = False
-        state = load(identity, directory, index._seal)
+        index._read_snapshot = stamp(directory)
+        state = load(identity, directory, index._placed)
         if state is not None:
             index._state = state
         return index
@@ -86,34 +93,34 @@ class SegmentedIndex:
 
     def apply(
         self,
-        additions: tuple[Int64Array, npt.NDArray[np.floating]],
+        additions: Additions,
         removals: Int64Array,
         *,
         through: int,
     ) -> None:
         """Take one step of the change log, which ends at position `through`; visible as a whole.
 
-        `additions` are ids (n,) and vectors (n, d) as for `add`; an id that is also in `removals`
-        was added and deleted within the step. A step that ends at or before `applied_through` is
+        `additions` are as for `add`; an id that is also in `removals` was added and deleted within
+        the step. A step that ends at or before `applied_through` is
         contained already and changes nothing, so the log may be replayed. Raises ValueError.
         """
-        ids, vectors = self._checked_rows(*additions)
+        rows = self._checked_rows(additions)
         removed = _checked_ids(removals)
-        lasting = ~np.isin(ids, removed)
+        lasting = rows.take(~np.isin(rows.ids, removed))
         with self._writing:
             if through > self._state.applied_through:
                 state = self._state.without(removed)
-                state = state.added(ids[lasting], vectors[lasting], self._limits, self._seal)
+                state = state.added(lasting, self._limits, self._seal)
                 self._publish(replace(state, applied_through=through))
 
-    def add(self, ids: Int64Array, vectors: npt.NDArray[np.floating]) -> None:
-        """Add rows: `ids` (n,) positive int64, `vectors` (n, d) float32 or float16, norm 1.
+    def add(self, additions: Additions) -> None:
+        """Add rows of norm 1, which are kept as float16.
 
-        They are kept as float16. An id that is there already keeps its vector. Raises ValueError.
+        An id that is there already keeps its row. Raises ValueError.
         """
-        checked_ids, checked = self._checked_rows(ids, vectors)
+        rows = self._checked_rows(additions)
         with self._writing:
-            self._publish(self._state.added(checked_ids, checked, self._limits, self._seal))
+            self._publish(self._state.added(rows, self._limits, self._seal))
 
     def remove(self, ids: Int64Array) -> None:
         """Forget rows; unknown ids are ignored."""
@@ -128,12 +135,12 @@ class SegmentedIndex:
                 self._state = replace(self._state, applied_through=position)
 
     def search(
-        self, queries: Float32Array, k: int, allowed: IdSet | None = None
-    ) -> tuple[Float32Array, Int64Array]:
-        """The `k` best rows of each query (n, d) among `allowed`; ties by ascending id.
+        self, queries: Float32Array, k: int, allowed: IdSet | None = None, *, exact: bool = False
+    ) -> Neighbours:
+        """The `k` best rows of each query (n, d) whose contents are `allowed`; ties by ascending id.
 
-        Returns scores (n, k) float32, descending, and ids (n, k) int64, padded with -inf and -1
-        only when fewer than `k` allowed rows exist. Raises ValueError for queries that are not
+        Padded only when fewer than `k` allowed rows exist. With `exact` no row is missed;
+        otherwise the first rows do not depend on `k`. Raises ValueError for queries that are not
         finite or of another dimension, and for a negative `k`.
         """
         checked = np.ascontiguousarray(queries, dtype=np.float32)
@@ -146,7 +153,8 @@ class SegmentedIndex:
             raise ValueError("queries hold NaN, infinity or numbers near float32's limit")
         if k < 0:
             raise ValueError(f"k is not negative, got {k}")
-        return nearest(self._state.parts, checked, k, allowed)
+        state = self._state
+        return nearest(state.parts, checked, k, allowed, None if exact else state.model)
 
     def ids(self) -> Int64Array:
         """All ids, ascending."""
@@ -157,26 +165,64 @@ class SegmentedIndex:
         return self._state.vectors(_checked_ids(ids))
 
     def stats(self) -> Mapping[str, Any]:
-        """Counts of rows, delta rows, segments, segments on devices and tombstones; memory."""
+        """Counts of rows, delta rows, segments, those on devices, mapped and with lists, and
+        tombstones; private memory; the depth of a search in lists."""
         state = self._state
+        segments = state.segments
         return {
-            "rows": state.delta.live_count + sum(s.live_count for s in state.segments),
+            "rows": state.delta.live_count + sum(s.live_count for s in segments),
             "delta_rows": state.delta.live_count,
-            "segments": len(state.segments),
-            "device_segments": sum(s.device is not None for s in state.segments),
-            "tombstones": sum(s.dead_count for s in state.segments),
-            "bytes": state.delta.nbytes + sum(s.segment.nbytes for s in state.segments),
+            "segments": len(segments),
+            "device_segments": sum(s.device is not None for s in segments),
+            "mapped_segments": sum(s.segment.is_mapped for s in segments),
+            "segments_with_lists": sum(s.lists is not None for s in segments),
+            "tombstones": sum(s.dead_count for s in segments),
+            "bytes": state.delta.nbytes + sum(s.segment.nbytes for s in segments),
+            "depth": None if state.model is None else state.model.depth,
         }
 
-    def snapshot(self) -> None:
+    @property
+    def unsaved_rows(self) -> int:
+        """Rows of sealed segments that are in memory alone."""
+        return sum(len(s.segment) for s in self._state.segments if not s.segment.is_mapped)
+
+    def sample(self, count: int) -> Float32Array:
+        """Vectors of up to `count` live rows, float32 (m, d); the same rows give the same ones."""
+        ids = self.ids()
+        rng = np.random.default_rng(len(ids))
+        chosen = rng.choice(ids, min(count, len(ids)), replace=False) if len(ids) else ids
+        return self.vectors(chosen).astype(np.float32)
+
+    def is_outdated(self) -> bool:
+        """Whether another process has written a snapshot since this one was read or written."""
+        return self._read_snapshot is not None and self._read_snapshot != stamp(self.directory)
+
+    def snapshot(self, queries: Queries | None = None) -> None:
         """Write what is not on disk yet; a crash in the middle leaves the one before.
 
-        Searches and changes go on meanwhile. A later snapshot by another process is left alone.
-        Raises OSError, and IndexMismatch when the directory has become another index's.
+        Rows that were written are mapped from then on. With `queries`, large segments get their
+        lists, which takes a while when the model must be trained; see `train`. Searches and changes
+        go on meanwhile. A later snapshot by another process is left alone. Raises OSError, and
+        IndexMismatch when the directory has become another index's.
         """
         with self._snapshotting:
-            save(self._state, self.identity, self.directory, replace=self._replaces)
+            before = self._state
+            after = save(
+                before,
+                self.identity,
+                self.directory,
+                replace=self._replaces,
+                queries=queries,
+            )
             self._replaces = False
+            if after is not None:
+                self._read_snapshot = stamp(self.directory)
+                with self._writing:
+                    self._state = self._state.exchanged(before, after)
+
+    def damaged_files(self) -> list[str]:
+        """Names of the snapshot's files that are not as they were written."""
+        return damaged_files(self.directory)
 
     def _publish(self, state: State) -> None:
         """Put a state in place, then merge its segments where that is due, step by step."""
@@ -184,15 +230,17 @@ class SegmentedIndex:
         for compacted in state.compactions(self._limits, self._seal):
             self._state = compacted
 
-    def _seal(self, ids: Int64Array, vectors: Float16Array) -> Sealed:
-        segment = Segment(ids, vectors)
+    def _seal(self, rows: Rows) -> Sealed:
+        return self._placed(Segment.of(rows))
+
+    def _placed(self, segment: Segment) -> Sealed:
+        """The segment with its copy on the next device, if there are any."""
         device = next(self._next_device) if self._has_devices else None
         return Sealed(segment, device=device.copy(segment) if device else None)
 
-    def _checked_rows(
-        self, ids: Int64Array, vectors: npt.NDArray[np.floating]
-    ) -> tuple[Int64Array, Float16Array]:
-        """Copies: ascending unique ids, and their vectors rounded to float16."""
+    def _checked_rows(self, additions: Additions) -> Rows:
+        """Copies by ascending unique ids, with vectors rounded to float16."""
+        ids, vectors, contents, regions = additions
         unique, first = np.unique(_checked_ids(ids), return_index=True)
         if unique.size and unique[0] <= 0:
             raise ValueError(f"ids are positive, got {unique[0]}")
@@ -205,7 +253,12 @@ class SegmentedIndex:
         if not (norms <= _MAX_NORM).all():
             wrong = int(np.argmin(norms <= _MAX_NORM))
             raise ValueError(f"the vector of {unique[wrong]} has norm {norms[wrong]}, not 1")
-        return unique, rows.astype(np.float16)
+        return Rows(
+            unique,
+            _checked_ids(contents)[first],
+            _checked_ids(regions)[first],
+            rows.astype(np.float16),
+        )
 
 
 def _checked_ids(ids: Int64Array) -> Int64Array:

@@ -11,18 +11,20 @@ import json
 import re
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from regard.core.errors import IndexMismatch
 from regard.core.records import Kind
 from regard.storage.files.durable import write_file
 
-FORMAT = 2
-_FORMER_FORMATS = (1,)
+FORMAT = 3
+_FORMER_FORMATS = (1, 2)
 METRIC = "inner_product"
 REMEDY = "run: regard rebuild"
 ROWS_SUFFIX = ".rows"
 DELETED_SUFFIX = ".deleted"
+LISTS_SUFFIX = ".lists"
+MODEL_SUFFIX = ".model"
 _NAME = "manifest.json"
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 
@@ -46,15 +48,36 @@ class StoredFile:
     rows: int
 
 
+_Stored = TypeVar("_Stored", bound=StoredFile)
+
+
+@dataclass(frozen=True, slots=True)
+class StoredSegment(StoredFile):
+    """A segment's rows; `lists` is the SHA-256 of the file of its lists, if it has any."""
+
+    lists: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class StoredModel(StoredFile):
+    """What lists share: `rows` were there when it was trained; see `ListsModel` for the others."""
+
+    width: int
+    lists: int
+    groups: int
+    depth: float
+
+
 @dataclass(frozen=True, slots=True)
 class Manifest:
     """One snapshot. `deleted` holds the deleted rows of all segments, None when there are none."""
 
     identity: IndexIdentity
     applied_through: int
-    segments: tuple[StoredFile, ...]
+    segments: tuple[StoredSegment, ...]
     delta: StoredFile | None
     deleted: StoredFile | None
+    model: StoredModel | None
 
     def file_names(self) -> frozenset[str]:
         """Names of the files that this snapshot needs."""
@@ -62,6 +85,9 @@ class Manifest:
         names = {stored.sha256 + ROWS_SUFFIX for stored in rows}
         if self.deleted:
             names.add(self.deleted.sha256 + DELETED_SUFFIX)
+        if self.model:
+            names.add(self.model.sha256 + MODEL_SUFFIX)
+        names |= {stored.lists + LISTS_SUFFIX for stored in self.segments if stored.lists}
         return frozenset(names)
 
     def to_json(self) -> str:
@@ -74,6 +100,7 @@ class Manifest:
             "segments": [asdict(stored) for stored in self.segments],
             "delta": None if self.delta is None else asdict(self.delta),
             "deleted": None if self.deleted is None else asdict(self.deleted),
+            "model": None if self.model is None else asdict(self.model),
         }
         return json.dumps({**document, "checksum": _checksum(document)}, sort_keys=True, indent=1)
 
@@ -105,9 +132,10 @@ class Manifest:
                     dimension=int(document["dimension"]),
                 ),
                 applied_through=int(document["applied_through"]),
-                segments=tuple(_stored(entry) for entry in document["segments"]),
-                delta=None if document["delta"] is None else _stored(document["delta"]),
-                deleted=None if document["deleted"] is None else _stored(document["deleted"]),
+                segments=tuple(_stored(StoredSegment, entry) for entry in document["segments"]),
+                delta=_stored_or_none(StoredFile, document["delta"]),
+                deleted=_stored_or_none(StoredFile, document["deleted"]),
+                model=_stored_or_none(StoredModel, document["model"]),
             )
         except (KeyError, TypeError) as error:
             raise ValueError(f"it lacks or mistypes {error}") from error
@@ -118,7 +146,7 @@ class Manifest:
 
         An index of a former format is built again from the catalog. Raises IndexMismatch.
         """
-        path = directory / _NAME
+        path = cls.path(directory)
         try:
             return cls.from_json(path.read_bytes().decode("utf-8"))
         except (FileNotFoundError, NotADirectoryError, _FormerFormat):
@@ -126,9 +154,14 @@ class Manifest:
         except ValueError as error:  # also damaged JSON and UTF-8
             raise IndexMismatch(f"cannot use {path}: {error}", remedy=REMEDY) from error
 
+    @staticmethod
+    def path(directory: Path) -> Path:
+        """The manifest's file."""
+        return directory / _NAME
+
     def write(self, directory: Path) -> None:
         """Replace the directory's manifest; durable once the directory is synced."""
-        write_file(directory / _NAME, [self.to_json().encode("utf-8")])
+        write_file(self.path(directory), [self.to_json().encode("utf-8")])
 
     def require(self, identity: IndexIdentity, directory: Path) -> None:
         """Raise IndexMismatch unless this was made for `identity`."""
@@ -145,11 +178,18 @@ class _FormerFormat(Exception):
     """A former version wrote this manifest."""
 
 
-def _stored(entry: dict[str, Any]) -> StoredFile:
-    sha256, rows = str(entry["sha256"]), int(entry["rows"])
-    if not _SHA256.fullmatch(sha256) or rows < 1:
+def _stored(kind: type[_Stored], entry: dict[str, Any]) -> _Stored:
+    stored = kind(**entry)
+    names = [stored.sha256]
+    if isinstance(stored, StoredSegment) and stored.lists is not None:
+        names.append(stored.lists)
+    if not all(map(_SHA256.fullmatch, names)) or stored.rows < 1:
         raise ValueError(f"it names no file by {entry}")
-    return StoredFile(sha256, rows)
+    return stored
+
+
+def _stored_or_none(kind: type[_Stored], entry: dict[str, Any] | None) -> _Stored | None:
+    return None if entry is None else _stored(kind, entry)
 
 
 def _checksum(document: dict[str, Any]) -> str:

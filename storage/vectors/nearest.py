@@ -1,4 +1,4 @@
-"""Exact nearest neighbours over several parts (sealed segments and the delta).
+"""Nearest neighbours over several parts (sealed segments and the delta), with exact scores.
 
 Each part may be scanned by other arithmetic (FAISS on the CPU, a GPU in float16, a matrix
 product), whose scores differ in the last digits, or on a GPU in the fourth. So a scan only
@@ -11,22 +11,35 @@ spread over the parts.
                         │ yes
                         ▼
     contenders of all parts ─▶ float32 score, one formula ─▶ order by (-score, id) ─▶ first k
+                        ▲
+    lists of segments ─▶ candidates, without such a bound (see `lists`)
+
+Candidates of lists come step by step, each step four times as many rows as the last one. What a
+later step adds follows all rows of the earlier ones, and what it finds too late is left out: so
+the first rows of an answer do not depend on how many are asked for.
 """
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
+from regard.core.catalog import Neighbours
 from regard.core.idset import IdSet
 from regard.core.machine import usable_cores
 from regard.core.records import BoolArray, Float32Array, Int64Array
+from regard.storage.vectors.faiss_library import load_faiss
+from regard.storage.vectors.lists import Lists, ListsModel
+from regard.storage.vectors.rows import Rows, fp16_index
+
+_log = logging.getLogger(__name__)
 
 # Rows fetched beyond k, so that near ties at the border rarely need a second scan.
 _SLACK = 32
@@ -38,7 +51,13 @@ _BLOCK_QUERIES = 64
 # FAISS shares a scan among its threads by query, so few queries leave cores idle: then the parts
 # are scanned side by side. The scans release the GIL. No thread starts before the first search.
 _FEW_QUERIES = 4
-_scanners = ThreadPoolExecutor(usable_cores(), thread_name_prefix="regard-scan")
+_scanners = ThreadPoolExecutor(
+    usable_cores(), thread_name_prefix="regard-scan", initializer=lambda: _use_threads(1)
+)
+# Rows of the first step over lists, and what later steps multiply it by.
+_FIRST_STEP, _GROWTH = 256, 4
+# Candidates that are scored exactly for each row of a step.
+_CANDIDATES = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,35 +79,50 @@ class Part(Protocol):
     """Rows that are searched together."""
 
     @property
-    def ids(self) -> Int64Array:
-        """Ids of all rows, (n,)."""
+    def rows(self) -> Rows:
+        """All rows, also deleted ones, with padded vectors."""
 
     @property
-    def alive(self) -> BoolArray | None:
-        """Mask of rows not deleted, (n,); None when all are alive."""
+    def lists(self) -> Lists | None:
+        """The rows' lists, if they have any."""
 
-    def members(self, allowed: IdSet) -> BoolArray:
-        """Which rows `allowed` contains, (n,)."""
+    def select(self, allowed: IdSet | None) -> Selection:
+        """The rows not deleted whose contents are allowed."""
 
-    def gather(self, positions: Int64Array) -> Float32Array:
-        """The vectors at `positions` (m,), float32 (m, d), as the caller's own copy."""
+    def are_sound(self, positions: Int64Array) -> BoolArray:
+        """Which of the rows at `positions` (m,) are as they were written, (m,)."""
 
-    def block(self, start: int, end: int) -> Float32Array:
-        """The vectors from `start` up to `end`, float32 (end - start, d), to be read only."""
-
-    def scan(
-        self, queries: Float32Array, fetch: int, selected: BoolArray | None, count: int
-    ) -> Scan | None:
+    def scan(self, queries: Float32Array, fetch: int, selection: Selection) -> Scan | None:
         """Nominate about `fetch` rows a query; None when scoring every row is as good."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Selection:
-    """A part and its rows that a search may return: a mask (None: all) and their number."""
+@dataclass(frozen=True, slots=True, eq=False)
+class Selection:
+    """A part and its rows that a search may return: a mask (n,) (None: all) and their number.
+
+    `selector` is the mask for FAISS, `in_lists` (lists,) the rows in each list of the part.
+    """
 
     part: Part
     mask: BoolArray | None
     count: int
+    selector: Any | None
+    in_lists: Int64Array | None
+
+    @classmethod
+    def of(cls, part: Part, mask: BoolArray | None) -> Selection:
+        """The rows of a part in a mask."""
+        lists = part.lists
+        in_lists = None if lists is None else lists.counts(mask)
+        if mask is None:
+            return cls(part, None, len(part.rows.ids), None, in_lists)
+        count = int(np.count_nonzero(mask))
+        selector = load_faiss().IDSelectorBitmap(np.packbits(mask, bitorder="little"))
+        return cls(part, mask, count, selector, in_lists)
+
+    def positions(self) -> Int64Array:
+        """Positions of the selected rows, ascending."""
+        return np.arange(self.count) if self.mask is None else np.flatnonzero(self.mask)
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,35 +141,52 @@ def float32_error(dimension: int) -> float:
 
 
 def nearest(
-    parts: Sequence[Part], queries: Float32Array, k: int, allowed: IdSet | None
-) -> tuple[Float32Array, Int64Array]:
-    """The `k` best rows of each query: scores (n, k) and ids (n, k), padded with -inf and -1."""
-    scores = np.full((len(queries), k), -np.inf, np.float32)
-    ids = np.full((len(queries), k), -1, np.int64)
-    selections = [found for part in parts if (found := _select(part, allowed)).count]
+    parts: Sequence[Part],
+    queries: Float32Array,
+    k: int,
+    allowed: IdSet | None,
+    model: ListsModel | None = None,
+) -> Neighbours:
+    """The `k` best rows of each query (n, d), padded with -inf, -1 and 0.
+
+    Rows in lists are nominated by them if there is a `model`, else all parts are exact. Rows that
+    are damaged in their file are left out.
+    """
+    found = Neighbours.empty(len(queries), k)
+    selections = [chosen for part in parts if (chosen := part.select(allowed)).count]
     if k == 0 or not selections:
-        return scores, ids
+        return found
+    by_lists: list[Selection] = []
+    if model is not None:
+        by_lists = [chosen for chosen in selections if chosen.in_lists is not None]
+        total = sum(chosen.count for chosen in by_lists)
+        if total <= max(_GATHER_ROWS, _CANDIDATES * k):
+            by_lists = []
+    exact = [chosen for chosen in selections if chosen not in by_lists]
+    _use_threads(1 if len(queries) <= _FEW_QUERIES else usable_cores())
     for start in range(0, len(queries), _BLOCK_QUERIES):
         block = queries[start : start + _BLOCK_QUERIES]
-        side_by_side = len(block) <= _FEW_QUERIES and len(selections) > 1
-        each = _scanners.map if side_by_side else map
-        nominated = list(each(partial(_nominate, queries=block, k=k), selections))
+        each = _scanners.map if len(block) <= _FEW_QUERIES and len(exact) > 1 else map
+        nominated = list(each(partial(_nominate, queries=block, k=k), exact))
+        steps: list[tuple[int, list[list[_Candidates]]]] = []
+        if model is not None and by_lists:
+            steps = list(_search_lists(model, by_lists, block, k))
         for row, query in enumerate(block):
-            best, of = _rank(query, [contenders[row] for contenders in nominated], k)
-            scores[start + row, : len(best)] = best
-            ids[start + row, : len(of)] = of
-    return scores, ids
+            certain = _score_contenders(query, [groups[row] for groups in nominated], k)
+            best = _in_steps(query, certain, [(size, of[row]) for size, of in steps], k)
+            best.write(found, start + row)
+    return found
 
 
-def _select(part: Part, allowed: IdSet | None) -> _Selection:
-    mask = part.alive
-    if allowed is not None:
-        members = part.members(allowed)
-        mask = members if mask is None else members & mask
-    return _Selection(part, mask, len(part.ids) if mask is None else int(np.count_nonzero(mask)))
+def _use_threads(count: int) -> None:
+    """Set how many threads FAISS takes for calls of this thread.
+
+    For a single query, starting a second one takes longer than it saves.
+    """
+    load_faiss().omp_set_num_threads(count)
 
 
-def _nominate(selection: _Selection, queries: Float32Array, k: int) -> list[_Contenders]:
+def _nominate(selection: Selection, queries: Float32Array, k: int) -> list[_Contenders]:
     """For each query all rows of the part that may be among its `k` best."""
     part, count = selection.part, selection.count
     norms = np.linalg.norm(queries.astype(np.float64), axis=1)
@@ -143,7 +194,7 @@ def _nominate(selection: _Selection, queries: Float32Array, k: int) -> list[_Con
     unsure = np.arange(len(queries))
     fetch = k + _SLACK
     while unsure.size and count > _GATHER_ROWS and 2 * fetch <= count:
-        scan = part.scan(queries[unsure], fetch, selection.mask, count)
+        scan = part.scan(_padded(queries[unsure], part), fetch, selection)
         if scan is None:
             break
         for row, query in enumerate(unsure):
@@ -157,7 +208,7 @@ def _nominate(selection: _Selection, queries: Float32Array, k: int) -> list[_Con
         unsure = np.asarray([query for query in unsure if int(query) not in found], np.intp)
         fetch *= 4
     if unsure.size:
-        every = np.arange(len(part.ids)) if selection.mask is None else selection.mask.nonzero()[0]
+        every = selection.positions()
         scores_of_every = _score_every(part, queries[unsure], every)
         for row, query in enumerate(unsure):
             scores = scores_of_every[row]
@@ -178,20 +229,37 @@ def _margin(error: float, norm: float, dimension: int) -> float:
     return error * float(norm) + dimension * float(np.finfo(np.float32).tiny)
 
 
+def _padded(queries: Float32Array, part: Part) -> Float32Array:
+    """Queries (q, d) as wide as the part's vectors, (q, w)."""
+    missing = part.rows.vectors.shape[1] - queries.shape[1]
+    return np.pad(queries, ((0, 0), (0, missing))) if missing else queries
+
+
 def _score_every(part: Part, queries: Float32Array, positions: Int64Array) -> Float32Array:
     """Inner products of the queries with the rows at `positions` (m,), ascending: (q, m)."""
-    total = len(part.ids)
-    if 2 * len(positions) >= total:
-        # Multiplying a row that is not wanted costs less than copying those that are.
-        scores = np.empty((len(queries), total), np.float32)
-        for start in range(0, total, _BLOCK_ROWS):
-            end = min(start + _BLOCK_ROWS, total)
-            scores[:, start:end] = queries @ part.block(start, end).T  # (q, d) @ (d, b)
-        return scores if len(positions) == total else scores[:, positions]
+    padded = _padded(queries, part)
     scores = np.empty((len(queries), len(positions)), np.float32)
     for start in range(0, len(positions), _BLOCK_ROWS):
-        rows = part.gather(positions[start : start + _BLOCK_ROWS])
-        scores[:, start : start + len(rows)] = queries @ rows.T  # (q, d) @ (d, b)
+        rows = part.rows.vectors[positions[start : start + _BLOCK_ROWS]]
+        scores[:, start : start + len(rows)] = _score_rows(padded, rows)
+    return scores
+
+
+def _score_rows(queries: Float32Array, rows: npt.NDArray[np.float16]) -> Float32Array:
+    """Inner products of queries (q, w) and rows (m, w): (q, m).
+
+    For a single query, a row's sum does not depend on the rows beside it, so equal vectors score
+    equal wherever they lie.
+    """
+    if not len(rows):
+        return np.empty((len(queries), 0), np.float32)
+    if len(queries) > _FEW_QUERIES:
+        scores: Float32Array = queries @ rows.astype(np.float32).T  # (q, w) @ (w, m)
+        return scores
+    # NumPy takes ten times as long to convert float16.
+    found, positions = fp16_index(rows).search(queries, len(rows))
+    scores = np.empty((len(queries), len(rows)), np.float32)
+    np.put_along_axis(scores, positions, found, axis=1)
     return scores
 
 
@@ -205,28 +273,116 @@ def _may_be_best(
     return np.flatnonzero(scores + margins >= sure)
 
 
-def _rank(
-    query: Float32Array, contenders: Sequence[_Contenders], k: int
-) -> tuple[Float32Array, Int64Array]:
-    """Score and order the contenders of one query (d,): at most `k` scores and ids."""
+@dataclass(frozen=True, slots=True, eq=False)
+class _Ranked:
+    """Rows with exact scores (n,): their parts as places in `parts`, and positions in these."""
+
+    parts: Sequence[Part]
+    places: Int64Array
+    positions: Int64Array
+    ids: Int64Array
+    scores: Float32Array
+
+    @classmethod
+    def score(cls, query: Float32Array, groups: Sequence[tuple[Part, Int64Array]]) -> _Ranked:
+        """Score rows of parts with one query (d,), leaving out damaged ones; best first."""
+        parts = [part for part, _ in groups]
+        places, positions, ids, scores = [], [], [], []
+        for place, (part, wanted) in enumerate(groups):
+            padded = _padded(query[None], part)
+            for start in range(0, len(wanted), _BLOCK_ROWS):
+                some = wanted[start : start + _BLOCK_ROWS]
+                places.append(np.full(len(some), place))
+                positions.append(some)
+                ids.append(part.rows.ids[some])
+                scores.append(_score_rows(padded, part.rows.vectors[some])[0])
+        empty = np.empty(0, np.int64)
+        ranked = cls(
+            parts,
+            np.concatenate([empty, *places]),
+            np.concatenate([empty, *positions]),
+            np.concatenate([empty, *ids]),
+            np.concatenate([np.empty(0, np.float32), *scores]),
+        )
+        return ranked.take(np.lexsort((ranked.ids, -ranked.scores)))
+
+    def take(self, chosen: Any) -> _Ranked:
+        return _Ranked(
+            self.parts,
+            self.places[chosen],
+            self.positions[chosen],
+            self.ids[chosen],
+            self.scores[chosen],
+        )
+
+    def join(self, other: _Ranked) -> _Ranked:
+        """Both, best first, each row once."""
+        both = _Ranked(
+            [*self.parts, *other.parts],
+            np.concatenate([self.places, other.places + len(self.parts)]),
+            np.concatenate([self.positions, other.positions]),
+            np.concatenate([self.ids, other.ids]),
+            np.concatenate([self.scores, other.scores]),
+        )
+        ranked = both.take(np.lexsort((both.ids, -both.scores)))
+        is_new = np.ones(len(ranked.ids), np.bool_)
+        is_new[1:] = ranked.ids[1:] != ranked.ids[:-1]
+        return ranked if is_new.all() else ranked.take(is_new)
+
+    def after(self, last: _Ranked) -> _Ranked:
+        """Those that follow the last of others."""
+        if not len(last.ids):
+            return self
+        score, row = last.scores[-1], last.ids[-1]
+        return self.take((self.scores < score) | ((self.scores == score) & (self.ids > row)))
+
+    def extend(self, other: _Ranked) -> _Ranked:
+        """These, then the others, whose parts include these ones' in the same places."""
+        if not len(self.ids):
+            return other
+        return _Ranked(
+            other.parts,
+            np.concatenate([self.places, other.places]),
+            np.concatenate([self.positions, other.positions]),
+            np.concatenate([self.ids, other.ids]),
+            np.concatenate([self.scores, other.scores]),
+        )
+
+    def sound(self) -> _Ranked:
+        """Without rows that are damaged in their files."""
+        is_sound = np.ones(len(self.ids), np.bool_)
+        for place, part in enumerate(self.parts):
+            own = self.places == place
+            is_sound[own] = part.are_sound(self.positions[own])
+        if is_sound.all():
+            return self
+        _log.warning(
+            "%d damaged rows of a vector index are left out; run: regard rebuild",
+            np.count_nonzero(~is_sound),
+        )
+        return self.take(is_sound)
+
+    def write(self, found: Neighbours, row: int) -> None:
+        """Write the answer to the query of a row."""
+        count = len(self.ids)
+        found.scores[row, :count] = self.scores
+        found.ids[row, :count] = self.ids
+        for place, part in enumerate(self.parts):
+            own = np.flatnonzero(self.places == place)
+            if own.size:
+                found.contents[row, own] = part.rows.contents[self.positions[own]]
+                found.regions[row, own] = part.rows.regions[self.positions[own]]
+
+
+def _score_contenders(query: Float32Array, contenders: Sequence[_Contenders], k: int) -> _Ranked:
+    """Score and order the contenders of one query (d,)."""
+    if not contenders:
+        return _Ranked.score(query, [])
     scores = np.concatenate([group.scores for group in contenders])
     margins = np.concatenate([np.full(len(group.scores), group.margin) for group in contenders])
     may = _may_be_best(scores, margins, k)
-    exact = np.empty(len(may), np.float32)
-    ids = np.empty(len(may), np.int64)
-    filled = 0
-    for group, places in _split(contenders, may):
-        positions = group.positions[places]
-        for start in range(0, len(positions), _BLOCK_ROWS):
-            block = positions[start : start + _BLOCK_ROWS]
-            # Unlike a matrix product, a row's sum here does not depend on the rows beside it, so
-            # equal vectors score equal wherever they lie.
-            rows = group.part.gather(block)
-            exact[filled : filled + len(block)] = np.multiply(rows, query, out=rows).sum(axis=1)
-            ids[filled : filled + len(block)] = group.part.ids[block]
-            filled += len(block)
-    order = np.lexsort((ids, -exact))[:k]
-    return exact[order], ids[order]
+    groups = [(group.part, group.positions[places]) for group, places in _split(contenders, may)]
+    return _Ranked.score(query, groups).sound()
 
 
 def _split(
@@ -239,3 +395,88 @@ def _split(
         first, last = np.searchsorted(places, [start, end])
         yield group, places[first:last] - start
         start = end
+
+
+_Candidates = tuple[Part, Int64Array]
+
+
+def _search_lists(
+    model: ListsModel, selections: Sequence[Selection], queries: Float32Array, k: int
+) -> Iterator[tuple[int, list[list[_Candidates]]]]:
+    """The candidates of each query (q, d), by steps, with the number of rows that a step ends at.
+
+    A step reads the lists nearest to the query, until they hold enough selected rows.
+    """
+    reduced = model.reduce(queries)
+    order = model.order(reduced)
+    in_lists = np.sum([c.in_lists for c in selections if c.in_lists is not None], axis=0)
+    reached = np.cumsum(in_lists[order], axis=1)  # (q, lists): rows up to each list
+    total = int(in_lists.sum())
+    size, step = _FIRST_STEP, 0
+    while True:
+        fetch = _CANDIDATES * size
+        wanted = model.rows_to_read(total, fetch, step)
+        read = np.minimum((reached < wanted).sum(axis=1) + 1, order.shape[1])
+        probes = np.where(np.arange(read.max()) < read[:, None], order[:, : read.max()], -1)
+        yield size, _read_lists(selections, reduced, probes, fetch)
+        if size >= k:
+            return
+        size, step = size * _GROWTH, step + 1
+
+
+def _read_lists(
+    selections: Sequence[Selection], reduced: Float32Array, probes: Int64Array, fetch: int
+) -> list[list[_Candidates]]:
+    """For each query the `fetch` best rows of the lists in `probes` (q, p), by their codes."""
+    tasks: list[tuple[Selection, Int64Array]] = [(chosen, probes) for chosen in selections]
+    is_few = len(reduced) <= _FEW_QUERIES
+    if is_few:
+        # Every second list to each of two cores: the nearest lists hold the most.
+        cores = usable_cores()
+        tasks = [
+            (chosen, np.ascontiguousarray(probes[:, core::cores]))
+            for chosen in selections
+            for core in range(min(cores, probes.shape[1]))
+        ]
+
+    def read(task: tuple[Selection, Int64Array]) -> tuple[Float32Array, Int64Array]:
+        chosen, own = task
+        assert chosen.part.lists is not None
+        return chosen.part.lists.search(reduced, own, fetch, chosen.selector)
+
+    each = _scanners.map if is_few and len(tasks) > 1 else map
+    answers = list(each(read, tasks))
+    found = []
+    for row in range(len(reduced)):
+        scores = np.concatenate([scores[row] for scores, _ in answers])
+        if len(scores) > fetch:
+            # Of equal scores any: which ones must not depend on the number of cores.
+            worst = np.partition(scores, len(scores) - fetch)[len(scores) - fetch]
+        else:
+            worst = np.float32(-np.inf)
+        groups: dict[int, tuple[Part, list[Int64Array]]] = {}
+        for (chosen, _), (of_task, positions) in zip(tasks, answers, strict=True):
+            size = len(chosen.part.rows.ids)
+            own = positions[row]
+            own = own[(of_task[row] >= worst) & (own >= 0) & (own < size)]
+            groups.setdefault(id(chosen), (chosen.part, []))[1].append(own)
+        found.append([(part, np.concatenate(own)) for part, own in groups.values()])
+    return found
+
+
+def _in_steps(
+    query: Float32Array,
+    certain: _Ranked,
+    steps: Sequence[tuple[int, list[_Candidates]]],
+    k: int,
+) -> _Ranked:
+    """The best `k` rows of certain ones and of candidates that come in steps."""
+    if not steps:
+        return certain.take(slice(k))
+    pool = certain
+    answer = certain.take(slice(0))
+    for size, groups in steps:
+        pool = pool.join(_Ranked.score(query, groups).sound())
+        more = pool.after(answer)
+        answer = answer.extend(more.take(slice(size - len(answer.ids))))
+    return answer.take(slice(k))

@@ -1,18 +1,19 @@
-"""Sealed segments: rows that never change, searched by FAISS on the CPU or on a device.
+"""Sealed segments: rows that never change, in memory or mapped from a file.
 
-The vectors are in a FAISS scalar quantizer of type fp16, whose codes are the catalog's float16
-values: nothing is lost, and a scan multiplies them with the float32 query in float32. Rows are
-ordered by id and found by bisection.
+The vectors are the catalog's float16 values, padded with zeros to a multiple of 8 numbers, with
+which FAISS' scalar quantizer of type fp16 multiplies fast: nothing is lost, and a scan multiplies
+them with the float32 query in float32. FAISS reads them where they lie. Rows are ordered by id and
+found by bisection.
 """
 
 from __future__ import annotations
 
-import hashlib
 import math
-from collections.abc import Iterator
-from dataclasses import dataclass, replace
-from functools import cached_property
-from typing import Protocol
+import mmap
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, Protocol
+from weakref import WeakKeyDictionary
 
 import numpy as np
 import numpy.typing as npt
@@ -20,40 +21,89 @@ import numpy.typing as npt
 from regard.core.idset import IdSet
 from regard.core.records import BoolArray, Float32Array, Int64Array
 from regard.storage.vectors.faiss_library import load_faiss
-from regard.storage.vectors.nearest import Scan, float32_error
-
-Float16Array = npt.NDArray[np.float16]
-
-# Looking up a few listed ids in the segment is cheaper than testing each of its rows.
-_LOOKUP_SHARE = 8
+from regard.storage.vectors.lists import Lists
+from regard.storage.vectors.nearest import Scan, Selection, float32_error
+from regard.storage.vectors.rows import (
+    Rows,
+    fp16_index,
+    padded_width,
+    require_size,
+    row_checksums,
+)
 
 
 class Segment:
-    """Rows: `ids` (n,) int64, positive and strictly ascending; vectors (n, d) float16."""
+    """Rows with positive, strictly ascending ids; vectors (n, w) float16, padded with zeros."""
 
-    def __init__(self, ids: Int64Array, vectors: Float16Array) -> None:
-        if ids.ndim != 1 or vectors.ndim != 2 or len(ids) != len(vectors):
-            raise ValueError(f"ids {ids.shape} and vectors {vectors.shape} do not go together")
-        _require_ascending(ids)
-        self.ids = np.array(ids, dtype=np.int64)
-        self.ids.flags.writeable = False
-        self.dimension = int(vectors.shape[1])
-        faiss = load_faiss()
-        self.faiss_index = faiss.IndexScalarQuantizer(
-            self.dimension, faiss.ScalarQuantizer.QT_fp16, faiss.METRIC_INNER_PRODUCT
+    def __init__(
+        self,
+        rows: Rows,
+        dimension: int,
+        *,
+        checksums: npt.NDArray[np.uint32] | None = None,
+    ) -> None:
+        """Take rows whose vectors are padded; `checksums` (n,) are those of mapped rows."""
+        self.rows = rows
+        self.ids = rows.ids
+        self.dimension = dimension
+        self.faiss_index = fp16_index(rows.vectors)
+        self._checksums = checksums
+        self._is_sound = np.zeros(len(rows), np.bool_)
+        # SHA-256 of the segment's file, if it has one.
+        self.sha256 = ""
+
+    @classmethod
+    def of(cls, rows: Rows) -> Segment:
+        """A copy of rows (n, d) in memory; raises ValueError if their ids do not ascend."""
+        if rows.ids.ndim != 1 or rows.vectors.ndim != 2 or len(rows.ids) != len(rows.vectors):
+            raise ValueError(
+                f"ids {rows.ids.shape} and vectors {rows.vectors.shape} do not go together"
+            )
+        _require_ascending(rows.ids)
+        dimension = rows.vectors.shape[1]
+        vectors = np.zeros((len(rows), padded_width(dimension)), np.float16)
+        vectors[:, :dimension] = rows.vectors
+        return cls(
+            Rows(rows.ids.copy(), rows.contents.copy(), rows.regions.copy(), vectors), dimension
         )
-        # The codes are the values themselves, so they are copied in, not encoded from float32.
-        values = np.ascontiguousarray(vectors, dtype=np.float16)
-        faiss.copy_array_to_vector(values.view(np.uint8).ravel(), self.faiss_index.codes)
-        self.faiss_index.ntotal = len(ids)
+
+    @classmethod
+    def map(cls, path: Path, count: int, dimension: int) -> Segment:
+        """The segment of a file of `count` rows, mapped.
+
+        Raises ValueError for another size, and for ids that do not ascend.
+        """
+        with open(path, "rb") as file:
+            require_size(file.seek(0, 2), count, dimension)
+            mapped = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+        return cls.decode(mapped, count, dimension)
+
+    @classmethod
+    def decode(cls, data: Any, count: int, dimension: int) -> Segment:
+        """The segment in the bytes of a file, not copied; raises ValueError as for `map`."""
+        width = padded_width(dimension)
+        vectors = np.frombuffer(data, "<f2", count * width).reshape(count, width)
+        start = vectors.nbytes
+        columns = np.frombuffer(data, "<i8", 3 * count, start).reshape(3, count)
+        checksums = np.frombuffer(data, "<u4", count, start + columns.nbytes)
+        _require_ascending(columns[0])
+        ids, contents, regions = columns
+        return cls(Rows(ids, contents, regions, vectors), dimension, checksums=checksums)
 
     def __len__(self) -> int:
         return len(self.ids)
 
     @property
+    def is_mapped(self) -> bool:
+        """Whether the rows lie in a file."""
+        return self._checksums is not None
+
+    @property
     def nbytes(self) -> int:
-        """Memory of ids and vectors."""
-        return len(self) * (8 + 2 * self.dimension)
+        """Private memory of the rows."""
+        if self.is_mapped:
+            return self._is_sound.nbytes
+        return self.rows.vectors.nbytes + 24 * len(self)
 
     def locate(self, ids: Int64Array) -> tuple[Int64Array, BoolArray]:
         """Positions of the `ids` present, and a mask of which ones they are (len(ids),)."""
@@ -63,86 +113,32 @@ class Segment:
         present: BoolArray = self.ids[positions] == ids
         return positions[present], present
 
-    def members(self, allowed: IdSet) -> BoolArray:
-        """Which rows `allowed` contains, (n,)."""
-        if allowed.listed_count * _LOOKUP_SHARE >= len(self):
-            return allowed.contains(self.ids)
-        mask = np.full(len(self), allowed.is_complement)
-        mask[self.locate(allowed.listed())[0]] = not allowed.is_complement
-        return mask
-
-    def gather(self, positions: Int64Array) -> Float32Array:
-        """The vectors at `positions` (m,), as float32 (m, d), exact."""
-        if not len(positions):
-            return np.empty((0, self.dimension), np.float32)
-        rows: Float32Array = self.faiss_index.reconstruct_batch(positions)
-        return rows
-
-    def block(self, start: int, end: int) -> Float32Array:
-        """The vectors from `start` up to `end`, as float32 (end - start, d), exact."""
-        found: Float32Array = self.faiss_index.reconstruct_n(start, end - start)
-        return found
-
-    def vectors(self) -> Float16Array:
-        """A copy of all vectors, float16 (n, d)."""
-        codes: npt.NDArray[np.uint8] = load_faiss().vector_to_array(self.faiss_index.codes)
-        return codes.view(np.float16).reshape(len(self), self.dimension)
+    def are_sound(self, positions: Int64Array) -> BoolArray:
+        """Which of the rows at `positions` (m,) are as they were written, (m,)."""
+        if self._checksums is None:
+            return np.ones(len(positions), np.bool_)
+        unseen = positions[~self._is_sound[positions]]
+        if unseen.size:
+            right = row_checksums(self.rows.take(unseen)) == self._checksums[unseen]
+            self._is_sound[unseen[right]] = True
+        sound: BoolArray = self._is_sound[positions]
+        return sound
 
     def scan(
-        self, queries: Float32Array, k: int, selected: BoolArray | None
+        self, queries: Float32Array, k: int, selector: Any | None
     ) -> tuple[Float32Array, Int64Array]:
-        """The `k` best rows of each query on the CPU, among those in the mask `selected` (n,).
+        """The `k` best rows of each padded query on the CPU, among those of a FAISS selector.
 
         Returns scores (q, k), descending, and positions (q, k), -1 past the last.
         """
-        faiss = load_faiss()
-        parameters = None
-        if selected is not None:
-            bitmap = np.packbits(selected, bitorder="little")
-            parameters = faiss.SearchParameters(sel=faiss.IDSelectorBitmap(bitmap))
+        parameters = None if selector is None else load_faiss().SearchParameters(sel=selector)
         scores, positions = self.faiss_index.search(queries, k, params=parameters)
         return scores, positions
-
-    def encode(self) -> Iterator[bytes]:
-        """The bytes of the segment's file: ids as little-endian int64, vectors as float16."""
-        return encode_rows(self.ids, self.vectors())
-
-    @cached_property
-    def sha256(self) -> str:
-        """SHA-256 of `encode()` in hex, computed when the segment is first written."""
-        return digest(self.encode())
-
-
-def encode_rows(ids: Int64Array, vectors: Float16Array) -> Iterator[bytes]:
-    """The bytes of a file of rows, in two chunks."""
-    yield ids.astype("<i8", copy=False).tobytes()
-    yield vectors.astype("<f2", copy=False).tobytes()
-
-
-def decode_rows(data: bytes, rows: int, dimension: int) -> tuple[Int64Array, Float16Array]:
-    """The ids and vectors of a file of `rows` rows.
-
-    Raises ValueError when its size differs or its ids are not positive and strictly ascending.
-    """
-    if len(data) != rows * (8 + 2 * dimension):
-        raise ValueError(f"{len(data)} bytes are not {rows} rows of dimension {dimension}")
-    ids = np.frombuffer(data, "<i8", count=rows).astype(np.int64, copy=False)
-    _require_ascending(ids)
-    vectors = np.frombuffer(data, "<f2", offset=8 * rows).astype(np.float16, copy=False)
-    return ids, vectors.reshape(rows, dimension)
 
 
 def _require_ascending(ids: Int64Array) -> None:
     if ids.size and (ids[0] <= 0 or not (np.diff(ids) > 0).all()):
         raise ValueError("its ids are not positive and strictly ascending")
-
-
-def digest(chunks: Iterator[bytes]) -> str:
-    """SHA-256 over the chunks, in hex."""
-    sha256 = hashlib.sha256()
-    for chunk in chunks:
-        sha256.update(chunk)
-    return sha256.hexdigest()
 
 
 class DeviceSearcher(Protocol):
@@ -172,7 +168,7 @@ class Device(Protocol):
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Sealed:
-    """A segment, its mask of live rows (None: all), and its copy on a device, if any.
+    """A segment, its mask of live rows (None: all), its lists, and its copy on a device, if any.
 
     Deleting makes a new `Sealed` over the same segment, so a search that began before is not
     affected.
@@ -181,11 +177,21 @@ class Sealed:
     segment: Segment
     alive: BoolArray | None = None
     device: DeviceSearcher | None = None
+    lists: Lists | None = None
+    # What passes a filter, as long as somebody keeps the filter's set.
+    _selections: WeakKeyDictionary[IdSet, Selection] = field(
+        default_factory=WeakKeyDictionary, repr=False
+    )
 
     @property
     def ids(self) -> Int64Array:
         """Ids of all rows, the deleted ones too, (n,)."""
         return self.segment.ids
+
+    @property
+    def rows(self) -> Rows:
+        """All rows, the deleted ones too, with padded vectors."""
+        return self.segment.rows
 
     @property
     def dead_count(self) -> int:
@@ -203,6 +209,11 @@ class Sealed:
             return np.arange(len(self.segment))
         return np.flatnonzero(self.alive)
 
+    def live_rows(self) -> Rows:
+        """Copies of the rows that are alive, with vectors (m, d)."""
+        rows = self.rows.take(self.live_positions())
+        return replace(rows, vectors=rows.vectors[:, : self.segment.dimension])
+
     def locate(self, ids: Int64Array) -> tuple[Int64Array, BoolArray]:
         """Positions of the `ids` alive here, and a mask of which ones they are (len(ids),)."""
         positions, present = self.segment.locate(ids)
@@ -212,6 +223,10 @@ class Sealed:
             present[present] = living
         return positions, present
 
+    def with_lists(self, lists: Lists | None) -> Sealed:
+        """The same segment with other lists."""
+        return replace(self, lists=lists, _selections=WeakKeyDictionary())
+
     def without(self, ids: Int64Array) -> Sealed:
         """Delete `ids`; unknown ones are ignored."""
         positions, _ = self.locate(ids)
@@ -219,37 +234,46 @@ class Sealed:
             return self
         alive = np.ones(len(self.segment), np.bool_) if self.alive is None else self.alive.copy()
         alive[positions] = False
-        return replace(self, alive=alive)
+        return self.with_alive(alive)
 
-    def members(self, allowed: IdSet) -> BoolArray:
-        """Which rows `allowed` contains, deleted ones too, (n,)."""
-        return self.segment.members(allowed)
+    def with_alive(self, alive: BoolArray | None) -> Sealed:
+        """The same segment with another mask of live rows."""
+        return replace(self, alive=alive, _selections=WeakKeyDictionary())
 
-    def gather(self, positions: Int64Array) -> Float32Array:
-        """The vectors at `positions` (m,), float32 (m, d)."""
-        return self.segment.gather(positions)
+    def over(self, segment: Segment) -> Sealed:
+        """The same rows, as another segment holds them."""
+        return replace(self, segment=segment, _selections=WeakKeyDictionary())
 
-    def block(self, start: int, end: int) -> Float32Array:
-        """The vectors from `start` up to `end`, float32 (end - start, d)."""
-        return self.segment.block(start, end)
+    def select(self, allowed: IdSet | None) -> Selection:
+        """The live rows whose contents are allowed."""
+        if allowed is None:
+            return Selection.of(self, self.alive)
+        known = self._selections.get(allowed)
+        if known is None:
+            mask = allowed.contains(self.rows.contents)
+            known = Selection.of(self, mask if self.alive is None else mask & self.alive)
+            self._selections[allowed] = known
+        return known
 
-    def scan(
-        self, queries: Float32Array, fetch: int, selected: BoolArray | None, count: int
-    ) -> Scan:
-        """About the `fetch` best of the `count` rows in the mask `selected` (None: every row).
+    def are_sound(self, positions: Int64Array) -> BoolArray:
+        """Which of the rows at `positions` (m,) are as they were written, (m,)."""
+        return self.segment.are_sound(positions)
 
-        A device can't filter, so it is asked for more rows in proportion to what the mask
+    def scan(self, queries: Float32Array, fetch: int, selection: Selection) -> Scan:
+        """About the `fetch` best selected rows.
+
+        A device can't filter, so it is asked for more rows in proportion to what the selection
         excludes, and excluded rows are dropped. Beyond what it can return, the CPU scans.
         """
         device = self.device
         if device is not None:
-            wanted = min(math.ceil(fetch * len(self.segment) / count), len(self.segment))
+            wanted = min(math.ceil(fetch * len(self.segment) / selection.count), len(self.segment))
             if wanted <= device.max_k:
                 scores, positions = device.search(queries, wanted)
                 floors = np.where(positions[:, -1] >= 0, scores[:, -1], -np.inf)
-                if selected is not None:
-                    positions = np.where(selected[positions], positions, -1)
+                if selection.mask is not None:
+                    positions = np.where(selection.mask[positions], positions, -1)
                 return Scan(scores, positions, floors, device.error)
-        scores, positions = self.segment.scan(queries, fetch, selected)
+        scores, positions = self.segment.scan(queries, fetch, selection.selector)
         floors = np.where(positions[:, -1] >= 0, scores[:, -1], -np.inf)
         return Scan(scores, positions, floors, float32_error(self.segment.dimension))

@@ -1,18 +1,24 @@
 """Writes a state to a directory and reads it back.
 
-Files are read whole instead of memory-mapped: the checksum needs every byte, FAISS owns its
-memory, and a later snapshot may remove the files of an open index.
+Files of rows and lists are mapped, not read: opening a large index takes milliseconds, and processes
+share its memory. Their checksums are verified when they are written and by `damaged_files`; what a
+search relies on besides is checked when it is used (see `Segment.are_sound` and `Lists`). The other
+files are small and verified whenever they are read. A mapped file that a later snapshot removes
+stays until it is no longer mapped.
 """
 
 from __future__ import annotations
 
 import hashlib
+import logging
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace as changed
 from pathlib import Path
 
 import numpy as np
 
 from regard.core.errors import IndexMismatch
-from regard.core.records import Int64Array
+from regard.core.records import Float32Array
 from regard.storage.files.durable import (
     ASIDE_SUFFIX,
     exclusive,
@@ -21,23 +27,44 @@ from regard.storage.files.durable import (
     sync_directory,
     write_file,
 )
+from regard.storage.vectors import lists as vector_lists
+from regard.storage.vectors.lists import DepthMeasurement, Lists, ListsModel, encode_lists, train
 from regard.storage.vectors.manifest import (
     DELETED_SUFFIX,
+    LISTS_SUFFIX,
+    MODEL_SUFFIX,
     REMEDY,
     ROWS_SUFFIX,
     IndexIdentity,
     Manifest,
     StoredFile,
+    StoredModel,
+    StoredSegment,
 )
-from regard.storage.vectors.segment import Float16Array, Sealed, decode_rows, digest, encode_rows
-from regard.storage.vectors.state import Delta, Seal, State
+from regard.storage.vectors.rows import encode_rows, pad, padded_width
+from regard.storage.vectors.segment import Sealed, Segment
+from regard.storage.vectors.state import Delta, State
+
+_log = logging.getLogger(__name__)
+
+# Called when a model is trained: samples (q, d) of each kind of query that the channel gets.
+Queries = Callable[[], Sequence[Float32Array]]
 
 
-def save(state: State, identity: IndexIdentity, directory: Path, *, replace: bool) -> None:
+def save(
+    state: State,
+    identity: IndexIdentity,
+    directory: Path,
+    *,
+    replace: bool,
+    queries: Queries | None = None,
+) -> State | None:
     """Make `state` the directory's snapshot, unless a later one of the same index exists.
 
-    `replace` overwrites any snapshot; otherwise another index's raises IndexMismatch. Raises
-    OSError when the disk is full or fails, and the former snapshot remains.
+    Returns the state with mapped segments, in the same order; None where a later one exists.
+    With `queries` large segments get lists. `replace` overwrites any snapshot; otherwise another
+    index's raises IndexMismatch. Raises OSError when the disk is full or fails, and the former
+    snapshot remains.
     """
     make_directory(directory)
     with exclusive(directory):
@@ -45,17 +72,26 @@ def save(state: State, identity: IndexIdentity, directory: Path, *, replace: boo
         if former is not None:
             former.require(identity, directory)
             if former.applied_through > state.applied_through:
-                return
-        manifest = _write_files(state, identity, directory, former)
+                return None
+        files = _Files(directory, former)
+        mapped = changed(
+            state, segments=tuple(files.write_segment(sealed) for sealed in state.segments)
+        )
+        if queries is not None:
+            mapped = _with_lists(mapped, files, queries)
+        manifest = files.describe(mapped, identity)
         if manifest != former:
             # The names in the manifest have to be durable before the manifest is.
             sync_directory(directory)
             manifest.write(directory)
             sync_directory(directory)
         _remove_stale(directory, manifest)
+        return mapped
 
 
-def load(identity: IndexIdentity, directory: Path, seal: Seal) -> State | None:
+def load(
+    identity: IndexIdentity, directory: Path, seal: Callable[[Segment], Sealed]
+) -> State | None:
     """The directory's snapshot, None when there is none; raises IndexMismatch."""
     manifest = Manifest.read(directory)
     while manifest is not None:
@@ -70,37 +106,131 @@ def load(identity: IndexIdentity, directory: Path, seal: Seal) -> State | None:
     return None
 
 
-def _write_files(
-    state: State, identity: IndexIdentity, directory: Path, former: Manifest | None
-) -> Manifest:
-    """Write what the former snapshot lacks; return the new manifest."""
-    there = frozenset() if former is None else former.file_names()
+def stamp(directory: Path) -> object:
+    """What changes when a snapshot is replaced; None without one."""
+    path = Manifest.path(directory)
+    try:
+        status = path.stat()
+    except OSError:
+        return None
+    return status.st_ino, status.st_mtime_ns, status.st_size
 
-    def keep(name: str) -> bool:
-        return name in there and (directory / name).exists()
 
-    stored = []
-    for sealed in state.segments:
+def damaged_files(directory: Path) -> list[str]:
+    """Names of the snapshot's files whose bytes are not those that were written."""
+    manifest = Manifest.read(directory)
+    names = [] if manifest is None else sorted(manifest.file_names())
+    return [name for name in names if _sha256(directory / name) != name.partition(".")[0]]
+
+
+def _sha256(path: Path) -> str:
+    try:
+        with open(path, "rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError:
+        return ""
+
+
+class _Files:
+    """Writes the files that the former snapshot lacks."""
+
+    def __init__(self, directory: Path, former: Manifest | None) -> None:
+        self._directory = directory
+        self._there = frozenset() if former is None else former.file_names()
+        # SHA-256 of the files of lists, by that of their rows.
+        self._lists: dict[str, str] = {}
+        if former is not None and former.model is not None:
+            self._lists = {s.sha256: s.lists for s in former.segments if s.lists}
+        self._model = None if former is None else former.model
+
+    def write(self, chunks: Iterable[bytes | memoryview], suffix: str) -> str:
+        """Write a file unless it is there; return its SHA-256."""
+        parts = list(chunks)
+        sha256 = hashlib.sha256()
+        for part in parts:
+            sha256.update(part)
+        name = sha256.hexdigest()
+        if not self._has(name + suffix):
+            write_file(self._directory / (name + suffix), parts)
+        return name
+
+    def _has(self, name: str) -> bool:
+        return name in self._there and (self._directory / name).exists()
+
+    def write_segment(self, sealed: Sealed) -> Sealed:
+        """The same segment, mapped."""
         segment = sealed.segment
-        name = segment.sha256 + ROWS_SUFFIX
-        if not keep(name):
-            write_file(directory / name, segment.encode())
-        stored.append(StoredFile(segment.sha256, len(segment)))
-    delta = deleted = None
-    ids, vectors = state.delta.live_rows()
-    if ids.size:
-        delta = StoredFile(digest(encode_rows(ids, vectors)), len(ids))
-        if not keep(delta.sha256 + ROWS_SUFFIX):
-            write_file(directory / (delta.sha256 + ROWS_SUFFIX), encode_rows(ids, vectors))
-    if dead := sum(sealed.dead_count for sealed in state.segments):
-        bitmaps = b"".join(_encode_deleted(sealed) for sealed in state.segments)
-        deleted = StoredFile(hashlib.sha256(bitmaps).hexdigest(), dead)
-        if not keep(deleted.sha256 + DELETED_SUFFIX):
-            write_file(directory / (deleted.sha256 + DELETED_SUFFIX), [bitmaps])
-    return Manifest(identity, state.applied_through, tuple(stored), delta, deleted)
+        if segment.is_mapped and self._has(segment.sha256 + ROWS_SUFFIX):
+            return sealed
+        name = self.write(encode_rows(segment.rows), ROWS_SUFFIX)
+        if not segment.is_mapped:
+            path = self._directory / (name + ROWS_SUFFIX)
+            segment = Segment.map(path, len(segment), segment.dimension)
+            segment.sha256 = name
+        return sealed.over(segment)
+
+    def write_lists(
+        self, sealed: Sealed, model: ListsModel, measurement: DepthMeasurement | None
+    ) -> Sealed:
+        """The segment with its lists, mapped."""
+        if sealed.lists is not None and measurement is None:
+            name = self._lists.get(sealed.segment.sha256, "")
+            if self._has(name + LISTS_SUFFIX):
+                return sealed
+        see = None if measurement is None else measurement.see
+        name = self.write(encode_lists(model, sealed.rows.vectors, see), LISTS_SUFFIX)
+        self._lists[sealed.segment.sha256] = name
+        path = self._directory / (name + LISTS_SUFFIX)
+        return sealed.with_lists(Lists(path, model, len(sealed.segment)))
+
+    def describe(self, state: State, identity: IndexIdentity) -> Manifest:
+        """The manifest of a state whose segments and lists are written."""
+        segments = tuple(
+            StoredSegment(
+                sealed.segment.sha256,
+                len(sealed.segment),
+                self._lists.get(sealed.segment.sha256) if sealed.lists else None,
+            )
+            for sealed in state.segments
+        )
+        delta = deleted = model = None
+        rows = state.delta.live_rows()
+        if len(rows):
+            name = self.write(encode_rows(changed(rows, vectors=pad(rows.vectors))), ROWS_SUFFIX)
+            delta = StoredFile(name, len(rows))
+        if dead := sum(sealed.dead_count for sealed in state.segments):
+            bitmaps = [_encode_deleted(sealed) for sealed in state.segments]
+            deleted = StoredFile(self.write(bitmaps, DELETED_SUFFIX), dead)
+        if state.model is not None and any(sealed.lists for sealed in state.segments):
+            name = self.write(state.model.encode(), MODEL_SUFFIX)
+            width, count, groups = state.model.shapes
+            model = StoredModel(
+                name, state.model.trained_rows, width, count, groups, state.model.depth
+            )
+        return Manifest(identity, state.applied_through, segments, delta, deleted, model)
 
 
-def _read_files(manifest: Manifest, directory: Path, seal: Seal) -> State:
+def _with_lists(state: State, files: _Files, queries: Queries) -> State:
+    """The state whose large segments have lists, with a model that fits their number."""
+    large = [s for s in state.segments if len(s.segment) >= vector_lists.LEAST_LISTED]
+    total = sum(len(sealed.segment) for sealed in large)
+    if total < vector_lists.LEAST_ROWS:
+        return changed(
+            state, segments=tuple(s.with_lists(None) for s in state.segments), model=None
+        )
+    model, measurement = state.model, None
+    if model is None or total >= vector_lists.GROWTH * model.trained_rows:
+        samples = queries()
+        model = train([s.rows.vectors for s in large], state.delta.dimension, samples)
+        measurement = DepthMeasurement(model, samples)
+    segments = tuple(
+        files.write_lists(sealed, model, measurement) if sealed in large else sealed
+        for sealed in state.segments
+    )
+    return changed(state, segments=segments, model=measurement.conclude() if measurement else model)
+
+
+def _read_files(manifest: Manifest, directory: Path, seal: Callable[[Segment], Sealed]) -> State:
     """The state that a manifest describes; raises FileNotFoundError and IndexMismatch."""
     dimension = manifest.identity.dimension
     deleted = b""
@@ -110,30 +240,57 @@ def _read_files(manifest: Manifest, directory: Path, seal: Seal) -> State:
             raise _damaged(
                 directory / (manifest.deleted.sha256 + DELETED_SUFFIX), "its size is off"
             )
+    model = _read_model(manifest.model, directory, dimension)
     segments = []
     for stored in manifest.segments:
-        sealed = seal(*_read_rows(directory, stored, dimension))
-        sealed.segment.sha256 = stored.sha256  # known already; spares the next snapshot a pass
+        path = directory / (stored.sha256 + ROWS_SUFFIX)
+        try:
+            segment = Segment.map(path, stored.rows, dimension)
+        except ValueError as error:
+            raise _damaged(path, str(error)) from error
+        segment.sha256 = stored.sha256
+        sealed = seal(segment)
+        if model is not None and stored.lists is not None:
+            sealed = sealed.with_lists(_read_lists(stored, directory, model))
         if deleted:
             bits = np.frombuffer(deleted, np.uint8, count=_bitmap_size(stored.rows))
             deleted = deleted[len(bits) :]
-            dead = np.unpackbits(bits, count=stored.rows, bitorder="little").astype(np.bool_)
-            sealed = sealed.without(sealed.ids[dead])
+            alive = np.unpackbits(bits, count=stored.rows, bitorder="little") == 0
+            sealed = sealed.with_alive(None if alive.all() else alive)
         segments.append(sealed)
     delta = Delta.empty(dimension)
     if manifest.delta is not None:
-        delta = delta.appended(*_read_rows(directory, manifest.delta, dimension))
-    return State(tuple(segments), delta, manifest.applied_through)
+        data = _read(directory, manifest.delta, ROWS_SUFFIX)
+        try:
+            rows = Segment.decode(data, manifest.delta.rows, dimension).rows
+        except ValueError as error:
+            path = directory / (manifest.delta.sha256 + ROWS_SUFFIX)
+            raise _damaged(path, str(error)) from error
+        delta = delta.appended(changed(rows, vectors=rows.vectors[:, :dimension]))
+    return State(tuple(segments), delta, manifest.applied_through, model)
 
 
-def _read_rows(
-    directory: Path, stored: StoredFile, dimension: int
-) -> tuple[Int64Array, Float16Array]:
-    data = _read(directory, stored, ROWS_SUFFIX)
+def _read_model(stored: StoredModel | None, directory: Path, dimension: int) -> ListsModel | None:
+    """The model of the lists; None, with a warning, when it is damaged: then searches are exact."""
+    if stored is None:
+        return None
     try:
-        return decode_rows(data, stored.rows, dimension)
+        data = _read(directory, stored, MODEL_SUFFIX)
+        shapes = (stored.width, stored.lists, stored.groups)
+        return ListsModel.decode(data, padded_width(dimension), shapes, stored.rows, stored.depth)
+    except (ValueError, IndexMismatch) as error:
+        _log.warning("searches are slow, because lists are damaged: %s; %s", error, REMEDY)
+        return None
+
+
+def _read_lists(stored: StoredSegment, directory: Path, model: ListsModel) -> Lists | None:
+    """The lists of a segment; None, with a warning, when they are damaged."""
+    path = directory / f"{stored.lists}{LISTS_SUFFIX}"
+    try:
+        return Lists(path, model, stored.rows)
     except ValueError as error:
-        raise _damaged(directory / (stored.sha256 + ROWS_SUFFIX), str(error)) from error
+        _log.warning("searches are slow, because %s is damaged: %s; %s", path, error, REMEDY)
+        return None
 
 
 def _read(directory: Path, stored: StoredFile, suffix: str) -> bytes:
@@ -162,7 +319,7 @@ def _bitmap_size(rows: int) -> int:
 def _remove_stale(directory: Path, manifest: Manifest) -> None:
     """Remove the former snapshot's files and those left by a crash."""
     needed = manifest.file_names()
+    suffixes = (ROWS_SUFFIX, DELETED_SUFFIX, LISTS_SUFFIX, MODEL_SUFFIX, ASIDE_SUFFIX)
     for path in sorted(directory.iterdir()):
-        ours = path.name.endswith((ROWS_SUFFIX, DELETED_SUFFIX, ASIDE_SUFFIX))
-        if ours and path.name not in needed:
+        if path.name.endswith(suffixes) and path.name not in needed:
             remove_file(path)

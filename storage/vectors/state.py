@@ -8,42 +8,47 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from typing import ClassVar
 
 import numpy as np
 
 from regard.core.errors import NotFound
 from regard.core.idset import IdSet
 from regard.core.records import BoolArray, Float32Array, Int64Array
-from regard.storage.vectors.segment import Float16Array, Sealed
+from regard.storage.vectors.lists import ListsModel
+from regard.storage.vectors.nearest import Selection
+from regard.storage.vectors.rows import Float16Array, Rows, padded_width
+from regard.storage.vectors.segment import Sealed
 
 _FIRST_ROOM = 64
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Delta:
-    """The newest rows, few enough to be searched by one matrix product.
+    """The newest rows, few enough to score every one.
 
     Readers see an immutable value. Appending writes past `count` into spare room of the same
     buffers and returns a new `Delta`; only the newest one may be appended to, which the index's
     writer lock ensures. Deleting copies the mask. Rows are in order of arrival; an id may occur
-    twice but is alive at most once. Vectors are float16 values held as float32 (room, d), so that
-    they can be multiplied without conversion.
+    twice but is alive at most once. Vectors of the buffer are padded.
     """
 
-    id_buffer: Int64Array
-    vector_buffer: Float32Array
-    count: int
-    alive: BoolArray | None
+    buffer: Rows
+    dimension: int
+    count: int = 0
+    alive: BoolArray | None = None
+
+    lists: ClassVar[None] = None
 
     @classmethod
     def empty(cls, dimension: int) -> Delta:
         """No rows."""
-        return cls(np.empty(0, np.int64), np.empty((0, dimension), np.float32), 0, None)
+        return cls(_room(0, dimension), dimension)
 
     @property
-    def ids(self) -> Int64Array:
-        """Ids of all rows, the deleted ones too, (count,)."""
-        return self.id_buffer[: self.count]
+    def rows(self) -> Rows:
+        """All rows, the deleted ones too."""
+        return self.buffer.take(slice(self.count))
 
     @property
     def live_count(self) -> int:
@@ -53,73 +58,81 @@ class Delta:
     @property
     def nbytes(self) -> int:
         """Memory of the buffers."""
-        return self.id_buffer.nbytes + self.vector_buffer.nbytes
+        return self.buffer.vectors.nbytes + 24 * len(self.buffer)
 
-    def appended(self, ids: Int64Array, vectors: Float16Array) -> Delta:
-        """Append `ids` (m,), none of them alive here, and `vectors` (m, d)."""
-        if not len(ids):
+    def appended(self, rows: Rows) -> Delta:
+        """Append rows (m, d), none of them alive here."""
+        if not len(rows):
             return self
-        count = self.count + len(ids)
-        id_buffer, vector_buffer = self.id_buffer, self.vector_buffer
-        if count > len(id_buffer):
-            room = max(count, 2 * len(id_buffer), _FIRST_ROOM)
-            id_buffer = np.empty(room, np.int64)
-            vector_buffer = np.empty((room, self.vector_buffer.shape[1]), np.float32)
-            id_buffer[: self.count] = self.ids
-            vector_buffer[: self.count] = self.vector_buffer[: self.count]
-        id_buffer[self.count : count] = ids
-        vector_buffer[self.count : count] = vectors
+        count = self.count + len(rows)
+        buffer = self.buffer
+        if count > len(buffer):
+            buffer = _room(max(count, 2 * len(buffer), _FIRST_ROOM), self.dimension)
+            _write(buffer, self.rows, 0)
+        _write(buffer, rows, self.count)
         alive = self.alive
         if alive is not None:
-            alive = np.concatenate([alive, np.ones(len(ids), np.bool_)])
-        return Delta(id_buffer, vector_buffer, count, alive)
+            alive = np.concatenate([alive, np.ones(len(rows), np.bool_)])
+        return replace(self, buffer=buffer, count=count, alive=alive)
 
     def without(self, ids: Int64Array) -> Delta:
         """Delete `ids`; unknown ones are ignored."""
-        kept = ~np.isin(self.ids, ids)
+        kept = ~np.isin(self.rows.ids, ids)
         if self.alive is not None:
             kept &= self.alive
         if np.count_nonzero(kept) == self.live_count:
             return self
         return replace(self, alive=kept)
 
-    def live_rows(self) -> tuple[Int64Array, Float16Array]:
-        """Copies of the live rows, ascending by id: (m,) and (m, d)."""
-        live = self._live_by_id()
-        return self.ids[live], self.vector_buffer[live].astype(np.float16)
+    def live_rows(self) -> Rows:
+        """Copies of the live rows, ascending by id, with vectors (m, d)."""
+        rows = self.rows.take(self._live_by_id())
+        return replace(rows, vectors=rows.vectors[:, : self.dimension])
 
     def locate(self, ids: Int64Array) -> tuple[Int64Array, BoolArray]:
         """Positions of the `ids` alive here, and a mask of which ones they are (len(ids),)."""
         live = self._live_by_id()
         if not live.size:
             return np.empty(0, np.int64), np.zeros(ids.shape, np.bool_)
-        places = np.minimum(np.searchsorted(self.ids[live], ids), len(live) - 1)
-        present: BoolArray = self.ids[live[places]] == ids
+        own = self.rows.ids[live]
+        places = np.minimum(np.searchsorted(own, ids), len(live) - 1)
+        present: BoolArray = own[places] == ids
         return live[places[present]], present
 
     def _live_by_id(self) -> Int64Array:
         live = np.arange(self.count) if self.alive is None else np.flatnonzero(self.alive)
-        return live[np.argsort(self.ids[live], kind="stable")]
+        return live[np.argsort(self.rows.ids[live], kind="stable")]
 
-    def members(self, allowed: IdSet) -> BoolArray:
-        """Which rows `allowed` contains, (count,)."""
-        return allowed.contains(self.ids)
+    def select(self, allowed: IdSet | None) -> Selection:
+        """The live rows whose contents are allowed."""
+        mask = self.alive
+        if allowed is not None:
+            members = allowed.contains(self.rows.contents)
+            mask = members if mask is None else members & mask
+        return Selection.of(self, mask)
 
-    def gather(self, positions: Int64Array) -> Float32Array:
-        """The vectors at `positions` (m,), float32 (m, d)."""
-        return self.vector_buffer[positions]
+    def are_sound(self, positions: Int64Array) -> BoolArray:
+        """All of them: they are in memory."""
+        return np.ones(len(positions), np.bool_)
 
-    def block(self, start: int, end: int) -> Float32Array:
-        """The vectors from `start` up to `end`, float32 (end - start, d), not copied."""
-        return self.vector_buffer[start:end]
-
-    def scan(
-        self, queries: Float32Array, fetch: int, selected: BoolArray | None, count: int
-    ) -> None:
+    def scan(self, queries: Float32Array, fetch: int, selection: Selection) -> None:
         """None: every row is scored."""
 
 
-Seal = Callable[[Int64Array, Float16Array], Sealed]
+def _room(count: int, dimension: int) -> Rows:
+    ids, contents, regions = np.empty((3, count), np.int64)
+    return Rows(ids, contents, regions, np.zeros((count, padded_width(dimension)), np.float16))
+
+
+def _write(buffer: Rows, rows: Rows, start: int) -> None:
+    places = slice(start, start + len(rows))
+    buffer.ids[places] = rows.ids
+    buffer.contents[places] = rows.contents
+    buffer.regions[places] = rows.regions
+    buffer.vectors[places, : rows.vectors.shape[1]] = rows.vectors
+
+
+Seal = Callable[[Rows], Sealed]
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,7 +145,7 @@ class SegmentLimits:
     """
 
     segment_rows: int = 131_072
-    delta_rows: int = 8_192
+    delta_rows: int = 4_096
     dead_share: float = 0.25
     small_segments: int = 8
 
@@ -145,16 +158,31 @@ class SegmentLimits:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class State:
-    """Segments, the delta, and the log position they contain; an id is alive at most once."""
+    """Segments, the delta, and the log position they contain; an id is alive at most once.
+
+    `model` is what the segments' lists share; None without lists.
+    """
 
     segments: tuple[Sealed, ...]
     delta: Delta
     applied_through: int
+    model: ListsModel | None = None
 
     @property
     def parts(self) -> tuple[Sealed | Delta, ...]:
         """Everything that a search scans."""
         return (*self.segments, self.delta)
+
+    def exchanged(self, before: State, after: State) -> State:
+        """This state with the segments of an earlier one, `before`, as they are in `after`."""
+        exchanged = {
+            id(old.segment): new for old, new in zip(before.segments, after.segments, strict=True)
+        }
+        segments = tuple(
+            new.with_alive(own.alive) if (new := exchanged.get(id(own.segment))) else own
+            for own in self.segments
+        )
+        return replace(self, segments=segments, model=after.model)
 
     def contains(self, ids: Int64Array) -> BoolArray:
         """Which of `ids` are alive."""
@@ -166,15 +194,15 @@ class State:
     def live_ids(self) -> Int64Array:
         """All ids alive, ascending."""
         sealed = [segment.ids[segment.live_positions()] for segment in self.segments]
-        return np.sort(np.concatenate([*sealed, self.delta.live_rows()[0]]))
+        return np.sort(np.concatenate([*sealed, self.delta.live_rows().ids]))
 
     def vectors(self, ids: Int64Array) -> Float16Array:
         """The vectors of `ids` (n,), float16 (n, d), in their order; raises NotFound."""
-        vectors = np.empty((len(ids), self.delta.vector_buffer.shape[1]), np.float16)
+        vectors = np.empty((len(ids), self.delta.dimension), np.float16)
         found = np.zeros(ids.shape, np.bool_)
         for part in self.parts:
             positions, present = part.locate(ids)
-            vectors[present] = part.gather(positions)
+            vectors[present] = part.rows.vectors[positions, : self.delta.dimension]
             found |= present
         if not found.all():
             raise NotFound(f"the vector index has no row {ids[~found][0]}")
@@ -189,39 +217,28 @@ class State:
         )
         return replace(self, segments=segments, delta=self.delta.without(ids))
 
-    def added(
-        self, ids: Int64Array, vectors: Float16Array, limits: SegmentLimits, seal: Seal
-    ) -> State:
-        """Add rows with ascending `ids` (n,); ids alive already keep their vectors."""
-        new = ~self.contains(ids)
-        ids, vectors = ids[new], vectors[new]
+    def added(self, rows: Rows, limits: SegmentLimits, seal: Seal) -> State:
+        """Add rows with ascending ids; ids alive already keep their vectors."""
+        rows = rows.take(~self.contains(rows.ids))
         delta = self.delta
-        if delta.live_count + len(ids) <= limits.delta_rows:
-            if delta.count + len(ids) > limits.delta_rows:
-                delta = Delta.empty(vectors.shape[1]).appended(*delta.live_rows())
-            return replace(self, delta=delta.appended(ids, vectors))
-        delta_ids, delta_vectors = delta.live_rows()
-        ids, vectors = np.concatenate([delta_ids, ids]), np.concatenate([delta_vectors, vectors])
-        order = np.argsort(ids)
-        pieces = [
-            order[start : start + limits.segment_rows]
-            for start in range(0, len(order), limits.segment_rows)
-        ]
-        segments = tuple(seal(ids[piece], vectors[piece]) for piece in pieces)
-        return replace(self, segments=self.segments + segments, delta=Delta.empty(vectors.shape[1]))
+        if delta.live_count + len(rows) <= limits.delta_rows:
+            if delta.count + len(rows) > limits.delta_rows:
+                delta = Delta.empty(delta.dimension).appended(delta.live_rows())
+            return replace(self, delta=delta.appended(rows))
+        rows = Rows.join([delta.live_rows(), rows]).by_id()
+        segments = tuple(
+            seal(rows.take(slice(start, start + limits.segment_rows)))
+            for start in range(0, len(rows), limits.segment_rows)
+        )
+        return replace(self, segments=self.segments + segments, delta=Delta.empty(delta.dimension))
 
     def compactions(self, limits: SegmentLimits, seal: Seal) -> Iterator[State]:
         """Yield states of the same rows with fewer or fuller segments, one new segment each."""
         state = self
         while group := _to_merge(state.segments, limits):
-            rows = [(segment, segment.live_positions()) for segment in group]
-            ids = np.concatenate([segment.ids[positions] for segment, positions in rows])
-            vectors = np.concatenate(
-                [segment.gather(positions).astype(np.float16) for segment, positions in rows]
-            )
-            order = np.argsort(ids)
+            merged = seal(Rows.join([segment.live_rows() for segment in group]).by_id())
             others = tuple(segment for segment in state.segments if segment not in group)
-            state = replace(state, segments=(*others, seal(ids[order], vectors[order])))
+            state = replace(state, segments=(*others, merged))
             yield state
 
 

@@ -12,7 +12,7 @@ from regard.core.assets import Asset, AssetState, StoredRegion
 from regard.core.catalog import (
     ChannelQuery,
     HitRecords,
-    Owners,
+    Neighbours,
     StoredVectors,
 )
 from regard.core.filters import AssetFilter
@@ -21,7 +21,6 @@ from regard.core.records import (
     Channel,
     Float32Array,
     Image,
-    Int64Array,
     Kind,
     PipelineSpec,
     QueryKind,
@@ -153,11 +152,6 @@ class MemoryHome:
     ) -> list[Float32Array]:
         return [self.encode_texts([str(box.to_list()) for box in boxes[0]]) for _ in images]
 
-    def owners(self, embeddings: Int64Array) -> Owners:
-        found = [self.owner.get(number, (0, 0)) for number in embeddings.tolist()]
-        table = np.asarray(found, np.int64).reshape(-1, 2)
-        return Owners(table[:, 0], table[:, 1])
-
     def hit_records(
         self, contents: Collection[int], regions: Collection[int], _asset_filter: AssetFilter
     ) -> HitRecords:
@@ -183,26 +177,24 @@ class MemoryHome:
         wanted = (content, region or 0)
         return next(number for number, owner in self.owner.items() if owner == wanted)
 
-    def search(
-        self, asked: Sequence[ChannelQuery], _chosen: AssetFilter
-    ) -> list[tuple[Float32Array, Int64Array]]:
+    def search(self, asked: Sequence[ChannelQuery], _chosen: AssetFilter) -> list[Neighbours]:
         return [self._search(query.channel, query.vectors, query.k) for query in asked]
 
-    def _search(
-        self, channel: Channel, queries: Float32Array, k: int
-    ) -> tuple[Float32Array, Int64Array]:
+    def _search(self, channel: Channel, queries: Float32Array, k: int) -> Neighbours:
         self.depths.append((channel, k))
         rows = self.rows[channel]
-        width = min(k, len(rows) + 1)
-        scores = np.full((len(queries), width), -np.inf, np.float32)
-        ids = np.full((len(queries), width), -1, np.int64)
+        found = Neighbours.empty(len(queries), min(k, len(rows) + 1))
         numbers = np.asarray(list(rows), np.int64)
         if len(rows):
             similar = queries @ np.stack(list(rows.values())).T
-            order = np.lexsort((np.broadcast_to(numbers, similar.shape), -similar))[:, :width]
-            scores[:, : order.shape[1]] = np.take_along_axis(similar, order, axis=1)
-            ids[:, : order.shape[1]] = numbers[order]
-        return scores, ids
+            order = np.lexsort((np.broadcast_to(numbers, similar.shape), -similar))
+            order = order[:, : found.ids.shape[1]]
+            of = np.asarray([self.owner[number] for number in numbers.tolist()], np.int64)
+            found.scores[:, : order.shape[1]] = np.take_along_axis(similar, order, axis=1)
+            found.ids[:, : order.shape[1]] = numbers[order]
+            found.contents[:, : order.shape[1]] = of[order, 0]
+            found.regions[:, : order.shape[1]] = of[order, 1]
+        return found
 
 
 def engine_over(home: MemoryHome) -> SearchEngine:

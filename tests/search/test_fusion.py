@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from regard.core.catalog import Owners
+from regard.core.catalog import Neighbours
 from regard.core.records import Float32Array, Target, WeightedChannel
 from regard.search import fusion
 from regard.search.fusion import (
@@ -29,9 +29,10 @@ _WEIGHTED = st.lists(st.tuples(_RANKING, _WEIGHT), min_size=1, max_size=4)
 def ranked(ranking: Sequence[int], weight: float) -> Ranking:
     items = np.asarray(ranking, np.int64)
     ids = np.append(items, -1)
-    owners = Owners(np.maximum(ids, 0), np.zeros_like(ids))
     scores = np.append(descending(len(items)), np.float32(-np.inf))
-    return rank_by_vectors(WeightedChannel(IMAGE, weight), scores, ids, owners, Target.IMAGE)
+    columns = (scores, ids, np.maximum(ids, 0), np.zeros_like(ids))
+    neighbours = Neighbours(*(column[None] for column in columns))
+    return rank_by_vectors(WeightedChannel(IMAGE, weight), neighbours, 0, Target.IMAGE)
 
 
 def fuse(rankings: Sequence[Sequence[int]], weights: Sequence[float]) -> list[tuple[int, float]]:

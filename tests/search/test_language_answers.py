@@ -34,11 +34,11 @@ from filter_oracle import (
     should_pass,
 )
 
-from regard.core.catalog import ChannelQuery, HitRecords
+from regard.core.catalog import ChannelQuery, HitRecords, Neighbours
 from regard.core.errors import UsageError
 from regard.core.filters import AssetFilter, PathPart
 from regard.core.geometry import Box
-from regard.core.records import Float32Array, Int64Array, Target
+from regard.core.records import Target
 from regard.search.answers import ImageQuery, LikeQuery, Scope, Term, TextQuery
 from regard.search.identifiers import Reference
 from regard.search.language.parsing import parse_query
@@ -69,9 +69,7 @@ class FilteredHome(TwoSpaces):
         }
         return HitRecords(kept, records.regions)
 
-    def search(
-        self, asked: Sequence[ChannelQuery], chosen: AssetFilter
-    ) -> list[tuple[Float32Array, Int64Array]]:
+    def search(self, asked: Sequence[ChannelQuery], chosen: AssetFilter) -> list[Neighbours]:
         contents = {self.asset[number].content_id for number in self.passing(chosen)}
         everything = self.rows
         self.rows = {

@@ -11,10 +11,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from regard.core.catalog import ChannelQuery, Owners
+from regard.core.catalog import ChannelQuery, Neighbours
 from regard.core.filters import AssetFilter
 from regard.core.geometry import Box
-from regard.core.records import Channel, Float32Array, Int64Array, Kind, Region
+from regard.core.records import Channel, Float32Array, Kind, Region
 from regard.core.same_objects import ContentRegions, ContentThings, SameObject
 from regard.photos.masks import decode_mask, mask_from_box
 from regard.search.same_objects.evidence import Candidates, Weights, probabilities
@@ -91,7 +91,7 @@ class Shelf:
         self, pictures: Mapping[int, int] | None = None, *, colours: bool = True
     ) -> ObjectComparison:
         of_rows = Colours(COLOURS, lambda rows: rows) if colours else None
-        comparer = ThingComparer(self, self, self, CHANNEL, of_rows)  # type: ignore[arg-type]
+        comparer = ThingComparer(self, self, CHANNEL, of_rows)  # type: ignore[arg-type]
         return ObjectComparison(self, comparer, lambda: pictures or {})  # type: ignore[arg-type]
 
     def count_uncompared(self) -> int:
@@ -140,23 +140,18 @@ class Shelf:
             for channel in channels
         }
 
-    def owners(self, embeddings: Int64Array) -> Owners:
-        contents = [self.content_of.get(one, 0) for one in embeddings.tolist()]
-        return Owners(np.asarray(contents), np.maximum(embeddings, 0))
-
-    def search(
-        self, asked: Sequence[ChannelQuery], _chosen: AssetFilter
-    ) -> list[tuple[Float32Array, Int64Array]]:
+    def search(self, asked: Sequence[ChannelQuery], _chosen: AssetFilter) -> list[Neighbours]:
         (query,) = asked
         names = np.asarray(list(self.rows), np.int64)
         similar = query.vectors @ np.stack(list(self.rows.values())).T
         width = min(query.k, len(names) + 1)
-        scores = np.full((len(similar), width), -np.inf, np.float32)
-        ids = np.full((len(similar), width), -1, np.int64)
+        found = Neighbours.empty(len(similar), width)
         order = np.argsort(-similar, axis=1, kind="stable")[:, :width]
-        scores[:, : order.shape[1]] = np.take_along_axis(similar, order, axis=1)
-        ids[:, : order.shape[1]] = names[order]
-        return [(scores, ids)]
+        contents = np.asarray([self.content_of.get(one, 0) for one in names.tolist()])
+        found.scores[:, : order.shape[1]] = np.take_along_axis(similar, order, axis=1)
+        for column, values in zip(found[1:], (names, contents, names), strict=True):
+            column[:, : order.shape[1]] = values[order]
+        return [found]
 
 
 def shown(objects: Sequence[SameObject]) -> list[set[int]]:

@@ -14,10 +14,12 @@ import pytest
 
 from regard.core.idset import IdSet
 from regard.core.records import Kind
+from regard.storage.vectors import lists as lists_module
 from regard.storage.vectors import nearest as nearest_module
 from regard.storage.vectors.gpu import GpuDevice, gpu_devices
-from regard.storage.vectors.index import SegmentedIndex
+from regard.storage.vectors.index import Additions, SegmentedIndex
 from regard.storage.vectors.manifest import IndexIdentity
+from regard.storage.vectors.rows import Rows
 from regard.storage.vectors.segment import Device
 from regard.storage.vectors.state import SegmentLimits
 
@@ -40,6 +42,16 @@ def unit_rows(rng: np.random.Generator, count: int, dimension: int = 16) -> np.n
     rows = rng.standard_normal((count, dimension))
     rows /= np.linalg.norm(rows, axis=1, keepdims=True)
     return rows.astype(np.float16).astype(np.float32)
+
+
+def as_rows(ids: np.ndarray, vectors: np.ndarray) -> Additions:
+    """Additions whose contents have the ids of the rows, and which have no regions."""
+    return ids, vectors, ids, np.zeros_like(ids)
+
+
+def make_rows(ids: np.ndarray, vectors: np.ndarray) -> Rows:
+    """The same as rows."""
+    return Rows(ids, ids, np.zeros_like(ids), vectors)
 
 
 class Truth:
@@ -68,7 +80,9 @@ class Truth:
         self, index: SegmentedIndex, queries: np.ndarray, k: int, allowed: IdSet | None = None
     ) -> None:
         """The index's answer is a right one; rows whose scores tie may stand for each other."""
-        scores, found = index.search(queries, k, allowed)
+        scores, found, contents, regions = index.search(queries, k, allowed)
+        np.testing.assert_array_equal(contents, np.maximum(found, 0))
+        assert not regions.any()
         assert scores.shape == found.shape == (len(queries), k)
         assert (scores.dtype, found.dtype) == (np.float32, np.int64)
         ids = self.ids()
@@ -158,12 +172,26 @@ class Implementation:
     name: str
     devices: Callable[[], tuple[Device, ...]]
     scans: bool
+    has_lists: bool = False
 
     def prepare(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        """Let small parts be scanned that would otherwise be multiplied outright."""
+        """Let small parts be scanned, or have lists, that would otherwise be multiplied outright.
+
+        Lists are read whole, so that nothing may be missed.
+        """
         if self.scans:
             monkeypatch.setattr(nearest_module, "_GATHER_ROWS", 4)
             monkeypatch.setattr(nearest_module, "_SLACK", 1)
+        if self.has_lists:
+            monkeypatch.setattr(lists_module, "LEAST_ROWS", 100)
+            monkeypatch.setattr(lists_module, "LEAST_LISTED", 20)
+
+    def settle(self, index: SegmentedIndex) -> None:
+        """Let the index build its lists, if it has any."""
+        if self.has_lists:
+            index.snapshot(
+                lambda: [unit_rows(np.random.default_rng(5), 50, index.identity.dimension)]
+            )
 
     def create(
         self, directory: Path, dimension: int = 16, limits: SegmentLimits = SMALL
@@ -190,11 +218,13 @@ SCANNING = Implementation("cpu scanning", tuple, scans=True)
 STAND_IN = Implementation(
     "gpu stand-in", lambda: (GpuDevice(StandInGpu().clone), GpuDevice(StandInGpu().clone)), True
 )
+LISTED = Implementation("cpu lists", tuple, scans=True, has_lists=True)
 REAL_GPU = Implementation("gpu", _real_gpus, scans=True)
 
 IMPLEMENTATIONS = [
     pytest.param(MULTIPLYING, id=MULTIPLYING.name),
     pytest.param(SCANNING, id=SCANNING.name),
     pytest.param(STAND_IN, id=STAND_IN.name),
+    pytest.param(LISTED, id=LISTED.name),
     pytest.param(REAL_GPU, id=REAL_GPU.name, marks=pytest.mark.gpu),
 ]

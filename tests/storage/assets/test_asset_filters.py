@@ -16,7 +16,6 @@ from typing import Any, ClassVar
 import numpy as np
 import pytest
 from catalog_samples import (
-    CAPTION,
     IMAGE,
     REGION,
     D,
@@ -56,7 +55,6 @@ from regard.core.filters import (
 )
 from regard.core.idset import IdSet
 from regard.core.records import (
-    Channel,
     Float32Array,
     QueryKind,
     Routes,
@@ -70,7 +68,7 @@ from regard.storage.assets.filters import camera_name, passes, stored_field
 from regard.storage.assets.rows import path_columns
 from regard.storage.database import schema
 from regard.storage.database.change_log import moment, record_changes
-from regard.storage.retrieval.embeddings import PassingEmbeddings
+from regard.storage.retrieval.passing_contents import PassingContents
 
 
 class Filled:
@@ -79,7 +77,7 @@ class Filled:
     def __init__(self, home: Home, assets: list[Made]) -> None:
         self.home = home
         self.assets: dict[int, Made] = {}
-        self.passing = PassingEmbeddings(home.pipeline)
+        self.passing = PassingContents()
         with home.writing("one") as writer:
             for made in {asset.content: asset for asset in assets}.values():
                 name = f"content {made.content}"
@@ -96,7 +94,7 @@ class Filled:
             connection.execute(schema.asset.delete().where(schema.asset.c.id.in_(placeholders)))
             record_changes(connection, [], [])
         self.content_of = {row.id: row.content_id for row in home.rows(schema.asset)}
-        self.rows = home.vectors()
+        self.contents = {row.id for row in home.rows(schema.content)}
         self.regions_of = Counter(row.content_id for row in home.rows(schema.region))
 
     def passing_ids(self, chosen: AssetFilter) -> set[int]:
@@ -113,23 +111,17 @@ class Filled:
     def expected_ids(self, chosen: AssetFilter) -> set[int]:
         return {number for number, made in self.assets.items() if should_pass(made, chosen)}
 
-    def allowed(self, channel: Channel, chosen: AssetFilter) -> IdSet | None:
+    def allowed(self, chosen: AssetFilter) -> IdSet | None:
         with self.home.catalog.database.reading() as connection:
             version = moment(connection).assets
-            return self.passing.read(connection, chosen, version)[channel]
+            cached = self.passing.cached(chosen, version)
+            return cached[0] if cached else self.passing.read(connection, chosen, version)
 
-    def expected_embeddings(self, channel: Channel, chosen: AssetFilter) -> set[int]:
-        contents = {self.content_of[number] for number in self.expected_ids(chosen)}
-        stored = self.home.pipeline.channels[channel]
-        return {
-            row.id
-            for row in self.rows
-            if row.content_id in contents and row.channel_id == stored.id
-        }
+    def expected_contents(self, chosen: AssetFilter) -> set[int]:
+        return {self.content_of[number] for number in self.expected_ids(chosen)}
 
-    def embeddings(self, channel: Channel) -> list[int]:
-        stored = self.home.pipeline.channels[channel]
-        return [row.id for row in self.rows if row.channel_id == stored.id]
+    def let_through(self, allowed: IdSet | None) -> set[int]:
+        return {n for n in self.contents if allowed is None or n in allowed}
 
 
 def _insert(connection: Connection, made: Made) -> int:
@@ -192,11 +184,7 @@ def test_a_filter_passes_exactly_the_assets_and_embeddings_that_the_oracle_does(
     filled: Filled, chosen: AssetFilter
 ) -> None:
     assert filled.passing_ids(chosen) == filled.expected_ids(chosen)
-    for channel in (IMAGE, REGION, CAPTION):
-        expected = filled.expected_embeddings(channel, chosen)
-        allowed = filled.allowed(channel, chosen)
-        every = filled.embeddings(channel)
-        assert expected == {n for n in every if allowed is None or n in allowed}
+    assert filled.let_through(filled.allowed(chosen)) == filled.expected_contents(chosen)
 
 
 def test_every_condition_divides_the_assets(filled: Filled) -> None:
@@ -244,7 +232,7 @@ def test_every_condition_divides_the_assets(filled: Filled) -> None:
 def test_the_trash_filters_nothing_while_it_is_empty(home: Home, share: float) -> None:
     rng = random.Random(8)
     filled = Filled(home, [replace(made, trashed=False, failed=False) for made in made_assets(rng)])
-    assert filled.allowed(IMAGE, EVERYTHING) is None
+    assert filled.allowed(EVERYTHING) is None
     chosen = sorted(filled.assets)[: round(share * len(filled.assets))]
     with home.catalog.database.writing() as connection:
         trashed = update(schema.asset).values(deleted_at=DAY)
@@ -252,25 +240,21 @@ def test_the_trash_filters_nothing_while_it_is_empty(home: Home, share: float) -
         record_changes(connection, [], [])
     for number in chosen:
         filled.assets[number] = replace(filled.assets[number], trashed=True)
-    allowed = filled.allowed(IMAGE, EVERYTHING)
-    expected = filled.expected_embeddings(IMAGE, EVERYTHING)
-    if allowed is None:
-        assert expected == set(filled.embeddings(IMAGE))
-    else:
-        assert {n for n in filled.embeddings(IMAGE) if n in allowed} == expected
+    allowed = filled.allowed(EVERYTHING)
+    assert filled.let_through(allowed) == filled.expected_contents(EVERYTHING)
     assert (allowed is None) == (share == 0.0)
 
 
 @on_sqlite
 def test_a_cached_filter_holds_until_assets_change(filled: Filled) -> None:
     chosen = AssetFilter(tags=("red",))
-    before = filled.allowed(IMAGE, chosen)
-    assert filled.allowed(IMAGE, replace(chosen)) is before
+    before = filled.allowed(chosen)
+    assert filled.allowed(replace(chosen)) is before
     # More filters than are kept push it out.
     for width in range(100):
-        filled.allowed(IMAGE, AssetFilter(min_width=width))
+        filled.allowed(AssetFilter(min_width=width))
     assert len(filled.passing._cache) < 100
-    assert filled.allowed(IMAGE, chosen) is not before
+    assert filled.allowed(chosen) is not before
     number, made = next((n, m) for n, m in filled.assets.items() if should_pass(m, chosen))
     with filled.home.catalog.database.writing() as connection:
         connection.execute(
@@ -280,10 +264,9 @@ def test_a_cached_filter_holds_until_assets_change(filled: Filled) -> None:
         )
         record_changes(connection, [], [])
     filled.assets[number] = replace(made, tags=made.tags - {"red"})
-    allowed = filled.allowed(IMAGE, chosen)
+    allowed = filled.allowed(chosen)
     assert allowed is not None
-    found = {n for n in filled.embeddings(IMAGE) if n in allowed}
-    assert found == filled.expected_embeddings(IMAGE, chosen)
+    assert filled.let_through(allowed) == filled.expected_contents(chosen)
 
 
 @on_sqlite

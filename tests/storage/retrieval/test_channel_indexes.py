@@ -6,7 +6,6 @@ import random
 import shutil
 import threading
 import time
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -26,10 +25,10 @@ from catalog_samples import (
 )
 from sqlalchemy import select, update
 
-from regard.core.catalog import ChannelQuery
+from regard.core.catalog import ChannelQuery, Neighbours
 from regard.core.errors import HomeError, IndexMismatch, NotFound
 from regard.core.filters import EVERYTHING, AssetFilter
-from regard.core.records import Channel, Float32Array, Int64Array
+from regard.core.records import Channel, Float32Array
 from regard.storage.database import schema
 from regard.storage.retrieval.channel_indexes import ChannelIndexes
 
@@ -44,7 +43,7 @@ def search(
     queries: Float32Array,
     k: int,
     collection: str | None,
-) -> tuple[Float32Array, Int64Array]:
+) -> Neighbours:
     (found,) = indexes.search([ChannelQuery(channel, queries, k)], within(collection))
     return found
 
@@ -76,10 +75,8 @@ def brute_force(
     return answers
 
 
-def assert_best(
-    found: tuple[Float32Array, Int64Array], wanted: list[list[tuple[float, int]]], k: int
-) -> None:
-    scores, ids = found
+def assert_best(found: Neighbours, wanted: list[list[tuple[float, int]]], k: int) -> None:
+    scores, ids = found[:2]
     assert scores.shape == ids.shape
     assert scores.shape[1] <= k
     for row_scores, row_ids, row_wanted in zip(scores, ids, wanted, strict=True):
@@ -159,7 +156,7 @@ def test_the_only_collection_is_no_filter_until_there_is_another(home: Home) -> 
 
 def test_an_empty_catalog(home: Home) -> None:
     indexes = home.indexes()
-    scores, ids = search(indexes, IMAGE, query("q", "r"), 5, None)
+    scores, ids = search(indexes, IMAGE, query("q", "r"), 5, None)[:2]
     assert scores.shape == ids.shape == (2, 1)
     assert (ids == -1).all()
     assert indexes.verify() == []
@@ -271,7 +268,7 @@ def test_threads_search_while_others_write(home: Home) -> None:
         try:
             while not stopped.is_set():
                 channel, collection = rng.choice([IMAGE, REGION]), rng.choice([None, "one", "two"])
-                scores, ids = search(indexes, channel, query(rng.random()), 5, collection)
+                scores, ids = search(indexes, channel, query(rng.random()), 5, collection)[:2]
                 assert (ids >= 0).all()
                 assert (np.diff(scores) <= 1e-6).all()
                 searches[0] += 1
@@ -330,7 +327,7 @@ def test_another_process_shows_within_a_second(home: Home, tmp_path: Path) -> No
         for count, command in enumerate([("save", "/p/b.jpg", "b"), ("remove", "/p/b.jpg")] * 2):
             assert other.ask(*command) in {"done", 1}
             committed = time.monotonic()
-            scores, ids = search(indexes, IMAGE, wanted, 5, "default")
+            scores, ids = search(indexes, IMAGE, wanted, 5, "default")[:2]
             times.append(time.monotonic() - committed)
             assert (ids >= 0).sum() == 2 - count % 2
             assert (scores[0, 0] > 0.99) == (count % 2 == 0)
@@ -386,38 +383,15 @@ def test_answers_are_hydrated(home: Home) -> None:
         assert (region.caption is not None) == (row.ordinal == 0)
 
 
-@pytest.mark.parametrize("preloaded", [False, True])
-def test_owners(home: Home, preloaded: bool) -> None:
+def test_hits_carry_contents_and_regions(home: Home) -> None:
     fill(home)
-    searching = home.searching()
-    if preloaded:
-        searching.preload()
-    for later in range(2):
-        rows = home.vectors()
-        embeddings = np.asarray([-1, 0, 10**6, *(row.id for row in rows), rows[0].id])
-        owners = searching.owners(embeddings)
-        wanted = [(0, 0)] * 3 + [(row.content_id, row.region_id or 0) for row in [*rows, rows[0]]]
-        assert list(zip(owners.contents, owners.regions, strict=True)) == wanted
-        home.save(f"/{later}.jpg", f"later {later}", "one")
-    of_none = searching.owners(np.zeros(0, dtype=np.int64))
-    assert of_none.contents.shape == of_none.regions.shape == (0,)
-
-
-def test_many_threads_learn_owners(home: Home) -> None:
-    """A reader that sees a content also sees its region while the arrays grow."""
-    fill(home)
-    rows = home.vectors()
-    wanted = {row.id: (row.content_id, row.region_id or 0) for row in rows}
-    for seed in range(10):
-        searching = home.searching()
-        rng = random.Random(seed)
-        portions = [
-            np.asarray(rng.sample(sorted(wanted), len(wanted) // 4), np.int64) for _ in range(8)
-        ]
-        with ThreadPoolExecutor(8) as pool:
-            for ids, owners in zip(portions, pool.map(searching.owners, portions), strict=True):
-                found = zip(owners.contents.tolist(), owners.regions.tolist(), strict=True)
-                assert list(found) == [wanted[number] for number in ids.tolist()]
+    rows = {row.id: (row.content_id, row.region_id or 0) for row in home.vectors()}
+    for channel in home.pipeline.channels:
+        (found,) = home.indexes().search(
+            [ChannelQuery(channel, np.eye(3, D, dtype=np.float32), 100)], EVERYTHING
+        )
+        for number, content, region in zip(*(column.ravel() for column in found[1:]), strict=True):
+            assert (content, region) == rows.get(number, (0, 0))
 
 
 def test_indexes_of_another_catalog(home: Home, make_url, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]

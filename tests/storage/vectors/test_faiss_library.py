@@ -7,11 +7,12 @@ import sys
 
 import numpy as np
 import pytest
-from vector_oracle import unit_rows
+from vector_oracle import make_rows, unit_rows
 
 from regard.core.errors import MissingDependency
 from regard.storage.vectors.faiss_library import load_faiss
 from regard.storage.vectors.nearest import float32_error
+from regard.storage.vectors.rows import pad
 from regard.storage.vectors.segment import Segment
 
 
@@ -47,10 +48,10 @@ def test_importing_the_index_imports_no_faiss_and_loading_it_warns_of_nothing() 
 def test_scan_errors_stay_within_the_bound(dimension: int) -> None:
     rng = np.random.default_rng(dimension)
     vectors = unit_rows(rng, 300, dimension)
-    segment = Segment(np.arange(1, 301), vectors.astype(np.float16))
+    segment = Segment.of(make_rows(np.arange(1, 301), vectors.astype(np.float16)))
     queries = rng.standard_normal((5, dimension)).astype(np.float32)
     queries /= np.linalg.norm(queries, axis=1, keepdims=True)
-    scores, positions = segment.scan(queries, 300, None)
+    scores, positions = segment.scan(pad(queries), 300, None)
     exact = np.take_along_axis(
         queries.astype(np.float64) @ vectors.T.astype(np.float64), positions, axis=1
     )
@@ -62,4 +63,4 @@ def test_scan_errors_stay_within_the_bound(dimension: int) -> None:
 )
 def test_a_segment_refuses_rows_out_of_order(ids: list[int], shape: tuple[int, int]) -> None:
     with pytest.raises(ValueError, match=r"ascending|together"):
-        Segment(np.array(ids), np.zeros(shape, np.float16))
+        Segment.of(make_rows(np.array(ids), np.zeros(shape, np.float16)))

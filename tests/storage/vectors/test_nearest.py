@@ -12,7 +12,8 @@ from vector_oracle import unit_rows
 
 from regard.core.idset import IdSet
 from regard.storage.vectors import nearest as nearest_module
-from regard.storage.vectors.nearest import Scan, nearest
+from regard.storage.vectors.nearest import Scan, Selection, nearest
+from regard.storage.vectors.rows import Rows, fp16_index
 
 D = 8
 ERROR = 0.1
@@ -22,34 +23,39 @@ ERROR = 0.1
 class VaguePart:
     """A part whose scan is wrong by up to `ERROR`, differently each time."""
 
-    ids: np.ndarray
+    rows: Rows
     alive: np.ndarray | None
-    rows: np.ndarray
     rng: np.random.Generator
     scans: int = 0
+    lists: None = None
 
-    def members(self, allowed: IdSet) -> np.ndarray:
-        return allowed.contains(self.ids)
+    def select(self, allowed: IdSet | None) -> Selection:
+        mask = self.alive
+        if allowed is not None:
+            members = allowed.contains(self.rows.contents)
+            mask = members if mask is None else members & mask
+        return Selection.of(self, mask)
 
-    def gather(self, positions: np.ndarray) -> np.ndarray:
-        return self.rows[positions]
+    def are_sound(self, positions: np.ndarray) -> np.ndarray:
+        return np.ones(len(positions), bool)
 
-    def block(self, start: int, end: int) -> np.ndarray:
-        return self.rows[start:end]
-
-    def scan(
-        self, queries: np.ndarray, fetch: int, selected: np.ndarray | None, count: int
-    ) -> Scan:
+    def scan(self, queries: np.ndarray, fetch: int, selection: Selection) -> Scan:
         self.scans += 1
         norms = np.linalg.norm(queries, axis=1, keepdims=True)
-        scores = queries @ self.rows.T
+        scores = queries @ self.rows.vectors.astype(np.float32).T
         scores += norms * ERROR * self.rng.choice(np.float32([-0.99, 0.99]), scores.shape)
         positions = np.argsort(-scores, axis=1)[:, :fetch]
         scores = np.take_along_axis(scores, positions, axis=1)
-        floors = scores[:, -1] if fetch < len(self.ids) else np.full(len(queries), -np.inf)
-        if selected is not None:
-            positions = np.where(selected[positions], positions, -1)
+        floors = scores[:, -1] if fetch < len(self.rows) else np.full(len(queries), -np.inf)
+        if selection.mask is not None:
+            positions = np.where(selection.mask[positions], positions, -1)
         return Scan(scores, positions, floors, ERROR)
+
+
+def vague_part(
+    ids: np.ndarray, vectors: np.ndarray, alive: np.ndarray | None, rng: np.random.Generator
+) -> VaguePart:
+    return VaguePart(Rows(ids, ids, np.zeros_like(ids), vectors.astype(np.float16)), alive, rng)
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -64,7 +70,7 @@ def part(rng: np.random.Generator, ids: np.ndarray, deleted: float) -> VaguePart
     rows = unit_rows(rng, len(ids), D)
     rows[rng.random(len(ids)) < 0.1] = rows[0]
     alive = rng.random(len(ids)) >= deleted if deleted else None
-    return VaguePart(ids, alive, rows, rng)
+    return vague_part(ids, rows, alive, rng)
 
 
 @given(
@@ -90,15 +96,19 @@ def test_vague_scans_give_exact_answers(
     parts = [part(rng, own, deleted) for own in np.split(ids, np.cumsum(sizes)[:-1])]
     queries = unit_rows(rng, count, D) * np.float32(length)
     chosen = None if allowed is None else IdSet(ids[rng.random(len(ids)) < allowed])
-    scores, found = nearest(parts, queries, k, chosen)
+    scores, found = nearest(parts, queries, k, chosen)[:2]
     keep = np.concatenate(
-        [np.ones(len(p.ids), bool) if p.alive is None else p.alive for p in parts]
+        [np.ones(len(p.rows), bool) if p.alive is None else p.alive for p in parts]
     )
     if chosen is not None:
         keep &= chosen.contains(ids)
-    rows = np.concatenate([p.rows for p in parts])[keep]
+    rows = np.concatenate([p.rows.vectors for p in parts])[keep].astype(np.float32)
     for row, query in enumerate(queries):
-        exact = (rows * query).sum(axis=1)
+        index = fp16_index(rows.astype(np.float16))
+        exact = np.empty(len(rows), np.float32)
+        if len(rows):
+            values, places = index.search(query[None], len(rows))
+            exact[places[0]] = values[0]
         order = np.lexsort((ids[keep], -exact))[:k]
         assert found[row, : len(order)].tolist() == ids[keep][order].tolist()
         np.testing.assert_array_equal(scores[row, : len(order)], exact[order])
@@ -107,9 +117,9 @@ def test_vague_scans_give_exact_answers(
 
 def test_one_scan_is_enough_when_it_is_sure() -> None:
     rng = np.random.default_rng(3)
-    rows = np.repeat(np.array([[0, 1]], np.float32), 100, axis=0)
-    rows[17] = [1, 0]
-    clear = VaguePart(np.arange(1, 101), None, rows, rng)
-    _, ids = nearest([clear], np.array([[1, 0]], np.float32), 1, None)
-    assert ids.tolist() == [[18]]
+    rows = np.repeat(np.eye(1, D, 1, dtype=np.float32), 100, axis=0)
+    rows[17] = np.eye(1, D)
+    clear = vague_part(np.arange(1, 101), rows, None, rng)
+    found = nearest([clear], np.eye(1, D, dtype=np.float32), 1, None)
+    assert found.ids.tolist() == [[18]]
     assert clear.scans == 1

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from vector_oracle import IMPLEMENTATIONS, Implementation, Truth, unit_rows
+from vector_oracle import IMPLEMENTATIONS, Implementation, Truth, as_rows, unit_rows
 
 from regard.core.idset import IdSet
 from regard.core.records import Float32Array
@@ -27,10 +27,11 @@ def large(
     ids = rng.permutation(np.arange(1, 2 * ROWS))[:ROWS]
     for batch in (ids[:13_600], ids[13_600:]):
         vectors = unit_rows(rng, len(batch), D)
-        index.add(batch, vectors)
+        index.add(as_rows(batch, vectors))
         truth.add(batch, vectors)
     index.remove(ids[::7])
     truth.remove(ids[::7])
+    implementation.settle(index)
     return index, truth
 
 

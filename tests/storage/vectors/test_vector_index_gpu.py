@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from vector_oracle import STAND_IN, StandInGpu, Truth, identity, unit_rows
+from vector_oracle import STAND_IN, StandInGpu, Truth, as_rows, identity, make_rows, unit_rows
 
 from regard.core.idset import IdSet
 from regard.storage.vectors.faiss_library import gpu_count
@@ -30,7 +30,7 @@ def build(gpu: StandInGpu, directory: Path, rows: int) -> tuple[SegmentedIndex, 
     index = SegmentedIndex(identity(), directory, limits=LIMITS, devices=[GpuDevice(gpu.clone)])
     truth = Truth()
     ids, vectors = np.arange(1, rows + 1), unit_rows(np.random.default_rng(1), rows)
-    index.add(ids, vectors)
+    index.add(as_rows(ids, vectors))
     truth.add(ids, vectors)
     return index, truth
 
@@ -75,7 +75,7 @@ def test_segments_are_spread_over_the_gpus(tmp_path: Path) -> None:
     index = SegmentedIndex(identity(), tmp_path, limits=LIMITS, devices=devices)
     for start in (1, 101, 201, 301):
         vectors = unit_rows(np.random.default_rng(start), 100)
-        index.add(np.arange(start, start + 100), vectors)
+        index.add(as_rows(np.arange(start, start + 100), vectors))
     assert [gpu.copies for gpu in gpus] == [2, 2]
 
 
@@ -93,7 +93,8 @@ def test_copies_are_freed_with_their_segments(tmp_path: Path) -> None:
 def test_a_copy_is_freed_only_when_no_search_runs() -> None:
     gpu = StandInGpu()
     device = GpuDevice(gpu.clone)
-    segment = Segment(np.arange(1, 9), unit_rows(np.random.default_rng(1), 8).astype(np.float16))
+    vectors = unit_rows(np.random.default_rng(1), 8).astype(np.float16)
+    segment = Segment.of(make_rows(np.arange(1, 9), vectors))
     searching, freed = threading.Event(), threading.Event()
     release = threading.Event()
     copies = [device.copy(segment), device.copy(segment)]

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_state_machine_as_test
-from vector_oracle import IMPLEMENTATIONS, Implementation, Truth, unit_rows
+from vector_oracle import IMPLEMENTATIONS, Implementation, Truth, as_rows, unit_rows
 
 from regard.core.idset import IdSet
 from regard.storage.vectors.state import SegmentLimits
@@ -53,7 +53,7 @@ class History(RuleBasedStateMachine):
     def add(self, seed: int, count: int) -> None:
         rng = np.random.default_rng(seed)
         ids, vectors = self.fresh(rng, count)
-        self.index.add(ids, vectors)
+        self.index.add(as_rows(ids, vectors))
         self.truth.add(ids, vectors)
 
     @rule(seed=SEEDS, share=st.sampled_from([0.02, 0.3, 1.0]))
@@ -70,7 +70,7 @@ class History(RuleBasedStateMachine):
         again = self.truth.ids()[:replayed]
         self.position += 1
         self.index.apply(
-            (
+            as_rows(
                 np.concatenate([ids, again]),
                 np.concatenate([vectors, unit_rows(rng, len(again), D)]),
             ),
@@ -82,6 +82,7 @@ class History(RuleBasedStateMachine):
 
     @rule()
     def snapshot(self) -> None:
+        self.implementation.settle(self.index)
         self.index.snapshot()
         self.saved = (dict(self.truth.rows), self.position)
 

@@ -1,0 +1,105 @@
+"""Rows of an index, and the bytes of a file of rows.
+
+Vectors are the catalog's float16 values, padded with zeros to a multiple of 8 numbers, with which
+FAISS multiplies fast.
+"""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from regard.core.records import Int64Array
+from regard.storage.vectors.faiss_library import load_faiss
+
+Float16Array = npt.NDArray[np.float16]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Rows:
+    """n rows: ids, and the ids of their contents and regions (0: none), int64 (n,); vectors (n, d)
+    float16."""
+
+    ids: Int64Array
+    contents: Int64Array
+    regions: Int64Array
+    vectors: Float16Array
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def take(self, places: npt.NDArray[Any] | slice) -> Rows:
+        """The rows at places, in a slice or in a mask."""
+        return Rows(
+            self.ids[places], self.contents[places], self.regions[places], self.vectors[places]
+        )
+
+    def by_id(self) -> Rows:
+        """The same rows, ordered by id."""
+        return self.take(np.argsort(self.ids, kind="stable"))
+
+    @classmethod
+    def join(cls, parts: Sequence[Rows]) -> Rows:
+        """The rows of all parts, in their order."""
+        return cls(
+            np.concatenate([part.ids for part in parts]),
+            np.concatenate([part.contents for part in parts]),
+            np.concatenate([part.regions for part in parts]),
+            np.concatenate([part.vectors for part in parts]),
+        )
+
+
+def padded_width(dimension: int) -> int:
+    """Numbers that a vector takes in a segment."""
+    return -(-dimension // 8) * 8
+
+
+def pad(vectors: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """Vectors (n, d) as wide as those of segments, (n, w)."""
+    missing = padded_width(vectors.shape[1]) - vectors.shape[1]
+    return np.pad(vectors, ((0, 0), (0, missing))) if missing else vectors
+
+
+def fp16_index(vectors: Float16Array) -> Any:
+    """A FAISS index over padded vectors (n, w), which are not copied."""
+    faiss = load_faiss()
+    index = faiss.IndexScalarQuantizer(
+        vectors.shape[1], faiss.ScalarQuantizer.QT_fp16, faiss.METRIC_INNER_PRODUCT
+    )
+    codes = vectors.view(np.uint8).reshape(-1)
+    # FAISS owns the view for nobody; the attribute keeps the array alive as long as the index.
+    nobody = faiss.MaybeOwnedVectorUInt8().owner
+    index.codes = faiss.MaybeOwnedVectorUInt8.create_view(faiss.swig_ptr(codes), codes.size, nobody)
+    index.ntotal = len(vectors)
+    index.referenced_objects = [codes]
+    return index
+
+
+def encode_rows(rows: Rows) -> Iterator[bytes | memoryview]:
+    """The bytes of a file of rows whose vectors are padded."""
+    yield np.ascontiguousarray(rows.vectors, "<f2").view(np.uint8).data
+    for column in (rows.ids, rows.contents, rows.regions):
+        yield column.astype("<i8", copy=False).tobytes()
+    yield row_checksums(rows).astype("<u4", copy=False).tobytes()
+
+
+def require_size(size: int, count: int, dimension: int) -> None:
+    """Raise ValueError unless a file of `count` rows has `size` bytes."""
+    if size != count * (2 * padded_width(dimension) + 3 * 8 + 4):
+        raise ValueError(f"{size} bytes are not {count} rows of dimension {dimension}")
+
+
+def row_checksums(rows: Rows) -> npt.NDArray[np.uint32]:
+    """CRC-32 of each row (n,): of its id, content and region, then of its vector."""
+    heads = np.stack([rows.ids, rows.contents, rows.regions], axis=1).astype("<i8", copy=False)
+    vectors = np.ascontiguousarray(rows.vectors, "<f2").view(np.uint8)
+    return np.fromiter(
+        (zlib.crc32(vector, zlib.crc32(head)) for head, vector in zip(heads, vectors, strict=True)),
+        np.uint32,
+        len(rows),
+    )
