@@ -93,10 +93,13 @@ class SameObject:
 class ObjectCatalog(Protocol):
     """The catalog as the search for objects sees it."""
 
-    def count_uncompared(self) -> int:
-        """How many contents with a live asset are to be compared, or compared again.
+    def count_without_things(self) -> int:
+        """How many contents `without_things` has left."""
 
-        A content is compared again when the number of contents has doubled since.
+    def count_due(self) -> int:
+        """How many contents with stored things are to be compared.
+
+        Those that were not, and those compared when there were at most half as many contents.
         """
 
     def without_things(self, after: int, limit: int) -> list[int]:

@@ -180,7 +180,7 @@ def _structure(laid: Overlay) -> Float32Array:
     return share
 
 
-_AT_ONCE = 32
+_AT_ONCE = 64
 # How many neighbours are compared; the next number if most of them are copies.
 _NEIGHBOURS = (16, 64, 256)
 _MOST = 0.75

@@ -49,11 +49,13 @@ from regard.search.same_objects.evidence import (
 from regard.search.same_objects.groups import groups
 from regard.search.same_objects.things import Colours, Things, find_things, gather
 
-# Contents whose things are compared and stored at once.
+# Contents whose things are found, and things that are compared and stored, at once.
 _AT_ONCE = 64
-# How many neighbours of a thing are its candidates.
+# How many neighbours of a thing are its candidates. The index is asked for somewhat more regions
+# than hold as many things on average, and for more if these are not enough.
 _NEIGHBOURS = 40
-_ASKED = (200, 800, 3200)
+_ASKED_MORE = 1.4
+_AGAIN, _MOST_ASKED = 4, 3200
 # Pairs less likely than this are not stored; less likely than the other count as 0 in groups. The
 # first leaves room for what changes as the library grows.
 _LEAST_STORED = 0.001
@@ -192,9 +194,8 @@ class ThingComparer:
         ids = things.regions[asked].tolist()
         vectors = self._catalog.vectors_of_regions([self._channel], ids)[self._channel]
         waiting = np.flatnonzero(np.isfinite(vectors).all(axis=1))
-        for count in _ASKED:
-            if not len(waiting):
-                break
+        count = round(_ASKED_MORE * _NEIGHBOURS / max(things.share_of_regions, 0.1))
+        while len(waiting):
             query = ChannelQuery(self._channel, vectors[waiting], count)
             scores, embeddings, _, regions = self._index.search([query], chosen)[0]
             found = things.rows_of(regions.ravel()).reshape(regions.shape)
@@ -210,11 +211,12 @@ class ThingComparer:
             similarities[waiting, :width] = np.where(
                 is_usable, np.take_along_axis(scores, order, axis=1), -1
             )
-            if not embeddings.shape[1]:
+            if not embeddings.shape[1] or count >= _MOST_ASKED:
                 break
             # A row that does not fill its last column holds everything.
             is_short = (usable.sum(axis=1) < _NEIGHBOURS) & (embeddings[:, -1] >= 0)
             waiting = waiting[is_short]
+            count = min(_AGAIN * count, _MOST_ASKED)
         return rows, similarities
 
 
@@ -246,8 +248,11 @@ class ObjectComparison:
         self._load_pictures = load_pictures
 
     def waiting(self) -> int:
-        """How many contents have to be compared; 1 if only the groups have to be built."""
-        waiting = self._catalog.count_uncompared()
+        """How many steps are left: two for a new content, one to compare one again.
+
+        1 if only the groups have to be built.
+        """
+        waiting = 2 * self._catalog.count_without_things() + self._catalog.count_due()
         return waiting or int(self._catalog.comparisons() != self._catalog.grouped_comparisons())
 
     def run(
@@ -258,11 +263,11 @@ class ObjectComparison:
         Returns False if `should_stop` ended it. At least one portion is compared, so that repeated
         calls with little time also finish.
         """
-        if not self._find_things(should_stop):
+        if not self._find_things(should_stop, advance):
             return False
         if not self.waiting():
             return True
-        uncompared = self._catalog.count_uncompared()
+        is_due = self._catalog.count_due() > 0
         pictures = self._load_pictures()
         if not self._compare(pictures, should_stop, advance):
             return False
@@ -277,17 +282,18 @@ class ObjectComparison:
         things = gather(keep_pairs(), pictures)
         objects = compared_things(things, np.concatenate(pairs)).same_objects()
         self._catalog.save_groups(objects, comparisons)
-        if not uncompared:
+        if not is_due:
             advance(1)
         return True
 
-    def _find_things(self, should_stop: Callable[[], bool]) -> bool:
+    def _find_things(self, should_stop: Callable[[], bool], advance: Callable[[int], None]) -> bool:
         last = 0
         while contents := self._catalog.without_things(last, _AT_ONCE):
             last = contents[-1]
             self._catalog.save_things(
                 self._comparer.find_things(self._catalog.regions_of(contents))
             )
+            advance(len(contents))
             if should_stop():
                 return False
         return True
@@ -299,18 +305,24 @@ class ObjectComparison:
         advance: Callable[[int], None],
     ) -> bool:
         among: dict[int, int] = {}
+        counts: dict[int, int] = {}
 
         def keep_counts() -> Iterator[ContentThings]:
             for content in self._catalog.stored_things():
                 among[content.content] = content.among
+                counts[content.content] = len(content.things)
                 yield content
 
         things = gather(keep_counts(), pictures)
-        due = [content for content, count in among.items() if 2 * count <= len(among)]
-        for start in range(0, len(due), _AT_ONCE):
+        due = {
+            content: counts[content]
+            for content, before in among.items()
+            if 2 * before <= len(among)
+        }
+        for contents in _portions(due):
             portion = [
                 content
-                for content in self._catalog.stored_things(due[start : start + _AT_ONCE])
+                for content in self._catalog.stored_things(contents)
                 # Another process may have found other things meanwhile.
                 if (things.rows_of(content.things["region"]) >= 0).all()
             ]
@@ -320,10 +332,25 @@ class ObjectComparison:
             self._catalog.save_comparisons(
                 [_with_results(content, things, pairs, among=len(among)) for content in portion]
             )
-            advance(len(portion))
+            advance(len(contents))
             if should_stop():
                 return False
         return True
+
+
+def _portions(counts: Mapping[int, int]) -> Iterator[list[int]]:
+    """Contents with their numbers of things, in portions of no more things than are searched at
+    once if possible."""
+    portion: list[int] = []
+    things = 0
+    for content, count in counts.items():
+        if portion and things + count > _AT_ONCE:
+            yield portion
+            portion, things = [], 0
+        portion.append(content)
+        things += count
+    if portion:
+        yield portion
 
 
 def _with_results(

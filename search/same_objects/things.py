@@ -46,8 +46,9 @@ class Things:
     photograph, such as copies. `boxes` (n, 4) are left, top, right and bottom as shares of the
     image. `objectness` (n,) is the share of the library's regions with a lower score. `local` (n,)
     is the mean cosine with the nearest things of other pictures, NaN without any, and `neighbours`
-    (n,) the number of candidates; a comparison sets both. `colours` (n, c) are unit rows whose
-    inner product is the similarity of colours, or None without such a model.
+    (n,) the number of candidates; a comparison sets both. `share_of_regions` is the share of regions
+    that are things. `colours` (n, c) are unit rows whose inner product is the similarity of colours,
+    or None without such a model.
     """
 
     regions: Int64Array
@@ -57,7 +58,8 @@ class Things:
     objectness: Float32Array
     local: Float32Array
     neighbours: Int64Array
-    colours: Float32Array | None = None
+    share_of_regions: float
+    colours: Float32Array | None
 
     def __len__(self) -> int:
         return len(self.regions)
@@ -93,6 +95,7 @@ def gather(stored: Iterable[ContentThings], pictures: Mapping[int, int]) -> Thin
         objectness=(below / max(len(scores), 1)).astype(np.float32),
         local=rows["local"].astype(np.float32),
         neighbours=rows["neighbours"].astype(np.int64),
+        share_of_regions=len(rows) / max(len(scores), 1),
         colours=np.concatenate(colours)[order] if colours else None,
     )
 

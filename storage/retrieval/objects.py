@@ -54,14 +54,18 @@ _comparison, _state, _group = (
 class SqlObjects(SqlRegions, ObjectCatalog):
     """Things, pairs and groups over one pipeline."""
 
-    def count_uncompared(self) -> int:
+    def count_without_things(self) -> int:
         new = select(func.count()).select_from(schema.analysis).where(*self._lacks_things())
+        with self._database.reading() as connection:
+            return int(connection.execute(new).scalar_one())
+
+    def count_due(self) -> int:
         own = _comparison.pipeline_id == self._pipeline.id
         rows = select(func.count()).select_from(schema.object_comparison).where(own)
         with self._database.reading() as connection:
             total = int(connection.execute(rows).scalar_one())
-            due = connection.execute(rows.where(_comparison.among <= total // 2)).scalar_one()
-            return int(connection.execute(new).scalar_one()) + int(due)
+            due = rows.where(_comparison.among <= total // 2)
+            return int(connection.execute(due).scalar_one())
 
     def without_things(self, after: int, limit: int) -> list[int]:
         statement = (

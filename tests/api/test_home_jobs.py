@@ -131,8 +131,8 @@ def test_objects_are_compared_in_turns_and_each_photograph_once(
     job = turns.run(turns.queue.add_for_all(JobKind.OBJECTS))
     assert turns.turns > 2
     assert (job.state, job.message) == (JobState.DONE, None)
-    # Once for copies, once for objects, and once the groups.
-    assert (job.done, job.total) == (2 * PHOTOS + 1, 2 * PHOTOS + 1)
+    # Copies, things and their pairs of each photograph, and the groups.
+    assert (job.done, job.total) == (3 * PHOTOS + 1, 3 * PHOTOS + 1)
     compared = library.sql("SELECT content_id FROM object_comparison WHERE among = ?", PHOTOS)
     assert len(compared) == PHOTOS
     again = turns.run(turns.queue.add_for_all(JobKind.OBJECTS))

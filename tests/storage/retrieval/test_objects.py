@@ -61,7 +61,7 @@ def three(home: Home, store: SqlObjects) -> list[int]:
 def test_things_and_pairs_come_back_as_they_were_kept(home: Home, store: SqlObjects) -> None:
     home.save("/a", "a")
     home.save("/b", "b")
-    assert store.count_uncompared() == 2
+    assert (store.count_without_things(), store.count_due()) == (2, 0)
     first, second = store.without_things(0, 10)
     assert store.without_things(0, 1) == [first]
     assert store.without_things(first, 10) == [second]
@@ -70,11 +70,11 @@ def test_things_and_pairs_come_back_as_they_were_kept(home: Home, store: SqlObje
     # Another process may have found the same.
     store.save_things(kept)
     assert store.without_things(0, 10) == []
-    assert store.count_uncompared() == 2
+    assert (store.count_without_things(), store.count_due()) == (0, 2)
     pairs = [(7, 20, 0.5), (9, 21, 0.25)]
     store.save_comparisons([compared(kept[0], 2, *pairs), compared(kept[1], 2)])
     assert (store.comparisons(), store.grouped_comparisons()) == (1, 0)
-    assert store.count_uncompared() == 0
+    assert store.count_due() == 0
     one, other = store.stored_things()
     assert (one.content, other.content) == (first, second)
     assert one.things["region"].tolist() == [7, 9]
@@ -92,7 +92,7 @@ def test_contents_are_compared_again_when_their_number_has_doubled(
     ids = three(home, store)
     first, *rest = store.stored_things(ids)
     store.save_comparisons([compared(first, 1), *(compared(one, 3) for one in rest)])
-    assert store.count_uncompared() == 1
+    assert store.count_due() == 1
 
 
 def test_edits_leave_comparisons_valid_and_deletions_remove_them(
@@ -103,10 +103,10 @@ def test_edits_leave_comparisons_valid_and_deletions_remove_them(
     with home.writing() as writer:
         attach(writer, "/another", "a")
     editing = SqlAssetEditing(home.catalog)
-    assert store.count_uncompared() == 0
+    assert store.count_due() == 0
     assets = {row.content_id: row.id for row in home.rows(schema.asset)}  # type: ignore[attr-defined]
     editing.trash([assets[ids[1]]])
-    assert store.count_uncompared() == 0
+    assert store.count_due() == 0
     # What came in the meantime was not compared with it.
     editing.restore([assets[ids[1]]])
     assert store.without_things(0, 10) == [ids[1]]
