@@ -17,7 +17,7 @@ from regard.api.http.storable import is_storable
 from regard.core.errors import UsageError
 from regard.core.filters import AssetFilter
 from regard.core.keys import AccessScope, Caller
-from regard.storage.assets.reading import FACETS
+from regard.storage.assets.facets import FACETS
 
 PAGE = 100
 MAX_PAGE = 1000

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 
-from sqlalchemy import ColumnElement, and_, delete, exists, func, insert, select
+from sqlalchemy import ColumnElement, Connection, and_, delete, exists, func, insert, select
 
 from regard.core.assets import AssetChange, CollectionRecord
 from regard.core.errors import Conflict, NameTaken, NotFound, UsageError
 from regard.core.words import composed
 from regard.storage.assets.reading import Visible
+from regard.storage.assets.records import is_pending
 from regard.storage.assets.rows import find_collection, note_collection, notes_collection
 from regard.storage.database import schema
 from regard.storage.database.catalog import Catalog
@@ -140,30 +141,45 @@ class SqlCollections:
         return changes, rows[-1].position if more else known, more
 
     def _records(self, where: Sequence[ColumnElement[bool]], limit: int) -> list[CollectionRecord]:
-        analysis = schema.analysis.c
         with self._database.reading() as connection:
             pipeline = live_pipeline(connection)
-            analysed = exists().where(
-                analysis.content_id == _asset.content_id,
-                analysis.pipeline_id == (-1 if pipeline is None else pipeline.id),
-            )
-            there = _asset.deleted_at.is_(None)
-            rows = connection.execute(
-                select(
-                    _table.id,
-                    _table.name,
-                    _table.created_at,
-                    func.count(_asset.id).filter(there).label("assets"),
-                    func.count(_asset.id)
-                    .filter(and_(there, _asset.failure.is_(None), ~analysed))
-                    .label("pending"),
-                    func.count(_asset.failure).filter(there).label("failed"),
-                    func.count(_asset.id).filter(_asset.deleted_at.is_not(None)).label("trashed"),
-                )
-                .join_from(schema.collection, schema.asset, isouter=True)
+            found = connection.execute(
+                select(_table.id, _table.name, _table.created_at)
                 .where(*where)
-                .group_by(_table.id, _table.name, _table.created_at)
                 .order_by(_table.name)
                 .limit(limit)
             ).all()
-        return [CollectionRecord(**row._mapping) for row in rows]
+            is_live = _asset.deleted_at.is_(None)
+            # Each from an index alone, but for the few that failed or wait.
+            ids = [row.id for row in found]
+            assets, pending, failed, trashed = (
+                count_by_collection(connection, ids, *conditions)
+                for conditions in (
+                    (is_live,),
+                    (is_live, is_pending(-1 if pipeline is None else pipeline.id)),
+                    (is_live, _asset.failure.is_not(None)),
+                    (_asset.deleted_at.is_not(None),),
+                )
+            )
+        return [
+            CollectionRecord(
+                **row._mapping,
+                assets=assets.get(row.id, 0),
+                pending=pending.get(row.id, 0),
+                failed=failed.get(row.id, 0),
+                trashed=trashed.get(row.id, 0),
+            )
+            for row in found
+        ]
+
+
+def count_by_collection(
+    connection: Connection, collections: Sequence[int], *conditions: ColumnElement[bool]
+) -> dict[int, int]:
+    """How many assets of each collection meet the conditions."""
+    statement = (
+        select(_asset.collection_id, func.count())
+        .where(_asset.collection_id.in_(collections), *conditions)
+        .group_by(_asset.collection_id)
+    )
+    return {row[0]: row[1] for row in connection.execute(statement)}

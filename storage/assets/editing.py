@@ -137,13 +137,16 @@ class SqlAssetEditing:
         With `trashed_only` false, all assets of the collection. Deletes no file.
         """
         where: list[ColumnElement[bool]] = []
+        # In the order of an index: the rest is sorted for each portion otherwise.
+        order: tuple[ColumnElement[Any], ...] = (_asset.path,)
         if trashed_only:
             where.append(_asset.deleted_at.is_not(None))
+            order = _asset.dated_at, _asset.id
         if collection is not None:
             where.append(_asset.collection_id == collection)
         assets, originals = 0, []
         while True:
-            found, count, unused = self._purge_some(where)
+            found, count, unused = self._purge_some(where, order)
             assets += count
             originals += unused
             if found < _PURGED_AT_ONCE:
@@ -168,7 +171,9 @@ class SqlAssetEditing:
                 connection, [], [], [AssetEvent(row.id, row.collection_id, kind) for row in moved]
             )
 
-    def _purge_some(self, where: Sequence[ColumnElement[bool]]) -> tuple[int, int, list[str]]:
+    def _purge_some(
+        self, where: Sequence[ColumnElement[bool]], order: Sequence[ColumnElement[Any]]
+    ) -> tuple[int, int, list[str]]:
         """Purge a portion; returns how many were found and deleted, and files no longer needed."""
         with self._database.writing() as connection:
             # An upload may be restoring one of these.
@@ -176,7 +181,7 @@ class SqlAssetEditing:
             found = connection.execute(
                 select(_asset.id, _asset.content_id)
                 .where(*where)
-                .order_by(_asset.id)
+                .order_by(*order)
                 .limit(_PURGED_AT_ONCE)
             ).all()
             # Lock contents before assets, as the indexer does, to avoid a deadlock.

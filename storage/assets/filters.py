@@ -1,6 +1,7 @@
 """An `AssetFilter` as SQL: one condition over the tables `asset` and `content`.
 
-The query must join `content` to `asset` by content_id. Assets in the trash never pass.
+The query must join `content` to `asset` by content_id if the filter `reads_content`. Assets in the
+trash never pass. Conditions are written so that the indexes in `schema.py` answer them.
 """
 
 from __future__ import annotations
@@ -17,13 +18,13 @@ from sqlalchemy import (
     Boolean,
     ColumnElement,
     LargeBinary,
-    Text,
+    Select,
     and_,
     case,
-    exists,
     false,
     func,
     literal,
+    literal_column,
     or_,
     select,
     true,
@@ -44,6 +45,8 @@ _DUST = 1e-100
 # In characters, of up to four bytes.
 _LONGEST_FIELD = 400
 _LOWER = str.maketrans(string.ascii_uppercase, string.ascii_lowercase)
+# Not bound, because an index's condition has it.
+_EMPTY: ColumnElement[str] = literal_column("''")
 _asset, _content, _tag = schema.asset.c, schema.content.c, schema.asset_tag.c
 
 
@@ -51,6 +54,23 @@ def passes(asset_filter: AssetFilter, *, trashed: bool = False) -> ColumnElement
     """The condition that an asset passes; with `trashed`, that it does so in the trash."""
     deleted = _asset.deleted_at.is_not(None) if trashed else _asset.deleted_at.is_(None)
     return and_(deleted, *_conditions(asset_filter))
+
+
+def reads_content(asset_filter: AssetFilter) -> bool:
+    """Whether the condition has columns of `content`."""
+    return any(True for _ in _sizes(asset_filter)) or any(
+        map(reads_content, (*asset_filter.also, *asset_filter.without))
+    )
+
+
+def passing_contents(asset_filter: AssetFilter) -> Select[tuple[int]]:
+    """The ids of the contents with an asset that passes; some may come more than once."""
+    # Only failed assets have no content, and a condition on it would be taken for a range.
+    has_content = _asset.failure.is_(None)
+    statement = select(_asset.content_id).where(has_content, passes(asset_filter))
+    if reads_content(asset_filter):
+        statement = statement.join(schema.content, _content.id == _asset.content_id)
+    return statement
 
 
 def _conditions(asset_filter: AssetFilter) -> Iterator[ColumnElement[bool]]:
@@ -68,8 +88,12 @@ def _named(asset_filter: AssetFilter) -> Iterator[ColumnElement[bool]]:
         yield _asset.id.in_(asset_filter.ids)
     if asset_filter.collections is not None:
         collection = schema.collection.c
-        yield _asset.collection_id.in_(
-            select(collection.id).where(collection.name.in_(asset_filter.collections))
+        ids = select(collection.id).where(collection.name.in_(asset_filter.collections))
+        # A single one is a range of an index that has the order of lists.
+        yield (
+            _asset.collection_id == ids.scalar_subquery()
+            if len(asset_filter.collections) == 1
+            else _asset.collection_id.in_(ids)
         )
 
 
@@ -95,9 +119,7 @@ def _times(asset_filter: AssetFilter) -> Iterator[ColumnElement[bool]]:
 def _cameras(asset_filter: AssetFilter) -> Iterator[ColumnElement[bool]]:
     if asset_filter.cameras:
         names = [name.translate(_LOWER) for name in asset_filter.cameras]
-        yield or_(
-            _ascii_lower(camera_name()).in_(names), _ascii_lower(_asset.camera_model).in_(names)
-        )
+        yield or_(_asset.camera_folded.in_(names), _asset.camera_model_folded.in_(names))
 
 
 def _places(asset_filter: AssetFilter) -> Iterator[ColumnElement[bool]]:
@@ -160,15 +182,6 @@ def _facts(asset_filter: AssetFilter) -> Iterator[ColumnElement[bool]]:
         yield _is_known(fact)
 
 
-def camera_name() -> ColumnElement[str]:
-    """Make and model, without the make if the model begins with it; null if unknown."""
-    make, model = func.coalesce(_asset.camera_make, ""), func.coalesce(_asset.camera_model, "")
-    begin = func.substr(model, 1, func.length(make))
-    repeated = _ascii_lower(begin) == _ascii_lower(make)
-    name = case((or_(make == "", repeated), model), (model == "", make), else_=make + " " + model)
-    return func.nullif(name, "")
-
-
 def stored_field(value: CustomValue) -> str:
     """The form of a custom value in `asset_field`: JSON, with 1 and 1.0 equal, letters composed.
 
@@ -184,32 +197,32 @@ def stored_field(value: CustomValue) -> str:
 
 
 def _has_tag(tag: str) -> ColumnElement[bool]:
-    # Correlate only the asset: the outer query may join tags itself, to count them.
-    return exists().where(_tag.asset_id == _asset.id, _tag.tag == tag).correlate(schema.asset)
+    return _is_among(select(_tag.asset_id).where(_tag.tag == tag))
 
 
 def _has_field(name: str, value: CustomValue) -> ColumnElement[bool]:
     # In this table, unlike in JSON, both databases compare values in the same way.
     field = schema.asset_field.c
-    return exists().where(
-        field.asset_id == _asset.id, field.name == name, field.value == stored_field(value)
+    return _is_among(
+        select(field.asset_id).where(field.name == name, field.value == stored_field(value))
     )
+
+
+def _is_among(assets: Select[tuple[int]]) -> ColumnElement[bool]:
+    # The outer query may join the same table itself, to count its rows.
+    return _asset.id.in_(assets.correlate(None))
 
 
 def _lies_below(prefix: bytes) -> ColumnElement[bool]:
     # Paths below `p` sort between `p/` and `p0`, `0` being the byte after `/`; both exclusive.
     stem = composed_path(prefix).rstrip(b"/")
-    path = _comparable_path()
+    path = _asset.comparable_path
     return or_(path == (stem or b"/"), and_(path > stem + b"/", path < stem + b"0"))
-
-
-def _comparable_path() -> ColumnElement[Any]:
-    return func.coalesce(_asset.composed_path, _asset.path, type_=LargeBinary)
 
 
 def _has_part(part: bytes, folder: bytes | None) -> ColumnElement[bool]:
     """Whether consecutive parts occur in a path, or in the part of it below `folder`."""
-    path = _comparable_path()
+    path: ColumnElement[Any] = _asset.comparable_path
     is_below: ColumnElement[bool] = true()
     if folder is not None:
         is_below = _lies_below(folder)
@@ -225,11 +238,11 @@ def _is_known(fact: Fact) -> ColumnElement[bool]:
     known: dict[Fact, ColumnElement[bool]] = {
         Fact.GPS: and_(_asset.latitude.is_not(None), _asset.longitude.is_not(None)),
         Fact.DATE: _asset.taken_at.is_not(None),
-        Fact.CAMERA: camera_name().is_not(None),
-        Fact.LENS: func.coalesce(_asset.lens, "") != "",
-        Fact.TITLE: func.coalesce(_asset.edited_title, _asset.title, "") != "",
-        Fact.DESCRIPTION: func.coalesce(_asset.description, "") != "",
-        Fact.TAG: exists().where(_tag.asset_id == _asset.id).correlate(schema.asset),
+        Fact.CAMERA: _asset.camera.is_not(None),
+        Fact.LENS: _asset.lens != _EMPTY,
+        Fact.TITLE: func.coalesce(_asset.edited_title, _asset.title) != _EMPTY,
+        Fact.DESCRIPTION: _asset.description != _EMPTY,
+        Fact.TAG: _is_among(select(_tag.asset_id)),
         Fact.RATING: _asset.rating.is_not(None),
     }
     return known[fact]
@@ -288,25 +301,3 @@ def _instr(element: _Holds, compiler: SQLCompiler, **options: Any) -> str:
 def _position(element: _Holds, compiler: SQLCompiler, **options: Any) -> str:
     whole, part = (compiler.process(clause, **options) for clause in element.clauses)
     return f"(position({part} in {whole}) > 0)"
-
-
-class _AsciiLower(FunctionElement[str]):
-    """Text with only A to Z lowered, independent of the database's locale."""
-
-    type = Text()
-    inherit_cache = True
-
-
-def _ascii_lower(text: ColumnElement[Any]) -> _AsciiLower:
-    return _AsciiLower(text)
-
-
-# SQLite's own `lower` changes only A to Z.
-@compiles(_AsciiLower)
-def _lower(element: _AsciiLower, compiler: SQLCompiler, **options: Any) -> str:
-    return f"lower({compiler.process(element.clauses, **options)})"
-
-
-@compiles(_AsciiLower, "postgresql")
-def _lower_in_c(element: _AsciiLower, compiler: SQLCompiler, **options: Any) -> str:
-    return f"""lower(({compiler.process(element.clauses, **options)}) COLLATE "C")"""

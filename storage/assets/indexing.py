@@ -36,6 +36,7 @@ from regard.core.catalog import (
     KnownAsset,
 )
 from regard.core.facts import PhotoFacts
+from regard.storage.assets.records import has_failed
 from regard.storage.assets.rows import (
     add_keywords,
     dated_at,
@@ -62,8 +63,6 @@ from regard.storage.pipelines.analyses import write_analyses
 
 _PAGE = 2000
 _COPIES_AT_ONCE = 200
-# SQLite limits expressions to 1000 levels; a shell wildcard may name more files.
-_ROOTS = 100
 _REMOVED_AT_ONCE = 200
 _NO_FILE_S_SIZE = -1
 
@@ -262,18 +261,19 @@ class SqlIndexingCatalog(IndexingCatalog):
 
     def failures(self, roots: Sequence[bytes]) -> list[Failure]:
         asset = schema.asset.c
-        found: dict[bytes, Failure] = {}
         with self._database.reading() as connection:
-            for start in range(0, len(roots), _ROOTS):
-                under = (_under(root) for root in roots[start : start + _ROOTS])
-                for row in connection.execute(
-                    select(asset.path, asset.uri, asset.failure).where(
-                        asset.collection_id == self._collection_id,
-                        asset.failure.is_not(None),
-                        or_(*under),
-                    )
-                ):
-                    found[bytes(row.path)] = Failure(row.uri, row.failure)
+            # All failures of the collection, from their own index.
+            rows = connection.execute(
+                select(asset.path, asset.uri, asset.failure, asset.managed).where(
+                    asset.collection_id == self._collection_id, has_failed()
+                )
+            ).all()
+        whole, stems = set(roots), {root.rstrip(b"/") for root in roots}
+        found: dict[bytes, Failure] = {}
+        for row in rows:
+            path = bytes(row.path)
+            if path in whole or (not row.managed and any(one in stems for one in _above(path))):
+                found[path] = Failure(row.uri, row.failure)
         return [found[path] for path in sorted(found)]
 
     @contextlib.contextmanager
@@ -500,10 +500,11 @@ def _range_below(root: bytes) -> tuple[bytes, bytes]:
     return stem + b"/", stem + b"0"
 
 
-def _under(root: bytes) -> ColumnElement[bool]:
-    """Whether an asset is `root`, or below it and not in the managed store."""
-    path = schema.asset.c.path
-    return or_(path == root, _is_below(*_range_below(root)))
+def _above(path: bytes) -> Iterator[bytes]:
+    """The folders above a path, without a slash at the end."""
+    while path:
+        path = path.rpartition(b"/")[0]
+        yield path
 
 
 def _is_below(after: bytes, end: bytes) -> ColumnElement[bool]:

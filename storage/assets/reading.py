@@ -9,26 +9,26 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
-from collections.abc import Collection, Iterable, Mapping, Sequence
+import threading
+from collections import OrderedDict
+from collections.abc import Callable, Collection, Hashable, Iterable, Sequence
 from datetime import datetime
 from functools import lru_cache
-from typing import Any
+from typing import Any, TypeVar
+from typing import cast as cast_type
 
 from sqlalchemy import (
     BindParameter,
     ColumnElement,
     Connection,
-    Integer,
     Select,
     String,
-    and_,
     bindparam,
-    case,
     cast,
-    extract,
     func,
     select,
     tuple_,
+    union_all,
 )
 
 from regard.core.assets import (
@@ -44,25 +44,30 @@ from regard.core.errors import NotFound
 from regard.core.facts import Capture, DatePrecision, PhotoFacts
 from regard.core.filters import EVERYTHING, AssetFilter
 from regard.core.geometry import Mask
-from regard.storage.assets.filters import camera_name, passes
+from regard.storage.assets.facets import read_facets
+from regard.storage.assets.filters import passes, reads_content
 from regard.storage.assets.records import (
+    has_failed,
+    is_analysed,
+    is_pending,
     read_assets,
     read_captions,
     read_regions,
     select_assets,
-    state_of_asset,
 )
 from regard.storage.database import schema
 from regard.storage.database.catalog import Catalog
+from regard.storage.database.change_log import assets_version
 from regard.storage.database.stored_pipelines import StoredPipeline, live_pipeline
 
 Visible = Sequence[str] | None
 # Where a page ends: its last sort value and asset id.
 Place = tuple[datetime | None, int]
 
-_FACET_VALUES = 50
+_KEPT_COUNTS = 64
 _UNKNOWN_PIPELINE = -1
 _asset, _content = schema.asset.c, schema.content.c
+_Counts = TypeVar("_Counts")
 
 
 class SqlAssetReading:
@@ -72,9 +77,28 @@ class SqlAssetReading:
         """States and captions are those of `pipeline`; None means the live one at each call."""
         self._database = catalog.database
         self._pipeline = None if pipeline is None else pipeline.id
+        self._counts: OrderedDict[Hashable, tuple[int, Any]] = OrderedDict()
+        self._counting = threading.Lock()
 
     def _pipeline_id(self, connection: Connection) -> int:
         return _live(connection) if self._pipeline is None else self._pipeline
+
+    def _counted(
+        self, connection: Connection, key: Hashable, read: Callable[[], _Counts]
+    ) -> _Counts:
+        """What `read` counts, kept until assets change: counting takes longer than all else."""
+        version = assets_version(connection)
+        with self._counting:
+            kept = self._counts.get(key)
+        if kept is not None and kept[0] == version:
+            return cast_type(_Counts, kept[1])
+        counts = read()
+        with self._counting:
+            self._counts[key] = version, counts
+            self._counts.move_to_end(key)
+            if len(self._counts) > _KEPT_COUNTS:
+                self._counts.popitem(last=False)
+        return counts
 
     def page(
         self,
@@ -94,12 +118,27 @@ class SqlAssetReading:
         """
         with self._database.reading() as connection:
             pipeline = self._pipeline_id(connection)
-            statement = select_assets(pipeline).where(*_in_state(asset_filter, state, pipeline))
-            statement = statement.where(*_seen(visible))
+            where = _in_state(asset_filter, state, pipeline)
             if through is not None:
-                statement = statement.where(_asset.id <= through)
-            statement = _sorted(statement, order, after).offset(offset).limit(limit)
-            return read_assets(connection, statement)
+                where.append(_asset.id <= through)
+            statement = _select(asset_filter, _asset.dated_at, _asset.id).where(*where)
+            # Each collection's first ones, from an index that is in this order.
+            parts = [
+                _sorted(statement.where(*seen), _asset, order, after)
+                .limit(offset + limit)
+                .subquery()
+                for seen in _each_seen(connection, visible)
+            ]
+            if not parts:
+                return []
+            # Ids first: joined to their details, all rows before the offset would be read.
+            merged = union_all(*(select(part) for part in parts)).subquery()
+            chosen = _sorted(select(merged.c.id), merged.c, order, None)
+            ids = list(connection.execute(chosen.offset(offset).limit(limit)).scalars())
+            parameters = {"ids": ids, "names": None}
+            assets = read_assets(connection, _select_by_id(pipeline, False), parameters)
+            by_id = {asset.id: asset for asset in assets}
+            return [by_id[number] for number in ids]
 
     def by_ids(self, ids: Collection[int], *, visible: Visible = None) -> dict[int, Asset]:
         """Assets by id, including the trash; missing or invisible ones are absent."""
@@ -121,7 +160,8 @@ class SqlAssetReading:
         """One asset with facts, regions and captions; raises NotFound."""
         with self._database.reading() as connection:
             pipeline = self._pipeline_id(connection)
-            statement = select_assets(pipeline).where(_asset.id == asset, *_seen(visible))
+            statement = select_assets(pipeline).where(_asset.id == asset)
+            statement = statement.where(*_seen(visible))
             found = read_assets(connection, statement)
             if not found:
                 raise _no_asset(asset)
@@ -178,14 +218,24 @@ class SqlAssetReading:
     ) -> dict[str, list[FacetValue]]:
         """Count passing assets by camera, month, tag or collection; most frequent first.
 
-        `state` None means all except the trash.
+        Of cameras and tags only the most frequent. `state` None means all except the trash.
         """
+        names = tuple(names)
         with self._database.reading() as connection:
-            where = [
-                *_in_state(asset_filter, state, self._pipeline_id(connection)),
-                *_seen(visible),
-            ]
-            return {name: _facet(connection, name, where) for name in names}
+            pipeline = self._pipeline_id(connection)
+            key = ("facets", names, asset_filter, _key(visible), state, pipeline)
+            return self._counted(
+                connection,
+                key,
+                lambda: read_facets(
+                    connection,
+                    names,
+                    _select(asset_filter).where(
+                        *_in_state(asset_filter, state, pipeline), *_seen(visible)
+                    ),
+                    is_of_all=asset_filter == EVERYTHING and visible is None and state is None,
+                ),
+            )
 
     def months(
         self,
@@ -199,22 +249,20 @@ class SqlAssetReading:
         # The same text in both databases, taken from the index that lists are sorted by.
         month = func.substr(cast(_asset.dated_at, String), 1, len("2024-05"))
         columns = month.label("month"), func.count().label("number"), func.max(_asset.id)
-        statement = select(*columns).select_from(schema.asset)
-        # A join would read every row of the asset table too.
-        if visible is not None:
-            statement = statement.join(schema.collection)
-        if asset_filter != EVERYTHING:
-            statement = statement.join(
-                schema.content, _content.id == _asset.content_id, isouter=True
+
+        def read() -> MonthCounts:
+            where = [*_in_state(asset_filter, state, pipeline), *_seen(visible)]
+            statement = _select(asset_filter, *columns).where(*where)
+            rows = connection.execute(statement.group_by(month).order_by(month.desc())).all()
+            return MonthCounts(
+                tuple(FacetValue(month, number) for month, number, _ in rows),
+                max((newest for _, _, newest in rows), default=None),
             )
+
         with self._database.reading() as connection:
             pipeline = self._pipeline_id(connection)
-            statement = statement.where(*_in_state(asset_filter, state, pipeline), *_seen(visible))
-            rows = connection.execute(statement.group_by(month).order_by(month.desc())).all()
-        return MonthCounts(
-            tuple(FacetValue(month, number) for month, number, _ in rows),
-            max((newest for _, _, newest in rows), default=None),
-        )
+            key = ("months", asset_filter, _key(visible), state, pipeline)
+            return self._counted(connection, key, read)
 
     def with_failures(
         self,
@@ -251,19 +299,46 @@ def _live(connection: Connection) -> int:
     return _UNKNOWN_PIPELINE if pipeline is None else pipeline.id
 
 
+def _select(asset_filter: AssetFilter, *columns: Any) -> Select[Any]:
+    """Columns of assets; each join that is not needed would read rows that are not."""
+    statement = select(*columns).select_from(schema.asset)
+    if reads_content(asset_filter):
+        statement = statement.join(schema.content, _content.id == _asset.content_id, isouter=True)
+    return statement
+
+
+def _key(visible: Visible) -> Hashable:
+    return None if visible is None else tuple(visible)
+
+
 def _seen(visible: Visible) -> list[ColumnElement[bool]]:
-    return [] if visible is None else [schema.collection.c.name.in_(visible)]
+    if visible is None:
+        return []
+    collection = schema.collection.c
+    return [_asset.collection_id.in_(select(collection.id).where(collection.name.in_(visible)))]
+
+
+def _each_seen(connection: Connection, visible: Visible) -> list[list[ColumnElement[bool]]]:
+    """`_seen`, for one visible collection after another."""
+    if visible is None:
+        return [[]]
+    collection = schema.collection.c
+    ids = connection.execute(select(collection.id).where(collection.name.in_(visible))).scalars()
+    return [[_asset.collection_id == number] for number in ids]
 
 
 def _in_state(
     asset_filter: AssetFilter, state: AssetState | None, pipeline: int
 ) -> list[ColumnElement[bool]]:
     where = [passes(asset_filter, trashed=state is AssetState.TRASHED)]
-    return (
-        where
-        if state in {None, AssetState.TRASHED}
-        else [*where, state_of_asset(pipeline) == state]
-    )
+    match state:
+        case AssetState.FAILED:
+            where.append(has_failed())
+        case AssetState.INDEXED:
+            where.append(is_analysed(pipeline))
+        case AssetState.PENDING:
+            where.append(is_pending(pipeline))
+    return where
 
 
 @lru_cache(maxsize=16)
@@ -275,8 +350,10 @@ def _select_by_id(pipeline: int, is_limited: bool) -> Select[Any]:
     return statement
 
 
-def _sorted(statement: Select[Any], order: AssetOrder, after: Place | None) -> Select[Any]:
-    keys: list[Any] = [_asset.dated_at, _asset.id] if order.by_date else [_asset.id]
+def _sorted(
+    statement: Select[Any], columns: Any, order: AssetOrder, after: Place | None
+) -> Select[Any]:
+    keys: list[Any] = [columns.dated_at, columns.id] if order.by_date else [columns.id]
     if after is not None:
         place, values = tuple_(*keys), tuple_(*(after if order.by_date else after[1:]))
         statement = statement.where(place < values if order.descending else place > values)
@@ -298,47 +375,3 @@ def _facts(connection: Connection, asset: int) -> PhotoFacts:
         keywords=tuple(keywords),
         capture=Capture(**json.loads(facts["capture"])),
     )
-
-
-def _facet(
-    connection: Connection, name: str, where: Sequence[ColumnElement[bool]]
-) -> list[FacetValue]:
-    value = _FACETS[name]()
-    statement = (
-        select(value.label("value"), func.count().label("number"))
-        .select_from(schema.asset)
-        .join(schema.collection)
-        .join(schema.content, _content.id == _asset.content_id, isouter=True)
-    )
-    if name == "tags":
-        statement = statement.join(schema.asset_tag, schema.asset_tag.c.asset_id == _asset.id)
-    rows = connection.execute(
-        statement.where(and_(value.is_not(None), value != "", *where))
-        .group_by(value)
-        .order_by(func.count().desc(), value)
-        .limit(_FACET_VALUES)
-    )
-    return [FacetValue(row.value, row.number) for row in rows]
-
-
-def _month() -> ColumnElement[str]:
-    """The month as `2024-05`, or the year alone, in SQL that both databases accept."""
-    year, month = extract("year", _asset.taken_at), extract("month", _asset.taken_at)
-    return case(
-        (_asset.taken_precision == DatePrecision.YEAR.value, _padded(year, 4)),
-        else_=_padded(year, 4) + "-" + _padded(month, 2),
-    )
-
-
-def _padded(number: ColumnElement[Any], width: int) -> ColumnElement[str]:
-    digits = cast(cast(number, Integer), String)
-    return func.substr("0" * width, 1, width - func.length(digits)) + digits
-
-
-_FACETS: Mapping[str, Any] = {
-    "camera": camera_name,
-    "month": _month,
-    "tags": lambda: schema.asset_tag.c.tag,
-    "collection": lambda: schema.collection.c.name,
-}
-FACETS = tuple(_FACETS)

@@ -36,7 +36,7 @@ from regard.core.catalog import HitRecords
 from regard.core.facts import DatePrecision
 from regard.core.filters import AssetFilter
 from regard.core.geometry import Box
-from regard.storage.assets.filters import camera_name, passes
+from regard.storage.assets.filters import passes
 from regard.storage.database import schema
 from regard.storage.database.connection import in_batches
 
@@ -68,7 +68,6 @@ def select_assets(pipeline: int) -> Select[Any]:
         "title": func.coalesce(_asset.edited_title, _asset.title),
         "tags": tags.scalar_subquery(),
         "state": state_of_asset(pipeline),
-        "camera": camera_name(),
         "caption": caption.scalar_subquery(),
         "failure_reason": _asset.failure,
         **{name: _content[name] for name in ("sha256", "format", "width", "height")},
@@ -97,6 +96,21 @@ def is_analysed(pipeline: int) -> ColumnElement[bool]:
         analysis.content_id == _asset.content_id, analysis.pipeline_id == pipeline
     )
     return analysed.correlate(schema.asset)
+
+
+def is_pending(pipeline: int) -> ColumnElement[bool]:
+    """Whether the asset has a content that the pipeline has not analysed."""
+    analysis = schema.analysis.c
+    analysed = exists().where(analysis.content_id == _content.id, analysis.pipeline_id == pipeline)
+    # Such contents are few: they are found once, not asset by asset.
+    return _asset.content_id.in_(select(_content.id).where(~analysed).correlate(None))
+
+
+def has_failed() -> ColumnElement[bool]:
+    """Whether the asset's file could not be used."""
+    failed = schema.asset.alias()
+    # Such assets are few: they are found once in their own index.
+    return _asset.id.in_(select(failed.c.id).where(failed.c.failure.is_not(None)))
 
 
 def read_assets(

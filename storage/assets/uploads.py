@@ -9,7 +9,6 @@ from typing import Any
 from sqlalchemy import (
     Connection,
     Row,
-    and_,
     exists,
     insert,
     or_,
@@ -20,6 +19,7 @@ from sqlalchemy import (
 from regard.core.catalog import ContentHeader, FileStamp
 from regard.core.facts import PhotoFacts
 from regard.core.jobs import JobKind
+from regard.storage.assets.records import is_pending
 from regard.storage.assets.rows import (
     add_tags,
     dated_at,
@@ -163,14 +163,9 @@ class SqlUploads:
 
         With `failed`, also of failed ones.
         """
-        analysis = schema.analysis.c
         with self._database.reading() as connection:
             pipeline = live_pipeline(connection)
-            analysed = select(analysis.content_id).where(
-                analysis.pipeline_id == (-1 if pipeline is None else pipeline.id)
-            )
-            # NULL is also not in an empty list.
-            waiting = and_(_asset.content_id.is_not(None), _asset.content_id.not_in(analysed))
+            waiting = is_pending(-1 if pipeline is None else pipeline.id)
             if failed:
                 waiting = or_(waiting, _asset.failure.is_not(None))
             rows = connection.execute(
@@ -190,13 +185,9 @@ class SqlUploads:
 
         A server may be killed after an upload was stored and before its job was.
         """
-        analysis, job = schema.analysis.c, schema.job.c
+        job = schema.job.c
         with self._database.reading() as connection:
             pipeline = live_pipeline(connection)
-            analysed = exists().where(
-                analysis.content_id == _asset.content_id,
-                analysis.pipeline_id == (-1 if pipeline is None else pipeline.id),
-            )
             # A cancelled job counts: the analysis was not wanted.
             seen = exists().where(
                 job.collection_id == _asset.collection_id,
@@ -211,8 +202,7 @@ class SqlUploads:
                     .where(
                         _asset.managed.is_(True),
                         _asset.deleted_at.is_(None),
-                        _asset.content_id.is_not(None),
-                        ~analysed,
+                        is_pending(-1 if pipeline is None else pipeline.id),
                         ~seen,
                     )
                 ).scalars()

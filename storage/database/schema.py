@@ -18,6 +18,7 @@ from sqlalchemy import (
     Column,
     DateTime,
     Dialect,
+    FetchedValue,
     Float,
     ForeignKey,
     Index,
@@ -30,6 +31,7 @@ from sqlalchemy import (
     Text,
     TypeDecorator,
     UniqueConstraint,
+    text,
 )
 
 from regard.core.words import composed
@@ -160,7 +162,7 @@ asset = _table(
     Column("mtime_ns", BigInteger, nullable=False),
     Column("sidecar_stamp", Text, nullable=True),
     Column("failure", Text, nullable=True),
-    Column("taken_at", DateTime, nullable=True, index=True),
+    Column("taken_at", DateTime, nullable=True),
     # A `DatePrecision`; null without a date.
     Column("taken_precision", String(8), nullable=True),
     Column("utc_offset_minutes", Integer, nullable=True),
@@ -186,6 +188,14 @@ asset = _table(
     Column("dated_at", DateTime, nullable=True),
     # When it was moved to the trash.
     Column("deleted_at", DateTime, nullable=True),
+    # The database derives the following from the columns above, for indexes. The camera is make and
+    # model, without the make if the model begins with it; folded names have A to Z lowered.
+    Column("camera", Text, FetchedValue(), nullable=True),
+    Column("camera_folded", Text, FetchedValue(), nullable=True, index=True),
+    Column("camera_model_folded", Text, FetchedValue(), nullable=True, index=True),
+    # As in `2024-05`, or the year alone.
+    Column("taken_month", Text, FetchedValue(), nullable=True),
+    Column("comparable_path", LargeBinary, FetchedValue(), nullable=True, index=True),
     UniqueConstraint("collection_id", "path"),
     CheckConstraint("(content_id IS NULL) = (failure IS NOT NULL)", name="failed_without_content"),
 )
@@ -220,7 +230,7 @@ asset_tag = Table(
     "asset_tag",
     metadata,
     Column("asset_id", Id, ForeignKey("asset.id", ondelete="CASCADE"), primary_key=True),
-    Column("tag", ComposedText, primary_key=True, index=True),
+    Column("tag", ComposedText, primary_key=True),
 )
 
 # The searchable texts of an asset: title, description, file name, folders and tags. Triggers write
@@ -442,6 +452,40 @@ Index(
     "ix_asset_change_collection_id_position", asset_change.c.collection_id, asset_change.c.position
 )
 Index("uq_asset_collection_id_external_id", asset.c.collection_id, asset.c.external_id, unique=True)
-Index("ix_asset_collection_id_dated_at_id", asset.c.collection_id, asset.c.dated_at, asset.c.id)
-Index("ix_asset_deleted_at", asset.c.deleted_at)
 Index("ix_asset_field_name_value", asset_field.c.name, asset_field.c.value)
+Index("ix_asset_tag_tag_asset_id", asset_tag.c.tag, asset_tag.c.asset_id)
+
+
+def _partial_index(name: str, columns: str, condition: str) -> None:
+    """An index of the assets that meet a condition, in the order of the columns.
+
+    Queries use it only if they contain the condition; a value that they bind is not seen. SQLite
+    answers from the index alone only if it has the condition's columns too.
+    """
+    Index(
+        f"ix_asset_{name}",
+        *(asset.c[column] for column in columns.split()),
+        sqlite_where=text(condition.replace("{true}", "1")),
+        postgresql_where=text(condition.replace("{true}", "true")),
+    )
+
+
+_LIVE = "deleted_at IS NULL"
+_TRASHED = "deleted_at IS NOT NULL"
+# Lists and their counts.
+_partial_index("live", "dated_at id deleted_at", _LIVE)
+_partial_index("live_in_collection", "collection_id dated_at id deleted_at", _LIVE)
+_partial_index("trashed", "dated_at id deleted_at", _TRASHED)
+_partial_index("trashed_in_collection", "collection_id dated_at id deleted_at", _TRASHED)
+_partial_index("failed", "collection_id id failure", "failure IS NOT NULL")
+_partial_index("managed", "collection_id id", "managed IS {true}")
+# Filters, facets and bursts.
+_partial_index("taken", "taken_at taken_precision deleted_at", f"{_LIVE} AND taken_at IS NOT NULL")
+_partial_index("month", "taken_month deleted_at", f"{_LIVE} AND taken_month IS NOT NULL")
+_partial_index("camera", "camera taken_at id deleted_at", f"{_LIVE} AND camera IS NOT NULL")
+_partial_index("place", "latitude longitude", f"{_LIVE} AND latitude IS NOT NULL")
+_partial_index("external_id", "external_id", "external_id IS NOT NULL")
+_partial_index("title", "id", f"{_LIVE} AND coalesce(edited_title, title) <> ''")
+_partial_index("description", "id", f"{_LIVE} AND description <> ''")
+_partial_index("lens", "id", f"{_LIVE} AND lens <> ''")
+_partial_index("rating", "rating", f"{_LIVE} AND rating IS NOT NULL")

@@ -27,7 +27,7 @@ from regard.core.facts import DatePrecision
 from regard.core.filters import EVERYTHING, AssetFilter
 from regard.core.records import Channel, Float32Array
 from regard.core.signatures import SIGNATURE_VERSION, Signature, signature_shape
-from regard.storage.assets.filters import camera_name, passes
+from regard.storage.assets.filters import passes
 from regard.storage.assets.records import read_assets_of_contents
 from regard.storage.assets.rows import write_signatures
 from regard.storage.database import schema
@@ -196,17 +196,17 @@ class SqlDuplicates(SignatureStore, DuplicateCatalog):
             first = found[-1] + 1
 
     def exposures(self, asset_filter: AssetFilter, first: int) -> Iterator[Exposure]:
-        camera = camera_name()
-        key = tuple_(camera, _asset.taken_at, _asset.id)
+        # In the order of an index.
+        key = tuple_(_asset.camera, _asset.taken_at, _asset.id)
         statement = (
-            select(_asset.id, _asset.content_id, camera.label("camera"), _asset.taken_at)
+            select(_asset.id, _asset.content_id, _asset.camera, _asset.taken_at)
             .join_from(schema.asset, schema.content)
             .where(
                 passes(asset_filter),
                 _asset.taken_precision == DatePrecision.TIME.value,
-                camera.is_not(None),
+                _asset.camera.is_not(None),
             )
-            .order_by(camera, _asset.taken_at, _asset.id)
+            .order_by(_asset.camera, _asset.taken_at, _asset.id)
             .limit(_PAGE)
         )
         with self._database.reading() as connection:
@@ -288,7 +288,7 @@ def _pages(contents: Collection[int]) -> Iterator[list[int]]:
 
 def _place_of(connection: Connection, asset: int) -> Any:
     row = connection.execute(
-        select(camera_name().label("camera"), _asset.taken_at).where(_asset.id == asset)
+        select(_asset.camera, _asset.taken_at).where(_asset.id == asset)
     ).one_or_none()
     if row is None or row.camera is None or row.taken_at is None:
         raise UsageError("the list has changed", remedy="leave the cursor out")

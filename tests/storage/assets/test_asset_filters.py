@@ -64,7 +64,7 @@ from regard.core.records import (
 from regard.core.relevance import Calibrations
 from regard.search.answers import Scope, TextQuery
 from regard.search.engine import SearchEngine
-from regard.storage.assets.filters import camera_name, passes, stored_field
+from regard.storage.assets.filters import passes, stored_field
 from regard.storage.assets.rows import path_columns
 from regard.storage.database import schema
 from regard.storage.database.change_log import moment, record_changes
@@ -221,9 +221,9 @@ def test_every_condition_divides_the_assets(filled: Filled) -> None:
         assert passed == filled.expected_ids(chosen)
         assert 0 < len(passed) < len(filled.passing_ids(EVERYTHING)), chosen
     assert 0 < len(filled.passing_ids(EVERYTHING)) < len(filled.assets)
-    statement = select(schema.asset.c.id, camera_name().label("name"))
+    statement = select(schema.asset.c.id, schema.asset.c.camera)
     with filled.home.catalog.database.reading() as connection:
-        names = {row.id: row.name for row in connection.execute(statement)}
+        names = {row.id: row.camera for row in connection.execute(statement)}
     assert names == {number: full_name(made.camera) for number, made in filled.assets.items()}
 
 

@@ -381,7 +381,8 @@ def test_known_assets_are_read_page_by_page(home: Home) -> None:
     with home.writing() as writer:
         save(writer, "/p/0000.jpg", "a", regions=0)
         (row,) = home.rows(schema.asset)
-        template = {name: value for name, value in row._mapping.items() if name != "id"}
+        written = {c.name for c in schema.asset.c if c.server_default is None and c.name != "id"}
+        template = {name: value for name, value in row._mapping.items() if name in written}
         paths = [b"/p/%04d.jpg" % number for number in range(2100)]
 
         def add(some: list[bytes]) -> None:

@@ -1,0 +1,93 @@
+"""Counts of assets by camera, month, tag and collection.
+
+Facets of all assets are counted in the order of an index each. With a filter, one pass over the
+assets that pass counts all but tags.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from sqlalchemy import Connection, Select, func, select
+
+from regard.core.assets import FacetValue
+from regard.storage.database import schema
+
+_asset, _tag = schema.asset.c, schema.asset_tag.c
+_COLUMNS: Mapping[str, Any] = {
+    "camera": _asset.camera,
+    "month": _asset.taken_month,
+    "collection": _asset.collection_id,
+}
+_TAGS = "tags"
+FACETS = ("camera", "month", _TAGS, "collection")
+# How many values of a facet are named; facets without a number are named wholly.
+_MOST = {"camera": 50, _TAGS: 50}
+
+
+def read_facets(
+    connection: Connection, names: Sequence[str], passing: Select[Any], *, is_of_all: bool
+) -> dict[str, list[FacetValue]]:
+    """The values and counts of facets, most frequent first.
+
+    `passing` selects from `asset` and has no columns; `is_of_all` says that it passes all assets
+    except those in the trash.
+    """
+    counts: dict[str, Counter[Any]] = {}
+    plain = [name for name in names if name != _TAGS]
+    if is_of_all:
+        for name in plain:
+            live = passing.where(_COLUMNS[name].is_not(None))
+            counts[name] = _count(connection, _by(live, _COLUMNS[name]))
+    elif plain:
+        counts |= _count_together(connection, plain, passing)
+    if _TAGS in names:
+        counts[_TAGS] = _count_tags(connection, passing, is_of_all=is_of_all)
+    if "collection" in names:
+        table = schema.collection.c
+        by_id = {row.id: row.name for row in connection.execute(select(table.id, table.name))}
+        counts["collection"] = Counter(
+            {by_id[number]: count for number, count in counts["collection"].items()}
+        )
+    return {name: _most_frequent(counts[name], _MOST.get(name)) for name in names}
+
+
+def _count_together(
+    connection: Connection, names: Sequence[str], passing: Select[Any]
+) -> dict[str, Counter[Any]]:
+    counts: dict[str, Counter[Any]] = {name: Counter() for name in names}
+    statement = _by(passing, *(_COLUMNS[name] for name in names))
+    for *values, number in connection.execute(statement):
+        for name, value in zip(names, values, strict=True):
+            counts[name][value] += number
+    return counts
+
+
+def _count_tags(connection: Connection, passing: Select[Any], *, is_of_all: bool) -> Counter[Any]:
+    if not is_of_all:
+        tagged = passing.join(schema.asset_tag, _tag.asset_id == _asset.id)
+        return _count(connection, _by(tagged, _tag.tag))
+    # The trash is smaller than the rest.
+    trashed = (
+        select()
+        .join_from(schema.asset, schema.asset_tag, _tag.asset_id == _asset.id)
+        .where(_asset.deleted_at.is_not(None))
+    )
+    everywhere = _by(select().select_from(schema.asset_tag), _tag.tag)
+    return _count(connection, everywhere) - _count(connection, _by(trashed, _tag.tag))
+
+
+def _by(statement: Select[Any], *columns: Any) -> Select[Any]:
+    return statement.add_columns(*columns, func.count()).group_by(*columns)
+
+
+def _count(connection: Connection, statement: Select[Any]) -> Counter[Any]:
+    return Counter({row[0]: row[1] for row in connection.execute(statement)})
+
+
+def _most_frequent(counts: Mapping[Any, int], most: int | None) -> list[FacetValue]:
+    named: Iterable[tuple[Any, int]] = (item for item in counts.items() if item[0])
+    ordered = sorted(named, key=lambda item: (-item[1], item[0]))
+    return [FacetValue(value, number) for value, number in ordered[:most]]

@@ -1,0 +1,208 @@
+"""What lists, filters and counts read: indexes, not all assets. SQLite says so of each statement.
+
+Times are not measured. Each plan is checked before and after ANALYZE, which can change it.
+"""
+
+from __future__ import annotations
+
+import datetime
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from catalog_samples import Home, open_home, save
+from sqlalchemy import event
+
+from regard.core.assets import AssetOrder, AssetState
+from regard.core.facts import PhotoFacts
+from regard.core.filters import EVERYTHING, AssetFilter, Fact, GpsBox
+from regard.storage.assets.collections import SqlCollections
+from regard.storage.assets.editing import SqlAssetEditing
+from regard.storage.assets.facets import FACETS
+from regard.storage.assets.filters import passing_contents
+from regard.storage.assets.overview import read_overview
+from regard.storage.assets.reading import SqlAssetReading
+from regard.storage.assets.uploads import SqlUploads
+from regard.storage.retrieval.duplicates import SqlDuplicates
+
+_ASSETS = 150
+_DAY = datetime.datetime(2024, 5, 1)
+_LATER = _DAY + datetime.timedelta(days=5)
+_LATE = _DAY.replace(year=2030), 10
+_NARROW = {
+    "dates": AssetFilter(taken_from=_DAY, taken_to=_LATER),
+    "camera": AssetFilter(cameras=("Canon EOS 90",)),
+    "tag": AssetFilter(tags=("rare",)),
+    "external id": AssetFilter(external_ids=("one",)),
+    "folder": AssetFilter(path_prefixes=(b"/p/3.jpg",)),
+    "collection": AssetFilter(collections=("other",)),
+    "custom field": AssetFilter(custom=(("shoot", 7),)),
+    "box": AssetFilter(gps_box=GpsBox(1, 1, 2, 2)),
+    "ids": AssetFilter(ids=(3, 5)),
+    "nested": AssetFilter(also=(AssetFilter(tags=("rare",)),)),
+    **{
+        f"has {fact}": AssetFilter(has=(fact,))
+        for fact in (Fact.GPS, Fact.LENS, Fact.TITLE, Fact.DESCRIPTION, Fact.RATING, Fact.TAG)
+    },
+}
+
+
+@pytest.fixture(scope="module", params=["fresh", "analysed"])
+def filled(
+    migrated_sqlite: Path, tmp_path_factory: pytest.TempPathFactory, request: Any
+) -> Iterator[Home]:
+    """Assets of which few have anything special; shared, because most tests only read."""
+    folder = tmp_path_factory.mktemp("plans")
+    shutil.copyfile(migrated_sqlite, folder / "catalog.sqlite3")
+    with open_home(f"sqlite:///{folder / 'catalog.sqlite3'}", folder) as home:
+        with home.writing() as writer:
+            for number in range(_ASSETS):
+                save(writer, f"/p/{number}.jpg", str(number), regions=0, facts=_facts(number))
+        home.save("/q/1.jpg", "other", "other")
+        SqlAssetEditing(home.catalog).trash([7, 8])
+        if request.param == "analysed":
+            with home.catalog.database.writing() as connection:
+                connection.exec_driver_sql("ANALYZE")
+        yield home
+
+
+def _facts(number: int) -> PhotoFacts:
+    facts = PhotoFacts(
+        taken_at=_DAY + datetime.timedelta(days=number),
+        camera_make="Canon",
+        camera_model=f"EOS {number}",
+        keywords=("common",) if number else ("rare",),
+    )
+    if number % 50:
+        return facts
+    return replace(
+        facts, title="x", description="x", lens="x", rating=3, latitude=1.5, longitude=1.5
+    )
+
+
+@contextmanager
+def plans(home: Home) -> Iterator[list[str]]:
+    """The steps of the plans of all queries in the block, such as `SCAN asset`."""
+    asked: list[tuple[str, Any]] = []
+    steps: list[str] = []
+
+    def note(_connection: Any, _cursor: Any, statement: str, values: Any, *_: Any) -> None:
+        if statement.lstrip().startswith(("SELECT", "WITH")):
+            asked.append((statement, values))
+
+    engine = home.catalog.database.engine
+    event.listen(engine, "before_cursor_execute", note)
+    try:
+        yield steps
+    finally:
+        event.remove(engine, "before_cursor_execute", note)
+    with home.catalog.database.reading() as connection:
+        for statement, values in asked:
+            rows = connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {statement}", values)
+            steps += [row.detail for row in rows]
+
+
+def reads_all_assets(steps: list[str]) -> list[str]:
+    """Steps that read the rows of all assets, or of all live ones."""
+    return [
+        step
+        for step in steps
+        if step == "SCAN asset"
+        or (step.startswith("SCAN asset USING INDEX") and "ix_asset_live" in step)
+    ]
+
+
+@pytest.mark.parametrize("name", _NARROW)
+def test_narrow_filters_read_no_asset_that_fails_them(filled: Home, name: str) -> None:
+    with plans(filled) as steps, filled.catalog.database.reading() as connection:
+        connection.execute(passing_contents(_NARROW[name])).all()
+    assert steps
+    assert not [step for step in steps if step.startswith("SCAN asset") and "ix_asset_live" in step]
+    assert "SCAN asset" not in steps
+
+
+@pytest.mark.parametrize("order", [AssetOrder.NEWEST, AssetOrder.OLDEST])
+@pytest.mark.parametrize("after", [None, _LATE])
+@pytest.mark.parametrize(
+    ("asset_filter", "visible", "state"),
+    [
+        (EVERYTHING, None, None),
+        (EVERYTHING, ["other"], None),
+        (EVERYTHING, ["other", "default"], None),
+        (AssetFilter(collections=("other",)), None, None),
+        (EVERYTHING, None, AssetState.TRASHED),
+    ],
+)
+def test_pages_by_date_follow_an_index(
+    filled: Home,
+    order: AssetOrder,
+    after: Any,
+    asset_filter: AssetFilter,
+    visible: list[str] | None,
+    state: AssetState | None,
+) -> None:
+    reading = SqlAssetReading(filled.catalog)
+    with plans(filled) as steps:
+        reading.page(asset_filter, visible=visible, state=state, order=order, after=after)
+    used = [step for step in steps if "ix_asset_" in step]
+    assert used
+    assert all("COVERING INDEX" in step for step in used)
+    assert not reads_all_assets(steps)
+
+
+def test_failed_assets_are_listed_from_their_own_index(filled: Home) -> None:
+    with plans(filled) as steps:
+        SqlAssetReading(filled.catalog).page(state=AssetState.FAILED)
+    assert any("ix_asset_failed" in step for step in steps)
+    assert not reads_all_assets(steps)
+
+
+def _counts(home: Home) -> dict[str, Callable[[], Any]]:
+    reading = SqlAssetReading(home.catalog)
+    return {
+        "facets": lambda: reading.facets(EVERYTHING, FACETS),
+        "facets of a tag": lambda: reading.facets(AssetFilter(tags=("rare",)), FACETS),
+        "months": reading.months,
+        "collections": SqlCollections(home.catalog).page,
+        "overview": lambda: read_overview(home.catalog),
+        "managed": lambda: SqlUploads(home.catalog).needs(b"/store/x"),
+        "uploads": lambda: SqlUploads(home.catalog).relocate_originals(lambda _: b""),
+    }
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["facets", "facets of a tag", "months", "collections", "overview", "managed", "uploads"],
+)
+def test_counts_read_no_row_of_all_assets(filled: Home, name: str) -> None:
+    counted = _counts(filled)[name]
+    with plans(filled) as steps:
+        counted()
+    assert steps
+    assert not reads_all_assets(steps)
+
+
+def test_counts_are_read_again_only_after_a_change(filled: Home) -> None:
+    reading = SqlAssetReading(filled.catalog)
+    before = reading.facets(EVERYTHING, ["tags"])
+    with plans(filled) as steps:
+        assert reading.facets(EVERYTHING, ["tags"]) == before
+    assert not any("asset" in step for step in steps)
+    SqlAssetEditing(filled.catalog).tag([5], add=["new"])
+    assert {one.value for one in reading.facets(EVERYTHING, ["tags"])["tags"]} == {
+        *(one.value for one in before["tags"]),
+        "new",
+    }
+
+
+def test_bursts_are_read_in_the_order_of_an_index(filled: Home) -> None:
+    duplicates = SqlDuplicates(filled.catalog, filled.pipeline)
+    with plans(filled) as steps:
+        found = list(duplicates.exposures(EVERYTHING, 20))
+    assert found
+    assert any("ix_asset_camera" in step for step in steps)
+    assert not any("TEMP B-TREE" in step for step in steps)
