@@ -44,7 +44,7 @@ _log = logging.getLogger(__name__)
 # Rows fetched beyond k, so that near ties at the border rarely need a second scan.
 _SLACK = 32
 # Up to this many rows are gathered and multiplied: cheaper than scanning a whole segment for them.
-_GATHER_ROWS = 4096
+_GATHER_ROWS = 2048
 # Rows multiplied, and queries served, at a time; they bound the memory of a search.
 _BLOCK_ROWS = 8192
 _BLOCK_QUERIES = 64
@@ -92,8 +92,8 @@ class Part(Protocol):
     def are_sound(self, positions: Int64Array) -> BoolArray:
         """Which of the rows at `positions` (m,) are as they were written, (m,)."""
 
-    def scan(self, queries: Float32Array, fetch: int, selection: Selection) -> Scan | None:
-        """Nominate about `fetch` rows a query; None when scoring every row is as good."""
+    def scan(self, queries: Float32Array, fetch: int, selection: Selection) -> Scan:
+        """Nominate about `fetch` rows for each padded query."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -138,6 +138,18 @@ class _Contenders:
 def float32_error(dimension: int) -> float:
     """Bound on how far two float32 inner products, summed in any order, of unit vectors differ."""
     return (dimension + 8) * 2.0**-23
+
+
+def scan_rows(
+    vectors: npt.NDArray[np.float16], queries: Float32Array, fetch: int, selection: Selection
+) -> Scan:
+    """The `fetch` best selected rows of a part by its padded vectors (n, w), on the CPU."""
+    parameters = None
+    if selection.selector is not None:
+        parameters = load_faiss().SearchParameters(sel=selection.selector)
+    scores, positions = fp16_index(vectors).search(queries, fetch, params=parameters)
+    floors = np.where(positions[:, -1] >= 0, scores[:, -1], -np.inf)
+    return Scan(scores, positions, floors, float32_error(vectors.shape[1]))
 
 
 def nearest(
@@ -195,8 +207,6 @@ def _nominate(selection: Selection, queries: Float32Array, k: int) -> list[_Cont
     fetch = k + _SLACK
     while unsure.size and count > _GATHER_ROWS and 2 * fetch <= count:
         scan = part.scan(_padded(queries[unsure], part), fetch, selection)
-        if scan is None:
-            break
         for row, query in enumerate(unsure):
             margin = _margin(scan.error, norms[query], queries.shape[1])
             there = scan.positions[row] >= 0
@@ -286,25 +296,26 @@ class _Ranked:
     @classmethod
     def score(cls, query: Float32Array, groups: Sequence[tuple[Part, Int64Array]]) -> _Ranked:
         """Score rows of parts with one query (d,), leaving out damaged ones; best first."""
+        if not groups:
+            none = np.empty(0, np.int64)
+            return cls([], none, none, none, np.empty(0, np.float32))
         parts = [part for part, _ in groups]
-        places, positions, ids, scores = [], [], [], []
-        for place, (part, wanted) in enumerate(groups):
-            padded = _padded(query[None], part)
-            for start in range(0, len(wanted), _BLOCK_ROWS):
-                some = wanted[start : start + _BLOCK_ROWS]
-                places.append(np.full(len(some), place))
-                positions.append(some)
-                ids.append(part.rows.ids[some])
-                scores.append(_score_rows(padded, part.rows.vectors[some])[0])
-        empty = np.empty(0, np.int64)
-        ranked = cls(
-            parts,
-            np.concatenate([empty, *places]),
-            np.concatenate([empty, *positions]),
-            np.concatenate([empty, *ids]),
-            np.concatenate([np.empty(0, np.float32), *scores]),
-        )
-        return ranked.take(np.lexsort((ranked.ids, -ranked.scores)))
+        places = np.repeat(np.arange(len(groups)), [len(wanted) for _, wanted in groups])
+        positions = np.concatenate([wanted for _, wanted in groups])
+        ids = np.concatenate([part.rows.ids[wanted] for part, wanted in groups])
+        padded = _padded(query[None], parts[0])
+        scores = np.empty(len(ids), np.float32)
+        for start in range(0, len(ids), _BLOCK_ROWS):
+            block = slice(start, start + _BLOCK_ROWS)
+            of = places[block]
+            vectors = np.concatenate(
+                [
+                    part.rows.vectors[positions[block][of == place]]
+                    for place, part in enumerate(parts[of[0] : of[-1] + 1], int(of[0]))
+                ]
+            )
+            scores[block] = _score_rows(padded, vectors)[0]
+        return cls(parts, places, positions, ids, scores).take(np.lexsort((ids, -scores)))
 
     def take(self, chosen: Any) -> _Ranked:
         return _Ranked(

@@ -20,9 +20,8 @@ import numpy.typing as npt
 
 from regard.core.idset import IdSet
 from regard.core.records import BoolArray, Float32Array, Int64Array
-from regard.storage.vectors.faiss_library import load_faiss
 from regard.storage.vectors.lists import Lists
-from regard.storage.vectors.nearest import Scan, Selection, float32_error
+from regard.storage.vectors.nearest import Scan, Selection, scan_rows
 from regard.storage.vectors.rows import (
     Rows,
     fp16_index,
@@ -46,7 +45,6 @@ class Segment:
         self.rows = rows
         self.ids = rows.ids
         self.dimension = dimension
-        self.faiss_index = fp16_index(rows.vectors)
         self._checksums = checksums
         self._is_sound = np.zeros(len(rows), np.bool_)
         # SHA-256 of the segment's file, if it has one.
@@ -94,6 +92,11 @@ class Segment:
         return len(self.ids)
 
     @property
+    def faiss_index(self) -> Any:
+        """A FAISS index of the rows, to copy it to a device."""
+        return fp16_index(self.rows.vectors)
+
+    @property
     def is_mapped(self) -> bool:
         """Whether the rows lie in a file."""
         return self._checksums is not None
@@ -123,17 +126,6 @@ class Segment:
             self._is_sound[unseen[right]] = True
         sound: BoolArray = self._is_sound[positions]
         return sound
-
-    def scan(
-        self, queries: Float32Array, k: int, selector: Any | None
-    ) -> tuple[Float32Array, Int64Array]:
-        """The `k` best rows of each padded query on the CPU, among those of a FAISS selector.
-
-        Returns scores (q, k), descending, and positions (q, k), -1 past the last.
-        """
-        parameters = None if selector is None else load_faiss().SearchParameters(sel=selector)
-        scores, positions = self.faiss_index.search(queries, k, params=parameters)
-        return scores, positions
 
 
 def _require_ascending(ids: Int64Array) -> None:
@@ -274,6 +266,4 @@ class Sealed:
                 if selection.mask is not None:
                     positions = np.where(selection.mask[positions], positions, -1)
                 return Scan(scores, positions, floors, device.error)
-        scores, positions = self.segment.scan(queries, fetch, selection.selector)
-        floors = np.where(positions[:, -1] >= 0, scores[:, -1], -np.inf)
-        return Scan(scores, positions, floors, float32_error(self.segment.dimension))
+        return scan_rows(self.rows.vectors, queries, fetch, selection)

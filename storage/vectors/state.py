@@ -16,7 +16,7 @@ from regard.core.errors import NotFound
 from regard.core.idset import IdSet
 from regard.core.records import BoolArray, Float32Array, Int64Array
 from regard.storage.vectors.lists import ListsModel
-from regard.storage.vectors.nearest import Selection
+from regard.storage.vectors.nearest import Scan, Selection, scan_rows
 from regard.storage.vectors.rows import Float16Array, Rows, padded_width
 from regard.storage.vectors.segment import Sealed
 
@@ -115,8 +115,9 @@ class Delta:
         """All of them: they are in memory."""
         return np.ones(len(positions), np.bool_)
 
-    def scan(self, queries: Float32Array, fetch: int, selection: Selection) -> None:
-        """None: every row is scored."""
+    def scan(self, queries: Float32Array, fetch: int, selection: Selection) -> Scan:
+        """About the `fetch` best selected rows."""
+        return scan_rows(self.rows.vectors, queries, fetch, selection)
 
 
 def _room(count: int, dimension: int) -> Rows:

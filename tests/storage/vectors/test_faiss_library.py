@@ -11,9 +11,8 @@ from vector_oracle import make_rows, unit_rows
 
 from regard.core.errors import MissingDependency
 from regard.storage.vectors.faiss_library import load_faiss
-from regard.storage.vectors.nearest import float32_error
 from regard.storage.vectors.rows import pad
-from regard.storage.vectors.segment import Segment
+from regard.storage.vectors.segment import Sealed, Segment
 
 
 def test_without_faiss_the_commands_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -48,14 +47,15 @@ def test_importing_the_index_imports_no_faiss_and_loading_it_warns_of_nothing() 
 def test_scan_errors_stay_within_the_bound(dimension: int) -> None:
     rng = np.random.default_rng(dimension)
     vectors = unit_rows(rng, 300, dimension)
-    segment = Segment.of(make_rows(np.arange(1, 301), vectors.astype(np.float16)))
+    sealed = Sealed(Segment.of(make_rows(np.arange(1, 301), vectors.astype(np.float16))))
     queries = rng.standard_normal((5, dimension)).astype(np.float32)
     queries /= np.linalg.norm(queries, axis=1, keepdims=True)
-    scores, positions = segment.scan(pad(queries), 300, None)
+    scan = sealed.scan(pad(queries), 300, sealed.select(None))
+    scores, positions = scan.scores, scan.positions
     exact = np.take_along_axis(
         queries.astype(np.float64) @ vectors.T.astype(np.float64), positions, axis=1
     )
-    assert np.abs(scores - exact).max() <= float32_error(dimension) / 2
+    assert np.abs(scores - exact).max() <= scan.error / 2
 
 
 @pytest.mark.parametrize(
