@@ -14,6 +14,16 @@ from playwright.sync_api import Locator, Page, expect
 from visits import TIMEOUT_MS
 
 _AXE = Axe()
+_POSITIONS = """() => [...document.querySelectorAll("#grid > .tile")]
+  .map((tile) => [tile.ariaPosInSet, tile.querySelector("img").alt.split(": ")[0]])"""
+# Returns whether that was the end.
+_SCROLL_ON = """async () => {
+  const before = scrollY;
+  scrollBy(0, innerHeight + 300);
+  // The page hears of it in the next frame.
+  for (let frame = 0; frame < 2; frame += 1) await new Promise(requestAnimationFrame);
+  return scrollY === before && document.querySelector("#tail").hidden;
+}"""
 
 
 def part(page: Page | Locator, name: str) -> Locator:
@@ -41,6 +51,18 @@ def shown(page: Page) -> list[str]:
     """The names in the results, in order."""
     alts = hits(page).locator("img").evaluate_all("images => images.map(image => image.alt)")
     return [alt.split(": ")[0] for alt in alts]
+
+
+def scroll_through(page: Page) -> list[str]:
+    """Scroll down screen by screen to the end; the names of all results, in order."""
+    passed: dict[int, str] = {}
+    while True:
+        wait_until(page, lambda: page.locator("#grid > .blank").count() == 0)
+        passed |= {int(position): name for position, name in page.evaluate(_POSITIONS)}
+        if page.evaluate(_SCROLL_ON):
+            break
+    assert sorted(passed) == [*range(1, len(passed) + 1)]
+    return [passed[position] for position in sorted(passed)]
 
 
 def search(page: Page, words: str) -> None:

@@ -17,6 +17,7 @@ from page_parts import (
     part,
     picture,
     query,
+    scroll_through,
     search,
     shown,
     wait_until,
@@ -303,20 +304,14 @@ def test_query_image_survives_a_reload_but_not_a_link(
 
 def test_scrolling_loads_more_photos(visit: Visits, server: Server) -> None:
     page = visit(server.url)
-    expect(hits(page).nth(59)).to_be_attached()
     # How many there are is known before all of them are.
     expect(part(page, "summary")).to_have_text(f"{COUNT} photos")
-    # Leaps, as of somebody who holds the End key.
-    end = "void scrollTo(0, document.documentElement.scrollHeight)"
-    wait_until(page, lambda: page.evaluate(end) or hits(page).count() == COUNT)
-    expect(part(page, "more")).to_be_hidden()
-    expect(part(page, "summary")).to_have_text(f"{COUNT} photos")
-    names = shown(page)
-    assert len(set(names)) == len(names) == COUNT
-    assert {f"{name}.png" for name in PLAIN} < set(names)
-
     # All were taken at once, as far as their files tell.
     expect(page.locator(".grid-heading")).to_have_text([datetime.now().strftime("%B %Y")])
+    names = scroll_through(page)
+    assert len(set(names)) == len(names) == COUNT
+    assert {f"{name}.png" for name in PLAIN} < set(names)
+    expect(part(page, "more")).to_be_hidden()
     # Whatever the width, of whole pixels or not, each row but the last is full.
     for width in (800, 997, 1280):
         page.set_viewport_size({"width": width, "height": 700})

@@ -1,5 +1,5 @@
-// From a state to a page of results: the library, the trash, or the answer to a search. A result is
-// {asset, region, channels, score, rank}; in lists the last four are null.
+// From a state to results: parts of a list (the library or the trash), or pages of the answer to a search. A
+// result is {asset, region, channels, score, rank}; in lists the last four are null.
 
 import * as api from "./api.js";
 import { pictureOf } from "./pictures.js";
@@ -12,9 +12,8 @@ const NUMBERS = new Set(["min_width", "max_width", "min_height", "max_height"]);
 /** The link's query picture is not stored in this browser. */
 export class PictureMissing extends Error {}
 
-/** One page: {items, next, matched, unread, took, parts}; `unread` are words that the models can't read, `parts` are those of a query that is more than words. `cursor` is null for the first. Raises Problem, PictureMissing. */
+/** One page of a search: {items, next, matched, unread, took, parts}; `unread` are words that the models can't read, `parts` are those of a query that is more than words. `cursor` is null for the first. Raises Problem, PictureMissing. */
 export async function find(state, cursor, signal) {
-  if (!isSearch(state)) return listed(state, cursor, signal);
   const answer = await answered(state, { cursor, limit: PAGE }, signal);
   const parts = answer.query.parts ?? [];
   const items = answer.hits.map((hit) => (isList(parts) ? { ...hit, channels: null, score: null } : { ...hit, channels: hit.channels ?? [] }));
@@ -22,12 +21,16 @@ export async function find(state, cursor, signal) {
   return { items, next: answer.next ?? null, matched: isList(parts) || answer.matched, unread: answer.unknown_words ?? [], took: answer.took_ms, parts };
 }
 
-async function listed(state, cursor, signal) {
-  const what = state.view === "trash" ? [["state", "trashed"]] : [];
-  const pairs = [...filterPairs(state.filters), ["sort", state.sort], ...what, ["limit", PAGE], ["cursor", cursor]];
+const listPairs = ({ filters, view }) => [...filterPairs(filters), ...(view === "trash" ? [["state", "trashed"]] : [])];
+
+/** The counts of a list: {months: [{month, count}], newest first, total, through}. Raises Problem. */
+export const countList = (state, signal) => api.assetMonths(listPairs(state), signal);
+
+/** The results of a list from `offset` on, without assets added after `through`. Raises Problem. */
+export async function listFrom(state, { offset, limit, through }, signal) {
+  const pairs = [...listPairs(state), ["sort", state.sort], ["offset", offset], ["limit", limit], ["through", through]];
   const list = await api.listAssets(pairs, signal);
-  const items = list.items.map((asset) => ({ asset, region: null, channels: null, score: null, rank: null }));
-  return { items, next: list.next, matched: true, unread: [], took: null, parts: [] };
+  return list.items.map((asset) => ({ asset, region: null, channels: null, score: null, rank: null }));
 }
 
 async function answered(state, { cursor, limit, facets }, signal) {

@@ -1,41 +1,45 @@
 // The justified grid: rows of equal height that fill the width, every picture in its own aspect.
 
+// In units of the target height: what a row may have, and where an unfinished last row ends.
+const LOWEST = 0.5;
+const HIGHEST = 1.6;
+const UNFINISHED = 1.25;
+
 /**
- * Sizes in whole pixels for pictures of these aspect ratios (width / height), in order: [{width, height}].
- * Rows come as near to `target` height as they can; an unfinished last row keeps it.
+ * The rows for pictures of these aspect ratios (width / height), in order: [{ start, height, widths }] in whole
+ * pixels. Together their heights are as near to `target` as can be. The last row may stay
+ * unfinished if `isEnd`; else it is filled like the others, so that more pictures can follow.
  */
-export function justify(ratios, width, target, gap) {
-  const sizes = [];
-  let start = 0;
-  while (start < ratios.length) {
-    const { end, height } = row(ratios, start, width, target, gap);
-    sizes.push(...filled(ratios.slice(start, end), width, height, target, gap));
-    start = end;
-  }
-  return sizes;
-}
-
-function row(ratios, start, width, target, gap) {
-  let sum = 0;
-  let before = Infinity;
-  for (let end = start; end < ratios.length; end += 1) {
-    sum += ratios[end];
-    const height = (width - gap * (end - start)) / sum;
-    if (height <= target) {
-      // Break after this picture or before it, whichever comes nearer to the target.
-      const isBetterBefore = end > start && before / target < target / height;
-      return isBetterBefore ? { end, height: before } : { end: end + 1, height };
+export function justify(ratios, width, target, gap, isEnd) {
+  // For each number of pictures: the least cost of its rows, and where the last of them starts.
+  const best = [{ cost: 0, start: 0 }];
+  for (let end = 1; end <= ratios.length; end += 1) {
+    best[end] = { cost: Infinity, start: end - 1 };
+    let sum = 0;
+    for (let start = end - 1; start >= 0; start -= 1) {
+      sum += ratios[start];
+      const height = (width - gap * (end - start - 1)) / sum / target;
+      if (height < LOWEST && start < end - 1) break;
+      const isUnfinished = isEnd && end === ratios.length && height > UNFINISHED;
+      const cost = best[start].cost + (isUnfinished ? 0 : Math.log(height) ** 2);
+      if (cost < best[end].cost) best[end] = { cost, start };
     }
-    before = height;
   }
-  return { end: ratios.length, height: Math.min(before, target * 1.25) };
+  const rows = [];
+  for (let end = ratios.length; end > 0; end = best[end].start) {
+    const { start } = best[end];
+    const most = target * (isEnd && end === ratios.length ? UNFINISHED : HIGHEST);
+    rows.unshift({ start, ...filled(ratios.slice(start, end), width, most, gap) });
+  }
+  return rows;
 }
 
-function filled(ratios, width, height, target, gap) {
-  const rounded = Math.max(1, Math.round(height));
-  const sizes = ratios.map((ratio) => ({ width: Math.max(1, Math.floor(ratio * height)), height: rounded }));
-  const used = sizes.reduce((sum, size) => sum + size.width, 0) + gap * (sizes.length - 1);
+function filled(ratios, width, most, gap) {
+  const space = width - gap * (ratios.length - 1);
+  const natural = space / ratios.reduce((sum, ratio) => sum + ratio, 0);
+  const height = Math.min(natural, most);
+  const widths = ratios.map((ratio) => Math.max(1, Math.floor(ratio * height)));
   // The row's last picture takes the rounding error, so the right edge is straight.
-  if (width - used <= sizes.length + 1) sizes.at(-1).width += Math.max(0, width - used);
-  return sizes;
+  if (natural <= most) widths[widths.length - 1] += space - widths.reduce((sum, each) => sum + each, 0);
+  return { height: Math.max(1, Math.round(height)), widths };
 }

@@ -13,6 +13,7 @@ import { makeJobs } from "./jobs.js";
 import { makeMenu } from "./menu.js";
 import { keepPicture } from "./pictures.js";
 import { makeResults } from "./results.js";
+import { makeScrubber } from "./scrubber.js";
 import { makeSearchbar } from "./searchbar.js";
 import { makeSelection } from "./selection.js";
 import { canWrite, isAdmin, learn, signIn } from "./session.js";
@@ -56,10 +57,17 @@ const grid = makeGrid(list, {
     state().target === "region" && region
       ? goAfresh({ like: region.id, target: "region", filters: state().filters })
       : goAfresh({ like: asset.id, filters: state().filters }),
+  need: (blocks, isFast) => results.need(blocks, isFast),
+  end: () => results.end(),
+  moved: () => scrubber.show(),
+  settled: (place) => results.settled(place),
 }, (id) => selection.has(id));
+const scrubber = makeScrubber(part("scrubber"), grid);
 
 const selection = makeSelection(part("selection"), {
-  order: () => [...new Set(grid.results().map((result) => result.asset.id))],
+  position: (id) => results.find(({ asset }) => asset.id === id),
+  ids: (from, to) => results.ids(from, to),
+  length: () => results.length(),
   mark: (isSelecting) => grid.markSelected(isSelecting),
   removed: (ids) => { results.remove(ids); fresh.reset(); },
   restored: () => results.reload(),
@@ -167,7 +175,7 @@ watchDrops({ search: searchBy, upload: (files) => upload.open(files), canUpload:
 
 // Pending photographs of an ended job are now indexed or failed.
 async function settlePending() {
-  const pending = grid.results().filter((result) => result.asset.state === "pending").slice(0, 200);
+  const pending = results.loaded().filter((result) => result.asset.state === "pending").slice(0, 200);
   for (const { asset } of pending) results.refresh(await api.asset(asset.id).catch(() => asset));
 }
 

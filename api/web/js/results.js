@@ -1,19 +1,31 @@
-// Loads the results of the state, page by page on scroll, and shows a notice if there are none
+// Loads the results of the state, those near the visible part first, and shows a notice if there are none
 // or if something failed. Earlier results are cached, so back and forward restore them at
 // once.
 
-import * as api from "./api.js";
 import { announce, button, fill, h, icon } from "./dom.js";
-import { find, PictureMissing } from "./finding.js";
+import { countList, find, listFrom, PictureMissing } from "./finding.js";
 import { number } from "./format.js";
+import { makeListing } from "./listing.js";
 import { notification } from "./notice.js";
-import { headingsOf } from "./sections.js";
+import { hasMonths, headingsOf } from "./sections.js";
 import { go, isSearch, resultsKey, state } from "./state.js";
 import { tileCount } from "./tile.js";
 import { isList, marked } from "./written.js";
 
 const KEPT = 12;
-const AHEAD = 900;
+// How many assets of a list one request takes: at first, while scrolling, and to know their
+// ids alone.
+const FIRST = 120;
+const PART = 200;
+const MANY = 1000;
+// While somebody scrolls through months in a moment, nothing is loaded.
+const STILL_MS = 80;
+
+/** The list on the server is no longer what was counted. */
+class ListChanged extends Error {
+  message = "The list keeps changing";
+}
+const ATTEMPTS = 4;
 
 /**
  * The results in `grid`, with notices in `notice` and the end of the list in `tail`. `help` are what the notices
@@ -24,120 +36,216 @@ export function makeResults({ grid, list, notice, tail, summary, help }) {
   const kept = new Map();
   let now = null;
   let controller = null;
+  // Blocks near the visible part that are not loaded, nearest first; and the request for some
+  // of them.
+  let needed = [];
+  let request = null;
+  let timer = null;
+  let isReloading = false;
 
   const caution = h("div", { class: "caution", hidden: true, data: { testid: "caution" } });
   list.before(caution);
-  const more = button("Show more", () => loadMore(), { "data-testid": "more" });
-  const sentinel = h("div", { class: "sentinel", "aria-hidden": "true" });
+  const more = button("Show more", () => (now.next ? loadMore() : again()), { "data-testid": "more" });
   const loading = h("p", { class: "loading", hidden: true }, h("span", { class: "spinner" }), "Loading more");
-  fill(tail, sentinel, loading, more);
-  // Several changes may arrive at once; the last one tells where the end is now.
-  new IntersectionObserver(() => moreIfNear(), { rootMargin: `${AHEAD}px` }).observe(sentinel);
-
-  // The observer reports changes only, so load another page if the end is still visible.
-  function moreIfNear() {
-    if (!now || now.problem || tail.hidden) return;
-    if (sentinel.getBoundingClientRect().top < innerHeight + AHEAD) loadMore();
-  }
+  fill(tail, loading, more);
 
   function keep() {
     // Loading stops when the state has changed.
-    if (now?.isLoaded) kept.set(now.key, { ...now, isLoading: false, scroll: scrollY });
+    if (now?.isLoaded) kept.set(now.key, { listing: now, place: grid.place() });
     while (kept.size > KEPT) kept.delete(kept.keys().next().value);
   }
 
   async function show(current) {
     const key = resultsKey(current);
-    if (now?.key === key && !now.problem) {
+    if (now?.key === key && (now.isLoaded || !now.problem)) {
       const wasHidden = isHidden(now);
       now.state = current;
       if (now.isLoaded && isHidden(now) !== wasHidden) {
-        display();
         scrollTo(0, 0);
-        requestAnimationFrame(moreIfNear);
+        display();
       }
       return;
     }
-    controller?.abort();
+    stop();
+    const place = history.state?.place ?? null;
     const found = kept.get(key);
     if (found) {
-      now = found;
-      now.state = current;
+      now = found.listing;
+      Object.assign(now, { state: current, problem: null });
       kept.delete(key);
-      display();
-      scrollTo(0, now.scroll);
+      scrollTo(0, 0);
+      display(place ?? found.place);
       return;
     }
-    now = { key, state: current, items: [], next: null, total: null, parts: [], isLoaded: false, problem: null, isMatched: true };
+    now = makeListing(key, current);
     skeletons();
     scrollTo(0, 0);
-    await load(now, null);
+    await begin(now, place);
   }
 
-  async function load(which, cursor) {
+  function stop() {
     controller?.abort();
-    const mine = new AbortController();
-    controller = mine;
-    which.isLoading = true;
+    request?.controller.abort();
+    clearTimeout(timer);
+    timer = null;
+    needed = [];
+    isReloading = false;
+  }
+
+  async function begin(which, place) {
+    controller = new AbortController();
     try {
-      const page = await find(which.state, cursor, mine.signal);
-      const isFirst = cursor === null;
-      which.items = isFirst ? page.items : [...which.items, ...page.items];
-      which.next = page.next;
-      which.took = page.took ?? which.took;
-      which.parts = page.parts;
-      which.unread = page.unread;
-      if (isFirst) {
-        which.isMatched = page.matched || page.items.length === 0;
-        which.headingOf = headingsOf(which.state, which.isMatched ? page.items : []);
-        count(which);
-      }
-      which.isLoaded = true;
-      which.problem = null;
-      if (which !== now) return;
-      if (isFirst) display();
-      else {
-        grid.append(page.items);
-        describe();
-      }
+      await loadFirst(which, place, controller.signal);
     } catch (error) {
-      if (error.name === "AbortError" || which !== now) return;
+      if (error.name === "AbortError") return;
       which.problem = error;
-      if (cursor === null) display();
-      else showTail();
-    } finally {
-      // Otherwise another load took over.
-      if (mine === controller) {
-        which.isLoading = false;
-        showTail();
-        requestAnimationFrame(moreIfNear);
+    }
+    if (which === now) display(place);
+  }
+
+  /** Load what is needed to show a listing: of a list, the counts and the part around a place. */
+  async function loadFirst(which, place, signal, least = 0) {
+    if (isSearch(which.state)) {
+      do takePage(which, await find(which.state, which.next, signal));
+      while (which.next && which.length < least);
+    } else {
+      which.hasMonths = hasMonths(which.state);
+      which.headingOf = headingsOf(which.state, []);
+      for (let attempt = 1; !(await loadList(which, place?.index ?? 0, signal)); attempt += 1) {
+        if (attempt === ATTEMPTS) throw new ListChanged();
       }
+    }
+    which.isLoaded = true;
+    which.problem = null;
+  }
+
+  /** Count a list and load the part around a position; false if it changed between the two. */
+  async function loadList(which, index, signal) {
+    const { months, total, through } = await countList(which.state, signal);
+    if (which.hasMonths) which.count(which.state.sort === "date" ? months.reverse() : months, through);
+    else which.count([{ month: null, count: total }], through);
+    const middle = Math.min(index, total - 1);
+    const near = ({ start, count }) => start + count > middle - FIRST / 4 && start < middle + (FIRST * 3) / 4;
+    try {
+      if (total) await loadBlocks(which, which.blocks.filter(near), signal);
+      return true;
+    } catch (error) {
+      if (error instanceof ListChanged) return false;
+      throw error;
     }
   }
 
-  // The length of a list is known at its end; for the whole library the service knows it.
-  async function count(which) {
-    which.total = null;
-    if (!which.next || isSearch(which.state) || which.state.view !== "library" || Object.keys(which.state.filters).length) return;
-    const { counts } = await api.info().catch(() => ({ counts: { assets: null } }));
-    which.total = counts.assets;
-    if (which === now && which.isLoaded && !which.problem) summary.textContent = summaryOf(which);
+  function takePage(which, page) {
+    const isFirst = which.length === 0;
+    Object.assign(which, { next: page.next, took: page.took, parts: page.parts, unread: page.unread });
+    if (isFirst) {
+      which.isMatched = page.matched || page.items.length === 0;
+      which.headingOf = headingsOf(which.state, which.isMatched ? page.items : []);
+    }
+    which.append(page.items);
   }
 
+  /** Load neighbouring blocks of a list. The results beside them, if loaded, come along, to see that nothing lies between. */
+  async function loadBlocks(which, blocks, signal) {
+    const { length } = which;
+    const start = blocks[0].start;
+    const end = blocks.at(-1).start + blocks.at(-1).count;
+    const [before, after] = [which.at(start - 1), which.at(end)];
+    const offset = before ? start - 1 : start;
+    const limit = (after ? end + 1 : end) - offset;
+    const items = await listFrom(which.state, { offset, limit, through: which.through }, signal);
+    // Photographs were deleted here meanwhile: positions have changed.
+    if (which.length !== length) return;
+    const isBeside = (one, other) => !one || one.asset.id === other?.asset.id;
+    if (items.length !== limit || !isBeside(before, items[0]) || !isBeside(after, items.at(-1))) throw new ListChanged();
+    which.fill(start, items.slice(start - offset, end - offset));
+  }
+
+  function need(blocks, isFast) {
+    needed = blocks;
+    if (isFast) {
+      clearTimeout(timer);
+      timer = setTimeout(() => { timer = null; loadNeeded(); }, STILL_MS);
+    } else if (timer === null) {
+      loadNeeded();
+    }
+  }
+
+  async function loadNeeded() {
+    if (request) {
+      if (!needed.some((block) => request.blocks.includes(block))) request.controller.abort();
+      return;
+    }
+    if (!needed.length || !now?.isLoaded || now.problem || isReloading) return;
+    const which = now;
+    request = { blocks: withNeighbours(which, needed), controller: new AbortController() };
+    try {
+      await loadBlocks(which, request.blocks, request.controller.signal);
+    } catch (error) {
+      if (error instanceof ListChanged && which === now) reload();
+      else if (error.name !== "AbortError") which.problem = error;
+    }
+    request = null;
+    if (which !== now) {
+      loadNeeded();
+      return;
+    }
+    showTail();
+    if (which.problem) announce("Loading failed");
+    // It tells what is needed now.
+    else grid.update();
+  }
+
+  /** The first of the blocks, with those beside it that are among them, as far as one request goes. */
+  function withNeighbours(which, [first, ...others]) {
+    const run = [first];
+    let size = first.count;
+    for (const block of others) {
+      if (size + block.count > PART) break;
+      const isNext = block.start === run.at(-1).start + run.at(-1).count;
+      if (!isNext && block.start + block.count !== run[0].start) continue;
+      if (isNext) run.push(block);
+      else run.unshift(block);
+      size += block.count;
+    }
+    return run;
+  }
+
+  // After a failure.
+  function again() {
+    now.problem = null;
+    showTail();
+    grid.update();
+  }
+
+  /** The next page of a search. */
   async function loadMore() {
     if (!now?.next || now.isLoading || isHidden(now)) return;
-    loading.hidden = false;
-    more.hidden = true;
     const which = now;
     const hadFocus = document.activeElement === more;
-    await load(which, which.next);
-    if (hadFocus && which === now) more.focus();
+    which.isLoading = true;
+    loading.hidden = false;
+    more.hidden = true;
+    controller = new AbortController();
+    try {
+      takePage(which, await find(which.state, which.next, controller.signal));
+      which.problem = null;
+    } catch (error) {
+      if (error.name !== "AbortError") which.problem = error;
+    }
+    which.isLoading = false;
+    if (which !== now) return;
+    showTail();
+    if (hadFocus) more.focus();
+    if (which.problem) return;
+    grid.update();
+    describe();
   }
 
-  function display() {
+  function display(place = null) {
     list.hidden = false;
     list.removeAttribute("aria-busy");
-    grid.show(isHidden(now) || now.problem ? [] : now.items, now.state, now.headingOf);
+    grid.show(isHidden(now) || now.problem ? null : now, place);
     fill(notice, said(now));
     fill(caution, !now.problem && now.isLoaded && !now.isMatched && !isHidden(now) && cautionOf(now));
     caution.hidden = caution.childElementCount === 0;
@@ -155,11 +263,13 @@ export function makeResults({ grid, list, notice, tail, summary, help }) {
   }
 
   function showTail() {
-    const isFailed = now.problem && now.isLoaded;
+    const isFailed = Boolean(now.problem) && now.isLoaded;
     loading.hidden = true;
-    more.hidden = !now.next || isHidden(now) || (Boolean(now.problem) && !now.isLoaded);
+    more.hidden = isHidden(now) || !(isFailed || (now.next && !now.problem));
     more.querySelector("span").textContent = isFailed ? "Loading failed: try again" : "Show more";
-    tail.hidden = more.hidden && loading.hidden;
+    tail.hidden = more.hidden;
+    // A list may fail at any place of it.
+    tail.classList.toggle("is-floating", isFailed && !now.next);
   }
 
   function skeletons() {
@@ -169,6 +279,7 @@ export function makeResults({ grid, list, notice, tail, summary, help }) {
     help.wrong(null);
     setNoticed(false);
     list.hidden = false;
+    grid.show(null);
     list.setAttribute("aria-busy", "true");
     list.replaceChildren(
       ...Array.from({ length: 18 }, (_, number) =>
@@ -209,7 +320,7 @@ export function makeResults({ grid, list, notice, tail, summary, help }) {
         }, { class: "is-primary", "data-testid": "show-nearest" }),
         hasFilters && Object.keys(which.state.filters).length > 0 && button("Remove all filters", help.clearFilters), examples());
     }
-    if (which.items.length) return null;
+    if (which.length) return null;
     if (which.parts.some((part) => part.field)) {
       return notification("filter", "No photo matches the query", "Remove a part of it.",
         button("Clear the search", help.clearQuery, { class: "is-primary" }));
@@ -242,18 +353,40 @@ export function makeResults({ grid, list, notice, tail, summary, help }) {
   ];
 
   function retry() {
-    kept.delete(now.key);
-    const which = now;
-    which.problem = null;
+    now = makeListing(now.key, now.state);
     skeletons();
-    load(which, null);
+    begin(now, null);
+  }
+
+  async function reload() {
+    kept.clear();
+    if (!now || isReloading) return;
+    const which = now;
+    const place = grid.place();
+    const fresh = makeListing(which.key, which.state);
+    isReloading = true;
+    controller?.abort();
+    controller = new AbortController();
+    try {
+      await loadFirst(fresh, place, controller.signal, which.length);
+    } catch (error) {
+      if (error.name === "AbortError") return;
+      fresh.problem = error;
+    }
+    if (which !== now) return;
+    isReloading = false;
+    now = fresh;
+    now.state = which.state;
+    const index = place?.id ? now.find(({ asset }) => asset.id === place.id) : -1;
+    display(place && { ...place, index: index < 0 ? place.index : index });
   }
 
   return {
     show,
     /** Hide the results while another view is shown. */
     leave() {
-      controller?.abort();
+      stop();
+      grid.show(null);
       now = null;
       setNoticed(false);
       for (const each of [list, tail, caution]) each.hidden = true;
@@ -266,26 +399,14 @@ export function makeResults({ grid, list, notice, tail, summary, help }) {
     },
     /** Store the results and the scroll position before the next state moves the page. */
     keep,
-    /** Reload the current results, as many as before, without scrolling. */
-    async reload() {
-      kept.clear();
-      if (!now) return;
-      const which = now;
-      const count = which.items.length;
-      const scroll = scrollY;
-      await load(which, null);
-      while (which === now && which.next && !which.problem && which.items.length < count) await load(which, which.next);
-      if (which === now) scrollTo(0, scroll);
-    },
+    /** Load the current results again; what is visible stays where it is. */
+    reload,
     /** Remove deleted photographs, here and in the cache. */
     remove(ids) {
       kept.clear();
       if (!now) return;
-      const before = now.items.length;
-      now.items = now.items.filter((item) => !ids.has(item.asset.id));
-      if (now.total) now.total -= before - now.items.length;
-      grid.remove(ids);
-      if (!now.items.length && !now.next) display();
+      grid.remove(() => now.remove(ids));
+      if (!now.length && !now.next) display();
       else describe();
     },
     /** Redraw a changed photograph. */
@@ -293,16 +414,49 @@ export function makeResults({ grid, list, notice, tail, summary, help }) {
       kept.clear();
       grid.refresh(asset);
     },
-    items: () => (now && !isHidden(now) ? now.items : []),
+    /** What the grid asks for. */
+    need,
+    end: () => now && !now.problem && loadMore(),
+    /** Remember the place in the browser's history. */
+    settled: (place) => history.replaceState({ ...history.state, place }, ""),
+
+    /** The position of the first loaded result for which `test` holds, or -1. */
+    find: (test) => (now && !isHidden(now) ? now.find(test) : -1),
+    /** The result at a position, if it is loaded. */
+    at: (index) => now?.at(index),
+    length: () => (now && !isHidden(now) ? now.length : 0),
+    loaded: () => (now && !isHidden(now) ? now.loaded() : []),
     hasMore: () => Boolean(now?.next) && !isHidden(now),
     /** The total as far as it is known: "60", "337", "60+". */
-    total: () => (now?.total && now.next ? number(now.total) : `${number(now?.items.length ?? 0)}${now?.next ? "+" : ""}`),
-    /** Load another page; returns whether there was one. */
-    async advance() {
-      if (!now?.next || isHidden(now)) return false;
-      const before = now.items.length;
-      await loadMore();
-      return now.items.length > before;
+    total: () => `${number(now?.length ?? 0)}${now?.next ? "+" : ""}`,
+    /** The result at a position, loaded first if there is one. */
+    async reach(index) {
+      const which = now;
+      if (!which || index < 0 || isHidden(which)) return undefined;
+      if (index >= which.length) await loadMore();
+      if (index < which.length && !which.at(index)) {
+        await loadBlocks(which, [which.blockOf(index)], null).catch((error) => {
+          if (error instanceof ListChanged) reload();
+        });
+        grid.update();
+      }
+      return which.at(index);
+    },
+    /** The ids of the assets from one position up to another; what is not loaded is asked for. Raises Problem. */
+    async ids(from, to) {
+      const which = now;
+      const found = [];
+      for (let at = from; at < to; ) {
+        const loaded = which.at(at);
+        let end = at + 1;
+        while (end < to && end < at + MANY && Boolean(which.at(end)) === Boolean(loaded)) end += 1;
+        const items = loaded
+          ? Array.from({ length: end - at }, (_, position) => which.at(at + position))
+          : await listFrom(which.state, { offset: at, limit: end - at, through: which.through });
+        found.push(...items.map(({ asset }) => asset.id));
+        at = end;
+      }
+      return found;
     },
     state: () => now?.state ?? state(),
   };
@@ -328,12 +482,12 @@ function nothing(which) {
 const sentenceOf = (words) => `The models can't read ${words.map((word) => `“${word}”`).join(", ")}: only titles, tags, captions and names were searched for it.`;
 
 function summaryOf(which) {
-  const { state: of, items, next, total, took, problem, isMatched, parts } = which;
+  const { state: of, length, next, took, problem, isMatched, parts } = which;
   if (problem) return "";
   if (isHidden(which)) return "No match";
-  if (!items.length) return isSearch(of) ? "No match" : "No photos";
-  const count = tileCount(next && total ? Math.max(total, items.length) : items.length, isSearch(of) ? of.target : "image");
-  if (!isSearch(of) || isList(parts)) return next && !total ? count.replace(" ", "+ ") : count;
+  if (!length) return isSearch(of) ? "No match" : "No photos";
+  const count = tileCount(length, isSearch(of) ? of.target : "image");
+  if (!isSearch(of) || isList(parts)) return next ? count.replace(" ", "+ ") : count;
   const seconds = took === null || took === undefined ? "" : ` · ${Math.max(1, Math.round(took))} ms`;
   const unread = which.unread?.length ? ` · without ${which.unread.map((word) => `“${word}”`).join(", ")}` : "";
   return `${count.replace(" ", isMatched ? " closest " : " nearest ")}${unread}${seconds}`;

@@ -20,7 +20,10 @@ export function headingsOf(state, items) {
     const likely = items.findLastIndex(({ relevance }) => relevance >= least) + 1;
     return (_, position) => (likely > 0 && position >= likely ? UNLIKELY : null);
   }
-  if (state.view !== "library" || !["date", "-date"].includes(state.sort)) return () => null;
+  if (!hasMonths(state)) return () => null;
   const heading = ({ dated_at: date, taken_precision: known }) => month(date.slice(0, known === "year" ? 4 : 7));
   return ({ asset }) => (asset.dated_at ? heading(asset) : null);
 }
+
+/** Whether the results of a state are a list with a heading for each month. */
+export const hasMonths = (state) => !isSearch(state) && state.view === "library" && ["date", "-date"].includes(state.sort);

@@ -9,22 +9,35 @@ import { toast, toastProblem } from "./toast.js";
 
 const AT_ONCE = 1000;
 
-/** The selection; `actions`: {order() → asset ids, mark(isSelecting), removed(ids), restored(), tagged(ids)}. */
+/**
+ * The selection; `actions`: {position(id) → of a result, ids(from, to) → those of the results between two positions,
+ * length() of the results, mark(isSelecting), removed(ids), restored(), tagged(ids)}.
+ */
 export function makeSelection(bar, actions) {
   const selected = new Set();
   let last = null;
   let isSelecting = false;
 
   function toggle(id, event) {
-    const order = actions.order();
-    if (event?.shiftKey && last !== null && order.includes(last)) {
-      const [from, to] = [order.indexOf(last), order.indexOf(id)].sort((one, other) => one - other);
-      for (const each of order.slice(from, to + 1)) selected.add(each);
+    const [from, to] = [last === null ? -1 : actions.position(last), actions.position(id)].sort((one, other) => one - other);
+    if (event?.shiftKey && from >= 0) {
+      add(from, to + 1);
     } else if (!selected.delete(id)) {
       selected.add(id);
     }
     last = id;
     isSelecting = isSelecting || selected.size > 0;
+    show();
+  }
+
+  async function add(from, to) {
+    bar.setAttribute("aria-busy", "true");
+    try {
+      for (const id of await actions.ids(from, to)) selected.add(id);
+    } catch (problem) {
+      toastProblem(problem);
+    }
+    bar.removeAttribute("aria-busy");
     show();
   }
 
@@ -48,10 +61,7 @@ export function makeSelection(bar, actions) {
   h("button", { type: "submit", value: "untag", class: "button is-small", data: { testid: "bulk-tag-remove" } }, "Remove tag"));
   const remove = button("Delete", () => trash(), { drawing: "trash", class: "is-small", "data-testid": "bulk-delete" });
   const restore = button("Restore", () => bring(), { drawing: "restore", class: "is-small", "data-testid": "bulk-restore" });
-  const all = button("All", () => {
-    for (const id of actions.order()) selected.add(id);
-    show();
-  }, { class: "is-small", title: "Select all shown", "data-testid": "select-all" });
+  const all = button("All", () => add(0, actions.length()), { class: "is-small", title: "Select all shown", "data-testid": "select-all" });
   fill(bar, iconButton("close", "Stop selecting (Esc)", clear, { "data-testid": "selection-clear" }), count, all, h("span", { class: "spring" }), tagForm, remove, restore);
 
   async function each(action, tags) {

@@ -2,7 +2,7 @@
 // hover or focus, its relevance. whycard.js shows the reasons.
 
 import { whyNoPicture } from "./api.js";
-import { h, icon, iconButton } from "./dom.js";
+import { fill, h, icon } from "./dom.js";
 import { nameOf, plural } from "./format.js";
 import { href } from "./state.js";
 import { isGood, reasonSentence, relevanceOf } from "./why.js";
@@ -66,6 +66,7 @@ export function tile(result, state, actions, isSelected) {
   const whyId = `why-${count}`;
   const why = reasonSentence(result);
   const known = relevanceOf(result);
+  const similar = region && state.target === "region" ? "More like this part (m)" : "More like this (m)";
 
   const image = h("img", {
     alt: caption ? `${nameOf(asset)}: ${caption}` : nameOf(asset), decoding: "async", draggable: "false",
@@ -75,9 +76,12 @@ export function tile(result, state, actions, isSelected) {
       error: fail,
     },
   });
-  const failure = h("span", { class: "broken-why" });
+  const broken = h("span", { class: "broken" });
   async function fail() {
     element.classList.add("is-broken");
+    const failure = h("span", { class: "broken-why" });
+    fill(broken, icon("photo"), h("span", { dir: "auto" }, nameOf(asset)), failure);
+    if (!image.src) return;
     const problem = await whyNoPicture(image.src);
     if (problem) failure.textContent = [problem.message, problem.remedy].filter(Boolean).join(" ");
   }
@@ -100,14 +104,14 @@ export function tile(result, state, actions, isSelected) {
       },
     },
     frame,
-    h("span", { class: "broken" }, icon("photo"), h("span", { dir: "auto" }, nameOf(asset)), failure),
+    broken,
     badge(asset),
     !why && h("span", { class: "tile-caption", "aria-hidden": "true" }, h("span", { class: "tile-name", dir: "auto" }, nameOf(asset)), caption && h("span", {}, caption)),
   );
   const element = h(
     "li",
     {
-      class: ["tile", isSelected && "is-selected", asset.state === "failed" && "is-broken"].filter(Boolean).join(" "),
+      class: ["tile", isSelected && "is-selected"].filter(Boolean).join(" "),
       data: { testid: "hit", asset: asset.id, ...(region ? { region: region.id } : {}) },
     },
     link,
@@ -119,15 +123,16 @@ export function tile(result, state, actions, isSelected) {
       "button",
       {
         type: "button", class: "tile-check", tabindex: "-1", "aria-pressed": String(Boolean(isSelected)),
-        "aria-label": `Select ${nameOf(asset)}`, title: "Select (x)", data: { testid: "select" },
+        "aria-label": `Select ${nameOf(asset)}`, title: "Select (x)", data: { testid: "select", icon: "check" },
         on: { click: (event) => actions.toggle(result, event) },
       },
-      icon("check"),
     ),
-    asset.state === "indexed" &&
-      iconButton("similar", region && state.target === "region" ? "More like this part (m)" : "More like this (m)",
-        (event) => actions.similar(result, event), { class: "tile-similar", tabindex: "-1", data: { testid: "hit-similar" } }),
+    asset.state === "indexed" && h("button", {
+      type: "button", class: "icon-button tile-similar", tabindex: "-1", "aria-label": similar, title: similar, data: { testid: "hit-similar", icon: "similar" },
+      on: { click: (event) => actions.similar(result, event) },
+    }),
   );
+  if (asset.state === "failed") fail();
   return { element, image };
 }
 

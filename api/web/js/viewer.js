@@ -62,22 +62,17 @@ export function makeViewer({ results, actions }) {
   }
 
   const position = (id, region) => {
-    const all = results.items();
-    const exact = nextResult && all.indexOf(nextResult);
-    if (exact >= 0 && exact !== null && all[exact].asset.id === id) return exact;
-    return all.findIndex((item) => item.asset.id === id && (!region || item.region?.id === region));
+    const exact = nextResult?.asset.id === id ? results.find((item) => item === nextResult) : -1;
+    return exact >= 0 ? exact : results.find((item) => item.asset.id === id && (!region || item.region?.id === region));
   };
 
   async function walk(step) {
     const here = position(open);
     if (here < 0) return;
-    let to = here + step;
     // In results of regions a photograph may occur several times in a row; each is a separate
     // stop.
-    if (to >= results.items().length && !(await results.advance())) return;
-    to = Math.max(0, to);
-    const result = results.items()[to];
-    if (!result || to === here) return;
+    const result = await results.reach(here + step);
+    if (!result) return;
     nextResult = result;
     if (result.asset.id === open) load(open, result);
     else go({ photo: result.asset.id }, { replace: true });
@@ -128,12 +123,10 @@ export function makeViewer({ results, actions }) {
     found = null;
     open = id;
     const index = position(id);
-    nextResult = index >= 0 ? results.items()[index] : result ?? null;
-    const total = results.items().length;
-    const hasMore = results.hasMore();
+    nextResult = index >= 0 ? results.at(index) : result ?? null;
     count.textContent = index >= 0 ? `${number(index + 1)} of ${results.total()}` : "";
     previous.disabled = index <= 0;
-    next.disabled = index < 0 || (index === total - 1 && !hasMore);
+    next.disabled = index < 0 || (index === results.length() - 1 && !results.hasMore());
     // A disabled button loses the focus, and the viewer would no longer receive keys.
     const stops = [next, previous, dialog.querySelector('[data-testid="viewer-close"]')];
     if (stops.includes(document.activeElement) && document.activeElement.disabled) stops.find((stop) => !stop.disabled).focus();
@@ -177,7 +170,7 @@ export function makeViewer({ results, actions }) {
       part: actions.part,
       async remove(of) {
         const here = position(of.id);
-        const after = results.items()[here + 1] ?? results.items()[here - 1];
+        const after = (await results.reach(here + 1)) ?? results.at(here - 1);
         try {
           await actions.remove(of);
         } catch (problem) {
