@@ -9,6 +9,8 @@ from regard.core.words import composed
 
 def uri_of_path(path: bytes) -> str:
     """The path as storable text; bytes that are not valid UTF-8 appear as %XX."""
+    if path.isascii():
+        return path.decode()
     text = path.decode("utf-8", errors="surrogateescape")
     return "".join(
         f"%{ord(character) - 0xDC00:02X}" if 0xDC80 <= ord(character) <= 0xDCFF else character

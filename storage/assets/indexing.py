@@ -20,7 +20,6 @@ from sqlalchemy import (
     and_,
     case,
     delete,
-    insert,
     or_,
     select,
     tuple_,
@@ -54,7 +53,7 @@ from regard.storage.database import schema
 from regard.storage.database.catalog import Catalog
 from regard.storage.database.change_log import AssetEvent, record_changes
 from regard.storage.database.clock import utc_now
-from regard.storage.database.connection import in_batches, next_ids
+from regard.storage.database.connection import in_batches, insert_many, next_ids
 from regard.storage.database.embeddings import insert_embeddings
 from regard.storage.database.lease import SqlWriterLease, hold_writer_lease
 from regard.storage.database.storable import storable_facts, storable_text
@@ -378,8 +377,9 @@ class SqlIndexingCatalog(IndexingCatalog):
         if new:
             new_ids = next_ids(connection, schema.asset, len(new))
             now = utc_now()
-            connection.execute(
-                insert(schema.asset),
+            insert_many(
+                connection,
+                schema.asset,
                 [
                     {**values, "id": asset_id, "added_at": now}
                     for asset_id, values in zip(new_ids, new, strict=True)

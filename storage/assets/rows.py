@@ -31,16 +31,17 @@ from sqlalchemy import (
 
 from regard.core.catalog import ContentHeader, Exclusion
 from regard.core.errors import NameTaken
-from regard.core.facts import PhotoFacts
+from regard.core.facts import Capture, PhotoFacts
 from regard.core.signatures import SIGNATURE_VERSION, Signature
 from regard.core.uris import composed_path, uri_of_path
 from regard.core.words import composed
 from regard.storage.assets.filters import stored_field
 from regard.storage.database import schema
 from regard.storage.database.clock import utc_now
-from regard.storage.database.connection import insert_into
+from regard.storage.database.connection import insert_into, insert_many
 from regard.storage.database.embeddings import EmbeddingBlock
 
+_CAPTURE = tuple(field.name for field in dataclasses.fields(Capture))
 _EPOCH = datetime.datetime(1970, 1, 1)
 
 
@@ -155,9 +156,8 @@ def add_keywords(connection: Connection, keywords: Mapping[int, Sequence[str]]) 
         )
         names = dict.fromkeys(map(composed, sorted(set(words))))
         tags += ({"asset_id": asset_id, "tag": name} for name in names)
-    if rows:
-        connection.execute(insert(schema.asset_keyword), rows)
-        connection.execute(insert(schema.asset_tag), tags)
+    insert_many(connection, schema.asset_keyword, rows)
+    insert_many(connection, schema.asset_tag, tags)
 
 
 def write_keywords(connection: Connection, asset_id: int, keywords: Sequence[str]) -> None:
@@ -209,7 +209,7 @@ def add_tags(connection: Connection, assets: Sequence[int], tags: Sequence[str])
 
 def fact_columns(facts: PhotoFacts) -> dict[str, object]:
     """Facts as the columns of `asset`."""
-    capture = dataclasses.asdict(facts.capture)
+    capture = {name: getattr(facts.capture, name) for name in _CAPTURE}
     return {
         "taken_at": facts.taken_at,
         "taken_precision": facts.taken_precision,

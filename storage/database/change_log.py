@@ -16,7 +16,7 @@ from sqlalchemy import Connection, and_, delete, func, insert, literal, select
 from regard.core.records import Int64Array
 from regard.storage.database import schema
 from regard.storage.database.clock import utc_now
-from regard.storage.database.connection import Database
+from regard.storage.database.connection import Database, insert_many
 from regard.storage.database.counters import (
     ASSETS,
     CHANGES,
@@ -75,8 +75,9 @@ def record_embeddings(
         return
     first = advance(connection, CHANGES, count) - count + 1
     entries = [*((block, False) for block in removed), *((block, True) for block in added)]
-    connection.execute(
-        insert(schema.change),
+    insert_many(
+        connection,
+        schema.change,
         [
             {
                 "position": position,
@@ -96,8 +97,9 @@ def _record_assets(connection: Connection, events: Sequence[AssetEvent]) -> None
     position = advance(connection, ASSETS, step) - step
     if events:
         now = utc_now()
-        connection.execute(
-            insert(schema.asset_change),
+        insert_many(
+            connection,
+            schema.asset_change,
             [
                 {
                     "position": position + number,

@@ -10,6 +10,7 @@ ahead of the catalog.
 from __future__ import annotations
 
 import contextlib
+import functools
 import logging
 import math
 import os
@@ -21,7 +22,18 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import URL, Connection, Engine, Table, create_engine, event, inspect, make_url, text
+from sqlalchemy import (
+    URL,
+    Connection,
+    Dialect,
+    Engine,
+    Table,
+    create_engine,
+    event,
+    inspect,
+    make_url,
+    text,
+)
 from sqlalchemy.dialects import postgresql
 from sqlalchemy.dialects import sqlite as sqlite_dialect
 from sqlalchemy.engine.interfaces import DBAPIConnection
@@ -319,6 +331,38 @@ def insert_into(connection: Connection, table: Table) -> Any:
     """An INSERT with the dialect's `on_conflict_do_nothing` and `on_conflict_do_update`."""
     dialect = sqlite_dialect if connection.dialect.name == "sqlite" else postgresql
     return dialect.insert(table)
+
+
+def insert_many(connection: Connection, table: Table, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Insert rows that have the same columns, in order.
+
+    For many rows this takes a third of the time of `connection.execute(insert(table), rows)`.
+    """
+    if not rows:
+        return
+    statement, names, processors, is_positional = _insertion(
+        table, tuple(rows[0]), connection.dialect
+    )
+    values: list[Sequence[Any]] = [[row[name] for row in rows] for name in names]
+    for place, process in processors:
+        values[place] = [process(value) for value in values[place]]
+    if is_positional:
+        connection.exec_driver_sql(statement, list(zip(*values, strict=True)))
+    else:
+        named = (dict(zip(names, row, strict=True)) for row in zip(*values, strict=True))
+        connection.exec_driver_sql(statement, list(named))
+
+
+@functools.lru_cache(maxsize=64)
+def _insertion(
+    table: Table, columns: tuple[str, ...], dialect: Dialect
+) -> tuple[str, Sequence[str], list[tuple[int, Callable[[Any], Any]]], bool]:
+    """The statement, its parameters, and what changes values into those of the driver, by place."""
+    compiled = table.insert().compile(dialect=dialect, column_keys=list(columns))
+    names = tuple(compiled.positiontup or columns)
+    of_types = (table.c[name].type.dialect_impl(dialect).bind_processor(dialect) for name in names)
+    processors = [(place, process) for place, process in enumerate(of_types) if process]
+    return str(compiled), names, processors, bool(compiled.positional)
 
 
 def next_ids(connection: Connection, table: Table, count: int) -> range | list[int]:

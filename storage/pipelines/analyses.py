@@ -7,13 +7,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Connection, insert, select
+from sqlalchemy import Connection, select
 
 from regard.core.geometry import Box, Mask
-from regard.core.records import Analysis, Channel, Embedding, Region
+from regard.core.records import Analysis, Channel, Embedding, Kind, Region
 from regard.storage.database import schema
 from regard.storage.database.catalog import Catalog
-from regard.storage.database.connection import next_ids
+from regard.storage.database.connection import insert_many, next_ids
 from regard.storage.database.embeddings import (
     ids_to_bytes,
     vectors_to_bytes,
@@ -84,11 +84,11 @@ def write_analyses(
             }
             for caption_id, caption in zip(of_captions, analysis.captions, strict=True)
         ]
-        by_channel: dict[Channel, list[Embedding]] = {}
+        by_channel: dict[tuple[str, Kind], list[Embedding]] = {}
         for item in analysis.embeddings:
-            by_channel.setdefault(Channel(item.space, item.kind), []).append(item)
+            by_channel.setdefault((item.space, item.kind), []).append(item)
         for channel, items in by_channel.items():
-            stored = pipeline.channels[channel]
+            stored = pipeline.channels[Channel(*channel)]
             embeddings.append(
                 {
                     **owner,
@@ -112,8 +112,7 @@ def write_analyses(
         (schema.region, regions),
         (schema.caption, captions),
     ):
-        if rows:
-            connection.execute(insert(table), rows)
+        insert_many(connection, table, rows)
     return embeddings
 
 

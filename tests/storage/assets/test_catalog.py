@@ -6,6 +6,7 @@ import dataclasses
 import json
 import math
 import os
+import zlib
 from contextlib import nullcontext
 from datetime import datetime
 from typing import Any
@@ -33,7 +34,9 @@ from regard.core.catalog import AnalysedFile, Failure, FileStamp, KnownAsset
 from regard.core.errors import HomeError, ModelError, UnstorableValue
 from regard.core.facts import Capture, PhotoFacts
 from regard.core.filters import EVERYTHING
-from regard.core.records import Analysis, Embedding, Kind
+from regard.core.geometry import Box
+from regard.core.records import Analysis, Embedding, Kind, Region
+from regard.photos.masks import encode_mask, mask_from_box
 from regard.storage.assets.overview import CollectionOverview, read_overview
 from regard.storage.database import schema
 
@@ -453,6 +456,25 @@ def test_rows_keep_the_order_of_the_analysis(home: Home) -> None:
         np.testing.assert_array_equal(
             vector, unit(("a", "region", ordinal)).astype(np.float16).astype(np.float32)
         )
+
+
+def test_masks_are_coco_counts_compressed_where_that_is_shorter(home: Home) -> None:
+    pixels = np.random.default_rng(1).random((30, 40)) < 0.5
+    long = encode_mask(pixels | (np.arange(40) < 20))
+    short = mask_from_box(30, 40, Box(1, 1, 3, 4))
+    regions = tuple(
+        Region(Box(0, 0, 40, 30), mask, 1, score) for mask, score in ((long, 0.9), (short, 0.8))
+    )
+    with home.writing() as writer:
+        made = Analysis(regions, (), (Embedding(IMAGE.space, Kind.IMAGE, unit("a")),))
+        writer.save([AnalysedFile(stamp("/p/a.jpg"), header("a"), PhotoFacts(), made)])
+    with home.catalog.database.reading() as connection:
+        stored = connection.exec_driver_sql("SELECT mask FROM region ORDER BY id").scalars()
+        first, second = (bytes(mask) for mask in stored)
+    assert len(first) < len(long.counts)
+    assert zlib.decompress(first) == long.counts
+    assert second == short.counts
+    assert [row.mask for row in home.rows(schema.region)] == [long.counts, short.counts]
 
 
 def test_vectors_are_little_endian_float16(home: Home) -> None:
