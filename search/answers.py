@@ -21,7 +21,8 @@ class Scope:
     """What to search and how many hits to return.
 
     The first `offset` hits are skipped, and ranks count them. `min_relevance` decides whether the
-    answer counts as a match, without changing its hits; None uses the profile's cut-off.
+    answer counts as a match, without changing its hits; None uses the profile's cut-off. An `exact`
+    search compares the query with every vector; otherwise large indexes may miss a few.
     """
 
     target: Target = Target.IMAGE
@@ -29,6 +30,7 @@ class Scope:
     filter: AssetFilter = EVERYTHING
     offset: int = 0
     min_relevance: float | None = None
+    exact: bool = False
 
     def __post_init__(self) -> None:
         if self.min_relevance is not None and not 0 <= self.min_relevance <= 1:

@@ -275,6 +275,7 @@ class SearchEngine:
                     channel.weighted.channel,
                     channel.vectors[rows],
                     embeddings_at(channel.weighted, scope.target, level),
+                    scope.exact,
                 )
                 for channel in vectors
             ],

@@ -41,6 +41,7 @@ class SearchOptions(TypedDict, total=False):
     filters: Filters | None
     target: Target | None
     min_relevance: float | None
+    exact: bool
 
 
 def search_call(
@@ -64,6 +65,7 @@ def search_call(
         "cursor": cursor,
         "facets": list(facets) or None,
         "min_relevance": options.get("min_relevance"),
+        "exact": options.get("exact") or None,
     }
     document = {name: value for name, value in given.items() if value is not None}
     if not images:

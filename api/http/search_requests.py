@@ -29,6 +29,14 @@ MinRelevance = Annotated[
     ),
 ]
 
+Exact = Annotated[
+    bool,
+    Field(
+        description="Compare with every photograph, so that none is missed; "
+        "slower in large libraries."
+    ),
+]
+
 
 class TermRequest(BaseModel):
     """One of `text`, `image` and `like`: what to look for or, with `negative`, what to avoid."""
@@ -79,6 +87,7 @@ class SearchRequest(BaseModel):
     cursor: str | None = Field(default=None, max_length=2000)
     facets: list[Facet] = []
     min_relevance: MinRelevance = None
+    exact: Exact = False
 
 
 class QuerySearch(JsonFilters):
@@ -101,6 +110,7 @@ class QuerySearch(JsonFilters):
         description="Facets to count, separated by commas: camera, month, tags, collection.",
     )
     min_relevance: MinRelevance = None
+    exact: Exact = False
 
     def to_request(self) -> SearchRequest:
         """The same query as the body of `POST /v1/search`; its filters travel separately."""

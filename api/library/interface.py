@@ -119,6 +119,7 @@ class Library(ABC):
         limit: int = 10,
         collection: str | None = None,
         min_relevance: float | None = None,
+        exact: bool = False,
     ) -> Answer:
         """Find photographs, or with target "region" the things in them.
 
@@ -126,11 +127,12 @@ class Library(ABC):
         a part of it as x, y, width, height in pixels. `like` is an id, or something that was
         found; a hit stands for its region when the target is "region". Several of these are
         searched for together. `min_relevance`, from 0 to 1, decides `Answer.matched` in place of
-        the profile's own threshold.
+        the profile's own threshold. `exact` compares the query with every photograph, so that none
+        is missed; it is slower in large libraries.
 
         Raises UnanswerableQuery, MalformedQuery, DecodeError for a picture that cannot be used.
         """
-        scope = scope_of(target, limit, collection, min_relevance)
+        scope = scope_of(target, limit, collection, min_relevance, exact)
         return self._search(write_search(text, image, box, like, scope.target), scope)
 
     def search_texts(
@@ -141,12 +143,14 @@ class Library(ABC):
         limit: int = 10,
         collection: str | None = None,
         min_relevance: float | None = None,
+        exact: bool = False,
     ) -> list[Answer | UsageError]:
         """Answer many plain texts, which are not parsed as queries; order in is order out.
 
         A text that cannot be answered gives its error in the place of an answer.
         """
-        return self._search_texts(list(texts), scope_of(target, limit, collection, min_relevance))
+        scope = scope_of(target, limit, collection, min_relevance, exact)
+        return self._search_texts(list(texts), scope)
 
     @abstractmethod
     def duplicates(

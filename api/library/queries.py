@@ -49,12 +49,18 @@ class WrittenSearch:
     described: dict[str, Any]
 
 
-def scope_of(target: str, limit: int, collection: str | None, min_relevance: float | None) -> Scope:
+def scope_of(
+    target: str,
+    limit: int,
+    collection: str | None,
+    min_relevance: float | None,
+    exact: bool,
+) -> Scope:
     """The scope of a search; raises UsageError."""
     if target not in set(Target):
         raise UsageError(f"{target!r} is not a target", remedy='use "image" or "region"')
     assets = collection_filter(collection)
-    return Scope(Target(target), limit, assets, min_relevance=min_relevance)
+    return Scope(Target(target), limit, assets, min_relevance=min_relevance, exact=exact)
 
 
 def collection_filter(collection: str | None) -> AssetFilter:

@@ -432,7 +432,10 @@ def _options(scope: Scope) -> SearchOptions:
     collections = scope.filter.collections
     filters = None if collections is None else Filters(collection=collections)
     return SearchOptions(
-        target=scope.target.value, filters=filters, min_relevance=scope.min_relevance
+        target=scope.target.value,
+        filters=filters,
+        min_relevance=scope.min_relevance,
+        exact=scope.exact,
     )
 
 

@@ -51,6 +51,11 @@ _LINES_AT_ONCE = 256
     metavar="P",
     help="Show only hits that are right with this probability, 0 to 1.",
 )
+@click.option(
+    "--exact",
+    is_flag=True,
+    help="Compare with every photograph, so that none is missed; slower in large libraries.",
+)
 @home_option
 @offline_option
 @click.option("--json", "as_json", is_flag=True, help="Write the whole answer as JSON.")
@@ -68,6 +73,7 @@ def search(
     limit: int,
     collection: str | None,
     min_relevance: float | None,
+    exact: bool,
     home: Path | None,
     as_json: bool,
     as_paths: bool,
@@ -97,6 +103,7 @@ def search(
         "limit": limit,
         "collection": collection,
         "min_relevance": min_relevance,
+        "exact": exact,
     }
     if queries is not None:
         if as_paths or as_paths0 or preview or explain:

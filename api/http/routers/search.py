@@ -70,6 +70,7 @@ def search_by_query(request: Request, caller: Reader) -> Response:
         wanted.cursor,
         facet_names(wanted.facets),
         wanted.min_relevance,
+        wanted.exact,
     )
 
 
@@ -109,6 +110,7 @@ async def search_by_anything(request: Request, service: Use, caller: Reader) -> 
             wanted.cursor,
             list(dict.fromkeys(wanted.facets)),
             wanted.min_relevance,
+            wanted.exact,
         )
 
     return await to_thread.run_sync(find)
@@ -188,12 +190,13 @@ def _answer(
     cursor: str | None,
     facets: list[str],
     min_relevance: float | None = None,
+    exact: bool = False,
 ) -> Response:
     offset = 0 if cursor is None else read_cursor(cursor, f"hits-{target}", [int])[0]
     if not 0 <= offset <= _DEEPEST:
         raise bad_cursor()
     # One hit more than requested tells whether there is another page.
-    scope = Scope(target, limit + 1, plan.filter, offset, min_relevance)
+    scope = Scope(target, limit + 1, plan.filter, offset, min_relevance, exact)
     answer = service.engine.search(plan.query, scope)
     found = answer_of(answer, plan.description)
     make = service.documents(caller)
