@@ -195,7 +195,7 @@ class SegmentedIndex:
 
     def is_outdated(self) -> bool:
         """Whether another process has written a snapshot since this one was read or written."""
-        return self._read_snapshot is not None and self._read_snapshot != stamp(self.directory)
+        return not self._replaces and self._read_snapshot != stamp(self.directory)
 
     def snapshot(self, queries: Queries | None = None) -> None:
         """Write what is not on disk yet; a crash in the middle leaves the one before.

@@ -30,6 +30,8 @@ from regard.storage.vectors.rows import (
     row_checksums,
 )
 
+_EVERYTHING = IdSet(complement=True)
+
 
 class Segment:
     """Rows with positive, strictly ascending ids; vectors (n, w) float16, padded with zeros."""
@@ -238,13 +240,14 @@ class Sealed:
 
     def select(self, allowed: IdSet | None) -> Selection:
         """The live rows whose contents are allowed."""
-        if allowed is None:
-            return Selection.of(self, self.alive)
-        known = self._selections.get(allowed)
+        key = _EVERYTHING if allowed is None else allowed
+        known = self._selections.get(key)
         if known is None:
-            mask = allowed.contains(self.rows.contents)
-            known = Selection.of(self, mask if self.alive is None else mask & self.alive)
-            self._selections[allowed] = known
+            mask = self.alive
+            if allowed is not None:
+                members = allowed.contains(self.rows.contents)
+                mask = members if mask is None else members & mask
+            known = self._selections[key] = Selection.of(self, mask)
         return known
 
     def are_sound(self, positions: Int64Array) -> BoolArray:
