@@ -356,7 +356,7 @@ def insert_many(connection: Connection, table: Table, rows: Sequence[Mapping[str
 @functools.lru_cache(maxsize=64)
 def _insertion(
     table: Table, columns: tuple[str, ...], dialect: Dialect
-) -> tuple[str, Sequence[str], list[tuple[int, Callable[[Any], Any]]], bool]:
+) -> tuple[str, Sequence[str], Sequence[tuple[int, Callable[[Any], Any]]], bool]:
     """The statement, its parameters, and what changes values into those of the driver, by place."""
     compiled = table.insert().compile(dialect=dialect, column_keys=list(columns))
     names = tuple(compiled.positiontup or columns)

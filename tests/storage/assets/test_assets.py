@@ -597,9 +597,14 @@ def test_an_upload_purged_while_it_is_analysed_does_not_come_back(assets: Assets
     writer = assets.writer("one")
     with writer.writer_lease():
         stamp = FileStamp(place("p"), 100, 1_000)
-        writer.save([AnalysedFile(stamp, header("p"), PhotoFacts(), analysis("p"))])
+        purged = AnalysedFile(stamp, header("p"), PhotoFacts(), analysis("p"))
+        writer.save([purged])
         writer.fail(stamp, "it is gone")
+        # Those that share a transaction with it are written all the same.
+        stamp = FileStamp(place("q"), 100, 1_000)
+        writer.save([purged, AnalysedFile(stamp, header("q"), PhotoFacts(), analysis("q"))])
     assert [record.id for record in assets.reading.page()] == [other]
+    assert assets.home.counts()["analysis"] == 1
     assert assets.contents() == {header("q").sha256}
     assert assets.home.findings() == []
 

@@ -458,6 +458,40 @@ def test_rows_keep_the_order_of_the_analysis(home: Home) -> None:
         )
 
 
+def test_contents_share_a_transaction_and_its_statements(home: Home) -> None:
+    statements: list[str] = []
+
+    def note(conn: object, cursor: object, statement: str, *_: object) -> None:
+        statements.append(statement)
+
+    def files(first: int, count: int) -> list[AnalysedFile]:
+        facts = PhotoFacts(keywords=("red", "blue"))
+        return [
+            AnalysedFile(stamp(f"/p/{n}.jpg"), header(str(n)), facts, analysis(str(n)))
+            for n in range(first, first + count)
+        ]
+
+    counts = []
+    with home.writing() as writer:
+        save(writer, "/p/first.jpg", "first")
+        event.listen(home.catalog.database.engine, "before_cursor_execute", note)
+        for first, count in ((0, 2), (2, 20)):
+            statements.clear()
+            writer.save(files(first, count))
+            counts.append(len(statements))
+        event.remove(home.catalog.database.engine, "before_cursor_execute", note)
+    assert counts[0] == counts[1]
+    assert home.findings() == []
+    assert home.counts()["embedding"] == 3 * 23
+    # Nothing of a transaction stays when one of its contents can't be stored.
+    bad = Analysis((), (), (Embedding(IMAGE.space, Kind.IMAGE, np.full(D, np.nan, np.float32)),))
+    before = home.counts()
+    good, other = files(100, 2)
+    with home.writing() as writer, pytest.raises(ModelError, match="not normalised"):
+        writer.save([good, dataclasses.replace(other, analysis=bad)])
+    assert home.counts() == before
+
+
 def test_masks_are_coco_counts_compressed_where_that_is_shorter(home: Home) -> None:
     pixels = np.random.default_rng(1).random((30, 40)) < 0.5
     long = encode_mask(pixels | (np.arange(40) < 20))

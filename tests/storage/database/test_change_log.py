@@ -6,11 +6,12 @@ import contextlib
 import random
 import threading
 import time
+from typing import Any
 
 import numpy as np
 import pytest
-from catalog_samples import CAPTION, IMAGE, REGION, D, Home, attach, open_home, save
-from sqlalchemy import select
+from catalog_samples import CAPTION, IMAGE, REGION, D, Home, attach, on_sqlite, open_home, save
+from sqlalchemy import event, select
 
 from regard.core.catalog import ChannelQuery
 from regard.core.errors import HomeError
@@ -233,6 +234,24 @@ def test_small_steps_reach_the_state_of_one_step(home: Home) -> None:
         }
         for limit in (1, 2, 7, 10_000):
             assert replay(home, channel, limit) == truth, (channel, limit)
+
+
+@on_sqlite
+def test_changes_are_read_in_the_order_of_an_index(home: Home) -> None:
+    home.save("/p/a.jpg", "a")
+    plans: list[str] = []
+
+    def explain(conn: Any, cursor: Any, statement: str, parameters: Any, *_: object) -> None:
+        if "FROM change" in statement:
+            steps = conn.connection.cursor().execute(f"EXPLAIN QUERY PLAN {statement}", parameters)
+            plans.extend(step[3] for step in steps)
+
+    event.listen(home.catalog.database.engine, "before_cursor_execute", explain)
+    replay(home, REGION, 100)
+    event.remove(home.catalog.database.engine, "before_cursor_execute", explain)
+    assert plans
+    for step in plans:
+        assert step.startswith("SEARCH"), plans
 
 
 def test_what_was_added_and_deleted_is_only_removed(home: Home) -> None:

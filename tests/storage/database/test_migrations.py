@@ -482,12 +482,10 @@ def test_single_vectors_become_rows_although_killed_in_the_middle(
             directory.mkdir(parents=True)
             (directory / "manifest.json").write_text('{"format": 1}')
         queries = {(IMAGE, 7, None): 0, (REGION, 300, 599): 599, (CAPTION, CONTENTS, None): 0}
-        by_id = {row.id: row for row in vectors}
         for (channel, content, region), wanted in queries.items():
             query = ChannelQuery(channel, unit((channel, content, region))[np.newaxis], 1)
-            ((_, ids),) = indexes.search([query], EVERYTHING)
-            found = by_id[int(ids[0, 0])]
-            assert (found.content_id, found.region_id) == (content, wanted)
+            (found,) = indexes.search([query], EVERYTHING)
+            assert (found.contents.item(), found.regions.item()) == (content, wanted)
         assert indexes.verify() == []
         home.save("/new.jpg", "new")
         assert home.findings() == []
