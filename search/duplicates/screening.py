@@ -1,7 +1,7 @@
 """Screens pairs of signatures: drops those that cannot show one picture, in large batches.
 
-The middle of one picture is slid over the other at all scales, as in `alignment.py`, but for many
-pairs at once by Fourier transforms. In copies the middle fits well somewhere: cropping a fifth
+The middle of one picture is slid over the other at all scales, as in `alignment.py`, but with
+Fourier transforms of many pairs together. In copies the middle fits well somewhere: cropping a fifth
 from any side still leaves it. Few other pictures fit as well, so that few pairs remain to be
 aligned, which takes a hundred times longer.
 """
