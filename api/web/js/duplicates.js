@@ -69,8 +69,7 @@ export function makeDuplicates(place, summary, actions) {
     more.disabled = true;
     try {
       let page = await api.duplicates([...pairs, ["cursor", cursor]], signal);
-      // Each request compares some of the new photographs; groups are final once all are
-      // compared.
+      // A job compares new photographs; groups are final once it has ended.
       while (cursor === null && page.waiting) {
         waiting(`Comparing photos: ${plural(page.groups.length, "group")}${page.next ? " and more" : ""} so far.`);
         await new Promise((resolve) => setTimeout(resolve, AGAIN_MS));

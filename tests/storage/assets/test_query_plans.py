@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from catalog_samples import Home, open_home, save
+from catalog_samples import IMAGE, Home, open_home, save
 from sqlalchemy import event
 
 from regard.core.assets import AssetOrder, AssetState
@@ -28,6 +28,7 @@ from regard.storage.assets.overview import read_overview
 from regard.storage.assets.reading import SqlAssetReading
 from regard.storage.assets.uploads import SqlUploads
 from regard.storage.retrieval.duplicates import SqlDuplicates
+from regard.storage.retrieval.objects import SqlObjects
 
 _ASSETS = 150
 _DAY = datetime.datetime(2024, 5, 1)
@@ -205,4 +206,21 @@ def test_bursts_are_read_in_the_order_of_an_index(filled: Home) -> None:
         found = list(duplicates.exposures(EVERYTHING, 20))
     assert found
     assert any("ix_asset_camera" in step for step in steps)
+    assert not any("TEMP B-TREE" in step for step in steps)
+
+
+def test_what_waits_for_comparison_is_counted_by_indexes_and_groups_read_by_number(
+    filled: Home,
+) -> None:
+    duplicates = SqlDuplicates(filled.catalog, filled.pipeline)
+    objects = SqlObjects(filled.catalog, filled.pipeline)
+    contents = objects.without_things(0, 1000)
+    with plans(filled) as steps:
+        assert objects.count_without_things() == len(contents) > 0
+        assert objects.count_due() == 0
+        assert list(objects.groups(EVERYTHING, 0)) == []
+        assert duplicates.count_uncompared(IMAGE) == 0
+    scans = [step for step in steps if step.startswith("SCAN")]
+    # Once through all analyses or contents, and nothing else: what each needs is looked up.
+    assert {step.split()[1] for step in scans} <= {"analysis", "content", "signature"}
     assert not any("TEMP B-TREE" in step for step in steps)
