@@ -58,8 +58,10 @@ class WorkerProcess:
             self._command += ["--root", f"{name}={os.path.abspath(folder)}"]
         if profile is not None:
             self._command += ["--profile", profile]
-        self._lock = threading.Lock()
+        # A signal's handler may terminate the worker while its thread wakes it.
+        self._lock = threading.RLock()
         self._stopping = threading.Event()
+        self._terminated_at = 0.0
         self._process: subprocess.Popen[bytes] | None = None
         self._thread = threading.Thread(target=self._supervise, name="worker", daemon=True)
 
@@ -81,18 +83,26 @@ class WorkerProcess:
                 # When the pipe is full, enough bytes wait in it already.
                 self._process.stdin.write(b"\n")
 
-    def stop(self, timeout: float = 15.0) -> None:
-        """End the worker in order, or kill it after `timeout` seconds.
+    def terminate(self) -> None:
+        """Tell the worker to end; `stop` waits for it. Never blocks for long."""
+        if not self._stopping.is_set():
+            self._terminated_at = time.monotonic()
+            self._stopping.set()
+        with self._lock:
+            if self._process is not None:
+                self._process.terminate()
+
+    def stop(self, timeout: float = 9.0) -> None:
+        """End the worker in order, or kill it `timeout` seconds after it was told to end.
 
         Either way its job continues when a worker starts again.
         """
-        self._stopping.set()
+        self.terminate()
         with self._lock:
             process = self._process
         if process is not None:
-            process.terminate()
             try:
-                process.wait(timeout)
+                process.wait(max(self._terminated_at + timeout - time.monotonic(), 0))
             except subprocess.TimeoutExpired:
                 process.kill()
         if self._thread.ident is not None:

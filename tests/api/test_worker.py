@@ -348,6 +348,7 @@ def test_what_does_not_end_in_time_is_killed(service: Service, gate: Gate) -> No
     service.until_under_way(job)
     pid = worker.pid
     started = time.monotonic()
+    worker.terminate()
     worker.stop(timeout=0.3)
     # It would wait at the gate for longer.
     assert time.monotonic() - started < 60

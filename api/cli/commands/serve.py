@@ -159,14 +159,19 @@ def serve(
                 if open_page:
                     webbrowser.open(address)
 
-            stopped_by = _run(service, listener, announce)
+            stopped_by = _run(service, listener, announce, worker.terminate)
         finally:
             worker.stop()
     return INTERRUPTED if stopped_by == signal.SIGINT else DONE
 
 
-def _run(service: Service, listener: socket.socket, announce: Callable[[], None]) -> int:
-    """Serve until a signal; returns its number."""
+def _run(
+    service: Service,
+    listener: socket.socket,
+    announce: Callable[[], None],
+    terminate_worker: Callable[[], None],
+) -> int:
+    """Serve until a signal; returns its number. Requests and the worker end at the same time."""
     import uvicorn
 
     from regard.api.http.app import create_app
@@ -193,6 +198,7 @@ def _run(service: Service, listener: socket.socket, announce: Callable[[], None]
         def handle_exit(self, sig: int, frame: FrameType | None) -> None:
             self.stopped_by = sig
             service.close()
+            terminate_worker()
             super().handle_exit(sig, frame)
 
     config = uvicorn.Config(
