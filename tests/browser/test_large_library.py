@@ -20,7 +20,7 @@ from page_parts import (
     scroll_through,
     wait_until,
 )
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Page, Route, expect
 from visits import Visits
 
 from regard.api.client import Client, Filters
@@ -222,7 +222,7 @@ def test_new_photos_while_scrolling_lose_and_repeat_nothing(
 
     with contextlib.closing(sqlite3.connect(library.home / "catalog.sqlite3")) as catalog:
 
-        def add(route: object) -> None:
+        def add(route: Route) -> None:
             number = catalog.execute("SELECT max(id) FROM asset").fetchone()[0]
             columns = [row[1] for row in catalog.execute("PRAGMA table_info(asset)")]
             for column in ("id", "path", "uri"):
@@ -233,7 +233,7 @@ def test_new_photos_while_scrolling_lose_and_repeat_nothing(
                 (f"/new/{number}", f"/new/{number}", newest and newest[1:]),
             )
             catalog.commit()
-            route.fallback()  # type: ignore[attr-defined]
+            route.fallback()
 
         page.route(re.compile(r"/v1/assets\?"), add)
         assert scroll_through(page) == names
@@ -304,3 +304,47 @@ def test_other_lists_and_searches_use_the_same_grid(visit: Visits, server: Serve
         page.wait_for_timeout(50)
     expect(part(page, "summary")).to_contain_text(re.compile(r"^\d{3}|\d,\d{3} closest"))
     assert _elements(page) < _MOST_ELEMENTS
+
+
+def test_loading_above_moves_nothing_in_sight(visit: Visits, server: Server) -> None:
+    page = visit(server.url)
+    _settle(page)
+    part(page, "scrubber").focus()
+    for _ in range(6):
+        page.keyboard.press("PageDown")
+    _settle(page)
+    tops = """() => Object.fromEntries([...document.querySelectorAll("#grid > .tile")]
+      .map((tile) => [tile.ariaPosInSet, tile.getBoundingClientRect().top]))"""
+    for _ in range(8):
+        before = page.evaluate(tops)
+        page.evaluate("void scrollBy(0, -350)")
+        # The page hears of it in the next frame, and loads and lays out what is above.
+        page.wait_for_timeout(100)
+        _settle(page)
+        after = page.evaluate(tops)
+        stayed = before.keys() & after.keys()
+        assert stayed
+        assert all(abs(after[tile] - before[tile] - 350) < 2 for tile in stayed)
+
+
+def test_grids_may_be_longer_than_elements(visit: Visits, server: Server) -> None:
+    page = visit(server.url)
+    limit = "LONGEST = 8_000_000"
+
+    def shorten(route: Route) -> None:
+        script = route.fetch().text()
+        assert limit in script
+        route.fulfill(body=script.replace(limit, "LONGEST = 4_000"), content_type="text/javascript")
+
+    page.route("**/grid.js", shorten)
+    page.goto(f"{server.url}/?taken_from=2023-06-01")
+    _settle(page)
+    with Client(server.url) as client:
+        found = client.assets.iterate(Filters(taken_from="2023-06-01"))
+        assert scroll_through(page) == [asset.file_name for asset in found]
+    assert page.evaluate("document.querySelector('#grid').offsetHeight") == 4000
+    for key, month in (("Home", "December 2023"), ("End", "June 2023")):
+        part(page, "scrubber").press(key)
+        expect(part(page, "scrubber-month")).to_have_text(month)
+        _settle(page)
+        assert month in [text for kind, _, text in page.evaluate(_IN_SIGHT) if "heading" in kind]
