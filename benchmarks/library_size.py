@@ -537,11 +537,11 @@ def main() -> None:
     try:
         bench.make(arguments.photographs)
         for name in arguments.only:
-            print(name, file=sys.stderr, flush=True)
             try:
                 report[name] = FIGURES[name](bench)
             except (Skipped, httpx.HTTPError) as error:
                 report[name] = {"skipped": str(error)}
+            print(name, json.dumps(report[name]), file=sys.stderr, flush=True)
     finally:
         bench.stop()
         if arguments.home is None:
