@@ -184,7 +184,7 @@ class LocalLibrary(Library):
 
         home = self._live_home()
         overview = read_overview(home.catalog)
-        channels = home.indexes.stats()
+        channels = home.indexes.stored_stats()
         kept = _pipelines(home.catalog)
         pipeline, location = home.pipeline, uri_of_path(os.fsencode(self._settings.home))
         details = {

@@ -150,6 +150,8 @@ class SqlAssetEditing:
             assets += count
             originals += unused
             if found < _PURGED_AT_ONCE:
+                if assets > _PURGED_AT_ONCE:
+                    self._database.give_back_space()
                 return Purged(assets, tuple(originals))
 
     def _move(self, assets: Collection[int], visible: Visible, *, into_trash: bool) -> None:

@@ -21,6 +21,7 @@ from sqlalchemy import (
     Select,
     and_,
     case,
+    exists,
     false,
     func,
     literal,
@@ -71,6 +72,15 @@ def passing_contents(asset_filter: AssetFilter) -> Select[tuple[int]]:
     if reads_content(asset_filter):
         statement = statement.join(schema.content, _content.id == _asset.content_id)
     return statement
+
+
+def hidden_contents() -> Select[tuple[int]]:
+    """The ids of the contents whose assets are all in the trash."""
+    shown = schema.asset.alias().c
+    is_shown = exists().where(shown.content_id == _asset.content_id, shown.deleted_at.is_(None))
+    return select(_asset.content_id).where(
+        _asset.deleted_at.is_not(None), _asset.content_id.is_not(None), ~is_shown
+    )
 
 
 def _conditions(asset_filter: AssetFilter) -> Iterator[ColumnElement[bool]]:

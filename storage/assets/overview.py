@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
-from sqlalchemy import Select, Table, func, select
+from sqlalchemy import ColumnElement, Connection, func, select
 
 from regard.core.uris import uri_of_path
 from regard.storage.assets.collections import count_by_collection
+from regard.storage.assets.filters import hidden_contents
 from regard.storage.database import schema
 from regard.storage.database.catalog import Catalog
 from regard.storage.database.change_log import last_position
@@ -73,10 +73,8 @@ def read_overview(catalog: Catalog) -> Overview:
             )
         )
         live = live_pipeline(connection)
-        contents, regions, captions, embeddings = (
-            int(connection.execute(_count(table, live)).scalar_one())
-            for table in (schema.content, schema.region, schema.caption, schema.embedding)
-        )
+        regions, captions, embeddings = _owned(connection, live)
+        contents = connection.execute(select(func.count()).select_from(schema.content)).scalar_one()
         position = last_position(connection)
         exclusion = schema.exclusion.c
         said = connection.execute(
@@ -123,36 +121,38 @@ class VisibleCounts:
 
 def count_visible(catalog: Catalog, visible: Sequence[str] | None) -> VisibleCounts:
     """Count over the collections with these names, None for all."""
-    asset = schema.asset.c
-    chosen = select(asset.content_id).where(
-        asset.deleted_at.is_(None), asset.content_id.is_not(None)
-    )
+    asset, content, analysis = schema.asset.c, schema.content.c, schema.analysis.c
     assets = select(func.count()).select_from(schema.asset).where(asset.deleted_at.is_(None))
-    if visible is not None:
+    if visible is None:
+        # Those that are not shown are fewer: all their assets are in the trash.
+        hidden = hidden_contents()
+        is_counted = content.id.not_in(hidden), analysis.content_id.not_in(hidden)
+    else:
         collection = schema.collection.c
         ids = select(collection.id).where(collection.name.in_(visible))
-        chosen = chosen.where(asset.collection_id.in_(ids))
         assets = assets.where(asset.collection_id.in_(ids))
+        chosen = select(asset.content_id).where(
+            asset.deleted_at.is_(None), asset.failure.is_(None), asset.collection_id.in_(ids)
+        )
+        is_counted = content.id.in_(chosen), analysis.content_id.in_(chosen)
+    contents = select(func.count()).select_from(schema.content).where(is_counted[0])
     with catalog.database.reading() as connection:
-        live = live_pipeline(connection)
-        contents, regions, captions, embeddings = (
-            int(connection.execute(_count(table, live).where(column.in_(chosen))).scalar_one())
-            for table, column in (
-                (schema.content, schema.content.c.id),
-                (schema.region, schema.region.c.content_id),
-                (schema.caption, schema.caption.c.content_id),
-                (schema.embedding, schema.embedding.c.content_id),
-            )
-        )
         return VisibleCounts(
-            int(connection.execute(assets).scalar_one()), contents, regions, captions, embeddings
+            connection.execute(assets).scalar_one(),
+            connection.execute(contents).scalar_one(),
+            *_owned(connection, live_pipeline(connection), is_counted[1]),
         )
 
 
-def _count(table: Table, live: StoredPipeline | None) -> Select[Any]:
-    counted = select(func.count()).select_from(table)
-    if table is schema.embedding:
-        counted = select(func.coalesce(func.sum(table.c.vector_count), 0))
-    if "pipeline_id" not in table.c:
-        return counted
-    return counted.where(table.c.pipeline_id == (-1 if live is None else live.id))
+def _owned(
+    connection: Connection, live: StoredPipeline | None, *conditions: ColumnElement[bool]
+) -> tuple[int, int, int]:
+    """How many regions, captions and vectors the live pipeline's analyses have."""
+    analysis = schema.analysis.c
+    columns = analysis.region_count, analysis.caption_count, analysis.vector_count
+    regions, captions, vectors = connection.execute(
+        select(*(func.coalesce(func.sum(column), 0) for column in columns)).where(
+            analysis.pipeline_id == (-1 if live is None else live.id), *conditions
+        )
+    ).one()
+    return int(regions), int(captions), int(vectors)

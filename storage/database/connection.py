@@ -52,6 +52,9 @@ from regard.core.errors import (
 _log = logging.getLogger(__name__)
 
 BUSY_TIMEOUT_SECONDS = 30
+# The value of `PRAGMA auto_vacuum` when free pages can be given back step by step.
+_INCREMENTAL = 2
+_PAGES_AT_ONCE = 1000
 # SQLite connections kept for single statements: about as many as threads read at once.
 _MOST_IDLE = 8
 _WRITES = "regard_writes"
@@ -208,7 +211,7 @@ class Database:
             if steps == 2:
                 _log.warning("converting %s to the form of this version, once", self.location)
         if steps > 1:
-            self._compact()
+            self._rewrite()
         self._migrate(known, "head")
 
     def _migrate(self, known: Sequence[str], target: str) -> None:
@@ -237,8 +240,36 @@ class Database:
             config.attributes["connection"] = connection
             command.upgrade(config, target)
 
-    def _compact(self) -> None:
-        """Give an SQLite file's free pages back where the disk has room for copies."""
+    def give_back_space(self, should_stop: Callable[[], bool] = lambda: False) -> None:
+        """Shrink an SQLite file by its free pages; PostgreSQL does so on its own.
+
+        Works in small steps, so that others do not wait long. A file of an earlier version is
+        written anew at once if a quarter of it is free, where the disk has room for copies.
+        """
+        if not self.is_sqlite:
+            return
+        # A connection of the pool reports what it was told to make of a new file.
+        connection = sqlite3.connect(
+            str(self.engine.url.database), timeout=BUSY_TIMEOUT_SECONDS, isolation_level=None
+        )
+
+        def ask(statement: str) -> int:
+            return int((connection.execute(statement).fetchall() or [(0,)])[0][0])
+
+        # Others may write for too long.
+        with contextlib.closing(connection), contextlib.suppress(sqlite3.OperationalError):
+            if ask("PRAGMA auto_vacuum") == _INCREMENTAL:
+                while not should_stop() and ask("PRAGMA freelist_count"):
+                    ask(f"PRAGMA incremental_vacuum({_PAGES_AT_ONCE})")
+            elif 4 * ask("PRAGMA freelist_count") > ask("PRAGMA page_count"):
+                self._rewrite()
+            # The file itself shrinks when the log is written back; readers of an old state delay
+            # that.
+            ask("PRAGMA busy_timeout=1000")
+            ask("PRAGMA wal_checkpoint(TRUNCATE)")
+
+    def _rewrite(self) -> None:
+        """Write an SQLite file anew where the disk has room for copies."""
         file = self.engine.url.database
         if not self.is_sqlite or file is None:
             return
@@ -296,6 +327,8 @@ def _prepare_sqlite(engine: Engine) -> None:
         # Otherwise the driver begins transactions when it chooses.
         connection.isolation_level = None
         try:
+            # Of a new file, and of one that is rewritten.
+            connection.execute("PRAGMA auto_vacuum=INCREMENTAL")
             _use_wal(connection)
             for pragma in ("synchronous=FULL", "foreign_keys=ON"):
                 connection.execute(f"PRAGMA {pragma}")

@@ -166,6 +166,10 @@ analysis = Table(
     metadata,
     Column("content_id", Id, ForeignKey("content.id", ondelete="CASCADE"), primary_key=True),
     Column("pipeline_id", Id, ForeignKey("pipeline.id"), primary_key=True),
+    # How many of each it has, so that counting a library does not read them.
+    Column("region_count", Integer, nullable=False, server_default="0"),
+    Column("caption_count", Integer, nullable=False, server_default="0"),
+    Column("vector_count", Integer, nullable=False, server_default="0"),
 )
 
 # Contents that a pipeline could not analyse before going live, which it may do without them.

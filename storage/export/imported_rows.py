@@ -125,6 +125,17 @@ class ImportReport:
     conflicts: list[tuple[str, str]] = field(default_factory=list)
 
 
+def _counts(found: ExportedContent, exported: int, pipeline: StoredPipeline) -> dict[str, int]:
+    """How many regions, captions and vectors a content has of a pipeline."""
+    return {
+        "region_count": sum(row["pipeline_id"] == exported for row in found.regions),
+        "caption_count": sum(row["pipeline_id"] == exported for row in found.captions),
+        "vector_count": sum(
+            files.pipeline == pipeline.fingerprint for files, *_ in found.embeddings
+        ),
+    }
+
+
 class AnalysisImport:
     """Writes analyses; `pipelines` are keyed by their ids in the export."""
 
@@ -155,7 +166,8 @@ class AnalysisImport:
             if pipeline.id in has:
                 continue
             if row["failure"] is None:
-                connection.execute(insert(analysis).values(**owner))
+                counts = _counts(found, row["pipeline_id"], pipeline)
+                connection.execute(insert(analysis).values(**owner, **counts))
                 new[row["pipeline_id"]] = pipeline
             elif pipeline.id not in failed:
                 connection.execute(insert(failure).values(**owner, reason=row["failure"]))

@@ -106,7 +106,16 @@ def write_analyses(
                     "vectors": vectors_to_bytes([item.vector for item in items], stored.dimension),
                 }
             )
-    owners = [{"content_id": content, "pipeline_id": pipeline.id} for content in contents]
+    owners = [
+        {
+            "content_id": content_id,
+            "pipeline_id": pipeline.id,
+            "region_count": len(analysis.regions),
+            "caption_count": len(analysis.captions),
+            "vector_count": len(analysis.embeddings),
+        }
+        for content_id, analysis in zip(contents, analyses, strict=True)
+    ]
     for table, rows in (
         (schema.analysis, owners),
         (schema.region, regions),

@@ -60,6 +60,8 @@ def prune(
             if should_stop() or not _prune_one(catalog, lease, indexes, row, should_stop):
                 break
             done.append(row.fingerprint)
+    if done:
+        catalog.database.give_back_space(should_stop)
     return done
 
 

@@ -94,22 +94,30 @@ def read_pipelines(catalog: Catalog) -> list[PipelineOverview]:
     Pipelines that have not analysed anything yet are left out.
     """
     pipeline, analysis = schema.pipeline.c, schema.analysis.c
-    failure, embedding = schema.analysis_failure.c, schema.embedding.c
+    failure = schema.analysis_failure.c
     other = schema.analysis.alias()
     with catalog.database.reading() as connection:
         rows = connection.execute(
             select(schema.pipeline).order_by(pipeline.live.desc(), pipeline.id.desc())
         ).all()
-        analysed = _counts(connection.execute(_by(analysis.pipeline_id)).all())
+        sums = connection.execute(
+            select(analysis.pipeline_id, func.count(), func.sum(analysis.vector_count)).group_by(
+                analysis.pipeline_id
+            )
+        ).all()
+        analysed = {row[0]: int(row[1]) for row in sums}
+        vectors = {row[0]: int(row[2]) for row in sums}
+        live = next((row.id for row in rows if row.live), None)
         # Contents analysed by the live pipeline and by another.
-        shared = _counts(
-            connection.execute(
-                _by(analysis.pipeline_id)
-                .join(other, other.c.content_id == analysis.content_id)
-                .join(schema.pipeline, pipeline.id == other.c.pipeline_id)
-                .where(pipeline.live.is_(True))
-            ).all()
-        )
+        shared = {live: analysed.get(live, 0)}
+        if len(analysed) > 1:
+            shared = _counts(
+                connection.execute(
+                    _by(analysis.pipeline_id)
+                    .join(other, other.c.content_id == analysis.content_id)
+                    .where(other.c.pipeline_id == live)
+                ).all()
+            )
         unable = schema.analysis.alias()
         failed = _counts(
             connection.execute(
@@ -125,14 +133,6 @@ def read_pipelines(catalog: Catalog) -> list[PipelineOverview]:
                 .where(unable.c.content_id.is_(None))
             ).all()
         )
-        vectors = _counts(
-            connection.execute(
-                select(embedding.pipeline_id, func.sum(embedding.vector_count)).group_by(
-                    embedding.pipeline_id
-                )
-            ).all()
-        )
-    live = next((row.id for row in rows if row.live), None)
     found = []
     for row in rows:
         state = _state(row)

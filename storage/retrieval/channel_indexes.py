@@ -31,7 +31,7 @@ from regard.storage.retrieval.passing_contents import PassingContents
 from regard.storage.retrieval.verification import Finding, verify_channel
 from regard.storage.vectors.gpu import gpu_devices
 from regard.storage.vectors.index import SegmentedIndex
-from regard.storage.vectors.manifest import IndexIdentity
+from regard.storage.vectors.manifest import IndexIdentity, Manifest
 
 # Log entries applied in one step, and sealed rows kept off the disk, outside a run that indexes;
 # both bound memory.
@@ -144,6 +144,19 @@ class ChannelIndexes(ChannelSearch, DerivedIndexes):
             str(channel): {**index.stats(), "applied_through": index.applied_through}
             for channel, index in indexes.items()
         }
+
+    def stored_stats(self) -> Mapping[str, Mapping[str, Any]]:
+        """Counts by channel as of the last snapshots, from their manifests alone.
+
+        Channels without one are left out. Raises IndexMismatch for a damaged one.
+        """
+        found: dict[str, Mapping[str, Any]] = {}
+        for channel in self._pipeline.channels:
+            with _disk_errors_named(self._folder):
+                manifest = Manifest.read(self._directory(channel))
+            if manifest is not None:
+                found[str(channel)] = manifest.stats()
+        return found
 
     def _verify(self, channel: Channel, stored: StoredChannel) -> list[Finding]:
         """Compare one index with the catalog at one moment."""

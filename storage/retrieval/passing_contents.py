@@ -10,17 +10,17 @@ import threading
 from collections import OrderedDict
 
 import numpy as np
-from sqlalchemy import Connection, exists, func, select
+from sqlalchemy import Connection, Select, func, select
 
 from regard.core.errors import NotFound
 from regard.core.filters import AssetFilter
 from regard.core.idset import IdSet
-from regard.storage.assets.filters import passes
+from regard.core.records import Int64Array
+from regard.storage.assets.filters import hidden_contents, passing_contents
 from regard.storage.database import schema
 
 _CACHED_FILTERS = 32
-_asset, _content = schema.asset.c, schema.content.c
-_HAS_TRASH = select(exists().where(_asset.deleted_at.is_not(None)))
+_content = schema.content.c
 
 
 class PassingContents:
@@ -58,23 +58,21 @@ class PassingContents:
 
 def _read(connection: Connection, asset_filter: AssetFilter) -> IdSet | None:
     require_collections(connection, asset_filter)
-    if asset_filter.is_everything and not connection.execute(_HAS_TRASH).scalar_one():
-        return None
-    passing = (
-        select(_asset.content_id)
-        .distinct()
-        .join_from(schema.asset, schema.content, _content.id == _asset.content_id)
-        .where(passes(asset_filter))
-    )
+    if asset_filter.is_everything:
+        hidden = _ids(connection, hidden_contents())
+        return IdSet(hidden, complement=True) if hidden.size else None
+    ids = _ids(connection, passing_contents(asset_filter))
     total = connection.execute(select(func.count()).select_from(schema.content)).scalar_one()
-    inside = connection.execute(select(func.count()).select_from(passing.subquery())).scalar_one()
-    if inside == total:
+    if len(ids) == total:
         return None
-    if 2 * inside > total:
-        passed = exists().where(_asset.content_id == _content.id, passes(asset_filter))
-        passing = select(_content.id).where(~passed.correlate(schema.content))
-    ids = np.fromiter(connection.execute(passing).scalars(), np.int64)
-    return IdSet(ids, complement=2 * inside > total)
+    if 2 * len(ids) <= total:
+        return IdSet(ids)
+    return IdSet(np.setdiff1d(_ids(connection, select(_content.id)), ids), complement=True)
+
+
+def _ids(connection: Connection, contents: Select[tuple[int]]) -> Int64Array:
+    """The ids that a query selects, ascending, each once."""
+    return np.unique(np.fromiter(connection.execute(contents).scalars(), np.int64))
 
 
 def require_collections(connection: Connection, asset_filter: AssetFilter) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -89,6 +90,20 @@ class Manifest:
             names.add(self.model.sha256 + MODEL_SUFFIX)
         names |= {stored.lists + LISTS_SUFFIX for stored in self.segments if stored.lists}
         return frozenset(names)
+
+    def stats(self) -> Mapping[str, int]:
+        """Counts of rows, delta rows, segments and tombstones; bytes of the vectors on disk."""
+        delta = self.delta.rows if self.delta else 0
+        tombstones = self.deleted.rows if self.deleted else 0
+        stored = delta + sum(segment.rows for segment in self.segments)
+        return {
+            "rows": stored - tombstones,
+            "delta_rows": delta,
+            "segments": len(self.segments),
+            "tombstones": tombstones,
+            "bytes": 2 * self.identity.dimension * stored,
+            "applied_through": self.applied_through,
+        }
 
     def to_json(self) -> str:
         """The file's text, with the checksum over the rest of it."""

@@ -6,6 +6,7 @@ import contextlib
 import os
 import signal
 import socket
+import threading
 import webbrowser
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -20,12 +21,13 @@ from regard.core.errors import CannotWork, UsageError
 
 if TYPE_CHECKING:
     from regard.api.http.service import Service
+    from regard.api.worker.process import WorkerProcess
 
 DEFAULT_PORT = 8420
 _ALL_ADDRESSES = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}  # noqa: S104 - named, not listened at
 _BACKLOG = 512
 # How long answers may still take when the server ends.
-_GRACE_SECONDS = 5
+_GRACE_SECONDS = 7.0
 
 
 @click.command()
@@ -159,7 +161,7 @@ def serve(
                 if open_page:
                     webbrowser.open(address)
 
-            stopped_by = _run(service, listener, announce, worker.terminate)
+            stopped_by = _run(service, listener, announce, worker)
         finally:
             worker.stop()
     return INTERRUPTED if stopped_by == signal.SIGINT else DONE
@@ -169,9 +171,13 @@ def _run(
     service: Service,
     listener: socket.socket,
     announce: Callable[[], None],
-    terminate_worker: Callable[[], None],
+    worker: WorkerProcess,
 ) -> int:
-    """Serve until a signal; returns its number. Requests and the worker end at the same time."""
+    """Serve until a signal; returns its number. Requests and the worker end at the same time.
+
+    The process ends soon after the signal even if a request can't be interrupted: a killed process
+    loses nothing that it has committed.
+    """
     import uvicorn
 
     from regard.api.http.app import create_app
@@ -198,7 +204,10 @@ def _run(
         def handle_exit(self, sig: int, frame: FrameType | None) -> None:
             self.stopped_by = sig
             service.close()
-            terminate_worker()
+            worker.terminate()
+            last = threading.Timer(_GRACE_SECONDS, _end_now, (worker, sig))
+            last.daemon = True
+            last.start()
             super().handle_exit(sig, frame)
 
     config = uvicorn.Config(
@@ -206,11 +215,15 @@ def _run(
         log_level="warning",
         access_log=False,
         server_header=False,
-        timeout_graceful_shutdown=_GRACE_SECONDS,
     )
     server = Server(config)
     server.run([listener])
     return server.stopped_by
+
+
+def _end_now(worker: WorkerProcess, number: int) -> None:
+    worker.stop()
+    os._exit(INTERRUPTED if number == signal.SIGINT else DONE)
 
 
 def _one_thread_a_call() -> None:

@@ -6,11 +6,15 @@ import contextlib
 import io
 import os
 import shutil
+import sqlite3
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
+import httpx
 import pytest
 from made_library import regard
+from made_server import Server
 from made_service import Served, Shelf, png
 
 from regard.core.catalog import FileStamp
@@ -155,3 +159,29 @@ def test_copied_homes_keep_their_uploads(tmp_path: Path) -> None:
         served.client.assets.delete(asset.id)
         served.client.trash.empty()
         assert served.originals().keys() == {unknown.name}
+
+
+def test_a_signal_ends_a_server_whose_request_cannot_be_interrupted(tmp_path: Path) -> None:
+    """A write waits for another program's transaction, longer than the server is let live."""
+    with Server(tmp_path) as server:
+        file = sqlite3.connect(tmp_path / "catalog.sqlite3", isolation_level=None)
+        file.execute("BEGIN IMMEDIATE")
+        is_asked = threading.Event()
+
+        def ask() -> None:
+            with contextlib.suppress(httpx.TransportError):
+                is_asked.set()
+                httpx.post(f"{server.url}/v1/collections", json={"name": "x"}, timeout=100)
+            is_ended.set()
+
+        is_ended = threading.Event()
+        asking = threading.Thread(target=ask)
+        asking.start()
+        assert is_asked.wait(60)
+        assert not is_ended.wait(2)
+        server.stop()
+        asking.join()
+        # It ended before it could have written.
+        file.execute("COMMIT")
+        assert file.execute("SELECT count(*) FROM collection").fetchall() == [(0,)]
+        file.close()

@@ -24,6 +24,7 @@ from regard.api.client import Client, Filters
 from regard.api.library.interface import Progress
 from regard.api.library.sending import Sending
 from regard.core.errors import CannotWork, DecodeError, MalformedQuery, UnanswerableQuery
+from regard.storage.vectors.index import SegmentedIndex
 
 _COUNT = 9
 _QUERIES = [
@@ -226,6 +227,17 @@ def test_status_and_pipelines(library: Library) -> None:
     assert (pipeline.profile, pipeline.state, pipeline.analysed) == ("fake", "live", _COUNT + 1)
     document = library.pipelines().to_json()["pipelines"][0]
     assert document["fingerprint"] == pipeline.fingerprint
+
+
+def test_status_of_a_home_opens_no_index(photos: Photos, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise AssertionError("an index was opened")
+
+    monkeypatch.setattr(SegmentedIndex, "open", fail)
+    with api.open(photos.home) as library:
+        channels = library.status().details["channels"]
+    assert {one["rows"] for one in channels.values()} >= {_COUNT + 1}
+    assert all(one["applied_through"] > 0 for one in channels.values())
 
 
 @pytest.mark.parametrize(

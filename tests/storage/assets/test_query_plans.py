@@ -24,9 +24,10 @@ from regard.storage.assets.collections import SqlCollections
 from regard.storage.assets.editing import SqlAssetEditing
 from regard.storage.assets.facets import FACETS
 from regard.storage.assets.filters import passing_contents
-from regard.storage.assets.overview import read_overview
+from regard.storage.assets.overview import count_visible, read_overview
 from regard.storage.assets.reading import SqlAssetReading
 from regard.storage.assets.uploads import SqlUploads
+from regard.storage.pipelines.states import read_pipelines
 from regard.storage.retrieval.duplicates import SqlDuplicates
 from regard.storage.retrieval.objects import SqlObjects
 
@@ -170,6 +171,8 @@ def _counts(home: Home) -> dict[str, Callable[[], Any]]:
         "months": reading.months,
         "collections": SqlCollections(home.catalog).page,
         "overview": lambda: read_overview(home.catalog),
+        "visible": lambda: count_visible(home.catalog, None),
+        "pipelines": lambda: read_pipelines(home.catalog),
         "managed": lambda: SqlUploads(home.catalog).needs(b"/store/x"),
         "uploads": lambda: SqlUploads(home.catalog).relocate_originals(lambda _: b""),
     }
@@ -177,7 +180,10 @@ def _counts(home: Home) -> dict[str, Callable[[], Any]]:
 
 @pytest.mark.parametrize(
     "name",
-    ["facets", "facets of a tag", "months", "collections", "overview", "managed", "uploads"],
+    [
+        *("facets", "facets of a tag", "months", "collections"),
+        *("overview", "visible", "pipelines", "managed", "uploads"),
+    ],
 )
 def test_counts_read_no_row_of_all_assets(filled: Home, name: str) -> None:
     counted = _counts(filled)[name]
@@ -185,6 +191,8 @@ def test_counts_read_no_row_of_all_assets(filled: Home, name: str) -> None:
         counted()
     assert steps
     assert not reads_all_assets(steps)
+    # What analyses own is counted by `analysis`.
+    assert not [step for step in steps if step.split()[1] in {"region", "caption", "embedding"}]
 
 
 def test_counts_are_read_again_only_after_a_change(filled: Home) -> None:

@@ -1,0 +1,42 @@
+"""Deleting gives the space of an SQLite file back."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from catalog_samples import Home, open_home, save
+
+from regard.storage.assets.editing import SqlAssetEditing
+from regard.storage.database.schema import collection
+
+
+def _size(home: Home) -> int:
+    """Bytes of the database and its log."""
+    file = Path(home.url.removeprefix("sqlite:///"))
+    return file.stat().st_size + Path(f"{file}-wal").stat().st_size
+
+
+@pytest.mark.parametrize("is_new", [True, False])
+def test_a_purge_shrinks_the_file(tmp_path: Path, is_new: bool) -> None:
+    with open_home(f"sqlite:///{tmp_path / 'catalog.sqlite3'}", tmp_path) as home:
+        database = home.catalog.database
+        database.give_back_space()
+        empty = _size(home)
+        if not is_new:
+            # As regard made files before they could shrink.
+            database.read_once("PRAGMA auto_vacuum=NONE")
+            connection = database.engine.raw_connection()
+            connection.cursor().execute("PRAGMA auto_vacuum=NONE")
+            connection.cursor().execute("VACUUM")
+            connection.close()
+        with home.writing() as writer:
+            for number in range(210):
+                save(writer, f"/p/{number}.jpg", str(number), regions=12)
+        full = _size(home)
+        (number,) = (row.id for row in home.rows(collection))
+        purged = SqlAssetEditing(home.catalog).purge(collection=number, trashed_only=False)
+        assert purged.assets == 210
+        assert database.read_once("PRAGMA freelist_count") == [(0,)]
+        # Exclusions and the log of assets stay.
+        assert _size(home) - empty < (full - empty) / 2
