@@ -86,7 +86,7 @@ def _best_fits(
     rows, columns = seconds.shape[1:]
     seconds = seconds - seconds.mean(axis=(1, 2), keepdims=True)
     sums, powers = _integral(seconds), _integral(seconds * seconds)
-    transformed = fft.rfft2(seconds, workers=usable_cores())
+    transformed = fft.rfft2(seconds)
     middles = middle_of(firsts)
     best = np.full(len(owners), -np.inf, np.float32)
     where = np.zeros((len(owners), 5), np.int64)
@@ -104,7 +104,7 @@ def _best_fits(
         templates -= templates.mean(axis=(1, 2), keepdims=True)
         norms = np.sqrt(np.einsum("nij,nij->n", templates, templates))[:, None, None]
         templates = np.where(norms > LEAST_CONTRAST, templates / np.maximum(norms, 1e-9), np.nan)
-        spectra = np.conj(fft.rfft2(templates, s=(rows, columns), workers=usable_cores()))
+        spectra = np.conj(fft.rfft2(templates, s=(rows, columns)))
         products = fft.irfft2(
             transformed[others] * spectra[owners], s=(rows, columns), workers=usable_cores()
         )
