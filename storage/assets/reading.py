@@ -122,18 +122,21 @@ class SqlAssetReading:
             if through is not None:
                 where.append(_asset.id <= through)
             statement = _select(asset_filter, _asset.dated_at, _asset.id).where(*where)
-            # Each collection's first ones, from an index that is in this order.
+            # Each collection's assets, from an index that is in this order.
             parts = [
                 _sorted(statement.where(*seen), _asset, order, after)
-                .limit(offset + limit)
-                .subquery()
                 for seen in _each_seen(connection, visible)
             ]
             if not parts:
                 return []
             # Ids first: joined to their details, all rows before the offset would be read.
-            merged = union_all(*(select(part) for part in parts)).subquery()
-            chosen = _sorted(select(merged.c.id), merged.c, order, None)
+            chosen: Select[Any]
+            if len(parts) == 1:
+                chosen = parts[0].with_only_columns(_asset.id)
+            else:
+                first = [part.limit(offset + limit).subquery() for part in parts]
+                merged = union_all(*(select(part) for part in first)).subquery()
+                chosen = _sorted(select(merged.c.id), merged.c, order, None)
             ids = list(connection.execute(chosen.offset(offset).limit(limit)).scalars())
             parameters = {"ids": ids, "names": None}
             assets = read_assets(connection, _select_by_id(pipeline, False), parameters)

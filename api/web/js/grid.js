@@ -37,7 +37,7 @@ export function makeGrid(list, actions, isSelected) {
   let anchor = null;
   // A position to focus as soon as its tile exists.
   let goal = null;
-  // Where the page is scrolled to, as far as the grid has taken notice.
+  // Where the page was scrolled to when the grid last looked.
   let known = 0;
   // The visible part when it was last drawn.
   let seen = { top: 0, bottom: 0 };
@@ -254,7 +254,8 @@ export function makeGrid(list, actions, isSelected) {
     const focused = focusedTile();
     const kept = focused && listing.blockOf(focused.index);
     const isAway = kept?.items && !blocks.includes(kept);
-    if (isAway && kept.start < blocks[0].start) wantRows(wanted, kept, focused.index);
+    const first = blocks[0]?.start ?? 0;
+    if (isAway && kept.start < first) wantRows(wanted, kept, focused.index);
     for (const block of blocks) {
       if (block.items) {
         wantRows(wanted, block, null, top - block.top, bottom - block.top, kept === block ? focused.index : null);
@@ -268,7 +269,7 @@ export function makeGrid(list, actions, isSelected) {
       }
       wanted.set(block, { make: drawBlank, at: [0, block.top + head, width, block.height - head - GAP] });
     }
-    if (isAway && kept.start > blocks[0].start) wantRows(wanted, kept, focused.index);
+    if (isAway && kept.start >= first) wantRows(wanted, kept, focused.index);
     return wanted;
   }
 
@@ -321,7 +322,7 @@ export function makeGrid(list, actions, isSelected) {
     each.element.setAttribute("aria-setsize", set);
   }
 
-  // Of the pictures of a tile, icons cost most: its buttons have none until they can be seen.
+  // Icons are the costliest elements of a tile, so its buttons have none until they are visible.
   function drawIcons({ element }) {
     for (const each of element.querySelectorAll("[data-icon]:empty")) each.append(icon(each.dataset.icon));
   }

@@ -33,7 +33,7 @@ export function makeScrubber(place, grid) {
     return Math.max(1, height - (bottom - top));
   }
 
-  /** The month at the top of the visible part, or half a tile below it. */
+  /** The index of the month at a place of the grid. */
   function monthAt(y) {
     const after = months.findIndex(({ top }) => top > y);
     return after < 0 ? months.length - 1 : Math.max(0, after - 1);
