@@ -10,8 +10,9 @@ from __future__ import annotations
 from itertools import groupby
 from typing import Any
 
-from sqlalchemy import Connection, inspect, text
+from sqlalchemy import Connection, bindparam, inspect, select, text, update
 
+from regard.storage.database import schema
 from regard.storage.database.change_log import record_embeddings
 from regard.storage.database.embeddings import ids_to_bytes, insert_embeddings
 
@@ -50,8 +51,23 @@ def convert_some(connection: Connection) -> bool:
         ],
     )
     connection.execute(_DELETE, these)
+    _compress_masks(connection, contents[0], contents[-1])
     record_embeddings(connection, blocks, [])
     return True
+
+
+def _compress_masks(connection: Connection, first: int, last: int) -> None:
+    """Write the masks of contents again, which their column then compresses."""
+    region = schema.region.c
+    masks = connection.execute(
+        select(region.id.label("region"), region.mask.label("counts")).where(
+            region.content_id.between(first, last)
+        )
+    ).mappings()
+    rows = [dict(row) for row in masks]
+    if rows:
+        statement = update(schema.region).where(region.id == bindparam("region"))
+        connection.execute(statement.values(mask=bindparam("counts")), rows)
 
 
 def _row(vectors: list[Any]) -> dict[str, object]:
