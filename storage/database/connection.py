@@ -244,7 +244,7 @@ class Database:
         """Shrink an SQLite file by its free pages; PostgreSQL does so on its own.
 
         Works in small steps, so that others do not wait long. A file of an earlier version is
-        written anew at once if a quarter of it is free, where the disk has room for copies.
+        rewritten at once if a quarter of it is free and the disk has room for copies.
         """
         if not self.is_sqlite:
             return
@@ -269,7 +269,7 @@ class Database:
             ask("PRAGMA wal_checkpoint(TRUNCATE)")
 
     def _rewrite(self) -> None:
-        """Write an SQLite file anew where the disk has room for copies."""
+        """Rewrite an SQLite file where the disk has room for copies."""
         file = self.engine.url.database
         if not self.is_sqlite or file is None:
             return
