@@ -175,14 +175,15 @@ def nearest(
         if total <= max(_GATHER_ROWS, _CANDIDATES * k):
             by_lists = []
     exact = [chosen for chosen in selections if chosen not in by_lists]
-    _use_threads(1 if len(queries) <= _FEW_QUERIES else usable_cores())
     for start in range(0, len(queries), _BLOCK_QUERIES):
         block = queries[start : start + _BLOCK_QUERIES]
+        _use_threads(1 if len(block) <= _FEW_QUERIES else usable_cores())
         each = _scanners.map if len(block) <= _FEW_QUERIES and len(exact) > 1 else map
         nominated = list(each(partial(_nominate, queries=block, k=k), exact))
         steps: list[tuple[int, list[list[_Candidates]]]] = []
         if model is not None and by_lists:
             steps = list(_search_lists(model, by_lists, block, k))
+        _use_threads(1)
         for row, query in enumerate(block):
             certain = _score_contenders(query, [groups[row] for groups in nominated], k)
             best = _in_steps(query, certain, [(size, of[row]) for size, of in steps], k)
