@@ -419,6 +419,37 @@ class Limits(Document):
     hits: int
 
 
+class EstimateDocument(Document):
+    """A share from 0 to 1, with its 95 % interval."""
+
+    value: float
+    low: float
+    high: float
+
+
+class ChannelRecallDocument(Document):
+    """The shares of a channel's 10 and 100 nearest vectors that a search finds.
+
+    `query_kind` is the kind of stored vectors that stood for queries; captions stand for texts.
+    """
+
+    space: str
+    kind: str
+    query_kind: str
+    queries: int
+    is_exact: bool
+    at_10: EstimateDocument
+    at_100: EstimateDocument
+
+
+class RecallDocument(Document):
+    """The last measurement of recall, and the position of the change log at which it was made."""
+
+    taken_at: str
+    applied_through: int
+    channels: list[ChannelRecallDocument]
+
+
 class InfoDocument(Document):
     """The server, and the caller's permissions."""
 
@@ -431,6 +462,7 @@ class InfoDocument(Document):
     scope: Literal["read", "write", "admin"]
     collections: list[str] | None
     keys_required: bool
+    recall: RecallDocument | None
 
 
 class Health(Document):

@@ -167,6 +167,7 @@ EXAMPLES: Mapping[str, dict[str, Any]] = {
         "scope": "read",
         "collections": ["holiday"],
         "keys_required": True,
+        "recall": None,
     },
     "JobDocument": _JOB,
     "JobFailureList": {

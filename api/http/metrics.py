@@ -69,6 +69,14 @@ class _State(Collector):
         memory = GaugeMetricFamily(
             "regard_model_memory_bytes", "Memory used by loaded models.", labels=["part"]
         )
+        recall = GaugeMetricFamily(
+            "regard_recall",
+            "Share of the k nearest vectors that searches find, as last measured.",
+            labels=["space", "kind", "query_kind", "k"],
+        )
+        measured = GaugeMetricFamily(
+            "regard_recall_measured_timestamp_seconds", "When recall was last measured."
+        )
         library = self._library()
         try:
             for state, count in self._jobs.counts().items():
@@ -81,4 +89,11 @@ class _State(Collector):
             pass
         for part, count in library.profile.loaded_bytes().items():
             memory.add_metric([part], count)
-        yield from (jobs, rows, memory)
+        report = library.indexes.last_recall()
+        if report is not None:
+            measured.add_metric([], report.taken.timestamp())
+            for one in report.channels:
+                of_channel = [one.space, one.kind, one.query_kind]
+                recall.add_metric([*of_channel, "10"], one.at_10.value)
+                recall.add_metric([*of_channel, "100"], one.at_100.value)
+        yield from (jobs, rows, memory, recall, measured)

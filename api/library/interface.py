@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from regard.core.errors import UsageError
     from regard.storage.export.exporting import ExportReport
     from regard.storage.export.imported_rows import ImportReport
+    from regard.storage.retrieval.recall import RecallReport
     from regard.storage.retrieval.verification import Finding
 
 PathLike = str | bytes | os.PathLike[str]
@@ -180,6 +181,13 @@ class Library(ABC):
     @abstractmethod
     def verify(self) -> list[Finding]:
         """Check the catalog and all indexes; what does not hold, nothing when all is well."""
+
+    @abstractmethod
+    def measure_recall(self) -> RecallReport:
+        """Measure how many of the nearest photographs, regions and captions searches find.
+
+        Compares searches with exact ones, with samples of the library's own vectors as queries.
+        """
 
     @abstractmethod
     def rebuild(self) -> Rebuilt:

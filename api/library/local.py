@@ -62,6 +62,7 @@ if TYPE_CHECKING:
     from regard.storage.export.exporting import ExportReport
     from regard.storage.export.imported_rows import ImportReport
     from regard.storage.retrieval.channel_indexes import ChannelIndexes
+    from regard.storage.retrieval.recall import RecallReport
     from regard.storage.retrieval.verification import Finding
 
 _EXCLUSIONS_SHOWN = 20
@@ -236,6 +237,9 @@ class LocalLibrary(Library):
             *(finding for indexes in _all_indexes(home) for finding in indexes.verify()),
             *verify_keywords(home.catalog.database),
         ]
+
+    def measure_recall(self) -> RecallReport:
+        return self._live_home().indexes.measure_recall()
 
     def rebuild(self) -> Rebuilt:
         from regard.storage.retrieval.verification import rebuild_keywords

@@ -66,6 +66,7 @@ if TYPE_CHECKING:
 
     from regard.storage.export.exporting import ExportReport
     from regard.storage.export.imported_rows import ImportReport
+    from regard.storage.retrieval.recall import RecallReport
     from regard.storage.retrieval.verification import Finding
 
 KEY_VARIABLE = "REGARD_API_KEY"
@@ -226,6 +227,9 @@ class RemoteLibrary(Library):
 
     def verify(self) -> list[Finding]:
         raise _works_on_homes("verify")
+
+    def measure_recall(self) -> RecallReport:
+        raise _works_on_homes("verify --recall")
 
     def rebuild(self) -> Rebuilt:
         raise _works_on_homes("rebuild")

@@ -23,11 +23,12 @@ from regard.core.errors import HomeError, IndexMismatch
 from regard.core.filters import AssetFilter
 from regard.core.idset import IdSet
 from regard.core.machine import usable_cores
-from regard.core.records import Channel, Float32Array, Int64Array, Kind
+from regard.core.records import Channel, Float32Array, Int64Array
 from regard.storage.database.catalog import Catalog
 from regard.storage.database.change_log import last_position, moment, moment_now, read_changes
 from regard.storage.database.stored_pipelines import StoredChannel, StoredPipeline, index_folder
 from regard.storage.retrieval.passing_contents import PassingContents
+from regard.storage.retrieval.recall import QUERIES, RecallReport, measure_recall
 from regard.storage.retrieval.verification import Finding, verify_channel
 from regard.storage.vectors.gpu import gpu_devices
 from regard.storage.vectors.index import SegmentedIndex
@@ -37,8 +38,9 @@ from regard.storage.vectors.manifest import IndexIdentity, Manifest
 # both bound memory.
 _STEP = 8192
 _UNSAVED_ROWS = 65_536
-# Sampled queries of each kind, to choose how deep searches look.
+# Sampled queries of each kind, to choose how deep searches look. Recall is measured with others.
 _SAMPLE = 256
+_DEPTH_SEED, _RECALL_SEED = 0, 1
 
 
 class ChannelIndexes(ChannelSearch, DerivedIndexes):
@@ -105,12 +107,33 @@ class ChannelIndexes(ChannelSearch, DerivedIndexes):
 
         Captions stand for texts.
         """
-        indexes = [
-            self._index(Channel(channel.space, kind))
-            for kind in Kind
-            if Channel(channel.space, kind) in self._pipeline.channels
+        return [
+            self._index(one).sample(_SAMPLE, _DEPTH_SEED)[1]
+            for one in self._pipeline.channels
+            if one.space == channel.space
         ]
-        return [index.sample(_SAMPLE) for index in indexes]
+
+    def measure_recall(self) -> RecallReport:
+        """Measure how much searches of each channel miss, and keep the result with the indexes.
+
+        Queries are stored vectors of each kind in the channel's space.
+        """
+        visible = self._visible()
+        indexes = {channel: self._fresh(channel, visible) for channel in self._pipeline.channels}
+        channels = tuple(
+            measure_recall(index, one.kind, *sampled.sample(QUERIES, _RECALL_SEED))
+            for channel, index in indexes.items()
+            for one, sampled in indexes.items()
+            if one.space == channel.space
+        )
+        report = RecallReport.now(visible, channels)
+        with _disk_errors_named(self._folder):
+            report.write(self._folder)
+        return report
+
+    def last_recall(self) -> RecallReport | None:
+        """The last measurement of recall, by any process; None before the first."""
+        return RecallReport.read(self._folder)
 
     def rebuild(self) -> None:
         """Rebuild every index from the catalog, ignoring what is on disk."""

@@ -186,12 +186,15 @@ class SegmentedIndex:
         """Rows of sealed segments that are in memory alone."""
         return sum(len(s.segment) for s in self._state.segments if not s.segment.is_mapped)
 
-    def sample(self, count: int) -> Float32Array:
-        """Vectors of up to `count` live rows, float32 (m, d); the same rows give the same ones."""
+    def sample(self, count: int, seed: int) -> tuple[Int64Array, Float32Array]:
+        """Ids (m,) and vectors (m, d) of up to `count` live rows.
+
+        The same rows and seed give the same sample.
+        """
         ids = self.ids()
-        rng = np.random.default_rng(len(ids))
+        rng = np.random.default_rng([len(ids), seed])
         chosen = rng.choice(ids, min(count, len(ids)), replace=False) if len(ids) else ids
-        return self.vectors(chosen).astype(np.float32)
+        return chosen, self.vectors(chosen).astype(np.float32)
 
     def is_outdated(self) -> bool:
         """Whether another process has written a snapshot since this one was read or written."""

@@ -53,6 +53,8 @@ def metrics(service: Use, caller: Reader) -> Response:
 def info(service: Use, caller: Reader) -> dict[str, Any]:
     """Get the server's version, limits and counts, and the caller's scope."""
     library, options = service.library, service.options
+    # Like the metrics, it covers all collections.
+    recall = None if caller.is_bound else library.indexes.last_recall()
     counts = count_visible(library.catalog, caller.collections)
     return {
         "version": version("regard"),
@@ -78,4 +80,5 @@ def info(service: Use, caller: Reader) -> dict[str, Any]:
         "scope": caller.scope.value,
         "collections": None if caller.collections is None else list(caller.collections),
         "keys_required": options.keys_required,
+        "recall": None if recall is None else recall.to_json(),
     }

@@ -342,7 +342,9 @@ def _change_models(library: Library) -> None:
     assert [one.profile for one in library.pipelines().items] == ["fake"]
 
 
-@pytest.mark.parametrize("operation", ["remove", "verify", "rebuild", "export", "import_"])
+@pytest.mark.parametrize(
+    "operation", ["remove", "verify", "measure_recall", "rebuild", "export", "import_"]
+)
 def test_a_server_refuses_what_works_on_a_home(url: str, operation: str) -> None:
     arguments = ("x",) if operation in {"remove", "export", "import_"} else ()
     with api.open(url) as library, pytest.raises(UsageError, match="works on a home and not on"):
