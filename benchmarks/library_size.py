@@ -1,6 +1,6 @@
 """Measure how regard grows: `python benchmarks/library_size.py --photographs N [--home DIR]`.
 
-Makes a synthetic library (`synthetic_library.py`), or goes on with one that was made in DIR, and
+Makes a synthetic library (`synthetic_library.py`), or uses the one made earlier in DIR, and
 prints figures as JSON, each by a function below. `--only` names some of them; those that change
 the library come last. `--real` is a folder of `real_vectors.py`, to which the vectors are fitted
 and on which recall is measured; without one, scikit-image's photographs serve as a small sample.
@@ -521,7 +521,7 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--photographs", type=int, default=2000)
-    parser.add_argument("--home", type=Path, help="keep the library here, and go on with it")
+    parser.add_argument("--home", type=Path, help="keep the library here, and use it again")
     parser.add_argument("--real", type=Path, help="a folder of real_vectors.py")
     parser.add_argument("--only", nargs="+", choices=FIGURES, default=list(FIGURES))
     parser.add_argument(
