@@ -39,7 +39,7 @@ from regard.storage.vectors.manifest import IndexIdentity, Manifest
 _STEP = 8192
 _UNSAVED_ROWS = 65_536
 # Sampled queries of each kind, to choose how deep searches look. Recall is measured with others.
-_SAMPLE = 256
+_SAMPLE = 128
 _DEPTH_SEED, _RECALL_SEED = 0, 1
 
 

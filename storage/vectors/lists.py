@@ -33,11 +33,12 @@ LEAST_ROWS, LEAST_LISTED = 16_384, 1024
 GROWTH = 4
 # Sampled rows: for the projection, and for each centre.
 _PROJECTED_SAMPLE = 16_384
-_SAMPLE_OF_CENTRE, _MOST_SAMPLED = 24, 196_608
+_SAMPLE_OF_CENTRE, _MOST_SAMPLED = 16, 131_072
 _CENTRES_PER_ROOT = 10  # times the square root of the number of rows
-_ROUNDS = 8  # of k-means
+_ROUNDS = 6  # of k-means
 _NEAR_GROUPS = 3  # whose centres a row is compared with
 # Shares of a query's 10 and 100 best rows that the lists it reads should hold.
+_BEST = 100
 _RECALL_AT_10, _RECALL_AT_100 = 0.998, 0.99
 # Shares of them that should be among a few times as many rows by projected scores.
 _PROJECTED_RECALL = 0.995
@@ -376,22 +377,27 @@ class DepthMeasurement:
         self._model = model
         self._kinds = [model.reduce(some) for some in queries if len(some)]
         self._best = [
-            (np.full((len(some), 100), -np.inf, np.float32), np.zeros((len(some), 100), np.int32))
+            (
+                np.full((len(some), _BEST), -np.inf, np.float32),
+                np.zeros((len(some), _BEST), np.int32),
+            )
             for some in self._kinds
         ]
         self._sizes = np.zeros(len(model.centres), np.int64)
 
     def see(self, reduced: Float32Array, lists: Int32Array) -> None:
         """Take projected rows (n, r) and their lists (n,)."""
+        faiss = load_faiss()
         self._sizes += np.bincount(lists, minlength=len(self._sizes))
         for kind, (queries, (scores, places)) in enumerate(
             zip(self._kinds, self._best, strict=True)
         ):
-            every = np.concatenate([scores, queries @ reduced.T], axis=1)
-            of = np.concatenate(
-                [places, np.broadcast_to(lists, (len(queries), len(lists)))], axis=1
+            found, rows = faiss.knn(
+                queries, reduced, min(_BEST, len(reduced)), faiss.METRIC_INNER_PRODUCT
             )
-            top = np.argpartition(-every, 99, axis=1)[:, :100]
+            every = np.concatenate([scores, found], axis=1)
+            of = np.concatenate([places, lists[rows]], axis=1)
+            top = np.argsort(-every, axis=1)[:, :_BEST]
             self._best[kind] = (
                 np.take_along_axis(every, top, axis=1),
                 np.take_along_axis(of, top, axis=1),
@@ -401,13 +407,12 @@ class DepthMeasurement:
         """The model with the depth that serves the most demanding kind of query."""
         total = int(self._sizes.sum())
         depth = 0.0
-        for queries, (scores, places) in zip(self._kinds, self._best, strict=True):
+        for queries, (_, places) in zip(self._kinds, self._best, strict=True):
             order = self._model.order(queries)
             reached = np.cumsum(self._sizes[order], axis=1)
             needed = np.empty_like(reached)
             np.put_along_axis(needed, order, reached, axis=1)
             of_best = np.take_along_axis(needed, places.astype(np.int64), axis=1) / max(total, 1)
-            of_best = np.take_along_axis(of_best, np.argsort(-scores, axis=1), axis=1)
             depth = max(
                 depth,
                 float(np.quantile(of_best[:, :10], _RECALL_AT_10)),
