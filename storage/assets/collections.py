@@ -150,7 +150,7 @@ class SqlCollections:
                 .limit(limit)
             ).all()
             is_live = _asset.deleted_at.is_(None)
-            # Each from an index alone, but for the few that failed or wait.
+            # Each from an index alone, except for the few that failed or wait.
             ids = [row.id for row in found]
             assets, pending, failed, trashed = (
                 count_by_collection(connection, ids, *conditions)

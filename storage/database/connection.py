@@ -406,7 +406,7 @@ def next_ids(connection: Connection, table: Table, count: int) -> range | list[i
     if not count:
         return []
     if connection.dialect.name == "sqlite":
-        # Whoever may insert holds the write lock, and inserting raises the sequence.
+        # Inserting takes the write lock, and raises the sequence.
         row = connection.execute(_LAST_ID, {"name": table.name}).first()
         first = 1 if row is None else row.seq + 1
         return range(first, first + count)

@@ -28,13 +28,13 @@ from regard.storage.vectors.faiss_library import load_faiss
 Int32Array = npt.NDArray[np.int32]
 
 # An index of fewer rows has no lists, and neither has a segment of few: they are scanned as fast.
-LEAST_ROWS, LEAST_LISTED = 16_384, 1024
+LEAST_ROWS, LEAST_LISTED = 32_768, 1024
 # A model is trained again when there are this many times as many rows.
 GROWTH = 4
 # Sampled rows: for the projection, and for each centre.
 _PROJECTED_SAMPLE = 16_384
 _SAMPLE_OF_CENTRE, _MOST_SAMPLED = 16, 131_072
-_CENTRES_PER_ROOT = 10  # times the square root of the number of rows
+_CENTRES_PER_ROOT = 4  # times the square root of the number of rows
 _ROUNDS = 6  # of k-means
 _NEAR_GROUPS = 3  # whose centres a row is compared with
 # Shares of a query's 10 and 100 best rows that the lists it reads should hold.
@@ -74,16 +74,23 @@ class ListsModel:
     def reduce(self, vectors: npt.NDArray[np.floating]) -> Float32Array:
         """Vectors (n, d) or padded (n, w), projected: float32 (n, r)."""
         exact = vectors.astype(np.float32, copy=False)
-        return np.ascontiguousarray(exact @ self.projection[: vectors.shape[1]])
+        projection = self.projection[: vectors.shape[1]]
+        if len(exact) == 1:
+            # A BLAS would start threads, which spin for longer than this takes.
+            return np.einsum("nd,dr->nr", exact, projection)
+        return np.ascontiguousarray(exact @ projection)
 
     def order(self, reduced: Float32Array) -> Int64Array:
         """All lists for each projected query (q, r), nearest first, int64 (q, c)."""
-        found: Int64Array = np.argsort(-(reduced @ self.centres.T), axis=1)
+        faiss = load_faiss()
+        found: Int64Array = faiss.knn(
+            reduced, self.centres, len(self.centres), faiss.METRIC_INNER_PRODUCT
+        )[1]
         return found
 
-    def rows_to_read(self, total: int, fetch: int, step: int) -> int:
-        """How many of `total` selected rows lists must hold to answer a step of `fetch` rows."""
-        share = min(1.0, self.depth * 2.0**step)
+    def rows_to_read(self, total: int, fetch: int, reading: int) -> int:
+        """How many of `total` selected rows lists must hold for `fetch` candidates."""
+        share = min(1.0, self.depth * 4.0**reading)
         # Few rows that pass lie deeper: as the best of a hundred times as many would.
         share = min(1.0, share * max(1.0, (self.trained_rows / max(total, 1)) ** 0.5))
         return min(total, max(int(share * total), 4 * fetch, _LEAST_READ))

@@ -417,62 +417,63 @@ def _search_lists(
 ) -> Iterator[tuple[int, list[list[_Candidates]]]]:
     """The candidates of each query (q, d), by steps, with the number of rows that a step ends at.
 
-    A step reads the lists nearest to the query, until they hold enough selected rows.
+    The lists nearest to the query are read until they hold enough selected rows, once for every
+    two steps.
     """
     reduced = model.reduce(queries)
     order = model.order(reduced)
     in_lists = np.sum([c.in_lists for c in selections if c.in_lists is not None], axis=0)
     reached = np.cumsum(in_lists[order], axis=1)  # (q, lists): rows up to each list
     total = int(in_lists.sum())
-    size, step = _FIRST_STEP, 0
+    size, reading = _FIRST_STEP, 0
     while True:
-        fetch = _CANDIDATES * size
-        wanted = model.rows_to_read(total, fetch, step)
+        sizes = (size, size * _GROWTH)
+        wanted = model.rows_to_read(total, _CANDIDATES * sizes[-1], reading)
         read = np.minimum((reached < wanted).sum(axis=1) + 1, order.shape[1])
         probes = np.where(np.arange(read.max()) < read[:, None], order[:, : read.max()], -1)
-        yield size, _read_lists(selections, reduced, probes, fetch)
-        if size >= k:
-            return
-        size, step = size * _GROWTH, step + 1
+        found = _read_lists(selections, reduced, probes, _CANDIDATES * sizes[-1])
+        for end in sizes:
+            yield end, [best.candidates(_CANDIDATES * end) for best in found]
+            if end >= k:
+                return
+        size, reading = size * _GROWTH**2, reading + 1
+
+
+@dataclass(frozen=True, slots=True)
+class _Read:
+    """What the lists of each of several parts nominate for one query: scores and positions."""
+
+    groups: Sequence[tuple[Part, Float32Array, Int64Array]]
+
+    def candidates(self, count: int) -> list[_Candidates]:
+        """The `count` best rows by code, and all that tie with the last of them."""
+        scores = np.concatenate([scores for _, scores, _ in self.groups])
+        worst = np.float32(-np.inf)
+        if len(scores) > count:
+            worst = np.partition(scores, len(scores) - count)[len(scores) - count]
+        return [(part, positions[scores >= worst]) for part, scores, positions in self.groups]
 
 
 def _read_lists(
     selections: Sequence[Selection], reduced: Float32Array, probes: Int64Array, fetch: int
-) -> list[list[_Candidates]]:
-    """For each query the `fetch` best rows of the lists in `probes` (q, p), by their codes."""
-    tasks: list[tuple[Selection, Int64Array]] = [(chosen, probes) for chosen in selections]
-    is_few = len(reduced) <= _FEW_QUERIES
-    if is_few:
-        # Every second list to each of two cores: the nearest lists hold the most.
-        cores = usable_cores()
-        tasks = [
-            (chosen, np.ascontiguousarray(probes[:, core::cores]))
-            for chosen in selections
-            for core in range(min(cores, probes.shape[1]))
-        ]
+) -> list[_Read]:
+    """For each query the `fetch` best rows of the lists in `probes` (q, p) of each part."""
 
-    def read(task: tuple[Selection, Int64Array]) -> tuple[Float32Array, Int64Array]:
-        chosen, own = task
+    def read(chosen: Selection) -> tuple[Float32Array, Int64Array]:
         assert chosen.part.lists is not None
-        return chosen.part.lists.search(reduced, own, fetch, chosen.selector)
+        return chosen.part.lists.search(reduced, probes, fetch, chosen.selector)
 
-    each = _scanners.map if is_few and len(tasks) > 1 else map
-    answers = list(each(read, tasks))
+    is_few = len(reduced) <= _FEW_QUERIES and len(selections) > 1
+    each = _scanners.map if is_few else map
+    answers = list(each(read, selections))
     found = []
     for row in range(len(reduced)):
-        scores = np.concatenate([scores[row] for scores, _ in answers])
-        if len(scores) > fetch:
-            # Of equal scores any: which ones must not depend on the number of cores.
-            worst = np.partition(scores, len(scores) - fetch)[len(scores) - fetch]
-        else:
-            worst = np.float32(-np.inf)
-        groups: dict[int, tuple[Part, list[Int64Array]]] = {}
-        for (chosen, _), (of_task, positions) in zip(tasks, answers, strict=True):
-            size = len(chosen.part.rows.ids)
-            own = positions[row]
-            own = own[(of_task[row] >= worst) & (own >= 0) & (own < size)]
-            groups.setdefault(id(chosen), (chosen.part, []))[1].append(own)
-        found.append([(part, np.concatenate(own)) for part, own in groups.values()])
+        groups = []
+        for chosen, (scores, positions) in zip(selections, answers, strict=True):
+            # Damaged lists may hold any number.
+            sound = (positions[row] >= 0) & (positions[row] < len(chosen.part.rows))
+            groups.append((chosen.part, scores[row][sound], positions[row][sound]))
+        found.append(_Read(groups))
     return found
 
 

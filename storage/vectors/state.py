@@ -148,7 +148,7 @@ class SegmentLimits:
     segment_rows: int = 131_072
     delta_rows: int = 4_096
     dead_share: float = 0.25
-    small_segments: int = 8
+    small_segments: int = 4
 
     def __post_init__(self) -> None:
         if self.segment_rows < 1 or self.delta_rows < 1 or self.small_segments < 1:
