@@ -69,6 +69,7 @@ CALLS = [
     ("DELETE", "/v1/collections/c999999", ADMIN, None),
     ("GET", "/v1/changes", READ, None),
     ("GET", "/v1/assets", READ, None),
+    ("GET", "/v1/assets/months", READ, None),
     ("POST", "/v1/assets", WRITE, {}),
     ("GET", "/v1/assets/a999999", READ, None),
     ("PATCH", "/v1/assets/a999999", WRITE, {"title": "x"}),
