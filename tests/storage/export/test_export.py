@@ -107,7 +107,7 @@ def answers(catalog: Catalog, folder: Path) -> list[tuple[list[float], list[int]
     found = ChannelIndexes(catalog, live, folder).search(
         asked, AssetFilter(collections=("one", "two"))
     )
-    return [(scores.tolist(), ids.tolist()) for scores, ids in found]
+    return [(scores.tolist(), ids.tolist()) for scores, ids, *_ in found]
 
 
 def test_a_new_home_of_either_kind_becomes_the_same(
