@@ -327,8 +327,9 @@ def _prepare_sqlite(engine: Engine) -> None:
         # Otherwise the driver begins transactions when it chooses.
         connection.isolation_level = None
         try:
-            # Of a new file, and of one that is rewritten.
-            connection.execute("PRAGMA auto_vacuum=INCREMENTAL")
+            # For a new file, and for one that is rewritten; repeating it would write to the file.
+            if connection.execute("PRAGMA auto_vacuum").fetchone()[0] != _INCREMENTAL:
+                connection.execute("PRAGMA auto_vacuum=INCREMENTAL")
             _use_wal(connection)
             for pragma in ("synchronous=FULL", "foreign_keys=ON"):
                 connection.execute(f"PRAGMA {pragma}")

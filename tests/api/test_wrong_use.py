@@ -178,11 +178,10 @@ def test_a_home_that_does_not_fit(
     change(library)
     library.run("search", "red", "--json").expect_sentence(3, *words)
     library.photo("1.png", 1)
-    for name in ("index", "status"):
-        arguments = [name, library.photos] if name == "index" else [name]
-        outcome = library.run(*arguments)
-        assert outcome.code == 3, outcome
-        outcome.expect_sentence(3, *words)
+    library.run("index", library.photos).expect_sentence(3, *words)
+    if "run: regard rebuild" not in words:
+        # It doesn't open the indexes.
+        library.run("status").expect_sentence(3, *words)
     if "run: regard rebuild" in words:
         # The mending command mends it, and nothing was done before.
         assert library.run("verify").code == 3

@@ -515,7 +515,12 @@ LEFT_OUT = {
         *("vector_count", "regions", "captions", "vectors"),
     },
     "pipeline": {"pruned_at"},
-    "asset": {"composed_path"},  # derived from the path
+    # Derived from other columns, or counted again.
+    "asset": {
+        *("composed_path", "comparable_path", "taken_month"),
+        *("camera", "camera_folded", "camera_model_folded"),
+    },
+    "analysis": {"region_count", "caption_count", "vector_count"},
     "analysis_failure": {"reason"},
     "asset_keyword": {"asset_id", "position", "keyword"},
     "asset_tag": {"asset_id", "tag"},
