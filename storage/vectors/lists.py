@@ -173,6 +173,8 @@ class Lists:
             if size != body + rows * (width + 8):
                 raise ValueError("its size is off")
             mapped = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+        # Lists are read here and there by every search, so the system may read them ahead.
+        mapped.madvise(mmap.MADV_WILLNEED)
         starts = np.frombuffer(mapped, "<i8", count + 1)
         self._of_rows = np.frombuffer(mapped, "<i4", rows, 8 * (count + 1))
         # FAISS reads memory where these say, so they must not be trusted.

@@ -56,8 +56,8 @@ _scanners = ThreadPoolExecutor(
 )
 # Rows of the first step over lists, and what later steps multiply it by.
 _FIRST_STEP, _GROWTH = 256, 4
-# Candidates that are scored exactly for each row of a step.
-_CANDIDATES = 2
+# Candidates that are scored exactly, beyond the rows of a step.
+_SPARE = 256
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,7 +172,7 @@ def nearest(
     if model is not None:
         by_lists = [chosen for chosen in selections if chosen.in_lists is not None]
         total = sum(chosen.count for chosen in by_lists)
-        if total <= max(_GATHER_ROWS, _CANDIDATES * k):
+        if total <= max(_GATHER_ROWS, k + _SPARE):
             by_lists = []
     exact = [chosen for chosen in selections if chosen not in by_lists]
     for start in range(0, len(queries), _BLOCK_QUERIES):
@@ -428,12 +428,12 @@ def _search_lists(
     size, reading = _FIRST_STEP, 0
     while True:
         sizes = (size, size * _GROWTH)
-        wanted = model.rows_to_read(total, _CANDIDATES * sizes[-1], reading)
+        wanted = model.rows_to_read(total, sizes[-1] + _SPARE, reading)
         read = np.minimum((reached < wanted).sum(axis=1) + 1, order.shape[1])
         probes = np.where(np.arange(read.max()) < read[:, None], order[:, : read.max()], -1)
-        found = _read_lists(selections, reduced, probes, _CANDIDATES * sizes[-1])
+        found = _read_lists(selections, reduced, probes, sizes[-1] + _SPARE)
         for end in sizes:
-            yield end, [best.candidates(_CANDIDATES * end) for best in found]
+            yield end, [best.candidates(end + _SPARE) for best in found]
             if end >= k:
                 return
         size, reading = size * _GROWTH**2, reading + 1

@@ -36,7 +36,7 @@ def patched() -> Iterator[pytest.MonkeyPatch]:
         # Fewer rows than are read of an index in any case would never be missed.
         patch.setattr(fusion, "DEPTH", 5)
         patch.setattr(nearest, "_GATHER_ROWS", 4)
-        patch.setattr(nearest, "_CANDIDATES", 1)
+        patch.setattr(nearest, "_SPARE", 0)
         yield patch
 
 
