@@ -77,7 +77,8 @@ class ListsModel:
         projection = self.projection[: vectors.shape[1]]
         if len(exact) == 1:
             # A BLAS would start threads, which spin for longer than this takes.
-            return np.einsum("nd,dr->nr", exact, projection)
+            reduced: Float32Array = np.einsum("nd,dr->nr", exact, projection)
+            return reduced
         return np.ascontiguousarray(exact @ projection)
 
     def order(self, reduced: Float32Array) -> Int64Array:
