@@ -140,8 +140,8 @@ class SegmentedIndex:
         """The `k` best rows of each query (n, d) whose contents are `allowed`; ties by ascending id.
 
         Padded only when fewer than `k` allowed rows exist. With `exact` no row is missed;
-        otherwise the first rows do not depend on `k`. Raises ValueError for queries that are not
-        finite or of another dimension, and for a negative `k`.
+        otherwise the first rows do not depend on `k`, unless nearly all rows are asked for. Raises
+        ValueError for queries that are not finite or of another dimension, and for a negative `k`.
         """
         checked = np.ascontiguousarray(queries, dtype=np.float32)
         if checked.ndim != 2 or checked.shape[1] != self.identity.dimension:

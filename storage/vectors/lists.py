@@ -1,12 +1,12 @@
 """Lists of similar rows with short codes, which nominate the rows that a search scores.
 
 All large segments of an index share a `ListsModel`: a projection of vectors onto the directions
-that matter most in the rows, and centres around which they gather. Each segment has its `Lists`: its rows,
-by nearest centre, as codes of one byte for each projected number (inverted lists over a scalar
-quantizer, as in Jégou et al., "Product quantization for nearest neighbor search", 2011). A search
-reads the lists whose centres have the largest inner product with the query. How many is measured
-when the model is trained, with queries of the kinds that the channel gets: texts lie apart from images,
-so they need more lists than images do.
+that matter most in the rows, and the centres of clusters of rows. Each segment has its `Lists`:
+its rows grouped by nearest centre, as codes of one byte for each projected number (inverted lists
+over a scalar quantizer, as in Jégou et al., "Product quantization for nearest neighbor search",
+2011). A search reads the lists whose centres have the largest inner product with the query. How
+many it reads is measured when the model is trained, with the kinds of queries that the channel
+gets: texts lie apart from images, so they need more lists than images do.
 
 The projection keeps the mean of the rows, unlike common PCA, because inner products depend on it.
 """

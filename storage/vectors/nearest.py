@@ -16,7 +16,8 @@ spread over the parts.
 
 Candidates of lists come step by step, each step four times as many rows as the last one. What a
 later step adds follows all rows of the earlier ones, and what it finds too late is left out: so
-the first rows of an answer do not depend on how many are asked for.
+the first rows of an answer do not depend on how many are asked for. Only where nearly all rows are
+asked for are lists not used, because leaving any out would make the answer too short.
 """
 
 from __future__ import annotations
