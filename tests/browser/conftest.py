@@ -21,6 +21,7 @@ _FLAGS = (
     "--disable-gpu",
     "--disable-background-networking",
     "--disable-component-update",
+    "--disable-smooth-scrolling",
     "--disable-sync",
     "--no-first-run",
     "--no-proxy-server",

@@ -21,6 +21,8 @@ from regard.api.client import Client
 Shoot = Callable[[Page, str], None]
 _CUT_OFF = r"Failed to load resource: net::ERR_"
 _LAST = f'[data-testid="hit"][aria-posinset="{COUNT}"]'
+# In pixels.
+_DISTANCE_TO_END = "document.documentElement.scrollHeight - innerHeight - scrollY"
 _HOSTILE = "<img src=x onerror=hacked()>"
 
 
@@ -147,8 +149,9 @@ def test_failed_next_page_keeps_loaded_results(visit: Visits, server: Server) ->
     page.keyboard.press("End")
     expect(part(page, "more")).to_contain_text("Loading failed: try again")
     page.keyboard.press("Home")
-    expect(hits(page).first).to_be_visible()
+    wait_until(page, lambda: page.evaluate("scrollY") == 0)
     page.keyboard.press("End")
+    wait_until(page, lambda: page.evaluate(_DISTANCE_TO_END) < 2)
     page.unroute_all()
     part(page, "more").click()
     expect(page.locator(_LAST)).to_be_visible()
