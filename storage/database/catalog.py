@@ -19,6 +19,7 @@ from regard.storage.database.stored_pipelines import (
     make_live,
     stored_pipelines,
 )
+from regard.storage.database.upgrading import upgrade
 
 _UUID = "catalog_uuid"
 
@@ -66,7 +67,7 @@ def open_catalog(url: str | Path) -> Catalog:
     """
     database = Database(url)
     try:
-        database.upgrade()
+        upgrade(database)
         with database.reading() as connection:
             fresh = _is_fresh(connection)
         if fresh:

@@ -1,4 +1,4 @@
-"""Opens the catalog's database, on SQLite or PostgreSQL, and brings its schema up to date.
+"""Connections to the catalog's database, on SQLite or PostgreSQL.
 
 A reading transaction sees one moment of the database, on both: SQLite always does, PostgreSQL with
 REPEATABLE READ. SQLite runs in WAL mode, so readers never wait for the writer; a write transaction
@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import logging
 import math
 import os
 import shutil
@@ -30,7 +29,6 @@ from sqlalchemy import (
     Table,
     create_engine,
     event,
-    inspect,
     make_url,
     text,
 )
@@ -43,13 +41,10 @@ from sqlalchemy.pool import ConnectionPoolEntry, PoolProxiedConnection
 
 from regard.core.errors import (
     HomeError,
-    HomeVersionError,
     MissingDependency,
     UnstorableValue,
     UsageError,
 )
-
-_log = logging.getLogger(__name__)
 
 BUSY_TIMEOUT_SECONDS = 30
 # The value of `PRAGMA auto_vacuum` when free pages can be given back step by step.
@@ -71,7 +66,6 @@ _LAST_ID = text("SELECT seq FROM sqlite_sequence WHERE name = :name")
 _NEXT_IDS = text(
     "SELECT nextval(pg_get_serial_sequence(:name, 'id')) FROM generate_series(1, :count)"
 )
-_MIGRATIONS = Path(__file__).parent / "migrations"
 
 
 class Database:
@@ -184,62 +178,6 @@ class Database:
         if not self.is_sqlite:
             connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({_TURN})")
 
-    def upgrade(self) -> None:
-        """Create the schema, or bring an older one up to date, in one transaction.
-
-        Only a large older home takes several, and continues here if it was interrupted. Raises
-        HomeVersionError when a newer regard, or another program, made it.
-        """
-        # The scripts' names begin with their revisions.
-        known = sorted(path.name[:4] for path in _MIGRATIONS.glob("versions/[0-9]*.py"))
-        from regard.storage.database.conversion import REVISION, convert_some, is_unconverted
-
-        with self.reading() as connection:
-            revisions = _revisions(connection)
-            if revisions == (known[-1],) and not is_unconverted(connection):
-                return
-        if not revisions or revisions > (REVISION,):
-            self._migrate(known, "head")
-            return
-        self._migrate(known, REVISION)
-        is_more, steps = True, 0
-        while is_more:
-            with self.writing() as connection:
-                self.take_turns(connection)
-                is_more = convert_some(connection)
-            steps += 1
-            if steps == 2:
-                _log.warning("converting %s to the form of this version, once", self.location)
-        if steps > 1:
-            self._rewrite()
-        self._migrate(known, "head")
-
-    def _migrate(self, known: Sequence[str], target: str) -> None:
-        # Most runs need no migration, and importing alembic takes a tenth of a second.
-        from alembic import command
-        from alembic.config import Config
-
-        with self.writing() as connection:
-            self.take_turns(connection)
-            revisions = _revisions(connection)
-            if not revisions:
-                # A complete downgrade leaves this table.
-                if set(inspect(connection).get_table_names()) - {"alembic_version"}:
-                    raise HomeVersionError(
-                        f"the database {self.location} holds tables that are not regard's",
-                        remedy="choose another --home or REGARD_DATABASE_URL",
-                    )
-            elif not {*revisions} <= {*known}:
-                raise HomeVersionError(
-                    f"{self.location} was made by another version of regard "
-                    f"(schema {', '.join(revisions)})",
-                    remedy="run: pip install --upgrade regard, or choose another --home",
-                )
-            config = Config()
-            config.set_main_option("script_location", str(_MIGRATIONS).replace("%", "%%"))
-            config.attributes["connection"] = connection
-            command.upgrade(config, target)
-
     def give_back_space(self, should_stop: Callable[[], bool] = lambda: False) -> None:
         """Shrink an SQLite file by its free pages; PostgreSQL does so on its own.
 
@@ -262,13 +200,13 @@ class Database:
                 while not should_stop() and ask("PRAGMA freelist_count"):
                     ask(f"PRAGMA incremental_vacuum({_PAGES_AT_ONCE})")
             elif 4 * ask("PRAGMA freelist_count") > ask("PRAGMA page_count"):
-                self._rewrite()
+                self.rewrite()
             # The file itself shrinks when the log is written back; readers of an old state delay
             # that.
             ask("PRAGMA busy_timeout=1000")
             ask("PRAGMA wal_checkpoint(TRUNCATE)")
 
-    def _rewrite(self) -> None:
+    def rewrite(self) -> None:
         """Rewrite an SQLite file where the disk has room for copies."""
         file = self.engine.url.database
         if not self.is_sqlite or file is None:
@@ -311,13 +249,6 @@ def _is_of_value(error: Exception) -> bool:
     # PostgreSQL: 22 are data exceptions, 54 exceeded limits, such as an index entry's size.
     state = getattr(getattr(error, "orig", None), "sqlstate", None) or ""
     return isinstance(error, DataError) or state[:2] in {"22", "54"}
-
-
-def _revisions(connection: Connection) -> tuple[str, ...]:
-    """The schema's revisions: one in a catalog, none in a database without one."""
-    if not inspect(connection).has_table("alembic_version"):
-        return ()
-    return tuple(connection.exec_driver_sql("SELECT version_num FROM alembic_version").scalars())
 
 
 def _prepare_sqlite(engine: Engine) -> None:

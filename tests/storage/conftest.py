@@ -12,6 +12,7 @@ from postgres_server import PostgresServer, find_binaries
 
 from regard.storage.database.connection import Database
 from regard.storage.database.schema import metadata
+from regard.storage.database.upgrading import upgrade
 
 MakeUrl = Callable[[], str]
 
@@ -92,7 +93,7 @@ def home(empty_catalog: Callable[[Path], str], tmp_path: Path) -> Iterator[Home]
 
 def _migrate(url: str) -> None:
     database = Database(url)
-    database.upgrade()
+    upgrade(database)
     database.close()
 
 

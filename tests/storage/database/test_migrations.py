@@ -26,6 +26,7 @@ from regard.storage.database.catalog import open_catalog
 from regard.storage.database.change_log import last_position
 from regard.storage.database.connection import BUSY_TIMEOUT_SECONDS, Database
 from regard.storage.database.stored_pipelines import index_folder, make_live
+from regard.storage.database.upgrading import upgrade
 
 
 @pytest.fixture
@@ -68,7 +69,7 @@ def downgrade(database: Database) -> None:
 # Derived columns are not compared: each database has its own expressions.
 @pytest.mark.filterwarnings("ignore:Computed default")
 def test_migrated_schema_is_the_one_in_schema(database: Database) -> None:
-    database.upgrade()
+    upgrade(database)
     with database.reading() as connection:
         context = MigrationContext.configure(
             connection,
@@ -97,7 +98,7 @@ def test_migrated_schema_is_the_one_in_schema(database: Database) -> None:
 @pytest.mark.parametrize("backend", ["sqlite"])
 def test_sqlite_never_reuses_keys(database: Database) -> None:
     """AUTOINCREMENT is not compared by Alembic either."""
-    database.upgrade()
+    upgrade(database)
     with database.reading() as connection:
         made = dict(
             connection.execute(
@@ -110,12 +111,12 @@ def test_sqlite_never_reuses_keys(database: Database) -> None:
 
 
 def test_upgrade_is_repeatable_and_downgrade_leaves_nothing(database: Database) -> None:
-    database.upgrade()
-    database.upgrade()
+    upgrade(database)
+    upgrade(database)
     assert tables(database) == {*schema.metadata.tables, "alembic_version"}
     downgrade(database)
     assert tables(database) == {"alembic_version"}
-    database.upgrade()
+    upgrade(database)
     assert tables(database) == {*schema.metadata.tables, "alembic_version"}
 
 
@@ -126,16 +127,16 @@ def test_failed_migration_rolls_back_wholly(database: Database) -> None:
 
     event.listen(database.engine, "before_cursor_execute", fail_at)
     with pytest.raises(KeyboardInterrupt):
-        database.upgrade()
+        upgrade(database)
     event.remove(database.engine, "before_cursor_execute", fail_at)
     assert tables(database) == set()
-    database.upgrade()
+    upgrade(database)
     assert set(schema.metadata.tables) <= tables(database)
 
 
 @pytest.mark.parametrize("revision", ["9999", "abc123def456"])
 def test_schema_of_another_version(url: str, database: Database, revision: str) -> None:
-    database.upgrade()
+    upgrade(database)
     run(database, f"UPDATE alembic_version SET version_num = '{revision}'")
     with pytest.raises(HomeVersionError, match=revision) as caught:
         open_catalog(url)
@@ -143,7 +144,7 @@ def test_schema_of_another_version(url: str, database: Database, revision: str) 
 
 
 def test_schema_of_two_heads(url: str, database: Database) -> None:
-    database.upgrade()
+    upgrade(database)
     run(database, "INSERT INTO alembic_version VALUES ('other')")
     with pytest.raises(HomeVersionError, match="other"):
         open_catalog(url)
@@ -219,7 +220,7 @@ def test_a_reading_transaction_sees_one_moment(url: str, tmp_path: Path) -> None
 
 @pytest.mark.parametrize("backend", ["postgresql"])
 def test_a_postgresql_reader_cannot_write(database: Database) -> None:
-    database.upgrade()
+    upgrade(database)
     with pytest.raises(HomeError, match="read-only"), database.reading() as connection:
         connection.execute(schema.collection.insert().values(name="x"))
     with database.writing() as connection:
@@ -243,7 +244,7 @@ def test_switch_to_wal_waits_for_a_writer(tmp_path: Path) -> None:
     other.execute("BEGIN IMMEDIATE")
     leave = threading.Timer(0.2, lambda: other.execute("COMMIT"))
     leave.start()
-    database.upgrade()
+    upgrade(database)
     leave.join()
     assert set(schema.metadata.tables) <= tables(database)
     other.close()
@@ -334,7 +335,7 @@ def test_jobs_keep_their_ids_when_they_may_be_of_no_collection(database: Databas
     for _ in range(3):
         run(database, add.format(1))
     run(database, "DELETE FROM job WHERE id = 3")
-    database.upgrade()
+    upgrade(database)
     run(database, add.format("NULL"))
     with database.reading() as connection:
         found = connection.execute(text("SELECT id, collection_id FROM job ORDER BY id")).all()
@@ -365,7 +366,7 @@ def test_older_homes_get_precisions_and_composed_letters(database: Database) -> 
     with database.writing() as connection:
         for statement in statements:
             connection.execute(text(statement), values)
-    database.upgrade()
+    upgrade(database)
 
     def rows(query: str) -> list[tuple[object, ...]]:
         with database.reading() as connection:
@@ -460,7 +461,7 @@ def test_single_vectors_become_rows_although_killed_in_the_middle(
 
     event.listen(database.engine, "before_cursor_execute", kill)
     with pytest.raises(KeyboardInterrupt):
-        database.upgrade()
+        upgrade(database)
     event.remove(database.engine, "before_cursor_execute", kill)
     assert {"embedding", "former_embedding"} <= tables(database)
     with open_home(url, tmp_path / "indexes") as home:
@@ -494,6 +495,6 @@ def test_single_vectors_become_rows_although_killed_in_the_middle(
 @pytest.mark.parametrize("backend", ["sqlite"])
 def test_converted_home_gives_its_pages_back(database: Database) -> None:
     make_home_of_single_vectors(database)
-    database.upgrade()
+    upgrade(database)
     with database.reading() as connection:
         assert connection.exec_driver_sql("PRAGMA freelist_count").scalar_one() == 0

@@ -24,6 +24,7 @@ from regard.core.records import Kind
 from regard.storage.database import schema
 from regard.storage.database.catalog import open_catalog
 from regard.storage.database.connection import Database
+from regard.storage.database.upgrading import upgrade
 from regard.storage.export import files as export_files
 from regard.storage.export.checking import open_export
 from regard.storage.export.coco import mask_runs
@@ -47,7 +48,7 @@ def empty(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A catalog with a schema and no identity, to copy."""
     file = tmp_path_factory.mktemp("empty") / "catalog.sqlite3"
     database = Database(f"sqlite:///{file}")
-    database.upgrade()
+    upgrade(database)
     database.close()
     return file
 

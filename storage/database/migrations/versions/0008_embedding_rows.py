@@ -1,7 +1,7 @@
 """One row of `embedding` holds all vectors of a content in a channel, and one change logs it.
 
 Embeddings get new ids, above all former ones, so the log begins again after the last position, and
-vector indexes have to be built from it. `storage/database/conversion.py` fills the new table from
+vector indexes have to be built from it. `storage/database/upgrading.py` fills the new table from
 the former one, which it drops at the end.
 """
 
