@@ -191,7 +191,7 @@ class Library(ABC):
 
     @abstractmethod
     def rebuild(self) -> Rebuilt:
-        """Rebuild the vector and keyword indexes from the catalog; no photograph is read."""
+        """Rebuild vector indexes, the keyword index and counters from the catalog alone."""
 
     @abstractmethod
     def pipelines(self) -> Pipelines:

@@ -242,9 +242,10 @@ class LocalLibrary(Library):
         return self._live_home().indexes.measure_recall()
 
     def rebuild(self) -> Rebuilt:
-        from regard.storage.retrieval.verification import rebuild_keywords
+        from regard.storage.retrieval.verification import rebuild_counts, rebuild_keywords
 
         home = self._live_home()
+        rebuild_counts(home.catalog.database)
         rebuild_keywords(home.catalog.database)
         stats: list[int] = []
         for indexes in _all_indexes(home):

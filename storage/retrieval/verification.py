@@ -1,16 +1,24 @@
-"""Checks the catalog's tables, the vector indexes and the keyword index; rebuilds the latter."""
+"""Checks the catalog's tables and counters, the vector indexes and the keyword index.
+
+Rebuilds the counters and the keyword index.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from sqlalchemy import (
+    Column,
+    ColumnElement,
     Connection,
     Exists,
+    ScalarSelect,
     Table,
     TableClause,
+    and_,
     column,
     delete,
     except_,
@@ -21,13 +29,19 @@ from sqlalchemy import (
     not_,
     or_,
     select,
+    update,
 )
 from sqlalchemy.exc import DatabaseError, OperationalError
 
 from regard.core.records import Float32Array, Int64Array, Kind
 from regard.storage.database import schema
 from regard.storage.database.catalog import Catalog
-from regard.storage.database.change_log import last_position, pruned_positions
+from regard.storage.database.change_log import (
+    assets_version,
+    last_position,
+    pruned_positions,
+    record_changes,
+)
 from regard.storage.database.connection import Database
 from regard.storage.database.counters import EMBEDDINGS, counter_value
 from regard.storage.database.embeddings import ids_from_bytes, is_sound, unpack
@@ -40,7 +54,7 @@ _LAST_ID = 2**63 - 1
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """Something that does not hold; `in_index` when rebuilding the indexes mends it."""
+    """Something that does not hold; `in_index` when `regard rebuild` mends it."""
 
     message: str
     in_index: bool
@@ -52,11 +66,46 @@ def verify_catalog(catalog: Catalog, pipeline: StoredPipeline) -> list[Finding]:
     `pipeline` is the live one; vectors are looked at of all that the home keeps.
     """
     with catalog.database.reading() as connection:
-        return [
+        findings = [
             Finding(f"{count} {what}", in_index=False)
             for what, count in _table_checks(connection, pipeline)
             if count
         ]
+        wrong = select(func.count()).select_from(schema.analysis).where(_is_miscounted())
+        if count := connection.execute(wrong).scalar_one():
+            message = f"{count} analyses do not count their regions, captions and vectors right"
+            findings.append(Finding(message, in_index=True))
+    return findings
+
+
+def rebuild_counts(database: Database) -> int:
+    """Correct what analyses say they have; return how many were wrong."""
+    correct = update(schema.analysis).where(_is_miscounted()).values(dict(_owned()))
+    with database.writing() as connection:
+        count = connection.execute(correct).rowcount
+        if count:
+            # Others keep counts until assets change.
+            record_changes(connection, [], [])
+    return count
+
+
+def _is_miscounted() -> ColumnElement[bool]:
+    return or_(*(counter != owned for counter, owned in _owned()))
+
+
+def _owned() -> Iterator[tuple[Column[Any], ScalarSelect[Any]]]:
+    """Each counter of an analysis, and what it should be."""
+    analysis = schema.analysis.c
+    vectors = func.coalesce(func.sum(schema.embedding.c.vector_count), 0)
+    for counter, table, owned in (
+        (analysis.region_count, schema.region, func.count()),
+        (analysis.caption_count, schema.caption, func.count()),
+        (analysis.vector_count, schema.embedding, vectors),
+    ):
+        is_owned = and_(
+            table.c.content_id == analysis.content_id, table.c.pipeline_id == analysis.pipeline_id
+        )
+        yield counter, select(owned).select_from(table).where(is_owned).scalar_subquery()
 
 
 def verify_channel(
@@ -172,6 +221,10 @@ def _table_checks(connection: Connection, pipeline: StoredPipeline) -> Iterator[
     yield (
         "positions of the change log lie beyond its counter",
         count(change.position > position, of=schema.change),
+    )
+    yield (
+        "positions of the log of assets lie beyond its counter",
+        count(schema.asset_change.c.position > assets_version(connection), of=schema.asset_change),
     )
     end = embedding.id + embedding.vector_count
     former_end = func.lag(end).over(order_by=embedding.id)

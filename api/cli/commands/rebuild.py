@@ -13,7 +13,7 @@ from regard.api.cli.options import home_option, open_library
 @click.command()
 @home_option
 def rebuild(home: Path | None) -> int:
-    """Rebuild the vector indexes and the keyword index from the catalog; no photograph is read.
+    """Rebuild vector indexes, the keyword index and counters from the catalog alone.
 
     \b
     Example: regard rebuild

@@ -9,8 +9,10 @@ import pytest
 from catalog_samples import Home, attach, save, unit
 from sqlalchemy import Select, delete, select, text, update
 
+from regard.storage.assets.overview import read_overview
 from regard.storage.database import schema
 from regard.storage.database.embeddings import ids_to_bytes
+from regard.storage.retrieval.verification import rebuild_counts
 
 
 def fill(home: Home) -> None:
@@ -162,6 +164,13 @@ DAMAGES: dict[str, tuple[Callable[[Home], object], str, str]] = {
         "2 positions of the change log lie beyond its counter",
         "the index joint-1/image is ahead of its catalog",
     ),
+    "the counter of assets fell back": (
+        lambda home: (
+            update(schema.counter).where(schema.counter.c.name == "assets").values(value=1)
+        ),
+        "8 positions of the log of assets lie beyond its counter",
+        "",
+    ),
     "a content has lost its asset": (
         lambda home: delete(schema.asset).where(one_row("asset")),
         "1 contents have no asset",
@@ -193,6 +202,21 @@ def test_planted_damage_is_found(home: Home, damage: str) -> None:
         assert in_indexes in of_indexes
     else:
         assert of_indexes == []
+
+
+@pytest.mark.parametrize("counter", ["region_count", "caption_count", "vector_count"])
+def test_wrong_counters_of_analyses_are_found_and_rebuilt(home: Home, counter: str) -> None:
+    fill(home)
+    before = read_overview(home.catalog)
+    column = schema.analysis.c[counter]
+    home.execute(update(schema.analysis).where(one_row("analysis")).values({column: column + 1}))
+    assert read_overview(home.catalog) != before
+    (finding,) = home.findings()
+    assert finding.message == "1 analyses do not count their regions, captions and vectors right"
+    assert finding.in_index
+    assert rebuild_counts(home.catalog.database) == 1
+    assert home.findings() == []
+    assert read_overview(home.catalog) == before
 
 
 @pytest.mark.parametrize("backend", ["sqlite"])
