@@ -26,7 +26,7 @@ _PAUSE = datetime.timedelta(seconds=30)
 
 @dataclass(frozen=True, slots=True)
 class DuplicatePage:
-    """One page of groups; `next` is the kind and place of its last group if more follow.
+    """One page of groups; `next` is the kind and place where it ends if more may follow.
 
     `waiting` means that a job compares photographs. `left_out` counts assets in the filter without
     a signature. When nothing is waiting, no readable file has their bytes.
@@ -75,11 +75,10 @@ class DuplicateLists:
             kinds = kinds[kinds.index(after[0]) :]
         for kind in kinds:
             place = after[1] if after is not None and kind is after[0] else None
-            for group in parts.finder.groups(kind, chosen, place):
-                if len(groups) == limit:
-                    last = groups[-1]
-                    return DuplicatePage(groups, (last.kind, last.place), waiting, left_out)
-                groups.append(group)
+            found, more = parts.finder.page(kind, chosen, place, limit - len(groups))
+            groups += found
+            if more is not None:
+                return DuplicatePage(groups, (kind, more), waiting, left_out)
         return DuplicatePage(groups, None, waiting, left_out)
 
     def _state(self, parts: HomeDuplicates, pipeline: int, kind: JobKind) -> tuple[bool, bool]:

@@ -7,7 +7,8 @@ assets are read.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 
 from regard.core.assets import Asset
 from regard.core.catalog import ChannelSearch
@@ -37,9 +38,22 @@ from regard.search.duplicates.groups import (
 from regard.search.same_objects.finder import ObjectComparison, ThingComparer, reasons
 
 START: Place = (0, 0)
+# Exposures that are read and compared together, and how many a page of bursts looks at.
+_EXPOSURES_AT_ONCE = 128
+_EXPOSURES_A_PAGE = 2000
+
+
+@dataclass(frozen=True, slots=True)
+class _Portion:
+    """Consecutive groups; `end` is the place after them, reached by looking at so many exposures."""
+
+    groups: Iterable[DuplicateGroup]
+    exposures: int = 0
+    end: Place = START
+
 
 # The groups of one kind from a place on, including it.
-FindGroups = Callable[[AssetFilter, Place], Iterator[DuplicateGroup]]
+FindGroups = Callable[[AssetFilter, Place], Iterable[_Portion]]
 
 
 class DuplicateFinder:
@@ -64,10 +78,10 @@ class DuplicateFinder:
         self._comparer = Comparer(catalog)
         self._neighbours = NeighbourComparison(catalog, index, channel, self._comparer)
         self._finders: dict[DuplicateKind, FindGroups] = {
-            DuplicateKind.EXACT: self._exact,
-            DuplicateKind.EDITED: self._edited,
-            DuplicateKind.BURST: self._bursts,
-            DuplicateKind.OBJECT: self._object_groups,
+            DuplicateKind.EXACT: lambda *place: [_Portion(self._exact(*place))],
+            DuplicateKind.EDITED: lambda *place: [_Portion(self._edited(*place))],
+            DuplicateKind.BURST: self._burst_portions,
+            DuplicateKind.OBJECT: lambda *place: [_Portion(self._object_groups(*place))],
         }
 
     def waiting(self, kinds: Collection[DuplicateKind] = ()) -> int:
@@ -105,9 +119,36 @@ class DuplicateFinder:
 
         Only what was compared is in groups. Raises UsageError if the place no longer exists.
         """
-        for group in self._finders[kind](chosen, START if after is None else after):
-            if after is None or group.place > after or group.place[0] != after[0]:
-                yield group
+        for portion in self._portions(kind, chosen, after):
+            yield from portion.groups
+
+    def page(
+        self, kind: DuplicateKind, chosen: AssetFilter, after: Place | None, limit: int
+    ) -> tuple[list[DuplicateGroup], Place | None]:
+        """Up to `limit` of the same groups, and the place to continue from if more may follow.
+
+        A page of bursts has fewer where few of the photographs it looks at are in one.
+        """
+        found: list[DuplicateGroup] = []
+        looked_at = 0
+        for portion in self._portions(kind, chosen, after):
+            for group in portion.groups:
+                if len(found) == limit:
+                    return found, found[-1].place if found else (after or START)
+                found.append(group)
+            looked_at += portion.exposures
+            if looked_at >= _EXPOSURES_A_PAGE:
+                return found, portion.end
+        return found, None
+
+    def _portions(
+        self, kind: DuplicateKind, chosen: AssetFilter, after: Place | None
+    ) -> Iterator[_Portion]:
+        def is_after(group: DuplicateGroup) -> bool:
+            return after is None or group.place > after or group.place[0] != after[0]
+
+        for portion in self._finders[kind](chosen, START if after is None else after):
+            yield _Portion(filter(is_after, portion.groups), portion.exposures, portion.end)
 
     def _exact(self, chosen: AssetFilter, start: Place) -> Iterator[DuplicateGroup]:
         for content in self._catalog.repeated_contents(chosen, start[0]):
@@ -141,23 +182,41 @@ class DuplicateFinder:
                 members = [(assets[content], alike) for content, alike in found.items()]
                 yield _group(DuplicateKind.EDITED, (contents[0], number), members)
 
-    def _bursts(self, chosen: AssetFilter, start: Place) -> Iterator[DuplicateGroup]:
+    def _burst_portions(self, chosen: AssetFilter, start: Place) -> Iterator[_Portion]:
+        some: list[list[Exposure]] = []
+        count = 0
         for run in runs(self._catalog.exposures(chosen, start[0])):
-            contents = [exposure.content for exposure in run]
-            pairs = self._catalog.pairs_among(contents)
-            self._comparer.prepare(contents)
+            some.append(run)
+            count += len(run)
+            if count >= _EXPOSURES_AT_ONCE:
+                # No group of a run has a number as high as this.
+                yield _Portion(self._bursts(chosen, some), count, (run[0].asset, len(run)))
+                some, count = [], 0
+        yield _Portion(self._bursts(chosen, some))
 
-            def is_copy(
-                first: Exposure, second: Exposure, among: set[tuple[int, int]] = pairs
-            ) -> bool:
-                pair = tuple(sorted((first.content, second.content)))
-                return pair in among and not are_separate_exposures(first, second)
+    def _bursts(
+        self, chosen: AssetFilter, all_runs: Sequence[list[Exposure]]
+    ) -> Iterator[DuplicateGroup]:
+        some = [run for run in all_runs if len(run) > 1]
+        contents = [exposure.content for run in some for exposure in run]
+        pairs = self._catalog.pairs_among(contents)
+        self._comparer.prepare(contents)
 
-            for number, found in enumerate(cut(run, self._likeness, is_copy)):
-                assets = _representatives(self._catalog.records(list(found), chosen))
-                members = [(assets[item], alike) for item, alike in found.items() if item in assets]
-                if len(members) > 1:
-                    yield _group(DuplicateKind.BURST, (run[0].asset, number), members)
+        def is_copy(first: Exposure, second: Exposure) -> bool:
+            pair = tuple(sorted((first.content, second.content)))
+            return pair in pairs and not are_separate_exposures(first, second)
+
+        bursts = [
+            ((run[0].asset, number), found)
+            for run in some
+            for number, found in enumerate(cut(run, self._likeness, is_copy))
+        ]
+        shown = {content for _, found in bursts for content in found}
+        assets = _representatives(self._catalog.records(shown, chosen))
+        for place, found in bursts:
+            members = [(assets[item], alike) for item, alike in found.items() if item in assets]
+            if len(members) > 1:
+                yield _group(DuplicateKind.BURST, place, members)
 
     def _object_groups(self, chosen: AssetFilter, start: Place) -> Iterator[DuplicateGroup]:
         for thing in self._objects.groups(chosen, start[0]):
@@ -201,6 +260,8 @@ class DuplicateFinder:
             for content in group
         }
         for run in runs(self._catalog.exposures(EVERYTHING, START[0])):
+            if len(run) == 1:
+                continue
             first = numbers.get(run[0].content, run[0].content)
             for exposure in run:
                 numbers.setdefault(exposure.content, first)

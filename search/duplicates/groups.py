@@ -77,7 +77,7 @@ _SPAN = timedelta(seconds=30)
 
 
 def runs(exposures: Iterable[Exposure]) -> Iterator[list[Exposure]]:
-    """Runs of at least two exposures of one camera, each within seconds of the previous one.
+    """Runs of exposures of one camera, each within seconds of the previous one; most have one.
 
     `exposures` are ordered by camera and time. Only the first exposure of a content counts.
     """
@@ -89,13 +89,12 @@ def runs(exposures: Iterable[Exposure]) -> Iterator[list[Exposure]]:
             and exposure.taken_at - run[-1].taken_at <= _GAP
             and exposure.taken_at - run[0].taken_at <= _SPAN
         )
-        if not follows:
-            if len(run) > 1:
-                yield run
+        if run and not follows:
+            yield run
             run = []
         if all(known.content != exposure.content for known in run):
             run.append(exposure)
-    if len(run) > 1:
+    if run:
         yield run
 
 

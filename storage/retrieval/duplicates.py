@@ -38,6 +38,7 @@ from regard.storage.database.embeddings import read_embeddings
 from regard.storage.database.stored_pipelines import StoredPipeline
 
 _PAGE = 2000
+_EXPOSURES = 500
 _asset, _content, _signature = schema.asset.c, schema.content.c, schema.signature.c
 _comparison, _pair, _embedding = schema.comparison.c, schema.copy_pair.c, schema.embedding.c
 
@@ -207,7 +208,7 @@ class SqlDuplicates(SignatureStore, DuplicateCatalog):
                 _asset.camera.is_not(None),
             )
             .order_by(_asset.camera, _asset.taken_at, _asset.id)
-            .limit(_PAGE)
+            .limit(_EXPOSURES)
         )
         with self._database.reading() as connection:
             page = statement if not first else statement.where(key >= _place_of(connection, first))
@@ -215,7 +216,7 @@ class SqlDuplicates(SignatureStore, DuplicateCatalog):
         while True:
             for row in rows:
                 yield Exposure(row.id, row.content_id, row.camera, row.taken_at)
-            if len(rows) < _PAGE:
+            if len(rows) < _EXPOSURES:
                 return
             last = rows[-1]
             with self._database.reading() as connection:
@@ -238,7 +239,8 @@ class SqlDuplicates(SignatureStore, DuplicateCatalog):
             _comparison.pipeline_id == self._pipeline.id,
             _comparison.version == SIGNATURE_VERSION,
         )
-        return _is_live(), _is_signed(), has_vector, ~compared
+        # First what most contents fail.
+        return ~compared, _is_live(), _is_signed(), has_vector
 
 
 def _is_live() -> ColumnElement[bool]:
@@ -263,7 +265,7 @@ def _has_row() -> ColumnElement[bool]:
 def _lacks_signature() -> tuple[ColumnElement[bool], ...]:
     """Whether a content should have a signature and has none; analysis adds it to new ones."""
     is_analysed = exists().where(schema.analysis.c.content_id == _content.id)
-    return is_analysed, _is_live(), ~_is_signed()
+    return ~_is_signed(), is_analysed, _is_live()
 
 
 def hold_contents(connection: Connection, contents: Collection[int]) -> list[int]:

@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from datetime import timedelta
-from typing import Any
+from typing import Any, cast
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from memory_home import NOON, make_asset
 
-from regard.core.duplicates import CopyPair, Exposure
+from regard.core.assets import Asset
+from regard.core.duplicates import CopyPair, DuplicateCatalog, DuplicateKind, Exposure, Place
+from regard.core.filters import EVERYTHING, AssetFilter
+from regard.core.records import Channel, Kind
+from regard.core.signatures import Signature, signature_shape
+from regard.search.duplicates.finder import DuplicateFinder
 from regard.search.duplicates.groups import (
     are_separate_exposures,
     by_preference,
@@ -131,14 +138,14 @@ def exposures(*seconds: float, camera: str = "A") -> list[Exposure]:
 
 
 def test_a_run_is_of_one_camera_and_a_few_seconds() -> None:
-    assert [len(run) for run in runs(exposures(0, 0.5, 2, 10, 11, 60))] == [3, 2]
-    assert list(runs(exposures(0, 3, 6))) == []
+    assert [len(run) for run in runs(exposures(0, 0.5, 2, 10, 11, 60))] == [3, 2, 1]
+    assert [len(run) for run in runs(exposures(0, 3, 6))] == [1, 1, 1]
     mixed = exposures(0, 1) + exposures(0, 1, camera="B")
     assert [[shot.camera for shot in run] for run in runs(mixed)] == [["A", "A"], ["B", "B"]]
     # A camera that goes on and on makes bursts of half a minute.
     assert [len(run) for run in runs(exposures(*range(0, 60)))] == [31, 29]
     twice = [Exposure(1, 7, "A", NOON), Exposure(2, 7, "A", NOON)]
-    assert list(runs(twice)) == []
+    assert list(runs(twice)) == [twice[:1]]
 
 
 def test_a_burst_ends_where_the_picture_changes_and_holds_no_copies() -> None:
@@ -164,3 +171,67 @@ def test_another_time_is_another_exposure_unless_the_clock_was_set(
     assert are_separate_exposures(first, second) is separate
     other = Exposure(3, 3, "B", second.taken_at)
     assert not are_separate_exposures(first, other)
+
+
+class _Shots(DuplicateCatalog):
+    """Exposures of contents with the same numbers; each ten of these look alike."""
+
+    def __init__(self, shots: list[Exposure]) -> None:
+        self._shots = shots
+        self.read = 0
+
+    def exposures(self, asset_filter: AssetFilter, first: int) -> Iterator[Exposure]:
+        for shot in self._shots:
+            if shot.asset >= first:
+                self.read += 1
+                yield shot
+
+    def pairs_among(self, contents: Collection[int]) -> set[tuple[int, int]]:
+        return set()
+
+    def signatures(self, contents: Collection[int]) -> dict[int, Signature]:
+        return {content: _signature(content // 10) for content in contents}
+
+    def records(
+        self, contents: Collection[int], asset_filter: AssetFilter
+    ) -> Mapping[int, Sequence[Asset]]:
+        return {content: [make_asset(content)] for content in contents}
+
+
+def _signature(seed: int) -> Signature:
+    width, height = 1600, 1200
+    grey = np.random.default_rng(seed).integers(0, 256, signature_shape(width, height))
+    return Signature(grey.astype(np.uint8), width, height)
+
+
+def _finder(shots: list[Exposure]) -> tuple[_Shots, DuplicateFinder]:
+    catalog, unused = _Shots(shots), cast(Any, None)
+    channel = Channel("s", Kind.IMAGE)
+    return catalog, DuplicateFinder(catalog, unused, channel, unused, unused)
+
+
+def _pages(finder: DuplicateFinder, limit: int) -> Iterator[list[Place]]:
+    after: Place | None = None
+    while True:
+        found, after = finder.page(DuplicateKind.BURST, EVERYTHING, after, limit)
+        yield [group.place for group in found]
+        if after is None:
+            return
+
+
+def test_a_page_of_bursts_ends_where_no_burst_is_near() -> None:
+    catalog, finder = _finder(exposures(*range(0, 60 * 7000, 60)))
+    assert finder.page(DuplicateKind.BURST, EVERYTHING, None, 20)[0] == []
+    assert catalog.read < 2200
+    assert list(_pages(finder, 20)) == [[]] * 4
+
+
+@pytest.mark.parametrize("limit", [1, 7, 1000])
+def test_pages_of_bursts_list_each_once(limit: int) -> None:
+    times = [60.0 * (number // 3) + number % 3 for number in range(900)]
+    _, finder = _finder(exposures(*times))
+    expected = [group.place for group in finder.groups(DuplicateKind.BURST, EVERYTHING)]
+    assert len(expected) == 300
+    found = list(_pages(finder, limit))
+    assert [place for page in found for place in page] == expected
+    assert all(len(page) <= limit for page in found)

@@ -75,6 +75,8 @@ export function makeDuplicates(place, summary, actions) {
         await new Promise((resolve) => setTimeout(resolve, AGAIN_MS));
         page = await api.duplicates(pairs, signal);
       }
+      // A page ends early where few photos are in groups.
+      while (page.next && page.groups.length === 0) page = await api.duplicates([...pairs, ["cursor", page.next]], signal);
       if (signal.aborted) return;
       groups = cursor === null ? page.groups : [...groups, ...page.groups];
       next = page.next;
