@@ -66,9 +66,7 @@ def reads_content(asset_filter: AssetFilter) -> bool:
 
 def passing_contents(asset_filter: AssetFilter) -> Select[tuple[int]]:
     """The ids of the contents with an asset that passes; some may come more than once."""
-    # Only failed assets have no content, and a condition on it would be taken for a range.
-    has_content = _asset.failure.is_(None)
-    statement = select(_asset.content_id).where(has_content, passes(asset_filter))
+    statement = select(_asset.content_id).where(_has_content(), passes(asset_filter))
     if reads_content(asset_filter):
         statement = statement.join(schema.content, _content.id == _asset.content_id)
     return statement
@@ -79,8 +77,13 @@ def hidden_contents() -> Select[tuple[int]]:
     shown = schema.asset.alias().c
     is_shown = exists().where(shown.content_id == _asset.content_id, shown.deleted_at.is_(None))
     return select(_asset.content_id).where(
-        _asset.deleted_at.is_not(None), _asset.content_id.is_not(None), ~is_shown
+        _asset.deleted_at.is_not(None), _has_content(), ~is_shown
     )
+
+
+def _has_content() -> ColumnElement[bool]:
+    # Only failed assets have none; a condition on the content itself is taken for a range of all.
+    return _asset.failure.is_(None)
 
 
 def _conditions(asset_filter: AssetFilter) -> Iterator[ColumnElement[bool]]:

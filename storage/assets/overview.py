@@ -62,10 +62,9 @@ def read_overview(catalog: Catalog) -> Overview:
         rows = connection.execute(
             select(collection.id, collection.name).order_by(collection.name)
         ).all()
-        ids = [row.id for row in rows]
         # Two indexes have them all; no other is as small.
         live_assets, trashed, failed = (
-            count_by_collection(connection, ids, condition)
+            count_by_collection(connection, condition)
             for condition in (
                 asset.deleted_at.is_(None),
                 asset.deleted_at.is_not(None),
@@ -121,12 +120,28 @@ class VisibleCounts:
 
 def count_visible(catalog: Catalog, visible: Sequence[str] | None) -> VisibleCounts:
     """Count over the collections with these names, None for all."""
+    key = ("visible", None if visible is None else tuple(visible))
+    with catalog.database.reading() as connection:
+        return catalog.kept_counts.read(
+            connection, key, lambda: _count_visible(connection, visible)
+        )
+
+
+def _count_visible(connection: Connection, visible: Sequence[str] | None) -> VisibleCounts:
     asset, content, analysis = schema.asset.c, schema.content.c, schema.analysis.c
+    live = live_pipeline(connection)
     assets = select(func.count()).select_from(schema.asset).where(asset.deleted_at.is_(None))
+    contents = select(func.count()).select_from(schema.content)
     if visible is None:
         # Those that are not shown are fewer: all their assets are in the trash.
         hidden = hidden_contents()
-        is_counted = content.id.not_in(hidden), analysis.content_id.not_in(hidden)
+        hidden_owned = _owned(connection, live, analysis.content_id.in_(hidden))
+        hidden_count = connection.execute(contents.where(content.id.in_(hidden))).scalar_one()
+        owned = [
+            total - of_hidden
+            for total, of_hidden in zip(_owned(connection, live), hidden_owned, strict=True)
+        ]
+        count = connection.execute(contents).scalar_one() - hidden_count
     else:
         collection = schema.collection.c
         ids = select(collection.id).where(collection.name.in_(visible))
@@ -134,14 +149,9 @@ def count_visible(catalog: Catalog, visible: Sequence[str] | None) -> VisibleCou
         chosen = select(asset.content_id).where(
             asset.deleted_at.is_(None), asset.failure.is_(None), asset.collection_id.in_(ids)
         )
-        is_counted = content.id.in_(chosen), analysis.content_id.in_(chosen)
-    contents = select(func.count()).select_from(schema.content).where(is_counted[0])
-    with catalog.database.reading() as connection:
-        return VisibleCounts(
-            connection.execute(assets).scalar_one(),
-            connection.execute(contents).scalar_one(),
-            *_owned(connection, live_pipeline(connection), is_counted[1]),
-        )
+        owned = [*_owned(connection, live, analysis.content_id.in_(chosen))]
+        count = connection.execute(contents.where(content.id.in_(chosen))).scalar_one()
+    return VisibleCounts(connection.execute(assets).scalar_one(), count, *owned)
 
 
 def _owned(

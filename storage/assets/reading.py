@@ -9,13 +9,10 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
-import threading
-from collections import OrderedDict
-from collections.abc import Callable, Collection, Hashable, Iterable, Sequence
+from collections.abc import Collection, Hashable, Iterable, Sequence
 from datetime import datetime
 from functools import lru_cache
-from typing import Any, TypeVar
-from typing import cast as cast_type
+from typing import Any
 
 from sqlalchemy import (
     BindParameter,
@@ -57,17 +54,14 @@ from regard.storage.assets.records import (
 )
 from regard.storage.database import schema
 from regard.storage.database.catalog import Catalog
-from regard.storage.database.change_log import assets_version
 from regard.storage.database.stored_pipelines import StoredPipeline, live_pipeline
 
 Visible = Sequence[str] | None
 # Where a page ends: its last sort value and asset id.
 Place = tuple[datetime | None, int]
 
-_KEPT_COUNTS = 64
 _UNKNOWN_PIPELINE = -1
 _asset, _content = schema.asset.c, schema.content.c
-_Counts = TypeVar("_Counts")
 
 
 class SqlAssetReading:
@@ -77,28 +71,10 @@ class SqlAssetReading:
         """States and captions are those of `pipeline`; None means the live one at each call."""
         self._database = catalog.database
         self._pipeline = None if pipeline is None else pipeline.id
-        self._counts: OrderedDict[Hashable, tuple[int, Any]] = OrderedDict()
-        self._counting = threading.Lock()
+        self._counts = catalog.kept_counts
 
     def _pipeline_id(self, connection: Connection) -> int:
         return _live(connection) if self._pipeline is None else self._pipeline
-
-    def _counted(
-        self, connection: Connection, key: Hashable, read: Callable[[], _Counts]
-    ) -> _Counts:
-        """What `read` counts, kept until assets change: counting takes longer than all else."""
-        version = assets_version(connection)
-        with self._counting:
-            kept = self._counts.get(key)
-        if kept is not None and kept[0] == version:
-            return cast_type(_Counts, kept[1])
-        counts = read()
-        with self._counting:
-            self._counts[key] = version, counts
-            self._counts.move_to_end(key)
-            if len(self._counts) > _KEPT_COUNTS:
-                self._counts.popitem(last=False)
-        return counts
 
     def page(
         self,
@@ -227,7 +203,7 @@ class SqlAssetReading:
         with self._database.reading() as connection:
             pipeline = self._pipeline_id(connection)
             key = ("facets", names, asset_filter, _key(visible), state, pipeline)
-            return self._counted(
+            return self._counts.read(
                 connection,
                 key,
                 lambda: read_facets(
@@ -265,7 +241,7 @@ class SqlAssetReading:
         with self._database.reading() as connection:
             pipeline = self._pipeline_id(connection)
             key = ("months", asset_filter, _key(visible), state, pipeline)
-            return self._counted(connection, key, read)
+            return self._counts.read(connection, key, read)
 
     def with_failures(
         self,

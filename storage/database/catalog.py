@@ -12,6 +12,7 @@ from regard.core.records import PipelineSpec
 from regard.storage.database import schema
 from regard.storage.database.connection import Database
 from regard.storage.database.counters import COUNTERS
+from regard.storage.database.kept_counts import KeptCounts
 from regard.storage.database.stored_pipelines import (
     StoredPipeline,
     ensure_pipeline,
@@ -30,6 +31,7 @@ class Catalog:
     def __init__(self, database: Database) -> None:
         """Use a database whose schema is current; `open_catalog` upgrades it first."""
         self.database = database
+        self.kept_counts = KeptCounts()
         with database.reading() as connection:
             self.uuid = _read_uuid(connection)
 
