@@ -198,7 +198,8 @@ class Database:
         with contextlib.closing(connection), contextlib.suppress(sqlite3.OperationalError):
             if ask("PRAGMA auto_vacuum") == _INCREMENTAL:
                 while not should_stop() and ask("PRAGMA freelist_count"):
-                    ask(f"PRAGMA incremental_vacuum({_PAGES_AT_ONCE})")
+                    # `execute` would free one page and wait for the disk after each.
+                    connection.executescript(f"PRAGMA incremental_vacuum({_PAGES_AT_ONCE})")
             elif 4 * ask("PRAGMA freelist_count") > ask("PRAGMA page_count"):
                 self.rewrite()
             # The file itself shrinks when the log is written back; readers of an old state delay

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -18,7 +19,9 @@ def _size(home: Home) -> int:
 
 
 @pytest.mark.parametrize("is_new", [True, False])
-def test_a_purge_shrinks_the_file(tmp_path: Path, is_new: bool) -> None:
+def test_a_purge_shrinks_the_file(
+    tmp_path: Path, is_new: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
     with open_home(f"sqlite:///{tmp_path / 'catalog.sqlite3'}", tmp_path) as home:
         database = home.catalog.database
         database.give_back_space()
@@ -35,8 +38,13 @@ def test_a_purge_shrinks_the_file(tmp_path: Path, is_new: bool) -> None:
                 save(writer, f"/p/{number}.jpg", str(number), regions=12)
         full = _size(home)
         (number,) = (row.id for row in home.rows(collection))
+        # Each step commits, and so waits for the disk.
+        steps: list[int] = []
+        give_back = partial(database.give_back_space, lambda: bool(steps.append(1)))
+        monkeypatch.setattr(database, "give_back_space", give_back)
         purged = SqlAssetEditing(home.catalog).purge(collection=number, trashed_only=False)
         assert purged.assets == 210
         assert database.read_once("PRAGMA freelist_count") == [(0,)]
+        assert len(steps) == (2 if is_new else 0)
         # Exclusions and the log of assets stay.
         assert _size(home) - empty < (full - empty) / 2
