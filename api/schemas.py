@@ -223,17 +223,11 @@ class BulkAnswer(Document):
     done: int
 
 
-class PurgeAnswer(Document):
-    """The number of permanently deleted assets."""
-
-    purged: int
-
-
 class JobDocument(Document):
     """A job in the background."""
 
     id: str = Field(examples=["j4"])
-    kind: Literal["import", "upload", "reindex", "pipeline", "prune", "copies", "objects"]
+    kind: Literal["import", "upload", "reindex", "pipeline", "prune", "purge", "copies", "objects"]
     state: Literal["queued", "running", "done", "failed", "cancelled"]
     collection: CollectionName | None = Field(description="null for a job on the whole home")
     profile: str | None
@@ -248,6 +242,13 @@ class JobDocument(Document):
     created_at: datetime
     started_at: datetime | None
     finished_at: datetime | None
+
+
+class PurgeAnswer(Document):
+    """How many assets are permanently deleted, and the jobs that delete the rest."""
+
+    purged: int
+    jobs: list[JobDocument]
 
 
 class JobList(Document):

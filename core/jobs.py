@@ -13,7 +13,8 @@ class JobKind(StrEnum):
     """What a job does.
 
     In one collection, `import` indexes a folder, `upload` analyses new uploads, and `reindex`
-    indexes all imported folders and uploads again, including failed ones. For the whole home,
+    indexes all imported folders and uploads again, including failed ones. `purge` deletes what was
+    in the trash when it was added, of a collection or of all. For the whole home,
     `pipeline` analyses all photographs with another profile and makes it live, and `prune` deletes
     pipelines that are not live. `copies` compares new photographs with others to find copies;
     `objects` does so too, and then finds the same objects in them.
@@ -24,6 +25,7 @@ class JobKind(StrEnum):
     REINDEX = "reindex"
     PIPELINE = "pipeline"
     PRUNE = "prune"
+    PURGE = "purge"
     COPIES = "copies"
     OBJECTS = "objects"
 

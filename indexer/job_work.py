@@ -39,7 +39,7 @@ class JobWork:
     """Does jobs; `roots` are the configured ones by name, and nothing outside them is imported.
 
     `indexer` returns the indexer of a collection, `imported_folders` the (root, path) pairs that
-    were ever imported into one. `for_all` does the jobs that belong to no collection.
+    were ever imported into one. `for_all` does the jobs that need no indexer.
     """
 
     def __init__(
@@ -63,7 +63,7 @@ class JobWork:
 
         Raises NotFound for a root that is no longer configured, and whatever `Indexer.run` raises.
         """
-        if job.collection is None:
+        if job.collection is None or job.kind is JobKind.PURGE:
             if self._for_all is None:
                 raise ValueError(f"nothing here does jobs of kind {job.kind}")
             return self._for_all(job, progress, should_stop)

@@ -220,7 +220,10 @@ class Trash:
         self._connection = connection
 
     def empty(self, collection: str | None = None) -> PurgeAnswer:
-        """Delete what is in the trash for good; of files, only managed ones are deleted."""
+        """Delete what is in the trash for good; of files, only managed ones are deleted.
+
+        Of many photographs, jobs delete the rest: `client.jobs.wait` waits for one.
+        """
         document = {} if collection is None else {"collection": collection}
         call = Call("POST", "/v1/trash/empty", json=document, repeatable=True)
         return self._connection.read(PurgeAnswer, call)

@@ -193,7 +193,7 @@ EXAMPLES: Mapping[str, dict[str, Any]] = {
         ],
         "serving": "4239409f1402",
     },
-    "PurgeAnswer": {"purged": 2},
+    "PurgeAnswer": {"purged": 2, "jobs": []},
     "Readiness": {"status": "ready", "reasons": []},
     "RegionWithAsset": {**_REGION, "asset": _ASSET},
     "RollbackDocument": {

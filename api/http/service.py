@@ -15,9 +15,8 @@ import threading
 import time
 import uuid
 import weakref
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path
 
 from anyio import CapacityLimiter
@@ -27,6 +26,7 @@ from regard.api.http.documents import Documents
 from regard.api.http.duplicate_lists import DuplicateLists
 from regard.api.http.metrics import Metrics
 from regard.api.library.home import Home
+from regard.api.library.purging import Purging
 from regard.core.assets import AssetState
 from regard.core.catalog import FileStamp, clamp_int64
 from regard.core.errors import Conflict, RegardError
@@ -35,7 +35,7 @@ from regard.core.keys import Caller
 from regard.photos.decoding import DecodeLimits
 from regard.search.engine import SearchEngine
 from regard.storage.assets.collections import SqlCollections
-from regard.storage.assets.editing import Purged, SqlAssetEditing
+from regard.storage.assets.editing import SqlAssetEditing
 from regard.storage.assets.reading import SqlAssetReading
 from regard.storage.assets.uploads import SqlUploads
 from regard.storage.database.lease import hold_writer_lease
@@ -102,6 +102,7 @@ class Service:
         self.limits = DecodeLimits(max_bytes=options.upload_bytes)
         self.editing = SqlAssetEditing(catalog)
         self.uploads = SqlUploads(catalog)
+        self.purging = Purging(catalog, home)
         self.collections = SqlCollections(catalog)
         self.jobs = SqlJobQueue(catalog)
         self.idempotency = SqlIdempotency(catalog)
@@ -152,24 +153,6 @@ class Service:
         """The documents as this caller may see them."""
         return Documents(caller, self.options.roots)
 
-    def discard(self, purged: Purged) -> None:
-        """Delete managed files that a purge left without assets, and their thumbnails."""
-        self._delete(purged.originals)
-
-    def _delete(self, digests: Collection[str]) -> None:
-        """Delete managed files that purges left, and clear the record of them."""
-        self.discard_unneeded(digests)
-        self.uploads.forget_originals(digests)
-
-    def discard_unneeded(self, digests: Iterable[str]) -> None:
-        """Delete the managed files with these SHA-256 digests that no asset needs."""
-        for sha256 in digests:
-            is_needed = partial(self.uploads.needs, self.originals.path_of(sha256))
-            self.originals.discard(sha256, unless=is_needed)
-            if not is_needed():
-                # Of a file that is gone already, too: a process may have been killed in between.
-                self.thumbnails.discard(sha256)
-
     def has_original(self, stamp: FileStamp) -> bool:
         """Whether an imported asset's file is unchanged since it was indexed."""
         try:
@@ -208,8 +191,9 @@ class Service:
         jobs for stored uploads without one.
         """
         self.uploads.relocate_originals(self.originals.path_of, _mtime_of)
-        self.originals.sweep(discard_placed=lambda sha256: self.discard_unneeded([sha256]))
-        self._delete(self.uploads.forgotten_originals())
+        discard = self.purging.discard_unneeded
+        self.originals.sweep(discard_placed=lambda sha256: discard([sha256]))
+        self.purging.delete_left_files()
         for collection in self.uploads.collections_without_job():
             self.jobs.add(JobKind.UPLOAD, collection)
 

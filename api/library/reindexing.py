@@ -1,6 +1,6 @@
 """Changes a home's models: builds a pipeline beside the live one, and deletes those not needed.
 
-Does the jobs of the whole home, too.
+Does the jobs that need no indexer, too.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from collections.abc import Callable
 
 from regard.api.library.duplicates import COMPARED_KINDS, compare_photographs
 from regard.api.library.home import Home, load_ready_profile, nothing_indexed
+from regard.api.library.purging import Purging
 from regard.api.library.settings import Settings
 from regard.core.errors import PipelineConflict
 from regard.core.jobs import Job, JobKind
@@ -20,6 +21,7 @@ from regard.core.protocols import Profile
 from regard.indexer.analysis import AnalysisSetup
 from regard.indexer.reindexing import Reindexer
 from regard.indexer.report import IndexReport, Progress
+from regard.storage.assets.editing import SqlAssetEditing
 from regard.storage.database.catalog import Catalog
 from regard.storage.files.originals import Originals
 from regard.storage.pipelines.pruning import prune
@@ -92,7 +94,7 @@ def reindex(
 
 
 class HomeJobs:
-    """Does the jobs that concern the whole home: all kinds that belong to no collection.
+    """Does the jobs that need no indexer: those that concern the whole home, and purges.
 
     `open_home` gives the home with its live pipeline. The models of a change stay loaded while its
     job is interrupted and continued.
@@ -117,6 +119,8 @@ class HomeJobs:
         """Do a job; raises what `reindex`, `prune` and `compare_photographs` raise."""
         if job.kind is JobKind.PRUNE:
             return self._prune(job, should_stop)
+        if job.kind is JobKind.PURGE:
+            return self._purge(job, progress, should_stop)
         if job.kind in COMPARED_KINDS:
             return compare_photographs(self._open_home(), job.kind, progress, should_stop)
         report = None
@@ -162,6 +166,30 @@ class HomeJobs:
                 should_stop=should_stop,
             )
         return IndexReport(removed=len(gone), interrupted=should_stop())
+
+    def _purge(self, job: Job, progress: Progress, should_stop: Callable[[], bool]) -> IndexReport:
+        """Purge what was in the trash when the job was added; `removed` counts assets."""
+        started = time.monotonic()
+        editing = SqlAssetEditing(self._catalog)
+        purging = Purging(self._catalog, self._settings.home)
+        report = IndexReport()
+
+        def advance(count: int) -> None:
+            report.removed += count
+            for _ in range(count):
+                progress.advance()
+
+        progress.expect(editing.count_trashed(job.collection_id, job.created_at))
+        purging.delete_left_files()
+        finished = purging.purge(
+            job.collection_id,
+            trashed_by=job.created_at,
+            should_stop=should_stop,
+            advance=advance,
+        )
+        report.interrupted = not finished
+        report.seconds = time.monotonic() - started
+        return report
 
 
 def _now_and_then(ask: Callable[[], bool]) -> Callable[[], bool]:

@@ -1,7 +1,7 @@
 """What people do to assets: edit, tag, trash, restore, purge; each call is one transaction.
 
 These writes are short and need no writer lease, which guards analyses. Each is recorded in the log
-of assets. No file is touched: `purge` returns the originals that no asset needs any more.
+of assets. No file is touched: `purge_some` returns the originals that no asset needs any more.
 """
 
 from __future__ import annotations
@@ -9,12 +9,14 @@ from __future__ import annotations
 import json
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 from sqlalchemy import (
     ColumnElement,
     Connection,
     delete,
+    func,
     select,
     update,
 )
@@ -49,11 +51,12 @@ class Purged:
     """The number of purged assets, and the SHA-256 of managed files that are no longer needed.
 
     Check `needs` again before deleting such a file, because the same bytes may have been uploaded
-    since; call `forget_originals` afterwards.
+    since; call `forget_originals` afterwards. `has_more` says that another portion may be left.
     """
 
     assets: int
-    originals: tuple[str, ...]
+    originals: list[str]
+    has_more: bool
 
 
 class SqlAssetEditing:
@@ -131,52 +134,31 @@ class SqlAssetEditing:
         """Take assets out of the trash, all of them or none; raises NotFound."""
         self._move(assets, visible, into_trash=False)
 
-    def purge(self, *, collection: int | None = None, trashed_only: bool = True) -> Purged:
-        """Delete the assets in the trash for good, of one collection or of all.
+    def count_trashed(self, collection: int | None, trashed_by: datetime) -> int:
+        """How many assets `purge_some` would delete in all."""
+        statement = select(func.count()).select_from(schema.asset)
+        with self._database.reading() as connection:
+            return int(
+                connection.execute(
+                    statement.where(*_purged(collection, trashed_by=trashed_by))
+                ).scalar_one()
+            )
 
-        With `trashed_only` false, all assets of the collection. Deletes no file.
+    def purge_some(
+        self,
+        collection: int | None = None,
+        *,
+        trashed_only: bool = True,
+        trashed_by: datetime | None = None,
+    ) -> Purged:
+        """Delete a portion of the assets in the trash for good, of one collection or of all.
+
+        With `trashed_by` only those that were in the trash by then; with `trashed_only` false, all
+        assets of the collection. Deletes no file.
         """
-        where: list[ColumnElement[bool]] = []
+        where = _purged(collection, trashed_only=trashed_only, trashed_by=trashed_by)
         # In the order of an index: the rest is sorted for each portion otherwise.
-        order: tuple[ColumnElement[Any], ...] = (_asset.path,)
-        if trashed_only:
-            where.append(_asset.deleted_at.is_not(None))
-            order = _asset.dated_at, _asset.id
-        if collection is not None:
-            where.append(_asset.collection_id == collection)
-        assets, originals = 0, []
-        while True:
-            found, count, unused = self._purge_some(where, order)
-            assets += count
-            originals += unused
-            if found < _PURGED_AT_ONCE:
-                if assets > _PURGED_AT_ONCE:
-                    self._database.give_back_space()
-                return Purged(assets, tuple(originals))
-
-    def _move(self, assets: Collection[int], visible: Visible, *, into_trash: bool) -> None:
-        with self._database.writing() as connection:
-            rows = _require(connection, assets, visible)
-            moved = [row for row in rows if (row.deleted_at is None) == into_trash]
-            if not moved:
-                return
-            connection.execute(
-                update(schema.asset)
-                .where(_asset.id.in_([row.id for row in moved]))
-                .values(deleted_at=utc_now() if into_trash else None)
-            )
-            if not into_trash:
-                # Contents indexed since were not compared with them.
-                forget_comparisons(connection, {row.content_id for row in moved} - {None})
-            kind = "removed" if into_trash else "added"
-            record_changes(
-                connection, [], [], [AssetEvent(row.id, row.collection_id, kind) for row in moved]
-            )
-
-    def _purge_some(
-        self, where: Sequence[ColumnElement[bool]], order: Sequence[ColumnElement[Any]]
-    ) -> tuple[int, int, list[str]]:
-        """Purge a portion; returns how many were found and deleted, and files no longer needed."""
+        order = (_asset.dated_at, _asset.id) if trashed_only else (_asset.path,)
         with self._database.writing() as connection:
             # An upload may be restoring one of these.
             self._database.take_turns(connection)
@@ -186,6 +168,7 @@ class SqlAssetEditing:
                 .order_by(*order)
                 .limit(_PURGED_AT_ONCE)
             ).all()
+            has_more = len(found) == _PURGED_AT_ONCE
             # Lock contents before assets, as the indexer does, to avoid a deadlock.
             content = schema.content.c
             connection.execute(
@@ -209,7 +192,7 @@ class SqlAssetEditing:
                 .with_for_update()
             ).all()
             if not rows:
-                return len(found), 0, []
+                return Purged(0, [], has_more)
             connection.execute(delete(schema.asset).where(_asset.id.in_([row.id for row in rows])))
             removed = drop_orphans(connection, {row.content_id for row in rows})
             # Assets in the trash were logged as removed when they went there.
@@ -223,13 +206,49 @@ class SqlAssetEditing:
             unused = paths - {bytes(path) for path in used}
             originals = [path.rpartition(b"/")[2].decode() for path in sorted(unused)]
             note_files(connection, originals)
+            # Otherwise the next run over their folders would add them again.
+            removals: dict[int, list[Exclusion]] = {}
             for row in rows:
                 if row.deleted_at is not None and not row.managed:
-                    # Otherwise the next run over its folder would add it again.
                     removal = Exclusion(bytes(row.path), None, is_left_out=True)
-                    exclude(connection, row.collection_id, [removal])
+                    removals.setdefault(row.collection_id, []).append(removal)
+            for collection_id, of_collection in removals.items():
+                exclude(connection, collection_id, of_collection)
             record_changes(connection, [], removed, events)
-        return len(found), len(rows), originals
+        return Purged(len(rows), originals, has_more)
+
+    def _move(self, assets: Collection[int], visible: Visible, *, into_trash: bool) -> None:
+        with self._database.writing() as connection:
+            rows = _require(connection, assets, visible)
+            moved = [row for row in rows if (row.deleted_at is None) == into_trash]
+            if not moved:
+                return
+            connection.execute(
+                update(schema.asset)
+                .where(_asset.id.in_([row.id for row in moved]))
+                .values(deleted_at=utc_now() if into_trash else None)
+            )
+            if not into_trash:
+                # Contents indexed since were not compared with them.
+                forget_comparisons(connection, {row.content_id for row in moved} - {None})
+            kind = "removed" if into_trash else "added"
+            record_changes(
+                connection, [], [], [AssetEvent(row.id, row.collection_id, kind) for row in moved]
+            )
+
+
+def _purged(
+    collection: int | None, *, trashed_only: bool = True, trashed_by: datetime | None = None
+) -> list[ColumnElement[bool]]:
+    """The condition on assets to purge."""
+    where: list[ColumnElement[bool]] = []
+    if trashed_only:
+        where.append(_asset.deleted_at.is_not(None))
+    if trashed_by is not None:
+        where.append(_asset.deleted_at <= trashed_by)
+    if collection is not None:
+        where.append(_asset.collection_id == collection)
+    return where
 
 
 def _changed(rows: Sequence[Any]) -> list[AssetEvent]:

@@ -124,6 +124,11 @@ class SqlJobQueue:
                 )
             return _add(connection, kind, None, parameters)
 
+    def add_purge(self, collection: int | None) -> Job:
+        """Queue a job that purges what is in the trash now, of one collection or of all."""
+        with self._database.writing() as connection:
+            return _add(connection, JobKind.PURGE, collection, {})
+
     def is_awaited(self, job: int) -> bool:
         """Whether other jobs are queued."""
         waiting = select(_job.id).where(_job.state == JobState.QUEUED, _job.id != job).limit(1)

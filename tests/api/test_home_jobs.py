@@ -4,14 +4,17 @@ end."""
 from __future__ import annotations
 
 import contextlib
+import os
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 from made_library import Library
+from sqlalchemy import update
 
 from regard.api.http.duplicate_lists import DuplicateLists
+from regard.api.library import purging
 from regard.api.library.home import open_home, open_home_catalog
 from regard.api.library.reindexing import HomeJobs
 from regard.api.library.settings import Settings
@@ -22,7 +25,11 @@ from regard.core.jobs import Job, JobKind, JobState
 from regard.indexer.jobs import JobRunner
 from regard.indexer.report import IndexReport, Progress
 from regard.models.fake import FakeEncoder
+from regard.storage.assets import editing
+from regard.storage.assets.editing import SqlAssetEditing
+from regard.storage.database import schema
 from regard.storage.database.catalog import Catalog
+from regard.storage.files.originals import Originals
 from regard.storage.pipelines import pruning
 from regard.storage.service.jobs import SqlJobQueue
 
@@ -122,6 +129,75 @@ def test_what_was_named_to_be_deleted_is_deleted_to_the_end(
     kept = library.run("pipelines", "--json").document["pipelines"]
     assert [one["profile"] for one in kept] == ["turned"]
     library.verify()
+
+
+@pytest.fixture
+def trashed(
+    library: Library, catalog: Catalog, monkeypatch: pytest.MonkeyPatch
+) -> tuple[list[int], list[Path]]:
+    """Five trashed assets of six, and the files of the first two, which are uploads."""
+    monkeypatch.setattr(editing, "_PURGED_AT_ONCE", 2)
+    monkeypatch.setattr(purging, "_PAUSE_SECONDS", 0.0)
+    rows = library.sql("SELECT a.id, sha256 FROM asset a JOIN content c ON c.id = content_id")
+    files = []
+    for number, sha256 in rows[:2]:
+        path = Originals(library.home / "originals").path_of(sha256)
+        files.append(Path(os.fsdecode(path)))
+        files[-1].parent.mkdir(parents=True)
+        files[-1].write_bytes(b"")
+        asset = schema.asset
+        with catalog.database.writing() as connection:
+            connection.execute(
+                update(asset).where(asset.c.id == number).values(path=path, managed=True)
+            )
+    ids = [number for number, _ in rows]
+    SqlAssetEditing(catalog).trash(ids[:-1])
+    return ids, files
+
+
+def test_a_purge_takes_turns_and_spares_what_was_restored_or_trashed_since(
+    library: Library, catalog: Catalog, trashed: tuple[list[int], list[Path]]
+) -> None:
+    ids, files = trashed
+    turns = InTurns(library, catalog, asked=1)
+    job = turns.queue.add_purge(None)
+    SqlAssetEditing(catalog).restore(ids[:1])
+    SqlAssetEditing(catalog).trash(ids[-1:])
+    job = turns.run(job)
+    assert turns.turns > 2
+    assert (job.state, job.done, job.total) == (JobState.DONE, 4, 4)
+    assert job.report is not None
+    assert job.report["removed"] == 4
+    left = library.sql("SELECT id, deleted_at IS NULL FROM asset ORDER BY id")
+    assert left == [(ids[0], 1), (ids[-1], 0)]
+    assert [file.exists() for file in files] == [True, False]
+    library.verify()
+
+
+def test_a_killed_purge_continues_and_deletes_the_files_that_it_left(
+    library: Library,
+    catalog: Catalog,
+    trashed: tuple[list[int], list[Path]],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    _, files = trashed
+    turns = InTurns(library, catalog, asked=10)
+    job = turns.queue.add_purge(None)
+    with monkeypatch.context() as patched:
+        patched.setattr(Originals, "discard", killed)
+        with pytest.raises(KeyboardInterrupt):
+            turns.run(job)
+    assert all(file.exists() for file in files)
+    assert len(library.sql("SELECT id FROM asset WHERE deleted_at IS NOT NULL")) == 3
+    job = turns.run(job)
+    assert (job.state, job.done, job.total) == (JobState.DONE, 3, 3)
+    assert not any(file.exists() for file in files)
+    assert len(library.sql("SELECT id FROM asset")) == 1
+    library.verify()
+
+
+def killed(*_: object, **__: object) -> None:
+    raise KeyboardInterrupt
 
 
 def test_objects_are_compared_in_turns_and_each_photograph_once(

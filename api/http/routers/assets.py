@@ -233,23 +233,28 @@ def restore_asset(id: str, service: Use, caller: Writer) -> dict[str, Any]:
 
 @router.post("/trash/empty", response_model=schemas.PurgeAnswer, responses=responses("not-found"))
 def empty_trash(request: TrashRequest, service: Use, caller: Administrator) -> dict[str, Any]:
-    """Permanently delete trashed assets. Only managed files that no asset needs are deleted."""
+    """Permanently delete trashed assets, many of them in jobs.
+
+    Only managed files that no asset needs are deleted.
+    """
+    scopes: list[int | None] = [None]
     if request.collection is not None:
         if not caller.may_see(request.collection):
             raise NotFound(
                 f"no collection is named {request.collection}", remedy="see the list of collections"
             )
-        return {"purged": _purge(service, service.collections.named(request.collection).id)}
-    if caller.collections is None:
-        return {"purged": _purge(service, None)}
-    seen = service.collections.page(visible=caller.collections, limit=len(caller.collections))
-    return {"purged": sum(_purge(service, collection.id) for collection in seen)}
-
-
-def _purge(service: Use, collection: int | None) -> int:
-    purged = service.editing.purge(collection=collection)
-    service.discard(purged)
-    return purged.assets
+        scopes = [service.collections.named(request.collection).id]
+    elif caller.collections is not None:
+        seen = service.collections.page(visible=caller.collections, limit=len(caller.collections))
+        scopes = [collection.id for collection in seen]
+    purged, jobs = 0, []
+    for scope in scopes:
+        portion = service.purging.purge_some(scope)
+        purged += portion.assets
+        if portion.has_more:
+            jobs.append(service.documents(caller).job(service.jobs.add_purge(scope)))
+            service.wake_worker()
+    return {"purged": purged, "jobs": jobs}
 
 
 def _within(state: str) -> AssetState | None:

@@ -109,7 +109,7 @@ def delete_collection(
     with named(Conflict, "collection-not-empty", caller):
         for left in reversed(range(_ATTEMPTS if with_assets else 1)):
             if with_assets:
-                service.discard(service.editing.purge(collection=number, trashed_only=False))
+                service.purging.purge(number, trashed_only=False)
             try:
                 service.collections.delete(number)
                 break

@@ -219,7 +219,9 @@ def retry_job(id: str, service: Use, caller: Writer) -> dict[str, Any]:
         raise Problem(
             "job-running", "the job has not ended yet", remedy="wait for it, or cancel it first"
         )
-    if job.collection is None:
+    if job.kind is JobKind.PURGE:
+        again = service.jobs.add_purge(job.collection_id)
+    elif job.collection is None:
         again = service.jobs.add_for_all(
             job.kind, profile=job.profile, pipelines=job.pipelines, unfinished=job.unfinished
         )
@@ -303,8 +305,9 @@ def _may_see(caller: Caller, job: Job) -> bool:
 
 def _require_control(caller: Caller, job: Job) -> None:
     """Raise the problem `scope-missing` if only administrators may start and stop the job."""
-    if job.collection is None and not caller.is_admin:
-        raise Problem("scope-missing", "jobs on the whole home need the scope admin")
+    needs_admin = job.collection is None or job.kind is JobKind.PURGE
+    if needs_admin and not caller.is_admin:
+        raise Problem("scope-missing", "jobs on the whole home and purges need the scope admin")
 
 
 def _add(service: Service, wanted: ImportRequest | ReindexRequest) -> Job:

@@ -125,7 +125,7 @@ async def upload_assets(
             answer = await to_thread.run_sync(_answer, service, caller, key, form, kept)
     finally:
         # Delete files whose assets were not created, or that exist elsewhere.
-        await to_thread.run_sync(service.discard_unneeded, kept)
+        await to_thread.run_sync(service.purging.discard_unneeded, kept)
     service.metrics.observe_stage("upload", time.perf_counter() - started)
     return answer
 

@@ -10,7 +10,7 @@ import { toastProblem } from "./toast.js";
 const LOOK_MS = 20_000;
 // Each stream takes one of the browser's few connections to a server; other jobs are polled.
 const STREAMS = 2;
-const KINDS = { import: "Indexing a folder", upload: "Indexing uploads", reindex: "Indexing again", pipeline: "Changing the models", prune: "Deleting previous models", copies: "Looking for copies", objects: "Looking for the same things" };
+const KINDS = { import: "Indexing a folder", upload: "Indexing uploads", reindex: "Indexing again", pipeline: "Changing the models", prune: "Deleting previous models", purge: "Emptying the trash", copies: "Looking for copies", objects: "Looking for the same things" };
 const STATES = { queued: "Waiting", running: "Running", done: "Done", failed: "Failed", cancelled: "Cancelled" };
 const isActive = (job) => job.state === "queued" || job.state === "running";
 
@@ -159,5 +159,5 @@ function words(job) {
   const failed = job.failed ? `, ${number(job.failed)} of them failed` : "";
   if (job.state === "queued") return "Waiting";
   if (isActive(job)) return job.total === null ? `${plural(job.done, "photo")} so far${failed}` : `${number(job.done)} of ${plural(job.total, "photo")} done${failed}`;
-  return job.done || job.failed ? `${plural(job.done, "photo")} done${failed}` : "Nothing to index";
+  return job.done || job.failed ? `${plural(job.done, "photo")} done${failed}` : job.kind === "purge" ? "Nothing to delete" : "Nothing to index";
 }

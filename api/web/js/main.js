@@ -151,7 +151,9 @@ const uploadButton = button("Upload", () => upload.open(), { drawing: "upload", 
 part("actions").append(uploadButton);
 const jobs = makeJobs(part("actions"), (job, before) => {
   fresh.poke();
-  if (before && job.state !== before.state && job.finished_at) settlePending();
+  if (!before || job.state === before.state || !job.finished_at) return;
+  if (job.kind !== "purge") settlePending();
+  else if (state().view === "trash") results.reload();
 });
 const upload = makeUpload({
   jobs,
@@ -182,8 +184,9 @@ async function settlePending() {
 async function purge() {
   if (!confirm("Empty the trash? Its photos are deleted for good.")) return;
   try {
-    const { purged } = await api.emptyTrash();
-    toast(`Deleted ${purged} for good.`);
+    const { purged, jobs: rest } = await api.emptyTrash();
+    toast(rest.length ? "The trash is emptied in the background." : `Deleted ${purged} for good.`);
+    if (rest.length) jobs.look();
     await results.reload();
   } catch (problem) {
     toastProblem(problem);

@@ -452,6 +452,22 @@ def test_emptying_the_trash_deletes_unneeded_managed_files(served: Served, shelf
         served.client.trash.empty("nowhere")
 
 
+def test_a_job_empties_a_large_trash(served: Served, shelf: Shelf) -> None:
+    shelf.bring(shelf.folder(**{f"damaged {number}": b"no photograph" for number in range(205)}))
+    served.client.assets.bulk(shelf.ids(), "delete")
+    answer = served.client.trash.empty(shelf.name)
+    assert answer.purged == 200
+    [job] = answer.jobs
+    assert (job.kind, job.collection and job.collection.name) == ("purge", shelf.name)
+    ended = served.wait(job)
+    assert (ended.done, ended.total, ended.report and ended.report["removed"]) == (5, 5, 5)
+    assert shelf.ids(state="trashed") == []
+    with refused("scope-missing"):
+        served.with_key(served.key("write")).jobs.retry(job.id)
+    again = served.wait(served.client.jobs.retry(job.id))
+    assert (again.kind, again.done) == ("purge", 0)
+
+
 def test_trashed_imports_stay_trashed_when_imported_again(served: Served, shelf: Shelf) -> None:
     folder = shelf.folder(a=png(), b=png())
     shelf.bring(folder)

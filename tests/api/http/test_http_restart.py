@@ -107,7 +107,7 @@ def purge_without_files(served: Served, asset: str) -> None:
     catalog = open_catalog(served.home / "catalog.sqlite3")
     editing = SqlAssetEditing(catalog)
     editing.trash([int(asset.removeprefix("a"))])
-    assert editing.purge().assets == 1
+    assert editing.purge_some().assets == 1
     catalog.close()
 
 

@@ -46,7 +46,7 @@ class Histories(RuleBasedStateMachine):
         super().__init__()
         self.assets = Assets(self.home)
         for collection in self.assets.collections.page():
-            self.assets.editing.purge(collection=collection.id, trashed_only=False)
+            self.assets.editing.purge_some(collection=collection.id, trashed_only=False)
         self.model: dict[int, Kept] = {}
         self.analysed: set[str] = set()
         self.copy: set[int] = set()
@@ -134,7 +134,7 @@ class Histories(RuleBasedStateMachine):
         }
         before = {kept.name for kept in self.model.values()}
         number = None if collection is None else self.assets.collections.named(collection).id
-        purged = self.assets.editing.purge(collection=number)
+        purged = self.assets.editing.purge_some(collection=number)
         assert purged.assets == len(gone)
         self.model = {key: kept for key, kept in self.model.items() if key not in gone}
         left = {kept.name for kept in self.model.values()}

@@ -448,7 +448,7 @@ def test_an_external_id_names_one_asset_of_a_collection(assets: Assets) -> None:
     assets.editing.trash([first])
     with pytest.raises(NameTaken):
         assets.upload("q", external_id="x")
-    assets.editing.purge()
+    assets.editing.purge_some()
     assert assets.upload("q", external_id="x").status == "created"
 
 
@@ -563,7 +563,7 @@ def test_what_is_restored_in_time_is_not_purged(assets: Assets) -> None:
     with ThreadPoolExecutor(1) as pool:
         with assets.home.catalog.database.writing() as connection:
             connection.execute(update(schema.asset).values(deleted_at=None))
-            future = pool.submit(lambda: (assets.editing.purge(), done.set())[0])
+            future = pool.submit(lambda: (assets.editing.purge_some(), done.set())[0])
             assert not done.wait(0.3)
         assert future.result().assets == 0
     assert assets.record(asset).state is AssetState.INDEXED
@@ -593,7 +593,7 @@ def test_an_upload_purged_while_it_is_analysed_does_not_come_back(assets: Assets
     asset = assets.upload("p").asset
     other = assets.upload("q").asset
     assets.editing.trash([asset])
-    assets.editing.purge()
+    assets.editing.purge_some()
     writer = assets.writer("one")
     with writer.writer_lease():
         stamp = FileStamp(place("p"), 100, 1_000)
@@ -711,7 +711,7 @@ def test_change_log_reports_a_deleted_collection(assets: Assets) -> None:
     asset, other = assets.upload("p", "one").asset, assets.upload("q", "two").asset
     made = assets.collections.named("one")
     position = assets.position()
-    assets.editing.purge(collection=made.id, trashed_only=False)
+    assets.editing.purge_some(collection=made.id, trashed_only=False)
     assets.collections.delete(made.id)
     for visible in (("one",), None):
         [change] = assets.collections.changes(position, visible=visible)[0]
@@ -744,8 +744,8 @@ def test_collections_are_made_counted_and_forgotten(assets: Assets) -> None:
         assets.collections.get(made.id, visible=("two",))
     with pytest.raises(Conflict):
         assets.collections.delete(made.id)
-    assert assets.editing.purge(collection=made.id).assets == 1
-    assert assets.editing.purge(collection=made.id, trashed_only=False).assets == 4
+    assert assets.editing.purge_some(collection=made.id).assets == 1
+    assert assets.editing.purge_some(collection=made.id, trashed_only=False).assets == 4
     assets.collections.delete(made.id)
     for call in (assets.collections.delete, assets.collections.get):
         with pytest.raises(NotFound):

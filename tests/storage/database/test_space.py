@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from catalog_samples import Home, open_home, save
 
-from regard.storage.assets.editing import SqlAssetEditing
+from regard.api.library.purging import Purging
 from regard.storage.database.schema import collection
 
 
@@ -42,8 +42,7 @@ def test_a_purge_shrinks_the_file(
         steps: list[int] = []
         give_back = partial(database.give_back_space, lambda: bool(steps.append(1)))
         monkeypatch.setattr(database, "give_back_space", give_back)
-        purged = SqlAssetEditing(home.catalog).purge(collection=number, trashed_only=False)
-        assert purged.assets == 210
+        assert Purging(home.catalog, tmp_path).purge(number, trashed_only=False)
         assert database.read_once("PRAGMA freelist_count") == [(0,)]
         assert len(steps) == (2 if is_new else 0)
         # Exclusions and the log of assets stay.

@@ -361,7 +361,7 @@ def do_something(rng: random.Random, home: Home, assets: Assets) -> None:
             assets.editing.trash([asset for asset in some if asset not in trashed])
             assets.editing.restore(trashed[:1])
         case 8:
-            assets.editing.purge()
+            assets.editing.purge_some()
 
 
 @pytest.mark.parametrize("seed", range(2))
