@@ -100,9 +100,9 @@ class SegmentedIndex:
     ) -> None:
         """Take one step of the change log, which ends at position `through`; visible as a whole.
 
-        `additions` are as for `add`; an id that is also in `removals` was added and deleted within
-        the step. A step that ends at or before `applied_through` is
-        contained already and changes nothing, so the log may be replayed. Raises ValueError.
+        `additions` have norm 1 and are kept as float16; an id that is there already keeps its row.
+        An id that is also in `removals` was added and deleted within the step. A step that ends at
+        or before `applied_through` changes nothing, so the log may be replayed. Raises ValueError.
         """
         rows = self._checked_rows(additions)
         removed = _checked_ids(removals)
@@ -112,27 +112,6 @@ class SegmentedIndex:
                 state = self._state.without(removed)
                 state = state.added(lasting, self._limits, self._seal)
                 self._publish(replace(state, applied_through=through))
-
-    def add(self, additions: Additions) -> None:
-        """Add rows of norm 1, which are kept as float16.
-
-        An id that is there already keeps its row. Raises ValueError.
-        """
-        rows = self._checked_rows(additions)
-        with self._writing:
-            self._publish(self._state.added(rows, self._limits, self._seal))
-
-    def remove(self, ids: Int64Array) -> None:
-        """Forget rows; unknown ids are ignored."""
-        removed = _checked_ids(ids)
-        with self._writing:
-            self._publish(self._state.without(removed))
-
-    def advance(self, position: int) -> None:
-        """Record that the log is contained through `position`; never goes back."""
-        with self._writing:
-            if position > self._state.applied_through:
-                self._state = replace(self._state, applied_through=position)
 
     def search(
         self, queries: Float32Array, k: int, allowed: IdSet | None = None, *, exact: bool = False
@@ -214,6 +193,7 @@ class SegmentedIndex:
                 before,
                 self.identity,
                 self.directory,
+                self._limits,
                 replace=self._replaces,
                 queries=queries,
             )

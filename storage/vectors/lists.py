@@ -13,6 +13,7 @@ The projection keeps the mean of the rows, unlike common PCA, because inner prod
 
 from __future__ import annotations
 
+import itertools
 import mmap
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -27,8 +28,6 @@ from regard.storage.vectors.faiss_library import load_faiss
 
 Int32Array = npt.NDArray[np.int32]
 
-# An index of fewer rows has no lists, and neither has a segment of few: they are scanned as fast.
-LEAST_ROWS, LEAST_LISTED = 32_768, 1024
 # A model is trained again when there are this many times as many rows.
 GROWTH = 4
 # Sampled rows: for the projection, and for each centre.
@@ -167,6 +166,7 @@ class Lists:
     def __init__(self, path: Path, model: ListsModel, rows: int) -> None:
         """Map the lists of a segment of `rows` rows; raises ValueError when they are damaged."""
         faiss = load_faiss()
+        self.path = path
         count, width = len(model.centres), model.width
         with open(path, "rb") as file:
             size = file.seek(0, 2)
@@ -194,7 +194,11 @@ class Lists:
         inverted.prefetch_nthread = 0
         inverted.lists.resize(count)
         faiss.memcpy(inverted.lists.data(), faiss.swig_ptr(table.view(np.uint8)), table.nbytes)
-        inverted.do_mmap()
+        try:
+            inverted.do_mmap()
+        except RuntimeError:
+            path.stat()  # raises FileNotFoundError if another process has just removed it
+            raise
         coarse = faiss.IndexFlatIP(width)  # stays empty: lists are chosen before
         index = faiss.IndexIVFScalarQuantizer(
             coarse, width, count, faiss.ScalarQuantizer.QT_8bit, faiss.METRIC_INNER_PRODUCT, False
@@ -248,20 +252,20 @@ def encode_lists(
     model: ListsModel,
     vectors: npt.NDArray[np.float16],
     see: Callable[[Float32Array, Int32Array], None] | None,
-) -> Iterator[bytes]:
+) -> Iterator[bytes | memoryview]:
     """The bytes of the lists of a segment's padded vectors (n, w).
 
     `see` is shown the projected rows and their lists, block by block.
     """
     count, rows = len(model.centres), len(vectors)
     quantizer = model.quantizer()
-    codes = np.empty((rows, model.width + 8), np.uint8)
+    codes = np.empty((rows, model.width), np.uint8)
     of_rows = np.empty(rows, np.int32)
     for start in range(0, rows, _BLOCK):
         block = slice(start, start + _BLOCK)
         reduced = model.reduce(vectors[block])
         of_rows[block] = model.assign(reduced)
-        codes[block, : model.width] = quantizer.compute_codes(reduced)
+        codes[block] = quantizer.compute_codes(reduced)
         if see is not None:
             see(reduced, of_rows[block])
     starts = np.zeros(count + 1, np.int64)
@@ -269,12 +273,13 @@ def encode_lists(
     order = np.argsort(of_rows, kind="stable")
     yield starts.astype("<i8").tobytes()
     yield of_rows.astype("<i4").tobytes().ljust(-(-4 * rows // 8) * 8, b"\0")
-    positions = order.astype("<i8").view(np.uint8).reshape(rows, 8)
-    codes = codes[order, : model.width]
-    for number in range(count):
-        members = slice(starts[number], starts[number + 1])
-        yield codes[members].tobytes()
-        yield positions[members].tobytes()
+    width, size = model.width, model.width + 8
+    body = np.empty(rows * size, np.uint8)
+    for first, end in itertools.pairwise(starts.tolist()):
+        members, middle = order[first:end], first * size + (end - first) * width
+        body[first * size : middle] = codes[members].reshape(-1)
+        body[middle : end * size] = members.astype("<i8").view(np.uint8)
+    yield body.data
 
 
 def train(

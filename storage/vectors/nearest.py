@@ -16,8 +16,8 @@ spread over the parts.
 
 Candidates of lists come step by step, each step four times as many rows as the last one. What a
 later step adds follows all rows of the earlier ones, and what it finds too late is left out: so
-the first rows of an answer do not depend on how many are asked for. Only where nearly all rows are
-asked for are lists not used, because leaving any out would make the answer too short.
+the first rows of an answer do not depend on how many are asked for. Where this makes an answer too
+short, more rows are asked for. Only where nearly all rows are asked for are lists not used.
 """
 
 from __future__ import annotations
@@ -176,6 +176,7 @@ def nearest(
         if total <= max(_GATHER_ROWS, k + _SPARE):
             by_lists = []
     exact = [chosen for chosen in selections if chosen not in by_lists]
+    passing = sum(chosen.count for chosen in selections)
     for start in range(0, len(queries), _BLOCK_QUERIES):
         block = queries[start : start + _BLOCK_QUERIES]
         _use_threads(1 if len(block) <= _FEW_QUERIES else usable_cores())
@@ -188,7 +189,13 @@ def nearest(
         for row, query in enumerate(block):
             certain = _score_contenders(query, [groups[row] for groups in nominated], k)
             best = _in_steps(query, certain, [(size, of[row]) for size, of in steps], k)
-            best.write(found, start + row)
+            if len(best.ids) < k < passing:
+                # Damaged rows, and those that a step found too late, are left out.
+                deeper = nearest(parts, query[None], _GROWTH * k, allowed, model)
+                for name in Neighbours._fields:
+                    getattr(found, name)[start + row] = getattr(deeper, name)[0, :k]
+            else:
+                best.write(found, start + row)
     return found
 
 

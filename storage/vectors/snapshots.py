@@ -27,8 +27,14 @@ from regard.storage.files.durable import (
     sync_directory,
     write_file,
 )
-from regard.storage.vectors import lists as vector_lists
-from regard.storage.vectors.lists import DepthMeasurement, Lists, ListsModel, encode_lists, train
+from regard.storage.vectors.lists import (
+    GROWTH,
+    DepthMeasurement,
+    Lists,
+    ListsModel,
+    encode_lists,
+    train,
+)
 from regard.storage.vectors.manifest import (
     DELETED_SUFFIX,
     LISTS_SUFFIX,
@@ -43,7 +49,7 @@ from regard.storage.vectors.manifest import (
 )
 from regard.storage.vectors.rows import encode_rows, pad, padded_width
 from regard.storage.vectors.segment import Sealed, Segment
-from regard.storage.vectors.state import Delta, State
+from regard.storage.vectors.state import Delta, SegmentLimits, State
 
 _log = logging.getLogger(__name__)
 
@@ -55,6 +61,7 @@ def save(
     state: State,
     identity: IndexIdentity,
     directory: Path,
+    limits: SegmentLimits,
     *,
     replace: bool,
     queries: Queries | None = None,
@@ -78,7 +85,7 @@ def save(
             state, segments=tuple(files.write_segment(sealed) for sealed in state.segments)
         )
         if queries is not None:
-            mapped = _with_lists(mapped, files, queries)
+            mapped = _with_lists(mapped, files, limits, queries)
         manifest = files.describe(mapped, identity)
         if manifest != former:
             # The names in the manifest have to be durable before the manifest is.
@@ -136,12 +143,7 @@ class _Files:
 
     def __init__(self, directory: Path, former: Manifest | None) -> None:
         self._directory = directory
-        self._there = frozenset() if former is None else former.file_names()
-        # SHA-256 of the files of lists, by that of their rows.
-        self._lists: dict[str, str] = {}
-        if former is not None and former.model is not None:
-            self._lists = {s.sha256: s.lists for s in former.segments if s.lists}
-        self._model = None if former is None else former.model
+        self._there = set() if former is None else set(former.file_names())
 
     def write(self, chunks: Iterable[bytes | memoryview], suffix: str) -> str:
         """Write a file unless it is there; return its SHA-256."""
@@ -152,6 +154,7 @@ class _Files:
         name = sha256.hexdigest()
         if not self._has(name + suffix):
             write_file(self._directory / (name + suffix), parts)
+            self._there.add(name + suffix)
         return name
 
     def _has(self, name: str) -> bool:
@@ -173,13 +176,11 @@ class _Files:
         self, sealed: Sealed, model: ListsModel, measurement: DepthMeasurement | None
     ) -> Sealed:
         """The segment with its lists, mapped."""
-        if sealed.lists is not None and measurement is None:
-            name = self._lists.get(sealed.segment.sha256, "")
-            if self._has(name + LISTS_SUFFIX):
-                return sealed
+        lists = sealed.lists
+        if lists is not None and measurement is None and self._has(lists.path.name):
+            return sealed
         see = None if measurement is None else measurement.see
         name = self.write(encode_lists(model, sealed.rows.vectors, see), LISTS_SUFFIX)
-        self._lists[sealed.segment.sha256] = name
         path = self._directory / (name + LISTS_SUFFIX)
         return sealed.with_lists(Lists(path, model, len(sealed.segment)))
 
@@ -189,7 +190,9 @@ class _Files:
             StoredSegment(
                 sealed.segment.sha256,
                 len(sealed.segment),
-                self._lists.get(sealed.segment.sha256) if sealed.lists else None,
+                sealed.lists.path.stem
+                if sealed.lists is not None and self._has(sealed.lists.path.name)
+                else None,
             )
             for sealed in state.segments
         )
@@ -201,7 +204,7 @@ class _Files:
         if dead := sum(sealed.dead_count for sealed in state.segments):
             bitmaps = [_encode_deleted(sealed) for sealed in state.segments]
             deleted = StoredFile(self.write(bitmaps, DELETED_SUFFIX), dead)
-        if state.model is not None and any(sealed.lists for sealed in state.segments):
+        if state.model is not None and any(stored.lists for stored in segments):
             name = self.write(state.model.encode(), MODEL_SUFFIX)
             width, count, groups = state.model.shapes
             model = StoredModel(
@@ -210,16 +213,16 @@ class _Files:
         return Manifest(identity, state.applied_through, segments, delta, deleted, model)
 
 
-def _with_lists(state: State, files: _Files, queries: Queries) -> State:
+def _with_lists(state: State, files: _Files, limits: SegmentLimits, queries: Queries) -> State:
     """The state whose large segments have lists, with a model that fits their number."""
-    large = [s for s in state.segments if len(s.segment) >= vector_lists.LEAST_LISTED]
+    large = [s for s in state.segments if len(s.segment) >= limits.listed_segment_rows]
     total = sum(len(sealed.segment) for sealed in large)
-    if total < vector_lists.LEAST_ROWS:
+    if total < limits.listed_index_rows:
         return changed(
             state, segments=tuple(s.with_lists(None) for s in state.segments), model=None
         )
     model, measurement = state.model, None
-    if model is None or total >= vector_lists.GROWTH * model.trained_rows:
+    if model is None or total >= GROWTH * model.trained_rows:
         samples = queries()
         model = train([s.rows.vectors for s in large], state.delta.dimension, samples)
         measurement = DepthMeasurement(model, samples)

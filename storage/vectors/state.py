@@ -138,17 +138,20 @@ Seal = Callable[[Rows], Sealed]
 
 @dataclass(frozen=True, slots=True)
 class SegmentLimits:
-    """When rows are sealed and segments merged.
+    """When rows are sealed, segments merged, and lists built.
 
     A delta of more than `delta_rows` is sealed into segments of at most `segment_rows`. A segment
     is rewritten when more than `dead_share` of it is deleted; when more than `small_segments` are
-    less than half full, the smallest are merged.
+    less than half full, the smallest are merged. Segments of `listed_segment_rows` or more have
+    lists if they have `listed_index_rows` or more together; fewer rows are scanned as fast.
     """
 
     segment_rows: int = 131_072
     delta_rows: int = 4_096
     dead_share: float = 0.25
     small_segments: int = 4
+    listed_segment_rows: int = 1_024
+    listed_index_rows: int = 32_768
 
     def __post_init__(self) -> None:
         if self.segment_rows < 1 or self.delta_rows < 1 or self.small_segments < 1:

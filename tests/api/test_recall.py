@@ -23,7 +23,7 @@ from regard.core.filters import EVERYTHING
 from regard.core.records import Kind
 from regard.search import fusion
 from regard.storage.vectors import index as vector_index
-from regard.storage.vectors import lists, nearest
+from regard.storage.vectors import nearest
 from regard.storage.vectors.lists import ListsModel
 from regard.storage.vectors.state import SegmentLimits
 
@@ -50,11 +50,15 @@ def exact_hits(
         library.photo(f"{number:02}.png", number)
     library.index()
     before = {text: hits(library, text) for text in _SEARCHES}
-    patched.setattr(lists, "LEAST_ROWS", 20)
-    patched.setattr(lists, "LEAST_LISTED", 20)
-    patched.setattr(vector_index, "SegmentLimits", lambda: SegmentLimits(delta_rows=8))
-    # A search reads the list that is nearest to the query, and no other.
-    patched.setattr(ListsModel, "rows_to_read", lambda *_: 1)
+    limits = SegmentLimits(delta_rows=8, listed_segment_rows=20, listed_index_rows=20)
+    patched.setattr(vector_index, "SegmentLimits", lambda: limits)
+    # All searches read the same two thirds of the regions.
+    patched.setattr(ListsModel, "rows_to_read", lambda *_: 107)
+    patched.setattr(
+        ListsModel,
+        "order",
+        lambda model, rows: np.tile(np.arange(len(model.centres)), (len(rows), 1)),
+    )
     assert library.run("rebuild").code == 0
     return library, before
 

@@ -8,11 +8,21 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from vector_oracle import IMPLEMENTATIONS, SMALL, Implementation, Truth, as_rows, unit_rows
+from vector_oracle import (
+    IMPLEMENTATIONS,
+    SMALL,
+    Implementation,
+    Truth,
+    add,
+    as_rows,
+    remove,
+    unit_rows,
+)
 
 from regard.core.errors import NotFound
 from regard.core.idset import IdSet
 from regard.storage.vectors.index import SegmentedIndex
+from regard.storage.vectors.lists import ListsModel
 from regard.storage.vectors.state import SegmentLimits
 
 D = 16
@@ -44,13 +54,13 @@ def filled(
     implementation: Implementation, index: SegmentedIndex, rng: np.random.Generator
 ) -> tuple[SegmentedIndex, Truth]:
     """About 1400 rows over several sealed segments and the delta, a tenth of them deleted."""
-    truth = Truth()
+    truth = implementation.truth()
     ids = rng.permutation(np.arange(1, 6001))[:1550]
     for batch in np.array_split(ids, 41):
         vectors = unit_rows(rng, len(batch))
-        index.add(as_rows(batch, vectors))
+        add(index, batch, vectors)
         truth.add(batch, vectors)
-    index.remove(ids[::10])
+    remove(index, ids[::10])
     truth.remove(ids[::10])
     stats = index.stats()
     assert stats["segments"] > 2
@@ -101,6 +111,32 @@ def test_filter_opposed_to_the_query(
     truth.check_search(index, query, 200, IdSet(worst))
 
 
+def test_more_rows_of_an_answer_follow_the_first(
+    filled: tuple[SegmentedIndex, Truth], rng: np.random.Generator
+) -> None:
+    index, truth = filled
+    queries = unit_rows(rng, 6)
+    for allowed in (None, IdSet(truth.ids()[::2])):
+        scores, ids = index.search(queries, 150, allowed)[:2]
+        for k in (1, 8, 9, 32, 33, 100, 149):
+            first = index.search(queries, k, allowed)
+            np.testing.assert_array_equal(first.ids, ids[:, :k])
+            np.testing.assert_array_equal(first.scores, scores[:, :k])
+
+
+def test_answers_are_full_when_most_rows_are_found_late(
+    filled: tuple[SegmentedIndex, Truth], rng: np.random.Generator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What a step over lists adds has to follow the rows of earlier steps."""
+    index, truth = filled
+    monkeypatch.setattr(
+        ListsModel, "rows_to_read", lambda _, total, __, reading: total if reading else 1
+    )
+    truth.recall = 0.1
+    for k in (8, 30, 60, 300, 1300):
+        truth.check_search(index, unit_rows(rng, 3), k)
+
+
 def test_many_queries(filled: tuple[SegmentedIndex, Truth], rng: np.random.Generator) -> None:
     index, truth = filled
     queries = unit_rows(rng, 150)
@@ -112,27 +148,31 @@ def test_many_queries(filled: tuple[SegmentedIndex, Truth], rng: np.random.Gener
         np.testing.assert_array_equal(alone[1][0], together[1][row])
 
 
-def test_equal_rows_come_by_ascending_id(index: SegmentedIndex, rng: np.random.Generator) -> None:
+def test_equal_rows_come_by_ascending_id(
+    implementation: Implementation, index: SegmentedIndex, rng: np.random.Generator
+) -> None:
     twin, others = unit_rows(rng, 1), unit_rows(rng, 900)
-    index.add(as_rows(np.arange(1000, 1900), others))
+    add(index, np.arange(1000, 1900), others)
     twins = rng.permutation(np.arange(1, 1000, 3))
     for batch in np.array_split(twins, 25):
-        index.add(as_rows(batch, np.repeat(twin, len(batch), axis=0)))
+        add(index, batch, np.repeat(twin, len(batch), axis=0))
+    implementation.settle(index)
     scores, ids = index.search(twin, 150)[:2]
     np.testing.assert_array_equal(ids[0], np.sort(twins)[:150])
     assert len(set(scores[0].tolist())) == 1
 
 
 def test_scores_that_differ_by_less_than_float16_tells(
-    index: SegmentedIndex, rng: np.random.Generator
+    implementation: Implementation, index: SegmentedIndex, rng: np.random.Generator
 ) -> None:
     centre = unit_rows(rng, 1)
     near = centre + rng.normal(0, 4e-4, (1200, D))
     near /= np.linalg.norm(near, axis=1, keepdims=True)
-    truth = Truth()
+    truth = implementation.truth()
     for batch in np.array_split(np.arange(1, 1201), 10):
-        index.add(as_rows(batch, near[batch - 1].astype(np.float32)))
+        add(index, batch, near[batch - 1].astype(np.float32))
         truth.add(batch, near[batch - 1])
+    implementation.settle(index)
     for k in (1, 10, 100):
         truth.check_search(index, (centre + unit_rows(rng, 1) * 1e-3).astype(np.float32), k)
 
@@ -151,16 +191,16 @@ def test_adding_again_changes_nothing(
     filled: tuple[SegmentedIndex, Truth], rng: np.random.Generator
 ) -> None:
     index, truth = filled
-    index.add(as_rows(truth.ids(), unit_rows(rng, len(truth.rows))))
-    index.add(as_rows(np.array([9000, 9000]), np.repeat(unit_rows(rng, 1), 2, axis=0)))
+    add(index, truth.ids(), unit_rows(rng, len(truth.rows)))
+    add(index, np.array([9000, 9000]), np.repeat(unit_rows(rng, 1), 2, axis=0))
     truth.rows[9000] = index.vectors(np.array([9000]))[0]
     truth.check_contents(index)
 
 
 def test_removing_the_unknown(filled: tuple[SegmentedIndex, Truth]) -> None:
     index, truth = filled
-    index.remove(np.array([-4, 0, 7000, 2**62]))
-    index.remove(NO_IDS)
+    remove(index, np.array([-4, 0, 7000, 2**62]))
+    remove(index, NO_IDS)
     truth.check_contents(index)
 
 
@@ -168,11 +208,11 @@ def test_removing_everything_then_adding(
     filled: tuple[SegmentedIndex, Truth], rng: np.random.Generator
 ) -> None:
     index, truth = filled
-    index.remove(truth.ids())
+    remove(index, truth.ids())
     Truth().check_search(index, unit_rows(rng, 2), 3)
     assert index.stats()["segments"] == 0
     vectors = unit_rows(rng, 3)
-    index.add(as_rows(truth.ids()[:3], vectors))
+    add(index, truth.ids()[:3], vectors)
     after = Truth()
     after.add(truth.ids()[:3], vectors)
     after.check_contents(index)
@@ -182,7 +222,7 @@ def test_removing_everything_then_adding(
 def test_compaction_bounds_segments_and_tombstones(
     implementation: Implementation, tmp_path: Path, rng: np.random.Generator
 ) -> None:
-    index, truth = implementation.create(tmp_path), Truth()
+    index, truth = implementation.create(tmp_path), implementation.truth()
     alive: list[int] = []
     for step in range(150):
         ids = np.arange(step * 30 + 1, step * 30 + 31)
@@ -198,6 +238,8 @@ def test_compaction_bounds_segments_and_tombstones(
         assert stats["tombstones"] <= 0.25 * (sealed_rows + stats["tombstones"])
         full = sealed_rows / (SMALL.segment_rows / 2)
         assert stats["segments"] <= full + SMALL.small_segments
+        if step % 40 == 0:
+            implementation.settle(index)
     truth.check_contents(index)
     truth.check_search(index, unit_rows(rng, 3), 20)
 
@@ -207,7 +249,7 @@ def test_one_large_addition_is_cut_into_segments(
 ) -> None:
     index, truth = implementation.create(tmp_path), Truth()
     ids, vectors = np.arange(1, 1001), unit_rows(rng, 1000)
-    index.add(as_rows(ids, vectors))
+    add(index, ids, vectors)
     truth.add(ids, vectors)
     assert index.stats()["segments"] == 3
     truth.check_contents(index)
@@ -224,8 +266,8 @@ def test_steps_may_be_replayed(index: SegmentedIndex, rng: np.random.Generator) 
     # A longer step that holds both: what was added and deleted in it stays deleted.
     index.apply(as_rows(np.array([1, 2, 3, 4]), vectors), np.array([2]), through=5)
     assert index.ids().tolist() == [1, 3, 4]
-    index.advance(9)
-    index.advance(7)
+    index.apply(as_rows(*NOTHING), NO_IDS, through=9)
+    index.apply(as_rows(*first), NO_IDS, through=7)
     assert index.applied_through == 9
 
 
@@ -244,13 +286,13 @@ def test_refused_arguments(index: SegmentedIndex, rng: np.random.Generator) -> N
         vectors[0],
     ):
         with pytest.raises(ValueError, match=r"vector"):
-            index.add(as_rows(ids, wrong))
+            add(index, ids, wrong)
     for wrong_ids in (np.array([0, 1]), np.array([-3, 1]), np.array([1.0, 2.0]), ids[None]):
         with pytest.raises(ValueError, match="ids"):
-            index.add(as_rows(wrong_ids, vectors))
+            add(index, wrong_ids, vectors)
     with pytest.raises(ValueError, match="norm"):
         index.apply(as_rows(ids, long), NO_IDS, through=1)
-    index.add(as_rows(ids, vectors))
+    add(index, ids, vectors)
     for query in (nan, infinite, vectors * np.float32(1e38)):
         with pytest.raises(ValueError, match="NaN"):
             index.search(query, 1)
@@ -281,7 +323,7 @@ def test_every_float16_value_is_kept(index: SegmentedIndex) -> None:
     vectors = np.zeros((len(values), D), np.float16)
     vectors[:, 3] = values
     ids = np.arange(1, len(values) + 1)
-    index.add(as_rows(ids, vectors))
+    add(index, ids, vectors)
     np.testing.assert_array_equal(index.vectors(ids).view(np.uint16), vectors.view(np.uint16))
     query = np.zeros((1, D), np.float32)
     query[0, 3] = 1
@@ -296,9 +338,9 @@ def test_arguments_stay_as_they_are(index: SegmentedIndex, rng: np.random.Genera
     copies = [array.copy() for array in arrays]
     for array in arrays:
         array.flags.writeable = False
-    index.add(as_rows(ids, vectors))
+    add(index, ids, vectors)
     index.apply(as_rows(ids, vectors), gone, through=1)
-    index.remove(gone)
+    remove(index, gone)
     index.search(queries, 4)
     index.search(queries, 4, IdSet(ids[:9]))
     for array, copy in zip(arrays, copies, strict=True):
@@ -310,7 +352,7 @@ def test_later_changes_of_the_arguments_do_not_reach_the_index(
 ) -> None:
     for count in (5, 200):  # the delta, then a segment
         ids, vectors = np.arange(1, count + 1), unit_rows(rng, count)
-        index.add(as_rows(ids, vectors))
+        add(index, ids, vectors)
         expected = index.vectors(index.ids()).copy()
         ids[:], vectors[:] = 7, 0
         np.testing.assert_array_equal(index.vectors(index.ids()), expected)
@@ -328,6 +370,7 @@ def test_searches_during_changes(
     index.apply(as_rows(stable_ids, stable), NO_IDS, through=1)
     pair = np.array([1001, 1002])
     index.apply(as_rows(pair, np.repeat(twin, 2, axis=0)), NO_IDS, through=2)
+    implementation.settle(index)
     removed_below = 1001
     failures: list[Exception] = []
     stop = threading.Event()
@@ -361,7 +404,7 @@ def test_searches_during_changes(
         index.apply(as_rows(fresh, np.repeat(twin, 2, axis=0)), pair, through=position)
         removed_below, pair, position = int(fresh[0]), fresh, position + 1
         if position % 10 == 0:
-            index.snapshot()
+            implementation.snapshot(index)
     stop.set()
     for thread in readers:
         thread.join()

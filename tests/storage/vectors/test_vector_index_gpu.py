@@ -9,7 +9,16 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from vector_oracle import STAND_IN, StandInGpu, Truth, as_rows, identity, make_rows, unit_rows
+from vector_oracle import (
+    STAND_IN,
+    StandInGpu,
+    Truth,
+    add,
+    identity,
+    make_rows,
+    remove,
+    unit_rows,
+)
 
 from regard.core.idset import IdSet
 from regard.storage.vectors.faiss_library import gpu_count
@@ -30,7 +39,7 @@ def build(gpu: StandInGpu, directory: Path, rows: int) -> tuple[SegmentedIndex, 
     index = SegmentedIndex(identity(), directory, limits=LIMITS, devices=[GpuDevice(gpu.clone)])
     truth = Truth()
     ids, vectors = np.arange(1, rows + 1), unit_rows(np.random.default_rng(1), rows)
-    index.add(as_rows(ids, vectors))
+    add(index, ids, vectors)
     truth.add(ids, vectors)
     return index, truth
 
@@ -75,17 +84,17 @@ def test_segments_are_spread_over_the_gpus(tmp_path: Path) -> None:
     index = SegmentedIndex(identity(), tmp_path, limits=LIMITS, devices=devices)
     for start in (1, 101, 201, 301):
         vectors = unit_rows(np.random.default_rng(start), 100)
-        index.add(as_rows(np.arange(start, start + 100), vectors))
+        add(index, np.arange(start, start + 100), vectors)
     assert [gpu.copies for gpu in gpus] == [2, 2]
 
 
 def test_copies_are_freed_with_their_segments(tmp_path: Path) -> None:
     gpu = StandInGpu()
     index, _ = build(gpu, tmp_path, 3000)
-    index.remove(np.arange(1, 2001))  # so many that the segment is rewritten
+    remove(index, np.arange(1, 2001))  # so many that the segment is rewritten
     gc.collect()
     assert gpu.copies == 1
-    index.remove(np.arange(1, 3001))
+    remove(index, np.arange(1, 3001))
     gc.collect()
     assert gpu.copies == 0
 

@@ -10,8 +10,14 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_state_machine_as_test
-from vector_oracle import IMPLEMENTATIONS, Implementation, Truth, as_rows, unit_rows
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    initialize,
+    invariant,
+    rule,
+    run_state_machine_as_test,
+)
+from vector_oracle import IMPLEMENTATIONS, Implementation, as_rows, unit_rows
 
 from regard.core.idset import IdSet
 from regard.storage.vectors.state import SegmentLimits
@@ -29,7 +35,7 @@ class History(RuleBasedStateMachine):
         self.directory = Path(tempfile.mkdtemp(prefix="regard-index-"))
         self.index = self.implementation.create(self.directory, D, LIMITS)
         self.index.snapshot()
-        self.truth = Truth(D)
+        self.truth = self.implementation.truth(D)
         self.position = 0
         self.saved = ({}, 0)
         self.unused = np.arange(1, 3001)
@@ -49,24 +55,21 @@ class History(RuleBasedStateMachine):
         ids = self.truth.ids()
         return rng.permutation(ids[rng.random(len(ids)) < share])
 
-    @rule(seed=SEEDS, count=st.integers(0, 40))
-    def add(self, seed: int, count: int) -> None:
+    @initialize(seed=SEEDS, count=st.sampled_from([0, 150, 150]))
+    def begin(self, seed: int, count: int) -> None:
+        self.step(seed, count, 0, 0)
+        self.snapshot()
+
+    @rule(
+        seed=SEEDS,
+        count=st.sampled_from([0, 3, 12, 40]),
+        share=st.sampled_from([0, 0.02, 0.1, 0.3, 1.0]),
+        replayed=st.integers(0, 5),
+    )
+    def step(self, seed: int, count: int, share: float, replayed: int) -> None:
         rng = np.random.default_rng(seed)
         ids, vectors = self.fresh(rng, count)
-        self.index.add(as_rows(ids, vectors))
-        self.truth.add(ids, vectors)
-
-    @rule(seed=SEEDS, share=st.sampled_from([0.02, 0.3, 1.0]))
-    def remove(self, seed: int, share: float) -> None:
-        gone = self.some(np.random.default_rng(seed), share)
-        self.index.remove(gone)
-        self.truth.remove(gone)
-
-    @rule(seed=SEEDS, count=st.integers(0, 12), replayed=st.integers(0, 5))
-    def step(self, seed: int, count: int, replayed: int) -> None:
-        rng = np.random.default_rng(seed)
-        ids, vectors = self.fresh(rng, count)
-        gone = np.concatenate([self.some(rng, 0.1), ids[: count // 4]])
+        gone = np.concatenate([self.some(rng, share), ids[: count // 4]])
         again = self.truth.ids()[:replayed]
         self.position += 1
         self.index.apply(
@@ -82,8 +85,7 @@ class History(RuleBasedStateMachine):
 
     @rule()
     def snapshot(self) -> None:
-        self.implementation.settle(self.index)
-        self.index.snapshot()
+        self.implementation.snapshot(self.index)
         self.saved = (dict(self.truth.rows), self.position)
 
     @rule()

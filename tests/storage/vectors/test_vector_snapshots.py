@@ -17,24 +17,27 @@ from typing import Any
 
 import numpy as np
 import pytest
-from vector_oracle import LISTED, SMALL, STAND_IN, Truth, as_rows, identity, unit_rows
+from vector_oracle import (
+    APPROXIMATE,
+    MULTIPLYING,
+    STAND_IN,
+    Implementation,
+    add,
+    as_rows,
+    identity,
+    remove,
+    unit_rows,
+)
 
 from regard.core.errors import IndexMismatch
 from regard.core.records import Kind
 from regard.storage.files import durable as durable_files
+from regard.storage.vectors import lists as lists_module
 from regard.storage.vectors.index import SegmentedIndex
 from regard.storage.vectors.manifest import IndexIdentity, Manifest
 
 NO_IDS = np.empty(0, np.int64)
 D = 16
-
-
-def create(directory: Path) -> SegmentedIndex:
-    return SegmentedIndex(identity(), directory, limits=SMALL)
-
-
-def reopen(directory: Path) -> SegmentedIndex:
-    return SegmentedIndex.open(identity(), directory, limits=SMALL)
 
 
 def step(index: SegmentedIndex, position: int, rows: int = 47) -> None:
@@ -51,42 +54,52 @@ def contents(index: SegmentedIndex) -> tuple[int, list[int], bytes]:
     return index.applied_through, ids.tolist(), index.vectors(ids).tobytes()
 
 
+@pytest.fixture(params=[MULTIPLYING, APPROXIMATE], ids=["exact", "lists"])
+def implementation(
+    request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
+) -> Implementation:
+    chosen: Implementation = request.param
+    chosen.prepare(monkeypatch)
+    return chosen
+
+
 @pytest.fixture
-def saved(tmp_path: Path) -> SegmentedIndex:
-    """An index with sealed segments, tombstones and a delta, on disk."""
-    index = create(tmp_path / "index")
+def saved(implementation: Implementation, tmp_path: Path) -> SegmentedIndex:
+    """An index with every kind of file: rows, a delta, tombstones, and lists if it has any."""
+    index = implementation.create(tmp_path / "index")
     for position in range(1, 8):
         step(index, position)
     stats = index.stats()
     assert stats["segments"] > 1
     assert stats["tombstones"] > 0
     assert stats["delta_rows"] > 0
-    index.snapshot()
+    implementation.snapshot(index)
+    assert (index.stats()["segments_with_lists"] > 1) == implementation.has_lists
     return index
 
 
-def test_nothing_there_is_an_empty_index(tmp_path: Path) -> None:
-    index = reopen(tmp_path / "absent" / "index")
+def test_nothing_there_is_an_empty_index(implementation: Implementation, tmp_path: Path) -> None:
+    index = implementation.open(tmp_path / "absent" / "index")
     assert contents(index) == (0, [], b"")
-    index.snapshot()
-    assert contents(reopen(tmp_path / "absent" / "index")) == (0, [], b"")
+    implementation.snapshot(index)
+    assert contents(implementation.open(tmp_path / "absent" / "index")) == (0, [], b"")
 
 
-def test_reopened_it_is_the_same(saved: SegmentedIndex) -> None:
-    again = reopen(saved.directory)
+def test_reopened_it_is_the_same(implementation: Implementation, saved: SegmentedIndex) -> None:
+    again = implementation.open(saved.directory)
     assert contents(again) == contents(saved)
     assert {**again.stats(), "bytes": 0} == {**saved.stats(), "bytes": 0}
-    truth = Truth()
+    truth = implementation.truth()
     truth.add(saved.ids(), saved.vectors(saved.ids()))
     truth.check_search(again, unit_rows(np.random.default_rng(0), 5), 30)
 
 
-def test_reopened_it_goes_on(saved: SegmentedIndex) -> None:
+def test_reopened_it_goes_on(implementation: Implementation, saved: SegmentedIndex) -> None:
     for position in range(8, 24):
         step(saved, position)
-        again = reopen(saved.directory)
+        again = implementation.open(saved.directory)
         step(again, position)
-        again.snapshot()
+        implementation.snapshot(again)
         assert contents(again) == contents(saved)
 
 
@@ -95,33 +108,39 @@ def test_segments_are_copied_to_the_devices_when_opened(saved: SegmentedIndex) -
     assert opened.stats()["device_segments"] == opened.stats()["segments"]
 
 
-def test_only_the_files_of_the_manifest_stay(saved: SegmentedIndex) -> None:
+def test_only_the_files_of_the_manifest_stay(
+    implementation: Implementation, saved: SegmentedIndex
+) -> None:
     (saved.directory / "left.rows.aside").write_bytes(b"by a crash")
     (saved.directory / ("0" * 64 + ".rows")).write_bytes(b"by a crash")
     (saved.directory / "readme.txt").write_text("not ours")
     for position in range(8, 30):
         step(saved, position)
-        saved.snapshot()
+        implementation.snapshot(saved)
     manifest = Manifest.read(saved.directory)
     assert manifest is not None
     names = {path.name for path in saved.directory.iterdir()}
     assert names == manifest.file_names() | {"manifest.json", "lock", "readme.txt"}
 
 
-def test_sealed_segments_are_written_once(saved: SegmentedIndex) -> None:
+def test_sealed_segments_are_written_once(
+    implementation: Implementation, saved: SegmentedIndex
+) -> None:
     before = {path.name: path.stat().st_ino for path in saved.directory.glob("*.rows")}
-    again = reopen(saved.directory)
+    again = implementation.open(saved.directory)
     again.apply(as_rows(NO_IDS, np.empty((0, D), np.float32)), again.ids()[:1], through=50)
-    again.snapshot()
+    implementation.snapshot(again)
     after = {path.name: path.stat().st_ino for path in again.directory.glob("*.rows")}
     assert len(after) > 2
     assert after == before
 
 
-def test_an_unchanged_index_writes_nothing(saved: SegmentedIndex) -> None:
+def test_an_unchanged_index_writes_nothing(
+    implementation: Implementation, saved: SegmentedIndex
+) -> None:
     manifest = saved.directory / "manifest.json"
     before = manifest.stat().st_ino
-    saved.snapshot()
+    implementation.snapshot(saved)
     assert manifest.stat().st_ino == before
 
 
@@ -134,7 +153,6 @@ def test_the_format_is_as_documented(saved: SegmentedIndex) -> None:
     assert document["format"] == 3
     assert document["metric"] == "inner_product"
     assert document["applied_through"] == 7
-    assert document["model"] is None
     bitmaps = (saved.directory / f"{document['deleted']['sha256']}.deleted").read_bytes()
     truth: dict[int, bytes] = {}
     for entry in [*document["segments"], document["delta"]]:
@@ -155,6 +173,39 @@ def test_the_format_is_as_documented(saved: SegmentedIndex) -> None:
     assert not bitmaps
     assert sorted(truth) == saved.ids().tolist()
     assert b"".join(truth[key] for key in sorted(truth)) == saved.vectors(saved.ids()).tobytes()
+    listed = [entry for entry in document["segments"] if entry["lists"]]
+    assert len(listed) == saved.stats()["segments_with_lists"]
+    assert (document["model"] is None) == (not listed)
+    for entry in listed:
+        assert_lists_are_as_documented(saved.directory, document["model"], entry)
+
+
+def assert_lists_are_as_documented(
+    directory: Path, model: dict[str, Any], entry: dict[str, Any]
+) -> None:
+    r, c, g, n = model["width"], model["lists"], model["groups"], entry["rows"]
+    data = (directory / f"{model['sha256']}.model").read_bytes()
+    assert hashlib.sha256(data).hexdigest() == model["sha256"]
+    groups, rest = np.frombuffer(data, "<i8", g + 1), np.frombuffer(data, "<f4", -1, 8 * (g + 1))
+    assert groups[[0, -1]].tolist() == [0, c]
+    projection, _, _, bounds = np.split(rest, np.cumsum([D * r, c * r, g * r]))
+    least, span = bounds.reshape(2, r)
+    rows = (directory / f"{entry['sha256']}.rows").read_bytes()
+    projected = np.frombuffer(rows, "<f2", n * D).reshape(n, D) @ projection.reshape(D, r)
+    data = (directory / f"{entry['lists']}.lists").read_bytes()
+    assert hashlib.sha256(data).hexdigest() == entry["lists"]
+    starts, of_rows = np.frombuffer(data, "<i8", c + 1), np.frombuffer(data, "<i4", n, 8 * (c + 1))
+    place, seen = 8 * (c + 1) + -(-4 * n // 8) * 8, []
+    for number, m in enumerate(np.diff(starts)):
+        codes = np.frombuffer(data, np.uint8, m * r, place).reshape(m, r)
+        positions = np.frombuffer(data, "<i8", m, place + m * r)
+        assert (of_rows[positions] == number).all()
+        clipped = np.clip(projected[positions], least, least + span)
+        assert (np.abs(least + (codes + 0.5) / 255 * span - clipped) <= span / 255 + 1e-6).all()
+        seen += positions.tolist()
+        place += m * (r + 8)
+    assert sorted(seen) == list(range(n))
+    assert place == len(data)
 
 
 @pytest.mark.parametrize(
@@ -169,7 +220,7 @@ def test_the_format_is_as_documented(saved: SegmentedIndex) -> None:
     ids=lambda changes: next(iter(changes)),
 )
 def test_an_index_of_something_else_is_refused(
-    saved: SegmentedIndex, changes: dict[str, Any]
+    implementation: Implementation, saved: SegmentedIndex, changes: dict[str, Any]
 ) -> None:
     other: IndexIdentity = dataclasses.replace(identity(), **changes)
     with pytest.raises(IndexMismatch, match=next(iter(changes))) as caught:
@@ -180,7 +231,7 @@ def test_an_index_of_something_else_is_refused(
     assert SegmentedIndex.open(other, saved.directory).ids().tolist() == []
     step(saved, 8)
     with pytest.raises(IndexMismatch):
-        saved.snapshot()
+        implementation.snapshot(saved)
 
 
 def rewritten(**changes: Any) -> Callable[[Path], None]:
@@ -238,41 +289,27 @@ DAMAGES = {
 
 @pytest.mark.parametrize("damage", DAMAGES.values(), ids=DAMAGES.keys())
 def test_damage_is_told_and_mended_by_rebuilding(
-    saved: SegmentedIndex, damage: Callable[[Path], None]
+    implementation: Implementation, saved: SegmentedIndex, damage: Callable[[Path], None]
 ) -> None:
     damage(saved.directory)
     with pytest.raises(IndexMismatch) as caught:
-        reopen(saved.directory)
+        implementation.open(saved.directory)
     assert caught.value.remedy == "run: regard rebuild"
     assert str(saved.directory) in caught.value.message
-    rebuilt = create(saved.directory)
-    rebuilt.add(as_rows(saved.ids(), saved.vectors(saved.ids())))
-    rebuilt.advance(7)
-    rebuilt.snapshot()
-    assert contents(reopen(saved.directory)) == contents(saved)
+    rebuilt = implementation.create(saved.directory)
+    add(rebuilt, saved.ids(), saved.vectors(saved.ids()), through=7)
+    implementation.snapshot(rebuilt)
+    assert contents(implementation.open(saved.directory)) == contents(saved)
 
 
-@pytest.fixture
-def listed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> SegmentedIndex:
-    """An index with every kind of file: rows, lists, their model, a delta and tombstones."""
-    LISTED.prepare(monkeypatch)
-    index = create(tmp_path / "index")
-    for position in range(1, 12):
-        step(index, position)
-    LISTED.settle(index)
-    assert index.stats()["segments_with_lists"] > 0
-    assert {path.suffix for path in index.directory.iterdir()} == {
-        *(".rows", ".lists", ".model", ".deleted", ".json", "")
-    }
-    return index
-
-
-def test_every_flipped_bit_is_told_and_gives_no_wrong_score(listed: SegmentedIndex) -> None:
+def test_every_flipped_bit_is_told_and_gives_no_wrong_score(
+    implementation: Implementation, saved: SegmentedIndex
+) -> None:
     rng = np.random.default_rng(11)
     queries = unit_rows(rng, 3)
-    ids = listed.ids()
-    vectors = dict(zip(ids.tolist(), listed.vectors(ids).astype(np.float64), strict=True))
-    files = sorted(path for path in listed.directory.iterdir() if path.name != "lock")
+    ids = saved.ids()
+    vectors = dict(zip(ids.tolist(), saved.vectors(ids).astype(np.float64), strict=True))
+    files = sorted(path for path in saved.directory.iterdir() if path.name != "lock")
     for path in rng.choice(np.array(files, object), 200):
         sound = path.read_bytes()
         place, bit = rng.integers(len(sound)), 1 << int(rng.integers(8))
@@ -281,11 +318,11 @@ def test_every_flipped_bit_is_told_and_gives_no_wrong_score(listed: SegmentedInd
         aside.replace(path)
         if path.suffix == ".json":
             with pytest.raises(IndexMismatch):
-                listed.damaged_files()
+                saved.damaged_files()
         else:
-            assert listed.damaged_files() == [path.name]
+            assert saved.damaged_files() == [path.name]
         try:
-            opened = reopen(listed.directory)
+            opened = implementation.open(saved.directory)
         except IndexMismatch:
             opened = None
         for k in (5, 60) if opened is not None else ():
@@ -299,7 +336,9 @@ def test_every_flipped_bit_is_told_and_gives_no_wrong_score(listed: SegmentedInd
         aside.replace(path)
 
 
-def test_rows_whose_ids_do_not_ascend_are_damage(saved: SegmentedIndex) -> None:
+def test_rows_whose_ids_do_not_ascend_are_damage(
+    implementation: Implementation, saved: SegmentedIndex
+) -> None:
     manifest = Manifest.read(saved.directory)
     assert manifest is not None
     first = manifest.segments[0]
@@ -311,40 +350,65 @@ def test_rows_whose_ids_do_not_ascend_are_damage(saved: SegmentedIndex) -> None:
     segments = (dataclasses.replace(first, sha256=sha256), *manifest.segments[1:])
     dataclasses.replace(manifest, segments=segments).write(saved.directory)
     with pytest.raises(IndexMismatch, match="ascending"):
-        reopen(saved.directory)
+        implementation.open(saved.directory)
 
 
-def test_a_snapshot_that_is_ahead_stays(saved: SegmentedIndex) -> None:
-    behind, ahead = reopen(saved.directory), reopen(saved.directory)
+def test_a_snapshot_that_is_ahead_stays(
+    implementation: Implementation, saved: SegmentedIndex
+) -> None:
+    behind, ahead = implementation.open(saved.directory), implementation.open(saved.directory)
     for position in range(8, 25):
         step(ahead, position)
-    ahead.snapshot()
+    implementation.snapshot(ahead)
     step(behind, 8)
-    behind.snapshot()
-    assert contents(reopen(saved.directory)) == contents(ahead)
+    implementation.snapshot(behind)
+    assert contents(implementation.open(saved.directory)) == contents(ahead)
     # Once it has caught up, it writes again what the other's snapshot removed.
     for position in range(9, 30):
         step(behind, position)
-    behind.snapshot()
-    assert contents(reopen(saved.directory)) == contents(behind)
+    implementation.snapshot(behind)
+    assert contents(implementation.open(saved.directory)) == contents(behind)
+
+
+def test_lists_of_another_model_are_not_taken_over(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, other = APPROXIMATE.create(tmp_path), APPROXIMATE.create(tmp_path)
+    for position in range(1, 8):
+        step(first, position)
+        step(other, position)
+    APPROXIMATE.snapshot(first)
+    monkeypatch.setattr(lists_module, "_ROUNDS", 1)
+    APPROXIMATE.snapshot(other)
+    remove(first, first.ids()[:1])
+    first.snapshot()
+    assert APPROXIMATE.open(tmp_path).stats()["segments_with_lists"] == 0
+    APPROXIMATE.snapshot(first)
+    again = APPROXIMATE.open(tmp_path)
+    assert again.stats()["segments_with_lists"] > 1
+    truth = APPROXIMATE.truth()
+    truth.add(first.ids(), first.vectors(first.ids()))
+    truth.check_search(again, unit_rows(np.random.default_rng(0), 40), 10)
 
 
 def test_a_reader_whose_files_are_removed_reads_anew(
-    saved: SegmentedIndex, monkeypatch: pytest.MonkeyPatch
+    implementation: Implementation, saved: SegmentedIndex, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     former = Manifest.read(saved.directory)
     for position in range(8, 25):
         step(saved, position)
-    saved.snapshot()
+    implementation.snapshot(saved)
     answers = [former]
     read = Manifest.read
     monkeypatch.setattr(
         Manifest, "read", lambda path: answers.pop() if answers else read(path), raising=True
     )
-    assert contents(reopen(saved.directory)) == contents(saved)
+    assert contents(implementation.open(saved.directory)) == contents(saved)
 
 
-def test_opening_while_another_writes(saved: SegmentedIndex) -> None:
+def test_opening_while_another_writes(
+    implementation: Implementation, saved: SegmentedIndex
+) -> None:
     expected = {7: contents(saved)}
     done = threading.Event()
     failures: list[Exception] = []
@@ -355,7 +419,7 @@ def test_opening_while_another_writes(saved: SegmentedIndex) -> None:
             for position in range(8, 1000):
                 step(saved, position)
                 expected[position] = contents(saved)
-                saved.snapshot()
+                implementation.snapshot(saved)
                 if position >= 33 and opened >= 4:
                     break
         except Exception as error:  # noqa: BLE001 - shown by the main thread
@@ -365,7 +429,7 @@ def test_opening_while_another_writes(saved: SegmentedIndex) -> None:
     writer = threading.Thread(target=write)
     writer.start()
     while not done.is_set():
-        found = contents(reopen(saved.directory))
+        found = contents(implementation.open(saved.directory))
         assert found == expected[found[0]]
         opened += 1
     writer.join()
@@ -420,60 +484,59 @@ class FailingSystem:
         os.unlink(path)
 
 
-def changed_copy(saved: SegmentedIndex) -> SegmentedIndex:
+def changed_copy(implementation: Implementation, saved: SegmentedIndex) -> SegmentedIndex:
     """The saved index, changed so that its next snapshot writes and removes every kind of file."""
-    index = reopen(saved.directory)
+    index = implementation.open(saved.directory)
     for position in range(8, 13):
         step(index, position)
     return index
 
 
 def test_a_crash_anywhere_leaves_a_whole_snapshot(
-    saved: SegmentedIndex, monkeypatch: pytest.MonkeyPatch
+    implementation: Implementation, saved: SegmentedIndex, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     old = contents(saved)
-    new = contents(changed_copy(saved))
+    new = contents(changed_copy(implementation, saved))
     seen = []
     for stop_at in range(1, 200):
-        index = changed_copy(saved)
+        index = changed_copy(implementation, saved)
         assert contents(index) == new
         monkeypatch.setattr(durable_files, "os", FailingSystem(stop_at))
         try:
-            index.snapshot()
+            implementation.snapshot(index)
         except _Crash:
             monkeypatch.setattr(durable_files, "os", os)
         else:
             break
-        found = contents(reopen(saved.directory))
+        found = contents(implementation.open(saved.directory))
         assert found in (old, new)
         seen.append(found)
         if found == new:
             # Back to the former contents for the next crash.
-            rebuilt = create(saved.directory)
-            rebuilt.add(as_rows(saved.ids(), saved.vectors(saved.ids())))
-            rebuilt.advance(7)
-            rebuilt.snapshot()
+            rebuilt = implementation.create(saved.directory)
+            add(rebuilt, saved.ids(), saved.vectors(saved.ids()), through=7)
+            implementation.snapshot(rebuilt)
     assert len(seen) > 25
     assert old in seen
     assert new in seen
-    assert contents(reopen(saved.directory)) == new
+    assert contents(implementation.open(saved.directory)) == new
 
 
 def test_a_crash_in_the_first_snapshot_leaves_nothing_or_all(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    implementation: Implementation, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for stop_at in range(1, 200):
         directory = tmp_path / str(stop_at) / "index"
-        index = create(directory)
+        index = implementation.create(directory)
         step(index, 1)
         monkeypatch.setattr(durable_files, "os", FailingSystem(stop_at))
         try:
-            index.snapshot()
+            implementation.snapshot(index)
         except _Crash:
             monkeypatch.setattr(durable_files, "os", os)
-            assert contents(reopen(directory)) in ((0, [], b""), contents(index))
-            index.snapshot()
-            assert contents(reopen(directory)) == contents(index)
+            assert contents(implementation.open(directory)) in ((0, [], b""), contents(index))
+            implementation.snapshot(index)
+            assert contents(implementation.open(directory)) == contents(index)
         else:
             assert stop_at > 10
             return
@@ -481,14 +544,14 @@ def test_a_crash_in_the_first_snapshot_leaves_nothing_or_all(
 
 
 def test_what_a_power_cut_may_lose_is_never_relied_on(
-    saved: SegmentedIndex, monkeypatch: pytest.MonkeyPatch
+    implementation: Implementation, saved: SegmentedIndex, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Contents are synced before their name, names before the manifest, it before what it
     replaces."""
-    index = changed_copy(saved)
+    index = changed_copy(implementation, saved)
     system = FailingSystem(10_000)
     monkeypatch.setattr(durable_files, "os", system)
-    index.snapshot()
+    implementation.snapshot(index)
     log = system.log
     replaced = [name for operation, name in log if operation == "replace"]
     assert replaced[-1] == "manifest.json"
@@ -506,37 +569,38 @@ def test_what_a_power_cut_may_lose_is_never_relied_on(
 
 
 def test_a_full_disk_leaves_the_former_snapshot(
-    saved: SegmentedIndex, monkeypatch: pytest.MonkeyPatch
+    implementation: Implementation, saved: SegmentedIndex, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    index = changed_copy(saved)
+    index = changed_copy(implementation, saved)
 
     def full(*_: object) -> int:
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(durable_files.os, "write", full)
     with pytest.raises(OSError, match="No space"):
-        index.snapshot()
+        implementation.snapshot(index)
     monkeypatch.undo()
-    assert contents(reopen(saved.directory)) == contents(saved)
-    index.snapshot()
-    assert contents(reopen(saved.directory)) == contents(index)
+    assert contents(implementation.open(saved.directory)) == contents(saved)
+    implementation.snapshot(index)
+    assert contents(implementation.open(saved.directory)) == contents(index)
 
 
 WRITER = """
 import sys
 from pathlib import Path
 sys.path[:0] = [sys.argv[2], str(Path(sys.argv[2]).parent)]
-from test_vector_snapshots import reopen, step
-index = reopen(Path(sys.argv[1]))
+from test_vector_snapshots import step
+from vector_oracle import APPROXIMATE
+index = APPROXIMATE.open(Path(sys.argv[1]))
 print("ready", flush=True)
 for position in range(index.applied_through + 1, 100_000):
     step(index, position)
-    index.snapshot()
+    APPROXIMATE.snapshot(index)
 """
 
 
 def test_a_killed_writer_leaves_a_whole_snapshot(tmp_path: Path) -> None:
-    expected = create(tmp_path / "expected")
+    expected = APPROXIMATE.create(tmp_path / "expected")
     reached = 0
     # The last ones only where the machine was so slow that nothing was written.
     for delay in (0.05, 0.21, 0.13, 1.0, 5.0, 20.0):
@@ -551,7 +615,7 @@ def test_a_killed_writer_leaves_a_whole_snapshot(tmp_path: Path) -> None:
             assert writer.stdout.readline() == b"ready\n"
             threading.Event().wait(delay)
             writer.send_signal(signal.SIGKILL)
-        found = reopen(tmp_path / "index")
+        found = APPROXIMATE.open(tmp_path / "index")
         assert found.applied_through >= reached
         for position in range(reached + 1, found.applied_through + 1):
             step(expected, position)
