@@ -27,7 +27,12 @@ import regard.api.cli.commands.index, regard.models.fake
 from regard.indexer.indexing import _Run
 from regard.storage.retrieval.channel_indexes import ChannelIndexes
 from regard.storage.files import durable as durable_files
-from regard.storage.vectors import snapshots
+from regard.storage.vectors import index, snapshots
+from regard.storage.vectors.state import SegmentLimits
+
+if sys.argv[1] == "lists":
+    limits = SegmentLimits(delta_rows=1, listed_segment_rows=2, listed_index_rows=4)
+    index.SegmentLimits = lambda: limits
 
 def die(*_):
     os.kill(os.getpid(), signal.SIGKILL)
@@ -78,9 +83,10 @@ _MOST = 10
 class Nursery:
     """Starts indexing processes; `wait` gives the exit status as `os.waitpid` does."""
 
-    def __init__(self) -> None:
+    def __init__(self, kind: str) -> None:
+        self.has_lists = kind == "lists"
         self._process = subprocess.Popen(
-            [sys.executable, "-c", _NURSERY],
+            [sys.executable, "-c", _NURSERY, kind],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
@@ -111,9 +117,10 @@ class Nursery:
         return self._process.communicate(timeout=200)[1]
 
 
-@pytest.fixture
-def nursery() -> Iterator[Nursery]:
-    made = Nursery()
+@pytest.fixture(params=["exact"])
+def nursery(request: pytest.FixtureRequest) -> Iterator[Nursery]:
+    """Processes whose vectors have lists however few they are, or none."""
+    made = Nursery(request.param)
     yield made
     assert "Traceback" not in made.close()
 
@@ -163,6 +170,7 @@ def _campaign(nursery: Nursery, folder: Path, *, kills: int, photos: int, seed: 
 
     nursery.start(library)
     assert os.waitstatus_to_exitcode(nursery.wait()) == 1
+    assert bool(list(library.home.rglob("*.lists"))) == nursery.has_lists
     library.verify()
 
     untouched = Library(folder / "untouched")
@@ -188,6 +196,10 @@ def test_kills_lose_and_duplicate_nothing(nursery: Nursery, tmp_path: Path) -> N
     _campaign(nursery, tmp_path, kills=6, photos=80, seed=1)
 
 
+also_with_lists = pytest.mark.parametrize("nursery", ["exact", "lists"], indirect=True)
+
+
+@also_with_lists
 @pytest.mark.campaign
 @pytest.mark.timeout(1200)
 def test_hundreds_of_kills_lose_and_duplicate_nothing(nursery: Nursery, tmp_path: Path) -> None:
@@ -213,20 +225,24 @@ def test_a_kill_between_commits_and_snapshot_needs_no_repair(
     assert len(list(library.home.rglob("manifest.json"))) == 3
 
 
+@also_with_lists
 def test_kills_while_writing_each_snapshot_file_need_no_repair(
     nursery: Nursery, tmp_path: Path
 ) -> None:
     library = Library(tmp_path)
     for number in range(6):
         library.photo(f"{number}.png", number)
-    for fault in range(1, 7):
-        # A snapshot writes rows and a manifest for each of three channels.
-        library.photo(f"another-{fault}.png", 100 + fault)
+    # A snapshot writes rows, perhaps lists, and a manifest for each of three channels.
+    faults = 9 if nursery.has_lists else 6
+    for fault in range(1, faults + 1):
+        for number in (2 * fault, 2 * fault + 1):
+            library.photo(f"another-{number}.png", 100 + number)
         nursery.start(library, fault)
         assert nursery.wait() == signal.SIGKILL
-        assert len(library.shown()) == 6 + fault
+        assert len(library.shown()) == 6 + 2 * fault
         library.verify()
+    assert bool(list(library.home.rglob("*.lists"))) == nursery.has_lists
     report = library.index()
-    assert report["unchanged"] == 12
+    assert report["unchanged"] == 6 + 2 * faults
     library.verify()
     assert not list(library.home.rglob("*.aside"))

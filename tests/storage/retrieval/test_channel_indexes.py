@@ -24,6 +24,7 @@ from catalog_samples import (
     unit,
 )
 from sqlalchemy import select, update
+from vector_oracle import LISTED
 
 from regard.core.catalog import ChannelQuery, Neighbours
 from regard.core.errors import HomeError, IndexMismatch, NotFound
@@ -31,6 +32,24 @@ from regard.core.filters import EVERYTHING, AssetFilter
 from regard.core.records import Channel, Float32Array
 from regard.storage.database import schema
 from regard.storage.retrieval.channel_indexes import ChannelIndexes
+from regard.storage.vectors import index as vector_index
+from regard.storage.vectors.state import SegmentLimits
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def backend(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """A database; vectors have lists where a snapshot has more than eight."""
+    name, _, lists = request.param.partition(", ")
+    if lists:
+        limits = SegmentLimits(delta_rows=4, listed_segment_rows=2, listed_index_rows=8)
+        monkeypatch.setattr(vector_index, "SegmentLimits", lambda: limits)
+        LISTED.prepare(monkeypatch)
+    return str(name)
+
+
+also_with_lists = pytest.mark.parametrize(
+    "backend", ["sqlite", "postgresql", "sqlite, with lists"], indirect=True
+)
 
 
 def query(*seeds: object) -> Float32Array:
@@ -100,8 +119,15 @@ def fill(home: Home) -> None:
             attach(writer, f"/two/{number}.jpg", f"content {number}")
         for number in range(30, 35):
             save(writer, f"/two/{number}.jpg", f"content {number}", regions=1)
+    indexes = home.indexes()
+    indexes.catch_up()
+    indexes.snapshot()
+    has_lists = vector_index.SegmentLimits().listed_index_rows < 10
+    for stats in indexes.stats().values():
+        assert (stats["segments_with_lists"] > 0) == has_lists
 
 
+@also_with_lists
 @pytest.mark.parametrize("channel", [IMAGE, REGION, CAPTION], ids=str)
 def test_filtered_search_equals_brute_force(home: Home, channel: Channel) -> None:
     fill(home)
@@ -113,6 +139,7 @@ def test_filtered_search_equals_brute_force(home: Home, channel: Channel) -> Non
             assert_best(found, brute_force(home, channel, queries, k, collection), k)
 
 
+@also_with_lists
 def test_a_filter_is_as_fresh_as_the_catalog(home: Home) -> None:
     fill(home)
     indexes = home.indexes()
@@ -164,6 +191,7 @@ def test_an_empty_catalog(home: Home) -> None:
     assert home.indexes().verify() == []
 
 
+@also_with_lists
 def test_snapshots_are_continued(home: Home) -> None:
     fill(home)
     first = home.indexes()
@@ -205,6 +233,7 @@ def test_an_older_catalog_was_restored(home: Home, tmp_path: Path) -> None:
     assert search(restored, IMAGE, query("q"), 3, None)[1].max() > 0
 
 
+@also_with_lists
 def test_lost_or_damaged_files_are_mended_by_rebuild(home: Home) -> None:
     fill(home)
     indexes = home.indexes()
@@ -255,6 +284,7 @@ def test_damaged_vector_in_the_catalog(home: Home) -> None:
         assert not finding.in_index
 
 
+@also_with_lists
 def test_threads_search_while_others_write(home: Home) -> None:
     """Each answer is one moment of the catalog: never an error, never an id that was not there."""
     fill(home)
@@ -315,7 +345,9 @@ def test_verify_while_another_writes(home: Home) -> None:
     assert indexes.verify() == []
 
 
+@also_with_lists
 def test_another_process_shows_within_a_second(home: Home, tmp_path: Path) -> None:
+    fill(home)
     home.save("/p/a.jpg", "a")
     indexes = home.indexes()
     wanted = query(("b", "image"))
