@@ -78,13 +78,13 @@ class AnalysisStages:
         """Start no more work once `stopped` returns true, but finish batches already started."""
         self._setup = setup
         self._stopped = stopped
+        self._analyzer: Analyzer | None = None
         self._giant = threading.Semaphore()
         self._caught_up = 0
         self._snapshot_at = time.monotonic() + _SNAPSHOT_SECONDS
 
     def analyse(
         self,
-        analyzer: Analyzer,
         work: Iterable[_Work],
         read: Callable[[_Work], _Read],
         batches: Callable[[Iterator[_Read]], Iterator[list[_Item]]],
@@ -94,13 +94,22 @@ class AnalysisStages:
         Yields batches as they are done, and together those that were done meanwhile, for the caller
         to commit at once: the longer commits take, the larger they are. `read` runs in reader
         threads and must not decode images that `is_giant`; `batches` groups what was read, in the
-        caller's thread. The caller must close the generator.
+        caller's thread. The caller must close the generator. The analyzer is loaded with the first
+        batch, so that work without one needs no models; raises ModelError.
         """
         setup = self._setup
         readers = ThreadPoolExecutor(setup.reader_threads, "read")
         analyzers = ThreadPoolExecutor(setup.analyzer_threads, "analyze")
 
-        def analyse_batch(batch: list[_Item]) -> tuple[list[_Item], list[Analysis | str]]:
+        def with_analyzer() -> Iterator[tuple[Analyzer, list[_Item]]]:
+            for batch in batches(ahead):
+                self._analyzer = self._analyzer or setup.load_analyzer()
+                yield self._analyzer, batch
+
+        def analyse_batch(
+            loaded: tuple[Analyzer, list[_Item]],
+        ) -> tuple[list[_Item], list[Analysis | str]]:
+            analyzer, batch = loaded
             try:
                 return batch, _analyse(analyzer, [item.image for item in batch if item.image])
             finally:
@@ -117,7 +126,7 @@ class AnalysisStages:
             for done in _results_ahead(
                 analyzers,
                 analyse_batch,
-                batches(ahead),
+                with_analyzer(),
                 window=setup.analyzer_threads + 1,
                 stopped=self._stopped,
                 together=setup.analyzer_threads + 1,

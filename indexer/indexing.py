@@ -250,14 +250,11 @@ class _Run:
 
     def index(self, roots: Sequence[bytes]) -> None:
         """Index the roots, then remove what is missing below them."""
-        analyzer = self._setup.load_analyzer()
         ended = threading.Event()
         counter = threading.Thread(target=self._count, args=(roots, ended), daemon=True)
         if self._progress is not None:
             counter.start()
-        analysed = self._stages.analyse(
-            analyzer, self._entries(roots), self._read_ahead, self._batches
-        )
+        analysed = self._stages.analyse(self._entries(roots), self._read_ahead, self._batches)
         try:
             with contextlib.closing(analysed):
                 for pairs in analysed:

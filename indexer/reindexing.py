@@ -23,7 +23,6 @@ from regard.core.errors import (
     RegardError,
     UnstorableValue,
 )
-from regard.core.protocols import Analyzer
 from regard.core.records import Analysis, Image
 from regard.indexer.analysis import AnalysisSetup, AnalysisStages, is_giant
 from regard.indexer.report import IndexReport, Progress
@@ -119,7 +118,6 @@ class _Run:
         self._report = report
         self._progress = progress
         self._stages = AnalysisStages(reindexer.setup, stopped)
-        self._analyzer: Analyzer | None = None
         self._done = 0
 
     def analyse_waiting(self) -> None:
@@ -129,11 +127,7 @@ class _Run:
             self._progress.expect(self._done + waiting)
         if not waiting:
             return
-        if self._analyzer is None:
-            self._analyzer = self._setup.load_analyzer()
-        analysed = self._stages.analyse(
-            self._analyzer, self._contents(), self._read_ahead, self._batches
-        )
+        analysed = self._stages.analyse(self._contents(), self._read_ahead, self._batches)
         with contextlib.closing(analysed):
             for pairs in analysed:
                 self._commit([(item.content, analysis) for item, analysis in pairs])
