@@ -9,12 +9,13 @@ import os
 import sqlite3
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from made_processes import Forked
 from PIL import Image
 
 from regard.api.cli import main
@@ -78,19 +79,23 @@ def regard_process(
     *arguments: Argument,
     stdin: bytes = b"",
     environ: dict[str, str] | None = None,
+    popen: Callable[..., subprocess.Popen[bytes]] = Forked,
     **options: Any,
 ) -> Outcome:
     """Run a command in a process of its own."""
-    done = subprocess.run(
+    with popen(
         command(*arguments),
-        input=stdin,
-        capture_output=True,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
         env={**os.environ, **(environ or {})},
-        timeout=240,
-        check=False,
         **options,
-    )
-    return Outcome(done.returncode, done.stdout, done.stderr.decode())
+    ) as process:
+        try:
+            out, err = process.communicate(stdin, timeout=240)
+        finally:
+            process.kill()
+    return Outcome(process.returncode, out, err.decode())
 
 
 def painted(colours: Sequence[str], seed: int = 0, size: tuple[int, int] = (24, 16)) -> Image.Image:

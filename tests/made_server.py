@@ -17,9 +17,8 @@ from typing import BinaryIO
 import httpx
 import psutil
 from made_library import Argument
+from made_processes import WARNINGS, Forked
 
-# pycocotools 2.0.11 under NumPy 2; see pyproject.toml.
-_WARNINGS = ("error", "ignore:__array__ implementation doesn't accept a copy:DeprecationWarning")
 _WORKERS_AT_ONCE = str(Path(__file__).parent / "workers_at_once")
 _ANNOUNCED = re.compile(rb"^regard serves .* at (http://\S+?)/?$", re.MULTILINE)
 
@@ -50,7 +49,7 @@ class Server:
             self._arguments += ["--profile", profile]
         self._environ = {
             **os.environ,
-            "PYTHONWARNINGS": ",".join(_WARNINGS),
+            "PYTHONWARNINGS": ",".join(WARNINGS),
             "PYTHONPATH": os.pathsep.join(
                 filter(None, (_WORKERS_AT_ONCE, os.environ.get("PYTHONPATH")))
             ),
@@ -89,6 +88,11 @@ class Server:
     def err(self) -> str:
         return _read(self._err)
 
+    def workers(self) -> list[psutil.Process]:
+        """Its workers; each leads a process group, unlike the process that forks them."""
+        children = psutil.Process(self.pid).children()
+        return [child for child in children if os.getpgid(child.pid) == child.pid]
+
     def start(self, seconds: float = 200.0) -> None:
         """Start it, again too, and wait until it is ready; the port is another one then."""
         assert not self.is_running
@@ -96,7 +100,7 @@ class Server:
         # Files, not pipes: nobody reads while a test does something else.
         self._out = tempfile.TemporaryFile()  # noqa: SIM115 - kept until the end
         self._err = tempfile.TemporaryFile()  # noqa: SIM115
-        self._process = subprocess.Popen(
+        self._process = Forked(
             [sys.executable, "-m", "regard.api.cli", "serve", *self._arguments],
             stdin=subprocess.DEVNULL,
             stdout=self._out,

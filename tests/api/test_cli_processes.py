@@ -21,6 +21,7 @@ from typing import Any
 import pytest
 from made_gate import Gate
 from made_library import Library, command, regard, regard_process
+from made_processes import Forked
 
 _SEARCH_SERVER = """
 import json, sys
@@ -58,7 +59,7 @@ def _index_arguments(library: Library, *more: str) -> list[Any]:
 
 
 def _start_index(library: Library, gate: Gate) -> subprocess.Popen[bytes]:
-    return subprocess.Popen(
+    return Forked(
         command(*_index_arguments(library)),
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -81,7 +82,7 @@ def _wait_for_commits(library: Library, count: int) -> None:
 @pytest.fixture
 def searcher(library: Library) -> Iterator[subprocess.Popen[str]]:
     library.index()
-    process = subprocess.Popen(
+    process = Forked(
         [sys.executable, "-W", "error", "-c", _SEARCH_SERVER, str(library.home)],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
@@ -199,7 +200,7 @@ def test_a_second_signal_ends_it_at_once(library: Library, gate: Gate) -> None:
 def test_a_search_is_interrupted_without_words_of_python(library: Library, tmp_path: Path) -> None:
     library.index()
     os.mkfifo(tmp_path / "queries")
-    process = subprocess.Popen(
+    process = Forked(
         command("search", "--queries", tmp_path / "queries", "--home", library.home),
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -224,7 +225,7 @@ def test_a_terminal_gets_a_bar_and_a_pipe_gets_none(library: Library, gate: Gate
         library.photo(f"{number}.png", number)
     gate.open(pause=0.2)
     terminal, theirs = pty.openpty()
-    process = subprocess.Popen(
+    process = Forked(
         command(*_index_arguments(library)),
         stdout=subprocess.PIPE,
         stderr=theirs,
@@ -289,17 +290,19 @@ def test_faiss_is_missed_with_the_command_that_installs_it(
     (site / "sitecustomize.py").write_text("import sys\nsys.modules['faiss'] = None\n")
     environ = {"PYTHONPATH": str(site)}
     for arguments in (["search", "red", "--json"], ["rebuild"]):
-        done = regard_process(*arguments, "--home", library.home, environ=environ)
+        done = regard_process(
+            *arguments, "--home", library.home, environ=environ, popen=subprocess.Popen
+        )
         done.expect_sentence(3, "FAISS", "pip install 'regard[cpu]'")
-    regard_process(*_index_arguments(library, "--json"), environ=environ).expect_sentence(
-        3, "FAISS"
-    )
+    arguments = _index_arguments(library, "--json")
+    done = regard_process(*arguments, environ=environ, popen=subprocess.Popen)
+    done.expect_sentence(3, "FAISS")
 
 
 def test_a_reader_that_has_seen_enough(library: Library) -> None:
     library.index()
     queries = b"red\n" * 3000
-    process = subprocess.Popen(
+    process = Forked(
         command("search", "--queries", "-", "--home", library.home),
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
@@ -348,7 +351,9 @@ def test_a_disk_without_space_loses_nothing(library: Library) -> None:
         # A file may not grow beyond this, as on a full disk; Python ignores the signal of it.
         resource.setrlimit(resource.RLIMIT_FSIZE, (size + 300_000, resource.RLIM_INFINITY))
 
-    done = regard_process(*_index_arguments(library, "--json"), preexec_fn=limit)
+    done = regard_process(
+        *_index_arguments(library, "--json"), preexec_fn=limit, popen=subprocess.Popen
+    )
     done.expect_sentence(3, "catalog.sqlite3", "free space")
     kept = len(library.asset_ids())
     assert 30 < kept < 330
@@ -368,7 +373,7 @@ def test_a_home_that_may_not_be_written(library: Library) -> None:
 
             assert ctypes.CDLL(None).prctl(24, 1, 0, 0, 0) == 0
 
-    options: dict[str, Any] = {"preexec_fn": give_up_writing_everywhere}
+    options: dict[str, Any] = {"preexec_fn": give_up_writing_everywhere, "popen": subprocess.Popen}
     library.photo("another.png", 99)
     done = regard_process(*_index_arguments(library, "--json"), **options)
     done.expect_sentence(3, "writable")
@@ -388,9 +393,11 @@ def test_output_in_an_encoding_that_lacks_characters(library: Library) -> None:
     library.index()
     environ = {"PYTHONIOENCODING": "ascii"}
     arguments = ("search", "é red", "--limit", "100", "--home", library.home)
-    document = regard_process(*arguments, "--json", environ=environ).document
+    document = regard_process(
+        *arguments, "--json", environ=environ, popen=subprocess.Popen
+    ).document
     assert document["query"]["text"] == "é red"
     assert any(hit["asset"]["uri"].endswith("bücher-日本.png") for hit in document["hits"])
-    done = regard_process(*arguments, environ=environ)
+    done = regard_process(*arguments, environ=environ, popen=subprocess.Popen)
     assert done.code == 0
     assert b"b\\xfccher" in done.out

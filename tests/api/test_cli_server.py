@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 from made_library import Argument, Library, Outcome, command, regard, write_photo
 from made_local_server import LocalServer
+from made_processes import Forked
 
 from regard.api.client import Client
 from regard.models.fake import FakeSegmenter
@@ -140,7 +141,7 @@ def test_an_interrupted_run_carries_on(tmp_path: Path, monkeypatch: pytest.Monke
 
     monkeypatch.setattr(FakeSegmenter, "segment", held)
     with LocalServer(tmp_path / "home") as server, Client(server.url) as client:
-        process = subprocess.Popen(
+        process = Forked(
             command("--server", server.url, "index", tmp_path / "many", "--json"),
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,

@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 from made_library import Library, Outcome, command, regard
+from made_processes import Forked
 
 QUERIES = (
     ("red",),
@@ -114,7 +115,7 @@ def test_a_killed_import_leaves_whole_contents_and_carries_on(
     library.index(code=1)
     folder, _ = exported(library)
     new = tmp_path / "new"
-    process = subprocess.Popen(command("import", folder, "--home", new), stderr=subprocess.PIPE)
+    process = Forked(command("import", folder, "--home", new), stderr=subprocess.PIPE)
     deadline = time.monotonic() + 60
     other = Library(tmp_path)
     other.home = new

@@ -4,15 +4,12 @@ kills."""
 from __future__ import annotations
 
 import json
-import os
 import shutil
-import signal
 import statistics
 import time
 from pathlib import Path
 from typing import Any
 
-import psutil
 import pytest
 from made_library import regard
 from made_searchers import Ask, Searchers, Told, answers_as_wholes
@@ -94,10 +91,10 @@ def _kill_worker_at(client: Client, server: Server, part: int) -> None:
             break
         time.sleep(0.05)
     assert done < PHOTOS
-    workers = psutil.Process(server.pid).children()
+    workers = server.workers()
     assert workers
     for worker in workers:
-        os.kill(worker.pid, signal.SIGKILL)
+        worker.kill()
     assert client.info().profile == "lite"
 
 

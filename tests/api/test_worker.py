@@ -17,6 +17,7 @@ import psutil
 import pytest
 from made_gate import Gate
 from made_library import Library, command
+from made_processes import Forked, forking_subprocess
 
 from regard.api.library.settings import DATABASE_VARIABLE, PASSWORD_FILE_VARIABLE, Settings
 from regard.api.worker import process as worker_module
@@ -56,7 +57,7 @@ class Service:
 
     def process(self) -> subprocess.Popen[bytes]:
         """A worker that nobody looks after."""
-        started = subprocess.Popen(
+        started = Forked(
             [
                 *(sys.executable, "-m", "regard.api.worker", "--profile", "fake"),
                 *("--home", str(self.library.home), "--root", f"photos={self.library.photos}"),
@@ -100,6 +101,7 @@ class Service:
 @pytest.fixture
 def service(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Service]:
     monkeypatch.setenv("PYTHONWARNINGS", "error")
+    monkeypatch.setattr(worker_module, "subprocess", forking_subprocess)
     (tmp_path / "home").mkdir()
     catalog = open_catalog(Settings(tmp_path / "home").catalog_file)
     made = Service(tmp_path, SqlJobQueue(catalog))
@@ -201,7 +203,7 @@ def test_stopped_in_the_midst_a_job_is_queued_again(service: Service, gate: Gate
 
 
 def test_a_worker_ends_however_its_server_died(service: Service) -> None:
-    server = subprocess.Popen(
+    server = Forked(
         [
             *(sys.executable, "-c"),
             "import sys, time\n"
@@ -265,7 +267,7 @@ def test_a_job_waits_while_the_command_line_indexes(service: Service, gate: Gate
     service.supervised()
     service.until(service.role)
     arguments = ("--home", service.library.home, "--profile", "fake", "--collection", "other")
-    process = subprocess.Popen(
+    process = Forked(
         command("index", service.library.photos, *arguments), stdout=subprocess.DEVNULL
     )
     service.processes.append(process)
@@ -281,7 +283,10 @@ def test_a_job_waits_while_the_command_line_indexes(service: Service, gate: Gate
     assert ended.report["indexed"] == PHOTOS
 
 
-def test_nothing_is_loaded_or_made_before_there_is_a_job(service: Service) -> None:
+def test_nothing_is_loaded_or_made_before_there_is_a_job(
+    service: Service, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(worker_module, "subprocess", subprocess)
     worker = service.supervised("lite")
     service.until(service.role)
     pid = worker.pid
@@ -364,13 +369,13 @@ def test_a_worker_that_can_not_start_is_not_tried_in_a_rush(
 ) -> None:
     monkeypatch.setattr(worker_module, "_FIRST_DELAY_SECONDS", 0.05)
     starts: list[float] = []
-    popen = subprocess.Popen
+    popen = worker_module.subprocess.Popen
 
     def fail(*_: object, **options: object) -> subprocess.Popen[bytes]:
         starts.append(time.monotonic())
         if len(starts) % 2:
             raise OSError(12, "Cannot allocate memory")
-        return popen(["false"], **options)  # type: ignore[call-overload,no-any-return]
+        return popen([sys.executable, "-c", "raise SystemExit(1)"], **options)  # type: ignore[call-overload,no-any-return]
 
     monkeypatch.setattr(worker_module.subprocess, "Popen", fail)
     worker = service.supervised()

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 from made_gate import Gate
 from made_library import Library, Outcome, command, write_photo
+from made_processes import Forked
 
 from regard.indexer import analysis as analysis_module
 from regard.models.fake import FakeEncoder
@@ -227,7 +228,7 @@ def test_rollback_catches_up_or_reports_what_is_missing(library: Library) -> Non
 
 def started(library: Library, gate: Gate, *more: str) -> subprocess.Popen[bytes]:
     """Start a process that reindexes as far as the gate allows."""
-    return subprocess.Popen(
+    return Forked(
         command("reindex", "--profile", "turned", "--home", library.home, *more),
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,

@@ -14,6 +14,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+from made_processes import Forked
+
 HERE = Path(__file__)
 
 
@@ -21,7 +23,7 @@ class Worker:
     """A process that carries out commands."""
 
     def __init__(self, url: str, folder: Path, *, ready: bool = True) -> None:
-        self.process = subprocess.Popen(
+        self.process = Forked(
             [sys.executable, "-W", "error", HERE, url, str(folder)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,

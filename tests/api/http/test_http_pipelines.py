@@ -4,14 +4,12 @@ back."""
 from __future__ import annotations
 
 import os
-import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-import psutil
 import pytest
 from made_gate import Gate
 from made_library import regard, write_photo
@@ -309,10 +307,10 @@ def until_analysed(client: Client, job: JobDocument, count: int) -> None:
 
 def kill_worker(served: Served) -> bool:
     """Kill the server's worker with no warning; whether there was one."""
-    children = psutil.Process(served.server.pid).children()
-    for child in children:
-        os.kill(child.pid, signal.SIGKILL)
-    return bool(children)
+    workers = served.server.workers()
+    for worker in workers:
+        worker.kill()
+    return bool(workers)
 
 
 def expect_agreement(served: Served) -> None:
