@@ -173,7 +173,9 @@ class SegmentedIndex:
         ids = self.ids()
         rng = np.random.default_rng([len(ids), seed])
         chosen = rng.choice(ids, min(count, len(ids)), replace=False) if len(ids) else ids
-        return chosen, self.vectors(chosen).astype(np.float32)
+        vectors = self.vectors(chosen).astype(np.float32)
+        is_finite = np.isfinite(vectors).all(axis=1)  # damaged rows may not be
+        return chosen[is_finite], vectors[is_finite]
 
     def is_outdated(self) -> bool:
         """Whether another process has written a snapshot since this one was read or written."""

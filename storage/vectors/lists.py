@@ -263,7 +263,7 @@ def encode_lists(
     of_rows = np.empty(rows, np.int32)
     for start in range(0, rows, _BLOCK):
         block = slice(start, start + _BLOCK)
-        reduced = model.reduce(vectors[block])
+        reduced = model.reduce(_finite(vectors[block]))
         of_rows[block] = model.assign(reduced)
         codes[block] = quantizer.compute_codes(reduced)
         if see is not None:
@@ -296,7 +296,7 @@ def train(
     centre_count = max(16, int(_CENTRES_PER_ROOT * total**0.5))
     wanted = min(total, _SAMPLE_OF_CENTRE * centre_count, _MOST_SAMPLED)
     blocks = _sampled_blocks(parts, wanted, rng)
-    reduced = np.concatenate([block.astype(np.float32) @ projection for block in blocks])
+    reduced = np.concatenate([block @ projection for block in blocks])
     groups = max(1, round(centre_count**0.5 / 2))
     middles = _k_means(reduced, groups)
     of_rows = _nearness(reduced, middles).argmax(axis=1)
@@ -351,13 +351,12 @@ def _ranks_well(exact: Float32Array, rough: Float32Array) -> bool:
 def _sample(
     parts: Sequence[npt.NDArray[np.float16]], count: int, rng: np.random.Generator
 ) -> Float32Array:
-    blocks = [block.astype(np.float32) for block in _sampled_blocks(parts, count, rng)]
-    return np.concatenate(blocks)
+    return np.concatenate(list(_sampled_blocks(parts, count, rng)))
 
 
 def _sampled_blocks(
     parts: Iterable[npt.NDArray[np.float16]], count: int, rng: np.random.Generator
-) -> Iterator[npt.NDArray[np.float16]]:
+) -> Iterator[Float32Array]:
     """About `count` rows from all parts, block by block."""
     parts = list(parts)
     total = sum(len(part) for part in parts)
@@ -365,7 +364,13 @@ def _sampled_blocks(
         wanted = min(len(part), -(-count * len(part) // total))
         chosen = np.sort(rng.choice(len(part), wanted, replace=False))
         for start in range(0, wanted, _BLOCK):
-            yield part[chosen[start : start + _BLOCK]]
+            yield _finite(part[chosen[start : start + _BLOCK]])
+
+
+def _finite(vectors: npt.NDArray[np.float16]) -> Float32Array:
+    """Vectors as float32, with zeros for numbers that are not finite, as damaged files hold."""
+    found: Float32Array = np.nan_to_num(vectors.astype(np.float32), nan=0.0, posinf=0.0, neginf=0.0)
+    return found
 
 
 def _k_means(rows: Float32Array, count: int) -> Float32Array:

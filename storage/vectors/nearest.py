@@ -22,7 +22,6 @@ short, more rows are asked for. Only where nearly all rows are asked for are lis
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -39,8 +38,6 @@ from regard.core.records import BoolArray, Float32Array, Int64Array
 from regard.storage.vectors.faiss_library import load_faiss
 from regard.storage.vectors.lists import Lists, ListsModel
 from regard.storage.vectors.rows import Rows, fp16_index
-
-_log = logging.getLogger(__name__)
 
 # Rows fetched beyond k, so that near ties at the border rarely need a second scan.
 _SLACK = 32
@@ -268,18 +265,22 @@ def _score_rows(queries: Float32Array, rows: npt.NDArray[np.float16]) -> Float32
     """Inner products of queries (q, w) and rows (m, w): (q, m).
 
     For a single query, a row's sum does not depend on the rows beside it, so equal vectors score
-    equal wherever they lie.
+    equal wherever they lie. Scores of damaged rows that are not numbers become -inf.
     """
     if not len(rows):
         return np.empty((len(queries), 0), np.float32)
+    scores: Float32Array
     if len(queries) > _FEW_QUERIES:
-        scores: Float32Array = queries @ rows.astype(np.float32).T  # (q, w) @ (w, m)
+        with np.errstate(invalid="ignore"):
+            scores = queries @ rows.astype(np.float32).T  # (q, w) @ (w, m)
+        scores[np.isnan(scores)] = -np.inf
         return scores
     # NumPy takes ten times as long to convert float16.
     found, positions = fp16_index(rows).search(queries, len(rows))
-    scores = np.empty((len(queries), len(rows)), np.float32)
+    # FAISS leaves out what is not a number, and gives -1 instead: the last column.
+    scores = np.full((len(queries), len(rows) + 1), -np.inf, np.float32)
     np.put_along_axis(scores, positions, found, axis=1)
-    return scores
+    return scores[:, :-1]
 
 
 def _may_be_best(
@@ -374,13 +375,7 @@ class _Ranked:
         for place, part in enumerate(self.parts):
             own = self.places == place
             is_sound[own] = part.are_sound(self.positions[own])
-        if is_sound.all():
-            return self
-        _log.warning(
-            "%d damaged rows of a vector index are left out; run: regard rebuild",
-            np.count_nonzero(~is_sound),
-        )
-        return self.take(is_sound)
+        return self if is_sound.all() else self.take(is_sound)
 
     def write(self, found: Neighbours, row: int) -> None:
         """Write the answer to the query of a row."""

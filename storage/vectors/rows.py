@@ -80,12 +80,18 @@ def fp16_index(vectors: Float16Array) -> Any:
     return index
 
 
-def encode_rows(rows: Rows) -> Iterator[bytes | memoryview]:
-    """The bytes of a file of rows whose vectors are padded."""
+def encode_rows(
+    rows: Rows, checksums: npt.NDArray[np.uint32] | None = None
+) -> Iterator[bytes | memoryview]:
+    """The bytes of a file of rows whose vectors are padded.
+
+    `checksums` (n,) are those of rows that were read from a file, where they may be damaged.
+    """
     yield np.ascontiguousarray(rows.vectors, "<f2").view(np.uint8).data
     for column in (rows.ids, rows.contents, rows.regions):
         yield column.astype("<i8", copy=False).tobytes()
-    yield row_checksums(rows).astype("<u4", copy=False).tobytes()
+    checksums = row_checksums(rows) if checksums is None else checksums
+    yield checksums.astype("<u4", copy=False).tobytes()
 
 
 def require_size(size: int, count: int, dimension: int) -> None:

@@ -8,6 +8,7 @@ found by bisection.
 
 from __future__ import annotations
 
+import logging
 import math
 import mmap
 from dataclasses import dataclass, field, replace
@@ -30,6 +31,8 @@ from regard.storage.vectors.rows import (
     row_checksums,
 )
 
+_log = logging.getLogger(__name__)
+
 _EVERYTHING = IdSet(complement=True)
 
 
@@ -47,7 +50,7 @@ class Segment:
         self.rows = rows
         self.ids = rows.ids
         self.dimension = dimension
-        self._checksums = checksums
+        self.checksums = checksums
         self._is_sound = np.zeros(len(rows), np.bool_)
         # SHA-256 of the segment's file, if it has one.
         self.sha256 = ""
@@ -101,7 +104,7 @@ class Segment:
     @property
     def is_mapped(self) -> bool:
         """Whether the rows lie in a file."""
-        return self._checksums is not None
+        return self.checksums is not None
 
     @property
     def nbytes(self) -> int:
@@ -120,12 +123,17 @@ class Segment:
 
     def are_sound(self, positions: Int64Array) -> BoolArray:
         """Which of the rows at `positions` (m,) are as they were written, (m,)."""
-        if self._checksums is None:
+        if self.checksums is None:
             return np.ones(len(positions), np.bool_)
         unseen = positions[~self._is_sound[positions]]
         if unseen.size:
-            right = row_checksums(self.rows.take(unseen)) == self._checksums[unseen]
+            right = row_checksums(self.rows.take(unseen)) == self.checksums[unseen]
             self._is_sound[unseen[right]] = True
+            if not right.all():
+                _log.warning(
+                    "%d damaged rows of a vector index are left out; run: regard rebuild",
+                    np.count_nonzero(~right),
+                )
         sound: BoolArray = self._is_sound[positions]
         return sound
 
@@ -204,8 +212,12 @@ class Sealed:
         return np.flatnonzero(self.alive)
 
     def live_rows(self) -> Rows:
-        """Copies of the rows that are alive, with vectors (m, d)."""
-        rows = self.rows.take(self.live_positions())
+        """Copies of the rows that are alive and as they were written, with vectors (m, d).
+
+        Damaged rows would get checksums that match.
+        """
+        positions = self.live_positions()
+        rows = self.rows.take(positions[self.are_sound(positions)])
         return replace(rows, vectors=rows.vectors[:, : self.segment.dimension])
 
     def locate(self, ids: Int64Array) -> tuple[Int64Array, BoolArray]:

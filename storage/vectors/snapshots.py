@@ -165,7 +165,7 @@ class _Files:
         segment = sealed.segment
         if segment.is_mapped and self._has(segment.sha256 + ROWS_SUFFIX):
             return sealed
-        name = self.write(encode_rows(segment.rows), ROWS_SUFFIX)
+        name = self.write(encode_rows(segment.rows, segment.checksums), ROWS_SUFFIX)
         if not segment.is_mapped:
             path = self._directory / (name + ROWS_SUFFIX)
             segment = Segment.map(path, len(segment), segment.dimension)

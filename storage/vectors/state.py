@@ -240,9 +240,10 @@ class State:
         """Yield states of the same rows with fewer or fuller segments, one new segment each."""
         state = self
         while group := _to_merge(state.segments, limits):
-            merged = seal(Rows.join([segment.live_rows() for segment in group]).by_id())
+            rows = Rows.join([segment.live_rows() for segment in group]).by_id()
+            merged = (seal(rows),) if len(rows) else ()
             others = tuple(segment for segment in state.segments if segment not in group)
-            state = replace(state, segments=(*others, merged))
+            state = replace(state, segments=others + merged)
             yield state
 
 
