@@ -196,7 +196,9 @@ def test_kills_lose_and_duplicate_nothing(nursery: Nursery, tmp_path: Path) -> N
     _campaign(nursery, tmp_path, kills=6, photos=80, seed=1)
 
 
-also_with_lists = pytest.mark.parametrize("nursery", ["exact", "lists"], indirect=True)
+also_with_lists = pytest.mark.parametrize(
+    "nursery", ["exact", pytest.param("lists", marks=pytest.mark.campaign)], indirect=True
+)
 
 
 @also_with_lists

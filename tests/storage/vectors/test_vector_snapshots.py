@@ -313,6 +313,7 @@ def assert_scores_are_right(index: SegmentedIndex, truth: Truth, queries: np.nda
         assert all(len(set(row)) == k for row in found.tolist())
 
 
+@pytest.mark.parametrize("implementation", [APPROXIMATE], ids=["lists"], indirect=True)
 def test_every_flipped_byte_is_told_and_gives_no_wrong_score(
     implementation: Implementation, saved: SegmentedIndex
 ) -> None:
