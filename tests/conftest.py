@@ -19,6 +19,10 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
 # Processes that fetch from the hub of `made_hub.py` override it.
 os.environ["HF_HUB_OFFLINE"] = "1"
 
+# Threads of OpenMP spin while they wait for each other. Where several processes run tests, one that
+# waits for a thread without a core would take many times as long as a single thread.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 # The same examples each time and no deadline, so that results repeat, also on a loaded machine.
 # `--hypothesis-profile explore` draws other examples, as `make campaign` does.
 _steady = settings(

@@ -4,13 +4,13 @@ quality."""
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
+from made_library import regard
 from PIL import Image as PillowImage
 
 from regard.api.cli import main
@@ -38,19 +38,11 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def demo(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
     """The output folder of `regard demo`, and what it printed."""
     folder = tmp_path_factory.mktemp("demo")
-    done = run("demo", "--output", str(folder))
-    assert done.returncode == 0, done.stderr
-    return folder, done.stdout
-
-
-def run(*arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "regard.api.cli", *arguments],
-        capture_output=True,
-        text=True,
-        check=False,
-        env={**os.environ, "COLUMNS": "200"},
-    )
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("COLUMNS", "200")
+        done = regard("demo", "--output", folder)
+    assert done.code == 0, done.err
+    return folder, done.out.decode()
 
 
 def measured(
@@ -207,11 +199,11 @@ def test_a_demo_over_own_photographs(photos_dir: Path, tmp_path: Path) -> None:
             (photos_dir / "singles" / f"{number:04}.jpg").read_bytes()
         )
     (own / "broken.jpg").write_bytes(b"\xff\xd8 no photograph")
-    done = run("demo", "--photos", str(own), "--output", str(tmp_path / "out"))
-    assert done.returncode == 1, done.stderr
-    assert "broken.jpg" in done.stderr
+    done = regard("demo", "--photos", own, "--output", tmp_path / "out")
+    assert done.code == 1, done.err
+    assert "broken.jpg" in done.err
     assert (tmp_path / "out" / "hits.png").is_file()
-    assert "queries in" in done.stdout
+    assert b"queries in" in done.out
 
 
 def test_a_text_search_loads_no_image_model(demo: tuple[Path, str]) -> None:
