@@ -100,6 +100,7 @@ class Forked(subprocess.Popen[Any]):
         if Forked._server is None:
             Forked._server = ForkServer.start()
         cwd, env, pipes, group = rest[4], rest[5], rest[9:15], rest[-1]
+        assert not any((rest[1], rest[3], rest[-2])), "an option that Forked does not support"
         request = {
             "words": _without_options([os.fsdecode(word) for word in args]),
             "cwd": os.fsdecode(cwd or os.getcwd()),

@@ -180,6 +180,7 @@ def test_unreadable_files_keep_their_assets_and_are_listed(tmp_path: Path) -> No
         done = regard_process(
             *("index", library.photos, "--home", library.home, "--profile", "fake", "--json"),
             preexec_fn=_give_up_reading_everything,
+            popen=subprocess.Popen,
         )
         assert done.code == code, done
         assert "Traceback" not in done.err
