@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import shutil
 import signal
-from collections.abc import Generator
+import threading
+from collections.abc import Generator, Iterator
 from pathlib import Path
 
 import pytest
@@ -23,6 +26,10 @@ os.environ["HF_HUB_OFFLINE"] = "1"
 # waits for a thread without a core would take many times as long as a single thread.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
+from regard.storage.database import catalog
+from regard.storage.database.connection import Database
+from regard.storage.database.upgrading import upgrade
+
 # The same examples each time and no deadline, so that results repeat, also on a loaded machine.
 # `--hypothesis-profile explore` draws other examples, as `make campaign` does.
 _steady = settings(
@@ -37,27 +44,31 @@ settings.load_profile("same")
 # The slowest files, slowest first. They start first, so that no process is left with one of them
 # at the end; pytest-xdist would start with the files that have the most tests.
 _LONGEST = (
-    "api/http/test_http_pipelines.py",
-    "api/test_cli_processes.py",
+    "browser/test_large_library.py",
     "api/test_lite_main_path.py",
-    "browser/test_states.py",
+    "api/http/test_http_pipelines.py",
     "browser/test_looks.py",
+    "browser/test_states.py",
     "browser/test_searching.py",
-    "api/test_worker.py",
+    "api/test_cli_processes.py",
     "api/http/test_http_assets.py",
+    "storage/database/test_migrations.py",
     "browser/test_keeping.py",
-    "api/test_published_models.py",
     "browser/test_no_match.py",
-    "indexer/test_crash_safety.py",
-    "api/http/test_http_restart.py",
-    "api/http/test_http_serving.py",
+    "api/test_worker.py",
+    "api/test_published_models.py",
+    "models/test_lite_encoder.py",
+    "indexer/test_indexing_again.py",
     "storage/retrieval/test_channel_indexes.py",
-    "indexer/test_damaged_files.py",
-    "api/test_cli_search.py",
-    "browser/test_duplicates.py",
-    "indexer/test_reindexing.py",
-    "browser/test_keyboard.py",
+    "storage/assets/test_catalog.py",
+    "storage/export/test_export.py",
     "api/test_openapi.py",
+    "api/test_cli_search.py",
+    "api/http/test_http_uploads.py",
+    "indexer/test_crash_safety.py",
+    "indexer/test_damaged_files.py",
+    "api/http/test_http_jobs.py",
+    "photos/test_decoding.py",
 )
 
 REPOSITORY = Path(__file__).resolve().parents[1]
@@ -81,6 +92,43 @@ def pytest_runtest_makereport(
             report.outcome = "failed"
             report.longrepr = f"{item.nodeid} was skipped in CI: {reason}"
     return report
+
+
+@pytest.fixture(scope="session")
+def migrated_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An SQLite catalog with the schema and nothing else."""
+    file = tmp_path_factory.mktemp("migrated") / "catalog.sqlite3"
+    database = Database(file)
+    upgrade(database)
+    database.close()
+    return file
+
+
+@pytest.fixture(scope="module", autouse=True)
+def copied_schemas(request: pytest.FixtureRequest, migrated_file: Path) -> Iterator[None]:
+    """New SQLite catalogs of this process are copies of one that was migrated.
+
+    The tests of migrations run them each time.
+    """
+    if request.module.__name__.endswith("test_migrations"):
+        yield
+        return
+
+    def copy_or_upgrade(database: Database) -> None:
+        file = database.engine.url.database
+        if database.is_sqlite and file is not None and not os.path.exists(file):
+            # As another thread may, too, and then the first one's stays.
+            aside = f"{file}.{threading.get_ident()}"
+            with contextlib.suppress(OSError):
+                shutil.copyfile(migrated_file, aside)
+                os.link(aside, file)
+            with contextlib.suppress(OSError):
+                os.unlink(aside)
+        upgrade(database)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(catalog, "upgrade", copy_or_upgrade)
+        yield
 
 
 @pytest.fixture(scope="session")

@@ -31,16 +31,10 @@ def postgres_server() -> Iterator[PostgresServer]:
 def migrated_postgres(postgres_server: PostgresServer) -> str:
     """A database with the schema, which tests use one after another."""
     url = postgres_server.create_database()
-    _migrate(url)
+    database = Database(url)
+    upgrade(database)
+    database.close()
     return url
-
-
-@pytest.fixture(scope="session")
-def migrated_sqlite(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A file with the schema, to copy."""
-    file = tmp_path_factory.mktemp("migrated") / "catalog.sqlite3"
-    _migrate(f"sqlite:///{file}")
-    return file
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
@@ -75,7 +69,7 @@ def empty_catalog(backend: str, request: pytest.FixtureRequest) -> Callable[[Pat
     def make(folder: Path) -> str:
         if backend == "sqlite":
             file = folder / "catalog.sqlite3"
-            shutil.copyfile(request.getfixturevalue("migrated_sqlite"), file)
+            shutil.copyfile(request.getfixturevalue("migrated_file"), file)
             return f"sqlite:///{file}"
         url: str = request.getfixturevalue("migrated_postgres")
         _empty(url)
