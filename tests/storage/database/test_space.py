@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from functools import partial
 from pathlib import Path
 
 import pytest
@@ -40,8 +39,12 @@ def test_a_purge_shrinks_the_file(
         (number,) = (row.id for row in home.rows(collection))
         # Each step commits, and so waits for the disk.
         steps: list[int] = []
-        give_back = partial(database.give_back_space, lambda: bool(steps.append(1)))
-        monkeypatch.setattr(database, "give_back_space", give_back)
+        give_back = database.give_back_space
+        monkeypatch.setattr(
+            database,
+            "give_back_space",
+            lambda should_stop: give_back(lambda: bool(steps.append(1)) or should_stop()),
+        )
         assert Purging(home.catalog, tmp_path).purge(number, trashed_only=False)
         assert database.read_once("PRAGMA freelist_count") == [(0,)]
         assert len(steps) == (2 if is_new else 0)
