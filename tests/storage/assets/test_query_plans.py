@@ -55,11 +55,11 @@ _NARROW = {
 
 @pytest.fixture(scope="module", params=["fresh", "analysed"])
 def filled(
-    migrated_sqlite: Path, tmp_path_factory: pytest.TempPathFactory, request: Any
+    migrated_file: Path, tmp_path_factory: pytest.TempPathFactory, request: Any
 ) -> Iterator[Home]:
     """Assets of which few have anything special; shared, because most tests only read."""
     folder = tmp_path_factory.mktemp("plans")
-    shutil.copyfile(migrated_sqlite, folder / "catalog.sqlite3")
+    shutil.copyfile(migrated_file, folder / "catalog.sqlite3")
     with open_home(f"sqlite:///{folder / 'catalog.sqlite3'}", folder) as home:
         with home.writing() as writer:
             for number in range(_ASSETS):

@@ -453,10 +453,10 @@ SHOTS = st.lists(
 
 @given(shots=SHOTS)
 @settings(max_examples=5, deadline=None)
-def test_whatever_a_home_holds_comes_back(shots: list[Shot], migrated_sqlite: Path) -> None:
+def test_whatever_a_home_holds_comes_back(shots: list[Shot], migrated_file: Path) -> None:
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
-        files = [shutil.copy(migrated_sqlite, folder / f"{name}.sqlite3") for name in "ab"]
+        files = [shutil.copy(migrated_file, folder / f"{name}.sqlite3") for name in "ab"]
         with open_home(f"sqlite:///{files[0]}", folder) as home:
             for shot in shots:
                 with home.writing(shot.collection) as writer:
