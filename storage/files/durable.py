@@ -7,8 +7,9 @@ synced. POSIX semantics are assumed: rename replaces atomically, a directory can
 from __future__ import annotations
 
 import fcntl
+import hashlib
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Container, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -27,7 +28,37 @@ def make_directory(directory: Path, mode: int = 0o777) -> None:
 def write_file(path: Path, chunks: Iterable[bytes | memoryview]) -> None:
     """Replace `path` by the chunks; durable once the directory is synced. Raises OSError."""
     aside = path.with_name(path.name + ASIDE_SUFFIX)
-    handle = os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o666)
+    _write(aside, chunks)
+    os.replace(aside, path)
+
+
+def write_named_by_content(
+    directory: Path, chunks: Iterable[bytes | memoryview], suffix: str, there: Container[str]
+) -> str:
+    """Write the chunks to a file named by their SHA-256 and a suffix; return the SHA-256.
+
+    Files named in `there` stay as they are. It is durable once the directory is synced. Raises
+    OSError.
+    """
+    sha256 = hashlib.sha256()
+
+    def hashed() -> Iterator[bytes | memoryview]:
+        for chunk in chunks:
+            sha256.update(chunk)
+            yield chunk
+
+    aside = directory / f"new{suffix}{ASIDE_SUFFIX}"
+    _write(aside, hashed())
+    path = directory / (sha256.hexdigest() + suffix)
+    if path.name in there and path.exists():
+        os.unlink(aside)
+    else:
+        os.replace(aside, path)
+    return sha256.hexdigest()
+
+
+def _write(path: Path, chunks: Iterable[bytes | memoryview]) -> None:
+    handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o666)
     try:
         for chunk in chunks:
             rest = memoryview(chunk)
@@ -36,7 +67,6 @@ def write_file(path: Path, chunks: Iterable[bytes | memoryview]) -> None:
         os.fsync(handle)
     finally:
         os.close(handle)
-    os.replace(aside, path)
 
 
 def sync_directory(directory: Path) -> None:

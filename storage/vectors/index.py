@@ -190,20 +190,20 @@ class SegmentedIndex:
         IndexMismatch when the directory has become another index's.
         """
         with self._snapshotting:
-            before = self._state
-            after = save(
-                before,
+            saved = save(
+                self._state,
                 self.identity,
                 self.directory,
                 self._limits,
+                seal=self._placed,
                 replace=self._replaces,
                 queries=queries,
             )
             self._replaces = False
-            if after is not None:
+            if saved is not None:
                 self._read_snapshot = stamp(self.directory)
                 with self._writing:
-                    self._state = self._state.exchanged(before, after)
+                    self._state = self._state.exchanged(*saved)
 
     def damaged_files(self) -> list[str]:
         """Names of the snapshot's files that are not as they were written."""

@@ -17,6 +17,8 @@ import numpy.typing as npt
 from regard.core.records import Int64Array
 from regard.storage.vectors.faiss_library import load_faiss
 
+_BLOCK = 8192
+
 Float16Array = npt.NDArray[np.float16]
 
 
@@ -92,6 +94,39 @@ def encode_rows(
         yield column.astype("<i8", copy=False).tobytes()
     checksums = row_checksums(rows) if checksums is None else checksums
     yield checksums.astype("<u4", copy=False).tobytes()
+
+
+def encode_merged(
+    parts: Sequence[Rows],
+    checksums: Sequence[npt.NDArray[np.uint32]],
+    positions: Sequence[Int64Array],
+) -> Iterator[bytes | memoryview]:
+    """The bytes of a file of rows at positions in several parts, ordered by id.
+
+    Vectors are copied block by block. Checksums stay as they are: a damaged row remains one.
+    """
+
+    def gather(columns: Sequence[npt.NDArray[Any]]) -> npt.NDArray[Any]:
+        return np.concatenate([of[at] for of, at in zip(columns, positions, strict=True)])
+
+    ids = gather([part.ids for part in parts])
+    contents = gather([part.contents for part in parts])
+    regions = gather([part.regions for part in parts])
+    checks = gather(checksums)
+    order = np.argsort(ids, kind="stable")
+    of_parts = np.repeat(np.arange(len(parts)), [len(at) for at in positions])[order]
+    places = np.concatenate(positions)[order]
+    for start in range(0, len(order), _BLOCK):
+        block = slice(start, start + _BLOCK)
+        of_block, at = of_parts[block], places[block]
+        vectors = np.empty((len(at), parts[0].vectors.shape[1]), "<f2")
+        for number in np.unique(of_block):
+            own = of_block == number
+            vectors[own] = parts[number].vectors[at[own]]
+        yield vectors.view(np.uint8).data
+    for column in (ids, contents, regions):
+        yield column[order].astype("<i8", copy=False).tobytes()
+    yield checks[order].astype("<u4", copy=False).tobytes()
 
 
 def require_size(size: int, count: int, dimension: int) -> None:

@@ -46,7 +46,7 @@ class Segment:
         *,
         checksums: npt.NDArray[np.uint32] | None = None,
     ) -> None:
-        """Take rows whose vectors are padded; `checksums` (n,) are those of mapped rows."""
+        """Take rows whose vectors are padded; `checksums` (n,) are those of mapped rows, else None."""
         self.rows = rows
         self.ids = rows.ids
         self.dimension = dimension
@@ -205,6 +205,14 @@ class Sealed:
         """Rows that a search can find."""
         return len(self.segment) - self.dead_count
 
+    def is_wasteful(self, dead_share: float) -> bool:
+        """Whether more than a share of the rows is deleted."""
+        return self.dead_count > dead_share * len(self.segment)
+
+    def alive_mask(self) -> BoolArray:
+        """A copy of the mask of live rows, (n,)."""
+        return np.ones(len(self.segment), np.bool_) if self.alive is None else self.alive.copy()
+
     def live_positions(self) -> Int64Array:
         """Positions of the rows that are alive, ascending."""
         if self.alive is None:
@@ -238,7 +246,7 @@ class Sealed:
         positions, _ = self.locate(ids)
         if not positions.size:
             return self
-        alive = np.ones(len(self.segment), np.bool_) if self.alive is None else self.alive.copy()
+        alive = self.alive_mask()
         alive[positions] = False
         return self.with_alive(alive)
 

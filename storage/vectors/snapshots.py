@@ -25,7 +25,7 @@ from regard.storage.files.durable import (
     make_directory,
     remove_file,
     sync_directory,
-    write_file,
+    write_named_by_content,
 )
 from regard.storage.vectors.lists import (
     GROWTH,
@@ -47,9 +47,15 @@ from regard.storage.vectors.manifest import (
     StoredModel,
     StoredSegment,
 )
-from regard.storage.vectors.rows import encode_rows, pad, padded_width
+from regard.storage.vectors.rows import encode_merged, encode_rows, pad, padded_width
 from regard.storage.vectors.segment import Sealed, Segment
-from regard.storage.vectors.state import Delta, SegmentLimits, State
+from regard.storage.vectors.state import (
+    Delta,
+    Replacement,
+    SegmentLimits,
+    State,
+    to_merge_on_disk,
+)
 
 _log = logging.getLogger(__name__)
 
@@ -63,15 +69,16 @@ def save(
     directory: Path,
     limits: SegmentLimits,
     *,
+    seal: Callable[[Segment], Sealed],
     replace: bool,
     queries: Queries | None = None,
-) -> State | None:
+) -> tuple[Sequence[Replacement], ListsModel | None] | None:
     """Make `state` the directory's snapshot, unless a later one of the same index exists.
 
-    Returns the state with mapped segments, in the same order; None where a later one exists.
-    With `queries` large segments get lists. `replace` overwrites any snapshot; otherwise another
-    index's raises IndexMismatch. Raises OSError when the disk is full or fails, and the former
-    snapshot remains.
+    Returns mapped segments for all of the state's, and the model of their lists; None where a
+    later snapshot exists. With `queries` segments of similar sizes are merged, and large ones get
+    lists. `replace` overwrites any snapshot; otherwise another index's raises IndexMismatch. Raises
+    OSError when the disk is full or fails, and the former snapshot remains.
     """
     make_directory(directory)
     with exclusive(directory):
@@ -81,11 +88,15 @@ def save(
             if former.applied_through > state.applied_through:
                 return None
         files = _Files(directory, former)
-        mapped = changed(
-            state, segments=tuple(files.write_segment(sealed) for sealed in state.segments)
-        )
+        written = [Replacement((old,), files.write_segment(old)) for old in state.segments]
+        if queries is not None:
+            written = _merged(written, limits, files, seal)
+        mapped = changed(state, segments=tuple(each.new for each in written))
         if queries is not None:
             mapped = _with_lists(mapped, files, limits, queries)
+            written = [
+                changed(each, new=new) for each, new in zip(written, mapped.segments, strict=True)
+            ]
         manifest = files.describe(mapped, identity)
         if manifest != former:
             # The names in the manifest have to be durable before the manifest is.
@@ -93,7 +104,7 @@ def save(
             manifest.write(directory)
             sync_directory(directory)
         _remove_stale(directory, manifest)
-        return mapped
+        return written, mapped.model
 
 
 def load(
@@ -145,16 +156,9 @@ class _Files:
         self._directory = directory
         self._there = set() if former is None else set(former.file_names())
 
-    def write(self, chunks: Iterable[bytes | memoryview], suffix: str) -> str:
-        """Write a file unless it is there; return its SHA-256."""
-        parts = list(chunks)
-        sha256 = hashlib.sha256()
-        for part in parts:
-            sha256.update(part)
-        name = sha256.hexdigest()
-        if not self._has(name + suffix):
-            write_file(self._directory / (name + suffix), parts)
-            self._there.add(name + suffix)
+    def _write(self, chunks: Iterable[bytes | memoryview], suffix: str) -> str:
+        name = write_named_by_content(self._directory, chunks, suffix, self._there)
+        self._there.add(name + suffix)
         return name
 
     def _has(self, name: str) -> bool:
@@ -165,12 +169,23 @@ class _Files:
         segment = sealed.segment
         if segment.is_mapped and self._has(segment.sha256 + ROWS_SUFFIX):
             return sealed
-        name = self.write(encode_rows(segment.rows, segment.checksums), ROWS_SUFFIX)
-        if not segment.is_mapped:
-            path = self._directory / (name + ROWS_SUFFIX)
-            segment = Segment.map(path, len(segment), segment.dimension)
-            segment.sha256 = name
-        return sealed.over(segment)
+        name = self._write(encode_rows(segment.rows, segment.checksums), ROWS_SUFFIX)
+        if segment.is_mapped:
+            return sealed
+        return sealed.over(self._map(name, len(segment), segment.dimension))
+
+    def write_merged(self, group: Sequence[Sealed]) -> Segment:
+        """One mapped segment with the live rows of several mapped ones."""
+        positions = [sealed.live_positions() for sealed in group]
+        checksums = [c for sealed in group if (c := sealed.segment.checksums) is not None]
+        chunks = encode_merged([sealed.rows for sealed in group], checksums, positions)
+        name = self._write(chunks, ROWS_SUFFIX)
+        return self._map(name, sum(map(len, positions)), group[0].segment.dimension)
+
+    def _map(self, name: str, count: int, dimension: int) -> Segment:
+        segment = Segment.map(self._directory / (name + ROWS_SUFFIX), count, dimension)
+        segment.sha256 = name
+        return segment
 
     def write_lists(
         self, sealed: Sealed, model: ListsModel, measurement: DepthMeasurement | None
@@ -180,7 +195,7 @@ class _Files:
         if lists is not None and measurement is None and self._has(lists.path.name):
             return sealed
         see = None if measurement is None else measurement.see
-        name = self.write(encode_lists(model, sealed.rows.vectors, see), LISTS_SUFFIX)
+        name = self._write(encode_lists(model, sealed.rows.vectors, see), LISTS_SUFFIX)
         path = self._directory / (name + LISTS_SUFFIX)
         return sealed.with_lists(Lists(path, model, len(sealed.segment)))
 
@@ -199,18 +214,34 @@ class _Files:
         delta = deleted = model = None
         rows = state.delta.live_rows()
         if len(rows):
-            name = self.write(encode_rows(changed(rows, vectors=pad(rows.vectors))), ROWS_SUFFIX)
+            name = self._write(encode_rows(changed(rows, vectors=pad(rows.vectors))), ROWS_SUFFIX)
             delta = StoredFile(name, len(rows))
         if dead := sum(sealed.dead_count for sealed in state.segments):
             bitmaps = [_encode_deleted(sealed) for sealed in state.segments]
-            deleted = StoredFile(self.write(bitmaps, DELETED_SUFFIX), dead)
+            deleted = StoredFile(self._write(bitmaps, DELETED_SUFFIX), dead)
         if state.model is not None and any(stored.lists for stored in segments):
-            name = self.write(state.model.encode(), MODEL_SUFFIX)
+            name = self._write(state.model.encode(), MODEL_SUFFIX)
             width, count, groups = state.model.shapes
             model = StoredModel(
                 name, state.model.trained_rows, width, count, groups, state.model.depth
             )
         return Manifest(identity, state.applied_through, segments, delta, deleted, model)
+
+
+def _merged(
+    written: Sequence[Replacement],
+    limits: SegmentLimits,
+    files: _Files,
+    seal: Callable[[Segment], Sealed],
+) -> list[Replacement]:
+    """The same rows in fewer segments."""
+    merged = list(written)
+    while group := to_merge_on_disk([each.new for each in merged], limits):
+        parts = [each for each in merged if each.new in group]
+        old = tuple(sealed for each in parts for sealed in each.old)
+        merged = [each for each in merged if each not in parts]
+        merged.append(Replacement(old, seal(files.write_merged([each.new for each in parts]))))
+    return merged
 
 
 def _with_lists(state: State, files: _Files, limits: SegmentLimits, queries: Queries) -> State:

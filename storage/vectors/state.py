@@ -6,6 +6,7 @@ current state and uses only that until it is done.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import ClassVar
@@ -142,14 +143,17 @@ class SegmentLimits:
 
     A delta of more than `delta_rows` is sealed into segments of at most `segment_rows`. A segment
     is rewritten when more than `dead_share` of it is deleted; when more than `small_segments` are
-    less than half full, the smallest are merged. Segments of `listed_segment_rows` or more have
-    lists if they have `listed_index_rows` or more together; fewer rows are scanned as fast.
+    less than half full, the smallest are merged. Larger segments are merged on disk, up to
+    `merged_rows`, when more than `small_segments` are of a similar size, within a factor of four.
+    Segments of `listed_segment_rows` or more have lists if they have `listed_index_rows` or more
+    together; fewer rows are scanned as fast.
     """
 
     segment_rows: int = 131_072
     delta_rows: int = 4_096
     dead_share: float = 0.25
     small_segments: int = 4
+    merged_rows: int = 4_194_304
     listed_segment_rows: int = 1_024
     listed_index_rows: int = 32_768
 
@@ -158,6 +162,14 @@ class SegmentLimits:
             raise ValueError(f"segment limits are positive, got {self}")
         if not 0 <= self.dead_share < 1:
             raise ValueError(f"the share of dead rows lies in [0, 1), got {self.dead_share}")
+
+
+@dataclass(frozen=True, slots=True)
+class Replacement:
+    """A segment on disk, and the segments whose live rows it holds."""
+
+    old: tuple[Sealed, ...]
+    new: Sealed
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -177,16 +189,21 @@ class State:
         """Everything that a search scans."""
         return (*self.segments, self.delta)
 
-    def exchanged(self, before: State, after: State) -> State:
-        """This state with the segments of an earlier one, `before`, as they are in `after`."""
-        exchanged = {
-            id(old.segment): new for old, new in zip(before.segments, after.segments, strict=True)
-        }
-        segments = tuple(
-            new.with_alive(own.alive) if (new := exchanged.get(id(own.segment))) else own
-            for own in self.segments
-        )
-        return replace(self, segments=segments, model=after.model)
+    def exchanged(self, replacements: Sequence[Replacement], model: ListsModel | None) -> State:
+        """This state with segments of an earlier one replaced, without rows deleted since then."""
+        own = {id(sealed.segment): sealed for sealed in self.segments}
+        segments = []
+        for replacement in replacements:
+            new = replacement.new
+            for old in replacement.old:
+                now = own.pop(id(old.segment), None)
+                alive = old.alive_mask()
+                if now is not None:
+                    alive &= ~now.alive_mask()
+                new = new.without(old.ids[alive])
+            if new.live_count:
+                segments.append(new)
+        return replace(self, segments=(*segments, *own.values()), model=model)
 
     def contains(self, ids: Int64Array) -> BoolArray:
         """Which of `ids` are alive."""
@@ -237,7 +254,10 @@ class State:
         return replace(self, segments=self.segments + segments, delta=Delta.empty(delta.dimension))
 
     def compactions(self, limits: SegmentLimits, seal: Seal) -> Iterator[State]:
-        """Yield states of the same rows with fewer or fuller segments, one new segment each."""
+        """Yield states of the same rows with fewer or fuller segments, one new segment each.
+
+        Segments of more than `segment_rows` are left to merges on disk.
+        """
         state = self
         while group := _to_merge(state.segments, limits):
             rows = Rows.join([segment.live_rows() for segment in group]).by_id()
@@ -248,9 +268,12 @@ class State:
 
 
 def _to_merge(segments: Sequence[Sealed], limits: SegmentLimits) -> list[Sealed]:
-    """Segments to merge into one; empty when none are due."""
-    by_size = sorted(segments, key=lambda segment: segment.live_count)
-    wasteful = [s for s in by_size if s.dead_count > limits.dead_share * len(s.segment)]
+    """Segments to merge into one in memory; empty when none are due."""
+    by_size = sorted(
+        (sealed for sealed in segments if len(sealed.segment) <= limits.segment_rows),
+        key=lambda segment: segment.live_count,
+    )
+    wasteful = [s for s in by_size if s.is_wasteful(limits.dead_share)]
     small = [s for s in by_size if 2 * s.live_count < limits.segment_rows]
     if len(small) <= limits.small_segments:
         small = []
@@ -262,3 +285,19 @@ def _to_merge(segments: Sequence[Sealed], limits: SegmentLimits) -> list[Sealed]
             break
         group.append(segment)
     return group
+
+
+def to_merge_on_disk(segments: Sequence[Sealed], limits: SegmentLimits) -> list[Sealed]:
+    """Segments to merge into one on disk; empty when none are due."""
+    tiers: dict[int, list[Sealed]] = {}
+    for sealed in segments:
+        if len(sealed.segment) > limits.segment_rows and sealed.is_wasteful(limits.dead_share):
+            return [sealed]
+        fullness = 2 * sealed.live_count / limits.segment_rows
+        if fullness >= 1 and 2 * sealed.live_count <= limits.merged_rows:
+            tiers.setdefault(int(math.log(fullness, 4)), []).append(sealed)
+    for tier in tiers.values():
+        if len(tier) > limits.small_segments:
+            rows = np.cumsum([sealed.live_count for sealed in tier])
+            return tier[: max(2, int((rows <= limits.merged_rows).sum()))]
+    return []

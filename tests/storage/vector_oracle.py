@@ -24,7 +24,9 @@ from regard.storage.vectors.rows import Rows
 from regard.storage.vectors.segment import Device
 from regard.storage.vectors.state import SegmentLimits
 
-SMALL = SegmentLimits(segment_rows=400, delta_rows=60, dead_share=0.25, small_segments=3)
+SMALL = SegmentLimits(
+    segment_rows=400, delta_rows=60, dead_share=0.25, small_segments=3, merged_rows=400
+)
 
 
 def identity(dimension: int = 16, **changes: Any) -> IndexIdentity:

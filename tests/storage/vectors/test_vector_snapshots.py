@@ -20,7 +20,9 @@ import numpy as np
 import pytest
 from vector_oracle import (
     APPROXIMATE,
+    LISTED,
     MULTIPLYING,
+    SMALL,
     STAND_IN,
     Implementation,
     Truth,
@@ -593,15 +595,20 @@ def test_what_a_power_cut_may_lose_is_never_relied_on(
     replaced = [name for operation, name in log if operation == "replace"]
     assert replaced[-1] == "manifest.json"
     assert len(replaced) > 3
-    for name in replaced:
-        written = max(i for i, entry in enumerate(log) if entry == ("write", name + ".aside"))
-        assert written < log.index(("fsync", name + ".aside")) < log.index(("replace", name))
+    for at, (operation, name) in enumerate(log):
+        if operation == "replace":
+            aside = (name if name == "manifest.json" else "new" + Path(name).suffix) + ".aside"
+            before = [entry for entry in log[:at] if entry[1] == aside]
+            assert before[-2:] == [("write", aside), ("fsync", aside)]
     directory_syncs = [i for i, entry in enumerate(log) if entry == ("fsync", "index")]
     last_data = log.index(("replace", replaced[-2]))
     manifest_opened = log.index(("open", "manifest.json.aside"))
     assert any(last_data < i < manifest_opened for i in directory_syncs)
     manifest_replaced = log.index(("replace", "manifest.json"))
-    first_unlink = min(i for i, entry in enumerate(log) if entry[0] == "unlink")
+    # What is there already is not written again.
+    first_unlink = min(
+        i for i, (operation, name) in enumerate(log) if operation == "unlink" and name[:3] != "new"
+    )
     assert any(manifest_replaced < i < first_unlink for i in directory_syncs)
 
 
@@ -659,3 +666,68 @@ def test_a_killed_writer_leaves_a_whole_snapshot(tmp_path: Path) -> None:
         reached = found.applied_through
         assert contents(found) == contents(expected)
     assert reached > 0
+
+
+MERGING = dataclasses.replace(SMALL, merged_rows=4000)
+
+
+def segments_to_merge(directory: Path, truth: Truth, count: int) -> SegmentedIndex:
+    """An index with segments of 250 rows each, whose ids alternate."""
+    index = LISTED.create(directory, limits=MERGING)
+    for number in range(count):
+        ids = np.arange(250) * count + number + 1
+        rows = unit_rows(np.random.default_rng(number), 250)
+        truth.add(ids, rows)
+        index.apply(as_rows(ids, rows), NO_IDS, through=index.applied_through + 1)
+    return index
+
+
+def test_similar_segments_are_merged_on_disk(tmp_path: Path) -> None:
+    truth = Truth()
+    index = segments_to_merge(tmp_path / "index", truth, 4)
+    assert index.stats()["segments"] == 4
+    index.snapshot()
+    assert index.stats()["segments"] == 4
+    gone = np.arange(1, 1000, 9)
+    truth.remove(gone)
+    index.apply(as_rows(NO_IDS, np.empty((0, D), np.float32)), gone, through=9)
+    LISTED.snapshot(index)
+    for merged in (index, LISTED.open(index.directory)):
+        assert merged.stats()["segments"] == 1
+        assert merged.stats()["tombstones"] == 0
+        assert merged.damaged_files() == []
+        truth.check_contents(merged)
+        truth.check_search(merged, unit_rows(np.random.default_rng(9), 5), 30)
+    # A large segment with many deleted rows is written again alone.
+    gone = truth.ids()[::3]
+    truth.remove(gone)
+    index.apply(as_rows(NO_IDS, np.empty((0, D), np.float32)), gone, through=10)
+    assert index.stats()["tombstones"] == len(gone)
+    LISTED.snapshot(index)
+    assert index.stats()["tombstones"] == 0
+    truth.check_contents(index)
+    truth.check_contents(LISTED.open(index.directory))
+
+
+def test_changes_while_segments_are_merged_remain(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    LISTED.prepare(monkeypatch)
+    truth = Truth()
+    index = segments_to_merge(tmp_path / "index", truth, 4)
+    late = 5000 + np.arange(80)
+
+    def change() -> list[np.ndarray]:
+        gone = np.arange(2, 1000, 5)
+        truth.remove(gone)
+        rows = unit_rows(np.random.default_rng(20), len(late))
+        truth.add(late, rows)
+        index.apply(as_rows(late, rows), gone, through=20)
+        return [unit_rows(np.random.default_rng(21), 50)]
+
+    index.snapshot(change)
+    assert index.stats()["segments"] < 4
+    truth.check_contents(index)
+    truth.check_search(index, unit_rows(np.random.default_rng(22), 5), 30)
+    index.snapshot()
+    truth.check_contents(LISTED.open(index.directory))
