@@ -28,7 +28,7 @@ from typing import Any
 import httpx
 import numpy as np
 from other_engines import compare_engines
-from search_latency import queries
+from search_latency import DISTINCT, queries
 from size_measuring import (
     Server,
     bytes_below,
@@ -79,6 +79,10 @@ class Bench:
         self._real: Path | None = options.real
         self._notes = folder / "made.json"
         self._open = ExitStack()
+        single = queries(DISTINCT)
+        pairs = [f"{one} and {other}" for one, other in itertools.permutations(single, 2)]
+        # For several threads.
+        self._texts = iter(single + pairs)
 
     @cached_property
     def real(self) -> RealVectors:
@@ -136,9 +140,13 @@ class Bench:
         """A connection to the server."""
         return self._open.enter_context(httpx.Client(base_url=self.server.url, timeout=3600))
 
+    def texts(self, count: int) -> list[str]:
+        """Texts that nobody has searched for before: answers to the last ones are kept."""
+        return list(itertools.islice(self._texts, count))
+
     def searches(self, count: int = 0, **parameters: Any) -> list[Callable[[], Any]]:
         """Searches for different texts over HTTP."""
-        texts = queries(count or self.repeats)
+        texts = self.texts(count or self.repeats)
         return [partial(get, self.client, "/v1/search", q=one, **parameters) for one in texts]
 
     def stop(self) -> None:
@@ -180,13 +188,11 @@ def server(bench: Bench) -> dict[str, Any]:
 
 def warm(bench: Bench) -> dict[str, Any]:
     """Searches of a warm server, one client."""
-    terms = queries(16)
 
-    def composed(count: int, negative: int) -> list[Callable[[], Any]]:
+    def composed(searches: int, count: int, negative: int) -> list[Callable[[], Any]]:
         documents = []
-        for start in range(bench.repeats):
-            chosen = list(itertools.islice(itertools.cycle(terms), start, start + count))
-            of = [{"text": one} for one in chosen]
+        for _ in range(searches):
+            of: list[dict[str, Any]] = [{"text": one} for one in bench.texts(count)]
             of[count - negative :] = [{**one, "negative": True} for one in of[count - negative :]]
             documents.append({"terms": of})
         return [partial(post, bench.client, "/v1/search", one) for one in documents]
@@ -197,8 +203,8 @@ def warm(bench: Bench) -> dict[str, Any]:
         "text_to_image": repeated(bench.searches()),
         "text_to_region": repeated(bench.searches(target="region")),
         "like_image": repeated([similar] * _ENOUGH),
-        "three_terms_one_negative": repeated(composed(3, 1)),
-        "sixteen_terms": repeated(composed(16, 0)[:_ENOUGH]),
+        "three_terms_one_negative": repeated(composed(bench.repeats // 2, 3, 1)),
+        "sixteen_terms": repeated(composed(_ENOUGH, 16, 0)),
         "with_facets": repeated(bench.searches(_ENOUGH, facets="camera,month,tags,collection")),
         "page_50": _last_page(bench),
     }
@@ -206,7 +212,7 @@ def warm(bench: Bench) -> dict[str, Any]:
 
 def _last_page(bench: Bench) -> dict[str, float]:
     times = []
-    for one in queries(_ENOUGH):
+    for one in bench.texts(_ENOUGH):
         cursor: dict[str, str] = {}
         for _ in range(_PAGES):
             started = time.perf_counter()
@@ -224,13 +230,19 @@ def deep(bench: Bench) -> dict[str, Any]:
     with open_home(Settings.resolve(bench.home, {})) as home:
         engine = home.engine()
         scope = Scope(Target.IMAGE, _DEEP)
-        calls = [partial(engine.search, TextQuery(one), scope) for one in queries(_ENOUGH)]
+        calls = [partial(engine.search, TextQuery(one), scope) for one in bench.texts(_ENOUGH)]
         return {"limit_1000": repeated(calls)}
 
 
 def filters(bench: Bench) -> dict[str, Any]:
     """Searches within a share of the photographs, near to and far from the text; all must hit."""
-    search = partial(get, bench.client, "/v1/search", limit=100, q=PROBE)
+    numbers = itertools.count()
+
+    def search(tag: str = "") -> Any:
+        # A number hardly changes the text, but nobody has searched for it before.
+        text = f"{PROBE} {next(numbers)} {tag}"
+        return get(bench.client, "/v1/search", limit=100, q=text)
+
     plain = repeated([search] * bench.repeats)
     found: dict[str, Any] = {"unfiltered": plain}
     for sort, share in itertools.product(_SORTS, SHARES):
@@ -238,26 +250,24 @@ def filters(bench: Bench) -> dict[str, Any]:
         passing = bench.query("SELECT count(*) FROM asset_tag WHERE tag = :tag", tag=tag)[0][0]
         if not passing:
             continue
-        search = partial(get, bench.client, "/v1/search", limit=100, q=f"{PROBE} tag:{tag}")
-        first = seconds(search)
-        times = repeated([search] * _ENOUGH)
+        within = partial(search, f"tag:{tag}")
+        first = seconds(within)
+        times = repeated([within] * _ENOUGH)
         found[tag] = times | {
             "first_ms": round(1000 * first, 2),
             "over_unfiltered": round(times["p50_ms"] / plain["p50_ms"], 2),
             "passing": passing,
-            "hits_missing": min(100, passing) - len(search()["hits"]),
+            "hits_missing": min(100, passing) - len(within()["hits"]),
         }
     return found
 
 
 def clients(bench: Bench) -> dict[str, Any]:
     """Eight clients that search without pause."""
-    texts = queries(192)
     connections = [httpx.Client(base_url=bench.server.url, timeout=600) for _ in range(_CLIENTS)]
-    turns = itertools.count()
 
     def search(number: int) -> None:
-        get(connections[number], "/v1/search", q=texts[next(turns) % len(texts)])
+        get(connections[number], "/v1/search", q=bench.texts(1)[0])
 
     search(0)
     found = together(_CLIENTS, 20.0, search)

@@ -53,6 +53,9 @@ def queries(count: int) -> list[str]:
     return list(itertools.islice(itertools.cycle(texts), count))
 
 
+DISTINCT = len(_ADJECTIVES) * len(_THINGS) * len(_PLACES)
+
+
 class Rows:
     """Seconds by name, in the order in which the names came."""
 

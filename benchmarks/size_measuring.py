@@ -89,9 +89,9 @@ def spread(times: Sequence[float]) -> dict[str, float]:
 
 
 def repeated(calls: Sequence[Callable[[], object]]) -> dict[str, float]:
-    """Percentiles of several calls, after the first of them once for warmth."""
+    """Percentiles of several calls, without the first of them, which is for warmth."""
     calls[0]()
-    return spread([seconds(call) for call in calls])
+    return spread([seconds(call) for call in calls[1:]])
 
 
 def together(clients: int, lasting: float, call: Callable[[int], object]) -> dict[str, float]:
