@@ -1,8 +1,15 @@
-"""What this process may use of its machine."""
+"""What this process may use of its machine, and how searches share it."""
 
 from __future__ import annotations
 
 import os
+import threading
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import TypeVar
+
+_Item = TypeVar("_Item")
+_Result = TypeVar("_Result")
 
 
 def usable_cores() -> int:
@@ -10,3 +17,42 @@ def usable_cores() -> int:
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
+
+
+# One for each core but the caller's own; no thread starts before it is needed.
+_helpers = ThreadPoolExecutor(usable_cores(), thread_name_prefix="regard-helper")
+_idle_cores = threading.Semaphore(usable_cores() - 1)
+
+
+def share_work(work: Callable[[_Item], _Result], items: Sequence[_Item]) -> list[_Result]:
+    """The results of work that releases the GIL, for each item in order.
+
+    The calling thread takes turns with a helper for each idle core. Work may share its own work.
+    Raises what `work` raises.
+    """
+    results: dict[int, _Result] = {}
+    turns = iter(range(len(items)))
+
+    def take_turns() -> None:
+        for place in turns:
+            results[place] = work(items[place])
+
+    def help_and_leave() -> None:
+        try:
+            take_turns()
+        finally:
+            _idle_cores.release()
+
+    helpers: list[Future[None]] = []
+    while len(helpers) < len(items) - 1 and _idle_cores.acquire(blocking=False):
+        helpers.append(_helpers.submit(help_and_leave))
+    try:
+        take_turns()
+    finally:
+        for helper in helpers:
+            if helper.cancel():
+                _idle_cores.release()
+    for helper in helpers:
+        if not helper.cancelled():
+            helper.result()
+    return [results[place] for place in range(len(items))]

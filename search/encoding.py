@@ -7,7 +7,9 @@ the terms that are routed there, times their weights; negative terms have a minu
 from __future__ import annotations
 
 import math
+import threading
 import unicodedata
+from collections import OrderedDict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
@@ -33,6 +35,8 @@ from regard.search.keywords import MOST_WORDS, WeightedWords, words_of
 
 # Terms cancel out if their sum is below this share of their weights: the rest is rounding.
 _CANCELLED = 1e-4
+# Texts whose vectors are kept, of about 6 kB each.
+_KEPT_TEXTS = 1024
 # Arrows, shapes, emoji and letters of private fonts.
 _PICTOGRAMS = frozenset({"So", "Co", "Cn"})
 _FIRST_PICTOGRAM = "\u2190"
@@ -73,8 +77,38 @@ class _TermVector:
     vector: Float32Array
 
 
+class TextEncoding:
+    """Encodes texts with the encoders of a profile, and keeps the vectors of the last ones.
+
+    People turn pages, add filters and search for regions with the same text. Thread-safe.
+    """
+
+    def __init__(self, profile: Profile) -> None:
+        """Nothing is encoded yet."""
+        self._profile = profile
+        self._lock = threading.Lock()
+        self._vectors: OrderedDict[tuple[str, str], Float32Array] = OrderedDict()
+
+    def encode(self, space: str, texts: Sequence[str]) -> Float32Array:
+        """The vectors (n, d) of n texts in a space."""
+        with self._lock:
+            known = {
+                text: self._vectors[space, text] for text in texts if (space, text) in self._vectors
+            }
+        missing = [text for text in dict.fromkeys(texts) if text not in known]
+        if missing:
+            known |= zip(missing, self._profile.encoder(space).encode_texts(missing), strict=True)
+        with self._lock:
+            for text, vector in known.items():
+                self._vectors[space, text] = vector
+                self._vectors.move_to_end((space, text))
+            while len(self._vectors) > _KEPT_TEXTS:
+                self._vectors.popitem(last=False)
+        return np.stack([known[text] for text in texts])
+
+
 def encode_texts(
-    profile: Profile, routes: Routes, texts: Sequence[str], target: Target
+    encoding: TextEncoding, routes: Routes, texts: Sequence[str], target: Target
 ) -> list[ChannelVectors]:
     """Encode n texts, each a separate query, as vectors (n, d); raises UnanswerableQuery."""
     routed = [
@@ -82,7 +116,7 @@ def encode_texts(
         for weighted in _route(routes, QueryKind.TEXT, target)
         if weighted.channel.kind is not Kind.KEYWORD
     ]
-    vectors = {space: profile.encoder(space).encode_texts(texts) for space in _spaces(routed)}
+    vectors = {space: encoding.encode(space, texts) for space in _spaces(routed)}
     return [ChannelVectors(weighted, vectors[weighted.channel.space]) for weighted in routed]
 
 
@@ -159,6 +193,7 @@ def _is_joined(letter: str) -> bool:
 
 def encode_terms(
     profile: Profile,
+    encoding: TextEncoding,
     catalog: SearchCatalog,
     routes: Routes,
     terms: Sequence[Term],
@@ -172,7 +207,7 @@ def encode_terms(
     none takes this kind of query, NotFound for an unknown id.
     """
     texts = list(dict.fromkeys(t.query.text for t in terms if isinstance(t.query, TextQuery)))
-    of_texts = encode_texts(profile, routes, texts, target) if texts else []
+    of_texts = encode_texts(encoding, routes, texts, target) if texts else []
     by_channel: dict[Channel, list[_TermVector]] = {}
     assets: set[int] = set()
     items: set[int] = set()

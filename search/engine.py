@@ -3,9 +3,9 @@
 The keyword index is read in another thread while the encoder has the processor, so that words add
 hardly any time.
 
-The engine keeps no state between calls: every parameter travels with the call. On a home that does
-not change, the same call gives the same answer, and the hits of one limit and offset are a part of
-those of any larger limit: pages neither repeat nor drop hits.
+Every parameter travels with the call: the engine keeps nothing between calls but the vectors of the
+last texts. On a home that does not change, the same call gives the same answer, and the hits of one
+limit and offset are a part of those of any larger limit: pages neither repeat nor drop hits.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
+from threading import BoundedSemaphore
 
 from regard.core.catalog import ChannelQuery, ChannelSearch, KeywordSearch, SearchCatalog
 from regard.core.errors import UnanswerableQuery
@@ -35,6 +36,7 @@ from regard.search.answers import (
 from regard.search.encoding import (
     ChannelVectors,
     Excluded,
+    TextEncoding,
     encode_terms,
     encode_texts,
     read_text,
@@ -78,6 +80,7 @@ class SearchEngine:
         `keywords` words are not looked up.
         """
         self._profile = profile
+        self._encoding = TextEncoding(profile)
         self._calibrations = profile.calibrations if calibrations is None else calibrations
         self._routes = profile.routes if routes is None else routes
         self._catalog = catalog
@@ -85,6 +88,8 @@ class SearchEngine:
         self._observe = observe
         self._keywords = keywords
         self._pool = ThreadPoolExecutor(usable_cores(), "keywords")
+        # More searches at once than cores only wait for one another.
+        self._turns = BoundedSemaphore(usable_cores())
 
     def search(self, query: Query, scope: Scope) -> Answer:
         """Answer one query.
@@ -94,6 +99,10 @@ class SearchEngine:
         """
         if isinstance(query, TextQuery):
             return self.search_texts([query], scope)[0]
+        with self._turns:
+            return self._search(query, scope)
+
+    def _search(self, query: Query, scope: Scope) -> Answer:
         clock = _Clock()
         if isinstance(query, ListQuery):
             return self._list(query, scope, clock)
@@ -103,7 +112,7 @@ class SearchEngine:
         if all(term.negative for term in read):
             return self._answer(_by_words_alone(query, scope, words, unknown), clock)[0]
         vectors, excluded = encode_terms(
-            self._profile, self._catalog, self._routes, read, scope.target
+            self._profile, self._encoding, self._catalog, self._routes, read, scope.target
         )
         clock.lap("encode")
         own = self._own_contents(excluded, scope)
@@ -113,6 +122,10 @@ class SearchEngine:
 
     def search_texts(self, queries: Sequence[TextQuery], scope: Scope) -> list[Answer]:
         """Answer several texts with one batch through the encoder, in their order."""
+        with self._turns:
+            return self._search_texts(queries, scope)
+
+    def _search_texts(self, queries: Sequence[TextQuery], scope: Scope) -> list[Answer]:
         answers: dict[int, Answer] = {}
         readable: list[tuple[int, str, tuple[str, ...]]] = []
         for place, query in enumerate(queries):
@@ -128,7 +141,7 @@ class SearchEngine:
             batch = [queries[place] for place in places]
             clock = _Clock()
             words = self._look_up([[Term(query)] for query in batch], scope)
-            vectors = encode_texts(self._profile, self._routes, texts, scope.target)
+            vectors = encode_texts(self._encoding, self._routes, texts, scope.target)
             clock.lap("encode")
             evidence = [QueryEvidence.of_text(vector) for vector in vectors[0].vectors]
             plan = _SearchPlan(batch, scope, vectors, evidence, words, unknown)

@@ -39,7 +39,8 @@ from regard.search.keywords import KeywordRanking
 LAST_SHARE = 0.1
 # Deep enough to fuse ranks, however few hits are wanted.
 DEPTH = 200
-_DEPTH_PER_HIT = 2
+# Hits that a level gives for each place of its channels, at a guess: channels rank other items too.
+_HITS_PER_PLACE = 1.5
 _GROWTH = 4
 # Several regions of a content count once for an image: this many are read for each item wanted.
 _REGIONS_PER_ITEM = 4
@@ -137,7 +138,7 @@ def points_by_strength(strengths: Float32Array, weight: float) -> Float64Array:
 def level_for(hits: int) -> int:
     """The level to begin with for a number of hits: mostly sufficient, never too deep."""
     level = 0
-    while level < DEEPEST_LEVEL and _depth(level) < _DEPTH_PER_HIT * hits:
+    while level < DEEPEST_LEVEL and _HITS_PER_PLACE * _depth(level) < hits:
         level += 1
     return level
 

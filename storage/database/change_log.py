@@ -161,6 +161,10 @@ class Moment:
     embeddings: int
     assets: int
 
+    def is_after(self, other: Moment) -> bool:
+        """Whether something changed since another moment."""
+        return (self.embeddings, self.assets) > (other.embeddings, other.assets)
+
 
 def moment(connection: Connection) -> Moment:
     """Read `last_position` and `assets_version` in one statement."""

@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import threading
 from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -22,13 +21,20 @@ from regard.core.catalog import ChannelQuery, ChannelSearch, DerivedIndexes, Nei
 from regard.core.errors import HomeError, IndexMismatch
 from regard.core.filters import AssetFilter
 from regard.core.idset import IdSet
-from regard.core.machine import usable_cores
+from regard.core.machine import share_work
 from regard.core.records import Channel, Float32Array, Int64Array
 from regard.storage.database.catalog import Catalog
-from regard.storage.database.change_log import last_position, moment, moment_now, read_changes
+from regard.storage.database.change_log import (
+    Moment,
+    last_position,
+    moment,
+    moment_now,
+    read_changes,
+)
 from regard.storage.database.stored_pipelines import StoredChannel, StoredPipeline, index_folder
 from regard.storage.retrieval.passing_contents import PassingContents
 from regard.storage.retrieval.recall import QUERIES, RecallReport, measure_recall
+from regard.storage.retrieval.recent_neighbours import RecentNeighbours
 from regard.storage.retrieval.verification import Finding, verify_channel
 from regard.storage.vectors.gpu import gpu_devices
 from regard.storage.vectors.index import SegmentedIndex
@@ -41,6 +47,7 @@ _UNSAVED_ROWS = 65_536
 # Sampled queries of each kind, to choose how deep searches look. Recall is measured with others.
 _SAMPLE = 128
 _DEPTH_SEED, _RECALL_SEED = 0, 1
+_NEVER = Moment(-1, -1)
 
 
 class ChannelIndexes(ChannelSearch, DerivedIndexes):
@@ -56,13 +63,12 @@ class ChannelIndexes(ChannelSearch, DerivedIndexes):
         self._catalog = catalog
         self._pipeline = pipeline
         self._passing = PassingContents()
+        self._recent = RecentNeighbours(_NEVER)
         self._folder = index_folder(folder, pipeline.fingerprint)
         self._indexes: dict[Channel, SegmentedIndex] = {}
         self._opening = threading.Lock()
+        self._replacing = threading.Lock()
         self._catching_up = threading.Lock()
-        self._pool = ThreadPoolExecutor(usable_cores(), "channel")
-        # A thread for each core but the caller's own: more would wait for one another.
-        self._beside = max(1, usable_cores() - 1)
 
     def search(self, asked: Sequence[ChannelQuery], asset_filter: AssetFilter) -> list[Neighbours]:
         # The indexes may go on past this moment, but a set that excludes what it does not list
@@ -75,20 +81,32 @@ class ChannelIndexes(ChannelSearch, DerivedIndexes):
                 now = moment(connection)
                 cached = (self._passing.read(connection, asset_filter, now.assets),)
         (allowed,) = cached
-        # The largest takes as long as the others together, and releases the GIL meanwhile.
-        order = sorted(range(len(asked)), key=lambda place: -self._rows(asked[place].channel))
-        shares = [
-            share for core in range(self._beside) if (share := order[1 + core :: self._beside])
-        ]
+        recent = self._recent_at(now)
+        found: dict[int, Neighbours] = {}
+        for place, query in enumerate(asked):
+            if (known := recent.get(query, asset_filter)) is not None:
+                found[place] = known
+        order = sorted(
+            (place for place in range(len(asked)) if place not in found),
+            key=lambda place: -self._rows(asked[place].channel),
+        )
 
-        def answer(places: Sequence[int]) -> list[tuple[int, Neighbours]]:
-            return [(n, self._answer(asked[n], now.embeddings, allowed)) for n in places]
+        def answer(place: int) -> Neighbours:
+            neighbours = self._answer(asked[place], now.embeddings, allowed)
+            recent.keep(asked[place], asset_filter, neighbours)
+            return neighbours
 
-        beside = [self._pool.submit(answer, share) for share in shares]
-        found = dict(answer(order[:1]))
-        for future in beside:
-            found.update(future.result())
+        # The largest channel first.
+        found.update(zip(order, share_work(answer, order), strict=True))
         return [found[place] for place in range(len(asked))]
+
+    def _recent_at(self, now: Moment) -> RecentNeighbours:
+        """The answers that hold at a moment."""
+        with self._replacing:
+            if now.is_after(self._recent.moment):
+                self._recent = RecentNeighbours(now)
+            # Another thread may have seen a later moment than this one.
+            return self._recent if self._recent.moment == now else RecentNeighbours(now)
 
     def catch_up(self) -> None:
         """As in the Protocol; raises IndexMismatch for an index that does not fit the catalog."""
@@ -144,6 +162,7 @@ class ChannelIndexes(ChannelSearch, DerivedIndexes):
                 )
                 for channel, stored in self._pipeline.channels.items()
             }
+            self._recent = RecentNeighbours(_NEVER)
         self.catch_up()
         self.snapshot()
 

@@ -81,12 +81,9 @@ class ListsModel:
         return np.ascontiguousarray(exact @ projection)
 
     def order(self, reduced: Float32Array) -> Int64Array:
-        """All lists for each projected query (q, r), nearest first, int64 (q, c)."""
-        faiss = load_faiss()
-        found: Int64Array = faiss.knn(
-            reduced, self.centres, len(self.centres), faiss.METRIC_INNER_PRODUCT
-        )[1]
-        return found
+        """All lists for a projected query (r,), nearest first, int64 (c,)."""
+        nearness = np.einsum("cr,r->c", self.centres, reduced)
+        return np.argsort(-nearness, kind="stable")
 
     def rows_to_read(self, total: int, fetch: int, reading: int) -> int:
         """How many of `total` selected rows lists must hold for `fetch` candidates."""
@@ -428,7 +425,7 @@ class DepthMeasurement:
         total = int(self._sizes.sum())
         depth = 0.0
         for queries, (_, places) in zip(self._kinds, self._best, strict=True):
-            order = self._model.order(queries)
+            order = np.stack([self._model.order(query) for query in queries])
             reached = np.cumsum(self._sizes[order], axis=1)
             needed = np.empty_like(reached)
             np.put_along_axis(needed, order, reached, axis=1)

@@ -22,8 +22,8 @@ short, more rows are asked for. Only where nearly all rows are asked for are lis
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Protocol
@@ -33,7 +33,7 @@ import numpy.typing as npt
 
 from regard.core.catalog import Neighbours
 from regard.core.idset import IdSet
-from regard.core.machine import usable_cores
+from regard.core.machine import share_work, usable_cores
 from regard.core.records import BoolArray, Float32Array, Int64Array
 from regard.storage.vectors.faiss_library import load_faiss
 from regard.storage.vectors.lists import Lists, ListsModel
@@ -46,12 +46,9 @@ _GATHER_ROWS = 2048
 # Rows multiplied, and queries served, at a time; they bound the memory of a search.
 _BLOCK_ROWS = 8192
 _BLOCK_QUERIES = 64
-# FAISS shares a scan among its threads by query, so few queries leave cores idle: then the parts
-# are scanned side by side. The scans release the GIL. No thread starts before the first search.
-_FEW_QUERIES = 4
-_scanners = ThreadPoolExecutor(
-    usable_cores(), thread_name_prefix="regard-scan", initializer=lambda: _use_threads(1)
-)
+# FAISS shares a scan among its own threads by query. They spin while they wait, so they only serve
+# scans of many rows for more than a few queries.
+_FEW_QUERIES, _MANY_ROWS = 4, 32_768
 # Rows of the first step over lists, and what later steps multiply it by.
 _FIRST_STEP, _GROWTH = 256, 4
 # Candidates that are scored exactly, beyond the rows of a step.
@@ -176,32 +173,43 @@ def nearest(
     passing = sum(chosen.count for chosen in selections)
     for start in range(0, len(queries), _BLOCK_QUERIES):
         block = queries[start : start + _BLOCK_QUERIES]
-        _use_threads(1 if len(block) <= _FEW_QUERIES else usable_cores())
-        each = _scanners.map if len(block) <= _FEW_QUERIES and len(exact) > 1 else map
-        nominated = list(each(partial(_nominate, queries=block, k=k), exact))
-        steps: list[tuple[int, list[list[_Candidates]]]] = []
-        if model is not None and by_lists:
-            steps = list(_search_lists(model, by_lists, block, k))
-        _use_threads(1)
-        for row, query in enumerate(block):
-            certain = _score_contenders(query, [groups[row] for groups in nominated], k)
-            best = _in_steps(query, certain, [(size, of[row]) for size, of in steps], k)
+        nominated = share_work(partial(_nominate, queries=block, k=k), exact)
+
+        def answer(
+            row: int,
+            block: Float32Array = block,
+            start: int = start,
+            nominated: Sequence[Sequence[_Contenders]] = nominated,
+        ) -> None:
+            query = block[row]
+            best = _score_contenders(query, [groups[row] for groups in nominated], k)
+            if model is not None and by_lists:
+                best = _in_steps(query, best, _read_in_steps(model, by_lists, query, k))
             if len(best.ids) < k < passing:
                 # Damaged rows, and those that a step found too late, are left out.
                 deeper = nearest(parts, query[None], _GROWTH * k, allowed, model)
                 for name in Neighbours._fields:
                     getattr(found, name)[start + row] = getattr(deeper, name)[0, :k]
             else:
-                best.write(found, start + row)
+                best.take(slice(k)).write(found, start + row)
+
+        share_work(answer, range(len(block)))
     return found
 
 
-def _use_threads(count: int) -> None:
-    """Set how many threads FAISS takes for calls of this thread.
+@contextmanager
+def _threads(count: int) -> Iterator[None]:
+    """Let FAISS take so many threads for calls of this thread.
 
-    For a single query, starting a second one takes longer than it saves.
+    For few queries, starting others takes longer than it saves.
     """
-    load_faiss().omp_set_num_threads(count)
+    faiss = load_faiss()
+    before = faiss.omp_get_max_threads()
+    faiss.omp_set_num_threads(count)
+    try:
+        yield
+    finally:
+        faiss.omp_set_num_threads(before)
 
 
 def _nominate(selection: Selection, queries: Float32Array, k: int) -> list[_Contenders]:
@@ -211,8 +219,10 @@ def _nominate(selection: Selection, queries: Float32Array, k: int) -> list[_Cont
     found: dict[int, _Contenders] = {}
     unsure = np.arange(len(queries))
     fetch = k + _SLACK
+    is_large = count >= _MANY_ROWS
     while unsure.size and count > _GATHER_ROWS and 2 * fetch <= count:
-        scan = part.scan(_padded(queries[unsure], part), fetch, selection)
+        with _threads(usable_cores() if len(unsure) > _FEW_QUERIES and is_large else 1):
+            scan = part.scan(_padded(queries[unsure], part), fetch, selection)
         for row, query in enumerate(unsure):
             margin = _margin(scan.error, norms[query], queries.shape[1])
             there = scan.positions[row] >= 0
@@ -295,24 +305,31 @@ def _may_be_best(
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Ranked:
-    """Rows with exact scores (n,): their parts as places in `parts`, and positions in these."""
+    """Rows with exact scores (n,): their parts as places in `parts`, and positions in these.
+
+    `codes` (n,) are the scores by code of those that lists nominated, of others infinite.
+    """
 
     parts: Sequence[Part]
     places: Int64Array
     positions: Int64Array
     ids: Int64Array
     scores: Float32Array
+    codes: Float32Array
 
     @classmethod
-    def score(cls, query: Float32Array, groups: Sequence[tuple[Part, Int64Array]]) -> _Ranked:
-        """Score rows of parts with one query (d,), leaving out damaged ones; best first."""
+    def score(
+        cls, query: Float32Array, groups: Sequence[tuple[Part, Int64Array, Float32Array]]
+    ) -> _Ranked:
+        """Score rows of parts, with their codes' scores, for one query (d,); best first."""
         if not groups:
-            none = np.empty(0, np.int64)
-            return cls([], none, none, none, np.empty(0, np.float32))
-        parts = [part for part, _ in groups]
-        places = np.repeat(np.arange(len(groups)), [len(wanted) for _, wanted in groups])
-        positions = np.concatenate([wanted for _, wanted in groups])
-        ids = np.concatenate([part.rows.ids[wanted] for part, wanted in groups])
+            none, nothing = np.empty(0, np.int64), np.empty(0, np.float32)
+            return cls([], none, none, none, nothing, nothing)
+        parts = [part for part, _, _ in groups]
+        places = np.repeat(np.arange(len(groups)), [len(wanted) for _, wanted, _ in groups])
+        positions = np.concatenate([wanted for _, wanted, _ in groups])
+        ids = np.concatenate([part.rows.ids[wanted] for part, wanted, _ in groups])
+        codes = np.concatenate([of for _, _, of in groups])
         padded = _padded(query[None], parts[0])
         scores = np.empty(len(ids), np.float32)
         for start in range(0, len(ids), _BLOCK_ROWS):
@@ -325,7 +342,7 @@ class _Ranked:
                 ]
             )
             scores[block] = _score_rows(padded, vectors)[0]
-        return cls(parts, places, positions, ids, scores).take(np.lexsort((ids, -scores)))
+        return cls(parts, places, positions, ids, scores, codes).take(np.lexsort((ids, -scores)))
 
     def take(self, chosen: Any) -> _Ranked:
         return _Ranked(
@@ -334,6 +351,7 @@ class _Ranked:
             self.positions[chosen],
             self.ids[chosen],
             self.scores[chosen],
+            self.codes[chosen],
         )
 
     def join(self, other: _Ranked) -> _Ranked:
@@ -344,6 +362,7 @@ class _Ranked:
             np.concatenate([self.positions, other.positions]),
             np.concatenate([self.ids, other.ids]),
             np.concatenate([self.scores, other.scores]),
+            np.concatenate([self.codes, other.codes]),
         )
         ranked = both.take(np.lexsort((both.ids, -both.scores)))
         is_new = np.ones(len(ranked.ids), np.bool_)
@@ -367,6 +386,7 @@ class _Ranked:
             np.concatenate([self.positions, other.positions]),
             np.concatenate([self.ids, other.ids]),
             np.concatenate([self.scores, other.scores]),
+            np.concatenate([self.codes, other.codes]),
         )
 
     def sound(self) -> _Ranked:
@@ -396,7 +416,10 @@ def _score_contenders(query: Float32Array, contenders: Sequence[_Contenders], k:
     scores = np.concatenate([group.scores for group in contenders])
     margins = np.concatenate([np.full(len(group.scores), group.margin) for group in contenders])
     may = _may_be_best(scores, margins, k)
-    groups = [(group.part, group.positions[places]) for group, places in _split(contenders, may)]
+    groups = [
+        (group.part, group.positions[places], np.full(len(places), np.inf, np.float32))
+        for group, places in _split(contenders, may)
+    ]
     return _Ranked.score(query, groups).sound()
 
 
@@ -412,87 +435,84 @@ def _split(
         start = end
 
 
-_Candidates = tuple[Part, Int64Array]
+@dataclass(frozen=True, slots=True)
+class _Reading:
+    """What lists nominate for one query: of each part, scores by code and positions.
 
-
-def _search_lists(
-    model: ListsModel, selections: Sequence[Selection], queries: Float32Array, k: int
-) -> Iterator[tuple[int, list[list[_Candidates]]]]:
-    """The candidates of each query (q, d), by steps, with the number of rows that a step ends at.
-
-    The lists nearest to the query are read until they hold enough selected rows, once for every
-    two steps.
+    `ends` are the numbers of rows at which the steps end that this reading serves.
     """
-    reduced = model.reduce(queries)
-    order = model.order(reduced)
+
+    ends: Sequence[int]
+    groups: Sequence[tuple[Part, Float32Array, Int64Array]]
+
+    def threshold(self, end: int) -> np.float32:
+        """The score by code of the last candidate of a step."""
+        scores = np.concatenate([scores for _, scores, _ in self.groups])
+        count = end + _SPARE
+        if len(scores) <= count:
+            return np.float32(-np.inf)
+        last: np.float32 = np.partition(scores, len(scores) - count)[len(scores) - count]
+        return last
+
+
+def _read_in_steps(
+    model: ListsModel,
+    selections: Sequence[Selection],
+    query: Float32Array,
+    k: int,
+) -> Iterator[_Reading]:
+    """Read the lists nearest to a query (d,) until they hold enough selected rows.
+
+    They are read once for every two steps.
+    """
+    reduced = model.reduce(query[None])
+    order = model.order(reduced[0])
     in_lists = np.sum([c.in_lists for c in selections if c.in_lists is not None], axis=0)
-    reached = np.cumsum(in_lists[order], axis=1)  # (q, lists): rows up to each list
+    reached = np.cumsum(in_lists[order])  # (lists,): rows up to each list
     total = int(in_lists.sum())
     size, reading = _FIRST_STEP, 0
     while True:
-        sizes = (size, size * _GROWTH)
-        wanted = model.rows_to_read(total, sizes[-1] + _SPARE, reading)
-        read = np.minimum((reached < wanted).sum(axis=1) + 1, order.shape[1])
-        probes = np.where(np.arange(read.max()) < read[:, None], order[:, : read.max()], -1)
-        found = _read_lists(selections, reduced, probes, sizes[-1] + _SPARE)
-        for end in sizes:
-            yield end, [best.candidates(end + _SPARE) for best in found]
-            if end >= k:
-                return
+        ends = [size, size * _GROWTH]
+        wanted = model.rows_to_read(total, ends[-1] + _SPARE, reading)
+        probes = order[None, : int((reached < wanted).sum()) + 1]
+        if size >= k:
+            ends.pop()
+        yield _Reading(ends, _read_lists(selections, reduced, probes, ends[-1] + _SPARE))
+        if ends[-1] >= k:
+            return
         size, reading = size * _GROWTH**2, reading + 1
 
 
-@dataclass(frozen=True, slots=True)
-class _Read:
-    """What the lists of each of several parts nominate for one query: scores and positions."""
-
-    groups: Sequence[tuple[Part, Float32Array, Int64Array]]
-
-    def candidates(self, count: int) -> list[_Candidates]:
-        """The `count` best rows by code, and all that tie with the last of them."""
-        scores = np.concatenate([scores for _, scores, _ in self.groups])
-        worst = np.float32(-np.inf)
-        if len(scores) > count:
-            worst = np.partition(scores, len(scores) - count)[len(scores) - count]
-        return [(part, positions[scores >= worst]) for part, scores, positions in self.groups]
-
-
 def _read_lists(
-    selections: Sequence[Selection], reduced: Float32Array, probes: Int64Array, fetch: int
-) -> list[_Read]:
-    """For each query the `fetch` best rows of the lists in `probes` (q, p) of each part."""
+    selections: Sequence[Selection],
+    reduced: Float32Array,
+    probes: Int64Array,
+    fetch: int,
+) -> list[tuple[Part, Float32Array, Int64Array]]:
+    """The `fetch` best rows of the lists in `probes` (1, p) of each part: scores and positions."""
 
-    def read(chosen: Selection) -> tuple[Float32Array, Int64Array]:
+    def read(chosen: Selection) -> tuple[Part, Float32Array, Int64Array]:
         assert chosen.part.lists is not None
-        return chosen.part.lists.search(reduced, probes, fetch, chosen.selector)
+        of_part = min(fetch, chosen.count)
+        scores, positions = chosen.part.lists.search(reduced, probes, of_part, chosen.selector)
+        # Damaged lists may hold any number.
+        sound = (positions[0] >= 0) & (positions[0] < len(chosen.part.rows))
+        return chosen.part, scores[0][sound], positions[0][sound]
 
-    is_few = len(reduced) <= _FEW_QUERIES and len(selections) > 1
-    each = _scanners.map if is_few else map
-    answers = list(each(read, selections))
-    found = []
-    for row in range(len(reduced)):
-        groups = []
-        for chosen, (scores, positions) in zip(selections, answers, strict=True):
-            # Damaged lists may hold any number.
-            sound = (positions[row] >= 0) & (positions[row] < len(chosen.part.rows))
-            groups.append((chosen.part, scores[row][sound], positions[row][sound]))
-        found.append(_Read(groups))
-    return found
+    return share_work(read, selections)
 
 
-def _in_steps(
-    query: Float32Array,
-    certain: _Ranked,
-    steps: Sequence[tuple[int, list[_Candidates]]],
-    k: int,
-) -> _Ranked:
-    """The best `k` rows of certain ones and of candidates that come in steps."""
-    if not steps:
-        return certain.take(slice(k))
-    pool = certain
-    answer = certain.take(slice(0))
-    for size, groups in steps:
+def _in_steps(query: Float32Array, certain: _Ranked, readings: Iterable[_Reading]) -> _Ranked:
+    """The best of certain rows and of candidates that come in steps."""
+    pool, answer = certain, certain.take(slice(0))
+    for reading in readings:
+        least = reading.threshold(reading.ends[-1])
+        groups = [
+            (part, at[codes >= least], codes[codes >= least]) for part, codes, at in reading.groups
+        ]
         pool = pool.join(_Ranked.score(query, groups).sound())
-        more = pool.after(answer)
-        answer = answer.extend(more.take(slice(size - len(answer.ids))))
-    return answer.take(slice(k))
+        for end in reading.ends:
+            candidates = pool.take(pool.codes >= reading.threshold(end))
+            more = candidates.after(answer)
+            answer = answer.extend(more.take(slice(end - len(answer.ids))))
+    return answer

@@ -54,11 +54,7 @@ def exact_hits(
     patched.setattr(vector_index, "SegmentLimits", lambda: limits)
     # All searches read the same two thirds of the regions.
     patched.setattr(ListsModel, "rows_to_read", lambda *_: 107)
-    patched.setattr(
-        ListsModel,
-        "order",
-        lambda model, rows: np.tile(np.arange(len(model.centres)), (len(rows), 1)),
-    )
+    patched.setattr(ListsModel, "order", lambda model, row: np.arange(len(model.centres)))
     assert library.run("rebuild").code == 0
     return library, before
 

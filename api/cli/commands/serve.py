@@ -6,6 +6,7 @@ import contextlib
 import os
 import signal
 import socket
+import sys
 import threading
 import webbrowser
 from collections.abc import Callable, Iterator, Sequence
@@ -28,6 +29,7 @@ _ALL_ADDRESSES = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}  # noqa: S104 - named, 
 _BACKLOG = 512
 # How long answers may still take when the server ends.
 _GRACE_SECONDS = 7.0
+_SWITCH_SECONDS = 0.0005
 
 
 @click.command()
@@ -118,6 +120,9 @@ def serve(
     # The worker gets the environment without the changes made below.
     environ = dict(os.environ)
     _one_thread_a_call()
+    # A thread that waits for the interpreter asks for it after this time: the default of 5 ms adds
+    # up in a search, which changes between threads several times.
+    sys.setswitchinterval(_SWITCH_SECONDS)
     from regard.api.http import service as parts
     from regard.api.http.access import check_may_start
     from regard.api.http.sub_path import read_prefix

@@ -7,6 +7,7 @@ import shutil
 import threading
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -33,6 +34,7 @@ from regard.core.records import Channel, Float32Array
 from regard.storage.database import schema
 from regard.storage.retrieval.channel_indexes import ChannelIndexes
 from regard.storage.vectors import index as vector_index
+from regard.storage.vectors.index import SegmentedIndex
 from regard.storage.vectors.state import SegmentLimits
 
 
@@ -435,3 +437,34 @@ def test_indexes_of_another_catalog(home: Home, make_url, tmp_path: Path) -> Non
         with pytest.raises(IndexMismatch) as caught:
             other.indexes().catch_up()
         assert caught.value.remedy == "run: regard rebuild"
+
+
+def test_answers_are_kept_until_something_changes(
+    home: Home, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fill(home)
+    indexes, asked = home.indexes(), query("q")
+    searches: list[int] = []
+    search_index = SegmentedIndex.search
+
+    def count(index: SegmentedIndex, queries: Float32Array, k: int, *rest: Any, **more: Any) -> Any:
+        searches.append(k)
+        return search_index(index, queries, k, *rest, **more)
+
+    monkeypatch.setattr(SegmentedIndex, "search", count)
+    wanted = brute_force(home, REGION, asked, 20, None)
+    for k in (10, 5, 10, 20, 7):
+        assert_best(search(indexes, REGION, asked, k, None), [wanted[0][:k]], k)
+    assert searches == [10, 20]
+    # Whatever there is: no more can be found.
+    everything = search(indexes, IMAGE, asked, 1000, None)
+    assert search(indexes, IMAGE, asked, 2000, None).ids.tolist() == everything.ids.tolist()
+    assert len(searches) == 3
+    search(indexes, REGION, asked, 20, "one")
+    search(indexes, REGION, query("r"), 20, None)
+    assert len(searches) == 5
+    with home.writing("two") as writer:
+        save(writer, "/two/99.jpg", "content 99", regions=3)
+    found = search(indexes, REGION, asked, 20, None)
+    assert_best(found, brute_force(home, REGION, asked, 20, None), 20)
+    assert len(searches) == 6
