@@ -48,13 +48,20 @@ class SqlSearchCatalog(SearchCatalog):
         self, contents: Collection[int], regions: Collection[int], asset_filter: AssetFilter
     ) -> HitRecords:
         cache = self._cache_at(moment_now(self._database).assets)
-        records = cache.get(contents, regions, asset_filter)
-        if records is None:
+        if any(cache.missing(contents, regions, asset_filter)):
             with self._database.reading() as connection:
                 cache = self._cache_at(moment(connection).assets)
-                records = read_hits(connection, self._pipeline.id, contents, regions, asset_filter)
-            cache.add(contents, regions, asset_filter, records)
-        return records
+                unread, unread_regions = cache.missing(contents, regions, asset_filter)
+                found = read_hits(
+                    connection, self._pipeline.id, unread, unread_regions, asset_filter
+                )
+                cache.add(unread, found.regions, asset_filter, found)
+                # Further regions of contents that had been read.
+                rest = unread_regions - found.regions.keys()
+                if rest:
+                    found = read_hits(connection, self._pipeline.id, contents, rest, asset_filter)
+                    cache.add((), rest, asset_filter, found)
+        return cache.get(contents, regions, asset_filter)
 
     def _cache_at(self, version: int) -> _HitCache:
         """The cache of a version of the assets, an empty one where it is of another."""
@@ -133,15 +140,21 @@ class _HitCache:
     def __len__(self) -> int:
         return len(self._assets) + len(self._regions)
 
+    def missing(
+        self, contents: Collection[int], regions: Collection[int], asset_filter: AssetFilter
+    ) -> tuple[set[int], set[int]]:
+        """The contents and the regions of an answer that have not been read yet."""
+        return (
+            {content for content in contents if (asset_filter, content) not in self._assets},
+            {region for region in regions if (asset_filter, region) not in self._regions},
+        )
+
     def get(
         self, contents: Collection[int], regions: Collection[int], asset_filter: AssetFilter
-    ) -> HitRecords | None:
-        """The records of an answer, None where some have not been read yet."""
-        try:
-            assets = {content: self._assets[asset_filter, content] for content in contents}
-            found = [self._regions[asset_filter, region] for region in regions]
-        except KeyError:
-            return None
+    ) -> HitRecords:
+        """The records of an answer that have been read."""
+        assets = {content: self._assets[asset_filter, content] for content in contents}
+        found = [self._regions[asset_filter, region] for region in regions]
         return HitRecords(
             {content: records for content, records in assets.items() if records},
             {region.id: region for region in found if region is not None},
