@@ -15,15 +15,15 @@ from PIL import Image as PillowImage
 
 from regard.api.cli import main
 
-# Photographs, with the least recall or share of hits at 1 and at 10. A fifth of the set is quick
-# to index and was measured at 0.628 and 0.860, and 0.328 and 0.690; docs/quality.md gives the
+# Photographs, with the least recall or share of hits at 1 and at 10. A third of the set is quick
+# to index and was measured at 0.494 and 0.747, and 0.378 and 0.671; docs/quality.md gives the
 # figures of the whole.
 SINGLES = [
-    ("singles/*[39].jpg", 0.60, 0.83),
+    ("singles/*[0369].jpg", 0.47, 0.72),
     pytest.param("singles/*", 0.39, 0.66, marks=pytest.mark.campaign),
 ]
 SCENES = [
-    ("scenes/*[04].jpg", 0.30, 0.66),
+    ("scenes/*[048].jpg", 0.34, 0.63),
     pytest.param("scenes/*", 0.30, 0.55, marks=pytest.mark.campaign),
 ]
 
@@ -105,19 +105,19 @@ def test_text_finds_things_in_scenes(
 def test_regions_cover_the_things(
     capsys: pytest.CaptureFixture[str], photos_dir: Path, home: Path
 ) -> None:
-    report = measured(capsys, photos_dir, home, "regions", "scenes/*[04].jpg")
-    # Measured 0.930 and 0.866.
+    report = measured(capsys, photos_dir, home, "regions", "scenes/*[048].jpg")
+    # Measured 0.935 and 0.853.
     assert report["coverage_at_12"]["value"] >= 0.85
-    assert report["mask_iou_at_12"]["value"] >= 0.78
+    assert report["mask_iou_at_12"]["value"] >= 0.75
 
 
 def test_captions_name_half_and_are_mostly_right(
     capsys: pytest.CaptureFixture[str], photos_dir: Path, home: Path
 ) -> None:
-    report = measured(capsys, photos_dir, home, "captions", "singles/*[39].jpg")
-    # Measured 0.488 and 0.714; one photograph is 0.023.
-    assert report["named"]["value"] >= 0.46
-    assert report["right_of_named"]["value"] >= 0.68
+    report = measured(capsys, photos_dir, home, "captions", "singles/*[0369].jpg")
+    # Measured 0.506 and 0.568; one photograph is 0.011.
+    assert report["named"]["value"] >= 0.48
+    assert report["right_of_named"]["value"] >= 0.54
 
 
 @pytest.mark.campaign
