@@ -28,7 +28,7 @@ def make_directory(directory: Path, mode: int = 0o777) -> None:
 def write_file(path: Path, chunks: Iterable[bytes | memoryview]) -> None:
     """Replace `path` by the chunks; durable once the directory is synced. Raises OSError."""
     aside = path.with_name(path.name + ASIDE_SUFFIX)
-    _write(aside, chunks)
+    write_synced(aside, chunks)
     os.replace(aside, path)
 
 
@@ -48,7 +48,7 @@ def write_named_by_content(
             yield chunk
 
     aside = directory / f"new{suffix}{ASIDE_SUFFIX}"
-    _write(aside, hashed())
+    write_synced(aside, hashed())
     path = directory / (sha256.hexdigest() + suffix)
     if path.name in there and path.exists():
         os.unlink(aside)
@@ -57,7 +57,8 @@ def write_named_by_content(
     return sha256.hexdigest()
 
 
-def _write(path: Path, chunks: Iterable[bytes | memoryview]) -> None:
+def write_synced(path: Path, chunks: Iterable[bytes | memoryview]) -> None:
+    """Write the chunks to a file, which may be left in parts by a crash. Raises OSError."""
     handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o666)
     try:
         for chunk in chunks:

@@ -21,7 +21,7 @@ _Key = tuple[str, AssetFilter, bool, bytes]
 
 
 class RecentNeighbours:
-    """Answers by what was asked; any number of threads may use one."""
+    """Answers by query; any number of threads may use them."""
 
     def __init__(self, moment: Moment) -> None:
         """Nothing is kept yet."""

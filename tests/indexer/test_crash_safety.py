@@ -27,7 +27,7 @@ import regard.api.cli.commands.index, regard.models.fake
 from regard.indexer.indexing import _Run
 from regard.storage.retrieval.channel_indexes import ChannelIndexes
 from regard.storage.files import durable as durable_files
-from regard.storage.vectors import index, snapshots
+from regard.storage.vectors import index
 from regard.storage.vectors.state import SegmentLimits
 
 if sys.argv[1] == "lists":
@@ -39,16 +39,16 @@ def die(*_):
 
 def die_in_write(number):
     written = 0
-    def write_file(path, chunks):
+    write_synced = durable_files.write_synced
+    def write_half(path, chunks):
         nonlocal written
         written += 1
         if written < number:
-            return durable_files.write_file(path, chunks)
+            return write_synced(path, chunks)
         data = b"".join(bytes(chunk) for chunk in chunks)
-        with open(path.with_name(path.name + durable_files.ASIDE_SUFFIX), "wb") as file:
-            file.write(data[: len(data) // 2])
+        path.write_bytes(data[: len(data) // 2])
         die()
-    return write_file
+    return write_half
 
 def wait_after(most):
     advance = _Run._advance
@@ -66,8 +66,7 @@ for line in sys.stdin:
         if order["fault"] == "snapshot":
             ChannelIndexes.snapshot = die
         elif order["fault"]:
-            from regard.storage.vectors import manifest
-            snapshots.write_file = manifest.write_file = die_in_write(order["fault"])
+            durable_files.write_synced = die_in_write(order["fault"])
         if order["most"]:
             wait_after(order["most"])
         os._exit(main(order["arguments"]))
