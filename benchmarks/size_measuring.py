@@ -131,11 +131,16 @@ def forget_pages(folder: Path) -> None:
 
 
 def memory(process: psutil.Process) -> dict[str, float]:
-    """Private and proportional (Pss) memory of a process, in MB."""
+    """Memory of a process in MB: private, proportional (Pss), and anonymous.
+
+    Private memory includes pages of files that no other process maps at the moment, which the
+    system takes back when it needs memory; anonymous memory does not.
+    """
     text = Path(f"/proc/{process.pid}/smaps_rollup").read_text(encoding="ascii")
     kib = {line.split(":")[0]: int(line.split()[1]) for line in text.splitlines()[1:]}
     private = kib["Private_Clean"] + kib["Private_Dirty"]
-    return {"private_mb": round(private / 1024, 1), "pss_mb": round(kib["Pss"] / 1024, 1)}
+    figures = {"private": private, "pss": kib["Pss"], "anonymous": kib["Anonymous"]}
+    return {f"{name}_mb": round(value / 1024, 1) for name, value in figures.items()}
 
 
 def bytes_below(folder: Path) -> int:
