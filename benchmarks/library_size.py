@@ -103,9 +103,8 @@ class Bench:
             written = Maker(home, self.mixtures).write(photographs, self.photographs)
         built = run("rebuild", "--home", self.home)
         catalog = (self.home / "catalog.sqlite3").stat().st_size
-        dimensions = self.query("SELECT dimension, kind FROM channel")
-        per = {"image": 1, "caption": 1, "region": 12}
-        vectors = photographs * sum(2 * row.dimension * per[row.kind] for row in dimensions)
+        stored = "SELECT sum(vector_count * dimension) AS numbers FROM embedding JOIN channel"
+        vectors = 2 * self.query(f"{stored} ON channel.id = embedding.channel_id")[0].numbers
         made = {
             "photographs": photographs,
             "contents_per_second": round(photographs / written.seconds, 1),

@@ -39,6 +39,8 @@ _NEAR_GROUPS = 3  # whose centres a row is compared with
 # Shares of a query's 10 and 100 best rows that the lists it reads should hold.
 _BEST = 100
 _RECALL_AT_10, _RECALL_AT_100 = 0.998, 0.99
+# People's texts lie farther from the rows than the samples that stand for them do.
+_DEPTH_MARGIN = 2
 # Shares of them that should be among a few times as many rows by projected scores.
 _PROJECTED_RECALL = 0.995
 _DIMENSIONS = (64, 128, 192, 256, 320, 384, 512, 768, 1024)
@@ -335,7 +337,7 @@ def _project(sample: Float32Array, dimension: int, queries: Sequence[Float32Arra
 
 def _ranks_well(exact: Float32Array, rough: Float32Array) -> bool:
     """Whether the best rows by exact scores (q, n) are among the first ones by rough scores."""
-    for best, first in ((10, 30), (100, 200)):
+    for best, first in ((10, 12), (100, 115)):
         if first >= exact.shape[1]:
             continue
         top = np.argpartition(-exact, best, axis=1)[:, :best]
@@ -435,4 +437,4 @@ class DepthMeasurement:
                 float(np.quantile(of_best[:, :10], _RECALL_AT_10)),
                 float(np.quantile(of_best, _RECALL_AT_100)),
             )
-        return replace(self._model, depth=depth or 1.0)
+        return replace(self._model, depth=min(_DEPTH_MARGIN * depth, 1.0) or 1.0)
