@@ -20,7 +20,7 @@ def usable_cores() -> int:
 
 
 # One for each core but the caller's own; no thread starts before it is needed.
-_helpers = ThreadPoolExecutor(usable_cores(), thread_name_prefix="regard-helper")
+_helpers = ThreadPoolExecutor(max(1, usable_cores() - 1), thread_name_prefix="regard-helper")
 _idle_cores = threading.Semaphore(usable_cores() - 1)
 
 

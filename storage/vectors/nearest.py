@@ -286,7 +286,8 @@ def _score_rows(queries: Float32Array, rows: npt.NDArray[np.float16]) -> Float32
         scores[np.isnan(scores)] = -np.inf
         return scores
     # NumPy takes ten times as long to convert float16.
-    found, positions = fp16_index(rows).search(queries, len(rows))
+    with _threads(1):
+        found, positions = fp16_index(rows).search(queries, len(rows))
     # FAISS leaves out what is not a number, and gives -1 instead: the last column.
     scores = np.full((len(queries), len(rows) + 1), -np.inf, np.float32)
     np.put_along_axis(scores, positions, found, axis=1)
