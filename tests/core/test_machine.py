@@ -1,4 +1,4 @@
-"""Work shared among cores: all of it is done, in order, whoever does it."""
+"""Work shared among cores: all of it is done, in order, whichever thread does it."""
 
 from __future__ import annotations
 
