@@ -14,12 +14,12 @@ from regard.core.errors import DecodeError
 from regard.core.facts import Capture, PhotoFacts
 from regard.photos.files import Confinement, FilePath, read_file
 from regard.photos.metadata.blocks import MetadataBlocks
-from regard.photos.metadata.dates import PartialDate, most_precise, parse_date
 from regard.photos.metadata.exif import exif_properties
 from regard.photos.metadata.iptc import iptc_properties
 from regard.photos.metadata.texts import clean_keywords, clean_text
 from regard.photos.metadata.values import (
     lens_range,
+    most_precise_date,
     parse_number,
     parse_position,
     percent_rating,
@@ -120,8 +120,9 @@ def read_sidecar(path: FilePath, within: Confinement | None = None) -> XmpPacket
 def read_facts(blocks: MetadataBlocks, sidecar: XmpPacket | None = None) -> PhotoFacts:
     """The facts in the blocks and in a sidecar."""
     sources = _Sources(blocks, sidecar)
-    date = next(filter(None, (_date(sources.values(names)) for names in _DATES)), None)
-    position = next(filter(None, map(sources.position, _GPS)), None)
+    dates = (most_precise_date(sources.values(names)) for names in _DATES)
+    date = next(filter(None, dates), None)
+    position = sources.position()
     descriptions = sources.texts(_DESCRIPTION)
     return PhotoFacts(
         taken_at=None if date is None else date.moment,
@@ -148,30 +149,37 @@ def read_facts(blocks: MetadataBlocks, sidecar: XmpPacket | None = None) -> Phot
     )
 
 
-def _date(texts: Iterable[str]) -> PartialDate | None:
-    return most_precise(filter(None, map(parse_date, texts)))
-
-
 class _Sources:
-    """The properties of a photograph by source, read in the orders above."""
+    """The properties of a photograph, such as `EXIF Make`, read in the orders above."""
 
     def __init__(self, blocks: MetadataBlocks, sidecar: XmpPacket | None) -> None:
-        xmp: dict[str, list[str]] = {}
+        self._sidecar: Properties = {} if sidecar is None else sidecar.properties
+        self._xmp: dict[str, list[str]] = {}
         for packet in reversed(blocks.xmp):
-            xmp |= read_xmp(packet).properties
-        self._by_source: Mapping[str, Properties] = {
-            "sidecar": {} if sidecar is None else sidecar.properties,
+            self._xmp |= read_xmp(packet).properties
+        by_source: Mapping[str, Properties] = {
+            "sidecar": self._sidecar,
             "EXIF": {} if blocks.exif is None else exif_properties(blocks.exif),
-            "XMP": xmp,
+            "XMP": self._xmp,
             "IPTC": {} if blocks.iptc is None else iptc_properties(blocks.iptc),
+        }
+        self._values = {
+            f"{source} {name}": values
+            for source, properties in by_source.items()
+            for name, values in properties.items()
+            if values
         }
         self._is_iptc_newer = blocks.is_iptc_newer
 
-    def values(self, names: Iterable[str]) -> Iterator[str]:
+    def values(self, names: Iterable[str]) -> list[str]:
         """All values of properties, in their order."""
-        for name in self._ordered(names):
-            source, name_there = name.split(" ", 1)
-            yield from self._by_source[source].get(name_there, ())
+        present = [name for name in names if name in self._values]
+        if self._is_iptc_newer:
+            # Sorting is stable: what stands before the first XMP property stays there.
+            places = (place for place, name in enumerate(present) if name.startswith("XMP "))
+            start = next(places, len(present))
+            present[start:] = sorted(present[start:], key=lambda name: name[:5] != "IPTC ")
+        return [value for name in present for value in self._values[name]]
 
     def texts(self, names: Iterable[str]) -> Iterator[str]:
         """All values that are text, cleaned."""
@@ -179,10 +187,12 @@ class _Sources:
 
     def parsed(self, parsers: Mapping[str, Callable[[str], _T | None]]) -> Iterator[_T]:
         """All valid values of properties, each read in its way."""
-        for name, parse in parsers.items():
-            for value in map(parse, self.values((name,))):
-                if value is not None:
-                    yield value
+        return (
+            value
+            for name, parse in parsers.items()
+            for text in self._values.get(name, ())
+            if (value := parse(text)) is not None
+        )
 
     def positive(self, names: Iterable[str]) -> float | None:
         """The first number above zero."""
@@ -195,52 +205,52 @@ class _Sources:
         whole = [int(value) for value in values if value is not None and 1 <= value <= _MAX_ISO]
         return next((iso for iso in whole if iso != _ISO_ELSEWHERE), whole[0] if whole else None)
 
-    def position(self, stem: str) -> tuple[float, float] | None:
-        """Latitude and longitude of one source."""
-        if self._value(f"{stem}Status").upper() == "V":  # void
-            return None
-        latitude, longitude = (
-            text if any(map(str.isalpha, text)) else f"{text} {self._value(f'{name}Ref')}"
-            for name in (f"{stem}Latitude", f"{stem}Longitude")
-            for text in [self._value(name)]
-        )
-        return parse_position(latitude, longitude)
+    def position(self) -> tuple[float, float] | None:
+        """Latitude and longitude of the first source that has both."""
+        for stem in _GPS:
+            axes = [f"{stem}Latitude", f"{stem}Longitude"]
+            if any(axis not in self._values for axis in axes):
+                continue
+            if self._first(f"{stem}Status").upper() == "V":  # void
+                continue
+            latitude, longitude = (
+                text if any(map(str.isalpha, text)) else f"{text} {self._first(f'{axis}Ref')}"
+                for axis in axes
+                for text in [self._first(axis)]
+            )
+            if position := parse_position(latitude, longitude):
+                return position
+        return None
 
     def altitude(self, *, is_placed: bool) -> float | None:
         """The altitude in metres, negative below the sea; zero means nothing without a place."""
         for stem in _GPS:
-            value = parse_number(self._value(f"{stem}Altitude"))
+            value = parse_number(self._first(f"{stem}Altitude"))
             if value is not None and (value or is_placed):
                 # Exif 3 has 2 and 3 for heights over the ellipsoid.
-                is_below = parse_number(self._value(f"{stem}AltitudeRef")) in {1, 3}
+                is_below = parse_number(self._first(f"{stem}AltitudeRef")) in {1, 3}
                 return -value if is_below else value
         return None
 
     def keywords(self) -> tuple[str, ...]:
         """The keywords and every level of their hierarchies."""
-        beside = _xmp_keywords(self._by_source["sidecar"])
-        if beside:
+        if self._sidecar and (beside := _xmp_keywords(self._sidecar)):
             return beside
-        xmp, iptc = self._by_source["XMP"], clean_keywords(self.values(("IPTC Keywords",)))
-        if iptc and (self._is_iptc_newer or "dc:subject" not in xmp):
-            own = () if self._is_iptc_newer else xmp.get(_HIERARCHY[0], ())
+        iptc = clean_keywords(self.values(["IPTC Keywords"]))
+        if iptc and (self._is_iptc_newer or "dc:subject" not in self._xmp):
+            own = () if self._is_iptc_newer else self._xmp.get(_HIERARCHY[0], ())
             levels = [level for path in own for level in path.split(_HIERARCHY[1])]
             return _with_levels(
-                clean_keywords([*iptc, *levels]), _paths(xmp, _HIERARCHY, *_OTHER_HIERARCHIES)
+                clean_keywords([*iptc, *levels]),
+                _paths(self._xmp, _HIERARCHY, *_OTHER_HIERARCHIES),
             )
-        windows = ";".join(self.values(("EXIF XPKeywords",)))
-        return _xmp_keywords(xmp) or clean_keywords(windows.split(";"))
+        if self._xmp and (within := _xmp_keywords(self._xmp)):
+            return within
+        windows = ";".join(self.values(["EXIF XPKeywords"]))
+        return clean_keywords(windows.split(";"))
 
-    def _ordered(self, names: Iterable[str]) -> Iterable[str]:
-        if not self._is_iptc_newer:
-            return names
-        # Sorting is stable: what stands before the first XMP property stays there.
-        ordered = list(names)
-        start = next((n for n, name in enumerate(ordered) if name.startswith("XMP ")), 0)
-        return ordered[:start] + sorted(ordered[start:], key=lambda name: name[:5] != "IPTC ")
-
-    def _value(self, name: str) -> str:
-        return next(self.values((name,)), "").strip()
+    def _first(self, name: str) -> str:
+        return self._values[name][0].strip() if name in self._values else ""
 
 
 def _xmp_keywords(xmp: Properties) -> tuple[str, ...]:
