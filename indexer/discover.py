@@ -15,7 +15,7 @@ import errno
 import os
 import shlex
 import stat
-from collections.abc import Callable, Collection, Container, Iterable, Iterator
+from collections.abc import Callable, Container, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from enum import Enum, auto
@@ -155,7 +155,7 @@ class Walk:
         rules: Rules | None = self.exclusions.root_rules(self.root, self.confinement)
         for below in reversed([folder, *folders_above(folder)]):
             if rules is not None and below.startswith(self.root.rstrip(b"/") + b"/"):
-                rules = self.exclusions.inside_unlisted(below, rules, self.confinement)
+                rules = self.exclusions.inside(below, rules, self.confinement)
         return rules
 
     def _named_file(self) -> Iterator[WalkEntry]:
@@ -208,7 +208,11 @@ class Walk:
                     self._homes.append(path)
                     return None
                 listed = {os.fsencode(entry.name): entry for entry in entries}
-                rules = self._rules_of(path, parent, listed)
+                rules = (
+                    self.exclusions.inside(path, parent.rules, self.confinement, listed)
+                    if parent
+                    else self.exclusions.root_rules(path, self.confinement)
+                )
                 if rules is None:
                     self.left_out += 1
                     return None
@@ -236,13 +240,6 @@ class Walk:
             return None
         names.sort(reverse=True)
         return _Folder(path, names, _sidecars(names), ancestors | {identity}, rules)
-
-    def _rules_of(
-        self, path: bytes, parent: _Folder | None, names: Collection[bytes]
-    ) -> Rules | None:
-        if parent is None:
-            return self.exclusions.root_rules(path, self.confinement)
-        return self.exclusions.inside(path, parent.rules, names, self.confinement)
 
     @contextmanager
     def _listing(

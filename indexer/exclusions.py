@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 
@@ -148,11 +148,13 @@ class Exclusions:
 
     def root_rules(self, root: bytes, confinement: Confinement | None = None) -> Rules:
         """The rules in a root, with the ignore files of the folders above; raises DecodeError."""
-        rules = Rules()
-        for folder in reversed([root, *folders_above(root)]):
-            if confinement is None or confinement.holds(folder):
-                rules = self._with_file(folder, rules, _present(folder), confinement)
-        return rules
+        patterns: list[Pattern] = []
+        for folder in [root, *folders_above(root)]:
+            if os.path.lexists(os.path.join(folder, IGNORE_FILE)) and (
+                confinement is None or confinement.holds(folder)
+            ):
+                patterns += _read_patterns(folder, confinement)
+        return Rules(tuple(patterns))
 
     def leaves_out(self, path: bytes, rules: Rules, *, is_folder: bool) -> bool:
         """Whether a path is left out of a folder in which `rules` hold.
@@ -167,27 +169,28 @@ class Exclusions:
         self,
         folder: bytes,
         rules: Rules,
-        names: Collection[bytes],
         confinement: Confinement | None = None,
+        names: Collection[bytes] | None = None,
     ) -> Rules | None:
-        """The rules in a folder with these names; None if a mark in it leaves it out.
+        """The rules in a folder; None if it is left out, perhaps by a mark in it.
 
-        `rules` are those of its parent. Raises DecodeError if its ignore file can't be read.
+        `rules` are those of its parent, `names` the folder's, if it was listed. Raises DecodeError
+        if its ignore file can't be read.
         """
         is_out = self._decided(folder, rules, is_folder=True)
+        if names is None:
+            names = [
+                name
+                for name in (IGNORE_FILE, *_MARKERS)
+                if os.path.lexists(os.path.join(folder, name))
+            ]
         if is_out is None:
             is_out = _is_marked(folder, names, confinement)
         if is_out:
             return Rules(rules.patterns, True) if folder in self._passages else None
-        return self._with_file(folder, Rules(rules.patterns), names, confinement)
-
-    def inside_unlisted(
-        self, folder: bytes, rules: Rules, confinement: Confinement | None = None
-    ) -> Rules | None:
-        """The rules in a folder that was not listed, None if it is left out."""
-        if self.leaves_out(folder, rules, is_folder=True):
-            return None
-        return self.inside(folder, rules, _present(folder), confinement)
+        if IGNORE_FILE not in names:
+            return Rules(rules.patterns)
+        return Rules((*_read_patterns(folder, confinement), *rules.patterns))
 
     def was_removed(self, path: bytes) -> bool:
         """Whether a person removed a path, or a folder above it, and named none of them since."""
@@ -196,25 +199,21 @@ class Exclusions:
 
     def needs_naming(self, path: bytes, confinement: Confinement | None = None) -> bool:
         """Whether walks over the folders above would leave a path out."""
-        with suppress(DecodeError):
-            return self._is_unreached(path, confinement)
-        # Those walks can't tell what an ignore file says, and report it.
-        return False
-
-    def _is_unreached(self, path: bytes, confinement: Confinement | None) -> bool:
         rules = Rules()
-        *outer, folder = [*reversed(folders_above(path)), path]
-        for parent in outer:
-            if confinement is not None and not confinement.holds(parent):
-                continue
-            inner = self.inside_unlisted(parent, rules, confinement)
-            if inner is None:
-                return True
-            rules = inner
-        if not os.path.isdir(folder):
-            return self.leaves_out(folder, rules, is_folder=False)
-        inner = self.inside_unlisted(folder, rules, confinement)
-        return inner is None or inner.is_passage
+        is_folder = os.path.isdir(path)
+        folders = [*reversed(folders_above(path)), *([path] if is_folder else [])]
+        try:
+            for folder in folders:
+                if folder != path and confinement is not None and not confinement.holds(folder):
+                    continue
+                inner = self.inside(folder, rules, confinement)
+                if inner is None:
+                    return True
+                rules = inner
+        except DecodeError:
+            # Those walks can't tell what an ignore file says, and report it.
+            return False
+        return rules.is_passage if is_folder else self.leaves_out(path, rules, is_folder=False)
 
     def _decided(self, path: bytes, rules: Rules, *, is_folder: bool) -> bool | None:
         """Whether the path is left out; None if nothing says so and a mark in it may."""
@@ -235,22 +234,10 @@ class Exclusions:
         for pattern in rules.patterns:
             if pattern.matches(path, is_folder=is_folder):
                 return pattern.is_left_out
-        return True if is_made_by_program(path, is_folder=is_folder) else None
-
-    def _with_file(
-        self,
-        folder: bytes,
-        rules: Rules,
-        names: Collection[bytes],
-        confinement: Confinement | None,
-    ) -> Rules:
-        if IGNORE_FILE not in names:
-            return rules
-        patterns = tuple(_read_patterns(folder, confinement))
-        return Rules((*reversed(patterns), *rules.patterns))
+        return True if _is_made_by_program(path, is_folder=is_folder) else None
 
 
-def is_made_by_program(path: bytes, *, is_folder: bool) -> bool:
+def _is_made_by_program(path: bytes, *, is_folder: bool) -> bool:
     """Whether a name is hidden, or that of a folder which programs fill for themselves."""
     folder, name = os.path.split(path.lower())
     if name.startswith(b"."):
@@ -272,39 +259,9 @@ def folders_above(path: bytes) -> list[bytes]:
     return folders
 
 
-def _said_patterns(folder: bytes, patterns: Iterable[str], *, is_left_out: bool) -> list[Exclusion]:
-    """Patterns that a person gave, as exclusions; raises UsageError for one that is malformed.
-
-    A `#` begins no comment here, and a `!` turns an exclusion into an inclusion and back.
-    """
-    found = []
-    for text in patterns:
-        negates = text.startswith("!")
-        body = text.removeprefix("!")
-        body = f"\\{body}" if body.startswith("#") else body
-        try:
-            Pattern(folder, body)
-        except ValueError:
-            body = ""
-        if not body or any(character in body for character in "\0\n\r"):
-            raise UsageError(
-                f"{text!r} is not a pattern of gitignore's syntax",
-                remedy="use one such as '*.tmp', 'private/' or '/2024/drafts'",
-            )
-        found.append(Exclusion(folder, os.fsencode(body), is_left_out != negates))
-    return found
-
-
 def _escaped_set(match: re.Match[str]) -> str:
     """A set without what Python may come to read as operations on sets."""
     return "[" + re.sub(r"(?<!\\)([\[&~|]|(?<=-)-)", r"\\\1", match[0][1:])
-
-
-def _present(folder: bytes) -> list[bytes]:
-    """Those of a folder's names that `inside` looks for."""
-    return [
-        name for name in (IGNORE_FILE, *_MARKERS) if os.path.lexists(os.path.join(folder, name))
-    ]
 
 
 def _is_marked(folder: bytes, names: Collection[bytes], confinement: Confinement | None) -> bool:
@@ -320,15 +277,20 @@ def _is_marked(folder: bytes, names: Collection[bytes], confinement: Confinement
     return False
 
 
-def _read_patterns(folder: bytes, confinement: Confinement | None) -> Iterator[Pattern]:
-    """The patterns of a folder's ignore file; lines that are malformed match nothing, as in git."""
+def _read_patterns(folder: bytes, confinement: Confinement | None) -> list[Pattern]:
+    """The patterns of a folder's ignore file, the last one first, which takes precedence.
+
+    Lines that are malformed match nothing, as in git. Raises DecodeError.
+    """
     with open_regular(os.path.join(folder, IGNORE_FILE), confinement) as file:
         data = file.read(_MAX_IGNORE_BYTES + 1)
     if len(data) > _MAX_IGNORE_BYTES:
         raise DecodeError(f"it has more than {_MAX_IGNORE_BYTES:,} bytes")
-    for line in os.fsdecode(data.removeprefix(b"\xef\xbb\xbf")).split("\n"):
+    patterns = []
+    for line in reversed(os.fsdecode(data.removeprefix(b"\xef\xbb\xbf")).split("\n")):
         with suppress(ValueError):
-            yield Pattern(folder, line)
+            patterns.append(Pattern(folder, line))
+    return patterns
 
 
 @dataclass(frozen=True, slots=True)
@@ -371,10 +333,24 @@ class Said:
         return forget, add
 
     def _patterns(self, folder: bytes) -> list[Exclusion]:
-        return [
-            *_said_patterns(folder, self.include, is_left_out=False),
-            *_said_patterns(folder, self.exclude, is_left_out=True),
-        ]
+        """The patterns for a folder; a `#` begins no comment here, and a `!` negates one."""
+        exclusions = []
+        for place, text in enumerate((*self.include, *self.exclude)):
+            is_negated = text.startswith("!")
+            body = text.removeprefix("!")
+            body = f"\\{body}" if body.startswith("#") else body
+            try:
+                Pattern(folder, body)
+            except ValueError:
+                body = ""
+            if not body or any(character in body for character in "\0\n\r"):
+                raise UsageError(
+                    f"{text!r} is not a pattern of gitignore's syntax",
+                    remedy="use one such as '*.tmp', 'private/' or '/2024/drafts'",
+                )
+            is_left_out = (place >= len(self.include)) != is_negated
+            exclusions.append(Exclusion(folder, os.fsencode(body), is_left_out))
+        return exclusions
 
 
 NOTHING_SAID = Said()

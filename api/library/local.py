@@ -45,7 +45,7 @@ from regard.core.duplicates import DuplicateKind
 from regard.core.errors import DecodeError, UsageError
 from regard.core.filters import AssetFilter, PathPart
 from regard.core.uris import absolute_path, uri_of_path
-from regard.indexer.discover import distinct_roots, require_root
+from regard.indexer.discover import require_root
 from regard.indexer.exclusions import Said
 from regard.indexer.report import IndexReport
 from regard.photos.photo_file import decode_file
@@ -100,9 +100,9 @@ class LocalLibrary(Library):
         require_name(collection)
         said = Said(tuple(exclude), tuple(include), clear_exclusions)
         roots = expanded(paths)
-        for root in distinct_roots(roots):
+        for root in roots:
             # A mistyped path must not make a home, nor choose a profile for it.
-            require_root(root)
+            require_root(absolute_path(root))
         home = self._home_to_index()
         progress.begin("indexing")
         return home.indexer(collection).run(

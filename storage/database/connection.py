@@ -118,12 +118,19 @@ class Database:
                 "the PostgreSQL driver is not installed",
                 remedy="run: pip install 'regard[postgres]'",
             ) from error
+        self._errors = (
+            *(OverflowError, UnicodeError, DBAPIError, PoolTimeout),
+            self.engine.dialect.loaded_dbapi.Error,
+        )
 
     @contextmanager
     def reading(self) -> Iterator[Connection]:
         """A read-only transaction that sees one moment of the database."""
-        with self._errors_named(), self._reader.connect() as connection, connection.begin():
-            yield connection
+        try:
+            with self._reader.connect() as connection, connection.begin():
+                yield connection
+        except self._errors as error:
+            raise self._named(error) from error
 
     def read_once(
         self, statement: str, parameters: Mapping[str, Any] | Sequence[Any] = ()
@@ -134,40 +141,41 @@ class Database:
         SQLite connections for it are kept outside the pool, whose overhead is larger than the
         statement.
         """
-        with self._errors_named():
-            connection = self._take_connection()
-            is_sound = False
+        connection = None
+        is_sound = False
+        try:
             try:
-                driver = connection.dbapi_connection
-                assert driver is not None
-                cursor = driver.cursor()
-                cursor.execute(statement, *([parameters] if parameters else []))
-                rows = list(cursor.fetchall())
-                is_sound = True
-            finally:
+                connection = self._idle.pop()
+            except IndexError:
+                connection = self.engine.raw_connection()
+                if self.is_sqlite:
+                    connection.detach()
+            driver = connection.dbapi_connection
+            assert driver is not None
+            cursor = driver.cursor()
+            cursor.execute(statement, *([parameters] if parameters else []))
+            rows = list(cursor.fetchall())
+            is_sound = True
+        except self._errors as error:
+            raise self._named(error) from error
+        finally:
+            if connection is not None:
                 if is_sound and self.is_sqlite and len(self._idle) < _MOST_IDLE:
                     self._idle.append(connection)
                 else:
                     connection.close()
-            return rows
-
-    def _take_connection(self) -> PoolProxiedConnection:
-        """A connection for `read_once`; on SQLite it is detached from the pool."""
-        try:
-            return self._idle.pop()
-        except IndexError:
-            connection = self.engine.raw_connection()
-            if self.is_sqlite:
-                connection.detach()
-            return connection
+        return rows
 
     @contextmanager
     def writing(self) -> Iterator[Connection]:
         """A write transaction; commits at the end of the block, rolls back on an error."""
-        with self._errors_named(), self.engine.connect() as connection:
-            connection.execution_options(**{_WRITES: True})
-            with connection.begin():
-                yield connection
+        try:
+            with self.engine.connect() as connection:
+                connection.execution_options(**{_WRITES: True})
+                with connection.begin():
+                    yield connection
+        except self._errors as error:
+            raise self._named(error) from error
 
     def take_turns(self, connection: Connection) -> None:
         """Block other transactions that call this until this one has ended.
@@ -226,30 +234,20 @@ class Database:
             self._idle.pop().close()
         self.engine.dispose()
 
-    @contextmanager
-    def _errors_named(self) -> Iterator[None]:
-        try:
-            yield
-        except (OverflowError, UnicodeError) as error:
-            raise UnstorableValue(f"the database can't store a value: {error}") from error
-        except (DBAPIError, PoolTimeout, self.engine.dialect.loaded_dbapi.Error) as error:
-            cause = error.orig if isinstance(error, DBAPIError) else error
-            reason = next(iter(str(cause).strip().splitlines()), type(cause).__name__)
-            if _is_of_value(error):
-                raise UnstorableValue(f"the database can't store a value: {reason}") from error
-            raise HomeError(
-                f"the database {self.location} can't be used: {reason}",
-                remedy="check that the home is on a writable disk with free space"
-                if self.is_sqlite
-                else "check REGARD_DATABASE_URL and that the server is up",
-            ) from error
-
-
-def _is_of_value(error: Exception) -> bool:
-    """Whether the database refused a value, not the statement or the connection."""
-    # PostgreSQL: 22 are data exceptions, 54 exceeded limits, such as an index entry's size.
-    state = getattr(getattr(error, "orig", None), "sqlstate", None) or ""
-    return isinstance(error, DataError) or state[:2] in {"22", "54"}
+    def _named(self, error: Exception) -> UnstorableValue | HomeError:
+        """What to raise for one of `_errors`: whether a value is refused, or the database fails."""
+        cause = error.orig if isinstance(error, DBAPIError) else error
+        reason = next(iter(str(cause).strip().splitlines()), type(cause).__name__)
+        # PostgreSQL: 22 are data exceptions, 54 exceeded limits, such as an index entry's size.
+        state = getattr(cause, "sqlstate", None) or ""
+        if isinstance(error, OverflowError | UnicodeError | DataError) or state[:2] in {"22", "54"}:
+            return UnstorableValue(f"the database can't store a value: {reason}")
+        return HomeError(
+            f"the database {self.location} can't be used: {reason}",
+            remedy="check that the home is on a writable disk with free space"
+            if self.is_sqlite
+            else "check REGARD_DATABASE_URL and that the server is up",
+        )
 
 
 def _prepare_sqlite(engine: Engine) -> None:

@@ -319,7 +319,7 @@ def _seen_by_regard(root: Path) -> set[str]:
             listed = list(entries)
         for entry in listed:
             if entry.is_dir():
-                inner = walk.exclusions.inside_unlisted(entry.path, rules)
+                inner = walk.exclusions.inside(entry.path, rules)
                 if inner is not None:
                     stack.append((entry.path, inner))
             elif not walk.exclusions.leaves_out(entry.path, rules, is_folder=False):
