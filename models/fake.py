@@ -79,7 +79,7 @@ class FakeEncoder:
         for text in texts:
             words = text.lower().replace(".", " ").replace(",", " ").split()
             colours = np.asarray([name in words for name in _NAMES], dtype=np.float32)
-            rows.append(_unit(colours, _hash_vector(text.encode(errors="replace"))))
+            rows.append(_vector(colours, text.encode(errors="replace")))
         return self._stack(rows)
 
     def knows(self, word: str) -> bool:
@@ -191,22 +191,20 @@ class FakeSegmenterPart(_FakePart):
 
 def _quadrants(image: Image) -> list[Region]:
     regions: list[Region] = []
-    for top, bottom in _halves(image.height):
-        for left, right in _halves(image.width):
+    height, width = image.height, image.width
+    rows, columns = (
+        [(0, side // 2), (side // 2, side)] if side > 1 else [(0, side)] for side in (height, width)
+    )
+    for top, bottom in rows:
+        for left, right in columns:
             box = Box(left, top, right - left, bottom - top)
-            mask = mask_from_box(image.height, image.width, box)
+            mask = mask_from_box(height, width, box)
             regions.append(Region(box, mask, box.area, 1.0 - 0.1 * len(regions)))
     return regions
 
 
-def _halves(length: int) -> list[tuple[int, int]]:
-    middle = length // 2
-    return [(0, middle), (middle, length)] if middle else [(0, length)]
-
-
 def _embed_pixels(pixels: UInt8Array) -> Float32Array:
-    # The hash gives distinct images distinct vectors, as weights would.
-    return _unit(_colour_shares(pixels), _hash_vector(np.ascontiguousarray(pixels).tobytes()))
+    return _vector(_colour_shares(pixels), np.ascontiguousarray(pixels).tobytes())
 
 
 def _colour_shares(pixels: UInt8Array) -> Float32Array:
@@ -218,12 +216,10 @@ def _colour_shares(pixels: UInt8Array) -> Float32Array:
     return shares
 
 
-def _hash_vector(data: bytes) -> Float32Array:
+def _vector(colours: Float32Array, data: bytes) -> Float32Array:
+    # The hash gives distinct inputs distinct vectors, as weights would.
     digest = hashlib.sha256(data).digest()[:_WORD_DIMENSIONS]
-    return np.frombuffer(digest, dtype=np.uint8).astype(np.float32) / 127.5 - 1.0
-
-
-def _unit(colours: Float32Array, rest: Float32Array) -> Float32Array:
+    rest = np.frombuffer(digest, dtype=np.uint8).astype(np.float32) / 127.5 - 1.0
     vector = np.concatenate([colours, 0.05 * rest]).astype(np.float32)
     unit: Float32Array = vector / np.linalg.norm(vector)
     return unit

@@ -152,8 +152,8 @@ class ComposedProfile:
 
     def encoder(self, space: str) -> Encoder:
         """Load the encoder of a space; raises KeyError for an unknown space, ModelError."""
-        for role, part in self._encoder_parts.items():
-            if part.space().name == space:
+        for (role, part), own in zip(self._encoder_parts.items(), self.spaces, strict=True):
+            if own.name == space:
                 encoder: Encoder = self._once(role, part.load)
                 return encoder
         raise KeyError(space)

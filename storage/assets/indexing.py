@@ -9,14 +9,12 @@ from __future__ import annotations
 import contextlib
 import os
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any
 
 from sqlalchemy import (
     ColumnElement,
     Connection,
-    RowMapping,
     and_,
     case,
     delete,
@@ -91,7 +89,12 @@ class SqlIndexingCatalog(IndexingCatalog):
         self._collection_id: int | None = None
 
     @contextlib.contextmanager
-    def _held(self) -> Iterator[SqlWriterLease]:
+    def writer_lease(self) -> Iterator[SqlWriterLease]:
+        """Hold the writer lease for the block.
+
+        Raises LeaseHeld if another process writes, PipelineConflict if another pipeline went live
+        since the home was opened.
+        """
         with hold_writer_lease(self._database) as lease:
             with self._database.reading() as connection:
                 require_live(connection, self._pipeline)
@@ -102,51 +105,43 @@ class SqlIndexingCatalog(IndexingCatalog):
             finally:
                 self._lease = None
 
-    def writer_lease(self) -> AbstractContextManager[SqlWriterLease]:
-        """Hold the writer lease for the block.
-
-        Raises LeaseHeld if another process writes, PipelineConflict if another pipeline went live
-        since the home was opened.
-        """
-        return self._held()
-
     def known_assets(self, root: bytes) -> Iterator[KnownAsset]:
         """The assets at or below `root`, ordered by path bytes, read page by page.
 
         An asset whose content the live pipeline has not analysed gets an impossible size, so that
         its file counts as changed.
         """
+        asset = schema.asset.c
+        # The paths from `root/` to `root0` are one range, so that a page is read from the index.
+        start, end = root.rstrip(b"/") + b"/", root.rstrip(b"/") + b"0"
+        is_below = and_(asset.path < end, asset.managed.is_not(True))
         with self._database.reading() as connection:
-            itself = self._known(connection, schema.asset.c.path == root, None)
+            itself = self._known(connection, asset.path == root)
+            page = self._known(connection, and_(asset.path > start, is_below), _PAGE)
         yield from itself
-        # One range, so that a page is read from the index.
-        after, end = _range_below(root)
-        while True:
+        yield from page
+        while len(page) == _PAGE:
+            start = page[-1].stamp.path
             with self._database.reading() as connection:
-                page = self._known(connection, _is_below(after, end), _PAGE)
+                page = self._known(connection, and_(asset.path > start, is_below), _PAGE)
             yield from page
-            if len(page) < _PAGE:
-                return
-            after = page[-1].stamp.path
 
     def is_analysed(self, sha256: str) -> bool:
         with self._database.reading() as connection:
-            return (
-                connection.execute(
-                    select(schema.content.c.id)
-                    .join_from(schema.content, schema.analysis)
-                    .where(
-                        schema.content.c.sha256 == sha256,
-                        schema.analysis.c.pipeline_id == self._pipeline.id,
-                    )
-                ).first()
-                is not None
-            )
+            row = connection.execute(
+                select(schema.content.c.id)
+                .join_from(schema.content, schema.analysis)
+                .where(
+                    schema.content.c.sha256 == sha256,
+                    schema.analysis.c.pipeline_id == self._pipeline.id,
+                )
+            ).first()
+            return row is not None
 
     def has_asset(self, path: bytes, sha256: str) -> bool:
         with self._database.reading() as connection:
             where = and_(schema.asset.c.path == path, _is_of(sha256))
-            return bool(self._known(connection, where, None))
+            return bool(self._known(connection, where))
 
     def assets_of_content(self, sha256: str) -> Iterator[KnownAsset]:
         after = 0
@@ -293,7 +288,7 @@ class SqlIndexingCatalog(IndexingCatalog):
         self,
         connection: Connection,
         where: ColumnElement[bool],
-        limit: int | None,
+        limit: int | None = None,
         order: ColumnElement[Any] = schema.asset.c.path,
     ) -> list[KnownAsset]:
         asset, analysis = schema.asset.c, schema.analysis.c
@@ -319,8 +314,15 @@ class SqlIndexingCatalog(IndexingCatalog):
             .where(where, asset.collection_id == self._collection_id)
             .order_by(order)
             .limit(limit)
-        ).mappings()
-        return [_known_asset(row) for row in rows]
+        )
+        return [
+            KnownAsset(
+                row.id,
+                FileStamp(bytes(row.path), row.size, row.mtime_ns, row.sidecar_stamp),
+                row.failure,
+            )
+            for row in rows
+        ]
 
     def _write_assets(
         self,
@@ -338,7 +340,11 @@ class SqlIndexingCatalog(IndexingCatalog):
         asset = schema.asset.c
         if self._collection_id is None:
             self._collection_id = ensure_collection(connection, self._collection_name)
-        here = self._is_written([file.stamp.path for file in files], moved_from)
+        # No id is 0. With `id IS NULL`, SQLite would read the whole collection.
+        is_either = or_(
+            asset.path.in_([file.stamp.path for file in files]), asset.id == (moved_from or 0)
+        )
+        here = and_(asset.collection_id == self._collection_id, is_either)
         self._hold_assets(connection, here, analysed)
         existing: dict[bytes, list[Any]] = {}
         for row in connection.execute(
@@ -405,13 +411,6 @@ class SqlIndexingCatalog(IndexingCatalog):
             "dated_at": dated_at(facts, stamp.mtime_ns),
             **fact_columns(facts),
         }
-
-    def _is_written(self, paths: Sequence[bytes], moved_from: int | None) -> ColumnElement[bool]:
-        """Whether an asset is at one of the paths, or the one to carry to it."""
-        asset = schema.asset.c
-        # No id is 0. With `id IS NULL`, SQLite would read the whole collection.
-        is_either = or_(asset.path.in_(paths), asset.id == (moved_from or 0))
-        return and_(asset.collection_id == self._collection_id, is_either)
 
     def _hold_assets(
         self, connection: Connection, here: ColumnElement[bool], analysed: Sequence[int]
@@ -494,32 +493,8 @@ def _events(rows: Sequence[Any], kind: str) -> list[AssetEvent]:
     return [AssetEvent(row.id, row.collection_id, kind) for row in rows if row.deleted_at is None]
 
 
-def _range_below(root: bytes) -> tuple[bytes, bytes]:
-    """The range of paths below `root`, from `root/` to `root0`, both exclusive."""
-    stem = root.rstrip(b"/")
-    return stem + b"/", stem + b"0"
-
-
 def _above(path: bytes) -> Iterator[bytes]:
     """The folders above a path, without a slash at the end."""
     while path:
         path = path.rpartition(b"/")[0]
         yield path
-
-
-def _is_below(after: bytes, end: bytes) -> ColumnElement[bool]:
-    asset = schema.asset.c
-    return and_(asset.path > after, asset.path < end, asset.managed.is_not(True))
-
-
-def _known_asset(row: RowMapping) -> KnownAsset:
-    return KnownAsset(
-        id=row["id"],
-        stamp=FileStamp(
-            path=bytes(row["path"]),
-            size=row["size"],
-            mtime_ns=row["mtime_ns"],
-            sidecar=row["sidecar_stamp"],
-        ),
-        failure_reason=row["failure"],
-    )

@@ -23,7 +23,7 @@ from regard.storage.database.counters import (
     PRUNED,
     advance,
     counter_value,
-    present,
+    lost_counter,
 )
 from regard.storage.database.embeddings import EmbeddingBlock, Embeddings, unpack
 
@@ -178,7 +178,10 @@ def moment_now(database: Database) -> Moment:
 
 def _moment_of(counters: Iterable[Iterable[Any]]) -> Moment:
     values = {name: int(value) for name, value in counters}
-    return Moment(present(values.get(CHANGES), CHANGES), present(values.get(ASSETS), ASSETS))
+    for name in (CHANGES, ASSETS):
+        if name not in values:
+            raise lost_counter(name)
+    return Moment(values[CHANGES], values[ASSETS])
 
 
 def last_position(connection: Connection) -> int:

@@ -23,32 +23,30 @@ COUNTERS = (CHANGES, ASSETS, PRUNED, EMBEDDINGS)
 
 def advance(connection: Connection, name: str, by: int) -> int:
     """Increase a counter and hold it until commit; return its new value; raises HomeError."""
-    return present(
-        connection.execute(
-            update(schema.counter)
-            .where(schema.counter.c.name == name)
-            .values(value=schema.counter.c.value + by)
-            .returning(schema.counter.c.value)
-        ).scalar_one_or_none(),
-        name,
-    )
+    value = connection.execute(
+        update(schema.counter)
+        .where(schema.counter.c.name == name)
+        .values(value=schema.counter.c.value + by)
+        .returning(schema.counter.c.value)
+    ).scalar_one_or_none()
+    if value is None:
+        raise lost_counter(name)
+    return int(value)
 
 
 def counter_value(connection: Connection, name: str) -> int:
     """The value of a counter; raises HomeError if it is lost."""
-    return present(
-        connection.execute(
-            select(schema.counter.c.value).where(schema.counter.c.name == name)
-        ).scalar_one_or_none(),
-        name,
-    )
-
-
-def present(value: int | None, name: str) -> int:
-    """The value that was read of a counter; raises HomeError for None."""
+    value = connection.execute(
+        select(schema.counter.c.value).where(schema.counter.c.name == name)
+    ).scalar_one_or_none()
     if value is None:
-        raise HomeError(
-            f"the catalog is damaged: it has lost its counter of {name}",
-            remedy="restore the database from a backup, or choose another --home",
-        )
+        raise lost_counter(name)
     return int(value)
+
+
+def lost_counter(name: str) -> HomeError:
+    """The error for a counter without a row."""
+    return HomeError(
+        f"the catalog is damaged: it has lost its counter of {name}",
+        remedy="restore the database from a backup, or choose another --home",
+    )

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
-import math
+import sys
 from typing import Any
 
-from regard.core.facts import PhotoFacts
+from regard.core.facts import Capture, PhotoFacts
 
 _LARGEST = {"rating": 2**15 - 1, "utc_offset_minutes": 2**31 - 1, "iso": 2**63 - 1}
+_MOST = sys.float_info.max
 
 
 def storable_text(text: str) -> str:
@@ -22,26 +23,22 @@ def storable_text(text: str) -> str:
 
 def storable_facts(facts: PhotoFacts) -> PhotoFacts:
     """Facts without numbers that are not finite or too large, and with storable texts."""
-    values = {name: _storable(name, value) for name, value in _fields(facts)}
+    values = _storable_fields(facts)
     if (values["latitude"], values["longitude"]) != (facts.latitude, facts.longitude):
         # Half a place is none.
         values["latitude"] = values["longitude"] = None
-    capture = {name: _storable(name, value) for name, value in _fields(facts.capture)}
     # Different keywords may have become equal.
-    keywords = tuple(dict.fromkeys(map(storable_text, facts.keywords)))
-    values |= {"keywords": keywords, "capture": type(facts.capture)(**capture)}
+    values["keywords"] = tuple(dict.fromkeys(map(storable_text, facts.keywords)))
+    values["capture"] = Capture(**_storable_fields(facts.capture))
     return PhotoFacts(**values)
 
 
-def _fields(record: Any) -> list[tuple[str, Any]]:
-    return [(field.name, getattr(record, field.name)) for field in dataclasses.fields(record)]
-
-
-def _storable(name: str, value: Any) -> Any:
-    if isinstance(value, str):
-        return storable_text(value)
-    if isinstance(value, float) and not math.isfinite(value):
-        return None
-    if name in _LARGEST and value is not None and abs(value) > _LARGEST[name]:
-        return None
-    return value
+def _storable_fields(record: PhotoFacts | Capture) -> dict[str, Any]:
+    values = {field.name: getattr(record, field.name) for field in dataclasses.fields(record)}
+    for name, value in values.items():
+        if isinstance(value, str):
+            values[name] = storable_text(value)
+        # Written so that NaN fails too.
+        elif isinstance(value, int | float) and not abs(value) <= _LARGEST.get(name, _MOST):
+            values[name] = None
+    return values

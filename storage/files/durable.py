@@ -40,34 +40,33 @@ def write_named_by_content(
     Files named in `there` stay as they are. It is durable once the directory is synced. Raises
     OSError.
     """
-    sha256 = hashlib.sha256()
-
-    def hashed() -> Iterator[bytes | memoryview]:
-        for chunk in chunks:
-            sha256.update(chunk)
-            yield chunk
-
     aside = directory / f"new{suffix}{ASIDE_SUFFIX}"
-    write_synced(aside, hashed())
-    path = directory / (sha256.hexdigest() + suffix)
+    sha256 = write_synced(aside, chunks)
+    path = directory / (sha256 + suffix)
     if path.name in there and path.exists():
         os.unlink(aside)
     else:
         os.replace(aside, path)
-    return sha256.hexdigest()
+    return sha256
 
 
-def write_synced(path: Path, chunks: Iterable[bytes | memoryview]) -> None:
-    """Write the chunks to a file, which may be left in parts by a crash. Raises OSError."""
+def write_synced(path: Path, chunks: Iterable[bytes | memoryview]) -> str:
+    """Write the chunks to a file, which may be left in parts by a crash; return their SHA-256.
+
+    Raises OSError.
+    """
+    sha256 = hashlib.sha256()
     handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o666)
     try:
         for chunk in chunks:
+            sha256.update(chunk)
             rest = memoryview(chunk)
             while rest:
                 rest = rest[os.write(handle, rest) :]
         os.fsync(handle)
     finally:
         os.close(handle)
+    return sha256.hexdigest()
 
 
 def sync_directory(directory: Path) -> None:
