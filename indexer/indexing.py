@@ -57,8 +57,7 @@ from regard.indexer.report import IndexReport, Progress
 from regard.photos.decoding import DecodeLimits
 from regard.photos.files import LEADS_OUT, Confinement
 from regard.photos.metadata.reading import read_sidecar
-from regard.photos.photo_file import PhotoFile
-from regard.photos.signatures import sign
+from regard.photos.photo_file import PhotoFile, sign
 
 _log = logging.getLogger(__name__)
 

@@ -18,8 +18,7 @@ from regard.core.signatures import SIGNATURE_SIDE, Signature
 from regard.core.uris import uri_of_path
 from regard.indexer.report import Progress
 from regard.photos.decoding import DEFAULT_LIMITS, DecodeLimits, large_file_turn
-from regard.photos.photo_file import PhotoFile
-from regard.photos.signatures import sign
+from regard.photos.photo_file import PhotoFile, sign
 
 _PORTION = 32
 # Decoding a JPEG at four times the signature's size leaves its averages the same.

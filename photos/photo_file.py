@@ -14,10 +14,14 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 
+import numpy as np
+from PIL import Image as Pillow
+
 from regard.core.catalog import ContentHeader
 from regard.core.errors import DecodeError, UnknownFormat
 from regard.core.facts import PhotoFacts
 from regard.core.records import Image, UInt8Array
+from regard.core.signatures import Signature, signature_shape
 from regard.photos.colour import TURNED, srgb_pixels
 from regard.photos.decoding import (
     DEFAULT_LIMITS,
@@ -34,6 +38,8 @@ from regard.photos.metadata.blocks import MetadataBlocks, file_metadata
 from regard.photos.metadata.reading import read_facts
 from regard.photos.metadata.xmp import XmpPacket
 from regard.photos.tiff import TiffBlock, exif_orientation
+
+_SAMPLES = 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,6 +180,23 @@ class PhotoFile:
         if self.format is PhotoFormat.RAW and self._block is None:
             return file_metadata(self._preview or b"", PhotoFormat.JPEG, None)
         return file_metadata(self.data, self.format, self._block)
+
+
+def sign(image: Image) -> Signature:
+    """Compute the signature of a photograph; the same pixels give the same bytes."""
+    height, width = image.pixels.shape[:2]
+    rows, columns = signature_shape(width, height)
+    # Take every n-th pixel of a large image; each signature pixel still averages 16 × 16 of them.
+    across = max(1, width // (_SAMPLES * columns))
+    down = max(1, height // (_SAMPLES * rows))
+    sampled = image.pixels[down // 2 :: down, across // 2 :: across]
+    grey = Pillow.fromarray(np.ascontiguousarray(sampled))
+    # Average in whole steps first, then filter, so that nothing aliases.
+    grey = grey.reduce(
+        (max(1, grey.width // (4 * columns)), max(1, grey.height // (4 * rows)))
+    ).convert("L")
+    small = grey.resize((columns, rows), Pillow.Resampling.BILINEAR)
+    return Signature(np.asarray(small, np.uint8), width, height)
 
 
 def decode_file(path: FilePath, limits: DecodeLimits = DEFAULT_LIMITS) -> Image:

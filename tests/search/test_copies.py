@@ -15,7 +15,7 @@ from PIL import Image, ImageDraw, ImageEnhance, ImageFont, ImageOps
 
 from regard.core import records
 from regard.core.signatures import SIGNATURE_SIDE, signature_shape
-from regard.photos.signatures import sign
+from regard.photos.photo_file import sign
 from regard.search.duplicates.alignment import Picture, likeness
 from regard.search.duplicates.copies import similarity_of_copies
 from regard.search.duplicates.screening import screen
