@@ -28,7 +28,6 @@ if TYPE_CHECKING:
     from regard.api.library.results import (
         Answer,
         Asset,
-        ChannelMatch,
         DuplicateGroup,
         Duplicates,
         Hit,
@@ -48,6 +47,7 @@ if TYPE_CHECKING:
         UsageError,
     )
     from regard.indexer.report import IndexReport
+    from regard.search.answers import ChannelMatch
 
     __version__: str
 
@@ -55,14 +55,15 @@ _MODULES = {
     "regard.api.library.interface": ("Library", "Progress"),
     "regard.api.library.opening": ("open",),
     "regard.api.library.results": (
-        *("Answer", "Asset", "ChannelMatch", "DuplicateGroup", "Duplicates", "Hit"),
-        *("ModelChange", "Pipeline", "Pipelines", "Region", "Status"),
+        *("Answer", "Asset", "DuplicateGroup", "Duplicates", "Hit", "ModelChange"),
+        *("Pipeline", "Pipelines", "Region", "Status"),
     ),
     "regard.core.errors": (
         *("CannotWork", "DecodeError", "MalformedQuery", "NotFound", "RegardError"),
         *("UnanswerableQuery", "UsageError"),
     ),
     "regard.indexer.report": ("IndexReport",),
+    "regard.search.answers": ("ChannelMatch",),
 }
 _MODULE_OF = {name: module for module, names in _MODULES.items() for name in names}
 

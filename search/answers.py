@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from regard.core.assets import Asset, StoredRegion
-from regard.core.catalog import WordField
 from regard.core.errors import UnanswerableQuery, UsageError
 from regard.core.filters import EVERYTHING, AssetFilter
 from regard.core.geometry import Box
-from regard.core.records import Channel, Image, Target
+from regard.core.records import Image, Target
 from regard.search.identifiers import Reference, asset_identifier, region_identifier
 
 
@@ -124,25 +124,37 @@ Query = PlainQuery | ComposedQuery | ListQuery
 
 @dataclass(frozen=True, slots=True)
 class WordMatch:
-    """A word or phrase of the query, and the field of the hit that contains it."""
+    """A word or quoted phrase of the query, and the field of the photograph that has it."""
 
     text: str
-    field: WordField
+    field: str
 
 
 @dataclass(frozen=True, slots=True)
 class ChannelMatch:
-    """A channel's rank and score for the hit, and its contribution to the hit's fused score.
+    """A channel that found the hit: the rank and score there, and its part of the hit's score.
 
-    The contributions of a hit's channels add up to its score. `words` are matches of the keyword
-    index.
+    The parts of a hit's channels add up to its score. The keyword index has `words` and no `space`.
     """
 
-    channel: Channel
+    kind: str
     rank: int
     score: float
     contribution: float
+    space: str | None = None
     words: tuple[WordMatch, ...] = ()
+
+    def to_json(self) -> dict[str, Any]:
+        """The documented JSON."""
+        match = {
+            "kind": self.kind,
+            "rank": self.rank,
+            "score": round(self.score, 6),
+            "contribution": round(self.contribution, 6),
+        }
+        if self.space is None:
+            return {**match, "words": [dataclasses.asdict(word) for word in self.words]}
+        return {"space": self.space, **match}
 
 
 @dataclass(frozen=True, slots=True)

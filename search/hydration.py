@@ -64,10 +64,11 @@ def _hit(
     places, contributions = fusion.places[:, item].tolist(), fusion.contributions[:, item].tolist()
     channels = tuple(
         ChannelMatch(
-            ranking.weighted.channel,
+            ranking.weighted.channel.kind.value,
             int(ranking.ranks[place]),
             float(ranking.scores[place]),
             contribution,
+            ranking.weighted.channel.space or None,
             () if ranking.keywords is None else word_matches(ranking.keywords, place),
         )
         for ranking, place, contribution in zip(fusion.rankings, places, contributions, strict=True)

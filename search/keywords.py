@@ -206,7 +206,7 @@ def _naming(asked: Sequence[WeightedWords], in_names: BoolArray) -> Int64Array:
 def word_matches(ranking: KeywordRanking, place: int) -> tuple[WordMatch, ...]:
     """The words and whole names of the query that the item at a place has, with their fields."""
     matches = (
-        WordMatch(" ".join(filter(None, [*words.words, words.suffix])), WORD_FIELDS[field])
+        WordMatch(" ".join(filter(None, [*words.words, words.suffix])), WORD_FIELDS[field].value)
         for words, field in zip(ranking.words, ranking.fields[place].tolist(), strict=True)
         if field >= 0
     )

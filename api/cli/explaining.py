@@ -9,7 +9,8 @@ from rich.text import Text
 
 from regard.api.cli.app import printable
 from regard.api.cli.output import print_hits, wide_console
-from regard.api.library.results import ChannelMatch, Hit
+from regard.api.library.results import Hit
+from regard.search.answers import ChannelMatch
 
 _FIELDS = {
     "title": "the title",

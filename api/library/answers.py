@@ -9,17 +9,12 @@ from typing import TYPE_CHECKING, Any
 from regard.api.library.results import (
     Answer,
     Asset,
-    BBox,
-    ChannelMatch,
     DuplicateGroup,
     DuplicateMember,
     Hit,
     Region,
-    WordMatch,
 )
 from regard.core import assets, duplicates
-from regard.core.geometry import Box
-from regard.core.records import Kind
 from regard.photos.photo_file import decode_file
 from regard.search import answers
 from regard.search.identifiers import asset_identifier, region_identifier
@@ -37,8 +32,13 @@ def answer_of(found: answers.Answer, described: Mapping[str, Any]) -> Answer:
 
 def region_of(region: assets.StoredRegion) -> Region:
     """A region of the catalog."""
+    box = region.box
     return Region(
-        region_identifier(region.id), _bbox(region.box), region.area, region.caption, region.score
+        region_identifier(region.id),
+        (box.x, box.y, box.width, box.height),
+        region.area,
+        region.caption,
+        region.score,
     )
 
 
@@ -75,23 +75,7 @@ def _hit(hit: answers.Hit) -> Hit:
         hit.relevance,
         _asset(hit.asset),
         None if hit.region is None else region_of(hit.region),
-        tuple(map(_match, hit.channels)),
-    )
-
-
-def _bbox(box: Box) -> BBox:
-    return box.x, box.y, box.width, box.height
-
-
-def _match(match: answers.ChannelMatch) -> ChannelMatch:
-    is_keyword = match.channel.kind is Kind.KEYWORD
-    return ChannelMatch(
-        match.channel.kind.value,
-        match.rank,
-        match.score,
-        match.contribution,
-        None if is_keyword else match.channel.space,
-        tuple(WordMatch(word.text, word.field.value) for word in match.words),
+        hit.channels,
     )
 
 

@@ -31,7 +31,6 @@ from regard.api.library.queries import DEFAULT_COLLECTION, WrittenSearch, pictur
 from regard.api.library.results import (
     Answer,
     Asset,
-    ChannelMatch,
     CollectionStatus,
     DuplicateGroup,
     DuplicateMember,
@@ -44,7 +43,6 @@ from regard.api.library.results import (
     Rebuilt,
     Region,
     Status,
-    WordMatch,
 )
 from regard.api.library.sending import Sending
 from regard.api.schemas import (
@@ -57,7 +55,7 @@ from regard.api.schemas import (
 from regard.core.errors import CannotWork, DecodeError, MalformedQuery, UsageError
 from regard.indexer.exclusions import Said
 from regard.indexer.report import IndexReport
-from regard.search.answers import Scope
+from regard.search.answers import ChannelMatch, Scope, WordMatch
 from regard.search.language.printing import print_query
 from regard.search.language.syntax import WrittenPicture, WrittenQuery
 

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from regard.api.library.pictures import NOTEBOOK_PIXELS, draw_box, html_tile
 from regard.core.errors import RegardError
+from regard.search.answers import ChannelMatch
 
 if TYPE_CHECKING:
     from PIL.Image import Image as Picture
@@ -80,41 +81,6 @@ class Region:
     def to_json(self) -> dict[str, Any]:
         """The fields that a hit shows."""
         return {"id": self.id, "bbox": list(self.bbox), "area": self.area, "caption": self.caption}
-
-
-@dataclass(frozen=True, slots=True)
-class WordMatch:
-    """A word or quoted phrase of the query, and the field of the photograph that has it."""
-
-    text: str
-    field: str
-
-
-@dataclass(frozen=True, slots=True)
-class ChannelMatch:
-    """A channel that found the hit: the rank and score there, and its part of the hit's score.
-
-    The keyword index has `words` and no `space`.
-    """
-
-    kind: str
-    rank: int
-    score: float
-    contribution: float
-    space: str | None = None
-    words: tuple[WordMatch, ...] = ()
-
-    def to_json(self) -> dict[str, Any]:
-        """The documented JSON."""
-        match = {
-            "kind": self.kind,
-            "rank": self.rank,
-            "score": round(self.score, 6),
-            "contribution": round(self.contribution, 6),
-        }
-        if self.space is None:
-            return {**match, "words": [dataclasses.asdict(word) for word in self.words]}
-        return {"space": self.space, **match}
 
 
 @dataclass(frozen=True, slots=True)

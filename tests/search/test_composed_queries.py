@@ -271,7 +271,7 @@ def test_the_vector_of_a_single_term_is_the_stored_one() -> None:
     stored = home.stored(SEEN, 1, 0)
     rows = {home.owner[number][0]: vector for number, vector in home.rows[SEEN].items()}
     for hit in answer(home, LikeQuery(Reference(1, False)), Target.IMAGE).hits:
-        (match,) = (match for match in hit.channels if match.channel == SEEN)
+        (match,) = (match for match in hit.channels if match.space == SEEN.space)
         # Its norm is off by more than this.
         assert match.score == pytest.approx(float(rows[hit.asset.content_id] @ stored), abs=1e-6)
 
@@ -304,7 +304,9 @@ def test_a_negative_term_pushes_away() -> None:
             for hit in answer(home, query, Target.IMAGE).hits
             if hit.asset.content_id == rainy
         )
-        return next(match.rank for match in channels if match.channel == IMAGE)
+        return next(
+            match.rank for match in channels if match.space == IMAGE.space and match.kind == "image"
+        )
 
     assert rank(with_rain) == 1
     assert rank(without) > 20
@@ -319,7 +321,8 @@ def test_terms_that_cancel_out() -> None:
     # In the channels of texts nothing is left; those that the picture alone meets remain.
     picture = Term(ImageQuery(PICTURE, "p.jpg"))
     found = answer(home, ComposedQuery((*gone.terms, picture)), Target.IMAGE)
-    assert {match.channel for hit in found.hits for match in hit.channels} == {SEEN, IMAGE}
+    matches = {(match.space, match.kind) for hit in found.hits for match in hit.channels}
+    assert matches == {(SEEN.space, "image"), (IMAGE.space, "image")}
     more = ComposedQuery((Term(red, 1.5), Term(red, negative=True)))
     ranked = [hit.asset.id for hit in answer(home, more, Target.IMAGE).hits]
     assert ranked == [hit.asset.id for hit in answer(home, red, Target.IMAGE).hits]

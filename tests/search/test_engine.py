@@ -156,7 +156,7 @@ def test_the_region_shown_is_the_best_matching_one() -> None:
         }
         assert hit.region is not None
         assert hit.region.id == max(scores, key=lambda region: scores[region])
-        assert [match.channel for match in hit.channels] == [IMAGE, REGION]
+        assert [match.kind for match in hit.channels] == ["image", "region"]
         assert hit.channels[1].score == pytest.approx(max(scores.values()))
 
 

@@ -223,7 +223,7 @@ def test_evidence_is_what_the_answer_shows() -> None:
         evidence = hit.evidence
         assert evidence is not None
         for match in hit.channels:
-            assert evidence[f"{match.channel.kind}.cosine"] == pytest.approx(match.score)
+            assert evidence[f"{match.kind}.cosine"] == pytest.approx(match.score)
         other = answer.hits[1].score if hit.rank == 1 else top
         assert evidence["lead"] == pytest.approx((hit.score - other) / top)
         assert evidence["precedence"] == pytest.approx(-np.log(hit.rank))

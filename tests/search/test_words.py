@@ -104,7 +104,7 @@ def search(
 
 
 def by_words(hit: Hit) -> ChannelMatch | None:
-    return next((match for match in hit.channels if match.channel == KEYWORDS), None)
+    return next((match for match in hit.channels if match.kind == "keyword"), None)
 
 
 def asked_for(text: str) -> list[str]:
@@ -346,7 +346,7 @@ def test_what_only_words_find_is_found() -> None:
     home = made_home(5, 10)
     lost = home.contents
     hits = {hit.asset.content_id: hit for hit in search(home, "red").hits}
-    assert [match.channel for match in hits[lost].channels] == [KEYWORDS]
+    assert [match.kind for match in hits[lost].channels] == ["keyword"]
     assert lost not in {hit.asset.content_id for hit in search(home, "nothing known").hits}
 
 
