@@ -41,6 +41,8 @@ def telling_words(words: Sequence[str]) -> list[str]:
 
 def is_word(text: str) -> bool:
     """Whether `split_words` could return the text as a word."""
+    if _WORD.fullmatch(text):
+        return True
     return all(map(_is_of_word, text)) and _WORD.search(text) is not None
 
 

@@ -253,7 +253,12 @@ class _Run:
         counter = threading.Thread(target=self._count, args=(roots, ended), daemon=True)
         if self._progress is not None:
             counter.start()
-        analysed = self._stages.analyse(self._entries(roots), self._read_ahead, self._batches)
+        # Giant images fail in the reader threads and are read later, one at a time.
+        limits = self._setup.limits
+        ahead = replace(limits, max_pixels=min(limits.max_pixels, AHEAD_PIXELS))
+        analysed = self._stages.analyse(
+            self._entries(roots), lambda entry: self._read(entry, ahead), self._batches
+        )
         try:
             with contextlib.closing(analysed):
                 for pairs in analysed:
@@ -347,11 +352,6 @@ class _Run:
             _log.debug("counting stopped: %s", error)
             return
         self._progress.expect(total)
-
-    def _read_ahead(self, entry: WalkEntry) -> _Photo:
-        """In a reader thread: read all but giant images, which fail here and are read later."""
-        pixels = min(self._setup.limits.max_pixels, AHEAD_PIXELS)
-        return self._read(entry, replace(self._setup.limits, max_pixels=pixels))
 
     def _read(self, entry: WalkEntry, limits: DecodeLimits) -> _Photo:
         """Read identity and facts, and the pixels too unless the content is stored."""

@@ -18,6 +18,7 @@ from regard.core.errors import DecodeError
 # Printer profiles with several rendering tables reach a few megabytes.
 MAX_PROFILE_BYTES = 8 << 20
 
+_MAX_JPEG_SEGMENTS = 50_000
 _JPEG_MARKER = re.compile(rb"\xff+[\x01-\xfe]")
 _EOI, _SOS, _APP0, _COMMENT = 0xD9, 0xDA, 0xE0, 0xFE
 # Markers without a length: TEM and the restart markers.
@@ -89,21 +90,23 @@ def _check_frame(marker: int, body: bytes) -> None:
         raise DecodeError(f"JPEG of {components} components is not supported")
 
 
-def jpeg_segments(data: bytes) -> Iterator[tuple[int, int, int]]:
+def jpeg_segments(data: bytes) -> list[tuple[int, int, int]]:
     """Marker, start and end of each segment's body, up to the first scan, which has no end."""
+    segments: list[tuple[int, int, int]] = []
     position = 2
-    while match := _JPEG_MARKER.search(data, position):
+    while len(segments) < _MAX_JPEG_SEGMENTS and (match := _JPEG_MARKER.search(data, position)):
         position = match.end()
         marker = data[position - 1]
         if marker in _BARE_MARKERS:
             continue
         length = int.from_bytes(data[position : position + 2], "big")
         if marker == _EOI or length < 2:
-            return
-        yield marker, position + 2, position + length
+            break
+        segments.append((marker, position + 2, position + length))
         if marker == _SOS:
-            return
+            break
         position += length
+    return segments
 
 
 def _joined_profile(pieces: list[bytes]) -> bytes | None:

@@ -101,8 +101,14 @@ def large_image_turn(pixels: int | None) -> AbstractContextManager[object]:
 
 @contextmanager
 def decoder_errors(kind: PhotoFormat, limits: DecodeLimits) -> Iterator[None]:
-    """Turn any exception of a decoder into a DecodeError whose reason is one sentence."""
-    _silence_decoders()
+    """Turn any exception of a decoder into a DecodeError whose reason is one sentence.
+
+    Warnings from the decoders' modules are ignored, whatever other filters say.
+    """
+    with _filter_lock:
+        module = warnings.filters[0][3] if warnings.filters else None
+        if getattr(module, "pattern", None) != _DECODER_MODULES:
+            warnings.filterwarnings("ignore", module=_DECODER_MODULES)
     try:
         yield
     except DecodeError:
@@ -125,14 +131,6 @@ def _detail(error: Exception) -> str:
     message = error.args[0] if error.args else ""
     text = message.decode(errors="replace") if isinstance(message, bytes) else str(error)
     return " ".join(text.split())[:200] or type(error).__name__
-
-
-def _silence_decoders() -> None:
-    """Ignore warnings from the decoders' modules, whatever other filters say."""
-    with _filter_lock:
-        module = warnings.filters[0][3] if warnings.filters else None
-        if getattr(module, "pattern", None) != _DECODER_MODULES:
-            warnings.filterwarnings("ignore", module=_DECODER_MODULES)
 
 
 @dataclass(frozen=True, slots=True)

@@ -186,6 +186,7 @@ class Judge:
         self._first = float(firsts[0]) if len(firsts) else 0.0
         self._second = float(firsts[1]) if len(firsts) > 1 else 0.0
         self._heads = [_head(ranking, self._own) for ranking in fusion.rankings]
+        self._names = [query.name(ranking.weighted.channel) for ranking in fusion.rankings]
 
     def judge_hits(self, chosen: Int64Array) -> tuple[list[dict[str, float]], list[float | None]]:
         """The evidence and the relevance of the items at places (m,) of the fusion."""
@@ -224,13 +225,13 @@ class Judge:
         for channel in self._query.channels:
             name = self._query.name(channel)
             columns[f"{name}.cosine"] = columns[f"{name}.prominence"] = none
-        for row, (ranking, head) in enumerate(zip(fusion.rankings, self._heads, strict=True)):
+        heads = zip(fusion.rankings, self._heads, self._names, strict=True)
+        for row, (ranking, head, name) in enumerate(heads):
             places = fusion.places[row, chosen]
             if ranking.keywords is not None:
                 strengths = np.append(ranking.keywords.strengths, np.float32(0))
                 columns["keyword.strength"] = strengths[places].astype(np.float64)
             elif not self._query.negative:
-                name = self._query.name(ranking.weighted.channel)
                 # Without any score at a level, -1 selects the 0 at the end.
                 lasts = np.append(ranking.scores.astype(np.float64), 0)[fusion.ends[:, row] - 1]
                 lasts = lasts[fusion.levels[chosen]]
@@ -256,11 +257,11 @@ class Judge:
         for channel in self._query.channels:
             name = self._query.name(channel)
             evidence[f"{name}.best"] = evidence[f"{name}.prominence"] = 0.0
-        for ranking, head in zip(self._fusion.rankings, self._heads, strict=True):
+        heads = zip(self._fusion.rankings, self._heads, self._names, strict=True)
+        for ranking, head, name in heads:
             if ranking.keywords is not None:
                 evidence["keyword.best"] = float(ranking.keywords.strengths.max(initial=0.0))
                 continue
-            name = self._query.name(ranking.weighted.channel)
             evidence[f"{name}.best"] = head.best
             if has_prominence:
                 evidence[f"{name}.prominence"] = head.best - head.behind

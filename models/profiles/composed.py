@@ -56,9 +56,17 @@ class ComposedProfile:
         self.batch_size = definition.batch_size
         threads = definition.threads
         self.analyzer_threads = usable_cores() if threads == "cores" else threads
+        tables = definition.tables()
         self._parts: Mapping[str, Any] = {
             role: make_part(role, part_definition(table, name, role, base))
-            for role, table in definition.tables().items()
+            for role, table in tables.items()
+        }
+        # The analyzer of `lite` shares an image's views among its parts.
+        kinds = {role: table.kind for role, table in tables.items() if role != "segmenter"}
+        self._is_lite = kinds == {
+            "encoder": "lite-joint",
+            "visual_encoder": "lite-visual",
+            "captioner": "lite-classes",
         }
         self._loading = threading.RLock()
         self._loaded: dict[str, Any] = {}
@@ -162,7 +170,7 @@ class ComposedProfile:
         """Load the analyzer, which shares the encoders' models; raises ModelError."""
         encoders = [self.encoder(space.name) for space in self.spaces]
         segmenter = self._once("segmenter", self._load_segmenter)
-        if self._looks_once:
+        if self._is_lite:
             from regard.models.lite.parts import make_analyzer
 
             return make_analyzer(segmenter)
@@ -180,17 +188,6 @@ class ComposedProfile:
         return ComposedAnalyzer(
             encoders, captioner, segmenter, captioner_name=name, caption_regions=regions
         )
-
-    @property
-    def _looks_once(self) -> bool:
-        """Whether all parts belong to `lite`, whose analyzer shares an image's views."""
-        kinds = {role: table.kind for role, table in self.definition.tables().items()}
-        kinds.pop("segmenter", None)
-        return kinds == {
-            "encoder": "lite-joint",
-            "visual_encoder": "lite-visual",
-            "captioner": "lite-classes",
-        }
 
     def _load_captioner(self, encoder: Encoder) -> Captioner | None:
         part = self._captioner

@@ -8,7 +8,6 @@ from __future__ import annotations
 import hashlib
 import re
 from dataclasses import dataclass, replace
-from itertools import islice
 from typing import TypeGuard
 
 from regard.photos.containers import inflated, jpeg_segments, png_chunks, riff_chunks
@@ -30,7 +29,7 @@ _FULL_SEGMENT = 65_000
 
 _RESOURCE = re.compile(rb"8BIM|MeSa|AgHg|PHUT|DCSR")
 _IPTC_RESOURCE, _EXIF_RESOURCE, _XMP_RESOURCE, _DIGEST_RESOURCE = 0x0404, 0x0422, 0x0424, 0x0425
-_MAX_RESOURCES, _MAX_SEGMENTS = 5_000, 50_000
+_MAX_RESOURCES = 5_000
 
 _PNG_XMP = "xml:com.adobe.xmp"
 _RAW_PROFILES = {f"raw profile type {name}" for name in ("exif", "app1", "xmp", "iptc", "8bim")}
@@ -144,7 +143,7 @@ def _jpeg_metadata(data: bytes) -> MetadataBlocks:
     exif, xmp, photoshop = bytearray(), b"", bytearray()
     extensions: list[bytes] = []
     is_continued = False
-    for marker, start, end in islice(jpeg_segments(data), _MAX_SEGMENTS):
+    for marker, start, end in jpeg_segments(data):
         body = data[start:end] if marker in {0xE1, 0xED} else b""
         if marker == 0xED and body.startswith(_PHOTOSHOP_HEADER):
             photoshop += body[len(_PHOTOSHOP_HEADER) :]

@@ -46,9 +46,15 @@ from regard.search.language.values import read_box, read_custom, read_value
 
 QUOTES = '"“”„'
 ESCAPABLE = QUOTES + "\\^:-"
-_ESCAPED_IN_QUOTES = QUOTES + "\\"
-# What follows ^ is a weight if it begins like a number.
 _SHOWN = 40
+_ESCAPE = rf"\\[{re.escape(ESCAPABLE)}]"
+_ESCAPE_IN_QUOTES = rf"\\[{QUOTES}\\]"
+# Possessive, so that the end of an escape is not taken for the end of a name.
+_NAME = re.compile(rf"((?:{_ESCAPE}|[^\s:{QUOTES}])*+):")
+_QUOTED = re.compile(rf"(?:{_ESCAPE_IN_QUOTES}|[^{QUOTES}])*+")
+_UNSPACED = re.compile(r"\S*")
+_MARK = re.compile(rf"{_ESCAPE}|\^")
+# What follows ^ is a weight if it begins like a number.
 _LIKE_A_NUMBER = re.compile(r"[+-]?\.?[0-9]")
 _NUMBER = re.compile(r"[0-9]{1,9}(\.[0-9]{1,9})?|\.[0-9]{1,9}", re.ASCII)
 
@@ -107,46 +113,31 @@ class Scanner:
 
     def _take_field(self) -> str | None:
         """The name before the first colon, if it is a field."""
-        source, start = self._source, self._position
-        end = start
-        name = []
-        while end < len(source) and not source[end].isspace() and source[end] != ":":
-            if source[end] in QUOTES:
-                return None
-            step = 2 if _is_escape(source, end) else 1
-            name.append(source[end + step - 1])
-            end += step
-        if end >= len(source) or source[end] != ":":
+        match = _NAME.match(self._source, self._position)
+        if match is None:
             return None
-        after = source[end + 1 : end + 3]
-        if not reads_as_field("".join(name), after):
+        name = _unescaped(match[1])
+        if not reads_as_field(name, self._source[match.end() : match.end() + 2]):
             return None
-        self._position = end + 1
-        return "".join(name)
+        self._position = match.end()
+        return name
 
     def _take_quoted(self) -> tuple[str, int, Span | None]:
         source, start = self._source, self._position
-        place = start + 1
-        text = []
-        while place < len(source) and source[place] not in QUOTES:
-            if _is_escape(source, place, _ESCAPED_IN_QUOTES):
-                place += 1
-            text.append(source[place])
-            place += 1
-        if place == len(source):
+        match = _QUOTED.match(source, start + 1)
+        assert match is not None
+        if match.end() == len(source):
             raise MalformedQuery(
                 "the quote that starts here is not closed",
                 position=start,
                 length=1,
                 remedy='close it, or write \\" for the character itself',
             )
-        end = place + 1
-        rest = end
-        while rest < len(source) and not source[rest].isspace():
-            rest += 1
-        self._position = rest
+        text = re.sub(_ESCAPE_IN_QUOTES, lambda escape: escape[0][1], match[0])
+        end = match.end() + 1
+        rest = self._position = _end_of_chunk(source, end)
         if rest == end:
-            return "".join(text), end, None
+            return text, end, None
         if source[end] != "^":
             raise MalformedQuery(
                 "a closing quote must be followed by a space or a weight",
@@ -154,25 +145,16 @@ class Scanner:
                 length=rest - end,
                 remedy="insert a space",
             )
-        return "".join(text), end, Span(end, rest - end)
+        return text, end, Span(end, rest - end)
 
     def _take_bare(self) -> tuple[str, int, Span | None]:
         source, start = self._source, self._position
-        place = start
-        text: list[str] = []
-        # The place of the last unescaped ^, and the length of the text before it.
-        mark: tuple[int, int] | None = None
-        while place < len(source) and not source[place].isspace():
-            if _is_escape(source, place):
-                place += 1
-            elif source[place] == "^":
-                mark = place, len(text)
-            text.append(source[place])
-            place += 1
-        self._position = place
-        if mark is not None and mark[0] > start and _LIKE_A_NUMBER.match(source, mark[0] + 1):
-            return "".join(text[: mark[1]]), mark[0], Span(mark[0], place - mark[0])
-        return "".join(text), place, None
+        end = self._position = _end_of_chunk(source, start)
+        marks = [m.start() for m in _MARK.finditer(source, start, end) if m[0] == "^"]
+        mark = marks[-1] if marks else start
+        if mark > start and _LIKE_A_NUMBER.match(source, mark + 1):
+            return _unescaped(source[start:mark]), mark, Span(mark, end - mark)
+        return _unescaped(source[start:end]), end, None
 
     def _weight(self, at: Span) -> float:
         text = self._source[at.position + 1 : at.end]
@@ -187,8 +169,15 @@ class Scanner:
         return weight
 
 
-def _is_escape(source: str, place: int, escapable: str = ESCAPABLE) -> bool:
-    return source[place] == "\\" and place + 1 < len(source) and source[place + 1] in escapable
+def _end_of_chunk(source: str, start: int) -> int:
+    """The place of the next space, or the end."""
+    match = _UNSPACED.match(source, start)
+    assert match is not None
+    return match.end()
+
+
+def _unescaped(text: str) -> str:
+    return re.sub(_ESCAPE, lambda escape: escape[0][1], text)
 
 
 def parse_query(source: str) -> WrittenQuery:

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Sequence
 
 from regard.core.errors import MalformedQuery, UsageError
 from regard.core.filters import (
+    EVERYTHING,
     AssetFilter,
     Fact,
     GpsBox,
@@ -70,6 +71,8 @@ def read_filter(query: WrittenQuery, path: GetPath) -> AssetFilter:
     `path` makes the filter of a path; raises MalformedQuery with the condition's place if it
     raises UsageError.
     """
+    if not query.conditions:
+        return EVERYTHING
     wanted = [condition for condition in query.conditions if not condition.negative]
     unwanted = [condition for condition in query.conditions if condition.negative]
     collections = _texts(Field.COLLECTION, wanted)
