@@ -204,7 +204,7 @@ class Walk:
                 identity = status.st_dev, status.st_ino
                 if identity in ancestors:
                     return None
-                if parent and identity == self.exclusions.home:
+                if parent and identity == self.exclusions.home_identity:
                     self._homes.append(path)
                     return None
                 listed = {os.fsencode(entry.name): entry for entry in entries}

@@ -122,18 +122,23 @@ class Rules:
 
 @dataclass(slots=True)
 class Exclusions:
-    """What walks leave out; `said` are people's exclusions, oldest first.
+    """What walks leave out: by people's exclusions, `said`, oldest first, and always the `home`.
 
-    `home` is the device and inode of the home.
+    `home_identity` is the home's device and inode.
     """
 
     said: Sequence[Exclusion] = ()
-    home: tuple[int, int] | None = None
+    home: bytes | None = None
+    home_identity: tuple[int, int] | None = field(default=None, init=False)
     _patterns: list[tuple[int, Pattern, bool]] = field(default_factory=list)
     _paths: dict[bytes, tuple[int, bool]] = field(default_factory=dict)
     _passages: set[bytes] = field(default_factory=set)
 
     def __post_init__(self) -> None:
+        if self.home is not None:
+            with suppress(OSError):
+                status = os.stat(self.home)
+                self.home_identity = status.st_dev, status.st_ino
         for place, one in enumerate(self.said):
             if one.pattern is None:
                 self._paths[one.path] = place, one.is_left_out

@@ -21,16 +21,13 @@ from dataclasses import dataclass, field, replace
 from regard.core.catalog import (
     AnalysedFile,
     ContentHeader,
-    Exclusion,
     Failure,
     IndexingCatalog,
-    KnownAsset,
     WriterLease,
 )
 from regard.core.errors import (
     DecodeError,
     ModelError,
-    NotFound,
     RegardError,
     RootUnavailable,
     UnstorableValue,
@@ -53,6 +50,7 @@ from regard.indexer.discover import (
     require_root,
 )
 from regard.indexer.exclusions import NOTHING_SAID, Exclusions, Said
+from regard.indexer.removing import in_portions
 from regard.indexer.report import IndexReport, Progress
 from regard.photos.decoding import DecodeLimits
 from regard.photos.files import LEADS_OUT, Confinement
@@ -63,7 +61,6 @@ _log = logging.getLogger(__name__)
 
 # A batch also closes once this many files are copies of its photographs.
 _BATCH_COPIES = 256
-_REMOVED_AT_ONCE = 1000
 _FEW_COPIES, _MOVES_KEPT = 8, 1000
 _NO_CONTENT = ContentHeader("", "", 0, 0)
 
@@ -93,16 +90,13 @@ class _Photo:
         return self.content.width * self.content.height
 
 
+@dataclass(frozen=True, slots=True)
 class Indexer:
-    """Indexes roots into one collection."""
+    """Indexes roots into one collection; `home` is never indexed, except for named uploads."""
 
-    def __init__(
-        self, catalog: IndexingCatalog, setup: AnalysisSetup, home: bytes | None = None
-    ) -> None:
-        """`home` is a folder that is never indexed, except for named uploads."""
-        self.catalog = catalog
-        self.setup = setup
-        self.home = home
+    catalog: IndexingCatalog
+    setup: AnalysisSetup
+    home: bytes | None = None
 
     def run(
         self,
@@ -144,7 +138,7 @@ class Indexer:
                 if forget or add:
                     self.catalog.change_exclusions(forget, add)
                     known = self.catalog.exclusions()
-            exclusions = Exclusions(known, _identity(self.home))
+            exclusions = Exclusions(known, self.home)
             for root in roots:
                 # Check first: with a disk missing, copies elsewhere would look like moved files.
                 if is_empty_folder(root) and next(self.catalog.known_assets(root), None):
@@ -152,10 +146,11 @@ class Indexer:
             # An unusable index should fail before the work, not after it.
             self.setup.indexes.catch_up()
             run = _Run(
-                self, lease, roots, retry_failed, confinement, exclusions, progress, should_stop
+                *(self.catalog, self.setup, lease, roots, retry_failed),
+                *(confinement, exclusions, progress, should_stop),
             )
             try:
-                run.index(roots)
+                run.index()
             except BaseException:
                 # An index error must not hide the first one.
                 with contextlib.suppress(RegardError):
@@ -167,38 +162,6 @@ class Indexer:
         report.failures[:0] = self.catalog.failures(roots)
         report.seconds = time.perf_counter() - started
         return report
-
-    def remove(self, paths: Sequence[str | bytes | os.PathLike[str]]) -> int:
-        """Remove all assets at or below the paths from the catalog; no file is touched.
-
-        Later runs leave the paths out until they are named or included. Returns the number of
-        assets removed; raises NotFound if a path has none.
-        """
-        removed = 0
-        with self.catalog.writer_lease():
-            roots = distinct_roots(paths)
-            for root in roots:
-                if next(self.catalog.known_assets(root), None) is None:
-                    raise NotFound(
-                        f"the collection holds nothing at or below {uri_of_path(root)}",
-                        remedy="list what it holds with: regard status",
-                    )
-            for root in roots:
-                known = self.catalog.known_assets(root)
-                removed += sum(self.catalog.remove(assets) for assets in _portions(known))
-            # Paths below that a person named before would otherwise still be reached.
-            gone = frozenset(roots)
-            former = {
-                one.id
-                for one in self.catalog.exclusions()
-                if one.pattern is None
-                and (one.path in gone or (not one.is_left_out and lies_below(one.path, gone)))
-            }
-            self.catalog.change_exclusions(
-                former, [Exclusion(root, None, is_left_out=True) for root in roots]
-            )
-            self._keep_indexes()
-        return removed
 
     def _require_outside_home(self, root: bytes) -> None:
         if self.home is None:
@@ -215,73 +178,70 @@ class Indexer:
         self.setup.indexes.snapshot()
 
 
+@dataclass(slots=True)
 class _Run:
-    """One run of an indexer: its decisions, commits and counts."""
+    """One run of an indexer: its decisions, commits and counts.
 
-    def __init__(
-        self,
-        indexer: Indexer,
-        lease: WriterLease,
-        roots: Sequence[bytes],
-        retry_failed: bool,
-        confinement: Confinement | None,
-        exclusions: Exclusions,
-        progress: Progress | None,
-        should_stop: Callable[[], bool],
-    ) -> None:
-        self.report = IndexReport()
-        self._setup = indexer.setup
-        self._catalog = indexer.catalog
-        self._lease = lease
-        self._roots = frozenset(roots)
-        self._retry_failed = retry_failed
-        self._confinement = confinement
-        self._exclusions = exclusions
-        self._progress = progress
-        self._should_stop = should_stop
-        self._commits = 0
-        # Contents that are on their way through the models, by SHA-256.
-        self._pending: dict[str, _Photo] = {}
-        self._walks_with_missing: list[Walk] = []
-        # By SHA-256, for contents with many files.
-        self._moves: dict[str, Iterator[int]] = {}
-        self._stages = AnalysisStages(self._setup, self._stopped)
+    `pending` has the contents that are on their way through the models, by SHA-256; `moves` the
+    moved assets of contents with many files.
+    """
 
-    def index(self, roots: Sequence[bytes]) -> None:
+    catalog: IndexingCatalog
+    setup: AnalysisSetup
+    lease: WriterLease
+    roots: Sequence[bytes]
+    retry_failed: bool
+    confinement: Confinement | None
+    exclusions: Exclusions
+    progress: Progress | None
+    should_stop: Callable[[], bool]
+    report: IndexReport = field(default_factory=IndexReport)
+    commits: int = 0
+    pending: dict[str, _Photo] = field(default_factory=dict)
+    walks_with_missing: list[Walk] = field(default_factory=list)
+    moves: dict[str, Iterator[int]] = field(default_factory=dict)
+    known_roots: frozenset[bytes] = field(init=False)
+    stages: AnalysisStages = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.known_roots = frozenset(self.roots)
+        self.stages = AnalysisStages(self.setup, self._is_stopped)
+
+    def index(self) -> None:
         """Index the roots, then remove what is missing below them."""
         ended = threading.Event()
-        counter = threading.Thread(target=self._count, args=(roots, ended), daemon=True)
-        if self._progress is not None:
+        counter = threading.Thread(target=self._count, args=(ended,), daemon=True)
+        if self.progress is not None:
             counter.start()
         # Giant images fail in the reader threads and are read later, one at a time.
-        limits = self._setup.limits
+        limits = self.setup.limits
         ahead = replace(limits, max_pixels=min(limits.max_pixels, AHEAD_PIXELS))
-        analysed = self._stages.analyse(
-            self._entries(roots), lambda entry: self._read(entry, ahead), self._batches
+        analysed = self.stages.analyse(
+            self._entries(), lambda entry: self._read(entry, ahead), self._batches
         )
         try:
             with contextlib.closing(analysed):
                 for pairs in analysed:
                     for photo, _ in pairs:
-                        del self._pending[photo.content.sha256]
+                        del self.pending[photo.content.sha256]
                     self._save(pairs)
-                    self._stages.keep_indexes(self._commits)
+                    self.stages.keep_indexes(self.commits)
             self._remove_missing()
         finally:
             ended.set()
-            if self._progress is not None:
+            if self.progress is not None:
                 counter.join()
 
-    def _stopped(self) -> bool:
-        self._lease.check()
-        if not self.report.interrupted and self._should_stop():
+    def _is_stopped(self) -> bool:
+        self.lease.check()
+        if not self.report.interrupted and self.should_stop():
             self.report.interrupted = True
         return self.report.interrupted
 
-    def _entries(self, roots: Sequence[bytes]) -> Iterator[WalkEntry]:
+    def _entries(self) -> Iterator[WalkEntry]:
         """The files that must be read; all others are counted here."""
-        for root in roots:
-            walk = Walk(root, self._stopped, None, self._confinement, self._exclusions)
+        for root in self.roots:
+            walk = Walk(root, self._is_stopped, None, self.confinement, self.exclusions)
             is_any_missing = is_any_left_out = False
             for candidate in self._compare(walk):
                 if walk.is_stopped:
@@ -302,7 +262,7 @@ class _Run:
             if is_any_missing and not walk.files and not is_any_left_out:
                 raise _emptied(root)
             if is_any_missing or is_any_left_out:
-                self._walks_with_missing.append(walk)
+                self.walks_with_missing.append(walk)
             for folder, reason in walk.unreadable:
                 self._report_unseen(folder, f"the folder can't be read: {reason}")
             for link in walk.outside:
@@ -312,7 +272,7 @@ class _Run:
         self.report.failures.append(Failure(uri_of_path(path), reason))
 
     def _compare(self, walk: Walk) -> Iterator[Candidate]:
-        return compare(walk, self._catalog.known_assets, retry_failed=self._retry_failed)
+        return compare(walk, self.catalog.known_assets, retry_failed=self.retry_failed)
 
     def _remove_missing(self) -> None:
         """Remove assets whose file is missing or left out.
@@ -320,9 +280,9 @@ class _Run:
         A second walk finds them, because moved ones were updated meanwhile. It costs less memory
         than a list, which could be as long as the library.
         """
-        for walk in self._walks_with_missing:
+        for walk in self.walks_with_missing:
             again = Walk(
-                walk.root, self._stopped, walk.identity, self._confinement, self._exclusions
+                walk.root, self._is_stopped, walk.identity, self.confinement, self.exclusions
             )
             missing = (
                 candidate.known
@@ -330,19 +290,19 @@ class _Run:
                 if candidate.known is not None
                 and candidate.status in {Status.MISSING, Status.LEFT_OUT}
             )
-            for assets in _portions(missing):
-                if self._stopped():
+            for assets in in_portions(missing):
+                if self._is_stopped():
                     return
                 again.require_root()
-                self.report.removed += self._catalog.remove(assets)
+                self.report.removed += self.catalog.remove(assets)
 
-    def _count(self, roots: Sequence[bytes], ended: threading.Event) -> None:
+    def _count(self, ended: threading.Event) -> None:
         """Count the files that must be read, ahead of the run, to estimate the time left."""
-        assert self._progress is not None
+        assert self.progress is not None
         total = 0
         try:
-            for root in roots:
-                walk = Walk(root, ended.is_set, None, self._confinement, self._exclusions)
+            for root in self.roots:
+                walk = Walk(root, ended.is_set, None, self.confinement, self.exclusions)
                 for candidate in self._compare(walk):
                     if walk.is_stopped:
                         return
@@ -351,22 +311,22 @@ class _Run:
             # The run itself meets the same error and reports it.
             _log.debug("counting stopped: %s", error)
             return
-        self._progress.expect(total)
+        self.progress.expect(total)
 
     def _read(self, entry: WalkEntry, limits: DecodeLimits) -> _Photo:
         """Read identity and facts, and the pixels too unless the content is stored."""
-        photo = _Photo(entry, self._commits, entry.failure_reason)
+        photo = _Photo(entry, self.commits, entry.failure_reason)
         if entry.failure_reason is not None:
             return photo
         try:
-            with PhotoFile.open(entry.stamp.path, limits, self._confinement) as file:
-                if not self._catalog.is_analysed(file.sha256):
+            with PhotoFile.open(entry.stamp.path, limits, self.confinement) as file:
+                if not self.catalog.is_analysed(file.sha256):
                     photo.image = file.decode()
                     photo.signature = sign(photo.image)
                 photo.content = file.content(photo.image)
                 sidecar = None
                 if entry.sidecar is not None:
-                    sidecar = read_sidecar(entry.sidecar, self._confinement)
+                    sidecar = read_sidecar(entry.sidecar, self.confinement)
                     photo.has_damaged_sidecar = not sidecar.is_whole
                 photo.facts = file.facts(sidecar)
         except DecodeError as error:
@@ -384,10 +344,10 @@ class _Run:
         for photo in photos:
             new = self._new_content(photo)
             if new is not None:
-                self._pending[new.content.sha256] = new
+                self.pending[new.content.sha256] = new
                 batch.append(new)
             copies = sum(len(photo.copies) for photo in batch)
-            if self._setup.is_full(batch) or copies >= _BATCH_COPIES:
+            if self.setup.is_full(batch) or copies >= _BATCH_COPIES:
                 yield batch
                 batch = []
         if batch:
@@ -400,33 +360,33 @@ class _Run:
             self._fail(photo.entry, photo.entry.failure_reason)
             return None
         if photo.failure_reason is None:
-            if self._is_stored(photo):
+            if self._attach_if_stored(photo):
                 return None
             if photo.image is not None:
                 return photo
         # It may be a giant, or its content was stored when it was read and is no longer.
-        return self._stages.read_giant(lambda: self._read_again(photo.entry))
+        return self.stages.read_giant(lambda: self._read_again(photo.entry))
 
     def _read_again(self, entry: WalkEntry) -> _Photo | None:
-        photo = self._read(entry, self._setup.limits)
+        photo = self._read(entry, self.setup.limits)
         self.report.damaged_sidecars += photo.has_damaged_sidecar
         if photo.failure_reason is not None:
             self._fail(entry, photo.failure_reason)
-        elif not self._is_stored(photo):
+        elif not self._attach_if_stored(photo):
             return photo
         return None
 
-    def _is_stored(self, photo: _Photo) -> bool:
-        """Whether the content is stored or pending; then the file becomes an asset of it."""
-        pending = self._pending.get(photo.content.sha256)
+    def _attach_if_stored(self, photo: _Photo) -> bool:
+        """Make the file an asset of its content, if that is stored or pending; return whether."""
+        pending = self.pending.get(photo.content.sha256)
         if pending is not None:
             photo.image = photo.signature = None
             pending.copies.append(photo)
             return True
-        if photo.image is not None and photo.commits == self._commits:
+        if photo.image is not None and photo.commits == self.commits:
             # Nothing was committed since the reader looked.
             return False
-        if not self._catalog.is_analysed(photo.content.sha256):
+        if not self.catalog.is_analysed(photo.content.sha256):
             return False
         self._attach(photo)
         return True
@@ -442,7 +402,7 @@ class _Run:
         if not analysed:
             return
         try:
-            self._catalog.save([_analysed_file(photo, photo, one) for photo, one in analysed])
+            self.catalog.save([_analysed_file(photo, photo, one) for photo, one in analysed])
         except (ModelError, UnstorableValue):
             # Only the contents that can't be stored fail.
             for photo, analysis in analysed:
@@ -457,7 +417,7 @@ class _Run:
         files = iter((photo, *photo.copies))
         for file in files:
             try:
-                self._catalog.save([_analysed_file(photo, file, analysis)])
+                self.catalog.save([_analysed_file(photo, file, analysis)])
             except ModelError as error:
                 # The models gave an invalid vector; only this content is affected.
                 self._fail_all(photo, error.message)
@@ -480,10 +440,10 @@ class _Run:
     def _attach(self, photo: _Photo) -> None:
         """Commit an asset of a stored content: its file is a copy, was moved, or was touched."""
         stamp, sha256 = photo.entry.stamp, photo.content.sha256
-        is_same = self._catalog.has_asset(stamp.path, sha256)
+        is_same = self.catalog.has_asset(stamp.path, sha256)
         moved_from = None if is_same else next(self._moved(sha256), None)
         try:
-            self._catalog.attach(stamp, sha256, photo.facts, moved_from=moved_from)
+            self.catalog.attach(stamp, sha256, photo.facts, moved_from=moved_from)
         except UnstorableValue as error:
             self._fail(photo.entry, error.message)
             return
@@ -500,19 +460,19 @@ class _Run:
 
         Of a content with many files, each is looked at once in a run, not once for each copy.
         """
-        if sha256 in self._moves:
-            return self._moves[sha256]
-        assets = self._catalog.assets_of_content(sha256)
+        if sha256 in self.moves:
+            return self.moves[sha256]
+        assets = self.catalog.assets_of_content(sha256)
         first = list(itertools.islice(assets, _FEW_COPIES))
         moved = (
             asset.id
             for asset in itertools.chain(first, assets)
-            if lies_below(asset.stamp.path, self._roots) and is_gone(asset.stamp.path)
+            if lies_below(asset.stamp.path, self.known_roots) and is_gone(asset.stamp.path)
         )
         if len(first) == _FEW_COPIES:
-            if len(self._moves) == _MOVES_KEPT:
-                del self._moves[next(iter(self._moves))]
-            self._moves[sha256] = moved
+            if len(self.moves) == _MOVES_KEPT:
+                del self.moves[next(iter(self.moves))]
+            self.moves[sha256] = moved
         return moved
 
     def _fail_all(self, photo: _Photo, reason: str) -> None:
@@ -521,30 +481,21 @@ class _Run:
 
     def _fail(self, entry: WalkEntry, reason: str) -> None:
         try:
-            self._catalog.fail(entry.stamp, reason)
+            self.catalog.fail(entry.stamp, reason)
         except UnstorableValue as error:
             # Not even a failure can be stored, such as one with too long a path.
             self._report_unseen(entry.stamp.path, error.message)
         self._advance()
 
     def _advance(self) -> None:
-        self._commits += 1
-        if self._progress is not None:
-            self._progress.advance()
+        self.commits += 1
+        if self.progress is not None:
+            self.progress.advance()
 
 
 def _analysed_file(photo: _Photo, file: _Photo, analysis: Analysis) -> AnalysedFile:
     """A file of an analysed photograph: its own, or that of a copy."""
     return AnalysedFile(file.entry.stamp, photo.content, file.facts, analysis, photo.signature)
-
-
-def _identity(folder: bytes | None) -> tuple[int, int] | None:
-    """A folder's device and inode; None if it doesn't exist."""
-    try:
-        status = os.stat(folder) if folder is not None else None
-    except OSError:
-        return None
-    return None if status is None else (status.st_dev, status.st_ino)
 
 
 def _emptied(root: bytes) -> RootUnavailable:
@@ -553,8 +504,3 @@ def _emptied(root: bytes) -> RootUnavailable:
         f"no photograph is left at {uri}, although the catalog has some; nothing was removed",
         remedy=f"mount or restore it, or run: regard remove {shlex.quote(uri)}",
     )
-
-
-def _portions(assets: Iterator[KnownAsset]) -> Iterator[list[KnownAsset]]:
-    while portion := list(itertools.islice(assets, _REMOVED_AT_ONCE)):
-        yield portion

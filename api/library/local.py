@@ -47,6 +47,7 @@ from regard.core.filters import AssetFilter, PathPart
 from regard.core.uris import absolute_path, uri_of_path
 from regard.indexer.discover import require_root
 from regard.indexer.exclusions import Said
+from regard.indexer.removing import remove_assets
 from regard.indexer.report import IndexReport
 from regard.photos.photo_file import decode_file
 from regard.search.answers import ImageQuery, Scope, TextQuery
@@ -116,7 +117,9 @@ class LocalLibrary(Library):
 
     def remove(self, *paths: PathLike, collection: str = DEFAULT_COLLECTION) -> int:
         require_name(collection)
-        return self._live_home().indexer(collection).remove(expanded(paths))
+        home = self._live_home()
+        catalog = home.indexer(collection).catalog
+        return remove_assets(catalog, home.indexes, expanded(paths))
 
     def _search(self, search: WrittenSearch, scope: Scope) -> Answer:
         terms = read_terms(search.query, _decoded)
