@@ -33,8 +33,9 @@ from regard.core.records import (
     Float32Array,
     Kind,
     Region,
+    Signature,
+    signature_shape,
 )
-from regard.core.signatures import Signature, signature_shape
 from regard.photos.masks import encode_mask
 from regard.storage.assets.indexing import SqlIndexingCatalog
 

@@ -13,8 +13,7 @@ import numpy as np
 from regard.core.assets import Asset, StoredRegion
 from regard.core.facts import PhotoFacts
 from regard.core.filters import AssetFilter
-from regard.core.records import Analysis, Channel, Float32Array, Int64Array
-from regard.core.signatures import Signature
+from regard.core.records import Analysis, Channel, Float32Array, Int64Array, Signature
 from regard.core.words import is_word
 
 

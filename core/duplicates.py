@@ -15,8 +15,7 @@ from typing import Protocol
 from regard.core.assets import Asset
 from regard.core.catalog import FileStamp
 from regard.core.filters import AssetFilter
-from regard.core.records import Channel, Float32Array
-from regard.core.signatures import Signature
+from regard.core.records import Channel, Float32Array, Signature
 
 
 class DuplicateKind(StrEnum):

@@ -20,6 +20,13 @@ Float64Array = npt.NDArray[np.float64]
 Int64Array = npt.NDArray[np.int64]
 UInt8Array = npt.NDArray[np.uint8]
 
+# Increase when the same pixels give a different signature; older ones are then recomputed.
+SIGNATURE_VERSION = 1
+# Pixels of the longer side: at 96, a fiftieth of the image's area still covers 13 × 10.
+SIGNATURE_SIDE = 96
+# Panoramas are stretched to this many rows; fewer could not be compared.
+_LEAST_SIDE = 16
+
 
 class Kind(StrEnum):
     """What a query is matched against: the vectors of one kind of thing, or the keyword index."""
@@ -68,6 +75,29 @@ class Image:
     def height(self) -> int:
         """Rows."""
         return int(self.pixels.shape[0])
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Signature:
+    """A small grey image of a content that identifies copies of it independently of any model.
+
+    Luma as uint8 of shape (h, w): the longer side is 96 pixels, the shorter 16 to 96. It keeps the
+    aspect ratio, so that the position of a crop inside the whole image can be found.
+    `width` and `height` are those of the original image, in pixels.
+    """
+
+    grey: UInt8Array
+    width: int
+    height: int
+
+
+def signature_shape(width: int, height: int) -> tuple[int, int]:
+    """Rows and columns of the signature of an image of this size in pixels."""
+    longest = max(width, height)
+    return (
+        max(_LEAST_SIDE, round(SIGNATURE_SIDE * height / longest)),
+        max(_LEAST_SIDE, round(SIGNATURE_SIDE * width / longest)),
+    )
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,9 +23,8 @@ from functools import lru_cache
 
 from regard.core.catalog import FileStamp, KnownAsset
 from regard.core.errors import DecodeError, OutsideRoots, RootUnavailable
-from regard.core.uris import absolute_path, uri_of_path
 from regard.indexer.exclusions import IGNORE_FILE, Exclusions, Rules, folders_above
-from regard.photos.files import LEADS_OUT, Confinement
+from regard.photos.files import LEADS_OUT, Confinement, absolute_path, uri_of_path
 from regard.photos.formats import PHOTO_SUFFIXES
 from regard.photos.photo_file import looks_like_photo
 

@@ -33,9 +33,7 @@ from regard.core.errors import (
     UnstorableValue,
 )
 from regard.core.facts import PhotoFacts
-from regard.core.records import Analysis, Image
-from regard.core.signatures import Signature
-from regard.core.uris import absolute_path, uri_of_path
+from regard.core.records import Analysis, Image, Signature
 from regard.indexer.analysis import AHEAD_PIXELS, AnalysisSetup, AnalysisStages
 from regard.indexer.discover import (
     Candidate,
@@ -53,7 +51,7 @@ from regard.indexer.exclusions import NOTHING_SAID, Exclusions, Said
 from regard.indexer.removing import in_portions
 from regard.indexer.report import IndexReport, Progress
 from regard.photos.decoding import DecodeLimits
-from regard.photos.files import LEADS_OUT, Confinement
+from regard.photos.files import LEADS_OUT, Confinement, absolute_path, uri_of_path
 from regard.photos.metadata.reading import read_sidecar
 from regard.photos.photo_file import PhotoFile, sign
 

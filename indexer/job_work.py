@@ -14,11 +14,11 @@ from typing import Protocol
 from regard.core.catalog import Failure
 from regard.core.errors import NotFound, RootUnavailable
 from regard.core.jobs import Job, JobKind
-from regard.core.uris import absolute_path, uri_of_path
 from regard.indexer.discover import require_root
 from regard.indexer.exclusions import Said
 from regard.indexer.indexing import Indexer
 from regard.indexer.report import IndexReport, Progress
+from regard.photos.files import absolute_path, uri_of_path
 
 # Each upload is a root, and a run keeps some state per root.
 _UPLOADS_AT_ONCE = 1000

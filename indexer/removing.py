@@ -8,8 +8,8 @@ from collections.abc import Iterator, Sequence
 
 from regard.core.catalog import DerivedIndexes, Exclusion, IndexingCatalog, KnownAsset
 from regard.core.errors import NotFound
-from regard.core.uris import uri_of_path
 from regard.indexer.discover import distinct_roots, lies_below
+from regard.photos.files import uri_of_path
 
 _AT_ONCE = 1000
 

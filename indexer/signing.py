@@ -14,10 +14,10 @@ from typing import BinaryIO
 from regard.core.catalog import Failure, FileStamp
 from regard.core.duplicates import SignatureStore, Unsigned
 from regard.core.errors import CannotWork, DecodeError
-from regard.core.signatures import SIGNATURE_SIDE, Signature
-from regard.core.uris import uri_of_path
+from regard.core.records import SIGNATURE_SIDE, Signature
 from regard.indexer.report import Progress
 from regard.photos.decoding import DEFAULT_LIMITS, DecodeLimits, large_file_turn
+from regard.photos.files import uri_of_path
 from regard.photos.photo_file import PhotoFile, sign
 
 _PORTION = 32

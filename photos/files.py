@@ -1,4 +1,4 @@
-"""Opens photographs on disk: regular files only, optionally confined to one folder.
+"""Paths, and opening the files there: regular ones only, optionally confined to one folder.
 
 A confined path is resolved first and then walked from the folder down, name by name, through
 descriptors that do not follow links. If a name is swapped for a link in between, opening fails.
@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from typing import BinaryIO
 
 from regard.core.errors import DecodeError, OutsideRoots
+from regard.core.words import composed
 
 FilePath = str | bytes | os.PathLike[str] | os.PathLike[bytes]
 
@@ -120,3 +121,26 @@ def read_file(path: FilePath, max_bytes: int, within: Confinement | None = None)
 def _unreadable(error: OSError | ValueError) -> DecodeError:
     detail = error.strerror if isinstance(error, OSError) and error.strerror else error
     return DecodeError(f"it can't be read: {detail}")
+
+
+def uri_of_path(path: bytes) -> str:
+    """The path as storable text; bytes that are not valid UTF-8 appear as %XX."""
+    if path.isascii():
+        return path.decode()
+    text = path.decode("utf-8", errors="surrogateescape")
+    return "".join(
+        f"%{ord(character) - 0xDC00:02X}" if 0xDC80 <= ord(character) <= 0xDCFF else character
+        for character in text
+    )
+
+
+def composed_path(path: bytes) -> bytes:
+    """The path with composed letters (NFC), for comparisons: macOS decomposes names."""
+    return composed(path.decode("utf-8", "surrogateescape")).encode("utf-8", "surrogateescape")
+
+
+def absolute_path(path: str | bytes | os.PathLike[str]) -> bytes:
+    """The normalised absolute path as bytes, with symlinks unresolved."""
+    absolute = os.path.abspath(os.fsencode(path))
+    # POSIX allows two leading slashes a special meaning, which no supported system uses.
+    return absolute[1:] if os.name == "posix" and absolute.startswith(b"//") else absolute

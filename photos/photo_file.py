@@ -20,8 +20,7 @@ from PIL import Image as Pillow
 from regard.core.catalog import ContentHeader
 from regard.core.errors import DecodeError, UnknownFormat
 from regard.core.facts import PhotoFacts
-from regard.core.records import Image, UInt8Array
-from regard.core.signatures import Signature, signature_shape
+from regard.core.records import Image, Signature, UInt8Array, signature_shape
 from regard.photos.colour import TURNED, srgb_pixels
 from regard.photos.decoding import (
     DEFAULT_LIMITS,

@@ -1,9 +1,10 @@
-"""Queries and answers of the search engine."""
+"""Queries and answers of the search engine, and the public ids of what they name."""
 
 from __future__ import annotations
 
 import dataclasses
 import math
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -13,7 +14,37 @@ from regard.core.errors import UnanswerableQuery, UsageError
 from regard.core.filters import EVERYTHING, AssetFilter
 from regard.core.geometry import Box
 from regard.core.records import Image, Target
-from regard.search.identifiers import Reference, asset_identifier, region_identifier
+
+_IDENTIFIER = re.compile(r"([ar])([1-9][0-9]{0,17})", re.ASCII)
+
+
+@dataclass(frozen=True, slots=True)
+class Reference:
+    """A stored asset, or with `is_region` a stored region."""
+
+    id: int
+    is_region: bool
+
+
+def asset_identifier(number: int) -> str:
+    """The public id of an asset."""
+    return f"a{number}"
+
+
+def region_identifier(number: int) -> str:
+    """The public id of a region."""
+    return f"r{number}"
+
+
+def parse_identifier(text: str) -> Reference:
+    """Parse a public id; raises UsageError."""
+    match = _IDENTIFIER.fullmatch(text.strip())
+    if match is None:
+        raise UsageError(
+            f"{text!r} is not the id of an asset or a region",
+            remedy="take an id from the hits of: regard search --json",
+        )
+    return Reference(int(match.group(2)), match.group(1) == "r")
 
 
 @dataclass(frozen=True, slots=True)

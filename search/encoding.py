@@ -29,8 +29,7 @@ from regard.core.records import (
     WeightedChannel,
 )
 from regard.core.words import is_latin
-from regard.search.answers import ImageQuery, LikeQuery, Term, TextQuery
-from regard.search.identifiers import Reference
+from regard.search.answers import ImageQuery, LikeQuery, Reference, Term, TextQuery
 from regard.search.keywords import MOST_WORDS, WeightedWords, words_of
 
 # Terms cancel out if their sum is below this share of their weights: the rest is rounding.

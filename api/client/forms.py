@@ -10,7 +10,7 @@ from contextlib import AbstractContextManager, ExitStack
 from typing import BinaryIO, cast
 
 from regard.api.client.connection import Pairs, Parts
-from regard.core.uris import uri_of_path
+from regard.photos.files import uri_of_path
 
 # A file on disk, or a name and the bytes, or a file that is open in binary mode and can seek.
 Source = str | os.PathLike[str] | tuple[str, bytes | BinaryIO]

@@ -25,7 +25,7 @@ from regard.core.assets import (
 from regard.core.errors import NotFound
 from regard.core.jobs import Job
 from regard.core.keys import Caller
-from regard.search.identifiers import asset_identifier, region_identifier
+from regard.search.answers import asset_identifier, region_identifier
 
 _NUMBERED = re.compile(r"([acjr])([1-9][0-9]{0,17})", re.ASCII)
 _WORDS = {"a": "photograph", "c": "collection", "j": "job", "r": "region"}

@@ -22,8 +22,16 @@ from regard.core.geometry import Box
 from regard.core.keys import Caller
 from regard.core.records import Image
 from regard.photos.photo_file import PhotoFile
-from regard.search.answers import ImageQuery, LikeQuery, PlainQuery, Query, Term, TextQuery
-from regard.search.identifiers import Reference, parse_identifier
+from regard.search.answers import (
+    ImageQuery,
+    LikeQuery,
+    PlainQuery,
+    Query,
+    Reference,
+    Term,
+    TextQuery,
+    parse_identifier,
+)
 from regard.search.language.parsing import parse_query
 from regard.search.language.planning import compose_query, intersect, read_filter, read_terms
 from regard.search.language.printing import describe_query

@@ -17,7 +17,7 @@ from regard.api.library.results import (
 from regard.core import assets, duplicates
 from regard.photos.photo_file import decode_file
 from regard.search import answers
-from regard.search.identifiers import asset_identifier, region_identifier
+from regard.search.answers import asset_identifier, region_identifier
 
 if TYPE_CHECKING:
     from PIL.Image import Image as Picture

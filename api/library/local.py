@@ -44,15 +44,14 @@ from regard.api.library.settings import Settings
 from regard.core.duplicates import DuplicateKind
 from regard.core.errors import DecodeError, UsageError
 from regard.core.filters import AssetFilter, PathPart
-from regard.core.uris import absolute_path, uri_of_path
 from regard.indexer.discover import require_root
 from regard.indexer.exclusions import Said
 from regard.indexer.removing import remove_assets
 from regard.indexer.report import IndexReport
+from regard.photos.files import absolute_path, uri_of_path
 from regard.photos.photo_file import decode_file
-from regard.search.answers import ImageQuery, Scope, TextQuery
+from regard.search.answers import ImageQuery, Scope, TextQuery, parse_identifier
 from regard.search.engine import SearchEngine
-from regard.search.identifiers import parse_identifier
 from regard.search.language.planning import compose_query, intersect, read_filter, read_terms
 from regard.search.language.syntax import WrittenPicture
 

@@ -12,10 +12,9 @@ from regard.core.errors import NotFound, UnanswerableQuery, UsageError
 from regard.core.filters import EVERYTHING, AssetFilter
 from regard.core.geometry import Box
 from regard.core.records import Target
-from regard.core.uris import absolute_path, uri_of_path
 from regard.core.words import composed
-from regard.search.answers import Scope
-from regard.search.identifiers import parse_identifier
+from regard.photos.files import absolute_path, uri_of_path
+from regard.search.answers import Scope, parse_identifier
 from regard.search.language.parsing import parse_query
 from regard.search.language.printing import describe_query
 from regard.search.language.syntax import WrittenPicture, WrittenQuery, WrittenTerm

@@ -17,10 +17,10 @@ from regard.api.library.interface import Progress
 from regard.api.schemas import JobDocument, UploadAnswer
 from regard.core.catalog import Failure, FileStamp
 from regard.core.errors import CannotWork, RootUnavailable
-from regard.core.uris import uri_of_path
 from regard.indexer.discover import Walk, distinct_roots, require_root
 from regard.indexer.exclusions import NOTHING_SAID, Exclusions, Said
 from regard.indexer.report import IndexReport
+from regard.photos.files import uri_of_path
 
 _FILES_AT_ONCE = 16
 _BYTES_AT_ONCE = 64 << 20

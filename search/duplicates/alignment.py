@@ -18,8 +18,7 @@ import numpy.typing as npt
 from numpy.lib.stride_tricks import sliding_window_view
 from scipy.ndimage import gaussian_filter, zoom
 
-from regard.core.records import Float32Array
-from regard.core.signatures import Signature
+from regard.core.records import Float32Array, Signature
 
 REDUCED = 3
 # The part that is slid: cropping a fifth from any side still leaves it.

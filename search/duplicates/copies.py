@@ -26,8 +26,7 @@ from scipy.ndimage import binary_erosion, binary_opening, label, uniform_filter
 from regard.core.catalog import ChannelQuery, ChannelSearch
 from regard.core.duplicates import CopyPair, DuplicateCatalog
 from regard.core.filters import EVERYTHING
-from regard.core.records import Channel, Float32Array
-from regard.core.signatures import Signature
+from regard.core.records import Channel, Float32Array, Signature
 from regard.search.duplicates.alignment import (
     Overlay,
     Picture,

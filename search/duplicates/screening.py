@@ -16,8 +16,7 @@ import numpy as np
 from scipy import fft
 
 from regard.core.machine import usable_cores
-from regard.core.records import Float32Array, Int64Array
-from regard.core.signatures import Signature
+from regard.core.records import Float32Array, Int64Array, Signature
 from regard.search.duplicates.alignment import (
     LEAST_CONTRAST,
     LEAST_TEMPLATE,

@@ -16,7 +16,7 @@ import re
 from dataclasses import dataclass
 
 from regard.core.errors import MalformedQuery, UsageError
-from regard.search.identifiers import Reference, parse_identifier
+from regard.search.answers import Reference, parse_identifier
 from regard.search.language.syntax import (
     BOX,
     CUSTOM,

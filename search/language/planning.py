@@ -22,10 +22,10 @@ from regard.search.answers import (
     LikeQuery,
     ListQuery,
     Query,
+    Reference,
     Term,
     TextQuery,
 )
-from regard.search.identifiers import Reference
 from regard.search.language.syntax import (
     Condition,
     CustomField,

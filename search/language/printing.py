@@ -6,7 +6,7 @@ import re
 from typing import Any
 
 from regard.core.errors import MalformedQuery
-from regard.search.identifiers import Reference, asset_identifier, region_identifier
+from regard.search.answers import Reference, asset_identifier, region_identifier
 from regard.search.language.parsing import ESCAPABLE, QUOTES, Scanner
 from regard.search.language.syntax import (
     BOX,

@@ -13,7 +13,7 @@ from enum import StrEnum
 
 from regard.core.filters import CustomValue, Fact, GpsBox, GpsCircle, Orientation
 from regard.core.geometry import Box
-from regard.search.identifiers import Reference
+from regard.search.answers import Reference
 
 MAX_LENGTH = 2000
 MAX_TERMS = 16

@@ -36,8 +36,8 @@ from sqlalchemy.sql.functions import FunctionElement
 
 from regard.core.facts import DatePrecision
 from regard.core.filters import AssetFilter, CustomValue, Fact, GpsBox, GpsCircle, Orientation
-from regard.core.uris import composed_path, uri_of_path
 from regard.core.words import composed
+from regard.photos.files import composed_path, uri_of_path
 from regard.storage.database import schema
 
 _EARTH_RADIUS_KM = 6371.0088

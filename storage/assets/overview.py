@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from sqlalchemy import ColumnElement, Connection, func, select
 
-from regard.core.uris import uri_of_path
+from regard.photos.files import uri_of_path
 from regard.storage.assets.collections import count_by_collection
 from regard.storage.assets.filters import hidden_contents
 from regard.storage.database import schema

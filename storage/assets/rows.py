@@ -32,9 +32,9 @@ from sqlalchemy import (
 from regard.core.catalog import ContentHeader, Exclusion
 from regard.core.errors import NameTaken
 from regard.core.facts import Capture, PhotoFacts
-from regard.core.signatures import SIGNATURE_VERSION, Signature
-from regard.core.uris import composed_path, uri_of_path
+from regard.core.records import SIGNATURE_VERSION, Signature
 from regard.core.words import composed
+from regard.photos.files import composed_path, uri_of_path
 from regard.storage.assets.filters import stored_field
 from regard.storage.database import schema
 from regard.storage.database.clock import utc_now

@@ -342,7 +342,7 @@ idempotency = Table(
     Column("created_at", DateTime, nullable=False),
 )
 
-# A small grey image of a content, uint8, with the shape that `core/signatures.py` defines.
+# A small grey image of a content, uint8, with the shape that `Signature` has.
 signature = Table(
     "signature",
     metadata,

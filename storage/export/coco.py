@@ -19,7 +19,7 @@ from typing import IO, Any, Self
 import numpy as np
 
 from regard.core.records import Int64Array
-from regard.core.uris import uri_of_path
+from regard.photos.files import uri_of_path
 from regard.storage.export.layout import COCO_CAPTIONS, COCO_INSTANCES
 
 _CATEGORY = {"id": 1, "name": "region", "supercategory": "region"}

@@ -18,7 +18,7 @@ from sqlalchemy import Connection, Select, delete, exists, func, insert, select
 from regard.core.catalog import Failure, ReindexingCatalog, WaitingContent
 from regard.core.errors import CannotWork
 from regard.core.records import Analysis, PipelineSpec
-from regard.core.uris import uri_of_path
+from regard.photos.files import uri_of_path
 from regard.storage.database import schema
 from regard.storage.database.catalog import Catalog
 from regard.storage.database.change_log import record_embeddings

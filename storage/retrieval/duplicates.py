@@ -25,8 +25,7 @@ from regard.core.duplicates import CopyPair, DuplicateCatalog, Exposure, Signatu
 from regard.core.errors import UsageError
 from regard.core.facts import DatePrecision
 from regard.core.filters import EVERYTHING, AssetFilter
-from regard.core.records import Channel, Float32Array
-from regard.core.signatures import SIGNATURE_VERSION, Signature, signature_shape
+from regard.core.records import SIGNATURE_VERSION, Channel, Float32Array, Signature, signature_shape
 from regard.storage.assets.filters import passes
 from regard.storage.assets.records import read_assets_of_contents
 from regard.storage.assets.rows import write_signatures

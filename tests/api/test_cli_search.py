@@ -13,7 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from made_library import Library, Outcome, regard, regard_process, write_photo
 
-from regard.core.uris import uri_of_path
+from regard.photos.files import uri_of_path
 
 _COUNT = 24
 

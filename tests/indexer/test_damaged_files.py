@@ -19,7 +19,7 @@ from made_library import Library, command, painted, regard_process
 from made_photos import encoded, png, png_chunk
 
 from regard.core.errors import DecodeError
-from regard.core.uris import uri_of_path
+from regard.photos.files import uri_of_path
 from regard.photos.photo_file import PhotoFile
 
 _KINDS = {"JPEG": "jpg", "PNG": "png", "WEBP": "webp", "TIFF": "tif", "GIF": "gif", "BMP": "bmp"}

@@ -31,12 +31,12 @@ from regard.search.answers import (
     LikeQuery,
     PlainQuery,
     Query,
+    Reference,
     Scope,
     Term,
     TextQuery,
     query_json,
 )
-from regard.search.identifiers import Reference
 
 SEEN, SEEN_REGION = Channel("v", Kind.IMAGE), Channel("v", Kind.REGION)
 ROUTES: Routes = {

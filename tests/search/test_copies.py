@@ -14,7 +14,7 @@ from made_pictures import cropped, decoded, encoded, scene, with_thing
 from PIL import Image, ImageDraw, ImageEnhance, ImageFont, ImageOps
 
 from regard.core import records
-from regard.core.signatures import SIGNATURE_SIDE, signature_shape
+from regard.core.records import SIGNATURE_SIDE, signature_shape
 from regard.photos.photo_file import sign
 from regard.search.duplicates.alignment import Picture, likeness
 from regard.search.duplicates.copies import similarity_of_copies

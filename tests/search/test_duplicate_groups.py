@@ -15,8 +15,7 @@ from memory_home import NOON, make_asset
 from regard.core.assets import Asset
 from regard.core.duplicates import CopyPair, DuplicateCatalog, DuplicateKind, Exposure, Place
 from regard.core.filters import EVERYTHING, AssetFilter
-from regard.core.records import Channel, Kind
-from regard.core.signatures import Signature, signature_shape
+from regard.core.records import Channel, Kind, Signature, signature_shape
 from regard.search.duplicates.finder import DuplicateFinder
 from regard.search.duplicates.groups import (
     are_separate_exposures,

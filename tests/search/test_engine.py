@@ -12,8 +12,16 @@ from regard.core.catalog import StoredVectors
 from regard.core.errors import UsageError
 from regard.core.geometry import Box
 from regard.core.records import Float32Array, Image, Target
-from regard.search.answers import Answer, ImageQuery, LikeQuery, Query, Scope, TextQuery
-from regard.search.identifiers import Reference, parse_identifier
+from regard.search.answers import (
+    Answer,
+    ImageQuery,
+    LikeQuery,
+    Query,
+    Reference,
+    Scope,
+    TextQuery,
+    parse_identifier,
+)
 
 
 def _search(home: MemoryHome, query: Query | str, target: Target, limit: int) -> Answer:

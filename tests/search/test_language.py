@@ -9,7 +9,7 @@ import pytest
 from regard.core.errors import MalformedQuery
 from regard.core.filters import CustomValue, Fact, GpsBox, GpsCircle, Orientation
 from regard.core.geometry import Box
-from regard.search.identifiers import Reference
+from regard.search.answers import Reference
 from regard.search.language.parsing import parse_query
 from regard.search.language.printing import print_query
 from regard.search.language.syntax import (

@@ -39,8 +39,7 @@ from regard.core.errors import UsageError
 from regard.core.filters import AssetFilter, PathPart
 from regard.core.geometry import Box
 from regard.core.records import Target
-from regard.search.answers import ImageQuery, LikeQuery, Scope, Term, TextQuery
-from regard.search.identifiers import Reference
+from regard.search.answers import ImageQuery, LikeQuery, Reference, Scope, Term, TextQuery
 from regard.search.language.parsing import parse_query
 from regard.search.language.planning import compose_query, read_filter, read_terms
 from regard.search.language.syntax import WrittenPicture

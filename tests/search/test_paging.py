@@ -12,9 +12,8 @@ from memory_home import MemoryHome, engine_over
 from regard.core.errors import UsageError
 from regard.core.records import Target
 from regard.search import fusion
-from regard.search.answers import Hit, LikeQuery, Query, Scope, TextQuery
+from regard.search.answers import Hit, LikeQuery, Query, Reference, Scope, TextQuery
 from regard.search.engine import SearchEngine
-from regard.search.identifiers import Reference
 
 
 def made_home(seed: int, contents: int) -> MemoryHome:

@@ -20,12 +20,12 @@ from regard.search.answers import (
     ImageQuery,
     LikeQuery,
     Query,
+    Reference,
     Scope,
     Term,
     TextQuery,
 )
 from regard.search.engine import SearchEngine
-from regard.search.identifiers import Reference
 from regard.search.relevance import concentration, form_of
 from tests.search.memory_home import IMAGE, REGION, MemoryHome, unit
 

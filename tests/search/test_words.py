@@ -22,12 +22,12 @@ from regard.search.answers import (
     Hit,
     LikeQuery,
     Query,
+    Reference,
     Scope,
     Term,
     TextQuery,
 )
 from regard.search.engine import SearchEngine
-from regard.search.identifiers import Reference
 from regard.search.keywords import (
     CONTAINED,
     EXACT,

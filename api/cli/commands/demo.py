@@ -26,9 +26,9 @@ from regard.core.errors import CannotWork
 from regard.core.geometry import Box
 from regard.core.protocols import Profile
 from regard.core.records import Image
-from regard.core.uris import absolute_path
 from regard.evaluation.contact_sheet import Outline, Role, Row, TextCard, Tile, draw_contact_sheet
 from regard.models.profiles.registry import load_profile
+from regard.photos.files import absolute_path
 from regard.photos.photo_file import decode_file
 
 _SAMPLE_TEXTS = ("a cat", "a cup of coffee", "a rocket taking off")

@@ -20,7 +20,7 @@ from regard.api.http.problems import responses
 from regard.api.http.service import Service
 from regard.core.duplicates import DuplicateGroup, DuplicateKind, Place
 from regard.core.keys import Caller
-from regard.search.identifiers import asset_identifier, region_identifier
+from regard.search.answers import asset_identifier, region_identifier
 
 router = APIRouter(prefix="/v1", tags=["duplicates"])
 

@@ -28,7 +28,7 @@ from regard.core.errors import Conflict, NotFound
 from regard.core.jobs import Job, JobKind, JobState
 from regard.core.keys import Caller
 from regard.indexer.exclusions import Said
-from regard.search.identifiers import asset_identifier
+from regard.search.answers import asset_identifier
 
 router = APIRouter(prefix="/v1", tags=["jobs"])
 

@@ -31,8 +31,7 @@ from regard.api.http.service import Service
 from regard.api.library.answers import answer_of
 from regard.core.keys import Caller
 from regard.core.records import Target
-from regard.search.answers import LikeQuery, Scope
-from regard.search.identifiers import Reference
+from regard.search.answers import LikeQuery, Reference, Scope
 from regard.search.language.syntax import MAX_PICTURE_TERMS
 
 router = APIRouter(prefix="/v1", tags=["search"])

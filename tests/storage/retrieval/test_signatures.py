@@ -15,7 +15,7 @@ from regard.core.duplicates import CopyPair
 from regard.core.errors import UsageError
 from regard.core.facts import PhotoFacts
 from regard.core.filters import EVERYTHING, AssetFilter
-from regard.core.signatures import Signature, signature_shape
+from regard.core.records import Signature, signature_shape
 from regard.storage.assets.editing import SqlAssetEditing
 from regard.storage.database import schema
 from regard.storage.retrieval.duplicates import SqlDuplicates

@@ -21,8 +21,8 @@ from regard.api.library.duplicates import HomeDuplicates
 from regard.core.duplicates import DuplicateKind
 from regard.core.errors import NotFound
 from regard.core.filters import AssetFilter
-from regard.core.uris import absolute_path
 from regard.evaluation.duplicates import judge_groups, write_copies
+from regard.photos.files import absolute_path
 from regard.photos.photo_file import decode_file, looks_like_photo
 
 

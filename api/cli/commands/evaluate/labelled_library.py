@@ -22,9 +22,9 @@ from regard.api.library.settings import Settings
 from regard.core.errors import CannotWork
 from regard.core.filters import AssetFilter
 from regard.core.records import Routes, Target
-from regard.core.uris import absolute_path
 from regard.evaluation.labels import LabelledSet
 from regard.evaluation.retrieval import Answer, Searcher
+from regard.photos.files import absolute_path
 from regard.search.answers import Scope, TextQuery
 from regard.storage.pipelines.analyses import StoredAnalysis, read_analyses
 

@@ -25,7 +25,6 @@ from regard.core.filters import AssetFilter
 from regard.core.geometry import Box
 from regard.core.records import Kind, QueryKind, Routes, Target
 from regard.core.relevance import Form
-from regard.core.uris import absolute_path
 from regard.evaluation.labels import read_labels
 from regard.evaluation.relevance import RelevanceReport, evaluate_relevance
 from regard.evaluation.relevance_fitting import JudgedAnswer, JudgedHit
@@ -33,9 +32,9 @@ from regard.evaluation.relevance_queries import LabelledQuery, LabelledTerm
 from regard.evaluation.reliability import draw_reliability
 from regard.evaluation.retrieval import IOU_THRESHOLD, Answer
 from regard.models.profiles.calibration import write_calibrations
+from regard.photos.files import absolute_path
 from regard.search.answers import Answer as SearchAnswer
-from regard.search.answers import LikeQuery, Scope, Term, TextQuery
-from regard.search.identifiers import Reference
+from regard.search.answers import LikeQuery, Reference, Scope, Term, TextQuery
 from regard.search.language.planning import compose_query
 from regard.storage.retrieval.regions import SqlRegions
 

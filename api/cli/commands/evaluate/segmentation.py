@@ -18,7 +18,6 @@ from regard.api.cli.commands.evaluate.labelled_library import (
 from regard.api.library.home import Home
 from regard.core.errors import CannotWork, UsageError
 from regard.core.records import Kind, QueryKind, Target
-from regard.core.uris import absolute_path
 from regard.evaluation.segmentation import (
     PLAIN,
     ClassTexts,
@@ -26,6 +25,7 @@ from regard.evaluation.segmentation import (
     evaluate_segmentation,
 )
 from regard.evaluation.semantic_labels import SemanticSet, read_annotation, read_semantic_set
+from regard.photos.files import absolute_path
 from regard.storage.retrieval.regions import read_segments
 
 
