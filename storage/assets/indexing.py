@@ -44,6 +44,7 @@ from regard.storage.assets.rows import (
     fact_columns,
     find_collection,
     path_columns,
+    storable_facts,
     write_keywords,
     write_signatures,
 )
@@ -51,10 +52,9 @@ from regard.storage.database import schema
 from regard.storage.database.catalog import Catalog
 from regard.storage.database.change_log import AssetEvent, record_changes
 from regard.storage.database.clock import utc_now
-from regard.storage.database.connection import in_batches, insert_many, next_ids
+from regard.storage.database.connection import in_batches, insert_many, next_ids, storable_text
 from regard.storage.database.embeddings import insert_embeddings
 from regard.storage.database.lease import SqlWriterLease, hold_writer_lease
-from regard.storage.database.storable import storable_facts, storable_text
 from regard.storage.database.stored_pipelines import StoredPipeline, require_live
 from regard.storage.pipelines.analyses import write_analyses
 

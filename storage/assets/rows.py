@@ -11,6 +11,7 @@ from __future__ import annotations
 import dataclasses
 import datetime
 import json
+import sys
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
@@ -38,10 +39,11 @@ from regard.photos.files import composed_path, uri_of_path
 from regard.storage.assets.filters import stored_field
 from regard.storage.database import schema
 from regard.storage.database.clock import utc_now
-from regard.storage.database.connection import insert_into, insert_many
+from regard.storage.database.connection import insert_into, insert_many, storable_text
 from regard.storage.database.embeddings import EmbeddingBlock
 
 _CAPTURE = tuple(field.name for field in dataclasses.fields(Capture))
+_LARGEST = {"rating": 2**15 - 1, "utc_offset_minutes": 2**31 - 1, "iso": 2**63 - 1}
 _EPOCH = datetime.datetime(1970, 1, 1)
 
 
@@ -226,6 +228,31 @@ def fact_columns(facts: PhotoFacts) -> dict[str, object]:
             {name: value for name, value in capture.items() if value is not None}
         ),
     }
+
+
+def storable_facts(facts: PhotoFacts) -> PhotoFacts:
+    """Facts without numbers that are not finite or too large, and with storable texts."""
+    values = _storable_fields(facts)
+    if (values["latitude"], values["longitude"]) != (facts.latitude, facts.longitude):
+        # Half a place is none.
+        values["latitude"] = values["longitude"] = None
+    # Different keywords may have become equal.
+    values["keywords"] = tuple(dict.fromkeys(map(storable_text, facts.keywords)))
+    values["capture"] = Capture(**_storable_fields(facts.capture))
+    return PhotoFacts(**values)
+
+
+def _storable_fields(record: PhotoFacts | Capture) -> dict[str, Any]:
+    values = {field.name: getattr(record, field.name) for field in dataclasses.fields(record)}
+    for name, value in values.items():
+        if isinstance(value, str):
+            values[name] = storable_text(value)
+        # Written so that NaN fails too.
+        elif isinstance(value, int | float) and not abs(value) <= _LARGEST.get(
+            name, sys.float_info.max
+        ):
+            values[name] = None
+    return values
 
 
 def write_signatures(connection: Connection, signatures: Mapping[int, Signature | None]) -> None:

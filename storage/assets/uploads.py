@@ -32,6 +32,7 @@ from regard.storage.assets.rows import (
     noted_files,
     path_columns,
     require_free,
+    storable_facts,
     write_custom,
     write_keywords,
 )
@@ -39,7 +40,7 @@ from regard.storage.database import schema
 from regard.storage.database.catalog import Catalog
 from regard.storage.database.change_log import AssetEvent, record_changes
 from regard.storage.database.clock import utc_now
-from regard.storage.database.storable import storable_facts, storable_text
+from regard.storage.database.connection import storable_text
 from regard.storage.database.stored_pipelines import live_pipeline
 
 _asset = schema.asset.c

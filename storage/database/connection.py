@@ -284,6 +284,15 @@ def _prepare_sqlite(engine: Engine) -> None:
             sqlite.execute("BEGIN")
 
 
+def storable_text(text: str) -> str:
+    """The text without NUL and unpaired surrogates, which databases reject."""
+    return (
+        text.encode("utf-8", errors="replace")
+        .decode("utf-8")
+        .replace("\0", "\N{REPLACEMENT CHARACTER}")
+    )
+
+
 def in_batches(ids: Iterable[int], size: int = 10_000) -> Iterator[list[int]]:
     """The ids in order, in lists that fit into one statement: SQLite takes 32,766 parameters."""
     ordered = sorted(ids)

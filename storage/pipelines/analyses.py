@@ -13,12 +13,11 @@ from regard.core.geometry import Box, Mask
 from regard.core.records import Analysis, Channel, Embedding, Kind, Region
 from regard.storage.database import schema
 from regard.storage.database.catalog import Catalog
-from regard.storage.database.connection import insert_many, next_ids
+from regard.storage.database.connection import insert_many, next_ids, storable_text
 from regard.storage.database.embeddings import (
     ids_to_bytes,
     vectors_to_bytes,
 )
-from regard.storage.database.storable import storable_text
 from regard.storage.database.stored_pipelines import StoredPipeline
 
 _PAGE = 500

@@ -22,9 +22,9 @@ from regard.photos.files import uri_of_path
 from regard.storage.database import schema
 from regard.storage.database.catalog import Catalog
 from regard.storage.database.change_log import record_embeddings
+from regard.storage.database.connection import storable_text
 from regard.storage.database.embeddings import insert_embeddings
 from regard.storage.database.lease import BUILDER, SqlWriterLease, hold_writer_lease
-from regard.storage.database.storable import storable_text
 from regard.storage.database.stored_pipelines import StoredPipeline, live_pipeline
 from regard.storage.pipelines.analyses import write_analyses
 from regard.storage.pipelines.states import lacking, lacks, switch
