@@ -15,7 +15,7 @@ import os
 import shlex
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
 from regard.core.catalog import (
@@ -49,7 +49,7 @@ from regard.indexer.discover import (
 )
 from regard.indexer.exclusions import NOTHING_SAID, Exclusions, Said
 from regard.indexer.removing import in_portions
-from regard.indexer.report import IndexReport, Progress
+from regard.indexer.report import SILENT, IndexReport, Progress
 from regard.photos.decoding import DecodeLimits
 from regard.photos.files import LEADS_OUT, Confinement, absolute_path, uri_of_path
 from regard.photos.metadata.reading import read_sidecar
@@ -103,8 +103,7 @@ class Indexer:
         retry_failed: bool = False,
         confined_to: bytes | None = None,
         said: Said | None = NOTHING_SAID,
-        progress: Progress | None = None,
-        should_stop: Callable[[], bool] = lambda: False,
+        progress: Progress = SILENT,
     ) -> IndexReport:
         """Index everything at or below the paths, except for what exclusions leave out.
 
@@ -112,7 +111,7 @@ class Indexer:
         names here is never left out, nor by later runs over the folders above it. With None no
         person named the paths: those that were removed since are left out.
 
-        Once `should_stop` returns true, what is in the models is committed and the report says
+        Once `progress` says so, what is in the models is committed and the report says
         `interrupted`; the next run continues. Files that links lead to outside the folder
         `confined_to` are not read and count as failures. Raises RootUnavailable if a path is
         missing or unreadable, lies in the home, or has no photograph left although it had some;
@@ -145,7 +144,7 @@ class Indexer:
             self.setup.indexes.catch_up()
             run = _Run(
                 *(self.catalog, self.setup, lease, roots, retry_failed),
-                *(confinement, exclusions, progress, should_stop),
+                *(confinement, exclusions, progress),
             )
             try:
                 run.index()
@@ -191,8 +190,7 @@ class _Run:
     retry_failed: bool
     confinement: Confinement | None
     exclusions: Exclusions
-    progress: Progress | None
-    should_stop: Callable[[], bool]
+    progress: Progress
     report: IndexReport = field(default_factory=IndexReport)
     commits: int = 0
     pending: dict[str, _Photo] = field(default_factory=dict)
@@ -209,7 +207,9 @@ class _Run:
         """Index the roots, then remove what is missing below them."""
         ended = threading.Event()
         counter = threading.Thread(target=self._count, args=(ended,), daemon=True)
-        if self.progress is not None:
+        # Nobody sees the time left otherwise.
+        is_followed = self.progress is not SILENT
+        if is_followed:
             counter.start()
         # Giant images fail in the reader threads and are read later, one at a time.
         limits = self.setup.limits
@@ -227,12 +227,12 @@ class _Run:
             self._remove_missing()
         finally:
             ended.set()
-            if self.progress is not None:
+            if is_followed:
                 counter.join()
 
     def _is_stopped(self) -> bool:
         self.lease.check()
-        if not self.report.interrupted and self.should_stop():
+        if not self.report.interrupted and self.progress.should_stop():
             self.report.interrupted = True
         return self.report.interrupted
 
@@ -296,7 +296,6 @@ class _Run:
 
     def _count(self, ended: threading.Event) -> None:
         """Count the files that must be read, ahead of the run, to estimate the time left."""
-        assert self.progress is not None
         total = 0
         try:
             for root in self.roots:
@@ -487,8 +486,7 @@ class _Run:
 
     def _advance(self) -> None:
         self.commits += 1
-        if self.progress is not None:
-            self.progress.advance()
+        self.progress.advance()
 
 
 def _analysed_file(photo: _Photo, file: _Photo, analysis: Analysis) -> AnalysedFile:

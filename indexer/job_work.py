@@ -48,7 +48,7 @@ class JobWork:
         roots: Mapping[str, bytes],
         waiting_originals: WaitingOriginals,
         imported_folders: Callable[[str], Sequence[tuple[str, str]]],
-        for_all: Callable[[Job, Progress, Callable[[], bool]], IndexReport] | None = None,
+        for_all: Callable[[Job, Progress], IndexReport] | None = None,
     ) -> None:
         self._indexer = indexer
         self._roots = roots
@@ -56,9 +56,7 @@ class JobWork:
         self._imported_folders = imported_folders
         self._for_all = for_all
 
-    def __call__(
-        self, job: Job, progress: Progress, should_stop: Callable[[], bool]
-    ) -> IndexReport:
+    def __call__(self, job: Job, progress: Progress) -> IndexReport:
         """Do a job and add up the reports of its runs.
 
         Raises NotFound for a root that is no longer configured, and whatever `Indexer.run` raises.
@@ -66,17 +64,15 @@ class JobWork:
         if job.collection is None or job.kind is JobKind.PURGE:
             if self._for_all is None:
                 raise ValueError(f"nothing here does jobs of kind {job.kind}")
-            return self._for_all(job, progress, should_stop)
+            return self._for_all(job, progress)
         total = IndexReport()
-        for report in self._runs(job, job.collection, _RunsProgress(progress), should_stop):
+        for report in self._runs(job, job.collection, _RunsProgress(progress)):
             _add(total, report)
             if total.interrupted:
                 break
         return total
 
-    def _runs(
-        self, job: Job, collection: str, progress: _RunsProgress, should_stop: Callable[[], bool]
-    ) -> Iterator[IndexReport]:
+    def _runs(self, job: Job, collection: str, progress: _RunsProgress) -> Iterator[IndexReport]:
         indexer = self._indexer(collection)
         retry_failed = job.retry_failed or job.kind is JobKind.REINDEX
         said = None
@@ -84,7 +80,7 @@ class JobWork:
             said = Said(job.exclude, job.include, job.clear_exclusions)
 
         def run(paths: Sequence[bytes], confined_to: bytes | None) -> IndexReport:
-            if should_stop():
+            if progress.should_stop():
                 # Do not load the models for nothing.
                 return IndexReport(interrupted=True)
             return indexer.run(
@@ -93,7 +89,6 @@ class JobWork:
                 confined_to=confined_to,
                 said=said,
                 progress=progress.next(),
-                should_stop=should_stop,
             )
 
         if job.kind is JobKind.IMPORT:
@@ -167,7 +162,7 @@ class JobWork:
 _Run = Callable[[Sequence[bytes], bytes | None], IndexReport]
 
 
-class _RunsProgress:
+class _RunsProgress(Progress):
     """Combines the progress of consecutive runs."""
 
     def __init__(self, whole: Progress) -> None:
@@ -184,11 +179,15 @@ class _RunsProgress:
         """See `Progress`; `total` is that of the current run."""
         self._whole.expect(self._before + total)
 
-    def advance(self) -> None:
+    def advance(self, count: int = 1) -> None:
         """See `Progress`."""
         with self._lock:
-            self._done += 1
-        self._whole.advance()
+            self._done += count
+        self._whole.advance(count)
+
+    def should_stop(self) -> bool:
+        """See `Progress`."""
+        return self._whole.should_stop()
 
 
 def _add(total: IndexReport, report: IndexReport) -> None:

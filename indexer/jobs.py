@@ -27,7 +27,7 @@ from regard.indexer.report import IndexReport, Progress
 
 _log = logging.getLogger(__name__)
 
-Work = Callable[[Job, Progress, Callable[[], bool]], IndexReport]
+Work = Callable[[Job, Progress], IndexReport]
 
 POLL_SECONDS = 1.0
 PROGRESS_SECONDS = 0.5
@@ -99,7 +99,7 @@ class JobRunner:
     def _attempt(self, job: Job, progress: _JobProgress) -> IndexReport | RegardError:
         """The report of the work, or its error."""
         try:
-            return self._work(job, progress, progress.should_stop)
+            return self._work(job, progress)
         except RegardError as error:
             return error
         except Exception as error:  # noqa: BLE001 - later jobs must still run
@@ -107,7 +107,7 @@ class JobRunner:
             return RegardError(f"this should not happen: {type(error).__name__}: {error}")
 
 
-class _JobProgress:
+class _JobProgress(Progress):
     """The progress of a job, counted by its work and recorded by a separate thread.
 
     The work never waits for the queue, and a job can be cancelled while its models are slow.
@@ -154,10 +154,10 @@ class _JobProgress:
         if self._total_before is None:
             self._total_before = self._total
 
-    def advance(self) -> None:
+    def advance(self, count: int = 1) -> None:
         """See `Progress`."""
         with self._lock:
-            self._done += 1
+            self._done += count
             if self._began_at is None:
                 self._began_at = time.monotonic()
 

@@ -25,7 +25,7 @@ from regard.core.errors import (
 )
 from regard.core.records import Analysis, Image
 from regard.indexer.analysis import AnalysisSetup, AnalysisStages, is_giant
-from regard.indexer.report import IndexReport, Progress
+from regard.indexer.report import SILENT, IndexReport, Progress
 from regard.photos.photo_file import PhotoFile
 
 _PAGE = 200
@@ -56,15 +56,13 @@ class Reindexer:
         self,
         *,
         retry_failed: bool = True,
-        progress: Progress | None = None,
-        should_stop: Callable[[], bool] = lambda: False,
-        waits: Callable[[str], None] = lambda sentence: None,
+        progress: Progress = SILENT,
     ) -> IndexReport:
         """Analyse everything that waits, including what arrives meanwhile, then go live.
 
-        While another process indexes, going live is retried and new contents are analysed; `waits`
-        is told once. Once `should_stop` returns true, what is in the models is committed and the
-        report says `interrupted`: the pipeline is not live, and the next run continues. The
+        While another process indexes, going live is retried and new contents are analysed;
+        `progress` gets a note once. When it says to stop, what is in the models is committed and
+        the report says `interrupted`: the pipeline is not live, and the next run continues. The
         failures are those of all runs since the last one with `retry_failed`. Raises LeaseHeld if
         another process reindexes, ModelError if the models can't be loaded, and CannotWork if too
         many contents failed to go live.
@@ -76,7 +74,7 @@ class Reindexer:
 
             def stopped() -> bool:
                 lease.check()
-                report.interrupted = report.interrupted or should_stop()
+                report.interrupted = report.interrupted or progress.should_stop()
                 return report.interrupted
 
             # An unusable index should fail before the work, not after it.
@@ -93,7 +91,7 @@ class Reindexer:
                     is_live = self.catalog.go_live()
                 except LeaseHeld as error:
                     if not was_told:
-                        waits(f"{error.message}; the new models go live when it has ended")
+                        progress.note(f"{error.message}; the new models go live when it has ended")
                         was_told = True
                     time.sleep(_RETRY_SECONDS)
             report.failures = self.catalog.failures()
@@ -110,7 +108,7 @@ class _Run:
         self,
         reindexer: Reindexer,
         report: IndexReport,
-        progress: Progress | None,
+        progress: Progress,
         stopped: Callable[[], bool],
     ) -> None:
         self._setup = reindexer.setup
@@ -123,8 +121,7 @@ class _Run:
     def analyse_waiting(self) -> None:
         """Analyse what waits now; it may include what arrives meanwhile."""
         waiting = self._catalog.count()
-        if self._progress is not None:
-            self._progress.expect(self._done + waiting)
+        self._progress.expect(self._done + waiting)
         if not waiting:
             return
         analysed = self._stages.analyse(self._contents(), self._read_ahead, self._batches)
@@ -222,5 +219,4 @@ class _Run:
 
     def _advance(self) -> None:
         self._done += 1
-        if self._progress is not None:
-            self._progress.advance()
+        self._progress.advance()

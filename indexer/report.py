@@ -1,10 +1,11 @@
-"""What an indexing run did, and the interface that follows its progress."""
+"""What an indexing run did, and what follows the progress of long operations."""
 
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any
 
 from regard.core.catalog import Failure
 
@@ -50,11 +51,38 @@ class IndexReport:
         }
 
 
-class Progress(Protocol):
-    """Follows a run; methods are called from several threads."""
+class Progress:
+    """Follows a long operation, and may stop it. This one does neither; override what is needed.
+
+    All methods but `begin` are called from several threads.
+    """
+
+    def begin(self, stage: str) -> None:
+        """A stage begins, such as "indexing"."""
 
     def expect(self, total: int) -> None:
-        """Announce that `total` files need work."""
+        """The stage has `total` items."""
 
-    def advance(self) -> None:
-        """Count one of them as done."""
+    def advance(self, count: int = 1) -> None:
+        """`count` items more are done."""
+
+    def note(self, sentence: str) -> None:
+        """The operation has something to say, such as what it waits for."""
+
+    def should_stop(self) -> bool:
+        """Whether to finish what is begun and return; the same call carries on later."""
+        return False
+
+
+SILENT = Progress()
+
+
+class Stoppable(Progress):
+    """Stops the operation once a function says so."""
+
+    def __init__(self, should_stop: Callable[[], bool]) -> None:
+        self._should_stop = should_stop
+
+    def should_stop(self) -> bool:
+        """See `Progress`."""
+        return self._should_stop()

@@ -15,7 +15,7 @@ from regard.core.catalog import Failure, FileStamp
 from regard.core.duplicates import SignatureStore, Unsigned
 from regard.core.errors import CannotWork, DecodeError
 from regard.core.records import SIGNATURE_SIDE, Signature
-from regard.indexer.report import Progress
+from regard.indexer.report import SILENT, Progress
 from regard.photos.decoding import DEFAULT_LIMITS, DecodeLimits, large_file_turn
 from regard.photos.files import uri_of_path
 from regard.photos.photo_file import PhotoFile, sign
@@ -46,12 +46,11 @@ def sign_contents(
     *,
     after: int = 0,
     limits: DecodeLimits = DEFAULT_LIMITS,
-    progress: Progress | None = None,
-    should_stop: Callable[[], bool] = lambda: False,
+    progress: Progress = SILENT,
 ) -> SigningReport:
     """Sign every content after id `after`; `open_file` raises CannotWork for a missing file."""
     report = SigningReport(through=after)
-    while not should_stop():
+    while not progress.should_stop():
         unsigned = store.unsigned(report.through, _PORTION)
         if not unsigned:
             report.finished = True
@@ -59,7 +58,7 @@ def sign_contents(
         signatures: dict[int, Signature | None] = {}
         try:
             for content in unsigned:
-                if should_stop():
+                if progress.should_stop():
                     break
                 outcome = _signature_of(content, open_file, limits)
                 if isinstance(outcome, Failure):
@@ -69,8 +68,7 @@ def sign_contents(
                     signatures[content.content] = outcome
                     report.signed += 1
                 report.through = content.content
-                if progress is not None:
-                    progress.advance()
+                progress.advance()
         finally:
             store.save_signatures(signatures)
     return report

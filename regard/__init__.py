@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any
 __path__ = pkgutil.extend_path(__path__, __name__)
 
 if TYPE_CHECKING:
-    from regard.api.library.interface import Library, Progress
+    from regard.api.library.interface import Library
     from regard.api.library.opening import open
     from regard.api.library.results import (
         Answer,
@@ -46,13 +46,13 @@ if TYPE_CHECKING:
         UnanswerableQuery,
         UsageError,
     )
-    from regard.indexer.report import IndexReport
+    from regard.indexer.report import IndexReport, Progress
     from regard.search.answers import ChannelMatch
 
     __version__: str
 
 _MODULES = {
-    "regard.api.library.interface": ("Library", "Progress"),
+    "regard.api.library.interface": ("Library",),
     "regard.api.library.opening": ("open",),
     "regard.api.library.results": (
         *("Answer", "Asset", "DuplicateGroup", "Duplicates", "Hit", "ModelChange"),
@@ -62,7 +62,7 @@ _MODULES = {
         *("CannotWork", "DecodeError", "MalformedQuery", "NotFound", "RegardError"),
         *("UnanswerableQuery", "UsageError"),
     ),
-    "regard.indexer.report": ("IndexReport",),
+    "regard.indexer.report": ("IndexReport", "Progress"),
     "regard.search.answers": ("ChannelMatch",),
 }
 _MODULE_OF = {name: module for module, names in _MODULES.items() for name in names}

@@ -15,14 +15,11 @@ from rich.console import Console
 from rich.text import Text
 
 from regard.api.cli.app import INTERRUPTED, printable
-from regard.api.library.interface import Progress
+from regard.indexer.report import Progress, Stoppable
 
 
-class _Notes(Progress):
-    """Writes notes only; `stop` is set by Ctrl-C."""
-
-    def __init__(self, stop: threading.Event) -> None:
-        self.should_stop = stop.is_set  # type: ignore[method-assign]
+class _Notes(Stoppable):
+    """Writes notes only; Ctrl-C stops the operation."""
 
     def note(self, sentence: str) -> None:
         click.echo(f"regard: {printable(sentence)}", err=True)
@@ -32,7 +29,7 @@ class _Bars(_Notes):
     """Shows a bar with rate and time left for the current stage."""
 
     def __init__(self, stop: threading.Event, bars: progress.Progress) -> None:
-        super().__init__(stop)
+        super().__init__(stop.is_set)
         self._bars = bars
         self._task = bars.add_task("", visible=False)
 
@@ -65,7 +62,7 @@ def progress_bar(at_once: Callable[[], object] = lambda: None) -> Iterator[Progr
     console = Console(stderr=True)
     with _stop_request(at_once) as stop:
         if not console.is_terminal:
-            yield _Notes(stop)
+            yield _Notes(stop.is_set)
             return
         columns = (
             progress.TextColumn("{task.description}"),

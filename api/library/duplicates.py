@@ -6,7 +6,7 @@ import functools
 import logging
 import threading
 import time
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Collection, Mapping
 from typing import BinaryIO
 
 from regard.api.library.home import Home
@@ -15,7 +15,7 @@ from regard.core.duplicates import DuplicateKind
 from regard.core.errors import CannotWork, RegardError
 from regard.core.jobs import JobKind
 from regard.core.records import Channel, Kind, QueryKind, Target
-from regard.indexer.report import IndexReport, Progress
+from regard.indexer.report import SILENT, IndexReport, Progress, Stoppable
 from regard.indexer.signing import SigningReport, sign_contents
 from regard.search.duplicates.finder import DuplicateFinder
 from regard.search.same_objects.finder import ThingComparer
@@ -48,16 +48,9 @@ class HomeDuplicates:
             functools.partial(thing_comparer, home),
         )
 
-    def sign(
-        self,
-        *,
-        progress: Progress | None = None,
-        should_stop: Callable[[], bool] = lambda: False,
-    ) -> SigningReport:
+    def sign(self, *, progress: Progress = SILENT) -> SigningReport:
         """Compute the signatures that are missing, as `keep_signing` does."""
-        return sign_contents(
-            self.store, open_catalogued, progress=progress, should_stop=should_stop
-        )
+        return sign_contents(self.store, open_catalogued, progress=progress)
 
 
 # What a job of each kind compares.
@@ -67,19 +60,12 @@ COMPARED_KINDS: Mapping[JobKind, Collection[DuplicateKind]] = {
 }
 
 
-def compare_photographs(
-    home: Home, kind: JobKind, progress: Progress, should_stop: Callable[[], bool]
-) -> IndexReport:
+def compare_photographs(home: Home, kind: JobKind, progress: Progress) -> IndexReport:
     """Compare new photographs as a job of this kind does, until none is left or it has to stop."""
     started = time.monotonic()
     finder, kinds = HomeDuplicates(home).finder, COMPARED_KINDS[kind]
     progress.expect(finder.waiting(kinds))
-
-    def advance(count: int) -> None:
-        for _ in range(count):
-            progress.advance()
-
-    finished = finder.compare(kinds, should_stop=should_stop, advance=advance)
+    finished = finder.compare(kinds, should_stop=progress.should_stop, advance=progress.advance)
     return IndexReport(interrupted=not finished, seconds=time.monotonic() - started)
 
 
@@ -92,19 +78,19 @@ def keep_signing(catalog: Catalog, stop: threading.Event) -> None:
     through = 0
     while not stop.is_set():
         try:
-            through = _sign_after(catalog, through, stop.is_set)
+            through = _sign_after(catalog, through, Stoppable(stop.is_set))
         except RegardError as error:
             _log.warning("signatures of older photographs have to wait: %s", error)
         stop.wait(_PAUSE_SECONDS)
 
 
-def _sign_after(catalog: Catalog, after: int, should_stop: Callable[[], bool]) -> int:
+def _sign_after(catalog: Catalog, after: int, progress: Progress) -> int:
     """Sign the contents after an id; returns the last id that was tried."""
     live = catalog.live_pipeline()
     if live is None:
         return after
     report = sign_contents(
-        SqlDuplicates(catalog, live), open_catalogued, after=after, should_stop=should_stop
+        SqlDuplicates(catalog, live), open_catalogued, after=after, progress=progress
     )
     if report.unusable:
         first = report.unusable[0]

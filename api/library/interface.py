@@ -25,7 +25,7 @@ from regard.api.library.results import (
     Region,
     Status,
 )
-from regard.indexer.report import IndexReport
+from regard.indexer.report import SILENT, IndexReport, Progress
 from regard.search.answers import Scope
 
 if TYPE_CHECKING:
@@ -40,32 +40,6 @@ if TYPE_CHECKING:
 PathLike = str | bytes | os.PathLike[str]
 
 DEFAULT_KINDS = ("exact", "edited", "burst")
-
-
-class Progress:
-    """Follows a long operation, and may stop it. This one does neither; override what is needed.
-
-    All methods but `begin` are called from several threads.
-    """
-
-    def begin(self, stage: str) -> None:
-        """A stage begins, such as "indexing"."""
-
-    def expect(self, total: int) -> None:
-        """The stage has `total` items."""
-
-    def advance(self, count: int = 1) -> None:
-        """`count` items more are done."""
-
-    def note(self, sentence: str) -> None:
-        """The operation has something to say, such as what it waits for."""
-
-    def should_stop(self) -> bool:
-        """Whether to finish what is begun and return; the same call carries on later."""
-        return False
-
-
-SILENT = Progress()
 
 
 class Library(ABC):

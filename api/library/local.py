@@ -12,10 +12,8 @@ from regard.api.library.answers import answer_of, group_of, load_picture, region
 from regard.api.library.home import Home, open_home, open_home_catalog, open_or_make_home
 from regard.api.library.interface import (
     DEFAULT_KINDS,
-    SILENT,
     Library,
     PathLike,
-    Progress,
     asset_id,
     expanded,
 )
@@ -47,7 +45,7 @@ from regard.core.filters import AssetFilter, PathPart
 from regard.indexer.discover import require_root
 from regard.indexer.exclusions import Said
 from regard.indexer.removing import remove_assets
-from regard.indexer.report import IndexReport
+from regard.indexer.report import SILENT, IndexReport, Progress
 from regard.photos.files import absolute_path, uri_of_path
 from regard.photos.photo_file import decode_file
 from regard.search.answers import ImageQuery, Scope, TextQuery, parse_identifier
@@ -109,9 +107,7 @@ class LocalLibrary(Library):
             roots,
             retry_failed=retry_failed,
             said=said,
-            # Without a listener the files are not counted ahead.
-            progress=None if progress is SILENT else progress,
-            should_stop=progress.should_stop,
+            progress=progress,
         )
 
     def remove(self, *paths: PathLike, collection: str = DEFAULT_COLLECTION) -> int:
@@ -155,7 +151,7 @@ class LocalLibrary(Library):
         parts = HomeDuplicates(home)
         progress.begin("reading")
         progress.expect(parts.store.count_unsigned())
-        report = parts.sign(progress=progress, should_stop=progress.should_stop)
+        report = parts.sign(progress=progress)
         progress.begin("comparing")
         progress.expect(parts.finder.waiting(wanted))
         groups = []
@@ -271,8 +267,6 @@ class LocalLibrary(Library):
                 catalog,
                 target,
                 progress=progress,
-                should_stop=progress.should_stop,
-                waits=progress.note,
             )
         return ModelChange(
             target.name,
@@ -300,8 +294,6 @@ class LocalLibrary(Library):
                     target_profile(self._settings, catalog, found.pipeline.profile),
                     only=found.pipeline.fingerprint,
                     progress=progress,
-                    should_stop=progress.should_stop,
-                    waits=progress.note,
                 )
                 missing, interrupted = len(report.failures), report.interrupted
         return ModelChange(

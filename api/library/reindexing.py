@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import math
 import os
-import threading
 import time
 from collections.abc import Callable
 
@@ -20,7 +19,7 @@ from regard.core.jobs import Job, JobKind
 from regard.core.protocols import Profile
 from regard.indexer.analysis import AnalysisSetup
 from regard.indexer.reindexing import Reindexer
-from regard.indexer.report import IndexReport, Progress
+from regard.indexer.report import SILENT, IndexReport, Progress
 from regard.storage.assets.editing import SqlAssetEditing
 from regard.storage.database.catalog import Catalog
 from regard.storage.files.originals import Originals
@@ -58,9 +57,7 @@ def reindex(
     *,
     only: str | None = None,
     retry_failed: bool = True,
-    progress: Progress | None = None,
-    should_stop: Callable[[], bool] = lambda: False,
-    waits: Callable[[str], None] = lambda sentence: None,
+    progress: Progress = SILENT,
 ) -> IndexReport:
     """Build the profile's pipeline until nothing waits, and make it live; see `Reindexer.run`.
 
@@ -90,7 +87,7 @@ def reindex(
             profile.batch_size,
             profile.analyzer_threads,
         ),
-    ).run(retry_failed=retry_failed, progress=progress, should_stop=should_stop, waits=waits)
+    ).run(retry_failed=retry_failed, progress=progress)
 
 
 class HomeJobs:
@@ -113,30 +110,27 @@ class HomeJobs:
         self._open_home = open_home
         self._loaded: Profile | None = None
 
-    def __call__(
-        self, job: Job, progress: Progress, should_stop: Callable[[], bool]
-    ) -> IndexReport:
+    def __call__(self, job: Job, progress: Progress) -> IndexReport:
         """Do a job; raises what `reindex`, `prune` and `compare_photographs` raise."""
         if job.kind is JobKind.PRUNE:
-            return self._prune(job, should_stop)
+            return self._prune(job, progress)
         if job.kind is JobKind.PURGE:
-            return self._purge(job, progress, should_stop)
+            return self._purge(job, progress)
         if job.kind in COMPARED_KINDS:
-            return compare_photographs(self._open_home(), job.kind, progress, should_stop)
+            return compare_photographs(self._open_home(), job.kind, progress)
         report = None
         try:
-            report = self._change(job, progress, should_stop)
+            report = self._change(job, progress)
         finally:
             continues = report is not None and report.interrupted
             if not continues or self._queue.get(job.id).cancel_requested:
                 self._loaded = None
         return report
 
-    def _change(self, job: Job, progress: Progress, should_stop: Callable[[], bool]) -> IndexReport:
+    def _change(self, job: Job, progress: Progress) -> IndexReport:
         target = target_profile(self._settings, self._catalog, job.profile)
         if self._loaded is None or self._loaded.spec.fingerprint != target.spec.fingerprint:
             self._loaded = target
-        waits_for_switch = threading.Event()
         is_awaited = _now_and_then(lambda: self._queue.is_awaited(job.id))
         return reindex(
             self._settings,
@@ -145,13 +139,10 @@ class HomeJobs:
             only=job.pipelines[0] if job.pipelines else None,
             # What failed earlier in the same job would only fail again.
             retry_failed=job.report is None,
-            progress=progress,
-            # Other jobs must not wait while this one only waits for the switch.
-            should_stop=lambda: should_stop() or (waits_for_switch.is_set() and is_awaited()),
-            waits=lambda sentence: waits_for_switch.set(),
+            progress=_ChangeProgress(progress, is_awaited),
         )
 
-    def _prune(self, job: Job, should_stop: Callable[[], bool]) -> IndexReport:
+    def _prune(self, job: Job, progress: Progress) -> IndexReport:
         """Prune; continues a pruning that was stopped. `removed` counts pipelines."""
         # Also those that were only partly deleted before the job was interrupted.
         there = {pipeline.fingerprint for pipeline in read_pipelines(self._catalog)}
@@ -163,11 +154,11 @@ class HomeJobs:
                 self._settings.indexes,
                 left,
                 unfinished=job.unfinished,
-                should_stop=should_stop,
+                should_stop=progress.should_stop,
             )
-        return IndexReport(removed=len(gone), interrupted=should_stop())
+        return IndexReport(removed=len(gone), interrupted=progress.should_stop())
 
-    def _purge(self, job: Job, progress: Progress, should_stop: Callable[[], bool]) -> IndexReport:
+    def _purge(self, job: Job, progress: Progress) -> IndexReport:
         """Purge what was in the trash when the job was added; `removed` counts assets."""
         started = time.monotonic()
         editing = SqlAssetEditing(self._catalog)
@@ -176,20 +167,44 @@ class HomeJobs:
 
         def advance(count: int) -> None:
             report.removed += count
-            for _ in range(count):
-                progress.advance()
+            progress.advance(count)
 
         progress.expect(editing.count_trashed(job.collection_id, job.created_at))
         purging.delete_left_files()
         finished = purging.purge(
             job.collection_id,
             trashed_by=job.created_at,
-            should_stop=should_stop,
+            should_stop=progress.should_stop,
             advance=advance,
         )
         report.interrupted = not finished
         report.seconds = time.monotonic() - started
         return report
+
+
+class _ChangeProgress(Progress):
+    """Stops a change that only waits for the switch while other jobs wait for it."""
+
+    def __init__(self, whole: Progress, is_awaited: Callable[[], bool]) -> None:
+        self._whole = whole
+        self._is_awaited = is_awaited
+        self._waits_for_switch = False
+
+    def expect(self, total: int) -> None:
+        """See `Progress`."""
+        self._whole.expect(total)
+
+    def advance(self, count: int = 1) -> None:
+        """See `Progress`."""
+        self._whole.advance(count)
+
+    def note(self, sentence: str) -> None:
+        """The change waits for the switch: nothing else is told."""
+        self._waits_for_switch = True
+
+    def should_stop(self) -> bool:
+        """See `Progress`."""
+        return self._whole.should_stop() or (self._waits_for_switch and self._is_awaited())
 
 
 def _now_and_then(ask: Callable[[], bool]) -> Callable[[], bool]:

@@ -20,10 +20,8 @@ from regard.api.client.jobs import ENDED
 from regard.api.client.searching import SearchOptions
 from regard.api.library.interface import (
     DEFAULT_KINDS,
-    SILENT,
     Library,
     PathLike,
-    Progress,
     asset_id,
     expanded,
 )
@@ -54,7 +52,7 @@ from regard.api.schemas import (
 )
 from regard.core.errors import CannotWork, DecodeError, MalformedQuery, UsageError
 from regard.indexer.exclusions import Said
-from regard.indexer.report import IndexReport
+from regard.indexer.report import SILENT, IndexReport, Progress
 from regard.search.answers import ChannelMatch, Scope, WordMatch
 from regard.search.language.printing import print_query
 from regard.search.language.syntax import WrittenPicture, WrittenQuery

@@ -13,13 +13,12 @@ from typing import Literal
 
 from regard.api.client import Client, Filters, ServerProblem
 from regard.api.client.jobs import ENDED
-from regard.api.library.interface import Progress
 from regard.api.schemas import JobDocument, UploadAnswer
 from regard.core.catalog import Failure, FileStamp
 from regard.core.errors import CannotWork, RootUnavailable
 from regard.indexer.discover import Walk, distinct_roots, require_root
 from regard.indexer.exclusions import NOTHING_SAID, Exclusions, Said
-from regard.indexer.report import IndexReport
+from regard.indexer.report import IndexReport, Progress
 from regard.photos.files import uri_of_path
 
 _FILES_AT_ONCE = 16

@@ -231,11 +231,9 @@ def work(
         for_home = HomeJobs(settings, catalog, queue, current_home)
         do_job = JobWork(indexer, roots, originals, queue.imported_folders, for_home)
 
-        def work_with_live(
-            job: Job, progress: Progress, should_stop: Callable[[], bool]
-        ) -> IndexReport:
+        def work_with_live(job: Job, progress: Progress) -> IndexReport:
             try:
-                return do_job(job, progress, should_stop)
+                return do_job(job, progress)
             except PipelineConflict:
                 if library is None or is_current():
                     raise

@@ -19,6 +19,7 @@ from regard.api.client import Client
 from regard.api.library.duplicates import HomeDuplicates
 from regard.api.library.home import open_home
 from regard.api.library.settings import Settings
+from regard.indexer.report import Stoppable
 
 
 @pytest.fixture
@@ -216,7 +217,7 @@ def test_interrupted_comparison_continues(library: Library) -> None:
     with open_home(Settings.resolve(library.home, {})) as opened:
         parts = HomeDuplicates(opened)
         calls = iter(range(100))
-        report = parts.sign(should_stop=lambda: next(calls) > 20)
+        report = parts.sign(progress=Stoppable(lambda: next(calls) > 20))
         assert not report.finished
         assert 0 < report.signed < 36
         signed = library.sql("SELECT content_id FROM signature")

@@ -6,7 +6,7 @@ from __future__ import annotations
 import contextlib
 import os
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -34,7 +34,6 @@ from regard.storage.pipelines import pruning
 from regard.storage.service.jobs import SqlJobQueue
 
 PHOTOS = 6
-ShouldStop = Callable[[], bool]
 
 
 @pytest.fixture
@@ -83,10 +82,12 @@ class InTurns:
                 runner.run_one(threading.Event())
         return self.queue.get(job.id)
 
-    def _turn(self, job: Job, progress: Progress, should_stop: ShouldStop) -> IndexReport:
+    def _turn(self, job: Job, progress: Progress) -> IndexReport:
         self.turns += 1
         calls = iter(range(self._asked))
-        return self._work(job, progress, lambda: next(calls, None) is None or should_stop())
+        should_stop = progress.should_stop
+        progress.should_stop = lambda: next(calls, None) is None or should_stop()  # type: ignore[method-assign]
+        return self._work(job, progress)
 
 
 def test_a_change_of_models_loads_them_once(

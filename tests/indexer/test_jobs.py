@@ -25,8 +25,6 @@ from regard.indexer.report import IndexReport, Progress
 from regard.storage.database.lease import hold_writer_lease
 from regard.storage.service.jobs import SqlJobQueue
 
-ShouldStop = Callable[[], bool]
-
 
 @pytest.fixture
 def library(tmp_path: Path) -> Iterator[Home]:
@@ -84,7 +82,7 @@ def test_a_job_records_progress_and_its_report(queue: SqlJobQueue) -> None:
     job = _import(queue)
     seen: list[tuple[int, int | None]] = []
 
-    def work(given: Job, progress: Progress, should_stop: ShouldStop) -> IndexReport:
+    def work(given: Job, progress: Progress) -> IndexReport:
         assert (given.id, given.state) == (job.id, JobState.RUNNING)
         progress.expect(3)
         progress.advance()
@@ -92,7 +90,7 @@ def test_a_job_records_progress_and_its_report(queue: SqlJobQueue) -> None:
         seen.append((queue.get(job.id).done, queue.get(job.id).total))
         progress.advance()
         progress.advance()
-        assert not should_stop()
+        assert not progress.should_stop()
         return IndexReport(indexed=2, regions=5, failures=[Failure("/a.jpg", "it is empty")])
 
     assert _run(queue, work) is Outcome.ENDED
@@ -111,20 +109,20 @@ def test_a_stopped_job_continues_and_its_reports_add_up(queue: SqlJobQueue) -> N
     job = _import(queue)
     stop = threading.Event()
 
-    def first(_: Job, progress: Progress, should_stop: ShouldStop) -> IndexReport:
+    def first(_: Job, progress: Progress) -> IndexReport:
         progress.expect(5)
         progress.advance()
         progress.advance()
-        assert not should_stop()
+        assert not progress.should_stop()
         stop.set()
-        assert should_stop()
+        assert progress.should_stop()
         return IndexReport(indexed=2, unchanged=1, captions=2, seconds=1.5, interrupted=True)
 
     _run(queue, first, stop)
     waiting = queue.get(job.id)
     assert (waiting.state, waiting.done, waiting.total) == (JobState.QUEUED, 2, 5)
 
-    def second(_: Job, progress: Progress, should_stop: ShouldStop) -> IndexReport:
+    def second(_: Job, progress: Progress) -> IndexReport:
         progress.expect(3)
         for _count in range(3):
             progress.advance()
@@ -155,11 +153,11 @@ def test_a_stop_after_the_work_leaves_the_job_done(queue: SqlJobQueue) -> None:
 def test_a_cancelled_job_stops_and_keeps_its_report(queue: SqlJobQueue) -> None:
     job = _import(queue)
 
-    def work(_: Job, progress: Progress, should_stop: ShouldStop) -> IndexReport:
+    def work(_: Job, progress: Progress) -> IndexReport:
         progress.advance()
         queue.cancel(job.id)
         # Even without progress, as while a slow model works.
-        _until(should_stop)
+        _until(progress.should_stop)
         return IndexReport(indexed=1, interrupted=True)
 
     _run(queue, work)
@@ -193,7 +191,7 @@ def test_a_failed_job_records_the_reason_and_the_next_one_runs(
 ) -> None:
     broken, sound = _import(queue), _import(queue)
 
-    def work(job: Job, progress: Progress, _: ShouldStop) -> IndexReport:
+    def work(job: Job, progress: Progress) -> IndexReport:
         progress.advance()
         if job.id == broken.id:
             raise error
@@ -252,7 +250,7 @@ def test_a_runner_that_lost_its_role_stops_and_writes_nothing(
 ) -> None:
     job = _import(queue)
 
-    def work(_: Job, progress: Progress, should_stop: ShouldStop) -> IndexReport:
+    def work(_: Job, progress: Progress) -> IndexReport:
         from sqlalchemy import update
 
         from regard.storage.database import schema
@@ -260,7 +258,7 @@ def test_a_runner_that_lost_its_role_stops_and_writes_nothing(
         with library.catalog.database.writing() as connection:
             connection.execute(update(schema.lease).values(token="another's"))
         progress.advance()
-        _until(should_stop)
+        _until(progress.should_stop)
         return IndexReport(interrupted=True)
 
     with pytest.raises(LeaseHeld):
@@ -297,7 +295,7 @@ def test_a_job_gives_way_after_its_turn_if_another_waits(
     first, second = _import(queue), _import(queue)
     turns: list[int] = []
 
-    def work(job: Job, progress: Progress, should_stop: ShouldStop) -> IndexReport:
+    def work(job: Job, progress: Progress) -> IndexReport:
         turns.append(job.id)
         # Loading the models takes longer than a turn, which then lasts as long.
         clock.now += 2 * jobs_module.TURN_SECONDS
@@ -305,13 +303,13 @@ def test_a_job_gives_way_after_its_turn_if_another_waits(
         progress.advance()
         clock.now += 1.9 * jobs_module.TURN_SECONDS
         time.sleep(4 * jobs_module.PROGRESS_SECONDS)
-        assert not should_stop()
+        assert not progress.should_stop()
         while looks.acquire(blocking=False):
             pass
         clock.now += 0.2 * jobs_module.TURN_SECONDS
         assert looks.acquire(timeout=60)
         assert looks.acquire(timeout=60)
-        return IndexReport(indexed=1, interrupted=should_stop())
+        return IndexReport(indexed=1, interrupted=progress.should_stop())
 
     for _ in range(3):
         _run(queue, work)
@@ -334,11 +332,11 @@ def test_a_change_of_models_finishes_although_uploads_never_end(
     # What the change still had to do after each turn.
     left: list[int] = []
 
-    def work(job: Job, progress: Progress, should_stop: ShouldStop) -> IndexReport:
+    def work(job: Job, progress: Progress) -> IndexReport:
         nonlocal analysed, built
         if job.id == uploads.id:
             added = 0
-            while not should_stop():
+            while not progress.should_stop():
                 time.sleep(0.0002)
                 # At most as many as arrive in a turn, even if it was delayed.
                 if added < 200:
@@ -347,7 +345,7 @@ def test_a_change_of_models_finishes_although_uploads_never_end(
                     progress.advance()
             return IndexReport(interrupted=True)
         progress.expect(analysed - built)
-        while built < analysed and not should_stop():
+        while built < analysed and not progress.should_stop():
             time.sleep(0.002)
             built += 1
             progress.advance()

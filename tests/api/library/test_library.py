@@ -21,9 +21,9 @@ from made_local_server import LocalServer
 import regard as api
 from regard import Answer, Library, NotFound, UsageError
 from regard.api.client import Client, Filters
-from regard.api.library.interface import Progress
 from regard.api.library.sending import Sending
 from regard.core.errors import CannotWork, DecodeError, MalformedQuery, UnanswerableQuery
+from regard.indexer.report import Progress
 from regard.storage.vectors.index import SegmentedIndex
 
 _COUNT = 9

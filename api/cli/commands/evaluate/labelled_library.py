@@ -144,9 +144,7 @@ def open_measured_home(
         settings = Settings.resolve(home or Path(scratch.name), {} if home is None else None)
         with open_or_make_home(settings, profile) as opened:
             with progress_bar(scratch.cleanup) as progress:
-                report = opened.indexer(collection).run(
-                    photographs, progress=progress, should_stop=progress.should_stop
-                )
+                report = opened.indexer(collection).run(photographs, progress=progress)
             if report.interrupted:
                 raise KeyboardInterrupt
             if report.failures:
