@@ -176,16 +176,11 @@ class SqlIndexingCatalog(IndexingCatalog):
                     if file.signature is not None
                 },
             )
-            written = self._write_assets(
-                connection,
-                [
-                    _File(file.stamp, content_id, file.facts)
-                    for content_id, file in zip(contents, files, strict=True)
-                ],
-                analysed=contents,
-            )
-            twins = _twins(connection, contents, written)
-            self._conclude(connection, written, contents, embeddings, twins)
+            assets = [
+                _File(file.stamp, content_id, file.facts)
+                for content_id, file in zip(contents, files, strict=True)
+            ]
+            self._write(connection, assets, analysed=contents, embeddings=embeddings)
 
     def attach(
         self, stamp: FileStamp, sha256: str, facts: PhotoFacts, *, moved_from: int | None = None
@@ -194,14 +189,12 @@ class SqlIndexingCatalog(IndexingCatalog):
             content_id = connection.execute(
                 select(schema.content.c.id).where(schema.content.c.sha256 == sha256)
             ).scalar_one()
-            written = self._write_assets(connection, [_File(stamp, content_id, facts)], moved_from)
-            self._conclude(connection, written, [content_id])
+            self._write(connection, [_File(stamp, content_id, facts)], moved_from)
 
     def fail(self, stamp: FileStamp, reason: str) -> None:
         with contextlib.suppress(_UploadPurged), self._writing() as connection:
             file = _File(stamp, None, PhotoFacts(), storable_text(reason))
-            written = self._write_assets(connection, [file])
-            self._conclude(connection, written, [])
+            self._write(connection, [file])
 
     def remove(self, assets: Sequence[KnownAsset]) -> int:
         """Delete assets that still have the same path; return how many were deleted.
@@ -324,18 +317,21 @@ class SqlIndexingCatalog(IndexingCatalog):
             for row in rows
         ]
 
-    def _write_assets(
+    def _write(
         self,
         connection: Connection,
         files: Sequence[_File],
         moved_from: int | None = None,
         *,
         analysed: Sequence[int] = (),
-    ) -> _Written:
-        """Insert or update the assets at the paths of files.
+        embeddings: Sequence[Mapping[str, Any]] = (),
+    ) -> None:
+        """Insert or update the assets at the paths of files, and log the changes.
 
         `moved_from` is an asset to carry to the path of the only file; `analysed` are contents that
-        have just been. Raises _UploadPurged.
+        have just been, with the rows of their `embeddings`. Drops contents that are left without
+        assets. Takes from the counters last, when all rows are locked, so that no two writers wait
+        for one another. Raises _UploadPurged.
         """
         asset = schema.asset.c
         if self._collection_id is None:
@@ -356,6 +352,24 @@ class SqlIndexingCatalog(IndexingCatalog):
             # The moved asset comes first.
             place = files[0].stamp.path if row.id == moved_from else bytes(row.path)
             existing.setdefault(place, []).insert(0 if row.id == moved_from else 1, row)
+        written, events = self._write_assets(connection, files, existing)
+        if analysed:
+            # The analyses make the contents' other assets searchable too.
+            rows = connection.execute(
+                select(asset.id, asset.collection_id, asset.deleted_at)
+                .where(asset.content_id.in_(analysed), asset.id.not_in(written))
+                .order_by(asset.id)
+            ).all()
+            events += _events(rows, "changed")
+        left = {row.content_id for rows in existing.values() for row in rows}
+        removed = drop_orphans(connection, left - {file.content_id for file in files})
+        record_changes(connection, insert_embeddings(connection, embeddings), removed, events)
+
+    def _write_assets(
+        self, connection: Connection, files: Sequence[_File], existing: Mapping[bytes, list[Any]]
+    ) -> tuple[list[int], list[AssetEvent]]:
+        """The ids of the written assets, and their events; `existing` are the rows by path."""
+        asset = schema.asset.c
         new: list[dict[str, Any]] = []
         keywords: list[Sequence[str]] = []
         events: list[AssetEvent] = []
@@ -381,6 +395,7 @@ class SqlIndexingCatalog(IndexingCatalog):
             events += _events([kept], "changed")
             ids.append(kept.id)
         if new:
+            assert self._collection_id is not None
             new_ids = next_ids(connection, schema.asset, len(new))
             now = utc_now()
             insert_many(
@@ -394,8 +409,7 @@ class SqlIndexingCatalog(IndexingCatalog):
             add_keywords(connection, dict(zip(new_ids, keywords, strict=True)))
             events += [AssetEvent(number, self._collection_id, "added") for number in new_ids]
             ids += new_ids
-        left = {row.content_id for rows in existing.values() for row in rows}
-        return _Written(frozenset(ids), left, tuple(events))
+        return ids, events
 
     def _values(self, file: _File, facts: PhotoFacts) -> dict[str, Any]:
         """The columns of an asset that a file determines."""
@@ -429,23 +443,6 @@ class SqlIndexingCatalog(IndexingCatalog):
             .with_for_update()
         ).all()
 
-    @staticmethod
-    def _conclude(
-        connection: Connection,
-        written: _Written,
-        contents: Collection[int],
-        embeddings: Sequence[Mapping[str, Any]] = (),
-        twins: Sequence[AssetEvent] = (),
-    ) -> None:
-        """Drop contents without assets, except the written ones, and log the changes.
-
-        Takes from the counters last, when all rows are locked, so that no two writers wait for
-        one another.
-        """
-        removed = drop_orphans(connection, written.left.difference(contents))
-        added = insert_embeddings(connection, embeddings)
-        record_changes(connection, added, removed, [*written.events, *twins])
-
 
 class _UploadPurged(Exception):
     """An upload was purged while it was analysed."""
@@ -459,26 +456,6 @@ class _File:
     content_id: int | None
     facts: PhotoFacts
     failure: str | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class _Written:
-    """Written assets, the contents they had before, and the events to log."""
-
-    assets: frozenset[int]
-    left: set[int | None]
-    events: tuple[AssetEvent, ...]
-
-
-def _twins(connection: Connection, contents: Sequence[int], written: _Written) -> list[AssetEvent]:
-    """Events of the contents' other assets, which an analysis makes searchable too."""
-    asset = schema.asset.c
-    rows = connection.execute(
-        select(asset.id, asset.collection_id, asset.deleted_at)
-        .where(asset.content_id.in_(contents))
-        .order_by(asset.id)
-    ).all()
-    return _events([row for row in rows if row.id not in written.assets], "changed")
 
 
 def _is_of(sha256: str) -> ColumnElement[bool]:
