@@ -54,7 +54,7 @@ def wait_after(most):
     advance = _Run._advance
     def wait(self):
         advance(self)
-        if self._commits >= most:
+        if self.commits >= most:
             signal.pause()
     _Run._advance = wait
 
