@@ -24,7 +24,7 @@ class Proxy:
     ) -> None:
         self.outside: list[str] = []
         proxy = self
-        client = httpx.Client(base_url=server, timeout=120, trust_env=False)
+        client = httpx.Client(base_url=server, timeout=120, trust_env=False, verify=False)
 
         class Handler(BaseHTTPRequestHandler):
             protocol_version = "HTTP/1.1"

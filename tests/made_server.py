@@ -110,7 +110,9 @@ class Server:
         try:
             self._wait_until(self._is_announced, seconds)
             if self._ready:
-                with httpx.Client(base_url=self.url, timeout=120, trust_env=False) as client:
+                with httpx.Client(
+                    base_url=self.url, timeout=120, trust_env=False, verify=False
+                ) as client:
                     self._wait_until(lambda: client.get("/readyz").status_code == 200, seconds)
         except BaseException:
             self.kill()

@@ -15,15 +15,18 @@ from PIL import Image as PillowImage
 
 from regard.api.cli import main
 
-# Photographs, with the least recall or share of hits at 1 and at 10. A third of the set is quick
-# to index and was measured at 0.494 and 0.747, and 0.378 and 0.671; docs/quality.md gives the
+# Photographs, with the least recall or share of hits at 1 and at 10. A fifth of the set is quick
+# to index and was measured at 0.568 and 0.932, and 0.358 and 0.642; docs/quality.md gives the
 # figures of the whole.
+_SOME_SINGLES, _SOME_SCENES = "singles/*[05].jpg", "scenes/*[05].jpg"
+# The share of one photograph of those.
+_ONE = 1 / 44
 SINGLES = [
-    ("singles/*[0369].jpg", 0.47, 0.72),
+    (_SOME_SINGLES, 0.52, 0.88),
     pytest.param("singles/*", 0.39, 0.66, marks=pytest.mark.campaign),
 ]
 SCENES = [
-    ("scenes/*[048].jpg", 0.34, 0.63),
+    (_SOME_SCENES, 0.32, 0.60),
     pytest.param("scenes/*", 0.30, 0.55, marks=pytest.mark.campaign),
 ]
 
@@ -82,10 +85,10 @@ def test_text_finds_single_things(
     assert found["recall_at_1"]["value"] >= at_1
     assert found["recall_at_10"]["value"] >= at_10
     without = report["ablations"]["without caption"]["text_to_image"]
-    assert found["recall_at_10"]["value"] >= without["recall_at_10"]["value"]
+    assert found["recall_at_10"]["value"] >= without["recall_at_10"]["value"] - _ONE
     # Names of files tell nothing here; the words of captions must at least not harm.
     wordless = report["ablations"]["without keyword"]["text_to_image"]
-    assert found["recall_at_1"]["value"] >= wordless["recall_at_1"]["value"]
+    assert found["recall_at_1"]["value"] >= wordless["recall_at_1"]["value"] - _ONE
 
 
 @pytest.mark.parametrize(("photographs", "at_1", "at_10"), SCENES)
@@ -105,19 +108,19 @@ def test_text_finds_things_in_scenes(
 def test_regions_cover_the_things(
     capsys: pytest.CaptureFixture[str], photos_dir: Path, home: Path
 ) -> None:
-    report = measured(capsys, photos_dir, home, "regions", "scenes/*[048].jpg")
-    # Measured 0.935 and 0.853.
-    assert report["coverage_at_12"]["value"] >= 0.85
-    assert report["mask_iou_at_12"]["value"] >= 0.75
+    report = measured(capsys, photos_dir, home, "regions", _SOME_SCENES)
+    # Measured 0.944 and 0.884.
+    assert report["coverage_at_12"]["value"] >= 0.88
+    assert report["mask_iou_at_12"]["value"] >= 0.8
 
 
 def test_captions_name_half_and_are_mostly_right(
     capsys: pytest.CaptureFixture[str], photos_dir: Path, home: Path
 ) -> None:
-    report = measured(capsys, photos_dir, home, "captions", "singles/*[0369].jpg")
-    # Measured 0.506 and 0.568; one photograph is 0.011.
-    assert report["named"]["value"] >= 0.48
-    assert report["right_of_named"]["value"] >= 0.54
+    report = measured(capsys, photos_dir, home, "captions", _SOME_SINGLES)
+    # Measured 0.545 and 0.583.
+    assert report["named"]["value"] >= 0.5
+    assert report["right_of_named"]["value"] >= 0.5
 
 
 @pytest.mark.campaign

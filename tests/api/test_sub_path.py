@@ -53,7 +53,7 @@ def proxy(server: Server, request: pytest.FixtureRequest) -> Iterator[Proxy]:
 
 @pytest.fixture
 def client(proxy: Proxy) -> Iterator[httpx.Client]:
-    with httpx.Client(trust_env=False, timeout=60) as made:
+    with httpx.Client(trust_env=False, verify=False, timeout=60) as made:
         yield made
 
 
@@ -115,7 +115,7 @@ def test_clients_and_commands_work_below_the_prefix(
     with package.open(url) as remote:
         (hit,) = remote.search("green", limit=1).hits
         assert hit.asset.id == json.loads(outcome.out)["hits"][0]["asset"]["id"]
-        assert httpx.get(hit.asset.uri, trust_env=False).status_code == 200
+        assert httpx.get(hit.asset.uri, trust_env=False, verify=False).status_code == 200
         assert hit.asset.uri.startswith(f"{proxy.url}/v1/")
 
 
@@ -123,7 +123,7 @@ def test_a_session_is_kept_to_the_prefix(proxy: Proxy, library: Library) -> None
     made = library.run("keys", "create", proxy.url, "--scope", "read")
     assert made.code == 0, made
     key = made.out.decode().split()[-1]
-    with httpx.Client(trust_env=False, timeout=60) as client:
+    with httpx.Client(trust_env=False, verify=False, timeout=60) as client:
         started = client.post(f"{proxy.url}/v1/session", json={"key": key})
         assert started.status_code == 204, started.text
         path = urlsplit(proxy.url).path
@@ -137,7 +137,9 @@ def test_a_session_is_kept_to_the_prefix(proxy: Proxy, library: Library) -> None
     "forged", ["//evil.example", "/../x", "https://evil.example", "/v1", "/a b", "/a,/b"]
 )
 def test_what_is_no_prefix_changes_nothing(server: Server, forged: str) -> None:
-    with httpx.Client(trust_env=False, headers={"X-Forwarded-Prefix": forged}) as client:
+    with httpx.Client(
+        trust_env=False, verify=False, headers={"X-Forwarded-Prefix": forged}
+    ) as client:
         found = list(addresses(client.get(f"{server.url}/v1/assets").json()))
     assert all(url.startswith(f"{PREFIX}/v1/") for url in found)
 

@@ -16,7 +16,23 @@ from playwright.sync_api import Browser, Page, expect, sync_playwright
 from visits import TIMEOUT_MS, Visits
 
 _CHROMIUM = Path("/usr/bin/chromium")
+# Playwright's own list, which this one replaces, has more that matters only in other builds. The
+# two of WebUI are of the address bar, which loads a page of its own for each window otherwise.
+_NO_FEATURES = (
+    "AvoidUnnecessaryBeforeUnloadCheckSync",
+    "DestroyProfileOnBrowserClose",
+    "HttpsFirstBalancedModeAutoEnable",
+    "HttpsUpgrades",
+    "LensOverlay",
+    "MediaRouter",
+    "OptimizationHints",
+    "PaintHolding",
+    "ThirdPartyStoragePartitioning",
+    "WebUIOmniboxAimPopup",
+    "WebUIOmniboxPopup",
+)
 _FLAGS = (
+    f"--disable-features={','.join(_NO_FEATURES)}",
     "--no-sandbox",
     "--disable-gpu",
     "--disable-background-networking",
