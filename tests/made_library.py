@@ -60,9 +60,9 @@ class Outcome:
             assert word in self.err, self.err
 
 
-def regard(*arguments: Argument) -> Outcome:
+def regard(*arguments: Argument, encoding: str = "utf-8") -> Outcome:
     """Run a command in this process."""
-    out = io.TextIOWrapper(io.BytesIO(), encoding="utf-8")
+    out = io.TextIOWrapper(io.BytesIO(), encoding=encoding)
     err = io.StringIO()
     with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
         code = main([os.fsdecode(argument) for argument in arguments])
