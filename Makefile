@@ -53,9 +53,10 @@ types: $(VENV)/.installed-test $(VENV)/.linked
 imports: $(VENV)/.installed-test $(VENV)/.linked
 	cd $(VENV) && bin/lint-imports --config ../pyproject.toml
 
-# Each process takes whole files, in the order of tests/conftest.py.
+# Each process takes whole files, in the order of tests/conftest.py. Python writes compiled modules,
+# whatever the environment says, or each process that a test starts would compile regard again.
 pytest: $(VENV)/.installed-test $(VENV)/.linked
-	$(BIN)/python -m pytest -m "not campaign" --numprocesses $(WORKERS) --dist loadfile --no-loadscope-reorder
+	PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest -m "not campaign" --numprocesses $(WORKERS) --dist loadfile --no-loadscope-reorder
 
 # The slow tests: crash and damage campaigns at full length, with new random examples each time.
 campaign: $(VENV)/.installed-test $(VENV)/.linked
