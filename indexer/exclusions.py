@@ -3,8 +3,8 @@
 Patterns have gitignore's syntax and are relative to a folder. The first of these rules that says
 anything about a path decides:
 
-1. What people said: patterns of `--exclude` and `--include`, paths that were removed or named.
-   The last said wins.
+1. What people gave: patterns of `--exclude` and `--include`, paths that were removed or named.
+   The last given wins.
 2. The `.regardignore` files of the folders above it, the nearest first; in each, the last pattern
    that matches.
 3. What programs make for themselves: known names, hidden names, and marked folders.
@@ -122,12 +122,12 @@ class Rules:
 
 @dataclass(slots=True)
 class Exclusions:
-    """What walks leave out: by people's exclusions, `said`, oldest first, and always the `home`.
+    """What walks leave out: by people's exclusions, `given`, oldest first, and always the `home`.
 
     `home_identity` is the home's device and inode.
     """
 
-    said: Sequence[Exclusion] = ()
+    given: Sequence[Exclusion] = ()
     home: bytes | None = None
     home_identity: tuple[int, int] | None = field(default=None, init=False)
     _patterns: list[tuple[int, Pattern, bool]] = field(default_factory=list)
@@ -139,7 +139,7 @@ class Exclusions:
             with suppress(OSError):
                 status = os.stat(self.home)
                 self.home_identity = status.st_dev, status.st_ino
-        for place, one in enumerate(self.said):
+        for place, one in enumerate(self.given):
             if one.pattern is None:
                 self._paths[one.path] = place, one.is_left_out
                 continue
@@ -199,8 +199,8 @@ class Exclusions:
 
     def was_removed(self, path: bytes) -> bool:
         """Whether a person removed a path, or a folder above it, and named none of them since."""
-        said = [self._paths[one] for one in (path, *folders_above(path)) if one in self._paths]
-        return bool(said) and max(said)[1]
+        given = [self._paths[one] for one in (path, *folders_above(path)) if one in self._paths]
+        return bool(given) and max(given)[1]
 
     def needs_naming(self, path: bytes, confinement: Confinement | None = None) -> bool:
         """Whether walks over the folders above would leave a path out."""
@@ -223,19 +223,19 @@ class Exclusions:
     def _decided(self, path: bytes, rules: Rules, *, is_folder: bool) -> bool | None:
         """Whether the path is left out; None if nothing says so and a mark in it may."""
         place = -1
-        said: bool | None = None
+        is_out: bool | None = None
         if path in self._paths:
-            place, said = self._paths[path]
+            place, is_out = self._paths[path]
         for newer, pattern, is_left_out in self._patterns:
             if newer < place:
                 break
             if pattern.matches(path, is_folder=is_folder):
-                said = is_left_out
+                is_out = is_left_out
                 break
         if rules.is_passage:
-            return said is not False or path not in self._paths
-        if said is not None:
-            return said
+            return is_out is not False or path not in self._paths
+        if is_out is not None:
+            return is_out
         for pattern in rules.patterns:
             if pattern.matches(path, is_folder=is_folder):
                 return pattern.is_left_out
@@ -299,11 +299,11 @@ def _read_patterns(folder: bytes, confinement: Confinement | None) -> list[Patte
 
 
 @dataclass(frozen=True, slots=True)
-class Said:
-    """What a person says about the files of a run; it holds for later runs over the paths too.
+class ExclusionChange:
+    """What a person changes about the files of a run, and of later runs over the paths.
 
-    `include` and `exclude` are patterns relative to each path, `clears` forgets what was said
-    about them before.
+    `include` and `exclude` are patterns relative to each path; `clears` forgets earlier exclusions
+    at or below the paths.
     """
 
     exclude: tuple[str, ...] = ()
@@ -314,13 +314,13 @@ class Said:
         """Raises UsageError for a malformed pattern."""
         self._patterns(b"/")
 
-    def changes(
+    def changes_to(
         self, known: Sequence[Exclusion], paths: Sequence[bytes], confinement: Confinement | None
     ) -> tuple[set[int], list[Exclusion]]:
         """The ids of exclusions to forget, and those to add, when a person names the paths."""
         named = set(paths)
         add = [one for path in named if os.path.isdir(path) for one in self._patterns(path)]
-        # What is said again becomes the last said.
+        # What is given again takes precedence again.
         again = {(one.path, one.pattern) for one in add}
         forget = {
             one.id
@@ -358,4 +358,4 @@ class Said:
         return exclusions
 
 
-NOTHING_SAID = Said()
+NO_EXCLUSION_CHANGE = ExclusionChange()

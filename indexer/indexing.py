@@ -47,7 +47,7 @@ from regard.indexer.discover import (
     lies_below,
     require_root,
 )
-from regard.indexer.exclusions import NOTHING_SAID, Exclusions, Said
+from regard.indexer.exclusions import NO_EXCLUSION_CHANGE, ExclusionChange, Exclusions
 from regard.indexer.removing import in_portions
 from regard.indexer.report import SILENT, IndexReport, Progress
 from regard.photos.decoding import DecodeLimits
@@ -102,13 +102,13 @@ class Indexer:
         *,
         retry_failed: bool = False,
         confined_to: bytes | None = None,
-        said: Said | None = NOTHING_SAID,
+        exclusion_change: ExclusionChange | None = NO_EXCLUSION_CHANGE,
         progress: Progress = SILENT,
     ) -> IndexReport:
         """Index everything at or below the paths, except for what exclusions leave out.
 
-        `said` changes the exclusions, which are remembered for later runs; a path that a person
-        names here is never left out, nor by later runs over the folders above it. With None no
+        Exclusions are remembered for later runs; a path that a person names here is never left
+        out, nor by later runs over the folders above it. Without an `exclusion_change`, None, no
         person named the paths: those that were removed since are left out.
 
         Once `progress` says so, what is in the models is committed and the report says
@@ -123,15 +123,17 @@ class Indexer:
         confinement = None if confined_to is None else Confinement.to(confined_to)
         for root in roots:
             require_root(root, confinement)
-            if said is not None:
+            if exclusion_change is not None:
                 self._require_outside_home(root)
         with self.catalog.writer_lease() as lease:
             known = self.catalog.exclusions()
-            if said is None:
+            if exclusion_change is None:
                 remembered = Exclusions(known)
                 roots = [root for root in roots if not remembered.was_removed(root)]
             else:
-                forget, add = said.changes(known, [*map(absolute_path, paths)], confinement)
+                forget, add = exclusion_change.changes_to(
+                    known, [*map(absolute_path, paths)], confinement
+                )
                 if forget or add:
                     self.catalog.change_exclusions(forget, add)
                     known = self.catalog.exclusions()

@@ -15,7 +15,7 @@ from regard.core.catalog import Failure
 from regard.core.errors import NotFound, RootUnavailable
 from regard.core.jobs import Job, JobKind
 from regard.indexer.discover import require_root
-from regard.indexer.exclusions import Said
+from regard.indexer.exclusions import ExclusionChange
 from regard.indexer.indexing import Indexer
 from regard.indexer.report import IndexReport, Progress
 from regard.photos.files import absolute_path, uri_of_path
@@ -75,9 +75,9 @@ class JobWork:
     def _runs(self, job: Job, collection: str, progress: _RunsProgress) -> Iterator[IndexReport]:
         indexer = self._indexer(collection)
         retry_failed = job.retry_failed or job.kind is JobKind.REINDEX
-        said = None
+        exclusion_change = None
         if job.kind is JobKind.IMPORT:
-            said = Said(job.exclude, job.include, job.clear_exclusions)
+            exclusion_change = ExclusionChange(job.exclude, job.include, job.clear_exclusions)
 
         def run(paths: Sequence[bytes], confined_to: bytes | None) -> IndexReport:
             if progress.should_stop():
@@ -87,7 +87,7 @@ class JobWork:
                 paths,
                 retry_failed=retry_failed,
                 confined_to=confined_to,
-                said=said,
+                exclusion_change=exclusion_change,
                 progress=progress.next(),
             )
 

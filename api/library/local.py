@@ -43,7 +43,7 @@ from regard.core.duplicates import DuplicateKind
 from regard.core.errors import DecodeError, UsageError
 from regard.core.filters import AssetFilter, PathPart
 from regard.indexer.discover import require_root
-from regard.indexer.exclusions import Said
+from regard.indexer.exclusions import ExclusionChange
 from regard.indexer.removing import remove_assets
 from regard.indexer.report import SILENT, IndexReport, Progress
 from regard.photos.files import absolute_path, uri_of_path
@@ -96,7 +96,7 @@ class LocalLibrary(Library):
         progress: Progress = SILENT,
     ) -> IndexReport:
         require_name(collection)
-        said = Said(tuple(exclude), tuple(include), clear_exclusions)
+        exclusion_change = ExclusionChange(tuple(exclude), tuple(include), clear_exclusions)
         roots = expanded(paths)
         for root in roots:
             # A mistyped path must not make a home, nor choose a profile for it.
@@ -106,7 +106,7 @@ class LocalLibrary(Library):
         return home.indexer(collection).run(
             roots,
             retry_failed=retry_failed,
-            said=said,
+            exclusion_change=exclusion_change,
             progress=progress,
         )
 

@@ -51,7 +51,7 @@ from regard.api.schemas import (
     JobDocument,
 )
 from regard.core.errors import CannotWork, DecodeError, MalformedQuery, UsageError
-from regard.indexer.exclusions import Said
+from regard.indexer.exclusions import ExclusionChange
 from regard.indexer.report import SILENT, IndexReport, Progress
 from regard.search.answers import ChannelMatch, Scope, WordMatch
 from regard.search.language.printing import print_query
@@ -103,8 +103,8 @@ class RemoteLibrary(Library):
     ) -> IndexReport:
         require_name(collection)
         with _problems():
-            said = Said(tuple(exclude), tuple(include), clear_exclusions)
-            sending = Sending(self._client, collection, progress, said)
+            exclusion_change = ExclusionChange(tuple(exclude), tuple(include), clear_exclusions)
+            sending = Sending(self._client, collection, progress, exclusion_change)
             return sending.run(expanded(paths))
 
     def remove(self, *paths: PathLike, collection: str = DEFAULT_COLLECTION) -> NoReturn:

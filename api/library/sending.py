@@ -17,7 +17,7 @@ from regard.api.schemas import JobDocument, UploadAnswer
 from regard.core.catalog import Failure, FileStamp
 from regard.core.errors import CannotWork, RootUnavailable
 from regard.indexer.discover import Walk, distinct_roots, require_root
-from regard.indexer.exclusions import NOTHING_SAID, Exclusions, Said
+from regard.indexer.exclusions import NO_EXCLUSION_CHANGE, ExclusionChange, Exclusions
 from regard.indexer.report import IndexReport, Progress
 from regard.photos.files import uri_of_path
 
@@ -32,13 +32,17 @@ class Sending:
     """One run: sends the files, waits for the jobs that analyse them, and reports."""
 
     def __init__(
-        self, client: Client, collection: str, progress: Progress, said: Said = NOTHING_SAID
+        self,
+        client: Client,
+        collection: str,
+        progress: Progress,
+        exclusion_change: ExclusionChange = NO_EXCLUSION_CHANGE,
     ) -> None:
         self._report = IndexReport()
         self._client = client
         self._collection = collection
         self._progress = progress
-        self._said = said
+        self._exclusion_change = exclusion_change
         # The first place that each asset came from, and the assets that wait for analysis.
         self._sent: dict[str, str] = {}
         self._new: set[str] = set()
@@ -72,8 +76,8 @@ class Sending:
     def _find(self, roots: Sequence[bytes]) -> list[FileStamp]:
         stamps = []
         # The server knows none of these paths, so nothing is remembered.
-        _, said = self._said.changes([], list(roots), None)
-        exclusions = Exclusions(said)
+        _, added = self._exclusion_change.changes_to([], list(roots), None)
+        exclusions = Exclusions(added)
         for root in roots:
             walk = Walk(root, self._progress.should_stop, exclusions=exclusions)
             for found in walk:

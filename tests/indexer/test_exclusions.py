@@ -16,7 +16,7 @@ from made_library import Library, regard, write_photo
 
 from regard.core.errors import UsageError
 from regard.indexer.discover import Walk
-from regard.indexer.exclusions import Pattern, Said
+from regard.indexer.exclusions import ExclusionChange, Pattern
 
 
 @pytest.fixture
@@ -118,7 +118,7 @@ def test_lines_that_are_no_pattern_match_nothing(line: str) -> None:
 @pytest.mark.parametrize("pattern", ["", "!", "a\\", "a\nb", "a\0", "  "])
 def test_malformed_patterns_are_wrong_arguments(library: Library, pattern: str) -> None:
     with pytest.raises(UsageError, match="gitignore"):
-        Said(exclude=(pattern,))
+        ExclusionChange(exclude=(pattern,))
     if "\0" not in pattern:
         library.run("index", library.photos, "--exclude", pattern).expect_sentence(2, "pattern")
     assert not library.home.exists()

@@ -27,7 +27,7 @@ from regard.api.library.queries import DEFAULT_COLLECTION, require_name
 from regard.core.errors import Conflict, NotFound
 from regard.core.jobs import Job, JobKind, JobState
 from regard.core.keys import Caller
-from regard.indexer.exclusions import Said
+from regard.indexer.exclusions import ExclusionChange
 from regard.search.answers import asset_identifier
 
 router = APIRouter(prefix="/v1", tags=["jobs"])
@@ -106,7 +106,7 @@ def start_job(
         raise NotFound(f"no collection is named {wanted.collection}")
     if isinstance(wanted, ImportRequest):
         # A malformed pattern is an error of the request, not of the job.
-        Said(tuple(wanted.exclude), tuple(wanted.include))
+        ExclusionChange(tuple(wanted.exclude), tuple(wanted.include))
         if wanted.root not in service.options.roots:
             raise NotFound(f"no root is named {wanted.root}", remedy="see the roots in /v1/info")
         folder = service.import_folder(wanted.root, wanted.path)
