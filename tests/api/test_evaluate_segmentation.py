@@ -79,15 +79,15 @@ def test_wrong_use_is_one_sentence(library: Library) -> None:
 
 
 def test_photographs_with_real_things(photos_dir: Path, tmp_path: Path) -> None:
-    """The set of docs/quality.md, six photographs of it, with the models that users have."""
+    """The set of docs/quality.md, three photographs of it, with the models that users have."""
     masks, classes = write_semantic_set(photos_dir, tmp_path, "singles/000")
     outcome = regard(
         *("evaluate", "segmentation", "--images", photos_dir, "--masks", masks),
-        *("--classes", classes, "--only", "singles/000[0-5].jpg", "--json"),
+        *("--classes", classes, "--only", "singles/000[0-2].jpg", "--json"),
     )
     assert outcome.code == 0, outcome
     report = outcome.document
-    assert (report["images"], report["classes_shown"]) == (6, 6)
+    assert (report["images"], report["classes_shown"]) == (3, 3)
     assert report["classes"] > 200
     # On all singles 0.993 are covered and the ceiling is 0.992.
     assert report["coverage"] > 0.95

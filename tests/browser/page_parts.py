@@ -77,7 +77,7 @@ def wait_until(page: Page, condition: Callable[[], bool]) -> None:
     deadline = time.monotonic() + TIMEOUT_MS / 1000
     while not condition():
         assert time.monotonic() < deadline, "it did not come about"
-        page.wait_for_timeout(20)
+        page.wait_for_timeout(50)
 
 
 def query(page: Page) -> dict[str, str]:

@@ -129,7 +129,7 @@ class EditedFolder(RuleBasedStateMachine):
 
 
 EditedFolder.TestCase.settings = settings(
-    max_examples=8,
+    max_examples=5,
     stateful_step_count=14,
     deadline=None,
     suppress_health_check=list(HealthCheck),

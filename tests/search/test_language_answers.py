@@ -222,7 +222,7 @@ def path_filter(text: str) -> AssetFilter:
     return AssetFilter(path_parts=(PathPart(text.encode()),))
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=150, deadline=None)
 @given(
     terms=st.lists(
         _terms, min_size=1, max_size=4, unique_by=lambda piece: piece.text.strip("-").split("^")[0]

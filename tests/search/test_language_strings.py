@@ -74,7 +74,7 @@ def assert_is_about(query: WrittenQuery, source: str) -> None:
     assert all(term.what.text.strip() for term in query.terms if isinstance(term.what, WrittenText))
 
 
-@settings(max_examples=1500, deadline=None)
+@settings(max_examples=500, deadline=None)
 @given(source=_SOURCES)
 def test_random_strings(source: str) -> None:
     is_a_query_or_points(source)
@@ -88,7 +88,7 @@ def test_a_hundred_thousand_random_strings(source: str) -> None:
     is_a_query_or_points(source)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(
     words=st.lists(st.text(st.characters(categories=["L", "N", "P", "S"]), min_size=1), min_size=1)
 )

@@ -219,7 +219,7 @@ def test_histories(home: Home) -> None:
     run_state_machine_as_test(
         OfHome,
         settings=settings(
-            max_examples=6,
+            max_examples=4,
             stateful_step_count=20,
             deadline=None,
             suppress_health_check=list(HealthCheck),
