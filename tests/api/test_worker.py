@@ -334,14 +334,12 @@ def test_waking(service: Service, patched: Callable[[str], None]) -> None:
         job = service.add()
         worker.wake()
         service.until(lambda number=job: service.queue.get(number).state is JobState.DONE)
-    # A worker that does not listen must not hold up who wakes it.
+    # A worker that does not listen must not hold up who wakes it: that would never end.
     pid = worker.pid
     assert pid is not None
     os.kill(pid, signal.SIGSTOP)
-    started = time.monotonic()
     for _ in range(100_000):
         worker.wake()
-    assert time.monotonic() - started < 60
     os.kill(pid, signal.SIGCONT)
 
 
@@ -352,11 +350,9 @@ def test_what_does_not_end_in_time_is_killed(service: Service, gate: Gate) -> No
     worker = service.supervised()
     service.until_under_way(job)
     pid = worker.pid
-    started = time.monotonic()
     worker.terminate()
+    # It would wait at the gate, and then be done with the job.
     worker.stop(timeout=0.3)
-    # It would wait at the gate for longer.
-    assert time.monotonic() - started < 60
     assert _is_gone(pid or 0)
     assert worker.pid is None
     worker.wake()

@@ -165,7 +165,7 @@ def test_profiles_and_kept_pipelines_compare_alike(
     assert kept.code == 0, kept
     measured = profiles.document
     took = [measured[one].pop("indexing_seconds") for one in ("first", "second")]
-    assert all(0 < seconds < 60 for seconds in took)
+    assert all(seconds > 0 for seconds in took)
     assert kept.document == measured
     assert kept.document["first"]["text_to_image"]["recall_at_1"]["value"] == 1.0
     # Of those that differ in weights alone, the photographs are indexed once.
