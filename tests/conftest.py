@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import os
 import shutil
 import signal
@@ -158,6 +159,29 @@ def copied_schemas(request: pytest.FixtureRequest, migrated_file: Path) -> Itera
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(catalog, "upgrade", copy_or_upgrade)
         yield
+
+
+@pytest.fixture(scope="session")
+def demo(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The output folder of `regard demo`, with what it printed in `printed`.
+
+    Made once for all test processes, with the models that people use, so tests only read it.
+    """
+    from made_library import regard
+
+    base = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        base = base.parent
+    folder = base / "regard-demo"
+    with open(base / "regard-demo.lock", "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not (folder / "printed").is_file():
+            with pytest.MonkeyPatch.context() as patch:
+                patch.setenv("COLUMNS", "200")
+                done = regard("demo", "--output", folder)
+            assert done.code == 0, done.err
+            (folder / "printed").write_bytes(done.out)
+    return folder
 
 
 @pytest.fixture(scope="session")

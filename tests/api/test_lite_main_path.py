@@ -37,17 +37,6 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("lite") / "home"
 
 
-@pytest.fixture(scope="module")
-def demo(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
-    """The output folder of `regard demo`, and what it printed."""
-    folder = tmp_path_factory.mktemp("demo")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("COLUMNS", "200")
-        done = regard("demo", "--output", folder)
-    assert done.code == 0, done.err
-    return folder, done.out.decode()
-
-
 def measured(
     capsys: pytest.CaptureFixture[str], photos: Path, home: Path, what: str, only: str
 ) -> dict[str, Any]:
@@ -139,12 +128,12 @@ def test_the_same_objects_are_found_in_different_photographs(
     assert report["pure_groups"]["value"] >= 0.85
 
 
-def test_the_demo_shows_every_way_to_search(demo: tuple[Path, str]) -> None:
-    folder, printed = demo
+def test_the_demo_shows_every_way_to_search(demo: Path) -> None:
+    printed = (demo / "printed").read_text()
     for title in ("“a cat”", "regions: “a motorcycle”", "by a picture", "by a part of a picture",
                   "regions like that part"):  # fmt: skip
         assert title in printed
-    with PillowImage.open(folder / "hits.png") as picture:
+    with PillowImage.open(demo / "hits.png") as picture:
         assert picture.width > 800
         assert picture.height > 800
 
@@ -154,9 +143,9 @@ def test_the_demo_shows_every_way_to_search(demo: tuple[Path, str]) -> None:
     [("a cat", "cat.png"), ("a cup of coffee", "coffee.png"), ("a motorbike", "motorcycle")],
 )
 def test_a_text_finds_its_photograph_and_the_thing_in_it(
-    capsys: pytest.CaptureFixture[str], demo: tuple[Path, str], text: str, expected: str
+    capsys: pytest.CaptureFixture[str], demo: Path, text: str, expected: str
 ) -> None:
-    home = ["--home", str(demo[0] / "home")]
+    home = ["--home", str(demo / "home")]
     best = hits(capsys, text, *home)[0]
     assert name(best).startswith(expected)
     kinds = {match["kind"] for match in best["channels"]}
@@ -170,10 +159,10 @@ def test_a_text_finds_its_photograph_and_the_thing_in_it(
 
 
 def test_a_picture_finds_itself_and_its_part(
-    capsys: pytest.CaptureFixture[str], demo: tuple[Path, str]
+    capsys: pytest.CaptureFixture[str], demo: Path
 ) -> None:
-    home = ["--home", str(demo[0] / "home")]
-    photo = demo[0] / "photos" / "motorcycle-left.png"
+    home = ["--home", str(demo / "home")]
+    photo = demo / "photos" / "motorcycle-left.png"
     assert [name(hit) for hit in hits(capsys, "--image", str(photo), *home)[:2]] == [
         "motorcycle-left.png",
         "motorcycle-right.png",
@@ -184,10 +173,8 @@ def test_a_picture_finds_itself_and_its_part(
     assert name(by_box[0]).startswith("motorcycle")
 
 
-def test_a_region_finds_its_like_elsewhere(
-    capsys: pytest.CaptureFixture[str], demo: tuple[Path, str]
-) -> None:
-    home = ["--home", str(demo[0] / "home")]
+def test_a_region_finds_its_like_elsewhere(capsys: pytest.CaptureFixture[str], demo: Path) -> None:
+    home = ["--home", str(demo / "home")]
     own = hits(capsys, "a motorbike", "--target", "region", *home)[0]
     alike = hits(capsys, "--like", own["region"]["id"], "--target", "region", *home)
     assert own["region"]["id"] not in [hit["region"]["id"] for hit in alike]
@@ -209,10 +196,10 @@ def test_a_demo_over_own_photographs(photos_dir: Path, tmp_path: Path) -> None:
     assert b"queries in" in done.out
 
 
-def test_a_text_search_loads_no_image_model(demo: tuple[Path, str]) -> None:
+def test_a_text_search_loads_no_image_model(demo: Path) -> None:
     code = (
         "import sys; from regard.api.cli import main; "
-        f"main(['search', 'a cat', '--home', {str(demo[0] / 'home')!r}, '--paths']); "
+        f"main(['search', 'a cat', '--home', {str(demo / 'home')!r}, '--paths']); "
         "print([name for name in ('torch', 'transformers') if name in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

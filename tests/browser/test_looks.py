@@ -6,12 +6,12 @@ is kept. Copy `page-*.jpg`, the pictures in the docs, to docs/images/ when the p
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import pytest
-from made_library import regard_process
 from made_server import Server
 from page_parts import (
     drop,
@@ -24,8 +24,6 @@ from page_parts import (
 )
 from playwright.sync_api import Page, expect
 from visits import Visits
-
-from regard.api.cli.sample_photos import gather_sample_photos
 
 _LOOKS: Mapping[str, Mapping[str, Any]] = {
     "light": {"viewport": {"width": 1280, "height": 800}},
@@ -54,18 +52,15 @@ _WIDER = """() => {
 
 
 @pytest.fixture(scope="module")
-def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("samples") / "photos"
-    assert gather_sample_photos(folder) > 10
-    return folder
+def photos(demo: Path) -> Path:
+    return demo / "photos"
 
 
 @pytest.fixture(scope="module")
-def server(photos: Path) -> Iterator[Server]:
+def server(demo: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     """The sample photographs, with the models that people use."""
-    home = photos.parent / "home"
-    done = regard_process("index", photos, "--home", home, "--collection", "samples")
-    assert done.code == 0, done
+    home = tmp_path_factory.mktemp("samples") / "home"
+    shutil.copytree(demo / "home", home)
     with Server(home, profile=None) as running:
         yield running
 
@@ -156,7 +151,7 @@ def test_every_state_is_accessible_and_fits_the_screen(
     expect_first(page, "coffee.png")
     look.check("box")
 
-    page.goto(f"{server.url}/?orientation=landscape&collection=samples")
+    page.goto(f"{server.url}/?orientation=landscape&collection=default")
     expect(page.get_by_test_id("chip")).to_have_count(2)
     part(page, "filter-add").click()
     look.check("filters")
