@@ -15,6 +15,7 @@ import numpy.typing as npt
 from regard.core.geometry import Box, Mask
 
 BoolArray = npt.NDArray[np.bool_]
+Float16Array = npt.NDArray[np.float16]
 Float32Array = npt.NDArray[np.float32]
 Float64Array = npt.NDArray[np.float64]
 Int64Array = npt.NDArray[np.int64]

@@ -14,10 +14,11 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 from sqlalchemy import Connection, select
 
 from regard.core.errors import HomeError, ModelError
-from regard.core.records import BoolArray, Float32Array, Int64Array
+from regard.core.records import BoolArray, Float16Array, Float32Array, Int64Array
 from regard.storage.database import schema
 from regard.storage.database.connection import in_batches, insert_many
 from regard.storage.database.counters import EMBEDDINGS, advance
@@ -41,7 +42,7 @@ class EmbeddingBlock:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Embeddings:
-    """Vectors (n, d), float32, with the ids of each, of its content and of its region, 0 for none.
+    """Vectors (n, d), float16, with the ids of each, of its content and of its region, 0 for none.
 
     In the order of their rows.
     """
@@ -49,7 +50,7 @@ class Embeddings:
     ids: Int64Array
     contents: Int64Array
     regions: Int64Array
-    vectors: Float32Array
+    vectors: Float16Array
 
 
 def vectors_to_bytes(vectors: Sequence[Float32Array], dimension: int) -> bytes:
@@ -99,7 +100,7 @@ def unpack(rows: Sequence[Any], dimension: int) -> Embeddings:
         ids=(np.repeat(before, counts) + np.arange(counts.sum())).astype(np.int64),
         contents=np.repeat(np.asarray([row.content_id for row in rows], np.int64), counts),
         regions=np.concatenate(regions) if regions else np.zeros(0, np.int64),
-        vectors=np.frombuffer(b"".join(vectors), "<f2").reshape(-1, dimension).astype(np.float32),
+        vectors=np.frombuffer(b"".join(vectors), "<f2").reshape(-1, dimension),
     )
 
 
@@ -137,10 +138,11 @@ def insert_embeddings(
     return [EmbeddingBlock(row["channel_id"], row["id"], row["vector_count"]) for row in numbered]
 
 
-def is_sound(vectors: Float32Array, max_norm: float = _MAX_NORM) -> BoolArray:
+def is_sound(vectors: npt.NDArray[np.floating], max_norm: float = _MAX_NORM) -> BoolArray:
     """Which rows (n, d) are finite and not longer than 1."""
+    rows = vectors.astype(np.float32, copy=False)
     with np.errstate(over="ignore", invalid="ignore"):
-        squares = np.einsum("nd,nd->n", vectors, vectors)
+        squares = np.einsum("nd,nd->n", rows, rows)
     # Written so that NaN fails too.
     sound: BoolArray = squares <= max_norm**2
     return sound

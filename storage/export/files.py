@@ -16,13 +16,11 @@ from types import ModuleType, TracebackType
 from typing import Any, Self
 
 import numpy as np
-import numpy.typing as npt
 
 from regard.core.errors import CannotWork, Conflict, MissingDependency
+from regard.core.records import Float16Array
 from regard.storage.export.layout import Column
 from regard.storage.files.durable import sync_directory
-
-Float16Array = npt.NDArray[np.float16]
 
 _ROWS_AT_ONCE = 4096
 

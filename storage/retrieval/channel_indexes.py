@@ -14,7 +14,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from sqlalchemy import Connection
 
 from regard.core.catalog import ChannelQuery, ChannelSearch, DerivedIndexes, Neighbours
@@ -22,7 +21,7 @@ from regard.core.errors import HomeError, IndexMismatch
 from regard.core.filters import AssetFilter
 from regard.core.idset import IdSet
 from regard.core.machine import share_work
-from regard.core.records import Channel, Float32Array, Int64Array
+from regard.core.records import Channel, Float32Array
 from regard.storage.database.catalog import Catalog
 from regard.storage.database.change_log import (
     Moment,
@@ -40,10 +39,9 @@ from regard.storage.vectors.gpu import gpu_devices
 from regard.storage.vectors.index import SegmentedIndex
 from regard.storage.vectors.manifest import IndexIdentity, Manifest
 
-# Log entries applied in one step, and sealed rows kept off the disk, outside a run that indexes;
-# both bound memory.
-_STEP = 8192
-_UNSAVED_ROWS = 65_536
+# Vectors applied in one step, which make a segment that is merged on disk alone, and sealed rows
+# that make a snapshot due; both bound memory.
+_STEP = _UNSAVED_ROWS = 65_536
 # Sampled queries of each kind, to choose how deep searches look. Recall is measured with others.
 _SAMPLE = 128
 _DEPTH_SEED, _RECALL_SEED = 0, 1
@@ -205,11 +203,7 @@ class ChannelIndexes(ChannelSearch, DerivedIndexes):
         index = self._index(channel)
         with self._catching_up, self._catalog.database.reading() as connection:
             self._apply(connection, index, stored)
-
-            def vectors(ids: Int64Array) -> Float32Array:
-                return index.vectors(ids).astype(np.float32)
-
-            findings = verify_channel(connection, stored, index.ids(), vectors)
+            findings = verify_channel(connection, stored, index.ids(), index.vectors)
         return findings + [
             Finding(f"the file {name} of the index {channel} is damaged", in_index=True)
             for name in index.damaged_files()

@@ -122,7 +122,8 @@ class SqlDuplicates(SignatureStore, DuplicateCatalog):
         stored = self._pipeline.channels[channel]
         with self._database.reading() as connection:
             found = read_embeddings(connection, stored, contents)
-        return dict(zip(found.contents.tolist(), found.vectors, strict=True))
+        vectors = found.vectors.astype(np.float32)
+        return dict(zip(found.contents.tolist(), vectors, strict=True))
 
     def save_comparisons(self, contents: Sequence[int], pairs: Sequence[CopyPair]) -> None:
         named = {*contents, *(pair.first for pair in pairs), *(pair.second for pair in pairs)}

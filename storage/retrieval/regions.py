@@ -167,4 +167,5 @@ def _image_vectors(
     connection: Connection, pipeline: StoredPipeline, space: str, contents: Collection[int]
 ) -> dict[int, Float32Array]:
     found = read_embeddings(connection, pipeline.channels[Channel(space, Kind.IMAGE)], contents)
-    return dict(zip(found.contents.tolist(), found.vectors[:, np.newaxis], strict=True))
+    vectors = found.vectors.astype(np.float32)[:, np.newaxis]
+    return dict(zip(found.contents.tolist(), vectors, strict=True))

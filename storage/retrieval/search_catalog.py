@@ -113,7 +113,7 @@ class SqlSearchCatalog(SearchCatalog):
                 continue
             of_content = read_embeddings(connection, stored, [content])
             for place in np.flatnonzero(of_content.regions == (region or 0)):
-                vectors[channel] = of_content.vectors[place]
+                vectors[channel] = of_content.vectors[place].astype(np.float32)
         return StoredVectors(content, region, vectors)
 
 

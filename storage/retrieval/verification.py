@@ -33,7 +33,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.exc import DatabaseError, OperationalError
 
-from regard.core.records import Float32Array, Int64Array, Kind
+from regard.core.records import Float16Array, Int64Array, Kind
 from regard.storage.database import schema
 from regard.storage.database.catalog import Catalog
 from regard.storage.database.change_log import (
@@ -112,7 +112,7 @@ def verify_channel(
     connection: Connection,
     stored: StoredChannel,
     indexed_ids: Int64Array,
-    indexed_vectors: Callable[[Int64Array], Float32Array],
+    indexed_vectors: Callable[[Int64Array], Float16Array],
 ) -> list[Finding]:
     """Compare one channel's index with the embeddings in the catalog, at one moment of both.
 
@@ -126,7 +126,8 @@ def verify_channel(
         missing += int((~present).sum())
         seen += int(present.sum())
         if present.any():
-            same = (indexed_vectors(ids[present]) == vectors[present]).all(axis=1)
+            indexed = indexed_vectors(ids[present]).view(np.uint16)
+            same = (indexed == vectors[present].view(np.uint16)).all(axis=1)
             differing += int((~same).sum())
     name = stored.channel
     found = (
@@ -140,7 +141,7 @@ def verify_channel(
 
 def _pages(
     connection: Connection, stored: StoredChannel
-) -> Iterator[tuple[Int64Array, Float32Array]]:
+) -> Iterator[tuple[Int64Array, Float16Array]]:
     embedding = schema.embedding.c
     after = 0
     while True:

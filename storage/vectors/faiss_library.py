@@ -9,6 +9,8 @@ from __future__ import annotations
 import importlib
 import threading
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from regard.core.errors import MissingDependency
@@ -40,3 +42,18 @@ def gpu_count() -> int:
     if not hasattr(faiss, "StandardGpuResources"):
         return 0
     return int(faiss.get_num_gpus())
+
+
+@contextmanager
+def faiss_threads(count: int) -> Iterator[None]:
+    """Let FAISS take so many threads for calls of this thread.
+
+    For few queries, starting others takes longer than it saves.
+    """
+    faiss = load_faiss()
+    before = faiss.omp_get_max_threads()
+    faiss.omp_set_num_threads(count)
+    try:
+        yield
+    finally:
+        faiss.omp_set_num_threads(before)

@@ -22,10 +22,10 @@ import numpy.typing as npt
 
 from regard.core.catalog import Neighbours
 from regard.core.idset import IdSet
-from regard.core.records import Float32Array, Int64Array
+from regard.core.records import Float16Array, Float32Array, Int64Array
 from regard.storage.vectors.manifest import IndexIdentity
 from regard.storage.vectors.nearest import nearest
-from regard.storage.vectors.rows import Float16Array, Rows
+from regard.storage.vectors.rows import Rows, to_float32
 from regard.storage.vectors.segment import Device, Sealed, Segment
 from regard.storage.vectors.snapshots import Queries, damaged_files, load, save, stamp
 from regard.storage.vectors.state import Delta, SegmentLimits, State
@@ -106,7 +106,7 @@ class SegmentedIndex:
         """
         rows = self._checked_rows(additions)
         removed = _checked_ids(removals)
-        lasting = rows.take(~np.isin(rows.ids, removed))
+        lasting = rows.take(~np.isin(rows.ids, removed)) if removed.size else rows
         with self._writing:
             if through > self._state.applied_through:
                 state = self._state.without(removed)
@@ -233,7 +233,9 @@ class SegmentedIndex:
             expected = (np.size(ids), self.identity.dimension)
             raise ValueError(f"expected vectors {expected}, got {np.shape(vectors)}")
         rows = np.asarray(vectors)[first]
-        norms = np.linalg.norm(rows.astype(np.float64), axis=1)
+        with np.errstate(over="ignore", invalid="ignore"):
+            exact = to_float32(rows) if rows.dtype == np.float16 else rows
+            norms = np.sqrt(np.einsum("nd,nd->n", exact, exact))
         # Written so that NaN fails too.
         if not (norms <= _MAX_NORM).all():
             wrong = int(np.argmin(norms <= _MAX_NORM))
@@ -242,7 +244,7 @@ class SegmentedIndex:
             unique,
             _checked_ids(contents)[first],
             _checked_ids(regions)[first],
-            rows.astype(np.float16),
+            rows.astype(np.float16, copy=False),
         )
 
 

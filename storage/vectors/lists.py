@@ -1,21 +1,22 @@
 """Lists of similar rows with short codes, which nominate the rows that a search scores.
 
-All large segments of an index share a `ListsModel`: a projection of vectors onto the directions
-that matter most in the rows, and the centres of clusters of rows. Each segment has its `Lists`:
-its rows grouped by nearest centre, as codes of one byte for each projected number (inverted lists
-over a scalar quantizer, as in Jégou et al., "Product quantization for nearest neighbor search",
-2011). A search reads the lists whose centres have the largest inner product with the query. How
-many it reads is measured when the model is trained, with the kinds of queries that the channel
-gets: texts lie apart from images, so they need more lists than images do.
+All large segments of an index share a `ListsModel`. Its `Clusters` group rows that are near each
+other in the directions that matter most in the rows. Each segment has its `Lists`: its rows grouped
+by cluster, as codes of one byte for each number (inverted lists over a scalar quantizer, as in
+Jégou et al., "Product quantization for nearest neighbor search", 2011). The codes keep all
+directions: texts lie apart from images, and what they ask for is often outside the main ones.
 
-The projection keeps the mean of the rows, unlike common PCA, because inner products depend on it.
+A search reads the lists that may hold the largest inner products with the query: those whose mean
+row, plus a few standard deviations of the rows along the query, scores best. A mean alone would
+put a list with a few good rows behind many with mediocre ones. How many rows a search reads is
+measured when the model is trained, with the kinds of queries that the channel gets.
 """
 
 from __future__ import annotations
 
 import itertools
 import mmap
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -23,84 +24,59 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from regard.core.records import BoolArray, Float32Array, Int64Array
+from regard.core.machine import share_work
+from regard.core.records import BoolArray, Float16Array, Float32Array, Int64Array
 from regard.storage.vectors.faiss_library import load_faiss
+from regard.storage.vectors.rows import pad, score_rows, to_float32
 
 Int32Array = npt.NDArray[np.int32]
 
 # A model is trained again when there are this many times as many rows.
 GROWTH = 4
-# Sampled rows: for the projection, and for each centre.
-_PROJECTED_SAMPLE = 16_384
-_SAMPLE_OF_CENTRE, _MOST_SAMPLED = 16, 131_072
+# Numbers that vectors are projected to for clustering.
+_DIRECTIONS = 128
+# Sampled rows: for the projection; for clusters, their moments, and the depth of a search.
+_PROJECTED_SAMPLE, _SAMPLE = 16_384, 131_072
 _CENTRES_PER_ROOT = 4  # times the square root of the number of rows
 _ROUNDS = 6  # of k-means
 _NEAR_GROUPS = 3  # whose centres a row is compared with
+# Standard deviations above the mean at which a list's best rows are expected.
+_DEVIATIONS = 1.5
+# Rows of the spread of all clusters that count beside a cluster's own: samples of one are small.
+_PRIOR_ROWS = 4
 # Shares of a query's 10 and 100 best rows that the lists it reads should hold.
 _BEST = 100
-_RECALL_AT_10, _RECALL_AT_100 = 0.998, 0.99
-# People's texts lie farther from the rows than the samples that stand for them do.
-_DEPTH_MARGIN = 2
-# Shares of them that should be among a few times as many rows by projected scores.
-_PROJECTED_RECALL = 0.995
-_DIMENSIONS = (64, 128, 192, 256, 320, 384, 512, 768, 1024)
+_RECALL_AT_10, _RECALL_AT_100 = 0.995, 0.98
 # However few pass a filter, this many are read: then their lists hardly matter.
-_LEAST_READ = 16_384
-_BLOCK = 8192
+_LEAST_READ = 8192
+_IMPOSSIBLE = 2  # for a number of a unit vector
+# Rows at a time. The C library gets memory of more than 32 MB from the system each time.
+_BLOCK = 1024
+# Blocks that are encoded before any is written.
+_BLOCKS_AT_ONCE = 32
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class ListsModel:
-    """What the lists of all segments of an index share.
+class Clusters:
+    """Clusters of projected rows.
 
     `projection` (w, r) float32 takes vectors padded to w; `centres` (c, r) are ordered by groups,
-    of which `starts` (g + 1) are the first centres and `middles` (g, r) the centres; `bounds`
-    (2 r) are the quantizer's least values and spans. `depth` is the share of all rows that a
-    query reads.
+    of which `starts` (g + 1) are the first centres and `middles` (g, r) the centres. The projection
+    keeps the mean of the rows, unlike common PCA, because inner products depend on it.
     """
 
     projection: Float32Array
     centres: Float32Array
     middles: Float32Array
     starts: Int64Array
-    bounds: Float32Array
-    trained_rows: int
-    depth: float = 1.0
-
-    @property
-    def width(self) -> int:
-        """Projected numbers of a vector, r."""
-        return int(self.projection.shape[1])
-
-    def reduce(self, vectors: npt.NDArray[np.floating]) -> Float32Array:
-        """Vectors (n, d) or padded (n, w), projected: float32 (n, r)."""
-        exact = vectors.astype(np.float32, copy=False)
-        projection = self.projection[: vectors.shape[1]]
-        if len(exact) == 1:
-            # A BLAS would start threads, which spin for longer than this takes.
-            reduced: Float32Array = np.einsum("nd,dr->nr", exact, projection)
-            return reduced
-        return np.ascontiguousarray(exact @ projection)
-
-    def order(self, reduced: Float32Array) -> Int64Array:
-        """All lists for a projected query (r,), nearest first, int64 (c,)."""
-        nearness = np.einsum("cr,r->c", self.centres, reduced)
-        return np.argsort(-nearness, kind="stable")
-
-    def rows_to_read(self, total: int, fetch: int, reading: int) -> int:
-        """How many of `total` selected rows lists must hold for `fetch` candidates."""
-        share = min(1.0, self.depth * 4.0**reading)
-        # Few rows that pass lie deeper: as the best of a hundred times as many would.
-        share = min(1.0, share * max(1.0, (self.trained_rows / max(total, 1)) ** 0.5))
-        return min(total, max(int(share * total), 4 * fetch, _LEAST_READ))
 
     def assign(self, reduced: Float32Array) -> Int32Array:
-        """The list of each projected row (n, r), int32 (n,)."""
+        """The cluster of each projected row (n, r), int32 (n,)."""
         near = _nearness(reduced, self.middles)
         count = min(_NEAR_GROUPS, near.shape[1])
         groups = np.argpartition(-near, count - 1, axis=1)[:, :count]
         best = np.full(len(reduced), -np.inf, np.float32)
-        lists = np.zeros(len(reduced), np.int32)
+        clusters = np.zeros(len(reduced), np.int32)
         for group in range(len(self.middles)):
             rows = np.flatnonzero((groups == group).any(axis=1))
             start, end = self.starts[group], self.starts[group + 1]
@@ -111,11 +87,51 @@ class ListsModel:
             nearness = near_centres[np.arange(len(rows)), chosen]
             is_better = nearness > best[rows]
             best[rows[is_better]] = nearness[is_better]
-            lists[rows[is_better]] = start + chosen[is_better]
-        return lists
+            clusters[rows[is_better]] = start + chosen[is_better]
+        return clusters
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ListsModel:
+    """What the lists of all segments of an index share: one list a cluster.
+
+    `means` and `variances` (c, w) float16 are those of the rows in each list; `bounds` (2 w)
+    float32 are the quantizer's least values and spans. `depth` is the share of all rows that a
+    query reads.
+    """
+
+    clusters: Clusters
+    means: Float16Array
+    variances: Float16Array
+    bounds: Float32Array
+    trained_rows: int
+    depth: float = 1.0
+
+    @property
+    def lists(self) -> int:
+        """The number of lists, c."""
+        return len(self.means)
+
+    @property
+    def width(self) -> int:
+        """Numbers of a padded vector, w, and bytes of a code."""
+        return int(self.means.shape[1])
+
+    def order(self, queries: Float32Array) -> Int64Array:
+        """All lists for padded queries (q, w), the most promising first, int64 (q, c)."""
+        spreads = np.sqrt(score_rows(np.square(queries), self.variances))
+        promise = score_rows(queries, self.means) + np.float32(_DEVIATIONS) * spreads
+        return np.argsort(-promise, axis=1, kind="stable")
+
+    def rows_to_read(self, total: int, fetch: int, reading: int) -> int:
+        """How many of `total` selected rows lists must hold for `fetch` candidates."""
+        share = min(1.0, self.depth * 4.0**reading)
+        # Few rows that pass lie deeper: as the best of a hundred times as many would.
+        share = min(1.0, share * max(1.0, (self.trained_rows / max(total, 1)) ** 0.5))
+        return min(total, max(int(share * total), 4 * fetch, _LEAST_READ))
 
     def quantizer(self) -> Any:
-        """FAISS' quantizer of projected vectors."""
+        """FAISS' quantizer of padded vectors."""
         faiss = load_faiss()
         quantizer = faiss.ScalarQuantizer(self.width, faiss.ScalarQuantizer.QT_8bit)
         faiss.copy_array_to_vector(self.bounds, quantizer.trained)
@@ -123,33 +139,45 @@ class ListsModel:
 
     @property
     def shapes(self) -> tuple[int, int, int]:
-        """Projected numbers, centres and groups: what `decode` must know."""
-        return self.width, len(self.centres), len(self.middles)
+        """Projected numbers, lists and groups: what `decode` must know."""
+        clusters = self.clusters
+        return clusters.projection.shape[1], self.lists, len(clusters.middles)
 
     def encode(self) -> Iterator[bytes]:
-        """The bytes of the model's file; its numbers and its depth are in the manifest."""
-        yield self.starts.astype("<i8").tobytes()
-        for array in (self.projection, self.centres, self.middles, self.bounds):
+        """The bytes of the model's file; its shapes and its depth are in the manifest."""
+        clusters = self.clusters
+        yield clusters.starts.astype("<i8").tobytes()
+        for array in (clusters.projection, clusters.centres, clusters.middles, self.bounds):
             yield array.astype("<f4").tobytes()
+        for moments in (self.means, self.variances):
+            yield moments.astype("<f2").tobytes()
 
     @classmethod
     def decode(
         cls, data: bytes, padded: int, shapes: tuple[int, int, int], rows: int, depth: float
     ) -> ListsModel:
         """The model in the bytes of a file; raises ValueError for another size."""
-        width, lists, groups = shapes
-        sizes = [(padded, width), (lists, width), (groups, width), (2 * width,)]
-        if len(data) != 8 * (groups + 1) + 4 * sum(int(np.prod(size)) for size in sizes):
+        directions, lists, groups = shapes
+        sizes = [
+            ("<i8", (groups + 1,)),
+            ("<f4", (padded, directions)),
+            ("<f4", (lists, directions)),
+            ("<f4", (groups, directions)),
+            ("<f4", (2 * padded,)),
+            ("<f2", (lists, padded)),
+            ("<f2", (lists, padded)),
+        ]
+        ends = np.cumsum([np.dtype(kind).itemsize * np.prod(size) for kind, size in sizes])
+        if len(data) != ends[-1]:
             raise ValueError("its size is off")
-        place = 8 * (groups + 1)
-        starts = np.frombuffer(data, "<i8", groups + 1).astype(np.int64)
-        arrays = []
-        for size in sizes:
+        arrays: list[npt.NDArray[Any]] = []
+        for (kind, size), end in zip(sizes, ends.tolist(), strict=True):
             count = int(np.prod(size))
-            arrays.append(np.frombuffer(data, "<f4", count, place).reshape(size))
-            place += 4 * count
-        projection, centres, middles, bounds = arrays
-        return cls(projection, centres, middles, starts, bounds, rows, depth)
+            start = end - count * np.dtype(kind).itemsize
+            arrays.append(np.frombuffer(data, kind, count, start).reshape(size))
+        starts, projection, centres, middles, bounds, means, variances = arrays
+        clusters = Clusters(projection, centres, middles, starts.astype(np.int64))
+        return cls(clusters, means, variances, bounds, rows, depth)
 
 
 def _nearness(rows: Float32Array, centres: Float32Array) -> Float32Array:
@@ -166,7 +194,7 @@ class Lists:
         """Map the lists of a segment of `rows` rows; raises ValueError when they are damaged."""
         faiss = load_faiss()
         self.path = path
-        count, width = len(model.centres), model.width
+        count, width = model.lists, model.width
         with open(path, "rb") as file:
             size = file.seek(0, 2)
             body = _body(count, rows)
@@ -208,7 +236,6 @@ class Lists:
         index.ntotal = rows
         self._index = index
         self._kept_for_faiss = (inverted, coarse)
-        self._width = width
 
     def counts(self, mask: BoolArray | None) -> Int64Array:
         """How many rows each list holds, of those in a mask, (c,)."""
@@ -217,20 +244,21 @@ class Lists:
         return np.bincount(self._of_rows[mask], minlength=len(self._sizes))
 
     def search(
-        self, reduced: Float32Array, probes: Int64Array, k: int, selector: Any | None
+        self, queries: Float32Array, probes: Int64Array, k: int, selector: Any | None
     ) -> tuple[Float32Array, Int64Array]:
         """The `k` best rows by code of the lists in `probes` (q, p), where -1 is none.
 
-        Returns scores (q, k), descending, and positions (q, k), -1 past the last.
+        Queries (q, w) are padded. Returns scores (q, k), descending, and positions (q, k), -1 past
+        the last.
         """
         faiss = load_faiss()
-        scores = np.empty((len(reduced), k), np.float32)
-        positions = np.empty((len(reduced), k), np.int64)
+        scores = np.empty((len(queries), k), np.float32)
+        positions = np.empty((len(queries), k), np.int64)
         pointer = faiss.swig_ptr
         # FAISS' own wrapper takes no selector.
         self._index.search_preassigned_c(
-            len(reduced),
-            pointer(reduced),
+            len(queries),
+            pointer(queries),
             k,
             pointer(probes),
             pointer(np.zeros(probes.shape, np.float32)),
@@ -247,129 +275,142 @@ def _body(lists: int, rows: int) -> int:
     return 8 * (lists + 1) + -(-4 * rows // 8) * 8
 
 
-def encode_lists(
-    model: ListsModel,
-    vectors: npt.NDArray[np.float16],
-    see: Callable[[Float32Array, Int32Array], None] | None,
-) -> Iterator[bytes | memoryview]:
-    """The bytes of the lists of a segment's padded vectors (n, w).
+def encode_lists(model: ListsModel, vectors: Float16Array) -> Iterator[bytes]:
+    """The bytes of the lists of a segment's padded vectors (n, w)."""
 
-    `see` is shown the projected rows and their lists, block by block.
-    """
-    count, rows = len(model.centres), len(vectors)
-    quantizer = model.quantizer()
-    codes = np.empty((rows, model.width), np.uint8)
-    of_rows = np.empty(rows, np.int32)
-    for start in range(0, rows, _BLOCK):
-        block = slice(start, start + _BLOCK)
-        reduced = model.reduce(_finite(vectors[block]))
-        of_rows[block] = model.assign(reduced)
-        codes[block] = quantizer.compute_codes(reduced)
-        if see is not None:
-            see(reduced, of_rows[block])
-    starts = np.zeros(count + 1, np.int64)
-    np.cumsum(np.bincount(of_rows, minlength=count), out=starts[1:])
-    order = np.argsort(of_rows, kind="stable")
+    def assign(start: int) -> Int32Array:
+        rows = _sound(vectors[start : start + _BLOCK])
+        return model.clusters.assign(rows @ model.clusters.projection)
+
+    of_rows = np.concatenate(share_work(assign, _starts(vectors)))
+    starts = np.zeros(model.lists + 1, np.int64)
+    np.cumsum(np.bincount(of_rows, minlength=model.lists), out=starts[1:])
     yield starts.astype("<i8").tobytes()
-    yield of_rows.astype("<i4").tobytes().ljust(-(-4 * rows // 8) * 8, b"\0")
-    width, size = model.width, model.width + 8
-    body = np.empty(rows * size, np.uint8)
-    for first, end in itertools.pairwise(starts.tolist()):
-        members, middle = order[first:end], first * size + (end - first) * width
-        body[first * size : middle] = codes[members].reshape(-1)
-        body[middle : end * size] = members.astype("<i8").view(np.uint8)
-    yield body.data
+    yield of_rows.astype("<i4").tobytes().ljust(-(-4 * len(vectors) // 8) * 8, b"\0")
+    order = np.argsort(of_rows, kind="stable")
+    quantizer = model.quantizer()
+
+    def encode(block: tuple[int, int]) -> bytes:
+        first, end = block
+        members = order[starts[first] : starts[end]]
+        codes = np.empty((len(members), model.width), np.uint8)
+        for start in range(0, len(members), _BLOCK):
+            some = members[start : start + _BLOCK]
+            codes[start : start + _BLOCK] = quantizer.compute_codes(_sound(vectors[some]))
+        written = []
+        for start, stop in itertools.pairwise((starts[first : end + 1] - starts[first]).tolist()):
+            written += [codes[start:stop].tobytes(), members[start:stop].astype("<i8").tobytes()]
+        return b"".join(written)
+
+    blocks = _blocks_of_lists(starts)
+    for some in range(0, len(blocks), _BLOCKS_AT_ONCE):
+        yield from share_work(encode, blocks[some : some + _BLOCKS_AT_ONCE])
+
+
+def _blocks_of_lists(starts: Int64Array) -> list[tuple[int, int]]:
+    """Ranges of lists with about a block of rows together."""
+    firsts = np.unique(starts[:-1] // _BLOCK, return_index=True)[1].tolist()
+    return [*itertools.pairwise(firsts), (firsts[-1], len(starts) - 1)]
 
 
 def train(
-    parts: Sequence[npt.NDArray[np.float16]], dimension: int, queries: Sequence[Float32Array]
+    parts: Sequence[Float16Array], dimension: int, queries: Sequence[Float32Array]
 ) -> ListsModel:
-    """A model of the padded vectors of all parts, without a measured depth.
+    """A model of the padded vectors of all parts.
 
     `queries` (q, d) are samples of each kind of query. The same arguments give the same model.
     """
-    faiss = load_faiss()
     rng = np.random.default_rng(len(parts))
     total = sum(len(part) for part in parts)
-    projection = _project(_sample(parts, _PROJECTED_SAMPLE, rng), dimension, queries)
-    centre_count = max(16, int(_CENTRES_PER_ROOT * total**0.5))
-    wanted = min(total, _SAMPLE_OF_CENTRE * centre_count, _MOST_SAMPLED)
-    blocks = _sampled_blocks(parts, wanted, rng)
-    reduced = np.concatenate([block @ projection for block in blocks])
-    groups = max(1, round(centre_count**0.5 / 2))
+    sample = rng.permutation(total)[:_SAMPLE]
+    projection = _main_directions(_gather(parts, sample[:_PROJECTED_SAMPLE]), dimension)
+    reduced = np.concatenate(
+        [_gather(parts, sample[start : start + _BLOCK]) @ projection for start in _starts(sample)]
+    )
+    clusters = _cluster(projection, reduced, max(16, int(_CENTRES_PER_ROOT * total**0.5)))
+    means, variances, bounds = _moments(clusters, parts, sample, clusters.assign(reduced))
+    model = ListsModel(clusters, means, variances, bounds, total)
+    # Other rows than those which gave the means, where there are others.
+    sample = rng.permutation(total)[:_SAMPLE]
+    return replace(model, depth=_measure_depth(model, parts, sample, queries))
+
+
+def _starts(rows: npt.NDArray[Any]) -> range:
+    """Where blocks of rows begin."""
+    return range(0, len(rows), _BLOCK)
+
+
+def _gather(parts: Sequence[Float16Array], positions: Int64Array) -> Float32Array:
+    """The rows (m, w) at positions in all parts together."""
+    ends = np.cumsum([len(part) for part in parts])
+    of_parts = np.searchsorted(ends, positions, side="right")
+    rows = np.empty((len(positions), parts[0].shape[1]), np.float16)
+    for number in np.unique(of_parts):
+        own = of_parts == number
+        rows[own] = parts[number][positions[own] - ends[number] + len(parts[number])]
+    return _sound(rows)
+
+
+def _main_directions(sample: Float32Array, dimension: int) -> Float32Array:
+    """The projection (w, r) onto the directions that matter most in a sample of rows."""
+    values, directions = np.linalg.eigh(sample.T @ sample)
+    main = directions[:, np.argsort(-values)[: min(dimension, _DIRECTIONS)]]
+    return np.ascontiguousarray(main)
+
+
+def _cluster(projection: Float32Array, reduced: Float32Array, count: int) -> Clusters:
+    """About `count` clusters of projected rows (n, r)."""
+    groups = max(1, round(count**0.5 / 2))
     middles = _k_means(reduced, groups)
     of_rows = _nearness(reduced, middles).argmax(axis=1)
     centres, starts = [], [0]
     for group in range(groups):
         own = reduced[of_rows == group]
-        count = max(1, round(centre_count * len(own) / len(reduced)))
-        centres.append(_k_means(own, count) if len(own) > count else own)
+        wanted = max(1, round(count * len(own) / len(reduced)))
+        centres.append(_k_means(own, wanted) if len(own) > wanted else own)
         starts.append(starts[-1] + len(centres[-1]))
-    quantizer = faiss.ScalarQuantizer(projection.shape[1], faiss.ScalarQuantizer.QT_8bit)
-    quantizer.train(reduced)
-    return ListsModel(
-        projection,
-        np.concatenate(centres),
-        middles,
-        np.asarray(starts, np.int64),
-        faiss.vector_to_array(quantizer.trained),
-        total,
-    )
+    return Clusters(projection, np.concatenate(centres), middles, np.asarray(starts, np.int64))
 
 
-def _project(sample: Float32Array, dimension: int, queries: Sequence[Float32Array]) -> Float32Array:
-    """The projection (w, r) with the fewest numbers that ranks a sample of rows well."""
-    values, directions = np.linalg.eigh(sample.T @ sample)
-    projection = np.ascontiguousarray(directions[:, np.argsort(-values)][:, : _DIMENSIONS[-1]])
-    every = sample @ projection
-    kinds = [
-        (some @ sample[:, : some.shape[1]].T, some @ projection[: some.shape[1]])
-        for some in queries
-        if len(some)
-    ]
-    for width in _DIMENSIONS:
-        if width >= dimension or all(
-            _ranks_well(exact, reduced[:, :width] @ every[:, :width].T) for exact, reduced in kinds
-        ):
-            break
-    return np.ascontiguousarray(projection[:, :width])
+def _moments(
+    clusters: Clusters,
+    parts: Sequence[Float16Array],
+    sample: Int64Array,
+    of_sample: Int32Array,
+) -> tuple[Float16Array, Float16Array, Float32Array]:
+    """Means and variances (c, w) of the rows of each cluster, and bounds (2 w) of all rows.
+
+    `of_sample` are the clusters of the sampled rows.
+    """
+    count = len(clusters.centres)
+    means = clusters.centres @ clusters.projection.T  # of clusters without rows
+    deviations = np.zeros_like(means)
+    least, most = np.full((2, means.shape[1]), [[np.inf], [-np.inf]], np.float32)
+    sizes = np.bincount(of_sample, minlength=count)
+    starts = np.concatenate([[0], np.cumsum(sizes)])
+    ordered = sample[np.argsort(of_sample, kind="stable")]
+    for first, end in _blocks_of_lists(starts):
+        rows = _gather(parts, ordered[starts[first] : starts[end]])
+        for cluster in range(first, end):
+            own = rows[starts[cluster] - starts[first] : starts[cluster + 1] - starts[first]]
+            if len(own):
+                means[cluster] = own.mean(axis=0)
+                deviations[cluster] = np.square(own - means[cluster]).sum(axis=0)
+        if len(rows):
+            least = np.minimum(least, rows.min(axis=0))
+            most = np.maximum(most, rows.max(axis=0))
+    spread = deviations.sum(axis=0) / len(sample)
+    variances = (deviations + _PRIOR_ROWS * spread) / (sizes + _PRIOR_ROWS)[:, None]
+    bounds = np.concatenate([least, most - least])
+    return means.astype(np.float16), variances.astype(np.float16), bounds
 
 
-def _ranks_well(exact: Float32Array, rough: Float32Array) -> bool:
-    """Whether the best rows by exact scores (q, n) are among the first ones by rough scores."""
-    for best, first in ((10, 12), (100, 115)):
-        if first >= exact.shape[1]:
-            continue
-        top = np.argpartition(-exact, best, axis=1)[:, :best]
-        floors = -np.partition(-rough, first - 1, axis=1)[:, first - 1, None]
-        if (np.take_along_axis(rough, top, axis=1) >= floors).mean() < _PROJECTED_RECALL:
-            return False
-    return True
-
-
-def _sample(
-    parts: Sequence[npt.NDArray[np.float16]], count: int, rng: np.random.Generator
-) -> Float32Array:
-    return np.concatenate(list(_sampled_blocks(parts, count, rng)))
-
-
-def _sampled_blocks(
-    parts: Iterable[npt.NDArray[np.float16]], count: int, rng: np.random.Generator
-) -> Iterator[Float32Array]:
-    """About `count` rows from all parts, block by block."""
-    parts = list(parts)
-    total = sum(len(part) for part in parts)
-    for part in parts:
-        wanted = min(len(part), -(-count * len(part) // total))
-        chosen = np.sort(rng.choice(len(part), wanted, replace=False))
-        for start in range(0, wanted, _BLOCK):
-            yield _finite(part[chosen[start : start + _BLOCK]])
-
-
-def _finite(vectors: npt.NDArray[np.float16]) -> Float32Array:
-    """Vectors as float32, with zeros for numbers that are not finite, as damaged files hold."""
-    found: Float32Array = np.nan_to_num(vectors.astype(np.float32), nan=0.0, posinf=0.0, neginf=0.0)
-    return found
+def _sound(vectors: Float16Array) -> Float32Array:
+    """Vectors as float32, with zeros for what no unit vector has, as damaged files hold."""
+    exact = to_float32(vectors)
+    if exact.size and not -_IMPOSSIBLE < exact.min() <= exact.max() < _IMPOSSIBLE:  # also for NaN
+        exact[~(np.abs(exact) < _IMPOSSIBLE)] = 0
+    return exact
 
 
 def _k_means(rows: Float32Array, count: int) -> Float32Array:
@@ -388,53 +429,40 @@ def _k_means(rows: Float32Array, count: int) -> Float32Array:
     return found
 
 
-class DepthMeasurement:
-    """Measures how many rows queries must read, from all rows in their lists."""
-
-    def __init__(self, model: ListsModel, queries: Sequence[Float32Array]) -> None:
-        """`queries` (q, d) are samples of each kind."""
-        self._model = model
-        self._kinds = [model.reduce(some) for some in queries if len(some)]
-        self._best = [
-            (
-                np.full((len(some), _BEST), -np.inf, np.float32),
-                np.zeros((len(some), _BEST), np.int32),
+def _measure_depth(
+    model: ListsModel,
+    parts: Sequence[Float16Array],
+    sample: Int64Array,
+    queries: Sequence[Float32Array],
+) -> float:
+    """The share of the rows that a query of the most demanding kind must read."""
+    kinds = [pad(some) for some in queries if len(some)]
+    best = [np.full((len(some), _BEST), -np.inf, np.float32) for some in kinds]
+    of_best = [np.zeros((len(some), _BEST), np.int32) for some in kinds]
+    sizes = np.zeros(model.lists, np.int64)
+    for start in _starts(sample):
+        rows = _gather(parts, sample[start : start + _BLOCK])
+        of_rows = model.clusters.assign(rows @ model.clusters.projection)
+        sizes += np.bincount(of_rows, minlength=model.lists)
+        for kind, some in enumerate(kinds):
+            every = np.concatenate([best[kind], some @ rows.T], axis=1)
+            of_every = np.broadcast_to(of_rows, (len(some), len(of_rows)))
+            top = np.argpartition(-every, _BEST - 1, axis=1)[:, :_BEST]
+            best[kind] = np.take_along_axis(every, top, axis=1)
+            of_best[kind] = np.take_along_axis(
+                np.concatenate([of_best[kind], of_every], axis=1), top, axis=1
             )
-            for some in self._kinds
-        ]
-        self._sizes = np.zeros(len(model.centres), np.int64)
-
-    def see(self, reduced: Float32Array, lists: Int32Array) -> None:
-        """Take projected rows (n, r) and their lists (n,)."""
-        faiss = load_faiss()
-        self._sizes += np.bincount(lists, minlength=len(self._sizes))
-        for kind, (queries, (scores, places)) in enumerate(
-            zip(self._kinds, self._best, strict=True)
-        ):
-            found, rows = faiss.knn(
-                queries, reduced, min(_BEST, len(reduced)), faiss.METRIC_INNER_PRODUCT
-            )
-            every = np.concatenate([scores, found], axis=1)
-            of = np.concatenate([places, lists[rows]], axis=1)
-            top = np.argsort(-every, axis=1)[:, :_BEST]
-            self._best[kind] = (
-                np.take_along_axis(every, top, axis=1),
-                np.take_along_axis(of, top, axis=1),
-            )
-
-    def conclude(self) -> ListsModel:
-        """The model with the depth that serves the most demanding kind of query."""
-        total = int(self._sizes.sum())
-        depth = 0.0
-        for queries, (_, places) in zip(self._kinds, self._best, strict=True):
-            order = np.stack([self._model.order(query) for query in queries])
-            reached = np.cumsum(self._sizes[order], axis=1)
-            needed = np.empty_like(reached)
-            np.put_along_axis(needed, order, reached, axis=1)
-            of_best = np.take_along_axis(needed, places.astype(np.int64), axis=1) / max(total, 1)
-            depth = max(
-                depth,
-                float(np.quantile(of_best[:, :10], _RECALL_AT_10)),
-                float(np.quantile(of_best, _RECALL_AT_100)),
-            )
-        return replace(self._model, depth=min(_DEPTH_MARGIN * depth, 1.0) or 1.0)
+    depth = 0.0
+    for some, scores, of_rows in zip(kinds, best, of_best, strict=True):
+        order = model.order(some)
+        reached = np.cumsum(sizes[order], axis=1)
+        needed = np.empty_like(reached)
+        np.put_along_axis(needed, order, reached, axis=1)
+        by_score = np.take_along_axis(of_rows, np.argsort(-scores, axis=1), axis=1)
+        shares = np.take_along_axis(needed, by_score.astype(np.int64), axis=1) / sizes.sum()
+        depth = max(
+            depth,
+            float(np.quantile(shares[:, :10], _RECALL_AT_10)),
+            float(np.quantile(shares, _RECALL_AT_100)),
+        )
+    return depth or 1.0

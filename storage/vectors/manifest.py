@@ -18,8 +18,8 @@ from regard.core.errors import IndexMismatch
 from regard.core.records import Kind
 from regard.storage.files.durable import write_file
 
-FORMAT = 3
-_FORMER_FORMATS = (1, 2)
+FORMAT = 4
+_FORMER_FORMATS = (1, 2, 3)
 METRIC = "inner_product"
 REMEDY = "run: regard rebuild"
 ROWS_SUFFIX = ".rows"
@@ -63,7 +63,7 @@ class StoredSegment(StoredFile):
 class StoredModel(StoredFile):
     """What lists share: `rows` were there when it was trained; see `ListsModel` for the others."""
 
-    width: int
+    directions: int
     lists: int
     groups: int
     depth: float

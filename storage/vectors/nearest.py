@@ -23,7 +23,6 @@ short, more rows are asked for. Only where nearly all rows are asked for are lis
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Protocol
@@ -35,9 +34,9 @@ from regard.core.catalog import Neighbours
 from regard.core.idset import IdSet
 from regard.core.machine import share_work, usable_cores
 from regard.core.records import BoolArray, Float32Array, Int64Array
-from regard.storage.vectors.faiss_library import load_faiss
+from regard.storage.vectors.faiss_library import faiss_threads, load_faiss
 from regard.storage.vectors.lists import Lists, ListsModel
-from regard.storage.vectors.rows import Rows, fp16_index
+from regard.storage.vectors.rows import FEW_QUERIES, Rows, fp16_index, score_rows
 
 # Rows fetched beyond k, so that near ties at the border rarely need a second scan.
 _SLACK = 32
@@ -46,9 +45,8 @@ _GATHER_ROWS = 2048
 # Rows multiplied, and queries served, at a time; they bound the memory of a search.
 _BLOCK_ROWS = 8192
 _BLOCK_QUERIES = 64
-# FAISS shares a scan among its own threads by query. They spin while they wait, so they only serve
-# scans of many rows for more than a few queries.
-_FEW_QUERIES, _MANY_ROWS = 4, 32_768
+# FAISS shares a scan of so many rows among its own threads, by query.
+_MANY_ROWS = 32_768
 # Rows of the first step over lists, and what later steps multiply it by.
 _FIRST_STEP, _GROWTH = 256, 4
 # Candidates that are scored exactly, beyond the rows of a step.
@@ -197,21 +195,6 @@ def nearest(
     return found
 
 
-@contextmanager
-def _threads(count: int) -> Iterator[None]:
-    """Let FAISS take so many threads for calls of this thread.
-
-    For few queries, starting others takes longer than it saves.
-    """
-    faiss = load_faiss()
-    before = faiss.omp_get_max_threads()
-    faiss.omp_set_num_threads(count)
-    try:
-        yield
-    finally:
-        faiss.omp_set_num_threads(before)
-
-
 def _nominate(selection: Selection, queries: Float32Array, k: int) -> list[_Contenders]:
     """For each query all rows of the part that may be among its `k` best."""
     part, count = selection.part, selection.count
@@ -221,7 +204,7 @@ def _nominate(selection: Selection, queries: Float32Array, k: int) -> list[_Cont
     fetch = k + _SLACK
     is_large = count >= _MANY_ROWS
     while unsure.size and count > _GATHER_ROWS and 2 * fetch <= count:
-        with _threads(usable_cores() if len(unsure) > _FEW_QUERIES and is_large else 1):
+        with faiss_threads(usable_cores() if len(unsure) > FEW_QUERIES and is_large else 1):
             scan = part.scan(_padded(queries[unsure], part), fetch, selection)
         for row, query in enumerate(unsure):
             margin = _margin(scan.error, norms[query], queries.shape[1])
@@ -267,31 +250,8 @@ def _score_every(part: Part, queries: Float32Array, positions: Int64Array) -> Fl
     scores = np.empty((len(queries), len(positions)), np.float32)
     for start in range(0, len(positions), _BLOCK_ROWS):
         rows = part.rows.vectors[positions[start : start + _BLOCK_ROWS]]
-        scores[:, start : start + len(rows)] = _score_rows(padded, rows)
+        scores[:, start : start + len(rows)] = score_rows(padded, rows)
     return scores
-
-
-def _score_rows(queries: Float32Array, rows: npt.NDArray[np.float16]) -> Float32Array:
-    """Inner products of queries (q, w) and rows (m, w): (q, m).
-
-    For a single query, a row's sum does not depend on the rows beside it, so equal vectors score
-    equal wherever they lie. Scores of damaged rows that are not numbers become -inf.
-    """
-    if not len(rows):
-        return np.empty((len(queries), 0), np.float32)
-    scores: Float32Array
-    if len(queries) > _FEW_QUERIES:
-        with np.errstate(invalid="ignore"):
-            scores = queries @ rows.astype(np.float32).T  # (q, w) @ (w, m)
-        scores[np.isnan(scores)] = -np.inf
-        return scores
-    # NumPy takes ten times as long to convert float16.
-    with _threads(1):
-        found, positions = fp16_index(rows).search(queries, len(rows))
-    # FAISS leaves out what is not a number, and gives -1 instead: the last column.
-    scores = np.full((len(queries), len(rows) + 1), -np.inf, np.float32)
-    np.put_along_axis(scores, positions, found, axis=1)
-    return scores[:, :-1]
 
 
 def _may_be_best(
@@ -342,7 +302,7 @@ class _Ranked:
                     for place, part in enumerate(parts[of[0] : of[-1] + 1], int(of[0]))
                 ]
             )
-            scores[block] = _score_rows(padded, vectors)[0]
+            scores[block] = score_rows(padded, vectors)[0]
         return cls(parts, places, positions, ids, scores, codes).take(np.lexsort((ids, -scores)))
 
     def take(self, chosen: Any) -> _Ranked:
@@ -466,8 +426,8 @@ def _read_in_steps(
 
     They are read once for every two steps.
     """
-    reduced = model.reduce(query[None])
-    order = model.order(reduced[0])
+    padded = _padded(query[None], selections[0].part)
+    (order,) = model.order(padded)
     in_lists = np.sum([c.in_lists for c in selections if c.in_lists is not None], axis=0)
     reached = np.cumsum(in_lists[order])  # (lists,): rows up to each list
     total = int(in_lists.sum())
@@ -478,7 +438,7 @@ def _read_in_steps(
         probes = order[None, : int((reached < wanted).sum()) + 1]
         if size >= k:
             ends.pop()
-        yield _Reading(ends, _read_lists(selections, reduced, probes, ends[-1] + _SPARE))
+        yield _Reading(ends, _read_lists(selections, padded, probes, ends[-1] + _SPARE))
         if ends[-1] >= k:
             return
         size, reading = size * _GROWTH**2, reading + 1
@@ -486,7 +446,7 @@ def _read_in_steps(
 
 def _read_lists(
     selections: Sequence[Selection],
-    reduced: Float32Array,
+    padded: Float32Array,
     probes: Int64Array,
     fetch: int,
 ) -> list[tuple[Part, Float32Array, Int64Array]]:
@@ -495,7 +455,7 @@ def _read_lists(
     def read(chosen: Selection) -> tuple[Part, Float32Array, Int64Array]:
         assert chosen.part.lists is not None
         of_part = min(fetch, chosen.count)
-        scores, positions = chosen.part.lists.search(reduced, probes, of_part, chosen.selector)
+        scores, positions = chosen.part.lists.search(padded, probes, of_part, chosen.selector)
         # Damaged lists may hold any number.
         sound = (positions[0] >= 0) & (positions[0] < len(chosen.part.rows))
         return chosen.part, scores[0][sound], positions[0][sound]

@@ -29,7 +29,6 @@ from regard.storage.files.durable import (
 )
 from regard.storage.vectors.lists import (
     GROWTH,
-    DepthMeasurement,
     Lists,
     ListsModel,
     encode_lists,
@@ -187,15 +186,12 @@ class _Files:
         segment.sha256 = name
         return segment
 
-    def write_lists(
-        self, sealed: Sealed, model: ListsModel, measurement: DepthMeasurement | None
-    ) -> Sealed:
+    def write_lists(self, sealed: Sealed, model: ListsModel, *, is_new: bool) -> Sealed:
         """The segment with its lists, mapped."""
         lists = sealed.lists
-        if lists is not None and measurement is None and self._has(lists.path.name):
+        if lists is not None and not is_new and self._has(lists.path.name):
             return sealed
-        see = None if measurement is None else measurement.see
-        name = self._write(encode_lists(model, sealed.rows.vectors, see), LISTS_SUFFIX)
+        name = self._write(encode_lists(model, sealed.rows.vectors), LISTS_SUFFIX)
         path = self._directory / (name + LISTS_SUFFIX)
         return sealed.with_lists(Lists(path, model, len(sealed.segment)))
 
@@ -221,9 +217,8 @@ class _Files:
             deleted = StoredFile(self._write(bitmaps, DELETED_SUFFIX), dead)
         if state.model is not None and any(stored.lists for stored in segments):
             name = self._write(state.model.encode(), MODEL_SUFFIX)
-            width, count, groups = state.model.shapes
             model = StoredModel(
-                name, state.model.trained_rows, width, count, groups, state.model.depth
+                name, state.model.trained_rows, *state.model.shapes, state.model.depth
             )
         return Manifest(identity, state.applied_through, segments, delta, deleted, model)
 
@@ -252,16 +247,15 @@ def _with_lists(state: State, files: _Files, limits: SegmentLimits, queries: Que
         return changed(
             state, segments=tuple(s.with_lists(None) for s in state.segments), model=None
         )
-    model, measurement = state.model, None
-    if model is None or total >= GROWTH * model.trained_rows:
-        samples = queries()
-        model = train([s.rows.vectors for s in large], state.delta.dimension, samples)
-        measurement = DepthMeasurement(model, samples)
+    model = state.model
+    is_new = model is None or total >= GROWTH * model.trained_rows
+    if model is None or is_new:
+        model = train([s.rows.vectors for s in large], state.delta.dimension, queries())
     segments = tuple(
-        files.write_lists(sealed, model, measurement) if sealed in large else sealed
+        files.write_lists(sealed, model, is_new=is_new) if sealed in large else sealed
         for sealed in state.segments
     )
-    return changed(state, segments=segments, model=measurement.conclude() if measurement else model)
+    return changed(state, segments=segments, model=model)
 
 
 def _read_files(manifest: Manifest, directory: Path, seal: Callable[[Segment], Sealed]) -> State:
@@ -310,7 +304,7 @@ def _read_model(stored: StoredModel | None, directory: Path, dimension: int) -> 
         return None
     try:
         data = _read(directory, stored, MODEL_SUFFIX)
-        shapes = (stored.width, stored.lists, stored.groups)
+        shapes = (stored.directions, stored.lists, stored.groups)
         return ListsModel.decode(data, padded_width(dimension), shapes, stored.rows, stored.depth)
     except (ValueError, IndexMismatch) as error:
         _log.warning("searches are slow, because lists are damaged: %s; %s", error, REMEDY)

@@ -15,10 +15,10 @@ import numpy as np
 
 from regard.core.errors import NotFound
 from regard.core.idset import IdSet
-from regard.core.records import BoolArray, Float32Array, Int64Array
+from regard.core.records import BoolArray, Float16Array, Float32Array, Int64Array
 from regard.storage.vectors.lists import ListsModel
 from regard.storage.vectors.nearest import Scan, Selection, scan_rows
-from regard.storage.vectors.rows import Float16Array, Rows, padded_width
+from regard.storage.vectors.rows import Rows, padded_width
 from regard.storage.vectors.segment import Sealed
 
 _FIRST_ROOM = 64
@@ -143,7 +143,7 @@ class SegmentLimits:
 
     A delta of more than `delta_rows` is sealed into segments of at most `segment_rows`. A segment
     is rewritten when more than `dead_share` of it is deleted; when more than `small_segments` are
-    less than half full, the smallest are merged. Larger segments are merged on disk, up to
+    less than a quarter full, the smallest are merged. Larger segments are merged on disk, up to
     `merged_rows`, when more than `small_segments` are of a similar size, within a factor of four.
     Segments of `listed_segment_rows` or more have lists if they have `listed_index_rows` or more
     together; fewer rows are scanned as fast.
@@ -274,7 +274,7 @@ def _to_merge(segments: Sequence[Sealed], limits: SegmentLimits) -> list[Sealed]
         key=lambda segment: segment.live_count,
     )
     wasteful = [s for s in by_size if s.is_wasteful(limits.dead_share)]
-    small = [s for s in by_size if 2 * s.live_count < limits.segment_rows]
+    small = [s for s in by_size if 4 * s.live_count < limits.segment_rows]
     if len(small) <= limits.small_segments:
         small = []
     group: list[Sealed] = []
@@ -293,7 +293,7 @@ def to_merge_on_disk(segments: Sequence[Sealed], limits: SegmentLimits) -> list[
     for sealed in segments:
         if len(sealed.segment) > limits.segment_rows and sealed.is_wasteful(limits.dead_share):
             return [sealed]
-        fullness = 2 * sealed.live_count / limits.segment_rows
+        fullness = 4 * sealed.live_count / limits.segment_rows
         if fullness >= 1 and 2 * sealed.live_count <= limits.merged_rows:
             tiers.setdefault(int(math.log(fullness, 4)), []).append(sealed)
     for tier in tiers.values():

@@ -263,7 +263,7 @@ def test_what_was_added_and_deleted_is_only_removed(home: Home) -> None:
     with home.catalog.database.reading() as connection:
         batch = read_changes(connection, stored.id, D, 0, 100)
         assert batch.added.ids.size == 0
-        assert batch.added.vectors.dtype == np.float32
+        assert batch.added.vectors.dtype == np.float16
         assert batch.removed_ids.size == 1
         assert batch.through == last_position(connection) == 6
         at_the_end = read_changes(connection, stored.id, D, 6, 100)

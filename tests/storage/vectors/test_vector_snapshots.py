@@ -154,7 +154,7 @@ def test_the_format_is_as_documented(saved: SegmentedIndex) -> None:
     checksum = document.pop("checksum")
     canonical = json.dumps(document, sort_keys=True, separators=(",", ":"))
     assert hashlib.sha256(canonical.encode()).hexdigest() == checksum
-    assert document["format"] == 3
+    assert document["format"] == 4
     assert document["metric"] == "inner_product"
     assert document["applied_through"] == 7
     bitmaps = (saved.directory / f"{document['deleted']['sha256']}.deleted").read_bytes()
@@ -187,27 +187,32 @@ def test_the_format_is_as_documented(saved: SegmentedIndex) -> None:
 def assert_lists_are_as_documented(
     directory: Path, model: dict[str, Any], entry: dict[str, Any]
 ) -> None:
-    r, c, g, n = model["width"], model["lists"], model["groups"], entry["rows"]
+    r, c, g, n = model["directions"], model["lists"], model["groups"], entry["rows"]
     data = (directory / f"{model['sha256']}.model").read_bytes()
     assert hashlib.sha256(data).hexdigest() == model["sha256"]
-    groups, rest = np.frombuffer(data, "<i8", g + 1), np.frombuffer(data, "<f4", -1, 8 * (g + 1))
+    groups = np.frombuffer(data, "<i8", g + 1)
     assert groups[[0, -1]].tolist() == [0, c]
-    projection, _, _, bounds = np.split(rest, np.cumsum([D * r, c * r, g * r]))
-    least, span = bounds.reshape(2, r)
+    single = D * r + c * r + g * r
+    bounds = np.frombuffer(data, "<f4", 2 * D, 8 * (g + 1) + 4 * single)
+    least, span = bounds.reshape(2, D)
+    start = 8 * (g + 1) + 4 * (single + 2 * D)
+    means, variances = np.frombuffer(data, "<f2", 2 * c * D, start).reshape(2, c, D)
+    assert len(data) == start + means.nbytes + variances.nbytes
+    assert (variances >= 0).all()
     rows = (directory / f"{entry['sha256']}.rows").read_bytes()
-    projected = np.frombuffer(rows, "<f2", n * D).reshape(n, D) @ projection.reshape(D, r)
+    vectors = np.frombuffer(rows, "<f2", n * D).reshape(n, D).astype(np.float32)
     data = (directory / f"{entry['lists']}.lists").read_bytes()
     assert hashlib.sha256(data).hexdigest() == entry["lists"]
     starts, of_rows = np.frombuffer(data, "<i8", c + 1), np.frombuffer(data, "<i4", n, 8 * (c + 1))
     place, seen = 8 * (c + 1) + -(-4 * n // 8) * 8, []
     for number, m in enumerate(np.diff(starts)):
-        codes = np.frombuffer(data, np.uint8, m * r, place).reshape(m, r)
-        positions = np.frombuffer(data, "<i8", m, place + m * r)
+        codes = np.frombuffer(data, np.uint8, m * D, place).reshape(m, D)
+        positions = np.frombuffer(data, "<i8", m, place + m * D)
         assert (of_rows[positions] == number).all()
-        clipped = np.clip(projected[positions], least, least + span)
+        clipped = np.clip(vectors[positions], least, least + span)
         assert (np.abs(least + (codes + 0.5) / 255 * span - clipped) <= span / 255 + 1e-6).all()
         seen += positions.tolist()
-        place += m * (r + 8)
+        place += m * (D + 8)
     assert sorted(seen) == list(range(n))
     assert place == len(data)
 
@@ -270,7 +275,7 @@ def flip(data: bytes) -> bytes:
 
 
 DAMAGES = {
-    "another format": rewritten(format=4),
+    "another format": rewritten(format=5),
     "another metric": rewritten(metric="l2"),
     "a missing field": rewritten(segments=None),
     "an unsafe name": rewritten(delta={"sha256": "../../secret", "rows": 1}),
