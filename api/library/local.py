@@ -42,6 +42,7 @@ from regard.api.library.settings import Settings
 from regard.core.duplicates import DuplicateKind
 from regard.core.errors import DecodeError, UsageError
 from regard.core.filters import AssetFilter, PathPart
+from regard.core.machine import share_work
 from regard.indexer.discover import require_root
 from regard.indexer.exclusions import ExclusionChange
 from regard.indexer.removing import remove_assets
@@ -243,12 +244,18 @@ class LocalLibrary(Library):
         from regard.storage.retrieval.verification import rebuild_counts, rebuild_keywords
 
         home = self._live_home()
-        rebuild_counts(home.catalog.database)
-        rebuild_keywords(home.catalog.database)
         stats: list[int] = []
-        for indexes in _all_indexes(home):
-            indexes.rebuild()
-            stats += [int(one["rows"]) for one in indexes.stats().values()]
+
+        def rebuild_vectors() -> None:
+            for indexes in _all_indexes(home):
+                indexes.rebuild()
+                stats.extend(int(one["rows"]) for one in indexes.stats().values())
+
+        def rebuild_texts() -> None:
+            rebuild_keywords(home.catalog.database)
+
+        rebuild_counts(home.catalog.database)
+        share_work(lambda rebuild: rebuild(), [rebuild_vectors, rebuild_texts])
         return Rebuilt(sum(stats), len(stats))
 
     def pipelines(self) -> Pipelines:

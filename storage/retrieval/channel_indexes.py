@@ -114,9 +114,12 @@ class ChannelIndexes(ChannelSearch, DerivedIndexes):
 
     def snapshot(self) -> None:
         """Write each index that has changed since its last snapshot, and lists of what is large."""
-        for channel, index in list(self._indexes.items()):
+
+        def write(channel: Channel) -> None:
             with _disk_errors_named(self._folder):
-                index.snapshot(partial(self._sample_queries, channel))
+                self._index(channel).snapshot(partial(self._sample_queries, channel))
+
+        share_work(write, sorted(self._indexes, key=self._rows, reverse=True))
 
     def _sample_queries(self, channel: Channel) -> list[Float32Array]:
         """Samples of what a channel is searched with: vectors of each kind in its space.

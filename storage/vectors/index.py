@@ -25,7 +25,7 @@ from regard.core.idset import IdSet
 from regard.core.records import Float16Array, Float32Array, Int64Array
 from regard.storage.vectors.manifest import IndexIdentity
 from regard.storage.vectors.nearest import nearest
-from regard.storage.vectors.rows import Rows, to_float32
+from regard.storage.vectors.rows import Rows, squared_norms
 from regard.storage.vectors.segment import Device, Sealed, Segment
 from regard.storage.vectors.snapshots import Queries, damaged_files, load, save, stamp
 from regard.storage.vectors.state import Delta, SegmentLimits, State
@@ -233,9 +233,7 @@ class SegmentedIndex:
             expected = (np.size(ids), self.identity.dimension)
             raise ValueError(f"expected vectors {expected}, got {np.shape(vectors)}")
         rows = np.asarray(vectors)[first]
-        with np.errstate(over="ignore", invalid="ignore"):
-            exact = to_float32(rows) if rows.dtype == np.float16 else rows
-            norms = np.sqrt(np.einsum("nd,nd->n", exact, exact))
+        norms = np.sqrt(squared_norms(rows))
         # Written so that NaN fails too.
         if not (norms <= _MAX_NORM).all():
             wrong = int(np.argmin(norms <= _MAX_NORM))

@@ -36,12 +36,14 @@ GROWTH = 4
 # Numbers that vectors are projected to for clustering.
 _DIRECTIONS = 128
 # Sampled rows: for the projection; for clusters, their moments, and the depth of a search.
-_PROJECTED_SAMPLE, _SAMPLE = 16_384, 131_072
+_PROJECTED_SAMPLE, _SAMPLE = 16_384, 65_536
 _CENTRES_PER_ROOT = 4  # times the square root of the number of rows
 _ROUNDS = 6  # of k-means
 _NEAR_GROUPS = 3  # whose centres a row is compared with
 # Standard deviations above the mean at which a list's best rows are expected.
 _DEVIATIONS = 1.5
+# Variances of unit vectors are too small for float16.
+_VARIANCE_SCALE = np.float32(4096)
 # Rows of the spread of all clusters that count beside a cluster's own: samples of one are small.
 _PRIOR_ROWS = 4
 # Shares of a query's 10 and 100 best rows that the lists it reads should hold.
@@ -52,6 +54,7 @@ _LEAST_READ = 8192
 _IMPOSSIBLE = 2  # for a number of a unit vector
 # Rows at a time. The C library gets memory of more than 32 MB from the system each time.
 _BLOCK = 1024
+_ASSIGNED = 16_384  # to clusters
 # Blocks that are encoded before any is written.
 _BLOCKS_AT_ONCE = 32
 
@@ -69,6 +72,15 @@ class Clusters:
     centres: Float32Array
     middles: Float32Array
     starts: Int64Array
+
+    def project(self, vectors: Float16Array) -> Float32Array:
+        """The projections (n, r) of padded vectors (n, w)."""
+        return np.concatenate(
+            [
+                _sound(vectors[start : start + _BLOCK]) @ self.projection
+                for start in _starts(vectors)
+            ]
+        )
 
     def assign(self, reduced: Float32Array) -> Int32Array:
         """The cluster of each projected row (n, r), int32 (n,)."""
@@ -95,8 +107,9 @@ class Clusters:
 class ListsModel:
     """What the lists of all segments of an index share: one list a cluster.
 
-    `means` and `variances` (c, w) float16 are those of the rows in each list; `bounds` (2 w)
-    float32 are the quantizer's least values and spans. `depth` is the share of all rows that a
+    `means` and `variances` (c, w) float16 are those of the rows in each list, the means less their
+    own mean, the variances times 4,096; `bounds` (2 w) float32 are the quantizer's least values and
+    spans. `depth` is the share of all rows that a
     query reads.
     """
 
@@ -119,7 +132,7 @@ class ListsModel:
 
     def order(self, queries: Float32Array) -> Int64Array:
         """All lists for padded queries (q, w), the most promising first, int64 (q, c)."""
-        spreads = np.sqrt(score_rows(np.square(queries), self.variances))
+        spreads = np.sqrt(score_rows(np.square(queries), self.variances) / _VARIANCE_SCALE)
         promise = score_rows(queries, self.means) + np.float32(_DEVIATIONS) * spreads
         return np.argsort(-promise, axis=1, kind="stable")
 
@@ -279,10 +292,10 @@ def encode_lists(model: ListsModel, vectors: Float16Array) -> Iterator[bytes]:
     """The bytes of the lists of a segment's padded vectors (n, w)."""
 
     def assign(start: int) -> Int32Array:
-        rows = _sound(vectors[start : start + _BLOCK])
-        return model.clusters.assign(rows @ model.clusters.projection)
+        some = vectors[start : start + _ASSIGNED]
+        return model.clusters.assign(model.clusters.project(some))
 
-    of_rows = np.concatenate(share_work(assign, _starts(vectors)))
+    of_rows = np.concatenate(share_work(assign, range(0, len(vectors), _ASSIGNED)))
     starts = np.zeros(model.lists + 1, np.int64)
     np.cumsum(np.bincount(of_rows, minlength=model.lists), out=starts[1:])
     yield starts.astype("<i8").tobytes()
@@ -402,7 +415,9 @@ def _moments(
     spread = deviations.sum(axis=0) / len(sample)
     variances = (deviations + _PRIOR_ROWS * spread) / (sizes + _PRIOR_ROWS)[:, None]
     bounds = np.concatenate([least, most - least])
-    return means.astype(np.float16), variances.astype(np.float16), bounds
+    # What all means share changes no order, but would take digits.
+    means -= means.mean(axis=0)
+    return means.astype(np.float16), (_VARIANCE_SCALE * variances).astype(np.float16), bounds
 
 
 def _sound(vectors: Float16Array) -> Float32Array:
@@ -438,28 +453,27 @@ def _measure_depth(
     """The share of the rows that a query of the most demanding kind must read."""
     kinds = [pad(some) for some in queries if len(some)]
     best = [np.full((len(some), _BEST), -np.inf, np.float32) for some in kinds]
-    of_best = [np.zeros((len(some), _BEST), np.int32) for some in kinds]
-    sizes = np.zeros(model.lists, np.int64)
+    places = [np.zeros((len(some), _BEST), np.int64) for some in kinds]
+    reduced = []
     for start in _starts(sample):
         rows = _gather(parts, sample[start : start + _BLOCK])
-        of_rows = model.clusters.assign(rows @ model.clusters.projection)
-        sizes += np.bincount(of_rows, minlength=model.lists)
+        reduced.append(rows @ model.clusters.projection)
         for kind, some in enumerate(kinds):
             every = np.concatenate([best[kind], some @ rows.T], axis=1)
-            of_every = np.broadcast_to(of_rows, (len(some), len(of_rows)))
             top = np.argpartition(-every, _BEST - 1, axis=1)[:, :_BEST]
             best[kind] = np.take_along_axis(every, top, axis=1)
-            of_best[kind] = np.take_along_axis(
-                np.concatenate([of_best[kind], of_every], axis=1), top, axis=1
-            )
+            former = np.take_along_axis(places[kind], np.minimum(top, _BEST - 1), axis=1)
+            places[kind] = np.where(top < _BEST, former, top - _BEST + start)
+    of_rows = model.clusters.assign(np.concatenate(reduced)).astype(np.int64)
+    sizes = np.bincount(of_rows, minlength=model.lists)
     depth = 0.0
-    for some, scores, of_rows in zip(kinds, best, of_best, strict=True):
+    for some, scores, of_best in zip(kinds, best, places, strict=True):
         order = model.order(some)
         reached = np.cumsum(sizes[order], axis=1)
         needed = np.empty_like(reached)
         np.put_along_axis(needed, order, reached, axis=1)
-        by_score = np.take_along_axis(of_rows, np.argsort(-scores, axis=1), axis=1)
-        shares = np.take_along_axis(needed, by_score.astype(np.int64), axis=1) / sizes.sum()
+        by_score = np.take_along_axis(of_best, np.argsort(-scores, axis=1), axis=1)
+        shares = np.take_along_axis(needed, of_rows[by_score], axis=1) / len(sample)
         depth = max(
             depth,
             float(np.quantile(shares[:, :10], _RECALL_AT_10)),

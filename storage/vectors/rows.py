@@ -17,7 +17,7 @@ import numpy.typing as npt
 from regard.core.records import Float16Array, Float32Array, Int64Array
 from regard.storage.vectors.faiss_library import faiss_threads, load_faiss
 
-_BLOCK = 8192
+_BLOCK = 1024
 # Numbers that are converted as one vector.
 _WIDTH = 1024
 # FAISS' threads spin while they wait, so they serve only more queries than a few.
@@ -77,9 +77,21 @@ def to_float32(vectors: Float16Array) -> Float32Array:
     whole = flat.size - flat.size % _WIDTH
     quantizer = faiss.ScalarQuantizer(_WIDTH, faiss.ScalarQuantizer.QT_fp16)
     codes = flat.view(np.uint8)
-    quantizer.decode_c(faiss.swig_ptr(codes), faiss.swig_ptr(exact), whole // _WIDTH)
+    with faiss_threads(1):
+        quantizer.decode_c(faiss.swig_ptr(codes), faiss.swig_ptr(exact), whole // _WIDTH)
     exact[whole:] = flat[whole:]
     return exact.reshape(vectors.shape)
+
+
+def squared_norms(vectors: npt.NDArray[np.floating]) -> Float32Array:
+    """The squared length of each vector (n, d); infinite or NaN for those that are not finite."""
+    norms = np.empty(len(vectors), np.float32)
+    for start in range(0, len(vectors), _BLOCK):
+        block = vectors[start : start + _BLOCK]
+        with np.errstate(over="ignore", invalid="ignore"):
+            exact = to_float32(block) if block.dtype == np.float16 else block.astype(np.float32)
+            norms[start : start + _BLOCK] = np.einsum("nd,nd->n", exact, exact)
+    return norms
 
 
 def fp16_index(vectors: Float16Array) -> Any:
