@@ -10,10 +10,8 @@ import signal
 import threading
 from collections.abc import Generator, Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
-import sqlalchemy
 from hypothesis import HealthCheck, settings
 
 # A shell starts background jobs with SIGINT ignored, and child processes inherit that, so the
@@ -29,7 +27,7 @@ os.environ["HF_HUB_OFFLINE"] = "1"
 # waits for a thread without a core would take many times as long as a single thread.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
-from regard.storage.database import catalog, connection
+from regard.storage.database import catalog
 from regard.storage.database.connection import Database
 from regard.storage.database.upgrading import upgrade
 
@@ -95,33 +93,6 @@ def pytest_runtest_makereport(
             report.outcome = "failed"
             report.longrepr = f"{item.nodeid} was skipped in CI: {reason}"
     return report
-
-
-class _CompiledStatements(dict[Any, Any]):
-    """A statement cache for engines of several dialect objects, which SQLAlchemy's keys begin
-    with."""
-
-    def get(self, key: Any, default: Any = None) -> Any:
-        return super().get((type(key[0]), *key[1:]), default)
-
-    def __setitem__(self, key: Any, value: Any) -> None:
-        super().__setitem__((type(key[0]), *key[1:]), value)
-
-
-@pytest.fixture(scope="session", autouse=True)
-def compiled_once() -> Iterator[None]:
-    """All engines of this process share one statement cache.
-
-    Each test opens new ones, which would compile the same statements again.
-    """
-    options = {"compiled_cache": _CompiledStatements()}
-
-    def create(*arguments: Any, **keywords: Any) -> sqlalchemy.Engine:
-        return sqlalchemy.create_engine(*arguments, **keywords, execution_options=options)
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(connection, "create_engine", create)
-        yield
 
 
 @pytest.fixture(scope="session")
