@@ -309,7 +309,9 @@ def encode_lists(model: ListsModel, vectors: Float16Array) -> Iterator[bytes]:
         codes = np.empty((len(members), model.width), np.uint8)
         for start in range(0, len(members), _BLOCK):
             some = members[start : start + _BLOCK]
-            codes[start : start + _BLOCK] = quantizer.compute_codes(_sound(vectors[some]))
+            codes[start : start + _BLOCK] = quantizer.compute_codes(
+                _sound(vectors.take(some, axis=0))
+            )
         written = []
         for start, stop in itertools.pairwise((starts[first : end + 1] - starts[first]).tolist()):
             written += [codes[start:stop].tobytes(), members[start:stop].astype("<i8").tobytes()]
@@ -360,7 +362,8 @@ def _gather(parts: Sequence[Float16Array], positions: Int64Array) -> Float32Arra
     rows = np.empty((len(positions), parts[0].shape[1]), np.float16)
     for number in np.unique(of_parts):
         own = of_parts == number
-        rows[own] = parts[number][positions[own] - ends[number] + len(parts[number])]
+        places = positions[own] - ends[number] + len(parts[number])
+        rows[own] = parts[number].take(places, axis=0)
     return _sound(rows)
 
 

@@ -22,6 +22,7 @@ short, more rows are asked for. Only where nearly all rows are asked for are lis
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -33,7 +34,7 @@ import numpy.typing as npt
 from regard.core.catalog import Neighbours
 from regard.core.idset import IdSet
 from regard.core.machine import share_work, usable_cores
-from regard.core.records import BoolArray, Float32Array, Int64Array
+from regard.core.records import BoolArray, Float16Array, Float32Array, Int64Array
 from regard.storage.vectors.faiss_library import faiss_threads, load_faiss
 from regard.storage.vectors.lists import Lists, ListsModel
 from regard.storage.vectors.rows import FEW_QUERIES, Rows, fp16_index, score_rows
@@ -43,14 +44,17 @@ _SLACK = 32
 # Up to this many rows are gathered and multiplied: cheaper than scanning a whole segment for them.
 _GATHER_ROWS = 2048
 # Rows multiplied, and queries served, at a time; they bound the memory of a search.
-_BLOCK_ROWS = 8192
+_BLOCK_ROWS = 2048
 _BLOCK_QUERIES = 64
-# FAISS shares a scan of so many rows among its own threads, by query.
+# A part of so many rows is scanned by several threads.
 _MANY_ROWS = 32_768
 # Rows of the first step over lists, and what later steps multiply it by.
 _FIRST_STEP, _GROWTH = 256, 4
 # Candidates that are scored exactly, beyond the rows of a step.
-_SPARE = 256
+_SPARE = 64
+
+
+_memory = threading.local()
 
 
 @dataclass(frozen=True, slots=True)
@@ -249,9 +253,21 @@ def _score_every(part: Part, queries: Float32Array, positions: Int64Array) -> Fl
     padded = _padded(queries, part)
     scores = np.empty((len(queries), len(positions)), np.float32)
     for start in range(0, len(positions), _BLOCK_ROWS):
-        rows = part.rows.vectors[positions[start : start + _BLOCK_ROWS]]
+        rows = _gathered(part.rows.vectors, positions[start : start + _BLOCK_ROWS])
         scores[:, start : start + len(rows)] = score_rows(padded, rows)
     return scores
+
+
+def _gathered(vectors: Float16Array, positions: Int64Array) -> Float16Array:
+    """Up to `_BLOCK_ROWS` rows, valid until this thread gathers others.
+
+    Their memory is used again, because getting new memory takes longer than copying to it.
+    """
+    room: Float16Array | None = getattr(_memory, "rows", None)
+    if room is None or room.shape[1] != vectors.shape[1] or len(room) < len(positions):
+        room = _memory.rows = np.empty((len(positions), vectors.shape[1]), np.float16)
+    # With "clip" NumPy writes to `out` directly; FAISS' positions are in range.
+    return vectors.take(positions, axis=0, out=room[: len(positions)], mode="clip")
 
 
 def _may_be_best(
@@ -293,16 +309,13 @@ class _Ranked:
         codes = np.concatenate([of for _, _, of in groups])
         padded = _padded(query[None], parts[0])
         scores = np.empty(len(ids), np.float32)
-        for start in range(0, len(ids), _BLOCK_ROWS):
-            block = slice(start, start + _BLOCK_ROWS)
-            of = places[block]
-            vectors = np.concatenate(
-                [
-                    part.rows.vectors[positions[block][of == place]]
-                    for place, part in enumerate(parts[of[0] : of[-1] + 1], int(of[0]))
-                ]
-            )
-            scores[block] = score_rows(padded, vectors)[0]
+        start = 0
+        for part, wanted, _ in groups:
+            for first in range(0, len(wanted), _BLOCK_ROWS):
+                some = wanted[first : first + _BLOCK_ROWS]
+                vectors = _gathered(part.rows.vectors, some)
+                scores[start : start + len(some)] = score_rows(padded, vectors)[0]
+                start += len(some)
         return cls(parts, places, positions, ids, scores, codes).take(np.lexsort((ids, -scores)))
 
     def take(self, chosen: Any) -> _Ranked:
@@ -450,17 +463,26 @@ def _read_lists(
     probes: Int64Array,
     fetch: int,
 ) -> list[tuple[Part, Float32Array, Int64Array]]:
-    """The `fetch` best rows of the lists in `probes` (1, p) of each part: scores and positions."""
+    """The `fetch` best rows of the lists in `probes` (1, p) of each part: scores and positions.
 
-    def read(chosen: Selection) -> tuple[Part, Float32Array, Int64Array]:
+    Each core reads a share of a large part's lists, and nominates as many rows.
+    """
+
+    def read(share: tuple[Selection, int, int]) -> tuple[Part, Float32Array, Int64Array]:
+        chosen, place, shares = share
         assert chosen.part.lists is not None
         of_part = min(fetch, chosen.count)
-        scores, positions = chosen.part.lists.search(padded, probes, of_part, chosen.selector)
+        own = np.ascontiguousarray(probes[:, place::shares])
+        scores, positions = chosen.part.lists.search(padded, own, of_part, chosen.selector)
         # Damaged lists may hold any number.
         sound = (positions[0] >= 0) & (positions[0] < len(chosen.part.rows))
         return chosen.part, scores[0][sound], positions[0][sound]
 
-    return share_work(read, selections)
+    shares = []
+    for chosen in selections:
+        cores = usable_cores() if chosen.count >= _MANY_ROWS and probes.shape[1] > 1 else 1
+        shares += [(chosen, place, cores) for place in range(cores)]
+    return share_work(read, shares)
 
 
 def _in_steps(query: Float32Array, certain: _Ranked, readings: Iterable[_Reading]) -> _Ranked:
