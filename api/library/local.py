@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import os
 from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, ExitStack
 from typing import TYPE_CHECKING
 
@@ -42,7 +43,6 @@ from regard.api.library.settings import Settings
 from regard.core.duplicates import DuplicateKind
 from regard.core.errors import DecodeError, UsageError
 from regard.core.filters import AssetFilter, PathPart
-from regard.core.machine import share_work
 from regard.indexer.discover import require_root
 from regard.indexer.exclusions import ExclusionChange
 from regard.indexer.removing import remove_assets
@@ -244,18 +244,14 @@ class LocalLibrary(Library):
         from regard.storage.retrieval.verification import rebuild_counts, rebuild_keywords
 
         home = self._live_home()
+        rebuild_counts(home.catalog.database)
         stats: list[int] = []
-
-        def rebuild_vectors() -> None:
+        with ThreadPoolExecutor(1) as pool:
+            keywords = pool.submit(rebuild_keywords, home.catalog.database)
             for indexes in _all_indexes(home):
                 indexes.rebuild()
-                stats.extend(int(one["rows"]) for one in indexes.stats().values())
-
-        def rebuild_texts() -> None:
-            rebuild_keywords(home.catalog.database)
-
-        rebuild_counts(home.catalog.database)
-        share_work(lambda rebuild: rebuild(), [rebuild_vectors, rebuild_texts])
+                stats += [int(one["rows"]) for one in indexes.stats().values()]
+            keywords.result()
         return Rebuilt(sum(stats), len(stats))
 
     def pipelines(self) -> Pipelines:

@@ -224,26 +224,23 @@ class SegmentedIndex:
         return Sealed(segment, device=device.copy(segment) if device else None)
 
     def _checked_rows(self, additions: Additions) -> Rows:
-        """Copies by ascending unique ids, with vectors rounded to float16."""
+        """The rows by ascending unique ids, with vectors rounded to float16."""
         ids, vectors, contents, regions = additions
-        unique, first = np.unique(_checked_ids(ids), return_index=True)
-        if unique.size and unique[0] <= 0:
-            raise ValueError(f"ids are positive, got {unique[0]}")
         if np.shape(vectors) != (np.size(ids), self.identity.dimension):
             expected = (np.size(ids), self.identity.dimension)
             raise ValueError(f"expected vectors {expected}, got {np.shape(vectors)}")
-        rows = np.asarray(vectors)[first]
-        norms = np.sqrt(squared_norms(rows))
+        given = Rows(
+            _checked_ids(ids), _checked_ids(contents), _checked_ids(regions), np.asarray(vectors)
+        )
+        rows = given.take(np.unique(given.ids, return_index=True)[1])
+        if len(rows) and rows.ids[0] <= 0:
+            raise ValueError(f"ids are positive, got {rows.ids[0]}")
+        norms = np.sqrt(squared_norms(rows.vectors))
         # Written so that NaN fails too.
         if not (norms <= _MAX_NORM).all():
             wrong = int(np.argmin(norms <= _MAX_NORM))
-            raise ValueError(f"the vector of {unique[wrong]} has norm {norms[wrong]}, not 1")
-        return Rows(
-            unique,
-            _checked_ids(contents)[first],
-            _checked_ids(regions)[first],
-            rows.astype(np.float16, copy=False),
-        )
+            raise ValueError(f"the vector of {rows.ids[wrong]} has norm {norms[wrong]}, not 1")
+        return replace(rows, vectors=rows.vectors.astype(np.float16, copy=False))
 
 
 def _checked_ids(ids: Int64Array) -> Int64Array:

@@ -220,7 +220,7 @@ class Sealed:
         return np.flatnonzero(self.alive)
 
     def live_rows(self) -> Rows:
-        """Copies of the rows that are alive and as they were written, with vectors (m, d).
+        """The rows that are alive and as they were written, with vectors (m, d).
 
         Damaged rows would get checksums that match.
         """

@@ -86,7 +86,7 @@ class Delta:
         return replace(self, alive=kept)
 
     def live_rows(self) -> Rows:
-        """Copies of the live rows, ascending by id, with vectors (m, d)."""
+        """The live rows, ascending by id, with vectors (m, d)."""
         rows = self.rows.take(self._live_by_id())
         return replace(rows, vectors=rows.vectors[:, : self.dimension])
 
