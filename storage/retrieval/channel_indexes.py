@@ -43,7 +43,7 @@ from regard.storage.vectors.manifest import IndexIdentity, Manifest
 # that make a snapshot due; both bound memory.
 _STEP = _UNSAVED_ROWS = 65_536
 # Sampled queries of each kind, to choose how deep searches look. Recall is measured with others.
-_SAMPLE = 128
+_SAMPLE = 256
 _DEPTH_SEED, _RECALL_SEED = 0, 1
 _NEVER = Moment(-1, -1)
 

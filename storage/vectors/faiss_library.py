@@ -7,6 +7,7 @@ all that needs no index run without it.
 from __future__ import annotations
 
 import importlib
+import sys
 import threading
 import warnings
 from collections.abc import Iterator
@@ -15,7 +16,7 @@ from typing import Any
 
 from regard.core.errors import MissingDependency
 
-_import_lock = threading.Lock()
+_import_lock, _is_loaded = threading.Lock(), threading.Event()
 
 
 def load_faiss() -> Any:
@@ -23,10 +24,14 @@ def load_faiss() -> Any:
     # Importing FAISS may use what Python or NumPy deprecates (SWIG types without `__module__`,
     # `numpy.core`), which no caller can mend. The filters are global to the process, so only one
     # thread at a time may set them aside.
+    if (loaded := sys.modules.get("faiss")) is not None and _is_loaded.is_set():
+        return loaded
     with _import_lock, warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)
         try:
-            return importlib.import_module("faiss")
+            faiss = importlib.import_module("faiss")
+            _is_loaded.set()
+            return faiss
         except ModuleNotFoundError as error:
             if error.name != "faiss":
                 raise

@@ -48,7 +48,7 @@ _VARIANCE_SCALE = np.float32(4096)
 _PRIOR_ROWS = 4
 # Shares of a query's 10 and 100 best rows that the lists it reads should hold.
 _BEST = 100
-_RECALL_AT_10, _RECALL_AT_100 = 0.998, 0.99
+_RECALL_AT_10, _RECALL_AT_100 = 0.994, 0.98
 # However few pass a filter, this many are read: then their lists hardly matter.
 _LEAST_READ = 8192
 _IMPOSSIBLE = 2  # for a number of a unit vector

@@ -37,7 +37,7 @@ from regard.core.machine import share_work, usable_cores
 from regard.core.records import BoolArray, Float16Array, Float32Array, Int64Array
 from regard.storage.vectors.faiss_library import faiss_threads, load_faiss
 from regard.storage.vectors.lists import Lists, ListsModel
-from regard.storage.vectors.rows import FEW_QUERIES, Rows, fp16_index, score_rows
+from regard.storage.vectors.rows import FEW_QUERIES, Rows, fp16_index, pad, score_rows
 
 # Rows fetched beyond k, so that near ties at the border rarely need a second scan.
 _SLACK = 32
@@ -209,7 +209,7 @@ def _nominate(selection: Selection, queries: Float32Array, k: int) -> list[_Cont
     is_large = count >= _MANY_ROWS
     while unsure.size and count > _GATHER_ROWS and 2 * fetch <= count:
         with faiss_threads(usable_cores() if len(unsure) > FEW_QUERIES and is_large else 1):
-            scan = part.scan(_padded(queries[unsure], part), fetch, selection)
+            scan = part.scan(pad(queries[unsure]), fetch, selection)
         for row, query in enumerate(unsure):
             margin = _margin(scan.error, norms[query], queries.shape[1])
             there = scan.positions[row] >= 0
@@ -242,15 +242,9 @@ def _margin(error: float, norm: float, dimension: int) -> float:
     return error * float(norm) + dimension * float(np.finfo(np.float32).tiny)
 
 
-def _padded(queries: Float32Array, part: Part) -> Float32Array:
-    """Queries (q, d) as wide as the part's vectors, (q, w)."""
-    missing = part.rows.vectors.shape[1] - queries.shape[1]
-    return np.pad(queries, ((0, 0), (0, missing))) if missing else queries
-
-
 def _score_every(part: Part, queries: Float32Array, positions: Int64Array) -> Float32Array:
     """Inner products of the queries with the rows at `positions` (m,), ascending: (q, m)."""
-    padded = _padded(queries, part)
+    padded = pad(queries)
     scores = np.empty((len(queries), len(positions)), np.float32)
     for start in range(0, len(positions), _BLOCK_ROWS):
         rows = _gathered(part.rows.vectors, positions[start : start + _BLOCK_ROWS])
@@ -307,7 +301,7 @@ class _Ranked:
         positions = np.concatenate([wanted for _, wanted, _ in groups])
         ids = np.concatenate([part.rows.ids[wanted] for part, wanted, _ in groups])
         codes = np.concatenate([of for _, _, of in groups])
-        padded = _padded(query[None], parts[0])
+        padded = pad(query[None])
         scores = np.empty(len(ids), np.float32)
         start = 0
         for part, wanted, _ in groups:
@@ -439,7 +433,7 @@ def _read_in_steps(
 
     They are read once for every two steps.
     """
-    padded = _padded(query[None], selections[0].part)
+    padded = pad(query[None])
     (order,) = model.order(padded)
     in_lists = np.sum([c.in_lists for c in selections if c.in_lists is not None], axis=0)
     reached = np.cumsum(in_lists[order])  # (lists,): rows up to each list

@@ -73,8 +73,12 @@ def padded_width(dimension: int) -> int:
 
 def pad(vectors: npt.NDArray[Any]) -> npt.NDArray[Any]:
     """Vectors (n, d) as wide as those of segments, (n, w)."""
-    missing = padded_width(vectors.shape[1]) - vectors.shape[1]
-    return np.pad(vectors, ((0, 0), (0, missing))) if missing else vectors
+    count, dimension = vectors.shape
+    if padded_width(dimension) == dimension:
+        return vectors
+    padded = np.zeros((count, padded_width(dimension)), vectors.dtype)
+    padded[:, :dimension] = vectors
+    return padded
 
 
 def to_float32(vectors: Float16Array) -> Float32Array:
