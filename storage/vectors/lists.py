@@ -49,8 +49,8 @@ _PRIOR_ROWS = 4
 # Shares of a query's 10 and 100 best rows that the lists it reads should hold.
 _BEST = 100
 _RECALL_AT_10, _RECALL_AT_100 = 0.994, 0.98
-# However few pass a filter, this many are read: then their lists hardly matter.
-_LEAST_READ = 8192
+# At least this many rows are read, and up to so many times as many of those that pass a filter.
+_LEAST_READ, _FILTERED = 8192, 2.0
 _IMPOSSIBLE = 2  # for a number of a unit vector
 # Rows at a time. The C library gets memory of more than 32 MB from the system each time.
 _BLOCK = 1024
@@ -138,10 +138,10 @@ class ListsModel:
 
     def rows_to_read(self, total: int, fetch: int, reading: int) -> int:
         """How many of `total` selected rows lists must hold for `fetch` candidates."""
-        share = min(1.0, self.depth * 4.0**reading)
-        # Few rows that pass lie deeper: as the best of a hundred times as many would.
-        share = min(1.0, share * max(1.0, (self.trained_rows / max(total, 1)) ** 0.5))
-        return min(total, max(int(share * total), 4 * fetch, _LEAST_READ))
+        rows = int(self.depth * 4.0**reading * max(total, self.trained_rows))
+        # What passes a filter may lie anywhere, also far from the query.
+        filtered = min(max(self.trained_rows / max(total, 1), 1.0), _FILTERED)
+        return min(total, int(filtered * max(rows, 4 * fetch, _LEAST_READ)))
 
     def quantizer(self) -> Any:
         """FAISS' quantizer of padded vectors."""
