@@ -25,7 +25,7 @@ def test_a_list_with_few_good_rows_is_read_before_lists_of_mediocre_ones(
     rows[:, _RARE] = 0.6  # a little of it in every row
     rows[:100, _RARE] = 0.0  # but none in those of one cluster, except the best of all
     best = np.arange(0, 100, 20)
-    rows[best, _RARE] = 8.0
+    rows[best, _RARE] = 3.0
     rows /= np.linalg.norm(rows, axis=1, keepdims=True)
     index = LISTED.create(tmp_path, _D)
     add(index, np.arange(1, _ROWS + 1), rows.astype(np.float32))
