@@ -14,8 +14,13 @@ from playwright.sync_api import Locator, Page, expect
 from visits import TIMEOUT_MS
 
 _AXE = Axe()
-_POSITIONS = """() => [...document.querySelectorAll("#grid > .tile")]
-  .map((tile) => [tile.ariaPosInSet, tile.querySelector("img").alt.split(": ")[0]])"""
+# Positions and names of the tiles; null while one of them has no photograph yet.
+_POSITIONS = """() => {
+  const tiles = [...document.querySelectorAll("#grid > .tile")];
+  const images = tiles.map((tile) => tile.querySelector("img"));
+  if (document.querySelector("#grid > .blank") || images.includes(null)) return null;
+  return tiles.map((tile, place) => [tile.ariaPosInSet, images[place].alt.split(": ")[0]]);
+}"""
 # Returns whether that was the end.
 _SCROLL_ON = """async () => {
   const before = scrollY;
@@ -56,9 +61,14 @@ def shown(page: Page) -> list[str]:
 def scroll_through(page: Page) -> list[str]:
     """Scroll down screen by screen to the end; the names of all results, in order."""
     passed: dict[int, str] = {}
+
+    def take_positions() -> bool:
+        positions = page.evaluate(_POSITIONS)
+        passed.update({int(position): name for position, name in positions or ()})
+        return positions is not None
+
     while True:
-        wait_until(page, lambda: page.locator("#grid > .blank").count() == 0)
-        passed |= {int(position): name for position, name in page.evaluate(_POSITIONS)}
+        wait_until(page, take_positions)
         if page.evaluate(_SCROLL_ON):
             break
     assert sorted(passed) == [*range(1, len(passed) + 1)]
