@@ -14,11 +14,16 @@ from playwright.sync_api import Locator, Page, expect
 from visits import TIMEOUT_MS
 
 _AXE = Axe()
-# Positions and names of the tiles; null while one of them has no photograph yet.
+# Positions and names of the tiles; null while the window is not full of photographs.
 _POSITIONS = """() => {
   const tiles = [...document.querySelectorAll("#grid > .tile")];
   const images = tiles.map((tile) => tile.querySelector("img"));
-  if (document.querySelector("#grid > .blank") || images.includes(null)) return null;
+  if (!tiles.length || document.querySelector("#grid > .blank") || images.includes(null)) return null;
+  // The page may not have laid out what it was just scrolled to.
+  const [first, last] = [tiles.at(0), tiles.at(-1)];
+  const begins = first.ariaPosInSet === "1" || first.getBoundingClientRect().top <= 0;
+  const ends = last.ariaPosInSet === last.ariaSetSize || last.getBoundingClientRect().bottom >= innerHeight;
+  if (!begins || !ends) return null;
   return tiles.map((tile, place) => [tile.ariaPosInSet, images[place].alt.split(": ")[0]]);
 }"""
 # Returns whether that was the end.
