@@ -203,7 +203,7 @@ def test_back_restores_filter_and_place(visit: Visits, server: Server) -> None:
     wait_until(page, lambda: page.evaluate(_KEPT_PLACE) == place)
     part(page, "brand").click()
     expect(part(page, "summary")).to_have_text(f"{_COUNT:,} photos")
-    assert page.evaluate("scrollY") == 0
+    wait_until(page, lambda: page.evaluate("scrollY") == 0)
     page.go_back()
     _settle(page)
     assert query(page) == {"taken_from": "2015-01-01"}
