@@ -21,11 +21,11 @@ _import_lock, _is_loaded = threading.Lock(), threading.Event()
 
 def load_faiss() -> Any:
     """The `faiss` module; raises MissingDependency where neither build is installed."""
+    if (loaded := sys.modules.get("faiss")) is not None and _is_loaded.is_set():
+        return loaded
     # Importing FAISS may use what Python or NumPy deprecates (SWIG types without `__module__`,
     # `numpy.core`), which no caller can mend. The filters are global to the process, so only one
     # thread at a time may set them aside.
-    if (loaded := sys.modules.get("faiss")) is not None and _is_loaded.is_set():
-        return loaded
     with _import_lock, warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)
         try:

@@ -283,3 +283,17 @@ IMPLEMENTATIONS = [
     pytest.param(APPROXIMATE, id=APPROXIMATE.name),
     pytest.param(REAL_GPU, id=REAL_GPU.name, marks=pytest.mark.gpu),
 ]
+
+
+def step(index: SegmentedIndex, position: int, rows: int = 47) -> None:
+    """A step of the log that depends on its position alone: rows to add, some of the former to
+    go."""
+    rng = np.random.default_rng(position)
+    ids = np.arange(position * 1000, position * 1000 + rows)
+    gone = np.arange((position - 1) * 1000, (position - 1) * 1000 + rows, 7)
+    index.apply(as_rows(ids, unit_rows(rng, rows)), gone, through=position)
+
+
+def contents(index: SegmentedIndex) -> tuple[int, list[int], bytes]:
+    ids = index.ids()
+    return index.applied_through, ids.tolist(), index.vectors(ids).tobytes()
