@@ -140,3 +140,11 @@ def expect_no_serious_violation(page: Page, where: str) -> None:
 
 def _beginning_with(name: str) -> re.Pattern[str]:
     return re.compile(rf"^{re.escape(name)}(: |$)")
+
+
+def expect_value(page: Page, script: str, expected: object) -> None:
+    """Wait until a script gives the expected value; fails with the one that it gave last."""
+    deadline = time.monotonic() + TIMEOUT_MS / 1000
+    while (value := page.evaluate(script)) != expected and time.monotonic() < deadline:
+        page.wait_for_timeout(50)
+    assert value == expected

@@ -14,6 +14,7 @@ from made_library import Library
 from made_server import Server
 from page_parts import (
     expect_no_serious_violation,
+    expect_value,
     hits,
     part,
     query,
@@ -201,17 +202,20 @@ def test_back_restores_filter_and_place(visit: Visits, server: Server) -> None:
 
     page.evaluate(f"void scrollTo(0, {where})")
     wait_until(page, lambda: page.evaluate(_KEPT_PLACE) == place)
+    # Photographs above, which have come meanwhile, may have changed which ones are in a row.
+    _settle(page)
+    before = page.evaluate(_IN_SIGHT)
     part(page, "brand").click()
     expect(part(page, "summary")).to_have_text(f"{_COUNT:,} photos")
     wait_until(page, lambda: page.evaluate("scrollY") == 0)
     page.go_back()
     _settle(page)
     assert query(page) == {"taken_from": "2015-01-01"}
-    wait_until(page, lambda: page.evaluate(_IN_SIGHT) == before)
-    wait_until(page, lambda: page.evaluate(_KEPT_PLACE) == place)
+    expect_value(page, _IN_SIGHT, before)
+    expect_value(page, _KEPT_PLACE, place)
     page.reload()
     _settle(page)
-    wait_until(page, lambda: page.evaluate(_IN_SIGHT) == before)
+    expect_value(page, _IN_SIGHT, before)
 
 
 def test_new_photos_while_scrolling_lose_and_repeat_nothing(

@@ -127,7 +127,7 @@ class Home:
 
     def rows(self, table: Table) -> list[Row[tuple[object, ...]]]:
         with self.catalog.database.reading() as connection:
-            return list(connection.execute(select(table)).all())
+            return list(connection.execute(select(table).order_by(*table.primary_key)).all())
 
     def vectors(self) -> list[VectorRow]:
         """Each vector of each row of `embedding`."""
