@@ -14,11 +14,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.special import erf
 from tokenizers import Tokenizer
 
 from regard.core.errors import ModelError
-from regard.core.records import Float32Array, Int64Array
+from regard.core.records import BoolArray, Float32Array
 from regard.core.words import is_latin
 from regard.models.lite.weights import MINILM_TOKENIZER, MINILM_WEIGHTS
 
@@ -29,6 +28,13 @@ _HEADS = 12
 _UNKNOWN = "[UNK]"
 _LEAST_SPELLED = 4
 _EPSILON = np.float32(1e-12)
+# Rows that BLAS multiplies at once.
+_ROWS_AT_ONCE = 4
+# Half of 1 - erf(x / sqrt(2)) is exp(-x² / 2) times a polynomial of 1 / (1 + scale · x) for x ≥ 0.
+_ERF_SCALE = np.float32(0.3275911 * 0.5**0.5)
+_ERF_TERMS = np.asarray(
+    [1.061405429, -1.453152027, 1.421413741, -0.284496736, 0.254829592], np.float32
+) / np.float32(2)
 # Padded tokens of one batch: past this a batch's activations leave the cache and it only gets
 # slower.
 _BATCH_TOKENS = 1024
@@ -158,40 +164,78 @@ def _load() -> _Checkpoint:
 
 def _forward(checkpoint: _Checkpoint, tokens: Sequence[Sequence[int]]) -> Float32Array:
     """Token ids of B sentences → (B, 384)."""
-    longest = max(len(ids) for ids in tokens)
-    ids: Int64Array = np.zeros((len(tokens), longest), dtype=np.int64)  # (B, T)
-    mask = np.zeros((len(tokens), longest), dtype=np.float32)  # (B, T)
-    for row, sentence in enumerate(tokens):
-        ids[row, : len(sentence)] = sentence
-        mask[row, : len(sentence)] = 1.0
-    hidden = _normalise(checkpoint.words[ids] + checkpoint.positions[:longest], checkpoint.norm)
-    bias = ((1.0 - mask) * np.float32(-1e9))[:, None, None, :]  # (B, 1, 1, T)
+    lengths = np.asarray([len(ids) for ids in tokens])
+    count, longest = int(lengths.sum()), int(lengths.max())
+    is_token = np.arange(longest) < lengths[:, None]  # (B, T)
+    positions = np.nonzero(is_token)[1]
+    # One row for each token, and rows of zeros: BLAS is a third slower with 7 rows than with 8.
+    rows = np.zeros((-(-count // _ROWS_AT_ONCE) * _ROWS_AT_ONCE, DIMENSION), np.float32)  # (N, 384)
+    rows[:count] = checkpoint.words[np.concatenate(tokens)] + checkpoint.positions[positions]
+    rows = _normalise(rows, checkpoint.norm)
     for layer in checkpoint.layers:
-        hidden = _block(layer, hidden, bias)  # (B, T, 384)
-    summed = np.einsum("btc,bt->bc", hidden, mask)  # dividing by the count would cancel below
+        rows = _block(layer, rows, is_token)
+    # Dividing by the count would cancel below.
+    summed = np.add.reduceat(rows[:count], np.cumsum(lengths) - lengths)
     return np.asarray(summed / np.linalg.norm(summed, axis=1, keepdims=True), dtype=np.float32)
 
 
-def _block(layer: _Layer, hidden: Float32Array, bias: Float32Array) -> Float32Array:
-    batch, length, width = hidden.shape
-    qkv = hidden @ layer.qkv + layer.qkv_bias  # (B, T, 1152)
-    heads = qkv.reshape(batch, length, 3, _HEADS, width // _HEADS).transpose(2, 0, 3, 1, 4)
+def _block(layer: _Layer, rows: Float32Array, is_token: BoolArray) -> Float32Array:
+    """One transformer block over the rows (N, 384) of all tokens of B sentences."""
+    mixed = np.zeros_like(rows)
+    qkv = rows @ layer.qkv + layer.qkv_bias  # (N, 1152)
+    mixed[: is_token.sum()] = _attend(qkv, is_token)
+    rows = _normalise(mixed @ layer.attended + layer.attended_bias + rows, layer.attended_norm)
+    wide = _gelu(rows @ layer.widen + layer.widen_bias)  # (N, 1536)
+    return _normalise(wide @ layer.narrow + layer.narrow_bias + rows, layer.narrow_norm)
+
+
+def _attend(qkv: Float32Array, is_token: BoolArray) -> Float32Array:
+    """Mix each token's values with those of its sentence: rows (N, 1152) → (n, 384)."""
+    batch, length = is_token.shape
+    padded = np.zeros((batch, length, 3 * DIMENSION), np.float32)
+    padded[is_token] = qkv[: is_token.sum()]
+    heads = padded.reshape(batch, length, 3, _HEADS, -1).transpose(2, 0, 3, 1, 4)
     query, key, value = heads[0], heads[1], heads[2]  # (B, H, T, 32) each
-    scores = query @ key.transpose(0, 1, 3, 2) * np.float32((width // _HEADS) ** -0.5) + bias
-    scores -= scores.max(axis=-1, keepdims=True)  # (B, H, T, T)
+    scores = query @ key.transpose(0, 1, 3, 2)  # (B, H, T, T)
+    scores *= np.float32((DIMENSION // _HEADS) ** -0.5)
+    scores += np.where(is_token, np.float32(0), np.float32(-1e9))[:, None, None, :]
+    scores -= scores.max(axis=-1, keepdims=True)
     np.exp(scores, out=scores)
     scores /= scores.sum(axis=-1, keepdims=True)
-    mixed: Float32Array = (scores @ value).transpose(0, 2, 1, 3).reshape(batch, length, width)
-    hidden = _normalise(mixed @ layer.attended + layer.attended_bias + hidden, layer.attended_norm)
-    wide: Float32Array = hidden @ layer.widen + layer.widen_bias  # (B, T, 1536)
-    wide *= np.float32(0.5) * (np.float32(1.0) + erf(wide * np.float32(0.5**0.5)))
-    narrowed: Float32Array = wide @ layer.narrow + layer.narrow_bias
-    return _normalise(narrowed + hidden, layer.narrow_norm)
+    mixed: Float32Array = (scores @ value).transpose(0, 2, 1, 3).reshape(batch, length, DIMENSION)
+    return mixed[is_token]
+
+
+def _gelu(values: Float32Array) -> Float32Array:
+    """The Gaussian error linear unit, in place.
+
+    The error function is that of Abramowitz and Stegun (1964, 7.1.26), as exact as float32 and a
+    quarter of the time of SciPy's.
+    """
+    size = np.abs(values)
+    share = size * _ERF_SCALE
+    share += np.float32(1)
+    np.reciprocal(share, out=share)
+    tail = share * _ERF_TERMS[0]
+    for term in _ERF_TERMS[1:]:
+        tail += term
+        tail *= share
+    np.square(size, out=share)
+    share *= np.float32(-0.5)
+    np.exp(share, out=share)
+    tail *= share
+    tail *= size
+    np.maximum(values, np.float32(0), out=values)
+    values -= tail
+    return values
 
 
 def _normalise(values: Float32Array, norm: tuple[Float32Array, Float32Array]) -> Float32Array:
-    """Layer normalisation over the last axis."""
+    """Layer normalisation over the last axis, in place."""
     weight, shift = norm
-    centred: Float32Array = values - values.mean(axis=-1, keepdims=True)
-    variance = np.mean(centred * centred, axis=-1, keepdims=True)
-    return np.asarray(centred / np.sqrt(variance + _EPSILON) * weight + shift, dtype=np.float32)
+    values -= values.mean(axis=-1, keepdims=True)
+    variance = np.mean(values * values, axis=-1, keepdims=True)
+    values /= np.sqrt(variance + _EPSILON)
+    values *= weight
+    values += shift
+    return values
