@@ -8,7 +8,7 @@ PostgreSQL); exact matches are then checked in the text.
 
 A look-up is one statement with one SELECT per word and table, each of which reads at most the
 newest `MOST_TEXTS` texts. The texts with a more frequent word are counted, so that it is not taken
-for a rare one.
+for a rare one. What is found is kept until assets change.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ import re
 import threading
 import unicodedata
 from collections import OrderedDict
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -45,11 +45,12 @@ from sqlalchemy.sql.compiler import SQLCompiler
 
 from regard.core.catalog import WORD_FIELDS, KeywordSearch, Occurrences, WordField, Words
 from regard.core.filters import EVERYTHING, AssetFilter
+from regard.core.records import Int64Array
 from regard.core.words import folded, is_word, split_words, unaccented
 from regard.storage.assets.filters import passes
 from regard.storage.database import schema
 from regard.storage.database.catalog import Catalog
-from regard.storage.database.change_log import assets_version
+from regard.storage.database.change_log import assets_version, moment_now
 from regard.storage.database.connection import Database
 from regard.storage.database.stored_pipelines import StoredPipeline
 
@@ -57,6 +58,8 @@ from regard.storage.database.stored_pipelines import StoredPipeline
 MOST_TEXTS = 4_000
 MOST_COUNTED = 100_000
 _KEPT = 32
+# Rows of texts that are kept, of 24 bytes each.
+_MOST_KEPT = 1 << 19
 # Of each of several words: whether texts have to be checked, whether it is a whole name, and whether
 # that has a suffix.
 Checks = tuple[tuple[bool, bool, bool], ...]
@@ -71,7 +74,7 @@ _GLUED = re.compile(r"\d+|\D+")
 _OTHER_WIDTH = {
     ord(unicodedata.normalize("NFKC", letter)): letter for letter in map(chr, range(0xFF01, 0xFFA0))
 }
-_NOTHING = np.zeros(0, np.int64)
+_NOTHING = np.zeros((0, 3), np.int64)
 _REGION_CAPTION = WORD_FIELDS.index(WordField.REGION_CAPTION)
 _FIELD_PLACES = {field.value: place for place, field in enumerate(WORD_FIELDS)}
 
@@ -87,37 +90,55 @@ class SqlKeywordSearch(KeywordSearch):
         self._database = catalog.database
         self._pipeline = pipeline.id
         self._totals = _Totals()
+        self._recent = _RecentTexts()
 
     def find(
         self, asked: Sequence[Sequence[Words]], asset_filter: AssetFilter
     ) -> list[Occurrences]:
         if not any(asked):
-            return [Occurrences(_NOTHING, _NOTHING, _NOTHING, _NOTHING, 0) for _ in asked]
+            return [_occurrences([], 0) for _ in asked]
         if asset_filter.is_everything:
             # Quick at any size; includes deleted contents, which hardly changes the ranking.
             total = int(self._database.read_once(_LAST_CONTENT)[0][0] or 0)
-            return [self._occurrences(words, self._anywhere(words), total) for words in asked]
+            version = moment_now(self._database).assets
+            return [
+                _occurrences(self._texts(words, asset_filter, version, self._anywhere), total)
+                for words in asked
+            ]
         with self._database.reading() as connection:
             total = self._totals.of(connection, asset_filter)
-            found = [self._passing(connection, words, asset_filter) for words in asked]
-        return [
-            self._occurrences(words, texts, total)
-            for words, texts in zip(asked, found, strict=True)
-        ]
+            version = assets_version(connection)
+            read = functools.partial(self._passing, connection, asset_filter)
+            return [
+                _occurrences(self._texts(words, asset_filter, version, read), total)
+                for words in asked
+            ]
+
+    def _texts(
+        self,
+        words: Sequence[Words],
+        asset_filter: AssetFilter,
+        version: int,
+        read: Callable[[Sequence[Words]], Sequence[Any]],
+    ) -> list[_Texts]:
+        """The texts that contain each of the words, as a version of the assets has them."""
+        texts = {item: self._recent.get((asset_filter, item), version) for item in words}
+        unread = [item for item, known in texts.items() if known is None]
+        if unread:
+            for item, found in zip(unread, self._to_texts(unread, read(unread)), strict=True):
+                texts[item] = found
+                self._recent.keep((asset_filter, item), found, version)
+        return [found for item in words if (found := texts[item]) is not None]
 
     def _anywhere(self, words: Sequence[Words]) -> Sequence[Any]:
         """The rows of `_statement` without a filter."""
-        if not words:
-            return ()
         unfiltered = _unfiltered(self._database.engine.dialect, self._pipeline, _checks(words))
         return unfiltered.run(self._database, self._values(words))
 
     def _passing(
-        self, connection: Connection, words: Sequence[Words], asset_filter: AssetFilter
+        self, connection: Connection, asset_filter: AssetFilter, words: Sequence[Words]
     ) -> Sequence[Any]:
         """The rows of `_statement`."""
-        if not words:
-            return ()
         statement = _statement(
             self._database.is_sqlite, self._pipeline, asset_filter, _checks(words)
         )
@@ -126,23 +147,24 @@ class SqlKeywordSearch(KeywordSearch):
     def _values(self, words: Sequence[Words]) -> dict[str, str]:
         return {f"words_{place}": self._query(item) for place, item in enumerate(words)}
 
-    def _occurrences(self, words: Sequence[Words], texts: Sequence[Any], total: int) -> Occurrences:
-        rows: list[tuple[int, int, int, int]] = []
+    def _to_texts(self, words: Sequence[Words], rows: Sequence[Any]) -> list[_Texts]:
+        """The rows of `_statement` by word."""
+        kept: list[list[tuple[int, int, int]]] = [[] for _ in words]
         # Many photographs share a tag or a folder.
         stands_in = functools.lru_cache(maxsize=1024)(_stands_in)
         read = [0] * len(words)
-        for place, name, content, region, text in texts:
+        for place, name, content, region, text in rows:
             if text is None or stands_in(words[place], name, text):
                 field = _REGION_CAPTION if region else _FIELD_PLACES[name]
-                rows.append((place, field, content, region))
+                kept[place].append((field, content, region))
             read[place] += 1
-        more = {
-            place: self._count(self._query(words[place]))
-            for place, count in enumerate(read)
-            if count >= MOST_TEXTS
-        }
-        found = np.asarray(rows, np.int64).reshape(-1, 4)
-        return Occurrences(found[:, 0], found[:, 1], found[:, 2], found[:, 3], total, more)
+        return [
+            _Texts(
+                np.asarray(found, np.int64).reshape(-1, 3),
+                self._count(self._query(item)) if count >= MOST_TEXTS else None,
+            )
+            for item, found, count in zip(words, kept, read, strict=True)
+        ]
 
     def _count(self, query: str) -> int:
         """About how many texts contain a common word, ignoring the filter."""
@@ -170,6 +192,57 @@ class SqlKeywordSearch(KeywordSearch):
             # As `regard_folded` leaves texts.
             spellings = [unaccented(word) for word in spellings]
         return list(dict.fromkeys(spellings))
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Texts:
+    """The field, content and region (n, 3) of each text with a word, and how many there are if
+    these are not all."""
+
+    rows: Int64Array
+    more: int | None
+
+
+def _occurrences(texts: Sequence[_Texts], total: int) -> Occurrences:
+    """The texts that contain each of several words."""
+    places = np.repeat(np.arange(len(texts)), [len(found.rows) for found in texts])
+    fields, contents, regions = np.concatenate([_NOTHING, *(found.rows for found in texts)]).T
+    more = {place: found.more for place, found in enumerate(texts) if found.more is not None}
+    return Occurrences(places, fields, contents, regions, total, more)
+
+
+class _RecentTexts:
+    """The texts with the words that were looked up last, until assets change.
+
+    Queries share words, above all those that many texts contain.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._version = -1
+        self._texts: OrderedDict[tuple[AssetFilter, Words], _Texts] = OrderedDict()
+        self._count = 0
+
+    def get(self, key: tuple[AssetFilter, Words], version: int) -> _Texts | None:
+        """What was found at this version of the assets."""
+        with self._lock:
+            if version != self._version or key not in self._texts:
+                return None
+            self._texts.move_to_end(key)
+            return self._texts[key]
+
+    def keep(self, key: tuple[AssetFilter, Words], found: _Texts, version: int) -> None:
+        """Keep what was found, in place of what was used longest ago."""
+        with self._lock:
+            if version > self._version:
+                self._version, self._count = version, 0
+                self._texts.clear()
+            if version != self._version or key in self._texts:
+                return
+            self._texts[key] = found
+            self._count += 1 + len(found.rows)
+            while self._count > _MOST_KEPT:
+                self._count -= 1 + len(self._texts.popitem(last=False)[1].rows)
 
 
 class _Totals:

@@ -52,6 +52,11 @@ def look_up(home: Home, asked: list[Words], chosen: AssetFilter = EVERYTHING) ->
     return found
 
 
+def rows_of(found: Occurrences) -> list[tuple[int, ...]]:
+    columns = (found.places, found.fields, found.contents, found.regions)
+    return list(zip(*(column.tolist() for column in columns), strict=True))
+
+
 def find(home: Home, word: str, chosen: AssetFilter = EVERYTHING) -> Found:
     """(name of the content, field) of whatever has a word."""
     found = look_up(home, words(word), chosen)
@@ -368,9 +373,15 @@ def do_something(rng: random.Random, home: Home, assets: Assets) -> None:
 def test_no_writer_leaves_the_index_behind(home: Home, assets: Assets, seed: int) -> None:
     rng = random.Random(seed)
     asked = ["red", "boat", "sea", "many", "given", "ago", "1", "photos", "tar", "picture", "a"]
+    every = words("|".join(asked))
+    lasting = SqlKeywordSearch(home.catalog, home.pipeline)
     for _ in range(30):
         do_something(rng, home, assets)
         assert called(home) == derived(home)
+        # What it keeps of the last look-up is given up with each change.
+        for chosen in (EVERYTHING, AssetFilter(tags=("sea",))):
+            (found,), now = lasting.find([every], chosen), look_up(home, every, chosen)
+            assert rows_of(found) == rows_of(now)
     database = home.catalog.database
     assert verify_keywords(database) == []
     before = [find(home, word) for word in asked]
