@@ -122,13 +122,13 @@ class SqlKeywordSearch(KeywordSearch):
         read: Callable[[Sequence[Words]], Sequence[Any]],
     ) -> list[_Texts]:
         """The texts that contain each of the words, as a version of the assets has them."""
-        texts = {item: self._recent.get((asset_filter, item), version) for item in words}
-        unread = [item for item, known in texts.items() if known is None]
+        known = self._recent.get(asset_filter, words, version)
+        unread = [item for item in dict.fromkeys(words) if item not in known]
         if unread:
-            for item, found in zip(unread, self._to_texts(unread, read(unread)), strict=True):
-                texts[item] = found
-                self._recent.keep((asset_filter, item), found, version)
-        return [found for item in words if (found := texts[item]) is not None]
+            found = dict(zip(unread, self._to_texts(unread, read(unread)), strict=True))
+            self._recent.keep(asset_filter, found, version)
+            known |= found
+        return [known[item] for item in words]
 
     def _anywhere(self, words: Sequence[Words]) -> Sequence[Any]:
         """The rows of `_statement` without a filter."""
@@ -223,24 +223,30 @@ class _RecentTexts:
         self._texts: OrderedDict[tuple[AssetFilter, Words], _Texts] = OrderedDict()
         self._count = 0
 
-    def get(self, key: tuple[AssetFilter, Words], version: int) -> _Texts | None:
-        """What was found at this version of the assets."""
+    def get(
+        self, asset_filter: AssetFilter, words: Sequence[Words], version: int
+    ) -> dict[Words, _Texts]:
+        """What was found of these words at this version of the assets."""
+        known: dict[Words, _Texts] = {}
         with self._lock:
-            if version != self._version or key not in self._texts:
-                return None
-            self._texts.move_to_end(key)
-            return self._texts[key]
+            for item in words if version == self._version else ():
+                key = asset_filter, item
+                if key in self._texts:
+                    self._texts.move_to_end(key)
+                    known[item] = self._texts[key]
+        return known
 
-    def keep(self, key: tuple[AssetFilter, Words], found: _Texts, version: int) -> None:
+    def keep(self, asset_filter: AssetFilter, found: Mapping[Words, _Texts], version: int) -> None:
         """Keep what was found, in place of what was used longest ago."""
         with self._lock:
             if version > self._version:
                 self._version, self._count = version, 0
                 self._texts.clear()
-            if version != self._version or key in self._texts:
-                return
-            self._texts[key] = found
-            self._count += 1 + len(found.rows)
+            for item, texts in found.items() if version == self._version else ():
+                key = asset_filter, item
+                if key not in self._texts:
+                    self._texts[key] = texts
+                    self._count += 1 + len(texts.rows)
             while self._count > _MOST_KEPT:
                 self._count -= 1 + len(self._texts.popitem(last=False)[1].rows)
 
