@@ -9,7 +9,7 @@ stored: one would block every index of its channel.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -29,6 +29,8 @@ _MAX_NORM = 1.01
 # Before that rounding, which adds less than a thousandth.
 _MAX_GIVEN_NORM = 1.009
 _ID_BYTES = 8
+# Rows that are read at a time, of some dozens of vectors each; they bound memory.
+_PAGE = 2048
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,6 +117,22 @@ def read_embeddings(
             select(table).where(table.c.content_id.in_(some), table.c.channel_id == channel.id)
         )
     return unpack(sorted(rows, key=lambda row: row.id), channel.dimension)
+
+
+def read_channel(connection: Connection, channel: StoredChannel) -> Iterator[Embeddings]:
+    """All embeddings of a channel, ordered by id, some at a time; raises HomeError."""
+    embedding = schema.embedding.c
+    rows = connection.execute(
+        select(
+            *(embedding.id, embedding.content_id, embedding.vector_count),
+            *(embedding.regions, embedding.vectors),
+        )
+        .where(embedding.channel_id == channel.id)
+        .order_by(embedding.id),
+        execution_options={"yield_per": _PAGE},
+    )
+    for page in rows.partitions():
+        yield unpack(page, channel.dimension)
 
 
 def insert_embeddings(

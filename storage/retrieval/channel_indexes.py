@@ -30,18 +30,21 @@ from regard.storage.database.change_log import (
     moment_now,
     read_changes,
 )
+from regard.storage.database.embeddings import Embeddings, read_channel
 from regard.storage.database.stored_pipelines import StoredChannel, StoredPipeline, index_folder
 from regard.storage.retrieval.passing_contents import PassingContents
 from regard.storage.retrieval.recall import QUERIES, RecallReport, measure_recall
 from regard.storage.retrieval.recent_neighbours import RecentNeighbours
 from regard.storage.retrieval.verification import Finding, verify_channel
 from regard.storage.vectors.gpu import gpu_devices
-from regard.storage.vectors.index import SegmentedIndex
+from regard.storage.vectors.index import Additions, SegmentedIndex
 from regard.storage.vectors.manifest import IndexIdentity, Manifest
 
 # Vectors applied in one step, which make a segment that is merged on disk alone, and sealed rows
 # that make a snapshot due; both bound memory.
 _STEP = _UNSAVED_ROWS = 65_536
+# Positions of the log from which an empty index is filled from the catalog at once.
+_LONG_LOG = 4096
 # Sampled queries of each kind, to choose how deep searches look. Recall is measured with others.
 _SAMPLE = 256
 _DEPTH_SEED, _RECALL_SEED = 0, 1
@@ -66,7 +69,7 @@ class ChannelIndexes(ChannelSearch, DerivedIndexes):
         self._indexes: dict[Channel, SegmentedIndex] = {}
         self._opening = threading.Lock()
         self._replacing = threading.Lock()
-        self._catching_up = threading.Lock()
+        self._catching_up = {channel: threading.Lock() for channel in pipeline.channels}
 
     def search(self, asked: Sequence[ChannelQuery], asset_filter: AssetFilter) -> list[Neighbours]:
         # The indexes may go on past this moment, but a set that excludes what it does not list
@@ -109,8 +112,7 @@ class ChannelIndexes(ChannelSearch, DerivedIndexes):
     def catch_up(self) -> None:
         """As in the Protocol; raises IndexMismatch for an index that does not fit the catalog."""
         visible = self._visible()
-        for channel in self._pipeline.channels:
-            self._fresh(channel, visible)
+        share_work(lambda channel: self._fresh(channel, visible), list(self._pipeline.channels))
 
     def snapshot(self) -> None:
         """Write each index that has changed since its last snapshot, and lists of what is large."""
@@ -204,7 +206,7 @@ class ChannelIndexes(ChannelSearch, DerivedIndexes):
     def _verify(self, channel: Channel, stored: StoredChannel) -> list[Finding]:
         """Compare one index with the catalog at one moment."""
         index = self._index(channel)
-        with self._catching_up, self._catalog.database.reading() as connection:
+        with self._catching_up[channel], self._catalog.database.reading() as connection:
             self._apply(connection, index, stored)
             findings = verify_channel(connection, stored, index.ids(), index.vectors)
         return findings + [
@@ -233,9 +235,9 @@ class ChannelIndexes(ChannelSearch, DerivedIndexes):
             return index
         # Another thread may have passed `visible`. A transaction that begins under the lock sees
         # all that was applied.
-        with self._catching_up, self._catalog.database.reading() as connection:
+        with self._catching_up[channel], self._catalog.database.reading() as connection:
             index = self._index(channel)
-            if index.unsaved_rows and index.is_outdated():
+            if (index.unsaved_rows or not index.applied_through) and index.is_outdated():
                 # Another process has written these rows: map them instead.
                 index = self._open(channel)
             self._apply(connection, index, self._pipeline.channels[channel])
@@ -249,30 +251,24 @@ class ChannelIndexes(ChannelSearch, DerivedIndexes):
             raise IndexMismatch(
                 f"the index {stored.channel} is ahead of its catalog", remedy="run: regard rebuild"
             )
-        while index.applied_through < visible:
-            batch = read_changes(
-                connection, stored.id, stored.dimension, index.applied_through, _STEP
-            )
-            try:
-                index.apply(
-                    (
-                        batch.added.ids,
-                        batch.added.vectors,
-                        batch.added.contents,
-                        batch.added.regions,
-                    ),
-                    batch.removed_ids,
-                    through=batch.through,
-                )
-            except ValueError as error:
-                raise HomeError(
-                    f"the catalog holds damaged vectors in {stored.channel}: {error}",
-                    remedy="see them with: regard verify",
-                ) from error
-            if index.unsaved_rows > _UNSAVED_ROWS:
-                # In a home that can't be written to, they stay in memory.
+        try:
+            if index.applied_through == 0 and visible > _LONG_LOG:
+                # In a home that can't be written to, rows stay in memory; see below.
                 with contextlib.suppress(OSError):
-                    index.snapshot()
+                    index.fill(map(_additions, read_channel(connection, stored)), through=visible)
+            while index.applied_through < visible:
+                batch = read_changes(
+                    connection, stored.id, stored.dimension, index.applied_through, _STEP
+                )
+                index.apply(_additions(batch.added), batch.removed_ids, through=batch.through)
+                if index.unsaved_rows > _UNSAVED_ROWS:
+                    with contextlib.suppress(OSError):
+                        index.snapshot()
+        except ValueError as error:
+            raise HomeError(
+                f"the catalog holds damaged vectors in {stored.channel}: {error}",
+                remedy="see them with: regard verify",
+            ) from error
 
     def _index(self, channel: Channel) -> SegmentedIndex:
         index = self._indexes.get(channel)
@@ -302,6 +298,10 @@ class ChannelIndexes(ChannelSearch, DerivedIndexes):
             kind=stored.channel.kind,
             dimension=stored.dimension,
         )
+
+
+def _additions(embeddings: Embeddings) -> Additions:
+    return embeddings.ids, embeddings.vectors, embeddings.contents, embeddings.regions
 
 
 @contextmanager

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import itertools
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -23,12 +23,13 @@ import numpy.typing as npt
 from regard.core.catalog import Neighbours
 from regard.core.idset import IdSet
 from regard.core.records import Float16Array, Float32Array, Int64Array
+from regard.storage.vectors.lists import ListsModel
 from regard.storage.vectors.manifest import IndexIdentity
 from regard.storage.vectors.nearest import nearest
 from regard.storage.vectors.rows import Rows, squared_norms
 from regard.storage.vectors.segment import Device, Sealed, Segment
 from regard.storage.vectors.snapshots import Queries, damaged_files, load, save, stamp
-from regard.storage.vectors.state import Delta, SegmentLimits, State
+from regard.storage.vectors.state import Delta, Replacement, SegmentLimits, State
 
 # Ids (n,) positive int64, vectors (n, d) float32 or float16, and the ids of contents and regions
 # (n,), 0 for none.
@@ -113,6 +114,21 @@ class SegmentedIndex:
                 state = state.added(lasting, self._limits, self._seal)
                 self._publish(replace(state, applied_through=through))
 
+    def fill(self, additions: Iterable[Additions], *, through: int) -> None:
+        """Take all rows up to position `through` into an empty index, by ascending ids, in steps.
+
+        They are written to disk, and one step at a time is in memory. Raises ValueError as `apply`
+        does, OSError when they can't be written, and IndexMismatch when the directory has become
+        another index's; then the index stays empty, and also when another process has filled it.
+        """
+        if self._state.applied_through or len(self.ids()):
+            raise ValueError(f"an index with rows up to {self.applied_through} can't be filled")
+        with self._snapshotting, self._writing:
+            state = replace(self._state, applied_through=through)
+            saved = self._saved(state, arriving=map(self._checked_rows, additions))
+            if saved is not None:
+                self._state = state.exchanged(*saved)
+
     def search(
         self, queries: Float32Array, k: int, allowed: IdSet | None = None, *, exact: bool = False
     ) -> Neighbours:
@@ -190,20 +206,29 @@ class SegmentedIndex:
         IndexMismatch when the directory has become another index's.
         """
         with self._snapshotting:
-            saved = save(
-                self._state,
-                self.identity,
-                self.directory,
-                self._limits,
-                seal=self._placed,
-                replace=self._replaces,
-                queries=queries,
-            )
-            self._replaces = False
+            saved = self._saved(self._state, queries=queries)
             if saved is not None:
-                self._read_snapshot = stamp(self.directory)
                 with self._writing:
                     self._state = self._state.exchanged(*saved)
+
+    def _saved(
+        self, state: State, queries: Queries | None = None, arriving: Iterable[Rows] = ()
+    ) -> tuple[Sequence[Replacement], ListsModel | None] | None:
+        """The result of `save`."""
+        saved = save(
+            state,
+            self.identity,
+            self.directory,
+            self._limits,
+            seal=self._placed,
+            replace=self._replaces,
+            queries=queries,
+            arriving=arriving,
+        )
+        self._replaces = False
+        if saved is not None:
+            self._read_snapshot = stamp(self.directory)
+        return saved
 
     def damaged_files(self) -> list[str]:
         """Names of the snapshot's files that are not as they were written."""

@@ -7,8 +7,8 @@ FAISS multiplies fast.
 from __future__ import annotations
 
 import zlib
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -156,6 +156,19 @@ def encode_rows(
         yield column.astype("<i8", copy=False).tobytes()
     checksums = row_checksums(rows) if checksums is None else checksums
     yield checksums.astype("<u4", copy=False).tobytes()
+
+
+def encode_arriving(steps: Iterable[Rows]) -> Iterator[bytes | memoryview]:
+    """The bytes of a file of rows that come in steps, ordered by id; vectors (n, d) are padded."""
+    heads = []
+    checksums = []
+    for rows in steps:
+        padded = replace(rows, vectors=pad(rows.vectors))
+        yield np.ascontiguousarray(padded.vectors, "<f2").view(np.uint8).data
+        heads.append(np.stack([rows.ids, rows.contents, rows.regions]))
+        checksums.append(row_checksums(padded))
+    yield np.concatenate(heads, axis=1).astype("<i8", copy=False).tobytes()
+    yield np.concatenate(checksums).astype("<u4", copy=False).tobytes()
 
 
 def encode_merged(

@@ -10,8 +10,9 @@ stays until it is no longer mapped.
 from __future__ import annotations
 
 import hashlib
+import itertools
 import logging
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace as changed
 from pathlib import Path
 
@@ -46,7 +47,14 @@ from regard.storage.vectors.manifest import (
     StoredModel,
     StoredSegment,
 )
-from regard.storage.vectors.rows import encode_merged, encode_rows, pad, padded_width
+from regard.storage.vectors.rows import (
+    Rows,
+    encode_arriving,
+    encode_merged,
+    encode_rows,
+    pad,
+    padded_width,
+)
 from regard.storage.vectors.segment import Sealed, Segment
 from regard.storage.vectors.state import (
     Delta,
@@ -71,12 +79,14 @@ def save(
     seal: Callable[[Segment], Sealed],
     replace: bool,
     queries: Queries | None = None,
+    arriving: Iterable[Rows] = (),
 ) -> tuple[Sequence[Replacement], ListsModel | None] | None:
     """Make `state` the directory's snapshot, unless a later one of the same index exists.
 
     Returns mapped segments for all of the state's, and the model of their lists; None where a
     later snapshot exists. With `queries` segments of similar sizes are merged, and large ones get
-    lists. `replace` overwrites any snapshot; otherwise another index's raises IndexMismatch. Raises
+    lists. Rows `arriving` in steps, with ids that ascend and lie above those of `state`, are written
+    step by step. `replace` overwrites any snapshot; otherwise another index's raises IndexMismatch. Raises
     OSError when the disk is full or fails, and the former snapshot remains.
     """
     make_directory(directory)
@@ -88,6 +98,7 @@ def save(
                 return None
         files = _Files(directory, former)
         written = [Replacement((old,), files.write_segment(old)) for old in state.segments]
+        written += [Replacement((), seal(new)) for new in files.write_arriving(arriving, limits)]
         if queries is not None:
             written = _merged(written, limits, files, seal)
         mapped = changed(state, segments=tuple(each.new for each in written))
@@ -172,6 +183,24 @@ class _Files:
         if segment.is_mapped:
             return sealed
         return sealed.over(self._map(name, len(segment), segment.dimension))
+
+    def write_arriving(self, steps: Iterable[Rows], limits: SegmentLimits) -> Iterator[Segment]:
+        """Mapped segments with the rows of all steps."""
+        coming = (rows for rows in steps if len(rows))
+        for first in coming:
+            count = 0
+            dimension = first.vectors.shape[1]
+
+            def of_one_file(first: Rows = first) -> Iterator[Rows]:
+                nonlocal count
+                for rows in itertools.chain([first], coming):
+                    count += len(rows)
+                    yield rows
+                    if count >= limits.merged_rows:
+                        return
+
+            name = self._write(encode_arriving(of_one_file()), ROWS_SUFFIX)
+            yield self._map(name, count, dimension)
 
     def write_merged(self, group: Sequence[Sealed]) -> Segment:
         """One mapped segment with the live rows of several mapped ones."""

@@ -7,6 +7,7 @@ import hashlib
 import json
 import threading
 import zlib
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from vector_oracle import (
     APPROXIMATE,
     STAND_IN,
     Implementation,
+    Truth,
     as_rows,
     contents,
     identity,
@@ -27,7 +29,7 @@ from vector_oracle import (
 from regard.core.errors import IndexMismatch
 from regard.core.records import Kind
 from regard.storage.vectors import lists as lists_module
-from regard.storage.vectors.index import SegmentedIndex
+from regard.storage.vectors.index import Additions, SegmentedIndex
 from regard.storage.vectors.manifest import IndexIdentity, Manifest
 
 NO_IDS = np.empty(0, np.int64)
@@ -62,6 +64,46 @@ def test_reopened_it_goes_on(implementation: Implementation, saved: SegmentedInd
 def test_segments_are_copied_to_the_devices_when_opened(saved: SegmentedIndex) -> None:
     opened = STAND_IN.open(saved.directory)
     assert opened.stats()["device_segments"] == opened.stats()["segments"]
+
+
+def steps_of(truth: Truth, failing_at: int = -1) -> Iterator[Additions]:
+    """Seven steps of 150 rows each, or of a row of length 2."""
+    for number in range(7):
+        ids = np.arange(150) + 200 * number + 1
+        rows = unit_rows(np.random.default_rng(number), 150)
+        truth.add(ids, rows)
+        yield as_rows(ids, 2 * rows if number == failing_at else rows)
+
+
+def test_an_empty_index_is_filled_step_by_step(
+    implementation: Implementation, tmp_path: Path
+) -> None:
+    truth = implementation.truth()
+    index = implementation.create(tmp_path / "index")
+    index.fill(steps_of(truth), through=9)
+    assert index.stats()["mapped_segments"] == index.stats()["segments"] == 3
+    implementation.settle(index)
+    for filled in (index, implementation.open(index.directory)):
+        assert filled.applied_through == 9
+        assert filled.damaged_files() == []
+        truth.check_contents(filled)
+        truth.check_search(filled, unit_rows(np.random.default_rng(9), 5), 30)
+    with pytest.raises(ValueError, match="up to 9"):
+        index.fill([], through=10)
+    step(index, 10)
+    assert index.stats()["rows"] == 7 * 150 + 47
+
+
+def test_what_fails_while_it_is_filled_leaves_it_empty(
+    implementation: Implementation, tmp_path: Path
+) -> None:
+    truth = implementation.truth()
+    index = implementation.create(tmp_path / "index")
+    with pytest.raises(ValueError, match="has norm"):
+        index.fill(steps_of(truth, failing_at=5), through=9)
+    assert contents(index) == contents(implementation.open(index.directory)) == (0, [], b"")
+    index.fill(steps_of(truth), through=9)
+    truth.check_contents(implementation.open(index.directory))
 
 
 def test_only_the_files_of_the_manifest_stay(
