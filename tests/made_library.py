@@ -98,6 +98,25 @@ def regard_process(
     return Outcome(process.returncode, out, err.decode())
 
 
+# Rights of root that apply and that may: 2 is to read and write every file, 4 to enter every folder.
+_GIVE_UP_RIGHTS = """
+import ctypes
+header, rights = (ctypes.c_uint32 * 2)(0x20080522, 0), (ctypes.c_uint32 * 6)()
+libc = ctypes.CDLL(None)
+assert libc.capget(header, rights) == 0
+for kind in (0, 1):
+    rights[kind] &= ~(2 | 4)
+assert libc.capset(header, rights) == 0
+"""
+
+
+def without_root_rights(folder: Path) -> dict[str, str]:
+    """The environment of processes to which permissions of files apply, run by root or not."""
+    folder.mkdir()
+    (folder / "sitecustomize.py").write_text(_GIVE_UP_RIGHTS)
+    return {"PYTHONPATH": str(folder)}
+
+
 def painted(colours: Sequence[str], seed: int = 0, size: tuple[int, int] = (24, 16)) -> Image.Image:
     """Vertical stripes of named colours; the seed makes pictures of the same colours differ."""
     width, height = size

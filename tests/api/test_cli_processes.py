@@ -19,7 +19,7 @@ from typing import Any
 
 import pytest
 from made_gate import Gate
-from made_library import Library, command, regard, regard_process
+from made_library import Library, command, regard, regard_process, without_root_rights
 from made_processes import Forked
 
 _SEARCH_SERVER = """
@@ -274,21 +274,30 @@ def test_the_fake_profile_imports_nothing_heavy(library: Library) -> None:
     assert (done.returncode, done.stderr) == (0, b"")
 
 
-def test_faiss_is_missed_with_the_command_that_installs_it(
-    library: Library, tmp_path: Path
-) -> None:
+def test_faiss_is_missed_with_the_command_that_installs_it(library: Library) -> None:
     library.index()
-    site = tmp_path / "blocked"
-    site.mkdir()
-    (site / "sitecustomize.py").write_text("import sys\nsys.modules['faiss'] = None\n")
-    for arguments in (
-        ["search", "red", "--json", "--home", library.home],
-        ["rebuild", "--home", library.home],
-        _index_arguments(library, "--json"),
-    ):
-        # Without what the process that forks has imported.
-        done = regard_process(*arguments, environ={"PYTHONPATH": str(site)}, popen=subprocess.Popen)
-        done.expect_sentence(3, "FAISS", "pip install 'regard[cpu]'")
+    commands = [
+        ["search", "red", "--json", "--home", str(library.home)],
+        ["rebuild", "--home", str(library.home)],
+        [*map(str, _index_arguments(library, "--json"))],
+    ]
+    script = (
+        "import sys\n"
+        "sys.modules['faiss'] = None\n"
+        "from regard.api.cli import main\n"
+        f"for arguments in {commands!r}:\n"
+        "    assert main(arguments) == 3, arguments\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-c", script], capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stdout) == (0, ""), done
+    sentences = done.stderr.splitlines()
+    assert len(sentences) == len(commands)
+    for sentence in sentences:
+        assert sentence.startswith("regard: ")
+        assert "FAISS" in sentence
+        assert "pip install 'regard[cpu]'" in sentence
 
 
 def test_a_reader_that_has_seen_enough(library: Library) -> None:
@@ -322,9 +331,9 @@ def test_streams_that_are_closed_or_full(library: Library) -> None:
     assert (done.returncode, done.stderr) == (0, b"")
     library.verify()
     assert len(library.asset_ids()) == 30
+    done = shell("regard search red --paths0 --home HOME >&-")
+    assert (done.returncode, done.stderr) == (0, b"")
     for arguments in ("red --paths0", "--queries /etc/hostname"):
-        done = shell(f"regard search {arguments} --home HOME >&-")
-        assert (done.returncode, done.stderr) == (0, b"")
         with open("/dev/full", "wb") as full:
             process = Forked(
                 command("search", *arguments.split(), "--home", library.home),
@@ -360,26 +369,21 @@ def test_a_disk_without_space_loses_nothing(library: Library, tmp_path: Path) ->
     library.verify()
 
 
-def test_a_home_that_may_not_be_written(library: Library) -> None:
+def test_a_home_that_may_not_be_written(library: Library, tmp_path: Path) -> None:
     library.index()
     for path in (library.home, *library.home.rglob("*")):
         os.chmod(path, 0o555 if path.is_dir() else 0o444)
 
-    def give_up_writing_everywhere() -> None:
-        if os.geteuid() == 0:
-            import ctypes
-
-            assert ctypes.CDLL(None).prctl(24, 1, 0, 0, 0) == 0
-
-    options: dict[str, Any] = {"preexec_fn": give_up_writing_everywhere, "popen": subprocess.Popen}
+    environ = without_root_rights(tmp_path / "site")
     library.photo("another.png", 99)
-    done = regard_process(*_index_arguments(library, "--json"), **options)
+    done = regard_process(*_index_arguments(library, "--json"), environ=environ)
     done.expect_sentence(3, "writable")
-    done = regard_process("search", "red", "--home", library.home, "--json", **options)
+    done = regard_process("search", "red", "--home", library.home, "--json", environ=environ)
     # SQLite's write-ahead log needs a file beside the database even for reading.
     done.expect_sentence(3, "writable")
     done = regard_process(
-        "index", library.photos, "--home", library.home / "below", "--profile", "fake", **options
+        *("index", library.photos, "--home", library.home / "below", "--profile", "fake"),
+        environ=environ,
     )
     done.expect_sentence(3, "can't be made")
     for path in (library.home, *library.home.rglob("*")):

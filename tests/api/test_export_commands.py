@@ -148,10 +148,8 @@ def test_coco_files_are_json(library: Library) -> None:
         assert document["annotations"]
 
 
-def test_real_models_are_not_run_by_an_import(photos_dir: Path, tmp_path: Path) -> None:
-    photos = [photos_dir / "singles" / f"000{number}.jpg" for number in range(3)]
-    home, new, folder = tmp_path / "home", tmp_path / "new", tmp_path / "export"
-    assert regard("index", *photos, "--home", home).code == 0
+def test_real_models_are_not_run_by_an_import(demo: Path, tmp_path: Path) -> None:
+    home, new, folder = demo / "home", tmp_path / "new", tmp_path / "export"
     assert regard("export", folder, "--home", home).code == 0
     code = (
         "import sys; from regard.api.cli import main; "
@@ -160,7 +158,7 @@ def test_real_models_are_not_run_by_an_import(photos_dir: Path, tmp_path: Path) 
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.splitlines()[-1] == "0 []", done
-    for query in (("a bird",), ("a frog", "--target", "region"), ("--like", "r1")):
+    for query in (("a cat",), ("a cup", "--target", "region"), ("--like", "r1")):
         found = [
             regard("search", *query, "--json", "--home", where).document for where in (home, new)
         ]

@@ -6,10 +6,10 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import subprocess
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from subprocess import DEVNULL
 
 import huggingface_hub
 import pytest
@@ -20,7 +20,8 @@ from made_checkpoints.sam2 import make_sam2
 from made_checkpoints.sam2unet import make_sam2unet
 from made_checkpoints.xgenmm import make_xgenmm
 from made_hub import COMMIT, made_hub
-from made_library import Outcome, command, regard, regard_process
+from made_library import command, regard, regard_process
+from made_processes import Forked
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
@@ -470,43 +471,39 @@ def test_fetching_then_working_without_the_network(
         'description = "fetched"\n[encoder]\nkind = "contrastive"\nmodel = "made/siglip"\n'
         '[segmenter]\nkind = "superpixels"\n'
     )
-    environ = {
-        "HF_HOME": str(tmp_path / "cache"),
-        "HF_HUB_DISABLE_TELEMETRY": "1",
-        "HF_HUB_OFFLINE": "0",
-    }
     home = tmp_path / "home"
     with made_hub({"made/siglip": served}) as hub:
-        environ["HF_ENDPOINT"] = hub.endpoint
-
-        def run(*arguments: str | Path) -> Outcome:
-            return regard_process(*arguments, environ=environ)
-
+        # What needs no network runs in this process, where the model libraries are already imported.
+        monkeypatch.setattr(huggingface_hub.constants, "ENDPOINT", hub.endpoint)
+        monkeypatch.setattr(
+            huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path / "cache" / "hub")
+        )
+        environ = {
+            "HF_ENDPOINT": hub.endpoint,
+            "HF_HOME": str(tmp_path / "cache"),
+            "HF_HUB_DISABLE_TELEMETRY": "1",
+            "HF_HUB_OFFLINE": "0",
+        }
         words = ("made/siglip", "not on this machine", "regard models fetch")
-        run("index", photos, "--home", home, "--profile", profile).expect_sentence(3, *words)
+        regard("index", photos, "--home", home, "--profile", profile).expect_sentence(3, *words)
         assert not home.exists()
-        run("models", "fetch", profile, "--offline").expect_sentence(3, *words)
+        regard("models", "fetch", profile, "--offline").expect_sentence(3, *words)
         assert hub.requests == []
 
         hub.slow.add("model.safetensors")
-        with subprocess.Popen(
+        with Forked(
             command("models", "fetch", profile),
             env=os.environ | environ,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
+            stdout=DEVNULL,
+            stderr=DEVNULL,
         ) as process:
             assert hub.stopped.wait(200)
             process.kill()
         hub.go_on.set()
         hub.slow.clear()
-        # The rest runs in this process, where the model libraries are already imported.
-        monkeypatch.setattr(huggingface_hub.constants, "ENDPOINT", hub.endpoint)
-        monkeypatch.setattr(
-            huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path / "cache" / "hub")
-        )
         regard("index", photos, "--home", home, "--profile", profile).expect_sentence(3, *words)
         hub.requests.clear()
-        fetched = run("models", "fetch", profile)
+        fetched = regard_process("models", "fetch", profile, environ=environ)
         assert fetched.code == 0, fetched
         assert b"is ready" in fetched.out
         assert "to download" in fetched.err

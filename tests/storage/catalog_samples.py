@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -182,6 +182,16 @@ def save(
 ) -> None:
     writer.save(
         [AnalysedFile(stamp(path), header(name), facts or PhotoFacts(), analysis(name, regions))]
+    )
+
+
+def save_all(writer: SqlIndexingCatalog, photos: Iterable[tuple[str, str, int]]) -> None:
+    """Photographs with their paths, contents and numbers of regions, in one commit."""
+    writer.save(
+        [
+            AnalysedFile(stamp(path), header(name), PhotoFacts(), analysis(name, regions))
+            for path, name, regions in photos
+        ]
     )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from catalog_samples import Home, open_home, save
+from catalog_samples import Home, open_home, save_all
 
 from regard.api.library.purging import Purging
 from regard.storage.database.schema import collection
@@ -33,8 +33,7 @@ def test_a_purge_shrinks_the_file(
             connection.cursor().execute("VACUUM")
             connection.close()
         with home.writing() as writer:
-            for number in range(210):
-                save(writer, f"/p/{number}.jpg", str(number), regions=12)
+            save_all(writer, [(f"/p/{number}.jpg", str(number), 12) for number in range(210)])
         full = _size(home)
         (number,) = (row.id for row in home.rows(collection))
         # Each step commits, and so waits for the disk.

@@ -22,6 +22,7 @@ from catalog_samples import (
     header,
     open_home,
     save,
+    save_all,
     unit,
 )
 from sqlalchemy import select, update
@@ -118,15 +119,18 @@ def assert_best(found: Neighbours, wanted: list[list[tuple[float, int]]], k: int
 def fill(home: Home) -> None:
     """Two collections that share some contents; one content belongs to neither."""
     with home.writing("one") as writer:
-        for number in range(30):
-            save(writer, f"/one/{number}.jpg", f"content {number}", regions=number % 4)
+        save_all(
+            writer,
+            [(f"/one/{number}.jpg", f"content {number}", number % 4) for number in range(30)],
+        )
         writer.fail(home_stamp := next(writer.known_assets(b"/one/3.jpg")).stamp, "it is damaged")
         assert home_stamp.path == b"/one/3.jpg"
     with home.writing("two") as writer:
         for number in range(10, 20):
             attach(writer, f"/two/{number}.jpg", f"content {number}")
-        for number in range(30, 35):
-            save(writer, f"/two/{number}.jpg", f"content {number}", regions=1)
+        save_all(
+            writer, [(f"/two/{number}.jpg", f"content {number}", 1) for number in range(30, 35)]
+        )
     indexes = home.indexes()
     indexes.catch_up()
     indexes.snapshot()
