@@ -64,6 +64,10 @@ def reference(parity_dir: Path) -> Reference:
     )
 
 
+# Fills, writes and loads 217 million parameters.
+at_full_size = pytest.mark.campaign
+
+
 @pytest.fixture(scope="module")
 def run(reference: Reference) -> Run:
     """The formula's weights written as a `.pth`, loaded by the real code, and one forward pass."""
@@ -145,6 +149,7 @@ def test_parity_of_normalization_eps(reference: Reference) -> None:
     assert {layer.eps for layer in batch} == {1e-5}
 
 
+@at_full_size
 def test_parity_of_the_fill_to_the_bit(reference: Reference, run: Run) -> None:
     assert run.hashes == reference.hashes
     lines = sorted(f"{key} {digest}" for key, digest in run.hashes.items())
@@ -181,6 +186,7 @@ def test_parity_of_preprocessing(reference: Reference) -> None:
         assert_close(found.std(axis=(1, 2), dtype=np.float64), np.array(facts["std"]))
 
 
+@at_full_size
 def test_parity_of_stages_blocks_and_decoder_steps(reference: Reference, run: Run) -> None:
     samples = reference.facts["samples"]
     assert len(samples) == 11
@@ -191,6 +197,7 @@ def test_parity_of_stages_blocks_and_decoder_steps(reference: Reference, run: Ru
         assert_close(sample, reference.tensors[f"{name}.sample"])
 
 
+@at_full_size
 def test_parity_of_whole_features_by_their_statistics(reference: Reference, run: Run) -> None:
     everything = {**run.features, **run.outputs._asdict()}
     for name, facts in reference.facts["statistics"].items():
@@ -202,6 +209,7 @@ def test_parity_of_whole_features_by_their_statistics(reference: Reference, run:
         assert np.abs(np.array(found) - expected).max() <= 1e-5 * values.abs().max()
 
 
+@at_full_size
 def test_parity_of_heads_and_outputs(reference: Reference, run: Run) -> None:
     for name in ("head", "side1", "side2"):
         assert_close(run.features[name], reference.tensors[name])
@@ -220,6 +228,7 @@ class Answering(nn.Module):
         return self.outputs
 
 
+@at_full_size
 def test_parity_of_maps_at_the_size_of_the_image(reference: Reference, run: Run) -> None:
     segmenter = Sam2UNetSegmenter(Answering(run.outputs), CPU)
     maps = [name for name in reference.tensors if name.startswith("map_")]

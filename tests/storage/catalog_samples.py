@@ -38,6 +38,10 @@ from regard.storage.retrieval.verification import Finding, verify_catalog
 
 # For rules that do not depend on the database.
 on_sqlite = pytest.mark.parametrize("backend", ["sqlite"])
+# For slow tests of SQL that quick tests run on PostgreSQL too.
+postgresql_in_campaign = pytest.mark.parametrize(
+    "backend", ["sqlite", pytest.param("postgresql", marks=pytest.mark.campaign)], indirect=True
+)
 D = 8
 SPACE = Space("joint-1", D)
 SPEC = PipelineSpec("sample", (SPACE,), {"encoder": "sample@1"}, {"size": 4})

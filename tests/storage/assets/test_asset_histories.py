@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from catalog_samples import Home, header
+from catalog_samples import Home, header, postgresql_in_campaign
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (
@@ -211,6 +211,7 @@ class Histories(RuleBasedStateMachine):
             assert kept == fresh.hit_records(contents, regions, chosen)
 
 
+@postgresql_in_campaign
 def test_histories(home: Home) -> None:
     class OfHome(Histories):
         pass

@@ -8,7 +8,15 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
-from catalog_samples import Home, attach, header, open_home, save, stamp
+from catalog_samples import (
+    Home,
+    attach,
+    header,
+    open_home,
+    postgresql_in_campaign,
+    save,
+    stamp,
+)
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_state_machine_as_test
@@ -121,6 +129,7 @@ class History(RuleBasedStateMachine):
             assert last_position(connection) == len(changes)
 
 
+@postgresql_in_campaign
 def test_histories(empty_catalog: Callable[[Path], str]) -> None:
     class OfBackend(History):
         @staticmethod

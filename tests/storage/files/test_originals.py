@@ -13,6 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
+from made_processes import Forked
 
 from regard.core.catalog import FileStamp
 from regard.core.errors import (
@@ -254,7 +255,7 @@ print(new)
 
 def test_processes_at_once_store_each_file_once(tmp_path: Path) -> None:
     command = [sys.executable, "-c", _STORE, str(tmp_path)]
-    running = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(3)]
+    running = [Forked(command, stdout=subprocess.PIPE, text=True) for _ in range(3)]
     assert sum(int(process.communicate(timeout=200)[0]) for process in running) == 40
     stored = files(tmp_path)
     assert len(stored) == 40
@@ -281,7 +282,7 @@ def test_kills_leave_no_half_file_under_a_final_name(tmp_path: Path) -> None:
     luck = random.Random(1)
     promised: set[str] = set()
     for first in range(0, 5000, 1000):
-        process = subprocess.Popen(
+        process = Forked(
             [sys.executable, "-c", _STORE_WITHOUT_END, str(tmp_path), str(first)],
             stdout=subprocess.PIPE,
             text=True,

@@ -11,6 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
+from made_processes import Forked
 
 from regard.storage.files.thumbnails import Thumbnails
 
@@ -233,7 +234,7 @@ for turn in range(20):
 def test_processes_share_it_while_it_overflows(tmp_path: Path) -> None:
     shas = " ".join(hashlib.sha256(b"%d" % n).hexdigest() for n in range(20))
     command = [sys.executable, "-W", "error", "-c", _PROCESS, str(tmp_path), shas]
-    running = [subprocess.Popen(command, stderr=subprocess.PIPE, text=True) for _ in range(3)]
+    running = [Forked(command, stderr=subprocess.PIPE, text=True) for _ in range(3)]
     for process in running:
         _, errors = process.communicate(timeout=200)
         assert process.returncode == 0, errors

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 
 import pytest
-from catalog_samples import SPEC, D, Home, analysis, attach, header, save, stamp
+from catalog_samples import SPEC, D, Home, analysis, attach, header, save, save_all, stamp
 from sqlalchemy import update
 
 from regard.core.catalog import AnalysedFile, Failure, WaitingContent
@@ -157,8 +157,8 @@ def test_a_pipeline_that_would_lose_many_photographs_does_not_go_live(
     home: Home, total: int, lost: int, lives: bool
 ) -> None:
     """As when their disk is not there, or a model takes none of them."""
-    for number in range(total):
-        home.save(f"/{number}.jpg", f"{number}")
+    with home.writing() as writer:
+        save_all(writer, [(f"/{number}.jpg", f"{number}", 2) for number in range(total)])
     with building(home) as builder:
         for number, waiting in enumerate(builder.waiting(0, total)):
             if number < lost:

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import numpy as np
 import pytest
-from catalog_samples import Home, attach, save, unit
+from catalog_samples import Home, attach, save_all, unit
 from sqlalchemy import Select, delete, select, text, update
 
 from regard.storage.assets.overview import read_overview
@@ -17,8 +17,7 @@ from regard.storage.retrieval.verification import rebuild_counts
 
 def fill(home: Home) -> None:
     with home.writing() as writer:
-        for number in range(6):
-            save(writer, f"/p/{number}.jpg", str(number))
+        save_all(writer, [(f"/p/{number}.jpg", str(number), 2) for number in range(6)])
         attach(writer, "/q/1.jpg", "1")
         writer.remove(list(writer.known_assets(b"/p/5.jpg")))
         writer.fail(next(writer.known_assets(b"/p/4.jpg")).stamp, "it is damaged")
@@ -184,7 +183,15 @@ DAMAGES: dict[str, tuple[Callable[[Home], object], str, str]] = {
 }
 
 
-@pytest.mark.parametrize("damage", DAMAGES)
+# A third of them on PostgreSQL in quick tests.
+@pytest.mark.parametrize(
+    ("backend", "damage"),
+    [("sqlite", damage) for damage in DAMAGES]
+    + [
+        pytest.param("postgresql", damage, marks=[pytest.mark.campaign] if place % 3 else [])
+        for place, damage in enumerate(DAMAGES)
+    ],
+)
 def test_planted_damage_is_found(home: Home, damage: str) -> None:
     fill(home)
     indexes = home.indexes()

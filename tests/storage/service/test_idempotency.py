@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 from catalog_samples import Home
+from made_processes import Forked
 from sqlalchemy import update
 
 from regard.core.errors import KeyInUse, KeyReused, UsageError
@@ -128,7 +129,7 @@ def test_waiting_ends_while_the_work_goes_on(answers: SqlIdempotency) -> None:
 
 
 def test_a_killed_process_gives_its_reservation_back(home: Home, answers: SqlIdempotency) -> None:
-    process = subprocess.Popen(
+    process = Forked(
         [sys.executable, "-W", "error", "-c", _RESERVE, home.url],
         stdout=subprocess.PIPE,
         text=True,
