@@ -63,7 +63,13 @@ class Classifier:
 def limit_threads() -> None:
     """Limit torch and numpy's linear algebra to one thread for each call, process-wide."""
     import torch
-    from threadpoolctl import threadpool_limits
 
     torch.set_num_threads(1)
+    limit_linear_algebra()
+
+
+def limit_linear_algebra() -> None:
+    """Limit numpy's linear algebra to one thread for each call, process-wide."""
+    from threadpoolctl import threadpool_limits
+
     threadpool_limits(1, user_api="blas")

@@ -20,11 +20,12 @@ import numpy as np
 import PIL.Image
 
 from regard.core.geometry import Mask
-from regard.core.records import Image
+from regard.core.records import Float64Array, Image
+from regard.models.lite.parameters import Objectness, SegmenterParameters, Term, standardised
 from regard.models.lite.proposals import propose
-from regard.models.lite.ranking import CUES, Objectness, Term, cues, overlaps, standardised
-from regard.models.lite.segmenter import SegmenterParameters, reduced
-from regard.models.lite.superpixels import Float64Array, Partition, partition
+from regard.models.lite.ranking import CUES, cues, overlaps
+from regard.models.lite.segmenter import reduced
+from regard.models.lite.superpixels import Partition, partition
 from regard.photos.masks import decode_mask, mask_from_runs
 
 _GOOD_WEIGHT = 20.0

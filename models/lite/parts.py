@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Mapping
-from typing import Any, ClassVar
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from pydantic import Field
 
@@ -18,9 +19,9 @@ from regard.core.records import Space
 from regard.models.lite import captioner, views
 from regard.models.lite.analyzer import CAPTION_MODEL, LiteAnalyzer
 from regard.models.lite.captioner import ClassCaptioner, Namer
-from regard.models.lite.classifier import Classifier, limit_threads
+from regard.models.lite.classifier import Classifier, limit_linear_algebra, limit_threads
 from regard.models.lite.encoder import JOINT, PARAMETERS, VISUAL, JointEncoder, VisualEncoder
-from regard.models.lite.segmenter import SuperpixelSegmenter
+from regard.models.lite.parameters import SegmenterParameters
 from regard.models.lite.sentences import SentenceEncoder
 from regard.models.lite.weights import (
     CLASS_NAMES,
@@ -30,6 +31,9 @@ from regard.models.lite.weights import (
     PinnedFile,
 )
 from regard.models.parts import MemoryNeed, Parameters, PartDefinition, read_parameters
+
+if TYPE_CHECKING:
+    from regard.models.lite.segmenter import SuperpixelSegmenter
 
 # Resident memory while indexing beyond that of the fake profile: 0.5 GB measured.
 _MEMORY = 600_000_000
@@ -42,6 +46,8 @@ def _classifier() -> Classifier:
 
 @functools.cache
 def _sentences() -> SentenceEncoder:
+    # Products of the few rows of a query take less time than several threads need to meet.
+    limit_linear_algebra()
     return SentenceEncoder()
 
 
@@ -53,6 +59,13 @@ def _joint() -> JointEncoder:
 @functools.cache
 def _visual() -> VisualEncoder:
     return VisualEncoder(_classifier())
+
+
+def _segmenter(parameters: SegmenterParameters | None = None) -> SuperpixelSegmenter:
+    # Its libraries take long to import, and a text search segments nothing.
+    from regard.models.lite.segmenter import SuperpixelSegmenter
+
+    return SuperpixelSegmenter(parameters)
 
 
 def make_analyzer(segmenter: Segmenter) -> Analyzer:
@@ -160,7 +173,7 @@ class ClassesPart(_PackagedPart):
 
     def load(self) -> Captioner:
         """See `CaptionerPart.load`."""
-        return ClassCaptioner(_classifier(), SuperpixelSegmenter(), Namer(_sentences()))
+        return ClassCaptioner(_classifier(), _segmenter(), Namer(_sentences()))
 
 
 class SuperpixelsParameters(Parameters):
@@ -182,8 +195,12 @@ class SuperpixelsPart(_PackagedPart):
 
     def identity(self) -> Mapping[str, Any]:
         """See `Part.identity`."""
-        return self.load().parameters
+        return asdict(self._known)
 
     def load(self) -> SuperpixelSegmenter:
         """See `SegmenterPart.load`."""
-        return SuperpixelSegmenter(max_regions=self.parameters.max_regions)
+        return _segmenter(self._known)
+
+    @property
+    def _known(self) -> SegmenterParameters:
+        return SegmenterParameters(max_regions=self.parameters.max_regions)

@@ -16,7 +16,8 @@ import numpy.typing as npt
 from scipy.sparse import coo_matrix
 from scipy.sparse.csgraph import connected_components
 
-from regard.models.lite.superpixels import Float64Array, Partition
+from regard.core.records import Float64Array
+from regard.models.lite.superpixels import Partition
 
 BoolArray = npt.NDArray[np.bool_]
 

@@ -4,22 +4,20 @@ Cues are contrast with the surroundings and closed boundaries (Alexe et al., 201
 objectness of image windows"), distance from the image's border over the graph of superpixels (Wei
 et al., 2012, "Geodesic saliency using background priors"), and agreement between proposals.
 Objectness is a linear function of the cues and their squares that predicts a region's best mask
-IoU with any thing; `regard.models.lite.fit_ranking` fits it. A region's position is not a cue,
+IoU with any thing; its fit stands in `parameters`. A region's position is not a cue,
 because its distribution depends on the set of photographs.
 """
 
 from __future__ import annotations
-
-from dataclasses import dataclass
-from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 from scipy.sparse import coo_matrix
 from scipy.sparse.csgraph import dijkstra
 
+from regard.core.records import Float32Array, Float64Array, Int64Array
 from regard.models.lite.proposals import BoolArray
-from regard.models.lite.superpixels import Float32Array, Float64Array, Int64Array, Partition
+from regard.models.lite.superpixels import Partition
 
 CUES = (
     "area",
@@ -45,64 +43,6 @@ _WEAK_EDGE, _STRONG_EDGE = 3.0, 12.0
 
 _COLOUR_NOISE = 2.0
 """CIELAB distance between neighbours that counts as noise."""
-
-_CLIP = 3.0
-"""Standard deviations at which a cue is clipped, for photographs unlike those of the fit."""
-
-
-class Term(NamedTuple):
-    """One cue's contribution: linear · z + square · z², where z = (cue - mean) / deviation."""
-
-    cue: str
-    mean: float
-    deviation: float
-    linear: float
-    square: float
-
-
-@dataclass(frozen=True, slots=True)
-class Objectness:
-    """A region's predicted mask IoU with a thing: the sum of the terms and a constant."""
-
-    terms: tuple[Term, ...]
-    constant: float
-
-    def __call__(self, values: Float64Array) -> Float64Array:
-        """Predicted mask IoU of each row of `cues`, (c,); `terms` in the order of `CUES`."""
-        _, mean, deviation, linear, square = (
-            np.array(part) for part in zip(*self.terms, strict=True)
-        )
-        z = standardised(values, mean, deviation)
-        score: Float64Array = z @ linear + z**2 @ square + self.constant
-        return score
-
-
-OBJECTNESS = Objectness(
-    terms=(
-        Term("area", -4.0837, 1.6757, 0.1747, -0.0343),
-        Term("fill", 0.5121, 0.1547, -0.0063, 0.0034),
-        Term("frame", 0.07, 0.126, -0.1085, 0.0063),
-        Term("inner gradient", 1.454, 0.8937, -0.0102, 0.0097),
-        Term("weak closure", 0.8592, 0.271, 0.0525, 0.0089),
-        Term("strong closure", 0.3355, 0.327, 0.0375, 0.0058),
-        Term("compactness", 3.9756, 0.6738, -0.0417, -0.004),
-        Term("contrast with the surroundings", 2.8504, 0.7902, -0.0198, -0.0093),
-        Term("contrast with the rest", 0.5665, 0.198, 0.0386, -0.0135),
-        Term("surroundings unlike the border", 0.4361, 0.2053, -0.0258, 0.0019),
-        Term("surroundings' spread", 2.977, 0.5423, -0.047, -0.0012),
-        Term("superpixels", 1.6287, 1.3676, 0.0003, 0.0099),
-        Term("agreement", 1.3723, 0.9868, 0.0608, 0.0166),
-        Term("depth", 2.3838, 1.6278, 0.1448, 0.0232),
-        Term("surroundings' depth", 2.3946, 1.1863, -0.1021, -0.0246),
-    ),
-    constant=0.1204,
-)
-"""Printed by `python -m regard.models.lite.fit_ranking`."""
-
-
-def standardised(values: Float64Array, mean: Float64Array, deviation: Float64Array) -> Float64Array:
-    """Standardise cues and clip them to ±3."""
-    return np.clip((values - mean) / deviation, -_CLIP, _CLIP)
 
 
 def overlaps(partition: Partition, members: BoolArray) -> Float32Array:

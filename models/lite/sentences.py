@@ -9,6 +9,9 @@ transformers' BertModel.
 
 from __future__ import annotations
 
+import json
+import math
+import mmap
 import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -119,9 +122,8 @@ class SentenceEncoder:
 
 
 def _load() -> _Checkpoint:
-    from safetensors.numpy import load
-
-    tensors = load(MINILM_WEIGHTS.read())
+    content = MINILM_WEIGHTS.map()
+    tensors = _tensors(content)
     tokenizer = Tokenizer.from_str(MINILM_TOKENIZER.read().decode("utf-8"))
     # The published tokenizer pads everything to 128 tokens and cuts there; the model itself takes
     # 256.
@@ -150,7 +152,7 @@ def _load() -> _Checkpoint:
         )
 
     try:
-        return _Checkpoint(
+        checkpoint = _Checkpoint(
             tokenizer=tokenizer,
             words=tensors["embeddings.word_embeddings.weight"],
             positions=tensors["embeddings.position_embeddings.weight"]
@@ -160,6 +162,21 @@ def _load() -> _Checkpoint:
         )
     except KeyError as error:
         raise ModelError(f"{MINILM_WEIGHTS.path} lacks the tensor {error.args[0]}") from error
+    # The layers are copied, and few words occur in queries.
+    content.madvise(mmap.MADV_DONTNEED)
+    return checkpoint
+
+
+def _tensors(content: mmap.mmap) -> dict[str, Float32Array]:
+    """Views of the float32 tensors of a safetensors file, by name; its own reader copies them."""
+    start = 8 + int.from_bytes(content[:8], "little")
+    tensors = {}
+    for name, entry in json.loads(content[8:start]).items():
+        if entry.get("dtype") == "F32":
+            shape, first = entry["shape"], start + entry["data_offsets"][0]
+            values = np.frombuffer(content, "<f4", math.prod(shape), first)
+            tensors[name] = values.reshape(shape)
+    return tensors
 
 
 def _forward(checkpoint: _Checkpoint, tokens: Sequence[Sequence[int]]) -> Float32Array:

@@ -17,9 +17,7 @@ from scipy.sparse import coo_matrix
 from scipy.sparse.csgraph import connected_components
 from skimage.segmentation import watershed
 
-Float64Array = npt.NDArray[np.float64]
-Float32Array = npt.NDArray[np.float32]
-Int64Array = npt.NDArray[np.int64]
+from regard.core.records import Float32Array, Float64Array, Int64Array
 
 LIGHTNESS_BINS = 8
 CHROMA_BINS = 6

@@ -1,14 +1,15 @@
 """The weight files of `lite`, from pinned packages, verified by SHA-256.
 
 Nothing is downloaded and no package is imported: a file is located through the package's spec and
-read once. The verified bytes are the ones that are loaded, so a concurrent change of the file has
-no effect.
+read or mapped once. The verified bytes are the ones that are loaded, so that replacing the file
+meanwhile, as pip does, has no effect.
 """
 
 from __future__ import annotations
 
 import hashlib
 import importlib.util
+import mmap
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -50,12 +51,17 @@ class PinnedFile:
 
     def read(self) -> bytes:
         """Return the file's bytes; raises ModelError when their SHA-256 is not `sha256`."""
+        return self.map()[:]
+
+    def map(self) -> mmap.mmap:
+        """Map the file's bytes, which processes then share; raises as `read` does."""
         path = self.locate()
         try:
-            content = path.read_bytes()
-        except OSError as error:
+            with path.open("rb") as file:
+                content = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+        except (OSError, ValueError) as error:  # ValueError: the file is empty
             raise ModelError(
-                f"{path} can't be read: {error.strerror}",
+                f"{path} can't be read: {error}",
                 remedy=f"run: pip install --force-reinstall {self.requirement}",
             ) from error
         digest = hashlib.sha256(content).hexdigest()

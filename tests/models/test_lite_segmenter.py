@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 from collections import defaultdict
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,11 +15,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from regard.core.errors import UsageError
 from regard.core.geometry import Box, Mask
 from regard.core.records import Image, Region
-from regard.models.lite.ranking import CUES, OBJECTNESS
-from regard.models.lite.segmenter import SegmenterParameters, SuperpixelSegmenter
+from regard.models.lite.parameters import OBJECTNESS, SegmenterParameters
+from regard.models.lite.parts import SuperpixelsPart
+from regard.models.lite.ranking import CUES
+from regard.models.lite.segmenter import SuperpixelSegmenter
 from regard.models.lite.superpixels import partition, to_lab
+from regard.models.parts import PartDefinition
 from regard.photos.masks import decode_mask, encode_mask, mask_from_runs, mask_iou
 
 GREY = 128
@@ -110,7 +115,7 @@ def test_invariants_hold_for_patchy_images_at_any_reduction(
     pixels = palette[blocks.repeat(7, axis=0).repeat(7, axis=1)[:height, :width]]
     image = Image(np.ascontiguousarray(pixels))
     segmenter = SuperpixelSegmenter(
-        SegmenterParameters(side=side, smallest=0.0, largest=1.0), max_regions=most
+        SegmenterParameters(side=side, smallest=0.0, largest=1.0, max_regions=most)
     )
     [regions] = segmenter.segment([image])
     check(image, regions, most)
@@ -127,7 +132,7 @@ def test_things_on_a_plain_background_come_first_with_tight_masks() -> None:
     assert (overlap.max(axis=0) > 0.9).all()
 
 
-def test_a_batch_gives_the_same_as_one_by_one_with_any_number_of_threads() -> None:
+def test_a_batch_gives_the_same_as_one_by_one() -> None:
     images = [
         with_discs(120, 160)[0],
         Image(flat(9, 9)),
@@ -136,8 +141,7 @@ def test_a_batch_gives_the_same_as_one_by_one_with_any_number_of_threads() -> No
     ]
     alone = [SuperpixelSegmenter().segment([image])[0] for image in images]
     assert SuperpixelSegmenter().segment(images) == alone
-    assert SuperpixelSegmenter(threads=3).segment(images) == alone
-    assert SuperpixelSegmenter(threads=3).segment([]) == []
+    assert SuperpixelSegmenter().segment([]) == []
 
 
 def test_the_callers_pixels_stay_as_they_are() -> None:
@@ -148,22 +152,19 @@ def test_the_callers_pixels_stay_as_they_are() -> None:
 
 def test_fewer_regions_are_the_first_of_more() -> None:
     image, _ = with_discs(240, 320)
-    [many] = SuperpixelSegmenter(max_regions=12).segment([image])
-    [few] = SuperpixelSegmenter(max_regions=3).segment([image])
+    [many] = SuperpixelSegmenter().segment([image])
+    [few] = SuperpixelSegmenter(SegmenterParameters(max_regions=3)).segment([image])
     assert few == many[:3]
 
 
-def test_parameters_tell_all_that_changes_the_regions_and_nothing_else() -> None:
-    plain = json.dumps(SuperpixelSegmenter().parameters)
-    assert plain == json.dumps(SuperpixelSegmenter(threads=4).parameters)
-    assert plain != json.dumps(SuperpixelSegmenter(max_regions=3).parameters)
-    assert plain != json.dumps(SuperpixelSegmenter(SegmenterParameters(side=200)).parameters)
-
-
-@pytest.mark.parametrize("wrong", [{"max_regions": 0}, {"threads": 0}])
-def test_counts_below_one_are_refused(wrong: dict[str, int]) -> None:
-    with pytest.raises(ValueError, match="at least 1"):
-        SuperpixelSegmenter(**wrong)
+def test_identity_tells_all_that_changes_the_regions() -> None:
+    part = SuperpixelsPart(PartDefinition("superpixels", "a profile"))
+    fewer = PartDefinition("superpixels", "a profile", parameters={"max_regions": 3})
+    known = json.loads(json.dumps(part.identity()))
+    assert {"side", "sigma", "superpixels", "objectness", "max_regions"} < known.keys()
+    assert SuperpixelsPart(fewer).identity() == {**part.identity(), "max_regions": 3}
+    with pytest.raises(UsageError, match="max_regions"):
+        SuperpixelsPart(replace(fewer, parameters={"max_regions": 0}))
 
 
 def test_every_cue_has_its_term() -> None:

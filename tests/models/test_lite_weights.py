@@ -51,8 +51,9 @@ def test_altered_file_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     (package / "names.json").write_bytes(content)
     monkeypatch.syspath_prepend(str(tmp_path))
     altered = replace(weights.CLASS_NAMES, module="altered_package", path="names.json")
-    with pytest.raises(ModelError, match="SHA-256"):
-        altered.read()
+    for load in (altered.read, altered.map):
+        with pytest.raises(ModelError, match="SHA-256"):
+            load()
 
 
 def test_vocabulary_file_is_what_its_script_derives() -> None:
