@@ -15,7 +15,6 @@ from regard.api.library.results import (
     Region,
 )
 from regard.core import assets, duplicates
-from regard.photos.photo_file import decode_file
 from regard.search import answers
 from regard.search.answers import asset_identifier, region_identifier
 
@@ -62,6 +61,8 @@ def group_of(group: duplicates.DuplicateGroup) -> DuplicateGroup:
 def load_picture(path: bytes, longest: int) -> Picture:
     """A photograph at a path, its longer side at most `longest` pixels; raises DecodeError."""
     from PIL import Image
+
+    from regard.photos.photo_file import decode_file
 
     picture = Image.fromarray(decode_file(path).pixels)
     picture.thumbnail((longest, longest))

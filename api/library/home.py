@@ -6,22 +6,22 @@ import contextlib
 import functools
 import os
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 from regard.api.library.settings import Settings
 from regard.core.errors import HomeError, PipelineConflict, UsageError
 from regard.core.protocols import Profile
 from regard.core.records import Routes
-from regard.indexer.analysis import AnalysisSetup
-from regard.indexer.indexing import Indexer
 from regard.models.profiles.registry import DEFAULT_PROFILE, load_profile
 from regard.search.engine import Observe, SearchEngine
-from regard.storage.assets.indexing import SqlIndexingCatalog
 from regard.storage.database.catalog import Catalog, open_catalog
 from regard.storage.database.stored_pipelines import StoredPipeline, check_pipeline, check_spaces
-from regard.storage.files.originals import Originals
 from regard.storage.retrieval.channel_indexes import ChannelIndexes
 from regard.storage.retrieval.keywords import SqlKeywordSearch
 from regard.storage.retrieval.search_catalog import SqlSearchCatalog
+
+if TYPE_CHECKING:
+    from regard.indexer.indexing import Indexer
 
 
 class Home:
@@ -69,6 +69,11 @@ class Home:
 
     def indexer(self, collection: str) -> Indexer:
         """An indexer into one collection."""
+        from regard.indexer.analysis import AnalysisSetup
+        from regard.indexer.indexing import Indexer
+        from regard.storage.assets.indexing import SqlIndexingCatalog
+        from regard.storage.files.originals import Originals
+
         return Indexer(
             SqlIndexingCatalog(
                 self.catalog,

@@ -43,12 +43,8 @@ from regard.api.library.settings import Settings
 from regard.core.duplicates import DuplicateKind
 from regard.core.errors import DecodeError, UsageError
 from regard.core.filters import AssetFilter, PathPart
-from regard.indexer.discover import require_root
-from regard.indexer.exclusions import ExclusionChange
-from regard.indexer.removing import remove_assets
 from regard.indexer.report import SILENT, IndexReport, Progress
 from regard.photos.files import absolute_path, uri_of_path
-from regard.photos.photo_file import decode_file
 from regard.search.answers import ImageQuery, Scope, TextQuery, parse_identifier
 from regard.search.engine import SearchEngine
 from regard.search.language.planning import compose_query, intersect, read_filter, read_terms
@@ -96,6 +92,9 @@ class LocalLibrary(Library):
         clear_exclusions: bool = False,
         progress: Progress = SILENT,
     ) -> IndexReport:
+        from regard.indexer.discover import require_root
+        from regard.indexer.exclusions import ExclusionChange
+
         require_name(collection)
         exclusion_change = ExclusionChange(tuple(exclude), tuple(include), clear_exclusions)
         roots = expanded(paths)
@@ -112,6 +111,8 @@ class LocalLibrary(Library):
         )
 
     def remove(self, *paths: PathLike, collection: str = DEFAULT_COLLECTION) -> int:
+        from regard.indexer.removing import remove_assets
+
         require_name(collection)
         home = self._live_home()
         catalog = home.indexer(collection).catalog
@@ -445,6 +446,8 @@ def _text_query(text: str) -> TextQuery | UsageError:
 
 
 def _decoded(written: WrittenPicture) -> ImageQuery:
+    from regard.photos.photo_file import decode_file
+
     uri = picture_uri(written.name)
     try:
         return ImageQuery(decode_file(os.fsencode(written.name)), uri, written.box)
