@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from itertools import repeat
+
 import numpy as np
 
 from regard.core.assets import Asset, StoredRegion
 from regard.core.catalog import SearchCatalog
-from regard.core.records import Target
+from regard.core.records import Int64Array, Target
 from regard.search.answers import ChannelMatch, Hit, Scope
 from regard.search.encoding import Excluded
 from regard.search.fusion import Fusion
@@ -24,7 +27,7 @@ def hydrate(
     kept = np.arange(len(fusion.items))
     if excluded.items:
         kept = np.flatnonzero(~np.isin(fusion.items, list(excluded.items)))
-    hits: list[Hit] = []
+    shown: list[_Shown] = []
     end = scope.offset + scope.limit
     count = start = 0
     # Only excluded and deleted items give no hit, so that one portion is mostly enough.
@@ -34,8 +37,7 @@ def hydrate(
         contents = fusion.contents[chosen].tolist()
         regions = fusion.regions[chosen].tolist()
         records = catalog.hit_records(set(contents), set(regions) - {0}, scope.filter)
-        evidence, relevances = judge.judge_hits(chosen)
-        for place, (content, number) in enumerate(zip(contents, regions, strict=True)):
+        for item, content, number in zip(chosen.tolist(), contents, regions, strict=True):
             region = records.regions.get(number)
             if scope.target is Target.REGION and region is None:
                 continue
@@ -44,35 +46,42 @@ def hydrate(
                     continue
                 count += 1
                 if scope.offset < count <= end:
-                    judged = relevances[place], evidence[place]
-                    hits.append(_hit(fusion, int(chosen[place]), count, asset, region, judged))
+                    shown.append((item, count, asset, region))
         start += portion
         portion *= 4
-    return hits, min(count, end)
+    return _hits(fusion, judge, shown), min(count, end)
 
 
-def _hit(
-    fusion: Fusion,
-    item: int,
-    rank: int,
-    asset: Asset,
-    region: StoredRegion | None,
-    judged: tuple[float | None, dict[str, float]],
-) -> Hit:
-    """A hit for the item at a place of the fusion."""
-    relevance, evidence = judged
-    places, contributions = fusion.places[:, item].tolist(), fusion.contributions[:, item].tolist()
-    channels = tuple(
-        ChannelMatch(
-            ranking.weighted.channel.kind.value,
-            int(ranking.ranks[place]),
-            float(ranking.scores[place]),
-            contribution,
-            ranking.weighted.channel.space or None,
-            () if ranking.keywords is None else word_matches(ranking.keywords, place),
+# A hit's place in the fusion, rank, asset and region.
+_Shown = tuple[int, int, Asset, StoredRegion | None]
+
+
+def _hits(fusion: Fusion, judge: Judge, shown: Sequence[_Shown]) -> list[Hit]:
+    items = np.asarray([item for item, *_ in shown], np.int64)
+    scores, channels = fusion.scores[items].tolist(), _channel_matches(fusion, items)
+    evidence, relevances = judge.judge_hits(items)
+    return [
+        Hit(rank, scores[at], asset, region, channels[at], relevances[at], evidence[at])
+        for at, (_, rank, asset, region) in enumerate(shown)
+    ]
+
+
+def _channel_matches(fusion: Fusion, items: Int64Array) -> list[tuple[ChannelMatch, ...]]:
+    """The channels that found the items at places (m,) of the fusion."""
+    found: list[list[ChannelMatch]] = [[] for _ in items]
+    for row, ranking in enumerate(fusion.rankings):
+        channel = ranking.weighted.channel
+        kind, space = channel.kind.value, channel.space or None
+        places = fusion.places[row, items]
+        ranked = np.flatnonzero(places >= 0)
+        places = places[ranked]
+        columns = (
+            ranked.tolist(),
+            ranking.ranks[places].tolist(),
+            ranking.scores[places].tolist(),
+            fusion.contributions[row, items[ranked]].tolist(),
+            repeat(()) if ranking.keywords is None else word_matches(ranking.keywords, places),
         )
-        for ranking, place, contribution in zip(fusion.rankings, places, contributions, strict=True)
-        if place >= 0
-    )
-    score = float(fusion.scores[item])
-    return Hit(rank, score, asset, region, channels, relevance, evidence)
+        for hit, rank, score, contribution, words in zip(*columns, strict=False):
+            found[hit].append(ChannelMatch(kind, rank, score, contribution, space, words))
+    return list(map(tuple, found))

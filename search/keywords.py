@@ -21,6 +21,7 @@ part of it: "a cat" is no name of cat.png.
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -203,14 +204,20 @@ def _naming(asked: Sequence[WeightedWords], in_names: BoolArray) -> Int64Array:
     return naming
 
 
-def word_matches(ranking: KeywordRanking, place: int) -> tuple[WordMatch, ...]:
-    """The words and whole names of the query that the item at a place has, with their fields."""
-    matches = (
-        WordMatch(" ".join(filter(None, [*words.words, words.suffix])), WORD_FIELDS[field].value)
-        for words, field in zip(ranking.words, ranking.fields[place].tolist(), strict=True)
-        if field >= 0
-    )
-    return tuple(dict.fromkeys(matches))
+def word_matches(ranking: KeywordRanking, places: Int64Array) -> list[tuple[WordMatch, ...]]:
+    """The words and whole names of the query that the items at places (m,) have, with their
+    fields."""
+    texts = [" ".join(filter(None, [*words.words, words.suffix])) for words in ranking.words]
+
+    # Many items have the same words in the same fields.
+    @functools.cache
+    def matches(*fields: int) -> tuple[WordMatch, ...]:
+        found = zip(texts, fields, strict=True)
+        return tuple(
+            dict.fromkeys(WordMatch(text, WORD_FIELDS[at].value) for text, at in found if at >= 0)
+        )
+
+    return [matches(*fields) for fields in ranking.fields[places].tolist()]
 
 
 def _inverse_frequencies(frequencies: Int64Array, total: int) -> Float64Array:

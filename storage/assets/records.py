@@ -7,7 +7,7 @@ running it.
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import fields
 from functools import lru_cache
 from itertools import product
@@ -43,6 +43,16 @@ from regard.storage.database.connection import in_batches
 _asset, _content, _region = schema.asset.c, schema.content.c, schema.region.c
 _caption, _tag = schema.caption.c, schema.asset_tag.c
 _FIELDS = tuple(field.name for field in fields(Asset))
+# What makes the values of some fields from those of the database, by place.
+_CONVERSIONS: Mapping[int, Callable[[Any], Any]] = {
+    _FIELDS.index("path"): bytes,
+    _FIELDS.index("managed"): bool,
+    _FIELDS.index("file_name"): lambda name: name or "",
+    _FIELDS.index("tags"): lambda tags: tuple(sorted(tags or ())),
+    _FIELDS.index("custom"): lambda custom: json.loads(custom) if custom else {},
+    _FIELDS.index("state"): AssetState,
+    _FIELDS.index("taken_precision"): lambda known: known and DatePrecision(known),
+}
 _REGION_COLUMNS = (
     *(_region.id, _region.content_id, _region.x, _region.y, _region.width, _region.height),
     *(_region.area, _region.score),
@@ -117,7 +127,7 @@ def read_assets(
     connection: Connection, statement: Select[Any], parameters: Mapping[str, Any] | None = None
 ) -> list[Asset]:
     """The records of the rows of a statement made from `select_assets`."""
-    return [_to_asset(row) for row in connection.execute(statement, parameters)]
+    return [_to_asset(row) for row in connection.execute(statement, parameters).all()]
 
 
 def read_assets_of_contents(
@@ -140,13 +150,14 @@ def read_hits(
     found: dict[int, StoredRegion] = {}
     # One statement, unless there are more ids than a statement takes.
     for some, of_regions in product(in_batches(contents), list(in_batches(regions)) or [[]]):
-        for row in connection.execute(statement, {"contents": some, "regions": of_regions}):
-            by_id = assets.setdefault(row.content_id, {})
-            if row.id not in by_id:
-                by_id[row.id] = _to_asset(row)
-            region = row[len(_FIELDS) :]
-            if region[0] is not None and region[0] not in found:
-                found[region[0]] = _to_region(region)
+        rows = connection.execute(statement, {"contents": some, "regions": of_regions}).all()
+        for row in rows:
+            number, content, region = row[0], row[1], row[len(_FIELDS)]
+            by_id = assets.setdefault(content, {})
+            if number not in by_id:
+                by_id[number] = _to_asset(row)
+            if region is not None and region not in found:
+                found[region] = _to_region(row[len(_FIELDS) :])
     return HitRecords({content: list(by_id.values()) for content, by_id in assets.items()}, found)
 
 
@@ -194,16 +205,10 @@ def _caption_of_region() -> ColumnElement[str | None]:
 
 
 def _to_asset(row: Row[Any]) -> Asset:
-    values = dict(zip(_FIELDS, row, strict=False))
-    values["path"] = bytes(values["path"])
-    values["managed"] = bool(values["managed"])
-    values["file_name"] = values["file_name"] or ""
-    values["tags"] = tuple(sorted(values["tags"] or ()))
-    values["custom"] = json.loads(values["custom"]) if values["custom"] else {}
-    if values["taken_precision"] is not None:
-        values["taken_precision"] = DatePrecision(values["taken_precision"])
-    values["state"] = AssetState(values["state"])
-    return Asset(**values)
+    values = list(row[: len(_FIELDS)])
+    for place, convert in _CONVERSIONS.items():
+        values[place] = convert(values[place])
+    return Asset(*values)
 
 
 def _to_region(row: Sequence[Any]) -> StoredRegion:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import functools
 import threading
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from typing import Any
 
 import numpy as np
@@ -47,21 +47,21 @@ class SqlSearchCatalog(SearchCatalog):
     def hit_records(
         self, contents: Collection[int], regions: Collection[int], asset_filter: AssetFilter
     ) -> HitRecords:
-        cache = self._cache_at(moment_now(self._database).assets)
-        if any(cache.missing(contents, regions, asset_filter)):
+        kept = self._cache_at(moment_now(self._database).assets).of(asset_filter)
+        if any(kept.missing(contents, regions)):
             with self._database.reading() as connection:
-                cache = self._cache_at(moment(connection).assets)
-                unread, unread_regions = cache.missing(contents, regions, asset_filter)
+                kept = self._cache_at(moment(connection).assets).of(asset_filter)
+                unread, unread_regions = kept.missing(contents, regions)
                 found = read_hits(
                     connection, self._pipeline.id, unread, unread_regions, asset_filter
                 )
-                cache.add(unread, found.regions, asset_filter, found)
+                kept.add(unread, found.regions, found)
                 # Further regions of contents that had been read.
                 rest = unread_regions - found.regions.keys()
                 if rest:
                     found = read_hits(connection, self._pipeline.id, contents, rest, asset_filter)
-                    cache.add((), rest, asset_filter, found)
-        return cache.get(contents, regions, asset_filter)
+                    kept.add((), rest, found)
+        return kept.get(contents, regions)
 
     def _cache_at(self, version: int) -> _HitCache:
         """The cache of a version of the assets, an empty one where it is of another."""
@@ -129,46 +129,51 @@ def _select_newest(pipeline: int, asset_filter: AssetFilter) -> Select[Any]:
 
 
 class _HitCache:
-    """Records read at one version of the assets; threads may add to it side by side."""
+    """Records read at one version of the assets, by filter."""
 
     def __init__(self, version: int) -> None:
         self.version = version
-        # By filter and id, since a region is read with the assets that pass; None: not there.
-        self._assets: dict[tuple[AssetFilter, int], list[Asset]] = {}
-        self._regions: dict[tuple[AssetFilter, int], StoredRegion | None] = {}
+        self._by_filter: dict[AssetFilter, _Records] = {}
+
+    def __len__(self) -> int:
+        return sum(1 + len(records) for records in list(self._by_filter.values()))
+
+    def of(self, asset_filter: AssetFilter) -> _Records:
+        """The records of a filter; those of regions too, as they are read with assets that pass."""
+        return self._by_filter.setdefault(asset_filter, _Records())
+
+
+class _Records:
+    """Records by id, None or nothing for what is not there; threads may add side by side."""
+
+    def __init__(self) -> None:
+        self._assets: dict[int, Sequence[Asset]] = {}
+        self._regions: dict[int, StoredRegion | None] = {}
 
     def __len__(self) -> int:
         return len(self._assets) + len(self._regions)
 
     def missing(
-        self, contents: Collection[int], regions: Collection[int], asset_filter: AssetFilter
+        self, contents: Collection[int], regions: Collection[int]
     ) -> tuple[set[int], set[int]]:
         """The contents and the regions of an answer that have not been read yet."""
         return (
-            {content for content in contents if (asset_filter, content) not in self._assets},
-            {region for region in regions if (asset_filter, region) not in self._regions},
+            {content for content in contents if content not in self._assets},
+            {region for region in regions if region not in self._regions},
         )
 
-    def get(
-        self, contents: Collection[int], regions: Collection[int], asset_filter: AssetFilter
-    ) -> HitRecords:
+    def get(self, contents: Collection[int], regions: Collection[int]) -> HitRecords:
         """The records of an answer that have been read."""
-        assets = {content: self._assets[asset_filter, content] for content in contents}
-        found = [self._regions[asset_filter, region] for region in regions]
+        assets = {content: self._assets[content] for content in contents}
+        found = [self._regions[region] for region in regions]
         return HitRecords(
             {content: records for content, records in assets.items() if records},
             {region.id: region for region in found if region is not None},
         )
 
-    def add(
-        self,
-        contents: Collection[int],
-        regions: Collection[int],
-        asset_filter: AssetFilter,
-        records: HitRecords,
-    ) -> None:
+    def add(self, contents: Collection[int], regions: Collection[int], records: HitRecords) -> None:
         """Keep what was read of these contents and regions."""
         for content in contents:
-            self._assets[asset_filter, content] = list(records.assets.get(content, ()))
+            self._assets[content] = records.assets.get(content, ())
         for region in regions:
-            self._regions[asset_filter, region] = records.regions.get(region)
+            self._regions[region] = records.regions.get(region)
