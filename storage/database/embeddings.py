@@ -122,17 +122,21 @@ def read_embeddings(
 def read_channel(connection: Connection, channel: StoredChannel) -> Iterator[Embeddings]:
     """All embeddings of a channel, ordered by id, some at a time; raises HomeError."""
     embedding = schema.embedding.c
-    rows = connection.execute(
-        select(
-            *(embedding.id, embedding.content_id, embedding.vector_count),
-            *(embedding.regions, embedding.vectors),
-        )
-        .where(embedding.channel_id == channel.id)
-        .order_by(embedding.id),
-        execution_options={"yield_per": _PAGE},
-    )
-    for page in rows.partitions():
-        yield unpack(page, channel.dimension)
+    after = 0
+    while True:
+        rows = connection.execute(
+            select(
+                *(embedding.id, embedding.content_id, embedding.vector_count),
+                *(embedding.regions, embedding.vectors),
+            )
+            .where(embedding.channel_id == channel.id, embedding.id > after)
+            .order_by(embedding.id)
+            .limit(_PAGE)
+        ).all()
+        if not rows:
+            return
+        yield unpack(rows, channel.dimension)
+        after = rows[-1].id
 
 
 def insert_embeddings(

@@ -44,7 +44,7 @@ from regard.storage.database.change_log import (
 )
 from regard.storage.database.connection import Database
 from regard.storage.database.counters import EMBEDDINGS, counter_value
-from regard.storage.database.embeddings import ids_from_bytes, is_sound, unpack
+from regard.storage.database.embeddings import ids_from_bytes, is_sound, read_channel
 from regard.storage.database.stored_pipelines import StoredChannel, StoredPipeline, stored_pipelines
 
 _PAGE = 512
@@ -120,7 +120,8 @@ def verify_channel(
     d).
     """
     missing = seen = differing = unsound = 0
-    for ids, vectors in _pages(connection, stored):
+    for page in read_channel(connection, stored):
+        ids, vectors = page.ids, page.vectors
         unsound += int((~is_sound(vectors)).sum())
         present = np.isin(ids, indexed_ids, assume_unique=True)
         missing += int((~present).sum())
@@ -137,25 +138,6 @@ def verify_channel(
         (differing, f"vectors of the index {name} differ", True),
     )
     return [Finding(f"{count} {what}", in_index) for count, what, in_index in found if count]
-
-
-def _pages(
-    connection: Connection, stored: StoredChannel
-) -> Iterator[tuple[Int64Array, Float16Array]]:
-    embedding = schema.embedding.c
-    after = 0
-    while True:
-        rows = connection.execute(
-            select(schema.embedding)
-            .where(embedding.channel_id == stored.id, embedding.id > after)
-            .order_by(embedding.id)
-            .limit(_PAGE)
-        ).all()
-        if not rows:
-            return
-        page = unpack(rows, stored.dimension)
-        yield page.ids, page.vectors
-        after = rows[-1].id
 
 
 def _table_checks(connection: Connection, pipeline: StoredPipeline) -> Iterator[tuple[str, int]]:
