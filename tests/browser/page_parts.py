@@ -9,11 +9,15 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
 
-from axe_playwright_python.sync_playwright import Axe
+from axe_playwright_python.base import AXE_SCRIPT
 from playwright.sync_api import Locator, Page, expect
 from visits import TIMEOUT_MS
 
-_AXE = Axe()
+_SERIOUS_VIOLATIONS = """async () => {
+  const { violations } = await axe.run({ resultTypes: ["violations"] });
+  return violations.filter(({ impact }) => ["serious", "critical"].includes(impact))
+    .map(({ id, help, nodes }) => [id, help, nodes.map((node) => [node.target, node.failureSummary])]);
+}"""
 # Positions and names of the tiles; null while the window is not full of photographs.
 _POSITIONS = """() => {
   const tiles = [...document.querySelectorAll("#grid > .tile")];
@@ -125,16 +129,9 @@ def drop(page: Page, zone: str, files: Sequence[Path]) -> None:
 
 def expect_no_serious_violation(page: Page, where: str) -> None:
     """axe-core finds nothing there that it calls serious or critical."""
-    found = _AXE.run(page).response["violations"]
-    serious = [
-        {
-            "rule": violation["id"],
-            "help": violation["help"],
-            "nodes": [[node["target"], node["failureSummary"]] for node in violation["nodes"]],
-        }
-        for violation in found
-        if violation["impact"] in {"serious", "critical"}
-    ]
+    if page.evaluate("typeof axe") == "undefined":
+        page.evaluate(AXE_SCRIPT)
+    serious = page.evaluate(_SERIOUS_VIOLATIONS)
     assert not serious, f"{where}: {json.dumps(serious, indent=1)}"
 
 
