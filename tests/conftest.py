@@ -78,7 +78,7 @@ _LONGEST = (
     "indexer/test_crash_safety.py",
     "indexer/test_damaged_files.py",
     "api/http/test_http_jobs.py",
-    "photos/test_decoding.py",
+    "photos/test_decoding_limits.py",
 )
 
 REPOSITORY = Path(__file__).resolve().parents[1]

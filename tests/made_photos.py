@@ -203,3 +203,9 @@ def _profile(space: bytes, tags: dict[bytes, bytes]) -> bytes:
 
 # Adobe RGB (1998): gamma 2.2, primaries adapted to D50.
 ADOBE_RGB = rgb_profile(2.19921875, (39961, 20389, 1275), (13453, 41003, 3992))
+
+
+def exif_with(orientation: int) -> bytes:
+    exif = Image.Exif()
+    exif[274] = orientation
+    return exif.tobytes()

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 from catalog_samples import Home, open_home
+from made_assets import Assets
 from postgres_server import PostgresServer, find_binaries
 
 from regard.storage.database.connection import Database
@@ -102,3 +103,8 @@ def _empty(url: str) -> None:
             "WHERE schemaname = 'public'"
         )
     database.close()
+
+
+@pytest.fixture
+def assets(home: Home) -> Assets:
+    return Assets(home)

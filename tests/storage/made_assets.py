@@ -11,7 +11,7 @@ from typing import Any
 from catalog_samples import Home, analysis, header
 from sqlalchemy import select
 
-from regard.core.assets import Asset
+from regard.core.assets import Asset, AssetEdit
 from regard.core.catalog import AnalysedFile, FileStamp
 from regard.core.facts import PhotoFacts
 from regard.storage.assets.collections import SqlCollections
@@ -104,3 +104,7 @@ class Assets:
     def contents(self) -> set[str]:
         with self.home.catalog.database.reading() as connection:
             return set(connection.execute(select(schema.content.c.sha256)).scalars())
+
+
+def edited(**values: object) -> AssetEdit:
+    return AssetEdit(frozenset(values), **values)  # type: ignore[arg-type]

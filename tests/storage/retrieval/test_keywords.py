@@ -33,11 +33,6 @@ from regard.storage.retrieval.verification import rebuild_keywords, verify_keywo
 Found = set[tuple[str, str]]
 
 
-@pytest.fixture
-def assets(home: Home) -> Assets:
-    return Assets(home)
-
-
 def words(asked: str) -> list[Words]:
     """Single words, and phrases between bars."""
     return [
