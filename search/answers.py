@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import math
 import re
 from collections.abc import Mapping, Sequence
@@ -184,7 +183,9 @@ class ChannelMatch:
             "contribution": round(self.contribution, 6),
         }
         if self.space is None:
-            return {**match, "words": [dataclasses.asdict(word) for word in self.words]}
+            # `asdict` takes ten times as long.
+            words = [{"text": word.text, "field": word.field} for word in self.words]
+            return {**match, "words": words}
         return {"space": self.space, **match}
 
 

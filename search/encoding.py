@@ -6,11 +6,13 @@ the terms that are routed there, times their weights; negative terms have a minu
 
 from __future__ import annotations
 
+import itertools
 import math
 import threading
 import unicodedata
 from collections import OrderedDict
 from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import Future
 from dataclasses import dataclass
 
 import numpy as np
@@ -36,6 +38,8 @@ from regard.search.keywords import MOST_WORDS, WeightedWords, words_of
 _CANCELLED = 1e-4
 # Texts whose vectors are kept, of about 6 kB each.
 _KEPT_TEXTS = 1024
+# The most texts of several callers in one batch: all of them wait for it.
+_TOGETHER = 8
 # Arrows, shapes, emoji and letters of private fonts.
 _PICTOGRAMS = frozenset({"So", "Co", "Cn"})
 _FIRST_PICTOGRAM = "\u2190"
@@ -76,34 +80,85 @@ class _TermVector:
     vector: Float32Array
 
 
+_Text = tuple[str, str]  # space and text
+
+
 class TextEncoding:
     """Encodes texts with the encoders of a profile, and keeps the vectors of the last ones.
 
-    People turn pages, add filters and search for regions with the same text. Thread-safe.
+    People turn pages, add filters and search for regions with the same text. Texts of searches
+    that wait for their turn are encoded with others, as several texts take far less time together.
+    Thread-safe.
     """
 
     def __init__(self, profile: Profile) -> None:
         """Nothing is encoded yet."""
         self._profile = profile
         self._lock = threading.Lock()
-        self._vectors: OrderedDict[tuple[str, str], Float32Array] = OrderedDict()
+        # By space and text.
+        self._vectors: OrderedDict[_Text, Float32Array] = OrderedDict()
+        self._expected: dict[_Text, None] = {}
+        self._running: dict[_Text, Future[dict[_Text, Float32Array]]] = {}
+
+    def expect(self, spaces: Iterable[str], texts: Sequence[str]) -> None:
+        """Announce texts, which may then be encoded with those of other callers."""
+        with self._lock:
+            for one in itertools.product(spaces, texts):
+                if one not in self._vectors and one not in self._running:
+                    self._expected[one] = None
 
     def encode(self, space: str, texts: Sequence[str]) -> Float32Array:
         """The vectors (n, d) of n texts in a space."""
+        wanted = [(space, text) for text in texts]
         with self._lock:
-            known = {
-                text: self._vectors[space, text] for text in texts if (space, text) in self._vectors
-            }
-        missing = [text for text in dict.fromkeys(texts) if text not in known]
+            known = {one: self._vectors[one] for one in wanted if one in self._vectors}
+            awaited = {one: self._running[one] for one in wanted if one in self._running}
+            missing = [one for one in dict.fromkeys(wanted) if not (one in known or one in awaited)]
+            if missing:
+                others = (one for one in self._expected if one[0] == space and one not in missing)
+                missing += list(itertools.islice(others, max(0, _TOGETHER - len(missing))))
+            batch: Future[dict[_Text, Float32Array]] = Future()
+            for one in missing:
+                self._running[one] = batch
+            for one in (*wanted, *missing):
+                self._expected.pop(one, None)
         if missing:
-            known |= zip(missing, self._profile.encoder(space).encode_texts(missing), strict=True)
+            known |= self._encode(space, missing, batch)
+        for one, running in awaited.items():
+            known[one] = running.result()[one]
         with self._lock:
-            for text, vector in known.items():
-                self._vectors[space, text] = vector
-                self._vectors.move_to_end((space, text))
-            while len(self._vectors) > _KEPT_TEXTS:
-                self._vectors.popitem(last=False)
-        return np.stack([known[text] for text in texts])
+            for one in wanted:
+                self._vectors[one] = known[one]
+                self._vectors.move_to_end(one)
+        return np.stack([known[one] for one in wanted])
+
+    def _encode(
+        self, space: str, texts: Sequence[_Text], batch: Future[dict[_Text, Float32Array]]
+    ) -> dict[_Text, Float32Array]:
+        """Encode and keep texts; others get the result from the batch."""
+        try:
+            rows = self._profile.encoder(space).encode_texts([text for _, text in texts])
+        except BaseException as error:
+            batch.set_exception(error)
+            raise
+        else:
+            encoded = dict(zip(texts, rows, strict=True))
+            with self._lock:
+                self._vectors.update(encoded)
+                while len(self._vectors) > _KEPT_TEXTS:
+                    self._vectors.popitem(last=False)
+            batch.set_result(encoded)
+            return encoded
+        finally:
+            with self._lock:
+                for one in texts:
+                    self._running.pop(one, None)
+
+
+def text_spaces(routes: Routes, target: Target) -> list[str]:
+    """The spaces that texts are encoded in; raises UnanswerableQuery."""
+    routed = _route(routes, QueryKind.TEXT, target)
+    return _spaces(item for item in routed if item.channel.kind is not Kind.KEYWORD)
 
 
 def encode_texts(
@@ -135,9 +190,7 @@ def read_text(profile: Profile, routes: Routes, text: str, target: Target) -> Re
 
     Compatible forms of letters are one (NFKC), such as full-width ones.
     """
-    routed = _route(routes, QueryKind.TEXT, target)
-    spaces = _spaces(item for item in routed if item.channel.kind is not Kind.KEYWORD)
-    encoders = [profile.encoder(space) for space in spaces]
+    encoders = [profile.encoder(space) for space in text_spaces(routes, target)]
 
     def is_known(word: str) -> bool:
         return any(encoder.knows(word) for encoder in encoders)

@@ -3,16 +3,18 @@
 The keyword index is read in another thread while the encoder has the processor, so that words add
 hardly any time.
 
-Every parameter travels with the call: the engine keeps nothing between calls but the vectors of the
-last texts. On a home that does not change, the same call gives the same answer, and the hits of one
-limit and offset are a part of those of any larger limit: pages neither repeat nor drop hits.
+Every parameter travels with the call: the engine keeps nothing between calls but the vectors of
+texts, the last ones and those of searches that wait. On a home that does not change, the same call
+gives the same answer, and the hits of one limit and offset are a part of those of any larger limit:
+pages neither repeat nor drop hits.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from threading import BoundedSemaphore
 
@@ -36,10 +38,12 @@ from regard.search.answers import (
 from regard.search.encoding import (
     ChannelVectors,
     Excluded,
+    ReadText,
     TextEncoding,
     encode_terms,
     encode_texts,
     read_text,
+    text_spaces,
     words_of_terms,
 )
 from regard.search.fusion import (
@@ -99,16 +103,33 @@ class SearchEngine:
         """
         if isinstance(query, TextQuery):
             return self.search_texts([query], scope)[0]
-        with self._turns:
-            return self._search(query, scope)
-
-    def _search(self, query: Query, scope: Scope) -> Answer:
-        clock = _Clock()
         if isinstance(query, ListQuery):
-            return self._list(query, scope, clock)
+            with self._turns:
+                return self._list(query, scope, _Clock())
         terms = query.terms if isinstance(query, ComposedQuery) else (Term(query),)
-        words = self._look_up([terms], scope)
         read, unknown = self._read(terms, scope.target)
+        texts = [term.query.text for term in read if isinstance(term.query, TextQuery)]
+        with self._turn(texts, scope.target):
+            return self._search(query, terms, read, unknown, scope)
+
+    @contextmanager
+    def _turn(self, texts: Sequence[str], target: Target) -> Iterator[None]:
+        """Wait for a turn; the texts of others that wait are encoded meanwhile."""
+        if texts:
+            self._encoding.expect(text_spaces(self._routes, target), texts)
+        with self._turns:
+            yield
+
+    def _search(
+        self,
+        query: Query,
+        terms: Sequence[Term],
+        read: Sequence[Term],
+        unknown: tuple[str, ...],
+        scope: Scope,
+    ) -> Answer:
+        clock = _Clock()
+        words = self._look_up([terms], scope)
         if all(term.negative for term in read):
             return self._answer(_by_words_alone(query, scope, words, unknown), clock)[0]
         vectors, excluded = encode_terms(
@@ -122,14 +143,20 @@ class SearchEngine:
 
     def search_texts(self, queries: Sequence[TextQuery], scope: Scope) -> list[Answer]:
         """Answer several texts with one batch through the encoder, in their order."""
-        with self._turns:
-            return self._search_texts(queries, scope)
+        read = [
+            read_text(self._profile, self._routes, query.text, scope.target) for query in queries
+        ]
+        # Many texts fill batches of their own.
+        alone = [item.text for item in read if item.text is not None and len(queries) == 1]
+        with self._turn(alone, scope.target):
+            return self._search_texts(queries, read, scope)
 
-    def _search_texts(self, queries: Sequence[TextQuery], scope: Scope) -> list[Answer]:
+    def _search_texts(
+        self, queries: Sequence[TextQuery], texts: Sequence[ReadText], scope: Scope
+    ) -> list[Answer]:
         answers: dict[int, Answer] = {}
         readable: list[tuple[int, str, tuple[str, ...]]] = []
-        for place, query in enumerate(queries):
-            read = read_text(self._profile, self._routes, query.text, scope.target)
+        for place, (query, read) in enumerate(zip(queries, texts, strict=True)):
             if read.text is None:
                 words = self._look_up([[Term(query)]], scope)
                 plan = _by_words_alone(query, scope, words, read.unknown)

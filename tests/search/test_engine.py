@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from threading import Event, Semaphore
+from typing import Any
 
 import numpy as np
 import pytest
@@ -22,6 +25,7 @@ from regard.search.answers import (
     TextQuery,
     parse_identifier,
 )
+from regard.search.encoding import TextEncoding
 
 
 def _search(home: MemoryHome, query: Query | str, target: Target, limit: int) -> Answer:
@@ -149,6 +153,59 @@ def test_an_answer_does_not_depend_on_its_neighbours_in_a_batch() -> None:
     together = engine_over(home).search_texts([TextQuery(text) for text in texts], scope)
     assert shown(together) == shown(alone)
     assert engine_over(home).search_texts([], scope) == []
+
+
+def test_texts_of_searches_that_wait_are_encoded_together(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    home = MemoryHome()
+    for _ in range(30):
+        home.add_content(regions=2)
+    texts = ["red", "blue", "green", "a red car", "a blue car"]
+    scope = Scope(Target.IMAGE, 10)
+    expected = [engine_over(home).search(TextQuery(text), scope).hits for text in texts]
+    batches: list[int] = []
+    is_encoding, are_waiting, announced = Event(), Event(), Semaphore(0)
+    encode, expect = home.encode_texts, TextEncoding.expect
+
+    def encode_slowly(some: Sequence[str]) -> Float32Array:
+        batches.append(len(some))
+        is_encoding.set()
+        assert are_waiting.wait(60)
+        return encode(some)
+
+    def expect_aloud(self: TextEncoding, *announcement: Any) -> None:
+        expect(self, *announcement)
+        announced.release()
+
+    monkeypatch.setattr(home, "encode_texts", encode_slowly)
+    monkeypatch.setattr(TextEncoding, "expect", expect_aloud)
+    monkeypatch.setattr("regard.search.engine.usable_cores", lambda: 1)
+    engine = engine_over(home)
+    with ThreadPoolExecutor(len(texts)) as pool:
+        found = [pool.submit(engine.search, TextQuery(texts[0]), scope)]
+        assert is_encoding.wait(60)
+        found += [pool.submit(engine.search, TextQuery(text), scope) for text in texts[1:]]
+        for _ in texts:
+            assert announced.acquire(timeout=60)
+        are_waiting.set()
+        assert [answer.result().hits for answer in found] == expected
+    assert batches == [1, len(texts) - 1]
+
+
+def test_a_text_is_encoded_again_after_a_failure(monkeypatch: pytest.MonkeyPatch) -> None:
+    home = MemoryHome()
+    home.add_content(regions=2)
+    engine, encode = engine_over(home), home.encode_texts
+
+    def fail(_some: Sequence[str]) -> Float32Array:
+        raise MemoryError
+
+    monkeypatch.setattr(home, "encode_texts", fail)
+    with pytest.raises(MemoryError):
+        engine.search(TextQuery("red"), Scope())
+    monkeypatch.setattr(home, "encode_texts", encode)
+    assert engine.search(TextQuery("red"), Scope()).hits
 
 
 def test_the_region_shown_is_the_best_matching_one() -> None:
