@@ -246,25 +246,24 @@ def test_more_copies_than_neighbours_are_one_group(library: Library) -> None:
 
 
 def test_the_measurement(tmp_path: Path) -> None:
-    for seed in range(2):
-        write(tmp_path / "photos" / f"{seed}.jpg", scene(seed), quality=92)
     whole = scene(0)
+    write(tmp_path / "photos" / "0.jpg", whole, quality=92)
     write(tmp_path / "photos" / "before.jpg", with_thing(whole, 3), quality=92)
     outcome = regard(
         *("evaluate", "duplicates", "--images", tmp_path / "photos", "--profile", "fake", "--json")
     )
     assert outcome.code == 0, outcome
     report = outcome.document
-    assert (report["photographs"], report["files"]) == (3, 33)
-    assert report["pairs"]["expected"] == 3 * 55
+    assert (report["photographs"], report["files"]) == (2, 22)
+    assert report["pairs"]["expected"] == 2 * 55
     assert report["precision"] == 1.0
     assert report["recall"] > 0.9
     assert set(report["recall_by_edit"]) >= {"resized to 50 %", "PNG", "brightness + 20 %"}
     # A photograph twice among them is a wrong pair, and more than one.
-    Image.open(tmp_path / "photos" / "1.jpg").save(tmp_path / "photos" / "1 again.png")
+    Image.open(tmp_path / "photos" / "0.jpg").save(tmp_path / "photos" / "0 again.png")
     outcome = regard(
         *("evaluate", "duplicates", "--images", tmp_path / "photos", "--profile", "fake", "--json"),
-        *("--only", "1*"),
+        *("--only", "0*"),
     )
     assert outcome.document["photographs"] == 2
     assert outcome.document["precision"] < 0.8

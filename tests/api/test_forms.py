@@ -144,7 +144,7 @@ def test_every_split_into_chunks_gives_the_same_form() -> None:
     assert read([b"", WHOLE, b""]) == expected
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(st.data())
 def test_any_form_in_any_chunks_is_read(data: st.DataObject) -> None:
     piece = st.sampled_from([b"\r", b"\n", b"-", b"--", BOUNDARY, BOUNDARY[:5], b"x", b"\0\xff"])
@@ -474,7 +474,7 @@ def test_writing_does_not_block_the_event_loop() -> None:
 
 
 @settings(
-    max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
 @given(st.data())
 def test_any_bytes_give_a_form_or_a_form_error(

@@ -8,6 +8,7 @@ import shutil
 import tempfile
 from pathlib import Path
 
+import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
@@ -128,10 +129,18 @@ class EditedFolder(RuleBasedStateMachine):
         self.library.verify()
 
 
-EditedFolder.TestCase.settings = settings(
-    max_examples=5,
+few = settings(
+    max_examples=3,
     stateful_step_count=14,
     deadline=None,
     suppress_health_check=list(HealthCheck),
 )
-TestEditedFolder = EditedFolder.TestCase
+
+
+class TestEditedFolder(EditedFolder.TestCase):
+    settings = few
+
+
+@pytest.mark.campaign
+class TestEditedFolderOften(EditedFolder.TestCase):
+    settings = settings(few, max_examples=30)

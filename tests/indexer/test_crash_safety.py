@@ -116,7 +116,7 @@ class Nursery:
         return self._process.communicate(timeout=200)[1]
 
 
-@pytest.fixture(params=["exact"])
+@pytest.fixture(scope="module", params=["exact"])
 def nursery(request: pytest.FixtureRequest) -> Iterator[Nursery]:
     """Processes whose vectors have lists however few they are, or none."""
     made = Nursery(request.param)
@@ -196,7 +196,10 @@ def test_kills_lose_and_duplicate_nothing(nursery: Nursery, tmp_path: Path) -> N
 
 
 also_with_lists = pytest.mark.parametrize(
-    "nursery", ["exact", pytest.param("lists", marks=pytest.mark.campaign)], indirect=True
+    "nursery",
+    ["exact", pytest.param("lists", marks=pytest.mark.campaign)],
+    indirect=True,
+    scope="module",
 )
 
 

@@ -150,6 +150,8 @@ def test_colour_shares_follow_their_weights() -> None:
     assert shares[:, NAMES.index("white")].tolist() == [0.5, 1.0]
 
 
+# `tests/api/test_lite_main_path.py` measures captions in quick tests.
+@pytest.mark.campaign
 def test_captions_real_photographs(classifier: Classifier) -> None:
     captioner = ClassCaptioner(classifier, OneRegion(), Namer(SentenceEncoder()))
     images = [

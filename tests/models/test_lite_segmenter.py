@@ -195,6 +195,8 @@ def test_superpixels_cover_the_image_and_their_sums_agree() -> None:
     assert pieces.frame.sum() == 2 * (90 + 120)
 
 
+# `tests/api/test_lite_main_path.py` measures regions in quick tests.
+@pytest.mark.campaign
 def test_things_in_photographs_are_covered(photos_dir: Path) -> None:
     instances = json.loads((photos_dir / "instances.json").read_text())
     things = defaultdict(list)

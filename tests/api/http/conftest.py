@@ -44,20 +44,21 @@ def served_on_postgresql(
         yield served
 
 
-# The other modules test what does not depend on the database.
-_ON_BOTH_DATABASES = {
-    "test_http_assets",
-    "test_http_changes",
-    "test_http_search",
-    "test_http_uploads",
+# Whether quick tests of a module run on PostgreSQL too, or only those of the campaign. The other
+# modules test what does not depend on the database; the tests of storage run SQL on both.
+_ON_POSTGRESQL = {
+    "test_http_assets": pytest.mark.campaign,
+    "test_http_changes": (),
+    "test_http_search": (),
+    "test_http_uploads": pytest.mark.campaign,
 }
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     if "backend" in metafunc.fixturenames:
-        is_on_both = metafunc.module.__name__.rpartition(".")[2] in _ON_BOTH_DATABASES
-        backends = ["sqlite", "postgresql"] if is_on_both else ["sqlite"]
-        metafunc.parametrize("backend", backends, scope="module")
+        marks = _ON_POSTGRESQL.get(metafunc.module.__name__.rpartition(".")[2])
+        on_postgresql = [] if marks is None else [pytest.param("postgresql", marks=marks)]
+        metafunc.parametrize("backend", ["sqlite", *on_postgresql], scope="module")
 
 
 @pytest.fixture(scope="module")

@@ -15,7 +15,16 @@ from alembic.autogenerate import compare_metadata
 from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
 from catalog_process import Worker
-from catalog_samples import CAPTION, IMAGE, REGION, SPEC, open_home, save, unit
+from catalog_samples import (
+    CAPTION,
+    IMAGE,
+    REGION,
+    SPEC,
+    open_home,
+    postgresql_in_campaign,
+    save,
+    unit,
+)
 from sqlalchemy import event, inspect, text
 
 from regard.core.catalog import ChannelQuery
@@ -134,6 +143,7 @@ def test_failed_migration_rolls_back_wholly(database: Database) -> None:
     assert set(schema.metadata.tables) <= tables(database)
 
 
+@postgresql_in_campaign
 @pytest.mark.parametrize("revision", ["9999", "abc123def456"])
 def test_schema_of_another_version(url: str, database: Database, revision: str) -> None:
     upgrade(database)
@@ -143,6 +153,7 @@ def test_schema_of_another_version(url: str, database: Database, revision: str) 
     assert "pip install --upgrade" in str(caught.value)
 
 
+@postgresql_in_campaign
 def test_schema_of_two_heads(url: str, database: Database) -> None:
     upgrade(database)
     run(database, "INSERT INTO alembic_version VALUES ('other')")
@@ -150,6 +161,7 @@ def test_schema_of_two_heads(url: str, database: Database) -> None:
         open_catalog(url)
 
 
+@postgresql_in_campaign
 @pytest.mark.parametrize("name", ["asset", "wp_posts"])
 def test_tables_of_another_program(url: str, database: Database, name: str) -> None:
     run(database, f"CREATE TABLE {name} (id INTEGER)")
@@ -227,6 +239,7 @@ def test_a_postgresql_reader_cannot_write(database: Database) -> None:
         connection.execute(schema.collection.insert().values(name="x"))
 
 
+@postgresql_in_campaign
 def test_catalog_without_identity(url: str, database: Database, tmp_path: Path) -> None:
     with open_home(url, tmp_path):
         pass
@@ -320,6 +333,7 @@ def test_server_that_is_not_there() -> None:
     assert "secret" not in str(caught.value)
 
 
+@postgresql_in_campaign
 def test_jobs_keep_their_ids_when_they_may_be_of_no_collection(database: Database) -> None:
     """SQLite rebuilds their table, and must remember which ids were used."""
     config = Config()

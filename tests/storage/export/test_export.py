@@ -22,6 +22,7 @@ from catalog_samples import (
     attach,
     header,
     open_home,
+    postgresql_in_campaign,
     save,
     stamp,
     unit,
@@ -151,6 +152,7 @@ def test_a_new_home_of_either_kind_becomes_the_same(
         assert (report.assets, report.unchanged, report.embeddings) == (0, 9, 0)
 
 
+@postgresql_in_campaign
 def test_a_home_in_use_gets_what_it_lacks(filled: Home, new: Catalog, tmp_path: Path) -> None:
     pipeline = new.make_live(SPEC)
     home = Home("", new, pipeline, tmp_path / "in use")
@@ -187,6 +189,7 @@ def test_a_home_in_use_gets_what_it_lacks(filled: Home, new: Catalog, tmp_path: 
     assert set(told) == {row.id for row in home.rows(schema.asset)} - trashed
 
 
+@postgresql_in_campaign
 def test_what_other_models_say_stays_theirs(filled: Home, new: Catalog, tmp_path: Path) -> None:
     live = new.make_live(NEW)
     home = Home("", new, live, tmp_path / "other models")
@@ -481,6 +484,7 @@ def test_whatever_a_home_holds_comes_back(shots: list[Shot], migrated_file: Path
             assert [row["id"] for row in after[name]] == [row["id"] for row in before[name]]
 
 
+@postgresql_in_campaign
 def test_what_is_left_out_is_remembered(home: Home, new: Catalog, tmp_path: Path) -> None:
     said = [
         Exclusion(b"/p", b"*.tmp", is_left_out=True),
