@@ -18,19 +18,15 @@ import shutil
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Sequence
-from contextlib import ExitStack
-from dataclasses import replace
-from functools import cached_property, partial
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import httpx
 import numpy as np
-from other_engines import compare_engines
-from search_latency import DISTINCT, queries
+from size_library import SORTS, Bench, Skipped
 from size_measuring import (
-    Server,
     bytes_below,
     forget_pages,
     get,
@@ -39,120 +35,31 @@ from size_measuring import (
     repeated,
     run,
     seconds,
-    serving,
     together,
 )
-from sqlalchemy import text
+from size_recall import engines, recall, recall_real
 from synthetic_library import COLLECTIONS, PROBE, SHARES, Maker
-from synthetic_vectors import Mixtures, Pictures, RealVectors, compare
+from synthetic_vectors import Mixtures, compare
 
 from regard.api.cli.sample_photos import gather_sample_photos
-from regard.api.library.home import Home, open_home, open_or_make_home
+from regard.api.library.home import open_home
 from regard.api.library.settings import Settings
-from regard.core.catalog import ChannelQuery
-from regard.core.filters import EVERYTHING, AssetFilter
-from regard.core.records import Channel, Float32Array, Kind, Target
+from regard.core.records import Target
 from regard.search.answers import Scope, TextQuery
 
 _DEEP = 1000
+
+
 _PAGE, _PAGES = 20, 50
+
+
 _CLIENTS = 8
+
+
 _ENOUGH = 5  # times that a slow request is repeated
+
+
 _BULK = 1000
-_RECALL_QUERIES, _FILTERED_QUERIES = 300, 30
-_SORTS = ("any", "near", "far")
-
-
-class Skipped(Exception):
-    """A figure cannot be measured here; the message says why."""
-
-
-class Bench:
-    """A made library, and what the figures share."""
-
-    def __init__(self, folder: Path, options: argparse.Namespace) -> None:
-        self.home = folder / "home"
-        self.photographs = folder / "photographs"
-        self.repeats: int = options.repeats
-        self.engine_rows: int = options.engine_rows
-        self.postgres: str | None = options.postgres
-        self._real: Path | None = options.real
-        self._notes = folder / "made.json"
-        self._open = ExitStack()
-        single = queries(DISTINCT)
-        pairs = [f"{one} and {other}" for one, other in itertools.permutations(single, 2)]
-        # For several threads.
-        self._texts = iter(single + pairs)
-
-    @cached_property
-    def real(self) -> RealVectors:
-        """The vectors of real photographs."""
-        return RealVectors.load(self._real) if self._real else RealVectors.sample()
-
-    @cached_property
-    def mixtures(self) -> Mixtures:
-        """What synthetic vectors are drawn from."""
-        return Mixtures(self.real)
-
-    def make(self, photographs: int) -> None:
-        """Make the library and its indexes, unless they are there."""
-        if self.made:
-            return
-        with open_or_make_home(Settings.resolve(self.home, {}), "lite") as home:
-            print(f"making {photographs} photographs", file=sys.stderr)
-            written = Maker(home, self.mixtures).write(photographs, self.photographs)
-        built = run("rebuild", "--home", self.home)
-        catalog = (self.home / "catalog.sqlite3").stat().st_size
-        stored = "SELECT sum(vector_count * dimension) AS numbers FROM embedding JOIN channel"
-        vectors = 2 * self.query(f"{stored} ON channel.id = embedding.channel_id")[0].numbers
-        made = {
-            "photographs": photographs,
-            "contents_per_second": round(photographs / written.seconds, 1),
-            "catalog_bytes": catalog,
-            "vector_bytes": vectors,
-            "catalog_over_vectors": round(catalog / vectors, 3),
-            "index_bytes": bytes_below(self.home / "indexes"),
-            "first_build": built,
-        }
-        self._notes.write_text(json.dumps(made), encoding="utf-8")
-
-    @property
-    def made(self) -> dict[str, Any]:
-        """What `make` noted; empty before."""
-        return json.loads(self._notes.read_text()) if self._notes.exists() else {}
-
-    def query(self, statement: str, **values: object) -> Sequence[Any]:
-        """Rows of the catalog."""
-        with (
-            open_home(Settings.resolve(self.home, {})) as home,
-            home.catalog.database.reading() as connection,
-        ):
-            return connection.execute(text(statement), values).all()
-
-    @cached_property
-    def server(self) -> Server:
-        """One server for all figures that do not stop it."""
-        return self._open.enter_context(serving(self.home, "a warm coat"))
-
-    @cached_property
-    def client(self) -> httpx.Client:
-        """A connection to the server."""
-        return self._open.enter_context(httpx.Client(base_url=self.server.url, timeout=3600))
-
-    def texts(self, count: int) -> list[str]:
-        """Texts that nobody has searched for before: answers to the last ones are kept."""
-        return list(itertools.islice(self._texts, count))
-
-    def searches(self, count: int = 0, **parameters: Any) -> list[Callable[[], Any]]:
-        """Searches for different texts over HTTP."""
-        texts = self.texts(count or self.repeats)
-        return [partial(get, self.client, "/v1/search", q=one, **parameters) for one in texts]
-
-    def stop(self) -> None:
-        """End the server; the next figure that needs one starts another."""
-        self._open.close()
-        for name in ("server", "client"):
-            self.__dict__.pop(name, None)
 
 
 def catalog(bench: Bench) -> dict[str, Any]:
@@ -244,7 +151,7 @@ def filters(bench: Bench) -> dict[str, Any]:
 
     plain = repeated([search] * bench.repeats)
     found: dict[str, Any] = {"unfiltered": plain}
-    for sort, share in itertools.product(_SORTS, SHARES):
+    for sort, share in itertools.product(SORTS, SHARES):
         tag = f"{sort}-{share}"
         passing = bench.query("SELECT count(*) FROM asset_tag WHERE tag = :tag", tag=tag)[0][0]
         if not passing:
@@ -273,72 +180,6 @@ def clients(bench: Bench) -> dict[str, Any]:
     for connection in connections:
         connection.close()
     return found
-
-
-def recall(bench: Bench) -> dict[str, Any]:
-    """Recall@10 and @100 against exact searches, with real queries on the library's rows."""
-    with open_home(Settings.resolve(bench.home, {})) as home:
-        return _recall_of(home, bench.real)
-
-
-def recall_real(bench: Bench) -> dict[str, Any]:
-    """The same on a library of real rows."""
-    with tempfile.TemporaryDirectory() as folder:
-        pictures = Pictures(bench.real)
-        with open_or_make_home(Settings.resolve(Path(folder) / "home", {}), "lite") as home:
-            Maker(home, pictures).write(len(pictures), Path(folder) / "photographs")
-            home.indexes.rebuild()
-            return _recall_of(home, bench.real)
-
-
-def _recall_of(home: Home, real: RealVectors) -> dict[str, Any]:
-    """By queries and channel; and with each filter, of texts that are like the filters' own."""
-    home.indexes.catch_up()
-    found: dict[str, Any] = {}
-    for channel, name in real.channel_queries():
-        wanted = real.queries[name]
-        chosen = np.random.default_rng(0).permutation(len(wanted))[:_RECALL_QUERIES]
-        found[f"{name} → {channel}"] = _recall(home, channel, wanted[chosen])
-        if name.startswith("texts-") and channel.kind is not Kind.CAPTION:
-            probe = home.profile.encoder(channel.space).encode_texts([PROBE])[0]
-            near = wanted[np.argsort(-(wanted @ probe))[:_FILTERED_QUERIES]]
-            for sort, share in itertools.product(_SORTS, SHARES):
-                within = AssetFilter(tags=(f"{sort}-{share}",))
-                found[f"{name} → {channel}, {sort}-{share}"] = _recall(home, channel, near, within)
-    return found
-
-
-def _recall(
-    home: Home, channel: Channel, wanted: Float32Array, within: AssetFilter = EVERYTHING
-) -> dict[str, float]:
-    query = ChannelQuery(channel, wanted, 100)
-    exact = home.indexes.search([replace(query, exact=True)], within)[0].scores
-    scores = home.indexes.search([query], within)[0].scores
-    figures: dict[str, float] = {
-        "missing": int(np.isfinite(exact).sum() - np.isfinite(scores).sum())
-    }
-    for k in (10, 100):
-        right = np.isfinite(exact[:, :k])
-        if right.any():
-            # By scores, so that rows of the same score may stand for each other.
-            least = np.where(right, exact[:, :k], np.inf).min(axis=1, keepdims=True)
-            figures[f"@{k}"] = round(float((scores[:, :k] >= least).sum() / right.sum()), 4)
-    return figures
-
-
-def engines(bench: Bench) -> dict[str, Any]:
-    """Other ways to search the rows of the largest channel, beside regard's index alone."""
-    with open_home(Settings.resolve(bench.home, {})) as home:
-        home.indexes.catch_up()
-        name = next(name for name in bench.real.queries if name.startswith("texts-"))
-        index = home.indexes._index(Channel(name.removeprefix("texts-"), Kind.REGION))
-        wanted = bench.real.queries[name][:100]
-        searches = [partial(index.search, query[None], 10) for query in wanted]
-        found = {"rows": index.stats()["rows"], "regard": repeated(searches)}
-        rows = index.vectors(index.ids()[: bench.engine_rows])
-    found |= {"rows_of_others": len(rows), **compare_engines(rows, wanted, bench.postgres)}
-    scan = found["faiss_float16_scan"]["p50_ms"] * found["rows"] / len(rows)
-    return found | {"regard_over_scan": round(found["regard"]["p50_ms"] / scan, 4)}
 
 
 def memory_use(bench: Bench) -> dict[str, Any]:
