@@ -115,7 +115,9 @@ def run(*arguments: str | Path) -> dict[str, Any]:
     """`regard` with these arguments: seconds, peak memory in MB, and its exit status."""
     # Linux counts the memory of the process that starts it: a small one does that.
     command = [sys.executable, "-c", _RUNNER, *_REGARD, *map(str, arguments)]
-    done = subprocess.run(command, check=True, capture_output=True, text=True)
+    # As when installed, there is bytecode: the first process writes it.
+    environ = os.environ | {"PYTHONDONTWRITEBYTECODE": ""}
+    done = subprocess.run(command, check=True, capture_output=True, text=True, env=environ)
     report: dict[str, Any] = json.loads(done.stderr.splitlines()[-1])
     return report
 
