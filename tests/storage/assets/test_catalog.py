@@ -224,25 +224,22 @@ PATHS = [
 ]
 
 
-@pytest.mark.parametrize(
-    ("root", "wanted"),
-    [
-        (b"/a/b", [b"/a/b", b"/a/b/1.jpg", b"/a/b/c/2.jpg", b"/a/b/\xff\xff"]),
-        (b"/a/b/c/2.jpg", [b"/a/b/c/2.jpg"]),
-        (b"/a/%", [b"/a/%/5.jpg"]),
-        (b"/a/_", [b"/a/_/6.jpg"]),
-        (b"/a/\xe9", [b"/a/\xe9/4.jpg"]),
-        (b"/a/b/\xff\xff", [b"/a/b/\xff\xff"]),
-        (b"/", sorted(path for path in PATHS if path.startswith(b"/"))),
-        (b"/nowhere", []),
-    ],
-)
-def test_known_assets_lie_at_or_below_a_root(home: Home, root: bytes, wanted: list[bytes]) -> None:
+def test_known_assets_lie_at_or_below_a_root(home: Home) -> None:
     with home.writing() as writer:
         save(writer, PATHS[0], "a", regions=0)
         for path in PATHS[1:]:
             attach(writer, path, "a")
-        assert known_paths(writer, root) == wanted
+        for root, wanted in (
+            (b"/a/b", [b"/a/b", b"/a/b/1.jpg", b"/a/b/c/2.jpg", b"/a/b/\xff\xff"]),
+            (b"/a/b/c/2.jpg", [b"/a/b/c/2.jpg"]),
+            (b"/a/%", [b"/a/%/5.jpg"]),
+            (b"/a/_", [b"/a/_/6.jpg"]),
+            (b"/a/\xe9", [b"/a/\xe9/4.jpg"]),
+            (b"/a/b/\xff\xff", [b"/a/b/\xff\xff"]),
+            (b"/", sorted(path for path in PATHS if path.startswith(b"/"))),
+            (b"/nowhere", []),
+        ):
+            assert known_paths(writer, root) == wanted
 
 
 def test_known_assets_are_read_page_by_page(home: Home) -> None:
