@@ -31,6 +31,7 @@ _HEADS = 12
 _UNKNOWN = "[UNK]"
 _LEAST_SPELLED = 4
 _EPSILON = np.float32(1e-12)
+_MEAN = np.full((DIMENSION, 1), 1 / DIMENSION, np.float32)
 # Rows that BLAS multiplies at once.
 _ROWS_AT_ONCE = 4
 # Half of 1 - erf(x / sqrt(2)) is exp(-x² / 2) times a polynomial of 1 / (1 + scale · x) for x ≥ 0.
@@ -250,8 +251,9 @@ def _gelu(values: Float32Array) -> Float32Array:
 def _normalise(values: Float32Array, norm: tuple[Float32Array, Float32Array]) -> Float32Array:
     """Layer normalisation over the last axis, in place."""
     weight, shift = norm
-    values -= values.mean(axis=-1, keepdims=True)
-    variance = np.mean(values * values, axis=-1, keepdims=True)
+    # `mean` takes twice as long for a few rows.
+    values -= values @ _MEAN
+    variance = np.square(values) @ _MEAN
     values /= np.sqrt(variance + _EPSILON)
     values *= weight
     values += shift
