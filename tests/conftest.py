@@ -78,7 +78,7 @@ _LONGEST = (
     "browser/test_no_match.py",
     "models/test_checkpoint_loading.py",
     "api/test_duplicates_command.py",
-    "photos/test_decoding.py",
+    "photos/test_decoding_limits.py",
     "api/test_cli_search.py",
     "storage/retrieval/test_verification.py",
     "search/test_copies.py",

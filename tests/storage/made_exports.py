@@ -3,10 +3,11 @@ with."""
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import datetime
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -20,12 +21,14 @@ from made_assets import Assets
 from regard.core.assets import AssetEdit
 from regard.core.facts import Capture, PhotoFacts
 from regard.core.records import Analysis, Channel, Kind, Space
-from regard.storage.database.catalog import Catalog
+from regard.storage.database.catalog import Catalog, open_catalog
 from regard.storage.export.checking import open_export
 from regard.storage.export.exporting import export_catalog
 from regard.storage.export.importing import ImportReport, import_catalog
 from regard.storage.export.layout import MANIFEST, OWNERS, TABLES, Manifest, file_digest
 from regard.storage.pipelines.reindexing import SqlReindexing
+from regard.storage.retrieval.channel_indexes import ChannelIndexes
+from regard.storage.retrieval.verification import verify_catalog
 
 # Another encoder.
 NEW = replace(SPEC, profile="new", spaces=(Space("joint-9", D),), models={"encoder": "sample@9"})
@@ -235,3 +238,18 @@ def columns_of(name: str) -> set[str]:
 
 def read_json(path: Path) -> Any:
     return json.loads(path.read_bytes())
+
+
+@contextlib.contextmanager
+def opened(url: str) -> Iterator[Catalog]:
+    catalog = open_catalog(url)
+    yield catalog
+    catalog.close()
+
+
+def check_whole(catalog: Catalog, folder: Path) -> None:
+    """`verify` finds nothing, in the tables and in indexes made of them."""
+    live = catalog.live_pipeline()
+    assert live is not None
+    assert verify_catalog(catalog, live) == []
+    assert ChannelIndexes(catalog, live, folder).verify() == []

@@ -2,13 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
-import dataclasses
 import os
-import shutil
-import tempfile
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -19,23 +14,17 @@ from catalog_samples import (
     REGION,
     SPEC,
     Home,
-    attach,
     header,
-    open_home,
     postgresql_in_campaign,
-    save,
     stamp,
     unit,
 )
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from made_exports import (
     NEW,
-    columns_of,
+    check_whole,
     export,
-    fill,
     in_new_space,
-    place_of,
+    opened,
     portable,
     read_json,
     tables,
@@ -45,26 +34,14 @@ from made_exports import (
 from pycocotools.coco import COCO
 from sqlalchemy import select
 
-from regard.core.assets import AssetEdit
-from regard.core.catalog import AnalysedFile, ChannelQuery, Exclusion
-from regard.core.errors import CannotWork, Conflict, LeaseHeld, NotFound
+from regard.core.catalog import AnalysedFile, ChannelQuery
+from regard.core.errors import CannotWork, Conflict, NotFound
 from regard.core.filters import AssetFilter
-from regard.storage.assets.editing import SqlAssetEditing
-from regard.storage.assets.indexing import SqlIndexingCatalog
 from regard.storage.database import schema
-from regard.storage.database.catalog import Catalog, open_catalog
-from regard.storage.database.lease import hold_writer_lease
+from regard.storage.database.catalog import Catalog
 from regard.storage.export import exporting
-from regard.storage.export.layout import EXCLUSIONS, MANIFEST, Manifest
 from regard.storage.pipelines.reindexing import SqlReindexing
 from regard.storage.retrieval.channel_indexes import ChannelIndexes
-from regard.storage.retrieval.verification import verify_catalog
-
-
-@pytest.fixture
-def filled(home: Home) -> Home:
-    fill(home)
-    return home
 
 
 @pytest.fixture
@@ -77,27 +54,6 @@ def other_url(backend: str, request: pytest.FixtureRequest, tmp_path: Path) -> I
     url = server.create_database()
     yield url
     server.drop_database(url)
-
-
-@pytest.fixture
-def new(make_url: Callable[[], str]) -> Iterator[Catalog]:
-    with opened(make_url()) as catalog:
-        yield catalog
-
-
-@contextlib.contextmanager
-def opened(url: str) -> Iterator[Catalog]:
-    catalog = open_catalog(url)
-    yield catalog
-    catalog.close()
-
-
-def check_whole(catalog: Catalog, folder: Path) -> None:
-    """`verify` finds nothing, in the tables and in indexes made of them."""
-    live = catalog.live_pipeline()
-    assert live is not None
-    assert verify_catalog(catalog, live) == []
-    assert ChannelIndexes(catalog, live, folder).verify() == []
 
 
 def answers(catalog: Catalog, folder: Path) -> list[tuple[list[float], list[int]]]:
@@ -331,224 +287,6 @@ def test_an_export_shows_one_moment(
     monkeypatch.setattr(exporting, "_CONTENTS_AT_ONCE", 2)
     assert tables(export(filled.catalog, tmp_path / "during")) == before
     assert len(filled.rows(schema.content)) > len(before["contents.parquet"])
-
-
-@pytest.mark.parametrize("backend", ["sqlite"])
-@pytest.mark.parametrize("written", [1, 2])
-def test_an_import_that_was_stopped_carries_on(
-    filled: Home, new: Catalog, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, written: int
-) -> None:
-    from regard.storage.export import importing
-
-    monkeypatch.setattr(importing, "_CONTENTS_AT_ONCE", 2)
-    folder = export(filled.catalog, tmp_path / "export")
-    asked = iter(range(10))
-    with pytest.raises(KeyboardInterrupt):
-        take(new, folder, should_stop=lambda: next(asked) == written)
-    check_whole(new, tmp_path / "half")
-    live = new.live_pipeline()
-    assert live is not None
-    home = Home("", new, live, tmp_path / "half")
-    assert len(home.rows(schema.content)) == 2 * written
-    # Someone else writes in between, and takes away what came.
-    home.save("/between.jpg", "between", "three")
-    first = min(row.id for row in home.rows(schema.content))
-    gone = {row.id for row in home.vectors() if row.content_id == first}
-    with home.writing("one") as writer:
-        writer.remove(
-            [one for one in writer.known_assets(b"/photos") if one.stamp.path == b"/photos/a.jpg"]
-        )
-    with home.writing("one") as writer:
-        writer.remove(list(writer.known_assets(b"/photos/twin of a.jpg")))
-    with home.writing("two") as writer:
-        writer.remove(list(writer.known_assets(b"/elsewhere/a.jpg")))
-    assert take(new, folder).conflicts == []
-    check_whole(new, tmp_path / "half")
-    before, after = (
-        without_ids(portable(tables(one)))
-        for one in (folder, export(new, tmp_path / "again", "one", "two"))
-    )
-    for name, rows in before.items():
-        assert rows == after[name], name
-    # Ids that an index may have met are not given again.
-    assert not gone & {row.id for row in home.vectors()}
-    with new.database.reading() as connection:
-        keys = set(connection.execute(select(schema.catalog_info.c.key)).scalars())
-    assert keys == {"catalog_uuid"}
-
-
-@pytest.mark.parametrize("backend", ["sqlite"])
-def test_ids_that_were_used_once_are_not_taken_over(
-    filled: Home, new: Catalog, tmp_path: Path
-) -> None:
-    pipeline = new.make_live(SPEC)
-    home = Home("", new, pipeline, tmp_path / "emptied")
-    home.save("/x.jpg", "x")
-    used = {row.id for row in home.vectors()}
-    with home.writing() as writer:
-        writer.remove(list(writer.known_assets(b"/x.jpg")))
-    take(new, export(filled.catalog, tmp_path / "export"))
-    assert not used & {row.id for row in home.vectors()}
-    check_whole(new, home.folder)
-
-
-@pytest.mark.parametrize("backend", ["sqlite"])
-def test_nobody_else_may_write_meanwhile(filled: Home, new: Catalog, tmp_path: Path) -> None:
-    folder = export(filled.catalog, tmp_path / "export")
-    for name in ("writer", "builder"):
-        with hold_writer_lease(new.database, name), pytest.raises(LeaseHeld):
-            take(new, folder)
-    assert new.pipelines() == []
-
-
-@pytest.mark.parametrize("backend", ["sqlite"])
-def test_an_external_id_belongs_to_one_asset(filled: Home, new: Catalog, tmp_path: Path) -> None:
-    pipeline = new.make_live(SPEC)
-    home = Home("", new, pipeline, tmp_path / "h")
-    home.save("/mine.jpg", "mine", "one")
-    home.execute(schema.asset.update().values(external_id="x-1"))
-    report = take(new, export(filled.catalog, tmp_path / "export"))
-    assert [uri for uri, why in report.conflicts if "x-1" in why] == ["/photos/a.jpg"]
-    (row,) = (row for row in home.rows(schema.asset) if row.path == b"/photos/a.jpg")
-    assert row.external_id is None
-
-
-@pytest.mark.parametrize("backend", ["sqlite"])
-def test_uploads_are_looked_for_in_the_home_they_came_to(
-    filled: Home, new: Catalog, tmp_path: Path
-) -> None:
-    take(new, export(filled.catalog, tmp_path / "export"))
-    with new.database.reading() as connection:
-        rows = connection.execute(
-            select(schema.asset.c.path, schema.asset.c.uri).where(schema.asset.c.managed.is_(True))
-        ).all()
-    expected = {place_of(header(name).sha256) for name in ("e", "waits")}
-    assert {bytes(row.path) for row in rows} == expected
-    assert {row.uri.encode() for row in rows} == expected
-
-
-@dataclass(frozen=True)
-class Shot:
-    """One photograph of a random home."""
-
-    collection: str
-    place: int
-    content: str
-    tags: frozenset[str]
-    custom: dict[str, object] | None
-    trashed: bool
-
-
-CUSTOM = st.integers() | st.booleans() | st.text("ab'\"é", max_size=3) | st.lists(st.integers())
-SHOTS = st.lists(
-    st.builds(
-        Shot,
-        collection=st.sampled_from(["one", "two", "drei — 3"]),
-        place=st.integers(0, 5),
-        content=st.sampled_from(["a", "b", "c", "d"]),
-        tags=st.frozensets(st.text("aé漢 ,", min_size=1, max_size=4), max_size=3),
-        custom=st.none() | st.dictionaries(st.sampled_from("xyz"), CUSTOM),
-        trashed=st.booleans(),
-    ),
-    max_size=8,
-)
-
-
-@given(shots=SHOTS)
-@settings(max_examples=5, deadline=None)
-def test_whatever_a_home_holds_comes_back(shots: list[Shot], migrated_file: Path) -> None:
-    with tempfile.TemporaryDirectory() as scratch:
-        folder = Path(scratch)
-        files = [shutil.copy(migrated_file, folder / f"{name}.sqlite3") for name in "ab"]
-        with open_home(f"sqlite:///{files[0]}", folder) as home:
-            for shot in shots:
-                with home.writing(shot.collection) as writer:
-                    path = f"/p/{shot.place}.jpg"
-                    if not writer.is_analysed(header(shot.content).sha256):
-                        save(writer, path, shot.content, len(shot.content) + shot.place % 2)
-                    else:
-                        attach(writer, path, shot.content)
-                number = max(row.id for row in home.rows(schema.asset))
-                editing = SqlAssetEditing(home.catalog)
-                fields = frozenset({"tags", "custom"})
-                editing.edit(number, AssetEdit(fields, None, tuple(shot.tags), shot.custom))
-                if shot.trashed:
-                    editing.trash([number])
-            before = portable(tables(export(home.catalog, folder / "export")))
-        with opened(f"sqlite:///{files[1]}") as catalog:
-            take(catalog, folder / "export")
-            after = portable(tables(export(catalog, folder / "again")))
-            check_whole(catalog, folder / "indexes")
-        assert without_ids(after) == without_ids(before)
-        for name in ("contents.parquet", "regions.parquet", f"{SPEC.fingerprint} joint-1 region"):
-            assert [row["id"] for row in after[name]] == [row["id"] for row in before[name]]
-
-
-@postgresql_in_campaign
-def test_what_is_left_out_is_remembered(home: Home, new: Catalog, tmp_path: Path) -> None:
-    said = [
-        Exclusion(b"/p", b"*.tmp", is_left_out=True),
-        Exclusion(b"/p/caf\xe9", None, is_left_out=True),
-        Exclusion(b"/p", b"keep", is_left_out=False),
-    ]
-    home.save("/p/a.jpg", "a", "one")
-    with home.writing("one") as writer:
-        writer.change_exclusions([], said)
-    folder = export(home.catalog, tmp_path / "export")
-    for _ in range(2):
-        take(new, folder)
-        pipeline = new.live_pipeline()
-        assert pipeline is not None
-        writer = SqlIndexingCatalog(new, pipeline, "one")
-        with writer.writer_lease():
-            found = writer.exclusions()
-        assert [dataclasses.replace(one, id=0) for one in found] == said
-    # Exports from before exclusions have no such file.
-    manifest = Manifest.read(folder)
-    files = {name: file for name, file in manifest.files.items() if name != EXCLUSIONS}
-    (folder / MANIFEST).write_bytes(dataclasses.replace(manifest, files=files).to_bytes())
-    assert take(new, folder).unchanged == 1
-
-
-LEFT_OUT = {
-    "exclusion": {"id"},
-    # Told by the table that the row stands in, or by the id of its channel.
-    "embedding": {
-        *("pipeline_id", "channel_id"),
-        # In its own form: the owners and the vector of each.
-        *("vector_count", "regions", "captions", "vectors"),
-    },
-    "pipeline": {"pruned_at"},
-    # Derived from other columns, or counted again.
-    "asset": {
-        *("composed_path", "comparable_path", "taken_month"),
-        *("camera", "camera_folded", "camera_model_folded"),
-    },
-    "analysis": {"region_count", "caption_count", "vector_count"},
-    "analysis_failure": {"reason"},
-    "asset_keyword": {"asset_id", "position", "keyword"},
-    "asset_tag": {"asset_id", "tag"},
-}
-
-
-@pytest.mark.parametrize(
-    ("table", "file"),
-    [
-        ("collection", "collections.parquet"),
-        ("exclusion", "exclusions.parquet"),
-        ("pipeline", "pipelines.parquet"),
-        ("content", "contents.parquet"),
-        ("asset", "assets.parquet"),
-        ("analysis", "analyses.parquet"),
-        ("analysis_failure", "analyses.parquet"),
-        ("region", "regions.parquet"),
-        ("caption", "captions.parquet"),
-        ("embedding", "owners"),
-    ],
-)
-def test_no_column_is_forgotten(table: str, file: str) -> None:
-    columns = {column.name for column in schema.metadata.tables[table].columns}
-    assert columns - LEFT_OUT.get(table, set()) <= columns_of(file)
 
 
 def _no_facts() -> object:
