@@ -176,17 +176,21 @@ def nearest(
     for start in range(0, len(queries), _BLOCK_QUERIES):
         block = queries[start : start + _BLOCK_QUERIES]
         nominated = share_work(partial(_nominate, queries=block, k=k), exact)
+        # For many queries together it takes half the time, for a few the cores share it.
+        order = model.order(pad(block)) if model and by_lists and len(block) > FEW_QUERIES else None
 
         def answer(
             row: int,
             block: Float32Array = block,
             start: int = start,
             nominated: Sequence[Sequence[_Contenders]] = nominated,
+            order: Int64Array | None = order,
         ) -> None:
             query = block[row]
             best = _score_contenders(query, [groups[row] for groups in nominated], k)
             if model is not None and by_lists:
-                best = _in_steps(query, best, _read_in_steps(model, by_lists, query, k))
+                own = model.order(pad(query[None]))[0] if order is None else order[row]
+                best = _in_steps(query, best, _read_in_steps(model, by_lists, query, k, own))
             if len(best.ids) < k < passing:
                 # Damaged rows, and those that a step found too late, are left out.
                 deeper = nearest(parts, query[None], _GROWTH * k, allowed, model)
@@ -428,13 +432,13 @@ def _read_in_steps(
     selections: Sequence[Selection],
     query: Float32Array,
     k: int,
+    order: Int64Array,
 ) -> Iterator[_Reading]:
-    """Read the lists nearest to a query (d,) until they hold enough selected rows.
+    """Read the lists in their order for a query (d,) until they hold enough selected rows.
 
     They are read once for every two steps.
     """
     padded = pad(query[None])
-    (order,) = model.order(padded)
     in_lists = np.sum([c.in_lists for c in selections if c.in_lists is not None], axis=0)
     reached = np.cumsum(in_lists[order])  # (lists,): rows up to each list
     total = int(in_lists.sum())
