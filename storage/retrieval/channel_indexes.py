@@ -36,9 +36,8 @@ from regard.storage.retrieval.passing_contents import PassingContents
 from regard.storage.retrieval.recall import QUERIES, RecallReport, measure_recall
 from regard.storage.retrieval.recent_neighbours import RecentNeighbours
 from regard.storage.retrieval.verification import Finding, verify_channel
-from regard.storage.vectors.gpu import gpu_devices
-from regard.storage.vectors.index import Additions, SegmentedIndex
-from regard.storage.vectors.manifest import IndexIdentity, Manifest
+from regard.storage.vectors.engine import Additions, IndexIdentity, VectorIndex, sample_rows
+from regard.storage.vectors.faiss_engine import FaissEngine, disk_errors_named
 
 # Vectors applied in one step, which make a segment that is merged on disk alone, and sealed rows
 # that make a snapshot due; both bound memory.
@@ -66,7 +65,8 @@ class ChannelIndexes(ChannelSearch, DerivedIndexes):
         self._passing = PassingContents()
         self._recent = RecentNeighbours(_NEVER)
         self._folder = index_folder(folder, pipeline.fingerprint)
-        self._indexes: dict[Channel, SegmentedIndex] = {}
+        self._engine = FaissEngine(self._folder)
+        self._indexes: dict[Channel, VectorIndex] = {}
         self._opening = threading.Lock()
         self._replacing = threading.Lock()
         self._catching_up = {channel: threading.Lock() for channel in pipeline.channels}
@@ -118,7 +118,7 @@ class ChannelIndexes(ChannelSearch, DerivedIndexes):
         """Write each index that has changed since its last snapshot, and lists of what is large."""
 
         def write(channel: Channel) -> None:
-            with _disk_errors_named(self._folder):
+            with disk_errors_named(self._folder):
                 self._index(channel).snapshot(partial(self._sample_queries, channel))
 
         share_work(write, sorted(self._indexes, key=self._rows, reverse=True))
@@ -129,7 +129,7 @@ class ChannelIndexes(ChannelSearch, DerivedIndexes):
         Captions stand for texts.
         """
         return [
-            self._index(one).sample(_SAMPLE, _DEPTH_SEED)[1]
+            sample_rows(self._index(one), _SAMPLE, _DEPTH_SEED)[1]
             for one in self._pipeline.channels
             if one.space == channel.space
         ]
@@ -142,13 +142,13 @@ class ChannelIndexes(ChannelSearch, DerivedIndexes):
         visible = self._visible()
         indexes = {channel: self._fresh(channel, visible) for channel in self._pipeline.channels}
         channels = tuple(
-            measure_recall(index, one.kind, *sampled.sample(QUERIES, _RECALL_SEED))
+            measure_recall(index, one.kind, *sample_rows(sampled, QUERIES, _RECALL_SEED))
             for channel, index in indexes.items()
             for one, sampled in indexes.items()
             if one.space == channel.space
         )
         report = RecallReport.now(visible, channels)
-        with _disk_errors_named(self._folder):
+        with disk_errors_named(self._folder):
             report.write(self._folder)
         return report
 
@@ -160,9 +160,7 @@ class ChannelIndexes(ChannelSearch, DerivedIndexes):
         """Rebuild every index from the catalog, ignoring what is on disk."""
         with self._opening:
             self._indexes = {
-                channel: SegmentedIndex(
-                    self._identity(stored), self._directory(channel), devices=gpu_devices()
-                )
+                channel: self._engine.create(self._identity(stored))
                 for channel, stored in self._pipeline.channels.items()
             }
             self._recent = RecentNeighbours(_NEVER)
@@ -196,22 +194,20 @@ class ChannelIndexes(ChannelSearch, DerivedIndexes):
         Channels without one are left out. Raises IndexMismatch for a damaged one.
         """
         found: dict[str, Mapping[str, Any]] = {}
-        for channel in self._pipeline.channels:
-            with _disk_errors_named(self._folder):
-                manifest = Manifest.read(self._directory(channel))
-            if manifest is not None:
-                found[str(channel)] = manifest.stats()
+        for channel, stored in self._pipeline.channels.items():
+            stats = self._engine.kept_stats(self._identity(stored))
+            if stats is not None:
+                found[str(channel)] = stats
         return found
 
     def _verify(self, channel: Channel, stored: StoredChannel) -> list[Finding]:
         """Compare one index with the catalog at one moment."""
         index = self._index(channel)
-        with self._catching_up[channel], self._catalog.database.reading() as connection:
+        with self._changing(channel, index) as connection:
             self._apply(connection, index, stored)
             findings = verify_channel(connection, stored, index.ids(), index.vectors)
         return findings + [
-            Finding(f"the file {name} of the index {channel} is damaged", in_index=True)
-            for name in index.damaged_files()
+            Finding(f"in the index {channel}, {damage}", in_index=True) for damage in index.damage()
         ]
 
     def _answer(self, query: ChannelQuery, visible: int, allowed: IdSet | None) -> Neighbours:
@@ -228,23 +224,27 @@ class ChannelIndexes(ChannelSearch, DerivedIndexes):
         with self._catalog.database.reading() as connection:
             return last_position(connection)
 
-    def _fresh(self, channel: Channel, visible: int) -> SegmentedIndex:
+    def _fresh(self, channel: Channel, visible: int) -> VectorIndex:
         """The channel's index, updated to a position that was just read."""
         index = self._index(channel)
         if index.applied_through == visible:
             return index
-        # Another thread may have passed `visible`. A transaction that begins under the lock sees
-        # all that was applied.
-        with self._catching_up[channel], self._catalog.database.reading() as connection:
-            index = self._index(channel)
-            if (index.unsaved_rows or not index.applied_through) and index.is_outdated():
-                # Another process has written these rows: map them instead.
-                index = self._open(channel)
+        # Another thread or process may have passed `visible`.
+        with self._changing(channel, index) as connection:
             self._apply(connection, index, self._pipeline.channels[channel])
-            self._indexes[channel] = index
         return index
 
-    def _apply(self, connection: Connection, index: SegmentedIndex, stored: StoredChannel) -> None:
+    @contextmanager
+    def _changing(self, channel: Channel, index: VectorIndex) -> Iterator[Connection]:
+        """The right to change an index, and a read transaction that sees all that was applied."""
+        with (
+            self._catching_up[channel],
+            index.changing(),
+            self._catalog.database.reading() as connection,
+        ):
+            yield connection
+
+    def _apply(self, connection: Connection, index: VectorIndex, stored: StoredChannel) -> None:
         """Update an index to the moment that a read transaction sees."""
         visible = last_position(connection)
         if index.applied_through > visible:
@@ -270,25 +270,15 @@ class ChannelIndexes(ChannelSearch, DerivedIndexes):
                 remedy="see them with: regard verify",
             ) from error
 
-    def _index(self, channel: Channel) -> SegmentedIndex:
+    def _index(self, channel: Channel) -> VectorIndex:
         index = self._indexes.get(channel)
         if index is not None:
             return index
         with self._opening:
             if channel not in self._indexes:
-                self._indexes[channel] = self._open(channel)
+                identity = self._identity(self._pipeline.channels[channel])
+                self._indexes[channel] = self._engine.open(identity)
             return self._indexes[channel]
-
-    def _open(self, channel: Channel) -> SegmentedIndex:
-        with _disk_errors_named(self._folder):
-            return SegmentedIndex.open(
-                self._identity(self._pipeline.channels[channel]),
-                self._directory(channel),
-                devices=gpu_devices(),
-            )
-
-    def _directory(self, channel: Channel) -> Path:
-        return self._folder / f"{channel.space}-{channel.kind}"
 
     def _identity(self, stored: StoredChannel) -> IndexIdentity:
         return IndexIdentity(
@@ -302,14 +292,3 @@ class ChannelIndexes(ChannelSearch, DerivedIndexes):
 
 def _additions(embeddings: Embeddings) -> Additions:
     return embeddings.ids, embeddings.vectors, embeddings.contents, embeddings.regions
-
-
-@contextmanager
-def _disk_errors_named(folder: Path) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        raise HomeError(
-            f"the vector indexes in {folder} can't be used: {error.strerror or error}",
-            remedy="check permissions and free space, then run: regard rebuild",
-        ) from error

@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 from regard.core.records import Float32Array, Int64Array, Kind
 from regard.storage.files.durable import make_directory, sync_directory, write_file
-from regard.storage.vectors.index import SegmentedIndex
+from regard.storage.vectors.engine import VectorIndex
 
 # Stored vectors of each kind that stand for queries.
 QUERIES = 200
@@ -125,15 +125,14 @@ def _channel(fields: Mapping[str, Any]) -> ChannelRecall:
 
 
 def measure_recall(
-    index: SegmentedIndex, query_kind: Kind, ids: Int64Array, vectors: Float32Array
+    index: VectorIndex, query_kind: Kind, ids: Int64Array, vectors: Float32Array
 ) -> ChannelRecall:
     """Compare searches of an index with exact ones, with stored vectors (n, d) as queries.
 
     `ids` (n,) are theirs: a query's own row does not count.
     """
-    is_exact = not index.stats()["segments_with_lists"]
     at_10 = at_100 = Estimate(1.0, 1.0, 1.0)
-    if not is_exact and len(ids):
+    if not index.is_exact and len(ids):
         found, best = (
             [_without(own, *row) for own, *row in zip(ids, answer.ids, answer.scores, strict=True)]
             for answer in (index.search(vectors, 101), index.search(vectors, 101, exact=True))
@@ -144,7 +143,13 @@ def measure_recall(
         )
     identity = index.identity
     return ChannelRecall(
-        identity.space, identity.kind.value, query_kind.value, len(ids), is_exact, at_10, at_100
+        identity.space,
+        identity.kind.value,
+        query_kind.value,
+        len(ids),
+        index.is_exact,
+        at_10,
+        at_100,
     )
 
 

@@ -12,34 +12,31 @@ from __future__ import annotations
 
 import itertools
 import threading
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from regard.core.catalog import Neighbours
 from regard.core.idset import IdSet
 from regard.core.records import Float16Array, Float32Array, Int64Array
+from regard.storage.vectors.engine import Additions, IndexIdentity, Queries, VectorIndex
 from regard.storage.vectors.lists import ListsModel
-from regard.storage.vectors.manifest import IndexIdentity
 from regard.storage.vectors.nearest import nearest
 from regard.storage.vectors.rows import Rows, squared_norms
 from regard.storage.vectors.segment import Device, Sealed, Segment
-from regard.storage.vectors.snapshots import Queries, damaged_files, load, save, stamp
+from regard.storage.vectors.snapshots import damaged_files, load, save, stamp
 from regard.storage.vectors.state import Delta, Replacement, SegmentLimits, State
 
-# Ids (n,) positive int64, vectors (n, d) float32 or float16, and the ids of contents and regions
-# (n,), 0 for none.
-Additions = tuple[Int64Array, npt.NDArray[np.floating], Int64Array, Int64Array]
 # Above 1 by what rounding to float16 adds.
 _MAX_NORM = 1.01
 _MAX_QUERY_NORM = 1e30
 
 
-class SegmentedIndex:
+class SegmentedIndex(VectorIndex):
     """Nearest neighbours by inner product over one channel.
 
     Starts empty at position 0, and its first snapshot replaces the one in `directory`; `open`
@@ -81,16 +78,35 @@ class SegmentedIndex:
         """
         index = cls(identity, directory, limits=limits, devices=devices)
         index._replaces = False
-        index._read_snapshot = stamp(directory)
-        state = load(identity, directory, index._placed)
-        if state is not None:
-            index._state = state
+        index._read_if_outdated()
         return index
 
     @property
     def applied_through(self) -> int:
-        """The last position of the change log that this index contains."""
         return self._state.applied_through
+
+    @property
+    def is_exact(self) -> bool:
+        return all(sealed.lists is None for sealed in self._state.segments)
+
+    @contextmanager
+    def changing(self) -> Iterator[None]:
+        """As in the Protocol; each process has its own rows in memory, so none waits."""
+        if self.unsaved_rows or not self.applied_through:
+            # Another process may have written these rows: map them instead.
+            self._read_if_outdated()
+        yield
+
+    def _read_if_outdated(self) -> None:
+        """Take the snapshot that another process has written since this one read or wrote one."""
+        found = stamp(self.directory)
+        if self._replaces or found == self._read_snapshot:
+            return
+        with self._writing:
+            state = load(self.identity, self.directory, self._placed)
+            self._read_snapshot = found
+            if state is not None and state.applied_through >= self.applied_through:
+                self._state = state
 
     def apply(
         self,
@@ -99,12 +115,7 @@ class SegmentedIndex:
         *,
         through: int,
     ) -> None:
-        """Take one step of the change log, which ends at position `through`; visible as a whole.
-
-        `additions` have norm 1 and are kept as float16; an id that is there already keeps its row.
-        An id that is also in `removals` was added and deleted within the step. A step that ends at
-        or before `applied_through` changes nothing, so the log may be replayed. Raises ValueError.
-        """
+        """As in the Protocol; seals and merges segments where that is due."""
         rows = self._checked_rows(additions)
         removed = _checked_ids(removals)
         lasting = rows.take(~np.isin(rows.ids, removed)) if removed.size else rows
@@ -115,10 +126,9 @@ class SegmentedIndex:
                 self._publish(replace(state, applied_through=through))
 
     def fill(self, additions: Iterable[Additions], *, through: int) -> None:
-        """Take all rows up to position `through` into an empty index, by ascending ids, in steps.
+        """As in the Protocol; the rows go to segments on disk.
 
-        They are written to disk, and one step at a time is in memory. Raises ValueError as `apply`
-        does, OSError when they can't be written, and IndexMismatch when the directory has become
+        Raises OSError when they can't be written, and IndexMismatch when the directory has become
         another index's; then the index stays empty, and also when another process has filled it.
         """
         if self._state.applied_through or len(self.ids()):
@@ -132,11 +142,9 @@ class SegmentedIndex:
     def search(
         self, queries: Float32Array, k: int, allowed: IdSet | None = None, *, exact: bool = False
     ) -> Neighbours:
-        """The `k` best rows of each query (n, d) whose contents are `allowed`; ties by ascending id.
+        """As in the Protocol.
 
-        Padded only when fewer than `k` allowed rows exist. With `exact` no row is missed;
-        otherwise the first rows do not depend on `k`, unless nearly all rows are asked for. Raises
-        ValueError for queries that are not finite or of another dimension, and for a negative `k`.
+        Unless it is `exact`, the first rows do not depend on `k`, unless nearly all are asked for.
         """
         checked = np.ascontiguousarray(queries, dtype=np.float32)
         if checked.ndim != 2 or checked.shape[1] != self.identity.dimension:
@@ -152,11 +160,9 @@ class SegmentedIndex:
         return nearest(state.parts, checked, k, allowed, None if exact else state.model)
 
     def ids(self) -> Int64Array:
-        """All ids, ascending."""
         return self._state.live_ids()
 
     def vectors(self, ids: Int64Array) -> Float16Array:
-        """The vectors of `ids` (n,), float16 (n, d), in their order; raises NotFound."""
         return self._state.vectors(_checked_ids(ids))
 
     def stats(self) -> Mapping[str, Any]:
@@ -180,22 +186,6 @@ class SegmentedIndex:
     def unsaved_rows(self) -> int:
         """Rows of sealed segments that are in memory alone."""
         return sum(len(s.segment) for s in self._state.segments if not s.segment.is_mapped)
-
-    def sample(self, count: int, seed: int) -> tuple[Int64Array, Float32Array]:
-        """Ids (m,) and vectors (m, d) of up to `count` live rows.
-
-        The same rows and seed give the same sample.
-        """
-        ids = self.ids()
-        rng = np.random.default_rng([len(ids), seed])
-        chosen = rng.choice(ids, min(count, len(ids)), replace=False) if len(ids) else ids
-        vectors = self.vectors(chosen).astype(np.float32)
-        is_finite = np.isfinite(vectors).all(axis=1)  # damaged rows may not be
-        return chosen[is_finite], vectors[is_finite]
-
-    def is_outdated(self) -> bool:
-        """Whether another process has written a snapshot since this one was read or written."""
-        return not self._replaces and self._read_snapshot != stamp(self.directory)
 
     def snapshot(self, queries: Queries | None = None) -> None:
         """Write what is not on disk yet; a crash in the middle leaves the one before.
@@ -230,9 +220,8 @@ class SegmentedIndex:
             self._read_snapshot = stamp(self.directory)
         return saved
 
-    def damaged_files(self) -> list[str]:
-        """Names of the snapshot's files that are not as they were written."""
-        return damaged_files(self.directory)
+    def damage(self) -> list[str]:
+        return [f"the file {name} is damaged" for name in damaged_files(self.directory)]
 
     def _publish(self, state: State) -> None:
         """Put a state in place, then merge its segments where that is due, step by step."""

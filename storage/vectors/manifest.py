@@ -17,6 +17,7 @@ from typing import Any, TypeVar
 from regard.core.errors import IndexMismatch
 from regard.core.records import Kind
 from regard.storage.files.durable import write_file
+from regard.storage.vectors.engine import IndexIdentity
 
 FORMAT = 4
 _FORMER_FORMATS = (1, 2, 3)
@@ -28,17 +29,6 @@ LISTS_SUFFIX = ".lists"
 MODEL_SUFFIX = ".model"
 _NAME = "manifest.json"
 _SHA256 = re.compile(r"[0-9a-f]{64}")
-
-
-@dataclass(frozen=True, slots=True)
-class IndexIdentity:
-    """The catalog UUID, pipeline fingerprint and channel of an index."""
-
-    catalog: str
-    pipeline: str
-    space: str
-    kind: Kind
-    dimension: int
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,7 +19,6 @@ from pathlib import Path
 import numpy as np
 
 from regard.core.errors import IndexMismatch
-from regard.core.records import Float32Array
 from regard.storage.files.durable import (
     ASIDE_SUFFIX,
     exclusive,
@@ -28,6 +27,7 @@ from regard.storage.files.durable import (
     sync_directory,
     write_named_by_content,
 )
+from regard.storage.vectors.engine import IndexIdentity, Queries
 from regard.storage.vectors.lists import (
     GROWTH,
     Lists,
@@ -41,7 +41,6 @@ from regard.storage.vectors.manifest import (
     MODEL_SUFFIX,
     REMEDY,
     ROWS_SUFFIX,
-    IndexIdentity,
     Manifest,
     StoredFile,
     StoredModel,
@@ -65,9 +64,6 @@ from regard.storage.vectors.state import (
 )
 
 _log = logging.getLogger(__name__)
-
-# Called when a model is trained: samples (q, d) of each kind of query that the channel gets.
-Queries = Callable[[], Sequence[Float32Array]]
 
 
 def save(

@@ -17,9 +17,9 @@ from regard.core.idset import IdSet
 from regard.core.records import Kind
 from regard.storage.vectors import lists as lists_module
 from regard.storage.vectors import nearest as nearest_module
+from regard.storage.vectors.engine import Additions, IndexIdentity
 from regard.storage.vectors.gpu import GpuDevice, gpu_devices
-from regard.storage.vectors.index import Additions, SegmentedIndex
-from regard.storage.vectors.manifest import IndexIdentity
+from regard.storage.vectors.index import SegmentedIndex
 from regard.storage.vectors.rows import Rows
 from regard.storage.vectors.segment import Device
 from regard.storage.vectors.state import SegmentLimits

@@ -125,9 +125,9 @@ def test_every_flipped_byte_is_told_and_gives_no_wrong_score(
         aside.replace(path)
         if path.suffix == ".json":
             with pytest.raises(IndexMismatch):
-                saved.damaged_files()
+                saved.damage()
         else:
-            assert saved.damaged_files() == [path.name]
+            assert saved.damage() == [f"the file {path.name} is damaged"]
         try:
             opened = implementation.open(saved.directory)
         except IndexMismatch:

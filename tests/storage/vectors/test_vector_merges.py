@@ -48,7 +48,7 @@ def test_similar_segments_are_merged_on_disk(tmp_path: Path) -> None:
     for merged in (index, LISTED.open(index.directory)):
         assert merged.stats()["segments"] == 1
         assert merged.stats()["tombstones"] == 0
-        assert merged.damaged_files() == []
+        assert merged.damage() == []
         truth.check_contents(merged)
         truth.check_search(merged, unit_rows(np.random.default_rng(9), 5), 30)
     # A large segment with many deleted rows is written again alone.

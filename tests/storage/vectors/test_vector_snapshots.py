@@ -29,8 +29,9 @@ from vector_oracle import (
 from regard.core.errors import IndexMismatch
 from regard.core.records import Kind
 from regard.storage.vectors import lists as lists_module
-from regard.storage.vectors.index import Additions, SegmentedIndex
-from regard.storage.vectors.manifest import IndexIdentity, Manifest
+from regard.storage.vectors.engine import Additions, IndexIdentity
+from regard.storage.vectors.index import SegmentedIndex
+from regard.storage.vectors.manifest import Manifest
 
 NO_IDS = np.empty(0, np.int64)
 D = 16
@@ -85,7 +86,7 @@ def test_an_empty_index_is_filled_step_by_step(
     implementation.settle(index)
     for filled in (index, implementation.open(index.directory)):
         assert filled.applied_through == 9
-        assert filled.damaged_files() == []
+        assert filled.damage() == []
         truth.check_contents(filled)
         truth.check_search(filled, unit_rows(np.random.default_rng(9), 5), 30)
     with pytest.raises(ValueError, match="up to 9"):
