@@ -14,11 +14,11 @@ grey levels and local structure differ by more than a slight shift explains.
 
 from __future__ import annotations
 
-import functools
 import itertools
 from collections import OrderedDict
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache, partial
 
 import numpy as np
 from scipy.ndimage import binary_erosion, binary_opening, label, uniform_filter
@@ -26,6 +26,7 @@ from scipy.ndimage import binary_erosion, binary_opening, label, uniform_filter
 from regard.core.catalog import ChannelQuery, ChannelSearch
 from regard.core.duplicates import CopyPair, DuplicateCatalog
 from regard.core.filters import EVERYTHING
+from regard.core.machine import share_work, usable_cores
 from regard.core.records import Channel, Float32Array, Signature
 from regard.search.duplicates.alignment import (
     Overlay,
@@ -194,7 +195,7 @@ class Comparer:
     def __init__(self, catalog: DuplicateCatalog) -> None:
         self._catalog = catalog
         self._pictures: OrderedDict[int, Picture] = OrderedDict()
-        self._compared = functools.lru_cache(_REMEMBERED)(self._compare)
+        self._compared = lru_cache(_REMEMBERED)(self._compare)
 
     def similarity(self, first: int, second: int) -> float | None:
         """The similarity of two contents that show one picture, 0 to 1; None for others."""
@@ -207,7 +208,9 @@ class Comparer:
         signatures = self._catalog.signatures(named)
         pairs = [(content, other) for content, others in near.items() for other in others]
         found: dict[int, list[int]] = {content: [] for content in near}
-        for fit in screen(signatures, pairs):
+        size = max(1, -(-len(pairs) // usable_cores()))
+        parts = [pairs[start : start + size] for start in range(0, len(pairs), size)]
+        for fit in itertools.chain(*share_work(partial(screen, signatures), parts)):
             first, second = (
                 self._keep(content, signatures[content]) for content in (fit.first, fit.second)
             )

@@ -15,7 +15,6 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import fft
 
-from regard.core.machine import usable_cores
 from regard.core.records import Float32Array, Int64Array, Signature
 from regard.search.duplicates.alignment import (
     LEAST_CONTRAST,
@@ -104,9 +103,7 @@ def _best_fits(
         norms = np.sqrt(np.einsum("nij,nij->n", templates, templates))[:, None, None]
         templates = np.where(norms > LEAST_CONTRAST, templates / np.maximum(norms, 1e-9), np.nan)
         spectra = np.conj(fft.rfft2(templates, s=(rows, columns)))
-        products = fft.irfft2(
-            transformed[others] * spectra[owners], s=(rows, columns), workers=usable_cores()
-        )
+        products = fft.irfft2(transformed[others] * spectra[owners], s=(rows, columns))
         # Where the whole template lies inside, nothing wraps around.
         products = products[:, : rows - height + 1, : columns - width + 1]
         size = height * width
