@@ -37,7 +37,7 @@ from regard.storage.retrieval.recall import QUERIES, RecallReport, measure_recal
 from regard.storage.retrieval.recent_neighbours import RecentNeighbours
 from regard.storage.retrieval.verification import Finding, verify_channel
 from regard.storage.vectors.engine import Additions, IndexIdentity, VectorIndex, sample_rows
-from regard.storage.vectors.faiss_engine import FaissEngine, disk_errors_named
+from regard.storage.vectors.segments.faiss_engine import FaissEngine, disk_errors_named
 
 # Vectors applied in one step, which make a segment that is merged on disk alone, and sealed rows
 # that make a snapshot due; both bound memory.

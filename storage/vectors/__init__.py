@@ -1,2 +1,1 @@
-"""Exact vector indexes, one per channel, derived from the catalog and stored as immutable
-files."""
+"""Vector engines: what keeps one index for each channel, derived from the catalog."""

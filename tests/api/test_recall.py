@@ -22,10 +22,10 @@ from regard.core.catalog import ChannelQuery
 from regard.core.filters import EVERYTHING
 from regard.core.records import Kind
 from regard.search import fusion
-from regard.storage.vectors import index as vector_index
-from regard.storage.vectors import nearest
-from regard.storage.vectors.lists import ListsModel
-from regard.storage.vectors.state import SegmentLimits
+from regard.storage.vectors.segments import index as vector_index
+from regard.storage.vectors.segments import nearest
+from regard.storage.vectors.segments.lists import ListsModel
+from regard.storage.vectors.segments.state import SegmentLimits
 
 _SEARCHES = ["red", "blue", "yellow", "red -green"]
 

@@ -27,8 +27,8 @@ import regard.api.cli.commands.index, regard.models.fake
 from regard.indexer.indexing import _Run
 from regard.storage.retrieval.channel_indexes import ChannelIndexes
 from regard.storage.files import durable as durable_files
-from regard.storage.vectors import index
-from regard.storage.vectors.state import SegmentLimits
+from regard.storage.vectors.segments import index
+from regard.storage.vectors.segments.state import SegmentLimits
 
 if sys.argv[1] == "lists":
     limits = SegmentLimits(delta_rows=1, listed_segment_rows=2, listed_index_rows=4)

@@ -15,14 +15,14 @@ import pytest
 from regard.core.catalog import Neighbours
 from regard.core.idset import IdSet
 from regard.core.records import Kind
-from regard.storage.vectors import lists as lists_module
-from regard.storage.vectors import nearest as nearest_module
 from regard.storage.vectors.engine import Additions, IndexIdentity
-from regard.storage.vectors.gpu import GpuDevice, gpu_devices
-from regard.storage.vectors.index import SegmentedIndex
 from regard.storage.vectors.rows import Rows
-from regard.storage.vectors.segment import Device
-from regard.storage.vectors.state import SegmentLimits
+from regard.storage.vectors.segments import lists as lists_module
+from regard.storage.vectors.segments import nearest as nearest_module
+from regard.storage.vectors.segments.gpu import GpuDevice, gpu_devices
+from regard.storage.vectors.segments.index import SegmentedIndex
+from regard.storage.vectors.segments.segment import Device
+from regard.storage.vectors.segments.state import SegmentLimits
 
 SMALL = SegmentLimits(
     segment_rows=400, delta_rows=60, dead_share=0.25, small_segments=3, merged_rows=400

@@ -24,7 +24,7 @@ from regard.api.client import Client, Filters
 from regard.api.library.sending import Sending
 from regard.core.errors import CannotWork, DecodeError, MalformedQuery, UnanswerableQuery
 from regard.indexer.report import Progress
-from regard.storage.vectors.index import SegmentedIndex
+from regard.storage.vectors.segments.index import SegmentedIndex
 
 _COUNT = 9
 _QUERIES = [

@@ -36,9 +36,9 @@ from regard.core.records import Channel, Float32Array
 from regard.storage.database import schema
 from regard.storage.retrieval import channel_indexes
 from regard.storage.retrieval.channel_indexes import ChannelIndexes
-from regard.storage.vectors import index as vector_index
-from regard.storage.vectors.index import SegmentedIndex
-from regard.storage.vectors.state import SegmentLimits
+from regard.storage.vectors.segments import index as vector_index
+from regard.storage.vectors.segments.index import SegmentedIndex
+from regard.storage.vectors.segments.state import SegmentLimits
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])

@@ -12,7 +12,7 @@ from vector_oracle import (
     step,
 )
 
-from regard.storage.vectors.index import SegmentedIndex
+from regard.storage.vectors.segments.index import SegmentedIndex
 
 
 @pytest.fixture(params=[MULTIPLYING, APPROXIMATE], ids=["exact", "lists"])

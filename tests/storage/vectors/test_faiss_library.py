@@ -12,7 +12,7 @@ from vector_oracle import make_rows, unit_rows
 from regard.core.errors import MissingDependency
 from regard.storage.vectors.faiss_library import load_faiss
 from regard.storage.vectors.rows import pad
-from regard.storage.vectors.segment import Sealed, Segment
+from regard.storage.vectors.segments.segment import Sealed, Segment
 
 
 def test_without_faiss_the_commands_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -36,7 +36,7 @@ def test_a_fault_within_faiss_is_not_called_a_missing_package(
 
 def test_importing_the_index_imports_no_faiss_and_loading_it_warns_of_nothing() -> None:
     code = (
-        "import sys, regard.storage.vectors.index, regard.storage.vectors.gpu;"
+        "import sys, regard.storage.vectors.segments.index, regard.storage.vectors.segments.gpu;"
         "assert 'faiss' not in sys.modules;"
         "from regard.storage.vectors.faiss_library import load_faiss; load_faiss()"
     )

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from vector_oracle import LISTED, add
 
-from regard.storage.vectors.lists import ListsModel
+from regard.storage.vectors.segments.lists import ListsModel
 
 _CLUSTERS, _ROWS = 40, 4000
 _D = 256

@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 from vector_oracle import unit_rows
 
 from regard.core.idset import IdSet
-from regard.storage.vectors import nearest as nearest_module
-from regard.storage.vectors.nearest import Scan, Selection, nearest
 from regard.storage.vectors.rows import Rows, fp16_index
+from regard.storage.vectors.segments import nearest as nearest_module
+from regard.storage.vectors.segments.nearest import Scan, Selection, nearest
 
 D = 8
 ERROR = 0.1

@@ -20,7 +20,7 @@ from vector_oracle import (
 )
 
 from regard.storage.files import durable as durable_files
-from regard.storage.vectors.index import SegmentedIndex
+from regard.storage.vectors.segments.index import SegmentedIndex
 
 
 class _Crash(BaseException):

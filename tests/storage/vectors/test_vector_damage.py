@@ -23,8 +23,8 @@ from vector_oracle import (
 )
 
 from regard.core.errors import IndexMismatch
-from regard.storage.vectors.index import SegmentedIndex
-from regard.storage.vectors.manifest import Manifest
+from regard.storage.vectors.segments.index import SegmentedIndex
+from regard.storage.vectors.segments.manifest import Manifest
 
 D = 16
 

@@ -21,9 +21,9 @@ from vector_oracle import (
 
 from regard.core.errors import NotFound
 from regard.core.idset import IdSet
-from regard.storage.vectors.index import SegmentedIndex
-from regard.storage.vectors.lists import ListsModel
-from regard.storage.vectors.state import SegmentLimits
+from regard.storage.vectors.segments.index import SegmentedIndex
+from regard.storage.vectors.segments.lists import ListsModel
+from regard.storage.vectors.segments.state import SegmentLimits
 
 D = 16
 NOTHING = (np.empty(0, np.int64), np.empty((0, D), np.float32))

@@ -18,8 +18,8 @@ from vector_oracle import (
 
 from regard.core.idset import IdSet
 from regard.core.records import Float32Array
-from regard.storage.vectors.index import SegmentedIndex
-from regard.storage.vectors.state import SegmentLimits
+from regard.storage.vectors.segments.index import SegmentedIndex
+from regard.storage.vectors.segments.state import SegmentLimits
 
 D = 24
 AT_SIZE = pytest.param(APPROXIMATE, id=APPROXIMATE.name, marks=pytest.mark.campaign)

@@ -22,10 +22,10 @@ from vector_oracle import (
 
 from regard.core.idset import IdSet
 from regard.storage.vectors.faiss_library import gpu_count
-from regard.storage.vectors.gpu import GpuDevice, gpu_devices
-from regard.storage.vectors.index import SegmentedIndex
-from regard.storage.vectors.segment import Segment
-from regard.storage.vectors.state import SegmentLimits
+from regard.storage.vectors.segments.gpu import GpuDevice, gpu_devices
+from regard.storage.vectors.segments.index import SegmentedIndex
+from regard.storage.vectors.segments.segment import Segment
+from regard.storage.vectors.segments.state import SegmentLimits
 
 LIMITS = SegmentLimits(segment_rows=3000, delta_rows=50)
 

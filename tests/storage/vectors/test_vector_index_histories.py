@@ -20,7 +20,7 @@ from hypothesis.stateful import (
 from vector_oracle import IMPLEMENTATIONS, Implementation, as_rows, unit_rows
 
 from regard.core.idset import IdSet
-from regard.storage.vectors.state import SegmentLimits
+from regard.storage.vectors.segments.state import SegmentLimits
 
 D = 6
 LIMITS = SegmentLimits(segment_rows=24, delta_rows=7, dead_share=0.25, small_segments=2)

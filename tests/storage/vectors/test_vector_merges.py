@@ -15,7 +15,7 @@ from vector_oracle import (
     unit_rows,
 )
 
-from regard.storage.vectors.index import SegmentedIndex
+from regard.storage.vectors.segments.index import SegmentedIndex
 
 NO_IDS = np.empty(0, np.int64)
 D = 16

@@ -28,10 +28,10 @@ from vector_oracle import (
 
 from regard.core.errors import IndexMismatch
 from regard.core.records import Kind
-from regard.storage.vectors import lists as lists_module
 from regard.storage.vectors.engine import Additions, IndexIdentity
-from regard.storage.vectors.index import SegmentedIndex
-from regard.storage.vectors.manifest import Manifest
+from regard.storage.vectors.segments import lists as lists_module
+from regard.storage.vectors.segments.index import SegmentedIndex
+from regard.storage.vectors.segments.manifest import Manifest
 
 NO_IDS = np.empty(0, np.int64)
 D = 16

@@ -22,8 +22,8 @@ import numpy as np
 
 from regard.core.records import Float32Array, Int64Array
 from regard.storage.vectors.faiss_library import gpu_count, load_faiss
-from regard.storage.vectors.nearest import float32_error
-from regard.storage.vectors.segment import Segment
+from regard.storage.vectors.segments.nearest import float32_error
+from regard.storage.vectors.segments.segment import Segment
 
 _logger = logging.getLogger(__name__)
 

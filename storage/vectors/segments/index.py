@@ -24,12 +24,12 @@ from regard.core.catalog import Neighbours
 from regard.core.idset import IdSet
 from regard.core.records import Float16Array, Float32Array, Int64Array
 from regard.storage.vectors.engine import Additions, IndexIdentity, Queries, VectorIndex
-from regard.storage.vectors.lists import ListsModel
-from regard.storage.vectors.nearest import nearest
 from regard.storage.vectors.rows import Rows, squared_norms
-from regard.storage.vectors.segment import Device, Sealed, Segment
-from regard.storage.vectors.snapshots import damaged_files, load, save, stamp
-from regard.storage.vectors.state import Delta, Replacement, SegmentLimits, State
+from regard.storage.vectors.segments.lists import ListsModel
+from regard.storage.vectors.segments.nearest import nearest
+from regard.storage.vectors.segments.segment import Device, Sealed, Segment
+from regard.storage.vectors.segments.snapshots import damaged_files, load, save, stamp
+from regard.storage.vectors.segments.state import Delta, Replacement, SegmentLimits, State
 
 # Above 1 by what rounding to float16 adds.
 _MAX_NORM = 1.01

@@ -28,14 +28,22 @@ from regard.storage.files.durable import (
     write_named_by_content,
 )
 from regard.storage.vectors.engine import IndexIdentity, Queries
-from regard.storage.vectors.lists import (
+from regard.storage.vectors.rows import (
+    Rows,
+    encode_arriving,
+    encode_merged,
+    encode_rows,
+    pad,
+    padded_width,
+)
+from regard.storage.vectors.segments.lists import (
     GROWTH,
     Lists,
     ListsModel,
     encode_lists,
     train,
 )
-from regard.storage.vectors.manifest import (
+from regard.storage.vectors.segments.manifest import (
     DELETED_SUFFIX,
     LISTS_SUFFIX,
     MODEL_SUFFIX,
@@ -46,16 +54,8 @@ from regard.storage.vectors.manifest import (
     StoredModel,
     StoredSegment,
 )
-from regard.storage.vectors.rows import (
-    Rows,
-    encode_arriving,
-    encode_merged,
-    encode_rows,
-    pad,
-    padded_width,
-)
-from regard.storage.vectors.segment import Sealed, Segment
-from regard.storage.vectors.state import (
+from regard.storage.vectors.segments.segment import Sealed, Segment
+from regard.storage.vectors.segments.state import (
     Delta,
     Replacement,
     SegmentLimits,

@@ -9,9 +9,9 @@ from typing import Any
 
 from regard.core.errors import HomeError
 from regard.storage.vectors.engine import IndexIdentity, VectorEngine
-from regard.storage.vectors.gpu import gpu_devices
-from regard.storage.vectors.index import SegmentedIndex
-from regard.storage.vectors.manifest import Manifest
+from regard.storage.vectors.segments.gpu import gpu_devices
+from regard.storage.vectors.segments.index import SegmentedIndex
+from regard.storage.vectors.segments.manifest import Manifest
 
 
 class FaissEngine(VectorEngine):

@@ -16,10 +16,10 @@ import numpy as np
 from regard.core.errors import NotFound
 from regard.core.idset import IdSet
 from regard.core.records import BoolArray, Float16Array, Float32Array, Int64Array
-from regard.storage.vectors.lists import ListsModel
-from regard.storage.vectors.nearest import Scan, Selection, scan_rows
 from regard.storage.vectors.rows import Rows, padded_width
-from regard.storage.vectors.segment import Sealed
+from regard.storage.vectors.segments.lists import ListsModel
+from regard.storage.vectors.segments.nearest import Scan, Selection, scan_rows
+from regard.storage.vectors.segments.segment import Sealed
 
 _FIRST_ROOM = 64
 

@@ -36,8 +36,8 @@ from regard.core.idset import IdSet
 from regard.core.machine import share_work, usable_cores
 from regard.core.records import BoolArray, Float16Array, Float32Array, Int64Array
 from regard.storage.vectors.faiss_library import faiss_threads, load_faiss
-from regard.storage.vectors.lists import Lists, ListsModel
 from regard.storage.vectors.rows import FEW_QUERIES, Rows, fp16_index, pad, score_rows
+from regard.storage.vectors.segments.lists import Lists, ListsModel
 
 # Rows fetched beyond k, so that near ties at the border rarely need a second scan.
 _SLACK = 32

@@ -21,8 +21,6 @@ import numpy.typing as npt
 
 from regard.core.idset import IdSet
 from regard.core.records import BoolArray, Float32Array, Int64Array
-from regard.storage.vectors.lists import Lists
-from regard.storage.vectors.nearest import Scan, Selection, scan_rows
 from regard.storage.vectors.rows import (
     Rows,
     fp16_index,
@@ -30,6 +28,8 @@ from regard.storage.vectors.rows import (
     require_size,
     row_checksums,
 )
+from regard.storage.vectors.segments.lists import Lists
+from regard.storage.vectors.segments.nearest import Scan, Selection, scan_rows
 
 _log = logging.getLogger(__name__)
 

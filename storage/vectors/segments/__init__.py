@@ -1,0 +1,1 @@
+"""Indexes of sealed segments in files, searched by FAISS: the default vector engine."""
