@@ -360,10 +360,13 @@ class KeywordSearch(Protocol):
 
 
 class DerivedIndexes(Protocol):
-    """The vector indexes that follow the catalog and are kept on disk."""
+    """The vector indexes that follow the catalog.
+
+    While their engine is away, both methods return: later calls do what these could not.
+    """
 
     def catch_up(self) -> None:
         """Apply what the catalog has committed."""
 
     def snapshot(self) -> None:
-        """Write what is not on disk yet."""
+        """Make durable what is not yet, and searches fast."""

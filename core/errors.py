@@ -13,6 +13,7 @@ responses in one table; no other package prints or exits.
     │   ├── ModelError              weights missing, damaged or in an unexpected layout
     │   ├── HomeError               the home's catalog can't be used
     │   │   └── HomeVersionError    it was created by another version of regard
+    │   ├── EngineUnavailable       the vector engine can't be reached or used now
     │   ├── PipelineConflict        another pipeline is live in this home
     │   ├── LeaseHeld               another process is the writer of this home
     │   ├── RootUnavailable         a root is missing, unreadable or suddenly empty
@@ -91,6 +92,10 @@ class HomeError(CannotWork):
 
 class HomeVersionError(HomeError):
     """The home was created by another version of regard with a different schema."""
+
+
+class EngineUnavailable(CannotWork):
+    """The vector engine is away, or refuses: searches fail until it is back, writes go on."""
 
 
 class PipelineConflict(CannotWork):

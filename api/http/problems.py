@@ -88,6 +88,9 @@ PROBLEMS: Mapping[str, ProblemKind] = {
     "unavailable": ProblemKind(
         503, "Unavailable", "the models, the database or the indexes are unavailable"
     ),
+    "engine-unavailable": ProblemKind(
+        503, "Vector engine unavailable", "the vector engine is away; all but searches works"
+    ),
 }
 
 # The nearest base class decides. Routes override it by raising a Problem, or with `named`.
@@ -96,6 +99,7 @@ _NAMES: Mapping[type[RegardError], str] = {
     errors.UnanswerableQuery: "unanswerable-query",
     errors.MalformedQuery: "malformed-query",
     errors.CannotWork: "unavailable",
+    errors.EngineUnavailable: "engine-unavailable",
     errors.UnstorableValue: "validation",
     errors.NotFound: "not-found",
     errors.KeyReused: "idempotency-key-reused",

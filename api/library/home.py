@@ -19,6 +19,8 @@ from regard.storage.database.stored_pipelines import StoredPipeline, check_pipel
 from regard.storage.retrieval.channel_indexes import ChannelIndexes
 from regard.storage.retrieval.keywords import SqlKeywordSearch
 from regard.storage.retrieval.search_catalog import SqlSearchCatalog
+from regard.storage.vectors.engine import VectorEngine
+from regard.storage.vectors.engines import make_engine
 
 if TYPE_CHECKING:
     from regard.indexer.indexing import Indexer
@@ -40,7 +42,7 @@ class Home:
         self.pipeline = pipeline
         self._profile = profile
         self.search_catalog = SqlSearchCatalog(catalog, pipeline)
-        self.indexes = ChannelIndexes(catalog, pipeline, settings.indexes)
+        self.indexes = ChannelIndexes(catalog, pipeline, home_engine(settings, catalog))
         self.keywords = SqlKeywordSearch(catalog, pipeline)
 
     def is_live(self) -> bool:
@@ -155,6 +157,13 @@ def open_home_catalog(settings: Settings, *, make: bool) -> Iterator[Catalog]:
         yield catalog
     finally:
         catalog.close()
+
+
+def home_engine(settings: Settings, catalog: Catalog) -> VectorEngine:
+    """The vector engine that the settings choose; raises MissingDependency, HomeError."""
+    return make_engine(
+        settings.vectors, settings.vectors_token_file, settings.indexes, catalog.database
+    )
 
 
 def nothing_indexed(settings: Settings) -> HomeError:

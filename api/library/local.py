@@ -4,13 +4,19 @@ from __future__ import annotations
 
 import dataclasses
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, ExitStack
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from regard.api.library.answers import answer_of, group_of, load_picture, region_of
-from regard.api.library.home import Home, open_home, open_home_catalog, open_or_make_home
+from regard.api.library.home import (
+    Home,
+    home_engine,
+    open_home,
+    open_home_catalog,
+    open_or_make_home,
+)
 from regard.api.library.interface import (
     DEFAULT_KINDS,
     Library,
@@ -41,7 +47,7 @@ from regard.api.library.results import (
 )
 from regard.api.library.settings import Settings
 from regard.core.duplicates import DuplicateKind
-from regard.core.errors import DecodeError, UsageError
+from regard.core.errors import DecodeError, EngineUnavailable, UsageError
 from regard.core.filters import AssetFilter, PathPart
 from regard.indexer.report import SILENT, IndexReport, Progress
 from regard.photos.files import absolute_path, uri_of_path
@@ -185,7 +191,12 @@ class LocalLibrary(Library):
 
         home = self._live_home()
         overview = read_overview(home.catalog)
-        channels = home.indexes.stored_stats()
+        channels: Mapping[str, Mapping[str, Any]] = {}
+        away = []
+        try:
+            channels = home.indexes.stored_stats()
+        except EngineUnavailable as error:
+            away = [f"  indexes: {error}"]
         kept = _pipelines(home.catalog)
         pipeline, location = home.pipeline, uri_of_path(os.fsencode(self._settings.home))
         details = {
@@ -209,9 +220,11 @@ class LocalLibrary(Library):
             f"{overview.captions} captions, {overview.embeddings} embeddings",
             *(map(str, kept) if len(kept) > 1 else ()),
             *(
-                f"  index {name}: {stats['rows']} rows in {stats['segments']} segments"
+                f"  index {name}: {stats['rows']} rows"
+                + (f" in {stats['segments']} segments" if "segments" in stats else "")
                 for name, stats in channels.items()
             ),
+            *away,
         ]
         return Status(
             location,
@@ -321,7 +334,7 @@ class LocalLibrary(Library):
         with open_home_catalog(self._settings, make=False) as catalog:
             gone = prune(
                 catalog,
-                self._settings.indexes,
+                home_engine(self._settings, catalog),
                 pipelines,
                 unfinished=unfinished,
                 should_stop=progress.should_stop,
@@ -435,7 +448,7 @@ def _all_indexes(home: Home) -> Iterator[ChannelIndexes]:
         if pipeline.id == home.pipeline.id:
             yield home.indexes
         else:
-            yield ChannelIndexes(home.catalog, pipeline, home.settings.indexes)
+            yield ChannelIndexes(home.catalog, pipeline, home.indexes.engine)
 
 
 def _text_query(text: str) -> TextQuery | UsageError:

@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable
 
 from regard.api.library.duplicates import COMPARED_KINDS, compare_photographs
-from regard.api.library.home import Home, load_ready_profile, nothing_indexed
+from regard.api.library.home import Home, home_engine, load_ready_profile, nothing_indexed
 from regard.api.library.purging import Purging
 from regard.api.library.settings import Settings
 from regard.core.errors import PipelineConflict
@@ -83,7 +83,7 @@ def reindex(
         building,
         AnalysisSetup(
             profile.analyzer,
-            ChannelIndexes(catalog, building.pipeline, settings.indexes),
+            ChannelIndexes(catalog, building.pipeline, home_engine(settings, catalog)),
             profile.batch_size,
             profile.analyzer_threads,
         ),
@@ -151,7 +151,7 @@ class HomeJobs:
         if left or not job.pipelines:
             gone = prune(
                 self._catalog,
-                self._settings.indexes,
+                home_engine(self._settings, self._catalog),
                 left,
                 unfinished=job.unfinished,
                 should_stop=progress.should_stop,

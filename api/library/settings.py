@@ -1,4 +1,6 @@
-"""Where the home is and which database it uses: arguments first, then the environment.
+"""Where the home is, and which database and vector engine it uses.
+
+Arguments come first, then the environment.
 
 The database password may come from a file, as containers provide secrets, so that it appears in no
 environment, process list or compose file.
@@ -10,7 +12,7 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from urllib.parse import quote
+from urllib.parse import quote, urlsplit
 
 import platformdirs
 
@@ -19,6 +21,8 @@ from regard.core.errors import HomeError, UsageError
 HOME_VARIABLE = "REGARD_HOME"
 DATABASE_VARIABLE = "REGARD_DATABASE_URL"
 PASSWORD_FILE_VARIABLE = "REGARD_DATABASE_PASSWORD_FILE"  # noqa: S105 - a variable's name
+VECTORS_VARIABLE = "REGARD_VECTORS"
+TOKEN_FILE_VARIABLE = "REGARD_VECTORS_TOKEN_FILE"  # noqa: S105 - a variable's name
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,10 +30,14 @@ class Settings:
     """`home` holds the SQLite file, the vector indexes and thumbnails.
 
     `database_url` names another SQL database for the catalog; None means the home's own file.
+    `vectors` is the vector engine: `faiss`, `pgvector`, or Milvus by `milvus://host:port` or
+    `https://…`, whose token is in `vectors_token_file`.
     """
 
     home: Path
     database_url: str | None = None
+    vectors: str = "faiss"
+    vectors_token_file: Path | None = None
 
     @classmethod
     def resolve(
@@ -37,8 +45,8 @@ class Settings:
     ) -> Settings:
         """The argument wins over the environment, the environment over the default.
 
-        Raises UsageError if the home is a file or the password file does not fit the database URL,
-        HomeError if the password file can't be read.
+        Raises UsageError if the home is a file, the password file does not fit the database URL or
+        the vector engine is unknown or does not fit, HomeError if the password file can't be read.
         """
         environ = os.environ if environ is None else environ
         path = home or Path(
@@ -47,7 +55,8 @@ class Settings:
         path = Path(os.path.abspath(path.expanduser()))
         if path.exists() and not path.is_dir():
             raise UsageError(f"the home {path} is a file", remedy="give --home a folder")
-        return cls(home=path, database_url=_database_url(environ))
+        database_url = _database_url(environ)
+        return cls(path, database_url, *_vectors(environ, database_url))
 
     @property
     def catalog_file(self) -> Path:
@@ -86,6 +95,39 @@ def _database_url(environ: Mapping[str, str]) -> str | None:
             remedy="remove one of them",
         )
     return f"{scheme}://{user}:{quote(_password(Path(password_file)), safe='')}@{place}"
+
+
+def _vectors(environ: Mapping[str, str], database_url: str | None) -> tuple[str, Path | None]:
+    """The vector engine and the file with its token."""
+    vectors = environ.get(VECTORS_VARIABLE) or "faiss"
+    token_file = environ.get(TOKEN_FILE_VARIABLE) or None
+    if vectors == "pgvector" and not (database_url or "").startswith("postgres"):
+        raise UsageError(
+            f"{VECTORS_VARIABLE} is pgvector, but the catalog is not in PostgreSQL",
+            remedy=f"set {DATABASE_VARIABLE} to postgresql://user@host/name",
+        )
+    is_milvus = _is_milvus(vectors)
+    if vectors not in {"faiss", "pgvector"} and not is_milvus:
+        raise UsageError(
+            f"{VECTORS_VARIABLE} names no vector engine",
+            remedy="set it to faiss, pgvector, milvus://host:port or https://host",
+        )
+    if token_file and not is_milvus:
+        raise UsageError(
+            f"{TOKEN_FILE_VARIABLE} is set, but {VECTORS_VARIABLE} does not name a Milvus server",
+            remedy=f"set {VECTORS_VARIABLE} to milvus://host:port or https://host, or unset it",
+        )
+    return vectors, Path(os.path.abspath(token_file)) if token_file else None
+
+
+def _is_milvus(vectors: str) -> bool:
+    try:
+        parts = urlsplit(vectors)
+        is_whole = bool(parts.hostname) and (parts.port is not None or parts.scheme == "https")
+    except ValueError:  # a port that is not a number
+        return False
+    # What a URL holds beside the server would be shown in messages.
+    return parts.scheme in {"milvus", "https"} and is_whole and parts.username is None
 
 
 def _password(file: Path) -> str:

@@ -21,7 +21,13 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 
-from regard.api.library.settings import DATABASE_VARIABLE, PASSWORD_FILE_VARIABLE, Settings
+from regard.api.library.settings import (
+    DATABASE_VARIABLE,
+    PASSWORD_FILE_VARIABLE,
+    TOKEN_FILE_VARIABLE,
+    VECTORS_VARIABLE,
+    Settings,
+)
 from regard.core.errors import LeaseHeld, PipelineConflict, RegardError, UsageError
 
 _log = logging.getLogger(__name__)
@@ -154,6 +160,8 @@ def _environment(settings: Settings, environ: Mapping[str, str]) -> dict[str, st
     if Settings.resolve(settings.home, environ) != settings:
         environ.pop(PASSWORD_FILE_VARIABLE, None)
         environ[DATABASE_VARIABLE] = settings.database_url or ""
+        environ[VECTORS_VARIABLE] = settings.vectors
+        environ[TOKEN_FILE_VARIABLE] = str(settings.vectors_token_file or "")
     return environ
 
 

@@ -12,7 +12,6 @@ import datetime
 import shutil
 import time
 from collections.abc import Callable, Sequence
-from pathlib import Path
 
 from sqlalchemy import Connection, Row, delete, select, update
 
@@ -23,6 +22,7 @@ from regard.storage.database.change_log import forget_channels
 from regard.storage.database.clock import utc_now
 from regard.storage.database.lease import BUILDER, SqlWriterLease, hold_writer_lease, is_free
 from regard.storage.database.stored_pipelines import SHORT_FINGERPRINT, index_folder
+from regard.storage.vectors.engine import VectorEngine
 
 # Longer than a server takes to notice that another pipeline is live.
 _NOTICED_SECONDS = 3.0
@@ -38,7 +38,7 @@ def serving_mark(pipeline: int) -> str:
 
 def prune(
     catalog: Catalog,
-    indexes: Path,
+    engine: VectorEngine,
     prefixes: Sequence[str] = (),
     *,
     unfinished: bool = False,
@@ -46,10 +46,10 @@ def prune(
 ) -> list[str]:
     """Delete pipelines by fingerprint prefix, or all former live ones; return their fingerprints.
 
-    With `unfinished`, also those that were never live. `indexes` is the folder of the vector
-    indexes. Stops early when `should_stop` returns true. Raises NotFound for a prefix without a
-    match, PipelineConflict for the live one, Conflict while a server uses one of them, LeaseHeld
-    while another process reindexes.
+    With `unfinished`, also those that were never live. `engine` keeps the vector indexes. Stops
+    early when `should_stop` returns true. Raises NotFound for a prefix without a match,
+    PipelineConflict for the live one, Conflict while a server uses one of them, LeaseHeld while
+    another process reindexes, EngineUnavailable.
     """
     done = []
     with hold_writer_lease(catalog.database, BUILDER) as lease:
@@ -57,7 +57,7 @@ def prune(
             rows = _select(connection, prefixes, unfinished=unfinished)
         for row in rows:
             _wait_until_noticed(row, should_stop)
-            if should_stop() or not _prune_one(catalog, lease, indexes, row, should_stop):
+            if should_stop() or not _prune_one(catalog, lease, engine, row, should_stop):
                 break
             done.append(row.fingerprint)
     if done:
@@ -99,7 +99,7 @@ def _wait_until_noticed(row: Row[tuple[object, ...]], should_stop: Callable[[], 
 def _prune_one(
     catalog: Catalog,
     lease: SqlWriterLease,
-    indexes: Path,
+    engine: VectorEngine,
     row: Row[tuple[object, ...]],
     should_stop: Callable[[], bool],
 ) -> bool:
@@ -114,8 +114,9 @@ def _prune_one(
             .where(_pipeline.id == pipeline)
             .values(pruned_at=utc_now(), replaced_at=None)
         )
+    engine.forget(str(row.fingerprint))
     try:
-        shutil.rmtree(index_folder(indexes, str(row.fingerprint)))
+        shutil.rmtree(index_folder(engine.folder, str(row.fingerprint)))
     except FileNotFoundError:
         pass
     except OSError as error:

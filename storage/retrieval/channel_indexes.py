@@ -7,17 +7,17 @@ processes show at once.
 from __future__ import annotations
 
 import contextlib
+import logging
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 from sqlalchemy import Connection
 
 from regard.core.catalog import ChannelQuery, ChannelSearch, DerivedIndexes, Neighbours
-from regard.core.errors import HomeError, IndexMismatch
+from regard.core.errors import EngineUnavailable, HomeError, IndexMismatch
 from regard.core.filters import AssetFilter
 from regard.core.idset import IdSet
 from regard.core.machine import share_work
@@ -36,8 +36,16 @@ from regard.storage.retrieval.passing_contents import PassingContents
 from regard.storage.retrieval.recall import QUERIES, RecallReport, measure_recall
 from regard.storage.retrieval.recent_neighbours import RecentNeighbours
 from regard.storage.retrieval.verification import Finding, verify_channel
-from regard.storage.vectors.engine import Additions, IndexIdentity, VectorIndex, sample_rows
-from regard.storage.vectors.segments.faiss_engine import FaissEngine, disk_errors_named
+from regard.storage.vectors.engine import (
+    Additions,
+    IndexIdentity,
+    VectorEngine,
+    VectorIndex,
+    disk_errors_named,
+    sample_rows,
+)
+
+_log = logging.getLogger(__name__)
 
 # Vectors applied in one step, which make a segment that is merged on disk alone, and sealed rows
 # that make a snapshot due; both bound memory.
@@ -57,15 +65,16 @@ class ChannelIndexes(ChannelSearch, DerivedIndexes):
         self,
         catalog: Catalog,
         pipeline: StoredPipeline,
-        folder: Path,
+        engine: VectorEngine,
     ) -> None:
         """Indexes are opened on first use."""
         self._catalog = catalog
         self._pipeline = pipeline
         self._passing = PassingContents()
         self._recent = RecentNeighbours(_NEVER)
-        self._folder = index_folder(folder, pipeline.fingerprint)
-        self._engine = FaissEngine(self._folder)
+        self._folder = index_folder(engine.folder, pipeline.fingerprint)
+        self.engine = engine
+        self._is_away = False
         self._indexes: dict[Channel, VectorIndex] = {}
         self._opening = threading.Lock()
         self._replacing = threading.Lock()
@@ -111,12 +120,31 @@ class ChannelIndexes(ChannelSearch, DerivedIndexes):
 
     def catch_up(self) -> None:
         """As in the Protocol; raises IndexMismatch for an index that does not fit the catalog."""
-        visible = self._visible()
-        share_work(lambda channel: self._fresh(channel, visible), list(self._pipeline.channels))
+        with self._later_when_away():
+            self._catch_up()
 
     def snapshot(self) -> None:
         """Write each index that has changed since its last snapshot, and lists of what is large."""
+        with self._later_when_away():
+            self._snapshot()
 
+    @contextmanager
+    def _later_when_away(self) -> Iterator[None]:
+        """Leave to later calls what can't be done while the engine is away."""
+        try:
+            yield
+        except EngineUnavailable as error:
+            if not self._is_away:
+                _log.warning("%s; what it lacks is applied when it is back", error.message)
+            self._is_away = True
+        else:
+            self._is_away = False
+
+    def _catch_up(self) -> None:
+        visible = self._visible()
+        share_work(lambda channel: self._fresh(channel, visible), list(self._pipeline.channels))
+
+    def _snapshot(self) -> None:
         def write(channel: Channel) -> None:
             with disk_errors_named(self._folder):
                 self._index(channel).snapshot(partial(self._sample_queries, channel))
@@ -160,12 +188,12 @@ class ChannelIndexes(ChannelSearch, DerivedIndexes):
         """Rebuild every index from the catalog, ignoring what is on disk."""
         with self._opening:
             self._indexes = {
-                channel: self._engine.create(self._identity(stored))
+                channel: self.engine.create(self._identity(stored))
                 for channel, stored in self._pipeline.channels.items()
             }
             self._recent = RecentNeighbours(_NEVER)
-        self.catch_up()
-        self.snapshot()
+        self._catch_up()
+        self._snapshot()
 
     def verify(self) -> list[Finding]:
         """Compare every updated index with the embeddings in the catalog."""
@@ -195,7 +223,7 @@ class ChannelIndexes(ChannelSearch, DerivedIndexes):
         """
         found: dict[str, Mapping[str, Any]] = {}
         for channel, stored in self._pipeline.channels.items():
-            stats = self._engine.kept_stats(self._identity(stored))
+            stats = self.engine.kept_stats(self._identity(stored))
             if stats is not None:
                 found[str(channel)] = stats
         return found
@@ -277,7 +305,7 @@ class ChannelIndexes(ChannelSearch, DerivedIndexes):
         with self._opening:
             if channel not in self._indexes:
                 identity = self._identity(self._pipeline.channels[channel])
-                self._indexes[channel] = self._engine.open(identity)
+                self._indexes[channel] = self.engine.open(identity)
             return self._indexes[channel]
 
     def _identity(self, stored: StoredChannel) -> IndexIdentity:

@@ -6,15 +6,17 @@ follows the change log and says up to which position.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
 from regard.core.catalog import Neighbours
+from regard.core.errors import HomeError
 from regard.core.idset import IdSet
 from regard.core.records import Float16Array, Float32Array, Int64Array, Kind
 
@@ -40,7 +42,8 @@ class VectorIndex(Protocol):
     """Nearest neighbours by inner product over one channel's vectors of norm 1, that is cosine.
 
     Scores are exact over the float16 vectors of the catalog; which rows are scored may be
-    approximate. Changes and searches may come from several threads.
+    approximate. Changes and searches may come from several threads. All methods raise
+    EngineUnavailable while the engine can't be used.
     """
 
     identity: IndexIdentity
@@ -104,7 +107,13 @@ class VectorIndex(Protocol):
 
 
 class VectorEngine(Protocol):
-    """Keeps the indexes of one home's pipelines."""
+    """Keeps the indexes of one home's pipelines.
+
+    It is made without asking whether it can be used; methods raise EngineUnavailable while not.
+    """
+
+    folder: Path
+    """Where the home keeps files about indexes: see `index_folder`."""
 
     def open(self, identity: IndexIdentity) -> VectorIndex:
         """A channel's index as it is kept; an empty one at position 0 where there is none.
@@ -120,6 +129,21 @@ class VectorEngine(Protocol):
 
         Raises IndexMismatch when it is damaged.
         """
+
+    def forget(self, pipeline: str) -> None:
+        """Delete the indexes of a pipeline, by fingerprint, that are not in its folder."""
+
+
+@contextmanager
+def disk_errors_named(folder: Path) -> Iterator[None]:
+    """Raise HomeError in place of OSError."""
+    try:
+        yield
+    except OSError as error:
+        raise HomeError(
+            f"the vector indexes in {folder} can't be used: {error.strerror or error}",
+            remedy="check permissions and free space, then run: regard rebuild",
+        ) from error
 
 
 def sample_rows(index: VectorIndex, count: int, seed: int) -> tuple[Int64Array, Float32Array]:

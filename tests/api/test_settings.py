@@ -129,3 +129,37 @@ def test_a_folder_is_no_password_file(tmp_path: Path) -> None:
 def _names_file_and_remedy(error: RegardError, file: Path) -> None:
     assert str(file) in error.message
     assert "REGARD_DATABASE_PASSWORD_FILE" in (error.remedy or "")
+
+
+@pytest.mark.parametrize(
+    "vectors", ["faiss", "milvus://db.example:19530", "https://milvus.example"]
+)
+def test_the_vector_engine_comes_from_the_environment(tmp_path: Path, vectors: str) -> None:
+    settings = Settings.resolve(tmp_path, {"REGARD_VECTORS": vectors})
+    assert (settings.vectors, settings.vectors_token_file) == (vectors, None)
+    assert Settings.resolve(tmp_path, {}).vectors == "faiss"
+
+
+def test_pgvector_needs_postgresql(tmp_path: Path) -> None:
+    environ = {"REGARD_VECTORS": "pgvector", "REGARD_DATABASE_URL": URL}
+    assert Settings.resolve(tmp_path, environ).vectors == "pgvector"
+    for url in (None, "sqlite:////tmp/catalog"):
+        environ = {"REGARD_VECTORS": "pgvector", "REGARD_DATABASE_URL": url or ""}
+        with pytest.raises(UsageError, match="not in PostgreSQL; set REGARD_DATABASE_URL"):
+            Settings.resolve(tmp_path, environ)
+
+
+@pytest.mark.parametrize(
+    "vectors", ["qdrant", "milvus://host", "milvus://host:x", "https://", "https://a:b@host"]
+)
+def test_an_unknown_vector_engine_is_refused(tmp_path: Path, vectors: str) -> None:
+    with pytest.raises(UsageError, match="names no vector engine") as raised:
+        Settings.resolve(tmp_path, {"REGARD_VECTORS": vectors})
+    assert "b@host" not in str(raised.value)
+
+
+def test_a_token_file_is_for_milvus(tmp_path: Path) -> None:
+    environ = {"REGARD_VECTORS": "https://host", "REGARD_VECTORS_TOKEN_FILE": "/run/token"}
+    assert Settings.resolve(tmp_path, environ).vectors_token_file == Path("/run/token")
+    with pytest.raises(UsageError, match="does not name a Milvus server"):
+        Settings.resolve(tmp_path, {"REGARD_VECTORS_TOKEN_FILE": "/run/token"})

@@ -423,6 +423,8 @@ def test_the_database_is_handed_on_by_the_environment(
     monkeypatch.setenv(DATABASE_VARIABLE, "postgresql://regard@host/name")
     assert started(Settings(tmp_path, url)) == Settings(tmp_path, url)
     assert started(Settings(tmp_path)) == Settings(tmp_path)
+    by_token = Settings(tmp_path, url, "https://milvus.example", tmp_path / "token")
+    assert started(by_token) == by_token
     by_file = Settings.resolve(tmp_path)
     assert "other" in (by_file.database_url or "")
     worker = WorkerProcess(by_file, roots={})

@@ -35,6 +35,7 @@ from regard.storage.database.stored_pipelines import StoredPipeline
 from regard.storage.retrieval.channel_indexes import ChannelIndexes
 from regard.storage.retrieval.search_catalog import SqlSearchCatalog
 from regard.storage.retrieval.verification import Finding, verify_catalog
+from regard.storage.vectors.segments.faiss_engine import FaissEngine
 
 # For rules that do not depend on the database.
 on_sqlite = pytest.mark.parametrize("backend", ["sqlite"])
@@ -127,7 +128,7 @@ class Home:
         return SqlSearchCatalog(self.catalog, self.pipeline)
 
     def indexes(self) -> ChannelIndexes:
-        return ChannelIndexes(self.catalog, self.pipeline, self.folder)
+        return ChannelIndexes(self.catalog, self.pipeline, FaissEngine(self.folder))
 
     def rows(self, table: Table) -> list[Row[tuple[object, ...]]]:
         with self.catalog.database.reading() as connection:

@@ -29,6 +29,7 @@ from regard.storage.export.layout import MANIFEST, OWNERS, TABLES, Manifest, fil
 from regard.storage.pipelines.reindexing import SqlReindexing
 from regard.storage.retrieval.channel_indexes import ChannelIndexes
 from regard.storage.retrieval.verification import verify_catalog
+from regard.storage.vectors.segments.faiss_engine import FaissEngine
 
 # Another encoder.
 NEW = replace(SPEC, profile="new", spaces=(Space("joint-9", D),), models={"encoder": "sample@9"})
@@ -252,4 +253,4 @@ def check_whole(catalog: Catalog, folder: Path) -> None:
     live = catalog.live_pipeline()
     assert live is not None
     assert verify_catalog(catalog, live) == []
-    assert ChannelIndexes(catalog, live, folder).verify() == []
+    assert ChannelIndexes(catalog, live, FaissEngine(folder)).verify() == []

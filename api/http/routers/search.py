@@ -46,7 +46,7 @@ _QUERY_STRING = QueryString(QuerySearch)
 Limit = Annotated[int, Query(ge=1, le=MAX_HITS)]
 _Model = TypeVar("_Model", bound=BaseModel)
 
-_POSSIBLE = responses("not-found", "unanswerable-query", "malformed-query")
+_POSSIBLE = responses("not-found", "unanswerable-query", "malformed-query", "engine-unavailable")
 
 
 @router.get(
@@ -81,6 +81,7 @@ def search_by_query(request: Request, caller: Reader) -> Response:
             "not-found",
             "unanswerable-query",
             "malformed-query",
+            "engine-unavailable",
             "bad-request",
             "too-large",
             "unsupported-media",

@@ -42,6 +42,7 @@ from regard.storage.database.catalog import Catalog
 from regard.storage.export import exporting
 from regard.storage.pipelines.reindexing import SqlReindexing
 from regard.storage.retrieval.channel_indexes import ChannelIndexes
+from regard.storage.vectors.segments.faiss_engine import FaissEngine
 
 
 @pytest.fixture
@@ -61,7 +62,7 @@ def answers(catalog: Catalog, folder: Path) -> list[tuple[list[float], list[int]
     assert live is not None
     vectors = np.stack([unit(("query", number)) for number in range(3)])
     asked = [ChannelQuery(channel, vectors, 5) for channel in (IMAGE, REGION, CAPTION)]
-    found = ChannelIndexes(catalog, live, folder).search(
+    found = ChannelIndexes(catalog, live, FaissEngine(folder)).search(
         asked, AssetFilter(collections=("one", "two"))
     )
     return [(scores.tolist(), ids.tolist()) for scores, ids, *_ in found]

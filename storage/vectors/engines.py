@@ -1,0 +1,26 @@
+"""Makes the vector engine that the settings choose, and imports only that one."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from regard.core.errors import MissingDependency
+from regard.storage.database.connection import Database
+from regard.storage.vectors.engine import VectorEngine
+
+
+def make_engine(
+    vectors: str, token_file: Path | None, folder: Path, database: Database
+) -> VectorEngine:
+    """An engine: `faiss`, `pgvector` in the catalog's database, or the URL of a Milvus server.
+
+    `token_file` holds the token of that server. `folder` is the home's folder of indexes. Raises
+    MissingDependency when its extra is not installed, HomeError for an unusable token file.
+    """
+    if vectors == "faiss":
+        from regard.storage.vectors.segments.faiss_engine import FaissEngine
+
+        return FaissEngine(folder)
+    raise MissingDependency(
+        f"this version has no engine for {vectors}", remedy="unset REGARD_VECTORS"
+    )
