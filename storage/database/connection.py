@@ -177,6 +177,22 @@ class Database:
         except self._errors as error:
             raise self._named(error) from error
 
+    @contextmanager
+    def connected(self) -> Iterator[Connection]:
+        """A PostgreSQL connection for several transactions, which the caller begins.
+
+        It is closed after an error, so that it keeps no lock.
+        """
+        try:
+            with self.engine.connect() as connection:
+                try:
+                    yield connection
+                except BaseException:
+                    connection.invalidate()
+                    raise
+        except self._errors as error:
+            raise self._named(error) from error
+
     def take_turns(self, connection: Connection) -> None:
         """Block other transactions that call this until this one has ended.
 

@@ -21,6 +21,10 @@ def make_engine(
         from regard.storage.vectors.segments.faiss_engine import FaissEngine
 
         return FaissEngine(folder)
+    if vectors == "pgvector":
+        from regard.storage.vectors.pgvector import PgvectorEngine
+
+        return PgvectorEngine(folder, database)
     raise MissingDependency(
         f"this version has no engine for {vectors}", remedy="unset REGARD_VECTORS"
     )

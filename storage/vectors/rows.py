@@ -15,11 +15,15 @@ import numpy as np
 import numpy.typing as npt
 
 from regard.core.records import Float16Array, Float32Array, Int64Array
+from regard.storage.vectors.engine import Additions
 from regard.storage.vectors.faiss_library import faiss_threads, load_faiss
 
 _BLOCK = 1024
 # Numbers that are converted as one vector.
 _WIDTH = 1024
+# Above 1 by what rounding to float16 adds.
+_MAX_NORM = 1.01
+_MAX_QUERY_NORM = 1e30
 # FAISS' threads spin while they wait, so they serve only more queries than a few.
 FEW_QUERIES = 4
 
@@ -64,6 +68,45 @@ class Rows:
             np.concatenate([part.regions for part in parts]),
             np.concatenate([part.vectors for part in parts]),
         )
+
+
+def checked_rows(additions: Additions, dimension: int) -> Rows:
+    """The rows by ascending unique ids, with vectors rounded to float16; raises ValueError."""
+    ids, vectors, contents, regions = additions
+    if np.shape(vectors) != (np.size(ids), dimension):
+        expected = (np.size(ids), dimension)
+        raise ValueError(f"expected vectors {expected}, got {np.shape(vectors)}")
+    given = Rows(checked_ids(ids), checked_ids(contents), checked_ids(regions), np.asarray(vectors))
+    rows = given.take(np.unique(given.ids, return_index=True)[1])
+    if len(rows) and rows.ids[0] <= 0:
+        raise ValueError(f"ids are positive, got {rows.ids[0]}")
+    norms = np.sqrt(squared_norms(rows.vectors))
+    # Written so that NaN fails too.
+    if not (norms <= _MAX_NORM).all():
+        wrong = int(np.argmin(norms <= _MAX_NORM))
+        raise ValueError(f"the vector of {rows.ids[wrong]} has norm {norms[wrong]}, not 1")
+    return replace(rows, vectors=rows.vectors.astype(np.float16, copy=False))
+
+
+def checked_ids(ids: Int64Array) -> Int64Array:
+    """The ids (n,) as int64; raises ValueError."""
+    array = np.asarray(ids)
+    if array.ndim != 1 or (array.size and not np.issubdtype(array.dtype, np.integer)):
+        raise ValueError(f"expected integer ids of one dimension, got {array.dtype} {array.shape}")
+    return array.astype(np.int64)
+
+
+def checked_queries(queries: Float32Array, k: int, dimension: int) -> Float32Array:
+    """The queries (n, d), contiguous; raises ValueError, also for a negative `k`."""
+    checked = np.ascontiguousarray(queries, dtype=np.float32)
+    if checked.ndim != 2 or checked.shape[1] != dimension:
+        raise ValueError(f"expected queries (n, {dimension}), got {checked.shape}")
+    # Written so that NaN fails too; within the bound no product or sum can overflow.
+    if not (np.linalg.norm(checked.astype(np.float64), axis=1) <= _MAX_QUERY_NORM).all():
+        raise ValueError("queries hold NaN, infinity or numbers near float32's limit")
+    if k < 0:
+        raise ValueError(f"k is not negative, got {k}")
+    return checked
 
 
 def padded_width(dimension: int) -> int:

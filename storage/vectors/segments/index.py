@@ -24,16 +24,12 @@ from regard.core.catalog import Neighbours
 from regard.core.idset import IdSet
 from regard.core.records import Float16Array, Float32Array, Int64Array
 from regard.storage.vectors.engine import Additions, IndexIdentity, Queries, VectorIndex
-from regard.storage.vectors.rows import Rows, squared_norms
+from regard.storage.vectors.rows import Rows, checked_ids, checked_queries, checked_rows
 from regard.storage.vectors.segments.lists import ListsModel
 from regard.storage.vectors.segments.nearest import nearest
 from regard.storage.vectors.segments.segment import Device, Sealed, Segment
 from regard.storage.vectors.segments.snapshots import damaged_files, load, save, stamp
 from regard.storage.vectors.segments.state import Delta, Replacement, SegmentLimits, State
-
-# Above 1 by what rounding to float16 adds.
-_MAX_NORM = 1.01
-_MAX_QUERY_NORM = 1e30
 
 
 class SegmentedIndex(VectorIndex):
@@ -116,8 +112,8 @@ class SegmentedIndex(VectorIndex):
         through: int,
     ) -> None:
         """As in the Protocol; seals and merges segments where that is due."""
-        rows = self._checked_rows(additions)
-        removed = _checked_ids(removals)
+        rows = checked_rows(additions, self.identity.dimension)
+        removed = checked_ids(removals)
         lasting = rows.take(~np.isin(rows.ids, removed)) if removed.size else rows
         with self._writing:
             if through > self._state.applied_through:
@@ -135,7 +131,8 @@ class SegmentedIndex(VectorIndex):
             raise ValueError(f"an index with rows up to {self.applied_through} can't be filled")
         with self._snapshotting, self._writing:
             state = replace(self._state, applied_through=through)
-            saved = self._saved(state, arriving=map(self._checked_rows, additions))
+            rows = (checked_rows(arriving, self.identity.dimension) for arriving in additions)
+            saved = self._saved(state, arriving=rows)
             if saved is not None:
                 self._state = state.exchanged(*saved)
 
@@ -146,16 +143,7 @@ class SegmentedIndex(VectorIndex):
 
         Unless it is `exact`, the first rows do not depend on `k`, unless nearly all are asked for.
         """
-        checked = np.ascontiguousarray(queries, dtype=np.float32)
-        if checked.ndim != 2 or checked.shape[1] != self.identity.dimension:
-            raise ValueError(
-                f"expected queries (n, {self.identity.dimension}), got {checked.shape}"
-            )
-        # Written so that NaN fails too; within the bound no product or sum can overflow.
-        if not (np.linalg.norm(checked.astype(np.float64), axis=1) <= _MAX_QUERY_NORM).all():
-            raise ValueError("queries hold NaN, infinity or numbers near float32's limit")
-        if k < 0:
-            raise ValueError(f"k is not negative, got {k}")
+        checked = checked_queries(queries, k, self.identity.dimension)
         state = self._state
         return nearest(state.parts, checked, k, allowed, None if exact else state.model)
 
@@ -163,7 +151,7 @@ class SegmentedIndex(VectorIndex):
         return self._state.live_ids()
 
     def vectors(self, ids: Int64Array) -> Float16Array:
-        return self._state.vectors(_checked_ids(ids))
+        return self._state.vectors(checked_ids(ids))
 
     def stats(self) -> Mapping[str, Any]:
         """Counts of rows, delta rows, segments, those on devices, mapped and with lists, and
@@ -236,29 +224,3 @@ class SegmentedIndex(VectorIndex):
         """The segment with its copy on the next device, if there are any."""
         device = next(self._next_device) if self._has_devices else None
         return Sealed(segment, device=device.copy(segment) if device else None)
-
-    def _checked_rows(self, additions: Additions) -> Rows:
-        """The rows by ascending unique ids, with vectors rounded to float16."""
-        ids, vectors, contents, regions = additions
-        if np.shape(vectors) != (np.size(ids), self.identity.dimension):
-            expected = (np.size(ids), self.identity.dimension)
-            raise ValueError(f"expected vectors {expected}, got {np.shape(vectors)}")
-        given = Rows(
-            _checked_ids(ids), _checked_ids(contents), _checked_ids(regions), np.asarray(vectors)
-        )
-        rows = given.take(np.unique(given.ids, return_index=True)[1])
-        if len(rows) and rows.ids[0] <= 0:
-            raise ValueError(f"ids are positive, got {rows.ids[0]}")
-        norms = np.sqrt(squared_norms(rows.vectors))
-        # Written so that NaN fails too.
-        if not (norms <= _MAX_NORM).all():
-            wrong = int(np.argmin(norms <= _MAX_NORM))
-            raise ValueError(f"the vector of {rows.ids[wrong]} has norm {norms[wrong]}, not 1")
-        return replace(rows, vectors=rows.vectors.astype(np.float16, copy=False))
-
-
-def _checked_ids(ids: Int64Array) -> Int64Array:
-    array = np.asarray(ids)
-    if array.ndim != 1 or (array.size and not np.issubdtype(array.dtype, np.integer)):
-        raise ValueError(f"expected integer ids of one dimension, got {array.dtype} {array.shape}")
-    return array.astype(np.int64)
