@@ -35,7 +35,8 @@ from regard.storage.database.stored_pipelines import StoredPipeline
 from regard.storage.retrieval.channel_indexes import ChannelIndexes
 from regard.storage.retrieval.search_catalog import SqlSearchCatalog
 from regard.storage.retrieval.verification import Finding, verify_catalog
-from regard.storage.vectors.segments.faiss_engine import FaissEngine
+from regard.storage.vectors.engine import VectorEngine
+from regard.storage.vectors.engines import make_engine
 
 # For rules that do not depend on the database.
 on_sqlite = pytest.mark.parametrize("backend", ["sqlite"])
@@ -109,6 +110,10 @@ class Home:
     catalog: Catalog
     pipeline: StoredPipeline
     folder: Path
+    engine_name: str = "faiss"
+
+    def engine(self) -> VectorEngine:
+        return make_engine(self.engine_name, None, self.folder, self.catalog.database)
 
     def writer(self, collection: str = "default") -> SqlIndexingCatalog:
         return SqlIndexingCatalog(self.catalog, self.pipeline, collection)
@@ -128,7 +133,7 @@ class Home:
         return SqlSearchCatalog(self.catalog, self.pipeline)
 
     def indexes(self) -> ChannelIndexes:
-        return ChannelIndexes(self.catalog, self.pipeline, FaissEngine(self.folder))
+        return ChannelIndexes(self.catalog, self.pipeline, self.engine())
 
     def rows(self, table: Table) -> list[Row[tuple[object, ...]]]:
         with self.catalog.database.reading() as connection:
@@ -170,10 +175,10 @@ class Home:
 
 
 @contextlib.contextmanager
-def open_home(url: str, folder: Path) -> Iterator[Home]:
+def open_home(url: str, folder: Path, vectors: str = "faiss") -> Iterator[Home]:
     catalog = open_catalog(url)
     try:
-        yield Home(url, catalog, catalog.make_live(SPEC), folder)
+        yield Home(url, catalog, catalog.make_live(SPEC), folder, vectors)
     finally:
         catalog.close()
 

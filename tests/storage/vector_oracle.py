@@ -15,7 +15,7 @@ import pytest
 from regard.core.catalog import Neighbours
 from regard.core.idset import IdSet
 from regard.core.records import Kind
-from regard.storage.vectors.engine import Additions, IndexIdentity
+from regard.storage.vectors.engine import Additions, IndexIdentity, VectorIndex
 from regard.storage.vectors.rows import Rows
 from regard.storage.vectors.segments import lists as lists_module
 from regard.storage.vectors.segments import nearest as nearest_module
@@ -52,13 +52,13 @@ def as_rows(ids: np.ndarray, vectors: np.ndarray) -> Additions:
     return ids, vectors, ids, np.zeros_like(ids)
 
 
-def add(index: SegmentedIndex, ids: np.ndarray, vectors: np.ndarray, *, through: int = 0) -> None:
+def add(index: VectorIndex, ids: np.ndarray, vectors: np.ndarray, *, through: int = 0) -> None:
     """Add rows in the next step of the log, or in one that ends at `through`."""
     position = through or index.applied_through + 1
     index.apply(as_rows(ids, vectors), np.empty(0, np.int64), through=position)
 
 
-def remove(index: SegmentedIndex, ids: np.ndarray) -> None:
+def remove(index: VectorIndex, ids: np.ndarray) -> None:
     """Remove rows in the next step of the log."""
     nothing = np.empty(0, np.int64), np.empty((0, index.identity.dimension), np.float32)
     index.apply(as_rows(*nothing), ids, through=index.applied_through + 1)
@@ -97,7 +97,7 @@ class Truth:
         return np.array(rows, np.float16).reshape(-1, self.dimension)
 
     def check_search(
-        self, index: SegmentedIndex, queries: np.ndarray, k: int, allowed: IdSet | None = None
+        self, index: VectorIndex, queries: np.ndarray, k: int, allowed: IdSet | None = None
     ) -> None:
         """Check an answer, and the exact one if rows may be missed.
 
@@ -143,7 +143,7 @@ class Truth:
         worst = -np.sort(-every, axis=1)[:, count - 1 : count]
         return scores[:, :count] >= worst - 2e-6 * np.maximum(1, np.abs(worst))
 
-    def check_contents(self, index: SegmentedIndex) -> None:
+    def check_contents(self, index: VectorIndex) -> None:
         np.testing.assert_array_equal(index.ids(), self.ids())
         np.testing.assert_array_equal(index.vectors(self.ids()), self.vectors())
         assert index.stats()["rows"] == len(self.rows)
@@ -285,7 +285,7 @@ IMPLEMENTATIONS = [
 ]
 
 
-def step(index: SegmentedIndex, position: int, rows: int = 47) -> None:
+def step(index: VectorIndex, position: int, rows: int = 47) -> None:
     """A step of the log that depends on its position alone: rows to add, some of the former to
     go."""
     rng = np.random.default_rng(position)
@@ -294,6 +294,6 @@ def step(index: SegmentedIndex, position: int, rows: int = 47) -> None:
     index.apply(as_rows(ids, unit_rows(rng, rows)), gone, through=position)
 
 
-def contents(index: SegmentedIndex) -> tuple[int, list[int], bytes]:
+def contents(index: VectorIndex) -> tuple[int, list[int], bytes]:
     ids = index.ids()
     return index.applied_through, ids.tolist(), index.vectors(ids).tobytes()

@@ -35,6 +35,15 @@ def served_on_postgresql(
         yield served
 
 
+@pytest.fixture(scope="session")
+def served_on_pgvector(
+    postgres_url: Callable[[], str], tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Served]:
+    folder = tmp_path_factory.mktemp("served")
+    with Served(folder, postgres_url(), vectors="pgvector") as served:
+        yield served
+
+
 # Whether quick tests of a module run on PostgreSQL too, or only those of the campaign. The other
 # modules test what does not depend on the database; the tests of storage run SQL on both.
 _ON_POSTGRESQL = {
@@ -49,6 +58,8 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     if "backend" in metafunc.fixturenames:
         marks = _ON_POSTGRESQL.get(metafunc.module.__name__.rpartition(".")[2])
         on_postgresql = [] if marks is None else [pytest.param("postgresql", marks=marks)]
+        if metafunc.module.__name__.endswith("test_http_search"):
+            on_postgresql.append(pytest.param("pgvector", marks=()))
         metafunc.parametrize("backend", ["sqlite", *on_postgresql], scope="module")
 
 

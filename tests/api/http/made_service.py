@@ -106,6 +106,7 @@ class Served:
         database_url: str | None,
         *arguments: str,
         gate: Gate | None = None,
+        vectors: str = "faiss",
         **options: Any,
     ) -> None:
         self.folder = folder
@@ -118,6 +119,7 @@ class Served:
         self.environ = self.gate.environ.copy()
         if database_url is not None:
             self.environ["REGARD_DATABASE_URL"] = database_url
+        self.environ["REGARD_VECTORS"] = vectors
         self._database = database_url or self.home / "catalog.sqlite3"
         self.server = Server(
             self.home,

@@ -27,7 +27,6 @@ from regard.storage.pipelines.states import PipelineState, read_pipelines, roll_
 from regard.storage.retrieval.channel_indexes import ChannelIndexes
 from regard.storage.retrieval.search_catalog import SqlSearchCatalog
 from regard.storage.retrieval.verification import verify_catalog
-from regard.storage.vectors.segments.faiss_engine import FaissEngine
 
 # Another encoder, of as many numbers.
 NEW = replace(SPEC, profile="new", spaces=(Space("joint-9", D),), models={"encoder": "sample@9"})
@@ -267,27 +266,25 @@ def test_pruning_leaves_nothing_of_a_pipeline_and_all_of_the_others(home: Home) 
     new = switched(home)
     kept = home.folder / home.pipeline.fingerprint[:16]
     assert kept.is_dir()
-    live = ChannelIndexes(home.catalog, new, FaissEngine(home.folder))
+    live = ChannelIndexes(home.catalog, new, home.engine())
     live.catch_up()
     live.snapshot()
     with pytest.raises(PipelineConflict, match="is the live one"):
-        prune(home.catalog, FaissEngine(home.folder), [new.fingerprint])
+        prune(home.catalog, home.engine(), [new.fingerprint])
     with pytest.raises(NotFound):
-        prune(home.catalog, FaissEngine(home.folder), ["0000"])
+        prune(home.catalog, home.engine(), ["0000"])
     long_ago(home)
     # Halfway: what it made of contents is gone, and its log is not.
     stopped = iter([False, False, False, True])
-    assert (
-        prune(home.catalog, FaissEngine(home.folder), should_stop=lambda: next(stopped, True)) == []
-    )
+    assert prune(home.catalog, home.engine(), should_stop=lambda: next(stopped, True)) == []
     assert states(home)[1][1] is PipelineState.DELETING
     assert findings(home, new) == []
     with pytest.raises(Conflict):
         roll_back(home.catalog, at_once=True)
     with pytest.raises(PipelineConflict, match="being deleted"):
         home.catalog.ensure_pipeline(SPEC)
-    assert prune(home.catalog, FaissEngine(home.folder)) == [home.pipeline.fingerprint]
-    assert prune(home.catalog, FaissEngine(home.folder)) == []
+    assert prune(home.catalog, home.engine()) == [home.pipeline.fingerprint]
+    assert prune(home.catalog, home.engine()) == []
     assert not kept.exists()
     assert states(home) == [("new", PipelineState.LIVE, 3, 0)]
     of_old = [stored.id for stored in home.pipeline.channels.values()]
@@ -295,7 +292,7 @@ def test_pruning_leaves_nothing_of_a_pipeline_and_all_of_the_others(home: Home) 
         assert {row.pipeline_id for row in home.rows(table)} == {new.id}, table
     assert not [row for row in home.rows(schema.change) if row.channel_id in of_old]
     assert findings(home, new) == []
-    assert ChannelIndexes(home.catalog, new, FaissEngine(home.folder)).verify() == []
+    assert ChannelIndexes(home.catalog, new, home.engine()).verify() == []
 
 
 def test_pruning_spares_what_a_server_answers_from_and_what_is_built(home: Home) -> None:
@@ -304,14 +301,14 @@ def test_pruning_spares_what_a_server_answers_from_and_what_is_built(home: Home)
     with building(home) as builder:
         builder.save([builder.waiting(0, 1)[0]], [newly("a")])
         with pytest.raises(LeaseHeld, match="is reindexing"):
-            prune(home.catalog, FaissEngine(home.folder), unfinished=True)
-    assert prune(home.catalog, FaissEngine(home.folder)) == []
+            prune(home.catalog, home.engine(), unfinished=True)
+    assert prune(home.catalog, home.engine()) == []
     with (
         hold_writer_lease(home.catalog.database, f"{serving_mark(unfinished.id)}x"),
         pytest.raises(Conflict, match="still uses"),
     ):
-        prune(home.catalog, FaissEngine(home.folder), unfinished=True)
-    assert prune(home.catalog, FaissEngine(home.folder), unfinished=True) == [NEW.fingerprint]
+        prune(home.catalog, home.engine(), unfinished=True)
+    assert prune(home.catalog, home.engine(), unfinished=True) == [NEW.fingerprint]
     assert findings(home, home.pipeline) == []
 
 

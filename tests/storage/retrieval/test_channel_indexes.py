@@ -6,6 +6,7 @@ import random
 import shutil
 import threading
 import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -47,22 +48,40 @@ def backend(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> 
 
     Empty indexes are filled at once, but without lists from SQLite step by step.
     """
-    name, _, lists = request.param.partition(", ")
+    name, _, way = request.param.partition(", ")
     if request.param != "sqlite":
         monkeypatch.setattr(channel_indexes, "_LONG_LOG", 0)
-    if lists:
+    if way == "with lists":
         limits = SegmentLimits(delta_rows=4, listed_segment_rows=2, listed_index_rows=8)
         monkeypatch.setattr(vector_index, "SegmentLimits", lambda: limits)
         LISTED.prepare(monkeypatch)
     return str(name)
 
 
+@pytest.fixture
+def home(
+    request: pytest.FixtureRequest, empty_catalog: Callable[[Path], str], tmp_path: Path
+) -> Iterator[Home]:
+    """A new catalog with a live pipeline; `pgvector` in the name of a backend is the engine."""
+    backend = getattr(request.node, "callspec", None)
+    named = "" if backend is None else str(backend.params.get("backend", ""))
+    vectors = "pgvector" if "pgvector" in named else "faiss"
+    with open_home(empty_catalog(tmp_path), tmp_path / "indexes", vectors) as opened:
+        yield opened
+
+
+on_all_engines = pytest.mark.parametrize(
+    "backend", ["sqlite", "postgresql", "sqlite, with lists", "postgresql, pgvector"], indirect=True
+)
 also_with_lists = pytest.mark.parametrize(
     "backend", ["sqlite", "postgresql", "sqlite, with lists"], indirect=True
 )
 lists_in_campaign = pytest.mark.parametrize(
     "backend",
-    ["sqlite", "postgresql", pytest.param("sqlite, with lists", marks=pytest.mark.campaign)],
+    [
+        *("sqlite", "postgresql", "postgresql, pgvector"),
+        pytest.param("sqlite, with lists", marks=pytest.mark.campaign),
+    ],
     indirect=True,
 )
 
@@ -140,12 +159,14 @@ def fill(home: Home) -> None:
     indexes = home.indexes()
     indexes.catch_up()
     indexes.snapshot()
+    if home.engine_name != "faiss":
+        return
     has_lists = vector_index.SegmentLimits().listed_index_rows < 10
     for stats in indexes.stats().values():
         assert (stats["segments_with_lists"] > 0) == has_lists
 
 
-@also_with_lists
+@on_all_engines
 @pytest.mark.parametrize("channel", [IMAGE, REGION, CAPTION], ids=str)
 def test_filtered_search_equals_brute_force(home: Home, channel: Channel) -> None:
     fill(home)
@@ -157,7 +178,7 @@ def test_filtered_search_equals_brute_force(home: Home, channel: Channel) -> Non
             assert_best(found, brute_force(home, channel, queries, k, collection), k)
 
 
-@also_with_lists
+@on_all_engines
 def test_a_filter_is_as_fresh_as_the_catalog(home: Home) -> None:
     fill(home)
     indexes = home.indexes()
@@ -210,7 +231,7 @@ def test_an_empty_catalog(home: Home) -> None:
     assert home.indexes().verify() == []
 
 
-@also_with_lists
+@on_all_engines
 def test_snapshots_are_continued(home: Home) -> None:
     fill(home)
     first = home.indexes()
@@ -288,7 +309,7 @@ def test_folder_that_is_a_file(home: Home) -> None:
     assert "regard rebuild" in str(caught.value)
 
 
-@also_with_lists
+@on_all_engines
 def test_damaged_vector_in_the_catalog(home: Home) -> None:
     """Refused when it is stored; one that was damaged later is named, not a traceback."""
     home.save("/a.jpg", "a")
@@ -346,6 +367,7 @@ def test_threads_search_while_others_write(home: Home) -> None:
     assert indexes.verify() == []
 
 
+@on_all_engines
 def test_verify_while_another_writes(home: Home) -> None:
     """What is committed during the comparison is no difference."""
     fill(home)
