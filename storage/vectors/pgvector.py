@@ -541,8 +541,10 @@ def _write(found: Neighbours, place: int, query: Float32Array, rows: Rows) -> No
     """Score rows and write the best ones of a query."""
     scores = score_rows(pad(query[None]), pad(rows.vectors))[0]
     best = np.lexsort((rows.ids, -scores))[: found.ids.shape[1]]
-    for columns, values in zip(found, (scores, rows.ids, rows.contents, rows.regions), strict=True):
-        columns[place, : len(best)] = values[best]
+    found.scores[place, : len(best)] = scores[best]
+    found.ids[place, : len(best)] = rows.ids[best]
+    found.contents[place, : len(best)] = rows.contents[best]
+    found.regions[place, : len(best)] = rows.regions[best]
 
 
 def _table_name(identity: IndexIdentity) -> str:
