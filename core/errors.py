@@ -17,6 +17,7 @@ responses in one table; no other package prints or exits.
     │   ├── PipelineConflict        another pipeline is live in this home
     │   ├── LeaseHeld               another process is the writer of this home
     │   ├── RootUnavailable         a root is missing, unreadable or suddenly empty
+    │   ├── StoreUnavailable        the bucket of originals does not answer
     │   ├── UnstorableValue         a value does not fit the catalog's database
     │   ├── NotFound                an id, collection or file does not exist
     │   ├── KeyReused               an idempotency key was used for a different request
@@ -108,6 +109,10 @@ class LeaseHeld(CannotWork):
 
 class RootUnavailable(CannotWork):
     """A root is missing, unreadable, or empty although the catalog has photographs under it."""
+
+
+class StoreUnavailable(CannotWork):
+    """A bucket does not answer, or refuses; its objects may well exist."""
 
 
 class UnstorableValue(CannotWork):

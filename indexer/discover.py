@@ -24,6 +24,7 @@ from functools import lru_cache
 from regard.core.catalog import FileStamp, KnownAsset
 from regard.core.errors import DecodeError, OutsideRoots, RootUnavailable
 from regard.indexer.exclusions import IGNORE_FILE, Exclusions, Rules, folders_above
+from regard.photos.buckets import is_object, object_status
 from regard.photos.files import LEADS_OUT, Confinement, absolute_path, uri_of_path
 from regard.photos.formats import PHOTO_SUFFIXES
 from regard.photos.photo_file import looks_like_photo
@@ -106,6 +107,10 @@ class Walk:
     def __iter__(self) -> Iterator[WalkEntry]:
         """Every photograph below the root, in byte order of paths; raises RootUnavailable."""
         status = self.require_root()
+        if is_object(self.root):
+            self.files += 1
+            yield WalkEntry(FileStamp(self.root, status.st_size, status.st_mtime_ns))
+            return
         entries = self._below() if stat.S_ISDIR(status.st_mode) else self._named_file()
         for entry in entries:
             self.files += 1
@@ -335,7 +340,7 @@ def require_root(root: bytes, confinement: Confinement | None = None) -> os.stat
     """The root's status.
 
     Raises RootUnavailable if it is missing or unreadable, OutsideRoots if it leads out of the
-    confinement.
+    confinement, StoreUnavailable if its bucket does not answer.
     """
     if confinement is not None and not confinement.holds(root):
         raise OutsideRoots(
@@ -343,6 +348,10 @@ def require_root(root: bytes, confinement: Confinement | None = None) -> os.stat
             remedy="choose a folder inside it, or configure a root where it leads to",
         )
     try:
+        if is_object(root):
+            found = object_status(root)
+            times = {"st_mtime_ns": found.mtime_ns}
+            return os.stat_result((stat.S_IFREG, *(0,) * 5, found.size, *(0,) * 3), times)
         status = os.stat(root)
         if stat.S_ISDIR(status.st_mode):
             with os.scandir(root):
@@ -439,10 +448,15 @@ def is_empty_folder(path: bytes) -> bool:
 
 
 def is_gone(path: bytes) -> bool:
-    """Whether the path is known not to exist."""
+    """Whether the path is known not to exist; raises StoreUnavailable."""
     try:
+        if is_object(path):
+            object_status(path)
+            return False
         os.lstat(path)
     except (FileNotFoundError, NotADirectoryError):
+        if is_object(path):
+            return True
         # Behind a dangling link, such as to an unmounted disk, it may still exist.
         return os.path.isdir(next(filter(os.path.lexists, folders_above(path))))
     except OSError:

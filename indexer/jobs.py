@@ -21,7 +21,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from regard.core.catalog import Failure
-from regard.core.errors import LeaseHeld, RegardError
+from regard.core.errors import LeaseHeld, RegardError, StoreUnavailable
 from regard.core.jobs import Job, JobKind, JobQueue, JobState
 from regard.indexer.report import IndexReport, Progress
 
@@ -81,7 +81,7 @@ class JobRunner:
             return Outcome.ENDED
         with _JobProgress(self._queue, job, stop) as progress:
             outcome = self._attempt(job, progress)
-        if isinstance(outcome, LeaseHeld):
+        if isinstance(outcome, (LeaseHeld, StoreUnavailable)):
             self._queue.waits(job.id, str(outcome))
             return Outcome.WAITS
         progress.record()

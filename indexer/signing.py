@@ -13,7 +13,7 @@ from typing import BinaryIO
 
 from regard.core.catalog import Failure, FileStamp
 from regard.core.duplicates import SignatureStore, Unsigned
-from regard.core.errors import CannotWork, DecodeError
+from regard.core.errors import CannotWork, DecodeError, StoreUnavailable
 from regard.core.records import SIGNATURE_SIDE, Signature
 from regard.indexer.report import SILENT, Progress
 from regard.photos.decoding import DEFAULT_LIMITS, DecodeLimits, large_file_turn
@@ -90,6 +90,9 @@ def _signature_of(
                     failure = Failure(uri, "the file has changed since it was indexed")
                     continue
                 return sign(photo.decode(reduced_to=_REDUCED_TO))
+        except StoreUnavailable:
+            # It says nothing about the file.
+            raise
         except (DecodeError, CannotWork) as error:
             failure = Failure(uri, error.message)
         except OSError as error:

@@ -16,6 +16,7 @@ from typing import BinaryIO
 
 from regard.core.errors import DecodeError, OutsideRoots
 from regard.core.words import composed
+from regard.photos.buckets import is_object, open_object
 
 FilePath = str | bytes | os.PathLike[str] | os.PathLike[bytes]
 
@@ -70,10 +71,14 @@ class Confinement:
 def open_regular(path: FilePath, within: Confinement | None = None) -> BinaryIO:
     """Open a regular file for reading.
 
-    Raises DecodeError for pipes, devices, folders, unreadable files, and paths that lead out of
-    `within`.
+    Of an object of a bucket, a local copy is opened. Raises DecodeError for pipes, devices, folders,
+    unreadable files, and paths that lead out of `within`, StoreUnavailable for a bucket.
     """
     try:
+        if is_object(path):
+            if within is not None:
+                raise OutsideRoots(LEADS_OUT)
+            return open_object(os.fsencode(path))
         with contextlib.ExitStack() as entered:
             folder, flags = None, _READ
             if within is not None:
@@ -140,7 +145,9 @@ def composed_path(path: bytes) -> bytes:
 
 
 def absolute_path(path: str | bytes | os.PathLike[str]) -> bytes:
-    """The normalised absolute path as bytes, with symlinks unresolved."""
+    """The normalised absolute path as bytes, with symlinks unresolved; of an object, its URI."""
+    if is_object(path):
+        return os.fsencode(path).rstrip(b"/")
     absolute = os.path.abspath(os.fsencode(path))
     # POSIX allows two leading slashes a special meaning, which no supported system uses.
     return absolute[1:] if os.name == "posix" and absolute.startswith(b"//") else absolute

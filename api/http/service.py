@@ -25,13 +25,14 @@ from regard.api.http.access import Access
 from regard.api.http.documents import Documents
 from regard.api.http.duplicate_lists import DuplicateLists
 from regard.api.http.metrics import Metrics
-from regard.api.library.home import Home
+from regard.api.library.home import Home, open_originals
 from regard.api.library.purging import Purging
 from regard.core.assets import AssetState
 from regard.core.catalog import FileStamp, clamp_int64
 from regard.core.errors import Conflict, RegardError
 from regard.core.jobs import JobKind, JobState
 from regard.core.keys import Caller
+from regard.photos.buckets import is_object, object_status
 from regard.photos.decoding import DecodeLimits
 from regard.search.engine import SearchEngine
 from regard.storage.assets.collections import SqlCollections
@@ -39,7 +40,7 @@ from regard.storage.assets.editing import SqlAssetEditing
 from regard.storage.assets.reading import SqlAssetReading
 from regard.storage.assets.uploads import SqlUploads
 from regard.storage.database.lease import hold_writer_lease
-from regard.storage.files.originals import Originals, open_original
+from regard.storage.files.originals import open_original
 from regard.storage.files.thumbnails import Thumbnails
 from regard.storage.pipelines.pruning import serving_mark
 from regard.storage.service.idempotency import SqlIdempotency
@@ -102,12 +103,12 @@ class Service:
         self.limits = DecodeLimits(max_bytes=options.upload_bytes)
         self.editing = SqlAssetEditing(catalog)
         self.uploads = SqlUploads(catalog)
-        self.purging = Purging(catalog, home)
         self.collections = SqlCollections(catalog)
         self.jobs = SqlJobQueue(catalog)
         self.idempotency = SqlIdempotency(catalog)
-        self.originals = Originals(home / "originals")
+        self.originals = open_originals(library.settings, catalog)
         self.thumbnails = Thumbnails(home / "thumbnails")
+        self.purging = Purging(catalog, self.originals, self.thumbnails)
         self.access = Access(SqlKeys(catalog), required=options.keys_required)
         # Limits threads that render pictures, so that others stay free.
         self.rendering_threads = CapacityLimiter(4)
@@ -154,7 +155,12 @@ class Service:
         return Documents(caller, self.options.roots)
 
     def has_original(self, stamp: FileStamp) -> bool:
-        """Whether an imported asset's file is unchanged since it was indexed."""
+        """Whether an asset's file is unchanged since it was indexed; raises StoreUnavailable."""
+        if is_object(stamp.path):
+            try:
+                return object_status(stamp.path).size == stamp.size
+            except FileNotFoundError:
+                return False
         try:
             file = open_original(stamp.path, size=stamp.size, mtime_ns=stamp.mtime_ns, within=None)
         except RegardError:
@@ -191,8 +197,7 @@ class Service:
         jobs for stored uploads without one.
         """
         self.uploads.relocate_originals(self.originals.path_of, _mtime_of)
-        discard = self.purging.discard_unneeded
-        self.originals.sweep(discard_placed=lambda sha256: discard([sha256]))
+        self.originals.sweep(discard_placed=self.purging.discard_unneeded)
         self.purging.delete_left_files()
         for collection in self.uploads.collections_without_job():
             self.jobs.add(JobKind.UPLOAD, collection)

@@ -14,8 +14,11 @@ from regard.core.protocols import Profile
 from regard.core.records import Routes
 from regard.models.profiles.registry import DEFAULT_PROFILE, load_profile
 from regard.search.engine import Observe, SearchEngine
+from regard.storage.assets.uploads import SqlUploads
 from regard.storage.database.catalog import Catalog, open_catalog
 from regard.storage.database.stored_pipelines import StoredPipeline, check_pipeline, check_spaces
+from regard.storage.files.bucket_originals import BucketOriginals
+from regard.storage.files.originals import Originals, OriginalStore
 from regard.storage.retrieval.channel_indexes import ChannelIndexes
 from regard.storage.retrieval.keywords import SqlKeywordSearch
 from regard.storage.retrieval.search_catalog import SqlSearchCatalog
@@ -74,14 +77,13 @@ class Home:
         from regard.indexer.analysis import AnalysisSetup
         from regard.indexer.indexing import Indexer
         from regard.storage.assets.indexing import SqlIndexingCatalog
-        from regard.storage.files.originals import Originals
 
         return Indexer(
             SqlIndexingCatalog(
                 self.catalog,
                 self.pipeline,
                 collection,
-                is_managed=Originals(self.settings.home / "originals").holds,
+                is_managed=open_originals(self.settings, self.catalog).holds,
             ),
             AnalysisSetup(
                 self.profile.analyzer,
@@ -164,6 +166,13 @@ def home_engine(settings: Settings, catalog: Catalog) -> VectorEngine:
     return make_engine(
         settings.vectors, settings.vectors_token_file, settings.indexes, catalog.database
     )
+
+
+def open_originals(settings: Settings, catalog: Catalog) -> OriginalStore:
+    """The store of uploaded files: a folder of the home, or a bucket."""
+    if settings.store is None:
+        return Originals(settings.home / "originals")
+    return BucketOriginals(settings.store, SqlUploads(catalog).announce)
 
 
 def nothing_indexed(settings: Settings) -> HomeError:

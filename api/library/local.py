@@ -16,6 +16,7 @@ from regard.api.library.home import (
     open_home,
     open_home_catalog,
     open_or_make_home,
+    open_originals,
 )
 from regard.api.library.interface import (
     DEFAULT_KINDS,
@@ -360,7 +361,6 @@ class LocalLibrary(Library):
 
         from regard.storage.export.checking import open_export
         from regard.storage.export.importing import import_catalog
-        from regard.storage.files.originals import Originals
 
         # A mistyped path, or an export that can't be used, must not make a home.
         checked = open_export(Path(folder).expanduser())
@@ -370,7 +370,7 @@ class LocalLibrary(Library):
             report = import_catalog(
                 catalog,
                 checked,
-                place_of=Originals(self._settings.home / "originals").path_of,
+                place_of=open_originals(self._settings, catalog).path_of,
                 should_stop=progress.should_stop,
                 advance=progress.advance,
             )

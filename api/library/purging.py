@@ -6,17 +6,20 @@ wait and what was done stays done when the process is killed.
 
 from __future__ import annotations
 
+import logging
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Sequence
 from datetime import datetime
 from functools import partial
-from pathlib import Path
 
+from regard.core.errors import StoreUnavailable
 from regard.storage.assets.editing import Purged, SqlAssetEditing
 from regard.storage.assets.uploads import SqlUploads
 from regard.storage.database.catalog import Catalog
-from regard.storage.files.originals import Originals
+from regard.storage.files.originals import SHA256_DIGITS, OriginalStore
 from regard.storage.files.thumbnails import Thumbnails
+
+_log = logging.getLogger(__name__)
 
 # SQLite lets others write between two portions; they look for a chance ten times a second.
 _PAUSE_SECONDS = 0.1
@@ -25,13 +28,12 @@ _PAUSE_SECONDS = 0.1
 class Purging:
     """Purges assets of one home. Thread-safe."""
 
-    def __init__(self, catalog: Catalog, home: Path) -> None:
-        """`home` is the folder that holds originals and thumbnails."""
+    def __init__(self, catalog: Catalog, originals: OriginalStore, thumbnails: Thumbnails) -> None:
         self._database = catalog.database
         self._editing = SqlAssetEditing(catalog)
         self._uploads = SqlUploads(catalog)
-        self._originals = Originals(home / "originals")
-        self._thumbnails = Thumbnails(home / "thumbnails")
+        self._originals = originals
+        self._thumbnails = thumbnails
 
     def purge_some(
         self,
@@ -73,17 +75,30 @@ class Purging:
         return False
 
     def delete_left_files(self) -> None:
-        """Delete the files of portions whose process was killed before it did."""
+        """Delete the files of portions and uploads whose process was killed before it did."""
+        self._uploads.abandon()
         self._delete(self._uploads.forgotten_originals())
 
-    def discard_unneeded(self, digests: Iterable[str]) -> None:
-        """Delete the managed files with these SHA-256 digests that no asset needs."""
-        for sha256 in digests:
-            is_needed = partial(self._uploads.needs, self._originals.path_of(sha256))
-            # A file that is gone already may have thumbnails: a process was killed in between.
-            if self._originals.discard(sha256, unless=is_needed) or not is_needed():
-                self._thumbnails.discard(sha256)
+    def discard_unused(self, names: Sequence[str]) -> None:
+        """Delete the files of uploads that have become no asset, unless another asset needs them."""
+        if names:
+            self._uploads.abandon(names)
+            self._delete(names)
 
-    def _delete(self, digests: list[str]) -> None:
-        self.discard_unneeded(digests)
-        self._uploads.forget_originals(digests)
+    def discard_unneeded(self, name: str) -> None:
+        """Delete the managed file of a name if no asset needs it; raises CannotWork."""
+        is_needed = partial(self._uploads.needs, self._originals.path_of(name))
+        # A file that is gone already may have thumbnails: a process was killed in between.
+        if self._originals.discard(name, unless=is_needed) or not is_needed():
+            self._thumbnails.discard(name[:SHA256_DIGITS])
+
+    def _delete(self, names: Sequence[str]) -> None:
+        done = []
+        try:
+            for name in names:
+                self.discard_unneeded(name)
+                done.append(name)
+        except StoreUnavailable as error:
+            # They stay noted, and a later purge or start of a server deletes them.
+            _log.warning("%d files are to be deleted later: %s", len(names) - len(done), error)
+        self._uploads.forget_originals(done)

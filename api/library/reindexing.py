@@ -11,7 +11,13 @@ import time
 from collections.abc import Callable
 
 from regard.api.library.duplicates import COMPARED_KINDS, compare_photographs
-from regard.api.library.home import Home, home_engine, load_ready_profile, nothing_indexed
+from regard.api.library.home import (
+    Home,
+    home_engine,
+    load_ready_profile,
+    nothing_indexed,
+    open_originals,
+)
 from regard.api.library.purging import Purging
 from regard.api.library.settings import Settings
 from regard.core.errors import PipelineConflict
@@ -22,7 +28,7 @@ from regard.indexer.reindexing import Reindexer
 from regard.indexer.report import SILENT, IndexReport, Progress
 from regard.storage.assets.editing import SqlAssetEditing
 from regard.storage.database.catalog import Catalog
-from regard.storage.files.originals import Originals
+from regard.storage.files.thumbnails import Thumbnails
 from regard.storage.pipelines.pruning import prune
 from regard.storage.pipelines.reindexing import SqlReindexing
 from regard.storage.pipelines.states import read_pipelines
@@ -72,11 +78,12 @@ def reindex(
         )
     if is_live(catalog, profile):
         return IndexReport()
-    originals = Originals(settings.home / "originals")
+    originals = open_originals(settings, catalog)
 
     def original_of(sha256: str) -> bytes | None:
+        # In a bucket, only assets know the names.
         path = originals.path_of(sha256)
-        return path if os.path.exists(path) else None
+        return path if settings.store is None and os.path.exists(path) else None
 
     building = SqlReindexing(catalog, spec, original_of=original_of)
     return Reindexer(
@@ -162,7 +169,8 @@ class HomeJobs:
         """Purge what was in the trash when the job was added; `removed` counts assets."""
         started = time.monotonic()
         editing = SqlAssetEditing(self._catalog)
-        purging = Purging(self._catalog, self._settings.home)
+        originals = open_originals(self._settings, self._catalog)
+        purging = Purging(self._catalog, originals, Thumbnails(self._settings.home / "thumbnails"))
         report = IndexReport()
 
         def advance(count: int) -> None:

@@ -9,6 +9,7 @@ environment, process list or compose file.
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,7 +23,10 @@ HOME_VARIABLE = "REGARD_HOME"
 DATABASE_VARIABLE = "REGARD_DATABASE_URL"
 PASSWORD_FILE_VARIABLE = "REGARD_DATABASE_PASSWORD_FILE"  # noqa: S105 - a variable's name
 VECTORS_VARIABLE = "REGARD_VECTORS"
+STORE_VARIABLE = "REGARD_STORE"
 TOKEN_FILE_VARIABLE = "REGARD_VECTORS_TOKEN_FILE"  # noqa: S105 - a variable's name
+
+_STORE = re.compile(r"s3://[a-z0-9][a-z0-9.-]{1,61}[a-z0-9](/[\w.=-]+)*/?", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,13 +35,15 @@ class Settings:
 
     `database_url` names another SQL database for the catalog; None means the home's own file.
     `vectors` is the vector engine: `faiss`, `pgvector`, or Milvus by `milvus://host:port` or
-    `https://…`, whose token is in `vectors_token_file`.
+    `https://…`, whose token is in `vectors_token_file`. `store` is `s3://bucket/prefix` if uploads
+    and shared thumbnails are in a bucket; None means the home.
     """
 
     home: Path
     database_url: str | None = None
     vectors: str = "faiss"
     vectors_token_file: Path | None = None
+    store: str | None = None
 
     @classmethod
     def resolve(
@@ -46,7 +52,8 @@ class Settings:
         """The argument wins over the environment, the environment over the default.
 
         Raises UsageError if the home is a file, the password file does not fit the database URL or
-        the vector engine is unknown or does not fit, HomeError if the password file can't be read.
+        the vector engine is unknown or does not fit or the store is no bucket, HomeError if the
+        password file can't be read.
         """
         environ = os.environ if environ is None else environ
         path = home or Path(
@@ -56,7 +63,7 @@ class Settings:
         if path.exists() and not path.is_dir():
             raise UsageError(f"the home {path} is a file", remedy="give --home a folder")
         database_url = _database_url(environ)
-        return cls(path, database_url, *_vectors(environ, database_url))
+        return cls(path, database_url, *_vectors(environ, database_url), store=_store(environ))
 
     @property
     def catalog_file(self) -> Path:
@@ -67,6 +74,16 @@ class Settings:
     def indexes(self) -> Path:
         """The folder of the vector indexes."""
         return self.home / "indexes"
+
+
+def _store(environ: Mapping[str, str]) -> str | None:
+    store = environ.get(STORE_VARIABLE) or None
+    if store is not None and _STORE.fullmatch(store) is None:
+        raise UsageError(
+            f"{STORE_VARIABLE} names no bucket: {store}",
+            remedy=f"set {STORE_VARIABLE} to s3://bucket/prefix, or unset it to store in the home",
+        )
+    return store if store is None else store.rstrip("/")
 
 
 def _database_url(environ: Mapping[str, str]) -> str | None:

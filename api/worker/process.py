@@ -24,6 +24,7 @@ from pathlib import Path
 from regard.api.library.settings import (
     DATABASE_VARIABLE,
     PASSWORD_FILE_VARIABLE,
+    STORE_VARIABLE,
     TOKEN_FILE_VARIABLE,
     VECTORS_VARIABLE,
     Settings,
@@ -160,6 +161,7 @@ def _environment(settings: Settings, environ: Mapping[str, str]) -> dict[str, st
     if Settings.resolve(settings.home, environ) != settings:
         environ.pop(PASSWORD_FILE_VARIABLE, None)
         environ[DATABASE_VARIABLE] = settings.database_url or ""
+        environ[STORE_VARIABLE] = settings.store or ""
         environ[VECTORS_VARIABLE] = settings.vectors
         environ[TOKEN_FILE_VARIABLE] = str(settings.vectors_token_file or "")
     return environ

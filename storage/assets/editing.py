@@ -40,6 +40,7 @@ from regard.storage.database import schema
 from regard.storage.database.catalog import Catalog
 from regard.storage.database.change_log import AssetEvent, record_changes
 from regard.storage.database.clock import utc_now
+from regard.storage.files.originals import name_of
 
 _asset = schema.asset.c
 _PURGED_AT_ONCE = 200
@@ -48,7 +49,7 @@ _MOVED_AT_ONCE = 500
 
 @dataclass(frozen=True, slots=True)
 class Purged:
-    """The number of purged assets, and the SHA-256 of managed files that are no longer needed.
+    """The number of purged assets, and the names of managed files that are no longer needed.
 
     Check `needs` again before deleting such a file, because the same bytes may have been uploaded
     since; call `forget_originals` afterwards. `has_more` says that another portion may be left.
@@ -204,7 +205,7 @@ class SqlAssetEditing:
             paths = {bytes(row.path) for row in rows if row.managed}
             used = connection.execute(select(_asset.path).where(has_path(paths))).scalars()
             unused = paths - {bytes(path) for path in used}
-            originals = [path.rpartition(b"/")[2].decode() for path in sorted(unused)]
+            originals = [name_of(path) for path in sorted(unused)]
             note_files(connection, originals)
             # Otherwise the next run over their folders would add them again.
             removals: dict[int, list[Exclusion]] = {}

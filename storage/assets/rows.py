@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import dataclasses
 import datetime
+import hashlib
 import json
 import sys
 from collections.abc import Collection, Iterable, Mapping, Sequence
@@ -298,15 +299,35 @@ def forget_comparisons(connection: Connection, contents: Collection[int]) -> Non
 
 _info = schema.catalog_info.c
 _FILE = "forgotten_file "
+_ANNOUNCED = "announced_file "
 _COLLECTION = "former_collection "
 # A key has at most 64 characters; this many digits of a SHA-256 are unique.
 _DIGITS = 48
 _AT_ONCE = 500
 
 
-def note_files(connection: Connection, digests: Iterable[str]) -> None:
-    """Note the SHA-256 of managed files that no asset needs any more."""
-    values = {_file_key(sha256): sha256 for sha256 in digests}
+def announce_file(connection: Connection, name: str) -> None:
+    """Record that a managed file is about to be stored, until its asset is written."""
+    connection.execute(
+        insert(schema.catalog_info).values(key=_file_key(name, _ANNOUNCED), value=name)
+    )
+
+
+def withdraw_file(connection: Connection, name: str) -> bool:
+    """Delete the record of an announced file; return whether there was one."""
+    here = _info.key == _file_key(name, _ANNOUNCED)
+    return connection.execute(delete(schema.catalog_info).where(here)).rowcount > 0
+
+
+def announced_files(connection: Connection) -> list[str]:
+    """The names of all announced files."""
+    here = _info.key.startswith(_ANNOUNCED, autoescape=True)
+    return list(connection.execute(select(_info.value).where(here)).scalars())
+
+
+def note_files(connection: Connection, names: Iterable[str]) -> None:
+    """Note the names of managed files that no asset needs any more."""
+    values = {_file_key(name): name for name in names}
     there = set(connection.execute(select(_info.key).where(_info.key.in_(list(values)))).scalars())
     rows = [{"key": key, "value": value} for key, value in values.items() if key not in there]
     if rows:
@@ -314,7 +335,7 @@ def note_files(connection: Connection, digests: Iterable[str]) -> None:
 
 
 def noted_files(connection: Connection) -> list[str]:
-    """The SHA-256 of all noted files."""
+    """The names of all noted files."""
     return list(
         connection.execute(
             select(_info.value).where(_info.key.startswith(_FILE, autoescape=True))
@@ -322,9 +343,9 @@ def noted_files(connection: Connection) -> list[str]:
     )
 
 
-def drop_files(connection: Connection, digests: Iterable[str]) -> None:
+def drop_files(connection: Connection, names: Iterable[str]) -> None:
     """Delete notes of files that are deleted or needed again."""
-    keys = [_file_key(sha256) for sha256 in digests]
+    keys = [_file_key(name) for name in names]
     for start in range(0, len(keys), _AT_ONCE):
         some = keys[start : start + _AT_ONCE]
         connection.execute(delete(schema.catalog_info).where(_info.key.in_(some)))
@@ -342,8 +363,10 @@ def notes_collection(collection: ColumnElement[int]) -> ColumnElement[bool]:
     return _info.key == literal(_COLLECTION) + cast(collection, String)
 
 
-def _file_key(sha256: str) -> str:
-    return _FILE + sha256[:_DIGITS]
+def _file_key(name: str, prefix: str = _FILE) -> str:
+    # In a folder, a name is a SHA-256; in a bucket, it continues with a number.
+    digest = name if "-" not in name else hashlib.sha256(name.encode()).hexdigest()
+    return prefix + digest[:_DIGITS]
 
 
 def require_free(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
@@ -17,11 +18,15 @@ from sqlalchemy import (
 )
 
 from regard.core.catalog import ContentHeader, FileStamp
+from regard.core.errors import CannotWork
 from regard.core.facts import PhotoFacts
 from regard.core.jobs import JobKind
+from regard.photos.buckets import is_object
 from regard.storage.assets.records import is_pending
 from regard.storage.assets.rows import (
     add_tags,
+    announce_file,
+    announced_files,
     dated_at,
     drop_files,
     ensure_collection,
@@ -29,10 +34,12 @@ from regard.storage.assets.rows import (
     fact_columns,
     find_collection,
     has_path,
+    note_files,
     noted_files,
     path_columns,
     require_free,
     storable_facts,
+    withdraw_file,
     write_custom,
     write_keywords,
 )
@@ -42,6 +49,8 @@ from regard.storage.database.change_log import AssetEvent, record_changes
 from regard.storage.database.clock import utc_now
 from regard.storage.database.connection import storable_text
 from regard.storage.database.stored_pipelines import live_pipeline
+from regard.storage.files.bucket_originals import announced_at
+from regard.storage.files.originals import LEFTOVER_SECONDS, name_of
 
 _asset = schema.asset.c
 _MOVED_AT_ONCE = 500
@@ -63,10 +72,14 @@ class Upload:
 
 @dataclass(frozen=True, slots=True)
 class Uploaded:
-    """The asset; `status` is created, existing or restored (from the trash)."""
+    """The asset; `status` is created, existing or restored (from the trash).
+
+    `path` is the file that it has now, perhaps another one with the same bytes.
+    """
 
     asset: int
     status: str
+    path: bytes
 
 
 class SqlUploads:
@@ -86,64 +99,45 @@ class SqlUploads:
         """Create an asset, or find the one with the same bytes in the collection.
 
         A trashed one is restored, and a failed one is queued again. An indexed one counts only if
-        its file `is_sound`, otherwise the bytes would be lost. The collection is created if it is
-        new. Raises NameTaken if another asset has the external id.
+        its file `is_sound`, otherwise the bytes would be lost. An upload in another collection
+        with the same bytes in the same bucket shares its object. The collection is created if it is
+        new. Raises NameTaken if another asset has the external id, CannotWork if the file was
+        announced so long ago that another server forgot it.
         """
         upload = replace(
             upload,
             facts=storable_facts(upload.facts),
             file_name=storable_text(upload.file_name),
         )
+        path = upload.stamp.path
         with self._database.writing() as connection:
             # Otherwise two uploads of the same bytes would both find nothing.
             self._database.take_turns(connection)
-            collection_id = ensure_collection(connection, collection)
-            [content_id] = ensure_contents(connection, [upload.content])
-            of_same_bytes = connection.execute(
-                select(_asset.id)
-                .where(
-                    _asset.collection_id == collection_id,
-                    or_(_asset.content_id == content_id, _asset.path == upload.stamp.path),
-                )
-                .order_by(_asset.deleted_at.is_not(None), _asset.id)
-            ).all()
-            for row in of_same_bytes:
-                # Lock it until commit.
-                there = connection.execute(
-                    select(schema.asset).where(_asset.id == row.id).with_for_update()
-                ).one_or_none()
-                if there is None:
-                    continue
-                stamp = FileStamp(bytes(there.path), there.size, there.mtime_ns)
-                if there.managed or is_sound(stamp):
-                    return self._upload_again(connection, content_id, there, upload)
-            require_free(connection, collection_id, upload.external_id, None)
-            asset = connection.execute(
-                insert(schema.asset)
-                .values(
-                    collection_id=collection_id,
-                    **path_columns(upload.stamp.path),
-                    content_id=content_id,
-                    size=upload.stamp.size,
-                    mtime_ns=upload.stamp.mtime_ns,
-                    file_name=upload.file_name,
-                    external_id=upload.external_id,
-                    managed=True,
-                    edited_title=upload.title,
-                    added_at=utc_now(),
-                    dated_at=dated_at(upload.facts, upload.stamp.mtime_ns),
-                    **fact_columns(upload.facts),
-                )
-                .returning(_asset.id)
-            ).scalar_one()
-            write_keywords(connection, asset, upload.facts.keywords)
-            add_tags(connection, [asset], upload.tags)
-            write_custom(connection, asset, upload.custom or {})
-            record_changes(connection, [], [], [AssetEvent(asset, collection_id, "added")])
-            return Uploaded(asset, "created")
+            if not is_object(path):
+                return self._write_upload(connection, collection, upload, is_sound)
+            name = name_of(path)
+            if not withdraw_file(connection, name):
+                raise CannotWork("the upload took too long", remedy="upload the file again")
+            uploaded = self._write_upload(connection, collection, upload, is_sound)
+            if uploaded.path != path:
+                note_files(connection, [name])
+            return uploaded
+
+    def announce(self, name: str) -> None:
+        """Record the name of a file that is about to be stored, until its asset is written."""
+        with self._database.writing() as connection:
+            announce_file(connection, name)
+
+    def abandon(self, names: Collection[str] | None = None) -> None:
+        """Leave announced files to be deleted; without names, those of killed servers."""
+        with self._database.writing() as connection:
+            if names is None:
+                limit = time.time() - LEFTOVER_SECONDS
+                names = [one for one in announced_files(connection) if announced_at(one) < limit]
+            note_files(connection, [one for one in names if withdraw_file(connection, one)])
 
     def forgotten_originals(self) -> list[str]:
-        """The SHA-256 of all managed files that purges left to be deleted."""
+        """The names of all managed files that purges and uploads left to be deleted."""
         with self._database.reading() as connection:
             return noted_files(connection)
 
@@ -216,7 +210,7 @@ class SqlUploads:
     ) -> int:
         """Update paths after the managed store has moved; return how many assets changed.
 
-        `path_of` gives the path of a file by its SHA-256, the last part of its path; `mtime_of`
+        `path_of` gives the path of a file by its name, the last part of its path; `mtime_of`
         the new modification time in nanoseconds, None if unknown.
         """
         moves: list[tuple[int, bytes]] = []
@@ -224,7 +218,7 @@ class SqlUploads:
             for row in connection.execute(
                 select(_asset.id, _asset.path).where(_asset.managed.is_(True))
             ):
-                path = path_of(bytes(row.path).rpartition(b"/")[2].decode())
+                path = path_of(name_of(bytes(row.path)))
                 if path != bytes(row.path):
                     moves.append((row.id, path))
         for start in range(0, len(moves), _MOVED_AT_ONCE):
@@ -240,8 +234,66 @@ class SqlUploads:
                 record_changes(connection, [], [])
         return len(moves)
 
+    def _write_upload(
+        self,
+        connection: Connection,
+        collection: str,
+        upload: Upload,
+        is_sound: Callable[[FileStamp], bool],
+    ) -> Uploaded:
+        collection_id = ensure_collection(connection, collection)
+        [content_id] = ensure_contents(connection, [upload.content])
+        of_same_bytes = connection.execute(
+            select(_asset.id)
+            .where(
+                _asset.collection_id == collection_id,
+                or_(_asset.content_id == content_id, _asset.path == upload.stamp.path),
+            )
+            .order_by(_asset.deleted_at.is_not(None), _asset.id)
+        ).all()
+        for row in of_same_bytes:
+            # Lock it until commit.
+            there = connection.execute(
+                select(schema.asset).where(_asset.id == row.id).with_for_update()
+            ).one_or_none()
+            if there is None:
+                continue
+            stamp = FileStamp(bytes(there.path), there.size, there.mtime_ns)
+            if there.managed or is_sound(stamp):
+                return self._upload_again(connection, content_id, there, upload, is_sound)
+        upload = _sharing(connection, content_id, upload, is_sound)
+        require_free(connection, collection_id, upload.external_id, None)
+        asset = connection.execute(
+            insert(schema.asset)
+            .values(
+                collection_id=collection_id,
+                **path_columns(upload.stamp.path),
+                content_id=content_id,
+                size=upload.stamp.size,
+                mtime_ns=upload.stamp.mtime_ns,
+                file_name=upload.file_name,
+                external_id=upload.external_id,
+                managed=True,
+                edited_title=upload.title,
+                added_at=utc_now(),
+                dated_at=dated_at(upload.facts, upload.stamp.mtime_ns),
+                **fact_columns(upload.facts),
+            )
+            .returning(_asset.id)
+        ).scalar_one()
+        write_keywords(connection, asset, upload.facts.keywords)
+        add_tags(connection, [asset], upload.tags)
+        write_custom(connection, asset, upload.custom or {})
+        record_changes(connection, [], [], [AssetEvent(asset, collection_id, "added")])
+        return Uploaded(asset, "created", upload.stamp.path)
+
     def _upload_again(
-        self, connection: Connection, content_id: int, there: Row[Any], upload: Upload
+        self,
+        connection: Connection,
+        content_id: int,
+        there: Row[Any],
+        upload: Upload,
+        is_sound: Callable[[FileStamp], bool],
     ) -> Uploaded:
         values: dict[str, Any] = {}
         require_free(connection, there.collection_id, upload.external_id, there.id)
@@ -254,14 +306,42 @@ class SqlUploads:
         if there.deleted_at is not None:
             values["deleted_at"] = None
         stamp = {"size": upload.stamp.size, "mtime_ns": upload.stamp.mtime_ns}
-        if there.managed and (there.size, there.mtime_ns) != tuple(stamp.values()):
+        path = bytes(there.path)
+        if path != upload.stamp.path:
+            if there.managed and not is_sound(FileStamp(path, there.size, there.mtime_ns)):
+                path = upload.stamp.path
+                values |= {**stamp, **path_columns(path)}
+        elif there.managed and (there.size, there.mtime_ns) != tuple(stamp.values()):
             # The file had been lost and was uploaded again.
             values |= stamp
         if not values:
-            return Uploaded(there.id, "existing")
+            return Uploaded(there.id, "existing", path)
         connection.execute(update(schema.asset).where(_asset.id == there.id).values(**values))
         if there.failure is not None:
             write_keywords(connection, there.id, upload.facts.keywords)
         kind = "added" if "deleted_at" in values else "changed"
         record_changes(connection, [], [], [AssetEvent(there.id, there.collection_id, kind)])
-        return Uploaded(there.id, "restored" if "deleted_at" in values else "existing")
+        return Uploaded(there.id, "restored" if "deleted_at" in values else "existing", path)
+
+
+def _sharing(
+    connection: Connection,
+    content_id: int,
+    upload: Upload,
+    is_sound: Callable[[FileStamp], bool],
+) -> Upload:
+    """The upload with the object that another asset has of the same bytes, if there is one."""
+    if not is_object(upload.stamp.path):
+        return upload
+    # The lock keeps a purge from forgetting the object until commit.
+    there = connection.execute(
+        select(_asset.path, _asset.size, _asset.mtime_ns)
+        .where(_asset.content_id == content_id, _asset.managed.is_(True))
+        .order_by(_asset.deleted_at.is_not(None), _asset.id)
+        .limit(1)
+        .with_for_update()
+    ).one_or_none()
+    if there is None:
+        return upload
+    stamp = FileStamp(bytes(there.path), there.size, there.mtime_ns)
+    return replace(upload, stamp=stamp) if is_sound(stamp) else upload

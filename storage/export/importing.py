@@ -68,7 +68,7 @@ def import_catalog(
 ) -> ImportReport:
     """Import a validated export into a catalog.
 
-    `place_of` gives the path of a managed file by its SHA-256: the new path of uploads. `advance`
+    `place_of` gives the path of a managed file by its name: the new path of uploads. `advance`
     is called after each content. Raises LeaseHeld while another process indexes or reindexes,
     PipelineConflict while one of the export's pipelines is being deleted, KeyboardInterrupt
     between two transactions if `should_stop` returns true.
@@ -253,7 +253,8 @@ class _Import:
         if not row["managed"]:
             return path
         # Managed files are named by hash, also those of failed assets.
-        return self._place_of(sha256 or os.fsdecode(os.path.basename(path)))
+        name = os.fsdecode(os.path.basename(path))
+        return self._place_of(name if sha256 is None or name.startswith(sha256) else sha256)
 
     def _collection(self, row: Row) -> str:
         return str(self._export.collections[row["collection_id"]]["name"])

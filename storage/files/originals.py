@@ -1,5 +1,7 @@
 """The managed store of uploaded files, one file per SHA-256, and guarded reading of originals.
 
+`OriginalStore` is the store's interface. Here it is a folder, in `bucket_originals` a bucket.
+
 A file is written under a temporary name in `incoming` and linked to its final name,
 `ab/cd/<sha256>`, once it is complete and synced. So an incomplete file never has a final name, and
 a final name is never written to again. The temporary name stays until the block ends, so that
@@ -19,9 +21,10 @@ import stat
 import time
 import uuid
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, Protocol
 
 from regard.core.catalog import clamp_int64
 from regard.core.errors import (
@@ -32,9 +35,11 @@ from regard.core.errors import (
     OriginalGone,
     OutsideRoots,
 )
+from regard.photos.buckets import is_object
 from regard.photos.files import open_regular
 from regard.storage.files.durable import make_directory
 
+SHA256_DIGITS = 64
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 # The temporary name of a file that also has its final name.
 _PLACED = re.compile(r"[0-9a-f]{32}\.([0-9a-f]{64})")
@@ -49,7 +54,7 @@ LEFTOVER_SECONDS = 3600.0
 class StoredOriginal:
     """A file of the store: `path` is absolute; size and time are those of the stored file.
 
-    `was_there`: the same bytes had been stored before.
+    `was_there`: the same bytes had been stored before. For a bucket, `path` is the object's URI.
     """
 
     sha256: str
@@ -58,9 +63,73 @@ class StoredOriginal:
     path: bytes
     was_there: bool
 
+    @property
+    def name(self) -> str:
+        """The file's name in the store, the last part of its path."""
+        return name_of(self.path)
 
-class Incoming:
-    """A file being added to the store, created by `Originals.incoming`; for one thread."""
+
+class Incoming(Protocol):
+    """A file being added to a store; for one thread."""
+
+    @property
+    def sha256(self) -> str:
+        """SHA-256 of the bytes written so far, in hex."""
+
+    def write(self, chunk: bytes) -> None:
+        """Append bytes; raises DecodeError above the limit, CannotWork if the write fails."""
+
+    def read(self) -> bytes:
+        """All bytes written so far, to inspect before they are kept."""
+
+    def keep(self) -> StoredOriginal:
+        """Put the file into the store durably; raises CannotWork if that fails.
+
+        A second call returns the same result.
+        """
+
+
+class OriginalStore(Protocol):
+    """The store of uploaded files. Thread-safe."""
+
+    def incoming(self, *, max_bytes: int | None = None) -> AbstractContextManager[Incoming]:
+        """Add one file: `write` its bytes, then `keep` it; a file that is not kept is removed.
+
+        Commit the rows that point at it before the block ends. Raises CannotWork if nothing can be
+        written.
+        """
+
+    def path_of(self, name: str) -> bytes:
+        """The path of a file by its name, present or not; raises ValueError.
+
+        A name begins with the SHA-256. In a folder, it is nothing else.
+        """
+
+    def holds(self, path: bytes) -> bool:
+        """Whether `path` is a path in this store, exactly as `path_of` gives it."""
+
+    def discard(self, name: str, *, unless: Callable[[], bool] | None = None) -> bool:
+        """Delete a file of the store; return whether one was deleted.
+
+        `unless` returns whether a row still needs the file, which then stays. Do not hold a
+        database transaction open: an upload may be committing one. Raises ValueError for an
+        invalid name, CannotWork if the file can't be deleted.
+        """
+
+    def sweep(self, *, discard_placed: Callable[[str], object]) -> int:
+        """Remove what killed uploads left outside the catalog; return how many files.
+
+        `discard_placed` is called with the names of files that may be needed by rows.
+        """
+
+
+def name_of(path: bytes) -> str:
+    """The name of a managed file by its path."""
+    return os.fsdecode(path.rpartition(b"/")[2])
+
+
+class FolderIncoming:
+    """A file being added to the folder, created by `Originals.incoming`; see `Incoming`."""
 
     def __init__(
         self, originals: Originals, path: Path, handle: int, max_bytes: int | None
@@ -156,7 +225,7 @@ class Originals:
         self._folder = Path(os.path.abspath(folder))
 
     @contextlib.contextmanager
-    def incoming(self, *, max_bytes: int | None = None) -> Iterator[Incoming]:
+    def incoming(self, *, max_bytes: int | None = None) -> Iterator[FolderIncoming]:
         """Add one file: `write` its bytes, then `keep` it; a file that is not kept is removed.
 
         Commit the rows that point at it before the block ends. Raises CannotWork if the folder is
@@ -171,14 +240,18 @@ class Originals:
             )
             # Shows `sweep` that the file is still being written.
             fcntl.flock(handle, fcntl.LOCK_EX)
-        incoming = Incoming(self, path, handle, max_bytes)
+        incoming = FolderIncoming(self, path, handle, max_bytes)
         try:
             yield incoming
         finally:
             incoming.end()
 
     def path_of(self, sha256: str) -> bytes:
-        """The path of a file by its SHA-256, present or not; raises ValueError."""
+        """The path of a file by its SHA-256, present or not; raises ValueError.
+
+        The name of a file that was copied from a bucket may continue after the SHA-256.
+        """
+        sha256 = sha256.partition("-")[0]
         if not _SHA256.fullmatch(sha256):
             raise ValueError("expected a SHA-256 of 64 hex digits")
         return os.fsencode(self._folder / sha256[:2] / sha256[2:4] / sha256)
@@ -266,7 +339,8 @@ def open_original(
     `size` and `mtime_ns` are the recorded stamp; a time of None accepts any, for a file named by
     its hash. `within` lists the folders in which the opened file, with symlinks resolved, must be;
     None allows any place. Raises OriginalGone, OriginalChanged or OutsideRoots; never blocks on a
-    pipe or a device.
+    pipe or a device. An object of a bucket is never within folders; StoreUnavailable is raised if
+    its bucket does not answer.
     """
     try:
         file = open_regular(path)
@@ -279,6 +353,9 @@ def open_original(
         if within is not None and not _lies_within(file, path, within):
             raise OutsideRoots("the original lies outside the folders that may be read")
         status = os.fstat(file.fileno())
+        if is_object(path):
+            # The time of the local copy tells nothing.
+            mtime_ns = None
         if status.st_size != size or mtime_ns not in {None, clamp_int64(status.st_mtime_ns)}:
             raise _changed()
     except BaseException:

@@ -163,3 +163,23 @@ def test_a_token_file_is_for_milvus(tmp_path: Path) -> None:
     assert Settings.resolve(tmp_path, environ).vectors_token_file == Path("/run/token")
     with pytest.raises(UsageError, match="does not name a Milvus server"):
         Settings.resolve(tmp_path, {"REGARD_VECTORS_TOKEN_FILE": "/run/token"})
+
+
+@pytest.mark.parametrize(
+    ("given", "store"),
+    [
+        ("", None),
+        ("s3://photos", "s3://photos"),
+        ("s3://photos/a/b-1/", "s3://photos/a/b-1"),
+    ],
+)
+def test_uploads_are_stored_in_the_named_bucket(
+    tmp_path: Path, given: str, store: str | None
+) -> None:
+    assert Settings.resolve(tmp_path, {"REGARD_STORE": given}).store == store
+
+
+@pytest.mark.parametrize("given", ["photos", "gs://photos", "s3://", "s3://Photos", "s3://a.b/a b"])
+def test_what_names_no_bucket_is_refused(tmp_path: Path, given: str) -> None:
+    with pytest.raises(UsageError, match="REGARD_STORE names no bucket"):
+        Settings.resolve(tmp_path, {"REGARD_STORE": given})

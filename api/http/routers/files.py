@@ -28,6 +28,8 @@ from regard.api.http.documents import read_identifier
 from regard.api.http.problems import Problem, Responses, responses
 from regard.api.http.service import Service
 from regard.core.assets import Asset
+from regard.core.errors import OriginalChanged, OriginalGone, OutsideRoots
+from regard.photos.buckets import is_object, object_status, presigned_url, read_object
 from regard.photos.photo_file import PhotoFile
 from regard.photos.rendering import (
     content_type,
@@ -43,6 +45,7 @@ router = APIRouter(prefix="/v1", tags=["files"])
 
 _YEAR = 365 * 24 * 3600
 _CHUNK = 1 << 18
+_REDIRECT_SECONDS = 300
 _RANGE = re.compile(r"bytes=(\d*)-(\d*)")
 _WEBP: Responses = {200: {"content": {"image/webp": {}}, "description": "the image"}}
 _RUN_LENGTHS: dict[str, Any] = {
@@ -64,6 +67,7 @@ _FILE: Responses = {
     200: {"content": {"*/*": {}}, "description": "the file"},
     206: {"content": {"*/*": {}}, "description": "a range of the file"},
     304: {"description": "unchanged"},
+    307: {"description": "the bucket has it"},
 }
 _UNCHANGED: Responses = {304: {"description": "unchanged"}}
 
@@ -103,6 +107,13 @@ def get_original(
     caller: Reader,
     conditions: Conditional,
     download: Annotated[bool, Query(description="Send as an attachment.")] = False,
+    redirect: Annotated[
+        bool,
+        Query(
+            description="Redirect to the bucket that holds the file, if one does. Only the caller"
+            " knows whether it can reach the bucket."
+        ),
+    ] = False,
     range: Annotated[str | None, Header(max_length=200)] = None,
 ) -> Response:
     """Get the original file, or a range of it."""
@@ -112,13 +123,24 @@ def get_original(
     headers = {**version.headers, "Cache-Control": "private, no-cache"}
     if conditions.is_known(version):
         return Response(status_code=304, headers=headers)
-    file = _open(service, asset)
     disposition = "inline" if shown_inline(asset.format) and not download else "attachment"
     headers |= {
         "Accept-Ranges": "bytes",
         "Content-Disposition": f"{disposition}; filename*=UTF-8''{quote(asset.file_name, safe='')}",
         "Content-Security-Policy": "default-src 'none'; sandbox",
     }
+    media_type = content_type(asset.format) or "application/octet-stream"
+    is_in_bucket = is_object(asset.path)
+    if is_in_bucket and redirect:
+        # A browser shows nothing from the bucket inline that this server would not.
+        named = {name: headers[name] for name in ("Content-Disposition", "Cache-Control")}
+        url = presigned_url(
+            _require_readable(service, asset),
+            seconds=_REDIRECT_SECONDS,
+            answer_headers={**named, "Content-Type": media_type},
+        )
+        return Response(status_code=307, headers={"Location": url, "Cache-Control": "no-store"})
+    file = None if is_in_bucket else _open(service, asset)
     start, end = 0, asset.size
     status = 200
     if not conditions.has_part_of(version):
@@ -127,7 +149,8 @@ def get_original(
     if range is not None and (span := _span(range, asset.size)) is not None:
         start, end = span
         if start >= end:
-            file.close()
+            if file is not None:
+                file.close()
             raise Problem(
                 "range-not-satisfiable",
                 f"the file has {asset.size} bytes",
@@ -136,7 +159,9 @@ def get_original(
         status = 206
         headers["Content-Range"] = f"bytes {start}-{end - 1}/{asset.size}"
     headers["Content-Length"] = str(end - start)
-    media_type = content_type(asset.format) or "application/octet-stream"
+    if file is None:
+        parts = _read_object(_require_readable(service, asset), asset, start, end)
+        return StreamingResponse(parts, status, headers, media_type)
     return _FileResponse(file, _part(file, start, end), status, headers, media_type)
 
 
@@ -320,7 +345,29 @@ def _caching(asset: Asset, version: str | None) -> dict[str, str]:
     }
 
 
+def _require_readable(service: Service, asset: Asset) -> bytes:
+    """The URI of an asset's object; raises OutsideRoots if only its indexer may read it."""
+    if service.options.keys_required and not asset.managed:
+        raise OutsideRoots("the original is in a bucket that is not the store of uploads")
+    return asset.path
+
+
+def _read_object(path: bytes, asset: Asset, start: int, end: int) -> Iterator[bytes]:
+    """The bytes of a range; raises OriginalGone, OriginalChanged, StoreUnavailable at once."""
+    try:
+        if object_status(path).size != asset.size:
+            raise OriginalChanged(
+                "the original is no longer the file that was indexed", remedy="index it again"
+            )
+        return read_object(path, start, end)
+    except FileNotFoundError as error:
+        raise OriginalGone("the original is gone or can't be read") from error
+
+
 def _open(service: Service, asset: Asset) -> BinaryIO:
+    if is_object(asset.path):
+        path = _require_readable(service, asset)
+        return open_original(path, size=asset.size, mtime_ns=None, within=None)
     folders = service.folders
     # Without keys, callers are on this machine and may read what its command line indexed.
     is_elsewhere = not any(asset.path.startswith(folder + b"/") for folder in folders)

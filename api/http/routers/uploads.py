@@ -125,7 +125,7 @@ async def upload_assets(
             answer = await to_thread.run_sync(_answer, service, caller, key, form, kept)
     finally:
         # Delete files whose assets were not created, or that exist elsewhere.
-        await to_thread.run_sync(service.purging.discard_unneeded, kept)
+        await to_thread.run_sync(service.purging.discard_unused, kept)
     service.metrics.observe_stage("upload", time.perf_counter() - started)
     return answer
 
@@ -207,7 +207,7 @@ def _keep(
         return _Outcome(name, None, problem_document("unusable-image", error.message))
     del photo
     original = file.sink.keep()
-    kept.append(original.sha256)
+    kept.append(original.name)
     upload = Upload(
         stamp=FileStamp(original.path, original.size, original.mtime_ns),
         content=ContentHeader(file.sink.sha256, str(header.format), header.width, header.height),
@@ -225,8 +225,8 @@ def _keep(
             )
     except UnstorableValue as error:
         return _Outcome(name, None, problem_document("unusable-image", error.message))
-    if uploaded.status == "created":
-        kept.remove(original.sha256)
+    if uploaded.path == original.path:
+        kept.remove(original.name)
     return _Outcome(name, uploaded, None)
 
 

@@ -9,6 +9,8 @@ from catalog_samples import Home, open_home, save_all
 
 from regard.api.library.purging import Purging
 from regard.storage.database.schema import collection
+from regard.storage.files.originals import Originals
+from regard.storage.files.thumbnails import Thumbnails
 
 
 def _size(home: Home) -> int:
@@ -44,7 +46,9 @@ def test_a_purge_shrinks_the_file(
             "give_back_space",
             lambda should_stop: give_back(lambda: bool(steps.append(1)) or should_stop()),
         )
-        assert Purging(home.catalog, tmp_path).purge(number, trashed_only=False)
+        assert Purging(
+            home.catalog, Originals(tmp_path / "originals"), Thumbnails(tmp_path / "thumbnails")
+        ).purge(number, trashed_only=False)
         assert database.read_once("PRAGMA freelist_count") == [(0,)]
         assert len(steps) == (2 if is_new else 0)
         # Exclusions and the log of assets stay.

@@ -1,0 +1,246 @@
+"""Objects of S3-compatible storage, named `s3://bucket/key`, read and written like files.
+
+Credentials, region and endpoint come from the usual chain of AWS tools: environment
+(`AWS_ENDPOINT_URL` too), profile files, instance roles. Failed and slow requests are repeated with
+growing pauses, for at most about `LONGEST_SECONDS`; then StoreUnavailable is raised. An object
+counts as missing only if its bucket answers, so a bucket that is away never looks like deletions.
+
+boto3 is imported when the first object is used. All functions may be called from several threads.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import importlib.util
+import os
+import tempfile
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, BinaryIO
+from urllib.parse import urlsplit
+
+from regard.core.errors import MissingDependency, StoreUnavailable
+
+SCHEME = b"s3://"
+_ATTEMPTS, _CONNECT_SECONDS, _READ_SECONDS = 5, 3, 10
+# All attempts time out, and the pauses between them are the longest.
+LONGEST_SECONDS = _ATTEMPTS * _READ_SECONDS + 1 + 2 + 4 + 8
+_CONNECTIONS = 32
+# Larger files are sent in parts.
+_PART_BYTES = 32 << 20
+_CHUNK = 1 << 18
+_NOT_FOUND = 404
+_REMEDY = "check that the store is up, and the AWS_* variables or profile that regard uses"
+
+
+@dataclass(frozen=True, slots=True)
+class ObjectStatus:
+    """What the store says of an object; `mtime_ns` has whole seconds."""
+
+    size: int
+    mtime_ns: int
+
+
+def is_object(path: str | bytes | os.PathLike[str] | os.PathLike[bytes]) -> bool:
+    """Whether a path names an object instead of a file."""
+    return os.fsencode(path).startswith(SCHEME)
+
+
+def require_installed() -> None:
+    """Raise MissingDependency unless objects can be used here."""
+    if importlib.util.find_spec("boto3") is None:
+        raise MissingDependency(
+            "object storage needs a package that is not installed",
+            remedy='run: pip install "regard[s3]"',
+        )
+
+
+def object_status(path: bytes) -> ObjectStatus:
+    """The status of an object; raises FileNotFoundError, StoreUnavailable."""
+    bucket, key = _split(path)
+    with _requests(path) as client:
+        found = client.head_object(Bucket=bucket, Key=key)
+    return ObjectStatus(
+        found["ContentLength"], int(found["LastModified"].timestamp()) * 1_000_000_000
+    )
+
+
+def open_object(path: bytes) -> BinaryIO:
+    """Open a local copy of an object, which goes when it is closed.
+
+    Raises FileNotFoundError, StoreUnavailable, or OSError if there is no room for the copy.
+    """
+    file = tempfile.TemporaryFile()  # noqa: SIM115 - the caller closes it
+    try:
+        for chunk in read_object(path):
+            file.write(chunk)
+        file.seek(0)
+    except BaseException:
+        file.close()
+        raise
+    return file
+
+
+def read_object(path: bytes, start: int = 0, end: int | None = None) -> Iterator[bytes]:
+    """Read an object, or the bytes from `start` to before `end`, in chunks.
+
+    The first request is made at once and raises FileNotFoundError or StoreUnavailable. A connection
+    that breaks is continued where it broke; later errors are StoreUnavailable.
+    """
+    answer = _get(path, start, end, None)
+    return _continued(path, start, end, answer)
+
+
+def put_object(path: bytes, file: BinaryIO) -> ObjectStatus:
+    """Store an open file as an object, which appears whole or not at all.
+
+    Raises StoreUnavailable, also if the store has other bytes afterwards.
+    """
+    bucket, key = _split(path)
+    size = os.fstat(file.fileno()).st_size
+    # boto3 closes what it sends.
+    copy = os.fdopen(os.dup(file.fileno()), "rb")
+    copy.seek(0)
+    with copy, _requests(path) as client:
+        from boto3.s3.transfer import TransferConfig
+
+        config = TransferConfig(
+            multipart_threshold=_PART_BYTES, multipart_chunksize=_PART_BYTES, use_threads=False
+        )
+        client.upload_fileobj(copy, bucket, key, Config=config)
+    status = object_status(path)
+    if status.size != size:
+        raise StoreUnavailable(
+            f"the bucket {bucket} stored {status.size:,} of {size:,} bytes", remedy="try again"
+        )
+    return status
+
+
+def delete_object(path: bytes) -> bool:
+    """Delete an object; return whether there was one. Raises StoreUnavailable."""
+    try:
+        object_status(path)
+    except FileNotFoundError:
+        return False
+    bucket, key = _split(path)
+    with _requests(path) as client:
+        client.delete_object(Bucket=bucket, Key=key)
+    return True
+
+
+def presigned_url(path: bytes, *, seconds: int, answer_headers: Mapping[str, str]) -> str:
+    """A URL at which anyone may read an object for some seconds; no request is made.
+
+    `answer_headers` may set Content-Type, Content-Disposition and Cache-Control.
+    """
+    bucket, key = _split(path)
+    named = {f"Response{name.replace('-', '')}": value for name, value in answer_headers.items()}
+    with _requests(path) as client:
+        return str(
+            client.generate_presigned_url(
+                "get_object", {"Bucket": bucket, "Key": key, **named}, ExpiresIn=seconds
+            )
+        )
+
+
+def require_bucket(path: bytes) -> None:
+    """Raise StoreUnavailable unless the bucket of a path answers."""
+    bucket, _ = _split(path)
+    try:
+        with _requests(path) as client:
+            client.head_bucket(Bucket=bucket)
+    except FileNotFoundError:
+        raise StoreUnavailable(f"there is no bucket {bucket}", remedy=_REMEDY) from None
+
+
+def _split(path: bytes) -> tuple[str, str]:
+    bucket, _, key = os.fsdecode(path[len(SCHEME) :]).partition("/")
+    return bucket, key
+
+
+def _get(path: bytes, start: int, end: int | None, etag: str | None) -> dict[str, Any]:
+    bucket, key = _split(path)
+    more: dict[str, str] = {} if etag is None else {"IfMatch": etag}
+    if start or end is not None:
+        more["Range"] = f"bytes={start}-" if end is None else f"bytes={start}-{end - 1}"
+    with _requests(path) as client:
+        answer: dict[str, Any] = client.get_object(Bucket=bucket, Key=key, **more)
+    return answer
+
+
+def _continued(path: bytes, start: int, end: int | None, answer: dict[str, Any]) -> Iterator[bytes]:
+    from botocore.exceptions import BotoCoreError
+
+    breaks = 0
+    while True:
+        try:
+            with contextlib.closing(answer["Body"]) as body:
+                for chunk in body.iter_chunks(_CHUNK):
+                    start += len(chunk)
+                    breaks = 0
+                    yield chunk
+        except (BotoCoreError, OSError) as error:
+            breaks += 1
+            if breaks == _ATTEMPTS:
+                raise _away(path, error) from error
+            time.sleep(2.0 ** (breaks - 2))
+            try:
+                answer = _get(path, start, end, answer["ETag"])
+            except FileNotFoundError as gone:
+                raise StoreUnavailable(f"{os.fsdecode(path)} went while it was read") from gone
+        else:
+            return
+
+
+@contextlib.contextmanager
+def _requests(path: bytes) -> Iterator[Any]:
+    """Gives the client; turns errors of boto3 into FileNotFoundError and StoreUnavailable."""
+    client = _client()
+    from boto3.exceptions import Boto3Error
+    from botocore.exceptions import BotoCoreError, ClientError
+
+    try:
+        yield client
+    except ClientError as error:
+        status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode")
+        code = error.response.get("Error", {}).get("Code")
+        if status != _NOT_FOUND or code == "NoSuchBucket":
+            raise _away(path, error) from error
+        if error.operation_name not in {"HeadBucket", "GetBucketLocation"}:
+            # The answer to HEAD has no body, so a missing bucket looks like a missing object.
+            require_bucket(path)
+        raise FileNotFoundError(_NOT_FOUND, "there is no such object", os.fsdecode(path)) from error
+    except (Boto3Error, BotoCoreError) as error:
+        raise _away(path, error) from error
+
+
+def _away(path: bytes, error: Exception) -> StoreUnavailable:
+    bucket, _ = _split(path)
+    reason = " ".join(str(error).split())
+    return StoreUnavailable(f"the bucket {bucket} can't be used: {reason}", remedy=_REMEDY)
+
+
+@functools.cache
+def _client() -> Any:
+    require_installed()
+    import boto3
+    from botocore.config import Config
+
+    config = Config(
+        connect_timeout=_CONNECT_SECONDS,
+        read_timeout=_READ_SECONDS,
+        retries={"mode": "standard", "total_max_attempts": _ATTEMPTS},
+        max_pool_connections=_CONNECTIONS,
+        tcp_keepalive=True,
+        signature_version="s3v4",
+    )
+    session = boto3.session.Session()
+    client = session.client("s3", config=config)
+    host = urlsplit(client.meta.endpoint_url).hostname or ""
+    if ".amazonaws." not in host:
+        # Other servers rarely have a host name for each bucket.
+        config = config.merge(Config(s3={"addressing_style": "path"}))
+        client = session.client("s3", config=config)
+    return client

@@ -1,0 +1,213 @@
+"""Uploads whose originals are in a bucket that fails now and then, is away, or loses objects."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import random
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+from made_bucket import BUCKET, Bucket, used_here
+from made_service import WAIT, Served, Shelf, jpeg, png, refused
+
+from regard.storage.assets.uploads import SqlUploads
+from regard.storage.database.catalog import open_catalog
+from regard.storage.files.bucket_originals import BucketOriginals
+
+STORE = f"s3://{BUCKET}/library"
+
+
+@pytest.fixture(scope="module")
+def bucket() -> Iterator[Bucket]:
+    with Bucket() as bucket, used_here(bucket), pytest.MonkeyPatch.context() as patch:
+        patch.setenv("REGARD_STORE", STORE)
+        yield bucket
+
+
+@pytest.fixture(scope="module")
+def served(bucket: Bucket, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+    with Served(tmp_path_factory.mktemp("served"), None) as served:
+        yield served
+
+
+@pytest.fixture
+def shelf(served: Served, bucket: Bucket) -> Iterator[Shelf]:
+    yield served.shelf()
+    bucket.failing, bucket.is_away = 0.0, False
+
+
+def original(shelf: Shelf, id: str) -> bytes:
+    with io.BytesIO() as out:
+        shelf.client.assets.original(id, out)
+        return out.getvalue()
+
+
+def stored(bucket: Bucket, *pictures: bytes) -> int:
+    """How many objects the bucket has of these pictures."""
+    digests = {hashlib.sha256(picture).hexdigest() for picture in pictures}
+    keys = bucket.object_keys("library/originals/")
+    return sum(key.rpartition("/")[2][:64] in digests for key in keys)
+
+
+def live_through_a_life(shelf: Shelf, bucket: Bucket, count: int) -> None:
+    """Upload, search, trash, restore and purge photographs while 5 % of all requests fail."""
+    pictures = [png("red" if number % 2 else "blue") for number in range(count)]
+    bucket.failing, bucket.failed = 0.05, 0
+    ids = []
+    for start in range(0, count, 10):
+        ids += [asset.id for asset in shelf.add(*pictures[start : start + 10])]
+    assert sorted(shelf.found("red")) == sorted(ids)
+    assert stored(bucket, *pictures) == count
+    draw = random.Random(1)
+    for number in draw.sample(range(count), min(count, 20)):
+        assert original(shelf, ids[number]) == pictures[number]
+        assert shelf.client.assets.thumbnail(ids[number])
+    trashed = draw.sample(range(count), count // 2)
+    for number in trashed:
+        shelf.client.assets.delete(ids[number])
+    restored = set(trashed[: count // 4])
+    for number in restored:
+        shelf.client.assets.restore(ids[number])
+    assert stored(bucket, *pictures) == count
+    shelf.client.trash.empty(shelf.name)
+    kept = [number for number in range(count) if number not in set(trashed) - restored]
+    deadline = time.monotonic() + WAIT
+    while stored(bucket, *pictures) != len(kept):
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    assert sorted(shelf.found("red")) == sorted(ids[number] for number in kept)
+    for number in kept[:10]:
+        assert original(shelf, ids[number]) == pictures[number]
+    assert bucket.failed > count // 10
+
+
+def test_a_few_dozen_photographs_survive_failing_requests(shelf: Shelf, bucket: Bucket) -> None:
+    live_through_a_life(shelf, bucket, 40)
+
+
+@pytest.mark.campaign
+def test_500_photographs_survive_failing_requests(shelf: Shelf, bucket: Bucket) -> None:
+    live_through_a_life(shelf, bucket, 500)
+
+
+def test_a_repeated_upload_leaves_one_object_which_collections_share(
+    served: Served, shelf: Shelf, bucket: Bucket
+) -> None:
+    picture, other = png(), served.shelf()
+    [first] = shelf.add(picture)
+    [again] = shelf.send(picture).items
+    assert again.status == "existing"
+    [elsewhere] = other.add(picture)
+    assert stored(bucket, picture) == 1
+    for one, kept in ((shelf, elsewhere), (other, None)):
+        [id] = one.ids()
+        one.client.assets.delete(id)
+        one.client.trash.empty(one.name)
+        if kept is not None:
+            assert original(other, kept.id) == picture
+    assert stored(bucket, picture) == 0
+    with refused("not-found"):
+        shelf.client.assets.get(first.id)
+
+
+def test_an_object_that_was_lost_comes_back_with_the_next_upload(
+    shelf: Shelf, bucket: Bucket
+) -> None:
+    picture = png()
+    [asset] = shelf.add(picture)
+    originals = BucketOriginals(STORE, lambda name: None)
+    [name] = [
+        key.rpartition("/")[2]
+        for key in bucket.object_keys()
+        if hashlib.sha256(picture).hexdigest() in key
+    ]
+    assert originals.discard(name)
+    with refused("original-gone"):
+        original(shelf, asset.id)
+    [again] = shelf.send(picture).items
+    assert again.asset is not None
+    assert (again.status, again.asset.id) == ("existing", asset.id)
+    assert original(shelf, asset.id) == picture
+
+
+def test_ranges_conditions_and_redirects(served: Served, shelf: Shelf) -> None:
+    picture = jpeg("green", size=(300, 200))
+    [asset] = shelf.add(picture)
+    url, raw = asset.urls.original, served.raw()
+    whole = raw.get(url)
+    assert (whole.status_code, whole.content) == (200, picture)
+    head = raw.head(url)
+    assert (head.status_code, head.content) == (200, b"")
+    assert head.headers["content-length"] == str(len(picture))
+    part = raw.get(url, headers={"Range": "bytes=100-299"})
+    assert (part.status_code, part.content) == (206, picture[100:300])
+    assert part.headers["content-range"] == f"bytes 100-299/{len(picture)}"
+    tail = raw.get(url, headers={"Range": "bytes=-7"})
+    assert (tail.status_code, tail.content) == (206, picture[-7:])
+    assert raw.get(url, headers={"Range": f"bytes={len(picture)}-"}).status_code == 416
+    known = raw.get(url, headers={"If-None-Match": whole.headers["etag"]})
+    assert (known.status_code, known.content) == (304, b"")
+    away = raw.get(url, params={"redirect": True})
+    assert (away.status_code, away.headers["cache-control"]) == (307, "no-store")
+    there = httpx.get(away.headers["location"], trust_env=False)
+    assert there.content == picture
+    named = ("content-type", "content-disposition")
+    assert [there.headers[name] for name in named] == [whole.headers[name] for name in named]
+
+
+def test_while_the_bucket_is_away_uploads_get_503_and_searches_go_on(
+    served: Served, shelf: Shelf, bucket: Bucket
+) -> None:
+    [asset] = shelf.add(png("red"))
+    waiting = png("blue")
+    served.gate.let(0)
+    job = shelf.send(waiting).job
+    bucket.is_away = True
+    served.gate.open()
+    lost = png("green")
+    with refused("unavailable"):
+        shelf.send(lost)
+    with refused("unavailable"):
+        original(shelf, asset.id)
+    answer = served.raw().get(asset.urls.original)
+    assert answer.status_code == 503
+    assert "the bucket photos can't be used" in answer.json()["detail"]
+    assert shelf.found("red") == [asset.id]
+    assert len(shelf.ids()) == 2
+    # A purge is not undone by a bucket that can't delete: that is caught up with later.
+    shelf.client.assets.delete(asset.id)
+    shelf.client.trash.empty(shelf.name)
+    bucket.is_away = False
+    served.wait(job)
+    [pending] = shelf.ids()
+    assert original(shelf, pending) == waiting
+    assert shelf.client.assets.get(pending).state == "indexed"
+    assert len(shelf.add(lost)) == 1
+
+
+def test_what_a_killed_server_left_is_deleted_at_the_next_start(
+    tmp_path: Path, bucket: Bucket, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    old, young = png(), png()
+    with Served(tmp_path, None) as served:
+        [asset] = served.shelf().add(png("red"))
+        catalog = open_catalog(served.home / "catalog.sqlite3")
+        announce: Callable[[str], None] = SqlUploads(catalog).announce
+        originals = BucketOriginals(STORE, announce)
+        for data, seconds in ((young, 0), (old, 7200)):
+            now = time.time_ns() - seconds * 10**9
+            with monkeypatch.context() as patch:
+                patch.setattr(time, "time_ns", lambda now=now: now)
+                with originals.incoming() as incoming:
+                    incoming.write(data)
+                    incoming.keep()
+        catalog.close()
+        assert (stored(bucket, old), stored(bucket, young)) == (1, 1)
+        served.restart(kill=True)
+        # The other may still be committed by a server that works.
+        assert (stored(bucket, old), stored(bucket, young)) == (0, 1)
+        assert original(served.shelf(), asset.id)
