@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Callable, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from typing import TypeVar
 
 _Item = TypeVar("_Item")
@@ -52,6 +52,8 @@ def share_work(work: Callable[[_Item], _Result], items: Sequence[_Item]) -> list
         for helper in helpers:
             if helper.cancel():
                 _idle_cores.release()
+        # After an error, too: what they use may be closed next.
+        wait(helpers)
     for helper in helpers:
         if not helper.cancelled():
             helper.result()

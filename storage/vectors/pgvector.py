@@ -52,7 +52,7 @@ _MOST_INDEXED_NUMBERS, _MOST_CANDIDATES = 4000, 1000
 # Longer vectors are kept apart from their rows, which must fit into a page of 8 kB.
 _MOST_INLINE_NUMBERS = 3900
 # Rows nominated beyond k, and candidates of HNSW for small k.
-_SLACK, _CANDIDATES = 32, 400
+_SLACK, _CANDIDATES = 32, 800
 # A candidate of HNSW costs about as much as so many rows of a scan.
 _ROW_COST = 16
 # Contents whose rows are looked up by an index instead of being found in a scan.
@@ -329,7 +329,7 @@ class PgvectorIndex(VectorIndex):
         if self._replaces or not k:
             return found
         with self._reading() as connection:
-            state = _read_state(connection, self.identity)
+            state = _read_known_state(connection, self.identity)
             if state is None or state[0] < self._applied_through:
                 raise self._gone()
             _, count, self._has_hnsw = state
@@ -576,9 +576,14 @@ def _has_positions(connection: Connection) -> bool:
 
 def _read_state(connection: Connection, identity: IndexIdentity) -> tuple[int, int, bool] | None:
     """The position, the number of rows and whether there is an HNSW index; raises IndexMismatch."""
+    return _read_known_state(connection, identity) if _has_positions(connection) else None
+
+
+def _read_known_state(
+    connection: Connection, identity: IndexIdentity
+) -> tuple[int, int, bool] | None:
+    """The same, where other indexes are known to be."""
     wanted = _identifying(identity)
-    if not _has_positions(connection):
-        return None
     row = _driver(connection).execute(_STATE, {"name": wanted["name"]}).fetchone()
     if row is None:
         return None

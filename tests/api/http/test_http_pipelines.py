@@ -54,7 +54,8 @@ def filled(
     profiles: Path, database: Callable[[], str | None], gate: Gate, tmp_path: Path
 ) -> Iterator[Served]:
     """A server whose home has some photographs by the models of `fake`."""
-    served = Served(tmp_path, database(), gate=gate)
+    url = database()
+    served = Served(tmp_path, url, gate=gate, vectors=os.environ.get("REGARD_VECTORS", "faiss"))
     for number in range(PHOTOS):
         write_photo(served.photos / f"{number:03}.png", number, *COLOURS[number % 3])
     # Quicker than an import through the server.
@@ -76,10 +77,17 @@ def database(request: pytest.FixtureRequest) -> Callable[[], str | None]:
     otherwise."""
     if getattr(request, "param", "sqlite") == "sqlite":
         return lambda: None
+    if request.param == "pgvector":
+        request.getfixturevalue("monkeypatch").setenv("REGARD_VECTORS", "pgvector")
     make: Callable[[], str] = request.getfixturevalue("postgres_url")
     return make
 
 
+@pytest.mark.parametrize(
+    "database",
+    ["sqlite", pytest.param("pgvector", marks=pytest.mark.campaign)],
+    indirect=True,
+)
 def test_searches_continue_while_workers_are_killed(filled: Served, gate: Gate) -> None:
     client = filled.client
     before = told_by(client)
@@ -166,7 +174,11 @@ def test_model_changes_complete_during_constant_uploads(filled: Served, gate: Ga
 
 @pytest.mark.parametrize(
     "database",
-    ["sqlite", pytest.param("postgresql", marks=pytest.mark.campaign)],
+    [
+        "sqlite",
+        pytest.param("postgresql", marks=pytest.mark.campaign),
+        pytest.param("pgvector", marks=pytest.mark.campaign),
+    ],
     indirect=True,
 )
 def test_model_change_and_rollback_keep_regions_and_assets(filled: Served) -> None:
@@ -200,7 +212,8 @@ def test_model_change_and_rollback_keep_regions_and_assets(filled: Served) -> No
     assert job.report is not None
     assert job.report["removed"] == 1
     assert states(client) == [("turned", "live", PHOTOS + 1)]
-    assert os.listdir(filled.home / "indexes") == [live.fingerprint[:16]]
+    if os.environ.get("REGARD_VECTORS") != "pgvector":
+        assert os.listdir(filled.home / "indexes") == [live.fingerprint[:16]]
     with refused("conflict"):
         client.pipelines.roll_back()
     expect_agreement(filled)

@@ -204,14 +204,15 @@ def test_a_kill_at_each_transaction(
     assert number > 3
 
 
-@pytest.mark.parametrize("database", ["sqlite", "postgresql"])
+@pytest.mark.parametrize("database", ["sqlite", "postgresql", "pgvector"])
 def test_kills_at_any_time(
     nursery: Callable[..., Nursery], tmp_path: Path, database: str, request: pytest.FixtureRequest
 ) -> None:
     """Sixty commands that change models or photographs, most of them killed; then what is left to
     do."""
     environ = {}
-    if database == "postgresql":
+    if database != "sqlite":
+        environ["REGARD_VECTORS"] = "pgvector" if database == "pgvector" else "faiss"
         environ["REGARD_DATABASE_URL"] = request.getfixturevalue("postgres_url")()
     library, chance = Library(tmp_path), random.Random(5)
     for number in range(25):

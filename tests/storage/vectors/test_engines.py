@@ -6,6 +6,7 @@ import random
 import subprocess
 import sys
 import time
+import uuid
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +16,7 @@ import pytest
 from postgres_server import PostgresServer
 from vector_oracle import Truth, add, as_rows, contents, identity, remove, step, unit_rows
 
-from regard.core.errors import NotFound
+from regard.core.errors import EngineUnavailable, HomeError, NotFound
 from regard.core.idset import IdSet
 from regard.storage.database.connection import Database
 from regard.storage.vectors import pgvector
@@ -287,6 +288,71 @@ def test_a_pipeline_is_forgotten_alone(setup: Setup, rng: np.random.Generator) -
     if setup.vectors != "faiss":  # whose files are in the pipeline's folder
         assert setup.engine().kept_stats(gone) is None
         assert len(setup.engine().open(gone).ids()) == 0
+
+
+@pytest.fixture
+def on_pgvector(tmp_path: Path, postgres_server: PostgresServer) -> Iterator[Setup]:
+    url = postgres_server.create_database()
+    database = Database(url)
+    yield Setup("pgvector", tmp_path, url, database)
+    database.close()
+    postgres_server.drop_database(url)
+
+
+def test_pgvector_needs_its_extension(on_pgvector: Setup) -> None:
+    name = f"plain_{uuid.uuid4().hex}"
+    with on_pgvector.database.writing() as connection:
+        connection.exec_driver_sql(f"CREATE ROLE {name} LOGIN")
+        connection.exec_driver_sql(f"GRANT CREATE ON SCHEMA public TO {name}")
+    plain = Database(on_pgvector.url.replace("postgres@", f"{name}@"))
+    engine = make_engine("pgvector", None, on_pgvector.folder, plain)
+    assert engine.kept_stats(identity()) is None
+    with pytest.raises(EngineUnavailable, match="permission denied to create extension") as raised:
+        engine.open(identity())
+    assert "CREATE EXTENSION vector" in str(raised.value)
+    with on_pgvector.database.writing() as connection:
+        connection.exec_driver_sql("CREATE EXTENSION vector")
+    assert engine.open(identity()).applied_through == 0
+    plain.close()
+
+
+def test_pgvector_continues_after_lost_connections(on_pgvector: Setup) -> None:
+    index, other = on_pgvector.open(), on_pgvector.open()
+
+    def lose_all() -> None:
+        database = Database(on_pgvector.url)
+        with database.writing() as connection:
+            connection.exec_driver_sql(
+                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
+                "WHERE datname = current_database() AND pid <> pg_backend_pid()"
+            )
+        database.close()
+
+    def change_alone() -> None:
+        with index.changing():
+            lose_all()
+            step(index, 1)
+
+    with pytest.raises(HomeError):
+        change_alone()
+    assert index.applied_through == 0
+    # No lock is left behind.
+    with other.changing():
+        step(other, 1)
+    lose_all()
+    with index.changing():
+        assert contents(index) == contents(other)
+
+
+def test_pgvector_applies_again_what_was_deleted_beneath_it(on_pgvector: Setup) -> None:
+    index = on_pgvector.open()
+    step(index, 1)
+    on_pgvector.engine().forget(identity().pipeline)
+    with pytest.raises(EngineUnavailable, match="was deleted or is being rebuilt"):
+        index.search(unit_rows(np.random.default_rng(1), 1), 3)
+    with index.changing():
+        step(index, 1)
+    assert contents(index) == contents(on_pgvector.open())
 
 
 @pytest.mark.parametrize("kills", [3, pytest.param(50, marks=pytest.mark.campaign)])
