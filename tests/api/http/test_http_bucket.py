@@ -2,21 +2,30 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import io
 import random
+import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import httpx
 import pytest
 from made_bucket import BUCKET, Bucket, used_here
 from made_service import WAIT, Served, Shelf, jpeg, png, refused
+from sqlalchemy import select
 
+from regard.api.client import Client, Filters
+from regard.api.library.purging import Purging
+from regard.core.errors import CannotWork
 from regard.storage.assets.uploads import SqlUploads
+from regard.storage.database import schema
 from regard.storage.database.catalog import open_catalog
 from regard.storage.files.bucket_originals import BucketOriginals
+from regard.storage.files.thumbnails import Thumbnails
 
 STORE = f"s3://{BUCKET}/library"
 
@@ -211,3 +220,103 @@ def test_what_a_killed_server_left_is_deleted_at_the_next_start(
         # The other may still be committed by a server that works.
         assert (stored(bucket, old), stored(bucket, young)) == (0, 1)
         assert original(served.shelf(), asset.id)
+
+
+def use_at_random(
+    servers: Sequence[Served], collection: str, seed: int, until: threading.Event
+) -> int:
+    """Upload, trash and purge the same few photographs through any server; return how often."""
+    draw = random.Random(seed)
+    done = 0
+    while not until.is_set():
+        # A server that was killed comes back at another port. What it refuses is not checked here.
+        with (
+            contextlib.suppress(CannotWork),
+            contextlib.closing(Client(draw.choice(servers).server.url)) as client,
+        ):
+            within = Filters(collection=[collection])
+            if draw.random() < 0.5:
+                picture = draw.choice(SHARED)
+                client.assets.upload(("a.png", picture), collection=collection)
+            elif ids := [asset.id for asset in client.assets.list(within).items]:
+                client.assets.delete(draw.choice(ids))
+                if draw.random() < 0.7:
+                    client.trash.empty(collection)
+            done += 1
+    return done
+
+
+SHARED = [png("red", seed=number) for number in range(4)]
+
+
+DIGESTS = {hashlib.sha256(picture).hexdigest() for picture in SHARED}
+
+
+def check_all_is_there(servers: Sequence[Served], bucket: Bucket) -> None:
+    """Every asset has its original, and after a start, no other object is left."""
+    bucket.failing = 0.0
+    with pytest.MonkeyPatch.context() as patch:
+        # As an hour later.
+        patch.setattr("regard.storage.assets.uploads.LEFTOVER_SECONDS", -1.0)
+        catalog = open_catalog(str(servers[0].environ["REGARD_DATABASE_URL"]))
+        originals = BucketOriginals(STORE, SqlUploads(catalog).announce)
+        purging = Purging(catalog, originals, Thumbnails(servers[0].home / "thumbnails"))
+        purging.purge(None)
+        purging.delete_left_files()
+        with catalog.database.reading() as connection:
+            needed = set(connection.execute(select(schema.asset.c.uri)).scalars())
+        catalog.close()
+    there = {f"s3://{BUCKET}/{key}" for key in bucket.object_keys("library/originals/")}
+    assert {uri for uri in there if uri[-85:-21] in DIGESTS} == needed
+    for served in servers:
+        served.client = served.with_key(None)
+        for asset in served.client.assets.iterate():
+            assert original(Shelf(served, asset.collection), asset.id) in SHARED
+
+
+@pytest.fixture(scope="module")
+def two_servers(
+    bucket: Bucket, postgres_url: Callable[[], str], tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[list[Served]]:
+    url = postgres_url()
+    folders = [tmp_path_factory.mktemp("served") for _ in range(2)]
+    with Served(folders[0], url) as one, Served(folders[1], url) as two:
+        yield [one, two]
+
+
+@contextlib.contextmanager
+def used_together(servers: Sequence[Served], bucket: Bucket) -> Iterator[None]:
+    """Four clients use all servers until the block ends; then everything is checked."""
+    bucket.failing = 0.05
+    until = threading.Event()
+    with ThreadPoolExecutor(4) as threads:
+        using = [
+            threads.submit(use_at_random, servers, f"shared {number % 2}", number, until)
+            for number in range(4)
+        ]
+        try:
+            yield
+        finally:
+            until.set()
+    assert sum(one.result() for one in using) > 20
+    check_all_is_there(servers, bucket)
+
+
+def test_servers_that_upload_and_purge_the_same_bytes_lose_none(
+    two_servers: list[Served], bucket: Bucket
+) -> None:
+    with used_together(two_servers, bucket):
+        time.sleep(4)
+
+
+@pytest.mark.campaign
+def test_servers_that_are_killed_lose_no_object_and_leave_none(
+    two_servers: list[Served], bucket: Bucket
+) -> None:
+    draw = random.Random()
+    with used_together(two_servers, bucket):
+        for _ in range(20):
+            time.sleep(draw.uniform(0.2, 2))
+            server = draw.choice(two_servers).server
+            server.kill()
+            server.start()
