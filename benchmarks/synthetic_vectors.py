@@ -192,10 +192,10 @@ class Mixtures(Pictures):
         drawn = {channel: self._drawn(channel, pictures) for channel in self._mixtures}
         return self._pictures[pictures, 0], drawn
 
-    def sample(self, channel: Channel) -> Float32Array:
-        """As `Pictures.sample`."""
-        pictures = self._generator.integers(len(self), size=_SAMPLED)
-        return np.concatenate(self._drawn(channel, pictures))
+    def sample(self, channel: Channel, pictures: int = _SAMPLED) -> Float32Array:
+        """The rows of so many pictures, as `Pictures.sample`."""
+        drawn = self._generator.integers(len(self), size=pictures)
+        return np.concatenate(self._drawn(channel, drawn))
 
     def _drawn(self, channel: Channel, pictures: Int64Array) -> list[Float32Array]:
         bases = [self._rows_of[channel][picture] for picture in pictures]
