@@ -89,7 +89,7 @@ PROBLEMS: Mapping[str, ProblemKind] = {
         503, "Unavailable", "the models, the database or the indexes are unavailable"
     ),
     "engine-unavailable": ProblemKind(
-        503, "Vector engine unavailable", "the vector engine is away; all but searches works"
+        503, "Vector engine unavailable", "the vector engine is away; everything but search works"
     ),
 }
 

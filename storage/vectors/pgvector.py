@@ -183,8 +183,11 @@ class PgvectorIndex(VectorIndex):
 
     @contextmanager
     def changing(self) -> Iterator[None]:
-        """As in the Protocol; raises EngineUnavailable when another process goes on for too long."""
-        key = {"key": _lock_key(self._table)}
+        """As in the Protocol; raises EngineUnavailable when another process goes on for too long.
+
+        While a new index is filled, others go on changing the one that it will replace.
+        """
+        key = {"key": _lock_key(f"{self._table}_new" if self._replaces else self._table)}
         with self._database.connected() as connection:
             try:
                 with connection.begin():
@@ -233,6 +236,9 @@ class PgvectorIndex(VectorIndex):
             if self._replaces:
                 connection.execute(text(f"TRUNCATE {self._table}"))
                 position = count = 0
+            elif position < self._applied_through:
+                # The step would leave out what lies between.
+                raise self._gone()
             if through > position:
                 if removed.size:
                     count -= connection.execute(
@@ -262,6 +268,9 @@ class PgvectorIndex(VectorIndex):
             steps = (checked_rows(arriving, self.identity.dimension) for arriving in additions)
             count = _copy_in(connection, new, self.identity.dimension, steps)
             connection.execute(text(f"ANALYZE {new} (id, content)"))
+            if self._replaces:
+                key = {"key": _lock_key(self._table)}
+                connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), key)
             self._lock(connection)
             connection.execute(text(f"DROP TABLE {self._table}"))
             connection.execute(text(f"ALTER TABLE {new} RENAME TO {self._table}"))

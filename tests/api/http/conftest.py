@@ -44,13 +44,14 @@ def served_on_pgvector(
         yield served
 
 
+_CAMPAIGN = pytest.mark.campaign
 # Whether quick tests of a module run on PostgreSQL too, or only those of the campaign. The other
 # modules test what does not depend on the database; the tests of storage run SQL on both.
 _ON_POSTGRESQL = {
-    "test_http_assets": pytest.mark.campaign,
+    "test_http_assets": _CAMPAIGN,
     "test_http_changes": (),
     "test_http_search": (),
-    "test_http_uploads": pytest.mark.campaign,
+    "test_http_uploads": _CAMPAIGN,
 }
 
 
@@ -58,8 +59,9 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     if "backend" in metafunc.fixturenames:
         marks = _ON_POSTGRESQL.get(metafunc.module.__name__.rpartition(".")[2])
         on_postgresql = [] if marks is None else [pytest.param("postgresql", marks=marks)]
-        if metafunc.module.__name__.endswith("test_http_search"):
-            on_postgresql.append(pytest.param("pgvector", marks=()))
+        if marks is not None:
+            quick = () if metafunc.module.__name__.endswith("test_http_search") else _CAMPAIGN
+            on_postgresql.append(pytest.param("pgvector", marks=quick))
         metafunc.parametrize("backend", ["sqlite", *on_postgresql], scope="module")
 
 

@@ -20,7 +20,7 @@ from regard.core.errors import EngineUnavailable, HomeError, NotFound
 from regard.core.idset import IdSet
 from regard.storage.database.connection import Database
 from regard.storage.vectors import pgvector
-from regard.storage.vectors.engine import VectorEngine, VectorIndex
+from regard.storage.vectors.engine import Additions, VectorEngine, VectorIndex
 from regard.storage.vectors.engines import make_engine
 
 D = 16
@@ -342,6 +342,32 @@ def test_pgvector_continues_after_lost_connections(on_pgvector: Setup) -> None:
     lose_all()
     with index.changing():
         assert contents(index) == contents(other)
+
+
+def test_pgvector_follows_the_log_while_it_is_rebuilt(on_pgvector: Setup) -> None:
+    index, rng = on_pgvector.open(), np.random.default_rng(1)
+    step(index, 1)
+    step(index, 2)
+    created = on_pgvector.engine().create(identity())
+    vectors = unit_rows(rng, 2)
+
+    def meanwhile() -> Iterator[Additions]:
+        yield as_rows(np.array([1]), vectors[:1])
+        with index.changing():
+            step(index, 3)
+        yield as_rows(np.array([2]), vectors[1:])
+
+    with created.changing():
+        created.fill(meanwhile(), through=2)
+    # What was applied meanwhile is not there yet, and is known not to be.
+    with pytest.raises(EngineUnavailable, match="is being rebuilt"):
+        step(index, 4)
+    for applier in (index, created):
+        with applier.changing():
+            if applier.applied_through == 2:
+                step(applier, 3)
+    assert contents(index) == contents(created) == contents(on_pgvector.open())
+    assert {1, 2, 3000} <= set(index.ids().tolist())
 
 
 def test_pgvector_applies_again_what_was_deleted_beneath_it(on_pgvector: Setup) -> None:
