@@ -16,6 +16,7 @@ responses in one table; no other package prints or exits.
     │   ├── EngineUnavailable       the vector engine can't be reached or used now
     │   ├── PipelineConflict        another pipeline is live in this home
     │   ├── LeaseHeld               another process is the writer of this home
+    │   ├── ClusterUnavailable      the Ray cluster can't be reached, or was lost
     │   ├── RootUnavailable         a root is missing, unreadable or suddenly empty
     │   ├── StoreUnavailable        the bucket of originals does not answer
     │   ├── UnstorableValue         a value does not fit the catalog's database
@@ -105,6 +106,10 @@ class PipelineConflict(CannotWork):
 
 class LeaseHeld(CannotWork):
     """Another process holds the writer lease of this home."""
+
+
+class ClusterUnavailable(CannotWork):
+    """The Ray cluster can't be reached, or was lost during the work; a later run carries on."""
 
 
 class RootUnavailable(CannotWork):

@@ -75,7 +75,7 @@ class Analyzer(Protocol):
 
 
 class Profile(Protocol):
-    """A named set of models, each loaded on first use."""
+    """A named set of models, each loaded on first use; pickled without what is loaded."""
 
     @property
     def name(self) -> str:
@@ -111,8 +111,8 @@ class Profile(Protocol):
         """Images an analyzer works best on at once."""
 
     @property
-    def analyzer_threads(self) -> int:
-        """How many threads may call `analyze` at once with profit."""
+    def analyzer_threads(self) -> int | None:
+        """How many threads may call `analyze` at once with profit; None is one on each core."""
 
     def names_thing(self, caption: str) -> bool:
         """Whether a caption by this profile's captioner names a thing, not only its look."""

@@ -5,24 +5,28 @@
 Indexing and reindexing share these stages. Generators pull from each other in the caller's thread,
 and two bounded pools read and analyse ahead of it. Large images are decoded one at a time, and
 pixels are dropped once the models have seen them, so memory depends neither on the number of
-photographs nor on their size.
+photographs nor on their size. Where a cluster decodes and analyses, readers leave files encoded,
+and the analyzer threads only wait for it (`regard.indexer.ray_analysis`).
 """
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import threading
 import time
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
-from concurrent.futures import Executor, Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from concurrent.futures import CancelledError, Executor, Future, ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from itertools import chain
 from typing import Protocol, TypeVar
 
 from regard.core.catalog import DerivedIndexes
 from regard.core.protocols import Analyzer
-from regard.core.records import Analysis, Image
+from regard.core.records import Analysis, Image, Signature
 from regard.photos.decoding import DEFAULT_LIMITS, DecodeLimits
+from regard.photos.photo_file import PhotoFile
 
 _log = logging.getLogger(__name__)
 
@@ -30,18 +34,51 @@ _log = logging.getLogger(__name__)
 AHEAD_PIXELS = 40_000_000
 # A batch is full at this many pixels: 32 megapixels are 96 MB of RGB.
 _BATCH_PIXELS = 32_000_000
+# A batch of encoded files is also full at this many bytes.
+_BATCH_BYTES = 64 << 20
 _CATCH_UP_COMMITS = 256
 _SNAPSHOT_SECONDS = 60.0
+
+
+@dataclass(frozen=True, slots=True)
+class EncodedImage:
+    """A photograph's file, which is decoded where it is analysed."""
+
+    data: bytes
 
 
 class Analysable(Protocol):
     """A photograph to analyse; `image` becomes None once the models have seen it."""
 
-    image: Image | None
+    image: Image | EncodedImage | None
 
     @property
     def pixels(self) -> int:
         """The number of pixels, decoded or not."""
+
+    def sign(self, signature: Signature) -> None:
+        """Take the signature of an image that was decoded where it was analysed."""
+
+
+FileAnalysis = tuple[Signature, Analysis] | str
+"""What became of a file that was decoded and analysed elsewhere, or why it failed."""
+
+
+class FileAnalyzer(Protocol):
+    """Decodes and analyses files elsewhere. Thread-safe."""
+
+    @property
+    def batches_at_once(self) -> int:
+        """How many batches keep it busy."""
+
+    def analyse(
+        self, files: Sequence[bytes], limits: DecodeLimits, stopped: Callable[[], bool]
+    ) -> list[FileAnalysis]:
+        """One result a file, in order.
+
+        Raises CancelledError once `stopped` returns true and the batch can't be finished,
+        ClusterUnavailable, ModelError.
+        """
 
 
 _Work = TypeVar("_Work")
@@ -56,7 +93,8 @@ class AnalysisSetup:
 
     `load_analyzer` is called once there is work; `indexes` are those of its pipeline.
     `reader_threads` read, hash and decode files; up to `analyzer_threads` call the analyzer at
-    once with batches of up to `batch_size` images.
+    once with batches of up to `batch_size` images. With `load_file_analyzer`, that one decodes and
+    analyses instead.
     """
 
     load_analyzer: Callable[[], Analyzer]
@@ -65,10 +103,31 @@ class AnalysisSetup:
     analyzer_threads: int
     reader_threads: int = 2
     limits: DecodeLimits = DEFAULT_LIMITS
+    load_file_analyzer: Callable[[], FileAnalyzer] | None = None
+
+    @property
+    def ahead_limits(self) -> DecodeLimits:
+        """Limits for reader threads: giant images fail there, and are read later in turn."""
+        if self.load_file_analyzer is not None:
+            return self.limits
+        return replace(self.limits, max_pixels=min(self.limits.max_pixels, AHEAD_PIXELS))
+
+    def is_giant(self, item: Analysable) -> bool:
+        """Whether an image is too large to be decoded ahead."""
+        return self.load_file_analyzer is None and item.pixels > AHEAD_PIXELS
+
+    def image_of(self, file: PhotoFile) -> Image | EncodedImage:
+        """What the analyzer takes of a file; raises DecodeError."""
+        return file.decode() if self.load_file_analyzer is None else EncodedImage(file.data)
 
     def is_full(self, batch: Sequence[Analysable]) -> bool:
         """Whether a batch must not grow further."""
-        return len(batch) >= self.batch_size or sum(item.pixels for item in batch) >= _BATCH_PIXELS
+        encoded = [item.image for item in batch if isinstance(item.image, EncodedImage)]
+        return (
+            len(batch) >= self.batch_size
+            or sum(item.pixels for item in batch) >= _BATCH_PIXELS
+            or sum(len(image.data) for image in encoded) >= _BATCH_BYTES
+        )
 
 
 class AnalysisStages:
@@ -78,7 +137,6 @@ class AnalysisStages:
         """Start no more work once `stopped` returns true, but finish batches already started."""
         self._setup = setup
         self._stopped = stopped
-        self._analyzer: Analyzer | None = None
         self._giant = threading.Semaphore()
         self._caught_up = 0
         self._snapshot_at = time.monotonic() + _SNAPSHOT_SECONDS
@@ -93,50 +151,73 @@ class AnalysisStages:
 
         Yields batches as they are done, and together those that were done meanwhile, for the caller
         to commit at once: the longer commits take, the larger they are. `read` runs in reader
-        threads and must not decode images that `is_giant`; `batches` groups what was read, in the
+        threads and must not decode images that are giant; `batches` groups what was read, in the
         caller's thread. The caller must close the generator. The analyzer is loaded with the first
-        batch, so that work without one needs no models; raises ModelError.
+        batch, so that work without one needs no models; raises ModelError, ClusterUnavailable.
         """
         setup = self._setup
-        readers = ThreadPoolExecutor(setup.reader_threads, "read")
-        analyzers = ThreadPoolExecutor(setup.analyzer_threads, "analyze")
-
-        def with_analyzer() -> Iterator[tuple[Analyzer, list[_Item]]]:
-            for batch in batches(ahead):
-                self._analyzer = self._analyzer or setup.load_analyzer()
-                yield self._analyzer, batch
-
-        def analyse_batch(
-            loaded: tuple[Analyzer, list[_Item]],
-        ) -> tuple[list[_Item], list[Analysis | str]]:
-            analyzer, batch = loaded
-            try:
-                return batch, _analyse(analyzer, [item.image for item in batch if item.image])
-            finally:
-                for item in batch:
-                    item.image = None
-                    if is_giant(item):
-                        self._giant.release()
-
-        try:
+        with contextlib.ExitStack() as pools:
+            readers = ThreadPoolExecutor(setup.reader_threads, "read")
+            pools.callback(readers.shutdown, cancel_futures=True)
             ahead = map_ahead(
                 readers, read, work, window=2 * setup.reader_threads, stopped=self._stopped
             )
+            waiting = batches(ahead)
+            first = next(waiting, None)
+            if first is None or self._stopped():
+                return
+            threads, analyse = self._load()
+
+            def analyse_batch(
+                batch: list[_Item],
+            ) -> tuple[list[_Item], Sequence[Analysis | str]]:
+                try:
+                    return batch, analyse(batch)
+                finally:
+                    for item in batch:
+                        item.image = None
+                        if setup.is_giant(item):
+                            self._giant.release()
+
+            analyzers = ThreadPoolExecutor(threads, "analyze")
+            pools.callback(analyzers.shutdown, cancel_futures=True)
             # With one batch more than there are threads, none of them waits for a commit.
             for done in _results_ahead(
                 analyzers,
                 analyse_batch,
-                with_analyzer(),
-                window=setup.analyzer_threads + 1,
+                chain([first], waiting),
+                window=threads + 1,
                 stopped=self._stopped,
-                together=setup.analyzer_threads + 1,
+                together=threads + 1,
             ):
                 yield [
                     pair for batch, analyses in done for pair in zip(batch, analyses, strict=True)
                 ]
-        finally:
-            readers.shutdown(cancel_futures=True)
-            analyzers.shutdown(cancel_futures=True)
+
+    def _load(self) -> tuple[int, Callable[[Sequence[Analysable]], Sequence[Analysis | str]]]:
+        """The analysis of one batch, and in how many threads at once."""
+        setup = self._setup
+        if setup.load_file_analyzer is None:
+            analyzer = setup.load_analyzer()
+
+            def analyse_here(batch: Sequence[Analysable]) -> list[Analysis | str]:
+                images = [item.image for item in batch if isinstance(item.image, Image)]
+                return analyse_images(analyzer, images)
+
+            return setup.analyzer_threads, analyse_here
+        files = setup.load_file_analyzer()
+
+        def analyse_there(batch: Sequence[Analysable]) -> list[Analysis | str]:
+            data = [item.image.data for item in batch if isinstance(item.image, EncodedImage)]
+            analyses: list[Analysis | str] = []
+            results = files.analyse(data, setup.limits, self._stopped)
+            for item, result in zip(batch, results, strict=True):
+                if not isinstance(result, str):
+                    item.sign(result[0])
+                analyses.append(result if isinstance(result, str) else result[1])
+            return analyses
+
+        return files.batches_at_once, analyse_there
 
     def read_giant(self, read: Callable[[], _Item | None]) -> _Item | None:
         """Read a possibly giant image in the caller's thread, once no other one is held."""
@@ -145,7 +226,7 @@ class AnalysisStages:
         try:
             item = read()
         finally:
-            if item is None or not is_giant(item):
+            if item is None or not self._setup.is_giant(item):
                 self._giant.release()
         return item
 
@@ -162,11 +243,6 @@ class AnalysisStages:
             indexes.catch_up()
             indexes.snapshot()
             self._snapshot_at = time.monotonic() + _SNAPSHOT_SECONDS
-
-
-def is_giant(item: Analysable) -> bool:
-    """Whether an image is too large to be decoded ahead."""
-    return item.pixels > AHEAD_PIXELS
 
 
 def map_ahead(
@@ -217,7 +293,11 @@ def _results_ahead(
         future = started.popleft()
         if stopped() and future.cancel():
             continue
-        results = [future.result()]
+        try:
+            results = [future.result()]
+        except CancelledError:
+            # It was stopped while it waited.
+            continue
         while len(results) < together and started and _is_done(started[0]):
             results.append(started.popleft().result())
         yield results
@@ -227,7 +307,12 @@ def _is_done(future: Future[_Result]) -> bool:
     return future.done() and not future.cancelled() and future.exception() is None
 
 
-def _analyse(analyzer: Analyzer, images: Sequence[Image]) -> list[Analysis | str]:
+def reason_unread(error: Exception) -> str:
+    """Why a file failed that raised something else than a DecodeError."""
+    return f"it can't be read: {type(error).__name__}: {error}"
+
+
+def analyse_images(analyzer: Analyzer, images: Sequence[Image]) -> list[Analysis | str]:
     """Analyses in the order of the images; a failure reason in place of one that failed."""
     try:
         return list(analyzer.analyze(images))
@@ -239,5 +324,5 @@ def _analyse(analyzer: Analyzer, images: Sequence[Image]) -> list[Analysis | str
 def _analyse_one(analyzer: Analyzer, image: Image) -> Analysis | str:
     try:
         return analyzer.analyze([image])[0]
-    except Exception as error:  # noqa: BLE001 - see _analyse
+    except Exception as error:  # noqa: BLE001 - see analyse_images
         return f"the models can't process it: {type(error).__name__}: {error}"

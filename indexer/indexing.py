@@ -34,7 +34,12 @@ from regard.core.errors import (
 )
 from regard.core.facts import PhotoFacts
 from regard.core.records import Analysis, Image, Signature
-from regard.indexer.analysis import AHEAD_PIXELS, AnalysisSetup, AnalysisStages
+from regard.indexer.analysis import (
+    AnalysisSetup,
+    AnalysisStages,
+    EncodedImage,
+    reason_unread,
+)
 from regard.indexer.discover import (
     Candidate,
     Status,
@@ -69,6 +74,7 @@ class _Photo:
 
     `failure_reason` says why it can't be used; otherwise `content` and `facts` are set, and
     `image` and `signature` too unless the content was stored already after `commits` of this run.
+    An encoded image has its signature, and its size as decoded, after the analysis.
     `image` goes once the models have seen it. `copies` are files with the same bytes, read
     meanwhile.
     """
@@ -79,13 +85,17 @@ class _Photo:
     content: ContentHeader = _NO_CONTENT
     facts: PhotoFacts = field(default_factory=PhotoFacts)
     has_damaged_sidecar: bool = False
-    image: Image | None = None
+    image: Image | EncodedImage | None = None
     signature: Signature | None = None
     copies: list[_Photo] = field(default_factory=list)
 
     @property
     def pixels(self) -> int:
         return self.content.width * self.content.height
+
+    def sign(self, signature: Signature) -> None:
+        self.signature = signature
+        self.content = replace(self.content, width=signature.width, height=signature.height)
 
 
 @dataclass(frozen=True, slots=True)
@@ -213,9 +223,7 @@ class _Run:
         is_followed = self.progress is not SILENT
         if is_followed:
             counter.start()
-        # Giant images fail in the reader threads and are read later, one at a time.
-        limits = self.setup.limits
-        ahead = replace(limits, max_pixels=min(limits.max_pixels, AHEAD_PIXELS))
+        ahead = self.setup.ahead_limits
         analysed = self.stages.analyse(
             self._entries(), lambda entry: self._read(entry, ahead), self._batches
         )
@@ -320,9 +328,11 @@ class _Run:
         try:
             with PhotoFile.open(entry.stamp.path, limits, self.confinement) as file:
                 if not self.catalog.is_analysed(file.sha256):
-                    photo.image = file.decode()
-                    photo.signature = sign(photo.image)
-                photo.content = file.content(photo.image)
+                    photo.image = self.setup.image_of(file)
+                decoded = photo.image if isinstance(photo.image, Image) else None
+                if decoded is not None:
+                    photo.signature = sign(decoded)
+                photo.content = file.content(decoded)
                 sidecar = None
                 if entry.sidecar is not None:
                     sidecar = read_sidecar(entry.sidecar, self.confinement)
@@ -334,7 +344,7 @@ class _Run:
             raise
         except Exception as error:  # noqa: BLE001 - one file must not stop the run
             _log.info("reading failed", exc_info=True)
-            photo.failure_reason = f"it can't be read: {type(error).__name__}: {error}"
+            photo.failure_reason = reason_unread(error)
         return photo
 
     def _batches(self, photos: Iterable[_Photo]) -> Iterator[list[_Photo]]:

@@ -23,8 +23,8 @@ from regard.core.errors import (
     RegardError,
     UnstorableValue,
 )
-from regard.core.records import Analysis, Image
-from regard.indexer.analysis import AnalysisSetup, AnalysisStages, is_giant
+from regard.core.records import Analysis, Image, Signature
+from regard.indexer.analysis import AnalysisSetup, AnalysisStages, EncodedImage, reason_unread
 from regard.indexer.report import SILENT, IndexReport, Progress
 from regard.photos.photo_file import PhotoFile
 
@@ -37,12 +37,15 @@ class _Read:
     """A content with its pixels or the reason why it has none; neither if it is a giant."""
 
     content: WaitingContent
-    image: Image | None = None
+    image: Image | EncodedImage | None = None
     failure_reason: str | None = None
 
     @property
     def pixels(self) -> int:
         return self.content.width * self.content.height
+
+    def sign(self, signature: Signature) -> None:
+        """The catalog has it already."""
 
 
 class Reindexer:
@@ -139,7 +142,7 @@ class _Run:
     def _read_ahead(self, content: WaitingContent) -> _Read:
         """In a reader thread: giant images are left for later."""
         unread = _Read(content)
-        return unread if is_giant(unread) else self._read(content)
+        return unread if self._setup.is_giant(unread) else self._read(content)
 
     def _read(self, content: WaitingContent) -> _Read:
         """Decode a content from the first of its files that still has its bytes."""
@@ -148,14 +151,14 @@ class _Run:
             try:
                 with PhotoFile.open(path, self._setup.limits) as file:
                     if file.sha256 == content.sha256:
-                        return _Read(content, file.decode())
+                        return _Read(content, self._setup.image_of(file))
                     reason = "the file has changed since it was indexed"
             except DecodeError as error:
                 reason = error.message
             except RegardError:
                 raise
             except Exception as error:  # noqa: BLE001 - one file must not stop the run
-                reason = f"it can't be read: {type(error).__name__}: {error}"
+                reason = reason_unread(error)
         return _Read(content, None, reason)
 
     def _batches(self, read: Iterable[_Read]) -> Iterator[list[_Read]]:

@@ -7,6 +7,8 @@ of that colour, so the rest of regard can be tested end to end in milliseconds.
 from __future__ import annotations
 
 import hashlib
+import os
+import signal
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
@@ -103,10 +105,20 @@ class FakeCaptioner:
 
 
 class FakeSegmenter:
-    """Cuts an image into four quadrants; a side of one pixel stays whole."""
+    """Cuts an image into four quadrants; a side of one pixel stays whole.
+
+    An image whose first pixel has the `fatal` colour kills the process, as a crash in native code
+    would.
+    """
+
+    def __init__(self, fatal: tuple[int, int, int] | None = None) -> None:
+        """`fatal`: red, green and blue."""
+        self._fatal = fatal
 
     def segment(self, images: Sequence[Image]) -> list[list[Region]]:
         """Return each image's quadrants."""
+        if any(tuple(image.pixels[0, 0]) == self._fatal for image in images):
+            os.kill(os.getpid(), signal.SIGKILL)
         return [_quadrants(image) for image in images]
 
 
@@ -114,6 +126,12 @@ class FakeEncoderParameters(Parameters):
     """See `FakeEncoder`."""
 
     turn: int = Field(default=0, ge=0, lt=_DIMENSION)
+
+
+class FakeSegmenterParameters(Parameters):
+    """See `FakeSegmenter`."""
+
+    fatal: tuple[int, int, int] | None = None
 
 
 def _space(turn: int) -> Space:
@@ -184,9 +202,13 @@ class FakeSegmenterPart(_FakePart):
 
     role = "segmenter"
 
+    def __init__(self, definition: PartDefinition) -> None:
+        """Raises UsageError for an invalid parameter."""
+        self._parameters = read_parameters(definition, FakeSegmenterParameters)
+
     def load(self) -> Segmenter:
         """Return the segmenter."""
-        return FakeSegmenter()
+        return FakeSegmenter(self._parameters.fatal)
 
 
 def _quadrants(image: Image) -> list[Region]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -48,16 +48,20 @@ def choose_server(context: click.Context, url: str | None, key_file: Path | None
     context.obj = ChosenServer(url, key_file, is_from_environment)
 
 
-def open_library(home: Path | None, profile: str | None = None) -> Library:
+def open_library(home: Path | None, profile: str | None = None, ray: str | None = None) -> Library:
     """The library that the options and the environment choose; the options take precedence."""
     server = _chosen_server(home)
     if server is not None:
+        if ray is not None:
+            raise UsageError(
+                "a server analyses where its own --ray says", remedy="leave out --ray, or --server"
+            )
         from regard.api.library.remote import RemoteLibrary
 
         return RemoteLibrary(server.url, _read_key(server), profile)
     from regard.api.library.local import LocalLibrary
 
-    return LocalLibrary(Settings.resolve(home), profile)
+    return LocalLibrary(replace(Settings.resolve(home), ray=ray), profile)
 
 
 def home_settings(home: Path | None) -> Settings:
@@ -103,6 +107,26 @@ def home_option(function: _Function) -> _Function:
         type=click.Path(path_type=Path),
         metavar="DIR",
         help="The folder of the catalog and its indexes [env: REGARD_HOME].",
+    )(function)
+
+
+def _check_ray(
+    _context: click.Context, _option: click.Parameter, address: str | None
+) -> str | None:
+    if address is not None:
+        from regard.indexer.ray_analysis import check_address
+
+        check_address(address)
+    return address
+
+
+def ray_option(function: _Function) -> _Function:
+    """`--ray ADDRESS`."""
+    return click.option(
+        "--ray",
+        metavar="ADDRESS",
+        callback=_check_ray,
+        help="Analyse on a Ray cluster: local, auto, HOST:PORT or ray://HOST:PORT.",
     )(function)
 
 

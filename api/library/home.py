@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from regard.api.library.settings import Settings
 from regard.core.errors import HomeError, PipelineConflict, UsageError
+from regard.core.machine import usable_cores
 from regard.core.protocols import Profile
 from regard.core.records import Routes
 from regard.models.profiles.registry import DEFAULT_PROFILE, load_profile
@@ -26,6 +27,7 @@ from regard.storage.vectors.engine import VectorEngine
 from regard.storage.vectors.engines import make_engine
 
 if TYPE_CHECKING:
+    from regard.indexer.analysis import AnalysisSetup
     from regard.indexer.indexing import Indexer
 
 
@@ -74,7 +76,6 @@ class Home:
 
     def indexer(self, collection: str) -> Indexer:
         """An indexer into one collection."""
-        from regard.indexer.analysis import AnalysisSetup
         from regard.indexer.indexing import Indexer
         from regard.storage.assets.indexing import SqlIndexingCatalog
 
@@ -85,14 +86,27 @@ class Home:
                 collection,
                 is_managed=open_originals(self.settings, self.catalog).holds,
             ),
-            AnalysisSetup(
-                self.profile.analyzer,
-                self.indexes,
-                self.profile.batch_size,
-                self.profile.analyzer_threads,
-            ),
+            analysis_setup(self.settings, self.profile, self.indexes),
             os.fsencode(self.settings.home),
         )
+
+
+def analysis_setup(settings: Settings, profile: Profile, indexes: ChannelIndexes) -> AnalysisSetup:
+    """How a profile analyses, here or on the Ray cluster of the settings."""
+    from regard.indexer.analysis import AnalysisSetup
+
+    load_file_analyzer = None
+    if settings.ray is not None:
+        from regard.indexer.ray_analysis import ray_analyzer
+
+        load_file_analyzer = functools.partial(ray_analyzer, settings.ray, profile)
+    return AnalysisSetup(
+        profile.analyzer,
+        indexes,
+        profile.batch_size,
+        profile.analyzer_threads or usable_cores(),
+        load_file_analyzer=load_file_analyzer,
+    )
 
 
 @contextlib.contextmanager

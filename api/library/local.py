@@ -87,6 +87,10 @@ class LocalLibrary(Library):
 
     def close(self) -> None:
         self._opened.close()
+        if self._settings.ray is not None:
+            from regard.indexer.ray_analysis import disconnect
+
+            disconnect()
         self._home = self._engine = None
 
     def index(

@@ -13,6 +13,7 @@ from collections.abc import Callable
 from regard.api.library.duplicates import COMPARED_KINDS, compare_photographs
 from regard.api.library.home import (
     Home,
+    analysis_setup,
     home_engine,
     load_ready_profile,
     nothing_indexed,
@@ -23,7 +24,6 @@ from regard.api.library.settings import Settings
 from regard.core.errors import PipelineConflict
 from regard.core.jobs import Job, JobKind
 from regard.core.protocols import Profile
-from regard.indexer.analysis import AnalysisSetup
 from regard.indexer.reindexing import Reindexer
 from regard.indexer.report import SILENT, IndexReport, Progress
 from regard.storage.assets.editing import SqlAssetEditing
@@ -88,11 +88,10 @@ def reindex(
     building = SqlReindexing(catalog, spec, original_of=original_of)
     return Reindexer(
         building,
-        AnalysisSetup(
-            profile.analyzer,
+        analysis_setup(
+            settings,
+            profile,
             ChannelIndexes(catalog, building.pipeline, home_engine(settings, catalog)),
-            profile.batch_size,
-            profile.analyzer_threads,
         ),
     ).run(retry_failed=retry_failed, progress=progress)
 

@@ -34,6 +34,7 @@ class Settings:
     """`home` holds the SQLite file, the vector indexes and thumbnails.
 
     `database_url` names another SQL database for the catalog; None means the home's own file.
+    `ray` is the address of the Ray cluster that analyses; None means this machine.
     `vectors` is the vector engine: `faiss`, `pgvector`, or Milvus by `milvus://host:port` or
     `https://…`, whose token is in `vectors_token_file`. `store` is `s3://bucket/prefix` if uploads
     and shared thumbnails are in a bucket; None means the home.
@@ -44,6 +45,7 @@ class Settings:
     vectors: str = "faiss"
     vectors_token_file: Path | None = None
     store: str | None = None
+    ray: str | None = None
 
     @classmethod
     def resolve(

@@ -1,9 +1,9 @@
 """The worker does jobs in a separate process, so that searches in the server's process stay quick.
 
-`python -m regard.api.worker --home DIR [--root NAME=DIR]… [--profile NAME]` works until SIGTERM or
-the end of its stdin, which also comes when the server is killed. A byte on stdin makes it look for
-a job at once. Of several workers on one catalog, one works; another takes over when it ends.
-Models are loaded when the first job needs them.
+`python -m regard.api.worker --home DIR [--root NAME=DIR]… [--profile NAME] [--ray ADDRESS]` works
+until SIGTERM or the end of its stdin, which also comes when the server is killed. A byte on stdin
+makes it look for a job at once. Of several workers on one catalog, one works; another takes over
+when it ends. Models are loaded when the first job needs them.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -65,6 +66,8 @@ class WorkerProcess:
             self._command += ["--root", f"{name}={os.path.abspath(folder)}"]
         if profile is not None:
             self._command += ["--profile", profile]
+        if settings.ray is not None:
+            self._command += ["--ray", settings.ray]
         # A signal's handler may terminate the worker while its thread wakes it.
         self._lock = threading.RLock()
         self._stopping = threading.Event()
@@ -158,7 +161,7 @@ class WorkerProcess:
 def _environment(settings: Settings, environ: Mapping[str, str]) -> dict[str, str]:
     """An environment that gives another process the same settings."""
     environ = dict(environ)
-    if Settings.resolve(settings.home, environ) != settings:
+    if Settings.resolve(settings.home, environ) != replace(settings, ray=None):
         environ.pop(PASSWORD_FILE_VARIABLE, None)
         environ[DATABASE_VARIABLE] = settings.database_url or ""
         environ[STORE_VARIABLE] = settings.store or ""
@@ -177,6 +180,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--home", type=Path)
     parser.add_argument("--root", action="append", default=[], metavar="NAME=DIR")
     parser.add_argument("--profile")
+    parser.add_argument("--ray")
     given = parser.parse_args(arguments)
     logging.basicConfig(format="regard worker: %(message)s", stream=sys.stderr)
     stop, wake = threading.Event(), threading.Event()
@@ -189,7 +193,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         signal.signal(number, end)
     threading.Thread(target=_listen, args=(stop, wake), name="stdin", daemon=True).start()
     try:
-        work(Settings.resolve(given.home), _roots(given.root), given.profile, stop, wake)
+        settings = replace(Settings.resolve(given.home), ray=given.ray)
+        work(settings, _roots(given.root), given.profile, stop, wake)
     except RegardError as error:
         _log.error("%s", error)
         return CANNOT_WORK

@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any
 
 from regard.core.errors import CannotWork, MissingDependency, ModelError
-from regard.core.machine import usable_cores
 from regard.core.protocols import Analyzer, Captioner, Encoder, Segmenter
 from regard.core.records import (
     KEYWORDS,
@@ -52,10 +51,11 @@ class ComposedProfile:
         """
         self.name = name
         self.definition = definition
+        self._base = base
         self._calibration_file = calibration_file
         self.batch_size = definition.batch_size
         threads = definition.threads
-        self.analyzer_threads = usable_cores() if threads == "cores" else threads
+        self.analyzer_threads = None if threads == "cores" else threads
         tables = definition.tables()
         self._parts: Mapping[str, Any] = {
             role: make_part(role, part_definition(table, name, role, base))
@@ -71,6 +71,9 @@ class ComposedProfile:
         self._loading = threading.RLock()
         self._loaded: dict[str, Any] = {}
         self._loaded_bytes: dict[str, int] = {}
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return ComposedProfile, (self.name, self.definition, self._base, self._calibration_file)
 
     @cached_property
     def calibrations(self) -> Calibrations:

@@ -13,6 +13,7 @@ from regard.api.cli.options import (
     json_option,
     offline_option,
     open_library,
+    ray_option,
 )
 from regard.api.cli.output import exit_code, print_report
 from regard.api.cli.progress import progress_bar
@@ -28,6 +29,7 @@ from regard.api.library.queries import DEFAULT_COLLECTION, require_name
     metavar="NAME",
     help="Models to use in a new home, by name or TOML file [default: lite].",
 )
+@ray_option
 @offline_option
 @click.option("--retry-failed", is_flag=True, help="Try failed files that have not changed again.")
 @click.option(
@@ -53,6 +55,7 @@ def index(
     home: Path | None,
     collection: str,
     profile: str | None,
+    ray: str | None,
     retry_failed: bool,
     exclude: tuple[str, ...],
     include: tuple[str, ...],
@@ -65,7 +68,7 @@ def index(
     Example: regard index ~/Pictures --exclude 'drafts/'
     """
     require_name(collection)
-    with open_library(home, profile) as library, progress_bar() as progress:
+    with open_library(home, profile, ray) as library, progress_bar() as progress:
         report = library.index(
             *paths,
             collection=collection,

@@ -10,6 +10,7 @@ import sys
 import threading
 import webbrowser
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING
@@ -17,7 +18,7 @@ from typing import TYPE_CHECKING
 import click
 
 from regard.api.cli.app import DONE, INTERRUPTED
-from regard.api.cli.options import home_option, home_settings, offline_option
+from regard.api.cli.options import home_option, home_settings, offline_option, ray_option
 from regard.core.errors import CannotWork, UsageError
 
 if TYPE_CHECKING:
@@ -74,6 +75,7 @@ _SWITCH_SECONDS = 0.0005
     "--without-keys", is_flag=True, help="Require no keys: a proxy in front authenticates."
 )
 @click.option("--profile", metavar="NAME", help="Models of a new home [default: lite].")
+@ray_option
 @click.option(
     "--max-upload-bytes",
     type=click.IntRange(min=1),
@@ -106,6 +108,7 @@ def serve(
     cors_origins: tuple[str, ...],
     without_keys: bool,
     profile: str | None,
+    ray: str | None,
     max_upload_bytes: int | None,
     max_upload_files: int | None,
     root_path: str,
@@ -152,7 +155,9 @@ def serve(
             upload_files=max_upload_files or parts.DEFAULT_UPLOAD_FILES,
             prefix=read_prefix(root_path),
         )
-        worker = WorkerProcess(settings, roots=folders, profile=profile, environ=environ)
+        worker = WorkerProcess(
+            replace(settings, ray=ray), roots=folders, profile=profile, environ=environ
+        )
         service = parts.Service(library, options, worker.wake)
         service.take_up()
         if import_root is not None:
