@@ -129,8 +129,7 @@ def test_giant_images_are_analysed_one_by_one(
     library.index(code=1)
     giants = Library(library.home.parent / "giants")
     giants.photos = library.photos
-    for module in (regard.indexer.indexing, regard.indexer.analysis):
-        monkeypatch.setattr(module, "AHEAD_PIXELS", 100)
+    monkeypatch.setattr(regard.indexer.analysis, "AHEAD_PIXELS", 100)
     alive: list[int] = []
     analyze = ComposedAnalyzer.analyze
 
