@@ -179,7 +179,10 @@ class RayAnalyzer:
         """See `FileAnalyzer`."""
         try:
             with self._actor(stopped, alone=False) as actor:
-                return self._result(actor.analyse.remote(files, limits), stopped)
+                results: list[FileAnalysis] = self._result(
+                    actor.analyse.remote(files, limits), stopped
+                )
+                return results
         except _ActorDied as error:
             _log.info(
                 "a batch of %d ended its actor; trying its files alone: %s", len(files), error
