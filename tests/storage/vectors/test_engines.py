@@ -344,6 +344,22 @@ def test_pgvector_continues_after_lost_connections(on_pgvector: Setup) -> None:
         assert contents(index) == contents(other)
 
 
+@pytest.mark.parametrize("dimension", [3900, 3901, 4000, 4001])
+def test_pgvector_takes_vectors_of_any_length(
+    on_pgvector: Setup, dimension: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Those that fit into a page, into an index, or into neither."""
+    monkeypatch.setattr(pgvector, "_INDEXED_ROWS", 1)
+    index, truth = on_pgvector.engine().open(identity(dimension)), Truth(dimension)
+    rows = unit_rows(np.random.default_rng(1), 12, dimension)
+    add(index, np.arange(1, 13), rows)
+    truth.add(np.arange(1, 13), rows)
+    index.snapshot(lambda: [])
+    assert index.is_exact == (dimension > 4000)
+    truth.check_search(index, rows[:2], 3)
+    truth.check_contents(index)
+
+
 def test_pgvector_follows_the_log_while_it_is_rebuilt(on_pgvector: Setup) -> None:
     index, rng = on_pgvector.open(), np.random.default_rng(1)
     step(index, 1)
