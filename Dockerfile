@@ -18,7 +18,7 @@ COPY pyproject.toml constraints.txt ./
 RUN python -c 'import sys, tomllib; \
 project = tomllib.load(open("pyproject.toml", "rb"))["project"]; \
 extras = project["optional-dependencies"]; \
-print(*project["dependencies"], *extras[sys.argv[1]], *extras["postgres"], sep="\n")' "$EXTRA" \
+print(*project["dependencies"], *extras[sys.argv[1]], *extras["postgres"], *extras["s3"], sep="\n")' "$EXTRA" \
     > requirements.txt \
     && if [ "$EXTRA" = cpu ]; then export PIP_EXTRA_INDEX_URL="$TORCH_CPU_INDEX"; fi \
     && python -m venv /opt/regard \

@@ -134,7 +134,10 @@ def _wait_for_request(connection: socket.socket) -> dict[str, Any]:
     """Fork a process for each request. Returns only in these processes."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     while True:
-        data, files, _, _ = socket.recv_fds(connection, 1 << 20, 3)
+        try:
+            data, files, _, _ = socket.recv_fds(connection, 1 << 20, 3)
+        except ConnectionResetError:  # by a process that was killed
+            os._exit(0)
         if not data:
             os._exit(0)
         between = os.fork()

@@ -1,0 +1,198 @@
+"""Two servers with homes of their own over one database, one vector engine and one bucket.
+
+Whatever one server did, the other knows at once; a client need not stay with one.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import random
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+
+import httpx
+import pytest
+from made_bucket import BUCKET, Bucket, used_here
+from made_service import WAIT, Served, Shelf, png
+
+from regard.api.client import Client, Filters
+from regard.core.errors import CannotWork
+
+_CLIENTS = 6
+
+
+@pytest.fixture(scope="module")
+def bucket() -> Iterator[Bucket]:
+    with Bucket() as bucket, used_here(bucket), pytest.MonkeyPatch.context() as patch:
+        patch.setenv("REGARD_STORE", f"s3://{BUCKET}/library")
+        yield bucket
+
+
+@pytest.fixture(scope="module")
+def servers(
+    bucket: Bucket, postgres_url: Callable[[], str], tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[tuple[Served, Served]]:
+    url = postgres_url()
+    folders = [tmp_path_factory.mktemp("served") for _ in range(2)]
+    with (
+        Served(folders[0], url, vectors="pgvector") as one,
+        Served(folders[1], url, vectors="pgvector") as two,
+    ):
+        yield one, two
+
+
+def test_a_write_through_one_server_shows_through_the_other(
+    servers: tuple[Served, Served],
+) -> None:
+    one, two = servers
+    shelf = one.shelf()
+    red, blue = shelf.add(png("red"), png("blue"))
+    there = Shelf(two, shelf.name)
+    for turn in range(6):
+        writer, reader = (shelf, there) if turn % 2 else (there, shelf)
+        assert reader.found("red")[0] == red.id
+        with io.BytesIO() as out:
+            reader.client.assets.original(red.id, out)
+            assert out.getvalue()
+        assert reader.client.assets.thumbnail(red.id)
+        tag = f"turn {turn}"
+        writer.client.assets.patch(red.id, tags=[tag])
+        assert reader.found("red", filters=Filters(collection=[shelf.name], tag=[tag])) == [red.id]
+        (new,) = writer.add(png("green"))
+        assert new.id in reader.found("green")
+        writer.client.assets.delete(new.id)
+        assert new.id not in reader.found("green")
+    assert blue.id in there.ids()
+
+
+def test_keys_jobs_and_repeated_requests_do_not_depend_on_the_server(
+    servers: tuple[Served, Served],
+) -> None:
+    one, two = servers
+    shelf = one.shelf()
+    job = shelf.send(png("red")).job
+    assert job is not None
+    assert two.wait(job).done == 1
+    answers = [
+        served.raw().post(
+            "/v1/collections",
+            json={"name": f"{shelf.name} again"},
+            headers={"Idempotency-Key": f"key of {shelf.name}"},
+        )
+        for served in (one, two, one)
+    ]
+    assert [answer.status_code for answer in answers] == [201, 201, 201]
+    assert all(answer.json() == answers[0].json() for answer in answers)
+    for served in servers:
+        assert served.raw().get("/readyz").status_code == 200
+
+
+def test_a_server_that_is_stopped_finishes_what_it_was_asked(
+    servers: tuple[Served, Served],
+) -> None:
+    """Behind a proxy, servers can be restarted one after the other, and no request fails."""
+    Shelf(servers[0], "stopped").add(png("red"))
+    until = threading.Event()
+
+    def use(seed: int) -> int:
+        draw, done = random.Random(seed), 0
+        while not until.is_set():
+            url = draw.choice(servers).server.url
+            # What a server does not accept, a proxy sends to another one.
+            with (
+                httpx.Client(base_url=url, timeout=WAIT, trust_env=False) as client,
+                contextlib.suppress(httpx.ConnectError),
+            ):
+                answer = client.get("/v1/search", params={"q": f"red {draw.random()}"})
+                assert answer.status_code == 200, answer.text
+                done += 1
+        return done
+
+    with ThreadPoolExecutor(4) as threads:
+        using = [threads.submit(use, seed) for seed in range(4)]
+        try:
+            for served in servers:
+                served.close_clients()
+                served.server.stop()
+                served.server.start()
+                served.client = served.with_key(None)
+        finally:
+            until.set()
+        assert all(one.result() > 0 for one in using)
+
+
+def write_at_random(
+    servers: Sequence[Served], name: str, seed: int, until: threading.Event
+) -> dict[str, str | None]:
+    """The last tag that was answered to have been written, by asset; None for deleted ones."""
+    draw = random.Random(seed)
+    answered: dict[str, str | None] = {}
+    number = 0
+    while not until.is_set():
+        number += 1
+        # A server that was killed comes back at another port. What it doesn't answer may hold or not.
+        with contextlib.closing(Client(draw.choice(servers).server.url)) as client:
+            ids = [one for one, tag in answered.items() if tag is not None]
+            if len(ids) < 3 or draw.random() < 0.3:
+                with contextlib.suppress(CannotWork):
+                    sent = client.assets.upload(("a.png", png("red")), collection=name)
+                    asset = sent.items[0].asset
+                    assert asset is not None
+                    answered[asset.id] = ""
+                continue
+            one = draw.choice(ids)
+            was = answered.pop(one)
+            with contextlib.suppress(CannotWork):
+                if draw.random() < 0.2:
+                    client.assets.delete(one)
+                    answered[one] = None
+                else:
+                    client.assets.patch(one, tags=[f"{number}"])
+                    answered[one] = f"{number}"
+            # Unknown until the next answer about it.
+            del was
+    return answered
+
+
+@pytest.mark.campaign
+@pytest.mark.timeout(1800)
+def test_killed_servers_lose_no_answered_write(servers: tuple[Served, Served]) -> None:
+    draw = random.Random()
+    until = threading.Event()
+    with ThreadPoolExecutor(_CLIENTS) as threads:
+        using = [
+            threads.submit(write_at_random, servers, f"killed {number}", number, until)
+            for number in range(_CLIENTS)
+        ]
+        try:
+            for _ in range(100):
+                time.sleep(draw.uniform(0.1, 1.5))
+                served = draw.choice(servers)
+                if draw.random() < 0.3 and (workers := served.server.workers()):
+                    with contextlib.suppress(ProcessLookupError):
+                        draw.choice(workers).kill()
+                else:
+                    served.server.kill()
+                    served.server.start()
+        finally:
+            until.set()
+        answered = [one.result() for one in using]
+    assert sum(map(len, answered)) > 50
+    for served in servers:
+        served.client = served.with_key(None)
+        for number, tags in enumerate(answered):
+            shelf = Shelf(served, f"killed {number}")
+            deadline = time.monotonic() + WAIT
+            while list(served.client.assets.iterate(shelf.within, state="pending")):
+                assert time.monotonic() < deadline
+                time.sleep(0.2)
+            assets = {asset.id: asset for asset in served.client.assets.iterate(shelf.within)}
+            found = set(shelf.found())
+            for one, tag in tags.items():
+                assert (one in assets) == (tag is not None)
+                assert (one in found) == (tag is not None)
+                if tag:
+                    assert assets[one].tags == [tag]
