@@ -18,6 +18,7 @@ import tempfile
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any, BinaryIO
 from urllib.parse import urlsplit
 
@@ -27,6 +28,8 @@ SCHEME = b"s3://"
 _ATTEMPTS, _CONNECT_SECONDS, _READ_SECONDS = 5, 3, 10
 # All attempts time out, and the pauses between them are the longest.
 LONGEST_SECONDS = _ATTEMPTS * _READ_SECONDS + 1 + 2 + 4 + 8
+# For what is not worth waiting for.
+_QUICK_SECONDS = 2
 _CONNECTIONS = 32
 # Larger files are sent in parts.
 _PART_BYTES = 32 << 20
@@ -62,9 +65,7 @@ def object_status(path: bytes) -> ObjectStatus:
     bucket, key = _split(path)
     with _requests(path) as client:
         found = client.head_object(Bucket=bucket, Key=key)
-    return ObjectStatus(
-        found["ContentLength"], int(found["LastModified"].timestamp()) * 1_000_000_000
-    )
+    return _status(found["ContentLength"], found["LastModified"])
 
 
 def open_object(path: bytes) -> BinaryIO:
@@ -130,6 +131,40 @@ def delete_object(path: bytes) -> bool:
     return True
 
 
+def list_objects(folder: bytes) -> Iterator[tuple[bytes, ObjectStatus]]:
+    """The objects below `folder/` in byte order of their keys, read page by page.
+
+    Raises StoreUnavailable.
+    """
+    bucket, key = _split(folder)
+    prefix = f"{key}/" if key else ""
+    token: dict[str, str] = {}
+    while True:
+        with _requests(folder) as client:
+            page = client.list_objects_v2(Bucket=bucket, Prefix=prefix, **token)
+        for found in page.get("Contents", ()):
+            path = b"/".join((SCHEME + bucket.encode(), os.fsencode(found["Key"])))
+            yield path, _status(found["Size"], found["LastModified"])
+        if not page["IsTruncated"]:
+            return
+        token = {"ContinuationToken": page["NextContinuationToken"]}
+
+
+def quickly_read(path: bytes) -> bytes:
+    """A small object, by one request of a few seconds; raises as `open_object`."""
+    bucket, key = _split(path)
+    with _requests(path, is_quick=True) as client:
+        data: bytes = client.get_object(Bucket=bucket, Key=key)["Body"].read()
+    return data
+
+
+def quickly_write(path: bytes, data: bytes) -> None:
+    """Store a small object by one request of a few seconds; raises StoreUnavailable."""
+    bucket, key = _split(path)
+    with _requests(path, is_quick=True) as client:
+        client.put_object(Bucket=bucket, Key=key, Body=data)
+
+
 def presigned_url(path: bytes, *, seconds: int, answer_headers: Mapping[str, str]) -> str:
     """A URL at which anyone may read an object for some seconds; no request is made.
 
@@ -153,6 +188,10 @@ def require_bucket(path: bytes) -> None:
             client.head_bucket(Bucket=bucket)
     except FileNotFoundError:
         raise StoreUnavailable(f"there is no bucket {bucket}", remedy=_REMEDY) from None
+
+
+def _status(size: int, modified: datetime) -> ObjectStatus:
+    return ObjectStatus(size, int(modified.timestamp()) * 1_000_000_000)
 
 
 def _split(path: bytes) -> tuple[str, str]:
@@ -195,9 +234,9 @@ def _continued(path: bytes, start: int, end: int | None, answer: dict[str, Any])
 
 
 @contextlib.contextmanager
-def _requests(path: bytes) -> Iterator[Any]:
+def _requests(path: bytes, *, is_quick: bool = False) -> Iterator[Any]:
     """Gives the client; turns errors of boto3 into FileNotFoundError and StoreUnavailable."""
-    client = _client()
+    client = _client(is_quick=is_quick)
     from boto3.exceptions import Boto3Error
     from botocore.exceptions import BotoCoreError, ClientError
 
@@ -208,7 +247,7 @@ def _requests(path: bytes) -> Iterator[Any]:
         code = error.response.get("Error", {}).get("Code")
         if status != _NOT_FOUND or code == "NoSuchBucket":
             raise _away(path, error) from error
-        if error.operation_name not in {"HeadBucket", "GetBucketLocation"}:
+        if error.operation_name in {"HeadObject", "DeleteObject"}:
             # The answer to HEAD has no body, so a missing bucket looks like a missing object.
             require_bucket(path)
         raise FileNotFoundError(_NOT_FOUND, "there is no such object", os.fsdecode(path)) from error
@@ -223,15 +262,15 @@ def _away(path: bytes, error: Exception) -> StoreUnavailable:
 
 
 @functools.cache
-def _client() -> Any:
+def _client(*, is_quick: bool = False) -> Any:
     require_installed()
     import boto3
     from botocore.config import Config
 
     config = Config(
-        connect_timeout=_CONNECT_SECONDS,
-        read_timeout=_READ_SECONDS,
-        retries={"mode": "standard", "total_max_attempts": _ATTEMPTS},
+        connect_timeout=_QUICK_SECONDS if is_quick else _CONNECT_SECONDS,
+        read_timeout=_QUICK_SECONDS if is_quick else _READ_SECONDS,
+        retries={"mode": "standard", "total_max_attempts": 1 if is_quick else _ATTEMPTS},
         max_pool_connections=_CONNECTIONS,
         tcp_keepalive=True,
         signature_version="s3v4",

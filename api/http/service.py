@@ -25,7 +25,7 @@ from regard.api.http.access import Access
 from regard.api.http.documents import Documents
 from regard.api.http.duplicate_lists import DuplicateLists
 from regard.api.http.metrics import Metrics
-from regard.api.library.home import Home, open_originals
+from regard.api.library.home import Home, open_originals, open_thumbnails
 from regard.api.library.purging import Purging
 from regard.core.assets import AssetState
 from regard.core.catalog import FileStamp, clamp_int64
@@ -41,7 +41,6 @@ from regard.storage.assets.reading import SqlAssetReading
 from regard.storage.assets.uploads import SqlUploads
 from regard.storage.database.lease import hold_writer_lease
 from regard.storage.files.originals import open_original
-from regard.storage.files.thumbnails import Thumbnails
 from regard.storage.pipelines.pruning import serving_mark
 from regard.storage.service.idempotency import SqlIdempotency
 from regard.storage.service.jobs import SqlJobQueue
@@ -94,7 +93,7 @@ class Service:
         options: ServiceOptions,
         wake_worker: Callable[[], None] = lambda: None,
     ) -> None:
-        catalog, home = library.catalog, library.settings.home
+        catalog = library.catalog
         self.options = options
         self.wake_worker = wake_worker
         self._closing = threading.Event()
@@ -107,7 +106,7 @@ class Service:
         self.jobs = SqlJobQueue(catalog)
         self.idempotency = SqlIdempotency(catalog)
         self.originals = open_originals(library.settings, catalog)
-        self.thumbnails = Thumbnails(home / "thumbnails")
+        self.thumbnails = open_thumbnails(library.settings)
         self.purging = Purging(catalog, self.originals, self.thumbnails)
         self.access = Access(SqlKeys(catalog), required=options.keys_required)
         # Limits threads that render pictures, so that others stay free.

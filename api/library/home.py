@@ -19,7 +19,9 @@ from regard.storage.assets.uploads import SqlUploads
 from regard.storage.database.catalog import Catalog, open_catalog
 from regard.storage.database.stored_pipelines import StoredPipeline, check_pipeline, check_spaces
 from regard.storage.files.bucket_originals import BucketOriginals
+from regard.storage.files.bucket_thumbnails import BucketThumbnails
 from regard.storage.files.originals import Originals, OriginalStore
+from regard.storage.files.thumbnails import Thumbnails
 from regard.storage.retrieval.channel_indexes import ChannelIndexes
 from regard.storage.retrieval.keywords import SqlKeywordSearch
 from regard.storage.retrieval.search_catalog import SqlSearchCatalog
@@ -187,6 +189,12 @@ def open_originals(settings: Settings, catalog: Catalog) -> OriginalStore:
     if settings.store is None:
         return Originals(settings.home / "originals")
     return BucketOriginals(settings.store, SqlUploads(catalog).announce)
+
+
+def open_thumbnails(settings: Settings) -> Thumbnails:
+    """The cache of thumbnails in the home, behind which servers may share one in a bucket."""
+    shared = None if settings.store is None else BucketThumbnails(settings.store)
+    return Thumbnails(settings.home / "thumbnails", shared=shared)
 
 
 def nothing_indexed(settings: Settings) -> HomeError:

@@ -7,22 +7,25 @@ wait and what was done stays done when the process is killed.
 from __future__ import annotations
 
 import logging
+import threading
 import time
 from collections.abc import Callable, Sequence
 from datetime import datetime
 from functools import partial
 
-from regard.core.errors import StoreUnavailable
+from regard.core.errors import RegardError, StoreUnavailable
 from regard.storage.assets.editing import Purged, SqlAssetEditing
 from regard.storage.assets.uploads import SqlUploads
 from regard.storage.database.catalog import Catalog
-from regard.storage.files.originals import SHA256_DIGITS, OriginalStore
+from regard.storage.files.bucket_originals import announced_at
+from regard.storage.files.originals import LEFTOVER_SECONDS, SHA256_DIGITS, OriginalStore
 from regard.storage.files.thumbnails import Thumbnails
 
 _log = logging.getLogger(__name__)
 
 # SQLite lets others write between two portions; they look for a chance ten times a second.
 _PAUSE_SECONDS = 0.1
+_LEFT_FILES_SECONDS = 600.0
 
 
 class Purging:
@@ -79,6 +82,14 @@ class Purging:
         self._uploads.abandon()
         self._delete(self._uploads.forgotten_originals())
 
+    def keep_deleting(self, stop: threading.Event) -> None:
+        """Delete what is left every few minutes until `stop`, also once a bucket is back."""
+        while not stop.wait(_LEFT_FILES_SECONDS):
+            try:
+                self.delete_left_files()
+            except RegardError as error:
+                _log.warning("files without assets have to wait: %s", error)
+
     def discard_unused(self, names: Sequence[str]) -> None:
         """Delete the files of uploads that have become no asset, unless another asset needs them."""
         if names:
@@ -99,6 +110,8 @@ class Purging:
                 self.discard_unneeded(name)
                 done.append(name)
         except StoreUnavailable as error:
-            # They stay noted, and a later purge or start of a server deletes them.
+            # They stay noted, and are deleted later.
             _log.warning("%d files are to be deleted later: %s", len(names) - len(done), error)
-        self._uploads.forget_originals(done)
+        # The network may deliver a young object after it was deleted: that one is deleted again.
+        limit = time.time() - LEFTOVER_SECONDS
+        self._uploads.forget_originals([name for name in done if announced_at(name) < limit])

@@ -18,6 +18,7 @@ from regard.api.library.home import (
     load_ready_profile,
     nothing_indexed,
     open_originals,
+    open_thumbnails,
 )
 from regard.api.library.purging import Purging
 from regard.api.library.settings import Settings
@@ -28,7 +29,6 @@ from regard.indexer.reindexing import Reindexer
 from regard.indexer.report import SILENT, IndexReport, Progress
 from regard.storage.assets.editing import SqlAssetEditing
 from regard.storage.database.catalog import Catalog
-from regard.storage.files.thumbnails import Thumbnails
 from regard.storage.pipelines.pruning import prune
 from regard.storage.pipelines.reindexing import SqlReindexing
 from regard.storage.pipelines.states import read_pipelines
@@ -169,7 +169,7 @@ class HomeJobs:
         started = time.monotonic()
         editing = SqlAssetEditing(self._catalog)
         originals = open_originals(self._settings, self._catalog)
-        purging = Purging(self._catalog, originals, Thumbnails(self._settings.home / "thumbnails"))
+        purging = Purging(self._catalog, originals, open_thumbnails(self._settings))
         report = IndexReport()
 
         def advance(count: int) -> None:

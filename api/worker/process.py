@@ -210,7 +210,14 @@ def work(
 ) -> None:
     """Do jobs until `stop` is set; `wake` makes it look for one at once. Raises RegardError."""
     from regard.api.library.duplicates import keep_signing
-    from regard.api.library.home import Home, open_home_catalog, open_or_make_home
+    from regard.api.library.home import (
+        Home,
+        open_home_catalog,
+        open_or_make_home,
+        open_originals,
+        open_thumbnails,
+    )
+    from regard.api.library.purging import Purging
     from regard.api.library.reindexing import HomeJobs
     from regard.core.jobs import Job
     from regard.indexer.indexing import Indexer
@@ -255,10 +262,16 @@ def work(
                 # Other models went live meanwhile; the job continues with them.
                 return IndexReport(interrupted=True)
 
+        purging = Purging(catalog, open_originals(settings, catalog), open_thumbnails(settings))
         runner = JobRunner(queue, work_with_live)
         while not stop.is_set():
             try:
-                with queue.worker_role(), _beside(partial(keep_signing, catalog)):
+                with (
+                    queue.worker_role(),
+                    _beside(partial(keep_signing, catalog)),
+                    # A folder never keeps files from being deleted at once.
+                    _beside(purging.keep_deleting) if settings.store else contextlib.nullcontext(),
+                ):
                     runner.run_until(stop, wake)
             except LeaseHeld:
                 # Another worker has the role, and may end at any moment.

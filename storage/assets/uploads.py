@@ -130,11 +130,13 @@ class SqlUploads:
 
     def abandon(self, names: Collection[str] | None = None) -> None:
         """Leave announced files to be deleted; without names, those of killed servers."""
-        with self._database.writing() as connection:
-            if names is None:
-                limit = time.time() - LEFTOVER_SECONDS
+        if names is None:
+            limit = time.time() - LEFTOVER_SECONDS
+            with self._database.reading() as connection:
                 names = [one for one in announced_files(connection) if announced_at(one) < limit]
-            note_files(connection, [one for one in names if withdraw_file(connection, one)])
+        if names:
+            with self._database.writing() as connection:
+                note_files(connection, [one for one in names if withdraw_file(connection, one)])
 
     def forgotten_originals(self) -> list[str]:
         """The names of all managed files that purges and uploads left to be deleted."""

@@ -4,6 +4,9 @@ Files are named by the content's SHA-256 and a variant, both validated, so no pa
 becomes a path. Each file starts with the CRC-32 of the rest; a damaged file counts as missing. The
 cache never fails a request: if it can't be written, images are rendered each time. Several
 processes may share it.
+
+Servers may also share a `SharedThumbnails`, where what another server rendered is found. It too is
+only a cache.
 """
 
 from __future__ import annotations
@@ -19,6 +22,7 @@ import zlib
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from pathlib import Path
+from typing import Protocol
 
 _logger = logging.getLogger(__name__)
 
@@ -36,14 +40,35 @@ _GROWTH_SHARE = 16
 _KEPT_SHARE = 0.9
 
 
+class SharedThumbnails(Protocol):
+    """A cache behind those of several servers. Thread-safe."""
+
+    def find(self, sha256: str, variant: str) -> bytes | None:
+        """The image, None if it is missing or the cache does not answer."""
+
+    def store(self, sha256: str, variant: str, data: bytes) -> None:
+        """Store an image, unless the cache does not answer."""
+
+    def discard(self, sha256: str) -> None:
+        """Delete all variants of one content; raises StoreUnavailable."""
+
+
 class Thumbnails:
     """The cache in `folder`, of about `max_bytes`; `renderings` images are rendered at once.
 
     All methods may be called from several threads.
     """
 
-    def __init__(self, folder: Path, *, max_bytes: int = 2 << 30, renderings: int = 2) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        max_bytes: int = 2 << 30,
+        renderings: int = 2,
+        shared: SharedThumbnails | None = None,
+    ) -> None:
         self._folder = folder
+        self._shared = shared
         self._max_bytes = max_bytes
         self._rendering = threading.BoundedSemaphore(renderings)
         self._lock = threading.Lock()
@@ -54,7 +79,13 @@ class Thumbnails:
 
     def find(self, sha256: str, variant: str) -> bytes | None:
         """The cached image, None if missing or damaged; raises ValueError for an invalid name."""
-        return _read(self._path(sha256, variant))
+        path = self._path(sha256, variant)
+        found = _read(path)
+        if found is None and self._shared is not None:
+            found = self._shared.find(sha256, variant)
+            if found is not None:
+                self._store(path, found)
+        return found
 
     def get(self, sha256: str, variant: str, make: Callable[[], bytes]) -> bytes:
         """The image, rendered by `make` if it is missing or damaged.
@@ -73,16 +104,23 @@ class Thumbnails:
                 future = self._making[path] = Future()
         if mine:
             self._make(path, make, future)
+            if self._shared is not None:
+                self._shared.store(sha256, variant, future.result())
         return future.result()
 
     def discard(self, sha256: str) -> None:
-        """Delete all variants of one content; raises ValueError if it is not a hash."""
+        """Delete all variants of one content; raises ValueError if it is not a hash.
+
+        Raises StoreUnavailable if the shared ones can't be deleted.
+        """
         folder = self._path(sha256, "256").parent
         with contextlib.suppress(FileNotFoundError, NotADirectoryError):
             for name in os.listdir(folder):
                 _remove(folder / name)
             with contextlib.suppress(OSError):
                 folder.rmdir()
+        if self._shared is not None:
+            self._shared.discard(sha256)
 
     def _path(self, sha256: str, variant: str) -> Path:
         if not _SHA256.fullmatch(sha256):

@@ -198,6 +198,37 @@ def test_while_the_bucket_is_away_uploads_get_503_and_searches_go_on(
     assert len(shelf.add(lost)) == 1
 
 
+def test_servers_share_thumbnails_until_they_are_purged(
+    two_servers: list[Served], bucket: Bucket
+) -> None:
+    one, two = two_servers
+    shelf = one.shelf()
+    picture = png("red")
+    [asset] = shelf.add(picture)
+    sha256 = hashlib.sha256(picture).hexdigest()
+    first = one.client.assets.thumbnail(asset.id)
+    assert [key.rpartition("/")[2] for key in thumbnails_of(bucket, sha256)] == ["256"]
+    before = bucket.requests["GET"]
+    assert two.client.assets.thumbnail(asset.id) == first
+    assert bucket.requests["GET"] == before + 1
+    assert two.client.assets.thumbnail(asset.id) == first
+    assert bucket.requests["GET"] == before + 1
+    # Neither is lost while the bucket is away, nor waited for.
+    bucket.is_away = True
+    assert one.client.assets.thumbnail(asset.id) == first
+    with refused("unavailable"):
+        one.client.assets.thumbnail(asset.id, 512)
+    bucket.is_away = False
+    assert one.client.assets.thumbnail(asset.id, 512)
+    shelf.client.assets.delete(asset.id)
+    shelf.client.trash.empty(shelf.name)
+    assert thumbnails_of(bucket, sha256) == []
+
+
+def thumbnails_of(bucket: Bucket, sha256: str) -> list[str]:
+    return bucket.object_keys(f"library/thumbnails/{sha256[:2]}/{sha256}/")
+
+
 def test_what_a_killed_server_left_is_deleted_at_the_next_start(
     tmp_path: Path, bucket: Bucket, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -246,7 +277,7 @@ def use_at_random(
     return done
 
 
-SHARED = [png("red", seed=number) for number in range(4)]
+SHARED = [png("red", seed=number, size=(40, 30)) for number in range(4)]
 
 
 DIGESTS = {hashlib.sha256(picture).hexdigest() for picture in SHARED}
@@ -257,7 +288,8 @@ def check_all_is_there(servers: Sequence[Served], bucket: Bucket) -> None:
     bucket.failing = 0.0
     with pytest.MonkeyPatch.context() as patch:
         # As an hour later.
-        patch.setattr("regard.storage.assets.uploads.LEFTOVER_SECONDS", -1.0)
+        for module in ("regard.storage.assets.uploads", "regard.api.library.purging"):
+            patch.setattr(f"{module}.LEFTOVER_SECONDS", -1.0)
         catalog = open_catalog(str(servers[0].environ["REGARD_DATABASE_URL"]))
         originals = BucketOriginals(STORE, SqlUploads(catalog).announce)
         purging = Purging(catalog, originals, Thumbnails(servers[0].home / "thumbnails"))
