@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import importlib.util
 import os
 import shutil
 import signal
@@ -14,6 +15,7 @@ from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, settings
+from milvus_server import MilvusServer
 from postgres_server import PostgresServer, find_binaries
 
 # A shell starts background jobs with SIGINT ignored, and child processes inherit that, so the
@@ -157,6 +159,16 @@ def postgres_server() -> Iterator[PostgresServer]:
     server = PostgresServer(binaries)
     yield server
     server.stop()
+
+
+@pytest.fixture(scope="session")
+def milvus_server() -> Iterator[MilvusServer]:
+    """One for all tests of this process."""
+    if importlib.util.find_spec("milvus") is None:
+        pytest.skip("no Milvus server; install it with: pip install milvus (Linux on x86-64 alone)")
+    server = MilvusServer()
+    yield server
+    server.remove()
 
 
 @pytest.fixture(scope="session")

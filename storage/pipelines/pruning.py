@@ -114,7 +114,7 @@ def _prune_one(
             .where(_pipeline.id == pipeline)
             .values(pruned_at=utc_now(), replaced_at=None)
         )
-    engine.forget(str(row.fingerprint))
+    engine.forget(catalog.uuid, str(row.fingerprint))
     try:
         shutil.rmtree(index_folder(engine.folder, str(row.fingerprint)))
     except FileNotFoundError:

@@ -130,8 +130,11 @@ class VectorEngine(Protocol):
         Raises IndexMismatch when it is damaged.
         """
 
-    def forget(self, pipeline: str) -> None:
-        """Delete the indexes of a pipeline, by fingerprint, that are not in its folder."""
+    def forget(self, catalog: str, pipeline: str) -> None:
+        """Delete a pipeline's indexes that are not in its folder.
+
+        `catalog` is its UUID, `pipeline` a fingerprint.
+        """
 
 
 @contextmanager

@@ -25,6 +25,10 @@ def make_engine(
         from regard.storage.vectors.pgvector import PgvectorEngine
 
         return PgvectorEngine(folder, database)
-    raise MissingDependency(
-        f"this version has no engine for {vectors}", remedy="unset REGARD_VECTORS"
-    )
+    try:
+        from regard.storage.vectors.milvus.engine import MilvusEngine
+    except ModuleNotFoundError as error:
+        raise MissingDependency(
+            "the client of Milvus is not installed", remedy="run: pip install 'regard[milvus]'"
+        ) from error
+    return MilvusEngine(vectors, token_file, folder, database)

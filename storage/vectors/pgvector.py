@@ -114,7 +114,7 @@ class PgvectorEngine(VectorEngine):
             state = _read_state(connection, identity)
         return None if state is None else {"rows": state[1], "has_hnsw": state[2]}
 
-    def forget(self, pipeline: str) -> None:
+    def forget(self, catalog: str, pipeline: str) -> None:
         with self._database.writing() as connection:
             if not _has_positions(connection):
                 return

@@ -32,7 +32,7 @@ class FaissEngine(VectorEngine):
             manifest = Manifest.read(self._directory(identity))
         return None if manifest is None else manifest.stats()
 
-    def forget(self, pipeline: str) -> None:
+    def forget(self, catalog: str, pipeline: str) -> None:
         """All is in the pipeline's folder."""
 
     def _directory(self, identity: IndexIdentity) -> Path:

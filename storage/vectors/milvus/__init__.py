@@ -1,0 +1,1 @@
+"""Indexes in collections of a Milvus server."""
