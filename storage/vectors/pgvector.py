@@ -55,6 +55,8 @@ _MOST_INLINE_NUMBERS = 3900
 _SLACK, _CANDIDATES = 32, 800
 # A candidate of HNSW costs about as much as so many rows of a scan.
 _ROW_COST = 16
+# Rows of a step, and at least a tenth of a table, for which HNSW is built again by a snapshot.
+_MANY_NEW = 2000
 # Contents whose rows are looked up by an index instead of being found in a scan.
 _LISTED_CONTENTS = 50_000
 _IDS_AT_ONCE = 10_000
@@ -231,9 +233,11 @@ class PgvectorIndex(VectorIndex):
             rows = rows.take(~np.isin(rows.ids, removed))
         if self._replaces:
             self.prepare()
+        has_hnsw = self._has_hnsw
         with self._transaction() as connection:
             position, count = self._lock(connection)
             if self._replaces:
+                connection.execute(text(f"DROP INDEX IF EXISTS {self._table}_hnsw"))
                 connection.execute(text(f"TRUNCATE {self._table}"))
                 position = count = 0
             elif position < self._applied_through:
@@ -250,10 +254,15 @@ class PgvectorIndex(VectorIndex):
                     {"ids": rows.ids.tolist()},
                 ).scalars()
                 fresh = rows.take(~np.isin(rows.ids, np.fromiter(known, np.int64)))
+                if self._has_hnsw and len(fresh) > max(_MANY_NEW, count // 10):
+                    # A row takes HNSW several times as long when it comes after the build.
+                    connection.execute(text(f"DROP INDEX IF EXISTS {self._table}_hnsw"))
+                    has_hnsw = False
                 _copy_in(connection, self._table, self.identity.dimension, [fresh])
                 position, count = through, count + len(fresh)
             self._record(connection, position, count)
         self._know(position, count)
+        self._has_hnsw = has_hnsw
 
     def fill(self, additions: Iterable[Additions], *, through: int) -> None:
         self.prepare()

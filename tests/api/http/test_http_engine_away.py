@@ -68,6 +68,8 @@ def test_commands_tell_that_the_engine_is_away(
     assert verified.code != 0
     execute(administrator, "CREATE EXTENSION vector")
     assert regard("verify", "--home", home).code == 0
+    for command in (["rebuild"], ["verify", "--recall"]):
+        assert regard(*command, "--home", home).code == 0
     found = regard("search", "red", "--home", home, "--json")
     assert len(found.document["hits"]) == 1
     assert "indexes" not in regard("status", "--home", home).out.decode()

@@ -369,6 +369,23 @@ def test_pgvector_takes_vectors_of_any_length(
     truth.check_contents(index)
 
 
+def test_pgvector_builds_again_what_many_rows_would_enter_one_by_one(
+    on_pgvector: Setup, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pgvector, "_INDEXED_ROWS", 1)
+    monkeypatch.setattr(pgvector, "_MANY_NEW", 40)
+    index, rng = on_pgvector.open(), np.random.default_rng(1)
+    add(index, np.arange(1, 101), unit_rows(rng, 100))
+    index.snapshot(lambda: [])
+    add(index, np.arange(101, 141), unit_rows(rng, 40))
+    assert not index.is_exact
+    add(index, np.arange(201, 242), unit_rows(rng, 41))
+    assert index.is_exact
+    assert on_pgvector.open().is_exact
+    index.snapshot(lambda: [])
+    assert not on_pgvector.open().is_exact
+
+
 def test_pgvector_follows_the_log_while_it_is_rebuilt(on_pgvector: Setup) -> None:
     index, rng = on_pgvector.open(), np.random.default_rng(1)
     step(index, 1)
