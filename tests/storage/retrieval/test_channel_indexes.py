@@ -62,16 +62,23 @@ def backend(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> 
 def home(
     request: pytest.FixtureRequest, empty_catalog: Callable[[Path], str], tmp_path: Path
 ) -> Iterator[Home]:
-    """A new catalog with a live pipeline; `pgvector` in the name of a backend is the engine."""
+    """A new catalog with a live pipeline; a backend's name may end with its engine."""
     backend = getattr(request.node, "callspec", None)
     named = "" if backend is None else str(backend.params.get("backend", ""))
     vectors = "pgvector" if "pgvector" in named else "faiss"
+    if "milvus" in named:
+        vectors = request.getfixturevalue("milvus_server").url
     with open_home(empty_catalog(tmp_path), tmp_path / "indexes", vectors) as opened:
         yield opened
 
 
 on_all_engines = pytest.mark.parametrize(
-    "backend", ["sqlite", "postgresql", "sqlite, with lists", "postgresql, pgvector"], indirect=True
+    "backend",
+    [
+        *("sqlite", "postgresql", "sqlite, with lists", "postgresql, pgvector"),
+        pytest.param("postgresql, milvus", marks=pytest.mark.campaign),
+    ],
+    indirect=True,
 )
 also_with_lists = pytest.mark.parametrize(
     "backend", ["sqlite", "postgresql", "sqlite, with lists"], indirect=True
