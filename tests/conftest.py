@@ -61,6 +61,7 @@ _LONGEST = (
     "browser/test_large_library.py",
     "browser/test_looks.py",
     "models/test_lite_encoder.py",
+    "indexer/test_ray_analysis.py",
     "api/test_cli_processes.py",
     "api/test_published_models.py",
     "browser/test_searching.py",

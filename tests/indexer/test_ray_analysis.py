@@ -5,6 +5,7 @@ The cluster runs in processes of its own, and so do the commands that use it.
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import json
 import os
@@ -93,10 +94,12 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("RAY_AUTH_MODE", "token")
         patch.setenv("RAY_AUTH_TOKEN", secrets.token_hex(32))
-        yield from _cluster(tmp_path_factory)
+        with _running_cluster(tmp_path_factory) as made:
+            yield made
 
 
-def _cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+@contextlib.contextmanager
+def _running_cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
     profile = tmp_path_factory.mktemp("profile") / "deadly.toml"
     profile.write_text(_PROFILE)
     pipe = subprocess.PIPE
@@ -145,11 +148,11 @@ def _deadly_photo(path: Path) -> None:
     Image.fromarray(pixels).save(path)
 
 
-def _expect_same_as_here(library: Library, cluster: Cluster) -> None:
+def _expect_same_as_here(library: Library, profile: Path) -> None:
     """Every photograph is there, once, with all that a run without Ray makes of it."""
     library.verify()
     here = Library(library.home.parent / "here")
-    outcome = regard(*("index", library.photos, "--home", here.home, "--profile", cluster.profile))
+    outcome = regard(*("index", library.photos, "--home", here.home, "--profile", profile))
     assert outcome.code in {0, 1}, outcome
     assert library.everything() == here.everything()
     counts = "SELECT (SELECT count(*) FROM asset), (SELECT count(*) FROM embedding)"
@@ -175,7 +178,7 @@ def test_index_on_ray_writes_the_same_rows_and_lists_the_file_that_kills(
     # Here it would kill the test.
     deadly.unlink()
     assert library.run("index", library.photos).code == 1
-    _expect_same_as_here(library, cluster)
+    _expect_same_as_here(library, cluster.profile)
 
 
 def _index_while_actors_die(library: Library, cluster: Cluster, photos: int, kills: int) -> None:
@@ -187,7 +190,7 @@ def _index_while_actors_die(library: Library, cluster: Cluster, photos: int, kil
         _until(lambda least=count: run.poll() is not None or _assets(library) > least)
         _until(lambda: run.poll() is not None or cluster.kill_actor())
     assert _report(run, code=0)["indexed"] == photos
-    _expect_same_as_here(library, cluster)
+    _expect_same_as_here(library, cluster.profile)
 
 
 def test_killed_actors_lose_nothing(library: Library, cluster: Cluster) -> None:
@@ -226,7 +229,7 @@ def _work_while_workers_die(library: Library, cluster: Cluster, photos: int, kil
     worker.terminate()
     worker.communicate()
     catalog.close()
-    _expect_same_as_here(library, cluster)
+    _expect_same_as_here(library, cluster.profile)
 
 
 def test_killed_workers_lose_nothing(library: Library, cluster: Cluster) -> None:
@@ -236,6 +239,31 @@ def test_killed_workers_lose_nothing(library: Library, cluster: Cluster) -> None
 @pytest.mark.campaign
 def test_twenty_killed_workers_lose_nothing(library: Library, cluster: Cluster) -> None:
     _work_while_workers_die(library, cluster, photos=3000, kills=20)
+
+
+@pytest.mark.campaign
+def test_run_ends_when_the_cluster_is_lost_and_the_next_one_carries_on(
+    library: Library, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    for number in range(1000):
+        write_photo(library.photos / f"{number:04}.png", number)
+    with _running_cluster(tmp_path_factory) as lost:
+        run = lost.index(library)
+        _until(lambda: _assets(library) > 8)
+        for process in psutil.Process(lost.process.pid).children():
+            if "gcs_server" in process.name():
+                process.kill()
+        # An actor that lives on would end the run before the loss is noticed.
+        _until(lambda: lost.kill_actor() and lost.kill_actor())
+        out, err = run.communicate(timeout=_WAIT_SECONDS)
+        assert (run.returncode, out) == (3, "")
+        assert "was lost" in err
+        assert err.count("\n") == 1
+        profile = lost.profile
+    assert 8 < _assets(library) < 1000
+    outcome = regard("index", library.photos, "--home", library.home)
+    assert outcome.code == 0, outcome
+    _expect_same_as_here(library, profile)
 
 
 def test_wrong_addresses_are_refused_with_a_sentence(library: Library) -> None:
