@@ -189,6 +189,7 @@ def _index_while_actors_die(library: Library, cluster: Cluster, photos: int, kil
         count = number * photos // kills // 2
         _until(lambda least=count: run.poll() is not None or _assets(library) > least)
         _until(lambda: run.poll() is not None or cluster.kill_actor())
+        assert run.poll() is None, f"it ended after {number} kills"
     assert _report(run, code=0)["indexed"] == photos
     _expect_same_as_here(library, cluster.profile)
 
