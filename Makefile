@@ -5,8 +5,8 @@
 # make photoset          the labelled photographs that quality is measured on
 PYTHON ?= python3
 PORT ?= 8420
-# Processes that run the tests: more than the two cores of a small machine, because some tests wait.
-WORKERS ?= 3
+# Processes that run the tests.
+WORKERS ?= 2
 # Unpacked Debian packages for `make photoset`, which downloads them otherwise.
 PACKAGES ?=
 VENV := .venv

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from threading import BoundedSemaphore
@@ -226,6 +226,14 @@ class SearchEngine:
         return _WordLookup(channel, self._pool.submit(_rank_words, self._keywords, words, scope))
 
     def _answer(self, plan: _SearchPlan, clock: _Clock) -> list[Answer]:
+        try:
+            return self._answer_in_levels(plan, clock)
+        finally:
+            # After an error too: the catalog must not be closed while another thread reads it.
+            if plan.words is not None:
+                wait([plan.words.rankings])
+
+    def _answer_in_levels(self, plan: _SearchPlan, clock: _Clock) -> list[Answer]:
         """Answer the queries of a plan, reading deeper until each has its hits.
 
         Only queries that are short of hits are read again, so that an answer does not depend on

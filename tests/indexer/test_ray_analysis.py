@@ -233,6 +233,7 @@ def _work_while_workers_die(library: Library, cluster: Cluster, photos: int, kil
     _expect_same_as_here(library, cluster.profile)
 
 
+@pytest.mark.campaign
 def test_killed_workers_lose_nothing(library: Library, cluster: Cluster) -> None:
     _work_while_workers_die(library, cluster, photos=120, kills=2)
 

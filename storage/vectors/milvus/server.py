@@ -22,7 +22,7 @@ SEARCH_SECONDS, REQUEST_SECONDS = 10.0, 60.0
 _CONNECT_SECONDS = 5.0
 # Milvus' code for a collection that does not exist, and pymilvus' for a failed connection.
 _NO_COLLECTION, _NO_CONNECTION = 100, 2
-# Seconds in which requests fail at once after one that found nobody: they would all wait in vain.
+# Seconds in which requests fail at once after one that found nobody: each would wait for nothing.
 _AWAY_SECONDS = 1.0
 
 

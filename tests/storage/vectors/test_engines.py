@@ -57,7 +57,15 @@ class Setup:
         )
 
 
-@pytest.fixture(params=["faiss", "pgvector", "pgvector, hnsw", "milvus"])
+@pytest.fixture(
+    params=[
+        "faiss",
+        "pgvector",
+        "pgvector, hnsw",
+        # Each collection that it makes takes some seconds.
+        pytest.param("milvus", marks=pytest.mark.campaign),
+    ]
+)
 def setup(
     request: pytest.FixtureRequest,
     tmp_path: Path,
