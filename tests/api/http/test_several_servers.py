@@ -68,7 +68,7 @@ def test_a_write_through_one_server_shows_through_the_other(
     assert blue.id in there.ids()
 
 
-def test_keys_jobs_and_repeated_requests_do_not_depend_on_the_server(
+def test_jobs_and_repeated_requests_do_not_depend_on_the_server(
     servers: tuple[Served, Served],
 ) -> None:
     one, two = servers
