@@ -22,7 +22,7 @@ def make_engine(
 
         return FaissEngine(folder)
     if vectors == "pgvector":
-        from regard.storage.vectors.pgvector import PgvectorEngine
+        from regard.storage.vectors.pgvector.engine import PgvectorEngine
 
         return PgvectorEngine(folder, database)
     try:

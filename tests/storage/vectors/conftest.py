@@ -1,4 +1,4 @@
-"""Indexes whose snapshots are tested."""
+"""The implementations that a test runs over, and indexes whose snapshots are tested."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ from regard.storage.vectors.segments.index import SegmentedIndex
 def implementation(
     request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
 ) -> Implementation:
+    """Those of snapshots; a module may parametrise it with others."""
     chosen: Implementation = request.param
     chosen.prepare(monkeypatch)
     return chosen

@@ -19,9 +19,10 @@ from vector_oracle import Truth, add, as_rows, contents, identity, remove, step,
 from regard.core.errors import EngineUnavailable, HomeError, NotFound
 from regard.core.idset import IdSet
 from regard.storage.database.connection import Database
-from regard.storage.vectors import pgvector
 from regard.storage.vectors.engine import Additions, VectorEngine, VectorIndex
 from regard.storage.vectors.engines import make_engine
+from regard.storage.vectors.pgvector import index as pgvector_index
+from regard.storage.vectors.pgvector import scan as pgvector_scan
 
 D = 16
 NO_IDS = np.empty(0, np.int64)
@@ -77,9 +78,9 @@ def setup(
     name, _, hnsw = request.param.partition(", ")
     if hnsw:
         # Small tables are searched as large ones are.
-        monkeypatch.setattr(pgvector, "_INDEXED_ROWS", 300)
-        monkeypatch.setattr(pgvector, "_CANDIDATES", 50)
-        monkeypatch.setattr(pgvector, "_ROW_COST", 0)
+        monkeypatch.setattr(pgvector_index, "_INDEXED_ROWS", 300)
+        monkeypatch.setattr(pgvector_scan, "_CANDIDATES", 50)
+        monkeypatch.setattr(pgvector_scan, "_ROW_COST", 0)
     is_milvus = name == "milvus"
     vectors = request.getfixturevalue("milvus_server").url if is_milvus else name
     recall = 0.95 if hnsw or is_milvus else 1.0
@@ -366,7 +367,7 @@ def test_pgvector_takes_vectors_of_any_length(
     on_pgvector: Setup, dimension: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Those that fit into a page, into an index, or into neither."""
-    monkeypatch.setattr(pgvector, "_INDEXED_ROWS", 1)
+    monkeypatch.setattr(pgvector_index, "_INDEXED_ROWS", 1)
     index, truth = on_pgvector.engine().open(identity(dimension)), Truth(dimension)
     rows = unit_rows(np.random.default_rng(1), 12, dimension)
     add(index, np.arange(1, 13), rows)
@@ -380,8 +381,8 @@ def test_pgvector_takes_vectors_of_any_length(
 def test_pgvector_builds_again_what_many_rows_would_enter_one_by_one(
     on_pgvector: Setup, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(pgvector, "_INDEXED_ROWS", 1)
-    monkeypatch.setattr(pgvector, "_MANY_NEW", 40)
+    monkeypatch.setattr(pgvector_index, "_INDEXED_ROWS", 1)
+    monkeypatch.setattr(pgvector_index, "_MANY_NEW", 40)
     index, rng = on_pgvector.open(), np.random.default_rng(1)
     add(index, np.arange(1, 101), unit_rows(rng, 100))
     index.snapshot(lambda: [])

@@ -30,13 +30,7 @@ NOTHING = (np.empty(0, np.int64), np.empty((0, D), np.float32))
 NO_IDS = np.empty(0, np.int64)
 
 
-@pytest.fixture(params=IMPLEMENTATIONS)
-def implementation(
-    request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
-) -> Implementation:
-    chosen: Implementation = request.param
-    chosen.prepare(monkeypatch)
-    return chosen
+pytestmark = pytest.mark.parametrize("implementation", IMPLEMENTATIONS, indirect=True)
 
 
 @pytest.fixture

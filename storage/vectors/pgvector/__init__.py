@@ -1,0 +1,1 @@
+"""Indexes in tables of the catalog's PostgreSQL."""
