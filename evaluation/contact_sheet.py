@@ -15,14 +15,13 @@ from dataclasses import dataclass
 from enum import StrEnum
 from functools import cache
 
-import numpy as np
 from PIL import Image as Pillow
-from PIL import ImageChops, ImageDraw, ImageFilter, ImageFont
+from PIL import ImageDraw, ImageFont
 
 from regard.core.errors import RegardError
 from regard.core.geometry import Box, Mask
 from regard.core.records import Image
-from regard.photos.masks import decode_mask
+from regard.photos.rendering import draw_outline
 
 _PAPER = "#FFFFFF"
 _INK = "#1B1F24"
@@ -241,7 +240,9 @@ def _outlined(photo: Image, outlines: Sequence[Outline], size: tuple[int, int]) 
     for outline in outlines:
         colour = _ROLE_COLOURS[outline.role]
         if outline.mask is not None:
-            _draw_contour(drawn, outline.mask, colour)
+            # A coloured line between two dark ones.
+            draw_outline(draw, outline.mask, scale, _LINE_SHADOW, 5)
+            draw_outline(draw, outline.mask, scale, colour, 3)
         if outline.box is not None:
             _draw_box(draw, outline.box, scale, fitted, colour)
     return drawn
@@ -264,16 +265,6 @@ def _draw_frame(draw: ImageDraw.ImageDraw, corners: tuple[int, int, int, int], c
     draw.rectangle(corners, outline=_LINE_SHADOW, width=5)
     if right - left >= 2 and bottom - top >= 2:
         draw.rectangle((left + 1, top + 1, right - 1, bottom - 1), outline=colour, width=3)
-
-
-def _draw_contour(drawn: Pillow.Image, mask: Mask, colour: str) -> None:
-    """The mask's boundary: a coloured line between two dark ones."""
-    pixels = Pillow.fromarray(decode_mask(mask).astype(np.uint8) * 255)
-    shape = pixels.resize(drawn.size, Pillow.Resampling.BOX).point(lambda v: 255 * (v >= 128))
-    for reach, ink in ((5, _LINE_SHADOW), (3, colour)):
-        grown = shape.filter(ImageFilter.MaxFilter(reach))
-        shrunk = shape.filter(ImageFilter.MinFilter(reach))
-        drawn.paste(ink, mask=ImageChops.subtract(grown, shrunk))
 
 
 def _roles(rows: Sequence[Row]) -> list[Role]:

@@ -1,4 +1,4 @@
-"""Thumbnails, crops and mask images, and which original files a browser may display.
+"""Thumbnails, crops and pictures of masks, and which original files a browser may display.
 
 Output is made from decoded pixels only, so no metadata, script or second image of a file passes
 through. Images are never enlarged.
@@ -10,13 +10,14 @@ import io
 
 import numpy as np
 from PIL import Image as Pillow
+from PIL import ImageDraw
 
 from regard.core.errors import UsageError
 from regard.core.geometry import Box, Mask
 from regard.core.records import Image
 from regard.photos.decoding import DEFAULT_LIMITS, DecodeLimits
 from regard.photos.formats import PhotoFormat
-from regard.photos.masks import decode_mask
+from regard.photos.masks import decode_mask, mask_outline
 from regard.photos.photo_file import PhotoFile
 
 WEBP_CONTENT_TYPE = "image/webp"
@@ -105,3 +106,31 @@ def mask_png(mask: Mask) -> bytes:
     buffer = io.BytesIO()
     Pillow.fromarray(decode_mask(mask).astype(np.uint8) * np.uint8(255)).save(buffer, "PNG")
     return buffer.getvalue()
+
+
+def draw_outline(
+    draw: ImageDraw.ImageDraw,
+    mask: Mask,
+    scale: float,
+    colour: str | tuple[int, int, int],
+    width: int,
+) -> None:
+    """Draw the outline of a mask, `width` pixels wide, in a picture scaled by `scale`."""
+    for ring in mask_outline(mask):
+        # Pillow's coordinates are those of the middle of pixels.
+        points = [(x * scale - 0.5, y * scale - 0.5) for x, y in ring]
+        draw.line(points, colour, width, joint="curve")
+
+
+def mask_svg(mask: Mask) -> str:
+    """The outline of a mask as SVG: one path in half pixels, filled by the even-odd rule."""
+    path = []
+    for ring in mask_outline(mask):
+        points = np.rint(2 * ring).astype(np.int64)
+        steps = np.concatenate([points[:1], np.diff(points[:-1], axis=0)])
+        start, *others = (f"{x},{y}" for x, y in steps.tolist())
+        path.append(f"M{start}l{' '.join(others)}z")
+    return (
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {2 * mask.width} {2 * mask.height}">'
+        f'<path fill-rule="evenodd" d="{"".join(path)}"/></svg>'
+    )

@@ -105,7 +105,7 @@ def print_unmatched() -> None:
 
 
 def print_pictures(hits: Sequence[Hit]) -> None:
-    """The hits as pictures, with the matching region's box drawn, as well as the terminal can."""
+    """The hits as pictures, with the matching region outlined, as well as the terminal can."""
     if sys.stdout.isatty() and 0 in os.get_terminal_size(sys.stdout.fileno()):
         raise CannotWork(
             "the terminal reports no size to draw pictures in",

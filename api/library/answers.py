@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -21,15 +21,22 @@ from regard.search.answers import asset_identifier, region_identifier
 if TYPE_CHECKING:
     from PIL.Image import Image as Picture
 
+    from regard.core.geometry import Mask
 
-def answer_of(found: answers.Answer, described: Mapping[str, Any]) -> Answer:
+LoadMask = Callable[[int], "Mask"]
+"""Loads the mask of a region by its number."""
+
+
+def answer_of(
+    found: answers.Answer, described: Mapping[str, Any], load_mask: LoadMask | None = None
+) -> Answer:
     """An answer of the search engine; `described` is what else is known of the query's text."""
     query = {**answers.query_json(found.query), "target": found.target.value, **described}
-    hits = tuple(map(_hit, found.hits))
+    hits = tuple(_hit(hit, load_mask) for hit in found.hits)
     return Answer(query, found.took_ms, found.matched, hits, found.unknown_words)
 
 
-def region_of(region: assets.StoredRegion) -> Region:
+def region_of(region: assets.StoredRegion, load_mask: LoadMask | None = None) -> Region:
     """A region of the catalog."""
     box = region.box
     return Region(
@@ -38,6 +45,7 @@ def region_of(region: assets.StoredRegion) -> Region:
         region.area,
         region.caption,
         region.score,
+        None if load_mask is None else partial(load_mask, region.id),
     )
 
 
@@ -69,13 +77,13 @@ def load_picture(path: bytes, longest: int) -> Picture:
     return picture
 
 
-def _hit(hit: answers.Hit) -> Hit:
+def _hit(hit: answers.Hit, load_mask: LoadMask | None) -> Hit:
     return Hit(
         hit.rank,
         hit.score,
         hit.relevance,
         _asset(hit.asset),
-        None if hit.region is None else region_of(hit.region),
+        None if hit.region is None else region_of(hit.region, load_mask),
         hit.channels,
     )
 

@@ -60,6 +60,7 @@ from regard.search.language.syntax import WrittenPicture
 if TYPE_CHECKING:
     from PIL.Image import Image as Picture
 
+    from regard.core.geometry import Mask
     from regard.storage.assets.overview import ExclusionOverview
     from regard.storage.export.exporting import ExportReport
     from regard.storage.export.imported_rows import ImportReport
@@ -134,7 +135,7 @@ class LocalLibrary(Library):
         assets = intersect(scope.filter, read_filter(search.query, _path_filter))
         scope = dataclasses.replace(scope, filter=assets)
         found = self._search_engine().search(compose_query(terms), scope)
-        return answer_of(found, search.described)
+        return answer_of(found, search.described, self._mask)
 
     def _search_texts(self, texts: Sequence[str], scope: Scope) -> list[Answer | UsageError]:
         engine = self._search_engine()
@@ -143,7 +144,7 @@ class LocalLibrary(Library):
             engine.search_texts([one for one in queries if isinstance(one, TextQuery)], scope)
         )
         return [
-            answer_of(next(answers), {}) if isinstance(query, TextQuery) else query
+            answer_of(next(answers), {}, self._mask) if isinstance(query, TextQuery) else query
             for query in queries
         ]
 
@@ -183,7 +184,13 @@ class LocalLibrary(Library):
 
         home = self._live_home()
         reading = SqlAssetReading(home.catalog, home.pipeline)
-        return [region_of(region) for region in reading.detail(asset_number(asset)).regions]
+        regions = reading.detail(asset_number(asset)).regions
+        return [region_of(region, self._mask) for region in regions]
+
+    def _mask(self, region: int) -> Mask:
+        from regard.storage.assets.reading import SqlAssetReading
+
+        return SqlAssetReading(self._live_home().catalog).mask(region)
 
     def picture(self, asset: str | Asset | Hit, longest: int = 512) -> Picture:
         from regard.storage.assets.reading import SqlAssetReading

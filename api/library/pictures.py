@@ -1,4 +1,4 @@
-"""Hits as pictures with the matching region's box, for terminals and notebooks."""
+"""Hits as pictures with the matching region outlined, for terminals and notebooks."""
 
 from __future__ import annotations
 
@@ -11,7 +11,9 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from PIL.Image import Image as Picture
 
-_BOX_COLOUR = (255, 194, 10)
+    from regard.core.geometry import Mask
+
+_OUTLINE_COLOUR = (255, 194, 10)
 NOTEBOOK_PIXELS = 256
 _TILE = (
     "display:inline-block;vertical-align:top;width:256px;margin:4px;"
@@ -19,14 +21,20 @@ _TILE = (
 )
 
 
-def draw_box(picture: Picture, bbox: Sequence[float], scale: float) -> None:
-    """Draw a box of the unscaled photograph into a picture that was scaled by `scale`."""
+def draw_region(picture: Picture, bbox: Sequence[float], mask: Mask | None, scale: float) -> None:
+    """Outline a mask of the unscaled photograph, or else a box, in a picture scaled by `scale`."""
     from PIL import ImageDraw
 
+    from regard.photos.rendering import draw_outline
+
+    draw = ImageDraw.Draw(picture)
+    line = max(2, max(picture.size) // 150)
+    if mask is not None:
+        draw_outline(draw, mask, scale, _OUTLINE_COLOUR, line)
+        return
     x, y, width, height = (side * scale for side in bbox)
     corners = x, y, max(x, x + width - 1), max(y, y + height - 1)
-    line = max(2, max(picture.size) // 150)
-    ImageDraw.Draw(picture).rectangle(corners, outline=_BOX_COLOUR, width=line)
+    draw.rectangle(corners, outline=_OUTLINE_COLOUR, width=line)
 
 
 def html_tile(shown: Picture | str, title: str, label: str, caption: str) -> str:

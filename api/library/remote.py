@@ -48,9 +48,12 @@ from regard.api.schemas import (
     ChannelDocument,
     DuplicateGroupDocument,
     HitDocument,
+    HitRegion,
     JobDocument,
+    RegionDocument,
 )
 from regard.core.errors import CannotWork, DecodeError, MalformedQuery, UsageError
+from regard.core.geometry import Mask
 from regard.indexer.exclusions import ExclusionChange
 from regard.indexer.report import SILENT, IndexReport, Progress
 from regard.search.answers import ChannelMatch, Scope, WordMatch
@@ -178,7 +181,7 @@ class RemoteLibrary(Library):
     def regions(self, asset: str | Asset | Hit) -> list[Region]:
         with _problems():
             found = self._client.assets.get(asset_id(asset)).regions
-        return [Region(one.id, _bbox(one.bbox), one.area, one.caption, one.score) for one in found]
+        return [self._region(one) for one in found]
 
     def picture(self, asset: str | Asset | Hit, longest: int = 512) -> Picture:
         with _problems():
@@ -347,11 +350,24 @@ class RemoteLibrary(Library):
             hit.score,
             hit.relevance,
             self._asset(hit.asset),
-            None
-            if region is None
-            else Region(region.id, _bbox(region.bbox), region.area, region.caption),
+            None if region is None else self._region(region),
             tuple(map(_match, hit.channels)),
         )
+
+    def _region(self, region: RegionDocument | HitRegion) -> Region:
+        return Region(
+            region.id,
+            _bbox(region.bbox),
+            region.area,
+            region.caption,
+            getattr(region, "score", None),
+            partial(self._load_mask, region.id),
+        )
+
+    def _load_mask(self, id: str) -> Mask:
+        with _problems():
+            runs = self._client.regions.mask_run_lengths(id)
+        return Mask(*runs.size, runs.counts.encode("ascii"))
 
     def _group(self, group: DuplicateGroupDocument) -> DuplicateGroup:
         members = (

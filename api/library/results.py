@@ -7,13 +7,14 @@ height) in pixels of the upright photograph.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import html
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from regard.api.library.pictures import NOTEBOOK_PIXELS, draw_box, html_tile
+from regard.api.library.pictures import NOTEBOOK_PIXELS, draw_region, html_tile
 from regard.core.errors import RegardError
 from regard.search.answers import ChannelMatch
 
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from PIL.Image import Image as Picture
 
     from regard.core.catalog import Failure
+    from regard.core.geometry import Mask
     from regard.indexer.report import IndexReport
 
 BBox = tuple[int, int, int, int]
@@ -77,6 +79,13 @@ class Region:
     area: int
     caption: str | None
     score: float | None = field(default=None, compare=False)
+    load_mask: Callable[[], Mask] | None = field(default=None, repr=False, compare=False)
+
+    def mask(self) -> Mask | None:
+        """Its pixels; None where they can no longer be read."""
+        with contextlib.suppress(RegardError):
+            return None if self.load_mask is None else self.load_mask()
+        return None
 
     def to_json(self) -> dict[str, Any]:
         """The fields that a hit shows."""
@@ -115,7 +124,7 @@ class Hit:
         }
 
     def picture(self, longest: int) -> Picture:
-        """The photograph with the box of the region, at most `longest` pixels a side.
+        """The photograph with the region outlined, at most `longest` pixels a side.
 
         Raises DecodeError or another RegardError when the photograph can no longer be read.
         """
@@ -123,7 +132,8 @@ class Hit:
             raise ValueError("the hit was not made by a library")
         picture = self.asset.load_picture(longest)
         if self.region is not None:
-            draw_box(picture, self.region.bbox, picture.width / self.asset.width)
+            scale = picture.width / self.asset.width
+            draw_region(picture, self.region.bbox, self.region.mask(), scale)
         return picture
 
     def _repr_html_(self) -> str:

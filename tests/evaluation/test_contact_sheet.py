@@ -24,7 +24,7 @@ from regard.evaluation.contact_sheet import (
     grid,
     wrap,
 )
-from regard.photos.masks import mask_from_box
+from regard.photos.masks import encode_mask, mask_from_box
 
 YELLOW, BLUE = (0xF0, 0xE4, 0x42), (0x56, 0xB4, 0xE9)
 GREEN, VERMILION = (0x00, 0x9E, 0x73), (0xD5, 0x5E, 0x00)
@@ -65,13 +65,22 @@ def test_a_box_at_the_edge_stays_on_the_photograph(box: Box) -> None:
 def test_a_mask_is_outlined_not_filled() -> None:
     mask = mask_from_box(96, 128, Box(32, 24, 64, 48))
     sheet = draw_contact_sheet([Row((Tile(black(), outlines=(Outline(mask=mask),)),))])
-    assert drawn_in(sheet, YELLOW) == (
-        MARGIN + 64 - 1,
-        MARGIN + 48 - 1,
-        MARGIN + 192,
-        MARGIN + 144,
-    )
+    edge = (MARGIN + 64, MARGIN + 48, MARGIN + 191, MARGIN + 143)
+    assert drawn_in(sheet, YELLOW) == pytest.approx(edge, abs=2)
     assert sheet.getpixel((MARGIN + 128, MARGIN + 96)) == (0, 0, 0)
+
+
+def test_holes_and_single_pixels_of_a_mask_are_outlined() -> None:
+    pixels = np.zeros((96 * 8, 128 * 8), np.bool_)
+    pixels[100:600, 100:600] = True
+    pixels[200:500, 200:500] = False
+    pixels[300, 900] = True
+    mask = encode_mask(pixels)
+    sheet = draw_contact_sheet([Row((Tile(black(1024, 768), outlines=(Outline(mask=mask),)),))])
+    # Photographs are reduced to a quarter.
+    for x, y in ((25, 100), (50, 100), (125, 100), (150, 100), (225, 75)):
+        around = sheet.crop((MARGIN + x - 2, MARGIN + y - 2, MARGIN + x + 3, MARGIN + y + 3))
+        assert drawn_in(around, YELLOW) is not None
 
 
 def test_right_and_wrong_differ_by_more_than_colour() -> None:

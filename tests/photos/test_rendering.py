@@ -1,24 +1,27 @@
 from __future__ import annotations
 
 import io
+import re
 
 import numpy as np
 import pytest
+from made_masks import filled, holed, rings_of_path
 from made_photos import ADOBE_RGB, decoded, encoded, quadrants
 from PIL import Image as Pillow
 from skimage import data as samples
 
 from regard.core.errors import DecodeError, UsageError
 from regard.core.geometry import Box
-from regard.core.records import Image
+from regard.core.records import BoolArray, Image
 from regard.photos.decoding import DecodeLimits
 from regard.photos.formats import PhotoFormat
-from regard.photos.masks import encode_mask
+from regard.photos.masks import encode_mask, mask_outline
 from regard.photos.rendering import (
     content_type,
     cropped,
     encode_webp,
     mask_png,
+    mask_svg,
     scaled,
     shown_inline,
     thumbnail,
@@ -157,3 +160,35 @@ def test_a_thumbnail_of_a_large_jpeg_is_made_from_a_reduced_decoding() -> None:
     assert (reduced.width, whole.width) == (1000, 4000)
     assert thumbnail(data, 256) == encode_webp(scaled(reduced, 256))
     assert thumbnail(data, 256) != encode_webp(scaled(whole, 256))
+
+
+@pytest.mark.parametrize(
+    ("pixels", "rings"),
+    [
+        (holed(), 6),
+        (np.ones((3, 4), np.bool_), 1),
+        (np.ones((1, 1), np.bool_), 1),
+        (np.zeros((5, 5), np.bool_), 0),
+        (np.random.default_rng(1).random((30, 50)) < 0.5, None),
+    ],
+)
+def test_the_outline_of_a_mask_holds_its_pixels_and_no_others(
+    pixels: BoolArray, rings: int | None
+) -> None:
+    outline = mask_outline(encode_mask(pixels))
+    assert rings is None or len(outline) == rings
+    assert (filled(outline, pixels.shape) == pixels).all()
+    # One path in half pixels says the same.
+    path = re.search(' d="([^"]*)"', mask_svg(encode_mask(pixels)))
+    assert path is not None
+    assert (filled(rings_of_path(path[1]), pixels.shape) == pixels).all()
+
+
+def test_the_outline_of_a_large_mask_is_nearly_its_edge() -> None:
+    pixels = np.zeros((300, 9000), np.bool_)
+    pixels[100:200, 1000:9000] = True
+    pixels[50, 17] = True
+    dot, large = sorted(mask_outline(encode_mask(pixels)), key=len)[0:2]
+    low, high = np.concatenate([dot, large]).min(axis=0), np.concatenate([dot, large]).max(axis=0)
+    assert np.abs(low - [17, 50]).max() <= 9000 / 4096
+    assert np.abs(high - [9000, 200]).max() <= 9000 / 4096

@@ -153,6 +153,9 @@ def _tile(hit: Hit, caption: str, role: Role) -> Tile:
     def decode() -> Image:
         return decode_file(hit.asset.path)
 
-    outlines = () if hit.region is None else (Outline(Box(*hit.region.bbox), role=role),)
+    outlines: tuple[Outline, ...] = ()
+    if hit.region is not None:
+        mask = hit.region.mask()
+        outlines = (Outline(None if mask else Box(*hit.region.bbox), mask, role),)
     name = hit.asset.uri.rsplit("/", 1)[-1] if role is Role.FOUND else ""
     return Tile(decode, caption=caption, note=name, outlines=outlines)

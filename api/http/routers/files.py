@@ -36,6 +36,7 @@ from regard.photos.rendering import (
     cropped,
     encode_webp,
     mask_png,
+    mask_svg,
     shown_inline,
     thumbnail,
 )
@@ -57,9 +58,13 @@ _RUN_LENGTHS: dict[str, Any] = {
     },
     "examples": [{"size": [4, 6], "counts": "5220007"}],
 }
-_PNG_OR_RLE: Responses = {
+_MASK_FORMS: Responses = {
     200: {
-        "content": {"image/png": {}, "application/json": {"schema": _RUN_LENGTHS}},
+        "content": {
+            "image/png": {},
+            "image/svg+xml": {},
+            "application/json": {"schema": _RUN_LENGTHS},
+        },
         "description": "the mask",
     }
 }
@@ -257,7 +262,7 @@ async def get_crop(
 @router.get(
     "/regions/{id}/mask",
     response_class=Response,
-    responses={**responses("not-found", "precondition-failed"), **_PNG_OR_RLE, **_UNCHANGED},
+    responses={**responses("not-found", "precondition-failed"), **_MASK_FORMS, **_UNCHANGED},
     tags=["regions"],
 )
 def get_mask(
@@ -265,10 +270,11 @@ def get_mask(
     service: Use,
     caller: Reader,
     conditions: Conditional,
-    format: Annotated[Literal["png", "rle"], Query()] = "png",
+    format: Annotated[Literal["png", "rle", "svg"], Query()] = "png",
     v: Version = None,
 ) -> Response:
-    """Get the region's mask as PNG (0 and 255), or as compressed run lengths of COCO."""
+    """Get the region's mask as PNG (0 and 255), its outline as SVG, or COCO's compressed run
+    lengths."""
     region, asset = service.assets.region(read_identifier(id, "r"), visible=caller.collections)
     tag = f'"{(asset.sha256 or "")[:32]}-{id}-{format}"'
     headers = {**_caching(asset, v), "ETag": tag}
@@ -278,6 +284,8 @@ def get_mask(
     if format == "rle":
         document = {"size": [mask.height, mask.width], "counts": mask.counts.decode("ascii")}
         return JSONResponse(document, headers=headers)
+    if format == "svg":
+        return Response(mask_svg(mask), headers=headers, media_type="image/svg+xml")
     return Response(mask_png(mask), headers=headers, media_type="image/png")
 
 

@@ -99,6 +99,18 @@ export const emptyTrash = () => call("v1/trash/empty", { method: "POST", json: {
 
 export const region = (which, signal) => call(`v1/regions/${id(which)}`, { signal });
 
+/** The outline of a region's mask as an SVG path in half pixels of the photograph; null if it can't be had. */
+export async function outline(region) {
+  try {
+    const answer = await fetch(`${region.urls.mask}&format=svg`);
+    if (!answer.ok) return null;
+    const drawn = new DOMParser().parseFromString(await answer.text(), "image/svg+xml");
+    return drawn.querySelector("path").getAttribute("d");
+  } catch {
+    return null;
+  }
+}
+
 export const searchText = (pairs, signal) => call(address("v1/search", pairs), { signal });
 /** Run any search; a picture is sent along with the query. */
 export function search(query, picture, signal) {

@@ -39,14 +39,18 @@ function shown(children) {
 }
 
 /** An icon from the sprite, in the colour of the surrounding text, hidden from screen readers. */
-export function icon(name) {
-  const drawing = document.createElementNS(SVG, "svg");
-  drawing.setAttribute("class", "icon");
-  drawing.setAttribute("aria-hidden", "true");
-  const use = document.createElementNS(SVG, "use");
-  use.setAttribute("href", `web/icons/sprite.svg#${name}`);
-  drawing.append(use);
-  return drawing;
+export const icon = (name) =>
+  svg("svg", { class: "icon", "aria-hidden": "true" }, svg("use", { href: `web/icons/sprite.svg#${name}` }));
+
+/** SVG paths in the coordinates of a box [x, y, width, height], hidden from screen readers. */
+export const drawing = (name, box, paths) =>
+  svg("svg", { class: name, "aria-hidden": "true", viewBox: box.join(" "), preserveAspectRatio: "none" }, ...paths.map((path) => svg("path", { d: path })));
+
+function svg(tag, attributes, ...children) {
+  const element = document.createElementNS(SVG, tag);
+  for (const [name, value] of Object.entries(attributes)) element.setAttribute(name, value);
+  element.append(...children);
+  return element;
 }
 
 /** A small picture, with an icon in its place if it fails to load. */

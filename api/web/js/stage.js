@@ -4,6 +4,7 @@
 import { whyNoPicture } from "./api.js";
 import { fill, h } from "./dom.js";
 import { nameOf } from "./format.js";
+import { traceMask } from "./outline.js";
 import { regionName } from "./why.js";
 
 const UNSEEN = "This picture can't be shown.";
@@ -98,6 +99,7 @@ export function makeStage({ onPoint, onChoose }) {
             },
           },
         );
+        traceMask(mark, region);
         return [region.id, { mark, region }];
       }));
       fill(outlines, [...marks.values()].map(({ mark }) => mark));

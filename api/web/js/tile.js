@@ -4,6 +4,7 @@
 import { whyNoPicture } from "./api.js";
 import { fill, h, icon } from "./dom.js";
 import { nameOf, plural } from "./format.js";
+import { traceMask } from "./outline.js";
 import { href } from "./state.js";
 import { isGood, reasonSentence, relevanceOf } from "./why.js";
 
@@ -72,7 +73,10 @@ export function tile(result, state, actions, isSelected) {
     alt: caption ? `${nameOf(asset)}: ${caption}` : nameOf(asset), decoding: "async", draggable: "false",
     style: placed([0, 0, asset.width || wide, asset.height || high], shown),
     on: {
-      load: () => element.classList.add("is-loaded"),
+      load: () => {
+        element.classList.add("is-loaded");
+        if (mark && !mark.firstChild) traceMask(mark, region);
+      },
       error: fail,
     },
   });
@@ -85,10 +89,8 @@ export function tile(result, state, actions, isSelected) {
     const problem = await whyNoPicture(image.src);
     if (problem) failure.textContent = [problem.message, problem.remedy].filter(Boolean).join(" ");
   }
-  const frame = h(
-    "span", { class: "frame", style: { width: percent(Math.min(1, wide / high / NARROWEST)) } },
-    image, region && h("span", { class: `outline ${isGood(result) ? "is-strong" : ""}`.trim(), style: placed(region.bbox, shown) }),
-  );
+  const mark = region && h("span", { class: `outline ${isGood(result) ? "is-strong" : ""}`.trim(), style: placed(region.bbox, shown) });
+  const frame = h("span", { class: "frame", style: { width: percent(Math.min(1, wide / high / NARROWEST)) } }, image, mark);
   const link = h(
     "a",
     {

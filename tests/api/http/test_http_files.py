@@ -368,6 +368,9 @@ def test_regions_have_crops_and_masks(served: Served, shelf: Shelf) -> None:
         runs = shelf.client.regions.mask_run_lengths(region.id)
         decoded = decode_mask(Mask(*runs.size, runs.counts.encode()))
         assert (decoded == (pixels == 255)).all()
+        svg = served.raw().get(f"{region.urls.mask}&format=svg")
+        assert svg.headers["content-type"] == "image/svg+xml"
+        assert 'viewBox="0 0 128 64"' in svg.text
         for address in (region.urls.crop, region.urls.mask):
             assert served.raw().get(address).headers["cache-control"] == YEAR
 

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import piexif
 import pytest
 from made_library import Library as Photos
@@ -24,6 +25,7 @@ from regard.api.client import Client, Filters
 from regard.api.library.sending import Sending
 from regard.core.errors import CannotWork, DecodeError, MalformedQuery, UnanswerableQuery
 from regard.indexer.report import Progress
+from regard.photos.masks import mask_area
 from regard.storage.vectors.segments.index import SegmentedIndex
 
 _COUNT = 9
@@ -173,6 +175,19 @@ def test_hits_show_as_pictures_in_a_notebook(library: Library) -> None:
     assert shown.count('src="data:image/jpeg;base64,') == 2
     assert answer.hits[0].asset.id in shown
     assert answer.hits[0]._repr_html_().count("<img") == 1
+
+
+def test_a_hit_is_drawn_with_the_outline_of_its_region(library: Library) -> None:
+    hit = library.search("red", target="region", limit=1).hits[0]
+    assert hit.region is not None
+    mask = hit.region.mask()
+    assert mask is not None
+    assert mask_area(mask) == hit.region.area
+    assert (mask.width, mask.height) == (hit.asset.width, hit.asset.height)
+    drawn = (np.asarray(hit.picture(512)) == (255, 194, 10)).all(axis=2)
+    x, y, width, height = hit.region.bbox
+    assert drawn[max(y - 1, 0) : y + height + 1, max(x - 1, 0) : x + width + 1].sum() == drawn.sum()
+    assert drawn.sum() > width + height
 
 
 def test_a_picture_is_small_and_upright(library: Library) -> None:
