@@ -7,7 +7,13 @@ from pathlib import Path
 import click
 
 from regard.api.cli.app import printable, write_json
-from regard.api.cli.options import home_option, json_option, offline_option, open_library
+from regard.api.cli.options import (
+    home_option,
+    json_option,
+    offline_option,
+    open_library,
+    ray_option,
+)
 from regard.api.cli.output import exit_code, print_report
 from regard.api.cli.progress import progress_bar
 
@@ -19,9 +25,10 @@ from regard.api.cli.progress import progress_bar
     help="Models to change to, by name or TOML file [default: the home's own, as installed now].",
 )
 @home_option
+@ray_option
 @offline_option
 @json_option
-def reindex(profile: str | None, home: Path | None, as_json: bool) -> int:
+def reindex(profile: str | None, home: Path | None, ray: str | None, as_json: bool) -> int:
     """Change the models: analyse all photographs with others, which then go live.
 
     Searches use the previous models until then. These are kept for `regard rollback`, until
@@ -30,7 +37,7 @@ def reindex(profile: str | None, home: Path | None, as_json: bool) -> int:
     \b
     Example: regard reindex --profile blip3
     """
-    with open_library(home) as library, progress_bar() as progress:
+    with open_library(home, ray=ray) as library, progress_bar() as progress:
         change = library.reindex(profile, progress=progress)
     name = change.profile or "the profile"
     if as_json:
