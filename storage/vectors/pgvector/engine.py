@@ -44,7 +44,9 @@ class PgvectorEngine(VectorEngine):
     def kept_stats(self, identity: IndexIdentity) -> Mapping[str, Any] | None:
         with self._database.reading() as connection:
             state = read_state(connection, identity)
-        return None if state is None else {"rows": state[1], "has_hnsw": state[2]}
+        if state is None:
+            return None
+        return {"rows": state.row_count, "has_hnsw": state.has_hnsw, "breadth": state.breadth}
 
     def forget(self, catalog: str, pipeline: str) -> None:
         with self._database.writing() as connection:

@@ -17,6 +17,7 @@ from regard.core.idset import IdSet
 from regard.core.records import Float16Array, Float32Array, Int64Array
 from regard.storage.database.connection import Database
 from regard.storage.vectors.engine import Additions, IndexIdentity, Queries, VectorIndex
+from regard.storage.vectors.pgvector.breadth import choose_breadth
 from regard.storage.vectors.pgvector.scan import Scan
 from regard.storage.vectors.pgvector.tables import (
     HAS_HNSW,
@@ -51,6 +52,10 @@ _MOST_INDEXED_NUMBERS = 4000
 _MANY_NEW = 2000
 _IDS_AT_ONCE = 10_000
 _BUILD_KIB = (64 << 10, 2 << 20)
+# Links of a row, and candidates for them when it is added.
+_LINKS, _BUILD_CANDIDATES = 32, 128
+# What a build keeps of each row in memory, beside its vector.
+_GRAPH_BYTES = 2400
 _LOCK_SECONDS = 60
 # SQLSTATEs: what the lock timeout ends, no such table, no room for a parallel build.
 _LOCKED, _NO_TABLE, _NO_ROOM = "55P03", "42P01", "53"
@@ -102,14 +107,14 @@ class PgvectorIndex(VectorIndex):
                 connection.execute(
                     text(
                         "INSERT INTO vector_index VALUES (:name, :catalog, :pipeline, :space, "
-                        ":kind, :dimension, :format, 0, 0) ON CONFLICT DO NOTHING"
+                        ":kind, :dimension, :format, 0, 0, 0, 0) ON CONFLICT DO NOTHING"
                     ),
                     identifying(self.identity),
                 )
                 state = read_state(connection, self.identity)
                 assert state is not None
         if not self._replaces:
-            self._applied_through, self._row_count, self._has_hnsw = state
+            self._applied_through, self._row_count, self._has_hnsw, *_ = state
 
     @contextmanager
     def changing(self) -> Iterator[None]:
@@ -262,10 +267,10 @@ class PgvectorIndex(VectorIndex):
             return found
         with self._reading() as connection:
             state = read_known_state(connection, self.identity)
-            if state is None or state[0] < self._applied_through:
+            if state is None or state.applied_through < self._applied_through:
                 raise self._gone()
-            _, count, self._has_hnsw = state
-            scan = Scan(connection, self._table, self.identity.dimension, count, allowed)
+            self._has_hnsw = state.has_hnsw
+            scan = Scan(connection, self._table, self.identity.dimension, state, allowed)
             for place, query in enumerate(checked):
                 norm = float(np.linalg.norm(query))
                 direction = query / np.float32(norm) if norm else query
@@ -325,13 +330,19 @@ class PgvectorIndex(VectorIndex):
     def snapshot(self, queries: Queries | None = None) -> None:
         """As in the Protocol: a table that has become large gets its HNSW index.
 
-        Searches and changes go on meanwhile. Another process that builds it is not waited for.
+        How many candidates its searches keep is measured then, and again when the table has
+        doubled. Searches and changes go on meanwhile. Another process that does it is not waited
+        for.
         """
         if self._replaces:
             self._replaces_with_nothing()
         numbers = self.identity.dimension
         is_large = self._row_count >= _INDEXED_ROWS and numbers <= _MOST_INDEXED_NUMBERS
-        if queries is None or self._has_hnsw or not is_large:
+        if queries is None or not is_large:
+            return
+        with self._reading() as connection:
+            state = read_state(connection, self.identity)
+        if state is None or (state.has_hnsw and state.row_count <= 2 * state.breadth_rows):
             return
         key = {"key": lock_key(f"{self._table}_hnsw")}
         with self._database.connected() as connection:
@@ -339,9 +350,25 @@ class PgvectorIndex(VectorIndex):
             if not connection.execute(text("SELECT pg_try_advisory_lock(:key)"), key).scalar_one():
                 return
             if not driver(connection).execute(HAS_HNSW, {"name": self._table}).fetchone()[0]:
+                # A build that is killed before the measurement leaves no former one behind.
+                self._keep_breadth(connection, 0, 0)
                 self._build_hnsw(connection)
             self._has_hnsw = True
+            with self._reading() as reading:
+                state = read_known_state(reading, self.identity)
+                if state is not None:
+                    breadth = choose_breadth(reading, self._table, state, queries())
+                    self._keep_breadth(connection, breadth, state.row_count)
             connection.execute(text("SELECT pg_advisory_unlock(:key)"), key)
+
+    def _keep_breadth(self, connection: Connection, breadth: int, rows: int) -> None:
+        connection.execute(
+            text(
+                "UPDATE vector_index SET breadth = :breadth, breadth_rows = :rows "
+                "WHERE name = :name"
+            ),
+            {"breadth": breadth, "rows": rows, "name": self._table},
+        )
 
     def _replaces_with_nothing(self) -> None:
         nothing = np.empty(0, np.int64)
@@ -351,7 +378,7 @@ class PgvectorIndex(VectorIndex):
     def _build_hnsw(self, connection: Connection) -> None:
         """Build without locking others out; again without helpers where shared memory is short."""
         least, most = _BUILD_KIB
-        needed = self._row_count * (2 * self.identity.dimension + 400) // 1024
+        needed = self._row_count * (2 * self.identity.dimension + _GRAPH_BYTES) // 1024
         connection.execute(text(f"SET maintenance_work_mem = '{min(max(needed, least), most)}kB'"))
         for helpers in ("", "SET max_parallel_maintenance_workers = 0"):
             # What a build that was killed has left.
@@ -362,7 +389,8 @@ class PgvectorIndex(VectorIndex):
                 connection.execute(
                     text(
                         f"CREATE INDEX CONCURRENTLY {self._table}_hnsw ON {self._table} "
-                        "USING hnsw (vector halfvec_ip_ops)"
+                        "USING hnsw (vector halfvec_ip_ops) "
+                        f"WITH (m = {_LINKS}, ef_construction = {_BUILD_CANDIDATES})"
                     )
                 )
                 break
@@ -376,8 +404,8 @@ class PgvectorIndex(VectorIndex):
         with self._reading() as connection:
             counted = connection.execute(text(f"SELECT count(*) FROM {self._table}")).scalar_one()
             state = read_state(connection, self.identity)
-        if state is not None and state[1] != counted:
-            return [f"the table {self._table} has {counted} rows instead of {state[1]}"]
+        if state is not None and state.row_count != counted:
+            return [f"the table {self._table} has {counted} rows instead of {state.row_count}"]
         return []
 
 

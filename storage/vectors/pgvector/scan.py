@@ -10,13 +10,13 @@ from sqlalchemy import Connection
 
 from regard.core.idset import IdSet
 from regard.core.records import Float32Array
-from regard.storage.vectors.pgvector.tables import driver, fetch_rows
+from regard.storage.vectors.pgvector.tables import Binary, TableState, driver, fetch_rows
 from regard.storage.vectors.rows import Rows
 
-# Rows nominated beyond k, and candidates of HNSW for small k.
-_SLACK, _CANDIDATES = 32, 800
+# Rows nominated beyond k.
+_SLACK = 32
 # pgvector's own limit.
-_MOST_CANDIDATES = 1000
+MOST_CANDIDATES = 1000
 # A candidate of HNSW costs about as much as so many rows of a scan.
 _ROW_COST = 16
 # Contents whose rows are looked up by an index instead of being found in a scan.
@@ -36,11 +36,17 @@ class Scan:
     """Nominates rows of one table that pass a filter, in one transaction."""
 
     def __init__(
-        self, connection: Connection, table: str, dimension: int, count: int, allowed: IdSet | None
+        self,
+        connection: Connection,
+        table: str,
+        dimension: int,
+        state: TableState,
+        allowed: IdSet | None = None,
     ) -> None:
         self._connection = connection
         self._dimension = dimension
-        self._count = count
+        self._count = state.row_count
+        self._breadth = state.breadth or MOST_CANDIDATES
         self._select = f"SELECT id, content, region, vector FROM {table} WHERE "
         self._contents = f"SELECT max(content) FROM {table}"
         self._allowed = allowed
@@ -51,20 +57,20 @@ class Scan:
         fetch = k + _SLACK
         share = self._share()
         # Among fewer, the best of those that pass would come too late.
-        candidates = max(_CANDIDATES, 2 * fetch / share)
+        candidates = max(self._breadth, 2 * fetch / share)
         scanned = self._count * (share if self._is_listed() else 1)
         if 2 * fetch > self._count or scanned <= _ROW_COST * candidates:
             return None
         most = max(20_000, min(int(10 * fetch / share), self._count))
         driver(self._connection).execute(
-            _BY_HNSW, (str(min(int(candidates), _MOST_CANDIDATES)), str(most)), prepare=False
+            _BY_HNSW, (str(min(int(candidates), MOST_CANDIDATES)), str(most)), prepare=False
         )
         condition, parameters = self._condition(is_listed=False)
         # Beyond the first candidates, HNSW reads on with the best in no strict order.
         limit = fetch if self._allowed is None else 2 * fetch
         rows = self._fetch(
             f"{condition} ORDER BY vector <#> %(query)s::halfvec LIMIT %(limit)s",
-            {**parameters, "query": _as_text(direction), "limit": limit},
+            {**parameters, "query": Binary.halfvec(direction), "limit": limit},
         )
         return rows if len(rows) >= k else None
 
@@ -83,8 +89,8 @@ class Scan:
             f"+ (vector <#> %(rest)s::halfvec) / {_SCALE}, id LIMIT %(limit)s",
             {
                 **parameters,
-                "query": _as_text(query),
-                "rest": _as_text(rest),
+                "query": Binary.halfvec(query),
+                "rest": Binary.halfvec(rest),
                 "limit": k + _SLACK,
             },
         )
@@ -115,7 +121,8 @@ class Scan:
         if allowed is None:
             return "true", {}
         if is_listed:
-            return "content = ANY(%(contents)s)", {"contents": allowed.listed().tolist()}
+            contents = Binary.bigints(allowed.listed())
+            return "content = ANY(%(contents)s::bigint[])", {"contents": contents}
         if self._bitmap is None:
             listed = allowed.listed()
             # The last bit stands for all that lies beyond.
@@ -125,8 +132,3 @@ class Scan:
             passing = 0 if allowed.is_complement else 1
             self._bitmap = {"last": len(bits) - 1, "bitmap": packed, "passing": passing}
         return "get_bit(%(bitmap)s, least(content, %(last)s)) = %(passing)s", self._bitmap
-
-
-def _as_text(vector: Float32Array) -> str:
-    """A vector as pgvector reads it; the driver takes ten times as long to send an array."""
-    return str(vector.tolist())

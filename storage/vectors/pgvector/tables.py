@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
+from psycopg.adapt import Dumper
+from psycopg.pq import Format
 from sqlalchemy import Connection, text
 from sqlalchemy.exc import DBAPIError
 
 from regard.core.errors import EngineUnavailable, IndexMismatch
+from regard.core.records import Float32Array, Int64Array
 from regard.storage.vectors.engine import IndexIdentity
 from regard.storage.vectors.rows import Rows
 
 _FORMAT = 1
+_BIGINT = 20  # the type's id
 # Longer vectors are kept apart from their rows, which must fit into a page of 8 kB.
 _MOST_INLINE_NUMBERS = 3900
 
@@ -22,7 +26,8 @@ POSITIONS = """
 CREATE TABLE IF NOT EXISTS vector_index (
     name text PRIMARY KEY, catalog text NOT NULL, pipeline text NOT NULL, space text NOT NULL,
     kind text NOT NULL, dimension integer NOT NULL, format integer NOT NULL,
-    applied_through bigint NOT NULL, row_count bigint NOT NULL
+    applied_through bigint NOT NULL, row_count bigint NOT NULL,
+    breadth integer NOT NULL, breadth_rows bigint NOT NULL
 )
 """
 HAS_HNSW = """
@@ -34,9 +39,24 @@ SELECT EXISTS (
 )
 """
 _STATE = f"""
-SELECT applied_through, row_count, ({HAS_HNSW}), catalog, pipeline, space, kind, dimension, format
+SELECT applied_through, row_count, ({HAS_HNSW}), breadth, breadth_rows,
+    catalog, pipeline, space, kind, dimension, format
 FROM vector_index WHERE name = %(name)s
 """
+
+
+class TableState(NamedTuple):
+    """What the table `vector_index` says of an index, and whether it has an HNSW index.
+
+    `breadth` is the number of candidates that a search of HNSW keeps, chosen when the table had
+    `breadth_rows` rows; both are 0 before.
+    """
+
+    applied_through: int
+    row_count: int
+    has_hnsw: bool
+    breadth: int
+    breadth_rows: int
 
 
 def table_name(identity: IndexIdentity) -> str:
@@ -69,27 +89,25 @@ def has_positions(connection: Connection) -> bool:
     return bool(connection.execute(known).scalar_one())
 
 
-def read_state(connection: Connection, identity: IndexIdentity) -> tuple[int, int, bool] | None:
-    """The position, the number of rows and whether there is an HNSW index; raises IndexMismatch."""
+def read_state(connection: Connection, identity: IndexIdentity) -> TableState | None:
+    """The state of an index, None where there is none; raises IndexMismatch."""
     return read_known_state(connection, identity) if has_positions(connection) else None
 
 
-def read_known_state(
-    connection: Connection, identity: IndexIdentity
-) -> tuple[int, int, bool] | None:
+def read_known_state(connection: Connection, identity: IndexIdentity) -> TableState | None:
     """The same, where other indexes are known to be."""
     wanted = identifying(identity)
     row = driver(connection).execute(_STATE, {"name": wanted["name"]}).fetchone()
     if row is None:
         return None
-    position, count, has_hnsw, *kept = row
+    state, kept = row[:5], list(row[5:])
     if kept != [
         wanted[key] for key in ("catalog", "pipeline", "space", "kind", "dimension", "format")
     ]:
         raise IndexMismatch(
             f"the table {wanted['name']} was made for another index", remedy="run: regard rebuild"
         )
-    return int(position), int(count), bool(has_hnsw)
+    return TableState(*state)
 
 
 def create_table(connection: Connection, name: str, dimension: int) -> None:
@@ -144,11 +162,44 @@ def empty_rows(dimension: int) -> Rows:
     return Rows(nothing, nothing, nothing, np.empty((0, dimension), np.float16))
 
 
+class Binary(bytes):
+    """A parameter in PostgreSQL's binary format, of the type that the statement casts it to.
+
+    The driver takes many times as long to write lists of numbers.
+    """
+
+    @classmethod
+    def halfvec(cls, vector: Float32Array) -> Binary:
+        """A vector (d,), rounded to float16."""
+        return cls(len(vector).to_bytes(2) + bytes(2) + vector.astype(">f2").tobytes())
+
+    @classmethod
+    def bigints(cls, numbers: Int64Array) -> Binary:
+        """An array of numbers (n,)."""
+        items = np.empty(len(numbers), [("size", ">i4"), ("number", ">i8")])
+        items["size"], items["number"] = 8, numbers
+        # Dimensions, no nulls, the type bigint, and the one dimension's length and lower bound.
+        head = np.array([1, 0, _BIGINT, len(numbers), 1], ">i4")
+        return cls(head.tobytes() + items.tobytes())
+
+
+class _BinaryDumper(Dumper):
+    """Sends what is in the format already."""
+
+    format = Format.BINARY
+    oid = 0
+
+    def dump(self, value: Binary) -> bytes:
+        """The same bytes."""
+        return bytes(value)
+
+
 def fetch_rows(
     connection: Connection, dimension: int, statement: str, parameters: Mapping[str, Any]
 ) -> Rows:
     """The rows of a statement that selects id, content, region and vector."""
     cursor = driver(connection, binary=True)
+    cursor.adapters.register_dumper(Binary, _BinaryDumper)
     # Not prepared: a plan for any parameters would ignore what the filter holds.
     rows = cursor.execute(statement, parameters, prepare=False).fetchall()
     if not rows:

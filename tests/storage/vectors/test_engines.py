@@ -79,7 +79,6 @@ def setup(
     if hnsw:
         # Small tables are searched as large ones are.
         monkeypatch.setattr(pgvector_index, "_INDEXED_ROWS", 300)
-        monkeypatch.setattr(pgvector_scan, "_CANDIDATES", 50)
         monkeypatch.setattr(pgvector_scan, "_ROW_COST", 0)
     is_milvus = name == "milvus"
     vectors = request.getfixturevalue("milvus_server").url if is_milvus else name
@@ -393,6 +392,34 @@ def test_pgvector_builds_again_what_many_rows_would_enter_one_by_one(
     assert on_pgvector.open().is_exact
     index.snapshot(lambda: [])
     assert not on_pgvector.open().is_exact
+
+
+def test_pgvector_looks_farther_where_queries_lie_apart_from_rows(
+    on_pgvector: Setup, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pgvector_index, "_INDEXED_ROWS", 1)
+    monkeypatch.setattr(pgvector_scan, "_ROW_COST", 0)
+    # The rows differ most in other directions than these queries.
+    rng, count, dimension = np.random.default_rng(1), 2500, 64
+    weights = np.repeat([[1.0, 0.05], [0.0, 1.0]], dimension // 2, axis=1)
+    rows = rng.standard_normal((count, dimension)) * weights[0]
+    apart = rng.standard_normal((40, dimension)) * weights[1]
+    rows, apart = (
+        (some / np.linalg.norm(some, axis=1, keepdims=True)).astype(np.float32)
+        for some in (rows, apart)
+    )
+    ids, truth = np.arange(1, count + 1), Truth(dimension, 0.97)
+    breadths = []
+    for number, queries in enumerate((rows[:40], apart)):
+        created = on_pgvector.engine().create(identity(dimension))
+        created.fill([as_rows(ids, rows)], through=number + 1)
+        created.snapshot(lambda queries=queries: [queries])  # type: ignore[misc]
+        stats = on_pgvector.engine().kept_stats(identity(dimension))
+        assert stats is not None
+        breadths.append(stats["breadth"])
+    assert breadths[0] < breadths[1]
+    truth.add(ids, rows)
+    truth.check_search(created, apart, 10)
 
 
 def test_pgvector_follows_the_log_while_it_is_rebuilt(on_pgvector: Setup) -> None:
