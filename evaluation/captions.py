@@ -54,6 +54,24 @@ class CaptionScores:
     spice: Mean | None
     notes: tuple[str, ...] = ()
 
+    def to_json(self) -> dict[str, Any]:
+        """`cider`, `bleu4`, and `spice` or null; `notes` says why."""
+        return {
+            "cider": self.cider.to_json(),
+            "bleu4": self.bleu4,
+            "spice": self.spice.to_json() if self.spice else None,
+            "notes": list(self.notes),
+        }
+
+    def rows(self) -> list[list[str]]:
+        """The rows of a table for people."""
+        rows = [["CIDEr", str(self.cider)], ["BLEU-4", f"{self.bleu4:.3f}"]]
+        return [*rows, ["SPICE", str(self.spice)]] if self.spice else rows
+
+    def to_text(self) -> str:
+        """A table for people."""
+        return "\n".join([f"{self.cider.total} images", *as_table(self.rows()), *self.notes])
+
 
 @dataclass(frozen=True, slots=True)
 class WrittenCaption:
@@ -133,9 +151,7 @@ class CaptionReport:
             ["of those, right (cosine ≥ 0.6)", str(self.right)],
         ]
         if self.scores:
-            rows += [["CIDEr", str(self.scores.cider)], ["BLEU-4", f"{self.scores.bleu4:.3f}"]]
-            if self.scores.spice:
-                rows.append(["SPICE", str(self.scores.spice)])
+            rows += self.scores.rows()
         return "\n".join(
             [
                 f"{len(self.judged)} images with reference captions",

@@ -1,4 +1,4 @@
-"""Reads labelled photographs: COCO captions and COCO instances.
+"""Reads labelled photographs: COCO captions, and instances of COCO and LVIS.
 
 The two files are joined by `file_name`, so each may number its images as it likes. Everything that
 the measures rely on is checked here, once: a `LabelledSet` is known to be valid.
@@ -11,7 +11,7 @@ import json
 import math
 import os
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any, TypeGuard
@@ -66,12 +66,13 @@ def read_labels(
     *,
     captions: Path | None = None,
     instances: Path | None = None,
-    only: str | None = None,
+    only: str | Collection[str] | None = None,
 ) -> LabelledSet:
     """Read the labels of the photographs under `folder`.
 
-    `captions` is a COCO captions file, `instances` a COCO instances file; `only` is a glob over
-    COCO's `file_name` that selects images (case matters, `*` crosses slashes). An object's text is
+    `captions` is a COCO captions file, `instances` a COCO instances file; `only` selects
+    images: a glob over COCO's `file_name` (case matters, `*` crosses slashes), or the names
+    themselves. In LVIS, an image's `coco_url` names it: "val2017/000000397133.jpg". An object's text is
     its annotation's `description`, or else its category's name. Masks may be polygons or RLE,
     compressed or not. Boxes are rounded to whole pixels, corner by corner. Crowds (`iscrowd`) and
     blank captions are left out.
@@ -96,14 +97,14 @@ def read_labels(
     texts = _captions(captioned, only) if captioned else {}
     objects = _objects(outlined, only) if outlined else {}
     selected = sorted(name for name in sizes if _selects(only, name))
-    if not selected and only is not None:
+    if not selected and isinstance(only, str):
         raise NotFound(
             f"no labelled photograph's file name matches {only!r}",
             remedy=f"file names look like {min(sizes)!r}" if sizes else "the labels list no images",
         )
     if not selected:
         raise CannotWork("the labels list no images", remedy="name another labels file")
-    _check_on_disk(folder, selected)
+    require_photographs(folder, selected)
     return LabelledSet(
         folder=folder,
         images=tuple(
@@ -139,7 +140,7 @@ class _CocoFile:
         names: dict[int, str] = {}
         sizes: dict[str, tuple[int, int]] = {}
         for image in _records(path, content, "images"):
-            name, number = image.get("file_name"), image.get("id")
+            name, number = image.get("file_name") or _name_in_lvis(image), image.get("id")
             width, height = image.get("width"), image.get("height")
             if not isinstance(name, str) or not isinstance(number, int):
                 raise _wrong_form(path, "an image lacks its `id` or `file_name`")
@@ -152,7 +153,9 @@ class _CocoFile:
             names[number], sizes[name] = name, (width, height)
         return cls(path, content, names, sizes)
 
-    def annotations(self, only: str | None) -> list[tuple[str, Mapping[str, Any]]]:
+    def annotations(
+        self, only: str | Collection[str] | None
+    ) -> list[tuple[str, Mapping[str, Any]]]:
         """(file name, annotation) of the selected images."""
         found: list[tuple[str, Mapping[str, Any]]] = []
         for annotation in _records(self.path, self.content, "annotations"):
@@ -168,7 +171,7 @@ class _CocoFile:
         return _wrong_form(self.path, f"annotation {annotation.get('id')} {what}")
 
 
-def _captions(source: _CocoFile, only: str | None) -> dict[str, list[str]]:
+def _captions(source: _CocoFile, only: str | Collection[str] | None) -> dict[str, list[str]]:
     """Captions of each selected image."""
     texts: dict[str, list[str]] = defaultdict(list)
     for name, annotation in source.annotations(only):
@@ -180,7 +183,9 @@ def _captions(source: _CocoFile, only: str | None) -> dict[str, list[str]]:
     return texts
 
 
-def _objects(source: _CocoFile, only: str | None) -> dict[str, list[LabelledObject]]:
+def _objects(
+    source: _CocoFile, only: str | Collection[str] | None
+) -> dict[str, list[LabelledObject]]:
     """Objects of each selected image."""
     objects: dict[str, list[LabelledObject]] = defaultdict(list)
     categories = {
@@ -220,15 +225,23 @@ def _wrong_form(path: Path, what: str) -> CannotWork:
     return CannotWork(f"{path} is not in COCO's format: {what}")
 
 
+def _name_in_lvis(image: Mapping[str, Any]) -> str | None:
+    url = image.get("coco_url")
+    return "/".join(url.split("/")[-2:]) if isinstance(url, str) else None
+
+
 def _is_side(side: object) -> TypeGuard[int]:
     return isinstance(side, int) and side > 0
 
 
-def _selects(only: str | None, name: str) -> bool:
-    return only is None or fnmatch.fnmatchcase(name, only)
+def _selects(only: str | Collection[str] | None, name: str) -> bool:
+    if isinstance(only, str):
+        return fnmatch.fnmatchcase(name, only)
+    return only is None or name in only
 
 
-def _check_on_disk(folder: Path, names: Sequence[str]) -> None:
+def require_photographs(folder: Path, names: Sequence[str]) -> None:
+    """Raise NotFound when photographs are not under the folder."""
     missing = [name for name in names if not (folder / name).is_file()]
     if not missing:
         return

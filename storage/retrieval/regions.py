@@ -160,6 +160,22 @@ def read_segments(
         after = rows[-1].id
 
 
+def read_image_vectors(
+    catalog: Catalog, pipeline: StoredPipeline, collection: str, space: str
+) -> Iterator[tuple[bytes, Float32Array]]:
+    """Path bytes and vector (d,) of the indexed assets of a collection, read page by page."""
+    after = 0
+    while True:
+        with catalog.database.reading() as connection:
+            rows = page_of_assets(connection, collection, after, _PAGE)
+            vectors = _image_vectors(connection, pipeline, space, {row.content_id for row in rows})
+        for row in rows:
+            yield bytes(row.path), vectors[row.content_id][0]
+        if len(rows) < _PAGE:
+            return
+        after = rows[-1].id
+
+
 _NO_VECTOR = np.full((1, 1), np.nan, np.float32)
 
 

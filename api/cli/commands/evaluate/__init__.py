@@ -8,13 +8,24 @@ from regard.api.cli.commands.evaluate.captions import captions
 from regard.api.cli.commands.evaluate.compare import compare
 from regard.api.cli.commands.evaluate.duplicates import duplicates
 from regard.api.cli.commands.evaluate.objects import objects
+from regard.api.cli.commands.evaluate.published import published
 from regard.api.cli.commands.evaluate.regions import regions
 from regard.api.cli.commands.evaluate.relevance import relevance
 from regard.api.cli.commands.evaluate.retrieval import retrieval
 from regard.api.cli.commands.evaluate.segmentation import segmentation
 
 _MEASUREMENTS = (
-    *(retrieval, regions, captions, relevance, duplicates, objects, segmentation, compare),
+    *(
+        retrieval,
+        regions,
+        captions,
+        relevance,
+        duplicates,
+        objects,
+        segmentation,
+        published,
+        compare,
+    ),
 )
 
 

@@ -21,9 +21,11 @@ from regard.api.library.home import Home, open_or_make_home
 from regard.api.library.settings import Settings
 from regard.core.errors import CannotWork
 from regard.core.filters import AssetFilter
-from regard.core.records import Routes, Target
+from regard.core.protocols import Profile
+from regard.core.records import Kind, QueryKind, Routes, Target
 from regard.evaluation.labels import LabelledSet
 from regard.evaluation.retrieval import Answer, Searcher
+from regard.evaluation.segmentation import EncodeTexts
 from regard.photos.files import absolute_path
 from regard.search.answers import Scope, TextQuery
 from regard.storage.pipelines.analyses import StoredAnalysis, read_analyses
@@ -155,6 +157,30 @@ def open_measured_home(
                     remedy="repair them, or leave them out with --only",
                 )
             yield opened, collection
+
+
+def text_encoders(
+    profile: Profile, target: Target, kind: Kind
+) -> Mapping[str, tuple[EncodeTexts, float]]:
+    """The encoder of texts, and its weight, of each space in which these are compared with texts.
+
+    Raises CannotWork when there is none.
+    """
+    encoders = {
+        weighted.channel.space: (
+            profile.encoder(weighted.channel.space).encode_texts,
+            weighted.weight,
+        )
+        for weighted in profile.routes.get((QueryKind.TEXT, target), ())
+        if weighted.channel.kind is kind
+    }
+    if not encoders:
+        raise CannotWork(
+            f"the profile {profile.name} has no {kind}s that can be compared with texts",
+            remedy="choose a --profile with a text encoder"
+            + (" and a segmenter" if kind is Kind.REGION else ""),
+        )
+    return encoders
 
 
 def print_report(report: Report, as_json: bool) -> None:

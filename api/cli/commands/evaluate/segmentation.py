@@ -14,10 +14,11 @@ from regard.api.cli.commands.evaluate.labelled_library import (
     model_options,
     open_measured_home,
     print_report,
+    text_encoders,
 )
 from regard.api.library.home import Home
-from regard.core.errors import CannotWork, UsageError
-from regard.core.records import Kind, QueryKind, Target
+from regard.core.errors import UsageError
+from regard.core.records import Kind, Target
 from regard.evaluation.segmentation import (
     PLAIN,
     ClassTexts,
@@ -73,33 +74,20 @@ def segmentation(
     labels = read_semantic_set(images, masks, classes, only=only)
     paths = [photograph.path for photograph in labels.photographs]
     with open_measured_home(paths, profile, home) as (opened, collection):
-        photographs = _segmented_photographs(opened, collection, labels, prompt)
+        photographs = segmented_photographs(opened, collection, labels, prompt)
         report = evaluate_segmentation(labels.classes, photographs)
     print_report(report, as_json)
     return DONE
 
 
-def _segmented_photographs(
+def segmented_photographs(
     home: Home, collection: str, labels: SemanticSet, prompt: str
 ) -> Iterator[SegmentedPhotograph]:
     """Each photograph with its mask, its regions, and the classes that texts give to these."""
-    profile = home.profile
-    weights = {
-        weighted.channel.space: weighted.weight
-        for weighted in profile.routes.get((QueryKind.TEXT, Target.REGION), ())
-        if weighted.channel.kind is Kind.REGION
-    }
-    if not weights:
-        raise CannotWork(
-            f"the profile {profile.name} has no regions that can be compared with texts",
-            remedy="choose a --profile with a segmenter and a text encoder",
-        )
-    encoders = {
-        space: (profile.encoder(space).encode_texts, weight) for space, weight in weights.items()
-    }
+    encoders = text_encoders(home.profile, Target.REGION, Kind.REGION)
     texts = ClassTexts(labels.classes, encoders, prompt)
     by_path = {absolute_path(photograph.path): photograph for photograph in labels.photographs}
-    for stored in read_segments(home.catalog, home.pipeline, collection, list(weights)):
+    for stored in read_segments(home.catalog, home.pipeline, collection, list(encoders)):
         photograph = by_path[stored.path]
         yield SegmentedPhotograph(
             photograph.file_name,
