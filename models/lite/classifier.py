@@ -1,20 +1,18 @@
 """The ImageNet classifier of `lite`: images → features → logits.
 
-Torch and the weights load on first use, because a text query needs neither.
+The runtime and the weights load on first use, because a text query needs neither.
 """
 
 from __future__ import annotations
 
 import threading
-from typing import TYPE_CHECKING
 
 import numpy as np
 import PIL.Image
 
 from regard.core.records import Float32Array, Image
-
-if TYPE_CHECKING:
-    from regard.models.lite.network import Network
+from regard.models.lite.network import Network, load
+from regard.models.lite.runtime import Features, make_features
 
 STRIDE = 32
 FEATURES = 1280
@@ -32,40 +30,31 @@ class Classifier:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()  # concurrent first calls must load the weights once
-        self._loaded: Network | None = None
+        self._loaded: tuple[Network, Features] | None = None
 
     def feature_map(self, image: Image, width: int, height: int) -> Float32Array:
         """Return features of the image resized to `width` × `height` pixels.
 
         Shape (1280, ceil(height / 32), ceil(width / 32)), float32 in [0, 6].
         """
-        network = self._network()
+        _, features = self._load()
         resized = PIL.Image.fromarray(image.pixels).resize(
             (width, height), PIL.Image.Resampling.BICUBIC
         )
         pixels = (np.asarray(resized, dtype=np.float32) - _MEAN) / _STD  # (h, w, 3)
-        return network.features(pixels)
+        return features(pixels)
 
     def logits(self, pooled: Float32Array) -> Float32Array:
         """Return class logits of spatially averaged features: (..., 1280) → (..., 1000)."""
-        network = self._network()
+        network, _ = self._load()
         return pooled @ network.class_weights.T + network.class_biases
 
-    def _network(self) -> Network:
+    def _load(self) -> tuple[Network, Features]:
         with self._lock:
             if self._loaded is None:
-                from regard.models.lite.network import load
-
-                self._loaded = load()
+                network = load()
+                self._loaded = network, make_features(network)
             return self._loaded
-
-
-def limit_threads() -> None:
-    """Limit torch and numpy's linear algebra to one thread for each call, process-wide."""
-    import torch
-
-    torch.set_num_threads(1)
-    limit_linear_algebra()
 
 
 def limit_linear_algebra() -> None:

@@ -19,7 +19,7 @@ from regard.core.records import Space
 from regard.models.lite import captioner, views
 from regard.models.lite.analyzer import CAPTION_MODEL, LiteAnalyzer
 from regard.models.lite.captioner import ClassCaptioner, Namer
-from regard.models.lite.classifier import Classifier, limit_linear_algebra, limit_threads
+from regard.models.lite.classifier import Classifier, limit_linear_algebra
 from regard.models.lite.encoder import JOINT, PARAMETERS, VISUAL, JointEncoder, VisualEncoder
 from regard.models.lite.parameters import SegmenterParameters
 from regard.models.lite.sentences import SentenceEncoder
@@ -73,7 +73,7 @@ def make_analyzer(segmenter: Segmenter) -> Analyzer:
 
     Limits the process to one compute thread for each call, because calls run in parallel.
     """
-    limit_threads()
+    limit_linear_algebra()
     return LiteAnalyzer(segmenter, _classifier(), _joint(), _visual(), Namer(_sentences()))
 
 

@@ -19,7 +19,10 @@ from regard.core.geometry import Box
 from regard.core.records import Image
 from regard.models.lite.classifier import NATIVE_SIDE, Classifier
 from regard.models.lite.encoder import JOINT, VISUAL, JointEncoder, VisualEncoder
+from regard.models.lite.network import load
+from regard.models.lite.runtime import make_features, onnx_features, torch_features
 from regard.models.lite.sentences import SentenceEncoder
+from regard.models.lite.state_dict import read_state_dict
 from regard.models.lite.views import look, softmax
 from regard.models.lite.vocabulary import class_texts
 from regard.models.lite.weights import EFFICIENTNET_LITE2, MINILM_WEIGHTS
@@ -136,6 +139,35 @@ class TestClassifier:
         features = classifier.feature_map(samples[sample], NATIVE_SIDE, NATIVE_SIDE)
         best = int(classifier.logits(features.mean(axis=(1, 2))).argmax())
         assert class_texts().names[best] in expected
+
+    def test_state_dict_is_read_as_torch_reads_it(self) -> None:
+        torch = pytest.importorskip("torch")
+        tensors = read_state_dict(EFFICIENTNET_LITE2.read())
+        expected = torch.load(EFFICIENTNET_LITE2.locate(), weights_only=True)
+        assert list(tensors) == list(expected)
+        for name, tensor in expected.items():
+            np.testing.assert_array_equal(tensors[name], tensor.numpy(), strict=True)
+
+    @pytest.mark.parametrize("shape", [(260, 260), (352, 448), (33, 65), (1, 1)])
+    def test_runtimes_agree(self, shape: tuple[int, int]) -> None:
+        pytest.importorskip("torch")
+        network = load()
+        random = np.random.default_rng(0)
+        pixels = random.uniform(-1, 1, (*shape, 3)).astype(np.float32)
+        by_onnx, by_torch = (
+            prepare(network)(pixels) for prepare in (onnx_features, torch_features)
+        )
+        assert by_onnx.shape == (1280, -(-shape[0] // 32), -(-shape[1] // 32))
+        np.testing.assert_allclose(by_onnx, by_torch, atol=1e-4)
+
+    @pytest.mark.parametrize("missing", ["onnx", "onnxruntime"])
+    def test_torch_serves_where_onnxruntime_is_missing(
+        self, monkeypatch: pytest.MonkeyPatch, missing: str
+    ) -> None:
+        pytest.importorskip("torch")
+        monkeypatch.setitem(sys.modules, missing, None)
+        features = make_features(load())(np.zeros((64, 64, 3), dtype=np.float32))
+        assert features.shape == (1280, 2, 2)
 
     def test_softmax_of_large_logits(self) -> None:
         np.testing.assert_allclose(softmax(np.float32([1e4, 0, -1e4])), [1, 0, 0])
@@ -255,14 +287,19 @@ class TestMeeting:
         assert np.mean(ranks <= 5) > 0.6
 
 
-def test_texts_alone_load_no_torch() -> None:
+def test_texts_load_no_runtime_and_photographs_load_no_torch() -> None:
     code = (
         "import sys\n"
+        "import numpy as np\n"
+        "from regard.core.records import Image\n"
         "from regard.models.profiles.registry import load_profile\n"
         "profile = load_profile('lite')\n"
         "profile.encoder('lite-joint').encode_texts(['a red bus'])\n"
-        "heavy = {'torch', 'transformers'} & set(sys.modules)\n"
-        "sys.exit(f'loaded {heavy}' if heavy else 0)\n"
+        "heavy = {'onnx', 'onnxruntime', 'torch', 'transformers'}\n"
+        "assert not heavy & set(sys.modules), heavy & set(sys.modules)\n"
+        "profile.analyzer().analyze([Image(np.zeros((40, 60, 3), np.uint8))])\n"
+        "loaded = heavy & set(sys.modules)\n"
+        "assert loaded == {'onnx', 'onnxruntime'}, loaded\n"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
