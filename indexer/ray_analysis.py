@@ -391,7 +391,9 @@ def _actor_options(
         return [{"num_cpus": 1} for count in cores for _ in range(count)]
     gpus = sum(int(one.get("GPU", 0)) for one in resources)
     if gpus:
-        return [{"num_gpus": 1, "max_concurrency": _BATCHES_AN_ACTOR} for _ in range(gpus)]
+        # Without `num_cpus`, Ray would leave a GPU idle for want of a free core.
+        one = {"num_gpus": 1, "num_cpus": 0, "max_concurrency": _BATCHES_AN_ACTOR}
+        return [one] * gpus
     return [
         {"num_cpus": max(1, count // threads)}
         for count in cores

@@ -6,7 +6,6 @@ The cluster runs in processes of its own, and so do the commands that use it.
 from __future__ import annotations
 
 import contextlib
-import itertools
 import json
 import os
 import random
@@ -26,6 +25,11 @@ import pytest
 from made_library import Library, regard, write_photo
 from PIL import Image
 
+from regard.api.library.settings import Settings
+from regard.core.jobs import Job, JobKind, JobState
+from regard.storage.database.catalog import open_catalog
+from regard.storage.service.jobs import SqlJobQueue
+
 pytest.importorskip("ray")
 
 # Two actors on any machine, and batches of few photographs.
@@ -38,12 +42,13 @@ captioner = { kind = "fake" }
 segmenter = { kind = "fake", parameters = { fatal = [255, 0, 255] } }
 """
 _CLUSTER = """
-import logging, sys
+import json, logging, sys
 import ray
-ray.init("local", num_cpus=2, include_dashboard=False, object_store_memory=100_000_000,
-         log_to_driver=False, logging_level=logging.ERROR)
+ray.init("local", num_cpus=2, num_gpus=int(sys.argv[1]), include_dashboard=False,
+         object_store_memory=100_000_000, log_to_driver=False, logging_level=logging.ERROR)
 print(ray.get_runtime_context().gcs_address, flush=True)
-sys.stdin.read()
+for _ in sys.stdin:
+    print(json.dumps(ray.available_resources()), flush=True)
 """
 _WAIT_SECONDS = 240
 
@@ -72,38 +77,65 @@ class Cluster:
         place = (library.photos, "--home", library.home, "--profile", self.profile)
         return self.start("regard.api.cli", "index", *place, "--json")
 
+    def reindex(self, library: Library) -> subprocess.Popen[str]:
+        place = ("--home", library.home, "--profile", self.profile)
+        return self.start("regard.api.cli", "reindex", *place, "--json")
+
     def worker(self, library: Library) -> subprocess.Popen[str]:
         place = ("--home", library.home, "--root", f"photos={library.photos}")
         return self.start("regard.api.worker", *place, "--profile", self.profile)
 
+    def actors(self, doing: str = "") -> list[psutil.Process]:
+        """The processes of actors, or of those that run a method."""
+        found = []
+        for process in psutil.Process(self.process.pid).children(recursive=True):
+            with contextlib.suppress(psutil.NoSuchProcess):
+                # Ray writes what an actor does into its title.
+                if f"_Actor{doing}" in " ".join(process.cmdline()):
+                    found.append(process)
+        return found
+
     def kill_actor(self) -> bool:
         """Kill the process of an actor that has work; whether there is one."""
-        for process in psutil.Process(self.process.pid).children(recursive=True):
-            try:
-                # Ray writes what an actor does into its title.
-                if "_Actor.analyse" in " ".join(process.cmdline()):
-                    process.kill()
-                    return True
-            except psutil.NoSuchProcess:
-                continue
+        for process in self.actors(".analyse"):
+            with contextlib.suppress(psutil.NoSuchProcess):
+                process.kill()
+                return True
         return False
+
+    def available(self) -> dict[str, float]:
+        """The resources of the cluster that no actor has."""
+        assert self.process.stdin is not None
+        assert self.process.stdout is not None
+        self.process.stdin.write("\n")
+        self.process.stdin.flush()
+        resources: dict[str, float] = json.loads(self.process.stdout.readline())
+        return resources
+
+
+@pytest.fixture(scope="module", autouse=True)
+def token() -> Iterator[None]:
+    """The token that clusters and commands share."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("RAY_AUTH_MODE", "token")
+        patch.setenv("RAY_AUTH_TOKEN", secrets.token_hex(32))
+        yield
 
 
 @pytest.fixture(scope="module")
 def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("RAY_AUTH_MODE", "token")
-        patch.setenv("RAY_AUTH_TOKEN", secrets.token_hex(32))
-        with _running_cluster(tmp_path_factory) as made:
-            yield made
+    with _running_cluster(tmp_path_factory) as made:
+        yield made
 
 
 @contextlib.contextmanager
-def _running_cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+def _running_cluster(tmp_path_factory: pytest.TempPathFactory, gpus: int = 0) -> Iterator[Cluster]:
     profile = tmp_path_factory.mktemp("profile") / "deadly.toml"
     profile.write_text(_PROFILE)
     pipe = subprocess.PIPE
-    process = subprocess.Popen([sys.executable, "-c", _CLUSTER], stdin=pipe, stdout=pipe, text=True)
+    process = subprocess.Popen(
+        [sys.executable, "-c", _CLUSTER, str(gpus)], stdin=pipe, stdout=pipe, text=True
+    )
     assert process.stdout is not None
     made = Cluster(process, process.stdout.readline().strip(), profile)
     assert made.address
@@ -130,7 +162,7 @@ def _until(condition: Callable[[], object]) -> None:
     deadline = time.monotonic() + _WAIT_SECONDS
     while not condition():
         assert time.monotonic() < deadline
-        time.sleep(0.01)
+        time.sleep(0.05)
 
 
 def _assets(library: Library) -> int:
@@ -181,6 +213,37 @@ def test_index_on_ray_writes_the_same_rows_and_lists_the_file_that_kills(
     _expect_same_as_here(library, cluster.profile)
 
 
+def test_reindex_on_ray_writes_the_same_rows(library: Library, cluster: Cluster) -> None:
+    for number in range(6):
+        write_photo(library.photos / f"{number}.png", number)
+    other = cluster.profile.with_name("other.toml")
+    other.write_text(_PROFILE.replace('"fake" }', '"fake", parameters = { turn = 3 } }', 1))
+    place = ("--home", library.home)
+    assert regard("index", library.photos, *place, "--profile", other).code == 0
+
+    report = _report(cluster.reindex(library), code=0)
+
+    assert (report["indexed"], report["live"]) == (6, True)
+    assert regard("prune", *place).code == 0
+    _expect_same_as_here(library, cluster.profile)
+
+
+@pytest.mark.campaign
+def test_models_get_an_actor_on_each_gpu(
+    library: Library, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    for number in range(6):
+        write_photo(library.photos / f"{number}.png", number)
+    # Ray takes the number on trust. Without GPUs, the profile would have two actors.
+    with _running_cluster(tmp_path_factory, gpus=3) as made, _import_job(library) as job:
+        made.worker(library)
+        _until(lambda: job().state is JobState.DONE)
+        # A worker keeps its actors for the next job.
+        _until(lambda: len(made.actors()) == 3)
+        assert made.available().get("GPU", 0) == 0
+    assert _assets(library) == 6
+
+
 def _index_while_actors_die(library: Library, cluster: Cluster, photos: int, kills: int) -> None:
     for number in range(photos):
         write_photo(library.photos / f"{number:04}.png", number)
@@ -204,32 +267,26 @@ def test_twenty_killed_actors_lose_nothing(library: Library, cluster: Cluster) -
 
 
 def _work_while_workers_die(library: Library, cluster: Cluster, photos: int, kills: int) -> None:
-    from regard.api.library.settings import Settings
-    from regard.core.jobs import JobKind, JobState
-    from regard.storage.database.catalog import open_catalog
-    from regard.storage.service.jobs import SqlJobQueue
-
     for number in range(photos):
         write_photo(library.photos / f"{number:04}.png", number)
-    library.home.mkdir()
-    catalog = open_catalog(Settings(library.home).catalog_file)
-    queue = SqlJobQueue(catalog)
-    job = queue.add(JobKind.IMPORT, "all", root="photos", path="").id
-    for number in itertools.count(1):
+    with _import_job(library) as job:
+        for number in range(kills):
+            worker = cluster.worker(library)
+            # At a commit, or later: a job whose workers all die before it gets on is given up.
+            assets, done = _assets(library), job().done
+            if number % 2:
+                _until(lambda least=assets: _assets(library) > least)
+            else:
+                _until(lambda least=done: job().done > least)
+            time.sleep(random.random() * 0.2)
+            assert job().state is JobState.RUNNING, f"it ended after {number} kills"
+            worker.kill()
+            worker.communicate()
         worker = cluster.worker(library)
-        if number > kills:
-            break
-        count = _assets(library)
-        _until(
-            lambda least=count: _assets(library) > least or queue.get(job).state is JobState.DONE
-        )
-        time.sleep(random.random() * 0.2)
-        worker.kill()
+        _until(lambda: job().state is not JobState.RUNNING)
+        assert job().state is JobState.DONE
+        worker.terminate()
         worker.communicate()
-    _until(lambda: queue.get(job).state is JobState.DONE)
-    worker.terminate()
-    worker.communicate()
-    catalog.close()
     _expect_same_as_here(library, cluster.profile)
 
 
@@ -240,7 +297,18 @@ def test_killed_workers_lose_nothing(library: Library, cluster: Cluster) -> None
 
 @pytest.mark.campaign
 def test_twenty_killed_workers_lose_nothing(library: Library, cluster: Cluster) -> None:
-    _work_while_workers_die(library, cluster, photos=3000, kills=20)
+    _work_while_workers_die(library, cluster, photos=4000, kills=20)
+
+
+@contextlib.contextmanager
+def _import_job(library: Library) -> Iterator[Callable[[], Job]]:
+    """A job for workers that imports the photographs, as it is now."""
+    library.home.mkdir()
+    catalog = open_catalog(Settings(library.home).catalog_file)
+    queue = SqlJobQueue(catalog)
+    number = queue.add(JobKind.IMPORT, "all", root="photos", path="").id
+    yield lambda: queue.get(number)
+    catalog.close()
 
 
 @pytest.mark.campaign
