@@ -162,8 +162,11 @@ class Database:
             if connection is not None:
                 if is_sound and self.is_sqlite and len(self._idle) < _MOST_IDLE:
                     self._idle.append(connection)
-                else:
+                elif is_sound or self.is_sqlite:
                     connection.close()
+                else:
+                    # It may be lost; then the pool's rollback would fail, too, and be logged.
+                    connection.invalidate()
         return rows
 
     @contextmanager
