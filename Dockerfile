@@ -1,5 +1,5 @@
 # syntax=docker/dockerfile:1
-# The service as an image, see docs/deployment.md. EXTRA=gpu builds the one for NVIDIA GPUs.
+# The service as an image, see docs/deployment.md. EXTRAS=gpu builds the one for NVIDIA GPUs.
 # The versions of constraints.txt are tested on this Python.
 ARG PYTHON_IMAGE=python:3.11-slim-bookworm
 
@@ -10,7 +10,8 @@ RUN python -m pip wheel --no-cache-dir --no-deps --wheel-dir /wheels .
 
 # Dependencies are installed in a layer of their own, which a change of regard's code does not rebuild.
 FROM ${PYTHON_IMAGE} AS environment
-ARG EXTRA=cpu
+# cpu or gpu, and after it what the profile cluster needs: milvus, ray.
+ARG EXTRAS=cpu
 # PyPI's torch is a CUDA build of several gigabytes; PyTorch's own index has one for CPUs.
 ARG TORCH_CPU_INDEX=https://download.pytorch.org/whl/cpu
 WORKDIR /src
@@ -18,9 +19,10 @@ COPY pyproject.toml constraints.txt ./
 RUN python -c 'import sys, tomllib; \
 project = tomllib.load(open("pyproject.toml", "rb"))["project"]; \
 extras = project["optional-dependencies"]; \
-print(*project["dependencies"], *extras[sys.argv[1]], *extras["postgres"], *extras["s3"], sep="\n")' "$EXTRA" \
+names = [*sys.argv[1].split(","), "postgres", "s3"]; \
+print(*project["dependencies"], *(line for name in names for line in extras[name]), sep="\n")' "$EXTRAS" \
     > requirements.txt \
-    && if [ "$EXTRA" = cpu ]; then export PIP_EXTRA_INDEX_URL="$TORCH_CPU_INDEX"; fi \
+    && case "$EXTRAS" in cpu*) export PIP_EXTRA_INDEX_URL="$TORCH_CPU_INDEX";; esac \
     && python -m venv /opt/regard \
     && /opt/regard/bin/pip install --no-cache-dir -r requirements.txt -c constraints.txt
 COPY --from=wheel /wheels /wheels

@@ -131,7 +131,7 @@ def test_image_steps_install_a_service_that_becomes_healthy_and_stops(tmp_path: 
     shared = [path.parent if path.name == "simple" else path for path in local if path.is_dir()]
     root = Chroot(tmp_path / "root", shared)
     # One root serves all stages, so copies from one stage to another are already in place.
-    arguments = {"EXTRA": "cpu"}
+    arguments = {"EXTRAS": "cpu,milvus,ray"}
     image: dict[str, str] = {}
     place, health_check = "/", ""
     for word, argument in instructions():

@@ -1,0 +1,57 @@
+"""The proxy of the Compose profile `cluster`: Caddy with `deploy/Caddyfile`, before other servers."""
+
+from __future__ import annotations
+
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import httpx
+
+CADDYFILE = Path(__file__).resolve().parents[1] / "deploy" / "Caddyfile"
+CADDY = Path(sys.executable).with_name("caddy")
+
+
+def free_ports(count: int) -> list[int]:
+    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
+    ports = [each.getsockname()[1] for each in sockets]
+    for each in sockets:
+        each.close()
+    return ports
+
+
+@contextmanager
+def proxy_before(ports: tuple[int, int], folder: Path) -> Iterator[str]:
+    """The URL of a proxy before the servers at two ports of this machine."""
+    (port,) = free_ports(1)
+    text = CADDYFILE.read_text().replace("\n:8420 {", f"\nhttp://127.0.0.1:{port} {{")
+    for number, upstream in enumerate(ports, start=1):
+        text = text.replace(f"server-{number}:8420", f"127.0.0.1:{upstream}")
+    file = folder / "Caddyfile"
+    file.write_text(text)
+    with (folder / "caddy.log").open("wb") as log:
+        process = subprocess.Popen(
+            [CADDY, "run", "--config", file, "--adapter", "caddyfile"], stdout=log, stderr=log
+        )
+    url = f"http://127.0.0.1:{port}"
+    try:
+        deadline = time.monotonic() + 120
+        while not _is_ready(url):
+            assert process.poll() is None, (folder / "caddy.log").read_text()
+            assert time.monotonic() < deadline
+            time.sleep(0.1)
+        yield url
+    finally:
+        process.terminate()
+        process.wait(60)
+
+
+def _is_ready(url: str) -> bool:
+    try:
+        return httpx.get(f"{url}/readyz", timeout=30, trust_env=False).status_code == 200
+    except httpx.TransportError:
+        return False
