@@ -54,15 +54,16 @@ class PostgresServer:
             **self._as_user,
         )
         options = [word for setting in _SETTINGS for word in ("-c", setting)]
-        with (self.folder / "log").open("wb") as log:
-            self._process = subprocess.Popen(
-                [binaries / "postgres", "-D", data, "-k", self.folder, *options],
-                stdout=log,
-                stderr=log,
-                cwd=self.folder,
-                **self._as_user,
-            )
+        self._command = [binaries / "postgres", "-D", data, "-k", self.folder, *options]
         self._names = 0
+        self.start()
+
+    def start(self) -> None:
+        """Start the server, again too, and wait until it answers."""
+        with (self.folder / "log").open("ab") as log:
+            self._process = subprocess.Popen(
+                self._command, stdout=log, stderr=log, cwd=self.folder, **self._as_user
+            )
         self._wait()
 
     def _reachable(self, binaries: Path) -> Path:
@@ -112,12 +113,16 @@ class PostgresServer:
             connection.execute(f"DROP DATABASE {name} WITH (FORCE)")
         connection.close()
 
-    def stop(self) -> None:
-        """Stop the server and remove its folder."""
-        self._process.send_signal(signal.SIGINT)
+    def halt(self, number: signal.Signals = signal.SIGINT) -> None:
+        """End the server: by SIGINT in order, by SIGQUIT as after a crash."""
+        self._process.send_signal(number)
         try:
             self._process.wait(120)
         except subprocess.TimeoutExpired:
             self._process.kill()
             self._process.wait()
+
+    def stop(self) -> None:
+        """End the server and remove its folder."""
+        self.halt()
         shutil.rmtree(self.folder)

@@ -181,6 +181,15 @@ class Served:
         finally:
             catalog.close()
 
+    def revoke(self, key: str) -> None:
+        catalog = open_catalog(self._database)
+        try:
+            found = SqlKeys(catalog).find(key)
+            assert found is not None
+            SqlKeys(catalog).revoke(found.id)
+        finally:
+            catalog.close()
+
     def shelf(self, name: str | None = None) -> Shelf:
         return Shelf(self, name or f"shelf {next(_numbers)}")
 

@@ -8,15 +8,19 @@ from __future__ import annotations
 import contextlib
 import io
 import random
+import signal
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import httpx
 import pytest
 from made_bucket import BUCKET, Bucket, used_here
+from made_caddy import free_ports, proxy_before
 from made_service import WAIT, Served, Shelf, png
+from postgres_server import PostgresServer, find_binaries
 
 from regard.api.client import Client, Filters
 from regard.core.errors import CannotWork
@@ -32,15 +36,25 @@ def bucket() -> Iterator[Bucket]:
 
 
 @pytest.fixture(scope="module")
+def ports() -> tuple[int, int]:
+    """Of the servers, also when they start again."""
+    one, two = free_ports(2)
+    return one, two
+
+
+@pytest.fixture(scope="module")
 def servers(
-    bucket: Bucket, postgres_url: Callable[[], str], tmp_path_factory: pytest.TempPathFactory
+    ports: tuple[int, int],
+    bucket: Bucket,
+    postgres_url: Callable[[], str],
+    tmp_path_factory: pytest.TempPathFactory,
 ) -> Iterator[tuple[Served, Served]]:
     url = postgres_url()
-    folders = [tmp_path_factory.mktemp("served") for _ in range(2)]
-    with (
-        Served(folders[0], url, vectors="pgvector") as one,
-        Served(folders[1], url, vectors="pgvector") as two,
-    ):
+    one, two = (
+        Served(tmp_path_factory.mktemp("served"), url, "--port", str(port), vectors="pgvector")
+        for port in ports
+    )
+    with one, two:
         yield one, two
 
 
@@ -90,29 +104,52 @@ def test_jobs_and_repeated_requests_do_not_depend_on_the_server(
         assert served.raw().get("/readyz").status_code == 200
 
 
-def test_a_server_that_is_stopped_finishes_what_it_was_asked(
-    servers: tuple[Served, Served],
+def test_keys_and_sessions_do_not_depend_on_the_server(servers: tuple[Served, Served]) -> None:
+    one, two = servers
+    shelf = one.shelf()
+    (asset,) = shelf.add(png("red"))
+    one.shelf().add(png("red"))
+    key = one.key("read", shelf.name)
+    for served in servers:
+        assert [hit.asset.id for hit in served.with_key(key).search("red").hits] == [asset.id]
+        assert served.raw(key).post("/v1/collections", json={"name": "x"}).status_code == 403
+    cookies = dict(one.raw().post("/v1/session", json={"key": key}).cookies)
+    assert cookies
+
+    def ask(served: Served) -> tuple[int, int]:
+        """By the session, and by the key."""
+        in_session = served.raw()
+        in_session.cookies.update(cookies)
+        answers = [client.get("/v1/search?q=red") for client in (in_session, served.raw(key))]
+        return answers[0].status_code, answers[1].status_code
+
+    assert [ask(served) for served in servers] == [(200, 200), (200, 200)]
+    two.revoke(key)
+    deadline = time.monotonic() + WAIT
+    while [ask(served) for served in servers] != [(401, 401), (401, 401)]:
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+
+
+def test_servers_behind_a_proxy_are_restarted_with_no_failed_request(
+    servers: tuple[Served, Served], ports: tuple[int, int], tmp_path: Path
 ) -> None:
-    """Behind a proxy, servers can be restarted one after the other, and no request fails."""
-    Shelf(servers[0], "stopped").add(png("red"))
+    """Requests spread over both, and go to the other one while one is away."""
+    Shelf(servers[0], "restarted").add(png("red"))
     until = threading.Event()
 
-    def use(seed: int) -> int:
+    def use(url: str, seed: int) -> int:
         draw, done = random.Random(seed), 0
         while not until.is_set():
-            url = draw.choice(servers).server.url
-            # What a server does not accept, a proxy sends to another one.
-            with (
-                httpx.Client(base_url=url, timeout=WAIT, trust_env=False) as client,
-                contextlib.suppress(httpx.ConnectError),
-            ):
+            with httpx.Client(base_url=url, timeout=WAIT, trust_env=False) as client:
                 answer = client.get("/v1/search", params={"q": f"red {draw.random()}"})
                 assert answer.status_code == 200, answer.text
+                assert answer.json()["hits"]
                 done += 1
         return done
 
-    with ThreadPoolExecutor(4) as threads:
-        using = [threads.submit(use, seed) for seed in range(4)]
+    with proxy_before(ports, tmp_path) as url, ThreadPoolExecutor(4) as threads:
+        using = [threads.submit(use, url, seed) for seed in range(4)]
         try:
             for served in servers:
                 served.close_clients()
@@ -122,6 +159,9 @@ def test_a_server_that_is_stopped_finishes_what_it_was_asked(
         finally:
             until.set()
         assert all(one.result() > 0 for one in using)
+        with contextlib.closing(Client(url)) as client:
+            sent = client.assets.upload(("a.png", png("blue", size=(900, 600))), collection="sent")
+            assert sent.items[0].asset is not None
 
 
 def write_at_random(
@@ -133,7 +173,7 @@ def write_at_random(
     number = 0
     while not until.is_set():
         number += 1
-        # A server that was killed comes back at another port. What it doesn't answer may hold or not.
+        # What a killed server doesn't answer may hold or not.
         with contextlib.closing(Client(draw.choice(servers).server.url)) as client:
             ids = [one for one, tag in answered.items() if tag is not None]
             if len(ids) < 3 or draw.random() < 0.3:
@@ -180,11 +220,18 @@ def test_killed_servers_lose_no_answered_write(servers: tuple[Served, Served]) -
         finally:
             until.set()
         answered = [one.result() for one in using]
+    check_answered(servers, "killed", answered)
+
+
+def check_answered(
+    servers: Sequence[Served], name: str, answered: Sequence[dict[str, str | None]]
+) -> None:
+    """Check through each server that what was answered holds, by the number of the client."""
     assert sum(map(len, answered)) > 50
     for served in servers:
         served.client = served.with_key(None)
         for number, tags in enumerate(answered):
-            shelf = Shelf(served, f"killed {number}")
+            shelf = Shelf(served, f"{name} {number}")
             deadline = time.monotonic() + WAIT
             while list(served.client.assets.iterate(shelf.within, state="pending")):
                 assert time.monotonic() < deadline
@@ -196,3 +243,52 @@ def test_killed_servers_lose_no_answered_write(servers: tuple[Served, Served]) -
                 assert (one in found) == (tag is not None)
                 if tag:
                     assert assets[one].tags == [tag]
+
+
+@pytest.mark.campaign
+@pytest.mark.timeout(1800)
+def test_a_database_that_stops_and_starts_loses_no_answered_write(
+    bucket: Bucket, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    """PostgreSQL holds the catalog and the vectors, and ends in order or as after a crash."""
+    binaries = find_binaries()
+    assert binaries is not None
+    postgres = PostgresServer(binaries)
+    draw, until = random.Random(), threading.Event()
+    url = postgres.create_database()
+    folders = [tmp_path_factory.mktemp("served") for _ in range(2)]
+    one, two = (Served(folder, url, vectors="pgvector") for folder in folders)
+    answers: dict[str, int] = {}
+
+    def search(seed: int) -> None:
+        draw = random.Random(seed)
+        while not until.is_set():
+            served = draw.choice((one, two))
+            with httpx.Client(base_url=served.server.url, timeout=WAIT, trust_env=False) as client:
+                answer = client.get("/v1/search", params={"q": f"red {draw.random()}"})
+            name = "hits" if answer.is_success else answer.json()["type"].rpartition("/")[2]
+            assert answer.status_code in {200, 503}, answer.text
+            answers[name] = answers.get(name, 0) + 1
+
+    try:
+        with one, two, ThreadPoolExecutor(_CLIENTS) as threads:
+            writing = [
+                threads.submit(write_at_random, (one, two), f"away {number}", number, until)
+                for number in range(_CLIENTS - 2)
+            ]
+            searching = [threads.submit(search, seed) for seed in range(2)]
+            try:
+                for _ in range(20):
+                    time.sleep(draw.uniform(0.5, 6))
+                    postgres.halt(draw.choice((signal.SIGINT, signal.SIGQUIT)))
+                    time.sleep(draw.uniform(0, 3))
+                    postgres.start()
+            finally:
+                until.set()
+            for each in searching:
+                each.result()
+            assert answers["hits"] > 20
+            assert len(answers) > 1
+            check_answered((one, two), "away", [each.result() for each in writing])
+    finally:
+        postgres.stop()
