@@ -91,4 +91,4 @@ def _best_scores(connection: Connection, table: str, queries: Float32Array, k: i
 def _directions(queries: Float32Array) -> Float32Array:
     """The queries (q, d) at norm 1."""
     norms = np.linalg.norm(queries, axis=1, keepdims=True)
-    return queries / np.where(norms == 0, 1, norms).astype(np.float32)
+    return np.asarray(queries / np.where(norms == 0, 1, norms), np.float32)
