@@ -392,7 +392,11 @@ def _actor_options(
     gpus = sum(int(one.get("GPU", 0)) for one in resources)
     if gpus:
         # Without `num_cpus`, Ray would leave a GPU idle for want of a free core.
-        one = {"num_gpus": 1, "num_cpus": 0, "max_concurrency": _BATCHES_AN_ACTOR}
+        one: dict[str, float] = {
+            "num_gpus": 1,
+            "num_cpus": 0,
+            "max_concurrency": _BATCHES_AN_ACTOR,
+        }
         return [one] * gpus
     return [
         {"num_cpus": max(1, count // threads)}
