@@ -1,9 +1,9 @@
 """Runs jobs one at a time: claims them, does their work, and records progress and outcome.
 
 A claimed job always ends or returns to the queue: when the runner stops, and while another process
-holds the writer lease or the Ray cluster is away. Only a process that dies leaves a running job,
-which is claimed first next time. Indexing is idempotent, so a continued job starts over and skips
-what is done.
+holds the writer lease, or a bucket, the vector engine or the Ray cluster is away. Only a process
+that dies leaves a running job, which is claimed first next time. Indexing is idempotent, so a
+continued job starts over and skips what is done.
 
 Jobs take turns so that none waits forever: if others wait, a job returns to the queue after its
 turn. A turn starts with the first finished photograph and lasts at least as long as it took to get
@@ -22,7 +22,13 @@ from types import TracebackType
 from typing import Any, Self
 
 from regard.core.catalog import Failure
-from regard.core.errors import ClusterUnavailable, LeaseHeld, RegardError, StoreUnavailable
+from regard.core.errors import (
+    ClusterUnavailable,
+    EngineUnavailable,
+    LeaseHeld,
+    RegardError,
+    StoreUnavailable,
+)
 from regard.core.jobs import Job, JobKind, JobQueue, JobState
 from regard.indexer.report import IndexReport, Progress
 
@@ -35,6 +41,8 @@ PROGRESS_SECONDS = 0.5
 LEASE_RETRY_SECONDS = 2.0
 TURN_SECONDS = 5.0
 _NAMED = 3
+# What comes back without anybody changing the job.
+_WAITED_FOR = (LeaseHeld, StoreUnavailable, EngineUnavailable, ClusterUnavailable)
 
 
 class Outcome(Enum):
@@ -82,7 +90,7 @@ class JobRunner:
             return Outcome.ENDED
         with _JobProgress(self._queue, job, stop) as progress:
             outcome = self._attempt(job, progress)
-        if isinstance(outcome, (LeaseHeld, StoreUnavailable, ClusterUnavailable)):
+        if isinstance(outcome, _WAITED_FOR):
             self._queue.waits(job.id, str(outcome))
             return Outcome.WAITS
         progress.record()

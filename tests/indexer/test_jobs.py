@@ -15,7 +15,14 @@ from made_library import write_photo
 from regard.api.library.home import Home, open_or_make_home
 from regard.api.library.settings import Settings
 from regard.core.catalog import Failure
-from regard.core.errors import LeaseHeld, ModelError
+from regard.core.errors import (
+    ClusterUnavailable,
+    EngineUnavailable,
+    LeaseHeld,
+    ModelError,
+    RegardError,
+    StoreUnavailable,
+)
 from regard.core.jobs import Job, JobKind, JobState
 from regard.indexer import job_work as job_work_module
 from regard.indexer import jobs as jobs_module
@@ -228,6 +235,29 @@ def test_a_job_waits_while_another_process_writes(queue: SqlJobQueue, library: H
         _until(lambda: "indexing into this home" in (queue.get(job.id).message or ""))
         assert not queue.get(job.id).state.is_final
         writer.close()
+        _until(lambda: queue.get(job.id).state is JobState.DONE)
+    assert queue.get(job.id).message is None
+
+
+@pytest.mark.parametrize("error", [StoreUnavailable, EngineUnavailable, ClusterUnavailable])
+def test_a_job_waits_for_what_is_away_and_lets_others_pass(
+    queue: SqlJobQueue, error: type[RegardError]
+) -> None:
+    job, other = _import(queue), _import(queue)
+    is_away = threading.Event()
+    is_away.set()
+
+    def work(job_now: Job, _: Progress) -> IndexReport:
+        if job_now.id == job.id and is_away.is_set():
+            raise error("the other side is away", remedy="start it")
+        return IndexReport(indexed=1)
+
+    with _running(queue, work):
+        _until(lambda: queue.get(other.id).state is JobState.DONE)
+        waiting = queue.get(job.id)
+        assert not waiting.state.is_final
+        assert waiting.message in {None, "the other side is away; start it"}
+        is_away.clear()
         _until(lambda: queue.get(job.id).state is JobState.DONE)
     assert queue.get(job.id).message is None
 
