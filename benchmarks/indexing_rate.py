@@ -30,7 +30,7 @@ from regard.api.library.home import open_or_make_home
 from regard.api.library.settings import Settings
 from regard.core.protocols import Analyzer
 from regard.core.records import Image
-from regard.indexer.discover import Walk
+from regard.indexer.folder_walk import FolderWalk
 from regard.models.profiles.registry import load_profile
 from regard.photos.photo_file import decode_file
 
@@ -60,7 +60,9 @@ def main() -> None:
 
     profile = load_profile(arguments.profile)
     analyzer = profile.analyzer()
-    paths = [found.stamp.path for folder in arguments.folders for found in Walk(_bytes(folder))]
+    paths = [
+        found.stamp.path for folder in arguments.folders for found in FolderWalk(_bytes(folder))
+    ]
     images = [decode_file(path) for path in paths]
     analyzer.analyze(images[:1])
     cores = len(os.sched_getaffinity(0))

@@ -46,7 +46,8 @@ class Asset:
 
     `path` is the path's bytes, `uri` its printable form; `managed` files belong to the home.
     `sha256`, `format`, `width` and `height` (pixels) are None for a failed asset. `size` is in
-    bytes. `taken_at` and `dated_at` are local times, `added_at` and `deleted_at` naive UTC.
+    bytes. `taken_at` and `dated_at` are local times, `added_at` and `deleted_at` naive UTC. `etag`
+    is that of an object that was indexed in its bucket.
     """
 
     id: int
@@ -76,6 +77,7 @@ class Asset:
     camera: str | None
     caption: str | None
     failure_reason: str | None
+    etag: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,19 +21,30 @@ from regard.core.words import is_word
 class FileStamp:
     """What tells that a file is unchanged, without reading it.
 
-    `path` is the absolute path as the file system's bytes, symlinks unresolved; `sidecar` stands
-    for the metadata file beside it, None when there is none. Numbers are clamped to 64 bits, which
-    is what databases store: some file systems keep times before 1677 and after 2262.
+    `path` is the absolute path as the file system's bytes, symlinks unresolved, or an object's URI;
+    `sidecar` stands for the metadata file beside it, None when there is none. Numbers are clamped
+    to 64 bits, which is what databases store: some file systems keep times before 1677 and after
+    2262. An object of a bucket has an `etag`, which tells more than its time: a copy of the same
+    bytes has a later time.
     """
 
     path: bytes
     size: int
     mtime_ns: int
     sidecar: str | None = None
+    etag: str | None = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "size", clamp_int64(self.size))
         object.__setattr__(self, "mtime_ns", clamp_int64(self.mtime_ns))
+
+    def is_unchanged_since(self, earlier: FileStamp) -> bool:
+        """Whether the file and its sidecar are as they were."""
+        if (self.size, self.sidecar) != (earlier.size, earlier.sidecar):
+            return False
+        if self.etag is not None and earlier.etag is not None:
+            return self.etag == earlier.etag
+        return self.mtime_ns == earlier.mtime_ns
 
 
 def clamp_int64(number: int) -> int:

@@ -10,7 +10,9 @@ anything about a path decides:
 3. What programs make for themselves: known names, hidden names, and marked folders.
 
 As in git, a folder that is left out is not entered, so patterns can't include what lies in it.
-Paths that a person named are still reached. The home is always left out.
+Paths that a person named are still reached. Regard's own folders are always left out.
+
+Paths may be those of objects; see `regard.photos.files` for what their folders are.
 """
 
 from __future__ import annotations
@@ -26,14 +28,15 @@ from pathspec.patterns.gitignore.spec import GitIgnoreSpecPattern
 
 from regard.core.catalog import Exclusion
 from regard.core.errors import DecodeError, UsageError
-from regard.photos.files import Confinement, open_regular
+from regard.photos.files import Confinement, exists, folders_above, has_folder, open_regular
 
 IGNORE_FILE = b".regardignore"
 _MAX_IGNORE_BYTES = 1 << 20
 _CACHE_TAG = b"CACHEDIR.TAG"
 _CACHE_SIGNATURE = b"Signature: 8a477f597d28d172789f06886806bc55"
 _CATALOG, _INDEXES = b"catalog.sqlite3", b"indexes"
-_MARKERS = (b".nomedia", b".noimage", _CACHE_TAG, _CATALOG, _INDEXES)
+# What the rules of a folder depend on, if it is there.
+NOTED_NAMES = (IGNORE_FILE, b".nomedia", b".noimage", _CACHE_TAG, _CATALOG, _INDEXES)
 
 # Lower-case names of folders, by the program that makes them.
 _MADE_BY_PROGRAMS = frozenset(
@@ -122,23 +125,24 @@ class Rules:
 
 @dataclass(slots=True)
 class Exclusions:
-    """What walks leave out: by people's exclusions, `given`, oldest first, and always the `home`.
+    """What walks leave out: by people's exclusions, `given`, oldest first, and always `own`.
 
-    `home_identity` is the home's device and inode.
+    `own` are the folders where regard keeps its own files: the home, and those in a bucket.
+    `own_identities` are the devices and inodes of those that are on this machine.
     """
 
     given: Sequence[Exclusion] = ()
-    home: bytes | None = None
-    home_identity: tuple[int, int] | None = field(default=None, init=False)
+    own: Sequence[bytes] = ()
+    own_identities: set[tuple[int, int]] = field(default_factory=set, init=False)
     _patterns: list[tuple[int, Pattern, bool]] = field(default_factory=list)
     _paths: dict[bytes, tuple[int, bool]] = field(default_factory=dict)
     _passages: set[bytes] = field(default_factory=set)
 
     def __post_init__(self) -> None:
-        if self.home is not None:
+        for folder in self.own:
             with suppress(OSError):
-                status = os.stat(self.home)
-                self.home_identity = status.st_dev, status.st_ino
+                status = os.stat(folder)
+                self.own_identities.add((status.st_dev, status.st_ino))
         for place, one in enumerate(self.given):
             if one.pattern is None:
                 self._paths[one.path] = place, one.is_left_out
@@ -151,11 +155,15 @@ class Exclusions:
             if not is_left_out:
                 self._passages.update(folders_above(path))
 
+    def is_own(self, path: bytes) -> bool:
+        """Whether a path lies in a folder of regard's own, links unresolved."""
+        return any(path.startswith(folder + b"/") for folder in self.own)
+
     def root_rules(self, root: bytes, confinement: Confinement | None = None) -> Rules:
         """The rules in a root, with the ignore files of the folders above; raises DecodeError."""
         patterns: list[Pattern] = []
         for folder in [root, *folders_above(root)]:
-            if os.path.lexists(os.path.join(folder, IGNORE_FILE)) and (
+            if exists(_inside(folder, IGNORE_FILE)) and (
                 confinement is None or confinement.holds(folder)
             ):
                 patterns += _read_patterns(folder, confinement)
@@ -184,11 +192,7 @@ class Exclusions:
         """
         is_out = self._decided(folder, rules, is_folder=True)
         if names is None:
-            names = [
-                name
-                for name in (IGNORE_FILE, *_MARKERS)
-                if os.path.lexists(os.path.join(folder, name))
-            ]
+            names = [name for name in NOTED_NAMES if exists(_inside(folder, name))]
         if is_out is None:
             is_out = _is_marked(folder, names, confinement)
         if is_out:
@@ -205,7 +209,7 @@ class Exclusions:
     def needs_naming(self, path: bytes, confinement: Confinement | None = None) -> bool:
         """Whether walks over the folders above would leave a path out."""
         rules = Rules()
-        is_folder = os.path.isdir(path)
+        is_folder = has_folder(path)
         folders = [*reversed(folders_above(path)), *([path] if is_folder else [])]
         try:
             for folder in folders:
@@ -255,13 +259,9 @@ def _is_made_by_program(path: bytes, *, is_folder: bool) -> bool:
     )
 
 
-def folders_above(path: bytes) -> list[bytes]:
-    """The folders that a path lies in, nearest first."""
-    folders = []
-    while (folder := os.path.dirname(path)) != path:
-        folders.append(folder)
-        path = folder
-    return folders
+def _inside(folder: bytes, name: bytes) -> bytes:
+    # A folder's name may be empty in a bucket, where its path ends with a slash that counts.
+    return folder + b"/" + name
 
 
 def _escaped_set(match: re.Match[str]) -> str:
@@ -277,7 +277,7 @@ def _is_marked(folder: bytes, names: Collection[bytes], confinement: Confinement
         return True
     if _CACHE_TAG not in names:
         return False
-    with suppress(DecodeError), open_regular(os.path.join(folder, _CACHE_TAG), confinement) as tag:
+    with suppress(DecodeError), open_regular(_inside(folder, _CACHE_TAG), confinement) as tag:
         return tag.read(len(_CACHE_SIGNATURE)) == _CACHE_SIGNATURE
     return False
 
@@ -287,7 +287,7 @@ def _read_patterns(folder: bytes, confinement: Confinement | None) -> list[Patte
 
     Lines that are malformed match nothing, as in git. Raises DecodeError.
     """
-    with open_regular(os.path.join(folder, IGNORE_FILE), confinement) as file:
+    with open_regular(_inside(folder, IGNORE_FILE), confinement) as file:
         data = file.read(_MAX_IGNORE_BYTES + 1)
     if len(data) > _MAX_IGNORE_BYTES:
         raise DecodeError(f"it has more than {_MAX_IGNORE_BYTES:,} bytes")
@@ -319,7 +319,7 @@ class ExclusionChange:
     ) -> tuple[set[int], list[Exclusion]]:
         """The ids of exclusions to forget, and those to add, when a person names the paths."""
         named = set(paths)
-        add = [one for path in named if os.path.isdir(path) for one in self._patterns(path)]
+        add = [one for path in named if has_folder(path) for one in self._patterns(path)]
         # What is given again takes precedence again.
         again = {(one.path, one.pattern) for one in add}
         forget = {

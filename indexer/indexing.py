@@ -15,7 +15,7 @@ import os
 import shlex
 import threading
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
 from regard.core.catalog import (
@@ -41,24 +41,21 @@ from regard.indexer.analysis import (
     reason_unread,
 )
 from regard.indexer.discover import (
-    Candidate,
-    Status,
-    Walk,
-    WalkEntry,
     compare,
     distinct_roots,
-    is_empty_folder,
     is_gone,
     lies_below,
     require_root,
+    walk_type,
 )
 from regard.indexer.exclusions import NO_EXCLUSION_CHANGE, ExclusionChange, Exclusions
 from regard.indexer.removing import in_portions
 from regard.indexer.report import SILENT, IndexReport, Progress
+from regard.indexer.walk import Candidate, Likeness, Status, Walk, WalkEntry
 from regard.photos.decoding import DecodeLimits
-from regard.photos.files import LEADS_OUT, Confinement, absolute_path, uri_of_path
+from regard.photos.files import LEADS_OUT, Confinement, absolute_path, real_path, uri_of_path
 from regard.photos.metadata.reading import read_sidecar
-from regard.photos.photo_file import PhotoFile, sign
+from regard.photos.photo_file import PhotoFile, looks_like_photo, sign
 
 _log = logging.getLogger(__name__)
 
@@ -72,16 +69,17 @@ _NO_CONTENT = ContentHeader("", "", 0, 0)
 class _Photo:
     """A file as read, on its way to the catalog.
 
-    `failure_reason` says why it can't be used; otherwise `content` and `facts` are set, and
-    `image` and `signature` too unless the content was stored already after `commits` of this run.
-    An encoded image has its signature, and its size as decoded, after the analysis.
-    `image` goes once the models have seen it. `copies` are files with the same bytes, read
-    meanwhile.
+    `is_other` if it is not a photograph, and nothing says that it should be one. `failure_reason`
+    says why it can't be used; otherwise `content` and `facts` are set, and `image` and `signature`
+    too unless the content was stored already after `commits` of this run. An encoded image has its
+    signature, and its size as decoded, after the analysis. `image` goes once the models have seen
+    it. `copies` are files with the same bytes, read meanwhile.
     """
 
     entry: WalkEntry
     commits: int
     failure_reason: str | None = None
+    is_other: bool = False
     content: ContentHeader = _NO_CONTENT
     facts: PhotoFacts = field(default_factory=PhotoFacts)
     has_damaged_sidecar: bool = False
@@ -100,11 +98,15 @@ class _Photo:
 
 @dataclass(frozen=True, slots=True)
 class Indexer:
-    """Indexes roots into one collection; `home` is never indexed, except for named uploads."""
+    """Indexes roots into one collection.
+
+    What lies in `own`, the folders where regard keeps its own files, is never indexed, except for
+    named uploads.
+    """
 
     catalog: IndexingCatalog
     setup: AnalysisSetup
-    home: bytes | None = None
+    own: Sequence[bytes] = ()
 
     def run(
         self,
@@ -124,9 +126,10 @@ class Indexer:
         Once `progress` says so, what is in the models is committed and the report says
         `interrupted`; the next run continues. Files that links lead to outside the folder
         `confined_to` are not read and count as failures. Raises RootUnavailable if a path is
-        missing or unreadable, lies in the home, or has no photograph left although it had some;
-        OutsideRoots if a path leads out of `confined_to`; UsageError for a malformed pattern;
-        LeaseHeld if another process indexes; ModelError if the models can't be loaded.
+        missing or unreadable, lies in `own`, or has no photograph left although it had some;
+        StoreUnavailable if a bucket does not answer; OutsideRoots if a path leads out of
+        `confined_to`; UsageError for a malformed pattern; LeaseHeld if another process indexes;
+        ModelError if the models can't be loaded.
         """
         started = time.perf_counter()
         roots = distinct_roots(paths)
@@ -134,7 +137,7 @@ class Indexer:
         for root in roots:
             require_root(root, confinement)
             if exclusion_change is not None:
-                self._require_outside_home(root)
+                self._require_not_own(root)
         with self.catalog.writer_lease() as lease:
             known = self.catalog.exclusions()
             if exclusion_change is None:
@@ -147,10 +150,11 @@ class Indexer:
                 if forget or add:
                     self.catalog.change_exclusions(forget, add)
                     known = self.catalog.exclusions()
-            exclusions = Exclusions(known, self.home)
+            exclusions = Exclusions(known, self.own)
             for root in roots:
                 # Check first: with a disk missing, copies elsewhere would look like moved files.
-                if is_empty_folder(root) and next(self.catalog.known_assets(root), None):
+                walk = walk_type(root)(root, exclusions=exclusions)
+                if walk.is_empty() and next(self.catalog.known_assets(root), None):
                     raise _emptied(root)
             # An unusable index should fail before the work, not after it.
             self.setup.indexes.catch_up()
@@ -172,15 +176,15 @@ class Indexer:
         report.seconds = time.perf_counter() - started
         return report
 
-    def _require_outside_home(self, root: bytes) -> None:
-        if self.home is None:
-            return
-        home, real = os.path.realpath(self.home), os.path.realpath(root)
-        if real == home or lies_below(real, {home}):
-            raise RootUnavailable(
-                f"{uri_of_path(root)} lies in the home, whose own files are not indexed",
-                remedy="choose a folder outside it, or another --home",
-            )
+    def _require_not_own(self, root: bytes) -> None:
+        real = real_path(root)
+        for own in map(real_path, self.own):
+            if real == own or lies_below(real, {own}):
+                raise RootUnavailable(
+                    f"{uri_of_path(root)} lies in the home or its store of uploads, whose own "
+                    "files are not indexed",
+                    remedy="choose a folder outside it, or another --home",
+                )
 
     def _keep_indexes(self) -> None:
         self.setup.indexes.catch_up()
@@ -249,12 +253,13 @@ class _Run:
     def _entries(self) -> Iterator[WalkEntry]:
         """The files that must be read; all others are counted here."""
         for root in self.roots:
-            walk = Walk(root, self._is_stopped, None, self.confinement, self.exclusions)
-            is_any_missing = is_any_left_out = False
+            walk = self._walk(root, self._is_stopped)
+            is_any_there = is_any_missing = is_any_left_out = False
             for candidate in self._compare(walk):
                 if walk.is_stopped:
                     return
                 entry, status = candidate.entry, candidate.status
+                is_any_there |= entry is not None and entry.likeness is Likeness.PHOTO
                 if status is Status.UNCHANGED:
                     self.report.unchanged += 1
                 elif status is Status.LEFT_OUT:
@@ -267,7 +272,7 @@ class _Run:
                     yield entry
             self.report.left_out += walk.left_out
             # Files that are left out are there, so the disk is too.
-            if is_any_missing and not walk.files and not is_any_left_out:
+            if is_any_missing and not is_any_there and not is_any_left_out:
                 raise _emptied(root)
             if is_any_missing or is_any_left_out:
                 self.walks_with_missing.append(walk)
@@ -275,6 +280,9 @@ class _Run:
                 self._report_unseen(folder, f"the folder can't be read: {reason}")
             for link in walk.outside:
                 self._report_unseen(link, LEADS_OUT)
+
+    def _walk(self, root: bytes, stopped: Callable[[], bool]) -> Walk:
+        return walk_type(root)(root, stopped, self.confinement, self.exclusions)
 
     def _report_unseen(self, path: bytes, reason: str) -> None:
         self.report.failures.append(Failure(uri_of_path(path), reason))
@@ -289,9 +297,7 @@ class _Run:
         than a list, which could be as long as the library.
         """
         for walk in self.walks_with_missing:
-            again = Walk(
-                walk.root, self._is_stopped, walk.identity, self.confinement, self.exclusions
-            )
+            again = walk.again()
             missing = (
                 candidate.known
                 for candidate in self._compare(again)
@@ -309,7 +315,7 @@ class _Run:
         total = 0
         try:
             for root in self.roots:
-                walk = Walk(root, ended.is_set, None, self.confinement, self.exclusions)
+                walk = self._walk(root, ended.is_set)
                 for candidate in self._compare(walk):
                     if walk.is_stopped:
                         return
@@ -325,8 +331,12 @@ class _Run:
         photo = _Photo(entry, self.commits, entry.failure_reason)
         if entry.failure_reason is not None:
             return photo
+        path = entry.stamp.path
+        if entry.likeness is Likeness.UNKNOWN and not looks_like_photo(path, self.confinement):
+            photo.is_other = True
+            return photo
         try:
-            with PhotoFile.open(entry.stamp.path, limits, self.confinement) as file:
+            with PhotoFile.open(path, limits, self.confinement) as file:
                 if not self.catalog.is_analysed(file.sha256):
                     photo.image = self.setup.image_of(file)
                 decoded = photo.image if isinstance(photo.image, Image) else None
@@ -365,6 +375,9 @@ class _Run:
     def _new_content(self, photo: _Photo) -> _Photo | None:
         """The photograph if the models must see it; otherwise it is committed here."""
         self.report.damaged_sidecars += photo.has_damaged_sidecar
+        if photo.is_other:
+            self.progress.advance()
+            return None
         if photo.entry.failure_reason is not None:
             self._fail(photo.entry, photo.entry.failure_reason)
             return None

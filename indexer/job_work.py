@@ -122,7 +122,7 @@ class JobWork:
         by_root: dict[str, list[str]] = {}
         for name, path in self._imported_folders(collection):
             try:
-                require_root(os.path.join(self._root(name), os.fsencode(path)))
+                require_root(absolute_path(os.path.join(self._root(name), os.fsencode(path))))
             except (NotFound, RootUnavailable):
                 gone = [Failure(os.path.join(name, path), "it is missing or can't be read")]
                 yield IndexReport(failures=gone, unseen=gone)

@@ -4,6 +4,7 @@ Credentials, region and endpoint come from the usual chain of AWS tools: environ
 (`AWS_ENDPOINT_URL` too), profile files, instance roles. Failed and slow requests are repeated with
 growing pauses, for at most about `LONGEST_SECONDS`; then StoreUnavailable is raised. An object
 counts as missing only if its bucket answers, so a bucket that is away never looks like deletions.
+Reading an object that the caller may not read, or that is archived, raises PermissionError.
 
 boto3 is imported when the first object is used. All functions may be called from several threads.
 """
@@ -11,6 +12,7 @@ boto3 is imported when the first object is used. All functions may be called fro
 from __future__ import annotations
 
 import contextlib
+import errno
 import functools
 import importlib.util
 import os
@@ -22,7 +24,7 @@ from datetime import datetime
 from typing import Any, BinaryIO
 from urllib.parse import urlsplit
 
-from regard.core.errors import MissingDependency, StoreUnavailable
+from regard.core.errors import DecodeError, MissingDependency, StoreUnavailable
 
 SCHEME = b"s3://"
 _ATTEMPTS, _CONNECT_SECONDS, _READ_SECONDS = 5, 3, 10
@@ -34,16 +36,26 @@ _CONNECTIONS = 32
 # Larger files are sent in parts.
 _PART_BYTES = 32 << 20
 _CHUNK = 1 << 18
-_NOT_FOUND = 404
+_FORBIDDEN, _NOT_FOUND, _PRECONDITION_FAILED = 403, 404, 412
+# Errors of one object, not of the credentials.
+_UNREADABLE = {"AccessDenied": "permission denied", "InvalidObjectState": "it is archived"}
 _REMEDY = "check that the store is up, and the AWS_* variables or profile that regard uses"
 
 
 @dataclass(frozen=True, slots=True)
 class ObjectStatus:
-    """What the store says of an object; `mtime_ns` has whole seconds."""
+    """What the store says of an object; `mtime_ns` has whole seconds.
+
+    The `etag` changes with the bytes.
+    """
 
     size: int
     mtime_ns: int
+    etag: str
+
+
+class AccessDenied(StoreUnavailable):
+    """The bucket answers, but refuses a request."""
 
 
 def is_object(path: str | bytes | os.PathLike[str] | os.PathLike[bytes]) -> bool:
@@ -65,17 +77,36 @@ def object_status(path: bytes) -> ObjectStatus:
     bucket, key = _split(path)
     with _requests(path) as client:
         found = client.head_object(Bucket=bucket, Key=key)
-    return _status(found["ContentLength"], found["LastModified"])
+    return _status(found["ContentLength"], found)
 
 
-def open_object(path: bytes) -> BinaryIO:
+def find_object(path: bytes) -> ObjectStatus | None:
+    """The status of an object; None if there is none, or none that may be seen.
+
+    Raises StoreUnavailable.
+    """
+    if not _split(path)[1]:
+        return None
+    try:
+        return object_status(path)
+    except (FileNotFoundError, AccessDenied):
+        # A caller that may list only some keys is not told which others are missing.
+        return None
+
+
+def open_object(path: bytes, *, max_bytes: int | None = None, etag: str | None = None) -> BinaryIO:
     """Open a local copy of an object, which goes when it is closed.
 
-    Raises FileNotFoundError, StoreUnavailable, or OSError if there is no room for the copy.
+    Raises as `read_object`, DecodeError if the object is larger than `max_bytes`, or OSError if
+    there is no room for the copy.
     """
+    answer = _get(path, 0, None, etag)
+    if max_bytes is not None and answer["ContentLength"] > max_bytes:
+        answer["Body"].close()
+        raise DecodeError(f"it has {answer['ContentLength']:,} bytes, more than {max_bytes:,}")
     file = tempfile.TemporaryFile()  # noqa: SIM115 - the caller closes it
     try:
-        for chunk in read_object(path):
+        for chunk in _continued(path, 0, None, answer):
             file.write(chunk)
         file.seek(0)
     except BaseException:
@@ -84,13 +115,16 @@ def open_object(path: bytes) -> BinaryIO:
     return file
 
 
-def read_object(path: bytes, start: int = 0, end: int | None = None) -> Iterator[bytes]:
+def read_object(
+    path: bytes, start: int = 0, end: int | None = None, *, etag: str | None = None
+) -> Iterator[bytes]:
     """Read an object, or the bytes from `start` to before `end`, in chunks.
 
-    The first request is made at once and raises FileNotFoundError or StoreUnavailable. A connection
-    that breaks is continued where it broke; later errors are StoreUnavailable.
+    The first request is made at once. It raises FileNotFoundError, PermissionError or
+    StoreUnavailable, and OSError with ESTALE if the object no longer has the `etag`. A connection
+    that breaks is continued where it broke; later errors are the same.
     """
-    answer = _get(path, start, end, None)
+    answer = _get(path, start, end, etag)
     return _continued(path, start, end, answer)
 
 
@@ -132,22 +166,49 @@ def delete_object(path: bytes) -> bool:
 
 
 def list_objects(folder: bytes) -> Iterator[tuple[bytes, ObjectStatus]]:
-    """The objects below `folder/` in byte order of their keys, read page by page.
+    """The objects below `folder/` in byte order of their paths, read page by page.
 
     Raises StoreUnavailable.
     """
     bucket, key = _split(folder)
-    prefix = f"{key}/" if key else ""
-    token: dict[str, str] = {}
-    while True:
-        with _requests(folder) as client:
-            page = client.list_objects_v2(Bucket=bucket, Prefix=prefix, **token)
-        for found in page.get("Contents", ()):
-            path = b"/".join((SCHEME + bucket.encode(), os.fsencode(found["Key"])))
-            yield path, _status(found["Size"], found["LastModified"])
-        if not page["IsTruncated"]:
-            return
-        token = {"ContinuationToken": page["NextContinuationToken"]}
+    last = b""
+    for page in _pages(bucket, f"{key}/" if key else ""):
+        for path, status in _objects(bucket, page):
+            if path <= last:
+                # Comparing such a list with the catalog would look like deletions.
+                raise StoreUnavailable(
+                    f"the bucket {bucket} does not list its objects in the order of their keys",
+                    remedy="use a general purpose bucket",
+                )
+            last = path
+            yield path, status
+
+
+def list_folder(folder: bytes) -> Iterator[tuple[bytes, ObjectStatus | None]]:
+    """The names of the objects and the folders directly below `folder/`, in no order.
+
+    Folders have no status. Raises StoreUnavailable.
+    """
+    bucket, key = _split(folder)
+    start = len(folder) + 1
+    for page in _pages(bucket, f"{key}/" if key else "", delimiter="/"):
+        for path, status in _objects(bucket, page):
+            yield path[start:], status
+        for found in page.get("CommonPrefixes", ()):
+            yield _path(bucket, found["Prefix"])[start:-1], None
+
+
+def has_objects(folder: bytes) -> bool:
+    """Whether there is an object below `folder/`; raises StoreUnavailable."""
+    bucket, key = _split(folder)
+    page = next(_pages(bucket, f"{key}/" if key else "", at_once=1))
+    return bool(page.get("Contents"))
+
+
+def objects_beginning(path: bytes) -> list[tuple[bytes, ObjectStatus]]:
+    """Up to a thousand objects whose path begins so; raises StoreUnavailable."""
+    bucket, key = _split(path)
+    return list(_objects(bucket, next(_pages(bucket, key))))
 
 
 def quickly_read(path: bytes) -> bytes:
@@ -190,8 +251,34 @@ def require_bucket(path: bytes) -> None:
         raise StoreUnavailable(f"there is no bucket {bucket}", remedy=_REMEDY) from None
 
 
-def _status(size: int, modified: datetime) -> ObjectStatus:
-    return ObjectStatus(size, int(modified.timestamp()) * 1_000_000_000)
+def _status(size: int, found: Mapping[str, Any]) -> ObjectStatus:
+    modified: datetime = found["LastModified"]
+    return ObjectStatus(size, int(modified.timestamp()) * 1_000_000_000, found["ETag"])
+
+
+def _pages(
+    bucket: str, prefix: str, *, delimiter: str = "", at_once: int = 1000
+) -> Iterator[dict[str, Any]]:
+    """The answers that list the keys that begin so; at least one."""
+    wanted: dict[str, Any] = {"Bucket": bucket, "Prefix": prefix, "MaxKeys": at_once}
+    if delimiter:
+        wanted["Delimiter"] = delimiter
+    while True:
+        with _requests(_path(bucket, prefix)) as client:
+            page = client.list_objects_v2(**wanted)
+        yield page
+        if not page["IsTruncated"]:
+            return
+        wanted["ContinuationToken"] = page["NextContinuationToken"]
+
+
+def _objects(bucket: str, page: Mapping[str, Any]) -> Iterator[tuple[bytes, ObjectStatus]]:
+    for found in page.get("Contents", ()):
+        yield _path(bucket, found["Key"]), _status(found["Size"], found)
+
+
+def _path(bucket: str, key: str) -> bytes:
+    return b"/".join((SCHEME + bucket.encode(), os.fsencode(key)))
 
 
 def _split(path: bytes) -> tuple[str, str]:
@@ -225,10 +312,7 @@ def _continued(path: bytes, start: int, end: int | None, answer: dict[str, Any])
             if breaks == _ATTEMPTS:
                 raise _away(path, error) from error
             time.sleep(2.0 ** (breaks - 2))
-            try:
-                answer = _get(path, start, end, answer["ETag"])
-            except FileNotFoundError as gone:
-                raise StoreUnavailable(f"{os.fsdecode(path)} went while it was read") from gone
+            answer = _get(path, start, end, answer["ETag"])
         else:
             return
 
@@ -245,8 +329,12 @@ def _requests(path: bytes, *, is_quick: bool = False) -> Iterator[Any]:
     except ClientError as error:
         status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode")
         code = error.response.get("Error", {}).get("Code")
+        if status == _PRECONDITION_FAILED:
+            raise OSError(errno.ESTALE, "it has changed", os.fsdecode(path)) from error
+        if status == _FORBIDDEN and error.operation_name == "GetObject" and code in _UNREADABLE:
+            raise PermissionError(errno.EACCES, _UNREADABLE[code], os.fsdecode(path)) from error
         if status != _NOT_FOUND or code == "NoSuchBucket":
-            raise _away(path, error) from error
+            raise _away(path, error, AccessDenied if status == _FORBIDDEN else None) from error
         if error.operation_name in {"HeadObject", "DeleteObject"}:
             # The answer to HEAD has no body, so a missing bucket looks like a missing object.
             require_bucket(path)
@@ -255,10 +343,13 @@ def _requests(path: bytes, *, is_quick: bool = False) -> Iterator[Any]:
         raise _away(path, error) from error
 
 
-def _away(path: bytes, error: Exception) -> StoreUnavailable:
+def _away(
+    path: bytes, error: Exception, kind: type[StoreUnavailable] | None = None
+) -> StoreUnavailable:
     bucket, _ = _split(path)
     reason = " ".join(str(error).split())
-    return StoreUnavailable(f"the bucket {bucket} can't be used: {reason}", remedy=_REMEDY)
+    kind = kind or StoreUnavailable
+    return kind(f"the bucket {bucket} can't be used: {reason}", remedy=_REMEDY)
 
 
 @functools.cache

@@ -1,7 +1,11 @@
-"""Paths, and opening the files there: regular ones only, optionally confined to one folder.
+"""Paths of files and of objects in buckets, and opening what is there.
 
-A confined path is resolved first and then walked from the folder down, name by name, through
-descriptors that do not follow links. If a name is swapped for a link in between, opening fails.
+Only regular files and objects are opened, optionally confined to one folder. A confined path is
+resolved first and then walked from the folder down, name by name, through descriptors that do not
+follow links. If a name is swapped for a link in between, opening fails.
+
+An object's path is its URI, `s3://bucket/key`. A key is cut at each slash into folders, which may
+have empty names, and nothing in it is resolved.
 """
 
 from __future__ import annotations
@@ -16,7 +20,14 @@ from typing import BinaryIO
 
 from regard.core.errors import DecodeError, OutsideRoots
 from regard.core.words import composed
-from regard.photos.buckets import is_object, open_object
+from regard.photos.buckets import (
+    SCHEME,
+    find_object,
+    has_objects,
+    is_object,
+    open_object,
+    read_object,
+)
 
 FilePath = str | bytes | os.PathLike[str] | os.PathLike[bytes]
 
@@ -37,11 +48,14 @@ class Confinement:
     @classmethod
     def to(cls, folder: bytes) -> Confinement:
         """Confine to a folder; links that lead to it are resolved now."""
-        return cls(os.path.realpath(folder))
+        return cls(real_path(folder))
 
     def holds(self, path: bytes) -> bool:
         """Whether `path`, links resolved, is the folder or lies in it; it need not exist."""
-        return self._contains(os.path.realpath(path))
+        # A store does not resolve `..`, but a proxy before it may.
+        if is_object(path) and b".." in path.split(b"/"):
+            return False
+        return self._contains(real_path(path))
 
     @contextmanager
     def entered(self, path: bytes) -> Iterator[tuple[int, bytes]]:
@@ -50,7 +64,7 @@ class Confinement:
         Open the name relative to the descriptor with O_NOFOLLOW. Raises OutsideRoots if the path
         leads out, OSError if the folder does not exist or a link has replaced it.
         """
-        real = os.path.realpath(path)
+        real = real_path(path)
         if not self._contains(real):
             raise OutsideRoots(LEADS_OUT)
         names = [name for name in real[len(self.root) :].split(b"/") if name] or [b"."]
@@ -68,17 +82,19 @@ class Confinement:
         return real == self.root or real.startswith(self.root.rstrip(b"/") + b"/")
 
 
-def open_regular(path: FilePath, within: Confinement | None = None) -> BinaryIO:
+def open_regular(
+    path: FilePath, within: Confinement | None = None, max_bytes: int | None = None
+) -> BinaryIO:
     """Open a regular file for reading.
 
-    Of an object of a bucket, a local copy is opened. Raises DecodeError for pipes, devices, folders,
-    unreadable files, and paths that lead out of `within`, StoreUnavailable for a bucket.
+    Of an object of a bucket, a local copy is opened, unless it has more than `max_bytes`. Raises
+    DecodeError for pipes, devices, folders, unreadable files, and paths that lead out of `within`,
+    StoreUnavailable for a bucket.
     """
     try:
         if is_object(path):
-            if within is not None:
-                raise OutsideRoots(LEADS_OUT)
-            return open_object(os.fsencode(path))
+            _require_within(path, within)
+            return open_object(os.fsencode(path), max_bytes=max_bytes)
         with contextlib.ExitStack() as entered:
             folder, flags = None, _READ
             if within is not None:
@@ -119,8 +135,22 @@ def read_open_file(file: BinaryIO, max_bytes: int) -> bytes:
 
 def read_file(path: FilePath, max_bytes: int, within: Confinement | None = None) -> bytes:
     """Read a regular file; raises DecodeError as `open_regular` and `read_open_file` do."""
-    with open_regular(path, within) as file:
+    with open_regular(path, within, max_bytes) as file:
         return read_open_file(file, max_bytes)
+
+
+def read_start(path: FilePath, count: int, within: Confinement | None = None) -> bytes:
+    """The first bytes of a regular file; raises as `open_regular`, or OSError."""
+    if is_object(path):
+        _require_within(path, within)
+        return b"".join(read_object(os.fsencode(path), 0, count))
+    with open_regular(path, within) as file:
+        return file.read(count)
+
+
+def _require_within(path: FilePath, within: Confinement | None) -> None:
+    if within is not None and not within.holds(os.fsencode(path)):
+        raise OutsideRoots(LEADS_OUT)
 
 
 def _unreadable(error: OSError | ValueError) -> DecodeError:
@@ -142,6 +172,47 @@ def uri_of_path(path: bytes) -> str:
 def composed_path(path: bytes) -> bytes:
     """The path with composed letters (NFC), for comparisons: macOS decomposes names."""
     return composed(path.decode("utf-8", "surrogateescape")).encode("utf-8", "surrogateescape")
+
+
+def exists(path: bytes) -> bool:
+    """Whether there is a file, folder, link or object that may be seen; may raise
+    StoreUnavailable."""
+    return find_object(path) is not None if is_object(path) else os.path.lexists(path)
+
+
+def has_folder(path: bytes) -> bool:
+    """Whether a path is a folder, links resolved, or has objects below; may raise
+    StoreUnavailable."""
+    return has_objects(path) if is_object(path) else os.path.isdir(path)
+
+
+def real_path(path: bytes) -> bytes:
+    """The path with links resolved; an object's is its own."""
+    return path if is_object(path) else os.path.realpath(path)
+
+
+def folders_above(path: bytes) -> list[bytes]:
+    """The folders that a path lies in, nearest first; the last is the bucket of an object."""
+    folders = []
+    if is_object(path):
+        while (end := path.rfind(b"/", len(SCHEME))) >= 0:
+            path = path[:end]
+            folders.append(path)
+        return folders
+    while (folder := os.path.dirname(path)) != path:
+        folders.append(folder)
+        path = folder
+    return folders
+
+
+def path_below(root: bytes, path: str) -> bytes | None:
+    """The path of a file or folder below a root by its relative path; None if it leads outside."""
+    if is_object(root):
+        names = path.strip("/")
+        is_inside = not {".", ".."}.intersection(names.split("/"))
+        return root + b"/" * bool(names) + os.fsencode(names) if is_inside else None
+    below = os.path.normpath(os.path.join(root, os.fsencode(path)))
+    return below if os.path.commonpath([below, root]) == root else None
 
 
 def absolute_path(path: str | bytes | os.PathLike[str]) -> bytes:

@@ -18,7 +18,7 @@ import numpy as np
 from PIL import Image as Pillow
 
 from regard.core.catalog import ContentHeader
-from regard.core.errors import DecodeError, UnknownFormat
+from regard.core.errors import DecodeError, OutsideRoots, UnknownFormat
 from regard.core.facts import PhotoFacts
 from regard.core.records import Image, Signature, UInt8Array, signature_shape
 from regard.photos.colour import TURNED, srgb_pixels
@@ -31,7 +31,13 @@ from regard.photos.decoding import (
     large_image_turn,
     open_picture,
 )
-from regard.photos.files import Confinement, FilePath, open_regular, read_open_file
+from regard.photos.files import (
+    Confinement,
+    FilePath,
+    open_regular,
+    read_open_file,
+    read_start,
+)
 from regard.photos.formats import SNIFF_BYTES, PhotoFormat, is_raw_tiff, sniff
 from regard.photos.metadata.blocks import MetadataBlocks, file_metadata
 from regard.photos.metadata.reading import read_facts
@@ -93,7 +99,7 @@ class PhotoFile:
 
         Large files wait for each other until the block ends.
         """
-        with open_regular(path, within) as file:
+        with open_regular(path, within, limits.max_bytes) as file:
             size = os.fstat(file.fileno()).st_size
             with large_file_turn(size):
                 data = read_open_file(file, limits.max_bytes)
@@ -205,9 +211,11 @@ def decode_file(path: FilePath, limits: DecodeLimits = DEFAULT_LIMITS) -> Image:
 
 
 def looks_like_photo(path: FilePath, within: Confinement | None = None) -> bool:
-    """Whether a file starts like a photograph; False if it can't be read or leads out."""
+    """Whether a file starts like a photograph; False if it can't be read or leads out.
+
+    Raises StoreUnavailable for a bucket.
+    """
     try:
-        with open_regular(path, within) as file:
-            return sniff(file.read(SNIFF_BYTES)) is not None
-    except (DecodeError, OSError):
+        return sniff(read_start(path, SNIFF_BYTES, within)) is not None
+    except (DecodeError, OutsideRoots, OSError):
         return False

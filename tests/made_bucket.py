@@ -10,6 +10,8 @@ import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from types import TracebackType
+from typing import Any
+from urllib.parse import unquote, urlsplit
 
 import pytest
 
@@ -22,13 +24,18 @@ class Bucket:
 
     `failing` is the share of requests that fail: a third is answered 503, a third is carried out
     and then loses its answer, and a third breaks off halfway. While `is_away`, all
-    connections are cut. `requests` counts the requests by method.
+    connections are cut. `denied` are keys that nobody may read, with the code of the error; the
+    empty key is the listing. `requests` counts the requests by method, `reads` names the keys that
+    were read, and `listings` counts the pages that were listed.
     """
 
     def __init__(self, failing: float = 0.0, seed: int = 0) -> None:
         self.failing = failing
         self.is_away = False
+        self.denied: dict[str, str] = {}
         self.requests: dict[str, int] = {}
+        self.reads: list[str] = []
+        self.listings = 0
         self.failed = 0
         self._random = random.Random(seed)
         self._lock = threading.Lock()
@@ -46,10 +53,22 @@ class Bucket:
 
     def object_keys(self, prefix: str = "") -> list[str]:
         """The keys of all objects, by moto's own records."""
+        return sorted(key for key in self._store.buckets[BUCKET].keys if key.startswith(prefix))
+
+    def put(self, key: str, data: bytes) -> None:
+        """Store an object, without a request."""
+        self._store.put_object(BUCKET, key, data)
+
+    def delete(self, *keys: str) -> None:
+        """Delete objects, without requests."""
+        for key in keys:
+            self._store.delete_object(BUCKET, key)
+
+    @property
+    def _store(self) -> Any:
         from moto.s3.models import s3_backends
 
-        backend = s3_backends["123456789012"]["aws"]
-        return sorted(key for key in backend.buckets[BUCKET].keys if key.startswith(prefix))
+        return s3_backends["123456789012"]["aws"]
 
     def _next_failure(self) -> int | None:
         with self._lock:
@@ -57,6 +76,18 @@ class Bucket:
                 return None
             self.failed += 1
             return self._random.randrange(3)
+
+    def _count(self, method: str, target: str) -> str | None:
+        """The key that a request reads; empty for a listing, None for another request."""
+        parts = urlsplit(target)
+        if method != "GET":
+            return None
+        if "list-type=2" in parts.query:
+            self.listings += 1
+            return ""
+        key = unquote(parts.path).removeprefix(f"/{BUCKET}/")
+        self.reads.append(key)
+        return key
 
     def __enter__(self) -> Bucket:
         from moto.server import ThreadedMotoServer
@@ -76,10 +107,14 @@ class Bucket:
                 with bucket._lock:
                     count = bucket.requests.get(self.command, 0)
                     bucket.requests[self.command] = count + 1
+                    key = bucket._count(self.command, self.path)
                 failure = bucket._next_failure()
                 if self.headers.get("expect", "").lower() == "100-continue":
                     pass  # the base class has answered it
                 body = self.rfile.read(int(self.headers.get("content-length", 0)))
+                if key in bucket.denied:
+                    self._deny(bucket.denied[key])
+                    return
                 if failure == 0:
                     self.send_response(503)
                     self.send_header("Content-Length", "0")
@@ -110,6 +145,14 @@ class Bucket:
                         self.close_connection = True
                     elif self.command != "HEAD":
                         self.wfile.write(data)
+
+            def _deny(self, code: str) -> None:
+                text = f"<Error><Code>{code}</Code><Message>no</Message></Error>".encode()
+                self.send_response(403)
+                self.send_header("Content-Length", str(len(text)))
+                self.end_headers()
+                if self.command != "HEAD":
+                    self.wfile.write(text)
 
             do_GET = do_HEAD = do_PUT = do_POST = do_DELETE = _forward  # noqa: N815
 

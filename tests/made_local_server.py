@@ -43,7 +43,7 @@ class LocalServer:
         self.url = f"http://127.0.0.1:{listener.getsockname()[1]}"
         config = uvicorn.Config(create_app(service), log_level="warning", access_log=False)
         server = uvicorn.Server(config)
-        roots = {name: bytes(folder) for name, folder in self._options.roots.items()}
+        roots = self._options.roots
         threads = [
             threading.Thread(target=server.run, kwargs={"sockets": [listener]}),
             threading.Thread(target=work, args=(self._settings, roots, self._profile, stop, wake)),

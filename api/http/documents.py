@@ -5,11 +5,9 @@ They are plain dictionaries instead of Pydantic models, which would take longer 
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Mapping, Sequence
 from datetime import datetime
-from pathlib import Path
 from typing import Any
 
 from regard.api.http.problems import names_path
@@ -65,11 +63,11 @@ def local(moment: datetime | None) -> str | None:
 class Documents:
     """Makes documents for one caller; only administrators see paths of the server."""
 
-    def __init__(self, caller: Caller, roots: Mapping[str, Path]) -> None:
+    def __init__(self, caller: Caller, roots: Mapping[str, bytes]) -> None:
         """`roots` maps the names of import roots to their folders."""
         self._caller = caller
         self._prefix = current_prefix()
-        self._roots = {name: os.fsencode(folder) for name, folder in roots.items()}
+        self._roots = roots
 
     def asset(self, asset: Asset) -> dict[str, Any]:
         """See `regard.api.schemas.AssetDocument`."""

@@ -9,7 +9,6 @@ import json
 import os
 from collections.abc import Collection, Mapping, Sequence
 from datetime import date, datetime, time
-from pathlib import Path
 from typing import Annotated, Any, Generic, TypeVar
 
 from fastapi import Request
@@ -28,6 +27,8 @@ from regard.core.filters import (
 )
 from regard.core.keys import AccessScope, Caller
 from regard.core.words import composed
+from regard.photos.buckets import is_object
+from regard.photos.files import absolute_path, path_below
 
 _CUSTOM = "custom."
 _MOST_IDS = 1000
@@ -160,7 +161,7 @@ async def query_filters(request: Request) -> JsonFilters:
 
 
 def asset_filter(
-    filters: JsonFilters, caller: Caller, roots: Mapping[str, Path], known: Collection[str] | None
+    filters: JsonFilters, caller: Caller, roots: Mapping[str, bytes], known: Collection[str] | None
 ) -> AssetFilter:
     """The filter, limited to what the caller may see.
 
@@ -206,39 +207,45 @@ def _collections(
     return tuple(sorted(set(named)))
 
 
-def _prefixes(prefix: str | None, caller: Caller, roots: Mapping[str, Path]) -> tuple[bytes, ...]:
+def _prefixes(prefix: str | None, caller: Caller, roots: Mapping[str, bytes]) -> tuple[bytes, ...]:
     if prefix is None:
         return ()
     if "\0" in prefix:
         raise UsageError("path_prefix is not a path")
-    if prefix.startswith("/"):
+    if _is_absolute(prefix):
         if not caller.scope.covers(AccessScope.ADMIN):
             raise UsageError(
-                "the path starts with a slash", remedy="start it with the name of a root"
+                "the path starts with a slash or s3://",
+                remedy="start it with the name of a root",
             )
-        return (os.fsencode(os.path.normpath(prefix)),)
+        return (absolute_path(prefix),)
     name, _, rest = prefix.partition("/")
     if name not in roots:
         raise NotFound(f"no root is named {name}", remedy="see the roots in /v1/info")
-    folder = os.path.normpath(os.path.join(roots[name], rest)) if rest else str(roots[name])
-    if os.path.commonpath([folder, roots[name]]) != str(roots[name]):
+    folder = path_below(roots[name], rest)
+    if folder is None:
         raise UsageError("path_prefix leads outside its root")
-    return (os.fsencode(folder),)
+    return (folder,)
 
 
-def path_filter(text: str, caller: Caller, roots: Mapping[str, Path]) -> AssetFilter:
+def _is_absolute(path: str) -> bool:
+    return path.startswith("/") or is_object(path)
+
+
+def path_filter(text: str, caller: Caller, roots: Mapping[str, bytes]) -> AssetFilter:
     """The filter for `path:` in a query: consecutive folders, for non-administrators below the
     roots.
 
     A text that starts with a root's name also matches the `path` that lists show. Raises
     UsageError for an absolute path that the caller may not use.
     """
-    if text.startswith("/"):
+    if _is_absolute(text):
         return AssetFilter(path_prefixes=_prefixes(text, caller, roots))
     name, _, rest = text.partition("/")
-    at = (os.fsencode(os.path.normpath(roots[name] / rest)),) if name in roots else ()
+    named = path_below(roots[name], rest) if name in roots else None
+    at = () if named is None else (named,)
     sees_all = caller.scope.covers(AccessScope.ADMIN)
-    below = None if sees_all else tuple(os.fsencode(root) for root in roots.values())
+    below = None if sees_all else tuple(roots.values())
     return AssetFilter(path_parts=(PathPart(os.fsencode(text), below, at),))
 
 

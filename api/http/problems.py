@@ -126,8 +126,8 @@ _COMMON = (
     "bad-request", "origin-refused", "host-refused", "too-large", "validation", "internal",
 )  # fmt: skip
 _COMMON_WITH_KEY = ("key-required", "key-invalid", "scope-missing", "unavailable")
-# An absolute path on POSIX or Windows.
-_PATH = re.compile(r"(?<![\w/])/[^\s/]|\b[A-Za-z]:\\|\\\\\w")
+# An absolute path on POSIX or Windows, or in a bucket.
+_PATH = re.compile(r"(?<![\w/])/[^\s/]|\bs3://|\b[A-Za-z]:\\|\\\\\w")
 
 
 class FieldError(BaseModel):

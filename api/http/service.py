@@ -17,7 +17,6 @@ import uuid
 import weakref
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 
 from anyio import CapacityLimiter
 
@@ -34,6 +33,7 @@ from regard.core.jobs import JobKind, JobState
 from regard.core.keys import Caller
 from regard.photos.buckets import is_object, object_status
 from regard.photos.decoding import DecodeLimits
+from regard.photos.files import Confinement, path_below
 from regard.search.engine import SearchEngine
 from regard.storage.assets.collections import SqlCollections
 from regard.storage.assets.editing import SqlAssetEditing
@@ -61,13 +61,13 @@ _LONGEST_REQUEST_SECONDS = 60.0
 class ServiceOptions:
     """Settings of the operator.
 
-    `roots` maps names to absolute folders that may be imported. `allowed_hosts` are the accepted
-    `Host` names and addresses. `keys_required` refuses requests without a key. `prefix` is the
-    sub-path of a proxy, see `regard.api.http.sub_path`.
+    `roots` maps names to what may be imported: absolute folders, or `s3://bucket/prefix`.
+    `allowed_hosts` are the accepted `Host` names and addresses. `keys_required` refuses requests
+    without a key. `prefix` is the sub-path of a proxy, see `regard.api.http.sub_path`.
     """
 
     allowed_hosts: Sequence[str]
-    roots: Mapping[str, Path] = field(default_factory=dict)
+    roots: Mapping[str, bytes] = field(default_factory=dict)
     cors_origins: Sequence[str] = ()
     keys_required: bool = False
     upload_bytes: int = DEFAULT_UPLOAD_BYTES
@@ -157,9 +157,10 @@ class Service:
         """Whether an asset's file is unchanged since it was indexed; raises StoreUnavailable."""
         if is_object(stamp.path):
             try:
-                return object_status(stamp.path).size == stamp.size
+                there = object_status(stamp.path)
             except FileNotFoundError:
                 return False
+            return there.size == stamp.size and stamp.etag in {None, there.etag}
         try:
             file = open_original(stamp.path, size=stamp.size, mtime_ns=stamp.mtime_ns, within=None)
         except RegardError:
@@ -266,10 +267,10 @@ class Service:
     @property
     def folders(self) -> list[bytes]:
         """The folders that files may be read from: the managed store and the roots."""
-        managed = self.library.settings.home / "originals"
-        return [os.fsencode(folder) for folder in (managed, *self.options.roots.values())]
+        managed = os.fsencode(self.library.settings.home / "originals")
+        return [managed, *self.options.roots.values()]
 
-    def import_folder(self, root: str, path: str) -> Path | None:
+    def import_folder(self, root: str, path: str) -> bytes | None:
         """The folder below a root; None for an unknown root or a path that leads outside it.
 
         Symlinks are resolved: the real path must be inside the real root.
@@ -277,11 +278,8 @@ class Service:
         base = self.options.roots.get(root)
         if base is None or "\0" in path or os.path.isabs(path):
             return None
-        folder = Path(os.path.normpath(base / path))
-        real, real_base = os.path.realpath(folder), os.path.realpath(base)
-        inside = os.path.commonpath([real, real_base]) == real_base
-        named_inside = os.path.commonpath([folder, base]) == str(base)
-        return folder if inside and named_inside else None
+        folder = path_below(base, path)
+        return folder if folder is not None and Confinement.to(base).holds(folder) else None
 
 
 def _load(serving: Serving) -> None:

@@ -89,7 +89,7 @@ class Home:
                 is_managed=open_originals(self.settings, self.catalog).holds,
             ),
             analysis_setup(self.settings, self.profile, self.indexes),
-            os.fsencode(self.settings.home),
+            own_folders(self.settings),
         )
 
 
@@ -195,6 +195,13 @@ def open_thumbnails(settings: Settings) -> Thumbnails:
     """The cache of thumbnails in the home, behind which servers may share one in a bucket."""
     shared = None if settings.store is None else BucketThumbnails(settings.store)
     return Thumbnails(settings.home / "thumbnails", shared=shared)
+
+
+def own_folders(settings: Settings) -> list[bytes]:
+    """Where regard keeps its own files, which are not photographs to index."""
+    store = settings.store
+    stored = () if store is None else (f"{store}/originals", f"{store}/thumbnails")
+    return [os.fsencode(folder) for folder in (settings.home, *stored)]
 
 
 def nothing_indexed(settings: Settings) -> HomeError:

@@ -63,8 +63,9 @@ class Library(ABC):
     ) -> IndexReport:
         """Index the photographs at or below the paths; unchanged ones cost no time.
 
-        Files that cannot be used do not stop the run; the report lists them. Those that failed
-        before are tried again when they have changed, or with `retry_failed`.
+        A path may also be `s3://bucket/prefix`, except on a server. Files that cannot be used do
+        not stop the run; the report lists them. Those that failed before are tried again when they
+        have changed, or with `retry_failed`.
 
         `exclude` are patterns in gitignore's syntax, relative to each path, of what to leave out,
         besides what `.regardignore` files and `remove` leave out and what programs make for
@@ -72,7 +73,8 @@ class Library(ABC):
         later calls; `clear_exclusions` first forgets what it remembers at or below the paths.
 
         Raises UsageError for a malformed pattern, RootUnavailable for a path that is missing or
-        suddenly empty, LeaseHeld while another process indexes.
+        suddenly empty, StoreUnavailable for a bucket that does not answer, LeaseHeld while another
+        process indexes.
         """
 
     @abstractmethod

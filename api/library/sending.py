@@ -15,10 +15,12 @@ from regard.api.client import Client, Filters, ServerProblem
 from regard.api.client.jobs import ENDED
 from regard.api.schemas import JobDocument, UploadAnswer
 from regard.core.catalog import Failure, FileStamp
-from regard.core.errors import CannotWork, RootUnavailable
-from regard.indexer.discover import Walk, distinct_roots, require_root
+from regard.core.errors import CannotWork, RootUnavailable, UsageError
+from regard.indexer.discover import distinct_roots, require_root
 from regard.indexer.exclusions import NO_EXCLUSION_CHANGE, ExclusionChange, Exclusions
+from regard.indexer.folder_walk import FolderWalk
 from regard.indexer.report import IndexReport, Progress
+from regard.photos.buckets import is_object
 from regard.photos.files import uri_of_path
 
 _FILES_AT_ONCE = 16
@@ -49,10 +51,15 @@ class Sending:
         self._jobs: dict[str, JobDocument] = {}
 
     def run(self, paths: Sequence[bytes]) -> IndexReport:
-        """Send what is at or below the paths; raises RootUnavailable, ServerProblem,
-        CannotWork."""
+        """Send what is at or below the paths; raises RootUnavailable, ServerProblem, CannotWork,
+        and UsageError for a bucket."""
         roots = distinct_roots(paths)
         for root in roots:
+            if is_object(root):
+                raise UsageError(
+                    "a bucket is not sent to a server",
+                    remedy="start the server with --root NAME=s3://… and import from there",
+                )
             try:
                 require_root(root)
             except RootUnavailable as error:
@@ -79,7 +86,7 @@ class Sending:
         _, added = self._exclusion_change.changes_to([], list(roots), None)
         exclusions = Exclusions(added)
         for root in roots:
-            walk = Walk(root, self._progress.should_stop, exclusions=exclusions)
+            walk = FolderWalk(root, self._progress.should_stop, exclusions=exclusions)
             for found in walk:
                 if found.failure_reason is None:
                     stamps.append(found.stamp)

@@ -31,6 +31,7 @@ from regard.api.library.settings import (
     Settings,
 )
 from regard.core.errors import LeaseHeld, PipelineConflict, RegardError, UsageError
+from regard.photos.files import absolute_path
 
 _log = logging.getLogger(__name__)
 
@@ -49,21 +50,21 @@ class WorkerProcess:
         self,
         settings: Settings,
         *,
-        roots: Mapping[str, Path],
+        roots: Mapping[str, bytes],
         profile: str | None = None,
         environ: Mapping[str, str] | None = None,
     ) -> None:
-        """`roots` are the folders that may be imported, by name.
+        """`roots` are the absolute paths of what may be imported, by name.
 
         `profile` is for a home without a live pipeline; `environ` replaces this process's
         environment.
         """
         self._environ = dict(os.environ if environ is None else environ)
         self._settings = settings
-        self._command = [sys.executable, "-P", "-m", "regard.api.worker"]
+        self._command: list[str | bytes] = [sys.executable, "-P", "-m", "regard.api.worker"]
         self._command += ["--home", str(settings.home)]
         for name, folder in roots.items():
-            self._command += ["--root", f"{name}={os.path.abspath(folder)}"]
+            self._command += ["--root", os.fsencode(f"{name}=") + folder]
         if profile is not None:
             self._command += ["--profile", profile]
         if settings.ray is not None:
@@ -297,7 +298,7 @@ def _roots(given: Sequence[str]) -> dict[str, bytes]:
         name, equals, folder = text.partition("=")
         if not (name and equals and folder):
             raise UsageError(f"the root {text!r} has no name", remedy="give --root NAME=DIR")
-        roots[name] = os.fsencode(os.path.abspath(folder))
+        roots[name] = absolute_path(folder)
     return roots
 
 

@@ -73,11 +73,12 @@ def _name(text: str) -> str:
 
 
 def _path(text: str) -> str:
-    names = [name for name in text.split("/") if name]
+    start = next((start for start in ("s3://", "/") if text.startswith(start)), "")
+    names = [name for name in text.removeprefix(start).split("/") if name]
     if not names or {".", ".."} & set(names):
         raise UsageError("this is not a path", remedy="separate folders by /, as in 2024/trip")
     # Repeated slashes count as one, so that a path below a root cannot become absolute.
-    return ("/" if text.startswith("/") else "") + "/".join(names)
+    return start + "/".join(names)
 
 
 def _period(text: str) -> Period:

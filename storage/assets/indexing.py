@@ -293,6 +293,7 @@ class SqlIndexingCatalog(IndexingCatalog):
                 case((is_settled, asset.size), else_=_NO_FILE_S_SIZE).label("size"),
                 asset.mtime_ns,
                 asset.sidecar_stamp,
+                asset.etag,
                 asset.failure,
             )
             .join_from(
@@ -311,7 +312,7 @@ class SqlIndexingCatalog(IndexingCatalog):
         return [
             KnownAsset(
                 row.id,
-                FileStamp(bytes(row.path), row.size, row.mtime_ns, row.sidecar_stamp),
+                FileStamp(bytes(row.path), row.size, row.mtime_ns, row.sidecar_stamp, row.etag),
                 row.failure,
             )
             for row in rows
@@ -421,6 +422,7 @@ class SqlIndexingCatalog(IndexingCatalog):
             "size": stamp.size,
             "mtime_ns": stamp.mtime_ns,
             "sidecar_stamp": stamp.sidecar,
+            "etag": stamp.etag,
             "failure": file.failure,
             "dated_at": dated_at(facts, stamp.mtime_ns),
             **fact_columns(facts),

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import os
 from collections.abc import Collection, Hashable, Iterable, Sequence
 from datetime import datetime
 from functools import lru_cache
@@ -247,13 +246,13 @@ class SqlAssetReading:
         self,
         collection: int,
         *,
-        below: str | None = None,
+        below: bytes | None = None,
         managed: bool | None = None,
         after: int = 0,
         limit: int = 100,
     ) -> list[Asset]:
         """Failed assets of a collection, by id; perhaps only below a folder, or managed."""
-        prefixes = () if below is None else (os.fsencode(below),)
+        prefixes = () if below is None else (below,)
         where = [
             passes(AssetFilter(path_prefixes=prefixes)),
             _asset.collection_id == collection,

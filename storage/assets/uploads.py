@@ -260,7 +260,7 @@ class SqlUploads:
             ).one_or_none()
             if there is None:
                 continue
-            stamp = FileStamp(bytes(there.path), there.size, there.mtime_ns)
+            stamp = FileStamp(bytes(there.path), there.size, there.mtime_ns, etag=there.etag)
             if there.managed or is_sound(stamp):
                 return self._upload_again(connection, content_id, there, upload, is_sound)
         upload = _sharing(connection, content_id, upload, is_sound)

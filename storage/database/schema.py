@@ -194,6 +194,8 @@ asset = _table(
     Column("size", BigInteger, nullable=False),
     Column("mtime_ns", BigInteger, nullable=False),
     Column("sidecar_stamp", Text, nullable=True),
+    # Of an object that was indexed in its bucket.
+    Column("etag", Text, nullable=True),
     Column("failure", Text, nullable=True),
     Column("taken_at", DateTime, nullable=True),
     # A `DatePrecision`; null without a date.

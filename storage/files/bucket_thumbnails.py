@@ -30,7 +30,7 @@ class BucketThumbnails:
             return None
         try:
             return quickly_read(self._path(sha256, variant)) or None
-        except FileNotFoundError:
+        except OSError:
             return None
         except StoreUnavailable as error:
             self._rest(error)

@@ -13,6 +13,7 @@ rows never point at a file that is being discarded.
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import hashlib
 import os
@@ -35,7 +36,7 @@ from regard.core.errors import (
     OriginalGone,
     OutsideRoots,
 )
-from regard.photos.buckets import is_object
+from regard.photos.buckets import is_object, open_object
 from regard.photos.files import open_regular
 from regard.storage.files.durable import make_directory
 
@@ -332,39 +333,68 @@ class Originals:
 
 
 def open_original(
-    path: bytes, *, size: int, mtime_ns: int | None, within: Sequence[bytes] | None
+    path: bytes,
+    *,
+    size: int,
+    mtime_ns: int | None,
+    within: Sequence[bytes] | None,
+    etag: str | None = None,
 ) -> BinaryIO:
     """Open the file of an asset if it is still the one that was indexed.
 
     `size` and `mtime_ns` are the recorded stamp; a time of None accepts any, for a file named by
-    its hash. `within` lists the folders in which the opened file, with symlinks resolved, must be;
-    None allows any place. Raises OriginalGone, OriginalChanged or OutsideRoots; never blocks on a
-    pipe or a device. An object of a bucket is never within folders; StoreUnavailable is raised if
-    its bucket does not answer.
+    its hash. Of an object, size and `etag` are, and an ETag of None accepts any. `within` lists the
+    folders in which the opened file, with symlinks resolved, must be; None allows any place. Raises
+    OriginalGone, OriginalChanged or OutsideRoots; never blocks on a pipe or a device. An object is
+    never within folders; StoreUnavailable is raised if its bucket does not answer.
     """
+    if is_object(path):
+        return _open_object(path, size, etag, within)
     try:
         file = open_regular(path)
     except DecodeError as error:
         if error.__cause__ is not None:
             raise OriginalGone("the original is gone or can't be read") from error
-        raise _changed() from error
+        raise changed() from error
     try:
         # The place first: reveal nothing about a file elsewhere, not even whether it changed.
         if within is not None and not _lies_within(file, path, within):
             raise OutsideRoots("the original lies outside the folders that may be read")
         status = os.fstat(file.fileno())
-        if is_object(path):
-            # The time of the local copy tells nothing.
-            mtime_ns = None
         if status.st_size != size or mtime_ns not in {None, clamp_int64(status.st_mtime_ns)}:
-            raise _changed()
+            raise changed()
     except BaseException:
         file.close()
         raise
     return file
 
 
-def _changed() -> OriginalChanged:
+def _open_object(
+    path: bytes, size: int, etag: str | None, within: Sequence[bytes] | None
+) -> BinaryIO:
+    if within is not None:
+        raise OutsideRoots("the original lies outside the folders that may be read")
+    with object_errors():
+        file = open_object(path, etag=etag)
+        if os.fstat(file.fileno()).st_size == size:
+            return file
+        file.close()
+    raise changed()
+
+
+@contextlib.contextmanager
+def object_errors() -> Iterator[None]:
+    """Turns what reading an asset's object raises into OriginalGone and OriginalChanged."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno == errno.ESTALE:
+            raise changed() from error
+        raise OriginalGone("the original is gone or can't be read") from error
+
+
+def changed() -> OriginalChanged:
+    """The error for an original that is another file than the one that was indexed."""
     return OriginalChanged(
         "the original is no longer the file that was indexed", remedy="index it again"
     )

@@ -33,7 +33,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalServer]:
     for number in range(_COUNT):
         write_photo(folder / "photos" / "2024" / f"{number:02}.png", number)
     (folder / "photos" / "broken.jpg").write_bytes(b"\xff\xd8\xff no more")
-    with LocalServer(folder / "home", roots={"photos": folder / "photos"}) as running:
+    with LocalServer(folder / "home", roots={"photos": bytes(folder / "photos")}) as running:
         with Client(running.url) as client:
             job = client.jobs.start_import("photos", collection="imported")
             assert client.jobs.wait(job.id, timeout=200).state == "done"

@@ -49,7 +49,7 @@ class Service:
 
     def supervised(self, profile: str = "fake") -> WorkerProcess:
         worker = WorkerProcess(
-            self.settings, roots={"photos": self.library.photos}, profile=profile
+            self.settings, roots={"photos": bytes(self.library.photos)}, profile=profile
         )
         self.supervisors.append(worker)
         worker.start()

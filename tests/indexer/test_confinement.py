@@ -11,8 +11,9 @@ from made_library import write_photo
 
 from regard.api.library.home import Home, open_or_make_home
 from regard.api.library.settings import Settings
+from regard.core.catalog import FileStamp, KnownAsset
 from regard.core.errors import DecodeError, OutsideRoots
-from regard.indexer.discover import Walk
+from regard.indexer.folder_walk import FolderWalk
 from regard.indexer.report import IndexReport
 from regard.photos import files as files_module
 from regard.photos.files import LEADS_OUT, Confinement, open_regular, read_file
@@ -163,7 +164,7 @@ def test_sidecars_that_lead_out_are_not_read(world: World) -> None:
     world.index(world.root / "kept.png")
     assert world.title() is None
     inside = Confinement.to(os.fsencode(world.root))
-    (named,) = Walk(os.fsencode(world.root / "kept.png"), confinement=inside)
+    (named,) = FolderWalk(os.fsencode(world.root / "kept.png"), confinement=inside)
     assert (named.sidecar, named.stamp.sidecar) == (None, None)
 
 
@@ -206,14 +207,15 @@ def test_a_file_swapped_for_a_link_before_reading_is_not_read(
 
 def test_a_folder_swapped_for_a_link_after_listing_is_not_entered(world: World) -> None:
     write_photo(world.root / "z" / "1.png", 3)
-    walk = Walk(os.fsencode(world.root), confinement=Confinement.to(os.fsencode(world.root)))
+    walk = FolderWalk(os.fsencode(world.root), confinement=Confinement.to(os.fsencode(world.root)))
     found = iter(walk)
     assert os.path.basename(next(found).stamp.path) == b"kept.png"
     (world.root / "z").rename(world.root.parent / "z")
     (world.root / "z").symlink_to(world.outside)
     assert list(found) == []
     assert walk.outside == [os.fsencode(world.root / "z")]
-    assert walk.hides(os.fsencode(world.root / "z" / "1.png"))
+    known = KnownAsset(1, FileStamp(os.fsencode(world.root / "z" / "1.png"), 0, 0), None)
+    assert walk.without_entry(known) is None
 
 
 # Races within one opening, between resolving a path and opening it
@@ -227,16 +229,7 @@ def _swap_after_resolving(monkeypatch: pytest.MonkeyPatch, swap: Callable[[bytes
         swap(path)
         return where
 
-    class Module:
-        """`os` with a slow `path.realpath`."""
-
-        class path:  # noqa: N801 - stands for a module
-            realpath = staticmethod(resolve)
-
-        def __getattr__(self, name: str) -> object:
-            return getattr(os, name)
-
-    monkeypatch.setattr(files_module, "os", Module())
+    monkeypatch.setattr(files_module, "real_path", resolve)
 
 
 @pytest.mark.parametrize("what", ["file", "folder", "folder above"])
@@ -278,7 +271,7 @@ def test_a_link_created_while_listing_is_not_followed(
             folder.symlink_to(world.outside)
             swapped.append(path)
 
-    walk = Walk(os.fsencode(world.root), confinement=Confinement.to(os.fsencode(world.root)))
+    walk = FolderWalk(os.fsencode(world.root), confinement=Confinement.to(os.fsencode(world.root)))
     _swap_after_resolving(monkeypatch, swap)
     assert [os.path.basename(found.stamp.path) for found in walk] == [b"kept.png"]
     assert [path for path, _ in walk.unreadable] == swapped == [os.fsencode(folder)]

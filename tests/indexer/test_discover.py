@@ -15,15 +15,9 @@ from made_library import write_photo
 
 from regard.core.catalog import FileStamp, KnownAsset
 from regard.core.errors import RootUnavailable
-from regard.indexer.discover import (
-    Candidate,
-    Status,
-    Walk,
-    compare,
-    distinct_roots,
-    is_gone,
-    lies_below,
-)
+from regard.indexer.discover import compare, distinct_roots, is_gone, lies_below
+from regard.indexer.folder_walk import FolderWalk
+from regard.indexer.walk import Candidate, Status
 
 
 def _walk(root: Path) -> list[str]:
@@ -31,7 +25,7 @@ def _walk(root: Path) -> list[str]:
 
 
 def _found(root: Path) -> list[object]:
-    return list(Walk(os.fsencode(root)))
+    return list(FolderWalk(os.fsencode(root)))
 
 
 def _touch(path: Path) -> Path:
@@ -44,11 +38,11 @@ def _known(path: Path, number: int = 1, failure: str | None = None) -> KnownAsse
     return KnownAsset(number, FileStamp(os.fsencode(path), 0, 0), failure)
 
 
-def _compared(root: Path, *known: KnownAsset) -> tuple[Walk, list[Candidate]]:
+def _compared(root: Path, *known: KnownAsset) -> tuple[FolderWalk, list[Candidate]]:
     def known_assets(_root: bytes) -> Iterator[KnownAsset]:
         return iter(sorted(known, key=lambda asset: asset.stamp.path))
 
-    walk = Walk(os.fsencode(root))
+    walk = FolderWalk(os.fsencode(root))
     return walk, list(compare(walk, known_assets, retry_failed=False))
 
 
@@ -66,7 +60,7 @@ def test_paths_come_in_the_order_of_their_bytes(
         # A name may be a folder in one path and a file in another.
         path = root / f"{name.replace('/', '_/')}.jpg"
         _touch(path)
-    paths = [found.stamp.path for found in Walk(os.fsencode(root))]
+    paths = [found.stamp.path for found in FolderWalk(os.fsencode(root))]
     assert paths == sorted(paths)
     assert len(paths) == len(names)
 
@@ -121,7 +115,7 @@ def test_a_sidecar_belongs_to_the_photographs_of_its_name(tmp_path: Path) -> Non
         _touch(tmp_path / name)
     for name in ("a.xmp", "b.jpg.XMP", "b.xmp", "d.xml"):
         (tmp_path / name).write_text("<x/>")
-    sidecars = {f.stamp.path: f.sidecar for f in Walk(os.fsencode(tmp_path))}
+    sidecars = {f.stamp.path: f.sidecar for f in FolderWalk(os.fsencode(tmp_path))}
     named = {
         os.path.basename(path).decode(): side and os.path.basename(side).decode()
         for path, side in sidecars.items()
@@ -135,7 +129,7 @@ def test_a_sidecar_belongs_to_the_photographs_of_its_name(tmp_path: Path) -> Non
     }
     for path, sidecar in sidecars.items():
         # A file named as the root has the same sidecar.
-        (alone,) = Walk(path)
+        (alone,) = FolderWalk(path)
         assert alone.sidecar == sidecar
 
 
@@ -178,7 +172,7 @@ def test_a_known_photograph_behind_a_broken_link_is_unreachable_not_failed(tmp_p
 def test_a_file_deleted_during_the_walk_is_left_out(tmp_path: Path) -> None:
     for name in "abc":
         _touch(tmp_path / f"{name}.jpg")
-    walk = iter(Walk(os.fsencode(tmp_path)))
+    walk = iter(FolderWalk(os.fsencode(tmp_path)))
     next(walk)
     os.unlink(tmp_path / "b.jpg")
     assert [os.path.basename(found.stamp.path) for found in walk] == [b"c.jpg"]
@@ -188,7 +182,7 @@ def test_a_root_unmounted_during_the_walk_raises(tmp_path: Path) -> None:
     root = tmp_path / "disk"
     for name in "abc":
         _touch(root / f"{name}.jpg")
-    walk = iter(Walk(os.fsencode(root)))
+    walk = iter(FolderWalk(os.fsencode(root)))
     next(walk)
     root.rename(tmp_path / "away")
     root.mkdir()
@@ -196,7 +190,7 @@ def test_a_root_unmounted_during_the_walk_raises(tmp_path: Path) -> None:
         list(walk)
     root.rmdir()
     with pytest.raises(RootUnavailable, match="no file or folder"):
-        list(Walk(os.fsencode(root)))
+        list(FolderWalk(os.fsencode(root)))
 
 
 def test_memory_grows_with_the_largest_folder_only(tmp_path: Path) -> None:
@@ -214,7 +208,7 @@ def test_memory_grows_with_the_largest_folder_only(tmp_path: Path) -> None:
         )
         tracemalloc.start()
         try:
-            for _ in compare(Walk(os.fsencode(root)), lambda _: known, retry_failed=False):
+            for _ in compare(FolderWalk(os.fsencode(root)), lambda _: known, retry_failed=False):
                 pass
             return tracemalloc.get_traced_memory()[1]
         finally:
@@ -228,5 +222,5 @@ def test_a_stopped_walk_ends(tmp_path: Path) -> None:
     for name in "abc":
         _touch(tmp_path / f"{name}.jpg")
     stops = iter([False, False, True, True, True])
-    walk = Walk(os.fsencode(tmp_path), lambda: next(stops))
+    walk = FolderWalk(os.fsencode(tmp_path), lambda: next(stops))
     assert len(list(walk)) == 2

@@ -15,8 +15,8 @@ import pytest
 from made_library import Library, regard, write_photo
 
 from regard.core.errors import UsageError
-from regard.indexer.discover import Walk
 from regard.indexer.exclusions import ExclusionChange, Pattern
+from regard.indexer.folder_walk import FolderWalk
 
 
 @pytest.fixture
@@ -25,7 +25,9 @@ def library(tmp_path: Path) -> Library:
 
 
 def walked(root: Path) -> set[str]:
-    return {os.path.relpath(os.fsdecode(one.stamp.path), root) for one in Walk(os.fsencode(root))}
+    return {
+        os.path.relpath(os.fsdecode(one.stamp.path), root) for one in FolderWalk(os.fsencode(root))
+    }
 
 
 def touch(root: Path, *names: str) -> None:
@@ -309,7 +311,7 @@ def _made_tree(root: Path, chance: random.Random) -> None:
 
 def _seen_by_regard(root: Path) -> set[str]:
     """Every file that a walk does not leave out, photograph or not."""
-    walk = Walk(os.fsencode(root))
+    walk = FolderWalk(os.fsencode(root))
     rules = walk.exclusions.root_rules(walk.root)
     seen = set()
     stack = [(os.fsencode(root), rules)]

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import errno
 import io
 import os
 import tempfile
@@ -11,7 +12,7 @@ import httpx
 import pytest
 from made_bucket import Bucket, used_here
 
-from regard.core.errors import StoreUnavailable
+from regard.core.errors import DecodeError, StoreUnavailable
 from regard.photos import buckets
 from regard.photos.buckets import (
     delete_object,
@@ -21,6 +22,9 @@ from regard.photos.buckets import (
     put_object,
     read_object,
 )
+from regard.photos.decoding import DecodeLimits
+from regard.photos.files import open_regular
+from regard.photos.photo_file import PhotoFile
 
 DATA = os.urandom(700_000)
 PATH = b"s3://photos/some prefix/caf\xc3\xa9.jpg"
@@ -76,6 +80,37 @@ def test_large_files_are_sent_in_parts(bucket: Bucket, monkeypatch: pytest.Monke
     put(data)
     assert bucket.requests["PUT"] == 3
     assert read(open_object(PATH)) == data
+
+
+def test_larger_objects_than_a_limit_are_not_fetched(bucket: Bucket) -> None:
+    put()
+    for max_bytes in (len(DATA) - 1, 1000):
+        with (
+            pytest.raises(DecodeError, match="700,000 bytes, more than"),
+            PhotoFile.open(PATH, DecodeLimits(max_bytes=max_bytes)),
+        ):
+            pass
+    assert read(open_regular(PATH, max_bytes=len(DATA))) == DATA
+
+
+def test_an_object_is_read_only_as_it_was(bucket: Bucket) -> None:
+    put()
+    etag = object_status(PATH).etag
+    assert read(open_object(PATH, etag=etag)) == DATA
+    put(DATA[1:])
+    with pytest.raises(OSError, match="has changed") as told:
+        read_object(PATH, 5, 9, etag=etag)
+    assert told.value.errno == errno.ESTALE
+
+
+def test_an_object_that_may_not_be_read_is_told_from_a_bucket_that_may_not(bucket: Bucket) -> None:
+    put()
+    key = os.fsdecode(PATH).removeprefix("s3://photos/")
+    for code, error in (("AccessDenied", PermissionError), ("ExpiredToken", StoreUnavailable)):
+        bucket.denied[key] = code
+        with pytest.raises(error):
+            open_object(PATH)
+    bucket.denied.clear()
 
 
 def test_a_presigned_url_needs_no_credentials(bucket: Bucket) -> None:

@@ -66,6 +66,7 @@ def index(
 
     \b
     Example: regard index ~/Pictures --exclude 'drafts/'
+             regard index s3://bucket/photos
     """
     require_name(collection)
     with open_library(home, profile, ray) as library, progress_bar() as progress:

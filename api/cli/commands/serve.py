@@ -18,8 +18,16 @@ from typing import TYPE_CHECKING
 import click
 
 from regard.api.cli.app import DONE, INTERRUPTED
-from regard.api.cli.options import home_option, home_settings, offline_option, ray_option
+from regard.api.cli.options import (
+    PathArgument,
+    home_option,
+    home_settings,
+    offline_option,
+    ray_option,
+)
 from regard.core.errors import CannotWork, UsageError
+from regard.photos.buckets import is_object, require_installed
+from regard.photos.files import absolute_path, uri_of_path
 
 if TYPE_CHECKING:
     from regard.api.http.service import Service
@@ -48,14 +56,15 @@ _SWITCH_SECONDS = 0.0005
     "roots",
     multiple=True,
     metavar="NAME=DIR",
-    help="A folder that may be imported, under this name; may be given several times.",
+    help="A folder, or s3://bucket/prefix, that may be imported, under this name; may be given"
+    " several times.",
 )
 @click.option(
     "--import",
     "imported",
-    type=click.Path(path_type=Path),
+    type=PathArgument(),
     metavar="DIR",
-    help="Index this folder while serving; it becomes a root too.",
+    help="Index this folder, or s3://bucket/prefix, while serving; it becomes a root too.",
 )
 @click.option(
     "--allow-host",
@@ -103,7 +112,7 @@ def serve(
     port: int,
     home: Path | None,
     roots: tuple[str, ...],
-    imported: Path | None,
+    imported: bytes | None,
     allow_hosts: tuple[str, ...],
     cors_origins: tuple[str, ...],
     without_keys: bool,
@@ -291,10 +300,10 @@ def _address(host: str, listener: socket.socket) -> str:
     return f"http://{shown}:{port}/"
 
 
-def _read_roots(given: Sequence[str]) -> dict[str, Path]:
+def _read_roots(given: Sequence[str]) -> dict[str, bytes]:
     """Folders by name; raises UsageError for other forms than NAME=DIR, CannotWork for no
     folder."""
-    roots: dict[str, Path] = {}
+    roots: dict[str, bytes] = {}
     for text in given:
         name, equals, folder = text.partition("=")
         if not equals or not name or not folder or "/" in name:
@@ -303,17 +312,17 @@ def _read_roots(given: Sequence[str]) -> dict[str, Path]:
             )
         if name in roots:
             raise UsageError(f"two roots are named {name}", remedy="give each its own name")
-        roots[name] = _folder(Path(folder))
+        roots[name] = _folder(os.fsencode(folder))
     return roots
 
 
-def _import_root(folder: Path, roots: dict[str, Path]) -> str:
+def _import_root(folder: bytes, roots: dict[str, bytes]) -> str:
     """The name under which a folder is a root; adds it to the roots when it is not one yet."""
     found = _folder(folder)
     for name, root in roots.items():
         if root == found:
             return name
-    name = base = found.name or "root"
+    name = base = os.fsdecode(os.path.basename(found)) or "root"
     number = 2
     while name in roots:
         name, number = f"{base}-{number}", number + 1
@@ -321,8 +330,13 @@ def _import_root(folder: Path, roots: dict[str, Path]) -> str:
     return name
 
 
-def _folder(path: Path) -> Path:
-    absolute = Path(os.path.abspath(path.expanduser()))
-    if not absolute.is_dir():
-        raise CannotWork(f"there is no folder {absolute}", remedy="name an existing folder")
+def _folder(path: bytes) -> bytes:
+    absolute = absolute_path(path if is_object(path) else os.path.expanduser(path))
+    if is_object(absolute):
+        # Its imports wait while the bucket is away.
+        require_installed()
+    elif not os.path.isdir(absolute):
+        raise CannotWork(
+            f"there is no folder {uri_of_path(absolute)}", remedy="name an existing folder"
+        )
     return absolute

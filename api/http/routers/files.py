@@ -28,8 +28,9 @@ from regard.api.http.documents import read_identifier
 from regard.api.http.problems import Problem, Responses, responses
 from regard.api.http.service import Service
 from regard.core.assets import Asset
-from regard.core.errors import OriginalChanged, OriginalGone, OutsideRoots
+from regard.core.errors import OutsideRoots
 from regard.photos.buckets import is_object, object_status, presigned_url, read_object
+from regard.photos.files import Confinement
 from regard.photos.photo_file import PhotoFile
 from regard.photos.rendering import (
     content_type,
@@ -40,7 +41,7 @@ from regard.photos.rendering import (
     shown_inline,
     thumbnail,
 )
-from regard.storage.files.originals import open_original
+from regard.storage.files.originals import changed, object_errors, open_original
 
 router = APIRouter(prefix="/v1", tags=["files"])
 
@@ -140,7 +141,7 @@ def get_original(
         # A browser shows nothing from the bucket inline that this server would not.
         named = {name: headers[name] for name in ("Content-Disposition", "Cache-Control")}
         url = presigned_url(
-            _require_readable(service, asset),
+            _require_unchanged(_require_readable(service, asset), asset),
             seconds=_REDIRECT_SECONDS,
             answer_headers={**named, "Content-Type": media_type},
         )
@@ -355,27 +356,33 @@ def _caching(asset: Asset, version: str | None) -> dict[str, str]:
 
 def _require_readable(service: Service, asset: Asset) -> bytes:
     """The URI of an asset's object; raises OutsideRoots if only its indexer may read it."""
-    if service.options.keys_required and not asset.managed:
-        raise OutsideRoots("the original is in a bucket that is not the store of uploads")
+    is_served = asset.managed or not service.options.keys_required
+    if not (is_served or any(Confinement(one).holds(asset.path) for one in service.folders)):
+        raise OutsideRoots("the original lies outside the folders that may be read")
     return asset.path
+
+
+def _require_unchanged(path: bytes, asset: Asset) -> bytes:
+    """The URI of an object that is as it was indexed; an upload always is, so none is asked for."""
+    if asset.etag is not None:
+        with object_errors():
+            if object_status(path).etag != asset.etag:
+                raise changed()
+    return path
 
 
 def _read_object(path: bytes, asset: Asset, start: int, end: int) -> Iterator[bytes]:
     """The bytes of a range; raises OriginalGone, OriginalChanged, StoreUnavailable at once."""
-    try:
-        if object_status(path).size != asset.size:
-            raise OriginalChanged(
-                "the original is no longer the file that was indexed", remedy="index it again"
-            )
-        return read_object(path, start, end)
-    except FileNotFoundError as error:
-        raise OriginalGone("the original is gone or can't be read") from error
+    with object_errors():
+        if asset.etag is None and object_status(path).size != asset.size:
+            raise changed()
+        return read_object(path, start, end, etag=asset.etag)
 
 
 def _open(service: Service, asset: Asset) -> BinaryIO:
     if is_object(asset.path):
         path = _require_readable(service, asset)
-        return open_original(path, size=asset.size, mtime_ns=None, within=None)
+        return open_original(path, size=asset.size, mtime_ns=None, etag=asset.etag, within=None)
     folders = service.folders
     # Without keys, callers are on this machine and may read what its command line indexed.
     is_elsewhere = not any(asset.path.startswith(folder + b"/") for folder in folders)

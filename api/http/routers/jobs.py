@@ -6,7 +6,6 @@ import asyncio
 import contextlib
 import hashlib
 import json
-import os
 from collections.abc import AsyncIterator
 from typing import Annotated, Any, Literal
 
@@ -28,6 +27,7 @@ from regard.core.errors import Conflict, NotFound
 from regard.core.jobs import Job, JobKind, JobState
 from regard.core.keys import Caller
 from regard.indexer.exclusions import ExclusionChange
+from regard.photos.files import exists, has_folder
 from regard.search.answers import asset_identifier
 
 router = APIRouter(prefix="/v1", tags=["jobs"])
@@ -112,7 +112,7 @@ def start_job(
         folder = service.import_folder(wanted.root, wanted.path)
         if folder is None:
             raise Problem("outside-roots", "the path leads outside its root")
-        if not os.path.exists(folder):
+        if not (exists(folder) or has_folder(folder)):
             raise NotFound(f"the root {wanted.root} has no folder {wanted.path!r}")
     else:
         service.collections.named(wanted.collection)
@@ -170,7 +170,7 @@ def list_failures(
     below = None
     if job.kind is JobKind.IMPORT:
         folder = service.import_folder(job.root or "", job.path or "")
-        below = None if folder is None else str(folder)
+        below = folder
     make = service.documents(caller)
     found = service.assets.with_failures(
         job.collection_id,

@@ -250,12 +250,12 @@ def test_failures_are_those_of_a_folder_or_of_uploads(assets: Assets) -> None:
         return [asset.file_name for asset in found]
 
     assert failed() == ["1", "2", "ab", "b", "cut.jpg"]
-    assert failed(below="/photos/a") == ["1", "2"]
+    assert failed(below=b"/photos/a") == ["1", "2"]
     assert failed(managed=True) == ["cut.jpg"]
     everything = assets.reading.with_failures(collection)
     assert failed(after=everything[1].id, limit=2) == ["ab", "b"]
     assets.editing.trash([everything[0].id])
-    assert failed(below="/photos/a") == ["2"]
+    assert failed(below=b"/photos/a") == ["2"]
 
 
 def test_counts_cover_the_visible_collections(assets: Assets) -> None:
