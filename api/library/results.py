@@ -82,7 +82,7 @@ class Region:
     load_mask: Callable[[], Mask] | None = field(default=None, repr=False, compare=False)
 
     def mask(self) -> Mask | None:
-        """Its pixels; None where they can no longer be read."""
+        """Its pixels as run lengths; None where they can no longer be read."""
         with contextlib.suppress(RegardError):
             return None if self.load_mask is None else self.load_mask()
         return None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 from collections.abc import Callable, Iterator
 
 import numpy as np
@@ -68,6 +69,14 @@ def test_results_and_viewer_outline_the_mask_and_not_its_box(
     wait_until(page, lambda: _marked(page, edge) == [True] * len(edge))
     assert _marked(page, box) == [False] * len(box)
 
+    # The mask is pointed at and clicked, not its hole.
+    veil = page.locator(".stage-veil")
+    for x, y, is_inside in ((2, 10, True), (7, 10, False), (15, 9.5, True), (40, 20, False)):
+        _move_to(page, x, y)
+        expect(veil).to_be_visible(visible=is_inside)
+    _move_to(page, 90, 20)
+    expect(page.get_by_test_id("region-outline").nth(1)).to_have_class(re.compile("is-lit"))
+
 
 def test_a_box_stays_where_a_mask_cannot_be_loaded(visit: Visits, turned: Server) -> None:
     page = visit(turned.url, expected=["format=svg"])
@@ -90,6 +99,14 @@ def _expect_traced(mark: Locator) -> None:
     assert (filled(rings, pixels.shape) == pixels).all()
     assert mark.locator("svg").get_attribute("viewBox") == "0 0 120 80"
     assert mark.locator("svg").get_attribute("aria-hidden") == "true"
+
+
+def _move_to(page: Page, x: float, y: float) -> None:
+    """Point at a pixel of the photograph."""
+    frame = page.locator(".stage-frame").bounding_box()
+    assert frame is not None
+    scale = frame["width"] / _WIDTH
+    page.mouse.move(frame["x"] + x * scale, frame["y"] + y * scale)
 
 
 def _marked(page: Page, points: list[tuple[float, float]]) -> list[bool]:
