@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 from made_service import Served, Shelf
+from milvus_server import MilvusServer
 from postgres_server import PostgresServer
 
 
@@ -44,6 +45,17 @@ def served_on_pgvector(
         yield served
 
 
+@pytest.fixture(scope="session")
+def served_on_milvus(
+    postgres_url: Callable[[], str],
+    milvus_server: MilvusServer,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Iterator[Served]:
+    folder = tmp_path_factory.mktemp("served")
+    with Served(folder, postgres_url(), vectors=milvus_server.url) as served:
+        yield served
+
+
 _CAMPAIGN = pytest.mark.campaign
 # Whether quick tests of a module run on PostgreSQL too, or only those of the campaign. The other
 # modules test what does not depend on the database; the tests of storage run SQL on both.
@@ -61,7 +73,10 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         on_postgresql = [] if marks is None else [pytest.param("postgresql", marks=marks)]
         if marks is not None:
             quick = () if metafunc.module.__name__.endswith("test_http_search") else _CAMPAIGN
-            on_postgresql.append(pytest.param("pgvector", marks=quick))
+            on_postgresql += [
+                pytest.param("pgvector", marks=quick),
+                pytest.param("milvus", marks=_CAMPAIGN),
+            ]
         metafunc.parametrize("backend", ["sqlite", *on_postgresql], scope="module")
 
 
