@@ -11,7 +11,6 @@ is deleted later by these records, without listing the bucket.
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import re
 import secrets
 import tempfile
@@ -19,9 +18,9 @@ import time
 from collections.abc import Callable, Iterator
 from typing import BinaryIO
 
-from regard.core.errors import CannotWork, DecodeError
+from regard.core.errors import CannotWork
 from regard.photos.buckets import delete_object, put_object, require_installed
-from regard.storage.files.originals import StoredOriginal, name_of
+from regard.storage.files.originals import Incoming, StoredOriginal, name_of
 
 # Uploads that were moved from a folder have no number.
 _NAME = re.compile(r"[0-9a-f]{64}(?:-([0-9a-f]{12})[0-9a-f]{8})?")
@@ -77,52 +76,29 @@ class BucketOriginals:
         return StoredOriginal(sha256, status.size, status.mtime_ns, path, was_there=False)
 
 
-class BucketIncoming:
-    """A file being added to the bucket, created by `BucketOriginals.incoming`; see `Incoming`."""
+class BucketIncoming(Incoming):
+    """A file being added to the bucket, created by `BucketOriginals.incoming`."""
 
     def __init__(self, originals: BucketOriginals, file: BinaryIO, max_bytes: int | None) -> None:
+        super().__init__(max_bytes)
         self._originals = originals
         self._file = file
-        self._max_bytes = max_bytes
-        self._hash = hashlib.sha256()
-        self._stored: StoredOriginal | None = None
-        self.size = 0
 
-    @property
-    def sha256(self) -> str:
-        """As in the Protocol."""
-        return self._hash.hexdigest()
-
-    def write(self, chunk: bytes) -> None:
-        """As in the Protocol."""
-        self._require_coming()
-        self.size += len(chunk)
-        if self._max_bytes is not None and self.size > self._max_bytes:
-            raise DecodeError(f"it has more than {self._max_bytes:,} bytes")
-        self._hash.update(chunk)
+    def _append(self, chunk: bytes) -> None:
         with _spooling():
             self._file.write(chunk)
 
-    def read(self) -> bytes:
-        """As in the Protocol."""
-        self._require_coming()
+    def _written(self) -> bytes:
         with _spooling():
             self._file.seek(0)
             return self._file.read()
 
-    def keep(self) -> StoredOriginal:
-        """As in the Protocol."""
-        if self._stored is None:
-            with _spooling():
-                self._file.flush()
-            self._stored = self._originals.store(self.sha256, self._file)
-            # One request may bring more files than a process may hold open.
-            self._file.close()
-        return self._stored
-
-    def _require_coming(self) -> None:
-        if self._stored is not None:
-            raise ValueError("the file is in the store already")
+    def _place(self) -> StoredOriginal:
+        with _spooling():
+            self._file.flush()
+        stored = self._originals.store(self.sha256, self._file)
+        self._file.close()
+        return stored
 
 
 def announced_at(name: str) -> float:

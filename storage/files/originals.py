@@ -21,6 +21,7 @@ import re
 import stat
 import time
 import uuid
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -70,24 +71,56 @@ class StoredOriginal:
         return name_of(self.path)
 
 
-class Incoming(Protocol):
+class Incoming(ABC):
     """A file being added to a store; for one thread."""
+
+    def __init__(self, max_bytes: int | None) -> None:
+        self._max_bytes = max_bytes
+        self._hash = hashlib.sha256()
+        self._stored: StoredOriginal | None = None
+        self.size = 0
 
     @property
     def sha256(self) -> str:
         """SHA-256 of the bytes written so far, in hex."""
+        return self._hash.hexdigest()
 
     def write(self, chunk: bytes) -> None:
         """Append bytes; raises DecodeError above the limit, CannotWork if the write fails."""
+        self._require_coming()
+        self.size += len(chunk)
+        if self._max_bytes is not None and self.size > self._max_bytes:
+            raise DecodeError(f"it has more than {self._max_bytes:,} bytes")
+        self._hash.update(chunk)
+        self._append(chunk)
 
     def read(self) -> bytes:
         """All bytes written so far, to inspect before they are kept."""
+        self._require_coming()
+        return self._written()
 
     def keep(self) -> StoredOriginal:
         """Put the file into the store durably; raises CannotWork if that fails.
 
-        A second call returns the same result.
+        A second call returns the same result. The temporary file is closed: one request may bring
+        more files than a process may hold open.
         """
+        if self._stored is None:
+            self._stored = self._place()
+        return self._stored
+
+    def _require_coming(self) -> None:
+        if self._stored is not None:
+            raise ValueError("the file is in the store already")
+
+    @abstractmethod
+    def _append(self, chunk: bytes) -> None: ...
+
+    @abstractmethod
+    def _written(self) -> bytes: ...
+
+    @abstractmethod
+    def _place(self) -> StoredOriginal: ...
 
 
 class OriginalStore(Protocol):
@@ -129,62 +162,40 @@ def name_of(path: bytes) -> str:
     return os.fsdecode(path.rpartition(b"/")[2])
 
 
-class FolderIncoming:
-    """A file being added to the folder, created by `Originals.incoming`; see `Incoming`."""
+class FolderIncoming(Incoming):
+    """A file being added to the folder, created by `Originals.incoming`."""
 
     def __init__(
         self, originals: Originals, path: Path, handle: int, max_bytes: int | None
     ) -> None:
+        super().__init__(max_bytes)
         self._originals = originals
         self._path = path
         self._handle = handle
-        self._max_bytes = max_bytes
-        self._hash = hashlib.sha256()
-        self._stored: StoredOriginal | None = None
         self._ending = contextlib.ExitStack()
         self._ending.callback(self._forget_name)
         self._file = self._ending.enter_context(contextlib.ExitStack())
         self._file.callback(os.close, handle)
-        self.size = 0
 
-    @property
-    def sha256(self) -> str:
-        """SHA-256 of the bytes written so far, in hex."""
-        return self._hash.hexdigest()
-
-    def write(self, chunk: bytes) -> None:
-        """Append bytes; raises DecodeError above the limit, CannotWork if the write fails."""
-        self._require_coming()
-        self.size += len(chunk)
-        if self._max_bytes is not None and self.size > self._max_bytes:
-            raise DecodeError(f"it has more than {self._max_bytes:,} bytes")
-        self._hash.update(chunk)
+    def _append(self, chunk: bytes) -> None:
         with _storing():
             rest = memoryview(chunk)
             while rest:
                 rest = rest[os.write(self._handle, rest) :]
 
-    def read(self) -> bytes:
-        """All bytes written so far, to inspect before they are kept."""
-        self._require_coming()
+    def _written(self) -> bytes:
         with _storing(), open(os.dup(self._handle), "rb") as file:
             file.seek(0)
             return file.read()
 
-    def keep(self) -> StoredOriginal:
-        """Put the file into the store durably; raises CannotWork if that fails.
-
-        A second call returns the same result.
-        """
-        if self._stored is None:
-            with _storing():
-                os.fsync(self._handle)
-                self._stored = self._place()
-                # One request may bring more files than a process may hold open twice.
-                self._file.close()
-        return self._stored
-
     def _place(self) -> StoredOriginal:
+        with _storing():
+            os.fsync(self._handle)
+            stored = self._shelve()
+            self._file.close()
+        return stored
+
+    def _shelve(self) -> StoredOriginal:
         sha256 = self.sha256
         shelf = self._originals.make_shelf(sha256)
         self._ending.callback(os.close, shelf)
@@ -209,10 +220,6 @@ class FolderIncoming:
 
     def _forget_name(self) -> None:
         self._path.unlink(missing_ok=True)
-
-    def _require_coming(self) -> None:
-        if self._stored is not None:
-            raise ValueError("the file is in the store already")
 
     def end(self) -> None:
         """Remove the temporary name and release the locks; called at the end of the block."""
