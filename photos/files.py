@@ -174,6 +174,11 @@ def composed_path(path: bytes) -> bytes:
     return composed(path.decode("utf-8", "surrogateescape")).encode("utf-8", "surrogateescape")
 
 
+def is_absolute(path: str | bytes) -> bool:
+    """Whether a path is one of the file system's root, or an object's."""
+    return is_object(path) or os.path.isabs(path)
+
+
 def exists(path: bytes) -> bool:
     """Whether there is a file, folder, link or object that may be seen; may raise
     StoreUnavailable."""

@@ -27,8 +27,7 @@ from regard.core.filters import (
 )
 from regard.core.keys import AccessScope, Caller
 from regard.core.words import composed
-from regard.photos.buckets import is_object
-from regard.photos.files import absolute_path, path_below
+from regard.photos.files import absolute_path, is_absolute, path_below
 
 _CUSTOM = "custom."
 _MOST_IDS = 1000
@@ -212,7 +211,7 @@ def _prefixes(prefix: str | None, caller: Caller, roots: Mapping[str, bytes]) ->
         return ()
     if "\0" in prefix:
         raise UsageError("path_prefix is not a path")
-    if _is_absolute(prefix):
+    if is_absolute(prefix):
         if not caller.scope.covers(AccessScope.ADMIN):
             raise UsageError(
                 "the path starts with a slash or s3://",
@@ -228,10 +227,6 @@ def _prefixes(prefix: str | None, caller: Caller, roots: Mapping[str, bytes]) ->
     return (folder,)
 
 
-def _is_absolute(path: str) -> bool:
-    return path.startswith("/") or is_object(path)
-
-
 def path_filter(text: str, caller: Caller, roots: Mapping[str, bytes]) -> AssetFilter:
     """The filter for `path:` in a query: consecutive folders, for non-administrators below the
     roots.
@@ -239,7 +234,7 @@ def path_filter(text: str, caller: Caller, roots: Mapping[str, bytes]) -> AssetF
     A text that starts with a root's name also matches the `path` that lists show. Raises
     UsageError for an absolute path that the caller may not use.
     """
-    if _is_absolute(text):
+    if is_absolute(text):
         return AssetFilter(path_prefixes=_prefixes(text, caller, roots))
     name, _, rest = text.partition("/")
     named = path_below(roots[name], rest) if name in roots else None

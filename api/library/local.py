@@ -51,8 +51,7 @@ from regard.core.duplicates import DuplicateKind
 from regard.core.errors import DecodeError, EngineUnavailable, UsageError
 from regard.core.filters import AssetFilter, PathPart
 from regard.indexer.report import SILENT, IndexReport, Progress
-from regard.photos.buckets import is_object
-from regard.photos.files import absolute_path, uri_of_path
+from regard.photos.files import absolute_path, is_absolute, uri_of_path
 from regard.search.answers import ImageQuery, Scope, TextQuery, parse_identifier
 from regard.search.engine import SearchEngine
 from regard.search.language.planning import compose_query, intersect, read_filter, read_terms
@@ -482,6 +481,6 @@ def _decoded(written: WrittenPicture) -> ImageQuery:
 
 def _path_filter(text: str) -> AssetFilter:
     """What `path:` means on a home: an absolute path, or successive folders anywhere."""
-    if text.startswith("/") or is_object(text):
+    if is_absolute(text):
         return AssetFilter(path_prefixes=(absolute_path(text),))
     return AssetFilter(path_parts=(PathPart(os.fsencode(text)),))

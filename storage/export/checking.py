@@ -13,11 +13,14 @@ import numpy as np
 
 from regard.core.errors import CannotWork
 from regard.core.records import Kind
+from regard.photos.files import is_absolute
 from regard.storage.database.embeddings import is_sound
 from regard.storage.export.coco import mask_runs
 from regard.storage.export.reading import Export, ExportedContent, Row
 
 _DIGEST = re.compile(r"[0-9a-f]{64}")
+# In a bucket, the hash is followed by a number.
+_UPLOAD = re.compile(r"[0-9a-f]{64}(-[0-9a-f]{20})?")
 _PAGE_BITS = 16
 _LARGEST_SIDE = 2**20
 
@@ -128,11 +131,12 @@ class _Check:
         )
         self._require(
             (row["content_id"] is None) == (row["failure"] is not None)
-            and os.path.isabs(row["path"])
+            and is_absolute(row["path"])
             and b"\0" not in row["path"]
             and row["size"] >= 0
             and (
-                not row["managed"] or _DIGEST.fullmatch(os.fsdecode(os.path.basename(row["path"])))
+                not row["managed"]
+                or _UPLOAD.fullmatch(os.fsdecode(os.path.basename(row["path"]))) is not None
             ),
             "assets",
             "one does not describe a file",
@@ -146,7 +150,7 @@ class _Check:
 
     def exclusion(self, row: Row) -> None:
         self._require(
-            row["collection_id"] in self._export.collections and os.path.isabs(row["path"]),
+            row["collection_id"] in self._export.collections and is_absolute(row["path"]),
             "exclusions",
             "one is of no collection, or of no path",
         )

@@ -57,7 +57,8 @@ TABLES: Mapping[str, tuple[Column, ...]] = {
     ),
     "assets.parquet": _columns(
         "id int64  collection_id int64  content_id int64?  path binary  uri string"
-        "  size int64  mtime_ns int64  sidecar_stamp string?  failure string?"
+        "  size int64  mtime_ns int64  sidecar_stamp string?  etag string?"
+        "  failure string?"
         "  taken_at timestamp?  taken_precision string?  utc_offset_minutes int32?"
         "  camera_make string?  camera_model string?  lens string?"
         "  latitude double?  longitude double?  title string?  description string?"

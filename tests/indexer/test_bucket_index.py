@@ -284,6 +284,20 @@ def test_two_prefixes_are_two_roots_between_which_photographs_move(
     assert ids(library)["all/1/001.png"] == before["all/1/001.png"]
 
 
+def test_an_exported_and_imported_bucket_is_unchanged(
+    bucket: Bucket, library: Library, tmp_path: Path
+) -> None:
+    pictures = fill(bucket, 3)
+    library.index(ROOT)
+    assert library.run("export", tmp_path / "export").code == 0
+    other = Library(tmp_path / "other")
+    assert other.run("import", tmp_path / "export").code == 0
+    bucket.put("all/0/000.png", pictures["all/0/000.png"])
+    bucket.reads.clear()
+    assert counts(other) == {"unchanged": 3}
+    assert bucket.reads == []
+
+
 def test_collections_and_the_python_library(bucket: Bucket, tmp_path: Path) -> None:
     pictures = fill(bucket, 3)
     with regard.open(tmp_path / "home") as library:

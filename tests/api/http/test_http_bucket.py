@@ -15,6 +15,7 @@ from pathlib import Path
 import httpx
 import pytest
 from made_bucket import BUCKET, Bucket, used_here
+from made_library import regard
 from made_service import WAIT, Served, Shelf, jpeg, png, refused
 from sqlalchemy import select
 
@@ -141,6 +142,21 @@ def test_an_object_that_was_lost_comes_back_with_the_next_upload(
     assert again.asset is not None
     assert (again.status, again.asset.id) == ("existing", asset.id)
     assert original(shelf, asset.id) == picture
+
+
+def test_uploads_in_a_bucket_are_exported_and_imported(
+    served: Served, shelf: Shelf, tmp_path: Path
+) -> None:
+    [asset] = shelf.add(png())
+    exported = regard(
+        "export", tmp_path / "export", "--collection", shelf.name, "--home", served.home
+    )
+    assert exported.code == 0, exported
+    imported = regard("import", tmp_path / "export", "--home", tmp_path / "home")
+    assert imported.code == 0, imported
+    found = regard("search", "red", "--json", "--home", tmp_path / "home")
+    [hit] = found.document["hits"]
+    assert (hit["asset"]["width"], hit["asset"]["height"]) == (asset.width, asset.height)
 
 
 def test_ranges_conditions_and_redirects(served: Served, shelf: Shelf) -> None:
