@@ -155,7 +155,8 @@ def _tile(hit: Hit, caption: str, role: Role) -> Tile:
 
     outlines: tuple[Outline, ...] = ()
     if hit.region is not None:
-        mask = hit.region.mask()
+        # A query is a box, whatever the mask in it.
+        mask = hit.region.mask() if role is Role.FOUND else None
         outlines = (Outline(None if mask else Box(*hit.region.bbox), mask, role),)
     name = hit.asset.uri.rsplit("/", 1)[-1] if role is Role.FOUND else ""
     return Tile(decode, caption=caption, note=name, outlines=outlines)
