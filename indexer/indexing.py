@@ -337,6 +337,7 @@ class _Run:
             return photo
         try:
             with PhotoFile.open(path, limits, self.confinement) as file:
+                photo.entry = entry.as_read(file.object_status)
                 if not self.catalog.is_analysed(file.sha256):
                     photo.image = self.setup.image_of(file)
                 decoded = photo.image if isinstance(photo.image, Image) else None

@@ -8,13 +8,14 @@ from __future__ import annotations
 import os
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import Enum, auto
 from typing import Self
 
 from regard.core.catalog import FileStamp, KnownAsset
 from regard.core.errors import OutsideRoots
 from regard.indexer.exclusions import Exclusions
+from regard.photos.buckets import ObjectStatus
 from regard.photos.files import Confinement
 from regard.photos.formats import PHOTO_SUFFIXES
 
@@ -55,6 +56,14 @@ class WalkEntry:
     failure_reason: str | None = None
     is_unreachable: bool = False
     likeness: Likeness = Likeness.PHOTO
+
+    def as_read(self, status: ObjectStatus | None) -> WalkEntry:
+        """The entry of the object that was read, which may have changed since it was listed."""
+        if status is None or self.stamp.etag in {None, status.etag}:
+            return self
+        path, sidecar = self.stamp.path, self.stamp.sidecar
+        stamp = FileStamp(path, status.size, status.mtime_ns, sidecar, status.etag)
+        return replace(self, stamp=stamp)
 
 
 @dataclass(frozen=True, slots=True)

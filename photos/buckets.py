@@ -15,6 +15,7 @@ import contextlib
 import errno
 import functools
 import importlib.util
+import io
 import os
 import tempfile
 import time
@@ -52,6 +53,12 @@ class ObjectStatus:
     size: int
     mtime_ns: int
     etag: str
+
+
+class ObjectCopy(io.BufferedRandom):
+    """A local copy of an object, and the `status` that it had."""
+
+    status: ObjectStatus
 
 
 class AccessDenied(StoreUnavailable):
@@ -94,7 +101,9 @@ def find_object(path: bytes) -> ObjectStatus | None:
         return None
 
 
-def open_object(path: bytes, *, max_bytes: int | None = None, etag: str | None = None) -> BinaryIO:
+def open_object(
+    path: bytes, *, max_bytes: int | None = None, etag: str | None = None
+) -> ObjectCopy:
     """Open a local copy of an object, which goes when it is closed.
 
     Raises as `read_object`, DecodeError if the object is larger than `max_bytes`, or OSError if
@@ -104,7 +113,8 @@ def open_object(path: bytes, *, max_bytes: int | None = None, etag: str | None =
     if max_bytes is not None and answer["ContentLength"] > max_bytes:
         answer["Body"].close()
         raise DecodeError(f"it has {answer['ContentLength']:,} bytes, more than {max_bytes:,}")
-    file = tempfile.TemporaryFile()  # noqa: SIM115 - the caller closes it
+    file = ObjectCopy(tempfile.TemporaryFile(buffering=0))  # noqa: SIM115 - the caller closes it
+    file.status = _status(answer["ContentLength"], answer)
     try:
         for chunk in _continued(path, 0, None, answer):
             file.write(chunk)

@@ -21,6 +21,7 @@ from regard.core.catalog import ContentHeader
 from regard.core.errors import DecodeError, OutsideRoots, UnknownFormat
 from regard.core.facts import PhotoFacts
 from regard.core.records import Image, Signature, UInt8Array, signature_shape
+from regard.photos.buckets import ObjectCopy, ObjectStatus
 from regard.photos.colour import TURNED, srgb_pixels
 from regard.photos.decoding import (
     DEFAULT_LIMITS,
@@ -81,6 +82,8 @@ class PhotoFile:
             raise DecodeError(f"{kind} files are not allowed here")
         self.data = data
         self.format = kind
+        # Of the object that it was read from.
+        self.object_status: ObjectStatus | None = None
         self._limits = limits
         self._opened: Picture | None = None
         # The preview and the developed pixels of a RAW file, once it was read.
@@ -104,7 +107,9 @@ class PhotoFile:
             with large_file_turn(size):
                 data = read_open_file(file, limits.max_bytes)
                 file.close()
-                yield cls(data, limits)
+                photo = cls(data, limits)
+                photo.object_status = file.status if isinstance(file, ObjectCopy) else None
+                yield photo
 
     @cached_property
     def sha256(self) -> str:

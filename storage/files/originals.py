@@ -38,7 +38,7 @@ from regard.core.errors import (
     OutsideRoots,
 )
 from regard.photos.buckets import is_object, open_object
-from regard.photos.files import open_regular
+from regard.photos.files import open_regular, real_path
 from regard.storage.files.durable import make_directory
 
 SHA256_DIGITS = 64
@@ -420,7 +420,7 @@ def _lies_within(file: BinaryIO, path: bytes, folders: Sequence[bytes]) -> bool:
             same = False
         if not same:
             return False
-    return any(real.startswith(os.path.join(os.path.realpath(folder), b"")) for folder in folders)
+    return any(real.startswith(os.path.join(real_path(folder), b"")) for folder in folders)
 
 
 def _remove_unlocked(path: Path) -> bool:
