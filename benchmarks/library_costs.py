@@ -16,8 +16,10 @@ from dataclasses import dataclass
 CATALOG_BYTES = 20e3
 # Bytes of a vector's ids and checksum in a file of rows, and of its place in a list (docs/size.md).
 ROW_IDS, LIST_IDS = 28, 12
+# Bytes of the tables and HNSW indexes of pgvector for each byte of vectors (docs/scale.md).
+PGVECTOR_SHARE = 2.95
 # Bytes of a vector in Milvus beside its float32 numbers (docs/deployment.md).
-MILVUS_LINKS = 150
+MILVUS_LINKS = 280
 # Seconds of one core that `lite` takes for a photograph (docs/size.md).
 LITE_SECONDS = 0.4
 # Operations of the models of `blip3` for a photograph and for each region (docs/performance.md).
@@ -40,6 +42,7 @@ class Costs:
     catalog: float
     index_files: float
     lists: float
+    pgvector: float
     milvus_memory: float
     lite_core_hours: float
     gpu_hours: float
@@ -57,6 +60,7 @@ class Costs:
             catalog=n * (vector_bytes + CATALOG_BYTES),
             index_files=n * (rows + lists),
             lists=n * lists,
+            pgvector=n * PGVECTOR_SHARE * vector_bytes,
             milvus_memory=n * (2 * vector_bytes + MILVUS_LINKS * vectors),
             lite_core_hours=n * LITE_SECONDS / 3600,
             gpu_hours=n * operations / (GPU_OPERATIONS * GPU_SHARE) / 3600,
@@ -73,6 +77,7 @@ def table(vector_bytes: float, vectors: int) -> Iterator[str]:
         "catalog": [_bytes(one.catalog) for one in columns],
         "`faiss`: files": [_bytes(one.index_files) for one in columns],
         "`faiss`: page cache for the lists": [_bytes(one.lists) for one in columns],
+        "`pgvector`: tables and HNSW": [_bytes(one.pgvector) for one in columns],
         "`milvus`: memory of the query nodes": [_bytes(one.milvus_memory) for one in columns],
         "`faiss`: lists fit one machine of 512 GB": [
             "yes" if _machines(one.lists) == 1 else "no" for one in columns

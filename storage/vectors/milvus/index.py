@@ -57,8 +57,9 @@ _REQUEST_BYTES = 16 << 20
 _ANSWER_HITS = 200_000
 # Rows that pass a filter up to which they are read and scored: the graph misses more of fewer rows.
 _FEW_ROWS = 1_000
-# Links and breadth of the graph, and the least breadth of a search.
-_LINKS, _BUILD_BREADTH, _BREADTH = 16, 200, 400
+# Links and breadth of the graph, and the least breadth of a search. Texts lie apart from the rows
+# that they search, and need so much; rows find rows with a tenth.
+_LINKS, _BUILD_BREADTH, _BREADTH = 32, 200, 1000
 # Hits beyond those asked for, among which ties are put in order, and how much deeper to look next.
 _SPARE, _DEEPER = 32, 4
 # Rows applied after which a snapshot lets Milvus build their graph; it does so later on its own.
