@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 _Function = TypeVar("_Function", bound=Callable[..., Any])
 
 KEY_VARIABLE = "REGARD_API_KEY"
+_VECTORS = "regard.vectors"
 # These work on no library, or on what only a home has.
 _WITHOUT_SERVER = frozenset({"serve", "keys", "profiles", "models", "evaluate", "demo"})
 
@@ -61,7 +62,7 @@ def open_library(home: Path | None, profile: str | None = None, ray: str | None 
         return RemoteLibrary(server.url, _read_key(server), profile)
     from regard.api.library.local import LocalLibrary
 
-    return LocalLibrary(replace(Settings.resolve(home), ray=ray), profile)
+    return LocalLibrary(replace(_settings(home), ray=ray), profile)
 
 
 def home_settings(home: Path | None) -> Settings:
@@ -72,12 +73,20 @@ def home_settings(home: Path | None) -> Settings:
             f"{path} works on a home and not on a server, as REGARD_SERVER demands",
             remedy="give --home DIR",
         )
-    return Settings.resolve(home)
+    return _settings(home)
+
+
+def _settings(home: Path | None) -> Settings:
+    return Settings.resolve(home, vectors=click.get_current_context().meta.get(_VECTORS))
 
 
 def _chosen_server(home: Path | None) -> ChosenServer | None:
     server: ChosenServer | None = click.get_current_context().find_root().obj
     if server is None or home is None:
+        if server is not None and click.get_current_context().meta.get(_VECTORS) is not None:
+            raise UsageError(
+                "a server's own --vectors chooses its engine", remedy="leave out --vectors"
+            )
         return server
     if not server.is_from_environment:
         raise UsageError("--home and --server exclude each other", remedy="give one of them")
@@ -101,13 +110,25 @@ def _read_key(server: ChosenServer) -> str | None:
 
 
 def home_option(function: _Function) -> _Function:
-    """`--home DIR`."""
-    return click.option(
+    """`--home DIR`, and `--vectors ENGINE`, which `open_library` and `home_settings` read."""
+    home = click.option(
         "--home",
         type=click.Path(path_type=Path),
         metavar="DIR",
         help="The folder of the catalog and its indexes [env: REGARD_HOME].",
-    )(function)
+    )
+    vectors = click.option(
+        "--vectors",
+        metavar="ENGINE",
+        expose_value=False,
+        callback=_choose_vectors,
+        help="faiss, pgvector, milvus://host:port or https://host [env: REGARD_VECTORS].",
+    )
+    return home(vectors(function))
+
+
+def _choose_vectors(context: click.Context, _option: click.Parameter, engine: str | None) -> None:
+    context.meta[_VECTORS] = engine
 
 
 def _check_ray(

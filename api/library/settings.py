@@ -49,9 +49,12 @@ class Settings:
 
     @classmethod
     def resolve(
-        cls, home: Path | None = None, environ: Mapping[str, str] | None = None
+        cls,
+        home: Path | None = None,
+        environ: Mapping[str, str] | None = None,
+        vectors: str | None = None,
     ) -> Settings:
-        """The argument wins over the environment, the environment over the default.
+        """Arguments win over the environment, the environment over the defaults.
 
         Raises UsageError if the home is a file, the password file does not fit the database URL or
         the vector engine is unknown or does not fit or the store is no bucket, HomeError if the
@@ -65,7 +68,8 @@ class Settings:
         if path.exists() and not path.is_dir():
             raise UsageError(f"the home {path} is a file", remedy="give --home a folder")
         database_url = _database_url(environ)
-        return cls(path, database_url, *_vectors(environ, database_url), store=_store(environ))
+        engine, token_file = _vectors(vectors, environ, database_url)
+        return cls(path, database_url, engine, token_file, store=_store(environ))
 
     @property
     def catalog_file(self) -> Path:
@@ -116,25 +120,27 @@ def _database_url(environ: Mapping[str, str]) -> str | None:
     return f"{scheme}://{user}:{quote(_password(Path(password_file)), safe='')}@{place}"
 
 
-def _vectors(environ: Mapping[str, str], database_url: str | None) -> tuple[str, Path | None]:
+def _vectors(
+    given: str | None, environ: Mapping[str, str], database_url: str | None
+) -> tuple[str, Path | None]:
     """The vector engine and the file with its token."""
-    vectors = environ.get(VECTORS_VARIABLE) or "faiss"
+    vectors = given or environ.get(VECTORS_VARIABLE) or "faiss"
     token_file = environ.get(TOKEN_FILE_VARIABLE) or None
     if vectors == "pgvector" and not (database_url or "").startswith("postgres"):
         raise UsageError(
-            f"{VECTORS_VARIABLE} is pgvector, but the catalog is not in PostgreSQL",
+            "the vector engine is pgvector, but the catalog is not in PostgreSQL",
             remedy=f"set {DATABASE_VARIABLE} to postgresql://user@host/name",
         )
     is_milvus = _is_milvus(vectors)
     if vectors not in {"faiss", "pgvector"} and not is_milvus:
         raise UsageError(
-            f"{VECTORS_VARIABLE} names no vector engine",
-            remedy="set it to faiss, pgvector, milvus://host:port or https://host",
+            "--vectors or REGARD_VECTORS names no vector engine",
+            remedy="choose faiss, pgvector, milvus://host:port or https://host",
         )
     if token_file and not is_milvus:
         raise UsageError(
-            f"{TOKEN_FILE_VARIABLE} is set, but {VECTORS_VARIABLE} does not name a Milvus server",
-            remedy=f"set {VECTORS_VARIABLE} to milvus://host:port or https://host, or unset it",
+            f"{TOKEN_FILE_VARIABLE} is set, but the vector engine is not Milvus",
+            remedy="choose milvus://host:port or https://host, or unset the variable",
         )
     return vectors, Path(os.path.abspath(token_file)) if token_file else None
 

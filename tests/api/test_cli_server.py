@@ -105,6 +105,9 @@ def test_the_command_line_goes_before_the_environment(
     regard("--server", server.url, "search", "red", "--home", library.home).expect_sentence(
         2, "--home and --server"
     )
+    regard("--server", server.url, "status", "--vectors", "faiss").expect_sentence(
+        2, "leave out --vectors"
+    )
     regard("--key-file", "x", "status").expect_sentence(2, "--key-file needs a server")
     regard("--server", "no address", "status").expect_sentence(2, "not the address")
     monkeypatch.setenv("REGARD_SERVER", server.url)

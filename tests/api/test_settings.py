@@ -24,6 +24,8 @@ def test_an_argument_wins_over_the_environment(tmp_path: Path) -> None:
     environ = {"REGARD_HOME": str(tmp_path / "from-environment")}
     assert Settings.resolve(None, environ).home == tmp_path / "from-environment"
     assert Settings.resolve(tmp_path / "given", environ).home == tmp_path / "given"
+    environ = {"REGARD_VECTORS": "pgvector"}
+    assert Settings.resolve(tmp_path, environ, vectors="faiss").vectors == "faiss"
 
 
 def test_a_home_that_is_a_file_is_refused(tmp_path: Path) -> None:
@@ -161,7 +163,7 @@ def test_an_unknown_vector_engine_is_refused(tmp_path: Path, vectors: str) -> No
 def test_a_token_file_is_for_milvus(tmp_path: Path) -> None:
     environ = {"REGARD_VECTORS": "https://host", "REGARD_VECTORS_TOKEN_FILE": "/run/token"}
     assert Settings.resolve(tmp_path, environ).vectors_token_file == Path("/run/token")
-    with pytest.raises(UsageError, match="does not name a Milvus server"):
+    with pytest.raises(UsageError, match="the vector engine is not Milvus"):
         Settings.resolve(tmp_path, {"REGARD_VECTORS_TOKEN_FILE": "/run/token"})
 
 

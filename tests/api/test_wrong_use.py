@@ -66,6 +66,8 @@ def _photo(library: Library) -> Path:
         (["index", "{photo}", "--profile", "gpt"], ["'gpt'", "regard profiles"]),
         (["index", "{photo}", "--collection", " "], ["name is empty"]),
         (["search", "red", "--home", "{photo}"], ["is a file"]),
+        (["search", "red", "--vectors", "qdrant"], ["no vector engine", "milvus://"]),
+        (["status", "--vectors", "pgvector"], ["not in PostgreSQL", "REGARD_DATABASE_URL"]),
         (["index", "{photo}", "--home", "{photo}"], ["is a file"]),
     ],
 )
