@@ -9,6 +9,9 @@ Two things are timed in turn, several times, in one process:
 
 The ratio of the two says what reading, hashing, decoding, committing and the indexes cost. Only
 ratios of one run compare; the rates depend on the machine and on what else it does.
+
+With `--against PYTHON`, the interpreter of another checkout's environment, `regard index` of this
+checkout and of that one take turns instead, each in a process and a home of its own.
 """
 
 from __future__ import annotations
@@ -16,7 +19,9 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import resource
 import statistics
+import subprocess
 import sys
 import tempfile
 import time
@@ -55,8 +60,52 @@ def main() -> None:
     parser.add_argument("folders", nargs="*", type=Path, default=[Path("photoset")])
     parser.add_argument("--profile", default="lite")
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--against", type=Path, metavar="PYTHON")
     parser.add_argument("--json", action="store_true")
     arguments = parser.parse_args()
+    report = _compare(arguments) if arguments.against else _measure(arguments)
+    print(json.dumps(report, indent=None if arguments.json else 2))
+
+
+def _compare(arguments: argparse.Namespace) -> dict[str, object]:
+    """Photographs a second, and a second of processor time, of two checkouts in turns."""
+    interpreters = {"this": Path(sys.executable), "other": arguments.against}
+    runs: dict[str, list[tuple[float, float]]] = {name: [] for name in interpreters}
+    for number in range(arguments.rounds):
+        print(f"round {number + 1} of {arguments.rounds}", file=sys.stderr)
+        for name, python in interpreters.items():
+            runs[name].append(_run_index(python, arguments.profile, arguments.folders))
+    report: dict[str, object] = {"profile": arguments.profile}
+    for position, clock in enumerate(("elapsed", "processor")):
+        rates = {name: [run[position] for run in done] for name, done in runs.items()}
+        for name, values in rates.items():
+            report[f"{name}_per_second_{clock}"] = _spread(values)
+        pairs = zip(rates["this"], rates["other"], strict=True)
+        report[f"ratio_{clock}"] = _spread([this / other for this, other in pairs])
+    return report
+
+
+def _run_index(python: Path, profile: str, folders: list[Path]) -> tuple[float, float]:
+    """Photographs a second of elapsed and of processor time by `regard index` of a checkout."""
+    code = "import sys; from regard.api.cli import main; sys.exit(main(sys.argv[1:]))"
+    with tempfile.TemporaryDirectory() as home:
+        command = [python.absolute(), "-c", code, "index", *(f.resolve() for f in folders)]
+        started, used = time.perf_counter(), resource.getrusage(resource.RUSAGE_CHILDREN)
+        done = subprocess.run(
+            [*command, "--home", home, "--profile", profile, "--json"],
+            cwd=home,
+            stdout=subprocess.PIPE,
+            check=True,
+        )
+        elapsed = time.perf_counter() - started
+    usage = resource.getrusage(resource.RUSAGE_CHILDREN)
+    processor = usage.ru_utime + usage.ru_stime - used.ru_utime - used.ru_stime
+    count = json.loads(done.stdout)["indexed"]
+    return count / elapsed, count / processor
+
+
+def _measure(arguments: argparse.Namespace) -> dict[str, object]:
+    """Indexing and the bare model calls in turns."""
 
     profile = load_profile(arguments.profile)
     analyzer = profile.analyzer()
@@ -75,7 +124,7 @@ def main() -> None:
         print(f"round {number + 1} of {arguments.rounds}", file=sys.stderr)
         indexing.append(len(images) / _time_indexing(arguments.profile, arguments.folders))
         models.append(_rate(analyzer, images, best))
-    report = {
+    return {
         "photographs": len(images),
         "profile": arguments.profile,
         "indexing_per_second": _spread(indexing),
@@ -84,7 +133,6 @@ def main() -> None:
         "models_at": str(best),
         "settings_tried": {str(setting): round(rate, 2) for setting, rate in tried.items()},
     }
-    print(json.dumps(report, indent=None if arguments.json else 2))
 
 
 def _time_indexing(profile: str, folders: list[Path]) -> float:

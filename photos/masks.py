@@ -30,6 +30,41 @@ def encode_mask(pixels: npt.NDArray[np.bool_]) -> Mask:
     return Mask(height, width, encoded["counts"])
 
 
+def encode_enlarged_mask(pixels: npt.NDArray[np.bool_], height: int, width: int) -> Mask:
+    """Compress a bool array as it would be when enlarged to `height` × `width`.
+
+    Each pixel takes the value of the one that covers its centre. The time depends on the outline
+    instead of the area.
+    """
+    rows, columns = pixels.shape
+    padded = np.zeros((columns, rows + 2), np.bool_)
+    padded[:, 1:-1] = pixels.T
+    # Within a column, starts of spans and ends alternate.
+    changes = np.flatnonzero(padded[:, 1:] != padded[:, :-1])
+    column, row = np.divmod(changes, rows + 1)
+    # First enlarged row of each row, and the column that covers each enlarged column.
+    row_at = np.searchsorted(_covering(height, rows), np.arange(rows + 1))
+    covering = _covering(width, columns)
+    spans = np.bincount(column[::2], minlength=columns)
+    repeats = spans[covering]
+    offset = np.repeat((np.cumsum(spans) - spans)[covering] - np.cumsum(repeats) + repeats, repeats)
+    span = np.arange(len(offset)) + offset
+    top = height * np.repeat(np.arange(width), repeats)
+    starts, ends = top + row_at[row[::2][span]], top + row_at[row[1::2][span]]
+    # A span that reaches the bottom goes on where the next column begins with one.
+    apart = np.flatnonzero(starts[1:] != ends[:-1])
+    bounds = np.stack(
+        [np.append(starts[:1], starts[1:][apart]), np.append(ends[:-1][apart], ends[-1:])], axis=1
+    )
+    runs = np.diff(bounds.ravel(), prepend=0, append=height * width).tolist()
+    return mask_from_runs(height, width, runs if runs[-1] else runs[:-1])
+
+
+def _covering(length: int, count: int) -> npt.NDArray[np.int64]:
+    """Index of the one of `count` equal parts that covers each pixel's centre, (length,)."""
+    return (2 * np.arange(length) + 1) * count // (2 * length)
+
+
 def mask_from_runs(height: int, width: int, runs: list[int]) -> Mask:
     """Convert COCO's uncompressed form: column-major run lengths, starting with zeros."""
     encoded = coco_mask.frPyObjects({"size": [height, width], "counts": runs}, height, width)

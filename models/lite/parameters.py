@@ -46,23 +46,23 @@ class Objectness:
 
 OBJECTNESS = Objectness(
     terms=(
-        Term("area", -4.0837, 1.6757, 0.1747, -0.0343),
-        Term("fill", 0.5121, 0.1547, -0.0063, 0.0034),
-        Term("frame", 0.07, 0.126, -0.1085, 0.0063),
-        Term("inner gradient", 1.454, 0.8937, -0.0102, 0.0097),
-        Term("weak closure", 0.8592, 0.271, 0.0525, 0.0089),
-        Term("strong closure", 0.3355, 0.327, 0.0375, 0.0058),
-        Term("compactness", 3.9756, 0.6738, -0.0417, -0.004),
-        Term("contrast with the surroundings", 2.8504, 0.7902, -0.0198, -0.0093),
-        Term("contrast with the rest", 0.5665, 0.198, 0.0386, -0.0135),
-        Term("surroundings unlike the border", 0.4361, 0.2053, -0.0258, 0.0019),
-        Term("surroundings' spread", 2.977, 0.5423, -0.047, -0.0012),
-        Term("superpixels", 1.6287, 1.3676, 0.0003, 0.0099),
-        Term("agreement", 1.3723, 0.9868, 0.0608, 0.0166),
-        Term("depth", 2.3838, 1.6278, 0.1448, 0.0232),
-        Term("surroundings' depth", 2.3946, 1.1863, -0.1021, -0.0246),
+        Term("area", -3.9968, 1.6971, 0.1742, -0.0377),
+        Term("fill", 0.5123, 0.1543, -0.0059, 0.005),
+        Term("frame", 0.0724, 0.1293, -0.1116, 0.0059),
+        Term("inner gradient", 1.4216, 0.8899, -0.0133, 0.0161),
+        Term("weak closure", 0.8677, 0.2605, 0.0539, 0.0101),
+        Term("strong closure", 0.3182, 0.316, 0.0309, 0.0042),
+        Term("compactness", 3.9685, 0.6648, -0.042, -0.0038),
+        Term("contrast with the surroundings", 2.9201, 0.7691, -0.0179, -0.0081),
+        Term("contrast with the rest", 0.5696, 0.1995, 0.0385, -0.0128),
+        Term("surroundings unlike the border", 0.4366, 0.203, -0.0263, 0.0005),
+        Term("surroundings' spread", 3.006, 0.5393, -0.0458, -0.004),
+        Term("superpixels", 1.5611, 1.3317, 0.0107, 0.0034),
+        Term("agreement", 1.3467, 0.9811, 0.0711, 0.0153),
+        Term("depth", 2.3986, 1.6441, 0.1387, 0.0101),
+        Term("surroundings' depth", 2.3619, 1.1779, -0.0981, -0.017),
     ),
-    constant=0.1204,
+    constant=0.1429,
 )
 """Printed by `python -m regard.models.lite.fit_ranking`."""
 
@@ -87,7 +87,7 @@ class SegmenterParameters:
 
     side: int = 320
     sigma: float = 1.0
-    superpixels: int = 250
+    superpixels: int = 200
     cuts: int = 12
     smallest: float = 0.0015
     largest: float = 0.8

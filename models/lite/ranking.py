@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import numpy as np
 import numpy.typing as npt
+from scipy import ndimage
 from scipy.sparse import coo_matrix
 from scipy.sparse.csgraph import dijkstra
 
@@ -66,17 +67,26 @@ def cues(partition: Partition, members: BoolArray, iou: Float32Array) -> Float64
     weighted = rows * partition.area.astype(np.float32)
     area = weighted.sum(axis=1)
     total = float(partition.area.sum())
-    length = _symmetric(partition, partition.length)
-    touching = rows @ length
+    touching = rows @ _lengths(partition)
     # Boundary length shared with each superpixel outside the region: its surroundings.
     around = touching * outside
-    perimeter = around.sum(axis=1)
+    # A boundary lies within a region, or between it and its surroundings, or outside.
+    one, other = members[:, partition.first], members[:, partition.second]  # (c, e)
+    lengths, gradient = partition.length, partition.gradient
+    between, within = (
+        places.astype(np.float32) @ np.stack(sums, axis=1).astype(np.float32)
+        for places, sums in (
+            (
+                one ^ other,
+                (lengths, lengths * (gradient > _WEAK_EDGE), lengths * (gradient > _STRONG_EDGE)),
+            ),
+            (one & other, (lengths, lengths * gradient)),
+        )
+    )
+    perimeter, weak, strong = between.T
+    seam, inner = within.T
     # A region that fills the image has no surroundings; its row stays zero.
     around /= np.maximum(perimeter, 1)[:, None]
-    seam = (touching * rows).sum(axis=1)
-    inner = ((rows @ _symmetric(partition, partition.length * partition.gradient)) * rows).sum(
-        axis=1
-    )
     frame = rows @ partition.frame.astype(np.float32)
     histogram = (partition.histogram / partition.area[:, None]).astype(np.float32)
     colour = partition.colour.astype(np.float32)
@@ -94,9 +104,8 @@ def cues(partition: Partition, members: BoolArray, iou: Float32Array) -> Float64
         "fill": area / _box_areas(partition, members),
         "frame": frame / np.maximum(frame + perimeter, 1),
         "inner gradient": np.log1p(inner / np.maximum(seam, 1)),
-        "weak closure": _closure(partition, rows, outside, _WEAK_EDGE) / np.maximum(perimeter, 1),
-        "strong closure": _closure(partition, rows, outside, _STRONG_EDGE)
-        / np.maximum(perimeter, 1),
+        "weak closure": weak / np.maximum(perimeter, 1),
+        "strong closure": strong / np.maximum(perimeter, 1),
         "compactness": np.log(np.maximum(perimeter, 1) ** 2 / area),
         "contrast with the surroundings": np.log1p(np.sqrt((apart**2).sum(axis=1))),
         "contrast with the rest": 1 - np.minimum(mass / area[:, None], rest).sum(axis=1),
@@ -133,40 +142,27 @@ def choose(
     return np.array(picked, np.int64), np.array(scores)
 
 
-def _symmetric(partition: Partition, value: Float64Array) -> Float32Array:
-    """Expand one value per boundary (e,) to a dense symmetric matrix (n, n)."""
+def _lengths(partition: Partition) -> Float32Array:
+    """Boundary length of each pair of superpixels, symmetric (n, n)."""
     matrix = np.zeros((partition.count, partition.count), np.float32)
-    matrix[partition.first, partition.second] = value
-    matrix[partition.second, partition.first] = value
+    matrix[partition.first, partition.second] = partition.length
+    matrix[partition.second, partition.first] = partition.length
     return matrix
-
-
-def _closure(
-    partition: Partition, rows: Float32Array, outside: Float32Array, edge: float
-) -> Float32Array:
-    """Boundary length of each region where the gradient exceeds `edge`, (c,)."""
-    length = _symmetric(partition, partition.length * (partition.gradient > edge))
-    closed: Float32Array = ((rows @ length) * outside).sum(axis=1)
-    return closed
 
 
 def _box_areas(partition: Partition, members: BoolArray) -> Float64Array:
     """Area in pixels of each region's bounding box, (c,)."""
-    labels = partition.labels
+    boxes = ndimage.find_objects(partition.labels + 1)
     sides = []
-    for axis, size in ((0, labels.shape[0]), (1, labels.shape[1])):
-        place = np.broadcast_to(
-            np.arange(size).reshape((-1, 1) if axis == 0 else (1, -1)), labels.shape
-        )
-        low = np.full(partition.count, size)
-        high = np.full(partition.count, -1)
-        np.minimum.at(low, labels.ravel(), place.ravel())
-        np.maximum.at(high, labels.ravel(), place.ravel())
+    for axis in range(2):
+        low = np.array([box[axis].start for box in boxes])
+        high = np.array([box[axis].stop for box in boxes])
+        size = partition.labels.shape[axis]
         sides.append(
-            np.where(members, high, -1).max(axis=1) - np.where(members, low, size).min(axis=1) + 1
+            np.where(members, high, 0).max(axis=1) - np.where(members, low, size).min(axis=1)
         )
-    boxes: Float64Array = (sides[0] * sides[1]).astype(np.float64)
-    return boxes
+    areas: Float64Array = (sides[0] * sides[1]).astype(np.float64)
+    return areas
 
 
 def _depth(partition: Partition) -> Float64Array:

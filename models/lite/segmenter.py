@@ -17,7 +17,7 @@ from regard.models.lite.parameters import SegmenterParameters
 from regard.models.lite.proposals import propose
 from regard.models.lite.ranking import choose, cues, overlaps
 from regard.models.lite.superpixels import partition
-from regard.photos.masks import encode_mask, mask_area, mask_box
+from regard.photos.masks import encode_enlarged_mask, mask_area, mask_box
 
 
 class SuperpixelSegmenter:
@@ -62,13 +62,5 @@ def reduced(image: Image, side: int) -> npt.NDArray[np.uint8]:
 
 def region(members: npt.NDArray[np.bool_], image: Image, score: float) -> Region:
     """Make a region of `image` from a bool mask (h, w) at the reduced size."""
-    rows = _nearest(image.height, members.shape[0])
-    columns = _nearest(image.width, members.shape[1])
-    # Masks are encoded column by column; row order would cost a transposed copy.
-    mask = encode_mask(members.T[:, rows][columns].T)
+    mask = encode_enlarged_mask(members, image.height, image.width)
     return Region(box=mask_box(mask), mask=mask, area=mask_area(mask), score=score)
-
-
-def _nearest(length: int, reduced_length: int) -> npt.NDArray[np.int64]:
-    """Index of the reduced pixel that covers each pixel's centre, (length,)."""
-    return (2 * np.arange(length) + 1) * reduced_length // (2 * length)

@@ -1,9 +1,10 @@
 """Image → superpixels and their adjacency graph; every region is a union of superpixels.
 
-A watershed of the colour gradient (Vincent and Soille, 1991) gives thousands of basins, which are
-merged, weakest boundary first in rounds of Borůvka's algorithm, until some hundreds remain. All
-later measures are sums over superpixels (area, colour, histogram) or over adjacent pairs (length
-and gradient of their boundary), so no later step reads pixels.
+A watershed of the colour gradient gives thousands of basins: each pixel belongs to the minimum that
+steepest descent from it reaches (Bieniek and Moga, 2000). They are merged, weakest boundary first
+in rounds of Borůvka's algorithm, until some hundreds remain. All later measures are sums over
+superpixels (area, colour, histogram) or over adjacent pairs (length and gradient of their
+boundary), so no later step reads pixels.
 """
 
 from __future__ import annotations
@@ -15,7 +16,6 @@ import numpy.typing as npt
 from scipy import ndimage
 from scipy.sparse import coo_matrix
 from scipy.sparse.csgraph import connected_components
-from skimage.segmentation import watershed
 
 from regard.core.records import Float32Array, Float64Array, Int64Array
 
@@ -28,6 +28,9 @@ HISTOGRAM_SIZE = LIGHTNESS_BINS + CHROMA_BINS**2
 _CHROMA_RANGE = 60.0
 _GRADIENT_STEPS = 4.0
 """Quantisation levels per unit of gradient in the watershed; fewer levels give fewer basins."""
+
+_RADII = 3.0
+"""Standard deviations at which the Gaussian is cut off."""
 
 _COLOUR_SHARE = 0.3
 """Weight of the distance of mean colours relative to the gradient in merging."""
@@ -49,7 +52,13 @@ _TO_XYZ = np.array(
         [0.0193339, 0.1191920, 0.9503041],
     ]
 )
-_TO_WHITE_XYZ = (_TO_XYZ / _TO_XYZ.sum(axis=1, keepdims=True)).astype(np.float32)
+_ROOT_STEPS = 1 << 14
+_SCALED_XYZ = (_ROOT_STEPS * _TO_XYZ / _TO_XYZ.sum(axis=1, keepdims=True)).astype(np.float32)
+_SHARES = np.arange(_ROOT_STEPS + 2) / _ROOT_STEPS
+_ROOTS = np.where(_SHARES > 216 / 24389, np.cbrt(_SHARES), (841 / 108) * _SHARES + 4 / 29).astype(
+    np.float32
+)
+"""CIELAB's function of a share of the white point's X, Y or Z, at steps of 1 / _ROOT_STEPS."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,8 +89,8 @@ class Partition:
 
 def to_lab(pixels: npt.NDArray[np.uint8]) -> Float32Array:
     """sRGB uint8 (h, w, 3) → CIELAB under D65, float32 (h, w, 3)."""
-    xyz = _LINEAR[pixels] @ _TO_WHITE_XYZ.T
-    root = np.where(xyz > 216 / 24389, np.cbrt(xyz), (841 / 108) * xyz + 4 / 29)
+    xyz = _LINEAR[pixels] @ _SCALED_XYZ.T
+    root = _ROOTS[(xyz + np.float32(0.5)).astype(np.int32)]
     lab: Float32Array = np.empty_like(root)
     lab[..., 0] = 116 * root[..., 1] - 16
     lab[..., 1] = 500 * (root[..., 0] - root[..., 1])
@@ -107,7 +116,7 @@ def partition(pixels: npt.NDArray[np.uint8], superpixels: int, sigma: float) -> 
         count, renamed = connected_components(graph, directed=False)
         area = np.bincount(renamed, area, count).astype(np.float64)
         colour = np.stack([np.bincount(renamed, channel, count) for channel in colour.T], axis=1)
-        first, second, length, contrast = _joined(
+        first, second, length, contrast = joined(
             renamed[first], renamed[second], length, contrast, count
         )
         names = renamed[names]
@@ -127,22 +136,38 @@ def partition(pixels: npt.NDArray[np.uint8], superpixels: int, sigma: float) -> 
 
 
 def _gradient(lab: Float32Array, sigma: float) -> Float32Array:
-    """Magnitude of the Gaussian gradient over the three colour channels, (h, w)."""
-    squares = np.zeros(lab.shape[:2], np.float32)
-    for channel in range(3):
-        plane = np.ascontiguousarray(lab[..., channel])
-        for order in ((0, 1), (1, 0)):
-            squares += ndimage.gaussian_filter(plane, sigma, order=order) ** 2
-    return np.sqrt(squares)
+    """Magnitude of the smoothed colours' central differences over all three channels, (h, w)."""
+    planes = np.ascontiguousarray(np.moveaxis(lab, 2, 0))
+    smooth = ndimage.gaussian_filter(planes, (0, sigma, sigma), truncate=_RADII)
+    edged = np.pad(smooth, ((0, 0), (1, 1), (1, 1)), mode="edge")
+    across = edged[:, 1:-1, 2:] - edged[:, 1:-1, :-2]
+    down = edged[:, 2:, 1:-1] - edged[:, :-2, 1:-1]
+    magnitude: Float32Array = np.sqrt((across**2 + down**2).sum(axis=0)) / np.float32(2)
+    return magnitude
 
 
 def _basins(gradient: Float32Array) -> Int64Array:
     """Watershed basins (h, w), numbered from 0; a constant gradient gives one basin."""
-    relief = np.minimum(gradient * _GRADIENT_STEPS, 255).astype(np.uint8)
-    if relief.min() == relief.max():
-        return np.zeros(relief.shape, np.int64)
-    basins: Int64Array = watershed(relief).astype(np.int64)
-    return basins - 1
+    height, width = gradient.shape
+    relief = np.full((height + 2, width + 2), np.inf, dtype=np.float32)
+    relief[1:-1, 1:-1] = np.floor(gradient * _GRADIENT_STEPS)
+    lowest = relief[1:-1, 1:-1].copy()
+    if lowest.min() == lowest.max():
+        return np.zeros(gradient.shape, np.int64)
+    step = np.zeros(gradient.shape, np.int64)
+    for down, across in ((-1, 0), (0, -1), (0, 1), (1, 0)):
+        beside = relief[1 + down : 1 + down + height, 1 + across : 1 + across + width]
+        offset = down * width + across
+        # On a plateau every pixel descends to an earlier one, so no path returns to its start.
+        lower = beside <= lowest if offset < 0 else beside < lowest
+        np.copyto(lowest, beside, where=lower)
+        step[lower] = offset
+    target = np.arange(height * width) + step.ravel()
+    while not np.array_equal(further := target[target], target):
+        target = further
+    is_minimum = target == np.arange(height * width)
+    basins: Int64Array = (np.cumsum(is_minimum) - 1)[target].reshape(height, width)
+    return basins
 
 
 def _sums(labels: Int64Array, values: Float32Array, count: int) -> Float64Array:
@@ -158,18 +183,19 @@ def _boundaries(
 ) -> tuple[Int64Array, Int64Array, Float64Array, Float64Array]:
     """Adjacent pairs of labels, the length of each boundary in pixel pairs, and its gradient
     sum."""
-    one = np.concatenate([labels[:, :-1].ravel(), labels[:-1].ravel()])
-    other = np.concatenate([labels[:, 1:].ravel(), labels[1:].ravel()])
-    steepest = np.concatenate(
-        [
-            np.maximum(gradient[:, :-1], gradient[:, 1:]).ravel(),
-            np.maximum(gradient[:-1], gradient[1:]).ravel(),
-        ]
-    )
-    return _joined(one, other, np.ones(len(one)), steepest.astype(np.float64), count)
+    pairs = []
+    for before, after in (
+        ((slice(None), slice(-1)), (slice(None), slice(1, None))),
+        ((slice(-1),), (slice(1, None),)),
+    ):
+        apart = labels[before] != labels[after]
+        steepest = np.maximum(gradient[before][apart], gradient[after][apart])
+        pairs.append((labels[before][apart], labels[after][apart], steepest.astype(np.float64)))
+    one, other, contrast = (np.concatenate(parts) for parts in zip(*pairs, strict=True))
+    return joined(one, other, np.ones(len(one)), contrast, count)
 
 
-def _joined(
+def joined(
     one: Int64Array, other: Int64Array, length: Float64Array, contrast: Float64Array, count: int
 ) -> tuple[Int64Array, Int64Array, Float64Array, Float64Array]:
     """Merge boundaries between the same two labels; drop those inside a label."""
@@ -203,11 +229,20 @@ def _weakest(
     distance = np.sqrt(((mean[first] - mean[second]) ** 2).sum(axis=1))
     smaller = np.minimum(area[first], area[second])
     weight = (_COLOUR_SHARE * distance + gradient) * np.sqrt(np.minimum(smaller, _FREE_SIZE))
-    order = np.argsort(weight, kind="stable")
-    ends = np.stack([first[order], second[order]], axis=1).ravel()
-    earliest = np.unique(ends, return_index=True)[1] // 2
-    weakest = order[np.unique(earliest)]
+    least = least_incident(weight, first, second, len(area))
+    weakest = np.flatnonzero((weight == least[first]) | (weight == least[second]))
+    weakest = weakest[np.argsort(weight[weakest], kind="stable")]
     return weakest[: max(1, min(excess, int(len(weakest) * _ROUND_SHARE)))]
+
+
+def least_incident(
+    weight: Float64Array, first: Int64Array, second: Int64Array, count: int
+) -> Float64Array:
+    """Least weight of the boundaries of each of `count` segments; infinite without any."""
+    least = np.full(count, np.inf)
+    np.minimum.at(least, first, weight)
+    np.minimum.at(least, second, weight)
+    return least
 
 
 def _histograms(labels: Int64Array, lab: Float32Array, count: int) -> Float64Array:

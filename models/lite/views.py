@@ -1,9 +1,9 @@
 """Classifier outputs for an image and its regions, from a few forward passes.
 
 The whole image is classified at the classifier's native square size and in windows that slide over
-a larger feature map; the class probabilities are averaged. A still larger map serves the regions:
-its features are averaged under each region's mask and box, without further passes. Captions mix
-the whole image's probabilities with those of its most confident regions.
+a larger feature map; the class probabilities are averaged. The same map serves the regions: its
+features are averaged under each region's mask and box, without further passes. Captions mix the
+whole image's probabilities with those of its most confident regions.
 
 Small things have little effect on the whole image's features. Crops of the regions with the
 highest objectness are therefore encoded separately, and raise the probability that a class appears
@@ -24,25 +24,24 @@ from regard.models.lite.classifier import FEATURES, NATIVE_SIDE, STRIDE, Classif
 from regard.models.lite.colours import colour_shares, named_pixels
 from regard.photos.masks import decode_mask
 
-_WINDOWED_SIDE = 448
-_WINDOW = 7  # positions of that map: 224 pixels, close to the native side
+_LARGE_SIDE = 512
+_WINDOW = 7  # positions of the large map: 224 pixels, close to the native side
 _WINDOW_STEP = 2
-_REGION_SIDE = 512
 # A view with softer raw probabilities needs a lower temperature to be comparable with the others.
 _NATIVE_TEMPERATURE = 0.6
 _MASK_TEMPERATURE = 1.2
 _SALIENT_SHARE = 0.3  # weight of the most confident regions in `salient`
 _CLOSER_LOOKS = 4
-_CLOSER_SIDE = 192  # side in pixels of a square with the area of a resized crop
+_CLOSER_SIDE = 160  # side in pixels of a square with the area of a resized crop
 _CLOSER_SHARE = 0.2  # weight of the crops in `anywhere`
 _CLOSER_MARGIN = 0.125  # share of a box's size added on each side
+_MASK_SAMPLES = 128  # along the side of a square with the area of a region's box
 _NARROWEST, _WIDEST = 2, 12  # positions along one side of a crop's map
 
 PARAMETERS: Mapping[str, float] = {
-    "windowed_side": _WINDOWED_SIDE,
+    "large_side": _LARGE_SIDE,
     "window": _WINDOW,
     "window_step": _WINDOW_STEP,
-    "region_side": _REGION_SIDE,
     "native_temperature": _NATIVE_TEMPERATURE,
     "mask_temperature": _MASK_TEMPERATURE,
     "salient_share": _SALIENT_SHARE,
@@ -50,6 +49,7 @@ PARAMETERS: Mapping[str, float] = {
     "closer_side": _CLOSER_SIDE,
     "closer_share": _CLOSER_SHARE,
     "closer_margin": _CLOSER_MARGIN,
+    "mask_samples": _MASK_SAMPLES,
 }
 """Every value that affects the views; part of the pipeline's fingerprint."""
 
@@ -85,29 +85,28 @@ def look(
     Crops are encoded for the regions of highest `objectness` (r,) in [0, 1]; for none without it.
     """
     native = classifier.feature_map(image, NATIVE_SIDE, NATIVE_SIDE).mean(axis=(1, 2))  # (1280,)
-    windowed = classifier.feature_map(image, *_sides(image, _WINDOWED_SIDE))  # (1280, gh, gw)
-    large = classifier.feature_map(image, *_sides(image, _REGION_SIDE))
-    whole = (
-        softmax(classifier.logits(native) / _NATIVE_TEMPERATURE)
-        + softmax(classifier.logits(_windows(windowed))).mean(axis=0)
-    ) / np.float32(2)
-    under_masks, under_boxes = _pooled(large, image, boxes, masks)  # (r, 1280)
-    coarsely, _ = _pooled(windowed, image, boxes, masks)
+    large = classifier.feature_map(image, *_large_sides(image))  # (1280, gh, gw)
+    logits = classifier.logits(np.vstack([native, _windows(large)]))
+    whole = (softmax(logits[0] / _NATIVE_TEMPERATURE) + softmax(logits[1:]).mean(axis=0)) / (
+        np.float32(2)
+    )
     named = named_pixels(image)
-    pixel_weights, _ = _region_weights(image, boxes, masks, *named.shape)
+    grids = (large.shape[1:], named.shape)
+    large_weights, pixel_weights = _region_weights(image, boxes, masks, grids)
+    under_masks, under_boxes = (_pooled(large, weights) for weights in large_weights)  # (r, 1280)
+    logits = classifier.logits(np.vstack([under_masks, under_boxes]))  # (2 r, 1000)
     region_probabilities = (
-        softmax(classifier.logits(under_masks) / _MASK_TEMPERATURE)
-        + softmax(classifier.logits(under_boxes))
+        softmax(logits[: len(boxes)] / _MASK_TEMPERATURE) + softmax(logits[len(boxes) :])
     ) / np.float32(2)
     return Views(
-        features=(native + windowed.mean(axis=(1, 2)) + large.mean(axis=(1, 2))) / np.float32(3),
+        features=(native + 2 * large.mean(axis=(1, 2))) / np.float32(3),
         probabilities=whole,
         anywhere=_anywhere(classifier, image, whole, boxes, objectness or ()),
         salient=_salient(whole, region_probabilities),
         colours=colour_shares(named, np.ones((1, named.size), dtype=np.float32))[0],
-        region_features=(under_masks + coarsely) / np.float32(2),
+        region_features=under_masks,
         region_probabilities=region_probabilities,
-        region_colours=colour_shares(named, pixel_weights),
+        region_colours=colour_shares(named, pixel_weights[0]),
     )
 
 
@@ -117,9 +116,9 @@ def softmax(logits: Float32Array) -> Float32Array:
     return np.asarray(exponentials / exponentials.sum(axis=-1, keepdims=True), dtype=np.float32)
 
 
-def _sides(image: Image, longest: int) -> tuple[int, int]:
+def _large_sides(image: Image) -> tuple[int, int]:
     """Width and height, multiples of the stride, that best keep the image's aspect ratio."""
-    scale = longest / max(image.width, image.height) / STRIDE
+    scale = _LARGE_SIDE / max(image.width, image.height) / STRIDE
     width, height = (max(round(side * scale), 1) * STRIDE for side in (image.width, image.height))
     return width, height
 
@@ -128,13 +127,13 @@ def _windows(features: Float32Array) -> Float32Array:
     """Mean features of sliding windows: (1280, gh, gw) → (n, 1280)."""
     _, rows, columns = features.shape
     height, width = min(_WINDOW, rows), min(_WINDOW, columns)
-    return np.stack(
-        [
-            features[:, y : y + height, x : x + width].mean(axis=(1, 2))
-            for y in range(0, rows - height + 1, _WINDOW_STEP)
-            for x in range(0, columns - width + 1, _WINDOW_STEP)
-        ]
-    )
+    tops = range(0, rows - height + 1, _WINDOW_STEP)
+    lefts = range(0, columns - width + 1, _WINDOW_STEP)
+    weights = np.zeros((len(tops), len(lefts), rows, columns), dtype=np.float32)
+    for row, y in enumerate(tops):
+        for column, x in enumerate(lefts):
+            weights[row, column, y : y + height, x : x + width] = 1 / (height * width)
+    return _pooled(features, weights.reshape(-1, rows * columns))
 
 
 def _salient(whole: Float32Array, regions: Float32Array) -> Float32Array:
@@ -158,12 +157,12 @@ def _anywhere(
     best = np.argsort(-scores, kind="stable")[:_CLOSER_LOOKS]
     if not len(best):
         return whole
-    closer = np.zeros_like(whole)
-    for region in best:
-        part = _closer(image, boxes[region])
-        features = classifier.feature_map(part, *_closer_sides(part)).mean(axis=(1, 2))
-        # Low objectness scales the evidence down.
-        closer = np.maximum(closer, scores[region] * softmax(classifier.logits(features)))
+    parts = [_closer(image, boxes[region]) for region in best]
+    features = [
+        classifier.feature_map(part, *_closer_sides(part)).mean(axis=(1, 2)) for part in parts
+    ]
+    # Low objectness scales the evidence down.
+    closer = (scores[best, None] * softmax(classifier.logits(np.stack(features)))).max(axis=0)
     return np.asarray((1 - _CLOSER_SHARE) * whole + _CLOSER_SHARE * closer, dtype=np.float32)
 
 
@@ -185,42 +184,48 @@ def _closer_sides(part: Image) -> tuple[int, int]:
     return width, height
 
 
-def _pooled(
-    features: Float32Array, image: Image, boxes: Sequence[Box], masks: Sequence[Mask | None]
-) -> tuple[Float32Array, Float32Array]:
-    """Average a map's features under each mask and each box, (r, 1280) each."""
-    _, rows, columns = features.shape
-    mask_weights, box_weights = _region_weights(image, boxes, masks, rows, columns)
-    positions = features.reshape(FEATURES, -1).T  # (gh * gw, 1280)
-    under_masks: Float32Array = mask_weights @ positions
-    under_boxes: Float32Array = box_weights @ positions
-    return under_masks, under_boxes
+def _pooled(features: Float32Array, weights: Float32Array) -> Float32Array:
+    """Weighted sums of a map's positions: (1280, gh, gw), (n, gh * gw) → (n, 1280)."""
+    sums: Float32Array = weights @ features.reshape(FEATURES, -1).T
+    return sums
 
 
 def _region_weights(
-    image: Image, boxes: Sequence[Box], masks: Sequence[Mask | None], rows: int, columns: int
-) -> tuple[Float32Array, Float32Array]:
-    """Weights of the cells of a grid over the image for each mask and each box.
+    image: Image,
+    boxes: Sequence[Box],
+    masks: Sequence[Mask | None],
+    grids: Sequence[tuple[int, ...]],
+) -> list[tuple[Float32Array, Float32Array]]:
+    """Weights of the cells of each grid (rows, columns) over the image for each mask and each box.
 
-    Two arrays (r, rows * columns) whose rows sum to 1. A cell's weight is the exact share of it
-    that the region covers, so even a region of one pixel has weight. A mask of None, or without a
-    pixel inside its box, counts as the box; a box outside the image counts as the image.
+    For each grid, two arrays (r, rows * columns) whose rows sum to 1. A cell's weight is the share
+    of it that the region covers: exactly for a box, and for a mask by a sample of its pixels. A
+    mask of None, or without a pixel inside its box, counts as the box; a box outside the image
+    counts as the image.
     """
-    down, across = _coverage(image.height, rows), _coverage(image.width, columns)
-    mask_weights = np.zeros((len(boxes), rows * columns), dtype=np.float32)
-    box_weights = np.zeros((len(boxes), rows * columns), dtype=np.float32)
-    for row, (box, mask) in enumerate(zip(boxes, masks, strict=True)):
+    coverages = [
+        (_coverage(image.height, rows), _coverage(image.width, columns)) for rows, columns in grids
+    ]
+    weights = [np.zeros((2, len(boxes), rows * columns), np.float32) for rows, columns in grids]
+    for region, (box, mask) in enumerate(zip(boxes, masks, strict=True)):
         inside = box.clipped(image.width, image.height) or Box(0, 0, image.width, image.height)
         y, x = slice(inside.y, inside.bottom), slice(inside.x, inside.right)
-        box_weights[row] = np.outer(down[:, y].sum(axis=1), across[:, x].sum(axis=1)).ravel()
-        if mask is not None:
-            part = decode_mask(mask)[y, x].astype(np.float32)
-            mask_weights[row] = (down[:, y] @ part @ across[:, x].T).ravel()
-        if not mask_weights[row].any():
-            mask_weights[row] = box_weights[row]
-    mask_weights /= mask_weights.sum(axis=1, keepdims=True)
-    box_weights /= box_weights.sum(axis=1, keepdims=True)
-    return mask_weights, box_weights
+        for (down, across), (_, of_box) in zip(coverages, weights, strict=True):
+            of_box[region] = np.outer(down[:, y].sum(axis=1), across[:, x].sum(axis=1)).ravel()
+        if mask is None:
+            continue
+        step = max(1, round(math.sqrt(inside.width * inside.height) / _MASK_SAMPLES))
+        y, x = slice(inside.y, inside.bottom, step), slice(inside.x, inside.right, step)
+        sample = decode_mask(mask)[y, x].astype(np.float32)
+        for (down, across), (of_mask, _) in zip(coverages, weights, strict=True):
+            of_mask[region] = (down[:, y] @ sample @ across[:, x].T).ravel()
+    result = []
+    for of_mask, of_box in weights:
+        either = np.where(of_mask.any(axis=1, keepdims=True), of_mask, of_box)
+        result.append(
+            (either / either.sum(axis=1, keepdims=True), of_box / of_box.sum(axis=1, keepdims=True))
+        )
+    return result
 
 
 def _coverage(pixels: int, positions: int) -> Float32Array:
