@@ -58,6 +58,11 @@ class Gate:
         """How many batches were let through."""
         return (self._folder / "passed").stat().st_size
 
+    @property
+    def allowed(self) -> int:
+        """How many batches may pass in all."""
+        return int((self._folder / "allowed").read_text())
+
     def let(self, batches: int, pause: float = 0.0) -> None:
         """Let so many more through, each after a pause in seconds, and then no more."""
         self._write("pause", pause)

@@ -57,6 +57,8 @@ class ForkServer:
         options = [word for warning in WARNINGS for word in ("-W", warning)]
         process = subprocess.Popen(
             [sys.executable, *options, __file__, str(there.fileno())],
+            # What the first test has set, its `sitecustomize` above all, is not for all others.
+            env={key: value for key, value in os.environ.items() if key != "PYTHONPATH"},
             stdin=subprocess.DEVNULL,
             pass_fds=[there.fileno()],
         )

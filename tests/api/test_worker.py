@@ -77,9 +77,22 @@ class Service:
         self.until(lambda: self.queue.get(job).state is state)
         return self.queue.get(job)
 
-    def until_under_way(self, job: int) -> None:
-        """Some photographs are done, and some are held at the gate."""
-        self.until(lambda: self.queue.get(job).done >= 2)
+    def until_under_way(self, job: int, gate: Gate) -> None:
+        """Some photographs are done, and some are held at the gate.
+
+        Batches are committed in order, so those that passed may wait for one that is still held.
+        """
+        since = time.monotonic()
+
+        def is_under_way() -> bool:
+            nonlocal since
+            if gate.passed < gate.allowed:
+                since = time.monotonic()
+            elif time.monotonic() > since + 5:
+                gate.let(1)
+            return self.queue.get(job).done >= 2
+
+        self.until(is_under_way)
         assert self.queue.get(job).state is JobState.RUNNING
 
     def role(self) -> int | None:
@@ -155,12 +168,12 @@ def test_killed_in_the_midst_a_job_goes_on_by_itself(service: Service, gate: Gat
     worker = service.supervised()
     job = service.add()
     worker.wake()
-    service.until_under_way(job)
+    service.until_under_way(job, gate)
     first = worker.pid
     assert first is not None
     os.kill(first, signal.SIGKILL)
     service.until(lambda: worker.pid not in {None, first})
-    service.until_under_way(job)
+    service.until_under_way(job, gate)
     gate.open()
     ended = service.until_state(job, JobState.DONE)
     assert ended.report is not None
@@ -177,7 +190,7 @@ def test_stopped_in_the_midst_a_job_is_queued_again(service: Service, gate: Gate
     gate.let(2)
     job = service.add()
     process = service.process()
-    service.until_under_way(job)
+    service.until_under_way(job, gate)
     if way == "SIGTERM":
         process.send_signal(signal.SIGTERM)
     else:
@@ -229,7 +242,7 @@ def test_cancelled_in_the_midst(service: Service, gate: Gate) -> None:
     gate.let(2)
     worker = service.supervised()
     job, behind = service.add(), service.add()
-    service.until_under_way(job)
+    service.until_under_way(job, gate)
     service.queue.cancel(job)
     # It asks every half a second.
     gate.open(pause=0.3)
@@ -249,7 +262,7 @@ def test_of_two_workers_one_works_and_the_other_takes_over(service: Service, gat
     gate.let(2)
     first, second = service.process(), service.process()
     job = service.add()
-    service.until_under_way(job)
+    service.until_under_way(job, gate)
     working = service.role()
     assert working in {first.pid, second.pid}
     idle = second if working == first.pid else first
@@ -348,7 +361,7 @@ def test_what_does_not_end_in_time_is_killed(service: Service, gate: Gate) -> No
     gate.let(1)
     job = service.add()
     worker = service.supervised()
-    service.until_under_way(job)
+    service.until_under_way(job, gate)
     pid = worker.pid
     worker.terminate()
     # It would wait at the gate, and then be done with the job.
