@@ -1,9 +1,9 @@
 """Classifier outputs for an image and its regions, from a few forward passes.
 
 The whole image is classified at the classifier's native square size and in windows that slide over
-a larger feature map; the class probabilities are averaged. The same map serves the regions: its
-features are averaged under each region's mask and box, without further passes. Captions mix the
-whole image's probabilities with those of its most confident regions.
+a larger feature map; the class probabilities are averaged. A still larger map serves the regions:
+its features are averaged under each region's mask and box, without further passes. Captions mix
+the whole image's probabilities with those of its most confident regions.
 
 Small things have little effect on the whole image's features. Crops of the regions with the
 highest objectness are therefore encoded separately, and raise the probability that a class appears
@@ -24,24 +24,26 @@ from regard.models.lite.classifier import FEATURES, NATIVE_SIDE, STRIDE, Classif
 from regard.models.lite.colours import colour_shares, named_pixels
 from regard.photos.masks import decode_mask
 
-_LARGE_SIDE = 512
-_WINDOW = 7  # positions of the large map: 224 pixels, close to the native side
+_WINDOWED_SIDE = 448
+_WINDOW = 7  # positions of that map: 224 pixels, close to the native side
 _WINDOW_STEP = 2
+_REGION_SIDE = 512
 # A view with softer raw probabilities needs a lower temperature to be comparable with the others.
 _NATIVE_TEMPERATURE = 0.6
 _MASK_TEMPERATURE = 1.2
 _SALIENT_SHARE = 0.3  # weight of the most confident regions in `salient`
 _CLOSER_LOOKS = 4
-_CLOSER_SIDE = 160  # side in pixels of a square with the area of a resized crop
+_CLOSER_SIDE = 192  # side in pixels of a square with the area of a resized crop
 _CLOSER_SHARE = 0.2  # weight of the crops in `anywhere`
 _CLOSER_MARGIN = 0.125  # share of a box's size added on each side
 _MASK_SAMPLES = 128  # along the side of a square with the area of a region's box
 _NARROWEST, _WIDEST = 2, 12  # positions along one side of a crop's map
 
 PARAMETERS: Mapping[str, float] = {
-    "large_side": _LARGE_SIDE,
+    "windowed_side": _WINDOWED_SIDE,
     "window": _WINDOW,
     "window_step": _WINDOW_STEP,
+    "region_side": _REGION_SIDE,
     "native_temperature": _NATIVE_TEMPERATURE,
     "mask_temperature": _MASK_TEMPERATURE,
     "salient_share": _SALIENT_SHARE,
@@ -85,26 +87,27 @@ def look(
     Crops are encoded for the regions of highest `objectness` (r,) in [0, 1]; for none without it.
     """
     native = classifier.feature_map(image, NATIVE_SIDE, NATIVE_SIDE).mean(axis=(1, 2))  # (1280,)
-    large = classifier.feature_map(image, *_large_sides(image))  # (1280, gh, gw)
-    logits = classifier.logits(np.vstack([native, _windows(large)]))
+    windowed = classifier.feature_map(image, *_sides(image, _WINDOWED_SIDE))  # (1280, gh, gw)
+    large = classifier.feature_map(image, *_sides(image, _REGION_SIDE))
+    logits = classifier.logits(np.vstack([native, _windows(windowed)]))
     whole = (softmax(logits[0] / _NATIVE_TEMPERATURE) + softmax(logits[1:]).mean(axis=0)) / (
         np.float32(2)
     )
     named = named_pixels(image)
-    grids = (large.shape[1:], named.shape)
-    large_weights, pixel_weights = _region_weights(image, boxes, masks, grids)
+    grids = (large.shape[1:], windowed.shape[1:], named.shape)
+    large_weights, windowed_weights, pixel_weights = _region_weights(image, boxes, masks, grids)
     under_masks, under_boxes = (_pooled(large, weights) for weights in large_weights)  # (r, 1280)
     logits = classifier.logits(np.vstack([under_masks, under_boxes]))  # (2 r, 1000)
     region_probabilities = (
         softmax(logits[: len(boxes)] / _MASK_TEMPERATURE) + softmax(logits[len(boxes) :])
     ) / np.float32(2)
     return Views(
-        features=(native + 2 * large.mean(axis=(1, 2))) / np.float32(3),
+        features=(native + windowed.mean(axis=(1, 2)) + large.mean(axis=(1, 2))) / np.float32(3),
         probabilities=whole,
         anywhere=_anywhere(classifier, image, whole, boxes, objectness or ()),
         salient=_salient(whole, region_probabilities),
         colours=colour_shares(named, np.ones((1, named.size), dtype=np.float32))[0],
-        region_features=under_masks,
+        region_features=(under_masks + _pooled(windowed, windowed_weights[0])) / np.float32(2),
         region_probabilities=region_probabilities,
         region_colours=colour_shares(named, pixel_weights[0]),
     )
@@ -116,9 +119,9 @@ def softmax(logits: Float32Array) -> Float32Array:
     return np.asarray(exponentials / exponentials.sum(axis=-1, keepdims=True), dtype=np.float32)
 
 
-def _large_sides(image: Image) -> tuple[int, int]:
+def _sides(image: Image, longest: int) -> tuple[int, int]:
     """Width and height, multiples of the stride, that best keep the image's aspect ratio."""
-    scale = _LARGE_SIDE / max(image.width, image.height) / STRIDE
+    scale = longest / max(image.width, image.height) / STRIDE
     width, height = (max(round(side * scale), 1) * STRIDE for side in (image.width, image.height))
     return width, height
 

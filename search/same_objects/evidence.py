@@ -59,8 +59,8 @@ class Weights:
 
 
 # Fitted on all labelled pairs by `regard evaluate objects --halves`; see docs/same-objects.md.
-WITH_COLOURS = Weights(-17.44, (10.87, 10.04, 3.63, 1.32), 0.0215)
-WITHOUT_COLOURS = Weights(-12.90, (12.29, 7.94, 3.92), 0.0217)
+WITH_COLOURS = Weights(-17.91, (11.12, 10.48, 3.97, 1.27), 0.0215)
+WITHOUT_COLOURS = Weights(-13.22, (12.08, 8.17, 4.14), 0.0217)
 _CANDIDATES_ADDED = 100
 _ROUNDS, _SETTLED = 100, 1e-4
 
