@@ -178,6 +178,8 @@ class Bucket:
         self._proxy.shutdown()
         self._proxy.server_close()
         self._moto.stop()
+        # moto's records belong to the process, and the next bucket is to be empty.
+        self.delete(*self.object_keys())
 
 
 @contextlib.contextmanager
