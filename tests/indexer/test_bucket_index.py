@@ -9,12 +9,11 @@ import signal
 import subprocess
 import threading
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from made_bucket import BUCKET, Bucket, used_here
+from made_bucket import BUCKET, Bucket
 from made_library import Library, command, painted
 from made_processes import Forked
 
@@ -24,20 +23,6 @@ from regard.indexer.indexing import _Run
 
 ROOT = f"s3://{BUCKET}/all"
 _numbers = itertools.count(1)
-
-
-@pytest.fixture(scope="module")
-def served() -> Iterator[Bucket]:
-    with Bucket() as bucket, used_here(bucket):
-        yield bucket
-
-
-@pytest.fixture
-def bucket(served: Bucket) -> Iterator[Bucket]:
-    served.reads.clear()
-    yield served
-    served.failing, served.is_away, served.denied = 0.0, False, {}
-    served.delete(*served.object_keys())
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from made_bucket import Bucket, used_here
+from made_bucket import Bucket
 from made_library import write_photo
 from test_exclusions import KEPT, LEFT_OUT, touch
 
@@ -25,19 +25,6 @@ from regard.photos import buckets
 from regard.photos.files import Confinement, folders_above, path_below
 
 ROOT = b"s3://photos/all"
-
-
-@pytest.fixture(scope="module")
-def served() -> Iterator[Bucket]:
-    with Bucket() as bucket, used_here(bucket):
-        yield bucket
-
-
-@pytest.fixture
-def bucket(served: Bucket) -> Iterator[Bucket]:
-    yield served
-    served.failing, served.is_away, served.denied = 0.0, False, {}
-    served.delete(*served.object_keys())
 
 
 def put_folder(bucket: Bucket, folder: Path) -> None:
