@@ -39,7 +39,7 @@ _LIKELIEST = 30  # classes in the mean of meanings; the long tail would pull it 
 _FLOOR = 0.002  # less likely classes count as absent; twice the uniform probability
 _SHARPNESS = 10.0  # of the softmax over a text's similarities to classes
 _MEANING, _CLASSES, _COLOURS = 0.4, 0.6, 0.16  # weights of the three blocks' cosines
-_THINGNESS = 0.4  # exponent of a region's objectness in the scale of its scores
+_THINGNESS = 0.6  # exponent of a region's objectness in the scale of its scores
 _LEAST_OBJECTNESS = 0.05
 
 PARAMETERS: Mapping[str, float] = {

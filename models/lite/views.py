@@ -1,13 +1,13 @@
 """Classifier outputs for an image and its regions, from a few forward passes.
 
 The whole image is classified at the classifier's native square size and in windows that slide over
-a larger feature map; the class probabilities are averaged. A still larger map serves the regions:
-its features are averaged under each region's mask and box, without further passes. Captions mix
-the whole image's probabilities with those of its most confident regions.
+a larger feature map; the class probabilities are averaged. The same map serves the regions: its
+features are averaged under each region's mask and box, without further passes. Captions mix the
+whole image's probabilities with those of its most confident regions.
 
-Small things have little effect on the whole image's features. Crops of the regions with the
-highest objectness are therefore encoded separately, and raise the probability that a class appears
-anywhere in the image.
+Small things have little effect on the whole image's features. All regions therefore raise the
+probability that a class appears anywhere in the image, and so do crops of the regions with the
+highest objectness, which are encoded separately.
 """
 
 from __future__ import annotations
@@ -24,32 +24,30 @@ from regard.models.lite.classifier import FEATURES, NATIVE_SIDE, STRIDE, Classif
 from regard.models.lite.colours import colour_shares, named_pixels
 from regard.photos.masks import decode_mask
 
-_WINDOWED_SIDE = 448
-_WINDOW = 7  # positions of that map: 224 pixels, close to the native side
+_LARGE_SIDE = 512
+_WINDOW = 7  # positions of the large map: 224 pixels, close to the native side
 _WINDOW_STEP = 2
-_REGION_SIDE = 512
 # A view with softer raw probabilities needs a lower temperature to be comparable with the others.
 _NATIVE_TEMPERATURE = 0.6
 _MASK_TEMPERATURE = 1.2
 _SALIENT_SHARE = 0.3  # weight of the most confident regions in `salient`
-_CLOSER_LOOKS = 4
-_CLOSER_SIDE = 192  # side in pixels of a square with the area of a resized crop
-_CLOSER_SHARE = 0.2  # weight of the crops in `anywhere`
+_CLOSER_LOOKS = 3
+_CLOSER_SIDE = 160  # side in pixels of a square with the area of a resized crop
+_ANYWHERE_SHARE = 0.3  # weight of regions and crops in `anywhere`
 _CLOSER_MARGIN = 0.125  # share of a box's size added on each side
 _MASK_SAMPLES = 128  # along the side of a square with the area of a region's box
 _NARROWEST, _WIDEST = 2, 12  # positions along one side of a crop's map
 
 PARAMETERS: Mapping[str, float] = {
-    "windowed_side": _WINDOWED_SIDE,
+    "large_side": _LARGE_SIDE,
     "window": _WINDOW,
     "window_step": _WINDOW_STEP,
-    "region_side": _REGION_SIDE,
     "native_temperature": _NATIVE_TEMPERATURE,
     "mask_temperature": _MASK_TEMPERATURE,
     "salient_share": _SALIENT_SHARE,
     "closer_looks": _CLOSER_LOOKS,
     "closer_side": _CLOSER_SIDE,
-    "closer_share": _CLOSER_SHARE,
+    "anywhere_share": _ANYWHERE_SHARE,
     "closer_margin": _CLOSER_MARGIN,
     "mask_samples": _MASK_SAMPLES,
 }
@@ -61,7 +59,7 @@ class Views:
     """Features, class probabilities and colour shares of one image and its r regions.
 
     `salient` mixes `probabilities` with those of the most confident regions. `anywhere` scores
-    each class's presence somewhere in the image; without crops it equals `probabilities`.
+    each class's presence somewhere in the image; without objectness it equals `probabilities`.
     Probabilities and colour shares sum to 1, except `anywhere`.
     """
 
@@ -84,30 +82,29 @@ def look(
 ) -> Views:
     """Compute the views of one image and its r regions; a mask of None means the whole box.
 
-    Crops are encoded for the regions of highest `objectness` (r,) in [0, 1]; for none without it.
+    Crops are encoded for the regions of highest `objectness` (r,) in [0, 1]; without it, none.
     """
     native = classifier.feature_map(image, NATIVE_SIDE, NATIVE_SIDE).mean(axis=(1, 2))  # (1280,)
-    windowed = classifier.feature_map(image, *_sides(image, _WINDOWED_SIDE))  # (1280, gh, gw)
-    large = classifier.feature_map(image, *_sides(image, _REGION_SIDE))
-    logits = classifier.logits(np.vstack([native, _windows(windowed)]))
+    large = classifier.feature_map(image, *_large_sides(image))  # (1280, gh, gw)
+    logits = classifier.logits(np.vstack([native, _windows(large)]))
     whole = (softmax(logits[0] / _NATIVE_TEMPERATURE) + softmax(logits[1:]).mean(axis=0)) / (
         np.float32(2)
     )
     named = named_pixels(image)
-    grids = (large.shape[1:], windowed.shape[1:], named.shape)
-    large_weights, windowed_weights, pixel_weights = _region_weights(image, boxes, masks, grids)
+    grids = (large.shape[1:], named.shape)
+    large_weights, pixel_weights = _region_weights(image, boxes, masks, grids)
     under_masks, under_boxes = (_pooled(large, weights) for weights in large_weights)  # (r, 1280)
     logits = classifier.logits(np.vstack([under_masks, under_boxes]))  # (2 r, 1000)
     region_probabilities = (
         softmax(logits[: len(boxes)] / _MASK_TEMPERATURE) + softmax(logits[len(boxes) :])
     ) / np.float32(2)
     return Views(
-        features=(native + windowed.mean(axis=(1, 2)) + large.mean(axis=(1, 2))) / np.float32(3),
+        features=(native + 2 * large.mean(axis=(1, 2))) / np.float32(3),
         probabilities=whole,
-        anywhere=_anywhere(classifier, image, whole, boxes, objectness or ()),
+        anywhere=_anywhere(classifier, image, whole, boxes, region_probabilities, objectness),
         salient=_salient(whole, region_probabilities),
         colours=colour_shares(named, np.ones((1, named.size), dtype=np.float32))[0],
-        region_features=(under_masks + _pooled(windowed, windowed_weights[0])) / np.float32(2),
+        region_features=under_masks,
         region_probabilities=region_probabilities,
         region_colours=colour_shares(named, pixel_weights[0]),
     )
@@ -119,9 +116,9 @@ def softmax(logits: Float32Array) -> Float32Array:
     return np.asarray(exponentials / exponentials.sum(axis=-1, keepdims=True), dtype=np.float32)
 
 
-def _sides(image: Image, longest: int) -> tuple[int, int]:
+def _large_sides(image: Image) -> tuple[int, int]:
     """Width and height, multiples of the stride, that best keep the image's aspect ratio."""
-    scale = longest / max(image.width, image.height) / STRIDE
+    scale = _LARGE_SIDE / max(image.width, image.height) / STRIDE
     width, height = (max(round(side * scale), 1) * STRIDE for side in (image.width, image.height))
     return width, height
 
@@ -153,20 +150,23 @@ def _anywhere(
     image: Image,
     whole: Float32Array,
     boxes: Sequence[Box],
-    objectness: Sequence[float],
+    regions: Float32Array,
+    objectness: Sequence[float] | None,
 ) -> Float32Array:
-    """Mix the image's probabilities (1000,) with the maximum over crops of its best regions."""
+    """Mix the image's probabilities (1000,) with the maximum over its regions' (r, 1000) and over
+    crops of its best regions, each scaled by the region's objectness."""
+    if objectness is None or not len(boxes):
+        return whole
     scores = np.clip(np.asarray(objectness, dtype=np.float32), 0, 1)
     best = np.argsort(-scores, kind="stable")[:_CLOSER_LOOKS]
-    if not len(best):
-        return whole
     parts = [_closer(image, boxes[region]) for region in best]
     features = [
         classifier.feature_map(part, *_closer_sides(part)).mean(axis=(1, 2)) for part in parts
     ]
-    # Low objectness scales the evidence down.
-    closer = (scores[best, None] * softmax(classifier.logits(np.stack(features)))).max(axis=0)
-    return np.asarray((1 - _CLOSER_SHARE) * whole + _CLOSER_SHARE * closer, dtype=np.float32)
+    closer = softmax(classifier.logits(np.stack(features)))
+    evidence = np.vstack([scores[:, None] * regions, scores[best, None] * closer]).max(axis=0)
+    share = np.float32(_ANYWHERE_SHARE)
+    return np.asarray((1 - share) * whole + share * evidence, dtype=np.float32)
 
 
 def _closer(image: Image, box: Box) -> Image:
