@@ -373,6 +373,9 @@ class SearchAnswer(Document):
     query: dict[str, Any]
     took_ms: float
     matched: bool
+    relevance_source: Literal["profile", "library"] | None = Field(
+        description="What `relevance` was calibrated on; null if it is unknown.",
+    )
     unknown_words: list[str] = Field(
         default=[],
         description="Words of the query that the models can't read; only texts are searched for them.",

@@ -103,8 +103,8 @@ class Profile(Protocol):
         """(query kind, target) → the channels a query meets, with their weights."""
 
     @property
-    def calibrations(self) -> Calibrations:
-        """Calibrations by query form and target; empty where none were fitted."""
+    def calibrations(self) -> Calibrations | None:
+        """Calibrations by query form and target; None if a library may make its own."""
 
     @property
     def batch_size(self) -> int:

@@ -1,13 +1,14 @@
-"""How evidence becomes the probability that a hit is relevant, as stored in a profile.
+"""How evidence becomes the probability that a hit is relevant, as stored in a profile or a catalog.
 
-The numbers are fitted on labelled photographs by `regard evaluate relevance --fit`. The names of
-the evidence are defined in `regard.search.relevance`.
+The numbers of a profile are fitted on labelled photographs by `regard evaluate relevance --fit`,
+those of a library on its own photographs. The names of the evidence are defined in
+`regard.search.relevance`.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -26,6 +27,13 @@ class Form(StrEnum):
     REGION = "region"
     TEXTS = "texts"
     MIXED = "mixed"
+
+
+class RelevanceSource(StrEnum):
+    """What a calibration was made on: a profile's labelled photographs, or the library itself."""
+
+    PROFILE = "profile"
+    LIBRARY = "library"
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,5 +68,7 @@ class Calibration:
     cut_off: float
 
 
-# A profile's calibrations; forms and targets without one were not calibrated.
+# Forms and targets without a calibration were not calibrated.
 Calibrations = Mapping[tuple[Form, Target], Calibration]
+# Gives the current calibrations of each source, those that take precedence first.
+CalibrationSources = Mapping[RelevanceSource, Callable[[], Calibrations]]

@@ -13,6 +13,7 @@ from regard.core.errors import UnanswerableQuery, UsageError
 from regard.core.filters import EVERYTHING, AssetFilter
 from regard.core.geometry import Box
 from regard.core.records import Image, Target
+from regard.core.relevance import RelevanceSource
 
 _IDENTIFIER = re.compile(r"([ar])([1-9][0-9]{0,17})", re.ASCII)
 
@@ -227,7 +228,8 @@ class Answer:
     """The hits of one query, best first; `took_ms` in milliseconds.
 
     `unknown_words` are those of the query's texts that the models cannot read; if they can read
-    nothing of it, hits come from the keyword index alone.
+    nothing of it, hits come from the keyword index alone. `relevance_source` is None where
+    relevance is unknown.
     """
 
     query: Query
@@ -237,6 +239,7 @@ class Answer:
     judgement: Judgement | None = None
     min_relevance: float | None = None
     unknown_words: tuple[str, ...] = ()
+    relevance_source: RelevanceSource | None = None
 
     @property
     def matched(self) -> bool:

@@ -207,6 +207,7 @@ EXAMPLES: Mapping[str, dict[str, Any]] = {
         "query": {"text": "a red boat", "target": "image"},
         "took_ms": 12.3,
         "matched": True,
+        "relevance_source": "profile",
         "unknown_words": [],
         "hits": [
             {

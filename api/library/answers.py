@@ -33,7 +33,8 @@ def answer_of(
     """An answer of the search engine; `described` is what else is known of the query's text."""
     query = {**answers.query_json(found.query), "target": found.target.value, **described}
     hits = tuple(_hit(hit, load_mask) for hit in found.hits)
-    return Answer(query, found.took_ms, found.matched, hits, found.unknown_words)
+    source = None if found.relevance_source is None else found.relevance_source.value
+    return Answer(query, found.took_ms, found.matched, hits, found.unknown_words, source)
 
 
 def region_of(region: assets.StoredRegion, load_mask: LoadMask | None = None) -> Region:

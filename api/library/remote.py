@@ -329,6 +329,7 @@ class RemoteLibrary(Library):
             matched,
             tuple(map(self._hit, hits)),
             tuple(answer.unknown_words),
+            answer.relevance_source,
         )
 
     def _load_picture(self, id: str, longest: int) -> Picture:

@@ -166,7 +166,8 @@ class Answer:
     `query` says what was searched for. `matched` is False when even the best hits are probably
     wrong; the hits are there all the same. `unknown_words` are those that the models can't read,
     such as words in a script that they were not trained on; only titles, tags, captions and names
-    are searched for them.
+    are searched for them. `relevance_source` says what relevance was calibrated on: the labelled
+    photographs of the `profile`, or the `library` itself; None where relevance is unknown.
     """
 
     query: Mapping[str, Any]
@@ -174,6 +175,7 @@ class Answer:
     matched: bool
     hits: tuple[Hit, ...]
     unknown_words: tuple[str, ...] = ()
+    relevance_source: str | None = None
 
     def relevant(self, min_relevance: float | None = None) -> tuple[Hit, ...]:
         """The hits worth showing to people: none when nothing matched, else all.
@@ -194,6 +196,7 @@ class Answer:
             "query": dict(self.query),
             "took_ms": round(self.took_ms, 1),
             "matched": self.matched,
+            "relevance_source": self.relevance_source,
             **({"unknown_words": list(self.unknown_words)} if self.unknown_words else {}),
             "hits": [hit.to_json() for hit in self.hits],
         }

@@ -1,6 +1,7 @@
-"""A profile's calibration of relevance, in `NAME.relevance.json` beside the profile's file.
+"""Calibrations of relevance as JSON: a profile's in `NAME.relevance.json` beside its file, a library's
+in the catalog.
 
-It is not part of a pipeline, because refitting changes no stored vector.
+They are not part of a pipeline, because refitting changes no stored vector.
 """
 
 from __future__ import annotations
@@ -56,12 +57,12 @@ def calibration_file(profile_file: Path) -> Path:
     return profile_file.with_suffix(".relevance.json")
 
 
-def read_calibrations(path: Path) -> Calibrations:
-    """Read calibrations, none without a file; raises UsageError naming an invalid field."""
+def read_calibrations(path: Path) -> Calibrations | None:
+    """Read calibrations, None without a file; raises UsageError naming an invalid field."""
     try:
-        document = _Document.model_validate_json(path.read_bytes())
+        return parse_calibrations(path.read_bytes())
     except FileNotFoundError:
-        return {}
+        return None
     except OSError as error:
         raise UsageError(f"the calibration {path} can't be read: {error.strerror}") from error
     except ValidationError as error:
@@ -71,6 +72,11 @@ def read_calibrations(path: Path) -> Calibrations:
             f"the calibration {path} is wrong at {where}: {first['msg']}",
             remedy="fit it again with: regard evaluate relevance --fit",
         ) from error
+
+
+def parse_calibrations(text: str | bytes) -> Calibrations:
+    """Read the JSON of calibrations; raises ValidationError."""
+    document = _Document.model_validate_json(text)
     of_texts = _OfForm(spaces=[document.space], image=document.image, region=document.region)
     return {
         (form, target): table.calibration(frozenset(of_form.spaces))
@@ -81,9 +87,14 @@ def read_calibrations(path: Path) -> Calibrations:
 
 
 def write_calibrations(path: Path, calibrations: Calibrations) -> None:
-    """Write a file for `read_calibrations` with 5 significant digits.
+    """Write a file for `read_calibrations`; raises OSError, and ValueError as `to_json` does."""
+    path.write_text(to_json(calibrations), encoding="utf-8")
 
-    Raises OSError, and ValueError without a calibration of texts.
+
+def to_json(calibrations: Calibrations) -> str:
+    """Calibrations as JSON for `parse_calibrations`, with 5 digits after the point.
+
+    Raises ValueError without a calibration of texts.
     """
 
     def table(model: LogisticModel) -> _Logistic:
@@ -116,5 +127,4 @@ def write_calibrations(path: Path, calibrations: Calibrations) -> None:
         region=texts.region,
         forms={form: section(form) for form in others},
     )
-    text = document.model_dump_json(indent=2, exclude_none=True) + "\n"
-    path.write_text(text, encoding="utf-8")
+    return document.model_dump_json(indent=2, exclude_none=True) + "\n"

@@ -76,9 +76,9 @@ class ComposedProfile:
         return ComposedProfile, (self.name, self.definition, self._base, self._calibration_file)
 
     @cached_property
-    def calibrations(self) -> Calibrations:
-        """The profile's calibrations, if any; raises UsageError for an invalid file."""
-        return {} if self._calibration_file is None else read_calibrations(self._calibration_file)
+    def calibrations(self) -> Calibrations | None:
+        """See `Profile.calibrations`; raises UsageError for an invalid file."""
+        return None if self._calibration_file is None else read_calibrations(self._calibration_file)
 
     @cached_property
     def spaces(self) -> tuple[Space, ...]:

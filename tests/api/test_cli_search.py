@@ -51,7 +51,7 @@ def _is(value: dict[str, Any], form: dict[str, Any]) -> None:
 
 
 def _check_answer(document: dict[str, Any], query: dict[str, Any], target: str, limit: int) -> None:
-    assert list(document) == ["query", "took_ms", "matched", "hits"]
+    assert list(document) == ["query", "took_ms", "matched", "relevance_source", "hits"]
     assert document["query"] == {**query, "target": target}
     assert document["took_ms"] > 0
     assert document["matched"] is bool(document["hits"])

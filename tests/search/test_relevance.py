@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from regard.core.errors import UsageError
 from regard.core.geometry import Box
 from regard.core.records import Float32Array, Image, QueryKind, Routes, Target, WeightedChannel
-from regard.core.relevance import Calibration, Form, LogisticModel
+from regard.core.relevance import Calibration, Calibrations, Form, LogisticModel, RelevanceSource
 from regard.search.answers import (
     Answer,
     ComposedQuery,
@@ -76,10 +76,15 @@ def home_of(contents: int, assets: int = 1) -> MemoryHome:
     return home
 
 
+def engine_with(home: MemoryHome, calibrations: Calibrations) -> SearchEngine:
+    sources = {RelevanceSource.PROFILE: lambda: calibrations}
+    return SearchEngine(home, home, home, calibrations=sources)  # type: ignore[arg-type]
+
+
 def engine_of(home: MemoryHome, form: Form, presence: LogisticModel, cut: float) -> SearchEngine:
     calibration = Calibration(frozenset({"s"}), HIT, presence, cut)
     calibrations = {(form, target): calibration for target in Target}
-    return SearchEngine(home, home, home, calibrations=calibrations)  # type: ignore[arg-type]
+    return engine_with(home, calibrations)
 
 
 def cosines(home: MemoryHome, vector: Float32Array) -> dict[int, float]:
@@ -208,7 +213,7 @@ def test_a_region_is_one_thing_that_all_texts_are_about() -> None:
 
 def text_engine(home: MemoryHome, calibration: Calibration = CALIBRATION) -> SearchEngine:
     calibrations = {(Form.TEXT, Target.IMAGE): calibration}
-    return SearchEngine(home, home, home, calibrations=calibrations)  # type: ignore[arg-type]
+    return engine_with(home, calibrations)
 
 
 def relevances(answer: Answer) -> list[tuple[int, float | None]]:

@@ -211,6 +211,7 @@ def _answer(
         "query": dict(found.query),
         "took_ms": round(found.took_ms, 1),
         "matched": found.matched,
+        "relevance_source": found.relevance_source,
     }
     if found.unknown_words:
         document["unknown_words"] = found.unknown_words

@@ -134,7 +134,7 @@ def test_results_name_what_the_json_names(library: Library, photos: Photos) -> N
     hit = answer.hits[0]
     assert hit.region is not None
     document = answer.to_json()
-    assert list(document) == ["query", "took_ms", "matched", "hits"]
+    assert list(document) == ["query", "took_ms", "matched", "relevance_source", "hits"]
     shown = document["hits"][0]
     assert list(shown) == ["rank", "score", "relevance", "asset", "region", "channels"]
     asset = hit.asset
