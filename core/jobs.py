@@ -30,6 +30,10 @@ class JobKind(StrEnum):
     OBJECTS = "objects"
 
 
+INDEXING_KINDS = frozenset({JobKind.IMPORT, JobKind.UPLOAD, JobKind.REINDEX})
+"""Jobs that may add photographs to a collection."""
+
+
 class JobState(StrEnum):
     """The state of a job; `queued` and `running` are not final."""
 

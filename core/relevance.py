@@ -70,5 +70,11 @@ class Calibration:
 
 # Forms and targets without a calibration were not calibrated.
 Calibrations = Mapping[tuple[Form, Target], Calibration]
-# Gives the current calibrations of each source, those that take precedence first.
-CalibrationSources = Mapping[RelevanceSource, Callable[[], Calibrations]]
+
+
+@dataclass(frozen=True, slots=True)
+class CurrentCalibrations:
+    """Calibrations of one source, which may change: a call gives the current ones."""
+
+    source: RelevanceSource
+    current: Callable[[], Calibrations]

@@ -15,7 +15,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from regard.core.records import Target
-from regard.core.relevance import Calibration, Form
+from regard.core.relevance import Calibration, Form, RelevanceSource
 from regard.evaluation.labels import LabelledSet
 from regard.evaluation.relevance_fitting import (
     AnsweredQuery,
@@ -119,12 +119,12 @@ class FormReport:
     ceiling: float
     fitted: Calibration
 
-    def to_json(self) -> dict[str, Any]:
-        """The measures as plain JSON values; `profile` is null where it has no calibration."""
+    def to_json(self, source: RelevanceSource) -> dict[str, Any]:
+        """The measures as plain JSON values; under `source` null where it has no calibration."""
         return {
             "queries": self.queries,
             "first_right": self.first_right.to_json(),
-            "profile": None if self.own is None else self.own.to_json(),
+            source.value: None if self.own is None else self.own.to_json(),
             "cross_validated": self.cross_validated.to_json(),
             "baselines": dict(self.baselines),
             "taken_out_ceiling": self.ceiling,
@@ -133,16 +133,21 @@ class FormReport:
 
 @dataclass(frozen=True, slots=True)
 class RelevanceReport:
-    """Relevance by form of query and target, over one labelled set."""
+    """Relevance by form of query and target, over one labelled set.
+
+    `source` is what the searcher's own relevance is calibrated on.
+    """
 
     images: int
     absent: int
     forms: Mapping[tuple[Form, Target], FormReport]
+    source: RelevanceSource
 
     def to_json(self) -> dict[str, Any]:
         """`images`, `absent_texts`, and `FormReport.to_json` under `text_to_image` and so on."""
         by_form = {
-            f"{form}_to_{target}": report.to_json() for (form, target), report in self.forms.items()
+            f"{form}_to_{target}": report.to_json(self.source)
+            for (form, target), report in self.forms.items()
         }
         return {"images": self.images, "absent_texts": self.absent, **by_form}
 
@@ -153,7 +158,7 @@ class RelevanceReport:
         for (form, target), report in self.forms.items():
             rows.append([f"{form} → {target}", *columns])
             if report.own is not None:
-                rows.append(["  the profile's", *report.own.to_row()])
+                rows.append([f"  the {self.source}'s", *report.own.to_row()])
             rows.append(["  cross-validated", *report.cross_validated.to_row()])
             rows += [
                 [f"  {name} alone", _number(auroc), "", "", "", ""]
@@ -174,8 +179,11 @@ def evaluate_relevance(
     search: JudgedSearcher,
     spaces: Mapping[tuple[Form, Target], frozenset[str]],
     absent: Sequence[str] = (),
+    source: RelevanceSource = RelevanceSource.PROFILE,
 ) -> RelevanceReport:
     """Measure the relevance that `search` gives, and fit calibrations to the same labels.
+
+    `source` is what that relevance is calibrated on.
 
     `spaces` are those in which queries of each form and target are matched; other forms are not
     asked. A form for which the labels give no queries, or none with hits, has no report.
@@ -192,7 +200,7 @@ def evaluate_relevance(
             answers = search(without_right, target, DEPTH, [()] * len(without_right))
         of_absent = [answer for answer in answers if answer is not None and answer.hits]
         reports[form, target] = _report(answered, of_absent, of_form)
-    return RelevanceReport(len(labels.images), len(absent), reports)
+    return RelevanceReport(len(labels.images), len(absent), reports, source)
 
 
 def _answer(

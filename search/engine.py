@@ -23,7 +23,7 @@ from regard.core.errors import UnanswerableQuery
 from regard.core.machine import usable_cores
 from regard.core.protocols import Profile
 from regard.core.records import Routes, Target, WeightedChannel
-from regard.core.relevance import CalibrationSources, Form, RelevanceSource
+from regard.core.relevance import CurrentCalibrations, Form, RelevanceSource
 from regard.search.answers import (
     Answer,
     ComposedQuery,
@@ -57,7 +57,7 @@ from regard.search.fusion import (
 )
 from regard.search.hydration import hydrate
 from regard.search.keywords import KeywordRanking, WeightedWords, rank_words
-from regard.search.relevance import Judge, QueryEvidence, choose_calibration
+from regard.search.relevance import Judge, QueryEvidence, matching_calibration
 
 # Receives the seconds of each stage of a call: "encode", "index", "fuse" and "hydrate".
 Observe = Callable[[str, float], None]
@@ -76,19 +76,18 @@ class SearchEngine:
         routes: Routes | None = None,
         observe: Observe | None = None,
         keywords: KeywordSearch | None = None,
-        calibrations: CalibrationSources | None = None,
+        calibrations: CurrentCalibrations | None = None,
     ) -> None:
-        """`routes` and `calibrations` replace the profile's own; of the latter the first counts
-        that has what a query needs.
+        """`routes` and `calibrations` replace the profile's own.
 
         `observe` is called once for each stage of a search, and of a batch of texts. Without
         `keywords` words are not looked up.
         """
         self._profile = profile
         self._encoding = TextEncoding(profile)
-        self._calibrations = calibrations or {
-            RelevanceSource.PROFILE: lambda: profile.calibrations or {}
-        }
+        self._calibrations = calibrations or CurrentCalibrations(
+            RelevanceSource.PROFILE, lambda: profile.calibrations or {}
+        )
         self._routes = profile.routes if routes is None else routes
         self._catalog = catalog
         self._channels = channels
@@ -248,7 +247,10 @@ class SearchEngine:
         rows = list(range(len(plan.queries)))
         found: dict[int, tuple[list[Hit], Judgement]] = {}
         form = plan.evidence[0].form
-        calibration, source = choose_calibration(self._calibrations, form, scope.target, vectors)
+        calibration = None
+        if vectors:
+            current = self._calibrations.current()
+            calibration = matching_calibration(current, form, scope.target, vectors)
         text_rankings: list[list[Ranking]] = []
         if plan.evidence[0].negative:
             text_rankings = self._rank_texts(vectors, scope, clock)
@@ -285,7 +287,7 @@ class SearchEngine:
                     judgement,
                     scope.min_relevance,
                     plan.unknown[row],
-                    source,
+                    None if calibration is None else self._calibrations.source,
                 )
             )
         return answers

@@ -50,7 +50,7 @@ from regard.core.records import (
     Routes,
     Target,
 )
-from regard.core.relevance import Calibration, CalibrationSources, Form, RelevanceSource
+from regard.core.relevance import Calibration, Calibrations, Form
 from regard.search.answers import ImageQuery, Judgement, LikeQuery, Term, TextQuery
 from regard.search.encoding import ChannelVectors
 from regard.search.fusion import Fusion, Ranking
@@ -145,21 +145,16 @@ def concentration(vector: Float32Array) -> float:
     return float((2 * np.arange(1, count + 1) - count - 1) @ ordered / (count * total))
 
 
-def choose_calibration(
-    sources: CalibrationSources,
-    form: Form,
-    target: Target,
-    vectors: Sequence[ChannelVectors],
-) -> tuple[Calibration, RelevanceSource] | tuple[None, None]:
-    """The first calibration for a form of query that has all of this query's spaces, and its
-    source; a query without vectors has none.
-    """
-    spaces = {of_channel.weighted.channel.space for of_channel in vectors}
-    for source, calibrations in sources.items() if spaces else ():
-        calibration = calibrations().get((form, target))
-        if calibration is not None and spaces <= calibration.spaces:
-            return calibration, source
-    return None, None
+def matching_calibration(
+    calibrations: Calibrations, form: Form, target: Target, vectors: Sequence[ChannelVectors]
+) -> Calibration | None:
+    """The calibration for a form of query; None if it lacks one of this query's spaces."""
+    calibration = calibrations.get((form, target))
+    if calibration is None or any(
+        of_channel.weighted.channel.space not in calibration.spaces for of_channel in vectors
+    ):
+        return None
+    return calibration
 
 
 class Judge:

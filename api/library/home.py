@@ -8,11 +8,13 @@ import os
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
+from regard.api.library.relevance import StoredRelevance
 from regard.api.library.settings import Settings
 from regard.core.errors import HomeError, PipelineConflict, UsageError
 from regard.core.machine import usable_cores
 from regard.core.protocols import Profile
 from regard.core.records import Routes
+from regard.core.relevance import CurrentCalibrations, RelevanceSource
 from regard.models.profiles.registry import DEFAULT_PROFILE, load_profile
 from regard.search.engine import Observe, SearchEngine
 from regard.storage.assets.uploads import SqlUploads
@@ -51,6 +53,7 @@ class Home:
         self.search_catalog = SqlSearchCatalog(catalog, pipeline)
         self.indexes = ChannelIndexes(catalog, pipeline, home_engine(settings, catalog))
         self.keywords = SqlKeywordSearch(catalog, pipeline)
+        self.relevance = StoredRelevance(catalog, pipeline)
 
     def is_live(self) -> bool:
         """Whether the pipeline is still the live one; another process may have changed it."""
@@ -66,15 +69,30 @@ class Home:
         self,
         routes: Routes | None = None,
         observe: Observe | None = None,
+        calibrations: CurrentCalibrations | None = None,
     ) -> SearchEngine:
-        """A search engine; `routes` replace the profile's own.
+        """A search engine; `routes` replace the profile's own, `calibrations` those of the profile
+        and of the library.
 
         Raises ModelError when the encoder is missing, PipelineConflict when it has changed.
         """
         check_spaces(self.pipeline, self.profile.spaces)
         return SearchEngine(
-            self.profile, self.search_catalog, self.indexes, routes, observe, self.keywords
+            self.profile,
+            self.search_catalog,
+            self.indexes,
+            routes,
+            observe,
+            self.keywords,
+            calibrations or self._calibrations(),
         )
+
+    def _calibrations(self) -> CurrentCalibrations:
+        """Those of the profile or, if it has none, of the library."""
+        own = self.profile.calibrations
+        if own is None:
+            return CurrentCalibrations(RelevanceSource.LIBRARY, self.relevance)
+        return CurrentCalibrations(RelevanceSource.PROFILE, lambda: own)
 
     def indexer(self, collection: str) -> Indexer:
         """An indexer into one collection."""

@@ -32,6 +32,7 @@ from regard.api.library.queries import (
     picture_uri,
     require_name,
 )
+from regard.api.library.relevance import calibrate_if_due, relevance_status
 from regard.api.library.results import (
     Answer,
     Asset,
@@ -115,12 +116,15 @@ class LocalLibrary(Library):
             require_root(absolute_path(root))
         home = self._home_to_index()
         progress.begin("indexing")
-        return home.indexer(collection).run(
+        report = home.indexer(collection).run(
             roots,
             retry_failed=retry_failed,
             exclusion_change=exclusion_change,
             progress=progress,
         )
+        if not report.interrupted:
+            calibrate_if_due(home, progress)
+        return report
 
     def remove(self, *paths: PathLike, collection: str = DEFAULT_COLLECTION) -> int:
         from regard.indexer.removing import remove_assets
@@ -210,12 +214,14 @@ class LocalLibrary(Library):
         except EngineUnavailable as error:
             away = [f"  indexes: {error}"]
         kept = _pipelines(home.catalog)
+        relevance = relevance_status(home)
         pipeline, location = home.pipeline, uri_of_path(os.fsencode(self._settings.home))
         details = {
             "home": location,
             "profile": pipeline.profile,
             "pipeline": pipeline.fingerprint,
             **dataclasses.asdict(overview),
+            "relevance": relevance.to_json(),
             "channels": channels,
             "pipelines": [one.to_json() for one in kept],
         }
@@ -228,6 +234,7 @@ class LocalLibrary(Library):
                 for one in overview.collections
             ),
             *_exclusion_lines(overview.exclusions),
+            str(relevance),
             f"  {overview.contents} contents, {overview.regions} regions, "
             f"{overview.captions} captions, {overview.embeddings} embeddings",
             *(map(str, kept) if len(kept) > 1 else ()),

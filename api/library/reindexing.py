@@ -21,6 +21,7 @@ from regard.api.library.home import (
     open_thumbnails,
 )
 from regard.api.library.purging import Purging
+from regard.api.library.relevance import calibrate_if_due
 from regard.api.library.settings import Settings
 from regard.core.errors import PipelineConflict
 from regard.core.jobs import Job, JobKind
@@ -86,7 +87,7 @@ def reindex(
         return path if settings.store is None and os.path.exists(path) else None
 
     building = SqlReindexing(catalog, spec, original_of=original_of)
-    return Reindexer(
+    report = Reindexer(
         building,
         analysis_setup(
             settings,
@@ -94,6 +95,9 @@ def reindex(
             ChannelIndexes(catalog, building.pipeline, home_engine(settings, catalog)),
         ),
     ).run(retry_failed=retry_failed, progress=progress)
+    if not report.interrupted:
+        calibrate_if_due(Home(settings, catalog, building.pipeline, profile), progress)
+    return report
 
 
 class HomeJobs:

@@ -220,7 +220,8 @@ def work(
     )
     from regard.api.library.purging import Purging
     from regard.api.library.reindexing import HomeJobs
-    from regard.core.jobs import Job
+    from regard.api.library.relevance import calibrate_if_due
+    from regard.core.jobs import INDEXING_KINDS, Job
     from regard.indexer.indexing import Indexer
     from regard.indexer.job_work import JobWork
     from regard.indexer.jobs import JobRunner
@@ -256,7 +257,10 @@ def work(
 
         def work_with_live(job: Job, progress: Progress) -> IndexReport:
             try:
-                return do_job(job, progress)
+                report = do_job(job, progress)
+                if job.kind in INDEXING_KINDS and not report.interrupted:
+                    calibrate_if_due(current_home(), progress)
+                return report
             except PipelineConflict:
                 if library is None or is_current():
                     raise

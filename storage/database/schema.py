@@ -418,6 +418,17 @@ object_group = Table(
     Column("sightings", LargeBinary, nullable=False),
 )
 
+# A calibration of relevance that was made on the library itself: JSON as in a profile's file, and the
+# number of contents that it was made from.
+calibration = Table(
+    "calibration",
+    metadata,
+    Column("pipeline_id", Id, ForeignKey("pipeline.id", ondelete="CASCADE"), primary_key=True),
+    Column("contents", BigInteger, nullable=False),
+    Column("document", Text, nullable=False),
+    Column("made_at", DateTime, nullable=False),
+)
+
 region = _table(
     "region",
     Column("id", Id, primary_key=True),

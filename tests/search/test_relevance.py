@@ -13,7 +13,14 @@ from hypothesis import strategies as st
 from regard.core.errors import UsageError
 from regard.core.geometry import Box
 from regard.core.records import Float32Array, Image, QueryKind, Routes, Target, WeightedChannel
-from regard.core.relevance import Calibration, Calibrations, Form, LogisticModel, RelevanceSource
+from regard.core.relevance import (
+    Calibration,
+    Calibrations,
+    CurrentCalibrations,
+    Form,
+    LogisticModel,
+    RelevanceSource,
+)
 from regard.search.answers import (
     Answer,
     ComposedQuery,
@@ -77,8 +84,8 @@ def home_of(contents: int, assets: int = 1) -> MemoryHome:
 
 
 def engine_with(home: MemoryHome, calibrations: Calibrations) -> SearchEngine:
-    sources = {RelevanceSource.PROFILE: lambda: calibrations}
-    return SearchEngine(home, home, home, calibrations=sources)  # type: ignore[arg-type]
+    current = CurrentCalibrations(RelevanceSource.PROFILE, lambda: calibrations)
+    return SearchEngine(home, home, home, calibrations=current)  # type: ignore[arg-type]
 
 
 def engine_of(home: MemoryHome, form: Form, presence: LogisticModel, cut: float) -> SearchEngine:

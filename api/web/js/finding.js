@@ -16,7 +16,9 @@ export class PictureMissing extends Error {}
 export async function find(state, cursor, signal) {
   const answer = await answered(state, { cursor, limit: PAGE }, signal);
   const parts = answer.query.parts ?? [];
-  const items = answer.hits.map((hit) => (isList(parts) ? { ...hit, channels: null, score: null } : { ...hit, channels: hit.channels ?? [] }));
+  const items = answer.hits.map((hit) => (isList(parts)
+    ? { ...hit, channels: null, score: null }
+    : { ...hit, channels: hit.channels ?? [], relevanceSource: answer.relevance_source }));
   // An empty list is not an answer without a match.
   return { items, next: answer.next ?? null, matched: isList(parts) || answer.matched, unread: answer.unknown_words ?? [], took: answer.took_ms, parts };
 }

@@ -18,6 +18,7 @@ export function whyParts(result) {
     known && h(
       "p", { class: "relevance", data: { testid: "relevance" } },
       h("span", {}, h("strong", {}, known.word), " what you asked for"), h("span", { class: "relevance-figure" }, `${known.percent}%`), meter(known.percent),
+      result.relevanceSource === "library" && h("span", { class: "relevance-source" }, "Estimated from this library alone"),
     ),
     h("p", { class: "reasons-head", "aria-hidden": "true" }, h("span", {}, "Found by"), why[0].share !== null && h("span", {}, "share of the score")),
     h("ul", { class: "reasons" }, why.map(({ kind, label, place, share, details, space }) => h(

@@ -20,11 +20,12 @@ from regard.api.cli.commands.evaluate.labelled_library import (
     profile_option,
 )
 from regard.api.cli.options import json_option, offline_option
+from regard.api.library.relevance import calibrate
 from regard.core.errors import CannotWork, NotFound
 from regard.core.filters import AssetFilter
 from regard.core.geometry import Box
 from regard.core.records import Kind, QueryKind, Routes, Target
-from regard.core.relevance import Form
+from regard.core.relevance import CurrentCalibrations, Form, RelevanceSource
 from regard.evaluation.labels import read_labels
 from regard.evaluation.relevance import RelevanceReport, evaluate_relevance
 from regard.evaluation.relevance_fitting import JudgedAnswer, JudgedHit
@@ -46,6 +47,11 @@ from regard.storage.retrieval.regions import SqlRegions
 )
 @profile_option
 @click.option("--fit", type=PATH, metavar="FILE", help="Fit a calibration and write it there.")
+@click.option(
+    "--library",
+    is_flag=True,
+    help="Measure a calibration made on the photographs without their labels, not the profile's.",
+)
 @click.option("--picture", type=PATH, metavar="FILE", help="Draw the reliability as a PNG.")
 @analyses_home_option
 @offline_option
@@ -58,6 +64,7 @@ def relevance(
     absent: Path | None,
     profile: str | None,
     fit: Path | None,
+    library: bool,
     picture: Path | None,
     home: Path | None,
     as_json: bool,
@@ -74,7 +81,13 @@ def relevance(
     absent_texts = [] if absent is None else _read_lines(absent)
     with open_labelled(labels, profile, home) as labelled:
         spaces = _spaces_by_form(labelled.home.profile.routes)
-        report = evaluate_relevance(labels, _Searcher(labelled), spaces, absent_texts)
+        calibrations = labelled.home.profile.calibrations or {}
+        source = RelevanceSource.PROFILE
+        if library:
+            calibrations = calibrate(labelled.home, labelled.assets) or {}
+            source = RelevanceSource.LIBRARY
+        search = _Searcher(labelled, CurrentCalibrations(source, lambda: calibrations))
+        report = evaluate_relevance(labels, search, spaces, absent_texts, source)
     print_report(report, as_json)
     for path, write in ((fit, _write_calibration), (picture, _draw_reliability)):
         if path is not None:
@@ -89,9 +102,9 @@ def relevance(
 class _Searcher:
     """Answers labelled queries over the labelled photographs."""
 
-    def __init__(self, labelled: LabelledLibrary) -> None:
+    def __init__(self, labelled: LabelledLibrary, calibrations: CurrentCalibrations) -> None:
         home, self._labels = labelled.home, labelled.labels
-        self._engine = home.engine()
+        self._engine = home.engine(calibrations=calibrations)
         self._assets = labelled.assets
         self._names = labelled.names
         assets = home.search_catalog.newest(self._assets, 0, len(self._labels.images))
