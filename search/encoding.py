@@ -36,7 +36,7 @@ from regard.search.keywords import MOST_WORDS, WeightedWords, words_of
 
 # Terms cancel out if their sum is below this share of their weights: the rest is rounding.
 _CANCELLED = 1e-4
-# Texts whose vectors are kept, of about 6 kB each.
+# Texts whose vectors are kept, of 2.5 kB each with `lite`.
 _KEPT_TEXTS = 1024
 # The most texts of several callers in one batch: all of them wait for it.
 _TOGETHER = 8

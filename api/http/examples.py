@@ -148,7 +148,7 @@ EXAMPLES: Mapping[str, dict[str, Any]] = {
     "InfoDocument": {
         "version": "0.1.0",
         "profile": "lite",
-        "spaces": {"lite-joint": 1396, "lite-visual": 1280},
+        "spaces": {"lite-joint": 616, "lite-visual": 256},
         "counts": {
             "assets": 337,
             "contents": 337,
@@ -182,7 +182,7 @@ EXAMPLES: Mapping[str, dict[str, Any]] = {
                 "fingerprint": "4239409f1402",
                 "state": "live",
                 "models": {"encoder": "lite"},
-                "spaces": {"lite-joint": 1396, "lite-visual": 1280},
+                "spaces": {"lite-joint": 616, "lite-visual": 256},
                 "analysed": 337,
                 "missing": 0,
                 "failed": 0,
