@@ -47,7 +47,7 @@ from regard.models.sam2.loading import load_model as load_sam2
 from regard.models.sam2.parameters import Sam2Parameters
 from regard.models.sam2.part import Sam2Part
 from regard.models.sam2.preprocessing import Preprocessing as Sam2Preprocessing
-from regard.models.sam2.prompting import PointPrompter, point_grid
+from regard.models.sam2.prompting import Prompter, point_grid
 from regard.models.sam2.segmenter import Sam2Segmenter
 from regard.models.sam2unet.part import Sam2UNetPart
 from regard.models.xgenmm.captioner import XGenMMCaptioner
@@ -268,7 +268,7 @@ class Benchmark:
         if model is None:
             return None
         side = image_size(model.config)
-        prompter = PointPrompter(model, placement, point_grid(parameters.points_per_side, side))
+        prompter = Prompter(model, placement, point_grid(parameters.points_per_side, side))
         preprocessing = Sam2Preprocessing.read(part.checkpoint, side)
         batch = parameters.batch_size
         pixels = preprocessing.prepare(self._images(batch), placement)

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Protocol
 
-from regard.core.errors import CannotWork
+from regard.core.errors import CannotWork, RegardError
 from regard.core.geometry import Box, Mask
 from regard.core.records import (
     Analysis,
@@ -65,6 +65,16 @@ class Segmenter(Protocol):
 
     def segment(self, images: Sequence[Image]) -> list[list[Region]]:
         """Regions of each image, best first."""
+
+
+class Grounder(Protocol):
+    """Finds in an image what a text names."""
+
+    def ground(self, images: Sequence[Image], texts: Sequence[str]) -> list[Region | None]:
+        """The region of each text in its image, None where the image does not show it.
+
+        `score` is how sure that is, in [0, 1]. A batch gives the same as one by one.
+        """
 
 
 class Analyzer(Protocol):
@@ -122,6 +132,15 @@ class Profile(Protocol):
 
     def encoder(self, space: str) -> Encoder:
         """The encoder of one of the spec's spaces."""
+
+    def grounding_problem(self) -> RegardError | None:
+        """Why `grounder` can't be used, told without loading weights; None when it can.
+
+        UnanswerableQuery when the profile has none, else ModelError or MissingDependency.
+        """
+
+    def grounder(self) -> Grounder:
+        """The grounder; raises `grounding_problem`, and ModelError."""
 
     def analyzer(self) -> Analyzer:
         """The analyzer; raises ModelError or MissingDependency when it can't run here."""

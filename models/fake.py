@@ -18,6 +18,7 @@ from pydantic import Field
 from regard.core.geometry import Box, Mask
 from regard.core.protocols import Captioner, Encoder, Segmenter
 from regard.core.records import Float32Array, Image, Region, Space, UInt8Array
+from regard.models.grounding.grounder import Place
 from regard.models.parts import MemoryNeed, Parameters, PartDefinition, read_parameters
 from regard.photos.masks import mask_from_box
 
@@ -36,6 +37,7 @@ _COLOURS = {
 _NAMES = tuple(_COLOURS)
 _PALETTE = np.asarray(list(_COLOURS.values()), dtype=np.float32)
 _WORD_DIMENSIONS = 22
+_LEAST_SHARE = 0.01
 MODEL = "fake-colour-1"
 _DIMENSION = len(_NAMES) + _WORD_DIMENSIONS
 
@@ -120,6 +122,33 @@ class FakeSegmenter:
         if any(tuple(image.pixels[0, 0]) == self._fatal for image in images):
             os.kill(os.getpid(), signal.SIGKILL)
         return [_quadrants(image) for image in images]
+
+
+class FakeLocator:
+    """See `regard.models.grounding.grounder.Locator`: finds what has the colour that a text names.
+
+    The box holds all samples of that colour, and its score is their share of the image.
+    """
+
+    def locate(self, images: Sequence[Image], texts: Sequence[str]) -> list[Place | None]:
+        """Return the place of each text's colour; None without one, or where it is too rare."""
+        return [_locate(image, text) for image, text in zip(images, texts, strict=True)]
+
+
+def _locate(image: Image, text: str) -> Place | None:
+    named = [index for index, name in enumerate(_NAMES) if name in text.lower().split()]
+    step = max(1, min(image.width, image.height) // 64)
+    samples = image.pixels[::step, ::step, None].astype(np.float32)  # (h, w, 1, 3)
+    nearest = ((samples - _PALETTE) ** 2).sum(axis=3).argmin(axis=2)
+    rows, columns = np.nonzero(np.isin(nearest, named))
+    share = rows.size / nearest.size
+    if share < _LEAST_SHARE:
+        return None
+    left, top = int(columns.min()) * step, int(rows.min()) * step
+    right, bottom = (int(columns.max()) + 1) * step, (int(rows.max()) + 1) * step
+    box = Box(left, top, right - left, bottom - top).clipped(image.width, image.height)
+    assert box is not None
+    return Place(box, share)
 
 
 class FakeEncoderParameters(Parameters):
@@ -209,6 +238,16 @@ class FakeSegmenterPart(_FakePart):
     def load(self) -> Segmenter:
         """Return the segmenter."""
         return FakeSegmenter(self._parameters.fatal)
+
+
+class FakeLocatorPart(_FakePart):
+    """See `regard.models.parts.LocatorPart`."""
+
+    role = "grounder"
+
+    def load(self) -> FakeLocator:
+        """Return the locator."""
+        return FakeLocator()
 
 
 def _quadrants(image: Image) -> list[Region]:

@@ -1,4 +1,4 @@
-"""The parts of a profile (encoder, captioner, segmenter), described before they are loaded.
+"""The parts of a profile (encoder, captioner, segmenter, …), described before they are loaded.
 
 A part derives its name, the parameters that affect its output, problems that prevent it from
 running, and its memory need from small files (configs, headers). Only `load` reads weights.
@@ -6,18 +6,22 @@ running, and its memory need from small files (configs, headers). Only `load` re
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, ClassVar, Protocol, TypeVar, runtime_checkable
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol, TypeVar, runtime_checkable
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from regard.core.errors import ModelError, RegardError, UsageError
+from regard.core.geometry import Box
 from regard.core.protocols import Captioner, Encoder, Segmenter
-from regard.core.records import Space
+from regard.core.records import Image, Space
 from regard.models.checkpoints.source import Checkpoint, ModelSource
+
+if TYPE_CHECKING:
+    from regard.models.grounding.grounder import Locator
 
 
 class Parameters(BaseModel):
@@ -106,6 +110,23 @@ class SegmenterPart(Part, Protocol):
 
     def load(self) -> Segmenter:
         """Read the weights and return the segmenter; raises ModelError."""
+
+
+class LocatorPart(Part, Protocol):
+    """A grounder's locator before loading."""
+
+    def load(self) -> Locator:
+        """Read the weights and return the locator; raises ModelError."""
+
+
+@runtime_checkable
+class RegionCaptioner(Protocol):
+    """A captioner that reads regions within their images; others are given crops."""
+
+    def caption_regions(
+        self, images: Sequence[Image], boxes: Sequence[Sequence[Box]]
+    ) -> list[list[str]]:
+        """One line for each box of each image; empty when there is nothing to say."""
 
 
 @runtime_checkable

@@ -12,7 +12,7 @@ from regard.core.assets import Asset, StoredRegion
 from regard.core.errors import UnanswerableQuery, UsageError
 from regard.core.filters import EVERYTHING, AssetFilter
 from regard.core.geometry import Box
-from regard.core.records import Image, Target
+from regard.core.records import Image, Region, Target
 from regard.core.relevance import RelevanceSource
 
 _IDENTIFIER = re.compile(r"([ar])([1-9][0-9]{0,17})", re.ASCII)
@@ -53,7 +53,8 @@ class Scope:
 
     The first `offset` hits are skipped, and ranks count them. `min_relevance` decides whether the
     answer counts as a match, without changing its hits; None uses the profile's cut-off. An `exact`
-    search compares the query with every vector; otherwise large indexes may miss a few.
+    search compares the query with every vector; otherwise large indexes may miss a few. With
+    `refine`, the first hits get the region that the query's text names (see `search/refining.py`).
     """
 
     target: Target = Target.IMAGE
@@ -62,6 +63,7 @@ class Scope:
     offset: int = 0
     min_relevance: float | None = None
     exact: bool = False
+    refine: bool = False
 
     def __post_init__(self) -> None:
         if self.min_relevance is not None and not 0 <= self.min_relevance <= 1:
@@ -195,7 +197,8 @@ class Hit:
     """An asset, perhaps a region of it, and why it matched.
 
     `relevance` is the probability that the hit is right, or None if unknown; `evidence` is what it
-    was derived from, or None in a list.
+    was derived from, or None in a list. `refined` is what the query's text names, found in the
+    photograph itself, in place of `region`.
     """
 
     rank: int
@@ -205,6 +208,7 @@ class Hit:
     channels: tuple[ChannelMatch, ...]
     relevance: float | None = None
     evidence: Mapping[str, float] | None = None
+    refined: Region | None = None
 
 
 @dataclass(frozen=True, slots=True)

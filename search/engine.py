@@ -11,8 +11,7 @@ pages neither repeat nor drop hits.
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -57,10 +56,9 @@ from regard.search.fusion import (
 )
 from regard.search.hydration import hydrate
 from regard.search.keywords import KeywordRanking, WeightedWords, rank_words
+from regard.search.refining import LoadImage, Refiner
 from regard.search.relevance import Judge, QueryEvidence, matching_calibration
-
-# Receives the seconds of each stage of a call: "encode", "index", "fuse" and "hydrate".
-Observe = Callable[[str, float], None]
+from regard.search.timing import Clock, Observe
 
 _TEXT_BATCH = 32
 
@@ -77,11 +75,12 @@ class SearchEngine:
         observe: Observe | None = None,
         keywords: KeywordSearch | None = None,
         calibrations: CurrentCalibrations | None = None,
+        load_image: LoadImage | None = None,
     ) -> None:
         """`routes` and `calibrations` replace the profile's own.
 
         `observe` is called once for each stage of a search, and of a batch of texts. Without
-        `keywords` words are not looked up.
+        `keywords` words are not looked up, and without `load_image` nothing is refined.
         """
         self._profile = profile
         self._encoding = TextEncoding(profile)
@@ -93,6 +92,7 @@ class SearchEngine:
         self._channels = channels
         self._observe = observe
         self._keywords = keywords
+        self._refiner = Refiner(profile, load_image, observe)
         self._pool = ThreadPoolExecutor(usable_cores(), "keywords")
         # More searches at once than cores only wait for one another.
         self._turns = BoundedSemaphore(usable_cores())
@@ -101,13 +101,15 @@ class SearchEngine:
         """Answer one query.
 
         Raises UsageError if the arguments rule an answer out, NotFound for an unknown id or
-        collection.
+        collection, ModelError if hits are to be refined and the grounder can't be loaded.
         """
+        if scope.refine:
+            return self._refiner.search(self.search, query, scope)
         if isinstance(query, TextQuery):
             return self.search_texts([query], scope)[0]
         if isinstance(query, ListQuery):
             with self._turns:
-                return self._list(query, scope, _Clock())
+                return self._list(query, scope, Clock())
         terms = query.terms if isinstance(query, ComposedQuery) else (Term(query),)
         read, unknown = self._read(terms, scope.target)
         texts = [term.query.text for term in read if isinstance(term.query, TextQuery)]
@@ -130,7 +132,7 @@ class SearchEngine:
         unknown: tuple[str, ...],
         scope: Scope,
     ) -> Answer:
-        clock = _Clock()
+        clock = Clock()
         words = self._look_up([terms], scope)
         if all(term.negative for term in read):
             return self._answer(_by_words_alone(query, scope, words, unknown), clock)[0]
@@ -145,6 +147,8 @@ class SearchEngine:
 
     def search_texts(self, queries: Sequence[TextQuery], scope: Scope) -> list[Answer]:
         """Answer several texts with one batch through the encoder, in their order."""
+        if scope.refine:
+            return [self._refiner.search(self.search, query, scope) for query in queries]
         read = [
             read_text(self._profile, self._routes, query.text, scope.target) for query in queries
         ]
@@ -162,13 +166,13 @@ class SearchEngine:
             if read.text is None:
                 words = self._look_up([[Term(query)]], scope)
                 plan = _by_words_alone(query, scope, words, read.unknown)
-                answers[place] = self._answer(plan, _Clock())[0]
+                answers[place] = self._answer(plan, Clock())[0]
             else:
                 readable.append((place, read.text, read.unknown))
         for start in range(0, len(readable), _TEXT_BATCH):
             places, texts, unknown = zip(*readable[start : start + _TEXT_BATCH], strict=True)
             batch = [queries[place] for place in places]
-            clock = _Clock()
+            clock = Clock()
             words = self._look_up([[Term(query)] for query in batch], scope)
             vectors = encode_texts(self._encoding, self._routes, texts, scope.target)
             clock.lap("encode")
@@ -191,7 +195,7 @@ class SearchEngine:
                 kept.append(replace(term, query=replace(term.query, text=read.text)))
         return kept, tuple(dict.fromkeys(unknown))
 
-    def _list(self, query: ListQuery, scope: Scope, clock: _Clock) -> Answer:
+    def _list(self, query: ListQuery, scope: Scope, clock: Clock) -> Answer:
         """The newest photographs that pass the filter, without scores or channels."""
         if scope.target is Target.REGION:
             raise UnanswerableQuery(
@@ -202,7 +206,7 @@ class SearchEngine:
         clock.lap("hydrate")
         first = scope.offset + 1
         hits = tuple(Hit(rank, 0.0, asset, None, ()) for rank, asset in enumerate(assets, first))
-        return Answer(query, scope.target, self._stop(clock), hits)
+        return Answer(query, scope.target, clock.stop(self._observe), hits)
 
     def _own_contents(self, excluded: Excluded, scope: Scope) -> frozenset[int]:
         """The contents that the query shows, except those that it can find at another path."""
@@ -227,7 +231,7 @@ class SearchEngine:
             return None
         return _WordLookup(channel, self._pool.submit(_rank_words, self._keywords, words, scope))
 
-    def _answer(self, plan: _SearchPlan, clock: _Clock) -> list[Answer]:
+    def _answer(self, plan: _SearchPlan, clock: Clock) -> list[Answer]:
         try:
             return self._answer_in_levels(plan, clock)
         finally:
@@ -235,7 +239,7 @@ class SearchEngine:
             if plan.words is not None:
                 wait([plan.words.rankings])
 
-    def _answer_in_levels(self, plan: _SearchPlan, clock: _Clock) -> list[Answer]:
+    def _answer_in_levels(self, plan: _SearchPlan, clock: Clock) -> list[Answer]:
         """Answer the queries of a plan, reading deeper until each has its hits.
 
         Only queries that are short of hits are read again, so that an answer does not depend on
@@ -274,7 +278,7 @@ class SearchEngine:
                     short.append(row)
             rows = short if level < DEEPEST_LEVEL else []
             level += 1
-        took = self._stop(clock) / len(plan.queries)
+        took = clock.stop(self._observe) / len(plan.queries)
         answers = []
         for row, query in enumerate(plan.queries):
             hits, judgement = found[row]
@@ -292,15 +296,8 @@ class SearchEngine:
             )
         return answers
 
-    def _stop(self, clock: _Clock) -> float:
-        """Report the stages of a call; its duration in milliseconds."""
-        if self._observe is not None:
-            for stage, seconds in clock.stages.items():
-                self._observe(stage, seconds)
-        return 1000 * (clock.last - clock.started)
-
     def _rank_texts(
-        self, vectors: Sequence[ChannelVectors], scope: Scope, clock: _Clock
+        self, vectors: Sequence[ChannelVectors], scope: Scope, clock: Clock
     ) -> list[list[Ranking]]:
         """The rankings of each text of a query alone, by channel."""
         alone = [
@@ -316,7 +313,7 @@ class SearchEngine:
         rows: Sequence[int],
         scope: Scope,
         level: int,
-        clock: _Clock,
+        clock: Clock,
     ) -> list[list[Ranking]]:
         """The ranking of every channel, for each row of the vectors."""
         if not vectors:
@@ -382,17 +379,3 @@ def _rank_words(
         rank_words(words, of_query, scope.target)
         for words, of_query in zip(queries, occurrences, strict=True)
     ]
-
-
-class _Clock:
-    """The time that each stage of a call takes, in seconds."""
-
-    def __init__(self) -> None:
-        self.started = self.last = time.perf_counter()
-        self.stages: dict[str, float] = {}
-
-    def lap(self, stage: str) -> None:
-        """Add the time since the last lap to a stage."""
-        now = time.perf_counter()
-        self.stages[stage] = self.stages.get(stage, 0.0) + now - self.last
-        self.last = now

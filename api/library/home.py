@@ -10,19 +10,23 @@ from typing import TYPE_CHECKING
 
 from regard.api.library.relevance import StoredRelevance
 from regard.api.library.settings import Settings
+from regard.core.assets import Asset
 from regard.core.errors import HomeError, PipelineConflict, UsageError
 from regard.core.machine import usable_cores
 from regard.core.protocols import Profile
-from regard.core.records import Routes
+from regard.core.records import Image, Routes
 from regard.core.relevance import CurrentCalibrations, RelevanceSource
 from regard.models.profiles.registry import DEFAULT_PROFILE, load_profile
-from regard.search.engine import Observe, SearchEngine
+from regard.photos.photo_file import PhotoFile
+from regard.search.engine import SearchEngine
+from regard.search.refining import LoadImage
+from regard.search.timing import Observe
 from regard.storage.assets.uploads import SqlUploads
 from regard.storage.database.catalog import Catalog, open_catalog
 from regard.storage.database.stored_pipelines import StoredPipeline, check_pipeline, check_spaces
 from regard.storage.files.bucket_originals import BucketOriginals
 from regard.storage.files.bucket_thumbnails import BucketThumbnails
-from regard.storage.files.originals import Originals, OriginalStore
+from regard.storage.files.originals import Originals, OriginalStore, open_original
 from regard.storage.files.thumbnails import Thumbnails
 from regard.storage.retrieval.channel_indexes import ChannelIndexes
 from regard.storage.retrieval.keywords import SqlKeywordSearch
@@ -70,9 +74,10 @@ class Home:
         routes: Routes | None = None,
         observe: Observe | None = None,
         calibrations: CurrentCalibrations | None = None,
+        load_image: LoadImage | None = None,
     ) -> SearchEngine:
         """A search engine; `routes` replace the profile's own, `calibrations` those of the profile
-        and of the library.
+        and of the library, `load_image` reads the pixels of an asset, by default of any file.
 
         Raises ModelError when the encoder is missing, PipelineConflict when it has changed.
         """
@@ -85,6 +90,7 @@ class Home:
             observe,
             self.keywords,
             calibrations or self._calibrations(),
+            load_image=load_image or _load_image,
         )
 
     def _calibrations(self) -> CurrentCalibrations:
@@ -220,6 +226,16 @@ def own_folders(settings: Settings) -> list[bytes]:
     store = settings.store
     stored = () if store is None else (f"{store}/originals", f"{store}/thumbnails")
     return [os.fsencode(folder) for folder in (settings.home, *stored)]
+
+
+def _load_image(asset: Asset) -> Image:
+    """The pixels of an asset whose file is as it was indexed; raises OriginalGone, DecodeError."""
+    # Managed files are named by their digest, and restoring a backup may truncate their times.
+    mtime_ns = None if asset.managed or asset.etag is not None else asset.mtime_ns
+    with open_original(
+        asset.path, size=asset.size, mtime_ns=mtime_ns, etag=asset.etag, within=None
+    ) as file:
+        return PhotoFile(file.read()).decode()
 
 
 def nothing_indexed(settings: Settings) -> HomeError:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -34,8 +34,9 @@ _BLOCKS, _BLOCK_BYTES = 64, 1 << 16
 class ModelSource:
     """`model` and `revision` on the hub, or a local `path`; at least one of model and path.
 
-    `profile` is named in the command that fetches the model; `download_bytes` is the approximate
-    size of the published files, 0 if unknown.
+    `profile` is named in the command that fetches the model, which takes `--refine` if only
+    `search --refine` needs it; `download_bytes` is the approximate size of the published files, 0
+    if unknown.
     """
 
     model: str | None = None
@@ -43,6 +44,7 @@ class ModelSource:
     path: Path | None = None
     profile: str = ""
     download_bytes: int = 0
+    for_refining: bool = field(default=False, compare=False)
 
     @property
     def name(self) -> str:
@@ -64,7 +66,8 @@ class ModelSource:
             size = f" ({format_bytes(self.download_bytes)})" if self.download_bytes else ""
             raise ModelError(
                 f"the weights of {self.model}{size} are not on this machine",
-                remedy=f"run: regard models fetch {self.profile}",
+                remedy=f"run: regard models fetch {self.profile}"
+                + (" --refine" if self.for_refining else ""),
             )
         return Checkpoint(folder, f"{self.model}@{folder.name}")
 

@@ -70,29 +70,30 @@ class ImageTextPart(CheckpointPart):
         """See `Part.needs`: checks type, processor, packages, and every tensor's name and
         shape."""
         from regard.models.checkpoints.placement import Placement
-        from regard.models.image_text.loading import (
+        from regard.models.checkpoints.pretrained import (
+            Task,
             check_model,
             load_processor,
             require_supported,
         )
 
         placement = Placement.resolve(self.definition.device, self.definition.dtype)
-        require_supported(self.checkpoint)
+        require_supported(self.checkpoint, Task.IMAGE_TEXT)
         load_processor(self.checkpoint, self.parameters.image_processor)
-        numbers = check_model(self.checkpoint, placement)
+        numbers = check_model(self.checkpoint, placement, Task.IMAGE_TEXT)
         numbers += self.parameters.batch_size * _NUMBERS_PER_IMAGE
         return (MemoryNeed(str(placement.device), numbers * placement.item_bytes),)
 
     def load(self) -> ImageTextCaptioner:
         """See `CaptionerPart.load`."""
         from regard.models.checkpoints.placement import Placement
+        from regard.models.checkpoints.pretrained import Task, load_model, load_processor
         from regard.models.image_text.captioner import ImageTextCaptioner
-        from regard.models.image_text.loading import load_model, load_processor
 
         placement = Placement.resolve(self.definition.device, self.definition.dtype)
         parameters = self.parameters
         return ImageTextCaptioner(
-            load_model(self.checkpoint, placement),
+            load_model(self.checkpoint, placement, Task.IMAGE_TEXT),
             load_processor(self.checkpoint, parameters.image_processor),
             placement,
             prompt=parameters.prompt,

@@ -13,8 +13,14 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from regard.core.errors import CannotWork, MissingDependency, ModelError
-from regard.core.protocols import Analyzer, Captioner, Encoder, Segmenter
+from regard.core.errors import (
+    CannotWork,
+    MissingDependency,
+    ModelError,
+    RegardError,
+    UnanswerableQuery,
+)
+from regard.core.protocols import Analyzer, Captioner, Encoder, Grounder, Segmenter
 from regard.core.records import (
     KEYWORDS,
     Channel,
@@ -29,9 +35,19 @@ from regard.core.records import (
 from regard.core.relevance import Calibrations
 from regard.models.checkpoints.memory import available_memory
 from regard.models.checkpoints.source import ModelSource, format_bytes
-from regard.models.parts import CaptionerPart, EncoderPart, SegmenterPart, TowerTaker
+from regard.models.parts import (
+    CaptionerPart,
+    EncoderPart,
+    LocatorPart,
+    SegmenterPart,
+    TowerTaker,
+)
 from regard.models.profiles.calibration import read_calibrations
-from regard.models.profiles.definition import ProfileDefinition, part_definition
+from regard.models.profiles.definition import (
+    REFINING_ROLES,
+    ProfileDefinition,
+    part_definition,
+)
 from regard.models.profiles.kinds import make_part
 
 
@@ -57,12 +73,15 @@ class ComposedProfile:
         threads = definition.threads
         self.analyzer_threads = None if threads == "cores" else threads
         tables = definition.tables()
-        self._parts: Mapping[str, Any] = {
+        parts: Mapping[str, Any] = {
             role: make_part(role, part_definition(table, name, role, base))
             for role, table in tables.items()
         }
+        # Nothing that is stored depends on the parts that refine, so that the pipeline lacks them.
+        self._refining = {role: part for role, part in parts.items() if role in REFINING_ROLES}
+        self._parts = {role: part for role, part in parts.items() if role not in REFINING_ROLES}
         # The analyzer of `lite` shares an image's views among its parts.
-        kinds = {role: table.kind for role, table in tables.items() if role != "segmenter"}
+        kinds = {role: tables[role].kind for role in self._parts if role != "segmenter"}
         self._is_lite = kinds == {
             "encoder": "lite-joint",
             "visual_encoder": "lite-visual",
@@ -129,9 +148,13 @@ class ComposedProfile:
 
     @property
     def sources(self) -> tuple[ModelSource, ...]:
-        """Sources of the weights, without parts that have none."""
-        found = [getattr(part, "source", None) for part in self._parts.values()]
-        return tuple(dict.fromkeys(source for source in found if source is not None))
+        """Sources of the weights that indexing and searching need."""
+        return _sources(self._parts)
+
+    @property
+    def refining_sources(self) -> tuple[ModelSource, ...]:
+        """Sources of the weights that only `search --refine` needs."""
+        return tuple(one for one in _sources(self._refining) if one not in self.sources)
 
     def names_thing(self, caption: str) -> bool:
         """Return whether a caption names a thing rather than only its appearance."""
@@ -155,9 +178,10 @@ class ComposedProfile:
     def loaded_bytes(self) -> Mapping[str, int]:
         """Return the estimated memory of each loaded part, by role."""
         with self._loading:
+            parts = {**self._parts, **self._refining}
             for role in self._loaded.keys() - self._loaded_bytes.keys():
-                if role in self._parts:
-                    needs = self._parts[role].needs()
+                if role in parts:
+                    needs = parts[role].needs()
                     self._loaded_bytes[role] = sum(need.count for need in needs)
             return dict(self._loaded_bytes)
 
@@ -168,6 +192,37 @@ class ComposedProfile:
                 encoder: Encoder = self._once(role, part.load)
                 return encoder
         raise KeyError(space)
+
+    def grounding_problem(self) -> RegardError | None:
+        """See `Profile.grounding_problem`."""
+        if "grounder" not in self._refining:
+            return UnanswerableQuery(
+                f"the profile {self.name} has no grounder to refine hits with",
+                remedy="search without refining, or use a profile with a grounder: regard profiles",
+            )
+        try:
+            for part in self._refining.values():
+                part.names()
+        except (ModelError, MissingDependency) as error:
+            return error
+        return None
+
+    def grounder(self) -> Grounder:
+        """See `Profile.grounder`; shares the segmenter of the analyzer if that draws the masks."""
+        problem = self.grounding_problem()
+        if problem is not None:
+            raise problem
+        from regard.models.grounding.grounder import BoxSegmenter, LocatingGrounder
+
+        part: LocatorPart = self._refining["grounder"]
+        locator = self._once("grounder", part.load)
+        drawer = None
+        if "box_segmenter" in self._refining:
+            drawer = self._once("box_segmenter", self._refining["box_segmenter"].load)
+        elif self.definition.segmenter is not None and self.definition.segmenter.kind == "sam2":
+            drawer = self._once("segmenter", self._load_segmenter)
+        assert drawer is None or isinstance(drawer, BoxSegmenter)
+        return LocatingGrounder(locator, drawer)
 
     def analyzer(self) -> Analyzer:
         """Load the analyzer, which shares the encoders' models; raises ModelError."""
@@ -235,6 +290,11 @@ class ComposedProfile:
     @cached_property
     def _segmenter(self) -> SegmenterPart | None:
         return self._parts.get("segmenter")
+
+
+def _sources(parts: Mapping[str, Any]) -> tuple[ModelSource, ...]:
+    found = [getattr(part, "source", None) for part in parts.values()]
+    return tuple(dict.fromkeys(source for source in found if source is not None))
 
 
 def _free_bytes(device: str) -> int:

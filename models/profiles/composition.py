@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from itertools import chain
 
+from regard.core.geometry import Box
 from regard.core.protocols import Captioner, Encoder, Segmenter
 from regard.core.records import Analysis, Caption, Embedding, Float32Array, Image, Kind, Region
+from regard.models.parts import RegionCaptioner
 
 Regions = Sequence[Sequence[Region]]
 
@@ -68,17 +70,29 @@ class ComposedAnalyzer:
         ]
         if self._captioner is None or not self._caption_regions:
             return captions
-        crops = [
-            Image(image.pixels[part.box.y : part.box.bottom, part.box.x : part.box.right])
-            for image, found in zip(images, regions, strict=True)
-            for part in found
-        ]
-        written = iter(self._captioner.caption(crops))
-        for item, found in zip(captions, regions, strict=True):
-            for index, sentence in zip(range(len(found)), written, strict=False):
+        boxes = [[part.box for part in found] for found in regions]
+        for item, written in zip(
+            captions, _region_captions(self._captioner, images, boxes), strict=True
+        ):
+            for index, sentence in enumerate(written):
                 if sentence:
                     item.append(Caption(sentence, self._captioner_name, region=index))
         return captions
+
+
+def _region_captions(
+    captioner: Captioner, images: Sequence[Image], boxes: Sequence[Sequence[Box]]
+) -> list[list[str]]:
+    """One line for each box of each image."""
+    if isinstance(captioner, RegionCaptioner):
+        return captioner.caption_regions(images, boxes)
+    crops = [
+        Image(image.pixels[box.y : box.bottom, box.x : box.right])
+        for image, its_boxes in zip(images, boxes, strict=True)
+        for box in its_boxes
+    ]
+    written = iter(captioner.caption(crops))
+    return [[next(written) for _ in its_boxes] for its_boxes in boxes]
 
 
 def _embed(

@@ -23,6 +23,9 @@ from regard.models.parts import PartDefinition, expanded
 _HUB_NAME = r"[A-Za-z0-9_](?:(?!--|\.\.)[A-Za-z0-9_.-])*(?<![.-])(?<!\.git)"
 _HUB_ID = re.compile(rf"(?:{_HUB_NAME}/)?{_HUB_NAME}")
 _LONGEST_ID = 96
+# Roles of the parts that make a pipeline, and of those that only searches use.
+INDEXING_ROLES = ("encoder", "visual_encoder", "captioner", "segmenter")
+REFINING_ROLES = ("grounder", "box_segmenter")
 _REVISION = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_./+-]*")
 
 
@@ -84,24 +87,31 @@ class WeightsTable(_Table):
 class ProfileDefinition(_Table):
     """A profile's file. `visual_encoder` serves image queries; without it, `encoder` does.
 
+    `grounder` finds what a text names when a search asks for it, and `box_segmenter` draws its
+    mask; without it, `segmenter` does if it can, else the mask is the box. Nothing that is stored
+    depends on either.
+
     `threads`: number of parallel analyses; "cores" means one for each core. `gpu_memory_bytes`:
-    approximate GPU memory in bfloat16, shown before the files are downloaded.
+    approximate GPU memory in bfloat16, shown before the files are downloaded. `memory_bytes`: the
+    same on a CPU, 0 for models that are too slow there.
     """
 
     description: str
     batch_size: int = Field(default=8, ge=1)
     threads: Annotated[int, Field(ge=1)] | Literal["cores"] = 1
     gpu_memory_bytes: int = Field(default=0, ge=0)
+    memory_bytes: int = Field(default=0, ge=0)
     encoder: PartTable
     visual_encoder: PartTable | None = None
     captioner: PartTable | None = None
     segmenter: PartTable | None = None
+    grounder: PartTable | None = None
+    box_segmenter: PartTable | None = None
     weights: WeightsTable = WeightsTable()
 
     def tables(self) -> dict[str, PartTable]:
         """Return the tables present, by role."""
-        roles = ("encoder", "visual_encoder", "captioner", "segmenter")
-        tables = {role: getattr(self, role) for role in roles}
+        tables = {role: getattr(self, role) for role in (*INDEXING_ROLES, *REFINING_ROLES)}
         return {role: table for role, table in tables.items() if table is not None}
 
 
@@ -136,6 +146,7 @@ def part_definition(table: PartTable, profile: str, role: str, base: Path) -> Pa
             path=None if table.folder is None else base / expanded(table.folder),
             profile=profile,
             download_bytes=table.download_bytes,
+            for_refining=role in REFINING_ROLES,
         )
     return PartDefinition(
         kind=table.kind,

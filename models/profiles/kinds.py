@@ -18,6 +18,7 @@ KINDS: Mapping[str, Mapping[str, tuple[str, str]]] = {
     "visual_encoder": {"lite-visual": ("regard.models.lite.parts", "VisualPart")},
     "captioner": {
         "xgenmm": ("regard.models.xgenmm.part", "XGenMMPart"),
+        "florence2": ("regard.models.florence2.part", "Florence2CaptionerPart"),
         "image-text": ("regard.models.image_text.part", "ImageTextPart"),
         "lite-classes": ("regard.models.lite.parts", "ClassesPart"),
         "fake": ("regard.models.fake", "FakeCaptionerPart"),
@@ -28,6 +29,12 @@ KINDS: Mapping[str, Mapping[str, tuple[str, str]]] = {
         "superpixels": ("regard.models.lite.parts", "SuperpixelsPart"),
         "fake": ("regard.models.fake", "FakeSegmenterPart"),
     },
+    "grounder": {
+        "zero-shot-detection": ("regard.models.grounding.part", "DetectorPart"),
+        "florence2": ("regard.models.florence2.part", "Florence2GrounderPart"),
+        "fake": ("regard.models.fake", "FakeLocatorPart"),
+    },
+    "box_segmenter": {"sam2": ("regard.models.sam2.part", "Sam2Part")},
 }
 
 

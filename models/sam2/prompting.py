@@ -1,6 +1,7 @@
-"""Prompts SAM 2 with a fixed grid of points: each image is encoded once, points decode in batches.
+"""Prompts SAM 2 with a fixed grid of points, or with a box: each image is encoded once.
 
-Embeddings of points and positions do not depend on the image and are computed once.
+Embeddings of points and positions do not depend on the image and are computed once. Points decode
+in batches.
 """
 
 from __future__ import annotations
@@ -33,8 +34,8 @@ class ImageMaps:
     finer: tuple[torch.Tensor, ...]
 
 
-class PointPrompter:
-    """A `Sam2Model` with fixed point prompts."""
+class Prompter:
+    """A `Sam2Model` with fixed point prompts, which also takes boxes."""
 
     def __init__(self, model: Any, placement: Placement, points: torch.Tensor) -> None:
         """`points` (P, 2): x and y in pixels of the model's square input."""
@@ -81,3 +82,27 @@ class PointPrompter:
             high_resolution_features=list(maps.finer),
         )
         return logits[0], ious[0]  # (1, P, …) → (P, …)
+
+    @torch.inference_mode()
+    def decode_box(self, maps: ImageMaps, corners: torch.Tensor) -> torch.Tensor:
+        """Decode the mask of the thing in a box: logits (S/4, S/4).
+
+        `corners` (4,): left, top, right, bottom in pixels of the model's square input.
+        """
+        sparse, _ = self._model.prompt_encoder(
+            input_points=None,
+            input_labels=None,
+            input_boxes=corners.to(self.placement.device)[None, None],  # (4,) → (1, 1, 4)
+            input_masks=None,
+        )
+        logits, _, _, _ = self._model.mask_decoder(
+            image_embeddings=maps.coarse,
+            image_positional_embeddings=self._positions,
+            sparse_prompt_embeddings=self.placement.put(sparse),
+            dense_prompt_embeddings=self._dense,
+            # A box is hardly ambiguous, and one mask is then better than three.
+            multimask_output=False,
+            high_resolution_features=list(maps.finer),
+        )
+        mask: torch.Tensor = logits[0, 0, 0]  # (1, 1, 1, S/4, S/4) → (S/4, S/4)
+        return mask

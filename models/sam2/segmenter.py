@@ -18,7 +18,7 @@ import numpy as np
 import torch
 from torch.nn import functional
 
-from regard.core.geometry import Mask
+from regard.core.geometry import Box, Mask
 from regard.core.records import Image, Region
 from regard.models.checkpoints.placement import Placement
 from regard.models.checkpoints.source import Checkpoint
@@ -31,7 +31,7 @@ from regard.models.sam2.candidates import (
 )
 from regard.models.sam2.loading import STRIDES, image_size, load_model
 from regard.models.sam2.preprocessing import Preprocessing
-from regard.models.sam2.prompting import ImageMaps, PointPrompter, point_grid
+from regard.models.sam2.prompting import ImageMaps, Prompter, point_grid
 from regard.photos.masks import encode_mask, mask_area, mask_box
 
 if TYPE_CHECKING:
@@ -46,7 +46,7 @@ class Sam2Segmenter:
     """
 
     def __init__(
-        self, prompter: PointPrompter, preprocessing: Preprocessing, parameters: Sam2Parameters
+        self, prompter: Prompter, preprocessing: Preprocessing, parameters: Sam2Parameters
     ) -> None:
         """`prompter`: the loaded model with its grid of points."""
         self._prompter = prompter
@@ -68,7 +68,7 @@ class Sam2Segmenter:
         model = load_model(checkpoint, placement)
         size = image_size(model.config)
         points = point_grid(parameters.points_per_side, size)
-        prompter = PointPrompter(model, placement, points)
+        prompter = Prompter(model, placement, points)
         return cls(prompter, Preprocessing.read(checkpoint, size), parameters)
 
     def segment(self, images: Sequence[Image]) -> list[list[Region]]:
@@ -80,6 +80,19 @@ class Sam2Segmenter:
             for image, maps in zip(batch, self._prompter.embed(pixels), strict=True):
                 found.append(self._regions(self._candidates(maps), image))
         return found
+
+    def segment_boxes(self, images: Sequence[Image], boxes: Sequence[Box]) -> list[Mask]:
+        """See `regard.models.grounding.grounder.BoxSegmenter`; a mask may be empty."""
+        masks: list[Mask] = []
+        side = self._preprocessing.image_size
+        for image, box in zip(images, boxes, strict=True):
+            pixels = self._preprocessing.prepare([image], self._prompter.placement)
+            (maps,) = self._prompter.embed(pixels)
+            corners = torch.tensor([box.x, box.y, box.right, box.bottom], dtype=torch.float32)
+            scale = torch.tensor([side / image.width, side / image.height]).repeat(2)  # (4,)
+            logits = self._prompter.decode_box(maps, corners * scale)
+            masks.append(_drawn(logits.float().cpu(), image, within=box))
+        return masks
 
     def _candidates(self, maps: ImageMaps) -> Candidates:
         candidates = Candidates()
@@ -113,13 +126,20 @@ class Sam2Segmenter:
         ]
 
 
-def _drawn(logits: torch.Tensor, image: Image) -> Mask:
+def _drawn(logits: torch.Tensor, image: Image, within: Box | None = None) -> Mask:
     """Draw a mask at the image's size from logits (h, w) of the model's square.
 
-    Transposed, because masks are encoded column by column.
+    Nothing outside the box `within` is drawn. Transposed, because masks are encoded column by
+    column.
     """
     size = (image.width, image.height)
     large = functional.interpolate(
         logits.T[None, None], size, mode="bilinear", align_corners=False
     )  # (h, w) → (1, 1, width, height)
-    return encode_mask((large[0, 0] > 0).numpy().T)
+    inside = (large[0, 0] > 0).numpy().T  # (height, width)
+    if within is not None:
+        whole = np.zeros_like(inside)
+        cut = np.s_[within.y : within.bottom, within.x : within.right]
+        whole[cut] = inside[cut]
+        inside = whole
+    return encode_mask(inside)

@@ -104,7 +104,7 @@ def make_clip(
     folder: Path, seed: int = 0, *, side: int = 32, patch: int = 8, projection: int = 24
 ) -> Path:
     """The layout of openai/clip-vit-…, whose preprocessor file is of the oldest form."""
-    vocabulary = _clip_tokenizer(folder)
+    vocabulary = write_clip_tokenizer(folder)
     end = vocabulary["<|endoftext|>"]
     towers = _towers(32, 2, len(vocabulary), 77)
     towers["vision_config"] |= {"image_size": side, "patch_size": patch}
@@ -236,7 +236,8 @@ def _gemma_tokenizer(folder: Path) -> int:
     return len(vocabulary)
 
 
-def _clip_tokenizer(folder: Path) -> dict[str, int]:
+def write_clip_tokenizer(folder: Path, length: int = 77) -> dict[str, int]:
+    """Write CLIP's tokenizer for texts of up to `length` tokens, and return its vocabulary."""
     symbols = [chr(code) for code in range(33, 127)]
     pieces = symbols + [f"{symbol}</w>" for symbol in symbols]
     merges: list[tuple[str, str]] = []
@@ -295,7 +296,7 @@ def _clip_tokenizer(folder: Path) -> dict[str, int]:
             "do_lower_case": True,
             "eos_token": _added("<|endoftext|>"),
             "errors": "replace",
-            "model_max_length": 77,
+            "model_max_length": length,
             "pad_token": "<|endoftext|>",
             "tokenizer_class": "CLIPTokenizer",
             "unk_token": _added("<|endoftext|>"),

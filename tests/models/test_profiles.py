@@ -7,11 +7,12 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 from huggingface_hub.utils import validate_repo_id
 
-from regard.core.errors import ModelError, UsageError
-from regard.core.records import Kind, QueryKind, Target
+from regard.core.errors import ModelError, UnanswerableQuery, UsageError
+from regard.core.records import Image, Kind, QueryKind, Target
 from regard.models.profiles.composed import ComposedProfile
 from regard.models.profiles.definition import read_definition
 from regard.models.profiles.registry import load_profile, profile_files
@@ -43,7 +44,7 @@ def written(folder: Path, text: str, name: str = "mine.toml") -> Path:
 
 
 def test_what_ships() -> None:
-    assert list(profile_files()) == ["lite", "blip3", "blip3-small", "fake"]
+    assert list(profile_files()) == ["lite", "blip3", "blip3-small", "fake", "florence", "siglip"]
     for name, path in profile_files().items():
         definition = read_definition(path)
         assert definition.description
@@ -81,6 +82,37 @@ def test_parts_may_be_left_out(own_profiles: Path) -> None:
     without = load_profile(str(written(own_profiles, captionless)))
     assert [item.channel.kind for item in without.routes[QueryKind.TEXT, Target.IMAGE]] == kinds
     assert (QueryKind.REGION, Target.REGION) in without.routes
+
+
+def test_a_grounder_is_not_part_of_the_pipeline(own_profiles: Path) -> None:
+    bare = load_profile(str(written(own_profiles, FAKE)))
+    with pytest.raises(UnanswerableQuery, match="no grounder"):
+        bare.grounder()
+    grounding = FAKE + '[grounder]\nkind = "fake"\n'
+    profile = load_profile(str(written(own_profiles, grounding)))
+    assert profile.spec.fingerprint == bare.spec.fingerprint
+    assert profile.grounding_problem() is None
+    red = np.zeros((40, 60, 3), np.uint8)
+    red[10:30, 20:50] = (220, 30, 30)
+    (region,) = profile.grounder().ground([Image(red)], ["a red bus"])
+    assert region is not None
+    assert region.box.to_list() == [20, 10, 30, 20]
+    assert profile.grounder().ground([Image(red)], ["a blue bus"]) == [None]
+
+
+def test_weights_of_a_grounder_are_needed_to_refine_only(own_profiles: Path) -> None:
+    text = FAKE + '[grounder]\nkind = "zero-shot-detection"\nmodel = "made/detector"\n'
+    profile = load_profile(str(written(own_profiles, text)))
+    assert profile.problems() == []
+    assert profile.sources == ()
+    assert [source.model for source in profile.refining_sources] == ["made/detector"]
+    with pytest.raises(ModelError, match="made/detector") as caught:
+        profile.grounder()
+    assert caught.value.remedy is not None
+    assert caught.value.remedy.startswith("run: regard models fetch")
+    assert caught.value.remedy.endswith("mine.toml --refine")
+    # Florence-2 captions and grounds with the same files.
+    assert load_profile("florence").refining_sources == ()
 
 
 def test_a_segmenter_without_weights_goes_with_any_encoder(own_profiles: Path) -> None:

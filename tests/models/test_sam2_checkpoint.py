@@ -22,7 +22,7 @@ from regard.models.parts import PartDefinition
 from regard.models.sam2.loading import build, load_model, read_config
 from regard.models.sam2.part import Sam2Part
 from regard.models.sam2.preprocessing import Preprocessing
-from regard.models.sam2.prompting import PointPrompter
+from regard.models.sam2.prompting import Prompter
 
 CPU = Placement(torch.device("cpu"), torch.float32)
 # The published configs of the image encoders, and the sizes that the authors report, in
@@ -71,7 +71,7 @@ def test_parity_with_transformers_own_loading_and_forward_pass(made: Path):
 
     points = torch.tensor([[3.0, 90.0], [64.0, 64.0], [127.0, 1.0]])
     pixels = torch.randn(2, 3, IMAGE_SIZE, IMAGE_SIZE, generator=torch.Generator().manual_seed(1))
-    prompter = PointPrompter(model, CPU, points)
+    prompter = Prompter(model, CPU, points)
     maps = prompter.embed(pixels)
     with torch.inference_mode():
         whole = reference(
@@ -130,7 +130,7 @@ def test_bfloat16_keeps_positions_exact_and_decides_nearly_alike(made: Path):
         assert model.prompt_encoder.shared_embedding.positional_embedding.dtype == torch.float32
         assert model.shared_image_embedding.positional_embedding.dtype == torch.float32
         assert model.no_memory_embedding.dtype == placement.dtype
-        prompter = PointPrompter(model, placement, points)
+        prompter = Prompter(model, placement, points)
         logits, ious = prompter.decode(prompter.embed(placement.put(pixels))[0], 0, 2)
         assert logits.dtype == ious.dtype == placement.dtype
         decisions.append(logits > 0)

@@ -1,4 +1,4 @@
-"""Loads an image-text-to-text checkpoint and its processor with transformers' classes.
+"""Loads a checkpoint and its processor with transformers' own classes for one task.
 
 Refuses code from the checkpoint, pickles, and missing tensors, which transformers would only
 report and initialise at random.
@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from enum import StrEnum
 from typing import Any
 
 from regard.core.errors import MissingDependency, ModelError
@@ -25,15 +26,27 @@ _VOCABULARIES = ("tokenizer.json", "vocab.json", "vocab.txt", "tekken.json", "*.
 _SAMPLING = ("temperature", "top_p", "top_k", "min_p", "typical_p", "max_length", "min_length")
 
 
-def require_supported(checkpoint: Checkpoint) -> None:
-    """Raise ModelError unless transformers itself has an image-text-to-text model of this type."""
-    from transformers.models.auto.modeling_auto import (
-        MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES as KNOWN,
-    )
+class Task(StrEnum):
+    """What a model is for, as transformers calls it."""
+
+    IMAGE_TEXT = "image-text-to-text"
+    DETECTION = "zero-shot-object-detection"
+
+
+# The names of transformers' tables of model classes.
+_TABLES = {
+    Task.IMAGE_TEXT: "MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING",
+    Task.DETECTION: "MODEL_FOR_ZERO_SHOT_OBJECT_DETECTION_MAPPING",
+}
+
+
+def require_supported(checkpoint: Checkpoint, task: Task) -> None:
+    """Raise ModelError unless transformers itself has a model of this type for the task."""
+    from transformers.models.auto import modeling_auto
 
     config = checkpoint.config()
     found = config.get("model_type")
-    if isinstance(found, str) and found in KNOWN:
+    if isinstance(found, str) and found in getattr(modeling_auto, f"{_TABLES[task]}_NAMES"):
         return
     where = checkpoint.path / CONFIG
     if "auto_map" in config:
@@ -43,8 +56,8 @@ def require_supported(checkpoint: Checkpoint) -> None:
         )
     raise ModelError(
         f"{where} describes a model of type {found!r}, "
-        "which is not an image-text-to-text model of transformers",
-        remedy="choose another captioner",
+        f"which is not a model of transformers for {task}",
+        remedy="choose another model",
     )
 
 
@@ -70,7 +83,7 @@ def load_processor(checkpoint: Checkpoint, settings: Mapping[str, bool | int | f
             needed = " ".join(str(error).split()).partition(". ")[0]
             raise MissingDependency(
                 f"the processor of {checkpoint.path} can't be made here: {needed}",
-                remedy="install that package, or choose another captioner",
+                remedy="install that package, or choose another model",
             ) from error
 
     processor = guarded(load, f"the processor of {checkpoint.path}")
@@ -84,7 +97,7 @@ def load_processor(checkpoint: Checkpoint, settings: Mapping[str, bool | int | f
     return processor
 
 
-def check_model(checkpoint: Checkpoint, placement: Placement) -> int:
+def check_model(checkpoint: Checkpoint, placement: Placement, task: Task) -> int:
     """Compare keys and shapes with the model's without reading weights; return its element count.
 
     Raises ModelError when the config is incomplete or keys differ. Skips the comparison when
@@ -93,11 +106,11 @@ def check_model(checkpoint: Checkpoint, placement: Placement) -> int:
     import torch
     import transformers
 
-    require_supported(checkpoint)
+    require_supported(checkpoint, task)
     tensors = TensorFiles(checkpoint.weights())
     shapes = tensors.shapes
     auto: Any = transformers.AutoConfig
-    models: Any = transformers.MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING
+    models: Any = getattr(transformers, _TABLES[task])
 
     def build() -> tuple[Any, Any, Any]:
         with _quiet():
@@ -133,20 +146,26 @@ def check_model(checkpoint: Checkpoint, placement: Placement) -> int:
     return numbers
 
 
-def load_model(checkpoint: Checkpoint, placement: Placement) -> Any:
+def load_model(checkpoint: Checkpoint, placement: Placement, task: Task) -> Any:
     """Load the model onto the device; raises ModelError for missing or unexpected keys."""
-    from transformers import AutoModelForImageTextToText
+    import transformers
 
-    require_supported(checkpoint)
+    require_supported(checkpoint, task)
     # Report damage by file name before transformers meets it.
     assert TensorFiles(checkpoint.weights()).shapes
 
+    auto: Any = transformers.AutoConfig
+    models: Any = getattr(transformers, _TABLES[task])
+
     def load() -> Any:
         with _quiet():
-            return AutoModelForImageTextToText.from_pretrained(
+            config = auto.from_pretrained(
+                checkpoint.path, local_files_only=True, trust_remote_code=False
+            )
+            return models[type(config)].from_pretrained(
                 checkpoint.path,
+                config=config,
                 local_files_only=True,
-                trust_remote_code=False,
                 use_safetensors=True,
                 dtype=placement.dtype,
                 ignore_mismatched_sizes=True,  # otherwise the library's error names no key
@@ -177,7 +196,7 @@ def _require_whole(checkpoint: Checkpoint, report: Mapping[str, Any]) -> None:
     if parts:
         raise ModelError(
             f"{checkpoint.path} has other keys than its model: {'; '.join(parts)}",
-            remedy="fetch the model again, or choose another captioner",
+            remedy="fetch the model again, or choose another model",
         )
 
 
