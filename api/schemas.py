@@ -332,6 +332,27 @@ class HitRegion(Document):
     urls: RegionUrls
 
 
+class RunLengths(Document):
+    """A mask as compressed run lengths of COCO; `size` is height and width."""
+
+    size: list[int]
+    counts: str
+
+
+class RefinedDocument(Document):
+    """What the text names, found in the photograph itself when a search asks for it.
+
+    It is not stored and has no id. `score` is how sure the model is of the place, from 0 to 1.
+    `outline` is the mask's edge as data of an SVG path, in half pixels of the photograph.
+    """
+
+    bbox: list[int]
+    area: int
+    score: float
+    mask: RunLengths
+    outline: str
+
+
 class WordDocument(Document):
     """A matching word or phrase of the query, and the field that has it."""
 
@@ -364,6 +385,10 @@ class HitDocument(Document):
     relevance: float | None
     asset: AssetDocument
     region: HitRegion | None
+    refined: RefinedDocument | None = Field(
+        default=None,
+        description="With `refine`: what the text names, if the photograph shows it.",
+    )
     channels: list[ChannelDocument]
 
 
@@ -459,6 +484,7 @@ class InfoDocument(Document):
 
     version: str
     profile: str
+    refines: bool = Field(description="Whether searches may ask to `refine` hits.")
     spaces: dict[str, int]
     counts: Counts
     limits: Limits

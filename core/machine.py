@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import socket
 import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
@@ -17,6 +19,16 @@ def usable_cores() -> int:
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
+
+
+def has_network() -> bool:
+    """Whether a route leads out of this machine; nothing is sent to find out."""
+    for family, address in ((socket.AF_INET, "192.0.2.1"), (socket.AF_INET6, "2001:db8::1")):
+        # Connecting a datagram socket only looks up the route; the addresses are of nobody.
+        with contextlib.suppress(OSError), socket.socket(family, socket.SOCK_DGRAM) as end:
+            end.connect((address, 9))
+            return True
+    return False
 
 
 # One for each core but the caller's own; no thread starts before it is needed.

@@ -122,15 +122,20 @@ def draw_outline(
         draw.line(points, colour, width, joint="curve")
 
 
-def mask_svg(mask: Mask) -> str:
-    """The outline of a mask as SVG: one path in half pixels, filled by the even-odd rule."""
+def outline_path(mask: Mask) -> str:
+    """The outline of a mask as data of an SVG path in half pixels, for the even-odd rule."""
     path = []
     for ring in mask_outline(mask):
         points = np.rint(2 * ring).astype(np.int64)
         steps = np.concatenate([points[:1], np.diff(points[:-1], axis=0)])
         start, *others = (f"{x},{y}" for x, y in steps.tolist())
         path.append(f"M{start}l{' '.join(others)}z")
+    return "".join(path)
+
+
+def mask_svg(mask: Mask) -> str:
+    """The outline of a mask as SVG: one path in half pixels, filled by the even-odd rule."""
     return (
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {2 * mask.width} {2 * mask.height}">'
-        f'<path fill-rule="evenodd" d="{"".join(path)}"/></svg>'
+        f'<path fill-rule="evenodd" d="{outline_path(mask)}"/></svg>'
     )

@@ -34,6 +34,7 @@ if TYPE_CHECKING:
         ModelChange,
         Pipeline,
         Pipelines,
+        RefinedRegion,
         Region,
         Status,
     )
@@ -56,7 +57,7 @@ _MODULES = {
     "regard.api.library.opening": ("open",),
     "regard.api.library.results": (
         *("Answer", "Asset", "DuplicateGroup", "Duplicates", "Hit", "ModelChange"),
-        *("Pipeline", "Pipelines", "Region", "Status"),
+        *("Pipeline", "Pipelines", "RefinedRegion", "Region", "Status"),
     ),
     "regard.core.errors": (
         *("CannotWork", "DecodeError", "MalformedQuery", "NotFound", "RegardError"),
@@ -84,6 +85,7 @@ __all__ = [
     "Pipeline",
     "Pipelines",
     "Progress",
+    "RefinedRegion",
     "RegardError",
     "Region",
     "Status",

@@ -53,8 +53,8 @@ class Scope:
 
     The first `offset` hits are skipped, and ranks count them. `min_relevance` decides whether the
     answer counts as a match, without changing its hits; None uses the profile's cut-off. An `exact`
-    search compares the query with every vector; otherwise large indexes may miss a few. With
-    `refine`, the first hits get the region that the query's text names (see `search/refining.py`).
+    search compares the query with every vector; otherwise large indexes may miss a few. Hits
+    of the first `refined_ranks` get the region that the query's text names (`search/refining.py`).
     """
 
     target: Target = Target.IMAGE
@@ -63,7 +63,7 @@ class Scope:
     offset: int = 0
     min_relevance: float | None = None
     exact: bool = False
-    refine: bool = False
+    refined_ranks: int = 0
 
     def __post_init__(self) -> None:
         if self.min_relevance is not None and not 0 <= self.min_relevance <= 1:

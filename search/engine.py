@@ -103,7 +103,7 @@ class SearchEngine:
         Raises UsageError if the arguments rule an answer out, NotFound for an unknown id or
         collection, ModelError if hits are to be refined and the grounder can't be loaded.
         """
-        if scope.refine:
+        if scope.refined_ranks:
             return self._refiner.search(self.search, query, scope)
         if isinstance(query, TextQuery):
             return self.search_texts([query], scope)[0]
@@ -147,7 +147,7 @@ class SearchEngine:
 
     def search_texts(self, queries: Sequence[TextQuery], scope: Scope) -> list[Answer]:
         """Answer several texts with one batch through the encoder, in their order."""
-        if scope.refine:
+        if scope.refined_ranks:
             return [self._refiner.search(self.search, query, scope) for query in queries]
         read = [
             read_text(self._profile, self._routes, query.text, scope.target) for query in queries

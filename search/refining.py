@@ -54,26 +54,29 @@ class Refiner:
             raise UnanswerableQuery(
                 "only hits of a text can be refined", remedy="add what to look for in words"
             )
-        plain = replace(scope, refine=False)
+        plain = replace(scope, refined_ranks=0)
+        most = min(scope.refined_ranks, MOST_REFINED)
         answer = search(query, plain)
         earlier: set[int] = set()
         if scope.offset and scope.target is Target.REGION:
-            head = replace(plain, offset=0, limit=min(scope.offset, MOST_REFINED))
+            head = replace(plain, offset=0, limit=min(scope.offset, most))
             earlier = {hit.asset.id for hit in search(query, head).hits}
         clock = Clock()
-        hits = self._refine(answer.hits, text, earlier)
+        hits = self._refine(answer.hits, text, most, earlier)
         clock.lap("refine")
         return replace(answer, hits=hits, took_ms=answer.took_ms + clock.stop(self._observe))
 
-    def _refine(self, hits: Sequence[Hit], text: str, earlier: Collection[int]) -> tuple[Hit, ...]:
-        """Refine the first hit of each asset that is not among the `earlier` ones."""
+    def _refine(
+        self, hits: Sequence[Hit], text: str, most: int, earlier: Collection[int]
+    ) -> tuple[Hit, ...]:
+        """Refine, up to the rank `most`, the first hit of each asset not among the `earlier`."""
         seen = set(earlier)
         by_content: dict[int | None, Region | None] = {}
         refined: list[Hit] = []
         for hit in hits:
             asset = hit.asset
             region = None
-            if asset.id not in seen and hit.rank <= MOST_REFINED:
+            if asset.id not in seen and hit.rank <= most:
                 if asset.content_id not in by_content:
                     by_content[asset.content_id] = self._ground(asset, text)
                 region = by_content[asset.content_id]

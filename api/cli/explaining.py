@@ -44,6 +44,11 @@ def print_explained(hits: Sequence[Hit], *, is_filtered: bool = False) -> None:
                 Text(printable("; ".join(_reasons(match, hit)))),
             )
         console.print(table)
+        if hit.refined is not None:
+            box = ",".join(map(str, hit.refined.bbox))
+            console.print(
+                f"   shown at {box}, which is right with a sureness of {hit.refined.score:.0%}"
+            )
 
 
 def _summary(hit: Hit) -> str:

@@ -86,11 +86,16 @@ def print_hits(hits: Sequence[Hit], *, is_filtered: bool = False) -> None:
             "" if hit.relevance is None else f"{hit.relevance:.0%}",
             hit.asset.id if region is None else f"{hit.asset.id} {region.id}",
             Text(printable(hit.asset.uri)),
-            "" if region is None else ",".join(map(str, region.bbox)),
+            _box(hit),
             Text(printable(hit.caption)),
             ", ".join(f"{match.kind} #{match.rank}" for match in hit.channels),
         )
     console.print(table)
+
+
+def _box(hit: Hit) -> str:
+    region = hit.refined or hit.region
+    return "" if region is None else ",".join(map(str, region.bbox))
 
 
 def print_unread(words: Sequence[str], *, has_hits: bool) -> None:

@@ -33,6 +33,7 @@ class SearchOptions(TypedDict, total=False):
     """What to search for besides the text, and where.
 
     `query` is in the query language. It and `terms` name `images` by their numbers, from 1.
+    `refine` may take the server seconds for each hit: ask for few at once.
     """
 
     query: str | None
@@ -42,6 +43,7 @@ class SearchOptions(TypedDict, total=False):
     target: Target | None
     min_relevance: float | None
     exact: bool
+    refine: bool
 
 
 def search_call(
@@ -66,6 +68,7 @@ def search_call(
         "facets": list(facets) or None,
         "min_relevance": options.get("min_relevance"),
         "exact": options.get("exact") or None,
+        "refine": options.get("refine") or None,
     }
     document = {name: value for name, value in given.items() if value is not None}
     if not images:

@@ -148,6 +148,7 @@ EXAMPLES: Mapping[str, dict[str, Any]] = {
     "InfoDocument": {
         "version": "0.1.0",
         "profile": "lite",
+        "refines": False,
         "spaces": {"lite-joint": 616, "lite-visual": 256},
         "counts": {
             "assets": 337,
@@ -221,6 +222,13 @@ EXAMPLES: Mapping[str, dict[str, Any]] = {
                     "area": 251340,
                     "caption": None,
                     "urls": _REGION_URLS,
+                },
+                "refined": {
+                    "bbox": [1240, 1500, 820, 390],
+                    "area": 319800,
+                    "score": 0.72,
+                    "mask": {"size": [3000, 4000], "counts": "lXPa13n..."},
+                    "outline": "M2480,3000l1640,0 0,780 -1640,0z",
                 },
                 "channels": [
                     {

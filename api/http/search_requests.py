@@ -38,6 +38,15 @@ Exact = Annotated[
 ]
 
 
+Refine = Annotated[
+    bool,
+    Field(
+        description="Look in the photographs of the first 20 hits for what the text names: "
+        "`refined` of each hit. This takes a moment for each hit; ask for a few at once."
+    ),
+]
+
+
 class TermRequest(BaseModel):
     """One of `text`, `image` and `like`: what to look for or, with `negative`, what to avoid."""
 
@@ -88,6 +97,7 @@ class SearchRequest(BaseModel):
     facets: list[Facet] = []
     min_relevance: MinRelevance = None
     exact: Exact = False
+    refine: Refine = False
 
 
 class QuerySearch(JsonFilters):
@@ -111,6 +121,7 @@ class QuerySearch(JsonFilters):
     )
     min_relevance: MinRelevance = None
     exact: Exact = False
+    refine: Refine = False
 
     def to_request(self) -> SearchRequest:
         """The same query as the body of `POST /v1/search`; its filters travel separately."""

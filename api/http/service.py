@@ -17,6 +17,7 @@ import uuid
 import weakref
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import BinaryIO
 
 from anyio import CapacityLimiter
 
@@ -26,14 +27,16 @@ from regard.api.http.duplicate_lists import DuplicateLists
 from regard.api.http.metrics import Metrics
 from regard.api.library.home import Home, open_originals, open_thumbnails
 from regard.api.library.purging import Purging
-from regard.core.assets import AssetState
+from regard.core.assets import Asset, AssetState
 from regard.core.catalog import FileStamp, clamp_int64
-from regard.core.errors import Conflict, RegardError
+from regard.core.errors import Conflict, OutsideRoots, RegardError
 from regard.core.jobs import JobKind, JobState
 from regard.core.keys import Caller
+from regard.core.records import Image
 from regard.photos.buckets import is_object, object_status
 from regard.photos.decoding import DecodeLimits
 from regard.photos.files import Confinement, path_below
+from regard.photos.photo_file import PhotoFile
 from regard.search.engine import SearchEngine
 from regard.storage.assets.collections import SqlCollections
 from regard.storage.assets.editing import SqlAssetEditing
@@ -146,7 +149,7 @@ class Service:
         return self._serving.engine
 
     def _serve(self, library: Home) -> Serving:
-        engine = library.engine(observe=self.metrics.observe_stage)
+        engine = library.engine(observe=self.metrics.observe_stage, load_image=self._load_image)
         return Serving(library, SqlAssetReading(library.catalog, library.pipeline), engine)
 
     def documents(self, caller: Caller) -> Documents:
@@ -167,6 +170,33 @@ class Service:
             return False
         file.close()
         return True
+
+    def open_original(self, asset: Asset) -> BinaryIO:
+        """Open the file of an asset if it is still the one that was indexed and may be read.
+
+        Raises OriginalGone, OriginalChanged, OutsideRoots, StoreUnavailable.
+        """
+        if is_object(asset.path):
+            path = self.require_readable(asset)
+            return open_original(path, size=asset.size, mtime_ns=None, etag=asset.etag, within=None)
+        folders = self.folders
+        # Without keys, callers are on this machine and may read what its command line indexed.
+        is_elsewhere = not any(asset.path.startswith(folder + b"/") for folder in folders)
+        within = None if is_elsewhere and not self.options.keys_required else folders
+        # Managed files are named by their digest, and restoring a backup may truncate their times.
+        mtime_ns = None if asset.managed else asset.mtime_ns
+        return open_original(asset.path, size=asset.size, mtime_ns=mtime_ns, within=within)
+
+    def require_readable(self, asset: Asset) -> bytes:
+        """The URI of an asset's object; raises OutsideRoots if only its indexer may read it."""
+        is_served = asset.managed or not self.options.keys_required
+        if not (is_served or any(Confinement(one).holds(asset.path) for one in self.folders)):
+            raise OutsideRoots("the original lies outside the folders that may be read")
+        return asset.path
+
+    def _load_image(self, asset: Asset) -> Image:
+        with self.open_original(asset) as file:
+            return PhotoFile(file.read(), self.limits).decode()
 
     def analyse_restored(self, assets: Collection[int]) -> None:
         """Analyse restored uploads that were trashed before they were analysed."""

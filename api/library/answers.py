@@ -12,9 +12,10 @@ from regard.api.library.results import (
     DuplicateGroup,
     DuplicateMember,
     Hit,
+    RefinedRegion,
     Region,
 )
-from regard.core import assets, duplicates
+from regard.core import assets, duplicates, records
 from regard.search import answers
 from regard.search.answers import asset_identifier, region_identifier
 
@@ -86,7 +87,14 @@ def _hit(hit: answers.Hit, load_mask: LoadMask | None) -> Hit:
         _asset(hit.asset),
         None if hit.region is None else region_of(hit.region, load_mask),
         hit.channels,
+        None if hit.refined is None else _refined(hit.refined),
     )
+
+
+def _refined(region: records.Region) -> RefinedRegion:
+    box = region.box
+    bbox = (box.x, box.y, box.width, box.height)
+    return RefinedRegion(bbox, region.area, region.score, region.mask)
 
 
 def _asset(asset: assets.Asset) -> Asset:

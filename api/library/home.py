@@ -48,8 +48,14 @@ class Home:
         catalog: Catalog,
         pipeline: StoredPipeline,
         profile: Profile | None = None,
+        *,
+        is_new: bool = False,
     ) -> None:
-        """Nothing is loaded yet; `profile` is the pipeline's, where it is loaded already."""
+        """Nothing is loaded yet; `profile` is the pipeline's, where it is loaded already.
+
+        `is_new`: nothing was indexed before.
+        """
+        self.is_new = is_new
         self.settings = settings
         self.catalog = catalog
         self.pipeline = pipeline
@@ -159,13 +165,14 @@ def open_or_make_home(
     chosen = load_ready_profile(profile, None) if profile is not None else None
     with open_home_catalog(settings, make=True) as catalog:
         pipeline = catalog.live_pipeline()
+        is_new = pipeline is None
         if chosen is None:
             chosen = load_ready_profile(None, pipeline)
         if pipeline is None or pipeline.fingerprint != chosen.spec.fingerprint:
             pipeline = catalog.make_live(chosen.spec)
         if profile is not None or not to_search:
             check_pipeline(pipeline, chosen.spec)
-        yield Home(settings, catalog, pipeline, chosen)
+        yield Home(settings, catalog, pipeline, chosen, is_new=is_new)
 
 
 def load_ready_profile(name: str | None, pipeline: StoredPipeline | None) -> Profile:

@@ -97,6 +97,7 @@ class Library(ABC):
         collection: str | None = None,
         min_relevance: float | None = None,
         exact: bool = False,
+        refine: bool = False,
     ) -> Answer:
         """Find photographs, or with target "region" the things in them.
 
@@ -105,11 +106,12 @@ class Library(ABC):
         found; a hit stands for its region when the target is "region". Several of these are
         searched for together. `min_relevance`, from 0 to 1, decides `Answer.matched` in place of
         the profile's own threshold. `exact` compares the query with every photograph, so that none
-        is missed; it is slower in large libraries.
+        is missed; it is slower in large libraries. `refine` looks in the photographs of the first
+        20 hits for what the text names (`Hit.refined`); that takes a moment for each.
 
         Raises UnanswerableQuery, MalformedQuery, DecodeError for a picture that cannot be used.
         """
-        scope = scope_of(target, limit, collection, min_relevance, exact)
+        scope = scope_of(target, limit, collection, min_relevance, exact, refine)
         return self._search(write_search(text, image, box, like, scope.target), scope)
 
     def search_texts(
@@ -121,12 +123,14 @@ class Library(ABC):
         collection: str | None = None,
         min_relevance: float | None = None,
         exact: bool = False,
+        refine: bool = False,
     ) -> list[Answer | UsageError]:
         """Answer many plain texts, which are not parsed as queries; order in is order out.
 
-        A text that cannot be answered gives its error in the place of an answer.
+        A text that cannot be answered gives its error in the place of an answer. The other
+        arguments are those of `search`.
         """
-        scope = scope_of(target, limit, collection, min_relevance, exact)
+        scope = scope_of(target, limit, collection, min_relevance, exact, refine)
         return self._search_texts(list(texts), scope)
 
     @abstractmethod

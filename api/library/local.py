@@ -52,6 +52,7 @@ from regard.core.duplicates import DuplicateKind
 from regard.core.errors import DecodeError, EngineUnavailable, UsageError
 from regard.core.filters import AssetFilter, PathPart
 from regard.indexer.report import SILENT, IndexReport, Progress
+from regard.models.profiles.recommending import better_profile
 from regard.photos.files import absolute_path, is_absolute, uri_of_path
 from regard.search.answers import ImageQuery, Scope, TextQuery, parse_identifier
 from regard.search.engine import SearchEngine
@@ -115,6 +116,8 @@ class LocalLibrary(Library):
             # A mistyped path must not make a home, nor choose a profile for it.
             require_root(absolute_path(root))
         home = self._home_to_index()
+        if home.is_new and self._profile is None and (advice := better_profile()) is not None:
+            progress.note(advice)
         progress.begin("indexing")
         report = home.indexer(collection).run(
             roots,

@@ -18,6 +18,7 @@ from regard.search.answers import Scope, parse_identifier
 from regard.search.language.parsing import parse_query
 from regard.search.language.printing import describe_query
 from regard.search.language.syntax import WrittenPicture, WrittenQuery, WrittenTerm
+from regard.search.refining import MOST_REFINED
 
 DEFAULT_COLLECTION = "default"
 
@@ -54,12 +55,20 @@ def scope_of(
     collection: str | None,
     min_relevance: float | None,
     exact: bool,
+    refine: bool,
 ) -> Scope:
     """The scope of a search; raises UsageError."""
     if target not in set(Target):
         raise UsageError(f"{target!r} is not a target", remedy='use "image" or "region"')
     assets = collection_filter(collection)
-    return Scope(Target(target), limit, assets, min_relevance=min_relevance, exact=exact)
+    return Scope(
+        Target(target),
+        limit,
+        assets,
+        min_relevance=min_relevance,
+        exact=exact,
+        refined_ranks=MOST_REFINED if refine else 0,
+    )
 
 
 def collection_filter(collection: str | None) -> AssetFilter:

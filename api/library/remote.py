@@ -39,6 +39,7 @@ from regard.api.library.results import (
     Pipelines,
     Pruned,
     Rebuilt,
+    RefinedRegion,
     Region,
     Status,
 )
@@ -50,6 +51,7 @@ from regard.api.schemas import (
     HitDocument,
     HitRegion,
     JobDocument,
+    RefinedDocument,
     RegionDocument,
 )
 from regard.core.errors import CannotWork, DecodeError, MalformedQuery, UsageError
@@ -75,6 +77,7 @@ _PICTURE_FIELDS = frozenset({"image", "negative_image"})
 _THUMBNAILS = (256, 512, 1024)
 # Every server answers this many hits in one page.
 _PAGE = 100
+_REFINED_PAGE = 4
 _JOBS_SHOWN = 5
 _LOOK_SECONDS = 0.2
 
@@ -317,6 +320,9 @@ class RemoteLibrary(Library):
     def _all_pages(self, text: str | None, options: SearchOptions, limit: int) -> Answer:
         """An answer, from as many pages as its limit takes."""
         page = limit if limit <= _PAGE else min(limit, self._client.info().limits.hits)
+        if options.get("refine"):
+            # Each hit may take the server seconds, and it must not be silent for long.
+            page = min(page, _REFINED_PAGE)
         answer = self._client.search(text, limit=page, **options)
         hits, took_ms, matched = answer.hits, answer.took_ms, answer.matched
         while answer.next is not None and len(hits) < limit:
@@ -353,6 +359,7 @@ class RemoteLibrary(Library):
             self._asset(hit.asset),
             None if region is None else self._region(region),
             tuple(map(_match, hit.channels)),
+            None if hit.refined is None else _refined(hit.refined),
         )
 
     def _region(self, region: RegionDocument | HitRegion) -> Region:
@@ -453,6 +460,7 @@ def _options(scope: Scope) -> SearchOptions:
         filters=filters,
         min_relevance=scope.min_relevance,
         exact=scope.exact,
+        refine=scope.refined_ranks > 0,
     )
 
 
@@ -465,6 +473,12 @@ def _match(match: ChannelDocument) -> ChannelMatch:
         match.space,
         tuple(WordMatch(word.text, word.field) for word in match.words or ()),
     )
+
+
+def _refined(region: RefinedDocument) -> RefinedRegion:
+    height, width = region.mask.size
+    mask = Mask(height, width, region.mask.counts.encode("ascii"))
+    return RefinedRegion(_bbox(region.bbox), region.area, region.score, mask)
 
 
 def _bbox(sides: Sequence[int]) -> tuple[int, int, int, int]:

@@ -93,11 +93,36 @@ class Region:
 
 
 @dataclass(frozen=True, slots=True)
+class RefinedRegion:
+    """What a query's text names, found in the photograph itself; it is not stored.
+
+    `score` is how sure the model is of the place, in [0, 1]. The mask does not reach out of the
+    box, and `area` counts its pixels.
+    """
+
+    bbox: BBox
+    area: int
+    score: float
+    mask: Mask = field(repr=False)
+
+    def to_json(self) -> dict[str, Any]:
+        """The documented JSON."""
+        mask = self.mask
+        return {
+            "bbox": list(self.bbox),
+            "area": self.area,
+            "score": round(self.score, 4),
+            "mask": {"size": [mask.height, mask.width], "counts": mask.counts.decode("ascii")},
+        }
+
+
+@dataclass(frozen=True, slots=True)
 class Hit:
     """One photograph that was found, perhaps the region that matched best, and why.
 
     `score` compares only within one answer. `relevance` is the estimated probability that the hit
-    is right, None where the models are not calibrated for such queries.
+    is right, None where the models are not calibrated for such queries. `refined` is what the text
+    names, if it was searched for with `refine` and the photograph shows it.
     """
 
     rank: int
@@ -106,6 +131,7 @@ class Hit:
     asset: Asset
     region: Region | None
     channels: tuple[ChannelMatch, ...] = field(repr=False)
+    refined: RefinedRegion | None = None
 
     @property
     def caption(self) -> str:
@@ -120,19 +146,23 @@ class Hit:
             "relevance": None if self.relevance is None else round(self.relevance, 4),
             "asset": self.asset.to_json() if asset is None else asset,
             "region": None if self.region is None else self.region.to_json(),
+            **({} if self.refined is None else {"refined": self.refined.to_json()}),
             "channels": [match.to_json() for match in self.channels],
         }
 
     def picture(self, longest: int) -> Picture:
-        """The photograph with the region outlined, at most `longest` pixels a side.
+        """The photograph with its region outlined, at most `longest` pixels a side: the refined
+        one if there is one.
 
         Raises DecodeError or another RegardError when the photograph can no longer be read.
         """
         if self.asset.load_picture is None:
             raise ValueError("the hit was not made by a library")
         picture = self.asset.load_picture(longest)
-        if self.region is not None:
-            scale = picture.width / self.asset.width
+        scale = picture.width / self.asset.width
+        if self.refined is not None:
+            draw_region(picture, self.refined.bbox, self.refined.mask, scale)
+        elif self.region is not None:
             draw_region(picture, self.region.bbox, self.region.mask(), scale)
         return picture
 

@@ -6,6 +6,7 @@ import click
 
 from regard.api.cli.app import CANNOT_WORK, DONE
 from regard.api.cli.options import forbid_network
+from regard.core.errors import RegardError
 from regard.models.checkpoints.source import format_bytes
 from regard.models.profiles.registry import load_profile
 
@@ -16,7 +17,7 @@ def models(context: click.Context) -> None:
     """Download the models of a profile to this machine.
 
     \b
-    Example: regard models fetch blip3-small
+    Example: regard models fetch siglip
     """
     if context.invoked_subcommand is None:
         raise click.UsageError("no command is given", context)
@@ -24,23 +25,26 @@ def models(context: click.Context) -> None:
 
 @models.command()
 @click.argument("profile")
+@click.option("--refine", is_flag=True, help="Also what regard search --refine needs.")
 @click.option(
     "--offline",
     is_flag=True,
     callback=forbid_network,
     help="Only check that everything is there, without the network.",
 )
-def fetch(profile: str, offline: bool) -> int:
+def fetch(profile: str, refine: bool, offline: bool) -> int:
     """Download the models of PROFILE to the hub's cache; what is there already is not fetched
     again.
 
     \b
-    Example: regard models fetch blip3
+    Example: regard models fetch siglip
+             regard models fetch siglip --refine
     """
     from regard.models.checkpoints.fetching import fetch, missing_bytes, require_disk
 
     chosen = load_profile(profile)
-    sources = [source for source in chosen.sources if source.path is None]
+    wanted = (*chosen.sources, *(chosen.refining_sources if refine else ()))
+    sources = [source for source in wanted if source.path is None]
     if not offline and sources:
         missing = sum(missing_bytes(source) for source in sources)
         require_disk(missing)
@@ -48,7 +52,10 @@ def fetch(profile: str, offline: bool) -> int:
         for source in sources:
             checkpoint = fetch(source)
             click.echo(f"{source.model}: {checkpoint.path}")
-    problems = load_profile(profile).problems()
+    chosen = load_profile(profile)
+    problems: list[RegardError] = [*chosen.problems()]
+    if refine and (problem := chosen.grounding_problem()) is not None:
+        problems.append(problem)
     for problem in problems:
         remedy = f"; {problem.remedy}" if problem.remedy else ""
         click.echo(f"regard: {problem.message}{remedy}", err=True)

@@ -56,6 +56,11 @@ _LINES_AT_ONCE = 256
     is_flag=True,
     help="Compare with every photograph, so that none is missed; slower in large libraries.",
 )
+@click.option(
+    "--refine",
+    is_flag=True,
+    help="Look in the photographs of the first 20 hits for what TEXT names; slow without a GPU.",
+)
 @home_option
 @offline_option
 @click.option("--json", "as_json", is_flag=True, help="Write the whole answer as JSON.")
@@ -74,6 +79,7 @@ def search(
     collection: str | None,
     min_relevance: float | None,
     exact: bool,
+    refine: bool,
     home: Path | None,
     as_json: bool,
     as_paths: bool,
@@ -104,6 +110,7 @@ def search(
         "collection": collection,
         "min_relevance": min_relevance,
         "exact": exact,
+        "refine": refine,
     }
     if queries is not None:
         if as_paths or as_paths0 or preview or explain:

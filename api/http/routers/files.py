@@ -28,9 +28,7 @@ from regard.api.http.documents import read_identifier
 from regard.api.http.problems import Problem, Responses, responses
 from regard.api.http.service import Service
 from regard.core.assets import Asset
-from regard.core.errors import OutsideRoots
 from regard.photos.buckets import is_object, object_status, presigned_url, read_object
-from regard.photos.files import Confinement
 from regard.photos.photo_file import PhotoFile
 from regard.photos.rendering import (
     content_type,
@@ -41,7 +39,7 @@ from regard.photos.rendering import (
     shown_inline,
     thumbnail,
 )
-from regard.storage.files.originals import changed, object_errors, open_original
+from regard.storage.files.originals import changed, object_errors
 
 router = APIRouter(prefix="/v1", tags=["files"])
 
@@ -141,12 +139,12 @@ def get_original(
         # A browser shows nothing from the bucket inline that this server would not.
         named = {name: headers[name] for name in ("Content-Disposition", "Cache-Control")}
         url = presigned_url(
-            _require_unchanged(_require_readable(service, asset), asset),
+            _require_unchanged(service.require_readable(asset), asset),
             seconds=_REDIRECT_SECONDS,
             answer_headers={**named, "Content-Type": media_type},
         )
         return Response(status_code=307, headers={"Location": url, "Cache-Control": "no-store"})
-    file = None if is_in_bucket else _open(service, asset)
+    file = None if is_in_bucket else service.open_original(asset)
     start, end = 0, asset.size
     status = 200
     if not conditions.has_part_of(version):
@@ -166,7 +164,7 @@ def get_original(
         headers["Content-Range"] = f"bytes {start}-{end - 1}/{asset.size}"
     headers["Content-Length"] = str(end - start)
     if file is None:
-        parts = _read_object(_require_readable(service, asset), asset, start, end)
+        parts = _read_object(service.require_readable(asset), asset, start, end)
         return StreamingResponse(parts, status, headers, media_type)
     return _FileResponse(file, _part(file, start, end), status, headers, media_type)
 
@@ -335,7 +333,7 @@ def _find_picture(
 def _make_picture(service: Service, wanted: _Rendering) -> bytes:
     def make() -> bytes:
         started = time.perf_counter()
-        with _open(service, wanted.asset) as file:
+        with service.open_original(wanted.asset) as file:
             data = file.read()
         picture = wanted.render(data)
         service.metrics.observe_stage("thumbnail", time.perf_counter() - started)
@@ -354,14 +352,6 @@ def _caching(asset: Asset, version: str | None) -> dict[str, str]:
     }
 
 
-def _require_readable(service: Service, asset: Asset) -> bytes:
-    """The URI of an asset's object; raises OutsideRoots if only its indexer may read it."""
-    is_served = asset.managed or not service.options.keys_required
-    if not (is_served or any(Confinement(one).holds(asset.path) for one in service.folders)):
-        raise OutsideRoots("the original lies outside the folders that may be read")
-    return asset.path
-
-
 def _require_unchanged(path: bytes, asset: Asset) -> bytes:
     """The URI of an object that is as it was indexed; an upload always is, so none is asked for."""
     if asset.etag is not None:
@@ -377,19 +367,6 @@ def _read_object(path: bytes, asset: Asset, start: int, end: int) -> Iterator[by
         if asset.etag is None and object_status(path).size != asset.size:
             raise changed()
         return read_object(path, start, end, etag=asset.etag)
-
-
-def _open(service: Service, asset: Asset) -> BinaryIO:
-    if is_object(asset.path):
-        path = _require_readable(service, asset)
-        return open_original(path, size=asset.size, mtime_ns=None, etag=asset.etag, within=None)
-    folders = service.folders
-    # Without keys, callers are on this machine and may read what its command line indexed.
-    is_elsewhere = not any(asset.path.startswith(folder + b"/") for folder in folders)
-    within = None if is_elsewhere and not service.options.keys_required else folders
-    # Managed files are named by their digest, and restoring a backup may truncate their times.
-    mtime_ns = None if asset.managed else asset.mtime_ns
-    return open_original(asset.path, size=asset.size, mtime_ns=mtime_ns, within=within)
 
 
 def _span(value: str, size: int) -> tuple[int, int] | None:

@@ -31,6 +31,7 @@ from regard.api.http.service import Service
 from regard.api.library.answers import answer_of
 from regard.core.keys import Caller
 from regard.core.records import Target
+from regard.photos.rendering import outline_path
 from regard.search.answers import LikeQuery, Reference, Scope
 from regard.search.language.syntax import MAX_PICTURE_TERMS
 
@@ -70,6 +71,7 @@ def search_by_query(request: Request, caller: Reader) -> Response:
         facet_names(wanted.facets),
         wanted.min_relevance,
         wanted.exact,
+        wanted.refine,
     )
 
 
@@ -111,6 +113,7 @@ async def search_by_anything(request: Request, service: Use, caller: Reader) -> 
             list(dict.fromkeys(wanted.facets)),
             wanted.min_relevance,
             wanted.exact,
+            wanted.refine,
         )
 
     return await to_thread.run_sync(find)
@@ -191,12 +194,14 @@ def _answer(
     facets: list[str],
     min_relevance: float | None = None,
     exact: bool = False,
+    refine: bool = False,
 ) -> Response:
     offset = 0 if cursor is None else read_cursor(cursor, f"hits-{target}", [int])[0]
     if not 0 <= offset <= _DEEPEST:
         raise bad_cursor()
     # One hit more than requested tells whether there is another page.
-    scope = Scope(target, limit + 1, plan.filter, offset, min_relevance, exact)
+    refined = offset + limit if refine else 0
+    scope = Scope(target, limit + 1, plan.filter, offset, min_relevance, exact, refined)
     answer = service.engine.search(plan.query, scope)
     found = answer_of(answer, plan.description)
     make = service.documents(caller)
@@ -205,6 +210,8 @@ def _answer(
         document = shown.to_json(make.asset(hit.asset))
         if hit.region is not None:
             document["region"]["urls"] = region_urls(hit.region.id, hit.asset)
+        if hit.refined is not None:
+            document["refined"]["outline"] = outline_path(hit.refined.mask)
         hits.append(document)
     more = len(answer.hits) > limit and offset + limit <= _DEEPEST
     document = {

@@ -59,6 +59,7 @@ def info(service: Use, caller: Reader) -> dict[str, Any]:
     return {
         "version": version("regard"),
         "profile": library.pipeline.profile,
+        "refines": library.profile.grounding_problem() is None,
         "spaces": {
             stored.channel.space: stored.dimension for stored in library.pipeline.channels.values()
         },
