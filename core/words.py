@@ -39,6 +39,11 @@ def telling_words(words: Sequence[str]) -> list[str]:
     return (telling or [*distinct.values()])[::-1]
 
 
+def is_function_word(word: str) -> bool:
+    """Whether a word in lower case is a function word, or applies to every photograph."""
+    return folded(word) in _SILENT
+
+
 def is_word(text: str) -> bool:
     """Whether `split_words` could return the text as a word."""
     if _WORD.fullmatch(text):

@@ -1,8 +1,9 @@
-"""How right written captions are: n-gram metrics, and a judge that compares meanings.
+"""How right written captions are: n-gram metrics, and two judges that compare meanings.
 
 A captioner may honestly name nothing where it is unsure. N-gram metrics cannot tell silence from
 error, so two shares are measured beside them: how often a caption names a thing, and how often it
-is then right.
+is then right. One judge compares sentence embeddings, the other hypernyms (`evaluation/wordnet.py`),
+which also judges captions of regions.
 
 CIDEr, BLEU-4 and SPICE come from pycocoevalcap. Its two Java programs, the Penn Treebank tokenizer
 and SPICE, are started here and not by its wrappers, which write into their installation folder,
@@ -17,7 +18,7 @@ import os
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
@@ -26,14 +27,20 @@ from typing import Any
 import numpy as np
 
 from regard.core.errors import CannotWork, MissingDependency
+from regard.core.geometry import Box
 from regard.core.records import Float32Array
-from regard.evaluation.labels import LabelledSet
+from regard.evaluation.labels import LabelledImage, LabelledSet
+from regard.evaluation.naming import NamingReport
+from regard.evaluation.retrieval import IOU_THRESHOLD
 from regard.evaluation.statistics import Mean, Share, as_table
+from regard.evaluation.wordnet import WordNet
 
 SIMILARITY_THRESHOLD = 0.6
 
 # Sentences → rows (n, d), L2-normalised, order kept.
 EmbedTexts = Callable[[Sequence[str]], Float32Array]
+# File name → the box and caption of each region.
+RegionCaptions = Mapping[str, Sequence[tuple[Box, "WrittenCaption"]]]
 _TOKENIZER_CLASS = "edu.stanford.nlp.process.PTBTokenizer"
 _CORENLP_JARS = ("stanford-corenlp-3.6.0.jar", "stanford-corenlp-3.6.0-models.jar")
 
@@ -75,7 +82,7 @@ class CaptionScores:
 
 @dataclass(frozen=True, slots=True)
 class WrittenCaption:
-    """The stored caption of an image; `names_thing` tells whether it says what a thing is.
+    """A stored caption; `names_thing` tells whether it says what a thing is.
 
     Only the captioner knows that: "A photo taken outdoors" names nothing, "A photo of a frog"
     does. An empty text names nothing.
@@ -83,6 +90,10 @@ class WrittenCaption:
 
     text: str
     names_thing: bool
+
+
+NO_CAPTION = WrittenCaption(text="", names_thing=False)
+"""Stands for a caption that was not written."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,12 +114,17 @@ class JudgedCaption:
 
 @dataclass(frozen=True, slots=True)
 class CaptionReport:
-    """Captions of one labelled set; `scores` is None when their tools are absent, see `notes`."""
+    """Captions of one labelled set; `scores` is None when their tools are absent, see `notes`.
+
+    `naming` and, where objects are labelled, `region_naming` are None without WordNet.
+    """
 
     judged: tuple[JudgedCaption, ...]
     unanalyzed: tuple[str, ...]
     scores: CaptionScores | None
     notes: tuple[str, ...]
+    naming: NamingReport | None = None
+    region_naming: NamingReport | None = None
 
     @property
     def named(self) -> Share:
@@ -130,9 +146,10 @@ class CaptionReport:
 
         `images`, `images_not_indexed` are counts; `named`, `right_of_named` shares; `cider` and
         `spice` means and `bleu4` a number, each null where it could not be computed; `notes` says
-        why.
+        why. `wordnet` holds `NamingReport.to_json` of `captions` and `regions`, or null.
         """
         scores = self.scores
+        namings = {"captions": self.naming, "regions": self.region_naming}
         return {
             "images": len(self.judged),
             "images_not_indexed": len(self.unanalyzed),
@@ -141,6 +158,7 @@ class CaptionReport:
             "cider": scores.cider.to_json() if scores else None,
             "bleu4": scores.bleu4 if scores else None,
             "spice": scores.spice.to_json() if scores and scores.spice else None,
+            "wordnet": {name: found and found.to_json() for name, found in namings.items()},
             "notes": list(self.notes),
         }
 
@@ -150,6 +168,10 @@ class CaptionReport:
             ["images whose caption names a thing", str(self.named)],
             ["of those, right (cosine ≥ 0.6)", str(self.right)],
         ]
+        if self.naming:
+            rows += self.naming.rows("captions")
+        if self.region_naming:
+            rows += self.region_naming.rows("captions of regions that match an object")
         if self.scores:
             rows += self.scores.rows()
         return "\n".join(
@@ -163,13 +185,20 @@ class CaptionReport:
 
 
 def evaluate_captions(
-    labels: LabelledSet, captions: Mapping[str, WrittenCaption], embed_texts: EmbedTexts
+    labels: LabelledSet,
+    captions: Mapping[str, WrittenCaption],
+    embed_texts: EmbedTexts,
+    *,
+    wordnet: WordNet | None = None,
+    regions: RegionCaptions | None = None,
 ) -> CaptionReport:
     """Measure stored captions against the reference captions of their images.
 
     `captions` maps file names to captions; an image that it lacks counts as not indexed, with an
     empty caption. Images without a reference are left out. A caption is right when its sentence
-    embedding has a cosine ≥ 0.6 with that of its image's nearest reference.
+    embedding has a cosine ≥ 0.6 with that of its image's nearest reference. `wordnet` judges them
+    by hypernyms as well, and the captions of `regions` that have a box IoU ≥ 0.5 with an object by
+    the texts of these objects.
 
     Raises CannotWork when no image has a reference. Where Java or pycocoevalcap is absent, the
     report lacks `scores` and says so in `notes`.
@@ -179,8 +208,7 @@ def evaluate_captions(
         raise CannotWork(
             "no selected photograph has a reference caption", remedy="name a COCO captions file"
         )
-    nothing = WrittenCaption(text="", names_thing=False)
-    written = [captions.get(image.file_name, nothing) for image in images]
+    written = [captions.get(image.file_name, NO_CAPTION) for image in images]
     references = [image.captions for image in images]
     notes: list[str] = []
     scores = None
@@ -203,7 +231,29 @@ def evaluate_captions(
         )
         for image, caption, (reference, similarity) in zip(images, written, nearest, strict=True)
     )
-    return CaptionReport(judged, unanalyzed, scores, tuple(notes))
+    naming = region_naming = None
+    if wordnet is not None:
+        naming = NamingReport.of(
+            (
+                (caption.text, caption.names_thing, image.captions)
+                for image, caption in zip(images, judged, strict=True)
+            ),
+            wordnet,
+        )
+        if regions is not None:
+            region_naming = NamingReport.of(_matched(labels.images, regions), wordnet)
+    return CaptionReport(judged, unanalyzed, scores, tuple(notes), naming, region_naming)
+
+
+def _matched(
+    images: Sequence[LabelledImage], regions: RegionCaptions
+) -> Iterator[tuple[str, bool, Sequence[str]]]:
+    """Caption, whether it names a thing, and the texts of the objects met, of matching regions."""
+    for image in images:
+        for box, caption in regions.get(image.file_name, ()):
+            met = [o.text for o in image.objects if box.iou(o.box) >= IOU_THRESHOLD]
+            if met:
+                yield caption.text, caption.names_thing, met
 
 
 def _nearest_references(

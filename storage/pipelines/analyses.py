@@ -25,11 +25,13 @@ _PAGE = 500
 
 @dataclass(frozen=True, slots=True)
 class StoredAnalysis:
-    """One asset: path bytes, regions, best first, and the caption of the whole image."""
+    """One asset: path bytes, regions, best first, and the captions of the whole image and of each
+    region."""
 
     path: bytes
     regions: tuple[Region, ...]
     caption: str | None
+    region_captions: tuple[str | None, ...]
 
 
 def write_analyses(
@@ -154,7 +156,11 @@ def read_analyses(
             yield StoredAnalysis(
                 path=bytes(row.path),
                 regions=tuple(regions.get(row.content_id, {}).values()),
-                caption=captions.get(row.content_id),
+                caption=captions.get((row.content_id, None)),
+                region_captions=tuple(
+                    captions.get((row.content_id, region))
+                    for region in regions.get(row.content_id, {})
+                ),
             )
         if len(rows) < _PAGE:
             return
@@ -180,15 +186,12 @@ def read_regions(
 
 def _captions(
     connection: Connection, pipeline: StoredPipeline, contents: list[int]
-) -> dict[int, str]:
+) -> dict[tuple[int, int | None], str]:
+    """The first caption of each content, and of each region."""
     caption = schema.caption.c
     rows = connection.execute(
-        select(caption.content_id, caption.text)
-        .where(
-            caption.content_id.in_(contents),
-            caption.pipeline_id == pipeline.id,
-            caption.region_id.is_(None),
-        )
+        select(caption.content_id, caption.region_id, caption.text)
+        .where(caption.content_id.in_(contents), caption.pipeline_id == pipeline.id)
         .order_by(caption.id.desc())
     )
-    return {row.content_id: row.text for row in rows}
+    return {(row.content_id, row.region_id): row.text for row in rows}

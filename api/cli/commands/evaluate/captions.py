@@ -9,6 +9,7 @@ import click
 
 from regard.api.cli.app import DONE
 from regard.api.cli.commands.evaluate.labelled_library import (
+    PATH,
     coco_options,
     draw_failures,
     model_options,
@@ -17,15 +18,17 @@ from regard.api.cli.commands.evaluate.labelled_library import (
     print_report,
 )
 from regard.core.records import Float32Array
-from regard.evaluation.captions import WrittenCaption, evaluate_captions
+from regard.evaluation.captions import NO_CAPTION, WrittenCaption, evaluate_captions
 from regard.evaluation.failures import draw_caption_failures
 from regard.evaluation.labels import read_labels
+from regard.evaluation.wordnet import WordNet
 from regard.photos.photo_file import decode_file
 
 
 @click.command()
 @coco_options
 @pictures_option
+@click.option("--wordnet", type=PATH, metavar="DIR", help="WordNet's database, to judge names.")
 @model_options
 def captions(
     images: Path,
@@ -33,11 +36,15 @@ def captions(
     captions: Path | None,
     instances: Path | None,
     pictures: Path | None,
+    wordnet: Path | None,
     profile: str | None,
     home: Path | None,
     as_json: bool,
 ) -> int:
     """CIDEr, BLEU-4 and SPICE, and how often captions name a thing and are right.
+
+    With --wordnet a name is right when WordNet has it as a synonym or a kind of what the reference
+    names. With --instances captions of regions are judged as well.
 
     \b
     Example: regard evaluate captions --images photos --captions photos/captions.json
@@ -45,14 +52,25 @@ def captions(
     With --home the photographs are kept there, and measuring again is quick.
     """
     labels = read_labels(images, captions=captions, instances=instances, only=only)
+    nouns = None if wordnet is None else WordNet(wordnet)
     with open_labelled(labels, profile, home) as labelled:
         names_thing = labelled.home.profile.names_thing
-        written = {
-            name: WrittenCaption(text, bool(text) and names_thing(text))
-            for name, analysis in labelled.analyses()
-            for text in [analysis.caption or ""]
-        }
-    report = evaluate_captions(labels, written, _embed_sentences)
+
+        def written(text: str | None) -> WrittenCaption:
+            return WrittenCaption(text, names_thing(text)) if text else NO_CAPTION
+
+        wholes, regions = {}, {}
+        for name, analysis in labelled.analyses():
+            wholes[name] = written(analysis.caption)
+            boxes = [region.box for region in analysis.regions]
+            regions[name] = list(zip(boxes, map(written, analysis.region_captions), strict=True))
+    report = evaluate_captions(
+        labels,
+        wholes,
+        _embed_sentences,
+        wordnet=nouns,
+        regions=None if instances is None else regions,
+    )
     print_report(report, as_json)
     draw_failures(
         lambda folder: draw_caption_failures(report, labels, decode_file, folder), pictures
