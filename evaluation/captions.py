@@ -171,7 +171,7 @@ class CaptionReport:
         if self.naming:
             rows += self.naming.rows("captions")
         if self.region_naming:
-            rows += self.region_naming.rows("captions of regions that match an object")
+            rows += self.region_naming.rows("captions of regions that meet an object")
         if self.scores:
             rows += self.scores.rows()
         return "\n".join(

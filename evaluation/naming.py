@@ -75,7 +75,7 @@ class NamingReport:
     def rows(self, what: str) -> list[list[str]]:
         """The rows of a table for people; `what` has the names: "captions"."""
         return [
-            [f"{what} that name a thing or kind", str(self.named)],
+            [f"{what}: name a thing or kind", str(self.named)],
             ["  of those, right by WordNet", str(self.right)],
             ["  of those, the same or a synonym", str(self.same)],
             ["  specificity of the names", str(self.specificity)],

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from enum import StrEnum
 from pathlib import Path
 
@@ -57,7 +57,7 @@ class WordNet:
         """
         try:
             self._read_nouns((folder / "data.noun").read_text("utf-8"))
-            self._irregular = {
+            self._irregular: Mapping[str, Sequence[str]] = {
                 plural: singulars
                 for plural, *singulars in map(str.split, _lines(folder / "noun.exc"))
             }
@@ -91,7 +91,7 @@ class WordNet:
                 for symbol, target in zip(pointers[::4], pointers[1::4], strict=False)
                 if symbol in ("@", "@i")
             ]
-        self._senses = senses
+        self._senses: Mapping[str, Sequence[int]] = senses
         self._lineages: dict[int, frozenset[int]] = {}
         self._hyponyms = dict.fromkeys(self._hypernyms, 0)  # each counts as one of its own
         for sense in self._hypernyms:

@@ -135,8 +135,10 @@ class Hit:
 
     @property
     def caption(self) -> str:
-        """The region's caption, else the photograph's, else nothing."""
-        return (self.region and self.region.caption) or self.asset.caption or ""
+        """The photograph's caption and the region's: "A street. Region: motor scooter."."""
+        region = self.region and self.region.caption
+        of_region = f"Region: {region.rstrip('.')}." if region else ""
+        return " ".join(filter(None, (self.asset.caption, of_region)))
 
     def to_json(self, asset: Mapping[str, Any] | None = None) -> dict[str, Any]:
         """The documented JSON; `asset` replaces that of the photograph."""

@@ -1,7 +1,10 @@
-"""The `lite` analyzer: regions, caption and vectors of an image from one set of forward passes.
+"""The `lite` analyzer: regions, captions and vectors of an image from one set of forward passes.
 
 The segmenter finds regions. The same views of the image then serve both encoders and the
 captioner.
+
+Captions of regions have no vectors: they name the same class probabilities as the region's own
+vector, and twelve more vectors would double what a photograph takes.
 """
 
 from __future__ import annotations
@@ -18,7 +21,7 @@ from regard.core.records import (
     Kind,
     Region,
 )
-from regard.models.lite.captioner import Namer, describe
+from regard.models.lite.captioner import describe, describe_regions, without_hedge
 from regard.models.lite.classifier import Classifier
 from regard.models.lite.encoder import JOINT, VISUAL, JointEncoder, VisualEncoder
 from regard.models.lite.views import Views, look
@@ -27,8 +30,7 @@ CAPTION_MODEL = "lite-classes"
 
 
 class LiteAnalyzer:
-    """Produces regions, a caption, and vectors in the joint and the visual space for each
-    image."""
+    """Produces regions, captions of images and regions, and vectors in both spaces."""
 
     def __init__(
         self,
@@ -36,14 +38,12 @@ class LiteAnalyzer:
         classifier: Classifier,
         joint: JointEncoder,
         visual: VisualEncoder,
-        namer: Namer,
     ) -> None:
         """Both encoders must use `classifier`."""
         self._segmenter = segmenter
         self._classifier = classifier
         self._joint = joint
         self._visual = visual
-        self._namer = namer
 
     def analyze(self, images: Sequence[Image]) -> list[Analysis]:
         """Return one analysis for each image; batching does not change the result."""
@@ -58,8 +58,9 @@ class LiteAnalyzer:
             )
             for image, regions in zip(images, regions_by_image, strict=True)
         ]
-        sentences = [describe(views, self._namer) for views in views_by_image]
-        caption_rows = self._joint.encode_texts(sentences)
+        sentences = [describe(views) for views in views_by_image]
+        # Each further word moves the vector away from what a person would write.
+        caption_rows = self._joint.encode_texts([without_hedge(text) for text in sentences])
         return [
             self._analysis(*parts)
             for parts in zip(regions_by_image, views_by_image, sentences, caption_rows, strict=True)
@@ -82,8 +83,14 @@ class LiteAnalyzer:
                 Embedding(space.name, Kind.REGION, row, region=position)
                 for position, row in enumerate(rows)
             ]
+        names = describe_regions(views)
+        of_regions = [
+            Caption(name, CAPTION_MODEL, region=position)
+            for position, name in enumerate(names)
+            if name is not None
+        ]
         return Analysis(
             regions=tuple(regions),
-            captions=(Caption(text=sentence, model=CAPTION_MODEL),),
+            captions=(Caption(sentence, CAPTION_MODEL), *of_regions),
             embeddings=tuple(embeddings),
         )

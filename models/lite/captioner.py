@@ -1,191 +1,132 @@
 """Captions of the `lite` profile: one plain sentence from class probabilities and colours.
 
-A confident class is named: "A great egret." Where only its kind is likely: "A bird, perhaps a
-crane." Otherwise the sentence names the dominant colours, which are measured. A sentence that
-names a thing stays plain, because each further word moves its embedding away from what a person
-would write.
+A caption says no more than is likely: "A penguin.", or "A bird, perhaps a crane.", or "An animal."
+(hedging: Deng et al., 2012, "Hedging your bets"). The probability of a kind is the sum over its
+classes. The name is the most specific one that is probable enough. A specific name, which is right
+for fewer things, has to be more probable; so has a kind of many classes, which collects probability
+even where nothing known is seen. Where a name inside that kind has most of the kind's probability,
+it is added with "perhaps". Where no kind is probable, the sentence names the dominant colours,
+which are measured.
 
-The likeliest class is often not the best name: among five kinds of plane, "airplane" is right
-where each of the five is probably wrong. Candidates are all synonyms of all classes, and kinds
-that cover several classes (ImageNet orders its animals by kind, so most kinds are ranges of class
-numbers). The chosen name maximises its expected agreement with the image's content:
-
-    Σ over classes p(class) · agreement(name, class),
-
-where agreement is a logistic function of the cosine between the sentence embeddings of the two
-names (minimum Bayes risk decoding; Kumar and Byrne, 2004, with meaning as the loss). The expected
-agreement is also the confidence in the name.
+A region's caption is the name alone: "penguin".
 """
 
 from __future__ import annotations
 
-import functools
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from regard.core.protocols import Segmenter
-from regard.core.records import Float32Array, Image
+from regard.core.records import BoolArray, Float32Array, Image
 from regard.models.lite.classifier import Classifier
-from regard.models.lite.colours import NAMES
-from regard.models.lite.sentences import SentenceEncoder
+from regard.models.lite.colours import NAMES as COLOURS
+from regard.models.lite.kinds import names
 from regard.models.lite.views import Views, look
-from regard.models.lite.vocabulary import class_texts, vocabulary
 
-_RANGES: dict[str, tuple[tuple[int, int], ...]] = {
-    "fish": ((0, 1), (389, 397)),
-    "shark": ((2, 4),),
-    "bird": ((7, 24), (80, 100), (127, 146)),
-    "salamander": ((25, 29),),
-    "frog": ((30, 32),),
-    "turtle": ((33, 37),),
-    "lizard": ((38, 48),),
-    "snake": ((52, 68),),
-    "spider": ((72, 77),),
-    "crab": ((118, 121),),
-    "dog": ((151, 268),),
-    "cat": ((281, 285),),
-    "bear": ((294, 297),),
-    "insect": ((300, 326),),
-    "butterfly": ((321, 326),),
-    "monkey": ((369, 382),),
-    "sheep": ((348, 349),),
-    "elephant": ((385, 386),),
-    "car": ((407, 407), (436, 436), (468, 468), (511, 511), (609, 609), (627, 627), (656, 656),
-            (661, 661), (751, 751), (817, 817)),
-    "truck": ((555, 555), (569, 569), (717, 717), (864, 864), (867, 867)),
-    "guitar": ((402, 402), (546, 546)),
-    "hat": ((439, 439), (452, 452), (515, 515), (808, 808)),
-    "vegetable": ((936, 947),),
-    "fruit": ((948, 957),),
-    "mushroom": ((992, 993), (996, 997)),
-}  # fmt: skip
-KINDS = tuple(sorted(_RANGES, key=lambda kind: sum(b - a + 1 for a, b in _RANGES[kind])))
-"""Names of the kinds, from fewest classes to most."""
+_LEAST_LOGIT = -2.5  # of the probability of a name that says nothing
+_LOGIT_PER_SPECIFICITY = 10.0  # added to it for a name without narrower ones
+_PRIOR = 0.5  # share of the log-odds of a name's share of the classes that is added, too
+_PERHAPS = 0.5  # share of a kind's probability from which a guess is added
+_DOMINANT = 0.35  # share of pixels from which a colour is called dominant
 
+PARAMETERS: Mapping[str, float] = {
+    "least_logit": _LEAST_LOGIT,
+    "logit_per_specificity": _LOGIT_PER_SPECIFICITY,
+    "prior": _PRIOR,
+    "perhaps": _PERHAPS,
+    "dominant": _DOMINANT,
+}
+"""Every value that affects a caption; part of the pipeline's fingerprint."""
 
-def kind_of(probabilities: Float32Array, class_number: int) -> tuple[str | None, float]:
-    """Return the likeliest kind that contains a class, and the summed probability of its classes.
-
-    Returns (None, 0) for a class in none of `KINDS`.
-    """
-    best: tuple[str | None, float] = (None, 0.0)
-    for kind, members in zip(KINDS, _members(), strict=True):
-        probability = float(probabilities[members].sum())
-        # Strictly greater: of two equal kinds the narrower one, which comes first, wins.
-        if members[class_number] and probability > best[1]:
-            best = (kind, probability)
-    return best
-
-
-@functools.cache
-def _members() -> tuple[np.ndarray[tuple[int], np.dtype[np.bool_]], ...]:
-    """Boolean masks (1000,) over the classes, one for each of `KINDS`."""
-    result = []
-    for kind in KINDS:
-        members = np.zeros(1000, dtype=np.bool_)
-        for first, last in _RANGES[kind]:
-            members[first : last + 1] = True
-        result.append(members)
-    return tuple(result)
-
-
-_AGREED = 0.55  # cosine above which two names probably mean the same
-_STEEPNESS = 15.0  # of the agreement, per unit of cosine
+_UNCOUNTABLE = frozenset(
+    ["armor", "bread", "cattle", "clothing", "coffee", "equipment", "fabric", "food", "footwear",
+     "furniture", "headgear", "jewelry", "soup", "sports equipment", "wine"]
+)  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
 class Naming:
-    """A name, its confidence in [0, 1], and its kind with that kind's probability."""
+    """A name that is probable enough, and a likely guess at something more specific, or None."""
 
     name: str
-    sureness: float
-    kind: str | None
-    kind_probability: float
+    guess: str | None
 
 
-class Namer:
-    """Chooses names. Embeddings load on first use. Thread-safe."""
-
-    def __init__(self, sentences: SentenceEncoder) -> None:
-        self._sentences = sentences
-
-    def name(self, probabilities: Float32Array) -> Naming:
-        """Return the best name for class probabilities of shape (1000,)."""
-        texts, agreement = class_texts(), self._agreement
-        expected = agreement @ probabilities
-        best = int(expected.argmax())
-        if best < len(texts.synonyms):
-            name = plain_name(texts.synonyms[best])
-            class_number = int(np.searchsorted(texts.starts, best, side="right")) - 1
-        else:
-            name = KINDS[best - len(texts.synonyms)]
-            class_number = int(probabilities.argmax())
-        kind, probability = kind_of(probabilities, class_number)
-        return Naming(name, float(expected[best]), kind, probability)
-
-    @functools.cached_property
-    def _agreement(self) -> Float32Array:
-        """Agreement of each name with each class's clean name, shape (names, 1000)."""
-        known = vocabulary()
-        names = np.vstack([known.synonym_vectors, self._sentences.encode(KINDS)])
-        cosines = names @ known.synonym_vectors[known.starts].T
-        return np.asarray(1 / (1 + np.exp(-_STEEPNESS * (cosines - _AGREED))), dtype=np.float32)
+def name_things(probabilities: Float32Array) -> list[Naming | None]:
+    """Name what is seen by class probabilities (n, 1000); None where nothing is probable enough."""
+    known = names()
+    scores = probabilities @ known.members.T  # (n, names)
+    least = (
+        _LEAST_LOGIT
+        + _LOGIT_PER_SPECIFICITY * known.specificity
+        + _PRIOR * _log_odds(known.members.mean(axis=1))
+    )
+    enough = _log_odds(scores) >= least
+    return [
+        _naming(row, is_enough) if is_enough.any() else None
+        for row, is_enough in zip(scores, enough, strict=True)
+    ]
 
 
-def plain_name(name: str) -> str:
-    """Strip articles and disambiguation from a class name: "drake (male duck)" → "drake"."""
-    return re.sub(r"^an? |\s*\(.*?\)|\s+/.*", "", name)
+def _log_odds(probabilities: Float32Array) -> Float32Array:
+    bounded = np.clip(probabilities, 1e-6, 1 - 1e-6)
+    return np.log(bounded / (1 - bounded))
 
 
-_SURE = 0.566  # confidence required to name a thing; about half of all photographs reach it
-_SURE_OF_CLASS = 0.5  # confidence required to name it without its kind
-_LIKELY_KIND = 0.5  # probability required to name the kind as well
-_DOMINANT = 0.35  # share of pixels from which a colour is called dominant
+def _naming(scores: Float32Array, is_enough: BoolArray) -> Naming:
+    """The naming for the scores of all names (names,), of which some are probable enough."""
+    known = names()
+    best = _most_specific(scores, is_enough)
+    is_inside = known.members @ (1 - known.members[best]) == 0
+    is_narrower = is_inside & (known.specificity > known.specificity[best])
+    is_likely = is_narrower & (scores >= _PERHAPS * scores[best])
+    name = known.texts[best]
+    guess = known.texts[_most_specific(scores, is_likely)] if is_likely.any() else name
+    return Naming(name, None if guess == name else guess)
 
-PARAMETERS: Mapping[str, float] = {
-    "sure": _SURE,
-    "sure_of_class": _SURE_OF_CLASS,
-    "likely_kind": _LIKELY_KIND,
-    "dominant": _DOMINANT,
-    "agreed": _AGREED,
-    "steepness": _STEEPNESS,
-}
-"""Every value that affects a caption; part of the pipeline's fingerprint."""
+
+def _most_specific(scores: Float32Array, among: BoolArray) -> int:
+    """The most specific name `among` some; of equally specific ones the most probable."""
+    specificity = np.where(among, names().specificity, -1)
+    return int(np.lexsort((scores, specificity))[-1])
 
 
 class ClassCaptioner:
     """Writes one plain sentence an image from class probabilities and colours."""
 
-    def __init__(self, classifier: Classifier, segmenter: Segmenter, namer: Namer) -> None:
+    def __init__(self, classifier: Classifier, segmenter: Segmenter) -> None:
         """The segmenter's regions give salient things more influence on the caption."""
         self._classifier = classifier
         self._segmenter = segmenter
-        self._namer = namer
 
     def caption(self, images: Sequence[Image]) -> list[str]:
         """Return one sentence for each image."""
         found = self._segmenter.segment(images)
         return [
             describe(
-                look(self._classifier, image, [r.box for r in regions], [r.mask for r in regions]),
-                self._namer,
+                look(self._classifier, image, [r.box for r in regions], [r.mask for r in regions])
             )
             for image, regions in zip(images, found, strict=True)
         ]
 
 
-def describe(views: Views, namer: Namer) -> str:
+def describe(views: Views) -> str:
     """Return the sentence for an image's views."""
-    found = namer.name(views.salient)
-    if found.sureness >= _SURE_OF_CLASS or found.kind_probability < _LIKELY_KIND:
-        text, sureness = sentence(found.name), found.sureness
-    else:
-        text = f"{sentence(str(found.kind))[:-1]}, perhaps {_with_article(found.name)}."
-        sureness = max(found.sureness, found.kind_probability)
-    return text if sureness >= _SURE else _colours_alone(views.colours)
+    (naming,) = name_things(views.salient[None])
+    return _colours_alone(views.colours) if naming is None else sentence(naming)
+
+
+def describe_regions(views: Views) -> list[str | None]:
+    """Return the name of what each region shows, without an article; None where it is unknown."""
+    return [naming and naming.name for naming in name_things(views.region_probabilities)]
+
+
+def without_hedge(caption: str) -> str:
+    """Reduce a caption to its most specific name: "A bird, perhaps a crane." → "A crane."."""
+    _, _, guess = caption.partition(", perhaps ")
+    return f"{guess[0].upper()}{guess[1:]}" if guess else caption
 
 
 def names_thing(caption: str) -> bool:
@@ -193,21 +134,23 @@ def names_thing(caption: str) -> bool:
     return " photograph" not in caption
 
 
-def sentence(thing: str) -> str:
-    """Turn a name into a sentence: "king penguin" → "A king penguin."."""
-    words = _with_article(thing)
+def sentence(naming: Naming) -> str:
+    """Turn a naming into a sentence: "A bird, perhaps a king penguin."."""
+    words = _with_article(naming.name)
+    if naming.guess is not None:
+        words += f", perhaps {_with_article(naming.guess)}"
     return f"{words[0].upper()}{words[1:]}."
 
 
 def _with_article(thing: str) -> str:
-    plural = thing.endswith("s") and not thing.endswith(("ss", "us", "is"))
-    if plural:
+    is_plural = thing.endswith("s") and not thing.endswith(("ss", "us", "is"))
+    if is_plural or thing in _UNCOUNTABLE:
         return thing
     return f"{'an' if thing[0].lower() in 'aeiou' else 'a'} {thing}"
 
 
 def _colours_alone(shares: Float32Array) -> str:
-    first, second = (NAMES[i] for i in np.argsort(-shares, kind="stable")[:2])
+    first, second = (COLOURS[i] for i in np.argsort(-shares, kind="stable")[:2])
     if shares.max() >= _DOMINANT:
         return f"A mostly {first} photograph."
     return f"A photograph in {first} and {second}."

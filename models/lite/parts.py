@@ -18,7 +18,7 @@ from regard.core.protocols import Analyzer, Captioner, Encoder, Segmenter
 from regard.core.records import Space
 from regard.models.lite import captioner, views
 from regard.models.lite.analyzer import CAPTION_MODEL, LiteAnalyzer
-from regard.models.lite.captioner import ClassCaptioner, Namer
+from regard.models.lite.captioner import ClassCaptioner
 from regard.models.lite.classifier import Classifier, limit_linear_algebra
 from regard.models.lite.encoder import JOINT, PARAMETERS, VISUAL, JointEncoder, VisualEncoder
 from regard.models.lite.parameters import SegmenterParameters
@@ -74,7 +74,7 @@ def make_analyzer(segmenter: Segmenter) -> Analyzer:
     Limits the process to one compute thread for each call, because calls run in parallel.
     """
     limit_linear_algebra()
-    return LiteAnalyzer(segmenter, _classifier(), _joint(), _visual(), Namer(_sentences()))
+    return LiteAnalyzer(segmenter, _classifier(), _joint(), _visual())
 
 
 class _PackagedPart:
@@ -153,10 +153,10 @@ class VisualPart(_PackagedPart):
 
 
 class ClassesPart(_PackagedPart):
-    """The captioner that names classes and colours."""
+    """The captioner that names classes, their kinds, and colours."""
 
     role: ClassVar[str] = "captioner"
-    files = (EFFICIENTNET_LITE2, MINILM_WEIGHTS, MINILM_TOKENIZER, CLASS_NAMES)
+    files = (EFFICIENTNET_LITE2, CLASS_NAMES)
     captions_regions = False
 
     def names(self) -> Mapping[str, str]:
@@ -173,7 +173,7 @@ class ClassesPart(_PackagedPart):
 
     def load(self) -> Captioner:
         """See `CaptionerPart.load`."""
-        return ClassCaptioner(_classifier(), _segmenter(), Namer(_sentences()))
+        return ClassCaptioner(_classifier(), _segmenter())
 
 
 class SuperpixelsParameters(Parameters):

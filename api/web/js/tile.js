@@ -62,7 +62,7 @@ export function tile(result, state, actions, isSelected) {
   const { asset, region } = result;
   const shown = windowOf(result, state.target);
   const [, , wide, high] = shown;
-  const caption = region?.caption || asset.caption || "";
+  const caption = (state.target === "region" && region?.caption) || asset.caption || "";
   count += 1;
   const whyId = `why-${count}`;
   const why = reasonSentence(result);

@@ -44,9 +44,8 @@ export function reasons(result) {
 }
 
 function detailsOf({ kind, words }, { asset, region }) {
-  const caption = region?.caption || asset.caption;
   if (kind === "region") return region ? [region.caption ? `“${region.caption}”, outlined` : "the part that is outlined"] : [];
-  if (kind === "caption") return caption ? [`“${caption}”`] : [];
+  if (kind === "caption") return [asset.caption, region?.caption].filter(Boolean).map((caption) => `“${caption}”`);
   if (kind !== "keyword") return [];
   const found = Map.groupBy(words ?? [], (word) => word.field);
   return [...found].map(([field, each]) => `${each.map(({ text }) => `“${text}”`).join(", ")} in ${FIELDS[field] ?? field}`);

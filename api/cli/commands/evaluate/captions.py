@@ -17,6 +17,7 @@ from regard.api.cli.commands.evaluate.labelled_library import (
     pictures_option,
     print_report,
 )
+from regard.core.geometry import Box
 from regard.core.records import Float32Array
 from regard.evaluation.captions import NO_CAPTION, WrittenCaption, evaluate_captions
 from regard.evaluation.failures import draw_caption_failures
@@ -43,8 +44,8 @@ def captions(
 ) -> int:
     """CIDEr, BLEU-4 and SPICE, and how often captions name a thing and are right.
 
-    With --wordnet a name is right when WordNet has it as a synonym or a kind of what the reference
-    names. With --instances captions of regions are judged as well.
+    With --wordnet, a name is right if it is a synonym or a hypernym of what the reference names;
+    with --instances as well, the captions of regions are judged too.
 
     \b
     Example: regard evaluate captions --images photos --captions photos/captions.json
@@ -59,7 +60,8 @@ def captions(
         def written(text: str | None) -> WrittenCaption:
             return WrittenCaption(text, names_thing(text)) if text else NO_CAPTION
 
-        wholes, regions = {}, {}
+        wholes: dict[str, WrittenCaption] = {}
+        regions: dict[str, list[tuple[Box, WrittenCaption]]] = {}
         for name, analysis in labelled.analyses():
             wholes[name] = written(analysis.caption)
             boxes = [region.box for region in analysis.regions]
