@@ -4,6 +4,7 @@
 import { button, fill, h, icon, iconButton } from "./dom.js";
 import { makeFilterMenu } from "./filtermenu.js";
 import { chips, KINDS } from "./filterkinds.js";
+import { canRefine } from "./refining.js";
 import { go, isSearch, SORTS, state } from "./state.js";
 import { labelOf, without } from "./written.js";
 
@@ -26,12 +27,19 @@ export function makeFilters({ place, summary, selectButton, emptyTrash }) {
       }), h("span", {}, words)),
     ),
   );
+  const refineBox = h("input", {
+    type: "checkbox", data: { testid: "refine" }, on: { change: () => go({ refine: refineBox.checked }) },
+  });
+  const refine = h(
+    "label", { class: "refine", title: "Look in the first photos for exactly what the words name", hidden: true },
+    refineBox, h("span", {}, "Find the place"),
+  );
   const sort = h(
     "select", { "aria-label": "Order", class: "sort", data: { testid: "sort" }, on: { change: () => go({ sort: sort.value }) } },
     Object.entries(SORTS).map(([value, words]) => h("option", { value }, words)),
   );
   const heading = h("h1", { class: "bar-title" });
-  fill(place, heading, targets, parts, row, h("span", { class: "bar-add" }, add), h("span", { class: "bar-end" }, summary, emptyTrash, sort, selectButton));
+  fill(place, heading, targets, refine, parts, row, h("span", { class: "bar-add" }, add), h("span", { class: "bar-end" }, summary, emptyTrash, sort, selectButton));
 
   function chip({ kind, label, remove }, position) {
     const take = () => {
@@ -79,11 +87,15 @@ export function makeFilters({ place, summary, selectButton, emptyTrash }) {
       selectButton.hidden = isDuplicates;
       targets.hidden = !isSearch(current);
       for (const input of targets.querySelectorAll("input")) input.checked = input.value === current.target;
+      refine.hidden = !canRefine(current);
+      refineBox.checked = current.refine;
       fill(row, chips(current).map(chip));
       row.hidden = row.childElementCount === 0;
       sort.hidden = isSearch(current) || isDuplicates;
       sort.value = current.sort;
     },
+    /** Show that places are being looked for. */
+    setRefining: (isBusy) => refine.classList.toggle("is-busy", isBusy),
     dropLast() {
       const last = chips(state()).at(-1);
       if (last) go(last.remove);

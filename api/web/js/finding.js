@@ -1,5 +1,6 @@
 // From a state to results: parts of a list (the library or the trash), or pages of the answer to a search. A
-// result is {asset, region, channels, score, rank}; in lists the last four are null.
+// result is {asset, region, channels, score, rank}; in lists the last four are null. `refined` is what the query names, once
+// it was looked for.
 
 import * as api from "./api.js";
 import { pictureOf } from "./pictures.js";
@@ -13,8 +14,8 @@ const NUMBERS = new Set(["min_width", "max_width", "min_height", "max_height"]);
 export class PictureMissing extends Error {}
 
 /** One page of a search: {items, next, matched, unread, took, parts}; `unread` are words that the models can't read, `parts` are those of a query that is more than words. `cursor` is null for the first. Raises Problem, PictureMissing. */
-export async function find(state, cursor, signal) {
-  const answer = await answered(state, { cursor, limit: PAGE }, signal);
+export async function find(state, cursor, signal, { limit = PAGE, refine = false } = {}) {
+  const answer = await answered(state, { cursor, limit, refine }, signal);
   const parts = answer.query.parts ?? [];
   const items = answer.hits.map((hit) => (isList(parts)
     ? { ...hit, channels: null, score: null }
@@ -35,11 +36,12 @@ export async function listFrom(state, { offset, limit, through }, signal) {
   return list.items.map((asset) => ({ asset, region: null, channels: null, score: null, rank: null }));
 }
 
-async function answered(state, { cursor, limit, facets }, signal) {
+async function answered(state, { cursor, limit, facets, refine }, signal) {
   if (!state.like && !state.picture) {
     const pairs = [
       ["q", state.q], ["not", state.not], ["target", state.target], ...filterPairs(state.filters),
       ["limit", limit], ["cursor", cursor], ["facets", facets?.join(",")],
+      ["refine", refine ? "true" : ""],
     ];
     return api.searchText(pairs, signal);
   }
@@ -55,6 +57,7 @@ async function answered(state, { cursor, limit, facets }, signal) {
   if (state.not) query.terms.push({ text: state.not, negative: true });
   if (cursor) query.cursor = cursor;
   if (facets) query.facets = facets;
+  if (refine) query.refine = true;
   return api.search(query, picture, signal);
 }
 

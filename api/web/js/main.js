@@ -89,6 +89,7 @@ const results = makeResults({
     upload: () => upload.open(),
     understood: (parts) => filters.showParts(parts),
     wrong: (problem) => searchbar.mark(problem),
+    refining: (isBusy) => filters.setRefining(isBusy),
   },
 });
 
@@ -240,6 +241,9 @@ async function start() {
   uploadButton.hidden = !canWrite();
   emptyTrash.hidden = state().view !== "trash" || !isAdmin();
   selection.refresh();
+  // What the service can do is known only now.
+  filters.show(state());
+  if (state().view !== "duplicates") results.show(state());
   results.renew();
   duplicates.renew();
   viewer.renew();

@@ -7,6 +7,7 @@ import { countList, find, listFrom, PictureMissing } from "./finding.js";
 import { number } from "./format.js";
 import { makeListing } from "./listing.js";
 import { notification } from "./notice.js";
+import { makeRefining } from "./refining.js";
 import { hasMonths, headingsOf } from "./sections.js";
 import { go, isSearch, resultsKey, state } from "./state.js";
 import { tileCount } from "./tile.js";
@@ -30,10 +31,11 @@ const ATTEMPTS = 4;
 /**
  * The results in `grid`, with notices in `notice` and the end of the list in `tail`. `help` are what the notices
  * offer: {clearFilters, clearQuery, choosePicture, showExamples, upload, canWrite}, and who is told of the query: {understood(parts),
- * wrong(problem)}.
+ * wrong(problem), refining(isBusy)}.
  */
 export function makeResults({ grid, list, notice, tail, summary, help }) {
   const kept = new Map();
+  const refining = makeRefining(grid, help.refining);
   let now = null;
   let controller = null;
   // Blocks near the visible part that are not loaded, nearest first; and the request for some
@@ -63,6 +65,8 @@ export function makeResults({ grid, list, notice, tail, summary, help }) {
       if (now.isLoaded && isHidden(now) !== wasHidden) {
         scrollTo(0, 0);
         display();
+      } else if (now.isLoaded && !isHidden(now)) {
+        refining.show(now);
       }
       return;
     }
@@ -85,6 +89,7 @@ export function makeResults({ grid, list, notice, tail, summary, help }) {
 
   function stop() {
     controller?.abort();
+    refining.stop();
     request?.controller.abort();
     clearTimeout(timer);
     timer = null;
@@ -255,6 +260,7 @@ export function makeResults({ grid, list, notice, tail, summary, help }) {
     list.hidden = !notice.hidden;
     describe();
     showTail();
+    if (now.isLoaded && !now.problem && !isHidden(now)) refining.show(now);
   }
 
   function setNoticed(isThere) {

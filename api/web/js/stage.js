@@ -109,7 +109,8 @@ export function makeStage({ onPoint, onChoose }) {
     highlight(id, isVeiled) {
       for (const [other, { mark }] of marks) mark.classList.toggle("is-lit", other === id);
       const found = marks.get(id);
-      veil.hidden = !found || !isVeiled;
+      // What was found for a query has no mask to load.
+      veil.hidden = !found?.region.urls || !isVeiled;
       if (veil.hidden) return;
       // Everything outside the region: a full layer, with the white of the mask cut out by the
       // stylesheet.

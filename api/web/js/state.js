@@ -1,7 +1,8 @@
 // What the page shows lives in its URL, so that back, forward, reload and a shared link all work.
 //
-// A state is {q, not, like, picture, box, target, view, kind, sort, nearest, photo, filters}. `picture` names an uploaded query
-// picture that this browser keeps (see pictures.js); `nearest` asks for what comes nearest where nothing matches;
+// A state is {q, not, like, picture, box, target, view, kind, sort, nearest, refine, photo, filters}. `picture` names an uploaded query
+// picture that this browser keeps (see pictures.js); `nearest` asks for what comes nearest where nothing matches; `refine`
+// for the places of what the query names;
 // `filters` holds the API's filters under the API's names.
 
 export const MANY = ["collection", "camera", "tag", "not_tag"];
@@ -40,6 +41,7 @@ export function parse(search) {
     kind: KINDS.includes(given.get("kind")) ? given.get("kind") : "",
     sort: given.get("sort") in SORTS ? given.get("sort") : DEFAULT_SORT,
     nearest: given.get("nearest") === "true",
+    refine: given.get("refine") === "true",
     photo: given.get("photo") ?? "",
     filters,
   });
@@ -59,6 +61,7 @@ function normal(state) {
     box: state.picture ? state.box : null,
     view: asked ? "library" : state.view,
     nearest: asked && state.nearest,
+    refine: asked && state.refine,
   };
 }
 
@@ -79,6 +82,7 @@ export function href(state) {
   for (const [name, value] of filterPairs(state.filters)) out.append(name, value);
   if (state.sort !== DEFAULT_SORT) out.set("sort", state.sort);
   if (state.nearest) out.set("nearest", "true");
+  if (state.refine) out.set("refine", "true");
   if (state.photo) out.set("photo", state.photo);
   const query = out.toString();
   return query ? `./?${query}` : "./";
@@ -98,8 +102,8 @@ export function withFilter(filters, name, value) {
   return isEmpty ? rest : { ...rest, [name]: value };
 }
 
-/** What the results depend on: the state without the open photograph and without `nearest`. */
-export const resultsKey = (state) => href({ ...state, photo: "", nearest: false });
+/** What the results depend on: the state without the open photograph, `nearest` and `refine`. */
+export const resultsKey = (state) => href({ ...state, photo: "", nearest: false, refine: false });
 
 let current = parse(location.search);
 

@@ -16,7 +16,8 @@ const DEEPEST_ZOOM = 5;
  * The part of the photograph that a tile shows, [x, y, width, height] in pixels: all of it,
  * or a region with its surroundings.
  */
-function windowOf({ asset, region }, target) {
+function windowOf({ asset, region: nearest, refined }, target) {
+  const region = refined ?? nearest;
   const width = asset.width || 4;
   const height = asset.height || 3;
   if (target !== "region" || !region) return [0, 0, width, height];
@@ -46,9 +47,10 @@ export function ratioOf(result, target) {
 }
 
 /** The thumbnail that is sharp enough for the tile's size; null if there is none. */
-export function thumbnailFor({ asset, region }, target, size) {
+export function thumbnailFor(result, target, size) {
+  const { asset } = result;
   if (asset.state === "failed") return null;
-  const [, , wide] = windowOf({ asset, region }, target);
+  const [, , wide] = windowOf(result, target);
   const whole = (size.width * (asset.width || wide)) / wide;
   const longer = whole * Math.max(1, (asset.height || 1) / (asset.width || 1)) * Math.min(2, devicePixelRatio || 1);
   if (longer <= 290) return asset.urls.thumbnail;
@@ -60,6 +62,7 @@ let count = 0;
 /** A tile; `actions` are {open, toggle, similar}, each called with the result and the event. */
 export function tile(result, state, actions, isSelected) {
   const { asset, region } = result;
+  const place = result.refined ?? region;
   const shown = windowOf(result, state.target);
   const [, , wide, high] = shown;
   const caption = (state.target === "region" && region?.caption) || asset.caption || "";
@@ -75,7 +78,7 @@ export function tile(result, state, actions, isSelected) {
     on: {
       load: () => {
         element.classList.add("is-loaded");
-        if (mark && !mark.firstChild) traceMask(mark, region);
+        if (mark && !mark.firstChild) traceMask(mark, place);
       },
       error: fail,
     },
@@ -89,7 +92,7 @@ export function tile(result, state, actions, isSelected) {
     const problem = await whyNoPicture(image.src);
     if (problem) failure.textContent = [problem.message, problem.remedy].filter(Boolean).join(" ");
   }
-  const mark = region && h("span", { class: `outline ${isGood(result) ? "is-strong" : ""}`.trim(), style: placed(region.bbox, shown) });
+  const mark = place && h("span", { class: `outline ${isGood(result) ? "is-strong" : ""}`.trim(), style: placed(place.bbox, shown) });
   const frame = h("span", { class: "frame", style: { width: percent(Math.min(1, wide / high / NARROWEST)) } }, image, mark);
   const link = h(
     "a",
@@ -114,7 +117,7 @@ export function tile(result, state, actions, isSelected) {
     "li",
     {
       class: ["tile", isSelected && "is-selected"].filter(Boolean).join(" "),
-      data: { testid: "hit", asset: asset.id, ...(region ? { region: region.id } : {}) },
+      data: { testid: "hit", asset: asset.id, ...(region ? { region: region.id } : {}), ...(result.refined ? { refined: "" } : {}) },
     },
     link,
     why && h("span", { id: whyId, hidden: true }, why),

@@ -11,6 +11,8 @@ import { toastProblem } from "./toast.js";
 
 // In pixels; a shorter movement is a tap.
 const WIPE = 50;
+// Stands for the id of what was found for the query, which is not stored.
+const REFINED = "refined";
 
 /**
  * The viewer. `results` are walked by the arrow keys; `actions`: {changed(asset), remove(asset), restore(asset),
@@ -139,11 +141,15 @@ export function makeViewer({ results, actions }) {
       const asset = await api.asset(id, controller.signal);
       if (open !== id) return;
       if (!nextResult) stage.show(asset);
-      stage.outline(asset.regions);
+      const refined = nextResult?.refined && { ...nextResult.refined, id: REFINED, caption: state().q };
+      stage.outline(refined ? [...asset.regions, refined] : asset.regions);
       draw(asset);
       announce(nameOf(asset));
       const lit = nextResult?.region;
-      if (lit && asset.regions.some((region) => region.id === lit.id)) {
+      if (refined) {
+        found = REFINED;
+        point(null);
+      } else if (lit && asset.regions.some((region) => region.id === lit.id)) {
         found = lit.id;
         point(null);
       }
