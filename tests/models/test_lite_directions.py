@@ -54,7 +54,7 @@ def test_projection_keeps_what_texts_say_of_classes(texts: np.ndarray) -> None:
 
 def test_visual_directions_are_those_of_the_weights() -> None:
     fitted, shipped = fit_directions.fit_visual(), visual_directions()
-    # The same up to signs, but for the last ones, whose order may depend on rounding.
+    # Signs may differ, and rounding may decide the order of the last ones.
     assert (np.abs((fitted * shipped).sum(axis=1)) > 0.99).mean() > 0.9
 
 
