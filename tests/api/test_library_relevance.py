@@ -45,15 +45,11 @@ def add(library: Library, first: int, end: int) -> None:
         library.photo(f"{number}.png", number)
 
 
-@pytest.fixture
-def few_texts(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Calibrate on fewer texts, where only the occasion matters."""
-    monkeypatch.setattr(library_relevance, "everyday_texts", lambda: everyday_texts()[:60])
-
-
 @pytest.fixture(scope="module", autouse=True)
 def profiles(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """Profiles without a calibration: the models of `fake`, in two spaces."""
+    """Profiles without a calibration, the models of `fake` in two spaces; and fewer texts, which
+    take less time.
+    """
     folder = tmp_path_factory.mktemp("profiles")
     for name, turn in (("colours", 2), ("turned", 1)):
         encoder = f'[encoder]\nkind = "fake"\nparameters = {{ turn = {turn} }}\n'
@@ -61,6 +57,7 @@ def profiles(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
         (folder / f"{name}.toml").write_text(f'description = "made"\n{encoder}{segmenter}')
     with pytest.MonkeyPatch.context() as patched:
         patched.setenv("REGARD_PROFILES", str(folder))
+        patched.setattr(library_relevance, "everyday_texts", lambda: everyday_texts()[::4])
         yield
 
 
@@ -114,7 +111,6 @@ def test_the_same_library_gives_the_same_calibration(calibrated: Library) -> Non
         assert json.loads(relevance.to_json(again)) == json.loads(stored(calibrated)[0][2])
 
 
-@pytest.mark.usefixtures("few_texts")
 def test_it_is_made_at_the_least_number_and_when_the_number_has_doubled(tmp_path: Path) -> None:
     library = Library(tmp_path)
     add(library, 0, LEAST_PHOTOGRAPHS - 1)
@@ -137,7 +133,6 @@ def test_it_is_made_at_the_least_number_and_when_the_number_has_doubled(tmp_path
     assert stored(library)[0][2] != first
 
 
-@pytest.mark.usefixtures("few_texts")
 def test_a_calibration_that_fails_or_is_stopped_leaves_everything_as_it_was(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -168,7 +163,6 @@ def test_a_calibration_that_fails_or_is_stopped_leaves_everything_as_it_was(
     assert stored(library) != first
 
 
-@pytest.mark.usefixtures("few_texts")
 def test_each_pipeline_keeps_its_own(tmp_path: Path) -> None:
     library = Library(tmp_path)
     add(library, 0, LEAST_PHOTOGRAPHS)
@@ -189,3 +183,36 @@ def test_the_everyday_texts_are_different_lines_of_a_few_words() -> None:
     texts = everyday_texts()
     assert len(set(texts)) == len(texts) > 300
     assert all(text == text.strip() and 1 <= len(text.split()) <= 6 for text in texts)
+
+
+def test_a_server_calibrates_at_the_end_of_a_job(tmp_path: Path) -> None:
+    library = Library(tmp_path)
+    add(library, 0, LEAST_PHOTOGRAPHS)
+    with LocalServer(library.home, profile="colours") as server:
+        sent = regard("--server", server.url, "index", library.photos)
+        assert sent.code == 0, sent
+        assert [contents for _, contents, _ in stored(library)] == [LEAST_PHOTOGRAPHS]
+        found = regard("--server", server.url, "search", "red", "--json").document
+        assert (found["matched"], found["relevance_source"]) == (True, "library")
+
+
+def test_it_is_measured_by_labels_that_it_has_not_seen(calibrated: Library, tmp_path: Path) -> None:
+    names = list(COLOURS)
+    labels: dict[str, list[dict[str, Any]]] = {"images": [], "annotations": []}
+    for number in range(LEAST_PHOTOGRAPHS):
+        shown = f"{names[number % len(names)]} {names[number // len(names) % len(names)]}"
+        image = {"id": number, "file_name": f"{number}.png", "width": 24, "height": 16}
+        labels["images"].append(image)
+        labels["annotations"].append({"id": number, "image_id": number, "caption": shown})
+    (tmp_path / "captions.json").write_text(json.dumps(labels))
+    (tmp_path / "absent.txt").write_text("\n".join(NONSENSE))
+    measured = regard(
+        "evaluate", "relevance", "--images", calibrated.photos, "--home", calibrated.home,
+        "--captions", tmp_path / "captions.json", "--absent", tmp_path / "absent.txt",
+        "--profile", "colours", "--library", "--json",
+    )  # fmt: skip
+    assert measured.code == 0, measured
+    report = measured.document["text_to_image"]
+    assert "profile" not in report
+    assert report["library"]["present_kept"]["value"] == 1
+    assert report["library"]["absent_rejected"]["value"] == pytest.approx(0.42, abs=0.25)
