@@ -333,7 +333,9 @@ class SearchCatalog(Protocol):
     ) -> HitRecords:
         """The contents' assets that pass the filter, and their regions; deleted ones are absent."""
 
-    def newest(self, asset_filter: AssetFilter, offset: int, limit: int) -> list[Asset]:
+    def newest(
+        self, asset_filter: AssetFilter, offset: int, limit: int, *, oldest_first: bool = False
+    ) -> list[Asset]:
         """A page of the analysed assets that pass the filter, newest first.
 
         Raises NotFound for an unknown collection.

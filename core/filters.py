@@ -16,7 +16,12 @@ from regard.core.words import composed
 CustomValue = str | int | float | bool
 
 # The largest value of a 32-bit column, on either database.
-_MOST_PIXELS = 2**31 - 1
+_PIXELS = range(2**31)
+_RATINGS = range(-1, 6)
+_NUMBERS = {
+    **dict.fromkeys(("min_width", "max_width", "min_height", "max_height"), _PIXELS),
+    **dict.fromkeys(("min_rating", "max_rating"), _RATINGS),
+}
 
 
 class Orientation(StrEnum):
@@ -93,11 +98,13 @@ class AssetFilter:
     """Conditions on assets; None and () set no condition. Assets in the trash never match.
 
     Any of the values must match in `ids`, `collections` (names; () matches nothing), `cameras`
-    (model, or make and model; ASCII case is ignored), `external_ids`, and `path_prefixes`
+    (model, or make and model; ASCII case is ignored), `lenses` (likewise), `formats` (as JPEG),
+    `any_of`, `external_ids`, and `path_prefixes`
     (absolute paths as bytes, at or below which the file lies). All must match in `tags`, `custom`
     ((field, value) pairs), `path_parts`, `has` and `also`; none in `without_tags` and `without`.
     `taken_from` and `taken_to` are naive local times, inclusive; with either, assets without a
-    date do not match. Sizes are in pixels. Raises UsageError for values that no asset can have.
+    date do not match. Sizes are in pixels, ratings -1 (rejected) to 5. Raises UsageError for
+    values that no asset can have.
     """
 
     ids: tuple[int, ...] = ()
@@ -119,6 +126,11 @@ class AssetFilter:
     path_prefixes: tuple[bytes, ...] = ()
     path_parts: tuple[PathPart, ...] = ()
     has: tuple[Fact, ...] = ()
+    min_rating: int | None = None
+    max_rating: int | None = None
+    lenses: tuple[str, ...] = ()
+    formats: tuple[str, ...] = ()
+    any_of: tuple[AssetFilter, ...] = ()
     also: tuple[AssetFilter, ...] = ()
     without: tuple[AssetFilter, ...] = ()
     # 1 == True in Python: this keeps filters by 1 and by True unequal.
@@ -126,7 +138,7 @@ class AssetFilter:
 
     def __post_init__(self) -> None:
         # Texts that look the same match.
-        for name in ("tags", "without_tags", "collections", "cameras"):
+        for name in ("tags", "without_tags", "collections", "cameras", "lenses"):
             values = getattr(self, name)
             if values is not None:
                 object.__setattr__(self, name, tuple(map(composed, values)))
@@ -140,13 +152,15 @@ class AssetFilter:
                     f"{name} has a time zone",
                     remedy="give the local time where the photograph was taken, without a zone",
                 )
-        for name in ("min_width", "max_width", "min_height", "max_height"):
-            pixels: int | None = getattr(self, name)
-            if pixels is not None and not 0 <= pixels <= _MOST_PIXELS:
-                raise UsageError(f"{name} lies outside 0 to {_MOST_PIXELS}")
+        for name, numbers in _NUMBERS.items():
+            number: int | None = getattr(self, name)
+            if number is not None and number not in numbers:
+                raise UsageError(f"{name} lies outside {numbers[0]} to {numbers[-1]}")
         texts = (
             ("collection", self.collections or ()),
             ("camera", self.cameras),
+            ("lens", self.lenses),
+            ("format", self.formats),
             ("tag", self.tags),
             ("not_tag", self.without_tags),
             ("custom", [name for name, _ in self.custom]),
@@ -169,9 +183,14 @@ class AssetFilter:
         return all(getattr(self, field.name) == field.default for field in fields(self))
 
     @property
+    def nested(self) -> tuple[AssetFilter, ...]:
+        """The filters inside of it, whatever their sign."""
+        return (*self.also, *self.without, *self.any_of)
+
+    @property
     def named_collections(self) -> tuple[str, ...]:
         """All collections that it names, including those in nested filters."""
-        inner = (name for part in (*self.also, *self.without) for name in part.named_collections)
+        inner = (name for part in self.nested for name in part.named_collections)
         return tuple(dict.fromkeys((*(self.collections or ()), *inner)))
 
 

@@ -6,6 +6,7 @@ import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from enum import StrEnum
 from typing import Any
 
 from regard.core.assets import Asset, StoredRegion
@@ -47,6 +48,14 @@ def parse_identifier(text: str) -> Reference:
     return Reference(int(match.group(2)), match.group(1) == "r")
 
 
+class Order(StrEnum):
+    """The order of hits: the most relevant first, or by the date of the photograph."""
+
+    RELEVANCE = "relevance"
+    NEWEST = "newest"
+    OLDEST = "oldest"
+
+
 @dataclass(frozen=True, slots=True)
 class Scope:
     """What to search and how many hits to return.
@@ -55,6 +64,8 @@ class Scope:
     answer counts as a match, without changing its hits; None uses the profile's cut-off. An `exact`
     search compares the query with every vector; otherwise large indexes may miss a few. Hits
     of the first `refined_ranks` get the region that the query's text names (`search/refining.py`).
+    By date, `order` puts the hits that are more likely right than not, or have `min_relevance`;
+    lists are always by date, newest first unless `order` is OLDEST.
     """
 
     target: Target = Target.IMAGE
@@ -64,6 +75,7 @@ class Scope:
     min_relevance: float | None = None
     exact: bool = False
     refined_ranks: int = 0
+    order: Order = Order.RELEVANCE
 
     def __post_init__(self) -> None:
         if self.min_relevance is not None and not 0 <= self.min_relevance <= 1:
@@ -120,11 +132,15 @@ PlainQuery = TextQuery | ImageQuery | LikeQuery
 
 @dataclass(frozen=True, slots=True)
 class Term:
-    """A weighted part of a composed query; a `negative` one lowers the scores of its matches."""
+    """A weighted part of a composed query; a `negative` one lowers the scores of its matches.
+
+    An `alternative` may be found in place of the term before it.
+    """
 
     query: PlainQuery
     weight: float = 1.0
     negative: bool = False
+    alternative: bool = False
 
     def __post_init__(self) -> None:
         if not (math.isfinite(self.weight) and self.weight > 0):
@@ -152,7 +168,14 @@ class ListQuery:
     """No terms: every photograph that passes the filter, newest first."""
 
 
-Query = PlainQuery | ComposedQuery | ListQuery
+@dataclass(frozen=True, slots=True)
+class AlternativeQueries:
+    """Queries of which a hit answers at least one."""
+
+    queries: tuple[PlainQuery | ComposedQuery, ...]
+
+
+Query = PlainQuery | ComposedQuery | AlternativeQueries | ListQuery
 
 
 @dataclass(frozen=True, slots=True)
@@ -271,6 +294,8 @@ def query_json(query: Query) -> dict[str, Any]:
             return {"like": make(reference.id)}
         case ComposedQuery(terms):
             return _terms_json(terms)
+        case AlternativeQueries(queries):
+            return {"any_of": [query_json(one) for one in queries]}
         case ListQuery():
             return {}
 

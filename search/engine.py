@@ -23,12 +23,15 @@ from regard.core.machine import usable_cores
 from regard.core.protocols import Profile
 from regard.core.records import Routes, Target, WeightedChannel
 from regard.core.relevance import CurrentCalibrations, Form, RelevanceSource
+from regard.search.alternatives import SORTED_HITS, join_answers, sort_by_date
 from regard.search.answers import (
+    AlternativeQueries,
     Answer,
     ComposedQuery,
     Hit,
     Judgement,
     ListQuery,
+    Order,
     Query,
     Scope,
     Term,
@@ -105,6 +108,13 @@ class SearchEngine:
         """
         if scope.refined_ranks:
             return self._refiner.search(self.search, query, scope)
+        if scope.order is not Order.RELEVANCE and not isinstance(query, ListQuery):
+            first = replace(scope, order=Order.RELEVANCE, offset=0, limit=SORTED_HITS)
+            return sort_by_date(self.search(query, first), scope)
+        if isinstance(query, AlternativeQueries):
+            first = replace(scope, offset=0, limit=scope.offset + scope.limit)
+            answers = [self.search(one, first) for one in query.queries]
+            return join_answers(query, answers, scope)
         if isinstance(query, TextQuery):
             return self.search_texts([query], scope)[0]
         if isinstance(query, ListQuery):
@@ -149,6 +159,9 @@ class SearchEngine:
         """Answer several texts with one batch through the encoder, in their order."""
         if scope.refined_ranks:
             return [self._refiner.search(self.search, query, scope) for query in queries]
+        if scope.order is not Order.RELEVANCE:
+            first = replace(scope, order=Order.RELEVANCE, offset=0, limit=SORTED_HITS)
+            return [sort_by_date(answer, scope) for answer in self.search_texts(queries, first)]
         read = [
             read_text(self._profile, self._routes, query.text, scope.target) for query in queries
         ]
@@ -196,13 +209,15 @@ class SearchEngine:
         return kept, tuple(dict.fromkeys(unknown))
 
     def _list(self, query: ListQuery, scope: Scope, clock: Clock) -> Answer:
-        """The newest photographs that pass the filter, without scores or channels."""
+        """The photographs that pass the filter by date, without scores or channels."""
         if scope.target is Target.REGION:
             raise UnanswerableQuery(
                 "filters alone list photographs, not regions",
                 remedy="add what to look for",
             )
-        assets = self._catalog.newest(scope.filter, scope.offset, scope.limit)
+        assets = self._catalog.newest(
+            scope.filter, scope.offset, scope.limit, oldest_first=scope.order is Order.OLDEST
+        )
         clock.lap("hydrate")
         first = scope.offset + 1
         hits = tuple(Hit(rank, 0.0, asset, None, ()) for rank, asset in enumerate(assets, first))

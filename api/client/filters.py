@@ -37,6 +37,10 @@ class Filters:
     orientation: Literal["landscape", "portrait", "square"] | None = None
     tag: Sequence[str] = ()
     not_tag: Sequence[str] = ()
+    min_rating: int | None = None
+    max_rating: int | None = None
+    lens: Sequence[str] = ()
+    format: Sequence[str] = ()
     external_id: Sequence[str] = ()
     custom: Mapping[str, CustomValue] = field(default_factory=dict)
     path_prefix: str | None = None
@@ -72,6 +76,8 @@ class Filters:
             "camera": self.camera,
             "tag": self.tag,
             "not_tag": self.not_tag,
+            "lens": self.lens,
+            "format": self.format,
             "external_id": self.external_id,
         }
         return [(name, values) for name, values in many.items() if values]
@@ -87,6 +93,8 @@ class Filters:
             "min_height": self.min_height,
             "max_height": self.max_height,
             "orientation": self.orientation,
+            "min_rating": self.min_rating,
+            "max_rating": self.max_rating,
             "path_prefix": self.path_prefix,
         }
         return {name: value for name, value in single.items() if value is not None}

@@ -11,6 +11,7 @@ from regard.api.client.filters import Filters
 from regard.api.client.forms import Source, form
 
 Target = Literal["image", "region"]
+Sort = Literal["relevance", "newest", "oldest"]
 Facet = Literal["camera", "month", "tags", "collection"]
 
 
@@ -44,6 +45,7 @@ class SearchOptions(TypedDict, total=False):
     min_relevance: float | None
     exact: bool
     refine: bool
+    sort: Sort | None
 
 
 def search_call(
@@ -69,6 +71,7 @@ def search_call(
         "min_relevance": options.get("min_relevance"),
         "exact": options.get("exact") or None,
         "refine": options.get("refine") or None,
+        "sort": options.get("sort"),
     }
     document = {name: value for name, value in given.items() if value is not None}
     if not images:

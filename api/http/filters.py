@@ -35,6 +35,8 @@ _Name = Annotated[str, Field(min_length=1, max_length=500)]
 # Texts that look the same are compared as equal.
 _Composed = Annotated[_Name, AfterValidator(composed)]
 _Id = Annotated[str, Field(max_length=40)]
+_Format = Annotated[_Name, AfterValidator(str.upper)]
+_Rating = Annotated[int, Field(ge=-1, le=5, description="0 to 5 stars, -1 for rejected.")]
 _Pixels = Annotated[int, Field(ge=0, le=1_000_000_000)]
 
 
@@ -69,6 +71,12 @@ class FilterModel(BaseModel):
     orientation: Orientation | None = None
     tag: list[_Composed] = Field(default=[], description="Tags; all of them.")
     not_tag: list[_Composed] = Field(default=[], description="Tags; none of them.")
+    min_rating: _Rating | None = None
+    max_rating: _Rating | None = None
+    lens: list[_Composed] = Field(default=[], description="Lenses; any of them.")
+    format: list[_Format] = Field(
+        default=[], description="File formats; any of them.", examples=[["JPEG"]]
+    )
     external_id: list[_Name] = Field(default=[], description="External ids; any of them.")
     path_prefix: str | None = Field(
         default=None,
@@ -187,6 +195,10 @@ def asset_filter(
         tags=tuple(filters.tag),
         without_tags=tuple(filters.not_tag),
         custom=tuple(sorted(filters.custom.items())),
+        min_rating=filters.min_rating,
+        max_rating=filters.max_rating,
+        lenses=tuple(filters.lens),
+        formats=tuple(filters.format),
         external_ids=tuple(sorted(set(filters.external_id))),
         path_prefixes=_prefixes(filters.path_prefix, caller, roots),
     )

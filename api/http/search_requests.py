@@ -8,6 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from regard.api.http.filters import JsonFilters
 from regard.core.records import Target
+from regard.search.answers import Order
 from regard.search.language.syntax import MAX_LENGTH, MAX_PICTURE_TERMS, MAX_TERMS, MAX_WEIGHT
 
 HITS = 20
@@ -43,6 +44,14 @@ Refine = Annotated[
     Field(
         description="Look in the photographs of the first 20 hits for what the text names: "
         "`refined` of each hit. This takes a moment for each hit; ask for a few at once."
+    ),
+]
+
+Sort = Annotated[
+    Order,
+    Field(
+        description="`newest` and `oldest` put the hits that are likely right by date, out of the "
+        "500 most relevant ones."
     ),
 ]
 
@@ -98,6 +107,7 @@ class SearchRequest(BaseModel):
     min_relevance: MinRelevance = None
     exact: Exact = False
     refine: Refine = False
+    sort: Sort = Order.RELEVANCE
 
 
 class QuerySearch(JsonFilters):
@@ -122,6 +132,7 @@ class QuerySearch(JsonFilters):
     min_relevance: MinRelevance = None
     exact: Exact = False
     refine: Refine = False
+    sort: Sort = Order.RELEVANCE
 
     def to_request(self) -> SearchRequest:
         """The same query as the body of `POST /v1/search`; its filters travel separately."""

@@ -98,6 +98,7 @@ class Library(ABC):
         min_relevance: float | None = None,
         exact: bool = False,
         refine: bool = False,
+        sort: str = "relevance",
     ) -> Answer:
         """Find photographs, or with target "region" the things in them.
 
@@ -107,11 +108,12 @@ class Library(ABC):
         searched for together. `min_relevance`, from 0 to 1, decides `Answer.matched` in place of
         the profile's own threshold. `exact` compares the query with every photograph, so that none
         is missed; it is slower in large libraries. `refine` looks in the photographs of the first
-        20 hits for what the text names (`Hit.refined`); that takes a moment for each.
+        20 hits for what the text names (`Hit.refined`); that takes a moment for each. `sort` is
+        "relevance", or "newest" or "oldest" for the likely ones of the first hits by date.
 
         Raises UnanswerableQuery, MalformedQuery, DecodeError for a picture that cannot be used.
         """
-        scope = scope_of(target, limit, collection, min_relevance, exact, refine)
+        scope = scope_of(target, limit, collection, min_relevance, exact, refine, sort)
         return self._search(write_search(text, image, box, like, scope.target), scope)
 
     def search_texts(
@@ -124,13 +126,14 @@ class Library(ABC):
         min_relevance: float | None = None,
         exact: bool = False,
         refine: bool = False,
+        sort: str = "relevance",
     ) -> list[Answer | UsageError]:
         """Answer many plain texts, which are not parsed as queries; order in is order out.
 
         A text that cannot be answered gives its error in the place of an answer. The other
         arguments are those of `search`.
         """
-        scope = scope_of(target, limit, collection, min_relevance, exact, refine)
+        scope = scope_of(target, limit, collection, min_relevance, exact, refine, sort)
         return self._search_texts(list(texts), scope)
 
     @abstractmethod

@@ -14,7 +14,7 @@ from regard.core.geometry import Box
 from regard.core.records import Target
 from regard.core.words import composed
 from regard.photos.files import absolute_path, uri_of_path
-from regard.search.answers import Scope, parse_identifier
+from regard.search.answers import Order, Scope, parse_identifier
 from regard.search.language.parsing import parse_query
 from regard.search.language.printing import describe_query
 from regard.search.language.syntax import WrittenPicture, WrittenQuery, WrittenTerm
@@ -56,10 +56,13 @@ def scope_of(
     min_relevance: float | None,
     exact: bool,
     refine: bool,
+    sort: str,
 ) -> Scope:
     """The scope of a search; raises UsageError."""
     if target not in set(Target):
         raise UsageError(f"{target!r} is not a target", remedy='use "image" or "region"')
+    if sort not in set(Order):
+        raise UsageError(f"{sort!r} is not an order", remedy=f"use one of {', '.join(Order)}")
     assets = collection_filter(collection)
     return Scope(
         Target(target),
@@ -68,6 +71,7 @@ def scope_of(
         min_relevance=min_relevance,
         exact=exact,
         refined_ranks=MOST_REFINED if refine else 0,
+        order=Order(sort),
     )
 
 

@@ -443,6 +443,8 @@ def _numbered(query: WrittenQuery) -> tuple[WrittenQuery, list[str]]:
 def _with_names(query: Mapping[str, Any], uris: Sequence[str]) -> dict[str, Any]:
     """What the answer says of the query, with the pictures' URIs in place of their numbers."""
     shown = {name: value for name, value in query.items() if name not in {"query", "parts"}}
+    if "any_of" in shown:
+        shown["any_of"] = [_with_names(one, uris) for one in shown["any_of"]]
     for name in _PICTURE_FIELDS & shown.keys():
         numbers = shown[name]
         if isinstance(numbers, list):
@@ -461,6 +463,7 @@ def _options(scope: Scope) -> SearchOptions:
         min_relevance=scope.min_relevance,
         exact=scope.exact,
         refine=scope.refined_ranks > 0,
+        sort=scope.order.value,
     )
 
 

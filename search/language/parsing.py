@@ -5,18 +5,20 @@
 
 A backslash removes the special meaning of a quote, a backslash, `^`, `:` or `-`; before any other
 character it is a plain backslash. Unquoted words side by side are one text, which ends at anything
-else or after a weight.
+else or after a weight. An OR in capitals joins what stands on both sides of it, unless one side is
+empty. Brackets that begin with a filter hold filters; all others are text.
+
+    CONDITION OR CONDITION         TERM OR TERM         [-] ( CONDITION ... )
 """
 
 from __future__ import annotations
 
 import itertools
-import math
-import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 
 from regard.core.errors import MalformedQuery, UsageError
 from regard.search.answers import Reference, parse_identifier
+from regard.search.language.scanning import OR, Bracket, Chunk, Scanner
 from regard.search.language.syntax import (
     BOX,
     CUSTOM,
@@ -25,169 +27,51 @@ from regard.search.language.syntax import (
     LIKE,
     MAX_CONDITIONS,
     MAX_LENGTH,
+    MAX_NESTING,
     MAX_PICTURE_TERMS,
     MAX_TERMS,
-    MAX_WEIGHT,
     NEGATIVE_WEIGHT,
     WEIGHT,
     Condition,
     CustomField,
     Field,
+    Group,
     Span,
     Value,
     WrittenPicture,
     WrittenQuery,
     WrittenTerm,
     WrittenText,
-    reads_as_field,
     suggestion,
 )
 from regard.search.language.values import read_box, read_custom, read_value
 
-QUOTES = '"“”„'
-ESCAPABLE = QUOTES + "\\^:-"
 _SHOWN = 40
-_ESCAPE = rf"\\[{re.escape(ESCAPABLE)}]"
-_ESCAPE_IN_QUOTES = rf"\\[{QUOTES}\\]"
-# Possessive, so that the end of an escape is not taken for the end of a name.
-_NAME = re.compile(rf"((?:{_ESCAPE}|[^\s:{QUOTES}])*+):")
-_QUOTED = re.compile(rf"(?:{_ESCAPE_IN_QUOTES}|[^{QUOTES}])*+")
-_UNSPACED = re.compile(r"\S*")
-_MARK = re.compile(rf"{_ESCAPE}|\^")
-# What follows ^ is a weight if it begins like a number.
-_LIKE_A_NUMBER = re.compile(r"[+-]?\.?[0-9]")
-_NUMBER = re.compile(r"[0-9]{1,9}(\.[0-9]{1,9})?|\.[0-9]{1,9}", re.ASCII)
-
-
-@dataclass(frozen=True, slots=True)
-class Chunk:
-    """A piece of a query between spaces; `field` is None for a text.
-
-    `at` is its place including sign and weight; `value_at` is that of the text or value alone.
-    """
-
-    text: str
-    quoted: bool
-    negative: bool
-    field: str | None
-    weight: float | None
-    at: Span
-    value_at: Span
-    weight_at: Span | None
-
-
-class Scanner:
-    """Splits a text into chunks."""
-
-    def __init__(self, source: str) -> None:
-        self._source = source
-        self._position = 0
-
-    def next(self) -> Chunk | None:
-        """The next chunk, or None at the end; raises MalformedQuery."""
-        source = self._source
-        while self._position < len(source) and source[self._position].isspace():
-            self._position += 1
-        start = self._position
-        if start == len(source):
-            return None
-        negative = self._take_sign()
-        field = self._take_field()
-        begin = self._position
-        quoted = begin < len(source) and source[begin] in QUOTES
-        if quoted:
-            text, end, weight_at = self._take_quoted()
-        else:
-            text, end, weight_at = self._take_bare()
-        weight = None if weight_at is None else self._weight(weight_at)
-        at = Span(start, self._position - start)
-        return Chunk(text, quoted, negative, field, weight, at, Span(begin, end - begin), weight_at)
-
-    def _take_sign(self) -> bool:
-        """Whether a minus precedes a word or a quote; a dash between spaces is text."""
-        rest = self._source[self._position : self._position + 2]
-        if len(rest) == 2 and rest[0] == "-" and rest[1] != "-" and not rest[1].isspace():
-            self._position += 1
-            return True
-        return False
-
-    def _take_field(self) -> str | None:
-        """The name before the first colon, if it is a field."""
-        match = _NAME.match(self._source, self._position)
-        if match is None:
-            return None
-        name = _unescaped(match[1])
-        if not reads_as_field(name, self._source[match.end() : match.end() + 2]):
-            return None
-        self._position = match.end()
-        return name
-
-    def _take_quoted(self) -> tuple[str, int, Span | None]:
-        source, start = self._source, self._position
-        match = _QUOTED.match(source, start + 1)
-        assert match is not None
-        if match.end() == len(source):
-            raise MalformedQuery(
-                "the quote that starts here is not closed",
-                position=start,
-                length=1,
-                remedy='close it, or write \\" for the character itself',
-            )
-        text = re.sub(_ESCAPE_IN_QUOTES, lambda escape: escape[0][1], match[0])
-        end = match.end() + 1
-        rest = self._position = _end_of_chunk(source, end)
-        if rest == end:
-            return text, end, None
-        if source[end] != "^":
-            raise MalformedQuery(
-                "a closing quote must be followed by a space or a weight",
-                position=end,
-                length=rest - end,
-                remedy="insert a space",
-            )
-        return text, end, Span(end, rest - end)
-
-    def _take_bare(self) -> tuple[str, int, Span | None]:
-        source, start = self._source, self._position
-        end = self._position = _end_of_chunk(source, start)
-        marks = [m.start() for m in _MARK.finditer(source, start, end) if m[0] == "^"]
-        mark = marks[-1] if marks else start
-        if mark > start and _LIKE_A_NUMBER.match(source, mark + 1):
-            return _unescaped(source[start:mark]), mark, Span(mark, end - mark)
-        return _unescaped(source[start:end]), end, None
-
-    def _weight(self, at: Span) -> float:
-        text = self._source[at.position + 1 : at.end]
-        weight = float(text) if _NUMBER.fullmatch(text) else math.nan
-        if not 0 < weight <= MAX_WEIGHT:
-            raise MalformedQuery(
-                f"the weight is not a number above 0 and up to {MAX_WEIGHT:g}",
-                position=at.position,
-                length=at.length,
-                remedy="write it as ^2 or ^0.5, and \\^ for the character itself",
-            )
-        return weight
-
-
-def _end_of_chunk(source: str, start: int) -> int:
-    """The place of the next space, or the end."""
-    match = _UNSPACED.match(source, start)
-    assert match is not None
-    return match.end()
-
-
-def _unescaped(text: str) -> str:
-    return re.sub(_ESCAPE, lambda escape: escape[0][1], text)
 
 
 def parse_query(source: str) -> WrittenQuery:
     """Parse a text, which may be blank; raises MalformedQuery with the place of the error."""
     _check_characters(source)
     scanner = Scanner(source)
+    parts: list[Chunk | Bracket] = []
+    while (part := scanner.next()) is not None:
+        parts.append(part)
     parser = _Parser(source)
-    while (chunk := scanner.next()) is not None:
-        parser.add(chunk)
+    was_or = False
+    for place, part in enumerate(parts):
+        is_or = _is_or(part, source) and not was_or and 0 < place < len(parts) - 1
+        if is_or:
+            parser.add_or(part.at)
+        elif isinstance(part, Bracket):
+            parser.add_bracket(part)
+        else:
+            parser.add(part)
+        was_or = is_or
     return parser.query()
+
+
+def _is_or(part: Chunk | Bracket, source: str) -> bool:
+    return isinstance(part, Chunk) and source[part.at.position : part.at.end] == OR
 
 
 def _check_characters(source: str) -> None:
@@ -203,22 +87,42 @@ def _check_characters(source: str) -> None:
             raise MalformedQuery("this character is not text", position=place, length=1)
 
 
+@dataclass(slots=True)
+class _OpenGroup:
+    """The conditions since a bracket; None for those outside of all brackets."""
+
+    bracket: Bracket | None
+    conditions: list[Condition | Group] = field(default_factory=list)
+    # Where the OR stands that this group is an alternative of.
+    or_at: Span | None = None
+
+
 class _Parser:
     """Collects terms and conditions, and words that further words may join."""
 
     def __init__(self, source: str) -> None:
         self._source = source
         self._terms: list[WrittenTerm] = []
-        self._conditions: list[Condition] = []
+        self._groups = [_OpenGroup(None)]
+        self._count = 0
         self._words: list[Chunk] = []
+        # The OR before the next part, and whether the part before it was a term.
+        self._or_at: Span | None = None
+        self._was_term = False
 
     def query(self) -> WrittenQuery:
-        """The query so far."""
+        """The query so far; raises MalformedQuery for an open bracket."""
         self._end_words()
-        return WrittenQuery(tuple(self._terms), tuple(self._conditions))
+        bracket = self._groups[-1].bracket
+        if bracket is not None:
+            raise _bad_bracket(bracket, "the bracket that starts here is not closed", "close it")
+        return WrittenQuery(tuple(self._terms), tuple(self._groups[0].conditions))
 
     def add(self, chunk: Chunk) -> None:
         """Add a chunk; raises MalformedQuery."""
+        is_term = chunk.field is None or chunk.field.lower() in {LIKE, IMAGE, BOX}
+        if is_term and self._groups[-1].bracket is not None:
+            raise _error(chunk, "brackets can hold only filters", "close the bracket before it")
         if chunk.field is None and not chunk.quoted and not chunk.negative:
             self._words.append(chunk)
             if chunk.weight is not None:
@@ -227,10 +131,36 @@ class _Parser:
         self._end_words()
         if chunk.field is None:
             self._add_term(chunk, WrittenText(_value(chunk), chunk.quoted))
-        elif chunk.field.lower() in {LIKE, IMAGE, BOX}:
+        elif is_term:
             self._add_term(chunk, _read_reference(chunk))
         else:
             self._add_condition(chunk)
+
+    def add_or(self, at: Span) -> None:
+        """Make the next part an alternative of the one before."""
+        self._end_words()
+        if not (self._was_term or self._groups[-1].conditions):
+            raise _bad_or(at)
+        self._or_at = at
+
+    def add_bracket(self, bracket: Bracket) -> None:
+        """Open or close a group; raises MalformedQuery."""
+        self._end_words()
+        if bracket.opens:
+            if self._or_at is not None and self._was_term:
+                raise _bad_or(self._or_at)
+            if len(self._groups) > MAX_NESTING:
+                raise _bad_bracket(bracket, f"brackets are more than {MAX_NESTING} deep", None)
+            self._groups.append(_OpenGroup(bracket, or_at=self._or_at))
+            self._was_term, self._or_at = False, None
+            return
+        if self._or_at is not None:
+            raise _bad_or(self._or_at)
+        group = self._groups.pop()
+        assert group.bracket is not None
+        self._or_at = group.or_at
+        at = _between(group.bracket.at, bracket.at)
+        self._add_conditions(_grouped(group.conditions, group.bracket.negative, at))
 
     def _end_words(self) -> None:
         """Join the words to one text, with the original spaces between them."""
@@ -256,7 +186,15 @@ class _Parser:
 
     def _add_term(self, chunk: Chunk, what: WrittenText | WrittenPicture | Reference) -> None:
         weight = chunk.weight or (NEGATIVE_WEIGHT if chunk.negative else WEIGHT)
-        self._terms.append(WrittenTerm(what, weight, chunk.negative, chunk.at))
+        at, is_alternative = chunk.at, self._or_at is not None
+        if self._or_at is not None:
+            if not self._was_term:
+                raise _bad_or(self._or_at)
+            if chunk.negative or self._terms[-1].negative:
+                raise _bad_or(self._or_at, "a term with a minus cannot be an alternative")
+            at, self._or_at = _between(self._or_at, at), None
+        self._was_term = True
+        self._terms.append(WrittenTerm(what, weight, chunk.negative, is_alternative, at))
         if len(self._terms) > MAX_TERMS:
             raise _error(chunk, f"the query has more than {MAX_TERMS} terms")
         pictures = sum(isinstance(term.what, WrittenPicture) for term in self._terms)
@@ -282,11 +220,55 @@ class _Parser:
                 value = read_value(field, text)
         except UsageError as error:
             raise _error(chunk, error.message, error.remedy, chunk.value_at) from error
-        self._conditions.append(
+        self._count += 1
+        if self._count > MAX_CONDITIONS:
+            raise _error(chunk, f"the query has more than {MAX_CONDITIONS} filters")
+        self._add_conditions(
             Condition(field, value, text, chunk.negative, chunk.quoted, custom, chunk.at)
         )
-        if len(self._conditions) > MAX_CONDITIONS:
-            raise _error(chunk, f"the query has more than {MAX_CONDITIONS} filters")
+
+    def _add_conditions(self, part: Condition | Group) -> None:
+        """Add a condition or group, after an OR as an alternative of the one before."""
+        conditions = self._groups[-1].conditions
+        if self._or_at is not None:
+            if self._was_term:
+                raise _bad_or(self._or_at)
+            before = conditions.pop()
+            alternatives = _alternatives(before) + _alternatives(part)
+            part = Group(alternatives, span=_between(before.span, part.span))
+            self._or_at = None
+        self._was_term = False
+        conditions.append(part)
+
+
+def _grouped(conditions: list[Condition | Group], negative: bool, at: Span) -> Condition | Group:
+    """What brackets hold; around a single part, they change nothing without a minus."""
+    (first, *others) = conditions
+    if not others and not negative:
+        return replace(first, span=at)
+    if not others and isinstance(first, Group) and not first.negative:
+        return Group(first.alternatives, negative, at)
+    return Group((tuple(conditions),), negative, at)
+
+
+def _alternatives(part: Condition | Group) -> tuple[tuple[Condition | Group, ...], ...]:
+    """The alternatives that a part of an OR stands for."""
+    return part.alternatives if isinstance(part, Group) and not part.negative else ((part,),)
+
+
+def _bad_or(at: Span, message: str | None = None) -> MalformedQuery:
+    return MalformedQuery(
+        message or "OR must stand between two filters, or between two things to look for",
+        position=at.position,
+        length=at.length,
+        remedy="write \\OR for the word itself",
+    )
+
+
+def _bad_bracket(bracket: Bracket, message: str, remedy: str | None) -> MalformedQuery:
+    return MalformedQuery(
+        message, position=bracket.at.position, length=bracket.at.length, remedy=remedy
+    )
 
 
 def _field_name(chunk: Chunk) -> str:

@@ -5,9 +5,12 @@ The caller resolves the names of pictures, and decides which paths a query may n
 
 from __future__ import annotations
 
+import itertools
+import math
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 
-from regard.core.errors import MalformedQuery, UsageError
+from regard.core.errors import MalformedQuery, UnanswerableQuery, UsageError
 from regard.core.filters import (
     EVERYTHING,
     AssetFilter,
@@ -17,21 +20,26 @@ from regard.core.filters import (
     Orientation,
 )
 from regard.search.answers import (
+    AlternativeQueries,
     ComposedQuery,
     ImageQuery,
     LikeQuery,
     ListQuery,
+    PlainQuery,
     Query,
     Reference,
     Term,
     TextQuery,
 )
 from regard.search.language.syntax import (
+    MAX_ALTERNATIVES,
     Condition,
     CustomField,
     Field,
+    Group,
     Period,
     Pixels,
+    Stars,
     WrittenPicture,
     WrittenQuery,
     WrittenTerm,
@@ -48,7 +56,7 @@ def read_terms(query: WrittenQuery, picture: GetPicture) -> list[Term]:
     Raises MalformedQuery with the term's place if `picture` raises UsageError.
     """
     return [
-        Term(_read_term(term, picture), weight=term.weight, negative=term.negative)
+        Term(_read_term(term, picture), term.weight, term.negative, term.alternative)
         for term in query.terms
     ]
 
@@ -56,37 +64,74 @@ def read_terms(query: WrittenQuery, picture: GetPicture) -> list[Term]:
 def compose_query(terms: Sequence[Term]) -> Query:
     """One query of all terms; without terms it is a list.
 
-    Raises UnanswerableQuery if all terms are negative.
+    Each choice of one term from every run of alternatives is a query of its own. Raises
+    UnanswerableQuery if all terms are negative, or if there are too many choices.
     """
     if not terms:
         return ListQuery()
+    runs: list[list[Term]] = []
+    for term in terms:
+        if term.alternative and runs:
+            runs[-1].append(replace(term, alternative=False))
+        else:
+            runs.append([term])
+    count = math.prod(map(len, runs))
+    if count > MAX_ALTERNATIVES:
+        raise UnanswerableQuery(
+            f"the query stands for {count} searches, more than {MAX_ALTERNATIVES}",
+            remedy="join fewer texts with OR",
+        )
+    queries = tuple(_compose(choice) for choice in itertools.product(*runs))
+    return queries[0] if len(queries) == 1 else AlternativeQueries(queries)
+
+
+def _compose(terms: Sequence[Term]) -> PlainQuery | ComposedQuery:
     if len(terms) == 1 and not terms[0].negative:
         return terms[0].query
     return ComposedQuery(tuple(terms))
 
 
 def read_filter(query: WrittenQuery, path: GetPath) -> AssetFilter:
-    """All conditions as one filter: any of the named collections and cameras, and all the rest.
+    """All conditions as one filter: any of the collections, cameras, lenses and formats that are
+    named side by side, and all the rest.
 
     `path` makes the filter of a path; raises MalformedQuery with the condition's place if it
     raises UsageError.
     """
-    if not query.conditions:
+    return _read_all(query.conditions, path)
+
+
+def _read_all(parts: Sequence[Condition | Group], path: GetPath) -> AssetFilter:
+    if not parts:
         return EVERYTHING
-    wanted = [condition for condition in query.conditions if not condition.negative]
-    unwanted = [condition for condition in query.conditions if condition.negative]
+    conditions = [part for part in parts if isinstance(part, Condition)]
+    groups = [part for part in parts if isinstance(part, Group)]
+    wanted = [condition for condition in conditions if not condition.negative]
+    unwanted = [condition for condition in conditions if condition.negative]
     collections = _texts(Field.COLLECTION, wanted)
-    single = {Field.COLLECTION, Field.CAMERA, Field.TAG}
+    single = {Field.COLLECTION, Field.CAMERA, Field.LENS, Field.FORMAT, Field.TAG}
     return AssetFilter(
         collections=tuple(sorted(set(collections))) or None,
         cameras=_texts(Field.CAMERA, wanted),
+        lenses=_texts(Field.LENS, wanted),
+        formats=_texts(Field.FORMAT, wanted),
         tags=_texts(Field.TAG, wanted),
         without_tags=_texts(Field.TAG, unwanted),
-        also=tuple(_read_condition(item, path) for item in wanted if item.field not in single),
-        without=tuple(
-            _read_condition(item, path) for item in unwanted if item.field is not Field.TAG
+        also=(
+            *(_read_condition(item, path) for item in wanted if item.field not in single),
+            *(_read_group(group, path) for group in groups if not group.negative),
+        ),
+        without=(
+            *(_read_condition(item, path) for item in unwanted if item.field is not Field.TAG),
+            *(_read_group(group, path) for group in groups if group.negative),
         ),
     )
+
+
+def _read_group(group: Group, path: GetPath) -> AssetFilter:
+    """The filter of alternatives, without their sign."""
+    filters = tuple(_read_all(parts, path) for parts in group.alternatives)
+    return filters[0] if len(filters) == 1 else AssetFilter(any_of=filters)
 
 
 def intersect(one: AssetFilter, other: AssetFilter) -> AssetFilter:
@@ -132,6 +177,8 @@ def _filter(condition: Condition, path: GetPath) -> AssetFilter:  # noqa: PLR091
             return AssetFilter(min_width=least, max_width=most)
         case Pixels(least, most):
             return AssetFilter(min_height=least, max_height=most)
+        case Stars(least, most):
+            return AssetFilter(min_rating=least, max_rating=most)
         case GpsBox() as box:
             return AssetFilter(gps_box=box)
         case GpsCircle() as circle:
@@ -145,9 +192,19 @@ def _filter(condition: Condition, path: GetPath) -> AssetFilter:  # noqa: PLR091
         case str() as text:
             if condition.field is Field.PATH:
                 return path(text)
-            if condition.field is Field.CAMERA:
-                return AssetFilter(cameras=(text,))
-            return AssetFilter(collections=(text,))
+            return _one_name(condition.field, text)
+
+
+def _one_name(field: Field, name: str) -> AssetFilter:
+    match field:
+        case Field.CAMERA:
+            return AssetFilter(cameras=(name,))
+        case Field.LENS:
+            return AssetFilter(lenses=(name,))
+        case Field.FORMAT:
+            return AssetFilter(formats=(name,))
+        case _:
+            return AssetFilter(collections=(name,))
 
 
 def _at(part: WrittenTerm | Condition, error: UsageError) -> UsageError:

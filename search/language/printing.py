@@ -7,7 +7,14 @@ from typing import Any
 
 from regard.core.errors import MalformedQuery
 from regard.search.answers import Reference, asset_identifier, region_identifier
-from regard.search.language.parsing import ESCAPABLE, QUOTES, Scanner
+from regard.search.language.scanning import (
+    ESCAPABLE,
+    ESCAPED_OR,
+    OR,
+    QUOTES,
+    Chunk,
+    Scanner,
+)
 from regard.search.language.syntax import (
     BOX,
     CUSTOM,
@@ -17,12 +24,15 @@ from regard.search.language.syntax import (
     WEIGHT,
     Condition,
     Field,
+    Group,
     WrittenPicture,
     WrittenQuery,
     WrittenTerm,
     WrittenText,
 )
 
+# Before a filter, such a word would open a group.
+_BRACKETS = re.compile(r"-*\([-(]*")
 _SPACES = re.compile(r"(\s+)")
 
 
@@ -32,11 +42,18 @@ def print_query(query: WrittenQuery) -> str:
     following: WrittenTerm | None = None
     for term in reversed(query.terms):
         # A weight separates two texts without quotes.
-        is_joined = _is_bare(term) and following is not None and _is_bare(following)
+        is_joined = (
+            _is_bare(term)
+            and following is not None
+            and _is_bare(following)
+            and not following.alternative
+        )
         parts.append(_print_term(term, with_weight=is_joined))
+        if term.alternative:
+            parts.append(OR)
         following = term
     parts.reverse()
-    parts += map(_print_condition, query.conditions)
+    parts += [_print_part(part, depth=0) for part in query.conditions]
     return " ".join(parts)
 
 
@@ -62,13 +79,33 @@ def _print_term(term: WrittenTerm, *, with_weight: bool) -> str:
     return sign + shown + weight
 
 
-def _print_condition(condition: Condition) -> str:
+def _print_part(part: Condition | Group, depth: int) -> str:
+    """A condition or group inside `depth` groups."""
+    if isinstance(part, Condition):
+        return _print_condition(part, depth)
+    if part.is_choice:
+        return f" {OR} ".join(_print_alternative(items, depth) for items in part.alternatives)
+    sign = "-" if part.negative else ""
+    if len(part.alternatives) > 1:
+        inner = _print_part(Group(part.alternatives), depth + 1)
+    else:
+        inner = " ".join(_print_part(item, depth + 1) for item in part.alternatives[0])
+    return f"{sign}({inner})"
+
+
+def _print_alternative(items: tuple[Condition | Group, ...], depth: int) -> str:
+    if len(items) == 1:
+        return _print_part(items[0], depth)
+    return f"({' '.join(_print_part(item, depth + 1) for item in items)})"
+
+
+def _print_condition(condition: Condition, depth: int) -> str:
     name = condition.field.value
     if condition.field is Field.CUSTOM:
         name = CUSTOM + _escaped(condition.name)
     before = f"{'-' if condition.negative else ''}{name}:"
     written = condition.written
-    return before + (_quoted(written) if condition.quoted else _bare(written, before))
+    return before + (_quoted(written) if condition.quoted else _bare(written, before, depth=depth))
 
 
 def _value(text: str) -> str:
@@ -82,13 +119,17 @@ def _quoted(text: str) -> str:
     return f'"{escaped}"'
 
 
-def _bare(text: str, before: str, after: str = "") -> str:
+def _bare(text: str, before: str, after: str = "", depth: int = 0) -> str:
     """Words without quotes between `before` and `after`, escaped where necessary."""
     words = _SPACES.split(text)
     last = len(words) // 2
     shown = [
         word
-        if _reads_as_itself(word, before if place == 0 else "", after if place == last else "")
+        if _reads_as_itself(
+            word, before if place == 0 else "", after if place == last else "", depth
+        )
+        else ESCAPED_OR
+        if word == OR
         else _escaped(word)
         for place, word in enumerate(words[::2])
     ]
@@ -96,13 +137,15 @@ def _bare(text: str, before: str, after: str = "") -> str:
     return "".join(word + space for word, space in zip(shown, spaces, strict=True))
 
 
-def _reads_as_itself(word: str, before: str, after: str = "") -> bool:
+def _reads_as_itself(word: str, before: str, after: str = "", depth: int = 0) -> bool:
+    if before + word + after == OR or _BRACKETS.fullmatch(word):
+        return False
     try:
-        chunk = Scanner(before + word + after).next()
+        chunk = Scanner(before + word + after, depth).next()
     except MalformedQuery:
         return False
     return (
-        chunk is not None
+        isinstance(chunk, Chunk)
         and (chunk.text, chunk.quoted, chunk.weight is None) == (word, False, not after)
         and (chunk.value_at.position, chunk.value_at.length) == (len(before), len(word))
     )
@@ -120,17 +163,21 @@ def describe_query(query: WrittenQuery, source: str) -> dict[str, Any]:
     """The JSON of `query` and its `parts` with their places, in order; empty for a plain text."""
     if query.plain_text is not None:
         return {}
-    parts: list[WrittenTerm | Condition] = [*query.terms, *query.conditions]
+    parts: list[WrittenTerm | Condition | Group] = [*query.terms, *query.conditions]
     parts.sort(key=lambda part: part.span.position)
     return {"query": source, "parts": [_describe(part) for part in parts]}
 
 
-def _describe(part: WrittenTerm | Condition) -> dict[str, Any]:
+def _describe(part: WrittenTerm | Condition | Group) -> dict[str, Any]:
     place = {"position": part.span.position, "length": part.span.length}
+    if isinstance(part, Group):
+        any_of = [[_describe(item) for item in items] for items in part.alternatives]
+        return {"any_of": any_of, "negative": part.negative, **place}
     if isinstance(part, Condition):
         name = f"custom.{part.name}" if part.name else part.field.value
         return {"field": name, "value": part.written, "negative": part.negative, **place}
-    return {**_describe_term(part), "weight": part.weight, "negative": part.negative, **place}
+    document = {**_describe_term(part), "weight": part.weight, "negative": part.negative, **place}
+    return {**document, "alternative": True} if part.alternative else document
 
 
 def _describe_term(term: WrittenTerm) -> dict[str, Any]:

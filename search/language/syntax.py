@@ -20,6 +20,9 @@ MAX_TERMS = 16
 # Each costs one run of the encoders.
 MAX_PICTURE_TERMS = 4
 MAX_CONDITIONS = 32
+# Each costs a search.
+MAX_ALTERNATIVES = 8
+MAX_NESTING = 8
 MAX_WEIGHT = 100.0
 WEIGHT = 1.0
 NEGATIVE_WEIGHT = 0.5
@@ -56,11 +59,15 @@ class WrittenPicture:
 
 @dataclass(frozen=True, slots=True)
 class WrittenTerm:
-    """Something to look for or, if `negative`, to avoid, with its weight."""
+    """Something to look for or, if `negative`, to avoid, with its weight.
+
+    An `alternative` may be found in place of the term before it.
+    """
 
     what: WrittenText | WrittenPicture | Reference
     weight: float = WEIGHT
     negative: bool = False
+    alternative: bool = False
     span: Span = dataclasses.field(default=Span(), compare=False)
 
 
@@ -79,6 +86,9 @@ class Field(StrEnum):
     CUSTOM = "custom"
     PATH = "path"
     HAS = "has"
+    RATING = "rating"
+    LENS = "lens"
+    FORMAT = "format"
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,6 +108,14 @@ class Pixels:
 
 
 @dataclass(frozen=True, slots=True)
+class Stars:
+    """A range of ratings including both ends; None is an open end."""
+
+    least: int | None
+    most: int | None
+
+
+@dataclass(frozen=True, slots=True)
 class CustomField:
     """A custom field and its value."""
 
@@ -105,7 +123,7 @@ class CustomField:
     value: CustomValue
 
 
-Value = str | Period | Pixels | GpsBox | GpsCircle | Orientation | Fact | CustomField
+Value = str | Period | Pixels | Stars | GpsBox | GpsCircle | Orientation | Fact | CustomField
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,11 +144,28 @@ class Condition:
 
 
 @dataclass(frozen=True, slots=True)
+class Group:
+    """Alternatives, of which one must hold or, with `negative`, none; each is all its conditions.
+
+    A single alternative is a pair of brackets around several conditions, or a negated one.
+    """
+
+    alternatives: tuple[tuple[Condition | Group, ...], ...]
+    negative: bool = False
+    span: Span = dataclasses.field(default=Span(), compare=False)
+
+    @property
+    def is_choice(self) -> bool:
+        """Whether it is alternatives joined by OR, without a minus."""
+        return len(self.alternatives) > 1 and not self.negative
+
+
+@dataclass(frozen=True, slots=True)
 class WrittenQuery:
     """A parsed query; without terms it lists the photographs that meet its conditions."""
 
     terms: tuple[WrittenTerm, ...] = ()
-    conditions: tuple[Condition, ...] = ()
+    conditions: tuple[Condition | Group, ...] = ()
 
     @property
     def plain_text(self) -> str | None:
@@ -158,10 +193,20 @@ _OTHER_NAMES = {
     "gps": "near:52.5,13.4,10km", "geo": "near:52.5,13.4,10km", "gps_near": "near:52.5,13.4,10km",
     "gps_box": "within:", "bbox": "within:", "min_width": "width:>=", "max_width": "width:<=",
     "min_height": "height:>=", "max_height": "height:<=", "is": "has:", "not": "-",
+    "stars": "rating:", "rated": "rating:", "min_rating": "rating:>=", "max_rating": "rating:<=",
+    "lenses": "lens:", "type": "format:", "filetype": "format:", "ext": "format:",
     "similar": "like:", "asset": "like:", "region": "like:", "picture": "image:", "photo": "image:",
 }  # fmt: skip
 # Shorter names differ from too many words by one letter.
 _SHORTEST = 4
+
+
+def is_condition(name: str) -> bool:
+    """Whether a name is the field of a condition."""
+    name = name.lower()
+    return (name in FIELDS and name not in {LIKE, IMAGE, BOX}) or (
+        name.startswith(CUSTOM) and name != CUSTOM
+    )
 
 
 def reads_as_field(name: str, after: str) -> bool:

@@ -13,7 +13,7 @@ from typing import TypeVar
 from regard.core.errors import UsageError
 from regard.core.filters import CustomValue, Fact, GpsBox, GpsCircle, Orientation
 from regard.core.geometry import Box
-from regard.search.language.syntax import Field, Period, Pixels, Value, WrittenPicture
+from regard.search.language.syntax import Field, Period, Pixels, Stars, Value, WrittenPicture
 
 _MOMENT = re.compile(
     r"(\d{4})(?:-(\d{1,2})(?:-(\d{1,2})(?:[T ](\d{1,2}):(\d{2})(?::(\d{2})(?:\.(\d{1,6}))?)?)?)?)?",
@@ -21,6 +21,7 @@ _MOMENT = re.compile(
 )
 _COMPARED = re.compile(r"(>=|<=|>|<|=)(.*)", re.DOTALL)
 _WHOLE = re.compile(r"[0-9]{1,10}", re.ASCII)
+_STARS = re.compile(r"-1|[0-5]", re.ASCII)
 _DECIMAL = re.compile(r"[+-]?[0-9]{1,5}(\.[0-9]{0,17})?", re.ASCII)
 _RADIUS = re.compile(r"([0-9]{1,8}(?:\.[0-9]{0,9})?) ?(km|m|mi|)", re.ASCII)
 _KILOMETRES = {"km": 1.0, "": 1.0, "m": 0.001, "mi": 1.609344}
@@ -72,6 +73,12 @@ def _name(text: str) -> str:
     return text
 
 
+def _format(text: str) -> str:
+    """The catalog's name of a format, from the name that files have."""
+    name = _name(text).upper()
+    return {"JPG": "JPEG", "TIF": "TIFF", "HEIC": "HEIF"}.get(name, name)
+
+
 def _path(text: str) -> str:
     start = next((start for start in ("s3://", "/") if text.startswith(start)), "")
     names = [name for name in text.removeprefix(start).split("/") if name]
@@ -95,6 +102,15 @@ def _pixels(text: str) -> Pixels:
     if not all(0 <= bound <= _MOST_PIXELS for bound in (pixels.least or 0, pixels.most or 0)):
         raise UsageError("the number of pixels is out of range", remedy=remedy)
     return pixels
+
+
+def _stars(text: str) -> Stars:
+    remedy = "write it as 4, >=4 or 3..5; 0 is no star, -1 rejected"
+
+    def read(part: str) -> tuple[int, int] | None:
+        return (int(part), int(part)) if _STARS.fullmatch(part) else None
+
+    return Stars(*_range(text, read, 1, "a rating from -1 to 5", remedy))
 
 
 def _range(
@@ -222,4 +238,7 @@ _READERS: Mapping[Field, Callable[[str], Value]] = {
     Field.TAG: _name,
     Field.PATH: _path,
     Field.HAS: _one_of(Fact),
+    Field.RATING: _stars,
+    Field.LENS: _name,
+    Field.FORMAT: _format,
 }

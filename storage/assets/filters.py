@@ -59,8 +59,10 @@ def passes(asset_filter: AssetFilter, *, trashed: bool = False) -> ColumnElement
 
 def reads_content(asset_filter: AssetFilter) -> bool:
     """Whether the condition has columns of `content`."""
-    return any(True for _ in _sizes(asset_filter)) or any(
-        map(reads_content, (*asset_filter.also, *asset_filter.without))
+    return (
+        bool(asset_filter.formats)
+        or any(True for _ in _sizes(asset_filter))
+        or any(map(reads_content, asset_filter.nested))
     )
 
 
@@ -87,10 +89,12 @@ def _has_content() -> ColumnElement[bool]:
 
 
 def _conditions(asset_filter: AssetFilter) -> Iterator[ColumnElement[bool]]:
-    for part in (_named, _times, _cameras, _places, _sizes, _labels, _paths, _facts):
+    for part in (_named, _times, _cameras, _files, _places, _sizes, _labels, _paths, _facts):
         yield from part(asset_filter)
     for inner in asset_filter.also:
         yield from _conditions(inner)
+    if asset_filter.any_of:
+        yield or_(*(and_(true(), *_conditions(inner)) for inner in asset_filter.any_of))
     for inner in asset_filter.without:
         # An unknown value makes a condition null, which counts as false.
         yield ~func.coalesce(and_(true(), *_conditions(inner)), false())
@@ -133,6 +137,13 @@ def _cameras(asset_filter: AssetFilter) -> Iterator[ColumnElement[bool]]:
     if asset_filter.cameras:
         names = [name.translate(_LOWER) for name in asset_filter.cameras]
         yield or_(_asset.camera_folded.in_(names), _asset.camera_model_folded.in_(names))
+
+
+def _files(asset_filter: AssetFilter) -> Iterator[ColumnElement[bool]]:
+    if asset_filter.lenses:
+        yield _asset.lens_folded.in_([name.translate(_LOWER) for name in asset_filter.lenses])
+    if asset_filter.formats:
+        yield _content.format.in_(asset_filter.formats)
 
 
 def _places(asset_filter: AssetFilter) -> Iterator[ColumnElement[bool]]:
@@ -191,6 +202,10 @@ def _paths(asset_filter: AssetFilter) -> Iterator[ColumnElement[bool]]:
 
 
 def _facts(asset_filter: AssetFilter) -> Iterator[ColumnElement[bool]]:
+    if asset_filter.min_rating is not None:
+        yield _asset.rating >= asset_filter.min_rating
+    if asset_filter.max_rating is not None:
+        yield _asset.rating <= asset_filter.max_rating
     for fact in asset_filter.has:
         yield _is_known(fact)
 

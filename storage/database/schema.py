@@ -228,6 +228,7 @@ asset = _table(
     Column("camera", Text, FetchedValue(), nullable=True),
     Column("camera_folded", Text, FetchedValue(), nullable=True, index=True),
     Column("camera_model_folded", Text, FetchedValue(), nullable=True, index=True),
+    Column("lens_folded", Text, FetchedValue(), nullable=True, index=True),
     # As in `2024-05`, or the year alone.
     Column("taken_month", Text, FetchedValue(), nullable=True),
     Column("comparable_path", LargeBinary, FetchedValue(), nullable=True, index=True),

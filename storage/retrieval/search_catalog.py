@@ -71,12 +71,14 @@ class SqlSearchCatalog(SearchCatalog):
             # Another thread may have seen a later version than this one.
             return self._cache if self._cache.version == version else _HitCache(version)
 
-    def newest(self, asset_filter: AssetFilter, offset: int, limit: int) -> list[Asset]:
+    def newest(
+        self, asset_filter: AssetFilter, offset: int, limit: int, *, oldest_first: bool = False
+    ) -> list[Asset]:
         # SQLite takes no number of more than 64 bits.
         page = {"offset": min(offset, _MOST_ROWS), "limit": min(limit, _MOST_ROWS)}
         with self._database.reading() as connection:
             require_collections(connection, asset_filter)
-            statement = _select_newest(self._pipeline.id, asset_filter)
+            statement = _select_newest(self._pipeline.id, asset_filter, oldest_first)
             return read_assets(connection, statement, page)
 
     def asset_vectors(self, asset: int) -> StoredVectors:
@@ -118,11 +120,12 @@ class SqlSearchCatalog(SearchCatalog):
 
 
 @functools.lru_cache(maxsize=64)
-def _select_newest(pipeline: int, asset_filter: AssetFilter) -> Select[Any]:
+def _select_newest(pipeline: int, asset_filter: AssetFilter, oldest_first: bool) -> Select[Any]:
+    columns = (_asset.dated_at, _asset.id)
     return (
         select_assets(pipeline)
         .where(is_analysed(pipeline), passes(asset_filter))
-        .order_by(_asset.dated_at.desc(), _asset.id.desc())
+        .order_by(*(columns if oldest_first else (column.desc() for column in columns)))
         .offset(bindparam("offset", type_=Integer))
         .limit(bindparam("limit", type_=Integer))
     )

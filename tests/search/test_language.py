@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import datetime
 
 import pytest
@@ -17,12 +18,16 @@ from regard.search.language.syntax import (
     MAX_LENGTH,
     MAX_PICTURE_TERMS,
     MAX_TERMS,
+    Condition,
     CustomField,
     Field,
+    Group,
     Period,
     Pixels,
+    Stars,
     Value,
     WrittenPicture,
+    WrittenQuery,
     WrittenText,
 )
 
@@ -79,7 +84,12 @@ def terms(source: str) -> list[Term]:
         ("date: 5 May", [text("date: 5 May")]),
         ("t-shirt - blue --x -", [text("t-shirt - blue --x -")]),
         ('18" wheel foo^bar ^2 :^)', [text('18" wheel foo^bar ^2 :^)')]),
-        ("cats OR (dogs AND birds)", [text("cats OR (dogs AND birds)")]),
+        ("cats or dogs", [text("cats or dogs")]),
+        ("Portland OR", [text("Portland OR")]),
+        ("OR nurses", [text("OR nurses")]),
+        (r"Portland \OR dusk", [text("Portland OR dusk")]),
+        ("(dogs AND birds) (a)", [text("(dogs AND birds) (a)")]),
+        ("cats OR (dogs AND birds)", [text("cats"), text("(dogs AND birds)")]),
         # A backslash makes text of it.
         (r"\-night \"a\" tag\:x x\^2 a\\b a\b", [text('-night "a" tag:x x^2 a\\b a\\b')]),
         (r'"a \"b\" \\ \n"', [phrase('a "b" \\ \\n')]),
@@ -143,6 +153,13 @@ LAST = (23, 59, 59, 999_999)
         ("within:13.1,52.3,13.8,52.7", Field.WITHIN, GpsBox(13.1, 52.3, 13.8, 52.7)),
         ("orientation:Portrait", Field.ORIENTATION, Orientation.PORTRAIT),
         ("has:gps", Field.HAS, Fact.GPS),
+        ("rating:4", Field.RATING, Stars(4, 4)),
+        ("rating:>=4", Field.RATING, Stars(4, None)),
+        ("rating:-1", Field.RATING, Stars(-1, -1)),
+        ("rating:0..2", Field.RATING, Stars(0, 2)),
+        ('lens:"EF 50mm f/1.8"', Field.LENS, "EF 50mm f/1.8"),
+        ("format:jpg", Field.FORMAT, "JPEG"),
+        ("format:Heic", Field.FORMAT, "HEIF"),
         ("tag:harbour", Field.TAG, "harbour"),
         ('TAG:"a b"', Field.TAG, "a b"),
         ("tag:a:b,c-d", Field.TAG, "a:b,c-d"),
@@ -229,6 +246,21 @@ def test_values_of_custom_fields(written: str, value: CustomValue) -> None:
         ("within:1,5,3,2", "       ^^^^^^^", "south above its north"),
         ("has:wings", "    ^^^^^", "choose one of gps, date"),
         ("orientation:up", "            ^^", "choose one of landscape"),
+        ("rating:6", "       ^", "a rating from -1 to 5"),
+        ("stars:4", "^^^^^^", "write rating:"),
+        ("(tag:x", "^", "is not closed"),
+        ("a -(tag:x (tag:y)", "  ^^", "is not closed"),
+        ("(tag:x)y", "       ^", "followed by a space"),
+        ("(tag:x dog)", "       ^^^", "can hold only filters"),
+        ('(tag:x "dog")', "       ^^^^^", "can hold only filters"),
+        ("(tag:x tags:y)", "       ^^^^^", "write tag:"),
+        ("dog OR tag:x", "    ^^", "two filters, or between two things"),
+        ("tag:x OR dog", "      ^^", "two filters, or between two things"),
+        ("dog OR (tag:x)", "    ^^", "two filters, or between two things"),
+        ("(tag:x OR )", "       ^^", "two filters, or between two things"),
+        ("-dog OR cat", "     ^^", "cannot be an alternative"),
+        ("dog OR -cat", "    ^^", "cannot be an alternative"),
+        ("(tag:x " * 9, " " * 56 + "^", "8 deep"),
         ("path:../x", "     ^^^^", "not a path"),
         ("path:/", "     ^", "not a path"),
         ("a like:12", "       ^^", "not the id"),
@@ -245,6 +277,69 @@ def test_errors_point_at_the_place(source: str, marks: str, message: str) -> Non
         parse_query(source)
     error = caught.value
     assert " " * error.position + "^" * error.length == marks
+
+
+TAG = {name: Condition(Field.TAG, name, name) for name in "abcde"}
+A, B, C, D = (TAG[name] for name in "abcd")
+NOT_A = replace(A, negative=True)
+
+
+@pytest.mark.parametrize(
+    ("source", "conditions"),
+    [
+        ("tag:a OR tag:b", (Group(((A,), (B,))),)),
+        ("tag:a OR tag:b OR tag:c", (Group(((A,), (B,), (C,))),)),
+        # OR joins the filters on both sides of it, before those side by side.
+        ("tag:a tag:b OR tag:c tag:d", (A, Group(((B,), (C,))), D)),
+        ("(tag:a tag:b) OR tag:c", (Group(((A, B), (C,))),)),
+        ("(tag:a OR tag:b) OR tag:c", (Group(((A,), (B,), (C,))),)),
+        ("(tag:a OR tag:b) tag:c", (Group(((A,), (B,))), C)),
+        ("-tag:a OR tag:b", (Group(((NOT_A,), (B,))),)),
+        ("-(tag:a tag:b)", (Group(((A, B),), negative=True),)),
+        ("-(tag:a OR tag:b)", (Group(((A,), (B,)), negative=True),)),
+        ("-(-tag:a)", (Group(((NOT_A,),), negative=True),)),
+        ("(tag:a)", (A,)),
+        ("( tag:a (tag:b OR tag:c) )", (Group(((A, Group(((B,), (C,)))),)),)),
+        ("(tag:a (tag:b tag:c)) tag:d", (Group(((A, Group(((B, C),))),)), D)),
+        ("tag:a -(tag:b OR (tag:c tag:d))", (A, Group(((B,), (C, D)), negative=True))),
+    ],
+)
+def test_choices_and_brackets(source: str, conditions: tuple[Condition | Group, ...]) -> None:
+    query = parse_query(source)
+    assert query == WrittenQuery((), conditions)
+    assert parse_query(print_query(query)) == query
+
+
+@pytest.mark.parametrize(
+    ("source", "value"),
+    [
+        ("(path:a(b)c tag:x)", "a(b)c"),
+        (r"(path:a\)c tag:x)", "a)c"),
+        ('(path:"a)c" tag:x)', "a)c"),
+    ],
+)
+def test_brackets_in_values(source: str, value: str) -> None:
+    query = parse_query(source)
+    (group,) = query.conditions
+    assert isinstance(group, Group)
+    assert [part.written for part in group.alternatives[0] if isinstance(part, Condition)] == [
+        value,
+        "x",
+    ]
+    assert parse_query(print_query(query)) == query
+
+
+def test_alternatives_among_texts() -> None:
+    query = parse_query('a red bus OR "a blue car"^2 OR like:a1 -night taken:2024 x OR y')
+    assert [(term.what, term.alternative) for term in query.terms] == [
+        (WrittenText("a red bus"), False),
+        (WrittenText("a blue car", quoted=True), True),
+        (Reference(1, False), True),
+        (WrittenText("night"), False),
+        (WrittenText("x"), False),
+        (WrittenText("y"), True),
+    ]
+    assert parse_query(print_query(query)) == query
 
 
 def test_the_place_of_every_part() -> None:

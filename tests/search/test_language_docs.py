@@ -18,6 +18,7 @@ from regard.search.language.syntax import (
     MAX_LENGTH,
     MAX_PICTURE_TERMS,
     MAX_TERMS,
+    Condition,
 )
 
 _REPOSITORY = Path(__file__).resolve().parents[2]
@@ -40,7 +41,12 @@ EXAMPLES = first_cells("In short")
 def test_there_are_examples_of_everything() -> None:
     """A field that comes without an example, and an example of a field that went, are noticed."""
     queries = [parse_query(example) for example in EXAMPLES]
-    fields = {condition.field.value for query in queries for condition in query.conditions}
+    fields = {
+        condition.field.value
+        for query in queries
+        for condition in query.conditions
+        if isinstance(condition, Condition)
+    }
     documented = "".join(row for row in section("Fields: which photographs").splitlines())
     for field in (*FIELDS, CUSTOM):
         assert f"`{field}" in documented or f"`{field}:" in section("Terms: what is looked for")

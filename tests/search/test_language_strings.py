@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -14,6 +16,8 @@ from regard.search.language.syntax import (
     MAX_CONDITIONS,
     MAX_PICTURE_TERMS,
     MAX_TERMS,
+    Condition,
+    Group,
     WrittenPicture,
     WrittenQuery,
     WrittenText,
@@ -21,10 +25,11 @@ from regard.search.language.syntax import (
 
 # Pieces with a meaning, so that random strings exercise the language.
 _MARKS = """
+    ( ) -( tag:a tag:a) (tag:b -(tag:c OR OR \\OR \\( \\)
     custom.a: custom.: tags: Date: https:// 10:30 taken:2024 near:1,2,3km
     " “ ” \\ ^ ^2 ^.5 ^0 - : , .. >= < a gps r92 a12 2024-05 1,2,3,4,5 é 😀
 """
-_SPACED = ["red bus", " -", " ", "  ", "\t", "\n", "\0"]
+_SPACED = [" OR ", " (tag:a ", " -(tag:b) ", ") ", "red bus", " -", " ", "  ", "\t", "\n", "\0"]
 _PIECES = st.sampled_from([*(f"{field}:" for field in FIELDS), *_MARKS.split(), *_SPACED])
 _SOURCES = st.text(max_size=60) | st.lists(_PIECES | st.text(max_size=3), max_size=14).map("".join)
 
@@ -67,11 +72,17 @@ def assert_is_about(query: WrittenQuery, source: str) -> None:
         end = span.end
     assert not source[end:].strip()
     assert len(query.terms) <= MAX_TERMS
-    assert len(query.conditions) <= MAX_CONDITIONS
+    assert leaves(query.conditions) <= MAX_CONDITIONS
     pictures = [term for term in query.terms if isinstance(term.what, WrittenPicture)]
     assert len(pictures) <= MAX_PICTURE_TERMS
     assert all(0 < term.weight <= 100 for term in query.terms)
     assert all(term.what.text.strip() for term in query.terms if isinstance(term.what, WrittenText))
+
+
+def leaves(parts: Iterable[Condition | Group]) -> int:
+    return sum(
+        sum(map(leaves, part.alternatives)) if isinstance(part, Group) else 1 for part in parts
+    )
 
 
 @settings(max_examples=500, deadline=None)
@@ -95,5 +106,5 @@ def test_a_hundred_thousand_random_strings(source: str) -> None:
 def test_words_with_escapes_are_one_text(words: list[str]) -> None:
     """Whatever words there are, there is a way to write them as a text."""
     text = " ".join(words)[:500].strip()
-    escaped = "".join("\\" + letter if letter in '"“”„\\^:-' else letter for letter in text)
+    escaped = "".join("\\" + letter if letter in '"“”„\\^:-()' else letter for letter in text)
     assert parse_query(escaped).plain_text == text

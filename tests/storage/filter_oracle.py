@@ -118,6 +118,7 @@ PARTS = [
     PathPart(b"a/1.jpg", below=(b"/p/a",)),
     PathPart(b"a", below=()),
 ]
+LENSES = ["50 mm", "50mm É", "50mm é"]
 COLLECTIONS = ["one", "two", "empty"]
 EXTERNAL_IDS = ["x", "X", "é", "a b", "7", "50%", "_"]
 
@@ -204,6 +205,20 @@ def holds(asset: Made, chosen: AssetFilter) -> bool:
         return False
     if any(holds(asset, inner) for inner in chosen.without):
         return False
+    if chosen.any_of and not any(holds(asset, inner) for inner in chosen.any_of):
+        return False
+    if chosen.lenses and lower(asset.lens or "") not in map(lower, chosen.lenses):
+        return False
+    # All photographs of the test are in one format.
+    if chosen.formats and "PNG" not in chosen.formats:
+        return False
+    least, most = chosen.min_rating, chosen.max_rating
+    if (least is not None or most is not None) and asset.rating is None:
+        return False
+    if least is not None and asset.rating is not None and asset.rating < least:
+        return False
+    if most is not None and asset.rating is not None and asset.rating > most:
+        return False
     if not all(knows(asset, fact) for fact in chosen.has):
         return False
     if not all(has_part(asset, part) for part in chosen.path_parts):
@@ -231,11 +246,11 @@ def holds(asset: Made, chosen: AssetFilter) -> bool:
             distance_km((near.latitude, near.longitude), (latitude, longitude)) > near.radius_km
         ):
             return False
-    for pixels, least, most in (
+    for pixels, fewest, largest in (
         (width, chosen.min_width, chosen.max_width),
         (height, chosen.min_height, chosen.max_height),
     ):
-        if (least is not None and pixels < least) or (most is not None and pixels > most):
+        if (fewest is not None and pixels < fewest) or (largest is not None and pixels > largest):
             return False
     shape = {
         Orientation.LANDSCAPE: width > height,
@@ -358,6 +373,10 @@ _FLAT = st.builds(
     path_prefixes=some(PREFIXES),
     path_parts=some(PARTS),
     has=some(list(Fact)),
+    min_rating=maybe(st.integers(-1, 5)),
+    max_rating=maybe(st.integers(-1, 5)),
+    lenses=some([*LENSES, "50MM É", "nothing"]),
+    formats=some(["JPEG", "PNG"]),
 )
 # With one condition most filters let some assets through and others not.
 SINGLE = st.one_of(
@@ -366,16 +385,19 @@ SINGLE = st.one_of(
             lambda chosen, name=name: replace(EVERYTHING, **{name: getattr(chosen, name)}), _FLAT
         )
         for name in AssetFilter.__dataclass_fields__
-        if not name.startswith("_") and name not in {"also", "without"}
+        if not name.startswith("_") and name not in {"also", "without", "any_of"}
     )
 )
 _INNER = some([EVERYTHING]) | st.lists(SINGLE, max_size=2).map(tuple)
 # Three deep, as faces put filters into each other.
 FILTERS = st.builds(
-    lambda chosen, also, without: replace(chosen, also=also, without=without),
+    lambda chosen, also, without, any_of: replace(
+        chosen, also=also, without=without, any_of=any_of
+    ),
     SINGLE | _FLAT,
     _INNER | st.builds(lambda inner: (AssetFilter(also=inner),), _INNER),
     _INNER | st.builds(lambda inner: (AssetFilter(without=inner),), _INNER),
+    _INNER | st.builds(lambda inner: (AssetFilter(any_of=inner),), _INNER),
 )
 
 
@@ -403,8 +425,8 @@ def made_assets(rng: random.Random) -> list[Made]:
                 failed=rng.random() < 0.05,
                 title=rng.choice([None, "", "a title"]),
                 edited_title=rng.choice([None, None, "", "another"]),
-                rating=rng.choice([None, 0, 3]),
-                lens=rng.choice([None, "50 mm"]),
+                rating=rng.choice([None, -1, 3]),
+                lens=rng.choice([None, LENSES[number % len(LENSES)]]),
                 description=rng.choice([None, "", "what it shows"]),
                 upload=rng.choice([None, None, None, "1.jpg", "p"]),
                 external_id=EXTERNAL_IDS[number] if number < len(EXTERNAL_IDS) else None,

@@ -26,6 +26,7 @@ from regard.api.library.interface import Library
 from regard.api.library.results import Answer
 from regard.core.errors import NotFound, UsageError
 from regard.core.records import Target
+from regard.search.answers import Order
 
 _LINES_AT_ONCE = 256
 
@@ -61,6 +62,13 @@ _LINES_AT_ONCE = 256
     is_flag=True,
     help="Look in the photographs of the first 20 hits for what TEXT names; slow without a GPU.",
 )
+@click.option(
+    "--sort",
+    type=click.Choice([order.value for order in Order]),
+    default="relevance",
+    show_default=True,
+    help="The order of hits; by date, only likely ones are shown.",
+)
 @home_option
 @offline_option
 @click.option("--json", "as_json", is_flag=True, help="Write the whole answer as JSON.")
@@ -80,6 +88,7 @@ def search(
     min_relevance: float | None,
     exact: bool,
     refine: bool,
+    sort: str,
     home: Path | None,
     as_json: bool,
     as_paths: bool,
@@ -111,6 +120,7 @@ def search(
         "min_relevance": min_relevance,
         "exact": exact,
         "refine": refine,
+        "sort": sort,
     }
     if queries is not None:
         if as_paths or as_paths0 or preview or explain:
@@ -144,7 +154,7 @@ def search(
 
 def _print(answer: Answer, min_relevance: float | None, preview: bool, explain: bool) -> None:
     hits = answer.relevant(min_relevance)
-    is_filtered = any("field" in part for part in answer.query.get("parts", ()))
+    is_filtered = any("field" in part or "any_of" in part for part in answer.query.get("parts", ()))
     if answer.unknown_words:
         print_unread(answer.unknown_words, has_hits=bool(answer.hits))
         if not answer.hits:

@@ -32,7 +32,7 @@ from regard.api.library.answers import answer_of
 from regard.core.keys import Caller
 from regard.core.records import Target
 from regard.photos.rendering import outline_path
-from regard.search.answers import LikeQuery, Reference, Scope
+from regard.search.answers import LikeQuery, Order, Reference, Scope
 from regard.search.language.syntax import MAX_PICTURE_TERMS
 
 router = APIRouter(prefix="/v1", tags=["search"])
@@ -72,6 +72,7 @@ def search_by_query(request: Request, caller: Reader) -> Response:
         wanted.min_relevance,
         wanted.exact,
         wanted.refine,
+        wanted.sort,
     )
 
 
@@ -114,6 +115,7 @@ async def search_by_anything(request: Request, service: Use, caller: Reader) -> 
             wanted.min_relevance,
             wanted.exact,
             wanted.refine,
+            wanted.sort,
         )
 
     return await to_thread.run_sync(find)
@@ -195,13 +197,14 @@ def _answer(
     min_relevance: float | None = None,
     exact: bool = False,
     refine: bool = False,
+    sort: Order = Order.RELEVANCE,
 ) -> Response:
     offset = 0 if cursor is None else read_cursor(cursor, f"hits-{target}", [int])[0]
     if not 0 <= offset <= _DEEPEST:
         raise bad_cursor()
     # One hit more than requested tells whether there is another page.
     refined = offset + limit if refine else 0
-    scope = Scope(target, limit + 1, plan.filter, offset, min_relevance, exact, refined)
+    scope = Scope(target, limit + 1, plan.filter, offset, min_relevance, exact, refined, sort)
     answer = service.engine.search(plan.query, scope)
     found = answer_of(answer, plan.description)
     make = service.documents(caller)

@@ -6,6 +6,7 @@ import { h } from "./dom.js";
 /** Example queries, and what they find. */
 export const EXAMPLES = [
   ["a red bus at night", "What the words say"], ['"red bus"', "Exactly these words, side by side"], ["-people", "Less of this"],
+  ["dogs OR cats", "Either of two texts"], ["tag:a OR (tag:b -tag:c)", "Either of two filters"], ["rating:>=4", "Four stars or more"],
   ["sunset^2 beach", "Two texts; the first counts twice"], ["taken:2024-05..2024-06", "From these months"],
   ["tag:harbour -tag:draft", "With one tag, and without another"], ['camera:"EOS R5"', "Taken with this camera"],
   ["near:52.5,13.4,10km", "Near this place"], ["path:2024/trip", "In a folder"], ["has:gps", "With a place"],
@@ -24,16 +25,23 @@ export function placeOf(query, { position, length }) {
 /** The query without one of its parts. */
 export function without(query, part) {
   const [begin, end] = placeOf(query, part);
-  return `${query.slice(0, begin).trimEnd()} ${query.slice(end).trimStart()}`.trim();
+  // What was an alternative to the removed part stands alone.
+  const rest = query.slice(end).trimStart();
+  return `${query.slice(0, begin).trimEnd()} ${part.alternative ? rest : rest.replace(/^OR\s+/u, "")}`.trim();
 }
 
 /** A part in words. */
 export function labelOf(part) {
   const sign = part.negative ? "not " : "";
   if (part.field) return `${sign}${part.field}: ${part.value}`;
+  if (part.any_of) {
+    const options = part.any_of.map((items) => items.map(labelOf).join(", "));
+    return part.negative ? `not (${options.join(" or ")})` : options.join(" or ");
+  }
+  const or = part.alternative ? "or " : "";
   const usual = part.negative ? USUAL.unwanted : USUAL.wanted;
   const weight = part.weight === usual ? "" : ` ×${part.weight}`;
-  return `${sign}${thing(part)}${weight}`;
+  return `${or}${sign}${thing(part)}${weight}`;
 }
 
 function thing({ text, phrase, image, box, like }) {
@@ -43,7 +51,7 @@ function thing({ text, phrase, image, box, like }) {
 }
 
 /** Whether a query only filters, so that its answer is a list. */
-export const isList = (parts) => parts.length > 0 && parts.every((part) => part.field);
+export const isList = (parts) => parts.length > 0 && parts.every((part) => part.field || part.any_of);
 
 /** The query with the wrong part marked, for the notice. */
 export function marked(query, problem) {

@@ -235,7 +235,7 @@ LEFT_OUT = {
     # Derived from other columns, or counted again.
     "asset": {
         *("composed_path", "comparable_path", "taken_month"),
-        *("camera", "camera_folded", "camera_model_folded"),
+        *("camera", "camera_folded", "camera_model_folded", "lens_folded"),
     },
     "analysis": {"region_count", "caption_count", "vector_count"},
     "analysis_failure": {"reason"},
