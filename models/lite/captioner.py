@@ -72,7 +72,7 @@ def name_things(probabilities: Float32Array) -> list[Naming | None]:
 
 def _log_odds(probabilities: Float32Array) -> Float32Array:
     bounded = np.clip(probabilities, 1e-6, 1 - 1e-6)
-    return np.log(bounded / (1 - bounded))
+    return np.asarray(np.log(bounded / (1 - bounded)), dtype=np.float32)
 
 
 def _naming(scores: Float32Array, is_enough: BoolArray) -> Naming:
@@ -120,7 +120,8 @@ def describe(views: Views) -> str:
 
 def describe_regions(views: Views) -> list[str | None]:
     """Return the name of what each region shows, without an article; None where it is unknown."""
-    return [naming and naming.name for naming in name_things(views.region_probabilities)]
+    namings = name_things(views.region_probabilities)
+    return [None if naming is None else naming.name for naming in namings]
 
 
 def without_hedge(caption: str) -> str:
