@@ -84,7 +84,7 @@ def test_places_follow_the_plain_answer(
     assert query(page)["refine"] == "true"
     shoot(page, "refined")
 
-    # The viewer shows the same place, and calls it what was asked for.
+    # The viewer shows the same place, and calls it by the words of the search.
     part(page, "hit-link").click()
     lit = page.locator(".stage-region.is-lit")
     expect(lit).to_have_attribute("title", "red")
