@@ -50,6 +50,27 @@ class CollectionList(Document):
     next: str | None
 
 
+class AlbumDocument(Document):
+    """An album. With a `query` it is a saved search, which has no count and no cover.
+
+    `assets` excludes trashed ones; `cover` is the id of the newest one.
+    """
+
+    id: str = Field(examples=["b1"])
+    name: str = Field(examples=["Best of 2024"])
+    query: str | None = Field(examples=["rating:>=4 taken:2024"])
+    created_at: datetime
+    assets: int | None
+    cover: str | None
+
+
+class AlbumList(Document):
+    """A page of albums, sorted by name."""
+
+    items: list[AlbumDocument]
+    next: str | None
+
+
 class AssetUrls(Document):
     """URLs of an asset, relative to the server."""
 

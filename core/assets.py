@@ -152,6 +152,21 @@ class CollectionRecord:
 
 
 @dataclass(frozen=True, slots=True)
+class AlbumRecord:
+    """An album; with a `query` it is a saved search, whose assets are not counted.
+
+    `assets` are those outside the trash that the caller may see, `cover` the newest of them.
+    """
+
+    id: int
+    name: str
+    query: str | None
+    created_at: datetime
+    assets: int | None
+    cover: int | None
+
+
+@dataclass(frozen=True, slots=True)
 class FacetValue:
     """How many assets have a value."""
 

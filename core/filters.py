@@ -99,9 +99,9 @@ class AssetFilter:
 
     Any of the values must match in `ids`, `collections` (names; () matches nothing), `cameras`
     (model, or make and model; ASCII case is ignored), `lenses` (likewise), `formats` (as JPEG),
-    `any_of`, `external_ids`, and `path_prefixes`
-    (absolute paths as bytes, at or below which the file lies). All must match in `tags`, `custom`
-    ((field, value) pairs), `path_parts`, `has` and `also`; none in `without_tags` and `without`.
+    `albums` (ids), `any_of`, `external_ids`, and `path_prefixes` (absolute paths as bytes, at or
+    below which the file lies). All must match in `tags`, `custom` ((field, value) pairs),
+    `path_parts`, `has` and `also`; none in `without_tags` and `without`.
     `taken_from` and `taken_to` are naive local times, inclusive; with either, assets without a
     date do not match. Sizes are in pixels, ratings -1 (rejected) to 5. Raises UsageError for
     values that no asset can have.
@@ -130,6 +130,7 @@ class AssetFilter:
     max_rating: int | None = None
     lenses: tuple[str, ...] = ()
     formats: tuple[str, ...] = ()
+    albums: tuple[int, ...] = ()
     any_of: tuple[AssetFilter, ...] = ()
     also: tuple[AssetFilter, ...] = ()
     without: tuple[AssetFilter, ...] = ()

@@ -30,6 +30,7 @@ _COMMANDS = {
     "index": "Index photographs: regard index ~/Pictures",
     "search": 'Find photographs, or the things in them: regard search "a red bus"',
     "duplicates": "List copies, edits and bursts: regard duplicates",
+    "albums": "Make, fill and list albums: regard albums create NAME",
     "status": "Show what a home holds: regard status",
     "verify": "Check the catalog and its indexes: regard verify",
     "rebuild": "Rebuild the indexes from the catalog: regard rebuild",

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from types import TracebackType
 from typing import Unpack
 
+from regard.api.client.albums import Albums
 from regard.api.client.assets import Assets, Trash
 from regard.api.client.collections import Collections
 from regard.api.client.connection import Call, Connection, pages, pairs
@@ -44,6 +45,7 @@ class Client:
         self._connection = Connection(base_url, key, timeout)
         self.url = shown_url(self._connection.url)
         self.collections = Collections(self._connection)
+        self.albums = Albums(self._connection)
         self.assets = Assets(self._connection)
         self.trash = Trash(self._connection)
         self.regions = Regions(self._connection)

@@ -41,6 +41,7 @@ class Filters:
     max_rating: int | None = None
     lens: Sequence[str] = ()
     format: Sequence[str] = ()
+    album: Sequence[str] = ()
     external_id: Sequence[str] = ()
     custom: Mapping[str, CustomValue] = field(default_factory=dict)
     path_prefix: str | None = None
@@ -78,6 +79,7 @@ class Filters:
             "not_tag": self.not_tag,
             "lens": self.lens,
             "format": self.format,
+            "album": self.album,
             "external_id": self.external_id,
         }
         return [(name, values) for name, values in many.items() if values]

@@ -20,6 +20,7 @@ from regard.api.http.guards import guarded
 from regard.api.http.openapi import LICENSE, SERVERS, TAGS, complete_openapi, reference_router
 from regard.api.http.problems import handle_errors
 from regard.api.http.routers import (
+    albums,
     assets,
     changes,
     collections,
@@ -44,6 +45,7 @@ _ROUTERS = (
     assets,
     files,
     collections,
+    albums,
     changes,
     duplicates,
     jobs,

@@ -11,12 +11,14 @@ from fastapi.dependencies.models import Dependant
 from fastapi.exceptions import RequestValidationError
 
 from regard.api.http.access import Requires
-from regard.api.http.filters import JsonFilters, asset_filter, query_filters
+from regard.api.http.filters import JsonFilters, asset_filter, path_filter, query_filters
 from regard.api.http.service import Service
 from regard.api.http.storable import is_storable
+from regard.api.library.albums import AlbumFilters
 from regard.core.errors import UsageError
 from regard.core.filters import AssetFilter
 from regard.core.keys import AccessScope, Caller
+from regard.search.language.planning import intersect
 from regard.storage.assets.facets import FACETS
 
 PAGE = 100
@@ -90,7 +92,22 @@ def make_filter(service: Service, caller: Caller, filters: JsonFilters) -> Asset
         # No collection can have a name that databases reject.
         storable = [name for name in filters.collection if is_storable(name)]
         known = set(storable) - service.collections.missing(storable)
-    return asset_filter(filters, caller, service.options.roots, known)
+    chosen = asset_filter(filters, caller, service.options.roots, known)
+    if not filters.album:
+        return chosen
+    albums = album_filters(service, caller, chosen)
+    return intersect(chosen, AssetFilter(any_of=tuple(map(albums, filters.album))))
+
+
+def album_filters(service: Service, caller: Caller, within: AssetFilter) -> AlbumFilters:
+    """What the names of albums stand for to the caller."""
+    return AlbumFilters(
+        service.albums,
+        lambda: service.engine,
+        lambda text: path_filter(text, caller, service.options.roots),
+        within,
+        caller.collections,
+    )
 
 
 Filters = Annotated[JsonFilters, Depends(query_filters)]

@@ -13,6 +13,7 @@ from typing import Any
 from regard.api.http.problems import names_path
 from regard.api.http.sub_path import current_prefix
 from regard.core.assets import (
+    AlbumRecord,
     Asset,
     AssetChange,
     AssetDetail,
@@ -25,8 +26,8 @@ from regard.core.jobs import Job
 from regard.core.keys import Caller
 from regard.search.answers import asset_identifier, region_identifier
 
-_NUMBERED = re.compile(r"([acjr])([1-9][0-9]{0,17})", re.ASCII)
-_WORDS = {"a": "photograph", "c": "collection", "j": "job", "r": "region"}
+_NUMBERED = re.compile(r"([abcjr])([1-9][0-9]{0,17})", re.ASCII)
+_WORDS = {"a": "photograph", "b": "album", "c": "collection", "j": "job", "r": "region"}
 _VERSION_DIGITS = 12
 
 
@@ -193,6 +194,18 @@ class Documents:
                 tail = below.decode("utf-8", errors="replace")
                 return f"{name}/{tail}"
         return None
+
+
+def album(record: AlbumRecord) -> dict[str, Any]:
+    """See `regard.api.schemas.AlbumDocument`."""
+    return {
+        "id": f"b{record.id}",
+        "name": record.name,
+        "query": record.query,
+        "created_at": utc(record.created_at),
+        "assets": record.assets,
+        "cover": None if record.cover is None else asset_identifier(record.cover),
+    }
 
 
 def collection(record: CollectionRecord) -> dict[str, Any]:

@@ -76,6 +76,14 @@ _DETAIL: dict[str, Any] = {
     "regions": [_REGION],
     "captions": [{"text": "A red boat in a harbour.", "model": "lite", "region": None}],
 }
+_ALBUM: dict[str, Any] = {
+    "id": "b1",
+    "name": "Best of 2024",
+    "query": None,
+    "created_at": _AT,
+    "assets": 12,
+    "cover": "a17",
+}
 _JOB: dict[str, Any] = {
     "id": "j4",
     "kind": "import",
@@ -170,6 +178,8 @@ EXAMPLES: Mapping[str, dict[str, Any]] = {
         "keys_required": True,
         "recall": None,
     },
+    "AlbumDocument": _ALBUM,
+    "AlbumList": {"items": [_ALBUM], "next": None},
     "JobDocument": _JOB,
     "JobFailureList": {
         "items": [{"asset": "a19", "file_name": "broken.jpg", "reason": "it is cut short"}],

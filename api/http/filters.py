@@ -77,6 +77,7 @@ class FilterModel(BaseModel):
     format: list[_Format] = Field(
         default=[], description="File formats; any of them.", examples=[["JPEG"]]
     )
+    album: list[_Composed] = Field(default=[], description="Album names; any of them.")
     external_id: list[_Name] = Field(default=[], description="External ids; any of them.")
     path_prefix: str | None = Field(
         default=None,

@@ -24,6 +24,7 @@ TAGS = [
     {"name": "files", "description": "Originals and thumbnails."},
     {"name": "regions", "description": "Segments of photographs: boxes, crops and masks."},
     {"name": "collections", "description": "Named sets of assets."},
+    {"name": "albums", "description": "Albums of photographs, and saved searches."},
     {"name": "changes", "description": "The log of added, changed and removed assets."},
     {"name": "duplicates", "description": "Copies, edited copies, bursts and the same object."},
     {"name": "jobs", "description": "Imports, analyses and other work in the background."},

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from regard.api.http.dependencies import make_filter
+from regard.api.http.dependencies import album_filters, make_filter
 from regard.api.http.filters import JsonFilters, path_filter
 from regard.api.http.problems import invalid_field
 from regard.api.http.search_requests import SearchRequest, Sides, TermRequest
@@ -70,7 +70,9 @@ def plan_search(
             require_visible(service, caller, term.query.reference)
     request_filter = make_filter(service, caller, filters)
     query_filter = read_filter(
-        written, lambda text: path_filter(text, caller, service.options.roots)
+        written,
+        lambda text: path_filter(text, caller, service.options.roots),
+        album_filters(service, caller, request_filter),
     )
     _require_collections(service, caller, query_filter.named_collections)
     description = {} if request.query is None else describe_query(written, request.query)

@@ -38,6 +38,7 @@ from regard.photos.decoding import DecodeLimits
 from regard.photos.files import Confinement, path_below
 from regard.photos.photo_file import PhotoFile
 from regard.search.engine import SearchEngine
+from regard.storage.assets.albums import SqlAlbums
 from regard.storage.assets.collections import SqlCollections
 from regard.storage.assets.editing import SqlAssetEditing
 from regard.storage.assets.reading import SqlAssetReading
@@ -106,6 +107,7 @@ class Service:
         self.editing = SqlAssetEditing(catalog)
         self.uploads = SqlUploads(catalog)
         self.collections = SqlCollections(catalog)
+        self.albums = SqlAlbums(catalog)
         self.jobs = SqlJobQueue(catalog)
         self.idempotency = SqlIdempotency(catalog)
         self.originals = open_originals(library.settings, catalog)

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Self
 
 from regard.api.library.queries import DEFAULT_COLLECTION, WrittenSearch, scope_of, write_search
 from regard.api.library.results import (
+    Album,
     Answer,
     Asset,
     Duplicates,
@@ -156,6 +157,34 @@ class Library(ABC):
 
         Raises NotFound, DecodeError when the file can no longer be read.
         """
+
+    @abstractmethod
+    def albums(self) -> list[Album]:
+        """All albums, by name."""
+
+    @abstractmethod
+    def create_album(self, name: str, query: str | None = None) -> Album:
+        """Create an empty album or, with a query in the query language, a saved search.
+
+        A search names it as `album:NAME`. Raises NameTaken, MalformedQuery.
+        """
+
+    @abstractmethod
+    def change_album(
+        self,
+        name: str,
+        *,
+        add: Iterable[str | Asset | Hit] = (),
+        remove: Iterable[str | Asset | Hit] = (),
+    ) -> int:
+        """Add photographs to an album and take others out; returns how many that changed.
+
+        Raises NotFound, Conflict for a saved search.
+        """
+
+    @abstractmethod
+    def delete_album(self, name: str) -> None:
+        """Delete an album, and none of its photographs; raises NotFound."""
 
     @abstractmethod
     def status(self) -> Status:

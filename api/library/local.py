@@ -34,6 +34,7 @@ from regard.api.library.queries import (
 )
 from regard.api.library.relevance import calibrate_if_due, relevance_status
 from regard.api.library.results import (
+    Album,
     Answer,
     Asset,
     CollectionStatus,
@@ -51,18 +52,21 @@ from regard.api.library.settings import Settings
 from regard.core.duplicates import DuplicateKind
 from regard.core.errors import DecodeError, EngineUnavailable, UsageError
 from regard.core.filters import AssetFilter, PathPart
+from regard.core.words import composed
 from regard.indexer.report import SILENT, IndexReport, Progress
 from regard.models.profiles.recommending import better_profile
 from regard.photos.files import absolute_path, is_absolute, uri_of_path
 from regard.search.answers import ImageQuery, Scope, TextQuery, parse_identifier
 from regard.search.engine import SearchEngine
 from regard.search.language.planning import compose_query, intersect, read_filter, read_terms
-from regard.search.language.syntax import WrittenPicture
+from regard.search.language.syntax import WrittenPicture, WrittenQuery
 
 if TYPE_CHECKING:
     from PIL.Image import Image as Picture
 
+    from regard.core.assets import AlbumRecord
     from regard.core.geometry import Mask
+    from regard.storage.assets.albums import SqlAlbums
     from regard.storage.assets.overview import ExclusionOverview
     from regard.storage.export.exporting import ExportReport
     from regard.storage.export.imported_rows import ImportReport
@@ -70,6 +74,7 @@ if TYPE_CHECKING:
     from regard.storage.retrieval.recall import RecallReport
     from regard.storage.retrieval.verification import Finding
 
+_ALBUMS_AT_ONCE = 1000
 _EXCLUSIONS_SHOWN = 20
 
 
@@ -139,10 +144,16 @@ class LocalLibrary(Library):
 
     def _search(self, search: WrittenSearch, scope: Scope) -> Answer:
         terms = read_terms(search.query, _decoded)
-        assets = intersect(scope.filter, read_filter(search.query, _path_filter))
+        assets = intersect(scope.filter, self._filter(search.query, scope.filter))
         scope = dataclasses.replace(scope, filter=assets)
         found = self._search_engine().search(compose_query(terms), scope)
         return answer_of(found, search.described, self._mask)
+
+    def _filter(self, query: WrittenQuery, within: AssetFilter) -> AssetFilter:
+        from regard.api.library.albums import AlbumFilters
+
+        albums = AlbumFilters(self._albums(), self._search_engine, _path_filter, within)
+        return read_filter(query, _path_filter, albums)
 
     def _search_texts(self, texts: Sequence[str], scope: Scope) -> list[Answer | UsageError]:
         engine = self._search_engine()
@@ -154,6 +165,47 @@ class LocalLibrary(Library):
             answer_of(next(answers), {}, self._mask) if isinstance(query, TextQuery) else query
             for query in queries
         ]
+
+    def albums(self) -> list[Album]:
+        store = self._albums()
+        found: list[AlbumRecord] = []
+        while page := store.page(after=found[-1].name if found else None, limit=_ALBUMS_AT_ONCE):
+            found += page
+        return [Album(one.name, one.query, one.assets) for one in found]
+
+    def create_album(self, name: str, query: str | None = None) -> Album:
+        from regard.api.library.albums import require_saved
+
+        name = require_name(name, "album")
+        if query is not None:
+            require_saved(query, _path_filter)
+        made = self._albums().create(name, query)
+        return Album(made.name, made.query, made.assets)
+
+    def change_album(
+        self,
+        name: str,
+        *,
+        add: Iterable[str | Asset | Hit] = (),
+        remove: Iterable[str | Asset | Hit] = (),
+    ) -> int:
+        store = self._albums()
+        album = store.named(composed(name)).id
+        parts = ((add, store.add), (remove, store.remove))
+        return sum(
+            work(album, {parse_identifier(asset_id(one)).id for one in chosen})
+            for chosen, work in [(list(chosen), work) for chosen, work in parts]
+            if chosen
+        )
+
+    def delete_album(self, name: str) -> None:
+        store = self._albums()
+        store.delete(store.named(composed(name)).id)
+
+    def _albums(self) -> SqlAlbums:
+        from regard.storage.assets.albums import SqlAlbums
+
+        return SqlAlbums(self._live_home().catalog)
 
     def duplicates(
         self,

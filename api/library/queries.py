@@ -23,12 +23,15 @@ from regard.search.refining import MOST_REFINED
 DEFAULT_COLLECTION = "default"
 
 
-def require_name(collection: str) -> str:
-    """The name of a collection, letters composed; raises UsageError for one that is blank or not UTF-8."""
+def require_name(collection: str, what: str = "collection") -> str:
+    """The name of a collection or an album, letters composed.
+
+    Raises UsageError for one that is blank or not UTF-8.
+    """
     if not collection.strip():
-        raise UsageError("the collection's name is empty", remedy="give --collection a name")
+        raise UsageError(f"the {what}'s name is empty", remedy=f"name the {what}")
     if not is_text(collection):
-        raise UsageError("the collection's name is not text", remedy="give --collection in UTF-8")
+        raise UsageError(f"the {what}'s name is not text", remedy="give it in UTF-8")
     return composed(collection)
 
 

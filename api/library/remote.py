@@ -27,6 +27,7 @@ from regard.api.library.interface import (
 )
 from regard.api.library.queries import DEFAULT_COLLECTION, WrittenSearch, picture_uri, require_name
 from regard.api.library.results import (
+    Album,
     Answer,
     Asset,
     CollectionStatus,
@@ -45,6 +46,7 @@ from regard.api.library.results import (
 )
 from regard.api.library.sending import Sending
 from regard.api.schemas import (
+    AlbumDocument,
     AssetDocument,
     ChannelDocument,
     DuplicateGroupDocument,
@@ -54,8 +56,9 @@ from regard.api.schemas import (
     RefinedDocument,
     RegionDocument,
 )
-from regard.core.errors import CannotWork, DecodeError, MalformedQuery, UsageError
+from regard.core.errors import CannotWork, DecodeError, MalformedQuery, NotFound, UsageError
 from regard.core.geometry import Mask
+from regard.core.words import composed
 from regard.indexer.exclusions import ExclusionChange
 from regard.indexer.report import SILENT, IndexReport, Progress
 from regard.search.answers import ChannelMatch, Scope, WordMatch
@@ -154,6 +157,41 @@ class RemoteLibrary(Library):
                         raise
                     answers.append(UsageError(problem.detail, remedy=problem.remedy))
         return answers
+
+    def albums(self) -> list[Album]:
+        with _problems():
+            return [_album(one) for one in self._client.albums.iterate()]
+
+    def create_album(self, name: str, query: str | None = None) -> Album:
+        with _problems():
+            return _album(self._client.albums.create(require_name(name, "album"), query))
+
+    def change_album(
+        self,
+        name: str,
+        *,
+        add: Iterable[str | Asset | Hit] = (),
+        remove: Iterable[str | Asset | Hit] = (),
+    ) -> int:
+        calls = self._client.albums
+        changed = 0
+        with _problems():
+            id = self._album_id(name)
+            for chosen, work in ((add, calls.add), (remove, calls.remove)):
+                ids = [asset_id(one) for one in chosen]
+                changed += work(id, ids) if ids else 0
+        return changed
+
+    def delete_album(self, name: str) -> None:
+        with _problems():
+            self._client.albums.delete(self._album_id(name))
+
+    def _album_id(self, name: str) -> str:
+        named = composed(name)
+        for one in self._client.albums.iterate():
+            if one.name == named:
+                return one.id
+        raise NotFound(f"no album is named {name}", remedy="see: regard albums list")
 
     def duplicates(
         self,
@@ -465,6 +503,10 @@ def _options(scope: Scope) -> SearchOptions:
         refine=scope.refined_ranks > 0,
         sort=scope.order.value,
     )
+
+
+def _album(album: AlbumDocument) -> Album:
+    return Album(album.name, album.query, album.assets)
 
 
 def _match(match: ChannelDocument) -> ChannelMatch:

@@ -313,6 +313,19 @@ class Duplicates:
 
 
 @dataclass(frozen=True, slots=True)
+class Album:
+    """An album; with a `query` it is a saved search, whose photographs are not counted."""
+
+    name: str
+    query: str | None
+    assets: int | None
+
+    def to_json(self) -> dict[str, Any]:
+        """The JSON of the command line."""
+        return {"name": self.name, "query": self.query, "assets": self.assets}
+
+
+@dataclass(frozen=True, slots=True)
 class CollectionStatus:
     """A collection and its photographs: all that are not in the trash, and some of their
     states."""

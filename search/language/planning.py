@@ -8,7 +8,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from regard.core.errors import MalformedQuery, UnanswerableQuery, UsageError
 from regard.core.filters import (
@@ -48,6 +48,13 @@ from regard.search.language.syntax import (
 
 GetPicture = Callable[[WrittenPicture], ImageQuery]
 GetPath = Callable[[str], AssetFilter]
+GetAlbum = Callable[[str], AssetFilter]
+
+
+@dataclass(frozen=True, slots=True)
+class _Names:
+    path: GetPath
+    album: GetAlbum
 
 
 def read_terms(query: WrittenQuery, picture: GetPicture) -> list[Term]:
@@ -91,17 +98,17 @@ def _compose(terms: Sequence[Term]) -> PlainQuery | ComposedQuery:
     return ComposedQuery(tuple(terms))
 
 
-def read_filter(query: WrittenQuery, path: GetPath) -> AssetFilter:
+def read_filter(query: WrittenQuery, path: GetPath, album: GetAlbum) -> AssetFilter:
     """All conditions as one filter: any of the collections, cameras, lenses and formats that are
     named side by side, and all the rest.
 
-    `path` makes the filter of a path; raises MalformedQuery with the condition's place if it
-    raises UsageError.
+    `path` and `album` make the filters of what a condition names; raises MalformedQuery with the
+    condition's place if they raise UsageError.
     """
-    return _read_all(query.conditions, path)
+    return _read_all(query.conditions, _Names(path, album))
 
 
-def _read_all(parts: Sequence[Condition | Group], path: GetPath) -> AssetFilter:
+def _read_all(parts: Sequence[Condition | Group], names: _Names) -> AssetFilter:
     if not parts:
         return EVERYTHING
     conditions = [part for part in parts if isinstance(part, Condition)]
@@ -118,19 +125,19 @@ def _read_all(parts: Sequence[Condition | Group], path: GetPath) -> AssetFilter:
         tags=_texts(Field.TAG, wanted),
         without_tags=_texts(Field.TAG, unwanted),
         also=(
-            *(_read_condition(item, path) for item in wanted if item.field not in single),
-            *(_read_group(group, path) for group in groups if not group.negative),
+            *(_read_condition(item, names) for item in wanted if item.field not in single),
+            *(_read_group(group, names) for group in groups if not group.negative),
         ),
         without=(
-            *(_read_condition(item, path) for item in unwanted if item.field is not Field.TAG),
-            *(_read_group(group, path) for group in groups if group.negative),
+            *(_read_condition(item, names) for item in unwanted if item.field is not Field.TAG),
+            *(_read_group(group, names) for group in groups if group.negative),
         ),
     )
 
 
-def _read_group(group: Group, path: GetPath) -> AssetFilter:
+def _read_group(group: Group, names: _Names) -> AssetFilter:
     """The filter of alternatives, without their sign."""
-    filters = tuple(_read_all(parts, path) for parts in group.alternatives)
+    filters = tuple(_read_all(parts, names) for parts in group.alternatives)
     return filters[0] if len(filters) == 1 else AssetFilter(any_of=filters)
 
 
@@ -161,15 +168,15 @@ def _texts(field: Field, conditions: Iterable[Condition]) -> tuple[str, ...]:
     return tuple(value for value in values if isinstance(value, str))
 
 
-def _read_condition(condition: Condition, path: GetPath) -> AssetFilter:
+def _read_condition(condition: Condition, names: _Names) -> AssetFilter:
     """The filter of one condition, without its sign."""
     try:
-        return _filter(condition, path)
+        return _filter(condition, names)
     except UsageError as error:
         raise _at(condition, error) from error
 
 
-def _filter(condition: Condition, path: GetPath) -> AssetFilter:  # noqa: PLR0911 - one return per kind of value
+def _filter(condition: Condition, names: _Names) -> AssetFilter:  # noqa: PLR0911 - one return per kind of value
     match condition.value:
         case Period(start, end):
             return AssetFilter(taken_from=start, taken_to=end)
@@ -191,7 +198,9 @@ def _filter(condition: Condition, path: GetPath) -> AssetFilter:  # noqa: PLR091
             return AssetFilter(custom=((name, value),))
         case str() as text:
             if condition.field is Field.PATH:
-                return path(text)
+                return names.path(text)
+            if condition.field is Field.ALBUM:
+                return names.album(text)
             return _one_name(condition.field, text)
 
 

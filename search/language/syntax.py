@@ -89,6 +89,7 @@ class Field(StrEnum):
     RATING = "rating"
     LENS = "lens"
     FORMAT = "format"
+    ALBUM = "album"
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,7 +189,7 @@ _OTHER_NAMES = {
     "date": "taken:", "year": "taken:", "month": "taken:", "taken_from": "taken:2024-05..",
     "taken_to": "taken:..2024-06", "before": "taken:<2024-06", "after": "taken:>2024-05",
     "make": "camera:", "model": "camera:", "cam": "camera:",
-    "album": "collection:", "folder": "path:", "dir": "path:", "directory": "path:",
+    "albums": "album:", "folder": "path:", "dir": "path:", "directory": "path:",
     "path_prefix": "path:", "file": "path:", "filename": "path:",
     "gps": "near:52.5,13.4,10km", "geo": "near:52.5,13.4,10km", "gps_near": "near:52.5,13.4,10km",
     "gps_box": "within:", "bbox": "within:", "min_width": "width:>=", "max_width": "width:<=",

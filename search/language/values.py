@@ -241,4 +241,5 @@ _READERS: Mapping[Field, Callable[[str], Value]] = {
     Field.RATING: _stars,
     Field.LENS: _name,
     Field.FORMAT: _format,
+    Field.ALBUM: _name,
 }

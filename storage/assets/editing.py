@@ -73,7 +73,7 @@ class SqlAssetEditing:
             if "external_id" in edit.fields:
                 # Otherwise two edits that find an external id free would both take it.
                 self._database.take_turns(connection)
-            row = _require(connection, [asset], visible)[0]
+            row = require_assets(connection, [asset], visible)[0]
             values: dict[str, Any] = {}
             if "title" in edit.fields and edit.title != row.edited_title:
                 values["edited_title"] = edit.title
@@ -97,7 +97,7 @@ class SqlAssetEditing:
                     write_custom(connection, asset, custom)
                     has_changed = True
             if has_changed:
-                record_changes(connection, [], [], _changed([row]))
+                record_changes(connection, [], [], changed_events([row]))
 
     def tag(
         self,
@@ -109,7 +109,7 @@ class SqlAssetEditing:
     ) -> None:
         """Add tags to and remove tags from assets, all of them or none; raises NotFound."""
         with self._database.writing() as connection:
-            rows = _require(connection, assets, visible)
+            rows = require_assets(connection, assets, visible)
             ids = [row.id for row in rows]
             changed: set[int] = set()
             if remove:
@@ -124,7 +124,7 @@ class SqlAssetEditing:
             changed |= add_tags(connection, ids, add)
             if changed:
                 record_changes(
-                    connection, [], [], _changed([row for row in rows if row.id in changed])
+                    connection, [], [], changed_events([row for row in rows if row.id in changed])
                 )
 
     def trash(self, assets: Collection[int], *, visible: Visible = None) -> None:
@@ -220,7 +220,7 @@ class SqlAssetEditing:
 
     def _move(self, assets: Collection[int], visible: Visible, *, into_trash: bool) -> None:
         with self._database.writing() as connection:
-            rows = _require(connection, assets, visible)
+            rows = require_assets(connection, assets, visible)
             moved = [row for row in rows if (row.deleted_at is None) == into_trash]
             if not moved:
                 return
@@ -252,14 +252,16 @@ def _purged(
     return where
 
 
-def _changed(rows: Sequence[Any]) -> list[AssetEvent]:
+def changed_events(rows: Sequence[Any]) -> list[AssetEvent]:
     """The events to log; assets in the trash were logged as removed."""
     return [
         AssetEvent(row.id, row.collection_id, "changed") for row in rows if row.deleted_at is None
     ]
 
 
-def _require(connection: Connection, assets: Collection[int], visible: Visible) -> Sequence[Any]:
+def require_assets(
+    connection: Connection, assets: Collection[int], visible: Visible
+) -> Sequence[Any]:
     """The rows of visible assets, locked; raises NotFound unless all exist."""
     statement = (
         select(

@@ -177,6 +177,9 @@ def _labels(asset_filter: AssetFilter) -> Iterator[ColumnElement[bool]]:
         yield _has_tag(tag)
     for tag in asset_filter.without_tags:
         yield ~_has_tag(tag)
+    if asset_filter.albums:
+        member = schema.album_asset.c
+        yield _is_among(select(member.asset_id).where(member.album_id.in_(asset_filter.albums)))
     for name, value in asset_filter.custom:
         yield _has_field(name, value)
     if asset_filter.external_ids:

@@ -139,7 +139,7 @@ class SqlAssetReading:
         with self._database.reading() as connection:
             pipeline = self._pipeline_id(connection)
             statement = select_assets(pipeline).where(_asset.id == asset)
-            statement = statement.where(*_seen(visible))
+            statement = statement.where(*seen(visible))
             found = read_assets(connection, statement)
             if not found:
                 raise _no_asset(asset)
@@ -163,7 +163,7 @@ class SqlAssetReading:
             assets = read_assets(
                 connection,
                 select_assets(pipeline)
-                .where(_asset.content_id == content_id, *_seen(visible))
+                .where(_asset.content_id == content_id, *seen(visible))
                 .order_by(_asset.deleted_at.is_not(None), _asset.id)
                 .limit(1),
             )
@@ -209,7 +209,7 @@ class SqlAssetReading:
                     connection,
                     names,
                     _select(asset_filter).where(
-                        *_in_state(asset_filter, state, pipeline), *_seen(visible)
+                        *_in_state(asset_filter, state, pipeline), *seen(visible)
                     ),
                     is_of_all=asset_filter == EVERYTHING and visible is None and state is None,
                 ),
@@ -229,7 +229,7 @@ class SqlAssetReading:
         columns = month.label("month"), func.count().label("number"), func.max(_asset.id)
 
         def read() -> MonthCounts:
-            where = [*_in_state(asset_filter, state, pipeline), *_seen(visible)]
+            where = [*_in_state(asset_filter, state, pipeline), *seen(visible)]
             statement = _select(asset_filter, *columns).where(*where)
             rows = connection.execute(statement.group_by(month).order_by(month.desc())).all()
             return MonthCounts(
@@ -289,7 +289,8 @@ def _key(visible: Visible) -> Hashable:
     return None if visible is None else tuple(visible)
 
 
-def _seen(visible: Visible) -> list[ColumnElement[bool]]:
+def seen(visible: Visible) -> list[ColumnElement[bool]]:
+    """The conditions that an asset is in a visible collection."""
     if visible is None:
         return []
     collection = schema.collection.c

@@ -269,6 +269,24 @@ asset_tag = Table(
     Column("tag", ComposedText, primary_key=True),
 )
 
+# A named set of assets or, with a query, a saved search.
+album = _table(
+    "album",
+    Column("id", Id, primary_key=True),
+    Column("name", ComposedText, nullable=False, unique=True),
+    Column("query", Text, nullable=True),
+    Column("created_at", DateTime, nullable=False),
+)
+
+album_asset = Table(
+    "album_asset",
+    metadata,
+    Column("album_id", Id, ForeignKey("album.id", ondelete="CASCADE"), primary_key=True),
+    Column(
+        "asset_id", Id, ForeignKey("asset.id", ondelete="CASCADE"), primary_key=True, index=True
+    ),
+)
+
 # The searchable texts of an asset: title, description, file name, folders and tags. Triggers write
 # it.
 asset_text = _table(

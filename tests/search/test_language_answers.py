@@ -240,7 +240,7 @@ def test_the_answer_is_that_of_what_is_written(
     said = [piece.term for piece in pieces if piece.term is not None]
     read = read_terms(query, picture)
     assert read == said
-    chosen = read_filter(query, path_filter)
+    chosen = read_filter(query, path_filter, path_filter)
     passing = expected_passing(conditions)
     assert HOME.passing(chosen) == passing
     if all(term.negative for term in said):

@@ -385,7 +385,7 @@ SINGLE = st.one_of(
             lambda chosen, name=name: replace(EVERYTHING, **{name: getattr(chosen, name)}), _FLAT
         )
         for name in AssetFilter.__dataclass_fields__
-        if not name.startswith("_") and name not in {"also", "without", "any_of"}
+        if not name.startswith("_") and name not in {"also", "without", "any_of", "albums"}
     )
 )
 _INNER = some([EVERYTHING]) | st.lists(SINGLE, max_size=2).map(tuple)

@@ -20,7 +20,7 @@ from made_library import painted, regard, write_photo
 from made_local_server import LocalServer
 
 import regard as api
-from regard import Answer, Library, NotFound, UsageError
+from regard import Answer, Library, NotFound, RegardError, UsageError
 from regard.api.client import Client, Filters
 from regard.api.library.sending import Sending
 from regard.core.errors import CannotWork, DecodeError, MalformedQuery, UnanswerableQuery
@@ -532,3 +532,26 @@ def test_long_answers_come_in_pages_without_gaps(url: str, monkeypatch: pytest.M
         monkeypatch.setattr(Client, "info", few)
         paged = library.search("red", target="region", limit=30)
     assert paged.hits == whole.hits
+
+
+def test_albums(both: tuple[Library, Library]) -> None:
+    for library in both:
+        name = f"album of {type(library).__name__}"
+        hits = library.search("red", limit=3).hits
+        made = library.create_album(name)
+        assert made in library.albums()
+        assert library.change_album(name, add=hits) == 3
+        assert library.change_album(name, add=hits, remove=[hits[0].asset.id]) == 1
+        found = library.search(f'album:"{name}"').hits
+        assert {hit.asset.id for hit in found} == {hit.asset.id for hit in hits[1:]}
+        saved = library.create_album(f"{name}, saved", "red -has:gps")
+        assert (saved.query, saved.assets) == ("red -has:gps", None)
+        for wrong in ("tags:x", "album:x"):
+            with pytest.raises(UsageError):
+                library.create_album("wrong", wrong)
+        for one in (name, saved.name):
+            library.delete_album(one)
+            with pytest.raises(RegardError, match="no album is named"):
+                library.search(f'album:"{one}"')
+        with pytest.raises(NotFound):
+            library.delete_album(name)
