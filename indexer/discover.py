@@ -9,16 +9,19 @@ out is LEFT_OUT.
 
 from __future__ import annotations
 
+import heapq
 import os
-from collections.abc import Callable, Container, Iterable, Iterator
+import shlex
+from collections.abc import Callable, Collection, Container, Iterable, Iterator, Sequence
 from dataclasses import replace
 
 from regard.core.catalog import KnownAsset
+from regard.core.errors import RootUnavailable
 from regard.indexer.bucket_walk import BucketWalk
 from regard.indexer.folder_walk import FolderWalk
 from regard.indexer.walk import Candidate, Likeness, Status, Walk, WalkEntry
 from regard.photos.buckets import is_object
-from regard.photos.files import Confinement, absolute_path, folders_above
+from regard.photos.files import Confinement, absolute_path, folders_above, uri_of_path
 
 
 def walk_type(path: bytes) -> type[Walk]:
@@ -50,15 +53,45 @@ def is_gone(path: bytes) -> bool:
     return walk_type(path).is_gone(path)
 
 
+def parts_by_root(
+    roots: Collection[bytes], parts: Sequence[bytes]
+) -> dict[bytes, tuple[bytes, ...]]:
+    """The roots that have some of the parts, each with its own; no parts stand for all of it.
+
+    A bucket is always walked whole.
+    """
+    by_root: dict[bytes, tuple[bytes, ...]] = {}
+    for part in distinct_roots(parts):
+        root = next((one for one in (part, *folders_above(part)) if one in roots), None)
+        if root is not None:
+            is_whole = part == root or is_object(root)
+            by_root[root] = () if is_whole else (*by_root.get(root, ()), part)
+    return by_root
+
+
+def emptied(root: bytes) -> RootUnavailable:
+    """The error for a root that has no photograph left although it had some."""
+    uri = uri_of_path(root)
+    return RootUnavailable(
+        f"no photograph is left at {uri}, although the catalog has some; nothing was removed",
+        remedy=f"mount or restore it, or run: regard remove {shlex.quote(uri)}",
+    )
+
+
+def holds_photo(walk: Walk) -> bool:
+    """Whether a walk finds a photograph, or a file that is meant to be one."""
+    return any(entry.likeness is Likeness.PHOTO for entry in walk)
+
+
 def compare(
     walk: Walk, known_assets: Callable[[bytes], Iterator[KnownAsset]], *, retry_failed: bool
 ) -> Iterator[Candidate]:
-    """Merge the walk with the catalog's assets below the same root.
+    """Merge the walk with the catalog's assets below the same root, or at the same parts of it.
 
     Known assets without a file are MISSING unless the walk could not look there. Candidates are
     meaningless once the walk has stopped.
     """
-    known = known_assets(walk.root)
+    known = _known_to(walk, known_assets)
     asset = next(known, None)
     for entry in walk:
         path = entry.stamp.path
@@ -66,7 +99,9 @@ def compare(
             yield from _without_entry(walk, asset)
             asset = next(known, None)
         if asset is None or asset.stamp.path != path:
-            if entry.likeness in {Likeness.PHOTO, Likeness.UNKNOWN}:
+            if entry.is_unsettled:
+                yield Candidate(Status.UNSETTLED, entry, None)
+            elif entry.likeness in {Likeness.PHOTO, Likeness.UNKNOWN}:
                 yield Candidate(Status.NEW, entry, None)
             continue
         if entry.likeness is Likeness.LEFT_OUT:
@@ -80,6 +115,15 @@ def compare(
         asset = next(known, None)
 
 
+def _known_to(
+    walk: Walk, known_assets: Callable[[bytes], Iterator[KnownAsset]]
+) -> Iterator[KnownAsset]:
+    if not walk.parts:
+        return known_assets(walk.root)
+    below = map(known_assets, walk.parts)
+    return heapq.merge(*below, key=lambda asset: asset.stamp.path)
+
+
 def _without_entry(walk: Walk, asset: KnownAsset) -> Iterator[Candidate]:
     candidate = walk.without_entry(asset)
     if candidate is not None:
@@ -87,6 +131,8 @@ def _without_entry(walk: Walk, asset: KnownAsset) -> Iterator[Candidate]:
 
 
 def _status(entry: WalkEntry, known: KnownAsset, *, retry_failed: bool) -> Status:
+    if entry.is_unsettled:
+        return Status.UNSETTLED
     if entry.is_unreachable and known.failure_reason is None:
         return Status.UNREACHABLE
     if not entry.stamp.is_unchanged_since(known.stamp):

@@ -12,7 +12,8 @@ import errno
 import os
 import shlex
 import stat
-from collections.abc import Iterable, Iterator
+import time
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -32,6 +33,9 @@ from regard.indexer.walk import (
 from regard.photos.files import LEADS_OUT, folders_above, uri_of_path
 from regard.photos.photo_file import looks_like_photo
 
+# The names to look at in a folder, and those in folders below it; None means all.
+_Names = dict[bytes, "_Names | None"]
+
 _LIST = os.O_RDONLY | getattr(os, "O_DIRECTORY", 0) | getattr(os, "O_NOFOLLOW", 0)
 
 
@@ -44,6 +48,7 @@ class _Folder:
     sidecars: dict[bytes, bytes]
     identities: frozenset[tuple[int, int]]
     rules: Rules
+    wanted: _Names | None
 
 
 @dataclass(slots=True)
@@ -77,7 +82,9 @@ class FolderWalk(Walk):
     def again(self) -> FolderWalk:
         """As in `Walk`: both passes see the same disk."""
         return FolderWalk(
-            *(self.root, self.stopped, self.confinement, self.exclusions), identity=self.identity
+            *(self.root, self.stopped, self.confinement, self.exclusions),
+            *(self.parts, self.quiet_seconds),
+            identity=self.identity,
         )
 
     def without_entry(self, asset: KnownAsset) -> Candidate | None:
@@ -205,7 +212,7 @@ class FolderWalk(Walk):
         """List a folder; None if it is left out, unreadable, or its own ancestor through a
         link."""
         ancestors = frozenset() if parent is None else parent.identities
-        names: list[bytes] = []
+        wanted = self._wanted_in(path, parent)
         if parent and self.exclusions.leaves_out(path, parent.rules, is_folder=True):
             self.left_out += 1
             return None
@@ -226,18 +233,7 @@ class FolderWalk(Walk):
                 if rules is None:
                     self.left_out += 1
                     return None
-                for name, entry in listed.items():
-                    below = os.path.join(path, name)
-                    is_out = entry.is_symlink() and self._leads_out(below)
-                    if not is_out and self._is_folder(entry, below):
-                        # Folders sort as `name/`, as they do in whole paths.
-                        names.append(name + b"/")
-                    elif self.exclusions.leaves_out(below, rules, is_folder=False):
-                        self.left_out += is_photo_name(name)
-                    elif is_out and not is_photo_name(name):
-                        self.outside.append(below)
-                    else:
-                        names.append(name)
+                names, sidecars = self._names(path, listed, rules, wanted)
         except OutsideRoots:
             # A link has replaced it since its name was listed.
             self.outside.append(path)
@@ -248,8 +244,43 @@ class FolderWalk(Walk):
         except OSError as error:
             self.unreadable.append((path, _reason(error)))
             return None
+        return _Folder(path, names, _sidecars(sidecars), ancestors | {identity}, rules, wanted)
+
+    def _names(
+        self,
+        path: bytes,
+        listed: dict[bytes, os.DirEntry[bytes] | os.DirEntry[str]],
+        rules: Rules,
+        wanted: _Names | None,
+    ) -> tuple[list[bytes], list[bytes]]:
+        """The names to walk in a folder, the last one first, and those of its sidecars."""
+        names: list[bytes] = []
+        sidecars: list[bytes] = []
+        for name, entry in listed.items():
+            is_wanted = wanted is None or name in wanted
+            is_sidecar = name.lower().endswith(SIDECAR_SUFFIX)
+            if not is_wanted and not is_sidecar:
+                continue
+            below = os.path.join(path, name)
+            is_out = entry.is_symlink() and self._leads_out(below)
+            if not is_out and self._is_folder(entry, below):
+                # Folders sort as `name/`, as they do in whole paths.
+                names += [name + b"/"] if is_wanted else []
+            elif self.exclusions.leaves_out(below, rules, is_folder=False):
+                self.left_out += is_photo_name(name)
+            elif is_out and not is_photo_name(name):
+                self.outside.append(below)
+            elif is_sidecar:
+                sidecars.append(name)
+            elif wanted is None or wanted[name] is None:
+                names.append(name)
         names.sort(reverse=True)
-        return _Folder(path, names, _sidecars(names), ancestors | {identity}, rules)
+        return names, sidecars
+
+    def _wanted_in(self, path: bytes, parent: _Folder | None) -> _Names | None:
+        if parent is None:
+            return _names_of(self.root, self.parts)
+        return parent.wanted and parent.wanted[os.path.basename(path)]
 
     @contextmanager
     def _listing(
@@ -307,9 +338,11 @@ class FolderWalk(Walk):
         stamp = FileStamp(path, status.st_size, status.st_mtime_ns)
         if not stat.S_ISREG(status.st_mode):
             return WalkEntry(stamp, None, "it is not a regular file") if is_meant else None
-        if not is_meant and (
-            suffix.lower() == SIDECAR_SUFFIX or not looks_like_photo(path, self.confinement)
-        ):
+        if not is_meant and suffix.lower() == SIDECAR_SUFFIX:
+            return None
+        if self._is_unsettled(status):
+            return WalkEntry(stamp, is_unsettled=True)
+        if not is_meant and not looks_like_photo(path, self.confinement):
             return None
         sidecar = next(filter(None, map(sidecars.get, sidecar_names(name))), None)
         if sidecar is None:
@@ -324,7 +357,32 @@ class FolderWalk(Walk):
         except OSError:
             return WalkEntry(stamp)
         text = f"{uri_of_path(os.path.basename(sidecar))}:{status.st_size}:{status.st_mtime_ns}"
-        return WalkEntry(FileStamp(stamp.path, stamp.size, stamp.mtime_ns, text), sidecar)
+        return WalkEntry(
+            FileStamp(stamp.path, stamp.size, stamp.mtime_ns, text),
+            sidecar,
+            is_unsettled=self._is_unsettled(status),
+        )
+
+    def _is_unsettled(self, status: os.stat_result) -> bool:
+        # Unlike the time of the last write, this one can't be set, as copying programs do. One in
+        # the future is that of another machine's clock, and says nothing.
+        return 0 <= time.time() - status.st_ctime < self.quiet_seconds
+
+
+def _names_of(root: bytes, parts: Sequence[bytes]) -> _Names | None:
+    """The names on the way from a root to its parts; None if it has none."""
+    if not parts:
+        return None
+    names: _Names = {}
+    for part in parts:
+        *above, last = part[len(root.rstrip(b"/")) + 1 :].split(b"/")
+        folder = names
+        for name in above:
+            inner = folder.setdefault(name, {})
+            assert inner is not None, "a part lies below another one"
+            folder = inner
+        folder[last] = None
+    return names
 
 
 def _sidecars(names: Iterable[bytes]) -> dict[bytes, bytes]:

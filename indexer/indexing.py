@@ -12,10 +12,9 @@ import contextlib
 import itertools
 import logging
 import os
-import shlex
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from regard.core.catalog import (
@@ -43,8 +42,11 @@ from regard.indexer.analysis import (
 from regard.indexer.discover import (
     compare,
     distinct_roots,
+    emptied,
+    holds_photo,
     is_gone,
     lies_below,
+    parts_by_root,
     require_root,
     walk_type,
 )
@@ -112,6 +114,8 @@ class Indexer:
         self,
         paths: Sequence[str | bytes | os.PathLike[str]],
         *,
+        parts: Sequence[bytes] = (),
+        quiet_seconds: float = 0.0,
         retry_failed: bool = False,
         confined_to: bytes | None = None,
         exclusion_change: ExclusionChange | None = NO_EXCLUSION_CHANGE,
@@ -122,6 +126,9 @@ class Indexer:
         Exclusions are remembered for later runs; a path that a person names here is never left
         out, nor by later runs over the folders above it. Without an `exclusion_change`, None, no
         person named the paths: those that were removed since are left out.
+
+        Given `parts`, absolute paths of what may have changed below the paths, only what lies at or
+        below them is looked at. What changed in the last `quiet_seconds` stays as it is.
 
         Once `progress` says so, what is in the models is committed and the report says
         `interrupted`; the next run continues. Files that links lead to outside the folder
@@ -136,7 +143,7 @@ class Indexer:
         confinement = None if confined_to is None else Confinement.to(confined_to)
         for root in roots:
             require_root(root, confinement)
-            if exclusion_change is not None:
+            if exclusion_change is not None or parts:
                 self._require_not_own(root)
         with self.catalog.writer_lease() as lease:
             known = self.catalog.exclusions()
@@ -155,12 +162,13 @@ class Indexer:
                 # Check first: with a disk missing, copies elsewhere would look like moved files.
                 walk = walk_type(root)(root, exclusions=exclusions)
                 if walk.is_empty() and next(self.catalog.known_assets(root), None):
-                    raise _emptied(root)
+                    raise emptied(root)
+            walked = parts_by_root(frozenset(roots), parts or roots)
             # An unusable index should fail before the work, not after it.
             self.setup.indexes.catch_up()
             run = _Run(
-                *(self.catalog, self.setup, lease, roots, retry_failed),
-                *(confinement, exclusions, progress),
+                *(self.catalog, self.setup, lease, roots, walked, quiet_seconds),
+                *(retry_failed, confinement, exclusions, progress),
             )
             try:
                 run.index()
@@ -172,7 +180,7 @@ class Indexer:
             self._keep_indexes()
         report = run.report
         report.unseen = list(report.failures)
-        report.failures[:0] = self.catalog.failures(roots)
+        report.failures[:0] = self.catalog.failures(parts or roots)
         report.seconds = time.perf_counter() - started
         return report
 
@@ -195,14 +203,16 @@ class Indexer:
 class _Run:
     """One run of an indexer: its decisions, commits and counts.
 
-    `pending` has the contents that are on their way through the models, by SHA-256; `moves` the
-    moved assets of contents with many files.
+    `parts` are those of each root that is walked. `pending` has the contents that are on their way
+    through the models, by SHA-256; `moves` the moved assets of contents with many files.
     """
 
     catalog: IndexingCatalog
     setup: AnalysisSetup
     lease: WriterLease
     roots: Sequence[bytes]
+    parts: Mapping[bytes, Sequence[bytes]]
+    quiet_seconds: float
     retry_failed: bool
     confinement: Confinement | None
     exclusions: Exclusions
@@ -220,7 +230,7 @@ class _Run:
         self.stages = AnalysisStages(self.setup, self._is_stopped)
 
     def index(self) -> None:
-        """Index the roots, then remove what is missing below them."""
+        """Index the roots, or parts of them, then remove what is missing there."""
         ended = threading.Event()
         counter = threading.Thread(target=self._count, args=(ended,), daemon=True)
         # Nobody sees the time left otherwise.
@@ -252,7 +262,7 @@ class _Run:
 
     def _entries(self) -> Iterator[WalkEntry]:
         """The files that must be read; all others are counted here."""
-        for root in self.roots:
+        for root in self.parts:
             walk = self._walk(root, self._is_stopped)
             is_any_there = is_any_missing = is_any_left_out = False
             for candidate in self._compare(walk):
@@ -268,12 +278,16 @@ class _Run:
                     is_any_missing = True
                 elif status is Status.UNREACHABLE:
                     self._report_unseen(entry.stamp.path, entry.failure_reason or "")
-                elif status is not Status.STILL_FAILED:
+                elif status not in {Status.STILL_FAILED, Status.UNSETTLED}:
                     yield entry
             self.report.left_out += walk.left_out
             # Files that are left out are there, so the disk is too.
-            if is_any_missing and not is_any_there and not is_any_left_out:
-                raise _emptied(root)
+            if (
+                is_any_missing
+                and not (is_any_there or is_any_left_out)
+                and not (walk.parts and holds_photo(self._whole_walk(root)))
+            ):
+                raise emptied(root)
             if is_any_missing or is_any_left_out:
                 self.walks_with_missing.append(walk)
             for folder, reason in walk.unreadable:
@@ -282,7 +296,13 @@ class _Run:
                 self._report_unseen(link, LEADS_OUT)
 
     def _walk(self, root: bytes, stopped: Callable[[], bool]) -> Walk:
-        return walk_type(root)(root, stopped, self.confinement, self.exclusions)
+        return walk_type(root)(
+            *(root, stopped, self.confinement, self.exclusions),
+            *(self.parts[root], self.quiet_seconds),
+        )
+
+    def _whole_walk(self, root: bytes) -> Walk:
+        return walk_type(root)(root, confinement=self.confinement, exclusions=self.exclusions)
 
     def _report_unseen(self, path: bytes, reason: str) -> None:
         self.report.failures.append(Failure(uri_of_path(path), reason))
@@ -314,7 +334,7 @@ class _Run:
         """Count the files that must be read, ahead of the run, to estimate the time left."""
         total = 0
         try:
-            for root in self.roots:
+            for root in self.parts:
                 walk = self._walk(root, ended.is_set)
                 for candidate in self._compare(walk):
                     if walk.is_stopped:
@@ -518,11 +538,3 @@ class _Run:
 def _analysed_file(photo: _Photo, file: _Photo, analysis: Analysis) -> AnalysedFile:
     """A file of an analysed photograph: its own, or that of a copy."""
     return AnalysedFile(file.entry.stamp, photo.content, file.facts, analysis, photo.signature)
-
-
-def _emptied(root: bytes) -> RootUnavailable:
-    uri = uri_of_path(root)
-    return RootUnavailable(
-        f"no photograph is left at {uri}, although the catalog has some; nothing was removed",
-        remedy=f"mount or restore it, or run: regard remove {shlex.quote(uri)}",
-    )

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from enum import Enum, auto
 from typing import Self
@@ -33,6 +33,7 @@ class Status(Enum):
     UNREACHABLE = auto()
     MISSING = auto()
     LEFT_OUT = auto()
+    UNSETTLED = auto()
 
 
 class Likeness(Enum):
@@ -48,7 +49,8 @@ class Likeness(Enum):
 class WalkEntry:
     """A file, or the `failure_reason` why it can't be examined.
 
-    `is_unreachable` if the cause may be its disk or folder instead of the file.
+    `is_unreachable` if the cause may be its disk or folder instead of the file. `is_unsettled` if
+    it, or its sidecar, may still be written.
     """
 
     stamp: FileStamp
@@ -56,6 +58,7 @@ class WalkEntry:
     failure_reason: str | None = None
     is_unreachable: bool = False
     likeness: Likeness = Likeness.PHOTO
+    is_unsettled: bool = False
 
     def as_read(self, status: ObjectStatus | None) -> WalkEntry:
         """The entry of the object that was read, which may have changed since it was listed."""
@@ -86,12 +89,18 @@ class Walk(ABC):
     lead out of the confinement, except those with a photograph's suffix, which become entries.
     `left_out` counts photographs and folders that `exclusions` leave out; the root is never left
     out.
+
+    Given `parts`, paths below the root of which none lies below another, only what lies at or below
+    them is walked; they need not exist. Files that changed in the last `quiet_seconds` are
+    unsettled. A bucket has neither: it is walked whole, and its objects are always whole.
     """
 
     root: bytes
     stopped: Callable[[], bool] = lambda: False
     confinement: Confinement | None = None
     exclusions: Exclusions = field(default_factory=Exclusions)
+    parts: Sequence[bytes] = ()
+    quiet_seconds: float = 0.0
     left_out: int = 0
     outside: list[bytes] = field(default_factory=list)
     unreadable: list[tuple[bytes, str]] = field(default_factory=list)

@@ -85,7 +85,7 @@ class SqlIndexingCatalog(IndexingCatalog):
         self._pipeline = pipeline
         self._collection_name = collection
         self._lease: SqlWriterLease | None = None
-        # None before the lease is held, and while the collection does not exist.
+        # None while the collection does not exist.
         self._collection_id: int | None = None
 
     @contextlib.contextmanager
@@ -116,6 +116,7 @@ class SqlIndexingCatalog(IndexingCatalog):
         start, end = root.rstrip(b"/") + b"/", root.rstrip(b"/") + b"0"
         is_below = and_(asset.path < end, asset.managed.is_not(True))
         with self._database.reading() as connection:
+            self._find_collection(connection)
             itself = self._known(connection, asset.path == root)
             page = self._known(connection, and_(asset.path > start, is_below), _PAGE)
         yield from itself
@@ -222,6 +223,7 @@ class SqlIndexingCatalog(IndexingCatalog):
     def exclusions(self) -> list[Exclusion]:
         table = schema.exclusion
         with self._database.reading() as connection:
+            self._find_collection(connection)
             rows = connection.execute(
                 select(table)
                 .where(table.c.collection_id == self._collection_id)
@@ -276,6 +278,11 @@ class SqlIndexingCatalog(IndexingCatalog):
             # A collection created in this transaction was rolled back.
             self._collection_id = collection_id
             raise
+
+    def _find_collection(self, connection: Connection) -> None:
+        # Without the lease, it may come and go.
+        if self._lease is None:
+            self._collection_id = find_collection(connection, self._collection_name)
 
     def _known(
         self,

@@ -65,6 +65,59 @@ def test_paths_come_in_the_order_of_their_bytes(
     assert len(paths) == len(names)
 
 
+@given(
+    names=st.sets(_NAMES, min_size=1, max_size=12),
+    parts=st.sets(st.tuples(_NAMES, st.sampled_from(["", ".jpg", "_"])), max_size=4),
+)
+def test_a_walk_over_parts_finds_what_the_whole_walk_finds_there(
+    names: set[str], parts: set[tuple[str, str]], tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    root = tmp_path_factory.mktemp("parts")
+    for name in names:
+        _touch(root / f"{name.replace('/', '_/')}.jpg").with_suffix(".xmp").touch()
+    (root / "a_").mkdir(exist_ok=True)
+    (root / "a_" / ".regardignore").write_text("b*\n")
+    chosen = distinct_roots(
+        root / f"{name.replace('/', '_/').strip('/')}{end}" for name, end in parts
+    ) or [os.fsencode(root / "nothing")]
+    known = [
+        KnownAsset(number, entry.stamp, None)
+        for number, entry in enumerate(FolderWalk(os.fsencode(root)))
+        if number % 2
+    ]
+    known.append(_known(root / "a_" / "b.jpg", 100))
+    known.append(_known(root / "gone_" / "a.jpg", 101))
+
+    def known_assets(below: bytes) -> Iterator[KnownAsset]:
+        found = (k for k in known if k.stamp.path == below or lies_below(k.stamp.path, [below]))
+        return iter(sorted(found, key=lambda asset: asset.stamp.path))
+
+    def is_chosen(candidate: Candidate) -> bool:
+        source = candidate.entry or candidate.known
+        assert source is not None
+        return source.stamp.path in chosen or lies_below(source.stamp.path, chosen)
+
+    whole = list(compare(FolderWalk(os.fsencode(root)), known_assets, retry_failed=False))
+    walk = FolderWalk(os.fsencode(root), parts=chosen)
+    found = list(compare(walk, known_assets, retry_failed=False))
+    assert found == [candidate for candidate in whole if is_chosen(candidate)]
+
+
+def test_a_file_or_sidecar_that_has_just_changed_is_unsettled(tmp_path: Path) -> None:
+    _touch(tmp_path / "a.jpg")
+    _touch(tmp_path / "a.xmp")
+    os.utime(tmp_path / "a.jpg", (0, 0))
+
+    def statuses(quiet_seconds: float) -> list[Status]:
+        walk = FolderWalk(os.fsencode(tmp_path), quiet_seconds=quiet_seconds)
+        known = [_known(tmp_path / "a.jpg")]
+        return [c.status for c in compare(walk, lambda _: iter(known), retry_failed=False)]
+
+    # Its own time is that of the original, as copying programs set it.
+    assert statuses(3600) == [Status.UNSETTLED]
+    assert statuses(0) == [Status.CHANGED]
+
+
 def test_hidden_files_and_other_files_are_skipped(tmp_path: Path) -> None:
     write_photo(tmp_path / "a.jpg", 1)
     write_photo(tmp_path / "without-suffix", 2)
