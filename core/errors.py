@@ -166,3 +166,7 @@ class DecodeError(RegardError):
 
 class UnknownFormat(DecodeError):
     """A file is empty or its bytes are not of a supported format."""
+
+
+# The same call works later: another process ends, or a service answers again.
+AWAITED = (LeaseHeld, StoreUnavailable, EngineUnavailable, ClusterUnavailable)

@@ -22,13 +22,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from regard.core.catalog import Failure
-from regard.core.errors import (
-    ClusterUnavailable,
-    EngineUnavailable,
-    LeaseHeld,
-    RegardError,
-    StoreUnavailable,
-)
+from regard.core.errors import AWAITED, LeaseHeld, RegardError
 from regard.core.jobs import Job, JobKind, JobQueue, JobState
 from regard.indexer.report import IndexReport, Progress
 
@@ -41,8 +35,6 @@ PROGRESS_SECONDS = 0.5
 LEASE_RETRY_SECONDS = 2.0
 TURN_SECONDS = 5.0
 _NAMED = 3
-# What comes back without anybody changing the job.
-_WAITED_FOR = (LeaseHeld, StoreUnavailable, EngineUnavailable, ClusterUnavailable)
 
 
 class Outcome(Enum):
@@ -90,7 +82,7 @@ class JobRunner:
             return Outcome.ENDED
         with _JobProgress(self._queue, job, stop) as progress:
             outcome = self._attempt(job, progress)
-        if isinstance(outcome, _WAITED_FOR):
+        if isinstance(outcome, AWAITED):
             self._queue.waits(job.id, str(outcome))
             return Outcome.WAITS
         progress.record()

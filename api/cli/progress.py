@@ -53,15 +53,19 @@ class _Rate(progress.ProgressColumn):
 
 
 @contextlib.contextmanager
-def progress_bar(at_once: Callable[[], object] = lambda: None) -> Iterator[Progress]:
+def progress_bar(
+    at_once: Callable[[], object] = lambda: None, *, is_shown: bool = True
+) -> Iterator[Progress]:
     """Progress for the block, with bars where stderr is a terminal; Ctrl-C stops the operation.
+
+    Without bars, if it is not `is_shown`, it writes notes only.
 
     The first Ctrl-C (or SIGTERM) stops it in order, the second ends the process after calling
     `at_once`, which removes what no later run would find.
     """
     console = Console(stderr=True)
     with _stop_request(at_once) as stop:
-        if not console.is_terminal:
+        if not (is_shown and console.is_terminal):
             yield _Notes(stop.is_set)
             return
         columns = (

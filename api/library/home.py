@@ -37,6 +37,7 @@ from regard.storage.vectors.engines import make_engine
 if TYPE_CHECKING:
     from regard.indexer.analysis import AnalysisSetup
     from regard.indexer.indexing import Indexer
+    from regard.storage.assets.indexing import SqlIndexingCatalog
 
 
 class Home:
@@ -109,18 +110,22 @@ class Home:
     def indexer(self, collection: str) -> Indexer:
         """An indexer into one collection."""
         from regard.indexer.indexing import Indexer
-        from regard.storage.assets.indexing import SqlIndexingCatalog
 
         return Indexer(
-            SqlIndexingCatalog(
-                self.catalog,
-                self.pipeline,
-                collection,
-                is_managed=open_originals(self.settings, self.catalog).holds,
-            ),
+            indexing_catalog(self.settings, self.catalog, self.pipeline, collection),
             analysis_setup(self.settings, self.profile, self.indexes),
             own_folders(self.settings),
         )
+
+
+def indexing_catalog(
+    settings: Settings, catalog: Catalog, pipeline: StoredPipeline, collection: str
+) -> SqlIndexingCatalog:
+    """The catalog as an indexer into one collection sees it."""
+    from regard.storage.assets.indexing import SqlIndexingCatalog
+
+    originals = open_originals(settings, catalog)
+    return SqlIndexingCatalog(catalog, pipeline, collection, is_managed=originals.holds)
 
 
 def analysis_setup(settings: Settings, profile: Profile, indexes: ChannelIndexes) -> AnalysisSetup:

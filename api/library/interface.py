@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Self
 
 from regard.api.library.queries import DEFAULT_COLLECTION, WrittenSearch, scope_of, write_search
@@ -76,6 +76,26 @@ class Library(ABC):
         Raises UsageError for a malformed pattern, RootUnavailable for a path that is missing or
         suddenly empty, StoreUnavailable for a bucket that does not answer, LeaseHeld while another
         process indexes.
+        """
+
+    @abstractmethod
+    def watch(
+        self,
+        *paths: PathLike,
+        collection: str = DEFAULT_COLLECTION,
+        poll: bool = False,
+        progress: Progress = SILENT,
+    ) -> Iterator[IndexReport]:
+        """Index what changes below the folders, until `progress` says to stop; a report each run.
+
+        What differs already is indexed first. A file counts once it has been quiet for a second.
+        Where the file system does not tell of changes, as over a network, the folders are looked
+        through again and again; `poll` says so of those that regard does not know. Between the
+        runs, other processes may write. A folder that goes away loses nothing, and is watched
+        again when it is back. A path may also be `s3://bucket/prefix`.
+
+        Raises RootUnavailable for a path that is missing now, CannotWork for a file. A server
+        watches its own folders: `regard serve --import DIR --watch`.
         """
 
     @abstractmethod

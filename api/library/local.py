@@ -17,6 +17,7 @@ from regard.api.library.home import (
     open_home_catalog,
     open_or_make_home,
     open_originals,
+    own_folders,
 )
 from regard.api.library.interface import (
     DEFAULT_KINDS,
@@ -50,7 +51,14 @@ from regard.api.library.results import (
 )
 from regard.api.library.settings import Settings
 from regard.core.duplicates import DuplicateKind
-from regard.core.errors import DecodeError, EngineUnavailable, UsageError
+from regard.core.errors import (
+    AWAITED,
+    DecodeError,
+    EngineUnavailable,
+    PipelineConflict,
+    RootUnavailable,
+    UsageError,
+)
 from regard.core.filters import AssetFilter, PathPart
 from regard.core.words import composed
 from regard.indexer.report import SILENT, IndexReport, Progress
@@ -66,6 +74,7 @@ if TYPE_CHECKING:
 
     from regard.core.assets import AlbumRecord
     from regard.core.geometry import Mask
+    from regard.indexer.watching import Watch
     from regard.storage.assets.albums import SqlAlbums
     from regard.storage.assets.overview import ExclusionOverview
     from regard.storage.export.exporting import ExportReport
@@ -133,6 +142,55 @@ class LocalLibrary(Library):
         if not report.interrupted:
             calibrate_if_due(home, progress)
         return report
+
+    def watch(
+        self,
+        *paths: PathLike,
+        collection: str = DEFAULT_COLLECTION,
+        poll: bool = False,
+        progress: Progress = SILENT,
+    ) -> Iterator[IndexReport]:
+        from regard.indexer.discover import require_root
+        from regard.indexer.watching import Watch
+
+        require_name(collection)
+        roots = [absolute_path(root) for root in expanded(paths)]
+        for root in roots:
+            require_root(root)
+        watch = Watch(
+            lambda: self._home_to_index().indexer(collection).catalog,
+            roots,
+            own_folders(self._settings),
+            progress,
+            is_polled=poll,
+        )
+        return self._runs(watch, collection, progress)
+
+    def _runs(self, watch: Watch, collection: str, progress: Progress) -> Iterator[IndexReport]:
+        """Index what a watch gives; what can't be done now is done later."""
+        from regard.indexer.changes import QUIET_SECONDS
+
+        is_waiting = False
+        for changed in watch.changes():
+            home = self._home_to_index()
+            try:
+                report = home.indexer(collection).run(
+                    changed.roots,
+                    parts=changed.parts,
+                    quiet_seconds=QUIET_SECONDS,
+                    exclusion_change=None,
+                    progress=progress,
+                )
+            except (*AWAITED, RootUnavailable, PipelineConflict) as error:
+                if isinstance(error, PipelineConflict) and home.is_live():
+                    raise
+                if not is_waiting:
+                    progress.note(f"{error.message}; it is tried again")
+                is_waiting = True
+                watch.again(changed)
+                continue
+            is_waiting = False
+            yield report
 
     def remove(self, *paths: PathLike, collection: str = DEFAULT_COLLECTION) -> int:
         from regard.indexer.removing import remove_assets

@@ -116,6 +116,18 @@ class RemoteLibrary(Library):
             sending = Sending(self._client, collection, progress, exclusion_change)
             return sending.run(expanded(paths))
 
+    def watch(
+        self,
+        *paths: PathLike,
+        collection: str = DEFAULT_COLLECTION,
+        poll: bool = False,
+        progress: Progress = SILENT,
+    ) -> NoReturn:
+        raise UsageError(
+            "a server watches its own folders",
+            remedy="start it with: regard serve --import DIR --watch",
+        )
+
     def remove(self, *paths: PathLike, collection: str = DEFAULT_COLLECTION) -> NoReturn:
         raise _works_on_homes("remove")
 

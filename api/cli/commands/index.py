@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import click
@@ -18,6 +21,8 @@ from regard.api.cli.options import (
 from regard.api.cli.output import exit_code, print_report
 from regard.api.cli.progress import progress_bar
 from regard.api.library.queries import DEFAULT_COLLECTION, require_name
+from regard.core.errors import UsageError
+from regard.indexer.report import IndexReport
 
 
 @click.command()
@@ -49,6 +54,17 @@ from regard.api.library.queries import DEFAULT_COLLECTION, require_name
     is_flag=True,
     help="First forget all exclusions, inclusions and removals at or below PATHS.",
 )
+@click.option(
+    "--watch",
+    "is_watched",
+    is_flag=True,
+    help="Then index what changes below PATHS, until Ctrl-C.",
+)
+@click.option(
+    "--poll",
+    is_flag=True,
+    help="With --watch: look for changes again and again, where the file system tells of none.",
+)
 @json_option
 def index(
     paths: tuple[bytes, ...],
@@ -60,6 +76,8 @@ def index(
     exclude: tuple[str, ...],
     include: tuple[str, ...],
     clear_exclusions: bool,
+    is_watched: bool,
+    poll: bool,
     as_json: bool,
 ) -> int:
     """Index the photographs at or below PATHS; unchanged ones cost no time.
@@ -67,20 +85,39 @@ def index(
     \b
     Example: regard index ~/Pictures --exclude 'drafts/'
              regard index s3://bucket/photos
+             regard index ~/Pictures --watch
     """
     require_name(collection)
-    with open_library(home, profile, ray) as library, progress_bar() as progress:
-        report = library.index(
-            *paths,
-            collection=collection,
-            retry_failed=retry_failed,
-            exclude=exclude,
-            include=include,
-            clear_exclusions=clear_exclusions,
-            progress=progress,
-        )
+    if poll and not is_watched:
+        raise UsageError("--poll needs --watch", remedy="give both, or leave out --poll")
+    with open_library(home, profile, ray) as library, contextlib.ExitStack() as watching:
+        runs: Iterator[IndexReport] = iter(())
+        if is_watched:
+            # What can't be watched is refused before anything is indexed.
+            notes = watching.enter_context(progress_bar(is_shown=False))
+            runs = library.watch(*paths, collection=collection, poll=poll, progress=notes)
+        with progress_bar() as progress:
+            report = library.index(
+                *paths,
+                collection=collection,
+                retry_failed=retry_failed,
+                exclude=exclude,
+                include=include,
+                clear_exclusions=clear_exclusions,
+                progress=progress,
+            )
+        _write(report, as_json=as_json)
+        if is_watched and not report.interrupted:
+            notes.note("watching for changes until Ctrl-C")
+            for report in runs:
+                _write(report, as_json=as_json)
+            return exit_code(interrupted=True)
+    return exit_code(report.interrupted, len(report.failures))
+
+
+def _write(report: IndexReport, *, as_json: bool) -> None:
     if as_json:
         write_json(report.to_json())
     else:
         print_report(report)
-    return exit_code(report.interrupted, len(report.failures))
+    sys.stdout.flush()
