@@ -255,6 +255,9 @@ class JobDocument(Document):
     pipelines: list[str]
     root: str | None
     path: str | None
+    changed: int | None = Field(
+        description="how many files and folders of a watched folder are indexed; null for all"
+    )
     total: int | None
     done: int
     failed: int

@@ -54,7 +54,8 @@ class Job:
     """A job as the catalog stores it. Times are naive UTC.
 
     Imports have a `root`, the name of a configured one, and a `path` below it ("" is the root
-    itself), and may say what to leave out: `exclude`, `include` and `clear_exclusions`.
+    itself), and may say what to leave out: `exclude`, `include` and `clear_exclusions`. Those of a
+    watched root have `changed`, the paths below it that are to be indexed again.
     `retry_failed` tries unchanged failed files again. `total` counts the files that need
     work, None while unknown, and `done` those finished. `report` is an `IndexReport`'s JSON
     without its failures, None until the job has ended once. `message` says why the job waits or
@@ -85,6 +86,7 @@ class Job:
     exclude: tuple[str, ...] = ()
     include: tuple[str, ...] = ()
     clear_exclusions: bool = False
+    changed: tuple[str, ...] = ()
 
 
 class JobQueue(Protocol):

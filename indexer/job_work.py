@@ -14,6 +14,7 @@ from typing import Protocol
 from regard.core.catalog import Failure
 from regard.core.errors import NotFound, RootUnavailable
 from regard.core.jobs import Job, JobKind
+from regard.indexer.changes import MOST_PARTS, QUIET_SECONDS, coarsened
 from regard.indexer.discover import require_root
 from regard.indexer.exclusions import ExclusionChange
 from regard.indexer.indexing import Indexer
@@ -76,7 +77,14 @@ class JobWork:
         indexer = self._indexer(collection)
         retry_failed = job.retry_failed or job.kind is JobKind.REINDEX
         exclusion_change = None
-        if job.kind is JobKind.IMPORT:
+        parts: list[bytes] = []
+        if job.changed:
+            root = self._root(job.root or "")
+            below = (
+                os.path.join(root, os.fsencode(path)) if path else root for path in job.changed
+            )
+            parts = coarsened(list(below), MOST_PARTS, root)
+        elif job.kind is JobKind.IMPORT:
             exclusion_change = ExclusionChange(job.exclude, job.include, job.clear_exclusions)
 
         def run(paths: Sequence[bytes], confined_to: bytes | None) -> IndexReport:
@@ -85,6 +93,8 @@ class JobWork:
                 return IndexReport(interrupted=True)
             return indexer.run(
                 paths,
+                parts=parts,
+                quiet_seconds=QUIET_SECONDS if parts else 0.0,
                 retry_failed=retry_failed,
                 confined_to=confined_to,
                 exclusion_change=exclusion_change,

@@ -46,8 +46,7 @@ from regard.photos.files import Confinement, real_path, uri_of_path
 SAFETY_SECONDS, POLL_SECONDS, BUCKET_SECONDS = 3600.0, 5.0, 60.0
 # Looks take at most a twentieth of the time.
 _REST_FACTOR = 20
-# While files are unsettled, a missing one may be one of them that was moved; it is held back for so
-# long.
+# How long a missing file is held back while others are unsettled: it may be one of them, moved.
 _HELD_SECONDS = 3.0
 _CHECK_SECONDS = 2.0
 _IDLE_SECONDS = 0.2
@@ -276,7 +275,7 @@ class Watch:
                 raise emptied(root.path)
         now = time.monotonic()
         root.changes.add(unsettled, now)
-        _hold_missing(root, found, now, is_moving=bool(unsettled))
+        _hold_missing(root, parts, found, now, is_moving=bool(unsettled))
         if len(found) > _MOST_FOUND:
             return [root.path]
         return coarsened(_fresh(root, parts, found, now), MOST_PARTS, root.path)
@@ -286,18 +285,36 @@ class Watch:
 
 
 def _hold_missing(
-    root: _Root, found: dict[bytes, FileStamp | None], now: float, *, is_moving: bool
+    root: _Root,
+    parts: Sequence[bytes],
+    found: dict[bytes, FileStamp | None],
+    now: float,
+    *,
+    is_moving: bool,
 ) -> None:
-    """Take out the missing paths that are held back; they are looked at again with the others."""
+    """Take out the missing paths that may only have been moved; they are looked at once more.
+
+    They are held while other files are unsettled. Without an event that tells of their end, their
+    new place may have escaped a look that was under way.
+    """
+    if is_object(root.path):
+        return
+    ended = frozenset(part for part in parts if not os.path.lexists(part))
     missing = [path for path, stamp in found.items() if stamp is None]
     since = {path: root.held.get(path, now) for path in missing}
-    held = {path for path in missing if is_moving and now - since[path] < _HELD_SECONDS}
+    held = set()
+    for path in missing:
+        age = now - since[path]
+        is_told = path in ended or lies_below(path, ended)
+        if (age < QUIET_SECONDS and not is_told) or (age < _HELD_SECONDS and is_moving):
+            held.add(path)
     # Those that were not looked at keep their time, until they must have been.
     root.held = {
         p: t for p, t in root.held.items() if now - t < 4 * _HELD_SECONDS and p not in since
     }
     root.held.update((path, since[path]) for path in held)
-    root.changes.add(held, now)
+    # Without events, only a look at all of it can find their new place.
+    root.changes.add([root.path] if held and root.is_polled else held, now)
     for path in held:
         del found[path]
 

@@ -171,6 +171,7 @@ class Documents:
             "pipelines": list(job.pipelines),
             "root": job.root,
             "path": job.path,
+            "changed": len(job.changed) or None,
             "total": job.total,
             "done": job.done,
             "failed": 0 if report is None else report.get("failed", 0),

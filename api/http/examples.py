@@ -93,6 +93,7 @@ _JOB: dict[str, Any] = {
     "pipelines": [],
     "root": "photos",
     "path": "2024/harbour",
+    "changed": None,
     "total": 1200,
     "done": 310,
     "failed": 0,

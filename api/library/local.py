@@ -190,6 +190,8 @@ class LocalLibrary(Library):
                 watch.again(changed)
                 continue
             is_waiting = False
+            if not report.interrupted:
+                calibrate_if_due(home, progress)
             yield report
 
     def remove(self, *paths: PathLike, collection: str = DEFAULT_COLLECTION) -> int:

@@ -1,9 +1,10 @@
 """The worker does jobs in a separate process, so that searches in the server's process stay quick.
 
-`python -m regard.api.worker --home DIR [--root NAME=DIR]… [--profile NAME] [--ray ADDRESS]` works
-until SIGTERM or the end of its stdin, which also comes when the server is killed. A byte on stdin
-makes it look for a job at once. Of several workers on one catalog, one works; another takes over
-when it ends. Models are loaded when the first job needs them.
+`python -m regard.api.worker --home DIR [--root NAME=DIR]… [--profile NAME] [--ray ADDRESS]
+[--watch NAME [--poll]]` works until SIGTERM or the end of its stdin, which also comes when the
+server is killed. A byte on stdin makes it look for a job at once. It may watch one of the roots. Of
+several workers on one catalog, one works; another takes over when it ends. Models are loaded when
+the first job needs them.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from regard.api.library.settings import (
     DATABASE_VARIABLE,
@@ -33,7 +35,13 @@ from regard.api.library.settings import (
 from regard.core.errors import LeaseHeld, PipelineConflict, RegardError, UsageError
 from regard.photos.files import absolute_path
 
+if TYPE_CHECKING:
+    from regard.storage.database.catalog import Catalog
+
 _log = logging.getLogger(__name__)
+
+# Work beside the jobs, until the event is set.
+_Upkeep = Callable[[threading.Event], None]
 
 DONE, CANNOT_WORK = 0, 3
 _NICE = 19
@@ -53,8 +61,10 @@ class WorkerProcess:
         roots: Mapping[str, bytes],
         profile: str | None = None,
         environ: Mapping[str, str] | None = None,
+        watched: str | None = None,
+        is_polled: bool = False,
     ) -> None:
-        """`roots` are the absolute paths of what may be imported, by name.
+        """`roots` are the absolute paths of what may be imported, by name; one may be watched.
 
         `profile` is for a home without a live pipeline; `environ` replaces this process's
         environment.
@@ -69,6 +79,8 @@ class WorkerProcess:
             self._command += ["--profile", profile]
         if settings.ray is not None:
             self._command += ["--ray", settings.ray]
+        if watched is not None:
+            self._command += ["--watch", watched, *(["--poll"] if is_polled else [])]
         # A signal's handler may terminate the worker while its thread wakes it.
         self._lock = threading.RLock()
         self._stopping = threading.Event()
@@ -182,6 +194,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--root", action="append", default=[], metavar="NAME=DIR")
     parser.add_argument("--profile")
     parser.add_argument("--ray")
+    parser.add_argument("--watch", metavar="NAME")
+    parser.add_argument("--poll", action="store_true")
     given = parser.parse_args(arguments)
     logging.basicConfig(format="regard worker: %(message)s", stream=sys.stderr)
     stop, wake = threading.Event(), threading.Event()
@@ -195,7 +209,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     threading.Thread(target=_listen, args=(stop, wake), name="stdin", daemon=True).start()
     try:
         settings = replace(Settings.resolve(given.home), ray=given.ray)
-        work(settings, _roots(given.root), given.profile, stop, wake)
+        roots = _roots(given.root)
+        work(settings, roots, given.profile, stop, wake, watched=given.watch, is_polled=given.poll)
     except RegardError as error:
         _log.error("%s", error)
         return CANNOT_WORK
@@ -208,19 +223,18 @@ def work(
     profile: str | None,
     stop: threading.Event,
     wake: threading.Event,
+    *,
+    watched: str | None = None,
+    is_polled: bool = False,
 ) -> None:
-    """Do jobs until `stop` is set; `wake` makes it look for one at once. Raises RegardError."""
-    from regard.api.library.duplicates import keep_signing
-    from regard.api.library.home import (
-        Home,
-        open_home_catalog,
-        open_or_make_home,
-        open_originals,
-        open_thumbnails,
-    )
-    from regard.api.library.purging import Purging
+    """Do jobs until `stop` is set; `wake` makes it look for one at once. Raises RegardError.
+
+    What changes below the root named `watched` becomes jobs.
+    """
+    from regard.api.library.home import Home, open_home_catalog, open_or_make_home
     from regard.api.library.reindexing import HomeJobs
     from regard.api.library.relevance import calibrate_if_due
+    from regard.api.worker.watching import RootWatch
     from regard.core.jobs import INDEXING_KINDS, Job
     from regard.indexer.indexing import Indexer
     from regard.indexer.job_work import JobWork
@@ -267,33 +281,46 @@ def work(
                 # Other models went live meanwhile; the job continues with them.
                 return IndexReport(interrupted=True)
 
-        purging = Purging(catalog, open_originals(settings, catalog), open_thumbnails(settings))
         runner = JobRunner(queue, work_with_live)
+        upkeep = _upkeep(settings, catalog)
+        if watched is not None:
+            watch = RootWatch(settings, catalog, watched, roots[watched], wake, is_polled=is_polled)
+            upkeep.append(watch.keep_adding)
         while not stop.is_set():
             try:
-                with (
-                    queue.worker_role(),
-                    _beside(partial(keep_signing, catalog)),
-                    # A folder never keeps files from being deleted at once.
-                    _beside(purging.keep_deleting) if settings.store else contextlib.nullcontext(),
-                ):
+                with queue.worker_role(), _beside(*upkeep):
                     runner.run_until(stop, wake)
             except LeaseHeld:
                 # Another worker has the role, and may end at any moment.
                 stop.wait(_ROLE_RETRY_SECONDS)
 
 
+def _upkeep(settings: Settings, catalog: Catalog) -> list[_Upkeep]:
+    from regard.api.library.duplicates import keep_signing
+    from regard.api.library.home import open_originals, open_thumbnails
+    from regard.api.library.purging import Purging
+
+    upkeep: list[_Upkeep] = [partial(keep_signing, catalog)]
+    if settings.store:
+        # A folder never keeps files from being deleted at once.
+        purging = Purging(catalog, open_originals(settings, catalog), open_thumbnails(settings))
+        upkeep.append(purging.keep_deleting)
+    return upkeep
+
+
 @contextlib.contextmanager
-def _beside(upkeep: Callable[[threading.Event], None]) -> Iterator[None]:
-    """Run `upkeep` in a thread for the duration of the block."""
+def _beside(*upkeep: _Upkeep) -> Iterator[None]:
+    """Do each upkeep in a thread of its own for the duration of the block."""
     ended = threading.Event()
-    thread = threading.Thread(target=upkeep, args=(ended,), name="upkeep")
-    thread.start()
+    threads = [threading.Thread(target=one, args=(ended,), name="upkeep") for one in upkeep]
+    for thread in threads:
+        thread.start()
     try:
         yield
     finally:
         ended.set()
-        thread.join()
+        for thread in threads:
+            thread.join()
 
 
 def _roots(given: Sequence[str]) -> dict[str, bytes]:

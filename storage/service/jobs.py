@@ -29,6 +29,7 @@ from regard.storage.database.clock import utc_now
 from regard.storage.database.lease import WORKER, SqlWriterLease, hold_writer_lease
 
 _MAX_DEATHS = 5
+_MOST_CHANGED = 1000
 _job = schema.job.c
 
 
@@ -89,6 +90,54 @@ class SqlJobQueue:
                     "clear_exclusions": clear_exclusions,
                 }
             return _add(connection, kind, collection_id, parameters)
+
+    def add_changes(self, collection: str, root: str, changed: Sequence[str]) -> Job:
+        """Queue an import of the paths below a root that changed; "" is all of it.
+
+        They join a job of this kind that waits; all of a root joins any import of it.
+        """
+        with self._database.writing() as connection:
+            self._database.take_turns(connection)
+            collection_id = ensure_collection(connection, collection)
+            unfinished = connection.execute(
+                _jobs()
+                .where(
+                    _job.kind == JobKind.IMPORT,
+                    _job.state.in_([JobState.QUEUED, JobState.RUNNING]),
+                    _job.collection_id == collection_id,
+                )
+                .order_by(_job.id)
+            ).all()
+            wanted = set(changed)
+            for row in unfinished:
+                job = _read(row)
+                if job.root != root or job.path:
+                    continue
+                if wanted == {""} and not job.changed:
+                    return job
+                if job.changed and job.state is JobState.QUEUED:
+                    wanted.update(job.changed)
+                    parameters = {**json.loads(row.parameters), "changed": _few(wanted)}
+                    connection.execute(
+                        update(schema.job)
+                        .where(_job.id == job.id)
+                        .values(parameters=json.dumps(parameters))
+                    )
+                    return _get(connection, job.id)
+            parameters = {"root": root, "path": "", "changed": _few(wanted)}
+            return _add(connection, JobKind.IMPORT, collection_id, parameters)
+
+    def is_importing(self, collection: str, root: str) -> bool:
+        """Whether an import of all of a root has not ended."""
+        with self._database.reading() as connection:
+            rows = connection.execute(
+                _jobs().where(
+                    _job.kind == JobKind.IMPORT,
+                    _job.state.in_([JobState.QUEUED, JobState.RUNNING]),
+                    schema.collection.c.name == collection,
+                )
+            ).all()
+        return any((job.root, job.path, job.changed) == (root, "", ()) for job in map(_read, rows))
 
     def add_for_all(
         self,
@@ -348,6 +397,11 @@ def _add(
     return _get(connection, number)
 
 
+def _few(changed: set[str]) -> list[str]:
+    """The changed paths below a root, or all of it if they are many."""
+    return sorted(changed) if len(changed) <= _MOST_CHANGED else [""]
+
+
 def _one_more_death(row: Row[Any]) -> tuple[int, dict[str, Any]]:
     """How often workers died without progress, and the parameters that store this."""
     parameters = json.loads(row.parameters)
@@ -388,4 +442,5 @@ def _read(row: Row[Any]) -> Job:
         exclude=tuple(parameters.get("exclude", ())),
         include=tuple(parameters.get("include", ())),
         clear_exclusions=parameters.get("clear_exclusions", False),
+        changed=tuple(parameters.get("changed", ())),
     )

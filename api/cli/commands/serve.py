@@ -67,6 +67,17 @@ _SWITCH_SECONDS = 0.0005
     help="Index this folder, or s3://bucket/prefix, while serving; it becomes a root too.",
 )
 @click.option(
+    "--watch",
+    "is_watched",
+    is_flag=True,
+    help="With --import: index what changes there, too.",
+)
+@click.option(
+    "--poll",
+    is_flag=True,
+    help="With --watch: look for changes again and again, where the file system tells of none.",
+)
+@click.option(
     "--allow-host",
     "allow_hosts",
     multiple=True,
@@ -113,6 +124,8 @@ def serve(
     home: Path | None,
     roots: tuple[str, ...],
     imported: bytes | None,
+    is_watched: bool,
+    poll: bool,
     allow_hosts: tuple[str, ...],
     cors_origins: tuple[str, ...],
     without_keys: bool,
@@ -128,7 +141,12 @@ def serve(
     \b
     Example: regard serve --open
              regard serve --root photos=/srv/photos
+             regard serve --import ~/Pictures --watch
     """
+    if is_watched and imported is None:
+        raise UsageError("--watch needs --import", remedy="name the folder with --import DIR")
+    if poll and not is_watched:
+        raise UsageError("--poll needs --watch", remedy="give both, or leave out --poll")
     # The worker gets the environment without the changes made below.
     environ = dict(os.environ)
     _one_thread_a_call()
@@ -165,7 +183,12 @@ def serve(
             prefix=read_prefix(root_path),
         )
         worker = WorkerProcess(
-            replace(settings, ray=ray), roots=folders, profile=profile, environ=environ
+            replace(settings, ray=ray),
+            roots=folders,
+            profile=profile,
+            environ=environ,
+            watched=import_root if is_watched else None,
+            is_polled=poll,
         )
         service = parts.Service(library, options, worker.wake)
         service.take_up()

@@ -55,6 +55,34 @@ def test_a_job_is_kept_as_it_was_added(queue: SqlJobQueue, home: Home) -> None:
         queue.get(99)
 
 
+def test_changes_join_a_job_that_waits(queue: SqlJobQueue, worker: SqlJobQueue) -> None:
+    def add(*changed: str, root: str = "photos") -> Job:
+        return queue.add_changes("holiday", root, changed)
+
+    first = add("b.jpg")
+    assert (first.kind, first.root, first.path) == (JobKind.IMPORT, "photos", "")
+    assert add("a.jpg", "b.jpg").id == first.id
+    assert queue.get(first.id).changed == ("a.jpg", "b.jpg")
+    assert add("a.jpg", root="other").id != first.id
+    assert queue.add_changes("others", "photos", ["a.jpg"]).id != first.id
+    assert _claim(worker).id == first.id
+    # It may have passed this one already.
+    second = add("b.jpg")
+    assert (second.id != first.id, second.changed) == (True, ("b.jpg",))
+    # More than can be listed are all.
+    assert add(*map(str, range(2000))).changed == ("",)
+    assert _import(queue).changed == ()
+
+
+def test_all_of_a_root_joins_an_import_of_it(queue: SqlJobQueue) -> None:
+    below = _import(queue, "2024")
+    assert not queue.is_importing("holiday", "photos")
+    whole = _import(queue)
+    assert queue.is_importing("holiday", "photos")
+    assert queue.add_changes("holiday", "photos", [""]).id == whole.id
+    assert queue.add_changes("holiday", "photos", ["a.jpg"]).id not in {whole.id, below.id}
+
+
 def test_lists_are_newest_first_filtered_and_in_pages(queue: SqlJobQueue) -> None:
     ids = [_import(queue, collection=name).id for name in ("a", "b", "a", "c", "a")]
     queue.cancel(ids[2])
