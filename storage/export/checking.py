@@ -46,6 +46,10 @@ def open_export(folder: Path) -> CheckedExport:
         check.asset(row)
     for row in export.exclusions():
         check.exclusion(row)
+    for row in export.albums():
+        check.album(row)
+    for row in export.album_assets():
+        check.album_asset(row)
     return CheckedExport(export, check.highest)
 
 
@@ -67,6 +71,12 @@ class _Ids:
         page[place] |= bit
         return is_new
 
+    def __contains__(self, number: int) -> bool:
+        page = self._pages.get(number >> _PAGE_BITS)
+        if number <= 0 or page is None:
+            return False
+        return bool(page[(number >> 3) & ((1 << (_PAGE_BITS - 3)) - 1)] & (1 << (number & 7)))
+
 
 class _Check:
     """The conditions on every row."""
@@ -74,7 +84,7 @@ class _Check:
     def __init__(self, export: Export) -> None:
         self._export = export
         self._ids = {
-            name: _Ids() for name in ("content", "asset", "region", "caption", "embedding")
+            name: _Ids() for name in ("content", "asset", "region", "caption", "embedding", "album")
         }
         self._by_fingerprint = {
             one.spec.fingerprint: number for number, one in export.pipelines.items()
@@ -84,8 +94,8 @@ class _Check:
 
     @property
     def highest(self) -> dict[str, int]:
-        """The highest id by table."""
-        return {name: ids.highest for name, ids in self._ids.items()}
+        """The highest id by table, of those that a new home takes over."""
+        return {name: ids.highest for name, ids in self._ids.items() if name != "album"}
 
     def content(self, found: ExportedContent) -> None:
         content = found.content
@@ -153,6 +163,17 @@ class _Check:
             row["collection_id"] in self._export.collections and is_absolute(row["path"]),
             "exclusions",
             "one is of no collection, or of no path",
+        )
+
+    def album(self, row: Row) -> None:
+        is_new = self._ids["album"].add(row["id"])
+        self._require(is_new and row["name"].strip(), "albums", "one stands twice or has no name")
+
+    def album_asset(self, row: Row) -> None:
+        self._require(
+            row["album_id"] in self._ids["album"] and row["asset_id"] in self._ids["asset"],
+            "album_assets",
+            "one is of no album or no asset",
         )
 
     def _regions(self, found: ExportedContent, done: set[int]) -> None:

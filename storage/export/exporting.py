@@ -96,6 +96,7 @@ class _Export:
         self._folder = folder
         self._collections = _collections(connection, collections)
         self._ids = [row["id"] for row in self._collections]
+        self._is_whole = not collections
         self._pipelines = stored_pipelines(connection)
         self._live = live_pipeline(connection)
         self._report = ExportReport(pipelines=[one.fingerprint for one in self._pipelines])
@@ -133,6 +134,8 @@ class _Export:
                 )
             tables["collections.parquet"].add(self._collections)
             tables["exclusions.parquet"].add(self._exclusions())
+            tables["albums.parquet"].add(self._albums())
+            tables["album_assets.parquet"].add(self._album_assets())
             tables["pipelines.parquet"].add(self._pipeline_rows())
             for contents in self._pages():
                 self._write_contents(contents, tables, owners, vectors, coco)
@@ -313,6 +316,26 @@ class _Export:
             row["path"] = bytes(row["path"])
             row["pattern"] = None if row["pattern"] is None else bytes(row["pattern"])
         return rows
+
+    def _albums(self) -> list[Row]:
+        """The albums with an asset in the collections; of all collections, every one."""
+        album, member = schema.album.c, schema.album_asset.c
+        inside = exists().where(
+            member.album_id == album.id,
+            _asset.id == member.asset_id,
+            _asset.collection_id.in_(self._ids),
+        )
+        statement = select(schema.album).order_by(album.id)
+        return self._rows(statement if self._is_whole else statement.where(inside))
+
+    def _album_assets(self) -> list[Row]:
+        member = schema.album_asset.c
+        return self._rows(
+            select(member.album_id, member.asset_id)
+            .join(schema.asset, _asset.id == member.asset_id)
+            .where(_asset.collection_id.in_(self._ids))
+            .order_by(member.album_id, member.asset_id)
+        )
 
     def _root(self) -> bytes:
         """The deepest folder that contains all assets of the collections."""

@@ -19,6 +19,8 @@ from typing import Any
 from sqlalchemy import Connection, exists, insert, select, update
 
 from regard.core.catalog import Exclusion
+from regard.storage.assets.albums import write_members
+from regard.storage.assets.editing import changed_events
 from regard.storage.assets.rows import (
     add_tags,
     ensure_collection,
@@ -53,6 +55,8 @@ Row = dict[str, Any]
 
 _CONTENTS_AT_ONCE = 50
 _FAILED_AT_ONCE = 500
+# In one statement; databases limit its parameters.
+_ASSETS_AT_ONCE = 10_000
 _IN_OWN_TABLES = ("keywords", "tags", "custom")
 
 _asset, _content = schema.asset.c, schema.content.c
@@ -112,6 +116,10 @@ class _Import:
         self._kept: KeptIds | None = None
         self.report = ImportReport(pipelines=sorted(one.fingerprint for one in pipelines.values()))
         self._analyses = AnalysisImport(pipelines, self.report)
+        # The ids in the home of the export's assets that are in albums.
+        self._in_albums: dict[int, int | None] = dict.fromkeys(
+            row["asset_id"] for row in export.album_assets()
+        )
 
     def begin(self, highest: Mapping[str, int]) -> None:
         """Keep ids if the home is new or continues this import."""
@@ -166,9 +174,54 @@ class _Import:
                         keeps = self._kept is not None
                         self._write_asset(connection, row, None, None, events, keeps=keeps)
                 record_changes(connection, [], [], events)
-        if self._kept is not None:
-            with self._writing() as connection:
+        with self._writing() as connection:
+            self._write_albums(connection)
+            if self._kept is not None:
                 self._kept.end(connection)
+
+    def _write_albums(self, connection: Connection) -> None:
+        """Add albums, and assets to those of the same name; saved searches stay as they are."""
+        album = schema.album.c
+        homes: dict[int, int] = {}
+        for row in self._export.albums():
+            there = connection.execute(
+                select(album.id, album.query).where(album.name == row["name"])
+            ).one_or_none()
+            if there is None:
+                values = {name: row[name] for name in ("name", "query", "created_at")}
+                homes[row["id"]] = connection.execute(
+                    insert(schema.album).values(**values).returning(album.id)
+                ).scalar_one()
+            elif there.query == row["query"]:
+                homes[row["id"]] = there.id
+            else:
+                self.report.conflicts.append(
+                    (row["name"], "the home has another album of this name")
+                )
+        members: dict[int, list[int]] = {}
+        for row in self._export.album_assets():
+            number = self._in_albums[row["asset_id"]]
+            if number is not None and row["album_id"] in homes:
+                members.setdefault(homes[row["album_id"]], []).append(number)
+        joined = sorted(
+            {
+                number
+                for home, assets in members.items()
+                for number in write_members(connection, home, assets)
+            }
+        )
+        events: list[AssetEvent] = []
+        for start in range(0, len(joined), _ASSETS_AT_ONCE):
+            some = joined[start : start + _ASSETS_AT_ONCE]
+            events += changed_events(
+                connection.execute(
+                    select(_asset.id, _asset.collection_id, _asset.deleted_at).where(
+                        _asset.id.in_(some)
+                    )
+                ).all()
+            )
+        if events:
+            record_changes(connection, [], [], events)
 
     def _write_content(
         self,
@@ -235,7 +288,7 @@ class _Import:
         An asset that differs in the home is reported as a conflict.
         """
         there = connection.execute(
-            select(_asset.content_id)
+            select(_asset.id, _asset.content_id)
             .join_from(schema.asset, schema.collection)
             .where(schema.collection.c.name == self._collection(row), _asset.path == path)
         ).one_or_none()
@@ -243,6 +296,8 @@ class _Import:
             return True
         if there.content_id == content and (content is None) == (row["content_id"] is None):
             self.report.unchanged += 1
+            if row["id"] in self._in_albums:
+                self._in_albums[row["id"]] = there.id
         else:
             self.report.conflicts.append((row["uri"], "the home has another photograph there"))
         return False
@@ -287,6 +342,8 @@ class _Import:
                 )
             )
         number = insert_rows(connection, schema.asset, [values], keeps=keeps)[0]
+        if row["id"] in self._in_albums:
+            self._in_albums[row["id"]] = number
         if row["keywords"]:
             connection.execute(
                 insert(schema.asset_keyword),

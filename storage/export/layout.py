@@ -48,6 +48,8 @@ TABLES: Mapping[str, tuple[Column, ...]] = {
     "exclusions.parquet": _columns(
         "collection_id int64  path binary  pattern binary?  is_left_out bool"
     ),
+    "albums.parquet": _columns("id int64  name string  query string?  created_at timestamp"),
+    "album_assets.parquet": _columns("album_id int64  asset_id int64"),
     "pipelines.parquet": _columns(
         "id int64  profile string  fingerprint string  spec string  live bool"
         "  live_since timestamp?  replaced_at timestamp?"
@@ -75,8 +77,13 @@ TABLES: Mapping[str, tuple[Column, ...]] = {
         "id int64  content_id int64  pipeline_id int64  region_id int64?  text string  model string"
     ),
 }
-# Absent in exports from before exclusions.
-EXCLUSIONS = "exclusions.parquet"
+EXCLUSIONS, ALBUMS, ALBUM_ASSETS = (
+    "exclusions.parquet",
+    "albums.parquet",
+    "album_assets.parquet",
+)
+# Absent in exports of earlier versions.
+LATER = {EXCLUSIONS, ALBUMS, ALBUM_ASSETS}
 OWNERS = _columns("id int64  content_id int64  region_id int64?  caption_id int64?")
 
 
@@ -179,7 +186,7 @@ class Manifest:
             raise ValueError("the checksum is of another text")
         channels = tuple(ChannelFiles(**channel) for channel in document.pop("channels"))
         files = {name: SealedFile(**file) for name, file in document.pop("files").items()}
-        needed = set(TABLES) - {EXCLUSIONS}
+        needed = set(TABLES) - LATER
         for channel in channels:
             if Kind(channel.kind) not in VECTOR_KINDS:
                 raise ValueError("a channel that holds no vectors")
@@ -189,7 +196,7 @@ class Manifest:
                 if not _CHANNEL_FILE.fullmatch(name) or name in needed:
                     raise ValueError("a channel's file under a name that is none")
                 needed.add(name)
-        if not needed <= set(files) <= needed | {EXCLUSIONS, COCO_INSTANCES, COCO_CAPTIONS}:
+        if not needed <= set(files) <= needed | LATER | {COCO_INSTANCES, COCO_CAPTIONS}:
             raise ValueError("it lists other files than an export has")
         for file in files.values():
             counts = (file.bytes,) if file.rows is None else (file.bytes, file.rows)

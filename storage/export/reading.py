@@ -18,6 +18,8 @@ from regard.core.errors import CannotWork
 from regard.core.records import PipelineSpec, Space
 from regard.storage.export.files import load_pyarrow, open_vectors, read_table
 from regard.storage.export.layout import (
+    ALBUM_ASSETS,
+    ALBUMS,
     EXCLUSIONS,
     OWNERS,
     TABLES,
@@ -130,6 +132,16 @@ class Export:
         """What is remembered about files to index, oldest first."""
         if EXCLUSIONS in self.manifest.files:
             yield from self._rows(EXCLUSIONS, TABLES[EXCLUSIONS])
+
+    def albums(self) -> Iterator[Row]:
+        """The albums."""
+        if ALBUMS in self.manifest.files:
+            yield from self._rows(ALBUMS, TABLES[ALBUMS])
+
+    def album_assets(self) -> Iterator[Row]:
+        """Which asset is in which album."""
+        if ALBUM_ASSETS in self.manifest.files:
+            yield from self._rows(ALBUM_ASSETS, TABLES[ALBUM_ASSETS])
 
     def failed_assets(self) -> Iterator[Row]:
         """The failed assets, which have no content."""

@@ -36,6 +36,7 @@ from sqlalchemy import select
 from regard.core.assets import AssetEdit
 from regard.core.catalog import Exclusion
 from regard.core.errors import LeaseHeld
+from regard.storage.assets.albums import SqlAlbums
 from regard.storage.assets.editing import SqlAssetEditing
 from regard.storage.assets.indexing import SqlIndexingCatalog
 from regard.storage.database import schema
@@ -223,6 +224,36 @@ def test_what_is_left_out_is_remembered(home: Home, new: Catalog, tmp_path: Path
     assert take(new, folder).unchanged == 1
 
 
+@postgresql_in_campaign
+def test_albums_come_along(filled: Home, new: Catalog, tmp_path: Path) -> None:
+    store = SqlAlbums(filled.catalog)
+    assets = {row.path: row.id for row in filled.rows(schema.asset)}
+    chosen = {b"/photos/a.jpg", b"/elsewhere/a.jpg"}
+    store.add(store.create("best").id, [assets[path] for path in chosen])
+    store.create("empty")
+    store.create("four stars", "rating:>=4")
+    whole = export(filled.catalog, tmp_path / "export")
+    pipeline = new.make_live(SPEC)
+    home = Home("", new, pipeline, tmp_path / "h")
+    home.save("/mine.jpg", "mine", "one")
+    there = SqlAlbums(new)
+    mine = there.create("best").id
+    there.add(mine, [row.id for row in home.rows(schema.asset)])
+    there.create("four stars", "rating:4")
+    for _ in range(2):
+        report = take(new, whole)
+        assert [name for name, _ in report.conflicts] == ["four stars"]
+        paths = {row.id: row.path for row in home.rows(schema.asset)}
+        members = home.rows(schema.album_asset)
+        assert {paths[row.asset_id] for row in members} == {*chosen, b"/mine.jpg"}
+        assert {row.album_id for row in members} == {mine}
+        kept = [(album.name, album.query) for album in there.page()]
+        assert kept == [("best", None), ("empty", None), ("four stars", "rating:4")]
+    part = tables(export(filled.catalog, tmp_path / "part", "two"))
+    assert [row["name"] for row in part["albums.parquet"]] == ["best"]
+    assert len(part["album_assets.parquet"]) == 1
+
+
 LEFT_OUT = {
     "exclusion": {"id"},
     # Told by the table that the row stands in, or by the id of its channel.
@@ -249,6 +280,8 @@ LEFT_OUT = {
     [
         ("collection", "collections.parquet"),
         ("exclusion", "exclusions.parquet"),
+        ("album", "albums.parquet"),
+        ("album_asset", "album_assets.parquet"),
         ("pipeline", "pipelines.parquet"),
         ("content", "contents.parquet"),
         ("asset", "assets.parquet"),
