@@ -245,6 +245,7 @@ class Watch:
         exclusions = Exclusions(catalog.exclusions(), self._own)
         if exclusions.was_removed(root.path):
             return []
+        started = time.monotonic()
         walk_of = walk_type(root.path)
         walk = walk_of(
             *(root.path, self._progress.should_stop, self._confinement, exclusions),
@@ -275,7 +276,7 @@ class Watch:
                 raise emptied(root.path)
         now = time.monotonic()
         root.changes.add(unsettled, now)
-        _hold_missing(root, parts, found, now, is_moving=bool(unsettled))
+        _hold_missing(root, parts, found, started, is_moving=bool(unsettled))
         if len(found) > _MOST_FOUND:
             return [root.path]
         return coarsened(_fresh(root, parts, found, now), MOST_PARTS, root.path)
@@ -288,23 +289,26 @@ def _hold_missing(
     root: _Root,
     parts: Sequence[bytes],
     found: dict[bytes, FileStamp | None],
-    now: float,
+    started: float,
     *,
     is_moving: bool,
 ) -> None:
     """Take out the missing paths that may only have been moved; they are looked at once more.
+
+    How long they are missing counts up to the start of the look, which may have been slow.
 
     They are held while other files are unsettled. Without an event that tells of their end, their
     new place may have escaped a look that was under way.
     """
     if is_object(root.path):
         return
+    now = time.monotonic()
     ended = frozenset(part for part in parts if not os.path.lexists(part))
     missing = [path for path, stamp in found.items() if stamp is None]
     since = {path: root.held.get(path, now) for path in missing}
     held = set()
     for path in missing:
-        age = now - since[path]
+        age = started - since[path]
         is_told = path in ended or lies_below(path, ended)
         if (age < QUIET_SECONDS and not is_told) or (age < _HELD_SECONDS and is_moving):
             held.add(path)
