@@ -11,7 +11,7 @@ import pytest
 from gallery import save
 from made_library import Library
 from made_server import Server
-from page_parts import drop, expect_first, hits, part, picture, search, shown, wait_until
+from page_parts import drop, expect_first, hits, part, picture, query, search, shown, wait_until
 from playwright.sync_api import Page, expect
 from visits import Visits
 
@@ -192,6 +192,26 @@ def test_several_photos_are_tagged_deleted_and_restored_together(
         tagged = {asset.file_name for asset in client.assets.iterate() if asset.tags == ["boats"]}
     assert tagged == {"red.png", "blue.png"}
     shoot(page, "several-selected")
+
+    part(page, "bulk-album").fill('The "best"')
+    page.keyboard.press("Enter")
+    expect(part(page, "toast").last).to_contain_text('Added 2 photos to “The "best"”.')
+    part(page, "toast-action").last.click()
+    expect(hits(page)).to_have_count(2)
+    assert query(page) == {"q": r'album:"The \"best\""'}
+    part(page, "select-mode").click()
+    picture(page, "red.png").click()
+    part(page, "bulk-album").fill('The "best"')
+    part(page, "bulk-album-remove").click()
+    expect(part(page, "toast").last).to_contain_text("Took 1 photo out")
+    with Client(server.url) as client:
+        assert [album.assets for album in client.albums.iterate()] == [1]
+    page.keyboard.press("Escape")
+    page.goto(server.url)
+    expect(hits(page)).to_have_count(4)
+    part(page, "select-mode").click()
+    for name in ("red.png", "blue.png"):
+        picture(page, name).click()
 
     part(page, "bulk-delete").click()
     expect(hits(page)).to_have_count(2)

@@ -94,6 +94,20 @@ export const trashAsset = (which) => call(`v1/assets/${id(which)}`, { method: "D
 export const restoreAsset = (which) => call(`v1/assets/${id(which)}/restore`, { method: "POST" });
 export const bulk = (ids, action, tags) =>
   call("v1/assets/bulk", { method: "POST", json: { ids, action, ...(tags ? { tags } : {}) } });
+/** The albums that people fill, without saved searches. */
+export async function albums() {
+  const all = [];
+  let next = null;
+  do {
+    const page = await call(address("v1/albums", [["limit", 1000], ["cursor", next]]));
+    all.push(...page.items.filter((album) => album.query === null));
+    next = page.next;
+  } while (next);
+  return all;
+}
+export const createAlbum = (name) => call("v1/albums", { method: "POST", json: { name } });
+export const changeAlbum = (which, ids, action) =>
+  call(`v1/albums/${id(which)}/assets`, { method: "POST", json: { ids, action } });
 export const duplicates = (pairs, signal) => call(address("v1/duplicates", pairs), { signal });
 export const emptyTrash = () => call("v1/trash/empty", { method: "POST", json: {} });
 

@@ -1,10 +1,10 @@
-// The selection of photographs, and the bar that tags, deletes or restores them.
+// The selection of photographs, and the bar that tags, puts into albums, deletes or restores them.
 
 import * as api from "./api.js";
 import { announce, button, fill, h, iconButton } from "./dom.js";
 import { plural } from "./format.js";
 import { canWrite } from "./session.js";
-import { state } from "./state.js";
+import { goAfresh, state } from "./state.js";
 import { toast, toastProblem } from "./toast.js";
 
 const AT_ONCE = 1000;
@@ -59,10 +59,24 @@ export function makeSelection(bar, actions) {
     },
   }, field, h("button", { type: "submit", value: "tag", class: "button is-small", data: { testid: "bulk-tag-add" } }, "Add tag"),
   h("button", { type: "submit", value: "untag", class: "button is-small", data: { testid: "bulk-tag-remove" } }, "Remove tag"));
+  const names = h("datalist", { id: "album-names" });
+  const album = h("input", {
+    type: "text", placeholder: "Album", "aria-label": "Album for the selected photos", maxlength: "200", autocomplete: "off", list: "album-names",
+    data: { testid: "bulk-album" }, on: { focus: listAlbums },
+  });
+  const albumForm = h("form", {
+    class: "selection-tags", on: {
+      submit(event) {
+        event.preventDefault();
+        changeAlbum(event.submitter?.value === "remove" ? "remove" : "add");
+      },
+    },
+  }, album, names, h("button", { type: "submit", value: "add", class: "button is-small", data: { testid: "bulk-album-add" } }, "Add to album"),
+  h("button", { type: "submit", value: "remove", class: "button is-small", data: { testid: "bulk-album-remove" } }, "Take out"));
   const remove = button("Delete", () => trash(), { drawing: "trash", class: "is-small", "data-testid": "bulk-delete" });
   const restore = button("Restore", () => bring(), { drawing: "restore", class: "is-small", "data-testid": "bulk-restore" });
   const all = button("All", () => add(0, actions.length()), { class: "is-small", title: "Select all shown", "data-testid": "select-all" });
-  fill(bar, iconButton("close", "Stop selecting (Esc)", clear, { "data-testid": "selection-clear" }), count, all, h("span", { class: "spring" }), tagForm, remove, restore);
+  fill(bar, iconButton("close", "Stop selecting (Esc)", clear, { "data-testid": "selection-clear" }), count, all, h("span", { class: "spring" }), tagForm, albumForm, remove, restore);
 
   async function each(action, tags) {
     const ids = [...selected];
@@ -81,6 +95,43 @@ export function makeSelection(bar, actions) {
       field.value = "";
       actions.tagged(ids);
       toast(`${action === "tag" ? "Added" : "Removed"} ${tags.map((one) => `“${one}”`).join(", ")} ${action === "tag" ? "to" : "from"} ${plural(ids.length, "photo")}.`);
+    } catch (problem) {
+      toastProblem(problem);
+    }
+  }
+
+  async function listAlbums() {
+    try {
+      fill(names, (await api.albums()).map(({ name }) => h("option", { value: name })));
+    } catch (problem) {
+      toastProblem(problem);
+    }
+  }
+
+  /** Add the selection to the named album, which is made if there is none, or take it out. */
+  async function changeAlbum(action) {
+    const name = album.value.trim().normalize("NFC");
+    if (!name || !selected.size) {
+      album.focus();
+      return;
+    }
+    try {
+      const which = (await api.albums()).find((one) => one.name === name);
+      if (!which && action === "remove") throw new Error(`There is no album “${name}”.`);
+      const { id } = which ?? await api.createAlbum(name);
+      const ids = [...selected];
+      let changed = 0;
+      for (let start = 0; start < ids.length; start += AT_ONCE) {
+        changed += (await api.changeAlbum(id, ids.slice(start, start + AT_ONCE), action)).done;
+      }
+      const show = () => {
+        clear();
+        goAfresh({ q: `album:"${name.replace(/["“”„\\]/g, "\\$&")}"` });
+      };
+      toast(
+        action === "add" ? `Added ${plural(changed, "photo")} to “${name}”.` : `Took ${plural(changed, "photo")} out of “${name}”.`,
+        { action: { words: "Open", run: show } },
+      );
     } catch (problem) {
       toastProblem(problem);
     }
@@ -122,10 +173,10 @@ export function makeSelection(bar, actions) {
     document.documentElement.classList.toggle("is-selecting", isSelecting);
     count.textContent = `${selected.size} selected`;
     const isTrash = state().view === "trash";
-    tagForm.hidden = isTrash || !canWrite();
+    tagForm.hidden = albumForm.hidden = isTrash || !canWrite();
     remove.hidden = isTrash || !canWrite();
     restore.hidden = !isTrash || !canWrite();
-    for (const act of [remove, restore, ...tagForm.querySelectorAll("button")]) act.disabled = selected.size === 0;
+    for (const act of [remove, restore, ...tagForm.querySelectorAll("button"), ...albumForm.querySelectorAll("button")]) act.disabled = selected.size === 0;
     actions.mark(isSelecting);
     if (isSelecting) announce(`${selected.size} selected`);
   }
