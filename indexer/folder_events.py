@@ -44,23 +44,32 @@ class FolderEvents:
 
     def __init__(self, folders: Sequence[bytes], stopped: Callable[[], bool]) -> None:
         """Raises EventsUnavailable."""
-        self._early: set[FileChange] = set()
         try:
-            self._changes: Generator[set[FileChange], None, None] = watch(
-                *map(os.fsdecode, folders),
-                watch_filter=None,
-                debounce=_TOGETHER_MS,
-                step=_STEP_MS,
-                rust_timeout=_WAIT_MS,
-                yield_on_timeout=True,
-                force_polling=False,
-                ignore_permission_denied=True,
-                stop_event=_Stop(stopped),
-            )
-            # It follows the folders from the first call on.
-            self._early = next(self._changes, set())
+            try:
+                self._begin(folders, stopped, ignores_denied=False)
+            except PermissionError:
+                # Of a folder below, which walks report. Then a limit that is reached goes unnoticed.
+                self._begin(folders, stopped, ignores_denied=True)
         except (OSError, RuntimeError, UnicodeError) as error:
-            raise EventsUnavailable(str(error)) from error
+            # What follows are the folder and Rust's own form of the error.
+            raise EventsUnavailable(str(error).partition(". about [")[0]) from error
+
+    def _begin(
+        self, folders: Sequence[bytes], stopped: Callable[[], bool], *, ignores_denied: bool
+    ) -> None:
+        self._changes: Generator[set[FileChange], None, None] = watch(
+            *map(os.fsdecode, folders),
+            watch_filter=None,
+            debounce=_TOGETHER_MS,
+            step=_STEP_MS,
+            rust_timeout=_WAIT_MS,
+            yield_on_timeout=True,
+            force_polling=False,
+            ignore_permission_denied=ignores_denied,
+            stop_event=_Stop(stopped),
+        )
+        # It follows the folders from the first call on.
+        self._early: set[FileChange] = next(self._changes, set())
 
     def wait(self) -> set[bytes]:
         """The paths of the events since the last call; waits a moment if there are none.
