@@ -8,6 +8,9 @@ even where nothing known is seen. Where a name inside that kind has most of the 
 it is added with "perhaps". Where no kind is probable, the sentence names the dominant colours,
 which are measured.
 
+One class is never evidence for a name: nematodes, the only class whose things need a microscope.
+The classifier gives it a probability of 0.7 for the moon.
+
 A region's caption is the name alone: "penguin".
 """
 
@@ -30,6 +33,7 @@ _LOGIT_PER_SPECIFICITY = 10.0  # added to it for a name without narrower ones
 _PRIOR = 0.5  # share of the log-odds of a name's share of the classes that is added, too
 _PERHAPS = 0.5  # share of a kind's probability from which a guess is added
 _DOMINANT = 0.35  # share of pixels from which a colour is called dominant
+_MICROSCOPIC = 111  # the class "nematode"
 
 PARAMETERS: Mapping[str, float] = {
     "least_logit": _LEAST_LOGIT,
@@ -37,6 +41,7 @@ PARAMETERS: Mapping[str, float] = {
     "prior": _PRIOR,
     "perhaps": _PERHAPS,
     "dominant": _DOMINANT,
+    "microscopic": _MICROSCOPIC,
 }
 """Every value that affects a caption; part of the pipeline's fingerprint."""
 
@@ -57,7 +62,9 @@ class Naming:
 def name_things(probabilities: Float32Array) -> list[Naming | None]:
     """Name what is seen by class probabilities (n, 1000); None where nothing is probable enough."""
     known = names()
-    scores = probabilities @ known.members.T  # (n, names)
+    visible = probabilities.copy()  # rows then sum to less than 1, so that no other class gains
+    visible[:, _MICROSCOPIC] = 0
+    scores = visible @ known.members.T  # (n, names)
     least = (
         _LEAST_LOGIT
         + _LOGIT_PER_SPECIFICITY * known.specificity
