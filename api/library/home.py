@@ -17,7 +17,6 @@ from regard.core.protocols import Profile
 from regard.core.records import Image, Routes
 from regard.core.relevance import CurrentCalibrations, RelevanceSource
 from regard.models.profiles.registry import DEFAULT_PROFILE, load_profile
-from regard.photos.photo_file import PhotoFile
 from regard.search.engine import SearchEngine
 from regard.search.refining import LoadImage
 from regard.search.timing import Observe
@@ -242,6 +241,9 @@ def own_folders(settings: Settings) -> list[bytes]:
 
 def _load_image(asset: Asset) -> Image:
     """The pixels of an asset whose file is as it was indexed; raises OriginalGone, DecodeError."""
+    # Decoding takes long to import, and a text search decodes nothing.
+    from regard.photos.photo_file import PhotoFile
+
     # Managed files are named by their digest, and restoring a backup may truncate their times.
     mtime_ns = None if asset.managed or asset.etag is not None else asset.mtime_ns
     with open_original(

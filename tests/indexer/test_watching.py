@@ -204,6 +204,8 @@ def test_without_events_the_folder_is_looked_through(
 
     monkeypatch.setattr(watching_module, "FolderEvents", refuse)
     monkeypatch.setattr(watching_module, "POLL_SECONDS", 0.1)
+    # A slow machine must not give up waiting for the new place of a moved file.
+    monkeypatch.setattr(watching_module, "_HELD_SECONDS", 60.0)
     library.index()
     stopper = _Stopper()
     with LocalLibrary(Settings(library.home)) as local:

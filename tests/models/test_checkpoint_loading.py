@@ -364,7 +364,13 @@ WRONG_VALUES: list[tuple[str, str, str, object, str]] = [
     ("siglip", "tokenizer_config.json", "pad_token", "[PAD]", "padding token"),
     ("siglip", "tokenizer_config.json", "padding_side", "middle", "'middle' for padding_side"),
     *(
-        ("blip", "config.json", "model_type", kind, "not an image-text-to-text model")
+        (
+            "blip",
+            "config.json",
+            "model_type",
+            kind,
+            "not a model of transformers for image-text-to-text",
+        )
         for kind in ("siglip", "bert", None, ["blip"])
     ),
     ("blip", "config.json", "vision_config", {"hidden_size": "wide"}, "can't be loaded"),

@@ -45,7 +45,7 @@ def profiles(show: str | None, as_json: bool) -> int:
             remedy = f"; {problem['remedy']}" if problem["remedy"] else ""
             click.echo(f"{'':{width}}  - {problem['message']}{remedy}")
         if document["refine"] is not None:
-            click.echo(f"{'':{width}}  - search --refine: {document['refining']}")
+            click.echo(f"{'':{width}}  - search --refine: {document['refine']}")
     click.echo(f"\nrecommended for this machine: {advice.name}: {advice.reason}")
     return DONE
 

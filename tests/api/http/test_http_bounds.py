@@ -67,6 +67,12 @@ CALLS = [
     ("GET", "/v1/collections/c999999", READ, None),
     ("POST", "/v1/collections", WRITE, {"name": ""}),
     ("DELETE", "/v1/collections/c999999", ADMIN, None),
+    ("GET", "/v1/albums", READ, None),
+    ("POST", "/v1/albums", WRITE, {"name": ""}),
+    ("GET", "/v1/albums/b999999", READ, None),
+    ("PATCH", "/v1/albums/b999999", WRITE, {"name": ""}),
+    ("DELETE", "/v1/albums/b999999", WRITE, None),
+    ("POST", "/v1/albums/b999999/assets", WRITE, {"ids": []}),
     ("GET", "/v1/changes", READ, None),
     ("GET", "/v1/assets", READ, None),
     ("GET", "/v1/assets/months", READ, None),
@@ -122,7 +128,7 @@ def test_scope_table_lists_every_operation(served: Served) -> None:
         for method in item
         if method in {"get", "post", "patch", "delete", "put"}
     }
-    tried = {(method, re.sub(r"/[acjr]999999", "/{id}", path.partition("?")[0]))
+    tried = {(method, re.sub(r"/[abcjr]999999", "/{id}", path.partition("?")[0]))
              for method, path, _, _ in CALLS}  # fmt: skip
     open_to_all = {("GET", "/healthz"), ("GET", "/readyz")}
     session = {("POST", "/v1/session"), ("DELETE", "/v1/session")}
