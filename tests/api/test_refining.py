@@ -9,9 +9,9 @@ from typing import Any
 
 import httpx
 import numpy as np
-import PIL.Image
 import pytest
-from made_library import COLOURS, Library
+from made_blocks import PLACE, SIZE, make_blocks, write_block
+from made_library import Library
 from made_local_server import LocalServer
 
 import regard as api
@@ -19,28 +19,12 @@ from regard.core.errors import UnanswerableQuery, UsageError
 from regard.photos.masks import decode_mask, mask_area
 
 COUNT = 24
-SIZE = (120, 80)
-PLACE = [30, 20, 40, 30]
-
-
-def write_block(path: Path, colour: str, seed: int) -> None:
-    """A block of a colour at `PLACE` on grey."""
-    pixels = np.full((SIZE[1], SIZE[0], 3), 128, np.uint8)
-    x, y, width, height = PLACE
-    pixels[y : y + height, x : x + width] = COLOURS[colour]
-    pixels[0, 0] = seed
-    PIL.Image.fromarray(pixels).save(path)
 
 
 @pytest.fixture(scope="module")
 def photos(tmp_path_factory: pytest.TempPathFactory) -> Library:
     """Many photographs of a red block, and one of a green one."""
-    made = Library(tmp_path_factory.mktemp("refining"))
-    for number in range(COUNT):
-        write_block(made.photos / f"red-{number:02}.png", "red", number)
-    write_block(made.photos / "green.png", "green", 0)
-    made.index()
-    return made
+    return make_blocks(tmp_path_factory.mktemp("refining"), COUNT)
 
 
 @pytest.fixture(scope="module")

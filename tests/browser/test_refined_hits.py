@@ -3,39 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from pathlib import Path
 
-import numpy as np
-import PIL.Image
 import pytest
-from made_library import COLOURS, Library
+from made_blocks import PLACE, make_blocks
+from made_library import Library
 from made_server import Server
 from page_parts import hits, part, query, search
 from playwright.sync_api import Page, Route, expect
 from visits import Visits
 
 COUNT = 6
-# x, y, width and height of the block, which no quadrant is.
-PLACE = (30, 20, 40, 30)
-SIZE = (120, 80)
-
-
-def write_block(path: Path, colour: str, seed: int) -> None:
-    pixels = np.full((SIZE[1], SIZE[0], 3), 128, np.uint8)
-    x, y, width, height = PLACE
-    pixels[y : y + height, x : x + width] = COLOURS[colour]
-    pixels[0, 0] = seed
-    PIL.Image.fromarray(pixels).save(path)
 
 
 @pytest.fixture(scope="module")
 def library(tmp_path_factory: pytest.TempPathFactory) -> Library:
-    made = Library(tmp_path_factory.mktemp("refining"))
-    for number in range(COUNT):
-        write_block(made.photos / f"red-{number}.png", "red", number)
-    write_block(made.photos / "green.png", "green", 0)
-    made.index()
-    return made
+    return make_blocks(tmp_path_factory.mktemp("refining"), COUNT)
 
 
 @pytest.fixture(scope="module")
