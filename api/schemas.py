@@ -216,6 +216,8 @@ class FactsDocument(Document):
     lens: str | None
     latitude: float | None
     longitude: float | None
+    country: str | None
+    city: str | None
     altitude_m: float | None
     exposure_seconds: float | None
     f_number: float | None

@@ -8,7 +8,7 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
-from regard.core.facts import DatePrecision, PhotoFacts
+from regard.core.facts import DatePrecision, PhotoFacts, Place
 from regard.core.geometry import Box
 
 
@@ -103,10 +103,11 @@ class StoredCaption:
 
 @dataclass(frozen=True, slots=True)
 class AssetDetail:
-    """An asset with its facts, regions and captions."""
+    """An asset with its facts, the place of its position, regions and captions."""
 
     asset: Asset
     facts: PhotoFacts
+    place: Place | None
     regions: tuple[StoredRegion, ...]
     captions: tuple[StoredCaption, ...]
 

@@ -46,6 +46,14 @@ class Capture:
 
 
 @dataclass(frozen=True, slots=True)
+class Place:
+    """Where a position lies: the ISO 3166-1 alpha-2 code of the country, and the city's name."""
+
+    country: str
+    city: str | None
+
+
+@dataclass(frozen=True, slots=True)
 class PhotoFacts:
     """Facts of one photograph, from its file and its sidecar.
 

@@ -99,6 +99,7 @@ class AssetFilter:
 
     Any of the values must match in `ids`, `collections` (names; () matches nothing), `cameras`
     (model, or make and model; ASCII case is ignored), `lenses` (likewise), `formats` (as JPEG),
+    `countries` (ISO 3166-1 codes as DE), `cities` (names; case and accents are ignored),
     `albums` (ids), `any_of`, `external_ids`, and `path_prefixes` (absolute paths as bytes, at or
     below which the file lies). All must match in `tags`, `custom` ((field, value) pairs),
     `path_parts`, `has` and `also`; none in `without_tags` and `without`.
@@ -130,6 +131,8 @@ class AssetFilter:
     max_rating: int | None = None
     lenses: tuple[str, ...] = ()
     formats: tuple[str, ...] = ()
+    countries: tuple[str, ...] = ()
+    cities: tuple[str, ...] = ()
     albums: tuple[int, ...] = ()
     any_of: tuple[AssetFilter, ...] = ()
     also: tuple[AssetFilter, ...] = ()
@@ -162,6 +165,8 @@ class AssetFilter:
             ("camera", self.cameras),
             ("lens", self.lenses),
             ("format", self.formats),
+            ("country", self.countries),
+            ("city", self.cities),
             ("tag", self.tags),
             ("not_tag", self.without_tags),
             ("custom", [name for name, _ in self.custom]),

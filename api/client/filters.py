@@ -41,6 +41,8 @@ class Filters:
     max_rating: int | None = None
     lens: Sequence[str] = ()
     format: Sequence[str] = ()
+    country: Sequence[str] = ()
+    city: Sequence[str] = ()
     album: Sequence[str] = ()
     external_id: Sequence[str] = ()
     custom: Mapping[str, CustomValue] = field(default_factory=dict)
@@ -79,6 +81,8 @@ class Filters:
             "not_tag": self.not_tag,
             "lens": self.lens,
             "format": self.format,
+            "country": self.country,
+            "city": self.city,
             "album": self.album,
             "external_id": self.external_id,
         }

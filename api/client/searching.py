@@ -12,7 +12,9 @@ from regard.api.client.forms import Source, form
 
 Target = Literal["image", "region"]
 Sort = Literal["relevance", "newest", "oldest"]
-Facet = Literal["camera", "month", "tags", "collection"]
+Facet = Literal[
+    "camera", "lens", "month", "country", "city", "rating", "format", "collection", "tags"
+]
 
 
 class SearchTerm(TypedDict, total=False):

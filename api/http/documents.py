@@ -24,6 +24,7 @@ from regard.core.assets import (
 from regard.core.errors import NotFound
 from regard.core.jobs import Job
 from regard.core.keys import Caller
+from regard.photos.countries import country_name
 from regard.search.answers import asset_identifier, region_identifier
 
 _NUMBERED = re.compile(r"([abcjr])([1-9][0-9]{0,17})", re.ASCII)
@@ -114,6 +115,7 @@ class Documents:
     def detail(self, detail: AssetDetail) -> dict[str, Any]:
         """See `regard.api.schemas.AssetDetailDocument`."""
         asset, facts, capture = detail.asset, detail.facts, detail.facts.capture
+        place = detail.place
         return {
             **self.asset(asset),
             "sha256": asset.sha256,
@@ -125,6 +127,8 @@ class Documents:
                 "lens": facts.lens,
                 "latitude": facts.latitude,
                 "longitude": facts.longitude,
+                "country": None if place is None else country_name(place.country),
+                "city": None if place is None else place.city,
                 "altitude_m": capture.altitude_m,
                 "exposure_seconds": capture.exposure_seconds,
                 "f_number": capture.f_number,

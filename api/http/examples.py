@@ -63,6 +63,8 @@ _DETAIL: dict[str, Any] = {
         "lens": None,
         "latitude": 54.32,
         "longitude": 10.14,
+        "country": "Germany",
+        "city": "Kiel",
         "altitude_m": None,
         "exposure_seconds": 0.004,
         "f_number": 5.6,

@@ -27,6 +27,7 @@ from regard.core.filters import (
 )
 from regard.core.keys import AccessScope, Caller
 from regard.core.words import composed
+from regard.photos.countries import country_code
 from regard.photos.files import absolute_path, is_absolute, path_below
 
 _CUSTOM = "custom."
@@ -77,6 +78,12 @@ class FilterModel(BaseModel):
     format: list[_Format] = Field(
         default=[], description="File formats; any of them.", examples=[["JPEG"]]
     )
+    country: list[_Name] = Field(
+        default=[],
+        description="English names or ISO codes; any of them.",
+        examples=[["Germany", "FR"]],
+    )
+    city: list[_Composed] = Field(default=[], description="Cities; any of them.")
     album: list[_Composed] = Field(default=[], description="Album names; any of them.")
     external_id: list[_Name] = Field(default=[], description="External ids; any of them.")
     path_prefix: str | None = Field(
@@ -200,9 +207,20 @@ def asset_filter(
         max_rating=filters.max_rating,
         lenses=tuple(filters.lens),
         formats=tuple(filters.format),
+        countries=tuple(map(_country, filters.country)),
+        cities=tuple(filters.city),
         external_ids=tuple(sorted(set(filters.external_id))),
         path_prefixes=_prefixes(filters.path_prefix, caller, roots),
     )
+
+
+def _country(name: str) -> str:
+    code = country_code(name)
+    if code is None:
+        raise UsageError(
+            f"no country is named {name!r}", remedy="give its English name or its ISO code"
+        )
+    return code
 
 
 def _collections(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
@@ -15,7 +15,10 @@ HITS = 20
 MAX_HITS = 500
 _MAX_SIDE = 1 << 30
 
-Facet = Literal["camera", "month", "tags", "collection"]
+Facet = Literal[
+    "camera", "lens", "month", "country", "city", "rating", "format", "collection", "tags"
+]
+FACETS_HINT = f"Facets to count, separated by commas: {', '.join(get_args(Facet))}."
 Text = Annotated[str, Field(min_length=1, max_length=MAX_LENGTH)]
 Weight = Annotated[float, Field(gt=0, le=MAX_WEIGHT)]
 Side = Annotated[int, Field(ge=0, le=_MAX_SIDE)]
@@ -127,7 +130,7 @@ class QuerySearch(JsonFilters):
     facets: str | None = Field(
         default=None,
         max_length=100,
-        description="Facets to count, separated by commas: camera, month, tags, collection.",
+        description=FACETS_HINT,
     )
     min_relevance: MinRelevance = None
     exact: Exact = False

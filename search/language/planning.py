@@ -46,6 +46,8 @@ from regard.search.language.syntax import (
     WrittenText,
 )
 
+# A photograph has one name of each of these, and several in a query are alternatives.
+_NAMED = {Field.CAMERA, Field.LENS, Field.FORMAT, Field.COUNTRY, Field.CITY}
 GetPicture = Callable[[WrittenPicture], ImageQuery]
 GetPath = Callable[[str], AssetFilter]
 GetAlbum = Callable[[str], AssetFilter]
@@ -99,8 +101,8 @@ def _compose(terms: Sequence[Term]) -> PlainQuery | ComposedQuery:
 
 
 def read_filter(query: WrittenQuery, path: GetPath, album: GetAlbum) -> AssetFilter:
-    """All conditions as one filter: any of the collections, cameras, lenses and formats that are
-    named side by side, and all the rest.
+    """All conditions as one filter: any of the collections, cameras, lenses, formats, countries and
+    cities that are named side by side, and all the rest.
 
     `path` and `album` make the filters of what a condition names; raises MalformedQuery with the
     condition's place if they raise UsageError.
@@ -116,12 +118,10 @@ def _read_all(parts: Sequence[Condition | Group], names: _Names) -> AssetFilter:
     wanted = [condition for condition in conditions if not condition.negative]
     unwanted = [condition for condition in conditions if condition.negative]
     collections = _texts(Field.COLLECTION, wanted)
-    single = {Field.COLLECTION, Field.CAMERA, Field.LENS, Field.FORMAT, Field.TAG}
-    return AssetFilter(
+    single = {*_NAMED, Field.COLLECTION, Field.TAG}
+    return replace(
+        _any_name(lambda field: _texts(field, wanted)),
         collections=tuple(sorted(set(collections))) or None,
-        cameras=_texts(Field.CAMERA, wanted),
-        lenses=_texts(Field.LENS, wanted),
-        formats=_texts(Field.FORMAT, wanted),
         tags=_texts(Field.TAG, wanted),
         without_tags=_texts(Field.TAG, unwanted),
         also=(
@@ -177,6 +177,8 @@ def _read_condition(condition: Condition, names: _Names) -> AssetFilter:
 
 
 def _filter(condition: Condition, names: _Names) -> AssetFilter:  # noqa: PLR0911 - one return per kind of value
+    if isinstance(condition.value, str):
+        return _named_filter(condition.field, condition.value, names)
     match condition.value:
         case Period(start, end):
             return AssetFilter(taken_from=start, taken_to=end)
@@ -196,24 +198,29 @@ def _filter(condition: Condition, names: _Names) -> AssetFilter:  # noqa: PLR091
             return AssetFilter(has=(fact,))
         case CustomField(name, value):
             return AssetFilter(custom=((name, value),))
-        case str() as text:
-            if condition.field is Field.PATH:
-                return names.path(text)
-            if condition.field is Field.ALBUM:
-                return names.album(text)
-            return _one_name(condition.field, text)
 
 
-def _one_name(field: Field, name: str) -> AssetFilter:
+def _named_filter(field: Field, text: str, names: _Names) -> AssetFilter:
     match field:
-        case Field.CAMERA:
-            return AssetFilter(cameras=(name,))
-        case Field.LENS:
-            return AssetFilter(lenses=(name,))
-        case Field.FORMAT:
-            return AssetFilter(formats=(name,))
+        case Field.PATH:
+            return names.path(text)
+        case Field.ALBUM:
+            return names.album(text)
+        case Field.COLLECTION:
+            return AssetFilter(collections=(text,))
         case _:
-            return AssetFilter(collections=(name,))
+            return _any_name(lambda named: (text,) if named is field else ())
+
+
+def _any_name(names: Callable[[Field], tuple[str, ...]]) -> AssetFilter:
+    """The filter for any of the names of each field in `_NAMED`."""
+    return AssetFilter(
+        cameras=names(Field.CAMERA),
+        lenses=names(Field.LENS),
+        formats=names(Field.FORMAT),
+        countries=names(Field.COUNTRY),
+        cities=names(Field.CITY),
+    )
 
 
 def _at(part: WrittenTerm | Condition, error: UsageError) -> UsageError:

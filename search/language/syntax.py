@@ -90,6 +90,8 @@ class Field(StrEnum):
     LENS = "lens"
     FORMAT = "format"
     ALBUM = "album"
+    COUNTRY = "country"
+    CITY = "city"
 
 
 @dataclass(frozen=True, slots=True)
@@ -196,6 +198,7 @@ _OTHER_NAMES = {
     "min_height": "height:>=", "max_height": "height:<=", "is": "has:", "not": "-",
     "stars": "rating:", "rated": "rating:", "min_rating": "rating:>=", "max_rating": "rating:<=",
     "lenses": "lens:", "type": "format:", "filetype": "format:", "ext": "format:",
+    "town": "city:", "place": "city:", "nation": "country:",
     "similar": "like:", "asset": "like:", "region": "like:", "picture": "image:", "photo": "image:",
 }  # fmt: skip
 # Shorter names differ from too many words by one letter.

@@ -13,6 +13,7 @@ from typing import TypeVar
 from regard.core.errors import UsageError
 from regard.core.filters import CustomValue, Fact, GpsBox, GpsCircle, Orientation
 from regard.core.geometry import Box
+from regard.photos.countries import country_code
 from regard.search.language.syntax import Field, Period, Pixels, Stars, Value, WrittenPicture
 
 _MOMENT = re.compile(
@@ -77,6 +78,17 @@ def _format(text: str) -> str:
     """The catalog's name of a format, from the name that files have."""
     name = _name(text).upper()
     return {"JPG": "JPEG", "TIF": "TIFF", "HEIC": "HEIF"}.get(name, name)
+
+
+def _country(text: str) -> str:
+    """The code of a country."""
+    code = country_code(text)
+    if code is None:
+        raise UsageError(
+            f"no country is named {_name(text)!r}",
+            remedy="write its English name or its ISO code, as in country:Germany or country:DE",
+        )
+    return code
 
 
 def _path(text: str) -> str:
@@ -242,4 +254,6 @@ _READERS: Mapping[Field, Callable[[str], Value]] = {
     Field.LENS: _name,
     Field.FORMAT: _format,
     Field.ALBUM: _name,
+    Field.COUNTRY: _country,
+    Field.CITY: _name,
 }

@@ -1,4 +1,4 @@
-"""Counts of assets by camera, month, tag and collection.
+"""Counts of assets by camera, lens, month, place, rating, format, tag and collection.
 
 Facets of all assets are counted in the order of an index each. With a filter, one pass over the
 assets that pass counts all but tags.
@@ -7,24 +7,33 @@ assets that pass counts all but tags.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import Connection, Select, func, select
+from sqlalchemy import ColumnElement, Connection, Select, func, select
 
 from regard.core.assets import FacetValue
+from regard.photos.countries import country_name
+from regard.storage.assets.filters import EMPTY
 from regard.storage.database import schema
 
 _asset, _tag = schema.asset.c, schema.asset_tag.c
+# The facet that needs the table `content` joined.
+FORMAT = "format"
 _COLUMNS: Mapping[str, Any] = {
     "camera": _asset.camera,
+    "lens": _asset.lens,
     "month": _asset.taken_month,
+    "country": _asset.country,
+    "city": _asset.city,
+    "rating": _asset.rating,
+    FORMAT: schema.content.c.format,
     "collection": _asset.collection_id,
 }
 _TAGS = "tags"
-FACETS = ("camera", "month", _TAGS, "collection")
+FACETS = (*_COLUMNS, _TAGS)
 # How many values of a facet are named; facets without a number are named wholly.
-_MOST = {"camera": 50, _TAGS: 50}
+_MOST = {"camera": 50, "lens": 50, "city": 50, _TAGS: 50}
 
 
 def read_facets(
@@ -32,14 +41,14 @@ def read_facets(
 ) -> dict[str, list[FacetValue]]:
     """The values and counts of facets, most frequent first.
 
-    `passing` selects from `asset` and has no columns; `is_of_all` says that it passes all assets
-    except those in the trash.
+    `passing` selects from `asset`, for `FORMAT` joined to `content`, and has no columns;
+    `is_of_all` says that it passes all assets except those in the trash.
     """
     counts: dict[str, Counter[Any]] = {}
     plain = [name for name in names if name != _TAGS]
     if is_of_all:
         for name in plain:
-            live = passing.where(_COLUMNS[name].is_not(None))
+            live = passing.where(*_is_known(name))
             counts[name] = _count(connection, _by(live, _COLUMNS[name]))
     elif plain:
         counts |= _count_together(connection, plain, passing)
@@ -51,7 +60,18 @@ def read_facets(
         counts["collection"] = Counter(
             {by_id[number]: count for number, count in counts["collection"].items()}
         )
+    if "country" in names:
+        counts["country"] = Counter(
+            {country_name(code): count for code, count in counts["country"].items() if code}
+        )
     return {name: _most_frequent(counts[name], _MOST.get(name)) for name in names}
+
+
+def _is_known(name: str) -> list[ColumnElement[bool]]:
+    """The conditions of the index that has a facet's values."""
+    if name == FORMAT:
+        return []
+    return [_COLUMNS[name] != EMPTY if name == "lens" else _COLUMNS[name].is_not(None)]
 
 
 def _count_together(
@@ -88,6 +108,6 @@ def _count(connection: Connection, statement: Select[Any]) -> Counter[Any]:
 
 
 def _most_frequent(counts: Mapping[Any, int], most: int | None) -> list[FacetValue]:
-    named: Iterable[tuple[Any, int]] = (item for item in counts.items() if item[0])
+    named = (item for item in counts.items() if item[0] is not None and item[0] != "")
     ordered = sorted(named, key=lambda item: (-item[1], item[0]))
-    return [FacetValue(value, number) for value, number in ordered[:most]]
+    return [FacetValue(str(value), number) for value, number in ordered[:most]]

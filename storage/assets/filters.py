@@ -36,7 +36,7 @@ from sqlalchemy.sql.functions import FunctionElement
 
 from regard.core.facts import DatePrecision
 from regard.core.filters import AssetFilter, CustomValue, Fact, GpsBox, GpsCircle, Orientation
-from regard.core.words import composed
+from regard.core.words import composed, folded
 from regard.photos.files import composed_path, uri_of_path
 from regard.storage.database import schema
 
@@ -47,7 +47,7 @@ _DUST = 1e-100
 _LONGEST_FIELD = 400
 _LOWER = str.maketrans(string.ascii_uppercase, string.ascii_lowercase)
 # Not bound, because an index's condition has it.
-_EMPTY: ColumnElement[str] = literal_column("''")
+EMPTY: ColumnElement[str] = literal_column("''")
 _asset, _content, _tag = schema.asset.c, schema.content.c, schema.asset_tag.c
 
 
@@ -147,6 +147,10 @@ def _files(asset_filter: AssetFilter) -> Iterator[ColumnElement[bool]]:
 
 
 def _places(asset_filter: AssetFilter) -> Iterator[ColumnElement[bool]]:
+    if asset_filter.countries:
+        yield _asset.country.in_(asset_filter.countries)
+    if asset_filter.cities:
+        yield _asset.city_folded.in_(list(map(folded, asset_filter.cities)))
     if asset_filter.gps_box is not None:
         yield _within_box(asset_filter.gps_box)
     if asset_filter.gps_near is not None:
@@ -270,9 +274,9 @@ def _is_known(fact: Fact) -> ColumnElement[bool]:
         Fact.GPS: and_(_asset.latitude.is_not(None), _asset.longitude.is_not(None)),
         Fact.DATE: _asset.taken_at.is_not(None),
         Fact.CAMERA: _asset.camera.is_not(None),
-        Fact.LENS: _asset.lens != _EMPTY,
-        Fact.TITLE: func.coalesce(_asset.edited_title, _asset.title) != _EMPTY,
-        Fact.DESCRIPTION: _asset.description != _EMPTY,
+        Fact.LENS: _asset.lens != EMPTY,
+        Fact.TITLE: func.coalesce(_asset.edited_title, _asset.title) != EMPTY,
+        Fact.DESCRIPTION: _asset.description != EMPTY,
         Fact.TAG: _is_among(select(_tag.asset_id)),
         Fact.RATING: _asset.rating.is_not(None),
     }

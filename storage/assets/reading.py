@@ -37,10 +37,10 @@ from regard.core.assets import (
     StoredRegion,
 )
 from regard.core.errors import NotFound
-from regard.core.facts import Capture, DatePrecision, PhotoFacts
+from regard.core.facts import Capture, DatePrecision, PhotoFacts, Place
 from regard.core.filters import EVERYTHING, AssetFilter
 from regard.core.geometry import Mask
-from regard.storage.assets.facets import read_facets
+from regard.storage.assets.facets import FORMAT, read_facets
 from regard.storage.assets.filters import passes, reads_content
 from regard.storage.assets.records import (
     has_failed,
@@ -57,7 +57,7 @@ from regard.storage.database.stored_pipelines import StoredPipeline, live_pipeli
 
 Visible = Sequence[str] | None
 # Where a page ends: its last sort value and asset id.
-Place = tuple[datetime | None, int]
+PageEnd = tuple[datetime | None, int]
 
 _UNKNOWN_PIPELINE = -1
 _asset, _content = schema.asset.c, schema.content.c
@@ -82,7 +82,7 @@ class SqlAssetReading:
         visible: Visible = None,
         state: AssetState | None = None,
         order: AssetOrder = AssetOrder.NEWEST,
-        after: Place | None = None,
+        after: PageEnd | None = None,
         through: int | None = None,
         offset: int = 0,
         limit: int = 100,
@@ -145,7 +145,7 @@ class SqlAssetReading:
                 raise _no_asset(asset)
             return AssetDetail(
                 found[0],
-                _facts(connection, asset),
+                *_facts(connection, asset),
                 read_regions(connection, pipeline, found[0].content_id),
                 read_captions(connection, pipeline, found[0].content_id),
             )
@@ -194,9 +194,9 @@ class SqlAssetReading:
         visible: Visible = None,
         state: AssetState | None = None,
     ) -> dict[str, list[FacetValue]]:
-        """Count passing assets by camera, month, tag or collection; most frequent first.
+        """Count passing assets by the values of facets, see `FACETS`; most frequent first.
 
-        Of cameras and tags only the most frequent. `state` None means all except the trash.
+        Of cameras, lenses, cities and tags only the most frequent. `state` None means all except the trash.
         """
         names = tuple(names)
         with self._database.reading() as connection:
@@ -208,7 +208,7 @@ class SqlAssetReading:
                 lambda: read_facets(
                     connection,
                     names,
-                    _select(asset_filter).where(
+                    _select(asset_filter, with_content=FORMAT in names).where(
                         *_in_state(asset_filter, state, pipeline), *seen(visible)
                     ),
                     is_of_all=asset_filter == EVERYTHING and visible is None and state is None,
@@ -277,10 +277,10 @@ def _live(connection: Connection) -> int:
     return _UNKNOWN_PIPELINE if pipeline is None else pipeline.id
 
 
-def _select(asset_filter: AssetFilter, *columns: Any) -> Select[Any]:
+def _select(asset_filter: AssetFilter, *columns: Any, with_content: bool = False) -> Select[Any]:
     """Columns of assets; each join that is not needed would read rows that are not."""
     statement = select(*columns).select_from(schema.asset)
-    if reads_content(asset_filter):
+    if with_content or reads_content(asset_filter):
         statement = statement.join(schema.content, _content.id == _asset.content_id, isouter=True)
     return statement
 
@@ -330,7 +330,7 @@ def _select_by_id(pipeline: int, is_limited: bool) -> Select[Any]:
 
 
 def _sorted(
-    statement: Select[Any], columns: Any, order: AssetOrder, after: Place | None
+    statement: Select[Any], columns: Any, order: AssetOrder, after: PageEnd | None
 ) -> Select[Any]:
     keys: list[Any] = [columns.dated_at, columns.id] if order.by_date else [columns.id]
     if after is not None:
@@ -339,7 +339,7 @@ def _sorted(
     return statement.order_by(*(key.desc() if order.descending else key.asc() for key in keys))
 
 
-def _facts(connection: Connection, asset: int) -> PhotoFacts:
+def _facts(connection: Connection, asset: int) -> tuple[PhotoFacts, Place | None]:
     facts = connection.execute(select(schema.asset).where(_asset.id == asset)).mappings().one()
     keyword = schema.asset_keyword.c
     keywords = connection.execute(
@@ -348,9 +348,12 @@ def _facts(connection: Connection, asset: int) -> PhotoFacts:
     single = {field.name for field in dataclasses.fields(PhotoFacts)}
     single -= {"keywords", "capture", "taken_precision"}
     precision = facts["taken_precision"]
-    return PhotoFacts(
+    country = facts["country"]
+    place = None if country is None else Place(country, facts["city"])
+    read = PhotoFacts(
         **{name: facts[name] for name in single},
         taken_precision=None if precision is None else DatePrecision(precision),
         keywords=tuple(keywords),
         capture=Capture(**json.loads(facts["capture"])),
     )
+    return read, place

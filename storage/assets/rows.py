@@ -35,8 +35,9 @@ from regard.core.catalog import ContentHeader, Exclusion
 from regard.core.errors import NameTaken
 from regard.core.facts import Capture, PhotoFacts
 from regard.core.records import SIGNATURE_VERSION, Signature
-from regard.core.words import composed
+from regard.core.words import composed, folded
 from regard.photos.files import composed_path, uri_of_path
+from regard.photos.geonames import find_place
 from regard.storage.assets.filters import stored_field
 from regard.storage.database import schema
 from regard.storage.database.clock import utc_now
@@ -222,12 +223,26 @@ def fact_columns(facts: PhotoFacts) -> dict[str, object]:
         "lens": facts.lens,
         "latitude": facts.latitude,
         "longitude": facts.longitude,
+        **place_columns(facts.latitude, facts.longitude),
         "title": facts.title,
         "description": facts.description,
         "rating": facts.rating,
         "capture": json.dumps(
             {name: value for name, value in capture.items() if value is not None}
         ),
+    }
+
+
+def place_columns(latitude: float | None, longitude: float | None) -> dict[str, object]:
+    """Where a position lies as columns of `asset`."""
+    place = None
+    if latitude is not None and longitude is not None:
+        place = find_place(latitude, longitude)
+    city = None if place is None else place.city
+    return {
+        "country": None if place is None else place.country,
+        "city": city,
+        "city_folded": None if city is None else folded(city),
     }
 
 

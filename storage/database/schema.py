@@ -206,6 +206,10 @@ asset = _table(
     Column("lens", Text, nullable=True),
     Column("latitude", Float(53), nullable=True),
     Column("longitude", Float(53), nullable=True),
+    # Where that is: an ISO 3166-1 code, and a city with its folded name, for filters.
+    Column("country", String(2), nullable=True),
+    Column("city", Text, nullable=True),
+    Column("city_folded", Text, nullable=True, index=True),
     Column("title", Text, nullable=True),
     Column("description", Text, nullable=True),
     Column("rating", SmallInteger, nullable=True),
@@ -552,5 +556,7 @@ _partial_index("place", "latitude longitude", f"{_LIVE} AND latitude IS NOT NULL
 _partial_index("external_id", "external_id", "external_id IS NOT NULL")
 _partial_index("title", "id", f"{_LIVE} AND coalesce(edited_title, title) <> ''")
 _partial_index("description", "id", f"{_LIVE} AND description <> ''")
-_partial_index("lens", "id", f"{_LIVE} AND lens <> ''")
-_partial_index("rating", "rating", f"{_LIVE} AND rating IS NOT NULL")
+_partial_index("lens", "lens deleted_at", f"{_LIVE} AND lens <> ''")
+_partial_index("rating", "rating deleted_at", f"{_LIVE} AND rating IS NOT NULL")
+_partial_index("country", "country deleted_at", f"{_LIVE} AND country IS NOT NULL")
+_partial_index("city", "city deleted_at", f"{_LIVE} AND city IS NOT NULL")

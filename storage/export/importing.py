@@ -27,6 +27,7 @@ from regard.storage.assets.rows import (
     exclude,
     find_collection,
     path_columns,
+    place_columns,
     write_custom,
 )
 from regard.storage.database import schema
@@ -332,6 +333,7 @@ class _Import:
             "collection_id": collection,
             "content_id": content,
             **path_columns(path),
+            **place_columns(row["latitude"], row["longitude"]),
         }
         if row["external_id"] is not None and _has_external_id(connection, collection, row):
             values["external_id"] = None

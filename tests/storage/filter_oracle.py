@@ -147,6 +147,8 @@ class Made:
     # The name of an upload.
     upload: str | None = None
     external_id: str | None = None
+    country: str | None = None
+    city: str | None = None
 
 
 def lower(text: str) -> str:
@@ -209,6 +211,10 @@ def holds(asset: Made, chosen: AssetFilter) -> bool:
         return False
     if chosen.lenses and lower(asset.lens or "") not in map(lower, chosen.lenses):
         return False
+    if chosen.countries and asset.country not in chosen.countries:
+        return False
+    if chosen.cities and plain(asset.city or "") not in map(plain, chosen.cities):
+        return False
     # All photographs of the test are in one format.
     if chosen.formats and "PNG" not in chosen.formats:
         return False
@@ -269,6 +275,13 @@ def holds(asset: Made, chosen: AssetFilter) -> bool:
         return False
     prefixes = chosen.path_prefixes
     return not prefixes or any(is_below(nfc_path(asset.path), folder) for folder in prefixes)
+
+
+def plain(text: str) -> str:
+    """Without case and accents."""
+    return "".join(
+        letter for letter in unicodedata.normalize("NFD", text) if not unicodedata.combining(letter)
+    ).lower()
 
 
 def nfc(text: str) -> str:
@@ -377,6 +390,8 @@ _FLAT = st.builds(
     max_rating=maybe(st.integers(-1, 5)),
     lenses=some([*LENSES, "50MM É", "nothing"]),
     formats=some(["JPEG", "PNG"]),
+    countries=some(["DE", "FR", "XX"]),
+    cities=some(["köln", "KOLN", "ko\u0308ln", "Paris", "Berlin", ""]),
 )
 # With one condition most filters let some assets through and others not.
 SINGLE = st.one_of(
@@ -430,6 +445,8 @@ def made_assets(rng: random.Random) -> list[Made]:
                 description=rng.choice([None, "", "what it shows"]),
                 upload=rng.choice([None, None, None, "1.jpg", "p"]),
                 external_id=EXTERNAL_IDS[number] if number < len(EXTERNAL_IDS) else None,
+                country=(None, "DE", "FR")[number % 3],
+                city=(None, "Köln", "Paris", None)[number % 4] if number % 3 else None,
             )
         )
     return assets

@@ -27,6 +27,7 @@ from regard.api.http.dependencies import (
 from regard.api.http.documents import read_identifier
 from regard.api.http.filters import TAKES_FILTERS
 from regard.api.http.problems import named, responses
+from regard.api.http.search_requests import FACETS_HINT
 from regard.api.http.storable import Storable, StorableText
 from regard.core.assets import Asset, AssetEdit, AssetOrder, AssetState
 from regard.core.errors import NameTaken, NotFound, UsageError
@@ -100,7 +101,7 @@ def list_assets(
         str | None,
         Query(
             max_length=100,
-            description="Facets to count, separated by commas: camera, month, tags, collection.",
+            description=FACETS_HINT,
         ),
     ] = None,
 ) -> dict[str, Any]:

@@ -149,6 +149,8 @@ function facts(asset, actions) {
     ["Lens", of.lens],
     ["Exposure", shot],
     ["Place", hasPlace && [h("span", {}, place(of.latitude, of.longitude)), " ", link("Photos nearby", "Show all photos within 5 km", () => actions.filter("gps_near", `${of.latitude},${of.longitude},5`))]],
+    ["City", of.city && link(of.city, "Show all photos of this city", () => actions.filter("city", [of.city]))],
+    ["Country", of.country && link(of.country, "Show all photos of this country", () => actions.filter("country", [of.country]))],
     ["Altitude", Number.isFinite(of.altitude_m) && `${number(Math.round(of.altitude_m))} m`],
     ["Rating", of.rating > 0 && `${of.rating} of 5`],
     ["Description", of.description],

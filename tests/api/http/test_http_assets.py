@@ -10,6 +10,7 @@ import pytest
 from made_service import Served, Shelf, jpeg, png, refused
 
 from regard.api.client import Filters
+from regard.api.client.searching import Facet
 from regard.api.schemas import AssetDocument
 
 DAY = datetime.datetime(2024, 5, 1, 12)
@@ -88,6 +89,8 @@ FILTERS: dict[str, tuple[Filters, str]] = {
     "make and model": (Filters(camera=["fuji x100"]), "ab"),
     "gps_box": (Filters(gps_box=(170.0, -20.0, -170.0, 20.0)), "bc"),
     "gps_near": (Filters(gps_near=(0.0, 179.0, 250.0)), "bc"),
+    "country": (Filters(country=["Fiji", "td"]), "a"),
+    "city": (Filters(city=["MOUSSORO"]), ""),
     "wide": (Filters(min_width=25), "bd"),
     "size": (Filters(max_width=31, min_height=16, max_height=16), "ab"),
     "landscape": (Filters(orientation="landscape"), "abd"),
@@ -229,13 +232,16 @@ def test_path_prefix_is_relative_to_a_root(served: Served, shelf: Shelf) -> None
     assert asset.uri == str(folder / "below" / "c.png")
 
 
+_FACETS: list[Facet] = [
+    *("camera", "month", "country", "city", "lens", "rating", "format", "tags", "collection")
+]
+
+
 def test_facets_count_all_matching_assets(
     served: Served, varied: tuple[Shelf, dict[str, str]]
 ) -> None:
     shelf, _ = varied
-    answer = served.client.search(
-        "red", filters=shelf.within, limit=1, facets=["camera", "month", "tags", "collection"]
-    )
+    answer = served.client.search("red", filters=shelf.within, limit=1, facets=_FACETS)
     assert answer.facets is not None
     shown = {
         name: [(item.value, item.count) for item in values]
@@ -244,6 +250,11 @@ def test_facets_count_all_matching_assets(
     assert shown == {
         "camera": [("Fuji X100", 2), ("Canon R5", 1)],
         "month": [("2024-05", 4)],
+        "country": [("Chad", 1)],
+        "city": [],
+        "lens": [],
+        "rating": [],
+        "format": [("JPEG", 4), ("PNG", 1)],
         "tags": [("sea", 2), ("dawn", 1)],
         "collection": [(shelf.name, 5)],
     }
@@ -254,9 +265,7 @@ def test_facets_count_all_matching_assets(
     assert served.client.search("red", filters=narrow).facets is None
     query = {"q": "red", "collection": shelf.name, "facets": "month,tags"}
     assert set(served.raw().get("/v1/search", params=query).json()["facets"]) == {"month", "tags"}
-    listed = served.client.assets.list(
-        shelf.within, limit=1, facets=["camera", "month", "tags", "collection"]
-    )
+    listed = served.client.assets.list(shelf.within, limit=1, facets=_FACETS)
     assert (
         listed.facets == served.client.search("red", filters=shelf.within, facets=[*shown]).facets
     )

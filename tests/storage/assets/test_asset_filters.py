@@ -62,6 +62,7 @@ from regard.core.records import (
     WeightedChannel,
 )
 from regard.core.relevance import Calibrations
+from regard.core.words import folded
 from regard.search.answers import Scope, TextQuery
 from regard.search.engine import SearchEngine
 from regard.storage.assets.filters import passes, stored_field
@@ -155,6 +156,9 @@ def _insert(connection: Connection, made: Made) -> int:
             managed=made.upload is not None or None,
             file_name=made.upload,
             external_id=made.external_id,
+            country=made.country,
+            city=made.city,
+            city_folded=None if made.city is None else folded(made.city),
             deleted_at=DAY if made.trashed else None,
         )
         .returning(schema.asset.c.id)

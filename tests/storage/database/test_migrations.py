@@ -399,6 +399,39 @@ def test_older_homes_get_precisions_and_composed_letters(database: Database) -> 
     assert json.loads(str(bound)) == [f"{composed} (2)"]
 
 
+def test_older_homes_get_countries_and_cities(database: Database) -> None:
+    config = Config()
+    config.set_main_option("script_location", str(Path(migrations.__file__).parent))
+    with database.writing() as connection:
+        config.attributes["connection"] = connection
+        command.upgrade(config, "0016")
+        for statement in (
+            "INSERT INTO collection (name) VALUES ('default')",
+            "INSERT INTO content (sha256, format, width, height) VALUES ('00', 'PNG', 1, 1)",
+        ):
+            connection.execute(text(statement))
+        places = [(50.94, 6.96), (45.0, -30.0), (None, None), (-33.86, 151.21)]
+        connection.execute(
+            text(
+                "INSERT INTO asset (collection_id, path, uri, content_id, size, mtime_ns, capture,"
+                " latitude, longitude) VALUES (1, :path, '', 1, 1, 1, '{}', :north, :east)"
+            ),
+            [
+                {"path": b"/%d" % number, "north": north, "east": east}
+                for number, (north, east) in enumerate(places)
+            ],
+        )
+    upgrade(database)
+    with database.reading() as connection:
+        found = connection.execute(
+            text("SELECT country, city, city_folded FROM asset ORDER BY id")
+        ).all()
+    nowhere = (None, None, None)
+    assert [tuple(row) for row in found] == [
+        ("DE", "Köln", "koln"), nowhere, nowhere, ("AU", "Sydney", "sydney")
+    ]  # fmt: skip
+
+
 CONTENTS = 600  # converted in three steps
 
 
