@@ -61,6 +61,17 @@ class SqlAlbums:
         where = [] if after is None else [_album.name > after]
         return self._records(where, visible, limit)
 
+    def names(self, *, visible: Visible = None, limit: int = 10_000) -> list[tuple[str, bool]]:
+        """The names of the albums by name, and whether each is a saved search."""
+        with self._database.reading() as connection:
+            rows = connection.execute(
+                select(_album.name, _album.query.is_not(None))
+                .where(*_shown(visible))
+                .order_by(_album.name)
+                .limit(limit)
+            )
+            return [(name, is_saved) for name, is_saved in rows]
+
     def get(self, album: int, *, visible: Visible = None) -> AlbumRecord:
         """One album; raises NotFound."""
         found = self._records([_album.id == album], visible, 1)

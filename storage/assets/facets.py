@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Select, func, select
+from sqlalchemy import Connection, Select, func, select
 
 from regard.core.assets import FacetValue
 from regard.photos.countries import country_name
@@ -18,7 +18,7 @@ from regard.storage.assets.filters import EMPTY
 from regard.storage.database import schema
 
 _asset, _tag = schema.asset.c, schema.asset_tag.c
-# The facet that needs the table `content` joined.
+# The only facet of `content`.
 FORMAT = "format"
 _COLUMNS: Mapping[str, Any] = {
     "camera": _asset.camera,
@@ -41,15 +41,14 @@ def read_facets(
 ) -> dict[str, list[FacetValue]]:
     """The values and counts of facets, most frequent first.
 
-    `passing` selects from `asset`, for `FORMAT` joined to `content`, and has no columns;
-    `is_of_all` says that it passes all assets except those in the trash.
+    `passing` selects from `asset` and has no columns; `is_of_all` says that it passes all assets
+    except those in the trash. If it does not, `FORMAT` needs `content` joined.
     """
     counts: dict[str, Counter[Any]] = {}
     plain = [name for name in names if name != _TAGS]
     if is_of_all:
         for name in plain:
-            live = passing.where(*_is_known(name))
-            counts[name] = _count(connection, _by(live, _COLUMNS[name]))
+            counts[name] = _count_all(connection, name, passing)
     elif plain:
         counts |= _count_together(connection, plain, passing)
     if _TAGS in names:
@@ -67,11 +66,15 @@ def read_facets(
     return {name: _most_frequent(counts[name], _MOST.get(name)) for name in names}
 
 
-def _is_known(name: str) -> list[ColumnElement[bool]]:
-    """The conditions of the index that has a facet's values."""
+def _count_all(connection: Connection, name: str, passing: Select[Any]) -> Counter[Any]:
+    column = _COLUMNS[name]
     if name == FORMAT:
-        return []
-    return [_COLUMNS[name] != EMPTY if name == "lens" else _COLUMNS[name].is_not(None)]
+        joined = select().join_from(schema.content, schema.asset)
+        trashed = joined.where(_asset.deleted_at.is_not(None))
+        return _all_but(connection, joined, trashed, column)
+    # The condition of the index that has the values.
+    is_known = column != EMPTY if name == "lens" else column.is_not(None)
+    return _count(connection, _by(passing.where(is_known), column))
 
 
 def _count_together(
@@ -89,14 +92,19 @@ def _count_tags(connection: Connection, passing: Select[Any], *, is_of_all: bool
     if not is_of_all:
         tagged = passing.join(schema.asset_tag, _tag.asset_id == _asset.id)
         return _count(connection, _by(tagged, _tag.tag))
-    # The trash is smaller than the rest.
     trashed = (
         select()
         .join_from(schema.asset, schema.asset_tag, _tag.asset_id == _asset.id)
         .where(_asset.deleted_at.is_not(None))
     )
-    everywhere = _by(select().select_from(schema.asset_tag), _tag.tag)
-    return _count(connection, everywhere) - _count(connection, _by(trashed, _tag.tag))
+    return _all_but(connection, select().select_from(schema.asset_tag), trashed, _tag.tag)
+
+
+def _all_but(
+    connection: Connection, everywhere: Select[Any], trashed: Select[Any], column: Any
+) -> Counter[Any]:
+    """The counts outside the trash, which is smaller than the rest."""
+    return _count(connection, _by(everywhere, column)) - _count(connection, _by(trashed, column))
 
 
 def _by(statement: Select[Any], *columns: Any) -> Select[Any]:

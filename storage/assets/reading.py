@@ -201,6 +201,9 @@ class SqlAssetReading:
         names = tuple(names)
         with self._database.reading() as connection:
             pipeline = self._pipeline_id(connection)
+            is_of_all = asset_filter == EVERYTHING and visible is None and state is None
+            # The formats of all assets are counted without it.
+            with_content = FORMAT in names and not is_of_all
             key = ("facets", names, asset_filter, _key(visible), state, pipeline)
             return self._counts.read(
                 connection,
@@ -208,10 +211,10 @@ class SqlAssetReading:
                 lambda: read_facets(
                     connection,
                     names,
-                    _select(asset_filter, with_content=FORMAT in names).where(
+                    _select(asset_filter, with_content=with_content).where(
                         *_in_state(asset_filter, state, pipeline), *seen(visible)
                     ),
-                    is_of_all=asset_filter == EVERYTHING and visible is None and state is None,
+                    is_of_all=is_of_all,
                 ),
             )
 

@@ -213,7 +213,8 @@ def holds(asset: Made, chosen: AssetFilter) -> bool:
         return False
     if chosen.countries and asset.country not in chosen.countries:
         return False
-    if chosen.cities and plain(asset.city or "") not in map(plain, chosen.cities):
+    city = asset.city
+    if chosen.cities and (city is None or plain(city) not in map(plain, chosen.cities)):
         return False
     # All photographs of the test are in one format.
     if chosen.formats and "PNG" not in chosen.formats:

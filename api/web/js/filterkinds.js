@@ -2,6 +2,7 @@
 
 import { day, month } from "./format.js";
 
+const NAMES = ["camera", "lens", "format", "country", "city"];
 const SHAPES = { landscape: "Landscape", portrait: "Portrait", square: "Square" };
 
 /** The kinds in the menu's order. `sets` are the state's filters that a kind stands for. */
@@ -13,6 +14,11 @@ export const KINDS = [
   { id: "camera", label: "Camera", drawing: "camera", sets: ["camera"] },
   { id: "orientation", label: "Shape", drawing: "shape", sets: ["orientation"] },
   { id: "size", label: "Size", drawing: "size", sets: ["min_width", "max_width", "min_height", "max_height"] },
+  { id: "lens", label: "Lens", drawing: "lens", sets: ["lens"] },
+  { id: "rating", label: "Rating", drawing: "star", sets: ["min_rating", "max_rating"] },
+  { id: "format", label: "Type of file", drawing: "photo", sets: ["format"] },
+  { id: "country", label: "Country", drawing: "country", sets: ["country"] },
+  { id: "city", label: "City", drawing: "city", sets: ["city"] },
   { id: "gps", label: "Place", drawing: "place", sets: ["gps_near", "gps_box"] },
   { id: "path_prefix", label: "Folder", drawing: "folder", sets: ["path_prefix"] },
   { id: "custom", label: "Custom field", drawing: "field", sets: [] },
@@ -36,7 +42,8 @@ export function chips(state) {
   if (filters.taken_from || filters.taken_to) add("taken", taken(filters.taken_from, filters.taken_to), without(["taken_from", "taken_to"]));
   for (const value of filters.tag ?? []) add("tag", value, less("tag", value));
   for (const value of filters.not_tag ?? []) add("not_tag", `not ${value}`, less("not_tag", value));
-  for (const value of filters.camera ?? []) add("camera", value, less("camera", value));
+  for (const name of NAMES) for (const value of filters[name] ?? []) add(name, value, less(name, value));
+  if (filters.min_rating || filters.max_rating) add("rating", rated(filters.min_rating, filters.max_rating), without(["min_rating", "max_rating"]));
   if (filters.orientation) add("orientation", SHAPES[filters.orientation] ?? filters.orientation, without(["orientation"]));
   const sizes = ["min_width", "max_width", "min_height", "max_height"].filter((name) => filters[name]);
   if (sizes.length) add("size", sizes.map((name) => sized(name, filters[name])).join(", "), without(sizes));
@@ -52,6 +59,14 @@ export function chips(state) {
   if (state.not) add("not", `without “${state.not}”`, { not: "" });
   return out;
 }
+
+function rated(least, most) {
+  if (least === most) return least === "-1" ? "rejected" : stars(least);
+  return [least && `from ${stars(least)}`, most && `up to ${stars(most)}`].filter(Boolean).join(" ");
+}
+
+/** A rating in words. */
+export const stars = (count) => (count === "-1" ? "Rejected" : count === "1" ? "1 star" : `${count} stars`);
 
 function sized(name, value) {
   const [bound, side] = name.split("_");

@@ -2,13 +2,13 @@
 // photographs.
 
 import { fill, h, icon, iconButton } from "./dom.js";
-import { SHAPE_NAMES, KINDS, firstOf, lastOf } from "./filterkinds.js";
+import { SHAPE_NAMES, KINDS, firstOf, lastOf, stars } from "./filterkinds.js";
 import { facet } from "./finding.js";
 import { month, number } from "./format.js";
 import { makePopover } from "./popover.js";
 import { go, isSearch, state, withFilter } from "./state.js";
 
-const FACETS = { collection: "collection", tag: "tags", not_tag: "tags", camera: "camera" };
+const FACETS = { tag: "tags", not_tag: "tags" };
 
 const setFilter = (name, value) => go({ filters: withFilter(state().filters, name, value) });
 const setFilters = (changes) => {
@@ -85,7 +85,7 @@ function choices(name) {
     try {
       // All tags must match, so each is counted together with the others; for other facets any
       // value may match.
-      found = await facet(state(), FACETS[name], name === "tag" ? [] : [name]);
+      found = await facet(state(), FACETS[name] ?? name, name === "tag" ? [] : [name]);
       wait.remove();
     } catch (problem) {
       wait.textContent = `${problem.message} You can still type a value and press Enter.`;
@@ -150,6 +150,29 @@ const degrees = { type: "number", step: "any", inputmode: "decimal" };
 const EDITORS = {
   collection: choices("collection"),
   camera: choices("camera"),
+  lens: choices("lens"),
+  format: choices("format"),
+  country: choices("country"),
+  city: choices("city"),
+  async rating(body, { done, isCurrent, place }) {
+    const found = await facet(state(), "rating", ["min_rating", "max_rating"]).catch(() => []);
+    if (!isCurrent()) return;
+    const counts = new Map(found.map(({ value, count }) => [value, count]));
+    const choice = (words, least, most, count) => h("li", {}, h(
+      "button", {
+        type: "button", class: "menu-item", data: { testid: "filter-stars" },
+        "aria-pressed": String(state().filters.min_rating === least && state().filters.max_rating === most),
+        on: { click: () => { setFilters({ min_rating: least, max_rating: most }); done(); } },
+      },
+      h("span", { class: "menu-value" }, words), h("span", { class: "menu-count" }, number(count)),
+    ));
+    const atLeast = (least) => [...counts].reduce((sum, [value, count]) => sum + (Number(value) >= least ? count : 0), 0);
+    fill(body, h("ul", { class: "menu-list" },
+      ["5", "4", "3", "2", "1"].map((least) => choice(least === "5" ? stars("5") : `${stars(least)} or more`, least, undefined, atLeast(Number(least)))),
+      choice(stars("-1"), "-1", "-1", counts.get("-1") ?? 0)));
+    (body.querySelector("button")).focus();
+    place();
+  },
   tag: choices("tag"),
   not_tag: choices("not_tag"),
   async taken(body, context) {

@@ -5,10 +5,10 @@
 // for the places of what the query names;
 // `filters` holds the API's filters under the API's names.
 
-export const MANY = ["collection", "camera", "tag", "not_tag"];
+export const MANY = ["collection", "camera", "lens", "format", "country", "city", "tag", "not_tag"];
 const SINGLE = [
   "taken_from", "taken_to", "orientation", "min_width", "max_width", "min_height", "max_height",
-  "gps_near", "gps_box", "path_prefix",
+  "gps_near", "gps_box", "path_prefix", "min_rating", "max_rating",
 ];
 export const SORTS = { "-date": "Newest first", date: "Oldest first", "-added": "Last added", added: "First added" };
 export const KINDS = ["exact", "edited", "burst", "object"];

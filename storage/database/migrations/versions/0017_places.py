@@ -15,12 +15,12 @@ depends_on = None
 
 _PAGE = 1000
 _LIVE = "deleted_at IS NULL"
-_INDEXES = {
-    "lens": ("lens <> ''", "id"),
-    "rating": ("rating IS NOT NULL", "rating"),
-    "country": ("country IS NOT NULL", None),
-    "city": ("city IS NOT NULL", None),
+_NEW = {
+    "lens_name": ("lens", "lens <> ''"),
+    "country": ("country", "country IS NOT NULL"),
+    "city": ("city", "city IS NOT NULL"),
 }
+_RATED = "rating IS NOT NULL"
 _asset = sa.table(
     "asset",
     *map(sa.column, ("id", "latitude", "longitude", "country", "city", "city_folded")),
@@ -34,18 +34,18 @@ def upgrade() -> None:
     op.add_column("asset", sa.Column("city_folded", sa.Text(), nullable=True))
     _find_places(op.get_bind())
     op.create_index("ix_asset_city_folded", "asset", ["city_folded"])
-    for name, (condition, former) in _INDEXES.items():
-        if former is not None:
-            op.drop_index(f"ix_asset_{name}", "asset")
-        _create(name, [name, "deleted_at"], condition)
+    for name, (column, condition) in _NEW.items():
+        _create(name, [column, "deleted_at"], condition)
+    op.drop_index("ix_asset_rating", "asset")
+    _create("rating", ["rating", "deleted_at"], _RATED)
 
 
 def downgrade() -> None:
     """Drop the columns."""
-    for name, (condition, former) in _INDEXES.items():
+    op.drop_index("ix_asset_rating", "asset")
+    _create("rating", ["rating"], _RATED)
+    for name in _NEW:
         op.drop_index(f"ix_asset_{name}", "asset")
-        if former is not None:
-            _create(name, [former], condition)
     op.drop_index("ix_asset_city_folded", "asset")
     for name in ("city_folded", "city", "country"):
         op.execute(f"ALTER TABLE asset DROP COLUMN {name}")
