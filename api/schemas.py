@@ -71,6 +71,20 @@ class AlbumList(Document):
     next: str | None
 
 
+class SuggestionDocument(Document):
+    """A value of the library that completes a query; `query` is the query that has it."""
+
+    kind: Literal["tag", "album", "saved search", "city", "country", "camera", "lens"]
+    value: str = Field(examples=["harbour"])
+    query: str = Field(examples=["red boat tag:harbour"])
+
+
+class SuggestionList(Document):
+    """Suggestions, the best first."""
+
+    items: list[SuggestionDocument]
+
+
 class AssetUrls(Document):
     """URLs of an asset, relative to the server."""
 

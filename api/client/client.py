@@ -24,6 +24,8 @@ from regard.api.schemas import (
     InfoDocument,
     Readiness,
     SearchAnswer,
+    SuggestionDocument,
+    SuggestionList,
 )
 
 _TIMEOUT_SECONDS = 60.0
@@ -96,6 +98,11 @@ class Client:
             lambda cursor: self.search(text, limit=page, cursor=cursor, **options),
             lambda answer: answer.hits,
         )
+
+    def suggest(self, text: str, limit: int | None = None) -> list[SuggestionDocument]:
+        """Tags, albums, places, cameras and lenses that complete a query up to the caret."""
+        query = pairs(q=text, limit=limit)
+        return self._connection.get(SuggestionList, "/v1/suggestions", query).items
 
     def list_changes(
         self, since: int = 0, *, limit: int | None = None, collection: Sequence[str] = ()

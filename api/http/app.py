@@ -30,6 +30,7 @@ from regard.api.http.routers import (
     pipelines,
     search,
     sessions,
+    suggestions,
     uploads,
 )
 from regard.api.http.routers import service as service_routes
@@ -52,6 +53,7 @@ _ROUTERS = (
     pipelines,
     service_routes,
     sessions,
+    suggestions,
 )
 _JSON_BYTES = 1 << 20
 _MULTIPART_PATHS = ("/v1/assets", "/v1/search")

@@ -86,6 +86,7 @@ _ALBUM: dict[str, Any] = {
     "assets": 12,
     "cover": "a17",
 }
+_SUGGESTION = {"kind": "tag", "value": "harbour", "query": "red boat tag:harbour"}
 _JOB: dict[str, Any] = {
     "id": "j4",
     "kind": "import",
@@ -183,6 +184,8 @@ EXAMPLES: Mapping[str, dict[str, Any]] = {
     },
     "AlbumDocument": _ALBUM,
     "AlbumList": {"items": [_ALBUM], "next": None},
+    "SuggestionList": {"items": [_SUGGESTION]},
+    "SuggestionDocument": _SUGGESTION,
     "JobDocument": _JOB,
     "JobFailureList": {
         "items": [{"asset": "a19", "file_name": "broken.jpg", "reason": "it is cut short"}],

@@ -25,6 +25,7 @@ from regard.api.library.results import (
     Rebuilt,
     Region,
     Status,
+    Suggestion,
 )
 from regard.indexer.report import SILENT, IndexReport, Progress
 from regard.search.answers import Scope
@@ -179,6 +180,14 @@ class Library(ABC):
         """
 
     @abstractmethod
+    def suggest(self, text: str, limit: int = 10) -> list[Suggestion]:
+        """Tags, albums, places, cameras and lenses that complete the end of a query.
+
+        `text` is the query as typed so far; the best suggestions come first, at most `limit` of
+        them, from 1 to 50. Raises UsageError.
+        """
+
+    @abstractmethod
     def albums(self) -> list[Album]:
         """All albums, by name."""
 
@@ -201,6 +210,10 @@ class Library(ABC):
 
         Raises NotFound, Conflict for a saved search.
         """
+
+    @abstractmethod
+    def rename_album(self, name: str, new_name: str) -> Album:
+        """Rename an album; raises NotFound, NameTaken."""
 
     @abstractmethod
     def delete_album(self, name: str) -> None:

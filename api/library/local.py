@@ -32,6 +32,7 @@ from regard.api.library.queries import (
     collection_filter,
     picture_uri,
     require_name,
+    suggestion_limit,
 )
 from regard.api.library.relevance import calibrate_if_due, relevance_status
 from regard.api.library.results import (
@@ -48,6 +49,7 @@ from regard.api.library.results import (
     Rebuilt,
     Region,
     Status,
+    Suggestion,
 )
 from regard.api.library.settings import Settings
 from regard.core.duplicates import DuplicateKind
@@ -226,6 +228,13 @@ class LocalLibrary(Library):
             for query in queries
         ]
 
+    def suggest(self, text: str, limit: int = 10) -> list[Suggestion]:
+        from regard.api.library.suggesting import Suggestions
+
+        limit = suggestion_limit(limit)
+        found = Suggestions(self._live_home().catalog).read(text, limit)
+        return [Suggestion(one.kind.value, one.value, one.query) for one in found]
+
     def albums(self) -> list[Album]:
         store = self._albums()
         found: list[AlbumRecord] = []
@@ -257,6 +266,12 @@ class LocalLibrary(Library):
             for chosen, work in [(list(chosen), work) for chosen, work in parts]
             if chosen
         )
+
+    def rename_album(self, name: str, new_name: str) -> Album:
+        store = self._albums()
+        number = store.named(composed(name)).id
+        made = store.edit(number, name=require_name(new_name, "album"))
+        return Album(made.name, made.query, made.assets)
 
     def delete_album(self, name: str) -> None:
         store = self._albums()

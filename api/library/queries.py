@@ -21,6 +21,7 @@ from regard.search.language.syntax import WrittenPicture, WrittenQuery, WrittenT
 from regard.search.refining import MOST_REFINED
 
 DEFAULT_COLLECTION = "default"
+MAX_SUGGESTIONS = 50
 
 
 def require_name(collection: str, what: str = "collection") -> str:
@@ -83,6 +84,13 @@ def collection_filter(collection: str | None) -> AssetFilter:
     if collection is None:
         return EVERYTHING
     return AssetFilter(collections=(require_name(collection),))
+
+
+def suggestion_limit(limit: int) -> int:
+    """The number of suggestions; raises UsageError."""
+    if not 1 <= limit <= MAX_SUGGESTIONS:
+        raise UsageError(f"the limit must be 1 to {MAX_SUGGESTIONS}")
+    return limit
 
 
 def write_search(

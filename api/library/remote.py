@@ -25,7 +25,13 @@ from regard.api.library.interface import (
     asset_id,
     expanded,
 )
-from regard.api.library.queries import DEFAULT_COLLECTION, WrittenSearch, picture_uri, require_name
+from regard.api.library.queries import (
+    DEFAULT_COLLECTION,
+    WrittenSearch,
+    picture_uri,
+    require_name,
+    suggestion_limit,
+)
 from regard.api.library.results import (
     Album,
     Answer,
@@ -43,6 +49,7 @@ from regard.api.library.results import (
     RefinedRegion,
     Region,
     Status,
+    Suggestion,
 )
 from regard.api.library.sending import Sending
 from regard.api.schemas import (
@@ -170,6 +177,11 @@ class RemoteLibrary(Library):
                     answers.append(UsageError(problem.detail, remedy=problem.remedy))
         return answers
 
+    def suggest(self, text: str, limit: int = 10) -> list[Suggestion]:
+        with _problems():
+            found = self._client.suggest(text, suggestion_limit(limit))
+        return [Suggestion(one.kind, one.value, one.query) for one in found]
+
     def albums(self) -> list[Album]:
         with _problems():
             return [_album(one) for one in self._client.albums.iterate()]
@@ -193,6 +205,11 @@ class RemoteLibrary(Library):
                 ids = [asset_id(one) for one in chosen]
                 changed += work(id, ids) if ids else 0
         return changed
+
+    def rename_album(self, name: str, new_name: str) -> Album:
+        with _problems():
+            id = self._album_id(name)
+            return _album(self._client.albums.edit(id, name=require_name(new_name, "album")))
 
     def delete_album(self, name: str) -> None:
         with _problems():

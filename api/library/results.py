@@ -313,6 +313,18 @@ class Duplicates:
 
 
 @dataclass(frozen=True, slots=True)
+class Suggestion:
+    """A value of the library, and the query that has it in place of what was typed last.
+
+    `kind` is tag, album, saved search, city, country, camera or lens.
+    """
+
+    kind: str
+    value: str
+    query: str
+
+
+@dataclass(frozen=True, slots=True)
 class Album:
     """An album; with a `query` it is a saved search, whose photographs are not counted."""
 

@@ -108,10 +108,17 @@ def _print_condition(condition: Condition, depth: int) -> str:
     return before + (_quoted(written) if condition.quoted else _bare(written, before, depth=depth))
 
 
+def print_filter(field: Field, value: str, *, negative: bool = False) -> str:
+    """A filter by a name, as a part of a query."""
+    return f"{'-' if negative else ''}{field.value}:{_value(value)}"
+
+
 def _value(text: str) -> str:
     """A value, quoted if it has spaces or would be read differently."""
     has_spaces = any(letter.isspace() for letter in text)
-    return text if not has_spaces and _reads_as_itself(text, f"{IMAGE}:") else _quoted(text)
+    # Within brackets too.
+    is_plain = not has_spaces and _reads_as_itself(text, f"{IMAGE}:", depth=1)
+    return text if is_plain else _quoted(text)
 
 
 def _quoted(text: str) -> str:

@@ -1,4 +1,4 @@
-"""`regard albums`: make, fill, list and delete albums."""
+"""`regard albums`: make, fill, list, rename and delete albums."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from regard.api.cli.options import home_option, json_option, open_library
 @click.group(invoke_without_command=True)
 @click.pass_context
 def albums(context: click.Context) -> None:
-    """Make, fill, list and delete albums; a search names one as album:NAME.
+    """Make, fill, list, rename and delete albums; a search names one as album:NAME.
 
     \b
     Example: regard albums create "Best of 2024" --query "rating:>=4 taken:2024"
@@ -88,6 +88,24 @@ def remove(name: str, ids: tuple[str, ...], home: Path | None, as_json: bool) ->
     """
     with open_library(home) as library:
         return _tell(library.change_album(name, remove=ids), "removed", as_json)
+
+
+@albums.command()
+@click.argument("name")
+@click.argument("new_name")
+@home_option
+@json_option
+def rename(name: str, new_name: str, home: Path | None, as_json: bool) -> int:
+    """Rename an album.
+
+    \b
+    Example: regard albums rename harbour "The harbour"
+    """
+    with open_library(home) as library:
+        renamed = library.rename_album(name, new_name)
+    if as_json:
+        write_json(renamed.to_json())
+    return DONE
 
 
 @albums.command()

@@ -111,6 +111,8 @@ export const changeAlbum = (which, ids, action) =>
 export const duplicates = (pairs, signal) => call(address("v1/duplicates", pairs), { signal });
 export const emptyTrash = () => call("v1/trash/empty", { method: "POST", json: {} });
 
+export const suggestions = (q, signal) => call(address("v1/suggestions", [["q", q]]), { signal });
+
 export const region = (which, signal) => call(`v1/regions/${id(which)}`, { signal });
 
 /** The outline of a region's mask as an SVG path in half pixels of the photograph; null if it can't be had. */

@@ -5,6 +5,7 @@ import { fill, h, icon, iconButton, isTyping } from "./dom.js";
 import { nameOf } from "./format.js";
 import { pictureOf } from "./pictures.js";
 import { go, goAfresh, state } from "./state.js";
+import { makeSuggesting } from "./suggesting.js";
 import { placeOf } from "./written.js";
 
 // The width in pixels that the longer placeholder needs.
@@ -16,7 +17,7 @@ const WIDE = 290;
  */
 export function makeSearchbar({ form, choosePicture, dropLastFilter }) {
   const field = h("input", {
-    id: "q", type: "search", name: "q", autocomplete: "off", enterkeyhint: "search", maxlength: "2000", spellcheck: "false",
+    id: "q", type: "text", name: "q", autocomplete: "off", enterkeyhint: "search", maxlength: "2000", spellcheck: "false",
     "aria-label": "Search photos by words", "aria-keyshortcuts": "/", data: { testid: "q" },
   });
   const token = h("span", { class: "token-place" });
@@ -29,6 +30,10 @@ export function makeSearchbar({ form, choosePicture, dropLastFilter }) {
   const choose = iconButton("picture", "Search by a picture", choosePicture, { "data-testid": "choose-picture" });
   const submit = h("button", { type: "submit", class: "icon-button search-go", "aria-label": "Search", title: "Search", data: { testid: "search-go" } }, icon("search"));
   fill(form, submit, token, field, slash, clear, choose);
+  form.append(makeSuggesting(field, (query) => {
+    field.value = query;
+    form.requestSubmit();
+  }));
 
   const show = () => {
     const { q, like, picture } = state();
@@ -52,8 +57,10 @@ export function makeSearchbar({ form, choosePicture, dropLastFilter }) {
       const { like, picture } = state();
       if (like || picture) go({ like: "", picture: "" });
       else dropLastFilter();
-    } else if (event.key === "Escape" && !field.value) {
-      field.blur();
+    } else if (event.key === "Escape") {
+      if (!field.value) field.blur();
+      field.value = "";
+      show();
     }
   });
   document.addEventListener("keydown", (event) => {

@@ -22,8 +22,14 @@ from made_local_server import LocalServer
 import regard as api
 from regard import Answer, Library, NotFound, RegardError, UsageError
 from regard.api.client import Client, Filters
+from regard.api.library.results import Suggestion
 from regard.api.library.sending import Sending
-from regard.core.errors import CannotWork, DecodeError, MalformedQuery, UnanswerableQuery
+from regard.core.errors import (
+    CannotWork,
+    DecodeError,
+    MalformedQuery,
+    UnanswerableQuery,
+)
 from regard.indexer.report import Progress
 from regard.photos.masks import mask_area
 from regard.storage.vectors.segments.index import SegmentedIndex
@@ -549,7 +555,16 @@ def test_albums(both: tuple[Library, Library]) -> None:
         for wrong in ("tags:x", "album:x"):
             with pytest.raises(UsageError):
                 library.create_album("wrong", wrong)
-        for one in (name, saved.name):
+        renamed = library.rename_album(name, f"{name}, renamed")
+        assert (renamed.name, renamed.assets) == (f"{name}, renamed", 2)
+        with pytest.raises(RegardError, match="already exists"):
+            library.rename_album(renamed.name, saved.name)
+        suggested = library.suggest(f"red {name[:12]}")
+        assert suggested[0] == Suggestion("album", renamed.name, f'red album:"{renamed.name}"')
+        assert ("saved search", saved.name) in {(one.kind, one.value) for one in suggested}
+        with pytest.raises(UsageError):
+            library.suggest("red", 0)
+        for one in (renamed.name, saved.name):
             library.delete_album(one)
             with pytest.raises(RegardError, match="no album is named"):
                 library.search(f'album:"{one}"')
