@@ -83,7 +83,7 @@ class Completion:
         return [kind for kind in ValueKind if None in fields or kind.field in fields]
 
     def rank(self, values: Iterable[FoldedValue], most: int) -> Iterator[Suggestion]:
-        """The values that go on with what was typed, the best first, `most` of them.
+        """The values that continue what was typed, the best first, `most` of them.
 
         First come values that continue the most words; values that begin with them before those
         of which a later word does.
