@@ -94,18 +94,20 @@ export const trashAsset = (which) => call(`v1/assets/${id(which)}`, { method: "D
 export const restoreAsset = (which) => call(`v1/assets/${id(which)}/restore`, { method: "POST" });
 export const bulk = (ids, action, tags) =>
   call("v1/assets/bulk", { method: "POST", json: { ids, action, ...(tags ? { tags } : {}) } });
-/** The albums that people fill, without saved searches. */
+/** All albums; those with a `query` are saved searches. */
 export async function albums() {
   const all = [];
   let next = null;
   do {
     const page = await call(address("v1/albums", [["limit", 1000], ["cursor", next]]));
-    all.push(...page.items.filter((album) => album.query === null));
+    all.push(...page.items);
     next = page.next;
   } while (next);
   return all;
 }
-export const createAlbum = (name) => call("v1/albums", { method: "POST", json: { name } });
+export const createAlbum = (name, query) => call("v1/albums", { method: "POST", json: { name, query } });
+export const renameAlbum = (which, name) => call(`v1/albums/${id(which)}`, { method: "PATCH", json: { name } });
+export const deleteAlbum = (which) => call(`v1/albums/${id(which)}`, { method: "DELETE" });
 export const changeAlbum = (which, ids, action) =>
   call(`v1/albums/${id(which)}/assets`, { method: "POST", json: { ids, action } });
 export const duplicates = (pairs, signal) => call(address("v1/duplicates", pairs), { signal });

@@ -1,14 +1,15 @@
 // The row under the search box: the query as read, the filters as chips, and the menu that
 // adds one.
 
+import { canSave, saveSearch } from "./albums.js";
 import { button, fill, h, icon, iconButton } from "./dom.js";
 import { makeFilterMenu } from "./filtermenu.js";
 import { chips, KINDS } from "./filterkinds.js";
 import { canRefine } from "./refining.js";
-import { go, isSearch, SORTS, state } from "./state.js";
+import { go, isSearch, ORDERS, SORTS, state } from "./state.js";
 import { labelOf, without } from "./written.js";
 
-const HEADINGS = { trash: "Trash", duplicates: "Duplicates" };
+const HEADINGS = { trash: "Trash", duplicates: "Duplicates", albums: "Albums" };
 const DRAWINGS = Object.fromEntries(KINDS.map((kind) => [kind.id, kind.drawing]));
 
 /** The row in `place`; the element `summary` shows the number of results. */
@@ -35,11 +36,11 @@ export function makeFilters({ place, summary, selectButton, emptyTrash }) {
     refineBox, h("span", {}, "Find the place"),
   );
   const sort = h(
-    "select", { "aria-label": "Order", class: "sort", data: { testid: "sort" }, on: { change: () => go({ sort: sort.value }) } },
-    Object.entries(SORTS).map(([value, words]) => h("option", { value }, words)),
+    "select", { "aria-label": "Order", class: "sort", data: { testid: "sort" }, on: { change: () => go(isSearch(state()) ? { order: sort.value } : { sort: sort.value }) } },
   );
+  const save = button("Save as album", () => saveSearch(state()), { drawing: "album", class: "is-small", "data-testid": "save-search" });
   const heading = h("h1", { class: "bar-title" });
-  fill(place, heading, targets, refine, parts, row, h("span", { class: "bar-add" }, add), h("span", { class: "bar-end" }, summary, emptyTrash, sort, selectButton));
+  fill(place, heading, targets, refine, parts, row, h("span", { class: "bar-add" }, add, save), h("span", { class: "bar-end" }, summary, emptyTrash, sort, selectButton));
 
   function chip({ kind, label, remove }, position) {
     const take = () => {
@@ -80,19 +81,20 @@ export function makeFilters({ place, summary, selectButton, emptyTrash }) {
       parts.hidden = read.length === 0;
     },
     show(current) {
-      const isDuplicates = current.view === "duplicates";
+      const isOfPhotos = !["duplicates", "albums"].includes(current.view);
       heading.textContent = HEADINGS[current.view] ?? (isSearch(current) ? "Results" : "Library");
       heading.classList.toggle("visually-hidden", !(current.view in HEADINGS));
-      add.parentElement.hidden = isDuplicates;
-      selectButton.hidden = isDuplicates;
+      add.parentElement.hidden = selectButton.hidden = !isOfPhotos;
+      save.hidden = !canSave(current);
       targets.hidden = !isSearch(current);
       for (const input of targets.querySelectorAll("input")) input.checked = input.value === current.target;
       refine.hidden = !canRefine(current);
       refineBox.checked = current.refine;
       fill(row, chips(current).map(chip));
       row.hidden = row.childElementCount === 0;
-      sort.hidden = isSearch(current) || isDuplicates;
-      sort.value = current.sort;
+      sort.hidden = !isOfPhotos;
+      fill(sort, Object.entries(isSearch(current) ? ORDERS : SORTS).map(([value, words]) => h("option", { value }, words)));
+      sort.value = isSearch(current) ? current.order : current.sort;
     },
     /** Show that places are being looked for. */
     setRefining: (isBusy) => refine.classList.toggle("is-busy", isBusy),

@@ -41,7 +41,7 @@ async function answered(state, { cursor, limit, facets, refine }, signal) {
     const pairs = [
       ["q", state.q], ["not", state.not], ["target", state.target], ...filterPairs(state.filters),
       ["limit", limit], ["cursor", cursor], ["facets", facets?.join(",")],
-      ["refine", refine ? "true" : ""],
+      ["refine", refine ? "true" : ""], ["sort", state.order],
     ];
     return api.searchText(pairs, signal);
   }
@@ -58,6 +58,7 @@ async function answered(state, { cursor, limit, facets, refine }, signal) {
   if (cursor) query.cursor = cursor;
   if (facets) query.facets = facets;
   if (refine) query.refine = true;
+  if (state.order) query.sort = state.order;
   return api.search(query, picture, signal);
 }
 
@@ -84,7 +85,7 @@ function plain(text) {
 export async function facet(state, name, leftOut, signal) {
   const filters = Object.fromEntries(Object.entries(state.filters).filter(([other]) => !leftOut.includes(other)));
   // Facets are counted over everything that passes the filters, so any query works.
-  const asked = { ...state, q: state.q || "photograph", target: "image", like: "", picture: "", box: null, filters };
+  const asked = { ...state, q: state.q || "photograph", target: "image", like: "", picture: "", box: null, order: "", filters };
   const answer = await answered(asked, { limit: 1, facets: [name] }, signal);
   return answer.facets?.[name] ?? [];
 }

@@ -1,6 +1,7 @@
 // Wires the page: every part shows the state, and the state is the URL.
 
 import * as api from "./api.js";
+import { makeAlbums } from "./albums.js";
 import { makeBox } from "./box.js";
 import { announce, button, h, iconButton, isTyping } from "./dom.js";
 import { chooseFiles, watchDrops } from "./drop.js";
@@ -143,6 +144,8 @@ const duplicates = makeDuplicates(part("duplicates"), summary, {
   restored: () => results.reload(),
 });
 
+const albums = makeAlbums(part("albums"), summary);
+
 const fresh = makeFresh(part("fresh"), async () => {
   await results.reload();
   scrollTo({ top: 0, behavior: "smooth" });
@@ -215,17 +218,20 @@ part("brand").addEventListener("click", (event) => {
 
 addEventListener("beforeunload", (event) => upload.isRunning() && event.preventDefault());
 
+const isOfPhotos = ({ view }) => view === "library" || view === "trash";
+
 onChange((current, before) => {
   if (before && resultsKey(before) !== resultsKey(current)) results.keep();
   if (before && resultsKey(before) !== resultsKey(current)) selection.clear();
-  document.title = [current.q || (current.like && "More like this") || (current.picture && "Search by a picture") || (current.view === "trash" && "Trash"), (current.view === "duplicates" && "Duplicates"), "regard"].filter(Boolean).join(" · ");
+  document.title = [current.q || (current.like && "More like this") || (current.picture && "Search by a picture") || (current.view === "trash" && "Trash"), (current.view === "duplicates" && "Duplicates"), (current.view === "albums" && "Albums"), "regard"].filter(Boolean).join(" · ");
   emptyTrash.hidden = current.view !== "trash" || !isAdmin();
   searchbar.show(current, before);
   filters.show(current);
   box.show(current);
-  if (current.view === "duplicates") results.leave();
-  else results.show(current);
+  if (isOfPhotos(current)) results.show(current);
+  else results.leave();
   duplicates.show(current);
+  albums.show(current);
   viewer.show(current);
   selection.refresh();
 });
@@ -243,9 +249,10 @@ async function start() {
   selection.refresh();
   // What the service can do is known only now.
   filters.show(state());
-  if (state().view !== "duplicates") results.show(state());
+  if (isOfPhotos(state())) results.show(state());
   results.renew();
   duplicates.renew();
+  albums.renew();
   viewer.renew();
   await fresh.reset();
   await jobs.look();

@@ -1,4 +1,4 @@
-// The menu on the right: library, duplicates, trash, theme, keyboard shortcuts, sign out.
+// The menu on the right: library, albums, duplicates, trash, theme, keyboard shortcuts, sign out.
 
 import * as api from "./api.js";
 import { fill, h, icon, iconButton } from "./dom.js";
@@ -32,6 +32,7 @@ export function makeMenu(place) {
     const isDark = theme() === "dark";
     fill(list,
       item("photo", "Library", () => { popover.close(); goAfresh(); }, "menu-library"),
+      item("album", "Albums", () => { popover.close(); goAfresh({ view: "albums" }); }, "menu-albums"),
       item("similar", "Duplicates", () => { popover.close(); goAfresh({ view: "duplicates" }); }, "menu-duplicates"),
       item("trash", "Trash", () => { popover.close(); goAfresh({ view: "trash" }); }, "menu-trash"),
       item(isDark ? "sun" : "moon", isDark ? "Light" : "Dark", () => { toggleTheme(); draw(); list.querySelector('[data-testid="menu-theme"]').focus(); }, "menu-theme"),

@@ -1,6 +1,7 @@
 // The selection of photographs, and the bar that tags, puts into albums, deletes or restores them.
 
 import * as api from "./api.js";
+import { inAlbum } from "./albums.js";
 import { announce, button, fill, h, iconButton } from "./dom.js";
 import { plural } from "./format.js";
 import { canWrite } from "./session.js";
@@ -102,7 +103,7 @@ export function makeSelection(bar, actions) {
 
   async function listAlbums() {
     try {
-      fill(names, (await api.albums()).map(({ name }) => h("option", { value: name })));
+      fill(names, (await api.albums()).filter(({ query }) => query === null).map(({ name }) => h("option", { value: name })));
     } catch (problem) {
       toastProblem(problem);
     }
@@ -126,7 +127,7 @@ export function makeSelection(bar, actions) {
       }
       const show = () => {
         clear();
-        goAfresh({ q: `album:"${name.replace(/["“”„\\]/g, "\\$&")}"` });
+        goAfresh({ q: inAlbum(name) });
       };
       toast(
         action === "add" ? `Added ${plural(changed, "photo")} to “${name}”.` : `Took ${plural(changed, "photo")} out of “${name}”.`,

@@ -1,6 +1,6 @@
 // What the page shows lives in its URL, so that back, forward, reload and a shared link all work.
 //
-// A state is {q, not, like, picture, box, target, view, kind, sort, nearest, refine, photo, filters}. `picture` names an uploaded query
+// A state is {q, not, like, picture, box, target, view, kind, sort, order, nearest, refine, photo, filters}. `picture` names an uploaded query
 // picture that this browser keeps (see pictures.js); `nearest` asks for what comes nearest where nothing matches; `refine`
 // for the places of what the query names;
 // `filters` holds the API's filters under the API's names.
@@ -12,7 +12,9 @@ const SINGLE = [
 ];
 export const SORTS = { "-date": "Newest first", date: "Oldest first", "-added": "Last added", added: "First added" };
 export const KINDS = ["exact", "edited", "burst", "object"];
-const VIEWS = ["library", "trash", "duplicates"];
+const VIEWS = ["library", "trash", "duplicates", "albums"];
+/** The orders of search results; lists have their own, `SORTS`. */
+export const ORDERS = { "": "Most relevant", newest: "Newest first", oldest: "Oldest first" };
 const DEFAULT_SORT = "-date";
 
 const listeners = new Set();
@@ -40,6 +42,7 @@ export function parse(search) {
     view: VIEWS.includes(given.get("view")) ? given.get("view") : "library",
     kind: KINDS.includes(given.get("kind")) ? given.get("kind") : "",
     sort: given.get("sort") in SORTS ? given.get("sort") : DEFAULT_SORT,
+    order: given.get("order") in ORDERS ? given.get("order") : "",
     nearest: given.get("nearest") === "true",
     refine: given.get("refine") === "true",
     photo: given.get("photo") ?? "",
@@ -56,7 +59,8 @@ function normal(state) {
     ...state,
     kind: isDuplicates ? state.kind : "",
     // The service filters duplicates by collection only.
-    filters: isDuplicates ? (collection ? { collection } : {}) : state.filters,
+    filters: isDuplicates ? (collection ? { collection } : {}) : state.view === "albums" && !asked ? {} : state.filters,
+    order: asked ? state.order : "",
     not: asked ? state.not : "",
     box: state.picture ? state.box : null,
     view: asked ? "library" : state.view,
@@ -66,8 +70,8 @@ function normal(state) {
 }
 
 /**
- * Whether the state is a search; otherwise the page shows the library, the trash or
- * duplicates.
+ * Whether the state is a search; otherwise the page shows the library, the trash,
+ * duplicates or albums.
  */
 export const isSearch = (state) => Boolean(state.q || state.like || state.picture);
 
@@ -81,6 +85,7 @@ export function href(state) {
   if (state.kind) out.set("kind", state.kind);
   for (const [name, value] of filterPairs(state.filters)) out.append(name, value);
   if (state.sort !== DEFAULT_SORT) out.set("sort", state.sort);
+  if (state.order) out.set("order", state.order);
   if (state.nearest) out.set("nearest", "true");
   if (state.refine) out.set("refine", "true");
   if (state.photo) out.set("photo", state.photo);

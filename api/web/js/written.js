@@ -53,6 +53,37 @@ function thing({ text, phrase, image, box, like }) {
 /** Whether a query only filters, so that its answer is a list. */
 export const isList = (parts) => parts.length > 0 && parts.every((part) => part.field || part.any_of);
 
+/** A filter by a name, as a part of a query. */
+export function filterBy(field, value) {
+  const isPlain = /^[^\s"“”„\\^:()-][^\s"“”„\\^:()]*$/u.test(value);
+  return `${field}:${isPlain ? value : quoted(value)}`;
+}
+
+const quoted = (text) => `"${text.replace(/["“”„\\]/gu, "\\$&")}"`;
+
+/** Words and filters of a state as one query; "" if there are none. */
+export function queryOf({ q, not, filters }) {
+  const parts = [q, not && `-${quoted(not)}`];
+  for (const name of ["collection", "camera", "lens", "format", "country", "city", "tag"]) {
+    for (const value of filters[name] ?? []) parts.push(filterBy(name, value));
+  }
+  for (const value of filters.not_tag ?? []) parts.push(`-${filterBy("tag", value)}`);
+  const range = (field, least, most) => (least || most) && parts.push(`${field}:${least ?? ""}..${most ?? ""}`);
+  range("taken", filters.taken_from, filters.taken_to);
+  range("rating", filters.min_rating, filters.max_rating);
+  range("width", filters.min_width, filters.max_width);
+  range("height", filters.min_height, filters.max_height);
+  if (filters.orientation) parts.push(`orientation:${filters.orientation}`);
+  if (filters.gps_near) parts.push(`near:${filters.gps_near}`);
+  if (filters.gps_box) parts.push(`within:${filters.gps_box}`);
+  if (filters.path_prefix) parts.push(filterBy("path", filters.path_prefix));
+  for (const [name, value] of Object.entries(filters)) {
+    // Without quotes, numbers and booleans are read as such, as in the address.
+    if (name.startsWith("custom.")) parts.push(/^(true|false|-?\d+(\.\d+)?)$/.test(value) ? `${name}:${value}` : `${name}:${quoted(value)}`);
+  }
+  return parts.filter(Boolean).join(" ");
+}
+
 /** The query with the wrong part marked, for the notice. */
 export function marked(query, problem) {
   const [begin, end] = placeOf(query, problem);
