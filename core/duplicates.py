@@ -121,6 +121,12 @@ class DuplicateCatalog(Protocol):
     def pairs_among(self, contents: Collection[int]) -> set[tuple[int, int]]:
         """Pairs whose contents are both among these."""
 
+    def distinct_pairs(self) -> set[tuple[int, int]]:
+        """Contents, the lower id first, of which people said that they are no duplicates.
+
+        They are in no pair of copies. A content may stand twice: its files are all wanted.
+        """
+
     def repeated_contents(self, asset_filter: AssetFilter, first: int) -> Iterator[int]:
         """Contents from id `first` on that have several assets that pass the filter, by id."""
 

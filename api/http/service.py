@@ -42,6 +42,7 @@ from regard.storage.assets.albums import SqlAlbums
 from regard.storage.assets.collections import SqlCollections
 from regard.storage.assets.editing import SqlAssetEditing
 from regard.storage.assets.reading import SqlAssetReading
+from regard.storage.assets.review import SqlDuplicateReview
 from regard.storage.assets.uploads import SqlUploads
 from regard.storage.database.lease import hold_writer_lease
 from regard.storage.files.originals import open_original
@@ -108,6 +109,7 @@ class Service:
         self.uploads = SqlUploads(catalog)
         self.collections = SqlCollections(catalog)
         self.albums = SqlAlbums(catalog)
+        self.review = SqlDuplicateReview(catalog)
         self.jobs = SqlJobQueue(catalog)
         self.idempotency = SqlIdempotency(catalog)
         self.originals = open_originals(library.settings, catalog)

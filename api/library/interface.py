@@ -169,6 +169,22 @@ class Library(ABC):
         """Find copies, edited copies and bursts, and with the kind "object" the same things."""
 
     @abstractmethod
+    def merge_duplicates(
+        self, keep: str | Asset | Hit, discard: Iterable[str | Asset | Hit]
+    ) -> int:
+        """Move photographs to the trash, and give one their tags, albums and best rating.
+
+        All or none; returns how many were moved. No file is touched. Raises NotFound, Conflict.
+        """
+
+    @abstractmethod
+    def mark_distinct(self, assets: Iterable[str | Asset | Hit], *, distinct: bool = True) -> int:
+        """Remember that no two of these are duplicates, or forget it; returns the pairs.
+
+        `duplicates` then lists them in no common group. Raises NotFound, UsageError.
+        """
+
+    @abstractmethod
     def regions(self, asset: str | Asset | Hit) -> list[Region]:
         """The regions of a photograph; raises NotFound."""
 

@@ -79,6 +79,7 @@ if TYPE_CHECKING:
     from regard.indexer.watching import Watch
     from regard.storage.assets.albums import SqlAlbums
     from regard.storage.assets.overview import ExclusionOverview
+    from regard.storage.assets.review import SqlDuplicateReview
     from regard.storage.export.exporting import ExportReport
     from regard.storage.export.imported_rows import ImportReport
     from regard.storage.retrieval.channel_indexes import ChannelIndexes
@@ -312,6 +313,21 @@ class LocalLibrary(Library):
         if progress.should_stop():
             return Duplicates(interrupted=True)
         return Duplicates(tuple(groups), tuple(report.unusable))
+
+    def merge_duplicates(
+        self, keep: str | Asset | Hit, discard: Iterable[str | Asset | Hit]
+    ) -> int:
+        others = [asset_number(one) for one in discard]
+        return self._review().merge(asset_number(keep), others)
+
+    def mark_distinct(self, assets: Iterable[str | Asset | Hit], *, distinct: bool = True) -> int:
+        numbers = [asset_number(one) for one in assets]
+        return self._review().mark_distinct(numbers, distinct=distinct)
+
+    def _review(self) -> SqlDuplicateReview:
+        from regard.storage.assets.review import SqlDuplicateReview
+
+        return SqlDuplicateReview(self._live_home().catalog)
 
     def regions(self, asset: str | Asset | Hit) -> list[Region]:
         from regard.storage.assets.reading import SqlAssetReading

@@ -248,6 +248,18 @@ class RemoteLibrary(Library):
                 if cursor is None:
                     return Duplicates(tuple(groups), left_out=page.left_out)
 
+    def merge_duplicates(
+        self, keep: str | Asset | Hit, discard: Iterable[str | Asset | Hit]
+    ) -> int:
+        others = [asset_id(one) for one in discard]
+        with _problems():
+            return self._client.duplicates.merge(asset_id(keep), others)
+
+    def mark_distinct(self, assets: Iterable[str | Asset | Hit], *, distinct: bool = True) -> int:
+        ids = [asset_id(one) for one in assets]
+        with _problems():
+            return self._client.duplicates.mark_distinct(ids, distinct=distinct)
+
     def regions(self, asset: str | Asset | Hit) -> list[Region]:
         with _problems():
             found = self._client.assets.get(asset_id(asset)).regions

@@ -151,7 +151,10 @@ class DuplicateFinder:
             yield _Portion(filter(is_after, portion.groups), portion.exposures, portion.end)
 
     def _exact(self, chosen: AssetFilter, start: Place) -> Iterator[DuplicateGroup]:
+        distinct = self._catalog.distinct_pairs()
         for content in self._catalog.repeated_contents(chosen, start[0]):
+            if (content, content) in distinct:
+                continue
             assets = self._catalog.records([content], chosen).get(content, [])
             # An asset may have been deleted since.
             if len(assets) > 1:
@@ -160,6 +163,7 @@ class DuplicateFinder:
 
     def _edited(self, chosen: AssetFilter, start: Place) -> Iterator[DuplicateGroup]:
         pairs = {(pair.first, pair.second): pair for pair in self._catalog.copy_pairs()}
+        distinct = self._catalog.distinct_pairs()
         for contents in components(pairs.values()):
             if contents[0] < start[0]:
                 continue
@@ -171,10 +175,12 @@ class DuplicateFinder:
             def similarity(
                 first: int, second: int, shots: Mapping[int, Exposure | None] = exposures
             ) -> float | None:
+                if _ordered(first, second) in distinct:
+                    return None
                 one, other = shots[first], shots[second]
                 if one is not None and other is not None and are_separate_exposures(one, other):
                     return None
-                known = pairs.get((min(first, second), max(first, second)))
+                known = pairs.get(_ordered(first, second))
                 # Not all of many copies are neighbours.
                 return known.similarity if known else self._comparer.similarity(first, second)
 
@@ -203,13 +209,18 @@ class DuplicateFinder:
         self._comparer.prepare(contents)
 
         def is_copy(first: Exposure, second: Exposure) -> bool:
-            pair = tuple(sorted((first.content, second.content)))
+            pair = _ordered(first.content, second.content)
             return pair in pairs and not are_separate_exposures(first, second)
+
+        distinct = self._catalog.distinct_pairs()
+
+        def burst_likeness(first: int, second: int) -> float | None:
+            return None if _ordered(first, second) in distinct else self._likeness(first, second)
 
         bursts = [
             ((run[0].asset, number), found)
             for run in some
-            for number, found in enumerate(cut(run, self._likeness, is_copy))
+            for number, found in enumerate(cut(run, burst_likeness, is_copy))
         ]
         shown = {content for _, found in bursts for content in found}
         assets = _representatives(self._catalog.records(shown, chosen))
@@ -270,6 +281,10 @@ class DuplicateFinder:
     def _likeness(self, first: int, second: int) -> float | None:
         ours, theirs = self._comparer.picture(first), self._comparer.picture(second)
         return None if ours is None or theirs is None else likeness(ours, theirs)
+
+
+def _ordered(first: int, second: int) -> tuple[int, int]:
+    return (first, second) if first < second else (second, first)
 
 
 def _group(

@@ -44,6 +44,7 @@ from regard.storage.assets.rows import (
     fact_columns,
     find_collection,
     path_columns,
+    rating_beside_merged,
     storable_facts,
     write_keywords,
     write_signatures,
@@ -398,6 +399,7 @@ class SqlIndexingCatalog(IndexingCatalog):
                 new.append(values)
                 keywords.append(facts.keywords)
                 continue
+            values["rating"] = rating_beside_merged(facts.rating)
             connection.execute(update(schema.asset).where(asset.id == kept.id).values(**values))
             write_keywords(connection, kept.id, facts.keywords)
             events += _events([kept], "changed")

@@ -22,6 +22,7 @@ from sqlalchemy import (
     String,
     Table,
     and_,
+    case,
     cast,
     delete,
     exists,
@@ -231,6 +232,14 @@ def fact_columns(facts: PhotoFacts) -> dict[str, object]:
             {name: value for name, value in capture.items() if value is not None}
         ),
     }
+
+
+def rating_beside_merged(rating: int | None) -> ColumnElement[int | None]:
+    """The rating of a file that is read again, unless copies merged into it had a better one."""
+    merged = schema.asset.c.merged_rating
+    if rating is None:
+        return merged
+    return case((merged > rating, merged), else_=rating)
 
 
 def place_columns(latitude: float | None, longitude: float | None) -> dict[str, object]:

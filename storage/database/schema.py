@@ -221,6 +221,8 @@ asset = _table(
     Column("managed", Boolean, nullable=True),
     # A title that a person gave overrides the file's own.
     Column("edited_title", Text, nullable=True),
+    # The best rating of copies that were merged into it, which that of the file does not lower.
+    Column("merged_rating", SmallInteger, nullable=True),
     Column("custom", Text, nullable=True),
     Column("added_at", DateTime, nullable=True),
     # When it was taken, else when the file was changed; lists are sorted by it.
@@ -404,6 +406,21 @@ copy_pair = Table(
         index=True,
     ),
     Column("similarity", Float(53), nullable=False),
+)
+
+# Two contents of which people said that they are no duplicates, the lower id first; one content
+# twice, if its files are all wanted.
+distinct_pair = Table(
+    "distinct_pair",
+    metadata,
+    Column("first_id", Id, ForeignKey("content.id", ondelete="CASCADE"), primary_key=True),
+    Column(
+        "second_id",
+        Id,
+        ForeignKey("content.id", ondelete="CASCADE"),
+        primary_key=True,
+        index=True,
+    ),
 )
 
 # The things of a content and the likely pairs that they form, see `core/same_objects.py`: arrays of

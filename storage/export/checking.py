@@ -50,6 +50,8 @@ def open_export(folder: Path) -> CheckedExport:
         check.album(row)
     for row in export.album_assets():
         check.album_asset(row)
+    for row in export.distinct_pairs():
+        check.distinct_pair(row)
     return CheckedExport(export, check.highest)
 
 
@@ -174,6 +176,15 @@ class _Check:
             row["album_id"] in self._ids["album"] and row["asset_id"] in self._ids["asset"],
             "album_assets",
             "one is of no album or no asset",
+        )
+
+    def distinct_pair(self, row: Row) -> None:
+        self._require(
+            row["first_id"] <= row["second_id"]
+            and row["first_id"] in self._ids["content"]
+            and row["second_id"] in self._ids["content"],
+            "distinct_pairs",
+            "one is of no content",
         )
 
     def _regions(self, found: ExportedContent, done: set[int]) -> None:

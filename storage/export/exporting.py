@@ -136,6 +136,7 @@ class _Export:
             tables["exclusions.parquet"].add(self._exclusions())
             tables["albums.parquet"].add(self._albums())
             tables["album_assets.parquet"].add(self._album_assets())
+            tables["distinct_pairs.parquet"].add(self._distinct_pairs())
             tables["pipelines.parquet"].add(self._pipeline_rows())
             for contents in self._pages():
                 self._write_contents(contents, tables, owners, vectors, coco)
@@ -335,6 +336,14 @@ class _Export:
             .join(schema.asset, _asset.id == member.asset_id)
             .where(_asset.collection_id.in_(self._ids))
             .order_by(member.album_id, member.asset_id)
+        )
+
+    def _distinct_pairs(self) -> list[Row]:
+        pair = schema.distinct_pair.c
+        return self._rows(
+            select(pair.first_id, pair.second_id)
+            .where(self._is_chosen(pair.first_id), self._is_chosen(pair.second_id))
+            .order_by(pair.first_id, pair.second_id)
         )
 
     def _root(self) -> bytes:

@@ -33,6 +33,7 @@ from regard.storage.assets.rows import (
 from regard.storage.database import schema
 from regard.storage.database.catalog import Catalog
 from regard.storage.database.change_log import AssetEvent, record_changes
+from regard.storage.database.connection import insert_into
 from regard.storage.database.embeddings import EmbeddingBlock
 from regard.storage.database.lease import BUILDER, WRITER, SqlWriterLease, hold_writer_lease
 from regard.storage.database.stored_pipelines import (
@@ -121,6 +122,12 @@ class _Import:
         self._in_albums: dict[int, int | None] = dict.fromkeys(
             row["asset_id"] for row in export.album_assets()
         )
+        # The same of contents that are in pairs of distinct ones.
+        self._in_pairs: dict[int, int | None] = {
+            content: None
+            for row in export.distinct_pairs()
+            for content in (row["first_id"], row["second_id"])
+        }
 
     def begin(self, highest: Mapping[str, int]) -> None:
         """Keep ids if the home is new or continues this import."""
@@ -177,6 +184,7 @@ class _Import:
                 record_changes(connection, [], [], events)
         with self._writing() as connection:
             self._write_albums(connection)
+            self._write_distinct_pairs(connection)
             if self._kept is not None:
                 self._kept.end(connection)
 
@@ -224,6 +232,19 @@ class _Import:
         if events:
             record_changes(connection, [], [], events)
 
+    def _write_distinct_pairs(self, connection: Connection) -> None:
+        """Remember what people said to be no duplicates, of contents that were imported."""
+        rows = []
+        for row in self._export.distinct_pairs():
+            ids = self._in_pairs[row["first_id"]], self._in_pairs[row["second_id"]]
+            known = sorted(number for number in ids if number is not None)
+            if len(known) == 2:
+                rows.append({"first_id": known[0], "second_id": known[1]})
+        if rows:
+            connection.execute(
+                insert_into(connection, schema.distinct_pair).on_conflict_do_nothing(), rows
+            )
+
     def _write_content(
         self,
         connection: Connection,
@@ -262,6 +283,8 @@ class _Import:
             self.report.contents += 1
         else:
             number = there.id
+        if content["id"] in self._in_pairs:
+            self._in_pairs[content["id"]] = number
         news = self._analyses.write(connection, found, number, keeps=keeps)
         added += news
         written = {

@@ -65,9 +65,10 @@ TABLES: Mapping[str, tuple[Column, ...]] = {
         "  camera_make string?  camera_model string?  lens string?"
         "  latitude double?  longitude double?  title string?  description string?"
         "  rating int16?  capture string  file_name string?  external_id string?  managed bool?"
-        "  edited_title string?  custom string?  added_at timestamp?  dated_at timestamp?"
-        "  deleted_at timestamp?  keywords strings  tags strings"
+        "  edited_title string?  merged_rating int16?  custom string?"
+        "  added_at timestamp?  dated_at timestamp?  deleted_at timestamp?  keywords strings  tags strings"
     ),
+    "distinct_pairs.parquet": _columns("first_id int64  second_id int64"),
     "analyses.parquet": _columns("content_id int64  pipeline_id int64  failure string?"),
     "regions.parquet": _columns(
         "id int64  content_id int64  pipeline_id int64  ordinal int32"
@@ -77,13 +78,14 @@ TABLES: Mapping[str, tuple[Column, ...]] = {
         "id int64  content_id int64  pipeline_id int64  region_id int64?  text string  model string"
     ),
 }
-EXCLUSIONS, ALBUMS, ALBUM_ASSETS = (
+EXCLUSIONS, ALBUMS, ALBUM_ASSETS, DISTINCT_PAIRS = (
     "exclusions.parquet",
     "albums.parquet",
     "album_assets.parquet",
+    "distinct_pairs.parquet",
 )
 # Absent in exports of earlier versions.
-LATER = {EXCLUSIONS, ALBUMS, ALBUM_ASSETS}
+LATER = {EXCLUSIONS, ALBUMS, ALBUM_ASSETS, DISTINCT_PAIRS}
 OWNERS = _columns("id int64  content_id int64  region_id int64?  caption_id int64?")
 
 

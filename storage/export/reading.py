@@ -20,6 +20,7 @@ from regard.storage.export.files import load_pyarrow, open_vectors, read_table
 from regard.storage.export.layout import (
     ALBUM_ASSETS,
     ALBUMS,
+    DISTINCT_PAIRS,
     EXCLUSIONS,
     OWNERS,
     TABLES,
@@ -142,6 +143,11 @@ class Export:
         """Which asset is in which album."""
         if ALBUM_ASSETS in self.manifest.files:
             yield from self._rows(ALBUM_ASSETS, TABLES[ALBUM_ASSETS])
+
+    def distinct_pairs(self) -> Iterator[Row]:
+        """Contents of which people said that they are no duplicates."""
+        if DISTINCT_PAIRS in self.manifest.files:
+            yield from self._rows(DISTINCT_PAIRS, TABLES[DISTINCT_PAIRS])
 
     def failed_assets(self) -> Iterator[Row]:
         """The failed assets, which have no content."""

@@ -39,6 +39,7 @@ from regard.storage.database.stored_pipelines import StoredPipeline
 _PAGE = 2000
 _EXPOSURES = 500
 _asset, _content, _signature = schema.asset.c, schema.content.c, schema.signature.c
+_distinct = schema.distinct_pair.c
 _comparison, _pair, _embedding = schema.comparison.c, schema.copy_pair.c, schema.embedding.c
 
 
@@ -156,7 +157,7 @@ class SqlDuplicates(SignatureStore, DuplicateCatalog):
             with self._database.reading() as connection:
                 rows = connection.execute(
                     select(_pair.first_id, _pair.second_id, _pair.similarity)
-                    .where(key > tuple_(*after))
+                    .where(key > tuple_(*after), ~_is_distinct())
                     .order_by(_pair.first_id, _pair.second_id)
                     .limit(_PAGE)
                 ).all()
@@ -172,10 +173,17 @@ class SqlDuplicates(SignatureStore, DuplicateCatalog):
         with self._database.reading() as connection:
             for some in _pages(wanted):
                 rows = connection.execute(
-                    select(_pair.first_id, _pair.second_id).where(_pair.first_id.in_(some))
+                    select(_pair.first_id, _pair.second_id).where(
+                        _pair.first_id.in_(some), ~_is_distinct()
+                    )
                 )
                 found.update((row.first_id, row.second_id) for row in rows)
         return {pair for pair in found if pair[1] in wanted}
+
+    def distinct_pairs(self) -> set[tuple[int, int]]:
+        with self._database.reading() as connection:
+            rows = connection.execute(select(_distinct.first_id, _distinct.second_id))
+            return {(row.first_id, row.second_id) for row in rows}
 
     def repeated_contents(self, asset_filter: AssetFilter, first: int) -> Iterator[int]:
         while True:
@@ -241,6 +249,12 @@ class SqlDuplicates(SignatureStore, DuplicateCatalog):
         )
         # First what most contents fail.
         return ~compared, _is_live(), _is_signed(), has_vector
+
+
+def _is_distinct() -> ColumnElement[bool]:
+    return exists().where(
+        _distinct.first_id == _pair.first_id, _distinct.second_id == _pair.second_id
+    )
 
 
 def _is_live() -> ColumnElement[bool]:

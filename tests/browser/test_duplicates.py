@@ -132,3 +132,37 @@ def test_kind_and_open_photo_are_in_the_url(visit: Visits, server: Server) -> No
     part(page, "brand").click()
     expect(hits(page)).to_have_count(5)
     assert query(page) == {}
+
+
+def test_groups_are_reviewed_side_by_side(visit: Visits, server: Server, shoot: Shoot) -> None:
+    with Client(server.url) as client:
+        ids = {asset.file_name: asset.id for asset in client.assets.iterate()}
+        client.assets.patch(ids["red copy.png"], tags=["sea"])
+    page = visit(f"{server.url}/?view=duplicates")
+    page.locator(group("red.png")).get_by_test_id("group-review").click()
+    review, photos = part(page, "review"), page.get_by_test_id("review-photo")
+    expect(photos).to_have_count(3)
+    expect(page.get_by_role("radio", checked=True)).to_be_focused()
+    shoot(page, "duplicates-review")
+    expect_no_serious_violation(page, "the review of duplicates")
+    # By keyboard: the next photograph is the one to keep, and gets the tags of the others.
+    page.get_by_label("Keep red.png").check()
+    part(page, "review-keep").press("Enter")
+    expect(photos).to_have_count(2)
+    assert live(server) == {"red.png", "blue.png", "blue (1).png", "yellow.png"}
+    with Client(server.url) as client:
+        assert client.assets.get(ids["red.png"]).tags == ["sea"]
+    part(page, "review-distinct").click()
+    expect(review).to_be_hidden()
+    expect(page.get_by_text("No duplicates here")).to_be_visible()
+    assert len(live(server)) == 4
+    page.get_by_test_id("toast-action").last.click()
+    expect(page.get_by_test_id("group")).to_have_count(1)
+    # On a phone, one below the other.
+    page.set_viewport_size({"width": 360, "height": 740})
+    part(page, "group-review").click()
+    expect(photos).to_have_count(2)
+    assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+    shoot(page, "duplicates-review-phone")
+    page.keyboard.press("Escape")
+    expect(review).to_be_hidden()

@@ -185,6 +185,9 @@ class _Shots(DuplicateCatalog):
                 self.read += 1
                 yield shot
 
+    def distinct_pairs(self) -> set[tuple[int, int]]:
+        return set()
+
     def pairs_among(self, contents: Collection[int]) -> set[tuple[int, int]]:
         return set()
 

@@ -18,7 +18,8 @@ from regard.core.duplicates import DuplicateKind
 from regard.core.errors import UsageError
 
 
-@click.command()
+@click.group(invoke_without_command=True)
+@click.pass_context
 @click.option(
     "--kind",
     "kinds",
@@ -33,6 +34,7 @@ from regard.core.errors import UsageError
 @click.option("--paths0", "as_paths0", is_flag=True, help="Write paths, each ended by a NUL byte.")
 @click.option("--omit-keepers", is_flag=True, help="Write only the paths of the others.")
 def duplicates(
+    context: click.Context,
     kinds: Sequence[str],
     collection: str | None,
     home: Path | None,
@@ -48,6 +50,8 @@ def duplicates(
               regard duplicates --kind exact --kind edited --json
               regard duplicates --kind exact --paths0 --omit-keepers | xargs -0 ls -l
     """
+    if context.invoked_subcommand is not None:
+        return DONE
     if sum((as_json, as_paths, as_paths0)) > 1:
         raise UsageError("--json, --paths and --paths0 exclude each other", remedy="give one")
     if omit_keepers and not (as_paths or as_paths0):
@@ -72,6 +76,46 @@ def duplicates(
             err=True,
         )
     return DONE_WITH_FAILURES if found.unusable else DONE
+
+
+@duplicates.command()
+@click.argument("keep")
+@click.argument("ids", nargs=-1, required=True, metavar="ID...")
+@home_option
+@json_option
+def merge(keep: str, ids: tuple[str, ...], home: Path | None, as_json: bool) -> int:
+    """Move photographs to the trash, and give KEEP their tags, albums and best rating.
+
+    \b
+    Example: regard duplicates merge a3 a4 a5
+    """
+    with open_library(home) as library:
+        moved = library.merge_duplicates(keep, ids)
+    if as_json:
+        write_json({"moved": moved})
+    else:
+        click.echo(f"{moved} photographs moved to the trash")
+    return DONE
+
+
+@duplicates.command()
+@click.argument("ids", nargs=-1, required=True, metavar="ID ID...")
+@click.option("--forget", is_flag=True, help="They may be duplicates again.")
+@home_option
+@json_option
+def distinct(ids: tuple[str, ...], forget: bool, home: Path | None, as_json: bool) -> int:
+    """Remember that no two of these photographs are duplicates.
+
+    \b
+    Example: regard duplicates distinct a3 a4
+    """
+    with open_library(home) as library:
+        pairs = library.mark_distinct(ids, distinct=not forget)
+    if as_json:
+        write_json({"pairs": pairs})
+    else:
+        click.echo(f"{pairs} pairs {'forgotten' if forget else 'remembered'}")
+    return DONE
 
 
 def _paths(groups: Sequence[DuplicateGroup], omit_keepers: bool) -> list[bytes]:

@@ -8,24 +8,27 @@ from typing import Annotated, Any
 
 from anyio import to_thread
 from fastapi import APIRouter, Query
+from pydantic import BaseModel, ConfigDict, Field
 from pydantic_core import to_json
 from starlette.responses import Response
 
 from regard.api import schemas
 from regard.api.http.cursors import bad_cursor, read_cursor, write_cursor
-from regard.api.http.dependencies import Cursor, Reader, Use, make_filter
-from regard.api.http.documents import Documents
+from regard.api.http.dependencies import Cursor, Reader, Use, Writer, make_filter
+from regard.api.http.documents import Documents, read_identifier
 from regard.api.http.filters import JsonFilters
 from regard.api.http.problems import responses
 from regard.api.http.service import Service
 from regard.core.duplicates import DuplicateGroup, DuplicateKind, Place
 from regard.core.keys import Caller
 from regard.search.answers import asset_identifier, region_identifier
+from regard.storage.assets.review import MOST_DISTINCT
 
 router = APIRouter(prefix="/v1", tags=["duplicates"])
 
 GROUPS = 20
 MAX_GROUPS = 200
+_BULK = 1000
 _CURSOR = "duplicates"
 # Listed in this order, the most certain kinds first.
 _KINDS = tuple(DuplicateKind)
@@ -59,6 +62,49 @@ async def list_duplicates(
     after = None if cursor is None else _read_place(cursor, wanted)
     work = partial(_answer, service, caller, wanted, collection or [], after, limit)
     return await to_thread.run_sync(work, limiter=service.grouping_threads)
+
+
+class Merging(BaseModel):
+    """The asset to keep, and those to move to the trash."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    keep: str = Field(examples=["a17"])
+    discard: list[str] = Field(min_length=1, max_length=_BULK, examples=[["a18", "a19"]])
+
+
+class Distinction(BaseModel):
+    """Assets of which no two are duplicates, or with `distinct` false may be again."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    ids: list[str] = Field(min_length=2, max_length=MOST_DISTINCT, examples=[["a17", "a18"]])
+    distinct: bool = True
+
+
+@router.post(
+    "/duplicates/merge",
+    response_model=schemas.BulkAnswer,
+    responses=responses("not-found", "conflict"),
+)
+def merge_duplicates(request: Merging, service: Use, caller: Writer) -> dict[str, Any]:
+    """Move assets to the trash, and give one their tags, albums and best rating.
+
+    All or none; `done` counts those that were moved.
+    """
+    discard = {read_identifier(id, "a") for id in request.discard}
+    keep = read_identifier(request.keep, "a")
+    return {"done": service.review.merge(keep, discard, visible=caller.collections)}
+
+
+@router.post(
+    "/duplicates/distinct", response_model=schemas.BulkAnswer, responses=responses("not-found")
+)
+def mark_distinct(request: Distinction, service: Use, caller: Writer) -> dict[str, Any]:
+    """Remember that no two of these assets are duplicates, or forget it; `done` counts pairs."""
+    numbers = {read_identifier(id, "a") for id in request.ids}
+    work = service.review.mark_distinct
+    return {"done": work(numbers, distinct=request.distinct, visible=caller.collections)}
 
 
 def _answer(

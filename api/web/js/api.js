@@ -111,6 +111,8 @@ export const deleteAlbum = (which) => call(`v1/albums/${id(which)}`, { method: "
 export const changeAlbum = (which, ids, action) =>
   call(`v1/albums/${id(which)}/assets`, { method: "POST", json: { ids, action } });
 export const duplicates = (pairs, signal) => call(address("v1/duplicates", pairs), { signal });
+export const mergeDuplicates = (keep, discard) => call("v1/duplicates/merge", { method: "POST", json: { keep, discard } });
+export const markDistinct = (ids, distinct) => call("v1/duplicates/distinct", { method: "POST", json: { ids, distinct } });
 export const emptyTrash = () => call("v1/trash/empty", { method: "POST", json: {} });
 
 export const suggestions = (q, signal) => call(address("v1/suggestions", [["q", q]]), { signal });

@@ -5,6 +5,7 @@ import * as api from "./api.js";
 import { announce, button, fill, h, icon, iconButton, thumb } from "./dom.js";
 import { bytes, nameOf, number, plural } from "./format.js";
 import { notification } from "./notice.js";
+import { reviewGroups } from "./review.js";
 import { canWrite } from "./session.js";
 import { go, href, KINDS, resultsKey, state } from "./state.js";
 import { toast, toastProblem } from "./toast.js";
@@ -118,6 +119,7 @@ export function makeDuplicates(place, summary, actions) {
     return h(
       "li", { class: "group", data: { testid: "group", kind: group.kind } },
       h("div", { class: "group-head" }, h("h2", {}, words),
+        canWrite() && isCopies(group) && button("Review", () => review(group), { class: "is-small", "data-testid": "group-review" }),
         canWrite() && isCopies(group) && button("Select the others", () => { select(group); show(); }, { class: "is-small", "data-testid": "group-others" })),
       h("p", { class: "hint" }, `${isCopies(group) ? "Suggested to keep" : "Why"}: ${group.reasons.join("; ")}.`),
       h("ul", { class: "members" }, shown.map((member) => memberOf(group, member))),
@@ -164,6 +166,30 @@ export function makeDuplicates(place, summary, actions) {
     }
     bar.hidden = chosen.size === 0;
     count.textContent = `${number(chosen.size)} selected`;
+  }
+
+  function review(first) {
+    const copies = groups.filter(isCopies);
+    reviewGroups(copies, copies.indexOf(first), {
+      names: NAMES,
+      removed(ids) {
+        remove(ids);
+        actions.removed(ids);
+      },
+      distinct(group) {
+        groups = groups.filter((other) => other !== group);
+        draw();
+      },
+      async restored() {
+        actions.restored();
+        if (key !== null) await load(null);
+      },
+      async closed() {
+        kind.focus();
+        // What was said of one group may have changed others.
+        if (key !== null) await load(null);
+      },
+    });
   }
 
   async function trash() {

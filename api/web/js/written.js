@@ -9,7 +9,7 @@ export const EXAMPLES = [
   ["dogs OR cats", "Either of two texts"], ["tag:a OR (tag:b -tag:c)", "Either of two filters"], ["rating:>=4", "Four stars or more"],
   ["sunset^2 beach", "Two texts; the first counts twice"], ["taken:2024-05..2024-06", "From these months"],
   ["tag:harbour -tag:draft", "With one tag, and without another"], ['camera:"EOS R5"', "Taken with this camera"],
-  ["near:52.5,13.4,10km", "Near this place"], ["path:2024/trip", "In a folder"], ["has:gps", "With a place"],
+  ["near:52.5,13.4,10km", "Near this place"], ["city:Paris", "Taken in this city"], ["path:2024/trip", "In a folder"], ["has:gps", "With a place"],
   ["width:>=2000", "Large ones"], ["like:a12", "Like a photo, by its id"], ["image:1", "Like the picture that you search by"],
 ];
 

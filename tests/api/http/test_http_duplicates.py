@@ -158,3 +158,60 @@ def test_invalid_parameters_are_refused(served: Served, query: str) -> None:
 def test_unknown_collections_are_not_found(served: Served) -> None:
     with refused("not-found"):
         served.client.duplicates.list(collection=["nowhere at all"])
+
+
+def test_a_merge_keeps_what_people_said_of_the_others(shelf: Shelf) -> None:
+    ids = filled(shelf, 300)
+    client = shelf.client
+    whole, worse, cut = ids["whole"], ids["worse"], ids["cut"]
+    client.assets.patch(whole, tags=["sea"])
+    client.assets.patch(worse, tags=["sea", "dawn"])
+    album = client.albums.create(f"merged {shelf.name}")
+    client.albums.add(album.id, [cut])
+    assert client.duplicates.merge(whole, [worse, cut, ids["again"]]) == 3
+    assert client.assets.get(whole).tags == ["dawn", "sea"]
+    assert client.albums.get(album.id).cover == whole
+    assert {client.assets.get(id).state for id in (worse, cut)} == {"trashed"}
+    assert not list(client.duplicates.iterate(["exact", "edited"], collection=[shelf.name]))
+    # Again it changes nothing, and what can't be done does nothing at all.
+    assert client.duplicates.merge(whole, [worse, cut]) == 0
+    for keep, discard, problem in (
+        (whole, [ids["other"], "a999999"], "not-found"),
+        (cut, [whole], "conflict"),
+        (whole, [whole], "validation"),
+    ):
+        with refused(problem):
+            client.duplicates.merge(keep, discard)
+    assert {client.assets.get(ids[name]).state for name in ("whole", "other")} == {"indexed"}
+    bound = shelf.served.with_key(shelf.served.key("write", shelf.served.shelf().name))
+    with refused("not-found"):
+        bound.duplicates.merge(whole, [ids["other"]])
+
+
+def test_what_is_no_duplicate_is_remembered(shelf: Shelf) -> None:
+    ids = filled(shelf, 400)
+    duplicates, within = shelf.client.duplicates, [shelf.name]
+
+    def groups() -> list[set[str]]:
+        found = duplicates.iterate(["exact", "edited"], collection=within)
+        return sorted((members(group) for group in found), key=len)
+
+    both = groups()
+    assert list(map(len, both)) == [2, 3]
+    # The files of one content are all wanted.
+    assert duplicates.mark_distinct([ids["worse"], ids["again"]]) == 1
+    assert groups() == both[1:]
+    # One of the edited copies is another picture; the rest stays together.
+    assert duplicates.mark_distinct([ids["whole"], ids["cut"]]) == 1
+    (rest,) = groups()
+    assert ids["cut"] not in rest
+    assert ids["whole"] in rest
+    assert duplicates.mark_distinct([*both[1], ids["other"]]) == 6
+    assert groups() == []
+    for pair in (["worse", "again"], ["whole", "cut"], ["whole", "worse"], ["cut", "worse"]):
+        duplicates.mark_distinct([ids[name] for name in pair], distinct=False)
+    assert groups() == both
+    with refused("not-found"):
+        duplicates.mark_distinct([ids["whole"], "a999999"])
+    with refused("validation"):
+        duplicates.mark_distinct([ids["whole"], ids["whole"]])

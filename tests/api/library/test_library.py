@@ -540,6 +540,17 @@ def test_long_answers_come_in_pages_without_gaps(url: str, monkeypatch: pytest.M
     assert paged.hits == whole.hits
 
 
+def test_duplicates_are_decided(both: tuple[Library, Library]) -> None:
+    for library in both:
+        one, two, three = library.search("red", limit=3).hits
+        assert library.mark_distinct([one, two.asset.id, three.asset]) == 3
+        assert library.mark_distinct([one, two, three], distinct=False) == 3
+        with pytest.raises(UsageError):
+            library.mark_distinct([one])
+        with pytest.raises(RegardError, match="no photograph has the id a999999"):
+            library.merge_duplicates(one, ["a999999"])
+
+
 def test_albums(both: tuple[Library, Library]) -> None:
     for library in both:
         name = f"album of {type(library).__name__}"

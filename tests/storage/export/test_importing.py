@@ -39,6 +39,7 @@ from regard.core.errors import LeaseHeld
 from regard.storage.assets.albums import SqlAlbums
 from regard.storage.assets.editing import SqlAssetEditing
 from regard.storage.assets.indexing import SqlIndexingCatalog
+from regard.storage.assets.review import SqlDuplicateReview
 from regard.storage.database import schema
 from regard.storage.database.catalog import Catalog
 from regard.storage.database.lease import hold_writer_lease
@@ -254,6 +255,28 @@ def test_albums_come_along(filled: Home, new: Catalog, tmp_path: Path) -> None:
     assert len(part["album_assets.parquet"]) == 1
 
 
+@postgresql_in_campaign
+def test_what_is_no_duplicate_comes_along(filled: Home, new: Catalog, tmp_path: Path) -> None:
+    assets = filled.rows(schema.asset)
+    first, second = [row.id for row in assets if row.content_id is not None][:2]
+    SqlDuplicateReview(filled.catalog).mark_distinct([first, second])
+    whole = export(filled.catalog, tmp_path / "export")
+    home = Home("", new, new.make_live(SPEC), tmp_path / "h")
+    home.save("/mine.jpg", "mine", "one")
+
+    def pairs(there: Home) -> set[frozenset[str]]:
+        names = {row.id: row.sha256 for row in there.rows(schema.content)}
+        return {
+            frozenset({names[row.first_id], names[row.second_id]})
+            for row in there.rows(schema.distinct_pair)
+        }
+
+    for _ in range(2):
+        take(new, whole)
+        assert pairs(home) == pairs(filled)
+        assert len(pairs(home)) == 1
+
+
 LEFT_OUT = {
     "exclusion": {"id"},
     # Told by the table that the row stands in, or by the id of its channel.
@@ -283,6 +306,7 @@ LEFT_OUT = {
         ("exclusion", "exclusions.parquet"),
         ("album", "albums.parquet"),
         ("album_asset", "album_assets.parquet"),
+        ("distinct_pair", "distinct_pairs.parquet"),
         ("pipeline", "pipelines.parquet"),
         ("content", "contents.parquet"),
         ("asset", "assets.parquet"),
