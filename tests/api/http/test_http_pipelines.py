@@ -91,7 +91,7 @@ def database(request: pytest.FixtureRequest) -> Callable[[], str | None]:
 def test_searches_continue_while_workers_are_killed(filled: Served, gate: Gate) -> None:
     client = filled.client
     before = told_by(client)
-    with Searchers(filled.server.url, ASKS) as searchers:
+    with Searchers(filled.server.url, ASKS, pause=0.02) as searchers:
         gate.let(4)
         job = client.pipelines.reindex("turned")
         for part, more in ((2, 8), (PHOTOS // 2, PHOTOS)):

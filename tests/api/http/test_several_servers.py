@@ -146,6 +146,8 @@ def test_servers_behind_a_proxy_are_restarted_with_no_failed_request(
                 assert answer.status_code == 200, answer.text
                 assert answer.json()["hits"]
                 done += 1
+            # Some are asking at each moment, and the servers have time to start.
+            until.wait(0.02)
         return done
 
     with proxy_before(ports, tmp_path) as url, ThreadPoolExecutor(4) as threads:
