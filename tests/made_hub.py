@@ -14,6 +14,9 @@ from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
+import pytest
+from huggingface_hub import constants
+
 COMMIT = "c0ffee" + "0" * 34
 
 
@@ -38,6 +41,24 @@ class MadeHub:
             for path in self.requests
             if path.startswith("GET /") and "/resolve/" in path
         ]
+
+    def use_here(self, patch: pytest.MonkeyPatch, cache: Path) -> None:
+        """Let the hub's library in this process use this hub, and `cache` as its HF_HOME."""
+        template = "/{repo_id}/resolve/{revision}/{filename}"
+        patch.setattr(constants, "ENDPOINT", self.endpoint)
+        patch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", self.endpoint + template)
+        patch.setattr(constants, "HF_HUB_CACHE", str(cache / "hub"))
+        patch.setattr(constants, "HF_HUB_OFFLINE", False)
+        patch.setattr(constants, "HF_HUB_DISABLE_TELEMETRY", True)
+
+    def environ(self, cache: Path) -> dict[str, str]:
+        """The same for other processes."""
+        return {
+            "HF_ENDPOINT": self.endpoint,
+            "HF_HOME": str(cache),
+            "HF_HUB_DISABLE_TELEMETRY": "1",
+            "HF_HUB_OFFLINE": "0",
+        }
 
 
 @contextmanager

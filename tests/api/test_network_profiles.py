@@ -12,7 +12,7 @@ from made_checkpoints.detectors import make_grounding_dino
 from made_checkpoints.florence2 import make_florence2
 from made_checkpoints.sam2 import make_sam2
 from made_hub import made_hub
-from made_library import regard, regard_process
+from made_library import regard
 
 import regard as api
 from regard.api.cli.sample_photos import gather_sample_photos
@@ -161,21 +161,13 @@ def test_what_refines_is_fetched_when_it_is_asked_for(
     profile.write_text(text)
     home = tmp_path / "home"
     with made_hub(models) as hub:
-        # What needs no network runs in this process, where the libraries are already imported.
-        monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", hub.endpoint)
-        monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "hub" / "hub"))
-        environ = {
-            "HF_ENDPOINT": hub.endpoint,
-            "HF_HOME": str(tmp_path / "hub"),
-            "HF_HUB_DISABLE_TELEMETRY": "1",
-            "HF_HUB_OFFLINE": "0",
-        }
-        assert regard_process("models", "fetch", profile, environ=environ).code == 0
+        hub.use_here(monkeypatch, tmp_path / "cache")
+        assert regard("models", "fetch", profile).code == 0
         assert not any("grounding-dino" in path for path in hub.requests)
         assert regard("index", photos / "cat.png", "--home", home, "--profile", profile).code == 0
         refused = regard("search", "a cat", "--refine", "--home", home)
         refused.expect_sentence(3, "grounding-dino", "published.toml --refine")
-        fetched = regard_process("models", "fetch", profile, "--refine", environ=environ)
+        fetched = regard("models", "fetch", profile, "--refine")
         assert fetched.code == 0, fetched
         hub.requests.clear()
         found = regard("search", "a cat", "--refine", "--home", home, "--json")

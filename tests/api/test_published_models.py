@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from subprocess import DEVNULL
 
-import huggingface_hub
 import pytest
 import torch
 from made_checkpoints.contrastive import make_clip, make_siglip
@@ -471,19 +470,10 @@ def test_fetching_then_working_without_the_network(
         'description = "fetched"\n[encoder]\nkind = "contrastive"\nmodel = "made/siglip"\n'
         '[segmenter]\nkind = "superpixels"\n'
     )
-    home = tmp_path / "home"
+    home, cache = tmp_path / "home", tmp_path / "cache"
     with made_hub({"made/siglip": served}) as hub:
-        # What needs no network runs in this process, where the model libraries are already imported.
-        monkeypatch.setattr(huggingface_hub.constants, "ENDPOINT", hub.endpoint)
-        monkeypatch.setattr(
-            huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path / "cache" / "hub")
-        )
-        environ = {
-            "HF_ENDPOINT": hub.endpoint,
-            "HF_HOME": str(tmp_path / "cache"),
-            "HF_HUB_DISABLE_TELEMETRY": "1",
-            "HF_HUB_OFFLINE": "0",
-        }
+        hub.use_here(monkeypatch, cache)
+        environ = hub.environ(cache)
         words = ("made/siglip", "not on this machine", "regard models fetch")
         regard("index", photos, "--home", home, "--profile", profile).expect_sentence(3, *words)
         assert not home.exists()
