@@ -31,15 +31,24 @@ _SET_CHILD_SUBREAPER = 36
 _IMPORTED = (
     "alembic.command",
     "faiss",
-    "uvicorn",
+    "PIL.JpegImagePlugin",
+    "uvicorn.lifespan.on",
+    "uvicorn.loops.uvloop",
+    "uvicorn.protocols.http.httptools_impl",
     "regard.api.cli.app",
+    "regard.api.cli.commands.index",
+    "regard.api.cli.commands.search",
+    "regard.api.cli.commands.serve",
     "regard.api.http.app",
     "regard.api.library.local",
     "regard.api.library.remote",
     "regard.api.worker.process",
+    "regard.api.worker.watching",
     "regard.indexer.job_work",
     "regard.models.fake",
+    "regard.models.profiles.composition",
     "regard.storage.assets.uploads",
+    "regard.storage.vectors.segments.faiss_engine",
 )
 
 

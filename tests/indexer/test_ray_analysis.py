@@ -23,6 +23,7 @@ import numpy as np
 import psutil
 import pytest
 from made_library import Library, regard, write_photo
+from made_processes import Forked
 from PIL import Image
 
 from regard.api.library.settings import Settings
@@ -63,7 +64,7 @@ class Cluster:
     def start(self, *words: object) -> subprocess.Popen[str]:
         """A command on the cluster, in a process of its own."""
         pipe = subprocess.PIPE
-        started = subprocess.Popen(
+        started = Forked(
             [sys.executable, "-m", *map(str, words), "--ray", self.address],
             stdin=pipe,
             stdout=pipe,

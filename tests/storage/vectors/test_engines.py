@@ -13,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from made_processes import Forked
 from postgres_server import PostgresServer
 from vector_oracle import Truth, add, as_rows, contents, identity, remove, step, unit_rows
 
@@ -51,7 +52,7 @@ class Setup:
 
     def applier(self, last: int) -> subprocess.Popen[bytes]:
         """A process that applies the steps up to `last`."""
-        return subprocess.Popen(
+        return Forked(
             [sys.executable, _APPLIER, self.vectors, self.folder, self.url, str(last)],
             env={"PYTHONPATH": ":".join(sys.path)},
             stdout=subprocess.PIPE,

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from made_processes import Forked
 from vector_oracle import (
     APPROXIMATE,
     Implementation,
@@ -196,7 +197,7 @@ def test_a_killed_writer_leaves_a_whole_snapshot(tmp_path: Path) -> None:
     for delay in (0.05, 0.21, 0.13, 1.0, 5.0, 20.0):
         if delay >= 1 and reached:
             break
-        writer = subprocess.Popen(
+        writer = Forked(
             [sys.executable, "-c", WRITER, str(tmp_path / "index"), str(Path(__file__).parent)],
             stdout=subprocess.PIPE,
         )
