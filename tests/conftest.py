@@ -11,12 +11,15 @@ import signal
 import tempfile
 import threading
 from collections.abc import Generator, Iterator
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, settings
 from milvus_server import MilvusServer
 from postgres_server import PostgresServer, find_binaries
+from sqlalchemy import create_engine
 
 # A shell starts background jobs with SIGINT ignored, and child processes inherit that, so the
 # processes that tests interrupt would not notice. With a handler they start as from a terminal.
@@ -31,7 +34,7 @@ os.environ["HF_HUB_OFFLINE"] = "1"
 # waits for a thread without a core would take many times as long as a single thread.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
-from regard.storage.database import catalog
+from regard.storage.database import catalog, connection
 from regard.storage.database.connection import Database
 from regard.storage.database.upgrading import upgrade
 
@@ -122,6 +125,31 @@ def migrated_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     upgrade(database)
     database.close()
     return file
+
+
+class _Statements(dict[Any, Any]):
+    """Compiled SQL by statement and kind of database, for all databases of this process.
+
+    SQLAlchemy compiles each statement for each engine, which takes longer than most statements of
+    the small homes of tests.
+    """
+
+    def get(self, key: Any, default: Any = None) -> Any:
+        return super().get((key[0].name, *key[1:]), default)
+
+    def __setitem__(self, key: Any, compiled: Any) -> None:
+        super().__setitem__((key[0].name, *key[1:]), compiled)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def shared_statements() -> Iterator[None]:
+    """Databases of this process share their compiled statements."""
+    options = {"compiled_cache": _Statements()}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(
+            connection, "create_engine", partial(create_engine, execution_options=options)
+        )
+        yield
 
 
 @pytest.fixture(scope="module", autouse=True)
