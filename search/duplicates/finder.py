@@ -32,6 +32,7 @@ from regard.search.duplicates.groups import (
     choose_keeper,
     components,
     cut,
+    never,
     runs,
     stars,
 )
@@ -163,7 +164,7 @@ class DuplicateFinder:
 
     def _edited(self, chosen: AssetFilter, start: Place) -> Iterator[DuplicateGroup]:
         pairs = {(pair.first, pair.second): pair for pair in self._catalog.copy_pairs()}
-        distinct = self._catalog.distinct_pairs()
+        are_distinct = self._are_distinct()
         for contents in components(pairs.values()):
             if contents[0] < start[0]:
                 continue
@@ -175,8 +176,6 @@ class DuplicateFinder:
             def similarity(
                 first: int, second: int, shots: Mapping[int, Exposure | None] = exposures
             ) -> float | None:
-                if _ordered(first, second) in distinct:
-                    return None
                 one, other = shots[first], shots[second]
                 if one is not None and other is not None and are_separate_exposures(one, other):
                     return None
@@ -184,7 +183,7 @@ class DuplicateFinder:
                 # Not all of many copies are neighbours.
                 return known.similarity if known else self._comparer.similarity(first, second)
 
-            for number, found in enumerate(stars(preferred, similarity)):
+            for number, found in enumerate(stars(preferred, similarity, are_distinct)):
                 members = [(assets[content], alike) for content, alike in found.items()]
                 yield _group(DuplicateKind.EDITED, (contents[0], number), members)
 
@@ -212,15 +211,11 @@ class DuplicateFinder:
             pair = _ordered(first.content, second.content)
             return pair in pairs and not are_separate_exposures(first, second)
 
-        distinct = self._catalog.distinct_pairs()
-
-        def burst_likeness(first: int, second: int) -> float | None:
-            return None if _ordered(first, second) in distinct else self._likeness(first, second)
-
+        are_distinct = self._are_distinct()
         bursts = [
             ((run[0].asset, number), found)
             for run in some
-            for number, found in enumerate(cut(run, burst_likeness, is_copy))
+            for number, found in enumerate(cut(run, self._likeness, is_copy, are_distinct))
         ]
         shown = {content for _, found in bursts for content in found}
         assets = _representatives(self._catalog.records(shown, chosen))
@@ -277,6 +272,10 @@ class DuplicateFinder:
             for exposure in run:
                 numbers.setdefault(exposure.content, first)
         return numbers
+
+    def _are_distinct(self) -> Callable[[int, int], bool]:
+        distinct = self._catalog.distinct_pairs()
+        return (lambda *pair: _ordered(*pair) in distinct) if distinct else never
 
     def _likeness(self, first: int, second: int) -> float | None:
         ours, theirs = self._comparer.picture(first), self._comparer.picture(second)

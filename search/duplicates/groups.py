@@ -45,13 +45,20 @@ def components(pairs: Iterable[CopyPair]) -> list[list[int]]:
     return [found for _, found in sorted(members.items())]
 
 
+def never(_first: int, _second: int) -> bool:
+    """That no two contents are known to be distinct."""
+    return False
+
+
 def stars(
-    contents: Sequence[int], similarity: Callable[[int, int], float | None]
+    contents: Sequence[int],
+    similarity: Callable[[int, int], float | None],
+    are_distinct: Callable[[int, int], bool] = never,
 ) -> list[dict[int, float]]:
     """Group contents, given in order of preference; a group maps members to their similarity.
 
-    All members were verified against the first, whose similarity is 1. Contents without copies are
-    in no group.
+    All members were verified against the first, whose similarity is 1, and no two of them are
+    known to be distinct. Contents without copies are in no group.
     """
     left = list(contents)
     groups = []
@@ -60,7 +67,8 @@ def stars(
         group = {centre: 1.0}
         rest = []
         for other in others:
-            found = similarity(centre, other)
+            apart = any(are_distinct(member, other) for member in group)
+            found = None if apart else similarity(centre, other)
             if found is None:
                 rest.append(other)
             else:
@@ -102,17 +110,20 @@ def cut(
     run: list[Exposure],
     likeness: Callable[[int, int], float | None],
     is_copy: Callable[[Exposure, Exposure], bool],
+    are_distinct: Callable[[int, int], bool] = never,
 ) -> Iterator[dict[int, float]]:
     """Cut a run into bursts, which map contents to their likeness to the first, 1 for the first.
 
-    Copies of exposures already in the burst are left out.
+    Copies of exposures already in the burst are left out. No two of a burst are known to be
+    distinct.
     """
     burst: list[Exposure] = []
     found: dict[int, float] = {}
     for exposure in run:
         if any(is_copy(known, exposure) for known in burst):
             continue
-        alike = likeness(burst[0].content, exposure.content) if burst else None
+        apart = any(are_distinct(content, exposure.content) for content in found)
+        alike = likeness(burst[0].content, exposure.content) if burst and not apart else None
         if alike is None:
             if len(found) > 1:
                 yield found

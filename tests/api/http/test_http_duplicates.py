@@ -201,6 +201,12 @@ def test_what_is_no_duplicate_is_remembered(shelf: Shelf) -> None:
     # The files of one content are all wanted.
     assert duplicates.mark_distinct([ids["worse"], ids["again"]]) == 1
     assert groups() == both[1:]
+    # Two that are copies of a third are not listed together either.
+    copy = next(iter(both[1] - {ids["whole"], ids["cut"]}))
+    duplicates.mark_distinct([ids["cut"], copy])
+    (one,) = groups()
+    assert (ids["whole"] in one, len(one)) == (True, 2)
+    duplicates.mark_distinct([ids["cut"], copy], distinct=False)
     # One of the edited copies is another picture; the rest stays together.
     assert duplicates.mark_distinct([ids["whole"], ids["cut"]]) == 1
     (rest,) = groups()
