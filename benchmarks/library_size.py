@@ -219,6 +219,7 @@ def lists(bench: Bench) -> dict[str, Any]:
         "list_by_added": ("/v1/assets", {"sort": "-added"}),
         "list_facets": ("/v1/assets", {"facets": "camera,month,tags,collection"}),
         "months": ("/v1/assets/months", {}),
+        "suggestions": ("/v1/suggestions", {"q": "any"}),
         "list_tag": ("/v1/assets", {"tag": "any-1"}),
     }
     found: dict[str, Any] = {}

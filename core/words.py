@@ -63,6 +63,8 @@ def is_latin(letter: str) -> bool:
 
 def folded(word: str) -> str:
     """A word in plain form; words that are equal in this form are the same word."""
+    if word.isascii():
+        return word.lower()
     return unicodedata.normalize("NFKC", unaccented(unicodedata.normalize("NFKC", word))).lower()
 
 

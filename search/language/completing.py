@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import heapq
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import NamedTuple
@@ -60,8 +60,7 @@ class Suggestion:
     query: str
 
 
-@dataclass(frozen=True, slots=True)
-class _Reading:
+class _Reading(NamedTuple):
     """One way to read the end of a query: `fragment` begins a value, of `field` if it is named."""
 
     before: str
@@ -82,7 +81,7 @@ class Completion:
         fields = {reading.field for reading in self._readings}
         return [kind for kind in ValueKind if None in fields or kind.field in fields]
 
-    def rank(self, values: Iterable[FoldedValue], most: int) -> Iterator[Suggestion]:
+    def rank(self, values: Sequence[FoldedValue], most: int) -> Iterator[Suggestion]:
         """The values that continue what was typed, the best first, `most` of them.
 
         First come values that continue the most words; values that begin with them before those
@@ -94,17 +93,19 @@ class Completion:
             yield Suggestion(kind, value, reading.before + written)
 
     def _matches(
-        self, values: Iterable[FoldedValue]
+        self, values: Sequence[FoldedValue]
     ) -> Iterator[tuple[int, bool, int, str, FoldedValue]]:
         order = {kind: place for place, kind in enumerate(ValueKind)}
-        for item in values:
-            for place, reading in enumerate(self._readings):
-                if reading.field is not None and reading.field is not item.kind.field:
+        matched: set[FoldedValue] = set()
+        for place, (_, fragment, field, _) in enumerate(self._readings):
+            # Most values do not hold it at all.
+            for item in [item for item in values if fragment in item.folded]:
+                if item in matched or field not in {None, item.kind.field}:
                     continue
-                begins = item.folded.startswith(reading.fragment)
-                if begins or f" {reading.fragment}" in item.folded:
+                begins = item.folded.startswith(fragment)
+                if begins or f" {fragment}" in item.folded:
+                    matched.add(item)
                     yield place, not begins, order[item.kind], item.folded, item
-                    break
 
 
 def _readings(text: str) -> Iterator[_Reading]:
