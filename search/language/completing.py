@@ -1,8 +1,7 @@
 """Completes the filter at the end of a query that is being typed, from values of the library.
 
 `har` may become `tag:harbour`, `new yo` becomes `city:"New York City"`, `-camera:can` becomes
-`-camera:"Canon EOS R5"`. Texts that the query language does not end, such as an open quote of a
-phrase, are not completed.
+`-camera:"Canon EOS R5"`. Inside a quoted phrase, nothing is completed.
 """
 
 from __future__ import annotations

@@ -12,9 +12,9 @@ import { filterBy, queryOf } from "./written.js";
 /** The query that finds what is in an album. */
 export const inAlbum = (name) => filterBy("album", name);
 
-/** Whether the state can be saved as an album: words and filters, without a picture. */
+/** Whether the state can be saved as an album: words and filters, without a picture or an album. */
 export const canSave = (current) =>
-  canWrite() && !current.like && !current.picture && current.view === "library" && queryOf(current) !== "";
+  canWrite() && !current.like && !current.picture && current.view === "library" && queryOf(current) !== "" && !/(^|[\s(-])(album|image):/iu.test(current.q);
 
 /** Ask for a name, and save what the state finds as an album that fills itself. */
 export async function saveSearch(current) {
