@@ -198,13 +198,19 @@ class RegionUrls(Document):
 
 
 class RegionDocument(Document):
-    """A region; `bbox` is [x, y, width, height] in pixels of the oriented photograph."""
+    """A region; `bbox` is [x, y, width, height] in pixels of the oriented photograph.
+
+    A line of text in the photograph is a region, too: with its `text`, the four `corners` [x, y] in
+    order around it, of which the first two are its upper edge, and the confidence as `score`.
+    """
 
     id: str = Field(examples=["r92"])
     bbox: list[int] = Field(min_length=4, max_length=4)
     area: int
     score: float
     caption: str | None
+    text: str | None = None
+    corners: list[list[int]] | None = None
     urls: RegionUrls
 
 
@@ -244,7 +250,7 @@ class FactsDocument(Document):
 
 
 class AssetDetailDocument(AssetDocument):
-    """An asset with its facts, regions and captions."""
+    """An asset with its facts, regions and captions; `texts` are regions that are lines of text."""
 
     sha256: str | None
     failure: str | None
@@ -252,6 +258,7 @@ class AssetDetailDocument(AssetDocument):
     facts: FactsDocument
     regions: list[RegionDocument]
     captions: list[CaptionDocument]
+    texts: list[RegionDocument] = []
 
 
 class BulkAnswer(Document):
@@ -264,7 +271,9 @@ class JobDocument(Document):
     """A job in the background."""
 
     id: str = Field(examples=["j4"])
-    kind: Literal["import", "upload", "reindex", "pipeline", "prune", "purge", "copies", "objects"]
+    kind: Literal[
+        "import", "upload", "reindex", "pipeline", "prune", "purge", "copies", "objects", "read"
+    ]
     state: Literal["queued", "running", "done", "failed", "cancelled"]
     collection: CollectionName | None = Field(description="null for a job on the whole home")
     profile: str | None
@@ -363,12 +372,13 @@ class RollbackDocument(Document):
 
 
 class HitRegion(Document):
-    """The region of a hit."""
+    """The region of a hit; a line of text has its `text`."""
 
     id: str
     bbox: list[int]
     area: int
     caption: str | None
+    text: str | None = None
     urls: RegionUrls
 
 
@@ -398,7 +408,15 @@ class WordDocument(Document):
 
     text: str
     field: Literal[
-        "title", "tag", "file_name", "folder", "description", "caption", "region_caption"
+        "title",
+        "tag",
+        "file_name",
+        "folder",
+        "description",
+        "caption",
+        "region_caption",
+        "text",
+        "similar_text",
     ]
 
 

@@ -9,7 +9,7 @@ from enum import StrEnum
 from typing import Any
 
 from regard.core.facts import DatePrecision, PhotoFacts, Place
-from regard.core.geometry import Box
+from regard.core.geometry import Box, Corners
 
 
 class AssetState(StrEnum):
@@ -82,7 +82,11 @@ class Asset:
 
 @dataclass(frozen=True, slots=True)
 class StoredRegion:
-    """A stored region of a content; `score` is its objectness."""
+    """A stored region of a content; `score` is its objectness.
+
+    A line of text in the picture is a region, too: with its `text`, its `corners`, and the
+    confidence of its letters as `score`.
+    """
 
     id: int
     content_id: int
@@ -90,6 +94,8 @@ class StoredRegion:
     area: int
     score: float
     caption: str | None
+    text: str | None = None
+    corners: Corners | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,13 +109,17 @@ class StoredCaption:
 
 @dataclass(frozen=True, slots=True)
 class AssetDetail:
-    """An asset with its facts, the place of its position, regions and captions."""
+    """An asset with its facts, the place of its position, regions and captions.
+
+    `texts` are regions that are lines of text.
+    """
 
     asset: Asset
     facts: PhotoFacts
     place: Place | None
     regions: tuple[StoredRegion, ...]
     captions: tuple[StoredCaption, ...]
+    texts: tuple[StoredRegion, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

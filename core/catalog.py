@@ -158,7 +158,8 @@ class StoredVectors:
 
 
 class WordField(StrEnum):
-    """Where a word of a photograph stands: in what an asset is called, or in a caption."""
+    """Where a word of a photograph stands: in what an asset is called, in a caption, or in the
+    picture, as it was read there or as a similar word."""
 
     TITLE = "title"
     TAG = "tag"
@@ -167,6 +168,8 @@ class WordField(StrEnum):
     DESCRIPTION = "description"
     CAPTION = "caption"
     REGION_CAPTION = "region_caption"
+    TEXT = "text"
+    SIMILAR_TEXT = "similar_text"
 
 
 WORD_FIELDS = tuple(WordField)
@@ -205,8 +208,9 @@ class Occurrences:
     """Where several `Words` were found: arrays (m,), one row for each text that holds one of them.
 
     `places` are positions in the query, `fields` positions in `WORD_FIELDS`, `regions` the regions
-    that captions are about, 0 for none. `total` estimates the number of contents searched, `more`
-    the number of texts with a word, by place, where these are too many to list.
+    that captions are about or that lines of text are, 0 for none. `total` estimates the number of
+    contents searched, `more` the number of texts with a word, by place, where these are too many to
+    list.
     """
 
     places: Int64Array
@@ -367,8 +371,9 @@ class KeywordSearch(Protocol):
     ) -> list[Occurrences]:
         """For each query, where its words are found.
 
-        Searches the live pipeline's captions and the names of analysed assets that pass the
-        filter. A very common word yields only its newest texts, an unknown collection nothing.
+        Searches the live pipeline's captions, the names of analysed assets that pass the filter,
+        and the text that was read in them. A very common word yields only its newest texts, an
+        unknown collection nothing.
         """
 
 

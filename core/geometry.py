@@ -50,6 +50,17 @@ class Box:
         return [self.x, self.y, self.width, self.height]
 
 
+Corners = tuple[tuple[int, int], tuple[int, int], tuple[int, int], tuple[int, int]]
+"""The (x, y) of a quadrilateral, in order around it: the first two are its upper edge as read."""
+
+
+def box_of_corners(corners: Corners) -> Box:
+    """The upright rectangle around corners, of at least one pixel."""
+    across, down = zip(*corners, strict=True)
+    left, top = min(across), min(down)
+    return Box(left, top, max(max(across) - left, 1), max(max(down) - top, 1))
+
+
 @dataclass(frozen=True, slots=True)
 class Mask:
     """A binary mask of `height` × `width` pixels.

@@ -14,7 +14,8 @@ class JobKind(StrEnum):
 
     In one collection, `import` indexes a folder, `upload` analyses new uploads, and `reindex`
     indexes all imported folders and uploads again, including failed ones. `purge` deletes what was
-    in the trash when it was added, of a collection or of all. For the whole home,
+    in the trash when it was added, of a collection or of all. For the whole home, `read` reads the
+    text in photographs that were not read yet,
     `pipeline` analyses all photographs with another profile and makes it live, and `prune` deletes
     pipelines that are not live. `copies` compares new photographs with others to find copies;
     `objects` does so too, and then finds the same objects in them.
@@ -28,6 +29,7 @@ class JobKind(StrEnum):
     PURGE = "purge"
     COPIES = "copies"
     OBJECTS = "objects"
+    READ = "read"
 
 
 INDEXING_KINDS = frozenset({JobKind.IMPORT, JobKind.UPLOAD, JobKind.REINDEX})

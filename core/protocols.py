@@ -22,6 +22,7 @@ from regard.core.records import (
     Space,
 )
 from regard.core.relevance import Calibrations
+from regard.core.texts import Reader, ReaderSpec
 
 
 class Encoder(Protocol):
@@ -132,6 +133,16 @@ class Profile(Protocol):
 
     def encoder(self, space: str) -> Encoder:
         """The encoder of one of the spec's spaces."""
+
+    @property
+    def reader_spec(self) -> ReaderSpec | None:
+        """What identifies the reader, told without loading weights; None if there is none.
+
+        Raises MissingDependency when its files are not at hand.
+        """
+
+    def reader(self) -> Reader:
+        """The reader; raises CannotWork if there is none, ModelError, MissingDependency."""
 
     def grounding_problem(self) -> RegardError | None:
         """Why `grounder` can't be used, told without loading weights; None when it can.

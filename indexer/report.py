@@ -19,6 +19,7 @@ class IndexReport:
     the photographs and folders that exclusions leave out, a folder once; if they were indexed
     before, their assets are among the `removed`.
     `damaged_sidecars` counts those of the files read that could not be read, or only in part.
+    `read` counts the photographs whose text was read after that, and `lines` its lines.
     """
 
     indexed: int = 0
@@ -29,6 +30,8 @@ class IndexReport:
     regions: int = 0
     captions: int = 0
     damaged_sidecars: int = 0
+    read: int = 0
+    lines: int = 0
     seconds: float = 0.0
     interrupted: bool = False
     failures: list[Failure] = field(default_factory=list)
@@ -46,6 +49,8 @@ class IndexReport:
             "regions": self.regions,
             "captions": self.captions,
             "damaged_sidecars": self.damaged_sidecars,
+            "read": self.read,
+            "lines": self.lines,
             "seconds": round(self.seconds, 3),
             "failures": [dataclasses.asdict(failure) for failure in self.failures],
         }

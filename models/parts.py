@@ -18,6 +18,7 @@ from regard.core.errors import ModelError, RegardError, UsageError
 from regard.core.geometry import Box
 from regard.core.protocols import Captioner, Encoder, Segmenter
 from regard.core.records import Image, Space
+from regard.core.texts import Reader
 from regard.models.checkpoints.source import Checkpoint, ModelSource
 
 if TYPE_CHECKING:
@@ -110,6 +111,13 @@ class SegmenterPart(Part, Protocol):
 
     def load(self) -> Segmenter:
         """Read the weights and return the segmenter; raises ModelError."""
+
+
+class ReaderPart(Part, Protocol):
+    """A reader of text before loading."""
+
+    def load(self) -> Reader:
+        """Read the weights and return the reader; raises ModelError or MissingDependency."""
 
 
 class LocatorPart(Part, Protocol):

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 from pycocotools import mask as coco_mask
 
-from regard.core.geometry import Box, Mask
+from regard.core.geometry import Box, Corners, Mask
 
 # pycocotools 2.0.11 triggers this under NumPy 2; it is harmless.
 warnings.filterwarnings(
@@ -76,6 +76,13 @@ def mask_from_box(height: int, width: int, box: Box) -> Mask:
     pixels = np.zeros((height, width), dtype=np.bool_)
     pixels[box.y : box.y + box.height, box.x : box.x + box.width] = True
     return encode_mask(pixels)
+
+
+def mask_from_corners(height: int, width: int, corners: Corners) -> Mask:
+    """The pixels inside a quadrilateral."""
+    points = [float(value) for corner in corners for value in corner]
+    [encoded] = coco_mask.frPyObjects([points], height, width)
+    return Mask(height, width, encoded["counts"])
 
 
 def decode_mask(mask: Mask) -> npt.NDArray[np.bool_]:

@@ -11,12 +11,12 @@ item's strength, from 0 to below 1, is its score as a share of that of a text wi
 best field. Function words are ignored.
 
 Rarity decides the order alone. An item with all words in what people wrote (title, tags,
-description, file and folder names) is `complete`, however many others have them: something matches.
-Items that the query names come first. Their `naming` says how: `CONTAINED`, if their names (all but
-the description) have the words, and these were asked for as a phrase or one has digits, as in
-IMG_0012: models know nothing of those. `WHOLE`, if the words are a whole name; `EXACT`, if that of
-the file with its suffix. A sentence is rarely a whole name, and does not name items that have a
-part of it: "a cat" is no name of cat.png.
+description, file and folder names, text in the picture) is `complete`, however many others have
+them: something matches. Items that the query names come first. Their `naming` says how:
+`CONTAINED`, if their names (all but description and text) have the words, and these were asked for
+as a phrase or one has digits, as in IMG_0012: models know nothing of those. `WHOLE`, if the words
+are a whole name; `EXACT`, if that of the file with its suffix. A sentence is rarely a whole name,
+and does not name items that have a part of it: "a cat" is no name of cat.png.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ from regard.photos.formats import PHOTO_SUFFIXES
 from regard.search.answers import WordMatch
 
 # The weight of a word by field: most for what a person wrote, least for what models wrote, as they
-# err.
+# err. Text in the picture was written by people, too.
 FIELD_WEIGHTS: Mapping[WordField, float] = {
     WordField.TITLE: 1.0,
     WordField.TAG: 1.0,
@@ -44,6 +44,8 @@ FIELD_WEIGHTS: Mapping[WordField, float] = {
     WordField.FOLDER: 0.6,
     WordField.CAPTION: 0.2,
     WordField.REGION_CAPTION: 0.2,
+    WordField.TEXT: 0.8,
+    WordField.SIMILAR_TEXT: 0.4,
 }
 # Lowers the strength of common words: one of this idf counts half.
 _HALF_IDF = 1.0
@@ -72,9 +74,9 @@ class KeywordRanking:
     """Items (n,) that contain words of a query, best first, ties by id.
 
     `ranks` start at 1, and are equal for equal scores. `regions` are the regions of matching
-    captions, or 0. `fields` (n, w) are the places in `WORD_FIELDS` where an item has each word, or
-    -1. `naming` (n,) is 0 for items that the query does not name, and descends; `is_complete` says
-    whether any item has all words in what people wrote.
+    captions or lines of text, or 0. `fields` (n, w) are the places in `WORD_FIELDS` where an item has
+    each word, or -1. `naming` (n,) is 0 for items that the query does not name, and descends;
+    `is_complete` says whether any item has all words in what people wrote.
     """
 
     words: tuple[Words, ...]
@@ -227,4 +229,5 @@ def _inverse_frequencies(frequencies: Int64Array, total: int) -> Float64Array:
 
 _WEIGHTS = np.asarray([FIELD_WEIGHTS[field] for field in WORD_FIELDS])
 _IS_NAME = np.asarray([field in NAME_FIELDS for field in WORD_FIELDS])
-_IS_WRITTEN = _IS_NAME | np.asarray([field is WordField.DESCRIPTION for field in WORD_FIELDS])
+_WRITTEN_FIELDS = NAME_FIELDS | {WordField.DESCRIPTION, WordField.TEXT}
+_IS_WRITTEN = np.asarray([field in _WRITTEN_FIELDS for field in WORD_FIELDS])

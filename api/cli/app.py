@@ -28,6 +28,7 @@ DONE, DONE_WITH_FAILURES, WRONG_USE, CANNOT_WORK, INTERRUPTED = 0, 1, 2, 3, 130
 _MODULES = "regard.api.cli.commands"
 _COMMANDS = {
     "index": "Index photographs: regard index ~/Pictures",
+    "read": "Read the text in photographs: regard read",
     "search": 'Find photographs, or the things in them: regard search "a red bus"',
     "duplicates": "List copies, edits and bursts: regard duplicates",
     "albums": "Make, fill and list albums: regard albums create NAME",

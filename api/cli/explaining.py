@@ -20,6 +20,8 @@ _FIELDS = {
     "description": "the description",
     "caption": "the caption",
     "region_caption": "a region's caption",
+    "text": "text in the picture",
+    "similar_text": "similar text in the picture",
 }
 
 

@@ -45,6 +45,8 @@ def print_report(report: IndexReport) -> None:
         f"{', '.join(parts)}; {report.regions} regions and {report.captions} captions "
         f"in {report.seconds:.1f} s{rate}"
     )
+    if report.read:
+        click.echo(f"  {report.lines} lines of text in {report.read} photographs")
     if report.damaged_sidecars:
         click.echo(
             f"  sidecars that could not be read, or only in part: {report.damaged_sidecars}",

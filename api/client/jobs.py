@@ -56,6 +56,10 @@ class Jobs:
         """Check all imports and uploads of a collection again, including failures."""
         return self._start({"kind": "reindex", "collection": collection}, idempotency_key)
 
+    def read(self, *, idempotency_key: str | None = None) -> JobDocument:
+        """Read the text in all photographs that were not read yet; needs the scope admin."""
+        return self._start({"kind": "read"}, idempotency_key)
+
     def list(
         self,
         *,

@@ -148,6 +148,7 @@ class Documents:
                 }
                 for caption in detail.captions
             ],
+            "texts": [self.region(line, asset) for line in detail.texts],
         }
 
     def region(self, region: StoredRegion, asset: Asset) -> dict[str, Any]:
@@ -158,6 +159,8 @@ class Documents:
             "area": region.area,
             "score": round(region.score, 6),
             "caption": region.caption,
+            "text": region.text,
+            "corners": None if region.corners is None else [*map(list, region.corners)],
             "urls": region_urls(region.id, asset),
         }
 

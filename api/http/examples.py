@@ -50,6 +50,8 @@ _REGION: dict[str, Any] = {
     "area": 251340,
     "score": 0.87,
     "caption": None,
+    "text": None,
+    "corners": None,
     "urls": _REGION_URLS,
 }
 _DETAIL: dict[str, Any] = {
@@ -77,6 +79,7 @@ _DETAIL: dict[str, Any] = {
     },
     "regions": [_REGION],
     "captions": [{"text": "A red boat in a harbour.", "model": "lite", "region": None}],
+    "texts": [],
 }
 _ALBUM: dict[str, Any] = {
     "id": "b1",
@@ -237,6 +240,7 @@ EXAMPLES: Mapping[str, dict[str, Any]] = {
                     "bbox": [1210, 1480, 900, 420],
                     "area": 251340,
                     "caption": None,
+                    "text": None,
                     "urls": _REGION_URLS,
                 },
                 "refined": {

@@ -46,6 +46,7 @@ def region_of(region: assets.StoredRegion, load_mask: LoadMask | None = None) ->
         (box.x, box.y, box.width, box.height),
         region.area,
         region.caption,
+        region.text,
         region.score,
         None if load_mask is None else partial(load_mask, region.id),
     )

@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from PIL.Image import Image as Picture
 
     from regard.core.errors import UsageError
+    from regard.indexer.reading import ReadReport
     from regard.storage.export.exporting import ExportReport
     from regard.storage.export.imported_rows import ImportReport
     from regard.storage.retrieval.recall import RecallReport
@@ -61,6 +62,7 @@ class Library(ABC):
         exclude: Sequence[str] = (),
         include: Sequence[str] = (),
         clear_exclusions: bool = False,
+        read: bool = True,
         progress: Progress = SILENT,
     ) -> IndexReport:
         """Index the photographs at or below the paths; unchanged ones cost no time.
@@ -74,6 +76,9 @@ class Library(ABC):
         themselves; `include` are patterns of what not to leave out. A home remembers them for
         later calls; `clear_exclusions` first forgets what it remembers at or below the paths.
 
+        Then the text in photographs that were not read yet is read as `read` does, if the profile
+        has a reader, and unless `read` is False. A server reads on its own.
+
         Raises UsageError for a malformed pattern, RootUnavailable for a path that is missing or
         suddenly empty, StoreUnavailable for a bucket that does not answer, LeaseHeld while another
         process indexes.
@@ -85,6 +90,7 @@ class Library(ABC):
         *paths: PathLike,
         collection: str = DEFAULT_COLLECTION,
         poll: bool = False,
+        read: bool = True,
         progress: Progress = SILENT,
     ) -> Iterator[IndexReport]:
         """Index what changes below the folders, until `progress` says to stop; a report each run.
@@ -97,6 +103,14 @@ class Library(ABC):
 
         Raises RootUnavailable for a path that is missing now, CannotWork for a file. A server
         watches its own folders: `regard serve --import DIR --watch`.
+        """
+
+    @abstractmethod
+    def read(self, *, progress: Progress = SILENT) -> ReadReport:
+        """Read the text in all photographs that the profile's reader has not read yet.
+
+        Nothing is analysed again. Stopped or killed, the same call continues. Raises CannotWork if
+        the profile has no reader.
         """
 
     @abstractmethod
@@ -186,7 +200,7 @@ class Library(ABC):
 
     @abstractmethod
     def regions(self, asset: str | Asset | Hit) -> list[Region]:
-        """The regions of a photograph; raises NotFound."""
+        """The regions of a photograph, with the lines of text in it; raises NotFound."""
 
     @abstractmethod
     def picture(self, asset: str | Asset | Hit, longest: int = 512) -> Picture:

@@ -34,7 +34,7 @@ from regard.api.library.queries import (
     require_name,
     suggestion_limit,
 )
-from regard.api.library.relevance import calibrate_if_due, relevance_status
+from regard.api.library.relevance import relevance_status
 from regard.api.library.results import (
     Album,
     Answer,
@@ -76,6 +76,7 @@ if TYPE_CHECKING:
 
     from regard.core.assets import AlbumRecord
     from regard.core.geometry import Mask
+    from regard.indexer.reading import ReadReport
     from regard.indexer.watching import Watch
     from regard.storage.assets.albums import SqlAlbums
     from regard.storage.assets.overview import ExclusionOverview
@@ -121,8 +122,10 @@ class LocalLibrary(Library):
         exclude: Sequence[str] = (),
         include: Sequence[str] = (),
         clear_exclusions: bool = False,
+        read: bool = True,
         progress: Progress = SILENT,
     ) -> IndexReport:
+        from regard.api.library.reading import follow_indexing
         from regard.indexer.discover import require_root
         from regard.indexer.exclusions import ExclusionChange
 
@@ -142,15 +145,22 @@ class LocalLibrary(Library):
             exclusion_change=exclusion_change,
             progress=progress,
         )
-        if not report.interrupted:
-            calibrate_if_due(home, progress)
+        follow_indexing(home, report, progress, read=read)
         return report
+
+    def read(self, *, progress: Progress = SILENT) -> ReadReport:
+        from regard.api.library.reading import read_photographs
+
+        home = self._live_home()
+        progress.begin("reading text")
+        return read_photographs(home, progress)
 
     def watch(
         self,
         *paths: PathLike,
         collection: str = DEFAULT_COLLECTION,
         poll: bool = False,
+        read: bool = True,
         progress: Progress = SILENT,
     ) -> Iterator[IndexReport]:
         from regard.indexer.discover import require_root
@@ -167,10 +177,13 @@ class LocalLibrary(Library):
             progress,
             is_polled=poll,
         )
-        return self._runs(watch, collection, progress)
+        return self._runs(watch, collection, progress, read=read)
 
-    def _runs(self, watch: Watch, collection: str, progress: Progress) -> Iterator[IndexReport]:
+    def _runs(
+        self, watch: Watch, collection: str, progress: Progress, *, read: bool
+    ) -> Iterator[IndexReport]:
         """Index what a watch gives; what can't be done now is done later."""
+        from regard.api.library.reading import follow_indexing
         from regard.indexer.changes import QUIET_SECONDS
 
         is_waiting = False
@@ -193,8 +206,7 @@ class LocalLibrary(Library):
                 watch.again(changed)
                 continue
             is_waiting = False
-            if not report.interrupted:
-                calibrate_if_due(home, progress)
+            follow_indexing(home, report, progress, read=read)
             yield report
 
     def remove(self, *paths: PathLike, collection: str = DEFAULT_COLLECTION) -> int:
@@ -334,8 +346,8 @@ class LocalLibrary(Library):
 
         home = self._live_home()
         reading = SqlAssetReading(home.catalog, home.pipeline)
-        regions = reading.detail(asset_number(asset)).regions
-        return [region_of(region, self._mask) for region in regions]
+        detail = reading.detail(asset_number(asset))
+        return [region_of(region, self._mask) for region in (*detail.regions, *detail.texts)]
 
     def _mask(self, region: int) -> Mask:
         from regard.storage.assets.reading import SqlAssetReading
@@ -383,6 +395,7 @@ class LocalLibrary(Library):
             str(relevance),
             f"  {overview.contents} contents, {overview.regions} regions, "
             f"{overview.captions} captions, {overview.embeddings} embeddings",
+            f"  {overview.lines} lines of text in {overview.read} contents that were read",
             *(map(str, kept) if len(kept) > 1 else ()),
             *(
                 f"  index {name}: {stats['rows']} rows"

@@ -21,6 +21,7 @@ from regard.api.library.home import (
     open_thumbnails,
 )
 from regard.api.library.purging import Purging
+from regard.api.library.reading import read_photographs
 from regard.api.library.relevance import calibrate_if_due
 from regard.api.library.settings import Settings
 from regard.core.errors import PipelineConflict
@@ -126,6 +127,8 @@ class HomeJobs:
             return self._prune(job, progress)
         if job.kind is JobKind.PURGE:
             return self._purge(job, progress)
+        if job.kind is JobKind.READ:
+            return self._read(progress)
         if job.kind in COMPARED_KINDS:
             return compare_photographs(self._open_home(), job.kind, progress)
         report = None
@@ -136,6 +139,16 @@ class HomeJobs:
             if not continues or self._queue.get(job.id).cancel_requested:
                 self._loaded = None
         return report
+
+    def _read(self, progress: Progress) -> IndexReport:
+        """Read text; failures are told by `regard read` alone."""
+        found = read_photographs(self._open_home(), progress)
+        return IndexReport(
+            read=found.read,
+            lines=found.lines,
+            seconds=found.seconds,
+            interrupted=found.interrupted,
+        )
 
     def _change(self, job: Job, progress: Progress) -> IndexReport:
         target = target_profile(self._settings, self._catalog, job.profile)

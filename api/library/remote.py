@@ -67,6 +67,7 @@ from regard.core.errors import CannotWork, DecodeError, MalformedQuery, NotFound
 from regard.core.geometry import Mask
 from regard.core.words import composed
 from regard.indexer.exclusions import ExclusionChange
+from regard.indexer.reading import ReadReport
 from regard.indexer.report import SILENT, IndexReport, Progress
 from regard.search.answers import ChannelMatch, Scope, WordMatch
 from regard.search.language.printing import print_query
@@ -115,8 +116,14 @@ class RemoteLibrary(Library):
         exclude: Sequence[str] = (),
         include: Sequence[str] = (),
         clear_exclusions: bool = False,
+        read: bool = True,
         progress: Progress = SILENT,
     ) -> IndexReport:
+        if not read:
+            raise UsageError(
+                "a server reads the text in photographs by its profile",
+                remedy="leave out --no-read",
+            )
         require_name(collection)
         with _problems():
             exclusion_change = ExclusionChange(tuple(exclude), tuple(include), clear_exclusions)
@@ -128,11 +135,23 @@ class RemoteLibrary(Library):
         *paths: PathLike,
         collection: str = DEFAULT_COLLECTION,
         poll: bool = False,
+        read: bool = True,
         progress: Progress = SILENT,
     ) -> NoReturn:
         raise UsageError(
             "a server watches its own folders",
             remedy="start it with: regard serve --import DIR --watch",
+        )
+
+    def read(self, *, progress: Progress = SILENT) -> ReadReport:
+        with _problems():
+            job = self._follow(self._client.jobs.read(), "reading text", progress)
+        report = job.report or {}
+        return ReadReport(
+            read=report.get("read", 0),
+            lines=report.get("lines", 0),
+            seconds=report.get("seconds", 0.0),
+            interrupted=job.state not in ENDED,
         )
 
     def remove(self, *paths: PathLike, collection: str = DEFAULT_COLLECTION) -> NoReturn:
@@ -262,8 +281,8 @@ class RemoteLibrary(Library):
 
     def regions(self, asset: str | Asset | Hit) -> list[Region]:
         with _problems():
-            found = self._client.assets.get(asset_id(asset)).regions
-        return [self._region(one) for one in found]
+            found = self._client.assets.get(asset_id(asset))
+        return [self._region(one) for one in (*found.regions, *found.texts)]
 
     def picture(self, asset: str | Asset | Hit, longest: int = 512) -> Picture:
         with _problems():
@@ -447,6 +466,7 @@ class RemoteLibrary(Library):
             _bbox(region.bbox),
             region.area,
             region.caption,
+            region.text,
             getattr(region, "score", None),
             partial(self._load_mask, region.id),
         )

@@ -72,12 +72,17 @@ class Asset:
 @dataclass(frozen=True, slots=True)
 class Region:
     """A segment of a photograph; `area` counts its pixels, `score` is its objectness where
-    known."""
+    known.
+
+    A region may also be a line of text in the photograph, with its `text`; `score` is then how sure
+    its letters are.
+    """
 
     id: str
     bbox: BBox
     area: int
     caption: str | None
+    text: str | None = None
     score: float | None = field(default=None, compare=False)
     load_mask: Callable[[], Mask] | None = field(default=None, repr=False, compare=False)
 
@@ -89,7 +94,8 @@ class Region:
 
     def to_json(self) -> dict[str, Any]:
         """The fields that a hit shows."""
-        return {"id": self.id, "bbox": list(self.bbox), "area": self.area, "caption": self.caption}
+        document = {"id": self.id, "bbox": list(self.bbox), "area": self.area}
+        return {**document, "caption": self.caption, "text": self.text}
 
 
 @dataclass(frozen=True, slots=True)

@@ -232,14 +232,14 @@ def work(
     What changes below the root named `watched` becomes jobs.
     """
     from regard.api.library.home import Home, open_home_catalog, open_or_make_home
+    from regard.api.library.reading import follow_indexing
     from regard.api.library.reindexing import HomeJobs
-    from regard.api.library.relevance import calibrate_if_due
     from regard.api.worker.watching import RootWatch
     from regard.core.jobs import INDEXING_KINDS, Job
     from regard.indexer.indexing import Indexer
     from regard.indexer.job_work import JobWork
     from regard.indexer.jobs import JobRunner
-    from regard.indexer.report import IndexReport, Progress
+    from regard.indexer.report import IndexReport, Progress, Stoppable
     from regard.storage.assets.uploads import SqlUploads
     from regard.storage.service.jobs import SqlJobQueue
 
@@ -273,7 +273,8 @@ def work(
             try:
                 report = do_job(job, progress)
                 if job.kind in INDEXING_KINDS and not report.interrupted:
-                    calibrate_if_due(current_home(), progress)
+                    # It has no part in the counts of files.
+                    follow_indexing(current_home(), report, Stoppable(progress.should_stop))
                 return report
             except PipelineConflict:
                 if library is None or is_current():

@@ -16,6 +16,7 @@ from pydantic import Field
 from regard.core.errors import UsageError
 from regard.core.protocols import Analyzer, Captioner, Encoder, Segmenter
 from regard.core.records import Space
+from regard.models.checkpoints.pinned import PinnedFile
 from regard.models.lite import captioner, views
 from regard.models.lite.analyzer import CAPTION_MODEL, LiteAnalyzer
 from regard.models.lite.captioner import ClassCaptioner
@@ -28,7 +29,6 @@ from regard.models.lite.weights import (
     EFFICIENTNET_LITE2,
     MINILM_TOKENIZER,
     MINILM_WEIGHTS,
-    PinnedFile,
 )
 from regard.models.parts import MemoryNeed, Parameters, PartDefinition, read_parameters
 

@@ -33,17 +33,21 @@ from regard.core.records import (
     WeightedChannel,
 )
 from regard.core.relevance import Calibrations
+from regard.core.texts import Reader, ReaderSpec
 from regard.models.checkpoints.memory import available_memory
 from regard.models.checkpoints.source import ModelSource, format_bytes
 from regard.models.parts import (
     CaptionerPart,
     EncoderPart,
     LocatorPart,
+    ReaderPart,
     SegmenterPart,
     TowerTaker,
 )
 from regard.models.profiles.calibration import read_calibrations
 from regard.models.profiles.definition import (
+    INDEXING_ROLES,
+    READING_ROLE,
     REFINING_ROLES,
     ProfileDefinition,
     part_definition,
@@ -77,9 +81,10 @@ class ComposedProfile:
             role: make_part(role, part_definition(table, name, role, base))
             for role, table in tables.items()
         }
-        # Nothing that is stored depends on the parts that refine, so that the pipeline lacks them.
+        # Nothing of a pipeline depends on the reader and the parts that refine.
         self._refining = {role: part for role, part in parts.items() if role in REFINING_ROLES}
-        self._parts = {role: part for role, part in parts.items() if role not in REFINING_ROLES}
+        self._reader: ReaderPart | None = parts.get(READING_ROLE)
+        self._parts = {role: part for role, part in parts.items() if role in INDEXING_ROLES}
         # The analyzer of `lite` shares an image's views among its parts.
         kinds = {role: tables[role].kind for role in self._parts if role != "segmenter"}
         self._is_lite = kinds == {
@@ -138,6 +143,8 @@ class ComposedProfile:
                 written = weights.caption / weights.region if weights.region else weights.caption
                 text_region.append(WeightedChannel(Channel(text, Kind.CAPTION), written))
                 text_region.append(keywords)
+            elif self._reader is not None:
+                text_region.append(keywords)
             routes[QueryKind.TEXT, Target.REGION] = tuple(
                 item for item in text_region if item.weight
             )
@@ -179,6 +186,8 @@ class ComposedProfile:
         """Return the estimated memory of each loaded part, by role."""
         with self._loading:
             parts = {**self._parts, **self._refining}
+            if self._reader is not None:
+                parts[READING_ROLE] = self._reader
             for role in self._loaded.keys() - self._loaded_bytes.keys():
                 if role in parts:
                     needs = parts[role].needs()
@@ -192,6 +201,22 @@ class ComposedProfile:
                 encoder: Encoder = self._once(role, part.load)
                 return encoder
         raise KeyError(space)
+
+    @cached_property
+    def reader_spec(self) -> ReaderSpec | None:
+        """See `Profile.reader_spec`."""
+        part = self._reader
+        return None if part is None else ReaderSpec(part.names(), part.identity())
+
+    def reader(self) -> Reader:
+        """See `Profile.reader`."""
+        if self._reader is None:
+            raise CannotWork(
+                f"the profile {self.name} has no reader of text",
+                remedy="add a table [reader] to its file, see: regard profiles --show lite",
+            )
+        reader: Reader = self._once(READING_ROLE, self._reader.load)
+        return reader
 
     def grounding_problem(self) -> RegardError | None:
         """See `Profile.grounding_problem`."""

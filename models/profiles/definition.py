@@ -23,8 +23,10 @@ from regard.models.parts import PartDefinition, expanded
 _HUB_NAME = r"[A-Za-z0-9_](?:(?!--|\.\.)[A-Za-z0-9_.-])*(?<![.-])(?<!\.git)"
 _HUB_ID = re.compile(rf"(?:{_HUB_NAME}/)?{_HUB_NAME}")
 _LONGEST_ID = 96
-# Roles of the parts that make a pipeline, and of those that only searches use.
+# Roles of the parts that make a pipeline, of the one whose results are kept apart from pipelines,
+# and of those that only searches use.
 INDEXING_ROLES = ("encoder", "visual_encoder", "captioner", "segmenter")
+READING_ROLE = "reader"
 REFINING_ROLES = ("grounder", "box_segmenter")
 _REVISION = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_./+-]*")
 
@@ -87,6 +89,7 @@ class WeightsTable(_Table):
 class ProfileDefinition(_Table):
     """A profile's file. `visual_encoder` serves image queries; without it, `encoder` does.
 
+    `reader` reads text in the pictures; what it reads is independent of the other parts.
     `grounder` finds what a text names when a search asks for it, and `box_segmenter` draws its
     mask; without it, `segmenter` does if it can, else the mask is the box. Nothing that is stored
     depends on either.
@@ -105,13 +108,15 @@ class ProfileDefinition(_Table):
     visual_encoder: PartTable | None = None
     captioner: PartTable | None = None
     segmenter: PartTable | None = None
+    reader: PartTable | None = None
     grounder: PartTable | None = None
     box_segmenter: PartTable | None = None
     weights: WeightsTable = WeightsTable()
 
     def tables(self) -> dict[str, PartTable]:
         """Return the tables present, by role."""
-        tables = {role: getattr(self, role) for role in (*INDEXING_ROLES, *REFINING_ROLES)}
+        roles = (*INDEXING_ROLES, READING_ROLE, *REFINING_ROLES)
+        tables = {role: getattr(self, role) for role in roles}
         return {role: table for role, table in tables.items() if table is not None}
 
 

@@ -29,6 +29,7 @@ KINDS: Mapping[str, Mapping[str, tuple[str, str]]] = {
         "superpixels": ("regard.models.lite.parts", "SuperpixelsPart"),
         "fake": ("regard.models.fake", "FakeSegmenterPart"),
     },
+    "reader": {"rapidocr": ("regard.models.text_reading.part", "RapidPart")},
     "grounder": {
         "zero-shot-detection": ("regard.models.grounding.part", "DetectorPart"),
         "florence2": ("regard.models.florence2.part", "Florence2GrounderPart"),

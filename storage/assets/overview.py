@@ -44,7 +44,10 @@ class ExclusionOverview:
 
 @dataclass(frozen=True, slots=True)
 class Overview:
-    """Counts over a whole catalog; `last_change` is the change log's last position."""
+    """Counts over a whole catalog; `last_change` is the change log's last position.
+
+    `read` counts contents whose text was read, `lines` the lines of text in them.
+    """
 
     collections: tuple[CollectionOverview, ...]
     exclusions: tuple[ExclusionOverview, ...]
@@ -52,6 +55,8 @@ class Overview:
     regions: int
     captions: int
     embeddings: int
+    read: int
+    lines: int
     last_change: int
 
 
@@ -74,6 +79,12 @@ def read_overview(catalog: Catalog) -> Overview:
         live = live_pipeline(connection)
         regions, captions, embeddings = _owned(connection, live)
         contents = connection.execute(select(func.count()).select_from(schema.content)).scalar_one()
+        reading = schema.reading.c
+        read, lines = connection.execute(
+            select(func.count(), func.coalesce(func.sum(reading.line_count), 0)).where(
+                reading.failure.is_(None)
+            )
+        ).one()
         position = last_position(connection)
         exclusion = schema.exclusion.c
         said = connection.execute(
@@ -103,6 +114,8 @@ def read_overview(catalog: Catalog) -> Overview:
         regions,
         captions,
         embeddings,
+        int(read),
+        int(lines),
         position,
     )
 

@@ -51,6 +51,7 @@ from regard.storage.assets.records import (
     read_regions,
     select_assets,
 )
+from regard.storage.assets.texts import mask_of_line, read_lines, read_lines_by_id
 from regard.storage.database import schema
 from regard.storage.database.catalog import Catalog
 from regard.storage.database.stored_pipelines import StoredPipeline, live_pipeline
@@ -135,7 +136,7 @@ class SqlAssetReading:
         return found
 
     def detail(self, asset: int, *, visible: Visible = None) -> AssetDetail:
-        """One asset with facts, regions and captions; raises NotFound."""
+        """One asset with facts, regions, captions and text; raises NotFound."""
         with self._database.reading() as connection:
             pipeline = self._pipeline_id(connection)
             statement = select_assets(pipeline).where(_asset.id == asset)
@@ -148,6 +149,7 @@ class SqlAssetReading:
                 *_facts(connection, asset),
                 read_regions(connection, pipeline, found[0].content_id),
                 read_captions(connection, pipeline, found[0].content_id),
+                read_lines(connection, found[0].content_id),
             )
 
     def region(self, region: int, *, visible: Visible = None) -> tuple[StoredRegion, Asset]:
@@ -155,11 +157,15 @@ class SqlAssetReading:
         with self._database.reading() as connection:
             pipeline = self._pipeline_id(connection)
             table = schema.region.c
+            found = read_lines_by_id(connection, [region]).get(region)
             content_id = connection.execute(
                 select(table.content_id).where(table.id == region)
             ).scalar_one_or_none()
-            regions = read_regions(connection, pipeline, content_id)
-            found = next((item for item in regions if item.id == region), None)
+            if found is None:
+                regions = read_regions(connection, pipeline, content_id)
+                found = next((item for item in regions if item.id == region), None)
+            else:
+                content_id = found.content_id
             assets = read_assets(
                 connection,
                 select_assets(pipeline)
@@ -182,6 +188,9 @@ class SqlAssetReading:
                 .join_from(schema.region, schema.content)
                 .where(table.id == region)
             ).one_or_none()
+            mask = mask_of_line(connection, region) if row is None else None
+        if mask is not None:
+            return mask
         if row is None:
             raise NotFound(f"no region has the id r{region}")
         return Mask(row.height, row.width, bytes(row.mask))

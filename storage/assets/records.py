@@ -37,6 +37,7 @@ from regard.core.facts import DatePrecision
 from regard.core.filters import AssetFilter
 from regard.core.geometry import Box
 from regard.storage.assets.filters import passes
+from regard.storage.assets.texts import read_lines_by_id
 from regard.storage.database import schema
 from regard.storage.database.connection import in_batches
 
@@ -158,6 +159,13 @@ def read_hits(
                 by_id[number] = _to_asset(row)
             if region is not None and region not in found:
                 found[region] = _to_region(row[len(_FIELDS) :])
+    if lines := set(regions) - found.keys():
+        # They are lines of text, or deleted.
+        found |= {
+            number: line
+            for number, line in read_lines_by_id(connection, lines).items()
+            if line.content_id in assets
+        }
     return HitRecords({content: list(by_id.values()) for content, by_id in assets.items()}, found)
 
 

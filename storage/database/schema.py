@@ -486,6 +486,53 @@ region = _table(
     UniqueConstraint("content_id", "pipeline_id", "ordinal"),
 )
 
+# Readers of text in pictures; the spec is that of `core/texts.py`, as JSON.
+reader = _table(
+    "reader",
+    Column("id", Id, primary_key=True),
+    Column("spec", Text, nullable=False, unique=True),
+)
+
+# Contents whose text was read; `failure` says why that was not possible.
+reading = Table(
+    "reading",
+    metadata,
+    Column(
+        "content_id",
+        Id,
+        ForeignKey("content.id", ondelete="CASCADE"),
+        primary_key=True,
+        autoincrement=False,
+    ),
+    Column("reader_id", Id, ForeignKey("reader.id"), nullable=False, index=True),
+    Column("line_count", Integer, nullable=False),
+    Column("failure", Text, nullable=True),
+)
+
+# Lines of text in pictures. Their ids are of one sequence with those of `region`.
+text_line = Table(
+    "text_line",
+    metadata,
+    Column("id", Id, primary_key=True, autoincrement=False),
+    Column("content_id", Id, ForeignKey("content.id", ondelete="CASCADE"), nullable=False),
+    Column("ordinal", Integer, nullable=False),
+    # x and y of four corners in pixels: little-endian int32, (4, 2).
+    Column("corners", LargeBinary, nullable=False),
+    Column("confidence", Float(53), nullable=False),
+    Column("text", Text, nullable=False),
+    UniqueConstraint("content_id", "ordinal"),
+)
+
+# The words of each line, in the plain form of `core/words.py`.
+read_word = Table(
+    "read_word",
+    metadata,
+    Column("word", Text, primary_key=True),
+    Column(
+        "line_id", Id, ForeignKey("text_line.id", ondelete="CASCADE"), primary_key=True, index=True
+    ),
+)
+
 caption = _table(
     "caption",
     Column("id", Id, primary_key=True),

@@ -4,7 +4,8 @@ The texts of assets are in `asset_text`, which triggers maintain; captions are i
 database indexes the words of both: SQLite in the FTS5 tables `asset_text_words` and
 `caption_words`, PostgreSQL in generated columns of the same names with GIN indexes. So the index
 is current in every transaction. Words match by stem (Porter on SQLite, Snowball English on
-PostgreSQL); exact matches are then checked in the text.
+PostgreSQL); exact matches are then checked in the text. Words that were read in the pictures have
+an index of their own (`read_words.py`).
 
 A look-up is one statement with one SELECT per word and table, each of which reads at most the
 newest `MOST_TEXTS` texts. The texts with a more frequent word are counted, so that it is not taken
@@ -53,6 +54,7 @@ from regard.storage.database.catalog import Catalog
 from regard.storage.database.change_log import assets_version, moment_now
 from regard.storage.database.connection import Database
 from regard.storage.database.stored_pipelines import StoredPipeline
+from regard.storage.retrieval.read_words import ReadWords
 
 # The most texts read for one word in each table, and the most counted if there are more.
 MOST_TEXTS = 4_000
@@ -91,6 +93,7 @@ class SqlKeywordSearch(KeywordSearch):
         self._pipeline = pipeline.id
         self._totals = _Totals()
         self._recent = _RecentTexts()
+        self._read_words = ReadWords(catalog.database, pipeline)
 
     def find(
         self, asked: Sequence[Sequence[Words]], asset_filter: AssetFilter
@@ -131,18 +134,24 @@ class SqlKeywordSearch(KeywordSearch):
         return [known[item] for item in words]
 
     def _anywhere(self, words: Sequence[Words]) -> Sequence[Any]:
-        """The rows of `_statement` without a filter."""
+        """The rows of `_statement` without a filter, and those of read words."""
         unfiltered = _unfiltered(self._database.engine.dialect, self._pipeline, _checks(words))
-        return unfiltered.run(self._database, self._values(words))
+        return [
+            *unfiltered.run(self._database, self._values(words)),
+            *self._read_words.find_anywhere(words),
+        ]
 
     def _passing(
         self, connection: Connection, asset_filter: AssetFilter, words: Sequence[Words]
     ) -> Sequence[Any]:
-        """The rows of `_statement`."""
+        """The rows of `_statement`, and those of read words."""
         statement = _statement(
             self._database.is_sqlite, self._pipeline, asset_filter, _checks(words)
         )
-        return connection.execute(statement, self._values(words)).all()
+        return [
+            *connection.execute(statement, self._values(words)).all(),
+            *self._read_words.find(connection, asset_filter, words),
+        ]
 
     def _values(self, words: Sequence[Words]) -> dict[str, str]:
         return {f"words_{place}": self._query(item) for place, item in enumerate(words)}
@@ -155,7 +164,8 @@ class SqlKeywordSearch(KeywordSearch):
         read = [0] * len(words)
         for place, name, content, region, text in rows:
             if text is None or stands_in(words[place], name, text):
-                field = _REGION_CAPTION if region else _FIELD_PLACES[name]
+                of_region = region and name == WordField.CAPTION.value
+                field = _REGION_CAPTION if of_region else _FIELD_PLACES[name]
                 kept[place].append((field, content, region))
             read[place] += 1
         return [

@@ -16,11 +16,12 @@ from sqlalchemy import Connection, Integer, Select, bindparam, select
 
 from regard.core.assets import Asset, StoredRegion
 from regard.core.catalog import HitRecords, SearchCatalog, StoredVectors
-from regard.core.errors import NotFound
+from regard.core.errors import NotFound, UnanswerableQuery
 from regard.core.filters import AssetFilter
 from regard.core.records import Kind
 from regard.storage.assets.filters import passes
 from regard.storage.assets.records import is_analysed, read_assets, read_hits, select_assets
+from regard.storage.assets.texts import read_lines_by_id
 from regard.storage.database import schema
 from regard.storage.database.catalog import Catalog
 from regard.storage.database.change_log import moment, moment_now
@@ -101,6 +102,11 @@ class SqlSearchCatalog(SearchCatalog):
                 )
             ).scalar_one_or_none()
             if content is None:
+                if read_lines_by_id(connection, [region]):
+                    raise UnanswerableQuery(
+                        f"r{region} is a line of text, which has no look to compare",
+                        remedy="search for its words, or for its photograph",
+                    )
                 raise NotFound(
                     f"no region has the id r{region}",
                     remedy="take an id from the hits of: regard search --target region --json",

@@ -11,10 +11,10 @@ import numpy as np
 import pytest
 
 from regard.core.errors import MissingDependency, ModelError
+from regard.models.checkpoints.pinned import PinnedFile
 from regard.models.lite import weights
 from regard.models.lite.sentences import SentenceEncoder
 from regard.models.lite.vocabulary import class_texts, vocabulary
-from regard.models.lite.weights import PinnedFile
 
 ALL = [value for value in vars(weights).values() if isinstance(value, PinnedFile)]
 

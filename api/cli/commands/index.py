@@ -65,6 +65,11 @@ from regard.indexer.report import IndexReport
     is_flag=True,
     help="With --watch: look for changes again and again, where the file system tells of none.",
 )
+@click.option(
+    "--read/--no-read",
+    default=True,
+    help="Then read the text in photographs, if the profile has a reader [default: read].",
+)
 @json_option
 def index(
     paths: tuple[bytes, ...],
@@ -78,6 +83,7 @@ def index(
     clear_exclusions: bool,
     is_watched: bool,
     poll: bool,
+    read: bool,
     as_json: bool,
 ) -> int:
     """Index the photographs at or below PATHS; unchanged ones cost no time.
@@ -95,7 +101,9 @@ def index(
         if is_watched:
             # What can't be watched is refused before anything is indexed.
             notes = watching.enter_context(progress_bar(is_shown=False))
-            runs = library.watch(*paths, collection=collection, poll=poll, progress=notes)
+            runs = library.watch(
+                *paths, collection=collection, poll=poll, read=read, progress=notes
+            )
         with progress_bar() as progress:
             report = library.index(
                 *paths,
@@ -104,6 +112,7 @@ def index(
                 exclude=exclude,
                 include=include,
                 clear_exclusions=clear_exclusions,
+                read=read,
                 progress=progress,
             )
         _write(report, as_json=as_json)

@@ -88,7 +88,15 @@ class ReindexRequest(BaseModel):
     collection: StorableText = Field(min_length=1, max_length=200, examples=["holiday"])
 
 
-JobRequest = Annotated[ImportRequest | ReindexRequest, Field(discriminator="kind")]
+class ReadRequest(BaseModel):
+    """Read the text in all photographs that were not read yet."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    kind: Literal["read"]
+
+
+JobRequest = Annotated[ImportRequest | ReindexRequest | ReadRequest, Field(discriminator="kind")]
 
 
 @router.post(
@@ -100,7 +108,28 @@ JobRequest = Annotated[ImportRequest | ReindexRequest, Field(discriminator="kind
 def start_job(
     wanted: JobRequest, service: Use, caller: Writer, key: IdempotencyKey = None
 ) -> Response:
-    """Start an import or a reindexing. The job continues after restarts of the server."""
+    """Start an import, a reindexing, or reading of text; that needs the scope admin.
+
+    The job continues after restarts of the server.
+    """
+    if isinstance(wanted, ReadRequest):
+        if caller.is_bound or not caller.is_admin:
+            raise Problem("scope-missing", "jobs on the whole home need the scope admin")
+        if service.library.profile.reader_spec is None:
+            raise Problem("conflict", "the profile of the server has no reader of text")
+    else:
+        _check(wanted, service, caller)
+    text = f"POST /v1/jobs {wanted.model_dump_json()}"
+
+    def work() -> tuple[int, dict[str, Any]]:
+        job = _add(service, wanted)
+        return 202, service.documents(caller).job(job)
+
+    return answer_once(service, caller, key, hashlib.sha256(text.encode()).hexdigest(), work)
+
+
+def _check(wanted: ImportRequest | ReindexRequest, service: Service, caller: Caller) -> None:
+    """Raise a problem if the caller may not start this job in this collection, or it can't be."""
     require_name(wanted.collection)
     if not caller.may_see(wanted.collection):
         raise NotFound(f"no collection is named {wanted.collection}")
@@ -116,13 +145,6 @@ def start_job(
             raise NotFound(f"the root {wanted.root} has no folder {wanted.path!r}")
     else:
         service.collections.named(wanted.collection)
-    text = f"POST /v1/jobs {wanted.model_dump_json()}"
-
-    def work() -> tuple[int, dict[str, Any]]:
-        job = _add(service, wanted)
-        return 202, service.documents(caller).job(job)
-
-    return answer_once(service, caller, key, hashlib.sha256(text.encode()).hexdigest(), work)
 
 
 @router.get("/jobs", response_model=schemas.JobList, responses=responses("not-found"))
@@ -310,8 +332,10 @@ def _require_control(caller: Caller, job: Job) -> None:
         raise Problem("scope-missing", "jobs on the whole home and purges need the scope admin")
 
 
-def _add(service: Service, wanted: ImportRequest | ReindexRequest) -> Job:
-    if isinstance(wanted, ImportRequest):
+def _add(service: Service, wanted: ImportRequest | ReindexRequest | ReadRequest) -> Job:
+    if isinstance(wanted, ReadRequest):
+        job = service.jobs.add_for_all(JobKind.READ)
+    elif isinstance(wanted, ImportRequest):
         job = service.jobs.add(
             JobKind.IMPORT,
             wanted.collection,

@@ -9,6 +9,7 @@ const KINDS = {
 const FIELDS = {
   title: "the title", tag: "a tag", file_name: "the file's name", folder: "a folder's name", description: "the description",
   caption: "the caption", region_caption: "a part's caption",
+  text: "text in the picture", similar_text: "similar text in the picture",
 };
 // Relevance is a probability: from `GOOD` on a hit is more likely right than not.
 const GOOD = 0.5;

@@ -1,0 +1,74 @@
+"""Reads text with PP-OCRv6 by RapidOCR: finds lines, turns them upright, reads their letters.
+
+Each call uses one thread, because calls run in parallel.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from regard.core.errors import MissingDependency
+from regard.core.records import Image
+from regard.core.texts import TextLine
+from regard.models.checkpoints.pinned import PinnedFile
+from regard.models.text_reading.part import DETECTION, DIRECTION, RECOGNITION, RapidParameters
+
+
+class RapidReader:
+    """See `regard.core.texts.Reader`."""
+
+    def __init__(self, parameters: RapidParameters) -> None:
+        """Raises MissingDependency, or ModelError for other weights than those pinned."""
+        try:
+            import cv2
+            from rapidocr import RapidOCR
+        except ImportError as error:
+            raise MissingDependency(
+                "the package rapidocr, which reads text, is not installed or incomplete",
+                remedy=f"run: pip install {DETECTION.requirement}",
+            ) from error
+        cv2.setNumThreads(1)
+        self._ocr = RapidOCR(
+            params={
+                "Global.log_level": "critical",
+                "Global.text_score": parameters.least_confidence,
+                "EngineConfig.onnxruntime.intra_op_num_threads": 1,
+                "EngineConfig.onnxruntime.inter_op_num_threads": 1,
+                "EngineConfig.onnxruntime.enable_cpu_mem_arena": True,
+                "Det.limit_type": "max",
+                "Det.limit_side_len": parameters.detection_side,
+                # With paths, nothing is ever downloaded.
+                "Det.model_path": _verified(DETECTION),
+                "Cls.model_path": _verified(DIRECTION),
+                "Rec.model_path": _verified(RECOGNITION),
+            }
+        )
+        # Its parts are made on first use; later calls change nothing.
+        self._ocr(np.zeros((64, 64, 3), np.uint8))
+
+    def read(self, images: Sequence[Image]) -> list[list[TextLine]]:
+        """See `Reader.read`."""
+        return [self._read(image) for image in images]
+
+    def _read(self, image: Image) -> list[TextLine]:
+        # It takes blue, green, red.
+        found = self._ocr(np.ascontiguousarray(image.pixels[:, :, ::-1]))
+        if found.boxes is None:
+            return []
+        rows = zip(found.boxes, found.txts, found.scores, strict=True)
+        lines = [_to_line(*row) for row in rows]
+        return [line for line in lines if line.text]
+
+
+def _to_line(box: Any, text: str, score: float) -> TextLine:
+    first, second, third, fourth = np.asarray(box).round().astype(int).tolist()
+    corners = tuple(first), tuple(second), tuple(third), tuple(fourth)
+    return TextLine(" ".join(text.split()), corners, float(score))
+
+
+def _verified(file: PinnedFile) -> str:
+    file.map().close()
+    return str(file.locate())
