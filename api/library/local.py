@@ -420,6 +420,7 @@ class LocalLibrary(Library):
         )
 
     def verify(self) -> list[Finding]:
+        from regard.storage.retrieval.read_words import verify_read_words
         from regard.storage.retrieval.verification import verify_catalog, verify_keywords
 
         home = self._live_home()
@@ -427,16 +428,19 @@ class LocalLibrary(Library):
             *verify_catalog(home.catalog, home.pipeline),
             *(finding for indexes in _all_indexes(home) for finding in indexes.verify()),
             *verify_keywords(home.catalog.database),
+            *verify_read_words(home.catalog.database),
         ]
 
     def measure_recall(self) -> RecallReport:
         return self._live_home().indexes.measure_recall()
 
     def rebuild(self) -> Rebuilt:
+        from regard.storage.retrieval.read_words import rebuild_read_words
         from regard.storage.retrieval.verification import rebuild_counts, rebuild_keywords
 
         home = self._live_home()
         rebuild_counts(home.catalog.database)
+        rebuild_read_words(home.catalog.database)
         stats: list[int] = []
         with ThreadPoolExecutor(1) as pool:
             keywords = pool.submit(rebuild_keywords, home.catalog.database)

@@ -55,7 +55,7 @@ class RapidReader:
 
     def _read(self, image: Image) -> list[TextLine]:
         # It takes blue, green, red.
-        found = self._ocr(np.ascontiguousarray(image.pixels[:, :, ::-1]))
+        found: Any = self._ocr(np.ascontiguousarray(image.pixels[:, :, ::-1]))
         if found.boxes is None:
             return []
         rows = zip(found.boxes, found.txts, found.scores, strict=True)

@@ -146,7 +146,7 @@ def write_readings(connection: Connection, reader: int, readings: Mapping[int, R
             "text": storable_text(composed(line.text)),
         }
         for number, (content, ordinal, line) in zip(
-            _region_ids(connection, len(lines)), lines, strict=True
+            region_ids(connection, len(lines)), lines, strict=True
         )
     ]
     insert_lines(connection, rows)
@@ -166,7 +166,7 @@ def words_of_line(line: str) -> list[str]:
     return sorted({folded(word)[:LONGEST_WORD] for word in split_words(line)})
 
 
-def _region_ids(connection: Connection, count: int) -> Iterable[int]:
+def region_ids(connection: Connection, count: int) -> Iterable[int]:
     """Unused ids of `region`, with which those of lines share a sequence."""
     if connection.dialect.name != "sqlite" or not count:
         return next_ids(connection, schema.region, count)

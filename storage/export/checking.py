@@ -14,6 +14,7 @@ import numpy as np
 from regard.core.errors import CannotWork
 from regard.core.records import Kind
 from regard.photos.files import is_absolute
+from regard.storage.assets.texts import corners_from_bytes
 from regard.storage.database.embeddings import is_sound
 from regard.storage.export.coco import mask_runs
 from regard.storage.export.reading import Export, ExportedContent, Row
@@ -135,6 +136,7 @@ class _Check:
             )
         captions = {row["id"]: row["pipeline_id"] for row in found.captions}
         self._embeddings(found, done, regions, captions)
+        self._text(found)
 
     def asset(self, row: Row) -> None:
         self._require(self._ids["asset"].add(row["id"]), "assets", "an id stands twice")
@@ -213,6 +215,30 @@ class _Check:
                 and bool(np.isfinite(row["score"])),
                 "regions",
                 "a box or a mask does not fit its photograph",
+            )
+
+    def _text(self, found: ExportedContent) -> None:
+        self._require(
+            len(found.readings) <= 1
+            and all(_is_object(row["reader"]) for row in found.readings)
+            and (not found.lines or [row["failure"] for row in found.readings] == [None]),
+            "readings",
+            "one stands twice, or names no reader",
+        )
+        width, height = found.content["width"], found.content["height"]
+        ordinals = [row["ordinal"] for row in found.lines]
+        self._require(ordinals == [*range(len(ordinals))], "text_lines", "one is out of order")
+        for row in found.lines:
+            try:
+                corners = np.asarray(corners_from_bytes(row["corners"]))
+            except ValueError:
+                corners = np.full((4, 2), -1)
+            self._require(
+                self._ids["region"].add(row["id"])
+                and bool(((corners >= 0) & (corners <= (width, height))).all())
+                and 0 <= row["confidence"] <= 1,
+                "text_lines",
+                "one stands twice, or does not fit its photograph",
             )
 
     def _embeddings(

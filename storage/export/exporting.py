@@ -67,6 +67,7 @@ class ExportReport:
     contents: int = 0
     regions: int = 0
     captions: int = 0
+    lines: int = 0
     embeddings: int = 0
     bytes: int = 0
     pipelines: list[str] = field(default_factory=list)
@@ -150,6 +151,7 @@ class _Export:
         self._report.contents = rows["contents.parquet"]
         self._report.regions = rows["regions.parquet"]
         self._report.captions = rows["captions.parquet"]
+        self._report.lines = rows["text_lines.parquet"]
         names = [*rows, *((COCO_INSTANCES, COCO_CAPTIONS) if coco is not None else ())]
         return self._report, Manifest(
             export=str(uuid.uuid4()),
@@ -179,6 +181,8 @@ class _Export:
         tables["analyses.parquet"].add(self._analyses(ids))
         tables["regions.parquet"].add(regions)
         tables["captions.parquet"].add(captions)
+        tables["readings.parquet"].add(self._readings(ids))
+        tables["text_lines.parquet"].add(self._text_lines(ids))
         found: dict[int, list[Row]] = defaultdict(list)
         for row in self._of_contents(schema.embedding, ids, "id"):
             found[row["channel_id"]].append(row)
@@ -299,6 +303,24 @@ class _Export:
 
     def _is_chosen(self, content: ColumnElement[int]) -> ColumnElement[bool]:
         return exists().where(_asset.content_id == content, _asset.collection_id.in_(self._ids))
+
+    def _readings(self, contents: Sequence[int]) -> list[Row]:
+        reading = schema.reading.c
+        return self._rows(
+            select(reading.content_id, schema.reader.c.spec.label("reader"), reading.failure)
+            .join_from(schema.reading, schema.reader)
+            .where(reading.content_id.in_(contents))
+            .order_by(reading.content_id)
+        )
+
+    def _text_lines(self, contents: Sequence[int]) -> list[Row]:
+        line = schema.text_line.c
+        rows = self._rows(
+            select(schema.text_line)
+            .where(line.content_id.in_(contents))
+            .order_by(line.content_id, line.ordinal)
+        )
+        return [{**row, "corners": bytes(row["corners"])} for row in rows]
 
     def _pipeline_rows(self) -> list[Row]:
         wanted = TABLES["pipelines.parquet"]

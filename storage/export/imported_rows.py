@@ -15,6 +15,7 @@ from typing import Any
 from sqlalchemy import Connection, Table, delete, exists, func, insert, select, text, update
 
 from regard.core.records import Channel
+from regard.storage.assets.texts import ensure_reader, insert_lines, region_ids
 from regard.storage.database import schema
 from regard.storage.database.change_log import moment
 from regard.storage.database.counters import EMBEDDINGS
@@ -119,6 +120,7 @@ class ImportReport:
     contents: int = 0
     regions: int = 0
     captions: int = 0
+    lines: int = 0
     embeddings: int = 0
     waiting: int = 0
     pipelines: list[str] = field(default_factory=list)
@@ -252,6 +254,29 @@ class AnalysisImport:
         ]
         numbers = insert_rows(connection, table, renamed, keeps=keeps)
         return {row["id"]: number for row, number in zip(chosen, numbers, strict=True)}
+
+
+def write_reading(
+    connection: Connection, found: ExportedContent, content: int, *, keeps: bool
+) -> int:
+    """Add the reading of a content that has none; return the number of its lines."""
+    reading = schema.reading
+    there = select(reading.c.content_id).where(reading.c.content_id == content)
+    if not found.readings or connection.execute(there).first() is not None:
+        return 0
+    row = found.readings[0]
+    values = {"content_id": content, "failure": row["failure"], "line_count": len(found.lines)}
+    reader = ensure_reader(connection, row["reader"])
+    connection.execute(insert(reading).values(reader_id=reader, **values))
+    ids = [line["id"] for line in found.lines]
+    if not keeps:
+        ids = list(region_ids(connection, len(ids)))
+    lines = [
+        {**line, "content_id": content, "id": number}
+        for line, number in zip(found.lines, ids, strict=True)
+    ]
+    insert_lines(connection, lines)
+    return len(lines)
 
 
 def insert_rows(

@@ -49,6 +49,7 @@ from regard.storage.export.imported_rows import (
     KeptIds,
     insert_rows,
     take_over_ids,
+    write_reading,
 )
 from regard.storage.export.layout import TABLES
 from regard.storage.export.reading import Export, ExportedContent
@@ -287,11 +288,13 @@ class _Import:
             self._in_pairs[content["id"]] = number
         news = self._analyses.write(connection, found, number, keeps=keeps)
         added += news
+        lines = write_reading(connection, found, number, keeps=keeps)
+        self.report.lines += lines
         written = {
             self._write_asset(connection, row, number, content["sha256"], events, keeps=keeps)
             for row in wanted
         }
-        if news and there is not None:
+        if (news or lines) and there is not None:
             # Existing assets of the content have become searchable in more ways.
             twins = connection.execute(
                 select(_asset.id, _asset.collection_id).where(

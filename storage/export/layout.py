@@ -77,15 +77,21 @@ TABLES: Mapping[str, tuple[Column, ...]] = {
     "captions.parquet": _columns(
         "id int64  content_id int64  pipeline_id int64  region_id int64?  text string  model string"
     ),
+    "readings.parquet": _columns("content_id int64  reader string  failure string?"),
+    "text_lines.parquet": _columns(
+        "id int64  content_id int64  ordinal int32  corners binary  confidence double  text string"
+    ),
 }
-EXCLUSIONS, ALBUMS, ALBUM_ASSETS, DISTINCT_PAIRS = (
+EXCLUSIONS, ALBUMS, ALBUM_ASSETS, DISTINCT_PAIRS, READINGS, TEXT_LINES = (
     "exclusions.parquet",
     "albums.parquet",
     "album_assets.parquet",
     "distinct_pairs.parquet",
+    "readings.parquet",
+    "text_lines.parquet",
 )
 # Absent in exports of earlier versions.
-LATER = {EXCLUSIONS, ALBUMS, ALBUM_ASSETS, DISTINCT_PAIRS}
+LATER = {EXCLUSIONS, ALBUMS, ALBUM_ASSETS, DISTINCT_PAIRS, READINGS, TEXT_LINES}
 OWNERS = _columns("id int64  content_id int64  region_id int64?  caption_id int64?")
 
 

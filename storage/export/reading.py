@@ -23,7 +23,9 @@ from regard.storage.export.layout import (
     DISTINCT_PAIRS,
     EXCLUSIONS,
     OWNERS,
+    READINGS,
     TABLES,
+    TEXT_LINES,
     ChannelFiles,
     Column,
     Manifest,
@@ -55,6 +57,8 @@ class ExportedContent:
     analyses: list[Row]
     regions: list[Row]
     captions: list[Row]
+    readings: list[Row]
+    lines: list[Row]
     embeddings: list[tuple[ChannelFiles, Row, bytes]] = field(default_factory=list)
 
 
@@ -91,12 +95,17 @@ class Export:
     def contents(self) -> Iterator[ExportedContent]:
         """Each content with all its rows, ordered by id."""
         groups = {
-            name: _Groups(self.folder / name, self._rows(name, TABLES[name]))
+            name: _Groups(
+                self.folder / name,
+                self._rows(name, TABLES[name]) if name in self.manifest.files else iter(()),
+            )
             for name in (
                 "assets.parquet",
                 "analyses.parquet",
                 "regions.parquet",
                 "captions.parquet",
+                READINGS,
+                TEXT_LINES,
             )
         }
         channels = [
@@ -117,8 +126,7 @@ class Export:
             if number <= last:
                 raise self._wrong("contents.parquet", "ids are not positive and ascending")
             last = number
-            assets, analyses, regions, captions = (group.take(number) for group in groups.values())
-            found = ExportedContent(content, assets, analyses, regions, captions)
+            found = ExportedContent(content, *(group.take(number) for group in groups.values()))
             for place, (files, owners, vectors) in enumerate(channels):
                 for owner in owners.take(number):
                     vector = vectors[taken[place]].tobytes()

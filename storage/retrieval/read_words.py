@@ -11,21 +11,25 @@ from __future__ import annotations
 import functools
 import json
 import string
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from sqlalchemy import (
+    ColumnElement,
     Connection,
     Dialect,
+    ScalarSelect,
     Select,
     Text,
     any_,
     bindparam,
     cast,
+    delete,
     exists,
     func,
     literal_column,
     select,
+    update,
 )
 from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.sql.compiler import SQLCompiler
@@ -34,13 +38,16 @@ from regard.core.catalog import WordField, Words
 from regard.core.filters import EVERYTHING, AssetFilter
 from regard.core.words import folded, split_words
 from regard.storage.assets.filters import passes
-from regard.storage.assets.texts import LONGEST_WORD
+from regard.storage.assets.texts import LONGEST_WORD, words_of_line
 from regard.storage.database import schema
-from regard.storage.database.connection import Database
+from regard.storage.database.change_log import record_changes
+from regard.storage.database.connection import Database, insert_many
 from regard.storage.database.stored_pipelines import StoredPipeline
+from regard.storage.retrieval.verification import Finding
 
 # The most lines read for one look-up.
 _MOST_LINES = 4_000
+_PAGE = 1_000
 # Shorter words are similar to too many others.
 _SHORTEST_SIMILAR = 4
 _LETTERS = string.ascii_lowercase + string.digits
@@ -183,3 +190,60 @@ def _unfiltered(
     compiled = _statement(dialect.name == "sqlite", pipeline, EVERYTHING).compile(dialect=dialect)
     assert isinstance(compiled, SQLCompiler)
     return str(compiled), compiled.params, compiled.positiontup
+
+
+def verify_read_words(database: Database) -> list[Finding]:
+    """Compare the words with their lines, and the readings' numbers of lines with the lines."""
+    with database.reading() as connection:
+        wrong = sum(words != held for _, words, held in _words_by_line(connection))
+        miscounted = select(func.count()).select_from(schema.reading).where(_is_miscounted())
+        counts = {
+            "lines of text have other words than those in the index": wrong,
+            "readings do not count their lines right": connection.execute(miscounted).scalar_one(),
+        }
+    return [Finding(f"{count} {what}", in_index=True) for what, count in counts.items() if count]
+
+
+def rebuild_read_words(database: Database) -> None:
+    """Correct the words of lines, and how many lines readings have."""
+    reading = schema.reading
+    with database.writing() as connection:
+        connection.execute(
+            update(reading).where(_is_miscounted()).values(line_count=_lines_of_reading())
+        )
+        is_changed = False
+        for line, words, held in _words_by_line(connection):
+            if words != held:
+                connection.execute(delete(schema.read_word).where(_word.line_id == line))
+                rows = [{"word": word, "line_id": line} for word in words]
+                insert_many(connection, schema.read_word, rows)
+                is_changed = True
+        if is_changed:
+            # Searches keep what they found until assets change.
+            record_changes(connection, [], [])
+
+
+def _words_by_line(connection: Connection) -> Iterator[tuple[int, list[str], list[str]]]:
+    """Each line, the words that it should have in the index, and those that it has."""
+    after = 0
+    while True:
+        lines = connection.execute(
+            select(_line.id, _line.text).where(_line.id > after).order_by(_line.id).limit(_PAGE)
+        ).all()
+        held: dict[int, list[str]] = {line.id: [] for line in lines}
+        for row in connection.execute(select(schema.read_word).where(_word.line_id.in_(held))):
+            held[row.line_id].append(row.word)
+        for line in lines:
+            yield line.id, words_of_line(line.text), sorted(held[line.id])
+        if len(lines) < _PAGE:
+            return
+        after = lines[-1].id
+
+
+def _lines_of_reading() -> ScalarSelect[int]:
+    lines = select(func.count()).select_from(schema.text_line)
+    return lines.where(_line.content_id == schema.reading.c.content_id).scalar_subquery()
+
+
+def _is_miscounted() -> ColumnElement[bool]:
+    return schema.reading.c.line_count != _lines_of_reading()

@@ -21,6 +21,8 @@ from made_assets import Assets
 from regard.core.assets import AssetEdit
 from regard.core.facts import Capture, PhotoFacts
 from regard.core.records import Analysis, Channel, Kind, Space
+from regard.core.texts import TextLine
+from regard.storage.assets.texts import SqlTexts
 from regard.storage.database.catalog import Catalog, open_catalog
 from regard.storage.export.checking import open_export
 from regard.storage.export.exporting import export_catalog
@@ -101,8 +103,21 @@ def fill(home: Home) -> Assets:
         for content in waiting[:2]:
             building.save([content], [in_new_space(names[content.sha256])])
         building.fail(waiting[2], "its file is away")
+    numbers = {row.sha256: row.id for row in home.rows(_content_table())}
+    corners = ((1, 2), (9, 2), (9, 6), (1, 6))
+    lines = [TextLine("ÖFFNEN – 開", corners, 0.75), TextLine("pier 9", corners, 1.0)]
+    readings = {"a": lines, "b": [], "d": "it is damaged"}
+    SqlTexts(home.catalog, home.pipeline, '{"models":{}}').save(
+        {numbers[_digest(name)]: reading for name, reading in readings.items()}
+    )
     assert uploaded.asset
     return assets
+
+
+def _content_table() -> Any:
+    from regard.storage.database import schema
+
+    return schema.content
 
 
 def _asset_table() -> Any:

@@ -8,7 +8,7 @@ import pytest
 from catalog_samples import Home, attach, header, save
 from hypothesis import given
 from hypothesis import strategies as st
-from sqlalchemy import delete
+from sqlalchemy import delete, update
 
 from regard.core.catalog import WORD_FIELDS, Words
 from regard.core.filters import EVERYTHING, AssetFilter
@@ -17,7 +17,11 @@ from regard.storage.assets.reading import SqlAssetReading
 from regard.storage.assets.texts import SqlTexts
 from regard.storage.database import schema
 from regard.storage.retrieval.keywords import SqlKeywordSearch
-from regard.storage.retrieval.read_words import similar_words
+from regard.storage.retrieval.read_words import (
+    rebuild_read_words,
+    similar_words,
+    verify_read_words,
+)
 
 LETTERS = st.text("abcxyz019", min_size=1, max_size=8)
 
@@ -154,6 +158,24 @@ def test_text_leaves_with_its_reading(home: Home) -> None:
     with home.catalog.database.writing() as connection:
         connection.execute(delete(schema.text_line))
     assert home.rows(schema.read_word) == []
+
+
+@pytest.mark.usefixtures("photographs")
+def test_damage_to_the_words_is_found_and_mended(home: Home) -> None:
+    read(home, a=[line("old harbour"), line("pier", 9)])
+    database = home.catalog.database
+    assert verify_read_words(database) == []
+    with database.writing() as connection:
+        connection.execute(delete(schema.read_word).where(schema.read_word.c.word == "harbour"))
+        connection.execute(update(schema.reading).values(line_count=7))
+    assert [finding.message for finding in verify_read_words(database)] == [
+        "1 lines of text have other words than those in the index",
+        "1 readings do not count their lines right",
+    ]
+    assert find(home, "harbour") == set()
+    rebuild_read_words(database)
+    assert verify_read_words(database) == []
+    assert find(home, "harbour") == {("a", "text")}
 
 
 @given(LETTERS, LETTERS)

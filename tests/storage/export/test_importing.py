@@ -294,6 +294,7 @@ LEFT_OUT = {
     },
     "analysis": {"region_count", "caption_count", "vector_count"},
     "analysis_failure": {"reason"},
+    "reading": {"reader_id", "line_count"},
     "asset_keyword": {"asset_id", "position", "keyword"},
     "asset_tag": {"asset_id", "tag"},
 }
@@ -314,6 +315,8 @@ LEFT_OUT = {
         ("analysis_failure", "analyses.parquet"),
         ("region", "regions.parquet"),
         ("caption", "captions.parquet"),
+        ("reading", "readings.parquet"),
+        ("text_line", "text_lines.parquet"),
         ("embedding", "owners"),
     ],
 )
