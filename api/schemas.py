@@ -200,8 +200,8 @@ class RegionUrls(Document):
 class RegionDocument(Document):
     """A region; `bbox` is [x, y, width, height] in pixels of the oriented photograph.
 
-    A line of text in the photograph is a region, too: with its `text`, the four `corners` [x, y] in
-    order around it, of which the first two are its upper edge, and the confidence as `score`.
+    A line of text in the photograph is a region, too. It alone has a `text` and four `corners` [x, y]
+    in order around it, the first two its upper edge; its `score` is how sure the letters are.
     """
 
     id: str = Field(examples=["r92"])
@@ -372,7 +372,7 @@ class RollbackDocument(Document):
 
 
 class HitRegion(Document):
-    """The region of a hit; a line of text has its `text`."""
+    """The region of a hit; only a line of text has a `text`."""
 
     id: str
     bbox: list[int]

@@ -159,8 +159,7 @@ class Documents:
             "area": region.area,
             "score": round(region.score, 6),
             "caption": region.caption,
-            "text": region.text,
-            "corners": None if region.corners is None else [*map(list, region.corners)],
+            **_text_of(region),
             "urls": region_urls(region.id, asset),
         }
 
@@ -251,6 +250,13 @@ def facets(counted: Mapping[str, Sequence[FacetValue]]) -> dict[str, Any]:
         name: [{"value": item.value, "count": item.count} for item in values]
         for name, values in counted.items()
     }
+
+
+def _text_of(region: StoredRegion) -> dict[str, Any]:
+    """What only a line of text has."""
+    if region.text is None or region.corners is None:
+        return {}
+    return {"text": region.text, "corners": [*map(list, region.corners)]}
 
 
 def region_urls(region: int, asset: Asset) -> dict[str, str]:

@@ -50,9 +50,15 @@ _REGION: dict[str, Any] = {
     "area": 251340,
     "score": 0.87,
     "caption": None,
-    "text": None,
-    "corners": None,
     "urls": _REGION_URLS,
+}
+_LINE: dict[str, Any] = {
+    **_REGION,
+    "bbox": [1300, 1580, 300, 60],
+    "area": 18000,
+    "score": 0.98,
+    "text": "LE HAVRE",
+    "corners": [[1300, 1580], [1600, 1580], [1600, 1640], [1300, 1640]],
 }
 _DETAIL: dict[str, Any] = {
     **_ASSET,
@@ -79,7 +85,7 @@ _DETAIL: dict[str, Any] = {
     },
     "regions": [_REGION],
     "captions": [{"text": "A red boat in a harbour.", "model": "lite", "region": None}],
-    "texts": [],
+    "texts": [_LINE],
 }
 _ALBUM: dict[str, Any] = {
     "id": "b1",
@@ -215,7 +221,7 @@ EXAMPLES: Mapping[str, dict[str, Any]] = {
     },
     "PurgeAnswer": {"purged": 2, "jobs": []},
     "Readiness": {"status": "ready", "reasons": []},
-    "RegionWithAsset": {**_REGION, "asset": _ASSET},
+    "RegionWithAsset": {**_LINE, "asset": _ASSET},
     "RollbackDocument": {
         "profile": "lite",
         "fingerprint": "4239409f1402",
@@ -240,7 +246,6 @@ EXAMPLES: Mapping[str, dict[str, Any]] = {
                     "bbox": [1210, 1480, 900, 420],
                     "area": 251340,
                     "caption": None,
-                    "text": None,
                     "urls": _REGION_URLS,
                 },
                 "refined": {

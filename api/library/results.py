@@ -93,9 +93,14 @@ class Region:
         return None
 
     def to_json(self) -> dict[str, Any]:
-        """The fields that a hit shows."""
-        document = {"id": self.id, "bbox": list(self.bbox), "area": self.area}
-        return {**document, "caption": self.caption, "text": self.text}
+        """The fields that a hit shows; `text` only of a line of text."""
+        return {
+            "id": self.id,
+            "bbox": list(self.bbox),
+            "area": self.area,
+            "caption": self.caption,
+            **({} if self.text is None else {"text": self.text}),
+        }
 
 
 @dataclass(frozen=True, slots=True)

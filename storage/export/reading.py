@@ -126,7 +126,10 @@ class Export:
             if number <= last:
                 raise self._wrong("contents.parquet", "ids are not positive and ascending")
             last = number
-            found = ExportedContent(content, *(group.take(number) for group in groups.values()))
+            assets, analyses, regions, captions, readings, lines = (
+                group.take(number) for group in groups.values()
+            )
+            found = ExportedContent(content, assets, analyses, regions, captions, readings, lines)
             for place, (files, owners, vectors) in enumerate(channels):
                 for owner in owners.take(number):
                     vector = vectors[taken[place]].tobytes()

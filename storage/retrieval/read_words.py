@@ -153,6 +153,7 @@ def _has_phrase(line: str, phrase: Sequence[str]) -> bool:
 @functools.lru_cache(maxsize=64)
 def _statement(is_sqlite: bool, pipeline: int, asset_filter: AssetFilter) -> Select[Any]:
     """Selects (word, content, line, text) of the newest lines with any of `words`."""
+    is_asked: ColumnElement[bool]
     if is_sqlite:
         asked = func.json_each(bindparam("words", type_=Text())).table_valued("value")
         is_asked = _word.word.in_(select(asked.c.value))
