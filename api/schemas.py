@@ -201,7 +201,7 @@ class RegionDocument(Document):
     """A region; `bbox` is [x, y, width, height] in pixels of the oriented photograph.
 
     A line of text in the photograph is a region, too. It alone has a `text` and four `corners` [x, y]
-    in order around it, the first two its upper edge; its `score` is how sure the letters are.
+    in order around it, the first two along it; its `score` is how sure the letters are.
     """
 
     id: str = Field(examples=["r92"])

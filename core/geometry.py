@@ -51,7 +51,7 @@ class Box:
 
 
 Corners = tuple[tuple[int, int], tuple[int, int], tuple[int, int], tuple[int, int]]
-"""The (x, y) of a quadrilateral, in order around it: the first two are its upper edge as read."""
+"""The (x, y) of a quadrilateral, in order around it: of text, the first two lie along a line."""
 
 
 def box_of_corners(corners: Corners) -> Box:

@@ -7,9 +7,8 @@ photograph itself. The random choices are seeded.
     python benchmarks/photoset/make_text_photos.py FOLDER [--photos DIR] [--fonts DIR]
 
 Without `--photos`, the photographs are those that scikit-image carries. Writes into FOLDER: 1 to 3
-texts in each of `*.jpg` (960 × 720), and `texts.json`: a list of texts for each file, each with its
-`text` and its box in pixels, `bbox` [x, y, width, height]. `plain/*.jpg` are the same photographs without
-text.
+texts in each of `*.jpg` (960 × 720); `plain/*.jpg`, the photographs without them; and `texts.json`: a
+list of texts for each file, each with its `text` and its box in pixels, `bbox` [x, y, width, height].
 """
 
 from __future__ import annotations
@@ -75,7 +74,6 @@ def make(folder: Path, backgrounds: Sequence[Image.Image], fonts: Sequence[Path]
     while signs:
         name = f"text{len(labels):03}.jpg"
         photo = backgrounds[len(labels) % len(backgrounds)].copy()
-        photo.save(folder / "plain" / name, quality=JPEG_QUALITY)
         boxes: list[list[int]] = []
         labels[name] = []
         for text in [signs.pop() for _ in range(min(chance.randint(1, 3), len(signs)))]:
@@ -83,6 +81,10 @@ def make(folder: Path, backgrounds: Sequence[Image.Image], fonts: Sequence[Path]
             boxes.append(box)
             labels[name].append({"text": text, "bbox": box})
         photo.save(folder / name, quality=JPEG_QUALITY)
+    for number in range(min(len(backgrounds), len(labels))):
+        name = f"plain/text{number:03}.jpg"
+        backgrounds[number].save(folder / name, quality=JPEG_QUALITY)
+        labels[name] = []
     (folder / "texts.json").write_text(json.dumps(labels, indent=1), encoding="utf-8")
 
 

@@ -142,9 +142,8 @@ class ComposedProfile:
             if self._captioner is not None and self._captioner.captions_regions:
                 written = weights.caption / weights.region if weights.region else weights.caption
                 text_region.append(WeightedChannel(Channel(text, Kind.CAPTION), written))
-                text_region.append(keywords)
-            elif self._reader is not None:
-                text_region.append(keywords)
+            # Words of captions, and of text in the picture.
+            text_region.append(keywords)
             routes[QueryKind.TEXT, Target.REGION] = tuple(
                 item for item in text_region if item.weight
             )

@@ -5,6 +5,7 @@ Each call uses one thread, because calls run in parallel.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -15,6 +16,9 @@ from regard.core.records import Image
 from regard.core.texts import TextLine
 from regard.models.checkpoints.pinned import PinnedFile
 from regard.models.text_reading.part import DETECTION, DIRECTION, RECOGNITION, RapidParameters
+
+# From this height, as a multiple of its width, a line is read from top to bottom.
+_UPRIGHT = 1.5
 
 
 class RapidReader:
@@ -65,6 +69,9 @@ class RapidReader:
 
 def _to_line(box: Any, text: str, score: float) -> TextLine:
     first, second, third, fourth = np.asarray(box).round().astype(int).tolist()
+    if math.dist(second, third) >= _UPRIGHT * math.dist(first, second):
+        # It is read from top to bottom, as RapidOCR turns it.
+        first, second, third, fourth = second, third, fourth, first
     corners = tuple(first), tuple(second), tuple(third), tuple(fourth)
     return TextLine(" ".join(text.split()), corners, float(score))
 

@@ -91,3 +91,30 @@ def test_existing_folder_is_left_alone(script: ModuleType, packages: Path, tmp_p
     with pytest.raises(SystemExit, match="delete it"):
         script.main([str(tmp_path / "mine"), "--packages", str(packages)])
     assert list(tmp_path.iterdir()) == [tmp_path / "mine"]
+
+
+def test_texts_are_painted_where_their_labels_say(tmp_path: Path) -> None:
+    fonts = ("truetype/dejavu/DejaVuSans.ttf", "truetype/dejavu/DejaVuSerif.ttf")
+    spec = importlib.util.spec_from_file_location(
+        "text_photos", SCRIPT.with_name("make_text_photos.py")
+    )
+    assert spec is not None
+    assert spec.loader is not None
+    script = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(script)
+    files = [Path("/usr/share/fonts") / name for name in fonts]
+    if not all(file.is_file() for file in files):
+        pytest.skip("the fonts of Debian's fonts-dejavu are not there")
+    plain = Image.new("RGB", script.SIZE, (128, 120, 110))
+    script.make(tmp_path, [plain], files)
+    labels = json.loads((tmp_path / "texts.json").read_text())
+    assert sum(map(len, labels.values())) == 232
+    for name in list(labels)[:5]:
+        pixels = np.asarray(Image.open(tmp_path / name).convert("RGB"), np.int16)
+        changed = np.abs(pixels - np.asarray(plain)).max(axis=2) > 40
+        for text in labels[name]:
+            x, y, width, height = text["bbox"]
+            assert changed[y : y + height, x : x + width].any()
+            changed[y : y + height, x : x + width] = False
+        assert changed.mean() < 0.01
+    assert labels["plain/text000.jpg"] == []

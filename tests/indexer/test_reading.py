@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import os
+import signal
+import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
 from made_pictures import scene, write
+from made_processes import Forked
 
 from regard.api.library.duplicates import open_catalogued
 from regard.api.library.home import Home, open_home, open_or_make_home
@@ -19,6 +22,7 @@ from regard.indexer.reading import ReadReport, read_texts
 from regard.indexer.report import SILENT, Progress
 from regard.storage.assets.reading import SqlAssetReading
 from regard.storage.assets.texts import SqlTexts
+from regard.storage.retrieval.read_words import verify_read_words
 
 
 class SizeReader:
@@ -112,3 +116,39 @@ def test_boxes_are_those_of_the_whole_photograph(tmp_path: Path) -> None:
         detail = SqlAssetReading(home.catalog, home.pipeline).detail(asset.id)
     regions = [(line.text, line.box.to_list()) for line in detail.texts]
     assert regions == [("2000 by 20", [0, 0, 8000, 80])]
+
+
+_DIES = """
+import os, signal, sys
+from pathlib import Path
+from regard.api.library.duplicates import open_catalogued
+from regard.api.library.home import open_home
+from regard.api.library.settings import Settings
+from regard.core.texts import TextLine
+from regard.indexer import reading
+from regard.storage.assets.texts import SqlTexts
+
+class Dies:
+    left = 9
+    def read(self, images):
+        self.left -= 1
+        if not self.left:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return [[TextLine("read", ((0, 0), (9, 0), (9, 9), (0, 9)), 1.0)] for _ in images]
+
+reading._PORTION = 2
+with open_home(Settings.resolve(Path(sys.argv[1]), {})) as home:
+    store = SqlTexts(home.catalog, home.pipeline, "size-reader")
+    reading.read_texts(store, Dies, open_catalogued, threads=1)
+"""
+
+
+def test_a_killed_run_loses_nothing_that_was_committed(home: Home) -> None:
+    process = Forked([sys.executable, "-c", _DIES, str(home.settings.home)])
+    assert process.wait(60) == -signal.SIGKILL
+    store = SqlTexts(home.catalog, home.pipeline, "size-reader")
+    left = store.count_unread()
+    assert 12 <= left < 20
+    reader = SizeReader()
+    assert (read(home, reader).read, reader.seen) == (left, left)
+    assert verify_read_words(home.catalog.database) == []

@@ -34,6 +34,7 @@ export function showDetails(place_, asset, result, actions) {
       },
     })),
     asset.regions.length > 0 && section(`Things in it`, regions(asset, actions)),
+    asset.texts?.length > 0 && section("Text in it", h("div", { class: "texts", data: { testid: "read-text" } }, asset.texts.map(({ text }) => h("p", { dir: "auto" }, text)))),
     section("Facts", facts(asset, actions)),
     Object.keys(asset.custom ?? {}).length > 0 && section("Custom fields", custom(asset, actions)),
   );

@@ -46,6 +46,23 @@ export const icon = (name) =>
 export const drawing = (name, box, paths) =>
   svg("svg", { class: name, "aria-hidden": "true", viewBox: box.join(" "), preserveAspectRatio: "none" }, ...paths.map((path) => svg("path", { d: path })));
 
+/**
+ * Transparent text that can be selected, over a picture of [width, height]: each line {text, corners} fills its
+ * quadrilateral.
+ */
+export const writing = (name, [width, height], lines) =>
+  svg("svg", { class: name, viewBox: `0 0 ${width} ${height}`, preserveAspectRatio: "none" }, ...lines.map(({ text, corners }) => {
+    const [[x, y], along, , below] = corners;
+    const length = Math.hypot(along[0] - x, along[1] - y);
+    const high = Math.hypot(below[0] - x, below[1] - y);
+    const angle = (Math.atan2(along[1] - y, along[0] - x) * 180) / Math.PI;
+    // The baseline is about four fifths of the way down.
+    return svg("text", {
+      x: 0, y: 0.8 * high, "font-size": 0.9 * high, textLength: length, lengthAdjust: "spacingAndGlyphs",
+      transform: `translate(${x} ${y}) rotate(${angle})`,
+    }, text);
+  }));
+
 function svg(tag, attributes, ...children) {
   const element = document.createElementNS(SVG, tag);
   for (const [name, value] of Object.entries(attributes)) element.setAttribute(name, value);

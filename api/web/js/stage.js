@@ -2,7 +2,7 @@
 // dimming everything outside its mask.
 
 import { whyNoPicture } from "./api.js";
-import { fill, h } from "./dom.js";
+import { fill, h, writing } from "./dom.js";
 import { nameOf } from "./format.js";
 import { traceMask } from "./outline.js";
 import { regionName } from "./why.js";
@@ -15,7 +15,8 @@ export function makeStage({ onPoint, onChoose }) {
   const preview = h("img", { class: "stage-preview", alt: "", "aria-hidden": "true", draggable: "false" });
   const veil = h("div", { class: "stage-veil", hidden: true });
   const outlines = h("div", { class: "stage-outlines", "aria-hidden": "true" });
-  const frame = h("div", { class: "stage-frame" }, preview, image, veil, outlines);
+  const texts = h("div", { class: "stage-texts", data: { testid: "texts" } });
+  const frame = h("div", { class: "stage-frame" }, preview, image, veil, outlines, texts);
   const failure = h("p", { class: "stage-failure", hidden: true });
   const element = h("div", { class: "stage" }, frame, failure);
   let size = [4, 3];
@@ -68,6 +69,7 @@ export function makeStage({ onPoint, onChoose }) {
       marks = new Map();
       pointed = null;
       fill(outlines);
+      fill(texts);
       veil.hidden = true;
     },
 
@@ -76,6 +78,7 @@ export function makeStage({ onPoint, onChoose }) {
       fail(true);
       failure.hidden = true;
       fill(outlines);
+      fill(texts);
       veil.hidden = true;
     },
 
@@ -103,6 +106,11 @@ export function makeStage({ onPoint, onChoose }) {
         return [region.id, { mark, region }];
       }));
       fill(outlines, [...marks.values()].map(({ mark }) => mark));
+    },
+
+    /** Lay lines of text over the photograph, so that they can be selected and copied. */
+    write(lines) {
+      fill(texts, lines.length > 0 && writing("stage-writing", size, lines));
     },
 
     /** Highlight one region, or none; `isVeiled` dims the rest of the photograph. */

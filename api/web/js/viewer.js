@@ -142,14 +142,17 @@ export function makeViewer({ results, actions }) {
       if (open !== id) return;
       if (!nextResult) stage.show(asset);
       const refined = nextResult?.refined && { ...nextResult.refined, id: REFINED, caption: state().q };
-      stage.outline(refined ? [...asset.regions, refined] : asset.regions);
+      const lit = nextResult?.region;
+      const texts = asset.texts ?? [];
+      const shown = [...asset.regions, ...texts.filter((line) => line.id === lit?.id)];
+      stage.outline(refined ? [...shown, refined] : shown);
+      stage.write(texts);
       draw(asset);
       announce(nameOf(asset));
-      const lit = nextResult?.region;
       if (refined) {
         found = REFINED;
         point(null);
-      } else if (lit && asset.regions.some((region) => region.id === lit.id)) {
+      } else if (lit && shown.some((region) => region.id === lit.id)) {
         found = lit.id;
         point(null);
       }

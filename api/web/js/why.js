@@ -61,5 +61,5 @@ export function reasonSentence(result) {
     .filter(Boolean).join(" ");
 }
 
-/** The name of a region: its caption, else its number on the photograph. */
-export const regionName = (region, position) => region.caption || `Part ${position}`;
+/** The name of a region: its text or caption, else its number on the photograph. */
+export const regionName = (region, position) => (region.text ? `“${region.text}”` : region.caption || `Part ${position}`);

@@ -13,6 +13,7 @@ from regard.api.cli.commands.evaluate.regions import regions
 from regard.api.cli.commands.evaluate.relevance import relevance
 from regard.api.cli.commands.evaluate.retrieval import retrieval
 from regard.api.cli.commands.evaluate.segmentation import segmentation
+from regard.api.cli.commands.evaluate.text import text
 
 _MEASUREMENTS = (
     *(
@@ -23,6 +24,7 @@ _MEASUREMENTS = (
         duplicates,
         objects,
         segmentation,
+        text,
         published,
         compare,
     ),
