@@ -8,7 +8,7 @@ import pytest
 from gallery import QUARTERED
 from made_library import Library
 from made_server import Server
-from page_parts import expect_no_serious_violation, hits, part, search
+from page_parts import hits, part, search
 from playwright.sync_api import Page, expect
 from visits import Visits
 
@@ -52,7 +52,6 @@ def test_text_is_selected_over_the_picture(page: Page, shoot: Callable[[Page, st
     lines.first.click(click_count=3)
     assert page.evaluate("getSelection().toString().trim()") == LEVEL.text
     shoot(page, "viewer-text-selected")
-    expect_no_serious_violation(page, "the viewer of a photograph with text")
 
 
 def test_a_hit_that_is_a_line_is_outlined_and_named(page: Page) -> None:
