@@ -7,6 +7,7 @@ import re
 import shutil
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 from gallery import make_gallery
@@ -47,10 +48,13 @@ _REPOSITORY = Path(__file__).resolve().parents[2]
 expect.set_options(timeout=TIMEOUT_MS)
 
 
+_ARTIFACTS = os.environ.get("REGARD_TEST_ARTIFACTS")
+
+
 @pytest.fixture(scope="session")
 def artifacts() -> Path:
-    """Where screenshots are kept; `REGARD_TEST_ARTIFACTS` names it."""
-    folder = Path(os.environ.get("REGARD_TEST_ARTIFACTS", _REPOSITORY / "tests-output"))
+    """Where screenshots are kept."""
+    folder = Path(_ARTIFACTS or _REPOSITORY / "tests-output")
     folder.mkdir(parents=True, exist_ok=True)
     return folder
 
@@ -88,11 +92,14 @@ def visit(browser: Browser, artifacts: Path, request: pytest.FixtureRequest) -> 
 
 
 @pytest.fixture
-def shoot(artifacts: Path) -> Callable[[Page, str], None]:
-    """`shoot(page, name)` keeps a screenshot."""
+def shoot(artifacts: Path) -> Callable[..., None]:
+    """`shoot(page, file)` keeps a screenshot, if `REGARD_TEST_ARTIFACTS` names a folder for them;
+    PNG without a suffix."""
 
-    def take(page: Page, name: str) -> None:
-        page.screenshot(path=artifacts / f"{name}.png")
+    def take(page: Page, file: str, **options: Any) -> None:
+        if _ARTIFACTS:
+            name = file if Path(file).suffix else f"{file}.png"
+            page.screenshot(path=artifacts / name, **options)
 
     return take
 

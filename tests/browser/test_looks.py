@@ -1,13 +1,14 @@
 """Every main state over real photographs: light on a wide screen, dark on a narrow one.
 
-In each state axe-core reports nothing serious, nothing is wider than the screen, and a screenshot
-is kept. Copy `page-*.jpg`, the pictures in the docs, to docs/images/ when the page changes.
+In each state axe-core reports nothing serious, and nothing is wider than the screen. With
+`REGARD_TEST_ARTIFACTS`, a screenshot is kept. Copy `page-*.jpg`, the pictures in the docs, to
+docs/images/ when the page changes.
 """
 
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -68,19 +69,17 @@ def server(demo: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ser
 class Look:
     """A page in one look, and what every state of it is held to."""
 
-    def __init__(self, page: Page, name: str, artifacts: Path) -> None:
+    def __init__(self, page: Page, name: str, shoot: Callable[..., None]) -> None:
         self.page = page
         self.name = name
-        self._artifacts = artifacts
+        self._shoot = shoot
 
     def check(self, state: str) -> None:
         images = self.page.locator("img[src]:visible")
         wait_until(self.page, lambda: images.evaluate_all(_ARE_LOADED))
-        self.page.screenshot(path=self._artifacts / f"{self.name}-{state}.png")
+        self._shoot(self.page, f"{self.name}-{state}")
         if self.name == "light" and state in _README:
-            self.page.screenshot(
-                path=self._artifacts / f"{_README[state]}.jpg", type="jpeg", quality=75
-            )
+            self._shoot(self.page, f"{_README[state]}.jpg", type="jpeg", quality=75)
         expect_no_serious_violation(self.page, f"{self.name}, {state}")
         wider = self.page.evaluate(_WIDER)
         assert wider == {"scrolled": 0, "out": []}, f"{self.name}, {state}"
@@ -88,10 +87,10 @@ class Look:
 
 @pytest.mark.parametrize("name", _LOOKS)
 def test_every_state_is_accessible_and_fits_the_screen(
-    name: str, server: Server, visit: Visits, photos: Path, artifacts: Path
+    name: str, server: Server, visit: Visits, photos: Path, shoot: Callable[..., None]
 ) -> None:
     page = visit(server.url, **_LOOKS[name])
-    look, is_wide = Look(page, name, artifacts), name == "light"
+    look, is_wide = Look(page, name, shoot), name == "light"
     expect(hits(page)).to_have_count(13)
     ground = page.evaluate("getComputedStyle(document.body).backgroundColor")
     assert (sum(map(int, ground[4:-1].split(", "))) < 150) == (name == "dark"), ground
