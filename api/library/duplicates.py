@@ -17,7 +17,6 @@ from regard.core.jobs import JobKind
 from regard.core.records import Channel, Kind, QueryKind, Target
 from regard.indexer.report import SILENT, IndexReport, Progress, Stoppable
 from regard.indexer.signing import SigningReport, sign_contents
-from regard.search.duplicates.finder import DuplicateFinder
 from regard.search.same_objects.finder import ThingComparer
 from regard.search.same_objects.things import Colours
 from regard.storage.database.catalog import Catalog
@@ -39,6 +38,9 @@ class HomeDuplicates:
 
     def __init__(self, home: Home) -> None:
         """Raises CannotWork when the profile cannot compare images."""
+        # Imported here: scipy's filters would take a sixth of the time in which a server starts.
+        from regard.search.duplicates.finder import DuplicateFinder
+
         self.store = SqlDuplicates(home.catalog, home.pipeline)
         self.finder = DuplicateFinder(
             self.store,
