@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import contextlib
 import fcntl
 import importlib.util
 import os
-import shutil
 import signal
 import tempfile
-import threading
 from collections.abc import Generator, Iterator
 from functools import partial
 from pathlib import Path
@@ -33,6 +30,8 @@ os.environ["HF_HUB_OFFLINE"] = "1"
 # Threads of OpenMP spin while they wait for each other. Where several processes run tests, one that
 # waits for a thread without a core would take many times as long as a single thread.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+from made_schemas import MIGRATED, copy_or_upgrade
 
 from regard.storage.database import catalog, connection
 from regard.storage.database.connection import Database
@@ -154,28 +153,13 @@ def shared_statements() -> Iterator[None]:
 
 @pytest.fixture(scope="module", autouse=True)
 def copied_schemas(request: pytest.FixtureRequest, migrated_file: Path) -> Iterator[None]:
-    """New SQLite catalogs of this process are copies of one that was migrated.
-
-    The tests of migrations run them each time.
-    """
+    """New SQLite catalogs, also of processes that tests fork, are copies of one that was migrated."""
     if request.module.__name__.endswith("test_migrations"):
         yield
         return
-
-    def copy_or_upgrade(database: Database) -> None:
-        file = database.engine.url.database
-        if database.is_sqlite and file is not None and not os.path.exists(file):
-            # As another thread may, too, and then the first one's stays.
-            aside = f"{file}.{threading.get_ident()}"
-            with contextlib.suppress(OSError):
-                shutil.copyfile(migrated_file, aside)
-                os.link(aside, file)
-            with contextlib.suppress(OSError):
-                os.unlink(aside)
-        upgrade(database)
-
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(catalog, "upgrade", copy_or_upgrade)
+        patch.setattr(catalog, "upgrade", partial(copy_or_upgrade, migrated_file))
+        patch.setenv(MIGRATED, str(migrated_file))
         yield
 
 

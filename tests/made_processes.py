@@ -21,9 +21,14 @@ import sys
 import threading
 import time
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, NoReturn
+
+from made_schemas import MIGRATED, copy_or_upgrade
+
+from regard.storage.database import catalog
 
 # pycocotools 2.0.11 under NumPy 2; see pyproject.toml.
 WARNINGS = ("error", "ignore:__array__ implementation doesn't accept a copy:DeprecationWarning")
@@ -47,6 +52,7 @@ _IMPORTED = (
     "regard.indexer.job_work",
     "regard.models.fake",
     "regard.models.profiles.composition",
+    "regard.search.duplicates.finder",
     "regard.storage.assets.uploads",
     "regard.storage.vectors.segments.faiss_engine",
 )
@@ -185,6 +191,8 @@ def _run(request: dict[str, Any]) -> None:
     os.environ.clear()
     os.environ.update(request["environ"])
     time.tzset()
+    if (migrated := os.environ.get(MIGRATED)) is not None:
+        catalog.upgrade = partial(copy_or_upgrade, Path(migrated))  # type: ignore[assignment]
     form, *words = request["words"]
     if words[:2] == ["regard.api.cli", "serve"]:
         _prepare_workers()
@@ -206,6 +214,28 @@ def _run(request: dict[str, Any]) -> None:
         runpy.run_path(form, run_name="__main__")
 
 
+def _end(request: dict[str, Any]) -> NoReturn:
+    """Become that process until it ends, but do not free what was imported: that takes longer than
+    most commands."""
+    code = 0
+    try:
+        _run(request)
+    except SystemExit as end:
+        if not isinstance(end.code, int):
+            raise
+        code = end.code
+    threading._shutdown()  # type: ignore[attr-defined]
+    atexit._run_exitfuncs()
+    # Whatever was left open is told.
+    gc.collect()
+    try:
+        sys.stdout.flush()
+        sys.stderr.flush()
+    except (OSError, ValueError):
+        sys.exit(code)
+    os._exit(code)
+
+
 def _prepare_workers() -> None:
     """Have this server's workers forked, as its children, from what it is now."""
     from regard.api.worker import process
@@ -213,8 +243,7 @@ def _prepare_workers() -> None:
     here, there = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     if os.fork() == 0:
         here.close()
-        _run(_wait_for_request(there))
-        sys.exit()
+        _end(_wait_for_request(there))
     there.close()
     Forked._server = ForkServer(here)
     process.subprocess = forking_subprocess  # type: ignore[assignment]
@@ -225,4 +254,4 @@ if __name__ == "__main__":
         importlib.import_module(name)
     gc.collect()
     gc.freeze()
-    _run(_wait_for_request(socket.socket(fileno=int(sys.argv[1]))))
+    _end(_wait_for_request(socket.socket(fileno=int(sys.argv[1]))))
