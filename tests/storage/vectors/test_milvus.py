@@ -17,9 +17,10 @@ from regard.core.records import Kind
 from regard.storage.database.connection import Database
 from regard.storage.vectors.engine import VectorEngine
 from regard.storage.vectors.engines import make_engine
-from regard.storage.vectors.milvus import index as milvus_index
 
 NO_IDS = np.empty(0, np.int64)
+# By name: importing it takes seconds, and every process collects this file.
+_INDEX = "regard.storage.vectors.milvus.index"
 
 
 @pytest.fixture
@@ -39,8 +40,8 @@ def test_a_server_that_hangs_is_named_soon_and_nothing_is_lost(
     index = engine.open(identity())
     step(index, 1)
     before = contents(index)
-    monkeypatch.setattr(milvus_index, "SEARCH_SECONDS", 1)
-    monkeypatch.setattr(milvus_index, "REQUEST_SECONDS", 1)
+    monkeypatch.setattr(f"{_INDEX}.SEARCH_SECONDS", 1)
+    monkeypatch.setattr(f"{_INDEX}.REQUEST_SECONDS", 1)
     milvus_server.pause()
     try:
         with pytest.raises(EngineUnavailable, match="can't be used") as raised:
@@ -146,12 +147,12 @@ def test_deep_searches_of_large_filters(
     vectors, ids = unit_rows(rng, 1500), np.arange(1, 1501)
     add(index, ids, vectors)
     truth.add(ids, vectors)
-    monkeypatch.setattr(milvus_index, "_FEW_ROWS", 0)
+    monkeypatch.setattr(f"{_INDEX}._FEW_ROWS", 0)
     worst = ids[np.argsort(vectors @ vectors[0])]
     for listed in (1000, 10):
-        monkeypatch.setattr(milvus_index, "_LISTED", listed)
+        monkeypatch.setattr(f"{_INDEX}._LISTED", listed)
         for most in (16_384, 100):
-            monkeypatch.setattr(milvus_index, "_MOST", most)
+            monkeypatch.setattr(f"{_INDEX}._MOST", most)
             for chosen in (worst[:100], rng.choice(ids, 750, replace=False), worst[:1400]):
                 for allowed in (IdSet(chosen), IdSet(chosen, complement=True)):
                     for k in (1, 20, 200):
