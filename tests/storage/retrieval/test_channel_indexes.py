@@ -81,12 +81,18 @@ on_all_engines = pytest.mark.parametrize(
     indirect=True,
 )
 also_with_lists = pytest.mark.parametrize(
-    "backend", ["sqlite", "postgresql", "sqlite, with lists"], indirect=True
+    "backend",
+    [
+        *("sqlite", "sqlite, with lists"),
+        pytest.param("postgresql", marks=pytest.mark.campaign),
+    ],
+    indirect=True,
 )
 lists_in_campaign = pytest.mark.parametrize(
     "backend",
     [
-        *("sqlite", "postgresql", "postgresql, pgvector"),
+        *("sqlite", "postgresql, pgvector"),
+        pytest.param("postgresql", marks=pytest.mark.campaign),
         pytest.param("sqlite, with lists", marks=pytest.mark.campaign),
     ],
     indirect=True,
