@@ -131,7 +131,7 @@ class EditedFolder(RuleBasedStateMachine):
 
 few = settings(
     max_examples=3,
-    stateful_step_count=14,
+    stateful_step_count=10,
     deadline=None,
     suppress_health_check=list(HealthCheck),
 )
@@ -143,4 +143,4 @@ class TestEditedFolder(EditedFolder.TestCase):
 
 @pytest.mark.campaign
 class TestEditedFolderOften(EditedFolder.TestCase):
-    settings = settings(few, max_examples=30)
+    settings = settings(few, max_examples=30, stateful_step_count=14)
