@@ -46,7 +46,7 @@ class RapidParameters(Parameters):
     `least_confidence`: less sure lines are dropped.
     """
 
-    detection_side: int = Field(default=544, ge=64, le=2000)
+    detection_side: int = Field(default=448, ge=64, le=2000)
     least_confidence: float = Field(default=0.6, ge=0, le=1)
 
 

@@ -49,7 +49,7 @@ from regard.storage.retrieval.verification import Finding
 _MOST_LINES = 4_000
 _PAGE = 1_000
 # Shorter words are similar to too many others.
-_SHORTEST_SIMILAR = 4
+_SHORTEST_SIMILAR = 6
 _LETTERS = string.ascii_lowercase + string.digits
 _asset, _content, _analysis = schema.asset.c, schema.content.c, schema.analysis.c
 _line, _word = schema.text_line.c, schema.read_word.c

@@ -40,7 +40,7 @@ def library(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Library:
     (tmp_path / "profiles" / "reads.toml").write_text(READS)
     monkeypatch.setenv("REGARD_PROFILES", str(tmp_path / "profiles"))
     made = Library(tmp_path)
-    sign(made.photos / "bakery.png", "Fresh Bread", (40, 70, 200))
+    sign(made.photos / "bakery.png", "Fresh Coffee", (40, 70, 200))
     sign(made.photos / "exit.png", "Exit 24", (40, 160, 60))
     made.photo("plain.png", 3)
     return made
@@ -50,7 +50,7 @@ def test_text_is_read_after_indexing_or_later(library: Library) -> None:
     outcome = library.run("index", library.photos, "--profile", "reads", "--no-read", "--json")
     assert (outcome.code, outcome.document["indexed"], outcome.document["read"]) == (0, 3, 0)
     assert (
-        library.search("bread", "--target", "region", "--limit", "1")[0]["region"].get("text")
+        library.search("coffee", "--target", "region", "--limit", "1")[0]["region"].get("text")
         is None
     )
     analysed = library.everything()
@@ -71,12 +71,12 @@ def test_text_is_read_after_indexing_or_later(library: Library) -> None:
     library.verify()
     hits = library.search("fresh", "--target", "region", "--limit", "100")
     texts = {hit["region"].get("text") for hit in hits}
-    assert texts == {"Fresh Bread", "Fresh Fish", None}
+    assert texts == {"Fresh Coffee", "Fresh Fish", None}
     (first,) = (
-        hit for hit in library.search("breed") if hit["asset"]["uri"].endswith("bakery.png")
+        hit for hit in library.search("coffae") if hit["asset"]["uri"].endswith("bakery.png")
     )
     (keyword,) = [channel for channel in first["channels"] if channel["kind"] == "keyword"]
-    assert keyword["words"] == [{"text": "breed", "field": "similar_text"}]
+    assert keyword["words"] == [{"text": "coffae", "field": "similar_text"}]
     outcome = library.run("search", '"exit 24"', "--explain", "--limit", "1")
     assert b"text in the picture" in outcome.out
 
@@ -93,14 +93,14 @@ def test_a_server_reads_new_photographs_and_earlier_ones(library: Library) -> No
         job = client.jobs.wait(client.jobs.read().id, timeout=120)
         assert (job.kind, job.state, job.total, job.done) == ("read", "done", 3, 3)
         assert (job.report or {})["lines"] == 2
-        (hit, *_) = client.search("bread").hits
+        (hit, *_) = client.search("coffee").hits
         detail = client.assets.get(hit.asset.id)
         (line,) = detail.texts
-        assert line.text == "Fresh Bread"
+        assert line.text == "Fresh Coffee"
         assert line.corners is not None
         x, y, width, height = line.bbox
         assert all(x <= px <= x + width and y <= py <= y + height for px, py in line.corners)
-        assert client.regions.get(line.id).text == "Fresh Bread"
+        assert client.regions.get(line.id).text == "Fresh Coffee"
         assert sum(client.regions.mask_run_lengths(line.id).size) == 160 + 320
         outcome = regard("--server", server.url, "read", "--json")
         assert (outcome.code, outcome.document["read"]) == (0, 0)
@@ -128,7 +128,7 @@ def test_the_measurement_runs_over_composed_photographs(library: Library, tmp_pa
     labels.write_text(
         json.dumps(
             {
-                "bakery.png": [{"text": "Fresh Bread"}],
+                "bakery.png": [{"text": "Fresh Coffee"}],
                 "exit.png": [{"text": "Exit 24"}],
                 "plain.png": [],
             }

@@ -82,4 +82,4 @@ def test_a_profile_without_reader_says_so() -> None:
     assert fake.reader_spec is None
     with pytest.raises(CannotWork, match="no reader of text"):
         fake.reader()
-    assert part.RapidParameters().identity == {"detection_side": 544, "least_confidence": 0.6}
+    assert part.RapidParameters().identity == {"detection_side": 448, "least_confidence": 0.6}
