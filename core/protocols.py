@@ -144,6 +144,12 @@ class Profile(Protocol):
     def reader(self) -> Reader:
         """The reader; raises CannotWork if there is none, ModelError, MissingDependency."""
 
+    def components(self, space: str, rows: Float32Array) -> Float32Array:
+        """What rows (n, d) of a space consist of, (n, k), told without loading weights.
+
+        Where rows are projections, what they were projected from, as nearly as they tell.
+        """
+
     def grounding_problem(self) -> RegardError | None:
         """Why `grounder` can't be used, told without loading weights; None when it can.
 

@@ -17,7 +17,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from regard.core.errors import ModelError, RegardError, UsageError
 from regard.core.geometry import Box
 from regard.core.protocols import Captioner, Encoder, Segmenter
-from regard.core.records import Image, Space
+from regard.core.records import Float32Array, Image, Space
 from regard.core.texts import Reader
 from regard.models.checkpoints.source import Checkpoint, ModelSource
 
@@ -90,6 +90,14 @@ class EncoderPart(Part, Protocol):
 
     def load(self) -> Encoder:
         """Read the weights and return the encoder; raises ModelError."""
+
+
+@runtime_checkable
+class ProjectingPart(Protocol):
+    """An encoder part whose rows are projections of longer ones."""
+
+    def components(self, rows: Float32Array) -> Float32Array:
+        """See `regard.core.protocols.Profile.components`."""
 
 
 class CaptionerPart(Part, Protocol):

@@ -151,7 +151,9 @@ class SearchEngine:
         )
         clock.lap("encode")
         own = self._own_contents(excluded, scope)
-        evidence = QueryEvidence.of_terms(read, vectors, own, self._routes, scope.target)
+        evidence = QueryEvidence.of_terms(
+            self._profile, read, vectors, own, self._routes, scope.target
+        )
         plan = _SearchPlan([query], scope, vectors, [evidence], words, [unknown], excluded)
         return self._answer(plan, clock)[0]
 
@@ -189,7 +191,7 @@ class SearchEngine:
             words = self._look_up([[Term(query)] for query in batch], scope)
             vectors = encode_texts(self._encoding, self._routes, texts, scope.target)
             clock.lap("encode")
-            evidence = [QueryEvidence.of_text(vector) for vector in vectors[0].vectors]
+            evidence = QueryEvidence.of_texts(self._profile, vectors[0])
             plan = _SearchPlan(batch, scope, vectors, evidence, words, unknown)
             answers.update(zip(places, self._answer(plan, clock), strict=True))
         return [answers[place] for place in range(len(queries))]

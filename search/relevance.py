@@ -10,9 +10,10 @@ channel did not rank a hit, the last score of that channel counts.
 Evidence of the answer: `KIND.best`, the best cosine of each channel, and `keyword.best`.
 
 Evidence of both: `concentration`, the Gini index of the query vector's absolute components (Hurley
-& Rickard, 2009, arXiv 0811.4706). Where components stand for things, a space knows a text well if
-few of them hold most of its length: then the same cosine says more, and a thing that exists should
-come nearer. Where components stand for nothing it hardly differs between queries.
+& Rickard, 2009, arXiv 0811.4706), before any projection. Where components stand for things, a space
+knows a text well if few of them hold most of its length: then the same cosine says more, and a
+thing that exists should come nearer. Where components stand for nothing it hardly differs between
+queries.
 
 Queries by one picture have `KIND.prominence`, the cosine minus the mean of the channel's sixth to
 tenth: what is really alike stands out, even where all photographs are alike. Instead of `lead`
@@ -41,6 +42,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from regard.core.protocols import Profile
 from regard.core.records import (
     Channel,
     Float32Array,
@@ -81,13 +83,16 @@ class QueryEvidence:
     negative: tuple[bool, ...] = ()
 
     @classmethod
-    def of_text(cls, vector: Float32Array) -> QueryEvidence:
-        """The evidence of one text by its vector (d,)."""
-        return cls(Form.TEXT, {"concentration": concentration(vector)})
+    def of_texts(cls, profile: Profile, vectors: ChannelVectors) -> list[QueryEvidence]:
+        """The evidence of each of n texts by its vector in one channel."""
+        return [
+            cls(Form.TEXT, {"concentration": value}) for value in _concentrations(profile, vectors)
+        ]
 
     @classmethod
     def of_terms(
         cls,
+        profile: Profile,
         terms: Sequence[Term],
         vectors: Sequence[ChannelVectors],
         own: frozenset[int],
@@ -106,9 +111,10 @@ class QueryEvidence:
             values = {f"{channel.space}.concentration": 0.0 for channel in channels}
             for of_channel in vectors:
                 name = f"{of_channel.weighted.channel.space}.concentration"
-                values[name] = concentration(of_channel.vectors[0])
+                (values[name],) = _concentrations(profile, of_channel)
             return cls(form, values, own, tuple(channels))
-        values = {"concentration": concentration(vectors[0].vectors[0])}
+        (value,) = _concentrations(profile, vectors[0])
+        values = {"concentration": value}
         if form is not Form.TEXTS:
             return cls(form, values, own)
         unwanted = math.fsum(term.weight for term in terms if term.negative)
@@ -134,6 +140,12 @@ def form_of(terms: Sequence[Term]) -> Form:
             return Form.IMAGE if box is None else Form.REGION
         case LikeQuery(reference):
             return Form.REGION if reference.is_region else Form.IMAGE
+
+
+def _concentrations(profile: Profile, vectors: ChannelVectors) -> list[float]:
+    """The concentration of each of a channel's vectors (n, d)."""
+    rows = profile.components(vectors.weighted.channel.space, vectors.vectors)
+    return [concentration(row) for row in rows]
 
 
 def concentration(vector: Float32Array) -> float:

@@ -210,6 +210,18 @@ def _projected(blocks: Float32Array, colours: Float32Array) -> Float32Array:
     return np.hstack([known, whole[:, -len(NAMES) :], np.zeros((len(whole), 1), dtype=np.float32)])
 
 
+def joint_components(rows: Float32Array) -> Float32Array:
+    """The meaning, classes and colours that joint rows (n, 616) are projected from: (n, 1395)."""
+    blocks = rows[:, :JOINT_DIRECTIONS] @ joint_directions()
+    return np.hstack([blocks, rows[:, JOINT_DIRECTIONS:-1]])
+
+
+def visual_components(rows: Float32Array) -> Float32Array:
+    """The features, none of them negative, that visual rows (n, 256) are projected from:
+    (n, 1280)."""
+    return np.asarray((rows @ visual_directions()).clip(0), dtype=np.float32)
+
+
 def _visual_rows(features: Float32Array) -> Float32Array:
     """Visual rows (n, 256) of pooled features (n, 1280)."""
     return _normalised(features @ visual_directions().T)

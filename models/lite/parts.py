@@ -15,13 +15,21 @@ from pydantic import Field
 
 from regard.core.errors import UsageError
 from regard.core.protocols import Analyzer, Captioner, Encoder, Segmenter
-from regard.core.records import Space
+from regard.core.records import Float32Array, Space
 from regard.models.checkpoints.pinned import PinnedFile
 from regard.models.lite import captioner, views
 from regard.models.lite.analyzer import CAPTION_MODEL, LiteAnalyzer
 from regard.models.lite.captioner import ClassCaptioner
 from regard.models.lite.classifier import Classifier, limit_linear_algebra
-from regard.models.lite.encoder import JOINT, PARAMETERS, VISUAL, JointEncoder, VisualEncoder
+from regard.models.lite.encoder import (
+    JOINT,
+    PARAMETERS,
+    VISUAL,
+    JointEncoder,
+    VisualEncoder,
+    joint_components,
+    visual_components,
+)
 from regard.models.lite.parameters import SegmenterParameters
 from regard.models.lite.sentences import SentenceEncoder
 from regard.models.lite.weights import (
@@ -124,6 +132,10 @@ class JointPart(_PackagedPart):
         """See `EncoderPart.space`."""
         return JOINT
 
+    def components(self, rows: Float32Array) -> Float32Array:
+        """See `ProjectingPart.components`."""
+        return joint_components(rows)
+
     def load(self) -> Encoder:
         """See `EncoderPart.load`."""
         return _joint()
@@ -146,6 +158,10 @@ class VisualPart(_PackagedPart):
     def space(self) -> Space:
         """See `EncoderPart.space`."""
         return VISUAL
+
+    def components(self, rows: Float32Array) -> Float32Array:
+        """See `ProjectingPart.components`."""
+        return visual_components(rows)
 
     def load(self) -> Encoder:
         """See `EncoderPart.load`."""

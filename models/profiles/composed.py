@@ -24,6 +24,7 @@ from regard.core.protocols import Analyzer, Captioner, Encoder, Grounder, Segmen
 from regard.core.records import (
     KEYWORDS,
     Channel,
+    Float32Array,
     Kind,
     PipelineSpec,
     QueryKind,
@@ -41,6 +42,7 @@ from regard.models.parts import (
     EncoderPart,
     LocatorPart,
     ReaderPart,
+    ProjectingPart,
     SegmenterPart,
     TowerTaker,
 )
@@ -216,6 +218,12 @@ class ComposedProfile:
             )
         reader: Reader = self._once(READING_ROLE, self._reader.load)
         return reader
+    def components(self, space: str, rows: Float32Array) -> Float32Array:
+        """See `Profile.components`."""
+        for part, own in zip(self._encoder_parts.values(), self.spaces, strict=True):
+            if own.name == space and isinstance(part, ProjectingPart):
+                return part.components(rows)
+        return rows
 
     def grounding_problem(self) -> RegardError | None:
         """See `Profile.grounding_problem`."""
