@@ -28,7 +28,7 @@ from regard.models.lite.colours import NAMES as COLOURS
 from regard.models.lite.kinds import names
 from regard.models.lite.views import Views, look
 
-_LEAST_LOGIT = -2.5  # of the probability of a name that says nothing
+_LEAST_LOGIT = -2.7  # of the probability of a name that says nothing
 _LOGIT_PER_SPECIFICITY = 10.0  # added to it for a name without narrower ones
 _PRIOR = 0.5  # share of the log-odds of a name's share of the classes that is added, too
 _PERHAPS = 0.5  # share of a kind's probability from which a guess is added
@@ -113,7 +113,13 @@ class ClassCaptioner:
         found = self._segmenter.segment(images)
         return [
             describe(
-                look(self._classifier, image, [r.box for r in regions], [r.mask for r in regions])
+                look(
+                    self._classifier,
+                    image,
+                    [r.box for r in regions],
+                    [r.mask for r in regions],
+                    [r.score for r in regions],
+                )
             )
             for image, regions in zip(images, found, strict=True)
         ]

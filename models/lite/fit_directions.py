@@ -6,9 +6,7 @@ WORDNET is the folder with `data.noun` of WordNet 3.0, which Debian's package wo
 /usr/share/wordnet. No photograph takes part.
 
 The joint directions are the main ones, without centring, of two sets with half of the weight each:
-texts about things that can be seen, and images of each class alone. They are then rotated so that
-each stands for few classes (varimax; Kaiser, 1958). This changes no inner product, but the
-concentration of a text's row on few components then still tells how well the classes know the text.
+texts about things that can be seen, and images of each class alone.
 
 The classifier's features are 1280 bounded sums of 352 channels, so most of what tells them apart
 lies in the span of the weights of these sums. The visual directions are the main ones of the
@@ -24,7 +22,7 @@ from pathlib import Path
 
 import numpy as np
 
-from regard.core.records import Float32Array, Float64Array
+from regard.core.records import Float32Array
 from regard.models.lite.classifier import CLASSES
 from regard.models.lite.colours import NAMES
 from regard.models.lite.directions import FILE, JOINT_DIRECTIONS, VISUAL_DIRECTIONS
@@ -36,7 +34,6 @@ from regard.models.lite.vocabulary import vocabulary
 # WordNet's lexicographer files of nouns that can be seen: animals, artifacts, body, food, groups,
 # places, objects, people, phenomena, plants, substances and so on.
 _VISIBLE = frozenset({"05", "06", "08", "13", "15", "17", "18", "19", "20", "25", "27"})
-_ROUNDS = 25
 _BATCH = 64
 
 
@@ -72,7 +69,7 @@ def fit_joint(meanings: Float32Array) -> Float32Array:
     samples = text_blocks(meanings), weighted_blocks(vocabulary().description_vectors, classes)
     spread = sum(sample.T.astype(np.float64) @ sample / len(sample) for sample in samples)
     _, axes = np.linalg.eigh(spread)
-    return varimax(axes[:, ::-1][:, :JOINT_DIRECTIONS])
+    return np.asarray(axes[:, ::-1][:, :JOINT_DIRECTIONS].T, dtype=np.float32)
 
 
 def fit_visual() -> Float32Array:
@@ -80,18 +77,6 @@ def fit_visual() -> Float32Array:
     weights = load().head.weight[:, :, 0, 0].astype(np.float64)  # (1280, 352)
     axes, _, _ = np.linalg.svd(weights, full_matrices=False)
     return np.asarray(axes[:, :VISUAL_DIRECTIONS].T, dtype=np.float32)
-
-
-def varimax(axes: Float64Array) -> Float32Array:
-    """Rotate orthonormal columns (n, k) so that their entries are few and large: rows (k, n)."""
-    rotation = np.eye(axes.shape[1])
-    for _ in range(_ROUNDS):
-        rotated = axes @ rotation
-        left, _, right = np.linalg.svd(
-            axes.T @ (rotated**3 - rotated * np.square(rotated).mean(axis=0))
-        )
-        rotation = left @ right
-    return np.asarray((axes @ rotation).T, dtype=np.float32)
 
 
 def main(wordnet: Path) -> None:

@@ -2,12 +2,12 @@
 
 The whole image is classified at the classifier's native square size and in windows that slide over
 a larger feature map; the class probabilities are averaged. The same map serves the regions: its
-features are averaged under each region's mask and box, without further passes. Captions mix the
-whole image's probabilities with those of its most confident regions.
+features are averaged under each region's mask and box, without further passes. Crops of the regions
+with the highest objectness are classified separately.
 
-Small things have little effect on the whole image's features. All regions therefore raise the
-probability that a class appears anywhere in the image, and so do crops of the regions with the
-highest objectness, which are encoded separately.
+Small things have little effect on the whole image's features. Regions and crops therefore raise the
+probability that a class appears anywhere in the image. Captions mix the whole image's
+probabilities with those of its most confident regions and of the crops.
 """
 
 from __future__ import annotations
@@ -32,6 +32,7 @@ _NATIVE_TEMPERATURE = 0.6
 _MASK_TEMPERATURE = 1.2
 _SALIENT_SHARE = 0.3  # weight of the most confident regions in `salient`
 _CLOSER_LOOKS = 3
+_CLOSER_SHARE = 0.25  # weight of the crops in `salient`
 _CLOSER_SIDE = 160  # side in pixels of a square with the area of a resized crop
 _ANYWHERE_SHARE = 0.3  # weight of regions and crops in `anywhere`
 _CLOSER_MARGIN = 0.125  # share of a box's size added on each side
@@ -46,6 +47,7 @@ PARAMETERS: Mapping[str, float] = {
     "mask_temperature": _MASK_TEMPERATURE,
     "salient_share": _SALIENT_SHARE,
     "closer_looks": _CLOSER_LOOKS,
+    "closer_share": _CLOSER_SHARE,
     "closer_side": _CLOSER_SIDE,
     "anywhere_share": _ANYWHERE_SHARE,
     "closer_margin": _CLOSER_MARGIN,
@@ -58,8 +60,9 @@ PARAMETERS: Mapping[str, float] = {
 class Views:
     """Features, class probabilities and colour shares of one image and its r regions.
 
-    `salient` mixes `probabilities` with those of the most confident regions. `anywhere` scores
-    each class's presence somewhere in the image; without objectness it equals `probabilities`.
+    `salient` mixes `probabilities` with those of the most confident regions and of the crops.
+    `anywhere` scores each class's presence somewhere in the image. Without objectness there are no
+    crops, and `anywhere` equals `probabilities`.
     Probabilities and colour shares sum to 1, except `anywhere`.
     """
 
@@ -98,11 +101,16 @@ def look(
     region_probabilities = (
         softmax(logits[: len(boxes)] / _MASK_TEMPERATURE) + softmax(logits[len(boxes) :])
     ) / np.float32(2)
+    anywhere, crops = whole, None
+    if objectness is not None and len(boxes):
+        scores = np.clip(np.asarray(objectness, dtype=np.float32), 0, 1)
+        crops = _crops(classifier, image, boxes, scores)
+        anywhere = _anywhere(whole, region_probabilities, scores, crops)
     return Views(
         features=(native + 2 * large.mean(axis=(1, 2))) / np.float32(3),
         probabilities=whole,
-        anywhere=_anywhere(classifier, image, whole, boxes, region_probabilities, objectness),
-        salient=_salient(whole, region_probabilities),
+        anywhere=anywhere,
+        salient=_salient(whole, region_probabilities, crops),
         colours=colour_shares(named, np.ones((1, named.size), dtype=np.float32))[0],
         region_features=under_masks,
         region_probabilities=region_probabilities,
@@ -136,35 +144,48 @@ def _windows(features: Float32Array) -> Float32Array:
     return _pooled(features, weights.reshape(-1, rows * columns))
 
 
-def _salient(whole: Float32Array, regions: Float32Array) -> Float32Array:
-    """Mix the image's probabilities (1000,) with the regions' (r, 1000) by confidence."""
-    if not len(regions):
-        return whole
-    confidence = regions.max(axis=1)  # (r,)
-    mean = confidence @ regions / confidence.sum()  # (1000,)
-    return np.asarray((1 - _SALIENT_SHARE) * whole + _SALIENT_SHARE * mean, dtype=np.float32)
+@dataclass(frozen=True, slots=True)
+class _Crops:
+    """Class probabilities (k, 1000) of crops of k regions, and the regions' objectness (k,)."""
+
+    probabilities: Float32Array
+    objectness: Float32Array
 
 
-def _anywhere(
-    classifier: Classifier,
-    image: Image,
-    whole: Float32Array,
-    boxes: Sequence[Box],
-    regions: Float32Array,
-    objectness: Sequence[float] | None,
-) -> Float32Array:
-    """Mix the image's probabilities (1000,) with the maximum over its regions' (r, 1000) and over
-    crops of its best regions, each scaled by the region's objectness."""
-    if objectness is None or not len(boxes):
-        return whole
-    scores = np.clip(np.asarray(objectness, dtype=np.float32), 0, 1)
-    best = np.argsort(-scores, kind="stable")[:_CLOSER_LOOKS]
+def _crops(
+    classifier: Classifier, image: Image, boxes: Sequence[Box], objectness: Float32Array
+) -> _Crops:
+    """Classify crops of the regions of highest objectness (r,)."""
+    best = np.argsort(-objectness, kind="stable")[:_CLOSER_LOOKS]
     parts = [_closer(image, boxes[region]) for region in best]
     features = [
         classifier.feature_map(part, *_closer_sides(part)).mean(axis=(1, 2)) for part in parts
     ]
-    closer = softmax(classifier.logits(np.stack(features)))
-    evidence = np.vstack([scores[:, None] * regions, scores[best, None] * closer]).max(axis=0)
+    return _Crops(softmax(classifier.logits(np.stack(features))), objectness[best])
+
+
+def _salient(whole: Float32Array, regions: Float32Array, crops: _Crops | None) -> Float32Array:
+    """Mix the image's probabilities (1000,) with the regions' (r, 1000) by confidence, and with
+    those of crops by objectness."""
+    if not len(regions):
+        return whole
+    confidence = regions.max(axis=1)  # (r,)
+    mean = confidence @ regions / confidence.sum()  # (1000,)
+    mixed = (1 - _SALIENT_SHARE) * whole + _SALIENT_SHARE * mean
+    if crops is not None and crops.objectness.any():
+        closer = crops.objectness @ crops.probabilities / crops.objectness.sum()
+        mixed = (1 - _CLOSER_SHARE) * mixed + _CLOSER_SHARE * closer
+    return np.asarray(mixed, dtype=np.float32)
+
+
+def _anywhere(
+    whole: Float32Array, regions: Float32Array, objectness: Float32Array, crops: _Crops
+) -> Float32Array:
+    """Mix the image's probabilities (1000,) with the maximum over its regions' (r, 1000) and the
+    crops', each scaled by the region's objectness (r,)."""
+    evidence = np.vstack(
+        [objectness[:, None] * regions, crops.objectness[:, None] * crops.probabilities]
+    ).max(axis=0)
     share = np.float32(_ANYWHERE_SHARE)
     return np.asarray((1 - share) * whole + share * evidence, dtype=np.float32)
 

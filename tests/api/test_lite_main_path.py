@@ -191,6 +191,23 @@ def test_a_text_finds_its_photograph_and_the_thing_in_it(
     assert 0 <= y < y + height <= asset["height"]
 
 
+@pytest.mark.parametrize(
+    ("text", "photograph", "caption"),
+    [
+        ("a motorbike", "motorcycle-left.png", "A vehicle, perhaps a moped."),
+        ("a motorbike", "motorcycle-right.png", "A vehicle, perhaps a moped."),
+        # The classifier takes it for a nematode.
+        ("the moon", "moon.png", "A mostly grey photograph."),
+    ],
+)
+def test_captions_name_what_is_likely_and_nothing_else(
+    capsys: pytest.CaptureFixture[str], demo: Path, text: str, photograph: str, caption: str
+) -> None:
+    found = hits(capsys, text, "--limit", "13", "--home", str(demo / "home"))
+    captions = {name(hit): hit["asset"]["caption"] for hit in found}
+    assert captions[photograph] == caption
+
+
 def test_a_picture_finds_itself_and_its_part(
     capsys: pytest.CaptureFixture[str], demo: Path
 ) -> None:
