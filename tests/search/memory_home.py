@@ -138,6 +138,9 @@ class MemoryHome:
     def encoder(self, _space: str) -> MemoryHome:
         return self
 
+    def components(self, _space: str, rows: Float32Array) -> Float32Array:
+        return rows
+
     def knows(self, word: str) -> bool:
         return True
 

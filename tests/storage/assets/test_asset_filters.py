@@ -368,6 +368,9 @@ class OneSpace:
     def encoder(self, _space: str) -> OneSpace:
         return self
 
+    def components(self, _space: str, rows: Float32Array) -> Float32Array:
+        return rows
+
     def knows(self, word: str) -> bool:
         return True
 
