@@ -41,8 +41,8 @@ from regard.models.parts import (
     CaptionerPart,
     EncoderPart,
     LocatorPart,
-    ReaderPart,
     ProjectingPart,
+    ReaderPart,
     SegmenterPart,
     TowerTaker,
 )
@@ -218,6 +218,7 @@ class ComposedProfile:
             )
         reader: Reader = self._once(READING_ROLE, self._reader.load)
         return reader
+
     def components(self, space: str, rows: Float32Array) -> Float32Array:
         """See `Profile.components`."""
         for part, own in zip(self._encoder_parts.values(), self.spaces, strict=True):

@@ -177,8 +177,6 @@ def _read_condition(condition: Condition, names: _Names) -> AssetFilter:
 
 
 def _filter(condition: Condition, names: _Names) -> AssetFilter:  # noqa: PLR0911 - one return per kind of value
-    if isinstance(condition.value, str):
-        return _named_filter(condition.field, condition.value, names)
     match condition.value:
         case Period(start, end):
             return AssetFilter(taken_from=start, taken_to=end)
@@ -198,6 +196,8 @@ def _filter(condition: Condition, names: _Names) -> AssetFilter:  # noqa: PLR091
             return AssetFilter(has=(fact,))
         case CustomField(name, value):
             return AssetFilter(custom=((name, value),))
+        case str() as text:
+            return _named_filter(condition.field, text, names)
 
 
 def _named_filter(field: Field, text: str, names: _Names) -> AssetFilter:
