@@ -5,17 +5,19 @@ A caption says no more than is likely: "A penguin.", or "A bird, perhaps a crane
 classes. The name is the most specific one that is probable enough. A specific name, which is right
 for fewer things, has to be more probable; so has a kind of many classes, which collects probability
 even where nothing known is seen. Where a name inside that kind has most of the kind's probability,
-it is added with "perhaps". Where no kind is probable, the sentence names the dominant colours,
+it is added with "perhaps". Where no name is probable enough, but one is more likely than not, the
+sentence is the guess alone: "Perhaps a mug." Where no kind is likely, it names the dominant colours,
 which are measured.
 
 One class is never evidence for a name: nematodes, the only class whose things need a microscope.
 The classifier gives it a probability of 0.7 for the moon.
 
-A region's caption is the name alone: "penguin".
+A region's caption is the name alone: "penguin". It has no guesses.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -31,7 +33,7 @@ from regard.models.lite.views import Views, look
 _LEAST_LOGIT = -2.7  # of the probability of a name that says nothing
 _LOGIT_PER_SPECIFICITY = 10.0  # added to it for a name without narrower ones
 _PRIOR = 0.5  # share of the log-odds of a name's share of the classes that is added, too
-_PERHAPS = 0.5  # share of a kind's probability from which a guess is added
+_PERHAPS = 0.5  # probability of a guess within its kind, or alone
 _DOMINANT = 0.35  # share of pixels from which a colour is called dominant
 _MICROSCOPIC = 111  # the class "nematode"
 
@@ -53,14 +55,15 @@ _UNCOUNTABLE = frozenset(
 
 @dataclass(frozen=True, slots=True)
 class Naming:
-    """A name that is probable enough, and a likely guess at something more specific, or None."""
+    """A name that is probable enough, and a likely guess at something more specific; one of them
+    may be None."""
 
-    name: str
+    name: str | None
     guess: str | None
 
 
 def name_things(probabilities: Float32Array) -> list[Naming | None]:
-    """Name what is seen by class probabilities (n, 1000); None where nothing is probable enough."""
+    """Name what is seen by class probabilities (n, 1000); None where nothing is likely."""
     known = names()
     visible = probabilities.copy()  # rows then sum to less than 1, so that no other class gains
     visible[:, _MICROSCOPIC] = 0
@@ -71,10 +74,7 @@ def name_things(probabilities: Float32Array) -> list[Naming | None]:
         + _PRIOR * _log_odds(known.members.mean(axis=1))
     )
     enough = _log_odds(scores) >= least
-    return [
-        _naming(row, is_enough) if is_enough.any() else None
-        for row, is_enough in zip(scores, enough, strict=True)
-    ]
+    return [_naming(row, is_enough) for row, is_enough in zip(scores, enough, strict=True)]
 
 
 def _log_odds(probabilities: Float32Array) -> Float32Array:
@@ -82,9 +82,16 @@ def _log_odds(probabilities: Float32Array) -> Float32Array:
     return np.asarray(np.log(bounded / (1 - bounded)), dtype=np.float32)
 
 
-def _naming(scores: Float32Array, is_enough: BoolArray) -> Naming:
+def _naming(scores: Float32Array, is_enough: BoolArray) -> Naming | None:
     """The naming for the scores of all names (names,), of which some are probable enough."""
     known = names()
+    if not is_enough.any():
+        is_likely = scores >= _PERHAPS
+        return (
+            Naming(None, known.texts[_most_specific(scores, is_likely)])
+            if is_likely.any()
+            else None
+        )
     best = _most_specific(scores, is_enough)
     is_inside = known.members @ (1 - known.members[best]) == 0
     is_narrower = is_inside & (known.specificity > known.specificity[best])
@@ -139,8 +146,8 @@ def describe_regions(views: Views) -> list[str | None]:
 
 def without_hedge(caption: str) -> str:
     """Reduce a caption to its most specific name: "A bird, perhaps a crane." → "A crane."."""
-    _, _, guess = caption.partition(", perhaps ")
-    return f"{guess[0].upper()}{guess[1:]}" if guess else caption
+    guess = re.split(r"\b[Pp]erhaps ", caption)[-1]
+    return f"{guess[0].upper()}{guess[1:]}"
 
 
 def names_thing(caption: str) -> bool:
@@ -150,9 +157,9 @@ def names_thing(caption: str) -> bool:
 
 def sentence(naming: Naming) -> str:
     """Turn a naming into a sentence: "A bird, perhaps a king penguin."."""
-    words = _with_article(naming.name)
-    if naming.guess is not None:
-        words += f", perhaps {_with_article(naming.guess)}"
+    parts = [] if naming.name is None else [_with_article(naming.name)]
+    parts += [] if naming.guess is None else [f"perhaps {_with_article(naming.guess)}"]
+    words = ", ".join(parts)
     return f"{words[0].upper()}{words[1:]}."
 
 
