@@ -33,7 +33,8 @@ from regard.models.lite.views import Views, look
 _LEAST_LOGIT = -2.7  # of the probability of a name that says nothing
 _LOGIT_PER_SPECIFICITY = 10.0  # added to it for a name without narrower ones
 _PRIOR = 0.5  # share of the log-odds of a name's share of the classes that is added, too
-_PERHAPS = 0.5  # probability of a guess within its kind, or alone
+_PERHAPS = 0.5  # share of a kind's probability from which a guess is added
+_LIKELY = 0.5  # probability from which a guess stands alone
 _DOMINANT = 0.35  # share of pixels from which a colour is called dominant
 _MICROSCOPIC = 111  # the class "nematode"
 
@@ -42,6 +43,7 @@ PARAMETERS: Mapping[str, float] = {
     "logit_per_specificity": _LOGIT_PER_SPECIFICITY,
     "prior": _PRIOR,
     "perhaps": _PERHAPS,
+    "likely": _LIKELY,
     "dominant": _DOMINANT,
     "microscopic": _MICROSCOPIC,
 }
@@ -86,7 +88,7 @@ def _naming(scores: Float32Array, is_enough: BoolArray) -> Naming | None:
     """The naming for the scores of all names (names,), of which some are probable enough."""
     known = names()
     if not is_enough.any():
-        is_likely = scores >= _PERHAPS
+        is_likely = scores >= _LIKELY
         return (
             Naming(None, known.texts[_most_specific(scores, is_likely)])
             if is_likely.any()
