@@ -23,7 +23,7 @@ def test_values_of_photographs_are_suggested(served: Served) -> None:
     assert suggested(client, "REYKJAVI") == [("city", "Reykjavík")]
     assert suggested(client, "country:ice") == [("country", "Iceland")]
     (found,) = client.suggest("city:reyk")
-    assert [hit.asset.id for hit in client.search(found.query).hits] == [asset.id]
+    assert [hit.asset.id for hit in client.search(query=found.query).hits] == [asset.id]
     # What is only in the trash is not suggested, and what changes is at once.
     client.assets.delete(asset.id)
     assert suggested(client, "red ze") == suggested(client, "country:ice") == []
@@ -42,4 +42,4 @@ def test_a_bound_key_gets_the_values_of_its_collections(served: Served) -> None:
     bound = served.with_key(served.key("read", mine.name))
     assert suggested(bound, "qua") == [("tag", "quay mine"), ("album", "quays")]
     assert len(suggested(client, "qua")) == 5
-    assert suggested(client, "album:") == suggested(client, "album:q")
+    assert len(suggested(client, "album:qua")) == 3
