@@ -5,8 +5,8 @@
 # make photoset          the labelled photographs that quality is measured on
 PYTHON ?= python3
 PORT ?= 8420
-# Processes that run the tests: one more than the cores of a small machine, as tests also wait.
-WORKERS ?= 3
+# Processes that run the tests: more of them make those of the page fail that wait for frames.
+WORKERS ?= 2
 # Unpacked Debian packages for `make photoset`, which downloads them otherwise.
 PACKAGES ?=
 VENV := .venv

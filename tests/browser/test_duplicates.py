@@ -19,6 +19,7 @@ from regard.api.client import Client
 Shoot = Callable[[Page, str], None]
 
 
+# Tests name it before `visit`: their pages are closed before it ends.
 @pytest.fixture
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     """Three files of one picture, two of another, and one that is alone."""
@@ -44,7 +45,7 @@ def group(name: str) -> str:
 
 
 def test_duplicates_are_trashed_only_after_confirmation(
-    visit: Visits, server: Server, shoot: Shoot
+    server: Server, visit: Visits, shoot: Shoot
 ) -> None:
     page = visit(server.url)
     expect(hits(page)).to_have_count(6)
@@ -100,7 +101,7 @@ def test_duplicates_are_trashed_only_after_confirmation(
     assert "No photo of 1 group would be left." in asked[-1]
 
 
-def test_kind_and_open_photo_are_in_the_url(visit: Visits, server: Server) -> None:
+def test_kind_and_open_photo_are_in_the_url(server: Server, visit: Visits) -> None:
     page = visit(
         f"{server.url}/?view=duplicates",
         viewport={"width": 360, "height": 740},
@@ -134,7 +135,7 @@ def test_kind_and_open_photo_are_in_the_url(visit: Visits, server: Server) -> No
     assert query(page) == {}
 
 
-def test_groups_are_reviewed_side_by_side(visit: Visits, server: Server, shoot: Shoot) -> None:
+def test_groups_are_reviewed_side_by_side(server: Server, visit: Visits, shoot: Shoot) -> None:
     with Client(server.url) as client:
         ids = {asset.file_name: asset.id for asset in client.assets.iterate()}
         client.assets.patch(ids["red copy.png"], tags=["sea"])

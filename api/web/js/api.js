@@ -51,7 +51,8 @@ export async function whyNoPicture(address) {
 export const unreachable = () =>
   new Problem({ detail: "the server can't be reached", remedy: "check that regard serve is running, then try again" });
 
-async function call(path, { method = "GET", json, body, signal, key } = {}) {
+// Nobody is asked for a key to answer a call that was made on the side.
+async function call(path, { method = "GET", json, body, signal, key, aside = false } = {}) {
   const headers = { Accept: "application/json" };
   if (json !== undefined) headers["Content-Type"] = "application/json";
   if (key) headers["Idempotency-Key"] = key;
@@ -63,7 +64,7 @@ async function call(path, { method = "GET", json, body, signal, key } = {}) {
     if (error.name === "AbortError") throw error;
     throw unreachable();
   }
-  if (answer.status === 401 && signIn !== null && path !== "v1/session") {
+  if (answer.status === 401 && !aside && signIn !== null && path !== "v1/session") {
     await signIn();
     return call(path, { method, json, body, signal, key });
   }
@@ -115,7 +116,7 @@ export const mergeDuplicates = (keep, discard) => call("v1/duplicates/merge", { 
 export const markDistinct = (ids, distinct) => call("v1/duplicates/distinct", { method: "POST", json: { ids, distinct } });
 export const emptyTrash = () => call("v1/trash/empty", { method: "POST", json: {} });
 
-export const suggestions = (q, signal) => call(address("v1/suggestions", [["q", q]]), { signal });
+export const suggestions = (q, signal) => call(address("v1/suggestions", [["q", q]]), { signal, aside: true });
 
 export const region = (which, signal) => call(`v1/regions/${id(which)}`, { signal });
 
