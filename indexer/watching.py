@@ -298,7 +298,8 @@ def _hold_missing(
     How long they are missing counts up to the start of the look, which may have been slow.
 
     They are held while other files are unsettled. Without an event that tells of their end, their
-    new place may have escaped a look that was under way.
+    new place may have escaped a look that was under way. Where nothing tells of it, a look at a few
+    paths does not see their new place at all.
     """
     if is_object(root.path):
         return
@@ -306,7 +307,7 @@ def _hold_missing(
     ended = frozenset(part for part in parts if not os.path.lexists(part))
     missing = [path for path, stamp in found.items() if stamp is None]
     since = {path: root.held.get(path, now) for path in missing}
-    held = set()
+    held = set(missing) if root.is_polled and parts else set()
     for path in missing:
         age = started - since[path]
         is_told = path in ended or lies_below(path, ended)
