@@ -10,9 +10,11 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-# Runs at the start of each process that has the gate's environment. What nobody lets through for
-# minutes goes on: its test is long over, and it should be.
+# Runs at the start of each process that has the gate's environment. A worker whose server was killed
+# goes on, to end after its batch. What nobody lets through for minutes goes on, too: its test is long
+# over, and it should be.
 _AT_START = """
+import os
 import time
 from pathlib import Path
 from regard.models.fake import FakeSegmenter
@@ -22,7 +24,10 @@ segment = FakeSegmenter.segment
 
 def hold(self, images):
     allowed, passed, until = FOLDER / "allowed", FOLDER / "passed", time.monotonic() + 250
-    while passed.stat().st_size >= int(allowed.read_text()) and time.monotonic() < until:
+    parent = os.getppid()
+    while passed.stat().st_size >= int(allowed.read_text()):
+        if os.getppid() != parent or time.monotonic() > until:
+            break
         time.sleep(0.005)
     with passed.open("ab") as file:
         file.write(b".")

@@ -67,9 +67,6 @@ def store_without_job(served: Served, collection: str, data: bytes) -> None:
     catalog.close()
 
 
-# Its forked workers sometimes do not end here; the cause is not known. Workers that are killed in the
-# midst are in tests/api/test_worker.py as well.
-@pytest.mark.campaign
 def test_jobs_continue_after_stops_and_kills(frail: Served) -> None:
     """An import in its midst, uploads that were answered and not begun, and one that lost its
     job."""
