@@ -8,8 +8,8 @@ import os
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from regard.api.library.relevance import StoredRelevance
 from regard.api.library.settings import Settings
+from regard.api.library.stored_relevance import StoredRelevance
 from regard.core.assets import Asset
 from regard.core.errors import HomeError, PipelineConflict, UsageError
 from regard.core.machine import usable_cores

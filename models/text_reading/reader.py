@@ -15,7 +15,7 @@ from regard.core.errors import MissingDependency
 from regard.core.records import Image
 from regard.core.texts import TextLine
 from regard.models.checkpoints.pinned import PinnedFile
-from regard.models.text_reading.part import DETECTION, DIRECTION, RECOGNITION, RapidParameters
+from regard.models.text_reading.weights import DETECTION, DIRECTION, RECOGNITION, RapidParameters
 
 # From this height, as a multiple of its width, a line is read from top to bottom.
 _UPRIGHT = 1.5

@@ -15,9 +15,9 @@ from regard.core.geometry import Box
 from regard.core.records import Image
 from regard.models.parts import PartDefinition
 from regard.models.profiles.registry import load_profile
-from regard.models.text_reading import part
-from regard.models.text_reading.part import DETECTION, RapidPart
+from regard.models.text_reading.part import RapidPart
 from regard.models.text_reading.reader import RapidReader
+from regard.models.text_reading.weights import DETECTION, RapidParameters
 
 LINES = {"Fresh Bread": (40, 30), "OPEN 24 hours": (300, 200)}
 
@@ -82,4 +82,4 @@ def test_a_profile_without_reader_says_so() -> None:
     assert fake.reader_spec is None
     with pytest.raises(CannotWork, match="no reader of text"):
         fake.reader()
-    assert part.RapidParameters().identity == {"detection_side": 448, "least_confidence": 0.6}
+    assert RapidParameters().identity == {"detection_side": 448, "least_confidence": 0.6}

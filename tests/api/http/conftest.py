@@ -48,11 +48,11 @@ def served_on_pgvector(
 @pytest.fixture(scope="session")
 def served_on_milvus(
     postgres_url: Callable[[], str],
-    milvus_server: MilvusServer,
+    lasting_milvus_server: MilvusServer,
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Iterator[Served]:
     folder = tmp_path_factory.mktemp("served")
-    with Served(folder, postgres_url(), vectors=milvus_server.url) as served:
+    with Served(folder, postgres_url(), vectors=lasting_milvus_server.url) as served:
         yield served
 
 
