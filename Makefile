@@ -2,11 +2,14 @@
 # make run PHOTOS=DIR    the same over a folder of your own, which is indexed meanwhile
 # make demo              index and search in the terminal; PHOTOS=DIR too
 # make test              lint, type checks, import rules and all quick tests
+# make test-all          the same with the slow tests, as CI runs them
 # make photoset          the labelled photographs that quality is measured on
 PYTHON ?= python3
 PORT ?= 8420
-# Processes that run the tests: more of them make those of the page fail that wait for frames.
-WORKERS ?= 2
+# Processes that run the tests.
+WORKERS ?= 3
+# The quick tests.
+MARKED := not campaign and not slow
 # Unpacked Debian packages for `make photoset`, which downloads them otherwise.
 PACKAGES ?=
 VENV := .venv
@@ -22,7 +25,7 @@ FILES := find $(SOURCES) -name '*.py' -o -path '*/web/*' -type f -o -path '*/shi
 
 export PHOTOS
 .NOTPARALLEL:
-.PHONY: run demo test lint types imports pytest campaign benchmark benchmark-service benchmark-models benchmark-size photoset docs openapi-lint clean FORCE
+.PHONY: run demo test test-all lint types imports pytest campaign benchmark benchmark-service benchmark-models benchmark-size photoset docs openapi-lint clean FORCE
 
 run: $(VENV)/.installed-run $(VENV)/.linked
 ifdef PHOTOS
@@ -36,10 +39,15 @@ endif
 demo: $(VENV)/.installed-run $(VENV)/.linked
 	$(BIN)/regard demo --output demo-output $(if $(PHOTOS),--photos "$$PHOTOS")
 
+# More processes make tests of the page fail that wait for frames.
+test-all: MARKED := not campaign
+test-all: WORKERS := 2
+test-all: test
+
 # Type checks run on one core for more than a minute, so they run beside the tests.
 test: lint imports
 	@$(MAKE) types > $(VENV)/types.log 2>&1 & types=$$!; \
-	$(MAKE) pytest; tested=$$?; \
+	$(MAKE) pytest WORKERS=$(WORKERS) MARKED="$(MARKED)"; tested=$$?; \
 	wait $$types; typed=$$?; \
 	cat $(VENV)/types.log; exit $$((tested || typed))
 
@@ -56,9 +64,9 @@ imports: $(VENV)/.installed-test $(VENV)/.linked
 # Each process takes whole files, in the order of tests/conftest.py. Python writes compiled modules,
 # whatever the environment says, or each process that a test starts would compile regard again.
 pytest: $(VENV)/.installed-test $(VENV)/.linked
-	PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest -m "not campaign" --numprocesses $(WORKERS) --dist loadfile --no-loadscope-reorder
+	PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest -m "$(MARKED)" --numprocesses $(WORKERS) --dist loadfile --no-loadscope-reorder
 
-# The slow tests: crash and damage campaigns at full length, with new random examples each time.
+# The longest tests: crash and damage campaigns at full length, with new random examples each time.
 campaign: $(VENV)/.installed-test $(VENV)/.linked
 	$(BIN)/python -m pytest -m campaign --timeout 1800 --hypothesis-profile explore
 

@@ -21,6 +21,8 @@ from regard.api.library.home import open_home
 from regard.api.library.settings import Settings
 from regard.indexer.report import Stoppable
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def library(tmp_path: Path) -> Library:

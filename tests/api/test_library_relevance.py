@@ -22,6 +22,8 @@ from regard.indexer.report import Stoppable
 from regard.search import library_relevance
 from regard.search.library_relevance import LEAST_PHOTOGRAPHS, everyday_texts
 
+pytestmark = pytest.mark.slow
+
 # Words that name no colour: to the models of `fake` they mean nothing.
 NONSENSE = [
     f"{word} {number}" for word in ("flurb", "wexit", "odrun", "pilmo") for number in range(10)

@@ -19,6 +19,8 @@ from regard.api.cli.sample_photos import gather_sample_photos
 from regard.models.profiles.registry import load_profile
 from regard.photos.masks import mask_area
 
+pytestmark = pytest.mark.slow
+
 NAMES = ("cat.png", "coffee.png", "motorcycle-left.png")
 SAM2 = "{ points_per_side = 4, predicted_iou = 0.0, stability = 0.0, limit = 3 }"
 SHAPES = {

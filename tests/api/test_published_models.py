@@ -32,6 +32,8 @@ from regard.models.profiles.registry import load_profile
 from regard.models.profiles.shared_tower import SharedTowerAnalyzer
 from regard.photos.photo_file import decode_file
 
+pytestmark = pytest.mark.slow
+
 SIDE = 32
 MEASUREMENTS = ("retrieval", "regions", "captions")
 # Random masks would not pass the filters of trained ones.

@@ -13,6 +13,8 @@ from made_server import Server
 
 from regard.api.client import Client
 
+pytestmark = pytest.mark.slow
+
 PATIENCE_SECONDS = 200.0
 
 

@@ -26,6 +26,8 @@ from regard.core.jobs import Job, JobKind, JobState
 from regard.storage.database.catalog import open_catalog
 from regard.storage.service.jobs import SqlJobQueue
 
+pytestmark = pytest.mark.slow
+
 PHOTOS = 24
 
 

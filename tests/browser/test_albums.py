@@ -18,6 +18,8 @@ from visits import Visits
 
 from regard.api.client import Client
 
+pytestmark = pytest.mark.slow
+
 Shoot = Callable[[Page, str], None]
 _PHONE: dict[str, Any] = {
     "viewport": {"width": 360, "height": 740}, "has_touch": True, "color_scheme": "dark",

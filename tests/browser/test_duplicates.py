@@ -16,6 +16,8 @@ from visits import Visits
 
 from regard.api.client import Client
 
+pytestmark = pytest.mark.slow
+
 Shoot = Callable[[Page, str], None]
 
 

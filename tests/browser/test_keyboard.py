@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import pytest
 from made_server import Server
 from page_parts import expect_first, hits, part, query
 from playwright.sync_api import Page, expect
 from visits import Visits
+
+pytestmark = pytest.mark.slow
 
 
 def _focused(page: Page) -> str | None:

@@ -27,6 +27,8 @@ from visits import Visits
 
 from regard.api.client import Client, Filters
 
+pytestmark = pytest.mark.slow
+
 Shoot = Callable[[Page, str], None]
 _PICTURES = 12
 # How many photographs each month has, from January 2014 on: from none to more than a page shows.

@@ -26,6 +26,8 @@ from page_parts import (
 from playwright.sync_api import Page, expect
 from visits import Visits
 
+pytestmark = pytest.mark.slow
+
 _LOOKS: Mapping[str, Mapping[str, Any]] = {
     "light": {"viewport": {"width": 1280, "height": 800}},
     "dark": {"viewport": {"width": 360, "height": 740}, "has_touch": True, "color_scheme": "dark"},

@@ -22,6 +22,8 @@ from visits import Visits
 from regard.api.client import Client
 from regard.models.profiles.registry import profile_file
 
+pytestmark = pytest.mark.slow
+
 _WIDTHS = (360, 720, 1280)
 _NOTHING = "Nothing here matches “a submarine”."
 

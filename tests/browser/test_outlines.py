@@ -23,6 +23,8 @@ from regard.photos.masks import encode_mask
 from regard.storage.database import schema
 from regard.storage.database.catalog import open_catalog
 
+pytestmark = pytest.mark.slow
+
 _WIDTH, _HEIGHT = 120, 80
 _MARK = (255, 194, 10)
 

@@ -14,6 +14,8 @@ from page_parts import expect_first, hits, part, search, wait_until
 from playwright.sync_api import Page, expect
 from visits import Visits
 
+pytestmark = pytest.mark.slow
+
 _LOADED = "images => images.every(image => image.complete && image.naturalWidth > 0)"
 
 

@@ -12,6 +12,8 @@ from page_parts import hits, part, query, search
 from playwright.sync_api import Page, Route, expect
 from visits import Visits
 
+pytestmark = pytest.mark.slow
+
 COUNT = 6
 
 

@@ -27,6 +27,8 @@ from visits import Visits
 
 from regard.api.client import Client
 
+pytestmark = pytest.mark.slow
+
 Shoot = Callable[[Page, str], None]
 _ROWS_ARE_FULL = """() => {
   const list = document.querySelector("#grid");

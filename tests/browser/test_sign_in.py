@@ -14,6 +14,8 @@ from page_parts import expect_first, expect_no_serious_violation, hits, part, se
 from playwright.sync_api import Page, expect
 from visits import Visits
 
+pytestmark = pytest.mark.slow
+
 _NAME = "photos.test"
 # The second: over plain HTTP a browser passes this header over, and says so.
 _EXPECTED = ("status of 401", "Cross-Origin-Opener-Policy header has been ignored")

@@ -18,6 +18,8 @@ from visits import Visits
 
 from regard.api.client import Client
 
+pytestmark = pytest.mark.slow
+
 Shoot = Callable[[Page, str], None]
 _CUT_OFF = r"Failed to load resource: net::ERR_"
 _LAST = f'[data-testid="hit"][aria-posinset="{COUNT}"]'

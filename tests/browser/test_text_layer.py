@@ -17,6 +17,8 @@ from regard.api.library.settings import Settings
 from regard.core.texts import TextLine
 from regard.storage.assets.texts import SqlTexts
 
+pytestmark = pytest.mark.slow
+
 LEVEL = TextLine("Fresh Bread & <b>Fish</b>", ((20, 30), (200, 30), (200, 60), (20, 60)), 0.9)
 STEEP = TextLine("EXIT", ((230, 20), (230, 140), (200, 140), (200, 20)), 0.9)
 

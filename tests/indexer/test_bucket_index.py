@@ -21,6 +21,8 @@ import regard
 from regard.core.errors import StoreUnavailable
 from regard.indexer.indexing import _Run
 
+pytestmark = pytest.mark.slow
+
 ROOT = f"s3://{BUCKET}/all"
 _numbers = itertools.count(1)
 

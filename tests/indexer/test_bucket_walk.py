@@ -24,6 +24,8 @@ from regard.indexer.walk import Likeness, WalkEntry
 from regard.photos import buckets
 from regard.photos.files import Confinement, folders_above, path_below
 
+pytestmark = pytest.mark.slow
+
 ROOT = b"s3://photos/all"
 
 

@@ -20,6 +20,8 @@ from typing import Any
 import pytest
 from made_library import Library
 
+pytestmark = pytest.mark.slow
+
 _NURSERY = """
 import json, os, signal, sys
 from regard.api.cli import main

@@ -31,6 +31,8 @@ from regard.core.jobs import Job, JobKind, JobState
 from regard.storage.database.catalog import open_catalog
 from regard.storage.service.jobs import SqlJobQueue
 
+pytestmark = pytest.mark.slow
+
 pytest.importorskip("ray")
 
 # Two actors on any machine, and batches of few photographs.

@@ -22,6 +22,8 @@ from regard.indexer.changes import QUIET_SECONDS
 from regard.indexer.folder_events import EventsUnavailable, lacks_events
 from regard.indexer.report import IndexReport, Progress
 
+pytestmark = pytest.mark.slow
+
 _XMP = """<x:xmpmeta xmlns:x="adobe:ns:meta/">
 <rdf:RDF xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#">
 <rdf:Description xmlns:dc="http://purl.org/dc/elements/1.1/"><dc:title><rdf:Alt>

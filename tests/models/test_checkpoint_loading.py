@@ -35,6 +35,8 @@ from regard.models.profiles.kinds import make_part
 from regard.models.sam2.loading import build as build_sam2
 from regard.models.sam2.loading import image_size, read_config
 
+pytestmark = pytest.mark.slow
+
 Tensors = dict[str, torch.Tensor]
 INDEX = "model.safetensors.index.json"
 

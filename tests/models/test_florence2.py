@@ -27,6 +27,8 @@ from regard.models.florence2.part import Florence2CaptionerPart, Florence2Ground
 from regard.models.florence2.reader import located_box, location_tokens, plain_text
 from regard.models.parts import PartDefinition, RegionCaptioner
 
+pytestmark = pytest.mark.slow
+
 # With these random weights the model writes letters, or places that have both sides.
 WRITING, LOCATING = 12, 8
 

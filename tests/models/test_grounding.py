@@ -25,6 +25,8 @@ from regard.models.parts import PartDefinition
 from regard.models.sam2.part import Sam2Part
 from regard.photos.masks import decode_mask, mask_area, mask_box, mask_from_box
 
+pytestmark = pytest.mark.slow
+
 MAKERS: dict[str, Callable[[Path], Path]] = {
     "grounding-dino": make_grounding_dino,
     "owlv2": make_owlv2,

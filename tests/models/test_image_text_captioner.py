@@ -24,6 +24,8 @@ from regard.models.image_text.captioner import ImageTextCaptioner, new_tokens
 from regard.models.image_text.part import ImageTextPart
 from regard.models.parts import PartDefinition
 
+pytestmark = pytest.mark.slow
+
 MAKERS = {"idefics3": make_idefics3, "blip": make_blip}
 
 

@@ -25,6 +25,8 @@ from regard.models.sam2.preprocessing import Preprocessing
 from regard.models.sam2.segmenter import Sam2Segmenter
 from regard.photos.masks import decode_mask, mask_iou
 
+pytestmark = pytest.mark.slow
+
 CPU = Placement(torch.device("cpu"), torch.float32)
 # Random weights are sure of nothing, so little is asked of their masks.
 LENIENT = {

@@ -21,6 +21,8 @@ from regard.models.sam2unet.loading import load_network, published_key
 from regard.models.sam2unet.part import Sam2UNetPart
 from regard.models.sam2unet.weights import Layout, layout_of
 
+pytestmark = pytest.mark.slow
+
 CPU = Placement(torch.device("cpu"), torch.float32)
 
 

@@ -23,6 +23,8 @@ from regard.models.sam2unet.part import Sam2UNetPart
 from regard.models.sam2unet.segmenter import Sam2UNetSegmenter
 from regard.photos.masks import decode_mask, mask_box, mask_iou
 
+pytestmark = pytest.mark.slow
+
 CPU = Placement(torch.device("cpu"), torch.float32)
 SIDE = 352
 BACKGROUND, FOREGROUND = 0.01, 0.99

@@ -24,6 +24,8 @@ from regard.models.xgenmm.captioner import XGenMMCaptioner
 from regard.models.xgenmm.part import XGenMMPart
 from regard.models.xgenmm.prompting import BASE_PROMPT, INSTRUCT_PROMPT
 
+pytestmark = pytest.mark.slow
+
 SIDE = int(TOWER["image_size"])
 
 

@@ -28,6 +28,8 @@ from regard.storage.database.catalog import open_catalog
 from regard.storage.files.bucket_originals import BucketOriginals
 from regard.storage.files.thumbnails import Thumbnails
 
+pytestmark = pytest.mark.slow
+
 STORE = f"s3://{BUCKET}/library"
 
 

@@ -17,6 +17,8 @@ from regard.core.keys import AccessScope
 from regard.storage.database.catalog import open_catalog
 from regard.storage.service.keys import SqlKeys
 
+pytestmark = pytest.mark.slow
+
 ROOT = f"s3://{BUCKET}/all"
 
 

@@ -20,6 +20,8 @@ from made_service import WAIT, Served, png, refused
 from regard.api.client import Client
 from regard.api.schemas import JobDocument, PipelineDocument
 
+pytestmark = pytest.mark.slow
+
 PHOTOS = 30
 OLD, NEW = "fake-colour-1", "fake-colour-1-turned-5"
 ASKS: list[Ask] = [

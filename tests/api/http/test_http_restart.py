@@ -24,6 +24,8 @@ from regard.storage.assets.uploads import SqlUploads, Upload
 from regard.storage.database.catalog import open_catalog
 from regard.storage.files.originals import Originals
 
+pytestmark = pytest.mark.slow
+
 PHOTOS = 80
 
 

@@ -25,6 +25,8 @@ from postgres_server import PostgresServer, find_binaries
 from regard.api.client import Client, Filters
 from regard.core.errors import CannotWork
 
+pytestmark = pytest.mark.slow
+
 _CLIENTS = 6
 
 

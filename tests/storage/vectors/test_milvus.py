@@ -18,6 +18,8 @@ from regard.storage.database.connection import Database
 from regard.storage.vectors.engine import VectorEngine
 from regard.storage.vectors.engines import make_engine
 
+pytestmark = pytest.mark.slow
+
 NO_IDS = np.empty(0, np.int64)
 # By name: importing it takes seconds, and every process collects this file.
 _INDEX = "regard.storage.vectors.milvus.index"
