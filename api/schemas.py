@@ -93,6 +93,7 @@ class AssetUrls(Document):
     thumbnail: str
     thumbnail_512: str
     thumbnail_1024: str
+    thumbnail_4096: str
     similar: str
 
 

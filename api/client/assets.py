@@ -185,7 +185,7 @@ class Assets:
                 os.unlink(arriving)
         return size
 
-    def thumbnail(self, id: str, size: Literal[256, 512, 1024] = 256) -> bytes:
+    def thumbnail(self, id: str, size: Literal[256, 512, 1024, 4096] = 256) -> bytes:
         """A WebP, its longer side at most `size` pixels."""
         return self._connection.content(f"{_path(id)}/thumbnail", pairs(size=size))
 

@@ -29,7 +29,7 @@ class Regions:
         """A region and its asset; raises ServerProblem `not-found`."""
         return self._connection.get(RegionWithAsset, _path(id))
 
-    def crop(self, id: str, size: Literal[256, 512, 1024] = 512) -> bytes:
+    def crop(self, id: str, size: Literal[256, 512, 1024, 4096] = 512) -> bytes:
         """The photograph inside the region's box, as a WebP of at most `size` pixels a side."""
         return self._connection.content(f"{_path(id)}/crop", pairs(size=size))
 

@@ -108,6 +108,7 @@ class Documents:
                 "thumbnail": thumbnail + "256",
                 "thumbnail_512": thumbnail + "512",
                 "thumbnail_1024": thumbnail + "1024",
+                "thumbnail_4096": thumbnail + "4096",
                 "similar": f"{itself}/similar",
             },
         }

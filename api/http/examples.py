@@ -36,6 +36,7 @@ _ASSET: dict[str, Any] = {
         "thumbnail": f"/v1/assets/a17/thumbnail?v={_VERSION}&size=256",
         "thumbnail_512": f"/v1/assets/a17/thumbnail?v={_VERSION}&size=512",
         "thumbnail_1024": f"/v1/assets/a17/thumbnail?v={_VERSION}&size=1024",
+        "thumbnail_4096": f"/v1/assets/a17/thumbnail?v={_VERSION}&size=4096",
         "similar": "/v1/assets/a17/similar",
     },
 }

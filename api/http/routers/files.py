@@ -89,6 +89,7 @@ class PictureSize(IntEnum):
     SMALL = 256
     MEDIUM = 512
     LARGE = 1024
+    LARGEST = 4096
 
 
 Size = Annotated[PictureSize, Query(description="Length of the longer side in pixels.")]

@@ -99,9 +99,19 @@ export function button(words, click, { drawing, class: more = "", ...attributes 
   );
 }
 
+/** Move a part of the page into the dialog that is open, if any, as it makes everything else inert; back when it closes. */
+export function moveToDialog(element) {
+  const dialog = [...document.querySelectorAll("dialog[open]")].at(-1);
+  const place = dialog ?? document.body;
+  if (element.parentElement === place) return;
+  place.append(element);
+  dialog?.addEventListener("close", () => moveToDialog(element), { once: true });
+}
+
 /** Announce a message to screen readers. */
 export function announce(text) {
   const live = document.getElementById("live");
+  moveToDialog(live);
   // Repeating the same text would not be announced.
   live.textContent = live.textContent === text ? `${text}\u00a0` : text;
 }

@@ -1,16 +1,22 @@
-// The large photograph with outlined regions. The hovered or selected region is highlighted by
-// dimming everything outside its mask.
+// The large photograph with outlined regions, enlarged at will. The hovered or selected region is
+// highlighted by dimming everything outside its mask.
 
 import { whyNoPicture } from "./api.js";
 import { fill, h, writing } from "./dom.js";
 import { nameOf } from "./format.js";
 import { traceMask } from "./outline.js";
 import { regionName } from "./why.js";
+import { makeZoom } from "./zoom.js";
 
+// The longer side of the picture that is loaded at first.
+const FIRST = 1024;
 const UNSEEN = "This picture can't be shown.";
 
-/** The stage; `onPoint(id | null)` and `onChoose(id)` report hovered and selected regions. */
-export function makeStage({ onPoint, onChoose }) {
+/**
+ * The stage; `onPoint(id | null)` and `onChoose(id)` report hovered and selected regions, and `isScrolled()` says
+ * whether the wheel scrolls what is around.
+ */
+export function makeStage({ onPoint, onChoose, isScrolled }) {
   const image = h("img", { class: "stage-image", alt: "", draggable: "false", data: { testid: "viewer-image" } });
   const preview = h("img", { class: "stage-preview", alt: "", "aria-hidden": "true", draggable: "false" });
   const veil = h("div", { class: "stage-veil", hidden: true });
@@ -19,6 +25,10 @@ export function makeStage({ onPoint, onChoose }) {
   const frame = h("div", { class: "stage-frame" }, preview, image, veil, outlines, texts);
   const failure = h("p", { class: "stage-failure", hidden: true });
   const element = h("div", { class: "stage" }, frame, failure);
+  const zoom = makeZoom(element, frame, { changed: sharpen, isScrolled });
+  // What is shown, and the photograph whose largest picture was asked for.
+  let photograph = null;
+  let sharpened = null;
   let size = [4, 3];
   let marks = new Map();
   let pointed = null;
@@ -29,14 +39,19 @@ export function makeStage({ onPoint, onChoose }) {
     onPoint(id);
   }
 
-  function fit() {
-    const [wide, high] = size;
-    const scale = Math.min(element.clientWidth / wide, element.clientHeight / high);
-    if (!Number.isFinite(scale) || scale <= 0) return;
-    frame.style.width = `${Math.round(wide * scale)}px`;
-    frame.style.height = `${Math.round(high * scale)}px`;
+  // Load the largest picture once more of it is shown than there is; if that fails, this one stays.
+  async function sharpen() {
+    const wanted = photograph;
+    if (wanted === null || wanted === sharpened || !zoom.isZoomed() || zoom.longer() <= FIRST || Math.max(...size) <= FIRST) return;
+    sharpened = wanted;
+    const larger = h("img", { src: wanted.urls.thumbnail_4096 });
+    try {
+      await larger.decode();
+    } catch {
+      return;
+    }
+    if (photograph === wanted) image.src = larger.src;
   }
-  new ResizeObserver(fit).observe(element);
 
   image.addEventListener("load", () => frame.classList.add("is-sharp"));
   image.addEventListener("error", async () => {
@@ -54,10 +69,13 @@ export function makeStage({ onPoint, onChoose }) {
 
   return {
     element,
+    zoom,
     /** Show a photograph of a list at once; `outline` adds its regions later. */
     show(asset) {
+      photograph = asset.state === "failed" ? null : asset;
       size = asset.width ? [asset.width, asset.height] : [4, 3];
-      fit();
+      sharpened = null;
+      zoom.begin(size);
       fail(asset.state === "failed");
       frame.classList.remove("is-sharp");
       image.alt = asset.caption ? `${nameOf(asset)}: ${asset.caption}` : nameOf(asset);
@@ -75,6 +93,7 @@ export function makeStage({ onPoint, onChoose }) {
 
     /** Clear the stage, because there is no such photograph. */
     clear() {
+      photograph = null;
       fail(true);
       failure.hidden = true;
       fill(outlines);

@@ -1,19 +1,14 @@
 // Short messages at the bottom of the page, with at most one action; they stay while hovered
 // or focused.
 
-import { announce, button, h, iconButton } from "./dom.js";
+import { announce, button, h, iconButton, moveToDialog } from "./dom.js";
 
 const STAY_MS = 9000;
 const host = document.getElementById("toasts");
 
 /** Show a message; `action` is {words, run}. Errors stay until closed. */
 export function toast(message, { action, isError = false } = {}) {
-  // A dialog makes the rest of the page inert: the message goes inside it.
-  const dialog = [...document.querySelectorAll("dialog[open]")].at(-1);
-  if (dialog && !dialog.contains(host)) {
-    dialog.append(host);
-    dialog.addEventListener("close", () => document.body.append(host), { once: true });
-  }
+  moveToDialog(host);
   const element = h(
     "div", { class: `toast${isError ? " is-bad" : ""}`, role: isError ? "alert" : null, data: { testid: "toast" } },
     h("p", {}, message),

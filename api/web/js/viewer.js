@@ -11,6 +11,8 @@ import { toastProblem } from "./toast.js";
 
 // In pixels; a shorter movement is a tap.
 const WIPE = 50;
+// The share of the stage that a key moves what is enlarged by.
+const LOOK = 0.25;
 // Stands for the id of what was found for the query, which is not stored.
 const REFINED = "refined";
 
@@ -27,7 +29,7 @@ export function makeViewer({ results, actions }) {
   let nextResult = null;
   let drawn = null;
 
-  const stage = makeStage({ onPoint: (id) => point(id), onChoose: choose });
+  const stage = makeStage({ onPoint: (id) => point(id), onChoose: choose, isScrolled: () => dialog.scrollHeight > dialog.clientHeight });
   const side = h("div", { class: "viewer-side", tabindex: "0", role: "region", "aria-label": "Details" });
   const previous = iconButton("left", "Previous (left arrow)", () => walk(-1), { class: "viewer-previous", "data-testid": "previous" });
   const next = iconButton("right", "Next (right arrow)", () => walk(1), { class: "viewer-next", "data-testid": "next" });
@@ -36,7 +38,8 @@ export function makeViewer({ results, actions }) {
   const dialog = h(
     "dialog", { class: "viewer", "aria-label": "Photo", data: { testid: "viewer" } },
     h("div", { class: "viewer-main" },
-      h("div", { class: "viewer-bar" }, iconButton("close", "Close (Esc)", () => close(), { "data-testid": "viewer-close" }), count, h("span", { class: "spring" }), outlines),
+      h("div", { class: "viewer-bar" }, iconButton("close", "Close (Esc)", () => close(), { "data-testid": "viewer-close" }), count, h("span", { class: "spring" }),
+        iconButton("zoom-out", "Zoom out (-)", () => zoom("out"), { "data-testid": "zoom-out" }), iconButton("zoom-in", "Zoom in (+)", () => zoom("in"), { "data-testid": "zoom-in" }), outlines),
       stage.element, previous, next),
     side,
   );
@@ -47,6 +50,11 @@ export function makeViewer({ results, actions }) {
     isOutlined = isOn;
     outlines.setAttribute("aria-pressed", String(isOn));
     stage.setOutlined(isOn);
+  }
+
+  function zoom(deed) {
+    stage.zoom[deed]();
+    announce(stage.zoom.isZoomed() ? `Zoom ${number(Math.round(stage.zoom.scale() * 10) / 10)}` : "Whole photo");
   }
 
   function point(id) {
@@ -93,21 +101,20 @@ export function makeViewer({ results, actions }) {
     if (isTyping(event) || event.ctrlKey || event.metaKey || event.altKey) return;
     const deed = {
       ArrowLeft: () => walk(-1), ArrowRight: () => walk(1), o: () => setOutlined(!isOutlined),
+      "+": () => zoom("in"), "=": () => zoom("in"), "-": () => zoom("out"), 0: () => zoom("whole"),
+      "Shift+ArrowLeft": () => stage.zoom.look(-LOOK, 0), "Shift+ArrowRight": () => stage.zoom.look(LOOK, 0),
+      "Shift+ArrowUp": () => stage.zoom.look(0, -LOOK), "Shift+ArrowDown": () => stage.zoom.look(0, LOOK),
       Delete: () => side.querySelector('[data-testid="delete"]')?.click(),
       m: () => side.querySelector('[data-testid="similar"]')?.click(),
-    }[event.key];
+    }[event.shiftKey && event.key.length > 1 ? `Shift+${event.key}` : event.key];
     if (!deed) return;
     event.preventDefault();
     deed();
   });
-  // The page behind does not scroll; on a narrow screen the viewer does.
-  stage.element.addEventListener("wheel", (event) => {
-    if (dialog.scrollHeight <= dialog.clientHeight) event.preventDefault();
-  }, { passive: false });
   // Swiping shows the next picture, or the previous one.
   let touch = null;
   stage.element.addEventListener("touchstart", ({ touches }) => {
-    touch = touches.length === 1 ? { x: touches[0].clientX, y: touches[0].clientY } : null;
+    touch = touches.length === 1 && !stage.zoom.isZoomed() ? { x: touches[0].clientX, y: touches[0].clientY } : null;
   }, { passive: true });
   stage.element.addEventListener("touchend", ({ changedTouches: [end] }) => {
     if (!touch) return;

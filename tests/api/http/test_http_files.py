@@ -286,6 +286,7 @@ def test_thumbnails_are_webp_of_the_given_size(served: Served, shelf: Shelf, siz
 def test_small_photographs_are_not_enlarged(shelf: Shelf) -> None:
     [asset] = shelf.add(png(size=(40, 30)))
     assert opened(shelf.client.assets.thumbnail(asset.id, 1024)).size == (40, 30)
+    assert opened(shelf.client.assets.thumbnail(asset.id, 4096)).size == (40, 30)
 
 
 def test_thumbnails_are_cacheable_only_with_their_version(served: Served, shelf: Shelf) -> None:

@@ -60,7 +60,7 @@ def test_a_picture_is_made_once_and_then_found(tmp_path: Path) -> None:
 
 def test_variants_do_not_meet(tmp_path: Path) -> None:
     cache = Thumbnails(tmp_path)
-    variants = ["256", "512", "1024", "crop-0,0,10,20-512", "crop-1,0,10,20-512"]
+    variants = ["256", "512", "1024", "4096", "crop-0,0,10,20-512", "crop-1,0,10,20-512"]
     for variant in variants:
         assert cache.get(SHA, variant, variant.encode) == variant.encode()
     assert [cache.find(SHA, variant) for variant in variants] == [v.encode() for v in variants]
