@@ -23,14 +23,12 @@ from regard.core.catalog import FileStamp, KnownAsset
 from regard.core.errors import DecodeError, RootUnavailable
 from regard.indexer.exclusions import IGNORE_FILE, NOTED_NAMES, Rules
 from regard.indexer.walk import (
-    SIDECAR_SUFFIX,
     Candidate,
     Likeness,
     Status,
     Walk,
     WalkEntry,
     is_photo_name,
-    sidecar_names,
 )
 from regard.photos.buckets import (
     AccessDenied,
@@ -43,6 +41,7 @@ from regard.photos.buckets import (
     objects_beginning,
 )
 from regard.photos.files import uri_of_path
+from regard.photos.sidecars import SIDECAR_SUFFIX, sidecar_names
 
 _AHEAD = 10_000
 _AT_ONCE = 1000

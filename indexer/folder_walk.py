@@ -13,7 +13,7 @@ import os
 import shlex
 import stat
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -22,16 +22,20 @@ from regard.core.catalog import FileStamp, KnownAsset
 from regard.core.errors import DecodeError, OutsideRoots, RootUnavailable
 from regard.indexer.exclusions import IGNORE_FILE, Rules
 from regard.indexer.walk import (
-    SIDECAR_SUFFIX,
     Candidate,
     Status,
     Walk,
     WalkEntry,
     is_photo_name,
-    sidecar_names,
 )
 from regard.photos.files import LEADS_OUT, folders_above, uri_of_path
 from regard.photos.photo_file import looks_like_photo
+from regard.photos.sidecars import (
+    SIDECAR_SUFFIX,
+    sidecar_names,
+    sidecar_stamp,
+    sidecars_by_lower_name,
+)
 
 # The names to look at in a folder, and those in folders below it; None means all.
 _Names = dict[bytes, "_Names | None"]
@@ -244,7 +248,9 @@ class FolderWalk(Walk):
         except OSError as error:
             self.unreadable.append((path, _reason(error)))
             return None
-        return _Folder(path, names, _sidecars(sidecars), ancestors | {identity}, rules, wanted)
+        return _Folder(
+            path, names, sidecars_by_lower_name(sidecars), ancestors | {identity}, rules, wanted
+        )
 
     def _names(
         self,
@@ -356,7 +362,7 @@ class FolderWalk(Walk):
             status = os.stat(sidecar)
         except OSError:
             return WalkEntry(stamp)
-        text = f"{uri_of_path(os.path.basename(sidecar))}:{status.st_size}:{status.st_mtime_ns}"
+        text = sidecar_stamp(os.path.basename(sidecar), status)
         return WalkEntry(
             FileStamp(stamp.path, stamp.size, stamp.mtime_ns, text),
             sidecar,
@@ -385,15 +391,10 @@ def _names_of(root: bytes, parts: Sequence[bytes]) -> _Names | None:
     return names
 
 
-def _sidecars(names: Iterable[bytes]) -> dict[bytes, bytes]:
-    """Sidecar names by their lower-case form."""
-    return {name.lower(): name for name in names if name.lower().endswith(SIDECAR_SUFFIX)}
-
-
 @lru_cache(maxsize=1)
 def _sidecars_in(folder: bytes, _mtime_ns: int) -> dict[bytes, bytes]:
     """A folder's sidecars, listed once for the many files that a shell wildcard names."""
-    return _sidecars(os.listdir(folder))
+    return sidecars_by_lower_name(os.listdir(folder))
 
 
 def _reason(error: OSError) -> str:

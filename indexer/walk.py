@@ -19,8 +19,6 @@ from regard.photos.buckets import ObjectStatus
 from regard.photos.files import Confinement
 from regard.photos.formats import PHOTO_SUFFIXES
 
-SIDECAR_SUFFIX = b".xmp"
-
 
 class Status(Enum):
     """How a file compares with the catalog."""
@@ -149,9 +147,3 @@ class Walk(ABC):
 def is_photo_name(name: bytes) -> bool:
     """Whether a file's name ends as those of photographs do."""
     return os.path.splitext(name)[1].lower() in PHOTO_SUFFIXES
-
-
-def sidecar_names(name: bytes) -> tuple[bytes, bytes]:
-    """The lower-case names of a photograph's possible sidecars, the best first."""
-    lower = name.lower()
-    return lower + SIDECAR_SUFFIX, os.path.splitext(lower)[0] + SIDECAR_SUFFIX

@@ -37,9 +37,10 @@ from regard.indexer.folder_events import (
     lacks_events,
 )
 from regard.indexer.report import Progress
-from regard.indexer.walk import SIDECAR_SUFFIX, Likeness, Status, sidecar_names
+from regard.indexer.walk import Likeness, Status
 from regard.photos.buckets import is_object
 from regard.photos.files import Confinement, real_path, uri_of_path
+from regard.photos.sidecars import SIDECAR_SUFFIX, sidecar_names
 
 # The least time between two looks at all of a root: where there are events, where there are none,
 # and at a bucket, whose listing costs money.
