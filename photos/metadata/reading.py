@@ -86,9 +86,9 @@ _FOCAL_LENGTH = ("sidecar exif:FocalLength", "EXIF FocalLength", "XMP exif:Focal
 # Latitude and longitude, altitude and its reference come from one source.
 _GPS = ("sidecar exif:GPS", "EXIF GPS", "XMP exif:GPS")
 
-_HIERARCHY = ("lr:hierarchicalSubject", "|")
+HIERARCHY = ("lr:hierarchicalSubject", "|")
 # Fields of other programs for hierarchies of keywords, and what separates the levels.
-_OTHER_HIERARCHIES = (
+OTHER_HIERARCHIES = (
     *(("digiKam:TagsList", "/"), ("MicrosoftPhoto:LastKeywordXMP", "/")),
     *(("MicrosoftPhoto:LastKeywordIPTC", "/"), ("mwg-kw:Keywords", "|")),
     *(("mediapro:CatalogSets", "|"), ("acdsee:categories", "|"), ("acdsee:keywords", "|")),
@@ -154,6 +154,10 @@ class _Sources:
 
     def __init__(self, blocks: MetadataBlocks, sidecar: XmpPacket | None) -> None:
         self._sidecar: Properties = {} if sidecar is None else sidecar.properties
+        # Even without items: a person removed the file's. A damaged sidecar may have lost them.
+        self._has_subject = (
+            sidecar is not None and sidecar.is_whole and "dc:subject" in sidecar.properties
+        )
         self._xmp: dict[str, list[str]] = {}
         for packet in reversed(blocks.xmp):
             self._xmp |= read_xmp(packet).properties
@@ -234,15 +238,16 @@ class _Sources:
 
     def keywords(self) -> tuple[str, ...]:
         """The keywords and every level of their hierarchies."""
-        if self._sidecar and (beside := _xmp_keywords(self._sidecar)):
+        beside = _xmp_keywords(self._sidecar)
+        if beside or self._has_subject:
             return beside
         iptc = clean_keywords(self.values(["IPTC Keywords"]))
         if iptc and (self._is_iptc_newer or "dc:subject" not in self._xmp):
-            own = () if self._is_iptc_newer else self._xmp.get(_HIERARCHY[0], ())
-            levels = [level for path in own for level in path.split(_HIERARCHY[1])]
+            own = () if self._is_iptc_newer else self._xmp.get(HIERARCHY[0], ())
+            levels = [level for path in own for level in path.split(HIERARCHY[1])]
             return _with_levels(
                 clean_keywords([*iptc, *levels]),
-                _paths(self._xmp, _HIERARCHY, *_OTHER_HIERARCHIES),
+                _paths(self._xmp, HIERARCHY, *OTHER_HIERARCHIES),
             )
         if self._xmp and (within := _xmp_keywords(self._xmp)):
             return within
@@ -254,9 +259,9 @@ class _Sources:
 
 
 def _xmp_keywords(xmp: Properties) -> tuple[str, ...]:
-    levels = [level for path in _paths(xmp, _HIERARCHY) for level in path]
+    levels = [level for path in _paths(xmp, HIERARCHY) for level in path]
     standard = clean_keywords([*xmp.get("dc:subject", ()), *levels])
-    return _with_levels(standard, _paths(xmp, *_OTHER_HIERARCHIES))
+    return _with_levels(standard, _paths(xmp, *OTHER_HIERARCHIES))
 
 
 def _paths(xmp: Properties, *hierarchies: tuple[str, str]) -> list[tuple[str, ...]]:

@@ -40,15 +40,15 @@ _PREFIXES = {
     "http://ns.iview-multimedia.com/mediapro/1.0": "mediapro",
     "http://www.metadataworkinggroup.com/schemas/keywords": "mwg-kw",
 }
-_LANGUAGE = "{http://www.w3.org/XML/1998/namespace}lang"
-_RDF = "{http://www.w3.org/1999/02/22-rdf-syntax-ns#}"
+LANGUAGE = "{http://www.w3.org/XML/1998/namespace}lang"
+RDF = "{http://www.w3.org/1999/02/22-rdf-syntax-ns#}"
 # Old programs leave the prefix out, or undeclared.
-_ABOUT = (f"{_RDF}about", "about", "rdf:about")
-_ARRAYS = {"rdf:Alt", "rdf:Bag", "rdf:Seq"}
+_ABOUT = (f"{RDF}about", "about", "rdf:about")
+ARRAYS = {"rdf:Alt", "rdf:Bag", "rdf:Seq"}
 _ITEM = re.compile(r"rdf:(li|_\d+)", re.ASCII)
 
-_NOT_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
-_DECLARATION = re.compile(
+NOT_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+DECLARATION = re.compile(
     r"<\?xml\s[^>]{0,99}?"
     r"(?:encoding\s{0,9}=\s{0,9}[\"']([\w.:-]{1,40})[\"'][^>]{0,99})?>"
 )
@@ -75,24 +75,28 @@ def read_xmp(packet: bytes) -> XmpPacket:
     """What a packet says; no properties if it is too large or nothing like XMP."""
     if len(packet) > MAX_XMP_BYTES:
         return XmpPacket()
-    root, is_whole = _parse(_decode(packet))
-    rdf = None if root is None else next((e for e in root.iter() if _name(e) == "rdf:RDF"), None)
+    root, is_whole = _parse(decode_packet(packet))
+    rdf = (
+        None
+        if root is None
+        else next((e for e in root.iter() if property_name(e) == "rdf:RDF"), None)
+    )
     if rdf is None:
         return XmpPacket()
     properties: dict[str, list[str]] = {}
-    for description in _descriptions(rdf):
+    for description in own_descriptions(rdf):
         for name, value in _attributes(description):
             properties.setdefault(name, []).append(value)
         for element in description:
-            values = islice(_values(element), _MAX_VALUES)
-            properties.setdefault(_name(element), []).extend(values)
+            values = islice(property_values(element), _MAX_VALUES)
+            properties.setdefault(property_name(element), []).extend(values)
     categories = properties.get("acdsee:categories")
     if categories:
         properties["acdsee:categories"] = list(_acdsee_paths(categories[0]))
     return XmpPacket(properties, is_whole)
 
 
-def _decode(packet: bytes) -> str:
+def decode_packet(packet: bytes) -> str:
     """The text of a packet, by its byte order mark, its zero bytes or its declared encoding."""
     for start, charset in (
         (b"<\0\0\0", "utf-32-le"),
@@ -102,7 +106,7 @@ def _decode(packet: bytes) -> str:
     ):
         if packet.startswith(start):
             return packet.decode(charset, errors="ignore")
-    declared = _DECLARATION.match(packet[:200].decode("latin-1"))
+    declared = DECLARATION.match(packet[:200].decode("latin-1"))
     try:
         return packet.decode("utf-8-sig")
     except UnicodeDecodeError:
@@ -116,10 +120,10 @@ def _decode(packet: bytes) -> str:
 
 def _parse(text: str) -> tuple[Element | None, bool]:
     """The root element, and whether the text is valid."""
-    text = _DECLARATION.sub("", text[max(text.find("<"), 0) :].strip("\0 \t\r\n"), count=1)
+    text = DECLARATION.sub("", text[max(text.find("<"), 0) :].strip("\0 \t\r\n"), count=1)
     if "<!DOCTYPE" in text or "<!ENTITY" in text:
         return None, False
-    mended = _REFERENCE.sub(_mended, _NOT_XML.sub("", text))
+    mended = _REFERENCE.sub(_mended, NOT_XML.sub("", text))
     parser = etree.XMLParser(
         encoding="utf-8",
         recover=True,
@@ -142,15 +146,15 @@ def _mended(reference: re.Match[str]) -> str:
     number, name = reference.groups()
     if number:
         code = int(number[1:], 16) if number[0] == "x" else int(number)
-        return "" if code > 0x10FFFF or _NOT_XML.match(chr(code)) else reference[0]
+        return "" if code > 0x10FFFF or NOT_XML.match(chr(code)) else reference[0]
     if name is None or name in _XML_ENTITIES:
         return reference[0] if name else "&amp;"
     return html5.get(name, f"&amp;{name}")
 
 
-def _descriptions(rdf: Element) -> Iterator[Element]:
+def own_descriptions(rdf: Element) -> Iterator[Element]:
     """The descriptions of the photograph itself: one subject, whose name may be left out."""
-    descriptions = [element for element in rdf if _name(element)]
+    descriptions = [element for element in rdf if property_name(element)]
     names = [
         next((str(e.get(about)) for about in _ABOUT if e.get(about)), "") for e in descriptions
     ]
@@ -162,13 +166,14 @@ def _descriptions(rdf: Element) -> Iterator[Element]:
             yield description
 
 
-def _name(element: Element) -> str:
+def property_name(element: Element) -> str:
     """The name of an element with the usual prefix of its namespace; empty for anything else."""
-    return _canonical(element.tag) if isinstance(element.tag, str) else ""
+    return usual_name(element.tag) if isinstance(element.tag, str) else ""
 
 
 @lru_cache(maxsize=4096)
-def _canonical(name: str) -> str:
+def usual_name(name: str) -> str:
+    """A name in lxml's form with the usual prefix of its namespace, such as `dc:title`."""
     if not name.startswith("{"):
         return name
     namespace, local = name[1:].split("}", 1)
@@ -179,17 +184,17 @@ def _attributes(element: Element) -> list[tuple[str, str]]:
     """Names and values; none if there are absurdly many, as lxml takes quadratic time."""
     if len(element.attrib) > _MAX_ATTRIBUTES:
         return []
-    return [(_canonical(str(name)), str(value)) for name, value in element.attrib.items()]
+    return [(usual_name(str(name)), str(value)) for name, value in element.attrib.items()]
 
 
-def _values(element: Element) -> Iterator[str]:
+def property_values(element: Element) -> Iterator[str]:
     """The value of a property, or the items of its array, default language first."""
-    if _name(element) == "mwg-kw:Keywords":
+    if property_name(element) == "mwg-kw:Keywords":
         yield from _mwg_paths(element, ())
         return
-    arrays = [child for child in element if _name(child) in _ARRAYS]
-    items = [item for array in arrays for item in array if _ITEM.fullmatch(_name(item))]
-    items.sort(key=lambda item: item.get(_LANGUAGE) != "x-default")
+    arrays = [child for child in element if property_name(child) in ARRAYS]
+    items = [item for array in arrays for item in array if _ITEM.fullmatch(property_name(item))]
+    items.sort(key=lambda item: item.get(LANGUAGE) != "x-default")
     for item in items if arrays else [element]:
         text = _text(item)
         if text is not None:
@@ -198,10 +203,14 @@ def _values(element: Element) -> Iterator[str]:
 
 def _text(element: Element) -> str | None:
     """The text of a simple value, perhaps with qualifiers; None for a structure."""
-    children = [child for child in element if _name(child)]
-    if element.get(f"{_RDF}parseType") != "Resource" and len(children) == 1:
+    children = [child for child in element if property_name(child)]
+    if element.get(f"{RDF}parseType") != "Resource" and len(children) == 1:
         # A nested description holds the value and its qualifiers.
-        return _qualified(children[0]) if _name(children[0]) != "rdf:value" else _text(children[0])
+        return (
+            _qualified(children[0])
+            if property_name(children[0]) != "rdf:value"
+            else _text(children[0])
+        )
     value = _qualified(element)
     return str(element.text or "") if value is None and not children else value
 
@@ -209,9 +218,9 @@ def _text(element: Element) -> str | None:
 def _qualified(element: Element) -> str | None:
     """The value of a node that also has qualifiers; None if it has none."""
     for name in ("value", "resource"):
-        if (value := element.get(f"{_RDF}{name}")) is not None:
+        if (value := element.get(f"{RDF}{name}")) is not None:
             return str(value)
-    return next((_text(child) for child in element if _name(child) == "rdf:value"), None)
+    return next((_text(child) for child in element if property_name(child) == "rdf:value"), None)
 
 
 def _mwg_paths(element: Element, above: tuple[str, ...]) -> Iterator[str]:
@@ -219,7 +228,7 @@ def _mwg_paths(element: Element, above: tuple[str, ...]) -> Iterator[str]:
     if len(above) > _MAX_LEVELS:
         return
     here = [value for name, value in _attributes(element) if name == "mwg-kw:Keyword"]
-    here += [_text(child) or "" for child in element if _name(child) == "mwg-kw:Keyword"]
+    here += [_text(child) or "" for child in element if property_name(child) == "mwg-kw:Keyword"]
     if here:
         above = (*above, here[0][:_MAX_LEVEL])
         yield "|".join(above)
