@@ -32,6 +32,7 @@ _COMMANDS = {
     "search": 'Find photographs, or the things in them: regard search "a red bus"',
     "duplicates": "List copies, edits and bursts: regard duplicates",
     "albums": "Make, fill and list albums: regard albums create NAME",
+    "write-metadata": "Write tags, titles and ratings to sidecars: regard write-metadata",
     "status": "Show what a home holds: regard status",
     "verify": "Check the catalog and its indexes: regard verify",
     "rebuild": "Rebuild the indexes from the catalog: regard rebuild",
@@ -73,7 +74,7 @@ class _LazyGroup(click.Group):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name not in _COMMANDS:
             return None
-        name = f"{cmd_name}_" if keyword.iskeyword(cmd_name) else cmd_name
+        name = f"{cmd_name}_" if keyword.iskeyword(cmd_name) else cmd_name.replace("-", "_")
         command: click.Command = getattr(importlib.import_module(f"{_MODULES}.{name}"), name)
         return command
 

@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 
     from regard.core.errors import UsageError
     from regard.indexer.reading import ReadReport
+    from regard.indexer.sidecar_writing import SidecarReport
     from regard.storage.export.exporting import ExportReport
     from regard.storage.export.imported_rows import ImportReport
     from regard.storage.retrieval.recall import RecallReport
@@ -119,6 +120,27 @@ class Library(ABC):
 
         No file is touched. `index` leaves the paths out from then on, until it is called with
         them or includes them.
+        """
+
+    @abstractmethod
+    def write_metadata(
+        self,
+        query: str | None = None,
+        *,
+        collection: str | None = None,
+        dry_run: bool = False,
+        progress: Progress = SILENT,
+    ) -> SidecarReport:
+        """Write what people said of photographs into XMP sidecars beside them.
+
+        That are tags, titles and ratings that the files do not have. A sidecar that is written
+        tells the position too; what else it has stays. The photographs are not touched, and a
+        later `index` analyses nothing because of it. `query` are filters in the query language,
+        such as `tag:lake`. With `dry_run`, nothing is written. Uploads, and photographs in
+        buckets, get no sidecar.
+
+        A photograph whose sidecar can't be written is a failure in the report. Raises UsageError
+        for a query with words, LeaseHeld while another process indexes.
         """
 
     def search(

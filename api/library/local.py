@@ -30,6 +30,7 @@ from regard.api.library.queries import (
     DEFAULT_COLLECTION,
     WrittenSearch,
     collection_filter,
+    filters_alone,
     picture_uri,
     require_name,
     suggestion_limit,
@@ -77,6 +78,7 @@ if TYPE_CHECKING:
     from regard.core.assets import AlbumRecord
     from regard.core.geometry import Mask
     from regard.indexer.reading import ReadReport
+    from regard.indexer.sidecar_writing import SidecarReport
     from regard.indexer.watching import Watch
     from regard.storage.assets.albums import SqlAlbums
     from regard.storage.assets.overview import ExclusionOverview
@@ -216,6 +218,28 @@ class LocalLibrary(Library):
         home = self._live_home()
         catalog = home.indexer(collection).catalog
         return remove_assets(catalog, home.indexes, expanded(paths))
+
+    def write_metadata(
+        self,
+        query: str | None = None,
+        *,
+        collection: str | None = None,
+        dry_run: bool = False,
+        progress: Progress = SILENT,
+    ) -> SidecarReport:
+        from regard.indexer.sidecar_writing import write_sidecars
+        from regard.storage.assets.collections import SqlCollections
+        from regard.storage.assets.edited import SqlEditedAssets
+
+        assets, written = collection_filter(collection), filters_alone(query)
+        home = self._live_home()
+        if collection is not None:
+            SqlCollections(home.catalog).named(collection)
+        assets = intersect(assets, self._filter(written, assets))
+        progress.begin("writing sidecars")
+        return write_sidecars(
+            SqlEditedAssets(home.catalog, assets), dry_run=dry_run, progress=progress
+        )
 
     def _search(self, search: WrittenSearch, scope: Scope) -> Answer:
         terms = read_terms(search.query, _decoded)

@@ -86,6 +86,21 @@ def collection_filter(collection: str | None) -> AssetFilter:
     return AssetFilter(collections=(require_name(collection),))
 
 
+def filters_alone(text: str | None) -> WrittenQuery:
+    """A query that only filters, None for no filter; raises UsageError."""
+    if text is None:
+        return WrittenQuery()
+    if not is_text(text):
+        raise UsageError("the query is not text", remedy="give it in UTF-8")
+    written = parse_query(text)
+    if written.terms or not written.conditions:
+        raise UsageError(
+            "only filters choose photographs here",
+            remedy="give filters such as tag:lake, or save a search as an album: album:NAME",
+        )
+    return written
+
+
 def suggestion_limit(limit: int) -> int:
     """The number of suggestions; raises UsageError."""
     if not 1 <= limit <= MAX_SUGGESTIONS:

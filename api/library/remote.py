@@ -157,6 +157,16 @@ class RemoteLibrary(Library):
     def remove(self, *paths: PathLike, collection: str = DEFAULT_COLLECTION) -> NoReturn:
         raise _works_on_homes("remove")
 
+    def write_metadata(
+        self,
+        query: str | None = None,
+        *,
+        collection: str | None = None,
+        dry_run: bool = False,
+        progress: Progress = SILENT,
+    ) -> NoReturn:
+        raise _works_on_homes("write-metadata")
+
     def _search(self, search: WrittenSearch, scope: Scope) -> Answer:
         query, files = _numbered(search.query)
         uris = [picture_uri(name) for name in files]

@@ -364,7 +364,8 @@ def _change_models(library: Library) -> None:
 
 
 @pytest.mark.parametrize(
-    "operation", ["remove", "verify", "measure_recall", "rebuild", "export", "import_"]
+    "operation",
+    ["remove", "write_metadata", "verify", "measure_recall", "rebuild", "export", "import_"],
 )
 def test_a_server_refuses_what_works_on_a_home(url: str, operation: str) -> None:
     arguments = ("x",) if operation in {"remove", "export", "import_"} else ()
