@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import importlib.util
 import os
+import re
 import signal
 import tempfile
 from collections.abc import Generator, Iterator
@@ -106,6 +107,15 @@ _LONGEST = (
 )
 
 REPOSITORY = Path(__file__).resolve().parents[1]
+
+
+_WHOLLY_SLOW = re.compile(r"^pytestmark = pytest\.mark\.slow$", re.MULTILINE)
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """Where slow tests are left out, do not import their files: torch takes seconds."""
+    is_left_out = "not slow" in config.option.markexpr and collection_path.suffix == ".py"
+    return True if is_left_out and _WHOLLY_SLOW.search(collection_path.read_text()) else None
 
 
 @pytest.hookimpl(tryfirst=True)

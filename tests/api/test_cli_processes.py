@@ -22,6 +22,8 @@ from made_gate import Gate
 from made_library import Library, command, regard, regard_process, without_root_rights
 from made_processes import Forked
 
+pytestmark = pytest.mark.slow
+
 _SEARCH_SERVER = """
 import json, sys
 from pathlib import Path

@@ -83,6 +83,7 @@ def _examine(server: Server, folder: Path, *options: str) -> str:
     return done.stdout
 
 
+@pytest.mark.slow
 def test_every_operation_answers_as_documented(
     server: Server, operations: list[Operation], tmp_path: Path
 ) -> None:

@@ -15,6 +15,8 @@ from regard.models.checkpoints.placement import Placement
 from regard.models.checkpoints.source import Checkpoint, ModelSource
 from regard.models.checkpoints.tensors import TensorFiles
 
+pytestmark = pytest.mark.slow
+
 CPU = Placement(torch.device("cpu"), torch.float32)
 
 

@@ -34,6 +34,8 @@ from regard.models.contrastive.part import ContrastivePart
 from regard.models.parts import PartDefinition
 from regard.photos.masks import encode_mask
 
+pytestmark = pytest.mark.slow
+
 MAKERS: dict[str, Callable[[Path], Path]] = {
     "siglip": make_siglip,
     "siglip2-fixed": lambda folder: make_siglip(folder, second=True),

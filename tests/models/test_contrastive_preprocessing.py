@@ -26,6 +26,8 @@ from regard.models.contrastive.preprocessing import (
     read_preprocessing,
 )
 
+pytestmark = pytest.mark.slow
+
 MAKERS = {"siglip": make_siglip, "siglip2": make_siglip2, "clip": make_clip}
 CPU = Placement(torch.device("cpu"), torch.float32)
 

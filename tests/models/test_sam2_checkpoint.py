@@ -24,6 +24,8 @@ from regard.models.sam2.part import Sam2Part
 from regard.models.sam2.preprocessing import Preprocessing
 from regard.models.sam2.prompting import Prompter
 
+pytestmark = pytest.mark.slow
+
 CPU = Placement(torch.device("cpu"), torch.float32)
 # The published configs of the image encoders, and the sizes that the authors report, in
 # millions of parameters (arXiv 2408.00714; the table of SAM 2.1's checkpoints).

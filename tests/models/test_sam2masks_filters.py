@@ -18,6 +18,8 @@ from regard.models.sam2.candidates import (
 )
 from regard.models.sam2.prompting import point_grid
 
+pytestmark = pytest.mark.slow
+
 
 def drawn(*rows: str) -> np.ndarray:
     """Logits from a drawing: `#` inside, `.` outside."""

@@ -29,6 +29,8 @@ from regard.models.sam2unet.network import DecoderStep, SaliencyLogits, Sam2UNet
 from regard.models.sam2unet.segmenter import Sam2UNetSegmenter, preprocess
 from regard.models.sam2unet.weights import layout_of
 
+pytestmark = pytest.mark.slow
+
 CPU = Placement(torch.device("cpu"), torch.float32)
 BUFFERS = ("running_mean", "running_var", "num_batches_tracked")
 Arrays = Mapping[str, npt.NDArray[Any]]

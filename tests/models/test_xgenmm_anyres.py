@@ -26,6 +26,8 @@ from regard.models.xgenmm.anyres import (
     visible_map,
 )
 
+pytestmark = pytest.mark.slow
+
 PINPOINTS = [(384, 768), (768, 384), (768, 768), (1152, 384), (384, 1152)]
 HALVES = (0.5, 0.5, 0.5)
 

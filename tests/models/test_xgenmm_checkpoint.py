@@ -25,6 +25,8 @@ from regard.models.xgenmm.config import read_config
 from regard.models.xgenmm.loading import load_model
 from regard.models.xgenmm.model import XGenMM
 
+pytestmark = pytest.mark.slow
+
 CPU = Placement(torch.device("cpu"), torch.float32)
 HALF = Placement(torch.device("cpu"), torch.bfloat16)
 

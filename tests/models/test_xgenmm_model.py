@@ -17,6 +17,8 @@ from regard.models.xgenmm.config import PAD, read_config
 from regard.models.xgenmm.loading import load_model
 from regard.models.xgenmm.model import XGenMM, generate, pad_left, splice_covering, splice_inserting
 
+pytestmark = pytest.mark.slow
+
 CPU = Placement(torch.device("cpu"), torch.float32)
 WINDOW = 6
 

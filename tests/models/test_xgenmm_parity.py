@@ -32,6 +32,8 @@ from regard.models.xgenmm.loading import load_model, make_on_meta, published_sha
 from regard.models.xgenmm.model import XGenMM, generate
 from regard.models.xgenmm.prompting import XGenMMParameters
 
+pytestmark = pytest.mark.slow
+
 CPU = Placement(torch.device("cpu"), torch.float32)
 
 

@@ -14,6 +14,8 @@ from regard.models.xgenmm.config import read_config
 from regard.models.xgenmm.prompting import base_prompt, instruct_prompt
 from regard.models.xgenmm.tokenizer import PromptTokenizer
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:

@@ -56,13 +56,13 @@ def served_on_milvus(
         yield served
 
 
-_CAMPAIGN = pytest.mark.campaign
-# Whether quick tests of a module run on PostgreSQL too, or only those of the campaign. The other
-# modules test what does not depend on the database; the tests of storage run SQL on both.
+_SLOW, _CAMPAIGN = pytest.mark.slow, pytest.mark.campaign
+# Of modules that run on PostgreSQL too, the kind of those tests. The other modules test what does
+# not depend on the database; the tests of storage run SQL on both.
 _ON_POSTGRESQL = {
     "test_http_assets": _CAMPAIGN,
-    "test_http_changes": (),
-    "test_http_search": (),
+    "test_http_changes": _SLOW,
+    "test_http_search": _SLOW,
     "test_http_uploads": _CAMPAIGN,
 }
 
@@ -72,9 +72,9 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         marks = _ON_POSTGRESQL.get(metafunc.module.__name__.rpartition(".")[2])
         on_postgresql = [] if marks is None else [pytest.param("postgresql", marks=marks)]
         if marks is not None:
-            quick = () if metafunc.module.__name__.endswith("test_http_search") else _CAMPAIGN
+            is_search = metafunc.module.__name__.endswith("test_http_search")
             on_postgresql += [
-                pytest.param("pgvector", marks=quick),
+                pytest.param("pgvector", marks=_SLOW if is_search else _CAMPAIGN),
                 pytest.param("milvus", marks=_CAMPAIGN),
             ]
         metafunc.parametrize("backend", ["sqlite", *on_postgresql], scope="module")

@@ -37,6 +37,8 @@ from regard.storage.database.connection import BUSY_TIMEOUT_SECONDS, Database
 from regard.storage.database.stored_pipelines import index_folder, make_live
 from regard.storage.database.upgrading import upgrade
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def url(make_url) -> str:  # type: ignore[no-untyped-def]
