@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 from made_server import Server
-from page_parts import expect_first, hits, part, query
+from page_parts import expect_first, expect_no_serious_violation, hits, part, query
 from playwright.sync_api import Page, expect
 from visits import Visits
 
@@ -98,7 +100,9 @@ def test_search_and_viewer_work_by_keyboard_alone(visit: Visits, server: Server)
     page.wait_for_url(lambda url: "like=" not in url)
 
 
-def test_keyboard_shortcuts(visit: Visits, server: Server) -> None:
+def test_keyboard_shortcuts(
+    visit: Visits, server: Server, shoot: Callable[[Page, str], None]
+) -> None:
     page = visit(f"{server.url}/?q=red")
     expect_first(page, "red.png")
     page.keyboard.press("t")
@@ -108,6 +112,8 @@ def test_keyboard_shortcuts(visit: Visits, server: Server) -> None:
 
     page.keyboard.press("?")
     expect(part(page, "shortcuts")).to_be_visible()
+    shoot(page, "keys")
+    expect_no_serious_violation(page, "the keys")
     page.keyboard.press("Escape")
     expect(part(page, "shortcuts")).to_be_hidden()
     page.keyboard.press("u")
@@ -123,6 +129,17 @@ def test_keyboard_shortcuts(visit: Visits, server: Server) -> None:
     page.keyboard.press("Escape")
     expect(part(page, "selection")).to_be_hidden()
     page.keyboard.press("Home")
+    # The viewer has keys of its own, told in the same place; the focus returns.
+    page.keyboard.press("Enter")
+    expect(part(page, "viewer-title")).to_have_text("red.png")
+    page.keyboard.press("?")
+    expect(part(page, "shortcuts").locator("h3", has_text="In an open photo")).to_be_visible()
+    page.keyboard.press("Escape")
+    expect(part(page, "shortcuts")).to_be_hidden()
+    expect(part(page, "viewer-close")).to_be_focused()
+    page.keyboard.press("Escape")
+    expect(part(page, "viewer")).to_be_hidden()
+    expect(hits(page).first.get_by_test_id("hit-link")).to_be_focused()
     page.keyboard.press("m")
     expect(part(page, "like-token")).to_contain_text("red.png")
 

@@ -3,6 +3,7 @@
 // numbers.
 
 import { button, fill, h } from "./dom.js";
+import { onKeys } from "./keys.js";
 import { pictureOf } from "./pictures.js";
 import { go, state } from "./state.js";
 
@@ -23,7 +24,7 @@ export function makeBox(place) {
     "div",
     {
       class: "query-stage", tabindex: "0", role: "group", "aria-describedby": "box-hint", data: { testid: "box-stage" },
-      on: { pointerdown: press, keydown: key },
+      on: { pointerdown: press },
     },
     image, frame,
   );
@@ -128,27 +129,25 @@ export function makeBox(place) {
     stage.addEventListener("pointercancel", end);
   }
 
-  function key(event) {
-    const direction = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] }[event.key];
+  const DIRECTIONS = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] };
+  /** Change the box by a step in the direction of a key; the first press makes one. */
+  const byKey = (change) => (_, key) => {
+    const [wide, high] = natural;
     const box = pending ?? state().box;
-    if (event.key === "Escape" && box) {
-      event.preventDefault();
+    const [dx, dy] = [DIRECTIONS[key][0] * Math.max(1, wide * 0.02), DIRECTIONS[key][1] * Math.max(1, high * 0.02)];
+    commitSoon(box ? change(box, dx, dy) : fitted([wide / 4, high / 4, wide / 2, high / 2]));
+  };
+  onKeys(stage, "box", {
+    move: byKey(([x, y, w, h], dx, dy) => fitted([x + dx, y + dy, w, h])),
+    resize: byKey(([x, y, w, h], dx, dy) =>
+      fitted([x, y, within(w + dx, SMALLEST, natural[0] - x), within(h + dy, SMALLEST, natural[1] - y)])),
+    whole() {
+      if (!(pending ?? state().box)) return false;
       pending = null;
       commit(null);
-    } else if (direction && !event.ctrlKey && !event.metaKey && !event.altKey) {
-      event.preventDefault();
-      const [wide, high] = natural;
-      if (!box) {
-        commitSoon(fitted([wide / 4, high / 4, wide / 2, high / 2]));
-        return;
-      }
-      const [x, y, w, h] = box;
-      const [dx, dy] = [direction[0] * Math.max(1, wide * 0.02), direction[1] * Math.max(1, high * 0.02)];
-      commitSoon(event.shiftKey
-        ? fitted([x, y, within(w + dx, SMALLEST, wide - x), within(h + dy, SMALLEST, high - y)])
-        : fitted([x + dx, y + dy, w, h]));
-    }
-  }
+      return true;
+    },
+  });
 
   function typed() {
     const values = fields.map(({ input }) => (input.value === "" ? null : Number(input.value)));

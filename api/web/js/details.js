@@ -4,6 +4,7 @@ import * as api from "./api.js";
 import { button, fill, h, icon, iconButton, thumb } from "./dom.js";
 import { facet } from "./finding.js";
 import { bytes, exposure, known, moment, nameOf, number, place } from "./format.js";
+import { onKeys } from "./keys.js";
 import { canWrite } from "./session.js";
 import { state } from "./state.js";
 import { makeTags } from "./tags.js";
@@ -65,14 +66,10 @@ function title(asset, canEdit, actions) {
             toastProblem(problem);
           }
         },
-        keydown(event) {
-          if (event.key !== "Escape") return;
-          event.preventDefault();
-          event.stopPropagation();
-          back();
-        },
       },
     }, field, h("button", { type: "submit", class: "button is-small" }, "Save"));
+    // The viewer stays open.
+    onKeys(form, "escape", { close: (event) => { event.stopPropagation(); back(); } }, () => false);
     fill(place_, form);
     field.select();
   }

@@ -2,6 +2,7 @@
 // uploaded, so there are two drop targets; several can only be uploaded.
 
 import { h, icon } from "./dom.js";
+import { onKeys } from "./keys.js";
 
 const IMAGES = /^image\//;
 
@@ -66,7 +67,7 @@ export function watchDrops(actions) {
       actions.search(files[0]);
     }
   });
-  addEventListener("keydown", (event) => event.key === "Escape" && !overlay.hidden && hide());
+  onKeys(window, "escape", { close: () => { hide(); return false; } }, () => overlay.hidden);
 
   addEventListener("paste", (event) => {
     if (isBusy()) return;

@@ -4,6 +4,7 @@
 import * as api from "./api.js";
 import { announce, button, fill, h, icon, iconButton, thumb } from "./dom.js";
 import { bytes, nameOf, number, plural } from "./format.js";
+import { onKeys, withKey } from "./keys.js";
 import { notification } from "./notice.js";
 import { reviewGroups } from "./review.js";
 import { canWrite } from "./session.js";
@@ -49,7 +50,7 @@ export function makeDuplicates(place, summary, actions) {
   const count = h("strong", { class: "selection-count" });
   const move = button("Move to the trash", trash, { drawing: "trash", class: "is-small is-bad", "data-testid": "duplicates-trash" });
   const bar = h("div", { class: "selection", role: "region", "aria-label": "Chosen photos", hidden: true },
-    iconButton("close", "Select none (Esc)", () => { chosen.clear(); show(); kind.focus(); }), count, h("span", { class: "spring" }), move);
+    iconButton("close", withKey("Select none", "escape", "close"), () => { chosen.clear(); show(); kind.focus(); }), count, h("span", { class: "spring" }), move);
   fill(place, h("div", { class: "groups-head" }, kind, about, others), list, notice, h("div", { class: "tail" }, more), bar);
 
   const isCopies = (group) => group.kind !== "object";
@@ -239,11 +240,12 @@ export function makeDuplicates(place, summary, actions) {
     if (next || !groups.length || !groups.every(hasKeeper)) load(null);
   }
 
-  document.addEventListener("keydown", (event) => {
-    if (event.key !== "Escape" || !chosen.size || document.querySelector("dialog[open], :popover-open")) return;
+  onKeys(document, "escape", { close: unchoose }, () => !chosen.size || document.querySelector("dialog[open], :popover-open"));
+  function unchoose() {
     chosen.clear();
     show();
-  });
+    return false;
+  }
 
   return {
     show(current) {

@@ -5,6 +5,7 @@ import { fill, h, icon, iconButton } from "./dom.js";
 import { SHAPE_NAMES, KINDS, firstOf, lastOf, stars } from "./filterkinds.js";
 import { facet } from "./finding.js";
 import { month, number } from "./format.js";
+import { onKeys } from "./keys.js";
 import { makePopover } from "./popover.js";
 import { go, isSearch, state, withFilter } from "./state.js";
 
@@ -23,13 +24,12 @@ export function makeFilterMenu(home) {
   const popover = makePopover(panel);
   let kindShown = null;
 
-  panel.addEventListener("keydown", (event) => {
-    if (!["ArrowDown", "ArrowUp"].includes(event.key) || event.target.matches?.("input[type=number], input[type=date]")) return;
+  const step = (by) => {
     const stops = [...panel.querySelectorAll("button, input")].filter((stop) => !stop.disabled);
-    const here = stops.indexOf(document.activeElement);
-    stops[(here + (event.key === "ArrowDown" ? 1 : -1) + stops.length) % stops.length]?.focus();
-    event.preventDefault();
-  });
+    stops[(stops.indexOf(document.activeElement) + by + stops.length) % stops.length]?.focus();
+  };
+  onKeys(panel, "filterMenu", { next: () => step(1), previous: () => step(-1) },
+    ({ target }) => target.matches("input[type=number], input[type=date]"));
 
   function kinds() {
     kindShown = null;
@@ -106,15 +106,15 @@ function choices(name) {
       place();
     };
     narrow.addEventListener("input", draw);
-    narrow.addEventListener("keydown", (event) => {
-      if (event.key !== "Enter" || !narrow.value.trim()) return;
-      event.preventDefault();
-      const typed = narrow.value.trim();
-      const only = found.find((each) => each.value.toLocaleLowerCase() === typed.toLocaleLowerCase());
-      flip(only?.value ?? typed, true);
-      narrow.value = "";
-      draw();
-    });
+    onKeys(narrow, "filterValue", {
+      take() {
+        const typed = narrow.value.trim();
+        const only = found.find((each) => each.value.toLocaleLowerCase() === typed.toLocaleLowerCase());
+        flip(only?.value ?? typed, true);
+        narrow.value = "";
+        draw();
+      },
+    }, () => !narrow.value.trim());
     draw();
   };
 }

@@ -5,6 +5,7 @@ import { canSave, saveSearch } from "./albums.js";
 import { button, fill, h, icon, iconButton } from "./dom.js";
 import { makeFilterMenu } from "./filtermenu.js";
 import { chips, KINDS } from "./filterkinds.js";
+import { onKeys } from "./keys.js";
 import { canRefine } from "./refining.js";
 import { go, isSearch, ORDERS, SORTS, state } from "./state.js";
 import { labelOf, without } from "./written.js";
@@ -48,20 +49,16 @@ export function makeFilters({ place, summary, selectButton, emptyTrash }) {
       const left = row.querySelectorAll(".chip-label");
       (left[Math.min(position, left.length - 1)] ?? add).focus();
     };
-    return h(
+    const element = h(
       "li", { class: "chip", data: { testid: "chip", kind } },
       h("button", {
-        type: "button", class: "chip-label", title: "Change (Delete removes it)", on: {
-          click: (event) => menu.open(event.currentTarget, kind),
-          keydown: (event) => {
-            if (event.key !== "Delete" && event.key !== "Backspace") return;
-            event.preventDefault();
-            take();
-          },
-        },
+        type: "button", class: "chip-label", title: "Change (Delete removes it)",
+        on: { click: (event) => menu.open(event.currentTarget, kind) },
       }, icon(DRAWINGS[kind]), h("span", {}, label)),
       iconButton("close", `Remove the filter ${label}`, take, { class: "chip-remove", "data-testid": "chip-remove" }),
     );
+    onKeys(element, "filter", { remove: take });
+    return element;
   }
 
   function partChip(part) {

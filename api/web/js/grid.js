@@ -4,6 +4,7 @@
 import { h, icon } from "./dom.js";
 import { month as monthName } from "./format.js";
 import { justify } from "./justified.js";
+import { onKeys } from "./keys.js";
 import { ratioOf, thumbnailFor, tile } from "./tile.js";
 import { makeWhyCard } from "./whycard.js";
 
@@ -393,26 +394,21 @@ export function makeGrid(list, actions, isSelected) {
     goal = null;
   }
 
-  list.addEventListener("keydown", (event) => {
-    const link = event.target.closest?.(".tile-link");
-    const each = link && owners.get(link.closest(".tile"));
-    if (!each || event.metaKey || event.ctrlKey || event.altKey) return;
-    const here = goal ?? each.index;
-    const to = {
-      ArrowRight: () => here + 1, ArrowLeft: () => here - 1, Home: () => 0, End: () => listing.length - 1,
-      ArrowDown: () => beside(here, 1), ArrowUp: () => beside(here, -1),
-    }[event.key];
-    if (to) {
-      event.preventDefault();
-      focusOn(to());
-    } else if (event.key === "x") {
-      event.preventDefault();
-      actions.toggle(each.result, event);
-    } else if (event.key === "m" && each.result.asset.state === "indexed") {
-      event.preventDefault();
-      actions.similar(each.result, event);
-    }
-  });
+  // Deeds for the tile that has the focus.
+  const tileOf = ({ target }) => owners.get(target.closest?.(".tile-link")?.closest(".tile"));
+  const at = (event) => goal ?? tileOf(event).index;
+  const moves = (to) => (event) => void focusOn(to(at(event)));
+  onKeys(list, "photos", {
+    next: moves((here) => here + 1), previous: moves((here) => here - 1), first: moves(() => 0), last: moves(() => listing.length - 1),
+    below: moves((here) => beside(here, 1)), above: moves((here) => beside(here, -1)),
+    select: (event) => actions.toggle(tileOf(event).result, event),
+    similar(event) {
+      const { result } = tileOf(event);
+      if (result.asset.state === "indexed") actions.similar(result, event);
+    },
+    // The tile is a link.
+    open: () => false,
+  }, (event) => !tileOf(event));
 
   // The nearest tile in the row above or below, by its middle.
   function beside(index, step) {

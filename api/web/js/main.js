@@ -10,7 +10,9 @@ import { makeFilters } from "./filters.js";
 import { nameOf } from "./format.js";
 import { makeFresh } from "./fresh.js";
 import { makeGrid } from "./grid.js";
+import { showExamples, showKeys } from "./help.js";
 import { makeJobs } from "./jobs.js";
+import { onKeys } from "./keys.js";
 import { makeMenu } from "./menu.js";
 import { keepPicture } from "./pictures.js";
 import { makeResults } from "./results.js";
@@ -85,7 +87,7 @@ const results = makeResults({
     canWrite, choosePicture,
     withoutPicture: () => go({ picture: "" }),
     clearFilters: () => go({ filters: {} }),
-    showExamples: () => menu.showExamples(),
+    showExamples,
     clearQuery: () => goAfresh({ filters: state().filters }),
     upload: () => upload.open(),
     understood: (parts) => filters.showParts(parts),
@@ -170,7 +172,7 @@ const upload = makeUpload({
     }
   },
 });
-const menu = makeMenu(part("actions"));
+makeMenu(part("actions"));
 const selectButton = iconButton("select", "Select several", () => selection.begin(), { "data-testid": "select-mode" });
 const emptyTrash = button("Empty the trash", purge, { class: "is-small is-bad", "data-testid": "empty-trash" });
 const filters = makeFilters({ place: part("bar"), summary, selectButton, emptyTrash });
@@ -197,17 +199,12 @@ async function purge() {
   }
 }
 
-document.addEventListener("keydown", (event) => {
-  if (isTyping(event) || event.ctrlKey || event.metaKey || event.altKey || document.querySelector("dialog[open]")) return;
-  const deed = {
-    "?": () => menu.showShortcuts(),
-    u: () => canWrite() && upload.open(),
-    t: () => isSearch(state()) && go({ target: state().target === "image" ? "region" : "image" }),
-  }[event.key];
-  if (!deed) return;
-  event.preventDefault();
-  deed();
-});
+onKeys(document, "page", {
+  search: () => searchbar.focus(),
+  target: () => isSearch(state()) && go({ target: state().target === "image" ? "region" : "image" }),
+  upload: () => canWrite() && upload.open(),
+  help: showKeys,
+}, (event) => isTyping(event) || document.querySelector("dialog[open]"));
 
 part("brand").addEventListener("click", (event) => {
   if (event.metaKey || event.ctrlKey) return;

@@ -2,21 +2,14 @@
 
 import * as api from "./api.js";
 import { fill, h, icon, iconButton } from "./dom.js";
+import { showKeys } from "./help.js";
 import { makePopover } from "./popover.js";
 import { info } from "./session.js";
 import { goAfresh } from "./state.js";
 import { theme, toggleTheme } from "./theme.js";
 import { toastProblem } from "./toast.js";
-import { EXAMPLES } from "./written.js";
 
-const SHORTCUTS = [
-  ["/", "Search"], ["Arrow keys", "Move between photos, and from photo to photo in the viewer"], ["Enter", "Open the photo"],
-  ["x", "Select the focused photo"], ["m", "More like the focused or open photo"], ["o", "Show or hide the outlines in the open photo"],
-  ["Delete", "Move the open photo to the trash; remove the focused filter"], ["Backspace", "In the empty search box: remove the last part of the search"],
-  ["Esc", "Close, or stop selecting"], ["u", "Upload"], ["t", "Photos, or things in them"], ["?", "Show these"],
-];
-
-/** Put the menu's button in `place`; {showShortcuts}. */
+/** Put the menu's button in `place`. */
 export function makeMenu(place) {
   const list = h("ul", { class: "menu-list" });
   const panel = h("div", { class: "popover", role: "dialog", "aria-label": "Menu" }, list);
@@ -36,7 +29,7 @@ export function makeMenu(place) {
       item("similar", "Duplicates", () => { popover.close(); goAfresh({ view: "duplicates" }); }, "menu-duplicates"),
       item("trash", "Trash", () => { popover.close(); goAfresh({ view: "trash" }); }, "menu-trash"),
       item(isDark ? "sun" : "moon", isDark ? "Light" : "Dark", () => { toggleTheme(); draw(); list.querySelector('[data-testid="menu-theme"]').focus(); }, "menu-theme"),
-      item("keyboard", "Keyboard shortcuts", () => { popover.close(); showShortcuts(); }, "menu-shortcuts"),
+      item("keyboard", "Keyboard shortcuts", () => { popover.close(); showKeys(); }, "menu-shortcuts"),
       info().keys_required && item("sign-out", "Sign out", signOut, "menu-sign-out"));
     const { version, profile } = info();
     about.textContent = version ? `regard ${version} · ${profile}` : "regard";
@@ -51,25 +44,4 @@ export function makeMenu(place) {
       toastProblem(problem);
     }
   }
-  return { showShortcuts, showExamples };
-}
-
-const examples = () => h("dl", { class: "shortcuts" }, EXAMPLES.map(([query, words]) => [h("dt", {}, h("code", {}, query)), h("dd", {}, words)]));
-
-function showShortcuts() {
-  showSheet("Keyboard shortcuts",
-    h("dl", { class: "shortcuts" }, SHORTCUTS.map(([key, words]) => [h("dt", {}, h("kbd", {}, key)), h("dd", {}, words)])),
-    h("h3", {}, "In the search box"), examples());
-}
-
-function showExamples() {
-  showSheet("What the search box understands", examples());
-}
-
-function showSheet(title, ...content) {
-  const dialog = h("dialog", { class: "sheet", "aria-labelledby": "shortcuts-title", data: { testid: "shortcuts" } },
-    h("div", { class: "sheet-head" }, h("h2", { id: "shortcuts-title" }, title), iconButton("close", "Close", () => dialog.close())), content);
-  dialog.addEventListener("close", () => dialog.remove());
-  document.body.append(dialog);
-  dialog.showModal();
 }

@@ -3,6 +3,7 @@
 
 import { fill, h } from "./dom.js";
 import { plural } from "./format.js";
+import { onKeys } from "./keys.js";
 
 // Screens of photographs that a scrubber is of use for, and pixels between two years.
 const SCREENS = 2;
@@ -15,7 +16,7 @@ export function makeScrubber(place, grid) {
   const label = h("span", { class: "scrubber-label", "aria-hidden": "true", data: { testid: "scrubber-month" } });
   const thumb = h("div", {
     class: "scrubber-thumb", role: "slider", tabindex: "0", "aria-label": "Month", "aria-orientation": "vertical", "aria-valuemin": "0",
-    data: { testid: "scrubber" }, on: { keydown: key },
+    data: { testid: "scrubber" },
   }, h("span", { class: "scrubber-grip" }), label);
   const track = h("div", { class: "scrubber-track", on: { pointerdown: press } }, years, thumb);
   fill(place, track);
@@ -103,30 +104,23 @@ export function makeScrubber(place, grid) {
     if (!event.target.closest(".scrubber-thumb")) move(event);
   }
 
-  function key(event) {
-    if (event.ctrlKey || event.metaKey || event.altKey) return;
-    const here = months.length - 1 - Number(thumb.getAttribute("aria-valuenow"));
-    const year = (position) => months[position].month.slice(0, 4);
-    const next = () => {
-      const found = months.findIndex((_, position) => position > here && year(position) !== year(here));
-      return found < 0 ? months.length - 1 : found;
-    };
-    // The first month of the year before, or of this one.
-    const previous = () => {
-      const before = Math.max(0, here - 1);
-      return months.findIndex((_, position) => year(position) === year(before));
-    };
-    const to = {
-      ArrowDown: () => here + 1, ArrowRight: () => here + 1, ArrowUp: () => here - 1, ArrowLeft: () => here - 1,
-      PageDown: next, PageUp: previous, Home: () => 0, End: () => months.length - 1,
-    }[event.key];
-    if (!to) return;
-    event.preventDefault();
-    const at = Math.min(Math.max(0, to()), months.length - 1);
+  const year = (position) => months[position].month.slice(0, 4);
+  // `to` a position, from the one that is shown.
+  const go = (to) => () => {
+    const at = Math.min(Math.max(0, to(months.length - 1 - Number(thumb.getAttribute("aria-valuenow")))), months.length - 1);
     grid.scrollToMonth(months[at]);
     picked = { at, top: grid.extent().top };
     show();
-  }
+  };
+  onKeys(thumb, "dates", {
+    next: go((here) => here + 1), previous: go((here) => here - 1), first: go(() => 0), last: go(() => months.length - 1),
+    nextYear: go((here) => {
+      const found = months.findIndex((_, position) => position > here && year(position) !== year(here));
+      return found < 0 ? months.length - 1 : found;
+    }),
+    // The first month of the year before, or of this one.
+    previousYear: go((here) => months.findIndex((_, position) => year(position) === year(Math.max(0, here - 1)))),
+  });
 
   addEventListener("resize", () => {
     if (place.hidden) return;

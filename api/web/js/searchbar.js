@@ -1,8 +1,9 @@
 // The search box, with the query picture or photograph as a token before the text.
 
 import * as api from "./api.js";
-import { fill, h, icon, iconButton, isTyping } from "./dom.js";
+import { fill, h, icon, iconButton } from "./dom.js";
 import { nameOf } from "./format.js";
+import { onKeys } from "./keys.js";
 import { pictureOf } from "./pictures.js";
 import { go, goAfresh, state } from "./state.js";
 import { makeSuggesting } from "./suggesting.js";
@@ -52,24 +53,20 @@ export function makeSearchbar({ form, choosePicture, dropLastFilter }) {
     go({ q, photo: "", view: "library" });
     if (matchMedia("(pointer: coarse)").matches) field.blur();
   });
-  field.addEventListener("keydown", (event) => {
-    if (event.key === "Backspace" && field.value === "") {
+  onKeys(field, "search", {
+    dropLast() {
+      if (field.value !== "") return false;
       const { like, picture } = state();
       if (like || picture) go({ like: "", picture: "" });
       else dropLastFilter();
-    } else if (event.key === "Escape") {
+      return true;
+    },
+    clear() {
       if (!field.value) field.blur();
       field.value = "";
       show();
-    }
-  });
-  document.addEventListener("keydown", (event) => {
-    if (event.key !== "/" || isTyping(event) || event.ctrlKey || event.metaKey || event.altKey) return;
-    if (document.querySelector("dialog[open]")) return;
-    event.preventDefault();
-    field.focus();
-    field.select();
-  });
+    },
+  }, () => false);
 
   let shownToken = null;
   async function showToken({ like, picture }) {
@@ -91,7 +88,10 @@ export function makeSearchbar({ form, choosePicture, dropLastFilter }) {
   }
 
   return {
-    focus: () => field.focus(),
+    focus() {
+      field.focus();
+      field.select();
+    },
     /**
      * Mark the query as invalid and select the place if the field has the focus; null clears
      * the mark.

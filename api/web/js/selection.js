@@ -4,6 +4,7 @@ import * as api from "./api.js";
 import { inAlbum } from "./albums.js";
 import { announce, button, fill, h, iconButton } from "./dom.js";
 import { plural } from "./format.js";
+import { onKeys, withKey } from "./keys.js";
 import { canWrite } from "./session.js";
 import { goAfresh, state } from "./state.js";
 import { toast, toastProblem } from "./toast.js";
@@ -77,7 +78,7 @@ export function makeSelection(bar, actions) {
   const remove = button("Delete", () => trash(), { drawing: "trash", class: "is-small", "data-testid": "bulk-delete" });
   const restore = button("Restore", () => bring(), { drawing: "restore", class: "is-small", "data-testid": "bulk-restore" });
   const all = button("All", () => add(0, actions.length()), { class: "is-small", title: "Select all shown", "data-testid": "select-all" });
-  fill(bar, iconButton("close", "Stop selecting (Esc)", clear, { "data-testid": "selection-clear" }), count, all, h("span", { class: "spring" }), tagForm, albumForm, remove, restore);
+  fill(bar, iconButton("close", withKey("Stop selecting", "escape", "close"), clear, { "data-testid": "selection-clear" }), count, all, h("span", { class: "spring" }), tagForm, albumForm, remove, restore);
 
   async function each(action, tags) {
     const ids = [...selected];
@@ -182,10 +183,7 @@ export function makeSelection(bar, actions) {
     if (isSelecting) announce(`${selected.size} selected`);
   }
 
-  document.addEventListener("keydown", (event) => {
-    if (event.key !== "Escape" || !isSelecting || document.querySelector("dialog[open], :popover-open")) return;
-    clear();
-  });
+  onKeys(document, "escape", { close: () => { clear(); return false; } }, () => !isSelecting || document.querySelector("dialog[open], :popover-open"));
 
   show();
   return {

@@ -4,6 +4,7 @@
 import * as api from "./api.js";
 import { announce, fill, h, icon } from "./dom.js";
 import { plural } from "./format.js";
+import { onKeys } from "./keys.js";
 
 const PAUSE_MS = 120;
 const DRAWINGS = { "saved search": "search" };
@@ -75,22 +76,23 @@ export function makeSuggesting(field, take) {
   });
   field.addEventListener("blur", close);
   field.form.addEventListener("submit", close);
-  field.addEventListener("keydown", (event) => {
-    if (!items.length || event.isComposing) return;
-    const step = { ArrowDown: 1, ArrowUp: -1 }[event.key];
-    if (step) {
-      // Beyond either end is the text itself.
-      const places = items.length + 1;
-      mark(((active + 1 + step + places) % places) - 1);
-    } else if (event.key === "Enter" && active >= 0) {
-      choose(items[active]);
-    } else if (event.key === "Escape") {
-      close();
-    } else {
-      return;
-    }
-    event.preventDefault();
+  const isIdle = () => !items.length;
+  // Of the suggestions, and of the text itself beyond either end.
+  const step = (by) => {
+    const places = items.length + 1;
+    mark(((active + 1 + by + places) % places) - 1);
+  };
+  // The search box has keys of its own.
+  const alone = (deed) => (event) => {
+    if (deed() === false) return false;
     event.stopImmediatePropagation();
-  });
+    return true;
+  };
+  onKeys(field, "suggestions", {
+    next: alone(() => step(1)),
+    previous: alone(() => step(-1)),
+    take: alone(() => active >= 0 && choose(items[active])),
+    close: alone(close),
+  }, isIdle);
   return list;
 }

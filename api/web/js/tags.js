@@ -1,6 +1,7 @@
 // A photograph's tags: a list to remove from and a field to add with.
 
 import { fill, h, iconButton } from "./dom.js";
+import { onKeys } from "./keys.js";
 
 /**
  * The editor; `change(tags)` stores the new list, and `onProblem` receives its Problem if
@@ -30,12 +31,8 @@ export function makeTags({ tags, canEdit, suggest, change, onProblem, onFilter }
     field.value = "";
     store([...new Set([...present, ...added])]);
   });
-  field.addEventListener("keydown", (event) => {
-    if (event.key === "Backspace" && !field.value && present.length) {
-      event.preventDefault();
-      list.querySelector("li:last-child .chip-remove")?.focus();
-    }
-  });
+  onKeys(field, "tags", { last: () => list.querySelector("li:last-child .chip-remove")?.focus() },
+    () => field.value !== "" || !present.length);
 
   async function store(next) {
     const before = present;

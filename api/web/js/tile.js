@@ -4,6 +4,7 @@
 import { whyNoPicture } from "./api.js";
 import { fill, h, icon } from "./dom.js";
 import { nameOf, plural } from "./format.js";
+import { withKey } from "./keys.js";
 import { traceMask } from "./outline.js";
 import { href } from "./state.js";
 import { isGood, reasonSentence, relevanceOf } from "./why.js";
@@ -70,7 +71,7 @@ export function tile(result, state, actions, isSelected) {
   const whyId = `why-${count}`;
   const why = reasonSentence(result);
   const known = relevanceOf(result);
-  const similar = region && state.target === "region" ? "More like this part (m)" : "More like this (m)";
+  const similar = region && state.target === "region" ? "More like this part" : "More like this";
 
   const image = h("img", {
     alt: caption ? `${nameOf(asset)}: ${caption}` : nameOf(asset), decoding: "async", draggable: "false",
@@ -128,12 +129,12 @@ export function tile(result, state, actions, isSelected) {
       "button",
       {
         type: "button", class: "tile-check", tabindex: "-1", "aria-pressed": String(Boolean(isSelected)),
-        "aria-label": `Select ${nameOf(asset)}`, title: "Select (x)", data: { testid: "select", icon: "check" },
+        "aria-label": `Select ${nameOf(asset)}`, title: withKey("Select", "photos", "select"), data: { testid: "select", icon: "check" },
         on: { click: (event) => actions.toggle(result, event) },
       },
     ),
     asset.state === "indexed" && h("button", {
-      type: "button", class: "icon-button tile-similar", tabindex: "-1", "aria-label": similar, title: similar, data: { testid: "hit-similar", icon: "similar" },
+      type: "button", class: "icon-button tile-similar", tabindex: "-1", "aria-label": similar, title: withKey(similar, "photos", "similar"), data: { testid: "hit-similar", icon: "similar" },
       on: { click: (event) => actions.similar(result, event) },
     }),
   );

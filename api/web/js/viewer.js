@@ -2,17 +2,19 @@
 // URL.
 
 import * as api from "./api.js";
-import { announce, fill, h, iconButton, isTyping } from "./dom.js";
+import { announce, fill, h, iconButton } from "./dom.js";
 import { showDetails } from "./details.js";
 import { nameOf, number } from "./format.js";
+import { showKeys } from "./help.js";
+import { onKeys, withKey } from "./keys.js";
 import { makeStage } from "./stage.js";
 import { go, goAfresh, state } from "./state.js";
 import { toastProblem } from "./toast.js";
 
 // In pixels; a shorter movement is a tap.
 const WIPE = 50;
-// The share of the stage that a key moves what is enlarged by.
-const LOOK = 0.25;
+// Where keys look on an enlarged photograph, in shares of the stage.
+const LOOKS = { ArrowLeft: [-0.25, 0], ArrowRight: [0.25, 0], ArrowUp: [0, -0.25], ArrowDown: [0, 0.25] };
 // Stands for the id of what was found for the query, which is not stored.
 const REFINED = "refined";
 
@@ -31,15 +33,15 @@ export function makeViewer({ results, actions }) {
 
   const stage = makeStage({ onPoint: (id) => point(id), onChoose: choose, isScrolled: () => dialog.scrollHeight > dialog.clientHeight });
   const side = h("div", { class: "viewer-side", tabindex: "0", role: "region", "aria-label": "Details" });
-  const previous = iconButton("left", "Previous (left arrow)", () => walk(-1), { class: "viewer-previous", "data-testid": "previous" });
-  const next = iconButton("right", "Next (right arrow)", () => walk(1), { class: "viewer-next", "data-testid": "next" });
-  const outlines = iconButton("outlines", "Outline the things in it (o)", () => setOutlined(!isOutlined), { "data-testid": "outlines", "aria-pressed": "true" });
+  const previous = iconButton("left", withKey("Previous", "viewer", "previous"), () => walk(-1), { class: "viewer-previous", "data-testid": "previous" });
+  const next = iconButton("right", withKey("Next", "viewer", "next"), () => walk(1), { class: "viewer-next", "data-testid": "next" });
+  const outlines = iconButton("outlines", withKey("Outline the things in it", "viewer", "outlines"), () => setOutlined(!isOutlined), { "data-testid": "outlines", "aria-pressed": "true" });
   const count = h("span", { class: "viewer-count" });
   const dialog = h(
     "dialog", { class: "viewer", "aria-label": "Photo", data: { testid: "viewer" } },
     h("div", { class: "viewer-main" },
-      h("div", { class: "viewer-bar" }, iconButton("close", "Close (Esc)", () => close(), { "data-testid": "viewer-close" }), count, h("span", { class: "spring" }),
-        iconButton("zoom-out", "Zoom out (-)", () => zoom("out"), { "data-testid": "zoom-out" }), iconButton("zoom-in", "Zoom in (+)", () => zoom("in"), { "data-testid": "zoom-in" }), outlines),
+      h("div", { class: "viewer-bar" }, iconButton("close", withKey("Close", "escape", "close"), () => close(), { "data-testid": "viewer-close" }), count, h("span", { class: "spring" }),
+        iconButton("zoom-out", withKey("Zoom out", "viewer", "zoomOut"), () => zoom("out"), { "data-testid": "zoom-out" }), iconButton("zoom-in", withKey("Zoom in", "viewer", "zoomIn"), () => zoom("in"), { "data-testid": "zoom-in" }), outlines),
       stage.element, previous, next),
     side,
   );
@@ -97,19 +99,13 @@ export function makeViewer({ results, actions }) {
     event.preventDefault();
     close();
   });
-  dialog.addEventListener("keydown", (event) => {
-    if (isTyping(event) || event.ctrlKey || event.metaKey || event.altKey) return;
-    const deed = {
-      ArrowLeft: () => walk(-1), ArrowRight: () => walk(1), o: () => setOutlined(!isOutlined),
-      "+": () => zoom("in"), "=": () => zoom("in"), "-": () => zoom("out"), 0: () => zoom("whole"),
-      "Shift+ArrowLeft": () => stage.zoom.look(-LOOK, 0), "Shift+ArrowRight": () => stage.zoom.look(LOOK, 0),
-      "Shift+ArrowUp": () => stage.zoom.look(0, -LOOK), "Shift+ArrowDown": () => stage.zoom.look(0, LOOK),
-      Delete: () => side.querySelector('[data-testid="delete"]')?.click(),
-      m: () => side.querySelector('[data-testid="similar"]')?.click(),
-    }[event.shiftKey && event.key.length > 1 ? `Shift+${event.key}` : event.key];
-    if (!deed) return;
-    event.preventDefault();
-    deed();
+  onKeys(dialog, "viewer", {
+    next: () => walk(1), previous: () => walk(-1),
+    zoomIn: () => zoom("in"), zoomOut: () => zoom("out"), whole: () => zoom("whole"), look: (_, key) => stage.zoom.look(...LOOKS[key]),
+    outlines: () => setOutlined(!isOutlined),
+    similar: () => side.querySelector('[data-testid="similar"]')?.click(),
+    remove: () => side.querySelector('[data-testid="delete"]')?.click(),
+    help: showKeys,
   });
   // Swiping shows the next picture, or the previous one.
   let touch = null;

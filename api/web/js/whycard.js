@@ -4,6 +4,7 @@
 // "why" is pointed at; it stays while pointed at, and Escape closes it. It covers no part of the photograph it is about.
 
 import { fill, h } from "./dom.js";
+import { onKeys } from "./keys.js";
 import { reasons, relevanceOf } from "./why.js";
 
 const GAP = 6;
@@ -96,6 +97,6 @@ export function makeWhyCard(list, resultOf) {
   card.addEventListener("pointerleave", closeSoon);
   addEventListener("scroll", () => tile && place(), { passive: true });
   addEventListener("resize", () => tile && place());
-  document.addEventListener("keydown", (event) => event.key === "Escape" && close());
+  onKeys(document, "escape", { close: () => { close(); return false; } }, () => false);
   return { close };
 }

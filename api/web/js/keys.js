@@ -1,0 +1,134 @@
+// The keys of the page, in one table: the help lists it, and every listener for keys takes its keys from it.
+
+import { isTyping } from "./dom.js";
+
+const ARROWS = ["ArrowLeft", "ArrowRight", "ArrowUp", "ArrowDown"];
+
+/** By place: a heading, and what each row does: [its keys, words]. */
+export const KEYS = {
+  page: {
+    heading: "On the page",
+    rows: {
+      search: [["/"], "Search"],
+      target: [["t"], "Find photos, or things in them"],
+      upload: [["u"], "Upload"],
+      help: [["?"], "Show these keys"],
+    },
+  },
+  escape: {
+    heading: "Everywhere",
+    rows: { close: [["Escape"], "Close what is open, or stop selecting"] },
+  },
+  photos: {
+    heading: "On a photo of the list",
+    rows: {
+      open: [["Enter"], "Open it"],
+      next: [["ArrowRight"], "Next"],
+      previous: [["ArrowLeft"], "Previous"],
+      above: [["ArrowUp"], "The one above"],
+      below: [["ArrowDown"], "The one below"],
+      first: [["Home"], "First"],
+      last: [["End"], "Last"],
+      select: [["x"], "Select it"],
+      similar: [["m"], "More like this"],
+    },
+  },
+  viewer: {
+    heading: "In an open photo",
+    rows: {
+      next: [["ArrowRight"], "Next"],
+      previous: [["ArrowLeft"], "Previous"],
+      zoomIn: [["+", "="], "Zoom in"],
+      zoomOut: [["-"], "Zoom out"],
+      whole: [["0"], "Show the whole photo"],
+      look: [ARROWS.map((key) => `Shift+${key}`), "Move over the enlarged photo"],
+      outlines: [["o"], "Outline the things in it"],
+      similar: [["m"], "More like this"],
+      remove: [["Delete"], "Move it to the trash"],
+      help: [["?"], "Show these keys"],
+    },
+  },
+  search: {
+    heading: "In the search box",
+    rows: {
+      clear: [["Escape"], "Clear it"],
+      dropLast: [["Backspace"], "If it is empty: remove the last part of the search"],
+    },
+  },
+  suggestions: {
+    heading: "While there are suggestions",
+    rows: {
+      next: [["ArrowDown"], "Next"],
+      previous: [["ArrowUp"], "Previous"],
+      take: [["Enter"], "Take it"],
+      close: [["Escape"], "Hide them"],
+    },
+  },
+  filter: {
+    heading: "On a filter",
+    rows: { remove: [["Delete", "Backspace"], "Remove it"] },
+  },
+  filterMenu: {
+    heading: "In the menu of filters",
+    rows: {
+      next: [["ArrowDown"], "Next"],
+      previous: [["ArrowUp"], "Previous"],
+    },
+  },
+  filterValue: {
+    heading: "In the field of a filter",
+    rows: { take: [["Enter"], "Filter by what is typed"] },
+  },
+  tags: {
+    heading: "In the field for tags",
+    rows: { last: [["Backspace"], "If it is empty: go to the last tag"] },
+  },
+  dates: {
+    heading: "On the bar of dates",
+    rows: {
+      next: [["ArrowDown", "ArrowRight"], "Next month"],
+      previous: [["ArrowUp", "ArrowLeft"], "Previous month"],
+      nextYear: [["PageDown"], "Next year"],
+      previousYear: [["PageUp"], "Previous year"],
+      first: [["Home"], "First month"],
+      last: [["End"], "Last month"],
+    },
+  },
+  box: {
+    heading: "On the picture to search by",
+    rows: {
+      move: [ARROWS, "Move the box"],
+      resize: [ARROWS.map((key) => `Shift+${key}`), "Change its size"],
+      whole: [["Escape"], "Search by the whole picture"],
+    },
+  },
+};
+
+const NAMES = {
+  ArrowLeft: "←", ArrowRight: "→", ArrowUp: "↑", ArrowDown: "↓", Escape: "Esc", PageDown: "Page Down", PageUp: "Page Up",
+};
+
+/** The names of a key and of those held with it, as people read them. */
+export const keyNames = (key) => (key.length > 1 ? key.split("+") : [key]).map((each) => NAMES[each] ?? each);
+
+/** A button's label, with the key that does the same. */
+export const withKey = (words, place, row) => `${words} (${keyNames(KEYS[place].rows[row][0][0]).join(" ")})`;
+
+/**
+ * Call one of `deeds`, {row(event, key)} for every row of a place, when its key is pressed in `element`, unless
+ * `isIdle(event)`. A deed that returns false leaves the key to the browser.
+ */
+export function onKeys(element, place, deeds, isIdle = isTyping) {
+  const rows = Object.entries(KEYS[place].rows).map(([row, [keys]]) => {
+    if (!deeds[row]) throw new TypeError(`nothing is done for the keys ${keys} of ${place}`);
+    return [keys, deeds[row]];
+  });
+  if (rows.length !== Object.keys(deeds).length) throw new TypeError(`the help lacks keys of ${place}`);
+  element.addEventListener("keydown", (event) => {
+    if (event.ctrlKey || event.metaKey || event.altKey || event.isComposing || isIdle(event)) return;
+    // For a character, Shift may be needed to type it.
+    const pressed = event.shiftKey && event.key.length > 1 ? `Shift+${event.key}` : event.key;
+    const row = rows.find(([keys]) => keys.includes(pressed));
+    if (row && row[1](event, event.key) !== false) event.preventDefault();
+  });
+}
