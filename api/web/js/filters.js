@@ -14,7 +14,7 @@ const HEADINGS = { trash: "Trash", duplicates: "Duplicates", albums: "Albums" };
 const DRAWINGS = Object.fromEntries(KINDS.map((kind) => [kind.id, kind.drawing]));
 
 /** The row in `place`; the element `summary` shows the number of results. */
-export function makeFilters({ place, summary, selectButton, emptyTrash }) {
+export function makeFilters({ place, summary, selectButton, slideshowButton, emptyTrash }) {
   const parts = h("ul", { class: "chips", "aria-label": "What the query says", hidden: true });
   const row = h("ul", { class: "chips", "aria-label": "Filters" });
   const add = button("Filter", () => menu.toggle(add), {
@@ -41,7 +41,7 @@ export function makeFilters({ place, summary, selectButton, emptyTrash }) {
   );
   const save = button("Save as album", () => saveSearch(state()), { drawing: "album", class: "is-small", "data-testid": "save-search" });
   const heading = h("h1", { class: "bar-title" });
-  fill(place, heading, targets, refine, parts, row, h("span", { class: "bar-add" }, add, save), h("span", { class: "bar-end" }, summary, emptyTrash, sort, selectButton));
+  fill(place, heading, targets, refine, parts, row, h("span", { class: "bar-add" }, add, save), h("span", { class: "bar-end" }, summary, emptyTrash, sort, slideshowButton, selectButton));
 
   function chip({ kind, label, remove }, position) {
     const take = () => {
@@ -81,7 +81,7 @@ export function makeFilters({ place, summary, selectButton, emptyTrash }) {
       const isOfPhotos = !["duplicates", "albums"].includes(current.view);
       heading.textContent = HEADINGS[current.view] ?? (isSearch(current) ? "Results" : "Library");
       heading.classList.toggle("visually-hidden", !(current.view in HEADINGS));
-      add.parentElement.hidden = selectButton.hidden = !isOfPhotos;
+      add.parentElement.hidden = selectButton.hidden = slideshowButton.hidden = !isOfPhotos;
       save.hidden = !canSave(current);
       targets.hidden = !isSearch(current);
       for (const input of targets.querySelectorAll("input")) input.checked = input.value === current.target;

@@ -518,6 +518,8 @@ export function makeGrid(list, actions, isSelected) {
       const index = listing ? listing.find(({ asset }) => asset.id === id) : -1;
       return index >= 0 && focusOn(index);
     },
+    /** The position of the focused photograph, or of the first in sight. */
+    current: () => focusedTile()?.index ?? anchor?.index ?? 0,
     focusFirst: () => focusOn(0),
 
     /** The months of the listing: [{ month, label, start, count, top }]; none where they have no headings. */

@@ -2,6 +2,8 @@
 
 import { isTyping } from "./dom.js";
 
+// Every key that has no row of its own.
+const OTHER = "Any other";
 const ARROWS = ["ArrowLeft", "ArrowRight", "ArrowUp", "ArrowDown"];
 
 /** By place: a heading, and what each row does: [its keys, words]. */
@@ -11,6 +13,7 @@ export const KEYS = {
     rows: {
       search: [["/"], "Search"],
       target: [["t"], "Find photos, or things in them"],
+      slideshow: [["s"], "Slideshow of what is listed"],
       upload: [["u"], "Upload"],
       help: [["?"], "Show these keys"],
     },
@@ -44,8 +47,16 @@ export const KEYS = {
       look: [ARROWS.map((key) => `Shift+${key}`), "Move over the enlarged photo"],
       outlines: [["o"], "Outline the things in it"],
       similar: [["m"], "More like this"],
+      slideshow: [["s"], "Slideshow from here on"],
       remove: [["Delete"], "Move it to the trash"],
       help: [["?"], "Show these keys"],
+    },
+  },
+  slideshow: {
+    heading: "In a slideshow",
+    rows: {
+      pause: [[" "], "Pause, or continue"],
+      stop: [[OTHER], "Stop"],
     },
   },
   search: {
@@ -104,7 +115,10 @@ export const KEYS = {
   },
 };
 
+// These move the focus, belong to other keys, or are the browser's.
+const NEVER_OTHER = /^(Tab|Shift|Control|Alt|AltGraph|Meta|CapsLock|F\d+)$/u;
 const NAMES = {
+  " ": "Space",
   ArrowLeft: "←", ArrowRight: "→", ArrowUp: "↑", ArrowDown: "↓", Escape: "Esc", PageDown: "Page Down", PageUp: "Page Up",
 };
 
@@ -128,7 +142,7 @@ export function onKeys(element, place, deeds, isIdle = isTyping) {
     if (event.ctrlKey || event.metaKey || event.altKey || event.isComposing || isIdle(event)) return;
     // For a character, Shift may be needed to type it.
     const pressed = event.shiftKey && event.key.length > 1 ? `Shift+${event.key}` : event.key;
-    const row = rows.find(([keys]) => keys.includes(pressed));
+    const row = rows.find(([keys]) => keys.includes(pressed)) ?? (!NEVER_OTHER.test(event.key) && rows.find(([keys]) => keys.includes(OTHER)));
     if (row && row[1](event, event.key) !== false) event.preventDefault();
   });
 }

@@ -12,7 +12,7 @@ import { makeFresh } from "./fresh.js";
 import { makeGrid } from "./grid.js";
 import { showExamples, showKeys } from "./help.js";
 import { makeJobs } from "./jobs.js";
-import { onKeys } from "./keys.js";
+import { onKeys, withKey } from "./keys.js";
 import { makeMenu } from "./menu.js";
 import { keepPicture } from "./pictures.js";
 import { makeResults } from "./results.js";
@@ -175,7 +175,8 @@ const upload = makeUpload({
 makeMenu(part("actions"));
 const selectButton = iconButton("select", "Select several", () => selection.begin(), { "data-testid": "select-mode" });
 const emptyTrash = button("Empty the trash", purge, { class: "is-small is-bad", "data-testid": "empty-trash" });
-const filters = makeFilters({ place: part("bar"), summary, selectButton, emptyTrash });
+const slideshowButton = iconButton("play", withKey("Slideshow", "page", "slideshow"), playSlideshow, { "data-testid": "slideshow-start" });
+const filters = makeFilters({ place: part("bar"), summary, selectButton, slideshowButton, emptyTrash });
 const searchbar = makeSearchbar({ form: part("search"), choosePicture, dropLastFilter: () => filters.dropLast() });
 const box = makeBox(part("asking"));
 
@@ -185,6 +186,14 @@ watchDrops({ search: searchBy, upload: (files) => upload.open(files), canUpload:
 async function settlePending() {
   const pending = results.loaded().filter((result) => result.asset.state === "pending").slice(0, 200);
   for (const { asset } of pending) results.refresh(await api.asset(asset.id).catch(() => asset));
+}
+
+async function playSlideshow() {
+  const first = isOfPhotos(state()) && (await results.reach(grid.current()));
+  if (!first) return;
+  viewer.expect(first);
+  go({ photo: first.asset.id }, { note: { opened: true } });
+  viewer.play();
 }
 
 async function purge() {
@@ -202,6 +211,7 @@ async function purge() {
 onKeys(document, "page", {
   search: () => searchbar.focus(),
   target: () => isSearch(state()) && go({ target: state().target === "image" ? "region" : "image" }),
+  slideshow: playSlideshow,
   upload: () => canWrite() && upload.open(),
   help: showKeys,
 }, (event) => isTyping(event) || document.querySelector("dialog[open]"));

@@ -70,6 +70,8 @@ export function makeStage({ onPoint, onChoose, isScrolled }) {
   return {
     element,
     zoom,
+    /** Resolves once the photograph is loaded, or can't be. */
+    ready: () => image.decode().catch(() => {}),
     /** Show a photograph of a list at once; `outline` adds its regions later. */
     show(asset) {
       photograph = asset.state === "failed" ? null : asset;

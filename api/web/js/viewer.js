@@ -7,6 +7,7 @@ import { showDetails } from "./details.js";
 import { nameOf, number } from "./format.js";
 import { showKeys } from "./help.js";
 import { onKeys, withKey } from "./keys.js";
+import { makeSlideshow } from "./slideshow.js";
 import { makeStage } from "./stage.js";
 import { go, goAfresh, state } from "./state.js";
 import { toastProblem } from "./toast.js";
@@ -36,16 +37,28 @@ export function makeViewer({ results, actions }) {
   const previous = iconButton("left", withKey("Previous", "viewer", "previous"), () => walk(-1), { class: "viewer-previous", "data-testid": "previous" });
   const next = iconButton("right", withKey("Next", "viewer", "next"), () => walk(1), { class: "viewer-next", "data-testid": "next" });
   const outlines = iconButton("outlines", withKey("Outline the things in it", "viewer", "outlines"), () => setOutlined(!isOutlined), { "data-testid": "outlines", "aria-pressed": "true" });
+  const play = iconButton("play", withKey("Slideshow", "viewer", "slideshow"), () => slideshow.start(), { "data-testid": "viewer-slideshow" });
   const count = h("span", { class: "viewer-count" });
   const dialog = h(
     "dialog", { class: "viewer", "aria-label": "Photo", data: { testid: "viewer" } },
     h("div", { class: "viewer-main" },
       h("div", { class: "viewer-bar" }, iconButton("close", withKey("Close", "escape", "close"), () => close(), { "data-testid": "viewer-close" }), count, h("span", { class: "spring" }),
-        iconButton("zoom-out", withKey("Zoom out", "viewer", "zoomOut"), () => zoom("out"), { "data-testid": "zoom-out" }), iconButton("zoom-in", withKey("Zoom in", "viewer", "zoomIn"), () => zoom("in"), { "data-testid": "zoom-in" }), outlines),
+        play, iconButton("zoom-out", withKey("Zoom out", "viewer", "zoomOut"), () => zoom("out"), { "data-testid": "zoom-out" }), iconButton("zoom-in", withKey("Zoom in", "viewer", "zoomIn"), () => zoom("in"), { "data-testid": "zoom-in" }), outlines),
       stage.element, previous, next),
     side,
   );
   document.body.append(dialog);
+
+  const slideshow = makeSlideshow(dialog, stage.element, {
+    ready: stage.ready,
+    // After the last comes the first; one photograph alone stays.
+    async next() {
+      const result = (await results.reach(position(open) + 1)) ?? (await results.reach(0));
+      if (result && result !== nextResult && dialog.open) visit(result);
+    },
+    stopped: () => dialog.open && play.focus(),
+  });
+  dialog.append(slideshow.bar);
 
   let isOutlined = true;
   function setOutlined(isOn) {
@@ -84,7 +97,10 @@ export function makeViewer({ results, actions }) {
     // In results of regions a photograph may occur several times in a row; each is a separate
     // stop.
     const result = await results.reach(here + step);
-    if (!result) return;
+    if (result) visit(result);
+  }
+
+  function visit(result) {
     nextResult = result;
     if (result.asset.id === open) load(open, result);
     else go({ photo: result.asset.id }, { replace: true });
@@ -97,7 +113,8 @@ export function makeViewer({ results, actions }) {
 
   dialog.addEventListener("cancel", (event) => {
     event.preventDefault();
-    close();
+    if (slideshow.isRunning()) slideshow.stop();
+    else close();
   });
   onKeys(dialog, "viewer", {
     next: () => walk(1), previous: () => walk(-1),
@@ -105,6 +122,7 @@ export function makeViewer({ results, actions }) {
     outlines: () => setOutlined(!isOutlined),
     similar: () => side.querySelector('[data-testid="similar"]')?.click(),
     remove: () => side.querySelector('[data-testid="delete"]')?.click(),
+    slideshow: () => slideshow.start(),
     help: showKeys,
   });
   // Swiping shows the next picture, or the previous one.
@@ -211,6 +229,8 @@ export function makeViewer({ results, actions }) {
       draw(drawn);
       point(null);
     },
+    /** Begin the slideshow at the open photograph. */
+    play: () => slideshow.start(),
     /** Which result to open next, if a photograph occurs several times. */
     expect(result) {
       nextResult = result;
@@ -221,6 +241,7 @@ export function makeViewer({ results, actions }) {
         const was = open;
         open = null;
         controller?.abort();
+        slideshow.stop();
         dialog.close();
         actions.focusOn(was);
         return;

@@ -1,8 +1,9 @@
-"""Zoom and pan in the viewer: by wheel, keys, mouse and fingers; what lies on the photograph stays
-in its place."""
+"""Zoom and pan in the viewer, by wheel, keys, mouse and fingers: what lies on the photograph stays
+in its place. The slideshow: it walks, pauses and stops."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
@@ -33,6 +34,15 @@ _OVERLAID = """() => {
   });
 }"""
 _PICTURE = "document.querySelector('.stage-image').naturalWidth"
+
+_FIRST, _SECOND = re.compile(r"^1\.png"), re.compile(r"^2\.png")
+# A screen that stays on, as far as the page can tell.
+_WAKE_LOCKS = """
+  window.locks = [];
+  const release = async () => { locks.push("released"); };
+  const request = async (kind) => { locks.push(kind); return { release }; };
+  Object.defineProperty(navigator, "wakeLock", { value: { request } });
+"""
 
 
 @pytest.fixture(scope="module")
@@ -176,6 +186,70 @@ def test_pinch_and_double_tap(visit: Visits, server: Server) -> None:
     touch.send("touchMove", (x - 80, y))
     touch.send("touchEnd")
     expect(part(page, "viewer-title")).to_have_text("2.png")
+
+
+def test_slideshow_walks_pauses_and_stops(
+    visit: Visits, server: Server, shoot: Callable[[Page, str], None]
+) -> None:
+    page = visit(server.url)
+    page.context.add_init_script(_WAKE_LOCKS)
+    page.clock.install()
+    page.goto(f"{server.url}/?sort=added")
+    expect(hits(page)).to_have_count(2)
+    page.keyboard.press("s")
+    image = part(page, "viewer-image")
+    expect(part(page, "slideshow-pause")).to_be_focused()
+    expect(image).to_have_attribute("alt", _FIRST)
+    expect(part(page, "viewer-title")).to_be_hidden()
+    part(page, "slideshow-seconds").select_option("3")
+    # After the last comes the first.
+    for name in (_SECOND, _FIRST, _SECOND):
+        expect(image).to_have_attribute("alt", name)
+    part(page, "slideshow-pause").focus()
+    page.keyboard.press("Space")
+    expect(part(page, "slideshow-pause")).to_have_text("Continue")
+    held = image.get_attribute("alt")
+    page.clock.run_for(60_000)
+    assert image.get_attribute("alt") == held
+    expect(page.locator(".is-sharp")).to_be_visible()
+    shoot(page, "slideshow")
+    expect_no_serious_violation(page, "the slideshow")
+    page.keyboard.press("Space")
+    expect(image).not_to_have_attribute("alt", str(held))
+
+    # Any other key stops it, and does nothing else.
+    assert page.evaluate("locks.join()") == "screen"
+    page.keyboard.press("Delete")
+    expect(part(page, "slideshow")).to_be_hidden()
+    expect(part(page, "viewer-title")).to_be_visible()
+    expect(part(page, "viewer-slideshow")).to_be_focused()
+    assert page.evaluate("locks.join()") == "screen,released"
+    expect(hits(page)).to_have_count(2)
+    page.keyboard.press("s")
+    expect(part(page, "slideshow")).to_be_visible()
+    page.keyboard.press("Escape")
+    expect(part(page, "slideshow")).to_be_hidden()
+    expect(part(page, "viewer")).to_be_visible()
+    page.keyboard.press("Escape")
+    expect(part(page, "viewer")).to_be_hidden()
+
+
+def test_slideshow_on_a_phone(
+    visit: Visits, server: Server, shoot: Callable[[Page, str], None]
+) -> None:
+    page = visit(
+        f"{server.url}/?sort=added", viewport={"width": 360, "height": 700}, color_scheme="dark"
+    )
+    part(page, "slideshow-start").click()
+    expect(part(page, "slideshow")).to_be_in_viewport(ratio=1)
+    expect(page.locator(".is-sharp")).to_be_visible()
+    shoot(page, "slideshow-phone")
+    expect_no_serious_violation(page, "the slideshow on a phone")
+    page.locator(".stage").click(position={"x": 180, "y": 300})
+    expect(part(page, "slideshow")).to_be_hidden()
+    expect(part(page, "viewer-title")).to_be_visible()
+    shoot(page, "viewer-phone")
+    expect_no_serious_violation(page, "the viewer on a phone")
 
 
 class _Touch:
