@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import io
+import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from urllib.parse import urljoin
 
 import pytest
 from gallery import save
@@ -11,6 +14,7 @@ from made_library import Library
 from made_proxy import Proxy
 from made_server import Server
 from page_parts import expect_first, hits, part, search, wait_until
+from PIL import Image
 from playwright.sync_api import Page, expect
 from visits import Visits
 
@@ -54,4 +58,30 @@ def test_the_page_works_below_a_sub_path(
     part(page, "upload-done").click()
     part(page, "brand").click()
     page.wait_for_url(f"{proxy.url}/")
+    assert proxy.outside == []
+
+
+def test_the_page_can_be_installed_below_a_sub_path(visit: Visits, proxy: Proxy) -> None:
+    page = visit(f"{proxy.url}/", color_scheme="dark")
+    expect(hits(page).first).to_be_visible()
+    session = page.context.new_cdp_session(page)
+    manifest = session.send("Page.getAppManifest")
+    assert manifest["errors"] == []
+    # The pages of tests are in private windows, which install nothing.
+    errors = session.send("Page.getInstallabilityErrors")["installabilityErrors"]
+    assert {error["errorId"] for error in errors} <= {"in-incognito"}
+    assert manifest["manifest"]["startUrl"] == manifest["manifest"]["scope"] == f"{proxy.url}/"
+    for icon in json.loads(manifest["data"])["icons"]:
+        answer = page.request.get(urljoin(manifest["url"], icon["src"]))
+        assert answer.ok
+        assert answer.headers["content-type"] == icon["type"]
+        if icon["type"] == "image/png":
+            width, height = Image.open(io.BytesIO(answer.body())).size
+            assert icon["sizes"] == f"{width}x{height}"
+    # The browser's bars have the colour of the page in each theme.
+    colour = page.locator('meta[name="theme-color"]')
+    expect(colour).to_have_attribute("content", "#121211")
+    part(page, "menu").click()
+    part(page, "menu-theme").click()
+    expect(colour).to_have_attribute("content", "#fbfbf9")
     assert proxy.outside == []

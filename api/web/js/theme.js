@@ -6,6 +6,13 @@ const system = matchMedia("(prefers-color-scheme: dark)");
 /** "light" or "dark", as shown now. */
 export const theme = () => document.documentElement.dataset.theme ?? (system.matches ? "dark" : "light");
 
+/** Give the browser's bars around the page its colour. */
+function tint() {
+  document.querySelector('meta[name="theme-color"]').content = getComputedStyle(document.documentElement).getPropertyValue("--page").trim();
+}
+system.addEventListener("change", tint);
+tint();
+
 /**
  * Switch the theme and store the choice; choosing the system's theme follows the system
  * again.
@@ -21,5 +28,6 @@ export function toggleTheme() {
   } catch {
     // Storage is disabled: the choice lasts until a reload.
   }
+  tint();
   return next;
 }
