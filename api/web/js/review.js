@@ -22,7 +22,7 @@ export function reviewGroups(groups, start, actions) {
   const keep = button("Keep this one", merge, { drawing: "check", class: "is-primary", "data-testid": "review-keep" });
   const distinct = button("Not duplicates", separate, { "data-testid": "review-distinct" });
   const skip = button("Skip", next, { "data-testid": "review-skip" });
-  const dialog = h("dialog", { class: "review", "aria-labelledby": "review-title", data: { testid: "review" } },
+  const dialog = h("dialog", { class: "sheet review", "aria-labelledby": "review-title", data: { testid: "review" } },
     h("div", { class: "sheet-head" }, heading, iconButton("close", "Close", () => dialog.close(), { "data-testid": "review-close" })),
     list, h("div", { class: "review-actions" }, keep, distinct, skip));
   dialog.addEventListener("close", () => {
