@@ -8,7 +8,7 @@ PYTHON ?= python3
 PORT ?= 8420
 # Processes that run the tests.
 WORKERS ?= 3
-# The quick tests.
+# The tests that `make pytest` runs: the quick ones.
 MARKED := not campaign and not slow
 # Unpacked Debian packages for `make photoset`, which downloads them otherwise.
 PACKAGES ?=

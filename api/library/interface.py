@@ -133,8 +133,8 @@ class Library(ABC):
     ) -> SidecarReport:
         """Write what people said of photographs into XMP sidecars beside them.
 
-        That are tags, titles and ratings that the files do not have. A sidecar that is written
-        tells the position too; what else it has stays. The photographs are not touched, and a
+        These are tags, titles and ratings that the files do not have. A sidecar that is written
+        also tells the position, and keeps whatever else it has. The photographs are not touched, and a
         later `index` analyses nothing because of it. `query` are filters in the query language,
         such as `tag:lake`. With `dry_run`, nothing is written. Uploads, and photographs in
         buckets, get no sidecar.
