@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from regard.api.library.results import (
         Answer,
         Asset,
+        Details,
         DuplicateGroup,
         Duplicates,
         Hit,
@@ -56,7 +57,7 @@ _MODULES = {
     "regard.api.library.interface": ("Library",),
     "regard.api.library.opening": ("open",),
     "regard.api.library.results": (
-        *("Answer", "Asset", "DuplicateGroup", "Duplicates", "Hit", "ModelChange"),
+        *("Answer", "Asset", "Details", "DuplicateGroup", "Duplicates", "Hit", "ModelChange"),
         *("Pipeline", "Pipelines", "RefinedRegion", "Region", "Status"),
     ),
     "regard.core.errors": (
@@ -74,6 +75,7 @@ __all__ = [
     "CannotWork",
     "ChannelMatch",
     "DecodeError",
+    "Details",
     "DuplicateGroup",
     "Duplicates",
     "Hit",

@@ -12,6 +12,7 @@ from typing import Any
 
 from regard.api.http.problems import names_path
 from regard.api.http.sub_path import current_prefix
+from regard.api.library.answers import facts_json
 from regard.core.assets import (
     AlbumRecord,
     Asset,
@@ -24,7 +25,6 @@ from regard.core.assets import (
 from regard.core.errors import NotFound
 from regard.core.jobs import Job
 from regard.core.keys import Caller
-from regard.photos.countries import country_name
 from regard.search.answers import asset_identifier, region_identifier
 
 _NUMBERED = re.compile(r"([abcjr])([1-9][0-9]{0,17})", re.ASCII)
@@ -115,31 +115,13 @@ class Documents:
 
     def detail(self, detail: AssetDetail) -> dict[str, Any]:
         """See `regard.api.schemas.AssetDetailDocument`."""
-        asset, facts, capture = detail.asset, detail.facts, detail.facts.capture
-        place = detail.place
+        asset = detail.asset
         return {
             **self.asset(asset),
             "sha256": asset.sha256,
             "failure": self.shown(asset.failure_reason),
             "deleted_at": utc(asset.deleted_at),
-            "facts": {
-                "camera_make": facts.camera_make,
-                "camera_model": facts.camera_model,
-                "lens": facts.lens,
-                "latitude": facts.latitude,
-                "longitude": facts.longitude,
-                "country": None if place is None else country_name(place.country),
-                "city": None if place is None else place.city,
-                "altitude_m": capture.altitude_m,
-                "exposure_seconds": capture.exposure_seconds,
-                "f_number": capture.f_number,
-                "iso": capture.iso,
-                "focal_length_mm": capture.focal_length_mm,
-                "rating": facts.rating,
-                "description": facts.description,
-                "keywords": list(facts.keywords),
-                "utc_offset_minutes": facts.utc_offset_minutes,
-            },
+            "facts": facts_json(detail),
             "regions": [self.region(region, asset) for region in detail.regions],
             "captions": [
                 {

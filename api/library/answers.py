@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from regard.api.library.results import (
     Answer,
     Asset,
+    Details,
     DuplicateGroup,
     DuplicateMember,
     Hit,
@@ -16,6 +17,7 @@ from regard.api.library.results import (
     Region,
 )
 from regard.core import assets, duplicates, records
+from regard.photos.countries import country_name
 from regard.search import answers
 from regard.search.answers import asset_identifier, region_identifier
 
@@ -36,6 +38,44 @@ def answer_of(
     hits = tuple(_hit(hit, load_mask) for hit in found.hits)
     source = None if found.relevance_source is None else found.relevance_source.value
     return Answer(query, found.took_ms, found.matched, hits, found.unknown_words, source)
+
+
+def details_of(detail: assets.AssetDetail) -> Details:
+    """A photograph of the catalog with its facts."""
+    asset = detail.asset
+    return Details(
+        _asset(asset),
+        asset.state.value,
+        asset.title,
+        asset.tags,
+        asset.camera,
+        asset.taken_at,
+        asset.taken_precision,
+        facts_json(detail),
+    )
+
+
+def facts_json(detail: assets.AssetDetail) -> dict[str, Any]:
+    """The documented facts of a photograph."""
+    facts, capture, place = detail.facts, detail.facts.capture, detail.place
+    return {
+        "camera_make": facts.camera_make,
+        "camera_model": facts.camera_model,
+        "lens": facts.lens,
+        "latitude": facts.latitude,
+        "longitude": facts.longitude,
+        "country": None if place is None else country_name(place.country),
+        "city": None if place is None else place.city,
+        "altitude_m": capture.altitude_m,
+        "exposure_seconds": capture.exposure_seconds,
+        "f_number": capture.f_number,
+        "iso": capture.iso,
+        "focal_length_mm": capture.focal_length_mm,
+        "rating": facts.rating,
+        "description": facts.description,
+        "keywords": list(facts.keywords),
+        "utc_offset_minutes": facts.utc_offset_minutes,
+    }
 
 
 def region_of(region: assets.StoredRegion, load_mask: LoadMask | None = None) -> Region:

@@ -17,6 +17,7 @@ from regard.api.library.results import (
     Album,
     Answer,
     Asset,
+    Details,
     Duplicates,
     Hit,
     ModelChange,
@@ -219,6 +220,10 @@ class Library(ABC):
 
         `duplicates` then lists them in no common group. Raises NotFound, UsageError.
         """
+
+    @abstractmethod
+    def details(self, asset: str | Asset | Hit) -> Details:
+        """A photograph with its facts, title and tags; raises NotFound."""
 
     @abstractmethod
     def regions(self, asset: str | Asset | Hit) -> list[Region]:

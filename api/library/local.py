@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, ExitStack
 from typing import TYPE_CHECKING, Any
 
-from regard.api.library.answers import answer_of, group_of, load_picture, region_of
+from regard.api.library.answers import answer_of, details_of, group_of, load_picture, region_of
 from regard.api.library.home import (
     Home,
     home_engine,
@@ -41,6 +41,7 @@ from regard.api.library.results import (
     Answer,
     Asset,
     CollectionStatus,
+    Details,
     Duplicates,
     Hit,
     ModelChange,
@@ -75,7 +76,7 @@ from regard.search.language.syntax import WrittenPicture, WrittenQuery
 if TYPE_CHECKING:
     from PIL.Image import Image as Picture
 
-    from regard.core.assets import AlbumRecord
+    from regard.core.assets import AlbumRecord, AssetDetail
     from regard.core.geometry import Mask
     from regard.indexer.reading import ReadReport
     from regard.indexer.sidecar_writing import SidecarReport
@@ -365,13 +366,18 @@ class LocalLibrary(Library):
 
         return SqlDuplicateReview(self._live_home().catalog)
 
+    def details(self, asset: str | Asset | Hit) -> Details:
+        return details_of(self._detail(asset))
+
     def regions(self, asset: str | Asset | Hit) -> list[Region]:
+        detail = self._detail(asset)
+        return [region_of(region, self._mask) for region in (*detail.regions, *detail.texts)]
+
+    def _detail(self, asset: str | Asset | Hit) -> AssetDetail:
         from regard.storage.assets.reading import SqlAssetReading
 
         home = self._live_home()
-        reading = SqlAssetReading(home.catalog, home.pipeline)
-        detail = reading.detail(asset_number(asset))
-        return [region_of(region, self._mask) for region in (*detail.regions, *detail.texts)]
+        return SqlAssetReading(home.catalog, home.pipeline).detail(asset_number(asset))
 
     def _mask(self, region: int) -> Mask:
         from regard.storage.assets.reading import SqlAssetReading

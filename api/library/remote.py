@@ -37,6 +37,7 @@ from regard.api.library.results import (
     Answer,
     Asset,
     CollectionStatus,
+    Details,
     DuplicateGroup,
     DuplicateMember,
     Duplicates,
@@ -288,6 +289,20 @@ class RemoteLibrary(Library):
         ids = [asset_id(one) for one in assets]
         with _problems():
             return self._client.duplicates.mark_distinct(ids, distinct=distinct)
+
+    def details(self, asset: str | Asset | Hit) -> Details:
+        with _problems():
+            found = self._client.assets.get(asset_id(asset))
+        return Details(
+            self._asset(found),
+            found.state,
+            found.title,
+            tuple(found.tags),
+            found.camera,
+            found.taken_at,
+            found.taken_precision,
+            found.facts.model_dump(),
+        )
 
     def regions(self, asset: str | Asset | Hit) -> list[Region]:
         with _problems():

@@ -12,6 +12,7 @@ import dataclasses
 import html
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from regard.api.library.pictures import NOTEBOOK_PIXELS, draw_region, html_tile
@@ -100,6 +101,42 @@ class Region:
             "area": self.area,
             "caption": self.caption,
             **({} if self.text is None else {"text": self.text}),
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Details:
+    """A photograph with what its metadata and people say of it.
+
+    `state` is indexed, pending, failed or trashed. `taken_at` is the local time where it was taken;
+    if `taken_precision` is "year", "month" or "day" and not "time", it is the start of that.
+    `facts` are those of the HTTP API (docs/http.md): position, place, exposure, rating and so on,
+    None where unknown.
+    """
+
+    asset: Asset
+    state: str
+    title: str | None
+    tags: tuple[str, ...]
+    camera: str | None
+    taken_at: datetime | None
+    taken_precision: str | None
+    facts: Mapping[str, Any] = field(repr=False)
+
+    def to_json(self) -> dict[str, Any]:
+        """The fields, those of the asset first."""
+        return {
+            **self.asset.to_json(),
+            "format": self.asset.format,
+            "size": self.asset.size,
+            "collection": self.asset.collection,
+            "state": self.state,
+            "title": self.title,
+            "tags": list(self.tags),
+            "camera": self.camera,
+            "taken_at": None if self.taken_at is None else self.taken_at.isoformat(),
+            "taken_precision": self.taken_precision,
+            "facts": dict(self.facts),
         }
 
 

@@ -211,6 +211,22 @@ def test_the_regions_of_a_photograph(library: Library) -> None:
     assert regions == library.regions(hit.asset) == library.regions(hit.asset.id)
 
 
+def test_the_details_of_a_photograph(both: tuple[Library, Library]) -> None:
+    local, remote = both
+    hit = local.search("taken:2024").hits[0]
+    details = local.details(hit)
+    assert details == remote.details(hit.asset.id)
+    assert details.to_json() == remote.details(hit.asset).to_json()
+    assert details.asset == hit.asset
+    assert (details.taken_at, details.taken_precision) == (_NOON, "time")
+    assert (details.state, details.asset.format) == ("indexed", "JPEG")
+    assert details.facts["rating"] is None
+    for library in both:
+        for unknown in ("a4711", "r1"):
+            with pytest.raises(RegardError, match=unknown):
+                library.details(unknown)
+
+
 def test_texts_are_answered_in_order_and_never_parsed(library: Library) -> None:
     texts = ["red", "", '"red tag:x', "  ", "-blue"]
     answers = library.search_texts(texts, limit=2)
