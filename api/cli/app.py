@@ -42,6 +42,7 @@ _COMMANDS = {
     "pipelines": "List the models that a home keeps: regard pipelines",
     "remove": "Forget photographs, touching no file: regard remove ~/Pictures/old",
     "serve": "Serve a home over HTTP, with a web page: regard serve --open",
+    "mcp": "Let language models search, over MCP: regard mcp --home DIR",
     "keys": "Make, list and revoke keys of the service: regard keys create NAME",
     "profiles": "List the model profiles, and which can run: regard profiles",
     "models": "Fetch the models of a profile: regard models fetch blip3",
