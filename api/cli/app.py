@@ -44,6 +44,7 @@ _COMMANDS = {
     "serve": "Serve a home over HTTP, with a web page: regard serve --open",
     "mcp": "Let language models search, over MCP: regard mcp --home DIR",
     "keys": "Make, list and revoke keys of the service: regard keys create NAME",
+    "webhooks": "Tell other programs of changes: regard webhooks create URL",
     "profiles": "List the model profiles, and which can run: regard profiles",
     "models": "Fetch the models of a profile: regard models fetch blip3",
     "export": "Write the catalog as Parquet, COCO and .npy: regard export DIR",

@@ -21,7 +21,7 @@ _Function = TypeVar("_Function", bound=Callable[..., Any])
 KEY_VARIABLE = "REGARD_API_KEY"
 _VECTORS = "regard.vectors"
 # These work on no library, or on what only a home has.
-_WITHOUT_SERVER = frozenset({"serve", "keys", "profiles", "models", "evaluate", "demo"})
+_WITHOUT_SERVER = frozenset({"serve", "keys", "webhooks", "profiles", "models", "evaluate", "demo"})
 
 
 @dataclass(frozen=True, slots=True)

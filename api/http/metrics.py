@@ -11,6 +11,7 @@ from prometheus_client.registry import Collector
 from regard.api.library.home import Home
 from regard.core.errors import RegardError
 from regard.storage.service.jobs import SqlJobQueue
+from regard.storage.service.webhooks import SqlWebhooks
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 _BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
@@ -77,8 +78,17 @@ class _State(Collector):
         measured = GaugeMetricFamily(
             "regard_recall_measured_timestamp_seconds", "When recall was last measured."
         )
+        waiting = GaugeMetricFamily(
+            "regard_webhook_waiting", "Changes that a webhook has not accepted.", labels=["webhook"]
+        )
+        failures = GaugeMetricFamily(
+            "regard_webhook_failures", "Attempts in a row that failed.", labels=["webhook"]
+        )
         library = self._library()
         try:
+            for webhook in SqlWebhooks(library.catalog).list():
+                waiting.add_metric([str(webhook.id)], webhook.waiting)
+                failures.add_metric([str(webhook.id)], webhook.failures)
             for state, count in self._jobs.counts().items():
                 jobs.add_metric([state.value], count)
             for channel, stats in library.indexes.stats().items():
@@ -96,4 +106,4 @@ class _State(Collector):
                 of_channel = [one.space, one.kind, one.query_kind]
                 recall.add_metric([*of_channel, "10"], one.at_10.value)
                 recall.add_metric([*of_channel, "100"], one.at_100.value)
-        yield from (jobs, rows, memory, recall, measured)
+        yield from (jobs, rows, memory, recall, measured, waiting, failures)

@@ -392,6 +392,7 @@ class LocalLibrary(Library):
 
     def status(self) -> Status:
         from regard.storage.assets.overview import read_overview
+        from regard.storage.service.webhooks import SqlWebhooks
 
         home = self._live_home()
         overview = read_overview(home.catalog)
@@ -403,6 +404,7 @@ class LocalLibrary(Library):
             away = [f"  indexes: {error}"]
         kept = _pipelines(home.catalog)
         relevance = relevance_status(home)
+        webhooks = SqlWebhooks(home.catalog).list()
         pipeline, location = home.pipeline, uri_of_path(os.fsencode(self._settings.home))
         details = {
             "home": location,
@@ -412,6 +414,7 @@ class LocalLibrary(Library):
             "relevance": relevance.to_json(),
             "channels": channels,
             "pipelines": [one.to_json() for one in kept],
+            "webhooks": [one.to_json() for one in webhooks],
         }
         lines = [
             f"home     {location}",
@@ -433,6 +436,7 @@ class LocalLibrary(Library):
                 for name, stats in channels.items()
             ),
             *away,
+            *(f"  {one}" for one in webhooks if one.failures),
         ]
         return Status(
             location,

@@ -300,8 +300,9 @@ def _upkeep(settings: Settings, catalog: Catalog) -> list[_Upkeep]:
     from regard.api.library.duplicates import keep_signing
     from regard.api.library.home import open_originals, open_thumbnails
     from regard.api.library.purging import Purging
+    from regard.api.worker.webhooks import WebhookSender
 
-    upkeep: list[_Upkeep] = [partial(keep_signing, catalog)]
+    upkeep: list[_Upkeep] = [partial(keep_signing, catalog), WebhookSender(catalog).keep_sending]
     if settings.store:
         # A folder never keeps files from being deleted at once.
         purging = Purging(catalog, open_originals(settings, catalog), open_thumbnails(settings))

@@ -357,6 +357,21 @@ api_key = _table(
     Column("revoked_at", DateTime, nullable=True),
 )
 
+# Addresses that the log of assets is sent to, each with the last position that it has accepted.
+webhook = _table(
+    "webhook",
+    Column("id", Id, primary_key=True),
+    Column("url", Text, nullable=False),
+    # `whsec_` and the key of the signatures, in base64.
+    Column("secret", Text, nullable=False),
+    Column("position", BigInteger, nullable=False),
+    Column("created_at", DateTime, nullable=False),
+    # Attempts in a row that failed, since when, and why the last one did.
+    Column("failures", BigInteger, nullable=False),
+    Column("failing_since", DateTime, nullable=True),
+    Column("failure", Text, nullable=True),
+)
+
 # Responses by Idempotency-Key, to be repeated.
 idempotency = Table(
     "idempotency",
