@@ -63,12 +63,17 @@ class KnownAsset:
 
 @dataclass(frozen=True, slots=True)
 class ContentHeader:
-    """The identity and form of exact bytes; `width` and `height` in pixels, oriented."""
+    """The identity and form of exact bytes; `width` and `height` in pixels, oriented.
+
+    A video has a `duration_ms`, and the time `poster_ms` of the frame that stands for it.
+    """
 
     sha256: str
     format: str
     width: int
     height: int
+    duration_ms: int | None = None
+    poster_ms: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

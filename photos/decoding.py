@@ -36,7 +36,13 @@ from regard.photos.containers import (
     without_end_marker,
     without_metadata_items,
 )
-from regard.photos.formats import PhotoFormat, avif_bits, has_more_jpeg_scans, webp_size
+from regard.photos.formats import (
+    PhotoFormat,
+    VideoFormat,
+    avif_bits,
+    has_more_jpeg_scans,
+    webp_size,
+)
 from regard.photos.tiff import ORIENTATION, TiffBlock, exif_orientation
 from regard.photos.tiff_pictures import decode_picture, read_picture
 
@@ -100,7 +106,7 @@ def large_image_turn(pixels: int | None) -> AbstractContextManager[object]:
 
 
 @contextmanager
-def decoder_errors(kind: PhotoFormat, limits: DecodeLimits) -> Iterator[None]:
+def decoder_errors(kind: PhotoFormat | VideoFormat, limits: DecodeLimits) -> Iterator[None]:
     """Turn any exception of a decoder into a DecodeError whose reason is one sentence.
 
     Warnings from the decoders' modules are ignored, whatever other filters say.

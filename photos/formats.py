@@ -29,17 +29,31 @@ class PhotoFormat(StrEnum):
     RAW = "RAW"
 
 
+class VideoFormat(StrEnum):
+    """The containers of video that can be read, with the package `av`."""
+
+    MP4 = "MP4"
+    MOV = "MOV"
+    MKV = "MKV"
+    WEBM = "WEBM"
+    AVI = "AVI"
+
+
 # Suffixes of files that are taken for photographs without a look inside.
 PHOTO_SUFFIXES = frozenset(
     b".jpg .jpeg .jpe .jfif .png .webp .gif .bmp .dib .tif .tiff .heic .heif .hif .avif "
     b".dng .cr2 .cr3 .crw .nef .nrw .arw .srf .sr2 .raf .orf .rw2 .pef .srw .3fr .iiq .erf .mrw "
     b".x3f .kdc .dcr".split()
 )
+# Videos are known by their names alone: audio comes in the same containers.
+VIDEO_SUFFIXES = frozenset(b".mp4 .m4v .mov .qt .3gp .3g2 .mkv .webm .avi".split())
 _HEIF_BRANDS = {
     *(b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"hevm", b"hevs"),
     *(b"mif1", b"msf1"),
 }
 _AVIF_BRANDS = {b"avif", b"avis"}
+# QuickTime files from before there were brands begin with one of these boxes.
+_MOV_BOXES = {b"moov", b"mdat", b"wide", b"free", b"skip", b"pnot"}
 
 # Fujifilm RAF, Sigma X3F, Minolta MRW, Canon CRW; Olympus and Panasonic, which vary TIFF's magic.
 _RAW_STARTS = (
@@ -79,6 +93,17 @@ def sniff(head: bytes) -> PhotoFormat | None:
         # Plain text can start with "BM", but not with a small number there.
         kind = PhotoFormat.BMP
     return kind
+
+
+def sniff_video(head: bytes) -> VideoFormat | None:
+    """The container of video by the first `SNIFF_BYTES`, or None."""
+    if head.startswith(b"\x1aE\xdf\xa3"):
+        return VideoFormat.WEBM if b"webm" in head else VideoFormat.MKV
+    if head[:4] == b"RIFF" and head[8:12] == b"AVI ":
+        return VideoFormat.AVI
+    if head[4:8] == b"ftyp" and sniff(head) is None:
+        return VideoFormat.MOV if head[8:12] == b"qt  " else VideoFormat.MP4
+    return VideoFormat.MOV if head[4:8] in _MOV_BOXES else None
 
 
 def _sniff_brands(head: bytes) -> PhotoFormat | None:

@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
+from typing import BinaryIO
 
 import numpy as np
 from PIL import Image as Pillow
@@ -102,14 +103,23 @@ class PhotoFile:
 
         Large files wait for each other until the block ends.
         """
-        with open_regular(path, within, limits.max_bytes) as file:
-            size = os.fstat(file.fileno()).st_size
-            with large_file_turn(size):
-                data = read_open_file(file, limits.max_bytes)
-                file.close()
-                photo = cls(data, limits)
-                photo.object_status = file.status if isinstance(file, ObjectCopy) else None
-                yield photo
+        with (
+            open_regular(path, within, limits.max_bytes) as file,
+            cls.read_from(file, limits) as photo,
+        ):
+            yield photo
+
+    @classmethod
+    @contextmanager
+    def read_from(cls, file: BinaryIO, limits: DecodeLimits) -> Iterator[PhotoFile]:
+        """Read an open file and close it, as `open` does; raises DecodeError."""
+        size = os.fstat(file.fileno()).st_size
+        with large_file_turn(size):
+            data = read_open_file(file, limits.max_bytes)
+            file.close()
+            photo = cls(data, limits)
+            photo.object_status = file.status if isinstance(file, ObjectCopy) else None
+            yield photo
 
     @cached_property
     def sha256(self) -> str:

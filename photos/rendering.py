@@ -7,6 +7,7 @@ through. Images are never enlarged.
 from __future__ import annotations
 
 import io
+from typing import BinaryIO
 
 import numpy as np
 from PIL import Image as Pillow
@@ -16,9 +17,9 @@ from regard.core.errors import UsageError
 from regard.core.geometry import Box, Mask
 from regard.core.records import Image
 from regard.photos.decoding import DEFAULT_LIMITS, DecodeLimits
-from regard.photos.formats import PhotoFormat
+from regard.photos.formats import PhotoFormat, VideoFormat
 from regard.photos.masks import decode_mask, mask_outline
-from regard.photos.photo_file import PhotoFile
+from regard.photos.media import decode_picture
 
 WEBP_CONTENT_TYPE = "image/webp"
 THUMBNAIL_QUALITY = 80
@@ -37,33 +38,45 @@ _CONTENT_TYPES = {
     PhotoFormat.BMP: "image/bmp",
     PhotoFormat.TIFF: "image/tiff",
     PhotoFormat.HEIF: "image/heic",
+    VideoFormat.MP4: "video/mp4",
+    VideoFormat.MOV: "video/quicktime",
+    VideoFormat.MKV: "video/x-matroska",
+    VideoFormat.WEBM: "video/webm",
+    VideoFormat.AVI: "video/x-msvideo",
 }
-# Every browser displays these; the others are sent as attachments.
+# Most browsers display these; the others are sent as attachments.
 _INLINE_FORMATS = frozenset(
-    {PhotoFormat.JPEG, PhotoFormat.PNG, PhotoFormat.WEBP, PhotoFormat.GIF, PhotoFormat.AVIF}
+    {
+        *(PhotoFormat.JPEG, PhotoFormat.PNG, PhotoFormat.WEBP, PhotoFormat.GIF, PhotoFormat.AVIF),
+        *(VideoFormat.MP4, VideoFormat.MOV, VideoFormat.WEBM),
+    }
 )
 
 
 def content_type(photo_format: str | None) -> str | None:
-    """The media type of a `PhotoFormat`; None for camera RAW and unknown names."""
+    """The media type of a format; None for camera RAW and unknown names."""
     return _CONTENT_TYPES.get(photo_format)  # type: ignore[call-overload, no-any-return]
 
 
 def shown_inline(photo_format: str | None) -> bool:
-    """Whether a browser may display a file of this `PhotoFormat` instead of saving it."""
+    """Whether a browser may display a file of this format instead of saving it."""
     return photo_format in _INLINE_FORMATS
 
 
 def thumbnail(
-    data: bytes,
+    file: BinaryIO,
     longer_side: int,
     *,
+    time_ms: int | None = None,
     limits: DecodeLimits = DEFAULT_LIMITS,
     quality: int = THUMBNAIL_QUALITY,
 ) -> bytes:
-    """Render a photograph as WebP of at most `longer_side` pixels a side; raises DecodeError."""
+    """Render an open photograph as WebP of at most `longer_side` pixels a side.
+
+    Of a video, the frame at `time_ms` is rendered. Raises DecodeError.
+    """
     # Resampling from twice the size looks the same as from all pixels.
-    image = PhotoFile(data, limits).decode(reduced_to=2 * longer_side)
+    image = decode_picture(file, limits, time_ms=time_ms, reduced_to=2 * longer_side)
     return encode_webp(scaled(image, longer_side), quality)
 
 
@@ -98,6 +111,13 @@ def encode_webp(image: Image, quality: int = THUMBNAIL_QUALITY) -> bytes:
     """Encode as lossy WebP, `quality` 0 to 100; raises ValueError above 16,383 pixels a side."""
     buffer = io.BytesIO()
     Pillow.fromarray(image.pixels).save(buffer, "WEBP", quality=quality, method=_WEBP_METHOD)
+    return buffer.getvalue()
+
+
+def encode_png(image: Image) -> bytes:
+    """Encode as PNG, quickly."""
+    buffer = io.BytesIO()
+    Pillow.fromarray(image.pixels).save(buffer, "PNG", compress_level=1)
     return buffer.getvalue()
 
 

@@ -1,0 +1,59 @@
+"""Opens files that are photographs or videos, told apart by their first bytes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import BinaryIO
+
+from regard.core.records import Image
+from regard.photos.decoding import DEFAULT_LIMITS, DecodeLimits
+from regard.photos.files import Confinement, FilePath, open_regular
+from regard.photos.formats import SNIFF_BYTES, sniff_video
+from regard.photos.photo_file import PhotoFile
+from regard.photos.video import VideoFile
+
+
+@contextmanager
+def open_media(
+    path: FilePath,
+    limits: DecodeLimits = DEFAULT_LIMITS,
+    within: Confinement | None = None,
+) -> Iterator[PhotoFile | VideoFile]:
+    """Open the photograph or video at `path`, unless it leads out of `within`.
+
+    A photograph is read, as by `PhotoFile.open`; a video is not, and may be of any size, unless it
+    is an object of a bucket. Raises DecodeError.
+    """
+    with open_regular(path, within, limits.max_bytes) as file:
+        if _is_video(file):
+            with VideoFile(file, limits) as video:
+                yield video
+            return
+        with PhotoFile.read_from(file, limits) as photo:
+            yield photo
+
+
+def decode_picture(
+    file: BinaryIO,
+    limits: DecodeLimits = DEFAULT_LIMITS,
+    *,
+    time_ms: int | None = None,
+    reduced_to: int | None = None,
+) -> Image:
+    """The pixels of an open file, of a video those of the frame at `time_ms`; raises DecodeError.
+
+    With `reduced_to`, a JPEG may be decoded at a smaller size, whose longer side is at least as
+    long, and the frame of a video is scaled down to it.
+    """
+    if not _is_video(file):
+        return PhotoFile(file.read(limits.max_bytes + 1), limits).decode(reduced_to=reduced_to)
+    with VideoFile(file, limits) as video:
+        (frame,) = video.frames([time_ms or 0], reduced_to=reduced_to)
+        return frame[1]
+
+
+def _is_video(file: BinaryIO) -> bool:
+    head = file.read(SNIFF_BYTES)
+    file.seek(0)
+    return sniff_video(head) is not None

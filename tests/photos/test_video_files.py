@@ -1,0 +1,230 @@
+"""Videos: their times, moments, sizes and facts, and what damaged ones do."""
+
+from __future__ import annotations
+
+import io
+import random
+from datetime import datetime
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from made_library import painted
+from made_photos import quadrants
+from made_videos import CODECS, turned, write_audio, write_video
+from PIL import Image
+
+from regard.core.errors import DecodeError
+from regard.core.facts import Capture, PhotoFacts
+from regard.photos.decoding import DecodeLimits
+from regard.photos.media import decode_picture, open_media
+from regard.photos.metadata.video import container_facts
+from regard.photos.moments import SIDE, MomentChooser, Moments
+from regard.photos.video import VideoFile
+
+# Frames are compared twice a second.
+_LATE_MS = 600
+_SCENES = ("red", "blue", "green", "yellow", "white")
+
+
+def _moments(path: Path, chooser: MomentChooser | None = None) -> tuple[Moments, int]:
+    with open_media(path) as video:
+        assert isinstance(video, VideoFile)
+        return video.moments(chooser or MomentChooser())
+
+
+def _scenes(*seconds: float) -> list[tuple[Image.Image, float]]:
+    return [
+        (painted((name, "purple"), seed, (96, 64)), length)
+        for seed, (name, length) in enumerate(zip(_SCENES, seconds, strict=False))
+    ]
+
+
+@pytest.mark.parametrize("suffix", CODECS)
+def test_each_cut_begins_a_moment_within_a_second(tmp_path: Path, suffix: str) -> None:
+    path = write_video(tmp_path / f"cuts{suffix}", _scenes(2, 3, 1.5, 4))
+    moments, duration = _moments(path)
+    cuts = [0, 2000, 5000, 6500]
+    late = [at - cut for at, cut in zip(moments.times, cuts, strict=True)]
+    assert all(0 <= one <= _LATE_MS for one in late), moments
+    # The longest scene stands for the video.
+    assert moments.poster_ms == moments.times[3]
+    assert abs(duration - 10_500) < 300
+    with open_media(path) as video:
+        assert isinstance(video, VideoFile)
+        assert (video.header.width, video.header.height) == (96, 64)
+        found = list(video.frames(moments.times))
+        assert [at for at, _ in found] == list(moments.times)
+        for (_, image), (picture, _) in zip(found, _scenes(2, 3, 1.5, 4), strict=True):
+            shown = image.pixels.astype(int)[:, :40].mean(axis=(0, 1))
+            wanted = np.asarray(picture).astype(int)[:, :40].mean(axis=(0, 1))
+            assert np.abs(shown - wanted).max() < 30
+        assert video.content().format == suffix[1:].upper()
+
+
+@pytest.mark.parametrize("key_frames", [5, 12, 600])
+def test_moments_are_found_however_rare_key_frames_are(tmp_path: Path, key_frames: int) -> None:
+    path = write_video(tmp_path / "keys.mp4", _scenes(3, 3, 3), key_frames=key_frames)
+    times = _moments(path)[0].times
+    assert all(0 <= at - cut <= 1000 for at, cut in zip(times, (0, 3000, 6000), strict=True))
+
+
+def test_a_minute_keeps_its_greatest_changes_and_no_more(tmp_path: Path) -> None:
+    path = write_video(tmp_path / "many.mp4", _scenes(2, 2, 2, 2, 2) * 2)
+    assert len(_moments(path)[0].times) == 10
+    few, _ = _moments(path, MomentChooser(moments_a_minute=3))
+    assert len(few.times) == 3
+    assert few.poster_ms in few.times
+
+
+def test_a_picture_alone_has_one_moment_and_a_black_start_is_no_poster(tmp_path: Path) -> None:
+    black = Image.new("RGB", (96, 64))
+    path = write_video(tmp_path / "dark.mp4", [(black, 5), *_scenes(2)])
+    moments, _ = _moments(path)
+    assert len(moments.times) == 2
+    assert moments.poster_ms == moments.times[1]
+    assert _moments(write_video(tmp_path / "still.mp4", _scenes(4)))[0].times == (0,)
+
+
+@pytest.mark.parametrize("quarters", range(4))
+def test_frames_are_turned_as_the_container_says(tmp_path: Path, quarters: int) -> None:
+    upright = quadrants(96, 64)
+    path = write_video(tmp_path / "turned.mp4", [(upright, 1)])
+    path.write_bytes(turned(path.read_bytes(), quarters))
+    with path.open("rb") as file:
+        image = decode_picture(file)
+    expected = np.rot90(np.asarray(upright), -quarters).astype(int)
+    assert image.pixels.shape == expected.shape
+    assert np.abs(image.pixels.astype(int) - expected).mean() < 12
+
+
+def test_facts_come_from_the_tags_of_the_container(tmp_path: Path) -> None:
+    tags = {
+        "com.apple.quicktime.creationdate": "2024-05-01T12:30:15+0200",
+        "com.apple.quicktime.location.ISO6709": "+48.8577+002.2950+035.0/",
+        "com.apple.quicktime.make": "Apple",
+        "com.apple.quicktime.model": "iPhone 15",
+        "title": "By the tower",
+    }
+    path = write_video(tmp_path / "facts.mov", _scenes(1), tags=tags)
+    with open_media(path) as video:
+        facts = video.facts()
+    assert facts == PhotoFacts(
+        taken_at=datetime(2024, 5, 1, 12, 30, 15),
+        utc_offset_minutes=120,
+        latitude=48.8577,
+        longitude=2.295,
+        camera_make="Apple",
+        camera_model="iPhone 15",
+        title="By the tower",
+        capture=Capture(altitude_m=35.0),
+    )
+
+
+@pytest.mark.parametrize(
+    ("text", "place"),
+    [
+        ("+48.8577+002.2950/", (48.8577, 2.295)),
+        ("-3351.5+15112.5/", (-33.858333, 151.208333)),
+        ("+404243.5-0740021.25+10.5/", (40.712083, -74.005903)),
+        ("+00.0000+000.0000/", None),
+        ("+95.0000+002.2950/", None),
+        ("nowhere", None),
+    ],
+)
+def test_places_by_iso_6709(text: str, place: tuple[float, float] | None) -> None:
+    facts = container_facts({"location": text}, PhotoFacts())
+    if place is None:
+        assert facts.latitude is None
+    else:
+        assert (facts.latitude, facts.longitude) == pytest.approx(place, abs=1e-6)
+
+
+def test_a_sidecar_says_more_than_the_container_and_no_clock_says_nothing() -> None:
+    known = PhotoFacts(title="Mine", taken_at=datetime(2020, 1, 2))
+    tags = {"title": "Its own", "creation_time": "2024-05-01T10:00:00.000000Z"}
+    assert container_facts(tags, known).title == "Mine"
+    assert container_facts(tags, known).taken_at == datetime(2020, 1, 2)
+    assert container_facts({"creation_time": "1904-01-01T00:00:00Z"}, PhotoFacts()).taken_at is None
+
+
+@pytest.mark.parametrize("suffix", CODECS)
+def test_a_video_that_is_cut_short_is_refused(tmp_path: Path, suffix: str) -> None:
+    path = write_video(tmp_path / f"whole{suffix}", _scenes(2))
+    whole = path.read_bytes()
+    for share in (0.2, 0.6, 0.95):
+        path.write_bytes(whole[: int(len(whole) * share)])
+        with pytest.raises(DecodeError, match="cut short"):
+            _moments(path)
+
+
+def test_a_file_without_a_video_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(DecodeError, match="no video"):
+        _moments(write_audio(tmp_path / "sound.mp4"))
+
+
+def test_frames_above_the_limit_of_pixels_are_not_decoded(tmp_path: Path) -> None:
+    path = write_video(tmp_path / "large.mp4", _scenes(1))
+    with (
+        pytest.raises(DecodeError, match="pixels"),
+        open_media(path, DecodeLimits(max_pixels=96 * 64 - 1)) as video,
+    ):
+        assert video.header
+
+
+def test_damaged_bytes_never_raise_anything_else(tmp_path: Path) -> None:
+    chance = random.Random(5)
+    path = tmp_path / "damaged"
+    outcomes = set()
+    for number in range(30):
+        suffix = [*CODECS][number % len(CODECS)]
+        whole = bytearray(write_video(tmp_path / f"whole{suffix}", _scenes(1, 1)).read_bytes())
+        for _ in range(chance.choice((3, 30, 300))):
+            whole[chance.randrange(12, len(whole))] = chance.randrange(256)
+        path.write_bytes(whole)
+        try:
+            with open_media(path) as video:
+                assert isinstance(video, VideoFile)
+                times = video.moments(MomentChooser())[0].times
+                assert [at for at, _ in video.frames(times)] == list(times)
+            outcomes.add("read")
+        except DecodeError:
+            outcomes.add("refused")
+    assert outcomes == {"read", "refused"}
+
+
+@given(
+    st.lists(st.tuples(st.integers(0, 200_000), st.integers(0, 5)), min_size=1, max_size=60),
+    st.integers(1, 5),
+    st.integers(1, 8),
+)
+def test_chosen_moments_are_of_the_frames_in_order_and_within_bounds(
+    frames: list[tuple[int, int]], a_minute: int, most: int
+) -> None:
+    chooser = MomentChooser(a_minute, most)
+    times = sorted(at for at, _ in frames)
+    for at, (_, shade) in zip(times, frames, strict=True):
+        chooser.add(at, np.full((SIDE, SIDE, 3), shade / 5, np.float32))
+    moments = chooser.choose(times[-1] + 1)
+    assert set(moments.times) <= set(times)
+    assert list(moments.times) == sorted(moments.times)
+    assert moments.poster_ms in moments.times
+    assert len(moments.times) <= most
+    minutes = [at // 60_000 for at in moments.times]
+    assert all(minutes.count(minute) <= a_minute for minute in minutes)
+
+
+def test_a_video_under_a_photograph_s_name_is_a_video_and_the_other_way_round(
+    tmp_path: Path,
+) -> None:
+    video = write_video(tmp_path / "video.mp4", _scenes(1)).rename(tmp_path / "a.jpg")
+    photo = tmp_path / "a.mp4"
+    buffer = io.BytesIO()
+    painted(("red", "blue")).save(buffer, "PNG")
+    photo.write_bytes(buffer.getvalue())
+    with open_media(video) as file:
+        assert isinstance(file, VideoFile)
+    with open_media(photo) as file:
+        assert file.format == "PNG"
