@@ -113,6 +113,7 @@ class AssetDocument(Document):
     width: int | None
     height: int | None
     format: str | None
+    duration_ms: int | None = Field(description="Of a video alone.")
     size: int
     taken_at: LocalTime | None
     taken_precision: Literal["year", "month", "day", "time"] | None = Field(
@@ -202,7 +203,8 @@ class RegionDocument(Document):
     """A region; `bbox` is [x, y, width, height] in pixels of the oriented photograph.
 
     A line of text in the photograph is a region, too. It alone has a `text` and four `corners` [x, y]
-    in order around it, the first two along it; its `score` is how sure the letters are.
+    in order around it, the first two along it; its `score` is how sure the letters are. So is a
+    moment of a video, which alone has a `time_ms`: the whole frame at that time.
     """
 
     id: str = Field(examples=["r92"])
@@ -210,6 +212,7 @@ class RegionDocument(Document):
     area: int
     score: float
     caption: str | None
+    time_ms: int | None
     text: str | None = None
     corners: list[list[int]] | None = None
     urls: RegionUrls
@@ -373,13 +376,14 @@ class RollbackDocument(Document):
 
 
 class HitRegion(Document):
-    """The region of a hit; only a line of text has a `text`."""
+    """The region of a hit; only a line of text has a `text`, only a moment a `time_ms`."""
 
     id: str
     bbox: list[int]
     area: int
     caption: str | None
     text: str | None = None
+    time_ms: int | None = None
     urls: RegionUrls
 
 

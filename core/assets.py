@@ -47,7 +47,8 @@ class Asset:
     `path` is the path's bytes, `uri` its printable form; `managed` files belong to the home.
     `sha256`, `format`, `width` and `height` (pixels) are None for a failed asset. `size` is in
     bytes. `taken_at` and `dated_at` are local times, `added_at` and `deleted_at` naive UTC. `etag`
-    is that of an object that was indexed in its bucket.
+    is that of an object that was indexed in its bucket. A video has a `duration_ms`, and the time
+    `poster_ms` of the frame that stands for it.
     """
 
     id: int
@@ -78,6 +79,8 @@ class Asset:
     caption: str | None
     failure_reason: str | None
     etag: str | None = None
+    duration_ms: int | None = None
+    poster_ms: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +88,7 @@ class StoredRegion:
     """A stored region of a content; `score` is its objectness.
 
     A line of text in the picture is a region, too: with its `text`, its `corners`, and the
-    confidence of its letters as `score`.
+    confidence of its letters as `score`. So is a moment of a video: the whole frame at `time_ms`.
     """
 
     id: int
@@ -96,6 +99,7 @@ class StoredRegion:
     caption: str | None
     text: str | None = None
     corners: Corners | None = None
+    time_ms: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

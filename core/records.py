@@ -103,12 +103,16 @@ def signature_shape(width: int, height: int) -> tuple[int, int]:
 
 @dataclass(frozen=True, slots=True)
 class Region:
-    """A segment of an image; `area` is the mask's pixels, `score` its objectness (more: surer)."""
+    """A segment of an image; `area` is the mask's pixels, `score` its objectness (more: surer).
+
+    A moment of a video is a region, too: the whole frame at `time_ms`.
+    """
 
     box: Box
     mask: Mask
     area: int
     score: float
+    time_ms: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -25,8 +25,13 @@ from typing import Protocol, TypeVar
 from regard.core.catalog import DerivedIndexes
 from regard.core.protocols import Analyzer
 from regard.core.records import Analysis, Image, Signature
+from regard.indexer.videos import AnalyseImages, VideoSource, analyse_video
 from regard.photos.decoding import DEFAULT_LIMITS, DecodeLimits
+from regard.photos.files import Confinement
+from regard.photos.moments import MOMENTS_A_MINUTE
 from regard.photos.photo_file import PhotoFile
+from regard.photos.rendering import encode_png
+from regard.photos.video import VideoFile
 
 _log = logging.getLogger(__name__)
 
@@ -48,9 +53,9 @@ class EncodedImage:
 
 
 class Analysable(Protocol):
-    """A photograph to analyse; `image` becomes None once the models have seen it."""
+    """A photograph or video to analyse; `image` becomes None once the models have seen it."""
 
-    image: Image | EncodedImage | None
+    image: Image | EncodedImage | VideoSource | None
 
     @property
     def pixels(self) -> int:
@@ -58,6 +63,9 @@ class Analysable(Protocol):
 
     def sign(self, signature: Signature) -> None:
         """Take the signature of an image that was decoded where it was analysed."""
+
+    def time(self, duration_ms: int, poster_ms: int) -> None:
+        """Take the times of a video that was decoded where it was analysed."""
 
 
 FileAnalysis = tuple[Signature, Analysis] | str
@@ -93,7 +101,8 @@ class AnalysisSetup:
 
     `load_analyzer` is called once there is work; `indexes` are those of its pipeline.
     `reader_threads` read, hash and decode files; up to `analyzer_threads` call the analyzer at
-    once with batches of up to `batch_size` images. With `load_file_analyzer`, that one decodes and
+    once with batches of up to `batch_size` images. Of a video, up to `moments_a_minute` images are
+    analysed. With `load_file_analyzer`, that one decodes and
     analyses instead.
     """
 
@@ -103,6 +112,7 @@ class AnalysisSetup:
     analyzer_threads: int
     reader_threads: int = 2
     limits: DecodeLimits = DEFAULT_LIMITS
+    moments_a_minute: int = MOMENTS_A_MINUTE
     load_file_analyzer: Callable[[], FileAnalyzer] | None = None
 
     @property
@@ -116,8 +126,12 @@ class AnalysisSetup:
         """Whether an image is too large to be decoded ahead."""
         return self.load_file_analyzer is None and item.pixels > AHEAD_PIXELS
 
-    def image_of(self, file: PhotoFile) -> Image | EncodedImage:
-        """What the analyzer takes of a file; raises DecodeError."""
+    def image_of(
+        self, file: PhotoFile | VideoFile, path: bytes, confinement: Confinement | None = None
+    ) -> Image | EncodedImage | VideoSource:
+        """What the analyzer takes of a file at a path; raises DecodeError."""
+        if isinstance(file, VideoFile):
+            return VideoSource(path, file.sha256, self.limits, confinement)
         return file.decode() if self.load_file_analyzer is None else EncodedImage(file.data)
 
     def is_full(self, batch: Sequence[Analysable]) -> bool:
@@ -125,6 +139,8 @@ class AnalysisSetup:
         encoded = [item.image for item in batch if isinstance(item.image, EncodedImage)]
         return (
             len(batch) >= self.batch_size
+            # It takes longer than a batch of photographs.
+            or any(isinstance(item.image, VideoSource) for item in batch)
             or sum(item.pixels for item in batch) >= _BATCH_PIXELS
             or sum(len(image.data) for image in encoded) >= _BATCH_BYTES
         )
@@ -200,24 +216,55 @@ class AnalysisStages:
         if setup.load_file_analyzer is None:
             analyzer = setup.load_analyzer()
 
+            def analyse_some(images: Sequence[Image]) -> list[Analysis | str]:
+                return analyse_images(analyzer, images)
+
             def analyse_here(batch: Sequence[Analysable]) -> list[Analysis | str]:
                 images = [item.image for item in batch if isinstance(item.image, Image)]
-                return analyse_images(analyzer, images)
+                return self._with_videos(batch, analyse_some(images), analyse_some)
 
             return setup.analyzer_threads, analyse_here
         files = setup.load_file_analyzer()
 
         def analyse_there(batch: Sequence[Analysable]) -> list[Analysis | str]:
-            data = [item.image.data for item in batch if isinstance(item.image, EncodedImage)]
+            photographs = [item for item in batch if isinstance(item.image, EncodedImage)]
+            data = [item.image.data for item in photographs if isinstance(item.image, EncodedImage)]
             analyses: list[Analysis | str] = []
-            results = files.analyse(data, setup.limits, self._stopped)
-            for item, result in zip(batch, results, strict=True):
+            results = files.analyse(data, setup.limits, self._stopped) if data else []
+            for item, result in zip(photographs, results, strict=True):
                 if not isinstance(result, str):
                     item.sign(result[0])
                 analyses.append(result if isinstance(result, str) else result[1])
-            return analyses
+            return self._with_videos(batch, analyses, analyse_frames)
+
+        def analyse_frames(images: Sequence[Image]) -> list[Analysis | str]:
+            data = list(map(encode_png, images))
+            results = files.analyse(data, setup.limits, self._stopped)
+            return [result if isinstance(result, str) else result[1] for result in results]
 
         return files.batches_at_once, analyse_there
+
+    def _with_videos(
+        self,
+        batch: Sequence[Analysable],
+        of_photographs: Sequence[Analysis | str],
+        analyse: AnalyseImages,
+    ) -> list[Analysis | str]:
+        """The analyses of a batch, with those of its videos, which are analysed now."""
+        analyses: list[Analysis | str] = []
+        photographs = iter(of_photographs)
+        for item in batch:
+            if not isinstance(item.image, VideoSource):
+                analyses.append(next(photographs))
+                continue
+            setup = self._setup
+            found = analyse_video(
+                item.image, analyse, setup.batch_size, self._stopped, setup.moments_a_minute
+            )
+            if not isinstance(found, str):
+                item.time(found.duration_ms, found.poster_ms)
+            analyses.append(found if isinstance(found, str) else found.analysis)
+        return analyses
 
     def read_giant(self, read: Callable[[], _Item | None]) -> _Item | None:
         """Read a possibly giant image in the caller's thread, once no other one is held."""

@@ -29,6 +29,7 @@ from regard.indexer.walk import (
     Walk,
     WalkEntry,
     is_photo_name,
+    is_skipped_video,
 )
 from regard.photos.buckets import (
     AccessDenied,
@@ -159,6 +160,7 @@ class BucketWalk(Walk):
                 yield WalkEntry(stamp, likeness=Likeness.LEFT_OUT)
             else:
                 likeness = _likeness(name, status)
+                self.skipped_videos += is_skipped_video(name)
                 yield self._entry(path, status, name, folder.path, folder.sidecars, likeness)
 
     def _enter(self, path: bytes, folders: list[_Folder], listing: _Listing) -> _Folder:

@@ -27,6 +27,7 @@ from regard.indexer.walk import (
     Walk,
     WalkEntry,
     is_photo_name,
+    is_skipped_video,
 )
 from regard.photos.files import LEADS_OUT, folders_above, uri_of_path
 from regard.photos.photo_file import looks_like_photo
@@ -349,6 +350,7 @@ class FolderWalk(Walk):
         if self._is_unsettled(status):
             return WalkEntry(stamp, is_unsettled=True)
         if not is_meant and not looks_like_photo(path, self.confinement):
+            self.skipped_videos += is_skipped_video(name)
             return None
         sidecar = next(filter(None, map(sidecars.get, sidecar_names(name))), None)
         if sidecar is None:

@@ -53,11 +53,13 @@ from regard.indexer.discover import (
 from regard.indexer.exclusions import NO_EXCLUSION_CHANGE, ExclusionChange, Exclusions
 from regard.indexer.removing import in_portions
 from regard.indexer.report import SILENT, IndexReport, Progress
+from regard.indexer.videos import VideoSource
 from regard.indexer.walk import Candidate, Likeness, Status, Walk, WalkEntry
 from regard.photos.decoding import DecodeLimits
 from regard.photos.files import LEADS_OUT, Confinement, absolute_path, real_path, uri_of_path
+from regard.photos.media import open_media
 from regard.photos.metadata.reading import read_sidecar
-from regard.photos.photo_file import PhotoFile, looks_like_photo, sign
+from regard.photos.photo_file import looks_like_photo, sign
 
 _log = logging.getLogger(__name__)
 
@@ -74,7 +76,8 @@ class _Photo:
     `is_other` if it is not a photograph, and nothing says that it should be one. `failure_reason`
     says why it can't be used; otherwise `content` and `facts` are set, and `image` and `signature`
     too unless the content was stored already after `commits` of this run. An encoded image has its
-    signature, and its size as decoded, after the analysis. `image` goes once the models have seen
+    signature, and its size as decoded, after the analysis; a video has its times then, and never a
+    signature. `image` goes once the models have seen
     it. `copies` are files with the same bytes, read meanwhile.
     """
 
@@ -85,7 +88,7 @@ class _Photo:
     content: ContentHeader = _NO_CONTENT
     facts: PhotoFacts = field(default_factory=PhotoFacts)
     has_damaged_sidecar: bool = False
-    image: Image | EncodedImage | None = None
+    image: Image | EncodedImage | VideoSource | None = None
     signature: Signature | None = None
     copies: list[_Photo] = field(default_factory=list)
 
@@ -96,6 +99,9 @@ class _Photo:
     def sign(self, signature: Signature) -> None:
         self.signature = signature
         self.content = replace(self.content, width=signature.width, height=signature.height)
+
+    def time(self, duration_ms: int, poster_ms: int) -> None:
+        self.content = replace(self.content, duration_ms=duration_ms, poster_ms=poster_ms)
 
 
 @dataclass(frozen=True, slots=True)
@@ -281,6 +287,7 @@ class _Run:
                 elif status not in {Status.STILL_FAILED, Status.UNSETTLED}:
                     yield entry
             self.report.left_out += walk.left_out
+            self.report.skipped_videos += walk.skipped_videos
             # Files that are left out are there, so the disk is too.
             if (
                 is_any_missing
@@ -356,10 +363,10 @@ class _Run:
             photo.is_other = True
             return photo
         try:
-            with PhotoFile.open(path, limits, self.confinement) as file:
+            with open_media(path, limits, self.confinement) as file:
                 photo.entry = entry.as_read(file.object_status)
                 if not self.catalog.is_analysed(file.sha256):
-                    photo.image = self.setup.image_of(file)
+                    photo.image = self.setup.image_of(file, path, self.confinement)
                 decoded = photo.image if isinstance(photo.image, Image) else None
                 if decoded is not None:
                     photo.signature = sign(decoded)

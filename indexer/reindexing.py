@@ -26,7 +26,8 @@ from regard.core.errors import (
 from regard.core.records import Analysis, Image, Signature
 from regard.indexer.analysis import AnalysisSetup, AnalysisStages, EncodedImage, reason_unread
 from regard.indexer.report import SILENT, IndexReport, Progress
-from regard.photos.photo_file import PhotoFile
+from regard.indexer.videos import VideoSource
+from regard.photos.media import open_media
 
 _PAGE = 200
 _RETRY_SECONDS = 0.5
@@ -37,7 +38,7 @@ class _Read:
     """A content with its pixels or the reason why it has none; neither if it is a giant."""
 
     content: WaitingContent
-    image: Image | EncodedImage | None = None
+    image: Image | EncodedImage | VideoSource | None = None
     failure_reason: str | None = None
 
     @property
@@ -46,6 +47,9 @@ class _Read:
 
     def sign(self, signature: Signature) -> None:
         """The catalog has it already."""
+
+    def time(self, duration_ms: int, poster_ms: int) -> None:
+        """The catalog has them already."""
 
 
 class Reindexer:
@@ -149,9 +153,9 @@ class _Run:
         reason = "none of its files exists any more"
         for path in content.paths:
             try:
-                with PhotoFile.open(path, self._setup.limits) as file:
+                with open_media(path, self._setup.limits) as file:
                     if file.sha256 == content.sha256:
-                        return _Read(content, self._setup.image_of(file))
+                        return _Read(content, self._setup.image_of(file, path))
                     reason = "the file has changed since it was indexed"
             except DecodeError as error:
                 reason = error.message

@@ -19,6 +19,7 @@ class IndexReport:
     the photographs and folders that exclusions leave out, a folder once; if they were indexed
     before, their assets are among the `removed`.
     `damaged_sidecars` counts those of the files read that could not be read, or only in part.
+    `skipped_videos` counts those that can't be decoded for want of the package.
     `read` counts the photographs whose text was read after that, and `lines` its lines.
     """
 
@@ -30,6 +31,7 @@ class IndexReport:
     regions: int = 0
     captions: int = 0
     damaged_sidecars: int = 0
+    skipped_videos: int = 0
     read: int = 0
     lines: int = 0
     seconds: float = 0.0
@@ -49,6 +51,7 @@ class IndexReport:
             "regions": self.regions,
             "captions": self.captions,
             "damaged_sidecars": self.damaged_sidecars,
+            "skipped_videos": self.skipped_videos,
             "read": self.read,
             "lines": self.lines,
             "seconds": round(self.seconds, 3),

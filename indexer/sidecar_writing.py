@@ -22,9 +22,9 @@ from regard.core.facts import PhotoFacts
 from regard.indexer.report import SILENT, Progress
 from regard.photos.files import uri_of_path
 from regard.photos.formats import PhotoFormat
+from regard.photos.media import open_media
 from regard.photos.metadata.xmp import XmpPacket, read_xmp
 from regard.photos.metadata.xmp_writing import says, writable, write_xmp
-from regard.photos.photo_file import PhotoFile
 from regard.photos.sidecars import SidecarFolder
 
 _log = logging.getLogger(__name__)
@@ -133,7 +133,7 @@ class _Writer:
     def _write(self, asset: EditedAsset) -> tuple[PhotoFacts, str | None] | None:
         """What the file says now, and its sidecar's stamp; None if the next run must read it."""
         path = asset.stamp.path
-        with PhotoFile.open(path) as file:
+        with open_media(path) as file:
             status = os.stat(path)
             folder = self._folder(os.path.dirname(path))
             sidecar = folder.find(os.path.basename(path), is_raw=file.format is PhotoFormat.RAW)

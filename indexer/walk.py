@@ -17,7 +17,8 @@ from regard.core.errors import OutsideRoots
 from regard.indexer.exclusions import Exclusions
 from regard.photos.buckets import ObjectStatus
 from regard.photos.files import Confinement
-from regard.photos.formats import PHOTO_SUFFIXES
+from regard.photos.formats import PHOTO_SUFFIXES, VIDEO_SUFFIXES
+from regard.photos.video import has_decoder
 
 
 class Status(Enum):
@@ -86,7 +87,7 @@ class Walk(ABC):
     `unreadable` lists folders that could not be read, with the reason. `outside` lists links that
     lead out of the confinement, except those with a photograph's suffix, which become entries.
     `left_out` counts photographs and folders that `exclusions` leave out; the root is never left
-    out.
+    out. `skipped_videos` counts videos that can't be decoded for want of the package.
 
     Given `parts`, paths below the root of which none lies below another, only what lies at or below
     them is walked; they need not exist. Files that changed in the last `quiet_seconds` are
@@ -100,6 +101,7 @@ class Walk(ABC):
     parts: Sequence[bytes] = ()
     quiet_seconds: float = 0.0
     left_out: int = 0
+    skipped_videos: int = 0
     outside: list[bytes] = field(default_factory=list)
     unreadable: list[tuple[bytes, str]] = field(default_factory=list)
     is_stopped: bool = False
@@ -145,5 +147,11 @@ class Walk(ABC):
 
 
 def is_photo_name(name: bytes) -> bool:
-    """Whether a file's name ends as those of photographs do."""
-    return os.path.splitext(name)[1].lower() in PHOTO_SUFFIXES
+    """Whether a file's name ends as those of photographs do, or of videos that can be decoded."""
+    suffix = os.path.splitext(name)[1].lower()
+    return suffix in PHOTO_SUFFIXES or (suffix in VIDEO_SUFFIXES and has_decoder())
+
+
+def is_skipped_video(name: bytes) -> bool:
+    """Whether a file's name ends as those of videos, which can't be decoded."""
+    return os.path.splitext(name)[1].lower() in VIDEO_SUFFIXES and not has_decoder()

@@ -31,7 +31,7 @@ import numpy as np
 from regard.core.catalog import NAME_FIELDS, WORD_FIELDS, Occurrences, WordField, Words
 from regard.core.records import BoolArray, Float32Array, Float64Array, Int64Array, Target
 from regard.core.words import split_words, telling_words
-from regard.photos.formats import PHOTO_SUFFIXES
+from regard.photos.formats import PHOTO_SUFFIXES, VIDEO_SUFFIXES
 from regard.search.answers import WordMatch
 
 # The weight of a word by field: most for what a person wrote, least for what models wrote, as they
@@ -54,10 +54,8 @@ MOST_WORDS = 16
 _MOST_NAME_WORDS = 64
 CONTAINED, WHOLE, EXACT = 1, 2, 3
 # File names are indexed without suffixes, and searched with or without.
-_SUFFIX = re.compile(
-    rf"(?<=[^\s.])(?:{'|'.join(re.escape(suffix.decode()) for suffix in sorted(PHOTO_SUFFIXES))})(?!\w)",
-    re.IGNORECASE,
-)
+_SUFFIXES = [re.escape(suffix.decode()) for suffix in sorted(PHOTO_SUFFIXES | VIDEO_SUFFIXES)]
+_SUFFIX = re.compile(rf"(?<=[^\s.])(?:{'|'.join(_SUFFIXES)})(?!\w)", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)

@@ -52,6 +52,12 @@ def print_report(report: IndexReport) -> None:
             f"  sidecars that could not be read, or only in part: {report.damaged_sidecars}",
             err=True,
         )
+    if report.skipped_videos:
+        click.echo(
+            f"  videos that were skipped, as `pip install 'regard[video]'` is missing:"
+            f" {report.skipped_videos}",
+            err=True,
+        )
     for failure in report.failures:
         click.echo(f"  failed: {printable(failure.uri)}: {printable(failure.reason)}", err=True)
 

@@ -95,6 +95,7 @@ class Documents:
             "width": asset.width,
             "height": asset.height,
             "format": asset.format,
+            "duration_ms": asset.duration_ms,
             "size": asset.size,
             "taken_at": local(asset.taken_at),
             "taken_precision": asset.taken_precision,
@@ -143,6 +144,7 @@ class Documents:
             "score": round(region.score, 6),
             "caption": region.caption,
             **_text_of(region),
+            "time_ms": region.time_ms,
             "urls": region_urls(region.id, asset),
         }
 

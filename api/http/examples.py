@@ -23,6 +23,7 @@ _ASSET: dict[str, Any] = {
     "width": 4000,
     "height": 3000,
     "format": "JPEG",
+    "duration_ms": None,
     "size": 2841207,
     "taken_at": "2024-05-01T07:30:00",
     "taken_precision": "time",
@@ -51,6 +52,7 @@ _REGION: dict[str, Any] = {
     "area": 251340,
     "score": 0.87,
     "caption": None,
+    "time_ms": None,
     "urls": _REGION_URLS,
 }
 _LINE: dict[str, Any] = {

@@ -36,7 +36,7 @@ from regard.core.records import Image
 from regard.photos.buckets import is_object, object_status
 from regard.photos.decoding import DecodeLimits
 from regard.photos.files import Confinement, path_below
-from regard.photos.photo_file import PhotoFile
+from regard.photos.media import decode_picture
 from regard.search.engine import SearchEngine
 from regard.storage.assets.albums import SqlAlbums
 from regard.storage.assets.collections import SqlCollections
@@ -200,7 +200,7 @@ class Service:
 
     def _load_image(self, asset: Asset) -> Image:
         with self.open_original(asset) as file:
-            return PhotoFile(file.read(), self.limits).decode()
+            return decode_picture(file, self.limits, time_ms=asset.poster_ms)
 
     def analyse_restored(self, assets: Collection[int]) -> None:
         """Analyse restored uploads that were trashed before they were analysed."""

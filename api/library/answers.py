@@ -89,6 +89,7 @@ def region_of(region: assets.StoredRegion, load_mask: LoadMask | None = None) ->
         region.text,
         region.score,
         None if load_mask is None else partial(load_mask, region.id),
+        region.time_ms,
     )
 
 
@@ -109,13 +110,19 @@ def group_of(group: duplicates.DuplicateGroup) -> DuplicateGroup:
     )
 
 
-def load_picture(path: bytes, longest: int) -> Picture:
-    """A photograph at a path, its longer side at most `longest` pixels; raises DecodeError."""
+def load_picture(path: bytes, time_ms: int | None, longest: int) -> Picture:
+    """A photograph at a path, its longer side at most `longest` pixels; raises DecodeError.
+
+    Of a video, the frame at `time_ms`.
+    """
     from PIL import Image
 
-    from regard.photos.photo_file import decode_file
+    from regard.photos.decoding import DEFAULT_LIMITS
+    from regard.photos.files import open_regular
+    from regard.photos.media import decode_picture
 
-    picture = Image.fromarray(decode_file(path).pixels)
+    with open_regular(path, max_bytes=DEFAULT_LIMITS.max_bytes) as file:
+        picture = Image.fromarray(decode_picture(file, time_ms=time_ms).pixels)
     picture.thumbnail((longest, longest))
     return picture
 
@@ -125,7 +132,7 @@ def _hit(hit: answers.Hit, load_mask: LoadMask | None) -> Hit:
         hit.rank,
         hit.score,
         hit.relevance,
-        _asset(hit.asset),
+        _asset(hit.asset, hit.region),
         None if hit.region is None else region_of(hit.region, load_mask),
         hit.channels,
         None if hit.refined is None else _refined(hit.refined),
@@ -138,7 +145,10 @@ def _refined(region: records.Region) -> RefinedRegion:
     return RefinedRegion(bbox, region.area, region.score, region.mask)
 
 
-def _asset(asset: assets.Asset) -> Asset:
+def _asset(asset: assets.Asset, region: assets.StoredRegion | None = None) -> Asset:
+    """An asset, whose picture is that of the moment that matched, if one did."""
+    moment = None if region is None else region.time_ms
+    time_ms = asset.poster_ms if moment is None else moment
     return Asset(
         asset_identifier(asset.id),
         asset.uri,
@@ -149,5 +159,6 @@ def _asset(asset: assets.Asset) -> Asset:
         format=asset.format,
         size=asset.size,
         collection=asset.collection,
-        load_picture=partial(load_picture, asset.path),
+        load_picture=partial(load_picture, asset.path, time_ms),
+        duration_ms=asset.duration_ms,
     )

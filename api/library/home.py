@@ -141,6 +141,7 @@ def analysis_setup(settings: Settings, profile: Profile, indexes: ChannelIndexes
         indexes,
         profile.batch_size,
         profile.analyzer_threads or usable_cores(),
+        moments_a_minute=settings.moments_a_minute,
         load_file_analyzer=load_file_analyzer,
     )
 
@@ -242,14 +243,14 @@ def own_folders(settings: Settings) -> list[bytes]:
 def _load_image(asset: Asset) -> Image:
     """The pixels of an asset whose file is as it was indexed; raises OriginalGone, DecodeError."""
     # Decoding takes long to import, and a text search decodes nothing.
-    from regard.photos.photo_file import PhotoFile
+    from regard.photos.media import decode_picture
 
     # Managed files are named by their digest, and restoring a backup may truncate their times.
     mtime_ns = None if asset.managed or asset.etag is not None else asset.mtime_ns
     with open_original(
         asset.path, size=asset.size, mtime_ns=mtime_ns, etag=asset.etag, within=None
     ) as file:
-        return PhotoFile(file.read()).decode()
+        return decode_picture(file, time_ms=asset.poster_ms)
 
 
 def nothing_indexed(settings: Settings) -> HomeError:

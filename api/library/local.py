@@ -388,7 +388,7 @@ class LocalLibrary(Library):
         from regard.storage.assets.reading import SqlAssetReading
 
         record = SqlAssetReading(self._live_home().catalog).get(asset_number(asset))
-        return load_picture(record.path, longest)
+        return load_picture(record.path, record.poster_ms, longest)
 
     def status(self) -> Status:
         from regard.storage.assets.overview import read_overview

@@ -11,7 +11,7 @@ import dataclasses
 import io
 import os
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -462,11 +462,15 @@ class RemoteLibrary(Library):
         )
 
     def _load_picture(self, id: str, longest: int) -> Picture:
+        return self._load(self._client.assets.thumbnail, id, longest)
+
+    @staticmethod
+    def _load(fetch: Callable[..., bytes], id: str, longest: int) -> Picture:
         from PIL import Image
 
         size = next((size for size in _THUMBNAILS if size >= longest), _THUMBNAILS[-1])
         try:
-            data = self._client.assets.thumbnail(id, size)  # type: ignore[arg-type]
+            data = fetch(id, size)
         except ServerProblem as problem:
             raise DecodeError(problem.detail) from problem
         picture = Image.open(io.BytesIO(data)).convert("RGB")
@@ -479,7 +483,7 @@ class RemoteLibrary(Library):
             hit.rank,
             hit.score,
             hit.relevance,
-            self._asset(hit.asset),
+            self._asset(hit.asset, region),
             None if region is None else self._region(region),
             tuple(map(_match, hit.channels)),
             None if hit.refined is None else _refined(hit.refined),
@@ -494,6 +498,7 @@ class RemoteLibrary(Library):
             region.text,
             getattr(region, "score", None),
             partial(self._load_mask, region.id),
+            region.time_ms,
         )
 
     def _load_mask(self, id: str) -> Mask:
@@ -508,7 +513,11 @@ class RemoteLibrary(Library):
         )
         return DuplicateGroup(group.kind, group.keeper, tuple(group.reasons), tuple(members))
 
-    def _asset(self, asset: AssetDocument) -> Asset:
+    def _asset(self, asset: AssetDocument, region: HitRegion | None = None) -> Asset:
+        load_picture = partial(self._load_picture, asset.id)
+        if region is not None and region.time_ms is not None:
+            # That of the moment that matched.
+            load_picture = partial(self._load, self._client.regions.crop, region.id)
         # The server gives its own URLs as paths.
         is_own = asset.uri == asset.urls.original
         uri = f"{self._client.url}/v1/assets/{asset.id}/original" if is_own else asset.uri
@@ -522,7 +531,8 @@ class RemoteLibrary(Library):
             format=asset.format,
             size=asset.size,
             collection=asset.collection.name,
-            load_picture=partial(self._load_picture, asset.id),
+            duration_ms=asset.duration_ms,
+            load_picture=load_picture,
         )
 
 

@@ -44,8 +44,8 @@ class Asset:
     """A photograph in a collection.
 
     `uri` is the path as indexed, or a URL; `path` is the same as raw bytes, which `uri` cannot
-    always show. `width` and `height` are pixels, `size` is bytes. Hits leave `format`, `size` and
-    `collection` out.
+    always show. `width` and `height` are pixels, `size` is bytes. A video has a `duration_ms`. Hits
+    leave `format`, `size` and `collection` out.
     """
 
     id: str
@@ -57,6 +57,7 @@ class Asset:
     format: str | None = field(default=None, repr=False)
     size: int | None = field(default=None, repr=False)
     collection: str | None = field(default=None, repr=False)
+    duration_ms: int | None = None
     load_picture: LoadPicture | None = field(default=None, repr=False, compare=False)
 
     def to_json(self) -> dict[str, Any]:
@@ -67,6 +68,7 @@ class Asset:
             "width": self.width,
             "height": self.height,
             "caption": self.caption,
+            **({} if self.duration_ms is None else {"duration_ms": self.duration_ms}),
         }
 
 
@@ -76,7 +78,7 @@ class Region:
     known.
 
     A region may also be a line of text in the photograph, with its `text`; `score` is then how sure
-    its letters are.
+    its letters are. Or it is a moment of a video: the whole frame at `time_ms`.
     """
 
     id: str
@@ -86,6 +88,7 @@ class Region:
     text: str | None = None
     score: float | None = field(default=None, compare=False)
     load_mask: Callable[[], Mask] | None = field(default=None, repr=False, compare=False)
+    time_ms: int | None = None
 
     def mask(self) -> Mask | None:
         """Its pixels as run lengths; None where they can no longer be read."""
@@ -94,13 +97,14 @@ class Region:
         return None
 
     def to_json(self) -> dict[str, Any]:
-        """The fields that a hit shows; `text` only of a line of text."""
+        """The fields that a hit shows; `text` only of a line of text, `time_ms` of a moment."""
         return {
             "id": self.id,
             "bbox": list(self.bbox),
             "area": self.area,
             "caption": self.caption,
             **({} if self.text is None else {"text": self.text}),
+            **({} if self.time_ms is None else {"time_ms": self.time_ms}),
         }
 
 
@@ -212,7 +216,7 @@ class Hit:
         scale = picture.width / self.asset.width
         if self.refined is not None:
             draw_region(picture, self.refined.bbox, self.refined.mask, scale)
-        elif self.region is not None:
+        elif self.region is not None and self.region.time_ms is None:
             draw_region(picture, self.region.bbox, self.region.mask(), scale)
         return picture
 

@@ -18,14 +18,18 @@ from urllib.parse import quote, urlsplit
 import platformdirs
 
 from regard.core.errors import HomeError, UsageError
+from regard.photos.moments import MOMENTS_A_MINUTE
 
 HOME_VARIABLE = "REGARD_HOME"
 DATABASE_VARIABLE = "REGARD_DATABASE_URL"
 PASSWORD_FILE_VARIABLE = "REGARD_DATABASE_PASSWORD_FILE"  # noqa: S105 - a variable's name
 VECTORS_VARIABLE = "REGARD_VECTORS"
 STORE_VARIABLE = "REGARD_STORE"
+MOMENTS_VARIABLE = "REGARD_MOMENTS_A_MINUTE"
 TOKEN_FILE_VARIABLE = "REGARD_VECTORS_TOKEN_FILE"  # noqa: S105 - a variable's name
 
+# Frames are compared twice a second.
+_MOST_A_MINUTE = 120
 _STORE = re.compile(r"s3://[a-z0-9][a-z0-9.-]{1,61}[a-z0-9](/[\w.=-]+)*/?", re.ASCII)
 
 
@@ -37,7 +41,8 @@ class Settings:
     `ray` is the address of the Ray cluster that analyses; None means this machine.
     `vectors` is the vector engine: `faiss`, `pgvector`, or Milvus by `milvus://host:port` or
     `https://…`, whose token is in `vectors_token_file`. `store` is `s3://bucket/prefix` if uploads
-    and shared thumbnails are in a bucket; None means the home.
+    and shared thumbnails are in a bucket; None means the home. `moments_a_minute` is how many
+    moments of a video are kept at most, 1 to 120.
     """
 
     home: Path
@@ -46,6 +51,7 @@ class Settings:
     vectors_token_file: Path | None = None
     store: str | None = None
     ray: str | None = None
+    moments_a_minute: int = MOMENTS_A_MINUTE
 
     @classmethod
     def resolve(
@@ -56,9 +62,9 @@ class Settings:
     ) -> Settings:
         """Arguments win over the environment, the environment over the defaults.
 
-        Raises UsageError if the home is a file, the password file does not fit the database URL or
-        the vector engine is unknown or does not fit or the store is no bucket, HomeError if the
-        password file can't be read.
+        Raises UsageError if the home is a file, the password file does not fit the database URL,
+        the vector engine is unknown or does not fit, the store is no bucket, or the number of
+        moments is out of range, and HomeError if the password file can't be read.
         """
         environ = os.environ if environ is None else environ
         path = home or Path(
@@ -69,7 +75,17 @@ class Settings:
             raise UsageError(f"the home {path} is a file", remedy="give --home a folder")
         database_url = _database_url(environ)
         engine, token_file = _vectors(vectors, environ, database_url)
-        return cls(path, database_url, engine, token_file, store=_store(environ))
+        moments = environ.get(MOMENTS_VARIABLE) or str(MOMENTS_A_MINUTE)
+        if not (moments.isascii() and moments.isdigit() and 1 <= int(moments) <= _MOST_A_MINUTE):
+            raise UsageError(
+                f"{MOMENTS_VARIABLE} is not a number of moments: {moments}",
+                remedy=f"set it to 1 to {_MOST_A_MINUTE}, or unset it",
+            )
+        return cls(
+            *(path, database_url, engine, token_file),
+            store=_store(environ),
+            moments_a_minute=int(moments),
+        )
 
     @property
     def catalog_file(self) -> Path:

@@ -43,6 +43,7 @@ from regard.storage.database.connection import in_batches
 
 _asset, _content, _region = schema.asset.c, schema.content.c, schema.region.c
 _caption, _tag = schema.caption.c, schema.asset_tag.c
+_OF_CONTENT = ("sha256", "format", "width", "height", "duration_ms", "poster_ms")
 _FIELDS = tuple(field.name for field in fields(Asset))
 # What makes the values of some fields from those of the database, by place.
 _CONVERSIONS: Mapping[int, Callable[[Any], Any]] = {
@@ -56,7 +57,7 @@ _CONVERSIONS: Mapping[int, Callable[[Any], Any]] = {
 }
 _REGION_COLUMNS = (
     *(_region.id, _region.content_id, _region.x, _region.y, _region.width, _region.height),
-    *(_region.area, _region.score),
+    *(_region.area, _region.score, _region.time_ms),
 )
 
 
@@ -81,7 +82,7 @@ def select_assets(pipeline: int) -> Select[Any]:
         "state": state_of_asset(pipeline),
         "caption": caption.scalar_subquery(),
         "failure_reason": _asset.failure,
-        **{name: _content[name] for name in ("sha256", "format", "width", "height")},
+        **{name: _content[name] for name in _OF_CONTENT},
     }
     return (
         select(*(columns[name] if name in columns else _asset[name] for name in _FIELDS))
@@ -220,8 +221,9 @@ def _to_asset(row: Row[Any]) -> Asset:
 
 
 def _to_region(row: Sequence[Any]) -> StoredRegion:
-    number, content, x, y, width, height, area, score, caption = row
-    return StoredRegion(number, content, Box(x, y, width, height), area, score, caption)
+    number, content, x, y, width, height, area, score, time_ms, caption = row
+    box = Box(x, y, width, height)
+    return StoredRegion(number, content, box, area, score, caption, time_ms=time_ms)
 
 
 class _JsonList(FunctionElement[Any]):

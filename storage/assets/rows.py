@@ -112,6 +112,8 @@ def ensure_contents(connection: Connection, contents: Sequence[ContentHeader]) -
                     "format": content.format,
                     "width": content.width,
                     "height": content.height,
+                    "duration_ms": content.duration_ms,
+                    "poster_ms": content.poster_ms,
                 }
                 for content in missing
             ],

@@ -93,9 +93,10 @@ class SqlTexts(TextStore):
         return [(uri, failure) for uri, failure in rows]
 
     def _waits(self) -> tuple[Any, ...]:
-        """Whether a content is analysed, in use, and not read by this reader."""
+        """Whether a content is a photograph, analysed, in use, and not read by this reader."""
         number = select(_reader.id).where(_reader.spec == self._spec).scalar_subquery()
         return (
+            _content.duration_ms.is_(None),
             exists().where(
                 _analysis.content_id == _content.id, _analysis.pipeline_id == self._pipeline
             ),

@@ -159,6 +159,9 @@ content = _table(
     Column("format", String(16), nullable=False),
     Column("width", Integer, nullable=False),
     Column("height", Integer, nullable=False),
+    # Of a video alone: how long it is, and the time of the frame that stands for it.
+    Column("duration_ms", Integer, nullable=True),
+    Column("poster_ms", Integer, nullable=True),
 )
 
 analysis = Table(
@@ -498,6 +501,8 @@ region = _table(
     Column("score", Float(53), nullable=False),
     # COCO's run-length counts over the content's width × height.
     Column("mask", CompressedMask, nullable=False),
+    # Of a moment of a video, which is its whole frame.
+    Column("time_ms", Integer, nullable=True),
     UniqueConstraint("content_id", "pipeline_id", "ordinal"),
 )
 

@@ -107,7 +107,9 @@ class _Check:
         self._require(
             _DIGEST.fullmatch(content["sha256"]) is not None
             and len(content["format"]) <= 16
-            and all(0 < side < _LARGEST_SIDE for side in sizes),
+            and all(0 < side < _LARGEST_SIDE for side in sizes)
+            and (content["poster_ms"] is None) == (content["duration_ms"] is None)
+            and min(content["poster_ms"] or 0, content["duration_ms"] or 0) >= 0,
             "contents",
             "a content does not describe a photograph",
         )
@@ -212,7 +214,11 @@ class _Check:
                 and 0 < row["height"] <= height - row["y"]
                 and int(runs.sum()) == width * height
                 and int(runs[1::2].sum()) == row["area"]
-                and bool(np.isfinite(row["score"])),
+                and bool(np.isfinite(row["score"]))
+                and (
+                    row["time_ms"] is None
+                    or (row["time_ms"] >= 0 and found.content["duration_ms"] is not None)
+                ),
                 "regions",
                 "a box or a mask does not fit its photograph",
             )
@@ -249,13 +255,17 @@ class _Check:
         captions: Mapping[int, int],
     ) -> None:
         rows: dict[int, list[bytes]] = {}
+        moments = {row["id"] for row in found.regions if row["time_ms"] is not None}
         described = set()
         for files, owner, vector in found.embeddings:
             pipeline = self._by_fingerprint[files.pipeline]
             region, caption = owner["region_id"], owner["caption_id"]
             match files.kind:
                 case Kind.IMAGE:
-                    fits = region is None and caption is None
+                    # The rows of a video's moments name them.
+                    fits = caption is None and (
+                        region is None or (region in moments and regions[region] == pipeline)
+                    )
                 case Kind.REGION:
                     fits = regions.get(region) == pipeline and caption is None
                 case _:

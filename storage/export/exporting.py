@@ -195,6 +195,9 @@ class _Export:
             of_content = [_by_content(rows, self._live.id) for rows in (regions, captions)]
             of_asset = _by_content(assets, None)
             for content in contents:
+                if content["duration_ms"] is not None:
+                    # COCO describes images alone.
+                    continue
                 number = content["id"]
                 coco.add(content, of_asset[number], *(rows[number] for rows in of_content))
 

@@ -63,15 +63,21 @@ class TableWriter:
 
 
 def read_table(path: Path, columns: Sequence[Column]) -> Iterator[dict[str, Any]]:
-    """The rows of a Parquet file; raises CannotWork for other columns or a damaged file."""
+    """The rows of a Parquet file; raises CannotWork for other columns or a damaged file.
+
+    Columns that may be null may be absent, as in older exports.
+    """
     arrow, parquet = load_pyarrow()
     try:
         with parquet.ParquetFile(path) as file:
-            if not file.schema_arrow.equals(_schema(arrow, columns)):
+            there = set(file.schema_arrow.names)
+            absent = {c.name: None for c in columns if c.nullable and c.name not in there}
+            expected = [column for column in columns if column.name not in absent]
+            if not file.schema_arrow.equals(_schema(arrow, expected)):
                 raise CannotWork(f"{path} has other columns than an export has")
             for batch in file.iter_batches(batch_size=_ROWS_AT_ONCE):
                 rows: list[dict[str, Any]] = batch.to_pylist()
-                yield from rows
+                yield from ({**row, **absent} for row in rows)
     except (arrow.ArrowException, OSError, ValueError, OverflowError) as error:
         raise CannotWork(f"{path} is damaged, or no Parquet file") from error
 

@@ -56,6 +56,7 @@ TABLES: Mapping[str, tuple[Column, ...]] = {
     ),
     "contents.parquet": _columns(
         "id int64  sha256 string  format string  width int32  height int32"
+        "  duration_ms int32?  poster_ms int32?"
     ),
     "assets.parquet": _columns(
         "id int64  collection_id int64  content_id int64?  path binary  uri string"
@@ -73,6 +74,7 @@ TABLES: Mapping[str, tuple[Column, ...]] = {
     "regions.parquet": _columns(
         "id int64  content_id int64  pipeline_id int64  ordinal int32"
         "  x int32  y int32  width int32  height int32  area int64  score double  mask binary"
+        "  time_ms int32?"
     ),
     "captions.parquet": _columns(
         "id int64  content_id int64  pipeline_id int64  region_id int64?  text string  model string"

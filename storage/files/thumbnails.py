@@ -28,7 +28,8 @@ _logger = logging.getLogger(__name__)
 
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _NUMBER = r"(?:0|[1-9][0-9]{0,8})"
-_VARIANT = re.compile(rf"(?:crop-{_NUMBER},{_NUMBER},{_NUMBER},{_NUMBER}-)?(?:256|512|1024|4096)")
+_PART = rf"crop-{_NUMBER},{_NUMBER},{_NUMBER},{_NUMBER}-|moment-(?:0|[1-9][0-9]{{0,9}})-"
+_VARIANT = re.compile(rf"(?:{_PART})?(?:256|512|1024|4096)")
 
 _CHECKSUM_BYTES = 4
 _FOLDER_MODE, _FILE_MODE = 0o700, 0o600

@@ -70,6 +70,7 @@ def write_analyses(
                 "area": region.area,
                 "score": region.score,
                 "mask": region.mask.counts,
+                "time_ms": region.time_ms,
             }
             for ordinal, (region_id, region) in enumerate(
                 zip(of_regions, analysis.regions, strict=True)
@@ -170,12 +171,19 @@ def read_analyses(
 def read_regions(
     connection: Connection, pipeline: StoredPipeline, sizes: Mapping[int, tuple[int, int]]
 ) -> dict[int, dict[int, Region]]:
-    """Regions by content and id, best first; `sizes` are (height, width) by content."""
+    """Regions by content and id, best first, without moments of videos.
+
+    `sizes` are (height, width) by content.
+    """
     region = schema.region.c
     found: dict[int, dict[int, Region]] = {}
     for row in connection.execute(
         select(schema.region)
-        .where(region.content_id.in_(sizes), region.pipeline_id == pipeline.id)
+        .where(
+            region.content_id.in_(sizes),
+            region.pipeline_id == pipeline.id,
+            region.time_ms.is_(None),
+        )
         .order_by(region.content_id, region.ordinal)
     ):
         mask = Mask(*sizes[row.content_id], bytes(row.mask))

@@ -212,6 +212,7 @@ class SqlDuplicates(SignatureStore, DuplicateCatalog):
             .join_from(schema.asset, schema.content)
             .where(
                 passes(asset_filter),
+                _content.duration_ms.is_(None),
                 _asset.taken_precision == DatePrecision.TIME.value,
                 _asset.camera.is_not(None),
             )
@@ -279,7 +280,8 @@ def _has_row() -> ColumnElement[bool]:
 def _lacks_signature() -> tuple[ColumnElement[bool], ...]:
     """Whether a content should have a signature and has none; analysis adds it to new ones."""
     is_analysed = exists().where(schema.analysis.c.content_id == _content.id)
-    return ~_is_signed(), is_analysed, _is_live()
+    is_photograph = _content.duration_ms.is_(None)
+    return ~_is_signed(), is_analysed, is_photograph, _is_live()
 
 
 def hold_contents(connection: Connection, contents: Collection[int]) -> list[int]:

@@ -13,11 +13,11 @@ from regard.api.library.home import Home, open_or_make_home
 from regard.api.library.settings import Settings
 from regard.core.catalog import FileStamp, KnownAsset
 from regard.core.errors import DecodeError, OutsideRoots
+from regard.indexer import indexing
 from regard.indexer.folder_walk import FolderWalk
 from regard.indexer.report import IndexReport
 from regard.photos import files as files_module
 from regard.photos.files import LEADS_OUT, Confinement, open_regular, read_file
-from regard.photos.photo_file import PhotoFile
 
 _XMP = """<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:RDF
  xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#"><rdf:Description
@@ -188,14 +188,14 @@ def test_a_file_swapped_for_a_link_before_reading_is_not_read(
     (world.outside / "page.xmp").write_text(_XMP.format("secret"))
     name, target = ("kept.png", "secret.png") if what == "photograph" else ("kept.xmp", "page.xmp")
     (world.root / "kept.xmp").write_text(_XMP.format("ours"))
-    open_photo = PhotoFile.open
+    open_media = indexing.open_media
 
     def swap_and_open(*arguments: object) -> object:
         (world.root / name).unlink(missing_ok=True)
         (world.root / name).symlink_to(world.outside / target)
-        return open_photo(*arguments)  # type: ignore[arg-type]
+        return open_media(*arguments)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(PhotoFile, "open", swap_and_open)
+    monkeypatch.setattr(indexing, "open_media", swap_and_open)
     report = world.index()
     if what == "photograph":
         assert _reasons(report) == {"kept.png": LEADS_OUT}

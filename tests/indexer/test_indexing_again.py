@@ -15,9 +15,10 @@ from made_library import regard as run_command
 import regard.indexer.indexing
 from regard.core.errors import UnstorableValue
 from regard.core.records import Analysis, Image
+from regard.indexer import indexing
 from regard.models.profiles.composed import ComposedProfile
 from regard.models.profiles.composition import ComposedAnalyzer
-from regard.photos.photo_file import PhotoFile, decode_file
+from regard.photos.photo_file import decode_file
 from regard.storage.assets.indexing import SqlIndexingCatalog
 
 
@@ -347,14 +348,14 @@ def test_an_unexpected_exception_while_reading_fails_one_file(
 ) -> None:
     library.photo("a.png", 1)
     library.photo("b.png", 2)
-    open_photo = PhotoFile.open
+    open_media = indexing.open_media
 
     def brittle(path: bytes, *arguments: object) -> object:
         if path.endswith(b"a.png"):
             raise RecursionError("too deep")
-        return open_photo(path, *arguments)
+        return open_media(path, *arguments)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(PhotoFile, "open", brittle)
+    monkeypatch.setattr(indexing, "open_media", brittle)
     report = library.index(code=1)
     assert _counts(report) == {"indexed": 1, "failed": 1}
     assert "RecursionError" in report["failures"][0]["reason"]
@@ -466,13 +467,13 @@ def test_a_file_changed_while_it_was_read_is_read_again(
     library: Library, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     photo = library.photo("a.png", 1)
-    open_photo = PhotoFile.open
+    open_media = indexing.open_media
 
     def changing(path: bytes, *arguments: object) -> object:
         write_photo(photo, 2, "purple")
-        return open_photo(path, *arguments)
+        return open_media(path, *arguments)
 
-    monkeypatch.setattr(PhotoFile, "open", changing)
+    monkeypatch.setattr(indexing, "open_media", changing)
     library.index()
     monkeypatch.undo()
     write_photo(photo, 3, "yellow")

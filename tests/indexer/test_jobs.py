@@ -107,6 +107,7 @@ def test_a_job_records_progress_and_its_report(queue: SqlJobQueue) -> None:
     assert ended.report == {
         "indexed": 2, "unchanged": 0, "moved": 0, "removed": 0, "failed": 1, "regions": 5,
         "captions": 0, "damaged_sidecars": 0, "left_out": 0, "read": 0, "lines": 0, "seconds": 0.0,
+        "skipped_videos": 0,
     }  # fmt: skip
     assert ended.message is None
     assert _run(queue, work) is Outcome.IDLE

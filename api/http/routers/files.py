@@ -29,7 +29,7 @@ from regard.api.http.problems import Problem, Responses, responses
 from regard.api.http.service import Service
 from regard.core.assets import Asset
 from regard.photos.buckets import is_object, object_status, presigned_url, read_object
-from regard.photos.photo_file import PhotoFile
+from regard.photos.media import decode_picture
 from regard.photos.rendering import (
     content_type,
     cropped,
@@ -199,7 +199,12 @@ async def get_thumbnail(
 
     def find() -> _Rendering:
         asset = service.assets.get(number, visible=caller.collections)
-        render = partial(thumbnail, longer_side=size.value, limits=service.limits)
+        render = partial(
+            thumbnail,
+            longer_side=size.value,
+            time_ms=asset.poster_ms,
+            limits=service.limits,
+        )
         return _Rendering(asset, str(size.value), render)
 
     return await _picture(service, find, v, conditions)
@@ -250,10 +255,13 @@ async def get_crop(
         region, asset = service.assets.region(number, visible=caller.collections)
         box = region.box
 
-        def render(data: bytes) -> bytes:
-            return encode_webp(cropped(PhotoFile(data, service.limits).decode(), box, size.value))
+        def render(file: BinaryIO) -> bytes:
+            image = decode_picture(file, service.limits, time_ms=region.time_ms)
+            return encode_webp(cropped(image, box, size.value))
 
         name = f"crop-{box.x},{box.y},{box.width},{box.height}-{size.value}"
+        if region.time_ms is not None:
+            name = f"moment-{region.time_ms}-{size.value}"
         return _Rendering(asset, name, render)
 
     return await _picture(service, find, v, conditions)
@@ -296,7 +304,7 @@ class _Rendering:
 
     asset: Asset
     variant: str
-    render: Callable[[bytes], bytes]
+    render: Callable[[BinaryIO], bytes]
 
 
 async def _picture(
@@ -335,8 +343,7 @@ def _make_picture(service: Service, wanted: _Rendering) -> bytes:
     def make() -> bytes:
         started = time.perf_counter()
         with service.open_original(wanted.asset) as file:
-            data = file.read()
-        picture = wanted.render(data)
+            picture = wanted.render(file)
         service.metrics.observe_stage("thumbnail", time.perf_counter() - started)
         return picture
 
