@@ -18,9 +18,12 @@ CustomValue = str | int | float | bool
 # The largest value of a 32-bit column, on either database.
 _PIXELS = range(2**31)
 _RATINGS = range(-1, 6)
+# Of a duration in ms, which is in such a column too.
+_SECONDS = range(2**31 // 1000)
 _NUMBERS = {
     **dict.fromkeys(("min_width", "max_width", "min_height", "max_height"), _PIXELS),
     **dict.fromkeys(("min_rating", "max_rating"), _RATINGS),
+    **dict.fromkeys(("min_duration", "max_duration"), _SECONDS),
 }
 
 
@@ -62,7 +65,7 @@ class GpsCircle:
 
 
 class Fact(StrEnum):
-    """A fact that a photograph may have."""
+    """A fact that a photograph may have; a video is what has a duration."""
 
     GPS = "gps"
     DATE = "date"
@@ -72,6 +75,7 @@ class Fact(StrEnum):
     DESCRIPTION = "description"
     TAG = "tag"
     RATING = "rating"
+    VIDEO = "video"
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,7 +108,8 @@ class AssetFilter:
     below which the file lies). All must match in `tags`, `custom` ((field, value) pairs),
     `path_parts`, `has` and `also`; none in `without_tags` and `without`.
     `taken_from` and `taken_to` are naive local times, inclusive; with either, assets without a
-    date do not match. Sizes are in pixels, ratings -1 (rejected) to 5. Raises UsageError for
+    date do not match. Sizes are in pixels, ratings -1 (rejected) to 5, durations of videos in whole
+    seconds, rounded down. Raises UsageError for
     values that no asset can have.
     """
 
@@ -129,6 +134,8 @@ class AssetFilter:
     has: tuple[Fact, ...] = ()
     min_rating: int | None = None
     max_rating: int | None = None
+    min_duration: int | None = None
+    max_duration: int | None = None
     lenses: tuple[str, ...] = ()
     formats: tuple[str, ...] = ()
     countries: tuple[str, ...] = ()

@@ -21,8 +21,9 @@ from regard.search.timing import Clock, Observe
 # Hits of higher ranks keep their regions.
 MOST_REFINED = 20
 
-# Decodes the photograph of an asset; raises DecodeError, or CannotWork if it is gone or has changed.
-LoadImage = Callable[[Asset], Image]
+# Decodes the photograph of an asset, or the frame at a time in ms of a video; raises DecodeError,
+# or CannotWork if it is gone or has changed.
+LoadImage = Callable[[Asset, int | None], Image]
 Search = Callable[[Query, Scope], Answer]
 
 
@@ -71,24 +72,26 @@ class Refiner:
     ) -> tuple[Hit, ...]:
         """Refine, up to the rank `most`, the first hit of each asset not among the `earlier`."""
         seen = set(earlier)
-        by_content: dict[int | None, Region | None] = {}
+        by_picture: dict[tuple[int | None, int | None], Region | None] = {}
         refined: list[Hit] = []
         for hit in hits:
             asset = hit.asset
             region = None
             if asset.id not in seen and hit.rank <= most:
-                if asset.content_id not in by_content:
-                    by_content[asset.content_id] = self._ground(asset, text)
-                region = by_content[asset.content_id]
+                moment = None if hit.region is None else hit.region.time_ms
+                picture = asset.content_id, asset.poster_ms if moment is None else moment
+                if picture not in by_picture:
+                    by_picture[picture] = self._ground(asset, picture[1], text)
+                region = by_picture[picture]
             seen.add(asset.id)
             refined.append(replace(hit, refined=region))
         return tuple(refined)
 
-    def _ground(self, asset: Asset, text: str) -> Region | None:
+    def _ground(self, asset: Asset, time_ms: int | None, text: str) -> Region | None:
         if self._load_image is None:
             return None
         try:
-            image = self._load_image(asset)
+            image = self._load_image(asset, time_ms)
         except (DecodeError, CannotWork):
             # The hit stays as it is: gone and unreadable photographs are reported elsewhere.
             return None

@@ -102,8 +102,17 @@ def print_hits(hits: Sequence[Hit], *, is_filtered: bool = False) -> None:
 
 
 def _box(hit: Hit) -> str:
+    if hit.refined is None and hit.region is not None and hit.region.time_ms is not None:
+        return f"at {clock_time(hit.region.time_ms)}"
     region = hit.refined or hit.region
     return "" if region is None else ",".join(map(str, region.bbox))
+
+
+def clock_time(time_ms: int) -> str:
+    """A time in a video, such as 1:05 or 2:00:07."""
+    minutes, seconds = divmod(time_ms // 1000, 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{seconds:02}" if hours else f"{minutes}:{seconds:02}"
 
 
 def print_unread(words: Sequence[str], *, has_hits: bool) -> None:

@@ -39,6 +39,8 @@ class Filters:
     not_tag: Sequence[str] = ()
     min_rating: int | None = None
     max_rating: int | None = None
+    min_duration: int | None = None
+    max_duration: int | None = None
     lens: Sequence[str] = ()
     format: Sequence[str] = ()
     country: Sequence[str] = ()
@@ -101,6 +103,8 @@ class Filters:
             "orientation": self.orientation,
             "min_rating": self.min_rating,
             "max_rating": self.max_rating,
+            "min_duration": self.min_duration,
+            "max_duration": self.max_duration,
             "path_prefix": self.path_prefix,
         }
         return {name: value for name, value in single.items() if value is not None}

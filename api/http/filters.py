@@ -37,6 +37,9 @@ _Name = Annotated[str, Field(min_length=1, max_length=500)]
 _Composed = Annotated[_Name, AfterValidator(composed)]
 _Id = Annotated[str, Field(max_length=40)]
 _Format = Annotated[_Name, AfterValidator(str.upper)]
+_Seconds = Annotated[
+    int, Field(ge=0, lt=2**31 // 1000, description="Of a video, in seconds, rounded down.")
+]
 _Rating = Annotated[int, Field(ge=-1, le=5, description="0 to 5 stars, -1 for rejected.")]
 _Pixels = Annotated[int, Field(ge=0, le=1_000_000_000)]
 
@@ -74,6 +77,8 @@ class FilterModel(BaseModel):
     not_tag: list[_Composed] = Field(default=[], description="Tags; none of them.")
     min_rating: _Rating | None = None
     max_rating: _Rating | None = None
+    min_duration: _Seconds | None = None
+    max_duration: _Seconds | None = None
     lens: list[_Composed] = Field(default=[], description="Lenses; any of them.")
     format: list[_Format] = Field(
         default=[], description="File formats; any of them.", examples=[["JPEG"]]
@@ -205,6 +210,8 @@ def asset_filter(
         custom=tuple(sorted(filters.custom.items())),
         min_rating=filters.min_rating,
         max_rating=filters.max_rating,
+        min_duration=filters.min_duration,
+        max_duration=filters.max_duration,
         lenses=tuple(filters.lens),
         formats=tuple(filters.format),
         countries=tuple(map(_country, filters.country)),

@@ -198,9 +198,9 @@ class Service:
             raise OutsideRoots("the original lies outside the folders that may be read")
         return asset.path
 
-    def _load_image(self, asset: Asset) -> Image:
+    def _load_image(self, asset: Asset, time_ms: int | None) -> Image:
         with self.open_original(asset) as file:
-            return decode_picture(file, self.limits, time_ms=asset.poster_ms)
+            return decode_picture(file, self.limits, time_ms=time_ms)
 
     def analyse_restored(self, assets: Collection[int]) -> None:
         """Analyse restored uploads that were trashed before they were analysed."""

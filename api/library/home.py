@@ -240,8 +240,11 @@ def own_folders(settings: Settings) -> list[bytes]:
     return [os.fsencode(folder) for folder in (settings.home, *stored)]
 
 
-def _load_image(asset: Asset) -> Image:
-    """The pixels of an asset whose file is as it was indexed; raises OriginalGone, DecodeError."""
+def _load_image(asset: Asset, time_ms: int | None) -> Image:
+    """The pixels of an asset whose file is as it was indexed, of a video those at a time.
+
+    Raises OriginalGone, DecodeError.
+    """
     # Decoding takes long to import, and a text search decodes nothing.
     from regard.photos.media import decode_picture
 
@@ -250,7 +253,7 @@ def _load_image(asset: Asset) -> Image:
     with open_original(
         asset.path, size=asset.size, mtime_ns=mtime_ns, etag=asset.etag, within=None
     ) as file:
-        return decode_picture(file, time_ms=asset.poster_ms)
+        return decode_picture(file, time_ms=time_ms)
 
 
 def nothing_indexed(settings: Settings) -> HomeError:

@@ -39,6 +39,7 @@ from regard.search.language.syntax import (
     Group,
     Period,
     Pixels,
+    Seconds,
     Stars,
     WrittenPicture,
     WrittenQuery,
@@ -186,6 +187,8 @@ def _filter(condition: Condition, names: _Names) -> AssetFilter:  # noqa: PLR091
             return AssetFilter(min_height=least, max_height=most)
         case Stars(least, most):
             return AssetFilter(min_rating=least, max_rating=most)
+        case Seconds(least, most):
+            return AssetFilter(min_duration=least, max_duration=most)
         case GpsBox() as box:
             return AssetFilter(gps_box=box)
         case GpsCircle() as circle:

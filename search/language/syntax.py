@@ -87,6 +87,7 @@ class Field(StrEnum):
     PATH = "path"
     HAS = "has"
     RATING = "rating"
+    DURATION = "duration"
     LENS = "lens"
     FORMAT = "format"
     ALBUM = "album"
@@ -119,6 +120,14 @@ class Stars:
 
 
 @dataclass(frozen=True, slots=True)
+class Seconds:
+    """A range of whole seconds including both ends; None is an open end."""
+
+    least: int | None
+    most: int | None
+
+
+@dataclass(frozen=True, slots=True)
 class CustomField:
     """A custom field and its value."""
 
@@ -126,7 +135,9 @@ class CustomField:
     value: CustomValue
 
 
-Value = str | Period | Pixels | Stars | GpsBox | GpsCircle | Orientation | Fact | CustomField
+Value = (
+    str | Period | Pixels | Stars | Seconds | GpsBox | GpsCircle | Orientation | Fact | CustomField
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -198,6 +209,8 @@ _OTHER_NAMES = {
     "min_height": "height:>=", "max_height": "height:<=", "is": "has:", "not": "-",
     "stars": "rating:", "rated": "rating:", "min_rating": "rating:>=", "max_rating": "rating:<=",
     "lenses": "lens:", "type": "format:", "filetype": "format:", "ext": "format:",
+    "length": "duration:", "seconds": "duration:", "min_duration": "duration:>=",
+    "max_duration": "duration:<=", "video": "has:video", "videos": "has:video",
     "town": "city:", "place": "city:", "nation": "country:",
     "similar": "like:", "asset": "like:", "region": "like:", "picture": "image:", "photo": "image:",
 }  # fmt: skip

@@ -14,7 +14,15 @@ from regard.core.errors import UsageError
 from regard.core.filters import CustomValue, Fact, GpsBox, GpsCircle, Orientation
 from regard.core.geometry import Box
 from regard.photos.countries import country_code
-from regard.search.language.syntax import Field, Period, Pixels, Stars, Value, WrittenPicture
+from regard.search.language.syntax import (
+    Field,
+    Period,
+    Pixels,
+    Seconds,
+    Stars,
+    Value,
+    WrittenPicture,
+)
 
 _MOMENT = re.compile(
     r"(\d{4})(?:-(\d{1,2})(?:-(\d{1,2})(?:[T ](\d{1,2}):(\d{2})(?::(\d{2})(?:\.(\d{1,6}))?)?)?)?)?",
@@ -22,6 +30,8 @@ _MOMENT = re.compile(
 )
 _COMPARED = re.compile(r"(>=|<=|>|<|=)(.*)", re.DOTALL)
 _WHOLE = re.compile(r"[0-9]{1,10}", re.ASCII)
+_DURATION = re.compile(r"(?:(?:([0-9]{1,4}):)?([0-9]{1,4}):)?([0-9]{1,10})", re.ASCII)
+_MOST_SECONDS = 2**31 // 1000 - 1
 _STARS = re.compile(r"-1|[0-5]", re.ASCII)
 _DECIMAL = re.compile(r"[+-]?[0-9]{1,5}(\.[0-9]{0,17})?", re.ASCII)
 _RADIUS = re.compile(r"([0-9]{1,8}(?:\.[0-9]{0,9})?) ?(km|m|mi|)", re.ASCII)
@@ -123,6 +133,23 @@ def _stars(text: str) -> Stars:
         return (int(part), int(part)) if _STARS.fullmatch(part) else None
 
     return Stars(*_range(text, read, 1, "a rating from -1 to 5", remedy))
+
+
+def _seconds(text: str) -> Seconds:
+    remedy = "write it as 90, 1:30, >=60 or 1:00..2:00"
+
+    def read(part: str) -> tuple[int, int] | None:
+        match = _DURATION.fullmatch(part)
+        if match is None:
+            return None
+        hours, minutes, seconds = (int(number or 0) for number in match.groups())
+        whole = 3600 * hours + 60 * minutes + seconds
+        return whole, whole
+
+    seconds = Seconds(*_range(text, read, 1, "a duration in seconds", remedy))
+    if not all(0 <= bound <= _MOST_SECONDS for bound in (seconds.least or 0, seconds.most or 0)):
+        raise UsageError("the duration is out of range", remedy=remedy)
+    return seconds
 
 
 def _range(
@@ -251,6 +278,7 @@ _READERS: Mapping[Field, Callable[[str], Value]] = {
     Field.PATH: _path,
     Field.HAS: _one_of(Fact),
     Field.RATING: _stars,
+    Field.DURATION: _seconds,
     Field.LENS: _name,
     Field.FORMAT: _format,
     Field.ALBUM: _name,

@@ -167,6 +167,13 @@ def _sizes(asset_filter: AssetFilter) -> Iterator[ColumnElement[bool]]:
             yield size >= least
         if most is not None:
             yield size <= most
+    duration = _content.duration_ms
+    if asset_filter.min_duration is not None:
+        yield duration >= 1000 * asset_filter.min_duration
+    if asset_filter.max_duration is not None:
+        yield duration < 1000 * (asset_filter.max_duration + 1)
+    if Fact.VIDEO in asset_filter.has:
+        yield duration.is_not(None)
     match asset_filter.orientation:
         case Orientation.LANDSCAPE:
             yield width > height
@@ -214,7 +221,9 @@ def _facts(asset_filter: AssetFilter) -> Iterator[ColumnElement[bool]]:
     if asset_filter.max_rating is not None:
         yield _asset.rating <= asset_filter.max_rating
     for fact in asset_filter.has:
-        yield _is_known(fact)
+        # That of videos is one of contents.
+        if fact is not Fact.VIDEO:
+            yield _is_known(fact)
 
 
 def stored_field(value: CustomValue) -> str:

@@ -150,6 +150,11 @@ class Made:
     country: str | None = None
     city: str | None = None
 
+    @property
+    def duration_ms(self) -> int | None:
+        """Some contents are videos."""
+        return (None, 59_999, None, 60_000, 0)[self.content % 5]
+
 
 def lower(text: str) -> str:
     return "".join(
@@ -218,6 +223,14 @@ def holds(asset: Made, chosen: AssetFilter) -> bool:
         return False
     # All photographs of the test are in one format.
     if chosen.formats and "PNG" not in chosen.formats:
+        return False
+    seconds = None if asset.duration_ms is None else asset.duration_ms // 1000
+    least, most = chosen.min_duration, chosen.max_duration
+    if (least is not None or most is not None) and seconds is None:
+        return False
+    if least is not None and seconds is not None and seconds < least:
+        return False
+    if most is not None and seconds is not None and seconds > most:
         return False
     least, most = chosen.min_rating, chosen.max_rating
     if (least is not None or most is not None) and asset.rating is None:
@@ -320,6 +333,7 @@ def knows(asset: Made, fact: Fact) -> bool:
         Fact.DESCRIPTION: bool(asset.description),
         Fact.TAG: bool(asset.tags),
         Fact.RATING: asset.rating is not None,
+        Fact.VIDEO: asset.duration_ms is not None,
     }[fact]
 
 
@@ -389,6 +403,8 @@ _FLAT = st.builds(
     has=some(list(Fact)),
     min_rating=maybe(st.integers(-1, 5)),
     max_rating=maybe(st.integers(-1, 5)),
+    min_duration=maybe(st.integers(0, 61)),
+    max_duration=maybe(st.integers(0, 61)),
     lenses=some([*LENSES, "50MM É", "nothing"]),
     formats=some(["JPEG", "PNG"]),
     countries=some(["DE", "FR", "XX"]),

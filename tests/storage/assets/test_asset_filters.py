@@ -82,7 +82,11 @@ class Filled:
         with home.writing("one") as writer:
             for made in {asset.content: asset for asset in assets}.values():
                 name = f"content {made.content}"
-                content = ContentHeader(header(name).sha256, "jpeg", *made.size)
+                content = ContentHeader(
+                    *(header(name).sha256, "jpeg", *made.size),
+                    duration_ms=made.duration_ms,
+                    poster_ms=made.duration_ms and 0,
+                )
                 path = f"/placeholder/{made.content}"
                 regions = analysis(name, made.content % 3)
                 writer.save([AnalysedFile(stamp(path), content, PhotoFacts(), regions)])
