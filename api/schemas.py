@@ -160,6 +160,30 @@ class AssetMonths(Document):
     through: str | None = Field(examples=["a5012"])
 
 
+class PlaceDocument(Document):
+    """Where assets were taken: their mean position, and the `box` around them, which a filter
+    `gps_box` takes: west, south, east, north.
+
+    `asset` is the one of them that was added last; `country` and `city` are where it lies.
+    """
+
+    latitude: float
+    longitude: float
+    box: list[float]
+    count: int
+    asset: str = Field(examples=["a17"])
+    thumbnail: str
+    country: str | None
+    city: str | None
+
+
+class AssetPlaces(Document):
+    """Assets by the cells of a grid, the fullest first; `total` are all with a position."""
+
+    places: list[PlaceDocument]
+    total: int
+
+
 class DuplicateMember(Document):
     """A photograph of a group; `similarity` to its central photograph is at most 1."""
 

@@ -9,6 +9,7 @@ from enum import StrEnum
 from typing import Any
 
 from regard.core.facts import DatePrecision, PhotoFacts, Place
+from regard.core.filters import GpsBox
 from regard.core.geometry import Box, Corners
 
 
@@ -187,6 +188,31 @@ class FacetValue:
 
     value: str
     count: int
+
+
+@dataclass(frozen=True, slots=True)
+class PlaceCount:
+    """How many assets were taken in a cell of a grid: their mean position and the box around them.
+
+    Degrees, north and east positive. `newest` is the greatest id of them, `sha256` its content, and
+    `place` where it lies.
+    """
+
+    latitude: float
+    longitude: float
+    box: GpsBox
+    count: int
+    newest: int
+    sha256: str | None
+    place: Place | None
+
+
+@dataclass(frozen=True, slots=True)
+class PlaceCounts:
+    """The fullest cells of a grid, and how many assets have a position in all of its cells."""
+
+    cells: tuple[PlaceCount, ...]
+    total: int
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,6 +22,7 @@ from regard.api.schemas import (
     AssetDocument,
     AssetList,
     AssetMonths,
+    AssetPlaces,
     BulkAnswer,
     PurgeAnswer,
     SearchAnswer,
@@ -102,6 +103,18 @@ class Assets:
         `offset` at which a list begins with it."""
         query = pairs(state=state) + filter_query(filters)
         return self._connection.get(AssetMonths, "/v1/assets/months", query)
+
+    def places(
+        self,
+        filters: Filters | None = None,
+        *,
+        cell: float | None = None,
+        limit: int | None = None,
+        state: State | None = None,
+    ) -> AssetPlaces:
+        """The number of assets in each cell of a grid of `cell` degrees, the fullest first."""
+        query = pairs(state=state, cell=cell, limit=limit)
+        return self._connection.get(AssetPlaces, "/v1/assets/places", query + filter_query(filters))
 
     def iterate(
         self,

@@ -20,11 +20,13 @@ from regard.core.assets import (
     AssetDetail,
     CollectionRecord,
     FacetValue,
+    PlaceCount,
     StoredRegion,
 )
 from regard.core.errors import NotFound
 from regard.core.jobs import Job
 from regard.core.keys import Caller
+from regard.photos.countries import country_name
 from regard.search.answers import asset_identifier, region_identifier
 
 _NUMBERED = re.compile(r"([abcjr])([1-9][0-9]{0,17})", re.ASCII)
@@ -112,6 +114,22 @@ class Documents:
                 "thumbnail_4096": thumbnail + "4096",
                 "similar": f"{itself}/similar",
             },
+        }
+
+    def place(self, cell: PlaceCount) -> dict[str, Any]:
+        """See `regard.api.schemas.PlaceDocument`."""
+        number = asset_identifier(cell.newest)
+        version = (cell.sha256 or "")[:_VERSION_DIGITS]
+        box, place = cell.box, cell.place
+        return {
+            "latitude": cell.latitude,
+            "longitude": cell.longitude,
+            "box": [box.west, box.south, box.east, box.north],
+            "count": cell.count,
+            "asset": number,
+            "thumbnail": f"{self._prefix}/v1/assets/{number}/thumbnail?v={version}&size=256",
+            "country": None if place is None else country_name(place.country),
+            "city": None if place is None else place.city,
         }
 
     def detail(self, detail: AssetDetail) -> dict[str, Any]:

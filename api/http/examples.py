@@ -137,6 +137,21 @@ EXAMPLES: Mapping[str, dict[str, Any]] = {
         "total": 396,
         "through": "a5012",
     },
+    "AssetPlaces": {
+        "places": [
+            {
+                "latitude": 53.5461,
+                "longitude": 9.9663,
+                "box": [9.9312, 53.5401, 9.9935, 53.5502],
+                "count": 84,
+                "asset": "a17",
+                "thumbnail": "/v1/assets/a17/thumbnail?v=9f86d081884c7d65&size=256",
+                "country": "Germany",
+                "city": "Hamburg",
+            }
+        ],
+        "total": 84,
+    },
     "BulkAnswer": {"done": 2},
     "ChangeList": {
         "changes": [

@@ -34,6 +34,7 @@ from regard.core.assets import (
     AssetState,
     FacetValue,
     MonthCounts,
+    PlaceCounts,
     StoredRegion,
 )
 from regard.core.errors import NotFound
@@ -42,6 +43,7 @@ from regard.core.filters import EVERYTHING, AssetFilter
 from regard.core.geometry import Mask
 from regard.storage.assets.facets import FORMAT, read_facets
 from regard.storage.assets.filters import passes, reads_content
+from regard.storage.assets.places import count_places
 from regard.storage.assets.records import (
     has_failed,
     is_analysed,
@@ -253,6 +255,27 @@ class SqlAssetReading:
             pipeline = self._pipeline_id(connection)
             key = ("months", asset_filter, _key(visible), state, pipeline)
             return self._counts.read(connection, key, read)
+
+    def places(
+        self,
+        asset_filter: AssetFilter = EVERYTHING,
+        *,
+        cell_degrees: float,
+        limit: int,
+        visible: Visible = None,
+        state: AssetState | None = None,
+    ) -> PlaceCounts:
+        """Count passing assets with a position by cells of a grid; `state` None means all except
+        the trash."""
+        with self._database.reading() as connection:
+            pipeline = self._pipeline_id(connection)
+            key = ("places", asset_filter, cell_degrees, limit, _key(visible), state, pipeline)
+            passing = _select(asset_filter).where(
+                *_in_state(asset_filter, state, pipeline), *seen(visible)
+            )
+            return self._counts.read(
+                connection, key, lambda: count_places(connection, passing, cell_degrees, limit)
+            )
 
     def with_failures(
         self,

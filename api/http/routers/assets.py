@@ -162,6 +162,34 @@ def count_months(
 
 
 @router.get(
+    "/assets/places",
+    response_model=schemas.AssetPlaces,
+    responses=responses("not-found"),
+    openapi_extra=TAKES_FILTERS,
+)
+def count_places(
+    service: Use,
+    caller: Reader,
+    filters: Filters,
+    state: _State = "live",
+    cell: Annotated[
+        float, Query(ge=1e-6, le=90, description="The width and height of a cell in degrees.")
+    ] = 1.0,
+    limit: Annotated[int, Query(ge=1, le=1000, description="The number of cells.")] = 500,
+) -> dict[str, Any]:
+    """Count the assets that match the filters by place, in the cells of a grid."""
+    counted = service.assets.places(
+        make_filter(service, caller, filters),
+        cell_degrees=cell,
+        limit=limit,
+        visible=caller.collections,
+        state=_within(state),
+    )
+    make = service.documents(caller)
+    return {"places": [make.place(cell) for cell in counted.cells], "total": counted.total}
+
+
+@router.get(
     "/assets/{id}", response_model=schemas.AssetDetailDocument, responses=responses("not-found")
 )
 def get_asset(id: str, service: Use, caller: Reader) -> dict[str, Any]:

@@ -89,6 +89,7 @@ export const collections = () => call("v1/collections?limit=200");
 
 export const listAssets = (pairs, signal) => call(address("v1/assets", pairs), { signal });
 export const assetMonths = (pairs, signal) => call(address("v1/assets/months", pairs), { signal });
+export const assetPlaces = (pairs, signal) => call(address("v1/assets/places", pairs), { signal });
 export const asset = (which, signal) => call(`v1/assets/${id(which)}`, { signal });
 export const patchAsset = (which, change) => call(`v1/assets/${id(which)}`, { method: "PATCH", json: change });
 export const trashAsset = (which) => call(`v1/assets/${id(which)}`, { method: "DELETE" });

@@ -42,6 +42,11 @@ function shown(children) {
 export const icon = (name) =>
   svg("svg", { class: "icon", "aria-hidden": "true" }, svg("use", { href: `web/icons/sprite.svg#${name}` }));
 
+/** The outlines of land and of countries, hidden from screen readers; its viewBox says what is shown. */
+export const world = (name) =>
+  svg("svg", { class: name, "aria-hidden": "true", preserveAspectRatio: "none" },
+    ...["land", "borders"].map((part) => svg("use", { class: `map-${part}`, href: `web/icons/world.svg#${part}` })));
+
 /** SVG paths in the coordinates of a box [x, y, width, height], hidden from screen readers. */
 export const drawing = (name, box, paths) =>
   svg("svg", { class: name, "aria-hidden": "true", viewBox: box.join(" "), preserveAspectRatio: "none" }, ...paths.map((path) => svg("path", { d: path })));

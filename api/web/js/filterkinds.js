@@ -51,7 +51,7 @@ export function chips(state) {
     const [latitude, longitude, km] = filters.gps_near.split(",");
     add("gps", `within ${km} km of ${Number(latitude).toFixed(2)}, ${Number(longitude).toFixed(2)}`, without(["gps_near"]));
   }
-  if (filters.gps_box) add("gps", `box ${filters.gps_box}`, without(["gps_box"]));
+  if (filters.gps_box) add("gps", "on the map", without(["gps_box"]));
   if (filters.path_prefix) add("path_prefix", filters.path_prefix, without(["path_prefix"]));
   for (const name of Object.keys(filters)) {
     if (name.startsWith("custom.")) add("custom", `${name.slice(7)} = ${filters[name]}`, without([name]));

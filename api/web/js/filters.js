@@ -7,10 +7,10 @@ import { makeFilterMenu } from "./filtermenu.js";
 import { chips, KINDS } from "./filterkinds.js";
 import { onKeys } from "./keys.js";
 import { canRefine } from "./refining.js";
-import { go, isSearch, ORDERS, SORTS, state } from "./state.js";
+import { go, isSearch, ORDERS, SORTS, state, withFilter } from "./state.js";
 import { labelOf, without } from "./written.js";
 
-const HEADINGS = { trash: "Trash", duplicates: "Duplicates", albums: "Albums" };
+const HEADINGS = { trash: "Trash", duplicates: "Duplicates", albums: "Albums", map: "Map" };
 const DRAWINGS = Object.fromEntries(KINDS.map((kind) => [kind.id, kind.drawing]));
 
 /** The row in `place`; the element `summary` shows the number of results. */
@@ -78,16 +78,19 @@ export function makeFilters({ place, summary, selectButton, slideshowButton, emp
       parts.hidden = read.length === 0;
     },
     show(current) {
-      const isOfPhotos = !["duplicates", "albums"].includes(current.view);
+      const isOfPhotos = !["duplicates", "albums", "map"].includes(current.view);
+      const isMap = current.view === "map";
       heading.textContent = HEADINGS[current.view] ?? (isSearch(current) ? "Results" : "Library");
       heading.classList.toggle("visually-hidden", !(current.view in HEADINGS));
-      add.parentElement.hidden = selectButton.hidden = slideshowButton.hidden = !isOfPhotos;
+      selectButton.hidden = slideshowButton.hidden = !isOfPhotos;
+      add.parentElement.hidden = !isOfPhotos && !isMap;
       save.hidden = !canSave(current);
       targets.hidden = !isSearch(current);
       for (const input of targets.querySelectorAll("input")) input.checked = input.value === current.target;
       refine.hidden = !canRefine(current);
       refineBox.checked = current.refine;
-      fill(row, chips(current).map(chip));
+      // The map shows its own box.
+      fill(row, chips(isMap ? { ...current, filters: withFilter(current.filters, "gps_box", "") } : current).map(chip));
       row.hidden = row.childElementCount === 0;
       sort.hidden = !isOfPhotos;
       fill(sort, Object.entries(isSearch(current) ? ORDERS : SORTS).map(([value, words]) => h("option", { value }, words)));

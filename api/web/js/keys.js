@@ -105,6 +105,18 @@ export const KEYS = {
       last: [["End"], "Last month"],
     },
   },
+  map: {
+    heading: "On the map",
+    rows: {
+      zoomIn: [["+", "="], "Zoom in"],
+      zoomOut: [["-"], "Zoom out"],
+      whole: [["0"], "Show all places"],
+      left: [["ArrowLeft"], "Move to the west"],
+      right: [["ArrowRight"], "Move to the east"],
+      up: [["ArrowUp"], "Move to the north"],
+      down: [["ArrowDown"], "Move to the south"],
+    },
+  },
   box: {
     heading: "On the picture to search by",
     rows: {

@@ -13,6 +13,7 @@ import { makeGrid } from "./grid.js";
 import { showExamples, showKeys } from "./help.js";
 import { makeJobs } from "./jobs.js";
 import { onKeys, withKey } from "./keys.js";
+import { makeMap } from "./map.js";
 import { makeMenu } from "./menu.js";
 import { keepPicture } from "./pictures.js";
 import { makeResults } from "./results.js";
@@ -148,6 +149,8 @@ const duplicates = makeDuplicates(part("duplicates"), summary, {
 
 const albums = makeAlbums(part("albums"), summary);
 
+const map = makeMap(part("map"), summary);
+
 const fresh = makeFresh(part("fresh"), async () => {
   await results.reload();
   scrollTo({ top: 0, behavior: "smooth" });
@@ -230,7 +233,7 @@ const isOfPhotos = ({ view }) => view === "library" || view === "trash";
 onChange((current, before) => {
   if (before && resultsKey(before) !== resultsKey(current)) results.keep();
   if (before && resultsKey(before) !== resultsKey(current)) selection.clear();
-  document.title = [current.q || (current.like && "More like this") || (current.picture && "Search by a picture") || (current.view === "trash" && "Trash"), (current.view === "duplicates" && "Duplicates"), (current.view === "albums" && "Albums"), "regard"].filter(Boolean).join(" · ");
+  document.title = [current.q || (current.like && "More like this") || (current.picture && "Search by a picture") || (current.view === "trash" && "Trash"), (current.view === "duplicates" && "Duplicates"), (current.view === "albums" && "Albums"), (current.view === "map" && "Map"), "regard"].filter(Boolean).join(" · ");
   emptyTrash.hidden = current.view !== "trash" || !isAdmin();
   searchbar.show(current, before);
   filters.show(current);
@@ -239,6 +242,7 @@ onChange((current, before) => {
   else results.leave();
   duplicates.show(current);
   albums.show(current);
+  map.show(current);
   viewer.show(current);
   selection.refresh();
 });

@@ -1,11 +1,11 @@
-// The menu on the right: library, albums, duplicates, trash, theme, keyboard shortcuts, sign out.
+// The menu on the right: library, albums, map, duplicates, trash, theme, keyboard shortcuts, sign out.
 
 import * as api from "./api.js";
 import { fill, h, icon, iconButton } from "./dom.js";
 import { showKeys } from "./help.js";
 import { makePopover } from "./popover.js";
 import { info } from "./session.js";
-import { goAfresh } from "./state.js";
+import { goAfresh, isSearch, state } from "./state.js";
 import { theme, toggleTheme } from "./theme.js";
 import { toastProblem } from "./toast.js";
 
@@ -26,6 +26,7 @@ export function makeMenu(place) {
     fill(list,
       item("photo", "Library", () => { popover.close(); goAfresh(); }, "menu-library"),
       item("album", "Albums", () => { popover.close(); goAfresh({ view: "albums" }); }, "menu-albums"),
+      item("place", "Map", () => { popover.close(); goAfresh({ view: "map", filters: isSearch(state()) ? {} : state().filters }); }, "menu-map"),
       item("similar", "Duplicates", () => { popover.close(); goAfresh({ view: "duplicates" }); }, "menu-duplicates"),
       item("trash", "Trash", () => { popover.close(); goAfresh({ view: "trash" }); }, "menu-trash"),
       item(isDark ? "sun" : "moon", isDark ? "Light" : "Dark", () => { toggleTheme(); draw(); list.querySelector('[data-testid="menu-theme"]').focus(); }, "menu-theme"),

@@ -12,7 +12,7 @@ const SINGLE = [
 ];
 export const SORTS = { "-date": "Newest first", date: "Oldest first", "-added": "Last added", added: "First added" };
 export const KINDS = ["exact", "edited", "burst", "object"];
-const VIEWS = ["library", "trash", "duplicates", "albums"];
+const VIEWS = ["library", "trash", "duplicates", "albums", "map"];
 /** The orders of search results; lists have their own, `SORTS`. */
 export const ORDERS = { "": "Most relevant", newest: "Newest first", oldest: "Oldest first" };
 const DEFAULT_SORT = "-date";
@@ -71,7 +71,7 @@ function normal(state) {
 
 /**
  * Whether the state is a search; otherwise the page shows the library, the trash,
- * duplicates or albums.
+ * duplicates, albums or the map.
  */
 export const isSearch = (state) => Boolean(state.q || state.like || state.picture);
 

@@ -3,14 +3,13 @@
 // The frame becomes larger, instead of being scaled, so that outlines keep their width and
 // everything over the picture keeps its place.
 
+import { fromMiddle, onGestures, wheelFactor } from "./gestures.js";
+
 const STEP = 1.5;
 const DOUBLE = 3;
 // The deepest zoom: at least so many times the whole picture, and so many pixels for each of the photograph's.
 const DEEPEST = 4;
 const DEEPEST_PIXEL = 2;
-// In pixels; a shorter movement is a click.
-const CLICK = 4;
-const LINE = 30;
 
 /**
  * Make the `frame` in the middle of `stage` zoomable; `changed()` is called after each change, and `isScrolled()` says
@@ -22,8 +21,6 @@ export function makeZoom(stage, frame, { changed, isScrolled }) {
   let whole = [0, 0];
   let [x, y] = [0, 0];
   let scale = 1;
-  const pointers = new Map();
-  let wasDragged = false;
 
   const isZoomed = () => scale > 1;
 
@@ -64,64 +61,25 @@ export function makeZoom(stage, frame, { changed, isScrolled }) {
   }
   new ResizeObserver(fit).observe(stage);
 
-  function fromMiddle({ clientX, clientY }) {
-    const { left, top, width, height } = stage.getBoundingClientRect();
-    return [clientX - left - width / 2, clientY - top - height / 2];
-  }
-
   stage.addEventListener("wheel", (event) => {
     if (!isZoomed() && !event.ctrlKey && isScrolled()) return;
     event.preventDefault();
-    const turned = event.deltaMode === WheelEvent.DOM_DELTA_PIXEL ? event.deltaY : event.deltaY * LINE;
-    // Browsers report a pinch on a touchpad as small turns with Ctrl.
-    zoomTo(scale * Math.exp(-turned * (event.ctrlKey ? 0.01 : 0.0025)), fromMiddle(event));
+    zoomTo(scale * wheelFactor(event), fromMiddle(stage, event));
   }, { passive: false });
 
   const isText = ({ target }) => target.closest("text") !== null;
   stage.addEventListener("dblclick", (event) => {
     if (isText(event)) return;
-    zoomTo(isZoomed() ? 1 : DOUBLE, fromMiddle(event), true);
+    zoomTo(isZoomed() ? 1 : DOUBLE, fromMiddle(stage, event), true);
   });
 
-  stage.addEventListener("pointerdown", (event) => {
-    if (event.isPrimary) {
-      pointers.clear();
-      wasDragged = false;
-    }
+  onGestures(stage, {
+    pan,
+    zoomBy: (factor, at) => zoomTo(scale * factor, at),
     // The mouse selects text.
-    if (event.button || (event.pointerType === "mouse" && isText(event))) return;
-    pointers.set(event.pointerId, fromMiddle(event));
+    isIgnored: (event) => event.pointerType === "mouse" && isText(event),
+    canPan: isZoomed,
   });
-  stage.addEventListener("pointermove", (event) => {
-    const from = pointers.get(event.pointerId);
-    // A button may have been released elsewhere.
-    if (!from || pointers.size > 2 || !event.buttons) return;
-    const to = fromMiddle(event);
-    const moved = [to[0] - from[0], to[1] - from[1]];
-    const other = [...pointers].find(([id]) => id !== event.pointerId)?.[1];
-    if (!other && !isZoomed()) return;
-    if (!other && !wasDragged && Math.hypot(...moved) < CLICK) return;
-    wasDragged = true;
-    pointers.set(event.pointerId, to);
-    // Regions under the pointer are not hovered meanwhile.
-    stage.setPointerCapture(event.pointerId);
-    stage.classList.add("is-dragged");
-    if (!other) {
-      pan(...moved);
-      return;
-    }
-    const distance = (one) => Math.max(1, Math.hypot(one[0] - other[0], one[1] - other[1]));
-    pan(moved[0] / 2, moved[1] / 2);
-    zoomTo((scale * distance(to)) / distance(from), [(to[0] + other[0]) / 2, (to[1] + other[1]) / 2]);
-  });
-  for (const kind of ["pointerup", "pointercancel"]) {
-    stage.addEventListener(kind, ({ pointerId }) => {
-      pointers.delete(pointerId);
-      if (!pointers.size) stage.classList.remove("is-dragged");
-    });
-  }
-  // The end of a drag is no click.
-  stage.addEventListener("click", (event) => wasDragged && event.stopImmediatePropagation(), { capture: true });
 
   return {
     isZoomed,

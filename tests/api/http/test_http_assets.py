@@ -6,6 +6,7 @@ import datetime
 import hashlib
 from typing import Any
 
+import httpx
 import pytest
 from made_service import Served, Shelf, jpeg, png, refused
 
@@ -145,6 +146,19 @@ def varied(served: Served) -> tuple[Shelf, dict[str, str]]:
     for job in served.client.jobs.iterate(collection=[shelf.name]):
         served.wait(job)
     return shelf, ids
+
+
+def test_places_are_counted_in_a_grid(varied: tuple[Shelf, dict[str, str]]) -> None:
+    shelf, names = varied
+    found = shelf.client.assets.places(shelf.within, cell=90.0)
+    counted = {names[place.asset]: place.count for place in found.places}
+    assert counted == {"a": 1, "b": 1, "c": 1}
+    assert found.total == 3
+    chad = next(place for place in found.places if names[place.asset] == "a")
+    assert (chad.country, chad.box) == ("Chad", [20.0, 10.0, 20.0, 10.0])
+    thumbnail = httpx.get(f"{shelf.client.url}{chad.thumbnail}", trust_env=False)
+    assert thumbnail.headers["content-type"] == "image/webp"
+    assert len(shelf.client.assets.places(shelf.within, cell=1.0, limit=2).places) == 2
 
 
 @pytest.mark.parametrize("name", FILTERS)
