@@ -24,6 +24,7 @@ _DEFAULT_PORTS = {"http": "80", "https": "443"}
 _ORIGINAL = re.compile(r"/v1/assets/[^/]+/original")
 _CONTENT_POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob: data:; "
+    "media-src 'self'; "
     "connect-src 'self'; font-src 'self'; manifest-src 'self'; base-uri 'none'; form-action 'self'; "
     "frame-ancestors 'none'"
 )

@@ -250,6 +250,7 @@ def test_security_headers_are_on_every_answer(ask: Ask, path: str, host: str, st
     assert policy["default-src"] == ["'none'"]
     assert policy["script-src"] == policy["style-src"] == policy["connect-src"] == ["'self'"]
     assert policy["img-src"] == ["'self'", "blob:", "data:"]
+    assert policy["media-src"] == ["'self'"]
     assert policy["base-uri"] == policy["frame-ancestors"] == ["'none'"]
     assert policy["form-action"] == ["'self'"]
     assert "unsafe" not in response.headers["content-security-policy"]

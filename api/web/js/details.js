@@ -3,7 +3,7 @@
 import * as api from "./api.js";
 import { button, fill, h, icon, iconButton, thumb } from "./dom.js";
 import { facet } from "./finding.js";
-import { bytes, exposure, known, moment, nameOf, number, place } from "./format.js";
+import { bytes, clock, exposure, known, moment, nameOf, number, place } from "./format.js";
 import { onKeys } from "./keys.js";
 import { canWrite } from "./session.js";
 import { state } from "./state.js";
@@ -34,7 +34,7 @@ export function showDetails(place_, asset, result, actions) {
         return changed.tags;
       },
     })),
-    asset.regions.length > 0 && section(`Things in it`, regions(asset, actions)),
+    asset.regions.length > 0 && (isVideo(asset) ? section("Moments", moments(asset, actions)) : section("Things in it", regions(asset, actions))),
     asset.texts?.length > 0 && section("Text in it", h("div", { class: "texts", data: { testid: "read-text" } }, asset.texts.map(({ text }) => h("p", { dir: "auto" }, text)))),
     section("Facts", facts(asset, actions)),
     Object.keys(asset.custom ?? {}).length > 0 && section("Custom fields", custom(asset, actions)),
@@ -132,6 +132,21 @@ function regions(asset, actions) {
   }));
 }
 
+const isVideo = (asset) => (asset.duration_ms ?? null) !== null;
+
+function moments(asset, actions) {
+  return h("ol", { class: "regions", data: { testid: "moments" } }, asset.regions.map((moment) => h(
+    "li", { class: "region is-moment", data: { testid: "moment", region: moment.id } },
+    h("button", {
+      type: "button", class: "region-go", "aria-label": `Go to ${clock(moment.time_ms)}`, data: { testid: "moment-go" },
+      on: { click: () => actions.seek(moment) },
+    },
+    thumb(`${moment.urls.crop}&size=256`),
+    h("span", { class: "region-words" }, h("span", {}, clock(moment.time_ms)), moment.caption && h("span", { class: "region-size", dir: "auto" }, moment.caption))),
+    iconButton("similar", `More like ${clock(moment.time_ms)}`, () => actions.similar(moment.id, "region"), { "data-testid": "moment-similar" }),
+  )));
+}
+
 function facts(asset, actions) {
   const of = asset.facts ?? {};
   const shot = [
@@ -152,6 +167,7 @@ function facts(asset, actions) {
     ["Altitude", Number.isFinite(of.altitude_m) && `${number(Math.round(of.altitude_m))} m`],
     ["Rating", of.rating > 0 && `${of.rating} of 5`],
     ["Description", of.description],
+    ["Duration", isVideo(asset) && clock(asset.duration_ms)],
     ["Size", asset.width && `${number(asset.width)} × ${number(asset.height)} · ${bytes(asset.size)}${asset.format ? ` · ${asset.format}` : ""}`],
     ["Collection", link(asset.collection.name, "Show this collection", () => actions.filter("collection", [asset.collection.name]))],
     ["File", asset.file_name],

@@ -1,6 +1,6 @@
 // The kinds of filters: name, text on the chip, and what each sets.
 
-import { day, month } from "./format.js";
+import { clock, day, month } from "./format.js";
 
 const NAMES = ["camera", "lens", "format", "country", "city"];
 const SHAPES = { landscape: "Landscape", portrait: "Portrait", square: "Square" };
@@ -16,6 +16,7 @@ export const KINDS = [
   { id: "size", label: "Size", drawing: "size", sets: ["min_width", "max_width", "min_height", "max_height"] },
   { id: "lens", label: "Lens", drawing: "lens", sets: ["lens"] },
   { id: "rating", label: "Rating", drawing: "star", sets: ["min_rating", "max_rating"] },
+  { id: "duration", label: "Duration of videos", drawing: "play", sets: ["min_duration", "max_duration"] },
   { id: "format", label: "Type of file", drawing: "photo", sets: ["format"] },
   { id: "country", label: "Country", drawing: "country", sets: ["country"] },
   { id: "city", label: "City", drawing: "city", sets: ["city"] },
@@ -44,6 +45,8 @@ export function chips(state) {
   for (const value of filters.not_tag ?? []) add("not_tag", `not ${value}`, less("not_tag", value));
   for (const name of NAMES) for (const value of filters[name] ?? []) add(name, value, less(name, value));
   if (filters.min_rating || filters.max_rating) add("rating", rated(filters.min_rating, filters.max_rating), without(["min_rating", "max_rating"]));
+  const durations = ["min_duration", "max_duration"].filter((name) => filters[name]);
+  if (durations.length) add("duration", durations.map((name) => `duration ${name.startsWith("min") ? "≥" : "≤"} ${clock(1000 * filters[name])}`).join(", "), without(durations));
   if (filters.orientation) add("orientation", SHAPES[filters.orientation] ?? filters.orientation, without(["orientation"]));
   const sizes = ["min_width", "max_width", "min_height", "max_height"].filter((name) => filters[name]);
   if (sizes.length) add("size", sizes.map((name) => sized(name, filters[name])).join(", "), without(sizes));

@@ -211,6 +211,15 @@ const EDITORS = {
       return null;
     },
   }),
+  duration: fields([["min_duration", "From", { ...whole, min: "0" }], ["max_duration", "To", { ...whole, min: "0" }]], {
+    read: ({ filters }) => filters,
+    hint: "In seconds. From 0 finds all videos.",
+    write(values) {
+      if (values.min_duration && values.max_duration && Number(values.min_duration) > Number(values.max_duration)) return "The lower bound is above the upper bound.";
+      setFilters(values);
+      return null;
+    },
+  }),
   gps: fields([["latitude", "Latitude", { ...degrees, min: "-90", max: "90" }], ["longitude", "Longitude", { ...degrees, min: "-180", max: "180" }], ["km", "Within km", { ...degrees, min: "0.01" }]], {
     read: ({ filters }) => {
       const [latitude, longitude, km] = filters.gps_near?.split(",") ?? [];

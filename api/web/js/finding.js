@@ -8,7 +8,7 @@ import { filterPairs, isSearch } from "./state.js";
 import { isList } from "./written.js";
 
 export const PAGE = 60;
-const NUMBERS = new Set(["min_width", "max_width", "min_height", "max_height", "min_rating", "max_rating"]);
+const NUMBERS = new Set(["min_width", "max_width", "min_height", "max_height", "min_rating", "max_rating", "min_duration", "max_duration"]);
 
 /** The link's query picture is not stored in this browser. */
 export class PictureMissing extends Error {}

@@ -23,6 +23,14 @@ export function bytes(count) {
   return `${value < 10 && unit > 0 ? value.toFixed(1) : Math.round(value)} ${units[unit]}`;
 }
 
+/** A time in a video: 0:07, 12:30 or 1:02:03. */
+export function clock(ms) {
+  const seconds = Math.floor(ms / 1000);
+  const two = (count) => String(count).padStart(2, "0");
+  const [hours, minutes] = [Math.floor(seconds / 3600), Math.floor(seconds / 60) % 60];
+  return `${hours ? `${hours}:${two(minutes)}` : minutes}:${two(seconds % 60)}`;
+}
+
 /** 3 May 2024, 10:12. Times without a zone are the camera's own and are shown as they are. */
 export const moment = (iso) => dated(iso, MOMENT);
 /** 3 May 2024 */

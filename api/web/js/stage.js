@@ -19,10 +19,17 @@ const UNSEEN = "This picture can't be shown.";
 export function makeStage({ onPoint, onChoose, isScrolled }) {
   const image = h("img", { class: "stage-image", alt: "", draggable: "false", data: { testid: "viewer-image" } });
   const preview = h("img", { class: "stage-preview", alt: "", "aria-hidden": "true", draggable: "false" });
+  // Over the picture of a video, which stays where the browser can't play it.
+  const player = h("video", {
+    class: "stage-video", controls: true, playsinline: true, preload: "metadata", hidden: true, data: { testid: "player" },
+    // Its controls are not the picture's.
+    on: Object.fromEntries(["pointerdown", "dblclick", "click"].map((kind) => [kind, (event) => event.stopPropagation()])),
+  });
+  const unplayed = h("p", { class: "stage-unplayed", hidden: true, role: "status", data: { testid: "unplayed" } }, "This browser can't play the video. Its moments are beside it, and the original can be downloaded.");
   const veil = h("div", { class: "stage-veil", hidden: true });
   const outlines = h("div", { class: "stage-outlines", "aria-hidden": "true" });
   const texts = h("div", { class: "stage-texts", data: { testid: "texts" } });
-  const frame = h("div", { class: "stage-frame" }, preview, image, veil, outlines, texts);
+  const frame = h("div", { class: "stage-frame" }, preview, image, veil, outlines, texts, player, unplayed);
   const failure = h("p", { class: "stage-failure", hidden: true });
   const element = h("div", { class: "stage" }, frame, failure);
   const zoom = makeZoom(element, frame, { changed: sharpen, isScrolled });
@@ -61,6 +68,31 @@ export function makeStage({ onPoint, onChoose, isScrolled }) {
     if (problem && image.src === source) failure.textContent = [UNSEEN, problem.message, problem.remedy].filter(Boolean).join(" ");
   });
 
+  player.addEventListener("error", () => {
+    if (!player.hasAttribute("src")) return;
+    stopPlayer();
+    unplayed.hidden = false;
+  });
+
+  function stopPlayer() {
+    player.pause();
+    player.hidden = true;
+    unplayed.hidden = true;
+    if (!player.hasAttribute("src")) return;
+    player.removeAttribute("src");
+    // Without this the browser goes on loading.
+    player.load();
+  }
+
+  /** Show the frame of a moment, and the player that begins there. */
+  function showVideo(asset, moment) {
+    if (moment) image.src = `${moment.urls.crop}&size=1024`;
+    player.setAttribute("aria-label", nameOf(asset));
+    player.hidden = false;
+    // The fragment is where it begins.
+    player.src = `${asset.urls.original}#t=${((moment?.time_ms ?? 0) / 1000).toFixed(3)}`;
+  }
+
   function fail(hasFailed) {
     frame.hidden = hasFailed;
     failure.hidden = !hasFailed;
@@ -72,8 +104,9 @@ export function makeStage({ onPoint, onChoose, isScrolled }) {
     zoom,
     /** Resolves once the photograph is loaded, or can't be. */
     ready: () => image.decode().catch(() => {}),
-    /** Show a photograph of a list at once; `outline` adds its regions later. */
-    show(asset) {
+    /** Show a photograph of a list at once, a video from a `moment` on; `outline` adds its regions later. */
+    show(asset, moment = null) {
+      stopPlayer();
       photograph = asset.state === "failed" ? null : asset;
       size = asset.width ? [asset.width, asset.height] : [4, 3];
       sharpened = null;
@@ -85,6 +118,7 @@ export function makeStage({ onPoint, onChoose, isScrolled }) {
       if (asset.state !== "failed") {
         preview.src = asset.urls.thumbnail;
         image.src = asset.urls.thumbnail_1024;
+        if ((asset.duration_ms ?? null) !== null) showVideo(asset, moment);
       }
       marks = new Map();
       pointed = null;
@@ -93,8 +127,18 @@ export function makeStage({ onPoint, onChoose, isScrolled }) {
       veil.hidden = true;
     },
 
+    /** Go to a moment of the video that is shown. */
+    seek(moment) {
+      image.src = `${moment.urls.crop}&size=1024`;
+      if (!player.hidden) player.currentTime = moment.time_ms / 1000;
+    },
+
+    /** Stop the video that is shown. */
+    stop: stopPlayer,
+
     /** Clear the stage, because there is no such photograph. */
     clear() {
+      stopPlayer();
       photograph = null;
       fail(true);
       failure.hidden = true;

@@ -9,6 +9,7 @@ export const MANY = ["collection", "camera", "lens", "format", "country", "city"
 const SINGLE = [
   "taken_from", "taken_to", "orientation", "min_width", "max_width", "min_height", "max_height",
   "gps_near", "gps_box", "path_prefix", "min_rating", "max_rating",
+  "min_duration", "max_duration",
 ];
 export const SORTS = { "-date": "Newest first", date: "Oldest first", "-added": "Last added", added: "First added" };
 export const KINDS = ["exact", "edited", "burst", "object"];

@@ -3,7 +3,7 @@
 
 import { whyNoPicture } from "./api.js";
 import { fill, h, icon } from "./dom.js";
-import { nameOf, plural } from "./format.js";
+import { clock, nameOf, plural } from "./format.js";
 import { withKey } from "./keys.js";
 import { traceMask } from "./outline.js";
 import { href } from "./state.js";
@@ -47,13 +47,15 @@ export function ratioOf(result, target) {
   return Math.max(wide / high, NARROWEST);
 }
 
-/** The thumbnail that is sharp enough for the tile's size; null if there is none. */
+/** The thumbnail that is sharp enough for the tile's size, of a moment if that was found; null if there is none. */
 export function thumbnailFor(result, target, size) {
   const { asset } = result;
   if (asset.state === "failed") return null;
   const [, , wide] = windowOf(result, target);
+  const isMoment = (result.region?.time_ms ?? null) !== null;
   const whole = (size.width * (asset.width || wide)) / wide;
   const longer = whole * Math.max(1, (asset.height || 1) / (asset.width || 1)) * Math.min(2, devicePixelRatio || 1);
+  if (isMoment) return `${result.region.urls.crop}&size=${longer <= 290 ? 256 : longer <= 580 ? 512 : 1024}`;
   if (longer <= 290) return asset.urls.thumbnail;
   return longer <= 580 ? asset.urls.thumbnail_512 : asset.urls.thumbnail_1024;
 }
@@ -63,7 +65,9 @@ let count = 0;
 /** A tile; `actions` are {open, toggle, similar}, each called with the result and the event. */
 export function tile(result, state, actions, isSelected) {
   const { asset, region } = result;
-  const place = result.refined ?? region;
+  const isVideo = (asset.duration_ms ?? null) !== null;
+  // The region of a video is a whole frame.
+  const place = isVideo ? null : result.refined ?? region;
   const shown = windowOf(result, state.target);
   const [, , wide, high] = shown;
   const caption = (state.target === "region" && region?.caption) || asset.caption || "";
@@ -112,6 +116,7 @@ export function tile(result, state, actions, isSelected) {
     frame,
     broken,
     badge(asset),
+    isVideo && h("span", { class: "tile-time", data: { testid: "tile-time" } }, icon("play"), h("span", { class: "visually-hidden" }, "Video, "), [region?.time_ms, asset.duration_ms].filter((time) => (time ?? null) !== null).map(clock).join(" / ")),
     !why && h("span", { class: "tile-caption", "aria-hidden": "true" }, h("span", { class: "tile-name", dir: "auto" }, nameOf(asset)), caption && h("span", {}, caption)),
   );
   const element = h(

@@ -2,7 +2,7 @@
 // URL.
 
 import * as api from "./api.js";
-import { announce, fill, h, iconButton } from "./dom.js";
+import { announce, fill, h, iconButton, isTyping } from "./dom.js";
 import { showDetails } from "./details.js";
 import { nameOf, number } from "./format.js";
 import { showKeys } from "./help.js";
@@ -16,6 +16,8 @@ import { toastProblem } from "./toast.js";
 const WIPE = 50;
 // Where keys look on an enlarged photograph, in shares of the stage.
 const LOOKS = { ArrowLeft: [-0.25, 0], ArrowRight: [0.25, 0], ArrowUp: [0, -0.25], ArrowDown: [0, 0.25] };
+/** The moment of a video that a result is about, if it is. */
+const momentOf = (result) => ((result.region?.time_ms ?? null) === null ? null : result.region);
 // Stands for the id of what was found for the query, which is not stored.
 const REFINED = "refined";
 
@@ -124,7 +126,7 @@ export function makeViewer({ results, actions }) {
     remove: () => side.querySelector('[data-testid="delete"]')?.click(),
     slideshow: () => slideshow.start(),
     help: showKeys,
-  });
+  }, (event) => isTyping(event) || event.target.localName === "video");
   // Swiping shows the next picture, or the previous one.
   let touch = null;
   stage.element.addEventListener("touchstart", ({ touches }) => {
@@ -154,7 +156,7 @@ export function makeViewer({ results, actions }) {
     const stops = [next, previous, dialog.querySelector('[data-testid="viewer-close"]')];
     if (stops.includes(document.activeElement) && document.activeElement.disabled) stops.find((stop) => !stop.disabled).focus();
     if (nextResult) {
-      stage.show(nextResult.asset);
+      stage.show(nextResult.asset, momentOf(nextResult));
       fill(side, h("div", { class: "detail-title" }, h("h2", {}, nameOf(nextResult.asset))), h("p", { class: "hint" }, "Loading the details…"));
     }
     side.scrollTop = 0;
@@ -165,12 +167,14 @@ export function makeViewer({ results, actions }) {
       const refined = nextResult?.refined && { ...nextResult.refined, id: REFINED, caption: state().q };
       const lit = nextResult?.region;
       const texts = asset.texts ?? [];
-      const shown = [...asset.regions, ...texts.filter((line) => line.id === lit?.id)];
-      stage.outline(refined ? [...shown, refined] : shown);
+      // Those of a video are whole frames at other times.
+      const isVideo = (asset.duration_ms ?? null) !== null;
+      const shown = [...(isVideo ? [] : asset.regions), ...texts.filter((line) => line.id === lit?.id)];
+      stage.outline(refined && !isVideo ? [...shown, refined] : shown);
       stage.write(texts);
       draw(asset);
       announce(nameOf(asset));
-      if (refined) {
+      if (refined && !isVideo) {
         found = REFINED;
         point(null);
       } else if (lit && shown.some((region) => region.id === lit.id)) {
@@ -191,6 +195,7 @@ export function makeViewer({ results, actions }) {
     dialog.setAttribute("aria-label", nameOf(asset));
     showDetails(side, asset, nextResult, {
       point,
+      seek: stage.seek,
       similar: (like, target) => goAfresh({ like, target, filters: state().filters }),
       filter: (name, value) => goAfresh({ filters: { [name]: value } }),
       changed: (changed) => {
@@ -242,6 +247,7 @@ export function makeViewer({ results, actions }) {
         open = null;
         controller?.abort();
         slideshow.stop();
+        stage.stop();
         dialog.close();
         actions.focusOn(was);
         return;

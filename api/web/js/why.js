@@ -1,5 +1,7 @@
 // The reasons for a hit, and its relevance, in words.
 
+import { clock } from "./format.js";
+
 const KINDS = {
   image: "Whole picture",
   region: "A part of it",
@@ -45,6 +47,7 @@ export function reasons(result) {
 }
 
 function detailsOf({ kind, words }, { asset, region }) {
+  if (kind === "region" && (region?.time_ms ?? null) !== null) return [`${region.caption ? `“${region.caption}” ` : ""}at ${clock(region.time_ms)}`];
   if (kind === "region") return region ? [region.caption ? `“${region.caption}”, outlined` : "the part that is outlined"] : [];
   if (kind === "caption") return [asset.caption, region?.caption].filter(Boolean).map((caption) => `“${caption}”`);
   if (kind !== "keyword") return [];

@@ -71,6 +71,7 @@ export function queryOf({ q, not, filters }) {
   const range = (field, least, most) => (least || most) && parts.push(`${field}:${least ?? ""}..${most ?? ""}`);
   range("taken", filters.taken_from, filters.taken_to);
   range("rating", filters.min_rating, filters.max_rating);
+  range("duration", filters.min_duration, filters.max_duration);
   range("width", filters.min_width, filters.max_width);
   range("height", filters.min_height, filters.max_height);
   if (filters.orientation) parts.push(`orientation:${filters.orientation}`);
