@@ -120,7 +120,8 @@ class AnalysisSetup:
         """Limits for reader threads: giant images fail there, and are read later in turn."""
         if self.load_file_analyzer is not None:
             return self.limits
-        return replace(self.limits, max_pixels=min(self.limits.max_pixels, AHEAD_PIXELS))
+        most = min(self.limits.max_pixels, AHEAD_PIXELS)
+        return replace(self.limits, max_pixels=most, max_reduced_pixels=0)
 
     def is_giant(self, item: Analysable) -> bool:
         """Whether an image is too large to be decoded ahead."""

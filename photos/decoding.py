@@ -20,6 +20,7 @@ from functools import cache
 import numpy as np
 from PIL import Image as Pillow
 from PIL import UnidentifiedImageError
+from PIL.JpegImagePlugin import JpegImageFile
 from PIL.PngImagePlugin import PngImageFile
 
 from regard.core.errors import DecodeError
@@ -55,6 +56,9 @@ _large_image_lock = threading.RLock()
 
 # Decoding WebP takes 16 bytes a pixel at its peak, other formats 7 to 10.
 _WEBP_SHARE = 0.5
+# A large JPEG is decoded row by row at a part of its size, but a progressive one keeps 2 bytes for
+# each of up to three samples a pixel meanwhile.
+_REDUCED_PROGRESSIVE_SHARE = 2
 # Well-formed progressive files have about ten scans.
 _MAX_JPEG_SCANS = 200
 # Bits that begin differently, with restart markers; none gives zeros.
@@ -76,14 +80,17 @@ class DecodeLimits:
     """The largest files and images that are decoded, and the allowed formats.
 
     Decoding holds the file and, at its peak, 7 to 10 bytes a pixel (3 of them the result), or 16
-    for WebP, which may therefore have only half of `max_pixels`. TIFF takes a second copy of the
-    file and its samples as stored, up to 1 GiB. 120 million pixels admit medium format and
-    108-megapixel phones and take about 1 GiB. Images above 32 million pixels are decoded one at a
-    time, so that several threads together stay below 2 GiB.
+    for WebP, which may therefore have only half of `max_pixels`. A JPEG of more than `max_pixels`,
+    up to `max_reduced_pixels`, is decoded at 1/2, 1/4 or 1/8 of its size, which then is its size; a
+    progressive one up to twice `max_pixels`. TIFF takes a second copy of the file and its samples
+    as stored, up to 1 GiB. 120 million pixels admit medium format and 108-megapixel phones and take
+    about 1 GiB. Images above 32 million pixels are decoded one at a time, so that several threads
+    together stay below 2 GiB.
     """
 
     max_bytes: int = 512 << 20
     max_pixels: int = 120_000_000
+    max_reduced_pixels: int = 1_000_000_000
     formats: frozenset[PhotoFormat] = frozenset(PhotoFormat)
 
     def __post_init__(self) -> None:
@@ -189,6 +196,12 @@ def _open_tiff(block: TiffBlock | None, limits: DecodeLimits) -> Picture:
 
 
 def _pillow(data: bytes, kind: PhotoFormat) -> Pillow.Image:
+    if kind is PhotoFormat.JPEG:
+        # Pillow's general function refuses sizes that this format can be reduced from.
+        try:
+            return JpegImageFile(io.BytesIO(data))
+        except SyntaxError as error:
+            raise UnidentifiedImageError(str(error)) from error
     return Pillow.open(io.BytesIO(data), formats=[str(kind)])
 
 
@@ -219,6 +232,7 @@ def _open_with_pillow(data: bytes, kind: PhotoFormat, limits: DecodeLimits) -> P
     split = _SPLITTERS.get(kind)
     parts = _box_parts(data, kind) if split is None else split(data)
     image = _pillow(parts.picture, kind)
+    reduction = _jpeg_reduction(image, limits) if kind is PhotoFormat.JPEG else 1
     # Pillow is less precise with more than 8 bits, but takes half the memory.
     is_precise = image.width * image.height <= limits.max_pixels // 2
     deep_bits = avif_bits(data) if kind is PhotoFormat.AVIF and is_precise else 8
@@ -227,7 +241,7 @@ def _open_with_pillow(data: bytes, kind: PhotoFormat, limits: DecodeLimits) -> P
         if parts.is_suspect and not has_sound_pixels(parts.picture, *image.size):
             raise DecodeError("its PNG data is damaged: the checksum of its pixels is wrong")
         if kind is PhotoFormat.JPEG:
-            raster = pillow_raster(_loaded_jpeg(image, parts.picture, reduced_to))
+            raster = pillow_raster(_loaded_jpeg(image, parts.picture, reduction, reduced_to))
         elif kind is PhotoFormat.PNG and image.mode == "I;16":
             raster = _grey_raster(image, parts.key)
         elif kind is PhotoFormat.PNG and parts.key is not None:
@@ -244,6 +258,8 @@ def _open_with_pillow(data: bytes, kind: PhotoFormat, limits: DecodeLimits) -> P
         return raster
 
     width, height = image.size if parts.frame is None else parts.frame[2:]
+    # As the decoder rounds.
+    width, height = -(-width // reduction), -(-height // reduction)
     return Picture(width, height, load, parts, parts.orientation)
 
 
@@ -255,21 +271,42 @@ _SPLITTERS = {
 }
 
 
-def _loaded_jpeg(image: Pillow.Image, picture: bytes, reduced_to: int | None) -> Pillow.Image:
-    """The image, at 1/2, 1/4 or 1/8 of its size if its longer side stays above `reduced_to`.
+def _jpeg_reduction(image: Pillow.Image, limits: DecodeLimits) -> int:
+    """By what an image has to be divided to be within the limit; raises DecodeError."""
+    width, height = image.size
+    pixels = width * height
+    if pixels <= limits.max_pixels:
+        return 1
+    most = limits.max_reduced_pixels
+    if image.info.get("progressive"):
+        most = min(most, _REDUCED_PROGRESSIVE_SHARE * limits.max_pixels)
+    if pixels <= most:
+        for reduction in (2, 4, 8):
+            if -(-width // reduction) * -(-height // reduction) <= limits.max_pixels:
+                return reduction
+    raise DecodeError(
+        f"it has {width} × {height} pixels, more than {max(most, limits.max_pixels):,}"
+    )
+
+
+def _loaded_jpeg(
+    image: Pillow.Image, picture: bytes, reduction: int, reduced_to: int | None
+) -> Pillow.Image:
+    """The image, divided by at least `reduction`, and at 1/2, 1/4 or 1/8 of its size if its longer
+    side stays above `reduced_to`.
 
     Pillow takes a file without its end marker for cut short, or fills what is missing from zeros
     behind it. The file is whole if no bits appended to it change a pixel.
     """
     if picture.find(b"\xff\xd9", picture.find(b"\xff\xda")) >= 0:
-        return _drafted(image, reduced_to)
+        return _drafted(image, reduction, reduced_to)
     body = without_end_marker(picture)
     digests = set()
     for padding in _PADDINGS:
         if body is None:
             break
         image = _pillow(body + padding + b"\xff\xd9", PhotoFormat.JPEG)
-        image = _drafted(image, reduced_to)
+        image = _drafted(image, reduction, reduced_to)
         digests.add(_digest(image))
         if len(digests) > 1:
             break
@@ -278,10 +315,11 @@ def _loaded_jpeg(image: Pillow.Image, picture: bytes, reduced_to: int | None) ->
     return image
 
 
-def _drafted(image: Pillow.Image, reduced_to: int | None) -> Pillow.Image:
-    if reduced_to is not None:
-        longest = max(image.size)
-        width, height = (max(side * reduced_to // longest, 1) for side in image.size)
+def _drafted(image: Pillow.Image, reduction: int, reduced_to: int | None) -> Pillow.Image:
+    longest = max(image.size)
+    wanted = min(longest // reduction, longest if reduced_to is None else reduced_to)
+    if wanted < longest:
+        width, height = (max(side * wanted // longest, 1) for side in image.size)
         image.draft(None, (width, height))
     image.load()
     return image

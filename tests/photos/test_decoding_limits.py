@@ -346,3 +346,52 @@ def test_decoding_holds_no_third_copy_of_the_pixels(tmp_path: Path) -> None:
     # 30 megapixels: 120 MB in Pillow's form and 90 MB of result.
     (peak,) = peaks_kib(tmp_path, photo)
     assert 180 << 10 < peak < 240 << 10
+
+
+@pytest.mark.parametrize("progressive", [False, True])
+@pytest.mark.parametrize(("share", "reduction"), [(1, 1), (2, 2), (7, 4), (40, 8)])
+def test_large_jpeg_is_read_at_a_part_of_its_size(
+    share: int, reduction: int, progressive: bool
+) -> None:
+    width, height = 244, 161
+    data = encoded(quadrants(width, height), "JPEG", quality=95, progressive=progressive)
+    limits = DecodeLimits(max_pixels=width * height // share)
+    if progressive and share > 2:
+        # It would keep the coefficients of all its pixels.
+        with pytest.raises(DecodeError, match="more than"):
+            decoded(data, limits)
+        return
+    size = (-(-width // reduction), -(-height // reduction))
+    header = PhotoFile(data, limits).header
+    image = decoded(data, limits)
+    assert (header.width, header.height) == (image.width, image.height) == size
+    expected = np.asarray(Pillow.fromarray(pixels_of(data)).resize(size, Pillow.Resampling.BOX))
+    assert np.abs(image.pixels.astype(int) - expected).mean() < 4
+    # A smaller rendition is that of the photograph as it is.
+    small = decoded(data, limits, reduced_to=20)
+    assert small.width == width // 8 + 1
+    assert np.array_equal(small.pixels, decoded(data, reduced_to=20).pixels)
+
+
+def gigapixel() -> bytes:
+    """60,000 × 16,000 pixels: a row of blocks again and again, between restart markers."""
+    width, rows = 60_000, 1000
+    row = np.zeros((16, width, 3), np.uint8)
+    row[:, :, 0] = np.linspace(0, 255, width)
+    data = encoded(Pillow.fromarray(row), "JPEG", quality=80, subsampling=2, restart_marker_rows=1)
+    frame, scan = data.index(b"\xff\xc0"), data.index(b"\xff\xda")
+    start = scan + 2 + int.from_bytes(data[scan + 2 : scan + 4], "big")
+    head = bytearray(data[:start])
+    head[frame + 5 : frame + 7] = (16 * rows).to_bytes(2, "big")
+    body = data[start:-2]
+    scans = (body + bytes([0xFF, 0xD0 + number % 8]) for number in range(rows - 1))
+    return bytes(head) + b"".join(scans) + body + b"\xff\xd9"
+
+
+@needs_proc
+def test_a_gigapixel_is_read_in_bounded_memory(tmp_path: Path) -> None:
+    data = gigapixel()
+    assert PhotoFile(data).header.width == 15_000
+    # 60 megapixels: 240 MB in Pillow's form and 180 MB of result.
+    (peak,) = peaks_kib(tmp_path, data)
+    assert 360 << 10 < peak < 480 << 10

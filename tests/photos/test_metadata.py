@@ -28,6 +28,7 @@ from made_metadata import (
 from PIL import Image as Pillow
 
 from regard.core.facts import Capture, DatePrecision, PhotoFacts
+from regard.photos import decoding
 from regard.photos.metadata.blocks import MetadataBlocks
 from regard.photos.metadata.reading import read_facts, read_sidecar
 from regard.photos.metadata.texts import clean_text
@@ -211,6 +212,7 @@ def test_the_header_is_parsed_once(
     opened = []
     monkeypatch.setattr(TiffBlock, "open", _counted(TiffBlock.open, opened))
     monkeypatch.setattr(Pillow, "open", _counted(Pillow.open, opened))
+    monkeypatch.setattr(decoding, "JpegImageFile", _counted(decoding.JpegImageFile, opened))
     photo = PhotoFile(buffer.getvalue())
     photo.content()
     photo.decode()
