@@ -22,9 +22,11 @@ from pydantic import Field
 import regard
 from regard.api.library.interface import Library
 from regard.api.library.results import Answer, Hit, Region
-from regard.core.errors import RegardError
+from regard.core.errors import RegardError, UsageError
+from regard.search.language.parsing import parse_query
 from regard.search.language.printing import print_filter
 from regard.search.language.syntax import Field as QueryField
+from regard.search.language.syntax import WrittenPicture
 
 _INSTRUCTIONS = """\
 This server searches a library of photographs by what they show. Ids such as a17 are photographs,
@@ -83,14 +85,13 @@ class _Tools:
         matches, and the hits are only the nearest. Fails for a query that cannot be read, saying
         where.
         """
-        search = partial(
-            self._library.search,
-            query,
-            target=target,
-            limit=limit,
-            collection=collection,
-            sort=sort,
-        )
+
+        def search() -> Answer:
+            _refuse_files(query)
+            return self._library.search(
+                query, target=target, limit=limit, collection=collection, sort=sort
+            )
+
         return _answer_json(await self._call(search))
 
     async def similar(
@@ -212,6 +213,15 @@ def make_server(library: Library, *, allow_changes: bool = False) -> MCPServer:
         for change in (tools.create_album, tools.change_album):
             server.add_tool(change, annotations=changes)
     return server
+
+
+def _refuse_files(query: str) -> None:
+    """Raise UsageError for a query that names pictures of this machine, as people's may."""
+    if any(isinstance(term.what, WrittenPicture) for term in parse_query(query).terms):
+        raise UsageError(
+            "a query may not name picture files here",
+            remedy="use the tool similar with a photograph of the library",
+        )
 
 
 def _answer_json(answer: Answer) -> dict[str, Any]:

@@ -64,6 +64,8 @@ def asked(options: list[Argument]) -> dict[str, CallToolResult]:
         "similar": ("similar", {"id": "a1", "limit": 2}),
         "shown": ("show", {"id": "a2", "size": 64}),
         "malformed": ("search", {"query": "taken:never"}),
+        "a file": ("search", {"query": f"red -image:{os.devnull}"}),
+        "a part": ("search", {"query": f"red OR box:{os.devnull},0,0,8,8"}),
         "no hits": ("search", {"query": "red", "limit": 0}),
         "unknown": ("show", {"id": "a4711"}),
         "a region": ("show", {"id": "r1"}),
@@ -156,6 +158,8 @@ def test_show_gives_facts_and_a_picture(asked: dict[str, CallToolResult]) -> Non
 def test_errors_are_answers_that_say_what_to_do(asked: dict[str, CallToolResult]) -> None:
     for name, part in {
         "malformed": "never",
+        "a file": "may not name picture files",
+        "a part": "may not name picture files",
         "no hits": "greater than or equal to 1",
         "unknown": "a4711",
         "a region": "r1",
