@@ -54,12 +54,17 @@ class LogisticModel:
         return 1 / (1 + math.exp(-max(-700.0, min(700.0, logit))))
 
 
+# An answer with a first hit of this relevance matches, whatever its presence.
+SURE = 0.8
+
+
 @dataclass(frozen=True, slots=True)
 class Calibration:
     """Relevance of queries of one form in these spaces, for one target.
 
     `hit` gives the probability that a hit is relevant, `presence` that anything relevant exists;
-    below `cut_off` an answer counts as having found nothing.
+    below `cut_off` an answer counts as having found nothing, unless one of its first hits is
+    relevant with `SURE`.
     """
 
     spaces: frozenset[str]

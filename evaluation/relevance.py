@@ -197,7 +197,12 @@ def evaluate_relevance(
         without_right = [query for query in queries if not query.right]
         answers: Sequence[JudgedAnswer | None] = ()
         if without_right:
-            answers = search(without_right, target, DEPTH, [()] * len(without_right))
+            limit = DEPTH + _OWN_HITS
+            found = search(without_right, target, limit, [()] * len(without_right))
+            answers = [
+                None if answer is None else _without_own(answer, query)
+                for answer, query in zip(found, without_right, strict=True)
+            ]
         of_absent = [answer for answer in answers if answer is not None and answer.hits]
         reports[form, target] = _report(answered, of_absent, of_form)
     return RelevanceReport(len(labels.images), len(absent), reports, source)

@@ -13,11 +13,11 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
-from regard.core.relevance import Calibration, LogisticModel
+from regard.core.relevance import SURE, Calibration, LogisticModel
 from regard.evaluation.relevance_queries import LabelledQuery
 from regard.evaluation.reliability import area_under_curve
 from regard.evaluation.retrieval import Answer
@@ -86,10 +86,16 @@ class FittedModels:
         return probabilities(self.hit, self.hit_names, table)
 
     def passing(self, answers: Sequence[JudgedAnswer]) -> list[bool]:
-        """Whether each answer reaches the cut-off."""
+        """Whether each answer reaches the cut-off, or one of its first hits `SURE`."""
         table = _table([answer.evidence for answer in answers], self.presence_names)
         passed = probabilities(self.presence, self.presence_names, table) >= self.cut_off
-        return [bool(one) for one in passed]
+        return [
+            bool(one) or self.is_sure(answer) for one, answer in zip(passed, answers, strict=True)
+        ]
+
+    def is_sure(self, answer: JudgedAnswer) -> bool:
+        """Whether one of the first hits matches the query almost surely."""
+        return bool(self.relevances(answer.hits).max(initial=0.0) >= SURE)
 
     def calibration(self, spaces: frozenset[str]) -> Calibration:
         """The same models for a profile with these spaces."""
@@ -134,9 +140,10 @@ def fit(answered: Sequence[AnsweredQuery]) -> FittedModels:
         np.ones(2 * len(answered)),
         _either_sign(presence_names),
     )
-    passed = probabilities(presence, presence_names, present)
-    cut_off = float(np.quantile(passed, 1 - _KEPT_WHEN_FITTED))
-    return FittedModels(hit_names, presence_names, hit, presence, cut_off)
+    models = FittedModels(hit_names, presence_names, hit, presence, cut_off=0.0)
+    is_sure = [models.is_sure(one.present) for one in answered]
+    passed = np.where(is_sure, 1.0, probabilities(presence, presence_names, present))
+    return replace(models, cut_off=float(np.quantile(passed, 1 - _KEPT_WHEN_FITTED)))
 
 
 def cross_validate(

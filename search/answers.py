@@ -239,9 +239,9 @@ class Judgement:
     """An assessment of the whole answer, independent of the page.
 
     `presence` is the probability that anything right exists, derived from `evidence`, or None if
-    unknown. `is_match` says that it reaches the profile's cut-off, or that names or tags given by
-    people match the query. `best_relevance` is the highest among the first hits, if the call has a
-    `min_relevance`.
+    unknown. `is_match` says that it reaches the calibration's cut-off, that one of the first hits is
+    almost surely right, or that names or tags given by people match the query. `best_relevance` is
+    the highest among the first hits, None if unknown.
     """
 
     evidence: Mapping[str, float]

@@ -286,7 +286,7 @@ class SearchEngine:
             for row, of_row in zip(rows, rankings, strict=True):
                 fusion = fuse(of_row, scope.target, level)
                 judge = Judge(calibration, plan.evidence[row], fusion, text_rankings)
-                judgement = judge.judge_answer(with_best=scope.min_relevance is not None)
+                judgement = judge.judge_answer()
                 clock.lap("fuse")
                 hits, count = hydrate(self._catalog, fusion, judge, scope, plan.excluded)
                 clock.lap("hydrate")

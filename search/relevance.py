@@ -52,12 +52,13 @@ from regard.core.records import (
     Routes,
     Target,
 )
-from regard.core.relevance import Calibration, Calibrations, Form
+from regard.core.relevance import SURE, Calibration, Calibrations, Form
 from regard.search.answers import ImageQuery, Judgement, LikeQuery, Term, TextQuery
 from regard.search.encoding import ChannelVectors
 from regard.search.fusion import Fusion, Ranking
 
-# `min_relevance` compares with the best of this many first hits, however many are asked for.
+# `min_relevance` and `SURE` compare with the best of this many first hits, however many are asked
+# for.
 JUDGED = 20
 # Captions alone cannot give the keyword index this strength: it takes names or tags by people.
 _NAMED = 0.4
@@ -184,7 +185,7 @@ class Judge:
         self._query = query
         self._fusion = fusion
         self._text_rankings = text_rankings
-        # The first two are of the first level, so that they do not depend on how deep it goes.
+        # The first are of the first level, so that they do not depend on how deep it goes.
         self._scores = fusion.scores - fusion.bonuses
         is_first = fusion.levels == 0
         self._own = np.asarray(sorted(query.own), np.int64)
@@ -194,6 +195,7 @@ class Judge:
             is_own = np.isin(fusion.items, np.concatenate(own))
             self._ranks = np.cumsum((~is_own).astype(np.int64)) + is_own
             is_first &= ~is_own
+        self._firsts = np.flatnonzero(is_first)
         firsts = np.sort(self._scores[is_first])[::-1][:2]
         self._first = float(firsts[0]) if len(firsts) else 0.0
         self._second = float(firsts[1]) if len(firsts) > 1 else 0.0
@@ -207,16 +209,13 @@ class Judge:
             return evidence, [None] * len(evidence)
         return evidence, [self._calibration.hit.probability(item) for item in evidence]
 
-    def judge_answer(self, *, with_best: bool) -> Judgement:
-        """Judge the answer as a whole; `with_best` also gives the relevance of the best hit."""
+    def judge_answer(self) -> Judgement:
+        """Judge the answer as a whole."""
         evidence = self._answer_evidence()
         if self._calibration is None:
             return Judgement(evidence)
-        relevances: Sequence[float | None] = ()
-        if with_best:
-            # Of the first level only, which does not depend on the depth.
-            _, relevances = self.judge_hits(np.flatnonzero(self._fusion.levels == 0)[:JUDGED])
-        known = [relevance for relevance in relevances if relevance is not None]
+        _, relevances = self.judge_hits(self._firsts[:JUDGED])
+        best = max((one for one in relevances if one is not None), default=None)
         presence = self._calibration.presence.probability(evidence)
         # Names can answer a text, but not a picture beside it.
         is_named = self._query.form is not Form.MIXED and (
@@ -225,8 +224,9 @@ class Judge:
                 of.keywords is not None and of.keywords.is_complete for of in self._fusion.rankings
             )
         )
-        is_match = presence is None or presence >= self._calibration.cut_off or is_named
-        return Judgement(evidence, presence, is_match, max(known, default=None))
+        is_present = presence is None or presence >= self._calibration.cut_off
+        is_match = is_present or is_named or (best is not None and best >= SURE)
+        return Judgement(evidence, presence, is_match, best)
 
     def _hit_evidence(self, chosen: Int64Array) -> list[dict[str, float]]:
         fusion, form = self._fusion, self._query.form

@@ -192,6 +192,17 @@ def test_a_text_finds_its_photograph_and_the_thing_in_it(
 
 
 @pytest.mark.parametrize(
+    ("text", "matched"),
+    [("a coffee cup", True), ("a steam locomotive", False), ("a wedding cake", False)],
+)
+def test_an_answer_says_whether_anything_matches(
+    capsys: pytest.CaptureFixture[str], demo: Path, text: str, matched: bool
+) -> None:
+    assert main(["search", text, "--home", str(demo / "home"), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["matched"] is matched
+
+
+@pytest.mark.parametrize(
     ("text", "photograph", "caption"),
     [
         ("a motorbike", "motorcycle-left.png", "A vehicle, perhaps a moped."),

@@ -266,6 +266,19 @@ def test_an_answer_matches_from_the_cut_off_or_the_given_relevance_on() -> None:
         Scope(min_relevance=float("nan"))
 
 
+@pytest.mark.parametrize(("relevance", "matched"), [(0.79, False), (0.81, True)])
+def test_an_answer_with_a_sure_hit_matches_below_the_cut_off(
+    relevance: float, matched: bool
+) -> None:
+    hit = LogisticModel({}, float(np.log(relevance / (1 - relevance))))
+    engine = text_engine(home_of(3), replace(CALIBRATION, hit=hit, cut_off=1.0))
+    answer = engine.search(TextQuery("red"), Scope())
+    assert [hit.relevance for hit in answer.hits] == pytest.approx([relevance] * 3)
+    assert answer.matched is matched
+    # What the call asks for decides instead.
+    assert not engine.search(TextQuery("red"), Scope(min_relevance=0.82)).matched
+
+
 def test_where_nothing_was_calibrated_relevance_is_not_told() -> None:
     home = home_of(5)
     other_space = replace(CALIBRATION, spaces=frozenset({"another"}))
