@@ -3,8 +3,9 @@
 Some hundred everyday and odd things (`everyday_texts.txt`) are searched for. Most of them are on no
 photograph, so their best cosines are the null distribution: how near the best photograph comes by
 chance. A search is judged by where it stands among them, in standard deviations: the channels'
-standardised cosines, with the weights that fuse the channels. Captions and words are left out: a
-library's own captions find their photographs too well to tell how a person's words would do.
+standardised cosines, with the weights that fuse the channels. Captions are left out: a library's
+own find their photographs too well to tell how a person's words would do. A hit is also judged by
+its `lead` over the other hits, half as much as by all cosines, because what is right stands out.
 
 Right hits are taken to lie `_SEPARATION` standard deviations above the null distribution, as
 widely spread, and to be as frequent as wrong ones before the evidence is seen. Two normal
@@ -39,9 +40,10 @@ LEAST_PHOTOGRAPHS = 50
 MOST_CAPTIONS = 400
 """More give the same slope."""
 
-# Both were chosen on the labelled photographs, see docs/relevance.md.
+# These were chosen on the labelled photographs, see docs/relevance.md.
 _SEPARATION = 2.0
 _REJECTED = 0.42
+_LEAD_SHARE = 0.5
 # Fewer give no slope worth using.
 _LEAST_CAPTIONS = 20
 _AT_ONCE = 64
@@ -93,12 +95,12 @@ def _fit(
 ) -> Calibration | None:
     """Calibrate on the first hits of everyday texts, most of which are absent, and of captions."""
     kinds = [one.channel.kind for one in channels]
-    hit_names = [f"{kind}.cosine" for kind in kinds]
+    hit_names = [*(f"{kind}.cosine" for kind in kinds), "lead"]
     best_names = [f"{kind}.best" for kind in kinds]
     weights = np.asarray([one.weight for one in channels])
     hits = _table([answer.hits[0].evidence or {} for answer in absent if answer.hits], hit_names)
-    slopes = _standardised(hits, weights)
-    if not slopes.any():
+    slopes = _standardised(hits, np.append(weights, _LEAD_SHARE * weights.sum()))
+    if not slopes[:-1].any():
         return None
     hit = _logistic(hit_names, slopes, hits)
 
@@ -117,7 +119,7 @@ def _fit(
 
 
 def _standardised(absent: Float64Array, weights: Float64Array) -> Float64Array:
-    """Slopes (k,) that give cosines (n, k) the weights, and their sum over the absent a standard
+    """Slopes (k,) that give evidence (n, k) the weights, and its sum over the absent a standard
     deviation of `_SEPARATION`: then two normal distributions of this distance and of one variance
     have a difference of 1 in their log likelihoods for each 1 of the sum.
     """
