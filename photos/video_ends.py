@@ -10,6 +10,11 @@ from regard.photos.formats import VideoFormat
 _SEGMENT = b"\x18\x53\x80\x67"
 _EBML_START = 4096
 _MOST_BOXES = 100_000
+# Outermost boxes of ISO base media and QuickTime files; some cameras append bytes of other kinds.
+_BOXES = frozenset(
+    b"ftyp styp moov moof mfra mdat sidx ssix prft emsg pdin meta uuid udta free skip wide pnot".split()
+)
+_UNKNOWN_RIFF_SIZE = 0xFFFFFFFF
 
 
 def missing_bytes(file: BinaryIO, kind: VideoFormat) -> int:
@@ -24,7 +29,9 @@ def missing_bytes(file: BinaryIO, kind: VideoFormat) -> int:
         case VideoFormat.AVI:
             file.seek(4)
             # Large files are of several such chunks, the first of which is at most 4 GiB.
-            end = 8 + int.from_bytes(file.read(4), "little")
+            length = int.from_bytes(file.read(4), "little")
+            # Programs that write a stream put 0 or this, and may never correct it.
+            end = 0 if length in {0, _UNKNOWN_RIFF_SIZE} else 8 + length
         case _:
             file.seek(0)
             end = _end_of_segment(file.read(_EBML_START))
@@ -44,7 +51,7 @@ def _end_of_boxes(file: BinaryIO, size: int) -> int:
         if length == 1:
             length = int.from_bytes(header[8:16], "big")
         # 0 reaches to the end of the file. Less than a header is padding, or damage.
-        if length < 8:
+        if length < 8 or (position + length > size and header[4:8] not in _BOXES):
             break
         position += length
     return position

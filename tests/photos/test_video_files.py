@@ -160,6 +160,25 @@ def test_a_video_that_is_cut_short_is_refused(tmp_path: Path, suffix: str) -> No
             _moments(path)
 
 
+@pytest.mark.parametrize("trailer", [b"TAG" + b"song".ljust(125), bytes(range(255, 0, -1)), b"TAG"])
+@pytest.mark.parametrize("suffix", [".mp4", ".mov"])
+def test_bytes_after_the_last_box_do_not_matter(
+    tmp_path: Path, suffix: str, trailer: bytes
+) -> None:
+    path = write_video(tmp_path / f"whole{suffix}", _scenes(2))
+    with path.open("ab") as file:
+        file.write(trailer)
+    assert _moments(path)[0].times == (0,)
+
+
+@pytest.mark.parametrize("size", [0, 0xFFFFFFFF])
+def test_an_avi_that_does_not_tell_its_size_is_read(tmp_path: Path, size: int) -> None:
+    path = write_video(tmp_path / "streamed.avi", _scenes(2))
+    whole = path.read_bytes()
+    path.write_bytes(whole[:4] + size.to_bytes(4, "little") + whole[8:])
+    assert _moments(path)[0].times == (0,)
+
+
 def test_a_file_without_a_video_is_refused(tmp_path: Path) -> None:
     with pytest.raises(DecodeError, match="no video"):
         _moments(write_audio(tmp_path / "sound.mp4"))
