@@ -214,13 +214,22 @@ class VideoFile:
                     while waiting:
                         yield waiting.pop(0), self._image(last, reduced_to)
 
+    @property
+    def _most_pixels(self) -> int:
+        return min(self._limits.max_pixels, _MOST_PIXELS)
+
     @cached_property
     def _container(self) -> InputContainer:
         import av
 
         with decoder_errors(self.format, self._limits):
             self._file.seek(0)
-            opened = av.open(*(self._file, "r", _DEMUXERS[self.format]), metadata_errors="replace")
+            opened = av.open(
+                *(self._file, "r", _DEMUXERS[self.format]),
+                metadata_errors="replace",
+                # Opening decodes a frame where the container does not tell enough.
+                options={"max_pixels": str(self._most_pixels)},
+            )
             self._opened.callback(opened.close)
             return opened
 
@@ -231,8 +240,10 @@ class VideoFile:
         if stream is None or int(stream.disposition) & _attached_picture():
             raise DecodeError("it has no video")
         context = stream.codec_context
-        check_pixels(context.width or 1, context.height or 1, self._limits)
-        most = min(self._limits.max_pixels, _MOST_PIXELS)
+        most = self._most_pixels
+        if not context.width or not context.height:
+            # FFmpeg forgets a size above the limit that it was opened with.
+            raise DecodeError(f"it has more than {most:,} pixels, or does not tell its size")
         if context.width * context.height > most:
             raise DecodeError(
                 f"it has {context.width} × {context.height} pixels, more than {most:,}"

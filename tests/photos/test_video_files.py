@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import io
 import random
+import subprocess
+import sys
 from datetime import datetime
 from pathlib import Path
 
+import av
 import numpy as np
 import pytest
 from hypothesis import given
@@ -191,6 +194,53 @@ def test_frames_above_the_limit_of_pixels_are_not_decoded(tmp_path: Path) -> Non
         open_media(path, DecodeLimits(max_pixels=96 * 64 - 1)) as video,
     ):
         assert video.header
+
+
+_PEAK_OF_OPENING = """
+import sys
+from pathlib import Path
+from regard.core.errors import DecodeError
+from regard.photos.media import open_media
+
+def peak():
+    status = Path("/proc/self/status").read_text()
+    return int(status.split("VmHWM:")[1].split()[0])
+
+def read(path):
+    try:
+        with open_media(path) as video:
+            return video.header
+    except DecodeError as error:
+        return error.message
+
+# What loads once does not count.
+read(sys.argv[1])
+before = peak()
+print(read(sys.argv[2]))
+print((peak() - before) // 1024)
+"""
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="reads /proc")
+def test_a_large_png_frame_is_refused_before_opening_decodes_it(tmp_path: Path) -> None:
+    small, large = tmp_path / "small.mov", tmp_path / "large.mov"
+    for path, side in ((small, 64), (large, 6500)):
+        with av.open(str(path), "w") as container:
+            stream = container.add_stream("png", rate=1)
+            stream.width = stream.height = side
+            stream.pix_fmt = "gray"
+            frame = av.VideoFrame.from_ndarray(np.zeros((side, side), np.uint8), format="gray")
+            container.mux([*stream.encode(frame), *stream.encode()])
+    done = subprocess.run(
+        [sys.executable, "-c", _PEAK_OF_OPENING, small, large],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    message, mebibytes = done.stdout.splitlines()
+    assert "more than 37,748,736" in message
+    # The frame takes 40 MiB.
+    assert int(mebibytes) < 20
 
 
 def test_damaged_bytes_never_raise_anything_else(tmp_path: Path) -> None:
