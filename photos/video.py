@@ -194,19 +194,25 @@ class VideoFile:
         """
         waiting = list(times)
         last: VideoFrame | None = None
+        last_ms, near_ms = -1, _NEAR_MS
         ends_at = time.monotonic() + _MOST_SECONDS
         with decoder_errors(self.format, self._limits):
             while waiting:
-                decoded = self._frames(checkpoint, seek_ms=waiting[0])
-                for at_ms, frame in decoded:
-                    last = frame
+                has_sought = True
+                for at_ms, frame in self._frames(checkpoint, seek_ms=waiting[0]):
+                    if has_sought:
+                        # Where seeking led back by some time, only seek for more than that, so
+                        # that all seeks together decode the video at most a few times.
+                        near_ms = max(near_ms, last_ms - at_ms)
+                        has_sought = False
+                    last, last_ms = frame, at_ms
                     if time.monotonic() >= ends_at:
                         raise DecodeError("it takes too long to find its frames")
                     if at_ms < waiting[0]:
                         continue
                     while waiting and at_ms >= waiting[0]:
                         yield waiting.pop(0), self._image(frame, reduced_to)
-                    if not waiting or waiting[0] - at_ms > _NEAR_MS:
+                    if not waiting or waiting[0] - at_ms > near_ms:
                         break
                 else:
                     if last is None:

@@ -74,6 +74,36 @@ def test_moments_are_found_however_rare_key_frames_are(tmp_path: Path, key_frame
     assert all(0 <= at - cut <= 1000 for at, cut in zip(times, (0, 3000, 6000), strict=True))
 
 
+def test_frames_far_apart_are_found_in_one_pass_where_key_frames_are_rare(tmp_path: Path) -> None:
+    path = write_video(tmp_path / "rare.mp4", _scenes(120), key_frames=5000)
+    packets = 0
+
+    def count() -> None:
+        nonlocal packets
+        packets += 1
+
+    times = list(range(0, 120_000, 3000))
+    with open_media(path) as video:
+        assert isinstance(video, VideoFile)
+        assert [at for at, _ in video.frames(times, checkpoint=count)] == times
+    # It has 1,200, some of which are read twice before seeking is given up.
+    assert packets < 1500
+
+
+def test_frames_far_apart_are_sought_where_there_are_key_frames(tmp_path: Path) -> None:
+    path = write_video(tmp_path / "often.mp4", _scenes(120), key_frames=10)
+    packets = 0
+
+    def count() -> None:
+        nonlocal packets
+        packets += 1
+
+    with open_media(path) as video:
+        assert isinstance(video, VideoFile)
+        assert len(list(video.frames(range(0, 120_000, 12_000), checkpoint=count))) == 10
+    assert packets < 400
+
+
 def test_a_minute_keeps_its_greatest_changes_and_no_more(tmp_path: Path) -> None:
     path = write_video(tmp_path / "many.mp4", _scenes(2, 2, 2, 2, 2) * 2)
     assert len(_moments(path)[0].times) == 10
