@@ -13,6 +13,9 @@ from regard.photos.formats import SNIFF_BYTES, sniff_video
 from regard.photos.photo_file import PhotoFile
 from regard.photos.video import VideoFile
 
+# A server's request waits for a single frame.
+_MOST_SECONDS_A_FRAME = 20.0
+
 
 @contextmanager
 def open_media(
@@ -49,7 +52,9 @@ def decode_picture(
     if not _is_video(file):
         return PhotoFile(file.read(limits.max_bytes + 1), limits).decode(reduced_to=reduced_to)
     with VideoFile(file, limits) as video:
-        (frame,) = video.frames([time_ms or 0], reduced_to=reduced_to)
+        (frame,) = video.frames(
+            [time_ms or 0], reduced_to=reduced_to, most_seconds=_MOST_SECONDS_A_FRAME
+        )
         return frame[1]
 
 

@@ -186,16 +186,32 @@ class VideoFile:
         *,
         reduced_to: int | None = None,
         checkpoint: Checkpoint = _go_on,
+        most_seconds: float = _MOST_SECONDS,
     ) -> Iterator[tuple[int, Image]]:
         """The first frame at or after each of ascending times, as (time asked for, pixels).
 
         Frames whose longer side is more than `reduced_to` are scaled down to it. A time after the
-        last frame gives that one. Raises DecodeError.
+        last frame gives that one. Raises DecodeError, also once the search for frames has taken
+        `most_seconds`; the time that the caller takes between them does not count.
         """
+        ends_at = time.monotonic() + most_seconds
+
+        def check() -> None:
+            checkpoint()
+            if time.monotonic() >= ends_at:
+                raise DecodeError("it takes too long to find its frames")
+
+        for found in self._frames_at(times, reduced_to, check):
+            given_at = time.monotonic()
+            yield found
+            ends_at += time.monotonic() - given_at
+
+    def _frames_at(
+        self, times: Sequence[int], reduced_to: int | None, checkpoint: Checkpoint
+    ) -> Iterator[tuple[int, Image]]:
         waiting = list(times)
         last: VideoFrame | None = None
         last_ms, near_ms = -1, _NEAR_MS
-        ends_at = time.monotonic() + _MOST_SECONDS
         with decoder_errors(self.format, self._limits):
             while waiting:
                 has_sought = True
@@ -206,8 +222,6 @@ class VideoFile:
                         near_ms = max(near_ms, last_ms - at_ms)
                         has_sought = False
                     last, last_ms = frame, at_ms
-                    if time.monotonic() >= ends_at:
-                        raise DecodeError("it takes too long to find its frames")
                     if at_ms < waiting[0]:
                         continue
                     while waiting and at_ms >= waiting[0]:

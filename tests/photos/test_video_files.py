@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import itertools
 import random
 import subprocess
 import sys
@@ -102,6 +103,37 @@ def test_frames_far_apart_are_sought_where_there_are_key_frames(tmp_path: Path) 
         assert isinstance(video, VideoFile)
         assert len(list(video.frames(range(0, 120_000, 12_000), checkpoint=count))) == 10
     assert packets < 400
+
+
+def test_the_search_for_frames_ends_after_its_own_time_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = write_video(tmp_path / "rare.mp4", _scenes(12), key_frames=5000)
+    now = 0.0
+    monkeypatch.setattr("regard.photos.video.time.monotonic", lambda: now)
+
+    def a_second_passes() -> None:
+        nonlocal now
+        now += 1
+
+    with open_media(path) as video:
+        assert isinstance(video, VideoFile)
+        for _ in video.frames([0, 1000, 2000], checkpoint=a_second_passes, most_seconds=100):
+            now += 1000
+        with pytest.raises(DecodeError, match="too long"):
+            list(video.frames([11_000], checkpoint=a_second_passes, most_seconds=100))
+
+
+def test_a_single_picture_of_a_video_is_not_sought_for_long(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = write_video(tmp_path / "rare.mp4", _scenes(12), key_frames=5000)
+    seconds = itertools.count()
+    monkeypatch.setattr("regard.photos.video.time.monotonic", lambda: next(seconds))
+    with path.open("rb") as file:
+        assert decode_picture(file).pixels.shape == (64, 96, 3)
+    with path.open("rb") as file, pytest.raises(DecodeError, match="too long"):
+        decode_picture(file, time_ms=11_000)
 
 
 def test_a_minute_keeps_its_greatest_changes_and_no_more(tmp_path: Path) -> None:
