@@ -125,7 +125,8 @@ class AnalysisSetup:
 
     def is_giant(self, item: Analysable) -> bool:
         """Whether an image is too large to be decoded ahead."""
-        return self.load_file_analyzer is None and item.pixels > AHEAD_PIXELS
+        is_decoded_ahead = not isinstance(item.image, VideoSource)
+        return self.load_file_analyzer is None and is_decoded_ahead and item.pixels > AHEAD_PIXELS
 
     def image_of(
         self, file: PhotoFile | VideoFile, path: bytes, confinement: Confinement | None = None
@@ -192,9 +193,9 @@ class AnalysisStages:
                     return batch, analyse(batch)
                 finally:
                     for item in batch:
-                        item.image = None
                         if setup.is_giant(item):
                             self._giant.release()
+                        item.image = None
 
             analyzers = ThreadPoolExecutor(threads, "analyze")
             pools.callback(analyzers.shutdown, cancel_futures=True)

@@ -23,6 +23,7 @@ from regard.core.errors import DecodeError, OutsideRoots, RootUnavailable
 from regard.indexer.exclusions import IGNORE_FILE, Rules
 from regard.indexer.walk import (
     Candidate,
+    Likeness,
     Status,
     Walk,
     WalkEntry,
@@ -350,8 +351,11 @@ class FolderWalk(Walk):
         if self._is_unsettled(status):
             return WalkEntry(stamp, is_unsettled=True)
         if not is_meant and not looks_like_photo(path, self.confinement):
-            self.skipped_videos += is_skipped_video(name)
-            return None
+            if not is_skipped_video(name):
+                return None
+            self.skipped_videos += 1
+            # One that was indexed where it could be decoded stays.
+            return WalkEntry(stamp, likeness=Likeness.OTHER)
         sidecar = next(filter(None, map(sidecars.get, sidecar_names(name))), None)
         if sidecar is None:
             return WalkEntry(stamp)

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
+import itertools
+import os
 import random
 import time
+from concurrent.futures import CancelledError
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +16,9 @@ from made_library import Library, painted
 from made_videos import CODECS, write_audio, write_video
 
 from regard.indexer import folder_walk, walk
+from regard.indexer.videos import VideoSource, analyse_video
 from regard.photos import video
+from regard.photos.decoding import DEFAULT_LIMITS
 
 _SECONDS = 3.0
 _COLOURS = ("red", "green", "blue")
@@ -167,6 +173,28 @@ def test_without_the_package_videos_are_skipped_and_counted(
     assert "regard[video]" in outcome.err
     (failure,) = library.index(path, code=1)["failures"]
     assert "regard[video]" in failure["reason"]
+
+
+def test_indexed_videos_stay_where_the_package_is_missing(
+    library: Library, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _clip(library, "clip.mp4", "red")
+    library.photo("photo.png", 1, "red")
+    library.index()
+    for module in (video, walk):
+        monkeypatch.setattr(module, "has_decoder", lambda: False)
+    report = library.index()
+    assert (report["removed"], report["failed"], report["skipped_videos"]) == (0, 0, 1)
+    assert "clip.mp4" in library.asset_ids()
+
+
+def test_a_video_that_is_stopped_in_the_middle_has_not_failed(tmp_path: Path) -> None:
+    path = write_video(tmp_path / "clip.mp4", [(painted(("red",), 0, (96, 64)), 3.0)])
+    digest = hashlib.sha256(path.read_bytes()).hexdigest()
+    source = VideoSource(os.fsencode(path), digest, DEFAULT_LIMITS)
+    answers = itertools.chain([False] * 5, itertools.repeat(True))
+    with pytest.raises(CancelledError):
+        analyse_video(source, lambda _: [], 1, lambda: next(answers))
 
 
 def test_how_many_moments_a_minute_is_a_setting(
