@@ -13,6 +13,7 @@ import io
 import threading
 import warnings
 from collections.abc import Callable, Iterator
+from concurrent.futures import CancelledError
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import cache
@@ -23,7 +24,7 @@ from PIL import UnidentifiedImageError
 from PIL.JpegImagePlugin import JpegImageFile
 from PIL.PngImagePlugin import PngImageFile
 
-from regard.core.errors import DecodeError
+from regard.core.errors import DecodeError, RegardError
 from regard.photos.bmp import decode_bitmap, read_bitmap
 from regard.photos.colour import Raster, pillow_raster, placed_raster, strips
 from regard.photos.containers import (
@@ -56,9 +57,6 @@ _large_image_lock = threading.RLock()
 
 # Decoding WebP takes 16 bytes a pixel at its peak, other formats 7 to 10.
 _WEBP_SHARE = 0.5
-# A large JPEG is decoded row by row at a part of its size, but a progressive one keeps 2 bytes for
-# each of up to three samples a pixel meanwhile.
-_REDUCED_PROGRESSIVE_SHARE = 2
 # Well-formed progressive files have about ten scans.
 _MAX_JPEG_SCANS = 200
 # Bits that begin differently, with restart markers; none gives zeros.
@@ -81,11 +79,11 @@ class DecodeLimits:
 
     Decoding holds the file and, at its peak, 7 to 10 bytes a pixel (3 of them the result), or 16
     for WebP, which may therefore have only half of `max_pixels`. A JPEG of more than `max_pixels`,
-    up to `max_reduced_pixels`, is decoded at 1/2, 1/4 or 1/8 of its size, which then is its size; a
-    progressive one up to twice `max_pixels`. TIFF takes a second copy of the file and its samples
-    as stored, up to 1 GiB. 120 million pixels admit medium format and 108-megapixel phones and take
-    about 1 GiB. Images above 32 million pixels are decoded one at a time, so that several threads
-    together stay below 2 GiB.
+    up to `max_reduced_pixels`, is decoded at 1/2, 1/4 or 1/8 of its size, which then is its size;
+    one of several scans is not, because that keeps 2 bytes a sample of all of it. TIFF takes a
+    second copy of the file and its samples as stored, up to 1 GiB. 120 million pixels admit medium
+    format and 108-megapixel phones and take about 1 GiB. Images above 32 million pixels are decoded
+    one at a time, so that several threads together stay below 2 GiB.
     """
 
     max_bytes: int = 512 << 20
@@ -124,7 +122,7 @@ def decoder_errors(kind: PhotoFormat | VideoFormat, limits: DecodeLimits) -> Ite
             warnings.filterwarnings("ignore", module=_DECODER_MODULES)
     try:
         yield
-    except DecodeError:
+    except (RegardError, CancelledError):
         raise
     except MemoryError as error:
         raise DecodeError("there is not enough memory to decode it") from error
@@ -232,7 +230,7 @@ def _open_with_pillow(data: bytes, kind: PhotoFormat, limits: DecodeLimits) -> P
     split = _SPLITTERS.get(kind)
     parts = _box_parts(data, kind) if split is None else split(data)
     image = _pillow(parts.picture, kind)
-    reduction = _jpeg_reduction(image, limits) if kind is PhotoFormat.JPEG else 1
+    reduction = _jpeg_reduction(image, data, limits) if kind is PhotoFormat.JPEG else 1
     # Pillow is less precise with more than 8 bits, but takes half the memory.
     is_precise = image.width * image.height <= limits.max_pixels // 2
     deep_bits = avif_bits(data) if kind is PhotoFormat.AVIF and is_precise else 8
@@ -271,15 +269,14 @@ _SPLITTERS = {
 }
 
 
-def _jpeg_reduction(image: Pillow.Image, limits: DecodeLimits) -> int:
+def _jpeg_reduction(image: Pillow.Image, data: bytes, limits: DecodeLimits) -> int:
     """By what an image has to be divided to be within the limit; raises DecodeError."""
     width, height = image.size
     pixels = width * height
     if pixels <= limits.max_pixels:
         return 1
-    most = limits.max_reduced_pixels
-    if image.info.get("progressive"):
-        most = min(most, _REDUCED_PROGRESSIVE_SHARE * limits.max_pixels)
+    is_row_by_row = not image.info.get("progressive") and not has_more_jpeg_scans(data, 1)
+    most = limits.max_reduced_pixels if is_row_by_row else limits.max_pixels
     if pixels <= most:
         for reduction in (2, 4, 8):
             if -(-width // reduction) * -(-height // reduction) <= limits.max_pixels:
