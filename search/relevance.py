@@ -3,7 +3,8 @@
 Both are probabilities that a profile's calibration derives from evidence: numbers with names.
 
 Evidence of a hit: `KIND.cosine` in each channel of vectors; `keyword.strength`; `lead`, its fused
-score minus that of the best other hit, as a share of the highest score; and `precedence`, minus
+score minus that of the best other hit, as a share of the highest score, or 0 among fewer than ten;
+and `precedence`, minus
 the logarithm of its rank, because few of several hits with similar evidence are right. Where a
 channel did not rank a hit, the last score of that channel counts.
 
@@ -256,7 +257,9 @@ class Judge:
         if form in _BY_FUSED_SCORE:
             scores = self._scores[chosen]
             other = np.where(scores >= self._first, self._second, self._first)
-            columns["lead"] = (scores - other) / max(self._first, 1e-9)
+            # Of a few, one is far ahead by chance.
+            has_others = len(self._firsts) >= _BEHIND.stop
+            columns["lead"] = (scores - other) / max(self._first, 1e-9) if has_others else none
         columns["precedence"] = -np.log(ranks)
         for name, value in self._query.values.items():
             columns[name] = np.full(len(chosen), value)

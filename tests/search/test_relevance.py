@@ -279,6 +279,14 @@ def test_an_answer_with_a_sure_hit_matches_below_the_cut_off(
     assert not engine.search(TextQuery("red"), Scope(min_relevance=0.82)).matched
 
 
+@pytest.mark.parametrize(("contents", "leads"), [(9, False), (10, True)])
+def test_among_a_few_hits_none_leads(contents: int, leads: bool) -> None:
+    answer = text_engine(home_of(contents)).search(TextQuery("red"), Scope())
+    evidence = answer.hits[0].evidence
+    assert evidence is not None
+    assert (evidence["lead"] != 0) is leads
+
+
 def test_where_nothing_was_calibrated_relevance_is_not_told() -> None:
     home = home_of(5)
     other_space = replace(CALIBRATION, spaces=frozenset({"another"}))
