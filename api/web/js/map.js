@@ -37,7 +37,7 @@ export function makeMap(place, summary) {
   const outline = world("map-world");
   const ruler = h("div", { class: "map-ruler", "aria-hidden": "true", data: { testid: "map-ruler" } });
   const list = h("ul", { class: "map-places", "aria-label": "Places" });
-  const open = button("Show these photos", () => go({ view: "library" }), { class: "is-primary", "data-testid": "map-open" });
+  const open = button("Show these photos", () => go({ view: "library", filters: withFilter(state().filters, "gps_box", sight().join(",")) }), { class: "is-primary", "data-testid": "map-open" });
   const notice = h("div", { class: "map-notice", hidden: true });
   const stage = h("div", { class: "map-stage", tabindex: "0", role: "group", "aria-label": "Map", data: { testid: "map-stage" } }, outline, list);
   fill(place, stage, ruler, notice, h("div", { class: "map-tools" },
@@ -151,7 +151,7 @@ export function makeMap(place, summary) {
     }
     [x, y, scale] = [0.5, 0.4, 1];
     draw();
-    const boxes = (await load())?.map((each) => each.box);
+    const boxes = (await load([-180, -90, 180, 90]))?.map((each) => each.box);
     if (!boxes?.length || shownFor !== filters) return;
     const [west, south, east, north] = boxes[0].map((_, side) => Math[side < 2 ? "min" : "max"](...boxes.map((each) => each[side])));
     fit([west, south, east, north], MARGIN);
@@ -161,14 +161,14 @@ export function makeMap(place, summary) {
   // Cells of a power of two, so that zooming in divides them.
   const cellOf = () => Math.min(90, 360 / 2 ** Math.round(Math.log2(scale / CELL)));
 
-  /** Load what is in sight; the places, or undefined. */
-  async function load() {
+  /** Load what is in a box, at first in sight; the places, or undefined. */
+  async function load(box = sight()) {
     clearTimeout(timer);
     controller?.abort();
     const mine = (controller = new AbortController());
     const cell = cellOf();
     try {
-      const filters = withFilter(state().filters, "gps_box", sight().join(","));
+      const filters = withFilter(state().filters, "gps_box", box.join(","));
       const found = await api.assetPlaces([...filterPairs(filters), ["cell", cell]], mine.signal);
       if (mine !== controller || !isShown) return undefined;
       show(found, cell);
@@ -176,7 +176,7 @@ export function makeMap(place, summary) {
     } catch (problem) {
       if (problem.name !== "AbortError" && mine === controller && isShown) {
         list.removeAttribute("aria-busy");
-        say(notification("alert", problem.message, problem.remedy || "", button("Try again", load, { class: "is-primary" })));
+        say(notification("alert", problem.message, problem.remedy || "", button("Try again", () => load(), { class: "is-primary" })));
       }
       return undefined;
     }
