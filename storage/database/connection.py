@@ -283,7 +283,7 @@ def _prepare_sqlite(engine: Engine) -> None:
             for pragma in ("synchronous=FULL", "foreign_keys=ON"):
                 connection.execute(f"PRAGMA {pragma}")
             # Some builds of SQLite lack these.
-            for function in (math.sin, math.cos):
+            for function in (math.sin, math.cos, math.floor):
                 connection.create_function(
                     function.__name__, 1, _of_nothing(function), deterministic=True
                 )
