@@ -28,7 +28,7 @@ from regard.core.records import Analysis, Image, Signature
 from regard.indexer.videos import AnalyseImages, VideoSource, analyse_video
 from regard.photos.decoding import DEFAULT_LIMITS, DecodeLimits
 from regard.photos.files import Confinement
-from regard.photos.moments import MOMENTS_A_MINUTE
+from regard.photos.formats import MOMENTS_A_MINUTE
 from regard.photos.photo_file import PhotoFile
 from regard.photos.rendering import encode_png
 from regard.photos.video import VideoFile

@@ -20,9 +20,10 @@ from regard.core.geometry import Box
 from regard.core.records import Analysis, Caption, Embedding, Image, Kind, Region
 from regard.photos.decoding import DecodeLimits
 from regard.photos.files import Confinement
+from regard.photos.formats import MOMENTS_A_MINUTE
 from regard.photos.masks import mask_from_box
 from regard.photos.media import open_media
-from regard.photos.moments import MOMENTS_A_MINUTE, MomentChooser
+from regard.photos.moments import MomentChooser
 from regard.photos.video import VideoFile
 
 # No model looks at more; captions and vectors of larger frames do not differ.

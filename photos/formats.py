@@ -13,6 +13,8 @@ from regard.photos.tiff import SUB_DIRECTORIES, TiffBlock
 
 # Enough bytes to recognise every format, except that TIFF and RAW need the directories.
 SNIFF_BYTES = 64
+# Of a video; a setting may say otherwise. Settings import no module of pixels.
+MOMENTS_A_MINUTE = 20
 
 
 class PhotoFormat(StrEnum):

@@ -13,10 +13,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from regard.core.records import Float32Array
+from regard.photos.formats import MOMENTS_A_MINUTE
 
 # Pixels a side of the pictures that are compared.
 SIDE = 16
-MOMENTS_A_MINUTE = 20
 MOST_MOMENTS = 1000
 # The mean difference, 0 to 1, of two pictures that are not alike. Of 1,770 pairs of different
 # photographs, one has less than 0.075; the movement of a person changes less than 0.04.

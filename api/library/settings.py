@@ -18,7 +18,7 @@ from urllib.parse import quote, urlsplit
 import platformdirs
 
 from regard.core.errors import HomeError, UsageError
-from regard.photos.moments import MOMENTS_A_MINUTE
+from regard.photos.formats import MOMENTS_A_MINUTE
 
 HOME_VARIABLE = "REGARD_HOME"
 DATABASE_VARIABLE = "REGARD_DATABASE_URL"

@@ -197,7 +197,7 @@ def test_objects_without_a_suffix_are_known_by_their_bytes(
 ) -> None:
     bucket.put("all/ab12", png())
     bucket.put("all/cd34", b"some text")
-    bucket.put("all/film.mp4", b"\0\0\0\x18ftypmp42")
+    bucket.put("all/song.mp3", b"ID3\x04")
     bucket.put("all/odd.bin", png())
     bucket.put("all/huge.png", b"\x89PNG\r\n\x1a\n" + bytes(1000))
     assert counts(library, code=1) == {"indexed": 1, "failed": 1}
