@@ -76,6 +76,7 @@ CALLS = [
     ("GET", "/v1/changes", READ, None),
     ("GET", "/v1/assets", READ, None),
     ("GET", "/v1/assets/months", READ, None),
+    ("GET", "/v1/assets/places?cell=1", READ, None),
     ("POST", "/v1/assets", WRITE, {}),
     ("GET", "/v1/assets/a999999", READ, None),
     ("PATCH", "/v1/assets/a999999", WRITE, {"title": "x"}),
