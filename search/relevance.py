@@ -3,10 +3,9 @@
 Both are probabilities that a profile's calibration derives from evidence: numbers with names.
 
 Evidence of a hit: `KIND.cosine` in each channel of vectors; `keyword.strength`; `lead`, its fused
-score minus that of the best other hit, as a share of the highest score, or 0 among fewer than ten;
-and `precedence`, minus
-the logarithm of its rank, because few of several hits with similar evidence are right. Where a
-channel did not rank a hit, the last score of that channel counts.
+score minus that of the best other hit, as a share of the highest score, or 0 if there are fewer than
+ten hits; and `precedence`, minus the logarithm of its rank, because few of several hits with similar
+evidence are right. Where a channel did not rank a hit, the last score of that channel counts.
 
 Evidence of the answer: `KIND.best`, the best cosine of each channel, and `keyword.best`.
 
@@ -257,7 +256,7 @@ class Judge:
         if form in _BY_FUSED_SCORE:
             scores = self._scores[chosen]
             other = np.where(scores >= self._first, self._second, self._first)
-            # Of a few, one is far ahead by chance.
+            # Among few hits, one is far ahead by chance.
             has_others = len(self._firsts) >= _BEHIND.stop
             columns["lead"] = (scores - other) / max(self._first, 1e-9) if has_others else none
         columns["precedence"] = -np.log(ranks)
