@@ -151,7 +151,7 @@ class SqlCollections:
                 .limit(limit)
             ).all()
             counts = self._counts.read(
-                connection, "collections", lambda: _count(connection, pipeline)
+                connection, "collections", None, lambda: _count(connection, pipeline)
             )
         return [
             CollectionRecord(

@@ -133,10 +133,10 @@ class VisibleCounts:
 
 def count_visible(catalog: Catalog, visible: Sequence[str] | None) -> VisibleCounts:
     """Count over the collections with these names, None for all."""
-    key = ("visible", None if visible is None else tuple(visible))
+    key = None if visible is None else tuple(visible)
     with catalog.database.reading() as connection:
         return catalog.kept_counts.read(
-            connection, key, lambda: _count_visible(connection, visible)
+            connection, "visible", key, lambda: _count_visible(connection, visible)
         )
 
 

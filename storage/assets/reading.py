@@ -215,9 +215,10 @@ class SqlAssetReading:
             is_of_all = asset_filter == EVERYTHING and visible is None and state is None
             # The formats of all assets are counted without it.
             with_content = FORMAT in names and not is_of_all
-            key = ("facets", names, asset_filter, _key(visible), state, pipeline)
+            key = (names, asset_filter, _key(visible), state, pipeline)
             return self._counts.read(
                 connection,
+                "facets",
                 key,
                 lambda: read_facets(
                     connection,
@@ -253,8 +254,8 @@ class SqlAssetReading:
 
         with self._database.reading() as connection:
             pipeline = self._pipeline_id(connection)
-            key = ("months", asset_filter, _key(visible), state, pipeline)
-            return self._counts.read(connection, key, read)
+            key = (asset_filter, _key(visible), state, pipeline)
+            return self._counts.read(connection, "months", key, read)
 
     def places(
         self,
@@ -269,12 +270,15 @@ class SqlAssetReading:
         the trash."""
         with self._database.reading() as connection:
             pipeline = self._pipeline_id(connection)
-            key = ("places", asset_filter, cell_degrees, limit, _key(visible), state, pipeline)
+            key = (asset_filter, cell_degrees, limit, _key(visible), state, pipeline)
             passing = _select(asset_filter).where(
                 *_in_state(asset_filter, state, pipeline), *seen(visible)
             )
             return self._counts.read(
-                connection, key, lambda: count_places(connection, passing, cell_degrees, limit)
+                connection,
+                "places",
+                key,
+                lambda: count_places(connection, passing, cell_degrees, limit),
             )
 
     def with_failures(

@@ -47,7 +47,7 @@ class SqlVocabulary:
         """
         with self._database.reading() as connection:
             return self._kept.read(
-                connection, ("vocabulary", kind), lambda: prepare(_distinct(connection, kind))
+                connection, "vocabulary", kind, lambda: prepare(_distinct(connection, kind))
             )
 
     def is_of_any(self, kind: Vocabulary, value: str, *, visible: Visible = None) -> bool:

@@ -11,29 +11,37 @@ from sqlalchemy import Connection
 
 from regard.storage.database.change_log import assets_version
 
+# Of each kind.
 _KEPT = 64
 _Counts = TypeVar("_Counts")
 
 
 class KeptCounts:
-    """What was counted last, by a key; any number of threads may use one."""
+    """What was counted last, by kind and key; any number of threads may use one.
+
+    Each kind has room of its own: a map that is moved counts by boxes that are not asked for again.
+    """
 
     def __init__(self) -> None:
         """Nothing is counted yet."""
         self._lock = threading.Lock()
-        self._kept: OrderedDict[Hashable, tuple[int, Any]] = OrderedDict()
+        self._kept: dict[str, OrderedDict[Hashable, tuple[int, Any]]] = {}
 
-    def read(self, connection: Connection, key: Hashable, count: Callable[[], _Counts]) -> _Counts:
+    def read(
+        self, connection: Connection, kind: str, key: Hashable, count: Callable[[], _Counts]
+    ) -> _Counts:
         """What `count` returns, or what it returned for this key since assets last changed."""
         version = assets_version(connection)
         with self._lock:
-            kept = self._kept.get(key)
-        if kept is not None and kept[0] == version:
-            return cast(_Counts, kept[1])
+            of_kind = self._kept.setdefault(kind, OrderedDict())
+            kept = of_kind.get(key)
+            if kept is not None and kept[0] == version:
+                of_kind.move_to_end(key)
+                return cast(_Counts, kept[1])
         counts = count()
         with self._lock:
-            self._kept[key] = version, counts
-            self._kept.move_to_end(key)
-            if len(self._kept) > _KEPT:
-                self._kept.popitem(last=False)
+            of_kind[key] = version, counts
+            of_kind.move_to_end(key)
+            if len(of_kind) > _KEPT:
+                of_kind.popitem(last=False)
         return counts

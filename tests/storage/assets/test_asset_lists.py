@@ -17,7 +17,7 @@ from regard.core.assets import Asset, AssetOrder, AssetState
 from regard.core.catalog import FileStamp
 from regard.core.errors import NotFound
 from regard.core.facts import Capture, PhotoFacts
-from regard.core.filters import AssetFilter
+from regard.core.filters import AssetFilter, GpsBox
 from regard.photos.masks import mask_area
 from regard.storage.assets.overview import count_visible
 
@@ -154,6 +154,21 @@ def test_facets_equal_a_count_in_python(assets: Assets) -> None:
             numbers = [item.count for item in facets[name]]
             assert numbers == sorted(numbers, reverse=True)
         assert all(counted.values()) or chosen != AssetFilter() or visible is not None
+
+
+@on_sqlite
+def test_counts_are_kept_until_assets_change_however_the_map_is_moved(assets: Assets) -> None:
+    assets.upload("one", facts=PhotoFacts(latitude=1.0, longitude=2.0))
+    facets = assets.reading.facets(AssetFilter(), ["camera"])
+    months = assets.reading.months()
+    for step in range(100):
+        box = GpsBox(0, 0, 3 + step / 1000, 3)
+        found = assets.reading.places(AssetFilter(gps_box=box), cell_degrees=1.0, limit=9)
+        assert found.total == 1
+    assert assets.reading.facets(AssetFilter(), ["camera"]) is facets
+    assert assets.reading.months() is months
+    assets.upload("two")
+    assert assets.reading.months() is not months
 
 
 @on_sqlite
