@@ -65,7 +65,7 @@ class KnownAsset:
 class ContentHeader:
     """The identity and form of exact bytes; `width` and `height` in pixels, oriented.
 
-    A video has a `duration_ms`, and the time `poster_ms` of the frame that stands for it.
+    A video has a `duration_ms`, which its analysis may correct.
     """
 
     sha256: str
@@ -73,7 +73,6 @@ class ContentHeader:
     width: int
     height: int
     duration_ms: int | None = None
-    poster_ms: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

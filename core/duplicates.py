@@ -112,6 +112,9 @@ class DuplicateCatalog(Protocol):
     def image_vectors(self, channel: Channel, contents: Collection[int]) -> dict[int, Float32Array]:
         """Vectors of whole images, (d,) by content."""
 
+    def has_videos(self) -> bool:
+        """Whether there is a video, which has many vectors and no signature."""
+
     def save_comparisons(self, contents: Sequence[int], pairs: Sequence[CopyPair]) -> None:
         """Save pairs found among neighbours, and mark the contents as compared."""
 

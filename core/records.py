@@ -140,11 +140,16 @@ class Embedding:
 
 @dataclass(frozen=True, slots=True)
 class Analysis:
-    """All that a pipeline says of one image."""
+    """All that a pipeline says of one image, or of one video by its moments.
+
+    That of a video says how long it is, and when the moment is that represents it, both in ms.
+    """
 
     regions: tuple[Region, ...]
     captions: tuple[Caption, ...]
     embeddings: tuple[Embedding, ...]
+    duration_ms: int | None = None
+    poster_ms: int | None = None
 
 
 @dataclass(frozen=True, slots=True, order=True)

@@ -64,9 +64,6 @@ class Analysable(Protocol):
     def sign(self, signature: Signature) -> None:
         """Take the signature of an image that was decoded where it was analysed."""
 
-    def time(self, duration_ms: int, poster_ms: int) -> None:
-        """Take the times of a video that was decoded where it was analysed."""
-
 
 FileAnalysis = tuple[Signature, Analysis] | str
 """What became of a file that was decoded and analysed elsewhere, or why it failed."""
@@ -260,12 +257,11 @@ class AnalysisStages:
                 analyses.append(next(photographs))
                 continue
             setup = self._setup
-            found = analyse_video(
-                item.image, analyse, setup.batch_size, self._stopped, setup.moments_a_minute
+            analyses.append(
+                analyse_video(
+                    item.image, analyse, setup.batch_size, self._stopped, setup.moments_a_minute
+                )
             )
-            if not isinstance(found, str):
-                item.time(found.duration_ms, found.poster_ms)
-            analyses.append(found if isinstance(found, str) else found.analysis)
         return analyses
 
     def read_giant(self, read: Callable[[], _Item | None]) -> _Item | None:

@@ -76,9 +76,8 @@ class _Photo:
     `is_other` if it is not a photograph, and nothing says that it should be one. `failure_reason`
     says why it can't be used; otherwise `content` and `facts` are set, and `image` and `signature`
     too unless the content was stored already after `commits` of this run. An encoded image has its
-    signature, and its size as decoded, after the analysis; a video has its times then, and never a
-    signature. `image` goes once the models have seen
-    it. `copies` are files with the same bytes, read meanwhile.
+    signature, and its size as decoded, after the analysis; a video never has a signature. `image`
+    goes once the models have seen it. `copies` are files with the same bytes, read meanwhile.
     """
 
     entry: WalkEntry
@@ -99,9 +98,6 @@ class _Photo:
     def sign(self, signature: Signature) -> None:
         self.signature = signature
         self.content = replace(self.content, width=signature.width, height=signature.height)
-
-    def time(self, duration_ms: int, poster_ms: int) -> None:
-        self.content = replace(self.content, duration_ms=duration_ms, poster_ms=poster_ms)
 
 
 @dataclass(frozen=True, slots=True)

@@ -48,9 +48,6 @@ class _Read:
     def sign(self, signature: Signature) -> None:
         """The catalog has it already."""
 
-    def time(self, duration_ms: int, poster_ms: int) -> None:
-        """The catalog has them already."""
-
 
 class Reindexer:
     """Builds a pipeline until nothing waits, then makes it live."""

@@ -40,15 +40,6 @@ class VideoSource:
     confinement: Confinement | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class VideoAnalysis:
-    """The analysis of a video, its duration, and the time of its poster, both in ms."""
-
-    analysis: Analysis
-    duration_ms: int
-    poster_ms: int
-
-
 AnalyseImages = Callable[[Sequence[Image]], Sequence[Analysis | str]]
 """Analyses images, in order; a failure reason in place of one that failed."""
 
@@ -59,7 +50,7 @@ def analyse_video(
     batch_size: int,
     stopped: Callable[[], bool],
     moments_a_minute: int = MOMENTS_A_MINUTE,
-) -> VideoAnalysis | str:
+) -> Analysis | str:
     """Choose the moments of a video and analyse them; returns why that failed, if it did.
 
     Raises CancelledError once `stopped` returns true.
@@ -86,9 +77,8 @@ def analyse_video(
                     analysed.append((time_ms, analysis))
         poster = moments.times.index(moments.poster_ms)
         whole = Box(0, 0, header.width, header.height)
-        return VideoAnalysis(
-            analysis_of_moments(analysed, poster, whole), duration_ms, moments.poster_ms
-        )
+        analysis = analysis_of_moments(analysed, poster, whole)
+        return replace(analysis, duration_ms=duration_ms, poster_ms=moments.poster_ms)
     except DecodeError as error:
         return error.message
 

@@ -78,6 +78,9 @@ class Documents:
         number = asset_identifier(asset.id)
         itself = f"{self._prefix}/v1/assets/{number}"
         version = (asset.sha256 or "")[:_VERSION_DIGITS]
+        if asset.poster_ms is not None:
+            # Another analysis may choose another frame.
+            version += f"-{asset.poster_ms}"
         thumbnail = f"{itself}/thumbnail?v={version}&size="
         original = f"{itself}/original"
         return {

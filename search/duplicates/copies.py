@@ -25,7 +25,7 @@ from scipy.ndimage import binary_erosion, binary_opening, label, uniform_filter
 
 from regard.core.catalog import ChannelQuery, ChannelSearch
 from regard.core.duplicates import CopyPair, DuplicateCatalog
-from regard.core.filters import EVERYTHING
+from regard.core.filters import EVERYTHING, AssetFilter, Fact
 from regard.core.machine import share_work, usable_cores
 from regard.core.records import Channel, Float32Array, Signature
 from regard.search.duplicates.alignment import (
@@ -184,6 +184,8 @@ _AT_ONCE = 64
 # How many neighbours are compared; the next number if most of them are copies.
 _NEIGHBOURS = (16, 64, 256)
 _MOST = 0.75
+# A video has vectors of up to a thousand moments, which would take the places of copies.
+_PHOTOGRAPHS = AssetFilter(without=(AssetFilter(has=(Fact.VIDEO,)),))
 # Prepared pictures take up to 300 kB each.
 _PICTURES = 256
 _REMEMBERED = 1 << 16
@@ -274,18 +276,19 @@ class NeighbourComparison:
         calls with little time also finish.
         """
         last = 0
+        within = _PHOTOGRAPHS if self._catalog.has_videos() else EVERYTHING
         while contents := self._catalog.uncompared(self._channel, last, _AT_ONCE):
             last = contents[-1]
             vectors = self._catalog.image_vectors(self._channel, contents)
             # Contents may have been deleted meanwhile.
             there = [content for content in contents if content in vectors]
-            near = self._neighbours(vectors, there, _NEIGHBOURS[0])
+            near = self._neighbours(vectors, there, _NEIGHBOURS[0], within)
             done: list[int] = []
             found: list[CopyPair] = []
             stopped = False
             for content in contents:
                 # One without a vector has no neighbours.
-                copies = self._copies(content, vectors, near.get(content, ()))
+                copies = self._copies(content, vectors, near.get(content, ()), within)
                 found += [
                     CopyPair(min(content, other), max(content, other), similarity)
                     for other, similarity in copies.items()
@@ -301,14 +304,19 @@ class NeighbourComparison:
         return True
 
     def _copies(
-        self, content: int, vectors: Mapping[int, Float32Array], near: Sequence[int]
+        self,
+        content: int,
+        vectors: Mapping[int, Float32Array],
+        near: Sequence[int],
+        within: AssetFilter,
     ) -> dict[int, float]:
         """The neighbours of a content that show the same picture, with their similarity."""
         copies = self._compared(content, near)
         for before, count in itertools.pairwise(_NEIGHBOURS):
             if len(copies) < _MOST * (before - 1):
                 break
-            copies = self._compared(content, self._neighbours(vectors, [content], count)[content])
+            more = self._neighbours(vectors, [content], count, within)
+            copies = self._compared(content, more[content])
         return copies
 
     def _compared(self, content: int, near: Sequence[int]) -> dict[int, float]:
@@ -317,13 +325,17 @@ class NeighbourComparison:
         return {other: alike for other, alike in found.items() if alike is not None}
 
     def _neighbours(
-        self, vectors: Mapping[int, Float32Array], contents: Sequence[int], count: int
+        self,
+        vectors: Mapping[int, Float32Array],
+        contents: Sequence[int],
+        count: int,
+        within: AssetFilter,
     ) -> dict[int, list[int]]:
         """Those of about `count` nearest other contents that may be copies, nearest first."""
         if not contents:
             return {}
         rows = np.stack([vectors[content] for content in contents])
-        of = self._index.search([ChannelQuery(self._channel, rows, count)], EVERYTHING)[0].contents
+        of = self._index.search([ChannelQuery(self._channel, rows, count)], within)[0].contents
         return self._comparer.screen(
             {
                 content: [

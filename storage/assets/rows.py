@@ -113,7 +113,8 @@ def ensure_contents(connection: Connection, contents: Sequence[ContentHeader]) -
                     "width": content.width,
                     "height": content.height,
                     "duration_ms": content.duration_ms,
-                    "poster_ms": content.poster_ms,
+                    # Until its analysis, a video is represented by its first frame.
+                    "poster_ms": None if content.duration_ms is None else 0,
                 }
                 for content in missing
             ],

@@ -5,9 +5,10 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from operator import itemgetter
 from typing import Any
 
-from sqlalchemy import Connection, select
+from sqlalchemy import Connection, select, update
 
 from regard.core.geometry import Box, Mask
 from regard.core.records import Analysis, Channel, Embedding, Kind, Region
@@ -42,8 +43,9 @@ def write_analyses(
 ) -> list[dict[str, object]]:
     """Insert analyses, one for each of the contents, except for their rows of `embedding`.
 
-    Returns these for `insert_embeddings`, which locks out other writers and so comes late in a
-    transaction. Raises ModelError for a vector that an index would refuse.
+    The contents of videos get the times that their analyses say. Returns the rows of `embedding`
+    for `insert_embeddings`, which locks out other writers and so comes late in a transaction.
+    Raises ModelError for a vector that an index would refuse.
     """
     captions: list[dict[str, object]] = []
     embeddings: list[dict[str, object]] = []
@@ -124,6 +126,13 @@ def write_analyses(
         (schema.caption, captions),
     ):
         insert_many(connection, table, rows)
+    for content_id, analysis in sorted(zip(contents, analyses, strict=True), key=itemgetter(0)):
+        if analysis.poster_ms is not None:
+            connection.execute(
+                update(schema.content)
+                .where(schema.content.c.id == content_id)
+                .values(duration_ms=analysis.duration_ms, poster_ms=analysis.poster_ms)
+            )
     return embeddings
 
 

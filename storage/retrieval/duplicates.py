@@ -126,6 +126,11 @@ class SqlDuplicates(SignatureStore, DuplicateCatalog):
         vectors = found.vectors.astype(np.float32)
         return dict(zip(found.contents.tolist(), vectors, strict=True))
 
+    def has_videos(self) -> bool:
+        statement = select(exists().where(_content.duration_ms.is_not(None)))
+        with self._database.reading() as connection:
+            return bool(connection.execute(statement).scalar_one())
+
     def save_comparisons(self, contents: Sequence[int], pairs: Sequence[CopyPair]) -> None:
         named = {*contents, *(pair.first for pair in pairs), *(pair.second for pair in pairs)}
         with self._database.writing() as connection:

@@ -13,7 +13,9 @@ from typing import Any
 
 import pytest
 from made_library import Library, painted
+from made_pictures import scene, write
 from made_videos import CODECS, write_audio, write_video
+from PIL import ImageEnhance
 
 from regard.indexer import folder_walk, walk
 from regard.indexer.videos import VideoSource, analyse_video
@@ -27,6 +29,18 @@ _COLOURS = ("red", "green", "blue")
 def _clip(library: Library, name: str, *colours: str, **options: Any) -> Path:
     scenes = [(painted((one,), seed, (96, 64)), _SECONDS) for seed, one in enumerate(colours)]
     return write_video(library.photos / name, scenes, **options)
+
+
+def _reindex(library: Library, profile: Path) -> None:
+    """Analyse everything with another profile, which is written to a file."""
+    profile.write_text(
+        'description = "turned"\nbatch_size = 2\nthreads = 1\n'
+        '[encoder]\nkind = "fake"\nparameters = { turn = 3 }\n'
+        '[captioner]\nkind = "fake"\n[segmenter]\nkind = "fake"\n'
+        "[weights]\nimage = 1.0\nregion = 1.0\ncaption = 1.0\n"
+    )
+    outcome = library.run("reindex", "--profile", profile, "--json")
+    assert outcome.code == 0, outcome
 
 
 @pytest.fixture
@@ -88,18 +102,30 @@ def test_an_unchanged_or_moved_video_costs_no_model_time(library: Library) -> No
 def test_another_profile_analyses_videos_anew(library: Library, tmp_path: Path) -> None:
     _clip(library, "clip.mp4", *_COLOURS)
     library.index()
-    profile = tmp_path / "turned.toml"
-    profile.write_text(
-        'description = "turned"\nbatch_size = 2\nthreads = 1\n'
-        '[encoder]\nkind = "fake"\nparameters = { turn = 3 }\n'
-        '[captioner]\nkind = "fake"\n[segmenter]\nkind = "fake"\n'
-        "[weights]\nimage = 1.0\nregion = 1.0\ncaption = 1.0\n"
-    )
-    outcome = library.run("reindex", "--profile", profile, "--json")
-    assert outcome.code == 0, outcome
+    _reindex(library, tmp_path / "turned.toml")
     hit = library.search("blue", "--limit", "1")[0]
     assert 6000 <= hit["region"]["time_ms"] <= 7000
     library.verify()
+
+
+def test_another_analysis_chooses_another_poster(
+    library: Library, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scenes = (("red", 1.0), ("green", 2.0), ("blue", 6.0), ("yellow", 1.0))
+    write_video(
+        library.photos / "clip.mp4",
+        [(painted((name,), 0, (96, 64)), seconds) for name, seconds in scenes],
+    )
+    monkeypatch.setenv("REGARD_MOMENTS_A_MINUTE", "1")
+    library.index()
+    (few,) = library.sql("SELECT duration_ms, poster_ms FROM content")
+    monkeypatch.delenv("REGARD_MOMENTS_A_MINUTE")
+    _reindex(library, tmp_path / "turned.toml")
+    (many,) = library.sql("SELECT duration_ms, poster_ms FROM content")
+    assert few[0] == many[0]
+    assert not 3000 <= few[1] <= 3500
+    # Blue lasts longest.
+    assert 3000 <= many[1] <= 3500
 
 
 def test_an_export_carries_videos(library: Library, tmp_path: Path) -> None:
@@ -122,6 +148,23 @@ def test_videos_are_no_duplicates_of_their_frames(library: Library) -> None:
     outcome = library.run("duplicates", "--json")
     assert outcome.code == 0, outcome
     assert outcome.document["groups"] == []
+
+
+def test_moments_of_a_video_do_not_hide_the_copy_of_a_photograph(
+    library: Library, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    frame, other = scene(1), scene(2)
+    clip = [(one, 0.5) for _ in range(20) for one in (frame, other)]
+    write_video(library.photos / "clip.mp4", clip, size=frame.size)
+    # Its vector is further from the frame's than those of the moments.
+    copy = ImageEnhance.Brightness(frame).enhance(0.8)
+    for name, picture in (("frame", frame), ("copy", copy)):
+        write(library.photos / f"{name}.png", picture, "PNG")
+    monkeypatch.setenv("REGARD_MOMENTS_A_MINUTE", "120")
+    library.index()
+    (group,) = library.run("duplicates", "--json").document["groups"]
+    names = {Path(member["asset"]["uri"]).name for member in group["members"]}
+    assert names == {"frame.png", "copy.png"}
 
 
 def test_a_hundred_damaged_videos_are_listed_and_stop_nothing(library: Library) -> None:

@@ -205,7 +205,8 @@ async def get_thumbnail(
             time_ms=asset.poster_ms,
             limits=service.limits,
         )
-        return _Rendering(asset, str(size.value), render)
+        frame = "" if asset.poster_ms is None else str(asset.poster_ms)
+        return _Rendering(asset, _variant(asset.poster_ms, size), render, frame)
 
     return await _picture(service, find, v, conditions)
 
@@ -261,7 +262,7 @@ async def get_crop(
 
         name = f"crop-{box.x},{box.y},{box.width},{box.height}-{size.value}"
         if region.time_ms is not None:
-            name = f"moment-{region.time_ms}-{size.value}"
+            name = _variant(region.time_ms, size)
         return _Rendering(asset, name, render)
 
     return await _picture(service, find, v, conditions)
@@ -300,11 +301,17 @@ def get_mask(
 @dataclass(frozen=True, slots=True)
 class _Rendering:
     """A rendering of an asset: its name in the cache, and the function that makes it from the
-    file."""
+    file. `frame` is the time that its version names beside the content, for the poster of a video."""
 
     asset: Asset
     variant: str
     render: Callable[[BinaryIO], bytes]
+    frame: str = ""
+
+
+def _variant(time_ms: int | None, size: PictureSize) -> str:
+    """The name of a whole picture: a photograph, or a frame of a video, of which there are many."""
+    return str(size.value) if time_ms is None else f"moment-{time_ms}-{size.value}"
 
 
 async def _picture(
@@ -320,7 +327,7 @@ async def _picture(
     wanted, data = await to_thread.run_sync(_find_picture, service, find)
     asset = wanted.asset
     tag = f'"{(asset.sha256 or "")[:32]}-{wanted.variant}"'
-    headers = {**_caching(asset, version), "ETag": tag}
+    headers = {**_caching(asset, version, wanted.frame), "ETag": tag}
     if conditions.is_known(FileVersion(tag)):
         return Response(status_code=304, headers=headers)
     if data is None:
@@ -351,10 +358,11 @@ def _make_picture(service: Service, wanted: _Rendering) -> bytes:
     return service.thumbnails.get(wanted.asset.sha256, wanted.variant, make)
 
 
-def _caching(asset: Asset, version: str | None) -> dict[str, str]:
-    """Cache for a year if the URL names the content, otherwise revalidate each time."""
-    is_named = bool(version) and (asset.sha256 or "").startswith(version or "")
-    long = is_named and len(version or "") >= 8
+def _caching(asset: Asset, version: str | None, frame: str = "") -> dict[str, str]:
+    """Cache for a year if the URL names the content and the frame, else revalidate each time."""
+    digest, _, named_frame = (version or "").partition("-")
+    is_named = len(digest) >= 8 and (asset.sha256 or "").startswith(digest)
+    long = is_named and named_frame == frame
     return {
         "Cache-Control": f"private, max-age={_YEAR}, immutable" if long else "private, no-cache"
     }

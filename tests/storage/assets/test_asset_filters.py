@@ -85,7 +85,6 @@ class Filled:
                 content = ContentHeader(
                     *(header(name).sha256, "jpeg", *made.size),
                     duration_ms=made.duration_ms,
-                    poster_ms=made.duration_ms and 0,
                 )
                 path = f"/placeholder/{made.content}"
                 regions = analysis(name, made.content % 3)
