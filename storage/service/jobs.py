@@ -7,6 +7,9 @@ that others can run.
 
 Jobs take turns: one that stops before its end is queued behind all others. Only its worker
 remembers this; after a restart the oldest job comes first again.
+
+Jobs that ended are deleted after 30 days, when another one ends. The last one of each kind,
+collection and folder stays: it says that the folder was imported, or that uploads are not wanted.
 """
 
 from __future__ import annotations
@@ -16,9 +19,23 @@ import contextlib
 import itertools
 import json
 from collections.abc import Iterator, Mapping, Sequence
+from datetime import timedelta
 from typing import Any
 
-from sqlalchemy import Connection, Row, Select, case, func, insert, select, update
+from sqlalchemy import (
+    JSON,
+    Connection,
+    Row,
+    Select,
+    case,
+    cast,
+    delete,
+    func,
+    insert,
+    select,
+    type_coerce,
+    update,
+)
 
 from regard.core.errors import Conflict, NotFound
 from regard.core.jobs import Job, JobKind, JobState
@@ -28,6 +45,7 @@ from regard.storage.database.catalog import Catalog
 from regard.storage.database.clock import utc_now
 from regard.storage.database.lease import WORKER, SqlWriterLease, hold_writer_lease
 
+KEPT = timedelta(days=30)
 _MAX_DEATHS = 5
 _MOST_CHANGED = 1000
 _job = schema.job.c
@@ -343,6 +361,8 @@ class SqlJobQueue:
                 newest = connection.execute(select(func.max(_job.id))).scalar_one()
                 self._behind[job] = newest, next(self._stopped)
             connection.execute(update(schema.job).where(_job.id == job).values(**values))
+            if state.is_final:
+                _delete_old(connection)
 
     def waits(self, job: int, message: str) -> None:
         """Queue a claimed job again, with what it waits for as its message."""
@@ -395,6 +415,20 @@ def _add(
         .returning(_job.id)
     ).scalar_one()
     return _get(connection, number)
+
+
+def _delete_old(connection: Connection) -> None:
+    """Delete the jobs that ended long ago, except for the last of each kind and folder."""
+    # SQLite's JSON is text, which a cast to JSON would turn into a number.
+    read = cast if connection.dialect.name == "postgresql" else type_coerce
+    parameters = read(_job.parameters, JSON)
+    folder = (parameters[name].as_string() for name in ("root", "path"))
+    # Only those that began say that a folder was imported.
+    alike = (_job.kind, _job.collection_id, *folder, _job.started_at.is_(None))
+    last = select(func.max(_job.id)).group_by(*alike)
+    connection.execute(
+        delete(schema.job).where(_job.finished_at < utc_now() - KEPT, _job.id.not_in(last))
+    )
 
 
 def _few(changed: set[str]) -> list[str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
 
 import pytest
 from catalog_samples import Home
@@ -13,7 +14,8 @@ from sqlalchemy import delete, update
 from regard.core.errors import Conflict, LeaseHeld, NotFound
 from regard.core.jobs import Job, JobKind, JobState
 from regard.storage.database import schema
-from regard.storage.service.jobs import SqlJobQueue
+from regard.storage.database.clock import utc_now
+from regard.storage.service.jobs import KEPT, SqlJobQueue
 
 
 @pytest.fixture
@@ -266,6 +268,44 @@ def test_folders_that_were_ever_imported(queue: SqlJobQueue, worker: SqlJobQueue
     assert queue.imported_folders("holiday") == [("photos", "a"), ("photos", "b")]
     assert queue.imported_folders("other") == [("photos", "a")]
     assert queue.imported_folders("none") == []
+
+
+def test_jobs_that_ended_long_ago_go_except_for_the_last_of_each_folder(
+    queue: SqlJobQueue, worker: SqlJobQueue, home: Home
+) -> None:
+    def end(job: Job, state: JobState = JobState.DONE) -> int:
+        assert _claim(worker).id == job.id
+        worker.finish(job.id, state, report=None, message=None)
+        return job.id
+
+    imports = [end(_import(queue, path)) for path in ("", "2024", "", "2024")]
+    changes = [end(queue.add_changes("holiday", "photos", [name])) for name in ("a", "b")]
+    uploads = [queue.add(JobKind.UPLOAD, "holiday").id]
+    queue.cancel(uploads[0])
+    uploads.append(end(queue.add(JobKind.UPLOAD, "holiday"), JobState.FAILED))
+    copies = [end(queue.add_for_all(JobKind.COPIES)) for _ in range(3)]
+    waiting = _import(queue, "later")
+    never_began = _import(queue, "2024")
+    queue.cancel(never_began.id)
+    folders = queue.imported_folders("holiday")
+    day = timedelta(days=1)
+    for number in range(1, copies[2]):
+        age = KEPT + day if number < copies[1] else KEPT - day
+        job = schema.job
+        home.execute(update(job).where(job.c.id == number).values(finished_at=utc_now() - age))
+    end(waiting)
+    kept = {job.id for job in queue.list(limit=100)}
+    assert kept == {
+        *(imports[-1], changes[-1], *uploads, *copies[1:], waiting.id, never_began.id),
+    }
+    assert queue.imported_folders("holiday") == sorted([*folders, ("photos", "later")])
+    latest = queue.latest(JobKind.COPIES)
+    assert latest is not None
+    assert latest.id == copies[2]
+    with pytest.raises(NotFound):
+        queue.get(imports[0])
+    # Numbers are not used again.
+    assert _import(queue).id > max(kept)
 
 
 def test_there_is_one_worker(home: Home, worker: SqlJobQueue) -> None:
