@@ -158,9 +158,8 @@ class _Tools:
     ) -> dict[str, Any]:
         """Add photographs to an album, and take others out of it; no photograph is deleted.
 
-        What is added comes first; of each list all or none are changed. `changed` counts those that
-        were not in it before, or were. Fails for a saved search, and if the album or a photograph
-        does not exist.
+        All of this happens or none of it. `changed` counts those that joined or left. Fails for a
+        saved search, and if the album or a photograph does not exist.
         """
         change = partial(self._library.change_album, name, add=add or (), remove=remove or ())
         return {"changed": await self._call(change)}

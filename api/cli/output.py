@@ -14,7 +14,7 @@ from rich.text import Text
 
 from regard.api.cli.app import DONE, DONE_WITH_FAILURES, INTERRUPTED, printable
 from regard.api.library.results import Hit, unread_words
-from regard.core.errors import CannotWork, DecodeError
+from regard.core.errors import CannotWork, DecodeError, NotFound
 from regard.indexer.report import IndexReport
 
 _PREVIEW_COLUMNS = 36
@@ -142,7 +142,7 @@ def print_pictures(hits: Sequence[Hit]) -> None:
         )
         try:
             picture = hit.picture(_PREVIEW_PIXELS)
-        except DecodeError as error:
+        except (DecodeError, NotFound) as error:
             tiles.append(Group(Text(f"[{error.message}]", style="red"), label))
             continue
         tiles.append(Group(TerminalImage(picture, width=_PREVIEW_COLUMNS, height="auto"), label))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Literal
 from urllib.parse import quote
 
 from regard.api.client.connection import Call, Connection, pages, pairs
@@ -47,16 +46,9 @@ class Albums:
         """Delete an album, and none of its photographs."""
         self._connection.send(Call("DELETE", _path(id)))
 
-    def add(self, id: str, assets: Sequence[str]) -> int:
-        """Add assets, all of them or none; returns how many were not in the album."""
-        return self._change(id, assets, "add")
-
-    def remove(self, id: str, assets: Sequence[str]) -> int:
-        """Take assets out, all of them or none; returns how many were in the album."""
-        return self._change(id, assets, "remove")
-
-    def _change(self, id: str, assets: Sequence[str], action: Literal["add", "remove"]) -> int:
-        document = {"ids": list(assets), "action": action}
+    def change(self, id: str, *, add: Sequence[str] = (), remove: Sequence[str] = ()) -> int:
+        """Add assets and take others out, all of them or none; returns how many joined or left."""
+        document = {"add": list(add), "remove": list(remove)}
         call = Call("POST", f"{_path(id)}/assets", json=document)
         return self._connection.read(BulkAnswer, call).done
 

@@ -28,13 +28,13 @@ from regard.api.library.results import (
     Status,
     Suggestion,
 )
+from regard.core.errors import UsageError
 from regard.indexer.report import SILENT, IndexReport, Progress
-from regard.search.answers import Scope
+from regard.search.answers import Scope, parse_identifier
 
 if TYPE_CHECKING:
     from PIL.Image import Image as Picture
 
-    from regard.core.errors import UsageError
     from regard.indexer.reading import ReadReport
     from regard.indexer.sidecar_writing import SidecarReport
     from regard.storage.export.exporting import ExportReport
@@ -263,9 +263,10 @@ class Library(ABC):
         add: Iterable[str | Asset | Hit] = (),
         remove: Iterable[str | Asset | Hit] = (),
     ) -> int:
-        """Add photographs to an album and take others out; returns how many that changed.
+        """Add photographs to an album and take others out; returns how many joined or left.
 
-        Raises NotFound, Conflict for a saved search.
+        All of this happens or none of it; one that is in both is taken out. Raises NotFound,
+        Conflict for a saved search.
         """
 
     @abstractmethod
@@ -358,11 +359,19 @@ class Library(ABC):
     def _search_texts(self, texts: Sequence[str], scope: Scope) -> list[Answer | UsageError]: ...
 
 
-def asset_id(asset: str | Asset | Hit) -> str:
-    """The id of a photograph that was given in any form."""
+def asset_number(asset: str | Asset | Hit) -> int:
+    """The number in the id of a photograph, given in any form; raises UsageError for other ids."""
     if isinstance(asset, Hit):
-        return asset.asset.id
-    return asset if isinstance(asset, str) else asset.id
+        asset = asset.asset
+    reference = parse_identifier(asset if isinstance(asset, str) else asset.id)
+    if reference.is_region:
+        raise UsageError(f"r{reference.id} is a region", remedy="give the id of its photograph")
+    return reference.id
+
+
+def asset_id(asset: str | Asset | Hit) -> str:
+    """The id of a photograph, given in any form; raises UsageError for other ids."""
+    return f"a{asset_number(asset)}"
 
 
 def expanded(paths: Sequence[PathLike]) -> list[bytes]:

@@ -23,7 +23,7 @@ from regard.api.library.interface import (
     DEFAULT_KINDS,
     Library,
     PathLike,
-    asset_id,
+    asset_number,
     expanded,
 )
 from regard.api.library.queries import (
@@ -68,7 +68,7 @@ from regard.core.words import composed
 from regard.indexer.report import SILENT, IndexReport, Progress
 from regard.models.profiles.recommending import better_profile
 from regard.photos.files import absolute_path, is_absolute, uri_of_path
-from regard.search.answers import ImageQuery, Scope, TextQuery, parse_identifier
+from regard.search.answers import ImageQuery, Scope, TextQuery
 from regard.search.engine import SearchEngine
 from regard.search.language.planning import compose_query, intersect, read_filter, read_terms
 from regard.search.language.syntax import WrittenPicture, WrittenQuery
@@ -298,12 +298,8 @@ class LocalLibrary(Library):
     ) -> int:
         store = self._albums()
         album = store.named(composed(name)).id
-        parts = ((add, store.add), (remove, store.remove))
-        return sum(
-            work(album, {parse_identifier(asset_id(one)).id for one in chosen})
-            for chosen, work in [(list(chosen), work) for chosen, work in parts]
-            if chosen
-        )
+        joining, leaving = ({*map(asset_number, chosen)} for chosen in (add, remove))
+        return store.change(album, add=joining, remove=leaving)
 
     def rename_album(self, name: str, new_name: str) -> Album:
         store = self._albums()
@@ -632,14 +628,6 @@ def duplicate_kinds(kinds: Iterable[str]) -> list[DuplicateKind]:
                 f"{kind!r} is not a kind of duplicate", remedy=f"use {', '.join(known)}"
             )
     return [known[kind] for kind in dict.fromkeys(kinds)]
-
-
-def asset_number(asset: str | Asset | Hit) -> int:
-    """The number of a photograph; raises UsageError for a region's id."""
-    reference = parse_identifier(asset_id(asset))
-    if reference.is_region:
-        raise UsageError(f"r{reference.id} is a region", remedy="give the id of its photograph")
-    return reference.id
 
 
 def _pipelines(catalog: object) -> list[Pipeline]:

@@ -1,7 +1,7 @@
 """The Library over a server.
 
 What the server refuses is raised as the error that a home would raise in its place: UsageError for
-wrong arguments, else CannotWork.
+wrong arguments, NotFound, Conflict or NameTaken, else CannotWork.
 """
 
 from __future__ import annotations
@@ -64,7 +64,15 @@ from regard.api.schemas import (
     RefinedDocument,
     RegionDocument,
 )
-from regard.core.errors import CannotWork, DecodeError, MalformedQuery, NotFound, UsageError
+from regard.core.errors import (
+    CannotWork,
+    Conflict,
+    DecodeError,
+    MalformedQuery,
+    NameTaken,
+    NotFound,
+    UsageError,
+)
 from regard.core.geometry import Mask
 from regard.core.words import composed
 from regard.indexer.exclusions import ExclusionChange
@@ -84,6 +92,11 @@ if TYPE_CHECKING:
 
 KEY_VARIABLE = "REGARD_API_KEY"
 _WRONG_ARGUMENTS = frozenset({"validation", "unanswerable-query", "malformed-query"})
+_SAME_ERRORS: Mapping[str, type[CannotWork]] = {
+    "not-found": NotFound,
+    "name-taken": NameTaken,
+    "conflict": Conflict,
+}
 _PICTURE_PROBLEMS = frozenset({"unusable-image", "unsupported-media", "too-large"})
 _PICTURE_FIELDS = frozenset({"image", "negative_image"})
 _THUMBNAILS = (256, 512, 1024)
@@ -227,14 +240,9 @@ class RemoteLibrary(Library):
         add: Iterable[str | Asset | Hit] = (),
         remove: Iterable[str | Asset | Hit] = (),
     ) -> int:
-        calls = self._client.albums
-        changed = 0
+        joining, leaving = ([*map(asset_id, chosen)] for chosen in (add, remove))
         with _problems():
-            id = self._album_id(name)
-            for chosen, work in ((add, calls.add), (remove, calls.remove)):
-                ids = [asset_id(one) for one in chosen]
-                changed += work(id, ids) if ids else 0
-        return changed
+            return self._client.albums.change(self._album_id(name), add=joining, remove=leaving)
 
     def rename_album(self, name: str, new_name: str) -> Album:
         with _problems():
@@ -310,8 +318,7 @@ class RemoteLibrary(Library):
         return [self._region(one) for one in (*found.regions, *found.texts)]
 
     def picture(self, asset: str | Asset | Hit, longest: int = 512) -> Picture:
-        with _problems():
-            return self._load_picture(asset_id(asset), longest)
+        return self._load_picture(asset_id(asset), longest)
 
     def status(self) -> Status:
         client = self._client
@@ -469,10 +476,13 @@ class RemoteLibrary(Library):
         from PIL import Image
 
         size = next((size for size in _THUMBNAILS if size >= longest), _THUMBNAILS[-1])
-        try:
-            data = fetch(id, size)
-        except ServerProblem as problem:
-            raise DecodeError(problem.detail) from problem
+        with _problems():
+            try:
+                data = fetch(id, size)
+            except ServerProblem as problem:
+                if problem.name == "not-found":
+                    raise
+                raise DecodeError(problem.detail) from problem
         picture = Image.open(io.BytesIO(data)).convert("RGB")
         picture.thumbnail((longest, longest))
         return picture
@@ -544,6 +554,8 @@ def _problems() -> Iterator[None]:
     except ServerProblem as problem:
         if problem.name in _WRONG_ARGUMENTS:
             raise UsageError(problem.detail, remedy=problem.remedy) from problem
+        if problem.name in _SAME_ERRORS:
+            raise _SAME_ERRORS[problem.name](problem.detail, remedy=problem.remedy) from problem
         if problem.status == 401:
             problem.remedy = (
                 f"give a key with --key-file FILE, {KEY_VARIABLE} or regard.open(URL, key=KEY); "

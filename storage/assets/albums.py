@@ -120,15 +120,18 @@ class SqlAlbums:
             connection.execute(delete(schema.album).where(_album.id == album))
             record_changes(connection, [], [], changed_events(rows))
 
-    def add(self, album: int, assets: Collection[int], *, visible: Visible = None) -> int:
-        """Add assets, all of them or none; returns how many are new. Raises NotFound, Conflict."""
-        return self._change(album, assets, visible, _insert)
+    def change(
+        self,
+        album: int,
+        *,
+        add: Collection[int] = (),
+        remove: Collection[int] = (),
+        visible: Visible = None,
+    ) -> int:
+        """Add assets and take others out, all of them or none; returns how many joined or left.
 
-    def remove(self, album: int, assets: Collection[int], *, visible: Visible = None) -> int:
-        """Take assets out, all of them or none; returns how many were in it."""
-        return self._change(album, assets, visible, _delete)
-
-    def _change(self, album: int, assets: Collection[int], visible: Visible, change: Any) -> int:
+        One that is in both is taken out. Raises NotFound, Conflict for a saved search.
+        """
         with self._database.writing() as connection:
             row = _require(connection, album, visible)
             if row.query is not None:
@@ -136,8 +139,11 @@ class SqlAlbums:
                     f"the album {row.name} is a saved search, which fills itself",
                     remedy="change its query",
                 )
-            rows = require_assets(connection, assets, visible)
-            changed = set(change(connection, album, [row.id for row in rows]))
+            rows = require_assets(connection, {*add, *remove}, visible)
+            changed = {
+                *_insert(connection, album, sorted({*add} - {*remove})),
+                *_delete(connection, album, sorted(remove)),
+            }
             if changed:
                 events = changed_events([row for row in rows if row.id in changed])
                 record_changes(connection, [], [], events)

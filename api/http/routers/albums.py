@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any
 
 from fastapi import APIRouter
 from pydantic import BaseModel, ConfigDict, Field
@@ -53,12 +53,12 @@ class AlbumPatch(BaseModel):
 
 
 class AlbumChange(BaseModel):
-    """Assets to add to an album or to take out of it, all of them or none."""
+    """Assets to add to an album and to take out of it, all of them or none."""
 
     model_config = ConfigDict(extra="forbid")
 
-    ids: list[str] = Field(min_length=1, max_length=_BULK, examples=[["a17", "a18"]])
-    action: Literal["add", "remove"]
+    add: list[str] = Field(default=[], max_length=_BULK, examples=[["a17", "a18"]])
+    remove: list[str] = Field(default=[], max_length=_BULK, examples=[["a19"]])
 
 
 @router.post(
@@ -121,10 +121,14 @@ def delete_album(id: str, service: Use, caller: Writer) -> Response:
     responses=responses("not-found", "conflict"),
 )
 def change_album(id: str, change: AlbumChange, service: Use, caller: Writer) -> dict[str, Any]:
-    """Add assets to an album or take them out; `done` counts those that made a difference."""
-    numbers = {read_identifier(one, "a") for one in change.ids}
-    work = service.albums.add if change.action == "add" else service.albums.remove
-    return {"done": work(read_identifier(id, "b"), numbers, visible=caller.collections)}
+    """Add assets to an album and take others out; `done` counts those that joined or left."""
+    joining, leaving = (
+        {read_identifier(one, "a") for one in ids} for ids in (change.add, change.remove)
+    )
+    done = service.albums.change(
+        read_identifier(id, "b"), add=joining, remove=leaving, visible=caller.collections
+    )
+    return {"done": done}
 
 
 def _name(name: str) -> str:

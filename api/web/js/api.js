@@ -110,8 +110,8 @@ export async function albums() {
 export const createAlbum = (name, query) => call("v1/albums", { method: "POST", json: { name, query } });
 export const renameAlbum = (which, name) => call(`v1/albums/${id(which)}`, { method: "PATCH", json: { name } });
 export const deleteAlbum = (which) => call(`v1/albums/${id(which)}`, { method: "DELETE" });
-export const changeAlbum = (which, ids, action) =>
-  call(`v1/albums/${id(which)}/assets`, { method: "POST", json: { ids, action } });
+/** Change an album by { add, remove }, lists of ids. */
+export const changeAlbum = (which, change) => call(`v1/albums/${id(which)}/assets`, { method: "POST", json: change });
 export const duplicates = (pairs, signal) => call(address("v1/duplicates", pairs), { signal });
 export const mergeDuplicates = (keep, discard) => call("v1/duplicates/merge", { method: "POST", json: { keep, discard } });
 export const markDistinct = (ids, distinct) => call("v1/duplicates/distinct", { method: "POST", json: { ids, distinct } });

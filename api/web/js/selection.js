@@ -124,7 +124,7 @@ export function makeSelection(bar, actions) {
       const ids = [...selected];
       let changed = 0;
       for (let start = 0; start < ids.length; start += AT_ONCE) {
-        changed += (await api.changeAlbum(id, ids.slice(start, start + AT_ONCE), action)).done;
+        changed += (await api.changeAlbum(id, { [action]: ids.slice(start, start + AT_ONCE) })).done;
       }
       const show = () => {
         clear();

@@ -24,12 +24,12 @@ def test_an_album_from_beginning_to_end(served: Served) -> None:
     assert (album.query, album.assets, album.cover) == (None, 0, None)
     with refused("name-taken"):
         client.albums.create("Harbour, e\u0301")
-    assert client.albums.add(album.id, [one, two]) == 2
-    assert client.albums.add(album.id, [two, three]) == 1
+    assert client.albums.change(album.id, add=[one, two]) == 2
+    assert client.albums.change(album.id, add=[two, three]) == 1
     with refused("not-found"):
-        client.albums.add(album.id, [one, "a999999"])
+        client.albums.change(album.id, add=[one, "a999999"])
     assert in_album(client, album.name) == {one, two, three}
-    assert client.albums.remove(album.id, [three, three]) == 1
+    assert client.albums.change(album.id, remove=[three, three]) == 1
     assert client.albums.get(album.id).assets == 2
     # What is in the trash is not shown, and comes back.
     client.assets.delete(one)
@@ -63,8 +63,8 @@ def test_the_log_tells_who_joins_and_leaves(served: Served) -> None:
         )
 
     before = count()
-    client.albums.add(album.id, [asset.id])
-    client.albums.add(album.id, [asset.id])
+    client.albums.change(album.id, add=[asset.id])
+    client.albums.change(album.id, add=[asset.id])
     assert count() == before + 1
     client.albums.delete(album.id)
     assert count() == before + 2
@@ -80,7 +80,7 @@ def test_a_saved_search_fills_itself(served: Served) -> None:
     later = shelf.add(png("red"), tags=["later"])[0].id
     assert in_album(client, name) == {tagged, later}
     with refused("conflict"):
-        client.albums.add(album.id, [tagged])
+        client.albums.change(album.id, add=[tagged])
     client.albums.edit(album.id, query=f'collection:"{shelf.name}" tag:later')
     assert in_album(client, name) == {later}
     # With something to look for it is the likely hits, whatever the filter around it.
@@ -110,21 +110,21 @@ def test_a_bound_key_sees_what_it_may(served: Served) -> None:
     mine, theirs = shelf.add(png("red"))[0].id, other.add(png("blue"))[0].id
     shared, foreign = (client.albums.create(f"{name} {shelf.name}") for name in ("both", "none"))
     saved = client.albums.create(f"saved {shelf.name}", "has:gps OR -has:gps")
-    client.albums.add(shared.id, [mine, theirs])
-    client.albums.add(foreign.id, [theirs])
+    client.albums.change(shared.id, add=[mine, theirs])
+    client.albums.change(foreign.id, add=[theirs])
     bound = served.with_key(served.key("write", shelf.name))
     assert [album.id for album in bound.albums.iterate()] == [shared.id]
     assert bound.albums.get(shared.id).assets == 1
     assert in_album(bound, shared.name) == {mine}
     for hidden in (foreign, saved):
-        for call in (bound.albums.get, lambda id: bound.albums.add(id, [mine])):
+        for call in (bound.albums.get, lambda id: bound.albums.change(id, add=[mine])):
             with refused("not-found"):
                 call(hidden.id)
         with refused("not-found"):
             in_album(bound, hidden.name)
     with refused("not-found"):
-        bound.albums.remove(shared.id, [theirs])
-    assert bound.albums.remove(shared.id, [mine]) == 1
+        bound.albums.change(shared.id, remove=[theirs])
+    assert bound.albums.change(shared.id, remove=[mine]) == 1
     with refused("not-found"):
         bound.albums.get(shared.id)
     for change in (

@@ -168,7 +168,7 @@ def test_a_merge_keeps_what_people_said_of_the_others(shelf: Shelf) -> None:
     client.assets.patch(whole, tags=["sea"])
     client.assets.patch(worse, tags=["sea", "dawn"])
     album = client.albums.create(f"merged {shelf.name}")
-    client.albums.add(album.id, [cut])
+    client.albums.change(album.id, add=[cut])
     assert client.duplicates.merge(whole, [worse, cut, ids["again"]]) == 3
     assert client.assets.get(whole).tags == ["dawn", "sea"]
     assert client.albums.get(album.id).cover == whole

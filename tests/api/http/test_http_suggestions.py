@@ -37,7 +37,7 @@ def test_a_bound_key_gets_the_values_of_its_collections(served: Served) -> None:
     (seen,) = mine.add(png("red"), tags=["quay mine"])
     (hidden,) = theirs.add(png("blue"), tags=["quay theirs"])
     for name, asset in (("quays", seen), ("quays of others", hidden)):
-        client.albums.add(client.albums.create(name).id, [asset.id])
+        client.albums.change(client.albums.create(name).id, add=[asset.id])
     client.albums.create("quays saved", "tag:quay")
     bound = served.with_key(served.key("read", mine.name))
     assert suggested(bound, "qua") == [("tag", "quay mine"), ("album", "quays")]

@@ -9,6 +9,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,14 +21,16 @@ from made_library import painted, regard, write_photo
 from made_local_server import LocalServer
 
 import regard as api
-from regard import Answer, Library, NotFound, RegardError, UsageError
+from regard import Answer, Library, NotFound, UsageError
 from regard.api.client import Client, Filters
 from regard.api.library.results import Suggestion
 from regard.api.library.sending import Sending
 from regard.core.errors import (
     CannotWork,
+    Conflict,
     DecodeError,
     MalformedQuery,
+    NameTaken,
     UnanswerableQuery,
 )
 from regard.indexer.report import Progress
@@ -222,9 +225,12 @@ def test_the_details_of_a_photograph(both: tuple[Library, Library]) -> None:
     assert (details.state, details.asset.format) == ("indexed", "JPEG")
     assert details.facts["rating"] is None
     for library in both:
-        for unknown in ("a4711", "r1"):
-            with pytest.raises(RegardError, match=unknown):
-                library.details(unknown)
+        for read in (library.details, library.regions, library.picture):
+            with pytest.raises(NotFound, match="a4711"):
+                read("a4711")
+            for wrong in ("r1", "4711"):
+                with pytest.raises(UsageError, match=wrong):
+                    read(wrong)
 
 
 def test_texts_are_answered_in_order_and_never_parsed(library: Library) -> None:
@@ -286,13 +292,13 @@ def test_status_of_a_home_opens_no_index(photos: Photos, monkeypatch: pytest.Mon
         ({"text": "red", "limit": 0}, UsageError, "limit"),
         ({"text": "red", "target": "face"}, UsageError, "'face' is not a target"),
         ({"text": "red", "collection": " "}, UsageError, "name is empty"),
-        ({"text": "red", "collection": "nowhere"}, CannotWork, "nowhere"),
+        ({"text": "red", "collection": "nowhere"}, NotFound, "nowhere"),
         ({"text": "red", "min_relevance": 2}, UsageError, "relevance"),
         ({"text": "red tags:x"}, MalformedQuery, "tags"),
         ({"text": "-night"}, UsageError, "only negative terms"),
-        ({"text": "red like:a999"}, CannotWork, "a999"),
+        ({"text": "red like:a999"}, NotFound, "a999"),
         ({"like": "q1"}, UsageError, "'q1'"),
-        ({"like": "a999999"}, CannotWork, "a999999"),
+        ({"like": "a999999"}, NotFound, "a999999"),
         ({"text": "red", "box": (1, 2, 3, 4)}, UsageError, "a box needs a picture"),
         ({"image": "{photo}", "box": (1, 2, 3)}, UsageError, "not a box"),
         ({"image": "{photo}", "box": (1, 2, 0, 4)}, UsageError, "the box is empty"),
@@ -564,8 +570,9 @@ def test_duplicates_are_decided(both: tuple[Library, Library]) -> None:
         assert library.mark_distinct([one, two, three], distinct=False) == 3
         with pytest.raises(UsageError):
             library.mark_distinct([one])
-        with pytest.raises(RegardError, match="no photograph has the id a999999"):
-            library.merge_duplicates(one, ["a999999"])
+        for decide in (library.mark_distinct, partial(library.merge_duplicates, one)):
+            with pytest.raises(NotFound, match="no photograph has the id a999999"):
+                decide(["a1", "a999999"])
 
 
 def test_albums(both: tuple[Library, Library]) -> None:
@@ -576,8 +583,16 @@ def test_albums(both: tuple[Library, Library]) -> None:
         assert made in library.albums()
         assert library.change_album(name, add=hits) == 3
         assert library.change_album(name, add=hits, remove=[hits[0].asset.id]) == 1
+        kept = {hit.asset.id for hit in hits[1:]}
+        # All of a change happens or none of it.
+        for change in (
+            {"add": hits[:1], "remove": ["a999999"]},
+            {"add": ["a999999"], "remove": hits[1:]},
+        ):
+            with pytest.raises(NotFound, match="a999999"):
+                library.change_album(name, **change)
         found = library.search(f'album:"{name}"').hits
-        assert {hit.asset.id for hit in found} == {hit.asset.id for hit in hits[1:]}
+        assert {hit.asset.id for hit in found} == kept
         saved = library.create_album(f"{name}, saved", "red -has:gps")
         assert (saved.query, saved.assets) == ("red -has:gps", None)
         for wrong in ("tags:x", "album:x"):
@@ -585,8 +600,10 @@ def test_albums(both: tuple[Library, Library]) -> None:
                 library.create_album("wrong", wrong)
         renamed = library.rename_album(name, f"{name}, renamed")
         assert (renamed.name, renamed.assets) == (f"{name}, renamed", 2)
-        with pytest.raises(RegardError, match="already exists"):
+        with pytest.raises(NameTaken, match="already exists"):
             library.rename_album(renamed.name, saved.name)
+        with pytest.raises(Conflict, match="saved search"):
+            library.change_album(saved.name, add=hits)
         suggested = library.suggest(f"red {name[:12]}")
         assert suggested[0] == Suggestion("album", renamed.name, f'red album:"{renamed.name}"')
         assert ("saved search", saved.name) in {(one.kind, one.value) for one in suggested}
@@ -594,7 +611,7 @@ def test_albums(both: tuple[Library, Library]) -> None:
             library.suggest("red", 0)
         for one in (renamed.name, saved.name):
             library.delete_album(one)
-            with pytest.raises(RegardError, match="no album is named"):
+            with pytest.raises(NotFound, match="no album is named"):
                 library.search(f'album:"{one}"')
         with pytest.raises(NotFound):
             library.delete_album(name)

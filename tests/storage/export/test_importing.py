@@ -230,7 +230,7 @@ def test_albums_come_along(filled: Home, new: Catalog, tmp_path: Path) -> None:
     store = SqlAlbums(filled.catalog)
     assets = {row.path: row.id for row in filled.rows(schema.asset)}
     chosen = {b"/photos/a.jpg", b"/elsewhere/a.jpg"}
-    store.add(store.create("best").id, [assets[path] for path in chosen])
+    store.change(store.create("best").id, add=[assets[path] for path in chosen])
     store.create("empty")
     store.create("four stars", "rating:>=4")
     whole = export(filled.catalog, tmp_path / "export")
@@ -239,7 +239,7 @@ def test_albums_come_along(filled: Home, new: Catalog, tmp_path: Path) -> None:
     home.save("/mine.jpg", "mine", "one")
     there = SqlAlbums(new)
     mine = there.create("best").id
-    there.add(mine, [row.id for row in home.rows(schema.asset)])
+    there.change(mine, add=[row.id for row in home.rows(schema.asset)])
     there.create("four stars", "rating:4")
     for _ in range(2):
         report = take(new, whole)
