@@ -239,8 +239,9 @@ class Hit:
 def unread_words(words: Sequence[str]) -> str:
     """The sentence for words of a query that the models can't read."""
     quoted = ", ".join(f"“{word}”" for word in words)
-    sentence = "only titles, tags, captions and names were searched for it"
-    return f"The models can't read {quoted}: {sentence}."
+    sought = "titles, tags, descriptions, captions, names and text in photographs"
+    it = "them" if len(words) > 1 else "it"
+    return f"The models can't read {quoted}: only {sought} were searched for {it}."
 
 
 @dataclass(frozen=True, slots=True)
@@ -249,9 +250,10 @@ class Answer:
 
     `query` says what was searched for. `matched` is False when even the best hits are probably
     wrong; the hits are there all the same. `unknown_words` are those that the models can't read,
-    such as words in a script that they were not trained on; only titles, tags, captions and names
-    are searched for them. `relevance_source` says what relevance was calibrated on: the labelled
-    photographs of the `profile`, or the `library` itself; None where relevance is unknown.
+    such as words in a script that they were not trained on; only titles, tags, descriptions,
+    captions, names and text in photographs are searched for them. `relevance_source` says what
+    relevance was calibrated on: the labelled photographs of the `profile`, or the `library` itself;
+    None where relevance is unknown.
     """
 
     query: Mapping[str, Any]

@@ -162,10 +162,17 @@ def test_results_are_put_in_order(visit: Visits, server: Server) -> None:
     page = visit(f"{server.url}/?q=has%3Alens")
     expect(hits(page)).to_have_count(4)
     newest = shown(page)
+    # Nothing is more relevant than another in a list.
+    orders = part(page, "sort").locator("option")
+    expect(orders).to_have_text(["Newest first", "Oldest first"])
+    expect(part(page, "sort")).to_have_value("newest")
     part(page, "sort").select_option("oldest")
     page.wait_for_url("**order=oldest*")
     expect_first(page, newest[-1])
     assert shown(page) == newest[::-1]
+    expect(part(page, "sort")).to_have_value("oldest")
+    page.goto(f"{server.url}/?q=red")
+    expect(orders).to_have_text(["Most relevant", "Newest first", "Oldest first"])
 
 
 def test_a_phone_shows_albums_and_suggestions(visit: Visits, server: Server, shoot: Shoot) -> None:

@@ -79,7 +79,7 @@ def test_a_place_leads_to_its_photographs_and_back(
     shoot(page, "map")
     place(page, "2 photos near Berlin, Germany").click()
     expect(hits(page)).to_have_count(2)
-    expect(page.get_by_test_id("chip")).to_have_text("on the map")
+    expect(page.get_by_test_id("chip")).to_have_text("52.499–52.516° N, 13.378–13.392° E")
     page.go_back()
     expect(places(page)).to_have_count(4)
     # Nothing of this depends on the session.
@@ -153,6 +153,40 @@ def test_filters_hold_and_what_is_in_sight_can_be_listed(visit: Visits, server: 
     page = visit(f"{server.url}/?view=map&gps_box=-140,30,-100,50")
     expect(page.get_by_role("heading", name="No photo was taken here")).to_be_visible()
     expect(page.get_by_test_id("map-open")).to_be_hidden()
+
+
+def test_a_box_over_the_date_line_is_shown_whole(
+    visit: Visits, server: Server, shoot: Shoot
+) -> None:
+    page = visit(f"{server.url}/?view=map&gps_box=140,-60,-30,0")
+    expect(part(page, "summary")).to_have_text("2 photos here")
+    rect = part(page, "map-stage").bounding_box()
+    assert rect is not None
+    middles = []
+    for name in ("Sydney", "Rio de Janeiro"):
+        marker = place(page, name).bounding_box()
+        assert marker is not None
+        middles.append(marker["x"] + marker["width"] / 2)
+    sydney, rio = middles
+    assert rect["x"] <= sydney < rio <= rect["x"] + rect["width"]
+    # Sydney is 11° from the one side, Rio 13° from the other.
+    assert sydney - rect["x"] < rect["x"] + rect["width"] - rio
+    shoot(page, "map-date-line")
+    # Over the date line by hand: what is in sight is a box that crosses it, too.
+    part(page, "map-stage").focus()
+    page.keyboard.press("+")
+    page.keyboard.press("ArrowLeft")
+    page.wait_for_function("() => !location.search.includes('140,-60')")
+    west, _, east, _ = box(page)
+    assert 140 < west <= 180
+    assert -180 <= east < -60
+    expect(page.get_by_role("heading", name="No photo was taken here")).to_be_visible()
+    page.keyboard.press("ArrowRight")
+    page.keyboard.press("-")
+    expect(part(page, "summary")).to_have_text("2 photos here")
+    part(page, "map-open").click()
+    expect(hits(page)).to_have_count(2)
+    expect(page.get_by_test_id("chip")).to_have_text(re.compile(r"S.*° E – \d+° W$"))
 
 
 def test_a_phone_in_the_dark(visit: Visits, server: Server, shoot: Shoot) -> None:

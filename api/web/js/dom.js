@@ -42,10 +42,13 @@ function shown(children) {
 export const icon = (name) =>
   svg("svg", { class: "icon", "aria-hidden": "true" }, svg("use", { href: `web/icons/sprite.svg#${name}` }));
 
-/** The outlines of land and of countries, hidden from screen readers; its viewBox says what is shown. */
-export const world = (name) =>
+/**
+ * The outlines of land and of countries, hidden from screen readers; its viewBox says what is shown. The world is drawn
+ * three times, each `width` beside the other, so that a view may cross its edge.
+ */
+export const world = (name, width) =>
   svg("svg", { class: name, "aria-hidden": "true", preserveAspectRatio: "none" },
-    ...["land", "borders"].map((part) => svg("use", { class: `map-${part}`, href: `web/icons/world.svg#${part}` })));
+    ...["land", "borders"].flatMap((part) => [-width, 0, width].map((x) => svg("use", { class: `map-${part}`, href: `web/icons/world.svg#${part}`, x }))));
 
 /** SVG paths in the coordinates of a box [x, y, width, height], hidden from screen readers. */
 export const drawing = (name, box, paths) =>

@@ -1,6 +1,6 @@
 // The kinds of filters: name, text on the chip, and what each sets.
 
-import { clock, day, month } from "./format.js";
+import { area, clock, day, month } from "./format.js";
 
 const NAMES = ["camera", "lens", "format", "country", "city"];
 const SHAPES = { landscape: "Landscape", portrait: "Portrait", square: "Square" };
@@ -54,7 +54,7 @@ export function chips(state) {
     const [latitude, longitude, km] = filters.gps_near.split(",");
     add("gps", `within ${km} km of ${Number(latitude).toFixed(2)}, ${Number(longitude).toFixed(2)}`, without(["gps_near"]));
   }
-  if (filters.gps_box) add("gps", "on the map", without(["gps_box"]));
+  if (filters.gps_box) add("gps", area(filters.gps_box.split(",").map(Number)), without(["gps_box"]));
   if (filters.path_prefix) add("path_prefix", filters.path_prefix, without(["path_prefix"]));
   for (const name of Object.keys(filters)) {
     if (name.startsWith("custom.")) add("custom", `${name.slice(7)} = ${filters[name]}`, without([name]));

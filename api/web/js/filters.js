@@ -8,7 +8,7 @@ import { chips, KINDS } from "./filterkinds.js";
 import { onKeys } from "./keys.js";
 import { canRefine } from "./refining.js";
 import { go, isSearch, ORDERS, SORTS, state, withFilter } from "./state.js";
-import { labelOf, without } from "./written.js";
+import { isList, labelOf, without } from "./written.js";
 
 const HEADINGS = { trash: "Trash", duplicates: "Duplicates", albums: "Albums", map: "Map" };
 const DRAWINGS = Object.fromEntries(KINDS.map((kind) => [kind.id, kind.drawing]));
@@ -71,11 +71,24 @@ export function makeFilters({ place, summary, selectButton, slideshowButton, emp
     );
   }
 
+  // The orders of the answer that is shown.
+  let orders = ORDERS;
+
+  function showOrders(current) {
+    const offered = isSearch(current) ? orders : SORTS;
+    fill(sort, Object.entries(offered).map(([value, words]) => h("option", { value }, words)));
+    sort.value = isSearch(current) ? current.order || Object.keys(orders)[0] : current.sort;
+  }
+
   return {
     /** Show how the service read the query; nothing for plain words. */
     showParts(read) {
       fill(parts, read.map(partChip));
       parts.hidden = read.length === 0;
+      // No relevance orders what filters alone find.
+      const { newest, oldest } = ORDERS;
+      orders = isList(read) ? { newest, oldest } : ORDERS;
+      showOrders(state());
     },
     show(current) {
       const isOfPhotos = !["duplicates", "albums", "map"].includes(current.view);
@@ -93,8 +106,7 @@ export function makeFilters({ place, summary, selectButton, slideshowButton, emp
       fill(row, chips(isMap ? { ...current, filters: withFilter(current.filters, "gps_box", "") } : current).map(chip));
       row.hidden = row.childElementCount === 0;
       sort.hidden = !isOfPhotos;
-      fill(sort, Object.entries(isSearch(current) ? ORDERS : SORTS).map(([value, words]) => h("option", { value }, words)));
-      sort.value = isSearch(current) ? current.order : current.sort;
+      showOrders(current);
     },
     /** Show that places are being looked for. */
     setRefining: (isBusy) => refine.classList.toggle("is-busy", isBusy),

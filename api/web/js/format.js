@@ -58,5 +58,17 @@ export function place(latitude, longitude) {
   return `${north}, ${Math.abs(longitude).toFixed(5)}° ${longitude < 0 ? "W" : "E"}`;
 }
 
+/** 52.499–52.516° N, 13.378–13.392° E: a part of the map, told the finer the smaller it is. */
+export function area([west, south, east, north]) {
+  const wide = Math.max(north - south, (east - west + 360) % 360);
+  const digits = [10, 1, 0.1].filter((degrees) => wide < degrees).length;
+  const range = (from, to, letters) => {
+    const [first, last] = [from, to].map((side) => ({ degrees: Math.abs(side).toFixed(digits), letter: letters[side < 0 ? 0 : 1] }));
+    if (first.letter !== last.letter) return `${first.degrees}° ${first.letter} – ${last.degrees}° ${last.letter}`;
+    return `${[...new Set([first.degrees, last.degrees])].join("–")}° ${first.letter}`;
+  };
+  return `${range(south, north, "SN")}, ${range(west, east, "WE")}`;
+}
+
 /** The name of a photograph: its title, else its file name. */
 export const nameOf = (asset) => asset.title || asset.file_name || asset.id;

@@ -34,7 +34,7 @@ const latitudeOf = (y) => (Math.atan(Math.sinh((0.5 - y) * 2 * Math.PI)) * 180) 
 
 /** The view in `place`. */
 export function makeMap(place, summary) {
-  const outline = world("map-world");
+  const outline = world("map-world", UNITS);
   const ruler = h("div", { class: "map-ruler", "aria-hidden": "true", data: { testid: "map-ruler" } });
   const list = h("ul", { class: "map-places", "aria-label": "Places" });
   const open = button("Show these photos", () => go({ view: "library", filters: withFilter(state().filters, "gps_box", sight().join(",")) }), { class: "is-primary", "data-testid": "map-open" });
@@ -57,8 +57,8 @@ export function makeMap(place, summary) {
 
   function clamp() {
     scale = Math.min(DEEPEST, Math.max(scale, size[0], 1));
-    const [wide, high] = size.map((side) => Math.min(0.5, side / scale / 2));
-    x = Math.min(1 - wide, Math.max(wide, x));
+    const high = Math.min(0.5, size[1] / scale / 2);
+    x -= Math.floor(x);
     y = Math.min(1 - high, Math.max(high, y));
   }
 
@@ -68,9 +68,12 @@ export function makeMap(place, summary) {
     outline.setAttribute("viewBox", [x - wide / 2, y - high / 2, wide, high].map((one) => one * UNITS).join(" "));
     measureRuler();
     for (const { element, at } of places.values()) {
-      element.style.transform = `translate(${((at[0] - x) * scale + size[0] / 2).toFixed(1)}px, ${((at[1] - y) * scale + size[1] / 2).toFixed(1)}px)`;
+      element.style.transform = `translate(${(across(at[0]) * scale + size[0] / 2).toFixed(1)}px, ${((at[1] - y) * scale + size[1] / 2).toFixed(1)}px)`;
     }
   }
+
+  /** How far east of the middle something is, as a share of the world: the nearer way around. */
+  const across = (at) => at - x - Math.round(at - x);
 
   /** A length of 1, 2 or 5 with zeros, in the middle of the map. */
   function measureRuler() {
@@ -109,20 +112,23 @@ export function makeMap(place, summary) {
     moved();
   }
 
-  /** What is in sight, as west, south, east, north, rounded outwards. */
+  /** What is in sight, as west, south, east, north, rounded outwards; west > east across the date line. */
   function sight() {
     const [wide, high] = size.map((side) => side / scale / 2);
     const out = (value, up) => (up ? Math.ceil : Math.floor)(value * 1e5) / 1e5;
-    const degrees = (value, most) => Math.min(most, Math.max(-most, value));
+    const turned = (longitude) => Number((longitude - 360 * Math.round(longitude / 360)).toFixed(5));
+    const isWhole = wide > 0.4999;
+    const west = isWhole ? -180 : turned(out(longitudeOf(x - wide), false));
+    const east = isWhole ? 180 : turned(out(longitudeOf(x + wide), true));
     // The whole world has poles, too.
     const south = y + high > 0.999 ? -90 : latitudeOf(y + high);
     const north = y - high < 0.001 ? 90 : latitudeOf(y - high);
-    return [degrees(out(longitudeOf(x - wide), false), 180), degrees(out(south, false), 90), degrees(out(longitudeOf(x + wide), true), 180), degrees(out(north, true), 90)];
+    return [west, Math.max(-90, out(south, false)), east, Math.min(90, out(north, true))];
   }
 
   /** Bring a box of degrees into sight, with pixels around it. */
   function fit([west, south, east, north], margin) {
-    const [left, right, top, bottom] = [xOf(west), xOf(east < west ? 180 : east), yOf(north), yOf(south)];
+    const [left, right, top, bottom] = [xOf(west), xOf(east) + (east < west), yOf(north), yOf(south)];
     const room = size.map((side) => Math.max(1, side - 2 * margin));
     [x, y] = [(left + right) / 2, (top + bottom) / 2];
     scale = Math.min(margin ? NEAR : DEEPEST, room[0] / (right - left), room[1] / (bottom - top));
@@ -185,7 +191,8 @@ export function makeMap(place, summary) {
   function show({ places: found, total }, cell) {
     const next = new Map();
     // From the west and the north, as the keyboard goes through them.
-    for (const each of found.sort((one, other) => one.longitude - other.longitude || other.latitude - one.latitude)) {
+    const order = (one, other) => across(xOf(one.longitude)) - across(xOf(other.longitude)) || other.latitude - one.latitude;
+    for (const each of found.sort(order)) {
       const key = [cell, Math.floor(each.longitude / cell), Math.floor(each.latitude / cell), each.asset, each.count].join(" ");
       next.set(key, places.get(key) ?? { element: marker(each), at: [xOf(each.longitude), yOf(each.latitude)] });
     }

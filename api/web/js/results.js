@@ -485,7 +485,7 @@ function nothing(which) {
 }
 
 /** Says which words of the query the models can't read. */
-const sentenceOf = (words) => `The models can't read ${words.map((word) => `“${word}”`).join(", ")}: only titles, tags, captions and names were searched for it.`;
+const sentenceOf = (words) => `The models can't read ${words.map((word) => `“${word}”`).join(", ")}: only titles, tags, descriptions, captions, names and text in photos were searched for ${words.length > 1 ? "them" : "it"}.`;
 
 function summaryOf(which) {
   const { state: of, length, next, took, problem, isMatched, parts } = which;
