@@ -490,7 +490,8 @@ class SearchAnswer(Document):
     )
     unknown_words: list[str] = Field(
         default=[],
-        description="Words of the query that the models can't read; only texts are searched for them.",
+        description="Words of the query that the models can't read: only titles, tags, descriptions,"
+        " captions, names and text in photographs are searched for them.",
     )
     hits: list[HitDocument]
     next: str | None
@@ -530,6 +531,9 @@ class Limits(Document):
 
     upload_bytes: int
     upload_files: int
+    video_bytes: int | None = Field(
+        description="Largest video of an upload; null if this server can't read videos."
+    )
     pixels: int
     page: int
     hits: int

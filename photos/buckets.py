@@ -16,16 +16,18 @@ import errno
 import functools
 import importlib.util
 import io
+import itertools
 import os
 import tempfile
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, BinaryIO
 from urllib.parse import urlsplit
 
 from regard.core.errors import DecodeError, MissingDependency, StoreUnavailable
+from regard.photos.formats import SNIFF_BYTES, sniff_video
 
 SCHEME = b"s3://"
 _ATTEMPTS, _CONNECT_SECONDS, _READ_SECONDS = 5, 3, 10
@@ -106,17 +108,20 @@ def open_object(
 ) -> ObjectCopy:
     """Open a local copy of an object, which goes when it is closed.
 
-    Raises as `read_object`, DecodeError if the object is larger than `max_bytes`, or OSError if
-    there is no room for the copy.
+    Raises as `read_object`, DecodeError if the object is larger than `max_bytes` and no video, or
+    OSError if there is no room for the copy.
     """
     answer = _get(path, 0, None, etag)
-    if max_bytes is not None and answer["ContentLength"] > max_bytes:
-        answer["Body"].close()
-        raise DecodeError(f"it has {answer['ContentLength']:,} bytes, more than {max_bytes:,}")
+    size = answer["ContentLength"]
+    chunks = _continued(path, 0, None, answer)
+    first = next(chunks, b"")
+    if max_bytes is not None and size > max_bytes and sniff_video(first[:SNIFF_BYTES]) is None:
+        chunks.close()
+        raise DecodeError(f"it has {size:,} bytes, more than {max_bytes:,}")
     file = ObjectCopy(tempfile.TemporaryFile(buffering=0))  # noqa: SIM115 - the caller closes it
-    file.status = _status(answer["ContentLength"], answer)
+    file.status = _status(size, answer)
     try:
-        for chunk in _continued(path, 0, None, answer):
+        for chunk in itertools.chain([first], chunks):
             file.write(chunk)
         file.seek(0)
     except BaseException:
@@ -306,7 +311,9 @@ def _get(path: bytes, start: int, end: int | None, etag: str | None) -> dict[str
     return answer
 
 
-def _continued(path: bytes, start: int, end: int | None, answer: dict[str, Any]) -> Iterator[bytes]:
+def _continued(
+    path: bytes, start: int, end: int | None, answer: dict[str, Any]
+) -> Generator[bytes, None, None]:
     from botocore.exceptions import BotoCoreError
 
     breaks = 0

@@ -18,7 +18,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import BinaryIO
 
-from regard.core.errors import DecodeError, OutsideRoots
+from regard.core.errors import DecodeError, OutsideRoots, UnknownFormat
 from regard.core.words import composed
 from regard.photos.buckets import (
     SCHEME,
@@ -87,9 +87,9 @@ def open_regular(
 ) -> BinaryIO:
     """Open a regular file for reading.
 
-    Of an object of a bucket, a local copy is opened, unless it has more than `max_bytes`. Raises
-    DecodeError for pipes, devices, folders, unreadable files, and paths that lead out of `within`,
-    StoreUnavailable for a bucket.
+    Of an object of a bucket, a local copy is opened, unless it has more than `max_bytes` and is no
+    video. Raises DecodeError for pipes, devices, folders, unreadable files, and paths that lead out
+    of `within`, StoreUnavailable for a bucket.
     """
     try:
         if is_object(path):
@@ -127,7 +127,7 @@ def read_open_file(file: BinaryIO, max_bytes: int) -> bytes:
     except MemoryError as error:
         raise DecodeError("there is not enough memory to read it") from error
     if not data:
-        raise DecodeError("it is empty")
+        raise UnknownFormat("it is empty")
     if len(data) != size:
         raise DecodeError("it changed while it was read")
     return data

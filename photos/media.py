@@ -25,16 +25,24 @@ def open_media(
 ) -> Iterator[PhotoFile | VideoFile]:
     """Open the photograph or video at `path`, unless it leads out of `within`.
 
-    A photograph is read, as by `PhotoFile.open`; a video is not, and may be of any size, unless it
-    is an object of a bucket. Raises DecodeError.
+    A photograph is read, as by `PhotoFile.open`; a video is not, and may be of any size. Raises
+    DecodeError.
     """
-    with open_regular(path, within, limits.max_bytes) as file:
-        if _is_video(file):
-            with VideoFile(file, limits) as video:
-                yield video
-            return
-        with PhotoFile.read_from(file, limits) as photo:
-            yield photo
+    with open_regular(path, within, limits.max_bytes) as file, media_in(file, limits) as media:
+        yield media
+
+
+@contextmanager
+def media_in(
+    file: BinaryIO, limits: DecodeLimits = DEFAULT_LIMITS
+) -> Iterator[PhotoFile | VideoFile]:
+    """The photograph or video in an open file, which a photograph closes; raises DecodeError."""
+    if _is_video(file):
+        with VideoFile(file, limits) as video:
+            yield video
+        return
+    with PhotoFile.read_from(file, limits) as photo:
+        yield photo
 
 
 def decode_picture(

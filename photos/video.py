@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 import numpy as np
 
 from regard.core.catalog import ContentHeader
-from regard.core.errors import DecodeError
+from regard.core.errors import DecodeError, UnknownFormat
 from regard.core.facts import PhotoFacts
 from regard.core.records import Float32Array, Image
 from regard.photos.buckets import ObjectCopy, ObjectStatus
@@ -96,7 +96,7 @@ class VideoFile:
     def __init__(self, file: BinaryIO, limits: DecodeLimits = DEFAULT_LIMITS) -> None:
         """Recognise the container; `file` stays the caller's. Raises DecodeError."""
         if not has_decoder():
-            raise DecodeError("it is a video, which needs the package av: regard[video]")
+            raise UnknownFormat("it is a video, which needs the package av: regard[video]")
         kind = sniff_video(file.read(SNIFF_BYTES))
         if kind is None:
             raise DecodeError("it is not a video of a known format")

@@ -199,6 +199,7 @@ EXAMPLES: Mapping[str, dict[str, Any]] = {
         "limits": {
             "upload_bytes": 209715200,
             "upload_files": 100,
+            "video_bytes": 10737418240,
             "pixels": 120000000,
             "page": 1000,
             "hits": 500,

@@ -20,6 +20,7 @@ from multipart import MultipartError, MultipartSegment, PushMultipartParser, par
 from starlette.requests import ClientDisconnect, Request
 
 from regard.api.http.problems import FieldError, Problem
+from regard.photos.formats import SNIFF_BYTES, sniff_video
 
 # Handing data to a thread costs as much as writing about 100 kB.
 _BATCH_BYTES = 1 << 20
@@ -50,12 +51,14 @@ class FormError(Problem):
 class FormLimits:
     """Limits of one form, as counts or bytes.
 
-    `header_bytes` limits one header line of a part. `total_bytes` limits the whole body; None
-    allows what the other limits add up to.
+    `video_bytes` limits files that begin as videos do; None means `file_bytes`. `header_bytes`
+    limits one header line of a part. `total_bytes` limits the whole body; None allows what the
+    other limits add up to, with a single large video.
     """
 
     file_bytes: int
     files: int
+    video_bytes: int | None = None
     fields: int = 200
     field_bytes: int = 64 << 10
     header_bytes: int = 4 << 10
@@ -68,6 +71,7 @@ class FormLimits:
             return self.total_bytes
         parts = self.files + self.fields + 1
         sizes = self.files * self.file_bytes + self.fields * self.field_bytes
+        sizes += max(0, (self.video_bytes or 0) - self.file_bytes)
         return sizes + parts * (_MAX_HEADERS * self.header_bytes + 256)
 
 
@@ -217,6 +221,7 @@ class _FormReader(Generic[Sink]):
         self._file_name: str | None = None
         self._is_file = False
         self._size = 0
+        self._head = b""
         self._sink: Sink | None = None
         self._unwritten = bytearray()
 
@@ -259,15 +264,20 @@ class _FormReader(Generic[Sink]):
             raise _too_large("the form", limits.fields, "fields")
         self._name = name
         self._file_name = _display_name(segment.header("Content-Disposition", ""))
-        self._size, self._sink = 0, None
+        self._size, self._head, self._sink = 0, b"", None
         self._unwritten.clear()
 
     async def _append(self, data: bytes) -> None:
         limits = self._limits
         self._size += len(data)
-        if self._size > (limits.file_bytes if self._is_file else limits.field_bytes):
-            if self._is_file:
-                raise _too_large("a file", limits.file_bytes, "bytes")
+        if self._is_file:
+            self._head += data[: SNIFF_BYTES - len(self._head)]
+            limit, what = limits.file_bytes, "a file"
+            if limits.video_bytes is not None and sniff_video(self._head) is not None:
+                limit, what = limits.video_bytes, "a video"
+            if self._size > limit:
+                raise _too_large(what, limit, "bytes")
+        elif self._size > limits.field_bytes:
             raise _too_large(f"the field {self._name!r}", limits.field_bytes, "bytes")
         self._unwritten += data
         if self._is_file and len(self._unwritten) >= _BATCH_BYTES:

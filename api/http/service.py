@@ -37,6 +37,7 @@ from regard.photos.buckets import is_object, object_status
 from regard.photos.decoding import DecodeLimits
 from regard.photos.files import Confinement, path_below
 from regard.photos.media import decode_picture
+from regard.photos.video import has_decoder
 from regard.search.engine import SearchEngine
 from regard.storage.assets.albums import SqlAlbums
 from regard.storage.assets.collections import SqlCollections
@@ -55,6 +56,7 @@ _log = logging.getLogger(__name__)
 
 DEFAULT_UPLOAD_BYTES = 200 << 20
 DEFAULT_UPLOAD_FILES = 100
+DEFAULT_VIDEO_BYTES = 10 << 30
 _MANY_JOBS = 10_000
 # How often to check for newly live models, normally and after loading them failed.
 _LOOK_SECONDS, _RETRY_SECONDS = 0.5, 10.0
@@ -77,6 +79,7 @@ class ServiceOptions:
     keys_required: bool = False
     upload_bytes: int = DEFAULT_UPLOAD_BYTES
     upload_files: int = DEFAULT_UPLOAD_FILES
+    video_bytes: int = DEFAULT_VIDEO_BYTES
     prefix: str = ""
 
 
@@ -136,6 +139,11 @@ class Service:
     def close(self) -> None:
         """Stop background work and endless responses."""
         self._closing.set()
+
+    @property
+    def video_bytes(self) -> int | None:
+        """The largest video of an upload; None if videos can't be read here."""
+        return self.options.video_bytes if has_decoder() else None
 
     @property
     def library(self) -> Home:

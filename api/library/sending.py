@@ -22,6 +22,7 @@ from regard.indexer.folder_walk import FolderWalk
 from regard.indexer.report import IndexReport, Progress
 from regard.photos.buckets import is_object
 from regard.photos.files import uri_of_path
+from regard.photos.formats import VIDEO_SUFFIXES
 
 _FILES_AT_ONCE = 16
 _BYTES_AT_ONCE = 64 << 20
@@ -101,9 +102,15 @@ class Sending:
         batch: list[bytes] = []
         size = 0
         for stamp in stamps:
-            if stamp.size > self._limits.upload_bytes:
-                limit = f"{self._limits.upload_bytes:,}"
-                self._fail(stamp.path, f"it has more than the {limit} bytes that the server takes")
+            is_video = os.path.splitext(stamp.path)[1].lower() in VIDEO_SUFFIXES
+            limit = self._limits.video_bytes if is_video else self._limits.upload_bytes
+            if limit is None:
+                self._report.skipped_videos += 1
+                continue
+            if stamp.size > limit:
+                self._fail(
+                    stamp.path, f"it has more than the {limit:,} bytes that the server takes"
+                )
                 continue
             is_full = len(batch) == min(_FILES_AT_ONCE, self._limits.upload_files)
             if batch and (is_full or size + stamp.size > _BYTES_AT_ONCE):

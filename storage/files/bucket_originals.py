@@ -11,6 +11,7 @@ is deleted later by these records, without listing the bucket.
 from __future__ import annotations
 
 import contextlib
+import os
 import re
 import secrets
 import tempfile
@@ -38,12 +39,12 @@ class BucketOriginals:
         self._announce = announce
 
     @contextlib.contextmanager
-    def incoming(self, *, max_bytes: int | None = None) -> Iterator[BucketIncoming]:
+    def incoming(self) -> Iterator[BucketIncoming]:
         """As in the Protocol."""
         with _spooling():
             file = tempfile.TemporaryFile()  # noqa: SIM115 - closed below
         with file:
-            yield BucketIncoming(self, file, max_bytes)
+            yield BucketIncoming(self, file)
 
     def path_of(self, name: str) -> bytes:
         """As in the Protocol."""
@@ -79,8 +80,8 @@ class BucketOriginals:
 class BucketIncoming(Incoming):
     """A file being added to the bucket, created by `BucketOriginals.incoming`."""
 
-    def __init__(self, originals: BucketOriginals, file: BinaryIO, max_bytes: int | None) -> None:
-        super().__init__(max_bytes)
+    def __init__(self, originals: BucketOriginals, file: BinaryIO) -> None:
+        super().__init__()
         self._originals = originals
         self._file = file
 
@@ -88,10 +89,10 @@ class BucketIncoming(Incoming):
         with _spooling():
             self._file.write(chunk)
 
-    def _written(self) -> bytes:
+    def _opened(self) -> BinaryIO:
         with _spooling():
             self._file.seek(0)
-            return self._file.read()
+            return os.fdopen(os.dup(self._file.fileno()), "rb")
 
     def _place(self) -> StoredOriginal:
         with _spooling():

@@ -74,8 +74,7 @@ class StoredOriginal:
 class Incoming(ABC):
     """A file being added to a store; for one thread."""
 
-    def __init__(self, max_bytes: int | None) -> None:
-        self._max_bytes = max_bytes
+    def __init__(self) -> None:
         self._hash = hashlib.sha256()
         self._stored: StoredOriginal | None = None
         self.size = 0
@@ -86,18 +85,16 @@ class Incoming(ABC):
         return self._hash.hexdigest()
 
     def write(self, chunk: bytes) -> None:
-        """Append bytes; raises DecodeError above the limit, CannotWork if the write fails."""
+        """Append bytes; raises CannotWork if the write fails."""
         self._require_coming()
         self.size += len(chunk)
-        if self._max_bytes is not None and self.size > self._max_bytes:
-            raise DecodeError(f"it has more than {self._max_bytes:,} bytes")
         self._hash.update(chunk)
         self._append(chunk)
 
-    def read(self) -> bytes:
-        """All bytes written so far, to inspect before they are kept."""
+    def open(self) -> BinaryIO:
+        """Open the bytes written so far, to inspect before they are kept; close it."""
         self._require_coming()
-        return self._written()
+        return self._opened()
 
     def keep(self) -> StoredOriginal:
         """Put the file into the store durably; raises CannotWork if that fails.
@@ -117,7 +114,7 @@ class Incoming(ABC):
     def _append(self, chunk: bytes) -> None: ...
 
     @abstractmethod
-    def _written(self) -> bytes: ...
+    def _opened(self) -> BinaryIO: ...
 
     @abstractmethod
     def _place(self) -> StoredOriginal: ...
@@ -126,7 +123,7 @@ class Incoming(ABC):
 class OriginalStore(Protocol):
     """The store of uploaded files. Thread-safe."""
 
-    def incoming(self, *, max_bytes: int | None = None) -> AbstractContextManager[Incoming]:
+    def incoming(self) -> AbstractContextManager[Incoming]:
         """Add one file: `write` its bytes, then `keep` it; a file that is not kept is removed.
 
         Commit the rows that point at it before the block ends. Raises CannotWork if nothing can be
@@ -165,10 +162,8 @@ def name_of(path: bytes) -> str:
 class FolderIncoming(Incoming):
     """A file being added to the folder, created by `Originals.incoming`."""
 
-    def __init__(
-        self, originals: Originals, path: Path, handle: int, max_bytes: int | None
-    ) -> None:
-        super().__init__(max_bytes)
+    def __init__(self, originals: Originals, path: Path, handle: int) -> None:
+        super().__init__()
         self._originals = originals
         self._path = path
         self._handle = handle
@@ -183,10 +178,10 @@ class FolderIncoming(Incoming):
             while rest:
                 rest = rest[os.write(self._handle, rest) :]
 
-    def _written(self) -> bytes:
-        with _storing(), open(os.dup(self._handle), "rb") as file:
-            file.seek(0)
-            return file.read()
+    def _opened(self) -> BinaryIO:
+        with _storing():
+            os.lseek(self._handle, 0, os.SEEK_SET)
+            return os.fdopen(os.dup(self._handle), "rb")
 
     def _place(self) -> StoredOriginal:
         with _storing():
@@ -233,7 +228,7 @@ class Originals:
         self._folder = Path(os.path.abspath(folder))
 
     @contextlib.contextmanager
-    def incoming(self, *, max_bytes: int | None = None) -> Iterator[FolderIncoming]:
+    def incoming(self) -> Iterator[FolderIncoming]:
         """Add one file: `write` its bytes, then `keep` it; a file that is not kept is removed.
 
         Commit the rows that point at it before the block ends. Raises CannotWork if the folder is
@@ -248,7 +243,7 @@ class Originals:
             )
             # Shows `sweep` that the file is still being written.
             fcntl.flock(handle, fcntl.LOCK_EX)
-        incoming = FolderIncoming(self, path, handle, max_bytes)
+        incoming = FolderIncoming(self, path, handle)
         try:
             yield incoming
         finally:

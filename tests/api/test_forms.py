@@ -311,6 +311,23 @@ def test_limits_hold_before_the_body_ends() -> None:
     assert came == 1100
 
 
+def test_videos_have_a_limit_of_their_own() -> None:
+    limits = FormLimits(file_bytes=1000, files=3, video_bytes=2000)
+
+    def form(head: bytes, size: int) -> bytes:
+        return body_of(part("file", head.ljust(size, b"\0"), file_name="any"))
+
+    matroska = b"\x1aE\xdf\xa3"
+    (file,), _ = read([form(matroska, 2000)], limits=limits)
+    assert file[2] == 2000
+    for head, size in ((matroska, 2001), (b"\x89PNG", 1001), (b"", 1001)):
+        body = form(head, size)
+        for chunks in ([body], [body[i : i + 7] for i in range(0, len(body), 7)]):
+            assert refused(chunks, limits=limits) == (413, "too-large")
+    # A body may have one that large.
+    assert limits.body_bytes - FormLimits(file_bytes=1000, files=3).body_bytes == 1000
+
+
 @pytest.mark.parametrize("length", ["999999999", "9" * 5000])
 def test_declared_length_above_the_limit_is_refused_unread(length: str) -> None:
     limits = FormLimits(file_bytes=1000, files=1, total_bytes=2000)
@@ -430,7 +447,8 @@ def test_files_not_kept_are_deleted(originals: Originals, tmp_path: Path) -> Non
     async def handle() -> None:
         request = request_of([body_of(part("file", b"1"), part("file", b"2"))])
         async with read_form(request, files=originals.incoming, shape=SHAPE, limits=ROOMY) as form:
-            assert form.files[1].sink.read() == b"2"
+            with form.files[1].sink.open() as opened:
+                assert opened.read() == b"2"
             form.files[1].sink.keep()
             raise KeyError
 

@@ -101,3 +101,29 @@ def test_videos_are_filtered_by_duration(visit: Visits, server: Server) -> None:
     page = visit(f"{server.url}/?min_duration=5")
     expect(hits(page)).to_have_count(1)
     expect(page.get_by_text("duration ≥ 0:05")).to_be_visible()
+
+
+@pytest.fixture
+def empty(tmp_path: Path) -> Iterator[Server]:
+    with Server(tmp_path / "home") as running:
+        yield running
+
+
+def test_an_uploaded_video_plays(
+    empty: Server, visit: Visits, tmp_path: Path, artifacts: Path
+) -> None:
+    size = (480, 320)
+    scenes = [(painted((name,), 4, size), 4.0) for name in ("red", "blue")]
+    clip = write_video(tmp_path / "mine.webm", scenes, size=size)
+    page = visit(empty.url)
+    part(page, "notice").get_by_role("button", name="Upload photos").click()
+    part(page, "upload-input").set_input_files(clip)
+    part(page, "upload-start").click()
+    expect(part(page, "upload-indexing")).to_have_text(re.compile(r"^\s*1 photo done"))
+    page.screenshot(path=artifacts / "video-uploaded.png")
+    part(page, "upload-done").click()
+    expect(page.get_by_test_id("tile-time")).to_contain_text("0:08")
+    page.goto(f"{empty.url}/?q=blue&target=region")
+    hits(page).first.locator("a").first.click()
+    expect_value(page, "document.querySelector('video').readyState >= 2", True)
+    assert 4 <= page.evaluate(_TIME) <= 5

@@ -16,6 +16,7 @@ import pytest
 from made_bucket import BUCKET, Bucket
 from made_library import Library, command, painted
 from made_processes import Forked
+from made_videos import write_video
 
 import regard
 from regard.core.errors import StoreUnavailable
@@ -87,6 +88,21 @@ def test_a_bucket_is_followed_by_its_listing_alone(bucket: Bucket, library: Libr
     assert after["all/moved/2.png"] == before["all/2/002.png"]
     assert shown(library) == set(after) == set(bucket.object_keys())
     assert library.sql("SELECT count(*) FROM content") == [(11,)]
+    library.verify()
+
+
+def test_videos_are_indexed_where_they_lie(bucket: Bucket, library: Library) -> None:
+    scenes = [(painted((name,), 1, (96, 64)), 3.0) for name in ("red", "blue")]
+    data = write_video(library.home.parent / "clip.mp4", scenes).read_bytes()
+    bucket.put("all/clip.mp4", data)
+    bucket.put("all/clip.png", png())
+    assert counts(library) == {"indexed": 2}
+    hit = library.search("blue", "--target", "region", "--limit", "1")[0]
+    assert hit["asset"]["uri"] == f"{ROOT}/clip.mp4"
+    assert 3000 <= hit["region"]["time_ms"] <= 4000
+    assert counts(library) == {"unchanged": 2}
+    bucket.delete("all/clip.mp4")
+    assert counts(library) == {"unchanged": 1, "removed": 1}
     library.verify()
 
 

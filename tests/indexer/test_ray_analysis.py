@@ -22,8 +22,9 @@ from typing import Any
 import numpy as np
 import psutil
 import pytest
-from made_library import Library, regard, write_photo
+from made_library import Library, painted, regard, write_photo
 from made_processes import Forked
+from made_videos import write_video
 from PIL import Image
 
 from regard.api.library.settings import Settings
@@ -213,6 +214,22 @@ def test_index_on_ray_writes_the_same_rows_and_lists_the_file_that_kills(
     # Here it would kill the test.
     deadly.unlink()
     assert library.run("index", library.photos).code == 1
+    _expect_same_as_here(library, cluster.profile)
+
+
+def test_videos_are_analysed_on_ray(library: Library, cluster: Cluster) -> None:
+    scenes = [(painted((name,), 1, (96, 64)), 2.0) for name in ("red", "green", "blue")]
+    for suffix in (".mp4", ".webm"):
+        write_video(library.photos / f"clip{suffix}", scenes)
+    write_video(library.photos / "cut.mkv", scenes)
+    cut = (library.photos / "cut.mkv").read_bytes()
+    (library.photos / "cut.mkv").write_bytes(cut[: len(cut) // 2])
+    write_photo(library.photos / "photo.png", 1)
+
+    report = _report(cluster.index(library), code=1)
+
+    assert report["indexed"] == 3
+    assert [Path(one["uri"]).name for one in report["failures"]] == ["cut.mkv"]
     _expect_same_as_here(library, cluster.profile)
 
 

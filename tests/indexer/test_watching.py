@@ -15,6 +15,7 @@ from types import SimpleNamespace
 
 import pytest
 from made_library import Library, painted, write_photo
+from made_videos import write_video
 from made_watch import Watching, watching
 
 from regard.indexer import watching as watching_module
@@ -67,6 +68,34 @@ def test_new_changed_moved_and_deleted_files_and_sidecars_show(library: Library)
     assert sum(report["indexed"] for report in watch.reports) == 6 + 2
     assert len(watch.reports) <= 1 + 6 + 2
     library.verify()
+
+
+def test_videos_show_and_go_and_one_that_is_being_copied_is_taken_once(library: Library) -> None:
+    scenes = [(painted((name,), 1, (96, 64)), 3.0) for name in ("red", "blue")]
+    data = write_video(library.home.parent / "clip.mp4", scenes).read_bytes()
+    clip = library.photos / "films" / "clip.mp4"
+
+    def moments() -> int:
+        query = "SELECT count(*) FROM region WHERE time_ms IS NOT NULL"
+        return int(library.sql(query)[0][0])
+
+    with watching(library) as watch:
+        clip.parent.mkdir()
+        with clip.open("wb") as file:
+            for start in range(0, len(data), len(data) // 4):
+                file.write(data[start : start + len(data) // 4])
+                file.flush()
+                time.sleep(0.3)
+        watch.until(lambda: moments() == 2)
+        assert sum(report["failed"] for report in watch.reports) == 0
+        hit = library.search("blue", "--target", "region", "--limit", "1")[0]
+        assert 3000 <= hit["region"]["time_ms"] <= 4000
+        clip.rename(library.photos / "moved.mp4")
+        watch.until(lambda: "moved.mp4" in library.asset_ids())
+        assert moments() == 2
+        (library.photos / "moved.mp4").unlink()
+        watch.until(lambda: moments() == 0)
+    assert sum(report["moved"] for report in watch.reports) == 1
 
 
 def test_changes_show_within_five_seconds(library: Library) -> None:

@@ -91,6 +91,10 @@ def test_larger_objects_than_a_limit_are_not_fetched(bucket: Bucket) -> None:
         ):
             pass
     assert read(open_regular(PATH, max_bytes=len(DATA))) == DATA
+    # A video is never read whole.
+    video = b"\x1aE\xdf\xa3" + DATA
+    put(video)
+    assert read(open_regular(PATH, max_bytes=1000)) == video
 
 
 def test_an_object_is_read_only_as_it_was(bucket: Bucket) -> None:

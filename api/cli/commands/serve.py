@@ -101,7 +101,14 @@ _SWITCH_SECONDS = 0.0005
     type=click.IntRange(min=1),
     default=None,
     metavar="N",
-    help="Largest file of an upload [default: 200 MiB].",
+    help="Largest photograph of an upload [default: 200 MiB].",
+)
+@click.option(
+    "--max-video-bytes",
+    type=click.IntRange(min=1),
+    default=None,
+    metavar="N",
+    help="Largest video of an upload [default: 10 GiB].",
 )
 @click.option(
     "--max-upload-files",
@@ -132,6 +139,7 @@ def serve(
     profile: str | None,
     ray: str | None,
     max_upload_bytes: int | None,
+    max_video_bytes: int | None,
     max_upload_files: int | None,
     root_path: str,
     open_page: bool,
@@ -180,6 +188,7 @@ def serve(
             keys_required=required,
             upload_bytes=max_upload_bytes or parts.DEFAULT_UPLOAD_BYTES,
             upload_files=max_upload_files or parts.DEFAULT_UPLOAD_FILES,
+            video_bytes=max_video_bytes or parts.DEFAULT_VIDEO_BYTES,
             prefix=read_prefix(root_path),
         )
         worker = WorkerProcess(

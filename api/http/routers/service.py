@@ -73,6 +73,7 @@ def info(service: Use, caller: Reader) -> dict[str, Any]:
         "limits": {
             "upload_bytes": options.upload_bytes,
             "upload_files": options.upload_files,
+            "video_bytes": service.video_bytes,
             "pixels": service.limits.max_pixels,
             "page": MAX_PAGE,
             "hits": MAX_HITS,

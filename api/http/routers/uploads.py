@@ -11,7 +11,6 @@ import json
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import partial
 from typing import Any
 
 from anyio import to_thread
@@ -32,7 +31,8 @@ from regard.core.catalog import ContentHeader, FileStamp
 from regard.core.errors import DecodeError, NameTaken, NotFound, UnknownFormat, UnstorableValue
 from regard.core.jobs import JobKind
 from regard.core.keys import Caller
-from regard.photos.photo_file import PhotoFile
+from regard.photos.media import media_in
+from regard.photos.video import VideoHeader
 from regard.storage.assets.uploads import Upload, Uploaded
 from regard.storage.files.originals import Incoming
 
@@ -55,7 +55,7 @@ _FORM = {
                         "file": {
                             "type": "array",
                             "items": {"type": "string", "format": "binary"},
-                            "description": "One or more photographs.",
+                            "description": "One or more photographs or videos.",
                         },
                         "collection": {"type": "string", "default": DEFAULT_COLLECTION},
                         "external_id": {
@@ -114,9 +114,11 @@ class _Outcome:
 async def upload_assets(
     request: Request, service: Use, caller: Writer, key: IdempotencyKey = None
 ) -> Response:
-    """Upload photographs. A file that the collection already has gives the existing asset."""
-    limits = FormLimits(file_bytes=service.options.upload_bytes, files=service.options.upload_files)
-    incoming = partial(service.originals.incoming, max_bytes=service.options.upload_bytes)
+    """Upload photographs and videos. A file that the collection already has gives the existing
+    asset."""
+    options = service.options
+    limits = FormLimits(options.upload_bytes, options.upload_files, video_bytes=service.video_bytes)
+    incoming = service.originals.incoming
     started = time.perf_counter()
     kept: list[str] = []
     try:
@@ -199,18 +201,20 @@ def _keep(
     """Check one file and keep it, or give the reason why not."""
     name = file.file_name or "unnamed"
     try:
-        photo = PhotoFile(file.sink.read(), service.limits)
-        header, facts = photo.header, photo.facts()
+        with file.sink.open() as opened, media_in(opened, service.limits) as media:
+            header, facts, kind = media.header, media.facts(), str(media.format)
     except UnknownFormat as error:
         return _Outcome(name, None, problem_document("unsupported-media", error.message))
     except DecodeError as error:
         return _Outcome(name, None, problem_document("unusable-image", error.message))
-    del photo
     original = file.sink.keep()
     kept.append(original.name)
     upload = Upload(
         stamp=FileStamp(original.path, original.size, original.mtime_ns),
-        content=ContentHeader(file.sink.sha256, str(header.format), header.width, header.height),
+        content=ContentHeader(
+            *(file.sink.sha256, kind, header.width, header.height),
+            duration_ms=header.duration_ms or 0 if isinstance(header, VideoHeader) else None,
+        ),
         facts=facts,
         file_name=name,
         external_id=fields.external_id,

@@ -1,10 +1,11 @@
-// Pictures from outside the page: dropped, pasted or chosen. One picture can be searched by or
-// uploaded, so there are two drop targets; several can only be uploaded.
+// Files from outside the page: dropped, pasted or chosen. One picture can be searched by or
+// uploaded, so there are two drop targets; several, and videos, can only be uploaded.
 
 import { h, icon } from "./dom.js";
 import { onKeys } from "./keys.js";
 
 const IMAGES = /^image\//;
+const VIDEOS = /^video\//;
 
 /** Watch the page; `actions`: {search(file), upload(files), canUpload()}. */
 export function watchDrops(actions) {
@@ -19,7 +20,7 @@ export function watchDrops(actions) {
 
   function show(event) {
     const count = event.dataTransfer.items?.length || 1;
-    search.hidden = count > 1;
+    search.hidden = count > 1 || VIDEOS.test(event.dataTransfer.items[0]?.type);
     upload.hidden = !actions.canUpload();
     // Also over an open photograph, where only the top layer is visible.
     const viewer = document.querySelector("dialog[open]");
@@ -61,7 +62,7 @@ export function watchDrops(actions) {
     if (!wasShown) return;
     const files = await filesOf(event.dataTransfer);
     if (!files.length) return;
-    if (files.length > 1 || over === "upload") {
+    if (files.length > 1 || over === "upload" || VIDEOS.test(files[0].type)) {
       if (actions.canUpload()) actions.upload(files);
     } else {
       actions.search(files[0]);

@@ -26,11 +26,11 @@ export function makeUpload({ done, jobs }) {
   const collections = h("datalist", { id: "upload-collections" });
   const tags = h("input", { id: "upload-tags", type: "text", autocomplete: "off", placeholder: "none", data: { testid: "upload-tags" } });
   const input = h("input", {
-    id: "upload-input", type: "file", multiple: true, class: "visually-hidden", accept: "image/*,.heic,.heif,.dng,.nef,.cr2,.cr3,.arw,.raf,.orf,.rw2",
+    id: "upload-input", type: "file", multiple: true, class: "visually-hidden", accept: "image/*,video/*,.heic,.heif,.dng,.nef,.cr2,.cr3,.arw,.raf,.orf,.rw2,.mkv,.avi,.mov",
     data: { testid: "upload-input" }, on: { change: () => { add([...input.files]); input.value = ""; } },
   });
   const pick = h("label", { class: "upload-drop", for: "upload-input", data: { testid: "upload-drop" } }, icon("upload"),
-    h("strong", {}, "Choose photos"), h("span", {}, "or drop them here, folders too"));
+    h("strong", {}, "Choose photos and videos"), h("span", {}, "or drop them here, folders too"));
   const list = h("ul", { class: "upload-list", data: { testid: "upload-list" }, tabindex: "0", "aria-label": "Files" });
   const total = h("progress", { max: "1", value: 0, "aria-label": "Sent", data: { testid: "upload-progress" } });
   const state = h("p", { class: "upload-state", role: "status", data: { testid: "upload-state" } });

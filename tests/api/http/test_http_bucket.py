@@ -15,8 +15,10 @@ from pathlib import Path
 import httpx
 import pytest
 from made_bucket import BUCKET, Bucket, used_here
-from made_library import regard
+from made_library import painted, regard
 from made_service import WAIT, Served, Shelf, jpeg, png, refused
+from made_videos import write_video
+from PIL import Image
 from sqlalchemy import select
 
 from regard.api.client import Client, Filters
@@ -104,6 +106,27 @@ def test_a_few_dozen_photographs_survive_failing_requests(shelf: Shelf, bucket: 
 @pytest.mark.campaign
 def test_500_photographs_survive_failing_requests(shelf: Shelf, bucket: Bucket) -> None:
     live_through_a_life(shelf, bucket, 500)
+
+
+def test_a_video_in_the_bucket_is_found_shown_and_played(
+    served: Served, shelf: Shelf, bucket: Bucket, tmp_path: Path
+) -> None:
+    scenes = [(painted((name,), 1, (96, 64)), 3.0) for name in ("red", "blue")]
+    data = write_video(tmp_path / "clip.mp4", scenes).read_bytes()
+    [asset] = shelf.add(data)
+    assert asset.duration_ms is not None
+    assert stored(bucket, data) == 1
+    hit = shelf.client.search("blue", filters=shelf.within, target="region").hits[0]
+    assert hit.region is not None
+    assert hit.region.time_ms is not None
+    assert 3000 <= hit.region.time_ms <= 4000
+    for picture in (
+        shelf.client.assets.thumbnail(asset.id), shelf.client.regions.crop(hit.region.id)
+    ):  # fmt: skip
+        assert Image.open(io.BytesIO(picture)).size == (96, 64)
+    part = served.raw().get(asset.urls.original, headers={"Range": "bytes=4-7"})
+    assert (part.status_code, part.content) == (206, b"ftyp")
+    assert original(shelf, asset.id) == data
 
 
 def test_a_repeated_upload_leaves_one_object_which_collections_share(
