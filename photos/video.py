@@ -62,6 +62,8 @@ _PROBED_PACKETS, _PROBED_MS = 2000, 20_000
 _NEAR_MS = 2000
 # Decoding for longer, or errors in more than half of what was decoded, ends the search for moments.
 _MOST_SECONDS = 3600.0
+# A request of a server waits for the header of an upload.
+_MOST_SECONDS_OF_HEADER = 20.0
 _FEW_ERRORS = 20
 # What a column of 32 bits holds: 24 days.
 _LAST_MS = 2**31 - 1
@@ -132,7 +134,13 @@ class VideoFile:
     @cached_property
     def header(self) -> VideoHeader:
         """Size and duration; raises DecodeError if no frame can be decoded."""
-        for _, frame in self._frames(_go_on):
+        ends_at = time.monotonic() + _MOST_SECONDS_OF_HEADER
+
+        def check() -> None:
+            if time.monotonic() >= ends_at:
+                raise DecodeError("it takes too long to find its first frame")
+
+        for _, frame in self._frames(check):
             width, height = self._shown_size(frame)
             if frame.rotation % 180:
                 width, height = height, width

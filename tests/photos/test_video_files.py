@@ -136,6 +136,16 @@ def test_a_single_picture_of_a_video_is_not_sought_for_long(
         decode_picture(file, time_ms=11_000)
 
 
+def test_the_first_frame_is_not_sought_for_long(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = write_video(tmp_path / "clip.mp4", _scenes(2))
+    seconds = itertools.count(step=30)
+    monkeypatch.setattr("regard.photos.video.time.monotonic", lambda: next(seconds))
+    with open_media(path) as video, pytest.raises(DecodeError, match="first frame"):
+        assert video.header
+
+
 def test_a_minute_keeps_its_greatest_changes_and_no_more(tmp_path: Path) -> None:
     path = write_video(tmp_path / "many.mp4", _scenes(2, 2, 2, 2, 2) * 2)
     assert len(_moments(path)[0].times) == 10
