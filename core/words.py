@@ -16,6 +16,18 @@ _ACCENTS = re.compile("[\u0300-\u036f]")
 # Variation selectors distinguish emoji from plain digits, but not words.
 _VARIANTS = re.compile("[\ufe00-\ufe0f\U000e0100-\U000e01ef]")
 _MARKS = frozenset({"Mn", "Mc"})
+# Letters that are no others with an accent, as people write them without a key for them.
+_PLAIN = {"ß": "ss", "æ": "ae", "œ": "oe", "ø": "o", "ł": "l", "đ": "d", "ð": "d", "ı": "i"}
+_AS_PLAIN = str.maketrans(_PLAIN)
+_AS_DIGRAPHS = str.maketrans({"ä": "ae", "ö": "oe", "ü": "ue", "ø": "oe", "å": "aa"})
+# A digraph within a word that is hardly one by chance.
+_DIGRAPH = re.compile("(?<=[b-df-hj-np-tv-z])([aou])e(?=[b-df-hj-np-tv-z])(?!s$)")
+_SHORTEST_DIGRAPH_WORD = 5
+# The other way round, and accents that are left out in capitals.
+_OTHER_LETTERS = (
+    *((usual, letter) for letter, usual in _PLAIN.items()),
+    *(("е", "ё"), *zip("αεηιουω", "άέήίόύώ", strict=True)),
+)
 
 
 def split_words(text: str) -> list[str]:
@@ -66,6 +78,35 @@ def folded(word: str) -> str:
     if word.isascii():
         return word.lower()
     return unicodedata.normalize("NFKC", unaccented(unicodedata.normalize("NFKC", word))).lower()
+
+
+def respellings(word: str) -> list[str]:
+    """A word in lower case as others write it, and as SQLite's index has it, which drops accents
+    of Latin letters only: Straße as strasse, Lodz as łodz, Muenchen as munchen."""
+    plain, with_digraphs = plain_forms(word)
+    bases = [plain]
+    if len(plain) >= _SHORTEST_DIGRAPH_WORD:
+        bases.append(_DIGRAPH.sub(r"\1", plain))
+    spellings = [*bases, with_digraphs]
+    for base, (usual, letter) in itertools.product(dict.fromkeys(bases), _OTHER_LETTERS):
+        parts = base.split(usual)
+        spellings += (
+            usual.join(parts[:cut]) + letter + usual.join(parts[cut:])
+            for cut in range(1, len(parts))
+        )
+        spellings += [letter.join(parts)] if len(parts) > 2 else []
+    return [spelling for spelling in dict.fromkeys(spellings) if spelling != word]
+
+
+def plain_forms(word: str) -> tuple[str, str]:
+    """A word in A to Z as far as possible, without accents, and with digraphs for umlauts.
+
+    Words of which either form is equal are spellings of the same word.
+    """
+    if word.isascii():
+        return (word.lower(),) * 2
+    digraphs = unicodedata.normalize("NFC", word).lower().translate(_AS_DIGRAPHS)
+    return folded(word).translate(_AS_PLAIN), folded(digraphs).translate(_AS_PLAIN)
 
 
 def unaccented(word: str) -> str:

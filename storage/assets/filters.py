@@ -36,7 +36,7 @@ from sqlalchemy.sql.functions import FunctionElement
 
 from regard.core.facts import DatePrecision
 from regard.core.filters import AssetFilter, CustomValue, Fact, GpsBox, GpsCircle, Orientation
-from regard.core.words import composed, folded
+from regard.core.words import composed, folded, respellings
 from regard.photos.files import composed_path, uri_of_path
 from regard.storage.database import schema
 
@@ -150,7 +150,8 @@ def _places(asset_filter: AssetFilter) -> Iterator[ColumnElement[bool]]:
     if asset_filter.countries:
         yield _asset.country.in_(asset_filter.countries)
     if asset_filter.cities:
-        yield _asset.city_folded.in_(list(map(folded, asset_filter.cities)))
+        names = list(map(folded, asset_filter.cities))
+        yield _asset.city_folded.in_([*names, *(s for name in names for s in respellings(name))])
     if asset_filter.gps_box is not None:
         yield _within_box(asset_filter.gps_box)
     if asset_filter.gps_near is not None:

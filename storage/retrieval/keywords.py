@@ -47,7 +47,7 @@ from sqlalchemy.sql.compiler import SQLCompiler
 from regard.core.catalog import WORD_FIELDS, KeywordSearch, Occurrences, WordField, Words
 from regard.core.filters import EVERYTHING, AssetFilter
 from regard.core.records import Int64Array
-from regard.core.words import folded, is_word, split_words, unaccented
+from regard.core.words import folded, is_word, plain_forms, respellings, split_words, unaccented
 from regard.storage.assets.filters import passes
 from regard.storage.database import schema
 from regard.storage.database.catalog import Catalog
@@ -191,10 +191,11 @@ class SqlKeywordSearch(KeywordSearch):
         )
 
     def _spellings(self, word: str) -> list[str]:
-        """A word as texts may have it: as asked for, in compatible letters, or in the other width."""
+        """A word as texts may have it: as asked for, in compatible letters, in the other width, or
+        without its special letters."""
         plain = unicodedata.normalize("NFKC", word).lower()
         wide = _apart(plain).translate(_OTHER_WIDTH)
-        spellings = [word, *filter(is_word, (plain, wide))]
+        spellings = [word, *filter(is_word, (plain, wide)), *respellings(plain)]
         if self._database.is_sqlite:
             # FTS5 distinguishes composed letters from decomposed ones, as in macOS file names.
             spellings = [f'"{form}"' for word in spellings for form in (word, _apart(word))]
@@ -468,9 +469,9 @@ def _apart(word: str) -> str:
     return unicodedata.normalize("NFD", word)
 
 
-def _glued(words: Sequence[str]) -> str:
-    """The letters and digits of words, without what separates them."""
-    return "".join(map(folded, words))
+def _glued(words: Sequence[str]) -> tuple[str, ...]:
+    """The letters and digits of words, without what separates them, in both plain forms."""
+    return tuple(map("".join, zip(*map(plain_forms, words), strict=True)))
 
 
 def _checks(words: Sequence[Words]) -> Checks:
@@ -488,10 +489,14 @@ def _stands_in(asked: Words, field: str, text: str) -> bool:
             return False
         parts = text.split("/") if field == WordField.FOLDER.value else [text]
         name = _glued([*asked.words, asked.suffix])
-        return any(_glued(split_words(part)) == name for part in parts)
-    wanted = [folded(word) for word in asked.words]
-    there = [folded(word) for word in split_words(text)]
+        return any(_is_same(_glued(split_words(part)), name) for part in parts)
+    wanted = list(map(plain_forms, asked.words))
+    there = list(map(plain_forms, split_words(text)))
     return any(
-        there[start : start + len(wanted)] == wanted
-        for start in range(len(there) - len(wanted) + 1)
+        all(map(_is_same, there[start:], wanted)) for start in range(len(there) - len(wanted) + 1)
     )
+
+
+def _is_same(forms: tuple[str, ...], others: tuple[str, ...]) -> bool:
+    """Whether two words or names are spellings of the same one."""
+    return any(form == other for form, other in zip(forms, others, strict=False))

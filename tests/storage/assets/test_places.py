@@ -65,3 +65,12 @@ def test_filters_trash_and_collections_hold(assets: Assets) -> None:
     assert count() == 1
     assert count(state=AssetState.TRASHED) == 1
     assert one.asset != two.asset
+
+
+def test_a_city_is_found_without_its_special_letters(assets: Assets) -> None:
+    cologne = PhotoFacts(latitude=50.938, longitude=6.957)
+    lodz = PhotoFacts(latitude=51.767, longitude=19.457)
+    for name, facts in (("one", cologne), ("two", lodz)):
+        assets.upload(name, "photos", facts=facts)
+    for written in ("Köln", "koln", "Koeln", "KÖLN", "Łódź", "Lodz", "lódz"):
+        assert len(assets.reading.page(AssetFilter(cities=(written,)), limit=9)) == 1, written

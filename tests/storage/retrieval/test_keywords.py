@@ -124,6 +124,35 @@ def test_other_forms_and_accents_are_one_word(home: Home) -> None:
         assert {name for name, _ in find(home, word)} == {"a"}, word
 
 
+@pytest.mark.parametrize(
+    ("written", "asked"),
+    [
+        ("Straße", ["strasse", "straße"]),
+        ("Strasse", ["straße"]),
+        ("Größe", ["groesse", "grosse", "größe"]),
+        ("München", ["muenchen", "munchen", "münchen"]),
+        ("Koeln", ["köln", "koeln"]),
+        ("Łódź", ["lodz", "łódź"]),
+        ("Diyarbakır", ["diyarbakir"]),
+        ("Kobenhavn", ["københavn"]),
+        ("ёлка", ["елка", "ёлка"]),
+        ("ΑΘΗΝΑ", ["αθήνα", "αθηνα"]),
+        ("Αθήνα", ["αθηνα"]),
+    ],
+)
+def test_special_letters_may_be_written_without_them(
+    home: Home, written: str, asked: list[str]
+) -> None:
+    save_called(home, "/p/1.jpg", "a", title=written)
+    save_called(home, "/p/2.jpg", "b", title="shot of a gusty blustery lake")
+    for word in asked:
+        (whole,) = (item.words for item in words_of(word) if item.words.whole)
+        for item in (Words((word,)), Words((word,), exact=True), whole):
+            assert len(look_up(home, [item]).contents) == 1, item
+    for word in ("guest", "bluest", "shoes"):
+        assert find(home, word) == set(), word
+
+
 def test_letters_of_other_scripts(home: Home) -> None:
     save_called(home, "/p/1.jpg", "a", title="Йошкар озеро 東京 m² €5 🚌7")
     for word in ("йошкар", "озеро", "東京", "5", "7"):
