@@ -161,6 +161,8 @@ def png_parts(data: bytes) -> Parts:
     pixels: list[memoryview] = []
     is_suspect = False
     for kind, start, end in png_chunks(data):
+        if not header and kind == b"CgBI":
+            raise DecodeError("PNG in Apple's own form (CgBI) is not supported")
         if not header and kind != b"IHDR":
             break
         if kind == b"IDAT":

@@ -13,6 +13,7 @@ from typing import TypeGuard
 from regard.photos.containers import inflated, jpeg_segments, png_chunks, riff_chunks
 from regard.photos.formats import PhotoFormat
 from regard.photos.metadata.heif import heif_items
+from regard.photos.metadata.texts import decode_text
 from regard.photos.tiff import TiffBlock
 
 MAX_METADATA_BYTES = 8 << 20
@@ -32,6 +33,7 @@ _IPTC_RESOURCE, _EXIF_RESOURCE, _XMP_RESOURCE, _DIGEST_RESOURCE = 0x0404, 0x0422
 _MAX_RESOURCES = 5_000
 
 _PNG_XMP = "xml:com.adobe.xmp"
+_PNG_TEXTS = {"title", "description", "creation time"}
 _RAW_PROFILES = {f"raw profile type {name}" for name in ("exif", "app1", "xmp", "iptc", "8bim")}
 # A name, the number of bytes, and the bytes in hexadecimal.
 _RAW_PROFILE_TEXT = re.compile(rb"\s{0,9}[^\n]{0,80}\n\s{0,20}(\d{1,9})\s+([0-9a-fA-F\s]*)")
@@ -47,13 +49,14 @@ class MetadataBlocks:
     """The metadata blocks of a photograph, unparsed: EXIF, XMP packets, an IPTC IIM data set.
 
     The second XMP packet extends the first. `iptc_digest` is the MD5 of the data set that the XMP
-    was last made equal to.
+    was last made equal to. `texts` are those of PNG, by their keywords in lower case.
     """
 
     exif: TiffBlock | None = None
     xmp: tuple[bytes, ...] = ()
     iptc: bytes | None = None
     iptc_digest: bytes | None = None
+    texts: tuple[tuple[str, str], ...] = ()
 
     @property
     def is_iptc_newer(self) -> bool:
@@ -69,6 +72,7 @@ class MetadataBlocks:
             self.xmp or other.xmp,
             self.iptc or other.iptc,
             self.iptc_digest or other.iptc_digest,
+            self.texts or other.texts,
         )
 
 
@@ -189,6 +193,7 @@ def _png_metadata(data: bytes) -> MetadataBlocks:
     """
     chunks, profiles = MetadataBlocks(), MetadataBlocks()
     seen = set[str]()
+    texts: list[tuple[str, str]] = []
     for kind, start, end in png_chunks(data):
         if end - start > MAX_METADATA_BYTES:
             continue
@@ -200,12 +205,14 @@ def _png_metadata(data: bytes) -> MetadataBlocks:
             if name in seen:
                 continue  # or many would cost much to decompress
             seen.add(name)
-            if name == _PNG_XMP:
+            if name in _PNG_TEXTS:
+                texts.append((name, decode_text(_png_text(kind, body))))
+            elif name == _PNG_XMP:
                 text = _png_text(kind, body)
                 chunks = chunks.or_else(MetadataBlocks(xmp=(text,) if text else ()))
             elif name in _RAW_PROFILES:
                 profiles = profiles.or_else(_raw_profile(_png_text(kind, body)))
-    return chunks.or_else(profiles)
+    return replace(chunks.or_else(profiles), texts=tuple(texts))
 
 
 def _png_text(kind: bytes, body: bytes) -> bytes:

@@ -5,7 +5,13 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 
-from regard.photos.metadata.texts import clean_text, decode_text, decode_unicode, decode_utf16
+from regard.photos.metadata.texts import (
+    clean_text,
+    decode_text,
+    decode_unicode,
+    decode_utf16,
+    is_garbled,
+)
 from regard.photos.tiff import Directory, TiffBlock
 
 _EXIF_DIRECTORY, _GPS_DIRECTORY = 34665, 34853
@@ -14,7 +20,7 @@ _USER_COMMENT = 37510
 _LATITUDE, _LONGITUDE, _ALTITUDE_REF, _ALTITUDE, _GPS_STATUS = 2, 4, 5, 6, 9
 
 _TEXTS = {"ImageDescription": 270, "Make": 271, "Model": 272, "LensModel": 42036}
-_WIDE_TEXTS = {"XPTitle": 40091, "XPComment": 40092, "XPKeywords": 40094}
+_WIDE_TEXTS = {"XPTitle": 40091, "XPComment": 40092, "XPKeywords": 40094, "XPSubject": 40095}
 _NUMBERS = {
     "Rating": 18246,
     "RatingPercent": 18249,
@@ -117,7 +123,9 @@ def _user_comment(raw: bytes, order: str) -> str | None:
         text = raw
     has_nulls = b"\0" in text.strip(b"\0")
     decoded = decode_unicode(text, order) if has_nulls else decode_text(text.strip(b"\0"))
-    return clean_text(decoded.split("\0", 1)[0])
+    decoded = decoded.split("\0", 1)[0]
+    # Telephones write binary data without a charset.
+    return None if charset == b"" and is_garbled(decoded) else clean_text(decoded)
 
 
 def _decode_jis(data: bytes) -> str:

@@ -15,6 +15,7 @@ _NAMES = {
     (2, 60): "TimeCreated",
     (2, 62): "DigitalCreationDate",
     (2, 63): "DigitalCreationTime",
+    (2, 105): "Headline",
     (2, 120): "Caption-Abstract",
 }
 # ISO 2022 announces a charset of 96 characters by its final letter.

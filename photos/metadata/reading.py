@@ -7,6 +7,7 @@ used.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import TypeVar
 
@@ -30,18 +31,22 @@ from regard.photos.metadata.xmp import MAX_XMP_BYTES, XmpPacket, read_xmp
 
 # Each line is an order of properties, the best first. IPTC goes before XMP if a program changed it
 # without the XMP.
-_TITLE = ("sidecar dc:title", "XMP dc:title", "IPTC ObjectName", "EXIF XPTitle")
+_TITLE = (
+    *("sidecar dc:title", "XMP dc:title", "IPTC ObjectName", "EXIF XPTitle", "PNG title"),
+    *("sidecar photoshop:Headline", "XMP photoshop:Headline", "IPTC Headline"),
+)
 _DESCRIPTION = (
     *("sidecar dc:description", "EXIF ImageDescription", "XMP dc:description"),
     *("IPTC Caption-Abstract", "sidecar exif:UserComment", "EXIF UserComment"),
     *("XMP exif:UserComment", "EXIF XPComment", "sidecar acdsee:caption", "XMP acdsee:caption"),
+    *("EXIF XPSubject", "PNG description"),
 )
 # By meaning: the exposure, the making of the digital picture, its last change.
 _DATES = (
     (
         *("sidecar photoshop:DateCreated", "sidecar exif:DateTimeOriginal"),
         *("EXIF DateTimeOriginal", "XMP photoshop:DateCreated", "XMP exif:DateTimeOriginal"),
-        "IPTC DateCreated",
+        *("IPTC DateCreated", "PNG creation time"),
     ),
     (
         *("sidecar xmp:CreateDate", "sidecar exif:DateTimeDigitized", "EXIF DateTimeDigitized"),
@@ -94,13 +99,22 @@ OTHER_HIERARCHIES = (
     *(("mediapro:CatalogSets", "|"), ("acdsee:categories", "|"), ("acdsee:keywords", "|")),
 )
 
-# Descriptions that cameras write into every photograph, and the name of a lens they don't know.
+# Descriptions that cameras and programs write into every photograph: names, modes of Huawei's
+# cameras, and settings of other telephones.
 _STOCK_DESCRIPTIONS = {
     *("olympus digital camera", "sony dsc", "minolta digital camera", "samsung camera pictures"),
     *("konica minolta digital camera", "kodak digital still camera", "default", "untitled"),
-    *("maker:0x4c,date:0", "<no title>", "picture", "digital camera", "photo"),
+    *("<no title>", "picture", "digital camera", "photo", "samsung", "exif_jpeg_picture"),
+    *("created with gimp", "created with the gimp", "created by imlib", "charset=ascii"),
+    *("btf", "btfhdr", "btfmdn", "btr", "cof", "dav", "edf", "fbt", "fbthdr", "frem", "frontbhdp"),
+    *("fshbty", "hdrpl", "mde", "mde_soft", "nor", "oznor", "oznorwo", "ptr", "qrf", "rbt", "rhdr"),
+    *("rpt", "sdr", "sdr_hdrb"),
 }
-_NO_LENS = "----"
+_STOCK_SETTINGS = re.compile(
+    r"(?:oppo|oplus)_\d+|filter: \d+; .*|maker:0x.*|\{\s*\"\w+\":.*\}", re.DOTALL
+)
+# What is written for a lens that the camera does not know.
+_NO_LENSES = {"----", "unknown", "unknown lens", "no lens", "none", "n/a", "0.0 mm f/0.0"}
 _MAX_ISO = 50_000_000
 # Exif's field of 16 bits holds this for any greater sensitivity.
 _ISO_ELSEWHERE = 65_535
@@ -130,13 +144,11 @@ def read_facts(blocks: MetadataBlocks, sidecar: XmpPacket | None = None) -> Phot
         utc_offset_minutes=None if date is None else date.utc_offset,
         camera_make=next(sources.texts(_MAKE), None),
         camera_model=next(sources.texts(_MODEL), None),
-        lens=next((lens for lens in sources.parsed(_LENS) if lens != _NO_LENS), None),
+        lens=next((lens for lens in sources.parsed(_LENS) if lens.lower() not in _NO_LENSES), None),
         latitude=None if position is None else position[0],
         longitude=None if position is None else position[1],
         title=next(sources.texts(_TITLE), None),
-        description=next(
-            (text for text in descriptions if text.lower() not in _STOCK_DESCRIPTIONS), None
-        ),
+        description=next((text for text in descriptions if not _is_stock(text.lower())), None),
         keywords=sources.keywords(),
         rating=next(sources.parsed(_RATING), None),
         capture=Capture(
@@ -147,6 +159,10 @@ def read_facts(blocks: MetadataBlocks, sidecar: XmpPacket | None = None) -> Phot
             altitude_m=sources.altitude(is_placed=position is not None),
         ),
     )
+
+
+def _is_stock(description: str) -> bool:
+    return description in _STOCK_DESCRIPTIONS or bool(_STOCK_SETTINGS.fullmatch(description))
 
 
 class _Sources:
@@ -166,6 +182,7 @@ class _Sources:
             "EXIF": {} if blocks.exif is None else exif_properties(blocks.exif),
             "XMP": self._xmp,
             "IPTC": {} if blocks.iptc is None else iptc_properties(blocks.iptc),
+            "PNG": {name: [text] for name, text in blocks.texts},
         }
         self._values = {
             f"{source} {name}": values
@@ -217,8 +234,11 @@ class _Sources:
                 continue
             if self._first(f"{stem}Status").upper() == "V":  # void
                 continue
+            # A letter within is the exponent of a number.
             latitude, longitude = (
-                text if any(map(str.isalpha, text)) else f"{text} {self._first(f'{axis}Ref')}"
+                text
+                if any(map(str.isalpha, text[:1] + text[-1:]))
+                else f"{text} {self._first(f'{axis}Ref')}"
                 for axis in axes
                 for text in [self._first(axis)]
             )

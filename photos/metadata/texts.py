@@ -77,7 +77,7 @@ def decode_utf16(data: bytes, order: str) -> str:
     )
     if _is_alphabetic(swapped) and len(swapped) > 1 and not _is_alphabetic(expected):
         return swapped
-    return swapped if _is_garbled(expected) and not _is_garbled(swapped) else expected
+    return swapped if is_garbled(expected) and not is_garbled(swapped) else expected
 
 
 def _is_alphabetic(text: str) -> bool:
@@ -87,7 +87,7 @@ def _is_alphabetic(text: str) -> bool:
     )
 
 
-def _is_garbled(text: str) -> bool:
+def is_garbled(text: str) -> bool:
     """Whether a text is empty or has characters that no text has."""
     unassigned = {"Cn", "Co", "Cc", "Cs"}
     return not text or any(
@@ -121,7 +121,7 @@ def _is_wide_ascii(data: bytes, text: str, wide: str) -> bool:
     """Whether bytes that all are ASCII are more probably UTF-16, `wide`, than `text`."""
     if not wide or len(data) % 2:
         return False
-    if _is_garbled(text):
+    if is_garbled(text):
         return True
     # Characters of one alphabet or of kana have one high byte, below the letters of ASCII.
     has_one_block = not text.isdigit() and any(

@@ -34,14 +34,20 @@ _MAX_OFFSET = 14 * 60
 _PRECISIONS = list(DatePrecision)
 
 # Unknown parts are zeros, blanks, or X as in extended ISO 8601.
-_PART = r"(\d{1,2}(?!\d)|[ ?Xx]{0,2})"
+_PART = r"(?: ?(\d{1,2})(?!\d)|[ ?Xx]{0,2})"
 _SEPARATED = re.compile(rf"(\d{{4}})(?!\d)(?:[-:/.]{_PART}(?:[-:/.]{_PART})?)?", re.ASCII)
 _COMPACT = re.compile(
     r"(\d{4})(\d\d|[ X]{2})(\d\d|[ X]{2})?(?=\D|$|\d{4}(?:\d\d)?(?!\d))", re.ASCII
 )
+# RFC 5322, which PNG recommends: `Sat, 04 May 2024 12:30:15 +0200`.
+_NAMED = re.compile(
+    r"(?:[a-z]{3},\s*)?(\d{1,2})\s+([a-z]{3})\s+(?=\d{4}\b)", re.ASCII | re.IGNORECASE
+)
+_MONTHS = ("jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec")
 _OFFSET = r"(Z|z|[+-]\d{1,2}(?::?\d\d)?)"
 _CLOCK = re.compile(
-    r"[T\s]*(\d{1,2})[:.]?(\d\d)(?:[:.]?(\d\d)(?!\d)(?:[.,](\d+))?)?"
+    r"[T_:\s]*(\d{1,2})(?:[:.]\s?)?(\d\d|(?<=[:.\s])\d(?!\d))"
+    r"(?:(?:[:.]\s?)?(\d\d|(?<=[:.\s])\d)(?!\d)(?:[.,](\d+))?)?"
     rf"\s*(?:([AaPp])\.?[Mm]\.?)?\s*{_OFFSET}?",
     re.ASCII,
 )
@@ -65,11 +71,14 @@ class PartialDate:
 
 
 def parse_date(text: str | None) -> PartialDate | None:
-    """Parse `2024:05:01 12:30:15`, ISO 8601, IPTC's `20240501`, and all that lack parts.
+    """Parse `2024:05:01 12:30:15`, ISO 8601, IPTC's `20240501`, and all that lack parts; RFC 5322.
 
     Each part is used if it and those before it are valid; without a valid year there is no date.
     """
     text = (text or "")[:_LONGEST].strip()
+    if (named := _NAMED.match(text)) and named[2].lower() in _MONTHS:
+        year, clock = text[named.end() :][:4], text[named.end() + 4 :]
+        text = f"{year}-{_MONTHS.index(named[2].lower()) + 1}-{named[1]}{clock}"
     matched = _COMPACT.match(text) or _SEPARATED.match(text)
     if matched is None or int(matched[1]) not in _YEARS:
         return None

@@ -52,7 +52,9 @@ DECLARATION = re.compile(
     r"<\?xml\s[^>]{0,99}?"
     r"(?:encoding\s{0,9}=\s{0,9}[\"']([\w.:-]{1,40})[\"'][^>]{0,99})?>"
 )
-_REFERENCE = re.compile(r"&(?:#(\d{1,7}|x[0-9a-fA-F]{1,6});|(\w+;))?")
+_REFERENCE = re.compile(
+    r"<!\[CDATA\[.*?\]\]>|&(?:#(\d{1,7}|x[0-9a-fA-F]{1,6});|(\w+;))?", re.DOTALL
+)
 _XML_ENTITIES = {"amp;", "lt;", "gt;", "quot;", "apos;"}
 _MAX_LEVELS, _MAX_LEVEL, _MAX_VALUES, _MAX_ATTRIBUTES = 50, 256, 10_000, 1_000
 # An undeclared prefix loses nothing.
@@ -142,7 +144,9 @@ def _parse(text: str) -> tuple[Element | None, bool]:
 
 
 def _mended(reference: re.Match[str]) -> str:
-    """A valid reference to a character, or an escaped ampersand."""
+    """A valid reference to a character, or an escaped ampersand; CDATA has neither."""
+    if reference[0].startswith("<"):
+        return reference[0]
     number, name = reference.groups()
     if number:
         code = int(number[1:], 16) if number[0] == "x" else int(number)

@@ -307,3 +307,6 @@ def test_forms_that_no_decoder_has_are_named() -> None:
     jpeg[frame + 1] = 0xC3
     with pytest.raises(DecodeError, match="lossless JPEG is not supported"):
         decoded(bytes(jpeg))
+    png = encoded(photo(), "PNG")
+    with pytest.raises(DecodeError, match=r"CgBI\) is not supported"):
+        decoded(png[:8] + png_chunk(b"CgBI", b"\x50\0\x20\2") + png[8:])

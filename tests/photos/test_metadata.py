@@ -130,6 +130,7 @@ def test_a_coarser_date_does_not_hide_a_finer_one_of_its_meaning() -> None:
         ({piexif.ExifIFD.LensModel: b"one"}, 'aux:Lens="two"', "one"),
         ({}, 'aux:Lens="two" exifEX:LensModel="three"', "three"),
         ({piexif.ExifIFD.LensModel: b"----"}, 'aux:Lens="two"', "two"),
+        ({piexif.ExifIFD.LensModel: b"Unknown"}, 'aux:Lens="0.0 mm f/0.0"', None),
         (
             {piexif.ExifIFD.LensSpecification: ((24, 1), (70, 1), (28, 10), (4, 1))},
             "",
@@ -164,6 +165,15 @@ def test_ratings_are_read_in_stars_and_percent(
 ) -> None:
     block = TiffBlock.open(exif(_0th=fields))
     assert read_facts(MetadataBlocks(block, (packet("", xmp),))).rating == rating
+
+
+def test_the_headline_is_the_title_where_there_is_none() -> None:
+    headline = "<photoshop:Headline>Head</photoshop:Headline>"
+    data_set = iim((2, 105, b"Headline"))
+    assert xmp_facts(packet(headline)).title == "Head"
+    assert read_facts(MetadataBlocks(None, (), data_set)).title == "Headline"
+    titled = packet(headline + alternatives("dc:title", x_default="Title"))
+    assert read_facts(MetadataBlocks(None, (titled,), data_set)).title == "Title"
 
 
 def test_capture_is_read_from_xmp_too() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import struct
 import zlib
+from datetime import datetime
 from typing import Any
 
 import numpy as np
@@ -83,6 +84,21 @@ def test_metadata_is_found_in_every_text_chunk_of_png(kind: str, keyword: str, d
         assert (photo.header.width, photo.header.height) == (12, 16)
     else:
         assert photo.facts().title == "Title"
+
+
+@pytest.mark.parametrize("kind", ["tEXt", "zTXt", "iTXt", "iTXt compressed"])
+def test_plain_texts_of_png_are_read_where_there_is_nothing_better(kind: str) -> None:
+    buffer = io.BytesIO()
+    Pillow.new("RGB", (16, 12)).save(buffer, "PNG")
+    whole = buffer.getvalue()
+    texts = {b"Title": "Größe", b"Description": "A lake", b"Creation Time": "1 May 2004 12:30"}
+    chunks = b"".join(text_chunk(kind, name, text.encode()) for name, text in texts.items())
+    facts = PhotoFile(whole[:33] + chunks + whole[33:]).facts()
+    assert (facts.title, facts.description) == ("Größe", "A lake")
+    assert facts.taken_at == datetime(2004, 5, 1, 12, 30)
+    better = text_chunk("iTXt", b"XML:com.adobe.xmp", TITLED)
+    facts = PhotoFile(whole[:33] + chunks + better + whole[33:]).facts()
+    assert (facts.title, facts.description) == ("Title", "A lake")
 
 
 def segment(marker: int, body: bytes) -> bytes:

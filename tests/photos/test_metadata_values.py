@@ -83,6 +83,7 @@ YEAR, MONTH, DAY, TIME = DatePrecision
         *(("2004/05/01", (2004, 5, 1), DAY), ("2004.5.1", (2004, 5, 1), DAY)),
         *(("1985:07:04   :  :  ", (1985, 7, 4), DAY), ("1985-07-04T24:00", (1985, 7, 4), DAY)),
         *(("2024:05:01 24:61:00", (2024, 5, 1), DAY), ("2024:05:01 noon", (2024, 5, 1), DAY)),
+        *(("2004:05:01 12-30-15", (2004, 5, 1), DAY), ("1 May 2004", (2004, 5, 1), DAY)),
         *(("1985-07-04Z", (1985, 7, 4), DAY), ("1985-07-04+02:00", (1985, 7, 4), DAY)),
         ("2004-05-01T12:30", (2004, 5, 1, 12, 30), TIME),
         ("2004:05:01 12:30:  ", (2004, 5, 1, 12, 30), TIME),
@@ -90,6 +91,10 @@ YEAR, MONTH, DAY, TIME = DatePrecision
         ("2004:05:01 12:30:75", (2004, 5, 1, 12, 30), TIME),
         ("20040501T123015", (2004, 5, 1, 12, 30, 15), TIME),
         ("20040501123015", (2004, 5, 1, 12, 30, 15), TIME),
+        ("20040501_123015", (2004, 5, 1, 12, 30, 15), TIME),
+        ("2004:05:01:12:30:15", (2004, 5, 1, 12, 30, 15), TIME),
+        ("2004: 5: 1  2: 3: 5", (2004, 5, 1, 2, 3, 5), TIME),
+        ("Sat, 01 May 2004 12:30:15", (2004, 5, 1, 12, 30, 15), TIME),
         ("2004/05/01 1:30:15 PM", (2004, 5, 1, 13, 30, 15), TIME),
         ("2004-05-01 12:30:15,123456789", (2004, 5, 1, 12, 30, 15, 123456), TIME),
         ("1985:07:04 00:00:00", (1985, 7, 4), TIME),
@@ -175,6 +180,9 @@ def test_positions_without_hemisphere_or_whole_degrees_are_read_where_they_say_e
         packet("", 'exif:GPSLatitude="52.5" exif:GPSLatitudeRef="S" exif:GPSLongitude="13.4E"')
     )
     assert (fractions.latitude, fractions.longitude) == (-52.5, 13.4)
+    powers = 'exif:GPSLatitude="5.25e1" exif:GPSLatitudeRef="S" '
+    powers = xmp_facts(packet("", powers + 'exif:GPSLongitude="5e-05" exif:GPSLongitudeRef="W"'))
+    assert (powers.latitude, powers.longitude) == (-52.5, -0.00005)
     words = gps(GPSLatitudeRef=b"South", GPSLongitudeRef=b"east", GPSLatitude=((525, 10),))
     assert (words.latitude, words.longitude) == pytest.approx((-52.5, 2.35))
     seconds = gps(GPSLatitude=((48, 1), (30, 1), (0, 0)))
@@ -207,6 +215,20 @@ def test_windows_fields_and_comments_are_decoded() -> None:
     assert facts.keywords == ("Strand", "Süden")
     assert facts.title == "Titel"
     assert facts.description == "Am Meer"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        *(b"oznorWO", b"Exif_JPEG_PICTURE", b"oplus_1048608", b"Created with GIMP"),
+        *(b"filter: 0; fileterIntensity: 0.0;", b"Maker:0x4c,Date:2017-6-19,Ver:4"),
+        *(b'{"mirror":false,"sensor_type":"rear"}', bytes(8) + bytes(range(256)) * 2),
+    ],
+)
+def test_what_cameras_write_into_every_photograph_is_no_description(text: bytes) -> None:
+    fields = {piexif.ImageIFD.ImageDescription: text, 40095: tuple("Subject".encode("utf-16-le"))}
+    facts = exif_facts(exif(_0th=fields, Exif={piexif.ExifIFD.UserComment: text}))
+    assert facts.description == "Subject"
 
 
 KYOTO, ONE, MOON, HELLO = "京都の庭", "一二三四", "луна", "नमस्ते"

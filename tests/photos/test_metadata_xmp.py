@@ -134,6 +134,11 @@ def test_every_form_of_a_value_is_read(body: str) -> None:
     assert xmp_facts(packet(body)).rating == 4
 
 
+def test_ampersands_in_cdata_are_plain() -> None:
+    facts = xmp_facts(packet("<dc:title><![CDATA[R&D &amp; <b>]]> &amp; more</dc:title>"))
+    assert facts.title == "R&D &amp; <b> & more"
+
+
 SLIPS = {
     "undeclared prefixes": (
         "<acme:x>1</acme:x>",
