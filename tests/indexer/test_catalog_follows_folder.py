@@ -14,6 +14,8 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 from made_library import Library, write_photo
 
+pytestmark = pytest.mark.slow
+
 _NAMES = st.sampled_from(
     ["a.png", "b.png", "c/a.png", "c/b.jpg", "c/d/e.png", "c-x.png", "f/g.png"]
 )

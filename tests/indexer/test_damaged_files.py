@@ -21,6 +21,8 @@ from regard.core.errors import DecodeError
 from regard.photos.files import uri_of_path
 from regard.photos.photo_file import PhotoFile
 
+pytestmark = pytest.mark.slow
+
 _KINDS = {"JPEG": "jpg", "PNG": "png", "WEBP": "webp", "TIFF": "tif", "GIF": "gif", "BMP": "bmp"}
 _GIBIBYTE = 1 << 30
 

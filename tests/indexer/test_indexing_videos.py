@@ -22,6 +22,8 @@ from regard.indexer.videos import VideoSource, analyse_video
 from regard.photos import video
 from regard.photos.decoding import DEFAULT_LIMITS
 
+pytestmark = pytest.mark.slow
+
 _SECONDS = 3.0
 _COLOURS = ("red", "green", "blue")
 
