@@ -164,7 +164,7 @@ class Parts:
         """Search the vector indexes without reading the catalog."""
         for query in queries:
             index = self._library.indexes._index(query.channel)  # nobody else has a use for it
-            index.search(query.vectors, min(query.k, index.stats()["rows"] + 1))
+            index.search(query.vectors, min(query.k, index.row_count + 1))
 
     def search(self, text: str) -> None:
         """The whole engine."""

@@ -84,7 +84,7 @@ def engines(bench: Bench) -> dict[str, Any]:
         index = home.indexes._index(Channel(name.removeprefix("texts-"), Kind.REGION))
         wanted = bench.real.queries[name][:100]
         searches = [partial(index.search, query[None], 10) for query in wanted]
-        found = {"rows": index.stats()["rows"], "regard": repeated(searches)}
+        found = {"rows": index.row_count, "regard": repeated(searches)}
         rows = index.vectors(index.ids()[: bench.engine_rows])
     found |= {"rows_of_others": len(rows), **compare_engines(rows, wanted, bench.postgres)}
     scan = found["faiss_float16_scan"]["p50_ms"] * found["rows"] / len(rows)

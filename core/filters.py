@@ -6,7 +6,7 @@ A filter is a hashable value without SQL or HTTP, so that results derived from i
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 
@@ -193,7 +193,7 @@ class AssetFilter:
     @property
     def is_everything(self) -> bool:
         """Whether it sets no condition."""
-        return all(getattr(self, field.name) == field.default for field in fields(self))
+        return self == EVERYTHING
 
     @property
     def nested(self) -> tuple[AssetFilter, ...]:

@@ -28,7 +28,7 @@ from pathspec.patterns.gitignore.spec import GitIgnoreSpecPattern
 
 from regard.core.catalog import Exclusion
 from regard.core.errors import DecodeError, UsageError
-from regard.photos.files import Confinement, exists, folders_above, has_folder, open_regular
+from regard.photos.files import Confinement, folders_above, has_folder, names_in, open_regular
 
 IGNORE_FILE = b".regardignore"
 _MAX_IGNORE_BYTES = 1 << 20
@@ -163,7 +163,7 @@ class Exclusions:
         """The rules in a root, with the ignore files of the folders above; raises DecodeError."""
         patterns: list[Pattern] = []
         for folder in [root, *folders_above(root)]:
-            if exists(_inside(folder, IGNORE_FILE)) and (
+            if names_in(folder, [IGNORE_FILE]) and (
                 confinement is None or confinement.holds(folder)
             ):
                 patterns += _read_patterns(folder, confinement)
@@ -192,7 +192,7 @@ class Exclusions:
         """
         is_out = self._decided(folder, rules, is_folder=True)
         if names is None:
-            names = [name for name in NOTED_NAMES if exists(_inside(folder, name))]
+            names = names_in(folder, NOTED_NAMES)
         if is_out is None:
             is_out = _is_marked(folder, names, confinement)
         if is_out:

@@ -13,7 +13,7 @@ from __future__ import annotations
 import contextlib
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import BinaryIO
@@ -183,6 +183,14 @@ def exists(path: bytes) -> bool:
     """Whether there is a file, folder, link or object that may be seen; may raise
     StoreUnavailable."""
     return find_object(path) is not None if is_object(path) else os.path.lexists(path)
+
+
+def names_in(folder: bytes, names: Iterable[bytes]) -> list[bytes]:
+    """Those of the names that a file, folder, link or object in a folder has; may raise
+    StoreUnavailable."""
+    # A folder's name may be empty in a bucket, where its path ends with a slash that counts.
+    there: Callable[[bytes], object] = find_object if is_object(folder) else os.path.lexists
+    return [name for name in names if there(folder + b"/" + name)]
 
 
 def has_folder(path: bytes) -> bool:

@@ -63,7 +63,7 @@ from regard.core.errors import (
     RootUnavailable,
     UsageError,
 )
-from regard.core.filters import AssetFilter, PathPart
+from regard.core.filters import EVERYTHING, AssetFilter, PathPart
 from regard.core.words import composed
 from regard.indexer.report import SILENT, IndexReport, Progress
 from regard.models.profiles.recommending import better_profile
@@ -252,6 +252,8 @@ class LocalLibrary(Library):
     def _filter(self, query: WrittenQuery, within: AssetFilter) -> AssetFilter:
         from regard.api.library.albums import AlbumFilters
 
+        if not query.conditions:
+            return EVERYTHING
         albums = AlbumFilters(self._albums(), self._search_engine, _path_filter, within)
         return read_filter(query, _path_filter, albums)
 

@@ -241,12 +241,12 @@ class ChannelIndexes(ChannelSearch, DerivedIndexes):
     def _answer(self, query: ChannelQuery, visible: int, allowed: IdSet | None) -> Neighbours:
         index = self._fresh(query.channel, visible)
         # One column more than there are rows, so that padding shows that these are all.
-        width = min(query.k, index.stats()["rows"] + 1)
+        width = min(query.k, index.row_count + 1)
         return index.search(query.vectors, width, allowed, exact=query.exact)
 
     def _rows(self, channel: Channel) -> int:
         index = self._indexes.get(channel)
-        return 0 if index is None else int(index.stats()["rows"])
+        return 0 if index is None else index.row_count
 
     def _visible(self) -> int:
         with self._catalog.database.reading() as connection:

@@ -92,6 +92,10 @@ class VectorIndex(Protocol):
     def vectors(self, ids: Int64Array) -> Float16Array:
         """The vectors of `ids` (n,), float16 (n, d), in their order; raises NotFound."""
 
+    @property
+    def row_count(self) -> int:
+        """How many rows a search can find."""
+
     def stats(self) -> Mapping[str, Any]:
         """Counts, among them `rows`, and sizes; which ones depends on the engine."""
 

@@ -146,7 +146,7 @@ class Truth:
     def check_contents(self, index: VectorIndex) -> None:
         np.testing.assert_array_equal(index.ids(), self.ids())
         np.testing.assert_array_equal(index.vectors(self.ids()), self.vectors())
-        assert index.stats()["rows"] == len(self.rows)
+        assert index.row_count == len(self.rows)
 
 
 class StandInGpu:

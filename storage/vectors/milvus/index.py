@@ -185,7 +185,7 @@ class MilvusIndex(VectorIndex):
 
     def fill(self, additions: Iterable[Additions], *, through: int) -> None:
         with self._writing, self._client() as client:
-            if self._position or self._row_count():
+            if self._position or self.row_count:
                 raise ValueError(f"an index with rows up to {self._position} can't be filled")
             collection = ""
             for arriving in additions:
@@ -283,7 +283,7 @@ class MilvusIndex(VectorIndex):
         self, checked: Float32Array, k: int, allowed: IdSet | None, *, exact: bool
     ) -> Neighbours:
         found = Neighbours.empty(len(checked), k)
-        count = min(k, self._row_count())
+        count = min(k, self.row_count)
         if not count or not len(checked) or (allowed is not None and _is_empty(allowed)):
             return found
         expression = _expression(allowed)
@@ -295,11 +295,11 @@ class MilvusIndex(VectorIndex):
         pending = np.arange(len(checked)) if count else np.zeros(0, np.int64)
         limit = count + _SPARE if allowed is None else (count + _SPARE) * _DEEPER
         while len(pending) and not exact:
-            limit = min(limit, self._row_count() + 1)
+            limit = min(limit, self.row_count + 1)
             if limit > _MOST:
                 break
             pending = self._search(checked, pending, limit, count, expression, allowed, found)
-            if limit > self._row_count():
+            if limit > self.row_count:
                 break
             limit = min(limit * _DEEPER, max(_MOST, limit + 1))
         if len(pending):
@@ -417,7 +417,8 @@ class MilvusIndex(VectorIndex):
             )
         return int(counted["count(*)"])
 
-    def _row_count(self) -> int:
+    @property
+    def row_count(self) -> int:
         if self._collection is None:
             return 0
         position = self._position
@@ -455,7 +456,7 @@ class MilvusIndex(VectorIndex):
 
     def stats(self) -> Mapping[str, Any]:
         """The number of rows."""
-        return {"rows": self._row_count()}
+        return {"rows": self.row_count}
 
     def damage(self) -> Sequence[str]:
         return []

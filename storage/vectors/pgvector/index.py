@@ -323,6 +323,10 @@ class PgvectorIndex(VectorIndex):
             return np.empty((0, self.identity.dimension), np.float16)
         return np.concatenate(parts)[places]
 
+    @property
+    def row_count(self) -> int:
+        return self._row_count
+
     def stats(self) -> Mapping[str, Any]:
         """Counts of rows, and whether large tables are searched by HNSW."""
         return {"rows": self._row_count, "has_hnsw": self._has_hnsw}

@@ -153,13 +153,17 @@ class SegmentedIndex(VectorIndex):
     def vectors(self, ids: Int64Array) -> Float16Array:
         return self._state.vectors(checked_ids(ids))
 
+    @property
+    def row_count(self) -> int:
+        return self._state.live_count
+
     def stats(self) -> Mapping[str, Any]:
         """Counts of rows, delta rows, segments, those on devices, mapped and with lists, and
         tombstones; private memory; the depth of a search in lists."""
         state = self._state
         segments = state.segments
         return {
-            "rows": state.delta.live_count + sum(s.live_count for s in segments),
+            "rows": state.live_count,
             "delta_rows": state.delta.live_count,
             "segments": len(segments),
             "device_segments": sum(s.device is not None for s in segments),

@@ -189,6 +189,11 @@ class State:
         """Everything that a search scans."""
         return (*self.segments, self.delta)
 
+    @property
+    def live_count(self) -> int:
+        """Rows that a search can find."""
+        return sum(part.live_count for part in self.parts)
+
     def exchanged(self, replacements: Sequence[Replacement], model: ListsModel | None) -> State:
         """This state with segments of an earlier one replaced, without rows deleted since then."""
         own = {id(sealed.segment): sealed for sealed in self.segments}

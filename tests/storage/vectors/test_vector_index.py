@@ -71,7 +71,7 @@ def test_empty(index: SegmentedIndex, rng: np.random.Generator) -> None:
     assert index.applied_through == 0
     assert index.ids().tolist() == []
     assert index.vectors(NO_IDS).shape == (0, D)
-    assert index.stats()["rows"] == 0
+    assert index.row_count == 0
 
 
 @pytest.mark.parametrize("k", [0, 1, 10, 300, 2500])

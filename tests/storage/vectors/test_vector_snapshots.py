@@ -92,7 +92,7 @@ def test_an_empty_index_is_filled_step_by_step(
     with pytest.raises(ValueError, match="up to 9"):
         index.fill([], through=10)
     step(index, 10)
-    assert index.stats()["rows"] == 7 * 150 + 47
+    assert index.row_count == 7 * 150 + 47
 
 
 def test_what_fails_while_it_is_filled_leaves_it_empty(
