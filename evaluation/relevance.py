@@ -30,6 +30,7 @@ from regard.evaluation.reliability import (
     Bin,
     area_under_curve,
     calibration_error,
+    chance_error,
     reliability_bins,
 )
 from regard.evaluation.statistics import Float64Array, Share, as_table
@@ -61,6 +62,7 @@ class JudgedSearcher(Protocol):
 class RelevanceMeasures:
     """How well relevance separates right first hits from wrong ones, and how the cut-off does.
 
+    `chance_error`: the calibration error that exact probabilities would have on average;
     `present_kept`: queries for which something right is there and that pass the cut-off;
     `taken_out_rejected`: queries whose right photographs were taken out and that do not pass;
     `absent_rejected`: queries for things that no photograph shows and that do not pass.
@@ -68,6 +70,7 @@ class RelevanceMeasures:
 
     auroc: float | None
     calibration_error: float | None
+    chance_error: float | None
     bins: tuple[Bin, ...]
     present_kept: Share
     taken_out_rejected: Share
@@ -80,13 +83,14 @@ class RelevanceMeasures:
         """From first hits' relevance (n,), whether they are right (n,), and the three shares."""
         bins = reliability_bins(relevances, right)
         auroc = area_under_curve(relevances, right)
-        return cls(auroc, calibration_error(bins), bins, *cut_off)
+        return cls(auroc, calibration_error(bins), chance_error(relevances), bins, *cut_off)
 
     def to_json(self) -> dict[str, Any]:
         """The measures as plain JSON values; `reliability` is the list of bins."""
         return {
             "auroc": self.auroc,
             "calibration_error": self.calibration_error,
+            "calibration_error_by_chance": self.chance_error,
             "reliability": [
                 {"relevance": one.relevance, "right": one.right, "hits": one.count}
                 for one in self.bins
@@ -99,7 +103,8 @@ class RelevanceMeasures:
     def to_row(self) -> list[str]:
         """The measures for a table."""
         shares = self.present_kept, self.absent_rejected, self.taken_out_rejected
-        return [_number(self.auroc), _number(self.calibration_error), *map(str, shares)]
+        error = f"{_number(self.calibration_error)} ({_number(self.chance_error)})"
+        return [_number(self.auroc), error, *map(str, shares)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,7 +174,8 @@ class RelevanceReport:
             [
                 f"{self.images} images, {self.absent} texts that no image shows",
                 *as_table(rows),
-                "in parentheses: 95 % interval (Wilson)",
+                "in parentheses: 95 % interval (Wilson); after a calibration error, that of exact "
+                "probabilities, on average",
             ]
         )
 

@@ -18,6 +18,8 @@ from regard.core.errors import MissingDependency
 from regard.evaluation.statistics import Float64Array
 
 _BINS = 10
+# Outcomes drawn to see what chance alone does, always the same ones.
+_DRAWS, _SEED = 1000, 0
 # Diagrams side by side: one of each form of query.
 _COLUMNS = 5
 _INK, _FAINT_INK, _RULE, _DATA = "#1B1F24", "#5B6570", "#D5DAE0", "#0072B2"
@@ -54,6 +56,19 @@ def calibration_error(bins: Sequence[Bin]) -> float | None:
         return None
     total = sum(one.count for one in bins)
     return sum(one.count * abs(one.relevance - one.right) for one in bins) / total
+
+
+def chance_error(relevances: Float64Array) -> float | None:
+    """The calibration error that these relevances (n,) would have on average if all were exact.
+
+    Few hits lie off their probability by chance. None without any.
+    """
+    if not len(relevances):
+        return None
+    places = np.minimum((relevances * _BINS).astype(np.int64), _BINS - 1)
+    right = np.random.default_rng(_SEED).random((_DRAWS, len(relevances))) < relevances
+    sums = (relevances - right) @ np.eye(_BINS)[places]  # (draws, n) → (draws, bins)
+    return float(np.abs(sums).sum(axis=1).mean() / len(relevances))
 
 
 def area_under_curve(values: Float64Array, right: Float64Array) -> float | None:

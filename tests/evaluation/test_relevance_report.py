@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image as Pillow
+from scipy.stats import binom
 
 from regard.core.geometry import Box
 from regard.core.records import Target
@@ -25,6 +26,7 @@ from regard.evaluation.reliability import (
     Bin,
     area_under_curve,
     calibration_error,
+    chance_error,
     draw_reliability,
     reliability_bins,
 )
@@ -163,6 +165,23 @@ def test_the_calibration_error_is_the_mean_distance_of_bins() -> None:
     expected = (2 * 0.45 + 1 * 0.5 + 3 * abs(2.9 / 3 - 2 / 3)) / 6
     assert calibration_error(bins) == pytest.approx(expected)
     assert calibration_error(reliability_bins(np.zeros(0), np.zeros(0))) is None
+
+
+def test_the_error_by_chance_is_that_of_exact_probabilities() -> None:
+    assert chance_error(np.zeros(0)) is None
+    assert chance_error(np.asarray([0.0, 1.0, 1.0])) == 0
+    # Of a hundred fair coins, 4 on average fall otherwise than 50 would.
+    share = chance_error(np.full(100, 0.5))
+    assert share == pytest.approx(
+        np.abs(binom(100, 0.5).rvs(10_000, random_state=1) - 50).mean() / 100, rel=0.1
+    )
+    rng = np.random.default_rng(2)
+    said = rng.random(200)
+    errors = [
+        calibration_error(reliability_bins(said, (rng.random(200) < said).astype(np.float64)))
+        for _ in range(300)
+    ]
+    assert chance_error(said) == pytest.approx(np.mean(errors), rel=0.1)
 
 
 def test_the_diagram_shows_a_dot_where_its_bin_is(tmp_path: Path) -> None:
