@@ -74,7 +74,7 @@ class PhotoFile:
             raise DecodeError(f"it has {len(data):,} bytes, more than {limits.max_bytes:,}")
         kind = sniff(data[:SNIFF_BYTES])
         if kind is None:
-            raise UnknownFormat("it is not a photograph of a known format")
+            raise UnknownFormat("it is not a photograph or video of a known format")
         has_directories = kind in {PhotoFormat.TIFF, PhotoFormat.RAW}
         self._block = TiffBlock.open(data) if has_directories else None
         if kind is PhotoFormat.TIFF and self._block is not None and is_raw_tiff(data, self._block):

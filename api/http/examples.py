@@ -311,7 +311,7 @@ EXAMPLES: Mapping[str, dict[str, Any]] = {
                     "type": "/v1/problems/unsupported-media",
                     "title": "Unsupported media",
                     "status": 415,
-                    "detail": "it is not a photograph of a known format",
+                    "detail": "it is not a photograph or video of a known format",
                     "remedy": None,
                 },
             },

@@ -154,7 +154,7 @@ def test_failed_files_are_tried_again_only_if_changed_or_requested(library: Libr
     library.photo("good.png", 1)
     report = library.index(code=1)
     assert _counts(report) == {"indexed": 1, "failed": 1}
-    standing = {"uri": str(bad), "reason": "it is not a photograph of a known format"}
+    standing = {"uri": str(bad), "reason": "it is not a photograph or video of a known format"}
     assert report["failures"] == [standing]
     # It was not tried again; the reason is that of the earlier run.
     again = library.index(code=1)
