@@ -49,7 +49,8 @@ class Asset:
     `sha256`, `format`, `width` and `height` (pixels) are None for a failed asset. `size` is in
     bytes. `taken_at` and `dated_at` are local times, `added_at` and `deleted_at` naive UTC. `etag`
     is that of an object that was indexed in its bucket. A video has a `duration_ms`, and the time
-    `poster_ms` of the frame that stands for it.
+    `poster_ms` of the frame that stands for it. `stack_id` is the asset that stands for its stack,
+    which has `stack_count` assets outside the trash; both are None without a stack.
     """
 
     id: int
@@ -82,6 +83,8 @@ class Asset:
     etag: str | None = None
     duration_ms: int | None = None
     poster_ms: int | None = None
+    stack_id: int | None = None
+    stack_count: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

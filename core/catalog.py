@@ -287,6 +287,9 @@ class IndexingCatalog(Protocol):
     def failures(self, roots: Sequence[bytes]) -> list[Failure]:
         """All failed assets at or below the roots, ordered by path."""
 
+    def update_stacks(self) -> None:
+        """Find the stacks in the folders whose files changed, in a transaction for each."""
+
     def exclusions(self) -> list[Exclusion]:
         """What is remembered about files to index, oldest first."""
 
@@ -342,11 +345,18 @@ class SearchCatalog(Protocol):
         """The contents' assets that pass the filter, and their regions; deleted ones are absent."""
 
     def newest(
-        self, asset_filter: AssetFilter, offset: int, limit: int, *, oldest_first: bool = False
+        self,
+        asset_filter: AssetFilter,
+        offset: int,
+        limit: int,
+        *,
+        oldest_first: bool = False,
+        folded: bool = False,
     ) -> list[Asset]:
         """A page of the analysed assets that pass the filter, newest first.
 
-        Raises NotFound for an unknown collection.
+        If `folded`, without those for which another one of their stack stands that passes. Raises
+        NotFound for an unknown collection.
         """
 
     def asset_vectors(self, asset: int) -> StoredVectors:

@@ -65,7 +65,7 @@ class GpsCircle:
 
 
 class Fact(StrEnum):
-    """A fact that a photograph may have; a video is what has a duration."""
+    """A fact that a photograph may have; a video is what has a duration, a stack others beside it."""
 
     GPS = "gps"
     DATE = "date"
@@ -76,6 +76,7 @@ class Fact(StrEnum):
     TAG = "tag"
     RATING = "rating"
     VIDEO = "video"
+    STACK = "stack"
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,9 +105,10 @@ class AssetFilter:
     Any of the values must match in `ids`, `collections` (names; () matches nothing), `cameras`
     (model, or make and model; ASCII case is ignored), `lenses` (likewise), `formats` (as JPEG),
     `countries` (ISO 3166-1 codes as DE), `cities` (names; case and accents are ignored),
-    `albums` (ids), `any_of`, `external_ids`, and `path_prefixes` (absolute paths as bytes, at or
-    below which the file lies). All must match in `tags`, `custom` ((field, value) pairs),
-    `path_parts`, `has` and `also`; none in `without_tags` and `without`.
+    `albums` (ids), `stacks` (ids of any of their assets), `any_of`, `external_ids`, and
+    `path_prefixes` (absolute paths as bytes, at or below which the file lies). All must match in
+    `tags`, `custom` ((field, value) pairs), `path_parts`, `has` and `also`; none in `without_tags`
+    and `without`.
     `taken_from` and `taken_to` are naive local times, inclusive; with either, assets without a
     date do not match. Sizes are in pixels, ratings -1 (rejected) to 5, durations of videos in whole
     seconds, rounded down. Raises UsageError for
@@ -141,6 +143,7 @@ class AssetFilter:
     countries: tuple[str, ...] = ()
     cities: tuple[str, ...] = ()
     albums: tuple[int, ...] = ()
+    stacks: tuple[int, ...] = ()
     any_of: tuple[AssetFilter, ...] = ()
     also: tuple[AssetFilter, ...] = ()
     without: tuple[AssetFilter, ...] = ()
@@ -199,6 +202,12 @@ class AssetFilter:
     def nested(self) -> tuple[AssetFilter, ...]:
         """The filters inside of it, whatever their sign."""
         return (*self.also, *self.without, *self.any_of)
+
+    @property
+    def names_stack(self) -> bool:
+        """Whether it asks for the assets of some stack."""
+        inner = (*self.also, *self.any_of)
+        return bool(self.stacks) or any(part.names_stack for part in inner)
 
     @property
     def named_collections(self) -> tuple[str, ...]:

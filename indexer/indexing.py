@@ -179,6 +179,7 @@ class Indexer:
                 with contextlib.suppress(RegardError):
                     self._keep_indexes()
                 raise
+            self.catalog.update_stacks()
             self._keep_indexes()
         report = run.report
         report.unseen = list(report.failures)

@@ -46,6 +46,7 @@ def remove_assets(
         catalog.change_exclusions(
             former, [Exclusion(root, None, is_left_out=True) for root in roots]
         )
+        catalog.update_stacks()
         indexes.catch_up()
         indexes.snapshot()
     return removed

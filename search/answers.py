@@ -65,7 +65,9 @@ class Scope:
     search compares the query with every vector; otherwise large indexes may miss a few. Hits
     of the first `refined_ranks` get the region that the query's text names (`search/refining.py`).
     By date, `order` puts the hits that are more likely right than not, or have `min_relevance`;
-    lists are always by date, newest first unless `order` is OLDEST.
+    lists are always by date, newest first unless `order` is OLDEST. With `fold_stacks`, of each
+    stack only the best hit counts, and in a list what stands for it; None folds all but lists. What
+    a filter by stack finds is never folded.
     """
 
     target: Target = Target.IMAGE
@@ -76,6 +78,12 @@ class Scope:
     exact: bool = False
     refined_ranks: int = 0
     order: Order = Order.RELEVANCE
+    fold_stacks: bool | None = None
+
+    def folds(self, *, is_list: bool = False) -> bool:
+        """Whether a stack counts once in the answer."""
+        wanted = not is_list if self.fold_stacks is None else self.fold_stacks
+        return wanted and not self.filter.names_stack
 
     def __post_init__(self) -> None:
         if self.min_relevance is not None and not 0 <= self.min_relevance <= 1:

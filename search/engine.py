@@ -218,7 +218,11 @@ class SearchEngine:
                 remedy="add what to look for",
             )
         assets = self._catalog.newest(
-            scope.filter, scope.offset, scope.limit, oldest_first=scope.order is Order.OLDEST
+            scope.filter,
+            scope.offset,
+            scope.limit,
+            oldest_first=scope.order is Order.OLDEST,
+            folded=scope.folds(is_list=True),
         )
         clock.lap("hydrate")
         first = scope.offset + 1

@@ -12,6 +12,7 @@ from regard.core.catalog import SearchCatalog
 from regard.core.records import Int64Array, Target
 from regard.search.answers import ChannelMatch, Hit, Scope
 from regard.search.encoding import Excluded
+from regard.search.folding import StackFolding
 from regard.search.fusion import Fusion
 from regard.search.keywords import word_matches
 from regard.search.relevance import Judge
@@ -22,8 +23,10 @@ def hydrate(
 ) -> tuple[list[Hit], int]:
     """The hits of the scope's page, and how many hits there are up to its end.
 
-    A content has a hit for each asset that passes the filter; deleted records have none.
+    A content has a hit for each asset that passes the filter; deleted records have none. If the
+    scope folds stacks, a stack has those of its best asset, and none if the query names it.
     """
+    folding = StackFolding(scope, _queried_assets(catalog, scope, excluded))
     kept = np.arange(len(fusion.items))
     if excluded.items:
         kept = np.flatnonzero(~np.isin(fusion.items, list(excluded.items)))
@@ -42,7 +45,7 @@ def hydrate(
             if scope.target is Target.REGION and region is None:
                 continue
             for asset in records.assets.get(content, ()):
-                if asset.id in excluded.assets:
+                if asset.id in excluded.assets or not folding.shows(asset):
                     continue
                 count += 1
                 if scope.offset < count <= end:
@@ -50,6 +53,13 @@ def hydrate(
         start += portion
         portion *= 4
     return _hits(fusion, judge, shown), min(count, end)
+
+
+def _queried_assets(catalog: SearchCatalog, scope: Scope, excluded: Excluded) -> list[Asset]:
+    records = catalog.hit_records(excluded.asset_contents, (), scope.filter)
+    return [
+        asset for found in records.assets.values() for asset in found if asset.id in excluded.assets
+    ]
 
 
 # A hit's place in the fusion, rank, asset and region.

@@ -46,6 +46,7 @@ _Upkeep = Callable[[threading.Event], None]
 DONE, CANNOT_WORK = 0, 3
 _NICE = 19
 _ROLE_RETRY_SECONDS = 1.0
+_STACKING_PAUSE_SECONDS = 60.0
 _FIRST_DELAY_SECONDS, _LAST_DELAY_SECONDS = 0.5, 60.0
 # A worker that died after so long did not fail at its start, and is restarted without delay.
 _STEADY_SECONDS = 60.0
@@ -302,12 +303,28 @@ def _upkeep(settings: Settings, catalog: Catalog) -> list[_Upkeep]:
     from regard.api.library.purging import Purging
     from regard.api.worker.webhooks import WebhookSender
 
-    upkeep: list[_Upkeep] = [partial(keep_signing, catalog), WebhookSender(catalog).keep_sending]
+    upkeep: list[_Upkeep] = [
+        partial(keep_signing, catalog),
+        partial(_keep_stacking, catalog),
+        WebhookSender(catalog).keep_sending,
+    ]
     if settings.store:
         # A folder never keeps files from being deleted at once.
         purging = Purging(catalog, open_originals(settings, catalog), open_thumbnails(settings))
         upkeep.append(purging.keep_deleting)
     return upkeep
+
+
+def _keep_stacking(catalog: Catalog, stop: threading.Event) -> None:
+    """Find the stacks of an older home, and those that a killed process left, until `stop`."""
+    from regard.storage.assets.stacks import update_stacks
+
+    while not stop.is_set():
+        try:
+            update_stacks(catalog.database, should_stop=stop.is_set)
+        except RegardError as error:
+            _log.warning("stacks have to wait: %s", error)
+        stop.wait(_STACKING_PAUSE_SECONDS)
 
 
 @contextlib.contextmanager

@@ -30,6 +30,7 @@ from regard.search.answers import (
     Reference,
     Term,
     TextQuery,
+    parse_identifier,
 )
 from regard.search.language.syntax import (
     MAX_ALTERNATIVES,
@@ -211,6 +212,8 @@ def _named_filter(field: Field, text: str, names: _Names) -> AssetFilter:
             return names.album(text)
         case Field.COLLECTION:
             return AssetFilter(collections=(text,))
+        case Field.STACK:
+            return AssetFilter(stacks=(parse_identifier(text).id,))
         case _:
             return _any_name(lambda named: (text,) if named is field else ())
 

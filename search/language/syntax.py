@@ -93,6 +93,7 @@ class Field(StrEnum):
     ALBUM = "album"
     COUNTRY = "country"
     CITY = "city"
+    STACK = "stack"
 
 
 @dataclass(frozen=True, slots=True)
@@ -212,6 +213,7 @@ _OTHER_NAMES = {
     "length": "duration:", "seconds": "duration:", "min_duration": "duration:>=",
     "max_duration": "duration:<=", "video": "has:video", "videos": "has:video",
     "town": "city:", "place": "city:", "nation": "country:",
+    "stacks": "has:stack", "stacked": "has:stack", "burst": "has:stack",
     "similar": "like:", "asset": "like:", "region": "like:", "picture": "image:", "photo": "image:",
 }  # fmt: skip
 # Shorter names differ from too many words by one letter.

@@ -14,6 +14,7 @@ from regard.core.errors import UsageError
 from regard.core.filters import CustomValue, Fact, GpsBox, GpsCircle, Orientation
 from regard.core.geometry import Box
 from regard.photos.countries import country_code
+from regard.search.answers import asset_identifier, parse_identifier
 from regard.search.language.syntax import (
     Field,
     Period,
@@ -99,6 +100,14 @@ def _country(text: str) -> str:
             remedy="write its English name or its ISO code, as in country:Germany or country:DE",
         )
     return code
+
+
+def _asset(text: str) -> str:
+    """The id of an asset."""
+    reference = parse_identifier(text)
+    if reference.is_region:
+        raise UsageError(f"{text} is a region", remedy="write the id of a photograph: stack:a12")
+    return asset_identifier(reference.id)
 
 
 def _path(text: str) -> str:
@@ -284,4 +293,5 @@ _READERS: Mapping[Field, Callable[[str], Value]] = {
     Field.ALBUM: _name,
     Field.COUNTRY: _country,
     Field.CITY: _name,
+    Field.STACK: _asset,
 }

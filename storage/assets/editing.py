@@ -36,6 +36,7 @@ from regard.storage.assets.rows import (
     require_free,
     write_custom,
 )
+from regard.storage.assets.stacks import dissolve_stacks, folders_of, mark_folders, update_stacks
 from regard.storage.database import schema
 from regard.storage.database.catalog import Catalog
 from regard.storage.database.change_log import AssetEvent, record_changes
@@ -187,6 +188,7 @@ class SqlAssetEditing:
                     _asset.managed,
                     _asset.deleted_at,
                     _asset.path,
+                    _asset.stack_id,
                 )
                 .where(_asset.id.in_([row.id for row in found]), *where)
                 .order_by(_asset.id)
@@ -195,6 +197,8 @@ class SqlAssetEditing:
             if not rows:
                 return Purged(0, [], has_more)
             connection.execute(delete(schema.asset).where(_asset.id.in_([row.id for row in rows])))
+            # None is in a stack but while a collection is deleted, which the next portion continues.
+            dissolve_stacks(connection, {row.stack_id for row in rows})
             removed = drop_orphans(connection, {row.content_id for row in rows})
             # Assets in the trash were logged as removed when they went there.
             events = [
@@ -233,9 +237,12 @@ class SqlAssetEditing:
                 # Contents indexed since were not compared with them.
                 forget_comparisons(connection, {row.content_id for row in moved} - {None})
             kind = "removed" if into_trash else "added"
+            folders = folders_of(moved)
+            mark_folders(connection, folders)
             record_changes(
                 connection, [], [], [AssetEvent(row.id, row.collection_id, kind) for row in moved]
             )
+        update_stacks(self._database, folders)
 
 
 def _purged(
@@ -267,6 +274,7 @@ def require_assets(
         select(
             *(_asset.id, _asset.content_id, _asset.collection_id),
             *(_asset.deleted_at, _asset.custom, _asset.edited_title, _asset.external_id),
+            *(_asset.path, _asset.managed),
         )
         .join_from(schema.asset, schema.collection)
         .where(_asset.id.in_(assets))

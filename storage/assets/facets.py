@@ -37,22 +37,23 @@ _MOST = {"camera": 50, "lens": 50, "city": 50, _TAGS: 50}
 
 
 def read_facets(
-    connection: Connection, names: Sequence[str], passing: Select[Any], *, is_of_all: bool
+    connection: Connection,
+    names: Sequence[str],
+    passing: Select[Any],
+    *,
+    is_of_all: bool,
+    hidden: Select[Any] | None = None,
 ) -> dict[str, list[FacetValue]]:
     """The values and counts of facets, most frequent first.
 
     `passing` selects from `asset` and has no columns; `is_of_all` says that it passes all assets
-    except those in the trash. If it does not, `FORMAT` needs `content` joined.
+    except those in the trash. If it does not, `FORMAT` needs `content` joined. `hidden` are those
+    of them that do not count.
     """
-    counts: dict[str, Counter[Any]] = {}
-    plain = [name for name in names if name != _TAGS]
-    if is_of_all:
-        for name in plain:
-            counts[name] = _count_all(connection, name, passing)
-    elif plain:
-        counts |= _count_together(connection, plain, passing)
-    if _TAGS in names:
-        counts[_TAGS] = _count_tags(connection, passing, is_of_all=is_of_all)
+    counts = _count_each(connection, names, passing, is_of_all=is_of_all)
+    if hidden is not None:
+        for name, less in _count_each(connection, names, hidden, is_of_all=False).items():
+            counts[name] -= less
     if "collection" in names:
         table = schema.collection.c
         by_id = {row.id: row.name for row in connection.execute(select(table.id, table.name))}
@@ -64,6 +65,21 @@ def read_facets(
             {country_name(code): count for code, count in counts["country"].items() if code}
         )
     return {name: _most_frequent(counts[name], _MOST.get(name)) for name in names}
+
+
+def _count_each(
+    connection: Connection, names: Sequence[str], passing: Select[Any], *, is_of_all: bool
+) -> dict[str, Counter[Any]]:
+    counts: dict[str, Counter[Any]] = {}
+    plain = [name for name in names if name != _TAGS]
+    if is_of_all:
+        for name in plain:
+            counts[name] = _count_all(connection, name, passing)
+    elif plain:
+        counts |= _count_together(connection, plain, passing)
+    if _TAGS in names:
+        counts[_TAGS] = _count_tags(connection, passing, is_of_all=is_of_all)
+    return counts
 
 
 def _count_all(connection: Connection, name: str, passing: Select[Any]) -> Counter[Any]:

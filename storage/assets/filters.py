@@ -192,6 +192,9 @@ def _labels(asset_filter: AssetFilter) -> Iterator[ColumnElement[bool]]:
     if asset_filter.albums:
         member = schema.album_asset.c
         yield _is_among(select(member.asset_id).where(member.album_id.in_(asset_filter.albums)))
+    if asset_filter.stacks:
+        one = schema.asset.alias("one_of_stack").c
+        yield _asset.stack_id.in_(select(one.stack_id).where(one.id.in_(asset_filter.stacks)))
     for name, value in asset_filter.custom:
         yield _has_field(name, value)
     if asset_filter.external_ids:
@@ -289,6 +292,7 @@ def _is_known(fact: Fact) -> ColumnElement[bool]:
         Fact.DESCRIPTION: _asset.description != EMPTY,
         Fact.TAG: _is_among(select(_tag.asset_id)),
         Fact.RATING: _asset.rating.is_not(None),
+        Fact.STACK: _asset.stack_id.is_not(None),
     }
     return known[fact]
 

@@ -49,6 +49,7 @@ from regard.storage.assets.rows import (
     write_keywords,
     write_signatures,
 )
+from regard.storage.assets.stacks import dissolve_stacks, folders_of, mark_folders, update_stacks
 from regard.storage.database import schema
 from regard.storage.database.catalog import Catalog
 from regard.storage.database.change_log import AssetEvent, record_changes
@@ -213,13 +214,21 @@ class SqlIndexingCatalog(IndexingCatalog):
                 rows = connection.execute(
                     delete(schema.asset)
                     .where(tuple_(asset.id, asset.path).in_(places))
-                    .returning(asset.id, asset.collection_id, asset.content_id, asset.deleted_at)
+                    .returning(
+                        *(asset.id, asset.path, asset.collection_id, asset.content_id),
+                        *(asset.deleted_at, asset.managed, asset.stack_id),
+                    )
                 ).all()
                 deleted += len(rows)
+                mark_folders(connection, folders_of(rows))
+                dissolve_stacks(connection, {row.stack_id for row in rows})
                 left = {row.content_id for row in rows if row.content_id is not None}
                 events = _events(rows, "removed")
                 record_changes(connection, [], drop_orphans(connection, left), events)
         return deleted
+
+    def update_stacks(self) -> None:
+        update_stacks(self._database)
 
     def exclusions(self) -> list[Exclusion]:
         table = schema.exclusion
@@ -355,13 +364,18 @@ class SqlIndexingCatalog(IndexingCatalog):
         for row in connection.execute(
             select(
                 *(asset.id, asset.path, asset.content_id, asset.collection_id),
-                *(asset.managed, asset.deleted_at),
+                *(asset.managed, asset.deleted_at, asset.stack_id),
             ).where(here)
         ):
             # The moved asset comes first.
             place = files[0].stamp.path if row.id == moved_from else bytes(row.path)
             existing.setdefault(place, []).insert(0 if row.id == moved_from else 1, row)
         written, events = self._write_assets(connection, files, existing)
+        # Where the files lie now, and where those that were moved lay before.
+        here_now = select(asset.collection_id, asset.path, asset.managed)
+        now = connection.execute(here_now.where(asset.id.in_(written))).all()
+        before = (row for rows in existing.values() for row in rows)
+        mark_folders(connection, folders_of([*now, *before]))
         if analysed:
             # The analyses make the contents' other assets searchable too.
             rows = connection.execute(
@@ -393,6 +407,7 @@ class SqlIndexingCatalog(IndexingCatalog):
             if kept is None or not kept.managed:
                 values["file_name"] = os.path.basename(values["uri"])
             if others:
+                dissolve_stacks(connection, {other.stack_id for other in others})
                 connection.execute(delete(schema.asset).where(asset.id.in_([o.id for o in others])))
                 events += _events(others, "removed")
             if kept is None:

@@ -53,6 +53,7 @@ from regard.storage.assets.records import (
     read_regions,
     select_assets,
 )
+from regard.storage.assets.stacks import is_shown_folded
 from regard.storage.assets.texts import mask_of_line, read_lines, read_lines_by_id
 from regard.storage.database import schema
 from regard.storage.database.catalog import Catalog
@@ -89,16 +90,20 @@ class SqlAssetReading:
         through: int | None = None,
         offset: int = 0,
         limit: int = 100,
+        folded: bool = False,
     ) -> list[Asset]:
         """The next assets after a place, without the first `offset` of them.
 
-        `state` None means all except the trash; `through` leaves out assets with greater ids.
+        `state` None means all except the trash; `through` leaves out assets with greater ids. Here
+        and in counts, `folded` leaves out those for which another one of their stack stands that
+        also passes, unless the filter names a stack.
         """
         with self._database.reading() as connection:
             pipeline = self._pipeline_id(connection)
             where = _in_state(asset_filter, state, pipeline)
             if through is not None:
                 where.append(_asset.id <= through)
+            where += _folding(asset_filter, state, where, folded=folded)
             statement = _select(asset_filter, _asset.dated_at, _asset.id).where(*where)
             # Each collection's assets, from an index that is in this order.
             parts = [
@@ -204,6 +209,7 @@ class SqlAssetReading:
         *,
         visible: Visible = None,
         state: AssetState | None = None,
+        folded: bool = False,
     ) -> dict[str, list[FacetValue]]:
         """Count passing assets by the values of facets, see `FACETS`; most frequent first.
 
@@ -215,19 +221,20 @@ class SqlAssetReading:
             is_of_all = asset_filter == EVERYTHING and visible is None and state is None
             # The formats of all assets are counted without it.
             with_content = FORMAT in names and not is_of_all
-            key = (names, asset_filter, _key(visible), state, pipeline)
+            key = (names, asset_filter, _key(visible), state, folded, pipeline)
+            where = [*_in_state(asset_filter, state, pipeline), *seen(visible)]
+            passing = _select(asset_filter, with_content=with_content).where(*where)
+            hidden = None
+            if shown := _folding(asset_filter, state, where, folded=folded):
+                # Fewer than those that are shown, and from their own index.
+                hidden = _select(asset_filter, with_content=FORMAT in names).where(
+                    *where, _asset.stack_id.is_not(None), ~shown[0]
+                )
             return self._counts.read(
                 connection,
                 "facets",
                 key,
-                lambda: read_facets(
-                    connection,
-                    names,
-                    _select(asset_filter, with_content=with_content).where(
-                        *_in_state(asset_filter, state, pipeline), *seen(visible)
-                    ),
-                    is_of_all=is_of_all,
-                ),
+                lambda: read_facets(connection, names, passing, is_of_all=is_of_all, hidden=hidden),
             )
 
     def months(
@@ -236,6 +243,7 @@ class SqlAssetReading:
         *,
         visible: Visible = None,
         state: AssetState | None = None,
+        folded: bool = False,
     ) -> MonthCounts:
         """Count passing assets by the month of `dated_at`; `state` None means all except the
         trash."""
@@ -245,6 +253,7 @@ class SqlAssetReading:
 
         def read() -> MonthCounts:
             where = [*_in_state(asset_filter, state, pipeline), *seen(visible)]
+            where += _folding(asset_filter, state, where, folded=folded)
             statement = _select(asset_filter, *columns).where(*where)
             rows = connection.execute(statement.group_by(month).order_by(month.desc())).all()
             return MonthCounts(
@@ -254,7 +263,7 @@ class SqlAssetReading:
 
         with self._database.reading() as connection:
             pipeline = self._pipeline_id(connection)
-            key = (asset_filter, _key(visible), state, pipeline)
+            key = (asset_filter, _key(visible), state, folded, pipeline)
             return self._counts.read(connection, "months", key, read)
 
     def places(
@@ -265,15 +274,17 @@ class SqlAssetReading:
         limit: int,
         visible: Visible = None,
         state: AssetState | None = None,
+        folded: bool = False,
     ) -> PlaceCounts:
         """Count passing assets with a position by cells of a grid; `state` None means all except
         the trash."""
         with self._database.reading() as connection:
             pipeline = self._pipeline_id(connection)
-            key = (asset_filter, cell_degrees, limit, _key(visible), state, pipeline)
-            passing = _select(asset_filter).where(
-                *_in_state(asset_filter, state, pipeline), *seen(visible)
-            )
+            where = [*_in_state(asset_filter, state, pipeline), *seen(visible)]
+            where += _folding(asset_filter, state, where, folded=folded)
+            passing = _select(asset_filter).where(*where)
+            cells = cell_degrees, limit
+            key = (asset_filter, cells, _key(visible), state, folded, pipeline)
             return self._counts.read(
                 connection,
                 "places",
@@ -357,6 +368,19 @@ def _in_state(
         case AssetState.PENDING:
             where.append(is_pending(pipeline))
     return where
+
+
+def _folding(
+    asset_filter: AssetFilter,
+    state: AssetState | None,
+    where: Sequence[ColumnElement[bool]],
+    *,
+    folded: bool,
+) -> list[ColumnElement[bool]]:
+    """The condition that an asset is shown where stacks are folded; none is in the trash."""
+    if not folded or state is AssetState.TRASHED or asset_filter.names_stack:
+        return []
+    return [is_shown_folded(where, reads_content=reads_content(asset_filter))]
 
 
 @lru_cache(maxsize=16)

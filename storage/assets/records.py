@@ -75,6 +75,10 @@ def select_assets(pipeline: int) -> Select[Any]:
         .limit(1)
     )
     tags = select(_JsonList(_tag.tag)).where(_tag.asset_id == _asset.id).correlate(schema.asset)
+    member = schema.asset.alias("member").c
+    in_stack = select(func.count()).where(
+        member.stack_id == _asset.stack_id, member.deleted_at.is_(None)
+    )
     columns: dict[str, ColumnElement[Any]] = {
         "collection": schema.collection.c.name,
         "title": func.coalesce(_asset.edited_title, _asset.title),
@@ -82,6 +86,9 @@ def select_assets(pipeline: int) -> Select[Any]:
         "state": state_of_asset(pipeline),
         "caption": caption.scalar_subquery(),
         "failure_reason": _asset.failure,
+        "stack_count": case(
+            (_asset.stack_id.is_not(None), in_stack.correlate(schema.asset).scalar_subquery())
+        ),
         **{name: _content[name] for name in _OF_CONTENT},
     }
     return (

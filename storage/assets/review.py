@@ -17,6 +17,7 @@ from regard.storage.assets.albums import write_members
 from regard.storage.assets.editing import changed_events, require_assets
 from regard.storage.assets.reading import Visible
 from regard.storage.assets.rows import add_tags
+from regard.storage.assets.stacks import Folder, folders_of, mark_folders, update_stacks
 from regard.storage.database import schema
 from regard.storage.database.catalog import Catalog
 from regard.storage.database.change_log import AssetEvent, record_changes
@@ -41,6 +42,7 @@ class SqlDuplicateReview:
         """
         if keep in discard:
             raise UsageError("the photograph to keep is among those to discard")
+        folders: set[Folder] = set()
         with self._database.writing() as connection:
             rows = {row.id: row for row in require_assets(connection, {keep, *discard}, visible)}
             kept = rows.pop(keep)
@@ -57,9 +59,12 @@ class SqlDuplicateReview:
                     .where(_asset.id.in_([row.id for row in live]))
                     .values(deleted_at=utc_now())
                 )
+                folders = folders_of(live)
+                mark_folders(connection, folders)
                 events = [AssetEvent(row.id, row.collection_id, "removed") for row in live]
                 record_changes(connection, [], [], events)
-            return len(live)
+        update_stacks(self._database, folders)
+        return len(live)
 
     def mark_distinct(
         self, assets: Collection[int], *, distinct: bool = True, visible: Visible = None

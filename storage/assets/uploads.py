@@ -43,6 +43,7 @@ from regard.storage.assets.rows import (
     write_custom,
     write_keywords,
 )
+from regard.storage.assets.stacks import folders_of, mark_folders
 from regard.storage.database import schema
 from regard.storage.database.catalog import Catalog
 from regard.storage.database.change_log import AssetEvent, record_changes
@@ -319,6 +320,7 @@ class SqlUploads:
         if not values:
             return Uploaded(there.id, "existing", path)
         connection.execute(update(schema.asset).where(_asset.id == there.id).values(**values))
+        mark_folders(connection, folders_of([there]))
         if there.failure is not None:
             write_keywords(connection, there.id, upload.facts.keywords)
         kind = "added" if "deleted_at" in values else "changed"

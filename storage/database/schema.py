@@ -232,6 +232,8 @@ asset = _table(
     Column("dated_at", DateTime, nullable=True),
     # When it was moved to the trash.
     Column("deleted_at", DateTime, nullable=True),
+    # The asset that stands for its stack; its own id where that is itself, null without a stack.
+    Column("stack_id", Id, nullable=True),
     # The database derives the following from the columns above, for indexes. The camera is make and
     # model, without the make if the model begins with it; folded names have A to Z lowered.
     Column("camera", Text, FetchedValue(), nullable=True),
@@ -243,6 +245,15 @@ asset = _table(
     Column("comparable_path", LargeBinary, FetchedValue(), nullable=True, index=True),
     UniqueConstraint("collection_id", "path"),
     CheckConstraint("(content_id IS NULL) = (failure IS NOT NULL)", name="failed_without_content"),
+)
+
+# Folders whose files came, changed or went since their stacks were found.
+stale_folder = _table(
+    "stale_folder",
+    Column("id", Id, primary_key=True),
+    Column("collection_id", Id, ForeignKey("collection.id", ondelete="CASCADE"), nullable=False),
+    # Without a slash at the end.
+    Column("path", LargeBinary, nullable=False),
 )
 
 # What people said about files to index: patterns below a folder, or without a pattern the path
@@ -605,6 +616,7 @@ Index(
     "ix_asset_change_collection_id_position", asset_change.c.collection_id, asset_change.c.position
 )
 Index("uq_asset_collection_id_external_id", asset.c.collection_id, asset.c.external_id, unique=True)
+Index("ix_stale_folder_collection_id_path", stale_folder.c.collection_id, stale_folder.c.path)
 Index("ix_asset_field_name_value", asset_field.c.name, asset_field.c.value)
 Index("ix_asset_tag_tag_asset_id", asset_tag.c.tag, asset_tag.c.asset_id)
 
@@ -626,12 +638,13 @@ def _partial_index(name: str, columns: str, condition: str) -> None:
 _LIVE = "deleted_at IS NULL"
 _TRASHED = "deleted_at IS NOT NULL"
 # Lists and their counts.
-_partial_index("live", "dated_at id deleted_at", _LIVE)
-_partial_index("live_in_collection", "collection_id dated_at id deleted_at", _LIVE)
+_partial_index("live", "dated_at id deleted_at stack_id", _LIVE)
+_partial_index("live_in_collection", "collection_id dated_at id deleted_at stack_id", _LIVE)
 _partial_index("trashed", "dated_at id deleted_at", _TRASHED)
 _partial_index("trashed_in_collection", "collection_id dated_at id deleted_at", _TRASHED)
 _partial_index("failed", "collection_id id failure", "failure IS NOT NULL")
 _partial_index("managed", "collection_id id", "managed IS {true}")
+_partial_index("stack", "stack_id id deleted_at", "stack_id IS NOT NULL")
 # Filters, facets and bursts.
 _partial_index("taken", "taken_at taken_precision deleted_at", f"{_LIVE} AND taken_at IS NOT NULL")
 _partial_index("month", "taken_month deleted_at", f"{_LIVE} AND taken_month IS NOT NULL")

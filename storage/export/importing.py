@@ -30,6 +30,7 @@ from regard.storage.assets.rows import (
     place_columns,
     write_custom,
 )
+from regard.storage.assets.stacks import Folder, mark_folders, update_stacks
 from regard.storage.database import schema
 from regard.storage.database.catalog import Catalog
 from regard.storage.database.change_log import AssetEvent, record_changes
@@ -98,6 +99,7 @@ def import_catalog(
         work = _Import(catalog, export, pipelines, leases, place_of)
         work.begin(checked.highest)
         work.write(should_stop, advance)
+    update_stacks(catalog.database)
     return work.report
 
 
@@ -117,6 +119,8 @@ class _Import:
         self._leases = leases
         self._place_of = place_of
         self._kept: KeptIds | None = None
+        # Of the assets that the current transaction has written.
+        self._folders: set[Folder] = set()
         self.report = ImportReport(pipelines=sorted(one.fingerprint for one in pipelines.values()))
         self._analyses = AnalysisImport(pipelines, self.report)
         # The ids in the home of the export's assets that are in albums.
@@ -370,6 +374,8 @@ class _Import:
                 )
             )
         number = insert_rows(connection, schema.asset, [values], keeps=keeps)[0]
+        if not row["managed"]:
+            self._folders.add((collection, path.rpartition(b"/")[0]))
         if row["id"] in self._in_albums:
             self._in_albums[row["id"]] = number
         if row["keywords"]:
@@ -394,6 +400,8 @@ class _Import:
             for lease in self._leases:
                 lease.guard(connection)
             yield connection
+            mark_folders(connection, self._folders)
+            self._folders.clear()
 
 
 @contextlib.contextmanager

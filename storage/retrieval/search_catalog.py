@@ -19,8 +19,9 @@ from regard.core.catalog import HitRecords, SearchCatalog, StoredVectors
 from regard.core.errors import NotFound, UnanswerableQuery
 from regard.core.filters import AssetFilter
 from regard.core.records import Kind
-from regard.storage.assets.filters import passes
+from regard.storage.assets.filters import passes, reads_content
 from regard.storage.assets.records import is_analysed, read_assets, read_hits, select_assets
+from regard.storage.assets.stacks import is_shown_folded
 from regard.storage.assets.texts import read_lines_by_id
 from regard.storage.database import schema
 from regard.storage.database.catalog import Catalog
@@ -73,13 +74,19 @@ class SqlSearchCatalog(SearchCatalog):
             return self._cache if self._cache.version == version else _HitCache(version)
 
     def newest(
-        self, asset_filter: AssetFilter, offset: int, limit: int, *, oldest_first: bool = False
+        self,
+        asset_filter: AssetFilter,
+        offset: int,
+        limit: int,
+        *,
+        oldest_first: bool = False,
+        folded: bool = False,
     ) -> list[Asset]:
         # SQLite takes no number of more than 64 bits.
         page = {"offset": min(offset, _MOST_ROWS), "limit": min(limit, _MOST_ROWS)}
         with self._database.reading() as connection:
             require_collections(connection, asset_filter)
-            statement = _select_newest(self._pipeline.id, asset_filter, oldest_first)
+            statement = _select_newest(self._pipeline.id, asset_filter, oldest_first, folded)
             return read_assets(connection, statement, page)
 
     def asset_vectors(self, asset: int) -> StoredVectors:
@@ -126,11 +133,16 @@ class SqlSearchCatalog(SearchCatalog):
 
 
 @functools.lru_cache(maxsize=64)
-def _select_newest(pipeline: int, asset_filter: AssetFilter, oldest_first: bool) -> Select[Any]:
+def _select_newest(
+    pipeline: int, asset_filter: AssetFilter, oldest_first: bool, folded: bool
+) -> Select[Any]:
     columns = (_asset.dated_at, _asset.id)
+    where = [is_analysed(pipeline), passes(asset_filter)]
+    if folded:
+        where.append(is_shown_folded(where, reads_content=reads_content(asset_filter)))
     return (
         select_assets(pipeline)
-        .where(is_analysed(pipeline), passes(asset_filter))
+        .where(*where)
         .order_by(*(columns if oldest_first else (column.desc() for column in columns)))
         .offset(bindparam("offset", type_=Integer))
         .limit(bindparam("limit", type_=Integer))

@@ -46,10 +46,14 @@ _NARROW = {
     "custom field": AssetFilter(custom=(("shoot", 7),)),
     "box": AssetFilter(gps_box=GpsBox(1, 1, 2, 2)),
     "ids": AssetFilter(ids=(3, 5)),
+    "stack": AssetFilter(stacks=(3,)),
     "nested": AssetFilter(also=(AssetFilter(tags=("rare",)),)),
     **{
         f"has {fact}": AssetFilter(has=(fact,))
-        for fact in (Fact.GPS, Fact.LENS, Fact.TITLE, Fact.DESCRIPTION, Fact.RATING, Fact.TAG)
+        for fact in (
+            *(Fact.GPS, Fact.LENS, Fact.TITLE, Fact.DESCRIPTION, Fact.RATING, Fact.TAG),
+            Fact.STACK,
+        )
     },
 }
 
@@ -65,6 +69,8 @@ def filled(
         with home.writing() as writer:
             for number in range(_ASSETS):
                 save(writer, f"/p/{number}.jpg", str(number), regions=0, facts=_facts(number))
+            save(writer, "/p/0.png", "png", regions=0, facts=_facts(0))
+            writer.update_stacks()
         home.save("/q/1.jpg", "other", "other")
         SqlAssetEditing(home.catalog).trash([7, 8])
         if request.param == "analysed":
@@ -131,6 +137,7 @@ def test_narrow_filters_read_no_asset_that_fails_them(filled: Home, name: str) -
 
 @pytest.mark.parametrize("order", [AssetOrder.NEWEST, AssetOrder.OLDEST])
 @pytest.mark.parametrize("after", [None, _LATE])
+@pytest.mark.parametrize("folded", [False, True])
 @pytest.mark.parametrize(
     ("asset_filter", "visible", "state"),
     [
@@ -148,10 +155,13 @@ def test_pages_by_date_follow_an_index(
     asset_filter: AssetFilter,
     visible: list[str] | None,
     state: AssetState | None,
+    folded: bool,
 ) -> None:
     reading = SqlAssetReading(filled.catalog)
     with plans(filled) as steps:
-        reading.page(asset_filter, visible=visible, state=state, order=order, after=after)
+        reading.page(
+            asset_filter, visible=visible, state=state, order=order, after=after, folded=folded
+        )
     used = [step for step in steps if "ix_asset_" in step]
     assert used
     assert all("COVERING INDEX" in step for step in used)
@@ -171,6 +181,8 @@ def _counts(home: Home) -> dict[str, Callable[[], Any]]:
         "facets": lambda: reading.facets(EVERYTHING, FACETS),
         "facets of a tag": lambda: reading.facets(AssetFilter(tags=("rare",)), FACETS),
         "months": reading.months,
+        "folded facets": lambda: reading.facets(EVERYTHING, FACETS, folded=True),
+        "folded months": lambda: reading.months(folded=True),
         "collections": SqlCollections(home.catalog).page,
         "overview": lambda: read_overview(home.catalog),
         "visible": lambda: count_visible(home.catalog, None),
@@ -184,7 +196,7 @@ def _counts(home: Home) -> dict[str, Callable[[], Any]]:
 @pytest.mark.parametrize(
     "name",
     [
-        *("facets", "facets of a tag", "months", "collections"),
+        *("facets", "facets of a tag", "months", "collections", "folded facets", "folded months"),
         *("overview", "visible", "pipelines", "managed", "uploads", "vocabulary"),
     ],
 )
