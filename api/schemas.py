@@ -97,6 +97,13 @@ class AssetUrls(Document):
     similar: str
 
 
+class StackDocument(Document):
+    """A stack: the id of the asset that stands for it, and the number of its assets."""
+
+    id: str = Field(examples=["a17"])
+    count: int
+
+
 class AssetDocument(Document):
     """An asset in lists and hits."""
 
@@ -114,6 +121,7 @@ class AssetDocument(Document):
     height: int | None
     format: str | None
     duration_ms: int | None = Field(description="Of a video alone.")
+    stack: StackDocument | None = Field(description="Null for what belongs to no other asset.")
     size: int
     taken_at: LocalTime | None
     taken_precision: Literal["year", "month", "day", "time"] | None = Field(

@@ -37,6 +37,7 @@ if TYPE_CHECKING:
         Pipelines,
         RefinedRegion,
         Region,
+        Stack,
         Status,
     )
     from regard.core.errors import (
@@ -58,7 +59,7 @@ _MODULES = {
     "regard.api.library.opening": ("open",),
     "regard.api.library.results": (
         *("Answer", "Asset", "Details", "DuplicateGroup", "Duplicates", "Hit", "ModelChange"),
-        *("Pipeline", "Pipelines", "RefinedRegion", "Region", "Status"),
+        *("Pipeline", "Pipelines", "RefinedRegion", "Region", "Stack", "Status"),
     ),
     "regard.core.errors": (
         *("CannotWork", "DecodeError", "MalformedQuery", "NotFound", "RegardError"),
@@ -90,6 +91,7 @@ __all__ = [
     "RefinedRegion",
     "RegardError",
     "Region",
+    "Stack",
     "Status",
     "UnanswerableQuery",
     "UsageError",

@@ -64,6 +64,8 @@ from regard.search.relevance import Judge, QueryEvidence, matching_calibration
 from regard.search.timing import Clock, Observe
 
 _TEXT_BATCH = 32
+# How many times as many embeddings are read where videos have too many of them.
+_DEEPER = 4
 
 
 class SearchEngine:
@@ -339,26 +341,36 @@ class SearchEngine:
         """The ranking of every channel, for each row of the vectors."""
         if not vectors:
             return [[] for _ in rows]
-        results = self._channels.search(
-            [
-                ChannelQuery(
-                    channel.weighted.channel,
-                    channel.vectors[rows],
-                    embeddings_at(channel.weighted, scope.target, level),
-                    scope.exact,
-                )
-                for channel in vectors
-            ],
-            scope.filter,
-        )
-        clock.lap("index")
-        return [
-            [
-                rank_by_vectors(channel.weighted, neighbours, place, scope.target)
-                for channel, neighbours in zip(vectors, results, strict=True)
+        depths = [embeddings_at(channel.weighted, scope.target, level) for channel in vectors]
+        while True:
+            results = self._channels.search(
+                [
+                    ChannelQuery(
+                        channel.weighted.channel, channel.vectors[rows], depth, scope.exact
+                    )
+                    for channel, depth in zip(vectors, depths, strict=True)
+                ],
+                scope.filter,
+            )
+            rankings = [
+                [
+                    rank_by_vectors(channel.weighted, neighbours, place, scope.target)
+                    for channel, neighbours in zip(vectors, results, strict=True)
+                ]
+                for place in range(len(rows))
             ]
-            for place in range(len(rows))
-        ]
+            clock.lap("index")
+            short = [
+                any(ranking.is_short(scope.target, level) for ranking in of_channel)
+                for of_channel in zip(*rankings, strict=True)
+            ]
+            if not any(short):
+                return rankings
+            # Read together again, so that all channels are of one moment.
+            depths = [
+                depth * _DEEPER if is_short else depth
+                for depth, is_short in zip(depths, short, strict=True)
+            ]
 
 
 @dataclass(frozen=True, slots=True)

@@ -79,7 +79,14 @@ class Ranking:
 
     def end(self, target: Target, level: int) -> int:
         """How many items a level holds, including those of earlier levels."""
+        if counts_items(self.weighted, target):
+            return min(_depth(level), len(self.items))
         return int(np.searchsorted(self.places, embeddings_at(self.weighted, target, level)))
+
+    def is_short(self, target: Target, level: int) -> bool:
+        """Whether more embeddings must be read to know the items of a level."""
+        is_counted = counts_items(self.weighted, target)
+        return is_counted and not self.exhausted and len(self.items) < _depth(level)
 
     def points(self, items: Int64Array, end: int) -> tuple[Int64Array, Float64Array]:
         """The places of `items` (m,) among the first `end`, or -1, and the points they get there,
@@ -143,8 +150,19 @@ def level_for(hits: int) -> int:
     return level
 
 
+def counts_items(weighted: WeightedChannel, target: Target) -> bool:
+    """Whether a level of a channel is a number of contents, however many embeddings they have.
+
+    A photograph has one embedding of the whole, but a video has one for each of its moments, which
+    must not take the places of all that lies beside it.
+    """
+    return weighted.channel.kind is Kind.IMAGE and target is Target.IMAGE
+
+
 def embeddings_at(weighted: WeightedChannel, target: Target, level: int) -> int:
-    """How many embeddings of a channel a level holds, including those of earlier levels."""
+    """How many embeddings of a channel are read for a level, and those of earlier levels; where
+    `counts_items`, more may be needed.
+    """
     is_grouped = weighted.channel.kind is Kind.REGION and target is Target.IMAGE
     return _depth(level) * (_REGIONS_PER_ITEM if is_grouped else 1)
 

@@ -93,12 +93,17 @@ def print_hits(hits: Sequence[Hit], *, is_filtered: bool = False) -> None:
             f"{hit.score:.4f}" if hit.channels else "",
             "" if hit.relevance is None else f"{hit.relevance:.0%}",
             hit.asset.id if region is None else f"{hit.asset.id} {region.id}",
-            Text(printable(hit.asset.uri)),
+            Text(printable(hit.asset.uri) + _stack(hit)),
             _box(hit),
             Text(printable(hit.caption)),
             ", ".join(f"{match.kind} #{match.rank}" for match in hit.channels),
         )
     console.print(table)
+
+
+def _stack(hit: Hit) -> str:
+    stack = hit.asset.stack
+    return "" if stack is None else f" (1 of {stack.count} in its stack)"
 
 
 def _box(hit: Hit) -> str:

@@ -86,22 +86,29 @@ class Assets:
         limit: int | None = None,
         through: str | None = None,
         facets: Sequence[Facet] = (),
+        fold_stacks: bool = False,
     ) -> AssetList:
         """One page, by default of all assets outside the trash, newest first.
 
         It starts after `cursor` and leaves out the first `offset` assets, and all that were added
         after the asset `through`. `facets` count the photographs of each camera, month and so on,
-        over all pages.
+        over all pages. With `fold_stacks`, here and in counts, each stack is there once.
         """
         query = pairs(state=state, sort=sort, cursor=cursor, offset=offset, limit=limit)
-        query += pairs(through=through)
+        query += pairs(through=through, fold_stacks=fold_stacks or None)
         query += pairs(facets=",".join(facets) or None)
         return self._connection.get(AssetList, "/v1/assets", query + filter_query(filters))
 
-    def months(self, filters: Filters | None = None, *, state: State | None = None) -> AssetMonths:
+    def months(
+        self,
+        filters: Filters | None = None,
+        *,
+        state: State | None = None,
+        fold_stacks: bool = False,
+    ) -> AssetMonths:
         """The number of assets of each month, newest first; the counts before a month are the
         `offset` at which a list begins with it."""
-        query = pairs(state=state) + filter_query(filters)
+        query = pairs(state=state, fold_stacks=fold_stacks or None) + filter_query(filters)
         return self._connection.get(AssetMonths, "/v1/assets/months", query)
 
     def places(
@@ -111,9 +118,10 @@ class Assets:
         cell: float | None = None,
         limit: int | None = None,
         state: State | None = None,
+        fold_stacks: bool = False,
     ) -> AssetPlaces:
         """The number of assets in each cell of a grid of `cell` degrees, the fullest first."""
-        query = pairs(state=state, cell=cell, limit=limit)
+        query = pairs(state=state, cell=cell, limit=limit, fold_stacks=fold_stacks or None)
         return self._connection.get(AssetPlaces, "/v1/assets/places", query + filter_query(filters))
 
     def iterate(

@@ -46,6 +46,7 @@ class Filters:
     country: Sequence[str] = ()
     city: Sequence[str] = ()
     album: Sequence[str] = ()
+    stack: Sequence[str] = ()
     external_id: Sequence[str] = ()
     custom: Mapping[str, CustomValue] = field(default_factory=dict)
     path_prefix: str | None = None
@@ -86,6 +87,7 @@ class Filters:
             "country": self.country,
             "city": self.city,
             "album": self.album,
+            "stack": self.stack,
             "external_id": self.external_id,
         }
         return [(name, values) for name, values in many.items() if values]

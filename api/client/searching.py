@@ -36,7 +36,8 @@ class SearchOptions(TypedDict, total=False):
     """What to search for besides the text, and where.
 
     `query` is in the query language. It and `terms` name `images` by their numbers, from 1.
-    `refine` may take the server seconds for each hit: ask for few at once.
+    `refine` may take the server seconds for each hit: ask for few at once. `fold_stacks` of None
+    shows each stack once, except in a query of filters alone.
     """
 
     query: str | None
@@ -48,6 +49,7 @@ class SearchOptions(TypedDict, total=False):
     exact: bool
     refine: bool
     sort: Sort | None
+    fold_stacks: bool | None
 
 
 def search_call(
@@ -74,6 +76,7 @@ def search_call(
         "exact": options.get("exact") or None,
         "refine": options.get("refine") or None,
         "sort": options.get("sort"),
+        "fold_stacks": options.get("fold_stacks"),
     }
     document = {name: value for name, value in given.items() if value is not None}
     if not images:

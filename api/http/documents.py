@@ -101,6 +101,9 @@ class Documents:
             "height": asset.height,
             "format": asset.format,
             "duration_ms": asset.duration_ms,
+            "stack": None
+            if asset.stack_id is None
+            else {"id": asset_identifier(asset.stack_id), "count": asset.stack_count},
             "size": asset.size,
             "taken_at": local(asset.taken_at),
             "taken_precision": asset.taken_precision,

@@ -24,6 +24,7 @@ _ASSET: dict[str, Any] = {
     "height": 3000,
     "format": "JPEG",
     "duration_ms": None,
+    "stack": {"id": "a17", "count": 2},
     "size": 2841207,
     "taken_at": "2024-05-01T07:30:00",
     "taken_precision": "time",

@@ -90,6 +90,12 @@ class FilterModel(BaseModel):
     )
     city: list[_Composed] = Field(default=[], description="Cities; any of them.")
     album: list[_Composed] = Field(default=[], description="Album names; any of them.")
+    stack: list[_Id] = Field(
+        default=[],
+        max_length=_MOST_IDS,
+        description="Ids of assets: those of their stacks, which are then not folded.",
+        examples=[["a17"]],
+    )
     external_id: list[_Name] = Field(default=[], description="External ids; any of them.")
     path_prefix: str | None = Field(
         default=None,
@@ -216,6 +222,7 @@ def asset_filter(
         formats=tuple(filters.format),
         countries=tuple(map(_country, filters.country)),
         cities=tuple(filters.city),
+        stacks=tuple(sorted({read_identifier(id, "a") for id in filters.stack})),
         external_ids=tuple(sorted(set(filters.external_id))),
         path_prefixes=_prefixes(filters.path_prefix, caller, roots),
     )

@@ -50,6 +50,14 @@ Refine = Annotated[
     ),
 ]
 
+FoldStacks = Annotated[
+    bool | None,
+    Field(
+        description="Whether each stack is one hit, and counts once in facets. "
+        "Default: true, but false for a query of filters alone."
+    ),
+]
+
 Sort = Annotated[
     Order,
     Field(
@@ -111,6 +119,7 @@ class SearchRequest(BaseModel):
     exact: Exact = False
     refine: Refine = False
     sort: Sort = Order.RELEVANCE
+    fold_stacks: FoldStacks = None
 
 
 class QuerySearch(JsonFilters):
@@ -136,6 +145,7 @@ class QuerySearch(JsonFilters):
     exact: Exact = False
     refine: Refine = False
     sort: Sort = Order.RELEVANCE
+    fold_stacks: FoldStacks = None
 
     def to_request(self) -> SearchRequest:
         """The same query as the body of `POST /v1/search`; its filters travel separately."""

@@ -56,7 +56,12 @@ class AlbumFilters:
         chosen = read_filter(written, self._path, _refuse_album)
         if not written.terms:
             return chosen
-        scope = Scope(limit=SORTED_HITS, filter=intersect(self._within, chosen), order=Order.NEWEST)
+        scope = Scope(
+            limit=SORTED_HITS,
+            filter=intersect(self._within, chosen),
+            order=Order.NEWEST,
+            fold_stacks=False,
+        )
         query = compose_query(read_terms(written, _refuse_picture))
         hits = self._engine().search(query, scope).hits
         return AssetFilter(ids=tuple(sorted(hit.asset.id for hit in hits))) if hits else _NOTHING

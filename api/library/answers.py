@@ -15,6 +15,7 @@ from regard.api.library.results import (
     Hit,
     RefinedRegion,
     Region,
+    Stack,
 )
 from regard.core import assets, duplicates, records
 from regard.photos.countries import country_name
@@ -161,4 +162,11 @@ def _asset(asset: assets.Asset, region: assets.StoredRegion | None = None) -> As
         collection=asset.collection,
         load_picture=partial(load_picture, asset.path, time_ms),
         duration_ms=asset.duration_ms,
+        stack=_stack(asset),
     )
+
+
+def _stack(asset: assets.Asset) -> Stack | None:
+    if asset.stack_id is None or asset.stack_count is None:
+        return None
+    return Stack(asset_identifier(asset.stack_id), asset.stack_count)

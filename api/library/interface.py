@@ -158,6 +158,7 @@ class Library(ABC):
         exact: bool = False,
         refine: bool = False,
         sort: str = "relevance",
+        fold_stacks: bool | None = None,
     ) -> Answer:
         """Find photographs, or with target "region" the things in them.
 
@@ -168,11 +169,13 @@ class Library(ABC):
         the profile's own threshold. `exact` compares the query with every photograph, so that none
         is missed; it is slower in large libraries. `refine` looks in the photographs of the first
         20 hits for what the text names (`Hit.refined`); that takes a moment for each. `sort` is
-        "relevance", or "newest" or "oldest" for the likely ones of the first hits by date.
+        "relevance", or "newest" or "oldest" for the likely ones of the first hits by date. With
+        `fold_stacks`, only the best of each stack (docs/stacks.md) is a hit; None means that for
+        all but lists, which are queries of filters alone.
 
         Raises UnanswerableQuery, MalformedQuery, DecodeError for a picture that cannot be used.
         """
-        scope = scope_of(target, limit, collection, min_relevance, exact, refine, sort)
+        scope = scope_of(target, limit, collection, min_relevance, exact, refine, sort, fold_stacks)
         return self._search(write_search(text, image, box, like, scope.target), scope)
 
     def search_texts(
@@ -186,13 +189,14 @@ class Library(ABC):
         exact: bool = False,
         refine: bool = False,
         sort: str = "relevance",
+        fold_stacks: bool | None = None,
     ) -> list[Answer | UsageError]:
         """Answer many plain texts, which are not parsed as queries; order in is order out.
 
         A text that cannot be answered gives its error in the place of an answer. The other
         arguments are those of `search`.
         """
-        scope = scope_of(target, limit, collection, min_relevance, exact, refine, sort)
+        scope = scope_of(target, limit, collection, min_relevance, exact, refine, sort, fold_stacks)
         return self._search_texts(list(texts), scope)
 
     @abstractmethod

@@ -61,6 +61,7 @@ def scope_of(
     exact: bool,
     refine: bool,
     sort: str,
+    fold_stacks: bool | None,
 ) -> Scope:
     """The scope of a search; raises UsageError."""
     if target not in set(Target):
@@ -76,6 +77,7 @@ def scope_of(
         exact=exact,
         refined_ranks=MOST_REFINED if refine else 0,
         order=Order(sort),
+        fold_stacks=fold_stacks,
     )
 
 

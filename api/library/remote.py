@@ -49,6 +49,7 @@ from regard.api.library.results import (
     Rebuilt,
     RefinedRegion,
     Region,
+    Stack,
     Status,
     Suggestion,
 )
@@ -542,6 +543,7 @@ class RemoteLibrary(Library):
             size=asset.size,
             collection=asset.collection.name,
             duration_ms=asset.duration_ms,
+            stack=None if asset.stack is None else Stack(asset.stack.id, asset.stack.count),
             load_picture=load_picture,
         )
 
@@ -610,6 +612,7 @@ def _options(scope: Scope) -> SearchOptions:
         exact=scope.exact,
         refine=scope.refined_ranks > 0,
         sort=scope.order.value,
+        fold_stacks=scope.fold_stacks,
     )
 
 

@@ -40,12 +40,27 @@ LoadPicture = Callable[[int], "Picture"]
 
 
 @dataclass(frozen=True, slots=True)
+class Stack:
+    """Photographs that belong together: how many, and the id of the one that stands for them.
+
+    `search("stack:ID")` lists them, with the id of any of them.
+    """
+
+    id: str
+    count: int
+
+    def to_json(self) -> dict[str, Any]:
+        """The documented JSON."""
+        return {"id": self.id, "count": self.count}
+
+
+@dataclass(frozen=True, slots=True)
 class Asset:
     """A photograph in a collection.
 
     `uri` is the path as indexed, or a URL; `path` is the same as raw bytes, which `uri` cannot
-    always show. `width` and `height` are pixels, `size` is bytes. A video has a `duration_ms`. Hits
-    leave `format`, `size` and `collection` out.
+    always show. `width` and `height` are pixels, `size` is bytes. A video has a `duration_ms`;
+    `stack` is None for what belongs to no other. Hits leave `format`, `size` and `collection` out.
     """
 
     id: str
@@ -58,6 +73,7 @@ class Asset:
     size: int | None = field(default=None, repr=False)
     collection: str | None = field(default=None, repr=False)
     duration_ms: int | None = None
+    stack: Stack | None = None
     load_picture: LoadPicture | None = field(default=None, repr=False, compare=False)
 
     def to_json(self) -> dict[str, Any]:
@@ -69,6 +85,7 @@ class Asset:
             "height": self.height,
             "caption": self.caption,
             **({} if self.duration_ms is None else {"duration_ms": self.duration_ms}),
+            **({} if self.stack is None else {"stack": self.stack.to_json()}),
         }
 
 

@@ -1,9 +1,9 @@
 """Stacks of assets, as `core/stacks.py` finds them, folder by folder.
 
-Whoever adds, changes or removes files of a folder marks it in the same transaction. Marked folders
-are looked through afterwards, each in a transaction of its own that deletes the marks it saw. A
-process that is killed in between leaves the rest to the next one. Marks are rows of their own, so
-that no two transactions wait for one another's. Uploads lie in no folder and are in no stack.
+A transaction that adds, changes or removes files of a folder marks it. Marked folders are looked
+through afterwards, each in a transaction of its own that deletes the marks it saw. A process that
+is killed in between leaves the rest to the next one. Marks are rows of their own, so that no two
+transactions wait for one another's. Uploads lie in no folder and are in no stack.
 """
 
 from __future__ import annotations

@@ -99,11 +99,23 @@ class MemoryHome:
         self.depths: list[tuple[Channel, int]] = []
 
     def add_content(
-        self, *, regions: int = 0, assets: int = 1, near: Float32Array | None = None
+        self,
+        *,
+        regions: int = 0,
+        assets: int = 1,
+        near: Float32Array | None = None,
+        moments: int = 0,
     ) -> int:
+        """A photograph, or with `moments` a video."""
         self.contents += 1
         content = self.contents
         self._embed(IMAGE, content, None, near)
+        for _ in range(moments):
+            number = len(self.region) + 1
+            self.region[number] = StoredRegion(
+                number, content, Box(0, 0, 2, 2), 4, 0.5, None, time_ms=number
+            )
+            self._embed(IMAGE, content, number, near)
         for _ in range(regions):
             number = len(self.region) + 1
             self.region[number] = StoredRegion(number, content, Box(0, 0, 2, 2), 4, 0.5, None)

@@ -334,6 +334,8 @@ def knows(asset: Made, fact: Fact) -> bool:
         Fact.TAG: bool(asset.tags),
         Fact.RATING: asset.rating is not None,
         Fact.VIDEO: asset.duration_ms is not None,
+        # Stacks have tests of their own; none is found here.
+        Fact.STACK: False,
     }[fact]
 
 

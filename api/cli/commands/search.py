@@ -69,6 +69,12 @@ _LINES_AT_ONCE = 256
     show_default=True,
     help="The order of hits; by date, only likely ones are shown.",
 )
+@click.option(
+    "--fold-stacks/--no-fold-stacks",
+    default=None,
+    help="Show each stack once: RAW and JPEG, Live Photos, bursts, edits. "
+    "Default: yes, but no for a query of filters alone.",
+)
 @home_option
 @offline_option
 @click.option("--json", "as_json", is_flag=True, help="Write the whole answer as JSON.")
@@ -89,6 +95,7 @@ def search(
     exact: bool,
     refine: bool,
     sort: str,
+    fold_stacks: bool | None,
     home: Path | None,
     as_json: bool,
     as_paths: bool,
@@ -121,6 +128,7 @@ def search(
         "exact": exact,
         "refine": refine,
         "sort": sort,
+        "fold_stacks": fold_stacks,
     }
     if queries is not None:
         if as_paths or as_paths0 or preview or explain:

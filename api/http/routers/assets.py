@@ -75,6 +75,15 @@ _State = Annotated[
 ]
 
 
+_FoldStacks = Annotated[
+    bool,
+    Query(
+        description="Leaves out assets for which another one of their stack stands, "
+        "if that matches too."
+    ),
+]
+
+
 @router.get(
     "/assets",
     response_model=schemas.AssetList,
@@ -104,6 +113,7 @@ def list_assets(
             description=FACETS_HINT,
         ),
     ] = None,
+    fold_stacks: _FoldStacks = False,
 ) -> dict[str, Any]:
     """List the assets that match the filters."""
     chosen = make_filter(service, caller, filters)
@@ -125,6 +135,7 @@ def list_assets(
         through=None if through is None else read_identifier(through, "a"),
         offset=offset,
         limit=limit + 1,
+        folded=fold_stacks,
     )
     make = service.documents(caller)
     page: dict[str, Any] = {
@@ -133,7 +144,9 @@ def list_assets(
     }
     if counted:
         page["facets"] = documents.facets(
-            service.assets.facets(chosen, counted, visible=caller.collections, state=within)
+            service.assets.facets(
+                chosen, counted, visible=caller.collections, state=within, folded=fold_stacks
+            )
         )
     return page
 
@@ -145,14 +158,21 @@ def list_assets(
     openapi_extra=TAKES_FILTERS,
 )
 def count_months(
-    service: Use, caller: Reader, filters: Filters, state: _State = "live"
+    service: Use,
+    caller: Reader,
+    filters: Filters,
+    state: _State = "live",
+    fold_stacks: _FoldStacks = False,
 ) -> dict[str, Any]:
     """Count the assets that match the filters by month.
 
     The counts before a month are the `offset` at which it starts in `/v1/assets`.
     """
     counted = service.assets.months(
-        make_filter(service, caller, filters), visible=caller.collections, state=_within(state)
+        make_filter(service, caller, filters),
+        visible=caller.collections,
+        state=_within(state),
+        folded=fold_stacks,
     )
     return {
         "months": [{"month": month.value, "count": month.count} for month in counted.months],
@@ -176,6 +196,7 @@ def count_places(
         float, Query(ge=1e-6, le=90, description="The width and height of a cell in degrees.")
     ] = 1.0,
     limit: Annotated[int, Query(ge=1, le=1000, description="The number of cells.")] = 500,
+    fold_stacks: _FoldStacks = False,
 ) -> dict[str, Any]:
     """Count the assets that match the filters by place, in the cells of a grid."""
     counted = service.assets.places(
@@ -184,6 +205,7 @@ def count_places(
         limit=limit,
         visible=caller.collections,
         state=_within(state),
+        folded=fold_stacks,
     )
     make = service.documents(caller)
     return {"places": [make.place(cell) for cell in counted.cells], "total": counted.total}

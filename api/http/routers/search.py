@@ -32,7 +32,7 @@ from regard.api.library.answers import answer_of
 from regard.core.keys import Caller
 from regard.core.records import Target
 from regard.photos.rendering import outline_path
-from regard.search.answers import LikeQuery, Order, Reference, Scope
+from regard.search.answers import LikeQuery, ListQuery, Order, Reference, Scope
 from regard.search.language.syntax import MAX_PICTURE_TERMS
 
 router = APIRouter(prefix="/v1", tags=["search"])
@@ -73,6 +73,7 @@ def search_by_query(request: Request, caller: Reader) -> Response:
         wanted.exact,
         wanted.refine,
         wanted.sort,
+        wanted.fold_stacks,
     )
 
 
@@ -116,6 +117,7 @@ async def search_by_anything(request: Request, service: Use, caller: Reader) -> 
             wanted.exact,
             wanted.refine,
             wanted.sort,
+            wanted.fold_stacks,
         )
 
     return await to_thread.run_sync(find)
@@ -198,13 +200,17 @@ def _answer(
     exact: bool = False,
     refine: bool = False,
     sort: Order = Order.RELEVANCE,
+    fold_stacks: bool | None = None,
 ) -> Response:
     offset = 0 if cursor is None else read_cursor(cursor, f"hits-{target}", [int])[0]
     if not 0 <= offset <= _DEEPEST:
         raise bad_cursor()
     # One hit more than requested tells whether there is another page.
     refined = offset + limit if refine else 0
-    scope = Scope(target, limit + 1, plan.filter, offset, min_relevance, exact, refined, sort)
+    scope = Scope(
+        *(target, limit + 1, plan.filter, offset, min_relevance, exact, refined, sort),
+        fold_stacks=fold_stacks,
+    )
     answer = service.engine.search(plan.query, scope)
     found = answer_of(answer, plan.description)
     make = service.documents(caller)
@@ -228,7 +234,10 @@ def _answer(
     document["hits"] = hits
     document["next"] = write_cursor(f"hits-{target}", offset + limit) if more else None
     if facets:
-        counted = service.assets.facets(plan.filter, facets, visible=caller.collections)
+        folded = scope.folds(is_list=isinstance(plan.query, ListQuery))
+        counted = service.assets.facets(
+            plan.filter, facets, visible=caller.collections, folded=folded
+        )
         document["facets"] = facet_documents(counted)
     return Response(to_json(document), media_type="application/json")
 

@@ -290,7 +290,7 @@ LEFT_OUT = {
     "asset": {
         *("composed_path", "comparable_path", "taken_month"),
         *("camera", "camera_folded", "camera_model_folded", "lens_folded"),
-        *("country", "city", "city_folded"),
+        *("country", "city", "city_folded", "stack_id"),
     },
     "analysis": {"region_count", "caption_count", "vector_count"},
     "analysis_failure": {"reason"},

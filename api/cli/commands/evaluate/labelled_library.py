@@ -103,7 +103,9 @@ class LabelledLibrary:
                     Answer(names[hit.asset.path], None if hit.region is None else hit.region.box)
                     for hit in answer.hits
                 ]
-                for answer in engine.search_texts(queries, Scope(target, limit, assets))
+                for answer in engine.search_texts(
+                    queries, Scope(target, limit, assets, fold_stacks=False)
+                )
             ]
 
         return search

@@ -126,10 +126,14 @@ class _Searcher:
         """Judged answers; None where no stored region stands for a labelled object."""
         if not any(without) and all(query.is_text for query in queries):
             texts = [TextQuery(query.terms[0].text) for query in queries]
-            answers = self._engine.search_texts(texts, Scope(target, limit, self._assets))
+            answers = self._engine.search_texts(
+                texts, Scope(target, limit, self._assets, fold_stacks=False)
+            )
             return [_judge(answer, self._names) for answer in answers]
         return [
-            self._search(query, Scope(target, limit, self._assets_without(excluded)))
+            self._search(
+                query, Scope(target, limit, self._assets_without(excluded), fold_stacks=False)
+            )
             for query, excluded in zip(queries, without, strict=True)
         ]
 

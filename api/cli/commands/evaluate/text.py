@@ -78,7 +78,9 @@ def _find(
     home: Home, collection: str, names: Mapping[bytes, str], words: Sequence[str]
 ) -> list[Mapping[str, WordField]]:
     """For each word, the photographs that a search finds by text in the picture."""
-    scope = Scope(Target.IMAGE, len(names), AssetFilter(collections=(collection,)))
+    scope = Scope(
+        Target.IMAGE, len(names), AssetFilter(collections=(collection,)), fold_stacks=False
+    )
     answers = home.engine().search_texts([TextQuery(word) for word in words], scope)
     return [
         {
