@@ -56,6 +56,9 @@ def hydrate(
 
 
 def _queried_assets(catalog: SearchCatalog, scope: Scope, excluded: Excluded) -> list[Asset]:
+    """Those that the query itself names, with what else is known of them."""
+    if not excluded.assets:
+        return []
     records = catalog.hit_records(excluded.asset_contents, (), scope.filter)
     return [
         asset for found in records.assets.values() for asset in found if asset.id in excluded.assets

@@ -24,7 +24,8 @@ export async function find(state, cursor, signal, { limit = PAGE, refine = false
   return { items, next: answer.next ?? null, matched: isList(parts) || answer.matched, unread: answer.unknown_words ?? [], took: answer.took_ms, parts };
 }
 
-const listPairs = ({ filters, view }) => [...filterPairs(filters), ...(view === "trash" ? [["state", "trashed"]] : [])];
+// Each stack is there once, in lists and their counts as in searches.
+const listPairs = ({ filters, view }) => [...filterPairs(filters), ["fold_stacks", "true"], ...(view === "trash" ? [["state", "trashed"]] : [])];
 
 /** The counts of a list: {months: [{month, count}], newest first, total, through}. Raises Problem. */
 export const countList = (state, signal) => api.assetMonths(listPairs(state), signal);
@@ -41,13 +42,13 @@ async function answered(state, { cursor, limit, facets, refine }, signal) {
     const pairs = [
       ["q", state.q], ["not", state.not], ["target", state.target], ...filterPairs(state.filters),
       ["limit", limit], ["cursor", cursor], ["facets", facets?.join(",")],
-      ["refine", refine ? "true" : ""], ["sort", state.order],
+      ["refine", refine ? "true" : ""], ["sort", state.order], ["fold_stacks", "true"],
     ];
     return api.searchText(pairs, signal);
   }
   const picture = state.picture ? pictureOf(state.picture) : null;
   if (state.picture && picture === null) throw new PictureMissing();
-  const query = { target: state.target, limit, filters: filtersJson(state.filters) };
+  const query = { target: state.target, limit, filters: filtersJson(state.filters), fold_stacks: true };
   if (state.q) query.query = state.q;
   query.terms = [];
   // A query may name the picture itself, as in "-image:1 red".

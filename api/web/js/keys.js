@@ -45,6 +45,8 @@ export const KEYS = {
       zoomOut: [["-"], "Zoom out"],
       whole: [["0"], "Show the whole photo"],
       look: [ARROWS.map((key) => `Shift+${key}`), "Move over the enlarged photo"],
+      nextOfStack: [["."], "Next file of its stack"],
+      previousOfStack: [[","], "Previous file of its stack"],
       outlines: [["o"], "Outline the things in it"],
       similar: [["m"], "More like this"],
       slideshow: [["s"], "Slideshow from here on"],

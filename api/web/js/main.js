@@ -73,7 +73,7 @@ const selection = makeSelection(part("selection"), {
   ids: (from, to) => results.ids(from, to),
   length: () => results.length(),
   mark: (isSelecting) => grid.markSelected(isSelecting),
-  removed: (ids) => { results.remove(ids); fresh.reset(); },
+  removed: (ids) => takeOut(ids),
   restored: () => results.reload(),
   async tagged(ids) {
     // A filter by tags may match differently now.
@@ -97,6 +97,13 @@ const results = makeResults({
   },
 });
 
+/** Take photographs out of the results; of their stacks, the rest then shows. */
+function takeOut(ids, hasStack = results.loaded().some(({ asset }) => ids.has(asset.id) && asset.stack)) {
+  results.remove(ids);
+  fresh.reset();
+  if (hasStack) results.reload();
+}
+
 const viewer = makeViewer({
   results,
   actions: {
@@ -115,9 +122,8 @@ const viewer = makeViewer({
     },
     async remove(asset) {
       await api.trashAsset(asset.id);
-      results.remove(new Set([asset.id]));
+      takeOut(new Set([asset.id]), Boolean(asset.stack));
       duplicates.remove(new Set([asset.id]));
-      fresh.reset();
       toast(`Moved ${nameOf(asset)} to the trash.`, {
         action: {
           words: "Undo",
@@ -143,7 +149,7 @@ const viewer = makeViewer({
 
 const duplicates = makeDuplicates(part("duplicates"), summary, {
   open: (id) => go({ photo: id }, { note: { opened: true } }),
-  removed: (ids) => { results.remove(ids); fresh.reset(); },
+  removed: (ids) => takeOut(ids),
   restored: () => results.reload(),
 });
 

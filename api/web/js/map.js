@@ -175,7 +175,7 @@ export function makeMap(place, summary) {
     const cell = cellOf();
     try {
       const filters = withFilter(state().filters, "gps_box", box.join(","));
-      const found = await api.assetPlaces([...filterPairs(filters), ["cell", cell]], mine.signal);
+      const found = await api.assetPlaces([...filterPairs(filters), ["fold_stacks", "true"], ["cell", cell]], mine.signal);
       if (mine !== controller || !isShown) return undefined;
       show(found, cell);
       return found.places;

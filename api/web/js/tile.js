@@ -116,7 +116,9 @@ export function tile(result, state, actions, isSelected) {
     frame,
     broken,
     badge(asset),
-    isVideo && h("span", { class: "tile-time", data: { testid: "tile-time" } }, icon("play"), h("span", { class: "visually-hidden" }, "Video, "), [region?.time_ms, asset.duration_ms].filter((time) => (time ?? null) !== null).map(clock).join(" / ")),
+    (isVideo || asset.stack) && h("span", { class: "tile-marks" },
+      asset.stack && h("span", { class: "tile-mark", data: { testid: "tile-stack" } }, icon("stack"), String(asset.stack.count), h("span", { class: "visually-hidden" }, " files in its stack")),
+      isVideo && h("span", { class: "tile-mark", data: { testid: "tile-time" } }, icon("play"), h("span", { class: "visually-hidden" }, "Video, "), [region?.time_ms, asset.duration_ms].filter((time) => (time ?? null) !== null).map(clock).join(" / "))),
     !why && h("span", { class: "tile-caption", "aria-hidden": "true" }, h("span", { class: "tile-name", dir: "auto" }, nameOf(asset)), caption && h("span", {}, caption)),
   );
   const element = h(

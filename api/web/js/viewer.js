@@ -10,6 +10,7 @@ import { onKeys, withKey } from "./keys.js";
 import { makeSlideshow } from "./slideshow.js";
 import { makeStage } from "./stage.js";
 import { go, goAfresh, state } from "./state.js";
+import { makeStrip } from "./strip.js";
 import { toastProblem } from "./toast.js";
 
 // In pixels; a shorter movement is a tap.
@@ -35,6 +36,7 @@ export function makeViewer({ results, actions }) {
   let drawn = null;
 
   const stage = makeStage({ onPoint: (id) => point(id), onChoose: choose, isScrolled: () => dialog.scrollHeight > dialog.clientHeight });
+  const strip = makeStrip({ onOpen: visitFile, onLoad: () => showPlace(open) });
   const side = h("div", { class: "viewer-side", tabindex: "0", role: "region", "aria-label": "Details" });
   const previous = iconButton("left", withKey("Previous", "viewer", "previous"), () => walk(-1), { class: "viewer-previous", "data-testid": "previous" });
   const next = iconButton("right", withKey("Next", "viewer", "next"), () => walk(1), { class: "viewer-next", "data-testid": "next" });
@@ -46,7 +48,7 @@ export function makeViewer({ results, actions }) {
     h("div", { class: "viewer-main" },
       h("div", { class: "viewer-bar" }, iconButton("close", withKey("Close", "escape", "close"), () => close(), { "data-testid": "viewer-close" }), count, h("span", { class: "spring" }),
         play, iconButton("zoom-out", withKey("Zoom out", "viewer", "zoomOut"), () => zoom("out"), { "data-testid": "zoom-out" }), iconButton("zoom-in", withKey("Zoom in", "viewer", "zoomIn"), () => zoom("in"), { "data-testid": "zoom-in" }), outlines),
-      stage.element, previous, next),
+      stage.element, strip.element, previous, next),
     side,
   );
   document.body.append(dialog);
@@ -55,7 +57,7 @@ export function makeViewer({ results, actions }) {
     ready: stage.ready,
     // After the last comes the first; one photograph alone stays.
     async next() {
-      const result = (await results.reach(position(open) + 1)) ?? (await results.reach(0));
+      const result = (await results.reach(place(open) + 1)) ?? (await results.reach(0));
       if (result && result !== nextResult && dialog.open) visit(result);
     },
     stopped: () => dialog.open && play.focus(),
@@ -93,8 +95,14 @@ export function makeViewer({ results, actions }) {
     return exact >= 0 ? exact : results.find((item) => item.asset.id === id && (!region || item.region?.id === region));
   };
 
+  /** The same, of the result that stands for a file of its stack. */
+  const place = (id) => {
+    const exact = position(id);
+    return exact < 0 && strip.has(id) ? results.find((item) => item.asset.stack?.id === strip.stack()) : exact;
+  };
+
   async function walk(step) {
-    const here = position(open);
+    const here = place(open);
     if (here < 0) return;
     // In results of regions a photograph may occur several times in a row; each is a separate
     // stop.
@@ -106,6 +114,17 @@ export function makeViewer({ results, actions }) {
     nextResult = result;
     if (result.asset.id === open) load(open, result);
     else go({ photo: result.asset.id }, { replace: true });
+  }
+
+  /** Open a file of the stack; its place among the results stays. */
+  function visitFile(asset) {
+    nextResult = results.at(position(asset.id)) ?? { asset, region: null, channels: null, score: null, rank: null };
+    go({ photo: asset.id }, { replace: true });
+  }
+
+  function walkStack(step) {
+    const asset = strip.beside(step);
+    if (asset) visitFile(asset);
   }
 
   function close() {
@@ -120,6 +139,7 @@ export function makeViewer({ results, actions }) {
   });
   onKeys(dialog, "viewer", {
     next: () => walk(1), previous: () => walk(-1),
+    nextOfStack: () => walkStack(1), previousOfStack: () => walkStack(-1),
     zoomIn: () => zoom("in"), zoomOut: () => zoom("out"), whole: () => zoom("whole"), look: (_, key) => stage.zoom.look(...LOOKS[key]),
     outlines: () => setOutlined(!isOutlined),
     similar: () => side.querySelector('[data-testid="similar"]')?.click(),
@@ -141,6 +161,17 @@ export function makeViewer({ results, actions }) {
   // A tap beside the picture closes the viewer.
   stage.element.addEventListener("click", (event) => event.target === stage.element && close());
 
+  /** Say where among the results it is, and what is before and after it. */
+  function showPlace(id) {
+    const index = place(id);
+    count.textContent = index >= 0 ? `${number(index + 1)} of ${results.total()}` : "";
+    previous.disabled = index <= 0;
+    next.disabled = index < 0 || (index === results.length() - 1 && !results.hasMore());
+    // A disabled button loses the focus, and the viewer would no longer receive keys.
+    const stops = [next, previous, dialog.querySelector('[data-testid="viewer-close"]')];
+    if (stops.includes(document.activeElement) && document.activeElement.disabled) stops.find((stop) => !stop.disabled).focus();
+  }
+
   async function load(id, result) {
     controller?.abort();
     controller = new AbortController();
@@ -148,13 +179,8 @@ export function makeViewer({ results, actions }) {
     found = null;
     open = id;
     const index = position(id);
-    nextResult = index >= 0 ? results.at(index) : result ?? null;
-    count.textContent = index >= 0 ? `${number(index + 1)} of ${results.total()}` : "";
-    previous.disabled = index <= 0;
-    next.disabled = index < 0 || (index === results.length() - 1 && !results.hasMore());
-    // A disabled button loses the focus, and the viewer would no longer receive keys.
-    const stops = [next, previous, dialog.querySelector('[data-testid="viewer-close"]')];
-    if (stops.includes(document.activeElement) && document.activeElement.disabled) stops.find((stop) => !stop.disabled).focus();
+    nextResult = index >= 0 ? results.at(index) : result?.asset.id === id ? result : null;
+    showPlace(id);
     if (nextResult) {
       stage.show(nextResult.asset, momentOf(nextResult));
       fill(side, h("div", { class: "detail-title" }, h("h2", {}, nameOf(nextResult.asset))), h("p", { class: "hint" }, "Loading the details…"));
@@ -173,6 +199,7 @@ export function makeViewer({ results, actions }) {
       stage.outline(refined && !isVideo ? [...shown, refined] : shown);
       stage.write(texts);
       draw(asset);
+      strip.show(asset);
       announce(nameOf(asset));
       if (refined && !isVideo) {
         found = REFINED;
@@ -204,7 +231,7 @@ export function makeViewer({ results, actions }) {
       },
       part: actions.part,
       async remove(of) {
-        const here = position(of.id);
+        const here = place(of.id);
         const after = (await results.reach(here + 1)) ?? results.at(here - 1);
         try {
           await actions.remove(of);
@@ -248,6 +275,7 @@ export function makeViewer({ results, actions }) {
         controller?.abort();
         slideshow.stop();
         stage.stop();
+        strip.clear();
         dialog.close();
         actions.focusOn(was);
         return;
