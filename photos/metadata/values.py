@@ -77,8 +77,8 @@ def parse_date(text: str | None) -> PartialDate | None:
     """
     text = (text or "")[:_LONGEST].strip()
     if (named := _NAMED.match(text)) and named[2].lower() in _MONTHS:
-        year, clock = text[named.end() :][:4], text[named.end() + 4 :]
-        text = f"{year}-{_MONTHS.index(named[2].lower()) + 1}-{named[1]}{clock}"
+        rest = text[named.end() :]
+        text = f"{rest[:4]}-{_MONTHS.index(named[2].lower()) + 1}-{named[1]}{rest[4:]}"
     matched = _COMPACT.match(text) or _SEPARATED.match(text)
     if matched is None or int(matched[1]) not in _YEARS:
         return None
