@@ -99,6 +99,9 @@ OTHER_HIERARCHIES = (
     *(("mediapro:CatalogSets", "|"), ("acdsee:categories", "|"), ("acdsee:keywords", "|")),
 )
 
+# Names of people, in the order of the programs: IPTC, Picasa and digiKam, Windows.
+_PEOPLE = ("Iptc4xmpExt:PersonInImage", "mwg-rs:Regions", "MP:RegionInfo")
+
 # Descriptions that cameras and programs write into every photograph: names, modes of Huawei's
 # cameras, and settings of other telephones.
 _STOCK_DESCRIPTIONS = {
@@ -257,10 +260,16 @@ class _Sources:
         return None
 
     def keywords(self) -> tuple[str, ...]:
-        """The keywords and every level of their hierarchies."""
+        """The keywords, every level of their hierarchies, and the names of people."""
         beside = _xmp_keywords(self._sidecar)
         if beside or self._has_subject:
             return beside
+        sources = (self._sidecar, self._xmp)
+        people = [person for xmp in sources for name in _PEOPLE for person in xmp.get(name, ())]
+        return clean_keywords([*self._own_keywords(), *people])
+
+    def _own_keywords(self) -> tuple[str, ...]:
+        """The keywords of the file."""
         iptc = clean_keywords(self.values(["IPTC Keywords"]))
         if iptc and (self._is_iptc_newer or "dc:subject" not in self._xmp):
             own = () if self._is_iptc_newer else self._xmp.get(HIERARCHY[0], ())

@@ -39,12 +39,18 @@ _PREFIXES = {
     "http://ns.acdsee.com/iptc/1.0": "acdsee",
     "http://ns.iview-multimedia.com/mediapro/1.0": "mediapro",
     "http://www.metadataworkinggroup.com/schemas/keywords": "mwg-kw",
+    "http://www.metadataworkinggroup.com/schemas/regions": "mwg-rs",
+    "http://ns.microsoft.com/photo/1.2": "MP",
+    "http://ns.microsoft.com/photo/1.2/t/Region": "MPReg",
+    "http://iptc.org/std/Iptc4xmpExt/2008-02-29": "Iptc4xmpExt",
 }
 LANGUAGE = "{http://www.w3.org/XML/1998/namespace}lang"
 RDF = "{http://www.w3.org/1999/02/22-rdf-syntax-ns#}"
 # Old programs leave the prefix out, or undeclared.
 _ABOUT = (f"{RDF}about", "about", "rdf:about")
 ARRAYS = {"rdf:Alt", "rdf:Bag", "rdf:Seq"}
+# Structures of which only the names at any depth are read.
+_NAMES_BELOW = {"mwg-rs:Regions": "mwg-rs:Name", "MP:RegionInfo": "MPReg:PersonDisplayName"}
 _ITEM = re.compile(r"rdf:(li|_\d+)", re.ASCII)
 
 NOT_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
@@ -195,6 +201,11 @@ def property_values(element: Element) -> Iterator[str]:
     """The value of a property, or the items of its array, default language first."""
     if property_name(element) == "mwg-kw:Keywords":
         yield from _mwg_paths(element, ())
+        return
+    if wanted := _NAMES_BELOW.get(property_name(element)):
+        for part in element.iter():
+            yield from (value for name, value in _attributes(part) if name == wanted)
+            yield from [_text(part) or ""] if property_name(part) == wanted else []
         return
     arrays = [child for child in element if property_name(child) in ARRAYS]
     items = [item for array in arrays for item in array if _ITEM.fullmatch(property_name(item))]

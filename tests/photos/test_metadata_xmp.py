@@ -16,7 +16,7 @@ from made_metadata import (
 from regard.core.facts import PhotoFacts
 from regard.photos.metadata.blocks import MetadataBlocks
 from regard.photos.metadata.reading import read_facts
-from regard.photos.metadata.xmp import MAX_XMP_BYTES
+from regard.photos.metadata.xmp import MAX_XMP_BYTES, read_xmp
 
 
 def test_xmp_elements_and_attributes_are_read() -> None:
@@ -82,6 +82,44 @@ def test_ratings_outside_the_scale_are_none(text: str, rating: int | None) -> No
 )
 def test_every_level_of_a_hierarchy_is_a_keyword(body: str, keywords: str) -> None:
     assert xmp_facts(packet(body)).keywords == tuple(keywords.split())
+
+
+FACES = (
+    "<mwg-rs:Regions rdf:parseType='Resource'><mwg-rs:RegionList><rdf:Bag>"
+    "<rdf:li><rdf:Description mwg-rs:Name='Ann Lee' mwg-rs:Type='Face'/></rdf:li>"
+    "<rdf:li rdf:parseType='Resource'><mwg-rs:Name>Bob</mwg-rs:Name></rdf:li>"
+    "</rdf:Bag></mwg-rs:RegionList></mwg-rs:Regions>"
+)
+
+
+@pytest.mark.parametrize(
+    ("body", "people"),
+    [
+        (FACES, ("Ann Lee", "Bob")),
+        (bag("Iptc4xmpExt:PersonInImage", "Ann Lee", "Bob"), ("Ann Lee", "Bob")),
+        (
+            "<MP:RegionInfo><rdf:Description><MPRI:Regions><rdf:Bag><rdf:li>"
+            "<rdf:Description MPReg:PersonDisplayName='Ann Lee'/></rdf:li></rdf:Bag>"
+            "</MPRI:Regions></rdf:Description></MP:RegionInfo>",
+            ("Ann Lee",),
+        ),
+    ],
+)
+def test_names_of_people_are_keywords(body: str, people: tuple[str, ...]) -> None:
+    names = (
+        ("Iptc4xmpExt", "http://iptc.org/std/Iptc4xmpExt/2008-02-29/"),
+        ("mwg-rs", "http://www.metadataworkinggroup.com/schemas/regions/"),
+        ("MP", "http://ns.microsoft.com/photo/1.2/"),
+        ("MPRI", "http://ns.microsoft.com/photo/1.2/t/RegionInfo#"),
+        ("MPReg", "http://ns.microsoft.com/photo/1.2/t/Region#"),
+    )
+    declared = " ".join(f'xmlns:{prefix}="{uri}"' for prefix, uri in names)
+    embedded = packet(bag("dc:subject", "lake") + body, declared)
+    assert xmp_facts(embedded).keywords == ("lake", *people)
+    blocks = MetadataBlocks(None, (embedded,))
+    without = read_facts(blocks, read_xmp(packet(bag("dc:subject", "sea") + body, declared)))
+    assert without.keywords == ("sea",)
+    assert read_facts(blocks, read_xmp(packet(""))).keywords == ("lake", *people)
 
 
 def test_hierarchies_in_xmp_add_to_keywords_in_iptc() -> None:
