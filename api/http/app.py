@@ -90,6 +90,8 @@ def create_api() -> FastAPI:
         servers=SERVERS,
         openapi_tags=TAGS,
         lifespan=_lifespan,
+        # A redirect would lead out of a proxy's https and prefix.
+        redirect_slashes=False,
         openapi_url=None,
         docs_url=None,
         redoc_url=None,

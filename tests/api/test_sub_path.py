@@ -102,6 +102,12 @@ def test_the_prefix_without_a_slash_leads_to_the_page(proxy: Proxy, client: http
         assert (answer.status_code, answer.headers["location"]) == (308, f"{path}/?q=red")
 
 
+def test_no_answer_leads_out_of_the_prefix(proxy: Proxy, client: httpx.Client) -> None:
+    for path in ("v1/info/", "v1/assets/a1/", "v1/assets/%2e%2e%2f", "web/"):
+        answer = client.get(f"{proxy.url}/{path}")
+        assert (answer.status_code, answer.headers.get("location")) == (404, None), path
+
+
 @pytest.mark.parametrize("end", ["", "/"])
 def test_clients_and_commands_work_below_the_prefix(
     proxy: Proxy, library: Library, tmp_path: Path, end: str
