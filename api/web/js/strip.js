@@ -6,8 +6,11 @@ import { fill, h, icon, thumb } from "./dom.js";
 // No burst that is looked through one by one is longer.
 const MOST = 200;
 
-/** The strip; `onOpen(asset)` is asked for a file of it, `onLoad()` told once the files are known. */
-export function makeStrip({ onOpen, onLoad }) {
+/**
+ * The strip; `onOpen(asset)` is asked for a file of it, `onLoad()` told once the files are known. `elsewhere()` takes the
+ * focus where it goes.
+ */
+export function makeStrip({ onOpen, onLoad, elsewhere }) {
   const element = h("div", { class: "strip", role: "group", "aria-label": "Its stack", hidden: true, data: { testid: "strip" } });
   // The stack's id, and its files once they are loaded.
   let stack = null;
@@ -15,13 +18,17 @@ export function makeStrip({ onOpen, onLoad }) {
   let open = null;
 
   function draw() {
+    const hadFocus = element.contains(document.activeElement);
     element.hidden = members.length < 2;
     fill(element, members.map((asset) => h("button", {
       type: "button", class: "strip-file", "aria-current": asset.id === open ? "true" : null, title: asset.file_name, "aria-label": asset.file_name,
       data: { testid: "strip-file", asset: asset.id },
       on: { click: () => asset.id !== open && onOpen(asset) },
     }, asset.state === "failed" ? icon("photo") : thumb(asset.urls.thumbnail, { draggable: "false" }), h("span", { class: "strip-kind", "aria-hidden": "true" }, asset.format))));
-    element.querySelector("[aria-current]")?.scrollIntoView({ block: "nearest", inline: "center" });
+    const current = element.querySelector("[aria-current]");
+    current?.scrollIntoView({ block: "nearest", inline: "center" });
+    // The buttons were made again.
+    if (hadFocus) ((!element.hidden && current) || elsewhere()).focus();
   }
 
   return {
@@ -40,10 +47,7 @@ export function makeStrip({ onOpen, onLoad }) {
         return;
       }
       if (stack === asset.stack.id && members.some(({ id }) => id === asset.id) && members.length === Math.min(MOST, asset.stack.count)) {
-        const had = element.contains(document.activeElement);
         draw();
-        // The button was made again.
-        if (had) element.querySelector("[aria-current]").focus();
         return;
       }
       stack = asset.stack.id;

@@ -36,7 +36,7 @@ export function makeViewer({ results, actions }) {
   let drawn = null;
 
   const stage = makeStage({ onPoint: (id) => point(id), onChoose: choose, isScrolled: () => dialog.scrollHeight > dialog.clientHeight });
-  const strip = makeStrip({ onOpen: visitFile, onLoad: () => showPlace(open) });
+  const strip = makeStrip({ onOpen: visitFile, onLoad: () => showPlace(open), elsewhere: () => stops().find((stop) => !stop.disabled) });
   const side = h("div", { class: "viewer-side", tabindex: "0", role: "region", "aria-label": "Details" });
   const previous = iconButton("left", withKey("Previous", "viewer", "previous"), () => walk(-1), { class: "viewer-previous", "data-testid": "previous" });
   const next = iconButton("right", withKey("Next", "viewer", "next"), () => walk(1), { class: "viewer-next", "data-testid": "next" });
@@ -116,6 +116,9 @@ export function makeViewer({ results, actions }) {
     else go({ photo: result.asset.id }, { replace: true });
   }
 
+  /** What takes the focus that something loses. */
+  const stops = () => [next, previous, dialog.querySelector('[data-testid="viewer-close"]')];
+
   /** Open a file of the stack; its place among the results stays. */
   function visitFile(asset) {
     nextResult = results.at(position(asset.id)) ?? { asset, region: null, channels: null, score: null, rank: null };
@@ -168,8 +171,7 @@ export function makeViewer({ results, actions }) {
     previous.disabled = index <= 0;
     next.disabled = index < 0 || (index === results.length() - 1 && !results.hasMore());
     // A disabled button loses the focus, and the viewer would no longer receive keys.
-    const stops = [next, previous, dialog.querySelector('[data-testid="viewer-close"]')];
-    if (stops.includes(document.activeElement) && document.activeElement.disabled) stops.find((stop) => !stop.disabled).focus();
+    if (stops().includes(document.activeElement) && document.activeElement.disabled) stops().find((stop) => !stop.disabled).focus();
   }
 
   async function load(id, result) {

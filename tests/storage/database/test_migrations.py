@@ -25,11 +25,12 @@ from catalog_samples import (
     save,
     unit,
 )
-from sqlalchemy import event, inspect, text
+from sqlalchemy import event, inspect, select, text
 
 from regard.core.catalog import ChannelQuery
 from regard.core.errors import HomeError, HomeVersionError, RegardError, UsageError
 from regard.core.filters import EVERYTHING
+from regard.storage.assets.stacks import update_stacks
 from regard.storage.database import migrations, schema
 from regard.storage.database.catalog import open_catalog
 from regard.storage.database.change_log import last_position
@@ -435,6 +436,47 @@ def test_older_homes_get_countries_and_cities(database: Database) -> None:
 
 
 CONTENTS = 600  # converted in three steps
+
+
+def test_older_homes_get_their_stacks_from_the_next_update(database: Database) -> None:
+    config = Config()
+    config.set_main_option("script_location", str(Path(migrations.__file__).parent))
+    files = {b"/p/1.jpg": "JPEG", b"/p/1.cr2": "RAW", b"/q/1.jpg": "JPEG", b"/store/1.jpg": "JPEG"}
+    with database.writing() as connection:
+        config.attributes["connection"] = connection
+        command.upgrade(config, "0021")
+        for statement in (
+            "INSERT INTO counter (name, value) VALUES ('change', 0), ('assets', 1), ('pruned', 0)"
+            " ON CONFLICT DO NOTHING",
+            "INSERT INTO collection (name) VALUES ('default')",
+        ):
+            connection.execute(text(statement))
+        for number, (path, form) in enumerate(files.items(), 1):
+            values = {"path": path, "number": number, "form": form, "sha256": f"{number:064}"}
+            connection.execute(
+                text(
+                    "INSERT INTO content (sha256, format, width, height)"
+                    " VALUES (:sha256, :form, 4, 3)"
+                ),
+                values,
+            )
+            connection.execute(
+                text(
+                    "INSERT INTO asset (collection_id, path, uri, content_id, size, mtime_ns,"
+                    " capture, managed) VALUES (1, :path, :sha256, :number, 1, 1, '{}', :managed)"
+                ),
+                {**values, "managed": True if path.startswith(b"/store") else None},
+            )
+    upgrade(database)
+    with database.reading() as connection:
+        marked = connection.execute(select(schema.stale_folder.c.path)).scalars().all()
+    assert {bytes(path) for path in marked} == {b"/p", b"/q"}
+    update_stacks(database)
+    with database.reading() as connection:
+        asset = schema.asset.c
+        stacks = connection.execute(select(asset.id, asset.stack_id).order_by(asset.id)).all()
+        assert connection.execute(select(schema.stale_folder)).all() == []
+    assert [tuple(row) for row in stacks] == [(1, 1), (2, 1), (3, None), (4, None)]
 
 
 def make_home_of_single_vectors(database: Database) -> None:
