@@ -10,7 +10,7 @@ Conventions of names, all in any case:
 - Pixel: `PXL_20231220_170358366` and anything behind a dot, such as `.RAW-01.COVER`;
 - Google Camera and Sony: `…_BURST20190101120000000_COVER`; Huawei, ChromeOS: `…_BURST001_COVER`;
 - Samsung: `20231207_101605_001`.
-They are those that PhotoPrism and immich-go know, and that the makers' cameras and programs write.
+immich-go's `internal/cameras/names` and PhotoPrism's page on stacks list most of them.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ _BURST_FRAMES = 3
 
 _EDITED = re.compile(r"(.+?)(?:[-_ ]edit(?:ed)?|-enhanced-[a-z-]+|~[0-9]{1,2})")
 _EDITED_BY_IOS = re.compile(r"(img_)e([0-9]{4,})")
-_NUMBERED_COPY = re.compile(r"(.+?)(?:[-_ ][0-9]{1,2}| ?\([0-9]{1,2}\))")
+_COPY = re.compile(r"(.+?)(?:[-_ ](?:[0-9]{1,2}|copy)| ?\([0-9]{1,2}\))")
 _SHOTS = (
     re.compile(r"(pxl_[0-9]{8}_[0-9]{9})(?:[.~].*)?"),
     re.compile(r".+(_burst[0-9]{10,})(?:_cover)?"),
@@ -162,7 +162,7 @@ def _shot_of(stem: str) -> str | None:
 
 
 def _link_edited(by_stem: Mapping[str, Sequence[StackFile]], links: _Links) -> Iterator[StackFile]:
-    """Join edited and numbered copies with their originals; yields the edited ones."""
+    """Join edited and other copies with their originals; yields the edited ones."""
     for stem, copies in by_stem.items():
         for original, is_edited in _originals(stem):
             for copy, file in product(copies, by_stem.get(original, ())):
@@ -180,7 +180,7 @@ def _originals(stem: str) -> Iterator[tuple[str, bool]]:
             stem, is_edited = match[1], True
         elif match := _EDITED_BY_IOS.fullmatch(stem):
             stem, is_edited = match[1] + match[2], True
-        elif match := _NUMBERED_COPY.fullmatch(stem):
+        elif match := _COPY.fullmatch(stem):
             stem = match[1]
         else:
             return

@@ -53,7 +53,7 @@ def _stacked(*names: str, **facts: float | str | None) -> dict[str, set[str]]:
         ("IMG_1~3.jpg", ["IMG_1.jpg", "IMG_1~2.jpg"]),
         ("IMG_1-Edit-2.tif", ["IMG_1.cr2", "IMG_1-Edit.tif", "IMG_1.jpg"]),
         ("IMG_1.jpg", ["IMG_1.dng", "IMG_1-Enhanced-NR.dng"]),
-        ("IMG_1.jpg", ["IMG_1 (1).jpg", "IMG_1-2.jpg"]),
+        ("IMG_1.jpg", ["IMG_1 (1).jpg", "IMG_1-2.jpg", "IMG_1 copy.jpg", "IMG_1 copy 2.jpg"]),
         (
             "PXL_20231220_170358366.RAW-01.COVER.jpg",
             ["PXL_20231220_170358366.RAW-02.ORIGINAL.dng"],
