@@ -125,7 +125,8 @@ def _user_comment(raw: bytes, order: str) -> str | None:
     decoded = decode_unicode(text, order) if has_nulls else decode_text(text.strip(b"\0"))
     decoded = decoded.split("\0", 1)[0]
     # Telephones write binary data without a charset.
-    return None if charset == b"" and is_garbled(decoded) else clean_text(decoded)
+    is_binary = charset == b"" and has_nulls and is_garbled(decoded)
+    return None if is_binary else clean_text(decoded)
 
 
 def _decode_jis(data: bytes) -> str:
