@@ -56,12 +56,20 @@ def hydrate(
 
 
 def _queried_assets(catalog: SearchCatalog, scope: Scope, excluded: Excluded) -> list[Asset]:
-    """Those that the query itself names, with what else is known of them."""
-    if not excluded.assets:
+    """The assets that the query names; where whole ones are searched for, those of its regions
+    too."""
+    of_regions: frozenset[int] = frozenset()
+    if scope.target is Target.IMAGE:
+        of_regions = excluded.region_contents
+    contents = excluded.asset_contents | of_regions
+    if not contents:
         return []
-    records = catalog.hit_records(excluded.asset_contents, (), scope.filter)
+    records = catalog.hit_records(contents, (), scope.filter)
     return [
-        asset for found in records.assets.values() for asset in found if asset.id in excluded.assets
+        asset
+        for content, assets in records.assets.items()
+        for asset in assets
+        if asset.id in excluded.assets or content in of_regions
     ]
 
 

@@ -7,11 +7,11 @@ from dataclasses import replace
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from memory_home import IMAGE, MemoryHome, engine_over
+from memory_home import IMAGE, REGION, MemoryHome, engine_over
 from test_paging import made_home, pages
 
 from regard.core.filters import AssetFilter
-from regard.core.records import Target
+from regard.core.records import QueryKind, Target, WeightedChannel
 from regard.search.answers import (
     AlternativeQueries,
     LikeQuery,
@@ -20,6 +20,7 @@ from regard.search.answers import (
     Scope,
     TextQuery,
 )
+from regard.search.engine import SearchEngine
 
 RED = TextQuery("red")
 
@@ -94,6 +95,19 @@ def test_what_is_like_a_photograph_is_not_its_own_stack() -> None:
     assert len({1, 2, 3, 4, 5, 6, 7, 8, 9, 10} & set(ids)) == 1
     unfolded = engine.search(like, Scope(limit=100, fold_stacks=False)).hits
     assert 11 in {hit.asset.id for hit in unfolded}
+
+
+def test_what_is_like_a_region_is_not_the_stack_of_its_photograph() -> None:
+    home = _stacked_home()
+    like = LikeQuery(Reference(23, is_region=True))
+    assert home.asset[home.region[23].content_id].id == 12
+    routes = {**home.routes, (QueryKind.REGION, Target.IMAGE): (WeightedChannel(REGION),)}
+    engine = SearchEngine(home, home, home, routes)  # type: ignore[arg-type]
+    ids = [hit.asset.id for hit in engine.search(like, Scope(limit=100)).hits]
+    assert ids
+    assert not {11, 12} & set(ids)
+    regions = engine.search(like, Scope(Target.REGION, limit=100)).hits
+    assert {11, 12} & {hit.asset.id for hit in regions}
 
 
 def test_alternatives_and_dates_show_a_stack_once() -> None:
