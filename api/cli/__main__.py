@@ -2,6 +2,6 @@
 
 import sys
 
-from regard.api.cli.app import main
+from regard.api.cli import main
 
 sys.exit(main())

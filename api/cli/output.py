@@ -62,6 +62,11 @@ def print_report(report: IndexReport) -> None:
         click.echo(f"  failed: {printable(failure.uri)}: {printable(failure.reason)}", err=True)
 
 
+def counted(count: int, noun: str) -> str:
+    """A number of things, with the noun in its singular or plural."""
+    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
+
+
 def write_paths(paths: Iterable[bytes], end: bytes) -> None:
     """Paths as the file system's own bytes."""
     sys.stdout.flush()

@@ -92,6 +92,10 @@ class Connection:
 
     def send(self, call: Call) -> httpx.Response:
         """The answer with its whole body; raises ServerProblem, CannotWork."""
+        if self._client.is_closed:
+            raise CannotWork(
+                f"the connection to {shown_url(self.url)} was closed", remedy="open it again"
+            )
         for attempt in range(len(_PAUSES) + 1):
             is_last = attempt == len(_PAUSES)
             try:

@@ -28,6 +28,7 @@ from regard.api.library.results import (
     Status,
     Suggestion,
 )
+from regard.core.duplicates import DuplicateKind
 from regard.core.errors import UsageError
 from regard.indexer.report import SILENT, IndexReport, Progress
 from regard.search.answers import Scope, parse_identifier
@@ -373,9 +374,31 @@ def asset_number(asset: str | Asset | Hit) -> int:
     return reference.id
 
 
+def asset_numbers(assets: Iterable[str | Asset | Hit]) -> list[int]:
+    """The numbers of several photographs, or of the one whose id is given; raises UsageError."""
+    return [asset_number(one) for one in ([assets] if isinstance(assets, str) else assets)]
+
+
 def asset_id(asset: str | Asset | Hit) -> str:
     """The id of a photograph, given in any form; raises UsageError for other ids."""
     return f"a{asset_number(asset)}"
+
+
+def asset_ids(assets: Iterable[str | Asset | Hit]) -> list[str]:
+    """The ids of several photographs, or the one that is given; raises UsageError."""
+    return [f"a{number}" for number in asset_numbers(assets)]
+
+
+def duplicate_kinds(kinds: Iterable[str]) -> list[DuplicateKind]:
+    """The kinds of these names, or the one of a single name, each once; raises UsageError."""
+    known = {kind.value: kind for kind in DuplicateKind}
+    named = dict.fromkeys([kinds] if isinstance(kinds, str) else kinds)
+    for kind in named:
+        if kind not in known:
+            raise UsageError(
+                f"{kind!r} is not a kind of duplicate", remedy=f"use {', '.join(known)}"
+            )
+    return [known[kind] for kind in named]
 
 
 def expanded(paths: Sequence[PathLike]) -> list[bytes]:

@@ -24,6 +24,8 @@ from regard.api.library.interface import (
     Library,
     PathLike,
     asset_number,
+    asset_numbers,
+    duplicate_kinds,
     expanded,
 )
 from regard.api.library.queries import (
@@ -54,9 +56,9 @@ from regard.api.library.results import (
     Suggestion,
 )
 from regard.api.library.settings import Settings
-from regard.core.duplicates import DuplicateKind
 from regard.core.errors import (
     AWAITED,
+    CannotWork,
     DecodeError,
     EngineUnavailable,
     PipelineConflict,
@@ -104,12 +106,16 @@ class LocalLibrary(Library):
         self._opened = ExitStack()
         self._home: Home | None = None
         self._engine: SearchEngine | None = None
-        self._is_to_index = False
+        self._is_to_index = self._is_closed = False
 
     def __repr__(self) -> str:
         return f"<regard library in {self._settings.home}>"
 
     def close(self) -> None:
+        self._release()
+        self._is_closed = True
+
+    def _release(self) -> None:
         self._opened.close()
         if self._settings.ray is not None:
             from regard.indexer.ray_analysis import disconnect
@@ -300,7 +306,7 @@ class LocalLibrary(Library):
     ) -> int:
         store = self._albums()
         album = store.named(composed(name)).id
-        joining, leaving = ({*map(asset_number, chosen)} for chosen in (add, remove))
+        joining, leaving = (set(asset_numbers(chosen)) for chosen in (add, remove))
         return store.change(album, add=joining, remove=leaving)
 
     def rename_album(self, name: str, new_name: str) -> Album:
@@ -352,12 +358,10 @@ class LocalLibrary(Library):
     def merge_duplicates(
         self, keep: str | Asset | Hit, discard: Iterable[str | Asset | Hit]
     ) -> int:
-        others = [asset_number(one) for one in discard]
-        return self._review().merge(asset_number(keep), others)
+        return self._review().merge(asset_number(keep), asset_numbers(discard))
 
     def mark_distinct(self, assets: Iterable[str | Asset | Hit], *, distinct: bool = True) -> int:
-        numbers = [asset_number(one) for one in assets]
-        return self._review().mark_distinct(numbers, distinct=distinct)
+        return self._review().mark_distinct(asset_numbers(assets), distinct=distinct)
 
     def _review(self) -> SqlDuplicateReview:
         from regard.storage.assets.review import SqlDuplicateReview
@@ -617,19 +621,10 @@ class LocalLibrary(Library):
         return self._engine
 
     def _open(self, opening: AbstractContextManager[Home]) -> None:
-        self.close()
+        if self._is_closed:
+            raise CannotWork("the library was closed", remedy="open it again")
+        self._release()
         self._home = self._opened.enter_context(opening)
-
-
-def duplicate_kinds(kinds: Iterable[str]) -> list[DuplicateKind]:
-    """The kinds of these names, each once; raises UsageError for an unknown one."""
-    known = {kind.value: kind for kind in DuplicateKind}
-    for kind in kinds:
-        if kind not in known:
-            raise UsageError(
-                f"{kind!r} is not a kind of duplicate", remedy=f"use {', '.join(known)}"
-            )
-    return [known[kind] for kind in dict.fromkeys(kinds)]
 
 
 def _pipelines(catalog: object) -> list[Pipeline]:

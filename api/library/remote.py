@@ -23,6 +23,8 @@ from regard.api.library.interface import (
     Library,
     PathLike,
     asset_id,
+    asset_ids,
+    duplicate_kinds,
     expanded,
 )
 from regard.api.library.queries import (
@@ -72,6 +74,7 @@ from regard.core.errors import (
     MalformedQuery,
     NameTaken,
     NotFound,
+    UnanswerableQuery,
     UsageError,
 )
 from regard.core.geometry import Mask
@@ -92,7 +95,11 @@ if TYPE_CHECKING:
     from regard.storage.retrieval.verification import Finding
 
 KEY_VARIABLE = "REGARD_API_KEY"
-_WRONG_ARGUMENTS = frozenset({"validation", "unanswerable-query", "malformed-query"})
+_WRONG_ARGUMENTS: Mapping[str, type[UsageError]] = {
+    "validation": UsageError,
+    "unanswerable-query": UnanswerableQuery,
+    "malformed-query": UsageError,
+}
 _SAME_ERRORS: Mapping[str, type[CannotWork]] = {
     "not-found": NotFound,
     "name-taken": NameTaken,
@@ -241,7 +248,7 @@ class RemoteLibrary(Library):
         add: Iterable[str | Asset | Hit] = (),
         remove: Iterable[str | Asset | Hit] = (),
     ) -> int:
-        joining, leaving = ([*map(asset_id, chosen)] for chosen in (add, remove))
+        joining, leaving = (asset_ids(chosen) for chosen in (add, remove))
         with _problems():
             return self._client.albums.change(self._album_id(name), add=joining, remove=leaving)
 
@@ -269,7 +276,7 @@ class RemoteLibrary(Library):
         progress: Progress = SILENT,
     ) -> Duplicates:
         within = [] if collection is None else [require_name(collection)]
-        wanted = list(dict.fromkeys(kinds))
+        wanted = [kind.value for kind in duplicate_kinds(kinds)]
         ask = partial(self._client.duplicates.list, wanted, collection=within)  # type: ignore[arg-type]
         groups: list[DuplicateGroup] = []
         with _problems():
@@ -290,12 +297,12 @@ class RemoteLibrary(Library):
     def merge_duplicates(
         self, keep: str | Asset | Hit, discard: Iterable[str | Asset | Hit]
     ) -> int:
-        others = [asset_id(one) for one in discard]
+        kept, others = asset_id(keep), asset_ids(discard)
         with _problems():
-            return self._client.duplicates.merge(asset_id(keep), others)
+            return self._client.duplicates.merge(kept, others)
 
     def mark_distinct(self, assets: Iterable[str | Asset | Hit], *, distinct: bool = True) -> int:
-        ids = [asset_id(one) for one in assets]
+        ids = asset_ids(assets)
         with _problems():
             return self._client.duplicates.mark_distinct(ids, distinct=distinct)
 
@@ -555,7 +562,8 @@ def _problems() -> Iterator[None]:
         yield
     except ServerProblem as problem:
         if problem.name in _WRONG_ARGUMENTS:
-            raise UsageError(problem.detail, remedy=problem.remedy) from problem
+            error = _WRONG_ARGUMENTS[problem.name]
+            raise error(problem.detail, remedy=problem.remedy) from problem
         if problem.name in _SAME_ERRORS:
             raise _SAME_ERRORS[problem.name](problem.detail, remedy=problem.remedy) from problem
         if problem.status == 401:

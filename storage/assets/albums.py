@@ -83,7 +83,9 @@ class SqlAlbums:
         """One album by its name; raises NotFound."""
         found = self._records([_album.name == name], visible, 1)
         if not found:
-            raise NotFound(f"no album is named {name}", remedy="see the list of albums")
+            raise NotFound(
+                f"no album is named {name}", remedy="see the list, as by: regard albums list"
+            )
         return found[0]
 
     def edit(self, album: int, *, name: str | None = None, query: str | None = None) -> AlbumRecord:

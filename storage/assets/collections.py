@@ -72,7 +72,9 @@ class SqlCollections:
         """One collection by its name; raises NotFound."""
         found = self._records([_table.name == name], 1)
         if not found:
-            raise NotFound(f"no collection is named {name}", remedy="see the list of them")
+            raise NotFound(
+                f"no collection is named {name}", remedy="see the list, as by: regard status"
+            )
         return found[0]
 
     def missing(self, names: Collection[str]) -> set[str]:

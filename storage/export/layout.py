@@ -171,8 +171,13 @@ class Manifest:
             with open(path, "rb") as file:
                 data = file.read(_MAX_MANIFEST_BYTES)
         except OSError as error:
+            what = (
+                f"it has no {MANIFEST}"
+                if isinstance(error, FileNotFoundError)
+                else f"its {MANIFEST} can't be read"
+            )
             raise CannotWork(
-                f"{folder} is not an export of regard: its {MANIFEST} can't be read",
+                f"{folder} is not an export of regard: {what}",
                 remedy="name a folder that regard export has written",
             ) from error
         try:

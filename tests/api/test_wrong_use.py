@@ -101,6 +101,8 @@ def test_wrong_from_the_arguments_alone(
         (["index", "{photos}", "--profile", "lite"], ["profile fake", "--profile fake"]),
         (["remove", "/no/such/folder"], ["holds nothing", "regard status"]),
         (["remove", "{photos}", "--collection", "none"], ["holds nothing"]),
+        (["search", "album:none"], ["no album is named none", "regard albums list"]),
+        (["import", "{photos}"], ["it has no export.json"]),
     ],
 )
 def test_what_can_not_work(library: Library, arguments: list[str], words: list[str]) -> None:
@@ -288,3 +290,35 @@ def test_what_should_not_happen_is_still_a_sentence(
         [sys.executable, "-X", "dev", "-c", script], capture_output=True, check=False
     )
     assert b"Traceback" in done.stderr
+
+
+def test_a_server_says_which_part_of_its_address_is_wrong(library: Library) -> None:
+    for host in ("192.0.2.1", "no.such.host.invalid"):
+        arguments = ("serve", "--host", host, "--without-keys", "--profile", "fake")
+        regard(*arguments, "--home", library.home).expect_sentence(3, host, "give --host")
+
+
+def test_a_demo_without_photographs_says_so(tmp_path: Path) -> None:
+    (tmp_path / "none").mkdir()
+    arguments = ("--photos", tmp_path / "none", "--output", tmp_path / "out", "--profile", "fake")
+    done = regard("demo", *arguments)
+    assert done.code == 3
+    assert "no photograph could be indexed; give --photos" in done.err
+
+
+def test_an_interrupt_while_regard_is_imported_is_no_traceback() -> None:
+    script = """
+import sys
+from importlib.abc import MetaPathFinder
+
+class Interrupting(MetaPathFinder):
+    def find_spec(self, name, path, target=None):
+        if name == "click":
+            raise KeyboardInterrupt
+
+sys.meta_path.insert(0, Interrupting())
+from regard.api.cli import main
+sys.exit(main(["status"]))
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, check=False)
+    assert (done.returncode, done.stderr) == (130, b"regard: interrupted\n")

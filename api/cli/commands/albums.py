@@ -8,6 +8,7 @@ import click
 
 from regard.api.cli.app import DONE, printable, write_json
 from regard.api.cli.options import home_option, json_option, open_library
+from regard.api.cli.output import counted
 
 
 @click.group(invoke_without_command=True)
@@ -37,7 +38,7 @@ def list_albums(home: Path | None, as_json: bool) -> int:
         write_json({"items": [one.to_json() for one in found]})
         return DONE
     for one in found:
-        what = f"{one.assets} photographs" if one.query is None else one.query
+        what = counted(one.assets or 0, "photograph") if one.query is None else one.query
         click.echo(printable(f"{one.name}: {what}"))
     return DONE
 
@@ -126,5 +127,5 @@ def _tell(count: int, what: str, as_json: bool) -> int:
     if as_json:
         write_json({what: count})
     else:
-        click.echo(f"{count} photographs {what}")
+        click.echo(f"{counted(count, 'photograph')} {what}")
     return DONE

@@ -85,6 +85,11 @@ def demo(photos: Path | None, output: Path, profile: str | None) -> int:
         print_report(report)
         if report.interrupted:
             return INTERRUPTED
+        if not library.status().contents:
+            raise CannotWork(
+                "there is nothing to search: no photograph could be indexed",
+                remedy="give --photos a folder with photographs",
+            )
         started = time.perf_counter()
         texts: Sequence[str] = ()
         if photos is not None:
@@ -110,12 +115,7 @@ def _search(library: Library, own_texts: Sequence[str]) -> list[_Shown]:
     of_photos = [ask(f"“{text}”", text=text) for text in texts]
     of_regions = [ask(f"regions: “{text}”", text=text, target="region") for text in region_texts]
     shown = of_photos + of_regions
-    best = next((item.answer.hits[0] for item in shown if item.answer.hits), None)
-    if best is None:
-        raise CannotWork(
-            "there is nothing to search: no photograph could be indexed",
-            remedy="give --photos a folder with photographs",
-        )
+    best = next(item.answer.hits[0] for item in shown if item.answer.hits)
     whole = Hit(1, 0.0, None, best.asset, None, ())
     shown.append(ask("by a picture", whole, image=best.asset.path))
     part = next((item.answer.hits[0] for item in of_regions if item.answer.hits), None)

@@ -10,7 +10,7 @@ import click
 
 from regard.api.cli.app import DONE, DONE_WITH_FAILURES, printable, write_json
 from regard.api.cli.options import home_option, json_option, open_library
-from regard.api.cli.output import write_paths
+from regard.api.cli.output import counted, write_paths
 from regard.api.cli.progress import progress_bar
 from regard.api.library.interface import DEFAULT_KINDS
 from regard.api.library.results import DuplicateGroup
@@ -114,7 +114,7 @@ def distinct(ids: tuple[str, ...], forget: bool, home: Path | None, as_json: boo
     if as_json:
         write_json({"pairs": pairs})
     else:
-        click.echo(f"{pairs} pairs {'forgotten' if forget else 'remembered'}")
+        click.echo(f"{counted(pairs, 'pair')} {'forgotten' if forget else 'remembered'}")
     return DONE
 
 

@@ -37,7 +37,7 @@ def profiles(show: str | None, as_json: bool) -> int:
         return DONE
     width = max(len(name) for name in described)
     for name, document in described.items():
-        state = "ready" if document["ready"] else "can't run here"
+        state = "ready" if document["ready"] else "not ready"
         click.echo(f"{name:{width}}  {state}: {document['description']}")
         if document["needs"] and not document["ready"]:
             click.echo(f"{'':{width}}  - {document['needs']}")
@@ -101,7 +101,7 @@ def _needs(profile: ComposedProfile) -> str | None:
     """What a profile needs of a machine, according to its file."""
     sizes = {
         "of files": sum(source.download_bytes for source in profile.sources),
-        "of GPU memory": profile.definition.gpu_memory_bytes,
+        "of memory on a GPU": profile.definition.gpu_memory_bytes,
     }
     parts = [f"about {format_bytes(count)} {what}" for what, count in sizes.items() if count]
     return f"it takes {' and '.join(parts)}" if parts else None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import signal
 import socket
@@ -308,9 +309,14 @@ def _listening(host: str, port: int) -> Iterator[socket.socket]:
     except (OSError, OverflowError) as error:
         listener.close()
         reason = getattr(error, "strerror", None) or str(error)
+        is_of_host = isinstance(error, socket.gaierror) or (
+            isinstance(error, OSError) and error.errno == errno.EADDRNOTAVAIL
+        )
         raise CannotWork(
             f"the server can't listen at {host} port {port}: {reason}",
-            remedy="choose another with --port, or --port 0 for any free one",
+            remedy="give --host a name or address of this machine, or 0.0.0.0 for all of them"
+            if is_of_host
+            else "choose another with --port, or --port 0 for any free one",
         ) from error
     with listener:
         yield listener

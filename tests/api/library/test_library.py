@@ -250,13 +250,16 @@ def test_texts_are_answered_in_order_and_never_parsed(library: Library) -> None:
 
 
 def test_duplicates_and_which_to_keep(both: tuple[Library, Library], photos: Photos) -> None:
-    local, remote = (library.duplicates(["exact"]) for library in both)
+    local, remote = (library.duplicates("exact") for library in both)
     assert remote == local
     assert remote.to_json() == local.to_json()
     (group,) = local.groups
     assert {os.path.basename(path) for path in group.paths} == {b"03.png", b"copy.png"}
     assert group.members[0].asset.size == (photos.photos / "03.png").stat().st_size
     assert both[1].duplicates().groups == both[0].duplicates().groups
+    for library in both:
+        with pytest.raises(UsageError, match="'copy' is not a kind of duplicate"):
+            library.duplicates(["copy"])
 
 
 def test_status_and_pipelines(library: Library) -> None:
@@ -449,6 +452,11 @@ def test_open_takes_a_folder_or_a_url(tmp_path: Path, monkeypatch: pytest.Monkey
         api.open(tmp_path / "file")
     with pytest.raises(CannotWork, match="no server can be reached"):
         api.open("http://127.0.0.1:1").status()
+    for place in (tmp_path / "home", "http://127.0.0.1:1"):
+        library = api.open(place)
+        library.close()
+        with pytest.raises(CannotWork, match="was closed"):
+            library.search("red")
 
 
 def test_importing_regard_is_quick_and_its_names_are_there() -> None:
@@ -568,8 +576,9 @@ def test_duplicates_are_decided(both: tuple[Library, Library]) -> None:
         one, two, three = library.search("red", limit=3).hits
         assert library.mark_distinct([one, two.asset.id, three.asset]) == 3
         assert library.mark_distinct([one, two, three], distinct=False) == 3
-        with pytest.raises(UsageError):
-            library.mark_distinct([one])
+        for single in ([one], one.asset.id):
+            with pytest.raises(UsageError, match=r"two|2"):
+                library.mark_distinct(single)
         for decide in (library.mark_distinct, partial(library.merge_duplicates, one)):
             with pytest.raises(NotFound, match="no photograph has the id a999999"):
                 decide(["a1", "a999999"])
