@@ -22,6 +22,7 @@ _EXIF_HEADER = re.compile(rb".{0,4}Exif\0.", re.DOTALL | re.IGNORECASE)
 _TIFF_STARTS = (b"II", b"MM")
 _XMP_HEADER = re.compile(rb"(?:http|XMP\0):+//ns\.adobe\.com/xap/1\.0/\0?")
 _XMP_STARTS = (b"<?xpacket", b"<x:xmpmeta", b"<x:xapmeta", b"<rdf:RDF")
+_MAX_PACKETS = 8
 _EXTENSION_HEADER = b"http://ns.adobe.com/xmp/extension/\0"
 _EXTENSION_NAME = re.compile(rb"HasExtendedXMP\W{1,20}([0-9A-Fa-f]{32})")
 _PHOTOSHOP_HEADER = b"Photoshop 3.0\0"
@@ -48,8 +49,8 @@ _IIM_MARK = b"\x1c"
 class MetadataBlocks:
     """The metadata blocks of a photograph, unparsed: EXIF, XMP packets, an IPTC IIM data set.
 
-    The second XMP packet extends the first. `iptc_digest` is the MD5 of the data set that the XMP
-    was last made equal to. `texts` are those of PNG, by their keywords in lower case.
+    The first XMP packet counts, later ones complete it. `iptc_digest` is the MD5 of the data set
+    that the XMP was last made equal to. `texts` are those of PNG, by their keywords in lower case.
     """
 
     exif: TiffBlock | None = None
@@ -144,7 +145,8 @@ def _photoshop_metadata(data: bytes) -> MetadataBlocks:
 
 
 def _jpeg_metadata(data: bytes) -> MetadataBlocks:
-    exif, xmp, photoshop = bytearray(), b"", bytearray()
+    exif, photoshop = bytearray(), bytearray()
+    packets: list[bytes] = []
     extensions: list[bytes] = []
     is_continued = False
     for marker, start, end in jpeg_segments(data):
@@ -159,11 +161,12 @@ def _jpeg_metadata(data: bytes) -> MetadataBlocks:
                 is_continued = len(body) >= _FULL_SEGMENT
         elif marker == 0xE1 and body.startswith(_EXTENSION_HEADER):
             extensions.append(body[len(_EXTENSION_HEADER) :])
-        elif marker == 0xE1 and not xmp:
-            xmp = next(iter(_recognise(body).xmp), b"")
-    extension = _extension(xmp, extensions)
+        elif marker == 0xE1 and len(packets) < _MAX_PACKETS:
+            packets += _recognise(body).xmp
+    extension = _extension(b"".join(packets), extensions)
     blocks = MetadataBlocks(
-        TiffBlock.open(bytes(exif)) if exif else None, tuple(filter(None, (xmp, extension)))
+        TiffBlock.open(bytes(exif)) if exif else None,
+        tuple(filter(None, (*packets[:1], extension, *packets[1:]))),
     )
     return blocks.or_else(_photoshop_metadata(bytes(photoshop)))
 

@@ -208,9 +208,11 @@ def property_values(element: Element) -> Iterator[str]:
             yield from [_text(part) or ""] if property_name(part) == wanted else []
         return
     arrays = [child for child in element if property_name(child) in ARRAYS]
-    items = [item for array in arrays for item in array if _ITEM.fullmatch(property_name(item))]
+    # Programs leave the array out around its items.
+    holders = arrays or [element]
+    items = [item for array in holders for item in array if _ITEM.fullmatch(property_name(item))]
     items.sort(key=lambda item: item.get(LANGUAGE) != "x-default")
-    for item in items if arrays else [element]:
+    for item in items if arrays or items else [element]:
         text = _text(item)
         if text is not None:
             yield text

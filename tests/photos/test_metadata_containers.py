@@ -129,12 +129,14 @@ def test_jpeg_segments_are_found_anywhere_and_joined() -> None:
         + extension(b"F" * 32, packet(bag("dc:subject", "foreign")), 0, 2_000)
         + segment(0xE1, xmp_head + main)
         + extension(guid, more, 0, 300)
+        + segment(0xE1, xmp_head + packet(bag("dc:subject", "late"), 'xmp:Rating="3"'))
         + b"\0\0"
         + segment(0xE1, piexif.dump(CAMERA))
         + segment(0xE1, piexif.dump({"0th": {piexif.ImageIFD.Make: b"Other"}}))
         + plain[2:]
     ).facts()
     assert (facts.title, facts.keywords, facts.camera_make) == ("Title", ("far",), "Acme")
+    assert facts.rating == 3
 
 
 @pytest.mark.parametrize("exif_block", [TURNED, TURNED[6:], b"Exif\0\0" + TURNED])

@@ -172,6 +172,12 @@ def test_every_form_of_a_value_is_read(body: str) -> None:
     assert xmp_facts(packet(body)).rating == 4
 
 
+def test_items_without_an_array_are_read() -> None:
+    body = "<dc:subject><rdf:li>a</rdf:li><rdf:li>b</rdf:li></dc:subject>"
+    facts = xmp_facts(packet(body + "<dc:title><rdf:li xml:lang='x-default'>T</rdf:li></dc:title>"))
+    assert (facts.keywords, facts.title) == (("a", "b"), "T")
+
+
 def test_ampersands_in_cdata_are_plain() -> None:
     facts = xmp_facts(packet("<dc:title><![CDATA[R&D &amp; <b>]]> &amp; more</dc:title>"))
     assert facts.title == "R&D &amp; <b> & more"
