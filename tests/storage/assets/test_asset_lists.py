@@ -161,7 +161,7 @@ def test_counts_are_kept_until_assets_change_however_the_map_is_moved(assets: As
     assets.upload("one", facts=PhotoFacts(latitude=1.0, longitude=2.0))
     facets = assets.reading.facets(AssetFilter(), ["camera"])
     months = assets.reading.months()
-    for step in range(100):
+    for step in range(65):
         box = GpsBox(0, 0, 3 + step / 1000, 3)
         found = assets.reading.places(AssetFilter(gps_box=box), cell_degrees=1.0, limit=9)
         assert found.total == 1
