@@ -210,7 +210,8 @@ class SqlIndexingCatalog(IndexingCatalog):
             places = [
                 (known.id, known.stamp.path) for known in assets[start : start + _REMOVED_AT_ONCE]
             ]
-            with self._writing() as connection:
+            # Stacks of marked folders may be found at this moment.
+            with self._writing(in_turn=True) as connection:
                 rows = connection.execute(
                     delete(schema.asset)
                     .where(tuple_(asset.id, asset.path).in_(places))
@@ -276,12 +277,15 @@ class SqlIndexingCatalog(IndexingCatalog):
         return [found[path] for path in sorted(found)]
 
     @contextlib.contextmanager
-    def _writing(self) -> Iterator[Connection]:
+    def _writing(self, *, in_turn: bool = False) -> Iterator[Connection]:
         if self._lease is None:
             raise RuntimeError("the writer lease is not held")
         collection_id = self._collection_id
         try:
             with self._database.writing() as connection:
+                if in_turn:
+                    # Before the lease: acquiring that takes turns first, too.
+                    self._database.take_turns(connection)
                 self._lease.guard(connection)
                 yield connection
         except BaseException:

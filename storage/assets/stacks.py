@@ -114,6 +114,8 @@ def update_stacks(
         if should_stop():
             return
         with database.writing() as connection:
+            # What deletes assets takes others out of their stacks, in no order of their ids.
+            database.take_turns(connection)
             _update_folder(connection, *folder)
 
 
