@@ -14,14 +14,15 @@ from typing import Annotated, Any, Literal, TypeVar
 import anyio
 import anyio.to_thread
 from mcp.server import MCPServer
-from mcp.server.mcpserver import Image
+from mcp.server.mcpserver import Context, Image
 from mcp.server.mcpserver.exceptions import ToolError
-from mcp_types import ToolAnnotations
-from pydantic import Field
+from mcp_types import CallToolResult, InputRequiredResult, ToolAnnotations
+from pydantic import Field, ValidationError
 
 import regard
 from regard.api.library.interface import Library
 from regard.api.library.results import Answer, Hit, Region
+from regard.api.validation import refused_values
 from regard.core.errors import RegardError, UsageError
 from regard.search.language.parsing import parse_query
 from regard.search.language.printing import print_filter
@@ -193,9 +194,32 @@ class _Tools:
             return [shown, Image(data=file.getvalue(), format="jpeg")]
 
 
+class _Server(MCPServer):
+    """Answers a failed call with the sentence alone, and says in plain words what it refuses."""
+
+    async def call_tool(
+        self, name: str, arguments: dict[str, Any], context: Context[Any, Any] | None = None
+    ) -> CallToolResult | InputRequiredResult:
+        known = [tool.name for tool in await self.list_tools()]
+        if name not in known:
+            raise ToolError(f"no tool is named {name!r}; the tools are {', '.join(known)}")
+        try:
+            return await super().call_tool(name, arguments, context)
+        except ToolError as error:
+            # The SDK puts "Error executing tool" before it.
+            cause = error.__cause__
+            if isinstance(cause, ToolError):
+                raise cause from None
+            if not isinstance(cause, ValidationError):
+                raise
+            refused = refused_values(cause.errors(), arguments)
+            text = "; ".join(f"{where}: {sentence}" for where, sentence in refused)
+            raise ToolError(text) from cause
+
+
 def make_server(library: Library, *, allow_changes: bool = False) -> MCPServer:
     """A server over the library; only with `allow_changes` has it tools that change albums."""
-    server: MCPServer = MCPServer(
+    server = _Server(
         "regard",
         title="Photographs",
         instructions=_INSTRUCTIONS,

@@ -12,10 +12,10 @@ from datetime import date, datetime, time
 from typing import Annotated, Any, Generic, TypeVar
 
 from fastapi import Request
-from fastapi.exceptions import RequestValidationError
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from regard.api.http.documents import read_identifier
+from regard.api.http.problems import invalid_values
 from regard.core.errors import NotFound, UsageError
 from regard.core.filters import (
     AssetFilter,
@@ -172,9 +172,7 @@ class QueryString(Generic[_Query]):
         try:
             return self._model.model_validate(values)
         except ValidationError as error:
-            raise RequestValidationError(
-                [{**item, "loc": ("query", *item["loc"])} for item in error.errors()]
-            ) from None
+            raise invalid_values(error, "query", values) from None
 
 
 _FILTERS = QueryString(JsonFilters)

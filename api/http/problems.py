@@ -16,12 +16,13 @@ from typing import Any
 
 from fastapi import FastAPI
 from fastapi.exceptions import RequestValidationError
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, Field, ValidationError
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import JSONResponse
 from starlette.routing import Match
 
+from regard.api.validation import refused_values
 from regard.core import errors
 from regard.core.errors import MalformedQuery, RegardError
 from regard.core.keys import Caller
@@ -229,6 +230,12 @@ def invalid_field(where: str, message: str) -> RequestValidationError:
     )
 
 
+def invalid_values(error: ValidationError, place: str, given: object) -> RequestValidationError:
+    """What a model refuses of the values given in `place`, which is `body` or `query`."""
+    items = [{**item, "loc": (place, *item["loc"])} for item in error.errors()]
+    return RequestValidationError(items, body=given)
+
+
 @contextlib.contextmanager
 def named(error: type[RegardError], name: str, caller: Caller) -> Iterator[None]:
     """Turn a core error raised in the block into the problem `name`."""
@@ -285,21 +292,21 @@ def _on_core_error(request: Request, error: Exception) -> JSONResponse:
 
 def _on_invalid_request(_request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, RequestValidationError)
-    found = list(map(_field_error, error.errors()))
+    found = _field_errors(error)
     first = f"{found[0].where}: {found[0].message}" if found else None
     return problem_response(problem_document("validation", first, errors=found))
 
 
-def _field_error(item: Mapping[str, Any]) -> FieldError:
-    if item["type"] == "json_invalid" and "error" in item.get("ctx", ()):
+def _field_errors(error: RequestValidationError) -> list[FieldError]:
+    items = error.errors()
+    if items and items[0]["type"] == "json_invalid" and "error" in items[0].get("ctx", ()):
         # Here the location ends with a character index instead of a field name.
-        reason, place = item["ctx"]["error"], item["loc"][-1]
-        message = f"not valid JSON: {reason} at character {place}"
-        return FieldError(where=str(item["loc"][0]), message=message)
-    return FieldError(
-        where=".".join(map(str, item["loc"])),
-        message=str(item["msg"]).removeprefix("Value error, "),
-    )
+        place, *_, index = items[0]["loc"]
+        message = f"not valid JSON: {items[0]['ctx']['error']} at character {index}"
+        return [FieldError(where=str(place), message=message)]
+    is_body = bool(items) and items[0]["loc"][:1] == ("body",) and error.body is not None
+    refused = refused_values(items, {"body": error.body} if is_body else None)
+    return [FieldError(where=where, message=message) for where, message in refused]
 
 
 def _on_http_error(request: Request, error: Exception) -> JSONResponse:

@@ -20,6 +20,8 @@ Facet = Literal[
 ]
 FACETS_HINT = f"Facets to count, separated by commas: {', '.join(get_args(Facet))}."
 Text = Annotated[str, Field(min_length=1, max_length=MAX_LENGTH)]
+# Longer ones are malformed, which the parser says; its problem has the place.
+QueryText = Annotated[str, Field(min_length=1, json_schema_extra={"maxLength": MAX_LENGTH})]
 Weight = Annotated[float, Field(gt=0, le=MAX_WEIGHT)]
 Side = Annotated[int, Field(ge=0, le=_MAX_SIDE)]
 Sides = tuple[Side, Side, Side, Side]
@@ -104,7 +106,7 @@ class SearchRequest(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    query: Text | None = Field(
+    query: QueryText | None = Field(
         default=None,
         description="In the query language; see docs/query-language.md.",
         examples=['"red bus" -night taken:2024'],
@@ -125,7 +127,7 @@ class SearchRequest(BaseModel):
 class QuerySearch(JsonFilters):
     """The parameters of `GET /v1/search`."""
 
-    q: Text = Field(
+    q: QueryText = Field(
         description="In the query language; see docs/query-language.md.", examples=["a red bus"]
     )
     without: Text | None = Field(

@@ -187,7 +187,7 @@ class SqlJobQueue:
                 ):
                     return job
                 raise Conflict(
-                    f"job {job.id} of this kind has not ended", remedy="wait, or cancel it first"
+                    "a job of this kind has not ended", remedy="wait, or cancel it first"
                 )
             return _add(connection, kind, None, parameters)
 
@@ -244,7 +244,7 @@ class SqlJobQueue:
             ).scalar_one_or_none()
             if state is not None and JobState(state).is_final:
                 raise Conflict(
-                    f"job {job} has ended already",
+                    "the job has ended already",
                     remedy="cancel a job that is queued or running",
                 )
             values: dict[str, object] = {"cancel_requested": True}

@@ -67,6 +67,9 @@ def asked(options: list[Argument]) -> dict[str, CallToolResult]:
         "a file": ("search", {"query": f"red -image:{os.devnull}"}),
         "a part": ("search", {"query": f"red OR box:{os.devnull},0,0,8,8"}),
         "no hits": ("search", {"query": "red", "limit": 0}),
+        "many hits": ("search", {"query": "red", "limit": 99}),
+        "no query": ("search", {}),
+        "no tool": ("nope", {}),
         "unknown": ("show", {"id": "a4711"}),
         "a region": ("show", {"id": "r1"}),
         "nonsense": ("similar", {"id": "nonsense"}),
@@ -156,17 +159,24 @@ def test_show_gives_facts_and_a_picture(asked: dict[str, CallToolResult]) -> Non
 
 
 def test_errors_are_answers_that_say_what_to_do(asked: dict[str, CallToolResult]) -> None:
+    for name, sentence in {
+        "no hits": "limit: it must be at least 1",
+        "many hits": "limit: it must be at most 50",
+        "no query": "query: it is required",
+        "no tool": "no tool is named 'nope'; the tools are search, similar, show, albums",
+    }.items():
+        assert _message(asked[name]) == sentence
     for name, part in {
-        "malformed": "never",
+        "malformed": "'never' is not a date",
         "a file": "may not name picture files",
         "a part": "may not name picture files",
-        "no hits": "greater than or equal to 1",
         "unknown": "a4711",
         "a region": "r1",
         "nonsense": "nonsense",
         "no album": "no such",
     }.items():
         assert part in _message(asked[name]), name
+        assert "Error executing" not in _message(asked[name]), name
     assert _document(asked["again"])["hits"]
 
 

@@ -37,7 +37,7 @@ class NewAlbum(BaseModel):
     query: StorableText | None = Field(
         default=None,
         min_length=1,
-        max_length=MAX_LENGTH,
+        json_schema_extra={"maxLength": MAX_LENGTH},
         description="In the query language, without pictures and albums.",
         examples=["rating:>=4 taken:2024"],
     )
@@ -49,7 +49,9 @@ class AlbumPatch(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     name: StorableText | None = Field(default=None, min_length=1, max_length=200)
-    query: StorableText | None = Field(default=None, min_length=1, max_length=MAX_LENGTH)
+    query: StorableText | None = Field(
+        default=None, min_length=1, json_schema_extra={"maxLength": MAX_LENGTH}
+    )
 
 
 class AlbumChange(BaseModel):

@@ -35,7 +35,7 @@ from regard.core.errors import NameTaken, NotFound, UsageError
 router = APIRouter(prefix="/v1", tags=["assets"])
 
 Tag = Annotated[StorableText, Field(min_length=1, max_length=200)]
-FieldName = Annotated[str, Field(max_length=200)]
+FieldName = Annotated[str, Field(min_length=1, max_length=200)]
 Custom = Annotated[dict[FieldName, JsonValue], Field(max_length=100), Storable]
 _BULK = 1000
 

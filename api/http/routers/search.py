@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import Annotated, TypeVar
 
 from anyio import to_thread
 from fastapi import APIRouter, Query, Request
-from fastapi.exceptions import RequestValidationError
 from pydantic import BaseModel, ValidationError
-from pydantic_core import to_json
+from pydantic_core import from_json, to_json
 from starlette.responses import Response
 
 from regard.api import schemas
@@ -17,8 +17,8 @@ from regard.api.http.dependencies import Cursor, Filters, Reader, Use, facet_nam
 from regard.api.http.documents import facets as facet_documents
 from regard.api.http.documents import read_identifier, region_urls
 from regard.api.http.filters import TAKES_FILTERS, QueryString
-from regard.api.http.forms import FormLimits, FormShape, in_memory, read_form
-from regard.api.http.problems import invalid_field, responses
+from regard.api.http.forms import FormError, FormLimits, FormShape, in_memory, read_form
+from regard.api.http.problems import invalid_field, invalid_values, responses
 from regard.api.http.search_requests import (
     HITS,
     MAX_HITS,
@@ -100,8 +100,14 @@ async def search_by_anything(request: Request, service: Use, caller: Reader) -> 
     if kind == "application/json":
         wanted = _read(SearchRequest, await request.body())
         pictures: list[bytes] = []
-    else:
+    elif kind == "multipart/form-data":
         wanted, pictures = await _read_form(request, service)
+    else:
+        raise FormError(
+            "unsupported-media",
+            "the body must be application/json, or multipart/form-data with pictures; "
+            "name which in the header Content-Type",
+        )
 
     def find() -> Response:
         plan = plan_search(wanted, wanted.filters, pictures, service, caller)
@@ -244,8 +250,9 @@ def _answer(
 
 def _read(model: type[_Model], text: bytes) -> _Model:
     try:
-        return model.model_validate_json(text)
+        return model.model_validate_json(text, strict=True)
     except ValidationError as error:
-        raise RequestValidationError(
-            [{**item, "loc": ("body", *item["loc"])} for item in error.errors()]
-        ) from None
+        given = None
+        with contextlib.suppress(ValueError):
+            given = from_json(text)
+        raise invalid_values(error, "body", given) from None

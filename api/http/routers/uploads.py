@@ -22,7 +22,14 @@ from regard.api import schemas
 from regard.api.http.dependencies import Use, Writer
 from regard.api.http.forms import Form, FormFile, FormLimits, FormShape, read_form
 from regard.api.http.idempotency import IdempotencyKey, answer_once
-from regard.api.http.problems import FieldError, Problem, named, problem_document, responses
+from regard.api.http.problems import (
+    FieldError,
+    Problem,
+    invalid_values,
+    named,
+    problem_document,
+    responses,
+)
 from regard.api.http.routers.assets import Custom, Tag
 from regard.api.http.service import Service
 from regard.api.http.storable import StorableText
@@ -141,8 +148,9 @@ def _answer(
         raise NotFound(f"no collection is named {fields.collection}")
     if not form.files:
         raise _wrong("file", "the form has no file")
-    if len(form.files) > 1 and (fields.external_id is not None or fields.title is not None):
-        raise _wrong("external_id", "external_id and title need a single file")
+    for name in ("external_id", "title"):
+        if len(form.files) > 1 and getattr(fields, name) is not None:
+            raise _wrong(name, "external_id and title need a single file")
     digest = hashlib.sha256(
         json.dumps(
             [
@@ -248,8 +256,7 @@ def _read_fields(form: Form[Incoming]) -> UploadFields:
     try:
         return UploadFields.model_validate(values)
     except ValidationError as error:
-        first = error.errors()[0]
-        raise _wrong(".".join(str(step) for step in first["loc"]), str(first["msg"])) from None
+        raise invalid_values(error, "body", values) from None
 
 
 def _wrong(where: str, message: str) -> Problem:

@@ -257,7 +257,7 @@ def test_what_is_no_query_is_told(served: Served, filled: Filled) -> None:
         ({"query": " "}, "unanswerable-query"),
         ({"query": "-red"}, "unanswerable-query"),
         ({"query": "-red tag:x"}, "unanswerable-query"),
-        ({"query": "x" * 2001}, "validation"),
+        ({"query": "x" * 2001}, "malformed-query"),
         ({"terms": []}, "validation"),
         ({"terms": [{}]}, "validation"),
         ({"terms": [{"text": "a", "like": like}]}, "validation"),

@@ -170,7 +170,9 @@ def test_what_is_no_query_is_told(served: Served) -> None:
         }  # fmt: skip
     for like in ("a999999999", "r999999999"):
         assert raw.post("/v1/search", json={"terms": [{"like": like}]}).status_code == 404
-    assert raw.post("/v1/search", content=b"{").status_code in {415, 422}
+    answer = raw.post("/v1/search", content=b"{}")
+    assert answer.status_code == 415
+    assert all(kind in answer.json()["detail"] for kind in ("application/json", "multipart/form-"))
     assert raw.get("/v1/search").status_code == 422
     picture = ("x.png", b"no picture")
     assert raw.post("/v1/search", files={"image": picture}).status_code == 422
@@ -208,3 +210,49 @@ def test_an_empty_library_is_an_answer(served: Served) -> None:
     assert (answer.hits, answer.matched, answer.next) == ([], False, None)
     with refused("not-found"):
         served.client.search("red", filters=Filters(collection=["nowhere"]))
+
+
+@pytest.mark.parametrize(
+    ("body", "where", "message"),
+    [
+        ({"limit": "3"}, "limit", "it must be an integer"),
+        ({"limit": True}, "limit", "it must be an integer"),
+        ({"limit": 1000}, "limit", "it must be at most 500"),
+        ({"filters": {"min_width": "5"}}, "filters.min_width", "it must be an integer"),
+        ({"min_relevance": True}, "min_relevance", "it must be a number"),
+        ({"exact": 1}, "exact", "it must be true or false"),
+        ({"query": ""}, "query", "it must not be empty"),
+        ({"query": 1}, "query", "it must be a string"),
+        ({"colour": 1}, "colour", "there is no such field"),
+        ({"terms": "x"}, "terms", "it must be an array"),
+        ({"terms": [{"text": "x"}] * 17}, "terms", "it may have at most 16 items"),
+        ({"terms": [{}]}, "terms.0", "give exactly one of text, image and like"),
+        ({"terms": [{"image": 1, "box": [1, 1, 1]}]}, "terms.0.box.3", "it is required"),
+        ({"terms": [{"text": "x" * 2001}]}, "terms.0.text", "it may have at most 2,000 characters"),
+        ({"target": "video"}, "target", "it must be 'image' or 'region'"),
+        *(
+            (
+                {"filters": {"custom": {"a": value}}},
+                "filters.custom.a",
+                "it must be a string, a number, or true or false",
+            )
+            for value in ([1], {"b": 1})
+        ),
+    ],
+)
+def test_a_wrong_field_is_told_once_in_plain_words(
+    served: Served, body: dict[str, Any], where: str, message: str
+) -> None:
+    answer = served.raw().post("/v1/search", json={"query": "x", **body})
+    assert answer.status_code == 422, answer.text
+    assert answer.json()["errors"] == [{"where": f"body.{where}", "message": message}]
+    assert answer.json()["detail"] == f"body.{where}: {message}"
+
+
+def test_wrong_parameters_are_told_in_plain_words(served: Served) -> None:
+    answer = served.raw().get("/v1/search", params={"q": "", "min_relevance": "nan", "exact": "x"})
+    assert {error["where"]: error["message"] for error in answer.json()["errors"]} == {
+        "query.q": "it must not be empty",
+        "query.min_relevance": "it must be a number",
+        "query.exact": "it must be true or false",
+    }

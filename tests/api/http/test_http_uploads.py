@@ -195,6 +195,9 @@ def test_upload_form_needs_a_file_and_known_fields(served: Served, shelf: Shelf)
         ([("image", file)], {}, "image"),
         ([("file", file), ("title", (None, "a")), ("title", (None, "b"))], {}, "title"),
         ([("file", file)], {"tag": "x" * 201}, "tag.0"),
+        ([("file", file), ("file", file)], {"title": "a"}, "title"),
+        ([("file", file), ("file", file)], {"external_id": "a"}, "external_id"),
+        ([("file", file)], {"custom": '{"": 1}'}, "custom"),
         ([("file", file)], {"collection": " "}, None),
     ):
         answer = raw.post("/v1/assets", files=files, data=data)
