@@ -42,6 +42,7 @@ from regard.search.engine import SearchEngine
 from regard.storage.assets.albums import SqlAlbums
 from regard.storage.assets.collections import SqlCollections
 from regard.storage.assets.editing import SqlAssetEditing
+from regard.storage.assets.overview import first_outside
 from regard.storage.assets.reading import SqlAssetReading
 from regard.storage.assets.review import SqlDuplicateReview
 from regard.storage.assets.uploads import SqlUploads
@@ -58,6 +59,7 @@ DEFAULT_UPLOAD_BYTES = 200 << 20
 DEFAULT_UPLOAD_FILES = 100
 DEFAULT_VIDEO_BYTES = 10 << 30
 _MANY_JOBS = 10_000
+_ADD_ROOT = "start the server with --root NAME=DIR for the folder of the original"
 # How often to check for newly live models, normally and after loading them failed.
 _LOOK_SECONDS, _RETRY_SECONDS = 0.5, 10.0
 # How long requests may keep using replaced models.
@@ -168,6 +170,13 @@ class Service:
         """The documents as this caller may see them."""
         return Documents(caller, self.options.roots)
 
+    def first_hidden(self) -> bytes | None:
+        """The path of an asset whose pictures are not served to callers with keys; None if all
+        are."""
+        if not self.options.keys_required:
+            return None
+        return first_outside(self.library.catalog, self.folders)
+
     def has_original(self, stamp: FileStamp) -> bool:
         """Whether an asset's file is unchanged since it was indexed; raises StoreUnavailable."""
         if is_object(stamp.path):
@@ -197,13 +206,18 @@ class Service:
         within = None if is_elsewhere and not self.options.keys_required else folders
         # Managed files are named by their digest, and restoring a backup may truncate their times.
         mtime_ns = None if asset.managed else asset.mtime_ns
-        return open_original(asset.path, size=asset.size, mtime_ns=mtime_ns, within=within)
+        try:
+            return open_original(asset.path, size=asset.size, mtime_ns=mtime_ns, within=within)
+        except OutsideRoots as error:
+            raise OutsideRoots(error.message, remedy=_ADD_ROOT) from error
 
     def require_readable(self, asset: Asset) -> bytes:
         """The URI of an asset's object; raises OutsideRoots if only its indexer may read it."""
         is_served = asset.managed or not self.options.keys_required
         if not (is_served or any(Confinement(one).holds(asset.path) for one in self.folders)):
-            raise OutsideRoots("the original lies outside the folders that may be read")
+            raise OutsideRoots(
+                "the original lies outside the folders that may be read", remedy=_ADD_ROOT
+            )
         return asset.path
 
     def _load_image(self, asset: Asset, time_ms: int | None) -> Image:

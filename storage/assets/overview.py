@@ -1,15 +1,16 @@
-"""Counts over a catalog; regions, captions and embeddings are those of the live pipeline."""
+"""Questions about a whole catalog; regions, captions and embeddings are those of the live pipeline."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from sqlalchemy import ColumnElement, Connection, func, select
+from sqlalchemy import ColumnElement, Connection, false, func, select
 
+from regard.core.filters import AssetFilter
 from regard.photos.files import uri_of_path
 from regard.storage.assets.collections import count_by_collection
-from regard.storage.assets.filters import hidden_contents
+from regard.storage.assets.filters import hidden_contents, passes
 from regard.storage.database import schema
 from regard.storage.database.catalog import Catalog
 from regard.storage.database.change_log import last_position
@@ -118,6 +119,22 @@ def read_overview(catalog: Catalog) -> Overview:
         int(lines),
         position,
     )
+
+
+def first_outside(catalog: Catalog, folders: Sequence[bytes]) -> bytes | None:
+    """The path of the first asset that is not managed and lies below none of these folders,
+    without the trash; None if there is no such asset."""
+    asset = schema.asset.c
+    is_below = passes(AssetFilter(path_prefixes=tuple(folders))) if folders else false()
+    query = (
+        select(asset.path)
+        .where(~is_below, asset.managed.is_not(True), asset.deleted_at.is_(None))
+        .order_by(asset.id)
+        .limit(1)
+    )
+    with catalog.database.reading() as connection:
+        path = connection.execute(query).scalar_one_or_none()
+    return None if path is None else bytes(path)
 
 
 @dataclass(frozen=True, slots=True)

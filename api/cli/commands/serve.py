@@ -147,6 +147,9 @@ def serve(
 ) -> int:
     """Serve a home over HTTP, with a web page, until Ctrl-C.
 
+    Where keys are required, the pictures of uploads are shown, and those of files below --root and
+    --import.
+
     \b
     Example: regard serve --open
              regard serve --root photos=/srv/photos
@@ -202,6 +205,13 @@ def serve(
         )
         service = parts.Service(library, options, worker.wake)
         service.take_up()
+        hidden = service.first_hidden()
+        if hidden is not None:
+            click.echo(
+                f"regard: warning: {uri_of_path(hidden)} lies outside --root and --import, so its"
+                " pictures are not shown, perhaps others' too; add --root NAME=DIR",
+                err=True,
+            )
         if import_root is not None:
             service.jobs.add(JobKind.IMPORT, DEFAULT_COLLECTION, root=import_root, path="")
         worker.start()

@@ -10,8 +10,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import urlsplit
 
+import httpx
 import pytest
-from made_library import regard_process
+from made_library import Library, regard_process
+from made_server import Server
 from made_service import Served, Shelf, png, refused
 
 from regard.api.client import Client
@@ -93,6 +95,29 @@ def test_revoked_keys_are_refused_within_a_second(known: tuple[Served, str]) -> 
     with refused("key-invalid"):
         client.info()
     admin.info()
+
+
+def test_photographs_elsewhere_need_a_root_where_keys_are_required(tmp_path: Path) -> None:
+    library = Library(tmp_path)
+    library.photo("1.png", 1)
+    library.index()
+    made = regard_process("keys", "create", "all", "--scope", "admin", "--home", library.home)
+    key = {"Authorization": f"Bearer {made.out.decode().strip()}"}
+    needed, hidden = ("--allow-host", "photos.example"), "1.png lies outside --root and --import"
+    for arguments, roots, status in (
+        (needed, None, 403),
+        (needed, {"photos": library.photos}, 200),
+        ((), None, 200),
+    ):
+        with Server(library.home, *arguments, roots=roots) as server:
+            assert (hidden in server.err) == (status == 403)
+            with httpx.Client(base_url=server.url, trust_env=False) as client:
+                for kind in ("thumbnail", "original"):
+                    answer = client.get(f"/v1/assets/a1/{kind}", headers=key)
+                    assert answer.status_code == status, answer.text
+        if status == 403:
+            assert answer.json()["type"] == "/v1/problems/outside-roots"
+            assert "--root NAME=DIR" in answer.json()["remedy"]
 
 
 # Hosts and origins
