@@ -15,7 +15,7 @@ from made_library import Library
 from made_server import Server
 from page_parts import expect_no_serious_violation, hits, part
 from PIL import Image
-from playwright.sync_api import Locator, Page, expect
+from playwright.sync_api import Locator, Page, Route, expect
 from visits import Visits
 
 pytestmark = pytest.mark.slow
@@ -24,6 +24,15 @@ Shoot = Callable[[Page, str], None]
 _PHONE: dict[str, Any] = {
     "viewport": {"width": 360, "height": 740}, "has_touch": True, "color_scheme": "dark",
 }  # fmt: skip
+# Every place and its name lie within the map, and none under its buttons.
+_ALL_IN_SIGHT = """() => {
+  const rect = (each) => each.getBoundingClientRect();
+  const stage = rect(document.querySelector(".map-stage"));
+  const tools = rect(document.querySelector(".map-tools"));
+  return [...document.querySelectorAll(".map-place button, .map-name")].map(rect).every((part) =>
+    part.left >= stage.left && part.right <= stage.right && part.bottom <= stage.bottom
+      && (part.right <= tools.left || part.bottom <= tools.top));
+}"""
 _PLACES = {
     "red": (52.5163, 13.3777),
     "green": (52.4986, 13.3918),
@@ -95,11 +104,11 @@ def test_keys_zoom_and_move_and_the_address_follows(visit: Visits, server: Serve
     stage.focus()
     page.keyboard.press("+")
     west, south, east, north = box(page)
-    page.keyboard.press("ArrowRight")
+    page.keyboard.press("ArrowLeft")
     page.wait_for_function("west => !location.search.includes(west)", arg=str(west))
     moved = box(page)
-    assert moved[0] > west
-    assert moved[2] > east
+    assert moved[0] < west
+    assert moved[2] < east
     assert moved[3] - moved[1] == pytest.approx(north - south, rel=0.1)
     page.keyboard.press("0")
     expect(places(page)).to_have_count(4)
@@ -187,6 +196,35 @@ def test_a_box_over_the_date_line_is_shown_whole(
     part(page, "map-open").click()
     expect(hits(page)).to_have_count(2)
     expect(page.get_by_test_id("chip")).to_have_text(re.compile(r"S.*° E – \d+° W$"))
+
+
+def test_the_first_view_shows_every_place_whole(
+    visit: Visits, server: Server, shoot: Shoot
+) -> None:
+    page = visit(server.url)
+
+    def move_to_the_edges(route: Route) -> None:
+        document = route.fetch().json()
+        for each in document["places"]:
+            longitude = {"Rio de Janeiro": -178.0, "Sydney": 178.0}.get(each["city"])
+            if longitude is not None:
+                south, north = each["box"][1::2]
+                each.update(longitude=longitude, box=[longitude, south, longitude, north])
+        route.fulfill(json=document)
+
+    for width in (1280, 360):
+        for is_moved in (False, True):
+            page.unroute_all()
+            if is_moved:
+                page.route("**/v1/assets/places?**", move_to_the_edges)
+            page.set_viewport_size({"width": width, "height": 720})
+            page.goto(f"{server.url}/?view=map")
+            expect(places(page)).to_have_count(4)
+            expect(page.get_by_role("list", name="Places")).not_to_have_attribute(
+                "aria-busy", "true"
+            )
+            shoot(page, f"map-whole-{width}-{is_moved}")
+            page.wait_for_function(_ALL_IN_SIGHT)
 
 
 def test_a_phone_in_the_dark(visit: Visits, server: Server, shoot: Shoot) -> None:

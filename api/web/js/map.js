@@ -15,6 +15,9 @@ const LAST_LATITUDE = 85.05;
 // In pixels: between the middles of places, and around what is fitted.
 const CELL = 84;
 const MARGIN = 84;
+// In pixels: what a place with its name takes to each side, and the buttons at the lower edge.
+const BESIDE = 54;
+const BUTTONS = 52;
 // In pixels around the equator: about 10 m each. A single place is shown with some land around it.
 const DEEPEST = 2 ** 22;
 const NEAR = 2 ** 15;
@@ -56,7 +59,8 @@ export function makeMap(place, summary) {
   let controller = null;
 
   function clamp() {
-    scale = Math.min(DEEPEST, Math.max(scale, size[0], 1));
+    // The whole world, with places at both its edges.
+    scale = Math.min(DEEPEST, Math.max(scale, size[0] - 2 * BESIDE, 1));
     const high = Math.min(0.5, size[1] / scale / 2);
     x -= Math.floor(x);
     y = Math.min(1 - high, Math.max(high, y));
@@ -129,9 +133,12 @@ export function makeMap(place, summary) {
   /** Bring a box of degrees into sight, with pixels around it. */
   function fit([west, south, east, north], margin) {
     const [left, right, top, bottom] = [xOf(west), xOf(east) + (east < west), yOf(north), yOf(south)];
-    const room = size.map((side) => Math.max(1, side - 2 * margin));
-    [x, y] = [(left + right) / 2, (top + bottom) / 2];
+    const below = margin ? BUTTONS : 0;
+    const room = [size[0] - 2 * margin, size[1] - 2 * margin - below].map((side) => Math.max(1, side));
     scale = Math.min(margin ? NEAR : DEEPEST, room[0] / (right - left), room[1] / (bottom - top));
+    [x, y] = [(left + right) / 2, (top + bottom) / 2];
+    clamp();
+    y += below / 2 / scale;
     draw();
   }
 
