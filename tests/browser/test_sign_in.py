@@ -128,3 +128,19 @@ def test_ended_sessions_ask_for_a_key_and_continue(
     expect(part(page, "sign-in-dialog")).to_be_visible()
     _sign_in(page, keys["write"])
     expect_first(page, "red.png")
+
+    # An open photograph is shown again, with what the new key may do.
+    hits(page).first.click()
+    expect(part(page, "delete")).to_be_visible()
+    expect(part(page, "title-edit")).to_be_visible()
+    page.context.clear_cookies()
+    page.keyboard.press("ArrowRight")
+    expect(part(page, "sign-in-dialog")).to_be_visible()
+    _sign_in(page, keys["read"])
+    expect(part(page, "viewer-title")).to_have_text("green.png")
+    is_seen = "image => image.complete && image.naturalWidth > 0"
+    wait_until(page, lambda: part(page, "viewer-image").evaluate(is_seen))
+    expect(part(page, "viewer-image")).to_be_visible()
+    for name in ("delete", "title-edit", "tag-input"):
+        expect(page.get_by_test_id(name)).to_have_count(0)
+    expect(part(page, "upload-open")).to_be_hidden()

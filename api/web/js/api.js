@@ -37,10 +37,14 @@ export function problemOf(status, text) {
   }
 }
 
-/** Why a picture failed to load, which an <img> cannot tell. Null if it would load now. */
+/** Why a picture failed to load, which an <img> cannot tell; a key is asked for if it needs one. Null if it would load now. */
 export async function whyNoPicture(address) {
   try {
     const answer = await fetch(address);
+    if (answer.status === 401 && signIn !== null) {
+      await signIn();
+      return whyNoPicture(address);
+    }
     return answer.ok ? null : problemOf(answer.status, await answer.text());
   } catch {
     return unreachable();

@@ -20,7 +20,7 @@ import { makeResults } from "./results.js";
 import { makeScrubber } from "./scrubber.js";
 import { makeSearchbar } from "./searchbar.js";
 import { makeSelection } from "./selection.js";
-import { canWrite, isAdmin, learn, signIn } from "./session.js";
+import { canWrite, isAdmin, learn, onSignedIn, signIn } from "./session.js";
 import { go, goAfresh, isSearch, onChange, resultsKey, state, tell } from "./state.js";
 import { toast, toastProblem } from "./toast.js";
 import { makeUpload } from "./upload.js";
@@ -253,8 +253,8 @@ onChange((current, before) => {
   selection.refresh();
 });
 
-async function start() {
-  tell();
+/** Read what the key allows, and show it everywhere. */
+async function permit() {
   try {
     await learn();
   } catch (problem) {
@@ -275,4 +275,11 @@ async function start() {
   await jobs.look();
 }
 
+}
+
+onSignedIn(permit);
+
+async function start() {
+  tell();
+  await permit();
 start();

@@ -5,6 +5,12 @@ import { button, h } from "./dom.js";
 
 let known = { scope: "read", keys_required: false };
 let waiting = null;
+let signedIn = () => {};
+
+/** Called after each sign-in: another key may allow other things. */
+export function onSignedIn(handler) {
+  signedIn = handler;
+}
 
 /** Read the service's info and the caller's permissions. Raises Problem. */
 export async function learn() {
@@ -43,6 +49,7 @@ export function signIn() {
         dialog.remove();
         waiting = null;
         resolve();
+        signedIn();
       } catch (problem) {
         error.textContent = [problem.message, problem.remedy].filter(Boolean).join(" ");
         field.select();

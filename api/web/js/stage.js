@@ -60,12 +60,24 @@ export function makeStage({ onPoint, onChoose, isScrolled }) {
     if (photograph === wanted) image.src = larger.src;
   }
 
-  image.addEventListener("load", () => frame.classList.add("is-sharp"));
+  // The address that is loaded once more after it failed.
+  let retried = null;
+  image.addEventListener("load", () => {
+    retried = null;
+    frame.classList.add("is-sharp");
+  });
   image.addEventListener("error", async () => {
     fail(true);
     const source = image.src;
     const problem = await whyNoPicture(source);
-    if (problem && image.src === source) failure.textContent = [UNSEEN, problem.message, problem.remedy].filter(Boolean).join(" ");
+    if (image.src !== source) return;
+    if (problem) {
+      failure.textContent = [UNSEEN, problem.message, problem.remedy].filter(Boolean).join(" ");
+    } else if (retried !== source) {
+      retried = source;
+      fail(false);
+      image.src = source;
+    }
   });
 
   player.addEventListener("error", () => {

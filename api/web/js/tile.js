@@ -89,13 +89,20 @@ export function tile(result, state, actions, isSelected) {
     },
   });
   const broken = h("span", { class: "broken" });
+  let isRetried = false;
   async function fail() {
     element.classList.add("is-broken");
     const failure = h("span", { class: "broken-why" });
     fill(broken, icon("photo"), h("span", { dir: "auto" }, nameOf(asset)), failure);
     if (!image.src) return;
     const problem = await whyNoPicture(image.src);
-    if (problem) failure.textContent = [problem.message, problem.remedy].filter(Boolean).join(" ");
+    if (problem) {
+      failure.textContent = [problem.message, problem.remedy].filter(Boolean).join(" ");
+    } else if (!isRetried) {
+      isRetried = true;
+      element.classList.remove("is-broken");
+      image.setAttribute("src", image.getAttribute("src"));
+    }
   }
   const mark = place && h("span", { class: `outline ${isGood(result) ? "is-strong" : ""}`.trim(), style: placed(place.bbox, shown) });
   const frame = h("span", { class: "frame", style: { width: percent(Math.min(1, wide / high / NARROWEST)) } }, image, mark);

@@ -9,6 +9,7 @@ import { showKeys } from "./help.js";
 import { onKeys, withKey } from "./keys.js";
 import { makeSlideshow } from "./slideshow.js";
 import { makeStage } from "./stage.js";
+import { canWrite } from "./session.js";
 import { go, goAfresh, state } from "./state.js";
 import { makeStrip } from "./strip.js";
 import { toastProblem } from "./toast.js";
@@ -34,6 +35,8 @@ export function makeViewer({ results, actions }) {
   let open = null;
   let nextResult = null;
   let drawn = null;
+  // Whether the details were drawn for somebody who may change them.
+  let isEditable = false;
 
   const stage = makeStage({ onPoint: (id) => point(id), onChoose: choose, isScrolled: () => dialog.scrollHeight > dialog.clientHeight });
   const strip = makeStrip({ onOpen: visitFile, onLoad: () => showPlace(open), elsewhere: () => stops().find((stop) => !stop.disabled) });
@@ -247,6 +250,7 @@ export function makeViewer({ results, actions }) {
       },
       async restore(of) {
         try {
+    isEditable = canWrite();
           await actions.restore(of);
           close();
         } catch (problem) {
@@ -259,7 +263,7 @@ export function makeViewer({ results, actions }) {
   return {
     /** Redraw the details once the permissions are known. */
     renew() {
-      if (open === null || drawn?.id !== open) return;
+      if (open === null || drawn?.id !== open || isEditable === canWrite()) return;
       draw(drawn);
       point(null);
     },
