@@ -12,7 +12,7 @@ import pytest
 from gallery import COUNT, save
 from made_library import Library
 from made_server import Server
-from page_parts import expect_first, hits, part, picture, search, wait_until
+from page_parts import expect_first, hits, part, picture, query, search, wait_until
 from playwright.sync_api import Page, Route, expect
 from visits import Visits
 
@@ -89,6 +89,67 @@ def test_no_match_suggests_what_to_do(visit: Visits, server: Server, shoot: Shoo
     shoot(page, "no-match")
     part(page, "notice").get_by_role("button", name="Remove all filters").click()
     expect_first(page, "red.png")
+
+
+def test_empty_answers_name_the_words_that_models_cannot_read(
+    visit: Visits, server: Server
+) -> None:
+    page = visit(server.url)
+    long = "x" * 2000
+
+    def empty_answer(route: Route) -> None:
+        document = route.fetch().json()
+        word = document["query"]["text"]
+        route.fulfill(json={**document, "hits": [], "next": None, "unknown_words": [word]})
+
+    page.route("**/v1/search?**", empty_answer)
+    for word, quoted in (("😀", "“😀”"), (long, f"“{long[:100]}…”")):
+        part(page, "q").fill(word)
+        part(page, "q").press("Enter")
+        text = f"Nothing here matches {quoted}. The models can't read {quoted}"
+        expect(part(page, "notice")).to_contain_text(text)
+        expect(page.get_by_test_id("live")).to_contain_text(text)
+        expect(page.get_by_test_id("show-nearest")).to_have_count(0)
+    part(page, "q").fill(f"{long}x")
+    part(page, "q").press("Enter")
+    message = "The search has 2,001 characters; at most 2,000 are possible."
+    assert part(page, "q").evaluate("field => field.validationMessage") == message
+    assert query(page) == {"q": long}
+    page.unroute_all(behavior="wait")
+
+
+def test_what_cannot_be_answered_offers_something_else(
+    visit: Visits, server: Server, shoot: Shoot
+) -> None:
+    refused = ["status of 422", "status of 404"]
+    page = visit(f"{server.url}/?q=tags:x", expected=refused)
+    expect(part(page, "wrong-query")).to_have_text("tags:x")
+    expect(part(page, "save-search")).to_be_hidden()
+    search(page, "red")
+    expect(part(page, "save-search")).to_be_visible()
+
+    page.goto(f"{server.url}/?taken_from=garbage")
+    expect(part(page, "notice")).to_contain_text("Taken_from is not a date.")
+    expect(page.get_by_test_id("retry")).to_have_count(0)
+    expect(part(page, "save-search")).to_be_hidden()
+    shoot(page, "refused-filter")
+    part(page, "notice").get_by_role("button", name="Remove the filter").click()
+    expect(hits(page).first).to_be_visible()
+
+    page.goto(f"{server.url}/?q={'x' * 2001}")
+    expect(part(page, "notice")).to_contain_text("2,001 characters; at most 2,000")
+    page.goto(f"{server.url}/?like=a99999")
+    expect(part(page, "notice")).to_contain_text("is not there")
+    shoot(page, "refused-like")
+    part(page, "notice").get_by_role("button", name="Clear the search").click()
+    expect(hits(page).first).to_be_visible()
+
+    page.goto(f"{server.url}/?photo=a99999")
+    expect(part(page, "viewer")).to_contain_text("This photo is not there")
+    shoot(page, "refused-photo")
+    part(page, "gone-close").click()
+    expect(part(page, "viewer")).to_be_hidden()
+    expect(hits(page).first).to_be_visible()
 
 
 def test_superseded_searches_are_dropped(visit: Visits, server: Server, shoot: Shoot) -> None:

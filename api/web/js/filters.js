@@ -71,6 +71,11 @@ export function makeFilters({ place, summary, selectButton, slideshowButton, emp
     );
   }
 
+  let hasFailed = false;
+  function showSave() {
+    save.hidden = hasFailed || !canSave(state());
+  }
+
   // The orders of the answer that is shown.
   let orders = ORDERS;
 
@@ -97,7 +102,7 @@ export function makeFilters({ place, summary, selectButton, slideshowButton, emp
       heading.classList.toggle("visually-hidden", !(current.view in HEADINGS));
       selectButton.hidden = slideshowButton.hidden = !isOfPhotos;
       add.parentElement.hidden = !isOfPhotos && !isMap;
-      save.hidden = !canSave(current);
+      showSave();
       targets.hidden = !isSearch(current);
       for (const input of targets.querySelectorAll("input")) input.checked = input.value === current.target;
       refine.hidden = !canRefine(current);
@@ -107,6 +112,11 @@ export function makeFilters({ place, summary, selectButton, slideshowButton, emp
       row.hidden = row.childElementCount === 0;
       sort.hidden = !isOfPhotos;
       showOrders(current);
+    },
+    /** Offer to save the search only if it has an answer. */
+    setFailed(isFailed) {
+      hasFailed = isFailed;
+      showSave();
     },
     /** Show that places are being looked for. */
     setRefining: (isBusy) => refine.classList.toggle("is-busy", isBusy),

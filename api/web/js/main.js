@@ -92,7 +92,10 @@ const results = makeResults({
     clearQuery: () => goAfresh({ filters: state().filters }),
     upload: () => upload.open(),
     understood: (parts) => filters.showParts(parts),
-    wrong: (problem) => searchbar.mark(problem),
+    wrong(problem) {
+      searchbar.mark(problem);
+      filters.setFailed(Boolean(problem));
+    },
     refining: (isBusy) => filters.setRefining(isBusy),
   },
 });
@@ -271,10 +274,6 @@ async function permit() {
   duplicates.renew();
   albums.renew();
   viewer.renew();
-  await fresh.reset();
-  await jobs.look();
-}
-
 }
 
 onSignedIn(permit);
@@ -282,4 +281,8 @@ onSignedIn(permit);
 async function start() {
   tell();
   await permit();
+  await fresh.reset();
+  await jobs.look();
+}
+
 start();

@@ -9,9 +9,10 @@ import { makeListing } from "./listing.js";
 import { notification } from "./notice.js";
 import { makeRefining } from "./refining.js";
 import { hasMonths, headingsOf } from "./sections.js";
+import { info } from "./session.js";
 import { go, isSearch, resultsKey, state } from "./state.js";
 import { tileCount } from "./tile.js";
-import { isList, marked } from "./written.js";
+import { isList, marked, namesPhoto, tooLong } from "./written.js";
 
 const KEPT = 12;
 // How many assets of a list one request takes: at first, while scrolling, and to know their
@@ -19,6 +20,8 @@ const KEPT = 12;
 const FIRST = 120;
 const PART = 200;
 const MANY = 1000;
+// How many characters of a text a message quotes.
+const LONG = 100;
 // While somebody scrolls through months in a moment, nothing is loaded.
 const STILL_MS = 80;
 
@@ -31,7 +34,7 @@ const ATTEMPTS = 4;
 /**
  * The results in `grid`, with notices in `notice` and the end of the list in `tail`. `help` are what the notices
  * offer: {clearFilters, clearQuery, choosePicture, showExamples, upload, canWrite}, and who is told of the query: {understood(parts),
- * wrong(problem), refining(isBusy)}.
+ * wrong(problem | null), refining(isBusy)}.
  */
 export function makeResults({ grid, list, notice, tail, summary, help }) {
   const kept = new Map();
@@ -255,7 +258,7 @@ export function makeResults({ grid, list, notice, tail, summary, help }) {
     fill(caution, !now.problem && now.isLoaded && !now.isMatched && !isHidden(now) && cautionOf(now));
     caution.hidden = caution.childElementCount === 0;
     help.understood(now.problem ? [] : now.parts);
-    help.wrong(now.problem?.kind === "malformed-query" ? now.problem : null);
+    help.wrong(now.problem);
     setNoticed(notice.childElementCount > 0);
     list.hidden = !notice.hidden;
     describe();
@@ -299,7 +302,7 @@ export function makeResults({ grid, list, notice, tail, summary, help }) {
   function describe() {
     const text = summaryOf(now);
     summary.textContent = text;
-    announce(now.problem || now.isMatched ? text : `${nothing(now)} ${isHidden(now) ? "" : text}`);
+    announce(now.problem || (now.isMatched && !isUnread(now)) ? text : `${nothing(now)} ${isHidden(now) ? "" : text}`);
   }
 
   function said(which) {
@@ -312,18 +315,21 @@ export function makeResults({ grid, list, notice, tail, summary, help }) {
     if (which.problem?.kind === "malformed-query") {
       return notification("alert", which.problem.message, which.problem.remedy || "", marked(which.state.q, which.problem), examples());
     }
+    // Trying again would not help.
+    if ([404, 422].includes(which.problem?.status)) return refusal(which);
     if (which.problem) {
       return notification("alert", which.problem.message || "Something went wrong", which.problem.remedy || "",
         button("Try again", retry, { class: "is-primary", "data-testid": "retry" }));
     }
-    if (isHidden(which)) {
+    if (isHidden(which) || isUnread(which)) {
       const hasFilters = Object.keys(which.state.filters).length > 0 || which.parts.some((part) => part.field);
-      return notification("search", nothing(which),
-        hasFilters ? "Try other words, or fewer filters." : "Try other words. The nearest photos probably show something else.",
-        button("Show the nearest anyway", () => {
+      const others = which.length ? "Try other words. The nearest photos probably show something else." : "Try other words.";
+      return notification("search", nothing(which), hasFilters ? "Try other words, or fewer filters." : others,
+        which.length > 0 && button("Show the nearest anyway", () => {
           go({ nearest: true });
           grid.focusFirst();
         }, { class: "is-primary", "data-testid": "show-nearest" }),
+        !which.length && button("Clear the search", help.clearQuery, { class: "is-primary" }),
         hasFilters && Object.keys(which.state.filters).length > 0 && button("Remove all filters", help.clearFilters), examples());
     }
     if (which.length) return null;
@@ -337,6 +343,9 @@ export function makeResults({ grid, list, notice, tail, summary, help }) {
         isSearch(which.state) && button("Clear the search", help.clearQuery));
     }
     if (which.state.view === "trash") return notification("trash", "The trash is empty", "Deleted photos stay here until you empty the trash. You can restore them.");
+    if (isSearch(which.state) && info().counts?.assets !== 0) {
+      return notification("search", nothing(which), "Try other words.", button("Clear the search", help.clearQuery, { class: "is-primary" }), examples());
+    }
     if (isSearch(which.state)) {
       return notification("search", "Nothing is indexed yet",
         help.canWrite() ? "Upload photos first, or wait until indexing has begun." : "Nothing is in this library yet.",
@@ -346,6 +355,19 @@ export function makeResults({ grid, list, notice, tail, summary, help }) {
       help.canWrite() ? "Drop photos anywhere on this page, or choose them. To index a folder on the server, run:" : "Nothing is in this library yet.",
       help.canWrite() && h("code", { class: "command" }, "regard index FOLDER"),
       help.canWrite() && button("Upload photos", help.upload, { class: "is-primary", drawing: "upload" }));
+  }
+
+  /** What the service refuses to answer: its reason, and ways to ask for something else. */
+  function refusal({ state: of, problem }) {
+    const filters = Object.keys(of.filters).length;
+    const remove = filters > 0 && button(filters > 1 ? "Remove all filters" : "Remove the filter", help.clearFilters, { class: "is-primary" });
+    const clear = isSearch(of) && button("Clear the search", help.clearQuery, { class: "is-primary" });
+    if (tooLong(of.q)) return notification("alert", tooLong(of.q), "", clear);
+    if (problem.status === 404 && namesPhoto(of)) {
+      return notification("photo", "The photo to compare with is not there", "It was deleted for good, or the link is wrong.", clear);
+    }
+    return notification("alert", isSearch(of) ? "This search can't be answered" : "The list can't be filtered like this",
+      [problem.message, problem.remedy].filter(Boolean).join(" "), remove, clear);
   }
 
   const examples = () => button("Examples of queries", help.showExamples, { "data-testid": "examples" });
@@ -471,6 +493,9 @@ export function makeResults({ grid, list, notice, tail, summary, help }) {
 // Poor matches are hidden until requested, except when searching by a picture.
 const isHidden = (which) => !which.isMatched && !which.state.nearest && wordsOf(which) !== "";
 
+/** Nothing was found, and the models can't read all the words. */
+const isUnread = (which) => which.isLoaded && !which.length && which.unread.length > 0;
+
 /** The query's text as written; for a composed query its wanted texts. */
 function wordsOf({ state: of, parts }) {
   const texts = parts.filter((part) => part.text && !part.negative).map((part) => part.text);
@@ -480,12 +505,18 @@ function wordsOf({ state: of, parts }) {
 
 function nothing(which) {
   const words = wordsOf(which);
-  const found = words ? `Nothing here matches “${words}”.` : "Nothing here is likely to show the same thing.";
+  const found = words ? `Nothing here matches ${quoted(words)}.` : "Nothing here is likely to show the same thing.";
   return which.unread?.length ? `${found} ${sentenceOf(which.unread)}` : found;
 }
 
+/** A text in quotation marks, cut if it is very long. */
+function quoted(text) {
+  const letters = [...text];
+  return `“${letters.length > LONG ? `${letters.slice(0, LONG).join("")}…` : text}”`;
+}
+
 /** Says which words of the query the models can't read. */
-const sentenceOf = (words) => `The models can't read ${words.map((word) => `“${word}”`).join(", ")}: only titles, tags, descriptions, captions, names and text in photos were searched for ${words.length > 1 ? "them" : "it"}.`;
+const sentenceOf = (words) => `The models can't read ${words.map(quoted).join(", ")}: only titles, tags, descriptions, captions, names and text in photos were searched for ${words.length > 1 ? "them" : "it"}.`;
 
 function summaryOf(which) {
   const { state: of, length, next, took, problem, isMatched, parts } = which;
@@ -495,6 +526,6 @@ function summaryOf(which) {
   const count = tileCount(length, isSearch(of) ? of.target : "image");
   if (!isSearch(of) || isList(parts)) return next ? count.replace(" ", "+ ") : count;
   const seconds = took === null || took === undefined ? "" : ` · ${Math.max(1, Math.round(took))} ms`;
-  const unread = which.unread?.length ? ` · without ${which.unread.map((word) => `“${word}”`).join(", ")}` : "";
+  const unread = which.unread?.length ? ` · without ${which.unread.map(quoted).join(", ")}` : "";
   return `${count.replace(" ", isMatched ? " closest " : " nearest ")}${unread}${seconds}`;
 }

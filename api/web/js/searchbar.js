@@ -7,7 +7,7 @@ import { onKeys } from "./keys.js";
 import { pictureOf } from "./pictures.js";
 import { go, goAfresh, state } from "./state.js";
 import { makeSuggesting } from "./suggesting.js";
-import { placeOf } from "./written.js";
+import { placeOf, tooLong } from "./written.js";
 
 // The width in pixels that the longer placeholder needs.
 const WIDE = 290;
@@ -18,7 +18,7 @@ const WIDE = 290;
  */
 export function makeSearchbar({ form, choosePicture, dropLastFilter }) {
   const field = h("input", {
-    id: "q", type: "text", name: "q", autocomplete: "off", enterkeyhint: "search", maxlength: "2000", spellcheck: "false",
+    id: "q", type: "text", name: "q", autocomplete: "off", enterkeyhint: "search", spellcheck: "false",
     "aria-label": "Search photos by words", "aria-keyshortcuts": "/", data: { testid: "q" },
   });
   const token = h("span", { class: "token-place" });
@@ -40,6 +40,8 @@ export function makeSearchbar({ form, choosePicture, dropLastFilter }) {
     const { q, like, picture } = state();
     clear.hidden = !(field.value || q || like || picture);
     slash.hidden = Boolean(field.value);
+    // The browser shows it when the form is sent, and keeps it from being sent.
+    field.setCustomValidity(tooLong(field.value));
     const isWide = field.clientWidth > WIDE;
     if (like || picture) field.placeholder = isWide ? "Add words to refine it" : "Add words";
     else field.placeholder = isWide ? "Search by words, or drop a picture" : "Search photos";
@@ -93,12 +95,12 @@ export function makeSearchbar({ form, choosePicture, dropLastFilter }) {
       field.select();
     },
     /**
-     * Mark the query as invalid and select the place if the field has the focus; null clears
-     * the mark.
+     * Mark a malformed query as invalid and select the place if the field has the focus; any other problem, or null,
+     * clears the mark.
      */
     mark(problem) {
       field.removeAttribute("aria-invalid");
-      if (!problem) return;
+      if (problem?.kind !== "malformed-query") return;
       field.setAttribute("aria-invalid", "true");
       if (document.activeElement === field) field.setSelectionRange(...placeOf(state().q, problem));
     },

@@ -5,6 +5,7 @@ import * as api from "./api.js";
 import { announce, fill, h, icon } from "./dom.js";
 import { plural } from "./format.js";
 import { onKeys } from "./keys.js";
+import { tooLong } from "./written.js";
 
 const PAUSE_MS = 120;
 const DRAWINGS = { "saved search": "search" };
@@ -55,6 +56,10 @@ export function makeSuggesting(field, take) {
 
   async function ask() {
     const text = field.value.slice(0, field.selectionEnd);
+    if (tooLong(text)) {
+      show([]);
+      return;
+    }
     asking = new AbortController();
     try {
       const found = (await api.suggestions(text, asking.signal)).items;

@@ -2,14 +2,14 @@
 // URL.
 
 import * as api from "./api.js";
-import { announce, fill, h, iconButton, isTyping } from "./dom.js";
+import { announce, button, fill, h, iconButton, isTyping } from "./dom.js";
 import { showDetails } from "./details.js";
 import { nameOf, number } from "./format.js";
 import { showKeys } from "./help.js";
 import { onKeys, withKey } from "./keys.js";
+import { canWrite } from "./session.js";
 import { makeSlideshow } from "./slideshow.js";
 import { makeStage } from "./stage.js";
-import { canWrite } from "./session.js";
 import { go, goAfresh, state } from "./state.js";
 import { makeStrip } from "./strip.js";
 import { toastProblem } from "./toast.js";
@@ -216,9 +216,10 @@ export function makeViewer({ results, actions }) {
     } catch (problem) {
       if (problem.name === "AbortError" || open !== id) return;
       if (!nextResult) stage.clear();
-      fill(side, h("div", { class: "notice is-small", role: "alert" }, h("h2", {}, problem.status === 404 ? "This photo does not exist" : "The details can't be loaded"),
-        h("p", {}, [problem.message, problem.remedy].filter(Boolean).join(" ")),
-        h("button", { type: "button", class: "button", on: { click: () => load(id, result) } }, "Try again")));
+      const isGone = problem.status === 404;
+      fill(side, h("div", { class: "notice is-small", role: "alert" }, h("h2", {}, isGone ? "This photo is not there" : "The details can't be loaded"),
+        h("p", {}, isGone ? "It was deleted for good, or the link is wrong." : [problem.message, problem.remedy].filter(Boolean).join(" ")),
+        isGone ? button("Close", close, { "data-testid": "gone-close" }) : button("Try again", () => load(id, result))));
     }
   }
 

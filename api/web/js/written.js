@@ -2,6 +2,7 @@
 // code points; JavaScript counts some of them twice.
 
 import { h } from "./dom.js";
+import { number } from "./format.js";
 
 /** Example queries, and what they find. */
 export const EXAMPLES = [
@@ -12,6 +13,18 @@ export const EXAMPLES = [
   ["near:52.5,13.4,10km", "Near this place"], ["city:Paris", "Taken in this city"], ["path:2024/trip", "In a folder"], ["has:gps", "With a place"],
   ["width:>=2000", "Large ones"], ["like:a12", "Like a photo, by its id"], ["image:1", "Like the picture that you search by"],
 ];
+
+// The service takes no longer query.
+const LONGEST = 2000;
+
+/** Why a query is too long, with its length; "" if it is not. */
+export function tooLong(query) {
+  const { length } = [...query];
+  return length > LONGEST ? `The search has ${number(length)} characters; at most ${number(LONGEST)} are possible.` : "";
+}
+
+/** Whether a search compares with a stored photograph or a part of one. */
+export const namesPhoto = ({ like, q }) => Boolean(like) || /(^|[\s(+-])like:/iu.test(q);
 
 const USUAL = { wanted: 1, unwanted: 0.5 };
 
