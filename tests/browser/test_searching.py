@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
@@ -331,3 +332,23 @@ def test_scrolling_loads_more_photos(visit: Visits, server: Server) -> None:
     page.keyboard.press("Escape")
     expect(part(page, "viewer")).to_be_hidden()
     assert abs(page.evaluate("scrollY") - where) < 40
+
+
+def test_links_to_a_photograph_know_its_place(visit: Visits, server: Server) -> None:
+    with Client(server.url) as client:
+        listed = [asset.id for asset in client.assets.iterate(sort="-date")]
+        found = [hit.asset.id for hit in client.search("red", limit=3).hits]
+    page = visit(f"{server.url}/?q=red&photo={found[1]}")
+    place = page.locator(".viewer-count")
+    expect(place).to_have_text(re.compile(r"^2 of \d"))
+    expect(part(page, "viewer-why")).to_be_visible()
+    part(page, "previous").click()
+    expect(place).to_have_text(re.compile(r"^1 of \d"))
+    expect(part(page, "previous")).to_be_disabled()
+    # Far below what a list loads at first.
+    for position in (len(listed) - 2, len(listed) // 2):
+        page.goto(f"{server.url}/?photo={listed[position]}")
+        expect(place).to_have_text(f"{position + 1} of {len(listed)}")
+        page.keyboard.press("ArrowRight")
+        expect(place).to_have_text(f"{position + 2} of {len(listed)}")
+        assert query(page)["photo"] == listed[position + 1]

@@ -96,6 +96,7 @@ const results = makeResults({
       searchbar.mark(problem);
       filters.setFailed(Boolean(problem));
     },
+    displayed: () => viewer.settle(),
     refining: (isBusy) => filters.setRefining(isBusy),
   },
 });

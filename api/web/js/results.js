@@ -20,6 +20,8 @@ const KEPT = 12;
 const FIRST = 120;
 const PART = 200;
 const MANY = 1000;
+// How many are looked through for the place of one.
+const FARTHEST = 10 * MANY;
 // How many characters of a text a message quotes.
 const LONG = 100;
 // While somebody scrolls through months in a moment, nothing is loaded.
@@ -34,7 +36,7 @@ const ATTEMPTS = 4;
 /**
  * The results in `grid`, with notices in `notice` and the end of the list in `tail`. `help` are what the notices
  * offer: {clearFilters, clearQuery, choosePicture, showExamples, upload, canWrite}, and who is told of the query: {understood(parts),
- * wrong(problem | null), refining(isBusy)}.
+ * wrong(problem | null), refining(isBusy), displayed()}.
  */
 export function makeResults({ grid, list, notice, tail, summary, help }) {
   const kept = new Map();
@@ -264,6 +266,7 @@ export function makeResults({ grid, list, notice, tail, summary, help }) {
     describe();
     showTail();
     if (now.isLoaded && !now.problem && !isHidden(now)) refining.show(now);
+    help.displayed();
   }
 
   function setNoticed(isThere) {
@@ -469,6 +472,24 @@ export function makeResults({ grid, list, notice, tail, summary, help }) {
         grid.update();
       }
       return which.at(index);
+    },
+    /** Find a photograph, or its stack, in a list and load the part around it, as far as dates tell where it is. Raises Problem. */
+    async locate(asset) {
+      const which = now;
+      if (!which?.isLoaded || which.problem || isSearch(which.state)) return;
+      if ((asset.state === "trashed") !== (which.state.view === "trash")) return;
+      const near = which.blocks.filter(({ month }) => month === null || asset.dated_at?.startsWith(month));
+      if (!near.length) return;
+      const isIt = ({ asset: other }) => other.id === asset.id || (asset.stack && other.stack?.id === asset.stack.id);
+      const [start, end] = [near[0].start, near.at(-1).start + near.at(-1).count];
+      for (let at = start; at < Math.min(end, start + FARTHEST) && which === now; at += MANY) {
+        const items = await listFrom(which.state, { offset: at, limit: Math.min(MANY, end - at), through: which.through });
+        const index = items.findIndex(isIt);
+        if (index >= 0 && which === now) {
+          await this.reach(at + index);
+          return;
+        }
+      }
     },
     /** The ids of the assets from one position up to another; what is not loaded is asked for. Raises Problem. */
     async ids(from, to) {

@@ -195,24 +195,10 @@ export function makeViewer({ results, actions }) {
       const asset = await api.asset(id, controller.signal);
       if (open !== id) return;
       if (!nextResult) stage.show(asset);
-      const refined = nextResult?.refined && { ...nextResult.refined, id: REFINED, caption: state().q };
-      const lit = nextResult?.region;
-      const texts = asset.texts ?? [];
-      // Those of a video are whole frames at other times.
-      const isVideo = (asset.duration_ms ?? null) !== null;
-      const shown = [...(isVideo ? [] : asset.regions), ...texts.filter((line) => line.id === lit?.id)];
-      stage.outline(refined && !isVideo ? [...shown, refined] : shown);
-      stage.write(texts);
-      draw(asset);
+      present(asset);
       strip.show(asset);
       announce(nameOf(asset));
-      if (refined && !isVideo) {
-        found = REFINED;
-        point(null);
-      } else if (lit && shown.some((region) => region.id === lit.id)) {
-        found = lit.id;
-        point(null);
-      }
+      settle();
     } catch (problem) {
       if (problem.name === "AbortError" || open !== id) return;
       if (!nextResult) stage.clear();
@@ -223,8 +209,48 @@ export function makeViewer({ results, actions }) {
     }
   }
 
+  /** Show the details of a photograph, and what of it the result is about. */
+  function present(asset) {
+    const refined = nextResult?.refined && { ...nextResult.refined, id: REFINED, caption: state().q };
+    const lit = nextResult?.region;
+    const texts = asset.texts ?? [];
+    // Those of a video are whole frames at other times.
+    const isVideo = (asset.duration_ms ?? null) !== null;
+    const shown = [...(isVideo ? [] : asset.regions), ...texts.filter((line) => line.id === lit?.id)];
+    stage.outline(refined && !isVideo ? [...shown, refined] : shown);
+    stage.write(texts);
+    draw(asset);
+    if (refined && !isVideo) {
+      found = REFINED;
+      point(null);
+    } else if (lit && shown.some((region) => region.id === lit.id)) {
+      found = lit.id;
+      point(null);
+    }
+  }
+
+  /** Find the place of the open photograph among results that arrived after it. */
+  async function settle() {
+    const id = open;
+    if (id === null || id !== state().photo) return;
+    showPlace(id);
+    if (drawn?.id !== id) return;
+    if (place(id) < 0) {
+      // Without its place, it can still be looked at.
+      await results.locate(drawn).catch(() => {});
+      if (open !== id) return;
+      showPlace(id);
+    }
+    const result = results.at(position(id));
+    if (nextResult || !result) return;
+    nextResult = result;
+    // Only a search says more of it.
+    if (result.channels) present(drawn);
+  }
+
   function draw(asset) {
     drawn = asset;
+    isEditable = canWrite();
     dialog.setAttribute("aria-label", nameOf(asset));
     showDetails(side, asset, nextResult, {
       point,
@@ -251,7 +277,6 @@ export function makeViewer({ results, actions }) {
       },
       async restore(of) {
         try {
-    isEditable = canWrite();
           await actions.restore(of);
           close();
         } catch (problem) {
@@ -268,6 +293,7 @@ export function makeViewer({ results, actions }) {
       draw(drawn);
       point(null);
     },
+    settle,
     /** Begin the slideshow at the open photograph. */
     play: () => slideshow.start(),
     /** Which result to open next, if a photograph occurs several times. */
