@@ -142,7 +142,7 @@ class FolderWalk(Walk):
         except FileNotFoundError:
             raise RootUnavailable(
                 f"there is no file or folder {uri}",
-                remedy="check the path; if it was deleted for good, run: "
+                remedy="check the path; if it was indexed and is deleted for good, run: "
                 f"regard remove {shlex.quote(uri)}",
             ) from None
         except OSError as error:

@@ -151,7 +151,10 @@ def _outcome(  # noqa: PLR0911 - one return an outcome
     match error:
         case click.UsageError():
             path = error.ctx.command_path if error.ctx is not None else "regard"
-            return error.format_message().rstrip("."), f"see: {path} --help", WRONG_USE
+            remedy = f"see: {path} --help"
+            if isinstance(error, click.NoSuchOption) and not error.option_name.startswith("--"):
+                remedy = f"write -- before a query that begins with a minus, or {remedy}"
+            return error.format_message().rstrip("."), remedy, WRONG_USE
         case click.ClickException():
             return error.format_message().rstrip("."), None, CANNOT_WORK
         case UsageError():

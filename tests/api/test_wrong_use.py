@@ -37,6 +37,7 @@ def _photo(library: Library) -> Path:
         ([], ["no command", "--help"]),
         (["serch", "red"], ["No such command", "--help"]),
         (["search", "red", "--colour"], ["No such option", "search --help"]),
+        (["search", "-night"], ["No such option", "-- before", "search --help"]),
         (["search"], ["no query", "TEXT"]),
         (["search", ""], ["empty", "regard search"]),
         (["search", "red", "green"], ["unexpected extra argument"]),
