@@ -315,7 +315,7 @@ export function makeResults({ grid, list, notice, tail, summary, help }) {
         button("Choose the picture", help.choosePicture, { class: "is-primary" }),
         button("Search without it", help.withoutPicture));
     }
-    if (which.problem?.kind === "malformed-query") {
+    if (which.problem?.kind === "malformed-query" && !tooLong(which.state.q)) {
       return notification("alert", which.problem.message, which.problem.remedy || "", marked(which.state.q, which.problem), examples());
     }
     // Trying again would not help.
