@@ -23,6 +23,8 @@ _AS_DIGRAPHS = str.maketrans({"ä": "ae", "ö": "oe", "ü": "ue", "ø": "oe", "�
 # A digraph within a word that is hardly one by chance.
 _DIGRAPH = re.compile("(?<=[b-df-hj-np-tv-z])([aou])e(?=[b-df-hj-np-tv-z])(?!s$)")
 _SHORTEST_DIGRAPH_WORD = 5
+# The spellings of longer ones could be too many for a query of PostgreSQL.
+_LONGEST_RESPELLED = 50
 # The other way round, and accents that are left out in capitals.
 _OTHER_LETTERS = (
     *((usual, letter) for letter, usual in _PLAIN.items()),
@@ -88,6 +90,8 @@ def respellings(word: str) -> list[str]:
     if len(plain) >= _SHORTEST_DIGRAPH_WORD:
         bases.append(_DIGRAPH.sub(r"\1", plain))
     spellings = [*bases, with_digraphs]
+    if len(word) > _LONGEST_RESPELLED:
+        bases = []
     for base, (usual, letter) in itertools.product(dict.fromkeys(bases), _OTHER_LETTERS):
         parts = base.split(usual)
         spellings += (
