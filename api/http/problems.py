@@ -300,9 +300,11 @@ def _on_invalid_request(_request: Request, error: Exception) -> JSONResponse:
 def _field_errors(error: RequestValidationError) -> list[FieldError]:
     items = error.errors()
     if items and items[0]["type"] == "json_invalid" and "error" in items[0].get("ctx", ()):
-        # Here the location ends with a character index instead of a field name.
-        place, *_, index = items[0]["loc"]
-        message = f"not valid JSON: {items[0]['ctx']['error']} at character {index}"
+        # FastAPI's location ends with a character's index, Pydantic's own reason with its place.
+        place, *index = items[0]["loc"]
+        message = f"not valid JSON: {items[0]['ctx']['error']}"
+        if index:
+            message += f" at character {index[-1]}"
         return [FieldError(where=str(place), message=message)]
     is_body = bool(items) and items[0]["loc"][:1] == ("body",) and error.body is not None
     refused = refused_values(items, {"body": error.body} if is_body else None)

@@ -187,7 +187,7 @@ class SqlJobQueue:
                 ):
                     return job
                 raise Conflict(
-                    "a job of this kind has not ended", remedy="wait, or cancel it first"
+                    f"the job j{job.id} has not ended", remedy="wait, or cancel it first"
                 )
             return _add(connection, kind, None, parameters)
 

@@ -65,7 +65,7 @@ def test_commands_write_what_they_write_of_the_home(
     ]
     # A server takes no text of that length.
     assert there[3] == {"query": "x" * 3000, "error": there[3]["error"]}
-    assert "2000" in there[3]["error"]
+    assert "2,000" in there[3]["error"]
 
 
 # textual-image 0.12 calls what Pillow 14 will drop.

@@ -359,7 +359,7 @@ def test_a_change_of_models_is_of_no_collection_and_there_is_one_at_a_time(
     assert (job.profile, job.pipelines, job.unfinished) == ("other", ("ab12",), False)
     assert home.rows(schema.collection) == []
     assert queue.add_for_all(JobKind.PIPELINE, profile="other", pipelines=["ab12"]) == job
-    with pytest.raises(Conflict, match=f"job {job.id}"):
+    with pytest.raises(Conflict, match=f"job j{job.id} "):
         queue.add_for_all(JobKind.PIPELINE, profile="another")
     assert queue.add_for_all(JobKind.PRUNE, unfinished=True).unfinished
     assert job.id not in {one.id for one in queue.list(collections=["holiday"], limit=10)}
