@@ -69,12 +69,6 @@ def url(photos: Photos) -> Iterator[str]:
         yield server.url
 
 
-@pytest.fixture(params=["local", "remote"])
-def library(request: pytest.FixtureRequest, photos: Photos, url: str) -> Iterator[Library]:
-    with api.open(photos.home if request.param == "local" else url) as opened:
-        yield opened
-
-
 @pytest.fixture
 def both(photos: Photos, url: str) -> Iterator[tuple[Library, Library]]:
     with api.open(photos.home) as local, api.open(url) as remote:

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from made_library import Library as Photos
 from made_library import regard
-from made_local_server import LocalServer
 
 import regard as api
 from regard import Asset, Hit, Library, Stack
@@ -28,18 +26,6 @@ def photos(tmp_path_factory: pytest.TempPathFactory) -> Photos:
     made.photo("green.png", 11, "green")
     made.index()
     return made
-
-
-@pytest.fixture(scope="module")
-def url(photos: Photos) -> Iterator[str]:
-    with LocalServer(photos.home) as server:
-        yield server.url
-
-
-@pytest.fixture(params=["local", "remote"])
-def library(request: pytest.FixtureRequest, photos: Photos, url: str) -> Iterator[Library]:
-    with api.open(photos.home if request.param == "local" else url) as opened:
-        yield opened
 
 
 def _name(asset: Asset) -> str:

@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
 from made_library import Library as Photos
 from made_library import painted, regard
-from made_local_server import LocalServer
 from made_videos import write_video
 from PIL import Image
 
-import regard as api
 from regard import Library
 from regard.api.client import Client, Filters
 from regard.api.library.results import Hit
@@ -31,19 +28,6 @@ def photos(tmp_path_factory: pytest.TempPathFactory) -> Photos:
     made.photo("photo.png", 3, "blue")
     made.index()
     return made
-
-
-@pytest.fixture(scope="module")
-def url(photos: Photos) -> Iterator[str]:
-    with LocalServer(photos.home) as server:
-        yield server.url
-
-
-@pytest.fixture(params=["local", "remote"])
-def library(request: pytest.FixtureRequest, photos: Photos, url: str) -> Iterator[Library]:
-    where = photos.home if request.param == "local" else url
-    with api.open(where) as opened:
-        yield opened
 
 
 def _hit(library: Library, text: str) -> Hit:
