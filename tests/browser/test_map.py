@@ -130,8 +130,9 @@ def test_wheel_and_drag_divide_a_place(visit: Visits, server: Server, shoot: Sho
         if not berlin.count():
             break
         berlin.hover()
+        before = page.url
         page.mouse.wheel(0, -400)
-        page.wait_for_function("() => document.querySelector('.map-places[aria-busy]')")
+        page.wait_for_function("before => location.href !== before", arg=before)
         expect(listed).not_to_have_attribute("aria-busy", "true")
     expect(places(page)).to_have_count(2)
     shoot(page, "map-near")
@@ -214,7 +215,7 @@ def test_the_first_view_shows_every_place_whole(
 
     for width in (1280, 360):
         for is_moved in (False, True):
-            page.unroute_all()
+            page.unroute_all(behavior="wait")
             if is_moved:
                 page.route("**/v1/assets/places?**", move_to_the_edges)
             page.set_viewport_size({"width": width, "height": 720})

@@ -92,6 +92,9 @@ export function makeMap(place, summary) {
   function moved() {
     draw();
     list.setAttribute("aria-busy", "true");
+    // What is loading is of a sight that has passed.
+    controller?.abort();
+    controller = null;
     clearTimeout(timer);
     timer = setTimeout(() => {
       shownFor = withFilter(state().filters, "gps_box", sight().join(","));
@@ -180,6 +183,7 @@ export function makeMap(place, summary) {
     controller?.abort();
     const mine = (controller = new AbortController());
     const cell = cellOf();
+    list.setAttribute("aria-busy", "true");
     try {
       const filters = withFilter(state().filters, "gps_box", box.join(","));
       const found = await api.assetPlaces([...filterPairs(filters), ["fold_stacks", "true"], ["cell", cell]], mine.signal);
