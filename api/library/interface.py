@@ -12,6 +12,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Self
 
+from regard.api.library.arguments import checked
 from regard.api.library.queries import DEFAULT_COLLECTION, WrittenSearch, scope_of, write_search
 from regard.api.library.results import (
     Album,
@@ -44,6 +45,7 @@ if TYPE_CHECKING:
     from regard.storage.retrieval.verification import Finding
 
 PathLike = str | bytes | os.PathLike[str]
+AssetLike = str | Asset | Hit
 
 DEFAULT_KINDS = ("exact", "edited", "burst")
 
@@ -55,6 +57,12 @@ class Library(ABC):
     are `RegardError`s: UsageError for wrong arguments, another CannotWork for what cannot work
     now.
     """
+
+    def __init_subclass__(cls) -> None:
+        """Check the arguments of every operation by what is annotated here."""
+        for name, declared in vars(Library).items():
+            if name in vars(cls) and not name.startswith("_"):
+                setattr(cls, name, checked(vars(cls)[name], declared))
 
     @abstractmethod
     def index(
@@ -145,6 +153,7 @@ class Library(ABC):
         for a query with words, LeaseHeld while another process indexes.
         """
 
+    @checked
     def search(
         self,
         text: str | None = None,
@@ -179,6 +188,7 @@ class Library(ABC):
         scope = scope_of(target, limit, collection, min_relevance, exact, refine, sort, fold_stacks)
         return self._search(write_search(text, image, box, like, scope.target), scope)
 
+    @checked
     def search_texts(
         self,
         texts: Iterable[str],
@@ -203,7 +213,7 @@ class Library(ABC):
     @abstractmethod
     def duplicates(
         self,
-        kinds: Iterable[str] = DEFAULT_KINDS,
+        kinds: str | Iterable[str] = DEFAULT_KINDS,
         *,
         collection: str | None = None,
         progress: Progress = SILENT,
@@ -211,31 +221,29 @@ class Library(ABC):
         """Find copies, edited copies and bursts, and with the kind "object" the same things."""
 
     @abstractmethod
-    def merge_duplicates(
-        self, keep: str | Asset | Hit, discard: Iterable[str | Asset | Hit]
-    ) -> int:
+    def merge_duplicates(self, keep: AssetLike, discard: str | Iterable[AssetLike]) -> int:
         """Move photographs to the trash, and give one their tags, albums and best rating.
 
         All or none; returns how many were moved. No file is touched. Raises NotFound, Conflict.
         """
 
     @abstractmethod
-    def mark_distinct(self, assets: Iterable[str | Asset | Hit], *, distinct: bool = True) -> int:
+    def mark_distinct(self, assets: str | Iterable[AssetLike], *, distinct: bool = True) -> int:
         """Remember that no two of these are duplicates, or forget it; returns the pairs.
 
         `duplicates` then lists them in no common group. Raises NotFound, UsageError.
         """
 
     @abstractmethod
-    def details(self, asset: str | Asset | Hit) -> Details:
+    def details(self, asset: AssetLike) -> Details:
         """A photograph with its facts, title and tags; raises NotFound."""
 
     @abstractmethod
-    def regions(self, asset: str | Asset | Hit) -> list[Region]:
+    def regions(self, asset: AssetLike) -> list[Region]:
         """The regions of a photograph, with the lines of text in it; raises NotFound."""
 
     @abstractmethod
-    def picture(self, asset: str | Asset | Hit, longest: int = 512) -> Picture:
+    def picture(self, asset: AssetLike, longest: int = 512) -> Picture:
         """A photograph as a Pillow image, upright, its longer side at most `longest` pixels.
 
         Raises NotFound, DecodeError when the file can no longer be read.
@@ -265,8 +273,8 @@ class Library(ABC):
         self,
         name: str,
         *,
-        add: Iterable[str | Asset | Hit] = (),
-        remove: Iterable[str | Asset | Hit] = (),
+        add: str | Iterable[AssetLike] = (),
+        remove: str | Iterable[AssetLike] = (),
     ) -> int:
         """Add photographs to an album and take others out; returns how many joined or left.
 
@@ -364,7 +372,7 @@ class Library(ABC):
     def _search_texts(self, texts: Sequence[str], scope: Scope) -> list[Answer | UsageError]: ...
 
 
-def asset_number(asset: str | Asset | Hit) -> int:
+def asset_number(asset: AssetLike) -> int:
     """The number in the id of a photograph, given in any form; raises UsageError for other ids."""
     if isinstance(asset, Hit):
         asset = asset.asset
@@ -374,22 +382,22 @@ def asset_number(asset: str | Asset | Hit) -> int:
     return reference.id
 
 
-def asset_numbers(assets: Iterable[str | Asset | Hit]) -> list[int]:
+def asset_numbers(assets: str | Iterable[AssetLike]) -> list[int]:
     """The numbers of several photographs, or of the one whose id is given; raises UsageError."""
     return [asset_number(one) for one in ([assets] if isinstance(assets, str) else assets)]
 
 
-def asset_id(asset: str | Asset | Hit) -> str:
+def asset_id(asset: AssetLike) -> str:
     """The id of a photograph, given in any form; raises UsageError for other ids."""
     return f"a{asset_number(asset)}"
 
 
-def asset_ids(assets: Iterable[str | Asset | Hit]) -> list[str]:
+def asset_ids(assets: str | Iterable[AssetLike]) -> list[str]:
     """The ids of several photographs, or the one that is given; raises UsageError."""
     return [f"a{number}" for number in asset_numbers(assets)]
 
 
-def duplicate_kinds(kinds: Iterable[str]) -> list[DuplicateKind]:
+def duplicate_kinds(kinds: str | Iterable[str]) -> list[DuplicateKind]:
     """The kinds of these names, or the one of a single name, each once; raises UsageError."""
     known = {kind.value: kind for kind in DuplicateKind}
     named = dict.fromkeys([kinds] if isinstance(kinds, str) else kinds)

@@ -21,6 +21,7 @@ from regard.api.library.home import (
 )
 from regard.api.library.interface import (
     DEFAULT_KINDS,
+    AssetLike,
     Library,
     PathLike,
     asset_number,
@@ -33,19 +34,19 @@ from regard.api.library.queries import (
     WrittenSearch,
     collection_filter,
     filters_alone,
+    longest_side,
     picture_uri,
     require_name,
+    require_text,
     suggestion_limit,
 )
 from regard.api.library.relevance import relevance_status
 from regard.api.library.results import (
     Album,
     Answer,
-    Asset,
     CollectionStatus,
     Details,
     Duplicates,
-    Hit,
     ModelChange,
     Pipeline,
     Pipelines,
@@ -277,7 +278,7 @@ class LocalLibrary(Library):
     def suggest(self, text: str, limit: int = 10) -> list[Suggestion]:
         from regard.api.library.suggesting import Suggestions
 
-        limit = suggestion_limit(limit)
+        text, limit = require_text(text), suggestion_limit(limit)
         found = Suggestions(self._live_home().catalog).read(text, limit)
         return [Suggestion(one.kind.value, one.value, one.query) for one in found]
 
@@ -293,7 +294,7 @@ class LocalLibrary(Library):
 
         name = require_name(name, "album")
         if query is not None:
-            require_saved(query, _path_filter)
+            require_saved(require_text(query), _path_filter)
         made = self._albums().create(name, query)
         return Album(made.name, made.query, made.assets)
 
@@ -301,8 +302,8 @@ class LocalLibrary(Library):
         self,
         name: str,
         *,
-        add: Iterable[str | Asset | Hit] = (),
-        remove: Iterable[str | Asset | Hit] = (),
+        add: str | Iterable[AssetLike] = (),
+        remove: str | Iterable[AssetLike] = (),
     ) -> int:
         store = self._albums()
         album = store.named(composed(name)).id
@@ -326,7 +327,7 @@ class LocalLibrary(Library):
 
     def duplicates(
         self,
-        kinds: Iterable[str] = DEFAULT_KINDS,
+        kinds: str | Iterable[str] = DEFAULT_KINDS,
         *,
         collection: str | None = None,
         progress: Progress = SILENT,
@@ -355,12 +356,10 @@ class LocalLibrary(Library):
             return Duplicates(interrupted=True)
         return Duplicates(tuple(groups), tuple(report.unusable))
 
-    def merge_duplicates(
-        self, keep: str | Asset | Hit, discard: Iterable[str | Asset | Hit]
-    ) -> int:
+    def merge_duplicates(self, keep: AssetLike, discard: str | Iterable[AssetLike]) -> int:
         return self._review().merge(asset_number(keep), asset_numbers(discard))
 
-    def mark_distinct(self, assets: Iterable[str | Asset | Hit], *, distinct: bool = True) -> int:
+    def mark_distinct(self, assets: str | Iterable[AssetLike], *, distinct: bool = True) -> int:
         return self._review().mark_distinct(asset_numbers(assets), distinct=distinct)
 
     def _review(self) -> SqlDuplicateReview:
@@ -368,14 +367,14 @@ class LocalLibrary(Library):
 
         return SqlDuplicateReview(self._live_home().catalog)
 
-    def details(self, asset: str | Asset | Hit) -> Details:
+    def details(self, asset: AssetLike) -> Details:
         return details_of(self._detail(asset))
 
-    def regions(self, asset: str | Asset | Hit) -> list[Region]:
+    def regions(self, asset: AssetLike) -> list[Region]:
         detail = self._detail(asset)
         return [region_of(region, self._mask) for region in (*detail.regions, *detail.texts)]
 
-    def _detail(self, asset: str | Asset | Hit) -> AssetDetail:
+    def _detail(self, asset: AssetLike) -> AssetDetail:
         from regard.storage.assets.reading import SqlAssetReading
 
         home = self._live_home()
@@ -386,11 +385,11 @@ class LocalLibrary(Library):
 
         return SqlAssetReading(self._live_home().catalog).mask(region)
 
-    def picture(self, asset: str | Asset | Hit, longest: int = 512) -> Picture:
+    def picture(self, asset: AssetLike, longest: int = 512) -> Picture:
         from regard.storage.assets.reading import SqlAssetReading
 
         record = SqlAssetReading(self._live_home().catalog).get(asset_number(asset))
-        return load_picture(record.path, record.poster_ms, longest)
+        return load_picture(record.path, record.poster_ms, longest_side(longest))
 
     def status(self) -> Status:
         from regard.storage.assets.overview import read_overview

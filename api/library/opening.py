@@ -5,11 +5,13 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from regard.api.library.arguments import checked
 from regard.api.library.interface import Library
 from regard.api.library.settings import Settings
 from regard.core.errors import UsageError
 
 
+@checked
 def open(
     location: str | os.PathLike[str] | None = None,
     *,

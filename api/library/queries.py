@@ -31,9 +31,14 @@ def require_name(collection: str, what: str = "collection") -> str:
     """
     if not collection.strip():
         raise UsageError(f"the {what}'s name is empty", remedy=f"name the {what}")
-    if not is_text(collection):
-        raise UsageError(f"the {what}'s name is not text", remedy="give it in UTF-8")
-    return composed(collection)
+    return composed(require_text(collection, f"{what}'s name"))
+
+
+def require_text(text: str, what: str = "query") -> str:
+    """The text; raises UsageError for what is not UTF-8."""
+    if not is_text(text):
+        raise UsageError(f"the {what} is not text", remedy="give it in UTF-8")
+    return text
 
 
 def is_text(argument: str) -> bool:
@@ -92,9 +97,7 @@ def filters_alone(text: str | None) -> WrittenQuery:
     """A query that only filters, None for no filter; raises UsageError."""
     if text is None:
         return WrittenQuery()
-    if not is_text(text):
-        raise UsageError("the query is not text", remedy="give it in UTF-8")
-    written = parse_query(text)
+    written = parse_query(require_text(text))
     if written.terms or not written.conditions:
         raise UsageError(
             "only filters choose photographs here",
@@ -108,6 +111,13 @@ def suggestion_limit(limit: int) -> int:
     if not 1 <= limit <= MAX_SUGGESTIONS:
         raise UsageError(f"the limit must be 1 to {MAX_SUGGESTIONS}")
     return limit
+
+
+def longest_side(longest: int) -> int:
+    """The longer side of a picture in pixels; raises UsageError."""
+    if longest < 1:
+        raise UsageError("longest must be at least 1 pixel")
+    return longest
 
 
 def write_search(
@@ -129,9 +139,7 @@ def write_search(
     if text is not None:
         if not text.strip():
             raise UnanswerableQuery("the query is empty", remedy='run: regard search "a red bus"')
-        if not is_text(text):
-            raise UsageError("the query is not text", remedy="give it in UTF-8")
-        parsed = parse_query(text)
+        parsed = parse_query(require_text(text))
         described = describe_query(parsed, text)
     terms = list(parsed.terms)
     if image is not None:

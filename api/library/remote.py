@@ -20,6 +20,7 @@ from regard.api.client.jobs import ENDED
 from regard.api.client.searching import SearchOptions
 from regard.api.library.interface import (
     DEFAULT_KINDS,
+    AssetLike,
     Library,
     PathLike,
     asset_id,
@@ -30,8 +31,10 @@ from regard.api.library.interface import (
 from regard.api.library.queries import (
     DEFAULT_COLLECTION,
     WrittenSearch,
+    longest_side,
     picture_uri,
     require_name,
+    require_text,
     suggestion_limit,
 )
 from regard.api.library.results import (
@@ -196,6 +199,8 @@ class RemoteLibrary(Library):
         with _problems():
             try:
                 answer = self._all_pages(None, options, scope.limit)
+            except OSError as error:
+                raise DecodeError(f"{' or '.join(uris)} can't be used: {error.strerror}") from error
             except ServerProblem as problem:
                 if uris and problem.name in _PICTURE_PROBLEMS:
                     raise DecodeError(
@@ -230,7 +235,7 @@ class RemoteLibrary(Library):
 
     def suggest(self, text: str, limit: int = 10) -> list[Suggestion]:
         with _problems():
-            found = self._client.suggest(text, suggestion_limit(limit))
+            found = self._client.suggest(require_text(text), suggestion_limit(limit))
         return [Suggestion(one.kind, one.value, one.query) for one in found]
 
     def albums(self) -> list[Album]:
@@ -238,6 +243,8 @@ class RemoteLibrary(Library):
             return [_album(one) for one in self._client.albums.iterate()]
 
     def create_album(self, name: str, query: str | None = None) -> Album:
+        if query is not None:
+            require_text(query)
         with _problems():
             return _album(self._client.albums.create(require_name(name, "album"), query))
 
@@ -245,8 +252,8 @@ class RemoteLibrary(Library):
         self,
         name: str,
         *,
-        add: Iterable[str | Asset | Hit] = (),
-        remove: Iterable[str | Asset | Hit] = (),
+        add: str | Iterable[AssetLike] = (),
+        remove: str | Iterable[AssetLike] = (),
     ) -> int:
         joining, leaving = (asset_ids(chosen) for chosen in (add, remove))
         with _problems():
@@ -270,7 +277,7 @@ class RemoteLibrary(Library):
 
     def duplicates(
         self,
-        kinds: Iterable[str] = DEFAULT_KINDS,
+        kinds: str | Iterable[str] = DEFAULT_KINDS,
         *,
         collection: str | None = None,
         progress: Progress = SILENT,
@@ -294,19 +301,17 @@ class RemoteLibrary(Library):
                 if cursor is None:
                     return Duplicates(tuple(groups), left_out=page.left_out)
 
-    def merge_duplicates(
-        self, keep: str | Asset | Hit, discard: Iterable[str | Asset | Hit]
-    ) -> int:
+    def merge_duplicates(self, keep: AssetLike, discard: str | Iterable[AssetLike]) -> int:
         kept, others = asset_id(keep), asset_ids(discard)
         with _problems():
             return self._client.duplicates.merge(kept, others)
 
-    def mark_distinct(self, assets: Iterable[str | Asset | Hit], *, distinct: bool = True) -> int:
+    def mark_distinct(self, assets: str | Iterable[AssetLike], *, distinct: bool = True) -> int:
         ids = asset_ids(assets)
         with _problems():
             return self._client.duplicates.mark_distinct(ids, distinct=distinct)
 
-    def details(self, asset: str | Asset | Hit) -> Details:
+    def details(self, asset: AssetLike) -> Details:
         with _problems():
             found = self._client.assets.get(asset_id(asset))
         return Details(
@@ -320,13 +325,13 @@ class RemoteLibrary(Library):
             found.facts.model_dump(),
         )
 
-    def regions(self, asset: str | Asset | Hit) -> list[Region]:
+    def regions(self, asset: AssetLike) -> list[Region]:
         with _problems():
             found = self._client.assets.get(asset_id(asset))
         return [self._region(one) for one in (*found.regions, *found.texts)]
 
-    def picture(self, asset: str | Asset | Hit, longest: int = 512) -> Picture:
-        return self._load_picture(asset_id(asset), longest)
+    def picture(self, asset: AssetLike, longest: int = 512) -> Picture:
+        return self._load_picture(asset_id(asset), longest_side(longest))
 
     def status(self) -> Status:
         client = self._client
@@ -381,6 +386,8 @@ class RemoteLibrary(Library):
         return Pipelines(tuple(items), found.serving)
 
     def reindex(self, profile: str | None = None, *, progress: Progress = SILENT) -> ModelChange:
+        if profile is not None:
+            require_text(profile, "profile")
         with _problems():
             job = self._client.pipelines.reindex(profile)
             return self._changed(job, "reindexing", progress)
