@@ -30,6 +30,7 @@ _PROGRESSIVE_FRAMES = {0xC2, 0xC6, 0xCA, 0xCE}
 _JFIF_SEGMENT = b"\xff\xe0\0\x10JFIF\0\x01\x01\0\0\x01\0\x01\0\0"
 _ICC = b"ICC_PROFILE\0"
 
+_MAX_BOXES = 10_000
 # An item's name box up to its type, in versions 2 and 3.
 _METADATA_ITEM = re.compile(rb"(infe(?:\x02.{7}|\x03.{9}))(?:Exif|mime)", re.DOTALL)
 
@@ -348,6 +349,26 @@ def _after_sub_blocks(data: bytes, position: int) -> int:
     while position < len(data) and data[position]:
         position += 1 + data[position]
     return min(position + 1, len(data))
+
+
+def iso_boxes(data: bytes) -> Iterator[tuple[bytes, int, int]]:
+    """Type, start and end of the body of each box in an ISO base media file (ISO 14496-12), up to
+    the first damaged one; the last one may be cut short."""
+    position = 0
+    for _ in range(_MAX_BOXES):
+        size, kind = (
+            int.from_bytes(data[position : position + 4]),
+            data[position + 4 : position + 8],
+        )
+        header = 8
+        if size == 1:
+            header, size = 16, int.from_bytes(data[position + 8 : position + 16], "big")
+        elif size == 0:
+            size = len(data) - position
+        if len(kind) < 4 or size < header:
+            return
+        yield kind, position + header, min(position + size, len(data))
+        position += size
 
 
 def without_metadata_items(data: bytes) -> bytes:

@@ -1,4 +1,4 @@
-"""Limits and checks around the image decoders: Pillow, libheif and LibRaw.
+"""Limits and checks around the image decoders: Pillow, libheif, LibRaw and imagecodecs.
 
 Input is not trusted. Dimensions are checked before any pixel is decoded, only the decoders of
 listed formats are called, and every failure becomes a DecodeError with a reason, never another
@@ -18,11 +18,9 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import cache
 
-import numpy as np
 from PIL import Image as Pillow
 from PIL import UnidentifiedImageError
 from PIL.JpegImagePlugin import JpegImageFile
-from PIL.PngImagePlugin import PngImageFile
 
 from regard.core.errors import DecodeError, RegardError
 from regard.photos.bmp import decode_bitmap, read_bitmap
@@ -38,6 +36,7 @@ from regard.photos.containers import (
     without_end_marker,
     without_metadata_items,
 )
+from regard.photos.deep_pictures import avif_raster, grey_png_raster, keyed_png_raster
 from regard.photos.formats import (
     PhotoFormat,
     VideoFormat,
@@ -45,6 +44,8 @@ from regard.photos.formats import (
     has_more_jpeg_scans,
     webp_size,
 )
+from regard.photos.jpegxl.header import read_header
+from regard.photos.jpegxl.pixels import decode, profile
 from regard.photos.tiff import ORIENTATION, TiffBlock, exif_orientation
 from regard.photos.tiff_pictures import decode_picture, read_picture
 
@@ -57,6 +58,8 @@ _large_image_lock = threading.RLock()
 
 # Decoding WebP takes 16 bytes a pixel at its peak, other formats 7 to 10.
 _WEBP_SHARE = 0.5
+# Floating-point samples take 4 bytes each.
+_FLOAT_SHARE = 0.5
 # Well-formed progressive files have about ten scans.
 _MAX_JPEG_SCANS = 200
 # Bits that begin differently, with restart markers; none gives zeros.
@@ -78,12 +81,12 @@ class DecodeLimits:
     """The largest files and images that are decoded, and the allowed formats.
 
     Decoding holds the file and, at its peak, 7 to 10 bytes a pixel (3 of them the result), or 16
-    for WebP, which may therefore have only half of `max_pixels`. A JPEG of more than `max_pixels`,
-    up to `max_reduced_pixels`, is decoded at 1/2, 1/4 or 1/8 of its size, which then is its size;
-    one of several scans is not, because that keeps 2 bytes a sample of all of it. TIFF takes a
-    second copy of the file and its samples as stored, up to 1 GiB. 120 million pixels admit medium
-    format and 108-megapixel phones and take about 1 GiB. Images above 32 million pixels are decoded
-    one at a time, so that several threads together stay below 2 GiB.
+    for WebP and JPEG XL of floating-point samples, which may have only half of `max_pixels`. A JPEG
+    of more than `max_pixels`, up to `max_reduced_pixels`, is decoded at 1/2, 1/4 or 1/8 of its
+    size, which then is its size; one of several scans is not, because that keeps 2 bytes a sample
+    of all of it. TIFF takes a second copy of the file and its samples as stored, up to 1 GiB. 120
+    million pixels admit medium format and 108-megapixel phones and take about 1 GiB. Images above
+    32 million pixels are decoded one at a time, so that several threads together stay below 2 GiB.
     """
 
     max_bytes: int = 512 << 20
@@ -168,6 +171,8 @@ def open_picture(
     """
     if kind is PhotoFormat.TIFF:
         picture = _open_tiff(block, limits)
+    elif kind is PhotoFormat.JXL:
+        picture = _open_jpegxl(data, limits)
     elif kind is PhotoFormat.BMP:
         bitmap = read_bitmap(data)
         parts = Parts(b"", bitmap.icc)
@@ -190,6 +195,19 @@ def _open_tiff(block: TiffBlock | None, limits: DecodeLimits) -> Picture:
         lambda _: decode_picture(tiff),
         Parts(b"", icc),
         orientation if 1 <= orientation <= 8 else 1,
+    )
+
+
+def _open_jpegxl(data: bytes, limits: DecodeLimits) -> Picture:
+    header = read_header(data)
+    if header.bits is None:
+        check_pixels(header.width, header.height, limits, share=_FLOAT_SHARE)
+    return Picture(
+        header.width,
+        header.height,
+        lambda _: decode(data, header),
+        Parts(b"", profile(header)),
+        header.orientation,
     )
 
 
@@ -241,11 +259,11 @@ def _open_with_pillow(data: bytes, kind: PhotoFormat, limits: DecodeLimits) -> P
         if kind is PhotoFormat.JPEG:
             raster = pillow_raster(_loaded_jpeg(image, parts.picture, reduction, reduced_to))
         elif kind is PhotoFormat.PNG and image.mode == "I;16":
-            raster = _grey_raster(image, parts.key)
+            raster = grey_png_raster(image, parts.key)
         elif kind is PhotoFormat.PNG and parts.key is not None:
-            raster = _keyed_raster(image, parts)
+            raster = keyed_png_raster(image, parts)
         elif deep_bits > 8:
-            raster = _deep_avif_raster(parts.picture, deep_bits)
+            raster = avif_raster(parts.picture, deep_bits)
         else:
             image.load()
             raster = pillow_raster(image)
@@ -327,53 +345,6 @@ def _digest(image: Pillow.Image) -> bytes:
     for top, bottom in strips(*image.size):
         digest.update(image.crop((0, top, image.width, bottom)).tobytes())
     return digest.digest()
-
-
-def _grey_raster(image: Pillow.Image, key: tuple[int, ...] | None) -> Raster:
-    """Grey of 16 bits, whose `key` is transparent."""
-    image.load()
-
-    def strip(top: int, bottom: int) -> tuple[Pillow.Image, Pillow.Image | None]:
-        samples = np.asarray(image.crop((0, top, image.width, bottom)))
-        grey = Pillow.fromarray(((samples.astype(np.uint32) + 128) // 257).astype(np.uint8))
-        return grey, None if key is None else Pillow.fromarray(samples != key[0]).convert("L")
-
-    return Raster(*image.size, strip)
-
-
-def _deep_avif_raster(data: bytes, bits: int) -> Raster:
-    """AVIF of 10 or 12 bits, RGB or RGBA."""
-    import imagecodecs
-
-    samples = imagecodecs.avif_decode(data)
-    white = (1 << bits) - 1
-    table = (np.arange(white + 1) * (255 / white) + 0.5).astype(np.uint8)
-
-    def strip(top: int, bottom: int) -> tuple[Pillow.Image, Pillow.Image | None]:
-        pixels = table[np.minimum(samples[top:bottom], white)]
-        alpha = Pillow.fromarray(pixels[..., 3]) if pixels.shape[2] == 4 else None
-        return Pillow.fromarray(pixels[..., :3]), alpha
-
-    height, width = samples.shape[:2]
-    return Raster(width, height, strip)
-
-
-def _keyed_raster(image: Pillow.Image, parts: Parts) -> Raster:
-    """RGB of 16 bits, whose key is transparent. Pillow gives 8 bits: the upper, then the lower."""
-    assert parts.key is not None
-    lower = PngImageFile(io.BytesIO(parts.picture))
-    lower.tile = [tile._replace(args="RGB;16L") for tile in lower.tile]
-    keys = [tuple(value >> shift & 0xFF for value in parts.key) for shift in (8, 0)]
-    for half in (image, lower):
-        half.load()
-
-    def strip(top: int, bottom: int) -> tuple[Pillow.Image, Pillow.Image]:
-        box = (0, top, image.width, bottom)
-        differs = [np.asarray(h.crop(box)) != k for h, k in zip((image, lower), keys, strict=True)]
-        alpha = (differs[0] | differs[1]).any(axis=-1)
-        return image.crop(box), Pillow.fromarray(alpha).convert("L")
-
-    return Raster(*image.size, strip)
 
 
 @cache

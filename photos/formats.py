@@ -28,6 +28,7 @@ class PhotoFormat(StrEnum):
     TIFF = "TIFF"
     HEIF = "HEIF"
     AVIF = "AVIF"
+    JXL = "JXL"
     RAW = "RAW"
 
 
@@ -43,7 +44,7 @@ class VideoFormat(StrEnum):
 
 # Suffixes of files that are taken for photographs without a look inside.
 PHOTO_SUFFIXES = frozenset(
-    b".jpg .jpeg .jpe .jfif .png .webp .gif .bmp .dib .tif .tiff .heic .heif .hif .avif "
+    b".jpg .jpeg .jpe .jfif .png .webp .gif .bmp .dib .tif .tiff .heic .heif .hif .avif .jxl "
     b".dng .cr2 .cr3 .crw .nef .nrw .arw .srf .sr2 .raf .orf .rw2 .pef .srw .3fr .iiq .erf .mrw "
     b".x3f .kdc .dcr".split()
 )
@@ -62,6 +63,8 @@ _RAW_STARTS = (
     *(b"FUJIFILMCCD-RAW", b"FOVb", b"\0MRM", b"II\x1a\0\0\0HEAPCCDR"),
     *(b"IIRO", b"IIRS", b"MMOR", b"IIU\0"),
 )
+# A bare codestream and a container (ISO/IEC 18181-2).
+_JPEGXL_STARTS = (b"\xff\x0a", b"\0\0\0\x0cJXL \r\n\x87\n")
 _TIFF_STARTS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 
 # TIFF fields and values that only RAW files have (TIFF/EP, DNG 1.7 and vendor extensions).
@@ -87,6 +90,8 @@ def sniff(head: bytes) -> PhotoFormat | None:
         kind = PhotoFormat.WEBP
     elif head[4:8] == b"ftyp":
         kind = _sniff_brands(head)
+    elif head.startswith(_JPEGXL_STARTS):
+        kind = PhotoFormat.JXL
     elif head.startswith(_TIFF_STARTS):
         kind = PhotoFormat.TIFF
     elif head.startswith(_RAW_STARTS):

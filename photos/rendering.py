@@ -38,6 +38,7 @@ _CONTENT_TYPES = {
     PhotoFormat.BMP: "image/bmp",
     PhotoFormat.TIFF: "image/tiff",
     PhotoFormat.HEIF: "image/heic",
+    PhotoFormat.JXL: "image/jxl",
     VideoFormat.MP4: "video/mp4",
     VideoFormat.MOV: "video/quicktime",
     VideoFormat.MKV: "video/x-matroska",

@@ -10,7 +10,13 @@ import re
 from dataclasses import dataclass, replace
 from typing import TypeGuard
 
-from regard.photos.containers import inflated, jpeg_segments, png_chunks, riff_chunks
+from regard.photos.containers import (
+    inflated,
+    iso_boxes,
+    jpeg_segments,
+    png_chunks,
+    riff_chunks,
+)
 from regard.photos.formats import PhotoFormat
 from regard.photos.metadata.heif import heif_items
 from regard.photos.metadata.texts import decode_text
@@ -88,6 +94,7 @@ def file_metadata(data: bytes, kind: PhotoFormat, block: TiffBlock | None) -> Me
         PhotoFormat.GIF: _gif_metadata,
         PhotoFormat.HEIF: _heif_metadata,
         PhotoFormat.AVIF: _heif_metadata,
+        PhotoFormat.JXL: _jpegxl_metadata,
     }
     return readers[kind](data) if kind in readers else MetadataBlocks()
 
@@ -264,6 +271,30 @@ def _gif_metadata(data: bytes) -> MetadataBlocks:
 
 def _heif_metadata(data: bytes) -> MetadataBlocks:
     return _blocks(*heif_items(data, MAX_METADATA_BYTES))
+
+
+def _jpegxl_metadata(data: bytes) -> MetadataBlocks:
+    """The blocks in the boxes of a JPEG XL file (ISO/IEC 18181-2), which may be compressed."""
+    found = dict[bytes, bytes]()
+    for box, start, end in iso_boxes(data):
+        is_compressed = box == b"brob"
+        kind = data[start : start + 4] if is_compressed else box
+        if kind in {b"Exif", b"xml "} and kind not in found and end - start <= MAX_METADATA_BYTES:
+            body = data[start:end]
+            found[kind] = _unpacked_brotli(body[4:]) if is_compressed else body
+    exif = found.get(b"Exif", b"")
+    # Four bytes tell how many more precede the block.
+    return _blocks(exif[4 + int.from_bytes(exif[:4], "big") :], found.get(b"xml "))
+
+
+def _unpacked_brotli(data: bytes) -> bytes:
+    """Decompress Brotli data; empty if it is damaged or unpacks to too much."""
+    import imagecodecs
+
+    try:
+        return bytes(imagecodecs.brotli_decode(data, out=MAX_METADATA_BYTES))
+    except (RuntimeError, ValueError):
+        return b""
 
 
 def _tiff_metadata(block: TiffBlock) -> MetadataBlocks:

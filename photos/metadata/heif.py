@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-_MAX_BOXES = 10_000
+from regard.photos.containers import iso_boxes
+
 _MAX_ITEMS = 4_096
 _MAX_EXTENTS = 16_384
 _XMP_TYPE = b"application/rdf+xml"
@@ -12,8 +13,8 @@ _XMP_TYPE = b"application/rdf+xml"
 
 def heif_items(data: bytes, limit: int) -> tuple[bytes | None, bytes | None]:
     """The EXIF block and the XMP packet, None if absent, damaged or larger than `limit` bytes."""
-    meta = next((body for kind, body in _boxes(data) if kind == b"meta"), b"")
-    boxes = dict(reversed(list(_boxes(meta[4:]))))
+    meta = next((data[start:end] for kind, start, end in iso_boxes(data) if kind == b"meta"), b"")
+    boxes = {kind: meta[4 + start : 4 + end] for kind, start, end in [*iso_boxes(meta[4:])][::-1]}
     found = dict[bytes, bytes]()
     kinds = dict(_kinds(boxes.get(b"iinf", b"")))
     for number, extents in _locations(boxes.get(b"iloc", b"")):
@@ -30,28 +31,12 @@ def heif_items(data: bytes, limit: int) -> tuple[bytes | None, bytes | None]:
     return block, found.get(b"mime")
 
 
-def _boxes(data: bytes) -> Iterator[tuple[bytes, bytes]]:
-    """Type and body of the boxes in order, up to the first damaged one."""
-    position = 0
-    for _ in range(_MAX_BOXES):
-        size, kind = int.from_bytes(data[position : position + 4], "big"), data[position + 4 :][:4]
-        header = 8
-        if size == 1:
-            header, size = 16, int.from_bytes(data[position + 8 : position + 16], "big")
-        elif size == 0:
-            size = len(data) - position
-        if len(kind) < 4 or size < header:
-            return
-        # Only small boxes are copied.
-        is_wanted = kind in {b"meta", b"iinf", b"infe", b"iloc", b"idat"}
-        yield kind, data[position + header : position + size] if is_wanted else b""
-        position += size
-
-
 def _kinds(body: bytes) -> Iterator[tuple[int, bytes]]:
     """Item numbers and types, `Exif` or `mime`, of the items that are metadata."""
     start = 6 if body[:1] == b"\0" else 8
-    for kind, entry in _boxes(body[start:]):
+    items = body[start:]
+    for kind, first, end in iso_boxes(items):
+        entry = items[first:end]
         version = entry[0] if kind == b"infe" and entry else 0
         if version in {2, 3}:
             width = 2 if version == 2 else 4

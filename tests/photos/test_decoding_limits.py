@@ -18,6 +18,7 @@ import pillow_heif
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from made_jpegxl import jpegxl
 from made_photos import (
     ADOBE_RGB,
     TiffMaker,
@@ -92,12 +93,13 @@ def sample_files() -> dict[str, bytes]:
         "lzw": encoded(photo, "TIFF", compression="tiff_lzw"),
         "heif": encoded(photo, "HEIF", exif=exif_with(6)),
         "avif": encoded(photo, "AVIF"),
+        "jxl": jpegxl(np.asarray(photo), icc=ADOBE_RGB, orientation=6),
         "raw": dng(quadrants(640, 480), width=64, height=48),
     }
     return files
 
 
-FORMATS = ["jpeg", "png", "webp", "gif", "bmp", "tiff", "lzw", "heif", "avif", "raw"]
+FORMATS = ["jpeg", "png", "webp", "gif", "bmp", "tiff", "lzw", "heif", "avif", "jxl", "raw"]
 
 
 @pytest.mark.parametrize("name", FORMATS)

@@ -112,8 +112,10 @@ class Worker:
 @cache
 def corpus() -> list[tuple[str, bytes]]:
     """Small files of every format, and sidecars."""
+    import imagecodecs
     import pillow_heif
     import tifffile
+    from made_jpegxl import jpegxl
     from made_photos import ADOBE_RGB, dng, encoded, png_chunk
     from PIL import Image as Pillow
 
@@ -151,6 +153,11 @@ def corpus() -> list[tuple[str, bytes]]:
         ("heic", encoded(rgba, "HEIF", save_all=True, append_images=others)),
         ("avif", encoded(photo, "AVIF", xmp=xmp, **meta)),
         ("avif", encoded(rgba, "AVIF")),
+        ("jxl", jpegxl(noise, icc=ADOBE_RGB)),
+        ("jxl", jpegxl(noise, distance=1.0, boxes=[(b"xml ", xmp)], is_compressed=True)),
+        ("jxl", jpegxl(np.stack([noise, 255 - noise]), frames=2, orientation=6)),
+        ("jxl", jpegxl(np.dstack([noise, noise[..., 0]]).astype(np.uint16) * 257)),
+        ("jxl", bytes(imagecodecs.jpegxl_encode_jpeg(encoded(photo, "JPEG")))),
         ("dng", dng(photo.resize((640, 480)), width=64, height=48)),
         ("xmp", xmp),
     ]

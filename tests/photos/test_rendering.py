@@ -113,6 +113,7 @@ def test_only_formats_of_browsers_are_shown_inline() -> None:
     assert all(str(content_type(photo_format)).startswith("image/") for photo_format in shown)
     assert content_type("JPEG") == "image/jpeg"
     assert content_type("HEIF") == "image/heic"
+    assert content_type("JXL") == "image/jxl"
     for unknown in ("RAW", "SVG", "HTML", "image/svg+xml", "", None):
         assert content_type(unknown) is None
         assert not shown_inline(unknown)

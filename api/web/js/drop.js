@@ -110,7 +110,7 @@ async function walk(entry, files) {
 /** Open the file chooser; resolves with the chosen files, perhaps none. */
 export function chooseFiles({ many = false } = {}) {
   return new Promise((resolve) => {
-    const input = h("input", { type: "file", accept: "image/*,.heic,.heif,.dng,.nef,.cr2,.cr3,.arw,.raf,.orf,.rw2", multiple: many });
+    const input = h("input", { type: "file", accept: "image/*,.heic,.heif,.jxl,.dng,.nef,.cr2,.cr3,.arw,.raf,.orf,.rw2", multiple: many });
     input.addEventListener("change", () => resolve([...input.files]));
     input.addEventListener("cancel", () => resolve([]));
     input.click();

@@ -26,7 +26,7 @@ export function makeUpload({ done, jobs }) {
   const collections = h("datalist", { id: "upload-collections" });
   const tags = h("input", { id: "upload-tags", type: "text", autocomplete: "off", placeholder: "none", data: { testid: "upload-tags" } });
   const input = h("input", {
-    id: "upload-input", type: "file", multiple: true, class: "visually-hidden", accept: "image/*,video/*,.heic,.heif,.dng,.nef,.cr2,.cr3,.arw,.raf,.orf,.rw2,.mkv,.avi,.mov",
+    id: "upload-input", type: "file", multiple: true, class: "visually-hidden", accept: "image/*,video/*,.heic,.heif,.jxl,.dng,.nef,.cr2,.cr3,.arw,.raf,.orf,.rw2,.mkv,.avi,.mov",
     data: { testid: "upload-input" }, on: { change: () => { add([...input.files]); input.value = ""; } },
   });
   const pick = h("label", { class: "upload-drop", for: "upload-input", data: { testid: "upload-drop" } }, icon("upload"),

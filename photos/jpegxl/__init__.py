@@ -1,0 +1,1 @@
+"""JPEG XL files (ISO/IEC 18181): header, colours and pixels."""
