@@ -24,7 +24,7 @@ from scipy import sparse
 
 from regard.core.records import Channel, Float32Array, Int64Array, Kind
 
-_NEIGHBOURS = 16  # of other photographs, of which some are drawn
+_NEIGHBOURS = 16  # candidates, other photographs; some are drawn
 _DRAWN = 4
 _MOST_ROWS = 9000  # of a channel, which neighbours are looked for among
 _AT_ONCE = 2048

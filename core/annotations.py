@@ -27,7 +27,7 @@ class Annotations:
 
 @dataclass(frozen=True, slots=True)
 class EditedAsset:
-    """An asset of which people said what its file, as it was read, does not say.
+    """An asset with facts by people that its file, as it was read, does not have.
 
     `title` is the one that they gave, `rating` the best of merged copies, `added_tags` and
     `removed_tags` how its tags differ from the file's keywords. `stamp` is that of the file then.

@@ -77,7 +77,7 @@ class ContentHeader:
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """A file that is no usable photograph, and why."""
+    """A file that is not a usable photograph, and why."""
 
     uri: str
     reason: str

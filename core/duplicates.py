@@ -125,7 +125,7 @@ class DuplicateCatalog(Protocol):
         """Pairs whose contents are both among these."""
 
     def distinct_pairs(self) -> set[tuple[int, int]]:
-        """Contents, the lower id first, of which people said that they are no duplicates.
+        """Pairs of contents that people marked as distinct, the lower id first.
 
         They are in no pair of copies. A content may stand twice: its files are all wanted.
         """

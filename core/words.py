@@ -16,7 +16,7 @@ _ACCENTS = re.compile("[\u0300-\u036f]")
 # Variation selectors distinguish emoji from plain digits, but not words.
 _VARIANTS = re.compile("[\ufe00-\ufe0f\U000e0100-\U000e01ef]")
 _MARKS = frozenset({"Mn", "Mc"})
-# Letters that are no others with an accent, as people write them without a key for them.
+# Letters that are not others with an accent, as people write them without a key for them.
 _PLAIN = {"ß": "ss", "æ": "ae", "œ": "oe", "ø": "o", "ł": "l", "đ": "d", "ð": "d", "ı": "i"}
 _AS_PLAIN = str.maketrans(_PLAIN)
 _AS_DIGRAPHS = str.maketrans({"ä": "ae", "ö": "oe", "ü": "ue", "ø": "oe", "å": "aa"})
@@ -105,7 +105,7 @@ def respellings(word: str) -> list[str]:
 def plain_forms(word: str) -> tuple[str, str]:
     """A word in A to Z as far as possible, without accents, and with digraphs for umlauts.
 
-    Words of which either form is equal are spellings of the same word.
+    Words with an equal form are spellings of the same word.
     """
     if word.isascii():
         return (word.lower(),) * 2

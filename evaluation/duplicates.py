@@ -174,7 +174,7 @@ class DuplicateReport:
 def judge_groups(
     samples: Mapping[Path, Sample], groups: Iterable[Sequence[Path]], seconds: float = 0.0
 ) -> DuplicateReport:
-    """Compare groups of files with what the files are; files that are no samples are left out."""
+    """Compare groups of files with what the files are; files that are not samples are left out."""
     found = {
         tuple(sorted(pair))
         for group in groups

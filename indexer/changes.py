@@ -1,4 +1,4 @@
-"""Paths of which something was heard, until they are quiet.
+"""Paths with recent events, until they are quiet.
 
 A file that is copied makes events as long as it is written, and many files make many events.
 `Changes` gives each path once, together with the others that are quiet by then.

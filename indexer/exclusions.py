@@ -79,7 +79,7 @@ class Pattern:
     """
 
     def __init__(self, folder: bytes, text: str) -> None:
-        """Raises ValueError for text that is no pattern: a comment, nothing, or malformed."""
+        """Raises ValueError for text that is not a pattern: a comment, nothing, or malformed."""
         self._prefix = folder.rstrip(b"/") + b"/"
         # Spaces at the end do not count unless they are escaped.
         body = re.sub(r"(?<!\\)[ \t\r\n]+$", "", text)

@@ -1,7 +1,7 @@
 """Analyses a video by its moments, each as the image that it is.
 
 The analysis of a video has a region for each moment: the whole frame, with the vectors and the
-caption of that image. Segments of frames are left out, of which there would be a dozen a moment. The
+caption of that image. Segments of frames are left out: there would be a dozen a moment. The
 video's own vector and caption are those of its poster. A moment's vectors of the whole image are
 kept among those of images too, so that a video is found by any of its moments as a photograph is.
 
@@ -86,7 +86,7 @@ def analyse_video(
 def analysis_of_moments(
     moments: Sequence[tuple[int, Analysis]], poster: int, frame: Box
 ) -> Analysis:
-    """One analysis of the times and analyses of moments, of which `poster` stands for the whole.
+    """One analysis from the times and analyses of moments; `poster` stands for the whole.
 
     `frame` is the box of the whole frame.
     """

@@ -89,7 +89,7 @@ class Walk(ABC):
     `left_out` counts photographs and folders that `exclusions` leave out; the root is never left
     out. `skipped_videos` counts videos that can't be decoded for want of the package.
 
-    Given `parts`, paths below the root of which none lies below another, only what lies at or below
+    Given `parts`, paths below the root, none of them below another, only what lies at or below
     them is walked; they need not exist. Files that changed in the last `quiet_seconds` are
     unsettled. A bucket has neither: it is walked whole, and its objects are always whole.
     """

@@ -109,7 +109,7 @@ class Watch:
         """`catalog` gives that of the live pipeline; `own` and `confined_to` are as in `Indexer`.
 
         `is_polled` is for file systems that do not tell of changes, unless they are known for it.
-        `progress` gets notes, and says when to stop. Raises CannotWork for what is no folder.
+        `progress` gets notes, and says when to stop. Raises CannotWork for a path that is not a folder.
         """
         self._catalog = catalog
         self._own = own

@@ -87,8 +87,8 @@ def open_regular(
 ) -> BinaryIO:
     """Open a regular file for reading.
 
-    Of an object of a bucket, a local copy is opened, unless it has more than `max_bytes` and is no
-    video. Raises DecodeError for pipes, devices, folders, unreadable files, and paths that lead out
+    Of an object of a bucket, a local copy is opened, unless it has more than `max_bytes` and is
+    not a video. Raises DecodeError for pipes, devices, folders, unreadable files, and paths that lead out
     of `within`, StoreUnavailable for a bucket.
     """
     try:

@@ -85,8 +85,8 @@ class SidecarFolder:
     def find(self, photo: bytes, *, is_raw: bool) -> Sidecar:
         """The sidecar of a photograph in the folder, by its name.
 
-        A new one is named `photo.xmp` for camera RAW, the only files of which Adobe's programs
-        read sidecars, and else `photo.jpg.xmp`. Raises DecodeError for one that can't be read.
+        A new one is named `photo.xmp` for camera RAW, because Adobe's programs read sidecars of no
+        other files, and else `photo.jpg.xmp`. Raises DecodeError for one that can't be read.
         """
         own, common = sidecar_names(photo)
         stem, suffix = os.path.splitext(photo.lower())

@@ -178,7 +178,7 @@ class ListQuery:
 
 @dataclass(frozen=True, slots=True)
 class AlternativeQueries:
-    """Queries of which a hit answers at least one."""
+    """Queries; a hit answers at least one of them."""
 
     queries: tuple[PlainQuery | ComposedQuery, ...]
 

@@ -108,8 +108,8 @@ class Ranking:
 class Fusion:
     """n items, best first, fused from c rankings.
 
-    `scores` (n,) descend, and are the sums of the rankings' `contributions` (c, n), of which
-    `bonuses` (n,) are those of named items. `places` (c, n) are the items' places in each ranking,
+    `scores` (n,) descend, and are the sums of the rankings' `contributions` (c, n), which include
+    the `bonuses` (n,) of named items. `places` (c, n) are the items' places in each ranking,
     -1 where it does not rank them. `levels` (n,) are the levels that added the items; `ends`
     (levels, c) say how many items of each ranking a level holds. `contents` and `regions` (n,) are
     what an answer shows; the region of a content is that of the first ranking with one, or 0.

@@ -16,7 +16,7 @@ them: something matches. Items that the query names come first. Their `naming` s
 `CONTAINED`, if their names (all but description and text) have the words, and these were asked for
 as a phrase or one has digits, as in IMG_0012: models know nothing of those. `WHOLE`, if the words
 are a whole name; `EXACT`, if that of the file with its suffix. A sentence is rarely a whole name,
-and does not name items that have a part of it: "a cat" is no name of cat.png.
+and does not name items that have a part of it: "a cat" is not a name of cat.png.
 """
 
 from __future__ import annotations

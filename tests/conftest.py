@@ -208,7 +208,7 @@ def lasting_milvus_server() -> Iterator[MilvusServer]:
 
 @pytest.fixture(scope="module")
 def milvus_server(lasting_milvus_server: MilvusServer) -> Iterator[MilvusServer]:
-    """That server, which takes a tenth of a processor, too, when nobody asks it anything."""
+    """That server, resumed for the module; idle, it still takes a tenth of a processor."""
     lasting_milvus_server.resume()
     yield lasting_milvus_server
     lasting_milvus_server.pause()

@@ -132,7 +132,7 @@ def print_unread(words: Sequence[str], *, has_hits: bool) -> None:
 
 
 def print_unmatched() -> None:
-    """The notice for hits of which none is likely enough to be right."""
+    """The notice for hits when none is likely enough to be right."""
     wide_console().print("nothing here matches; to see the nearest hits add: --min-relevance 0")
 
 

@@ -63,7 +63,7 @@ class Settings:
         """Arguments win over the environment, the environment over the defaults.
 
         Raises UsageError if the home is a file, the password file does not fit the database URL,
-        the vector engine is unknown or does not fit, the store is no bucket, or the number of
+        the vector engine is unknown or does not fit, the store is not a bucket, or the number of
         moments is out of range, and HomeError if the password file can't be read.
         """
         environ = os.environ if environ is None else environ

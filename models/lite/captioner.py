@@ -85,7 +85,7 @@ def _log_odds(probabilities: Float32Array) -> Float32Array:
 
 
 def _naming(scores: Float32Array, is_enough: BoolArray) -> Naming | None:
-    """The naming for the scores of all names (names,), of which some are probable enough."""
+    """The naming for the scores of all names (names,), some of them probable enough."""
     known = names()
     if not is_enough.any():
         is_likely = scores >= _LIKELY

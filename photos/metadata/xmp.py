@@ -49,7 +49,7 @@ RDF = "{http://www.w3.org/1999/02/22-rdf-syntax-ns#}"
 # Old programs leave the prefix out, or undeclared.
 _ABOUT = (f"{RDF}about", "about", "rdf:about")
 ARRAYS = {"rdf:Alt", "rdf:Bag", "rdf:Seq"}
-# Structures of which only the names at any depth are read.
+# Structures from which only names are read, at any depth.
 _NAMES_BELOW = {"mwg-rs:Regions": "mwg-rs:Name", "MP:RegionInfo": "MPReg:PersonDisplayName"}
 _ITEM = re.compile(r"rdf:(li|_\d+)", re.ASCII)
 

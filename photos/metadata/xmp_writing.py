@@ -172,7 +172,7 @@ class _Writer:
             self._adapt(name, separator, keywords)
 
     def _adapt(self, name: str, separator: str, keywords: Sequence[str]) -> None:
-        """Drop paths with a level that is no keyword, and add keywords that are in no path."""
+        """Drop paths with a level that is not a keyword, and add keywords that are in no path."""
         arrays = [
             array
             for element in self._elements(name)

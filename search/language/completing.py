@@ -83,8 +83,8 @@ class Completion:
     def rank(self, values: Sequence[FoldedValue], most: int) -> Iterator[Suggestion]:
         """The values that continue what was typed, the best first, `most` of them.
 
-        First come values that continue the most words; values that begin with them before those
-        of which a later word does.
+        First come values that continue the most words; among these, values that begin with them
+        before values with a later word that does.
         """
         for place, _, _, _, (kind, value, _) in heapq.nsmallest(most, self._matches(values)):
             reading = self._readings[place]

@@ -160,7 +160,7 @@ class Condition:
 
 @dataclass(frozen=True, slots=True)
 class Group:
-    """Alternatives, of which one must hold or, with `negative`, none; each is all its conditions.
+    """Alternatives: one must hold or, with `negative`, none; each is all its conditions.
 
     A single alternative is a pair of brackets around several conditions, or a negated one.
     """

@@ -136,7 +136,7 @@ def _pixels(text: str) -> Pixels:
 
 
 def _stars(text: str) -> Stars:
-    remedy = "write it as 4, >=4 or 3..5; 0 is no star, -1 rejected"
+    remedy = "write it as 4, >=4 or 3..5; 0 means no star, -1 rejected"
 
     def read(part: str) -> tuple[int, int] | None:
         return (int(part), int(part)) if _STARS.fullmatch(part) else None

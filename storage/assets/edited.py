@@ -1,4 +1,4 @@
-"""Assets of which people said what their files do not say: for writing it into sidecars.
+"""Assets with facts by people that their files do not have: for writing them into sidecars.
 
 A title that a person gave, a rating from merged copies, and tags that differ from the keywords of
 the file are such edits. Once the file says them they are settled: they are the file's own.

@@ -437,8 +437,8 @@ copy_pair = Table(
     Column("similarity", Float(53), nullable=False),
 )
 
-# Two contents of which people said that they are no duplicates, the lower id first; one content
-# twice, if its files are all wanted.
+# Two contents that people marked as distinct, the lower id first; one content twice, if its files
+# are all wanted.
 distinct_pair = Table(
     "distinct_pair",
     metadata,

@@ -92,7 +92,7 @@ class _Check:
         self._by_fingerprint = {
             one.spec.fingerprint: number for number, one in export.pipelines.items()
         }
-        # Hashes, of which a million take about 100 megabytes.
+        # Hashes: a million take about 100 megabytes.
         self._places: set[int] = set()
 
     @property
@@ -162,7 +162,7 @@ class _Check:
         self._places.add(place)
         for name in ("capture", "custom"):
             if row[name] is not None:
-                self._require(_is_object(row[name]), "assets", f"`{name}` is no JSON object")
+                self._require(_is_object(row[name]), "assets", f"`{name}` is not a JSON object")
 
     def exclusion(self, row: Row) -> None:
         self._require(
@@ -318,4 +318,4 @@ def _is_object(text: str) -> bool:
 
 
 def _refuse(constant: str) -> None:
-    raise ValueError(f"{constant} is no JSON")
+    raise ValueError(f"{constant} is not JSON")

@@ -156,7 +156,7 @@ class Export:
             yield from self._rows(ALBUM_ASSETS, TABLES[ALBUM_ASSETS])
 
     def distinct_pairs(self) -> Iterator[Row]:
-        """Contents of which people said that they are no duplicates."""
+        """Contents that people marked as distinct."""
         if DISTINCT_PAIRS in self.manifest.files:
             yield from self._rows(DISTINCT_PAIRS, TABLES[DISTINCT_PAIRS])
 

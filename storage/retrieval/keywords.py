@@ -438,7 +438,7 @@ def _holding(
 
 
 def _forms(asked: Words) -> list[tuple[str, ...]]:
-    """The forms of words, of each of which all words are looked up.
+    """The forms of words; all words of each form are looked up.
 
     A single word also has the plural or singular that stemmers miss (bus, buses), a number the names
     that cameras make of it. Letters and numbers of a whole name may be glued (IMG0012, IMG_0012).

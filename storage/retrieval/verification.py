@@ -134,7 +134,7 @@ def verify_channel(
     found = (
         (unsound, f"vectors in {name} are not normalised", False),
         (missing, f"embeddings are not in the index {name}", True),
-        (indexed_ids.size - seen, f"rows of the index {name} are no embeddings", True),
+        (indexed_ids.size - seen, f"rows of the index {name} are not embeddings", True),
         (differing, f"vectors of the index {name} differ", True),
     )
     return [Finding(f"{count} {what}", in_index) for count, what, in_index in found if count]

@@ -195,7 +195,7 @@ def test_a_server_that_is_not_there_is_one_sentence() -> None:
 
 
 class _Stranger(BaseHTTPRequestHandler):
-    """A web server that is no regard."""
+    """A web server that is not regard."""
 
     def do_GET(self) -> None:
         found = self.path != "/v1/jobs/j1"

@@ -61,7 +61,7 @@ def catalog(library: Library) -> Iterator[Catalog]:
 
 
 class InTurns:
-    """Does a job by a function, in turns of which each ends as soon as somebody asks so often."""
+    """Does a job by a function, in turns; each ends as soon as somebody asks so often."""
 
     def __init__(self, library: Library, catalog: Catalog, asked: int) -> None:
         self.queue = SqlJobQueue(catalog)

@@ -126,7 +126,7 @@ def test_admins_see_message_and_remedy() -> None:
 
 
 def test_messages_without_paths_are_shown_to_all() -> None:
-    message = "the box lies outside the picture of 640×480 pixels, and/or is no image/png"
+    message = "the box lies outside the picture of 640×480 pixels, and/or is not image/png"
     assert answer_to(errors.UnanswerableQuery(message), None)["detail"] == message
 
 

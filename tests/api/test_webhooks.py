@@ -201,7 +201,7 @@ def test_a_deleted_webhook_gets_nothing_more(home: Home, tmp_path: Path) -> None
 def test_killed_senders_lose_nothing_and_keep_the_order(
     home: Home, tmp_path: Path, seed: int
 ) -> None:
-    """Two workers at a time, of which one sends, are killed while photographs change."""
+    """Two workers at a time, one of them sending, are killed while photographs change."""
     chance = random.Random(seed)
     with Receiver(tmp_path / "receiver") as receiver, contextlib.ExitStack() as workers:
         webhook = home.send_to(receiver)

@@ -144,7 +144,7 @@ def _of_another_program(library: Library) -> None:
 
 
 def _not_a_database(library: Library) -> None:
-    (library.home / "catalog.sqlite3").write_bytes(b"This is no database at all.\n" * 100)
+    (library.home / "catalog.sqlite3").write_bytes(b"This is not a database.\n" * 100)
 
 
 def _a_damaged_index(library: Library) -> None:

@@ -69,7 +69,7 @@ def test_pairs_and_groups_are_counted(identities: Identities) -> None:
     assert counts(report) == {
         "precision": (3, 6),
         "precision_on_object": (4, 6),
-        # Cups: 6 pairs of which 3 are covered; hats: 1.
+        # Cups: 3 of 6 pairs are covered; hats: 1.
         "recall": (3, 7),
         "recall_covered": (3, 4),
         "pure_groups": (1, 4),

@@ -124,7 +124,7 @@ def test_hidden_files_and_other_files_are_skipped(tmp_path: Path) -> None:
     write_photo(tmp_path / "wrong.txt", 3)
     write_photo(tmp_path / ".hidden.jpg", 4)
     write_photo(tmp_path / ".cache" / "b.jpg", 5)
-    (tmp_path / "notes.txt").write_text("BM is no bitmap, GIF no animation")
+    (tmp_path / "notes.txt").write_text("BM is not a bitmap, nor GIF an animation")
     (tmp_path / "sound.m4a").write_bytes(b"\0\0\0\x18ftypmp42\0\0\0\0mp42isom")
     (tmp_path / "a.xmp").write_text("<x/>")
     assert _walk(tmp_path) == ["a.jpg", "without-suffix", "wrong.txt"]

@@ -355,7 +355,7 @@ def test_a_job_gives_way_after_its_turn_if_another_waits(
 def test_a_change_of_models_finishes_although_uploads_never_end(
     queue: SqlJobQueue, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Its models are ten times slower than those for uploads, of which more always wait."""
+    """Its models are ten times slower than those for uploads, and more of these always wait."""
     monkeypatch.setattr(jobs_module, "TURN_SECONDS", 0.05)
     change = queue.add_for_all(JobKind.PIPELINE, profile="slow")
     uploads = queue.add(JobKind.UPLOAD, "holiday")

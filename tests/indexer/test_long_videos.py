@@ -39,7 +39,7 @@ def _index_measured(library: Library) -> tuple[int, float]:
 def test_two_hours_take_little_more_memory_than_a_minute(
     tmp_path: Path, suffix: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Two hours at five frames a second, of which each scene lasts five seconds."""
+    """Two hours at five frames a second; each scene lasts five seconds."""
     names = ["red", "green", "blue", "yellow", "purple", "white"]
     scenes = [(painted((name, names[n % 5]), n, (320, 240)), 5.0) for n, name in enumerate(names)]
     used = {}

@@ -207,7 +207,7 @@ def test_the_home_may_lie_in_the_watched_folder(tmp_path: Path) -> None:
         for number in range(3):
             library.photo(f"b{number}.png", 2 + number)
             watch.until(lambda name=f"b{number}.png": name in library.asset_ids())
-    # What a run writes into the home is no reason for another one.
+    # What a run writes into the home does not cause another one.
     assert [report["indexed"] for report in watch.reports] == [1, 1, 1, 1]
 
 

@@ -151,7 +151,7 @@ def spliced(
 
 
 def shown(rows: Tensor, mask: Tensor) -> list[Tensor]:
-    """Each row's positions that are no padding."""
+    """Each row's positions that are not padding."""
     return [row[keep.bool()] for row, keep in zip(rows, mask, strict=True)]
 
 

@@ -58,7 +58,7 @@ def pixels_of(data: bytes) -> np.ndarray:
         b"",
         b"\0" * 4096,
         b"hello, world\n" * 50,
-        b"BM is how this text starts, and it is no bitmap at all",
+        b"BM is how this text starts, and it is not a bitmap",
         b"PK\x03\x04" + bytes(100),
         b"%PDF-1.7\n" + bytes(100),
         b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 10 10\n" + bytes(100),

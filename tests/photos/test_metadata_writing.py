@@ -86,7 +86,7 @@ def test_what_is_written_is_read_back(former: bytes | None, said: Annotations) -
         ).latitude
         is None
     ):
-        # 0, 0 is no place.
+        # 0, 0 is not a place.
         said = Annotations(said.title, said.keywords, said.rating)
     assert says(facts, said)
     assert read_xmp(written).is_whole

@@ -79,7 +79,7 @@ def terms(source: str) -> list[Term]:
             ],
         ),
         ('image:"my cat.jpg"', [(WrittenPicture("my cat.jpg"), 1, False)]),
-        # What is no field, no sign and no weight is text.
+        # What is not a field, sign or weight is text.
         ("10:30 https://x.org/a?b:c note: dusk", [text("10:30 https://x.org/a?b:c note: dusk")]),
         (r"C:\photos\2024 don't", [text(r"C:\photos\2024 don't")]),
         ("date: 5 May", [text("date: 5 May")]),

@@ -74,7 +74,7 @@ class Merging(BaseModel):
 
 
 class Distinction(BaseModel):
-    """Assets of which no two are duplicates, or with `distinct` false may be again."""
+    """Assets: no two are duplicates, or with `distinct` false they may be again."""
 
     model_config = ConfigDict(extra="forbid")
 

@@ -310,7 +310,7 @@ class _Rendering:
 
 
 def _variant(time_ms: int | None, size: PictureSize) -> str:
-    """The name of a whole picture: a photograph, or a frame of a video, of which there are many."""
+    """The name of a whole picture: a photograph, or one of a video's frames."""
     return str(size.value) if time_ms is None else f"moment-{time_ms}-{size.value}"
 
 

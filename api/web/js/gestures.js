@@ -11,7 +11,7 @@ export function fromMiddle(element, { clientX, clientY }) {
 
 /**
  * Call `pan(dx, dy)` for drags over `stage`, and `zoomBy(factor, at)` for pinches, `at` from its middle. `isIgnored(event)`
- * says where none begins, and `canPan()` whether one pointer moves anything. The end of a drag is no click.
+ * says where none begins, and `canPan()` whether one pointer moves anything. The end of a drag is not a click.
  */
 export function onGestures(stage, { pan, zoomBy, isIgnored, canPan }) {
   const pointers = new Map();

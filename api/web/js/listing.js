@@ -1,4 +1,4 @@
-// The results of one state, of which only parts need be loaded.
+// The results of one state; only parts of them need to be loaded.
 //
 // They lie in blocks of neighbours, which are loaded and laid out as wholes; where the counts per month
 // are known, no block crosses the end of a month. A result is {asset, region, channels, score, rank}.

@@ -1,5 +1,5 @@
 // One group of duplicates after another, its photographs side by side: keep one and move the rest
-// to the trash, or say that they are no duplicates.
+// to the trash, or say that they are not duplicates.
 
 import * as api from "./api.js";
 import { announce, button, fill, h, iconButton, thumb } from "./dom.js";

@@ -1,4 +1,4 @@
-// The strip below an open photograph: the files of its stack, of which one is shown.
+// The strip below an open photograph: the files of its stack, one of them shown.
 
 import * as api from "./api.js";
 import { fill, h, icon, thumb } from "./dom.js";

@@ -63,9 +63,9 @@ _BLOCKS_AT_ONCE = 32
 class Clusters:
     """Clusters of projected rows.
 
-    `projection` (w, r) float32 takes vectors padded to w; `centres` (c, r) are ordered by groups,
-    of which `starts` (g + 1) are the first centres and `middles` (g, r) the centres. The projection
-    keeps the mean of the rows, unlike common PCA, because inner products depend on it.
+    `projection` (w, r) float32 takes vectors padded to w; `centres` (c, r) are ordered by groups;
+    `starts` (g + 1) are the groups' first centres and `middles` (g, r) their centres. The
+    projection keeps the mean of the rows, unlike common PCA, because inner products depend on it.
     """
 
     projection: Float32Array

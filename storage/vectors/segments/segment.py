@@ -114,7 +114,7 @@ class Segment:
         return self.rows.vectors.nbytes + 24 * len(self)
 
     def locate(self, ids: Int64Array) -> tuple[Int64Array, BoolArray]:
-        """Positions of the `ids` present, and a mask of which ones they are (len(ids),)."""
+        """Positions of the `ids` present, and a mask that tells which ones they are (len(ids),)."""
         if not len(self):
             return np.empty(0, np.int64), np.zeros(ids.shape, np.bool_)
         positions = np.minimum(np.searchsorted(self.ids, ids), len(self) - 1)
@@ -229,7 +229,7 @@ class Sealed:
         return replace(rows, vectors=rows.vectors[:, : self.segment.dimension])
 
     def locate(self, ids: Int64Array) -> tuple[Int64Array, BoolArray]:
-        """Positions of the `ids` alive here, and a mask of which ones they are (len(ids),)."""
+        """Positions of the `ids` alive here, and a mask that tells which ones they are (len(ids),)."""
         positions, present = self.segment.locate(ids)
         if self.alive is not None:
             living = self.alive[positions]

@@ -91,7 +91,7 @@ class Delta:
         return replace(rows, vectors=rows.vectors[:, : self.dimension])
 
     def locate(self, ids: Int64Array) -> tuple[Int64Array, BoolArray]:
-        """Positions of the `ids` alive here, and a mask of which ones they are (len(ids),)."""
+        """Positions of the `ids` alive here, and a mask that tells which ones they are (len(ids),)."""
         live = self._live_by_id()
         if not live.size:
             return np.empty(0, np.int64), np.zeros(ids.shape, np.bool_)

@@ -195,7 +195,7 @@ def test_filters_match_the_same_assets_in_lists_and_searches(
         for target in ("image", "region"):
             hits = list(client.iterate_hits(page=50, filters=chosen, target=target, **query))
             found = those([hit.asset for hit in hits])
-            # What a query is like is no answer to it.
+            # What a query is like is not an answer to it.
             left = wanted.replace("a", "") if query["query"] == f"like:{like}" else wanted
             if query["query"] == f"like:{region}" and target == "image":
                 assert found in {wanted, wanted.replace("a", "")}

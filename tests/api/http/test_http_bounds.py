@@ -323,7 +323,7 @@ def everything_said(raw: httpx.Client, ids: dict[str, list[str]]) -> Iterator[tu
     ]
     for path in paths:
         answer = raw.get(path)
-        # What the page's own addresses say is no answer.
+        # What the page's own addresses say does not count.
         yield path, answer.text + json.dumps(dict(answer.headers))
     posts: list[tuple[str, Any]] = [
         ("/v1/jobs", {"kind": "import", "root": "photos", "path": "../.."}),

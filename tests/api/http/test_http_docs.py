@@ -24,7 +24,7 @@ def blocks() -> tuple[list[str], str]:
 
 
 def as_curl_does(client: httpx.Client, command: list[str], folder: Path) -> httpx.Response:
-    """Make a request of a command's words, of which it knows those that the page uses."""
+    """Make a request of a command's words; it knows those that the page uses."""
     files: list[tuple[str, Any]] = []
     headers: dict[str, str] = {}
     method = url = body = out = None

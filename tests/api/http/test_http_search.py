@@ -1,4 +1,4 @@
-"""Searches over HTTP: every kind of query, weights, pages, and what is no query."""
+"""Searches over HTTP: every kind of query, weights, pages, and what is not a query."""
 
 from __future__ import annotations
 

@@ -62,7 +62,7 @@ _NARROW = {
 def filled(
     migrated_file: Path, tmp_path_factory: pytest.TempPathFactory, request: Any
 ) -> Iterator[Home]:
-    """Assets of which few have anything special; shared, because most tests only read."""
+    """Assets, few with anything special; shared, because most tests only read."""
     folder = tmp_path_factory.mktemp("plans")
     shutil.copyfile(migrated_file, folder / "catalog.sqlite3")
     with open_home(f"sqlite:///{folder / 'catalog.sqlite3'}", folder) as home:

@@ -276,7 +276,7 @@ def assert_one_sentence(error: RegardError) -> None:
 @pytest.mark.parametrize(
     "content",
     [
-        b"this is no database, but a text file of some length\n" * 100,
+        b"this is not a database, but a text file of some length\n" * 100,
         b"SQLite format 3\0" + b"\xff" * 4096,
     ],
 )

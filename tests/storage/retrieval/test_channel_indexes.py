@@ -382,7 +382,7 @@ def test_threads_search_while_others_write(home: Home) -> None:
 
 @on_all_engines
 def test_verify_while_another_writes(home: Home) -> None:
-    """What is committed during the comparison is no difference."""
+    """What is committed during the comparison does not count as a difference."""
     fill(home)
     indexes = home.indexes()
     with home.writing("one") as writer:

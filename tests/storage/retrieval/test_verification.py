@@ -51,17 +51,17 @@ DAMAGES: dict[str, tuple[Callable[[Home], object], str, str]] = {
     "an image's embedding is deleted": (
         lambda home: delete(schema.embedding).where(one_embedding(home, "image")),
         "1 contents lack a vector",
-        "1 rows of the index joint-1/image are no embeddings",
+        "1 rows of the index joint-1/image are not embeddings",
     ),
     "a region's embedding is deleted": (
         lambda home: delete(schema.embedding).where(one_embedding(home, "region")),
         "2 regions lack a vector",
-        "2 rows of the index joint-1/region are no embeddings",
+        "2 rows of the index joint-1/region are not embeddings",
     ),
     "a caption's embedding is deleted": (
         lambda home: delete(schema.embedding).where(one_embedding(home, "caption")),
         "1 deleted embeddings are not in the change log",
-        "1 rows of the index joint-1/caption are no embeddings",
+        "1 rows of the index joint-1/caption are not embeddings",
     ),
     "a region is deleted": (
         lambda home: delete(schema.region).where(one_row("region")),
@@ -107,7 +107,7 @@ DAMAGES: dict[str, tuple[Callable[[Home], object], str, str]] = {
             .values(id=schema.embedding.c.id - 1)
         ),
         "1 ids of embeddings stand for two vectors",
-        "1 rows of the index joint-1/caption are no embeddings",
+        "1 rows of the index joint-1/caption are not embeddings",
     ),
     "ids will be used again": (
         lambda home: (
@@ -116,7 +116,7 @@ DAMAGES: dict[str, tuple[Callable[[Home], object], str, str]] = {
         "12 rows of embeddings have ids beyond their counter",
         "",
     ),
-    "a vector is no unit vector": (
+    "a vector is not a unit vector": (
         lambda home: (
             update(schema.embedding)
             .where(one_embedding(home, "image"))

@@ -59,7 +59,7 @@ def test_a_key_is_found_by_its_whole_secret_alone(home: Home, keys: SqlKeys) -> 
     sha256 = hashlib.sha256(secret.encode()).hexdigest()
     for wrong in ("", secret[:-1], secret + "A", secret[4:], swapped, secret.upper(), sha256):
         assert keys.find(wrong) is None, wrong
-    # Neither text that is no ASCII nor a broken surrogate is an error.
+    # Neither text that is not ASCII nor a broken surrogate is an error.
     assert keys.find("rgd_" + "é" * 43) is None
     assert keys.find("rgd_" + "\udcff" * 43) is None
 

@@ -98,7 +98,7 @@ def test_damage_is_told_and_mended_by_rebuilding(
 
 
 def assert_scores_are_right(index: SegmentedIndex, truth: Truth, queries: np.ndarray) -> None:
-    """Check whole answers of an index some rows of which may be left out."""
+    """Check whole answers of an index that may leave out some rows."""
     for k, exact in itertools.product((5, 60), (False, True)):
         scores, found = index.search(queries, k, exact=exact)[:2]
         right = np.array([[truth.rows[key] for key in row] for row in found.tolist()], np.float64)

@@ -63,7 +63,7 @@ _TAG = (
 )
 _UNTAG = f"{_FORGET.format(row='OLD', key='asset_id')} AND field = 'tag' AND text = OLD.tag;"
 
-# Words as both databases see them: accents off, whatever is no letter or digit between them.
+# Words as both databases see them: accents off, whatever is not a letter or digit between them.
 # Enough of a text is read to stay far below the megabyte that a tsvector may have.
 _POSTGRES_FOLDED = r"""
 CREATE FUNCTION regard_folded(words text) RETURNS text

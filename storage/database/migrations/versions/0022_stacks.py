@@ -62,7 +62,7 @@ def _create(name: str, columns: list[str], condition: str) -> None:
 
 
 def _mark_folders(connection: sa.Connection) -> None:
-    """One row for each folder with an asset that is no upload."""
+    """One row for each folder with an asset that is not an upload."""
     folders: set[tuple[int, bytes]] = set()
     after = 0
     while rows := connection.execute(
