@@ -1,4 +1,5 @@
-"""FastAPI dependencies of the handlers: the service, the caller, paging and filters."""
+"""FastAPI dependencies of the handlers: the service, the caller, paging and filters, and the base
+class of bodies."""
 
 from __future__ import annotations
 
@@ -9,6 +10,7 @@ from fastapi import Depends, Query, Request
 from fastapi._compat import ModelField
 from fastapi.dependencies.models import Dependant
 from fastapi.exceptions import RequestValidationError
+from pydantic import BaseModel, ConfigDict
 
 from regard.api.http.access import Requires
 from regard.api.http.filters import JsonFilters, asset_filter, path_filter, query_filters
@@ -24,6 +26,12 @@ from regard.storage.assets.facets import FACETS
 PAGE = 100
 MAX_PAGE = 1000
 _FREE_PREFIX = "custom."
+
+
+class RequestBody(BaseModel):
+    """A body in JSON, without other fields and values of other types, such as "5" for 5."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
 
 
 async def service_of(request: Request) -> Service:

@@ -5,13 +5,13 @@ from __future__ import annotations
 from typing import Any
 
 from fastapi import APIRouter
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 from starlette.responses import Response
 
 from regard.api import schemas
 from regard.api.http import documents
 from regard.api.http.cursors import read_cursor, write_cursor
-from regard.api.http.dependencies import PAGE, Cursor, PageLimit, Reader, Use, Writer
+from regard.api.http.dependencies import PAGE, Cursor, PageLimit, Reader, RequestBody, Use, Writer
 from regard.api.http.documents import read_identifier
 from regard.api.http.filters import path_filter
 from regard.api.http.problems import Problem, responses
@@ -28,10 +28,8 @@ router = APIRouter(prefix="/v1", tags=["albums"])
 _BULK = 1000
 
 
-class NewAlbum(BaseModel):
+class NewAlbum(RequestBody):
     """An album or, with a query, a saved search."""
-
-    model_config = ConfigDict(extra="forbid")
 
     name: StorableText = Field(min_length=1, max_length=200, examples=["Best of 2024"])
     query: StorableText | None = Field(
@@ -43,10 +41,8 @@ class NewAlbum(BaseModel):
     )
 
 
-class AlbumPatch(BaseModel):
+class AlbumPatch(RequestBody):
     """What to change; what is not given stays."""
-
-    model_config = ConfigDict(extra="forbid")
 
     name: StorableText | None = Field(default=None, min_length=1, max_length=200)
     query: StorableText | None = Field(
@@ -54,10 +50,8 @@ class AlbumPatch(BaseModel):
     )
 
 
-class AlbumChange(BaseModel):
+class AlbumChange(RequestBody):
     """Assets to add to an album and to take out of it, all of them or none."""
-
-    model_config = ConfigDict(extra="forbid")
 
     add: list[str] = Field(default=[], max_length=_BULK, examples=[["a17", "a18"]])
     remove: list[str] = Field(default=[], max_length=_BULK, examples=[["a19"]])

@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Query
-from pydantic import BaseModel, ConfigDict, Field, JsonValue
+from pydantic import Field, JsonValue
 from starlette.responses import Response
 
 from regard.api import schemas
@@ -19,6 +19,7 @@ from regard.api.http.dependencies import (
     Filters,
     PageLimit,
     Reader,
+    RequestBody,
     Use,
     Writer,
     facet_names,
@@ -40,10 +41,8 @@ Custom = Annotated[dict[FieldName, JsonValue], Field(max_length=100), Storable]
 _BULK = 1000
 
 
-class AssetPatch(BaseModel):
+class AssetPatch(RequestBody):
     """The fields to change; omitted fields keep their values."""
-
-    model_config = ConfigDict(extra="forbid")
 
     title: StorableText | None = Field(default=None, max_length=2000, examples=["Harbour at dawn"])
     tags: list[Tag] = Field(default=[], max_length=500, examples=[["harbour", "dawn"]])
@@ -51,20 +50,16 @@ class AssetPatch(BaseModel):
     external_id: StorableText | None = Field(default=None, min_length=1, max_length=500)
 
 
-class BulkRequest(BaseModel):
+class BulkRequest(RequestBody):
     """One action on many assets; it changes all of them or none."""
-
-    model_config = ConfigDict(extra="forbid")
 
     ids: list[str] = Field(min_length=1, max_length=_BULK, examples=[["a17", "a18"]])
     action: Literal["tag", "untag", "delete", "restore"]
     tags: list[Tag] = Field(default=[], max_length=500, examples=[["harbour"]])
 
 
-class TrashRequest(BaseModel):
+class TrashRequest(RequestBody):
     """The collection whose trash to empty. Default: all collections."""
-
-    model_config = ConfigDict(extra="forbid")
 
     collection: StorableText | None = Field(default=None, examples=["holiday"])
 

@@ -6,7 +6,7 @@ import hashlib
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Query
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 from starlette.responses import Response
 
 from regard.api import schemas
@@ -18,6 +18,7 @@ from regard.api.http.dependencies import (
     Cursor,
     PageLimit,
     Reader,
+    RequestBody,
     Use,
     Writer,
 )
@@ -34,10 +35,8 @@ router = APIRouter(prefix="/v1", tags=["collections"])
 _ATTEMPTS = 20
 
 
-class NewCollection(BaseModel):
+class NewCollection(RequestBody):
     """The name of the new collection."""
-
-    model_config = ConfigDict(extra="forbid")
 
     name: StorableText = Field(min_length=1, max_length=200, examples=["holiday"])
 

@@ -8,13 +8,13 @@ from typing import Annotated, Any
 
 from anyio import to_thread
 from fastapi import APIRouter, Query
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 from pydantic_core import to_json
 from starlette.responses import Response
 
 from regard.api import schemas
 from regard.api.http.cursors import bad_cursor, read_cursor, write_cursor
-from regard.api.http.dependencies import Cursor, Reader, Use, Writer, make_filter
+from regard.api.http.dependencies import Cursor, Reader, RequestBody, Use, Writer, make_filter
 from regard.api.http.documents import Documents, read_identifier
 from regard.api.http.filters import JsonFilters
 from regard.api.http.problems import responses
@@ -64,19 +64,15 @@ async def list_duplicates(
     return await to_thread.run_sync(work, limiter=service.grouping_threads)
 
 
-class Merging(BaseModel):
+class Merging(RequestBody):
     """The asset to keep, and those to move to the trash."""
-
-    model_config = ConfigDict(extra="forbid")
 
     keep: str = Field(examples=["a17"])
     discard: list[str] = Field(min_length=1, max_length=_BULK, examples=[["a18", "a19"]])
 
 
-class Distinction(BaseModel):
+class Distinction(RequestBody):
     """Assets: no two are duplicates, or with `distinct` false they may be again."""
-
-    model_config = ConfigDict(extra="forbid")
 
     ids: list[str] = Field(min_length=2, max_length=MOST_DISTINCT, examples=[["a17", "a18"]])
     distinct: bool = True

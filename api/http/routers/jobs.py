@@ -11,12 +11,12 @@ from typing import Annotated, Any, Literal
 
 from anyio import to_thread
 from fastapi import APIRouter, Header, Query, Request
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 from starlette.responses import Response, StreamingResponse
 
 from regard.api import schemas
 from regard.api.http.cursors import read_cursor, write_cursor
-from regard.api.http.dependencies import PAGE, Cursor, PageLimit, Reader, Use, Writer
+from regard.api.http.dependencies import PAGE, Cursor, PageLimit, Reader, RequestBody, Use, Writer
 from regard.api.http.documents import Documents, read_identifier
 from regard.api.http.idempotency import IdempotencyKey, answer_once
 from regard.api.http.problems import Problem, Responses, named, responses
@@ -53,10 +53,8 @@ LastEvent = Annotated[
 PathPattern = Annotated[StorableText, Field(min_length=1, max_length=1000)]
 
 
-class ImportRequest(BaseModel):
+class ImportRequest(RequestBody):
     """Index a folder below a configured root."""
-
-    model_config = ConfigDict(extra="forbid")
 
     kind: Literal["import"]
     root: StorableText = Field(max_length=200, examples=["photos"])
@@ -79,19 +77,15 @@ class ImportRequest(BaseModel):
     )
 
 
-class ReindexRequest(BaseModel):
+class ReindexRequest(RequestBody):
     """Index the imported folders and uploads of a collection again."""
-
-    model_config = ConfigDict(extra="forbid")
 
     kind: Literal["reindex"]
     collection: StorableText = Field(min_length=1, max_length=200, examples=["holiday"])
 
 
-class ReadRequest(BaseModel):
+class ReadRequest(RequestBody):
     """Read the text in all photographs that were not read yet."""
-
-    model_config = ConfigDict(extra="forbid")
 
     kind: Literal["read"]
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import Annotated, Any
 
 from fastapi import APIRouter
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from regard.api import schemas
-from regard.api.http.dependencies import Administrator, Reader, Use
+from regard.api.http.dependencies import Administrator, Reader, RequestBody, Use
 from regard.api.http.problems import Problem, named, responses
 from regard.api.http.service import Service
 from regard.api.http.storable import StorableText
@@ -22,26 +22,20 @@ router = APIRouter(prefix="/v1", tags=["pipelines"])
 Beginning = Annotated[str, Field(pattern="^[0-9a-f]{4,64}$", examples=["3f9a1c"])]
 
 
-class ReindexAllRequest(BaseModel):
+class ReindexAllRequest(RequestBody):
     """The profile to change to. Default: the home's own profile as it is now."""
-
-    model_config = ConfigDict(extra="forbid")
 
     profile: StorableText | None = Field(default=None, max_length=200, examples=["blip3"])
 
 
-class RollbackRequest(BaseModel):
+class RollbackRequest(RequestBody):
     """Whether to roll back now, without what was indexed since the change."""
-
-    model_config = ConfigDict(extra="forbid")
 
     at_once: bool = Field(default=False, examples=[False])
 
 
-class PruneRequest(BaseModel):
+class PruneRequest(RequestBody):
     """The pipelines to delete. Default: all that were live before."""
-
-    model_config = ConfigDict(extra="forbid")
 
     pipelines: list[Beginning] = Field(default=[], max_length=100)
     unfinished: bool = Field(default=False, examples=[False])

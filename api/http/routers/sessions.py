@@ -5,11 +5,12 @@ from __future__ import annotations
 from typing import Literal, TypedDict
 
 from fastapi import APIRouter
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 from starlette.requests import Request
 from starlette.responses import Response
 
 from regard.api.http.access import COOKIE, Access
+from regard.api.http.dependencies import RequestBody
 from regard.api.http.problems import responses
 from regard.api.http.sub_path import current_prefix
 
@@ -18,10 +19,8 @@ router = APIRouter(tags=["service"])
 _COOKIE_SECONDS = 30 * 24 * 3600
 
 
-class SessionStart(BaseModel):
+class SessionStart(RequestBody):
     """The key to keep in a cookie."""
-
-    model_config = ConfigDict(extra="forbid")
 
     key: str = Field(max_length=200, examples=["rgd_…"])
 

@@ -15,11 +15,11 @@ from typing import Any
 
 from anyio import to_thread
 from fastapi import APIRouter, Request
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import Field, ValidationError
 from starlette.responses import Response
 
 from regard.api import schemas
-from regard.api.http.dependencies import Use, Writer
+from regard.api.http.dependencies import RequestBody, Use, Writer
 from regard.api.http.forms import Form, FormFile, FormLimits, FormShape, read_form
 from regard.api.http.idempotency import IdempotencyKey, answer_once
 from regard.api.http.problems import (
@@ -80,16 +80,14 @@ _FORM = {
 }
 
 
-class UploadFields(BaseModel):
+class UploadFields(RequestBody):
     """The fields of an upload, for all its files."""
-
-    model_config = ConfigDict(extra="forbid")
 
     collection: StorableText = Field(default=DEFAULT_COLLECTION, min_length=1, max_length=200)
     external_id: StorableText | None = Field(default=None, min_length=1, max_length=500)
     title: StorableText | None = Field(default=None, max_length=2000)
     tag: list[Tag] = Field(default=[], max_length=500)
-    custom: Custom = {}
+    custom: Custom = Field(default={})
 
 
 @dataclass(frozen=True, slots=True)
