@@ -11,9 +11,10 @@ from starlette.responses import HTMLResponse, JSONResponse
 from regard.api.http.access import COOKIE, KEY_SCHEME, Requires
 from regard.api.http.examples import EXAMPLES
 from regard.api.http.problems import PROBLEMS, ProblemDocument, problem_document
-from regard.api.http.reference import reference_page
+from regard.api.http.reference import problem_page, reference_page
 from regard.api.http.search_requests import SearchRequest
 from regard.api.http.sub_path import current_prefix
+from regard.core.errors import NotFound
 from regard.core.keys import AccessScope
 
 LICENSE = {"name": "Apache-2.0", "identifier": "Apache-2.0"}
@@ -56,17 +57,27 @@ def complete_openapi(app: FastAPI) -> None:
 
 
 def reference_router(app: FastAPI) -> APIRouter:
-    """`/v1/openapi.json` and `/v1/docs` of an application."""
-    router = APIRouter(dependencies=[Depends(Requires(AccessScope.READ))], include_in_schema=False)
+    """`/v1/openapi.json` and `/v1/docs` of an application, and a page for each problem's type.
 
-    @router.get("/v1/openapi.json")
+    The page of a problem needs no key: a caller may be told that it needs one.
+    """
+    router = APIRouter(include_in_schema=False)
+    needs_key = [Depends(Requires(AccessScope.READ))]
+
+    @router.get("/v1/openapi.json", dependencies=needs_key)
     async def document() -> JSONResponse:
         servers = [{**SERVERS[0], "url": current_prefix() or "/"}]
         return JSONResponse({**app.openapi(), "servers": servers})
 
-    @router.get("/v1/docs")
+    @router.get("/v1/docs", dependencies=needs_key)
     async def page() -> HTMLResponse:
         return HTMLResponse(reference_page(app.openapi()))
+
+    @router.get("/v1/problems/{name}")
+    async def problem(name: str) -> HTMLResponse:
+        if name not in PROBLEMS:
+            raise NotFound(f"no problem is named {name}", remedy=f"known are {', '.join(PROBLEMS)}")
+        return HTMLResponse(problem_page(name))
 
     return router
 

@@ -1,4 +1,4 @@
-"""The API reference as an HTML page without scripts or styles.
+"""The API reference, and what a problem's type means, as HTML pages without scripts or styles.
 
 Swagger UI and similar pages need inline scripts or scripts of other sites, which the server's
 content security policy forbids.
@@ -34,16 +34,34 @@ def reference_page(document: Mapping[str, Any]) -> str:
         f"<tr><td>{kind.status}</td><td><code>{name}</code></td><td>{escape(kind.unspecific)}</td></tr>"
         for name, kind in PROBLEMS.items()
     )
-    return (
-        '<!doctype html><html lang="en"><head><meta charset="utf-8">'
-        '<meta name="viewport" content="width=device-width, initial-scale=1">'
-        f'<meta name="color-scheme" content="light dark"><title>{title}</title></head><body><main>'
-        f"<h1>{title}</h1>{_paragraph(document['info'].get('description'))}"
+    return _page(
+        title,
+        f"{_paragraph(document['info'].get('description'))}"
         '<p>For programs: <a href="openapi.json">the OpenAPI document</a>.</p>'
         f'<nav aria-label="Contents"><ul>{contents}<li><a href="#problems">problems</a></li></ul></nav>'
         f'{sections}<section id="problems"><h2>problems</h2><table>'
         "<thead><tr><th>status</th><th>name</th><th>meaning</th></tr></thead>"
-        f"<tbody>{problems}</tbody></table></section></main></body></html>\n"
+        f"<tbody>{problems}</tbody></table></section>",
+    )
+
+
+def problem_page(name: str) -> str:
+    """What is found at the `type` of a problem; `name` is a key of `PROBLEMS`."""
+    kind = PROBLEMS[name]
+    return _page(
+        escape(kind.title),
+        f"<p>Answers with the type <code>{name}</code> and the status {kind.status} mean: "
+        f"{escape(kind.unspecific)}.</p><p>The <code>detail</code> of an answer says what is wrong "
+        "in its case, its <code>remedy</code> how to mend it.</p>",
+    )
+
+
+def _page(title: str, content: str) -> str:
+    return (
+        '<!doctype html><html lang="en"><head><meta charset="utf-8">'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">'
+        f'<meta name="color-scheme" content="light dark"><title>{title}</title></head><body><main>'
+        f"<h1>{title}</h1>{content}</main></body></html>\n"
     )
 
 

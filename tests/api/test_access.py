@@ -1,6 +1,7 @@
 """Who may call what: keys in headers and cookies, scopes, and where keys have to be asked for."""
 
 from collections.abc import Iterator
+from html import escape
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -12,7 +13,7 @@ from starlette.testclient import TestClient
 from regard.api.http.access import COOKIE, Access, check_may_start, must_require_keys
 from regard.api.http.dependencies import Administrator, Reader, Writer
 from regard.api.http.openapi import complete_openapi, reference_router
-from regard.api.http.problems import handle_errors
+from regard.api.http.problems import PROBLEMS, handle_errors
 from regard.api.http.routers import sessions
 from regard.core.errors import CannotWork
 from regard.core.keys import AccessScope, Caller
@@ -181,6 +182,21 @@ def test_openapi_documents_security_schemes(keys: SqlKeys) -> None:
     assert (schemes["session"]["in"], schemes["session"]["name"]) == ("cookie", COOKIE)
     assert document["paths"]["/v1/read"]["get"]["security"] == [{"key": []}, {"session": []}]
     assert document["paths"]["/v1/session"]["delete"]["security"] == []
+
+
+def test_the_type_of_a_problem_leads_to_a_page_that_explains_it(keys: SqlKeys) -> None:
+    client = client_of(keys, required=True)
+    refusal = client.get("/v1/read").json()
+    assert refusal["status"] == 401
+    page = client.get(refusal["type"])
+    assert (page.status_code, page.headers["content-type"]) == (200, "text/html; charset=utf-8")
+    assert "this server needs a key" in page.text
+    for name, kind in PROBLEMS.items():
+        page = client.get(f"/v1/problems/{name}")
+        assert f"<h1>{escape(kind.title)}</h1>" in page.text
+        assert f"the status {kind.status} mean" in page.text
+    unknown = client.get("/v1/problems/nothing")
+    assert (unknown.status_code, unknown.json()["type"]) == (404, "/v1/problems/not-found")
 
 
 def test_reference_page_has_no_scripts_or_external_resources(keys: SqlKeys) -> None:
