@@ -1,8 +1,8 @@
 """Which files of a folder belong together as a stack: RAW and JPEG, Live Photos, bursts and edits.
 
 Names link two files, unless their metadata says otherwise; files that are linked, also over others,
-are a stack. So the order of files never matters, and a file changes only the stacks that it is
-linked to.
+are a stack. What people chose overrides that for the files that they chose. So the order of files
+never matters, and a file changes only the stacks that it is linked to.
 
 Conventions of names, all in any case:
 - iOS: `IMG_E1234` is the edited `IMG_1234`; a Live Photo is two files of one stem;
@@ -28,6 +28,9 @@ _VIDEO_SECONDS = 5.0
 _ZONE, _MOST_ZONES = 900.0, 4 * 26
 _BURST_SECONDS = 1.0
 _BURST_FRAMES = 3
+# A longer run of frames is a burst only at this pace; else it is a time-lapse, or a walk.
+_LONG_SECONDS = 10.0
+_FRAMES_A_SECOND = 2.0
 
 _EDITED = re.compile(r"(.+?)(?:[-_ ]edit(?:ed)?|-enhanced-[a-z-]+|~[0-9]{1,2})")
 _EDITED_BY_IOS = re.compile(r"(img_)e([0-9]{4,})")
@@ -54,7 +57,9 @@ class FileKind(IntEnum):
 class StackFile:
     """A file of a folder.
 
-    `camera` and `taken_at`, a local time known to the second, are None where unknown.
+    `camera` and `taken_at`, a local time known to the second, are None where unknown. `chosen` is
+    None where people said nothing; else the file is in the stack of all with the same number, and
+    in none with the number 0.
     """
 
     id: int
@@ -62,6 +67,7 @@ class StackFile:
     kind: FileKind
     camera: str | None = None
     taken_at: datetime | None = None
+    chosen: int | None = None
 
     @property
     def stem(self) -> str:
@@ -99,9 +105,20 @@ def find_stacks(files: Iterable[StackFile]) -> list[Stack]:
     edited = {file.id for file in _link_edited(by_stem, links)}
     return [
         Stack(_cover_of(group, edited).id, frozenset(file.id for file in group))
-        for group in links.groups()
+        for group in _as_chosen(links.groups())
         if len(group) > 1
     ]
+
+
+def _as_chosen(groups: Iterable[Sequence[StackFile]]) -> Iterator[Sequence[StackFile]]:
+    """The groups without the files that people put elsewhere, and those that people made."""
+    together: dict[int, list[StackFile]] = defaultdict(list)
+    for group in groups:
+        yield [file for file in group if file.chosen is None]
+        for file in group:
+            if file.chosen:
+                together[file.chosen].append(file)
+    yield from together.values()
 
 
 @dataclass(slots=True)
@@ -212,12 +229,19 @@ def _bursts(
             links.add(one)
             links.add(other)
             links.join(one, other)
-        frames: dict[int, set[str]] = defaultdict(set)
-        for number, file in links.files.items():
-            frames[links.root(number)].add(file.stem)
+        bursts = {links.root(run[0].id) for run in links.groups() if _is_burst(run)}
         for one, other in pairs:
-            if len(frames[links.root(one.id)]) >= _BURST_FRAMES:
+            if links.root(one.id) in bursts:
                 yield one, other
+
+
+def _is_burst(run: Sequence[StackFile]) -> bool:
+    """Whether frames whose numbers and times follow one another were taken in one go."""
+    times = [file.taken_at for file in run if file.taken_at is not None]
+    seconds = (max(times) - min(times)).total_seconds()
+    frames = len({file.stem for file in run})
+    is_quick = frames - 1 >= _FRAMES_A_SECOND * seconds
+    return frames >= _BURST_FRAMES and (seconds <= _LONG_SECONDS or is_quick)
 
 
 def _cover_of(group: Sequence[StackFile], edited: set[int]) -> StackFile:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 from collections.abc import Sequence
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
@@ -144,6 +145,39 @@ def test_a_burst_ends_at_a_pause_a_gap_another_camera_or_another_series() -> Non
     assert stacks(i3=_file("i3.mov", 3, 3), i5=_file("i05.jpg", 5, 5)) == 0
 
 
+@pytest.mark.parametrize(
+    ("frames", "seconds_apart", "is_burst"),
+    [(11, 1.0, True), (12, 1.0, False), (300, 1.0, False), (40, 0.75, False), (41, 0.5, True),
+     (180, 0.05, True), (900, 1 / 15, True)],
+)  # fmt: skip
+def test_a_long_run_of_frames_is_a_burst_at_two_frames_a_second(
+    frames: int, seconds_apart: float, is_burst: bool
+) -> None:
+    run = [
+        _file(f"G{number:04}.JPG", number, number * seconds_apart)
+        for number in range(1, frames + 1)
+    ]
+    assert [len(stack.members) for stack in find_stacks(run)] == ([frames] if is_burst else [])
+    # RAW and JPEG of each frame belong together all the same.
+    raws = [_file(f"G{file.id:04}.CR2", 1000 + file.id, file.id * seconds_apart) for file in run]
+    assert len(find_stacks([*run, *raws])) == (1 if is_burst else frames)
+
+
+def test_what_people_chose_overrides_the_rules_for_the_chosen_files_alone() -> None:
+    def chosen(**numbers: int) -> dict[str, set[str]]:
+        names = [*(f"i{number}.jpg" for number in range(1, 6)), "z.png"]
+        files = [_file(name, place, place) for place, name in enumerate(names, 1)]
+        return _names([replace(one, chosen=numbers.get(one.stem)) for one in files])
+
+    frames = {f"i{number}.jpg" for number in range(1, 6)}
+    assert chosen() == {"i1.jpg": frames}
+    # The others stay together, though only the one that was taken out links them.
+    assert chosen(i3=0) == {"i1.jpg": frames - {"i3.jpg"}}
+    assert chosen(i3=0, i4=0) == {"i1.jpg": {"i1.jpg", "i2.jpg", "i5.jpg"}}
+    assert chosen(i3=7, z=7) == {"i1.jpg": frames - {"i3.jpg"}, "i3.jpg": {"i3.jpg", "z.png"}}
+    assert chosen(i3=7) == {"i1.jpg": frames - {"i3.jpg"}}
+
+
 def test_an_edited_picture_of_a_burst_is_its_cover() -> None:
     names = ["x_BURST001_COVER.jpg", "x_BURST002.jpg", "x_BURST003.jpg"]
     assert set(_stacked(*names, "x_BURST002-edited.jpg")) == {"x_BURST002-edited.jpg"}
@@ -203,7 +237,7 @@ def test_another_file_changes_only_the_stack_that_it_joins(
 
 def test_thousands_of_files_take_no_time_to_speak_of() -> None:
     files = [
-        _file(f"i{number:04}.{kind}", number * 2 + (kind == "jpg"), number)
+        _file(f"i{number:04}.{kind}", number * 2 + (kind == "jpg"), number / 2)
         for number in range(5000)
         for kind in ("jpg", "cr2")
     ]
