@@ -32,6 +32,8 @@ _COMMANDS = {
     "search": 'Find photographs, or the things in them: regard search "a red bus"',
     "duplicates": "List copies, edits and bursts: regard duplicates",
     "albums": "Make, fill and list albums: regard albums create NAME",
+    "stack": "Put photographs into one stack: regard stack a3 a4",
+    "unstack": "Take photographs out of their stacks: regard unstack a3",
     "write-metadata": "Write tags, titles and ratings to sidecars: regard write-metadata",
     "status": "Show what a home holds: regard status",
     "verify": "Check the catalog and its indexes: regard verify",

@@ -169,11 +169,14 @@ class Assets:
     def bulk(
         self,
         ids: Sequence[str],
-        action: Literal["tag", "untag", "delete", "restore"],
+        action: Literal["tag", "untag", "delete", "restore", "stack", "unstack"],
         *,
         tags: Sequence[str] = (),
     ) -> BulkAnswer:
-        """Change at most 1000 assets: all of them, or none when one does not exist."""
+        """Change at most 1000 assets: all of them, or none when one does not exist.
+
+        "stack" puts them, with what is in their stacks, into one; "unstack" takes them out.
+        """
         document = {"ids": list(ids), "action": action, "tags": list(tags)}
         call = Call("POST", "/v1/assets/bulk", json=document, repeatable=True)
         return self._connection.read(BulkAnswer, call)

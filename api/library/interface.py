@@ -235,6 +235,21 @@ class Library(ABC):
         """
 
     @abstractmethod
+    def stack(self, assets: str | Iterable[AssetLike]) -> int:
+        """Put photographs of one folder, with all that are in their stacks, into one stack.
+
+        Later runs of `index` leave that as it is. Returns how many files the stack has. Raises
+        NotFound, UsageError for fewer than two, Conflict for uploads and other folders.
+        """
+
+    @abstractmethod
+    def unstack(self, assets: str | Iterable[AssetLike]) -> int:
+        """Take photographs out of their stacks, which keep the others; returns how many left.
+
+        Later runs of `index` put them into none. Raises NotFound.
+        """
+
+    @abstractmethod
     def details(self, asset: AssetLike) -> Details:
         """A photograph with its facts, title and tags; raises NotFound."""
 

@@ -85,6 +85,7 @@ if TYPE_CHECKING:
     from regard.indexer.sidecar_writing import SidecarReport
     from regard.indexer.watching import Watch
     from regard.storage.assets.albums import SqlAlbums
+    from regard.storage.assets.editing import SqlAssetEditing
     from regard.storage.assets.overview import ExclusionOverview
     from regard.storage.assets.review import SqlDuplicateReview
     from regard.storage.export.exporting import ExportReport
@@ -366,6 +367,17 @@ class LocalLibrary(Library):
         from regard.storage.assets.review import SqlDuplicateReview
 
         return SqlDuplicateReview(self._live_home().catalog)
+
+    def stack(self, assets: str | Iterable[AssetLike]) -> int:
+        return self._editing().stack(asset_numbers(assets))
+
+    def unstack(self, assets: str | Iterable[AssetLike]) -> int:
+        return self._editing().unstack(asset_numbers(assets))
+
+    def _editing(self) -> SqlAssetEditing:
+        from regard.storage.assets.editing import SqlAssetEditing
+
+        return SqlAssetEditing(self._live_home().catalog)
 
     def details(self, asset: AssetLike) -> Details:
         return details_of(self._detail(asset))

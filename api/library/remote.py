@@ -311,6 +311,14 @@ class RemoteLibrary(Library):
         with _problems():
             return self._client.duplicates.mark_distinct(ids, distinct=distinct)
 
+    def stack(self, assets: str | Iterable[AssetLike]) -> int:
+        with _problems():
+            return self._client.assets.bulk(asset_ids(assets), "stack").done
+
+    def unstack(self, assets: str | Iterable[AssetLike]) -> int:
+        with _problems():
+            return self._client.assets.bulk(asset_ids(assets), "unstack").done
+
     def details(self, asset: AssetLike) -> Details:
         with _problems():
             found = self._client.assets.get(asset_id(asset))

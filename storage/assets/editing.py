@@ -23,7 +23,7 @@ from sqlalchemy import (
 
 from regard.core.assets import AssetEdit
 from regard.core.catalog import Exclusion
-from regard.core.errors import NotFound
+from regard.core.errors import Conflict, NotFound, UsageError
 from regard.storage.assets.reading import Visible
 from regard.storage.assets.rows import (
     add_tags,
@@ -36,7 +36,15 @@ from regard.storage.assets.rows import (
     require_free,
     write_custom,
 )
-from regard.storage.assets.stacks import dissolve_stacks, folders_of, mark_folders, update_stacks
+from regard.storage.assets.stacks import (
+    ALONE,
+    Folder,
+    dissolve_stacks,
+    folders_of,
+    mark_folders,
+    new_stack_number,
+    update_stacks,
+)
 from regard.storage.database import schema
 from regard.storage.database.catalog import Catalog
 from regard.storage.database.change_log import AssetEvent, record_changes
@@ -136,6 +144,48 @@ class SqlAssetEditing:
         """Take assets out of the trash, all of them or none; raises NotFound."""
         self._move(assets, visible, into_trash=False)
 
+    def stack(self, assets: Collection[int], *, visible: Visible = None) -> int:
+        """Put assets, with all that are in their stacks, into one stack; returns how many it has.
+
+        Raises NotFound, UsageError for fewer than two, Conflict for uploads and what lies in
+        different folders, could not be read or is in the trash.
+        """
+        if len(set(assets)) < 2:
+            raise UsageError("a stack has at least two photographs", remedy="name another one")
+        with self._database.writing() as connection:
+            number = new_stack_number(self._database, connection)
+            rows = require_assets(connection, self._with_stacks(connection, assets), visible)
+            folders = _require_stackable(rows)
+            _choose(connection, rows, number)
+            mark_folders(connection, folders)
+        update_stacks(self._database, folders)
+        return len(rows)
+
+    def unstack(self, assets: Collection[int], *, visible: Visible = None) -> int:
+        """Take assets out of their stacks, which keep the others; returns how many were in one.
+
+        Raises NotFound.
+        """
+        with self._database.writing() as connection:
+            rows = [
+                row
+                for row in require_assets(connection, assets, visible)
+                if row.stack_id is not None
+            ]
+            _choose(connection, rows, ALONE)
+            folders = folders_of(rows)
+            mark_folders(connection, folders)
+        update_stacks(self._database, folders)
+        return len(rows)
+
+    @staticmethod
+    def _with_stacks(connection: Connection, assets: Collection[int]) -> set[int]:
+        member = schema.asset.alias("member").c
+        ids = select(member.id).where(
+            member.stack_id.in_(select(_asset.stack_id).where(_asset.id.in_(assets)))
+        )
+        return {*assets, *connection.execute(ids).scalars()}
+
     def count_trashed(self, collection: int | None, trashed_by: datetime) -> int:
         """How many assets `purge_some` would delete in all."""
         statement = select(func.count()).select_from(schema.asset)
@@ -198,10 +248,10 @@ class SqlAssetEditing:
                 return Purged(0, [], has_more)
             connection.execute(delete(schema.asset).where(_asset.id.in_([row.id for row in rows])))
             # None is in a stack but while a collection is deleted, which the next portion continues.
-            dissolve_stacks(connection, {row.stack_id for row in rows})
+            events = dissolve_stacks(connection, {row.stack_id for row in rows})
             removed = drop_orphans(connection, {row.content_id for row in rows})
             # Assets in the trash were logged as removed when they went there.
-            events = [
+            events += [
                 AssetEvent(row.id, row.collection_id, "removed")
                 for row in rows
                 if row.deleted_at is None
@@ -245,6 +295,34 @@ class SqlAssetEditing:
         update_stacks(self._database, folders)
 
 
+def _choose(connection: Connection, rows: Sequence[Any], number: int) -> None:
+    connection.execute(
+        update(schema.asset)
+        .where(_asset.id.in_([row.id for row in rows]))
+        .values(chosen_stack=number)
+    )
+
+
+def _require_stackable(rows: Sequence[Any]) -> set[Folder]:
+    """The folder of assets that may form a stack; raises Conflict."""
+    for row in rows:
+        reason = (
+            "is an upload, which lies in no folder" if row.managed
+            else "could not be read" if row.failure is not None
+            else "is in the trash" if row.deleted_at is not None
+            else None
+        )  # fmt: skip
+        if reason is not None:
+            raise Conflict(f"a{row.id} {reason}", remedy="leave it out")
+    folders = folders_of(rows)
+    if len(folders) > 1:
+        raise Conflict(
+            "the photographs lie in different folders",
+            remedy="a stack is of files of one folder and collection",
+        )
+    return folders
+
+
 def _purged(
     collection: int | None, *, trashed_only: bool = True, trashed_by: datetime | None = None
 ) -> list[ColumnElement[bool]]:
@@ -274,7 +352,7 @@ def require_assets(
         select(
             *(_asset.id, _asset.content_id, _asset.collection_id),
             *(_asset.deleted_at, _asset.custom, _asset.edited_title, _asset.external_id),
-            *(_asset.path, _asset.managed),
+            *(_asset.path, _asset.managed, _asset.failure, _asset.stack_id),
         )
         .join_from(schema.asset, schema.collection)
         .where(_asset.id.in_(assets))

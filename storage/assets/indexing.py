@@ -222,9 +222,9 @@ class SqlIndexingCatalog(IndexingCatalog):
                 ).all()
                 deleted += len(rows)
                 mark_folders(connection, folders_of(rows))
-                dissolve_stacks(connection, {row.stack_id for row in rows})
+                events = dissolve_stacks(connection, {row.stack_id for row in rows})
                 left = {row.content_id for row in rows if row.content_id is not None}
-                events = _events(rows, "removed")
+                events += _events(rows, "removed")
                 record_changes(connection, [], drop_orphans(connection, left), events)
         return deleted
 
@@ -411,8 +411,8 @@ class SqlIndexingCatalog(IndexingCatalog):
             if kept is None or not kept.managed:
                 values["file_name"] = os.path.basename(values["uri"])
             if others:
-                dissolve_stacks(connection, {other.stack_id for other in others})
                 connection.execute(delete(schema.asset).where(asset.id.in_([o.id for o in others])))
+                events += dissolve_stacks(connection, {other.stack_id for other in others})
                 events += _events(others, "removed")
             if kept is None:
                 new.append(values)
@@ -421,6 +421,9 @@ class SqlIndexingCatalog(IndexingCatalog):
             values["rating"] = rating_beside_merged(facts.rating)
             connection.execute(update(schema.asset).where(asset.id == kept.id).values(**values))
             write_keywords(connection, kept.id, facts.keywords)
+            if bytes(kept.path) != file.stamp.path:
+                # It may have left the folder of its stack.
+                events += dissolve_stacks(connection, {kept.stack_id})
             events += _events([kept], "changed")
             ids.append(kept.id)
         if new:

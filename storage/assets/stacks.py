@@ -3,7 +3,8 @@
 A transaction that adds, changes or removes files of a folder marks it. Marked folders are looked
 through afterwards, each in a transaction of its own that deletes the marks it saw. A process that
 is killed in between leaves the rest to the next one. Marks are rows of their own, so that no two
-transactions wait for one another's. Uploads lie in no folder and are in no stack.
+transactions wait for one another's. Uploads lie in no folder and are in no stack. What people choose
+is a number of each asset (`chosen_stack`), which stays with it.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from sqlalchemy import (
     bindparam,
     delete,
     exists,
+    func,
     insert,
     or_,
     select,
@@ -35,6 +37,8 @@ from regard.storage.database.connection import Database, in_batches
 
 _asset, _content, _mark = schema.asset.c, schema.content.c, schema.stale_folder.c
 _MOST_AT_ONCE = 4000
+# The `chosen_stack` of what people took out of its stack.
+ALONE = 0
 # A collection's id, and the path of a folder in it without a slash at the end.
 Folder = tuple[int, bytes]
 
@@ -90,13 +94,30 @@ def mark_folders(connection: Connection, folders: Collection[Folder]) -> None:
         )
 
 
-def dissolve_stacks(connection: Connection, stacks: Collection[int | None]) -> None:
-    """Leave the assets of stacks in none until their marked folder is looked through."""
+def dissolve_stacks(connection: Connection, stacks: Collection[int | None]) -> list[AssetEvent]:
+    """Leave the assets of stacks in none until their marked folder is looked through.
+
+    Returns the events of those that are not in the trash.
+    """
     numbers = {number for number in stacks if number is not None}
-    if numbers:
-        connection.execute(
-            update(schema.asset).where(_asset.stack_id.in_(numbers)).values(stack_id=None)
-        )
+    if not numbers:
+        return []
+    rows = connection.execute(
+        update(schema.asset)
+        .where(_asset.stack_id.in_(numbers))
+        .values(stack_id=None)
+        .returning(_asset.id, _asset.collection_id, _asset.deleted_at)
+    ).all()
+    return [
+        AssetEvent(row.id, row.collection_id, "changed") for row in rows if row.deleted_at is None
+    ]
+
+
+def new_stack_number(database: Database, connection: Connection) -> int:
+    """A number for a stack that people make, which no other one has, until commit."""
+    database.take_turns(connection)
+    last = select(func.max(_asset.chosen_stack)).where(_asset.chosen_stack.is_not(None))
+    return (connection.execute(last).scalar() or 0) + 1
 
 
 def update_stacks(
@@ -160,7 +181,8 @@ def _read_files(connection: Connection, collection: int, folder: bytes) -> list[
     statement = (
         select(
             *(_asset.id, _asset.path, _asset.camera, _asset.taken_at, _asset.taken_precision),
-            *(_asset.stack_id, _asset.deleted_at, _asset.failure, _content.format),
+            *(_asset.stack_id, _asset.chosen_stack, _asset.deleted_at, _asset.failure),
+            _content.format,
         )
         .join_from(schema.asset, schema.content, isouter=True)
         .where(_asset.collection_id == collection, _asset.managed.is_not(True))
@@ -214,4 +236,5 @@ def _stack_file(row: Any) -> StackFile:
         kind = FileKind.RAW
     name = bytes(row.path).rpartition(b"/")[2].decode("utf-8", "surrogateescape")
     is_timed = row.taken_precision == DatePrecision.TIME
-    return StackFile(row.id, name, kind, row.camera, row.taken_at if is_timed else None)
+    taken_at = row.taken_at if is_timed else None
+    return StackFile(row.id, name, kind, row.camera, taken_at, row.chosen_stack)

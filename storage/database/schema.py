@@ -234,6 +234,8 @@ asset = _table(
     Column("deleted_at", DateTime, nullable=True),
     # The asset that stands for its stack; its own id where that is itself, null without a stack.
     Column("stack_id", Id, nullable=True),
+    # What people said: the same number for those of one stack, 0 for none; null leaves it to rules.
+    Column("chosen_stack", Id, nullable=True),
     # The database derives the following from the columns above, for indexes. The camera is make and
     # model, without the make if the model begins with it; folded names have A to Z lowered.
     Column("camera", Text, FetchedValue(), nullable=True),
@@ -645,6 +647,7 @@ _partial_index("trashed_in_collection", "collection_id dated_at id deleted_at", 
 _partial_index("failed", "collection_id id failure", "failure IS NOT NULL")
 _partial_index("managed", "collection_id id", "managed IS {true}")
 _partial_index("stack", "stack_id id deleted_at", "stack_id IS NOT NULL")
+_partial_index("chosen_stack", "chosen_stack", "chosen_stack IS NOT NULL")
 # Filters, facets and bursts.
 _partial_index("taken", "taken_at taken_precision deleted_at", f"{_LIVE} AND taken_at IS NOT NULL")
 _partial_index("month", "taken_month deleted_at", f"{_LIVE} AND taken_month IS NOT NULL")

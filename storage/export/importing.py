@@ -30,7 +30,7 @@ from regard.storage.assets.rows import (
     place_columns,
     write_custom,
 )
-from regard.storage.assets.stacks import Folder, mark_folders, update_stacks
+from regard.storage.assets.stacks import Folder, mark_folders, new_stack_number, update_stacks
 from regard.storage.database import schema
 from regard.storage.database.catalog import Catalog
 from regard.storage.database.change_log import AssetEvent, record_changes
@@ -127,6 +127,8 @@ class _Import:
         self._in_albums: dict[int, int | None] = dict.fromkeys(
             row["asset_id"] for row in export.album_assets()
         )
+        # The numbers in the home of stacks that people made.
+        self._stacks: dict[int, int] = {}
         # The same of contents that are in pairs of distinct ones.
         self._in_pairs: dict[int, int | None] = {
             content: None
@@ -319,7 +321,7 @@ class _Import:
         An asset that differs in the home is reported as a conflict.
         """
         there = connection.execute(
-            select(_asset.id, _asset.content_id)
+            select(_asset.id, _asset.content_id, _asset.chosen_stack)
             .join_from(schema.asset, schema.collection)
             .where(schema.collection.c.name == self._collection(row), _asset.path == path)
         ).one_or_none()
@@ -329,6 +331,9 @@ class _Import:
             self.report.unchanged += 1
             if row["id"] in self._in_albums:
                 self._in_albums[row["id"]] = there.id
+            if row["chosen_stack"] and there.chosen_stack:
+                # This import was interrupted, and what it brought before is in the stack.
+                self._stacks.setdefault(row["chosen_stack"], there.chosen_stack)
         else:
             self.report.conflicts.append((row["uri"], "the home has another photograph there"))
         return False
@@ -364,6 +369,7 @@ class _Import:
             "content_id": content,
             **path_columns(path),
             **place_columns(row["latitude"], row["longitude"]),
+            "chosen_stack": self._stack_number(connection, row["chosen_stack"]),
         }
         if row["external_id"] is not None and _has_external_id(connection, collection, row):
             values["external_id"] = None
@@ -393,6 +399,14 @@ class _Import:
         if row["deleted_at"] is None:
             events.append(AssetEvent(number, collection, "added"))
         return number
+
+    def _stack_number(self, connection: Connection, chosen: int | None) -> int | None:
+        """The number in the home for what people chose where the export was made."""
+        if not chosen:
+            return chosen
+        if chosen not in self._stacks:
+            self._stacks[chosen] = new_stack_number(self._database, connection)
+        return self._stacks[chosen]
 
     @contextlib.contextmanager
     def _writing(self) -> Iterator[Connection]:

@@ -67,7 +67,8 @@ TABLES: Mapping[str, tuple[Column, ...]] = {
         "  latitude double?  longitude double?  title string?  description string?"
         "  rating int16?  capture string  file_name string?  external_id string?  managed bool?"
         "  edited_title string?  merged_rating int16?  custom string?"
-        "  added_at timestamp?  dated_at timestamp?  deleted_at timestamp?  keywords strings  tags strings"
+        "  added_at timestamp?  dated_at timestamp?  deleted_at timestamp?  chosen_stack int64?"
+        "  keywords strings  tags strings"
     ),
     "distinct_pairs.parquet": _columns("first_id int64  second_id int64"),
     "analyses.parquet": _columns("content_id int64  pipeline_id int64  failure string?"),

@@ -106,6 +106,36 @@ def test_a_deleted_cover_leaves_the_rest_of_its_stack(visit: Visits, server: Ser
     expect(page.get_by_test_id("tile-stack")).to_have_count(0)
 
 
+def test_a_stack_is_changed_by_hand(
+    visit: Visits, server: Server, shoot: Callable[[Page, str], None]
+) -> None:
+    page = visit(f"{server.url}/")
+    picture(page, _COVER).get_by_test_id("hit-link").click()
+    expect(_strip(page)).to_have_count(3)
+    shoot(page, "stack-unstack")
+    part(page, "unstack").click()
+    expect(part(page, "toast")).to_contain_text(f"Took {_COVER} out of its stack.")
+    expect(part(page, "unstack")).to_have_count(0)
+    expect(_strip(page)).to_have_count(0)
+    page.keyboard.press("Escape")
+    expect(part(page, "viewer")).to_be_hidden()
+    expect(hits(page)).to_have_count(4)
+    expect(picture(page, _FRAMES[0]).get_by_test_id("tile-stack")).to_contain_text("2")
+
+    part(page, "select-mode").click()
+    expect(part(page, "bulk-stack")).to_be_disabled()
+    picture(page, _COVER).get_by_test_id("hit-link").click()
+    expect(part(page, "bulk-stack")).to_be_disabled()
+    picture(page, "blue.png").get_by_test_id("hit-link").click()
+    shoot(page, "stack-selection")
+    part(page, "bulk-stack").click()
+    expect(part(page, "toast")).to_contain_text("2 files in one stack.")
+    expect(hits(page)).to_have_count(3)
+    expect(page.get_by_test_id("tile-stack")).to_have_count(2)
+    page.reload()
+    expect(page.get_by_test_id("tile-stack")).to_have_count(2)
+
+
 @pytest.mark.parametrize("scheme", ["dark", "light"])
 def test_the_strip_fits_narrow_windows(
     visit: Visits, server: Server, shoot: Callable[[Page, str], None], scheme: str

@@ -54,7 +54,7 @@ class BulkRequest(RequestBody):
     """One action on many assets; it changes all of them or none."""
 
     ids: list[str] = Field(min_length=1, max_length=_BULK, examples=[["a17", "a18"]])
-    action: Literal["tag", "untag", "delete", "restore"]
+    action: Literal["tag", "untag", "delete", "restore", "stack", "unstack"]
     tags: list[Tag] = Field(default=[], max_length=500, examples=[["harbour"]])
 
 
@@ -236,9 +236,14 @@ def edit_asset(id: str, patch: AssetPatch, service: Use, caller: Writer) -> dict
     return service.documents(caller).detail(detail)
 
 
-@router.post("/assets/bulk", response_model=schemas.BulkAnswer, responses=responses("not-found"))
+@router.post(
+    "/assets/bulk",
+    response_model=schemas.BulkAnswer,
+    responses=responses("not-found", "conflict"),
+)
 def change_many(request: BulkRequest, service: Use, caller: Writer) -> dict[str, Any]:
-    """Tag, untag, delete or restore many assets. If one does not exist, none is changed."""
+    """Tag, untag, delete or restore many assets, put them into one stack or take them out of
+    theirs. If one does not exist, none is changed."""
     numbers = {read_identifier(id, "a") for id in request.ids}
     if request.action in {"tag", "untag"} and not request.tags:
         raise UsageError(f"the action {request.action} needs tags")
@@ -253,6 +258,10 @@ def change_many(request: BulkRequest, service: Use, caller: Writer) -> dict[str,
         case "restore":
             editing.restore(numbers, visible=visible)
             service.analyse_restored(numbers)
+        case "stack":
+            return {"done": editing.stack(numbers, visible=visible)}
+        case "unstack":
+            return {"done": editing.unstack(numbers, visible=visible)}
     return {"done": len(numbers)}
 
 

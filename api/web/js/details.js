@@ -104,6 +104,7 @@ function deeds(asset, actions) {
     asset.state === "indexed" && button("More like this", () => actions.similar(asset.id, "image"), { drawing: "similar", class: "is-primary", "data-testid": "similar" }),
     asset.width && button("Search by a part", () => actions.part(asset), { drawing: "crop", "data-testid": "part" }),
     download,
+    canWrite() && asset.stack && button("Take out of stack", () => actions.unstack(asset), { drawing: "stack", "data-testid": "unstack" }),
     canWrite() && button("Delete", () => actions.remove(asset), { drawing: "trash", "data-testid": "delete" }),
   ];
 }

@@ -75,6 +75,7 @@ const selection = makeSelection(part("selection"), {
   mark: (isSelecting) => grid.markSelected(isSelecting),
   removed: (ids) => takeOut(ids),
   restored: () => results.reload(),
+  stacked: () => results.reload(),
   async tagged(ids) {
     // A filter by tags may match differently now.
     if (state().filters.tag || state().filters.not_tag) await results.reload();
@@ -142,6 +143,11 @@ const viewer = makeViewer({
           },
         },
       });
+    },
+    async unstack(asset) {
+      await api.bulk([asset.id], "unstack");
+      await results.reload();
+      toast(`Took ${nameOf(asset)} out of its stack.`);
     },
     async restore(asset) {
       await api.restoreAsset(asset.id);

@@ -13,7 +13,7 @@ const AT_ONCE = 1000;
 
 /**
  * The selection; `actions`: {position(id) → of a result, ids(from, to) → those of the results between two positions,
- * length() of the results, mark(isSelecting), removed(ids), restored(), tagged(ids)}.
+ * length() of the results, mark(isSelecting), removed(ids), restored(), stacked(), tagged(ids)}.
  */
 export function makeSelection(bar, actions) {
   const selected = new Set();
@@ -75,10 +75,11 @@ export function makeSelection(bar, actions) {
     },
   }, album, names, h("button", { type: "submit", value: "add", class: "button is-small", data: { testid: "bulk-album-add" } }, "Add to album"),
   h("button", { type: "submit", value: "remove", class: "button is-small", data: { testid: "bulk-album-remove" } }, "Take out"));
+  const stack = button("Stack", () => putTogether(), { drawing: "stack", class: "is-small", title: "Put them into one stack", "data-testid": "bulk-stack" });
   const remove = button("Delete", () => trash(), { drawing: "trash", class: "is-small", "data-testid": "bulk-delete" });
   const restore = button("Restore", () => bring(), { drawing: "restore", class: "is-small", "data-testid": "bulk-restore" });
   const all = button("All", () => add(0, actions.length()), { class: "is-small", title: "Select all shown", "data-testid": "select-all" });
-  fill(bar, iconButton("close", withKey("Stop selecting", "escape", "close"), clear, { "data-testid": "selection-clear" }), count, all, h("span", { class: "spring" }), tagForm, albumForm, remove, restore);
+  fill(bar, iconButton("close", withKey("Stop selecting", "escape", "close"), clear, { "data-testid": "selection-clear" }), count, all, h("span", { class: "spring" }), tagForm, albumForm, stack, remove, restore);
 
   async function each(action, tags) {
     const ids = [...selected];
@@ -139,6 +140,17 @@ export function makeSelection(bar, actions) {
     }
   }
 
+  async function putTogether() {
+    try {
+      const { done } = await api.bulk([...selected], "stack");
+      clear();
+      actions.stacked();
+      toast(`${plural(done, "file")} in one stack.`);
+    } catch (problem) {
+      toastProblem(problem);
+    }
+  }
+
   async function trash() {
     try {
       const ids = await each("delete");
@@ -176,9 +188,10 @@ export function makeSelection(bar, actions) {
     count.textContent = `${selected.size} selected`;
     const isTrash = state().view === "trash";
     tagForm.hidden = albumForm.hidden = isTrash || !canWrite();
-    remove.hidden = isTrash || !canWrite();
+    remove.hidden = stack.hidden = isTrash || !canWrite();
     restore.hidden = !isTrash || !canWrite();
     for (const act of [remove, restore, ...tagForm.querySelectorAll("button"), ...albumForm.querySelectorAll("button")]) act.disabled = selected.size === 0;
+    stack.disabled = selected.size < 2;
     actions.mark(isSelecting);
     if (isSelecting) announce(`${selected.size} selected`);
   }

@@ -25,7 +25,7 @@ const REFINED = "refined";
 
 /**
  * The viewer. `results` are walked by the arrow keys; `actions`: {changed(asset), remove(asset), restore(asset),
- * part(asset), focusOn(id)}.
+ * unstack(asset), part(asset), focusOn(id)}.
  */
 export function makeViewer({ results, actions }) {
   // The region highlighted while none is hovered: the one that matched, or the selected one.
@@ -274,6 +274,18 @@ export function makeViewer({ results, actions }) {
         nextResult = null;
         if (after && after.asset.id !== of.id) go({ photo: after.asset.id }, { replace: true });
         else close();
+      },
+      async unstack(of) {
+        try {
+          await actions.unstack(of);
+        } catch (problem) {
+          toastProblem(problem);
+          return;
+        }
+        if (open !== of.id) return;
+        await load(of.id, nextResult);
+        // The button that had it is gone.
+        if (document.activeElement === document.body) stops().find((stop) => !stop.disabled).focus();
       },
       async restore(of) {
         try {

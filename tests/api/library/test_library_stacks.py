@@ -9,7 +9,7 @@ from made_library import Library as Photos
 from made_library import regard
 
 import regard as api
-from regard import Asset, Hit, Library, Stack
+from regard import Asset, Hit, Library, NotFound, Stack, UsageError
 from regard.api.client import Client, Filters
 
 _COVER = "x_BURST002_COVER.png"
@@ -113,3 +113,39 @@ def test_the_command_line_folds_searches_and_tells_of_stacks(photos: Photos) -> 
     assert paths("has:stack", "--fold-stacks") == [_COVER]
     shown = regard("search", "has:stack", "--fold-stacks", "--home", photos.home).out.decode()
     assert "(1 of 3 in its stack)" in shown
+
+
+def test_a_stack_is_changed_by_hand(library: Library, photos: Photos) -> None:
+    ids = {
+        _name(hit.asset): hit.asset.id
+        for hit in library.search(f"path:{photos.photos}", limit=9).hits
+    }
+    assert library.unstack(ids["x_BURST001.png"]) == 1
+    assert library.unstack([ids["x_BURST001.png"], ids["blue.png"]]) == 0
+    assert set(_names(library.search("has:stack", limit=9).hits)) == _FRAMES - {"x_BURST001.png"}
+    assert library.stack([ids["blue.png"], ids["x_BURST001.png"]]) == 2
+    photos.index()
+    found = library.search(f"stack:{ids['blue.png']}", limit=9).hits
+    assert set(_names(found)) == {"blue.png", "x_BURST001.png"}
+    for wrong, error in (([ids["blue.png"]], UsageError), ([ids["blue.png"], "a999"], NotFound)):
+        with pytest.raises(error):
+            library.stack(wrong)
+    # As it was.
+    assert library.unstack(ids["blue.png"]) == 1
+    assert library.stack([ids["x_BURST001.png"], ids[_COVER]]) == 3
+
+
+def test_a_stack_is_changed_by_hand_on_the_command_line(photos: Photos, url: str) -> None:
+    with api.open(photos.home) as library:
+        ids = {
+            _name(hit.asset): hit.asset.id
+            for hit in library.search(f"path:{photos.photos}", limit=9).hits
+        }
+    blue, green = ids["blue.png"], ids["green.png"]
+    for where in (("--home", photos.home), ("--server", url)):
+        place = where if where[0] == "--home" else ()
+        server = where if where[0] == "--server" else ()
+        made = regard(*server, "stack", blue, green, *place)
+        assert made.out == b"2 photographs in the stack\n"
+        apart = regard(*server, "unstack", blue, green, "--json", *place)
+        assert apart.document == {"unstacked": 2}

@@ -9,6 +9,7 @@ from contextlib import suppress
 from dataclasses import replace
 from unittest.mock import patch
 
+import pytest
 from catalog_samples import Home, analysis, header, on_sqlite, stamp
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -16,6 +17,7 @@ from sqlalchemy import func, select
 
 from regard.core.assets import Asset, AssetOrder, AssetState
 from regard.core.catalog import AnalysedFile, KnownAsset
+from regard.core.errors import Conflict, NotFound, UsageError
 from regard.core.facts import PhotoFacts
 from regard.core.filters import EVERYTHING, AssetFilter, Fact
 from regard.storage.assets import stacks
@@ -97,6 +99,82 @@ def test_a_file_that_comes_or_goes_changes_its_stack(home: Home) -> None:
         assert {asset.stack_id for asset in _assets(home).values()} == {None}
         writer.update_stacks()
     assert _stacks(home) == {"/p/IMG_1.JPG": whole - {edited.uri}}
+
+
+@pytest.mark.parametrize("leaving", ["/p/IMG_1.JPG", "/p/IMG_1.CR2"])
+@pytest.mark.parametrize("others", [(), ("/p/IMG_1.MOV",)])
+@pytest.mark.parametrize("how", ["move", "remove", "trash", "purge", "unstack"])
+def test_the_log_names_the_files_that_one_leaves(
+    home: Home, leaving: str, others: tuple[str, ...], how: str
+) -> None:
+    _save(home, *PAIR, *others, "/p/IMG_2.JPG")
+    found = _assets(home)
+    left = found[leaving]
+    rest = {found[uri].id for uri in (*PAIR, *others)} - {left.id}
+    before = max(row.position for row in home.rows(schema.asset_change))
+    if how == "move":
+        with home.writing() as writer:
+            facts = PhotoFacts(taken_at=_NOON, camera_model="R5")
+            writer.attach(stamp("/q/x.jpg"), header(leaving).sha256, facts, moved_from=left.id)
+            writer.update_stacks()
+    elif how == "remove":
+        with home.writing() as writer:
+            writer.remove([KnownAsset(left.id, stamp(left.path), None)])
+            writer.update_stacks()
+    elif how == "unstack":
+        SqlAssetEditing(home.catalog).unstack([left.id])
+    else:
+        SqlAssetEditing(home.catalog).trash([left.id])
+        if how == "purge":
+            SqlAssetEditing(home.catalog).purge_some()
+    log = [row for row in home.rows(schema.asset_change) if row.position > before]
+    assert {row.asset_id for row in log if row.asset_id != left.id} == rest
+
+
+def test_what_people_choose_stays_over_later_runs(home: Home) -> None:
+    _save(home, *PAIR, "/p/IMG_1.MOV", "/p/z.jpg", "/q/IMG_1.JPG")
+    ids = {uri: asset.id for uri, asset in _assets(home).items()}
+    editing = SqlAssetEditing(home.catalog)
+    assert editing.unstack([ids["/p/IMG_1.CR2"], ids["/p/z.jpg"]]) == 1
+    rest = {"/p/IMG_1.JPG", "/p/IMG_1.MOV"}
+    assert _stacks(home) == {"/p/IMG_1.JPG": rest}
+    _save(home, "/p/IMG_1-edited.jpg")
+    assert _stacks(home) == {"/p/IMG_1-edited.jpg": {*rest, "/p/IMG_1-edited.jpg"}}
+    # With one of a stack, the whole stack comes.
+    assert editing.stack([ids["/p/z.jpg"], ids["/p/IMG_1.MOV"]]) == 4
+    made = {*rest, "/p/IMG_1-edited.jpg", "/p/z.jpg"}
+    assert set(map(frozenset, _stacks(home).values())) == {frozenset(made)}
+    _save(home, "/p/IMG_1~2.jpg", "/p/IMG_2.JPG")
+    assert set(map(frozenset, _stacks(home).values())) == {frozenset(made)}
+    # Over the trash, too.
+    editing.trash([ids["/p/IMG_1.MOV"]])
+    assert set(map(frozenset, _stacks(home).values())) == {frozenset(made - {"/p/IMG_1.MOV"})}
+    editing.restore([ids["/p/IMG_1.MOV"]])
+    assert set(map(frozenset, _stacks(home).values())) == {frozenset(made)}
+    # Two that people made are never one.
+    assert editing.unstack([ids["/p/z.jpg"]]) == 1
+    assert editing.stack([ids["/p/z.jpg"], ids["/p/IMG_1.CR2"]]) == 2
+    assert {len(members) for members in _stacks(home).values()} == {2, 3}
+
+
+def test_what_can_be_in_no_stack_is_refused(home: Home) -> None:
+    _save(home, *PAIR, "/q/IMG_1.JPG", "/p/gone.jpg")
+    ids = {uri: asset.id for uri, asset in _assets(home).items()}
+    editing = SqlAssetEditing(home.catalog)
+    editing.trash([ids["/p/gone.jpg"]])
+    one = ids[PAIR[0]]
+    for others, error, words in (
+        ([], UsageError, "at least two"),
+        ([one], UsageError, "at least two"),
+        ([ids["/q/IMG_1.JPG"]], Conflict, "different folders"),
+        ([ids["/p/gone.jpg"]], Conflict, "is in the trash"),
+        ([4711], NotFound, "a4711"),
+    ):
+        with pytest.raises(error, match=words):
+            editing.stack([one, *others])
+    with pytest.raises(NotFound, match="a4711"):
+        editing.unstack([one, 4711])
+    assert _stacks(home) == {PAIR[0]: set(PAIR)}
 
 
 def test_what_a_killed_run_left_is_found_by_the_next(home: Home) -> None:

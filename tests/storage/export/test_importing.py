@@ -277,6 +277,30 @@ def test_what_is_no_duplicate_comes_along(filled: Home, new: Catalog, tmp_path: 
         assert len(pairs(home)) == 1
 
 
+@postgresql_in_campaign
+def test_what_people_said_of_stacks_comes_along(filled: Home, new: Catalog, tmp_path: Path) -> None:
+    for name in ("a", "b", "c", "d"):
+        filled.save(f"/stacked/{name}.jpg", f"stacked {name}", "one")
+    ids = {row.uri: row.id for row in filled.rows(schema.asset)}
+    editing = SqlAssetEditing(filled.catalog)
+    for names in ("ab", "cd"):
+        editing.stack([ids[f"/stacked/{name}.jpg"] for name in names])
+    editing.unstack([ids["/stacked/d.jpg"]])
+    whole = export(filled.catalog, tmp_path / "export")
+    home = Home("", new, new.make_live(SPEC), tmp_path / "h")
+    for name in ("x", "y"):
+        home.save(f"/mine/{name}.jpg", f"mine {name}", "one")
+    SqlAssetEditing(new).stack([row.id for row in home.rows(schema.asset)])
+    for _ in range(2):
+        take(new, whole)
+        stacks: dict[int, set[str]] = {}
+        for row in home.rows(schema.asset):
+            if row.chosen_stack is not None:
+                stacks.setdefault(row.chosen_stack, set()).add(Path(row.uri).stem)
+        assert stacks.pop(0) == {"d"}
+        assert sorted(map(sorted, stacks.values())) == [["a", "b"], ["c"], ["x", "y"]]
+
+
 LEFT_OUT = {
     "exclusion": {"id"},
     # Told by the table that the row stands in, or by the id of its channel.

@@ -1,0 +1,32 @@
+"""`regard unstack`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from regard.api.cli.app import DONE, write_json
+from regard.api.cli.options import home_option, json_option, open_library
+from regard.api.cli.output import counted
+
+
+@click.command()
+@click.argument("ids", nargs=-1, required=True, metavar="ID...")
+@home_option
+@json_option
+def unstack(ids: tuple[str, ...], home: Path | None, as_json: bool) -> int:
+    """Take photographs, by their ids, out of their stacks.
+
+    Later runs leave that as it is.
+
+    \b
+    Example: regard unstack a12
+    """
+    with open_library(home) as library:
+        count = library.unstack(ids)
+    if as_json:
+        write_json({"unstacked": count})
+    else:
+        click.echo(f"{counted(count, 'photograph')} taken out")
+    return DONE
