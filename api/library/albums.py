@@ -30,7 +30,7 @@ class AlbumFilters:
     """Makes the filters of albums, by name, within the assets that a search covers.
 
     A saved search of filters alone is these filters; with terms, it is the likely ones of its first
-    hits, which each call finds again.
+    hits, which each call finds again. Stacks are folded as in the search itself.
     """
 
     def __init__(
@@ -56,12 +56,7 @@ class AlbumFilters:
         chosen = read_filter(written, self._path, _refuse_album)
         if not written.terms:
             return chosen
-        scope = Scope(
-            limit=SORTED_HITS,
-            filter=intersect(self._within, chosen),
-            order=Order.NEWEST,
-            fold_stacks=False,
-        )
+        scope = Scope(limit=SORTED_HITS, filter=intersect(self._within, chosen), order=Order.NEWEST)
         query = compose_query(read_terms(written, _refuse_picture))
         hits = self._engine().search(query, scope).hits
         return AssetFilter(ids=tuple(sorted(hit.asset.id for hit in hits))) if hits else _NOTHING

@@ -115,6 +115,17 @@ def test_the_command_line_folds_searches_and_tells_of_stacks(photos: Photos) -> 
     assert "(1 of 3 in its stack)" in shown
 
 
+def test_a_saved_search_has_each_stack_once(library: Library) -> None:
+    library.create_album("reds", "red")
+    try:
+        found = library.search("red", limit=10).hits
+        saved = library.search("album:reds", limit=10).hits
+        assert {hit.asset.id for hit in saved} == {hit.asset.id for hit in found}
+        assert len(saved) == 3
+    finally:
+        library.delete_album("reds")
+
+
 def test_a_stack_is_changed_by_hand(library: Library, photos: Photos) -> None:
     ids = {
         _name(hit.asset): hit.asset.id
