@@ -4,13 +4,23 @@ out."""
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
 
 import httpx
 import pytest
 from gallery import save
-from made_library import Library
+from made_library import Library, painted
 from made_server import Server
-from page_parts import expect_first, expect_no_serious_violation, hits, part, search, wait_until
+from made_videos import write_video
+from page_parts import (
+    expect_first,
+    expect_no_serious_violation,
+    expect_value,
+    hits,
+    part,
+    search,
+    wait_until,
+)
 from playwright.sync_api import Page, expect
 from visits import Visits
 
@@ -144,3 +154,22 @@ def test_ended_sessions_ask_for_a_key_and_continue(
     for name in ("delete", "title-edit", "tag-input"):
         expect(page.get_by_test_id(name)).to_have_count(0)
     expect(part(page, "upload-open")).to_be_hidden()
+
+
+def test_a_video_goes_on_after_its_session_ended(visit: Visits, tmp_path: Path) -> None:
+    library = Library(tmp_path)
+    size = (480, 320)
+    write_video(library.photos / "clip.webm", [(painted(("blue",), 1, size), 4.0)], size=size)
+    library.index()
+    key = library.run("keys", "create", "read", "--scope", "read").out.decode().strip()
+    with Server(library.home, "--allow-host", _NAME, roots={"photos": library.photos}) as running:
+        page = visit(running.url.replace("127.0.0.1", _NAME), expected=_EXPECTED)
+        _sign_in(page, key)
+        expect(hits(page)).to_have_count(1)
+        page.context.clear_cookies()
+        hits(page).first.locator("a[data-testid=hit-link]").click()
+        expect(part(page, "sign-in-dialog")).to_be_visible()
+        _sign_in(page, key)
+        expect_value(page, "document.querySelector('video').readyState >= 2", True)
+        expect(part(page, "player")).to_be_visible()
+        expect(part(page, "unplayed")).to_be_hidden()

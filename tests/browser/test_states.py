@@ -129,6 +129,7 @@ def test_what_cannot_be_answered_offers_something_else(
     expect(part(page, "save-search")).to_be_visible()
 
     page.goto(f"{server.url}/?taken_from=garbage")
+    expect(part(page, "chip")).to_contain_text("“garbage” is not a date")
     expect(part(page, "notice")).to_contain_text("Taken_from is not a date.")
     expect(page.get_by_test_id("retry")).to_have_count(0)
     expect(part(page, "save-search")).to_be_hidden()

@@ -37,10 +37,11 @@ export function problemOf(status, text) {
   }
 }
 
-/** Why a picture failed to load, which an <img> cannot tell; a key is asked for if it needs one. Null if it would load now. */
+/** Why a picture or a video failed to load, which its element cannot tell; a key is asked for if it needs one. Null if it would load now. */
 export async function whyNoPicture(address) {
   try {
-    const answer = await fetch(address);
+    // Of a video, no more than that.
+    const answer = await fetch(address, { headers: { Range: "bytes=0-0" } });
     if (answer.status === 401 && signIn !== null) {
       await signIn();
       return whyNoPicture(address);

@@ -77,11 +77,16 @@ function sized(name, value) {
 }
 
 function taken(from, to) {
+  const wrong = [from, to].find((date) => date && !isDate(date));
+  if (wrong) return `“${wrong}” is not a date`;
   if (from && to && from === firstOf(from.slice(0, 4)) && to === lastOf(from.slice(0, 4))) return from.slice(0, 4);
   if (from && to && /^\d{4}-\d\d-01$/.test(from) && to === lastOf(from.slice(0, 7))) return month(from.slice(0, 7));
   if (from && to) return from === to ? day(from) : `${day(from)} – ${day(to)}`;
   return from ? `since ${day(from)}` : `until ${day(to)}`;
 }
+
+/** Whether a text of the address is a date, with or without hyphens and a time. */
+const isDate = (text) => !Number.isNaN(Date.parse(text.replace(/^(\d{4})(\d\d)(\d\d)/, "$1-$2-$3")));
 
 /** The first day of a month or a year. */
 export const firstOf = (of) => (of.length === 4 ? `${of}-01-01` : `${of}-01`);

@@ -11,6 +11,7 @@ import { makeZoom } from "./zoom.js";
 // The longer side of the picture that is loaded at first.
 const FIRST = 1024;
 const UNSEEN = "This picture can't be shown.";
+const UNPLAYED = "This browser can't play the video. Its moments are beside it, and the original can be downloaded.";
 
 /**
  * The stage; `onPoint(id | null)` and `onChoose(id)` report hovered and selected regions, and `isScrolled()` says
@@ -25,7 +26,7 @@ export function makeStage({ onPoint, onChoose, isScrolled }) {
     // Its controls are not the picture's.
     on: Object.fromEntries(["pointerdown", "dblclick", "click"].map((kind) => [kind, (event) => event.stopPropagation()])),
   });
-  const unplayed = h("p", { class: "stage-unplayed", hidden: true, role: "status", data: { testid: "unplayed" } }, "This browser can't play the video. Its moments are beside it, and the original can be downloaded.");
+  const unplayed = h("p", { class: "stage-unplayed", hidden: true, role: "status", data: { testid: "unplayed" } });
   const veil = h("div", { class: "stage-veil", hidden: true });
   const outlines = h("div", { class: "stage-outlines", "aria-hidden": "true" });
   const texts = h("div", { class: "stage-texts", data: { testid: "texts" } });
@@ -80,13 +81,29 @@ export function makeStage({ onPoint, onChoose, isScrolled }) {
     }
   });
 
-  player.addEventListener("error", () => {
-    if (!player.hasAttribute("src")) return;
+  // The video that was loaded again, and where it had failed: once more there, and it can't be played.
+  let resumed = null;
+  player.addEventListener("error", async () => {
+    const source = player.getAttribute("src");
+    if (source === null) return;
+    const [at, wasPlaying] = [player.currentTime, !player.paused];
+    const problem = await whyNoPicture(source);
+    if (player.getAttribute("src") !== source) return;
+    if (!problem && (resumed?.source !== source || at > resumed.at + 1)) {
+      // The session had ended, or the server was away.
+      resumed = { source, at };
+      player.src = source;
+      if (at > 0) player.currentTime = at;
+      if (wasPlaying) player.play().catch(() => {});
+      return;
+    }
     stopPlayer();
+    unplayed.textContent = problem ? [problem.message, problem.remedy].filter(Boolean).join(" ") : UNPLAYED;
     unplayed.hidden = false;
   });
 
   function stopPlayer() {
+    resumed = null;
     player.pause();
     player.hidden = true;
     unplayed.hidden = true;
