@@ -13,6 +13,7 @@ import json
 import keyword
 import logging
 import os
+import re
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -156,7 +157,7 @@ def _outcome(  # noqa: PLR0911 - one return an outcome
             remedy = f"see: {path} --help"
             if isinstance(error, click.NoSuchOption) and not error.option_name.startswith("--"):
                 remedy = f"write -- before a query that begins with a minus, or {remedy}"
-            return error.format_message().rstrip("."), remedy, WRONG_USE
+            return _plain(error.format_message().rstrip(".")), remedy, WRONG_USE
         case click.ClickException():
             return error.format_message().rstrip("."), None, CANNOT_WORK
         case UsageError():
@@ -174,6 +175,22 @@ def _outcome(  # noqa: PLR0911 - one return an outcome
         "see where with: python -X dev -m regard.api.cli …",
         CANNOT_WORK,
     )
+
+
+# What click says of numbers, in the words of its types.
+_PLAIN_WORDS = (
+    (re.compile(r"is not a valid integer( range)?$"), "is not an integer"),
+    (re.compile(r"is not a valid float( range)?$"), "is not a number"),
+    (re.compile(r"is not in the range (\S+)<=x<=(\S+)$"), r"is not between \1 and \2"),
+    (re.compile(r"is not in the range x>=(\S+)$"), r"is less than \1"),
+    (re.compile(r"is not in the range x<=(\S+)$"), r"is more than \1"),
+)
+
+
+def _plain(message: str) -> str:
+    for pattern, words in _PLAIN_WORDS:
+        message = pattern.sub(words, message)
+    return message
 
 
 def _complain(message: str, remedy: str | None, code: int) -> int:

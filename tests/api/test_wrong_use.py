@@ -42,7 +42,8 @@ def _photo(library: Library) -> Path:
         (["search", ""], ["empty", "regard search"]),
         (["search", "red", "green"], ["unexpected extra argument"]),
         (["search", "red", "--limit", "0"], ["limit", "--limit"]),
-        (["search", "red", "--limit", "ten"], ["--limit"]),
+        (["search", "red", "--limit", "ten"], ["'--limit': 'ten' is not an integer;"]),
+        (["search", "red", "--min-relevance", "x"], ["'--min-relevance': 'x' is not a number;"]),
         (["search", "red", "--target", "face"], ["--target"]),
         (
             ["search", "red", "--image", "{photo}", "--queries", "-"],
@@ -84,6 +85,18 @@ def test_wrong_from_the_arguments_alone(
     regard(*given).expect_sentence(2, *words)
     if given and "--paths" not in given and "--paths0" not in given:
         regard(*given, "--json").expect_sentence(2, *words)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--port", "70000"], "'--port': 70000 is not between 0 and 65535;"),
+        (["--port", "http"], "'--port': 'http' is not an integer;"),
+        (["--max-upload-bytes", "0"], "'--max-upload-bytes': 0 is less than 1;"),
+    ],
+)
+def test_a_wrong_number_is_told_in_plain_words(arguments: list[str], words: str) -> None:
+    regard("serve", *arguments).expect_sentence(2, words)
 
 
 @pytest.mark.parametrize(
