@@ -29,8 +29,9 @@ class Annotations:
 class EditedAsset:
     """An asset with facts by people that its file, as it was read, does not have.
 
-    `title` is the one that they gave, `rating` the best of merged copies, `added_tags` and
-    `removed_tags` how its tags differ from the file's keywords. `stamp` is that of the file then.
+    `title` and `rating` are those that they gave, a rating of 0 takes that of the file away.
+    `added_tags` and `removed_tags` are how its tags differ from the file's keywords. `stamp` is
+    that of the file then.
     """
 
     id: int
@@ -45,11 +46,12 @@ class EditedAsset:
         kept = [word for word in facts.keywords if word not in self.removed_tags]
         added = [tag for tag in self.added_tags if tag not in kept]
         latitude, longitude = facts.latitude, facts.longitude
-        ratings = [one for one in (self.rating, facts.rating) if one is not None]
+        # A file without a rating need not say that it has none.
+        is_rated = self.rating is not None and self.rating != (facts.rating or 0)
         return Annotations(
             title=facts.title if self.title is None else self.title,
             keywords=(*kept, *added) if added or facts.keywords else None,
-            rating=max(ratings, default=None),
+            rating=self.rating if is_rated else facts.rating,
             position=(None if latitude is None or longitude is None else (latitude, longitude)),
         )
 

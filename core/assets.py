@@ -135,7 +135,7 @@ class AssetEdit:
     """Changes to the attributes named in `fields`; the others stay.
 
     A `title` of None restores the file's own, `tags` replaces all tags, and `custom` is merged: a
-    value of None deletes its field.
+    value of None deletes its field. A `rating` is 0 (none) to 5 stars, and outranks the file's.
     """
 
     fields: frozenset[str]
@@ -143,6 +143,7 @@ class AssetEdit:
     tags: tuple[str, ...] = ()
     custom: Mapping[str, Any] | None = None
     external_id: str | None = None
+    rating: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -150,17 +150,19 @@ class Assets:
         tags: Sequence[str] | Keep = KEEP,
         custom: Mapping[str, Any] | Keep = KEEP,
         external_id: str | Keep | None = KEEP,
+        rating: int | Keep | None = KEEP,
     ) -> AssetDetailDocument:
         """Change the given fields. `tags` replaces all; in `custom`, None deletes a field.
 
-        `title` None restores the file's own title. Raises ServerProblem `not-found`,
-        `external-id-taken`.
+        `title` None restores the file's own title. `rating` is 1 to 5 stars, 0 or None for none.
+        Raises ServerProblem `not-found`, `external-id-taken`.
         """
         given = {
             "title": title,
             "tags": tags if isinstance(tags, Keep) else list(tags),
             "custom": custom if isinstance(custom, Keep) else dict(custom),
             "external_id": external_id,
+            "rating": rating,
         }
         change = {name: value for name, value in given.items() if value is not KEEP}
         call = Call("PATCH", _path(id), json=change, repeatable=True)
@@ -169,15 +171,18 @@ class Assets:
     def bulk(
         self,
         ids: Sequence[str],
-        action: Literal["tag", "untag", "delete", "restore", "stack", "unstack"],
+        action: Literal["tag", "untag", "rate", "delete", "restore", "stack", "unstack"],
         *,
         tags: Sequence[str] = (),
+        rating: int | None = None,
     ) -> BulkAnswer:
         """Change at most 1000 assets: all of them, or none when one does not exist.
 
         "stack" puts them, with what is in their stacks, into one; "unstack" takes them out.
         """
-        document = {"ids": list(ids), "action": action, "tags": list(tags)}
+        document: dict[str, Any] = {"ids": list(ids), "action": action, "tags": list(tags)}
+        if action == "rate":
+            document["rating"] = rating
         call = Call("POST", "/v1/assets/bulk", json=document, repeatable=True)
         return self._connection.read(BulkAnswer, call)
 

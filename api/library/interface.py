@@ -254,6 +254,14 @@ class Library(ABC):
         """A photograph with its facts, title and tags; raises NotFound."""
 
     @abstractmethod
+    def rate(self, assets: AssetLike | Iterable[AssetLike], rating: int) -> None:
+        """Give photographs 1 to 5 stars, or 0 for none, all of them or none of them.
+
+        This outranks the ratings in their files, until `write_metadata` has written it there.
+        Raises NotFound, UsageError.
+        """
+
+    @abstractmethod
     def regions(self, asset: AssetLike) -> list[Region]:
         """The regions of a photograph, with the lines of text in it; raises NotFound."""
 
@@ -397,9 +405,10 @@ def asset_number(asset: AssetLike) -> int:
     return reference.id
 
 
-def asset_numbers(assets: str | Iterable[AssetLike]) -> list[int]:
-    """The numbers of several photographs, or of the one whose id is given; raises UsageError."""
-    return [asset_number(one) for one in ([assets] if isinstance(assets, str) else assets)]
+def asset_numbers(assets: AssetLike | Iterable[AssetLike]) -> list[int]:
+    """The numbers of several photographs, or of a single one; raises UsageError."""
+    several = [assets] if isinstance(assets, str | Asset | Hit) else assets
+    return [asset_number(one) for one in several]
 
 
 def asset_id(asset: AssetLike) -> str:
@@ -407,8 +416,8 @@ def asset_id(asset: AssetLike) -> str:
     return f"a{asset_number(asset)}"
 
 
-def asset_ids(assets: str | Iterable[AssetLike]) -> list[str]:
-    """The ids of several photographs, or the one that is given; raises UsageError."""
+def asset_ids(assets: AssetLike | Iterable[AssetLike]) -> list[str]:
+    """The ids of several photographs, or of a single one; raises UsageError."""
     return [f"a{number}" for number in asset_numbers(assets)]
 
 

@@ -38,6 +38,7 @@ from regard.api.library.queries import (
     picture_uri,
     require_name,
     require_text,
+    star_rating,
     suggestion_limit,
 )
 from regard.api.library.relevance import relevance_status
@@ -381,6 +382,12 @@ class LocalLibrary(Library):
 
     def details(self, asset: AssetLike) -> Details:
         return details_of(self._detail(asset))
+
+    def rate(self, assets: AssetLike | Iterable[AssetLike], rating: int) -> None:
+        from regard.storage.assets.editing import SqlAssetEditing
+
+        numbers, stars = asset_numbers(assets), star_rating(rating)
+        SqlAssetEditing(self._live_home().catalog).rate(numbers, stars)
 
     def regions(self, asset: AssetLike) -> list[Region]:
         detail = self._detail(asset)

@@ -113,6 +113,13 @@ def suggestion_limit(limit: int) -> int:
     return limit
 
 
+def star_rating(rating: int) -> int:
+    """0 to 5 stars; raises UsageError for another number."""
+    if not 0 <= rating <= 5:
+        raise UsageError(f"{rating} is not a rating", remedy="give 1 to 5 stars, or 0 for none")
+    return rating
+
+
 def longest_side(longest: int) -> int:
     """The longer side of a picture in pixels; raises UsageError."""
     if longest < 1:

@@ -35,6 +35,7 @@ from regard.api.library.queries import (
     picture_uri,
     require_name,
     require_text,
+    star_rating,
     suggestion_limit,
 )
 from regard.api.library.results import (
@@ -332,6 +333,13 @@ class RemoteLibrary(Library):
             found.taken_precision,
             found.facts.model_dump(),
         )
+
+    def rate(self, assets: AssetLike | Iterable[AssetLike], rating: int) -> None:
+        ids, stars = asset_ids(assets), star_rating(rating)
+        if not ids:
+            return
+        with _problems():
+            self._client.assets.bulk(ids, "rate", rating=stars)
 
     def regions(self, asset: AssetLike) -> list[Region]:
         with _problems():

@@ -1,7 +1,7 @@
 """Assets with facts by people that their files do not have: for writing them into sidecars.
 
-A title that a person gave, a rating from merged copies, and tags that differ from the keywords of
-the file are such edits. Once the file says them they are settled: they are the file's own.
+A title and a rating that a person gave, and tags that differ from the keywords of the file are such
+edits. Once the file says them they are settled: they are the file's own.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from regard.core.filters import AssetFilter
 from regard.photos.buckets import SCHEME
 from regard.storage.assets.editing import changed_events
 from regard.storage.assets.filters import passes
-from regard.storage.assets.rows import rating_beside_merged, storable_facts
+from regard.storage.assets.rows import rating_beside_edited, storable_facts
 from regard.storage.database import schema
 from regard.storage.database.catalog import Catalog
 from regard.storage.database.change_log import record_changes
@@ -59,7 +59,7 @@ class SqlEditedAssets(EditedAssets):
     def page(self, after: int, limit: int) -> Sequence[EditedAsset]:
         columns = (
             *(_asset.id, _asset.path, _asset.size, _asset.mtime_ns, _asset.sidecar_stamp),
-            *(_asset.edited_title, _asset.merged_rating),
+            *(_asset.edited_title, _asset.edited_rating),
         )
         with self._database.reading() as connection:
             rows = connection.execute(
@@ -76,7 +76,7 @@ class SqlEditedAssets(EditedAssets):
                 row.id,
                 FileStamp(bytes(row.path), row.size, row.mtime_ns, row.sidecar_stamp),
                 row.edited_title,
-                row.merged_rating,
+                row.edited_rating,
                 tuple(sorted(tags[row.id] - keywords[row.id])),
                 tuple(sorted(keywords[row.id] - tags[row.id])),
             )
@@ -95,7 +95,7 @@ class SqlEditedAssets(EditedAssets):
                 return
             # What people said meanwhile is an edit that still has to be written.
             is_same_title = _asset.edited_title == asset.title
-            is_same_rating = _asset.merged_rating == asset.rating
+            is_same_rating = _asset.edited_rating == asset.rating
             connection.execute(
                 update(schema.asset)
                 .where(_asset.id == asset.id)
@@ -103,8 +103,10 @@ class SqlEditedAssets(EditedAssets):
                     sidecar_stamp=sidecar,
                     title=facts.title,
                     edited_title=case((is_same_title, None), else_=_asset.edited_title),
-                    rating=rating_beside_merged(facts.rating),
-                    merged_rating=case((is_same_rating, None), else_=_asset.merged_rating),
+                    rating=case(
+                        (is_same_rating, facts.rating), else_=rating_beside_edited(facts.rating)
+                    ),
+                    edited_rating=case((is_same_rating, None), else_=_asset.edited_rating),
                 )
             )
             connection.execute(delete(schema.asset_keyword).where(_keyword.asset_id == asset.id))
@@ -145,7 +147,7 @@ def _is_edited() -> ColumnElement[bool]:
     )
     return or_(
         _asset.edited_title.is_not(None),
-        _asset.merged_rating.is_not(None),
+        _asset.edited_rating.is_not(None),
         is_tagged.correlate(schema.asset),
         has_lost.correlate(schema.asset),
     )

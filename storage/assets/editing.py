@@ -92,6 +92,8 @@ class SqlAssetEditing:
             if values:
                 connection.execute(update(schema.asset).where(_asset.id == asset).values(**values))
             has_changed = bool(values)
+            if "rating" in edit.fields:
+                has_changed = bool(_rate(connection, [asset], edit.rating)) or has_changed
             if "tags" in edit.fields:
                 tag = schema.asset_tag.c
                 gone = connection.execute(
@@ -135,6 +137,20 @@ class SqlAssetEditing:
                 record_changes(
                     connection, [], [], changed_events([row for row in rows if row.id in changed])
                 )
+
+    def rate(self, assets: Collection[int], rating: int, *, visible: Visible = None) -> int:
+        """Give assets 1 to 5 stars, or 0 for none; all of them or none.
+
+        Returns how many had another rating. Raises NotFound.
+        """
+        with self._database.writing() as connection:
+            rows = require_assets(connection, assets, visible)
+            changed = _rate(connection, [row.id for row in rows], rating)
+            if changed:
+                record_changes(
+                    connection, [], [], changed_events([row for row in rows if row.id in changed])
+                )
+            return len(changed)
 
     def trash(self, assets: Collection[int], *, visible: Visible = None) -> None:
         """Put assets into the trash, all of them or none; raises NotFound."""
@@ -321,6 +337,18 @@ def _require_stackable(rows: Sequence[Any]) -> set[Folder]:
             remedy="a stack is of files of one folder and collection",
         )
     return folders
+
+
+def _rate(connection: Connection, assets: Sequence[int], rating: int) -> set[int]:
+    """Rate locked assets; returns those that had another rating. None and 0 are the same."""
+    return set(
+        connection.execute(
+            update(schema.asset)
+            .where(_asset.id.in_(assets), func.coalesce(_asset.rating, 0) != rating)
+            .values(rating=rating, edited_rating=rating)
+            .returning(_asset.id)
+        ).scalars()
+    )
 
 
 def _purged(

@@ -291,7 +291,8 @@ def _is_known(fact: Fact) -> ColumnElement[bool]:
         Fact.TITLE: func.coalesce(_asset.edited_title, _asset.title) != EMPTY,
         Fact.DESCRIPTION: _asset.description != EMPTY,
         Fact.TAG: _is_among(select(_tag.asset_id)),
-        Fact.RATING: _asset.rating.is_not(None),
+        # 0 stars are none.
+        Fact.RATING: _asset.rating != 0,
         Fact.STACK: _asset.stack_id.is_not(None),
     }
     return known[fact]

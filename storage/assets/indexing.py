@@ -44,7 +44,7 @@ from regard.storage.assets.rows import (
     fact_columns,
     find_collection,
     path_columns,
-    rating_beside_merged,
+    rating_beside_edited,
     storable_facts,
     write_keywords,
     write_signatures,
@@ -418,7 +418,7 @@ class SqlIndexingCatalog(IndexingCatalog):
                 new.append(values)
                 keywords.append(facts.keywords)
                 continue
-            values["rating"] = rating_beside_merged(facts.rating)
+            values["rating"] = rating_beside_edited(facts.rating)
             connection.execute(update(schema.asset).where(asset.id == kept.id).values(**values))
             write_keywords(connection, kept.id, facts.keywords)
             if bytes(kept.path) != file.stamp.path:

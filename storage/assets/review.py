@@ -110,7 +110,7 @@ def _merge(connection: Connection, keep: int, others: list[int]) -> bool:
     best = max(ratings, default=0)
     if best > (own or 0):
         connection.execute(
-            update(schema.asset).where(_asset.id == keep).values(rating=best, merged_rating=best)
+            update(schema.asset).where(_asset.id == keep).values(rating=best, edited_rating=best)
         )
         changed = True
     return changed

@@ -22,10 +22,10 @@ from sqlalchemy import (
     String,
     Table,
     and_,
-    case,
     cast,
     delete,
     exists,
+    func,
     insert,
     literal,
     select,
@@ -237,12 +237,9 @@ def fact_columns(facts: PhotoFacts) -> dict[str, object]:
     }
 
 
-def rating_beside_merged(rating: int | None) -> ColumnElement[int | None]:
-    """The rating of a file that is read again, unless copies merged into it had a better one."""
-    merged = schema.asset.c.merged_rating
-    if rating is None:
-        return merged
-    return case((merged > rating, merged), else_=rating)
+def rating_beside_edited(rating: int | None) -> ColumnElement[int | None]:
+    """The rating of a file that is read again, unless one was given to it."""
+    return func.coalesce(schema.asset.c.edited_rating, rating)
 
 
 def place_columns(latitude: float | None, longitude: float | None) -> dict[str, object]:

@@ -224,8 +224,8 @@ asset = _table(
     Column("managed", Boolean, nullable=True),
     # A title that a person gave overrides the file's own.
     Column("edited_title", Text, nullable=True),
-    # The best rating of copies that were merged into it, which that of the file does not lower.
-    Column("merged_rating", SmallInteger, nullable=True),
+    # A person's, or the best of copies that were merged into it; `rating` is this, or the file's.
+    Column("edited_rating", SmallInteger, nullable=True),
     Column("custom", Text, nullable=True),
     Column("added_at", DateTime, nullable=True),
     # When it was taken, else when the file was changed; lists are sorted by it.

@@ -66,7 +66,7 @@ TABLES: Mapping[str, tuple[Column, ...]] = {
         "  camera_make string?  camera_model string?  lens string?"
         "  latitude double?  longitude double?  title string?  description string?"
         "  rating int16?  capture string  file_name string?  external_id string?  managed bool?"
-        "  edited_title string?  merged_rating int16?  custom string?"
+        "  edited_title string?  edited_rating int16?  custom string?"
         "  added_at timestamp?  dated_at timestamp?  deleted_at timestamp?  chosen_stack int64?"
         "  keywords strings  tags strings"
     ),

@@ -155,7 +155,7 @@ _CONDITIONS: dict[str, Callable[[Made], bool]] = {
     "has:gps": lambda m: place(m) is not None,
     "has:date": lambda m: m.taken_at is not None,
     "has:tag": lambda m: bool(m.tags),
-    "has:rating": lambda m: m.rating is not None,
+    "has:rating": lambda m: bool(m.rating),
     "width:>30": lambda m: m.size[0] > 30,
     "height:30": lambda m: m.size[1] == 30,
     "height:31..6000": lambda m: 31 <= m.size[1] <= 6000,

@@ -332,7 +332,7 @@ def knows(asset: Made, fact: Fact) -> bool:
         Fact.TITLE: bool(asset.title if asset.edited_title is None else asset.edited_title),
         Fact.DESCRIPTION: bool(asset.description),
         Fact.TAG: bool(asset.tags),
-        Fact.RATING: asset.rating is not None,
+        Fact.RATING: bool(asset.rating),
         Fact.VIDEO: asset.duration_ms is not None,
         # Stacks have tests of their own; none is found here.
         Fact.STACK: False,
@@ -459,7 +459,7 @@ def made_assets(rng: random.Random) -> list[Made]:
                 failed=rng.random() < 0.05,
                 title=rng.choice([None, "", "a title"]),
                 edited_title=rng.choice([None, None, "", "another"]),
-                rating=rng.choice([None, -1, 3]),
+                rating=rng.choice([None, -1, 0, 3]),
                 lens=rng.choice([None, LENSES[number % len(LENSES)]]),
                 description=rng.choice([None, "", "what it shows"]),
                 upload=rng.choice([None, None, None, "1.jpg", "p"]),

@@ -38,6 +38,10 @@ router = APIRouter(prefix="/v1", tags=["assets"])
 Tag = Annotated[StorableText, Field(min_length=1, max_length=200)]
 FieldName = Annotated[str, Field(min_length=1, max_length=200)]
 Custom = Annotated[dict[FieldName, JsonValue], Field(max_length=100), Storable]
+Stars = Annotated[
+    int | None,
+    Field(ge=0, le=5, description="Stars; 0 or null for none.", examples=[4]),
+]
 _BULK = 1000
 
 
@@ -48,14 +52,16 @@ class AssetPatch(RequestBody):
     tags: list[Tag] = Field(default=[], max_length=500, examples=[["harbour", "dawn"]])
     custom: Custom | None = Field(default=None, examples=[{"shoot": "harbour", "approved": True}])
     external_id: StorableText | None = Field(default=None, min_length=1, max_length=500)
+    rating: Stars = None
 
 
 class BulkRequest(RequestBody):
     """One action on many assets; it changes all of them or none."""
 
     ids: list[str] = Field(min_length=1, max_length=_BULK, examples=[["a17", "a18"]])
-    action: Literal["tag", "untag", "delete", "restore", "stack", "unstack"]
+    action: Literal["tag", "untag", "rate", "delete", "restore", "stack", "unstack"]
     tags: list[Tag] = Field(default=[], max_length=500, examples=[["harbour"]])
+    rating: Stars = None
 
 
 class TrashRequest(RequestBody):
@@ -221,7 +227,7 @@ def get_asset(id: str, service: Use, caller: Reader) -> dict[str, Any]:
     responses=responses("not-found", "external-id-taken"),
 )
 def edit_asset(id: str, patch: AssetPatch, service: Use, caller: Writer) -> dict[str, Any]:
-    """Change the title, tags, custom fields or external id of an asset."""
+    """Change the title, tags, rating, custom fields or external id of an asset."""
     number = read_identifier(id, "a")
     edit = AssetEdit(
         frozenset(patch.model_fields_set),
@@ -229,6 +235,7 @@ def edit_asset(id: str, patch: AssetPatch, service: Use, caller: Writer) -> dict
         tags=tuple(dict.fromkeys(patch.tags)),
         custom=patch.custom,
         external_id=patch.external_id,
+        rating=patch.rating or 0,
     )
     with named(NameTaken, "external-id-taken", caller):
         service.editing.edit(number, edit, visible=caller.collections)
@@ -242,17 +249,21 @@ def edit_asset(id: str, patch: AssetPatch, service: Use, caller: Writer) -> dict
     responses=responses("not-found", "conflict"),
 )
 def change_many(request: BulkRequest, service: Use, caller: Writer) -> dict[str, Any]:
-    """Tag, untag, delete or restore many assets, put them into one stack or take them out of
-    theirs. If one does not exist, none is changed."""
+    """Tag, untag, rate, delete or restore many assets, put them into one stack or take them out
+    of theirs. If one does not exist, none is changed."""
     numbers = {read_identifier(id, "a") for id in request.ids}
     if request.action in {"tag", "untag"} and not request.tags:
         raise UsageError(f"the action {request.action} needs tags")
+    if request.action == "rate" and "rating" not in request.model_fields_set:
+        raise UsageError("the action rate needs a rating")
     editing, visible = service.editing, caller.collections
     match request.action:
         case "tag":
             editing.tag(numbers, add=request.tags, visible=visible)
         case "untag":
             editing.tag(numbers, remove=request.tags, visible=visible)
+        case "rate":
+            editing.rate(numbers, request.rating or 0, visible=visible)
         case "delete":
             editing.trash(numbers, visible=visible)
         case "restore":

@@ -99,8 +99,8 @@ export const asset = (which, signal) => call(`v1/assets/${id(which)}`, { signal 
 export const patchAsset = (which, change) => call(`v1/assets/${id(which)}`, { method: "PATCH", json: change });
 export const trashAsset = (which) => call(`v1/assets/${id(which)}`, { method: "DELETE" });
 export const restoreAsset = (which) => call(`v1/assets/${id(which)}/restore`, { method: "POST" });
-export const bulk = (ids, action, tags) =>
-  call("v1/assets/bulk", { method: "POST", json: { ids, action, ...(tags ? { tags } : {}) } });
+/** Change many assets; `said` are the { tags } or the { rating } of the action. */
+export const bulk = (ids, action, said = {}) => call("v1/assets/bulk", { method: "POST", json: { ids, action, ...said } });
 /** All albums; those with a `query` are saved searches. */
 export async function albums() {
   const all = [];

@@ -5,6 +5,7 @@ import { button, fill, h, icon, iconButton, thumb } from "./dom.js";
 import { facet } from "./finding.js";
 import { bytes, clock, exposure, known, moment, nameOf, number, place } from "./format.js";
 import { onKeys } from "./keys.js";
+import { makeRating } from "./rating.js";
 import { canWrite } from "./session.js";
 import { state } from "./state.js";
 import { makeTags } from "./tags.js";
@@ -25,6 +26,7 @@ export function showDetails(place_, asset, result, actions) {
     trouble(asset),
     whyFound(result),
     h("div", { class: "detail-actions" }, deeds(asset, actions)),
+    rated(asset, canEdit, actions),
     section("Tags", makeTags({
       tags: asset.tags, canEdit, onProblem: toastProblem, onFilter: (tag) => actions.filter("tag", [tag]),
       suggest: () => facet(state(), "tags", Object.keys(state().filters)),
@@ -39,6 +41,18 @@ export function showDetails(place_, asset, result, actions) {
     section("Facts", facts(asset, actions)),
     Object.keys(asset.custom ?? {}).length > 0 && section("Custom fields", custom(asset, actions)),
   );
+}
+
+function rated(asset, canEdit, actions) {
+  const stars = makeRating({
+    rating: asset.facts?.rating, canEdit, onProblem: toastProblem,
+    async change(rating) {
+      const changed = await api.patchAsset(asset.id, { rating });
+      asset.facts = changed.facts;
+      actions.changed(changed);
+    },
+  });
+  return stars && section("Rating", stars);
 }
 
 const section = (heading, ...content) => h("section", { class: "detail" }, h("h3", {}, heading), content);
@@ -166,7 +180,6 @@ function facts(asset, actions) {
     ["City", of.city && link(of.city, "Show all photos of this city", () => actions.filter("city", [of.city]))],
     ["Country", of.country && link(of.country, "Show all photos of this country", () => actions.filter("country", [of.country]))],
     ["Altitude", Number.isFinite(of.altitude_m) && `${number(Math.round(of.altitude_m))} m`],
-    ["Rating", of.rating > 0 && `${of.rating} of 5`],
     ["Description", of.description],
     ["Duration", isVideo(asset) && clock(asset.duration_ms)],
     ["Size", asset.width && `${number(asset.width)} × ${number(asset.height)} · ${bytes(asset.size)}${asset.format ? ` · ${asset.format}` : ""}`],

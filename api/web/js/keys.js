@@ -47,6 +47,7 @@ export const KEYS = {
       look: [ARROWS.map((key) => `Shift+${key}`), "Move over the enlarged photo"],
       nextOfStack: [["."], "Next file of its stack"],
       previousOfStack: [[","], "Previous file of its stack"],
+      rate: [["1", "2", "3", "4", "5"], "Give it stars; the same number again takes them away"],
       outlines: [["o"], "Outline the things in it"],
       similar: [["m"], "More like this"],
       slideshow: [["s"], "Slideshow from here on"],

@@ -5,6 +5,7 @@ import { inAlbum } from "./albums.js";
 import { announce, button, fill, h, iconButton } from "./dom.js";
 import { plural } from "./format.js";
 import { onKeys, withKey } from "./keys.js";
+import { starred } from "./rating.js";
 import { canWrite } from "./session.js";
 import { goAfresh, state } from "./state.js";
 import { toast, toastProblem } from "./toast.js";
@@ -75,15 +76,19 @@ export function makeSelection(bar, actions) {
     },
   }, album, names, h("button", { type: "submit", value: "add", class: "button is-small", data: { testid: "bulk-album-add" } }, "Add to album"),
   h("button", { type: "submit", value: "remove", class: "button is-small", data: { testid: "bulk-album-remove" } }, "Take out"));
+  const rating = h("select", {
+    "aria-label": "Rating for the selected photos", class: "sort", data: { testid: "bulk-rating" },
+    on: { change: () => rate(Number(rating.value)) },
+  }, h("option", { value: "" }, "Rate"), [5, 4, 3, 2, 1, 0].map((given) => h("option", { value: String(given) }, starred(given))));
   const stack = button("Stack", () => putTogether(), { drawing: "stack", class: "is-small", title: "Put them into one stack", "data-testid": "bulk-stack" });
   const remove = button("Delete", () => trash(), { drawing: "trash", class: "is-small", "data-testid": "bulk-delete" });
   const restore = button("Restore", () => bring(), { drawing: "restore", class: "is-small", "data-testid": "bulk-restore" });
   const all = button("All", () => add(0, actions.length()), { class: "is-small", title: "Select all shown", "data-testid": "select-all" });
-  fill(bar, iconButton("close", withKey("Stop selecting", "escape", "close"), clear, { "data-testid": "selection-clear" }), count, all, h("span", { class: "spring" }), tagForm, albumForm, stack, remove, restore);
+  fill(bar, iconButton("close", withKey("Stop selecting", "escape", "close"), clear, { "data-testid": "selection-clear" }), count, all, h("span", { class: "spring" }), rating, tagForm, albumForm, stack, remove, restore);
 
-  async function each(action, tags) {
+  async function each(action, said) {
     const ids = [...selected];
-    for (let start = 0; start < ids.length; start += AT_ONCE) await api.bulk(ids.slice(start, start + AT_ONCE), action, tags);
+    for (let start = 0; start < ids.length; start += AT_ONCE) await api.bulk(ids.slice(start, start + AT_ONCE), action, said);
     return ids;
   }
 
@@ -94,10 +99,20 @@ export function makeSelection(bar, actions) {
       return;
     }
     try {
-      const ids = await each(action, tags);
+      const ids = await each(action, { tags });
       field.value = "";
       actions.tagged(ids);
       toast(`${action === "tag" ? "Added" : "Removed"} ${tags.map((one) => `“${one}”`).join(", ")} ${action === "tag" ? "to" : "from"} ${plural(ids.length, "photo")}.`);
+    } catch (problem) {
+      toastProblem(problem);
+    }
+  }
+
+  async function rate(given) {
+    rating.value = "";
+    try {
+      const ids = await each("rate", { rating: given });
+      toast(given ? `Gave ${starred(given)} to ${plural(ids.length, "photo")}.` : `Took the stars of ${plural(ids.length, "photo")} away.`);
     } catch (problem) {
       toastProblem(problem);
     }
@@ -187,10 +202,10 @@ export function makeSelection(bar, actions) {
     document.documentElement.classList.toggle("is-selecting", isSelecting);
     count.textContent = `${selected.size} selected`;
     const isTrash = state().view === "trash";
-    tagForm.hidden = albumForm.hidden = isTrash || !canWrite();
+    rating.hidden = tagForm.hidden = albumForm.hidden = isTrash || !canWrite();
     remove.hidden = stack.hidden = isTrash || !canWrite();
     restore.hidden = !isTrash || !canWrite();
-    for (const act of [remove, restore, ...tagForm.querySelectorAll("button"), ...albumForm.querySelectorAll("button")]) act.disabled = selected.size === 0;
+    for (const act of [rating, remove, restore, ...tagForm.querySelectorAll("button"), ...albumForm.querySelectorAll("button")]) act.disabled = selected.size === 0;
     stack.disabled = selected.size < 2;
     actions.mark(isSelecting);
     if (isSelecting) announce(`${selected.size} selected`);

@@ -148,6 +148,7 @@ export function makeViewer({ results, actions }) {
     nextOfStack: () => walkStack(1), previousOfStack: () => walkStack(-1),
     zoomIn: () => zoom("in"), zoomOut: () => zoom("out"), whole: () => zoom("whole"), look: (_, key) => stage.zoom.look(...LOOKS[key]),
     outlines: () => setOutlined(!isOutlined),
+    rate: (_, key) => side.querySelector(`[data-testid="star"][value="${key}"]`)?.click(),
     similar: () => side.querySelector('[data-testid="similar"]')?.click(),
     remove: () => side.querySelector('[data-testid="delete"]')?.click(),
     slideshow: () => slideshow.start(),

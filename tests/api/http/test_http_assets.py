@@ -323,13 +323,16 @@ def test_patch_changes_only_the_given_fields(served: Served, shelf: Shelf) -> No
         "y": [2], "z": {"deep": True},
     }  # fmt: skip
     assert edit(asset.id, external_id="e").external_id == "e"
+    assert edit(asset.id, rating=4).facts.rating == 4
     now = edit(asset.id, title=None)
     assert (now.title, now.tags, now.external_id) == (None, ["b", "c"], "e")
+    assert now.facts.rating == 4
     assert edit(asset.id) == now == shelf.client.assets.get(asset.id)
     assert shelf.ids() == [asset.id]
     for body in (
         {"tags": None}, {"tags": [""]}, {"tags": ["x" * 201]}, {"title": "a\0"}, {"state": "indexed"},
         {"custom": {"n" * 201: 1}}, {"custom": []}, {"external_id": ""},
+        {"rating": 6}, {"rating": -1}, {"rating": 2.5}, {"rating": "four"},
     ):  # fmt: skip
         answer = served.raw().patch(f"/v1/assets/{asset.id}", json=body)
         assert answer.status_code == 422, (body, answer.text)
@@ -338,6 +341,32 @@ def test_patch_changes_only_the_given_fields(served: Served, shelf: Shelf) -> No
         answer = served.raw().patch(f"/v1/assets/{asset.id}", content=text, headers=headers)
         assert answer.status_code == 422, (text, answer.text)
     assert shelf.client.assets.get(asset.id) == now
+
+
+def test_ratings_are_filtered_by_and_logged(served: Served, shelf: Shelf) -> None:
+    one, two, three = (asset.id for asset in shelf.add(*(png() for _ in range(3))))
+    *_, last = served.client.changes()
+    starred = Filters(collection=[shelf.name], min_rating=1)
+
+    def listed() -> set[str]:
+        return {asset.id for asset in served.client.assets.iterate(starred)}
+
+    shelf.client.assets.patch(one, rating=2)
+    assert shelf.client.assets.bulk([one, two, three], "rate", rating=5).done == 3
+    assert listed() == {one, two, three}
+    for none in (0, None):
+        shelf.client.assets.patch(one, rating=none)
+    shelf.client.assets.bulk([two], "rate", rating=None)
+    assert listed() == {three}
+    known = served.raw().get("/v1/search", params={"q": "has:rating", "collection": shelf.name})
+    assert [hit["asset"]["id"] for hit in known.json()["hits"]] == [three]
+    changes = [change.asset for change in served.client.changes(last.position)]
+    assert changes == [one, one, two, three, one, two]
+    with refused("not-found"):
+        shelf.client.assets.bulk([three, "a999999999"], "rate", rating=1)
+    assert shelf.client.assets.get(three).facts.rating == 5
+    answer = served.raw().post("/v1/assets/bulk", json={"ids": [three], "action": "rate"})
+    assert (answer.status_code, "needs a rating" in answer.text) == (422, True)
 
 
 def test_edits_show_in_filters_and_searches_immediately(shelf: Shelf) -> None:

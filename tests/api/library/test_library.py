@@ -227,6 +227,26 @@ def test_the_details_of_a_photograph(both: tuple[Library, Library]) -> None:
                     read(wrong)
 
 
+def test_photographs_are_rated(both: tuple[Library, Library]) -> None:
+    hits = both[0].search("red", limit=3).hits
+    for library, stars in zip(both, (4, 2), strict=True):
+        library.rate(hits[0], stars)
+        library.rate([hits[1].asset, hits[2].asset.id], 5)
+        rated = [one.details(hit).facts["rating"] for one in both for hit in hits]
+        assert rated == [stars, 5, 5] * 2
+        found = library.search("rating:5", limit=9).hits
+        assert {hit.asset.id for hit in found} == {hit.asset.id for hit in hits[1:]}
+        library.rate(hits, 0)
+        assert not library.search("has:rating").hits
+        library.rate([], 3)
+        with pytest.raises(NotFound, match="a4711"):
+            library.rate([hits[0], "a4711"], 3)
+        for wrong in (6, -1):
+            with pytest.raises(UsageError, match="is not a rating"):
+                library.rate(hits[0], wrong)
+    assert both[0].search("has:rating").hits == ()
+
+
 def test_texts_are_answered_in_order_and_never_parsed(library: Library) -> None:
     texts = ["red", "", '"red tag:x', "  ", "-blue"]
     answers = library.search_texts(texts, limit=2)

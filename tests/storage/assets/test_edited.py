@@ -12,7 +12,7 @@ from regard.core.filters import EVERYTHING, AssetFilter
 from regard.storage.assets.edited import SqlEditedAssets
 from regard.storage.assets.review import SqlDuplicateReview
 
-TITLE = frozenset({"title"})
+TITLE, RATING = frozenset({"title"}), frozenset({"rating"})
 
 
 def test_edits_are_found_until_they_are_settled(home: Home) -> None:
@@ -57,3 +57,43 @@ def test_edits_are_found_until_they_are_settled(home: Home) -> None:
     edited.settle(titled, PhotoFacts(title="Later"), None)
     edited.settle(tagged, PhotoFacts(), None)
     assert [one.added_tags for one in edited.page(0, 10)] == [("sea",)]
+
+
+def test_a_given_rating_outranks_the_file_until_it_is_settled(home: Home) -> None:
+    assets, edited = Assets(home), SqlEditedAssets(home.catalog, EVERYTHING)
+    with home.writing("one") as writer:
+
+        def read(rating: int | None) -> None:
+            stamp = FileStamp(b"/p/one", 1, 1, "former")
+            writer.attach(stamp, header("one").sha256, PhotoFacts(rating=rating))
+
+        def rating() -> int | None:
+            return assets.reading.detail(number).facts.rating
+
+        save(writer, "/p/one", "one")
+        (number,) = [asset.id for asset in assets.reading.page()]
+        for stars, same in ((4, 4), (0, 0), (5, 5)):
+            position = assets.position()
+            assets.editing.edit(number, AssetEdit(RATING, rating=stars))
+            assert assets.editing.rate([number], same) == 0
+            assert assets.events(position) == [("changed", number)]
+            for said in (None, 3, -1, 0):
+                read(said)
+                assert rating() == stars
+        (five,) = edited.page(0, 10)
+        assert [five.applied_to(PhotoFacts(rating=said)).rating for said in (None, 3)] == [5, 5]
+        assert assets.editing.rate([number], 2) == 1
+        edited.settle(five, PhotoFacts(rating=5), "new")
+        (two,) = edited.page(0, 10)
+        assert (two.rating, rating()) == (2, 2)
+        edited.settle(two, PhotoFacts(rating=2), "new")
+        assert (edited.count(), rating()) == (0, 2)
+        read(3)
+        assert rating() == 3
+        # A file without a rating need not say that it has none.
+        assets.editing.rate([number], 0)
+        (none,) = edited.page(0, 10)
+        assert [none.applied_to(PhotoFacts(rating=said)).rating for said in (None, 3)] == [None, 0]
+        edited.settle(none, PhotoFacts(), None)
+        assert (edited.count(), rating()) == (0, None)
+        assert assets.editing.rate([number], 0) == 0

@@ -1,0 +1,91 @@
+"""What people say of an open photograph: its stars, and the albums that it is in."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Iterator
+
+import pytest
+from gallery import save
+from made_library import Library
+from made_server import Server
+from page_parts import expect_no_serious_violation, hits, part, shown
+from playwright.sync_api import Page, expect
+from visits import Visits
+
+from regard.api.client import Client
+
+pytestmark = pytest.mark.slow
+Shoot = Callable[[Page, str], None]
+
+_PRESSED = '[data-testid="star"][aria-pressed="true"]'
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """Three photographs: red, green and blue."""
+    library = Library(tmp_path_factory.mktemp("curated"))
+    for seed, name in enumerate(("red", "green", "blue")):
+        save(library.photos / f"{name}.png", [name], seed)
+    library.index()
+    with Server(library.home) as running:
+        yield running
+    shutil.rmtree(library.home)
+
+
+def _open(visit: Visits, server: Server, name: str) -> Page:
+    page = visit(f"{server.url}/?sort=added")
+    hits(page).locator(f'img[alt^="{name}"]').click()
+    expect(part(page, "rating")).to_be_visible()
+    return page
+
+
+def test_stars_are_given_by_click_and_key(visit: Visits, server: Server, shoot: Shoot) -> None:
+    page = _open(visit, server, "red")
+    stars = page.get_by_test_id("star")
+    expect(stars).to_have_count(5)
+    page.get_by_role("button", name="4 stars").click()
+    expect(page.locator(_PRESSED)).to_have_attribute("value", "4")
+    expect(part(page, "live")).to_have_text("4 stars")
+    shoot(page, "viewer-stars")
+    expect_no_serious_violation(page, "a rated photograph")
+    page.keyboard.press("3")
+    expect(page.locator(_PRESSED)).to_have_attribute("value", "3")
+    expect(part(page, "live")).to_have_text("3 stars")
+    page.reload()
+    expect(page.locator(_PRESSED)).to_have_attribute("value", "3")
+    # The same number again takes it away.
+    page.keyboard.press("3")
+    expect(part(page, "live")).to_have_text("No stars")
+    expect(page.locator(_PRESSED)).to_have_count(0)
+    page.keyboard.press("ArrowRight")
+    expect(part(page, "viewer-title")).to_have_text("green.png")
+    page.keyboard.press("5")
+    expect(part(page, "live")).to_have_text("5 stars")
+    # A digit in a field is a digit.
+    part(page, "tag-input").fill("a")
+    part(page, "tag-input").press("1")
+    expect(part(page, "tag-input")).to_have_value("a1")
+    expect(page.locator(_PRESSED)).to_have_attribute("value", "5")
+    page.goto(f"{server.url}/?min_rating=5")
+    expect(hits(page)).to_have_count(1)
+    assert shown(page) == ["green.png"]
+
+
+def test_a_selection_is_rated(visit: Visits, server: Server, shoot: Shoot) -> None:
+    page = visit(f"{server.url}/?sort=added")
+    expect(hits(page)).to_have_count(3)
+    part(page, "select-mode").click()
+    part(page, "select-all").click()
+    expect(part(page, "selection-count")).to_have_text("3 selected")
+    shoot(page, "selection-rating")
+    expect_no_serious_violation(page, "a selection")
+    part(page, "bulk-rating").select_option("2")
+    expect(page.get_by_text("Gave 2 stars to 3 photos")).to_be_visible()
+    with Client(server.url) as client:
+        for asset in client.assets.iterate():
+            assert client.assets.get(asset.id).facts.rating == 2
+    part(page, "bulk-rating").select_option("0")
+    expect(page.get_by_text("Took the stars of 3 photos away")).to_be_visible()
+    page.goto(f"{server.url}/?min_rating=1")
+    expect(part(page, "notice")).to_be_visible()
