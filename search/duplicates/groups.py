@@ -177,7 +177,7 @@ def _coding(asset: Asset) -> int:
 
 
 def _care(asset: Asset) -> int:
-    return len(asset.tags) + 2 * int(bool(asset.title)) + len(asset.custom)
+    return 2 * int(bool(asset.title)) + len(asset.custom)
 
 
 def _is_plainly_named(asset: Asset) -> int:
@@ -189,10 +189,12 @@ _RULES: tuple[_Rule, ...] = (
     _Rule(_pixels, lambda asset: f"most pixels: {asset.width} × {asset.height}"),
     _Rule(_has_camera_data, lambda _: "has what the camera wrote"),
     _Rule(_coding, lambda asset: f"coded without loss: {asset.format}"),
-    _Rule(_care, lambda _: "has tags, a title or other fields"),
+    _Rule(_care, lambda _: "has a title or other fields"),
     _Rule(_is_plainly_named, lambda _: "its name is not that of a copy"),
     _Rule(lambda asset: asset.size, lambda asset: f"largest file: {_in_words(asset.size)}"),
     _Rule(lambda asset: -asset.mtime_ns, lambda _: "the oldest file, by when it was last changed"),
+    # Merging gives them to the one that is kept.
+    _Rule(lambda asset: len(asset.tags), lambda _: "has tags"),
     _Rule(lambda asset: -asset.id, lambda _: "the first that was indexed"),
 )
 

@@ -76,7 +76,8 @@ def test_components_are_what_pairs_connect(pairs: set[tuple[int, int]]) -> None:
         ({"width": 4000, "height": 3000}, "most pixels: 4000 × 3000"),
         ({"camera": "Leica M6"}, "what the camera wrote"),
         ({"format": "RAW"}, "without loss"),
-        ({"tags": ("harbour",)}, "tags"),
+        ({"title": "Harbour"}, "a title or other fields"),
+        ({"tags": ("harbour",)}, "has tags"),
         ({"size": 2_500_000}, "largest file: 2.5 MB"),
         ({"mtime_ns": 4}, "the oldest file"),
     ],
@@ -109,6 +110,14 @@ def test_the_name_of_a_copy_tells(name: str) -> None:
         [make_asset(1, file_name=name), make_asset(2, file_name="IMG_1.jpg")]
     )
     assert (keeper, reasons) == (1, ("its name is not that of a copy",))
+
+
+def test_what_merging_moves_decides_last() -> None:
+    tagged = make_asset(1, file_name="red copy.png", tags=("harbour", "dawn"))
+    named = make_asset(2, file_name="red.png")
+    assert choose_keeper([tagged, named]) == (1, ("its name is not that of a copy",))
+    older = make_asset(3, mtime_ns=tagged.mtime_ns - 1, file_name=tagged.file_name)
+    assert by_preference([tagged, older]) == [1, 0]
 
 
 def test_reasons_come_in_order_and_leave_out_what_all_have() -> None:

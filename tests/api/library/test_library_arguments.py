@@ -21,7 +21,7 @@ _OPERATIONS = [
 ]
 _NEEDED: Mapping[str, Any] = {
     "texts": ["red"], "keep": "a1", "discard": ["a2"], "assets": ["a1", "a2"], "asset": "a1",
-    "text": "red", "name": "an album", "new_name": "another", "folder": "export",
+    "text": "red", "rating": 3, "name": "an album", "new_name": "another", "folder": "export",
 }  # fmt: skip
 
 
