@@ -117,7 +117,7 @@ $(VENV)/.torch: constraints.txt | $(BIN)/python
 	touch $@
 
 $(VENV)/.installed-run: pyproject.toml constraints.txt $(VENV)/.torch | $(BIN)/python
-	$(INSTALL) -c constraints.txt $(EDITABLE) -e '.[cpu]'
+	$(INSTALL) -c constraints.txt $(EDITABLE) -e '.[cpu,video]'
 	touch $@ $(VENV)/.linked
 
 $(VENV)/.installed-test: pyproject.toml constraints.txt $(VENV)/.torch | $(BIN)/python

@@ -16,12 +16,11 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from enum import Enum, auto
 from types import TracebackType
 from typing import Any, Self
 
-from regard.core.catalog import Failure
 from regard.core.errors import AWAITED, LeaseHeld, RegardError
 from regard.core.jobs import Job, JobKind, JobQueue, JobState
 from regard.indexer.report import IndexReport, Progress
@@ -93,7 +92,7 @@ class JobRunner:
             job.id,
             progress.final_state(outcome),
             report=_with_earlier(outcome, job.report),
-            message=_skipped(outcome.unseen),
+            message=_skipped(outcome),
         )
         return Outcome.ENDED
 
@@ -219,10 +218,13 @@ def _with_earlier(report: IndexReport, earlier: Mapping[str, Any] | None) -> dic
     return counts
 
 
-def _skipped(unseen: Sequence[Failure]) -> str | None:
-    """Describe failures that have no asset and so appear in no list of assets."""
-    if not unseen:
-        return None
+def _skipped(report: IndexReport) -> str | None:
+    """Describe what has no asset, and so appears in no list of assets."""
+    unseen = report.unseen
     named = [f"{failure.uri}: {failure.reason}" for failure in unseen[:_NAMED]]
-    more = [f"and {len(unseen) - _NAMED:,} more"] if len(unseen) > _NAMED else []
-    return "skipped: " + "; ".join(named + more)
+    if len(unseen) > _NAMED:
+        named.append(f"and {len(unseen) - _NAMED:,} more")
+    if report.skipped_videos:
+        number = f"{report.skipped_videos:,} video{'s' if report.skipped_videos > 1 else ''}"
+        named.insert(0, f"{number}, as `pip install 'regard[video]'` is missing on the server")
+    return "skipped: " + "; ".join(named) if named else None

@@ -93,7 +93,8 @@ def test_where_the_package_is_missing_videos_are_refused(
 ) -> None:
     path = write_clip(tmp_path / "photos" / "clip.mp4", 4)
     (tmp_path / "photos" / "photo.png").write_bytes(png())
-    with LocalServer(tmp_path / "home") as server, Client(server.url) as client:
+    roots = {"photos": os.fsencode(tmp_path / "photos")}
+    with LocalServer(tmp_path / "home", roots=roots) as server, Client(server.url) as client:
         limits = client.info().limits
         assert limits.video_bytes == 10 << 30
         for module in (video, walk, service):
@@ -105,6 +106,12 @@ def test_where_the_package_is_missing_videos_are_refused(
         with regard.open(server.url) as library:
             report = library.index(tmp_path / "photos")
         assert (report.indexed, report.skipped_videos, report.failures) == (1, 1, [])
+        job = client.jobs.wait(client.jobs.start_import("photos").id)
+        assert job.message == (
+            "skipped: 1 video, as `pip install 'regard[video]'` is missing on the server"
+        )
+        assert job.report is not None
+        assert (job.state, job.report["skipped_videos"]) == ("done", 1)
 
 
 def test_a_server_has_a_limit_for_videos(tmp_path: Path) -> None:
