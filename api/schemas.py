@@ -285,8 +285,18 @@ class FactsDocument(Document):
     utc_offset_minutes: int | None
 
 
+class AlbumName(Document):
+    """Id and name of an album."""
+
+    id: str = Field(examples=["b1"])
+    name: str = Field(examples=["Best of 2024"])
+
+
 class AssetDetailDocument(AssetDocument):
-    """An asset with its facts, regions and captions; `texts` are regions that are lines of text."""
+    """An asset with its facts, regions and captions; `texts` are regions that are lines of text.
+
+    `albums` are those that it was put into: no saved searches, and none while it is in the trash.
+    """
 
     sha256: str | None
     failure: str | None
@@ -295,6 +305,7 @@ class AssetDetailDocument(AssetDocument):
     regions: list[RegionDocument]
     captions: list[CaptionDocument]
     texts: list[RegionDocument] = []
+    albums: list[AlbumName] = []
 
 
 class BulkAnswer(Document):

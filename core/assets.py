@@ -119,7 +119,8 @@ class StoredCaption:
 class AssetDetail:
     """An asset with its facts, the place of its position, regions and captions.
 
-    `texts` are regions that are lines of text.
+    `texts` are regions that are lines of text. `albums` are the ids and names of the albums that it
+    is in, by name, without saved searches; none of an asset in the trash.
     """
 
     asset: Asset
@@ -128,6 +129,7 @@ class AssetDetail:
     regions: tuple[StoredRegion, ...]
     captions: tuple[StoredCaption, ...]
     texts: tuple[StoredRegion, ...] = ()
+    albums: tuple[tuple[int, str], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

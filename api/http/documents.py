@@ -39,6 +39,11 @@ def collection_identifier(number: int) -> str:
     return f"c{number}"
 
 
+def album_identifier(number: int) -> str:
+    """The public id of an album."""
+    return f"b{number}"
+
+
 def job_identifier(number: int) -> str:
     """The public id of a job."""
     return f"j{number}"
@@ -157,6 +162,9 @@ class Documents:
                 for caption in detail.captions
             ],
             "texts": [self.region(line, asset) for line in detail.texts],
+            "albums": [
+                {"id": album_identifier(number), "name": name} for number, name in detail.albums
+            ],
         }
 
     def region(self, region: StoredRegion, asset: Asset) -> dict[str, Any]:
@@ -215,7 +223,7 @@ class Documents:
 def album(record: AlbumRecord) -> dict[str, Any]:
     """See `regard.api.schemas.AlbumDocument`."""
     return {
-        "id": f"b{record.id}",
+        "id": album_identifier(record.id),
         "name": record.name,
         "query": record.query,
         "created_at": utc(record.created_at),

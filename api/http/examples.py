@@ -90,6 +90,7 @@ _DETAIL: dict[str, Any] = {
     "regions": [_REGION],
     "captions": [{"text": "A red boat in a harbour.", "model": "lite", "region": None}],
     "texts": [_LINE],
+    "albums": [{"id": "b1", "name": "Best of 2024"}],
 }
 _ALBUM: dict[str, Any] = {
     "id": "b1",

@@ -53,6 +53,7 @@ def details_of(detail: assets.AssetDetail) -> Details:
         asset.taken_at,
         asset.taken_precision,
         facts_json(detail),
+        tuple(name for _, name in detail.albums),
     )
 
 

@@ -332,6 +332,7 @@ class RemoteLibrary(Library):
             found.taken_at,
             found.taken_precision,
             found.facts.model_dump(),
+            tuple(album.name for album in found.albums),
         )
 
     def rate(self, assets: AssetLike | Iterable[AssetLike], rating: int) -> None:

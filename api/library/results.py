@@ -132,7 +132,8 @@ class Details:
     `state` is indexed, pending, failed or trashed. `taken_at` is the local time where it was taken;
     if `taken_precision` is "year", "month" or "day" and not "time", it is the start of that.
     `facts` are those of the HTTP API (docs/http.md): position, place, exposure, rating and so on,
-    None where unknown.
+    None where unknown. `albums` are the names of those that it was put into, without saved
+    searches.
     """
 
     asset: Asset
@@ -143,6 +144,7 @@ class Details:
     taken_at: datetime | None
     taken_precision: str | None
     facts: Mapping[str, Any] = field(repr=False)
+    albums: tuple[str, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
         """The fields, those of the asset first."""
@@ -158,6 +160,7 @@ class Details:
             "taken_at": None if self.taken_at is None else self.taken_at.isoformat(),
             "taken_precision": self.taken_precision,
             "facts": dict(self.facts),
+            "albums": list(self.albums),
         }
 
 

@@ -157,6 +157,7 @@ class SqlAssetReading:
                 read_regions(connection, pipeline, found[0].content_id),
                 read_captions(connection, pipeline, found[0].content_id),
                 read_lines(connection, found[0].content_id),
+                () if found[0].deleted_at else _albums(connection, asset),
             )
 
     def region(self, region: int, *, visible: Visible = None) -> tuple[StoredRegion, Asset]:
@@ -400,6 +401,18 @@ def _sorted(
         place, values = tuple_(*keys), tuple_(*(after if order.by_date else after[1:]))
         statement = statement.where(place < values if order.descending else place > values)
     return statement.order_by(*(key.desc() if order.descending else key.asc() for key in keys))
+
+
+def _albums(connection: Connection, asset: int) -> tuple[tuple[int, str], ...]:
+    """Ids and names of its albums; who sees an asset outside the trash sees these, too."""
+    album, member = schema.album.c, schema.album_asset.c
+    rows = connection.execute(
+        select(album.id, album.name)
+        .join_from(schema.album_asset, schema.album, album.id == member.album_id)
+        .where(member.asset_id == asset, album.query.is_(None))
+        .order_by(album.name)
+    )
+    return tuple((row.id, row.name) for row in rows)
 
 
 def _facts(connection: Connection, asset: int) -> tuple[PhotoFacts, Place | None]:

@@ -58,6 +58,7 @@ def test_stars_are_given_by_click_and_key(visit: Visits, server: Server, shoot: 
     page.keyboard.press("3")
     expect(part(page, "live")).to_have_text("No stars")
     expect(page.locator(_PRESSED)).to_have_count(0)
+    expect(part(page, "next")).to_be_enabled()
     page.keyboard.press("ArrowRight")
     expect(part(page, "viewer-title")).to_have_text("green.png")
     page.keyboard.press("5")
@@ -81,11 +82,48 @@ def test_a_selection_is_rated(visit: Visits, server: Server, shoot: Shoot) -> No
     shoot(page, "selection-rating")
     expect_no_serious_violation(page, "a selection")
     part(page, "bulk-rating").select_option("2")
-    expect(page.get_by_text("Gave 2 stars to 3 photos")).to_be_visible()
+    expect(part(page, "toast")).to_contain_text("Gave 2 stars to 3 photos")
     with Client(server.url) as client:
         for asset in client.assets.iterate():
             assert client.assets.get(asset.id).facts.rating == 2
     part(page, "bulk-rating").select_option("0")
-    expect(page.get_by_text("Took the stars of 3 photos away")).to_be_visible()
+    expect(part(page, "toast")).to_contain_text("Took the stars of 3 photos away")
     page.goto(f"{server.url}/?min_rating=1")
     expect(part(page, "notice")).to_be_visible()
+
+
+def test_albums_are_shown_joined_and_left(visit: Visits, server: Server, shoot: Shoot) -> None:
+    with Client(server.url) as client:
+        for name, query in (("Harbours", None), ("Lakes, rivers", None), ("Saved", "has:gps")):
+            client.albums.create(name, query)
+    page = _open(visit, server, "blue")
+    names, field = page.get_by_test_id("album-in"), part(page, "album-in-input")
+    expect(names).to_have_count(0)
+    field.focus()
+    # Those that exist are suggested, without saved searches.
+    options = page.locator("#album-in-options option")
+    expect(options).to_have_count(2)
+    assert options.evaluate_all("all => all.map(({value}) => value)") == [
+        "Harbours",
+        "Lakes, rivers",
+    ]
+    for name in ("Lakes, rivers", "New"):
+        field.fill(name)
+        field.press("Enter")
+        expect(names.filter(has_text=name)).to_have_count(1)
+    shoot(page, "viewer-albums")
+    expect_no_serious_violation(page, "a photograph in albums")
+    field.fill("Saved")
+    field.press("Enter")
+    expect(part(page, "toast")).to_contain_text("fills itself")
+    expect(names).to_have_text(["Lakes, rivers", "New"])
+    page.reload()
+    expect(names).to_have_text(["Lakes, rivers", "New"])
+    page.get_by_role("button", name="Take it out of the album New").click()
+    expect(names).to_have_text(["Lakes, rivers"])
+    with Client(server.url) as client:
+        counts = {album.name: album.assets for album in client.albums.iterate()}
+    assert counts == {"Harbours": 0, "Lakes, rivers": 1, "New": 0, "Saved": None}
+    page.get_by_title("Show the album Lakes, rivers").click()
+    expect(hits(page)).to_have_count(1)
+    assert shown(page) == ["blue.png"]

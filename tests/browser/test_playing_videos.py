@@ -18,6 +18,7 @@ from visits import Visits
 pytestmark = pytest.mark.slow
 
 _TIME = "document.querySelector('video').currentTime"
+_OF_PHOTOGRAPHS = ("outlines", "zoom-in", "zoom-out", "part")
 _HAS_SOURCE = "document.querySelector('video').hasAttribute('src')"
 
 
@@ -58,6 +59,8 @@ def test_a_video_plays_from_the_moment_found_and_stops_when_closed(
     assert 8 <= page.evaluate(_TIME) <= 9
     expect(page.get_by_test_id("moment")).to_have_count(3)
     expect(page.get_by_test_id("region-outline")).to_have_count(0)
+    for name in _OF_PHOTOGRAPHS:
+        expect(page.get_by_test_id(name)).to_be_hidden()
     page.get_by_test_id("moment-go").nth(1).click()
     expect_value(page, f"{_TIME} >= 4 && {_TIME} <= 5", True)
     # Arrow keys of the player are its own.
@@ -95,6 +98,8 @@ def test_walking_from_a_video_to_a_photograph_leaves_no_player(
     expect(part(page, "player")).to_be_hidden()
     expect_value(page, _HAS_SOURCE, False)
     expect(page.get_by_test_id("region-outline")).to_have_count(4)
+    for name in _OF_PHOTOGRAPHS:
+        expect(page.get_by_test_id(name)).to_be_visible()
 
 
 def test_videos_are_filtered_by_duration(visit: Visits, server: Server) -> None:

@@ -459,7 +459,7 @@ def made_assets(rng: random.Random) -> list[Made]:
                 failed=rng.random() < 0.05,
                 title=rng.choice([None, "", "a title"]),
                 edited_title=rng.choice([None, None, "", "another"]),
-                rating=rng.choice([None, -1, 0, 3]),
+                rating=rng.choice([None, -1, 3]),
                 lens=rng.choice([None, LENSES[number % len(LENSES)]]),
                 description=rng.choice([None, "", "what it shows"]),
                 upload=rng.choice([None, None, None, "1.jpg", "p"]),

@@ -12,6 +12,12 @@ import { filterBy, queryOf } from "./written.js";
 /** The query that finds what is in an album. */
 export const inAlbum = (name) => filterBy("album", name);
 
+/** The albums that photographs are put into, which saved searches are not. */
+export const albumsToFill = async () => (await api.albums()).filter(({ query }) => query === null);
+
+/** The album of this name, which is made if there is none. */
+export const albumToFill = async (name) => (await api.albums()).find((one) => one.name === name) ?? api.createAlbum(name);
+
 /** Whether the state can be saved as an album: words and filters, without a picture or an album. */
 export const canSave = (current) =>
   canWrite() && !current.like && !current.picture && current.view === "library" && queryOf(current) !== "" && !/(^|[\s(-])(album|image):/iu.test(current.q);

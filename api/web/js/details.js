@@ -1,21 +1,22 @@
 // The panel beside a photograph: name, captions, tags, facts, regions and actions.
 
+import { albumToFill, albumsToFill } from "./albums.js";
 import * as api from "./api.js";
 import { button, fill, h, icon, iconButton, thumb } from "./dom.js";
 import { facet } from "./finding.js";
 import { bytes, clock, exposure, known, moment, nameOf, number, place } from "./format.js";
 import { onKeys } from "./keys.js";
+import { ALBUMS, makeNames, TAGS } from "./names.js";
 import { makeRating } from "./rating.js";
 import { canWrite } from "./session.js";
 import { state } from "./state.js";
-import { makeTags } from "./tags.js";
 import { toastProblem } from "./toast.js";
 import { regionName } from "./why.js";
 import { whyParts } from "./whycard.js";
 
 /**
  * The details of `asset` (whole, with regions) in `place`. `actions`: {changed(asset), similar(id, target),
- * filter(name, value), part(asset), remove(asset), restore(asset), point(region | null)}.
+ * filter(name, value), album(name), part(asset), remove(asset), restore(asset), point(region | null)}.
  */
 export function showDetails(place_, asset, result, actions) {
   const canEdit = canWrite() && asset.state !== "trashed";
@@ -27,20 +28,34 @@ export function showDetails(place_, asset, result, actions) {
     whyFound(result),
     h("div", { class: "detail-actions" }, deeds(asset, actions)),
     rated(asset, canEdit, actions),
-    section("Tags", makeTags({
-      tags: asset.tags, canEdit, onProblem: toastProblem, onFilter: (tag) => actions.filter("tag", [tag]),
-      suggest: () => facet(state(), "tags", Object.keys(state().filters)),
+    section("Tags", makeNames({
+      kind: TAGS, names: asset.tags, canEdit, onProblem: toastProblem, onOpen: (tag) => actions.filter("tag", [tag]),
+      suggest: async () => (await facet(state(), "tags", Object.keys(state().filters))).map(({ value }) => value),
       async change(tags) {
         const changed = await api.patchAsset(asset.id, { tags });
         actions.changed(changed);
         return changed.tags;
       },
     })),
+    asset.state !== "trashed" && section("Albums", makeNames({
+      kind: ALBUMS, names: asset.albums.map(({ name }) => name), canEdit, onProblem: toastProblem, onOpen: actions.album,
+      suggest: async () => (await albumsToFill()).map(({ name }) => name),
+      change: (names) => putInto(asset, names),
+    })),
     asset.regions.length > 0 && (isVideo(asset) ? section("Moments", moments(asset, actions)) : section("Things in it", regions(asset, actions))),
     asset.texts?.length > 0 && section("Text in it", h("div", { class: "texts", data: { testid: "read-text" } }, asset.texts.map(({ text }) => h("p", { dir: "auto" }, text)))),
     section("Facts", facts(asset, actions)),
     Object.keys(asset.custom ?? {}).length > 0 && section("Custom fields", custom(asset, actions)),
   );
+}
+
+/** Let a photograph be in these albums, and in no others; their names as they are then. */
+async function putInto(asset, names) {
+  const former = asset.albums.map(({ name }) => name);
+  for (const { id, name } of asset.albums) if (!names.includes(name)) await api.changeAlbum(id, { remove: [asset.id] });
+  for (const name of names) if (!former.includes(name)) await api.changeAlbum((await albumToFill(name)).id, { add: [asset.id] });
+  asset.albums = (await api.asset(asset.id)).albums;
+  return asset.albums.map(({ name }) => name);
 }
 
 function rated(asset, canEdit, actions) {
@@ -116,7 +131,7 @@ function deeds(asset, actions) {
   if (asset.state === "trashed") return [canWrite() && button("Restore", () => actions.restore(asset), { drawing: "restore", class: "is-primary", "data-testid": "restore" }), download];
   return [
     asset.state === "indexed" && button("More like this", () => actions.similar(asset.id, "image"), { drawing: "similar", class: "is-primary", "data-testid": "similar" }),
-    asset.width && button("Search by a part", () => actions.part(asset), { drawing: "crop", "data-testid": "part" }),
+    asset.width && !isVideo(asset) && button("Search by a part", () => actions.part(asset), { drawing: "crop", "data-testid": "part" }),
     download,
     canWrite() && asset.stack && button("Take out of stack", () => actions.unstack(asset), { drawing: "stack", "data-testid": "unstack" }),
     canWrite() && button("Delete", () => actions.remove(asset), { drawing: "trash", "data-testid": "delete" }),

@@ -93,9 +93,9 @@ export const KEYS = {
     heading: "In the field of a filter",
     rows: { take: [["Enter"], "Filter by what is typed"] },
   },
-  tags: {
-    heading: "In the field for tags",
-    rows: { last: [["Backspace"], "If it is empty: go to the last tag"] },
+  names: {
+    heading: "In the field for tags, or for albums",
+    rows: { last: [["Backspace"], "If it is empty: go to the last one"] },
   },
   dates: {
     heading: "On the bar of dates",

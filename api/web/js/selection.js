@@ -1,7 +1,7 @@
 // The selection of photographs, and the bar that tags, puts into albums, deletes or restores them.
 
 import * as api from "./api.js";
-import { inAlbum } from "./albums.js";
+import { albumsToFill, albumToFill, inAlbum } from "./albums.js";
 import { announce, button, fill, h, iconButton } from "./dom.js";
 import { plural } from "./format.js";
 import { onKeys, withKey } from "./keys.js";
@@ -120,7 +120,7 @@ export function makeSelection(bar, actions) {
 
   async function listAlbums() {
     try {
-      fill(names, (await api.albums()).filter(({ query }) => query === null).map(({ name }) => h("option", { value: name })));
+      fill(names, (await albumsToFill()).map(({ name }) => h("option", { value: name })));
     } catch (problem) {
       toastProblem(problem);
     }
@@ -134,9 +134,8 @@ export function makeSelection(bar, actions) {
       return;
     }
     try {
-      const which = (await api.albums()).find((one) => one.name === name);
-      if (!which && action === "remove") throw new Error(`There is no album “${name}”.`);
-      const { id } = which ?? await api.createAlbum(name);
+      if (action === "remove" && !(await albumsToFill()).some((one) => one.name === name)) throw new Error(`There is no album “${name}”.`);
+      const { id } = await albumToFill(name);
       const ids = [...selected];
       let changed = 0;
       for (let start = 0; start < ids.length; start += AT_ONCE) {

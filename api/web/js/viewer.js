@@ -1,6 +1,7 @@
 // The viewer of one photograph: a modal dialog over the grid, controlled by `photo` in the
 // URL.
 
+import { inAlbum } from "./albums.js";
 import * as api from "./api.js";
 import { announce, button, fill, h, iconButton, isTyping } from "./dom.js";
 import { showDetails } from "./details.js";
@@ -18,6 +19,7 @@ import { toastProblem } from "./toast.js";
 const WIPE = 50;
 // Where keys look on an enlarged photograph, in shares of the stage.
 const LOOKS = { ArrowLeft: [-0.25, 0], ArrowRight: [0.25, 0], ArrowUp: [0, -0.25], ArrowDown: [0, 0.25] };
+const isVideo = (asset) => (asset.duration_ms ?? null) !== null;
 /** The moment of a video that a result is about, if it is. */
 const momentOf = (result) => ((result.region?.time_ms ?? null) === null ? null : result.region);
 // Stands for the id of what was found for the query, which is not stored.
@@ -44,13 +46,15 @@ export function makeViewer({ results, actions }) {
   const previous = iconButton("left", withKey("Previous", "viewer", "previous"), () => walk(-1), { class: "viewer-previous", "data-testid": "previous" });
   const next = iconButton("right", withKey("Next", "viewer", "next"), () => walk(1), { class: "viewer-next", "data-testid": "next" });
   const outlines = iconButton("outlines", withKey("Outline the things in it", "viewer", "outlines"), () => setOutlined(!isOutlined), { "data-testid": "outlines", "aria-pressed": "true" });
+  const zoomOut = iconButton("zoom-out", withKey("Zoom out", "viewer", "zoomOut"), () => zoom("out"), { "data-testid": "zoom-out" });
+  const zoomIn = iconButton("zoom-in", withKey("Zoom in", "viewer", "zoomIn"), () => zoom("in"), { "data-testid": "zoom-in" });
   const play = iconButton("play", withKey("Slideshow", "viewer", "slideshow"), () => slideshow.start(), { "data-testid": "viewer-slideshow" });
   const count = h("span", { class: "viewer-count" });
   const dialog = h(
     "dialog", { class: "viewer", "aria-label": "Photo", data: { testid: "viewer" } },
     h("div", { class: "viewer-main" },
       h("div", { class: "viewer-bar" }, iconButton("close", withKey("Close", "escape", "close"), () => close(), { "data-testid": "viewer-close" }), count, h("span", { class: "spring" }),
-        play, iconButton("zoom-out", withKey("Zoom out", "viewer", "zoomOut"), () => zoom("out"), { "data-testid": "zoom-out" }), iconButton("zoom-in", withKey("Zoom in", "viewer", "zoomIn"), () => zoom("in"), { "data-testid": "zoom-in" }), outlines),
+        play, zoomOut, zoomIn, outlines),
       stage.element, strip.element, previous, next),
     side,
   );
@@ -74,7 +78,14 @@ export function makeViewer({ results, actions }) {
     stage.setOutlined(isOn);
   }
 
+  /** Show a photograph, or a video, which has its own controls. */
+  function stageOf(asset, moment) {
+    stage.show(asset, moment);
+    for (const tool of [zoomOut, zoomIn, outlines]) tool.hidden = isVideo(asset);
+  }
+
   function zoom(deed) {
+    if (zoomIn.hidden) return;
     stage.zoom[deed]();
     announce(stage.zoom.isZoomed() ? `Zoom ${number(Math.round(stage.zoom.scale() * 10) / 10)}` : "Whole photo");
   }
@@ -147,7 +158,7 @@ export function makeViewer({ results, actions }) {
     next: () => walk(1), previous: () => walk(-1),
     nextOfStack: () => walkStack(1), previousOfStack: () => walkStack(-1),
     zoomIn: () => zoom("in"), zoomOut: () => zoom("out"), whole: () => zoom("whole"), look: (_, key) => stage.zoom.look(...LOOKS[key]),
-    outlines: () => setOutlined(!isOutlined),
+    outlines: () => outlines.hidden || setOutlined(!isOutlined),
     rate: (_, key) => side.querySelector(`[data-testid="star"][value="${key}"]`)?.click(),
     similar: () => side.querySelector('[data-testid="similar"]')?.click(),
     remove: () => side.querySelector('[data-testid="delete"]')?.click(),
@@ -188,14 +199,14 @@ export function makeViewer({ results, actions }) {
     nextResult = index >= 0 ? results.at(index) : result?.asset.id === id ? result : null;
     showPlace(id);
     if (nextResult) {
-      stage.show(nextResult.asset, momentOf(nextResult));
+      stageOf(nextResult.asset, momentOf(nextResult));
       fill(side, h("div", { class: "detail-title" }, h("h2", {}, nameOf(nextResult.asset))), h("p", { class: "hint" }, "Loading the details…"));
     }
     side.scrollTop = 0;
     try {
       const asset = await api.asset(id, controller.signal);
       if (open !== id) return;
-      if (!nextResult) stage.show(asset);
+      if (!nextResult) stageOf(asset);
       present(asset);
       strip.show(asset);
       announce(nameOf(asset));
@@ -216,12 +227,11 @@ export function makeViewer({ results, actions }) {
     const lit = nextResult?.region;
     const texts = asset.texts ?? [];
     // Those of a video are whole frames at other times.
-    const isVideo = (asset.duration_ms ?? null) !== null;
-    const shown = [...(isVideo ? [] : asset.regions), ...texts.filter((line) => line.id === lit?.id)];
-    stage.outline(refined && !isVideo ? [...shown, refined] : shown);
+    const shown = [...(isVideo(asset) ? [] : asset.regions), ...texts.filter((line) => line.id === lit?.id)];
+    stage.outline(refined && !isVideo(asset) ? [...shown, refined] : shown);
     stage.write(texts);
     draw(asset);
-    if (refined && !isVideo) {
+    if (refined && !isVideo(asset)) {
       found = REFINED;
       point(null);
     } else if (lit && shown.some((region) => region.id === lit.id)) {
@@ -258,6 +268,7 @@ export function makeViewer({ results, actions }) {
       seek: stage.seek,
       similar: (like, target) => goAfresh({ like, target, filters: state().filters }),
       filter: (name, value) => goAfresh({ filters: { [name]: value } }),
+      album: (name) => goAfresh({ q: inAlbum(name) }),
       changed: (changed) => {
         dialog.setAttribute("aria-label", nameOf(changed));
         actions.changed(changed);

@@ -7,6 +7,7 @@ from made_service import Served, png, refused
 
 from regard.api.client import Client, Filters
 from regard.api.client.searching import SearchOptions
+from regard.api.schemas import AlbumName
 
 
 def in_album(client: Client, name: str) -> set[str]:
@@ -116,6 +117,11 @@ def test_a_bound_key_sees_what_it_may(served: Served) -> None:
     assert [album.id for album in bound.albums.iterate()] == [shared.id]
     assert bound.albums.get(shared.id).assets == 1
     assert in_album(bound, shared.name) == {mine}
+    assert bound.assets.get(mine).albums == [AlbumName(id=shared.id, name=shared.name)]
+    assert {album.id for album in client.assets.get(theirs).albums} == {shared.id, foreign.id}
+    client.assets.delete(mine)
+    assert bound.assets.get(mine).albums == []
+    client.assets.restore(mine)
     for hidden in (foreign, saved):
         for call in (bound.albums.get, lambda id: bound.albums.change(id, add=[mine])):
             with refused("not-found"):

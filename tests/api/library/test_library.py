@@ -616,6 +616,7 @@ def test_albums(both: tuple[Library, Library]) -> None:
                 library.change_album(name, **change)
         found = library.search(f'album:"{name}"').hits
         assert {hit.asset.id for hit in found} == kept
+        assert [one.details(hit).albums for one in both for hit in hits[:2]] == [(), (name,)] * 2
         saved = library.create_album(f"{name}, saved", "red -has:gps")
         assert (saved.query, saved.assets) == ("red -has:gps", None)
         for wrong in ("tags:x", "album:x"):
