@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import piexif
 import pytest
 from made_library import Library, regard_process, without_root_rights
 from made_server import Server
@@ -57,6 +58,11 @@ def edit(library: Library, name: str, title: str | None = None, *tags: str) -> N
     with catalog_of(library) as catalog:
         number = library.asset_ids()[name]
         SqlAssetEditing(catalog).edit(number, AssetEdit(fields, title=title, tags=tags))
+
+
+def rate(library: Library, name: str, stars: int) -> None:
+    with catalog_of(library) as catalog:
+        SqlAssetEditing(catalog).rate([library.asset_ids()[name]], stars)
 
 
 def detail(library: Library, name: str) -> AssetDetail:
@@ -199,6 +205,37 @@ def test_a_merged_rating_and_the_place_are_written(library: Library) -> None:
     assert write(library)["sidecars"] == []
 
 
+def test_a_rating_outranks_the_file_until_it_is_written(library: Library) -> None:
+    for seed, (name, stars) in enumerate((("new", None), ("less", 5), ("gone", 3), ("none", None))):
+        library.photo(f"{name}.png", seed)
+        if stars is not None:
+            (library.photos / f"{name}.png.xmp").write_text(sidecar("sea", rating=stars))
+    library.index()
+    for name, stars in (("new", 4), ("less", 2), ("gone", 0), ("none", 1), ("none", 0)):
+        rate(library, f"{name}.png", stars)
+    # The file is rated again elsewhere, and read.
+    (library.photos / "less.png.xmp").write_text(sidecar("sea", "late", rating=3))
+    library.index()
+    wanted = {"new": 4, "less": 2, "gone": 0}
+    assert {name: detail(library, f"{name}.png").facts.rating for name in wanted} == wanted
+    report = write(library)
+    assert (sorted(report["sidecars"]), report["unchanged"]) == (
+        ["gone.png.xmp", "less.png.xmp", "new.png.xmp"], 1,
+    )  # fmt: skip
+    written = {name: properties(library.photos / f"{name}.png.xmp") for name in wanted}
+    assert {name: of["xmp:Rating"] for name, of in written.items()} == {
+        name: [str(stars)] for name, stars in wanted.items()
+    }
+    assert set(written["less"]["dc:subject"]) == {"sea", "late"}
+    assert library.index()["unchanged"] == 4
+    assert write(library)["sidecars"] == []
+    # From now on it is the file's own.
+    (library.photos / "new.png.xmp").write_text(sidecar(rating=1))
+    library.index()
+    assert detail(library, "new.png").facts.rating == 1
+    assert detail(library, "none.png").facts.rating is None
+
+
 def test_filters_and_collections_choose(library: Library) -> None:
     for seed, name in enumerate(("a.png", "b.png")):
         library.photo(name, seed)
@@ -324,12 +361,18 @@ def test_uploads_get_no_sidecar(library: Library) -> None:
     shutil.which("exiftool") is None, reason="run: apt-get install libimage-exiftool-perl"
 )
 def test_exiftool_reads_a_sidecar(library: Library) -> None:
-    library.photo("a.jpg", 1, kind="JPEG")
+    path = library.photo("a.jpg", 1, kind="JPEG")
+    gps = {1: "S", 2: ((33, 1), (51, 1), (3123, 100)), 3: "E", 4: ((151, 1), (12, 1), (5496, 100))}
+    piexif.insert(piexif.dump({"GPS": gps}), str(path))
     library.index()
     edit(library, "a.jpg", "Am See", "lake", "Zoë")
+    rate(library, "a.jpg", 4)
     write(library)
     run = subprocess.run(
-        ["exiftool", "-j", str(library.photos / "a.jpg.xmp")], capture_output=True, check=True
+        ["exiftool", "-j", "-n", str(path) + ".xmp"], capture_output=True, check=True
     )
     (tags,) = json.loads(run.stdout)
-    assert (tags["Title"], tags["Subject"]) == ("Am See", ["Zoë", "lake"])
+    assert (tags["Title"], tags["Subject"], tags["Rating"]) == ("Am See", ["Zoë", "lake"], 4)
+    assert (tags["GPSLatitude"], tags["GPSLongitude"]) == pytest.approx(
+        (-(33 + 51 / 60 + 31.23 / 3600), 151 + 12 / 60 + 54.96 / 3600), abs=1e-7
+    )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 from collections.abc import Callable, Iterator
 
@@ -127,3 +128,21 @@ def test_albums_are_shown_joined_and_left(visit: Visits, server: Server, shoot: 
     page.get_by_title("Show the album Lakes, rivers").click()
     expect(hits(page)).to_have_count(1)
     assert shown(page) == ["blue.png"]
+
+
+def test_a_slideshow_of_an_album_shows_what_is_in_it_alone(visit: Visits, server: Server) -> None:
+    with Client(server.url) as client:
+        ids = {asset.file_name: asset.id for asset in client.assets.iterate()}
+        album = client.albums.create("Warm and cold")
+        client.albums.change(album.id, add=[ids["red.png"], ids["blue.png"]])
+    page = visit(f"{server.url}/?sort=added&q=album:%22Warm+and+cold%22")
+    expect(hits(page)).to_have_count(2)
+    first, second = shown(page)
+    assert {first, second} == {"red.png", "blue.png"}
+    page.keyboard.press("s")
+    image = part(page, "viewer-image")
+    expect(image).to_have_attribute("alt", re.compile(rf"^{first}"))
+    part(page, "slideshow-seconds").select_option("3")
+    # After the last comes the first.
+    for name in (second, first, second):
+        expect(image).to_have_attribute("alt", re.compile(rf"^{name}"))

@@ -20,7 +20,7 @@ from made_watch import Watching, watching
 
 from regard.indexer import watching as watching_module
 from regard.indexer.changes import QUIET_SECONDS
-from regard.indexer.folder_events import EventsUnavailable, lacks_events
+from regard.indexer.folder_events import EventsUnavailable, FolderEvents, lacks_events
 from regard.indexer.report import IndexReport, Progress
 
 pytestmark = pytest.mark.slow
@@ -146,6 +146,33 @@ def test_hundreds_of_files_at_once_are_few_runs(library: Library) -> None:
     assert len(indexed) <= 1 + 3
 
 
+@pytest.mark.campaign
+@pytest.mark.timeout(1200)
+def test_thousands_of_changes_at_once_are_few_runs(library: Library) -> None:
+    prepared = library.photos.parent / "prepared"
+    for number in range(3000):
+        library.photo(f"{number % 9}/{number}.png", 100 + number)
+    for number in range(1400):
+        write_photo(prepared / f"{number}.png", 10_000 + number)
+    library.index()
+    with watching(library) as watch:
+        for number in range(2000):
+            if number < 700:  # rewritten
+                os.replace(
+                    prepared / f"{number}.png", library.photos / f"{number % 9}/{number}.png"
+                )
+            elif number < 1300:
+                (library.photos / f"{number % 9}/{number}.png").unlink()
+            else:
+                os.replace(prepared / f"{number - 600}.png", library.photos / f"new-{number}.png")
+        watch.until_equal()
+    _, *reports = watch.reports
+    assert sum(report["indexed"] for report in reports) == 1400
+    assert sum(report["removed"] for report in reports) == 600
+    print(f"2,000 changes of 3,006 files: runs {len(reports)}")
+    assert len(reports) <= 3
+
+
 def test_a_root_that_goes_away_loses_nothing_and_is_watched_when_it_is_back(
     library: Library,
 ) -> None:
@@ -268,6 +295,38 @@ def test_without_events_the_folder_is_looked_through(
         assert list(runs) == []
     assert len(stopper.notes) == 1
     assert "OS file watch limit reached" in stopper.notes[0]
+
+
+class _Mute(FolderEvents):
+    """Follows the folders, and tells nothing."""
+
+    def wait(self) -> set[bytes]:
+        super().wait()
+        return set()
+
+
+def test_an_event_that_is_missed_is_made_good_by_the_next_look_at_all(
+    library: Library, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from regard.api.library.local import LocalLibrary
+    from regard.api.library.settings import Settings
+
+    monkeypatch.setattr(watching_module, "FolderEvents", _Mute)
+    monkeypatch.setattr(watching_module, "SAFETY_SECONDS", 0.1)
+    library.index()
+    stopper = _Stopper()
+    with LocalLibrary(Settings(library.home)) as local:
+        runs = local.watch(library.photos, progress=stopper)
+        library.photo("missed.png", 60)
+        assert next(runs).indexed == 1
+        (library.photos / "0.png").unlink()
+        assert next(runs).removed == 1
+        library.photo("1.png", 61)
+        assert next(runs).indexed == 1
+        stopper.stopped.set()
+        assert list(runs) == []
+    assert {*library.asset_ids()} == {"missed.png", *(f"{number}.png" for number in range(1, 6))}
+    assert stopper.notes == []
 
 
 @pytest.mark.parametrize(
