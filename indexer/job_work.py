@@ -25,7 +25,7 @@ from regard.photos.files import absolute_path, uri_of_path
 _UPLOADS_AT_ONCE = 1000
 _SUMMED = (
     *("indexed", "unchanged", "moved", "removed", "left_out"),
-    *("regions", "captions", "damaged_sidecars", "read", "lines", "seconds"),
+    *("regions", "captions", "damaged_sidecars", "skipped_videos", "read", "lines", "seconds"),
 )
 
 
