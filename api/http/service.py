@@ -16,6 +16,7 @@ import time
 import uuid
 import weakref
 from collections.abc import Callable, Collection, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import BinaryIO
 
@@ -62,6 +63,8 @@ _MANY_JOBS = 10_000
 _ADD_ROOT = "start the server with --root NAME=DIR for the folder of the original"
 # How often to check for newly live models, normally and after loading them failed.
 _LOOK_SECONDS, _RETRY_SECONDS = 0.5, 10.0
+# How long `/readyz` waits for the vector indexes; balancers wait for it one to five seconds.
+_CHECK_SECONDS = 1.0
 # How long requests may keep using replaced models.
 _LONGEST_REQUEST_SECONDS = 60.0
 
@@ -94,6 +97,24 @@ class Serving:
     engine: SearchEngine
 
 
+class _OneAtATime:
+    """Work that no caller waits for long."""
+
+    def __init__(self, name: str) -> None:
+        self._threads = ThreadPoolExecutor(1, name)
+        self._lock = threading.Lock()
+        self._last: Future[None] | None = None
+
+    def run(self, work: Callable[[], None], seconds: float) -> None:
+        """Do the work, unless it is still being done, and wait so long; raises what it raises."""
+        with self._lock:
+            if self._last is None or self._last.done():
+                self._last = self._threads.submit(work)
+            running = self._last
+        with contextlib.suppress(TimeoutError):
+            running.result(seconds)
+
+
 class Service:
     """What handlers call; `wake_worker` notifies the worker of a new job."""
 
@@ -107,8 +128,10 @@ class Service:
         self.options = options
         self.wake_worker = wake_worker
         self._closing = threading.Event()
+        self._draining = threading.Event()
         self._is_warm = False
         self._not_ready = "the models and indexes are loading"
+        self._check = _OneAtATime("readiness")
         self.limits = DecodeLimits(max_bytes=options.upload_bytes)
         self.editing = SqlAssetEditing(catalog)
         self.uploads = SqlUploads(catalog)
@@ -137,6 +160,10 @@ class Service:
     def is_closing(self) -> bool:
         """Whether the server is stopping; endless responses must end then."""
         return self._closing.is_set()
+
+    def drain(self) -> None:
+        """Answer as before, but let `/readyz` tell balancers to send nothing more."""
+        self._draining.set()
 
     def close(self) -> None:
         """Stop background work and endless responses."""
@@ -310,11 +337,17 @@ class Service:
         self._is_warm = True
 
     def reasons_not_ready(self) -> list[str]:
-        """Why searches can't be answered now; empty if they can."""
+        """Why searches can't be answered now; empty if they can.
+
+        Does not wait for a vector engine that is away: all else works without it.
+        """
+        if self._draining.is_set():
+            return ["the server is stopping"]
         if not self._is_warm:
             return [self._not_ready]
         try:
-            self.library.indexes.catch_up()
+            self.library.catalog.live_pipeline()
+            self._check.run(self.library.indexes.catch_up, _CHECK_SECONDS)
         except RegardError as error:
             _log.error("not ready: %s", error)
             return ["the database or the indexes can't be used; see the server's log"]

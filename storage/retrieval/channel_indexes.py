@@ -56,6 +56,8 @@ _LONG_LOG = 4096
 _SAMPLE = 256
 _DEPTH_SEED, _RECALL_SEED = 0, 1
 _NEVER = Moment(-1, -1)
+# Seconds to wait for another thread that changes an index, before asking whether the engine is away.
+_TURN_SECONDS = 1.0
 
 
 class ChannelIndexes(ChannelSearch, DerivedIndexes):
@@ -265,12 +267,14 @@ class ChannelIndexes(ChannelSearch, DerivedIndexes):
     @contextmanager
     def _changing(self, channel: Channel, index: VectorIndex) -> Iterator[Connection]:
         """The right to change an index, and a read transaction that sees all that was applied."""
-        with (
-            self._catching_up[channel],
-            index.changing(),
-            self._catalog.database.reading() as connection,
-        ):
-            yield connection
+        turn = self._catching_up[channel]
+        while not turn.acquire(timeout=_TURN_SECONDS):
+            index.check()
+        try:
+            with index.changing(), self._catalog.database.reading() as connection:
+                yield connection
+        finally:
+            turn.release()
 
     def _apply(self, connection: Connection, index: VectorIndex, stored: StoredChannel) -> None:
         """Update an index to the moment that a read transaction sees."""

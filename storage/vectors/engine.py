@@ -62,6 +62,10 @@ class VectorIndex(Protocol):
         From then on `applied_through` tells what other processes have applied.
         """
 
+    def check(self) -> None:
+        """Raise EngineUnavailable if the engine does not answer soon, where it may be away alone."""
+        return None
+
     def apply(self, additions: Additions, removals: Int64Array, *, through: int) -> None:
         """Take one step of the change log, which ends at position `through`; visible as a whole.
 

@@ -30,7 +30,7 @@ def test_servers_are_those_of_a_single_machine_with_ray_and_homes_of_their_own()
     assert {key for key in one if one[key] != two[key]} == {"volumes"}
     assert [volumes["volumes"][0] for volumes in (one, two)] == ["home-1:/data", "home-2:/data"]
     single = SERVICES["regard"]
-    assert one["command"] == [*single["command"], "--ray=ray://ray-head:10001"]
+    assert one["command"] == [*single["command"], "--drain=3", "--ray=ray://ray-head:10001"]
     assert one["volumes"][1] == single["volumes"][1]
     assert single["environment"].items() <= one["environment"].items()
     assert {"REGARD_STORE": f"s3://{BUCKET}/regard"}.items() <= one["environment"].items()

@@ -124,6 +124,13 @@ _SWITCH_SECONDS = 0.0005
     default="",
     help="The sub-path that a proxy gives this server, such as /photos.",
 )
+@click.option(
+    "--drain",
+    type=click.IntRange(0, 60),
+    default=0,
+    metavar="SECONDS",
+    help="After SIGTERM, go on answering so long, while /readyz is 503: for a load balancer.",
+)
 @click.option("--open", "open_page", is_flag=True, help="Open the page in a browser.")
 @offline_option
 def serve(
@@ -143,6 +150,7 @@ def serve(
     max_video_bytes: int | None,
     max_upload_files: int | None,
     root_path: str,
+    drain: int,
     open_page: bool,
 ) -> int:
     """Serve a home over HTTP, with a web page, until Ctrl-C.
@@ -223,7 +231,7 @@ def serve(
                 if open_page:
                     webbrowser.open(address)
 
-            stopped_by = _run(service, listener, announce, worker)
+            stopped_by = _run(service, listener, announce, worker, drain)
         finally:
             worker.stop()
     return INTERRUPTED if stopped_by == signal.SIGINT else DONE
@@ -234,8 +242,11 @@ def _run(
     listener: socket.socket,
     announce: Callable[[], None],
     worker: WorkerProcess,
+    drain: int,
 ) -> int:
     """Serve until a signal; returns its number. Requests and the worker end at the same time.
+
+    SIGTERM first lets load balancers turn to other servers, for `drain` seconds.
 
     The process ends soon after the signal even if a request can't be interrupted: a killed process
     loses nothing that it has committed.
@@ -264,13 +275,20 @@ def _run(
                     signal.signal(number, handler)
 
         def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+            is_first = not self.stopped_by
             self.stopped_by = sig
-            service.close()
+            service.drain()
             worker.terminate()
-            last = threading.Timer(_GRACE_SECONDS, _end_now, (worker, sig))
-            last.daemon = True
-            last.start()
-            super().handle_exit(sig, frame)
+            wait = drain if sig == signal.SIGTERM and is_first else 0
+            _later(wait + _GRACE_SECONDS, _end_now, worker, sig)
+            if wait:
+                _later(wait, self._end_requests, sig)
+            else:
+                self._end_requests(sig)
+
+        def _end_requests(self, sig: int) -> None:
+            service.close()
+            super().handle_exit(sig, None)
 
     config = uvicorn.Config(
         create_app(service),
@@ -281,6 +299,12 @@ def _run(
     server = Server(config)
     server.run([listener])
     return server.stopped_by
+
+
+def _later(seconds: float, do: Callable[..., None], *arguments: object) -> None:
+    timer = threading.Timer(seconds, do, arguments)
+    timer.daemon = True
+    timer.start()
 
 
 def _end_now(worker: WorkerProcess, number: int) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict
@@ -22,6 +23,9 @@ from regard.storage.files.durable import exclusive, make_directory
 from regard.storage.vectors.engine import IndexIdentity, VectorEngine, disk_errors_named
 from regard.storage.vectors.milvus.index import MilvusIndex
 from regard.storage.vectors.milvus.server import REQUEST_SECONDS, MilvusServer
+
+# How often to try for the right to change an index that another process is changing.
+_TURN_SECONDS = 0.05
 
 
 class MilvusEngine(VectorEngine):
@@ -65,20 +69,30 @@ class MilvusEngine(VectorEngine):
 
     @contextmanager
     def _alone(self, identity: IndexIdentity) -> Iterator[None]:
-        """The right to change an index, which ends with the process."""
+        """The right to change an index, which ends with the process.
+
+        Raises EngineUnavailable if the server stops answering, which holds up others, too.
+        """
         if self._database.is_sqlite:
             folder = index_folder(self.folder, identity.pipeline)
             directory = folder / f"{identity.space}-{identity.kind}"
             with disk_errors_named(folder):
                 make_directory(directory)
-                with exclusive(directory):
+                with exclusive(directory, self._wait):
                     yield
             return
         digest = hashlib.sha256(_alias(identity).encode()).digest()
         with self._database.writing() as connection:
             key = int.from_bytes(digest[:8], "big", signed=True)
-            connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({key})")
+            lock = f"SELECT pg_try_advisory_xact_lock({key})"
+            while not connection.exec_driver_sql(lock).scalar_one():
+                self._wait()
             yield
+
+    def _wait(self) -> None:
+        """Wait a moment for another process; raise EngineUnavailable if the server is away."""
+        time.sleep(_TURN_SECONDS)
+        self._server.check()
 
 
 def _prefix(catalog: str, pipeline: str) -> str:

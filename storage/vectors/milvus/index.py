@@ -155,6 +155,9 @@ class MilvusIndex(VectorIndex):
         if position > self._position:
             self._timestamp, self._position = self._server.timestamp(), position
 
+    def check(self) -> None:
+        self._server.check()
+
     @contextmanager
     def changing(self) -> Iterator[None]:
         with self._alone():
@@ -400,7 +403,7 @@ class MilvusIndex(VectorIndex):
             filter=filter_,
             output_fields=fields,
             limit=limit,
-            timeout=REQUEST_SECONDS,
+            timeout=SEARCH_SECONDS,
             **_consistency(self._timestamp),
         )
         return sorted(found, key=lambda row: row["id"])
@@ -412,7 +415,7 @@ class MilvusIndex(VectorIndex):
                 self._collection,
                 filter=f"id > {_POSITION_ID}" + (f" and {expression}" if expression else ""),
                 output_fields=["count(*)"],
-                timeout=REQUEST_SECONDS,
+                timeout=SEARCH_SECONDS,
                 **_consistency(self._timestamp),
             )
         return int(counted["count(*)"])

@@ -17,7 +17,7 @@ from regard.core.errors import EngineUnavailable
 # Each error is raised, too, and says the same in one line.
 logging.getLogger("pymilvus").setLevel(logging.CRITICAL)
 
-# Seconds after which a search, and any other request, fails.
+# Seconds after which a request that reads, and one that writes, fails.
 SEARCH_SECONDS, REQUEST_SECONDS = 10.0, 60.0
 _CONNECT_SECONDS = 5.0
 # Milvus' code for a collection that does not exist, and pymilvus' for a failed connection.
@@ -74,11 +74,15 @@ class MilvusServer:
             remedy="check that it runs, REGARD_VECTORS and REGARD_VECTORS_TOKEN_FILE",
         )
 
-    def timestamp(self) -> int:
-        """A moment of the server after all writes that it has answered."""
+    def timestamp(self, seconds: float = SEARCH_SECONDS) -> int:
+        """A moment of the server after all writes that it has answered, within some seconds."""
         with self.client() as client:
             # No public method asks for it.
-            return int(client._get_connection().alloc_timestamp(timeout=SEARCH_SECONDS))
+            return int(client._get_connection().alloc_timestamp(timeout=seconds))
+
+    def check(self) -> None:
+        """Raise EngineUnavailable if the server does not answer soon."""
+        self.timestamp(_CONNECT_SECONDS)
 
 
 def _is_away(error: Exception) -> bool:

@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
+import socket
+import time
 import uuid
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 from made_library import regard
-from made_service import Served, png, refused
+from made_service import WAIT, Served, Shelf, png, refused
+from milvus_server import MilvusServer
 from postgres_server import PostgresServer
 
+from regard.api.client import ServerProblem
 from regard.storage.database.connection import Database
 
 
@@ -46,6 +53,70 @@ def test_all_but_searches_works_while_the_engine_is_away(
         assert client.search("red").hits[0].asset.id == asset.id
         served.wait(client.assets.upload(("b.png", png("blue")), collection=shelf.name).job)
         assert len(client.search("blue", limit=5).hits) == 2
+
+
+def seconds_until(status: int, served: Served, path: str) -> float:
+    """How long a server takes to answer so."""
+    client = served.raw()
+    began = time.monotonic()
+    answer = client.get(path)
+    assert answer.status_code == status, answer.text
+    return time.monotonic() - began
+
+
+@pytest.mark.slow
+def test_servers_are_ready_while_the_engine_accepts_and_never_answers(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        url = f"milvus://127.0.0.1:{silent.getsockname()[1]}"
+        with Served(tmp_path, None, vectors=url) as served:
+            served.shelf().add(png("red"))
+            for _ in range(3):
+                assert seconds_until(200, served, "/readyz") < 5
+                assert seconds_until(503, served, "/v1/search?q=red") < 15
+
+
+@pytest.mark.campaign
+def test_two_servers_stay_ready_while_milvus_hangs(
+    milvus_server: MilvusServer, postgres_url: Callable[[], str], tmp_path: Path
+) -> None:
+    """Each waits for the engine, and for what the other one does with it."""
+    url = postgres_url()
+    folders = [tmp_path / name for name in "ab"]
+    for folder in folders:
+        folder.mkdir()
+    one, two = (Served(folder, url, vectors=milvus_server.url) for folder in folders)
+    with one, two, ThreadPoolExecutor(4) as threads:
+        shelf = one.shelf()
+        (red,) = shelf.add(png("red"))
+        there = Shelf(two, shelf.name)
+        assert red.id in there.found()
+        ready: list[float] = []
+        searches: list[float] = []
+        milvus_server.pause()
+        try:
+            for turn in range(4):
+                job = shelf.send(png("blue")).job
+                assert one.client.assets.patch(red.id, title=f"{turn}").title == f"{turn}"
+                asked = [
+                    threads.submit(seconds_until, 503, served, f"/v1/search?q=red+{turn}")
+                    for served in (one, two)
+                ]
+                ready += [seconds_until(200, served, "/readyz") for served in (one, two, one)]
+                searches += [each.result() for each in asked]
+                one.wait(job)
+        finally:
+            milvus_server.resume()
+        # Caddy asks with a limit of 5 s. A machine that stalls may be late, but not always.
+        assert sorted(ready)[len(ready) // 2] < 3, ready
+        assert max(ready) < 5, ready
+        assert sorted(searches)[len(searches) // 2] < 13, searches
+        deadline = time.monotonic() + WAIT
+        while True:
+            with contextlib.suppress(ServerProblem):
+                if len(there.found("blue")) == 5:
+                    break
+            assert time.monotonic() < deadline
+            time.sleep(0.3)
 
 
 def test_commands_tell_that_the_engine_is_away(

@@ -11,9 +11,11 @@ import random
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -53,7 +55,12 @@ def servers(
 ) -> Iterator[tuple[Served, Served]]:
     url = postgres_url()
     one, two = (
-        Served(tmp_path_factory.mktemp("served"), url, "--port", str(port), vectors="pgvector")
+        Served(
+            tmp_path_factory.mktemp("served"),
+            url,
+            *("--port", str(port), "--drain", "3"),
+            vectors="pgvector",
+        )
         for port in ports
     )
     with one, two:
@@ -136,24 +143,45 @@ def test_keys_and_sessions_do_not_depend_on_the_server(servers: tuple[Served, Se
 def test_servers_behind_a_proxy_are_restarted_with_no_failed_request(
     servers: tuple[Served, Served], ports: tuple[int, int], tmp_path: Path
 ) -> None:
-    """Requests spread over both, and go to the other one while one is away."""
+    """Searches, uploads and tags spread over both, and go to the other one while one is away.
+
+    Nothing is repeated but by the proxy.
+    """
     Shelf(servers[0], "restarted").add(png("red"))
     until = threading.Event()
+    tags: dict[str, str] = {}
 
-    def use(url: str, seed: int) -> int:
+    def ask(url: str, method: str, path: str, **options: Any) -> Any:
+        with httpx.Client(base_url=url, timeout=WAIT, trust_env=False) as client:
+            answer = client.request(method, path, **options)
+            assert answer.is_success, (method, path, answer.status_code, answer.text)
+            return answer.json()
+
+    def search(url: str, seed: int) -> int:
         draw, done = random.Random(seed), 0
         while not until.is_set():
-            with httpx.Client(base_url=url, timeout=WAIT, trust_env=False) as client:
-                answer = client.get("/v1/search", params={"q": f"red {draw.random()}"})
-                assert answer.status_code == 200, answer.text
-                assert answer.json()["hits"]
-                done += 1
+            assert ask(url, "GET", "/v1/search", params={"q": f"red {draw.random()}"})["hits"]
+            done += 1
             # Some are asking at each moment, and the servers have time to start.
             until.wait(0.02)
         return done
 
-    with proxy_before(ports, tmp_path) as url, ThreadPoolExecutor(4) as threads:
-        using = [threads.submit(use, url, seed) for seed in range(4)]
+    def write(url: str) -> int:
+        done = 0
+        while not until.is_set():
+            files = {"file": ("a.png", png("red"))}
+            sent = ask(url, "POST", "/v1/assets", files=files, data={"collection": "restarted"})
+            one = sent["items"][0]["asset"]["id"]
+            for _ in range(3):
+                done += 1
+                ask(url, "PATCH", f"/v1/assets/{one}", json={"tags": [f"{done}"]})
+                tags[one] = f"{done}"
+                until.wait(0.02)
+        return done
+
+    with proxy_before(ports, tmp_path) as url, ThreadPoolExecutor(5) as threads:
+        using = [threads.submit(search, url, seed) for seed in range(3)]
+        using += [threads.submit(write, url) for _ in range(2)]
         try:
             for served in servers:
                 served.close_clients()
@@ -162,7 +190,10 @@ def test_servers_behind_a_proxy_are_restarted_with_no_failed_request(
                 served.client = served.with_key(None)
         finally:
             until.set()
-        assert all(one.result() > 0 for one in using)
+        assert all(one.result() > 10 for one in using)
+        assets = servers[0].client.assets.iterate(Filters(collection=["restarted"]))
+        held = {asset.id: asset.tags for asset in assets}
+        assert {one: held[one] for one in tags} == {one: [tag] for one, tag in tags.items()}
         with contextlib.closing(Client(url)) as client:
             sent = client.assets.upload(("a.png", png("blue", size=(900, 600))), collection="sent")
             assert sent.items[0].asset is not None
@@ -171,14 +202,22 @@ def test_servers_behind_a_proxy_are_restarted_with_no_failed_request(
 def write_at_random(
     servers: Sequence[Served], name: str, seed: int, until: threading.Event
 ) -> dict[str, str | None]:
-    """The last tag that was answered to have been written, by asset; None for deleted ones."""
+    """The last tag that was answered to have been written, by asset; None for deleted ones.
+
+    In between, what any server answers is compared with it.
+    """
     draw = random.Random(seed)
     answered: dict[str, str | None] = {}
     number = 0
+    shelf = Filters(collection=[name])
     while not until.is_set():
         number += 1
         # What a killed server doesn't answer may hold or not.
         with contextlib.closing(Client(draw.choice(servers).server.url)) as client:
+            if draw.random() < 0.5:
+                with contextlib.suppress(CannotWork):
+                    check_read(client, shelf, draw, answered)
+                continue
             ids = [one for one, tag in answered.items() if tag is not None]
             if len(ids) < 3 or draw.random() < 0.3:
                 with contextlib.suppress(CannotWork):
@@ -199,6 +238,32 @@ def write_at_random(
             # Unknown until the next answer about it.
             del was
     return answered
+
+
+def check_read(
+    client: Client, shelf: Filters, draw: random.Random, answered: Mapping[str, str | None]
+) -> None:
+    """Compare what one server finds and reads with what was answered before.
+
+    The last tag of an asset is listed, and found once the photograph is analysed. A deleted
+    asset is never a hit.
+    """
+    tagged = [one for one, tag in answered.items() if tag]
+    deleted = {one for one, tag in answered.items() if tag is None}
+    hits = {hit.asset.id for hit in client.iterate_hits("red", page=50, filters=shelf)}
+    assert not hits & deleted
+    if tagged:
+        one = draw.choice(tagged)
+        tag = answered[one]
+        assert tag is not None
+        asset = client.assets.get(one)
+        assert asset.tags == [tag]
+        within = replace(shelf, tag=[tag])
+        assert [each.id for each in client.assets.iterate(within)] == [one]
+        found = [hit.asset.id for hit in client.iterate_hits("red", page=50, filters=within)]
+        assert found == [one] or (not found and asset.state == "pending")
+    if deleted:
+        assert client.assets.get(draw.choice(sorted(deleted))).state == "trashed"
 
 
 @pytest.mark.campaign
