@@ -1,4 +1,4 @@
-"""A bucket for tests: moto's server, and before it a proxy that fails, stalls or refuses."""
+"""A bucket for tests: moto's server, and before it a proxy that fails, hangs or refuses."""
 
 from __future__ import annotations
 
@@ -23,7 +23,8 @@ class Bucket:
     """`with Bucket() as bucket:` serves an empty bucket at `bucket.url` until the block ends.
 
     `failing` is the share of requests that fail: a third is answered 503, a third is carried out
-    and then loses its answer, and a third breaks off halfway. While `is_away`, all
+    and then loses its answer, and a third breaks off halfway. With `hangs` above 0, as many as each
+    of these are carried out and not answered for so many seconds. While `is_away`, all
     connections are cut. `denied` are keys that nobody may read, with the code of the error; the
     empty key is the listing. `requests` counts the requests by method, `reads` names the keys that
     were read, and `listings` counts the pages that were listed.
@@ -31,14 +32,16 @@ class Bucket:
 
     def __init__(self, failing: float = 0.0, seed: int = 0) -> None:
         self.failing = failing
+        self.hangs = 0.0
         self.is_away = False
         self.denied: dict[str, str] = {}
         self.requests: dict[str, int] = {}
         self.reads: list[str] = []
         self.listings = 0
-        self.failed = 0
+        self.failed = self.hung = 0
         self._random = random.Random(seed)
         self._lock = threading.Lock()
+        self._ended = threading.Event()
 
     @property
     def environ(self) -> dict[str, str]:
@@ -75,7 +78,7 @@ class Bucket:
             if self._random.random() >= self.failing:
                 return None
             self.failed += 1
-            return self._random.randrange(3)
+            return self._random.randrange(4 if self.hangs else 3)
 
     def _count(self, method: str, target: str) -> str | None:
         """The key that a request reads; empty for a listing, None for another request."""
@@ -127,7 +130,10 @@ class Bucket:
                 answer = moto.getresponse()
                 data = answer.read()
                 moto.close()
-                if failure == 1:
+                if failure == 3:
+                    bucket.hung += 1
+                    bucket._ended.wait(bucket.hangs)
+                if failure in {1, 3}:
                     self.close_connection = True
                     return
                 self.send_response(answer.status)
@@ -175,6 +181,7 @@ class Bucket:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
+        self._ended.set()
         self._proxy.shutdown()
         self._proxy.server_close()
         self._moto.stop()

@@ -39,7 +39,7 @@ def bucket() -> Iterator[Bucket]:
 @pytest.fixture(autouse=True)
 def _empty(bucket: Bucket, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     yield
-    bucket.failing, bucket.is_away = 0.0, False
+    bucket.failing, bucket.hangs, bucket.is_away = 0.0, 0.0, False
     delete_object(PATH)
 
 
@@ -132,6 +132,20 @@ def test_failing_requests_are_repeated(bucket: Bucket) -> None:
         put(data)
         assert read(open_object(PATH)) == data
     assert bucket.failed > 2
+
+
+def test_requests_that_hang_are_repeated(bucket: Bucket, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(buckets, "_READ_SECONDS", 1)
+    with used_here(bucket):
+        bucket.failing, bucket.hangs, bucket.hung = 0.2, 60.0, 0
+        began = time.monotonic()
+        for number in range(200):
+            put(DATA[number:])
+            assert read(open_object(PATH)) == DATA[number:]
+            if bucket.hung == 2:
+                break
+        assert bucket.hung == 2
+        assert time.monotonic() - began < 60
 
 
 @pytest.mark.parametrize("path", [PATH, b"s3://no-such-bucket/a.jpg"])
