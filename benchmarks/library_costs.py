@@ -21,7 +21,7 @@ PGVECTOR_SHARE = 2.95
 # Bytes of a vector in Milvus beside its float32 numbers (docs/deployment.md).
 MILVUS_LINKS = 280
 # Seconds of one core that `lite` takes for a photograph (docs/size.md).
-LITE_SECONDS = 0.4
+LITE_SECONDS = 0.55
 # Operations of the models of `blip3` for a photograph and for each region (docs/performance.md).
 MODEL_OPERATIONS, REGION_OPERATIONS, REGIONS = 13.1e12, 0.67e12, 12
 # Dense bfloat16 operations a second of an NVIDIA H200 by its data sheet, and the share of them that
