@@ -25,8 +25,6 @@ from regard.storage.vectors.engines import make_engine
 from regard.storage.vectors.pgvector import index as pgvector_index
 from regard.storage.vectors.pgvector import scan as pgvector_scan
 
-pytestmark = pytest.mark.slow
-
 D = 16
 NO_IDS = np.empty(0, np.int64)
 NOTHING = (np.empty(0, np.int64), np.empty((0, D), np.float32))

@@ -127,7 +127,7 @@ def test_another_process_sees_a_step_within_a_second(engine: VectorEngine, tmp_p
                 step(other, position)  # what was read late is done again
         found = other.search(unit_rows(np.random.default_rng(1), 1), 1000).ids
         assert set(found[0][found[0] >= 0].tolist()) == set(one.ids().tolist())
-        assert time.monotonic() - began < 60  # on a machine that stalls; see docs/scale.md
+        assert time.monotonic() - began < 60  # on a machine that stalls
 
 
 def test_the_position_is_never_a_hit(engine: VectorEngine) -> None:
