@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import CancelledError
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 
 from PIL import Image as Pillow
 from PIL import UnidentifiedImageError
@@ -48,6 +48,7 @@ from regard.photos.jpegxl.header import read_header
 from regard.photos.jpegxl.pixels import decode, profile
 from regard.photos.tiff import ORIENTATION, TiffBlock, exif_orientation
 from regard.photos.tiff_pictures import decode_picture, read_picture
+from regard.photos.tiff_reduction import can_reduce, decode_reduced
 
 # Pillow refuses images above twice its own warning limit.
 _PILLOW_PIXELS = 178_956_970
@@ -82,11 +83,12 @@ class DecodeLimits:
 
     Decoding holds the file and, at its peak, 7 to 10 bytes a pixel (3 of them the result), or 16
     for WebP and JPEG XL of floating-point samples, which may have only half of `max_pixels`. A JPEG
-    of more than `max_pixels`, up to `max_reduced_pixels`, is decoded at 1/2, 1/4 or 1/8 of its
-    size, which then is its size; one of several scans is not, because that keeps 2 bytes a sample
-    of all of it. TIFF takes a second copy of the file and its samples as stored, up to 1 GiB. 120
-    million pixels admit medium format and 108-megapixel phones and take about 1 GiB. Images above
-    32 million pixels are decoded one at a time, so that several threads together stay below 2 GiB.
+    or TIFF of more than `max_pixels`, up to `max_reduced_pixels`, is decoded at 1/2, 1/4 or 1/8 of
+    its size, which then is its size; a JPEG of several scans is not, because that keeps 2 bytes a
+    sample of all of it, nor a TIFF with too large strips or tiles. Other TIFF takes a second copy
+    of the file and its samples as stored, up to 1 GiB. 120 million pixels admit medium format and
+    108-megapixel phones and take about 1 GiB. Images above 32 million pixels are decoded one at a
+    time, so that several threads together stay below 2 GiB.
     """
 
     max_bytes: int = 512 << 20
@@ -186,13 +188,18 @@ def open_picture(
 def _open_tiff(block: TiffBlock | None, limits: DecodeLimits) -> Picture:
     if block is None:
         raise DecodeError("its TIFF header is damaged")
-    tiff = read_picture(block, limits.max_pixels)
+    tiff = read_picture(block, limits.max_pixels, limits.max_reduced_pixels)
     icc = block.raw(tiff.directory, _TIFF_PROFILE, MAX_PROFILE_BYTES) or None
     orientation = block.integer(tiff.directory, ORIENTATION) or 1
+    reduction = _reduction(tiff.width, tiff.height, limits, partial(can_reduce, tiff))
+
+    def load(_: int | None) -> Raster:
+        return decode_picture(tiff) if reduction == 1 else decode_reduced(tiff, reduction)
+
     return Picture(
-        tiff.width,
-        tiff.height,
-        lambda _: decode_picture(tiff),
+        -(-tiff.width // reduction),
+        -(-tiff.height // reduction),
+        load,
         Parts(b"", icc),
         orientation if 1 <= orientation <= 8 else 1,
     )
@@ -248,7 +255,10 @@ def _open_with_pillow(data: bytes, kind: PhotoFormat, limits: DecodeLimits) -> P
     split = _SPLITTERS.get(kind)
     parts = _box_parts(data, kind) if split is None else split(data)
     image = _pillow(parts.picture, kind)
-    reduction = _jpeg_reduction(image, data, limits) if kind is PhotoFormat.JPEG else 1
+    reduction = 1
+    if kind is PhotoFormat.JPEG:
+        is_row_by_row = not image.info.get("progressive") and not has_more_jpeg_scans(data, 1)
+        reduction = _reduction(*image.size, limits, lambda _: is_row_by_row)
     # Pillow is less precise with more than 8 bits, but takes half the memory.
     is_precise = image.width * image.height <= limits.max_pixels // 2
     deep_bits = avif_bits(data) if kind is PhotoFormat.AVIF and is_precise else 8
@@ -287,18 +297,18 @@ _SPLITTERS = {
 }
 
 
-def _jpeg_reduction(image: Pillow.Image, data: bytes, limits: DecodeLimits) -> int:
-    """By what an image has to be divided to be within the limit; raises DecodeError."""
-    width, height = image.size
+def _reduction(
+    width: int, height: int, limits: DecodeLimits, can_reduce: Callable[[int], bool]
+) -> int:
+    """By what a picture has to be divided to be within the limit; raises DecodeError."""
     pixels = width * height
     if pixels <= limits.max_pixels:
         return 1
-    is_row_by_row = not image.info.get("progressive") and not has_more_jpeg_scans(data, 1)
-    most = limits.max_reduced_pixels if is_row_by_row else limits.max_pixels
-    if pixels <= most:
-        for reduction in (2, 4, 8):
-            if -(-width // reduction) * -(-height // reduction) <= limits.max_pixels:
-                return reduction
+    fitting = (n for n in (2, 4, 8) if -(-width // n) * -(-height // n) <= limits.max_pixels)
+    reduction = next(fitting, 8)
+    most = limits.max_reduced_pixels if can_reduce(reduction) else limits.max_pixels
+    if pixels <= most and -(-width // reduction) * -(-height // reduction) <= limits.max_pixels:
+        return reduction
     raise DecodeError(
         f"it has {width} × {height} pixels, more than {max(most, limits.max_pixels):,}"
     )

@@ -20,18 +20,19 @@ def read_raw(data: bytes, max_pixels: int) -> tuple[bytes | None, UInt8Array | N
     """The embedded JPEG preview, if any, and developed pixels if the preview is too small.
 
     At least one is not None. LibRaw sets the preview's EXIF orientation if the camera did not.
-    Developed pixels are uint8 sRGB of shape (height, width, 3), oriented. Raises DecodeError above
-    `max_pixels`, and anything that rawpy raises for damaged files.
+    Developed pixels are uint8 sRGB of shape (height, width, 3), oriented. Raises DecodeError for a
+    sensor above `max_pixels` that would have to be developed, and anything that rawpy raises for
+    damaged files.
     """
     import rawpy
 
     with rawpy.imread(io.BytesIO(data)) as raw:
-        width, height = raw.sizes.raw_width, raw.sizes.raw_height
-        if width * height > max_pixels:
-            raise DecodeError(f"it has {width} × {height} pixels, more than {max_pixels:,}")
         preview = _jpeg_preview(raw)
         if preview is not None and _long_side(preview) >= _MIN_PREVIEW_SIDE:
             return preview, None
+        width, height = raw.sizes.raw_width, raw.sizes.raw_height
+        if width * height > max_pixels:
+            raise DecodeError(f"it has {width} × {height} pixels, more than {max_pixels:,}")
         try:
             developed: UInt8Array = raw.postprocess(
                 use_camera_wb=True,

@@ -186,6 +186,33 @@ class TiffBlock:
         head = self._data[:width] + first
         return b"".join((head, body, padding, values, count, *ordered, bytes(width)))
 
+    def extract(
+        self,
+        kept: Directory,
+        replaced: dict[int, list[int]],
+        pieces: list[tuple[int, int]],
+        tags: tuple[int, int],
+    ) -> TiffBlock:
+        """A small file of some pieces of this one, given by where they start and their bytes.
+
+        It has the `kept` fields, the `replaced` ones, and the pieces' places in the two `tags`.
+        """
+        body = bytearray(16)
+        moved: Directory = {}
+        for tag, entry in kept.items():
+            moved[tag] = Entry(tag, entry.type, entry.count, len(body))
+            body += self._data[entry.offset : entry.end].ljust(entry.size, b"\0")
+        places: list[int] = []
+        for start, count in pieces:
+            places.append(len(body))
+            body += memoryview(self._data)[start : start + count]
+        body[:8] = self._data[:8]
+        fields = {**replaced, tags[0]: places, tags[1]: [count for _, count in pieces]}
+        file = TiffBlock(bytes(body), self.order, big=self._big, first=0)
+        extracted = TiffBlock.open(file.with_first(moved, fields))
+        assert extracted is not None
+        return extracted
+
     def _values(self, entry: Entry, limit: int, code: str) -> Iterator[tuple[Any, ...]]:
         size = _TYPE_BYTES[entry.type]
         values = self._data[entry.offset : entry.offset + min(entry.count, limit) * size]

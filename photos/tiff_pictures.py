@@ -23,32 +23,32 @@ from regard.photos.colour import Raster, palette_image, pillow_raster, strips
 from regard.photos.tiff import SUB_DIRECTORIES, Directory, TiffBlock
 
 _SUBFILE_TYPE, _OLD_SUBFILE_TYPE = 254, 255
-_WIDTH, _LENGTH, _BITS, _COMPRESSION, _PHOTOMETRIC = 256, 257, 258, 259, 262
-_STRIPS, _SAMPLES, _STRIP_ROWS, _STRIP_BYTES, _PLANAR = 273, 277, 278, 279, 284
-_COLOUR_MAP, _TILE_WIDTH, _TILE_LENGTH, _TILES, _TILE_BYTES = 320, 322, 323, 324, 325
+_WIDTH, LENGTH, _BITS, _COMPRESSION, _PHOTOMETRIC = 256, 257, 258, 259, 262
+STRIPS, _SAMPLES, STRIP_ROWS, STRIP_BYTES, _PLANAR = 273, 277, 278, 279, 284
+COLOUR_MAP, TILE_WIDTH, TILE_LENGTH, TILES, TILE_BYTES = 320, 322, 323, 324, 325
 _INK_SET, _EXTRA, _FORMAT = 332, 338, 339
-_COEFFICIENTS, _CHROMA, _REFERENCE, _PREDICTOR, _WHITE_POINT = 529, 530, 532, 317, 318
+_COEFFICIENTS, _CHROMA, _REFERENCE, _PREDICTOR, WHITE_POINT = 529, 530, 532, 317, 318
 # Fields that decompression needs: those above, fill order, fax options, predictor, JPEG and LERC.
-_PIXEL_FIELDS = frozenset(
-    {_WIDTH, _LENGTH, _BITS, _COMPRESSION, _PHOTOMETRIC, _STRIPS, _SAMPLES, _STRIP_ROWS}
-    | {_STRIP_BYTES, _PLANAR, _TILE_WIDTH, _TILE_LENGTH, _TILES, _TILE_BYTES, _EXTRA, _FORMAT}
+PIXEL_FIELDS = frozenset(
+    {_WIDTH, LENGTH, _BITS, _COMPRESSION, _PHOTOMETRIC, STRIPS, _SAMPLES, STRIP_ROWS}
+    | {STRIP_BYTES, _PLANAR, TILE_WIDTH, TILE_LENGTH, TILES, TILE_BYTES, _EXTRA, _FORMAT}
     | {_CHROMA, _PREDICTOR, _COEFFICIENTS, _REFERENCE, 531}
     | {266, 292, 293, 347, *range(512, 522), 50674}
 )
 
-_WHITE_IS_ZERO, _BLACK_IS_ZERO, _RGB, _PALETTE, _MASK, _CMYK, _YCBCR = range(7)
-_CIE_LAB, _ICC_LAB = 8, 9
+_WHITE_IS_ZERO, _BLACK_IS_ZERO, _RGB, _PALETTE, _MASK, _CMYK, YCBCR = range(7)
+CIE_LAB, ICC_LAB = 8, 9
 _COLOURS = {_WHITE_IS_ZERO: 1, _BLACK_IS_ZERO: 1, _RGB: 3, _PALETTE: 1, _MASK: 1}
-_COLOURS |= {_CMYK: 4, _YCBCR: 3, _CIE_LAB: 3, _ICC_LAB: 3}
+_COLOURS |= {_CMYK: 4, YCBCR: 3, CIE_LAB: 3, ICC_LAB: 3}
 _FAX = {2, 3, 4, 32771}
-_JPEG = {6, 7}
+JPEG = {6, 7}
 # None, LZW, Deflate (two numbers), NeXT, PackBits, ThunderScan, LERC, LZMA, Zstandard and WebP.
 _COMPRESSIONS = {1, 5, 8, 32946, 32766, 32773, 32809, 34887, 34925, 50000, 50001, *_FAX}
 # The most bytes that one compressed byte of LZW, Deflate and PackBits can stand for.
 _EXPANSIONS = {5: 2731, 8: 1032, 32946: 1032, 32773: 64}
 _KINDS = {1: "u", 2: "i", 3: "f", 4: "u"}
 _DEPTHS = {"u": {*range(1, 17), 24, 32, 64}, "i": {8, 16, 32, 64}, "f": {16, 32, 64}}
-_UNSPECIFIED, _ASSOCIATED, _UNASSOCIATED, _COREL = 0, 1, 2, 999
+UNSPECIFIED, _ASSOCIATED, UNASSOCIATED, _COREL = 0, 1, 2, 999
 
 _MAX_PIECES = 1 << 20
 _MAX_SAMPLES = 64
@@ -109,15 +109,18 @@ def _is_secondary(block: TiffBlock, directory: Directory) -> bool:
     return bool(kind & 0b101) or block.integer(directory, _OLD_SUBFILE_TYPE) == 2
 
 
-def read_picture(block: TiffBlock, max_pixels: int) -> TiffPicture:
-    """Read the form of the full picture; raises DecodeError if it is damaged or not supported."""
+def read_picture(block: TiffBlock, max_pixels: int, max_reduced_pixels: int) -> TiffPicture:
+    """Read the form of the full picture; raises DecodeError if it is damaged or not supported.
+
+    Up to `max_reduced_pixels` it may have more than `max_pixels`, but none of its tiles.
+    """
     directory = full_picture(block)
 
     def number(tag: int, default: int) -> int:
         value = block.integer(directory, tag)
         return default if value is None else value
 
-    width, height = number(_WIDTH, 0), number(_LENGTH, 0)
+    width, height = number(_WIDTH, 0), number(LENGTH, 0)
     bits = block.integers(directory, _BITS) or (1,)
     samples = number(_SAMPLES, len(bits))
     formats = block.integers(directory, _FORMAT)[:samples] or (1,)
@@ -140,8 +143,8 @@ def read_picture(block: TiffBlock, max_pixels: int) -> TiffPicture:
         samples > 1 and number(_PLANAR, 1) == 2,
         *alpha,
     )
-    _check_pieces(picture, max_pixels)
-    is_known = compression in _JPEG or (
+    _check_pieces(picture, max_pixels, max_reduced_pixels)
+    is_known = compression in JPEG or (
         compression in _COMPRESSIONS
         and 0 < colours <= samples <= _MAX_SAMPLES
         and len(set(bits[:samples])) == len(set(formats)) == 1
@@ -159,9 +162,9 @@ def _is_depth_known(picture: TiffPicture) -> bool:
     bits, kind, photometric = picture.bits, picture.kind, picture.photometric
     if photometric == _PALETTE:
         return kind == "u" and bits <= 16
-    if photometric in {_CIE_LAB, _ICC_LAB}:
+    if photometric in {CIE_LAB, ICC_LAB}:
         return kind in {"u", "i"} and bits in {8, 16}
-    if photometric == _YCBCR:
+    if photometric == YCBCR:
         return kind == "u" and bits == 8 and picture.samples == 3 and not picture.is_planar
     return bits in _DEPTHS.get(kind, ())
 
@@ -174,22 +177,24 @@ def _alpha(extra: tuple[int, ...], colours: int, samples: int) -> tuple[int | No
     """
     count = samples - colours
     for index, kind in enumerate(extra[: max(count, 0)]):
-        if kind in {_ASSOCIATED, _UNASSOCIATED, _COREL}:
+        if kind in {_ASSOCIATED, UNASSOCIATED, _COREL}:
             return colours + index, kind
-    return (colours if count == 1 else None), _UNSPECIFIED
+    return (colours if count == 1 else None), UNSPECIFIED
 
 
-def _check_pieces(picture: TiffPicture, max_pixels: int) -> None:
+def _check_pieces(picture: TiffPicture, max_pixels: int, max_reduced_pixels: int) -> None:
     """Refuse pieces that would make libtiff allocate far more than the picture needs."""
     block, directory = picture.block, picture.directory
-    tile_width = block.integer(directory, _TILE_WIDTH) or 0
-    tile_length = block.integer(directory, _TILE_LENGTH) or 0
+    tile_width = block.integer(directory, TILE_WIDTH) or 0
+    tile_length = block.integer(directory, TILE_LENGTH) or 0
     if tile_width * tile_length > max_pixels:
         raise DecodeError(f"its tiles of {tile_width} × {tile_length} pixels are too large")
-    if any(directory[tag].count > _MAX_PIECES for tag in (_STRIPS, _TILES) if tag in directory):
+    if any(directory[tag].count > _MAX_PIECES for tag in (STRIPS, TILES) if tag in directory):
         raise DecodeError(f"it is cut into more than {_MAX_PIECES:,} pieces")
     pixels = max(picture.width * picture.height, tile_width * tile_length)
-    size = pixels * picture.samples * max(_storage_bytes(picture.bits), 1)
+    if max_pixels < pixels <= max_reduced_pixels:
+        return
+    size = pixels * picture.samples * max(storage_bytes(picture.bits), 1)
     if size > _MAX_SAMPLE_BYTES:
         raise DecodeError(f"its samples take {size:,} bytes, more than {_MAX_SAMPLE_BYTES:,}")
 
@@ -200,9 +205,9 @@ def _is_complete(picture: TiffPicture) -> bool:
     libtiff reads a copy to whose end a directory is added, which must not pass for pixels.
     """
     block, directory = picture.block, picture.directory
-    if any(entry.end > block.size for tag, entry in directory.items() if tag in _PIXEL_FIELDS):
+    if any(entry.end > block.size for tag, entry in directory.items() if tag in PIXEL_FIELDS):
         return False
-    tag, counts_tag = (_TILES, _TILE_BYTES) if _TILES in directory else (_STRIPS, _STRIP_BYTES)
+    tag, counts_tag = (TILES, TILE_BYTES) if TILES in directory else (STRIPS, STRIP_BYTES)
     starts = block.integers(directory, tag, _MAX_PIECES)
     counts = block.integers(directory, counts_tag, _MAX_PIECES)
     if any(start + count > block.size for start, count in zip(starts, counts, strict=False)):
@@ -212,21 +217,22 @@ def _is_complete(picture: TiffPicture) -> bool:
     expansion = _EXPANSIONS.get(picture.compression)
     if counts and expansion is not None and sum(counts) * expansion < least:
         return False
-    if picture.compression != 1 or picture.photometric == _YCBCR or not starts:
+    if picture.compression != 1 or picture.photometric == YCBCR or not starts:
         return True
     # Uncompressed pieces are read whole, whatever their declared counts.
     bits = picture.bits * (1 if picture.is_planar else picture.samples)
     last = max(range(len(starts)), key=starts.__getitem__)
-    if tag == _TILES:
-        width, rows = _number(picture, _TILE_WIDTH), _number(picture, _TILE_LENGTH)
+    if tag == TILES:
+        width, rows = _number(picture, TILE_WIDTH), _number(picture, TILE_LENGTH)
     else:
-        width, rows = picture.width, _number(picture, _STRIP_ROWS) or picture.height
+        width, rows = picture.width, _number(picture, STRIP_ROWS) or picture.height
         strips_a_plane = -(-picture.height // rows)
         rows = min(rows, picture.height - last % max(strips_a_plane, 1) * rows)
     return starts[last] + rows * ((width * bits + 7) // 8) <= block.size
 
 
-def _storage_bytes(bits: int) -> int:
+def storage_bytes(bits: int) -> int:
+    """The bytes that a sample takes once it is decompressed."""
     return next((size for size in (1, 2, 4) if bits <= 8 * size), 8)
 
 
@@ -240,9 +246,9 @@ def _unsupported(picture: TiffPicture) -> DecodeError:
 
 def decode_picture(picture: TiffPicture) -> Raster:
     """Decompress the pixels; raises whatever the decoders raise."""
-    if picture.compression in _JPEG:
+    if picture.compression in JPEG:
         return _jpeg_raster(picture)
-    if picture.photometric == _YCBCR:
+    if picture.photometric == YCBCR:
         return _ycbcr_raster(picture)
     samples = _stored_samples(picture)
     if picture.kind == "i" and (picture.bits == 8 or samples.min() < 0):
@@ -252,7 +258,7 @@ def decode_picture(picture: TiffPicture) -> Raster:
     colours = _COLOURS[picture.photometric]
     read_colours = _colour_reader(picture, samples[..., :colours])
     alpha = picture.alpha
-    if alpha is not None and picture.alpha_kind == _UNSPECIFIED and not samples[..., alpha].any():
+    if alpha is not None and picture.alpha_kind == UNSPECIFIED and not samples[..., alpha].any():
         alpha = None
     read_alpha = None if alpha is None else _depth_reader(picture, samples[..., alpha])
 
@@ -260,18 +266,18 @@ def decode_picture(picture: TiffPicture) -> Raster:
         part = samples[top:bottom]
         pixels = read_colours(part[..., :colours])
         if read_alpha is None:
-            return _image(pixels), None
+            return sample_image(pixels), None
         opacity = read_alpha(part[..., alpha])
         if picture.alpha_kind == _ASSOCIATED:
             # Undo the multiplication, so that profiles apply to the colours.
             scale = 255.0 / np.maximum(opacity, 1)[..., None]
             pixels = np.minimum(pixels * scale + 0.5, 255).astype(np.uint8)
-        return _image(pixels), Image.fromarray(opacity)
+        return sample_image(pixels), Image.fromarray(opacity)
 
     return Raster(picture.width, picture.height, strip)
 
 
-def _image(pixels: UInt8Array) -> Image.Image:
+def sample_image(pixels: UInt8Array) -> Image.Image:
     """8-bit samples of shape (height, width, 1, 3 or 4) as an L, RGB or CMYK image."""
     height, width, samples = pixels.shape
     mode = {1: "L", 3: "RGB", 4: "CMYK"}[samples]
@@ -288,7 +294,7 @@ def _stored_samples(picture: TiffPicture) -> _Samples:
             _BITS: [picture.bits] * count,
             _SAMPLES: [count],
             _FORMAT: [code] * count,
-            _EXTRA: [_UNSPECIFIED] * (count - 1),
+            _EXTRA: [UNSPECIFIED] * (count - 1),
         },
     )
     if count == 1:
@@ -317,9 +323,9 @@ def _decompressed(picture: TiffPicture, fields: dict[int, list[int]]) -> _Sample
 def _pixel_file(picture: TiffPicture, fields: dict[int, list[int]]) -> bytes:
     """The file with a first directory of the fields that decompression needs."""
     block, directory = picture.block, picture.directory
-    kept = {tag: entry for tag, entry in directory.items() if tag in _PIXEL_FIELDS}
-    if _STRIPS in directory and _STRIP_BYTES not in directory and directory[_STRIPS].count == 1:
-        fields = {_STRIP_BYTES: [block.size - _number(picture, _STRIPS)], **fields}
+    kept = {tag: entry for tag, entry in directory.items() if tag in PIXEL_FIELDS}
+    if STRIPS in directory and STRIP_BYTES not in directory and directory[STRIPS].count == 1:
+        fields = {STRIP_BYTES: [block.size - _number(picture, STRIPS)], **fields}
     return block.with_first(kept, fields)
 
 
@@ -330,7 +336,7 @@ def _colour_reader(picture: TiffPicture, samples: _Samples) -> _Reader:
         if picture.bits <= 8:
             return lambda part: np.asarray(palette_image(part[..., 0].astype(np.uint8), palette))
         return lambda part: palette[part[..., 0]]
-    if picture.photometric in {_CIE_LAB, _ICC_LAB}:
+    if picture.photometric in {CIE_LAB, ICC_LAB}:
         return _lab_reader(picture)
     read = _depth_reader(picture, samples)
     if picture.photometric == _WHITE_IS_ZERO:
@@ -395,7 +401,7 @@ def _range(picture: TiffPicture, samples: _Samples) -> tuple[float, float]:
 def _palette(picture: TiffPicture) -> UInt8Array:
     """The colour map, of shape (colours, 3); raises DecodeError if it is incomplete."""
     count = 1 << picture.bits
-    stored = picture.block.integers(picture.directory, _COLOUR_MAP, 3 * count)
+    stored = picture.block.integers(picture.directory, COLOUR_MAP, 3 * count)
     if len(stored) < 3 * count:
         raise DecodeError("its TIFF colour map is damaged")
     table = np.array(stored).reshape(3, count).T
@@ -409,10 +415,10 @@ def _lab_reader(picture: TiffPicture) -> _Reader:
     a and b are signed, or offset in the form of ICC profiles. White is D50, as Adobe's note on
     TIFF has it, unless the file names another one.
     """
-    bits, is_icc = picture.bits, picture.photometric == _ICC_LAB
+    bits, is_icc = picture.bits, picture.photometric == ICC_LAB
     unit = 1 << bits - 8
     top = 255 * unit if is_icc else (1 << bits) - 1
-    x, y = _numbers(picture, _WHITE_POINT, _D50)
+    x, y = _numbers(picture, WHITE_POINT, _D50)
     white, target = (np.array([x / y, 1, (1 - x - y) / y], np.float32) for x, y in ((x, y), _D65))
     cones = np.diag((_BRADFORD @ target) / (_BRADFORD @ white))
     to_rgb = (_XYZ_TO_RGB @ np.linalg.inv(_BRADFORD) @ cones @ _BRADFORD).astype(np.float32)
@@ -471,7 +477,7 @@ def _ycbcr_raster(picture: TiffPicture) -> Raster:
         r, b = y + cr * (2 - 2 * red), y + cb * (2 - 2 * blue)
         rgb = np.stack([r, (y - red * r - blue * b) / green, b], axis=-1)
         pixels = (np.clip(rgb, 0, 255) + 0.5).astype(np.uint8)
-        return _image(pixels[top - first * down :][: bottom - top, : picture.width]), None
+        return sample_image(pixels[top - first * down :][: bottom - top, : picture.width]), None
 
     return Raster(picture.width, picture.height, strip)
 
@@ -484,10 +490,10 @@ def _ycbcr_units(picture: TiffPicture, across: int, down: int) -> UInt8Array:
     unit = across * down + 2
     sizes = {
         _WIDTH: -(-picture.width // across) * unit,
-        _LENGTH: -(-picture.height // down),
-        _STRIP_ROWS: -(-min(_number(picture, _STRIP_ROWS), picture.height) // down),
-        _TILE_WIDTH: _number(picture, _TILE_WIDTH) // across * unit,
-        _TILE_LENGTH: _number(picture, _TILE_LENGTH) // down,
+        LENGTH: -(-picture.height // down),
+        STRIP_ROWS: -(-min(_number(picture, STRIP_ROWS), picture.height) // down),
+        TILE_WIDTH: _number(picture, TILE_WIDTH) // across * unit,
+        TILE_LENGTH: _number(picture, TILE_LENGTH) // down,
     }
     fields = {tag: [size] for tag, size in sizes.items() if tag in picture.directory}
     stored = _decompressed(picture, {**fields, _BITS: [8], _SAMPLES: [1]})

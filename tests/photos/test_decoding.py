@@ -25,6 +25,8 @@ from made_photos import (
 from PIL import Image as Pillow
 from PIL import ImageCms
 
+from regard.core.errors import DecodeError
+from regard.photos.decoding import DecodeLimits
 from regard.photos.formats import PhotoFormat
 from regard.photos.photo_file import PhotoFile, decode_file, looks_like_photo
 
@@ -294,6 +296,13 @@ def test_raw_gives_its_preview_oriented(orientation: int) -> None:
     assert PhotoFile(data).format is PhotoFormat.RAW
     assert_corners(pixels_of(data), orientation)
     assert declared_size(data) == ((600, 800) if orientation > 4 else (800, 600))
+
+
+def test_raw_of_a_sensor_above_the_limit_gives_its_preview() -> None:
+    limits = DecodeLimits(max_pixels=400_000)
+    assert decoded(dng(quadrants(640, 480), width=1000, height=800), limits).width == 640
+    with pytest.raises(DecodeError, match=r"it has 1000 × 800 pixels, more than 400,000"):
+        decoded(dng(quadrants(320, 240), width=1000, height=800), limits)
 
 
 @pytest.mark.parametrize("preview", [None, flat("RGB", (255, 0, 0), (160, 120))])
