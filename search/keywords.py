@@ -45,7 +45,8 @@ FIELD_WEIGHTS: Mapping[WordField, float] = {
     WordField.CAPTION: 0.2,
     WordField.REGION_CAPTION: 0.2,
     WordField.TEXT: 0.8,
-    WordField.SIMILAR_TEXT: 0.4,
+    # At 0.4, photographs that resemble a word which the models cannot read come before.
+    WordField.SIMILAR_TEXT: 0.6,
 }
 # Lowers the strength of common words: one of this idf counts half.
 _HALF_IDF = 1.0

@@ -36,7 +36,7 @@ from sqlalchemy.sql.compiler import SQLCompiler
 
 from regard.core.catalog import WordField, Words
 from regard.core.filters import EVERYTHING, AssetFilter
-from regard.core.words import folded, split_words
+from regard.core.words import folded, respellings, split_words
 from regard.storage.assets.filters import passes
 from regard.storage.assets.texts import LONGEST_WORD, words_of_line
 from regard.storage.database import schema
@@ -120,12 +120,21 @@ def _forms(asked: Words) -> dict[str, str]:
     exact = {word: WordField.TEXT.value}
     if asked.exact:
         return exact
-    # Its plural or singular.
-    forms = {f"{word}s", f"{word}es"} | {word.removesuffix(end) for end in ("s", "es")}
-    exact |= dict.fromkeys((form for form in forms if len(form) > 1), WordField.TEXT.value)
+    for spelling in (word, *map(folded, respellings(asked.words[0]))):
+        forms = (spelling, *_other_numbers(spelling))
+        exact |= dict.fromkeys((form for form in forms if len(form) > 1), WordField.TEXT.value)
     if not _SHORTEST_SIMILAR <= len(word) <= LONGEST_WORD:
         return exact
     return dict.fromkeys(similar_words(word), WordField.SIMILAR_TEXT.value) | exact
+
+
+def _other_numbers(word: str) -> Iterator[str]:
+    """What may be the plurals or the singulars of an English word."""
+    yield from (f"{word}s", f"{word}es", word.removesuffix("s"), word.removesuffix("es"))
+    if word.endswith("y"):
+        yield f"{word[:-1]}ies"
+    elif word.endswith("ies"):
+        yield f"{word[:-3]}y"
 
 
 @functools.lru_cache(maxsize=1024)

@@ -103,6 +103,16 @@ def test_words_are_found_as_read_or_as_similar_ones(home: Home) -> None:
 
 
 @pytest.mark.usefixtures("photographs")
+def test_words_are_found_in_other_spellings_and_numbers(home: Home) -> None:
+    read(home, a=[line("Hauptstraße 5")], b=[line("GOETHESTRASSE")], c=[line("Bakery Mueller")])
+    assert find(home, "hauptstrasse") == {("a", "text")}
+    assert find(home, "goethestraße") == {("b", "text")}
+    assert find(home, "bakeries") == find(home, "müller") == {("c", "text")}
+    read(home, "reader-2", a=[line("Cherries")])
+    assert find(home, "cherry") == {("a", "text")}
+
+
+@pytest.mark.usefixtures("photographs")
 def test_filters_and_the_trash_hold_for_text(home: Home) -> None:
     with home.writing("other") as writer:
         attach(writer, "/q/b.jpg", "b")

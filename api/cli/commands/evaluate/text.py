@@ -28,6 +28,8 @@ from regard.photos.photo_file import decode_file
 from regard.search.answers import Scope, TextQuery
 
 _FIELDS = (WordField.TEXT, WordField.SIMILAR_TEXT)
+# Of each search.
+_HITS = 10
 # The photographs of each kind on which the cost is measured.
 _MEASURED = 20
 
@@ -77,10 +79,8 @@ def _cost(home: Home, paths: Sequence[Path]) -> float | None:
 def _find(
     home: Home, collection: str, names: Mapping[bytes, str], words: Sequence[str]
 ) -> list[Mapping[str, WordField]]:
-    """For each word, the photographs that a search finds by text in the picture."""
-    scope = Scope(
-        Target.IMAGE, len(names), AssetFilter(collections=(collection,)), fold_stacks=False
-    )
+    """For each word, the photographs among the first hits that are found by text in them."""
+    scope = Scope(Target.IMAGE, _HITS, AssetFilter(collections=(collection,)), fold_stacks=False)
     answers = home.engine().search_texts([TextQuery(word) for word in words], scope)
     return [
         {
