@@ -26,31 +26,50 @@ if TYPE_CHECKING:
     from regard.api.library.interface import Library
     from regard.api.library.opening import open
     from regard.api.library.results import (
+        Album,
         Answer,
         Asset,
+        CollectionStatus,
         Details,
         DuplicateGroup,
+        DuplicateMember,
         Duplicates,
         Hit,
         ModelChange,
         Pipeline,
         Pipelines,
+        Pruned,
+        Rebuilt,
         RefinedRegion,
         Region,
         Stack,
         Status,
+        Suggestion,
     )
+    from regard.core.catalog import Failure
     from regard.core.errors import (
         CannotWork,
+        Conflict,
         DecodeError,
+        LeaseHeld,
         MalformedQuery,
+        NameTaken,
         NotFound,
         RegardError,
+        RootUnavailable,
+        StoreUnavailable,
         UnanswerableQuery,
         UsageError,
     )
+    from regard.core.geometry import Mask
+    from regard.indexer.reading import ReadReport
     from regard.indexer.report import IndexReport, Progress
-    from regard.search.answers import ChannelMatch
+    from regard.indexer.sidecar_writing import SidecarReport
+    from regard.search.answers import ChannelMatch, WordMatch
+    from regard.storage.export.exporting import ExportReport
+    from regard.storage.export.imported_rows import ImportReport
+    from regard.storage.retrieval.recall import ChannelRecall, Estimate, RecallReport
+    from regard.storage.retrieval.verification import Finding
 
     __version__: str
 
@@ -58,43 +77,75 @@ _MODULES = {
     "regard.api.library.interface": ("Library",),
     "regard.api.library.opening": ("open",),
     "regard.api.library.results": (
-        *("Answer", "Asset", "Details", "DuplicateGroup", "Duplicates", "Hit", "ModelChange"),
-        *("Pipeline", "Pipelines", "RefinedRegion", "Region", "Stack", "Status"),
+        *("Album", "Answer", "Asset", "CollectionStatus", "Details", "DuplicateGroup"),
+        *("DuplicateMember", "Duplicates", "Hit", "ModelChange", "Pipeline", "Pipelines"),
+        *("Pruned", "Rebuilt", "RefinedRegion", "Region", "Stack", "Status", "Suggestion"),
     ),
+    "regard.core.catalog": ("Failure",),
     "regard.core.errors": (
-        *("CannotWork", "DecodeError", "MalformedQuery", "NotFound", "RegardError"),
+        *("CannotWork", "Conflict", "DecodeError", "LeaseHeld", "MalformedQuery", "NameTaken"),
+        *("NotFound", "RegardError", "RootUnavailable", "StoreUnavailable"),
         *("UnanswerableQuery", "UsageError"),
     ),
+    "regard.core.geometry": ("Mask",),
+    "regard.indexer.reading": ("ReadReport",),
     "regard.indexer.report": ("IndexReport", "Progress"),
-    "regard.search.answers": ("ChannelMatch",),
+    "regard.indexer.sidecar_writing": ("SidecarReport",),
+    "regard.search.answers": ("ChannelMatch", "WordMatch"),
+    "regard.storage.export.exporting": ("ExportReport",),
+    "regard.storage.export.imported_rows": ("ImportReport",),
+    "regard.storage.retrieval.recall": ("ChannelRecall", "Estimate", "RecallReport"),
+    "regard.storage.retrieval.verification": ("Finding",),
 }
 _MODULE_OF = {name: module for module, names in _MODULES.items() for name in names}
 
 __all__ = [
+    "Album",
     "Answer",
     "Asset",
     "CannotWork",
     "ChannelMatch",
+    "ChannelRecall",
+    "CollectionStatus",
+    "Conflict",
     "DecodeError",
     "Details",
     "DuplicateGroup",
+    "DuplicateMember",
     "Duplicates",
+    "Estimate",
+    "ExportReport",
+    "Failure",
+    "Finding",
     "Hit",
+    "ImportReport",
     "IndexReport",
+    "LeaseHeld",
     "Library",
     "MalformedQuery",
+    "Mask",
     "ModelChange",
+    "NameTaken",
     "NotFound",
     "Pipeline",
     "Pipelines",
     "Progress",
+    "Pruned",
+    "ReadReport",
+    "Rebuilt",
+    "RecallReport",
     "RefinedRegion",
     "RegardError",
     "Region",
+    "RootUnavailable",
+    "SidecarReport",
     "Stack",
     "Status",
+    "StoreUnavailable",
+    "Suggestion",
     "UnanswerableQuery",
     "UsageError",
+    "WordMatch",
     "__version__",
     "open",
 ]
