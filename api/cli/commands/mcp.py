@@ -26,7 +26,7 @@ def mcp(allow_changes: bool, home: Path | None) -> int:
     Example: regard mcp --home ~/photo-index
     """
     try:
-        from regard.api.mcp_server import make_server
+        from regard.api.mcp.server import make_server
     except ModuleNotFoundError as error:
         raise MissingDependency(
             f"the package {error.name} is not installed",

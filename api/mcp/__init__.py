@@ -1,0 +1,1 @@
+"""The MCP server: a library for programs with a language model."""
