@@ -18,8 +18,7 @@ from pydantic import Field
 from regard.core.geometry import Box, Mask
 from regard.core.protocols import Captioner, Encoder, Segmenter
 from regard.core.records import Float32Array, Image, Region, Space, UInt8Array
-from regard.models.grounding.grounder import Place
-from regard.models.parts import MemoryNeed, Parameters, PartDefinition, read_parameters
+from regard.models.parts import MemoryNeed, Parameters, PartDefinition, Place, read_parameters
 from regard.photos.masks import mask_from_box
 
 _COLOURS = {
@@ -125,7 +124,7 @@ class FakeSegmenter:
 
 
 class FakeLocator:
-    """See `regard.models.grounding.grounder.Locator`: finds what has the colour that a text names.
+    """See `regard.models.parts.Locator`: finds what has the colour that a text names.
 
     The box holds all samples of that colour, and its score is their share of the image.
     """

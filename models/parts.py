@@ -10,19 +10,16 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Protocol, TypeVar, runtime_checkable
+from typing import Any, ClassVar, Protocol, TypeVar, runtime_checkable
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from regard.core.errors import ModelError, RegardError, UsageError
-from regard.core.geometry import Box
+from regard.core.geometry import Box, Mask
 from regard.core.protocols import Captioner, Encoder, Segmenter
 from regard.core.records import Float32Array, Image, Space
 from regard.core.texts import Reader
 from regard.models.checkpoints.source import Checkpoint, ModelSource
-
-if TYPE_CHECKING:
-    from regard.models.grounding.grounder import Locator
 
 
 class Parameters(BaseModel):
@@ -126,6 +123,32 @@ class ReaderPart(Part, Protocol):
 
     def load(self) -> Reader:
         """Read the weights and return the reader; raises ModelError or MissingDependency."""
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a text's thing is, in pixels, and how sure that is, in [0, 1]."""
+
+    box: Box
+    score: float
+
+
+class Locator(Protocol):
+    """Finds the box of what a text names."""
+
+    def locate(self, images: Sequence[Image], texts: Sequence[str]) -> list[Place | None]:
+        """Return the place of each text in its image, None where the image does not show it.
+
+        Boxes lie within their images.
+        """
+
+
+@runtime_checkable
+class BoxSegmenter(Protocol):
+    """Draws the mask of the thing in a box."""
+
+    def segment_boxes(self, images: Sequence[Image], boxes: Sequence[Box]) -> list[Mask]:
+        """Return a mask for each image's box, which does not reach out of the box."""
 
 
 class LocatorPart(Part, Protocol):

@@ -7,14 +7,14 @@ from collections.abc import Sequence
 from regard.core.records import Image
 from regard.models.checkpoints.placement import run_halving
 from regard.models.florence2.reader import GROUNDING_PROMPT, Florence2Reader, located_box
-from regard.models.grounding.grounder import Place
+from regard.models.parts import Place
 
 # A phrase of some words, and a few boxes.
 _MOST_TOKENS = 64
 
 
 class Florence2Locator:
-    """See `regard.models.grounding.grounder.Locator`.
+    """See `regard.models.parts.Locator`.
 
     The model writes the text's phrases in order, each with its boxes: the first box of the first
     phrase, which mostly is what a query is about, is taken.

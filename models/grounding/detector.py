@@ -18,14 +18,14 @@ from torch import Tensor
 from regard.core.geometry import Box
 from regard.core.records import Image
 from regard.models.checkpoints.placement import Placement, run_halving
-from regard.models.grounding.grounder import Place
+from regard.models.parts import Place
 
 # Types that read the whole text at once; OWLv2 has a query for each text.
 _SENTENCE_TYPES = frozenset({"grounding-dino", "mm-grounding-dino"})
 
 
 class ZeroShotDetector:
-    """See `regard.models.grounding.grounder.Locator`."""
+    """See `regard.models.parts.Locator`."""
 
     def __init__(
         self, model: Any, processor: Any, placement: Placement, *, threshold: float

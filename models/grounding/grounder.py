@@ -3,38 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Protocol, runtime_checkable
 
-from regard.core.geometry import Box, Mask
+from regard.core.geometry import Mask
 from regard.core.records import Image, Region
+from regard.models.parts import BoxSegmenter, Locator, Place
 from regard.photos.masks import mask_area, mask_from_box
-
-
-@dataclass(frozen=True, slots=True)
-class Place:
-    """Where a text's thing is, in pixels, and how sure that is, in [0, 1]."""
-
-    box: Box
-    score: float
-
-
-class Locator(Protocol):
-    """Finds the box of what a text names."""
-
-    def locate(self, images: Sequence[Image], texts: Sequence[str]) -> list[Place | None]:
-        """Return the place of each text in its image, None where the image does not show it.
-
-        Boxes lie within their images.
-        """
-
-
-@runtime_checkable
-class BoxSegmenter(Protocol):
-    """Draws the mask of the thing in a box."""
-
-    def segment_boxes(self, images: Sequence[Image], boxes: Sequence[Box]) -> list[Mask]:
-        """Return a mask for each image's box, which does not reach out of the box."""
 
 
 class LocatingGrounder:

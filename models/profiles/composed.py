@@ -38,6 +38,7 @@ from regard.core.texts import Reader, ReaderSpec
 from regard.models.checkpoints.memory import available_memory
 from regard.models.checkpoints.source import ModelSource, format_bytes
 from regard.models.parts import (
+    BoxSegmenter,
     CaptionerPart,
     EncoderPart,
     LocatorPart,
@@ -245,7 +246,7 @@ class ComposedProfile:
         problem = self.grounding_problem()
         if problem is not None:
             raise problem
-        from regard.models.grounding.grounder import BoxSegmenter, LocatingGrounder
+        from regard.models.grounding.grounder import LocatingGrounder
 
         part: LocatorPart = self._refining["grounder"]
         locator = self._once("grounder", part.load)

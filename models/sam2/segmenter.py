@@ -82,7 +82,7 @@ class Sam2Segmenter:
         return found
 
     def segment_boxes(self, images: Sequence[Image], boxes: Sequence[Box]) -> list[Mask]:
-        """See `regard.models.grounding.grounder.BoxSegmenter`; a mask may be empty."""
+        """See `regard.models.parts.BoxSegmenter`; a mask may be empty."""
         masks: list[Mask] = []
         side = self._preprocessing.image_size
         for image, box in zip(images, boxes, strict=True):

@@ -19,9 +19,9 @@ from regard.core.errors import ModelError
 from regard.core.geometry import Box, Mask
 from regard.core.records import Image
 from regard.models.checkpoints.source import ModelSource
-from regard.models.grounding.grounder import LocatingGrounder, Place
+from regard.models.grounding.grounder import LocatingGrounder
 from regard.models.grounding.part import DetectorPart
-from regard.models.parts import PartDefinition
+from regard.models.parts import PartDefinition, Place
 from regard.models.sam2.part import Sam2Part
 from regard.photos.masks import decode_mask, mask_area, mask_box, mask_from_box
 
