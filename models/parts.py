@@ -6,7 +6,7 @@ running, and its memory need from small files (configs, headers). Only `load` re
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -14,7 +14,7 @@ from typing import Any, ClassVar, Protocol, TypeVar, runtime_checkable
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from regard.core.errors import ModelError, RegardError, UsageError
+from regard.core.errors import UsageError
 from regard.core.geometry import Box, Mask
 from regard.core.protocols import Captioner, Encoder, Segmenter
 from regard.core.records import Float32Array, Image, Space
@@ -176,9 +176,6 @@ class TowerTaker(Protocol):
         """Load the captioner; share the encoder's tower when both have the same weights."""
 
 
-# Some libraries quote whole configs in their messages.
-_LONGEST_REASON = 300
-
 _Parameters = TypeVar("_Parameters", bound=Parameters)
 
 
@@ -234,18 +231,3 @@ def expanded(path: str | Path) -> Path:
         raise ValueError(
             f"{str(path)!r} begins with the folder of a user who is not known"
         ) from error
-
-
-def guarded(load: Callable[[], Any], where: str) -> Any:
-    """Run a library's loader; turn any exception into a ModelError that names `where`.
-
-    Faults in a checkpoint's files make libraries raise arbitrary exceptions.
-    """
-    try:
-        return load()
-    except RegardError:
-        raise
-    except Exception as error:
-        words = " ".join(str(error).split()) or type(error).__name__
-        first = words.partition(". ")[0][:_LONGEST_REASON]
-        raise ModelError(f"{where} can't be loaded: {first}") from error

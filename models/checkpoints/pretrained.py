@@ -13,11 +13,11 @@ from enum import StrEnum
 from typing import Any
 
 from regard.core.errors import MissingDependency, ModelError
+from regard.models.checkpoints.load_errors import guarded
 from regard.models.checkpoints.memory import available_memory
 from regard.models.checkpoints.placement import Placement
 from regard.models.checkpoints.source import CONFIG, Checkpoint
 from regard.models.checkpoints.tensors import TensorFiles
-from regard.models.parts import guarded
 
 # Buffers that models create and old checkpoints contain.
 _REMADE = re.compile(r".*\.(position_ids|inv_freq)")

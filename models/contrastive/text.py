@@ -18,9 +18,9 @@ import numpy as np
 
 from regard.core.errors import ModelError
 from regard.core.records import Int64Array
+from regard.models.checkpoints.load_errors import guarded
 from regard.models.checkpoints.source import Checkpoint
 from regard.models.contrastive.architecture import Architecture, Family
-from regard.models.parts import guarded
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer

@@ -15,6 +15,7 @@ import torch
 from transformers import Sam2Config, Sam2Model
 
 from regard.core.errors import ModelError
+from regard.models.checkpoints.load_errors import guarded
 from regard.models.checkpoints.placement import Placement
 from regard.models.checkpoints.source import CONFIG, Checkpoint
 from regard.models.checkpoints.tensors import (
@@ -26,7 +27,6 @@ from regard.models.checkpoints.tensors import (
     require_whole,
     shapes_of,
 )
-from regard.models.parts import guarded
 from regard.models.sam2.parameters import Sam2Parameters
 
 _MODEL_TYPES = ("sam2", "sam2_video")

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from regard.models.checkpoints.load_errors import guarded
 from regard.models.parts import (
     CheckpointPart,
     MemoryNeed,
     PartDefinition,
-    guarded,
     read_parameters,
 )
 from regard.models.sam2.parameters import Sam2Parameters

@@ -12,12 +12,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from regard.core.errors import ModelError
+from regard.models.checkpoints.load_errors import guarded
 from regard.models.checkpoints.source import Checkpoint
 from regard.models.parts import (
     CheckpointPart,
     MemoryNeed,
     PartDefinition,
-    guarded,
     read_parameters,
 )
 from regard.models.sam2unet.parameters import Sam2UNetParameters

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from regard.models.checkpoints.load_errors import guarded
 from regard.models.parts import (
     MemoryNeed,
     PartDefinition,
-    guarded,
     read_parameters,
 )
 from regard.models.text_reading.weights import DETECTION, DIRECTION, RECOGNITION, RapidParameters

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from transformers import SiglipVisionModel
 
 from regard.core.errors import ModelError
+from regard.models.checkpoints.load_errors import guarded
 from regard.models.checkpoints.placement import Placement
 from regard.models.checkpoints.source import Checkpoint
 from regard.models.checkpoints.tensors import (
@@ -27,7 +28,6 @@ from regard.models.checkpoints.tensors import (
     require_whole,
     shapes_of,
 )
-from regard.models.parts import guarded
 from regard.models.xgenmm.config import ADDED, TowerConfig, XGenMMConfig
 from regard.models.xgenmm.model import MERGED, XGenMM
 

@@ -8,8 +8,8 @@ from typing import Any
 from transformers import LlamaTokenizer
 
 from regard.core.errors import ModelError
+from regard.models.checkpoints.load_errors import guarded
 from regard.models.checkpoints.source import Checkpoint
-from regard.models.parts import guarded
 from regard.models.xgenmm.config import ADDED
 
 _FILE = "tokenizer.json"
