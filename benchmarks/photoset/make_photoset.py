@@ -263,6 +263,7 @@ def download_packages(folder: Path) -> None:
             f"{missing[0]} is not installed; unpack the Debian packages {', '.join(PACKAGES)} "
             "on a Debian machine and name the folder: make photoset PACKAGES=DIR"
         )
+    print(f"downloading {', '.join(PACKAGES)}: about 300 MB", flush=True)
     fetched = subprocess.run(
         ["apt-get", "download", *PACKAGES],
         cwd=folder,
