@@ -9,6 +9,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ import pytest
 from made_library import Library as Photos
 from made_library import painted, regard, write_photo
 from made_local_server import LocalServer
+from PIL import Image, ImageDraw, ImageFont
 
 import regard as api
 from regard import Answer, Library, NotFound, UsageError
@@ -404,12 +406,58 @@ def _change_models(library: Library) -> None:
 
 @pytest.mark.parametrize(
     "operation",
-    ["remove", "write_metadata", "verify", "measure_recall", "rebuild", "export", "import_"],
-)
+    ["remove", "watch", "write_metadata", "verify", "measure_recall", "rebuild", "export",
+     "import_"],
+)  # fmt: skip
 def test_a_server_refuses_what_works_on_a_home(url: str, operation: str) -> None:
-    arguments = ("x",) if operation in {"remove", "export", "import_"} else ()
-    with api.open(url) as library, pytest.raises(UsageError, match="works on a home and not on"):
+    arguments = ("x",) if operation in {"remove", "watch", "export", "import_"} else ()
+    refusal = "watches its own" if operation == "watch" else "works on a home and not on a server"
+    with api.open(url) as library, pytest.raises(UsageError, match=refusal):
         getattr(library, operation)(*arguments)
+
+
+def test_a_home_is_watched_until_progress_says_stop(tmp_path: Path) -> None:
+    photos = Photos(tmp_path)
+    photos.photo("a.png", 1)
+    progress = Recorder()
+    with api.open(photos.home, profile="fake") as library:
+        runs = library.watch(photos.photos, progress=progress)
+        assert next(runs).indexed == 1
+        photos.photo("b.png", 2)
+        assert next(runs).indexed == 1
+        assert len(library.search("red").hits) == 2
+        progress.is_stopped = True
+        assert list(runs) == []
+
+
+def test_text_is_not_read_without_a_reader(library: Library) -> None:
+    with pytest.raises(CannotWork, match="reader"):
+        library.read()
+
+
+@pytest.mark.parametrize("is_remote", [False, True])
+def test_text_is_read_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, is_remote: bool
+) -> None:
+    (tmp_path / "reads.toml").write_text(
+        'description = "reads"\n[encoder]\nkind = "fake"\n[reader]\nkind = "rapidocr"\n'
+    )
+    monkeypatch.setenv("REGARD_PROFILES", str(tmp_path))
+    photos = Photos(tmp_path)
+    sign = Image.new("RGB", (320, 160), (40, 70, 200))
+    ImageDraw.Draw(sign).text((30, 50), "Fresh Coffee", font=ImageFont.load_default(40))
+    sign.save(photos.photos / "sign.png")
+    with api.open(photos.home, profile="reads") as library:
+        assert library.index(photos.photos, read=False).indexed == 1
+    with ExitStack() as opened:
+        place: Path | str = photos.home
+        if is_remote:
+            place = opened.enter_context(LocalServer(photos.home, profile=None)).url
+        library = opened.enter_context(api.open(place))
+        report = library.read()
+        assert (report.read, report.lines, report.interrupted) == (1, 1, False)
+        assert library.read().read == 0
+        assert [region.text for region in library.regions("a1") if region.text] == ["Fresh Coffee"]
 
 
 def test_a_home_is_maintained(tmp_path: Path) -> None:
