@@ -186,6 +186,7 @@ def test_what_is_trashed_while_it_is_analysed_is_told_as_removed_last(assets: As
             # Somebody else is at the log: all but that is done of the one, when the other begins.
             connection.execute(update(schema.counter).values(value=schema.counter.c.value))
             trashed = pool.submit(assets.editing.trash, ids)
+            # Time to come to the lock; a statement that waits for one has no event.
             time.sleep(0.2)
             file = AnalysedFile(stamp, header("p"), PhotoFacts(), analysis("p"))
             saved = pool.submit(writer.save, [file])

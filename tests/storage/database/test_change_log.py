@@ -42,6 +42,7 @@ class Watcher:
         self._thread = threading.Thread(target=self._watch)
         self.seen: list[int] = []
         self.wrong: list[object] = []
+        self._looks = threading.Semaphore(0)
 
     def __enter__(self) -> Watcher:
         self._thread.start()
@@ -55,6 +56,13 @@ class Watcher:
         while not self._stopped.is_set():
             self.look()
 
+    def wait_for_looks(self) -> None:
+        """Wait until it has looked, from the beginning to the end, at what is there now."""
+        while self._looks.acquire(blocking=False):
+            pass
+        for _ in range(2):
+            assert self._looks.acquire(timeout=120)
+
     def look(self) -> int:
         with self._home.catalog.database.reading() as connection:
             visible = last_position(connection)
@@ -66,6 +74,7 @@ class Watcher:
         if positions != list(range(1, visible + 1)):
             self.wrong.append((visible, positions))
         self.seen.append(visible)
+        self._looks.release()
         return visible
 
 
@@ -83,13 +92,13 @@ def test_a_transaction_that_began_first_and_commits_last(home: Home, backend: st
             if backend == "postgresql":
                 assert second_committed.wait(120)
             record_changes(connection, one_each(channel, 101, 102), [])
-            time.sleep(0.05)
+            watcher.wait_for_looks()
 
     def second() -> None:
         assert first_began.wait(120)
         with database.writing() as connection:
             record_changes(connection, one_each(channel, 201, 202, 203), [])
-            time.sleep(0.05)
+            watcher.wait_for_looks()
         second_committed.set()
 
     threads = [threading.Thread(target=work) for work in (first, second)]
@@ -128,6 +137,7 @@ def test_numbers_taken_hold_back_those_who_come_later(home: Home) -> None:
         for thread in threads:
             thread.start()
         taken.wait(120)
+        # Time in which a later number would show; nothing tells that none does.
         time.sleep(0.2)
         assert set(watcher.seen) <= {0}
         let_go.set()

@@ -201,6 +201,7 @@ def test_what_is_being_added_is_not_discarded(originals: Originals) -> None:
             incoming.write(DATA)
             assert incoming.keep().was_there
             discarding = threads.submit(originals.discard, SHA, unless=needed)
+            # Time in which it would end if it did not wait; waiting has no event.
             time.sleep(0.1)
             assert not discarding.done()
             rows.append(SHA)
@@ -223,6 +224,7 @@ def test_an_upload_waits_for_a_discard_and_stores_its_own_bytes(originals: Origi
         discarding = threads.submit(originals.discard, SHA, unless=needed)
         assert asked.wait(60)
         storing = threads.submit(store, originals)
+        # Time in which it would end if it did not wait; waiting has no event.
         time.sleep(0.1)
         assert not storing.done()
         go_on.set()
