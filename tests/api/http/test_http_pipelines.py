@@ -79,15 +79,21 @@ def database(request: pytest.FixtureRequest) -> Callable[[], str | None]:
     otherwise."""
     if getattr(request, "param", "sqlite") == "sqlite":
         return lambda: None
-    if request.param == "pgvector":
-        request.getfixturevalue("monkeypatch").setenv("REGARD_VECTORS", "pgvector")
+    vectors = {"postgresql": "faiss"}.get(request.param, request.param)
+    if vectors == "milvus":
+        vectors = request.getfixturevalue("milvus_server").url
+    request.getfixturevalue("monkeypatch").setenv("REGARD_VECTORS", vectors)
     make: Callable[[], str] = request.getfixturevalue("postgres_url")
     return make
 
 
 @pytest.mark.parametrize(
     "database",
-    ["sqlite", pytest.param("pgvector", marks=pytest.mark.campaign)],
+    [
+        "sqlite",
+        pytest.param("pgvector", marks=pytest.mark.campaign),
+        pytest.param("milvus", marks=pytest.mark.campaign),
+    ],
     indirect=True,
 )
 def test_searches_continue_while_workers_are_killed(filled: Served, gate: Gate) -> None:
@@ -180,6 +186,7 @@ def test_model_changes_complete_during_constant_uploads(filled: Served, gate: Ga
         "sqlite",
         pytest.param("postgresql", marks=pytest.mark.campaign),
         pytest.param("pgvector", marks=pytest.mark.campaign),
+        pytest.param("milvus", marks=pytest.mark.campaign),
     ],
     indirect=True,
 )
@@ -214,7 +221,7 @@ def test_model_change_and_rollback_keep_regions_and_assets(filled: Served) -> No
     assert job.report is not None
     assert job.report["removed"] == 1
     assert states(client) == [("turned", "live", PHOTOS + 1)]
-    if os.environ.get("REGARD_VECTORS") != "pgvector":
+    if os.environ.get("REGARD_VECTORS", "faiss") == "faiss":
         assert os.listdir(filled.home / "indexes") == [live.fingerprint[:16]]
     with refused("conflict"):
         client.pipelines.roll_back()
