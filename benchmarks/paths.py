@@ -69,7 +69,7 @@ class CallCounter:
     def close(self) -> None:
         """Stop watching this thread and new ones."""
         sys.setprofile(None)
-        threading.setprofile(None)  # type: ignore[arg-type]
+        threading.setprofile(None)
 
     def count(self, work: Callable[[], object]) -> CallCounts:
         """The calls that the work makes."""
