@@ -2,8 +2,7 @@
 
 Runs regard with the profile `fake` over made pictures, and counts the calls of its own functions in
 all threads, the files they lie in, and how often a thread goes from one file to another: as much
-code meets a reader who follows one photograph or one query. Each item that a generator yields
-counts as a call.
+code meets a reader who follows one photograph or one query. A generator counts once.
 """
 
 from __future__ import annotations
@@ -84,7 +83,7 @@ class CallCounter:
     def _see(self, frame: FrameType, event: str, _: Any) -> None:
         counts, code = self._counts, frame.f_code
         # Lambdas, comprehensions and modules are read where they stand.
-        if counts is None or event != "call" or code.co_name.startswith("<"):
+        if counts is None or event != "call" or code.co_name.startswith("<") or is_resumed(frame):
             return
         if code.co_filename not in self._files:
             self._files[code.co_filename] = self._own_file(code.co_filename)
@@ -105,6 +104,11 @@ class CallCounter:
             return None
         relative = path.relative_to(self._root)
         return str(relative) if relative.parts[0] in FOLDERS else None
+
+
+def is_resumed(frame: FrameType) -> bool:
+    """Whether a generator or coroutine goes on, by the argument of its instruction RESUME."""
+    return frame.f_lasti >= 0 and frame.f_code.co_code[frame.f_lasti + 1] & 3 != 0
 
 
 def main() -> None:
