@@ -18,6 +18,8 @@ from made_server import Server
 
 import regard as package
 
+pytestmark = pytest.mark.slow
+
 _seeds = itertools.count(50)
 PREFIX = "/my/photos"
 OTHER = "/b%C3%BCcher"

@@ -36,6 +36,7 @@ export function makeRating({ rating, canEdit, change, onProblem }) {
   function draw() {
     stars.forEach((star, place) => {
       fill(star, icon(place < given ? "star-full" : "star"));
+      star.classList.toggle("is-given", place < given);
       star.setAttribute("aria-pressed", String(place + 1 === given));
     });
     note.hidden = given >= 0;

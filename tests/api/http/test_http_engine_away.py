@@ -19,6 +19,8 @@ from postgres_server import PostgresServer
 from regard.api.client import ServerProblem
 from regard.storage.database.connection import Database
 
+pytestmark = pytest.mark.slow
+
 
 def execute(url: str, *statements: str) -> None:
     database = Database(url)
@@ -64,7 +66,6 @@ def seconds_until(status: int, served: Served, path: str) -> float:
     return time.monotonic() - began
 
 
-@pytest.mark.slow
 def test_servers_are_ready_while_the_engine_accepts_and_never_answers(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as silent:
         url = f"milvus://127.0.0.1:{silent.getsockname()[1]}"
