@@ -11,8 +11,8 @@ import pytest
 from gallery import save
 from made_library import Library
 from made_server import Server
-from page_parts import expect_no_serious_violation, hits, part, shown
-from playwright.sync_api import Page, expect
+from page_parts import expect_no_serious_violation, hits, part, shown, wait_until
+from playwright.sync_api import Page, Route, expect
 from visits import Visits
 
 from regard.api.client import Client
@@ -129,6 +129,39 @@ def test_albums_are_shown_joined_and_left(visit: Visits, server: Server, shoot: 
     page.get_by_title("Show the album Lakes, rivers").click()
     expect(hits(page)).to_have_count(1)
     assert shown(page) == ["blue.png"]
+
+
+def test_albums_typed_faster_than_they_are_stored_are_all_joined(
+    visit: Visits, server: Server
+) -> None:
+    page = _open(visit, server, "green")
+    held: list[Route] = []
+
+    def hold(route: Route) -> None:
+        if route.request.method == "POST" and not held:
+            held.append(route)
+        else:
+            route.continue_()
+
+    page.route("**/v1/albums", hold)
+    names, field = page.get_by_test_id("album-in"), part(page, "album-in-input")
+    for name in ("Quick", "Quicker"):
+        field.fill(name)
+        field.press("Enter")
+    expect(names).to_have_text(["Quick", "Quicker"])
+    wait_until(page, lambda: len(held) == 1)
+    held[0].continue_()
+    with Client(server.url) as client:
+        wanted = {"Quick": 1, "Quicker": 1}
+        wait_until(
+            page,
+            lambda: (
+                {one.name: one.assets for one in client.albums.iterate() if one.name in wanted}
+                == wanted
+            ),
+        )
+    page.reload()
+    expect(names).to_have_text(["Quick", "Quicker"])
 
 
 def test_a_slideshow_of_an_album_shows_what_is_in_it_alone(visit: Visits, server: Server) -> None:

@@ -22,7 +22,7 @@ from page_parts import (
     scroll_through,
     wait_until,
 )
-from playwright.sync_api import Page, Route, expect
+from playwright.sync_api import Error, Page, Route, expect
 from visits import Visits
 
 from regard.api.client import Client, Filters
@@ -300,6 +300,43 @@ def test_keyboard_and_selection_reach_photos_that_are_not_loaded(
     part(page, "select-mode").click()
     part(page, "select-all").click()
     expect(part(page, "selection-count")).to_have_text(f"{_COUNT} selected")
+
+
+@pytest.mark.parametrize("mover", ["browser", "person"])
+def test_what_is_to_be_focused_comes_into_sight_unless_somebody_moves_on(
+    mover: str, visit: Visits, server: Server
+) -> None:
+    page = visit(server.url)
+    _settle(page)
+    hits(page).first.get_by_test_id("hit-link").focus()
+    held: list[Route] = []
+
+    def hold(route: Route) -> None:
+        held.append(route)
+
+    page.route(re.compile(r"/v1/assets\?"), hold)
+    page.keyboard.press("End")
+    wait_until(page, lambda: len(held) > 0)
+    end = page.evaluate("scrollY")
+    if mover == "browser":
+        page.evaluate("void scrollBy(0, -5000)")
+        wait_until(page, lambda: abs(page.evaluate("scrollY") - end) < 2)
+    else:
+        page.mouse.move(400, 400)
+        page.mouse.wheel(0, -5000)
+        wait_until(page, lambda: page.evaluate("scrollY") < end - 4000)
+    page.unroute_all()
+    for route in held:
+        # Some are no longer waited for.
+        with contextlib.suppress(Error):
+            route.continue_()
+    _settle(page)
+    last = page.locator(f'[data-testid="hit"][aria-posinset="{_COUNT}"]')
+    if mover == "browser":
+        expect(last.get_by_test_id("hit-link")).to_be_focused()
+        expect(last).to_be_in_viewport()
+    else:
+        assert last.count() == 0
 
 
 def test_other_lists_and_searches_use_the_same_grid(visit: Visits, server: Server) -> None:

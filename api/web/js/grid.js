@@ -173,8 +173,7 @@ export function makeGrid(list, actions, isSelected) {
     const isFar = y - base < LONGEST / 8 || y - base > (LONGEST * 7) / 8;
     if (isFar) base = Math.min(last, Math.max(0, y - LONGEST / 2));
     const { top } = view();
-    if (Math.abs(y - top) < 1) return;
-    scrollTo(0, scrollY + y - top);
+    if (Math.abs(y - top) >= 1) scrollTo(0, scrollY + y - top);
     known = scrollY;
   }
 
@@ -199,8 +198,12 @@ export function makeGrid(list, actions, isSelected) {
   /** Take notice if somebody has scrolled; before heights change, or it would be undone. */
   function notice() {
     if (Math.abs(scrollY - known) <= 1) return;
+    if (goal !== null) {
+      // Nobody did, or there would be no goal: the browser moved the page.
+      keepAnchor();
+      return;
+    }
     known = scrollY;
-    goal = null;
     takeAnchor();
     // At the ends of the window, move it.
     if (anchor && height > LONGEST) scrollToPlace(view().top);
@@ -367,6 +370,10 @@ export function makeGrid(list, actions, isSelected) {
     });
   }
   addEventListener("scroll", onScroll, { passive: true });
+  // Somebody who moves on gives the goal up.
+  for (const kind of ["wheel", "touchmove", "pointerdown", "keydown"]) {
+    addEventListener(kind, (event) => { if (!event.defaultPrevented) goal = null; }, { passive: true });
+  }
   addEventListener("resize", () => listing && !list.hidden && update());
 
   // --- focus --------------------------------------------------------------------------------
@@ -447,6 +454,8 @@ export function makeGrid(list, actions, isSelected) {
     /** Show a listing, with a place of it on top; null shows nothing. */
     show(shown, at = null) {
       const focused = focusedTile();
+      // The same results, loaded again.
+      const awaited = shown?.key === listing?.key ? goal : null;
       clear();
       listing = shown;
       base = 0;
@@ -464,7 +473,7 @@ export function makeGrid(list, actions, isSelected) {
       keepAnchor();
       known = scrollY;
       render();
-      const again = focused ? listing.find(({ asset }) => asset.id === focused.result.asset.id) : -1;
+      const again = awaited ?? (focused ? listing.find(({ asset }) => asset.id === focused.result.asset.id) : -1);
       if (again >= 0) focusOn(again);
     },
     /** More is loaded, or results are gone. */
@@ -517,6 +526,10 @@ export function makeGrid(list, actions, isSelected) {
     focus(id) {
       const index = listing ? listing.find(({ asset }) => asset.id === id) : -1;
       return index >= 0 && focusOn(index);
+    },
+    /** What was to be focused can't be loaded. */
+    giveUp() {
+      goal = null;
     },
     /** The position of the focused photograph, or of the first in sight. */
     current: () => focusedTile()?.index ?? anchor?.index ?? 0,

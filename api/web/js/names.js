@@ -19,7 +19,10 @@ export const ALBUMS = {
  * stored, and `onProblem` receives its Problem if that fails.
  */
 export function makeNames({ kind, names, canEdit, suggest, change, onProblem, onOpen }) {
-  let present = [...names];
+  let stored = [...names];
+  // What is not stored yet, in order: of a list of names, the list after it.
+  const edits = [];
+  const present = () => edits.reduce((known, edit) => edit(known), stored);
   const list = h("ul", { class: "tags", data: { testid: `${kind.testid}s` } });
   const options = h("datalist", { id: `${kind.testid}-options` });
   const field = h("input", {
@@ -40,36 +43,40 @@ export function makeNames({ kind, names, canEdit, suggest, change, onProblem, on
     const added = kind.read(field.value);
     if (!added.length) return;
     field.value = "";
-    store([...new Set([...present, ...added])]);
+    store((known) => [...new Set([...known, ...added])]);
   });
   onKeys(field, "names", { last: () => list.querySelector("li:last-child .chip-remove")?.focus() },
-    () => field.value !== "" || !present.length);
+    () => field.value !== "" || !present().length);
 
-  async function store(next) {
-    const before = present;
-    present = next;
+  /** Store the names as `edit` makes them of those before; one after the other, but shown at once. */
+  async function store(edit) {
+    edits.push(edit);
     draw();
-    try {
-      present = [...(await change(next))];
-    } catch (problem) {
-      present = before;
-      onProblem(problem);
+    if (edits.length > 1) return;
+    while (edits.length) {
+      try {
+        stored = [...(await change(edits[0](stored)))];
+      } catch (problem) {
+        onProblem(problem);
+      }
+      edits.shift();
+      draw();
     }
-    draw();
   }
 
   function draw() {
+    const shown = present();
     const focused = document.activeElement?.closest?.(".tags li");
     const position = focused && focused.parentElement === list ? [...list.children].indexOf(focused) : -1;
-    fill(list, present.map((name) => h(
+    fill(list, shown.map((name) => h(
       "li", { class: "chip", data: { testid: kind.testid } },
       h("button", { type: "button", class: "chip-label", title: kind.open(name), on: { click: () => onOpen(name) } }, h("span", { dir: "auto" }, name)),
-      canEdit && iconButton("close", kind.remove(name), () => store(present.filter((other) => other !== name)), { class: "chip-remove", "data-testid": `${kind.testid}-remove` }),
+      canEdit && iconButton("close", kind.remove(name), () => store((known) => known.filter((other) => other !== name)), { class: "chip-remove", "data-testid": `${kind.testid}-remove` }),
     )));
-    list.hidden = !present.length;
-    if (position >= 0) (list.children[Math.min(position, present.length - 1)]?.querySelector(".chip-remove") ?? field).focus();
+    list.hidden = !shown.length;
+    if (position >= 0) (list.children[Math.min(position, shown.length - 1)]?.querySelector(".chip-remove") ?? field).focus();
   }
 
   draw();
-  return h("div", { class: "tag-editor" }, list, canEdit ? form : !present.length && h("p", { class: "hint" }, kind.none));
+  return h("div", { class: "tag-editor" }, list, canEdit ? form : !stored.length && h("p", { class: "hint" }, kind.none));
 }

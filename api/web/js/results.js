@@ -201,9 +201,13 @@ export function makeResults({ grid, list, notice, tail, summary, help }) {
       return;
     }
     showTail();
-    if (which.problem) announce("Loading failed");
-    // It tells what is needed now.
-    else grid.update();
+    if (which.problem) {
+      announce("Loading failed");
+      grid.giveUp();
+    } else {
+      // It tells what is needed now.
+      grid.update();
+    }
   }
 
   /** The first of the blocks, with those beside it that are among them, as far as one request goes. */

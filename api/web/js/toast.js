@@ -4,6 +4,8 @@
 import { announce, button, h, iconButton, moveToDialog } from "./dom.js";
 
 const STAY_MS = 9000;
+// For an action, people need time to read and to reach it (WCAG 2.2.1).
+const STAY_FOR_ACTION_MS = 20_000;
 const host = document.getElementById("toasts");
 
 /** Show a message; `action` is {words, run}. Errors stay until closed. */
@@ -18,7 +20,7 @@ export function toast(message, { action, isError = false } = {}) {
   let timer = null;
   const wait = () => {
     clearTimeout(timer);
-    if (!isError) timer = setTimeout(close, STAY_MS);
+    if (!isError) timer = setTimeout(close, action ? STAY_FOR_ACTION_MS : STAY_MS);
   };
   const stay = () => clearTimeout(timer);
   function close() {
