@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
 
 from prometheus_client import CollectorRegistry, Histogram, generate_latest
 from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
+from regard.api.http.one_at_a_time import OneAtATime
 from regard.api.library.home import Home
 from regard.core.errors import RegardError
 from regard.storage.service.jobs import SqlJobQueue
@@ -15,6 +17,8 @@ from regard.storage.service.webhooks import SqlWebhooks
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 _BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
+# How long a scrape waits for the vector engine; Prometheus gives up after ten seconds.
+_ENGINE_SECONDS = 1.0
 
 
 class Metrics:
@@ -53,11 +57,12 @@ class Metrics:
 
 
 class _State(Collector):
-    """Gauges that are read at scrape time; those that can't be read are omitted."""
+    """Gauges that are read at scrape time; those that can't be read in time are omitted."""
 
     def __init__(self, jobs: SqlJobQueue, library: Callable[[], Home]) -> None:
         self._jobs = jobs
         self._library = library
+        self._sizes = OneAtATime[Mapping[str, Mapping[str, Any]]]("index sizes")
 
     def describe(self) -> list[Metric]:
         return []
@@ -91,7 +96,8 @@ class _State(Collector):
                 failures.add_metric([str(webhook.id)], webhook.failures)
             for state, count in self._jobs.counts().items():
                 jobs.add_metric([state.value], count)
-            for channel, stats in library.indexes.stats().items():
+            sizes = self._sizes.run(library.indexes.stats, _ENGINE_SECONDS) or {}
+            for channel, stats in sizes.items():
                 space, _, kind = channel.rpartition("/")
                 rows.add_metric([space, kind], stats["rows"])
         except RegardError:

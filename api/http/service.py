@@ -16,7 +16,6 @@ import time
 import uuid
 import weakref
 from collections.abc import Callable, Collection, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import BinaryIO
 
@@ -26,6 +25,7 @@ from regard.api.http.access import Access
 from regard.api.http.documents import Documents
 from regard.api.http.duplicate_lists import DuplicateLists
 from regard.api.http.metrics import Metrics
+from regard.api.http.one_at_a_time import OneAtATime
 from regard.api.library.home import Home, open_originals, open_thumbnails
 from regard.api.library.purging import Purging
 from regard.core.assets import Asset, AssetState
@@ -97,24 +97,6 @@ class Serving:
     engine: SearchEngine
 
 
-class _OneAtATime:
-    """Work that no caller waits for long."""
-
-    def __init__(self, name: str) -> None:
-        self._threads = ThreadPoolExecutor(1, name)
-        self._lock = threading.Lock()
-        self._last: Future[None] | None = None
-
-    def run(self, work: Callable[[], None], seconds: float) -> None:
-        """Do the work, unless it is still being done, and wait so long; raises what it raises."""
-        with self._lock:
-            if self._last is None or self._last.done():
-                self._last = self._threads.submit(work)
-            running = self._last
-        with contextlib.suppress(TimeoutError):
-            running.result(seconds)
-
-
 class Service:
     """What handlers call; `wake_worker` notifies the worker of a new job."""
 
@@ -131,7 +113,7 @@ class Service:
         self._draining = threading.Event()
         self._is_warm = False
         self._not_ready = "the models and indexes are loading"
-        self._check = _OneAtATime("readiness")
+        self._check = OneAtATime[None]("readiness")
         self.limits = DecodeLimits(max_bytes=options.upload_bytes)
         self.editing = SqlAssetEditing(catalog)
         self.uploads = SqlUploads(catalog)
