@@ -243,17 +243,18 @@ class Implementation:
         self, directory: Path, dimension: int = 16, limits: SegmentLimits = SMALL
     ) -> SegmentedIndex:
         return SegmentedIndex(
-            identity(dimension), directory, limits=self._limits(limits), devices=self.devices()
+            identity(dimension), directory, limits=self.limits(limits), devices=self.devices()
         )
 
     def open(
         self, directory: Path, dimension: int = 16, limits: SegmentLimits = SMALL
     ) -> SegmentedIndex:
         return SegmentedIndex.open(
-            identity(dimension), directory, limits=self._limits(limits), devices=self.devices()
+            identity(dimension), directory, limits=self.limits(limits), devices=self.devices()
         )
 
-    def _limits(self, limits: SegmentLimits) -> SegmentLimits:
+    def limits(self, limits: SegmentLimits) -> SegmentLimits:
+        """The same limits, by which small segments have lists if the index has any."""
         if not self.has_lists:
             return limits
         return replace(limits, listed_segment_rows=8, listed_index_rows=30)

@@ -15,7 +15,18 @@ import numpy as np
 import pytest
 from made_processes import Forked
 from postgres_server import PostgresServer
-from vector_oracle import Truth, add, as_rows, contents, identity, remove, step, unit_rows
+from vector_oracle import (
+    APPROXIMATE,
+    SMALL,
+    Truth,
+    add,
+    as_rows,
+    contents,
+    identity,
+    remove,
+    step,
+    unit_rows,
+)
 
 from regard.core.errors import EngineUnavailable, HomeError, NotFound
 from regard.core.idset import IdSet
@@ -24,6 +35,7 @@ from regard.storage.vectors.engine import Additions, VectorEngine, VectorIndex
 from regard.storage.vectors.engines import make_engine
 from regard.storage.vectors.pgvector import index as pgvector_index
 from regard.storage.vectors.pgvector import scan as pgvector_scan
+from regard.storage.vectors.segments import index as segments_index
 
 D = 16
 NO_IDS = np.empty(0, np.int64)
@@ -59,15 +71,13 @@ class Setup:
         )
 
 
-@pytest.fixture(
-    params=[
-        "faiss",
-        "pgvector",
-        "pgvector, hnsw",
-        # Each collection that it makes takes some seconds.
-        pytest.param("milvus", marks=pytest.mark.campaign),
-    ]
-)
+# Each collection that Milvus makes takes some seconds.
+_ENGINES = ["faiss", "pgvector", pytest.param("milvus", marks=pytest.mark.campaign)]
+# Processes that apply steps have no index that is made for many rows.
+over_processes = pytest.mark.parametrize("setup", _ENGINES, indirect=True)
+
+
+@pytest.fixture(params=[*_ENGINES, "faiss, lists", "pgvector, hnsw"])
 def setup(
     request: pytest.FixtureRequest,
     tmp_path: Path,
@@ -76,14 +86,18 @@ def setup(
 ) -> Iterator[Setup]:
     url = postgres_server.create_database()
     database = Database(url)
-    name, _, hnsw = request.param.partition(", ")
-    if hnsw:
-        # Small tables are searched as large ones are.
+    name, _, index = request.param.partition(", ")
+    # Few rows are searched as many are.
+    if index == "lists":
+        APPROXIMATE.prepare(monkeypatch)
+        limits = APPROXIMATE.limits(SMALL)
+        monkeypatch.setattr(segments_index, "SegmentLimits", lambda: limits)
+    elif index == "hnsw":
         monkeypatch.setattr(pgvector_index, "_INDEXED_ROWS", 300)
         monkeypatch.setattr(pgvector_scan, "_ROW_COST", 0)
     is_milvus = name == "milvus"
     vectors = request.getfixturevalue("milvus_server").url if is_milvus else name
-    recall = 0.95 if hnsw or is_milvus else 1.0
+    recall = APPROXIMATE.recall if index == "lists" else 0.95 if index or is_milvus else 1.0
     setup = Setup(vectors, tmp_path / "indexes", url, database, recall, not is_milvus)
     yield setup
     if is_milvus:
@@ -460,11 +474,12 @@ def test_pgvector_applies_again_what_was_deleted_beneath_it(on_pgvector: Setup) 
     assert contents(index) == contents(on_pgvector.open())
 
 
+@over_processes
 @pytest.mark.parametrize("kills", [3, pytest.param(50, marks=pytest.mark.campaign)])
 def test_a_killed_applier_leaves_whole_steps(setup: Setup, kills: int, tmp_path: Path) -> None:
-    truth, last = _steps(tmp_path), 40 * kills
+    truth = _steps(tmp_path)
     for _ in range(kills):
-        applier = setup.applier(last)
+        applier = setup.applier(40 * kills)
         assert applier.stdout is not None
         applier.stdout.readline()
         time.sleep(random.uniform(0, 0.2))
@@ -476,11 +491,13 @@ def test_a_killed_applier_leaves_whole_steps(setup: Setup, kills: int, tmp_path:
             with index.changing():
                 step(index, index.applied_through + 1)
         assert contents(index) == truth(index.applied_through)
+    last = index.applied_through + 20
     with setup.applier(last) as applier:
         applier.communicate()
     assert contents(setup.open()) == truth(last)
 
 
+@over_processes
 def test_two_appliers_at_once(setup: Setup, tmp_path: Path) -> None:
     appliers = [setup.applier(60) for _ in range(2)]
     for applier in appliers:
