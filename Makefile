@@ -25,7 +25,7 @@ FILES := find $(SOURCES) -name '*.py' -o -path '*/web/*' -type f -o -path '*/shi
 
 export PHOTOS
 .NOTPARALLEL:
-.PHONY: run demo test test-all lint types imports pytest campaign benchmark benchmark-service benchmark-models benchmark-size photoset docs openapi-lint clean FORCE
+.PHONY: run demo test test-all lint types imports pytest campaign campaign-servers benchmark benchmark-service benchmark-models benchmark-size photoset docs openapi-lint clean FORCE
 
 run: $(VENV)/.installed-run $(VENV)/.linked
 ifdef PHOTOS
@@ -69,6 +69,10 @@ pytest: $(VENV)/.installed-test $(VENV)/.linked
 # The longest tests: crash and damage campaigns at full length, with new random examples each time.
 campaign: $(VENV)/.installed-test $(VENV)/.linked
 	$(BIN)/python -m pytest -m campaign --timeout 1800 --hypothesis-profile explore
+
+# The tests of the HTTP API before two servers, each request to one of them at random.
+campaign-servers: $(VENV)/.installed-test $(VENV)/.linked
+	$(BIN)/python -m pytest -m campaign -k two-servers --timeout 1800 tests/api/http
 
 benchmark: $(VENV)/.installed-run $(VENV)/.linked
 	$(BIN)/python benchmarks/indexing_rate.py $(PHOTOS)

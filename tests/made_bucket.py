@@ -58,6 +58,10 @@ class Bucket:
         """The keys of all objects, by moto's own records."""
         return sorted(key for key in self._store.buckets[BUCKET].keys if key.startswith(prefix))
 
+    def objects(self, prefix: str = "") -> dict[str, bytes]:
+        """The bytes of all objects by key, without requests."""
+        return {key: self._store.get_object(BUCKET, key).value for key in self.object_keys(prefix)}
+
     def put(self, key: str, data: bytes) -> None:
         """Store an object, without a request."""
         self._store.put_object(BUCKET, key, data)

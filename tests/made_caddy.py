@@ -29,10 +29,14 @@ def free_ports(count: int) -> list[int]:
 
 
 @contextmanager
-def proxy_before(ports: tuple[int, int], folder: Path) -> Iterator[str]:
-    """The URL of a proxy before the servers at two ports of this machine."""
+def proxy_before(ports: tuple[int, int], folder: Path, policy: str = "least_conn") -> Iterator[str]:
+    """The URL of a proxy before the servers at two ports of this machine.
+
+    `policy` says which of them gets a request, in Caddy's words.
+    """
     (port,) = free_ports(1)
     text = CADDYFILE.read_text().replace("\n:8420 {", f"\nhttp://127.0.0.1:{port} {{")
+    text = text.replace("lb_policy least_conn", f"lb_policy {policy}")
     for number, upstream in enumerate(ports, start=1):
         text = text.replace(f"server-{number}:8420", f"127.0.0.1:{upstream}")
     file = folder / "Caddyfile"

@@ -10,7 +10,9 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from made_bucket import Bucket
 from made_service import Served, Shelf
+from made_two_servers import ServedByTwo
 from milvus_server import MilvusServer
 from postgres_server import PostgresServer
 
@@ -56,6 +58,15 @@ def served_on_milvus(
         yield served
 
 
+@pytest.fixture(scope="session")
+def served_by_two_servers(
+    postgres_url: Callable[[], str], tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Served]:
+    folder = tmp_path_factory.mktemp("served")
+    with Bucket() as bucket, ServedByTwo(folder, postgres_url(), bucket) as served:
+        yield served
+
+
 _SLOW, _CAMPAIGN = pytest.mark.slow, pytest.mark.campaign
 # Of modules that run on PostgreSQL too, the kind of those tests. The other modules test what does
 # not depend on the database; the tests of storage run SQL on both.
@@ -67,24 +78,54 @@ _ON_POSTGRESQL = {
 }
 
 
+# Modules that run with two servers, too: those that neither restart nor configure the server.
+_WITH_TWO_SERVERS = {
+    "test_http_albums",
+    "test_http_assets",
+    "test_http_bodies",
+    "test_http_bounds",
+    "test_http_changes",
+    "test_http_collections",
+    "test_http_duplicates",
+    "test_http_files",
+    "test_http_jobs",
+    "test_http_queries",
+    "test_http_search",
+    "test_http_suggestions",
+    "test_http_uploads",
+}
+
+
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    if "backend" in metafunc.fixturenames:
-        marks = _ON_POSTGRESQL.get(metafunc.module.__name__.rpartition(".")[2])
-        on_postgresql = [] if marks is None else [pytest.param("postgresql", marks=marks)]
-        if marks is not None:
-            is_search = metafunc.module.__name__.endswith("test_http_search")
-            on_postgresql += [
-                pytest.param("pgvector", marks=_SLOW if is_search else _CAMPAIGN),
-                pytest.param("milvus", marks=_CAMPAIGN),
-            ]
-        metafunc.parametrize("backend", ["sqlite", *on_postgresql], scope="module")
+    if "backend" not in metafunc.fixturenames:
+        return
+    module = metafunc.module.__name__.rpartition(".")[2]
+    backends = ["sqlite"]
+    marks = _ON_POSTGRESQL.get(module)
+    if marks is not None:
+        on_pgvector = _SLOW if module == "test_http_search" else _CAMPAIGN
+        backends += [
+            pytest.param("postgresql", marks=marks),
+            pytest.param("pgvector", marks=on_pgvector),
+            pytest.param("milvus", marks=_CAMPAIGN),
+        ]
+    if module in _WITH_TWO_SERVERS and "home" not in metafunc.fixturenames:
+        backends.append(pytest.param("two-servers", marks=_CAMPAIGN))
+    metafunc.parametrize("backend", backends, scope="module")
 
 
 @pytest.fixture(scope="module")
 def served(backend: str, request: pytest.FixtureRequest) -> Served:
-    """The shared server on this test's database."""
-    server: Served = request.getfixturevalue(f"served_on_{backend}")
+    """What answers on this test's backend, shared with other tests."""
+    name = "by_two_servers" if backend == "two-servers" else f"on_{backend}"
+    server: Served = request.getfixturevalue(f"served_{name}")
     return server
+
+
+@pytest.fixture
+def home(served: Served) -> Path:
+    """The server's home, for tests of the files in it; two servers have their files in a bucket."""
+    return served.home
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ import itertools
 import json
 import os
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -107,6 +107,7 @@ class Served:
         *arguments: str,
         gate: Gate | None = None,
         vectors: str = "faiss",
+        environ: Mapping[str, str] | None = None,
         **options: Any,
     ) -> None:
         self.folder = folder
@@ -116,7 +117,7 @@ class Served:
         for made in (self.photos, self.outside):
             made.mkdir(exist_ok=True)
         self.gate = gate or Gate(folder / "gate")
-        self.environ = self.gate.environ.copy()
+        self.environ = {**self.gate.environ, **(environ or {})}
         if database_url is not None:
             self.environ["REGARD_DATABASE_URL"] = database_url
         self.environ["REGARD_VECTORS"] = vectors
@@ -129,6 +130,11 @@ class Served:
             **options,
         )
         self._clients: list[Client | httpx.Client] = []
+
+    @property
+    def url(self) -> str:
+        """Where requests are sent."""
+        return self.server.url
 
     def __enter__(self) -> Served:
         self.server.start()
@@ -156,7 +162,7 @@ class Served:
         self.client = self.with_key(None)
 
     def with_key(self, key: str | None) -> Client:
-        client = Client(self.server.url, key)
+        client = Client(self.url, key)
         self._clients.append(client)
         return client
 
@@ -164,7 +170,7 @@ class Served:
         """For what the client is too polite to send."""
         headers = {} if key is None else {"Authorization": f"Bearer {key}"}
         client = httpx.Client(
-            base_url=self.server.url, headers=headers, timeout=120, trust_env=False, verify=False
+            base_url=self.url, headers=headers, timeout=120, trust_env=False, verify=False
         )
         self._clients.append(client)
         return client

@@ -261,9 +261,11 @@ def test_replaced_files_are_not_served(
     assert str(served.folder) not in reader.get(asset.urls.original).text
 
 
-def test_managed_files_replaced_by_links_are_refused(served: Served, shelf: Shelf) -> None:
+def test_managed_files_replaced_by_links_are_refused(
+    served: Served, home: Path, shelf: Shelf
+) -> None:
     [asset] = shelf.add(noisy())
-    [path] = (served.home / "originals").rglob(asset.sha256 or "-")  # type: ignore[attr-defined]
+    [path] = (home / "originals").rglob(asset.sha256 or "-")  # type: ignore[attr-defined]
     swapped_for_link(path, served.outside)
     with refused("outside-roots"):
         shelf.client.assets.original(asset.id, io.BytesIO())

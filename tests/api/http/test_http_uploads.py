@@ -9,6 +9,7 @@ import json
 import os
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import pytest
 from made_library import painted
@@ -300,10 +301,10 @@ def test_uploads_of_imported_files_are_not_stored_twice(served: Served, shelf: S
     assert out.getvalue() == picture
 
 
-def test_uploads_restore_lost_originals(served: Served, shelf: Shelf) -> None:
+def test_uploads_restore_lost_originals(home: Path, shelf: Shelf) -> None:
     picture = png()
     [asset] = shelf.add(picture)
-    [path] = (served.home / "originals").rglob(digest(picture))
+    [path] = (home / "originals").rglob(digest(picture))
     path.unlink()
     with refused("original-gone"):
         shelf.client.assets.original(asset.id, io.BytesIO())
@@ -403,10 +404,10 @@ def test_info_shows_the_limits(small: Served) -> None:
     assert (limits.upload_bytes, limits.upload_files) == (MEGABYTE, 3)
 
 
-def test_managed_store_is_readable_only_by_its_owner(served: Served, shelf: Shelf) -> None:
+def test_managed_store_is_readable_only_by_its_owner(home: Path, shelf: Shelf) -> None:
     data = png()
     shelf.send(data)
-    [path] = (served.home / "originals").rglob(digest(data))
+    [path] = (home / "originals").rglob(digest(data))
     for part in (path, *path.parents[:3]):
         assert os.stat(part).st_mode & 0o077 == 0, part
 
