@@ -11,9 +11,8 @@ import random
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -21,15 +20,14 @@ import httpx
 import pytest
 from made_bucket import BUCKET, Bucket, used_here
 from made_caddy import free_ports, proxy_before
+from made_clients import CLIENTS, check_answered, used_at_random, wait_for_searches, write_at_random
 from made_service import WAIT, Served, Shelf, png
+from milvus_server import MilvusServer
 from postgres_server import PostgresServer, find_binaries
 
 from regard.api.client import Client, Filters
-from regard.core.errors import CannotWork
 
 pytestmark = pytest.mark.slow
-
-_CLIENTS = 6
 
 
 @pytest.fixture(scope="module")
@@ -199,82 +197,15 @@ def test_servers_behind_a_proxy_are_restarted_with_no_failed_request(
             assert sent.items[0].asset is not None
 
 
-def write_at_random(
-    servers: Sequence[Served], name: str, seed: int, until: threading.Event
-) -> dict[str, str | None]:
-    """The last tag that was answered to have been written, by asset; None for deleted ones.
-
-    In between, what any server answers is compared with it.
-    """
-    draw = random.Random(seed)
-    answered: dict[str, str | None] = {}
-    number = 0
-    shelf = Filters(collection=[name])
-    while not until.is_set():
-        number += 1
-        # What a killed server doesn't answer may hold or not.
-        with contextlib.closing(Client(draw.choice(servers).server.url)) as client:
-            if draw.random() < 0.5:
-                with contextlib.suppress(CannotWork):
-                    check_read(client, shelf, draw, answered)
-                continue
-            ids = [one for one, tag in answered.items() if tag is not None]
-            if len(ids) < 3 or draw.random() < 0.3:
-                with contextlib.suppress(CannotWork):
-                    sent = client.assets.upload(("a.png", png("red")), collection=name)
-                    asset = sent.items[0].asset
-                    assert asset is not None
-                    answered[asset.id] = ""
-                continue
-            one = draw.choice(ids)
-            was = answered.pop(one)
-            with contextlib.suppress(CannotWork):
-                if draw.random() < 0.2:
-                    client.assets.delete(one)
-                    answered[one] = None
-                else:
-                    client.assets.patch(one, tags=[f"{number}"])
-                    answered[one] = f"{number}"
-            # Unknown until the next answer about it.
-            del was
-    return answered
-
-
-def check_read(
-    client: Client, shelf: Filters, draw: random.Random, answered: Mapping[str, str | None]
-) -> None:
-    """Compare what one server finds and reads with what was answered before.
-
-    The last tag of an asset is listed, and found once the photograph is analysed. A deleted
-    asset is never a hit.
-    """
-    tagged = [one for one, tag in answered.items() if tag]
-    deleted = {one for one, tag in answered.items() if tag is None}
-    hits = {hit.asset.id for hit in client.iterate_hits("red", page=50, filters=shelf)}
-    assert not hits & deleted
-    if tagged:
-        one = draw.choice(tagged)
-        tag = answered[one]
-        assert tag is not None
-        asset = client.assets.get(one)
-        assert asset.tags == [tag]
-        within = replace(shelf, tag=[tag])
-        assert [each.id for each in client.assets.iterate(within)] == [one]
-        found = [hit.asset.id for hit in client.iterate_hits("red", page=50, filters=within)]
-        assert found == [one] or (not found and asset.state == "pending")
-    if deleted:
-        assert client.assets.get(draw.choice(sorted(deleted))).state == "trashed"
-
-
 @pytest.mark.campaign
 @pytest.mark.timeout(1800)
 def test_killed_servers_lose_no_answered_write(servers: tuple[Served, Served]) -> None:
     draw = random.Random()
     until = threading.Event()
-    with ThreadPoolExecutor(_CLIENTS) as threads:
+    with ThreadPoolExecutor(CLIENTS) as threads:
         using = [
             threads.submit(write_at_random, servers, f"killed {number}", number, until)
-            for number in range(_CLIENTS)
+            for number in range(CLIENTS)
         ]
         try:
             for _ in range(100):
@@ -292,28 +223,6 @@ def test_killed_servers_lose_no_answered_write(servers: tuple[Served, Served]) -
     check_answered(servers, "killed", answered)
 
 
-def check_answered(
-    servers: Sequence[Served], name: str, answered: Sequence[dict[str, str | None]]
-) -> None:
-    """Check through each server that what was answered holds, by the number of the client."""
-    assert sum(map(len, answered)) > 50
-    for served in servers:
-        served.client = served.with_key(None)
-        for number, tags in enumerate(answered):
-            shelf = Shelf(served, f"{name} {number}")
-            deadline = time.monotonic() + WAIT
-            while list(served.client.assets.iterate(shelf.within, state="pending")):
-                assert time.monotonic() < deadline
-                time.sleep(0.2)
-            assets = {asset.id: asset for asset in served.client.assets.iterate(shelf.within)}
-            found = set(shelf.found())
-            for one, tag in tags.items():
-                assert (one in assets) == (tag is not None)
-                assert (one in found) == (tag is not None)
-                if tag:
-                    assert assets[one].tags == [tag]
-
-
 @pytest.mark.campaign
 @pytest.mark.timeout(1800)
 def test_a_database_that_stops_and_starts_loses_no_answered_write(
@@ -322,42 +231,44 @@ def test_a_database_that_stops_and_starts_loses_no_answered_write(
     """PostgreSQL holds the catalog and the vectors, and ends in order or as after a crash."""
     binaries = find_binaries()
     assert binaries is not None
-    postgres = PostgresServer(binaries)
-    draw, until = random.Random(), threading.Event()
+    postgres, draw = PostgresServer(binaries), random.Random()
     url = postgres.create_database()
     folders = [tmp_path_factory.mktemp("served") for _ in range(2)]
     one, two = (Served(folder, url, vectors="pgvector") for folder in folders)
-    answers: dict[str, int] = {}
-
-    def search(seed: int) -> None:
-        draw = random.Random(seed)
-        while not until.is_set():
-            served = draw.choice((one, two))
-            with httpx.Client(base_url=served.server.url, timeout=WAIT, trust_env=False) as client:
-                answer = client.get("/v1/search", params={"q": f"red {draw.random()}"})
-            name = "hits" if answer.is_success else answer.json()["type"].rpartition("/")[2]
-            assert answer.status_code in {200, 503}, answer.text
-            answers[name] = answers.get(name, 0) + 1
-
     try:
-        with one, two, ThreadPoolExecutor(_CLIENTS) as threads:
-            writing = [
-                threads.submit(write_at_random, (one, two), f"away {number}", number, until)
-                for number in range(_CLIENTS - 2)
-            ]
-            searching = [threads.submit(search, seed) for seed in range(2)]
-            try:
-                for _ in range(20):
-                    time.sleep(draw.uniform(0.5, 6))
-                    postgres.halt(draw.choice((signal.SIGINT, signal.SIGQUIT)))
-                    time.sleep(draw.uniform(0, 3))
-                    postgres.start()
-            finally:
-                until.set()
-            for each in searching:
-                each.result()
-            assert answers["hits"] > 20
-            assert len(answers) > 1
-            check_answered((one, two), "away", [each.result() for each in writing])
+        with one, two, used_at_random((one, two), "away"):
+            for _ in range(20):
+                time.sleep(draw.uniform(0.5, 6))
+                postgres.halt(draw.choice((signal.SIGINT, signal.SIGQUIT)))
+                time.sleep(draw.uniform(0, 3))
+                postgres.start()
     finally:
         postgres.stop()
+
+
+@pytest.mark.campaign
+@pytest.mark.timeout(1800)
+def test_a_milvus_server_that_is_killed_and_starts_again_loses_no_answered_write(
+    bucket: Bucket, postgres_url: Callable[[], str], tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    """Meanwhile writes are answered, and searches say that the engine is away."""
+    pytest.importorskip("milvus")
+    # Parts of the killed one are waited for so long.
+    milvus, draw = MilvusServer(**{"common.session.ttl": 20}), random.Random()
+    url, jobs = postgres_url(), []
+    folders = [tmp_path_factory.mktemp("served") for _ in range(2)]
+    one, two = (Served(folder, url, vectors=milvus.url) for folder in folders)
+    try:
+        with one, two, used_at_random((one, two), "engine away"):
+            for turn in range(5):
+                time.sleep(draw.uniform(0.5, 8))
+                milvus.kill()
+                jobs.append(Shelf(one, f"away {turn}").send(png("red")).job)
+                time.sleep(draw.uniform(0, 3))
+                milvus.start()
+                wait_for_searches((one, two))
+            for turn, job in enumerate(jobs):
+                one.wait(job)
+                assert len(Shelf(two, f"away {turn}").found()) == 1
+    finally:
+        milvus.remove()
