@@ -8,8 +8,10 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from sqlalchemy import (
+    ColumnElement,
     Connection,
     Row,
+    and_,
     exists,
     insert,
     or_,
@@ -55,6 +57,8 @@ from regard.storage.files.originals import LEFTOVER_SECONDS, name_of
 
 _asset = schema.asset.c
 _MOVED_AT_ONCE = 500
+# Hexadecimal digits of a SHA-256.
+_DIGEST_LENGTH = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -250,7 +254,7 @@ class SqlUploads:
             select(_asset.id)
             .where(
                 _asset.collection_id == collection_id,
-                or_(_asset.content_id == content_id, _asset.path == upload.stamp.path),
+                or_(_asset.content_id == content_id, _has_bytes_of(upload.stamp.path)),
             )
             .order_by(_asset.deleted_at.is_not(None), _asset.id)
         ).all()
@@ -326,6 +330,16 @@ class SqlUploads:
         kind = "added" if "deleted_at" in values else "changed"
         record_changes(connection, [], [], [AssetEvent(there.id, there.collection_id, kind)])
         return Uploaded(there.id, "restored" if "deleted_at" in values else "existing", path)
+
+
+def _has_bytes_of(path: bytes) -> ColumnElement[bool]:
+    """Whether an asset has a managed file of the same bytes, even a failed one without a content.
+
+    Names of managed files begin with their SHA-256; in a bucket, a part of its own follows.
+    """
+    folder, _, name = path.rpartition(b"/")
+    start = b"/".join((folder, name[:_DIGEST_LENGTH]))
+    return and_(_asset.path >= start, _asset.path < start + b"\xff")
 
 
 def _sharing(

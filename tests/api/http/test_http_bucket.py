@@ -16,7 +16,7 @@ import httpx
 import pytest
 from made_bucket import BUCKET, Bucket, used_here
 from made_library import painted, regard
-from made_service import WAIT, Served, Shelf, jpeg, png, refused
+from made_service import WAIT, Served, Shelf, cut_off, jpeg, noisy, png, refused
 from made_videos import write_video
 from PIL import Image
 from sqlalchemy import select
@@ -147,6 +147,21 @@ def test_a_repeated_upload_leaves_one_object_which_collections_share(
     assert stored(bucket, picture) == 0
     with refused("not-found"):
         shelf.client.assets.get(first.id)
+
+
+def test_an_upload_that_failed_and_is_repeated_is_the_same_asset(
+    shelf: Shelf, bucket: Bucket
+) -> None:
+    cut = cut_off(noisy())
+    ids = []
+    for _ in range(2):
+        answer = shelf.send(cut)
+        assert answer.items[0].asset is not None
+        ids.append(answer.items[0].asset.id)
+        assert shelf.served.wait(answer.job).failed == 1
+    assert ids[0] == ids[1]
+    assert shelf.ids() == ids[:1]
+    assert stored(bucket, cut) == 1
 
 
 def test_an_object_that_was_lost_comes_back_with_the_next_upload(
