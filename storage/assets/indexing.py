@@ -358,11 +358,12 @@ class SqlIndexingCatalog(IndexingCatalog):
         asset = schema.asset.c
         if self._collection_id is None:
             self._collection_id = ensure_collection(connection, self._collection_name)
-        # No id is 0. With `id IS NULL`, SQLite would read the whole collection.
-        is_either = or_(
-            asset.path.in_([file.stamp.path for file in files]), asset.id == (moved_from or 0)
-        )
-        here = and_(asset.collection_id == self._collection_id, is_either)
+        in_collection = asset.collection_id == self._collection_id
+        here = and_(in_collection, asset.path.in_([file.stamp.path for file in files]))
+        if moved_from is not None:
+            # Not with OR: SQLite would read the whole collection.
+            moved = select(asset.id).where(asset.id == moved_from, in_collection)
+            here = asset.id.in_(select(asset.id).where(here).union_all(moved))
         self._hold_assets(connection, here, analysed)
         existing: dict[bytes, list[Any]] = {}
         for row in connection.execute(

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from catalog_samples import IMAGE, Home, open_home, save
+from catalog_samples import IMAGE, Home, attach, open_home, save, save_all, stamp
 from sqlalchemy import event
 
 from regard.core.assets import AssetOrder, AssetState
@@ -246,3 +246,16 @@ def test_what_waits_for_comparison_is_counted_by_indexes_and_groups_read_by_numb
     # Once through all analyses or contents, and nothing else: what each needs is looked up.
     assert {step.split()[1] for step in scans} <= {"analysis", "content", "signature"}
     assert not any("TEMP B-TREE" in step for step in steps)
+
+
+def test_writing_files_reads_no_other_asset_of_their_collection(filled: Home) -> None:
+    with filled.writing() as writer:
+        moved = next(iter(writer.known_assets(b"/p/11.jpg"))).id
+        with plans(filled) as steps:
+            save_all(writer, [(f"/p/new-{number}.jpg", f"new {number}", 0) for number in range(3)])
+            attach(writer, "/p/copy.jpg", "5")
+            attach(writer, "/p/moved.jpg", "11", moved_from=moved)
+            writer.fail(stamp("/p/failed.jpg"), "unreadable")
+    assert sum("(collection_id=? AND path=?)" in step for step in steps) >= 4
+    assert not [step for step in steps if step.endswith("(collection_id=?)")]
+    assert not reads_all_assets(steps)
