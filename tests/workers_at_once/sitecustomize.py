@@ -2,7 +2,7 @@
 processes.
 
 Else, on a machine that other tests keep busy, a worker would get next to nothing of the processor,
-and its test wait for minutes. `tests/api/test_worker.py` looks at workers as they are.
+and its test wait for minutes. `tests/api/worker/test_worker.py` looks at workers as they are.
 """
 
 import os

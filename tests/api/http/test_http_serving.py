@@ -124,7 +124,7 @@ def test_photographs_elsewhere_need_a_root_where_keys_are_required(tmp_path: Pat
 
 
 def test_guards_are_around_the_application(served: Served, shelf: Shelf) -> None:
-    """`tests/api/test_guards.py` tests each guard; this tests that the server uses them."""
+    """`tests/api/http/test_guards.py` tests each guard; this tests that the server uses them."""
     raw = served.raw()
     refused_host = raw.get("/v1/info", headers={"Host": "evil.example"})
     assert refused_host.status_code == 421

@@ -19,7 +19,7 @@ from regard.core.keys import LOCAL, AccessScope, Caller
 
 READER = Caller(AccessScope.READ, None, 1)
 BOUND_ADMIN = Caller(AccessScope.ADMIN, ("holiday",), 2)
-CONTRACT = Path(__file__).resolve().parents[2] / "docs" / "http.md"
+CONTRACT = Path(__file__).resolve().parents[3] / "docs" / "http.md"
 
 
 class Thing(BaseModel):

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from made_library import Argument, Library, Outcome, regard
 
-sys.path.append(str(Path(__file__).parent / "http"))
+sys.path.append(str(Path(__file__).parents[1] / "http"))
 
 from made_service import jpeg, png
 
