@@ -272,6 +272,7 @@ SCANNING = Implementation("cpu scanning", tuple, scans=True)
 STAND_IN = Implementation(
     "gpu stand-in", lambda: (GpuDevice(StandInGpu().clone), GpuDevice(StandInGpu().clone)), True
 )
+STAND_IN_LISTED = replace(STAND_IN, name="gpu stand-in with lists", has_lists=True)
 LISTED = Implementation("cpu lists", tuple, scans=True, has_lists=True)
 APPROXIMATE = Implementation("cpu few lists", tuple, scans=True, has_lists=True, recall=0.9)
 REAL_GPU = Implementation("gpu", _real_gpus, scans=True)
@@ -280,6 +281,7 @@ IMPLEMENTATIONS = [
     pytest.param(MULTIPLYING, id=MULTIPLYING.name),
     pytest.param(SCANNING, id=SCANNING.name),
     pytest.param(STAND_IN, id=STAND_IN.name),
+    pytest.param(STAND_IN_LISTED, id=STAND_IN_LISTED.name),
     pytest.param(LISTED, id=LISTED.name),
     pytest.param(APPROXIMATE, id=APPROXIMATE.name),
     pytest.param(REAL_GPU, id=REAL_GPU.name, marks=pytest.mark.gpu),

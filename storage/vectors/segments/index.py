@@ -83,7 +83,7 @@ class SegmentedIndex(VectorIndex):
 
     @property
     def is_exact(self) -> bool:
-        return all(sealed.lists is None for sealed in self._state.segments)
+        return all(sealed.lists_to_search is None for sealed in self._state.segments)
 
     @contextmanager
     def changing(self) -> Iterator[None]:

@@ -80,8 +80,8 @@ class Part(Protocol):
         """All rows, also deleted ones, with padded vectors."""
 
     @property
-    def lists(self) -> Lists | None:
-        """The rows' lists, if they have any."""
+    def lists_to_search(self) -> Lists | None:
+        """The lists that nominate rows; None where `scan` does."""
 
     def select(self, allowed: IdSet | None) -> Selection:
         """The rows not deleted whose contents are allowed."""
@@ -109,7 +109,7 @@ class Selection:
     @classmethod
     def of(cls, part: Part, mask: BoolArray | None) -> Selection:
         """The rows of a part in a mask."""
-        lists = part.lists
+        lists = part.lists_to_search
         in_lists = None if lists is None else lists.counts(mask)
         if mask is None:
             return cls(part, None, len(part.rows.ids), None, in_lists)
@@ -468,10 +468,11 @@ def _read_lists(
 
     def read(share: tuple[Selection, int, int]) -> tuple[Part, Float32Array, Int64Array]:
         chosen, place, shares = share
-        assert chosen.part.lists is not None
+        lists = chosen.part.lists_to_search
+        assert lists is not None
         of_part = min(fetch, chosen.count)
         own = np.ascontiguousarray(probes[:, place::shares])
-        scores, positions = chosen.part.lists.search(padded, own, of_part, chosen.selector)
+        scores, positions = lists.search(padded, own, of_part, chosen.selector)
         # Damaged lists may hold any number.
         sound = (positions[0] >= 0) & (positions[0] < len(chosen.part.rows))
         return chosen.part, scores[0][sound], positions[0][sound]

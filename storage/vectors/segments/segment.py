@@ -209,6 +209,11 @@ class Sealed:
         """Whether more than a share of the rows is deleted."""
         return self.dead_count > dead_share * len(self.segment)
 
+    @property
+    def lists_to_search(self) -> Lists | None:
+        """The lists; None where a device scans every row, which is fast and exact."""
+        return self.lists if self.device is None else None
+
     def alive_mask(self) -> BoolArray:
         """A copy of the mask of live rows, (n,)."""
         return np.ones(len(self.segment), np.bool_) if self.alive is None else self.alive.copy()

@@ -39,7 +39,7 @@ class Delta:
     count: int = 0
     alive: BoolArray | None = None
 
-    lists: ClassVar[None] = None
+    lists_to_search: ClassVar[None] = None
 
     @classmethod
     def empty(cls, dimension: int) -> Delta:

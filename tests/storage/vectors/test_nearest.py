@@ -27,7 +27,7 @@ class VaguePart:
     alive: np.ndarray | None
     rng: np.random.Generator
     scans: int = 0
-    lists: None = None
+    lists_to_search: None = None
 
     def select(self, allowed: IdSet | None) -> Selection:
         mask = self.alive

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import logging
 import threading
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -64,6 +65,28 @@ def test_gpu_answers_while_it_can(tmp_path: Path) -> None:
     truth.check_search(index, queries, 2500)
     truth.check_search(index, queries, 10, IdSet(np.arange(1, 3000, 200)))
     assert gpu.searches == after_filtered
+
+
+def test_lists_are_for_what_is_not_on_a_gpu(tmp_path: Path) -> None:
+    limits = replace(LIMITS, listed_segment_rows=1000, listed_index_rows=1000)
+    ids, vectors = np.arange(1, 3001), unit_rows(np.random.default_rng(1), 3000)
+    queries = unit_rows(np.random.default_rng(2), 3)
+    truth = Truth()
+    truth.add(ids, vectors)
+    gpu = StandInGpu()
+    for room, is_exact in ((0, False), (1, True)):
+        gpu.room = room
+        devices = [GpuDevice(gpu.clone)]
+        index = SegmentedIndex(identity(), tmp_path / str(room), limits=limits, devices=devices)
+        add(index, ids, vectors)
+        index.snapshot(lambda: [queries])
+        assert index.stats()["segments_with_lists"] == 1
+        assert index.is_exact == is_exact
+        before = gpu.searches
+        found = index.search(queries, 20)
+        assert (gpu.searches > before) == is_exact
+        assert not is_exact or np.array_equal(found.ids, index.search(queries, 20, exact=True).ids)
+    truth.check_search(index, queries, 20)
 
 
 def test_no_room_leaves_the_segment_on_the_cpu(
