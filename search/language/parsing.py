@@ -6,19 +6,21 @@
 A backslash removes the special meaning of a quote, a backslash, `^`, `:` or `-`; before any other
 character it is a plain backslash. Unquoted words side by side are one text, which ends at anything
 else or after a weight. An OR in capitals joins what stands on both sides of it, unless one side is
-empty. Brackets that begin with a filter hold filters; all others are text.
+empty. Brackets around words alone are a part of the text.
 
-    CONDITION OR CONDITION         TERM OR TERM         [-] ( CONDITION ... )
+    CONDITION OR CONDITION         [-] ( CONDITION ... )
+    TERM OR TERM                   ( TERM OR TERM ... )
 """
 
 from __future__ import annotations
 
 import itertools
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 from regard.core.errors import MalformedQuery, UsageError
 from regard.search.answers import Reference, parse_identifier
-from regard.search.language.scanning import OR, Bracket, Chunk, Scanner
+from regard.search.language.scanning import OR, Bracket, Chunk, Scanner, unmatched_bracket
 from regard.search.language.syntax import (
     BOX,
     CUSTOM,
@@ -60,7 +62,7 @@ def parse_query(source: str) -> WrittenQuery:
     was_or = False
     for place, part in enumerate(parts):
         is_or = _is_or(part, source) and not was_or and 0 < place < len(parts) - 1
-        if is_or:
+        if is_or or (_is_or(part, source) and _is_alone(place, parts, source)):
             parser.add_or(part.at)
         elif isinstance(part, Bracket):
             parser.add_bracket(part)
@@ -72,6 +74,14 @@ def parse_query(source: str) -> WrittenQuery:
 
 def _is_or(part: Chunk | Bracket, source: str) -> bool:
     return isinstance(part, Chunk) and source[part.at.position : part.at.end] == OR
+
+
+def _is_alone(place: int, parts: Sequence[Chunk | Bracket], source: str) -> bool:
+    """Whether there are other parts, but no other word beside this one."""
+    beside = [*parts[max(place - 1, 0) : place], *parts[place + 1 : place + 2]]
+    return bool(beside) and not any(
+        isinstance(one, Chunk) and one.is_word and not _is_or(one, source) for one in beside
+    )
 
 
 def _check_characters(source: str) -> None:
@@ -89,10 +99,13 @@ def _check_characters(source: str) -> None:
 
 @dataclass(slots=True)
 class _OpenGroup:
-    """The conditions since a bracket; None for those outside of all brackets."""
+    """The conditions or terms since a bracket; None for those outside of all brackets."""
 
     bracket: Bracket | None
     conditions: list[Condition | Group] = field(default_factory=list)
+    # How many terms there were before it, and whether one of them stands right before it.
+    terms_before: int = 0
+    is_after_term: bool = False
     # Where the OR stands that this group is an alternative of.
     or_at: Span | None = None
 
@@ -109,21 +122,30 @@ class _Parser:
         # The OR before the next part, and whether the part before it was a term.
         self._or_at: Span | None = None
         self._was_term = False
+        # A bracket in a text that has no other half there.
+        self._unmatched: int | None = None
 
     def query(self) -> WrittenQuery:
-        """The query so far; raises MalformedQuery for an open bracket."""
+        """The query so far; raises MalformedQuery for a bracket without its other half."""
         self._end_words()
+        if self._or_at is not None:
+            raise _bad_or(self._or_at)
         bracket = self._groups[-1].bracket
         if bracket is not None:
-            raise _bad_bracket(bracket, "the bracket that starts here is not closed", "close it")
-        return WrittenQuery(tuple(self._terms), tuple(self._groups[0].conditions))
+            remedy = "close it, or write \\( for the character itself"
+            raise _bad_bracket(bracket.at, "the bracket that starts here is not closed", remedy)
+        query = WrittenQuery(tuple(self._terms), tuple(self._groups[0].conditions))
+        if self._unmatched is not None and query.plain_text is None:
+            remedy = f"add it, or write \\{self._source[self._unmatched]} for the character itself"
+            raise _bad_bracket(
+                Span(self._unmatched, 1), "this bracket has no other half in its text", remedy
+            )
+        return query
 
     def add(self, chunk: Chunk) -> None:
         """Add a chunk; raises MalformedQuery."""
         is_term = chunk.field is None or chunk.field.lower() in {LIKE, IMAGE, BOX}
-        if is_term and self._groups[-1].bracket is not None:
-            raise _error(chunk, "brackets can hold only filters", "close the bracket before it")
-        if chunk.field is None and not chunk.quoted and not chunk.negative:
+        if chunk.is_word:
             self._words.append(chunk)
             if chunk.weight is not None:
                 self._end_words()
@@ -139,7 +161,7 @@ class _Parser:
     def add_or(self, at: Span) -> None:
         """Make the next part an alternative of the one before."""
         self._end_words()
-        if not (self._was_term or self._groups[-1].conditions):
+        if self._or_at is not None or not (self._was_term or self._groups[-1].conditions):
             raise _bad_or(at)
         self._or_at = at
 
@@ -147,20 +169,33 @@ class _Parser:
         """Open or close a group; raises MalformedQuery."""
         self._end_words()
         if bracket.opens:
-            if self._or_at is not None and self._was_term:
-                raise _bad_or(self._or_at)
             if len(self._groups) > MAX_NESTING:
-                raise _bad_bracket(bracket, f"brackets are more than {MAX_NESTING} deep", None)
-            self._groups.append(_OpenGroup(bracket, or_at=self._or_at))
+                raise _bad_bracket(bracket.at, f"brackets are more than {MAX_NESTING} deep")
+            before = len(self._terms)
+            self._groups.append(_OpenGroup(bracket, [], before, self._was_term, self._or_at))
             self._was_term, self._or_at = False, None
             return
         if self._or_at is not None:
             raise _bad_or(self._or_at)
         group = self._groups.pop()
         assert group.bracket is not None
-        self._or_at = group.or_at
         at = _between(group.bracket.at, bracket.at)
-        self._add_conditions(_grouped(group.conditions, group.bracket.negative, at))
+        after = self._source[at.end : at.end + 1].strip()
+        if after and not (after == ")" and self._groups[-1].bracket is not None):
+            message = "a closing bracket must be followed by a space"
+            raise _bad_bracket(Span(at.end, 1), message, "insert a space")
+        self._or_at, self._was_term = group.or_at, group.is_after_term
+        terms = self._terms[group.terms_before :]
+        if terms and group.bracket.negative:
+            remedy = "write a minus before each text, in quotes if it has several words"
+            raise _bad_bracket(group.bracket.at, "a minus cannot negate texts in brackets", remedy)
+        if terms:
+            del self._terms[group.terms_before :]
+            self._add_terms(terms, at)
+        elif group.conditions:
+            self._add_conditions(_grouped(group.conditions, group.bracket.negative, at))
+        else:
+            raise _bad_bracket(at, "there is nothing between the brackets", "write filters there")
 
     def _end_words(self) -> None:
         """Join the words to one text, with the original spaces between them."""
@@ -186,20 +221,40 @@ class _Parser:
 
     def _add_term(self, chunk: Chunk, what: WrittenText | WrittenPicture | Reference) -> None:
         weight = chunk.weight or (NEGATIVE_WEIGHT if chunk.negative else WEIGHT)
-        at, is_alternative = chunk.at, self._or_at is not None
-        if self._or_at is not None:
-            if not self._was_term:
-                raise _bad_or(self._or_at)
-            if chunk.negative or self._terms[-1].negative:
-                raise _bad_or(self._or_at, "a term with a minus cannot be an alternative")
-            at, self._or_at = _between(self._or_at, at), None
-        self._was_term = True
-        self._terms.append(WrittenTerm(what, weight, chunk.negative, is_alternative, at))
+        if not chunk.quoted and self._unmatched is None:
+            at = chunk.value_at
+            self._unmatched = unmatched_bracket(self._source, at.position, at.end)
+        self._add_terms([WrittenTerm(what, weight, chunk.negative, span=chunk.at)], chunk.at)
         if len(self._terms) > MAX_TERMS:
             raise _error(chunk, f"the query has more than {MAX_TERMS} terms")
         pictures = sum(isinstance(term.what, WrittenPicture) for term in self._terms)
         if pictures > MAX_PICTURE_TERMS:
             raise _error(chunk, f"the query has more than {MAX_PICTURE_TERMS} pictures and boxes")
+
+    def _add_terms(self, terms: Sequence[WrittenTerm], at: Span) -> None:
+        """Add a term or those of brackets, after an OR as alternatives of the one before.
+
+        `at` is the place of all. The first and the last one have the brackets in theirs.
+        """
+        group = self._groups[-1]
+        if group.conditions and group.bracket is not None:
+            raise _mixed(at)
+        first = terms[0]
+        if self._or_at is not None:
+            if not self._was_term:
+                raise _bad_or(self._or_at)
+            if first.negative or self._terms[-1].negative:
+                raise _bad_or(self._or_at, "a term with a minus cannot be an alternative")
+        elif group.bracket is not None and len(self._terms) > group.terms_before:
+            message = "texts and other terms in brackets must be joined by OR"
+            raise _bad_bracket(at, message, "write OR before this, or leave out the brackets")
+        begin = at if self._or_at is None else self._or_at
+        is_alternative = self._or_at is not None
+        first = replace(first, alternative=is_alternative, span=_between(begin, first.span))
+        terms = [first, *terms[1:]]
+        terms[-1] = replace(terms[-1], span=_between(terms[-1].span, at))
+        self._terms += terms
+        self._was_term, self._or_at = True, None
 
     def _add_condition(self, chunk: Chunk) -> None:
         name, text = _field_name(chunk), _value(chunk)
@@ -229,9 +284,12 @@ class _Parser:
 
     def _add_conditions(self, part: Condition | Group) -> None:
         """Add a condition or group, after an OR as an alternative of the one before."""
-        conditions = self._groups[-1].conditions
+        group = self._groups[-1]
+        conditions = group.conditions
+        if group.bracket is not None and len(self._terms) > group.terms_before:
+            raise _mixed(part.span)
         if self._or_at is not None:
-            if self._was_term:
+            if self._was_term or not conditions:
                 raise _bad_or(self._or_at)
             before = conditions.pop()
             alternatives = _alternatives(before) + _alternatives(part)
@@ -265,10 +323,13 @@ def _bad_or(at: Span, message: str | None = None) -> MalformedQuery:
     )
 
 
-def _bad_bracket(bracket: Bracket, message: str, remedy: str | None) -> MalformedQuery:
-    return MalformedQuery(
-        message, position=bracket.at.position, length=bracket.at.length, remedy=remedy
-    )
+def _bad_bracket(at: Span, message: str, remedy: str | None = None) -> MalformedQuery:
+    return MalformedQuery(message, position=at.position, length=at.length, remedy=remedy)
+
+
+def _mixed(at: Span) -> MalformedQuery:
+    message = "brackets can hold only filters, or only texts and other terms joined by OR"
+    return _bad_bracket(at, message, "close the bracket before this")
 
 
 def _field_name(chunk: Chunk) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from typing import Any
 
 from regard.core.errors import MalformedQuery
@@ -31,8 +32,8 @@ from regard.search.language.syntax import (
     WrittenText,
 )
 
-# Before a filter, such a word would open a group.
-_BRACKETS = re.compile(r"-*\([-(]*")
+# A bracket may belong to one of another text, or open a group.
+_BRACKETS = re.compile(r"[()]")
 _SPACES = re.compile(r"(\s+)")
 
 
@@ -132,7 +133,8 @@ def _bare(text: str, before: str, after: str = "", depth: int = 0) -> str:
     last = len(words) // 2
     shown = [
         word
-        if _reads_as_itself(
+        if not _BRACKETS.search(word)
+        and _reads_as_itself(
             word, before if place == 0 else "", after if place == last else "", depth
         )
         else ESCAPED_OR
@@ -145,7 +147,7 @@ def _bare(text: str, before: str, after: str = "", depth: int = 0) -> str:
 
 
 def _reads_as_itself(word: str, before: str, after: str = "", depth: int = 0) -> bool:
-    if before + word + after == OR or _BRACKETS.fullmatch(word):
+    if before + word + after == OR:
         return False
     try:
         chunk = Scanner(before + word + after, depth).next()
@@ -170,9 +172,24 @@ def describe_query(query: WrittenQuery, source: str) -> dict[str, Any]:
     """The JSON of `query` and its `parts` with their places, in order; empty for a plain text."""
     if query.plain_text is not None:
         return {}
-    parts: list[WrittenTerm | Condition | Group] = [*query.terms, *query.conditions]
-    parts.sort(key=lambda part: part.span.position)
-    return {"query": source, "parts": [_describe(part) for part in parts]}
+    runs: list[list[WrittenTerm]] = []
+    for term in query.terms:
+        if term.alternative:
+            runs[-1].append(term)
+        else:
+            runs.append([term])
+    parts = [*map(_describe_run, runs), *map(_describe, query.conditions)]
+    parts.sort(key=lambda part: part["position"])
+    return {"query": source, "parts": parts}
+
+
+def _describe_run(terms: Sequence[WrittenTerm]) -> dict[str, Any]:
+    """A term, or terms joined by OR."""
+    first, last = terms[0].span, terms[-1].span
+    if len(terms) == 1:
+        return _describe(terms[0])
+    place = {"position": first.position, "length": last.end - first.position}
+    return {"any_of": [[_describe(term)] for term in terms], "negative": False, **place}
 
 
 def _describe(part: WrittenTerm | Condition | Group) -> dict[str, Any]:
@@ -183,8 +200,7 @@ def _describe(part: WrittenTerm | Condition | Group) -> dict[str, Any]:
     if isinstance(part, Condition):
         name = f"custom.{part.name}" if part.name else part.field.value
         return {"field": name, "value": part.written, "negative": part.negative, **place}
-    document = {**_describe_term(part), "weight": part.weight, "negative": part.negative, **place}
-    return {**document, "alternative": True} if part.alternative else document
+    return {**_describe_term(part), "weight": part.weight, "negative": part.negative, **place}
 
 
 def _describe_term(term: WrittenTerm) -> dict[str, Any]:

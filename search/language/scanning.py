@@ -1,4 +1,7 @@
-"""Splits the text of a query into words, quoted texts, fields with values, and brackets."""
+"""Splits the text of a query into words, quoted texts, fields with values, and brackets.
+
+Brackets around nothing but words are a part of the words.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +10,7 @@ import re
 from dataclasses import dataclass
 
 from regard.core.errors import MalformedQuery
-from regard.search.language.syntax import MAX_WEIGHT, Span, is_condition, reads_as_field
+from regard.search.language.syntax import MAX_WEIGHT, Span, reads_as_field
 
 QUOTES = '"“”„'
 ESCAPABLE = QUOTES + "\\^:-()"
@@ -21,8 +24,7 @@ _NAME = re.compile(rf"((?:{_ESCAPE}|[^\s:{QUOTES}])*+):")
 _QUOTED = re.compile(rf"(?:{_ESCAPE_IN_QUOTES}|[^{QUOTES}])*+")
 _UNSPACED = re.compile(r"\S*")
 _BRACKET = re.compile(rf"{_ESCAPE}|[()\s]")
-# What may stand between a bracket that opens a group and its first field.
-_OPENING = re.compile(r"-?\((?:\s*-?\()*\s*-?")
+_OPENING = re.compile(r"-?\(")
 _MARK = re.compile(rf"{_ESCAPE}|\^")
 # What follows ^ is a weight if it begins like a number.
 _LIKE_A_NUMBER = re.compile(r"[+-]?\.?[0-9]")
@@ -45,10 +47,15 @@ class Chunk:
     value_at: Span
     weight_at: Span | None
 
+    @property
+    def is_word(self) -> bool:
+        """Whether it is a word without quotes or a sign, which joins those beside it."""
+        return self.field is None and not self.quoted and not self.negative
+
 
 @dataclass(frozen=True, slots=True)
 class Bracket:
-    """A bracket around filters; one that opens a group may be `negative`."""
+    """A bracket around more than words; one that opens a group may be `negative`."""
 
     opens: bool
     negative: bool
@@ -65,6 +72,8 @@ class Scanner:
         self._source = source
         self._position = 0
         self._depth = depth
+        # Before this place, brackets outside of groups are a part of words.
+        self._words_end = 0
 
     def next(self) -> Chunk | Bracket | None:
         """The next chunk or bracket, or None at the end; raises MalformedQuery."""
@@ -85,34 +94,57 @@ class Scanner:
             text, end, weight_at = self._take_quoted()
         else:
             text, end, weight_at = self._take_bare()
+            if field is not None and unmatched_bracket(source, begin, end) is not None:
+                raise MalformedQuery(
+                    "the brackets in this value do not match",
+                    position=begin,
+                    length=end - begin,
+                    remedy="quote the value, or add the missing bracket",
+                )
         weight = None if weight_at is None else self._weight(weight_at)
         at = Span(start, self._position - start)
         return Chunk(text, quoted, negative, field, weight, at, Span(begin, end - begin), weight_at)
 
     def _take_bracket(self) -> Bracket | None:
-        """A bracket that opens a group, since a filter follows, or closes one."""
+        """A bracket that opens or closes a group."""
         source, start = self._source, self._position
         if self._depth and source[start] == ")":
             self._position += 1
             self._depth -= 1
-            if self._end_of_chunk(self._position) > self._position:
-                raise MalformedQuery(
-                    "a closing bracket must be followed by a space",
-                    position=self._position,
-                    length=1,
-                    remedy="insert a space",
-                )
             return Bracket(opens=False, negative=False, at=Span(start, 1))
         opening = _OPENING.match(source, start)
         if opening is None:
             return None
-        name = _NAME.match(source, opening.end())
-        if name is None or not is_condition(_unescaped(name[1])):
-            return None
         negative = source[start] == "-"
-        self._position += 1 + negative
+        if not (self._depth or negative or self._holds_more_than_words(start)):
+            return None
+        self._position = opening.end()
         self._depth += 1
         return Bracket(opens=True, negative=negative, at=Span(start, 1 + negative))
+
+    def _holds_more_than_words(self, start: int) -> bool:
+        """Whether the bracket at `start` has more than words before the one that closes it."""
+        if start < self._words_end:
+            return False
+        ahead = Scanner(self._source, depth=1)
+        ahead._position = start + 1
+        try:
+            while ahead._depth and (part := ahead.next()) is not None:
+                if isinstance(part, Bracket):
+                    if part.negative:
+                        return True
+                elif not part.is_word or part.weight_at is not None or self._is_inner_or(part.at):
+                    return True
+        except MalformedQuery:
+            return True
+        self._words_end = ahead._position
+        return False
+
+    def _is_inner_or(self, at: Span) -> bool:
+        """Whether it is an OR with spaces around it: `(OR` and `OR)` are words."""
+        source = self._source
+        around = source[at.position - 1] + source[at.end : at.end + 1]
+        return source[at.position : at.end] == OR and (around + " ").isspace()
 
     def _take_sign(self) -> bool:
         """Whether a minus precedes a word or a quote; a dash between spaces is text."""
@@ -193,6 +225,19 @@ class Scanner:
                 remedy="write it as ^2 or ^0.5, and \\^ for the character itself",
             )
         return weight
+
+
+def unmatched_bracket(source: str, begin: int, end: int) -> int | None:
+    """The place of a bracket that has no other half between `begin` and `end`."""
+    opened: list[int] = []
+    for mark in _BRACKET.finditer(source, begin, end):
+        if mark[0] == "(":
+            opened.append(mark.start())
+        elif mark[0] == ")":
+            if not opened:
+                return mark.start()
+            opened.pop()
+    return opened[0] if opened else None
 
 
 def _unescaped(text: str) -> str:

@@ -220,14 +220,6 @@ _OTHER_NAMES = {
 _SHORTEST = 4
 
 
-def is_condition(name: str) -> bool:
-    """Whether a name is the field of a condition."""
-    name = name.lower()
-    return (name in FIELDS and name not in {LIKE, IMAGE, BOX}) or (
-        name.startswith(CUSTOM) and name != CUSTOM
-    )
-
-
 def reads_as_field(name: str, after: str) -> bool:
     """Whether `name` before a colon is a field, given the two characters after the colon.
 

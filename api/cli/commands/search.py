@@ -5,7 +5,7 @@ from __future__ import annotations
 import codecs
 import itertools
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -160,9 +160,14 @@ def search(
     return DONE
 
 
+def _has_filter(part: Mapping[str, Any]) -> bool:
+    """Whether a part of a query is a filter, or filters joined by OR."""
+    return "field" in part or any(map(_has_filter, itertools.chain(*part.get("any_of", ()))))
+
+
 def _print(answer: Answer, min_relevance: float | None, preview: bool, explain: bool) -> None:
     hits = answer.relevant(min_relevance)
-    is_filtered = any("field" in part or "any_of" in part for part in answer.query.get("parts", ()))
+    is_filtered = any(map(_has_filter, answer.query.get("parts", ())))
     if answer.unknown_words:
         print_unread(answer.unknown_words, has_hits=bool(answer.hits))
         if not answer.hits:

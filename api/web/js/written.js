@@ -7,7 +7,7 @@ import { number } from "./format.js";
 /** Example queries, and what they find. */
 export const EXAMPLES = [
   ["a red bus at night", "What the words say"], ['"red bus"', "Exactly these words, side by side"], ["-people", "Less of this"],
-  ["dogs OR cats", "Either of two texts"], ["tag:a OR (tag:b -tag:c)", "Either of two filters"], ["rating:>=4", "Four stars or more"],
+  ["dogs OR cats", "Either of two texts"], ["(dogs OR cats) tag:beach", "Either, with a tag"], ["tag:a OR (tag:b -tag:c)", "Either of two filters"], ["rating:>=4", "Four stars or more"],
   ["sunset^2 beach", "Two texts; the first counts twice"], ["taken:2024-05..2024-06", "From these months"],
   ["tag:harbour -tag:draft", "With one tag, and without another"], ['camera:"EOS R5"', "Taken with this camera"],
   ["near:52.5,13.4,10km", "Near this place"], ["city:Paris", "Taken in this city"], ["path:2024/trip", "In a folder"], ["has:gps", "With a place"],
@@ -38,9 +38,7 @@ export function placeOf(query, { position, length }) {
 /** The query without one of its parts. */
 export function without(query, part) {
   const [begin, end] = placeOf(query, part);
-  // What was an alternative to the removed part stands alone.
-  const rest = query.slice(end).trimStart();
-  return `${query.slice(0, begin).trimEnd()} ${part.alternative ? rest : rest.replace(/^OR\s+/u, "")}`.trim();
+  return `${query.slice(0, begin).trimEnd()} ${query.slice(end).trimStart()}`.trim();
 }
 
 /** A part in words. */
@@ -51,10 +49,9 @@ export function labelOf(part) {
     const options = part.any_of.map((items) => items.map(labelOf).join(", "));
     return part.negative ? `not (${options.join(" or ")})` : options.join(" or ");
   }
-  const or = part.alternative ? "or " : "";
   const usual = part.negative ? USUAL.unwanted : USUAL.wanted;
   const weight = part.weight === usual ? "" : ` ×${part.weight}`;
-  return `${or}${sign}${thing(part)}${weight}`;
+  return `${sign}${thing(part)}${weight}`;
 }
 
 function thing({ text, phrase, image, box, like }) {
@@ -63,8 +60,10 @@ function thing({ text, phrase, image, box, like }) {
   return phrase ? `“${text}”` : text;
 }
 
+const isFilter = (part) => (part.any_of ? part.any_of.flat().every(isFilter) : Boolean(part.field));
+
 /** Whether a query only filters, so that its answer is a list. */
-export const isList = (parts) => parts.length > 0 && parts.every((part) => part.field || part.any_of);
+export const isList = (parts) => parts.length > 0 && parts.every(isFilter);
 
 /** A filter by a name, as a part of a query. */
 export function filterBy(field, value) {
