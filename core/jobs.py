@@ -58,7 +58,8 @@ class Job:
     Imports have a `root`, the name of a configured one, and a `path` below it ("" is the root
     itself), and may say what to leave out: `exclude`, `include` and `clear_exclusions`. Those of a
     watched root have `changed`, the paths below it that are to be indexed again.
-    `retry_failed` tries unchanged failed files again. `total` counts the files that need
+    `retry_failed` tries unchanged failed files again, `reread` reads the facts of unchanged files
+    again. `total` counts the files that need
     work, None while unknown, and `done` those finished. `report` is an `IndexReport`'s JSON
     without its failures, None until the job has ended once. `message` says why the job waits or
     failed. Jobs for the whole home have no collection. `profile` is that of a `pipeline` job, None
@@ -89,6 +90,7 @@ class Job:
     include: tuple[str, ...] = ()
     clear_exclusions: bool = False
     changed: tuple[str, ...] = ()
+    reread: bool = False
 
 
 class JobQueue(Protocol):

@@ -84,10 +84,15 @@ def holds_photo(walk: Walk) -> bool:
 
 
 def compare(
-    walk: Walk, known_assets: Callable[[bytes], Iterator[KnownAsset]], *, retry_failed: bool
+    walk: Walk,
+    known_assets: Callable[[bytes], Iterator[KnownAsset]],
+    *,
+    retry_failed: bool,
+    reread: bool = False,
 ) -> Iterator[Candidate]:
     """Merge the walk with the catalog's assets below the same root, or at the same parts of it.
 
+    With `reread`, unchanged files count as changed, unless they failed.
     Known assets without a file are MISSING unless the walk could not look there. Candidates are
     meaningless once the walk has stopped.
     """
@@ -107,7 +112,7 @@ def compare(
         if entry.likeness is Likeness.LEFT_OUT:
             yield Candidate(Status.LEFT_OUT, None, asset)
         else:
-            status = _status(entry, asset, retry_failed=retry_failed)
+            status = _status(entry, asset, retry_failed=retry_failed, reread=reread)
             yield Candidate(status, replace(entry, likeness=Likeness.PHOTO), asset)
         asset = next(known, None)
     while asset is not None:
@@ -130,7 +135,7 @@ def _without_entry(walk: Walk, asset: KnownAsset) -> Iterator[Candidate]:
         yield candidate
 
 
-def _status(entry: WalkEntry, known: KnownAsset, *, retry_failed: bool) -> Status:
+def _status(entry: WalkEntry, known: KnownAsset, *, retry_failed: bool, reread: bool) -> Status:
     if entry.is_unsettled:
         return Status.UNSETTLED
     if entry.is_unreachable and known.failure_reason is None:
@@ -138,5 +143,5 @@ def _status(entry: WalkEntry, known: KnownAsset, *, retry_failed: bool) -> Statu
     if not entry.stamp.is_unchanged_since(known.stamp):
         return Status.CHANGED
     if known.failure_reason is None:
-        return Status.UNCHANGED
+        return Status.CHANGED if reread else Status.UNCHANGED
     return Status.RETRY if retry_failed else Status.STILL_FAILED

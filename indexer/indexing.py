@@ -119,6 +119,7 @@ class Indexer:
         parts: Sequence[bytes] = (),
         quiet_seconds: float = 0.0,
         retry_failed: bool = False,
+        reread: bool = False,
         confined_to: bytes | None = None,
         exclusion_change: ExclusionChange | None = NO_EXCLUSION_CHANGE,
         progress: Progress = SILENT,
@@ -131,6 +132,8 @@ class Indexer:
 
         Given `parts`, absolute paths of what may have changed below the paths, only what lies at or
         below them is looked at. What changed in the last `quiet_seconds` stays as it is.
+
+        With `reread`, unchanged files are read again for their facts, without the models.
 
         Once `progress` says so, what is in the models is committed and the report says
         `interrupted`; the next run continues. Files that links lead to outside the folder
@@ -170,7 +173,7 @@ class Indexer:
             self.setup.indexes.catch_up()
             run = _Run(
                 *(self.catalog, self.setup, lease, roots, walked, quiet_seconds),
-                *(retry_failed, confinement, exclusions, progress),
+                *(retry_failed, reread, confinement, exclusions, progress),
             )
             try:
                 run.index()
@@ -217,6 +220,7 @@ class _Run:
     parts: Mapping[bytes, Sequence[bytes]]
     quiet_seconds: float
     retry_failed: bool
+    reread: bool
     confinement: Confinement | None
     exclusions: Exclusions
     progress: Progress
@@ -312,7 +316,9 @@ class _Run:
         self.report.failures.append(Failure(uri_of_path(path), reason))
 
     def _compare(self, walk: Walk) -> Iterator[Candidate]:
-        return compare(walk, self.catalog.known_assets, retry_failed=self.retry_failed)
+        return compare(
+            walk, self.catalog.known_assets, retry_failed=self.retry_failed, reread=self.reread
+        )
 
     def _remove_missing(self) -> None:
         """Remove assets whose file is missing or left out.

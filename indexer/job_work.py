@@ -32,8 +32,8 @@ _SUMMED = (
 class WaitingOriginals(Protocol):
     """Lists the uploads of a collection that are not analysed yet."""
 
-    def __call__(self, collection: str, *, failed: bool) -> Sequence[bytes]:
-        """Their paths; with `failed`, including those that failed before."""
+    def __call__(self, collection: str, *, failed: bool, analysed: bool = False) -> Sequence[bytes]:
+        """Their paths; with `failed` and `analysed`, including such ones."""
 
 
 class JobWork:
@@ -96,6 +96,7 @@ class JobWork:
                 parts=parts,
                 quiet_seconds=QUIET_SECONDS if parts else 0.0,
                 retry_failed=retry_failed,
+                reread=job.reread,
                 confined_to=confined_to,
                 exclusion_change=exclusion_change,
                 progress=progress.next(),
@@ -106,7 +107,9 @@ class JobWork:
             return
         if job.kind is JobKind.REINDEX:
             yield from self._import_again(collection, run)
-        for existing, missing in self._uploads(collection, failed=retry_failed):
+        for existing, missing in self._uploads(
+            collection, failed=retry_failed, analysed=job.reread
+        ):
             yield IndexReport(failures=missing, unseen=missing)
             if existing:
                 yield run(existing, None)
@@ -150,13 +153,13 @@ class JobWork:
         return absolute_path(self._roots[name])
 
     def _uploads(
-        self, collection: str, *, failed: bool
+        self, collection: str, *, failed: bool, analysed: bool
     ) -> Iterator[tuple[list[bytes], list[Failure]]]:
         """The uploads waiting now, in portions: existing files, and failures for missing ones.
 
         Later uploads have their own job; otherwise this one might never end.
         """
-        waiting = self._waiting_originals(collection, failed=failed)
+        waiting = self._waiting_originals(collection, failed=failed, analysed=analysed)
         for start in range(0, len(waiting), _UPLOADS_AT_ONCE):
             existing, missing = [], []
             for path in waiting[start : start + _UPLOADS_AT_ONCE]:

@@ -35,12 +35,14 @@ class Jobs:
         exclude: Sequence[str] = (),
         include: Sequence[str] = (),
         clear_exclusions: bool = False,
+        reread: bool = False,
         idempotency_key: str | None = None,
     ) -> JobDocument:
         """Index a folder below a root; raises ServerProblem `not-found`, `outside-roots`.
 
         `exclude` and `include` are patterns in gitignore's syntax, relative to the folder, which
-        the server remembers; `clear_exclusions` first forgets what it remembers there.
+        the server remembers; `clear_exclusions` first forgets what it remembers there. `reread`
+        reads the metadata of unchanged files again, without analysing them.
         """
         document: dict[str, Any] = {"kind": "import", "root": root, "path": path}
         given = {
@@ -48,13 +50,20 @@ class Jobs:
             "exclude": list(exclude),
             "include": list(include),
             "clear_exclusions": clear_exclusions,
+            "reread": reread,
         }
         document |= {name: value for name, value in given.items() if value}
         return self._start(document, idempotency_key)
 
-    def reindex(self, collection: str, *, idempotency_key: str | None = None) -> JobDocument:
-        """Check all imports and uploads of a collection again, including failures."""
-        return self._start({"kind": "reindex", "collection": collection}, idempotency_key)
+    def reindex(
+        self, collection: str, *, reread: bool = False, idempotency_key: str | None = None
+    ) -> JobDocument:
+        """Check all imports and uploads of a collection again, including failures.
+
+        `reread` reads the metadata of unchanged files again too, without analysing them.
+        """
+        document: dict[str, Any] = {"kind": "reindex", "collection": collection}
+        return self._start(document | ({"reread": True} if reread else {}), idempotency_key)
 
     def read(self, *, idempotency_key: str | None = None) -> JobDocument:
         """Read the text in all photographs that were not read yet; needs the scope admin."""

@@ -70,6 +70,7 @@ class Library(ABC):
         *paths: PathLike,
         collection: str = DEFAULT_COLLECTION,
         retry_failed: bool = False,
+        reread: bool = False,
         exclude: Sequence[str] = (),
         include: Sequence[str] = (),
         clear_exclusions: bool = False,
@@ -80,7 +81,8 @@ class Library(ABC):
 
         A path may also be `s3://bucket/prefix`, except on a server. Files that cannot be used do
         not stop the run; the report lists them. Those that failed before are tried again when they
-        have changed, or with `retry_failed`.
+        have changed, or with `retry_failed`. With `reread`, metadata of unchanged files are read
+        again, as after an upgrade of regard: nothing is analysed, and what people edited stays.
 
         `exclude` are patterns in gitignore's syntax, relative to each path, of what to leave out,
         besides what `.regardignore` files and `remove` leave out and what programs make for

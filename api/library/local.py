@@ -131,6 +131,7 @@ class LocalLibrary(Library):
         *paths: PathLike,
         collection: str = DEFAULT_COLLECTION,
         retry_failed: bool = False,
+        reread: bool = False,
         exclude: Sequence[str] = (),
         include: Sequence[str] = (),
         clear_exclusions: bool = False,
@@ -154,6 +155,7 @@ class LocalLibrary(Library):
         report = home.indexer(collection).run(
             roots,
             retry_failed=retry_failed,
+            reread=reread,
             exclusion_change=exclusion_change,
             progress=progress,
         )

@@ -139,6 +139,7 @@ class RemoteLibrary(Library):
         *paths: PathLike,
         collection: str = DEFAULT_COLLECTION,
         retry_failed: bool = False,
+        reread: bool = False,
         exclude: Sequence[str] = (),
         include: Sequence[str] = (),
         clear_exclusions: bool = False,
@@ -149,6 +150,11 @@ class RemoteLibrary(Library):
             raise UsageError(
                 "a server reads the text in photographs by its profile",
                 remedy="leave out --no-read",
+            )
+        if reread:
+            raise UsageError(
+                "a server reads the metadata of its files again as a job",
+                remedy="start it by the HTTP API: POST /v1/jobs, reindex with reread",
             )
         require_name(collection)
         with _problems():

@@ -160,14 +160,18 @@ class SqlUploads:
             statement = select(exists().where(has_path([path])))
             return bool(connection.execute(statement).scalar_one())
 
-    def waiting_originals(self, collection: str, *, failed: bool = False) -> list[bytes]:
+    def waiting_originals(
+        self, collection: str, *, failed: bool = False, analysed: bool = False
+    ) -> list[bytes]:
         """Paths of uploads that the live pipeline has not analysed yet, oldest first.
 
-        With `failed`, also of failed ones.
+        With `failed`, also of failed ones; with `analysed`, of all but those.
         """
         with self._database.reading() as connection:
             pipeline = live_pipeline(connection)
             waiting = is_pending(-1 if pipeline is None else pipeline.id)
+            if analysed:
+                waiting = or_(waiting, _asset.failure.is_(None))
             if failed:
                 waiting = or_(waiting, _asset.failure.is_not(None))
             rows = connection.execute(

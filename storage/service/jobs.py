@@ -74,6 +74,7 @@ class SqlJobQueue:
         root: str | None = None,
         path: str | None = None,
         retry_failed: bool = False,
+        reread: bool = False,
         exclude: Sequence[str] = (),
         include: Sequence[str] = (),
         clear_exclusions: bool = False,
@@ -101,6 +102,8 @@ class SqlJobQueue:
                     if job.retry_failed == retry_failed:
                         return job
             parameters: dict[str, Any] = {"root": root, "path": path, "retry_failed": retry_failed}
+            if reread:
+                parameters["reread"] = True
             if exclude or include or clear_exclusions:
                 parameters |= {
                     "exclude": list(exclude),
@@ -462,6 +465,7 @@ def _read(row: Row[Any]) -> Job:
         root=parameters.get("root"),
         path=parameters.get("path"),
         retry_failed=parameters.get("retry_failed", False),
+        reread=parameters.get("reread", False),
         total=row.total,
         done=row.done,
         report=None if row.report is None else json.loads(row.report),

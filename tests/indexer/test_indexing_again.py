@@ -12,13 +12,15 @@ import pytest
 from made_library import Library, write_photo
 from made_library import regard as run_command
 
+import regard
 import regard.indexer.indexing
 from regard.core.errors import UnstorableValue
+from regard.core.facts import PhotoFacts
 from regard.core.records import Analysis, Image
 from regard.indexer import indexing
 from regard.models.profiles.composed import ComposedProfile
 from regard.models.profiles.composition import ComposedAnalyzer
-from regard.photos.photo_file import decode_file
+from regard.photos.photo_file import PhotoFile, decode_file
 from regard.storage.assets.indexing import SqlIndexingCatalog
 
 
@@ -194,6 +196,35 @@ def test_a_changed_sidecar_changes_the_facts(library: Library, analysed: list[in
     library.index()
     assert library.sql("SELECT title FROM asset") == [(None,)]
     assert sum(analysed) == 1
+
+
+def test_facts_are_read_again_on_request(
+    library: Library, analysed: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As in a home that was indexed before regard read ratings, places and lenses."""
+    facts = PhotoFacts(
+        rating=4, lens="EF 50mm f/1.8", latitude=52.52, longitude=13.405, keywords=("lake",)
+    )
+    for number in range(3):
+        library.photo(f"{number}.jpg", number, kind="JPEG")
+    library.index()
+    monkeypatch.setattr(PhotoFile, "facts", lambda *_: facts)
+    ids = library.asset_ids()
+    with regard.open(library.home) as opened:
+        opened.rate(f"a{ids['2.jpg']}", 1)
+        assert _counts(library.index()) == {"unchanged": 3}
+        assert not opened.search("has:lens OR has:gps OR has:tag").hits
+        assert _counts(library.index("--reread", library.photos)) == {"unchanged": 3}
+        for query, names in [
+            ('lens:"EF 50mm f/1.8" country:DE tag:lake', {"0.jpg", "1.jpg", "2.jpg"}),
+            ("rating:4", {"0.jpg", "1.jpg"}),
+            ("rating:1", {"2.jpg"}),
+        ]:
+            hits = opened.search(query).hits
+            assert {Path(hit.asset.uri).name for hit in hits} == names
+    assert sum(analysed) == 3
+    assert library.asset_ids() == ids
+    library.verify()
 
 
 @pytest.mark.parametrize("how", ["missing", "empty", "without photographs", "a loop"])

@@ -420,8 +420,9 @@ class _World:
     def upload(self, name: str, seed: int) -> None:
         self.waiting.append(os.fsencode(write_photo(self.uploads / name, seed)))
 
-    def originals(self, collection: str, *, failed: bool) -> list[bytes]:
+    def originals(self, collection: str, *, failed: bool, analysed: bool = False) -> list[bytes]:
         assert collection == "holiday"
+        assert not analysed
         known = {
             asset.stamp.path
             for asset in self.library.indexer(collection).catalog.known_assets(b"/")

@@ -38,6 +38,11 @@ from regard.indexer.report import IndexReport
 @offline_option
 @click.option("--retry-failed", is_flag=True, help="Try failed files that have not changed again.")
 @click.option(
+    "--reread",
+    is_flag=True,
+    help="Read metadata of unchanged files again, as after an upgrade; analyse nothing again.",
+)
+@click.option(
     "--exclude",
     multiple=True,
     metavar="PATTERN",
@@ -78,6 +83,7 @@ def index(
     profile: str | None,
     ray: str | None,
     retry_failed: bool,
+    reread: bool,
     exclude: tuple[str, ...],
     include: tuple[str, ...],
     clear_exclusions: bool,
@@ -109,6 +115,7 @@ def index(
                 *paths,
                 collection=collection,
                 retry_failed=retry_failed,
+                reread=reread,
                 exclude=exclude,
                 include=include,
                 clear_exclusions=clear_exclusions,

@@ -50,6 +50,8 @@ LastEvent = Annotated[
 ]
 
 
+_REREAD = "Read the metadata of unchanged files again, without analysing them."
+
 PathPattern = Annotated[StorableText, Field(min_length=1, max_length=1000)]
 
 
@@ -75,6 +77,7 @@ class ImportRequest(RequestBody):
     clear_exclusions: bool = Field(
         default=False, description="First forget all that is remembered at or below the path."
     )
+    reread: bool = Field(default=False, description=_REREAD)
 
 
 class ReindexRequest(RequestBody):
@@ -82,6 +85,7 @@ class ReindexRequest(RequestBody):
 
     kind: Literal["reindex"]
     collection: StorableText = Field(min_length=1, max_length=200, examples=["holiday"])
+    reread: bool = Field(default=False, description=_REREAD)
 
 
 class ReadRequest(RequestBody):
@@ -243,7 +247,12 @@ def retry_job(id: str, service: Use, caller: Writer) -> dict[str, Any]:
         )
     else:
         again = service.jobs.add(
-            job.kind, job.collection, root=job.root, path=job.path, retry_failed=True
+            job.kind,
+            job.collection,
+            root=job.root,
+            path=job.path,
+            retry_failed=True,
+            reread=job.reread,
         )
     service.wake_worker()
     return service.documents(caller).job(again)
@@ -338,8 +347,11 @@ def _add(service: Service, wanted: ImportRequest | ReindexRequest | ReadRequest)
             exclude=wanted.exclude,
             include=wanted.include,
             clear_exclusions=wanted.clear_exclusions,
+            reread=wanted.reread,
         )
     else:
-        job = service.jobs.add(JobKind.REINDEX, wanted.collection, retry_failed=True)
+        job = service.jobs.add(
+            JobKind.REINDEX, wanted.collection, retry_failed=True, reread=wanted.reread
+        )
     service.wake_worker()
     return job

@@ -10,6 +10,7 @@ import pytest
 from made_service import WAIT, Served, Shelf, cut_off, events_of, noisy, png, refused
 
 from regard.api.client import Filters
+from regard.api.schemas import JobDocument
 
 
 def files(shelf: Shelf) -> set[str]:
@@ -177,6 +178,45 @@ def test_reindexing_covers_imports_and_uploads(served: Served, shelf: Shelf) -> 
     assert job.report is not None
     assert (job.report["indexed"], job.failed) == (1, 2)
     assert "c.png" in files(shelf)
+
+
+def test_facts_are_read_again_on_request(served: Served, shelf: Shelf) -> None:
+    """A sidecar that changes without a trace stands for a version that reads more of it."""
+    folder = shelf.folder(a=png())
+    (upload,) = shelf.add(png())
+    sidecar = folder / "a.xmp"
+
+    def write(stars: str) -> None:
+        sidecar.write_text(
+            '<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:RDF '
+            'xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#"><rdf:Description '
+            f'xmlns:xmp="http://ns.adobe.com/xap/1.0/" xmp:Rating="{stars}"/></rdf:RDF></x:xmpmeta>'
+        )
+        os.utime(sidecar, (1e9, 1e9))
+
+    def rating() -> int | None:
+        (asset,) = set(shelf.ids()) - {upload.id}
+        return shelf.client.assets.get(asset).facts.rating
+
+    def again(job: JobDocument) -> int:
+        report = served.wait(job).report
+        assert report is not None
+        assert report["indexed"] == 0
+        return int(report["unchanged"])
+
+    start = served.client.jobs
+    write("3")
+    shelf.bring(folder)
+    write("4")
+    assert again(start.reindex(shelf.name)) == 1
+    assert rating() == 3
+    # The upload is read again too.
+    assert again(start.reindex(shelf.name, reread=True)) == 2
+    assert rating() == 4
+    write("5")
+    job = start.start_import("photos", folder.name, collection=shelf.name, reread=True)
+    assert again(job) == 1
+    assert rating() == 5
 
 
 def test_exclusions_hold_for_later_jobs(served: Served, shelf: Shelf) -> None:

@@ -228,6 +228,7 @@ def test_what_waits_is_not_analysed_and_not_in_the_trash(assets: Assets) -> None
     assets.analyse(but=["b"])
     assert assets.uploads.waiting_originals("one") == []
     assert assets.uploads.waiting_originals("one", failed=True) == [place("b")]
+    assert assets.uploads.waiting_originals("one", analysed=True) == [place("a"), place("c")]
     # Another collection's job has seen it.
     assert assets.uploads.waiting_originals("two") == []
     assert assets.uploads.waiting_originals("nowhere") == []
