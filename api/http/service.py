@@ -33,6 +33,7 @@ from regard.core.catalog import FileStamp, clamp_int64
 from regard.core.errors import Conflict, OutsideRoots, RegardError
 from regard.core.jobs import JobKind, JobState
 from regard.core.keys import Caller
+from regard.core.machine import usable_cores
 from regard.core.records import Image
 from regard.photos.buckets import is_object, object_status
 from regard.photos.decoding import DecodeLimits
@@ -65,6 +66,8 @@ _ADD_ROOT = "start the server with --root NAME=DIR for the folder of the origina
 _LOOK_SECONDS, _RETRY_SECONDS = 0.5, 10.0
 # How long `/readyz` waits for the vector indexes; balancers wait for it one to five seconds.
 _CHECK_SECONDS = 1.0
+# Searches of one caller that may run at once on a small machine.
+_SEARCHES_AT_ONCE = 8
 # How long requests may keep using replaced models.
 _LONGEST_REQUEST_SECONDS = 60.0
 
@@ -130,6 +133,7 @@ class Service:
         self.rendering_threads = CapacityLimiter(4)
         # Threads that group copies and bursts use a core; searches must not wait for many of them.
         self.grouping_threads = CapacityLimiter(2)
+        self._searching_threads: dict[str, CapacityLimiter] = {}
         self.duplicates = DuplicateLists(self.jobs, wake_worker)
         self.metrics = Metrics(self.jobs, lambda: self.library)
         self._serving = self._serve(library)
@@ -137,6 +141,11 @@ class Service:
     def at_one_moment(self) -> Service:
         """A copy that keeps the current models for one whole request."""
         return copy.copy(self)
+
+    def searching_threads(self, caller: Caller) -> CapacityLimiter:
+        """The threads that a caller's searches take; further ones wait, and others' go on."""
+        most = max(_SEARCHES_AT_ONCE, 2 * usable_cores())
+        return self._searching_threads.setdefault(caller.identity, CapacityLimiter(most))
 
     @property
     def is_closing(self) -> bool:

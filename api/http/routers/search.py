@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Callable
 from typing import Annotated, TypeVar
 
 from anyio import to_thread
@@ -16,7 +17,7 @@ from regard.api.http.cursors import bad_cursor, read_cursor, write_cursor
 from regard.api.http.dependencies import Cursor, Filters, Reader, Use, facet_names, make_filter
 from regard.api.http.documents import facets as facet_documents
 from regard.api.http.documents import read_identifier, region_urls
-from regard.api.http.filters import TAKES_FILTERS, QueryString
+from regard.api.http.filters import TAKES_FILTERS, JsonFilters, QueryString
 from regard.api.http.forms import FormError, FormLimits, FormShape, in_memory, read_form
 from regard.api.http.problems import invalid_field, invalid_values, responses
 from regard.api.http.search_requests import (
@@ -56,25 +57,28 @@ _POSSIBLE = responses("not-found", "unanswerable-query", "malformed-query", "eng
     responses=_POSSIBLE,
     openapi_extra=_QUERY_STRING.documented,
 )
-def search_by_query(request: Request, caller: Reader) -> Response:
+async def search_by_query(request: Request, caller: Reader) -> Response:
     """Search by a query in the query language."""
-    service: Service = request.app.state.service.at_one_moment()
-    wanted = _QUERY_STRING.read(request)
-    plan = plan_search(wanted.to_request(), wanted, [], service, caller)
-    return _answer(
-        service,
-        caller,
-        plan,
-        wanted.target,
-        wanted.limit,
-        wanted.cursor,
-        facet_names(wanted.facets),
-        wanted.min_relevance,
-        wanted.exact,
-        wanted.refine,
-        wanted.sort,
-        wanted.fold_stacks,
-    )
+
+    def find(service: Service) -> Response:
+        wanted = _QUERY_STRING.read(request)
+        plan = plan_search(wanted.to_request(), wanted, [], service, caller)
+        return _answer(
+            service,
+            caller,
+            plan,
+            wanted.target,
+            wanted.limit,
+            wanted.cursor,
+            facet_names(wanted.facets),
+            wanted.min_relevance,
+            wanted.exact,
+            wanted.refine,
+            wanted.sort,
+            wanted.fold_stacks,
+        )
+
+    return await _in_turn(request, caller, find)
 
 
 @router.post(
@@ -109,7 +113,7 @@ async def search_by_anything(request: Request, service: Use, caller: Reader) -> 
             "name which in the header Content-Type",
         )
 
-    def find() -> Response:
+    def find(service: Service) -> Response:
         plan = plan_search(wanted, wanted.filters, pictures, service, caller)
         return _answer(
             service,
@@ -126,7 +130,7 @@ async def search_by_anything(request: Request, service: Use, caller: Reader) -> 
             wanted.fold_stacks,
         )
 
-    return await to_thread.run_sync(find)
+    return await _in_turn(request, caller, find)
 
 
 @router.get(
@@ -135,9 +139,9 @@ async def search_by_anything(request: Request, service: Use, caller: Reader) -> 
     responses=_POSSIBLE,
     openapi_extra=TAKES_FILTERS,
 )
-def search_like_asset(
+async def search_like_asset(
     id: str,
-    service: Use,
+    request: Request,
     caller: Reader,
     filters: Filters,
     target: Target = Target.IMAGE,
@@ -146,10 +150,7 @@ def search_like_asset(
 ) -> Response:
     """Find what looks like an asset."""
     reference = Reference(read_identifier(id, "a"), is_region=False)
-    require_visible(service, caller, reference)
-    chosen = make_filter(service, caller, filters)
-    plan = SearchPlan(LikeQuery(reference), chosen, {})
-    return _answer(service, caller, plan, target, limit, cursor, [])
+    return await _similar(reference, request, caller, filters, target, limit, cursor)
 
 
 @router.get(
@@ -159,9 +160,9 @@ def search_like_asset(
     tags=["regions"],
     openapi_extra=TAKES_FILTERS,
 )
-def search_like_region(
+async def search_like_region(
     id: str,
-    service: Use,
+    request: Request,
     caller: Reader,
     filters: Filters,
     target: Target = Target.REGION,
@@ -170,10 +171,33 @@ def search_like_region(
 ) -> Response:
     """Find what looks like a region."""
     reference = Reference(read_identifier(id, "r"), is_region=True)
-    require_visible(service, caller, reference)
-    chosen = make_filter(service, caller, filters)
-    plan = SearchPlan(LikeQuery(reference), chosen, {})
-    return _answer(service, caller, plan, target, limit, cursor, [])
+    return await _similar(reference, request, caller, filters, target, limit, cursor)
+
+
+async def _similar(
+    reference: Reference,
+    request: Request,
+    caller: Caller,
+    filters: JsonFilters,
+    target: Target,
+    limit: int,
+    cursor: str | None,
+) -> Response:
+    def find(service: Service) -> Response:
+        require_visible(service, caller, reference)
+        plan = SearchPlan(LikeQuery(reference), make_filter(service, caller, filters), {})
+        return _answer(service, caller, plan, target, limit, cursor, [])
+
+    return await _in_turn(request, caller, find)
+
+
+async def _in_turn(
+    request: Request, caller: Caller, find: Callable[[Service], Response]
+) -> Response:
+    """What `find` answers by the models that are live when it is the caller's turn."""
+    service: Service = request.app.state.service
+    threads = service.searching_threads(caller)
+    return await to_thread.run_sync(lambda: find(service.at_one_moment()), limiter=threads)
 
 
 async def _read_form(request: Request, service: Service) -> tuple[SearchRequest, list[bytes]]:
