@@ -53,6 +53,7 @@ _PAGES_AT_ONCE = 1000
 # SQLite connections kept for single statements: about as many as threads read at once.
 _MOST_IDLE = 8
 _WRITES = "regard_writes"
+_WRITER_CACHE_KIB = 16 * 1024
 # Arbitrary; no other program may use it for advisory locks in the same database.
 _TURN = 7265676172
 _DRIVERS = {
@@ -295,6 +296,8 @@ def _prepare_sqlite(engine: Engine) -> None:
     @event.listens_for(engine, "begin")
     def begin(connection: Connection) -> None:
         if connection.get_execution_options().get(_WRITES, False):
+            # What a batch of photographs changes is more than the 2 MB of SQLite's own choice.
+            connection.exec_driver_sql(f"PRAGMA cache_size=-{_WRITER_CACHE_KIB}")
             connection.exec_driver_sql("BEGIN IMMEDIATE")
         else:
             # Through the engine it would take half as long as the query of a search.
