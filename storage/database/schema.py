@@ -280,7 +280,7 @@ asset_keyword = Table(
     metadata,
     Column("asset_id", Id, ForeignKey("asset.id", ondelete="CASCADE"), primary_key=True),
     Column("position", Integer, primary_key=True),
-    Column("keyword", ComposedText, nullable=False, index=True),
+    Column("keyword", ComposedText, nullable=False),
 )
 
 # Seeded from the file's keywords; what people add or remove persists when the file changes.
@@ -571,7 +571,7 @@ caption = _table(
     Column("id", Id, primary_key=True),
     Column("content_id", Id, ForeignKey("content.id", ondelete="CASCADE"), nullable=False),
     Column("pipeline_id", Id, ForeignKey("pipeline.id"), nullable=False),
-    Column("region_id", Id, ForeignKey("region.id", ondelete="CASCADE"), nullable=True, index=True),
+    Column("region_id", Id, ForeignKey("region.id", ondelete="CASCADE"), nullable=True),
     Column("text", Text, nullable=False),
     Column("model", Text, nullable=False),
 )
@@ -617,7 +617,6 @@ Index("ix_asset_content_id_collection_id", asset.c.content_id, asset.c.collectio
 Index(
     "ix_asset_change_collection_id_position", asset_change.c.collection_id, asset_change.c.position
 )
-Index("uq_asset_collection_id_external_id", asset.c.collection_id, asset.c.external_id, unique=True)
 Index("ix_stale_folder_collection_id_path", stale_folder.c.collection_id, stale_folder.c.path)
 Index("ix_asset_field_name_value", asset_field.c.name, asset_field.c.value)
 Index("ix_asset_tag_tag_asset_id", asset_tag.c.tag, asset_tag.c.asset_id)
@@ -653,7 +652,6 @@ _partial_index("taken", "taken_at taken_precision deleted_at", f"{_LIVE} AND tak
 _partial_index("month", "taken_month deleted_at", f"{_LIVE} AND taken_month IS NOT NULL")
 _partial_index("camera", "camera taken_at id deleted_at", f"{_LIVE} AND camera IS NOT NULL")
 _partial_index("place", "latitude longitude", f"{_LIVE} AND latitude IS NOT NULL")
-_partial_index("external_id", "external_id", "external_id IS NOT NULL")
 _partial_index("title", "id", f"{_LIVE} AND coalesce(edited_title, title) <> ''")
 _partial_index("description", "id", f"{_LIVE} AND description <> ''")
 _partial_index("lens", "id", f"{_LIVE} AND lens <> ''")
@@ -661,3 +659,18 @@ _partial_index("lens_name", "lens deleted_at", f"{_LIVE} AND lens <> ''")
 _partial_index("rating", "rating deleted_at", f"{_LIVE} AND rating IS NOT NULL")
 _partial_index("country", "country deleted_at", f"{_LIVE} AND country IS NOT NULL")
 _partial_index("city", "city deleted_at", f"{_LIVE} AND city IS NOT NULL")
+# Few assets and captions have these.
+Index(
+    "uq_asset_external_id_collection_id",
+    asset.c.external_id,
+    asset.c.collection_id,
+    unique=True,
+    sqlite_where=text("external_id IS NOT NULL"),
+    postgresql_where=text("external_id IS NOT NULL"),
+)
+Index(
+    "ix_caption_region_id",
+    caption.c.region_id,
+    sqlite_where=text("region_id IS NOT NULL"),
+    postgresql_where=text("region_id IS NOT NULL"),
+)

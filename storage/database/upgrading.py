@@ -62,9 +62,10 @@ def upgrade(database: Database) -> None:
         steps += 1
         if steps == 2:
             _log.warning("converting %s to the form of this version, once", database.location)
-    if steps > 1:
-        database.rewrite()
     _migrate(database, known, "head")
+    if steps > 1:
+        # Last, since migrations free pages, too.
+        database.rewrite()
 
 
 def _migrate(database: Database, known: Sequence[str], target: str) -> None:
