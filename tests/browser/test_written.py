@@ -62,6 +62,18 @@ def test_parsed_query_is_shown(visit: Visits, server: Server, shoot: Shoot) -> N
     expect(page.get_by_test_id("part")).to_have_count(0)
 
 
+def test_texts_joined_by_or_are_one_part(visit: Visits, server: Server, shoot: Shoot) -> None:
+    page = visit(server.url)
+    search(page, "(blue OR red) tag:plain")
+    expect(page.get_by_test_id("part")).to_have_text(["blue or red", "tag: plain"])
+    # It is a search, not a list.
+    expect(page.get_by_test_id("tile-why").first).to_be_visible()
+    shoot(page, "query-with-a-choice")
+    page.get_by_role("button", name="Remove blue or red from the query").click()
+    expect(part(page, "q")).to_have_value("tag:plain")
+    expect(page.get_by_test_id("part")).to_have_text(["tag: plain"])
+
+
 def test_filters_alone_list_photos(visit: Visits, server: Server) -> None:
     page = visit(server.url)
     ask(page, "tag:plain -path:red.png")
