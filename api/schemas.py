@@ -279,6 +279,9 @@ class FactsDocument(Document):
     f_number: float | None
     iso: int | None
     focal_length_mm: float | None
+    motion_video_offset: int | None = Field(
+        description="where the video in a motion photo begins in the original, in bytes"
+    )
     rating: int | None
     description: str | None
     keywords: list[str]

@@ -36,13 +36,18 @@ class DatePrecision(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Capture:
-    """Exposure settings; None if the metadata does not say."""
+    """Exposure settings; None if the metadata does not say.
+
+    `motion_video_offset` is where the video in a motion photo begins, in bytes from the start of
+    the file; None if there is none.
+    """
 
     exposure_seconds: float | None = None
     f_number: float | None = None
     iso: int | None = None
     focal_length_mm: float | None = None
     altitude_m: float | None = None
+    motion_video_offset: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

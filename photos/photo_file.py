@@ -11,7 +11,7 @@ import hashlib
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import BinaryIO
 
@@ -44,6 +44,7 @@ from regard.photos.formats import SNIFF_BYTES, PhotoFormat, is_raw_tiff, sniff
 from regard.photos.metadata.blocks import MetadataBlocks, file_metadata
 from regard.photos.metadata.reading import read_facts
 from regard.photos.metadata.xmp import XmpPacket
+from regard.photos.motion import motion_video_offset
 from regard.photos.tiff import TiffBlock, exif_orientation
 
 _SAMPLES = 16
@@ -176,7 +177,11 @@ class PhotoFile:
 
     def facts(self, sidecar: XmpPacket | None = None) -> PhotoFacts:
         """What the metadata and a sidecar say; raises DecodeError if the header is damaged."""
-        return read_facts(self.header.metadata, sidecar)
+        facts = read_facts(self.header.metadata, sidecar)
+        if self.format is not PhotoFormat.JPEG:
+            return facts
+        offset = motion_video_offset(self.data)
+        return replace(facts, capture=replace(facts.capture, motion_video_offset=offset))
 
     def content(self, image: Image | None = None) -> ContentHeader:
         """Identity and form, by the decoded image if there is one; raises DecodeError."""

@@ -82,6 +82,7 @@ _DETAIL: dict[str, Any] = {
         "f_number": 5.6,
         "iso": 200,
         "focal_length_mm": 23.0,
+        "motion_video_offset": None,
         "rating": None,
         "description": None,
         "keywords": ["harbour"],

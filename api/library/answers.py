@@ -73,6 +73,7 @@ def facts_json(detail: assets.AssetDetail) -> dict[str, Any]:
         "f_number": capture.f_number,
         "iso": capture.iso,
         "focal_length_mm": capture.focal_length_mm,
+        "motion_video_offset": capture.motion_video_offset,
         "rating": facts.rating,
         "description": facts.description,
         "keywords": list(facts.keywords),

@@ -197,6 +197,7 @@ function facts(asset, actions) {
     ["Altitude", Number.isFinite(of.altitude_m) && `${number(Math.round(of.altitude_m))} m`],
     ["Description", of.description],
     ["Duration", isVideo(asset) && clock(asset.duration_ms)],
+    ["Motion", Number.isFinite(of.motion_video_offset) && `${bytes(asset.size - of.motion_video_offset)} of video in the file`],
     ["Size", asset.width && `${number(asset.width)} × ${number(asset.height)} · ${bytes(asset.size)}${asset.format ? ` · ${asset.format}` : ""}`],
     ["Collection", link(asset.collection.name, "Show this collection", () => actions.filter("collection", [asset.collection.name]))],
     ["File", asset.file_name],
