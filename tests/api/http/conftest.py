@@ -93,6 +93,7 @@ _WITH_TWO_SERVERS = {
     "test_http_search",
     "test_http_suggestions",
     "test_http_uploads",
+    "test_http_videos",
 }
 
 

@@ -136,6 +136,11 @@ class Served:
         """Where requests are sent."""
         return self.server.url
 
+    @property
+    def servers(self) -> Sequence[Server]:
+        """All that answer."""
+        return [self.server]
+
     def __enter__(self) -> Served:
         self.server.start()
         self.client = self.with_key(None)

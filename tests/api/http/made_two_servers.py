@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Sequence
 from pathlib import Path
 
 from made_bucket import BUCKET, Bucket
@@ -36,9 +37,13 @@ class ServedByTwo(Served):
     def url(self) -> str:
         return self._proxy
 
+    @property
+    def servers(self) -> Sequence[Server]:
+        return [self.server, self._second]
+
     def __enter__(self) -> ServedByTwo:
         with contextlib.ExitStack() as opened:
-            for server in (self.server, self._second):
+            for server in self.servers:
                 opened.enter_context(server)
             self._proxy = opened.enter_context(
                 proxy_before(self._ports, self.folder, policy="random")
