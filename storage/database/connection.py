@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import logging
 import math
 import os
 import shutil
@@ -45,6 +46,10 @@ from regard.core.errors import (
     UnstorableValue,
     UsageError,
 )
+
+# A connection that was lost is replaced, and the statement that it carried has raised the error;
+# SQLAlchemy would log it again, with a traceback, when it can't be rolled back.
+logging.getLogger("sqlalchemy.pool").setLevel(logging.CRITICAL)
 
 BUSY_TIMEOUT_SECONDS = 30
 # The value of `PRAGMA auto_vacuum` when free pages can be given back step by step.

@@ -92,7 +92,7 @@ def check_answered(
     servers: Sequence[Served], name: str, answered: Sequence[dict[str, str | None]]
 ) -> None:
     """Check through each server that what was answered holds, by the number of the client."""
-    assert sum(map(len, answered)) > 50
+    assert all(answered), answered
     for served in servers:
         served.client = served.with_key(None)
         for number, tags in enumerate(answered):
