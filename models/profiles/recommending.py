@@ -86,8 +86,8 @@ def _room(profile: ComposedProfile, machine: Machine) -> str | None:
     if needs.memory_bytes and machine.memory_bytes >= needs.memory_bytes:
         gpu = "the GPU is too small" if machine.gpu_bytes else "there is no GPU"
         return (
-            f"{gpu}, {format_bytes(machine.memory_bytes)} of memory are free, "
-            f"and it takes about {format_bytes(needs.memory_bytes)}"
+            f"{gpu}, {format_bytes(machine.memory_bytes)} of memory are free, and it takes "
+            f"{_memory(profile, machine)} of {DEFAULT_PROFILE}"
         )
     return None
 
