@@ -174,7 +174,8 @@ def _sizes(asset_filter: AssetFilter) -> Iterator[ColumnElement[bool]]:
     if asset_filter.max_duration is not None:
         yield duration < 1000 * (asset_filter.max_duration + 1)
     if Fact.VIDEO in asset_filter.has:
-        yield duration.is_not(None)
+        # A range, for which SQLite takes the index of videos.
+        yield duration >= 0
     match asset_filter.orientation:
         case Orientation.LANDSCAPE:
             yield width > height

@@ -659,7 +659,13 @@ _partial_index("lens_name", "lens deleted_at", f"{_LIVE} AND lens <> ''")
 _partial_index("rating", "rating deleted_at", f"{_LIVE} AND rating IS NOT NULL")
 _partial_index("country", "country deleted_at", f"{_LIVE} AND country IS NOT NULL")
 _partial_index("city", "city deleted_at", f"{_LIVE} AND city IS NOT NULL")
-# Few assets and captions have these.
+# Few contents, assets and captions have these.
+Index(
+    "ix_content_duration_ms",
+    content.c.duration_ms,
+    sqlite_where=text("duration_ms IS NOT NULL"),
+    postgresql_where=text("duration_ms IS NOT NULL"),
+)
 Index(
     "uq_asset_external_id_collection_id",
     asset.c.external_id,

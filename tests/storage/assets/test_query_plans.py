@@ -19,7 +19,7 @@ from sqlalchemy import event
 
 from regard.core.assets import AssetOrder, AssetState
 from regard.core.facts import PhotoFacts
-from regard.core.filters import EVERYTHING, AssetFilter, Fact, GpsBox
+from regard.core.filters import EVERYTHING, AssetFilter, Fact, GpsBox, GpsCircle
 from regard.storage.assets.collections import SqlCollections
 from regard.storage.assets.editing import SqlAssetEditing
 from regard.storage.assets.facets import FACETS
@@ -36,6 +36,8 @@ _ASSETS = 150
 _DAY = datetime.datetime(2024, 5, 1)
 _LATER = _DAY + datetime.timedelta(days=5)
 _LATE = _DAY.replace(year=2030), 10
+# Not the sizes, formats and parts of paths of photographs, which are looked up asset by asset, nor
+# negations, which most assets pass.
 _NARROW = {
     "dates": AssetFilter(taken_from=_DAY, taken_to=_LATER),
     "camera": AssetFilter(cameras=("Canon EOS 90",)),
@@ -47,12 +49,20 @@ _NARROW = {
     "box": AssetFilter(gps_box=GpsBox(1, 1, 2, 2)),
     "ids": AssetFilter(ids=(3, 5)),
     "stack": AssetFilter(stacks=(3,)),
+    "circle": AssetFilter(gps_near=GpsCircle(1.5, 1.5, 5)),
+    "lens": AssetFilter(lenses=("x",)),
+    "country": AssetFilter(countries=("DE",)),
+    "city": AssetFilter(cities=("Berlin",)),
+    "album": AssetFilter(albums=(1,)),
+    "rating": AssetFilter(min_rating=3),
+    "duration": AssetFilter(min_duration=3),
+    "any of two": AssetFilter(any_of=(AssetFilter(tags=("rare",)), AssetFilter(cameras=("x",)))),
     "nested": AssetFilter(also=(AssetFilter(tags=("rare",)),)),
     **{
         f"has {fact}": AssetFilter(has=(fact,))
         for fact in (
             *(Fact.GPS, Fact.LENS, Fact.TITLE, Fact.DESCRIPTION, Fact.RATING, Fact.TAG),
-            Fact.STACK,
+            *(Fact.STACK, Fact.VIDEO),
         )
     },
 }
