@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 # Bytes of a photograph in the catalog beside its vectors (docs/size.md).
-CATALOG_BYTES = 20e3
+CATALOG_BYTES = 15e3
 # Bytes of a vector's ids and checksum in a file of rows, and of its place in a list (docs/size.md).
 ROW_IDS, LIST_IDS = 28, 12
 # Bytes of the tables and HNSW indexes of pgvector for each byte of vectors (docs/scale.md).
@@ -27,9 +27,8 @@ MODEL_OPERATIONS, REGION_OPERATIONS, REGIONS = 13.1e12, 0.67e12, 12
 # Dense bfloat16 operations a second of an NVIDIA H200 by its data sheet, and the share of them that
 # is our aim, not measured.
 GPU_OPERATIONS, GPU_SHARE = 989e12, 0.5
-# Photographs that one writer commits in a second: the rate of SQLite (docs/size.md, "several
-# hundred").
-COMMITS = 400
+# Photographs that one writer commits in a second, with SQLite (docs/performance.md).
+COMMITS = 460
 # Memory of a machine that the search may fill.
 MACHINE_BYTES = 512e9 * 0.75
 

@@ -91,6 +91,8 @@ class Maker:
                         catalog.save(records[start : start + _COMMITTED])
                     seconds += time.perf_counter() - started
                     left -= batch
+                # As each run of indexing does, or the first one after this would do it for all.
+                catalog.update_stacks()
         return Written(photographs, seconds)
 
     def _records(
