@@ -13,7 +13,11 @@ from PIL import Image
 # Encoders that are fast on small frames, by suffix.
 CODECS = {".mp4": "mpeg4", ".mov": "libx264", ".mkv": "mpeg4", ".webm": "libvpx", ".avi": "mpeg4"}
 # libvpx takes most of its time for quality.
-_OPTIONS = {"libvpx": {"deadline": "realtime", "cpu-used": "8"}, "libx264": {"preset": "ultrafast"}}
+_REALTIME = {"deadline": "realtime", "cpu-used": "8"}
+_OPTIONS = {
+    **{"libvpx": _REALTIME, "libvpx-vp9": _REALTIME},
+    "libx264": {"preset": "ultrafast"},
+}
 
 
 def write_video(

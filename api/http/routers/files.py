@@ -1,52 +1,37 @@
-"""Originals, thumbnails, crops and masks.
-
-Only the file that was indexed is read, never one that replaced it or a link. If keys are required,
-it must be in the managed store or below a configured root.
-"""
+"""Thumbnails, crops and masks, made from originals or read from the cache."""
 
 from __future__ import annotations
 
-import os
-import re
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from enum import IntEnum
 from functools import partial
 from typing import Annotated, Any, BinaryIO, Literal
-from urllib.parse import quote
 
 from anyio import to_thread
-from fastapi import APIRouter, Header, Query
-from starlette.responses import JSONResponse, Response, StreamingResponse
-from starlette.types import Receive, Scope, Send
+from fastapi import APIRouter, Query
+from starlette.responses import JSONResponse, Response
 
 from regard.api import schemas
-from regard.api.http.conditions import Conditional, Conditions, FileVersion, modified_at
+from regard.api.http.conditions import Conditional, Conditions, FileVersion
 from regard.api.http.dependencies import Reader, Use
 from regard.api.http.documents import read_identifier
 from regard.api.http.problems import Problem, Responses, responses
 from regard.api.http.service import Service
 from regard.core.assets import Asset
-from regard.photos.buckets import is_object, object_status, presigned_url, read_object
 from regard.photos.media import decode_picture
 from regard.photos.rendering import (
-    content_type,
     cropped,
     encode_webp,
     mask_png,
     mask_svg,
-    shown_inline,
     thumbnail,
 )
-from regard.storage.files.originals import changed, object_errors
 
 router = APIRouter(prefix="/v1", tags=["files"])
 
 _YEAR = 365 * 24 * 3600
-_CHUNK = 1 << 18
-_REDIRECT_SECONDS = 300
-_RANGE = re.compile(r"bytes=(\d*)-(\d*)")
 _WEBP: Responses = {200: {"content": {"image/webp": {}}, "description": "the image"}}
 _RUN_LENGTHS: dict[str, Any] = {
     "type": "object",
@@ -66,12 +51,6 @@ _MASK_FORMS: Responses = {
         },
         "description": "the mask",
     }
-}
-_FILE: Responses = {
-    200: {"content": {"*/*": {}}, "description": "the file"},
-    206: {"content": {"*/*": {}}, "description": "a range of the file"},
-    304: {"description": "unchanged"},
-    307: {"description": "the bucket has it"},
 }
 _UNCHANGED: Responses = {304: {"description": "unchanged"}}
 
@@ -93,81 +72,6 @@ class PictureSize(IntEnum):
 
 
 Size = Annotated[PictureSize, Query(description="Length of the longer side in pixels.")]
-
-
-@router.get(
-    "/assets/{id}/original",
-    response_class=Response,
-    responses={
-        **responses(
-            *("not-found", "original-gone", "original-changed", "outside-roots"),
-            *("precondition-failed", "range-not-satisfiable"),
-        ),
-        **_FILE,
-    },
-)
-def get_original(
-    id: str,
-    service: Use,
-    caller: Reader,
-    conditions: Conditional,
-    download: Annotated[bool, Query(description="Send as an attachment.")] = False,
-    redirect: Annotated[
-        bool,
-        Query(
-            description="Redirect to the bucket that holds the file, if one does. Only the caller"
-            " knows whether it can reach the bucket."
-        ),
-    ] = False,
-    range: Annotated[str | None, Header(max_length=200)] = None,
-) -> Response:
-    """Get the original file, or a range of it."""
-    asset = service.assets.get(read_identifier(id, "a"), visible=caller.collections)
-    tag = f'"{asset.sha256 or f"{asset.size}-{asset.mtime_ns}"}"'
-    version = FileVersion(tag, modified_at(asset.mtime_ns))
-    headers = {**version.headers, "Cache-Control": "private, no-cache"}
-    if conditions.is_known(version):
-        return Response(status_code=304, headers=headers)
-    disposition = "inline" if shown_inline(asset.format) and not download else "attachment"
-    headers |= {
-        "Accept-Ranges": "bytes",
-        "Content-Disposition": f"{disposition}; filename*=UTF-8''{quote(asset.file_name, safe='')}",
-        "Content-Security-Policy": "default-src 'none'; sandbox",
-    }
-    media_type = content_type(asset.format) or "application/octet-stream"
-    is_in_bucket = is_object(asset.path)
-    if is_in_bucket and redirect:
-        # A browser shows nothing from the bucket inline that this server would not.
-        named = {name: headers[name] for name in ("Content-Disposition", "Cache-Control")}
-        url = presigned_url(
-            _require_unchanged(service.require_readable(asset), asset),
-            seconds=_REDIRECT_SECONDS,
-            answer_headers={**named, "Content-Type": media_type},
-        )
-        return Response(status_code=307, headers={"Location": url, "Cache-Control": "no-store"})
-    file = None if is_in_bucket else service.open_original(asset)
-    start, end = 0, asset.size
-    status = 200
-    if not conditions.has_part_of(version):
-        # The caller has a part of another version.
-        range = None
-    if range is not None and (span := _span(range, asset.size)) is not None:
-        start, end = span
-        if start >= end:
-            if file is not None:
-                file.close()
-            raise Problem(
-                "range-not-satisfiable",
-                f"the file has {asset.size} bytes",
-                headers={"Content-Range": f"bytes */{asset.size}"},
-            )
-        status = 206
-        headers["Content-Range"] = f"bytes {start}-{end - 1}/{asset.size}"
-    headers["Content-Length"] = str(end - start)
-    if file is None:
-        parts = _read_object(service.require_readable(asset), asset, start, end)
-        return StreamingResponse(parts, status, headers, media_type)
-    return _FileResponse(file, _part(file, start, end), status, headers, media_type)
 
 
 @router.get(
@@ -366,62 +270,3 @@ def _caching(asset: Asset, version: str | None, frame: str = "") -> dict[str, st
     return {
         "Cache-Control": f"private, max-age={_YEAR}, immutable" if long else "private, no-cache"
     }
-
-
-def _require_unchanged(path: bytes, asset: Asset) -> bytes:
-    """The URI of an object that is as it was indexed; an upload always is, so none is asked for."""
-    if asset.etag is not None:
-        with object_errors():
-            if object_status(path).etag != asset.etag:
-                raise changed()
-    return path
-
-
-def _read_object(path: bytes, asset: Asset, start: int, end: int) -> Iterator[bytes]:
-    """The bytes of a range; raises OriginalGone, OriginalChanged, StoreUnavailable at once."""
-    with object_errors():
-        if asset.etag is None and object_status(path).size != asset.size:
-            raise changed()
-        return read_object(path, start, end, etag=asset.etag)
-
-
-def _span(value: str, size: int) -> tuple[int, int] | None:
-    """Start and end of the requested range, end exclusive; None for what is not one valid
-    range."""
-    match = _RANGE.fullmatch(value)
-    if match is None:
-        return None
-    first, last = match.groups()
-    if not first:
-        return (max(size - int(last), 0), size) if last else None
-    if last and int(last) < int(first):
-        return None
-    return int(first), min(int(last) + 1, size) if last else size
-
-
-class _FileResponse(StreamingResponse):
-    """Streams an open file and closes it, even if the client disconnects before the first byte."""
-
-    def __init__(
-        self,
-        file: BinaryIO,
-        content: Iterator[bytes],
-        status: int,
-        headers: Mapping[str, str],
-        media_type: str,
-    ) -> None:
-        super().__init__(content, status, headers, media_type)
-        self._file = file
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Send it."""
-        with self._file:
-            await super().__call__(scope, receive, send)
-
-
-def _part(file: BinaryIO, start: int, end: int) -> Iterator[bytes]:
-    file.seek(start, os.SEEK_SET)
-    left = end - start
-    while left > 0 and (chunk := file.read(min(_CHUNK, left))):
-        left -= len(chunk)
-        yield chunk

@@ -11,16 +11,17 @@ import { makeZoom } from "./zoom.js";
 // The longer side of the picture that is loaded at first.
 const FIRST = 1024;
 const UNSEEN = "This picture can't be shown.";
+const UNPLAYED_MOTION = "This browser can't play the video in the photo. The original can be downloaded.";
 const UNPLAYED = "This browser can't play the video. Its moments are beside it, and the original can be downloaded.";
 
 /**
- * The stage; `onPoint(id | null)` and `onChoose(id)` report hovered and selected regions, and `isScrolled()` says
- * whether the wheel scrolls what is around.
+ * The stage; `onPoint(id | null)` and `onChoose(id)` report hovered and selected regions, `onMotion(isPlaying)` whether
+ * the video of a motion photo plays, and `isScrolled()` says whether the wheel scrolls what is around.
  */
-export function makeStage({ onPoint, onChoose, isScrolled }) {
+export function makeStage({ onPoint, onChoose, onMotion, isScrolled }) {
   const image = h("img", { class: "stage-image", alt: "", draggable: "false", data: { testid: "viewer-image" } });
   const preview = h("img", { class: "stage-preview", alt: "", "aria-hidden": "true", draggable: "false" });
-  // Over the picture of a video, which stays where the browser can't play it.
+  // Over the picture of a video or a motion photo, which stays where the browser can't play it.
   const player = h("video", {
     class: "stage-video", controls: true, playsinline: true, preload: "metadata", hidden: true, data: { testid: "player" },
     // Its controls are not the picture's.
@@ -40,6 +41,7 @@ export function makeStage({ onPoint, onChoose, isScrolled }) {
   let size = [4, 3];
   let marks = new Map();
   let pointed = null;
+  let isMotion = false;
 
   function pointAt(id) {
     if (id === pointed) return;
@@ -97,13 +99,23 @@ export function makeStage({ onPoint, onChoose, isScrolled }) {
       if (wasPlaying) player.play().catch(() => {});
       return;
     }
+    const words = isMotion ? UNPLAYED_MOTION : UNPLAYED;
     stopPlayer();
-    unplayed.textContent = problem ? [problem.message, problem.remedy].filter(Boolean).join(" ") : UNPLAYED;
+    unplayed.textContent = problem ? [problem.message, problem.remedy].filter(Boolean).join(" ") : words;
     unplayed.hidden = false;
   });
+  // Until there is a frame to show, the photograph is shown.
+  player.addEventListener("loadeddata", () => {
+    if (isMotion) player.hidden = false;
+  });
+  player.addEventListener("ended", () => isMotion && stopPlayer());
 
   function stopPlayer() {
     resumed = null;
+    if (isMotion) {
+      isMotion = false;
+      onMotion(false);
+    }
     player.pause();
     player.hidden = true;
     unplayed.hidden = true;
@@ -160,6 +172,17 @@ export function makeStage({ onPoint, onChoose, isScrolled }) {
     seek(moment) {
       image.src = `${moment.urls.crop}&size=1024`;
       if (!player.hidden) player.currentTime = moment.time_ms / 1000;
+    },
+
+    /** Play the video of a motion photo over its picture, once. */
+    playMotion(asset) {
+      stopPlayer();
+      isMotion = true;
+      onMotion(true);
+      player.setAttribute("aria-label", nameOf(asset));
+      player.src = `${asset.urls.self}/motion`;
+      // What fails is reported by its event.
+      player.play().catch(() => {});
     },
 
     /** Stop the video that is shown. */

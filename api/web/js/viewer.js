@@ -40,12 +40,13 @@ export function makeViewer({ results, actions }) {
   // Whether the details were drawn for somebody who may change them.
   let isEditable = false;
 
-  const stage = makeStage({ onPoint: (id) => point(id), onChoose: choose, isScrolled: () => dialog.scrollHeight > dialog.clientHeight });
+  const stage = makeStage({ onPoint: (id) => point(id), onChoose: choose, onMotion: showMotion, isScrolled: () => dialog.scrollHeight > dialog.clientHeight });
   const strip = makeStrip({ onOpen: visitFile, onLoad: () => showPlace(open), elsewhere: () => stops().find((stop) => !stop.disabled) });
   const side = h("div", { class: "viewer-side", tabindex: "0", role: "region", "aria-label": "Details" });
   const previous = iconButton("left", withKey("Previous", "viewer", "previous"), () => walk(-1), { class: "viewer-previous", "data-testid": "previous" });
   const next = iconButton("right", withKey("Next", "viewer", "next"), () => walk(1), { class: "viewer-next", "data-testid": "next" });
   const outlines = iconButton("outlines", withKey("Outline the things in it", "viewer", "outlines"), () => setOutlined(!isOutlined), { "data-testid": "outlines", "aria-pressed": "true" });
+  const motion = iconButton("motion", "Play the motion", () => (isMoving() ? stage.stop() : stage.playMotion(drawn)), { "data-testid": "motion", "aria-pressed": "false", hidden: true });
   const zoomOut = iconButton("zoom-out", withKey("Zoom out", "viewer", "zoomOut"), () => zoom("out"), { "data-testid": "zoom-out" });
   const zoomIn = iconButton("zoom-in", withKey("Zoom in", "viewer", "zoomIn"), () => zoom("in"), { "data-testid": "zoom-in" });
   const play = iconButton("play", withKey("Slideshow", "viewer", "slideshow"), () => slideshow.start(), { "data-testid": "viewer-slideshow" });
@@ -54,7 +55,7 @@ export function makeViewer({ results, actions }) {
     "dialog", { class: "viewer", "aria-label": "Photo", data: { testid: "viewer" } },
     h("div", { class: "viewer-main" },
       h("div", { class: "viewer-bar" }, iconButton("close", withKey("Close", "escape", "close"), () => close(), { "data-testid": "viewer-close" }), count, h("span", { class: "spring" }),
-        play, zoomOut, zoomIn, outlines),
+        motion, play, zoomOut, zoomIn, outlines),
       stage.element, strip.element, previous, next),
     side,
   );
@@ -78,10 +79,21 @@ export function makeViewer({ results, actions }) {
     stage.setOutlined(isOn);
   }
 
+  const isMoving = () => motion.getAttribute("aria-pressed") === "true";
+
+  function showMotion(isPlaying) {
+    motion.setAttribute("aria-pressed", String(isPlaying));
+  }
+
   /** Show a photograph, or a video, which has its own controls. */
   function stageOf(asset, moment) {
+    const focused = document.activeElement;
     stage.show(asset, moment);
     for (const tool of [zoomOut, zoomIn, outlines]) tool.hidden = isVideo(asset);
+    // The details say whether it has one.
+    motion.hidden = true;
+    // A hidden button loses the focus, and the viewer would no longer receive keys.
+    if (focused?.hidden && dialog.contains(focused)) stops().find((stop) => !stop.disabled).focus();
   }
 
   function zoom(deed) {
@@ -231,6 +243,7 @@ export function makeViewer({ results, actions }) {
     stage.outline(refined && !isVideo(asset) ? [...shown, refined] : shown);
     stage.write(texts);
     draw(asset);
+    motion.hidden = !Number.isFinite(asset.facts?.motion_video_offset);
     if (refined && !isVideo(asset)) {
       found = REFINED;
       point(null);

@@ -35,6 +35,7 @@ def application() -> FastAPI:
         return {"bytes": len(await request.body())}
 
     @app.get("/v1/assets/a1/original")
+    @app.get("/v1/assets/a1/motion")
     async def original() -> dict[str, str]:
         return {}
 
@@ -264,9 +265,10 @@ def test_security_headers_are_on_every_answer(ask: Ask, path: str, host: str, st
     assert "secret" not in response.text
 
 
-def test_security_headers_keep_an_uploaded_file_from_doing_anything(ask: Ask) -> None:
+@pytest.mark.parametrize("name", ["original", "motion"])
+def test_security_headers_keep_an_uploaded_file_from_doing_anything(ask: Ask, name: str) -> None:
     """SecurityHeaders: an upload that a browser takes for a page runs no script in our origin."""
-    policy = policies(ask("GET", "/v1/assets/a1/original").headers)
+    policy = policies(ask("GET", f"/v1/assets/a1/{name}").headers)
     assert policy["default-src"] == ["'none'"]
     assert policy["sandbox"] == []
     assert "script-src" not in policy

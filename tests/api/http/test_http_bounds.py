@@ -84,6 +84,7 @@ CALLS = [
     ("POST", "/v1/assets/a999999/restore", WRITE, None),
     ("POST", "/v1/assets/bulk", WRITE, {"ids": ["a999999"], "action": "delete"}),
     ("GET", "/v1/assets/a999999/original", READ, None),
+    ("GET", "/v1/assets/a999999/motion", READ, None),
     ("GET", "/v1/assets/a999999/thumbnail", READ, None),
     ("GET", "/v1/assets/a999999/similar", READ, None),
     ("POST", "/v1/trash/empty", ADMIN, {"collection": "nowhere"}),
@@ -201,6 +202,7 @@ def test_bound_keys_get_404_for_ids_of_other_collections(world: World) -> None:
         ("DELETE", "/v1/assets/{}", None),
         ("POST", "/v1/assets/{}/restore", None),
         ("GET", "/v1/assets/{}/original", None),
+        ("GET", "/v1/assets/{}/motion", None),
         ("GET", "/v1/assets/{}/thumbnail", None),
         ("GET", "/v1/assets/{}/similar", None),
     ]

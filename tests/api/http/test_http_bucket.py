@@ -199,7 +199,7 @@ def test_uploads_in_a_bucket_are_exported_and_imported(
     assert (hit["asset"]["width"], hit["asset"]["height"]) == (asset.width, asset.height)
 
 
-def test_ranges_conditions_and_redirects(served: Served, shelf: Shelf) -> None:
+def test_ranges_conditions_and_redirects(served: Served, shelf: Shelf, tmp_path: Path) -> None:
     picture = jpeg("green", size=(300, 200))
     [asset] = shelf.add(picture)
     url, raw = asset.urls.original, served.raw()
@@ -214,6 +214,10 @@ def test_ranges_conditions_and_redirects(served: Served, shelf: Shelf) -> None:
     tail = raw.get(url, headers={"Range": "bytes=-7"})
     assert (tail.status_code, tail.content) == (206, picture[-7:])
     assert raw.get(url, headers={"Range": f"bytes={len(picture)}-"}).status_code == 416
+    video = write_video(tmp_path / "clip.mp4", [(painted(("red",), 1, (96, 64)), 0.5)]).read_bytes()
+    [moving] = shelf.add(jpeg("blue") + video)
+    motion = raw.get(f"{moving.urls.self}/motion", headers={"Range": "bytes=100-299"})
+    assert (motion.status_code, motion.content) == (206, video[100:300])
     known = raw.get(url, headers={"If-None-Match": whole.headers["etag"]})
     assert (known.status_code, known.content) == (304, b"")
     away = raw.get(url, params={"redirect": True})

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 from made_service import Served, Shelf, cut_off, jpeg, noisy, png, refused
+from made_videos import write_video
 from PIL import Image
 
 from regard.api.schemas import AssetDocument
@@ -76,6 +77,40 @@ def test_ranges_of_originals_are_served(served: Served, shelf: Shelf) -> None:
     tag = raw.get(asset.urls.original).headers["etag"]
     assert part("bytes=0-3", **{"If-Range": tag})[0] == 206
     assert part("bytes=0-3", **{"If-Range": '"other"'})[:2] == (200, data)
+
+
+def test_the_video_in_a_motion_photo_is_served_in_ranges(
+    served: Served, shelf: Shelf, tmp_path: Path
+) -> None:
+    picture = jpeg("green")
+    scenes = [(Image.new("RGB", (96, 64), "red"), 0.5)]
+    video = write_video(tmp_path / "clip.mp4", scenes).read_bytes()
+    [asset] = shelf.add(picture + video)
+    url, raw = f"{asset.urls.self}/motion", served.raw()
+    whole = raw.get(url)
+    assert (whole.status_code, whole.content) == (200, video)
+    assert whole.headers["content-type"] == "video/mp4"
+    assert whole.headers["content-length"] == str(len(video))
+    assert "sandbox" in whole.headers["content-security-policy"]
+    for wanted, part in (("0-3", video[:4]), ("100-299", video[100:300]), ("-7", video[-7:])):
+        answer = raw.get(url, headers={"Range": f"bytes={wanted}"})
+        assert (answer.status_code, answer.content) == (206, part)
+        start = video.index(part)
+        named = f"bytes {start}-{start + len(part) - 1}/{len(video)}"
+        assert answer.headers["content-range"] == named
+    # No range reaches the picture before it, or beyond the end.
+    assert raw.get(url, headers={"Range": "bytes=-99999999"}).content == video
+    beyond = raw.get(url, headers={"Range": f"bytes={len(video)}-"})
+    assert (problem(beyond), beyond.headers["content-range"]) == (
+        "range-not-satisfiable",
+        f"bytes */{len(video)}",
+    )
+    tag = whole.headers["etag"]
+    assert raw.get(url, headers={"If-None-Match": tag}).status_code == 304
+    other = raw.get(url, headers={"Range": "bytes=0-3", "If-Range": '"other"'})
+    assert (other.status_code, other.content) == (200, video)
+    [plain] = shelf.add(jpeg("blue"))
+    assert problem(raw.get(f"{plain.urls.self}/motion")) == "not-found"
 
 
 def test_known_originals_get_304(served: Served, shelf: Shelf) -> None:
