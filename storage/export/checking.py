@@ -6,12 +6,14 @@ import json
 import os
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from regard.core.errors import CannotWork
+from regard.core.facts import Capture
 from regard.core.records import Kind
 from regard.photos.files import is_absolute
 from regard.storage.assets.texts import corners_from_bytes
@@ -22,6 +24,7 @@ from regard.storage.export.reading import Export, ExportedContent, Row
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 # In a bucket, the hash is followed by a number.
 _UPLOAD = re.compile(r"[0-9a-f]{64}(-[0-9a-f]{20})?")
+_CAPTURE = {field.name for field in fields(Capture)}
 _PAGE_BITS = 16
 _LARGEST_SIDE = 2**20
 
@@ -160,9 +163,14 @@ class _Check:
         place = hash((row["collection_id"], row["path"]))
         self._require(place not in self._places, "assets", "a path stands twice in a collection")
         self._places.add(place)
-        for name in ("capture", "custom"):
-            if row[name] is not None:
-                self._require(_is_object(row[name]), "assets", f"`{name}` is not a JSON object")
+        if row["custom"] is not None:
+            self._require(
+                _object(row["custom"]) is not None, "assets", "`custom` is not a JSON object"
+            )
+        if row["capture"] is not None:
+            self._require(
+                _is_capture(row["capture"]), "assets", "`capture` is not what a photograph has"
+            )
 
     def exclusion(self, row: Row) -> None:
         self._require(
@@ -226,7 +234,7 @@ class _Check:
     def _text(self, found: ExportedContent) -> None:
         self._require(
             len(found.readings) <= 1
-            and all(_is_object(row["reader"]) for row in found.readings)
+            and all(_object(row["reader"]) is not None for row in found.readings)
             and (not found.lines or [row["failure"] for row in found.readings] == [None]),
             "readings",
             "one stands twice, or names no reader",
@@ -310,11 +318,23 @@ class _Check:
             raise CannotWork(f"{self._export.folder} does not fit together: {name}: {what}")
 
 
-def _is_object(text: str) -> bool:
+def _object(text: str) -> dict[str, Any] | None:
     try:
-        return isinstance(json.loads(text, parse_constant=_refuse), dict)
+        value = json.loads(text, parse_constant=_refuse)
     except (ValueError, RecursionError):
+        return None
+    return value if isinstance(value, dict) else None
+
+
+def _is_capture(text: str) -> bool:
+    capture = _object(text)
+    if capture is None or not capture.keys() <= _CAPTURE:
         return False
+    known = {name: value for name, value in capture.items() if value is not None}
+    whole = [known.pop(name) for name in ("iso", "motion_video_offset") if name in known]
+    return all(type(value) is int and value >= 0 for value in whole) and all(
+        type(value) in (int, float) for value in known.values()
+    )
 
 
 def _refuse(constant: str) -> None:
