@@ -63,20 +63,7 @@ async def search_by_query(request: Request, caller: Reader) -> Response:
     def find(service: Service) -> Response:
         wanted = _QUERY_STRING.read(request)
         plan = plan_search(wanted.to_request(), wanted, [], service, caller)
-        return _answer(
-            service,
-            caller,
-            plan,
-            wanted.target,
-            wanted.limit,
-            wanted.cursor,
-            facet_names(wanted.facets),
-            wanted.min_relevance,
-            wanted.exact,
-            wanted.refine,
-            wanted.sort,
-            wanted.fold_stacks,
-        )
+        return _answer_to(wanted, service, caller, plan, facet_names(wanted.facets))
 
     return await _in_turn(request, caller, find)
 
@@ -115,20 +102,7 @@ async def search_by_anything(request: Request, service: Use, caller: Reader) -> 
 
     def find(service: Service) -> Response:
         plan = plan_search(wanted, wanted.filters, pictures, service, caller)
-        return _answer(
-            service,
-            caller,
-            plan,
-            wanted.target,
-            wanted.limit,
-            wanted.cursor,
-            list(dict.fromkeys(wanted.facets)),
-            wanted.min_relevance,
-            wanted.exact,
-            wanted.refine,
-            wanted.sort,
-            wanted.fold_stacks,
-        )
+        return _answer_to(wanted, service, caller, plan, list(dict.fromkeys(wanted.facets)))
 
     return await _in_turn(request, caller, find)
 
@@ -216,6 +190,29 @@ async def _read_form(request: Request, service: Service) -> tuple[SearchRequest,
         text = form.value("query")
         wanted = SearchRequest() if text is None else _read(SearchRequest, text.encode())
         return wanted, [file.sink.read() for file in form.files]
+
+
+def _answer_to(
+    wanted: QuerySearch | SearchRequest,
+    service: Service,
+    caller: Caller,
+    plan: SearchPlan,
+    facets: list[str],
+) -> Response:
+    return _answer(
+        service,
+        caller,
+        plan,
+        wanted.target,
+        wanted.limit,
+        wanted.cursor,
+        facets,
+        wanted.min_relevance,
+        wanted.exact,
+        wanted.refine,
+        wanted.sort,
+        wanted.fold_stacks,
+    )
 
 
 def _answer(
