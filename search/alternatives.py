@@ -15,7 +15,7 @@ from regard.search.answers import (
     Order,
     Scope,
 )
-from regard.search.folding import StackFolding
+from regard.search.folding import Folding
 
 # How many of the first hits are put in the order of their dates.
 SORTED_HITS = 500
@@ -29,7 +29,7 @@ def join_answers(query: AlternativeQueries, answers: Sequence[Answer], scope: Sc
 
     Every answer keeps its order. Of their next hits the most relevant comes first, or without
     relevance that of the higher rank, so that a page is a part of any longer one. A hit of several
-    answers has its first place alone, and so has a stack.
+    answers has its first place alone, and so has a stack or a video.
     """
     is_judged = all(hit.relevance is not None for answer in answers for hit in answer.hits)
     ranked = (
@@ -37,9 +37,9 @@ def join_answers(query: AlternativeQueries, answers: Sequence[Answer], scope: Sc
         for number, answer in enumerate(answers)
     )
     hits: dict[object, Hit] = {}
-    folding = StackFolding(scope)
+    folding = Folding(scope)
     for *_, hit in heapq.merge(*ranked, key=lambda item: item[:2]):
-        if folding.shows(hit.asset):
+        if folding.shows(hit.asset, hit.region):
             hits.setdefault(_identity(hit, scope.target), hit)
     unknown = dict.fromkeys(word for answer in answers for word in answer.unknown_words)
     return Answer(

@@ -66,8 +66,8 @@ class Scope:
     of the first `refined_ranks` get the region that the query's text names (`search/refining.py`).
     By date, `order` puts the hits that are more likely right than not, or have `min_relevance`;
     lists are always by date, newest first unless `order` is OLDEST. With `fold_stacks`, of each
-    stack only the best hit counts, and in a list what stands for it; None folds all but lists. What
-    a filter by stack finds is never folded.
+    stack and of the moments of each video only the best hit counts, and in a list what stands for
+    the stack; None folds all but lists. What a filter by stack finds is never folded.
     """
 
     target: Target = Target.IMAGE

@@ -12,7 +12,7 @@ from regard.core.catalog import SearchCatalog
 from regard.core.records import Int64Array, Target
 from regard.search.answers import ChannelMatch, Hit, Scope
 from regard.search.encoding import Excluded
-from regard.search.folding import StackFolding
+from regard.search.folding import Folding
 from regard.search.fusion import Fusion
 from regard.search.keywords import word_matches
 from regard.search.relevance import Judge
@@ -24,9 +24,10 @@ def hydrate(
     """The hits of the scope's page, and how many hits there are up to its end.
 
     A content has a hit for each asset that passes the filter; deleted records have none. If the
-    scope folds stacks, a stack has those of its best asset, and none if the query names it.
+    scope folds stacks, a stack has those of its best asset, and none if the query names it; a video
+    has that of its best moment.
     """
-    folding = StackFolding(scope, _queried_assets(catalog, scope, excluded))
+    folding = Folding(scope, _queried_assets(catalog, scope, excluded))
     kept = np.arange(len(fusion.items))
     if excluded.items:
         kept = np.flatnonzero(~np.isin(fusion.items, list(excluded.items)))
@@ -45,7 +46,7 @@ def hydrate(
             if scope.target is Target.REGION and region is None:
                 continue
             for asset in records.assets.get(content, ()):
-                if asset.id in excluded.assets or not folding.shows(asset):
+                if asset.id in excluded.assets or not folding.shows(asset, region):
                     continue
                 count += 1
                 if scope.offset < count <= end:

@@ -76,7 +76,7 @@ def test_scenes_are_found_by_text_and_by_picture(
                 )
         for caption, file, files in texts:
             right = [places[one] for one in files]
-            moments = library.search(caption, target="region", limit=10).hits
+            moments = library.search(caption, target="region", limit=10, fold_stacks=False).hits
             figures["scenes among ten moments by text"].append(
                 any(_is_at(hit, right) for hit in moments)
             )

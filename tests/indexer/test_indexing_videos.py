@@ -72,20 +72,24 @@ def test_a_scene_is_found_at_its_time_by_text_and_by_picture(
     library.verify()
 
 
-def test_a_video_is_one_hit_among_photographs_and_many_among_regions(library: Library) -> None:
+def test_a_video_is_one_hit_unless_all_its_moments_are_asked_for(library: Library) -> None:
     _clip(library, "clip.mp4", "red", "green", "red", "blue", "red")
     library.photo("photo.png", 1, "red")
     library.index()
     names = [Path(hit["asset"]["uri"]).name for hit in library.search("red")]
     assert sorted(names) == ["clip.mp4", "photo.png"]
-    moments = [
-        hit for hit in library.search("red", "--target", "region") if "time_ms" in hit["region"]
-    ]
-    assert len(moments) == 5
-    assert len({hit["region"]["time_ms"] for hit in moments}) == 5
+
+    def moments(*options: str) -> list[dict[str, Any]]:
+        hits = library.search(*options, "--target", "region")
+        return [hit for hit in hits if "time_ms" in hit["region"]]
+
+    all_moments = moments("red", "--no-fold-stacks")
+    assert len(all_moments) == 5
+    assert moments("red") == moments("(red OR green)") == all_moments[:1]
+    assert len({hit["region"]["time_ms"] for hit in all_moments}) == 5
     # Its own caption is that of its poster, and each moment has one.
-    assert all(hit["region"]["caption"] for hit in moments)
-    assert moments[0]["asset"]["caption"] == "A mostly red photograph."
+    assert all(hit["region"]["caption"] for hit in all_moments)
+    assert all_moments[0]["asset"]["caption"] == "A mostly red photograph."
 
 
 def test_an_unchanged_or_moved_video_costs_no_model_time(library: Library) -> None:

@@ -72,7 +72,7 @@ _LINES_AT_ONCE = 256
 @click.option(
     "--fold-stacks/--no-fold-stacks",
     default=None,
-    help="Show each stack once: RAW and JPEG, Live Photos, bursts, edits. "
+    help="Show each stack (RAW and JPEG, Live Photos, bursts, edits) and each video once. "
     "Default: yes, but no for a query of filters alone.",
 )
 @home_option
