@@ -1,7 +1,7 @@
-"""Finds the video of a motion photo: an MP4 file after the end of a JPEG.
+"""Finds the video of a motion photo: an MP4 file after the end of a JPEG, or at the end of a HEIC.
 
 Google's and Samsung's cameras write them. XMP says so in several ways, or does not; the video itself
-is where it is. Samsung puts further data after it.
+is where it is. Samsung puts further data after it. In a HEIC it is what a box `mpvd` holds.
 """
 
 from __future__ import annotations
@@ -12,14 +12,15 @@ _MOST_BEGINNINGS = 16
 _MOST_BOXES = 1000
 
 
-def motion_video_offset(jpeg: bytes) -> int | None:
+def motion_video_offset(photo: bytes) -> int | None:
     """Where the video begins, in bytes from the start of the file; None if there is none."""
-    place = len(jpeg)
+    place = len(photo)
     for _ in range(_MOST_BEGINNINGS):
-        place = jpeg.rfind(_TYPE, 0, place)
-        if place < 4:
+        place = photo.rfind(_TYPE, 0, place)
+        # A HEIC begins with such a box, too.
+        if place <= 4:
             break
-        if _has_index(jpeg, place - 4):
+        if _has_index(photo, place - 4):
             return place - 4
     return None
 

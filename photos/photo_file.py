@@ -178,7 +178,7 @@ class PhotoFile:
     def facts(self, sidecar: XmpPacket | None = None) -> PhotoFacts:
         """What the metadata and a sidecar say; raises DecodeError if the header is damaged."""
         facts = read_facts(self.header.metadata, sidecar)
-        if self.format is not PhotoFormat.JPEG:
+        if self.format not in {PhotoFormat.JPEG, PhotoFormat.HEIF}:
             return facts
         offset = motion_video_offset(self.data)
         return replace(facts, capture=replace(facts.capture, motion_video_offset=offset))

@@ -171,14 +171,15 @@ class Assets:
     def bulk(
         self,
         ids: Sequence[str],
-        action: Literal["tag", "untag", "rate", "delete", "restore", "stack", "unstack"],
+        action: Literal["tag", "untag", "rate", "delete", "restore", "stack", "unstack", "restack"],
         *,
         tags: Sequence[str] = (),
         rating: int | None = None,
     ) -> BulkAnswer:
         """Change at most 1000 assets: all of them, or none when one does not exist.
 
-        "stack" puts them, with what is in their stacks, into one; "unstack" takes them out.
+        "stack" puts them, with what is in their stacks, into one; "unstack" takes them out;
+        "restack" leaves them to the rules again.
         """
         document: dict[str, Any] = {"ids": list(ids), "action": action, "tags": list(tags)}
         if action == "rate":
@@ -217,6 +218,10 @@ class Assets:
     def thumbnail(self, id: str, size: Literal[256, 512, 1024, 4096] = 256) -> bytes:
         """A WebP, its longer side at most `size` pixels."""
         return self._connection.content(f"{_path(id)}/thumbnail", pairs(size=size))
+
+    def motion(self, id: str) -> bytes:
+        """The MP4 video in a motion photo; one without is a ServerProblem `not-found`."""
+        return self._connection.content(f"{_path(id)}/motion", [])
 
     def similar(
         self,

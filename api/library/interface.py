@@ -182,8 +182,8 @@ class Library(ABC):
         is missed; it is slower in large libraries. `refine` looks in the photographs of the first
         20 hits for what the text names (`Hit.refined`); that takes a moment for each. `sort` is
         "relevance", or "newest" or "oldest" for the likely ones of the first hits by date. With
-        `fold_stacks`, only the best of each stack (docs/stacks.md) is a hit; None means that for
-        all but lists, which are queries of filters alone.
+        `fold_stacks`, only the best of each stack (docs/stacks.md), and of the moments of each
+        video, is a hit; None means that for all but lists, which are queries of filters alone.
 
         Raises UnanswerableQuery, MalformedQuery, DecodeError for a picture that cannot be used.
         """
@@ -252,6 +252,13 @@ class Library(ABC):
         """
 
     @abstractmethod
+    def restack(self, assets: str | Iterable[AssetLike]) -> int:
+        """Leave the stacks of photographs to the rules again; returns how many people had chosen.
+
+        Raises NotFound.
+        """
+
+    @abstractmethod
     def details(self, asset: AssetLike) -> Details:
         """A photograph with its facts, title and tags; raises NotFound."""
 
@@ -272,6 +279,13 @@ class Library(ABC):
         """A photograph as a Pillow image, upright, its longer side at most `longest` pixels.
 
         Raises NotFound, DecodeError when the file can no longer be read.
+        """
+
+    @abstractmethod
+    def motion_video(self, asset: AssetLike) -> bytes:
+        """The MP4 video in a motion photo (docs/stacks.md).
+
+        Raises NotFound where there is none, DecodeError when the file can no longer be read.
         """
 
     @abstractmethod

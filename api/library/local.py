@@ -63,6 +63,7 @@ from regard.core.errors import (
     CannotWork,
     DecodeError,
     EngineUnavailable,
+    NotFound,
     PipelineConflict,
     RootUnavailable,
     UsageError,
@@ -377,6 +378,9 @@ class LocalLibrary(Library):
     def unstack(self, assets: str | Iterable[AssetLike]) -> int:
         return self._editing().unstack(asset_numbers(assets))
 
+    def restack(self, assets: str | Iterable[AssetLike]) -> int:
+        return self._editing().restack(asset_numbers(assets))
+
     def _editing(self) -> SqlAssetEditing:
         from regard.storage.assets.editing import SqlAssetEditing
 
@@ -411,6 +415,22 @@ class LocalLibrary(Library):
 
         record = SqlAssetReading(self._live_home().catalog).get(asset_number(asset))
         return load_picture(record.path, record.poster_ms, longest_side(longest))
+
+    def motion_video(self, asset: AssetLike) -> bytes:
+        from regard.photos.decoding import DEFAULT_LIMITS
+        from regard.photos.files import read_file
+        from regard.photos.motion import motion_video_offset
+        from regard.storage.assets.reading import SqlAssetReading
+
+        record = SqlAssetReading(self._live_home().catalog).get(asset_number(asset))
+        data = read_file(record.path, DEFAULT_LIMITS.max_bytes)
+        begin = motion_video_offset(data)
+        if begin is None:
+            raise NotFound(
+                f"the photograph a{record.id} has no video in its file",
+                remedy="ask for those whose facts have a motion_video_offset",
+            )
+        return data[begin:]
 
     def status(self) -> Status:
         from regard.storage.assets.overview import read_overview

@@ -326,6 +326,10 @@ class RemoteLibrary(Library):
         with _problems():
             return self._client.assets.bulk(asset_ids(assets), "unstack").done
 
+    def restack(self, assets: str | Iterable[AssetLike]) -> int:
+        with _problems():
+            return self._client.assets.bulk(asset_ids(assets), "restack").done
+
     def details(self, asset: AssetLike) -> Details:
         with _problems():
             found = self._client.assets.get(asset_id(asset))
@@ -355,6 +359,10 @@ class RemoteLibrary(Library):
 
     def picture(self, asset: AssetLike, longest: int = 512) -> Picture:
         return self._load_picture(asset_id(asset), longest_side(longest))
+
+    def motion_video(self, asset: AssetLike) -> bytes:
+        with _problems():
+            return self._client.assets.motion(asset_id(asset))
 
     def status(self) -> Status:
         client = self._client

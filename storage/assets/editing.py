@@ -194,6 +194,23 @@ class SqlAssetEditing:
         update_stacks(self._database, folders)
         return len(rows)
 
+    def restack(self, assets: Collection[int], *, visible: Visible = None) -> int:
+        """Leave the stacks of assets to the rules again; returns how many people had chosen.
+
+        Raises NotFound.
+        """
+        with self._database.writing() as connection:
+            rows = [
+                row
+                for row in require_assets(connection, assets, visible)
+                if row.chosen_stack is not None
+            ]
+            _choose(connection, rows, None)
+            folders = folders_of(rows)
+            mark_folders(connection, folders)
+        update_stacks(self._database, folders)
+        return len(rows)
+
     @staticmethod
     def _with_stacks(connection: Connection, assets: Collection[int]) -> set[int]:
         member = schema.asset.alias("member").c
@@ -311,7 +328,7 @@ class SqlAssetEditing:
         update_stacks(self._database, folders)
 
 
-def _choose(connection: Connection, rows: Sequence[Any], number: int) -> None:
+def _choose(connection: Connection, rows: Sequence[Any], number: int | None) -> None:
     connection.execute(
         update(schema.asset)
         .where(_asset.id.in_([row.id for row in rows]))
@@ -380,7 +397,7 @@ def require_assets(
         select(
             *(_asset.id, _asset.content_id, _asset.collection_id),
             *(_asset.deleted_at, _asset.custom, _asset.edited_title, _asset.external_id),
-            *(_asset.path, _asset.managed, _asset.failure, _asset.stack_id),
+            *(_asset.path, _asset.managed, _asset.failure, _asset.stack_id, _asset.chosen_stack),
         )
         .join_from(schema.asset, schema.collection)
         .where(_asset.id.in_(assets))

@@ -11,7 +11,7 @@ import pytest
 from gallery import save
 from made_library import Library
 from made_server import Server
-from page_parts import expect_first, expect_no_serious_violation, hits, part, query, shown
+from page_parts import expect_first, expect_no_violation, hits, part, query, shown
 from PIL import Image
 from playwright.sync_api import Dialog, Page, expect
 from visits import Visits
@@ -67,7 +67,7 @@ def test_suggestions_complete_what_is_typed(visit: Visits, server: Server, shoot
     expect(options).to_have_text(["Berlincity"])
     expect(box).to_have_attribute("aria-expanded", "true")
     shoot(page, "suggestions")
-    expect_no_serious_violation(page, "suggestions")
+    expect_no_violation(page, "suggestions")
     # Escape closes the list and keeps the text; a change opens it again.
     box.press("Escape")
     expect(listed).to_be_hidden()
@@ -80,7 +80,7 @@ def test_suggestions_complete_what_is_typed(visit: Visits, server: Server, shoot
     box.press("ArrowDown")
     expect(box).to_have_attribute("aria-activedescendant", "suggestion-0")
     expect(options.nth(0)).to_have_attribute("aria-selected", "true")
-    expect_no_serious_violation(page, "a suggestion is chosen")
+    expect_no_violation(page, "a suggestion is chosen")
     box.press("Enter")
     expect(box).to_have_value('red tag:"harbour wall"')
     assert query(page)["q"] == 'red tag:"harbour wall"'
@@ -108,7 +108,7 @@ def test_facts_are_filters_with_counts(visit: Visits, server: Server, shoot: Sho
     stars = page.get_by_test_id("filter-stars")
     expect(stars.nth(1)).to_have_text("4 stars or more1")
     shoot(page, "filter-by-rating")
-    expect_no_serious_violation(page, "the filter by rating")
+    expect_no_violation(page, "the filter by rating")
     stars.nth(1).click()
     expect(page.get_by_test_id("chip")).to_have_count(4)
     expect(hits(page)).to_have_count(1)
@@ -139,7 +139,7 @@ def test_a_search_becomes_an_album_that_is_renamed_and_deleted(
     expect(albums.nth(1)).to_contain_text("Saved search: -tag:harbour country:France")
     assert page.title() == "Albums · regard"
     shoot(page, "albums")
-    expect_no_serious_violation(page, "albums")
+    expect_no_violation(page, "albums")
     # A name that another album has is refused, and nothing changes.
     answer("Harbours")
     albums.nth(1).get_by_test_id("album-rename").click()
@@ -178,9 +178,9 @@ def test_results_are_put_in_order(visit: Visits, server: Server) -> None:
 def test_a_phone_shows_albums_and_suggestions(visit: Visits, server: Server, shoot: Shoot) -> None:
     page = visit(f"{server.url}/?view=albums", **_PHONE)
     expect(page.get_by_test_id("album").first).to_be_visible()
-    expect_no_serious_violation(page, "albums on a phone")
+    expect_no_violation(page, "albums on a phone")
     part(page, "q").press_sequentially("har")
     expect(page.get_by_test_id("suggestion")).to_have_count(2)
-    expect_no_serious_violation(page, "suggestions on a phone")
+    expect_no_violation(page, "suggestions on a phone")
     shoot(page, "albums-phone")
     assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")

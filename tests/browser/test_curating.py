@@ -11,7 +11,7 @@ import pytest
 from gallery import save
 from made_library import Library
 from made_server import Server
-from page_parts import expect_no_serious_violation, hits, part, shown, wait_until
+from page_parts import expect_no_violation, hits, part, shown, wait_until
 from playwright.sync_api import Page, Route, expect
 from visits import Visits
 
@@ -50,7 +50,7 @@ def test_stars_are_given_by_click_and_key(visit: Visits, server: Server, shoot: 
     expect(page.locator(_PRESSED)).to_have_attribute("value", "4")
     expect(part(page, "live")).to_have_text("4 stars")
     shoot(page, "viewer-stars")
-    expect_no_serious_violation(page, "a rated photograph")
+    expect_no_violation(page, "a rated photograph")
     page.keyboard.press("3")
     expect(page.locator(_PRESSED)).to_have_attribute("value", "3")
     expect(part(page, "live")).to_have_text("3 stars")
@@ -82,7 +82,7 @@ def test_a_selection_is_rated(visit: Visits, server: Server, shoot: Shoot) -> No
     part(page, "select-all").click()
     expect(part(page, "selection-count")).to_have_text("3 selected")
     shoot(page, "selection-rating")
-    expect_no_serious_violation(page, "a selection")
+    expect_no_violation(page, "a selection")
     part(page, "bulk-rating").select_option("2")
     expect(part(page, "live")).to_have_text("Gave 2 stars to 3 photos.")
     with Client(server.url) as client:
@@ -114,7 +114,7 @@ def test_albums_are_shown_joined_and_left(visit: Visits, server: Server, shoot: 
         field.press("Enter")
         expect(names.filter(has_text=name)).to_have_count(1)
     shoot(page, "viewer-albums")
-    expect_no_serious_violation(page, "a photograph in albums")
+    expect_no_violation(page, "a photograph in albums")
     field.fill("Saved")
     field.press("Enter")
     expect(part(page, "toast")).to_contain_text("fills itself")

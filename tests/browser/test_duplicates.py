@@ -10,7 +10,7 @@ import pytest
 from gallery import save
 from made_library import Library
 from made_server import Server
-from page_parts import expect_no_serious_violation, hits, part, query
+from page_parts import expect_no_violation, hits, part, query
 from playwright.sync_api import Dialog, Page, expect
 from visits import Visits
 
@@ -72,7 +72,7 @@ def test_duplicates_are_trashed_only_after_confirmation(
     red.get_by_test_id("group-others").press("Enter")
     expect(red.get_by_role("checkbox", checked=True)).to_have_count(2)
     expect(kept.get_by_role("checkbox")).not_to_be_checked()
-    expect_no_serious_violation(page, "duplicates")
+    expect_no_violation(page, "duplicates")
     shoot(page, "duplicates")
 
     asked: list[str] = []
@@ -111,14 +111,14 @@ def test_kind_and_open_photo_are_in_the_url(server: Server, visit: Visits) -> No
     )
     expect(page.get_by_test_id("group")).to_have_count(2)
     part(page, "duplicates-others").click()
-    expect_no_serious_violation(page, "duplicates, narrow and dark")
+    expect_no_violation(page, "duplicates, narrow and dark")
     expect(part(page, "duplicates").get_by_role("checkbox", checked=True)).to_have_count(3)
     page.keyboard.press("Escape")
     expect(part(page, "duplicates").get_by_role("checkbox", checked=True)).to_have_count(0)
     part(page, "duplicates-kind").select_option("burst")
     expect(part(page, "duplicates")).to_contain_text("No duplicates here")
     assert query(page) == {"view": "duplicates", "kind": "burst"}
-    expect_no_serious_violation(page, "no duplicates")
+    expect_no_violation(page, "no duplicates")
     page.go_back()
     expect(page.get_by_test_id("group")).to_have_count(2)
 
@@ -147,7 +147,7 @@ def test_groups_are_reviewed_side_by_side(server: Server, visit: Visits, shoot: 
     expect(photos).to_have_count(3)
     expect(page.get_by_role("radio", checked=True)).to_be_focused()
     shoot(page, "duplicates-review")
-    expect_no_serious_violation(page, "the review of duplicates")
+    expect_no_violation(page, "the review of duplicates")
     # By keyboard: the next photograph is the one to keep, and gets the tags of the others.
     page.get_by_label("Keep red.png").check()
     part(page, "review-keep").press("Enter")

@@ -13,7 +13,7 @@ import pytest
 from gallery import save
 from made_library import Library
 from made_server import Server
-from page_parts import expect_no_serious_violation, hits, part
+from page_parts import expect_no_violation, hits, part
 from PIL import Image
 from playwright.sync_api import Locator, Page, Route, expect
 from visits import Visits
@@ -84,7 +84,7 @@ def test_a_place_leads_to_its_photographs_and_back(
     expect(places(page)).to_have_count(4)
     expect(part(page, "summary")).to_have_text("5 photos here")
     expect(place(page, "2 photos near Berlin, Germany")).to_be_visible()
-    expect_no_serious_violation(page, "map")
+    expect_no_violation(page, "map")
     shoot(page, "map")
     place(page, "2 photos near Berlin, Germany").click()
     expect(hits(page)).to_have_count(2)
@@ -233,7 +233,7 @@ def test_a_phone_in_the_dark(visit: Visits, server: Server, shoot: Shoot) -> Non
     expect(places(page)).to_have_count(4)
     assert page.evaluate("document.documentElement.scrollWidth") == 360
     shoot(page, "map-phone-dark")
-    expect_no_serious_violation(page, "map on a phone")
+    expect_no_violation(page, "map on a phone")
     part(page, "map-in").tap()
     box(page)
     shoot(page, "map-phone-dark-near")

@@ -11,7 +11,7 @@ import pytest
 from made_library import Library, painted
 from made_server import Server
 from made_videos import write_video
-from page_parts import expect_no_serious_violation, expect_value, hits, part
+from page_parts import expect_no_violation, expect_value, hits, part
 from playwright.sync_api import expect
 from visits import Visits
 
@@ -45,7 +45,7 @@ def test_tiles_show_durations_and_moments(visit: Visits, server: Server, artifac
     expect(first.locator('[data-testid="tile-time"]')).to_contain_text("0:08")
     # The picture is that of the moment.
     assert "/crop?" in (first.locator("img").get_attribute("src") or "")
-    expect_no_serious_violation(page, "tiles of videos")
+    expect_no_violation(page, "tiles of videos")
     page.screenshot(path=artifacts / "video-tiles.png")
 
 
@@ -68,7 +68,7 @@ def test_a_video_plays_from_the_moment_found_and_stops_when_closed(
     page.keyboard.press("ArrowRight")
     expect(part(page, "viewer-title")).to_have_text("clip.webm")
     expect(part(page, "facts")).to_contain_text("0:12")
-    expect_no_serious_violation(page, "a video in the viewer")
+    expect_no_violation(page, "a video in the viewer")
     page.screenshot(path=artifacts / "video-viewer.png")
     part(page, "viewer-close").click()
     expect_value(page, _HAS_SOURCE, False)

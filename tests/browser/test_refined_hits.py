@@ -8,7 +8,7 @@ import pytest
 from made_blocks import PLACE, make_blocks
 from made_library import Library
 from made_server import Server
-from page_parts import expect_no_serious_violation, hits, part, query, search
+from page_parts import expect_no_violation, hits, part, query, search
 from playwright.sync_api import Page, Route, expect
 from visits import Visits
 
@@ -73,7 +73,7 @@ def test_places_follow_the_plain_answer(
     lit = page.locator(".stage-region.is-lit")
     expect(lit).to_have_attribute("title", "red")
     shoot(page, "refined-viewer")
-    expect_no_serious_violation(page, "the viewer over a refined search")
+    expect_no_violation(page, "the viewer over a refined search")
     page.keyboard.press("Escape")
     part(page, "refine").uncheck()
     expect(refined).to_have_count(0)

@@ -9,7 +9,7 @@ import pytest
 from gallery import save
 from made_library import Library
 from made_server import Server
-from page_parts import expect_no_serious_violation, hits, part, picture, query
+from page_parts import expect_no_violation, hits, part, picture, query
 from playwright.sync_api import Locator, Page, expect
 from visits import Visits
 
@@ -47,14 +47,14 @@ def test_a_stack_is_one_tile_and_its_files_are_in_the_viewer(
     expect(page.get_by_test_id("tile-stack")).to_have_count(1)
     expect(page.locator(".tile.is-loaded")).to_have_count(3)
     shoot(page, "stack-tiles")
-    expect_no_serious_violation(page, "tiles of stacks")
+    expect_no_violation(page, "tiles of stacks")
 
     tile.get_by_test_id("hit-link").click()
     expect(_strip(page)).to_have_count(3)
     here = page.locator(".viewer-count").inner_text()
     expect(page.locator(".strip-file[aria-current]")).to_have_attribute("aria-label", _COVER)
     shoot(page, "stack-viewer")
-    expect_no_serious_violation(page, "the strip of a stack")
+    expect_no_violation(page, "the strip of a stack")
     page.keyboard.press(".")
     expect(part(page, "viewer-title")).to_have_text(_FRAMES[2])
     # There is none after it.
@@ -153,4 +153,4 @@ def test_the_strip_fits_narrow_windows(
     assert box["x"] >= 0
     assert box["x"] + box["width"] <= 360
     shoot(page, f"stack-narrow-viewer-{scheme}")
-    expect_no_serious_violation(page, "a narrow strip")
+    expect_no_violation(page, "a narrow strip")

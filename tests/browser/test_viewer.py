@@ -11,7 +11,7 @@ import pytest
 from gallery import save
 from made_library import Library
 from made_server import Server
-from page_parts import expect_no_serious_violation, expect_value, hits, part, wait_until
+from page_parts import expect_no_violation, expect_value, hits, part, wait_until
 from playwright.sync_api import Page, expect
 from visits import Visits
 
@@ -109,7 +109,7 @@ def test_wheel_drag_and_double_click(
     expect_value(page, _PICTURE, _SIZE[0])
     assert len([url for url in asked if "size=4096" in url]) == 1
     shoot(page, "viewer-zoomed")
-    expect_no_serious_violation(page, "the viewer, zoomed")
+    expect_no_violation(page, "the viewer, zoomed")
 
     page.mouse.down()
     page.mouse.move(x - 150, y - 80, steps=4)
@@ -213,7 +213,7 @@ def test_slideshow_walks_pauses_and_stops(
     assert image.get_attribute("alt") == held
     expect(page.locator(".is-sharp")).to_be_visible()
     shoot(page, "slideshow")
-    expect_no_serious_violation(page, "the slideshow")
+    expect_no_violation(page, "the slideshow")
     page.keyboard.press("Space")
     expect(image).not_to_have_attribute("alt", str(held))
 
@@ -244,12 +244,12 @@ def test_slideshow_on_a_phone(
     expect(part(page, "slideshow")).to_be_in_viewport(ratio=1)
     expect(page.locator(".is-sharp")).to_be_visible()
     shoot(page, "slideshow-phone")
-    expect_no_serious_violation(page, "the slideshow on a phone")
+    expect_no_violation(page, "the slideshow on a phone")
     page.locator(".stage").click(position={"x": 180, "y": 300})
     expect(part(page, "slideshow")).to_be_hidden()
     expect(part(page, "viewer-title")).to_be_visible()
     shoot(page, "viewer-phone")
-    expect_no_serious_violation(page, "the viewer on a phone")
+    expect_no_violation(page, "the viewer on a phone")
 
 
 class _Touch:

@@ -59,7 +59,7 @@ class BulkRequest(RequestBody):
     """One action on many assets; it changes all of them or none."""
 
     ids: list[str] = Field(min_length=1, max_length=_BULK, examples=[["a17", "a18"]])
-    action: Literal["tag", "untag", "rate", "delete", "restore", "stack", "unstack"]
+    action: Literal["tag", "untag", "rate", "delete", "restore", "stack", "unstack", "restack"]
     tags: list[Tag] = Field(default=[], max_length=500, examples=[["harbour"]])
     rating: Stars = None
 
@@ -249,8 +249,8 @@ def edit_asset(id: str, patch: AssetPatch, service: Use, caller: Writer) -> dict
     responses=responses("not-found", "conflict"),
 )
 def change_many(request: BulkRequest, service: Use, caller: Writer) -> dict[str, Any]:
-    """Tag, untag, rate, delete or restore many assets, put them into one stack or take them out
-    of theirs. If one does not exist, none is changed."""
+    """Tag, untag, rate, delete or restore many assets, put them into one stack, take them out
+    of theirs, or leave that to the rules. If one does not exist, none is changed."""
     numbers = {read_identifier(id, "a") for id in request.ids}
     if request.action in {"tag", "untag"} and not request.tags:
         raise UsageError(f"the action {request.action} needs tags")
@@ -273,6 +273,8 @@ def change_many(request: BulkRequest, service: Use, caller: Writer) -> dict[str,
             return {"done": editing.stack(numbers, visible=visible)}
         case "unstack":
             return {"done": editing.unstack(numbers, visible=visible)}
+        case "restack":
+            return {"done": editing.restack(numbers, visible=visible)}
     return {"done": len(numbers)}
 
 

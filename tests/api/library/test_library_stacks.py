@@ -142,8 +142,8 @@ def test_a_stack_is_changed_by_hand(library: Library, photos: Photos) -> None:
         with pytest.raises(error):
             library.stack(wrong)
     # As it was.
-    assert library.unstack(ids["blue.png"]) == 1
-    assert library.stack([ids["x_BURST001.png"], ids[_COVER]]) == 3
+    assert library.restack([ids["blue.png"], ids["x_BURST001.png"], ids[_COVER]]) == 2
+    assert set(_names(library.search("has:stack", limit=9).hits)) == _FRAMES
 
 
 def test_a_stack_is_changed_by_hand_on_the_command_line(photos: Photos, url: str) -> None:
@@ -160,3 +160,5 @@ def test_a_stack_is_changed_by_hand_on_the_command_line(photos: Photos, url: str
         assert made.out == b"2 photographs in the stack\n"
         apart = regard(*server, "unstack", blue, green, "--json", *place)
         assert apart.document == {"unstacked": 2}
+        again = regard(*server, "unstack", "--reset", blue, green, "--json", *place)
+        assert again.document == {"reset": 2}

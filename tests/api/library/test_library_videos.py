@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 from pathlib import Path
 
+import av
 import numpy as np
 import pytest
 from made_library import Library as Photos
@@ -15,17 +16,21 @@ from PIL import Image
 from regard import Library
 from regard.api.client import Client, Filters
 from regard.api.library.results import Hit
+from regard.core.errors import NotFound
 
 
 @pytest.fixture(scope="module")
 def photos(tmp_path_factory: pytest.TempPathFactory) -> Photos:
-    """A video whose scenes begin at 0, 3 and 8 s, one of 2 s, and a photograph."""
+    """A video whose scenes begin at 0, 3 and 8 s, one of 2 s, a photograph and a motion photo."""
     made = Photos(tmp_path_factory.mktemp("videos"))
     scenes = [("red", 3.0), ("green", 5.0), ("blue", 3.0)]
     parts = [(painted((name,), 1, (96, 64)), seconds) for name, seconds in scenes]
     write_video(made.photos / "long.mp4", parts)
     write_video(made.photos / "short.webm", [(painted(("yellow",), 2, (96, 64)), 2.0)])
     made.photo("photo.png", 3, "blue")
+    clip = write_video(made.home.parent / "motion.mp4", [(painted(("red",), 1, (96, 64)), 0.5)])
+    with made.photo("motion.jpg", 4, "purple", kind="JPEG").open("ab") as file:
+        file.write(clip.read_bytes())
     made.index()
     return made
 
@@ -62,10 +67,20 @@ def test_filters_by_duration_and_by_kind(library: Library) -> None:
 
     # A server names originals by their ids.
     assert len(names("has:video")) == 2
-    assert len(names("-has:video")) == 1
+    assert len(names("-has:video")) == 2
     assert len(names("duration:>5")) == 1
     assert len(names("duration:0:02")) == 1
     assert len(names("duration:<5 format:mp4")) == 0
+
+
+def test_the_video_of_a_motion_photo_is_whole(library: Library) -> None:
+    hits = {hit.asset.format: hit for hit in library.search("-has:video").hits}
+    video = library.motion_video(hits["JPEG"])
+    with av.open(io.BytesIO(video), format="mp4") as container:
+        assert sum(1 for _ in container.decode(video=0)) == 5
+    for other in (hits["PNG"].asset, _hit(library, "blue").asset.id):
+        with pytest.raises(NotFound, match="no video in its file"):
+            library.motion_video(other)
 
 
 def test_the_regions_of_a_video_are_its_moments(library: Library) -> None:
