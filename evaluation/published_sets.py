@@ -28,6 +28,7 @@ _PE = "Perception Encoder, README"
 _MOBILE = "MobileCLIP2, results files"
 _FLORENCE = "arXiv 2311.06242"
 _XGENMM = "arXiv 2408.08872"
+_OVSEG = "arXiv 2210.04150, and ov-seg's GETTING_STARTED.md"
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,6 +128,17 @@ PUBLISHED_SETS = {
             "ade20k",
             dict.fromkeys(
                 ("images/validation", "annotations/validation", "objectInfo150.txt"), _ADE20K
+            ),
+            tuple(
+                PublishedFigure(f"{model}, open vocabulary", "mIoU", value / 100, _OVSEG)
+                for model, value in (
+                    ("SimBaseline, R-101c", 15.3),
+                    ("ZegFormer, R-50", 16.4),
+                    ("LSeg+, Eff-B7", 18.0),
+                    ("OpenSeg, Eff-B7", 21.1),
+                    ("OVSeg, R-101c", 24.8),
+                    ("OVSeg, Swin-B", 29.6),
+                )
             ),
         ),
         PublishedSet(
