@@ -11,7 +11,8 @@ The ratio of the two says what reading, hashing, decoding, committing and the in
 ratios of one run compare; the rates depend on the machine and on what else it does.
 
 With `--against PYTHON`, the interpreter of another checkout's environment, `regard index` of this
-checkout and of that one take turns instead, each in a process and a home of its own.
+checkout and of that one take turns instead, each in a process and a home of its own, and without
+reading text.
 """
 
 from __future__ import annotations
@@ -90,6 +91,8 @@ def _run_index(python: Path, profile: str, folders: list[Path]) -> tuple[float, 
     code = "import sys; from regard.api.cli import main; sys.exit(main(sys.argv[1:]))"
     with tempfile.TemporaryDirectory() as home:
         command = [python.absolute(), "-c", code, "index", *(f.resolve() for f in folders)]
+        if b"--no-read" in subprocess.check_output([*command, "--help"]):
+            command.append("--no-read")
         started, used = time.perf_counter(), resource.getrusage(resource.RUSAGE_CHILDREN)
         done = subprocess.run(
             [*command, "--home", home, "--profile", profile, "--json"],

@@ -44,6 +44,8 @@ class LiteAnalyzer:
         self._classifier = classifier
         self._joint = joint
         self._visual = visual
+        # The captioner has some 1,300 different captions.
+        self._rows_of_captions: dict[str, Float32Array] = {}
 
     def analyze(self, images: Sequence[Image]) -> list[Analysis]:
         """Return one analysis for each image; batching does not change the result."""
@@ -60,11 +62,19 @@ class LiteAnalyzer:
         ]
         sentences = [describe(views) for views in views_by_image]
         # Each further word moves the vector away from what a person would write.
-        caption_rows = self._joint.encode_texts([without_hedge(text) for text in sentences])
+        caption_rows = self._encoded([without_hedge(text) for text in sentences])
         return [
             self._analysis(*parts)
             for parts in zip(regions_by_image, views_by_image, sentences, caption_rows, strict=True)
         ]
+
+    def _encoded(self, captions: Sequence[str]) -> list[Float32Array]:
+        """The row of each caption, encoded when it first occurs."""
+        new = sorted(set(captions) - self._rows_of_captions.keys())
+        if new:
+            rows = self._joint.encode_texts(new)
+            self._rows_of_captions.update(zip(new, rows, strict=True))
+        return [self._rows_of_captions[caption] for caption in captions]
 
     def _analysis(
         self, regions: Sequence[Region], views: Views, sentence: str, caption_row: Float32Array

@@ -17,6 +17,7 @@ A region's caption is the name alone: "penguin". It has no guesses.
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -70,13 +71,24 @@ def name_things(probabilities: Float32Array) -> list[Naming | None]:
     visible = probabilities.copy()  # rows then sum to less than 1, so that no other class gains
     visible[:, _MICROSCOPIC] = 0
     scores = visible @ known.members.T  # (n, names)
-    least = (
-        _LEAST_LOGIT
-        + _LOGIT_PER_SPECIFICITY * known.specificity
-        + _PRIOR * _log_odds(known.members.mean(axis=1))
-    )
-    enough = _log_odds(scores) >= least
+    enough = _log_odds(scores) >= _least()
     return [_naming(row, is_enough) for row, is_enough in zip(scores, enough, strict=True)]
+
+
+@functools.cache
+def _least() -> Float32Array:
+    """Log-odds from which each name is probable enough, (names,)."""
+    known = names()
+    prior = _PRIOR * _log_odds(known.members.mean(axis=1))
+    return np.asarray(_LEAST_LOGIT + _LOGIT_PER_SPECIFICITY * known.specificity + prior)
+
+
+@functools.cache
+def _narrower(name: int) -> BoolArray:
+    """Which names lie inside a name and are more specific, (names,)."""
+    known = names()
+    is_inside = known.members @ (1 - known.members[name]) == 0
+    return np.asarray(is_inside & (known.specificity > known.specificity[name]))
 
 
 def _log_odds(probabilities: Float32Array) -> Float32Array:
@@ -95,9 +107,7 @@ def _naming(scores: Float32Array, is_enough: BoolArray) -> Naming | None:
             else None
         )
     best = _most_specific(scores, is_enough)
-    is_inside = known.members @ (1 - known.members[best]) == 0
-    is_narrower = is_inside & (known.specificity > known.specificity[best])
-    is_likely = is_narrower & (scores >= _PERHAPS * scores[best])
+    is_likely = _narrower(best) & (scores >= _PERHAPS * scores[best])
     name = known.texts[best]
     guess = known.texts[_most_specific(scores, is_likely)] if is_likely.any() else name
     return Naming(name, None if guess == name else guess)
@@ -105,8 +115,8 @@ def _naming(scores: Float32Array, is_enough: BoolArray) -> Naming | None:
 
 def _most_specific(scores: Float32Array, among: BoolArray) -> int:
     """The most specific name `among` some; of equally specific ones the most probable."""
-    specificity = np.where(among, names().specificity, -1)
-    return int(np.lexsort((scores, specificity))[-1])
+    rows = np.flatnonzero(among)
+    return int(rows[np.lexsort((scores[rows], names().specificity[rows]))[-1]])
 
 
 class ClassCaptioner:

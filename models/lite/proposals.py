@@ -62,8 +62,12 @@ def propose(partition: Partition, cuts: int, smallest: float, largest: float) ->
     `largest` bound a region's share of the image.
     """
     proposals = []
-    for dissimilarity in (by_colour_and_edge, by_edge):
-        tree = merge_tree(partition, dissimilarity)
+    # Without bins, overlaps are 0 and cost nothing.
+    for dissimilarity, histogram in (
+        (by_colour_and_edge, partition.histogram),
+        (by_edge, partition.histogram[:, :0]),
+    ):
+        tree = merge_tree(partition, dissimilarity, histogram)
         proposals += [tree.members, off_border(partition, tree, cuts)]
     members = np.concatenate(proposals)
     part = members @ (partition.area / partition.area.sum())
@@ -75,15 +79,17 @@ def propose(partition: Partition, cuts: int, smallest: float, largest: float) ->
     return distinct
 
 
-def merge_tree(partition: Partition, dissimilarity: Dissimilarity) -> MergeTree:
-    """Merge neighbours until one segment is left.
+def merge_tree(
+    partition: Partition, dissimilarity: Dissimilarity, histogram: Float64Array
+) -> MergeTree:
+    """Merge neighbours until one segment is left; `histogram` (n, b) is of the superpixels.
 
     Merges are in the order of their height: their cost, or that of a merge inside them if greater.
     """
     count = partition.count
     total = float(partition.area.sum())
     number, height = np.arange(count), np.zeros(count)
-    area, histogram = partition.area, partition.histogram
+    area = partition.area
     first, second, length = partition.first, partition.second, partition.length
     contrast = partition.gradient * length
     pairs, heights = [np.zeros((0, 2), np.int64)], [np.zeros(0)]

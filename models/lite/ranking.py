@@ -71,10 +71,11 @@ def cues(partition: Partition, members: BoolArray, iou: Float32Array) -> Float64
     # Boundary length shared with each superpixel outside the region: its surroundings.
     around = touching * outside
     # A boundary lies within a region, or between it and its surroundings, or outside.
-    one, other = members[:, partition.first], members[:, partition.second]  # (c, e)
+    columns = np.ascontiguousarray(members.T)
+    one, other = columns[partition.first], columns[partition.second]  # (e, c)
     lengths, gradient = partition.length, partition.gradient
     between, within = (
-        places.astype(np.float32) @ np.stack(sums, axis=1).astype(np.float32)
+        np.stack(sums).astype(np.float32) @ places.astype(np.float32)
         for places, sums in (
             (
                 one ^ other,
@@ -83,8 +84,8 @@ def cues(partition: Partition, members: BoolArray, iou: Float32Array) -> Float64
             (one & other, (lengths, lengths * gradient)),
         )
     )
-    perimeter, weak, strong = between.T
-    seam, inner = within.T
+    perimeter, weak, strong = between
+    seam, inner = within
     # A region that fills the image has no surroundings; its row stays zero.
     around /= np.maximum(perimeter, 1)[:, None]
     frame = rows @ partition.frame.astype(np.float32)
@@ -155,12 +156,11 @@ def _box_areas(partition: Partition, members: BoolArray) -> Float64Array:
     boxes = ndimage.find_objects(partition.labels + 1)
     sides = []
     for axis in range(2):
-        low = np.array([box[axis].start for box in boxes])
-        high = np.array([box[axis].stop for box in boxes])
-        size = partition.labels.shape[axis]
-        sides.append(
-            np.where(members, high, 0).max(axis=1) - np.where(members, low, size).min(axis=1)
-        )
+        low = np.array([box[axis].start for box in boxes], np.float32)
+        high = np.array([box[axis].stop for box in boxes], np.float32)
+        size = np.float32(partition.labels.shape[axis])
+        last, first = ((members * bound).max(axis=1) for bound in (high, size - low))
+        sides.append(last + first - size)
     areas: Float64Array = (sides[0] * sides[1]).astype(np.float64)
     return areas
 

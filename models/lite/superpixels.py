@@ -89,8 +89,8 @@ class Partition:
 
 def to_lab(pixels: npt.NDArray[np.uint8]) -> Float32Array:
     """sRGB uint8 (h, w, 3) → CIELAB under D65, float32 (h, w, 3)."""
-    xyz = _LINEAR[pixels] @ _SCALED_XYZ.T
-    root = _ROOTS[(xyz + np.float32(0.5)).astype(np.int32)]
+    xyz = _LINEAR.take(pixels) @ _SCALED_XYZ.T
+    root = _ROOTS.take((xyz + np.float32(0.5)).astype(np.int32))
     lab: Float32Array = np.empty_like(root)
     lab[..., 0] = 116 * root[..., 1] - 16
     lab[..., 1] = 500 * (root[..., 0] - root[..., 1])
@@ -115,7 +115,7 @@ def partition(pixels: npt.NDArray[np.uint8], superpixels: int, sigma: float) -> 
         )
         count, renamed = connected_components(graph, directed=False)
         area = np.bincount(renamed, area, count).astype(np.float64)
-        colour = np.stack([np.bincount(renamed, channel, count) for channel in colour.T], axis=1)
+        colour = np.stack([np.bincount(renamed, channel, count) for channel in colour])
         first, second, length, contrast = joined(
             renamed[first], renamed[second], length, contrast, count
         )
@@ -125,7 +125,7 @@ def partition(pixels: npt.NDArray[np.uint8], superpixels: int, sigma: float) -> 
     return Partition(
         labels=labels,
         area=area,
-        colour=colour / area[:, None],
+        colour=(colour / area).T,
         histogram=_histograms(labels, lab, count),
         frame=np.bincount(border, minlength=count).astype(np.float64),
         first=first,
@@ -142,7 +142,10 @@ def _gradient(lab: Float32Array, sigma: float) -> Float32Array:
     edged = np.pad(smooth, ((0, 0), (1, 1), (1, 1)), mode="edge")
     across = edged[:, 1:-1, 2:] - edged[:, 1:-1, :-2]
     down = edged[:, 2:, 1:-1] - edged[:, :-2, 1:-1]
-    magnitude: Float32Array = np.sqrt((across**2 + down**2).sum(axis=0)) / np.float32(2)
+    across *= across
+    down *= down
+    across += down
+    magnitude: Float32Array = np.sqrt(across.sum(axis=0)) / np.float32(2)
     return magnitude
 
 
@@ -160,8 +163,8 @@ def _basins(gradient: Float32Array) -> Int64Array:
         offset = down * width + across
         # On a plateau every pixel descends to an earlier one, so no path returns to its start.
         lower = beside <= lowest if offset < 0 else beside < lowest
-        np.copyto(lowest, beside, where=lower)
-        step[lower] = offset
+        np.minimum(lowest, beside, out=lowest)
+        step = np.where(lower, offset, step)
     target = np.arange(height * width) + step.ravel()
     while not np.array_equal(further := target[target], target):
         target = further
@@ -171,10 +174,10 @@ def _basins(gradient: Float32Array) -> Int64Array:
 
 
 def _sums(labels: Int64Array, values: Float32Array, count: int) -> Float64Array:
-    """Sum each channel of (h, w, c) over each label: (count, c)."""
+    """Sum each channel of (h, w, c) over each label: (c, count)."""
     flat = labels.ravel()
     return np.stack(
-        [np.bincount(flat, plane.ravel(), count) for plane in np.moveaxis(values, 2, 0)], 1
+        [np.bincount(flat, plane.ravel(), count) for plane in np.moveaxis(values, 2, 0)]
     )
 
 
@@ -183,14 +186,15 @@ def _boundaries(
 ) -> tuple[Int64Array, Int64Array, Float64Array, Float64Array]:
     """Adjacent pairs of labels, the length of each boundary in pixel pairs, and its gradient
     sum."""
+    _, width = labels.shape
+    flat, steep = labels.ravel(), gradient.ravel()
     pairs = []
-    for before, after in (
-        ((slice(None), slice(-1)), (slice(None), slice(1, None))),
-        ((slice(-1),), (slice(1, None),)),
-    ):
-        apart = labels[before] != labels[after]
-        steepest = np.maximum(gradient[before][apart], gradient[after][apart])
-        pairs.append((labels[before][apart], labels[after][apart], steepest.astype(np.float64)))
+    for step, is_across in ((1, True), (width, False)):
+        at = np.flatnonzero(flat[step:] != flat[:-step])
+        if is_across:  # the last pixel of a row has no neighbour on its right
+            at = at[at % width != width - 1]
+        steepest = np.maximum(steep[at], steep[at + step])
+        pairs.append((flat[at], flat[at + step], steepest.astype(np.float64)))
     one, other, contrast = (np.concatenate(parts) for parts in zip(*pairs, strict=True))
     return joined(one, other, np.ones(len(one)), contrast, count)
 
@@ -223,10 +227,10 @@ def _weakest(
 ) -> Int64Array:
     """One round of Borůvka's algorithm: each basin's weakest boundary, weakest first.
 
-    Boundaries of small basins weigh less, so that none is left. `colour` (n, 3) holds sums.
+    Boundaries of small basins weigh less, so that none is left. `colour` (3, n) holds sums.
     """
-    mean = colour / area[:, None]
-    distance = np.sqrt(((mean[first] - mean[second]) ** 2).sum(axis=1))
+    mean = colour / area
+    distance = np.sqrt(((mean[:, first] - mean[:, second]) ** 2).sum(axis=0))
     smaller = np.minimum(area[first], area[second])
     weight = (_COLOUR_SHARE * distance + gradient) * np.sqrt(np.minimum(smaller, _FREE_SIZE))
     least = least_incident(weight, first, second, len(area))

@@ -22,7 +22,7 @@ from regard.core.geometry import Box, Mask
 from regard.core.records import Float32Array, Image
 from regard.models.lite.classifier import FEATURES, NATIVE_SIDE, STRIDE, Classifier
 from regard.models.lite.colours import colour_shares, named_pixels
-from regard.photos.masks import decode_mask
+from regard.photos.masks import decode_samples
 
 _LARGE_SIDE = 512
 _WINDOW = 7  # positions of the large map: 224 pixels, close to the native side
@@ -89,22 +89,34 @@ def look(
     """
     native = classifier.feature_map(image, NATIVE_SIDE, NATIVE_SIDE).mean(axis=(1, 2))  # (1280,)
     large = classifier.feature_map(image, *_large_sides(image))  # (1280, gh, gw)
-    logits = classifier.logits(np.vstack([native, _windows(large)]))
-    whole = (softmax(logits[0] / _NATIVE_TEMPERATURE) + softmax(logits[1:]).mean(axis=0)) / (
-        np.float32(2)
-    )
     named = named_pixels(image)
     grids = (large.shape[1:], named.shape)
     large_weights, pixel_weights = _region_weights(image, boxes, masks, grids)
     under_masks, under_boxes = (_pooled(large, weights) for weights in large_weights)  # (r, 1280)
-    logits = classifier.logits(np.vstack([under_masks, under_boxes]))  # (2 r, 1000)
-    region_probabilities = (
-        softmax(logits[: len(boxes)] / _MASK_TEMPERATURE) + softmax(logits[len(boxes) :])
-    ) / np.float32(2)
+    scores = np.clip(np.asarray([] if objectness is None else objectness, np.float32), 0, 1)
+    best = np.argsort(-scores, kind="stable")[:_CLOSER_LOOKS]
+    closer = [_closer_features(classifier, image, boxes[region]) for region in best]
+    parts = [
+        native[None],
+        _windows(large),
+        under_masks,
+        under_boxes,
+        np.reshape(closer, (-1, FEATURES)),
+    ]
+    # One product for all rows reads the classifier's weights once.
+    logits = classifier.logits(np.vstack(parts))
+    of_native, of_windows, of_masks, of_boxes, of_crops = np.split(
+        logits, np.cumsum([len(part) for part in parts[:-1]])
+    )
+    whole = (softmax(of_native[0] / _NATIVE_TEMPERATURE) + softmax(of_windows).mean(axis=0)) / (
+        np.float32(2)
+    )
+    region_probabilities = (softmax(of_masks / _MASK_TEMPERATURE) + softmax(of_boxes)) / (
+        np.float32(2)
+    )
     anywhere, crops = whole, None
-    if objectness is not None and len(boxes):
-        scores = np.clip(np.asarray(objectness, dtype=np.float32), 0, 1)
-        crops = _crops(classifier, image, boxes, scores)
+    if len(best):
+        crops = _Crops(softmax(of_crops), scores[best])
         anywhere = _anywhere(whole, region_probabilities, scores, crops)
     return Views(
         features=(native + 2 * large.mean(axis=(1, 2))) / np.float32(3),
@@ -152,16 +164,11 @@ class _Crops:
     objectness: Float32Array
 
 
-def _crops(
-    classifier: Classifier, image: Image, boxes: Sequence[Box], objectness: Float32Array
-) -> _Crops:
-    """Classify crops of the regions of highest objectness (r,)."""
-    best = np.argsort(-objectness, kind="stable")[:_CLOSER_LOOKS]
-    parts = [_closer(image, boxes[region]) for region in best]
-    features = [
-        classifier.feature_map(part, *_closer_sides(part)).mean(axis=(1, 2)) for part in parts
-    ]
-    return _Crops(softmax(classifier.logits(np.stack(features))), objectness[best])
+def _closer_features(classifier: Classifier, image: Image, box: Box) -> Float32Array:
+    """Mean features of a crop, (1280,)."""
+    part = _closer(image, box)
+    features: Float32Array = classifier.feature_map(part, *_closer_sides(part)).mean(axis=(1, 2))
+    return features
 
 
 def _salient(whole: Float32Array, regions: Float32Array, crops: _Crops | None) -> Float32Array:
@@ -240,9 +247,11 @@ def _region_weights(
             continue
         step = max(1, round(math.sqrt(inside.width * inside.height) / _MASK_SAMPLES))
         y, x = slice(inside.y, inside.bottom, step), slice(inside.x, inside.right, step)
-        sample = decode_mask(mask)[y, x].astype(np.float32)
+        sample = decode_samples(mask, y, x).astype(np.float32)
         for (down, across), (of_mask, _) in zip(coverages, weights, strict=True):
-            of_mask[region] = (down[:, y] @ sample @ across[:, x].T).ravel()
+            # numpy multiplies arrays with gaps without BLAS.
+            rows, columns = np.ascontiguousarray(down[:, y]), np.ascontiguousarray(across[:, x])
+            of_mask[region] = (rows @ sample @ columns.T).ravel()
     result = []
     for of_mask, of_box in weights:
         either = np.where(of_mask.any(axis=1, keepdims=True), of_mask, of_box)
