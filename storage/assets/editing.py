@@ -163,8 +163,8 @@ class SqlAssetEditing:
     def stack(self, assets: Collection[int], *, visible: Visible = None) -> int:
         """Put assets, with all that are in their stacks, into one stack; returns how many it has.
 
-        Raises NotFound, UsageError for fewer than two, Conflict for uploads and what lies in
-        different folders, could not be read or is in the trash.
+        Raises NotFound, UsageError for fewer than two, Conflict for what lies in different
+        folders (of uploads: was taken on different days), could not be read or is in the trash.
         """
         if len(set(assets)) < 2:
             raise UsageError("a stack has at least two photographs", remedy="name another one")
@@ -340,7 +340,7 @@ def _require_stackable(rows: Sequence[Any]) -> set[Folder]:
     """The folder of assets that may form a stack; raises Conflict."""
     for row in rows:
         reason = (
-            "is an upload, which lies in no folder" if row.managed
+            "is an upload without a date" if row.managed and row.taken_at is None
             else "could not be read" if row.failure is not None
             else "is in the trash" if row.deleted_at is not None
             else None
@@ -350,8 +350,8 @@ def _require_stackable(rows: Sequence[Any]) -> set[Folder]:
     folders = folders_of(rows)
     if len(folders) > 1:
         raise Conflict(
-            "the photographs lie in different folders",
-            remedy="a stack is of files of one folder and collection",
+            "the photographs lie in different folders, or were taken on different days",
+            remedy="a stack is of files of one folder and collection, or of uploads of one day",
         )
     return folders
 
@@ -397,7 +397,8 @@ def require_assets(
         select(
             *(_asset.id, _asset.content_id, _asset.collection_id),
             *(_asset.deleted_at, _asset.custom, _asset.edited_title, _asset.external_id),
-            *(_asset.path, _asset.managed, _asset.failure, _asset.stack_id, _asset.chosen_stack),
+            *(_asset.path, _asset.managed, _asset.taken_at, _asset.failure),
+            *(_asset.stack_id, _asset.chosen_stack),
         )
         .join_from(schema.asset, schema.collection)
         .where(_asset.id.in_(assets))

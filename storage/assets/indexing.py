@@ -217,7 +217,7 @@ class SqlIndexingCatalog(IndexingCatalog):
                     .where(tuple_(asset.id, asset.path).in_(places))
                     .returning(
                         *(asset.id, asset.path, asset.collection_id, asset.content_id),
-                        *(asset.deleted_at, asset.managed, asset.stack_id),
+                        *(asset.deleted_at, asset.managed, asset.taken_at, asset.stack_id),
                     )
                 ).all()
                 deleted += len(rows)
@@ -369,7 +369,7 @@ class SqlIndexingCatalog(IndexingCatalog):
         for row in connection.execute(
             select(
                 *(asset.id, asset.path, asset.content_id, asset.collection_id),
-                *(asset.managed, asset.deleted_at, asset.stack_id),
+                *(asset.managed, asset.taken_at, asset.deleted_at, asset.stack_id),
             ).where(here)
         ):
             # The moved asset comes first.
@@ -377,7 +377,7 @@ class SqlIndexingCatalog(IndexingCatalog):
             existing.setdefault(place, []).insert(0 if row.id == moved_from else 1, row)
         written, events = self._write_assets(connection, files, existing)
         # Where the files lie now, and where those that were moved lay before.
-        here_now = select(asset.collection_id, asset.path, asset.managed)
+        here_now = select(asset.collection_id, asset.path, asset.managed, asset.taken_at)
         now = connection.execute(here_now.where(asset.id.in_(written))).all()
         before = (row for rows in existing.values() for row in rows)
         mark_folders(connection, folders_of([*now, *before]))

@@ -3,14 +3,16 @@
 A transaction that adds, changes or removes files of a folder marks it. Marked folders are looked
 through afterwards, each in a transaction of its own that deletes the marks it saw. A process that
 is killed in between leaves the rest to the next one. Marks are rows of their own, so that no two
-transactions wait for one another's. Uploads lie in no folder and are in no stack. What people choose
-is a number of each asset (`chosen_stack`), which stays with it.
+transactions wait for one another's. Uploads lie in no folder: those of a collection that were taken
+on one day take the place of one, and those without a date are in no stack. What people choose is a
+number of each asset (`chosen_stack`), which stays with it.
 """
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from datetime import datetime, timedelta
 from typing import Any
 
 from sqlalchemy import (
@@ -39,7 +41,8 @@ _asset, _content, _mark = schema.asset.c, schema.content.c, schema.stale_folder.
 _MOST_AT_ONCE = 4000
 # The `chosen_stack` of what people took out of its stack.
 ALONE = 0
-# A collection's id, and the path of a folder in it without a slash at the end.
+# A collection's id, and the path of a folder in it without a slash at the end; of uploads, the day
+# that they were taken on, as in `2024-05-01`.
 Folder = tuple[int, bytes]
 
 
@@ -76,13 +79,21 @@ def is_shown_folded(
     )
 
 
+def folder_of(
+    collection: int, path: bytes, managed: bool | None, taken_at: datetime | None
+) -> Folder | None:
+    """The folder of an asset; an upload without a date has none."""
+    if not managed:
+        return collection, path.rpartition(b"/")[0]
+    return None if taken_at is None else (collection, taken_at.date().isoformat().encode())
+
+
 def folders_of(assets: Iterable[Any]) -> set[Folder]:
-    """The folders of rows with `collection_id`, `path` and `managed`; uploads lie in none."""
-    return {
-        (row.collection_id, bytes(row.path).rpartition(b"/")[0])
-        for row in assets
-        if not row.managed
+    """The folders of rows with `collection_id`, `path`, `managed` and `taken_at`."""
+    folders = {
+        folder_of(row.collection_id, bytes(row.path), row.managed, row.taken_at) for row in assets
     }
+    return {folder for folder in folders if folder is not None}
 
 
 def mark_folders(connection: Connection, folders: Collection[Folder]) -> None:
@@ -182,10 +193,9 @@ def _read_files(connection: Connection, collection: int, folder: bytes) -> list[
         select(
             *(_asset.id, _asset.path, _asset.camera, _asset.taken_at, _asset.taken_precision),
             *(_asset.stack_id, _asset.chosen_stack, _asset.deleted_at, _asset.failure),
-            _content.format,
+            *(_asset.collection_id, _asset.managed, _asset.file_name, _content.format),
         )
         .join_from(schema.asset, schema.content, isouter=True)
-        .where(_asset.collection_id == collection, _asset.managed.is_not(True))
         .order_by(_asset.id)
         .with_for_update(of=schema.asset)
     )
@@ -195,12 +205,20 @@ def _read_files(connection: Connection, collection: int, folder: bytes) -> list[
         for some in in_batches(_ids_in(connection, collection, folder))
         for row in connection.execute(statement.where(_asset.id.in_(some)))
         # Some may have been moved since.
-        if bytes(row.path).rpartition(b"/")[0] == folder
+        if folders_of([row]) == {(collection, folder)}
     ]
 
 
 def _ids_in(connection: Connection, collection: int, folder: bytes) -> list[int]:
     """The assets of a folder's own files; what lies in folders below it is skipped unread."""
+    # No path begins with a digit.
+    if folder[:1].isdigit():
+        day = datetime.fromisoformat(folder.decode())
+        uploads = select(_asset.id).where(
+            *(_asset.collection_id == collection, _asset.managed.is_(True)),
+            *(_asset.taken_at >= day, _asset.taken_at < day + timedelta(days=1)),
+        )
+        return list(connection.execute(uploads.order_by(_asset.id)).scalars())
     start, end = folder + b"/", folder + b"0"
     ids: list[int] = []
     limit = 1
@@ -235,6 +253,9 @@ def _stack_file(row: Any) -> StackFile:
     if row.format == PhotoFormat.RAW:
         kind = FileKind.RAW
     name = bytes(row.path).rpartition(b"/")[2].decode("utf-8", "surrogateescape")
+    if row.managed:
+        # It is stored by its hash.
+        name = row.file_name or ""
     is_timed = row.taken_precision == DatePrecision.TIME
     taken_at = row.taken_at if is_timed else None
     return StackFile(row.id, name, kind, row.camera, taken_at, row.chosen_stack)

@@ -56,6 +56,8 @@ from regard.storage.files.bucket_originals import announced_at
 from regard.storage.files.originals import LEFTOVER_SECONDS, name_of
 
 _asset = schema.asset.c
+# The columns that tell the folder of a row's stack.
+_FOLDER = (_asset.id, _asset.collection_id, _asset.path, _asset.managed, _asset.taken_at)
 _MOVED_AT_ONCE = 500
 # Hexadecimal digits of a SHA-256.
 _DIGEST_LENGTH = 64
@@ -274,7 +276,7 @@ class SqlUploads:
                 return self._upload_again(connection, content_id, there, upload, is_sound)
         upload = _sharing(connection, content_id, upload, is_sound)
         require_free(connection, collection_id, upload.external_id, None)
-        asset = connection.execute(
+        row = connection.execute(
             insert(schema.asset)
             .values(
                 collection_id=collection_id,
@@ -290,8 +292,10 @@ class SqlUploads:
                 dated_at=dated_at(upload.facts, upload.stamp.mtime_ns),
                 **fact_columns(upload.facts),
             )
-            .returning(_asset.id)
-        ).scalar_one()
+            .returning(*_FOLDER)
+        ).one()
+        mark_folders(connection, folders_of([row]))
+        asset = row.id
         write_keywords(connection, asset, upload.facts.keywords)
         add_tags(connection, [asset], upload.tags)
         write_custom(connection, asset, upload.custom or {})
@@ -327,8 +331,9 @@ class SqlUploads:
             values |= stamp
         if not values:
             return Uploaded(there.id, "existing", path)
-        connection.execute(update(schema.asset).where(_asset.id == there.id).values(**values))
-        mark_folders(connection, folders_of([there]))
+        changed = update(schema.asset).where(_asset.id == there.id).values(**values)
+        now = connection.execute(changed.returning(*_FOLDER)).one()
+        mark_folders(connection, folders_of([there, now]))
         if there.failure is not None:
             write_keywords(connection, there.id, upload.facts.keywords)
         kind = "added" if "deleted_at" in values else "changed"

@@ -645,6 +645,7 @@ _partial_index("trashed", "dated_at id deleted_at", _TRASHED)
 _partial_index("trashed_in_collection", "collection_id dated_at id deleted_at", _TRASHED)
 _partial_index("failed", "collection_id id failure", "failure IS NOT NULL")
 _partial_index("managed", "collection_id id", "managed IS {true}")
+_partial_index("upload_day", "collection_id taken_at", "managed IS {true}")
 _partial_index("stack", "stack_id id deleted_at", "stack_id IS NOT NULL")
 _partial_index("chosen_stack", "chosen_stack", "chosen_stack IS NOT NULL")
 # Filters, facets and bursts.

@@ -30,7 +30,13 @@ from regard.storage.assets.rows import (
     place_columns,
     write_custom,
 )
-from regard.storage.assets.stacks import Folder, mark_folders, new_stack_number, update_stacks
+from regard.storage.assets.stacks import (
+    Folder,
+    folder_of,
+    mark_folders,
+    new_stack_number,
+    update_stacks,
+)
 from regard.storage.database import schema
 from regard.storage.database.catalog import Catalog
 from regard.storage.database.change_log import AssetEvent, record_changes
@@ -380,8 +386,9 @@ class _Import:
                 )
             )
         number = insert_rows(connection, schema.asset, [values], keeps=keeps)[0]
-        if not row["managed"]:
-            self._folders.add((collection, path.rpartition(b"/")[0]))
+        folder = folder_of(collection, path, row["managed"], row["taken_at"])
+        if folder is not None:
+            self._folders.add(folder)
         if row["id"] in self._in_albums:
             self._in_albums[row["id"]] = number
         if row["keywords"]:

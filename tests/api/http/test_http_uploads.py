@@ -50,6 +50,24 @@ def test_uploads_become_assets_and_are_found(served: Served, shelf: Shelf) -> No
     assert served.originals()[digest(picture)] == picture
 
 
+def test_uploads_of_one_capture_form_a_stack(served: Served, shelf: Shelf) -> None:
+    noon = datetime.datetime(2024, 5, 1, 12)
+    answer = shelf.client.assets.upload(
+        *(
+            (name, jpeg("red", taken=noon, model="R5"))
+            for name in ("IMG_1.jpg", "IMG_1-edited.jpg")
+        ),
+        ("IMG_1~2.jpg", jpeg("red", taken=noon, model="other")),
+        collection=shelf.name,
+    )
+    assert answer.job is not None
+    served.wait(answer.job)
+    ids = [item.asset.id for item in answer.items if item.asset is not None]
+    stacks = [shelf.client.assets.get(id).stack for id in ids]
+    assert [stack and (stack.id, stack.count) for stack in stacks] == [(ids[1], 2)] * 2 + [None]
+    assert len(shelf.found("red")) == 2
+
+
 def test_repeated_uploads_give_the_existing_asset(served: Served, shelf: Shelf) -> None:
     picture = png()
     [asset] = shelf.add(picture)

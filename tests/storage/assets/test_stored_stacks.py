@@ -13,12 +13,13 @@ import pytest
 from catalog_samples import Home, analysis, header, on_sqlite, stamp
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from made_assets import Assets
 from sqlalchemy import func, select
 
 from regard.core.assets import Asset, AssetOrder, AssetState
 from regard.core.catalog import AnalysedFile, KnownAsset
 from regard.core.errors import Conflict, NotFound, UsageError
-from regard.core.facts import PhotoFacts
+from regard.core.facts import DatePrecision, PhotoFacts
 from regard.core.filters import EVERYTHING, AssetFilter, Fact
 from regard.storage.assets import stacks
 from regard.storage.assets.collections import SqlCollections
@@ -400,3 +401,63 @@ def test_whatever_happened_stacks_are_those_of_the_files_that_are_there(
         trashed = schema.asset.c.deleted_at.is_not(None) & schema.asset.c.stack_id.is_not(None)
         statement = select(func.count()).select_from(schema.asset).where(trashed)
         assert connection.execute(statement).scalar_one() == 0
+
+
+def _upload(assets: Assets, name: str, taken_at: datetime.datetime | None, at: str = "one") -> int:
+    facts = PhotoFacts(taken_at=taken_at, taken_precision=DatePrecision.TIME, camera_model="R5")
+    return assets.upload(name, at, facts=facts if taken_at else PhotoFacts()).asset
+
+
+def _stacked(assets: Assets) -> set[frozenset[int]]:
+    stacks.update_stacks(assets.home.catalog.database)
+    members: dict[int, set[int]] = {}
+    for asset in assets.reading.page(limit=1000):
+        if asset.stack_id is not None:
+            members.setdefault(asset.stack_id, set()).add(asset.id)
+    return set(map(frozenset, members.values()))
+
+
+@on_sqlite
+def test_uploads_of_one_day_form_stacks(assets: Assets) -> None:
+    midnight = datetime.datetime(2024, 5, 2)
+    late = midnight - datetime.timedelta(seconds=0.5)
+    one = _upload(assets, "IMG_1", _NOON)
+    assert _stacked(assets) == set()
+    edit = _upload(assets, "IMG_1-edited", _NOON)
+    others = [
+        _upload(assets, "IMG_1~2", _NOON, "two"),
+        _upload(assets, "IMG_1-Edit", _NOON + datetime.timedelta(days=1)),
+        _upload(assets, "IMG_1 copy", _NOON + datetime.timedelta(seconds=2)),
+        _upload(assets, "IMG_1 (1)", None),
+        _upload(assets, "IMG_2", late),
+        _upload(assets, "IMG_2-edited", midnight),
+    ]
+    assert _stacked(assets) == {frozenset({one, edit})}
+    assets.editing.trash([edit])
+    assert _stacked(assets) == set()
+    assets.editing.restore([edit])
+    assert _stacked(assets) == {frozenset({one, edit})}
+    assert assets.editing.stack([one, others[2]]) == 3
+    assert _stacked(assets) == {frozenset({one, edit, others[2]})}
+    for other in (*others[:2], others[3], others[5]):
+        with pytest.raises(Conflict):
+            assets.editing.stack([one, other])
+    assert assets.editing.restack([one, edit, others[2]]) == 3
+    assert _stacked(assets) == {frozenset({one, edit})}
+
+
+@on_sqlite
+def test_an_upload_of_another_day_leaves_its_stack(assets: Assets) -> None:
+    pair = [_upload(assets, name, _NOON) for name in ("IMG_1", "IMG_1-edited")]
+    other = _upload(assets, "IMG_1-edited~2", _NOON + datetime.timedelta(days=1))
+    assert _stacked(assets) == {frozenset(pair)}
+    writer = assets.writer("one")
+    with writer.writer_lease():
+        facts = PhotoFacts(
+            taken_at=_NOON + datetime.timedelta(days=1),
+            taken_precision=DatePrecision.TIME,
+            camera_model="R5",
+        )
+        found = stamp(assets.record(pair[1]).path)
+        writer.save([AnalysedFile(found, header("IMG_1-edited"), facts, analysis("p", 0))])
+    assert _stacked(assets) == {frozenset({pair[1], other})}

@@ -6,6 +6,7 @@ import json
 import sqlite3
 import threading
 from collections.abc import Iterator
+from datetime import datetime
 from pathlib import Path
 
 import numpy as np
@@ -25,7 +26,7 @@ from catalog_samples import (
     save,
     unit,
 )
-from sqlalchemy import event, inspect, select, text
+from sqlalchemy import DateTime, bindparam, event, inspect, select, text
 
 from regard.core.catalog import ChannelQuery
 from regard.core.errors import HomeError, HomeVersionError, RegardError, UsageError
@@ -441,7 +442,10 @@ CONTENTS = 600  # converted in three steps
 def test_older_homes_get_their_stacks_from_the_next_update(database: Database) -> None:
     config = Config()
     config.set_main_option("script_location", str(Path(migrations.__file__).parent))
-    files = {b"/p/1.jpg": "JPEG", b"/p/1.cr2": "RAW", b"/q/1.jpg": "JPEG", b"/store/1.jpg": "JPEG"}
+    files = {
+        **{b"/p/1.jpg": "JPEG", b"/p/1.cr2": "RAW", b"/q/1.jpg": "JPEG"},
+        **{b"/store/1.jpg": "JPEG", b"/store/1.cr2": "RAW"},
+    }
     with database.writing() as connection:
         config.attributes["connection"] = connection
         command.upgrade(config, "0021")
@@ -463,20 +467,26 @@ def test_older_homes_get_their_stacks_from_the_next_update(database: Database) -
             connection.execute(
                 text(
                     "INSERT INTO asset (collection_id, path, uri, content_id, size, mtime_ns,"
-                    " capture, managed) VALUES (1, :path, :sha256, :number, 1, 1, '{}', :managed)"
-                ),
-                {**values, "managed": True if path.startswith(b"/store") else None},
+                    " capture, managed, file_name, taken_at)"
+                    " VALUES (1, :path, :sha256, :number, 1, 1, '{}', :managed, :name, :taken_at)"
+                ).bindparams(bindparam("taken_at", type_=DateTime())),
+                {
+                    **values,
+                    "managed": True if path.startswith(b"/store") else None,
+                    "name": path.rpartition(b"/")[2].decode(),
+                    "taken_at": datetime(2024, 5, 1, 12),
+                },
             )
     upgrade(database)
     with database.reading() as connection:
         marked = connection.execute(select(schema.stale_folder.c.path)).scalars().all()
-    assert {bytes(path) for path in marked} == {b"/p", b"/q"}
+    assert {bytes(path) for path in marked} == {b"/p", b"/q", b"2024-05-01"}
     update_stacks(database)
     with database.reading() as connection:
         asset = schema.asset.c
         stacks = connection.execute(select(asset.id, asset.stack_id).order_by(asset.id)).all()
         assert connection.execute(select(schema.stale_folder)).all() == []
-    assert [tuple(row) for row in stacks] == [(1, 1), (2, 1), (3, None), (4, None)]
+    assert [tuple(row) for row in stacks] == [(1, 1), (2, 1), (3, None), (4, 4), (5, 4)]
 
 
 def make_home_of_single_vectors(database: Database) -> None:
