@@ -116,7 +116,7 @@ class WorkerProcess:
             if self._process is not None:
                 self._process.terminate()
 
-    def stop(self, timeout: float = 9.0) -> None:
+    def stop(self, timeout: float = 7.0) -> None:
         """End the worker in order, or kill it `timeout` seconds after it was told to end.
 
         Either way its job continues when a worker starts again.

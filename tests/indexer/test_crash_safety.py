@@ -26,6 +26,7 @@ _NURSERY = """
 import json, os, signal, sys
 from regard.api.cli import main
 import regard.api.cli.commands.index, regard.models.fake
+from regard.indexer import analysis
 from regard.indexer.indexing import _Run
 from regard.storage.retrieval.channel_indexes import ChannelIndexes
 from regard.storage.files import durable as durable_files
@@ -69,6 +70,8 @@ for line in sys.stdin:
             ChannelIndexes.snapshot = die
         elif order["fault"]:
             durable_files.write_synced = die_in_write(order["fault"])
+        if order["often"]:
+            analysis._SNAPSHOT_SECONDS = 0
         if order["most"]:
             wait_after(order["most"])
         os._exit(main(order["arguments"]))
@@ -95,13 +98,22 @@ class Nursery:
         )
 
     def start(
-        self, library: Library, fault: str | int | None = None, most: int | None = None
+        self,
+        library: Library,
+        fault: str | int | None = None,
+        most: int | None = None,
+        *,
+        often: bool = False,
     ) -> int:
-        """Start a run that dies of `fault` or stops after `most` commits; its process id."""
+        """Start a run that dies of `fault` or stops after `most` commits; its process id.
+
+        It takes snapshots `often`, after each commit, or after a minute.
+        """
         arguments = ["index", str(library.photos), "--home", str(library.home), "--profile", "fake"]
         assert self._process.stdin is not None
         self._process.stdin.write(
-            json.dumps({"arguments": arguments, "fault": fault, "most": most}) + "\n"
+            json.dumps({"arguments": arguments, "fault": fault, "most": most, "often": often})
+            + "\n"
         )
         self._process.stdin.flush()
         return self._read()
@@ -229,6 +241,27 @@ def test_a_kill_between_commits_and_snapshot_needs_no_repair(
     assert library.index()["unchanged"] == 12
     library.verify()
     assert len(list(library.home.rglob("manifest.json"))) == 3
+
+
+def test_a_run_that_is_killed_leaves_little_to_replay(nursery: Nursery, tmp_path: Path) -> None:
+    library = Library(tmp_path)
+    for number in range(100):
+        library.photo(f"{number}.png", number)
+    process = nursery.start(library, most=_MOST, often=True)
+    deadline = time.monotonic() + 60
+    while _committed(library) < _MOST:
+        assert time.monotonic() < deadline
+        time.sleep(0.001)
+    os.kill(process, signal.SIGKILL)
+    assert nursery.wait() == signal.SIGKILL
+    logged = library.sql("SELECT max(position) FROM change")[0][0]
+    manifests = list(library.home.rglob("manifest.json"))
+    assert len(manifests) == 3
+    for manifest in manifests:
+        applied = json.loads(manifest.read_bytes())["applied_through"]
+        # All but the last batch, of which the run had committed two.
+        assert logged / 2 <= applied <= logged
+    library.verify()
 
 
 @also_with_lists

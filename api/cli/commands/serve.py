@@ -38,7 +38,7 @@ DEFAULT_PORT = 8420
 _ALL_ADDRESSES = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}  # noqa: S104 - named, not listened at
 _BACKLOG = 512
 # How long answers may still take when the server ends.
-_GRACE_SECONDS = 7.0
+_GRACE_SECONDS = 5.0
 _SWITCH_SECONDS = 0.0005
 
 

@@ -8,6 +8,7 @@ import os
 import shutil
 import sqlite3
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -181,7 +182,9 @@ def test_a_signal_ends_a_server_whose_request_cannot_be_interrupted(tmp_path: Pa
         asking.start()
         assert is_asked.wait(60)
         assert not is_ended.wait(2)
+        began = time.monotonic()
         server.stop()
+        assert time.monotonic() - began < 10
         asking.join()
         # It ended before it could have written.
         file.execute("COMMIT")

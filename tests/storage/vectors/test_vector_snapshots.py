@@ -8,6 +8,7 @@ import json
 import threading
 import zlib
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -274,6 +275,60 @@ def test_lists_of_another_model_are_not_taken_over(
     truth = APPROXIMATE.truth()
     truth.add(first.ids(), first.vectors(first.ids()))
     truth.check_search(again, unit_rows(np.random.default_rng(0), 40), 10)
+
+
+def test_searches_and_changes_go_on_while_lists_are_trained(tmp_path: Path) -> None:
+    index = APPROXIMATE.create(tmp_path)
+    truth = APPROXIMATE.truth()
+    ids = np.arange(1, 401)
+    truth.add(ids, unit_rows(np.random.default_rng(0), len(ids)))
+    index.apply(as_rows(ids, truth.vectors()), NO_IDS, through=1)
+    queries = unit_rows(np.random.default_rng(1), 40)
+
+    def sample() -> list[Any]:
+        """Called in the middle of the snapshot."""
+        with ThreadPoolExecutor(1) as other:
+            other.submit(change).result()
+        return [queries]
+
+    def change() -> None:
+        truth.check_search(index, queries, 10)
+        step(index, 2)
+        added = np.arange(2000, 2047)
+        truth.add(added, index.vectors(added))
+        truth.check_search(index, queries, 10)
+
+    index.snapshot(sample)
+    assert index.stats()["segments_with_lists"] > 0
+    truth.check_search(index, queries, 10)
+    # What came meanwhile is replayed.
+    again = APPROXIMATE.open(tmp_path)
+    assert again.applied_through == 1
+    step(again, 2)
+    truth.check_search(again, queries, 10)
+
+
+def test_what_stops_while_lists_are_trained_leaves_the_former_snapshot(tmp_path: Path) -> None:
+    index = APPROXIMATE.create(tmp_path)
+    for position in range(1, 8):
+        step(index, position)
+    APPROXIMATE.snapshot(index)
+    former = contents(index)
+    for position in range(8, 60):
+        step(index, position)
+
+    def stop() -> list[Any]:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        index.snapshot(stop)
+    again = APPROXIMATE.open(tmp_path)
+    assert contents(again) == former
+    assert again.damage() == []
+    # The same process tries again.
+    now = contents(index)
+    APPROXIMATE.snapshot(index)
+    assert contents(APPROXIMATE.open(tmp_path)) == now
 
 
 def test_a_reader_whose_files_are_removed_reads_anew(
