@@ -259,7 +259,7 @@ def test_a_run_that_is_killed_leaves_little_to_replay(nursery: Nursery, tmp_path
     assert len(manifests) == 3
     for manifest in manifests:
         applied = json.loads(manifest.read_bytes())["applied_through"]
-        # All but the last batch, of which the run had committed two.
+        # The run had committed two batches; the last one may be missing.
         assert logged / 2 <= applied <= logged
     library.verify()
 
