@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from regard.evaluation.statistics import Mean, Share
-from regard.evaluation.wordnet import Naming, WordNet
+from regard.evaluation.wordnet import Naming, WordNet, half_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -15,12 +15,13 @@ class JudgedName:
     """What a text names, beside what its references name.
 
     `naming` is None where WordNet knows what none of the references names. `specificity` is that
-    of `WordNet.specificity`, in [0, 1].
+    of `WordNet.specificity`, in [0, 1]. `half` is that of the first reference's head noun.
     """
 
     is_named: bool
     naming: Naming | None
     specificity: float
+    half: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +35,12 @@ class NamingReport:
         """Judge texts, each with whether it names a thing, and its references."""
         return cls(
             tuple(
-                JudgedName(is_named, wordnet.compare(text, references), wordnet.specificity(text))
+                JudgedName(
+                    is_named,
+                    wordnet.compare(text, references),
+                    wordnet.specificity(text),
+                    half_of(references[0]),
+                )
                 for text, is_named, references in texts
             )
         )
@@ -60,12 +66,24 @@ class NamingReport:
         return Mean.of(name.specificity for name in self.names if name.is_named)
 
     @property
+    def halves(self) -> tuple[NamingReport, ...]:
+        """The names of things of either half of the head nouns (see `wordnet.half_of`)."""
+        return tuple(
+            NamingReport(tuple(name for name in self.names if name.half == half)) for half in (0, 1)
+        )
+
+    @property
     def _judged(self) -> list[JudgedName]:
         return [name for name in self.names if name.is_named and name.naming is not None]
 
     def to_json(self) -> dict[str, Any]:
-        """`named`, `right_of_named` and `same_of_named` are shares, `specificity` is a mean."""
+        """`named`, `right_of_named` and `same_of_named` are shares, `specificity` is a mean;
+        `halves` holds the first two for either half of the head nouns."""
         return {
+            "halves": [
+                {"named": half.named.to_json(), "right_of_named": half.right.to_json()}
+                for half in self.halves
+            ],
             "named": self.named.to_json(),
             "right_of_named": self.right.to_json(),
             "same_of_named": self.same.to_json(),
@@ -79,4 +97,6 @@ class NamingReport:
             ["  of those, right by WordNet", str(self.right)],
             ["  of those, the same or a synonym", str(self.same)],
             ["  specificity of the names", str(self.specificity)],
+            ["  named, by half of the head nouns", ", ".join(str(h.named) for h in self.halves)],
+            ["  of those, right", ", ".join(str(h.right) for h in self.halves)],
         ]

@@ -18,6 +18,7 @@ from regard.core.geometry import Box, Mask
 from regard.core.records import Target
 from regard.evaluation.labels import LabelledSet
 from regard.evaluation.statistics import Share, as_table
+from regard.evaluation.wordnet import half_of
 
 IOU_THRESHOLD = 0.5
 IMAGE_CUTOFFS = (1, 5, 10)
@@ -86,6 +87,14 @@ class Ranking:
         median = statistics.median(depths) if depths else math.inf
         return None if math.isinf(median) else float(median)
 
+    @property
+    def halves(self) -> tuple[Ranking, ...]:
+        """The queries of either half of the head nouns (see `wordnet.half_of`)."""
+        return tuple(
+            Ranking(self.cutoffs, tuple(q for q in self.queries if half_of(q.text) == half))
+            for half in (0, 1)
+        )
+
     def failures(self) -> list[RankedQuery]:
         """Queries whose first answer is wrong, worst rank first, then by text."""
         missed = [query for query in self.queries if query.rank != 1]
@@ -103,13 +112,18 @@ class Retrieval:
         """The measures as plain JSON values.
 
         `text_to_image` holds `recall_at_1`, `recall_at_5`, `recall_at_10` and `median_rank` (null:
-        not found), `text_to_region` holds `hit_at_1` and `hit_at_10`.
+        not found), `text_to_region` holds `hit_at_1` and `hit_at_10`. `halves` of each holds the
+        same of the texts of either half of the head nouns.
         """
         return {
-            "text_to_image": _image_measures(self.images),
-            "text_to_region": {
-                f"hit_at_{k}": self.regions.recall(k).to_json() for k in self.regions.cutoffs
-            },
+            f"text_to_{target}": {
+                **measures(ranking),
+                "halves": [measures(half) for half in ranking.halves],
+            }
+            for target, ranking, measures in (
+                ("image", self.images, _image_measures),
+                ("region", self.regions, _region_measures),
+            )
         }
 
 
@@ -145,15 +159,22 @@ class RetrievalReport:
 
     def to_text(self) -> str:
         """A table for people."""
-        searches = {"all channels": self.fused.images, **self.ablations}
+        one, other = self.fused.images.halves
+        searches = {
+            "all channels": self.fused.images,
+            "one half of the head nouns": one,
+            "the other half": other,
+            **self.ablations,
+        }
         rows = [["text → image", *(f"R@{k}" for k in IMAGE_CUTOFFS), "median rank"]]
         for name, found in searches.items():
             median = found.median_rank
             shares = [str(found.recall(k)) for k in found.cutoffs]
             rows.append([f"  {name}", *shares, "not found" if median is None else f"{median:g}"])
         rows.append(["text → region", *(f"hit@{k}" for k in REGION_CUTOFFS)])
-        regions = self.fused.regions
-        rows.append(["  all channels", *(str(regions.recall(k)) for k in REGION_CUTOFFS)])
+        of_regions = (self.fused.regions, *self.fused.regions.halves)
+        for name, found in zip(searches, of_regions, strict=False):
+            rows.append([f"  {name}", *(str(found.recall(k)) for k in REGION_CUTOFFS)])
         return "\n".join(
             [
                 f"{self.image_count} images, {self.caption_count} captions, "
@@ -217,6 +238,10 @@ def is_right_region(answer: Answer, boxes: Mapping[str, Sequence[Box]]) -> bool:
 def _image_measures(ranking: Ranking) -> dict[str, Any]:
     recalls = {f"recall_at_{k}": ranking.recall(k).to_json() for k in ranking.cutoffs}
     return {**recalls, "median_rank": ranking.median_rank}
+
+
+def _region_measures(ranking: Ranking) -> dict[str, Any]:
+    return {f"hit_at_{k}": ranking.recall(k).to_json() for k in ranking.cutoffs}
 
 
 def _rank_images(labels: LabelledSet, searcher: Searcher) -> Ranking:

@@ -119,7 +119,12 @@ def test_shares_count_what_was_named_and_could_be_judged(wordnet: WordNet) -> No
     )
     assert (report.named, report.right, report.same) == (Share(4, 5), Share(2, 3), Share(1, 3))
     assert report.specificity.total == 4
-    assert set(report.to_json()) == {"named", "right_of_named", "same_of_named", "specificity"}
+    written = report.to_json()
+    halves = written.pop("halves")
+    assert set(written) == {"named", "right_of_named", "same_of_named", "specificity"}
+    # Cranes; herons, limes and quuxes.
+    assert [half["named"]["total"] for half in halves] == [1, 4]
+    assert [half["right_of_named"]["hits"] for half in halves] == [1, 1]
 
 
 def test_captions_of_regions_are_judged_by_the_objects_they_meet(wordnet: WordNet) -> None:

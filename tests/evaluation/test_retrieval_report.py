@@ -155,8 +155,9 @@ def test_ablations_stand_beside_the_fused_search() -> None:
         "recall_at_5",
         "recall_at_10",
         "median_rank",
+        "halves",
     }
-    assert set(written["text_to_region"]) == {"hit_at_1", "hit_at_10"}
+    assert set(written["text_to_region"]) == {"hit_at_1", "hit_at_10", "halves"}
     assert written["text_to_region"]["hit_at_1"]["value"] is None
     ablated = written["ablations"]["without captions"]
     assert ablated["text_to_image"]["recall_at_10"]["value"] == 0.0
@@ -164,6 +165,14 @@ def test_ablations_stand_beside_the_fused_search() -> None:
     assert "without captions" in table
     assert "100.0 %" in table
     assert "not found" in table
+
+
+def test_either_half_has_all_texts_of_a_head_noun() -> None:
+    labels = make_labels({"a": ["A red frog."], "b": ["A frog, asleep."], "c": ["A heron."]})
+    found = by_images(labels, {"A red frog.": ["a"], "A frog, asleep.": ["a", "b"]})
+    assert [half.recall(1) for half in found.images.halves] == [Share(1, 2), Share(0, 1)]
+    halves = found.to_json()["text_to_image"]["halves"]
+    assert [half["recall_at_5"]["hits"] for half in halves] == [2, 0]
 
 
 def test_an_answer_outside_the_set_is_refused() -> None:
