@@ -36,6 +36,11 @@ class Encoder(Protocol):
     def takes_texts(self) -> bool:
         """Whether `encode_texts` works; it raises UsageError otherwise."""
 
+    @property
+    def cosine_scale(self) -> float | None:
+        """What 1 of the cosine of a text and an image adds to the log-odds that they belong
+        together, as training learned it; None where it learned none."""
+
     def encode_images(self, images: Sequence[Image]) -> Float32Array:
         """Embed whole images, shape (n, d)."""
 

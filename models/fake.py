@@ -85,6 +85,11 @@ class FakeEncoder:
             rows.append(_vector(colours, text.encode(errors="replace")))
         return self._stack(rows)
 
+    @property
+    def cosine_scale(self) -> float | None:
+        """None: nothing is learned here."""
+        return None
+
     def knows(self, word: str) -> bool:
         """True: any text has a vector."""
         return True

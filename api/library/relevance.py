@@ -108,6 +108,14 @@ def calibrate(
         for caption in store.captions(asset_filter, 4 * MOST_CAPTIONS)
         if home.profile.names_thing(caption)
     ]
+    profile = home.profile
     return calibrate_library(
-        home.engine(), home.profile.routes, captions, asset_filter, progress.should_stop
+        home.engine(),
+        profile.routes,
+        captions,
+        asset_filter,
+        progress.should_stop,
+        cosine_scales={
+            space.name: profile.encoder(space.name).cosine_scale for space in profile.spaces
+        },
     )

@@ -7,6 +7,7 @@ between. Calls share only weights and may run in parallel.
 
 from __future__ import annotations
 
+import math
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -61,6 +62,11 @@ class ContrastiveEncoder:
         self.preprocessing = preprocessing
         self.logit_scale = model.logit_scale
         self.logit_bias = model.logit_bias
+
+    @property
+    def cosine_scale(self) -> float | None:
+        """See `regard.core.protocols.Encoder`."""
+        return None if self.logit_scale is None else math.exp(self.logit_scale)
 
     @property
     def space(self) -> Space:

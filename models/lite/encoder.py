@@ -79,6 +79,11 @@ class _ViewEncoder(ABC):
     def space(self) -> Space:
         """The space of the rows."""
 
+    @property
+    def cosine_scale(self) -> float | None:
+        """None: nothing here was trained on pairs of image and text."""
+        return None
+
     @abstractmethod
     def image_row(self, views: Views) -> Float32Array:
         """The whole image's vector, shape (d,)."""

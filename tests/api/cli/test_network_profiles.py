@@ -1,5 +1,5 @@
 """The shapes of `siglip` and `florence` with tiny random checkpoints, through the command line:
-fetch, index, search, refine, and change from `lite`."""
+fetch, index, search, refine, calibrate, and change from `lite`."""
 
 from __future__ import annotations
 
@@ -16,6 +16,12 @@ from made_library import regard
 
 import regard as api
 from regard.api.cli.sample_photos import gather_sample_photos
+from regard.api.library import relevance
+from regard.api.library.home import open_home
+from regard.api.library.settings import Settings
+from regard.core.filters import EVERYTHING
+from regard.core.records import Target
+from regard.core.relevance import Form
 from regard.models.profiles.registry import load_profile
 from regard.photos.masks import mask_area
 
@@ -130,6 +136,21 @@ def test_a_library_is_indexed_searched_and_refined(
         again = library.search("a red car", refine=True)
         assert [hit.refined for hit in again.hits] == [hit.refined for hit in refined.hits]
     assert regard("verify", "--home", home).code == 0
+
+
+def test_a_trained_scale_gives_the_slopes_of_relevance(
+    weights: Path, photos: Path, tmp_path: Path
+) -> None:
+    profile = weights / "siglip.toml"
+    assert regard("index", photos, "--home", tmp_path, "--profile", profile).code == 0
+    with open_home(Settings(tmp_path)) as home:
+        found = relevance.calibrate(home, EVERYTHING)
+    assert found is not None
+    assert set(found) == {(Form.TEXT, target) for target in Target}
+    for calibration in found.values():
+        for model, ending in ((calibration.hit, ".cosine"), (calibration.presence, ".best")):
+            slopes = [slope for name, slope in model.weights.items() if name.endswith(ending)]
+            assert sum(slopes) == pytest.approx(20)  # exp(logit_scale) of the checkpoint
 
 
 def test_lite_is_changed_to_a_profile_without_captions(
