@@ -16,6 +16,8 @@ from regard.core.filters import AssetFilter
 from regard.core.records import Analysis, Channel, Float32Array, Int64Array, Signature
 from regard.core.words import is_word
 
+_MIN_INT64, _MAX_INT64 = -(2**63), 2**63 - 1
+
 
 @dataclass(frozen=True, slots=True)
 class FileStamp:
@@ -35,8 +37,9 @@ class FileStamp:
     etag: str | None = None
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "size", clamp_int64(self.size))
-        object.__setattr__(self, "mtime_ns", clamp_int64(self.mtime_ns))
+        if not (self.size <= _MAX_INT64 and _MIN_INT64 <= self.mtime_ns <= _MAX_INT64):
+            object.__setattr__(self, "size", clamp_int64(self.size))
+            object.__setattr__(self, "mtime_ns", clamp_int64(self.mtime_ns))
 
     def is_unchanged_since(self, earlier: FileStamp) -> bool:
         """Whether the file and its sidecar are as they were."""
@@ -49,7 +52,7 @@ class FileStamp:
 
 def clamp_int64(number: int) -> int:
     """The nearest number that a signed 64-bit integer can hold."""
-    return min(max(number, -(2**63)), 2**63 - 1)
+    return min(max(number, _MIN_INT64), _MAX_INT64)
 
 
 @dataclass(frozen=True, slots=True)

@@ -243,15 +243,14 @@ class Exclusions:
         for pattern in rules.patterns:
             if pattern.matches(path, is_folder=is_folder):
                 return pattern.is_left_out
-        return True if _is_made_by_program(path, is_folder=is_folder) else None
+        is_hidden = os.path.basename(path).startswith(b".")
+        return True if is_hidden or (is_folder and _is_made_by_program(path)) else None
 
 
-def _is_made_by_program(path: bytes, *, is_folder: bool) -> bool:
-    """Whether a name is hidden, or that of a folder which programs fill for themselves."""
+def _is_made_by_program(path: bytes) -> bool:
+    """Whether a folder is one that programs fill for themselves, by its name."""
     folder, name = os.path.split(path.lower())
-    if name.startswith(b"."):
-        return True
-    return is_folder and (
+    return (
         name in _MADE_BY_PROGRAMS
         or _MADE_NAME.fullmatch(name) is not None
         or (name in _MADE_IN_LIBRARIES and _LIBRARY.search(folder) is not None)

@@ -270,8 +270,17 @@ class FolderWalk(Walk):
             if not is_wanted and not is_sidecar:
                 continue
             below = os.path.join(path, name)
-            is_out = entry.is_symlink() and self._leads_out(below)
-            if not is_out and self._is_folder(entry, below):
+            is_link = entry.is_symlink()
+            is_out = is_link and self._leads_out(below)
+            is_folder = False
+            try:
+                is_folder = not is_out and entry.is_dir()
+                if is_link and not (is_out or is_folder):
+                    entry.stat()
+            except OSError as error:
+                # The link may have led to a folder.
+                self._dangling[below] = _reason(error)
+            if is_folder:
                 # Folders sort as `name/`, as they do in whole paths.
                 names += [name + b"/"] if is_wanted else []
             elif self.exclusions.leaves_out(below, rules, is_folder=False):
@@ -310,17 +319,6 @@ class FolderWalk(Walk):
     def _leads_out(self, path: bytes) -> bool:
         return self.confinement is not None and not self.confinement.holds(path)
 
-    def _is_folder(self, entry: os.DirEntry[bytes] | os.DirEntry[str], path: bytes) -> bool:
-        try:
-            if entry.is_dir():
-                return True
-            if entry.is_symlink():
-                entry.stat()
-        except OSError as error:
-            # The link may have led to a folder.
-            self._dangling[path] = _reason(error)
-        return False
-
     def _inspect(  # noqa: PLR0911 - one return per outcome
         self,
         path: bytes,
@@ -348,7 +346,7 @@ class FolderWalk(Walk):
             return WalkEntry(stamp, None, "it is not a regular file") if is_meant else None
         if not is_meant and suffix.lower() == SIDECAR_SUFFIX:
             return None
-        if self._is_unsettled(status):
+        if self.quiet_seconds and self._is_unsettled(status):
             return WalkEntry(stamp, is_unsettled=True)
         if not is_meant and not looks_like_photo(path, self.confinement):
             if not is_skipped_video(name):
@@ -356,10 +354,10 @@ class FolderWalk(Walk):
             self.skipped_videos += 1
             # One that was indexed where it could be decoded stays.
             return WalkEntry(stamp, likeness=Likeness.OTHER)
-        sidecar = next(filter(None, map(sidecars.get, sidecar_names(name))), None)
-        if sidecar is None:
-            return WalkEntry(stamp)
-        return self._with_sidecar(stamp, os.path.join(folder, sidecar))
+        for sidecar in map(sidecars.get, sidecar_names(name)) if sidecars else ():
+            if sidecar is not None:
+                return self._with_sidecar(stamp, os.path.join(folder, sidecar))
+        return WalkEntry(stamp)
 
     def _with_sidecar(self, stamp: FileStamp, sidecar: bytes) -> WalkEntry:
         if os.path.islink(sidecar) and self._leads_out(sidecar):
