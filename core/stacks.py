@@ -86,14 +86,16 @@ class Stack:
 def find_stacks(files: Iterable[StackFile]) -> list[Stack]:
     """The stacks among the files of one folder, in no particular order."""
     by_stem: dict[str, list[StackFile]] = defaultdict(list)
-    shots: dict[object, list[StackFile]] = defaultdict(list)
-    links = _Links()
+    chosen: dict[int, list[StackFile]] = defaultdict(list)
     for file in files:
-        links.add(file)
         by_stem[file.stem].append(file)
-        if shot := _shot_of(file.stem):
-            shots[shot].append(file)
-    for same in by_stem.values():
+        if file.chosen:
+            chosen[file.chosen].append(file)
+    links = _Links()
+    shots: dict[str, list[StackFile]] = defaultdict(list)
+    for stem, same in by_stem.items():
+        if shot := _shot_of(stem):
+            shots[shot] += same
         for one, other in combinations(same, 2):
             if _is_one_capture(one, other):
                 links.join(one, other)
@@ -103,34 +105,21 @@ def find_stacks(files: Iterable[StackFile]) -> list[Stack]:
     for one, other in _bursts(by_stem):
         links.join(one, other)
     edited = {file.id for file in _link_edited(by_stem, links)}
+    # What people put elsewhere leaves its group.
+    left = [[file for file in group if file.chosen is None] for group in links.groups()]
     return [
         Stack(_cover_of(group, edited).id, frozenset(file.id for file in group))
-        for group in _as_chosen(links.groups())
+        for group in (*left, *chosen.values())
         if len(group) > 1
     ]
 
 
-def _as_chosen(groups: Iterable[Sequence[StackFile]]) -> Iterator[Sequence[StackFile]]:
-    """The groups without the files that people put elsewhere, and those that people made."""
-    together: dict[int, list[StackFile]] = defaultdict(list)
-    for group in groups:
-        yield [file for file in group if file.chosen is None]
-        for file in group:
-            if file.chosen:
-                together[file.chosen].append(file)
-    yield from together.values()
-
-
 @dataclass(slots=True)
 class _Links:
-    """Files by id, joined to groups (union-find)."""
+    """The files that were joined, by id, and their groups (union-find)."""
 
     files: dict[int, StackFile] = field(default_factory=dict)
     parents: dict[int, int] = field(default_factory=dict)
-
-    def add(self, file: StackFile) -> None:
-        self.files[file.id] = file
-        self.parents.setdefault(file.id, file.id)
 
     def root(self, number: int) -> int:
         while (parent := self.parents[number]) != number:
@@ -138,6 +127,9 @@ class _Links:
         return number
 
     def join(self, one: StackFile, other: StackFile) -> None:
+        for file in (one, other):
+            self.files[file.id] = file
+            self.parents.setdefault(file.id, file.id)
         self.parents[self.root(one.id)] = self.root(other.id)
 
     def groups(self) -> list[list[StackFile]]:
@@ -226,8 +218,6 @@ def _bursts(
             if (apart := _seconds_between(one, other)) is not None and apart <= _BURST_SECONDS
         ]
         for one, other in pairs:
-            links.add(one)
-            links.add(other)
             links.join(one, other)
         bursts = {links.root(run[0].id) for run in links.groups() if _is_burst(run)}
         for one, other in pairs:

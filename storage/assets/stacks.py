@@ -158,7 +158,9 @@ def _update_folder(connection: Connection, collection: int, folder: bytes) -> No
     if not marks:
         return
     rows = _read_files(connection, collection, folder)
-    stacks = find_stacks(_stack_file(row) for row in rows if _may_be_stacked(row))
+    stacks = find_stacks(
+        _stack_file(row) for row in rows if row.deleted_at is None and row.failure is None
+    )
     before = {row.id: row.stack_id for row in rows if row.stack_id is not None}
     after = {member: stack.cover for stack in stacks for member in stack.members}
     moved = [
@@ -242,10 +244,6 @@ def _ids_in(connection: Connection, collection: int, folder: bytes) -> list[int]
             if len(rows) < limit:
                 return ids
             limit = min(4 * limit, _MOST_AT_ONCE)
-
-
-def _may_be_stacked(row: Any) -> bool:
-    return row.deleted_at is None and row.failure is None
 
 
 def _stack_file(row: Any) -> StackFile:
