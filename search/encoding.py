@@ -6,6 +6,7 @@ the terms that are routed there, times their weights; negative terms have a minu
 
 from __future__ import annotations
 
+import functools
 import itertools
 import math
 import threading
@@ -212,11 +213,18 @@ def read_text(profile: Profile, routes: Routes, text: str, target: Target) -> Re
     return ReadText(" ".join("".join(kept).split()) if unknown else plain, tuple(unknown))
 
 
-def _letters_of(letter: str) -> str:
-    """What a letter is a part of; "" for spaces and punctuation, which no encoder need know."""
+@functools.lru_cache(maxsize=1024)
+def _letters_of(letter: str) -> str | None:
+    """What a letter is a part of; "" for spaces and punctuation, which no encoder need know.
+
+    None for accents, variants, skin tones and joiners: they belong to what precedes them.
+    """
+    category = unicodedata.category(letter)
+    if category[0] == "M" or category == "Cf" or "\U0001f3fb" <= letter <= "\U0001f3ff":
+        return None
     if letter.isalnum():
         return "latin" if is_latin(letter) else "script"
-    is_pictogram = letter >= _FIRST_PICTOGRAM and unicodedata.category(letter) in _PICTOGRAMS
+    is_pictogram = letter >= _FIRST_PICTOGRAM and category in _PICTOGRAMS
     return "symbol" if is_pictogram else ""
 
 
@@ -228,19 +236,15 @@ def _split_scripts(text: str) -> Iterator[tuple[str, bool]]:
     """
     run, kind = "", ""
     for letter in text:
-        # Accents, variants, skin tones and joiners belong to what precedes them.
-        of_letter = kind if _is_joined(letter) else _letters_of(letter)
+        of_letter = _letters_of(letter)
+        if of_letter is None:
+            of_letter = kind
         if of_letter != kind and run:
             yield run, bool(kind)
             run = ""
         run, kind = run + letter, of_letter
     if run:
         yield run, bool(kind)
-
-
-def _is_joined(letter: str) -> bool:
-    category = unicodedata.category(letter)
-    return category[0] == "M" or category == "Cf" or "\U0001f3fb" <= letter <= "\U0001f3ff"
 
 
 def encode_terms(

@@ -20,7 +20,7 @@ from dataclasses import dataclass, field, replace
 
 from regard.core.errors import MalformedQuery, UsageError
 from regard.search.answers import Reference, parse_identifier
-from regard.search.language.scanning import OR, Bracket, Chunk, Scanner, unmatched_bracket
+from regard.search.language.scanning import Bracket, Chunk, Scanner, unmatched_bracket
 from regard.search.language.syntax import (
     BOX,
     CUSTOM,
@@ -61,26 +61,24 @@ def parse_query(source: str) -> WrittenQuery:
     parser = _Parser(source)
     was_or = False
     for place, part in enumerate(parts):
-        is_or = _is_or(part, source) and not was_or and 0 < place < len(parts) - 1
-        if is_or or (_is_or(part, source) and _is_alone(place, parts, source)):
-            parser.add_or(part.at)
-        elif isinstance(part, Bracket):
+        is_or = False
+        if isinstance(part, Bracket):
             parser.add_bracket(part)
+        elif part.is_or and (
+            (is_or := not was_or and 0 < place < len(parts) - 1) or _is_alone(place, parts)
+        ):
+            parser.add_or(part.at)
         else:
             parser.add(part)
         was_or = is_or
     return parser.query()
 
 
-def _is_or(part: Chunk | Bracket, source: str) -> bool:
-    return isinstance(part, Chunk) and source[part.at.position : part.at.end] == OR
-
-
-def _is_alone(place: int, parts: Sequence[Chunk | Bracket], source: str) -> bool:
+def _is_alone(place: int, parts: Sequence[Chunk | Bracket]) -> bool:
     """Whether there are other parts, but no other word beside this one."""
     beside = [*parts[max(place - 1, 0) : place], *parts[place + 1 : place + 2]]
     return bool(beside) and not any(
-        isinstance(one, Chunk) and one.is_word and not _is_or(one, source) for one in beside
+        isinstance(one, Chunk) and one.is_word and not one.is_or for one in beside
     )
 
 
@@ -207,17 +205,8 @@ class _Parser:
         for before, word in itertools.pairwise(words):
             text += self._source[before.at.end : word.at.position] + word.text
         first, last = words[0], words[-1]
-        whole = Chunk(
-            text,
-            quoted=False,
-            negative=False,
-            field=None,
-            weight=last.weight,
-            at=_between(first.at, last.at),
-            value_at=_between(first.value_at, last.value_at),
-            weight_at=last.weight_at,
-        )
-        self._add_term(whole, WrittenText(text))
+        at, value_at = _between(first.at, last.at), _between(first.value_at, last.value_at)
+        self._add_term(replace(last, text=text, at=at, value_at=value_at), WrittenText(text))
 
     def _add_term(self, chunk: Chunk, what: WrittenText | WrittenPicture | Reference) -> None:
         weight = chunk.weight or (NEGATIVE_WEIGHT if chunk.negative else WEIGHT)

@@ -46,6 +46,7 @@ class Chunk:
     at: Span
     value_at: Span
     weight_at: Span | None
+    is_or: bool
 
     @property
     def is_word(self) -> bool:
@@ -83,10 +84,9 @@ class Scanner:
         start = self._position
         if start == len(source):
             return None
-        bracket = self._take_bracket()
-        if bracket is not None:
+        if source[start] in "-()" and (bracket := self._take_bracket()) is not None:
             return bracket
-        negative = self._take_sign()
+        negative = source[start] == "-" and self._take_sign()
         field = self._take_field()
         begin = self._position
         quoted = begin < len(source) and source[begin] in QUOTES
@@ -102,8 +102,9 @@ class Scanner:
                     remedy="quote the value, or add the missing bracket",
                 )
         weight = None if weight_at is None else self._weight(weight_at)
-        at = Span(start, self._position - start)
-        return Chunk(text, quoted, negative, field, weight, at, Span(begin, end - begin), weight_at)
+        at, value_at = Span(start, self._position - start), Span(begin, end - begin)
+        is_or = source[start : self._position] == OR
+        return Chunk(text, quoted, negative, field, weight, at, value_at, weight_at, is_or)
 
     def _take_bracket(self) -> Bracket | None:
         """A bracket that opens or closes a group."""
@@ -133,26 +134,26 @@ class Scanner:
                 if isinstance(part, Bracket):
                     if part.negative:
                         return True
-                elif not part.is_word or part.weight_at is not None or self._is_inner_or(part.at):
+                elif not part.is_word or part.weight_at is not None or self._is_inner_or(part):
                     return True
         except MalformedQuery:
             return True
         self._words_end = ahead._position
         return False
 
-    def _is_inner_or(self, at: Span) -> bool:
+    def _is_inner_or(self, chunk: Chunk) -> bool:
         """Whether it is an OR with spaces around it: `(OR` and `OR)` are words."""
-        source = self._source
+        source, at = self._source, chunk.at
         around = source[at.position - 1] + source[at.end : at.end + 1]
-        return source[at.position : at.end] == OR and (around + " ").isspace()
+        return chunk.is_or and (around + " ").isspace()
 
     def _take_sign(self) -> bool:
         """Whether a minus precedes a word or a quote; a dash between spaces is text."""
-        rest = self._source[self._position : self._position + 2]
-        if len(rest) == 2 and rest[0] == "-" and rest[1] != "-" and not rest[1].isspace():
-            self._position += 1
-            return True
-        return False
+        after = self._source[self._position + 1 : self._position + 2]
+        if not after or after == "-" or after.isspace():
+            return False
+        self._position += 1
+        return True
 
     def _take_field(self) -> str | None:
         """The name before the first colon, if it is a field."""
