@@ -70,6 +70,7 @@ _ROLLS = (
     *("c", "cimg", "dji", "dsc", "dscf", "dscn", "dscp", "g", "gopr", "gp", "hpim", "imag", "img"),
     *("imgp", "kif", "l", "mvi", "p", "pana", "photo", "pict", "r", "sam", "sany", "wa"),
 )
+_apart = functools.partial(unicodedata.normalize, "NFD")
 _NUMBER = re.compile("[0-9]{3,}")
 _GLUED = re.compile(r"\d+|\D+")
 # The full-width or half-width form of letters that usually have another width.
@@ -184,25 +185,28 @@ class SqlKeywordSearch(KeywordSearch):
 
     def _query(self, asked: Words) -> str:
         """The database's query for the forms of a word, or for all words in any order."""
-        every, some = (" AND ", " OR ") if self._database.is_sqlite else (" & ", " | ")
+        is_sqlite = self._database.is_sqlite
+        every, some = (" AND ", " OR ") if is_sqlite else (" & ", " | ")
         return some.join(
-            f"({every.join(f'({some.join(self._spellings(word))})' for word in form)})"
+            f"({every.join(f'({some.join(_spellings(word, is_sqlite))})' for word in form)})"
             for form in _forms(asked)
         )
 
-    def _spellings(self, word: str) -> list[str]:
-        """A word as texts may have it: as asked for, in compatible letters, in the other width, or
-        without its special letters."""
-        plain = unicodedata.normalize("NFKC", word).lower()
-        wide = _apart(plain).translate(_OTHER_WIDTH)
-        spellings = [word, *filter(is_word, (plain, wide)), *respellings(plain)]
-        if self._database.is_sqlite:
-            # FTS5 distinguishes composed letters from decomposed ones, as in macOS file names.
-            spellings = [f'"{form}"' for word in spellings for form in (word, _apart(word))]
-        else:
-            # As `regard_folded` leaves texts.
-            spellings = [unaccented(word) for word in spellings]
-        return list(dict.fromkeys(spellings))
+
+@functools.lru_cache(maxsize=1024)
+def _spellings(word: str, is_sqlite: bool) -> tuple[str, ...]:
+    """A word as texts may have it: as asked for, in compatible letters, in the other width, or
+    without its special letters."""
+    plain = unicodedata.normalize("NFKC", word).lower()
+    wide = _apart(plain).translate(_OTHER_WIDTH)
+    spellings = [word, *filter(is_word, (plain, wide)), *respellings(plain)]
+    if is_sqlite:
+        # FTS5 distinguishes composed letters from decomposed ones, as in macOS file names.
+        spellings = [f'"{form}"' for word in spellings for form in (word, _apart(word))]
+    else:
+        # As `regard_folded` leaves texts.
+        spellings = [unaccented(word) for word in spellings]
+    return tuple(dict.fromkeys(spellings))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -302,14 +306,15 @@ def _statement(
     is_sqlite: bool, pipeline: int, asset_filter: AssetFilter, checks: Checks
 ) -> Select[Any]:
     """Selects (place, field, content, region, text if it has to be checked) of each text."""
+    passing = passes(asset_filter)
     arms = []
     for place, (is_held, is_whole, has_suffix) in enumerate(checks):
         wanted = bindparam(f"words_{place}", type_=Text())
         held = None if not is_held else _asset.file_name if has_suffix else _text.text
-        arm = _asset_arm(is_sqlite, pipeline, asset_filter, place, wanted, held)
+        arm = _asset_arm(is_sqlite, pipeline, passing, place, wanted, held)
         arms.append(select(arm.subquery(f"assets_{place}")))
         if not is_whole:
-            arm = _caption_arm(is_sqlite, pipeline, asset_filter, place, wanted, is_held)
+            arm = _caption_arm(is_sqlite, pipeline, passing, place, wanted, is_held)
             arms.append(select(arm.subquery(f"captions_{place}")))
     return select(union_all(*arms).subquery("found"))
 
@@ -317,7 +322,7 @@ def _statement(
 def _asset_arm(
     is_sqlite: bool,
     pipeline: int,
-    asset_filter: AssetFilter,
+    passing: ColumnElement[bool],
     place: int,
     wanted: ColumnElement[str],
     held: ColumnElement[str] | None,
@@ -340,7 +345,7 @@ def _asset_arm(
         statement.join(schema.asset, _asset.id == _text.asset_id)
         .join(schema.content, _content.id == _asset.content_id)
         .join(schema.analysis, _analysis.content_id == _asset.content_id)
-        .where(holds, _analysis.pipeline_id == pipeline, passes(asset_filter))
+        .where(holds, _analysis.pipeline_id == pipeline, passing)
         .order_by(newest.desc())
         .limit(MOST_TEXTS)
     )
@@ -349,19 +354,19 @@ def _asset_arm(
 def _caption_arm(
     is_sqlite: bool,
     pipeline: int,
-    asset_filter: AssetFilter,
+    passing: ColumnElement[bool],
     place: int,
     wanted: ColumnElement[str],
     is_held: bool,
 ) -> Select[Any]:
     """Captions of the pipeline whose content has an asset that passes."""
     found, holds = _holding(is_sqlite, "caption", wanted)
-    passing = (
+    is_shown = (
         exists()
         .where(
             _asset.content_id == _caption.content_id,
             _content.id == _asset.content_id,
-            passes(asset_filter),
+            passing,
         )
         .correlate(schema.caption)
     )
@@ -377,7 +382,7 @@ def _caption_arm(
         newest = literal_column(f"{found.name}.rowid")
         statement = statement.join(found, newest == _caption.id)
     return (
-        statement.where(holds, _caption.pipeline_id == pipeline, passing)
+        statement.where(holds, _caption.pipeline_id == pipeline, is_shown)
         .order_by(newest.desc())
         .limit(MOST_TEXTS)
     )
@@ -462,11 +467,6 @@ def _forms(asked: Words) -> list[tuple[str, ...]]:
 def _is_held_to_text(asked: Words) -> bool:
     """Whether texts have to be checked: FTS5 splits a word with marks."""
     return asked.exact or not all(_apart(folded(word)).isalnum() for word in asked.words)
-
-
-def _apart(word: str) -> str:
-    """A word in decomposed Unicode (NFD)."""
-    return unicodedata.normalize("NFD", word)
 
 
 def _glued(words: Sequence[str]) -> tuple[str, ...]:
