@@ -36,7 +36,18 @@ def answer_of(
 ) -> Answer:
     """An answer of the search engine; `described` is what else is known of the query's text."""
     query = {**answers.query_json(found.query), "target": found.target.value, **described}
-    hits = tuple(_hit(hit, load_mask) for hit in found.hits)
+    hits = tuple(
+        Hit(
+            hit.rank,
+            hit.score,
+            hit.relevance,
+            _asset(hit.asset, hit.region),
+            None if hit.region is None else region_of(hit.region, load_mask),
+            hit.channels,
+            None if hit.refined is None else _refined(hit.refined),
+        )
+        for hit in found.hits
+    )
     source = None if found.relevance_source is None else found.relevance_source.value
     return Answer(query, found.took_ms, found.matched, hits, found.unknown_words, source)
 
@@ -130,18 +141,6 @@ def load_picture(path: bytes, time_ms: int | None, longest: int) -> Picture:
     return picture
 
 
-def _hit(hit: answers.Hit, load_mask: LoadMask | None) -> Hit:
-    return Hit(
-        hit.rank,
-        hit.score,
-        hit.relevance,
-        _asset(hit.asset, hit.region),
-        None if hit.region is None else region_of(hit.region, load_mask),
-        hit.channels,
-        None if hit.refined is None else _refined(hit.refined),
-    )
-
-
 def _refined(region: records.Region) -> RefinedRegion:
     box = region.box
     bbox = (box.x, box.y, box.width, box.height)
@@ -164,11 +163,7 @@ def _asset(asset: assets.Asset, region: assets.StoredRegion | None = None) -> As
         collection=asset.collection,
         load_picture=partial(load_picture, asset.path, time_ms),
         duration_ms=asset.duration_ms,
-        stack=_stack(asset),
+        stack=None
+        if asset.stack_id is None or asset.stack_count is None
+        else Stack(asset_identifier(asset.stack_id), asset.stack_count),
     )
-
-
-def _stack(asset: assets.Asset) -> Stack | None:
-    if asset.stack_id is None or asset.stack_count is None:
-        return None
-    return Stack(asset_identifier(asset.stack_id), asset.stack_count)
