@@ -42,6 +42,8 @@ def share_work(work: Callable[[_Item], _Result], items: Sequence[_Item]) -> list
     The calling thread takes turns with a helper for each idle core. Work may share its own work.
     Raises what `work` raises.
     """
+    if len(items) == 1:
+        return [work(items[0])]
     results: dict[int, _Result] = {}
     turns = iter(range(len(items)))
 

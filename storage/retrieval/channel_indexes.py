@@ -278,21 +278,21 @@ class ChannelIndexes(ChannelSearch, DerivedIndexes):
 
     def _apply(self, connection: Connection, index: VectorIndex, stored: StoredChannel) -> None:
         """Update an index to the moment that a read transaction sees."""
-        visible = last_position(connection)
-        if index.applied_through > visible:
+        visible, applied = last_position(connection), index.applied_through
+        if applied > visible:
             raise IndexMismatch(
                 f"the index {stored.channel} is ahead of its catalog", remedy="run: regard rebuild"
             )
         try:
-            if index.applied_through == 0 and visible > _LONG_LOG:
+            if applied == 0 and visible > _LONG_LOG:
                 # In a home that can't be written to, rows stay in memory; see below.
                 with contextlib.suppress(OSError):
                     index.fill(map(_additions, read_channel(connection, stored)), through=visible)
-            while index.applied_through < visible:
-                batch = read_changes(
-                    connection, stored.id, stored.dimension, index.applied_through, _STEP
-                )
+                    applied = index.applied_through
+            while applied < visible:
+                batch = read_changes(connection, stored.id, stored.dimension, applied, _STEP)
                 index.apply(_additions(batch.added), batch.removed_ids, through=batch.through)
+                applied = index.applied_through
                 if index.unsaved_rows > _UNSAVED_ROWS:
                     with contextlib.suppress(OSError):
                         index.snapshot()

@@ -10,6 +10,7 @@ from collections import OrderedDict
 
 from regard.core.catalog import ChannelQuery, Neighbours
 from regard.core.filters import AssetFilter
+from regard.core.records import Channel
 from regard.storage.database.change_log import Moment
 
 # Neighbours that are kept, of 28 bytes each.
@@ -17,7 +18,7 @@ _KEPT = 1 << 20
 # Searches of more queries at once are not made by people who turn pages.
 _MOST_QUERIES = 32
 
-_Key = tuple[str, AssetFilter, bool, bytes]
+_Key = tuple[Channel, AssetFilter, bool, bytes]
 
 
 class RecentNeighbours:
@@ -61,4 +62,4 @@ class RecentNeighbours:
 
 
 def _key(query: ChannelQuery, asset_filter: AssetFilter) -> _Key:
-    return str(query.channel), asset_filter, query.exact, query.vectors.tobytes()
+    return query.channel, asset_filter, query.exact, query.vectors.tobytes()

@@ -50,8 +50,8 @@ def gpu_count() -> int:
 
 
 @contextmanager
-def faiss_threads(count: int) -> Iterator[None]:
-    """Let FAISS take so many threads for calls of this thread.
+def faiss_threads(count: int) -> Iterator[Any]:
+    """The `faiss` module, which takes so many threads for calls of this thread.
 
     For few queries, starting others takes longer than it saves.
     """
@@ -59,6 +59,6 @@ def faiss_threads(count: int) -> Iterator[None]:
     before = faiss.omp_get_max_threads()
     faiss.omp_set_num_threads(count)
     try:
-        yield
+        yield faiss
     finally:
         faiss.omp_set_num_threads(before)

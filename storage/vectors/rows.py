@@ -47,7 +47,7 @@ class Rows:
             vectors = self.vectors[places]
         else:
             places = np.flatnonzero(places) if places.dtype == np.bool_ else places
-            if len(places) == len(self) and (places == np.arange(len(self))).all():
+            if len(places) == len(self.ids) and (places == np.arange(len(places))).all():
                 return self
             vectors = self.vectors.take(places, axis=0)  # indexing takes several times as long
         return Rows(self.ids[places], self.contents[places], self.regions[places], vectors)
@@ -78,7 +78,7 @@ def checked_rows(additions: Additions, dimension: int) -> Rows:
         raise ValueError(f"expected vectors {expected}, got {np.shape(vectors)}")
     given = Rows(checked_ids(ids), checked_ids(contents), checked_ids(regions), np.asarray(vectors))
     rows = given.take(np.unique(given.ids, return_index=True)[1])
-    if len(rows) and rows.ids[0] <= 0:
+    if rows.ids.size and rows.ids[0] <= 0:
         raise ValueError(f"ids are positive, got {rows.ids[0]}")
     norms = np.sqrt(squared_norms(rows.vectors))
     # Written so that NaN fails too.
@@ -117,22 +117,22 @@ def padded_width(dimension: int) -> int:
 def pad(vectors: npt.NDArray[Any]) -> npt.NDArray[Any]:
     """Vectors (n, d) as wide as those of segments, (n, w)."""
     count, dimension = vectors.shape
-    if padded_width(dimension) == dimension:
+    width = padded_width(dimension)
+    if width == dimension:
         return vectors
-    padded = np.zeros((count, padded_width(dimension)), vectors.dtype)
+    padded = np.zeros((count, width), vectors.dtype)
     padded[:, :dimension] = vectors
     return padded
 
 
 def to_float32(vectors: Float16Array) -> Float32Array:
     """The same vectors (n, d); FAISS converts them in less than half of NumPy's time."""
-    faiss = load_faiss()
     flat = np.ascontiguousarray(vectors).reshape(-1)
     exact = np.empty(flat.shape, np.float32)
     whole = flat.size - flat.size % _WIDTH
-    quantizer = faiss.ScalarQuantizer(_WIDTH, faiss.ScalarQuantizer.QT_fp16)
     codes = flat.view(np.uint8)
-    with faiss_threads(1):
+    with faiss_threads(1) as faiss:
+        quantizer = faiss.ScalarQuantizer(_WIDTH, faiss.ScalarQuantizer.QT_fp16)
         quantizer.decode_c(faiss.swig_ptr(codes), faiss.swig_ptr(exact), whole // _WIDTH)
     exact[whole:] = flat[whole:]
     return exact.reshape(vectors.shape)
@@ -260,5 +260,5 @@ def row_checksums(rows: Rows) -> npt.NDArray[np.uint32]:
     return np.fromiter(
         (zlib.crc32(vector, zlib.crc32(head)) for head, vector in zip(heads, vectors, strict=True)),
         np.uint32,
-        len(rows),
+        len(rows.ids),
     )

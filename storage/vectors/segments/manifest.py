@@ -27,7 +27,7 @@ ROWS_SUFFIX = ".rows"
 DELETED_SUFFIX = ".deleted"
 LISTS_SUFFIX = ".lists"
 MODEL_SUFFIX = ".model"
-_NAME = "manifest.json"
+MANIFEST_NAME = "manifest.json"
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 
 
@@ -138,9 +138,9 @@ class Manifest:
                 ),
                 applied_through=int(document["applied_through"]),
                 segments=tuple(_stored(StoredSegment, entry) for entry in document["segments"]),
-                delta=_stored_or_none(StoredFile, document["delta"]),
-                deleted=_stored_or_none(StoredFile, document["deleted"]),
-                model=_stored_or_none(StoredModel, document["model"]),
+                delta=document["delta"] and _stored(StoredFile, document["delta"]),
+                deleted=document["deleted"] and _stored(StoredFile, document["deleted"]),
+                model=document["model"] and _stored(StoredModel, document["model"]),
             )
         except (KeyError, TypeError) as error:
             raise ValueError(f"it lacks or mistypes {error}") from error
@@ -151,7 +151,7 @@ class Manifest:
 
         An index of a former format is built again from the catalog. Raises IndexMismatch.
         """
-        path = cls.path(directory)
+        path = directory / MANIFEST_NAME
         try:
             return cls.from_json(path.read_bytes().decode("utf-8"))
         except (FileNotFoundError, NotADirectoryError, _FormerFormat):
@@ -159,14 +159,9 @@ class Manifest:
         except ValueError as error:  # also damaged JSON and UTF-8
             raise IndexMismatch(f"cannot use {path}: {error}", remedy=REMEDY) from error
 
-    @staticmethod
-    def path(directory: Path) -> Path:
-        """The manifest's file."""
-        return directory / _NAME
-
     def write(self, directory: Path) -> None:
         """Replace the directory's manifest; durable once the directory is synced."""
-        write_file(self.path(directory), [self.to_json().encode("utf-8")])
+        write_file(directory / MANIFEST_NAME, [self.to_json().encode("utf-8")])
 
     def require(self, identity: IndexIdentity, directory: Path) -> None:
         """Raise IndexMismatch unless this was made for `identity`."""
@@ -191,10 +186,6 @@ def _stored(kind: type[_Stored], entry: dict[str, Any]) -> _Stored:
     if not all(map(_SHA256.fullmatch, names)) or stored.rows < 1:
         raise ValueError(f"it names no file by {entry}")
     return stored
-
-
-def _stored_or_none(kind: type[_Stored], entry: dict[str, Any] | None) -> _Stored | None:
-    return None if entry is None else _stored(kind, entry)
 
 
 def _checksum(document: dict[str, Any]) -> str:

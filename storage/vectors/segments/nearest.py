@@ -197,7 +197,7 @@ def nearest(
                 for name in Neighbours._fields:
                     getattr(found, name)[start + row] = getattr(deeper, name)[0, :k]
             else:
-                best.take(slice(k)).write(found, start + row)
+                best.write(found, start + row)
 
         share_work(answer, range(len(block)))
     return found
@@ -370,12 +370,13 @@ class _Ranked:
         return self if is_sound.all() else self.take(is_sound)
 
     def write(self, found: Neighbours, row: int) -> None:
-        """Write the answer to the query of a row."""
-        count = len(self.ids)
-        found.scores[row, :count] = self.scores
-        found.ids[row, :count] = self.ids
+        """Write the first ones, as many as there is room for, as the answer to the query of a row."""
+        k = found.ids.shape[1]
+        count = min(len(self.ids), k)
+        found.scores[row, :count] = self.scores[:k]
+        found.ids[row, :count] = self.ids[:k]
         for place, part in enumerate(self.parts):
-            own = np.flatnonzero(self.places == place)
+            own = np.flatnonzero(self.places[:k] == place)
             if own.size:
                 found.contents[row, own] = part.rows.contents[self.positions[own]]
                 found.regions[row, own] = part.rows.regions[self.positions[own]]

@@ -46,6 +46,7 @@ from regard.storage.vectors.segments.lists import (
 from regard.storage.vectors.segments.manifest import (
     DELETED_SUFFIX,
     LISTS_SUFFIX,
+    MANIFEST_NAME,
     MODEL_SUFFIX,
     REMEDY,
     ROWS_SUFFIX,
@@ -132,9 +133,8 @@ def load(
 
 def stamp(directory: Path) -> object:
     """What changes when a snapshot is replaced; None without one."""
-    path = Manifest.path(directory)
     try:
-        status = path.stat()
+        status = (directory / MANIFEST_NAME).stat()
     except OSError:
         return None
     return status.st_ino, status.st_mtime_ns, status.st_size
@@ -234,9 +234,9 @@ class _Files:
         )
         delta = deleted = model = None
         rows = state.delta.live_rows()
-        if len(rows):
+        if rows.ids.size:
             name = self._write(encode_rows(changed(rows, vectors=pad(rows.vectors))), ROWS_SUFFIX)
-            delta = StoredFile(name, len(rows))
+            delta = StoredFile(name, len(rows.ids))
         if dead := sum(sealed.dead_count for sealed in state.segments):
             bitmaps = [_encode_deleted(sealed) for sealed in state.segments]
             deleted = StoredFile(self._write(bitmaps, DELETED_SUFFIX), dead)

@@ -28,15 +28,18 @@ _FIRST_ROOM = 64
 class Delta:
     """The newest rows, few enough to score every one.
 
-    Readers see an immutable value. Appending writes past `count` into spare room of the same
-    buffers and returns a new `Delta`; only the newest one may be appended to, which the index's
-    writer lock ensures. Deleting copies the mask. Rows are in order of arrival; an id may occur
-    twice but is alive at most once. Vectors of the buffer are padded.
+    Readers see an immutable value. `rows`, the deleted ones too, are the first of `buffer`;
+    `live_count` of them can be found.
+    Appending writes past them into spare room of the same buffers and returns a new `Delta`; only
+    the newest one may be appended to, which the index's writer lock ensures. Deleting copies the
+    mask. Rows are in order of arrival; an id may occur twice but is alive at most once. Vectors of
+    the buffer are padded.
     """
 
+    rows: Rows
     buffer: Rows
     dimension: int
-    count: int = 0
+    live_count: int = 0
     alive: BoolArray | None = None
 
     lists_to_search: ClassVar[None] = None
@@ -44,17 +47,8 @@ class Delta:
     @classmethod
     def empty(cls, dimension: int) -> Delta:
         """No rows."""
-        return cls(_room(0, dimension), dimension)
-
-    @property
-    def rows(self) -> Rows:
-        """All rows, the deleted ones too."""
-        return self.buffer.take(slice(self.count))
-
-    @property
-    def live_count(self) -> int:
-        """Rows that a search can find."""
-        return self.count if self.alive is None else int(np.count_nonzero(self.alive))
+        nothing = _room(0, dimension)
+        return cls(nothing, nothing, dimension)
 
     @property
     def nbytes(self) -> int:
@@ -63,27 +57,27 @@ class Delta:
 
     def appended(self, rows: Rows) -> Delta:
         """Append rows (m, d), none of them alive here."""
-        if not len(rows):
+        former, added, room = len(self.rows.ids), len(rows.ids), len(self.buffer.ids)
+        if not added:
             return self
-        count = self.count + len(rows)
         buffer = self.buffer
-        if count > len(buffer):
-            buffer = _room(max(count, 2 * len(buffer), _FIRST_ROOM), self.dimension)
+        if former + added > room:
+            buffer = _room(max(former + added, 2 * room, _FIRST_ROOM), self.dimension)
             _write(buffer, self.rows, 0)
-        _write(buffer, rows, self.count)
+        _write(buffer, rows, former)
         alive = self.alive
         if alive is not None:
-            alive = np.concatenate([alive, np.ones(len(rows), np.bool_)])
-        return replace(self, buffer=buffer, count=count, alive=alive)
+            alive = np.concatenate([alive, np.ones(added, np.bool_)])
+        rows = buffer.take(slice(former + added))
+        return Delta(rows, buffer, self.dimension, self.live_count + added, alive)
 
     def without(self, ids: Int64Array) -> Delta:
         """Delete `ids`; unknown ones are ignored."""
         kept = ~np.isin(self.rows.ids, ids)
         if self.alive is not None:
             kept &= self.alive
-        if np.count_nonzero(kept) == self.live_count:
-            return self
-        return replace(self, alive=kept)
+        count = int(np.count_nonzero(kept))
+        return self if count == self.live_count else replace(self, live_count=count, alive=kept)
 
     def live_rows(self) -> Rows:
         """The live rows, ascending by id, with vectors (m, d)."""
@@ -101,7 +95,7 @@ class Delta:
         return live[places[present]], present
 
     def _live_by_id(self) -> Int64Array:
-        live = np.arange(self.count) if self.alive is None else np.flatnonzero(self.alive)
+        live = np.arange(len(self.rows.ids)) if self.alive is None else np.flatnonzero(self.alive)
         return live[np.argsort(self.rows.ids[live], kind="stable")]
 
     def select(self, allowed: IdSet | None) -> Selection:
@@ -127,7 +121,7 @@ def _room(count: int, dimension: int) -> Rows:
 
 
 def _write(buffer: Rows, rows: Rows, start: int) -> None:
-    places = slice(start, start + len(rows))
+    places = slice(start, start + len(rows.ids))
     buffer.ids[places] = rows.ids
     buffer.contents[places] = rows.contents
     buffer.regions[places] = rows.regions
@@ -192,7 +186,7 @@ class State:
     @property
     def live_count(self) -> int:
         """Rows that a search can find."""
-        return sum(part.live_count for part in self.parts)
+        return sum(sealed.live_count for sealed in self.segments) + self.delta.live_count
 
     def exchanged(self, replacements: Sequence[Replacement], model: ListsModel | None) -> State:
         """This state with segments of an earlier one replaced, without rows deleted since then."""
@@ -247,8 +241,8 @@ class State:
         """Add rows with ascending ids; ids alive already keep their vectors."""
         rows = rows.take(~self.contains(rows.ids))
         delta = self.delta
-        if delta.live_count + len(rows) <= limits.delta_rows:
-            if delta.count + len(rows) > limits.delta_rows:
+        if delta.live_count + len(rows.ids) <= limits.delta_rows:
+            if len(delta.rows.ids) + len(rows.ids) > limits.delta_rows:
                 delta = Delta.empty(delta.dimension).appended(delta.live_rows())
             return replace(self, delta=delta.appended(rows))
         rows = Rows.join([delta.live_rows(), rows]).by_id()
