@@ -133,13 +133,13 @@ class FolderWalk(Walk):
 
     def _status_of_root(self) -> os.stat_result:
         self.require_confined()
-        uri = uri_of_path(self.root)
         try:
             status = os.stat(self.root)
             if stat.S_ISDIR(status.st_mode):
                 with os.scandir(self.root):
                     pass
         except FileNotFoundError:
+            uri = uri_of_path(self.root)
             raise RootUnavailable(
                 f"there is no file or folder {uri}",
                 remedy="check the path; if it was indexed and is deleted for good, run: "
@@ -147,7 +147,7 @@ class FolderWalk(Walk):
             ) from None
         except OSError as error:
             raise RootUnavailable(
-                f"{uri} can't be read: {_reason(error)}",
+                f"{uri_of_path(self.root)} can't be read: {_reason(error)}",
                 remedy="fix its permissions or its mount",
             ) from error
         return status

@@ -168,7 +168,7 @@ class Indexer:
                 walk = walk_type(root)(root, exclusions=exclusions)
                 if walk.is_empty() and next(self.catalog.known_assets(root), None):
                     raise emptied(root)
-            walked = parts_by_root(frozenset(roots), parts or roots)
+            walked = parts_by_root(frozenset(roots), parts) if parts else dict.fromkeys(roots, ())
             # An unusable index should fail before the work, not after it.
             self.setup.indexes.catch_up()
             run = _Run(

@@ -147,12 +147,6 @@ class TiffBlock:
             return b""
         return self._data[entry.offset : entry.offset + min(entry.size, limit)]
 
-    def claimed_bytes(self, directory: Directory) -> int:
-        """The bytes that an eager reader would copy for the directory's fields."""
-        return sum(
-            min(entry.size, max(len(self._data) - entry.offset, 0)) for entry in directory.values()
-        )
-
     def with_first(self, kept: Directory, replaced: dict[int, list[int]]) -> bytes:
         """The file with another first directory at its end.
 
