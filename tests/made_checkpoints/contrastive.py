@@ -6,7 +6,6 @@ written out here as the published repositories have them.
 
 from __future__ import annotations
 
-import json
 import math
 import string
 from pathlib import Path
@@ -30,6 +29,8 @@ from transformers import (
     SiglipConfig,
     SiglipModel,
 )
+
+from made_checkpoints import added_token, write_json
 
 WORDS = (
     *("a", "photo", "of", "the", "red", "blue", "green", "yellow", "cat", "dog", "car", "tree"),
@@ -56,7 +57,7 @@ def make_siglip(
     towers["vision_config"] |= {"image_size": side, "patch_size": patch}
     torch.manual_seed(seed)
     _save(SiglipModel(SiglipConfig(**towers)), folder, seed)
-    _write(
+    write_json(
         folder / "preprocessor_config.json",
         {
             "do_normalize": True,
@@ -80,7 +81,7 @@ def make_siglip2(folder: Path, seed: int = 0, *, patch: int = 8, patches: int = 
     towers["vision_config"] |= {"num_patches": patches, "patch_size": patch}
     torch.manual_seed(seed)
     _save(Siglip2Model(Siglip2Config(**towers)), folder, seed)
-    _write(
+    write_json(
         folder / "preprocessor_config.json",
         {
             "do_convert_rgb": None,
@@ -115,7 +116,7 @@ def make_clip(
     }
     torch.manual_seed(seed)
     _save(CLIPModel(CLIPConfig(**towers, projection_dim=projection)), folder, seed)
-    _write(
+    write_json(
         folder / "preprocessor_config.json",
         {
             "crop_size": side,
@@ -177,10 +178,10 @@ def _siglip_tokenizer(folder: Path) -> int:
     folder.mkdir(parents=True, exist_ok=True)
     tokenizer.save(str(folder / "tokenizer.json"))
     (folder / "spiece.model").write_bytes(b"sentencepiece's form, which nothing here reads")
-    _write(
+    write_json(
         folder / "tokenizer_config.json",
         {
-            "added_tokens_decoder": {"0": _added("<unk>"), "1": _added("</s>")},
+            "added_tokens_decoder": {"0": added_token("<unk>"), "1": added_token("</s>")},
             "do_lower_case": True,
             "eos_token": "</s>",
             "model_input_names": ["input_ids"],
@@ -216,7 +217,7 @@ def _gemma_tokenizer(folder: Path) -> int:
     tokenizer.add_special_tokens(specials)
     folder.mkdir(parents=True, exist_ok=True)
     tokenizer.save(str(folder / "tokenizer.json"))
-    _write(
+    write_json(
         folder / "tokenizer_config.json",
         {
             "add_bos_token": False,
@@ -282,33 +283,24 @@ def write_clip_tokenizer(folder: Path, length: int = 77) -> dict[str, int]:
     )
     folder.mkdir(parents=True, exist_ok=True)
     tokenizer.save(str(folder / "tokenizer.json"))
-    _write(folder / "vocab.json", vocabulary)
+    write_json(folder / "vocab.json", vocabulary)
     lines = ["#version: 0.2", *(" ".join(merge) for merge in merges)]
     (folder / "merges.txt").write_text("\n".join(lines) + "\n", encoding="utf-8")
     special = {"bos_token": "<|startoftext|>", "eos_token": "<|endoftext|>"}
     special |= {"pad_token": "<|endoftext|>", "unk_token": "<|endoftext|>"}
-    _write(folder / "special_tokens_map.json", special)
-    _write(
+    write_json(folder / "special_tokens_map.json", special)
+    write_json(
         folder / "tokenizer_config.json",
         {
             "add_prefix_space": False,
-            "bos_token": _added("<|startoftext|>"),
+            "bos_token": added_token("<|startoftext|>"),
             "do_lower_case": True,
-            "eos_token": _added("<|endoftext|>"),
+            "eos_token": added_token("<|endoftext|>"),
             "errors": "replace",
             "model_max_length": length,
             "pad_token": "<|endoftext|>",
             "tokenizer_class": "CLIPTokenizer",
-            "unk_token": _added("<|endoftext|>"),
+            "unk_token": added_token("<|endoftext|>"),
         },
     )
     return vocabulary
-
-
-def _added(token: str) -> dict[str, Any]:
-    flags = {"lstrip": False, "normalized": False, "rstrip": False, "single_word": False}
-    return {"content": token, **flags, "special": True}
-
-
-def _write(path: Path, document: object) -> None:
-    path.write_text(json.dumps(document, indent=2), encoding="utf-8")

@@ -3,7 +3,6 @@ OWLv2."""
 
 from __future__ import annotations
 
-import json
 import string
 from pathlib import Path
 from typing import Any
@@ -17,6 +16,7 @@ from transformers import (
     Owlv2ForObjectDetection,
 )
 
+from made_checkpoints import write_json
 from made_checkpoints.contrastive import write_clip_tokenizer
 
 _WORDS = ("a", "photo", "of", "the", "red", "cat", "dog", "car", "boat", "on", "two", "picture")
@@ -66,7 +66,7 @@ def make_grounding_dino(folder: Path, seed: int = 0, *, side: int = 96) -> Path:
     )
     torch.manual_seed(seed)
     _save(GroundingDinoForObjectDetection(config), folder, seed, noise=0.1)
-    _write(
+    write_json(
         folder / "preprocessor_config.json",
         {
             "do_normalize": True,
@@ -112,7 +112,7 @@ def make_owlv2(folder: Path, seed: int = 0, *, side: int = 64) -> Path:
     with torch.no_grad():  # so that boxes have both sides
         model.box_head.dense2.weight.mul_(1e-3)
     _save(model, folder, seed, noise=0.02)
-    _write(
+    write_json(
         folder / "preprocessor_config.json",
         {
             "do_normalize": True,
@@ -158,8 +158,8 @@ def _bert_tokenizer(folder: Path) -> int:
     (folder / "vocab.txt").write_text("\n".join(listed) + "\n", encoding="utf-8")
     names = {"cls_token": "[CLS]", "mask_token": "[MASK]", "pad_token": "[PAD]"}
     names |= {"sep_token": "[SEP]", "unk_token": "[UNK]"}
-    _write(folder / "special_tokens_map.json", names)
-    _write(
+    write_json(folder / "special_tokens_map.json", names)
+    write_json(
         folder / "tokenizer_config.json",
         {
             **names,
@@ -170,7 +170,3 @@ def _bert_tokenizer(folder: Path) -> int:
         },
     )
     return size
-
-
-def _write(path: Path, document: object) -> None:
-    path.write_text(json.dumps(document, indent=2), encoding="utf-8")

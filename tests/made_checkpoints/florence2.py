@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import torch
 from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers, processors
 from transformers import Florence2Config, Florence2ForConditionalGeneration
+
+from made_checkpoints import write_json
 
 BINS = 1000
 _BASE = ("<s>", "<pad>", "</s>", "<unk>", "<mask>")
@@ -61,7 +62,7 @@ def make_florence2(folder: Path, seed: int = 0, *, side: int = 64, locates: bool
             first = ids["<loc_0>"]
             model.lm_head.weight[first : first + BINS] *= 2
     model.save_pretrained(folder)
-    _write(
+    write_json(
         folder / "generation_config.json",
         {
             "_from_model_config": True,
@@ -76,7 +77,7 @@ def make_florence2(folder: Path, seed: int = 0, *, side: int = 64, locates: bool
             "pad_token_id": ids["<pad>"],
         },
     )
-    _write(
+    write_json(
         folder / "preprocessor_config.json",
         {
             "crop_size": {"height": side, "width": side},
@@ -95,7 +96,7 @@ def make_florence2(folder: Path, seed: int = 0, *, side: int = 64, locates: bool
             "size": {"height": side, "width": side},
         },
     )
-    _write(
+    write_json(
         folder / "processor_config.json",
         {
             "num_additional_image_tokens": 1,
@@ -128,11 +129,11 @@ def _tokenizer(folder: Path) -> dict[str, int]:
     folder.mkdir(parents=True, exist_ok=True)
     tokenizer.save(str(folder / "tokenizer.json"))
     ids: dict[str, int] = tokenizer.get_vocab(with_added_tokens=True)
-    _write(folder / "vocab.json", vocabulary)
+    write_json(folder / "vocab.json", vocabulary)
     lines = ["#version: 0.2", *(" ".join(merge) for merge in merges)]
     (folder / "merges.txt").write_text("\n".join(lines) + "\n", encoding="utf-8")
     flags = {"lstrip": False, "normalized": False, "rstrip": False, "single_word": False}
-    _write(
+    write_json(
         folder / "tokenizer_config.json",
         {
             "add_prefix_space": False,
@@ -155,7 +156,3 @@ def _tokenizer(folder: Path) -> dict[str, int]:
         },
     )
     return ids
-
-
-def _write(path: Path, document: object) -> None:
-    path.write_text(json.dumps(document, indent=2), encoding="utf-8")

@@ -6,7 +6,6 @@ preprocessor files are written out here as the published repositories have them.
 
 from __future__ import annotations
 
-import json
 import string
 from pathlib import Path
 from typing import Any
@@ -19,6 +18,8 @@ from transformers import (
     Idefics3Config,
     Idefics3ForConditionalGeneration,
 )
+
+from made_checkpoints import added_token, write_json
 
 CHAT_TEMPLATE = (
     "<|im_start|>{% for message in messages %}{{message['role'] | capitalize}}"
@@ -73,7 +74,7 @@ def make_idefics3(folder: Path, seed: int = 0, *, side: int = 32) -> Path:
     )
     torch.manual_seed(seed)
     _save(Idefics3ForConditionalGeneration(config), folder, seed)
-    _write(
+    write_json(
         folder / "generation_config.json",
         {
             "_from_model_config": True,
@@ -82,7 +83,7 @@ def make_idefics3(folder: Path, seed: int = 0, *, side: int = 32) -> Path:
             "pad_token_id": ids["<|im_end|>"],
         },
     )
-    _write(
+    write_json(
         folder / "preprocessor_config.json",
         {
             "do_convert_rgb": True,
@@ -101,14 +102,14 @@ def make_idefics3(folder: Path, seed: int = 0, *, side: int = 32) -> Path:
             "size": {"longest_edge": 3 * side},
         },
     )
-    _write(
+    write_json(
         folder / "processor_config.json",
         {
             "image_seq_len": (side // patch) ** 2 // factor**2,
             "processor_class": "Idefics3Processor",
         },
     )
-    _write(folder / "chat_template.json", {"chat_template": CHAT_TEMPLATE})
+    write_json(folder / "chat_template.json", {"chat_template": CHAT_TEMPLATE})
     return folder
 
 
@@ -137,7 +138,7 @@ def make_blip(folder: Path, seed: int = 0, *, side: int = 32) -> Path:
     )
     torch.manual_seed(seed)
     _save(BlipForConditionalGeneration(config), folder, seed)
-    _write(
+    write_json(
         folder / "preprocessor_config.json",
         {
             "do_normalize": True,
@@ -177,14 +178,16 @@ def _byte_level_tokenizer(folder: Path) -> dict[str, int]:
     tokenizer.add_special_tokens([AddedToken(token, normalized=False) for token in _SPECIALS])
     folder.mkdir(parents=True, exist_ok=True)
     tokenizer.save(str(folder / "tokenizer.json"))
-    _write(folder / "vocab.json", vocabulary)
+    write_json(folder / "vocab.json", vocabulary)
     lines = ["#version: 0.2", *(" ".join(merge) for merge in merges)]
     (folder / "merges.txt").write_text("\n".join(lines) + "\n", encoding="utf-8")
-    _write(
+    write_json(
         folder / "tokenizer_config.json",
         {
             "add_prefix_space": False,
-            "added_tokens_decoder": {str(vocabulary[token]): _added(token) for token in _SPECIALS},
+            "added_tokens_decoder": {
+                str(vocabulary[token]): added_token(token) for token in _SPECIALS
+            },
             "additional_special_tokens": list(_SPECIALS[3:6]),
             "bos_token": "<|im_start|>",
             "clean_up_tokenization_spaces": False,
@@ -216,8 +219,8 @@ def _wordpiece_tokenizer(folder: Path) -> dict[str, int]:
     (folder / "vocab.txt").write_text("\n".join(vocabulary) + "\n", encoding="utf-8")
     special = {"cls_token": "[CLS]", "mask_token": "[MASK]", "pad_token": "[PAD]"}
     special |= {"sep_token": "[SEP]", "unk_token": "[UNK]"}
-    _write(folder / "special_tokens_map.json", special)
-    _write(
+    write_json(folder / "special_tokens_map.json", special)
+    write_json(
         folder / "tokenizer_config.json",
         {
             **special,
@@ -229,12 +232,3 @@ def _wordpiece_tokenizer(folder: Path) -> dict[str, int]:
         },
     )
     return vocabulary
-
-
-def _added(token: str) -> dict[str, Any]:
-    flags = {"lstrip": False, "normalized": False, "rstrip": False, "single_word": False}
-    return {"content": token, **flags, "special": True}
-
-
-def _write(path: Path, document: object) -> None:
-    path.write_text(json.dumps(document, indent=2), encoding="utf-8")

@@ -3,12 +3,12 @@ model's."""
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
-from typing import Any
 
 import torch
 from transformers import Sam2VideoConfig, Sam2VideoModel
+
+from made_checkpoints import write_json
 
 IMAGE_SIZE = 128
 _HIDDEN = 32
@@ -81,10 +81,6 @@ def make_sam2(folder: Path, seed: int = 0) -> Path:
         },
     )
     return folder
-
-
-def write_json(path: Path, document: dict[str, Any]) -> None:
-    path.write_text(json.dumps(document, indent=2))
 
 
 def _randomise(model: Sam2VideoModel, seed: int) -> None:
