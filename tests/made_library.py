@@ -141,12 +141,14 @@ def write_photo(path: Path | bytes, seed: int, *colours: str, kind: str = "PNG")
 
 
 class Library:
-    """`photos` and a `home` below one folder."""
+    """`photos`, 0.png up to `count` of them, and a `home` below one folder."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *, count: int = 0) -> None:
         self.photos = folder / "photos"
         self.home = folder / "home"
         self.photos.mkdir(parents=True, exist_ok=True)
+        for number in range(count):
+            self.photo(f"{number}.png", number)
 
     def photo(self, name: str, seed: int, *colours: str, kind: str = "PNG") -> Path:
         return write_photo(self.photos / name, seed, *colours, kind=kind)

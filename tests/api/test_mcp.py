@@ -35,9 +35,7 @@ Calls = Callable[[Client], Awaitable[Any]]
 
 @pytest.fixture(scope="module")
 def library(tmp_path_factory: pytest.TempPathFactory) -> Library:
-    made = Library(tmp_path_factory.mktemp("mcp"))
-    for number in range(5):
-        made.photo(f"{number}.png", number)
+    made = Library(tmp_path_factory.mktemp("mcp"), count=5)
     made.index()
     return made
 

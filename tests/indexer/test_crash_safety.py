@@ -228,9 +228,7 @@ def test_hundreds_of_kills_lose_and_duplicate_nothing(nursery: Nursery, tmp_path
 def test_a_kill_between_commits_and_snapshot_needs_no_repair(
     nursery: Nursery, tmp_path: Path
 ) -> None:
-    library = Library(tmp_path)
-    for number in range(12):
-        library.photo(f"{number}.png", number)
+    library = Library(tmp_path, count=12)
     nursery.start(library, "snapshot")
     assert nursery.wait() == signal.SIGKILL
     assert len(library.asset_ids()) == 12
@@ -268,9 +266,7 @@ def test_a_run_that_is_killed_leaves_little_to_replay(nursery: Nursery, tmp_path
 def test_kills_while_writing_each_snapshot_file_need_no_repair(
     nursery: Nursery, tmp_path: Path
 ) -> None:
-    library = Library(tmp_path)
-    for number in range(6):
-        library.photo(f"{number}.png", number)
+    library = Library(tmp_path, count=6)
     # A snapshot writes rows, perhaps lists, and a manifest for each of three channels.
     faults = 9 if nursery.has_lists else 6
     for fault in range(1, faults + 1):

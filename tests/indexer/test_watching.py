@@ -34,9 +34,7 @@ _XMP = """<x:xmpmeta xmlns:x="adobe:ns:meta/">
 
 @pytest.fixture
 def library(tmp_path: Path) -> Library:
-    made = Library(tmp_path)
-    for number in range(6):
-        made.photo(f"{number}.png", number)
+    made = Library(tmp_path, count=6)
     return made
 
 

@@ -22,9 +22,7 @@ from regard.models.fake import FakeSegmenter
 
 @pytest.fixture(scope="module")
 def library(tmp_path_factory: pytest.TempPathFactory) -> Library:
-    made = Library(tmp_path_factory.mktemp("option"))
-    for number in range(3):
-        made.photo(f"{number}.png", number)
+    made = Library(tmp_path_factory.mktemp("option"), count=3)
     made.index()
     return made
 

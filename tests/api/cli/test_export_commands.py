@@ -24,9 +24,7 @@ QUERIES = (
 
 @pytest.fixture
 def library(tmp_path: Path) -> Library:
-    library = Library(tmp_path)
-    for number in range(6):
-        library.photo(f"{number}.png", number)
+    library = Library(tmp_path, count=6)
     library.photo("deep/twin.png", 1)
     (library.photos / "broken.jpg").write_bytes(b"nothing")
     library.index(code=1)

@@ -19,9 +19,7 @@ from regard.models.fake import FakeCaptionerPart, FakeEncoderPart
 
 @pytest.fixture(scope="module")
 def library(tmp_path_factory: pytest.TempPathFactory) -> Library:
-    made = Library(tmp_path_factory.mktemp("wrong"))
-    for number in range(3):
-        made.photo(f"{number}.png", number)
+    made = Library(tmp_path_factory.mktemp("wrong"), count=3)
     (made.photos / "text.txt").write_text("no picture")
     made.index()
     return made

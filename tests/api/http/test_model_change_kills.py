@@ -160,9 +160,7 @@ def test_a_kill_at_each_transaction(
     nursery: Callable[..., Nursery], tmp_path: Path, command: str, before: bool
 ) -> None:
     """Afterwards the home is as before or as after; the same command brings it to the end."""
-    made = Library(tmp_path / "made")
-    for number in range(5):
-        made.photo(f"{number}.png", number)
+    made = Library(tmp_path / "made", count=5)
     made.index()
     arguments = command.split()
     if command == "reindex":

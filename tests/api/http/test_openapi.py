@@ -48,9 +48,7 @@ def operations(document: dict[str, Any]) -> list[Operation]:
 
 @pytest.fixture
 def server(tmp_path: Path) -> Iterator[Server]:
-    library = Library(tmp_path)
-    for number in range(12):
-        library.photo(f"{number}.png", number)
+    library = Library(tmp_path, count=12)
     library.index()
     with Server(library.home, roots={"photos": library.photos}) as server:
         yield server

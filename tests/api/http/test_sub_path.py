@@ -27,9 +27,7 @@ OTHER = "/b%C3%BCcher"
 
 @pytest.fixture(scope="module")
 def library(tmp_path_factory: pytest.TempPathFactory) -> Library:
-    made = Library(tmp_path_factory.mktemp("below"))
-    for number in range(3):
-        made.photo(f"{number}.png", number)
+    made = Library(tmp_path_factory.mktemp("below"), count=3)
     made.index()
     return made
 

@@ -20,9 +20,7 @@ PATIENCE_SECONDS = 200.0
 
 @pytest.fixture
 def library(tmp_path: Path) -> Library:
-    made = Library(tmp_path)
-    for number in range(4):
-        made.photo(f"{number}.png", number)
+    made = Library(tmp_path, count=4)
     return made
 
 

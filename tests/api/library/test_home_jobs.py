@@ -46,9 +46,7 @@ def library(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Library:
     )
     monkeypatch.setenv("REGARD_PROFILES", str(tmp_path / "profiles"))
     monkeypatch.setattr(pruning, "_NOTICED_SECONDS", 0.0)
-    made = Library(tmp_path)
-    for number in range(PHOTOS):
-        made.photo(f"{number}.png", number)
+    made = Library(tmp_path, count=PHOTOS)
     made.index()
     (made.photos / "0.png").unlink()
     return made
