@@ -55,16 +55,23 @@ class Assets:
         external_id: str | None = None,
         title: str | None = None,
         tags: Sequence[str] = (),
+        rating: int | None = None,
         custom: Mapping[str, Any] | None = None,
         idempotency_key: str | None = None,
     ) -> UploadAnswer:
         """Upload photographs, streamed from disk; the answer describes each in order.
 
-        `external_id` and `title` need a single file. Raises OSError for a file that cannot be
-        read. A single file that is refused raises ServerProblem `unusable-image` or
-        `unsupported-media`; of several, the answer says which.
+        `external_id` and `title` need a single file; `rating` is 1 to 5 stars, 0 for none. Raises
+        OSError for a file that cannot be read. A single file that is refused raises ServerProblem
+        `unusable-image` or `unsupported-media`; of several, the answer says which.
         """
-        values = pairs(collection=collection, external_id=external_id, title=title, tag=list(tags))
+        values = pairs(
+            collection=collection,
+            external_id=external_id,
+            title=title,
+            tag=list(tags),
+            rating=rating,
+        )
         if custom is not None:
             values.append(("custom", json.dumps(custom)))
         call = Call(

@@ -165,6 +165,13 @@ class _Tools:
         change = partial(self._library.change_album, name, add=add or (), remove=remove or ())
         return {"changed": await self._call(change)}
 
+    async def rate(
+        self, photographs: Ids, stars: Annotated[int, Field(ge=0, le=5, description="0 for none.")]
+    ) -> dict[str, Any]:
+        """Give photographs 1 to 5 stars, or take them away; all of them or none of them."""
+        await self._call(partial(self._library.rate, photographs, stars))
+        return {"rated": len(set(photographs))}
+
     async def _call(self, work: Callable[[], _Result]) -> _Result:
         try:
             return await anyio.to_thread.run_sync(work, limiter=self._turn)
@@ -218,7 +225,8 @@ class _Server(MCPServer):
 
 
 def make_server(library: Library, *, allow_changes: bool = False) -> MCPServer:
-    """A server over the library; only with `allow_changes` has it tools that change albums."""
+    """A server over the library; only with `allow_changes` do its tools change albums and
+    ratings."""
     server = _Server(
         "regard",
         title="Photographs",
@@ -234,7 +242,7 @@ def make_server(library: Library, *, allow_changes: bool = False) -> MCPServer:
         changes = ToolAnnotations(
             read_only_hint=False, destructive_hint=False, open_world_hint=False
         )
-        for change in (tools.create_album, tools.change_album):
+        for change in (tools.create_album, tools.change_album, tools.rate):
             server.add_tool(change, annotations=changes)
     return server
 

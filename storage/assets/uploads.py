@@ -74,6 +74,7 @@ class Upload:
     external_id: str | None = None
     title: str | None = None
     tags: tuple[str, ...] = ()
+    rating: int | None = None
     custom: Mapping[str, Any] | None = None
 
 
@@ -276,6 +277,9 @@ class SqlUploads:
                 return self._upload_again(connection, content_id, there, upload, is_sound)
         upload = _sharing(connection, content_id, upload, is_sound)
         require_free(connection, collection_id, upload.external_id, None)
+        facts = fact_columns(upload.facts)
+        if upload.rating is not None:
+            facts |= dict.fromkeys(("rating", "edited_rating"), upload.rating)
         row = connection.execute(
             insert(schema.asset)
             .values(
@@ -290,7 +294,7 @@ class SqlUploads:
                 edited_title=upload.title,
                 added_at=utc_now(),
                 dated_at=dated_at(upload.facts, upload.stamp.mtime_ns),
-                **fact_columns(upload.facts),
+                **facts,
             )
             .returning(*_FOLDER)
         ).one()

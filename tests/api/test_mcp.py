@@ -178,7 +178,9 @@ def test_errors_are_answers_that_say_what_to_do(asked: dict[str, CallToolResult]
     assert _document(asked["again"])["hits"]
 
 
-def test_albums_change_only_if_that_is_allowed(library: Library, options: list[Argument]) -> None:
+def test_albums_and_ratings_change_only_if_that_is_allowed(
+    library: Library, options: list[Argument]
+) -> None:
     name, made = f"red: {options[0]}", f"made: {options[0]}"
     with api.open(library.home) as opened:
         opened.create_album(name)
@@ -190,10 +192,15 @@ def test_albums_change_only_if_that_is_allowed(library: Library, options: list[A
             await client.call_tool("albums", {"name": name}),
             await client.call_tool("create_album", {"name": made, "query": "tag:lake"}),
             await client.call_tool("albums", {}),
+            await client.call_tool("rate", {"photographs": ["a1", "a3"], "stars": 4}),
+            await client.call_tool("search", {"query": "rating:4"}),
+            await client.call_tool("rate", {"photographs": ["a1", "a3"], "stars": 0}),
         ]
 
     results = _ask(calls, *options, "--allow-changes")
-    added, removed, contents, created, listed = map(_document, results)
+    added, removed, contents, created, listed, rated, found, _ = map(_document, results)
+    assert rated == {"rated": 2}
+    assert {hit["id"] for hit in found["hits"]} == {"a1", "a3"}
     assert (added, removed) == ({"changed": 2}, {"changed": 1})
     assert [hit["id"] for hit in contents["hits"]] == ["a3"]
     assert created == Album(made, "tag:lake", None).to_json()

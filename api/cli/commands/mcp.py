@@ -14,7 +14,9 @@ from regard.core.errors import MissingDependency
 
 
 @click.command()
-@click.option("--allow-changes", is_flag=True, help="Also let models make and fill albums.")
+@click.option(
+    "--allow-changes", is_flag=True, help="Also let models make and fill albums, and give stars."
+)
 @home_option
 @offline_option
 def mcp(allow_changes: bool, home: Path | None) -> int:

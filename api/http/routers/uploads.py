@@ -47,7 +47,7 @@ router = APIRouter(prefix="/v1", tags=["assets"])
 
 _SHAPE = FormShape(
     files=frozenset({"file"}),
-    single=frozenset({"collection", "external_id", "title", "custom"}),
+    single=frozenset({"collection", "external_id", "title", "rating", "custom"}),
     many=frozenset({"tag"}),
 )
 _FORM = {
@@ -71,6 +71,7 @@ _FORM = {
                         },
                         "title": {"type": "string", "description": "Only with a single file."},
                         "tag": {"type": "array", "items": {"type": "string"}},
+                        "rating": {"type": "integer", "minimum": 0, "maximum": 5},
                         "custom": {"type": "string", "description": "A JSON object."},
                     },
                 }
@@ -87,6 +88,7 @@ class UploadFields(RequestBody):
     external_id: StorableText | None = Field(default=None, min_length=1, max_length=500)
     title: StorableText | None = Field(default=None, max_length=2000)
     tag: list[Tag] = Field(default=[], max_length=500)
+    rating: int | None = Field(default=None, ge=0, le=5)
     custom: Custom = Field(default={})
 
 
@@ -226,6 +228,7 @@ def _keep(
         external_id=fields.external_id,
         title=fields.title,
         tags=tuple(dict.fromkeys(fields.tag)),
+        rating=fields.rating,
         custom=fields.custom,
     )
     try:
@@ -245,6 +248,8 @@ def _read_fields(form: Form[Incoming]) -> UploadFields:
         name: value for name, value in form.fields if name in _SHAPE.single and name != "custom"
     }
     values["tag"] = form.values("tag")
+    if (rating := values.get("rating", "")).isdecimal():
+        values["rating"] = int(rating)
     custom = form.value("custom")
     if custom is not None:
         try:

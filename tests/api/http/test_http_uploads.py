@@ -31,6 +31,7 @@ def test_uploads_become_assets_and_are_found(served: Served, shelf: Shelf) -> No
         external_id="dam-1",
         title="Harbour",
         tags=["sea", "dawn", "sea"],
+        rating=4,
         custom={"shoot": 7, "tree": {"a": [1, None]}},
     )
     [item] = answer.items
@@ -45,7 +46,8 @@ def test_uploads_become_assets_and_are_found(served: Served, shelf: Shelf) -> No
     assert answer.job is not None
     assert answer.job.kind == "upload"
     served.wait(answer.job)
-    assert shelf.client.assets.get(asset.id).state == "indexed"
+    detail = shelf.client.assets.get(asset.id)
+    assert (detail.state, detail.facts.rating) == ("indexed", 4)
     assert shelf.found("red") == [asset.id]
     assert served.originals()[digest(picture)] == picture
 
