@@ -2,8 +2,8 @@
 
 Columns: `id`, the primary key; `content`; `region`; `vector`, the float32 of the catalog's float16
 values, which loses nothing, so Milvus' own inner products are exact. A graph (HNSW) nominates rows;
-rows that arrived lately are searched by brute force or an interim index of Milvus, which may
-return too few.
+those whose graph is not built yet are searched by brute force, or by an interim index of Milvus,
+which looks at an eighth of them and so returns too few of those that pass a filter.
 
 Position: the row with id 0 keeps the position of the change log in `region`. Its `content` is -1,
 which no filter allows. It is written after the rows and deletions that it covers have been
@@ -55,8 +55,8 @@ _LISTED = 8_192
 _REQUEST_BYTES = 16 << 20
 # Hits of all queries in an answer.
 _ANSWER_HITS = 200_000
-# Rows that pass a filter up to which they are read and scored: the graph misses more of fewer rows.
-_FEW_ROWS = 1_000
+# Rows that pass an expression up to which all are asked for, so that none is missed unnoticed.
+_FEW_ROWS = 8_192
 # Links and breadth of the graph, and the least breadth of a search. Texts lie apart from the rows
 # that they search, and need so much; rows find rows with a tenth.
 _LINKS, _BUILD_BREADTH, _BREADTH = 32, 200, 1000
@@ -269,7 +269,8 @@ class MilvusIndex(VectorIndex):
         """As in the Protocol.
 
         Filters with few ids become an expression; hits of others are filtered here, and the search
-        goes deeper until enough are left. What Milvus returns too few of is read and scored.
+        goes deeper until enough are left. Of few rows that pass an expression, all are asked for.
+        What Milvus returns too few of is read and scored.
         """
         checked = checked_queries(queries, k, self.identity.dimension)
         position = self._position
@@ -290,19 +291,23 @@ class MilvusIndex(VectorIndex):
         if not count or not len(checked) or (allowed is not None and _is_empty(allowed)):
             return found
         expression = _expression(allowed)
+        passing, needed = self.row_count, count
         if expression and not exact:
             # What an expression says need not be filtered again.
-            passing = self._count(expression)
-            count, exact = min(count, passing), passing <= _FEW_ROWS
-            allowed = None
+            passing, allowed = self._count(expression), None
+            count = min(count, passing)
+            needed = passing if passing <= _FEW_ROWS else count
         pending = np.arange(len(checked)) if count else np.zeros(0, np.int64)
-        limit = count + _SPARE if allowed is None else (count + _SPARE) * _DEEPER
+        limit = needed + _SPARE if allowed is None else (needed + _SPARE) * _DEEPER
         while len(pending) and not exact:
-            limit = min(limit, self.row_count + 1)
+            # The row of the position may be one of them.
+            limit = min(limit, passing + 1)
             if limit > _MOST:
                 break
-            pending = self._search(checked, pending, limit, count, expression, allowed, found)
-            if limit > self.row_count:
+            pending = self._search(
+                checked, pending, limit, count, needed, expression, allowed, found
+            )
+            if limit > passing:
                 break
             limit = min(limit * _DEEPER, max(_MOST, limit + 1))
         if len(pending):
@@ -318,11 +323,15 @@ class MilvusIndex(VectorIndex):
         pending: Int64Array,
         limit: int,
         count: int,
+        needed: int,
         expression: str,
         allowed: IdSet | None,
         found: Neighbours,
     ) -> Int64Array:
-        """Put the hits of pending queries into `found`; return those with too few."""
+        """Put the `count` best of `limit` hits of pending queries into `found`.
+
+        Returns the queries with fewer hits than `needed`.
+        """
         unfinished = []
         breadth = {"ef": min(max(2 * limit, _BREADTH * (4 if expression else 1)), 2 * _MOST)}
         step = max(1, _ANSWER_HITS // limit)
@@ -351,11 +360,12 @@ class MilvusIndex(VectorIndex):
                 if allowed is not None:
                     is_hit &= allowed.contains(best[2])
                 is_cut = len(hits) >= limit
+                is_enough = np.count_nonzero(is_hit) >= needed
                 best = _best(tuple(column[is_hit] for column in best), count + 1)
                 is_tied = (
                     is_cut and len(best[0]) > count and best[0][count - 1] == answer.distances[-1]
                 )
-                if len(best[0]) < count or is_tied:
+                if not is_enough or is_tied:
                     unfinished.append(place)
                 else:
                     _keep(found, int(place), tuple(column[:count] for column in best))
@@ -458,8 +468,16 @@ class MilvusIndex(VectorIndex):
         return vectors[places]
 
     def stats(self) -> Mapping[str, Any]:
-        """The number of rows."""
-        return {"rows": self.row_count}
+        """The number of rows, and `graph_rows`: how many Milvus searches by graphs.
+
+        The latter counts deleted rows, too, until Milvus merges segments.
+        """
+        graph_rows = 0
+        if self.exists:
+            with self._client() as client:
+                segments = client.list_loaded_segments(self._collection, timeout=SEARCH_SECONDS)
+            graph_rows = sum(one.num_rows for one in segments if one.index_name)
+        return {"rows": self.row_count, "graph_rows": graph_rows}
 
     def damage(self) -> Sequence[str]:
         return []
