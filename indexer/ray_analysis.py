@@ -4,7 +4,8 @@
 
 Ray places the actors, restarts them, repeats the batches of one that died, and moves the bytes. An
 actor has at most two batches, so that it never waits for the next and memory stays bounded. Files
-of a batch that killed its actor twice are analysed alone, so that only the guilty one fails.
+of a batch that killed its actor twice are analysed alone, so that only the guilty one fails. An
+actor whose node is lost may wait for another place for ever; other actors repeat its batches.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ import socket
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import CancelledError, Future
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -50,6 +52,8 @@ _BATCHES_AN_ACTOR = 2
 _LOCAL_STORE_BYTES = 1 << 29
 _POLL_SECONDS = 0.5
 _BEAT_SECONDS = 2.0
+# As many beats, after which Ray surely knows which nodes are lost.
+_MOST_LOADS = 30
 # Polls, not seconds: a process that was stopped must not take the cluster for lost.
 _POLLS_UNTIL_LOST = 60
 _POLLS_AFTER_STOP = 120
@@ -133,30 +137,33 @@ class RayAnalyzer:
 
         self._address = address
         self.fingerprint = profile.spec.fingerprint
-        options = _actor_options(ray.nodes(), profile.analyzer_threads)
+        self._threads = profile.analyzer_threads
+        options = _actor_options(ray.nodes(), self._threads)
         if not options:
             raise ClusterUnavailable(
                 f"the Ray cluster {address} has no CPU", remedy="add a node that has some"
             )
         is_offline = bool(os.environ.get("HF_HUB_OFFLINE"))
         actor = ray.remote(_Actor)
-        self._actors = [
-            actor.options(max_restarts=-1, max_task_retries=1, **one).remote(
-                profile, self.fingerprint, is_offline
+        self._places = [
+            _Place(
+                actor.options(max_restarts=-1, max_task_retries=1, **one).remote(
+                    profile, self.fingerprint, is_offline
+                )
             )
             for one in options
         ]
-        self.batches_at_once = _BATCHES_AN_ACTOR * len(self._actors)
+        # Those that are asked at the next beat to load the models.
+        self._away: list[_Place] = []
+        self.batches_at_once = _BATCHES_AN_ACTOR * len(self._places)
         self._changed = threading.Condition()
-        # Batches by the number of an actor that is ready.
-        self._running: dict[int, int] = {}
         self._waiting_alone = 0
         self._error: Exception | None = None
         self._beats = 0
         self._closed = threading.Event()
         threading.Thread(target=self._beat, name="ray", daemon=True).start()
-        for number, one in enumerate(self._actors):
-            one.load.remote().future().add_done_callback(partial(self._admit, number))
+        for place in self._places:
+            self._load(place)
 
     @property
     def is_lost(self) -> bool:
@@ -168,46 +175,55 @@ class RayAnalyzer:
         import ray
 
         self._closed.set()
-        for actor in self._actors:
+        for place in self._places:
             # What is left of a lost cluster ends with the connection.
             with contextlib.suppress(Exception):
-                ray.kill(actor)
+                ray.kill(place.actor)
 
     def analyse(
         self, files: Sequence[bytes], limits: DecodeLimits, stopped: Callable[[], bool]
     ) -> list[FileAnalysis]:
         """See `FileAnalyzer`."""
         try:
-            with self._actor(stopped, alone=False) as actor:
-                results: list[FileAnalysis] = self._result(
-                    actor.analyse.remote(files, limits), stopped
-                )
-                return results
+            return self._analyse(files, limits, stopped, alone=False)
         except _ActorDied as error:
             _log.info(
                 "a batch of %d ended its actor; trying its files alone: %s", len(files), error
             )
-        return [self._analyse_alone(file, limits, stopped) for file in files]
+        return [self._analyse([file], limits, stopped, alone=True)[0] for file in files]
 
-    def _analyse_alone(
-        self, file: bytes, limits: DecodeLimits, stopped: Callable[[], bool]
-    ) -> FileAnalysis:
-        with self._actor(stopped, alone=True) as actor:
+    def _analyse(
+        self, files: Sequence[bytes], limits: DecodeLimits, stopped: Callable[[], bool], alone: bool
+    ) -> list[FileAnalysis]:
+        """The analyses of one actor, or of another if its node is lost; raises _ActorDied.
+
+        A file that is alone and ends its actor fails instead.
+        """
+        while True:
             try:
-                result: FileAnalysis = self._result(actor.analyse.remote([file], limits), stopped)[
-                    0
-                ]
-                return result
-            except _ActorDied:
-                # The file is guilty only if the actor lives without it.
-                try:
-                    self._result(actor.load.remote(), stopped)
-                except _ActorDied as error:
-                    raise self._lost(error) from error
-                return _KILLER
+                with self._place(stopped, alone=alone) as place:
+                    results: list[FileAnalysis]
+                    try:
+                        results = self._result(
+                            place, place.actor.analyse.remote(files, limits), stopped
+                        )
+                    except _ActorDied:
+                        if not alone:
+                            raise
+                        # The file is guilty only if the actor lives without it.
+                        try:
+                            self._result(place, place.actor.load.remote(), stopped)
+                        except _ActorDied:
+                            with self._changed:
+                                self._leave(place)
+                            raise _NodeLost from None
+                        results = [_KILLER]
+                    return results
+            except _NodeLost:
+                _log.info("a batch of %d was on a node that is lost; doing it again", len(files))
 
     @contextlib.contextmanager
-    def _actor(self, stopped: Callable[[], bool], *, alone: bool) -> Iterator[Any]:
+    def _place(self, stopped: Callable[[], bool], *, alone: bool) -> Iterator[_Place]:
         """An actor with room for a batch, or with none but this one."""
         most = 1 if alone else _BATCHES_AN_ACTOR
         polls = _Polls(self)
@@ -216,26 +232,30 @@ class RayAnalyzer:
             try:
                 while True:
                     polls.check()
-                    number = min(self._running, key=self._running.__getitem__, default=None)
+                    ready = [place for place in self._places if place.is_ready]
+                    place = min(ready, key=lambda one: one.batches, default=None)
                     has_turn = alone or not self._waiting_alone
-                    if has_turn and number is not None and self._running[number] < most:
+                    if has_turn and place is not None and place.batches < most:
                         break
                     if stopped():
                         raise CancelledError
                     self._changed.wait(_POLL_SECONDS)
                 count = _BATCHES_AN_ACTOR if alone else 1
-                self._running[number] += count
+                place.batches += count
             finally:
                 self._waiting_alone -= alone
         try:
-            yield self._actors[number]
+            yield place
         finally:
             with self._changed:
-                self._running[number] -= count
+                place.batches -= count
                 self._changed.notify_all()
 
-    def _result(self, reference: Any, stopped: Callable[[], bool]) -> Any:
-        """The result of an actor's method; raises what the method raised, and _ActorDied."""
+    def _result(self, place: _Place, reference: Any, stopped: Callable[[], bool]) -> Any:
+        """The result of an actor's method.
+
+        Raises what the method raised, _ActorDied and _NodeLost.
+        """
         from ray.exceptions import RayError, RayTaskError
 
         future = reference.future()
@@ -253,16 +273,27 @@ class RayAnalyzer:
             except ConnectionError as error:
                 raise self._lost(error) from error
             polls.check()
+            if not place.is_ready:
+                raise _NodeLost
             after_stop += stopped()
             if after_stop >= _POLLS_AFTER_STOP:
                 raise CancelledError
 
-    def _admit(self, number: int, loading: Future[None]) -> None:
-        """Let an actor take batches once it has loaded the models."""
+    def _load(self, place: _Place) -> None:
+        """Let an actor load the models, once Ray has a node for it, and then take batches."""
+        place.actor.load.remote().future().add_done_callback(partial(self._admit, place))
+
+    def _admit(self, place: _Place, loading: Future[str]) -> None:
+        """Let an actor take batches that has loaded the models."""
+        from ray.exceptions import ActorUnavailableError
+
         error = loading.exception()
         with self._changed:
             if error is None:
-                self._running[number] = 0
+                place.node, place.is_ready, place.failed_loads = loading.result(), True, 0
+            elif isinstance(error, ActorUnavailableError) and place.failed_loads < _MOST_LOADS:
+                place.failed_loads += 1
+                self._away.append(place)
             elif not self._closed.is_set() and self._error is None:
                 cause = getattr(error, "cause", None)
                 self._error = (
@@ -281,12 +312,29 @@ class RayAnalyzer:
 
         while not self._closed.wait(_BEAT_SECONDS):
             try:
-                ray.nodes()
+                nodes = ray.nodes()
+                alive = {node["NodeID"] for node in nodes if node["Alive"]}
+                with self._changed:
+                    for place in self._places:
+                        if place.node not in alive:
+                            self._leave(place)
+                    away, self._away = self._away, []
+                if not _actor_options(nodes, self._threads):
+                    self._lost("no node with a CPU is left")
+                for place in away:
+                    self._load(place)
             except Exception as error:  # noqa: BLE001 - Ray raises anything
                 if not self._closed.is_set():
                     self._lost(error)
                 return
             self._beats += 1
+
+    def _leave(self, place: _Place) -> None:
+        """Give what an actor has to others, until Ray has another node for it."""
+        if place.is_ready:
+            place.is_ready = False
+            self._away.append(place)
+            self._changed.notify_all()
 
     def _lost(self, error: object) -> Exception:
         """Remember, and return, that the cluster is lost."""
@@ -297,6 +345,17 @@ class RayAnalyzer:
             )
             self._changed.notify_all()
             return self._error
+
+
+@dataclass(eq=False, slots=True)
+class _Place:
+    """An actor, the id of the node where it loaded the models, and how many batches it has."""
+
+    actor: Any
+    node: str = ""
+    batches: int = 0
+    is_ready: bool = False
+    failed_loads: int = 0
 
 
 class _Polls:
@@ -322,6 +381,10 @@ class _ActorDied(Exception):
     """An actor died during a batch, and again when Ray repeated it."""
 
 
+class _NodeLost(Exception):
+    """An actor's node was lost during a batch."""
+
+
 class _Actor:
     """Runs in a process of the cluster."""
 
@@ -335,9 +398,15 @@ class _Actor:
         # While one batch is analysed, the next is decoded.
         self._loading, self._analysing = threading.Lock(), threading.Lock()
 
-    def load(self) -> None:
-        """Load the models; raises ModelError, PipelineConflict when they are others than here."""
+    def load(self) -> str:
+        """Load the models; return the id of the node.
+
+        Raises ModelError, and PipelineConflict when they are others than here.
+        """
+        import ray
+
         self._loaded()
+        return str(ray.get_runtime_context().get_node_id())
 
     def analyse(self, files: Sequence[bytes], limits: DecodeLimits) -> list[FileAnalysis]:
         """One result a file, in order."""

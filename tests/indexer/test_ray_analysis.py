@@ -24,9 +24,11 @@ import psutil
 import pytest
 from made_library import Library, painted, regard, write_photo
 from made_processes import Forked
+from made_server import Server
 from made_videos import write_video
 from PIL import Image
 
+from regard.api.client import Client
 from regard.api.library.settings import Settings
 from regard.core.jobs import Job, JobKind, JobState
 from regard.storage.database.catalog import open_catalog
@@ -48,7 +50,8 @@ segmenter = { kind = "fake", parameters = { fatal = [255, 0, 255] } }
 _CLUSTER = """
 import json, logging, sys
 import ray
-ray.init("local", num_cpus=2, num_gpus=int(sys.argv[1]), include_dashboard=False,
+cpus, gpus = map(int, sys.argv[1:])
+ray.init("local", num_cpus=cpus, num_gpus=gpus, include_dashboard=False,
          object_store_memory=100_000_000, log_to_driver=False, logging_level=logging.ERROR)
 print(ray.get_runtime_context().gcs_address, flush=True)
 for _ in sys.stdin:
@@ -89,10 +92,28 @@ class Cluster:
         place = ("--home", library.home, "--root", f"photos={library.photos}")
         return self.start("regard.api.worker", *place, "--profile", self.profile)
 
-    def actors(self, doing: str = "") -> list[psutil.Process]:
-        """The processes of actors, or of those that run a method."""
+    @contextlib.contextmanager
+    def node(self) -> Iterator[subprocess.Popen[bytes]]:
+        """One more machine of a core, as far as Ray can tell; killed in the end if not before."""
+        program = Path(sys.executable).with_name("ray")
+        quiet = subprocess.DEVNULL
+        node = subprocess.Popen(
+            [program, "start", f"--address={self.address}", "--num-cpus=1", "--block"],
+            stdout=quiet,
+            stderr=quiet,
+        )
+        try:
+            _until(lambda: self.available().get("CPU", 0) == 2)
+            yield node
+        finally:
+            _kill_all(node)
+
+    def actors(
+        self, doing: str = "", among: subprocess.Popen[Any] | None = None
+    ) -> list[psutil.Process]:
+        """The processes of actors on the first or another node, or of those that run a method."""
         found = []
-        for process in psutil.Process(self.process.pid).children(recursive=True):
+        for process in psutil.Process((among or self.process).pid).children(recursive=True):
             with contextlib.suppress(psutil.NoSuchProcess):
                 # Ray writes what an actor does into its title.
                 if f"_Actor{doing}" in " ".join(process.cmdline()):
@@ -133,12 +154,14 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
 
 
 @contextlib.contextmanager
-def _running_cluster(tmp_path_factory: pytest.TempPathFactory, gpus: int = 0) -> Iterator[Cluster]:
+def _running_cluster(
+    tmp_path_factory: pytest.TempPathFactory, cpus: int = 2, gpus: int = 0
+) -> Iterator[Cluster]:
     profile = tmp_path_factory.mktemp("profile") / "deadly.toml"
     profile.write_text(_PROFILE)
     pipe = subprocess.PIPE
     process = subprocess.Popen(
-        [sys.executable, "-c", _CLUSTER, str(gpus)], stdin=pipe, stdout=pipe, text=True
+        [sys.executable, "-c", _CLUSTER, str(cpus), str(gpus)], stdin=pipe, stdout=pipe, text=True
     )
     assert process.stdout is not None
     made = Cluster(process, process.stdout.readline().strip(), profile)
@@ -148,6 +171,17 @@ def _running_cluster(tmp_path_factory: pytest.TempPathFactory, gpus: int = 0) ->
         command.kill()
         command.communicate()
     process.communicate("")
+
+
+def _kill_all(process: subprocess.Popen[Any]) -> None:
+    """Kill a process and all below it, at once."""
+    with contextlib.suppress(psutil.NoSuchProcess):
+        top = psutil.Process(process.pid)
+        family = [top, *top.children(recursive=True)]
+        for one in family:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                one.kill()
+    process.wait()
 
 
 @pytest.fixture
@@ -230,6 +264,23 @@ def test_videos_are_analysed_on_ray(library: Library, cluster: Cluster) -> None:
 
     assert report["indexed"] == 3
     assert [Path(one["uri"]).name for one in report["failures"]] == ["cut.mkv"]
+    _expect_same_as_here(library, cluster.profile)
+
+
+def test_jobs_of_a_server_run_on_ray(library: Library, cluster: Cluster) -> None:
+    for number in range(6):
+        write_photo(library.photos / f"{number}.png", number)
+    words, roots = ("--ray", cluster.address), {"photos": library.photos}
+    with (
+        Server(library.home, *words, roots=roots, profile=str(cluster.profile)) as server,
+        contextlib.closing(Client(server.url)) as client,
+    ):
+        job = client.jobs.start_import("photos").id
+        _until(lambda: client.jobs.get(job).state == "done")
+        assert client.jobs.get(job).done == 6
+        # Its worker keeps its actors for the next job.
+        assert len(cluster.actors()) == 2
+    _until(lambda: not cluster.actors())
     _expect_same_as_here(library, cluster.profile)
 
 
@@ -329,6 +380,22 @@ def _import_job(library: Library) -> Iterator[Callable[[], Job]]:
     number = queue.add(JobKind.IMPORT, "all", root="photos", path="").id
     yield lambda: queue.get(number)
     catalog.close()
+
+
+def test_batches_of_a_lost_node_are_done_again_elsewhere(
+    library: Library, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    """All cores are taken, so that the actor of the lost node finds no other place."""
+    for number in range(300):
+        write_photo(library.photos / f"{number:04}.png", number)
+    with _running_cluster(tmp_path_factory, cpus=1) as made, made.node() as node:
+        run = made.index(library)
+        _until(lambda: _assets(library) > 8 and made.actors(".analyse", among=node))
+        assert made.actors()
+        _kill_all(node)
+        assert run.poll() is None
+        assert _report(run, code=0)["indexed"] == 300
+        _expect_same_as_here(library, made.profile)
 
 
 @pytest.mark.campaign
