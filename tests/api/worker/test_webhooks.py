@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import datetime
 import random
 import signal
 import subprocess
@@ -16,13 +15,11 @@ from pathlib import Path
 
 import httpx
 import pytest
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
 from made_library import Library
 from made_local_server import LocalServer
 from made_processes import Forked
 from made_receiver import Receiver
+from made_tls import self_signed
 
 from regard.api.worker import webhooks as sending
 from regard.api.worker.webhooks import WebhookSender
@@ -167,7 +164,7 @@ def test_a_receiver_that_refuses_hangs_or_is_away_gets_all_when_it_is_back(
 
 @pytest.mark.usefixtures("impatient")
 def test_nothing_is_sent_to_one_that_shows_a_wrong_certificate(home: Home, tmp_path: Path) -> None:
-    with Receiver(tmp_path / "receiver", _self_signed(tmp_path)) as receiver:
+    with Receiver(tmp_path / "receiver", self_signed(tmp_path)) as receiver:
         webhook = home.send_to(receiver)
         home.change()
         with home.sender():
@@ -260,27 +257,3 @@ def test_the_command_line_makes_lists_and_deletes_them(tmp_path: Path) -> None:
 )  # fmt: skip
 def test_what_is_no_address_is_refused(tmp_path: Path, url: str) -> None:
     assert Library(tmp_path).run("webhooks", "create", url).code == 2
-
-
-def _self_signed(folder: Path) -> Path:
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "localhost")])
-    now = datetime.datetime.now(datetime.UTC)
-    certificate = (
-        x509.CertificateBuilder()
-        .subject_name(name)
-        .issuer_name(name)
-        .public_key(key.public_key())
-        .serial_number(1)
-        .not_valid_before(now - datetime.timedelta(days=1))
-        .not_valid_after(now + datetime.timedelta(days=1))
-        .add_extension(x509.SubjectAlternativeName([x509.DNSName("localhost")]), critical=False)
-        .sign(key, hashes.SHA256())
-    )
-    file = folder / "certificate.pem"
-    encoding = serialization.Encoding.PEM
-    file.write_bytes(
-        key.private_bytes(encoding, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
-        + certificate.public_bytes(encoding)
-    )
-    return file
