@@ -13,6 +13,9 @@ ratios of one run compare; the rates depend on the machine and on what else it d
 With `--against PYTHON`, the interpreter of another checkout's environment, `regard index` of this
 checkout and of that one take turns instead, each in a process and a home of its own, and without
 reading text.
+
+With `--ray ADDRESS`, this checkout's command with that option takes turns with the one without. Processor
+time then counts without the actors, which belong to the cluster.
 """
 
 from __future__ import annotations
@@ -62,20 +65,27 @@ def main() -> None:
     parser.add_argument("--profile", default="lite")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--against", type=Path, metavar="PYTHON")
+    parser.add_argument("--ray", metavar="ADDRESS")
     parser.add_argument("--json", action="store_true")
     arguments = parser.parse_args()
-    report = _compare(arguments) if arguments.against else _measure(arguments)
+    is_compared = arguments.against or arguments.ray
+    report = _compare(arguments) if is_compared else _measure(arguments)
     print(json.dumps(report, indent=None if arguments.json else 2))
 
 
 def _compare(arguments: argparse.Namespace) -> dict[str, object]:
-    """Photographs a second, and a second of processor time, of two checkouts in turns."""
-    interpreters = {"this": Path(sys.executable), "other": arguments.against}
-    runs: dict[str, list[tuple[float, float]]] = {name: [] for name in interpreters}
+    """Photographs a second, and a second of processor time, of two commands in turns."""
+    this = Path(sys.executable)
+    commands: dict[str, tuple[Path, list[str]]] = {
+        "this": (this, ["--ray", arguments.ray] if arguments.ray else []),
+        "other": (arguments.against or this, []),
+    }
+    runs: dict[str, list[tuple[float, float]]] = {name: [] for name in commands}
     for number in range(arguments.rounds):
         print(f"round {number + 1} of {arguments.rounds}", file=sys.stderr)
-        for name, python in interpreters.items():
-            runs[name].append(_run_index(python, arguments.profile, arguments.folders))
+        for name, (python, options) in commands.items():
+            given = ["--profile", arguments.profile, *options]
+            runs[name].append(_run_index(python, given, arguments.folders))
     report: dict[str, object] = {"profile": arguments.profile}
     for position, clock in enumerate(("elapsed", "processor")):
         rates = {name: [run[position] for run in done] for name, done in runs.items()}
@@ -86,7 +96,7 @@ def _compare(arguments: argparse.Namespace) -> dict[str, object]:
     return report
 
 
-def _run_index(python: Path, profile: str, folders: list[Path]) -> tuple[float, float]:
+def _run_index(python: Path, options: list[str], folders: list[Path]) -> tuple[float, float]:
     """Photographs a second of elapsed and of processor time by `regard index` of a checkout."""
     code = "import sys; from regard.api.cli import main; sys.exit(main(sys.argv[1:]))"
     with tempfile.TemporaryDirectory() as home:
@@ -95,7 +105,7 @@ def _run_index(python: Path, profile: str, folders: list[Path]) -> tuple[float, 
             command.append("--no-read")
         started, used = time.perf_counter(), resource.getrusage(resource.RUSAGE_CHILDREN)
         done = subprocess.run(
-            [*command, "--home", home, "--profile", profile, "--json"],
+            [*command, "--home", home, *options, "--json"],
             cwd=home,
             stdout=subprocess.PIPE,
             check=True,
