@@ -17,9 +17,10 @@ from typing import Any
 
 _START_SECONDS = 60
 # Processes of the tests may rest for minutes, in which the server must not give itself up; and it
-# polls its own parts more often than it would have to.
+# polls its own parts more often than it would have to. Graphs are built for few rows.
 _SETTINGS: dict[str, Any] = {
     "common.session.ttl": 36_000,
+    "indexCoord.segment.minSegmentNumRowsToEnableIndex": 300,
     "proxy.timeTickInterval": 50,
     "queryCoord.checkInterval": 100,
     "queryCoord.distPullInterval": 50,

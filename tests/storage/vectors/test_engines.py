@@ -55,12 +55,22 @@ class Setup:
     recall: float = 1.0
     # Whether a killed process leaves no part of a step, which another one has to do again.
     is_atomic: bool = True
+    # Whether the server builds graphs on its own after a snapshot.
+    has_graphs: bool = False
 
     def engine(self) -> VectorEngine:
         return make_engine(self.vectors, None, self.folder, self.database)
 
     def open(self) -> VectorIndex:
         return self.engine().open(identity())
+
+    def make_fast(self, index: VectorIndex, queries: np.ndarray) -> None:
+        """Take a snapshot, and wait until all rows are in graphs."""
+        index.snapshot(lambda: [queries])
+        deadline = time.monotonic() + 240
+        while self.has_graphs and index.stats()["graph_rows"] < index.row_count:
+            assert time.monotonic() < deadline
+            time.sleep(0.1)
 
     def applier(self, last: int) -> subprocess.Popen[bytes]:
         """A process that applies the steps up to `last`."""
@@ -73,11 +83,16 @@ class Setup:
 
 # Each collection that Milvus makes takes some seconds.
 _ENGINES = ["faiss", "pgvector", pytest.param("milvus", marks=pytest.mark.campaign)]
+_FOR_MANY = [
+    "faiss, lists",
+    "pgvector, hnsw",
+    pytest.param("milvus, hnsw", marks=pytest.mark.campaign),
+]
 # Processes that apply steps have no index that is made for many rows.
 over_processes = pytest.mark.parametrize("setup", _ENGINES, indirect=True)
 
 
-@pytest.fixture(params=[*_ENGINES, "faiss, lists", "pgvector, hnsw"])
+@pytest.fixture(params=[*_ENGINES, *_FOR_MANY])
 def setup(
     request: pytest.FixtureRequest,
     tmp_path: Path,
@@ -92,13 +107,25 @@ def setup(
         APPROXIMATE.prepare(monkeypatch)
         limits = APPROXIMATE.limits(SMALL)
         monkeypatch.setattr(segments_index, "SegmentLimits", lambda: limits)
+    elif request.param == "milvus, hnsw":
+        for limit, value in {"_UNSEALED_ROWS": 300, "_BREADTH": 16, "_FEW_ROWS": 100}.items():
+            monkeypatch.setattr(f"regard.storage.vectors.milvus.index.{limit}", value)
     elif index == "hnsw":
         monkeypatch.setattr(pgvector_index, "_INDEXED_ROWS", 300)
         monkeypatch.setattr(pgvector_scan, "_ROW_COST", 0)
+        monkeypatch.setattr(pgvector_scan, "_LISTED_CONTENTS", 1000)
     is_milvus = name == "milvus"
     vectors = request.getfixturevalue("milvus_server").url if is_milvus else name
     recall = APPROXIMATE.recall if index == "lists" else 0.95 if index or is_milvus else 1.0
-    setup = Setup(vectors, tmp_path / "indexes", url, database, recall, not is_milvus)
+    setup = Setup(
+        vectors,
+        tmp_path / "indexes",
+        url,
+        database,
+        recall,
+        is_atomic=not is_milvus,
+        has_graphs=is_milvus and index == "hnsw",
+    )
     yield setup
     if is_milvus:
         for pipeline in "abf":
@@ -123,7 +150,7 @@ def filled(setup: Setup, rng: np.random.Generator) -> tuple[VectorIndex, Truth]:
         truth.add(batch, vectors)
     remove(index, ids[::10])
     truth.remove(ids[::10])
-    index.snapshot(lambda: [unit_rows(rng, 50)])
+    setup.make_fast(index, unit_rows(rng, 50))
     assert index.is_exact == (setup.recall == 1)
     return index, truth
 
