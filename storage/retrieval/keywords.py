@@ -59,7 +59,6 @@ from regard.storage.retrieval.read_words import ReadWords
 # The most texts read for one word in each table, and the most counted if there are more.
 MOST_TEXTS = 4_000
 MOST_COUNTED = 100_000
-_KEPT = 32
 # Rows of texts that are kept, of 24 bytes each.
 _MOST_KEPT = 1 << 19
 # Of each of several words: whether texts have to be checked, whether it is a whole name, and whether
@@ -92,7 +91,7 @@ class SqlKeywordSearch(KeywordSearch):
         """Nothing is read yet."""
         self._database = catalog.database
         self._pipeline = pipeline.id
-        self._totals = _Totals()
+        self._counts = catalog.kept_counts
         self._recent = _RecentTexts()
         self._read_words = ReadWords(catalog.database, pipeline)
 
@@ -110,7 +109,12 @@ class SqlKeywordSearch(KeywordSearch):
                 for words in asked
             ]
         with self._database.reading() as connection:
-            total = self._totals.of(connection, asset_filter)
+            total = self._counts.read(
+                connection,
+                "contents",
+                asset_filter,
+                lambda: int(connection.execute(_count_of(asset_filter)).scalar_one()),
+            )
             version = assets_version(connection)
             read = functools.partial(self._passing, connection, asset_filter)
             return [
@@ -266,34 +270,12 @@ class _RecentTexts:
                 self._count -= 1 + len(self._texts.popitem(last=False)[1].rows)
 
 
-class _Totals:
-    """How many contents have an asset that passes a filter; cached until assets change."""
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._kept: OrderedDict[AssetFilter, tuple[int, int]] = OrderedDict()
-
-    def of(self, connection: Connection, asset_filter: AssetFilter) -> int:
-        version = assets_version(connection)
-        with self._lock:
-            kept = self._kept.get(asset_filter)
-            if kept is not None and kept[0] == version:
-                self._kept.move_to_end(asset_filter)
-                return kept[1]
-        total: int = connection.execute(_count_of(asset_filter)).scalar_one()
-        with self._lock:
-            self._kept[asset_filter] = (version, total)
-            self._kept.move_to_end(asset_filter)
-            if len(self._kept) > _KEPT:
-                self._kept.popitem(last=False)
-        return total
-
-
 # As text, as in `regard.storage.database.change_log`.
 _LAST_CONTENT = "SELECT max(id) FROM content"
 
 
 def _count_of(asset_filter: AssetFilter) -> Select[Any]:
+    """Counts the contents that have an asset that passes a filter."""
     return (
         select(func.count(distinct(_asset.content_id)))
         .join_from(schema.asset, schema.content, _content.id == _asset.content_id)
