@@ -15,7 +15,7 @@ from regard.search.answers import (
     Order,
     Scope,
 )
-from regard.search.folding import Folding
+from regard.search.hydration import Folding
 
 # How many of the first hits are put in the order of their dates.
 SORTED_HITS = 500

@@ -20,7 +20,7 @@ import numpy as np
 
 from regard.core.catalog import SearchCatalog, StoredVectors
 from regard.core.errors import CannotWork, UnanswerableQuery
-from regard.core.protocols import Profile
+from regard.core.protocols import Encoder, Profile
 from regard.core.records import (
     KEYWORDS,
     Channel,
@@ -186,13 +186,19 @@ class ReadText:
     unknown: tuple[str, ...] = ()
 
 
-def read_text(profile: Profile, routes: Routes, text: str, target: Target) -> ReadText:
-    """Leave out of a text what no encoder of its route knows.
+def read_texts(
+    profile: Profile, routes: Routes, texts: Sequence[str], target: Target
+) -> list[ReadText]:
+    """Leave out of each text what no encoder of its route knows.
 
     Compatible forms of letters are one (NFKC), such as full-width ones.
     """
-    encoders = [profile.encoder(space) for space in text_spaces(routes, target)]
+    spaces = text_spaces(routes, target) if texts else ()
+    encoders = [profile.encoder(space) for space in spaces]
+    return [_read_text(encoders, text) for text in texts]
 
+
+def _read_text(encoders: Sequence[Encoder], text: str) -> ReadText:
     def is_known(word: str) -> bool:
         return any(encoder.knows(word) for encoder in encoders)
 

@@ -44,7 +44,7 @@ from regard.search.encoding import (
     TextEncoding,
     encode_terms,
     encode_texts,
-    read_text,
+    read_texts,
     text_spaces,
     words_of_terms,
 )
@@ -166,9 +166,8 @@ class SearchEngine:
         if scope.order is not Order.RELEVANCE:
             first = replace(scope, order=Order.RELEVANCE, offset=0, limit=SORTED_HITS)
             return [sort_by_date(answer, scope) for answer in self.search_texts(queries, first)]
-        read = [
-            read_text(self._profile, self._routes, query.text, scope.target) for query in queries
-        ]
+        texts = [query.text for query in queries]
+        read = read_texts(self._profile, self._routes, texts, scope.target)
         # Many texts fill batches of their own.
         alone = [item.text for item in read if item.text is not None and len(queries) == 1]
         with self._turn(alone, scope.target):
@@ -200,13 +199,15 @@ class SearchEngine:
 
     def _read(self, terms: Sequence[Term], target: Target) -> tuple[list[Term], tuple[str, ...]]:
         """The terms as the encoders can read them, and the words that they do not know."""
+        texts = [term.query.text for term in terms if isinstance(term.query, TextQuery)]
+        reads = iter(read_texts(self._profile, self._routes, texts, target))
         kept: list[Term] = []
         unknown: list[str] = []
         for term in terms:
             if not isinstance(term.query, TextQuery):
                 kept.append(term)
                 continue
-            read = read_text(self._profile, self._routes, term.query.text, target)
+            read = next(reads)
             unknown += read.unknown
             if read.text is not None:
                 kept.append(replace(term, query=replace(term.query, text=read.text)))

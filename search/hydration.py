@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from itertools import repeat
 
 import numpy as np
@@ -12,10 +12,34 @@ from regard.core.catalog import SearchCatalog
 from regard.core.records import Int64Array, Target
 from regard.search.answers import ChannelMatch, Hit, Scope
 from regard.search.encoding import Excluded
-from regard.search.folding import Folding
 from regard.search.fusion import Fusion
 from regard.search.keywords import word_matches
 from regard.search.relevance import Judge
+
+
+class Folding:
+    """Which hits of an answer are shown, asked for in their order.
+
+    Of an asset that is shown, all hits are: regions of one photograph are hits of their own. Of the
+    moments of a video only the best one is.
+    """
+
+    def __init__(self, scope: Scope, queried: Iterable[Asset] = ()) -> None:
+        """The stacks of assets that the query itself names are not shown at all."""
+        self._is_on = scope.folds()
+        self._shown = {asset.stack_id: asset.id for asset in queried}
+        self._moments: dict[int, int] = {}
+
+    def shows(self, asset: Asset, region: StoredRegion | None) -> bool:
+        """Whether no other asset of its stack, nor moment of the video, was shown before."""
+        if not self._is_on:
+            return True
+        stack = asset.stack_id
+        if stack is not None and self._shown.setdefault(stack, asset.id) != asset.id:
+            return False
+        if region is None or region.time_ms is None:
+            return True
+        return self._moments.setdefault(asset.id, region.id) == region.id
 
 
 def hydrate(
