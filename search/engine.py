@@ -362,7 +362,7 @@ class SearchEngine:
             ]
             clock.lap("index")
             short = [
-                any(ranking.is_short(scope.target, level) for ranking in of_channel)
+                any(ranking.is_short(level) for ranking in of_channel)
                 for of_channel in zip(*rankings, strict=True)
             ]
             if not any(short):

@@ -54,8 +54,10 @@ class Ranking:
 
     `places` are the places of those embeddings in the channel's answer, from 0; `scores`,
     `contents` and `regions` (0 for none) belong to them. `ranks` are the ranks to show, from 1.
-    `by_item` sorts the items. `exhausted` says that the channel holds no more. `keywords` is the
-    source of a ranking by words.
+    `by_item` sorts the items. `exhausted` says that the channel holds no more. With `counts_items` a
+    level is a number of items, however many embeddings they have: a photograph has one embedding of
+    the whole, but a video has one for each of its moments, which must not take the places of all
+    that lies beside it. `keywords` is the source of a ranking by words.
     """
 
     weighted: WeightedChannel
@@ -67,6 +69,7 @@ class Ranking:
     regions: Int64Array
     by_item: Int64Array
     exhausted: bool
+    counts_items: bool = False
     keywords: KeywordRanking | None = None
 
     def find(self, items: Int64Array) -> Int64Array:
@@ -79,14 +82,13 @@ class Ranking:
 
     def end(self, target: Target, level: int) -> int:
         """How many items a level holds, including those of earlier levels."""
-        if counts_items(self.weighted, target):
+        if self.counts_items:
             return min(_DEPTHS[level], len(self.items))
         return int(np.searchsorted(self.places, embeddings_at(self.weighted, target, level)))
 
-    def is_short(self, target: Target, level: int) -> bool:
+    def is_short(self, level: int) -> bool:
         """Whether more embeddings must be read to know the items of a level."""
-        is_counted = counts_items(self.weighted, target)
-        return is_counted and not self.exhausted and len(self.items) < _DEPTHS[level]
+        return self.counts_items and not self.exhausted and len(self.items) < _DEPTHS[level]
 
     def points(self, items: Int64Array, end: int) -> tuple[Int64Array, Float64Array]:
         """The places of `items` (m,) among the first `end`, or -1, and the points they get there,
@@ -150,18 +152,9 @@ def level_for(hits: int) -> int:
     return level
 
 
-def counts_items(weighted: WeightedChannel, target: Target) -> bool:
-    """Whether a level of a channel is a number of contents, however many embeddings they have.
-
-    A photograph has one embedding of the whole, but a video has one for each of its moments, which
-    must not take the places of all that lies beside it.
-    """
-    return weighted.channel.kind is Kind.IMAGE and target is Target.IMAGE
-
-
 def embeddings_at(weighted: WeightedChannel, target: Target, level: int) -> int:
     """How many embeddings of a channel are read for a level, and those of earlier levels; where
-    `counts_items`, more may be needed.
+    a ranking `counts_items`, more may be needed.
     """
     is_grouped = weighted.channel.kind is Kind.REGION and target is Target.IMAGE
     return _DEPTHS[level] * (_REGIONS_PER_ITEM if is_grouped else 1)
@@ -189,6 +182,7 @@ def rank_by_vectors(
         regions=regions[places],
         by_item=by_item,
         exhausted=bool(embeddings.size == 0 or embeddings[-1] < 0),
+        counts_items=weighted.channel.kind is Kind.IMAGE and target is Target.IMAGE,
     )
 
 

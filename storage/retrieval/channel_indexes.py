@@ -95,8 +95,9 @@ class ChannelIndexes(ChannelSearch, DerivedIndexes):
         (allowed,) = cached
         recent = self._recent_at(now)
         found: dict[int, Neighbours] = {}
+        keys = [(one.channel, asset_filter, one.exact, one.vectors.tobytes()) for one in asked]
         for place, query in enumerate(asked):
-            if (known := recent.get(query, asset_filter)) is not None:
+            if (known := recent.get(keys[place], query.k)) is not None:
                 found[place] = known
         order = sorted(
             (place for place in range(len(asked)) if place not in found),
@@ -105,7 +106,7 @@ class ChannelIndexes(ChannelSearch, DerivedIndexes):
 
         def answer(place: int) -> Neighbours:
             neighbours = self._answer(asked[place], now.embeddings, allowed)
-            recent.keep(asked[place], asset_filter, neighbours)
+            recent.keep(keys[place], neighbours)
             return neighbours
 
         # The largest channel first.

@@ -8,7 +8,7 @@ from __future__ import annotations
 import threading
 from collections import OrderedDict
 
-from regard.core.catalog import ChannelQuery, Neighbours
+from regard.core.catalog import Neighbours
 from regard.core.filters import AssetFilter
 from regard.core.records import Channel
 from regard.storage.database.change_log import Moment
@@ -18,7 +18,8 @@ _KEPT = 1 << 20
 # Searches of more queries at once are not made by people who turn pages.
 _MOST_QUERIES = 32
 
-_Key = tuple[Channel, AssetFilter, bool, bytes]
+# The channel, the filter, whether the search is exact, and the queries' vectors.
+QueryKey = tuple[Channel, AssetFilter, bool, bytes]
 
 
 class RecentNeighbours:
@@ -28,12 +29,11 @@ class RecentNeighbours:
         """Nothing is kept yet."""
         self.moment = moment
         self._lock = threading.Lock()
-        self._answers: OrderedDict[_Key, Neighbours] = OrderedDict()
+        self._answers: OrderedDict[QueryKey, Neighbours] = OrderedDict()
         self._count = 0
 
-    def get(self, query: ChannelQuery, asset_filter: AssetFilter) -> Neighbours | None:
-        """An answer with at least as many neighbours as asked for, or all there are, cut to `k`."""
-        key = _key(query, asset_filter)
+    def get(self, key: QueryKey, k: int) -> Neighbours | None:
+        """An answer with at least `k` neighbours, or all there are, cut to `k`."""
         with self._lock:
             found = self._answers.get(key)
             if found is None:
@@ -41,25 +41,20 @@ class RecentNeighbours:
             self._answers.move_to_end(key)
         width = found.ids.shape[1]
         is_whole = width == 0 or bool((found.ids[:, -1] < 0).all())
-        if width < query.k and not is_whole:
+        if width < k and not is_whole:
             return None
-        first = slice(None), slice(query.k)
+        first = slice(None), slice(k)
         return Neighbours(
             found.scores[first], found.ids[first], found.contents[first], found.regions[first]
         )
 
-    def keep(self, query: ChannelQuery, asset_filter: AssetFilter, found: Neighbours) -> None:
+    def keep(self, key: QueryKey, found: Neighbours) -> None:
         """Keep an answer, in place of those used longest ago."""
-        if len(query.vectors) > _MOST_QUERIES or found.ids.size > _KEPT:
+        if len(found.ids) > _MOST_QUERIES or found.ids.size > _KEPT:
             return
-        key = _key(query, asset_filter)
         with self._lock:
             replaced = self._answers.pop(key, None)
             self._count += found.ids.size - (0 if replaced is None else replaced.ids.size)
             self._answers[key] = found
             while self._count > _KEPT:
                 self._count -= self._answers.popitem(last=False)[1].ids.size
-
-
-def _key(query: ChannelQuery, asset_filter: AssetFilter) -> _Key:
-    return query.channel, asset_filter, query.exact, query.vectors.tobytes()
