@@ -10,13 +10,18 @@ import pytest
 from gallery import save
 from made_library import Library
 from made_server import Server
-from page_parts import expect_no_violation, hits, part, query
+from page_parts import expect_no_violation, hits, part, query, wait_until
 from playwright.sync_api import Dialog, Page, expect
 from visits import Visits
 
 from regard.api.client import Client
 
 pytestmark = pytest.mark.slow
+
+# How far each picture reaches over the name below it, in pixels.
+_COVERED = """() => [...document.querySelectorAll(".review-photo")].map((photo) =>
+  photo.querySelector("img").getBoundingClientRect().bottom
+    - photo.querySelector(".review-choice").getBoundingClientRect().top)"""
 
 Shoot = Callable[[Page, str], None]
 
@@ -148,6 +153,10 @@ def test_groups_are_reviewed_side_by_side(server: Server, visit: Visits, shoot: 
     expect(page.get_by_role("radio", checked=True)).to_be_focused()
     shoot(page, "duplicates-review")
     expect_no_violation(page, "the review of duplicates")
+    page.set_viewport_size({"width": 1280, "height": 420})
+    images = photos.locator("img")
+    wait_until(page, lambda: images.evaluate_all("all => all.every((one) => one.naturalWidth > 0)"))
+    assert max(page.evaluate(_COVERED)) <= 0
     # By keyboard: the next photograph is the one to keep, and gets the tags of the others.
     page.get_by_label("Keep red.png").check()
     part(page, "review-keep").press("Enter")
