@@ -10,6 +10,7 @@ import json
 import os
 import random
 import secrets
+import signal
 import sqlite3
 import subprocess
 import sys
@@ -264,6 +265,20 @@ def test_videos_are_analysed_on_ray(library: Library, cluster: Cluster) -> None:
 
     assert report["indexed"] == 3
     assert [Path(one["uri"]).name for one in report["failures"]] == ["cut.mkv"]
+    _expect_same_as_here(library, cluster.profile)
+
+
+def test_an_interrupted_run_is_continued(library: Library, cluster: Cluster) -> None:
+    for number in range(200):
+        write_photo(library.photos / f"{number:04}.png", number)
+    run = cluster.index(library)
+    _until(lambda: _assets(library) > 8)
+    run.send_signal(signal.SIGINT)
+    indexed = _report(run, code=130)["indexed"]
+    assert 8 < indexed < 200
+    assert _assets(library) == indexed
+    report = _report(cluster.index(library), code=0)
+    assert (report["indexed"], report["unchanged"]) == (200 - indexed, indexed)
     _expect_same_as_here(library, cluster.profile)
 
 
