@@ -59,6 +59,9 @@ _PAGES_AT_ONCE = 1000
 _MOST_IDLE = 8
 _WRITES = "regard_writes"
 _WRITER_CACHE_KIB = 16 * 1024
+# After so many pages, 16 MB, SQLite copies its log into the file: photographs change the same pages
+# of indexes again and again, which are then copied once.
+_LOG_PAGES = 4000
 # Arbitrary; no other program may use it for advisory locks in the same database.
 _TURN = 7265676172
 _DRIVERS = {
@@ -286,7 +289,11 @@ def _prepare_sqlite(engine: Engine) -> None:
             if connection.execute("PRAGMA auto_vacuum").fetchone()[0] != _INCREMENTAL:
                 connection.execute("PRAGMA auto_vacuum=INCREMENTAL")
             _use_wal(connection)
-            for pragma in ("synchronous=FULL", "foreign_keys=ON"):
+            for pragma in (
+                "synchronous=FULL",
+                "foreign_keys=ON",
+                f"wal_autocheckpoint={_LOG_PAGES}",
+            ):
                 connection.execute(f"PRAGMA {pragma}")
             # Some builds of SQLite lack these.
             for function in (math.sin, math.cos, math.floor):
