@@ -50,7 +50,7 @@ _PRIOR_ROWS = 4
 _BEST = 100
 _RECALL_AT_10, _RECALL_AT_100 = 0.994, 0.98
 # At least this many rows are read, and up to so many times as many of those that pass a filter.
-_LEAST_READ, _FILTERED = 8192, 2.0
+_LEAST_READ, _FILTERED = 4096, 2.0
 _IMPOSSIBLE = 2  # for a number of a unit vector
 # Rows at a time. The C library gets memory of more than 32 MB from the system each time.
 _BLOCK = 1024
