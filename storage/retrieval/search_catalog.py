@@ -54,12 +54,15 @@ class SqlSearchCatalog(SearchCatalog):
             with self._database.reading() as connection:
                 kept = self._cache_at(moment(connection).assets).of(asset_filter)
                 unread, unread_regions = kept.missing(contents, regions)
-                # The regions may be of contents that had been read.
-                wanted = contents if unread_regions else unread
                 found = read_hits(
-                    connection, self._pipeline.id, wanted, unread_regions, asset_filter
+                    connection, self._pipeline.id, unread, unread_regions, asset_filter
                 )
-                kept.add(unread, unread_regions, found)
+                kept.add(unread, found.regions, found)
+                # Further regions of contents that had been read.
+                rest = unread_regions - found.regions.keys()
+                if rest:
+                    found = read_hits(connection, self._pipeline.id, contents, rest, asset_filter)
+                    kept.add((), rest, found)
         return kept.get(contents, regions)
 
     def _cache_at(self, version: int) -> _HitCache:
