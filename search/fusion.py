@@ -41,11 +41,11 @@ LAST_SHARE = 0.1
 DEPTH = 200
 # Hits that a level gives for each place of its channels, at a guess: channels rank other items too.
 _HITS_PER_PLACE = 1.5
+_GROWTH = 4
 # Several regions of a content count once for an image: this many are read for each item wanted.
 _REGIONS_PER_ITEM = 4
 # Deeper than any collection; at this level an answer holds everything.
 DEEPEST_LEVEL = 9
-_DEPTHS: tuple[int, ...] = tuple(DEPTH * 4**level for level in range(DEEPEST_LEVEL + 1))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -83,12 +83,12 @@ class Ranking:
     def end(self, target: Target, level: int) -> int:
         """How many items a level holds, including those of earlier levels."""
         if self.counts_items:
-            return min(_DEPTHS[level], len(self.items))
+            return min(_depth(level), len(self.items))
         return int(np.searchsorted(self.places, embeddings_at(self.weighted, target, level)))
 
     def is_short(self, level: int) -> bool:
         """Whether more embeddings must be read to know the items of a level."""
-        return self.counts_items and not self.exhausted and len(self.items) < _DEPTHS[level]
+        return self.counts_items and not self.exhausted and len(self.items) < _depth(level)
 
     def points(self, items: Int64Array, end: int) -> tuple[Int64Array, Float64Array]:
         """The places of `items` (m,) among the first `end`, or -1, and the points they get there,
@@ -147,7 +147,7 @@ def points_by_strength(strengths: Float32Array, weight: float) -> Float64Array:
 def level_for(hits: int) -> int:
     """The level to begin with for a number of hits: mostly sufficient, never too deep."""
     level = 0
-    while level < DEEPEST_LEVEL and _HITS_PER_PLACE * _DEPTHS[level] < hits:
+    while level < DEEPEST_LEVEL and _HITS_PER_PLACE * _depth(level) < hits:
         level += 1
     return level
 
@@ -157,7 +157,7 @@ def embeddings_at(weighted: WeightedChannel, target: Target, level: int) -> int:
     a ranking `counts_items`, more may be needed.
     """
     is_grouped = weighted.channel.kind is Kind.REGION and target is Target.IMAGE
-    return _DEPTHS[level] * (_REGIONS_PER_ITEM if is_grouped else 1)
+    return _depth(level) * (_REGIONS_PER_ITEM if is_grouped else 1)
 
 
 def rank_by_vectors(
@@ -201,7 +201,7 @@ def rank_by_keywords(weighted: WeightedChannel, keywords: KeywordRanking, level:
         contents=keywords.contents,
         regions=keywords.regions,
         by_item=np.argsort(keywords.items),
-        exhausted=not len(places) or bool(places[-1] < _DEPTHS[level]),
+        exhausted=not len(places) or bool(places[-1] < _depth(level)),
         keywords=keywords,
     )
 
@@ -273,3 +273,7 @@ def _owners(
         values = ranking.regions if target is Target.IMAGE else ranking.contents
         others = np.where(others == 0, np.append(values, 0)[of_ranking], others)
     return (items, others) if target is Target.IMAGE else (others, items)
+
+
+def _depth(level: int) -> int:
+    return DEPTH * int(_GROWTH**level)

@@ -265,9 +265,11 @@ class PgvectorIndex(VectorIndex):
         found = Neighbours.empty(len(checked), k)
         if self._replaces or not k:
             return found
+        # Before the table is read: other threads of this process may go on meanwhile.
+        known = self._applied_through
         with self._reading() as connection:
             state = read_known_state(connection, self.identity)
-            if state is None or state.applied_through < self._applied_through:
+            if state is None or state.applied_through < known:
                 raise self._gone()
             self._has_hnsw = state.has_hnsw
             scan = Scan(connection, self._table, self.identity.dimension, state, allowed)
