@@ -164,7 +164,9 @@ def test_a_video_goes_on_after_its_session_ended(visit: Visits, tmp_path: Path) 
     key = library.run("keys", "create", "read", "--scope", "read").out.decode().strip()
     with Server(library.home, "--allow-host", _NAME, roots={"photos": library.photos}) as running:
         page = visit(running.url.replace("127.0.0.1", _NAME), expected=_EXPECTED)
-        _sign_in(page, key)
+        # The last request that the page makes on its own.
+        with page.expect_response("**/v1/jobs?*"):
+            _sign_in(page, key)
         expect(hits(page)).to_have_count(1)
         page.context.clear_cookies()
         hits(page).first.locator("a[data-testid=hit-link]").click()
