@@ -240,10 +240,9 @@ class Library(ABC):
     def stack(self, assets: str | Iterable[AssetLike]) -> int:
         """Put photographs of one folder, with all that are in their stacks, into one stack.
 
-        Uploads that were taken on one day count as files of one folder.
-
-        Later runs of `index` leave that as it is. Returns how many files the stack has. Raises
-        NotFound, UsageError for fewer than two, Conflict for those of different folders.
+        Uploads that were taken on one day count as files of one folder. Later runs of `index`
+        keep the stack. Returns how many files it has. Raises NotFound, UsageError for fewer than
+        two, Conflict for those of different folders.
         """
 
     @abstractmethod

@@ -28,7 +28,8 @@ from regard.search.duplicates.alignment import (
 # The middle of copies of the labelled photographs by 12 edits correlates by at least 0.76; of 20
 # random pairs one correlates by as much as this.
 _LEAST_FIT = 0.7
-# At the scales that come first, copies correlate by at least 0.66 and a fifth of other pairs by 0.6.
+# At the scales that come first, copies by random crops, sizes and qualities correlate by at least
+# 0.66, and one in five random pairs by 0.6.
 _FIRST_SCALES = range(2, len(SCALES), 3)
 _LEAST_FIRST_FIT = 0.6
 

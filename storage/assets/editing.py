@@ -182,20 +182,19 @@ class SqlAssetEditing:
 
         Raises NotFound.
         """
-        with self._database.writing() as connection:
-            rows = [
-                row
-                for row in require_assets(connection, assets, visible)
-                if row.stack_id is not None
-            ]
-            _choose(connection, rows, ALONE)
-            folders = folders_of(rows)
-            mark_folders(connection, folders)
-        update_stacks(self._database, folders)
-        return len(rows)
+        return self._choose_where(assets, visible, "stack_id", ALONE)
 
     def restack(self, assets: Collection[int], *, visible: Visible = None) -> int:
         """Leave the stacks of assets to the rules again; returns how many people had chosen.
+
+        Raises NotFound.
+        """
+        return self._choose_where(assets, visible, "chosen_stack", None)
+
+    def _choose_where(
+        self, assets: Collection[int], visible: Visible, column: str, stack: int | None
+    ) -> int:
+        """Choose a stack for those of the assets that have a value in a column; returns how many.
 
         Raises NotFound.
         """
@@ -203,9 +202,9 @@ class SqlAssetEditing:
             rows = [
                 row
                 for row in require_assets(connection, assets, visible)
-                if row.chosen_stack is not None
+                if getattr(row, column) is not None
             ]
-            _choose(connection, rows, None)
+            _choose(connection, rows, stack)
             folders = folders_of(rows)
             mark_folders(connection, folders)
         update_stacks(self._database, folders)
