@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from onnxruntime import InferenceSession
 from PIL import Image as Pillow
 from PIL import ImageDraw, ImageFont
 
@@ -56,6 +57,13 @@ def test_a_batch_reads_as_single_images(reader: RapidReader) -> None:
     images = [picture(), plain, dot, picture(12)]
     assert reader.read(images) == [reader.read([image])[0] for image in images]
     assert [len(lines) for lines in reader.read(images)] == [2, 0, 0, 2]
+
+
+def test_flushed_weights_detect_the_same(reader: RapidReader) -> None:
+    as_shipped = InferenceSession(str(DETECTION.locate()), providers=["CPUExecutionProvider"])
+    pixels = np.random.default_rng(5).normal(size=(1, 3, 96, 128)).astype(np.float32)
+    expected = as_shipped.run(None, {"x": pixels})[0]
+    np.testing.assert_allclose(reader.detection.run(None, {"x": pixels})[0], expected, atol=1e-6)
 
 
 def test_the_part_tells_its_identity_without_its_packages() -> None:
