@@ -5,7 +5,8 @@
 Ray places the actors, restarts them, repeats the batches of one that died, and moves the bytes. An
 actor has at most two batches, so that it never waits for the next and memory stays bounded. Files
 of a batch that killed its actor twice are analysed alone, so that only the guilty one fails. An
-actor whose node is lost may wait for another place for ever; other actors repeat its batches.
+actor whose node is lost may wait for another place for ever; other actors repeat its batches. A
+batch that loses two nodes is treated as one that killed its actor twice.
 """
 
 from __future__ import annotations
@@ -57,7 +58,9 @@ _MOST_LOADS = 30
 # Polls, not seconds: a process that was stopped must not take the cluster for lost.
 _POLLS_UNTIL_LOST = 60
 _POLLS_AFTER_STOP = 120
+_MOST_NODES = 2  # that the same files may lose
 _KILLER = "it ended the process that analysed it, twice"
+_NODE_KILLER = "two nodes of the Ray cluster were lost while they analysed it"
 
 
 def check_address(address: str) -> None:
@@ -197,9 +200,9 @@ class RayAnalyzer:
     ) -> list[FileAnalysis]:
         """The analyses of one actor, or of another if its node is lost; raises _ActorDied.
 
-        A file that is alone and ends its actor fails instead.
+        A file that is alone and ends its actor, or loses a second node, fails instead.
         """
-        while True:
+        for _ in range(_MOST_NODES):
             try:
                 with self._place(stopped, alone=alone) as place:
                     results: list[FileAnalysis]
@@ -220,7 +223,10 @@ class RayAnalyzer:
                         results = [_KILLER]
                     return results
             except _NodeLost:
-                _log.info("a batch of %d was on a node that is lost; doing it again", len(files))
+                _log.info("a batch of %d was on a node that is lost", len(files))
+        if alone:
+            return [_NODE_KILLER]
+        raise _ActorDied(f"{_MOST_NODES} nodes were lost")
 
     @contextlib.contextmanager
     def _place(self, stopped: Callable[[], bool], *, alone: bool) -> Iterator[_Place]:
@@ -378,7 +384,7 @@ class _Polls:
 
 
 class _ActorDied(Exception):
-    """An actor died during a batch, and again when Ray repeated it."""
+    """An actor died during a batch and again when Ray repeated it, or two nodes were lost."""
 
 
 class _NodeLost(Exception):

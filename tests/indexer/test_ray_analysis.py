@@ -98,13 +98,14 @@ class Cluster:
         """One more machine of a core, as far as Ray can tell; killed in the end if not before."""
         program = Path(sys.executable).with_name("ray")
         quiet = subprocess.DEVNULL
+        cores = self.available().get("CPU", 0)
         node = subprocess.Popen(
             [program, "start", f"--address={self.address}", "--num-cpus=1", "--block"],
             stdout=quiet,
             stderr=quiet,
         )
         try:
-            _until(lambda: self.available().get("CPU", 0) == 2)
+            _until(lambda: self.available().get("CPU", 0) > cores)
             yield node
         finally:
             _kill_all(node)
@@ -411,6 +412,31 @@ def test_batches_of_a_lost_node_are_done_again_elsewhere(
         assert run.poll() is None
         assert _report(run, code=0)["indexed"] == 300
         _expect_same_as_here(library, made.profile)
+
+
+@pytest.mark.campaign
+def test_a_file_that_takes_its_nodes_along_is_listed(
+    library: Library, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    """Whenever an actor dies, the test kills its node before Ray starts another actor."""
+    for number in range(40):
+        write_photo(library.photos / f"{number:02}.png", number)
+    _deadly_photo(library.photos / "20-deadly.png")
+    with _running_cluster(tmp_path_factory, cpus=0) as made, contextlib.ExitStack() as stack:
+        nodes = {stack.enter_context(made.node()): set[int]() for _ in range(5)}
+        run = made.index(library)
+        while run.poll() is None:
+            for node, known in list(nodes.items()):
+                actors = {process.pid for process in made.actors(among=node)}
+                if known - actors and run.poll() is None:
+                    _kill_all(node)
+                    del nodes[node]
+                known |= actors
+        report = _report(run, code=1)
+    assert report["indexed"] == 40
+    [failure] = report["failures"]
+    assert Path(failure["uri"]).name == "20-deadly.png"
+    assert failure["reason"] == "two nodes of the Ray cluster were lost while they analysed it"
 
 
 @pytest.mark.campaign
