@@ -431,7 +431,7 @@ def test_a_file_that_takes_its_nodes_along_is_listed(
                 if known - actors and run.poll() is None:
                     _kill_all(node)
                     del nodes[node]
-                known |= actors
+                known.update(actors)
         report = _report(run, code=1)
     assert report["indexed"] == 40
     [failure] = report["failures"]
