@@ -57,6 +57,7 @@ _CLIENTS = 8
 
 
 _ENOUGH = 5  # times that a slow request is repeated
+_LEAST_REPEATS = 4  # half of them, without the first, still have percentiles
 
 
 _BULK = 1000
@@ -387,10 +388,12 @@ def main() -> None:
     parser.add_argument(
         "--against", type=Path, help="an earlier report, to print a table of growth"
     )
-    parser.add_argument("--repeats", type=int, default=40)
+    parser.add_argument("--repeats", type=int, default=40, help=f"at least {_LEAST_REPEATS}")
     parser.add_argument("--engine-rows", type=int, default=100_000, help="for other engines")
     parser.add_argument("--postgres", metavar="URL", help="a database for pgvector")
     arguments = parser.parse_args()
+    if arguments.repeats < _LEAST_REPEATS:
+        parser.error(f"--repeats is at least {_LEAST_REPEATS}")
     folder = arguments.home or Path(tempfile.mkdtemp(prefix="regard-size-"))
     bench = Bench(folder, arguments)
     report: dict[str, Any] = {}
