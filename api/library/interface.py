@@ -254,7 +254,7 @@ class Library(ABC):
 
     @abstractmethod
     def restack(self, assets: str | Iterable[AssetLike]) -> int:
-        """Leave the stacks of photographs to the rules again; returns how many people had chosen.
+        """Leave photographs and their stacks to the rules; returns how many people had put somewhere.
 
         Raises NotFound.
         """

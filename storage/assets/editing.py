@@ -185,9 +185,9 @@ class SqlAssetEditing:
         return self._choose_where(assets, visible, "stack_id", ALONE)
 
     def restack(self, assets: Collection[int], *, visible: Visible = None) -> int:
-        """Leave the stacks of assets to the rules again; returns how many people had chosen.
+        """Leave assets, with all that are in their stacks, to the rules again.
 
-        Raises NotFound.
+        Returns how many people had put somewhere. Raises NotFound.
         """
         return self._choose_where(assets, visible, "chosen_stack", None)
 
@@ -199,9 +199,10 @@ class SqlAssetEditing:
         Raises NotFound.
         """
         with self._database.writing() as connection:
+            whole = self._with_stacks(connection, assets) if stack is None else assets
             rows = [
                 row
-                for row in require_assets(connection, assets, visible)
+                for row in require_assets(connection, whole, visible)
                 if getattr(row, column) is not None
             ]
             _choose(connection, rows, stack)

@@ -135,6 +135,17 @@ def test_a_stack_is_changed_by_hand(
     page.reload()
     expect(page.get_by_test_id("tile-stack")).to_have_count(2)
 
+    # Of a stack, the tile stands for all files.
+    part(page, "select-mode").click()
+    expect(part(page, "bulk-restack")).to_be_disabled()
+    stacked = page.locator("[data-testid=hit]:has([data-testid=tile-stack])")
+    for tile in stacked.all():
+        tile.get_by_test_id("hit-link").click()
+    part(page, "bulk-restack").click()
+    expect(part(page, "toast").last).to_contain_text("2 photos back to stacks by rules.")
+    expect(picture(page, _COVER).get_by_test_id("tile-stack")).to_contain_text("3")
+    expect(page.get_by_test_id("tile-stack")).to_have_count(1)
+
 
 @pytest.mark.parametrize("scheme", ["dark", "light"])
 def test_the_strip_fits_narrow_windows(

@@ -54,37 +54,38 @@ export function makeSelection(bar, actions) {
   const count = h("strong", { class: "selection-count", data: { testid: "selection-count" } });
   const field = h("input", { type: "text", placeholder: "Tag", "aria-label": "Tag for the selected photos", maxlength: "200", autocomplete: "off", data: { testid: "bulk-tag" } });
   const tagForm = h("form", {
-    class: "selection-tags", on: {
+    class: "selection-tags", "aria-label": "Tags", on: {
       submit(event) {
         event.preventDefault();
         tag(event.submitter?.value === "untag" ? "untag" : "tag");
       },
     },
-  }, field, h("button", { type: "submit", value: "tag", class: "button is-small", data: { testid: "bulk-tag-add" } }, "Add tag"),
-  h("button", { type: "submit", value: "untag", class: "button is-small", data: { testid: "bulk-tag-remove" } }, "Remove tag"));
+  }, field, h("button", { type: "submit", value: "tag", class: "button is-small", title: "Add the tag", data: { testid: "bulk-tag-add" } }, "Add"),
+  h("button", { type: "submit", value: "untag", class: "button is-small", title: "Remove the tag", data: { testid: "bulk-tag-remove" } }, "Remove"));
   const names = h("datalist", { id: "album-names" });
   const album = h("input", {
     type: "text", placeholder: "Album", "aria-label": "Album for the selected photos", maxlength: "200", autocomplete: "off", list: "album-names",
     data: { testid: "bulk-album" }, on: { focus: listAlbums },
   });
   const albumForm = h("form", {
-    class: "selection-tags", on: {
+    class: "selection-tags", "aria-label": "Albums", on: {
       submit(event) {
         event.preventDefault();
         changeAlbum(event.submitter?.value === "remove" ? "remove" : "add");
       },
     },
-  }, album, names, h("button", { type: "submit", value: "add", class: "button is-small", data: { testid: "bulk-album-add" } }, "Add to album"),
-  h("button", { type: "submit", value: "remove", class: "button is-small", data: { testid: "bulk-album-remove" } }, "Take out"));
+  }, album, names, h("button", { type: "submit", value: "add", class: "button is-small", title: "Add to the album", data: { testid: "bulk-album-add" } }, "Add"),
+  h("button", { type: "submit", value: "remove", class: "button is-small", title: "Take out of the album", data: { testid: "bulk-album-remove" } }, "Remove"));
   const rating = h("select", {
     "aria-label": "Rating for the selected photos", class: "sort", data: { testid: "bulk-rating" },
     on: { change: () => rate(Number(rating.value)) },
   }, h("option", { value: "" }, "Rate"), [5, 4, 3, 2, 1, 0].map((given) => h("option", { value: String(given) }, starred(given))));
   const stack = button("Stack", () => putTogether(), { drawing: "stack", class: "is-small", title: "Put them into one stack", "data-testid": "bulk-stack" });
+  const restack = iconButton("refresh", "Restack: leave them to the rules again", () => leaveToRules(), { "data-testid": "bulk-restack" });
   const remove = button("Delete", () => trash(), { drawing: "trash", class: "is-small", "data-testid": "bulk-delete" });
   const restore = button("Restore", () => bring(), { drawing: "restore", class: "is-small", "data-testid": "bulk-restore" });
   const all = button("All", () => add(0, actions.length()), { class: "is-small", title: "Select all shown", "data-testid": "select-all" });
-  fill(bar, iconButton("close", withKey("Stop selecting", "escape", "close"), clear, { "data-testid": "selection-clear" }), count, all, h("span", { class: "spring" }), rating, tagForm, albumForm, stack, remove, restore);
+  fill(bar, iconButton("close", withKey("Stop selecting", "escape", "close"), clear, { "data-testid": "selection-clear" }), count, all, h("span", { class: "spring" }), rating, tagForm, albumForm, stack, restack, remove, restore);
 
   async function each(action, said) {
     const ids = [...selected];
@@ -165,6 +166,17 @@ export function makeSelection(bar, actions) {
     }
   }
 
+  async function leaveToRules() {
+    try {
+      const ids = await each("restack");
+      clear();
+      actions.stacked();
+      toast(`${plural(ids.length, "photo")} back to stacks by rules.`);
+    } catch (problem) {
+      toastProblem(problem);
+    }
+  }
+
   async function trash() {
     try {
       const ids = await each("delete");
@@ -202,9 +214,9 @@ export function makeSelection(bar, actions) {
     count.textContent = `${selected.size} selected`;
     const isTrash = state().view === "trash";
     rating.hidden = tagForm.hidden = albumForm.hidden = isTrash || !canWrite();
-    remove.hidden = stack.hidden = isTrash || !canWrite();
+    remove.hidden = stack.hidden = restack.hidden = isTrash || !canWrite();
     restore.hidden = !isTrash || !canWrite();
-    for (const act of [rating, remove, restore, ...tagForm.querySelectorAll("button"), ...albumForm.querySelectorAll("button")]) act.disabled = selected.size === 0;
+    for (const act of [rating, restack, remove, restore, ...tagForm.querySelectorAll("button"), ...albumForm.querySelectorAll("button")]) act.disabled = selected.size === 0;
     stack.disabled = selected.size < 2;
     actions.mark(isSelecting);
     if (isSelecting) announce(`${selected.size} selected`);
