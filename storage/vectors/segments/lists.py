@@ -27,7 +27,7 @@ import numpy.typing as npt
 from regard.core.machine import share_work
 from regard.core.records import BoolArray, Float16Array, Float32Array, Int64Array
 from regard.storage.vectors.faiss_library import load_faiss
-from regard.storage.vectors.rows import pad, score_rows, to_float32
+from regard.storage.vectors.rows import pad, to_float32
 
 Int32Array = npt.NDArray[np.int32]
 
@@ -107,15 +107,15 @@ class Clusters:
 class ListsModel:
     """What the lists of all segments of an index share: one list a cluster.
 
-    `means` and `variances` (c, w) float16 are those of the rows in each list, the means less their
-    own mean, the variances times 4,096; `bounds` (2 w) float32 are the quantizer's least values and
-    spans. `depth` is the share of all rows that a
-    query reads.
+    `means` and `variances` (c, w) float32 are those of the rows in each list, the means less their
+    own mean, the variances times 4,096; their file holds them as float16, so they are rounded to
+    that. `bounds` (2 w) float32 are the quantizer's least values and spans. `depth` is the share of
+    all rows that a query reads.
     """
 
     clusters: Clusters
-    means: Float16Array
-    variances: Float16Array
+    means: Float32Array
+    variances: Float32Array
     bounds: Float32Array
     trained_rows: int
     depth: float = 1.0
@@ -132,9 +132,10 @@ class ListsModel:
 
     def order(self, queries: Float32Array) -> Int64Array:
         """All lists for padded queries (q, w), the most promising first, int64 (q, c)."""
-        spreads = np.sqrt(score_rows(np.square(queries), self.variances) / _VARIANCE_SCALE)
-        promise = score_rows(queries, self.means) + np.float32(_DEVIATIONS) * spreads
-        return np.argsort(-promise, axis=1, kind="stable")
+        with np.errstate(invalid="ignore"):  # in a damaged file
+            spreads = np.sqrt(self.variances @ np.square(queries.T) / _VARIANCE_SCALE)
+            promise = self.means @ queries.T + np.float32(_DEVIATIONS) * spreads  # (c, q)
+        return np.argsort(-promise.T, axis=1, kind="stable")
 
     def rows_to_read(self, total: int, fetch: int, reading: int) -> int:
         """How many of `total` selected rows lists must hold for `fetch` candidates."""
@@ -190,6 +191,7 @@ class ListsModel:
             arrays.append(np.frombuffer(data, kind, count, start).reshape(size))
         starts, projection, centres, middles, bounds, means, variances = arrays
         clusters = Clusters(projection, centres, middles, starts.astype(np.int64))
+        means, variances = means.astype(np.float32), variances.astype(np.float32)
         return cls(clusters, means, variances, bounds, rows, depth)
 
 
@@ -393,7 +395,7 @@ def _moments(
     parts: Sequence[Float16Array],
     sample: Int64Array,
     of_sample: Int32Array,
-) -> tuple[Float16Array, Float16Array, Float32Array]:
+) -> tuple[Float32Array, Float32Array, Float32Array]:
     """Means and variances (c, w) of the rows of each cluster, and bounds (2 w) of all rows.
 
     `of_sample` are the clusters of the sampled rows.
@@ -420,7 +422,12 @@ def _moments(
     bounds = np.concatenate([least, most - least])
     # What all means share changes no order, but would take digits.
     means -= means.mean(axis=0)
-    return means.astype(np.float16), (_VARIANCE_SCALE * variances).astype(np.float16), bounds
+    return _rounded(means), _rounded(_VARIANCE_SCALE * variances), bounds
+
+
+def _rounded(moments: Float32Array) -> Float32Array:
+    """As the model's file holds them."""
+    return moments.astype(np.float16).astype(np.float32)
 
 
 def _sound(vectors: Float16Array) -> Float32Array:
