@@ -37,7 +37,7 @@ GROWTH = 4
 _DIRECTIONS = 128
 # Sampled rows: for the projection; for clusters, their moments, and the depth of a search.
 _PROJECTED_SAMPLE, _SAMPLE = 16_384, 65_536
-_CENTRES_PER_ROOT = 4  # times the square root of the number of rows
+_CENTRES_PER_ROOT = 6  # times the square root of the number of rows
 _ROUNDS = 6  # of k-means
 _NEAR_GROUPS = 3  # whose centres a row is compared with
 # Standard deviations above the mean at which a list's best rows are expected.
