@@ -179,6 +179,19 @@ def test_scrubber_jumps_to_any_month(
     assert _elements(page) < _MOST_ELEMENTS
 
 
+def test_scrolling_loads_no_icons(visit: Visits, server: Server) -> None:
+    page = visit(server.url)
+    expect(part(page, "summary")).to_have_text(f"{_COUNT:,} photos")
+    expect(page.locator(".icons svg")).to_be_attached()
+    loaded: list[str] = []
+    page.on("request", lambda request: loaded.append(request.url))
+    for screen in range(1, 10):
+        page.evaluate(f"void scrollTo(0, {screen} * innerHeight)")
+        _settle(page)
+    assert loaded
+    assert not [url for url in loaded if url.startswith(f"{server.url}/web/")]
+
+
 def test_back_restores_filter_and_place(visit: Visits, server: Server) -> None:
     page = visit(f"{server.url}/?taken_from=2015-01-01")
     _settle(page)

@@ -38,9 +38,16 @@ function shown(children) {
   return children.flat(Infinity).filter((child) => child !== null && child !== undefined && child !== false);
 }
 
-/** An icon from the sprite, in the colour of the surrounding text, hidden from screen readers. */
+/** An icon of `addIcons`, in the colour of the surrounding text, hidden from screen readers. */
 export const icon = (name) =>
-  svg("svg", { class: "icon", "aria-hidden": "true" }, svg("use", { href: `web/icons/sprite.svg#${name}` }));
+  svg("svg", { class: "icon", "aria-hidden": "true" }, svg("use", { href: `#icon-${name}` }));
+
+/** Put the icons into the page, once. Each reference into another file would fetch that file again. */
+export async function addIcons() {
+  const answer = await fetch("web/icons/sprite.svg");
+  const file = new DOMParser().parseFromString(await answer.text(), "image/svg+xml");
+  document.body.append(h("div", { class: "icons", "aria-hidden": "true" }, document.importNode(file.documentElement, true)));
+}
 
 /**
  * The outlines of land and of countries, hidden from screen readers; its viewBox says what is shown. The world is drawn

@@ -3,7 +3,7 @@
 import * as api from "./api.js";
 import { makeAlbums } from "./albums.js";
 import { makeBox } from "./box.js";
-import { announce, button, h, iconButton, isTyping } from "./dom.js";
+import { addIcons, announce, button, h, iconButton, isTyping } from "./dom.js";
 import { chooseFiles, watchDrops } from "./drop.js";
 import { makeDuplicates } from "./duplicates.js";
 import { makeFilters } from "./filters.js";
@@ -29,6 +29,7 @@ import { makeViewer } from "./viewer.js";
 const part = (id) => document.getElementById(id);
 history.scrollRestoration = "manual";
 api.onKeyRequired(signIn);
+addIcons().catch(() => {}); // the page works without
 
 async function searchBy(file, extra = {}) {
   try {
